@@ -1,0 +1,230 @@
+"""The one result: every diagnoser run over a run, causes before effects. Every report is a function of an `Audit`."""
+
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+import gradaudit
+from gradaudit.diagnoser import Diagnoser
+from gradaudit.diagnosers import all_diagnosers
+from gradaudit.findings import Clean, CouldNotLook, Finding, NotApplicable, Severity, Value
+from gradaudit.overview import Overview, overview
+from gradaudit.run import Run
+from gradaudit.schema import TABLES, Meta, PrivateFacts, UserError
+
+AUDIT_VERSION = 1
+
+Face = Literal["found", "clean", "not_applicable", "could_not_look", "failed"]
+
+
+class UnknownNameError(UserError):
+    """A diagnoser or threshold that does not exist."""
+
+
+class Outcome(Value, frozen=True, kw_only=True):
+    """What one diagnoser came to. `face` is exactly one of five; the other fields follow from it."""
+
+    diagnoser: str
+    face: Face
+    documentation: dict[str, str]  # "headline" and the four sections
+    thresholds: dict[str, float]
+    findings: list[Finding] = []
+    measured: str = ""  # clean: what was measured
+    reason: str = ""  # not applicable, could not look: why
+    enable: str = ""  # could not look: how to enable it
+    traceback: str = ""  # failed: our bug
+
+
+class Ranked(Value, frozen=True, kw_only=True):
+    """A finding in its place: `consequences` are the findings that it explains."""
+
+    anchor: str
+    diagnoser: str
+    finding: Finding
+    consequences: list["Ranked"] = []
+
+
+class Audit(Value, frozen=True, kw_only=True):
+    """A whole audit; JSON holds it all, and every report is a function of it."""
+
+    audit_version: int
+    gradaudit_version: str
+    meta: Meta
+    state: str
+    problems: list[str]
+    overview: Overview
+    outcomes: list[Outcome]
+    ranked: list[Ranked]
+
+    def all_ranked(self) -> list[Ranked]:
+        """Every finding, each root followed by its consequences."""
+        flat: list[Ranked] = []
+
+        def visit(items: Iterable[Ranked]) -> None:
+            for item in items:
+                flat.append(item)
+                visit(item.consequences)
+
+        visit(self.ranked)
+        return flat
+
+    def count(self, severity: Severity) -> int:
+        """How many findings have this severity."""
+        return sum(item.finding.severity is severity for item in self.all_ranked())
+
+    def with_face(self, face: Face) -> list[Outcome]:
+        """The outcomes with this face, by name."""
+        return [outcome for outcome in self.outcomes if outcome.face == face]
+
+
+def analyze(
+    run: Run,
+    *,
+    select: Iterable[str] = (),
+    ignore: Iterable[str] = (),
+    thresholds: Mapping[str, float] | None = None,
+    show_host: bool = False,
+    progress: Callable[[str], None] = lambda name: None,
+) -> Audit:
+    """Run every diagnoser (or those in `select`, less `ignore`) over `run`; none can stop another.
+
+    `thresholds` maps "diagnoser.threshold" to a value. `progress` is called with each name before
+    it runs. Raises UnknownNameError for a name that does not exist.
+    """
+    chosen, overrides = _choose(select, ignore, thresholds or {})
+    outcomes = []
+    for item in chosen:
+        progress(item.name)
+        outcomes.append(examine(item, run, overrides.get(item.name, {})))
+    explains = {item.name: item.explains for item in chosen}
+    ranked = rank(outcomes, explains)
+    flagged = {name for outcome in outcomes for finding in outcome.findings for name in finding.tensors}
+    meta = run.meta if show_host else msgspec.structs.replace(run.meta, private=PrivateFacts(), pid=0)
+    return Audit(
+        audit_version=AUDIT_VERSION,
+        gradaudit_version=gradaudit.__version__,
+        meta=meta,
+        state=run.state,
+        problems=list(run.problems),
+        overview=overview(run, flagged),
+        outcomes=outcomes,
+        ranked=ranked,
+    )
+
+
+def _choose(
+    select: Iterable[str], ignore: Iterable[str], thresholds: Mapping[str, float]
+) -> tuple[list[Diagnoser], dict[str, dict[str, float]]]:
+    catalogue = {item.name: item for item in all_diagnosers()}
+    select, ignore = list(select), list(ignore)
+    for name in [*select, *ignore]:
+        if name not in catalogue:
+            raise UnknownNameError(f"no diagnoser is called {name!r}; there are {', '.join(catalogue)}")
+    overrides: dict[str, dict[str, float]] = {}
+    for key, value in thresholds.items():
+        name, _, option = key.partition(".")
+        if name not in catalogue:
+            raise UnknownNameError(f"no diagnoser is called {name!r}; there are {', '.join(catalogue)}")
+        if option not in catalogue[name].thresholds:
+            known = ", ".join(catalogue[name].thresholds)
+            raise UnknownNameError(f"{name} has no threshold {option!r}; it has {known}")
+        overrides.setdefault(name, {})[option] = value
+    names = [name for name in catalogue if (not select or name in select) and name not in ignore]
+    return [catalogue[name] for name in names], overrides
+
+
+def examine(item: Diagnoser, run: Run, overrides: Mapping[str, float]) -> Outcome:
+    """Run one diagnoser: its needs and minimum evidence first, then its check; an exception becomes an outcome."""
+    documentation = {"headline": item.documentation.headline, **item.documentation.sections}
+    thresholds = {**item.thresholds, **overrides}
+
+    def outcome(face: Face, **more: Any) -> Outcome:
+        return Outcome(diagnoser=item.name, face=face, documentation=documentation, thresholds=thresholds, **more)
+
+    try:
+        for need in item.needs:
+            if not run.has(need):
+                table = TABLES[need.partition(".")[0]]
+                return outcome("could_not_look", reason=f"the run has no {need}", enable=table.enable)
+        if len(run.steps) < item.minimum_steps:
+            return outcome(
+                "could_not_look",
+                reason=f"{len(run.steps)} steps were recorded and it needs {item.minimum_steps}",
+                enable=f"train for at least {item.minimum_steps} steps",
+            )
+        verdicts = list(item.check(run, **overrides))
+    except Exception:
+        return outcome("failed", traceback=traceback.format_exc())
+    findings = [verdict for verdict in verdicts if isinstance(verdict, Finding)]
+    if findings:
+        return outcome("found", findings=sorted(findings, key=lambda f: (f.severity.rank, f.span.first)))
+    for verdict in verdicts:
+        if isinstance(verdict, CouldNotLook):
+            return outcome("could_not_look", reason=verdict.reason, enable=verdict.enable)
+    for verdict in verdicts:
+        if isinstance(verdict, NotApplicable):
+            return outcome("not_applicable", reason=verdict.reason)
+    measured = "; ".join(verdict.measured for verdict in verdicts if isinstance(verdict, Clean))
+    return outcome("clean", measured=measured)
+
+
+def rank(outcomes: Iterable[Outcome], explains: Mapping[str, tuple[str, ...]], window: int = 10) -> list[Ranked]:
+    """Order findings: roots worst first, each with the findings it explains nested under it.
+
+    A finding explains another when its diagnoser says so and it does not begin more than `window`
+    steps after it: an effect cannot precede its cause.
+    """
+    found = [(outcome.diagnoser, finding) for outcome in outcomes for finding in outcome.findings]
+    found.sort(key=lambda pair: (pair[1].severity.rank, pair[1].span.first, pair[0]))
+    anchors: dict[str, int] = {}
+    items: list[tuple[str, str, Finding]] = []
+    for name, finding in found:
+        anchors[name] = anchors.get(name, 0) + 1
+        items.append((name if anchors[name] == 1 else f"{name}-{anchors[name]}", name, finding))
+
+    parent: dict[int, int] = {}
+    for effect, (_, effect_name, effect_finding) in enumerate(items):
+        for cause, (_, cause_name, cause_finding) in enumerate(items):
+            explained = effect_name in explains.get(cause_name, ())
+            in_time = cause_finding.span.first <= effect_finding.span.first + window
+            if explained and in_time and not _leads_to(parent, cause, effect):
+                parent[effect] = cause
+                break
+
+    def build(index: int) -> Ranked:
+        anchor, name, finding = items[index]
+        below = [build(child) for child in range(len(items)) if parent.get(child) == index]
+        return Ranked(anchor=anchor, diagnoser=name, finding=finding, consequences=below)
+
+    def worst(item: Ranked) -> int:
+        return min([item.finding.severity.rank, *(worst(child) for child in item.consequences)])
+
+    roots = [build(index) for index in range(len(items)) if index not in parent]
+    return sorted(roots, key=lambda item: (worst(item), item.finding.severity.rank, item.finding.span.first))
+
+
+def _leads_to(parent: Mapping[int, int], start: int, target: int) -> bool:
+    """Whether following parents from `start` reaches `target`: making it a child would close a circle."""
+    while start in parent:
+        start = parent[start]
+        if start == target:
+            return True
+    return start == target
+
+
+def verdict(audit: Audit) -> str:
+    """The whole audit in one sentence; never "healthy", only what was and was not found."""
+    looked = len(audit.with_face("clean")) + len(audit.with_face("found"))
+    blind = len(audit.outcomes) - looked
+    if not audit.ranked:
+        could_not = f"; {blind} could not look or do not apply" if blind else ""
+        return f"No problem found in {looked} checks{could_not}."
+    root = audit.ranked[0]
+    opening = {
+        Severity.CRITICAL: "This run is broken",
+        Severity.WARNING: "This run trains worse than it needs to",
+        Severity.NOTE: "Nothing alarming, one thing worth knowing",
+    }[min((item.finding.severity for item in audit.all_ranked()), key=lambda s: s.rank)]
+    return f"{opening}: {root.finding.headline}."

@@ -1,0 +1,1 @@
+"""Series that several diagnosers share: pure functions of a `Run`."""

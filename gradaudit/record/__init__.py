@@ -1,0 +1,1 @@
+"""The recorder: the only room that knows torch."""

@@ -1,0 +1,1 @@
+"""What is observed of a script that does not know us: one file a seam."""

@@ -1,0 +1,1 @@
+"""Reports: every one is a function of an `Audit`."""

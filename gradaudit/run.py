@@ -1,0 +1,346 @@
+"""A recorded run, read back: `load(path)` gives a `Run`, and says what it had to leave out."""
+
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gradaudit.schema import FORMAT_VERSION, TABLES, LossFacts, Meta, Table, TensorFacts, UserError, arrow_schema
+
+if TYPE_CHECKING:
+    import numpy
+    import pandas
+    import pyarrow
+
+    Floats = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
+    Integers = numpy.ndarray[Any, numpy.dtype[numpy.int64]]
+
+LONGEST_NAME = 300
+# Control characters, and the marks that reorder or hide text: a name must print as what it is.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+
+
+class RunError(UserError):
+    """The run cannot be read; the message says what is wrong, where, and what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A recorded run. Frames are read when first asked for; `problems` names what was left out."""
+
+    path: Path
+    meta: Meta
+    state: str  # running | finished | failed | interrupted | killed
+    problems: tuple[str, ...]
+    parts: Mapping[str, tuple["pyarrow.Table | Path", ...]]
+
+    @cached_property
+    def steps(self) -> "pandas.DataFrame":
+        """Table `steps`, one row a step, in global order."""
+        return self._frame("steps").sort_values("global_step", ignore_index=True)
+
+    @cached_property
+    def evaluations(self) -> "pandas.DataFrame":
+        """Table `evaluations`, in order of passes."""
+        return self._frame("evaluations").sort_values(["pass", "split"], ignore_index=True)
+
+    @cached_property
+    def rows(self) -> "pandas.DataFrame":
+        """Table `rows`: embedding rows."""
+        return self._frame("rows").sort_values(["optimizer", "step", "tensor"], ignore_index=True)
+
+    @cached_property
+    def events(self) -> "pandas.DataFrame":
+        """Table `events`."""
+        return self._frame("events")
+
+    def has(self, need: str) -> bool:
+        """Whether "table" or "table.column" was recorded: it has rows, and one value that is not NaN."""
+        table, _, column = need.partition(".")
+        if not column:
+            return any(len(self._read(part, TABLES[table], [TABLES[table].key[0]])) for part in self.parts[table])
+        for part in self.parts[table]:
+            values = self._read(part, TABLES[table], [column]).column(column)
+            if values.type in ("float", "double"):
+                import pyarrow.compute as compute
+
+                values = values.filter(compute.is_finite(values))
+            if len(values) > values.null_count:
+                return True
+        return False
+
+    @cached_property
+    def optimizers(self) -> list[int]:
+        """Identifiers of the optimizers that made at least one step."""
+        return sorted(int(value) for value in self.steps["optimizer"].unique())
+
+    def steps_of(self, optimizer: int) -> "pandas.DataFrame":
+        """The rows of `steps` that belong to one optimizer, in order."""
+        return self.steps[self.steps["optimizer"] == optimizer].reset_index(drop=True)
+
+    def tensors_of(self, optimizer: int) -> list[TensorFacts]:
+        """The tensors whose statistics are recorded at this optimizer's steps, in depth order."""
+        mine = [tensor for tensor in self.meta.tensors if tensor.recorded_with == optimizer]
+        return sorted(mine, key=lambda tensor: (tensor.depth, tensor.id))
+
+    def loss_facts(self, loss: int) -> LossFacts | None:
+        """The loss function with this index, or None."""
+        return next((facts for facts in self.meta.losses if facts.id == loss), None)
+
+    def recorded_steps(self, optimizer: int) -> "Integers":
+        """[recorded steps]: the optimizer's steps at which tensor statistics exist, ascending."""
+        return self._grid[optimizer][0] if optimizer in self._grid else _integers([])
+
+    def matrix(self, stat: str, optimizer: int) -> "Floats":
+        """[recorded steps, tensors] of one column of `tensors`; NaN where there is no row.
+
+        Rows follow `recorded_steps(optimizer)`, columns `tensors_of(optimizer)`.
+        Raises KeyError when the schema has no such column.
+        """
+        TABLES["tensors"].column(stat)
+        return self._matrix(stat, optimizer)
+
+    @cached_property
+    def _matrices(self) -> dict[tuple[str, int], "Floats"]:
+        return {}
+
+    def _matrix(self, stat: str, optimizer: int) -> "Floats":
+        import numpy
+
+        if (stat, optimizer) not in self._matrices:
+            column = self._column(stat)
+            for owner, (steps, where, row, col) in self._grid.items():
+                matrix = numpy.full((len(steps), len(self.tensors_of(owner))), numpy.nan)
+                matrix[row, col] = column[where]
+                self._matrices[stat, owner] = matrix
+        empty = numpy.full((0, len(self.tensors_of(optimizer))), numpy.nan)
+        return self._matrices.get((stat, optimizer), empty)
+
+    @cached_property
+    def _grid(self) -> "dict[int, tuple[Integers, Any, Any, Any]]":
+        """For each optimizer: its recorded steps, and where each row of `tensors` goes in a matrix."""
+        import numpy
+
+        owner, step, tensor = (self._column(name).astype(numpy.int64) for name in TABLES["tensors"].key)
+        grid = {}
+        for optimizer in numpy.unique(owner):
+            position = {facts.id: index for index, facts in enumerate(self.tensors_of(int(optimizer)))}
+            place = numpy.full(int(tensor.max(initial=0)) + 1, -1)
+            for identifier, index in position.items():
+                if 0 <= identifier < len(place):
+                    place[identifier] = index
+            where = numpy.flatnonzero((owner == optimizer) & (tensor >= 0))
+            where = where[place[tensor[where]] >= 0]
+            steps, row = numpy.unique(step[where], return_inverse=True)
+            grid[int(optimizer)] = (steps, where, row, place[tensor[where]])
+        return grid
+
+    def _column(self, name: str) -> "Any":
+        import numpy
+
+        table = TABLES["tensors"]
+        chunks = [
+            numpy.asarray(self._read(part, table, [name]).column(name).to_numpy(), dtype=numpy.float64)
+            for part in self.parts["tensors"]
+        ]
+        return numpy.concatenate(chunks) if chunks else numpy.zeros(0)
+
+    def _frame(self, name: str) -> "pandas.DataFrame":
+        import pyarrow
+
+        table = TABLES[name]
+        names = [column.name for column in table.columns]
+        parts = [self._read(part, table, names) for part in self.parts[name]]
+        whole = pyarrow.concat_tables(parts) if parts else arrow_schema(table).empty_table()
+        frame: pandas.DataFrame = whole.to_pandas()
+        return frame
+
+    @staticmethod
+    def _read(part: "pyarrow.Table | Path", table: Table, names: list[str]) -> "pyarrow.Table":
+        """The named columns of one part, cast to the schema; a column that the part lacks is null."""
+        import pyarrow
+        import pyarrow.parquet
+
+        if isinstance(part, Path):
+            with pyarrow.parquet.ParquetFile(part) as file:
+                present = [name for name in names if name in file.schema_arrow.names]
+                data = file.read(columns=present, use_threads=False)
+        else:
+            data = part
+        schema = arrow_schema(table)
+        columns = [
+            data.column(name).cast(schema.field(name).type)
+            if name in data.column_names
+            else pyarrow.nulls(len(data), schema.field(name).type)
+            for name in names
+        ]
+        return pyarrow.table(columns, names=names)
+
+
+def load(path: str | Path) -> Run:
+    """Read a recorded run.
+
+    Raises RunError when `path` is not a run, holds no step, or was written in a newer format.
+    Parts that cannot be read are left out and named in `Run.problems`.
+    """
+    path = Path(path)
+    meta = _load_meta(path)
+    problems: list[str] = []
+    parts = {name: tuple(_parts(path, name, meta, problems)) for name in TABLES}
+    run = Run(path, meta, _state(path, meta), tuple(problems), parts)
+    if not run.has("steps"):
+        lost = f" ({'; '.join(problems)})" if problems else ""
+        raise RunError(
+            f"{path} holds no optimizer step{lost}: the script ended before its first optimizer.step(), "
+            "or trains with something that is not a torch.optim.Optimizer (then use gradaudit.Recorder)"
+        )
+    return run
+
+
+def _load_meta(path: Path) -> Meta:
+    if not path.exists():
+        raise RunError(f"{path}: no such run; `gradaudit record train.py` makes one under runs/")
+    if not path.is_dir():
+        raise RunError(f"{path} is a file; give the run's folder, the one that holds run.json")
+    file = path / "run.json"
+    try:
+        text = file.read_bytes()
+    except FileNotFoundError:
+        if (path / "launch.json").exists():
+            raise RunError(
+                f"{path} holds no step: the recorder never started. Either the command never imported torch or made "
+                "an optimizer step, or its Python ignored the recorder (python -I and python -E ignore PYTHONPATH)"
+            ) from None
+        raise RunError(f"{path} is not a run: it has no run.json") from None
+    except OSError as error:
+        raise RunError(f"{file} cannot be read: {error.strerror}") from None
+    try:
+        version = msgspec.json.decode(text, type=dict[str, Any]).get("format_version", 0)
+        if not isinstance(version, int) or version > FORMAT_VERSION:
+            raise RunError(
+                f"{path} has format {version}, and this gradaudit reads up to {FORMAT_VERSION}: "
+                "upgrade gradaudit (pip install -U gradaudit)"
+            )
+        meta = msgspec.json.decode(text, type=Meta)
+    except msgspec.MsgspecError as error:
+        raise RunError(f"{file} is damaged: {error}") from None
+    cleaned: Meta = _clean(meta)
+    return cleaned
+
+
+def clean_text(text: str) -> str:
+    """`text` on one line, with control and direction characters shown as escapes, at most `LONGEST_NAME` long."""
+    if len(text) > LONGEST_NAME:
+        half = LONGEST_NAME // 2
+        text = f"{text[:half]}…{text[-half:]}"
+    return _UNPRINTABLE.sub(lambda match: match.group().encode("unicode_escape").decode(), text)
+
+
+def _clean(value: Any) -> Any:
+    """A copy of a tree of facts in which every string went through `clean_text`."""
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, list):
+        return [_clean(item) for item in value]
+    if isinstance(value, dict):
+        return {_clean(key): _clean(item) for key, item in value.items()}
+    if isinstance(value, msgspec.Struct):
+        fields = {name: _clean(getattr(value, name)) for name in value.__struct_fields__}
+        return type(value)(**fields)
+    return value
+
+
+def _parts(path: Path, name: str, meta: Meta, problems: list[str]) -> Iterator["pyarrow.Table | Path"]:
+    """The readable parts of one table of this rank: closed segments, then the open one."""
+    import pyarrow
+    import pyarrow.parquet
+
+    folder = path / f"rank{meta.rank:05d}"
+    closed = set()
+    for file in sorted(folder.glob(f"{name}-*.parquet")):
+        shown = f"{folder.name}/{clean_text(file.name)}"
+        try:
+            if file.is_symlink():
+                problems.append(f"{shown} is a link and was not followed")
+                continue
+            with pyarrow.parquet.ParquetFile(file) as parquet:
+                # Reading it all finds a truncated page here, not in the middle of an analysis.
+                present = set(parquet.schema_arrow.names)
+                missing = [key for key in TABLES[name].key if key not in present]
+                if missing:
+                    problems.append(f"{shown} is not a {name} table (no column {missing[0]}) and was left out")
+                    continue
+                for group in range(parquet.num_row_groups):
+                    parquet.read_row_group(group, columns=[c.name for c in TABLES[name].columns if c.name in present])
+            Run._read(file, TABLES[name], [column.name for column in TABLES[name].columns])
+        except PermissionError:
+            problems.append(f"{shown} cannot be read (permission denied) and was left out")
+            continue
+        except (pyarrow.ArrowException, OSError, ValueError) as error:
+            problems.append(f"{shown} is damaged and was left out ({clean_text(str(error)).split('. ')[0][:120]})")
+            continue
+        closed.add(file.name)
+        yield file
+    live = folder / f"{name}.live.arrows"
+    if live.exists() and not live.is_symlink():
+        table = _read_live(live, closed, name)
+        if table is not None:
+            yield table
+
+
+def _read_live(file: Path, closed: set[str], name: str) -> "pyarrow.Table | None":
+    """The whole batches of the open segment; None when it was already closed into a Parquet file."""
+    import pyarrow
+
+    batches = []
+    try:
+        with pyarrow.memory_map(str(file)) as source, pyarrow.ipc.open_stream(source) as stream:
+            segment = (stream.schema.metadata or {}).get(b"segment", b"").decode()
+            if f"{name}-{segment}.parquet" in closed:
+                return None
+            schema = stream.schema
+            for batch in stream:
+                batches.append(batch)
+    except (pyarrow.ArrowException, OSError):
+        # The last batch is torn when the process was killed while writing it.
+        if not batches:
+            return None
+    if any(key not in schema.names for key in TABLES[name].key):
+        return None
+    return pyarrow.Table.from_batches(batches, schema)
+
+
+def _state(path: Path, meta: Meta) -> str:
+    """The state, told apart from `running` when the process no longer exists."""
+    if meta.state != "running":
+        return meta.state
+    if meta.private.host in ("", socket.gethostname()) and meta.pid and Path("/proc").exists():
+        return "running" if _alive(meta.pid) else "killed"
+    newest = max((file.stat().st_mtime for file in path.rglob("*") if file.is_file()), default=0.0)
+    return "running" if time.time() - newest < 120 else "killed"
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return True
+
+
+def _integers(values: list[int]) -> "Integers":
+    import numpy
+
+    return numpy.asarray(values, dtype=numpy.int64)

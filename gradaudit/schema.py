@@ -1,0 +1,320 @@
+"""The format of a recorded run: every table, every column, and the facts in ``run.json``.
+
+A run is a folder. ``run.json`` holds one `Meta`; each rank has a folder ``rank00000/`` with the
+tables below as Parquet segments ``TABLE-000000.parquet`` and, while a segment is open, an Arrow
+stream ``TABLE.live.arrows`` beside them. Plain pandas or DuckDB can open every one of them.
+"""
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+# History: 1 - the first format.
+FORMAT_VERSION = 1
+
+
+class UserError(Exception):
+    """A mistake that the user can mend; every command shows it as one line and exits with 2."""
+
+
+class Column(NamedTuple):
+    """One column of a table; `dtype` is an Arrow type name, or ``list<T>`` of one."""
+
+    name: str
+    dtype: str
+    unit: str
+    doc: str
+
+
+class Table(NamedTuple):
+    """One table of a run; a row is identified by the columns named in `key`."""
+
+    name: str
+    key: tuple[str, ...]
+    doc: str
+    columns: tuple[Column, ...]
+    enable: str  # how a user gets this table recorded when it is empty
+
+    def column(self, name: str) -> Column:
+        """The column called `name`; raises KeyError."""
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(f"{self.name}.{name}")
+
+
+_OPTIMIZER = Column("optimizer", "int16", "index", "optimizer, as in run.json")
+_STEP = Column("step", "int64", "count", "calls of this optimizer's step before this one")
+_TENSOR = Column("tensor", "int32", "index", "parameter tensor, as in run.json")
+
+STEPS = Table(
+    "steps",
+    ("optimizer", "step"),
+    "One row for each call of an optimizer's step.",
+    (
+        _OPTIMIZER,
+        _STEP,
+        Column("global_step", "int64", "count", "optimizer steps of this process before this one, all optimizers"),
+        Column("time", "float64", "s", "since recording started"),
+        Column("seconds", "float32", "s", "since the previous optimizer step of this process"),
+        Column("objective", "float64", "loss", "sum of the backward roots since the last step"),
+        Column("mean_loss", "float64", "loss", "mean loss per valid target of the loss function, over the micro-steps"),
+        Column("loss", "int16", "index", "loss function behind mean_loss, as in run.json; -1 when none was seen"),
+        Column("targets", "int64", "count", "valid targets behind mean_loss"),
+        Column("ignored_targets", "int64", "count", "targets equal to the loss's ignore_index"),
+        Column("learning_rate", "list<float32>", "", "of each parameter group"),
+        Column("weight_decay", "list<float32>", "", "of each parameter group"),
+        Column("momentum", "list<float32>", "", "of each parameter group: momentum, or Adam's first beta"),
+        Column("gradient_norm", "float64", "", "L2 norm over the optimizer's tensors, before norm clipping"),
+        Column(
+            "clip_threshold",
+            "float64",
+            "",
+            "max_norm or clip_value of the clipping before this step; NaN without",
+        ),
+        Column("clip_kind", "int8", "code", "0 no clipping, 1 clip_grad_norm_, 2 clip_grad_value_"),
+        Column("amp_scale", "float32", "", "GradScaler's scale; NaN without one"),
+        Column("skipped", "bool", "", "the GradScaler skipped this step because of an overflow"),
+        Column("micro_steps", "int32", "count", "backward calls since the last step"),
+        Column(
+            "batch_size",
+            "int64",
+            "count",
+            "first dimension of the loss's input, summed over micro-steps; 0 unknown",
+        ),
+        Column("training", "int8", "flag", "training flag of the root module: 1, 0, or -1 unknown"),
+        Column("stale", "int8", "flag", "gradients were not zeroed since the previous step: 1, 0, or -1 unknown"),
+        Column("recorded", "bool", "", "tensor statistics were recorded at this step"),
+    ),
+    "steps are recorded at every torch.optim.Optimizer.step call",
+)
+
+EVALUATIONS = Table(
+    "evaluations",
+    ("pass", "split"),
+    "One row for each split of each evaluation pass: losses computed between two training steps without a backward.",
+    (
+        Column("pass", "int32", "count", "evaluation passes before this one"),
+        Column("split", "string", "", "'train', 'validation', 'test', or a label of the place in the script"),
+        Column("after_step", "int64", "count", "global_step of the last training step; -1 before the first"),
+        Column("time", "float64", "s", "since recording started"),
+        Column("mean_loss", "float64", "loss", "mean loss per valid target over the pass"),
+        Column("targets", "int64", "count", "valid targets"),
+        Column("batches", "int32", "count", "calls of the loss function"),
+        Column("training", "int8", "flag", "training flag of the root module during the pass: 1, 0, or -1 unknown"),
+        Column("loss", "int16", "index", "loss function, as in run.json; -1 when given by Recorder.log"),
+    ),
+    "compute the validation loss with a torch.nn.functional loss (nn.CrossEntropyLoss uses one), "
+    'or call Recorder.log(loss=..., split="validation")',
+)
+
+TENSORS = Table(
+    "tensors",
+    ("optimizer", "step", "tensor"),
+    "One row for each parameter tensor at each recorded step. Gradients are those the optimizer saw: after "
+    "clipping and unscaling. A tensor without a gradient has has_grad false and NaN statistics.",
+    (
+        _OPTIMIZER,
+        _STEP,
+        _TENSOR,
+        Column("has_grad", "bool", "", "the gradient was not None"),
+        Column("gradient_norm", "float32", "", "L2 norm of the finite elements"),
+        Column("gradient_mean", "float32", "", "mean of the finite elements"),
+        Column("gradient_std", "float32", "", "population standard deviation of the finite elements"),
+        Column("gradient_max_abs", "float32", "", "largest finite absolute value"),
+        Column("gradient_zero_fraction", "float32", "fraction", "elements exactly zero"),
+        Column("gradient_nan", "int64", "count", "NaN elements"),
+        Column("gradient_inf", "int64", "count", "infinite elements"),
+        Column("weight_norm", "float32", "", "L2 norm of the weights before the step, estimated from the probe"),
+        Column("update_norm", "float32", "", "L2 norm of the change made by this step, estimated from the probe"),
+        Column("drift_norm", "float32", "", "L2 norm of the change since recording started, from the probe"),
+    ),
+    "tensor statistics are recorded at every step; --every N thins them",
+)
+
+ROWS = Table(
+    "rows",
+    ("optimizer", "step", "tensor"),
+    "One row for each embedding table at every tenth recorded step: which of its rows are being trained.",
+    (
+        _OPTIMIZER,
+        _STEP,
+        _TENSOR,
+        Column("rows", "int64", "count", "rows of the table"),
+        Column("tracked", "int64", "count", "rows followed one by one; fewer than `rows` only for very large tables"),
+        Column("hit", "int64", "count", "tracked rows with a non-zero gradient at this step"),
+        Column("ever_hit", "int64", "count", "tracked rows with a non-zero gradient so far"),
+        Column("moved", "int64", "count", "tracked rows that differ from their value at the first recorded step"),
+        Column("stopped", "int64", "count", "tracked rows hit 5 times or more, silent for 20 mean intervals"),
+        Column("checksum", "int64", "", "sum of the table's bit patterns: equal only if the table did not change"),
+        Column("hits_histogram", "list<int64>", "count", "tracked rows by hits so far: 0, 1, 2-3, 4-7, 8-15, ..."),
+        Column(
+            "movement",
+            "list<float32>",
+            "fraction",
+            "median of |w - w0| / |w0| in each hits bin; NaN when empty",
+        ),
+        Column("never_hit_rows", "list<int64>", "index", "up to 32 rows without a gradient so far"),
+        Column("stopped_rows", "list<int64>", "index", "up to 32 rows counted in `stopped`"),
+    ),
+    "recorded for nn.Embedding and nn.EmbeddingBag",
+)
+
+HISTOGRAMS = Table(
+    "histograms",
+    ("optimizer", "step", "tensor", "kind"),
+    "Signed log2 histograms. The key is fixed; this version writes none.",
+    (_OPTIMIZER, _STEP, _TENSOR, Column("kind", "string", "", "'gradient' or 'parameter'")),
+    "not recorded by this version",
+)
+
+MODULES = Table(
+    "modules",
+    ("step", "module"),
+    "Samples taken from modules. The key is fixed; this version writes none.",
+    (_STEP, Column("module", "int32", "index", "module, as in run.json")),
+    "not recorded by this version",
+)
+
+EVENTS = Table(
+    "events",
+    ("time",),
+    "What happened to the recording itself.",
+    (
+        Column("time", "float64", "s", "since recording started"),
+        Column("step", "int64", "count", "global_step"),
+        Column("kind", "string", "", "'dropped', 'disabled', 'restarted', ..."),
+        Column("message", "string", "", "in words"),
+    ),
+    "written only when something happens",
+)
+
+TABLES: dict[str, Table] = {
+    table.name: table for table in (STEPS, EVALUATIONS, TENSORS, HISTOGRAMS, ROWS, MODULES, EVENTS)
+}
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of the immutable values stored in ``run.json``."""
+
+
+class TensorFacts(Facts, frozen=True, kw_only=True):
+    """One parameter tensor; `id` is the index used by the tables."""
+
+    id: int
+    name: str  # as model.named_parameters() gives it, wrappers stripped
+    aliases: list[str] = []  # further names of a tied tensor
+    role: str = "other"  # weight | bias | norm | embedding | other
+    module: str = ""  # qualified name of the owning module
+    module_class: str = ""
+    shape: list[int] = []
+    dtype: str = "float32"
+    depth: int = 0  # registration order, 0 nearest the input
+    optimizer: int = -1  # the optimizer that owns it; -1 none
+    recorded_with: int = 0  # the optimizer whose steps carry its rows in `tensors`
+    group: int = -1
+    requires_grad: bool = True
+    placements: list[str] = []
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        count = 1
+        for size in self.shape:
+            count *= size
+        return count
+
+
+class ModuleFacts(Facts, frozen=True, kw_only=True):
+    """One module of a recorded model."""
+
+    id: int
+    name: str
+    module_class: str
+    parameters: int = 0
+    dropout: float | None = None  # drop probability
+    batch_norm: bool = False
+
+
+class OptimizerFacts(Facts, frozen=True, kw_only=True):
+    """One optimizer; `defaults` holds its numeric and boolean options."""
+
+    id: int
+    optimizer_class: str
+    label: str = ""  # variable name in the script when several optimizers exist
+    groups: int = 1
+    defaults: dict[str, float | bool | list[float] | None] = {}
+
+
+class LossFacts(Facts, frozen=True, kw_only=True):
+    """One kind of call of a loss function; label facts are sums over the training so far."""
+
+    id: int
+    function: str  # cross_entropy, nll_loss, mse_loss, ... or 'logged' for Recorder.log
+    classes: int = 0  # N; 0 when it is no classification loss
+    reduction: str = "mean"
+    label_smoothing: float = 0.0
+    class_weights: list[float] = []  # at most 1,000, then left out
+    weighted: bool = False
+    ignore_index: int | None = None
+    soft_targets: bool = False
+    label_counts: list[int] = []  # training targets per class; left out above 1,000 classes
+    label_entropy: float | None = None  # nats, of the training targets: the best constant predictor's loss
+    target_mean: float | None = None  # regression and binary losses
+    target_variance: float | None = None
+    binary_entropy: float | None = None  # nats: mean entropy of binary targets per output
+
+
+class DataFacts(Facts, frozen=True, kw_only=True):
+    """What is known of the data."""
+
+    batch_size: int = 0
+    batches_per_epoch: int = 0  # 0 when no DataLoader told
+
+
+class PrivateFacts(Facts, frozen=True, kw_only=True):
+    """What never leaves the machine unless asked: empty when recorded with --no-host."""
+
+    host: str = ""
+    user: str = ""
+    directory: str = ""
+    command: list[str] = []
+
+
+class Meta(Facts, frozen=True, kw_only=True):
+    """The facts of a run, as in ``run.json``."""
+
+    format_version: int = FORMAT_VERSION
+    name: str = ""
+    gradaudit_version: str = ""
+    started: str = ""  # ISO 8601, UTC
+    ended: str = ""
+    state: str = "running"  # running | finished | failed | interrupted; killed is found out when read
+    pid: int = 0
+    python_version: str = ""
+    torch_version: str = ""
+    device: str = ""
+    rank: int = 0
+    world_size: int = 1
+    attempt: int = 0
+    every: int = 1  # recorded cadence of tensor statistics
+    tensors: list[TensorFacts] = []
+    modules: list[ModuleFacts] = []
+    optimizers: list[OptimizerFacts] = []
+    losses: list[LossFacts] = []
+    data: DataFacts = DataFacts()
+    private: PrivateFacts = PrivateFacts()
+
+
+def arrow_schema(table: Table) -> Any:
+    """The pyarrow.Schema of `table`."""
+    import pyarrow
+
+    names = {"string": "utf8", "bool": "bool_"}
+
+    def arrow_type(dtype: str) -> Any:
+        if dtype.startswith("list<"):
+            return pyarrow.list_(arrow_type(dtype[5:-1]))
+        return getattr(pyarrow, names.get(dtype, dtype))()
+
+    return pyarrow.schema([(column.name, arrow_type(column.dtype)) for column in table.columns])

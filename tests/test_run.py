@@ -1,0 +1,60 @@
+import numpy
+import pytest
+
+from gradaudit.run import RunError, load
+from gradaudit.schema import TensorFacts
+from tests.build import build_run, linear_stack
+
+
+def test_a_run_comes_back_as_it_was_written(tmp_path):
+    tensors = linear_stack(depth=2)
+    norms = numpy.arange(5 * 4, dtype=float).reshape(5, 4)
+    run = build_run(tmp_path / "x", loss=[5, 4, 3, 2, 1], tensors=tensors, stats={"gradient_norm": norms})
+    assert run.state == "finished"
+    assert list(run.steps["mean_loss"]) == [5, 4, 3, 2, 1]
+    assert [tensor.name for tensor in run.tensors_of(0)] == [tensor.name for tensor in tensors]
+    assert numpy.array_equal(run.matrix("gradient_norm", 0), norms)
+    assert list(run.recorded_steps(0)) == [0, 1, 2, 3, 4]
+    assert run.has("tensors.gradient_norm")
+    assert not run.has("evaluations")
+
+
+def test_columns_of_the_matrix_follow_depth_not_identifiers(tmp_path):
+    tensors = [TensorFacts(id=0, name="late", depth=9), TensorFacts(id=1, name="early", depth=1)]
+    run = build_run(tmp_path / "x", loss=[1.0], tensors=tensors, stats={"gradient_norm": [[7.0, 3.0]]})
+    assert [tensor.name for tensor in run.tensors_of(0)] == ["early", "late"]
+    assert run.matrix("gradient_norm", 0).tolist() == [[3.0, 7.0]]
+
+
+def test_a_truncated_part_is_left_out_and_named(tmp_path):
+    run = build_run(tmp_path / "x", loss=[1.0, 2.0])
+    part = run.path / "rank00000" / "tensors-000000.parquet"
+    part.write_bytes(part.read_bytes()[:-50])
+    again = load(run.path)
+    assert any("tensors-000000.parquet is damaged" in problem for problem in again.problems)
+    assert again.matrix("gradient_norm", 0).shape[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: None, "no such run"),
+        (lambda path: path.write_text("x"), "is a file"),
+        (lambda path: path.mkdir(), "is not a run"),
+        (lambda path: (path.mkdir(), (path / "launch.json").write_text("{}")), "the recorder never started"),
+        (lambda path: (path.mkdir(), (path / "run.json").write_text("{")), "is damaged"),
+        (lambda path: (path.mkdir(), (path / "run.json").write_text('{"format_version": 99}')), "upgrade gradaudit"),
+        (lambda path: (path.mkdir(), (path / "run.json").write_text("{}")), "holds no optimizer step"),
+    ],
+)
+def test_what_is_not_a_run_is_refused_in_one_line(tmp_path, make, message):
+    path = tmp_path / "x"
+    make(path)
+    with pytest.raises(RunError, match=message) as caught:
+        load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_names_with_control_characters_come_back_visible(tmp_path):
+    run = build_run(tmp_path / "x", loss=[1.0], tensors=[TensorFacts(id=0, name="a\x1b[31m\u202eb")])
+    assert run.meta.tensors[0].name == "a\\x1b[31m\\u202eb"
