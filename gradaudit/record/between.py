@@ -1,0 +1,176 @@
+"""What is seen between two optimizer steps: losses, backward roots, clipping, AMP scales, evaluation passes."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from gradaudit.record.losses import Call, Evaluations, LossBook
+from gradaudit.record.tensors import TensorTable
+
+_PENDING = 64  # training losses kept without a backward; more are somebody's metric
+_STALE_LOOK = 4  # tensors looked at, to see whether gradients were zeroed
+
+
+@dataclass(eq=False)
+class Clip:
+    """One call of a clipping function: `kind` 1 by norm, with the norm before; 2 by value."""
+
+    kind: int
+    threshold: float
+    norm: torch.Tensor | None
+    parameters: set[int]
+
+
+@dataclass(eq=False)
+class Seen:
+    """What belongs to one step."""
+
+    roots: list[tuple[torch.Tensor, torch.Tensor | None]] = field(default_factory=list)  # with the AMP scale
+    calls: list[Call] = field(default_factory=list)
+    logged: float | torch.Tensor | None = None
+
+
+class Between:
+    """Gathers what the seams see until an optimizer steps and takes it."""
+
+    def __init__(self, table: TensorTable) -> None:
+        self.table = table
+        self.book = LossBook()
+        self.evaluations = Evaluations()
+        self.evaluated: list[dict[str, Any]] = []
+        self.batches_per_epoch = self.loader_batch_size = 0
+        self.after_step, self.time = -1, 0.0  # of the last step taken
+        self._seen, self._taken = Seen(), Seen()
+        self._pending: list[Call] = []
+        self._scale: torch.Tensor | None = None
+        self._clips: list[Clip] = []
+        self._cleared: dict[int, Any] = {}
+
+    def on_loss(self, name: str, result: torch.Tensor, call: dict[str, Any]) -> None:
+        """A loss function returned `result`: for training if a backward follows, else for evaluation."""
+        if torch.utils.data.get_worker_info() is not None:
+            return
+        seen = self.book.observe(name, result, call)
+        if result.requires_grad:
+            self._pending.append(seen)
+            del self._pending[:-_PENDING]
+        else:
+            self.evaluations.add(seen, self.table.training())
+
+    def on_backward(self, roots: Sequence[Any], gradients: Any) -> None:
+        """`torch.autograd.backward` is about to run from `roots`."""
+        self.close_pass()
+        values = list(gradients) if isinstance(gradients, tuple | list) else [gradients]
+        for index, root in enumerate(roots):
+            if not isinstance(root, torch.Tensor):
+                continue
+            value = root.detach()
+            weight = values[index] if index < len(values) else None
+            # Scripts change the loss in place after the backward: keep a copy.
+            value = (value * weight.detach()).sum() if isinstance(weight, torch.Tensor) else value.sum().clone()
+            self._seen.roots.append((value, self._scale))
+        self._seen.calls += _behind(self._pending, roots)
+        self._pending.clear()
+        self._scale = None
+        self._look_for_stale()
+
+    def on_scale(self, scaler: Any) -> None:
+        """A GradScaler scaled the loss that is differentiated next."""
+        if scaler._scale is not None:
+            self._scale = scaler._scale.clone()
+
+    def on_clip(self, kind: int, parameters: Sequence[torch.Tensor], threshold: Any, total: Any) -> None:
+        """Gradients were clipped: kind 1 by norm (`total` before), 2 by value."""
+        if hasattr(total, "to_local"):
+            total = total.to_local()
+        norm = total.detach().clone() if isinstance(total, torch.Tensor) else None
+        limit = float(threshold) if not isinstance(threshold, torch.Tensor) else math.nan
+        self._clips.append(Clip(kind, limit, norm, {id(parameter) for parameter in parameters}))
+        del self._clips[:-16]
+
+    def on_loader(self, loader: Any) -> None:
+        """A DataLoader is about to be iterated in this process: the one before the first step feeds the training."""
+        if self.after_step < 0:
+            try:
+                self.batches_per_epoch = len(loader)
+            except TypeError:  # an iterable dataset has no length
+                self.batches_per_epoch = 0
+            self.loader_batch_size = getattr(loader, "batch_size", None) or 0
+
+    def log(self, loss: Any, split: str | None, count: int) -> None:
+        """`Recorder.log`: a training loss of the coming step, or an evaluation loss."""
+        value = loss.detach().clone() if isinstance(loss, torch.Tensor) else float(loss)
+        if split in (None, "train") and self.table.training() != 0:
+            self.book.logged()
+            self._seen.logged = value
+        else:
+            name = {"val": "validation", "valid": "validation"}.get(split or "", split or "evaluation")
+            call = Call(self.book.logged(), torch.as_tensor(value), count, 0, count)
+            self.evaluations.add(call, 0, name)
+
+    def close_pass(self) -> None:
+        """A training step begins, or all ends: the evaluation pass is complete."""
+        if self.evaluations.open:
+            self.evaluated += self.evaluations.close(self.after_step, self.time)
+
+    def take(self, number: int, first: bool) -> tuple[Seen, Any]:
+        """What belongs to the step that optimizer `number` makes now, and whether its gradients were cleared.
+
+        An optimizer that steps right after another one, with no backward between, shares its losses.
+        """
+        if self._pending and not self._seen.roots:
+            # torch.autograd.grad leaves no backward root: the losses before the step are all there is.
+            self._seen.calls, self._pending = self._pending, []
+        if self._seen.roots or self._seen.calls or self._seen.logged is not None:
+            self._taken = self._seen
+        self._seen = Seen()
+        cleared = self._cleared.pop(number, None)
+        return self._taken, None if first else cleared
+
+    def take_clip(self, optimizer: torch.optim.Optimizer) -> tuple[Clip, bool] | None:
+        """The clipping of this optimizer's gradients, and whether its norm is that of all of them."""
+        if not self._clips:
+            return None
+        mine = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        for index, clip in enumerate(self._clips):
+            if clip.parameters & mine:
+                del self._clips[index]
+                # A part of the optimizer's tensors has a norm of its own, not the optimizer's.
+                return clip, len(clip.parameters & mine) >= 0.9 * len(mine)
+        return None
+
+    def _look_for_stale(self) -> None:
+        """Were an optimizer's gradients absent or zero at some backward since its last step?"""
+        for number, plan in self.table.plans.items():
+            if self._cleared.get(number) is True:
+                continue
+            looked = [p.grad for r in plan.references[:_STALE_LOOK] if (p := r()) is not None and p.grad is not None]
+            looked = [grad for grad in looked if grad.layout == torch.strided and not hasattr(grad, "to_local")]
+            if not looked:
+                self._cleared[number] = True
+                continue
+            zero = torch.stack([(grad.detach().reshape(-1)[:256] == 0).all() for grad in looked]).all()
+            before = self._cleared.get(number)
+            self._cleared[number] = zero if before is None else zero | before
+
+
+def _behind(pending: list[Call], roots: Sequence[Any]) -> list[Call]:
+    """The losses that `roots` were computed from; a metric that nobody differentiates is left out."""
+    if len(pending) < 2:
+        return list(pending)
+    wanted = {id(call.node): call for call in pending}
+    found: dict[int, Call] = {}
+    queue = [root.grad_fn for root in roots if isinstance(root, torch.Tensor) and root.grad_fn is not None]
+    looked = 0
+    # The sum of a few losses is a handful of nodes deep; beyond that it is the model.
+    while queue and looked < 256:
+        node = queue.pop(0)
+        looked += 1
+        if id(node) in wanted:
+            found[id(node)] = wanted[id(node)]
+        else:
+            queue += [parent for parent, _ in node.next_functions if parent is not None]
+    return [call for call in pending if id(call.node) in found] or list(pending)

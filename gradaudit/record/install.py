@@ -1,0 +1,25 @@
+"""Puts every seam in place, and takes them out again."""
+
+from typing import Any
+
+from gradaudit.record.patches import Patch, amp, clipping, data, losses, names, optimizer
+
+_patches: list[Patch] = []
+_handles: list[Any] = []
+
+
+def install() -> None:
+    """Patch torch; done right after torch is imported, so that ``from ... import cross_entropy`` finds ours."""
+    if not _patches:
+        _handles.extend(names.install())
+        for seam in (losses, optimizer, clipping, amp, data):
+            _patches.extend(seam.install())
+
+
+def uninstall() -> None:
+    """Put back what was there."""
+    optimizer.disarm()
+    while _patches:
+        _patches.pop().undo()
+    while _handles:
+        _handles.pop().remove()

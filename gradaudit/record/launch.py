@@ -1,0 +1,107 @@
+"""`gradaudit record`: run a command, as it is, in an interpreter that records itself."""
+
+import os
+import shutil
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NoReturn
+
+import msgspec
+
+from gradaudit.schema import UserError
+
+_ENVIRONMENT = "GRADAUDIT_RECORD"
+_BOOT = Path(__file__).parent / "boot"
+
+
+class LaunchError(UserError):
+    """The command cannot be recorded; the message says why and what to do."""
+
+
+def launch(
+    command: list[str], *, directory: Path | None, every: int | None, quiet: bool, force: bool, host: bool
+) -> NoReturn:
+    """Replace this process by `command`, recorded into `directory`.
+
+    `command` is ``[script, *args]``, ``["-m", module, *args]`` or ``["--", program, *args]``. Raises
+    LaunchError when the folder is taken, torch is missing, or the program does not exist.
+    """
+    from gradaudit.record.settings import Settings
+
+    program, arguments, name = resolve(command)
+    directory = directory or Path("runs") / f"{name}-{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}"
+    prepare(directory, force=force)
+    settings = Settings(
+        directory=str(directory.absolute()), every=every, quiet=quiet, host=host, command=[program, *arguments]
+    )
+    shown = settings if host else msgspec.structs.replace(settings, command=[], directory="")
+    (directory / "launch.json").write_bytes(msgspec.json.encode(shown))
+    environment = dict(os.environ)
+    # A separator only where there is something to separate: an empty entry means the current folder.
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_BOOT), os.environ.get("PYTHONPATH", "")]))
+    environment[_ENVIRONMENT] = msgspec.json.encode(settings).decode()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(program, [program, *arguments], environment)
+
+
+def resolve(command: list[str]) -> tuple[str, list[str], str]:
+    """(program, arguments, name of the run) of what was asked for."""
+    if not command:
+        raise LaunchError("nothing to record; give a script: gradaudit record train.py")
+    if command[0] == "--":
+        if len(command) < 2:
+            raise LaunchError("nothing to record after --; give a command: gradaudit record -- torchrun train.py")
+        program = shutil.which(command[1])
+        if program is None:
+            raise LaunchError(f"{command[1]}: no such command")
+        scripts = [argument for argument in command[1:] if argument.endswith(".py")]
+        return program, command[2:], Path(scripts[0] if scripts else command[1]).stem
+    _need_torch()
+    if command[0] == "-m":
+        if len(command) < 2:
+            raise LaunchError("-m needs the name of a module: gradaudit record -m package.train")
+        return sys.executable, list(command), command[1].rpartition(".")[2]
+    if not Path(command[0]).exists():
+        raise LaunchError(f"{command[0]}: no such script")
+    return sys.executable, list(command), Path(command[0]).stem
+
+
+def _need_torch() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        raise LaunchError(
+            f"{sys.executable} has no torch, so nothing can be trained with it: install gradaudit where you train "
+            '(pip install "gradaudit[record]"), or record a command of that environment: gradaudit record -- python ...'
+        )
+
+
+def prepare(directory: Path, *, force: bool) -> None:
+    """Make `directory`, empty. Raises LaunchError when it holds something and `force` is not given.
+
+    `force` removes an earlier run and nothing else: a folder that is not a run is never emptied.
+    """
+    try:
+        taken = directory.exists() and any(directory.iterdir())
+        if taken and not force:
+            raise LaunchError(f"{directory} is not empty; --force records over an earlier run, or give another -o")
+        if taken:
+            if not any((directory / name).exists() for name in ("run.json", "launch.json")):
+                raise LaunchError(f"{directory} is not empty and is not a run; give another -o")
+            shutil.rmtree(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LaunchError(f"{directory} cannot be written: {error.strerror}") from None
+
+
+def begin() -> None:
+    """Start recording in this interpreter; called by the boot folder once torch is imported."""
+    from gradaudit.record import session
+    from gradaudit.record.install import install
+    from gradaudit.record.settings import Settings
+
+    settings = msgspec.json.decode(os.environ[_ENVIRONMENT], type=Settings)
+    install()
+    session.start(settings)

@@ -1,0 +1,40 @@
+"""Seam: GradScaler, which scales the loss and skips the steps that overflow."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from gradaudit.record import session
+from gradaudit.record.patches import Patch, replace
+
+
+def install() -> list[Patch]:
+    """Wrap GradScaler.scale and GradScaler.step."""
+    scaler = torch.amp.GradScaler
+    return [replace(scaler, "scale", _scale(scaler.scale)), replace(scaler, "step", _step(scaler.step))]
+
+
+def _scale(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def scale(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = original(self, *args, **kwargs)
+        if session.current() is not None:
+            session.guarded("between.on_scale", self)
+        return result
+
+    return scale
+
+
+def _step(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def step(self: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+        recording = session.current()
+        hooked = recording.hooked if recording is not None else 0
+        result = original(self, optimizer, *args, **kwargs)
+        if recording is not None and self.is_enabled():
+            session.guarded("on_scaler_step", optimizer, hooked)
+        return result
+
+    return step

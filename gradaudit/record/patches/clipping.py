@@ -1,0 +1,43 @@
+"""Seam: clip_grad_norm_ and clip_grad_value_, which run before the optimizer's step."""
+
+import functools
+from collections.abc import Callable
+from types import GeneratorType
+from typing import Any
+
+import torch
+from torch.nn import utils
+
+from gradaudit.record import session
+from gradaudit.record.patches import Patch, replace
+
+BY_NORM, BY_VALUE = 1, 2
+
+
+def install() -> list[Patch]:
+    """Wrap both functions in both places where they can be reached."""
+    norm = _watched(utils.clip_grad_norm_, BY_NORM, "max_norm")
+    value = _watched(utils.clip_grad_value_, BY_VALUE, "clip_value")
+    return [
+        replace(place, name, ours)
+        for place in (utils, utils.clip_grad)
+        for name, ours in (("clip_grad_norm_", norm), ("clip_grad_value_", value))
+    ]
+
+
+def _watched(original: Callable[..., Any], kind: int, threshold_name: str) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def clip(parameters: Any, *args: Any, **kwargs: Any) -> Any:
+        if session.current() is None or torch.compiler.is_compiling():
+            return original(parameters, *args, **kwargs)
+        # A generator can be read once only; an empty one is passed on as it is, since torch warns about it.
+        seen = list(parameters) if isinstance(parameters, GeneratorType) else parameters
+        given = seen if seen is parameters or seen else (item for item in list[Any]())
+        result = original(given, *args, **kwargs)
+        threshold = args[0] if args else kwargs.get(threshold_name, float("nan"))
+        tensors = [seen] if isinstance(seen, torch.Tensor) else seen
+        if isinstance(tensors, list | tuple):
+            session.guarded("between.on_clip", kind, tensors, threshold, result)
+        return result
+
+    return clip

@@ -1,0 +1,61 @@
+"""Seam: torch.nn.functional losses and torch.autograd.backward."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from gradaudit.record import session
+from gradaudit.record.losses import FUNCTIONS, arguments_of
+from gradaudit.record.patches import Patch, replace
+
+_inside_backward = 0
+
+
+def install() -> list[Patch]:
+    """Wrap the loss functions and backward."""
+    functional = torch.nn.functional
+    patches = [replace(functional, name, _watched_loss(name, getattr(functional, name))) for name in FUNCTIONS]
+    return [*patches, replace(torch.autograd, "backward", _watched_backward(torch.autograd.backward))]
+
+
+def _watched_loss(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+    bind = arguments_of(original)
+
+    @functools.wraps(original)
+    def loss(*args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling():
+            return original(*args, **kwargs)
+        result = original(*args, **kwargs)
+        if session.current() is not None and type(result) is torch.Tensor and not _transformed():
+            session.guarded("between.on_loss", name, result, bind(args, kwargs))
+        return result
+
+    # torch.jit.script refuses a function with varargs unless told to compile the original instead.
+    loss.__dict__["__original_fn"] = original
+    loss.__dict__["__script_if_tracing_wrapper"] = True
+    return loss
+
+
+def _transformed() -> bool:
+    """Under vmap and functorch's grad a loss is not a number yet."""
+    return bool(torch._C._are_functorch_transforms_active())
+
+
+def _watched_backward(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def backward(tensors: Any = None, grad_tensors: Any = None, *args: Any, **kwargs: Any) -> Any:
+        global _inside_backward
+        if torch.compiler.is_compiling() or _inside_backward or session.current() is None:
+            # Reentrant checkpointing calls backward inside backward: its roots are not losses.
+            return original(tensors, grad_tensors, *args, **kwargs)
+        roots = list(tensors) if isinstance(tensors, tuple | list) else [tensors]
+        session.guarded("between.on_backward", roots, grad_tensors)
+        _inside_backward += 1
+        try:
+            return original(tensors, grad_tensors, *args, **kwargs)
+        finally:
+            _inside_backward -= 1
+
+    return backward

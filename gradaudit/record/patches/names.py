@@ -1,0 +1,182 @@
+"""Finds the modules that own an optimizer's parameters, and so their qualified names, without being given a model."""
+
+import gc
+import sys
+import weakref
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from gradaudit.schema import ModuleFacts, TensorFacts
+
+# Wrappers add a level to every name. They are recognised by type: a user's own attribute called
+# `module` stays part of the name.
+_WRAPPERS = {
+    "DistributedDataParallel": "module",
+    "DataParallel": "module",
+    "OptimizedModule": "_orig_mod",
+    "FullyShardedDataParallel": "_fsdp_wrapped_module",
+    "CheckpointWrapper": "_checkpoint_wrapped_module",
+    "AveragedModel": "module",
+}
+_BATCH_NORMS = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm")
+
+_registry: dict[int, "weakref.ref[nn.Module]"] = {}
+
+
+def _remember(module: nn.Module, *_: Any) -> None:
+    if id(module) not in _registry:
+        key = id(module)
+        _registry[key] = weakref.ref(module, lambda _: _registry.pop(key, None))
+
+
+def install() -> list[Any]:
+    """Start remembering modules as they are built; returns the handles that stop it."""
+    from torch.nn.modules import module
+
+    return [
+        module.register_module_parameter_registration_hook(_remember),
+        module.register_module_module_registration_hook(_remember),
+    ]
+
+
+def find_roots(parameters: Sequence[torch.Tensor]) -> list[nn.Module]:
+    """The fewest outermost modules that together hold `parameters`, most of them first."""
+    wanted = {id(parameter) for parameter in parameters}
+    known = [module for reference in list(_registry.values()) if (module := reference()) is not None]
+    if wanted - _held_by(known):
+        # Copied and unpickled modules never registered anything.
+        known = [item for item in gc.get_objects() if issubclass(type(item), nn.Module)]
+    children = {id(child) for module in known for child in module._modules.values() if child is not None}
+    outermost = [module for module in known if id(module) not in children]
+    held = {id(module): {id(p) for p in module.parameters()} & wanted for module in outermost}
+    roots: list[nn.Module] = []
+    while wanted and outermost:
+        best = max(outermost, key=lambda module: len(held[id(module)] & wanted))
+        if not held[id(best)] & wanted:
+            break
+        roots.append(best)
+        wanted -= held[id(best)]
+    return roots
+
+
+def _held_by(modules: list[nn.Module]) -> set[int]:
+    return {id(parameter) for module in modules for parameter in module._parameters.values() if parameter is not None}
+
+
+def unwrap(module: nn.Module) -> nn.Module:
+    """The module inside every known wrapper."""
+    while (attribute := _WRAPPERS.get(type(module).__name__)) and attribute in module._modules:
+        module = module._modules[attribute]  # type: ignore[assignment]
+    return module
+
+
+def label_of(thing: Any) -> str:
+    """The script's variable that holds a module or an optimizer, else its class in lower case."""
+    names = vars(sys.modules.get("__main__", sys)).items()
+    for name, value in list(names):
+        if value is thing or (isinstance(thing, nn.Module) and value is unwrap(thing)):
+            return str(name)
+    return type(unwrap(thing) if isinstance(thing, nn.Module) else thing).__name__.lower()
+
+
+def walk(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Every module under `module` with its qualified name, wrappers left out, each path once."""
+    yield prefix.rstrip("."), module
+    wrapped = _WRAPPERS.get(type(module).__name__)
+    for name, child in module._modules.items():
+        if child is None:
+            continue
+        if name == wrapped:
+            yield from walk(child, prefix)
+        else:
+            yield from walk(child, f"{prefix}{name}.")
+
+
+def describe(
+    roots: Sequence[nn.Module], parameters: Sequence[torch.Tensor]
+) -> tuple[list[tuple[torch.Tensor, TensorFacts]], list[ModuleFacts]]:
+    """The tensors of `roots` in registration order, then the `parameters` that no root holds; and the modules.
+
+    Names follow ``model.named_parameters()``; with several roots each is prefixed with its label.
+    """
+    found: dict[int, tuple[torch.Tensor, TensorFacts]] = {}
+    modules: list[ModuleFacts] = []
+    for root in roots:
+        label = f"{label_of(root)}." if len(roots) > 1 else ""
+        for path, module in walk(root, label):
+            modules.append(_module_facts(len(modules), path, module))
+            for name, parameter in module._parameters.items():
+                if parameter is None:
+                    continue
+                qualified = f"{path}.{name}" if path else name
+                if id(parameter) in found:
+                    _add_alias(found, parameter, qualified, module)
+                else:
+                    facts = _tensor_facts(len(found), qualified, parameter, path, module, name)
+                    found[id(parameter)] = (parameter, facts)
+    for index, lone in enumerate(parameters):
+        if id(lone) not in found:
+            facts = TensorFacts(
+                id=len(found), name=f"parameter_{index}", role=_role(None, "", lone),
+                shape=list(lone.shape), dtype=str(lone.dtype).removeprefix("torch."), depth=len(found),
+                requires_grad=lone.requires_grad,
+            )  # fmt: skip
+            found[id(parameter)] = (lone, facts)
+    return list(found.values()), modules
+
+
+def _add_alias(found: dict[int, Any], parameter: torch.Tensor, qualified: str, module: nn.Module) -> None:
+    import msgspec
+
+    kept, facts = found[id(parameter)]
+    if qualified in (facts.name, *facts.aliases):
+        return
+    role = "embedding" if isinstance(module, nn.Embedding | nn.EmbeddingBag) else facts.role
+    found[id(parameter)] = (kept, msgspec.structs.replace(facts, aliases=[*facts.aliases, qualified], role=role))
+
+
+def _tensor_facts(
+    index: int, qualified: str, parameter: torch.Tensor, path: str, module: nn.Module, name: str
+) -> TensorFacts:
+    return TensorFacts(
+        id=index,
+        name=qualified,
+        role=_role(module, name, parameter),
+        module=path,
+        module_class=type(unwrap(module)).__name__,
+        shape=list(parameter.shape),
+        dtype=str(parameter.dtype).removeprefix("torch."),
+        depth=index,
+        requires_grad=parameter.requires_grad,
+        placements=[str(placement) for placement in getattr(parameter, "placements", ())],
+    )
+
+
+def _role(module: nn.Module | None, name: str, parameter: torch.Tensor) -> str:
+    if module is not None:
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+            return "embedding"
+        if "Norm" in type(module).__name__:
+            return "norm"
+    if "bias" in name:
+        return "bias"
+    if parameter.ndim >= 2:
+        return "weight"
+    return "other"
+
+
+def _module_facts(index: int, path: str, module: nn.Module) -> ModuleFacts:
+    dropout = getattr(module, "p", None) if "Dropout" in type(module).__name__ else None
+    if dropout is None and isinstance(getattr(module, "dropout", None), float):
+        dropout = module.dropout  # LSTM and MultiheadAttention
+    return ModuleFacts(
+        id=index,
+        name=path,
+        module_class=type(module).__name__,
+        parameters=sum(parameter.numel() for parameter in module._parameters.values() if parameter is not None),
+        dropout=float(dropout) if isinstance(dropout, float | int) else None,
+        batch_norm=type(module).__name__ in _BATCH_NORMS,
+    )

@@ -1,0 +1,57 @@
+"""Seam: the optimizer's step, through torch's own global hooks, armed when the first optimizer is built."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.optim import optimizer as optimizers
+
+from gradaudit.record import session
+from gradaudit.record.patches import Patch, replace
+
+_handles: list[Any] = []
+
+
+def install() -> list[Patch]:
+    """Arm the hooks with the first parameter group that any optimizer gets.
+
+    Arming imports the compiler, which building any optimizer imports as well; doing it with
+    ``import torch`` would double that import's time.
+    """
+    return [replace(optimizers.Optimizer, "add_param_group", _arming(optimizers.Optimizer.add_param_group))]
+
+
+def arm() -> None:
+    """Register the hooks, outside of any compiled graph."""
+    if _handles:
+        return
+    # Without `disable` a compiled optimizer breaks its graph three times for the hook; with it, not at all.
+    disable: Any = torch.compiler.disable
+    before, after = disable(_before), disable(_after)
+    _handles.append(optimizers.register_optimizer_step_pre_hook(before))
+    _handles.append(optimizers.register_optimizer_step_post_hook(after))
+
+
+def disarm() -> None:
+    """Remove the hooks."""
+    while _handles:
+        _handles.pop().remove()
+
+
+def _arming(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def add_param_group(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if session.current() is not None and not torch.compiler.is_compiling():
+            arm()
+        return original(self, *args, **kwargs)
+
+    return add_param_group
+
+
+def _before(optimizer: Any, args: Any, kwargs: Any) -> Any:
+    return session.guarded("before_step", optimizer, args, kwargs)
+
+
+def _after(optimizer: Any, args: Any, kwargs: Any) -> None:
+    session.guarded("after_step", optimizer)

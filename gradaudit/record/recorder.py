@@ -1,0 +1,71 @@
+"""The explicit API, for notebooks and for loops that `gradaudit record` cannot see."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+from gradaudit.record import install, session
+from gradaudit.record.patches import optimizer as optimizer_seam
+from gradaudit.record.settings import Settings
+
+
+class Recorder:
+    """Records `model` while `optimizers` train it, until closed.
+
+        with gradaudit.Recorder(model, optimizer) as recorder:
+            for batch in batches:
+                ...
+                recorder.log(loss=validation_loss, split="validation")
+
+    `directory` defaults to ``runs/<name>-<UTC time>`` and must not hold a run yet; `every` records
+    tensor statistics at every n-th step instead of as often as the budget allows. Under
+    ``gradaudit record`` it adds nothing but its `log` calls to the recording that is going on.
+    Raises FileExistsError when `directory` is not empty.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *optimizers: torch.optim.Optimizer,
+        directory: str | Path | None = None,
+        name: str = "recorder",
+        every: int | None = None,
+        quiet: bool = False,
+    ) -> None:
+        self._joined = session.current() is not None
+        if self._joined:
+            return
+        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        self.directory = Path(directory) if directory is not None else Path("runs") / f"{name}-{stamp}"
+        if self.directory.exists() and any(self.directory.iterdir()):
+            raise FileExistsError(f"{self.directory} is not empty; give another directory")
+        install.install()
+        settings = Settings(directory=str(self.directory.absolute()), every=every, quiet=quiet)
+        session.start(settings, [model], optimizers or None)
+        optimizer_seam.arm()
+
+    def log(self, *, loss: float | torch.Tensor, split: str | None = None, count: int = 1) -> None:
+        """Record a loss: of the coming training step, or with `split` ("validation", "test", ...) of an evaluation.
+
+        `count` weighs the loss when several are logged for one split between two steps.
+        """
+        session.guarded("between.log", loss, split, count)
+
+    def close(self, state: str = "finished") -> None:
+        """Write what is left. Safe to call twice."""
+        if not self._joined and session.current() is not None:
+            session.stop(state)
+            install.uninstall()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> Any:
+        state = "interrupted" if kind is KeyboardInterrupt else "failed" if kind is not None else "finished"
+        self.close(state)

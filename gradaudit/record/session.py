@@ -1,0 +1,120 @@
+"""The one recording of this process: starting and ending it, and keeping every fault of ours away from the script."""
+
+import atexit
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from gradaudit.record.files import exit_state
+from gradaudit.record.recording import Recording
+from gradaudit.record.settings import Settings
+
+_current: Recording | None = None
+_registered = False
+
+
+def start(
+    settings: Settings, models: Sequence[nn.Module] = (), optimizers: Sequence[torch.optim.Optimizer] | None = None
+) -> Recording:
+    """Begin to record. Nothing is written before the first optimizer step."""
+    global _current, _registered
+    if not _registered:
+        atexit.register(_at_exit)
+        os.register_at_fork(after_in_child=_in_child)
+        _registered = True
+    _current = Recording(settings, models, optimizers)
+    return _current
+
+
+def current() -> Recording | None:
+    """The recording of this process, if one is going on."""
+    return _current
+
+
+def guarded(seam: str, *arguments: Any) -> Any:
+    """Call a method of the recording; any exception ends the recording, with one line, and never reaches the script."""
+    recording = _current
+    if recording is None:
+        return None
+    try:
+        return attrgetter(seam)(recording)(*arguments)
+    except Exception as error:
+        _give_up(recording, seam, error)
+        return None
+
+
+def _give_up(recording: Recording, seam: str, error: Exception) -> None:
+    global _current
+    _current = None
+    reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    with contextlib.suppress(Exception):
+        reason = reason.splitlines()[0][:200]
+        _say(f"gradaudit: recording stopped in {seam} ({reason}); the training goes on")
+    with contextlib.suppress(Exception):
+        recording.event("disabled", f"recording stopped in {seam}: {reason}")
+        if recording.files is not None:
+            recording.files.state = "finished"
+            recording.close("finished")
+
+
+def stop(state: str) -> None:
+    """End the recording and say in one line where it is."""
+    global _current
+    recording, _current = _current, None
+    if recording is None:
+        return
+    try:
+        directory = recording.close(state)
+        if recording.files is not None and recording.files.writer.error is not None:
+            raise recording.files.writer.error
+    except Exception as error:
+        _say(f"gradaudit: the end of the recording was lost ({type(error).__name__}: {error})")
+        return
+    files = recording.files
+    if (
+        directory is not None
+        and files is not None
+        and not recording.settings.quiet
+        and files.rank == files.attempt == 0
+    ):
+        shown = _relative(directory)
+        steps, tensors = recording.global_step, len(recording.table.facts)
+        _say(f"gradaudit: recorded {steps:,} steps of {tensors:,} tensors; next: gradaudit analyze {shown}")
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(Exception):
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+
+def _relative(path: Path) -> Path:
+    with contextlib.suppress(ValueError, OSError):
+        return path.relative_to(Path.cwd())
+    return path
+
+
+def _at_exit() -> None:
+    stop(exit_state())
+
+
+def _in_child() -> None:
+    """After a fork: the parent's rows and its thread are not the child's. A child that trains records itself."""
+    global _current
+    if _current is None:
+        return
+    try:
+        _current = Recording(_current.settings)
+        # A child of multiprocessing leaves through os._exit, which runs no exit handlers.
+        from multiprocessing import util
+
+        util.Finalize(None, _at_exit, exitpriority=100)
+    except Exception:
+        _current = None

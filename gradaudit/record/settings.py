@@ -1,0 +1,14 @@
+"""What a recording was asked for: handed from the command to the recorded interpreter."""
+
+import msgspec
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The options of `gradaudit record` and of `Recorder`."""
+
+    directory: str
+    name: str = ""
+    every: int | None = None  # record tensor statistics at every n-th step; None: as the budget allows
+    quiet: bool = False
+    host: bool = True  # keep host, user, folder and command line in the record
+    command: list[str] = []

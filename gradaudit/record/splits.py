@@ -1,0 +1,81 @@
+"""Tells training, validation and test losses apart by the place in the script that computes them."""
+
+import linecache
+import re
+import sys
+from collections.abc import Iterator
+from types import CodeType, FrameType
+from typing import Any
+
+_WORDS = {
+    **dict.fromkeys(("train", "training", "trn", "trainset"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "validating", "dev", "devset", "holdout"), "validation"),
+    **dict.fromkeys(("test", "testing", "tst", "testset"), "test"),
+}
+# Variables that scripts loop over to evaluate several splits with one line, as nanoGPT does.
+_LOOP_VARIABLES = ("split", "phase", "mode", "stage", "subset", "partition", "fold")
+_DEEPEST = 12  # frames looked at, counted from the loss
+
+_labels: dict[tuple[tuple[CodeType, int], ...], str | None] = {}
+_sites: dict[tuple[tuple[CodeType, int], ...], str] = {}
+
+
+def current_split() -> str:
+    """'train', 'validation' or 'test' when the calling script says so, else a label of the place."""
+    frames = list(_script_frames())
+    for frame in frames:
+        word = _loop_variable(frame)
+        if word is not None:
+            return word
+    key = tuple((frame.f_code, frame.f_lasti) for frame in frames)
+    if key not in _labels:
+        _labels[key] = next((word for frame in frames if (word := _word_of_call(frame))), None)
+    label = _labels[key]
+    if label is not None:
+        return label
+    if key not in _sites:
+        number = len(_sites) + 1
+        _sites[key] = "evaluation" if number == 1 else f"evaluation {number}"
+    return _sites[key]
+
+
+def _script_frames() -> Iterator[FrameType]:
+    """The frames of the user's own code, innermost first."""
+    frame: FrameType | None = sys._getframe(1)
+    left = 64
+    found = 0
+    while frame is not None and left and found < _DEEPEST:
+        module = frame.f_globals.get("__name__", "")
+        if module.partition(".")[0] not in ("torch", "gradaudit", "contextlib", "functools"):
+            found += 1
+            yield frame
+        frame, left = frame.f_back, left - 1
+
+
+def _loop_variable(frame: FrameType) -> str | None:
+    code = frame.f_code
+    named = code.co_names if code.co_name == "<module>" else (*code.co_varnames, *code.co_cellvars, *code.co_freevars)
+    for name in _LOOP_VARIABLES:
+        if name in named:
+            value: Any = frame.f_locals.get(name)
+            if isinstance(value, str) and (word := _only_word(value)):
+                return word
+    return None
+
+
+def _word_of_call(frame: FrameType) -> str | None:
+    """The split named by the source of the call, by its line, or by the name of the function around it."""
+    code = frame.f_code
+    positions = list(code.co_positions())
+    line, last_line, start, end = positions[frame.f_lasti // 2]
+    text = linecache.getline(code.co_filename, line) if line else ""
+    call = text[start:end] if line == last_line and start is not None and end is not None else ""
+    return _only_word(call) or _only_word(text.partition("#")[0]) or _only_word(code.co_name)
+
+
+def _only_word(text: str) -> str | None:
+    """The one split that the identifiers in `text` speak of; None when there is none, or more than one."""
+    tokens = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).lower())
+    found = {_WORDS[token] for token in tokens if token in _WORDS}
+    # model.eval() and model.train() are modes, not data.
+    return found.pop() if len(found) == 1 else None

@@ -1,0 +1,165 @@
+"""One optimizer step as it is handed to the writer, and how a batch of steps becomes rows.
+
+What is measured stays where it was computed until the writer's thread asks for it, so that the
+training thread never waits for a device.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy
+import torch
+
+from gradaudit.record.losses import Call
+from gradaudit.record.rows import Snapshot
+from gradaudit.record.stats import COLUMNS
+from gradaudit.schema import EVALUATIONS, EVENTS, ROWS, STEPS, TENSORS, Table
+
+Columns = dict[str, Any]
+
+
+@dataclass(eq=False)
+class StepRecord:
+    """The facts of one step; tensors among them are read later."""
+
+    row: dict[str, Any]
+    roots: list[tuple[torch.Tensor, torch.Tensor | None]]  # backward roots and the AMP scale they carry
+    calls: list[Call]
+    logged: float | torch.Tensor | None = None
+    clip_norm: torch.Tensor | None = None
+    amp_scale: torch.Tensor | None = None  # gradients still carry it (fused optimizers)
+    found_inf: torch.Tensor | None = None
+    cleared: torch.Tensor | bool | None = None
+    identifiers: Any = None  # [tensors]
+    owned: Any = None
+    gradients: Any = None  # [tensors, COLUMNS]
+    weight_norm: Any = None
+    update_norm: Any = None
+    drift_norm: Any = None
+    snapshots: list[tuple[int, Snapshot]] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class Batch:
+    """Everything handed over at once; calling it gives the rows of each table."""
+
+    steps: list[StepRecord]
+    evaluations: list[dict[str, Any]]
+    events: list[dict[str, Any]]
+    event: Any = None  # torch.cuda.Event: recorded after the last measurement
+
+    def __call__(self) -> dict[str, Columns]:
+        """Read what is still on the device, on a stream of our own, and lay it out as columns."""
+        if self.event is None:
+            return self._tables()
+        stream = _side_stream(self.event.device if hasattr(self.event, "device") else None)
+        self.event.synchronize()
+        with torch.cuda.stream(stream):
+            return self._tables()
+
+    def _tables(self) -> dict[str, Columns]:
+        rows = [_finish(step) for step in self.steps]
+        evaluations = [{name: _number(value) for name, value in row.items()} for row in self.evaluations]
+        embeddings = [
+            {"optimizer": s.row["optimizer"], "step": s.row["step"], "tensor": tensor, **snapshot.row()}
+            for s in self.steps
+            for tensor, snapshot in s.snapshots
+        ]
+        return {
+            "steps": _columns(STEPS, rows),
+            "evaluations": _columns(EVALUATIONS, evaluations),
+            "tensors": _tensor_columns([step for step in self.steps if step.gradients is not None]),
+            "rows": _columns(ROWS, embeddings),
+            "events": _columns(EVENTS, self.events),
+        }
+
+
+_streams: dict[Any, Any] = {}
+
+
+def _side_stream(device: Any) -> Any:
+    if device not in _streams:
+        _streams[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    return _streams[device]
+
+
+def _number(value: Any) -> Any:
+    return value.item() if isinstance(value, torch.Tensor) else value
+
+
+def _array(value: Any) -> Any:
+    return value.cpu().numpy() if isinstance(value, torch.Tensor) else value
+
+
+def _finish(step: StepRecord) -> dict[str, Any]:
+    """The row of table `steps`: device values read, losses of the micro-steps combined."""
+    row = dict(step.row)
+    row["objective"] = _objective(step.roots)
+    row["mean_loss"], row["loss"], row["targets"], row["ignored_targets"] = _mean_loss(step.calls)
+    if step.logged is not None and math.isnan(row["mean_loss"]):
+        row["mean_loss"], row["loss"] = float(_number(step.logged)), row["logged_loss"]
+    row["batch_size"] = sum(call.batch_size for call in step.calls if call.loss == row["loss"])
+    if step.found_inf is not None and _number(step.found_inf) > 0:
+        row["skipped"] = True
+    scale = _number(step.amp_scale) if step.amp_scale is not None else None
+    if scale:
+        row["amp_scale"] = scale
+    if step.gradients is not None:
+        gradients = _array(step.gradients)
+        if scale:
+            gradients = gradients.copy()
+            gradients[:, 1:5] /= scale  # norm, mean, standard deviation, largest
+        step.gradients = gradients
+        norms = gradients[step.owned, 1]
+        finite = norms[~numpy.isnan(norms)]
+        largest = float(finite.max(initial=0.0)) or 1.0
+        row["gradient_norm"] = largest * float(numpy.sqrt(((finite / largest) ** 2).sum())) if len(finite) else math.nan
+        if (gradients[step.owned, 6:8] > 0).any():
+            row["gradient_norm"] = math.nan
+    if step.clip_norm is not None:
+        row["gradient_norm"] = float(_number(step.clip_norm))
+    if step.cleared is not None:
+        row["stale"] = int(not bool(_number(step.cleared)))
+    return row
+
+
+def _objective(roots: Sequence[tuple[torch.Tensor, torch.Tensor | None]]) -> float:
+    """The sum of the backward roots, without the AMP scale."""
+    values = [float(_number(root)) / (float(_number(scale)) if scale is not None else 1.0) for root, scale in roots]
+    return sum(values) if values else math.nan
+
+
+def _mean_loss(calls: list[Call]) -> tuple[float, int, int, int]:
+    """(mean loss per valid target, loss, valid, ignored) of the loss function seen first in the step."""
+    if not calls:
+        return math.nan, -1, 0, 0
+    first = calls[0].loss
+    mine = [call for call in calls if call.loss == first]
+    valid = [int(_number(call.valid)) for call in mine]
+    ignored = sum(int(_number(call.ignored)) for call in mine)
+    total = sum(float(_number(call.mean)) * count for call, count in zip(mine, valid, strict=True) if count)
+    return (total / sum(valid) if sum(valid) else math.nan), first, sum(valid), ignored
+
+
+def _columns(table: Table, rows: list[dict[str, Any]]) -> Columns:
+    return {column.name: [row[column.name] for row in rows] for column in table.columns}
+
+
+def _tensor_columns(steps: Sequence[StepRecord]) -> Columns:
+    if not steps:
+        return {column.name: [] for column in TENSORS.columns}
+    gradients = numpy.concatenate([step.gradients for step in steps])
+    counts = [len(step.identifiers) for step in steps]
+    columns: Columns = {name: gradients[:, index] for index, name in enumerate(COLUMNS)}
+    for name in ("gradient_nan", "gradient_inf"):
+        columns[name] = numpy.nan_to_num(columns[name]).astype(numpy.int64)
+    for name in ("weight_norm", "update_norm", "drift_norm"):
+        missing = [numpy.full(count, numpy.nan) for count in counts]
+        values = [_array(getattr(step, name)) for step in steps]
+        columns[name] = numpy.concatenate([gap if v is None else v for v, gap in zip(values, missing, strict=True)])
+    columns["optimizer"] = numpy.repeat([step.row["optimizer"] for step in steps], counts)
+    columns["step"] = numpy.repeat([step.row["step"] for step in steps], counts)
+    columns["tensor"] = numpy.concatenate([step.identifiers for step in steps])
+    return columns

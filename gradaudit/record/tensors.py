@@ -1,0 +1,151 @@
+"""Which tensors a run has: names, owners and identifiers, found when an optimizer makes its first step."""
+
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy
+import torch
+from torch import nn
+
+from gradaudit.record.patches.names import describe, find_roots, label_of, unwrap
+from gradaudit.record.probe import Probe
+from gradaudit.record.rows import RowCounter
+from gradaudit.schema import ModuleFacts, OptimizerFacts, TensorFacts
+
+
+@dataclass(eq=False)
+class Plan:
+    """What is measured at the steps of one optimizer. Parameters are held weakly: a freed model stays freed."""
+
+    optimizer: int
+    shape: tuple[int, ...]  # parameters of each group when the plan was made
+    references: list["weakref.ref[torch.Tensor]"]
+    identifiers: numpy.ndarray[Any, numpy.dtype[numpy.int32]]
+    owned: numpy.ndarray[Any, numpy.dtype[numpy.bool_]]
+    probe: Probe
+    start: torch.Tensor | None = None  # probe values at the first recorded step
+    counters: dict[int, RowCounter] = field(default_factory=dict)  # by position in `references`
+    recorded: int = 0
+
+    def parameters(self) -> list[torch.Tensor] | None:
+        """The parameters, or None when one of them no longer exists."""
+        alive = [reference() for reference in self.references]
+        return None if any(parameter is None for parameter in alive) else alive  # type: ignore[return-value]
+
+
+class TensorTable:
+    """All tensors of the run. Identifiers never change; names may gain a label when a second model appears."""
+
+    def __init__(self, models: Sequence[nn.Module] = ()) -> None:
+        self.roots: list[weakref.ref[nn.Module]] = [weakref.ref(model) for model in models]
+        self.facts: list[TensorFacts] = []
+        self.modules: list[ModuleFacts] = []
+        self.optimizers: list[OptimizerFacts] = []
+        self.plans: dict[int, Plan] = {}
+        self._identifier: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
+        self._owner: dict[int, tuple[int, int]] = {}  # identifier -> optimizer, group
+        self._next = 0
+        self._numbers: weakref.WeakKeyDictionary[torch.optim.Optimizer, int] = weakref.WeakKeyDictionary()
+
+    def living_roots(self) -> list[nn.Module]:
+        """The outermost modules that still exist."""
+        return [root for reference in self.roots if (root := reference()) is not None]
+
+    def training(self) -> int:
+        """1 when a recorded model is in training mode, 0 when none is, -1 before any is known."""
+        roots = self.living_roots()
+        return int(any(unwrap(root).training for root in roots)) if roots else -1
+
+    def number(self, optimizer: torch.optim.Optimizer) -> int:
+        """The optimizer's index; a new one for an optimizer not seen before."""
+        if optimizer not in self._numbers:
+            self._numbers[optimizer] = len(self.optimizers)
+            self.optimizers.append(_optimizer_facts(len(self.optimizers), optimizer))
+        return self._numbers[optimizer]
+
+    def plan_for(self, optimizer: torch.optim.Optimizer) -> tuple[Plan, list[torch.Tensor]]:
+        """The plan of an optimizer and its parameters; made anew when groups were added or parameters replaced."""
+        number = self.number(optimizer)
+        shape = tuple(len(group["params"]) for group in optimizer.param_groups)
+        plan = self.plans.get(number)
+        if plan is not None and plan.shape == shape:
+            parameters = plan.parameters()
+            if parameters is not None:
+                return plan, parameters
+        self._resolve(number, optimizer)
+        plan = self.plans[number]
+        return plan, plan.parameters() or []
+
+    def _resolve(self, number: int, optimizer: torch.optim.Optimizer) -> None:
+        mine = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        held = {id(parameter) for root in self.living_roots() for parameter in root.parameters()}
+        missing = [parameter for parameter in mine if id(parameter) not in held]
+        if missing:
+            self.roots += [weakref.ref(root) for root in find_roots(missing)]
+        known = [alive for reference, _ in self._identifier.values() if (alive := reference()) is not None]
+        described, self.modules = describe(self.living_roots(), [*known, *mine])
+        found: list[tuple[torch.Tensor, TensorFacts]] = []
+        for parameter, facts in described:
+            found.append((parameter, msgspec.structs.replace(facts, id=self._identify(parameter))))
+        for index, group in enumerate(optimizer.param_groups):
+            for parameter in group["params"]:
+                self._owner.setdefault(self._identify(parameter), (number, index))
+        table = {facts.id: facts for facts in self.facts}
+        for _, facts in found:
+            owner, group_index = self._owner.get(facts.id, (-1, -1))
+            table[facts.id] = msgspec.structs.replace(
+                facts, optimizer=owner, group=group_index, recorded_with=max(owner, 0)
+            )
+        self.facts = [table[identifier] for identifier in sorted(table)]
+        if len(self.optimizers) > 1:
+            self._label_optimizers(optimizer, number)
+        for other in {number, *self.plans}:
+            self._make_plan(other, [parameter for parameter, facts in found if table[facts.id].recorded_with == other])
+        self.plans[number].shape = tuple(len(group["params"]) for group in optimizer.param_groups)
+
+    def _identify(self, parameter: torch.Tensor) -> int:
+        entry = self._identifier.get(id(parameter))
+        if entry is None or entry[0]() is not parameter:
+            # The address of a freed tensor may be used again: a new tensor is never an old identifier.
+            entry = (weakref.ref(parameter), self._next)
+            self._next += 1
+            self._identifier[id(parameter)] = entry
+        return entry[1]
+
+    def _make_plan(self, number: int, parameters: list[torch.Tensor]) -> None:
+        identifiers = [self._identify(parameter) for parameter in parameters]
+        old = self.plans.get(number)
+        if old is not None and old.identifiers.tolist() == identifiers:
+            return
+        plan = Plan(
+            optimizer=number,
+            shape=old.shape if old else (),
+            references=[weakref.ref(parameter) for parameter in parameters],
+            identifiers=numpy.asarray(identifiers, dtype=numpy.int32),
+            owned=numpy.asarray([self._owner.get(identifier, (-1, -1))[0] == number for identifier in identifiers]),
+            probe=Probe(parameters),
+        )
+        roles = {facts.id: facts.role for facts in self.facts}
+        for position, (identifier, parameter) in enumerate(zip(identifiers, parameters, strict=True)):
+            if roles[identifier] == "embedding" and parameter.ndim == 2 and not hasattr(parameter, "to_local"):
+                plan.counters[position] = RowCounter(parameter)
+        self.plans[number] = plan
+
+    def _label_optimizers(self, optimizer: torch.optim.Optimizer, number: int) -> None:
+        label = label_of(optimizer)
+        self.optimizers[number] = msgspec.structs.replace(self.optimizers[number], label=label)
+
+
+def _optimizer_facts(index: int, optimizer: torch.optim.Optimizer) -> OptimizerFacts:
+    defaults: dict[str, Any] = {}
+    for name, value in optimizer.defaults.items():
+        if value is None or isinstance(value, bool | int | float):
+            defaults[str(name)] = value if value is None or isinstance(value, bool) else float(value)
+        elif isinstance(value, tuple | list) and all(isinstance(item, int | float) for item in value):
+            defaults[str(name)] = [float(item) for item in value]
+    return OptimizerFacts(
+        id=index, optimizer_class=type(optimizer).__name__, groups=len(optimizer.param_groups), defaults=defaults
+    )

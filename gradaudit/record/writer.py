@@ -1,0 +1,172 @@
+"""Rows to files: a daemon thread that keeps a killed run readable.
+
+Every hand-over is appended to an Arrow stream at once; a segment that is long or old enough is
+rewritten as Parquet under a temporary name and renamed. Nothing here knows torch.
+"""
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from gradaudit.schema import EVALUATIONS, EVENTS, ROWS, STEPS, TENSORS, Table, arrow_schema
+
+WRITTEN = (STEPS, EVALUATIONS, TENSORS, ROWS, EVENTS)
+QUEUE = 4  # hand-overs waiting; then statistics are dropped and counted, and the training never waits
+SEGMENT_ROWS = 500_000
+SEGMENT_SECONDS = 600.0
+
+Columns = dict[str, Any]  # column name -> a sequence of values, all of one length
+
+
+class Writer:
+    """Writes the tables of one rank into `folder`. `put` never blocks; `close` waits for the thread."""
+
+    def __init__(self, folder: Path, facts: Callable[[], bytes], facts_file: Path) -> None:
+        self.folder = folder
+        self.facts, self.facts_file = facts, facts_file
+        self.error: BaseException | None = None
+        self._queue: queue.Queue[Callable[[], dict[str, Columns]] | None] = queue.Queue(QUEUE)
+        self._segments = {table.name: _Segment(folder, table) for table in WRITTEN}
+        self._thread = threading.Thread(target=self._work, name="gradaudit-writer", daemon=True)
+        self._thread.start()
+
+    def put(self, batch: Callable[[], dict[str, Columns]], wait: bool = False) -> bool:
+        """Hand over a function that gives rows by table; False when the queue is full or the thread has died."""
+        if self.error is not None or not self._thread.is_alive():
+            return False
+        try:
+            self._queue.put(batch, block=wait, timeout=30 if wait else None)
+        except queue.Full:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Write what is left and close the segments; at most half a minute is waited for a slow disk."""
+        if self._thread.is_alive():
+            self.put_end()
+            self._thread.join(30)
+
+    def put_end(self) -> None:
+        """Tell the thread to finish."""
+        try:
+            self._queue.put(None, timeout=30)
+        except queue.Full:
+            self.error = TimeoutError("the disk did not keep up")
+
+    def _work(self) -> None:
+        written = 0.0
+        try:
+            while (batch := self._queue.get()) is not None:
+                for name, columns in batch().items():
+                    self._segments[name].append(columns)
+                if time.monotonic() - written > 5.0:
+                    self._write_facts()
+                    written = time.monotonic()
+            for segment in self._segments.values():
+                segment.close()
+            self._write_facts()
+        except BaseException as error:  # whatever it is, the training must not see it
+            self.error = error
+
+    def _write_facts(self) -> None:
+        replace(self.facts_file, self.facts())
+
+
+class _Segment:
+    """The open segment of one table: an Arrow stream that becomes a Parquet file."""
+
+    def __init__(self, folder: Path, table: Table) -> None:
+        self.folder, self.table = folder, table
+        self.number, self.rows, self.opened = 0, 0, 0.0
+        self.live = folder / f"{table.name}.live.arrows"
+        self.stream: Any = None
+
+    def append(self, columns: Columns) -> None:
+        """Append rows and flush them to the operating system."""
+        import pyarrow
+
+        schema = arrow_schema(self.table).with_metadata({"segment": f"{self.number:06d}"})
+        count = len(columns[schema.names[0]])
+        if not count:
+            return
+        arrays = [arrow_array(field.type, columns[field.name]) for field in schema]
+        if self.stream is None:
+            self.file = self.live.open("wb")
+            self.stream = pyarrow.ipc.new_stream(self.file, schema)
+            self.rows, self.opened = 0, time.monotonic()
+        self.stream.write_batch(pyarrow.RecordBatch.from_arrays(arrays, schema=schema))
+        self.file.flush()
+        self.rows += count
+        if self.rows >= SEGMENT_ROWS or time.monotonic() - self.opened > SEGMENT_SECONDS:
+            self.close()
+
+    def close(self) -> None:
+        """Turn the stream into a Parquet file, then remove it: a reader that sees both knows they are one."""
+        import pyarrow
+        import pyarrow.parquet
+
+        if self.stream is None:
+            return
+        self.stream.close()
+        self.file.close()
+        self.stream = None
+        with pyarrow.memory_map(str(self.live)) as source, pyarrow.ipc.open_stream(source) as stream:
+            data = stream.read_all().replace_schema_metadata()
+        target = self.folder / f"{self.table.name}-{self.number:06d}.parquet"
+        temporary = target.with_suffix(".parquet.tmp")
+        keys = [name for name in self.table.key if name not in ("split", "time")]
+        floats = [field.name for field in data.schema if field.type in (pyarrow.float32(), pyarrow.float64())]
+        pyarrow.parquet.write_table(
+            data,
+            temporary,
+            compression="zstd",
+            use_dictionary=keys,
+            # Floats of one column share their exponents: byte planes compress to half of plain ones.
+            use_byte_stream_split=floats,
+            write_statistics=keys,
+        )
+        with temporary.open("rb") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(target)
+        self.live.unlink(missing_ok=True)
+        self.number += 1
+
+
+def arrow_array(kind: Any, values: Any) -> Any:
+    """A pyarrow array from buffers: pyarrow.array() would import pandas, 0.4 s under the interpreter's lock."""
+    import pyarrow
+
+    if pyarrow.types.is_list(kind):
+        lengths = [len(value) for value in values]
+        offsets = numpy.concatenate(([0], numpy.cumsum(lengths))).astype(numpy.int32)
+        flat = numpy.concatenate([numpy.asarray(value) for value in values]) if sum(lengths) else numpy.zeros(0)
+        return pyarrow.ListArray.from_arrays(arrow_array(pyarrow.int32(), offsets), arrow_array(kind.value_type, flat))
+    if pyarrow.types.is_string(kind):
+        encoded = [str(value).encode("utf-8", "replace") for value in values]
+        offsets = numpy.concatenate(([0], numpy.cumsum([len(value) for value in encoded]))).astype(numpy.int32)
+        buffers = [None, pyarrow.py_buffer(offsets.tobytes()), pyarrow.py_buffer(b"".join(encoded))]
+        return pyarrow.Array.from_buffers(kind, len(encoded), buffers)
+    if pyarrow.types.is_boolean(kind):
+        bits = numpy.packbits(numpy.asarray(values, dtype=bool), bitorder="little")
+        return pyarrow.Array.from_buffers(kind, len(values), [None, pyarrow.py_buffer(bits.tobytes())])
+    dtype = {"float": "float32", "double": "float64"}.get(str(kind), str(kind))
+    array = numpy.asarray(values, dtype=numpy.float64 if dtype == "float32" else None)
+    if dtype == "float32":
+        # A finite norm must not become infinite by being stored.
+        most = float(numpy.finfo(numpy.float32).max)
+        array = numpy.where(numpy.isfinite(array), numpy.clip(array, -most, most), array)
+    buffer = pyarrow.py_buffer(numpy.ascontiguousarray(array.astype(dtype)).tobytes())
+    return pyarrow.Array.from_buffers(kind, len(array), [None, buffer])
+
+
+def replace(file: Path, content: bytes) -> None:
+    """Write `file` so that a reader sees the old content or the new, never a part."""
+    temporary = file.with_name(f"{file.name}.tmp")
+    temporary.write_bytes(content)
+    temporary.replace(file)
