@@ -130,6 +130,10 @@ class Between:
         cleared = self._cleared.pop(number, None)
         return self._taken, None if first else cleared
 
+    def forget(self) -> None:
+        """Drop what a closure's further calls left behind: a line search, not the next step."""
+        self._seen, self._pending, self._clips = Seen(), [], []
+
     def take_clip(self, optimizer: torch.optim.Optimizer) -> tuple[Clip, bool] | None:
         """The clipping of this optimizer's gradients, and whether its norm is that of all of them."""
         if not self._clips:

@@ -5,6 +5,7 @@ import sys
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,19 @@ from gradaudit.record.tensors import Plan, TensorTable
 HAND_OVER_STEPS = 32
 HAND_OVER_SECONDS = 1.0
 ROWS_EVERY = 10  # recorded steps between two looks at embedding rows
+
+
+@dataclass(eq=False)
+class OpenStep:
+    """A step between its two hooks. `frame` is the identity of the optimizer's wrapper on the stack."""
+
+    frame: int
+    optimizer: "weakref.ref[torch.optim.Optimizer]"
+    closure: bool = False
+    record: StepRecord | None = None
+    plan: Plan | None = None
+    before: torch.Tensor | None = None  # probe values
+    cost: float = 0.0  # seconds that we took so far
 
 
 class Recording:
@@ -42,7 +56,7 @@ class Recording:
         self._began = self._stepped = self._handed = time.perf_counter()
         self._cadences: dict[int, Cadence] = {}
         self._counts: dict[int, int] = {}
-        self._open: tuple[int, Any, StepRecord | None, Plan | None, Any, float] | None = None
+        self._open: OpenStep | None = None
         self._ready: list[StepRecord] = []
         self._events: list[dict[str, Any]] = []
         self.hooked = 0
@@ -60,14 +74,12 @@ class Recording:
         if not self._mine(optimizer) or self._inside_a_step(optimizer):
             return None
         self.hooked += 1
-        started = time.perf_counter()
-        frame = id(_wrapper_frame())
         closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+        self._open = OpenStep(id(_wrapper_frame()), weakref.ref(optimizer), closure=callable(closure))
         if not callable(closure):
-            self._open = (frame, weakref.ref(optimizer), *self._snapshot(optimizer), started)
+            self._snapshot(optimizer, self._open)
             return None
         # The gradients do not exist yet: they are computed by the closure's first call.
-        self._open = (frame, weakref.ref(optimizer), None, None, None, started)
         watched = self._watch(optimizer, closure)
         if "closure" in kwargs:
             return args, {**kwargs, "closure": watched}
@@ -85,35 +97,39 @@ class Recording:
 
     def after_closure(self, optimizer: torch.optim.Optimizer) -> None:
         """The closure returned for the first time: gradients exist."""
-        if self._open is not None and self._open[2] is None:
-            self._open = (*self._open[:2], *self._snapshot(optimizer), time.perf_counter())
+        if self._open is not None and self._open.record is None:
+            self._snapshot(optimizer, self._open)
 
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
         """The optimizer has stepped: measure the update and close the row."""
-        if self._open is None or self._open[1]() is not optimizer:
-            return
-        frame, _, record, plan, before, started = self._open
-        if frame and frame != id(_wrapper_frame()):
+        step = self._open
+        if step is None or step.optimizer() is not optimizer or step.frame != id(_wrapper_frame()):
             return
         self._open = None
-        if record is None or plan is None:
+        if step.closure:
+            self.between.forget()
+        if step.record is None or step.plan is None:
             return
-        cost = None
-        if before is not None:
-            parameters = plan.parameters()
-            if parameters is not None:
-                after = plan.probe.values(parameters)
-                plan.start = before if plan.start is None else plan.start
-                record.weight_norm = plan.probe.norms(before)
-                record.update_norm = plan.probe.norms(after - before)
-                record.drift_norm = plan.probe.norms(after - plan.start)
-                if plan.recorded % ROWS_EVERY == 0:
-                    for position, counter in plan.counters.items():
-                        snapshot = counter.snapshot(parameters[position])
-                        record.snapshots.append((int(plan.identifiers[position]), snapshot))
-                plan.recorded += 1
-            cost = time.perf_counter() - started
-        self._finish(plan, record, cost)
+        if step.before is None:
+            self._finish(step.plan, step.record, None)
+            return
+        started = time.perf_counter()
+        self._measure_update(step.plan, step.record, step.before)
+        self._finish(step.plan, step.record, step.cost + time.perf_counter() - started)
+
+    def _measure_update(self, plan: Plan, record: StepRecord, before: torch.Tensor) -> None:
+        parameters = plan.parameters()
+        if parameters is None:
+            return
+        after = plan.probe.values(parameters)
+        plan.start = before if plan.start is None else plan.start
+        record.weight_norm = plan.probe.norms(before)
+        record.update_norm = plan.probe.norms(after - before)
+        record.drift_norm = plan.probe.norms(after - plan.start)
+        if plan.recorded % ROWS_EVERY == 0:
+            for position, counter in plan.counters.items():
+                record.snapshots.append((int(plan.identifiers[position]), counter.snapshot(parameters[position])))
+        plan.recorded += 1
 
     def _mine(self, optimizer: torch.optim.Optimizer) -> bool:
         return self.only is None or optimizer in self.only
@@ -125,24 +141,26 @@ class Recording:
         # A step that raised never reached its post hook: its frame is gone from the stack.
         frame: Any = sys._getframe(1)
         while frame is not None:
-            if id(frame) == self._open[0]:
-                return id(_wrapper_frame()) != self._open[0]
+            if id(frame) == self._open.frame:
+                return id(_wrapper_frame()) != self._open.frame
             frame = frame.f_back
         self._open = None
         return False
 
-    def _snapshot(self, optimizer: torch.optim.Optimizer) -> tuple[StepRecord, Plan, Any]:
+    def _snapshot(self, optimizer: torch.optim.Optimizer, step: OpenStep) -> None:
         """Measure the gradients, and the weights before the step."""
-        plan, parameters = self.table.plan_for(optimizer)
-        record = self._record(optimizer, plan)
+        started = time.perf_counter()
+        step.plan, parameters = self.table.plan_for(optimizer)
+        step.record = record = self._record(optimizer, step.plan)
         if not record.row["recorded"]:
-            return record, plan, None
+            return
         gradients = [parameter.grad for parameter in parameters]
-        record.identifiers, record.owned = plan.identifiers, plan.owned
+        record.identifiers, record.owned = step.plan.identifiers, step.plan.owned
         record.gradients = measure(gradients)
-        for position, counter in plan.counters.items():
+        for position, counter in step.plan.counters.items():
             counter.observe(gradients[position])
-        return record, plan, plan.probe.values(parameters)
+        step.before = step.plan.probe.values(parameters)
+        step.cost = time.perf_counter() - started
 
     def _record(self, optimizer: torch.optim.Optimizer, plan: Plan) -> StepRecord:
         number = plan.optimizer

@@ -75,11 +75,34 @@ def unwrap(module: nn.Module) -> nn.Module:
 
 def label_of(thing: Any) -> str:
     """The script's variable that holds a module or an optimizer, else its class in lower case."""
-    names = vars(sys.modules.get("__main__", sys)).items()
-    for name, value in list(names):
-        if value is thing or (isinstance(thing, nn.Module) and value is unwrap(thing)):
-            return str(name)
+    same = {id(thing), id(unwrap(thing))} if isinstance(thing, nn.Module) else {id(thing)}
+    for names in _namespaces():
+        for name, value in list(names.items()):
+            if id(value) in same and name not in ("self", "optimizer", "module", "model", "thing"):
+                return str(name)
     return type(unwrap(thing) if isinstance(thing, nn.Module) else thing).__name__.lower()
+
+
+def labels_of(things: Sequence[Any]) -> list[str]:
+    """A label for each, no two the same."""
+    labels: list[str] = []
+    for thing in things:
+        label, number = label_of(thing), 2
+        unique = label
+        while unique in labels:
+            unique, number = f"{label}_{number}", number + 1
+        labels.append(unique)
+    return labels
+
+
+def _namespaces() -> Iterator[dict[str, Any]]:
+    """The script's global names, then the local names of the functions that are running, ours left out."""
+    yield vars(sys.modules.get("__main__", sys))
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in ("gradaudit", "torch"):
+            yield frame.f_locals
+        frame = frame.f_back
 
 
 def walk(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
@@ -104,9 +127,9 @@ def describe(
     """
     found: dict[int, tuple[torch.Tensor, TensorFacts]] = {}
     modules: list[ModuleFacts] = []
-    for root in roots:
-        label = f"{label_of(root)}." if len(roots) > 1 else ""
-        for path, module in walk(root, label):
+    labels = labels_of(roots) if len(roots) > 1 else [""]
+    for root, label in zip(roots, labels, strict=False):
+        for path, module in walk(root, f"{label}." if label else ""):
             modules.append(_module_facts(len(modules), path, module))
             for name, parameter in module._parameters.items():
                 if parameter is None:
