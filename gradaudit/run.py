@@ -198,7 +198,7 @@ def load(path: str | Path) -> Run:
     if not run.has("steps"):
         lost = f" ({'; '.join(problems)})" if problems else ""
         raise RunError(
-            f"{path} holds no optimizer step{lost}: the script ended before its first optimizer.step(), "
+            f"{path} holds no optimizer step{lost}: the script ended before its first optimizer.step() was written, "
             "or trains with something that is not a torch.optim.Optimizer (then use gradaudit.Recorder)"
         )
     return run

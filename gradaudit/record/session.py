@@ -53,10 +53,8 @@ def guarded(seam: str, *arguments: Any) -> Any:
 def _give_up(recording: Recording, seam: str, error: Exception) -> None:
     global _current
     _current = None
-    reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    with contextlib.suppress(Exception):
-        reason = reason.splitlines()[0][:200]
-        _say(f"gradaudit: recording stopped in {seam} ({reason}); the training goes on")
+    reason = _reason(error)
+    _say(f"gradaudit: recording stopped in {seam} ({reason}); the training goes on")
     with contextlib.suppress(Exception):
         recording.event("disabled", f"recording stopped in {seam}: {reason}")
         if recording.files is not None:
@@ -75,7 +73,7 @@ def stop(state: str) -> None:
         if recording.files is not None and recording.files.writer.error is not None:
             raise recording.files.writer.error
     except Exception as error:
-        _say(f"gradaudit: the end of the recording was lost ({type(error).__name__}: {error})")
+        _say(f"gradaudit: the end of the recording was lost ({_reason(error)})")
         return
     files = recording.files
     if (
@@ -87,6 +85,13 @@ def stop(state: str) -> None:
         shown = _relative(directory)
         steps, tensors = recording.global_step, len(recording.table.facts)
         _say(f"gradaudit: recorded {steps:,} steps of {tensors:,} tensors; next: gradaudit analyze {shown}")
+
+
+def _reason(error: BaseException) -> str:
+    """The exception on one line."""
+    with contextlib.suppress(Exception):
+        return f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    return "an exception"
 
 
 def _say(line: str) -> None:
@@ -109,6 +114,10 @@ def _in_child() -> None:
     """After a fork: the parent's rows and its thread are not the child's. A child that trains records itself."""
     global _current
     if _current is None:
+        return
+    if _current.files is not None and not _current.files.writer.ready:
+        # The parent's thread was importing pyarrow: its lock stays taken in this process for ever.
+        _current = None
         return
     try:
         _current = Recording(_current.settings)

@@ -4,6 +4,7 @@ Every hand-over is appended to an Arrow stream at once; a segment that is long o
 rewritten as Parquet under a temporary name and renamed. Nothing here knows torch.
 """
 
+import contextlib
 import os
 import queue
 import threading
@@ -31,6 +32,7 @@ class Writer:
         self.folder = folder
         self.facts, self.facts_file = facts, facts_file
         self.error: BaseException | None = None
+        self.ready = False  # pyarrow is imported
         self._queue: queue.Queue[Callable[[], dict[str, Columns]] | None] = queue.Queue(QUEUE)
         self._segments = {table.name: _Segment(folder, table) for table in WRITTEN}
         self._thread = threading.Thread(target=self._work, name="gradaudit-writer", daemon=True)
@@ -62,6 +64,7 @@ class Writer:
     def _work(self) -> None:
         written = 0.0
         try:
+            self.ready = True
             while (batch := self._queue.get()) is not None:
                 for name, columns in batch().items():
                     self._segments[name].append(columns)
@@ -73,6 +76,8 @@ class Writer:
             self._write_facts()
         except BaseException as error:  # whatever it is, the training must not see it
             self.error = error
+            for segment in self._segments.values():
+                segment.abandon()
 
     def _write_facts(self) -> None:
         replace(self.facts_file, self.facts())
@@ -105,6 +110,13 @@ class _Segment:
         self.rows += count
         if self.rows >= SEGMENT_ROWS or time.monotonic() - self.opened > SEGMENT_SECONDS:
             self.close()
+
+    def abandon(self) -> None:
+        """Let go of the open stream after a fault; what it holds stays readable."""
+        if self.stream is not None:
+            with contextlib.suppress(Exception):
+                self.file.close()
+            self.stream = None
 
     def close(self) -> None:
         """Turn the stream into a Parquet file, then remove it: a reader that sees both knows they are one."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
+_OURS = sys.modules[__name__]
 
 
 class _AfterTorch:
@@ -23,6 +24,9 @@ class _AfterTorch:
 
     @staticmethod
     def find_spec(name: str, path: object = None, target: object = None) -> Any:
+        if sys.modules.get("sitecustomize") is _OURS:
+            # The script would find no sitecustomize of its own, and finds none of ours.
+            del sys.modules["sitecustomize"]
         if name != "torch":
             return None
         sys.meta_path.remove(_AfterTorch)

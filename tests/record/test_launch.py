@@ -1,0 +1,311 @@
+"""`gradaudit record` changes nothing that a script or its caller can see, whatever happens to it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from gradaudit.run import RunError, load
+from tests.record.training import python, record, script
+
+TRAIN = """
+    import hashlib, sys
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    def main(steps):
+        torch.manual_seed(0)
+        layers = torch.nn.Linear(10, 32), torch.nn.ReLU(), torch.nn.Dropout(0.3), torch.nn.Linear(32, 3)
+        model = torch.nn.Sequential(*layers)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        x, y = torch.randn(256, 10), torch.randint(0, 3, (256,))
+        for step in range(steps):
+            index = torch.randint(0, 256, (32,))
+            loss = cross_entropy(model(x[index]), y[index])
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+            optimizer.step()
+            print(loss.item())
+            if step % 5 == 4:
+                model.eval()
+                with torch.no_grad():
+                    val_loss = cross_entropy(model(x), y)
+                model.train()
+                print("val", val_loss.item())
+        weights = b"".join(p.detach().numpy().tobytes() for p in model.parameters())
+        print(hashlib.sha256(weights).hexdigest(), torch.rand(1).item())
+
+    print(sys.argv, __name__, __file__, sys.path[0], "sitecustomize" in sys.modules)
+    if __name__ == "__main__":
+        main(20)
+"""
+
+
+def test_nothing_changes_but_one_line(tmp_path):
+    """Losses, weights (SHA-256) and the next random number with dropout, momentum and clipping; argv, paths, output."""
+    script(tmp_path, TRAIN)
+    bare = python(tmp_path, "train.py", "--lr", "0.1", "-o", "x")
+    watched = record(tmp_path, "-o", "run", "train.py", "--lr", "0.1", "-o", "x")
+    assert watched.stdout == bare.stdout
+    assert bare.stderr == ""
+    assert watched.stderr == "gradaudit: recorded 20 steps of 4 tensors; next: gradaudit analyze run\n"
+    assert (watched.returncode, bare.returncode) == (0, 0)
+    run = load(tmp_path / "run")
+    printed = [float(line) for line in bare.stdout.splitlines() if re.fullmatch(r"\d\.\d+", line)]
+    assert run.steps["mean_loss"].tolist() == pytest.approx(printed)
+    assert run.evaluations["split"].tolist() == ["validation"] * 4
+    assert run.evaluations["after_step"].tolist() == [4, 9, 14, 19]
+    assert run.recorded_steps(0).tolist() == list(range(20))
+
+
+def test_quiet_modules_and_commands(tmp_path):
+    script(tmp_path, TRAIN, "package/train.py")
+    script(tmp_path, "", "package/__init__.py")
+    bare = python(tmp_path, "-m", "package.train", "a", "--y", "1")
+    module = record(tmp_path, "--quiet", "-o", "m", "-m", "package.train", "a", "--y", "1")
+    command = record(tmp_path, "--quiet", "-o", "c", "--", sys.executable, "-m", "package.train", "a", "--y", "1")
+    assert module.stdout == command.stdout == bare.stdout
+    assert module.stderr == command.stderr == ""
+    assert len(load(tmp_path / "m").steps) == len(load(tmp_path / "c").steps) == 20
+
+
+def test_default_folder_and_folders_that_are_taken(tmp_path):
+    script(tmp_path, TRAIN)
+    assert record(tmp_path, "train.py").returncode == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert re.fullmatch(r"train-\d{8}-\d{6}", folder.name)
+    again = record(tmp_path, "-o", str(folder), "train.py")
+    assert again.returncode == 2
+    assert "--force" in again.stderr
+    assert again.stderr.count("\n") == 1
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years of work")
+    refused = record(tmp_path, "--force", "-o", "mine", "train.py")
+    assert refused.returncode == 2
+    assert (tmp_path / "mine" / "thesis.tex").exists()
+    assert record(tmp_path, "--force", "-o", str(folder), "train.py").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("ending", "code", "state"),
+    [
+        ("sys.exit(3)", 3, "finished"),
+        ("raise ValueError('bad data')", 1, "failed"),
+        ("os.kill(os.getpid(), signal.SIGINT); time.sleep(9)", -signal.SIGINT, "interrupted"),
+        ("time.sleep(2); os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)", -signal.SIGTERM, "killed"),
+        ("time.sleep(2); os._exit(5)", 5, "killed"),
+    ],
+    ids=["exit", "exception", "SIGINT", "SIGTERM", "_exit"],
+)
+def test_exit_codes_and_tracebacks_are_the_scripts_own(tmp_path, ending, code, state):
+    script(tmp_path, TRAIN.replace("main(20)", f"import os, signal, time; main(3); {ending}"))
+    bare = python(tmp_path, "train.py")
+    watched = record(tmp_path, "--quiet", "-o", "run", "train.py")
+    assert bare.returncode == watched.returncode == code
+    assert watched.stderr == bare.stderr
+    assert watched.stdout == bare.stdout
+    run = load(tmp_path / "run")
+    assert run.state == state
+    assert len(run.steps) >= 1
+    if state in ("finished", "failed", "interrupted"):
+        assert len(run.steps) == 3
+
+
+def test_kill_9_in_mid_run_loses_at_most_the_last_flush(tmp_path):
+    script(
+        tmp_path,
+        TRAIN.replace("print(loss.item())", "print(step, flush=True); import time; time.sleep(0.002)").replace(
+            "20)", "10**6)"
+        ),
+    )
+    command = [sys.executable, "-m", "gradaudit", "record", "-o", "run", "train.py"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.strip() == "400":
+            break
+    alive = load(tmp_path / "run")
+    assert alive.state == "running"
+    assert len(alive.steps) > 250
+    process.send_signal(signal.SIGKILL)
+    rest = [int(line) for line in process.stdout.read().split() if line.isdigit()]
+    process.wait()
+    process.stdout.close()
+    done = max(rest, default=400)
+    run = load(tmp_path / "run")
+    assert run.state == "killed"
+    assert run.problems == ()
+    # 32 steps wait for the next hand-over, and as many may be on their way to the disk.
+    assert done - 64 <= len(run.steps) <= done + 2
+    assert run.recorded_steps(0)[:100].tolist() == list(range(100))
+
+
+def test_a_fork_after_the_start_does_not_write_into_the_parents_files(tmp_path):
+    forking = "torch.set_num_threads(1); main(3); import os; pid = os.fork(); main(2); pid and os.waitpid(pid, 0)"
+    script(tmp_path, TRAIN.replace("main(20)", forking))
+    watched = record(tmp_path, "-o", "run", "train.py")
+    assert watched.returncode == 0, watched.stderr
+    assert len(load(tmp_path / "run").steps) == 5
+    assert watched.stderr.count("gradaudit:") == 1
+
+
+def test_data_loader_workers_write_nothing(tmp_path):
+    script(
+        tmp_path,
+        """
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        class Data(torch.utils.data.Dataset):
+            def __len__(self):
+                return 40
+
+            def __getitem__(self, index):
+                cross_entropy(torch.zeros(1, 3), torch.tensor([0]))
+                return torch.ones(10) * index / 40, index % 3
+
+        if __name__ == "__main__":
+            model = torch.nn.Linear(10, 3)
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            for context in ("fork", "spawn"):
+                for x, y in torch.utils.data.DataLoader(Data(), 8, num_workers=2, multiprocessing_context=context):
+                    optimizer.zero_grad()
+                    cross_entropy(model(x), y).backward()
+                    optimizer.step()
+        """,
+    )
+    watched = record(tmp_path, "-o", "run", "train.py")
+    assert watched.returncode == 0, watched.stderr
+    run = load(tmp_path / "run")
+    assert sorted(path.name for path in run.path.iterdir()) == ["launch.json", "rank00000", "run.json"]
+    assert len(run.steps) == 10
+    assert len(run.evaluations) == 0
+    assert (run.meta.data.batches_per_epoch, run.meta.data.batch_size) == (5, 8)
+
+
+def test_torchrun_with_two_ranks(tmp_path):
+    script(
+        tmp_path,
+        """
+        import torch, torch.distributed as dist
+        from torch.nn.functional import cross_entropy
+        dist.init_process_group("gloo")
+        torch.manual_seed(0)
+        model = torch.nn.Linear(10, 3)
+        ddp = torch.nn.parallel.DistributedDataParallel(model)
+        optimizer = torch.optim.SGD(ddp.parameters(), lr=0.1)
+        x, y = torch.randn(8, 10), torch.randint(0, 3, (8,))
+        part = slice(4 * dist.get_rank(), 4 * dist.get_rank() + 4)
+        for _ in range(5):
+            optimizer.zero_grad()
+            cross_entropy(ddp(x[part]), y[part]).backward()
+            optimizer.step()
+        if dist.get_rank() == 0:
+            torch.manual_seed(0)
+            alone = torch.nn.Linear(10, 3)
+            cross_entropy(alone(x), y).backward()
+            print("NORM", float(alone.weight.grad.norm()))
+        dist.destroy_process_group()
+        """,
+    )
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "train.py"]
+    watched = record(tmp_path, "-o", "run", "--", *torchrun, OMP_NUM_THREADS="1")
+    assert watched.returncode == 0, watched.stderr
+    assert watched.stderr.count("gradaudit: recorded 5 steps of 2 tensors") == 1
+    run = load(tmp_path / "run")
+    assert sorted(path.name for path in run.path.glob("rank*")) == ["rank00000", "rank00001"]
+    assert run.meta.world_size == 2
+    assert [tensor.name for tensor in run.meta.tensors] == ["weight", "bias"]
+    truth = float(re.search(r"NORM (\S+)", watched.stdout).group(1))
+    assert run.matrix("gradient_norm", 0)[0, 0] == pytest.approx(truth, rel=1e-5)
+
+
+def test_the_users_own_sitecustomize_still_runs(tmp_path):
+    script(tmp_path, "import os; os.environ['MINE'] = 'ran'; NAME = __name__", "site/sitecustomize.py")
+    script(tmp_path, TRAIN + "\n    import os, sitecustomize; print(os.environ['MINE'], sitecustomize.NAME)\n")
+    bare = python(tmp_path, "train.py", PYTHONPATH=str(tmp_path / "site"))
+    watched = record(tmp_path, "-o", "run", "train.py", PYTHONPATH=str(tmp_path / "site"))
+    assert "ran sitecustomize" in bare.stdout
+    assert watched.stdout == bare.stdout
+    assert len(load(tmp_path / "run").steps) == 20
+
+
+def test_an_interpreter_that_ignores_the_recorder_is_explained(tmp_path):
+    script(tmp_path, TRAIN)
+    watched = record(tmp_path, "-o", "run", "--", sys.executable, "-I", "train.py")
+    assert watched.returncode == 0
+    with pytest.raises(RunError, match=r"the recorder never started.*python -I"):
+        load(tmp_path / "run")
+
+
+def test_an_interpreter_without_gradaudit_runs_the_script_unrecorded(tmp_path):
+    script(tmp_path, "class Fake: pass", "fake/torch.py")
+    script(tmp_path, "import torch; print(torch.Fake.__name__)")
+    # Without site-packages there is neither gradaudit nor pyarrow, as in an environment of its own.
+    watched = record(tmp_path, "-o", "run", "--", sys.executable, "-S", "-c", "import sitecustomize, torch; print(1)",
+                     PYTHONPATH=str(tmp_path / "fake"))  # fmt: skip
+    assert watched.stdout == "1\n"
+    assert watched.returncode == 0
+    assert watched.stderr.count("\n") == 1
+    assert "not recording" in watched.stderr
+
+
+def test_what_cannot_be_launched_is_one_line(tmp_path):
+    for arguments, message in (
+        (["missing.py"], "no such script"),
+        (["--", "no-such-command"], "no such command"),
+        ([], "nothing to record"),
+    ):
+        result = record(tmp_path, *arguments)
+        assert result.returncode == 2, arguments
+        assert message in result.stderr
+        assert "Traceback" not in result.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_no_host_leaves_nothing_private(tmp_path):
+    script(tmp_path, TRAIN)
+    record(tmp_path, "--no-host", "-o", "run", "train.py")
+    texts = (tmp_path / "run" / "run.json").read_text() + (tmp_path / "run" / "launch.json").read_text()
+    assert str(tmp_path) not in texts
+    assert os.uname().nodename not in texts
+    private = json.loads((tmp_path / "run" / "run.json").read_text())["private"]
+    assert not any(private.values())
+
+
+def test_importing_torch_costs_no_compiler(tmp_path):
+    script(
+        tmp_path, "import sys, torch; print([m for m in ('torch._dynamo', 'pyarrow', 'pandas') if m in sys.modules])"
+    )
+    bare = python(tmp_path, "train.py")
+    assert record(tmp_path, "-o", "run", "train.py").stdout == bare.stdout == "[]\n"
+
+
+def test_start_is_not_waited_for(tmp_path):
+    """The first hand-over is on disk while the script still runs."""
+    script(tmp_path, TRAIN.replace("main(20)", "main(1); import time; print('done', flush=True); time.sleep(30)"))
+    command = [sys.executable, "-m", "gradaudit", "record", "-o", "run", "train.py"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        while "done" not in process.stdout.readline():
+            pass
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            try:
+                if len(load(tmp_path / "run").steps) == 1:
+                    break
+            except RunError:
+                time.sleep(0.1)
+        else:
+            pytest.fail("the first step was not written")
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
