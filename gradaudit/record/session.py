@@ -18,6 +18,7 @@ from gradaudit.record.settings import Settings
 
 _current: Recording | None = None
 _registered = False
+_held: Any = None  # the threading.Lock taken before a fork
 
 
 def start(
@@ -27,7 +28,7 @@ def start(
     global _current, _registered
     if not _registered:
         atexit.register(_at_exit)
-        os.register_at_fork(after_in_child=_in_child)
+        os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
         _registered = True
     _current = Recording(settings, models, optimizers)
     return _current
@@ -107,7 +108,25 @@ def _relative(path: Path) -> Path:
 
 
 def _at_exit() -> None:
-    stop(exit_state())
+    state = exit_state()
+    stop(state)
+    if state == "interrupted":
+        # The interpreter ends by SIGINT only if the last code compiled from a string or file was
+        # interrupted; an import of ours (namedtuple evaluates a string) makes it forget.
+        with contextlib.suppress(KeyboardInterrupt):
+            exec("raise KeyboardInterrupt")
+
+
+def _before_fork() -> None:
+    """Wait for the writer's thread to be idle: a lock that it holds would stay taken in the child for ever."""
+    global _held
+    writer = _current.files.writer if _current is not None and _current.files is not None else None
+    _held = writer.busy if writer is not None and writer.busy.acquire(timeout=2.0) else None
+
+
+def _in_parent() -> None:
+    if _held is not None:
+        _held.release()
 
 
 def _in_child() -> None:
@@ -115,8 +134,7 @@ def _in_child() -> None:
     global _current
     if _current is None:
         return
-    if _current.files is not None and not _current.files.writer.ready:
-        # The parent's thread was importing pyarrow: its lock stays taken in this process for ever.
+    if _current.files is not None and _held is None:
         _current = None
         return
     try:

@@ -32,7 +32,7 @@ class Writer:
         self.folder = folder
         self.facts, self.facts_file = facts, facts_file
         self.error: BaseException | None = None
-        self.ready = False  # pyarrow is imported
+        self.busy = threading.Lock()  # held while files or pyarrow's own locks are in use
         self._queue: queue.Queue[Callable[[], dict[str, Columns]] | None] = queue.Queue(QUEUE)
         self._segments = {table.name: _Segment(folder, table) for table in WRITTEN}
         self._thread = threading.Thread(target=self._work, name="gradaudit-writer", daemon=True)
@@ -64,16 +64,20 @@ class Writer:
     def _work(self) -> None:
         written = 0.0
         try:
-            self.ready = True
+            with self.busy:
+                import pyarrow.parquet  # noqa: F401
+
             while (batch := self._queue.get()) is not None:
-                for name, columns in batch().items():
-                    self._segments[name].append(columns)
-                if time.monotonic() - written > 5.0:
-                    self._write_facts()
-                    written = time.monotonic()
-            for segment in self._segments.values():
-                segment.close()
-            self._write_facts()
+                with self.busy:
+                    for name, columns in batch().items():
+                        self._segments[name].append(columns)
+                    if time.monotonic() - written > 5.0:
+                        self._write_facts()
+                        written = time.monotonic()
+            with self.busy:
+                for segment in self._segments.values():
+                    segment.close()
+                self._write_facts()
         except BaseException as error:  # whatever it is, the training must not see it
             self.error = error
             for segment in self._segments.values():
