@@ -1,10 +1,9 @@
 """A recorded run, read back: `load(path)` gives a `Run`, and says what it had to leave out."""
 
 import os
-import re
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gradaudit.schema import FORMAT_VERSION, TABLES, LossFacts, Meta, Table, TensorFacts, UserError, arrow_schema
+from gradaudit.schema import FORMAT_VERSION, TABLES, LossFacts, Meta, TensorFacts, UserError, arrow_schema
+from gradaudit.segments import clean_text, parts, read
 
 if TYPE_CHECKING:
     import numpy
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 
     Floats = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
     Integers = numpy.ndarray[Any, numpy.dtype[numpy.int64]]
-
-LONGEST_NAME = 300
-# Control characters, and the marks that reorder or hide text: a name must print as what it is.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
 
 class RunError(UserError):
@@ -65,9 +61,9 @@ class Run:
         """Whether "table" or "table.column" was recorded: it has rows, and one value that is not NaN."""
         table, _, column = need.partition(".")
         if not column:
-            return any(len(self._read(part, TABLES[table], [TABLES[table].key[0]])) for part in self.parts[table])
+            return any(len(read(part, TABLES[table], [TABLES[table].key[0]])) for part in self.parts[table])
         for part in self.parts[table]:
-            values = self._read(part, TABLES[table], [column]).column(column)
+            values = read(part, TABLES[table], [column]).column(column)
             if values.type in ("float", "double"):
                 import pyarrow.compute as compute
 
@@ -147,7 +143,7 @@ class Run:
 
         table = TABLES["tensors"]
         chunks = [
-            numpy.asarray(self._read(part, table, [name]).column(name).to_numpy(), dtype=numpy.float64)
+            numpy.asarray(read(part, table, [name]).column(name).to_numpy(), dtype=numpy.float64)
             for part in self.parts["tensors"]
         ]
         return numpy.concatenate(chunks) if chunks else numpy.zeros(0)
@@ -157,31 +153,10 @@ class Run:
 
         table = TABLES[name]
         names = [column.name for column in table.columns]
-        parts = [self._read(part, table, names) for part in self.parts[name]]
+        parts = [read(part, table, names) for part in self.parts[name]]
         whole = pyarrow.concat_tables(parts) if parts else arrow_schema(table).empty_table()
         frame: pandas.DataFrame = whole.to_pandas()
         return frame
-
-    @staticmethod
-    def _read(part: "pyarrow.Table | Path", table: Table, names: list[str]) -> "pyarrow.Table":
-        """The named columns of one part, cast to the schema; a column that the part lacks is null."""
-        import pyarrow
-        import pyarrow.parquet
-
-        if isinstance(part, Path):
-            with pyarrow.parquet.ParquetFile(part) as file:
-                present = [name for name in names if name in file.schema_arrow.names]
-                data = file.read(columns=present, use_threads=False)
-        else:
-            data = part
-        schema = arrow_schema(table)
-        columns = [
-            data.column(name).cast(schema.field(name).type)
-            if name in data.column_names
-            else pyarrow.nulls(len(data), schema.field(name).type)
-            for name in names
-        ]
-        return pyarrow.table(columns, names=names)
 
 
 def load(path: str | Path) -> Run:
@@ -193,8 +168,9 @@ def load(path: str | Path) -> Run:
     path = Path(path)
     meta = _load_meta(path)
     problems: list[str] = []
-    parts = {name: tuple(_parts(path, name, meta, problems)) for name in TABLES}
-    run = Run(path, meta, _state(path, meta), tuple(problems), parts)
+    found = {name: tuple(parts(path, name, meta, problems)) for name in TABLES}
+    problems += _unread(path, meta)
+    run = Run(path, meta, _state(path, meta), tuple(problems), found)
     if not run.has("steps"):
         lost = f" ({'; '.join(problems)})" if problems else ""
         raise RunError(
@@ -202,6 +178,18 @@ def load(path: str | Path) -> Run:
             "or trains with something that is not a torch.optim.Optimizer (then use gradaudit.Recorder)"
         )
     return run
+
+
+def _unread(path: Path, meta: Meta) -> list[str]:
+    """What other processes wrote and this version does not merge."""
+    unread = [
+        f"{clean_text(folder.name)} was written by another process or a later attempt and was not merged"
+        for folder in sorted(path.glob("rank*.*"))
+        if folder.is_dir()
+    ]
+    if meta.world_size > 1 and any(tensor.placements for tensor in meta.tensors):
+        unread.append("parameters are sharded over the ranks: norms are those of rank 0's shards")
+    return unread
 
 
 def _load_meta(path: Path) -> Meta:
@@ -235,14 +223,6 @@ def _load_meta(path: Path) -> Meta:
     return cleaned
 
 
-def clean_text(text: str) -> str:
-    """`text` on one line, with control and direction characters shown as escapes, at most `LONGEST_NAME` long."""
-    if len(text) > LONGEST_NAME:
-        half = LONGEST_NAME // 2
-        text = f"{text[:half]}…{text[-half:]}"
-    return _UNPRINTABLE.sub(lambda match: match.group().encode("unicode_escape").decode(), text)
-
-
 def _clean(value: Any) -> Any:
     """A copy of a tree of facts in which every string went through `clean_text`."""
     if isinstance(value, str):
@@ -255,66 +235,6 @@ def _clean(value: Any) -> Any:
         fields = {name: _clean(getattr(value, name)) for name in value.__struct_fields__}
         return type(value)(**fields)
     return value
-
-
-def _parts(path: Path, name: str, meta: Meta, problems: list[str]) -> Iterator["pyarrow.Table | Path"]:
-    """The readable parts of one table of this rank: closed segments, then the open one."""
-    import pyarrow
-    import pyarrow.parquet
-
-    folder = path / f"rank{meta.rank:05d}"
-    closed = set()
-    for file in sorted(folder.glob(f"{name}-*.parquet")):
-        shown = f"{folder.name}/{clean_text(file.name)}"
-        try:
-            if file.is_symlink():
-                problems.append(f"{shown} is a link and was not followed")
-                continue
-            with pyarrow.parquet.ParquetFile(file) as parquet:
-                # Reading it all finds a truncated page here, not in the middle of an analysis.
-                present = set(parquet.schema_arrow.names)
-                missing = [key for key in TABLES[name].key if key not in present]
-                if missing:
-                    problems.append(f"{shown} is not a {name} table (no column {missing[0]}) and was left out")
-                    continue
-                for group in range(parquet.num_row_groups):
-                    parquet.read_row_group(group, columns=[c.name for c in TABLES[name].columns if c.name in present])
-            Run._read(file, TABLES[name], [column.name for column in TABLES[name].columns])
-        except PermissionError:
-            problems.append(f"{shown} cannot be read (permission denied) and was left out")
-            continue
-        except (pyarrow.ArrowException, OSError, ValueError) as error:
-            problems.append(f"{shown} is damaged and was left out ({clean_text(str(error)).split('. ')[0][:120]})")
-            continue
-        closed.add(file.name)
-        yield file
-    live = folder / f"{name}.live.arrows"
-    if live.exists() and not live.is_symlink():
-        table = _read_live(live, closed, name)
-        if table is not None:
-            yield table
-
-
-def _read_live(file: Path, closed: set[str], name: str) -> "pyarrow.Table | None":
-    """The whole batches of the open segment; None when it was already closed into a Parquet file."""
-    import pyarrow
-
-    batches = []
-    try:
-        with pyarrow.memory_map(str(file)) as source, pyarrow.ipc.open_stream(source) as stream:
-            segment = (stream.schema.metadata or {}).get(b"segment", b"").decode()
-            if f"{name}-{segment}.parquet" in closed:
-                return None
-            schema = stream.schema
-            for batch in stream:
-                batches.append(batch)
-    except (pyarrow.ArrowException, OSError):
-        # The last batch is torn when the process was killed while writing it.
-        if not batches:
-            return None
-    if any(key not in schema.names for key in TABLES[name].key):
-        return None
-    return pyarrow.Table.from_batches(batches, schema)
 
 
 def _state(path: Path, meta: Meta) -> str:

@@ -14,7 +14,7 @@ from torch import nn
 
 from gradaudit.record.between import Between
 from gradaudit.record.cadence import Cadence
-from gradaudit.record.files import Files
+from gradaudit.record.files import Files, rank_and_world
 from gradaudit.record.settings import Settings
 from gradaudit.record.stats import measure
 from gradaudit.record.steps import Batch, StepRecord
@@ -59,6 +59,7 @@ class Recording:
         self._open: OpenStep | None = None
         self._ready: list[StepRecord] = []
         self._events: list[dict[str, Any]] = []
+        self._rank = -1  # known when the process group exists: at the first step
         self.hooked = 0
 
     def on_scaler_step(self, optimizer: torch.optim.Optimizer, hooked_before: int) -> None:
@@ -165,6 +166,8 @@ class Recording:
     def _record(self, optimizer: torch.optim.Optimizer, plan: Plan) -> StepRecord:
         number = plan.optimizer
         step = self._counts.get(number, 0)
+        if self._rank < 0:
+            self._rank = rank_and_world()[0]
         seen, cleared = self.between.take(number, first=step == 0)
         now = time.perf_counter()
         row = {
@@ -184,7 +187,7 @@ class Recording:
             "micro_steps": len(seen.roots),
             "training": self.table.training(),
             "stale": -1,
-            "recorded": self._cadence(number).due(step),
+            "recorded": self._cadence(number).due(step) and (self._rank == 0 or self.table.sharded()),
             "logged_loss": self.between.book.logged() if seen.logged is not None else -1,
         }
         record = StepRecord(row, seen.roots, seen.calls, seen.logged, cleared=cleared)

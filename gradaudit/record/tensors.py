@@ -59,6 +59,11 @@ class TensorTable:
         roots = self.living_roots()
         return int(any(unwrap(root).training for root in roots)) if roots else -1
 
+    def sharded(self) -> bool:
+        """Whether every rank holds a part of the tensors; else all ranks have the same and rank 0 speaks for them."""
+        whole = all(not facts.placements for facts in self.facts)
+        return not whole or any(type(root).__name__ == "FullyShardedDataParallel" for root in self.living_roots())
+
     def number(self, optimizer: torch.optim.Optimizer) -> int:
         """The optimizer's index; a new one for an optimizer not seen before."""
         if optimizer not in self._numbers:

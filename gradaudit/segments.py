@@ -1,0 +1,104 @@
+"""The files of a table: closed Parquet segments and the open Arrow stream, of which any may be torn or foreign."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gradaudit.schema import TABLES, Meta, Table, arrow_schema
+
+if TYPE_CHECKING:
+    import pyarrow
+
+LONGEST_NAME = 300
+# Control characters, and the marks that reorder or hide text: a name must print as what it is.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+
+
+def clean_text(text: str) -> str:
+    """`text` on one line, with control and direction characters shown as escapes, at most `LONGEST_NAME` long."""
+    if len(text) > LONGEST_NAME:
+        half = LONGEST_NAME // 2
+        text = f"{text[:half]}…{text[-half:]}"
+    return _UNPRINTABLE.sub(lambda match: match.group().encode("unicode_escape").decode(), text)
+
+
+def parts(path: Path, name: str, meta: Meta, problems: list[str]) -> Iterator["pyarrow.Table | Path"]:
+    """The readable parts of one table of this rank: closed segments, then the open one."""
+    import pyarrow
+    import pyarrow.parquet
+
+    folder = path / f"rank{meta.rank:05d}"
+    closed = set()
+    for file in sorted(folder.glob(f"{name}-*.parquet")):
+        shown = f"{folder.name}/{clean_text(file.name)}"
+        try:
+            if file.is_symlink():
+                problems.append(f"{shown} is a link and was not followed")
+                continue
+            with pyarrow.parquet.ParquetFile(file) as parquet:
+                # Reading it all finds a truncated page here, not in the middle of an analysis.
+                present = set(parquet.schema_arrow.names)
+                missing = [key for key in TABLES[name].key if key not in present]
+                if missing:
+                    problems.append(f"{shown} is not a {name} table (no column {missing[0]}) and was left out")
+                    continue
+                for group in range(parquet.num_row_groups):
+                    parquet.read_row_group(group, columns=[c.name for c in TABLES[name].columns if c.name in present])
+            read(file, TABLES[name], [column.name for column in TABLES[name].columns])
+        except PermissionError:
+            problems.append(f"{shown} cannot be read (permission denied) and was left out")
+            continue
+        except (pyarrow.ArrowException, OSError, ValueError) as error:
+            problems.append(f"{shown} is damaged and was left out ({clean_text(str(error)).split('. ')[0][:120]})")
+            continue
+        closed.add(file.name)
+        yield file
+    live = folder / f"{name}.live.arrows"
+    if live.exists() and not live.is_symlink():
+        table = _read_live(live, closed, name)
+        if table is not None:
+            yield table
+
+
+def _read_live(file: Path, closed: set[str], name: str) -> "pyarrow.Table | None":
+    """The whole batches of the open segment; None when it was already closed into a Parquet file."""
+    import pyarrow
+
+    batches = []
+    try:
+        with pyarrow.memory_map(str(file)) as source, pyarrow.ipc.open_stream(source) as stream:
+            segment = (stream.schema.metadata or {}).get(b"segment", b"").decode()
+            if f"{name}-{segment}.parquet" in closed:
+                return None
+            schema = stream.schema
+            for batch in stream:
+                batches.append(batch)
+    except (pyarrow.ArrowException, OSError):
+        # The last batch is torn when the process was killed while writing it.
+        if not batches:
+            return None
+    if any(key not in schema.names for key in TABLES[name].key):
+        return None
+    return pyarrow.Table.from_batches(batches, schema)
+
+
+def read(part: "pyarrow.Table | Path", table: Table, names: list[str]) -> "pyarrow.Table":
+    """The named columns of one part, cast to the schema; a column that the part lacks is null."""
+    import pyarrow
+    import pyarrow.parquet
+
+    if isinstance(part, Path):
+        with pyarrow.parquet.ParquetFile(part) as file:
+            present = [name for name in names if name in file.schema_arrow.names]
+            data = file.read(columns=present, use_threads=False)
+    else:
+        data = part
+    schema = arrow_schema(table)
+    columns = [
+        data.column(name).cast(schema.field(name).type)
+        if name in data.column_names
+        else pyarrow.nulls(len(data), schema.field(name).type)
+        for name in names
+    ]
+    return pyarrow.table(columns, names=names)
