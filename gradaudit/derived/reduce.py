@@ -1,6 +1,7 @@
-"""Long series made short enough to draw, without losing a one-step spike."""
+"""Long series and long lists of names made short enough to draw, without losing a one-step spike."""
 
-from itertools import pairwise
+from collections.abc import Sequence
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy
@@ -8,6 +9,7 @@ import numpy
 from gradaudit.findings import Series
 
 Floats = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
+Block = tuple[tuple[str, ...], tuple[str, ...], int]  # first path, last path, how many names
 
 WIDEST = 240  # buckets in a line chart: more than one a pixel and a half adds bytes, not information
 
@@ -15,16 +17,37 @@ WIDEST = 240  # buckets in a line chart: more than one a pixel and a half adds b
 def smooth(values: Floats, window: int = 41) -> Floats:
     """Centred running median, then mean, of `values`; gaps (NaN, Inf) stay gaps.
 
-    Centred, since a causal average lags and puts the training loss above the validation loss.
+    Centred, since a causal average lags and puts the training loss above the validation loss. At the start
+    the window shrinks on both sides alike, since a one-sided one would pull the first loss down; at the end it
+    does not, since a window of one step would show the noise of the last step.
     """
-    import pandas
-
-    finite = pandas.Series(numpy.where(numpy.isfinite(values), values, numpy.nan))
-    window = max(1, min(window, len(finite) // 8))
-    median = finite.rolling(min(9, window), center=True, min_periods=1).median()
-    mean = median.rolling(window, center=True, min_periods=1).mean().to_numpy(copy=True)
+    count = len(values)
+    finite = numpy.where(numpy.isfinite(values), values, numpy.nan)
+    window = max(1, min(window, count // 8))
+    median = _running_median(finite, min(9, window))
+    known = numpy.isfinite(median)
+    sums = numpy.concatenate([[0.0], numpy.cumsum(numpy.where(known, median, 0.0))])
+    counts = numpy.concatenate([[0], numpy.cumsum(known)])
+    place = numpy.arange(count)
+    before = numpy.minimum(window // 2, place)
+    after = numpy.minimum(before, count - 1 - place)
+    with numpy.errstate(invalid="ignore", divide="ignore"):
+        mean = (sums[place + after + 1] - sums[place - before]) / (counts[place + after + 1] - counts[place - before])
     mean[~numpy.isfinite(values)] = numpy.nan
     return numpy.asarray(mean, dtype=numpy.float64)
+
+
+def _running_median(values: Floats, window: int) -> Floats:
+    """Centred; at the start the window shrinks on both sides alike."""
+    import pandas
+
+    half = window // 2
+    median = pandas.Series(values).rolling(2 * half + 1, center=True, min_periods=1).median().to_numpy(copy=True)
+    for place in range(min(half, len(values) // 2)):
+        part = values[: 2 * place + 1]
+        part = part[numpy.isfinite(part)]
+        median[place] = numpy.median(part) if len(part) else numpy.nan
+    return numpy.asarray(median, dtype=numpy.float64)
 
 
 def short(value: float, digits: int = 4) -> float | None:
@@ -33,29 +56,25 @@ def short(value: float, digits: int = 4) -> float | None:
 
 
 def banded(name: str, x: Any, y: Any, role: str = "main", buckets: int = WIDEST) -> Series:
-    """A `Series` of at most `buckets` points: the smoothed line, and the least and greatest value of each bucket."""
+    """A `Series` of at most `buckets` points: the smoothed line, and the least and greatest value of each bucket.
+
+    The last point is the last value, with the band of its bucket, so that the line reaches the end of the run.
+    """
     x, y = numpy.asarray(x, dtype=numpy.float64), numpy.asarray(y, dtype=numpy.float64)
     line = smooth(y)
-    edges = numpy.unique(numpy.linspace(0, len(x), min(buckets, len(x)) + 1).astype(int))
-    points: list[tuple[float, float | None, float | None, float | None]] = []
+    whole = len(x) <= buckets
+    edges = numpy.unique(numpy.linspace(0, len(x), (len(x) if whole else buckets - 1) + 1).astype(int))
+    low, high = [], []
     for first, last in pairwise(edges):
         part = y[first:last]
         finite = part[numpy.isfinite(part)]
-        middle = line[(first + last - 1) // 2]
-        if not len(finite):
-            points.append((float(x[first]), None, None, None))
-        else:
-            points.append(
-                (float(x[first]), short(float(middle)), short(float(finite.min())), short(float(finite.max())))
-            )
-    return Series(
-        name=name,
-        x=[p[0] for p in points],
-        y=[p[1] for p in points],
-        low=[p[2] for p in points],
-        high=[p[3] for p in points],
-        role=role,
-    )
+        low.append(short(float(finite.min())) if len(finite) else None)
+        high.append(short(float(finite.max())) if len(finite) else None)
+    at = edges[:-1].tolist()
+    if not whole:
+        at, low, high = [*at, len(x) - 1], [*low, low[-1]], [*high, high[-1]]
+    shown = [short(float(line[i])) if finite is not None else None for i, finite in zip(at, low, strict=True)]
+    return Series(name=name, x=[float(x[i]) for i in at], y=shown, low=low, high=high, role=role)
 
 
 def plain(name: str, x: Any, y: Any, role: str = "main", buckets: int = WIDEST) -> Series:
@@ -70,3 +89,66 @@ def plain(name: str, x: Any, y: Any, role: str = "main", buckets: int = WIDEST) 
             keep.append(first + int(numpy.nanargmax(numpy.where(numpy.isfinite(away), away, -1))))
         x, y = x[keep], y[keep]
     return Series(name=name, x=[float(v) for v in x], y=[short(float(v)) for v in y], role=role)
+
+
+def blocks(names: Sequence[str], most: int = 18) -> list[str]:
+    """A label for each name: that of its block, consecutive names under one module path; at most `most` blocks.
+
+    The deepest path that gives few enough blocks is taken. Where one level less would leave only a
+    handful, neighbours of the finer level are joined instead, so that thirty-two layers read "h.0–1",
+    "h.2–3" and not "h".
+    """
+    if not names:
+        return []
+    paths = [tuple(name.split(".")[:-1]) or (name,) for name in names]
+    finer: list[Block] = []
+    runs: list[Block] = []
+    for depth in range(min(4, max(map(len, paths))), 0, -1):
+        runs = [(path, path, len(list(group))) for path, group in groupby(path[:depth] for path in paths)]
+        if len(runs) <= most:
+            break
+        finer = runs
+    if finer and (len(runs) < most // 3 or len(runs) > most):
+        runs = _join(finer, most)
+    labels = [_block_label(first, last) for first, last, _ in runs]
+    short = _without_root(labels)
+    return [label for label, (_, _, count) in zip(short, runs, strict=True) for _ in range(count)]
+
+
+def _join(runs: list[Block], most: int) -> list[Block]:
+    """Join neighbours, as few as will do, those under one parent first."""
+    size = max(2, -(-len(runs) // most))
+    while size <= len(runs):
+        joined: list[Block] = []
+        members = 0
+        for first, last, count in runs:
+            if joined and members < size and joined[-1][1][:-1] == last[:-1]:
+                joined[-1] = (joined[-1][0], last, joined[-1][2] + count)
+                members += 1
+            else:
+                joined.append((first, last, count))
+                members = 1
+        if len(joined) <= most:
+            return joined
+        size += max(1, size // 4)
+    edges = numpy.linspace(0, len(runs), most + 1).astype(int)
+    return [(runs[a][0], runs[b - 1][1], sum(run[2] for run in runs[a:b])) for a, b in pairwise(edges)]
+
+
+def _block_label(first: tuple[str, ...], last: tuple[str, ...]) -> str:
+    label = ".".join(first)
+    if first == last:
+        return label
+    return f"{label}–{last[-1] if first[:-1] == last[:-1] else '.'.join(last)}"
+
+
+def _without_root(labels: list[str]) -> list[str]:
+    """Drop the leading component that most labels share ("transformer."), while what is left tells them apart."""
+    roots = [label.partition(".")[0] for label in labels]
+    root = max(set(roots), key=roots.count)
+    if roots.count(root) * 2 <= len(roots) or len(labels) < 3:
+        return labels
+    short = [label.removeprefix(f"{root}.") for label in labels]
+    if any(label[:1].isdigit() for label in short) or len(set(short)) < len(set(labels)):
+        return labels
+    return short

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from gradaudit.record.losses import Call, Evaluations, LossBook
+from gradaudit.record.splits import note_training
 from gradaudit.record.tensors import TensorTable
 
 _PENDING = 64  # training losses kept without a backward; more are somebody's metric
@@ -63,6 +64,8 @@ class Between:
     def on_backward(self, roots: Sequence[Any], gradients: Any) -> None:
         """`torch.autograd.backward` is about to run from `roots`."""
         self.close_pass()
+        if self.after_step < 0:
+            note_training()
         values = list(gradients) if isinstance(gradients, tuple | list) else [gradients]
         for index, root in enumerate(roots):
             if not isinstance(root, torch.Tensor):

@@ -18,6 +18,12 @@ _DEEPEST = 12  # frames looked at, counted from the loss
 
 _labels: dict[tuple[tuple[CodeType, int], ...], str | None] = {}
 _sites: dict[tuple[tuple[CodeType, int], ...], str] = {}
+_training: set[CodeType] = set()  # functions on the stack of a backward: the training loop and its callers
+
+
+def note_training() -> None:
+    """Remember the functions that train: what their names and loops say is not said of an evaluation inside them."""
+    _training.update(frame.f_code for frame in _script_frames())
 
 
 def current_split() -> str:
@@ -29,7 +35,7 @@ def current_split() -> str:
             return word
     key = tuple((frame.f_code, frame.f_lasti) for frame in frames)
     if key not in _labels:
-        _labels[key] = next((word for frame in frames if (word := _word_of_call(frame))), None)
+        _labels[key] = _label(frames)
     label = _labels[key]
     if label is not None:
         return label
@@ -37,6 +43,16 @@ def current_split() -> str:
         number = len(_sites) + 1
         _sites[key] = "evaluation" if number == 1 else f"evaluation {number}"
     return _sites[key]
+
+
+def _label(frames: list[FrameType]) -> str | None:
+    for frame in frames:
+        word = _word_of_call(frame)
+        if word is None and frame.f_code not in _training:
+            word = _word_of_function(frame)
+        if word is not None or frame.f_code in _training:
+            return word
+    return None
 
 
 def _script_frames() -> Iterator[FrameType]:
@@ -64,13 +80,41 @@ def _loop_variable(frame: FrameType) -> str | None:
 
 
 def _word_of_call(frame: FrameType) -> str | None:
-    """The split named by the source of the call, by its line, or by the name of the function around it."""
+    """The split named by the source of the call, by its line, or by a loop around it."""
     code = frame.f_code
-    positions = list(code.co_positions())
-    line, last_line, start, end = positions[frame.f_lasti // 2]
-    text = linecache.getline(code.co_filename, line) if line else ""
+    line, last_line, start, end = list(code.co_positions())[frame.f_lasti // 2]
+    if not line:
+        return None
+    text = linecache.getline(code.co_filename, line)
     call = text[start:end] if line == last_line and start is not None and end is not None else ""
-    return _only_word(call) or _only_word(text.partition("#")[0]) or _only_word(code.co_name)
+    return _only_word(call) or _only_word(text.partition("#")[0]) or _held_out(_loops_around(code, line))
+
+
+def _word_of_function(frame: FrameType) -> str | None:
+    # An evaluation inside train() is not of the training data, so only the other words count.
+    return _held_out(frame.f_code.co_name)
+
+
+def _held_out(text: str) -> str | None:
+    word = _only_word(text)
+    return None if word == "train" else word
+
+
+def _loops_around(code: CodeType, line: int) -> str:
+    """The heads of the `for` statements around a line of a function."""
+    text = linecache.getline(code.co_filename, line)
+    least = len(text) - len(text.lstrip())
+    heads = []
+    for number in range(line - 1, code.co_firstlineno - 1, -1):
+        text = linecache.getline(code.co_filename, number)
+        indent = len(text) - len(text.lstrip())
+        if text.strip() and indent < least:
+            least = indent
+            if text.lstrip().startswith(("for ", "async for ")):
+                heads.append(text)
+        if not least:
+            break
+    return " ".join(heads)
 
 
 def _only_word(text: str) -> str | None:

@@ -48,6 +48,7 @@ class TensorTable:
         self._identifier: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
         self._owner: dict[int, tuple[int, int]] = {}  # identifier -> optimizer, group
         self._next = 0
+        self._same: dict[tuple[str, frozenset[int]], int] = {}  # class and addresses of the parameters
         self._numbers: weakref.WeakKeyDictionary[torch.optim.Optimizer, int] = weakref.WeakKeyDictionary()
 
     def living_roots(self) -> list[nn.Module]:
@@ -67,8 +68,13 @@ class TensorTable:
     def number(self, optimizer: torch.optim.Optimizer) -> int:
         """The optimizer's index; a new one for an optimizer not seen before."""
         if optimizer not in self._numbers:
-            self._numbers[optimizer] = len(self.optimizers)
-            self.optimizers.append(_optimizer_facts(len(self.optimizers), optimizer))
+            # An optimizer built again for the same parameters, each epoch perhaps, goes on where the last one was.
+            held = frozenset(id(parameter) for group in optimizer.param_groups for parameter in group["params"])
+            key = (type(optimizer).__name__, held)
+            if key not in self._same:
+                self._same[key] = len(self.optimizers)
+                self.optimizers.append(_optimizer_facts(len(self.optimizers), optimizer))
+            self._numbers[optimizer] = self._same[key]
         return self._numbers[optimizer]
 
     def plan_for(self, optimizer: torch.optim.Optimizer) -> tuple[Plan, list[torch.Tensor]]:
@@ -130,7 +136,9 @@ class TensorTable:
             shape=old.shape if old else (),
             references=[weakref.ref(parameter) for parameter in parameters],
             identifiers=numpy.asarray(identifiers, dtype=numpy.int32),
-            owned=numpy.asarray([self._owner.get(identifier, (-1, -1))[0] == number for identifier in identifiers]),
+            owned=numpy.asarray(
+                [self._owner.get(identifier, (-1, -1))[0] == number for identifier in identifiers], dtype=bool
+            ),
             probe=Probe(parameters),
         )
         roles = {facts.id: facts.role for facts in self.facts}

@@ -1,0 +1,47 @@
+"""What the first loss looks like, and what became of the training after it."""
+
+import math
+
+from gradaudit.derived.finiteness import breakdown, ran_away
+from gradaudit.derived.progress import divergence, not_learning
+from gradaudit.derived.training_loss import TrainingLoss
+from gradaudit.derived.wording import count
+from gradaudit.run import Run
+from gradaudit.schema import LossFacts
+
+CLOSE = 0.05  # relative distance at which a factor is taken for the batch size or the micro-steps
+
+
+def objective_factor(run: Run, loss: TrainingLoss) -> tuple[float, str] | None:
+    """How many times the mean loss the first objective is, and what that number is, when it is a known one."""
+    row = run.steps_of(loss.optimizer).iloc[0]
+    if not (loss.first > 0 and math.isfinite(loss.objective[0])):
+        return None
+    times = float(loss.objective[0]) / loss.first
+    for amount, meaning in (
+        (int(row["targets"]), "targets"),
+        (int(row["batch_size"]), "batch"),
+        (int(row["micro_steps"]), "micro_steps"),
+    ):
+        if amount > 1 and abs(times / amount - 1) < CLOSE:
+            return times, meaning
+    return None
+
+
+def classes_used(facts: LossFacts, vocabulary: float) -> int:
+    """The number of classes in the labels when they are the first few of at least twice as many outputs, else 0."""
+    counts = facts.label_counts
+    used = sum(amount > 0 for amount in counts)
+    first_few = all(amount > 0 for amount in counts[:used])
+    return used if 2 <= used <= len(counts) / 2 and len(counts) <= vocabulary and first_few else 0
+
+
+def harm_done(run: Run, optimizer: int) -> str:
+    """What became of the training, when it is bad enough to call the start its cause; else nothing."""
+    broken = breakdown(run, optimizer)
+    if broken is not None and ran_away(broken):
+        return f"Training ran away: NaN or infinity at step {count(broken.step)}."
+    away = divergence(run, optimizer)
+    if away is not None:
+        return f"Training then diverges at step {count(away)}."
+    return "Training then learns nothing." if not_learning(run, optimizer) else ""

@@ -1,0 +1,85 @@
+"""What the held-out loss is compared with, and what early stopping would have made of it."""
+
+import math
+from dataclasses import dataclass
+
+import numpy
+
+from gradaudit.derived.order_statistics import Floats, median
+from gradaudit.derived.training_loss import TrainingLoss
+from gradaudit.derived.validation import training_evaluation
+from gradaudit.run import Run
+
+LEAST_EVALUATIONS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingCurve:
+    """The training loss to compare with: steps [points], values [points]."""
+
+    name: str
+    steps: Floats
+    values: Floats
+    comparable: bool  # on the same scale as the held-out loss: evaluation mode, or running without dropout
+
+
+def comparison(run: Run, losses: list[TrainingLoss]) -> TrainingCurve:
+    """The training loss measured in evaluation mode where there is one, else the running one."""
+    evaluated = training_evaluation(run)
+    if evaluated is not None and numpy.isfinite(evaluated.losses).sum() >= LEAST_EVALUATIONS:
+        return TrainingCurve("training loss (evaluation mode)", evaluated.steps.astype(float), evaluated.losses, True)
+    longest = max(losses, key=lambda loss: int(numpy.isfinite(loss.values).sum()))
+    dropout = any(module.dropout for module in run.meta.modules)
+    smoothed = longest.facts is not None and longest.facts.label_smoothing > 0
+    known = longest.facts is not None and not longest.unjudged and bool(run.meta.modules)
+    same = known and not dropout and not smoothed and _same_loss(run, longest)
+    return TrainingCurve("training loss (running)", longest.steps.astype(float), longest.values, same)
+
+
+def _same_loss(run: Run, loss: TrainingLoss) -> bool:
+    functions = {facts.function for facts in run.meta.losses if facts.id in set(run.evaluations["loss"])}
+    return loss.facts is not None and functions == {loss.facts.function}
+
+
+def loss_around(train: TrainingCurve, step: float, width: float) -> float:
+    """Median training loss within `width` steps up to `step`, or of the nearest points when there are none."""
+    near = train.values[(train.steps > step - width) & (train.steps <= step)]
+    if not numpy.isfinite(near).any():
+        near = train.values[numpy.argsort(numpy.abs(train.steps - step))[:3]] if len(train.steps) else near
+    return median(near)
+
+
+def fall_since(train: TrainingCurve, steps: Floats, best: int) -> float:
+    """By what share the training loss fell between the best and the last evaluation; NaN when not known."""
+    width = float(numpy.median(numpy.diff(steps))) if len(steps) > 1 else 1.0
+    before, after = loss_around(train, steps[best], max(width, 1.0)), loss_around(train, steps[-1], max(width, 1.0))
+    return (before - after) / abs(before) if before else math.nan
+
+
+def distance_at_end(train: TrainingCurve, steps: Floats, final: float) -> float:
+    """How far `final` lies above the training loss since the third last evaluation; NaN if not comparable."""
+    if not train.comparable:
+        return math.nan
+    third_last = steps[-3] if len(steps) >= 3 else steps[0]
+    ending = train.values[train.steps >= third_last]
+    return final - median(ending if numpy.isfinite(ending).any() else train.values[-3:])
+
+
+def early_stop(values: Floats, patience: int) -> int:
+    """The evaluation at which early stopping ends: the first with `patience` evaluations since the best so far."""
+    best = 0
+    for index, value in enumerate(values):
+        if value < values[best]:
+            best = index
+        if index - best >= patience:
+            return index
+    return len(values) - 1
+
+
+def shortest_patience(values: Floats, least: int) -> int:
+    """The smallest patience, at least `least`, with which early stopping still reaches the best evaluation."""
+    best = int(numpy.argmin(values))
+    patience = least
+    while patience < len(values) and early_stop(values, patience) < best:
+        patience += 1
+    return patience

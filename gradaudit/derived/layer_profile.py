@@ -1,0 +1,76 @@
+"""How weight layers compare with each other: one quantity of each, in an early and a late window."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy
+
+from gradaudit.derived.layers import comparable_layers
+from gradaudit.derived.learning_rates import recorded_learning_rates
+from gradaudit.derived.order_statistics import Floats, Mask, medians
+from gradaudit.derived.per_run import per_run
+from gradaudit.derived.ratios import gradient_ratio, last_half, update_ratio, window
+from gradaudit.run import Run
+
+Quantity = Literal["update", "gradient"]
+
+EARLY = (10, 60)  # steps: past the first noise, before training has settled
+APART = 0.7  # decades from the median layer at which a layer counts as one that stands out
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """log10 of one quantity for each compared layer, in depth order."""
+
+    early: Floats
+    late: Floats
+
+    @property
+    def spread(self) -> float:
+        """Decades between the extremes, in the window where they are closer."""
+        return min(_spread(self.early), _spread(self.late))
+
+
+def logarithms_of(values: Floats, rows: Mask) -> Floats:
+    """[layers]: log10 of each layer's median over the chosen steps; NaN where it is zero or unknown."""
+    middle = medians(values[rows])
+    return numpy.log10(numpy.where(middle > 0, middle, numpy.nan))
+
+
+@per_run
+def profile(run: Run, optimizer: int, quantity: Quantity) -> Profile:
+    """The quantity over the weights of each comparable layer; updates also over the learning rate of their group."""
+    chosen = comparable_layers(run, optimizer)
+    if quantity == "update":
+        rates = recorded_learning_rates(run, optimizer)
+        # Groups may have their own learning rates on purpose; `rate` looks at those.
+        values = update_ratio(run, optimizer) / numpy.where(rates > 0, rates, numpy.nan)
+        if not numpy.isfinite(rates).any():
+            values = update_ratio(run, optimizer)
+    else:
+        values = gradient_ratio(run, optimizer)
+    values = values[:, chosen]
+    return Profile(
+        logarithms_of(values, window(run, optimizer, *EARLY)), logarithms_of(values, last_half(run, optimizer))
+    )
+
+
+def _spread(logarithms: Floats) -> float:
+    finite = logarithms[numpy.isfinite(logarithms)]
+    return float(finite.max() - finite.min()) if len(finite) > 1 else 0.0
+
+
+def largest_gap(logarithms: Floats) -> float:
+    """The largest distance between neighbours when the layers are sorted."""
+    finite = numpy.sort(logarithms[numpy.isfinite(logarithms)])
+    return float(numpy.diff(finite).max()) if len(finite) > 1 else 0.0
+
+
+def outliers(logarithms: Floats) -> tuple[Floats, Mask]:
+    """How many decades each layer is from the others' median, and which stand out; with two layers the slower one."""
+    finite = numpy.isfinite(logarithms)
+    ranked = numpy.sort(logarithms[finite])
+    # The upper median: of two layers the slower one stands out, and is named as what lags behind.
+    away = logarithms - ranked[len(ranked) // 2]
+    far = numpy.where(finite, numpy.abs(away), -1.0)
+    return away, finite & (far >= min(APART, far.max()))

@@ -1,0 +1,80 @@
+"""Learning rates as numbers: per step and parameter group, and what a finding says about them."""
+
+from typing import Any
+
+import numpy
+
+from gradaudit.derived.order_statistics import Floats
+from gradaudit.derived.per_run import per_run
+from gradaudit.derived.wording import setting
+from gradaudit.run import Run
+
+# Updates of these do not grow with the gradient, so its scale does not matter to them.
+_SCALE_FREE = ("adam", "rmsprop", "adagrad", "adadelta", "lion", "lamb", "adafactor", "muon", "rprop")
+
+
+@per_run
+def learning_rates(run: Run, optimizer: int) -> Floats:
+    """[steps of this optimizer, parameter groups]; NaN where a group did not exist yet."""
+    return _padded(list(run.steps_of(optimizer)["learning_rate"]))
+
+
+def _padded(lists: list[Any]) -> Floats:
+    sizes = [0 if values is None else len(values) for values in lists]
+    matrix = numpy.full((len(lists), max(sizes, default=0)), numpy.nan)
+    for row, (values, size) in enumerate(zip(lists, sizes, strict=True)):
+        matrix[row, :size] = values if size else []
+    return matrix
+
+
+@per_run
+def recorded_learning_rates(run: Run, optimizer: int) -> Floats:
+    """[recorded steps, tensors]: the learning rate of each tensor's group; NaN when it has no group."""
+    rates = learning_rates(run, optimizer)
+    tensors = run.tensors_of(optimizer)
+    own = run.steps_of(optimizer)["step"].to_numpy(dtype=numpy.int64)
+    recorded = run.recorded_steps(optimizer)
+    if not len(own) or not len(recorded):
+        return numpy.full((len(recorded), len(tensors)), numpy.nan)
+    rows = rates[numpy.clip(numpy.searchsorted(own, recorded), 0, len(own) - 1)]
+    columns = [
+        rows[:, tensor.group] if 0 <= tensor.group < rows.shape[1] else numpy.full(len(rows), numpy.nan)
+        for tensor in tensors
+    ]
+    return numpy.stack(columns, axis=1) if columns else numpy.full((len(rows), 0), numpy.nan)
+
+
+def peak_rates(run: Run, optimizer: int) -> Floats:
+    """[parameter groups]: the greatest learning rate of each group over the run; NaN when none was recorded."""
+    rates = learning_rates(run, optimizer)
+    finite = numpy.where(numpy.isfinite(rates), rates, -numpy.inf).max(axis=0, initial=-numpy.inf)
+    return numpy.where(numpy.isfinite(finite), finite, numpy.nan)
+
+
+def rate_in_words(rates: Floats) -> str:
+    """The learning rates of all groups: 0.05, or from 1e-5 to 1e-3 when they differ."""
+    finite = rates[numpy.isfinite(rates)]
+    if not len(finite):
+        return "unknown"
+    least, greatest = float(finite.min()), float(finite.max())
+    return setting(greatest) if least == greatest else f"{setting(least)} to {setting(greatest)}"
+
+
+def optimizer_class(run: Run, optimizer: int) -> str:
+    """The class of an optimizer, or 'optimizer' when it is not known."""
+    facts = next((facts for facts in run.meta.optimizers if facts.id == optimizer), None)
+    return facts.optimizer_class if facts else "optimizer"
+
+
+def scale_free(run: Run, optimizer: int) -> bool:
+    """Whether the optimizer divides out the scale of the gradient, as Adam does and SGD does not."""
+    name = optimizer_class(run, optimizer).lower()
+    return any(word in name for word in _SCALE_FREE)
+
+
+def label_of(run: Run, optimizer: int) -> str:
+    """How a sentence names this optimizer: nothing when it is the only one."""
+    if len(run.optimizers) < 2:
+        return ""
+    facts = next((facts for facts in run.meta.optimizers if facts.id == optimizer), None)
+    return f" (optimizer {facts.label or optimizer}, {facts.optimizer_class})" if facts else f" (optimizer {optimizer})"

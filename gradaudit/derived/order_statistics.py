@@ -1,0 +1,67 @@
+"""Medians and quantiles that ignore what is not finite, and that weigh unevenly recorded steps."""
+
+from typing import Any
+
+import numpy
+
+Floats = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
+Integers = numpy.ndarray[Any, numpy.dtype[numpy.int64]]
+Mask = numpy.ndarray[Any, numpy.dtype[numpy.bool_]]
+
+
+def quantile(values: Floats, share: float, weights: Floats | None = None) -> Floats:
+    """[columns]: the weighted `share` quantile of each column of [rows, columns] over its finite values.
+
+    The smallest value at which the cumulative weight reaches `share` of the column's weight;
+    at exactly that point it is averaged with the next, so that 0.5 is the usual median.
+    NaN for a column without a finite value. Unlike numpy.nanquantile it never warns.
+    """
+    rows, columns = values.shape
+    if not rows:
+        return numpy.full(columns, numpy.nan)
+    finite = numpy.isfinite(values)
+    filled = numpy.where(finite, values, numpy.inf)
+    order = numpy.argsort(filled, axis=0, kind="stable")
+    ranked = numpy.take_along_axis(filled, order, axis=0)
+    weight = numpy.ones(rows) if weights is None else weights
+    mass = numpy.take_along_axis(numpy.where(finite, weight[:, None], 0.0), order, axis=0)
+    cumulative = numpy.cumsum(mass, axis=0)
+    total = cumulative[-1]
+    wanted = share * total
+    first = numpy.argmax(cumulative >= wanted * (1 - 1e-12), axis=0)
+    column = numpy.arange(columns)
+    low = ranked[first, column]
+    exact = numpy.abs(cumulative[first, column] - wanted) <= 1e-12 * total
+    high = ranked[numpy.minimum(first + 1, rows - 1), column]
+    with numpy.errstate(invalid="ignore"):
+        result = numpy.where(exact & numpy.isfinite(high), (low + high) / 2, low)
+    return numpy.where(total > 0, result, numpy.nan)
+
+
+def median(values: Floats, weights: Floats | None = None) -> float:
+    """The weighted median of the finite entries of a vector; NaN when there is none."""
+    return float(quantile(numpy.asarray(values, dtype=numpy.float64).reshape(-1, 1), 0.5, weights)[0])
+
+
+def medians(values: Floats, weights: Floats | None = None) -> Floats:
+    """[columns]: the weighted median of each column of [rows, columns]."""
+    return quantile(values, 0.5, weights)
+
+
+def medians_across(values: Floats) -> Floats:
+    """[rows]: the median of each row of [rows, columns]."""
+    return quantile(values.T, 0.5)
+
+
+def largest(values: Floats) -> float:
+    """The greatest finite entry; NaN when there is none."""
+    finite = values[numpy.isfinite(values)]
+    return float(finite.max()) if finite.size else float("nan")
+
+
+def running_median(values: Floats, window: int = 5) -> Floats:
+    """[rows]: median of the finite values among this one and the `window` - 1 before it; NaN where none is."""
+    import pandas
+
+    finite = pandas.Series(numpy.where(numpy.isfinite(values), values, numpy.nan))
+    return numpy.asarray(finite.rolling(window, min_periods=1).median(), dtype=numpy.float64)

@@ -1,0 +1,67 @@
+"""Numbers as sentences show them, the same way in every finding."""
+
+import math
+
+
+def number(value: float, digits: int = 3) -> str:
+    """`value` to `digits` significant digits: 2.30, 146, 12,300, 0.05, 2.1e-4, 3.4e7, NaN."""
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "infinity" if value > 0 else "-infinity"
+    if value == 0:
+        return "0"
+    exponent = math.floor(math.log10(abs(float(f"{value:.{digits - 1}e}"))))
+    if not -3 <= exponent < 6:
+        mantissa, _, power = f"{value:.{max(digits - 2, 0)}e}".partition("e")
+        return f"{mantissa.removesuffix('.0')}e{int(power)}"
+    decimals = max(digits - 1 - exponent, 0)
+    text = f"{round(value, digits - 1 - exponent):,.{decimals}f}"
+    # 2.30 shows how exact it is; 0.00100 and 80.0 only look odd.
+    return text if exponent == 0 or "." not in text else text.rstrip("0").rstrip(".")
+
+
+def setting(value: float) -> str:
+    """A setting as a user types it, without padding zeros: 300, 0.05, 1e-4."""
+    text = f"{value:.3g}" if value == 0 or abs(value) >= 1e-3 else f"{value:.2e}"
+    mantissa, exponential, power = text.partition("e")
+    if not exponential:
+        return mantissa
+    return f"{mantissa.rstrip('0').rstrip('.') if '.' in mantissa else mantissa}e{int(power)}"
+
+
+def count(value: float) -> str:
+    """A count with thousands separators: 1,320."""
+    return f"{round(value):,}"
+
+
+def plural(amount: float, noun: str, nouns: str = "") -> str:
+    """A count with its noun: 1 step, 20 steps."""
+    return f"{count(amount)} {noun if round(amount) == 1 else nouns or noun + 's'}"
+
+
+def percent(share: float) -> str:
+    """A share as a percentage: 12 %, 5 %, 0.4 %, 0.012 %."""
+    if not math.isfinite(share):
+        return "NaN"
+    value = 100 * share
+    decimals = 0 if abs(value) >= 10 or value == 0 else 1 if abs(value) >= 0.1 else 3
+    return f"{value:.{decimals}f}".removesuffix(".0") + " %"
+
+
+def factor(value: float) -> str:
+    """How many times: 1.4, 63, 2,100, 3.4e7."""
+    return number(value, 2 if abs(value) < 100 else 3)
+
+
+def in_code(name: str) -> str:
+    """A module or tensor as Python reaches it from the model: layers.0.weight becomes model.layers[0].weight."""
+    parts = (f"[{part}]" if part.isdigit() else f".{part}" for part in name.split(".") if part)
+    return "model" + "".join(parts)
+
+
+def names(items: list[str], most: int = 3) -> str:
+    """A list in words, cut after `most`: a, b, c and 4 more."""
+    if len(items) > most:
+        return f"{', '.join(items[:most])} and {count(len(items) - most)} more"
+    return " and ".join(filter(None, [", ".join(items[:-1]), items[-1]])) if items else ""

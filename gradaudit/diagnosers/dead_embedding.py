@@ -1,0 +1,412 @@
+"""An embedding table, or part of it, does not learn.
+
+## What it looks for
+
+First, exactly: a table of which not one bit changed over the run, by its checksum; and why, as far as the record knows:
+frozen, in no optimizer, without a gradient, a learning rate of 0. Then its pace: the median update-to-weight ratio of
+the table over that of the median weight layer, divided by the square root of the share of rows that a step hits,
+since only those move. Below `slow` it is a warning over at least `least_steps` steps, and `far` below says how sure.
+Rows are looked at last, as a note: more than `never_hit` of a table of at least `large` rows without a single
+gradient; more than `stopped` of the rows that were hit, and at least `stopped_rows`, without one for 20 times their
+usual interval.
+
+## Why it matters
+
+The layers on top adapt to random vectors and the loss falls all the same, so the curve hardly shows it. What the
+vocabulary could have carried is lost.
+
+## What to try
+
+Pass the table's parameters to the optimizer, and remove `detach()` and `no_grad` from its lookup. With SGD and a loss
+averaged over the batch a row receives about 1/batch of the gradient: use Adam or Adagrad, or a larger learning rate for
+the table.
+
+## When it is wrong
+
+Pretrained vectors may be frozen on purpose, which is a note. Rows of a byte vocabulary that the text never uses are
+healthy (63 % were measured), and so are rows that belong to one part of the data when it is not shuffled. The slowest
+healthy table measured has a relative pace of 0.038, which is close to the threshold: raise or lower it with `--set`.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy
+
+from gradaudit.derived.each_optimizer import each_optimizer
+from gradaudit.derived.embedding_pace import Pace, embedding_pace
+from gradaudit.derived.embedding_rows import RowHistory, bin_label, row_history
+from gradaudit.derived.layers import comparable_layers
+from gradaudit.derived.learning_rates import label_of, optimizer_class, recorded_learning_rates, scale_free
+from gradaudit.derived.order_statistics import medians_across
+from gradaudit.derived.ratios import recorded_global_steps, update_ratio
+from gradaudit.derived.reduce import plain
+from gradaudit.derived.standstill import LEAST_STEPS, column_of, never_moved, reason_for_rest
+from gradaudit.derived.wording import count, factor, in_code, names, number, percent, plural, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    AnyEvidence,
+    Bin,
+    Clean,
+    Confidence,
+    CouldNotLook,
+    Distribution,
+    Finding,
+    Lines,
+    Measure,
+    NotApplicable,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+from gradaudit.schema import TensorFacts
+
+
+@diagnoser(worst=Severity.CRITICAL, needs=("tensors.has_grad",), minimum_steps=LEAST_STEPS)
+def dead_embedding(
+    run: Run,
+    *,
+    slow: float = 0.02,  # healthy tables stay above 0.038, faulty ones below 0.017: narrow
+    far: float = 0.003,  # below it the confidence is high
+    least_steps: float = 100,  # all faulty tables were found by then, without a false alarm
+    never_hit: float = 0.5,  # a healthy byte vocabulary has 0.63, hence only a note
+    large: float = 1000,  # rows; small tables often have rows to spare
+    stopped: float = 0.05,  # not measured; a row at its usual rate is silent for 20 intervals with probability e^-20
+    stopped_rows: float = 10,  # fewer are likely rare rows
+) -> Iterator[Verdict]:
+    """Judge each embedding table: did it move, how fast, and which rows."""
+
+    def judge(optimizer: int) -> Iterator[Verdict]:
+        tables = [tensor for tensor in run.tensors_of(optimizer) if tensor.role == "embedding"]
+        recorded = run.recorded_steps(optimizer)
+        if not tables:
+            yield NotApplicable(reason="the model has no embedding table")
+        elif not len(recorded) or recorded[-1] - recorded[0] + 1 < LEAST_STEPS:
+            yield CouldNotLook(
+                reason=f"tensor statistics span fewer than {LEAST_STEPS} steps",
+                enable="train longer, or record more often",
+            )
+        else:
+            for table in tables:
+                yield from _table(run, optimizer, table)
+
+    def _table(run: Run, optimizer: int, table: TensorFacts) -> Iterator[Verdict]:
+        history = row_history(run, optimizer, table.id)
+        if never_moved(run, optimizer, table, history):
+            yield _unmoved(run, optimizer, table, history)
+            return
+        pace = embedding_pace(run, optimizer, table.id)
+        long_enough = len(run.steps_of(optimizer)) >= least_steps
+        said = False
+        if pace is not None and long_enough and pace.relative < slow:
+            said = True
+            yield _slow(run, optimizer, table, history, pace, slow, far)
+        if history is not None:
+            for finding in _rows(run, optimizer, table, history, never_hit, large, stopped, stopped_rows):
+                said = True
+                yield finding
+        if not said:
+            speed = f" and learns at {number(pace.relative, 2)} of the layers' pace" if pace is not None else ""
+            hit = f"; {count(history.ever_hit)} of {plural(history.tracked, 'row')} were hit" if history else ""
+            yield Clean(measured=f"{table.name} moves{speed}{hit}")
+
+    yield from each_optimizer(run, judge)
+
+
+def _reason(run: Run, optimizer: int, table: TensorFacts) -> tuple[Severity, str, list[Action]]:
+    """Why a table stayed where it was: how bad that is, the reason in a sentence, and what to do."""
+    match reason_for_rest(run, optimizer, table):
+        case "frozen":
+            return (
+                Severity.NOTE,
+                "It is frozen: requires_grad is False.",
+                [
+                    Action(text="Nothing, if the vectors are pretrained and meant to stay"),
+                    Action(text="Else let it train", code=f"{in_code(table.name)}.requires_grad_(True)"),
+                ],
+            )
+        case "not owned":
+            others = [t for t in run.meta.tensors if t.id != table.id and t.requires_grad]
+            outside = sum(t.elements for t in others if t.optimizer < 0)
+            backbone = outside > 0.5 * sum(t.elements for t in others)
+            return (
+                Severity.NOTE if backbone else Severity.WARNING,
+                "No optimizer has it, nor most other parameters." if backbone
+                else "No optimizer has it, while the rest of the model is trained.",
+                [
+                    Action(
+                        text="Give the optimizer all parameters of the model",
+                        code=f"torch.optim.{optimizer_class(run, optimizer)}(model.parameters(), lr=...)",
+                    )
+                ],
+            )  # fmt: skip
+        case "rate zero":
+            return (
+                Severity.CRITICAL,
+                "The learning rate of its parameter group is 0 at every step.",
+                [Action(text="Set a learning rate", code=f"optimizer.param_groups[{table.group}]['lr'] = 1e-3")],
+            )
+        case "no gradient":
+            # A second table that does learn makes "not used" as likely as "cut off".
+            another = any(
+                reason_for_rest(run, optimizer, t) == "no effect"
+                for t in run.tensors_of(optimizer)
+                if t.role == "embedding" and t.id != table.id
+            )
+            return (
+                Severity.WARNING if another else Severity.CRITICAL,
+                "The optimizer has it, and it never received a gradient: its lookup is cut off from the loss, by "
+                "detach() or torch.no_grad(), or it is not used.",
+                [
+                    Action(
+                        text="Look up without torch.no_grad() and detach()",
+                        code=f"x = self.{table.module.rpartition('.')[2] or table.name}(tokens)",
+                    ),
+                    Action(text="If the table is not used, remove it"),
+                ],
+            )
+        case "zero gradient":
+            return (
+                Severity.WARNING,
+                "Its gradient is exactly zero at every recorded step.",
+                [Action(text="Check that not all tokens are the padding_idx, and that no layer above it is dead")],
+            )
+        case "no effect":
+            return (
+                Severity.CRITICAL,
+                "It has a gradient and a learning rate above 0, and still it does not move: the optimizer holds other "
+                "tensors than the model, or the updates are below the precision of the weights.",
+                [
+                    Action(
+                        text="Make the optimizer after the model is final: after .to(device), copying and loading",
+                        code="optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)",
+                    ),
+                    Action(text="Keep the weights in float32 when training in bfloat16"),
+                ],
+            )
+
+
+def _unmoved(run: Run, optimizer: int, table: TensorFacts, history: RowHistory | None) -> Finding:
+    severity, reason, actions = _reason(run, optimizer, table)
+    steps = recorded_global_steps(run, optimizer)
+    exact = history is not None and history.same_checksum
+    what = (
+        f"Not one bit of its {plural(table.elements, 'weight')} differs between the first and the last record."
+        if exact
+        else "None of the sampled weights changed at any recorded step."
+    )
+    hits = (
+        f" {count(history.ever_hit)} of its {plural(history.tracked, 'row')} had a gradient."
+        if history is not None and history.ever_hit
+        else ""
+    )
+    rows = table.shape[0] if table.shape else 0
+    return Finding(
+        severity=severity,
+        confidence=Confidence.CERTAIN if exact else Confidence.HIGH,
+        headline=f"The table {table.name} never moves: all {plural(rows, 'row')} are as they were at the start, "
+        f"{plural(int(steps[-1]) + 1, 'step')} later{label_of(run, optimizer)}",
+        seen=f"{what}{hits} {reason}",
+        span=Span(first=int(steps[0]), last=int(steps[-1])),
+        tensors=[table.name],
+        evidence=[_movement(run, optimizer, table)],
+        actions=actions,
+        measures=[
+            Measure(
+                quantity="rows that differ from the start",
+                observed=f"{count(history.moved if history else 0)} of {count(history.tracked if history else rows)}",
+                threshold="0",
+            )
+        ],
+    )
+
+
+def _movement(run: Run, optimizer: int, table: TensorFacts) -> Lines:
+    """How far the table and the median layer have gone from where they started."""
+    drift, weight = run.matrix("drift_norm", optimizer), run.matrix("weight_norm", optimizer)
+    steps = recorded_global_steps(run, optimizer)
+    column = column_of(run, optimizer, table)
+    with numpy.errstate(divide="ignore", invalid="ignore"):
+        share = numpy.where(weight[0] > 0, drift / weight[0], numpy.nan)
+    layers = comparable_layers(run, optimizer)
+    own = numpy.where(numpy.isnan(share[:, column]), 0.0, share[:, column])
+    series = [plain(table.name, steps, own, role="flagged")]
+    if layers.any():
+        series.append(plain("median weight layer", steps, medians_across(share[:, layers])))
+    return Lines(
+        title="Distance from the start",
+        caption="How far the weights are from their first values, over the size of those. A table that learns leaves "
+        "the zero line with the layers above it.",
+        x_label="step",
+        y_label="|w - first w| / |first w|",
+        series=series,
+    )
+
+
+def _slow(
+    run: Run, optimizer: int, table: TensorFacts, history: RowHistory | None, pace: Pace, slow: float, far: float
+) -> Finding:
+    steps = recorded_global_steps(run, optimizer)
+    column = column_of(run, optimizer, table)
+    ratios = update_ratio(run, optimizer)
+    times = 1 / pace.relative if pace.relative > 0 else math.inf
+    layers = comparable_layers(run, optimizer)
+    evidence: list[AnyEvidence] = [
+        Lines(
+            title="Update-to-weight ratio",
+            caption="The table beside the median weight layer. Their distance, less what the share of rows that a step "
+            "hits explains, is what was judged.",
+            x_label="step",
+            y_label="|update| / |weight|",
+            series=[
+                plain(
+                    table.name, steps, numpy.where(ratios[:, column] > 0, ratios[:, column], numpy.nan), role="flagged"
+                ),
+                plain("median weight layer", steps, medians_across(ratios[:, layers])),
+            ],
+            log=True,
+        )
+    ]
+    if history is not None and history.hits:
+        evidence.append(_hits(history, flagged=set()))
+    rates = recorded_learning_rates(run, optimizer)[:, column]
+    rate = float(rates[numpy.isfinite(rates)].max()) if numpy.isfinite(rates).any() else math.nan
+    actions = []
+    if not scale_free(run, optimizer):
+        actions.append(
+            Action(
+                text=f"Train the table with Adam or Adagrad: with {optimizer_class(run, optimizer)} a row receives "
+                "only "
+                "its share of a batch's mean gradient",
+                code=f"torch.optim.Adagrad([{in_code(table.name)}], lr=0.01)",
+            )
+        )
+    if rate > 0:
+        larger = rate * 10 ** max(1, min(2, round(math.log10(times)))) if math.isfinite(times) else 100 * rate
+        actions.append(
+            Action(
+                text=f"Give the table its own learning rate: {setting(larger)} instead of {setting(rate)}",
+                code=f"{{'params': [{in_code(table.name)}], 'lr': {setting(larger)}}}",
+            )
+        )
+    actions.append(Action(text="Look for a multiplier that shrinks the table's output, and so its gradient"))
+    return Finding(
+        severity=Severity.WARNING,
+        confidence=Confidence.HIGH if pace.relative < far else Confidence.MEDIUM,
+        headline=f"The table {table.name} moves {factor(times)} times less per step than the median layer"
+        + label_of(run, optimizer),
+        seen=f"A step changes the table by {number(pace.table)} of its size and the median weight layer by "
+        f"{number(pace.layers)}. A step hits {percent(pace.hit_share)} of its rows, which alone would explain a "
+        "factor of "
+        f"{factor(1 / math.sqrt(pace.hit_share))}.",
+        span=Span(first=int(steps[0]), last=int(steps[-1])),
+        tensors=[table.name],
+        evidence=evidence,
+        actions=actions,
+        measures=[
+            Measure(
+                quantity="pace of the table / median layer / sqrt(share of rows hit)",
+                observed=number(pace.relative),
+                threshold=f"< {setting(slow)}",
+                option="slow",
+            )
+        ],
+    )
+
+
+def _hits(history: RowHistory, flagged: set[int]) -> Distribution:
+    return Distribution(
+        title="Rows by how often they were hit",
+        caption="Each bar counts the rows that had a gradient at so many steps. Rows in the first bar were never "
+        "trained.",
+        x_label="steps with a gradient",
+        y_label="rows",
+        bins=[
+            Bin(label=bin_label(index), count=float(amount), flagged=index in flagged)
+            for index, amount in enumerate(history.hits)
+        ],
+    )
+
+
+def _examples(rows: list[int]) -> str:
+    return f", among them {'row' if len(rows) == 1 else 'rows'} {names([str(row) for row in rows], 6)}" if rows else ""
+
+
+def _rows(
+    run: Run,
+    optimizer: int,
+    table: TensorFacts,
+    history: RowHistory,
+    never_hit: float,
+    large: float,
+    stopped: float,
+    stopped_rows: float,
+) -> Iterator[Finding]:
+    steps = recorded_global_steps(run, optimizer)
+    span = Span(first=int(steps[0]), last=int(steps[-1]))
+    share = history.never_hit / history.tracked if history.tracked else 0.0
+    if share > never_hit and history.rows >= large:
+        yield Finding(
+            severity=Severity.NOTE,
+            confidence=Confidence.HIGH,
+            headline=f"{percent(share)} of the rows of {table.name} never receive a gradient",
+            seen=f"{count(history.never_hit)} of {plural(history.tracked, 'row')} were not hit once"
+            f"{_examples(history.never_hit_rows)}. They stay random, or decay with weight decay.",
+            span=span,
+            tensors=[table.name],
+            evidence=[_hits(history, {0})],
+            actions=[
+                Action(text="Check that the vocabulary was built from this data"),
+                Action(
+                    text=f"A table of {count(max(history.ever_hit, 1))} rows, plus one for unknown tokens, would "
+                    "hold all "
+                    "that occurs"
+                ),
+            ],
+            measures=[
+                Measure(
+                    quantity="rows never hit",
+                    observed=percent(share),
+                    threshold=f"> {percent(never_hit)}",
+                    option="never_hit",
+                ),
+                Measure(
+                    quantity="rows of the table",
+                    observed=count(history.rows),
+                    threshold=f">= {count(large)}",
+                    option="large",
+                ),
+            ],
+        )
+    silent = history.stopped / history.ever_hit if history.ever_hit else 0.0
+    if silent > stopped and history.stopped >= stopped_rows:
+        yield Finding(
+            severity=Severity.NOTE,
+            confidence=Confidence.MEDIUM,
+            headline=f"{count(history.stopped)} rows of {table.name} stop receiving a gradient",
+            seen="Each had a gradient at five steps or more and then none for 20 times its usual interval"
+            f"{_examples(history.stopped_rows)}. They are {percent(silent)} of the rows ever hit.",
+            span=span,
+            tensors=[table.name],
+            evidence=[_hits(history, set())],
+            actions=[
+                Action(text="Check that the data is shuffled: tokens of one part come in bursts when it is not"),
+                Action(text="Look for a layer above that died for these inputs"),
+            ],
+            measures=[
+                Measure(
+                    quantity="rows that stopped / rows ever hit",
+                    observed=percent(silent),
+                    threshold=f"> {percent(stopped)}",
+                    option="stopped",
+                ),
+                Measure(
+                    quantity="rows that stopped",
+                    observed=count(history.stopped),
+                    threshold=f">= {count(stopped_rows)}",
+                    option="stopped_rows",
+                ),
+            ],
+        )

@@ -1,0 +1,450 @@
+"""The first loss is not what an untrained model should have.
+
+## What it looks for
+
+An untrained classifier that guesses evenly among N classes has a loss of ln N, and ln 2 for each binary output. The
+first mean loss per valid target is compared with that. Label smoothing, and class weights with reduction='mean',
+do not move it. A first loss above ln N by more than `excess` of it, and by more than `floor`, is a warning; for
+binary outputs above `binary_excess` times ln 2. It is critical above `severe` (for binary outputs `binary_severe`)
+times when training then diverges or learns nothing. Below `low` times both ln N and the entropy of the labels it is a
+note. A negative first loss of a likelihood is always wrong.
+
+What was differentiated is then compared with the mean: a factor that matches the batch looks like reduction='sum',
+one that matches the micro-steps like accumulation without division. Labels that fill at most half of at most
+`vocabulary` outputs look like a wrong output layer.
+
+For a squared error the first loss is compared with the variance of the target (`variance` times), and the spread of
+the target with `spread`; this is a note, and a warning when training then keeps more than `learned` of the first loss.
+
+## Why it matters
+
+It is the one value of a run that is known in advance. A start far above it means logits, a target or a reduction on
+the wrong scale; the first updates are then far too large, and the run spends its first steps, or all of them,
+undoing the start.
+
+## What to try
+
+Initialise the output layer small, standardise inputs and regression targets, average the loss over the batch, and
+give the output layer as many units as there are classes.
+
+## When it is wrong
+
+A pretrained model starts low, which is why that is a note. A few healthy models start up to 1.2 times above ln N, and
+up to 1.5 times with two classes. A regression on raw targets can be handled by the initial bias or the learning
+rate. Losses whose start is not known (contrastive, adversarial, policy gradients, your own) are left out.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy
+
+from gradaudit.derived.constant_predictor import constant_loss, uniform_loss
+from gradaudit.derived.each_optimizer import each_optimizer
+from gradaudit.derived.evidence import wide
+from gradaudit.derived.first_loss import CLOSE, classes_used, harm_done, objective_factor
+from gradaudit.derived.initialisation import output_layer
+from gradaudit.derived.learning_rates import label_of, scale_free
+from gradaudit.derived.reduce import plain
+from gradaudit.derived.training_loss import TrainingLoss, training_loss
+from gradaudit.derived.wording import count, factor, in_code, number, plural, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    Clean,
+    Confidence,
+    CouldNotLook,
+    Finding,
+    Lines,
+    Mark,
+    Measure,
+    NotApplicable,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+from gradaudit.schema import LossFacts
+
+_SHOWN = 50  # steps in the chart of the start
+_LARGE_START = 3.0  # times torch.nn's default RMS: worth naming as the reason
+
+
+@dataclass(frozen=True)
+class Level:
+    """What the first loss of a likelihood is held against; all in nats."""
+
+    name: str  # ln 10
+    even: float  # the loss of an even guess
+    high: float
+    severe: float
+    low: float
+    option: str  # the threshold behind `high`
+
+    @property
+    def words(self) -> str:
+        """`even` as a sentence shows it: ln 10 = 2.30."""
+        return f"{self.name} = {number(self.even)}"
+
+
+@diagnoser(
+    worst=Severity.CRITICAL,
+    needs=("steps.objective",),
+    minimum_steps=1,
+    explains=("learning_rate_too_high", "layer_imbalance", "non_finite"),
+)
+def initial_loss_mismatch(
+    run: Run,
+    *,
+    excess: float = 0.25,  # healthy starts reach 1.18 ln N with 10 classes or more
+    floor: float = 0.35,  # nats; a wide head on two classes starts up to 0.33 above ln 2
+    severe: float = 2.0,  # the faults measured start at 1.8 ln N and more, most far above 2
+    low: float = 0.5,  # fine-tuned models start at 0.71 ln N
+    binary_excess: float = 1.5,  # batches of one example reach 1.26 ln 2
+    binary_severe: float = 3.0,  # twice `binary_excess`
+    vocabulary: float = 100,  # byte and word vocabularies leave most outputs unused and are healthy
+    variance: float = 2.5,  # a constant at the mean has 1; autoencoders reach 3.7, hence only a note
+    spread: float = 10.0,  # default learning rates and initialisations expect targets of order 1
+    learned: float = 0.7,  # a run that loses more of its first loss has coped
+) -> Iterator[Verdict]:
+    """Compare the first loss with that of an untrained model."""
+
+    def judge(optimizer: int) -> Iterator[Verdict]:
+        loss = training_loss(run, optimizer)
+        facts = loss.facts
+        if loss.unjudged or facts is None:
+            yield NotApplicable(reason=loss.unjudged)
+        elif not math.isfinite(loss.first):
+            yield CouldNotLook(reason=f"the first loss is {number(loss.first)}", enable="mend what non_finite reports")
+        elif loss.kind == "regression":
+            yield from _regression(run, loss, facts, variance, spread, learned)
+        elif loss.kind == "other":
+            yield NotApplicable(reason=f"where {facts.function} starts depends on the scale of the data")
+        else:
+            even, constant = uniform_loss(facts, loss.kind), constant_loss(facts, loss.kind)
+            margin = max(excess * even, floor) if loss.kind == "classification" else (binary_excess - 1) * even
+            name = f"ln {facts.classes}" if loss.kind == "classification" else "ln 2"
+            above = "floor" if floor > excess * even else "excess"
+            level = Level(
+                name=name if abs(even - math.log(facts.classes or 2)) < 1e-9 else f"weighted {name}",
+                even=even,
+                high=even + margin,
+                severe=even * (severe if loss.kind == "classification" else binary_severe),
+                # A bias initialised to the label frequencies starts at their entropy.
+                low=low * (even if math.isnan(constant) else min(even, constant)),
+                option=above if loss.kind == "classification" else "binary_excess",
+            )
+            if math.isnan(even):
+                yield NotApplicable(reason=f"the weights of {facts.function} are not known, so neither is its start")
+                return
+            yield from _likelihood(run, loss, facts, level, vocabulary)
+
+    yield from each_optimizer(run, judge)
+
+
+def _likelihood(run: Run, loss: TrainingLoss, facts: LossFacts, level: Level, vocabulary: float) -> Iterator[Verdict]:
+    first = loss.first
+    scale = objective_factor(run, loss)
+    used = classes_used(facts, vocabulary)
+    # A resumed run, and the second optimizer of a script, may well start from trained weights.
+    from_scratch = run.meta.attempt == 0 and loss.optimizer == run.optimizers[0]
+    if first < 0:
+        yield _negative(run, loss, facts, level)
+    elif scale is not None and loss.objective[0] > level.high:
+        yield _scaled(run, loss, level, *scale)
+    elif first > level.high:
+        yield _too_high(run, loss, level)
+    elif used and first > math.log(used) + level.high - level.even and first > level.even - (level.high - level.even):
+        yield _too_many_outputs(run, loss, facts, level, used)
+    elif first < level.low and from_scratch:
+        yield _too_low(run, loss, facts, level)
+    else:
+        yield Clean(measured=f"first loss {number(first)}, {level.words}{label_of(run, loss.optimizer)}")
+
+
+def _finding(
+    run: Run,
+    loss: TrainingLoss,
+    severity: Severity,
+    confidence: Confidence,
+    headline: str,
+    seen: str,
+    actions: list[Action],
+    measures: list[Measure],
+    *,
+    reference: Mark,
+    tensors: list[str] | None = None,
+) -> Finding:
+    shown = slice(0, _SHOWN)
+    series = [plain("mean loss per target", loss.steps[shown], loss.values[shown])]
+    compared = loss.objective[shown]
+    if len(compared) and abs(compared[0] - loss.first) > CLOSE * abs(loss.first):
+        series.append(plain("objective (what was differentiated)", loss.steps[shown], compared, role="flagged"))
+    values = numpy.concatenate([loss.values[shown], compared, [reference.y or math.nan]])
+    return Finding(
+        severity=severity,
+        confidence=confidence,
+        headline=headline + label_of(run, loss.optimizer),
+        seen=seen,
+        span=Span(first=int(loss.steps[0]), last=int(loss.steps[0])),
+        tensors=tensors or [],
+        evidence=[
+            Lines(
+                title=f"The first {plural(min(len(loss.steps), _SHOWN), 'step')}",
+                caption=f"An untrained model should start at the line {reference.label}; the distance of the first "
+                "point from it is what was judged.",
+                x_label="step",
+                y_label="loss",
+                series=series,
+                marks=[reference],
+                log=wide(values),
+            )
+        ],
+        actions=actions,
+        measures=measures,
+    )
+
+
+def _even_mark(level: Level) -> Mark:
+    return Mark(label=level.words, y=level.even, role="reference")
+
+
+def _first_measure(loss: TrainingLoss, threshold: str, option: str) -> Measure:
+    return Measure(
+        quantity="first mean loss per target", observed=number(loss.first), threshold=threshold, option=option
+    )
+
+
+def _negative(run: Run, loss: TrainingLoss, facts: LossFacts, level: Level) -> Finding:
+    right = "log_softmax(logits, dim=1)" if facts.function == "nll_loss" else "logits, and targets in [0, 1]"
+    return _finding(
+        run,
+        loss,
+        Severity.CRITICAL,
+        Confidence.CERTAIN,
+        f"The first loss is {number(loss.first)}, and a {facts.function} of probabilities cannot be negative",
+        f"{facts.function} is minus the logarithm of a probability, so it is never below 0. It started at "
+        f"{number(loss.first)}: its input is not a log-probability, or its target is outside [0, 1].",
+        [
+            Action(text=f"Give {facts.function} what it expects: {right}"),
+            Action(text="Or pass raw logits to the combined loss", code="loss = F.cross_entropy(logits, target)"),
+        ],
+        [_first_measure(loss, "< 0", "")],
+        reference=_even_mark(level),
+    )
+
+
+def _scaled(run: Run, loss: TrainingLoss, level: Level, times: float, meaning: str) -> Finding:
+    harm = harm_done(run, loss.optimizer)
+    amount = round(times)
+    if meaning == "micro_steps":
+        looks = f"it looks like {count(amount)} accumulated micro-steps without division"
+        actions = [
+            Action(text=f"Divide each micro-step's loss by {count(amount)}", code=f"(loss / {amount}).backward()")
+        ]
+    else:
+        what = "the number of targets" if meaning == "targets" else "the batch size"
+        looks = f"{count(amount)} is {what} of that step, so it looks like reduction='sum'"
+        actions = [
+            Action(text="Average the loss over the batch", code='criterion = nn.CrossEntropyLoss(reduction="mean")'),
+            Action(text=f"Or, to keep the sum, divide the learning rate by {count(amount)}"),
+        ]
+    # Adam and its kin divide the factor out again, whatever else went wrong; clipping and weight decay still feel it.
+    severity = Severity.CRITICAL if harm else Severity.WARNING
+    if scale_free(run, loss.optimizer):
+        severity, harm = Severity.NOTE, ""
+    return _finding(
+        run,
+        loss,
+        severity,
+        Confidence.HIGH,
+        f"The first loss is {number(loss.objective[0])}, {factor(loss.objective[0] / level.even)} times {level.words}",
+        f"What was differentiated is {factor(times)} times the mean loss per target, {number(loss.first)}: {looks}. "
+        f"Every gradient is {factor(times)} times larger than with a mean. {harm}".strip(),
+        actions,
+        [
+            Measure(
+                quantity="first objective",
+                observed=number(loss.objective[0]),
+                threshold=f"> {number(level.high)}",
+                option=level.option,
+            ),
+            Measure(
+                quantity="first objective / mean loss", observed=factor(times), threshold="the batch or micro-steps"
+            ),
+        ],
+        reference=_even_mark(level),
+    )
+
+
+def _too_high(run: Run, loss: TrainingLoss, level: Level) -> Finding:
+    harm = harm_done(run, loss.optimizer)
+    start = output_layer(run, loss.optimizer)
+    seen = [f"The mean loss per target of the first step is {number(loss.first)}; an even guess has {level.words}."]
+    seen.append("The untrained model is confident and wrong: its outputs are too large.")
+    actions = []
+    large = start is not None and start.rms > _LARGE_START * start.usual
+    if start is not None and large:
+        seen.append(
+            f"{start.name} starts with {number(start.rms)} per element (RMS), "
+            f"{factor(start.rms / start.usual)} times torch.nn's default for {plural(start.inputs, 'input')}."
+        )
+        actions.append(
+            Action(
+                text=f"Initialise {start.name} with a standard deviation of {setting(float(f'{start.usual:.1g}'))} or "
+                f"less instead of {setting(float(f'{start.rms:.2g}'))}",
+                code=f"nn.init.normal_({in_code(start.name)}, std={setting(float(f'{start.usual:.1g}'))})",
+            )
+        )
+    else:
+        actions.append(Action(text="Scale down the initial weights of the output layer, to a tenth for a start"))
+    actions.append(
+        Action(
+            text="Standardise the inputs: large inputs make large logits",
+            code="x = (x - x.mean(0)) / x.std(0)",
+        )
+    )
+    actions.append(Action(text="Check that the loss gets logits and that the labels are in the order of the outputs"))
+    seen.append(harm)
+    return _finding(
+        run,
+        loss,
+        Severity.CRITICAL if harm and loss.first > level.severe else Severity.WARNING,
+        Confidence.HIGH,
+        f"The first loss is {number(loss.first)}, {factor(loss.first / level.even)} times {level.words}",
+        " ".join(filter(None, seen)),
+        actions,
+        [_first_measure(loss, f"> {number(level.high)}", level.option)],
+        reference=_even_mark(level),
+        tensors=[start.name] if start is not None and large else [],
+    )
+
+
+def _too_many_outputs(run: Run, loss: TrainingLoss, facts: LossFacts, level: Level, used: int) -> Finding:
+    start = output_layer(run, loss.optimizer)
+    return _finding(
+        run,
+        loss,
+        Severity.WARNING,
+        Confidence.MEDIUM,
+        f"The first loss is {number(loss.first)}, near {level.words}, and the labels hold only {used} classes: "
+        f"ln {used} = {number(math.log(used))}",
+        f"The output layer has {count(facts.classes)} units, and only the first {used} of them ever occur as a label. "
+        "Training spends its first steps learning that the others do not exist.",
+        [
+            Action(
+                text=f"Give the output layer {used} units instead of {count(facts.classes)}",
+                code=f"nn.Linear(features, {used})",
+            ),
+            Action(text="Check that no class is missing from the training labels"),
+        ],
+        [
+            _first_measure(loss, f"> {number(math.log(used) + level.high - level.even)}", level.option),
+            Measure(quantity="outputs", observed=count(facts.classes), threshold=f">= {2 * used}", option="vocabulary"),
+        ],
+        reference=Mark(label=f"ln {used} = {number(math.log(used))}", y=math.log(used), role="reference"),
+        tensors=[start.name] if start is not None else [],
+    )
+
+
+def _too_low(run: Run, loss: TrainingLoss, facts: LossFacts, level: Level) -> Finding:
+    return _finding(
+        run,
+        loss,
+        Severity.NOTE,
+        Confidence.MEDIUM,
+        f"The first loss is {number(loss.first)}, {factor(loss.first / level.even)} of {level.words}",
+        "The model knows more at its first step than an untrained one can. A pretrained start explains it, and so do a "
+        "label that leaks into the input and steps taken before recording began.",
+        [
+            Action(text="If the model is not pretrained, look for the label, or a copy of it, among the inputs"),
+            Action(text=f"Check that {count(facts.classes or 2)} is the number of classes you expect"),
+        ],
+        [_first_measure(loss, f"< {number(level.low)}", "low")],
+        reference=_even_mark(level),
+    )
+
+
+def _regression(
+    run: Run, loss: TrainingLoss, facts: LossFacts, variance: float, spread: float, learned: float
+) -> Iterator[Verdict]:
+    target = facts.target_variance
+    if target is None or not math.isfinite(target):
+        yield CouldNotLook(
+            reason="the variance of the target was not recorded",
+            enable="compute the loss with torch.nn.functional.mse_loss (nn.MSELoss uses it)",
+        )
+        return
+    if target <= 0:
+        yield NotApplicable(reason="the regression target is constant")
+        return
+    deviation, ratio = math.sqrt(target), loss.first / target
+    if ratio <= variance and deviation <= spread:
+        yield Clean(
+            measured=f"first loss {number(loss.first)}, {factor(ratio)} times the variance of the target; "
+            f"its standard deviation is {number(deviation)}{label_of(run, loss.optimizer)}"
+        )
+        return
+    mean = facts.target_mean or 0.0
+    harm = harm_done(run, loss.optimizer)
+    kept = loss.last / loss.first if loss.first > 0 else math.nan
+    stuck = not kept <= learned  # also when the last loss is NaN
+    raw = deviation > spread
+    seen = [
+        f"The target has mean {number(mean)} and standard deviation {number(deviation)}; the first loss is "
+        f"{number(loss.first)}, {factor(ratio)} times its variance."
+    ]
+    if raw:
+        seen.append(
+            "A network starts with outputs of order 1, so its first errors and gradients are of order "
+            f"{number(deviation)}."
+        )
+    if stuck and not harm:
+        seen.append(f"At the end {factor(kept)} of the first loss is left.")
+    seen.append(harm)
+    headline = (
+        f"The first loss is {number(loss.first)}: the target has a standard deviation of {number(deviation)}"
+        if raw
+        else f"The first loss is {number(loss.first)}, {factor(ratio)} times the variance of the target"
+    )
+    yield _finding(
+        run,
+        loss,
+        Severity.WARNING if stuck or harm else Severity.NOTE,
+        Confidence.HIGH if stuck or harm else Confidence.MEDIUM,
+        headline,
+        " ".join(filter(None, seen)),
+        [
+            Action(
+                text=f"Standardise the target: subtract {number(mean)} and divide by {number(deviation)}; undo it when "
+                "predicting",
+                code=f"y = (y - {float(f'{mean:.3g}'):g}) / {float(f'{deviation:.3g}'):g}",
+            ),
+            Action(
+                text=f"Or start the output bias at the mean of the target, {number(mean)}",
+                code=f"nn.init.constant_(model.output.bias, {float(f'{mean:.3g}'):g})",
+            ),
+        ],
+        [
+            Measure(
+                quantity="first loss / variance of the target",
+                observed=factor(ratio),
+                threshold=f"> {setting(variance)}",
+                option="variance",
+            ),
+            Measure(
+                quantity="standard deviation of the target",
+                observed=number(deviation),
+                threshold=f"> {setting(spread)}",
+                option="spread",
+            ),
+            Measure(
+                quantity="last loss / first loss",
+                observed=number(kept),
+                threshold=f"> {setting(learned)} is a warning",
+                option="learned",
+            ),
+        ],
+        reference=Mark(label=f"variance of the target = {number(target)}", y=target, role="reference"),
+    )

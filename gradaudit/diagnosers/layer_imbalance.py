@@ -1,0 +1,296 @@
+"""Some layers learn orders of magnitude faster or slower than others.
+
+## What it looks for
+
+Weight layers of one optimizer are held against each other; embeddings, norms, biases, layers with sparse gradients and
+layers that start at zero are left out. Norms are divided by the norm of the weights, so a layer's size does not matter,
+and updates by the learning rate of their group. Two windows are looked at: steps 10 to 60, and the last half.
+
+It is a warning when one of these holds: the update-to-weight ratios span `update_spread` decades in both windows; the
+gradient-to-weight ratios span `gradient_spread` decades in both; sorted gradient norms have a gap of `gradient_gap`
+decades between neighbours in the first window, which shows what Adam's equal updates hide. An update spread from
+`notable` decades in both windows is a note. A parameter group whose learning rate stays below `rate` of the largest is
+a warning.
+
+## Why it matters
+
+One learning rate cannot suit layers that differ by a factor of 30. The slow ones stay as they were initialised, or the
+fast ones limit the rate that all the others could use.
+
+## What to try
+
+Look at the layer that stands out: its initialisation, a multiplier or scale in front of it, a missing normalisation or
+residual path. Adam, or a learning rate for its group, levels out what is left.
+
+## When it is wrong
+
+A layer whose weights start a thousand times too small mends itself within some 30 steps, which is why both windows
+must agree. Fine-tuning with smaller learning rates for lower layers is healthy (1/67 was measured). Healthy models span
+up to 0.9 decades of update and 2.1 of gradient.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy
+
+from gradaudit.derived.each_optimizer import each_optimizer
+from gradaudit.derived.evidence import MOST_DOTS
+from gradaudit.derived.finiteness import breakdown
+from gradaudit.derived.layer_profile import EARLY, Quantity, largest_gap, logarithms_of, outliers, profile
+from gradaudit.derived.layers import comparable_layers, weight_layers
+from gradaudit.derived.learning_rates import label_of, peak_rates, scale_free
+from gradaudit.derived.order_statistics import Floats, medians
+from gradaudit.derived.ratios import gradient_ratio, last_half, recorded_global_steps, update_ratio, window
+from gradaudit.derived.reduce import short
+from gradaudit.derived.wording import count, factor, in_code, names, number, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    Clean,
+    Confidence,
+    CouldNotLook,
+    Dot,
+    Dots,
+    Finding,
+    Mark,
+    Measure,
+    NotApplicable,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+
+
+@diagnoser(
+    worst=Severity.WARNING,
+    needs=("tensors.gradient_norm", "tensors.weight_norm", "tensors.update_norm"),
+    minimum_steps=100,
+    explains=("learning_rate_too_low",),
+)
+def layer_imbalance(
+    run: Run,
+    *,
+    update_spread: float = 1.5,  # decades; healthy models reach 0.9, faults start at 1.3
+    notable: float = 1.0,  # one order of magnitude, just above the healthy maximum
+    gradient_spread: float = 2.5,  # healthy models reach 2.1 (ReZero)
+    gradient_gap: float = 2.2,  # healthy models reach 1.7 (ReZero)
+    rate: float = 1e-3,  # discriminative fine-tuning at 1/67 is healthy
+) -> Iterator[Verdict]:
+    """Compare the weight layers of each optimizer with each other."""
+
+    def judge(optimizer: int) -> Iterator[Verdict]:
+        low_rate = list(_low_rate(run, optimizer, rate))
+        yield from low_rate
+        chosen = comparable_layers(run, optimizer)
+        if chosen.sum() < 2:
+            if not low_rate:
+                yield NotApplicable(reason="fewer than two weight layers can be compared")
+            return
+        broken = breakdown(run, optimizer)
+        if broken is not None and not broken.recovered:
+            # The norms are of what is still finite, which is no longer the layer.
+            yield CouldNotLook(
+                reason=f"from step {count(broken.step)} on there are NaN or infinities",
+                enable="mend what non_finite reports",
+            )
+            return
+        if not window(run, optimizer, *EARLY).any() or not last_half(run, optimizer).any():
+            yield CouldNotLook(
+                reason="no statistics were recorded at steps 10 to 60 or in the last half",
+                enable="record more often: --every 1",
+            )
+            return
+        updates, gradients = profile(run, optimizer, "update"), profile(run, optimizer, "gradient")
+        gap = largest_gap(
+            logarithms_of(run.matrix("gradient_norm", optimizer)[:, chosen], window(run, optimizer, *EARLY))
+        )
+        measures = [
+            Measure(
+                quantity="spread of update-to-weight ratios, both windows",
+                observed=f"{number(updates.spread)} decades",
+                threshold=f">= {setting(update_spread)}, or a note from {setting(notable)}",
+                option="notable" if notable <= updates.spread < update_spread else "update_spread",
+            ),
+            Measure(
+                quantity="spread of gradient-to-weight ratios, both windows",
+                observed=f"{number(gradients.spread)} decades",
+                threshold=f">= {setting(gradient_spread)}",
+                option="gradient_spread",
+            ),
+            Measure(
+                quantity="largest gap between sorted gradient norms, steps 10 to 60",
+                observed=f"{number(gap)} decades",
+                threshold=f">= {setting(gradient_gap)}",
+                option="gradient_gap",
+            ),
+        ]
+        if updates.spread >= update_spread:
+            yield _finding(run, optimizer, Severity.WARNING, "update", updates.late, updates.spread, measures)
+        elif gradients.spread >= gradient_spread:
+            yield _finding(run, optimizer, Severity.WARNING, "gradient", gradients.late, gradients.spread, measures)
+        elif gap >= gradient_gap:
+            yield _finding(run, optimizer, Severity.WARNING, "gradient", gradients.early, gap, measures)
+        elif updates.spread >= notable:
+            yield _finding(run, optimizer, Severity.NOTE, "update", updates.late, updates.spread, measures)
+        elif not low_rate:
+            yield Clean(
+                measured=f"the update-to-weight ratios of {count(chosen.sum())} layers span "
+                f"{number(updates.spread, 2)} "
+                f"decades, their gradient-to-weight ratios {number(gradients.spread, 2)}{label_of(run, optimizer)}"
+            )
+
+    yield from each_optimizer(run, judge)
+
+
+def _finding(
+    run: Run,
+    optimizer: int,
+    severity: Severity,
+    quantity: Quantity,
+    logarithms: Floats,
+    decades: float,
+    measures: list[Measure],
+) -> Finding:
+    tensors = [t for t, take in zip(run.tensors_of(optimizer), comparable_layers(run, optimizer), strict=True) if take]
+    away, out = outliers(logarithms)
+    order = sorted(numpy.flatnonzero(out), key=lambda index: -abs(away[index]))
+    worst = int(order[0])
+    flagged = [tensors[int(index)].name for index in order]
+    speed = "slower" if away[worst] < 0 else "faster"
+    times = 10 ** abs(float(away[worst]))
+    verb = f"changes {factor(times)} times {speed}" if quantity == "update" else (
+        f"has {factor(times)} times {'less' if away[worst] < 0 else 'more'} gradient"
+    )  # fmt: skip
+    seen = [
+        f"In its {quantity}-to-weight ratio {tensors[worst].name} is {number(abs(float(away[worst])), 2)} decades "
+        f"{'below' if away[worst] < 0 else 'above'} the median of {count(len(tensors))} layers."
+    ]
+    if len(flagged) > 1:
+        seen.append(f"{count(len(flagged))} layers stand out: {names(flagged, 4)}.")
+    if quantity == "gradient":
+        seen.append(
+            "The updates are nearly even, because the optimizer divides the size of the gradient out."
+            if scale_free(run, optimizer)
+            else "The updates do not differ as much."
+        )
+    else:
+        seen.append("It is so at steps 10 to 60 and over the last half: training does not level it out.")
+    steps = recorded_global_steps(run, optimizer)
+    return Finding(
+        severity=severity,
+        confidence=Confidence.HIGH if severity is Severity.WARNING else Confidence.MEDIUM,
+        headline=f"Layer {tensors[worst].name} {verb} than the median layer; the layers span {number(decades, 2)} "
+        "decades" + label_of(run, optimizer),
+        seen=" ".join(seen),
+        span=Span(first=int(steps[window(run, optimizer, *EARLY)][0]), last=int(steps[-1])),
+        tensors=flagged[:20],
+        evidence=[_dots(run, optimizer, name, flagged) for name in _both(quantity)],
+        actions=_actions(run, optimizer, tensors[worst].name, tensors[worst].module, times, speed),
+        measures=measures,
+    )
+
+
+def _both(first: Quantity) -> list[Quantity]:
+    return ["update", "gradient"] if first == "update" else ["gradient", "update"]
+
+
+def _dots(run: Run, optimizer: int, quantity: Quantity, flagged: list[str]) -> Dots:
+    """One dot a weight layer, in depth order; of very many layers the flagged ones and an even choice of the others."""
+    values = update_ratio(run, optimizer) if quantity == "update" else gradient_ratio(run, optimizer)
+    middle = medians(values[last_half(run, optimizer)])
+    marked = set(flagged)
+    all_layers = [
+        Dot(label=tensor.name, value=short(float(value)) if value > 0 else None, group=tensor.role,
+            flagged=tensor.name in marked)
+        for tensor, value, take in zip(run.tensors_of(optimizer), middle, weight_layers(run, optimizer), strict=True)
+        if take
+    ]  # fmt: skip
+    every = math.ceil(len(all_layers) / MOST_DOTS)
+    kept = [dot for index, dot in enumerate(all_layers) if dot.flagged or index % every == 0][: 2 * MOST_DOTS]
+    compared = middle[comparable_layers(run, optimizer)]
+    typical = float(medians(compared.reshape(-1, 1))[0])
+    return Dots(
+        title=f"{quantity.capitalize()}-to-weight ratio by layer",
+        caption="The median over the last half of the run, from the input at the top to the output at the bottom. "
+        "Layers "
+        "that learn alike stand under each other; each decade is a factor of ten.",
+        x_label=f"|{quantity}| / |weight|",
+        dots=kept,
+        marks=[Mark(label="median layer", x=short(typical), role="reference")] if typical > 0 else [],
+    )
+
+
+def _actions(run: Run, optimizer: int, name: str, module: str, times: float, speed: str) -> list[Action]:
+    rate = peak_rates(run, optimizer)
+    usual = float(numpy.nanmax(rate)) if numpy.isfinite(rate).any() else math.nan
+    better = usual * times if speed == "slower" else usual / times
+    actions = [
+        Action(text=f"Look for a scale or multiplier in or behind {module or name}, and remove it"),
+        Action(
+            text=f"Initialise {name} like its neighbours",
+            code=f"{in_code(module)}.reset_parameters()" if module else "",
+        ),
+    ]
+    if not scale_free(run, optimizer):
+        actions.append(
+            Action(
+                text="Use an optimizer that divides the size of the gradient out",
+                code="torch.optim.AdamW(model.parameters(), lr=1e-3)",
+            )
+        )
+        if math.isfinite(better) and times <= 100:
+            actions.append(
+                Action(
+                    text=f"Or give {name} its own learning rate, {setting(float(f'{better:.1g}'))} instead of "
+                    f"{setting(usual)}"
+                )
+            )
+    else:
+        actions.append(
+            Action(text="Add a normalisation or a residual path, so that the gradient reaches every layer evenly")
+        )
+    return actions
+
+
+def _low_rate(run: Run, optimizer: int, rate: float) -> Iterator[Finding]:
+    peaks = peak_rates(run, optimizer)
+    usable = numpy.flatnonzero(peaks > 0)
+    if len(usable) < 2:
+        return
+    top = float(peaks[usable].max())
+    tensors = [t for t, take in zip(run.tensors_of(optimizer), weight_layers(run, optimizer), strict=True) if take]
+    for group in usable:
+        members = [tensor.name for tensor in tensors if tensor.group == group]
+        if not members or peaks[group] >= rate * top:
+            continue
+        frame = run.steps_of(optimizer)
+        yield Finding(
+            severity=Severity.WARNING,
+            confidence=Confidence.CERTAIN,
+            headline=f"Parameter group {group} has a learning rate of {setting(float(peaks[group]))}, "
+            f"{factor(top / float(peaks[group]))} times below the largest{label_of(run, optimizer)}",
+            seen=f"Group {group} holds {names(members)}. At this rate it stays close to where it started while the "
+            "other "
+            f"groups train at {setting(top)}.",
+            span=Span(first=int(frame["global_step"].min()), last=int(frame["global_step"].max())),
+            tensors=members[:20],
+            evidence=[_dots(run, optimizer, "update", members)],
+            actions=[
+                Action(
+                    text=f"Raise its learning rate from {setting(float(peaks[group]))} to {setting(top / 10)}, or "
+                    "freeze "
+                    "it on purpose",
+                    code=f"optimizer.param_groups[{group}]['lr'] = {setting(top / 10)}",
+                )
+            ],
+            measures=[
+                Measure(
+                    quantity="learning rate of the group / largest",
+                    observed=number(float(peaks[group]) / top),
+                    threshold=f"< {setting(rate)}",
+                    option="rate",
+                )
+            ],
+        )

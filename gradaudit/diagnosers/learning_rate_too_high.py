@@ -1,0 +1,255 @@
+"""Updates are so large that they replace the weights instead of adjusting them.
+
+## What it looks for
+
+The update-to-weight ratio: how much of itself a typical weight layer changes in one step (the median over the
+weight layers), at its largest over the run. Above `note` it is worth knowing. It is a warning above `alone`, or above
+`note` when the loss overshoots at once: the median of steps 1 to 5 at `overshoot` times the first loss, or one of the
+first ten steps at `jump` times it. It is critical above `with_symptom` when training diverges, ends in NaN after
+growing, or learns nothing in `epochs` epochs (`steps` steps when the epochs are not known).
+
+## Why it matters
+
+A step that changes a layer by half of its own size leaves nothing of what the layer knew. Units die, the loss jumps,
+and afterwards the updates can look small, because nothing is left to train: only the early maximum tells.
+
+## What to try
+
+A tenth of the learning rate, a warmup over the first 100 steps, or clipping the gradient norm. With SGD, check that
+the loss is averaged over the batch and that inputs and targets are standardised.
+
+## When it is wrong
+
+Adagrad and RMSprop make one large first step (up to 0.47 in healthy runs), and a one-layer model can take large steps
+(0.35). A missing warmup and a learning rate that is too high look the same here. Layers that start at zero, and weights
+that weight decay has shrunk below 0.3 of their start, are left out.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy
+
+from gradaudit.derived.each_optimizer import each_optimizer
+from gradaudit.derived.evidence import loss_chart, update_chart
+from gradaudit.derived.finiteness import breakdown, ran_away
+from gradaudit.derived.layers import weight_layers
+from gradaudit.derived.learning_rates import (
+    label_of,
+    learning_rates,
+    optimizer_class,
+    peak_rates,
+    rate_in_words,
+    scale_free,
+)
+from gradaudit.derived.order_statistics import largest, median
+from gradaudit.derived.progress import divergence, not_learning
+from gradaudit.derived.progress import epochs as epochs_of
+from gradaudit.derived.ratios import recorded_global_steps, typical_update, update_ratio
+from gradaudit.derived.training_loss import TrainingLoss, training_loss
+from gradaudit.derived.wording import count, factor, number, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    Clean,
+    Confidence,
+    CouldNotLook,
+    Finding,
+    Mark,
+    Measure,
+    NotApplicable,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+
+
+@diagnoser(
+    worst=Severity.CRITICAL,
+    needs=("tensors.update_norm", "tensors.weight_norm"),
+    minimum_steps=10,
+    explains=("non_finite", "layer_imbalance", "dead_embedding"),
+)
+def learning_rate_too_high(
+    run: Run,
+    *,
+    alone: float = 0.8,  # healthy runs stay below 0.47, runs with a learning rate 10 times too high start at 0.79
+    note: float = 0.5,  # just above the largest healthy value, 0.47 (Adagrad's first step)
+    with_symptom: float = 0.2,  # the weakest of 75 faulty runs reached 0.19
+    overshoot: float = 1.6,  # measured together with `note` over 96 runs of a learning-rate sweep
+    jump: float = 3.0,  # the same sweep
+    epochs: float = 5,  # before that, healthy models may still sit at the constant predictor
+    steps: float = 200,  # at 100 steps, 6 of 410 healthy runs had not left the constant predictor
+) -> Iterator[Verdict]:
+    """Judge the largest median update-to-weight ratio together with what the loss did."""
+
+    def judge(optimizer: int) -> Iterator[Verdict]:
+        if not weight_layers(run, optimizer).any():
+            yield NotApplicable(reason="the model has no trained weight matrix")
+            return
+        pace = typical_update(run, optimizer)
+        top = largest(pace)
+        if math.isnan(top):
+            yield CouldNotLook(
+                reason="no finite update of a weight layer was recorded",
+                enable="record from the first step on; layers that start at zero cannot be judged",
+            )
+            return
+        loss = training_loss(run, optimizer)
+        symptom = _symptom(run, optimizer, epochs, steps)
+        early = _overshoot(loss, overshoot, jump)
+        if symptom and top >= with_symptom:
+            severity = Severity.CRITICAL
+        elif top >= alone or (early and top >= note):
+            severity = Severity.WARNING
+        elif top >= note:
+            severity = Severity.NOTE
+        else:
+            at = int(recorded_global_steps(run, optimizer)[int(numpy.nanargmax(pace))])
+            yield Clean(
+                measured=f"the largest median update is {number(top, 2)} of the weights, at step {count(at)}"
+                + label_of(run, optimizer)
+            )
+            return
+        measures = [
+            Measure(
+                quantity="largest median update-to-weight ratio",
+                observed=number(top),
+                threshold=f">= {setting(with_symptom if severity is Severity.CRITICAL else alone)}",
+                option="with_symptom" if severity is Severity.CRITICAL else "alone",
+            ),
+            Measure(
+                quantity="for a note, or with an early overshoot",
+                observed=number(top),
+                threshold=f">= {setting(note)}",
+                option="note",
+            ),
+            *_overshoot_measures(loss, overshoot, jump),
+        ]
+        yield _finding(run, optimizer, severity, symptom or early, measures, with_symptom if symptom else note)
+
+    yield from each_optimizer(run, judge)
+
+
+def _symptom(run: Run, optimizer: int, epochs: float, steps: float) -> str:
+    """What training suffers from, in a sentence; empty when nothing."""
+    broken = breakdown(run, optimizer)
+    if broken is not None and not broken.recovered and ran_away(broken):
+        return f"The run ends in NaN or infinity, first at step {count(broken.step)}."
+    away = divergence(run, optimizer)
+    if away is not None:
+        loss = training_loss(run, optimizer)
+        from_to = f"it starts at {number(loss.first)} and ends at {number(loss.last)}"
+        return f"The loss diverges at step {count(away)}: {from_to}."
+    passed = epochs_of(run, optimizer)
+    long_enough = len(run.steps_of(optimizer)) >= steps if math.isnan(passed) else passed >= epochs
+    if long_enough and not_learning(run, optimizer):
+        return "The loss ends no lower than that of a model that ignores its input."
+    return ""
+
+
+def _early(loss: TrainingLoss) -> tuple[float, float]:
+    """The median of steps 1 to 5 and the largest of the first ten over the first loss; NaN where that says nothing."""
+    if loss.unjudged or not loss.first > 0:
+        return math.nan, math.nan
+    return median(loss.values[1:6]) / loss.first, largest(loss.values[1:10]) / loss.first
+
+
+def _overshoot(loss: TrainingLoss, overshoot: float, jump: float) -> str:
+    middle, top = _early(loss)
+    if top >= jump:
+        return f"Within the first ten steps the loss jumps to {factor(top)} times its start."
+    return f"Over the first steps the loss is {factor(middle)} times its start." if middle >= overshoot else ""
+
+
+def _overshoot_measures(loss: TrainingLoss, overshoot: float, jump: float) -> list[Measure]:
+    middle, top = _early(loss)
+    if math.isnan(middle):
+        return []
+    return [
+        Measure(
+            quantity="median loss of steps 1-5 / first loss",
+            observed=number(middle),
+            threshold=f">= {setting(overshoot)}",
+            option="overshoot",
+        ),
+        Measure(
+            quantity="largest of the first ten losses / first loss",
+            observed=number(top),
+            threshold=f">= {setting(jump)}",
+            option="jump",
+        ),
+    ]
+
+
+def _finding(
+    run: Run, optimizer: int, severity: Severity, consequence: str, measures: list[Measure], from_ratio: float
+) -> Finding:
+    pace = typical_update(run, optimizer)
+    steps = recorded_global_steps(run, optimizer)
+    filled = numpy.where(numpy.isfinite(pace), pace, -numpy.inf)
+    peak = int(numpy.argmax(filled))
+    over = numpy.flatnonzero(filled >= from_ratio)
+    top, at = float(pace[peak]), int(steps[peak])
+    own = run.steps_of(optimizer)
+    row = int(numpy.argmax(own["global_step"].to_numpy() >= at))
+    rates = learning_rates(run, optimizer)[row]
+    if not (rates > 0).any():
+        rates = peak_rates(run, optimizer)
+    layers = weight_layers(run, optimizer)
+    ratios = numpy.where(layers, numpy.nan_to_num(update_ratio(run, optimizer)[peak], nan=-1.0, posinf=-1.0), -1.0)
+    tensors = run.tensors_of(optimizer)
+    fastest = [tensors[int(i)].name for i in numpy.argsort(-ratios)[:3] if ratios[int(i)] > 0]
+    seen = [
+        f"At step {count(at)} the update of the median weight layer was {number(top)} times its weights, with "
+        f"{optimizer_class(run, optimizer)} at a learning rate of {rate_in_words(rates)}.",
+        consequence or "The loss does not show harm from it.",
+    ]
+    if fastest:
+        seen.append(f"The largest update was that of {fastest[0]}, {factor(float(ratios.max()))} times its weights.")
+    mark = Mark(label=f"step {count(at)}", x=at)
+    actions = [
+        Action(
+            text=f"Lower the learning rate from {rate_in_words(rates)} to {rate_in_words(rates / 10)}",
+            code=f"torch.optim.{optimizer_class(run, optimizer)}(model.parameters(), lr={rate_in_words(rates / 10)})"
+            if len(set(rates[numpy.isfinite(rates)])) == 1
+            else "",
+        ),
+        Action(
+            text="Or keep it and warm up over the first 100 steps",
+            code="torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=0.01, total_iters=100)",
+        ),
+    ]
+    if scale_free(run, optimizer):
+        actions.append(
+            Action(text="Look at the size of the first weights: the first update is the learning rate over it")
+        )
+    else:
+        actions.append(
+            Action(
+                text="Clip the gradient norm before each step",
+                code="torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)",
+            )
+        )
+    return Finding(
+        severity=severity,
+        confidence=Confidence.HIGH if severity is Severity.CRITICAL or consequence else Confidence.MEDIUM,
+        headline=f"One step changes the weights by {number(top)} times their size, at step {count(at)}"
+        + label_of(run, optimizer),
+        seen=" ".join(seen),
+        span=Span(first=int(steps[over[0]]) if len(over) else at, last=int(steps[over[-1]]) if len(over) else at),
+        tensors=fastest,
+        evidence=[
+            update_chart(
+                run,
+                optimizer,
+                "How much of itself a typical weight layer changed in one step. Healthy training mostly stays between "
+                "1e-4 and 1e-2; near 1 a step replaces the weights.",
+                [mark, Mark(label=setting(from_ratio), y=from_ratio)],
+            ),
+            loss_chart(run, optimizer, "The loss over the same steps: see what follows the mark.", [mark]),
+        ],
+        actions=actions,
+        measures=measures,
+    )

@@ -1,0 +1,255 @@
+"""Updates are so small that the weights hardly change, and the loss hardly falls.
+
+## What it looks for
+
+The update-to-weight ratio of every weight layer and embedding table at its 95th percentile over the steps, and of
+these the largest: the fastest part of the model in its fast moments. Below `slow`, a loss that improved by less than
+`still` is critical and by less than `hardly` is a warning. Below `slower_than_usual`, over at least 100 steps, a loss
+that improved by less than `little` is a warning. A model that starts below `pretrained` times the loss of an even
+guess has less to learn, so there it is a note.
+
+## Why it matters
+
+At a ratio of 1e-4 a weight needs ten thousand steps in one direction to change by its own size. The run costs the
+same as a good one and ends where it began.
+
+## What to try
+
+Raise the learning rate by factors of ten until the loss falls, and keep the last one before it becomes unstable. Check
+that the clip threshold is not far below the gradient norm and that the schedule has left its warmup.
+
+## When it is wrong
+
+Fine-tuning with a small learning rate is meant to move slowly (healthy runs go down to 3.5e-4). A learning rate less
+than 30 times too low cannot be told from a run that is too short. Pure bfloat16 weights lose small updates altogether,
+and that looks the same.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy
+
+from gradaudit.derived.constant_predictor import uniform_loss
+from gradaudit.derived.each_optimizer import each_optimizer
+from gradaudit.derived.evidence import loss_chart
+from gradaudit.derived.finiteness import breakdown
+from gradaudit.derived.learning_rates import label_of, optimizer_class, peak_rates, rate_in_words, scale_free
+from gradaudit.derived.order_statistics import Floats, median, quantile
+from gradaudit.derived.progress import divergence
+from gradaudit.derived.ratios import judged_tensors, recorded_global_steps, step_weights, update_ratio
+from gradaudit.derived.reduce import plain
+from gradaudit.derived.training_loss import TrainingLoss, adversarial, training_loss
+from gradaudit.derived.wording import factor, number, percent, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    Clean,
+    Confidence,
+    CouldNotLook,
+    Finding,
+    Lines,
+    Mark,
+    Measure,
+    NotApplicable,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+
+_USUAL = 3e-3  # the ratio that the advice aims at: the slowest healthy run from scratch has 2.9e-3
+
+
+@diagnoser(
+    worst=Severity.CRITICAL,
+    needs=("tensors.update_norm", "tensors.weight_norm"),
+    minimum_steps=50,
+    explains=("dead_embedding",),
+)
+def learning_rate_too_low(
+    run: Run,
+    *,
+    slow: float = 2e-4,  # faulty runs stay below 5e-5, healthy ones above 3.5e-4
+    still: float = 0.05,  # a learning rate 1,000 times too small leaves 94 % or more of what could be gained
+    hardly: float = 0.20,  # of the first loss; separates learning rates 100 times too small from short runs
+    slower_than_usual: float = 1e-3,  # healthy runs from scratch stay above 2.9e-3
+    little: float = 0.10,  # stricter than `hardly`, because healthy fine-tuning is this slow
+    pretrained: float = 0.85,  # of ln N; models that start below it have been trained before
+) -> Iterator[Verdict]:
+    """Judge the 95th percentile of the largest update-to-weight ratio together with the improvement of the loss."""
+
+    def judge(optimizer: int) -> Iterator[Verdict]:
+        chosen = judged_tensors(run, optimizer)
+        loss = training_loss(run, optimizer)
+        if not chosen.any():
+            yield NotApplicable(reason="the model has no trained weight matrix that starts away from zero")
+            return
+        if adversarial(run) and loss.unjudged:
+            yield NotApplicable(reason=loss.unjudged)
+            return
+        ratios = update_ratio(run, optimizer)[:, chosen]
+        high = quantile(ratios, 0.95, step_weights(run, optimizer))
+        if not numpy.isfinite(high).any():
+            yield CouldNotLook(reason="no finite update was recorded", enable="record from the first step on")
+            return
+        pace = float(numpy.nanmax(high))
+        gain = loss.improvement
+        measured = (
+            f"the fastest tensor changes by {number(pace, 2)} of its weights per step (95th percentile), and the loss "
+            f"{_gained(gain)}{label_of(run, optimizer)}"
+        )
+        broken = breakdown(run, optimizer)
+        if math.isnan(gain) or broken is not None or divergence(run, optimizer) is not None:
+            yield Clean(measured=measured)
+            return
+        long_enough = len(loss.values) >= 100
+        if pace < slow and gain < still:
+            severity, option, limit, least, gain_option = Severity.CRITICAL, "slow", slow, still, "still"
+        elif pace < slow and gain < hardly:
+            severity, option, limit, least, gain_option = Severity.WARNING, "slow", slow, hardly, "hardly"
+        elif pace < slower_than_usual and gain < little and long_enough:
+            severity, option, limit = Severity.WARNING, "slower_than_usual", slower_than_usual
+            least, gain_option = little, "little"
+        else:
+            yield Clean(measured=measured)
+            return
+        even = uniform_loss(loss.facts, loss.kind) if loss.facts else math.nan
+        trained_before = loss.first < pretrained * even
+        measures = [
+            Measure(
+                quantity="largest update-to-weight ratio (95th percentile)",
+                observed=number(pace),
+                threshold=f"< {setting(limit)}",
+                option=option,
+            ),
+            Measure(
+                quantity="improvement of the loss",
+                observed=percent(gain),
+                threshold=f"< {percent(least)}",
+                option=gain_option,
+            ),
+        ]
+        if not math.isnan(even):
+            measures.append(
+                Measure(
+                    quantity="first loss / loss of an even guess",
+                    observed=number(loss.first / even),
+                    threshold=f"< {setting(pretrained)} is a note",
+                    option="pretrained",
+                )
+            )
+        yield _finding(run, optimizer, loss, Severity.NOTE if trained_before else severity, pace, limit, measures, high)
+
+    yield from each_optimizer(run, judge)
+
+
+def _finding(
+    run: Run,
+    optimizer: int,
+    loss: TrainingLoss,
+    severity: Severity,
+    pace: float,
+    limit: float,
+    measures: list[Measure],
+    high: Floats,
+) -> Finding:
+    chosen = judged_tensors(run, optimizer)
+    tensors = [tensor for tensor, take in zip(run.tensors_of(optimizer), chosen, strict=True) if take]
+    fastest = tensors[int(numpy.nanargmax(high))].name
+    rates = peak_rates(run, optimizer)
+    steps = recorded_global_steps(run, optimizer)
+    ratios = update_ratio(run, optimizer)[:, chosen]
+    every = numpy.where(numpy.isfinite(ratios), ratios, -numpy.inf).max(axis=1, initial=-numpy.inf)
+    seen = (
+        f"Even {fastest}, the fastest tensor, changes by {number(pace)} of its weights per step (95th percentile over "
+        f"the steps), with {optimizer_class(run, optimizer)} at a learning rate of {rate_in_words(rates)}. "
+        f"The loss goes from {number(loss.first)} to {number(loss.last)}: it {_gained(loss.improvement)}."
+    )
+    if severity is Severity.NOTE:
+        seen += " The first loss is low for an untrained model, so a slow fine-tuning may be meant."
+    headline = (
+        f"The weights change by {number(pace)} of their size per step, and the loss {_gained(loss.improvement)}"
+        if pace > 0
+        else f"0 weights change, and the loss {_gained(loss.improvement)}"
+    )
+    return Finding(
+        severity=severity,
+        confidence=Confidence.HIGH if severity is Severity.CRITICAL else Confidence.MEDIUM,
+        headline=headline + label_of(run, optimizer),
+        seen=seen,
+        span=Span(first=int(loss.steps[0]), last=int(loss.steps[-1])),
+        tensors=[fastest],
+        evidence=[
+            Lines(
+                title="Update-to-weight ratio",
+                caption=f"The fastest weight layer or embedding at each step, against {setting(limit)}. Models trained "
+                "from scratch mostly have one above 1e-3.",
+                x_label="step",
+                y_label="|update| / |weight|",
+                series=[plain("fastest tensor", steps, numpy.where(every > 0, every, numpy.nan))],
+                marks=[Mark(label=setting(limit), y=limit)],
+                log=True,
+            ),
+            loss_chart(run, optimizer, "The loss over the same steps.", []),
+        ],
+        actions=_actions(run, optimizer, rates, pace),
+        measures=measures,
+    )
+
+
+def _gained(improvement: float) -> str:
+    """What became of the loss, after "the loss"."""
+    if math.isnan(improvement):
+        return "does not end in a number"
+    return f"falls by {percent(improvement)}" if improvement > 0 else f"rises by {percent(-improvement)}"
+
+
+def _actions(run: Run, optimizer: int, rates: Floats, pace: float) -> list[Action]:
+    if not (rates > 0).any():
+        if numpy.isfinite(rates).any():
+            return [
+                Action(text="Set a learning rate: it is 0 at every step", code="optimizer.param_groups[0]['lr'] = 1e-3")
+            ]
+        return [Action(text="Raise the learning rate tenfold until the loss falls")]
+    if pace == 0:
+        return [
+            Action(
+                text="Check that the optimizer was made from the parameters of the model that is trained",
+                code="optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)  # after model.to(device)",
+            )
+        ]
+    actions = []
+    clipped, times = _clipping(run, optimizer)
+    if clipped > 0.9 and times > 5 and not scale_free(run, optimizer):
+        actions.append(
+            Action(
+                text=f"Raise the clip threshold: it is {factor(times)} times below the gradient norm and cuts "
+                f"{percent(clipped)} of the steps, which divides the learning rate by {factor(times)}"
+            )
+        )
+    times_ten = 10.0 ** min(3, max(1, round(math.log10(_USUAL / pace))))
+    actions.append(
+        Action(
+            text=f"Raise the learning rate from {rate_in_words(rates)} to {rate_in_words(rates * times_ten)}, then up "
+            "or down by factors of 3",
+            code=_construct(run, optimizer, rates * times_ten),
+        )
+    )
+    actions.append(Action(text="Or train longer, if the small steps are meant"))
+    return actions
+
+
+def _construct(run: Run, optimizer: int, rates: Floats) -> str:
+    """The line that makes the optimizer with one learning rate; nothing when its groups differ."""
+    if len(set(rates[numpy.isfinite(rates)])) != 1:
+        return ""
+    return f"torch.optim.{optimizer_class(run, optimizer)}(model.parameters(), lr={rate_in_words(rates)})"
+
+
+def _clipping(run: Run, optimizer: int) -> tuple[float, float]:
+    """The share of steps at which the norm was clipped, and the median norm over the threshold."""
+    frame = run.steps_of(optimizer)
+    over = frame["gradient_norm"].to_numpy(dtype=float) / frame["clip_threshold"].to_numpy(dtype=float)
+    by_norm = frame["clip_kind"].to_numpy() == 1
+    return float((by_norm & (over > 1)).mean()), median(over[by_norm])

@@ -1,0 +1,280 @@
+"""The loss, a gradient or a weight is NaN or infinite.
+
+## What it looks for
+
+The first step at which the loss, any gradient or any weight is NaN or infinite. This is exact: one such number is
+enough. It then looks at the 10 steps before. A loss above `rise` times the first loss there, or a median
+update-to-weight ratio above `fast`, means that training had already run away; otherwise one operation broke down.
+Steps that a GradScaler skipped because of an overflow are left out, unless they are more than `skipped` of the
+steps after the first fifth of the run.
+
+## Why it matters
+
+NaN spreads: one NaN gradient makes every weight that it updates NaN, and every loss after that. Nothing that the
+run does from there on is training.
+
+## What to try
+
+If the loss rose first, lower the learning rate, warm up, or scale the target: NaN is the end of a divergence. If
+it did not, find the operation: `torch.autograd.set_detect_anomaly(True)` names the forward line whose backward
+first gave NaN. The usual ones are `sqrt` or `norm` at 0, `log` of 0, a division by 0, `exp` of a large number, and
+a mask that leaves a row of a softmax without entries.
+
+## When it is wrong
+
+The numbers are exact, and the cause is a reading of the steps before. With thinned statistics (`--every N`) a
+gradient can be NaN some steps before the first record that shows it. A loss that is NaN only because a batch has no
+valid target does no harm; it is reported as a warning.
+"""
+
+from collections.abc import Iterator
+
+import numpy
+
+from gradaudit.derived.each_optimizer import each_optimizer
+from gradaudit.derived.evidence import loss_chart, update_chart
+from gradaudit.derived.finiteness import Breakdown, bad_gradients, breakdown, ran_away, typical_loss_before
+from gradaudit.derived.learning_rates import label_of, learning_rates, rate_in_words
+from gradaudit.derived.training_loss import training_loss
+from gradaudit.derived.validation import validation
+from gradaudit.derived.wording import count, factor, names, number, percent, plural, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import Action, Clean, Confidence, Evidence, Finding, Mark, Measure, Severity, Span, Verdict
+from gradaudit.run import Run
+
+
+@diagnoser(worst=Severity.CRITICAL, needs=("steps",), minimum_steps=1)
+def non_finite(
+    run: Run,
+    *,
+    rise: float = 3.0,  # separated all 23 runs that diverged first from all 18 with one bad operation
+    fast: float = 0.3,  # 398 of 404 healthy runs never reach it
+    skipped: float = 0.05,  # a GradScaler that doubles its scale every 2,000 steps skips fewer than 1 in 1,000
+) -> Iterator[Verdict]:
+    """Report the first NaN or infinity, and whether training had run away before."""
+
+    def judge(optimizer: int) -> Iterator[Verdict]:
+        broken = breakdown(run, optimizer)
+        if broken is not None:
+            yield _broken(run, broken, rise, fast)
+        yield from _overflows(run, optimizer, skipped, clean=broken is None)
+
+    yield from each_optimizer(run, judge)
+    if all(breakdown(run, optimizer) is None for optimizer in run.optimizers):
+        yield from _evaluation(run)
+
+
+def _broken(run: Run, broken: Breakdown, rise: float, fast: float) -> Finding:
+    loss = training_loss(run, broken.optimizer)
+    last = int(run.steps_of(broken.optimizer)["global_step"].max())
+    away = ran_away(broken, rise, fast)
+    what = {"loss": "The loss", "gradient": _gradient_of(broken), "weight": f"The weight {_first(broken)}"}[
+        broken.where
+    ]
+    if broken.recovered:
+        head = f"{what} is {broken.what} at {plural(broken.steps_with, 'step')}, first at step {count(broken.step)}"
+    else:
+        until = f", and training goes on to step {count(last)}" if last > broken.step else ""
+        head = f"{what} is {broken.what} from step {count(broken.step)}{until}"
+    measures = [
+        Measure(quantity="steps with NaN or infinity", observed=count(broken.steps_with), threshold="any"),
+        Measure(
+            quantity="loss in the 10 steps before / first loss",
+            observed=number(broken.rise),
+            threshold=f"> {setting(rise)} means it ran away",
+            option="rise",
+        ),
+        Measure(
+            quantity="update-to-weight ratio in the 10 steps before",
+            observed=number(broken.pace),
+            threshold=f"> {setting(fast)} means it ran away",
+            option="fast",
+        ),
+    ]
+    near = max(60, 2 * broken.step)
+    mark = [Mark(label=f"step {count(broken.step)}", x=broken.step)]
+    charts: list[Evidence] = []
+    if numpy.isfinite(loss.values).any():
+        charts.append(
+            loss_chart(
+                run,
+                broken.optimizer,
+                "The line ends where the loss is no longer a number. A climb before the mark is a divergence; a flat "
+                "line that stops is one bad operation.",
+                mark,
+                last_step=near,
+            )
+        )
+    if away and not numpy.isnan(broken.pace):
+        charts.append(
+            update_chart(
+                run,
+                broken.optimizer,
+                "How much of itself a typical weight layer changed in one step. Near 1 a step replaces the weights.",
+                [*mark, Mark(label=f"{setting(fast)}", y=fast)],
+            )
+        )
+    return Finding(
+        severity=Severity.WARNING if broken.recovered else Severity.CRITICAL,
+        confidence=Confidence.CERTAIN,
+        headline=head + label_of(run, broken.optimizer),
+        seen=" ".join(_seen(run, broken, away)),
+        span=Span(first=broken.step, last=last),
+        tensors=list(broken.tensors[:20]),
+        evidence=charts,  # type: ignore[arg-type]
+        actions=_actions(run, broken, away),
+        measures=measures,
+    )
+
+
+def _first(broken: Breakdown) -> str:
+    return broken.tensors[0] if broken.tensors else "a tensor"
+
+
+def _gradient_of(broken: Breakdown) -> str:
+    return f"The gradient of {_first(broken)}"
+
+
+def _seen(run: Run, broken: Breakdown, away: bool) -> Iterator[str]:
+    before = typical_loss_before(run, broken)
+    if broken.where == "gradient" and broken.loss_finite:
+        yield f"At step {count(broken.step)} the loss is still finite and the gradient is not: the backward pass broke."
+    elif broken.where == "loss":
+        yield f"At step {count(broken.step)} the loss itself is no longer finite."
+    else:
+        yield f"At step {count(broken.step)} a weight is no longer finite."
+    if away:
+        grew = []
+        if broken.rise == broken.rise and broken.rise > 1:
+            grew.append(f"the loss rose to {factor(broken.rise)} times its first value")
+        if broken.pace == broken.pace:
+            grew.append(f"the largest median update was {factor(broken.pace)} times the weights")
+        yield f"In the 10 steps before, {' and '.join(grew)}: training had already run away."
+    elif before == before:
+        yield f"In the 10 steps before, the loss was steady at {number(before)}: this came out of the blue."
+    if broken.tensors and broken.tensors_step is not None:
+        total = len(run.tensors_of(broken.optimizer))
+        at = "there" if broken.tensors_step == broken.step else f"at step {count(broken.tensors_step)}"
+        rest = f", the last {broken.tensors[-1]}" if len(broken.tensors) > 1 else ""
+        part = f"{count(len(broken.tensors))} of {plural(total, 'tensor')}"
+        yield f"{part} are affected {at}: in depth order the first is {broken.tensors[0]}{rest}."
+    if _no_targets(run, broken):
+        yield "That batch has no valid target: a mean over none is NaN."
+
+
+def _no_targets(run: Run, broken: Breakdown) -> bool:
+    frame = run.steps_of(broken.optimizer)
+    row = frame[frame["global_step"] == broken.step]
+    return bool(len(row)) and int(row["targets"].iloc[0]) == 0 and int(row["ignored_targets"].iloc[0]) > 0
+
+
+def _actions(run: Run, broken: Breakdown, away: bool) -> list[Action]:
+    rates = learning_rates(run, broken.optimizer)
+    frame = run.steps_of(broken.optimizer)
+    row = int(numpy.argmax(frame["global_step"].to_numpy() >= broken.step))
+    rate = rates[row] if len(rates) else numpy.zeros(0)
+    if _no_targets(run, broken):
+        return [Action(text="Skip batches whose targets are all ignored", code="if (target != -100).any(): ...")]
+    if away:
+        return [
+            Action(text=f"Lower the learning rate from {rate_in_words(rate)} to {rate_in_words(rate / 10)}"),
+            Action(text="Warm up over the first 100 steps, so that the first updates stay small"),
+            Action(
+                text="Clip the gradient norm: it bounds the damage of one step",
+                code="torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)",
+            ),
+        ]
+    actions = [
+        Action(
+            text=f"Run again up to step {count(broken.step)} with anomaly detection: it names the line",
+            code="torch.autograd.set_detect_anomaly(True)",
+        )
+    ]
+    if broken.where == "gradient" and broken.loss_finite:
+        inner = f" in or behind {broken.tensors[-1]}" if broken.tensors else ""
+        actions.append(
+            Action(
+                text=f"Look{inner} for sqrt, norm or pow at 0 and for torch.where over a NaN branch: finite forward, "
+                "infinite slope",
+                code="x.square().sum(-1).add(1e-12).sqrt()",
+            )
+        )
+    else:
+        actions.append(
+            Action(
+                text="Look in the loss for log(0), a division by 0 and exp of a large number; use the loss that takes "
+                "logits",
+                code="F.cross_entropy(logits, target)  # not torch.log(torch.softmax(logits, -1))",
+            )
+        )
+        actions.append(
+            Action(text="Check the batch of that step for NaN", code="assert torch.isfinite(inputs).all()"),
+        )
+    return actions
+
+
+def _overflows(run: Run, optimizer: int, limit: float, *, clean: bool) -> Iterator[Verdict]:
+    frame = run.steps_of(optimizer)
+    skipped = frame["skipped"].fillna(False).to_numpy(dtype=bool)
+    settled = len(frame) // 5  # the scaler finds its scale in the beginning
+    late = skipped[settled:]
+    share = float(late.mean()) if len(late) else 0.0
+    if late.any():
+        steps = frame["global_step"].to_numpy()[settled:][late]
+        yield Finding(
+            severity=Severity.WARNING if share > limit else Severity.NOTE,
+            confidence=Confidence.CERTAIN,
+            headline=f"The GradScaler skips {plural(late.sum(), 'step')} after the first fifth, {percent(share)} of "
+            "them" + label_of(run, optimizer),
+            seen="The scaled gradient overflowed at these steps, so the scaler left the weights as they were and "
+            "halved "
+            f"its scale. {count(skipped.sum())} of {plural(len(skipped), 'step')} of the run were skipped.",
+            span=Span(first=int(steps[0]), last=int(steps[-1])),
+            actions=[
+                Action(text="Use bfloat16, which needs no scaler", code="torch.autocast('cuda', dtype=torch.bfloat16)"),
+                Action(
+                    text="Raise growth_interval, so that the scale is probed less often",
+                    code="GradScaler(growth_interval=4000)",
+                ),
+            ],
+            measures=[
+                Measure(
+                    quantity="skipped steps after the first fifth",
+                    observed=percent(share),
+                    threshold=f"> {percent(limit)} is a warning",
+                    option="skipped",
+                )
+            ],
+        )
+    elif clean:
+        recorded = len(run.recorded_steps(optimizer))
+        early = f"; the GradScaler skipped {count(skipped.sum())} early on" if skipped.any() else ""
+        tensors = bad_gradients(run, optimizer).shape[1]
+        yield Clean(
+            measured=f"{plural(len(frame), 'loss', 'losses')} and the gradients and weights of "
+            f"{plural(tensors, 'tensor')} "
+            f"at {plural(recorded, 'step')} are finite{early}"
+        )
+
+
+def _evaluation(run: Run) -> Iterator[Verdict]:
+    held_out = validation(run)
+    if held_out is None or not len(held_out.losses):
+        return
+    bad = ~numpy.isfinite(held_out.losses)
+    if bad.any():
+        steps = held_out.steps[bad]
+        yield Finding(
+            severity=Severity.WARNING,
+            confidence=Confidence.CERTAIN,
+            headline=f"The {held_out.split} loss is NaN or infinite in {count(bad.sum())} of {count(len(bad))} "
+            "evaluations",
+            seen="Every training loss is finite, and the loss of these evaluations is not. The steps are "
+            f"{names([count(step) for step in steps], 5)}.",
+            span=Span(first=int(max(steps[0], 0)), last=int(max(steps[-1], 0))),
+            actions=[
+                Action(text="Check the held-out data for NaN", code="assert torch.isfinite(inputs).all()"),
+                Action(text="Check for a batch without a valid target: the mean over none is NaN"),
+            ],
+            measures=[Measure(quantity="evaluations with NaN or infinity", observed=count(bad.sum()), threshold="any")],
+        )

@@ -1,0 +1,278 @@
+"""The validation loss rises while the training loss goes on falling.
+
+## What it looks for
+
+The best evaluation of the held-out split, with at least `later` evaluations after it. The median of the last three is
+compared with it: a warning when it lies above the best by more than `rise` of what training had gained until then and
+by more than `share` of the best loss, while the training loss fell by more than `fell` since. Without such a rise, a
+note when the last three held-out losses lie above the training loss by more than `gap` of the first held-out loss. The
+training loss of that gap is the one measured in evaluation mode; the running training loss stands in only for models
+without dropout.
+
+## Why it matters
+
+After the best evaluation the model learns the training examples by heart. The last checkpoint is worse than one that
+the run has already had, and the steps since then were for nothing.
+
+## What to try
+
+Keep the checkpoint of the best evaluation and stop early, with a patience of `patience` evaluations or more. Then, in
+this order: more data or augmentation, weight decay and dropout, a smaller model.
+
+## When it is wrong
+
+A small validation set is noisy. A cross-entropy can rise from overconfidence while the accuracy still improves: look
+at the metric you care about. A held-out set from another distribution shows a gap without overfitting, and a count
+(Poisson) loss has a gap of 0.4 in healthy runs.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy
+
+from gradaudit.derived.generalisation import (
+    LEAST_EVALUATIONS,
+    TrainingCurve,
+    comparison,
+    distance_at_end,
+    early_stop,
+    fall_since,
+    loss_around,
+    shortest_patience,
+)
+from gradaudit.derived.order_statistics import Floats, median
+from gradaudit.derived.progress import divergence
+from gradaudit.derived.reduce import banded, plain
+from gradaudit.derived.training_loss import adversarial, training_loss
+from gradaudit.derived.validation import validation
+from gradaudit.derived.wording import count, number, percent, plural, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    Clean,
+    Confidence,
+    CouldNotLook,
+    Finding,
+    Lines,
+    Mark,
+    Measure,
+    NotApplicable,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+from gradaudit.schema import EVALUATIONS
+
+
+@diagnoser(worst=Severity.WARNING, needs=("evaluations.mean_loss",), minimum_steps=5)
+def overfitting(
+    run: Run,
+    *,
+    rise: float = 0.10,  # healthy runs rise by up to 0.09 of their improvement
+    share: float = 0.03,  # a recommender rose by 0.18 of a tiny improvement, and by 1 % of the best loss
+    fell: float = 0.01,  # else both losses rise, and that is no overfitting
+    later: float = 3,  # evaluations; the median of three ignores one bad one
+    gap: float = 0.25,  # small healthy data sets reach 0.26, hence only a note
+    patience: float = 3,  # evaluations; the shortest that the advice on early stopping proposes
+) -> Iterator[Verdict]:
+    """Compare the last held-out losses with the best one, and with the training loss."""
+    held_out = validation(run)
+    if held_out is None:
+        splits = ", ".join(str(split) for split in run.evaluations["split"].unique())
+        yield CouldNotLook(
+            reason=f"it is not clear which evaluation is the held-out one: {splits}",
+            enable='name the splits: Recorder.log(loss=..., split="validation")',
+        )
+        return
+    losses = [training_loss(run, optimizer) for optimizer in run.optimizers]
+    if adversarial(run) and all(loss.unjudged for loss in losses):
+        yield NotApplicable(reason=losses[0].unjudged)
+        return
+    finite = numpy.isfinite(held_out.losses)
+    if finite.sum() < LEAST_EVALUATIONS:
+        yield CouldNotLook(
+            reason=f"{plural(finite.sum(), 'finite evaluation')} of {held_out.split!r}, and it needs "
+            f"{LEAST_EVALUATIONS}",
+            enable=EVALUATIONS.enable,
+        )
+        return
+    steps, values = held_out.steps[finite].astype(float), held_out.losses[finite]
+    train = comparison(run, losses)
+    best = int(numpy.argmin(values))
+    final = median(values[-3:])
+    gained = float(values[0] - values[best])
+    risen = final - float(values[best])
+    dropped = fall_since(train, steps, best)
+    diverged = any(divergence(run, optimizer) is not None for optimizer in run.optimizers)
+    enough_later = len(values) - 1 - best >= later
+    relative = risen / gained if gained > 0 else math.inf if risen > 0 else 0.0
+    if enough_later and relative > rise and risen > share * abs(values[best]) and dropped > fell and not diverged:
+        measures = [
+            Measure(
+                quantity="rise since the best / gain until then",
+                observed=percent(relative) if math.isfinite(relative) else "no gain",
+                threshold=f"> {percent(rise)}",
+                option="rise",
+            ),
+            Measure(
+                quantity="rise / best loss",
+                observed=percent(risen / abs(values[best])) if values[best] else "infinity",
+                threshold=f"> {percent(share)}",
+                option="share",
+            ),
+            Measure(
+                quantity="fall of the training loss since",
+                observed=percent(dropped),
+                threshold=f"> {percent(fell)}",
+                option="fell",
+            ),
+            Measure(
+                quantity="evaluations after the best",
+                observed=count(len(values) - 1 - best),
+                threshold=f">= {count(later)}",
+                option="later",
+            ),
+        ]
+        yield _risen(run, held_out.split, train, steps, values, int(patience), measures)
+        return
+    distance, level = distance_at_end(train, steps, final), float(values[0])
+    if distance > gap * level and level > 0 and not diverged:
+        yield _apart(run, held_out.split, train, steps, values, distance, gap)
+        return
+    side = "above" if distance > 0 else "below"
+    apart = "" if math.isnan(distance) else f", {number(abs(distance))} {side} the training loss"
+    yield Clean(
+        measured=f"the last {held_out.split} losses are {number(final)}{apart}; the best, "
+        f"{number(float(values[best]))}, "
+        f"was at step {count(max(steps[best], 0))} of {count(_last_step(run))}"
+    )
+
+
+def _last_step(run: Run) -> int:
+    return int(run.steps["global_step"].max())
+
+
+def _chart(
+    run: Run, split: str, train: TrainingCurve, steps: Floats, values: Floats, caption: str, *, shade: bool
+) -> Lines:
+    best = int(numpy.argmin(values))
+    line = plain if len(train.values) <= 2 * len(values) else banded
+    return Lines(
+        title=f"Training and {split} loss",
+        caption=caption,
+        x_label="step",
+        y_label="loss",
+        series=[
+            line(train.name, train.steps, train.values),
+            plain(f"{split} loss", steps, values, role="evaluation"),
+        ],
+        marks=[
+            Mark(
+                label=f"best: {number(float(values[best]))} at step {count(max(steps[best], 0))}",
+                x=float(max(steps[best], 0)),
+                y=float(values[best]),
+                role="best",
+            )
+        ],
+        shade_from=float(max(steps[best], 0)) if shade else None,
+    )
+
+
+def _risen(
+    run: Run, split: str, train: TrainingCurve, steps: Floats, values: Floats, least: int, measures: list[Measure]
+) -> Finding:
+    best, last = int(numpy.argmin(values)), _last_step(run)
+    at = int(max(steps[best], 0))
+    final = median(values[-3:])
+    patience = shortest_patience(values, max(1, least))
+    stop = int(max(steps[early_stop(values, patience)], 0))
+    saved = 1 - (stop + 1) / (last + 1)
+    width = float(numpy.median(numpy.diff(steps))) if len(steps) > 1 else 1.0
+    then, now = loss_around(train, steps[best], width), loss_around(train, steps[-1], width)
+    actions = [
+        Action(
+            text=f"Keep the checkpoint of step {count(at)}: the best {split} loss was there",
+            code="if val_loss < best:\n    best = val_loss\n    torch.save(model.state_dict(), 'best.pt')",
+        )
+    ]
+    if stop < last:
+        actions.append(
+            Action(
+                text=f"Stop early: a patience of {patience} evaluations would have ended the run at step "
+                f"{count(stop)} and "
+                f"saved {percent(saved)} of it"
+            )
+        )
+    actions.append(Action(text="TrainingCurve on more data, or augment what there is"))
+    actions.append(
+        Action(
+            text="Regularise: raise weight decay or dropout, or use a smaller model",
+            code="torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.1)",
+        )
+    )
+    return Finding(
+        severity=Severity.WARNING,
+        confidence=Confidence.HIGH,
+        headline=f"The {split} loss rises from {number(float(values[best]))} at step {count(at)} to {number(final)} "
+        "while "
+        "the training loss falls",
+        seen=f"The best of {count(len(values))} evaluations was at step {count(at)} of {count(last)}; the median of "
+        "the "
+        f"last three is {percent(final / float(values[best]) - 1) if values[best] > 0 else number(final)} above it. "
+        f"Meanwhile the training loss went from {number(then)} to {number(now)}.",
+        span=Span(first=at, last=last),
+        evidence=[
+            _chart(
+                run,
+                split,
+                train,
+                steps,
+                values,
+                "Up to the mark both losses fall together. In the shaded part only the training loss does: what is "
+                "learned there does not carry over.",
+                shade=True,
+            )
+        ],
+        actions=actions,
+        measures=measures,
+    )
+
+
+def _apart(
+    run: Run, split: str, train: TrainingCurve, steps: Floats, values: Floats, distance: float, gap: float
+) -> Finding:
+    final = median(values[-3:])
+    return Finding(
+        severity=Severity.NOTE,
+        confidence=Confidence.MEDIUM,
+        headline=f"The {split} loss ends at {number(final)}, {number(distance)} above the training loss",
+        seen=f"The gap is {percent(distance / float(values[0]))} of the first {split} loss, "
+        f"{number(float(values[0]))}. "
+        f"The {split} loss itself does not rise.",
+        span=Span(first=int(max(steps[0], 0)), last=_last_step(run)),
+        evidence=[
+            _chart(
+                run,
+                split,
+                train,
+                steps,
+                values,
+                "The distance between the lines is what the model knows of the training examples only.",
+                shade=False,
+            )
+        ],
+        actions=[
+            Action(text="TrainingCurve on more data, or augment what there is"),
+            Action(text="Check that both splits come from the same distribution"),
+        ],
+        measures=[
+            Measure(
+                quantity="gap / first held-out loss",
+                observed=setting(distance / float(values[0])),
+                threshold=f"> {setting(gap)}",
+                option="gap",
+            )
+        ],
+    )

@@ -1,0 +1,118 @@
+"""Reduced series keep every spike, do not lag and stay short; blocks of names are few and in order."""
+
+import math
+from itertools import groupby
+
+import numpy
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gradaudit.derived.reduce import WIDEST, banded, blocks, plain, short, smooth
+
+
+def distinct(names: list[str]) -> list[str]:
+    """The labels of the blocks, in order."""
+    return [label for label, _ in groupby(blocks(names))]
+
+
+def gpt(depth: int) -> list[str]:
+    """Names of a GPT-like model."""
+    inner = [f"transformer.h.{i}.{part}.{kind}" for i in range(depth) for part in ("ln_1", "attn.c_attn", "mlp.c_fc")
+             for kind in ("weight", "bias")]  # fmt: skip
+    return ["transformer.wte.weight", *inner, "transformer.ln_f.weight", "lm_head.weight"]
+
+
+def test_a_straight_line_is_not_bent_at_its_start() -> None:
+    line = numpy.linspace(10, 0, 500)
+    assert numpy.allclose(smooth(line)[:470], line[:470])
+
+
+def test_the_end_is_no_single_step() -> None:
+    loss = numpy.ones(500)
+    loss[-1] = 5.0
+    assert smooth(loss)[-1] < 1.01
+
+
+def test_the_line_goes_from_the_first_value_to_the_last_step() -> None:
+    falling = 9 * numpy.exp(-numpy.arange(1000) / 20)
+    series = banded("train", numpy.arange(1000), falling)
+    assert series.y[0] == pytest.approx(falling[0], rel=1e-3)
+    assert series.x[-1] == 999
+
+
+def test_a_single_spike_stays_in_the_band_and_out_of_the_line() -> None:
+    loss = numpy.ones(5000)
+    loss[3217] = 50.0
+    series = banded("train", numpy.arange(5000), loss)
+    assert max(v for v in series.high if v is not None) == 50.0
+    assert max(v for v in series.y if v is not None) < 1.01
+
+
+def test_gaps_stay_gaps() -> None:
+    loss = numpy.ones(100)
+    loss[40:60] = numpy.nan
+    loss[70] = numpy.inf
+    series = banded("train", numpy.arange(100), loss)
+    assert [i for i, y in enumerate(series.y) if y is None] == [*range(40, 60), 70]
+    assert series.low[50] is None
+
+
+def test_nothing_but_nan_is_nothing_but_gaps() -> None:
+    series = banded("train", numpy.arange(1000), numpy.full(1000, numpy.nan))
+    assert set(series.y) == set(series.high) == {None}
+    assert set(plain("train", numpy.arange(1000), numpy.full(1000, numpy.nan)).y) == {None}
+
+
+@given(st.lists(st.floats(-1e6, 1e6) | st.just(math.nan) | st.just(math.inf), max_size=900))
+@settings(max_examples=40, deadline=None)
+def test_any_series_is_short_and_its_band_holds_every_finite_value(values: list[float]) -> None:
+    series = banded("train", range(len(values)), values)
+    finite = [value for value in values if math.isfinite(value)]
+    assert len(series.x) == len(series.y) == len(series.low) == len(series.high) <= WIDEST
+    if finite:
+        assert min(v for v in series.low if v is not None) == pytest.approx(min(finite), rel=1e-3)
+        assert max(v for v in series.high if v is not None) == pytest.approx(max(finite), rel=1e-3)
+    assert len(plain("train", range(len(values)), values).x) <= WIDEST
+
+
+def test_numbers_are_rounded_to_significant_digits() -> None:
+    assert short(1.23456789e-12) == 1.235e-12
+    assert short(math.nan) is None
+    assert short(-math.inf) is None
+
+
+def test_few_layers_each_have_their_block() -> None:
+    assert distinct(gpt(12)) == ["wte", *[f"h.{i}" for i in range(12)], "ln_f", "lm_head"]
+
+
+def test_many_layers_are_joined_and_not_lost() -> None:
+    labels = distinct(gpt(32))
+    assert labels[:2] == ["wte", "h.0–2"]
+    assert labels[-3:] == ["h.30–31", "ln_f", "lm_head"]
+    assert len(labels) <= 18
+
+
+def test_a_prefix_that_numbers_would_be_left_of_is_kept() -> None:
+    assert distinct(["layers.0.weight", "layers.1.weight", "layers.2.weight"]) == ["layers.0", "layers.1", "layers.2"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        gpt(96),
+        [f"l{i}.weight" for i in range(500)],
+        [f"{'ab'[i % 2]}.{i}.weight" for i in range(300)],
+        [f"a.b.c.d.e.{i}.weight" for i in range(5000)],
+        ["weight"] * 3,
+        ["conv1.weight", *[f"layer{a}.{b}.conv{c}.weight" for a in range(1, 5) for b in range(6) for c in (1, 2)]],
+    ],
+    ids=["deep", "flat", "alternating", "long", "same", "resnet"],
+)
+def test_there_are_never_more_than_eighteen_blocks(names: list[str]) -> None:
+    assert len(blocks(names)) == len(names)
+    assert 1 <= len(distinct(names)) <= 18
+
+
+def test_no_names_have_no_blocks() -> None:
+    assert blocks([]) == []

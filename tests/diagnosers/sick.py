@@ -1,0 +1,255 @@
+"""A sick run for each diagnoser, and for each threshold a run on which an extreme value of it matters."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from gradaudit.run import Run
+from gradaudit.schema import DataFacts, LossFacts, ModuleFacts
+from tests.build import build_run, linear_stack
+from tests.diagnosers.runs import TEN, embedding_rows, falling, flat, parameters
+
+Build = Callable[[Path], Run]
+NAN = float("nan")
+
+
+def _then_nan(steps: int, start: int, values: Any) -> Any:
+    loss = numpy.asarray(values, dtype=float)[:steps].copy()
+    loss[start:] = NAN
+    return loss
+
+
+def ran_away(path: Path, pace: float = 2.0, height: float = 50.0) -> Run:
+    """The loss climbs over ten steps to `height` and is NaN from step 50 on."""
+    loss = flat(100)
+    loss[40:50] = numpy.geomspace(2.3, height, 10)
+    loss = _then_nan(100, 50, loss)
+    update = numpy.full((100, 8), 1e-3)
+    update[40:50] = pace
+    gradient = numpy.zeros((100, 8))
+    gradient[50:] = 5
+    return build_run(path, loss=loss, stats={"update_norm": update, "gradient_nan": gradient})
+
+
+def overflowing(path: Path, skips: int = 10) -> Run:
+    """A GradScaler skips the last `skips` steps of 100."""
+    skipped = numpy.arange(100) >= 100 - skips
+    return build_run(path, loss=falling(100), steps={"skipped": skipped})
+
+
+def loud_start(path: Path, first: float = 6.0, **changes: Any) -> Run:
+    """The first loss is far above ln 10 and falls."""
+    return build_run(path, loss=falling(200, first=first), **{"facts": TEN, **changes})
+
+
+def loud_and_stuck(path: Path) -> Run:
+    """The first loss is far above ln 10, and the loss then diverges."""
+    loss = falling(200, first=6.0)
+    loss[100:] = 40
+    return build_run(path, loss=loss, facts=TEN)
+
+
+def binary(path: Path, first: float = 2.5, *, stuck: bool = False) -> Run:
+    loss = falling(200, first=first)
+    if stuck:
+        loss[100:] = 40
+    facts = LossFacts(id=0, function="binary_cross_entropy_with_logits", target_mean=0.5, binary_entropy=0.693)
+    return build_run(path, loss=loss, facts=facts)
+
+
+def two_classes(path: Path) -> Run:
+    facts = LossFacts(id=0, function="cross_entropy", classes=2, label_counts=[99, 101], label_entropy=0.693)
+    return build_run(path, loss=falling(200, first=1.2), facts=facts)
+
+
+def wide_output(path: Path) -> Run:
+    """Twenty outputs for three classes."""
+    facts = LossFacts(id=0, function="cross_entropy", classes=20, label_counts=[50, 60, 70] + [0] * 17)
+    return build_run(path, loss=falling(200, first=float(numpy.log(20))), facts=facts)
+
+
+def raw_target(path: Path, last: float = 25_000.0, first: float = 30_000.0, variance: float = 6400.0) -> Run:
+    """A squared error on a target of mean 150 and standard deviation 80."""
+    facts = LossFacts(id=0, function="mse_loss", target_mean=150.0, target_variance=variance)
+    return build_run(path, loss=falling(200, first=first, last=last), facts=facts, optimizer="SGD")
+
+
+def fast(path: Path, pace: float = 0.9, loss: Any = None, **changes: Any) -> Run:
+    """The first steps change the weights by `pace` of their size."""
+    loss = falling(300) if loss is None else loss
+    update = numpy.full((len(loss), 1), 1e-3)
+    update[:5] = pace
+    return build_run(path, loss=loss, stats={"update_norm": update}, **{"facts": TEN, **changes})
+
+
+def overshooting(path: Path, by: float) -> Run:
+    loss = falling(300)
+    loss[1:6] = by * loss[0]
+    return fast(path, pace=0.6, loss=loss)
+
+
+def jumping(path: Path) -> Run:
+    loss = falling(300)
+    loss[7] = 20.0
+    return fast(path, pace=0.6, loss=loss)
+
+
+def stuck_for(path: Path, steps: int, epochs: int = 0) -> Run:
+    data = DataFacts(batch_size=32, batches_per_epoch=steps // epochs if epochs else 0)
+    return fast(path, pace=0.3, loss=flat(steps), data=data)
+
+
+def crawling(path: Path, pace: float = 1e-5, last: float = 2.25, first: float = 2.31, steps: int = 200) -> Run:
+    """The weights hardly move and neither does the loss."""
+    return build_run(path, loss=falling(steps, first, last, noise=1e-3), stats={"update_norm": pace}, facts=TEN)
+
+
+def uneven(path: Path, *, update: float = 0.0, gradient: float = 0.0, **changes: Any) -> Run:
+    """Six layers of which the third differs from the others by so many decades."""
+    updates, gradients = numpy.full((200, 6), 1e-3), numpy.full((200, 6), 1e-1)
+    updates[:, 2] *= 10**-update
+    gradients[:, 2] *= 10**-gradient
+    stats = {"update_norm": updates, "gradient_norm": gradients}
+    return build_run(path, loss=falling(), tensors=parameters(6), stats=stats, **changes)
+
+
+def two_rates(path: Path) -> Run:
+    import msgspec
+
+    tensors = [msgspec.structs.replace(tensor, group=int(tensor.id > 2)) for tensor in parameters(6)]
+    rates = [[1e-3, 1e-7]] * 200
+    updates = numpy.where(numpy.arange(6) > 2, 1e-7, 1e-3)
+    return build_run(
+        path, loss=falling(), tensors=tensors, stats={"update_norm": updates}, steps={"learning_rate": rates}
+    )
+
+
+def dead_table(path: Path) -> Run:
+    """A table behind torch.no_grad(): it never has a gradient and never moves."""
+    tensors = linear_stack(embedding=50)
+    has_grad, update, drift = (numpy.ones((200, 9)) for _ in range(3))
+    has_grad[:, 0] = 0
+    update[:, 0] = drift[:, 0] = NAN
+    rows = embedding_rows(200, tensor=0, rows=50, hit=0)
+    rows = [
+        {**row, "ever_hit": 0, "moved": 0, "checksum": 7, "hits_histogram": [50], "movement": [0.0]} for row in rows
+    ]
+    stats = {"has_grad": has_grad > 0, "update_norm": 1e-3 * update, "drift_norm": drift}
+    return build_run(path, loss=falling(), tensors=tensors, stats=stats, rows=rows)
+
+
+def slow_table(path: Path, relative: float = 0.01, steps: int = 200) -> Run:
+    """A table that moves at `relative` of the layers' pace; a step hits every row."""
+    update = numpy.full((steps, 9), 1e-3)
+    update[:, 0] *= relative
+    rows = embedding_rows(steps, tensor=0, rows=50, hit=50)
+    return build_run(
+        path, loss=falling(steps), tensors=linear_stack(embedding=50), stats={"update_norm": update}, rows=rows
+    )
+
+
+def rare_rows(path: Path, **last: Any) -> Run:
+    rows = embedding_rows(200, tensor=0, rows=2000, hit=200, **last)
+    return build_run(path, loss=falling(), tensors=linear_stack(embedding=2000), rows=rows)
+
+
+def overfit(path: Path, rise: float = 0.5, fall: float = 0.5, **changes: Any) -> Run:
+    """The held-out loss is best at step 200 of 400 and then rises by `rise`, while training goes on falling."""
+    loss = numpy.concatenate([numpy.linspace(2.3, 1.0, 200), numpy.linspace(1.0, 1.0 - fall, 200)])
+    held_out = numpy.concatenate([numpy.linspace(2.3, 1.1, 10), numpy.linspace(1.1, 1.1 + rise, 11)[1:]])
+    evaluations = [(20 * (i + 1), "validation", float(value)) for i, value in enumerate(held_out[:20])]
+    return build_run(path, loss=loss, facts=TEN, evaluations=evaluations, **changes)
+
+
+def overfit_bumpy(path: Path) -> Run:
+    """Overfitting whose best evaluation comes after a bump of four evaluations."""
+    loss = numpy.linspace(2.3, 0.2, 400)
+    held_out = [2.3, 1.8, 1.5, 1.6, 1.6, 1.6, 1.6, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0, 2.1, 2.2, 2.2, 2.2]
+    evaluations = [(20 * i, "validation", value) for i, value in enumerate(held_out)]
+    return build_run(path, loss=loss, facts=TEN, evaluations=evaluations)
+
+
+def apart(path: Path) -> Run:
+    """The held-out loss levels off far above the training loss; the model has no dropout."""
+    loss = numpy.linspace(2.3, 0.1, 400)
+    evaluations = [(20 * i, "validation", float(max(1.2, 2.3 - 0.1 * i))) for i in range(20)]
+    modules = [ModuleFacts(id=0, name="", module_class="Net")]
+    return build_run(path, loss=loss, facts=TEN, evaluations=evaluations, modules=modules)
+
+
+# For each diagnoser the run that shows it (under ""), and for each threshold a run and an extreme value.
+SICK: dict[str, dict[str, tuple[Build, float]]] = {
+    "non_finite": {
+        "": (ran_away, 0),
+        "rise": (lambda path: ran_away(path, pace=1e-3), 1e9),
+        "fast": (lambda path: ran_away(path, height=2.3), 1e9),
+        "skipped": (overflowing, 1.0),
+    },
+    "initial_loss_mismatch": {
+        "": (loud_start, 0),
+        "excess": (loud_start, 1e9),
+        "floor": (two_classes, 1e9),
+        "severe": (loud_and_stuck, 1e9),
+        "low": (lambda path: loud_start(path, first=1.0), 0.0),
+        "binary_excess": (binary, 1e9),
+        "binary_severe": (lambda path: binary(path, stuck=True), 1e9),
+        "vocabulary": (wide_output, 0),
+        "variance": (lambda path: raw_target(path, first=4.0, last=3.9, variance=1.0), 1e9),
+        "spread": (lambda path: raw_target(path, first=7000.0, last=6900.0), 1e9),
+        "learned": (lambda path: raw_target(path, last=600.0), 0.0),
+    },
+    "learning_rate_too_high": {
+        "": (fast, 0),
+        "alone": (fast, 1e9),
+        "note": (lambda path: fast(path, pace=0.6), 1e9),
+        "with_symptom": (lambda path: stuck_for(path, 300), 1e9),
+        "overshoot": (lambda path: overshooting(path, 2.0), 1e9),
+        "jump": (jumping, 1e9),
+        "epochs": (lambda path: stuck_for(path, 300, epochs=6), 1e9),
+        "steps": (lambda path: stuck_for(path, 300), 1e9),
+    },
+    "learning_rate_too_low": {
+        "": (crawling, 0),
+        "slow": (lambda path: crawling(path, pace=1e-4, last=2.0), 0.0),
+        "still": (crawling, 0.0),
+        "hardly": (lambda path: crawling(path, last=2.0), 0.0),
+        "slower_than_usual": (lambda path: crawling(path, pace=5e-4), 0.0),
+        "little": (lambda path: crawling(path, pace=5e-4), 0.0),
+        "pretrained": (crawling, 1e9),
+    },
+    "layer_imbalance": {
+        "": (lambda path: uneven(path, update=2.0, gradient=2.0), 0),
+        "update_spread": (lambda path: uneven(path, update=2.0), 1e9),
+        "notable": (lambda path: uneven(path, update=1.2), 1e9),
+        "gradient_spread": (lambda path: uneven(path, gradient=2.1), 0.0),
+        "gradient_gap": (lambda path: uneven(path, gradient=2.3), 1e9),
+        "rate": (two_rates, 0.0),
+    },
+    "dead_embedding": {
+        "": (dead_table, 0),
+        "slow": (slow_table, 0.0),
+        "far": (lambda path: slow_table(path, relative=0.001), 0.0),
+        "least_steps": (slow_table, 1e9),
+        "never_hit": (lambda path: rare_rows(path, ever_hit=400), 1.0),
+        "large": (lambda path: rare_rows(path, ever_hit=400), 1e9),
+        "stopped": (lambda path: rare_rows(path, ever_hit=1900, stopped=300), 1.0),
+        "stopped_rows": (lambda path: rare_rows(path, ever_hit=1900, stopped=300), 1e9),
+    },
+    "overfitting": {
+        "": (overfit, 0),
+        "rise": (overfit, 1e9),
+        "share": (overfit, 1e9),
+        "fell": (overfit, 1e9),
+        "later": (overfit, 1e9),
+        "gap": (apart, 1e9),
+        "patience": (overfit, 6),
+    },
+}
+
+
+def sick_run(name: str, path: Path) -> Run:
+    """The run that shows what the diagnoser `name` looks for."""
+    build, _ = SICK[name][""]
+    return build(path / "run")

@@ -1,0 +1,195 @@
+import msgspec
+import numpy
+import pandas
+import pytest
+
+from gradaudit.diagnosers.dead_embedding import dead_embedding
+from gradaudit.findings import Confidence, Distribution, Severity
+from gradaudit.run import load
+from gradaudit.schema import OptimizerFacts, TensorFacts
+from tests.build import build_run, linear_stack, write_table
+from tests.diagnosers.runs import embedding_rows, falling, healthy
+from tests.diagnosers.sick import dead_table, rare_rows, slow_table
+from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+
+NAN = float("nan")
+
+
+def unmoved(path, tensors=None, *, gradient=0.1, has_grad=True, ever_hit=50, **changes):
+    """A table of 50 rows that never moves; `tensors` may change its facts."""
+    still = numpy.ones((200, 9))
+    still[:, 0] = 0
+    gradients, have = numpy.full((200, 9), 0.1), numpy.full((200, 9), True)
+    gradients[:, 0], have[:, 0] = gradient, has_grad
+    rows = [
+        {**row, "checksum": 7, "moved": 0, "ever_hit": ever_hit}
+        for row in embedding_rows(200, tensor=0, rows=50, hit=30)
+    ]
+    stats = {"update_norm": 1e-3 * still, "drift_norm": still, "gradient_norm": gradients, "has_grad": have}
+    tensors = tensors or linear_stack(embedding=50)
+    return build_run(path, loss=falling(), tensors=tensors, stats=stats, rows=rows, **changes)
+
+
+def with_table(**changes):
+    first, *rest = linear_stack(embedding=50)
+    return [msgspec.structs.replace(first, **changes), *rest]
+
+
+def test_a_table_that_learns_is_quiet(tmp_path):
+    measured = assert_clean(dead_embedding, healthy(tmp_path))
+    assert measured == "embedding.weight moves and learns at 1.3 of the layers' pace; 50 of 50 rows were hit"
+
+
+def test_a_model_without_a_table_is_not_judged(tmp_path):
+    assert_not_applicable(dead_embedding, build_run(tmp_path / "run", loss=falling()))
+
+
+def test_four_steps_are_too_few(tmp_path):
+    run = build_run(tmp_path / "run", loss=falling(4), tensors=linear_stack(embedding=50))
+    assert_could_not_look(dead_embedding, run)
+
+
+def test_few_rows_hit_by_a_step_explain_a_small_update(tmp_path):
+    """A step that hits one row in a hundred moves the table's norm by a tenth of the layers'."""
+    update = numpy.full((200, 9), 1e-3)
+    update[:, 0] = 1e-4 * 0.5
+    rows = embedding_rows(200, tensor=0, rows=5000, hit=50, ever_hit=4000)
+    run = build_run(
+        tmp_path / "run", loss=falling(), tensors=linear_stack(embedding=5000), stats={"update_norm": update}, rows=rows
+    )
+    assert "learns at 0.5 of the layers' pace" in assert_clean(dead_embedding, run)
+
+
+def test_the_slowest_healthy_table_is_quiet(tmp_path):
+    assert_clean(dead_embedding, slow_table(tmp_path / "run", relative=0.038))
+
+
+def test_an_update_that_the_probe_can_hardly_see_is_not_judged_by_its_median(tmp_path):
+    """Of a million rows a step hits ten: most steps move none of the probed elements."""
+    update = numpy.full((200, 9), 1e-3)
+    update[:, 0] = numpy.where(numpy.arange(200) % 25 == 0, 1e-3, 0.0)
+    rows = embedding_rows(200, tensor=0, rows=1_000_000, hit=10, ever_hit=900_000)
+    run = build_run(
+        tmp_path / "run", loss=falling(), tensors=linear_stack(embedding=1_000_000), stats={"update_norm": update},
+        rows=rows,
+    )  # fmt: skip
+    assert_clean(dead_embedding, run)
+
+
+def test_a_byte_vocabulary_with_unused_rows_is_quiet(tmp_path):
+    rows = embedding_rows(200, tensor=0, rows=256, hit=60, ever_hit=95)
+    run = build_run(tmp_path / "run", loss=falling(), tensors=linear_stack(embedding=256), rows=rows)
+    assert_clean(dead_embedding, run)
+
+
+def test_a_table_behind_no_grad_is_critical_and_certain(tmp_path):
+    finding = assert_finds(dead_embedding, dead_table(tmp_path / "run"), Severity.CRITICAL)
+    assert finding.confidence is Confidence.CERTAIN
+    assert finding.headline == (
+        "The table embedding.weight never moves: all 50 rows are as they were at the start, 200 steps later"
+    )
+    assert "never received a gradient" in finding.seen
+
+
+def test_a_table_that_is_hit_and_does_not_move_is_critical(tmp_path):
+    finding = assert_finds(dead_embedding, unmoved(tmp_path / "run"), Severity.CRITICAL)
+    assert "50 of its 50 rows had a gradient" in finding.seen
+
+
+def test_a_learning_rate_of_zero_is_critical_and_said(tmp_path):
+    run = unmoved(tmp_path / "run", with_table(group=1), steps={"learning_rate": [[1e-3, 0.0]] * 200})
+    finding = assert_finds(dead_embedding, run, Severity.CRITICAL)
+    assert "learning rate of its parameter group is 0" in finding.seen
+    assert finding.actions[0].code == "optimizer.param_groups[1]['lr'] = 1e-3"
+
+
+def test_a_frozen_table_is_a_note(tmp_path):
+    run = unmoved(tmp_path / "run", with_table(requires_grad=False), has_grad=False, gradient=NAN, ever_hit=0)
+    assert "frozen" in assert_finds(dead_embedding, run, Severity.NOTE).seen
+
+
+def test_a_table_outside_the_optimizer_is_a_warning_while_the_rest_trains(tmp_path):
+    run = unmoved(tmp_path / "run", with_table(optimizer=-1, group=-1))
+    assert "while the rest of the model is trained" in assert_finds(dead_embedding, run, Severity.WARNING).seen
+
+
+def test_a_table_of_a_backbone_outside_the_optimizer_is_a_note(tmp_path):
+    tensors = [
+        msgspec.structs.replace(tensor, optimizer=-1 if tensor.id < 7 else 0) for tensor in linear_stack(embedding=50)
+    ]
+    assert_finds(dead_embedding, unmoved(tmp_path / "run", tensors), Severity.NOTE)
+
+
+def test_an_unused_table_beside_one_that_learns_is_a_warning(tmp_path):
+    other = TensorFacts(id=9, name="position.weight", role="embedding", shape=[50, 32], depth=1, optimizer=0, group=0)
+    tensors = [*linear_stack(embedding=50), other]
+    have = numpy.full((200, 10), True)
+    have[:, 0] = False
+    update = numpy.full((200, 10), 1e-3)
+    update[:, 0] = NAN
+    rows = [{**row, "checksum": 7, "moved": 0, "ever_hit": 0} for row in embedding_rows(200, tensor=0, rows=50, hit=0)]
+    drift = numpy.where(have, 0.1, 0.0)
+    stats = {"has_grad": have, "update_norm": update, "drift_norm": drift}
+    run = build_run(tmp_path / "run", loss=falling(), tensors=tensors, stats=stats, rows=rows)
+    assert_finds(dead_embedding, run, Severity.WARNING)
+
+
+def test_a_table_that_moved_and_came_back_did_move(tmp_path):
+    """The checksum at the ends is equal and the updates are not zero."""
+    rows = [{**row, "checksum": 7, "moved": 0} for row in embedding_rows(200, tensor=0, rows=50, hit=30)]
+    run = build_run(tmp_path / "run", loss=falling(), tensors=linear_stack(embedding=50), rows=rows)
+    assert_clean(dead_embedding, run)
+
+
+def test_a_slow_table_is_a_warning(tmp_path):
+    finding = assert_finds(dead_embedding, slow_table(tmp_path / "run"), Severity.WARNING)
+    assert finding.headline == "The table embedding.weight moves 100 times less per step than the median layer"
+    assert finding.confidence is Confidence.MEDIUM
+    slower = assert_finds(dead_embedding, slow_table(tmp_path / "slower", relative=1e-3))
+    assert slower.confidence is Confidence.HIGH
+
+
+def test_a_slow_table_with_an_optimizer_of_its_own_is_compared_with_the_layers_of_the_other(tmp_path):
+    """SparseAdam for the table, Adam for the rest."""
+    run = slow_table(tmp_path / "run")
+    tables, layers = ([t for t in run.meta.tensors if (t.role == "embedding") is table] for table in (True, False))
+    layers = [msgspec.structs.replace(tensor, optimizer=1, recorded_with=1) for tensor in layers]
+    optimizers = [OptimizerFacts(id=0, optimizer_class="SparseAdam"), OptimizerFacts(id=1, optimizer_class="Adam")]
+    meta = msgspec.structs.replace(run.meta, tensors=[*tables, *layers], optimizers=optimizers)
+    (run.path / "run.json").write_bytes(msgspec.json.encode(meta))
+    steps = pandas.concat([run.steps, run.steps.assign(optimizer=1)])
+    steps["global_step"] = 2 * steps["step"] + steps["optimizer"]
+    write_table(run.path / "rank00000", "steps", steps)
+    statistics = pandas.read_parquet(run.path / "rank00000" / "tensors-000000.parquet")
+    statistics["optimizer"] = (statistics["tensor"] > 0).astype(int)
+    write_table(run.path / "rank00000", "tensors", statistics)
+    finding = assert_finds(dead_embedding, load(run.path), Severity.WARNING)
+    assert "moves 100 times less per step" in finding.headline
+
+
+def test_the_pace_needs_a_hundred_steps(tmp_path):
+    assert_clean(dead_embedding, slow_table(tmp_path / "run", steps=90))
+
+
+def test_rows_that_are_never_hit_in_a_large_table_are_a_note(tmp_path):
+    run = rare_rows(tmp_path / "run", ever_hit=400, never_hit_rows=[3, 5, 8])
+    finding = assert_finds(dead_embedding, run, Severity.NOTE)
+    assert finding.headline == "80 % of the rows of embedding.weight never receive a gradient"
+    assert "among them rows 3, 5 and 8" in finding.seen
+    chart = finding.evidence[0]
+    assert isinstance(chart, Distribution)
+    assert [(bar.label, bar.flagged) for bar in chart.bins] == [("0", True), ("1", False), ("2-3", False)]
+
+
+def test_rows_that_stop_are_a_note(tmp_path):
+    run = rare_rows(tmp_path / "run", ever_hit=1900, stopped=300, stopped_rows=[7])
+    finding = assert_finds(dead_embedding, run, Severity.NOTE)
+    assert finding.headline == "300 rows of embedding.weight stop receiving a gradient"
+    assert "among them row 7" in finding.seen
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+def test_scaling_loss_and_gradients_changes_nothing(tmp_path, scale):
+    run = unmoved(tmp_path / "sick", gradient=0.1 * scale)
+    assert_finds(dead_embedding, run, Severity.CRITICAL)
+    assert_clean(dead_embedding, healthy(tmp_path, loss=scale * falling(), stats={"gradient_norm": 0.1 * scale}))

@@ -1,0 +1,191 @@
+import math
+
+import msgspec
+import numpy
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gradaudit.diagnosers.initial_loss_mismatch import initial_loss_mismatch
+from gradaudit.findings import Lines, Severity
+from gradaudit.schema import LossFacts
+from tests.build import build_run, linear_stack
+from tests.diagnosers.runs import TEN, falling, healthy
+from tests.diagnosers.sick import loud_and_stuck, loud_start, raw_target, wide_output
+from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+
+
+def start_at(path, first, facts=TEN, **changes):
+    return build_run(path / "run", loss=falling(first=first, last=min(0.1, first / 2)), facts=facts, **changes)
+
+
+def test_a_start_at_ln_n_is_quiet(tmp_path):
+    assert assert_clean(initial_loss_mismatch, healthy(tmp_path)) == "first loss 2.31, ln 10 = 2.30"
+
+
+@pytest.mark.parametrize("first", [0.75 * math.log(10), 1.18 * math.log(10)])
+def test_the_extremes_of_healthy_starts_are_quiet(tmp_path, first):
+    assert_clean(initial_loss_mismatch, start_at(tmp_path, first))
+
+
+def test_two_classes_may_start_a_third_of_a_nat_above(tmp_path):
+    facts = LossFacts(id=0, function="cross_entropy", classes=2)
+    assert_clean(initial_loss_mismatch, start_at(tmp_path, math.log(2) + 0.33, facts))
+
+
+def test_label_smoothing_and_averaged_class_weights_do_not_move_the_start(tmp_path):
+    facts = LossFacts(
+        id=0, function="cross_entropy", classes=3, label_smoothing=0.1, weighted=True, class_weights=[1.0, 5.0, 20.0]
+    )
+    assert_clean(initial_loss_mismatch, start_at(tmp_path, math.log(3), facts))
+
+
+def test_summed_class_weights_move_the_start_by_their_mean(tmp_path):
+    facts = LossFacts(
+        id=0, function="cross_entropy", classes=2, reduction="none", weighted=True, class_weights=[1.0, 9.0],
+        label_counts=[50, 50],
+    )  # fmt: skip
+    assert "weighted ln 2 = 3.47" in assert_clean(initial_loss_mismatch, start_at(tmp_path, 5 * math.log(2), facts))
+
+
+def test_unknown_weights_leave_nothing_to_compare_with(tmp_path):
+    facts = LossFacts(id=0, function="binary_cross_entropy_with_logits", weighted=True)
+    assert "weights" in assert_not_applicable(initial_loss_mismatch, start_at(tmp_path, 9.0, facts))
+
+
+def test_a_bias_at_the_class_frequencies_starts_at_the_label_entropy(tmp_path):
+    facts = msgspec.structs.replace(TEN, label_counts=[910] + [10] * 9, label_entropy=0.48)
+    assert_clean(initial_loss_mismatch, start_at(tmp_path, 0.5, facts))
+
+
+def test_contrastive_losses_are_not_judged(tmp_path):
+    facts = LossFacts(id=0, function="cross_entropy", classes=32, label_counts=[200] * 32)
+    assert "contrastive" in assert_not_applicable(initial_loss_mismatch, start_at(tmp_path, 20.0, facts))
+
+
+def test_policy_gradients_are_not_judged(tmp_path):
+    objective = numpy.where(numpy.arange(200) % 2, -1.0, 1.0)
+    run = start_at(tmp_path, 20.0, steps={"objective": objective})
+    assert "policy gradients" in assert_not_applicable(initial_loss_mismatch, run)
+
+
+@pytest.mark.parametrize("function", ["logged", "huber_loss"])
+def test_losses_without_a_known_start_are_not_judged(tmp_path, function):
+    assert_not_applicable(initial_loss_mismatch, start_at(tmp_path, 50.0, LossFacts(id=0, function=function)))
+
+
+def test_a_nan_start_is_left_to_non_finite(tmp_path):
+    run = build_run(tmp_path / "run", loss=[float("nan"), 2.0], facts=TEN)
+    assert "NaN" in assert_could_not_look(initial_loss_mismatch, run)
+
+
+def test_a_high_start_is_a_warning(tmp_path):
+    finding = assert_finds(initial_loss_mismatch, loud_start(tmp_path / "run"), Severity.WARNING)
+    assert finding.headline == "The first loss is 6.00, 2.6 times ln 10 = 2.30"
+    (chart,) = finding.evidence
+    assert isinstance(chart, Lines)
+    assert [(mark.role, mark.y) for mark in chart.marks] == [("reference", math.log(10))]
+
+
+def test_a_large_output_layer_is_named(tmp_path):
+    weight = numpy.ones(8)
+    weight[6] = 32.0  # 32 x 32 elements of RMS 1
+    finding = assert_finds(initial_loss_mismatch, loud_start(tmp_path / "run", stats={"weight_norm": weight}))
+    assert finding.tensors == ["layers.3.weight"]
+    assert "9.8 times torch.nn's default for 32 inputs" in finding.seen
+    assert finding.actions[0].code == "nn.init.normal_(model.layers[3].weight, std=0.1)"
+
+
+def test_a_high_start_that_ends_badly_is_critical(tmp_path):
+    assert_finds(initial_loss_mismatch, loud_and_stuck(tmp_path / "run"), Severity.CRITICAL)
+
+
+def test_a_sum_over_the_batch_is_recognised(tmp_path):
+    run = start_at(tmp_path, 2.31, steps={"objective": 32 * falling(first=2.31, last=0.1)}, optimizer="SGD")
+    finding = assert_finds(initial_loss_mismatch, run, Severity.WARNING)
+    assert finding.headline == "The first loss is 73.9, 32 times ln 10 = 2.30"
+    assert "reduction='sum'" in finding.seen
+
+
+def test_a_sum_is_a_note_for_an_optimizer_that_divides_it_out(tmp_path):
+    run = start_at(tmp_path, 2.31, steps={"objective": 32 * falling(first=2.31, last=0.1)}, optimizer="Adam")
+    assert_finds(initial_loss_mismatch, run, Severity.NOTE)
+
+
+def test_undivided_accumulation_is_recognised(tmp_path):
+    steps = {"objective": 8 * falling(first=2.31, last=0.1), "micro_steps": 8, "targets": 256, "batch_size": 256}
+    finding = assert_finds(initial_loss_mismatch, start_at(tmp_path, 2.31, steps=steps))
+    assert "8 accumulated micro-steps without division" in finding.seen
+    assert finding.actions[0].code == "(loss / 8).backward()"
+
+
+def test_a_penalty_on_top_of_the_loss_is_no_sum(tmp_path):
+    assert_clean(initial_loss_mismatch, start_at(tmp_path, 2.31, steps={"objective": 5.0 + falling()}))
+
+
+def test_a_negative_likelihood_is_critical(tmp_path):
+    facts = LossFacts(id=0, function="nll_loss", classes=10)
+    run = build_run(tmp_path / "run", loss=numpy.linspace(-0.1, -0.9, 100), facts=facts)
+    finding = assert_finds(initial_loss_mismatch, run, Severity.CRITICAL)
+    assert "cannot be negative" in finding.headline
+
+
+def test_more_outputs_than_classes_are_recognised(tmp_path):
+    finding = assert_finds(initial_loss_mismatch, wide_output(tmp_path / "run"), Severity.WARNING)
+    assert (
+        finding.headline == "The first loss is 3.00, near ln 20 = 3.00, and the labels hold only 3 classes: ln 3 = 1.10"
+    )
+
+
+def test_a_vocabulary_with_unused_entries_is_quiet(tmp_path):
+    facts = LossFacts(id=0, function="cross_entropy", classes=256, label_counts=[9] * 60 + [0] * 196)
+    assert_clean(initial_loss_mismatch, start_at(tmp_path, math.log(256), facts))
+
+
+def test_a_low_start_is_a_note_unless_the_run_was_resumed(tmp_path):
+    assert_finds(initial_loss_mismatch, start_at(tmp_path / "a", 0.9), Severity.NOTE)
+    assert_clean(initial_loss_mismatch, start_at(tmp_path / "b", 0.9, attempt=1))
+
+
+def test_binary_losses_are_held_against_ln_2(tmp_path):
+    facts = LossFacts(id=0, function="binary_cross_entropy_with_logits")
+    assert_clean(initial_loss_mismatch, start_at(tmp_path / "a", 1.26 * math.log(2), facts))
+    finding = assert_finds(initial_loss_mismatch, start_at(tmp_path / "b", 1.3, facts), Severity.WARNING)
+    assert finding.headline == "The first loss is 1.30, 1.9 times ln 2 = 0.693"
+
+
+def test_a_standardised_target_is_quiet(tmp_path):
+    facts = LossFacts(id=0, function="mse_loss", target_mean=0.0, target_variance=1.0)
+    assert "1.1 times the variance" in assert_clean(initial_loss_mismatch, start_at(tmp_path, 1.1, facts))
+
+
+def test_a_raw_target_that_training_copes_with_is_a_note(tmp_path):
+    assert_finds(initial_loss_mismatch, raw_target(tmp_path / "run", last=600.0), Severity.NOTE)
+
+
+def test_a_raw_target_that_training_does_not_cope_with_is_a_warning(tmp_path):
+    finding = assert_finds(initial_loss_mismatch, raw_target(tmp_path / "run"), Severity.WARNING)
+    assert finding.headline == "The first loss is 30,000: the target has a standard deviation of 80"
+    assert finding.actions[0].code == "y = (y - 150) / 80"
+
+
+def test_an_unknown_spread_of_the_target_could_not_be_looked_at(tmp_path):
+    run = start_at(tmp_path, 9.0, LossFacts(id=0, function="mse_loss"))
+    assert "variance" in assert_could_not_look(initial_loss_mismatch, run)
+
+
+@settings(max_examples=15, deadline=None)
+@given(scale=st.floats(1e-4, 1e4), relative=st.floats(0.1, 2.4))
+def test_a_regression_is_judged_relative_to_its_target(tmp_path_factory, scale, relative):
+    facts = LossFacts(id=0, function="mse_loss", target_mean=0.0, target_variance=scale)
+    path = tmp_path_factory.mktemp("scaled")
+    run = build_run(path / "run", loss=scale * falling(first=relative, last=0.05), facts=facts)
+    assert_clean(initial_loss_mismatch, run, spread=1e9)
+
+
+def test_the_order_of_tensors_does_not_matter(tmp_path):
+    tensors = linear_stack()[::-1]
+    tensors = [msgspec.structs.replace(tensor, id=index) for index, tensor in enumerate(tensors)]
+    first = assert_finds(initial_loss_mismatch, loud_start(tmp_path / "a"))
+    second = assert_finds(initial_loss_mismatch, loud_start(tmp_path / "b", tensors=tensors))
+    assert first == second

@@ -1,0 +1,135 @@
+import msgspec
+import numpy
+import pytest
+
+from gradaudit.diagnosers.layer_imbalance import layer_imbalance
+from gradaudit.findings import Dots, Severity
+from tests.build import build_run, linear_stack
+from tests.diagnosers.runs import falling, healthy, parameters
+from tests.diagnosers.sick import two_rates, uneven
+from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+
+
+def test_even_layers_are_quiet(tmp_path):
+    measured = assert_clean(layer_imbalance, healthy(tmp_path))
+    assert measured == "the update-to-weight ratios of 4 layers span 0 decades, their gradient-to-weight ratios 0"
+
+
+def test_the_healthy_extremes_are_quiet(tmp_path):
+    assert_clean(layer_imbalance, uneven(tmp_path / "a", update=0.9))
+    assert_clean(layer_imbalance, uneven(tmp_path / "b", gradient=1.7))
+
+
+def test_biases_and_embeddings_may_differ_as_they_like(tmp_path):
+    factors = numpy.where([tensor.role == "weight" for tensor in linear_stack(embedding=50)], 1.0, 1e-5)
+    stats = {"update_norm": 1e-3 * factors, "gradient_norm": 0.1 * factors}
+    assert_clean(layer_imbalance, healthy(tmp_path, stats=stats))
+
+
+def test_a_layer_that_starts_at_zero_is_left_out(tmp_path):
+    weight = numpy.ones((200, 6))
+    weight[0, 2], weight[1:, 2] = 0.0, 1e-4
+    run = build_run(tmp_path / "run", loss=falling(), tensors=parameters(6), stats={"weight_norm": weight})
+    assert_clean(layer_imbalance, run)
+
+
+def test_an_expert_that_is_rarely_used_is_left_out(tmp_path):
+    gradient = numpy.full((200, 6), 0.1)
+    gradient[:, 2] = numpy.where(numpy.arange(200) % 3 == 0, 1e-6, 0.0)
+    run = build_run(tmp_path / "run", loss=falling(), tensors=parameters(6), stats={"gradient_norm": gradient})
+    assert "5 layers" in assert_clean(layer_imbalance, run)
+
+
+def test_a_layer_that_mends_itself_is_quiet(tmp_path):
+    update = numpy.full((200, 6), 1e-3)
+    update[:40, 2] = 1e-5
+    update[40:100, 2] = 1e-4
+    run = build_run(tmp_path / "run", loss=falling(), tensors=parameters(6), stats={"update_norm": update})
+    assert_clean(layer_imbalance, run)
+
+
+def test_a_smaller_learning_rate_for_a_group_explains_its_smaller_updates(tmp_path):
+    tensors = [msgspec.structs.replace(tensor, group=int(tensor.id > 2)) for tensor in parameters(6)]
+    update = numpy.where(numpy.arange(6) > 2, 1.5e-5, 1e-3)
+    steps = {"learning_rate": [[1e-3, 1.5e-5]] * 200}
+    run = build_run(tmp_path / "run", loss=falling(), tensors=tensors, stats={"update_norm": update}, steps=steps)
+    assert_clean(layer_imbalance, run)
+
+
+def test_a_hundred_steps_and_two_layers_are_needed(tmp_path):
+    assert_could_not_look(layer_imbalance, build_run(tmp_path / "a", loss=falling(99)))
+    assert_not_applicable(layer_imbalance, build_run(tmp_path / "b", loss=falling(), tensors=parameters(1)))
+
+
+def test_statistics_of_the_end_only_cannot_tell(tmp_path):
+    run = build_run(tmp_path / "a", loss=falling(), recorded=[150, 199])
+    assert_could_not_look(layer_imbalance, run)
+
+
+def test_layers_of_a_run_that_broke_down_cannot_be_compared(tmp_path):
+    loss = falling()
+    loss[30:] = float("nan")
+    update = numpy.array([1e-3, 1e-3, 1e-6, 1e-3, 1e-3, 1e-3])
+    run = build_run(tmp_path / "a", loss=loss, tensors=parameters(6), stats={"update_norm": update})
+    assert "from step 30 on" in assert_could_not_look(layer_imbalance, run)
+
+
+def test_one_decade_of_updates_is_a_note_and_one_and_a_half_a_warning(tmp_path):
+    assert_finds(layer_imbalance, uneven(tmp_path / "a", update=1.2), Severity.NOTE)
+    finding = assert_finds(layer_imbalance, uneven(tmp_path / "b", update=2.0), Severity.WARNING)
+    assert finding.headline == (
+        "Layer layers.2.weight changes 100 times slower than the median layer; the layers span 2.0 decades"
+    )
+    assert finding.tensors == ["layers.2.weight"]
+    dots = finding.evidence[0]
+    assert isinstance(dots, Dots)
+    assert [dot.label for dot in dots.dots] == [f"layers.{i}.weight" for i in range(6)]
+    assert [dot.flagged for dot in dots.dots] == [False, False, True, False, False, False]
+    assert dots.dots[2].value == pytest.approx(1e-5)
+
+
+def test_a_cliff_in_the_gradients_shows_what_adam_hides(tmp_path):
+    finding = assert_finds(layer_imbalance, uneven(tmp_path / "run", gradient=2.3), Severity.WARNING)
+    assert "200 times less gradient" in finding.headline
+    assert "the optimizer divides the size of the gradient out" in finding.seen
+
+
+def test_a_slope_of_gradients_without_a_cliff_is_found(tmp_path):
+    gradient = numpy.geomspace(1e-4, 1e-1, 6)
+    run = build_run(tmp_path / "run", loss=falling(), tensors=parameters(6), stats={"gradient_norm": gradient})
+    finding = assert_finds(layer_imbalance, run, Severity.WARNING)
+    assert "the layers span 3.0 decades" in finding.headline
+
+
+def test_a_group_with_a_forgotten_multiplier_is_named(tmp_path):
+    finding = assert_finds(layer_imbalance, two_rates(tmp_path / "run"), Severity.WARNING)
+    assert finding.headline == "Parameter group 1 has a learning rate of 1e-7, 10,000 times below the largest"
+
+
+def test_very_deep_models_are_drawn_with_few_dots(tmp_path):
+    update = numpy.full(900, 1e-3)
+    update[777] = 1e-6
+    run = build_run(
+        tmp_path / "run", loss=falling(120), tensors=parameters(900), stats={"update_norm": update},
+        recorded=range(0, 120, 10),
+    )  # fmt: skip
+    dots = assert_finds(layer_imbalance, run).evidence[0]
+    assert isinstance(dots, Dots)
+    assert len(dots.dots) <= 201
+    assert [dot.label for dot in dots.dots if dot.flagged] == ["layers.777.weight"]
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+def test_scaling_loss_and_gradients_changes_nothing(tmp_path, scale):
+    stats = {"gradient_norm": scale * numpy.geomspace(1e-4, 1e-1, 6)}
+    run = build_run(tmp_path / "run", loss=scale * falling(), tensors=parameters(6), stats=stats)
+    finding = assert_finds(layer_imbalance, run, Severity.WARNING)
+    assert "the layers span 3.0 decades" in finding.headline
+
+
+def test_the_order_of_tensors_does_not_matter(tmp_path):
+    turned = [msgspec.structs.replace(tensor, depth=5 - tensor.depth) for tensor in parameters(6)]
+    update = numpy.array([1e-3, 1e-3, 1e-5, 1e-3, 1e-3, 1e-3])
+    run = build_run(tmp_path / "run", loss=falling(), tensors=turned, stats={"update_norm": update})
+    finding = assert_finds(layer_imbalance, run, Severity.WARNING)
+    assert finding.headline == assert_finds(layer_imbalance, uneven(tmp_path / "b", update=2.0)).headline

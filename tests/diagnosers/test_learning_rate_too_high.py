@@ -1,0 +1,112 @@
+import numpy
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gradaudit.diagnosers.learning_rate_too_high import learning_rate_too_high
+from gradaudit.findings import Lines, Severity
+from gradaudit.schema import LossFacts
+from tests.build import build_run, linear_stack
+from tests.diagnosers.runs import TEN, falling, flat, healthy
+from tests.diagnosers.sick import fast, jumping, overshooting, ran_away, stuck_for
+from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+
+
+def test_a_healthy_pace_is_quiet(tmp_path):
+    assert assert_clean(learning_rate_too_high, healthy(tmp_path)).startswith("the largest median update is 0.001")
+
+
+def test_a_large_first_step_of_adagrad_is_quiet(tmp_path):
+    assert_clean(learning_rate_too_high, fast(tmp_path / "run", pace=0.47))
+
+
+def test_a_loss_that_has_not_moved_yet_is_no_symptom(tmp_path):
+    assert_clean(learning_rate_too_high, stuck_for(tmp_path / "short", 150))
+    assert_clean(learning_rate_too_high, stuck_for(tmp_path / "few epochs", 300, epochs=2))
+
+
+def test_layers_that_start_at_zero_are_left_out(tmp_path):
+    weight = numpy.full((200, 8), 1.0)
+    weight[0] = 0.0
+    run = build_run(tmp_path / "run", loss=falling(), stats={"weight_norm": weight, "update_norm": 1.0})
+    assert_could_not_look(learning_rate_too_high, run)
+
+
+def test_weights_that_decay_ate_do_not_count_as_fast(tmp_path):
+    weight = numpy.geomspace(1, 1e-3, 200)[:, None]
+    run = build_run(tmp_path / "run", loss=falling(), stats={"weight_norm": weight, "update_norm": 0.02})
+    assert_clean(learning_rate_too_high, run)
+
+
+def test_a_model_without_weight_layers_is_not_judged(tmp_path):
+    assert_not_applicable(
+        learning_rate_too_high, build_run(tmp_path / "run", loss=falling(), tensors=linear_stack()[1:2])
+    )
+
+
+def test_a_loss_of_unknown_sign_is_no_symptom(tmp_path):
+    """A critic's loss may rise as long as it likes."""
+    loss = numpy.linspace(1, 50, 300)
+    assert_clean(learning_rate_too_high, fast(tmp_path / "run", 0.3, loss, facts=LossFacts(id=0, function="logged")))
+
+
+def test_replacing_the_weights_is_a_warning_by_itself(tmp_path):
+    finding = assert_finds(learning_rate_too_high, fast(tmp_path / "run"), Severity.WARNING)
+    assert finding.headline == "One step changes the weights by 0.9 times their size, at step 0"
+    assert finding.actions[0].text == "Lower the learning rate from 0.001 to 1e-4"
+    assert (finding.span.first, finding.span.last) == (0, 4)
+    charts = [evidence for evidence in finding.evidence if isinstance(evidence, Lines)]
+    assert [chart.title for chart in charts] == ["Update-to-weight ratio", "Training loss"]
+
+
+def test_half_the_weights_is_a_note(tmp_path):
+    assert_finds(learning_rate_too_high, fast(tmp_path / "run", pace=0.6), Severity.NOTE)
+
+
+def test_half_the_weights_with_an_early_overshoot_is_a_warning(tmp_path):
+    assert_finds(learning_rate_too_high, overshooting(tmp_path / "a", by=1.7), Severity.WARNING)
+    assert_finds(learning_rate_too_high, jumping(tmp_path / "b"), Severity.WARNING)
+
+
+def test_divergence_makes_it_critical(tmp_path):
+    loss = falling(300)
+    loss[20:] = 30.0
+    finding = assert_finds(learning_rate_too_high, fast(tmp_path / "run", 0.25, loss), Severity.CRITICAL)
+    assert "The loss diverges at step 22: it starts at 2.31 and ends at 30." in finding.seen
+
+
+def test_learning_nothing_makes_it_critical(tmp_path):
+    assert_finds(learning_rate_too_high, stuck_for(tmp_path / "a", 300), Severity.CRITICAL)
+    assert_finds(learning_rate_too_high, stuck_for(tmp_path / "b", 150, epochs=5), Severity.CRITICAL)
+
+
+def test_growth_to_nan_makes_it_critical(tmp_path):
+    assert_finds(learning_rate_too_high, ran_away(tmp_path / "run"), Severity.CRITICAL)
+
+
+def test_a_nan_out_of_the_blue_does_not(tmp_path):
+    loss = flat(100)
+    loss[50:] = float("nan")
+    assert_clean(learning_rate_too_high, fast(tmp_path / "run", 0.25, loss))
+
+
+@settings(max_examples=10, deadline=None)
+@given(exponent=st.floats(-4, 4), pace=st.sampled_from([0.1, 0.6, 0.9]))
+def test_scaling_the_loss_changes_nothing(tmp_path_factory, exponent, pace):
+    path, scale = tmp_path_factory.mktemp("scaled"), 10**exponent
+    facts = LossFacts(id=0, function="mse_loss", target_variance=scale)
+    loss = scale * falling(300, first=1.0, last=0.1)
+    run = fast(path / "run", pace, loss, facts=facts)
+    expected = {0.1: None, 0.6: Severity.NOTE, 0.9: Severity.WARNING}[pace]
+    if expected is None:
+        assert_clean(learning_rate_too_high, run)
+    else:
+        assert_finds(learning_rate_too_high, run, expected)
+
+
+@pytest.mark.parametrize("every", [1, 4])
+def test_thinned_statistics_still_show_the_early_maximum(tmp_path, every):
+    recorded = numpy.arange(0, 300, every)
+    update = numpy.where(recorded < 5, 0.9, 1e-3)[:, None]
+    run = build_run(tmp_path / "run", loss=falling(300), facts=TEN, recorded=recorded, stats={"update_norm": update})
+    assert_finds(learning_rate_too_high, run, Severity.WARNING)

@@ -1,0 +1,115 @@
+import msgspec
+import numpy
+import pytest
+
+from gradaudit.diagnosers.learning_rate_too_low import learning_rate_too_low
+from gradaudit.findings import Severity
+from tests.build import build_run, linear_stack
+from tests.diagnosers.runs import TEN, falling, healthy
+from tests.diagnosers.sick import crawling
+from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds
+
+
+def test_a_healthy_pace_is_quiet(tmp_path):
+    measured = assert_clean(learning_rate_too_low, healthy(tmp_path))
+    assert measured.startswith("the fastest tensor changes by 0.001 of its weights per step")
+
+
+def test_small_updates_under_a_falling_loss_are_quiet(tmp_path):
+    assert_clean(learning_rate_too_low, crawling(tmp_path / "run", last=0.5))
+
+
+def test_the_slowest_healthy_fine_tuning_is_quiet(tmp_path):
+    assert_clean(learning_rate_too_low, crawling(tmp_path / "run", pace=3.5e-4, last=2.0))
+
+
+def test_one_fast_tensor_is_enough(tmp_path):
+    """A frozen-ish backbone under a head that trains is fine."""
+    update = numpy.full(8, 1e-6)
+    update[6] = 1e-2
+    assert_clean(
+        learning_rate_too_low, build_run(tmp_path / "r", loss=falling(last=2.25), stats={"update_norm": update})
+    )
+
+
+def test_warmup_and_a_cosine_tail_do_not_count(tmp_path):
+    pace = 1e-2 * numpy.sin(numpy.linspace(0, numpy.pi, 200)) ** 8
+    run = build_run(tmp_path / "run", loss=falling(last=2.25), stats={"update_norm": pace[:, None] + 1e-7})
+    assert_clean(learning_rate_too_low, run)
+
+
+def test_a_dense_record_of_the_warmup_is_weighed_by_the_steps_it_stands_for(tmp_path):
+    recorded = numpy.concatenate([numpy.arange(100), numpy.arange(128, 3000, 64)])
+    pace = numpy.where(recorded < 100, 1e-6, 1e-2)
+    run = build_run(
+        tmp_path / "run", loss=falling(3000, last=2.25), recorded=recorded, stats={"update_norm": pace[:, None]}
+    )
+    assert_clean(learning_rate_too_low, run)
+
+
+def test_fifty_steps_are_needed(tmp_path):
+    assert "49 steps" in assert_could_not_look(learning_rate_too_low, crawling(tmp_path / "run", steps=49))
+
+
+def test_weights_that_stand_still_under_a_flat_loss_are_critical(tmp_path):
+    finding = assert_finds(learning_rate_too_low, crawling(tmp_path / "run"), Severity.CRITICAL)
+    assert finding.headline == "The weights change by 1e-5 of their size per step, and the loss falls by 2.6 %"
+    assert finding.actions[0].text == "Raise the learning rate from 0.001 to 0.1, then up or down by factors of 3"
+
+
+def test_a_loss_that_falls_a_little_makes_it_a_warning(tmp_path):
+    assert_finds(learning_rate_too_low, crawling(tmp_path / "run", last=2.0), Severity.WARNING)
+
+
+def test_a_slow_pace_needs_100_steps(tmp_path):
+    assert_finds(learning_rate_too_low, crawling(tmp_path / "long", pace=5e-4), Severity.WARNING)
+    assert_clean(learning_rate_too_low, crawling(tmp_path / "short", pace=5e-4, steps=90))
+
+
+def test_a_pretrained_start_makes_it_a_note(tmp_path):
+    finding = assert_finds(learning_rate_too_low, crawling(tmp_path / "run", first=1.5, last=1.48), Severity.NOTE)
+    assert "fine-tuning" in finding.seen
+
+
+def test_a_clip_threshold_far_below_the_norm_is_named_first(tmp_path):
+    steps = {"gradient_norm": 26.0, "clip_threshold": 1.0, "clip_kind": 1}
+    run = build_run(
+        tmp_path / "run", loss=falling(last=2.25), stats={"update_norm": 1e-5}, steps=steps, optimizer="SGD"
+    )
+    finding = assert_finds(learning_rate_too_low, run)
+    assert finding.actions[0].text.startswith("Raise the clip threshold: it is 26 times below the gradient norm")
+
+
+def test_a_learning_rate_of_zero_is_said(tmp_path):
+    run = build_run(
+        tmp_path / "run", loss=falling(last=2.3), stats={"update_norm": 0.0}, steps={"learning_rate": [[0.0]] * 200}
+    )
+    finding = assert_finds(learning_rate_too_low, run, Severity.CRITICAL)
+    assert finding.headline.startswith("0 weights change")
+    assert "it is 0 at every step" in finding.actions[0].text
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+def test_scaling_loss_and_gradients_changes_nothing(tmp_path, scale):
+    facts = msgspec.structs.replace(TEN, function="huber_loss", classes=0, label_counts=[], label_entropy=None)
+    for name, last in (("flat", 2.25), ("falling", 0.3)):
+        run = build_run(
+            tmp_path / name,
+            loss=scale * falling(last=last),
+            facts=facts,
+            stats={"update_norm": 1e-5, "gradient_norm": 0.1 * scale},
+        )
+        if name == "flat":
+            assert_finds(learning_rate_too_low, run, Severity.CRITICAL)
+        else:
+            assert_clean(learning_rate_too_low, run)
+
+
+def test_the_order_of_tensors_does_not_matter(tmp_path):
+    tensors = linear_stack()
+    update = numpy.geomspace(1e-6, 1e-5, 8)
+    turned = [msgspec.structs.replace(tensor, depth=7 - tensor.depth) for tensor in tensors]
+    first = build_run(tmp_path / "a", loss=falling(last=2.25), tensors=tensors, stats={"update_norm": update})
+    second = build_run(tmp_path / "b", loss=falling(last=2.25), tensors=turned, stats={"update_norm": update})
+    a, b = (assert_finds(learning_rate_too_low, run) for run in (first, second))
+    assert (a.headline, a.tensors) == (b.headline, b.tensors)

@@ -1,0 +1,135 @@
+import numpy
+import pytest
+
+from gradaudit.derived.generalisation import early_stop, shortest_patience
+from gradaudit.diagnosers.overfitting import overfitting
+from gradaudit.findings import Lines, Severity
+from gradaudit.schema import ModuleFacts
+from tests.build import build_run
+from tests.diagnosers.runs import TEN, falling, healthy
+from tests.diagnosers.sick import apart, overfit, overfit_bumpy
+from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds
+
+
+def with_evaluations(path, values, split="validation", every=20, loss=None, **changes):
+    loss = numpy.linspace(2.3, 0.3, every * len(values)) if loss is None else loss
+    evaluations = [(every * index, split, value) for index, value in enumerate(values)]
+    return build_run(path, loss=loss, facts=TEN, evaluations=evaluations, **changes)
+
+
+def test_losses_that_fall_together_are_quiet(tmp_path):
+    assert assert_clean(overfitting, healthy(tmp_path)).startswith("the last validation losses are")
+
+
+def test_a_small_rise_is_quiet(tmp_path):
+    assert_clean(overfitting, with_evaluations(tmp_path / "a", [2.3, 1.5, 1.0, 0.8, 0.85, 0.9, 0.9, 0.91]))
+
+
+def test_a_rise_of_a_tiny_improvement_is_quiet(tmp_path):
+    """A recommender that gains little loses a large share of that little, and 1 % of its loss."""
+    assert_clean(overfitting, with_evaluations(tmp_path / "a", [0.70, 0.69, 0.675, 0.68, 0.68, 0.681, 0.68]))
+
+
+def test_one_bad_evaluation_at_the_end_is_quiet(tmp_path):
+    assert_clean(overfitting, with_evaluations(tmp_path / "a", [2.3, 1.5, 1.0, 0.8, 0.81, 0.82, 2.0]))
+
+
+def test_a_rise_of_both_losses_is_no_overfitting(tmp_path):
+    loss = numpy.concatenate([numpy.linspace(2.3, 1.0, 80), numpy.linspace(1.0, 1.8, 80)])
+    assert_clean(overfitting, with_evaluations(tmp_path / "a", [2.3, 1.8, 1.4, 1.0, 1.2, 1.4, 1.6, 1.8], loss=loss))
+
+
+def test_a_gap_under_dropout_is_not_judged_by_the_running_loss(tmp_path):
+    modules = [ModuleFacts(id=0, name="drop", module_class="Dropout", dropout=0.5)]
+    values = [max(1.2, 2.3 - 0.1 * index) for index in range(20)]
+    assert_clean(overfitting, with_evaluations(tmp_path / "a", values, modules=modules))
+
+
+def test_mixup_keeps_the_running_loss_above_and_is_quiet(tmp_path):
+    loss = numpy.linspace(2.3, 0.75, 400)
+    assert_clean(overfitting, with_evaluations(tmp_path / "a", numpy.geomspace(2.3, 0.2, 20).tolist(), loss=loss))
+
+
+def test_four_evaluations_are_too_few(tmp_path):
+    assert "4 finite evaluations" in assert_could_not_look(
+        overfitting, with_evaluations(tmp_path / "a", [2.3, 1.0, 1.5, 2.0])
+    )
+
+
+def test_splits_that_cannot_be_told_apart_could_not_be_looked_at(tmp_path):
+    evaluations = [(20 * i, split, 1.0) for i in range(8) for split in ("evaluation", "evaluation 2")]
+    run = build_run(tmp_path / "run", loss=falling(), evaluations=evaluations)
+    assert "evaluation, evaluation 2" in assert_could_not_look(overfitting, run)
+
+
+def test_a_run_without_evaluations_could_not_be_looked_at(tmp_path):
+    assert_could_not_look(overfitting, build_run(tmp_path / "run", loss=falling()))
+
+
+def test_a_held_out_loss_that_turns_up_is_a_warning(tmp_path):
+    finding = assert_finds(overfitting, overfit(tmp_path / "run"), Severity.WARNING)
+    assert finding.headline == ("The validation loss rises from 1.10 at step 200 to 1.55 while the training loss falls")
+    assert (finding.span.first, finding.span.last) == (200, 399)
+    (chart,) = finding.evidence
+    assert isinstance(chart, Lines)
+    assert chart.shade_from == 200
+    (mark,) = chart.marks
+    assert (mark.role, mark.x, mark.y) == ("best", 200, pytest.approx(1.1))
+    assert [series.role for series in chart.series] == ["main", "evaluation"]
+
+
+def test_it_says_when_to_have_stopped_and_what_that_saves(tmp_path):
+    finding = assert_finds(overfitting, overfit(tmp_path / "run"))
+    assert finding.actions[0].text == "Keep the checkpoint of step 200: the best validation loss was there"
+    assert finding.actions[1].text == (
+        "Stop early: a patience of 3 evaluations would have ended the run at step 260 and saved 35 % of it"
+    )
+
+
+def test_the_patience_it_proposes_reaches_the_best_evaluation(tmp_path):
+    finding = assert_finds(overfitting, overfit_bumpy(tmp_path / "run"))
+    assert "a patience of 5 evaluations would have ended the run at step 240" in finding.actions[1].text
+
+
+def test_the_only_split_that_is_not_training_is_the_held_out_one(tmp_path):
+    values = [2.3, 1.5, 1.0, 0.8, 1.0, 1.2, 1.4, 1.5]
+    finding = assert_finds(overfitting, with_evaluations(tmp_path / "a", values, split="evaluation"))
+    assert "The evaluation loss rises" in finding.headline
+
+
+def test_a_gap_without_a_rise_is_a_note(tmp_path):
+    finding = assert_finds(overfitting, apart(tmp_path / "run"), Severity.NOTE)
+    assert finding.headline == "The validation loss ends at 1.20, 0.937 above the training loss"
+
+
+def test_a_gap_to_the_training_loss_in_evaluation_mode_is_a_note(tmp_path):
+    held_out = [(20 * i, "validation", max(1.2, 2.3 - 0.1 * i)) for i in range(20)]
+    train = [(20 * i, "train", max(0.3, 2.3 - 0.2 * i)) for i in range(20)]
+    modules = [ModuleFacts(id=0, name="drop", module_class="Dropout", dropout=0.5)]
+    run = build_run(
+        tmp_path / "run", loss=numpy.full(400, 1.5), facts=TEN, evaluations=sorted(held_out + train), modules=modules
+    )
+    finding = assert_finds(overfitting, run, Severity.NOTE)
+    assert "0.9 above the training loss" in finding.headline
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+def test_scaling_the_loss_changes_nothing(tmp_path, scale):
+    for name, values in (
+        ("sick", [2.3, 1.5, 1.0, 0.8, 1.0, 1.2, 1.4, 1.5]),
+        ("quiet", [2.3, 1.5, 1.0, 0.8, 0.8, 0.79, 0.78, 0.78]),
+    ):
+        loss = scale * numpy.linspace(2.3, 0.3, 160)
+        run = with_evaluations(tmp_path / name, [scale * value for value in values], loss=loss)
+        if name == "sick":
+            assert_finds(overfitting, run, Severity.WARNING)
+        else:
+            assert_clean(overfitting, run)
+
+
+def test_early_stopping_ends_after_so_many_evaluations_without_a_better_one():
+    values = numpy.array([5.0, 4.0, 4.1, 4.2, 3.0, 3.1, 3.2, 3.3])
+    assert early_stop(values, patience=2) == 3
+    assert early_stop(values, patience=3) == 7
+    assert shortest_patience(values, least=1) == 3
+    assert early_stop(numpy.array([3.0, 2.0, 1.0]), patience=2) == 2

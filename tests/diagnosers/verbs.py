@@ -1,0 +1,52 @@
+"""What a test says of a diagnoser: one verb for each face of an outcome."""
+
+from typing import Any
+
+from gradaudit.audit import Outcome, examine
+from gradaudit.diagnoser import Diagnoser
+from gradaudit.findings import Finding, Severity
+from gradaudit.run import Run
+
+
+def _outcome(diagnoser: Diagnoser, run: Run, face: str, thresholds: dict[str, Any]) -> Outcome:
+    outcome = examine(diagnoser, run, thresholds)
+    headlines = [finding.headline for finding in outcome.findings]
+    detail = outcome.traceback or outcome.measured or outcome.reason or headlines
+    assert outcome.face == face, f"{diagnoser.name} is {outcome.face}, not {face}: {detail}"
+    return outcome
+
+
+def assert_clean(diagnoser: Diagnoser, run: Run, **thresholds: float) -> str:
+    """It looked and found nothing; returns what it measured."""
+    measured = _outcome(diagnoser, run, "clean", thresholds).measured
+    assert any(character.isdigit() for character in measured), f"{diagnoser.name} is clean without a number: {measured}"
+    return measured
+
+
+def assert_finds(
+    diagnoser: Diagnoser, run: Run, severity: Severity | None = None, *, count: int = 1, **thresholds: float
+) -> Finding:
+    """It found `count` things, the first of this severity; returns the first."""
+    findings = _outcome(diagnoser, run, "found", thresholds).findings
+    assert len(findings) == count, [finding.headline for finding in findings]
+    if severity is not None:
+        assert findings[0].severity is severity, f"{findings[0].severity}: {findings[0].headline}"
+    return findings[0]
+
+
+def assert_not_applicable(diagnoser: Diagnoser, run: Run, **thresholds: float) -> str:
+    """The run has no such thing; returns the reason."""
+    return _outcome(diagnoser, run, "not_applicable", thresholds).reason
+
+
+def assert_could_not_look(diagnoser: Diagnoser, run: Run, **thresholds: float) -> str:
+    """Not recorded or too short; returns the reason. It says how to enable it."""
+    outcome = _outcome(diagnoser, run, "could_not_look", thresholds)
+    assert outcome.enable
+    return outcome.reason
+
+
+def without_finding(diagnoser: Diagnoser, run: Run, **thresholds: float) -> None:
+    """Whatever the reason, it reports nothing and did not fail."""
+    outcome = examine(diagnoser, run, thresholds)
+    assert outcome.face not in ("found", "failed"), outcome.traceback or [f.headline for f in outcome.findings]

@@ -1,0 +1,142 @@
+"""Which data an evaluation loss belongs to, told from the script's own source."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from tests.record.training import batch, classifier, recorded, run_of
+
+
+@pytest.fixture
+def model():
+    return classifier()
+
+
+def loss_of(model, x, y):
+    with torch.no_grad():
+        return functional.cross_entropy(model(x), y).item()
+
+
+def step(model):
+    x, y = batch()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    functional.cross_entropy(model(x), y).backward()
+    optimizer.step()
+
+
+def splits(directory):
+    return run_of(directory).evaluations["split"].tolist()
+
+
+def test_two_calls_are_told_apart_by_their_own_words(tmp_path, model):
+    x, y = batch()
+    val_x, val_y, train_x, train_y = x, y, x + 1, y
+    with recorded(tmp_path / "run"):
+        step(model)
+        losses = loss_of(model, train_x, train_y), loss_of(model, val_x, val_y)
+    assert splits(tmp_path / "run") == ["train", "validation"]
+    run = run_of(tmp_path / "run")
+    assert run.evaluations["mean_loss"].tolist() == pytest.approx(losses)
+
+
+def test_nanogpts_estimate_loss(tmp_path, model):
+    x, y = batch()
+
+    @torch.no_grad()
+    def estimate_loss():
+        out = {}
+        model.eval()
+        for split in ["train", "val"]:
+            losses = torch.zeros(3)
+            for k in range(3):
+                losses[k] = functional.cross_entropy(model(x + (split == "val")), y).item()
+            out[split] = losses.mean()
+        model.train()
+        return out
+
+    with recorded(tmp_path / "run"):
+        for _ in range(2):
+            step(model)
+            expected = estimate_loss()
+    run = run_of(tmp_path / "run")
+    assert run.evaluations["split"].tolist() == ["train", "validation"] * 2
+    assert run.evaluations["batches"].tolist() == [3] * 4
+    last = run.evaluations.tail(2)["mean_loss"].tolist()
+    assert last == pytest.approx([float(expected["train"]), float(expected["val"])])
+
+
+def test_a_function_called_validate_says_it(tmp_path, model):
+    def validate(data):
+        return loss_of(model, *data)
+
+    with recorded(tmp_path / "run"):
+        step(model)
+        validate(batch())
+    assert splits(tmp_path / "run") == ["validation"]
+
+
+def test_a_place_that_says_nothing_gets_a_label_of_its_own(tmp_path, model):
+    def measure(data):
+        return loss_of(model, *data)
+
+    with recorded(tmp_path / "run"):
+        step(model)
+        measure(batch())
+        measure(batch())
+    labels = splits(tmp_path / "run")
+    assert len(labels) == 2
+    assert all(label.startswith("evaluation") for label in labels)
+
+
+def test_model_eval_and_train_are_modes_not_data(tmp_path, model):
+    with recorded(tmp_path / "run"):
+        step(model)
+        model.eval()
+        loss_of(model, *batch())
+        model.train()
+    assert splits(tmp_path / "run")[0].startswith("evaluation")
+
+
+def test_the_mode_of_the_model_is_recorded(tmp_path, model):
+    with recorded(tmp_path / "run"):
+        step(model)
+        test_loss = loss_of(model, *batch())
+        step(model)
+        model.eval()
+        test_loss = loss_of(model, *batch())  # noqa: F841
+    assert run_of(tmp_path / "run").evaluations["training"].tolist() == [1, 0]
+
+
+def test_an_evaluation_inside_train_is_not_of_the_training_data(tmp_path, model):
+    def evaluate(data):
+        return loss_of(model, *data)
+
+    def train(train_loader):
+        for _ in train_loader:
+            step(model)
+            evaluate(batch())
+
+    with recorded(tmp_path / "run"):
+        train(range(2))
+    assert [label.split()[0] for label in splits(tmp_path / "run")] == ["evaluation", "evaluation"]
+
+
+def test_the_loop_around_a_loss_names_its_data(tmp_path, model):
+    val_loader = [batch(), batch()]
+    total = 0.0
+    with recorded(tmp_path / "run"):
+        step(model)
+        with torch.no_grad():
+            for x, y in val_loader:
+                total += functional.cross_entropy(model(x), y)
+    assert splits(tmp_path / "run") == ["validation"]
+
+
+def test_an_optimizer_built_again_goes_on(tmp_path, model):
+    with recorded(tmp_path / "run"):
+        for _ in range(3):
+            step(model)
+    run = run_of(tmp_path / "run")
+    assert run.optimizers == [0]
+    assert run.steps["step"].tolist() == [0, 1, 2]
+    assert run.matrix("has_grad", 0).shape == (3, 4)

@@ -1,0 +1,218 @@
+"""What every diagnoser must keep to; a failure names the diagnoser and what to change."""
+
+import inspect
+import re
+from importlib import import_module
+from pathlib import Path
+
+import numpy
+import pytest
+
+from gradaudit.audit import examine
+from gradaudit.diagnoser import SECTIONS, Diagnoser
+from gradaudit.diagnosers import all_diagnosers
+from gradaudit.findings import Confidence, Finding, Lines, Severity
+from gradaudit.run import load
+from gradaudit.schema import LossFacts, TensorFacts
+from tests.build import build_run, linear_stack
+from tests.diagnosers.runs import embedding_rows, falling, healthy
+from tests.diagnosers.sick import SICK, sick_run
+
+ROOT = Path(__file__).parent.parent
+DIAGNOSERS = all_diagnosers()
+every = pytest.mark.parametrize("diagnoser", DIAGNOSERS, ids=lambda item: item.name)
+THRESHOLDS = [(item, option) for item in DIAGNOSERS for option in item.thresholds]
+
+
+@every
+def test_one_word_names_the_file_the_function_and_the_test(diagnoser: Diagnoser):
+    module = import_module(f"gradaudit.diagnosers.{diagnoser.name}")
+    assert getattr(module, diagnoser.name) is diagnoser
+    assert diagnoser.check.__module__ == module.__name__
+    assert (ROOT / "tests" / "diagnosers" / f"test_{diagnoser.name}.py").exists()
+    assert re.fullmatch(r"[a-z]+(_[a-z]+)*", diagnoser.name)
+
+
+@every
+def test_its_page_has_a_failing_sentence_and_four_sections_in_order(diagnoser: Diagnoser):
+    page = diagnoser.documentation
+    assert re.fullmatch(r"[A-Z][^\n]*\.", page.headline), page.headline
+    assert tuple(page.sections) == SECTIONS
+    assert all(page.sections.values())
+
+
+@every
+def test_every_threshold_is_named_on_its_page_and_has_a_reason(diagnoser: Diagnoser):
+    source = inspect.getsource(diagnoser.check)
+    text = " ".join(diagnoser.documentation.sections.values())
+    for option, default in diagnoser.thresholds.items():
+        assert f"`{option}`" in text, f"{option} is not named in the docstring of {diagnoser.name}"
+        assert isinstance(default, int | float), option
+        assert re.search(rf"^ +{option}: float = [^#\n]+,  # .+$", source, re.MULTILINE), (
+            f"{option} needs a comment with the reason or the source of its default"
+        )
+
+
+@every
+def test_what_it_explains_exists(diagnoser: Diagnoser):
+    assert set(diagnoser.explains) <= {item.name for item in DIAGNOSERS} - {diagnoser.name}
+
+
+@every
+def test_it_is_a_generator_over_a_run_and_keyword_thresholds(diagnoser: Diagnoser):
+    assert inspect.isgeneratorfunction(diagnoser.check)
+    first, *rest = inspect.signature(diagnoser.check).parameters.values()
+    assert first.name == "run"
+    assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in rest)
+
+
+@every
+def test_it_is_quiet_on_a_healthy_run_and_says_what_it_measured(diagnoser: Diagnoser, tmp_path: Path):
+    outcome = examine(diagnoser, healthy(tmp_path), {})
+    assert outcome.face == "clean", outcome.traceback or outcome.reason or outcome.findings
+    assert re.search(r"\d", outcome.measured)
+
+
+NAN = float("nan")
+ODD = {
+    "one step": lambda path: build_run(path, loss=[2.3]),
+    "two steps": lambda path: build_run(path, loss=[2.3, 2.2]),
+    "all NaN": lambda path: build_run(
+        path,
+        loss=[NAN] * 120,
+        tensors=linear_stack(embedding=20),
+        stats=dict.fromkeys(("gradient_norm", "weight_norm", "update_norm", "drift_norm"), NAN),
+        steps={"gradient_norm": NAN, "learning_rate": [[NAN]] * 120},
+        evaluations=[(step, "validation", NAN) for step in range(0, 120, 10)],
+        rows=embedding_rows(120, tensor=0, rows=20, hit=0, ever_hit=0, movement=[NAN] * 3),
+        facts=LossFacts(id=0, function="mse_loss", target_mean=NAN, target_variance=NAN),
+    ),
+    "all infinite": lambda path: build_run(
+        path,
+        loss=[float("inf")] * 120,
+        tensors=linear_stack(embedding=20),
+        stats={name: float("inf") for name in ("gradient_norm", "weight_norm", "update_norm", "drift_norm")},
+        evaluations=[(step, "validation", float("inf")) for step in range(0, 120, 10)],
+    ),
+    "all zero": lambda path: build_run(
+        path,
+        loss=[0.0] * 120,
+        tensors=linear_stack(embedding=20),
+        stats=dict.fromkeys(("gradient_norm", "weight_norm", "update_norm", "drift_norm"), 0.0),
+        evaluations=[(step, "validation", 0.0) for step in range(0, 120, 10)],
+    ),
+    "one tensor": lambda path: build_run(path, loss=falling(120), tensors=linear_stack(depth=1)[:1]),
+    "no tensor rows": lambda path: build_run(path, loss=falling(120), recorded=[]),
+    "no tensors at all": lambda path: build_run(path, loss=falling(120), tensors=[]),
+    "statistics of the end only": lambda path: build_run(path, loss=falling(120), recorded=[118, 119]),
+    "no gradient anywhere": lambda path: build_run(
+        path,
+        loss=falling(120),
+        tensors=linear_stack(embedding=20),
+        stats={"has_grad": False, **dict.fromkeys(("gradient_norm", "weight_norm", "update_norm"), NAN)},
+    ),
+    "empty evaluations": lambda path: build_run(
+        path, loss=falling(120), evaluations=[(step, "validation", NAN) for step in range(0, 120, 10)]
+    ),
+    "unknown loss": lambda path: build_run(
+        path, loss=falling(120), facts=LossFacts(id=-1, function=""), steps={"mean_loss": NAN}
+    ),
+    "tensor of no elements": lambda path: build_run(
+        path, loss=falling(120), tensors=[TensorFacts(id=0, name="empty", role="embedding", shape=[0, 4], optimizer=0)]
+    ),
+    "empty lists": lambda path: build_run(path, loss=falling(120), steps={"learning_rate": [[]] * 120}),
+    "optimizer without facts": lambda path: build_run(path, loss=falling(120), steps={"optimizer": 3}),
+}
+
+
+@every
+@pytest.mark.parametrize("odd", ODD)
+def test_it_survives_odd_runs(diagnoser: Diagnoser, odd: str, tmp_path: Path):
+    outcome = examine(diagnoser, ODD[odd](tmp_path / "run"), {})
+    assert outcome.face != "failed", outcome.traceback
+    for finding in outcome.findings:
+        check_style(finding, diagnoser)
+
+
+@every
+def test_it_finds_its_sick_run_and_says_so_well(diagnoser: Diagnoser, tmp_path: Path):
+    outcome = examine(diagnoser, sick_run(diagnoser.name, tmp_path), {})
+    assert outcome.face == "found", outcome.traceback or outcome.measured or outcome.reason
+    for finding in outcome.findings:
+        check_style(finding, diagnoser)
+        assert finding.actions
+        assert finding.measures
+        assert finding.evidence
+
+
+def check_style(finding: Finding, diagnoser: Diagnoser) -> None:
+    """Hold a finding to the house's style; severity and confidence to what its diagnoser may say."""
+    headline = finding.headline
+    assert headline[0].isupper(), headline
+    assert not headline.endswith("."), headline
+    assert re.search(r"\d", headline), f"no number in: {headline}"
+    advice = r"\b(should|must|try|lower|raise|use|consider|may|might|could)\b"
+    assert not re.search(advice, headline, re.IGNORECASE), f"advice or hedging in: {headline}"
+    assert len(headline) <= 140, headline
+    assert finding.seen.endswith((".", ")")), finding.seen
+    assert "  " not in finding.seen, finding.seen
+    assert "nan" not in re.findall(r"\b\w+\b", f"{headline} {finding.seen}"), finding.seen
+    assert finding.severity.rank >= diagnoser.worst.rank, headline
+    assert finding.confidence is not Confidence.LOW or finding.severity is Severity.NOTE
+    assert finding.span.first <= finding.span.last
+    assert len(finding.evidence) <= 2
+    for evidence in finding.evidence:
+        assert evidence.title
+        assert evidence.caption.endswith(".")
+        if isinstance(evidence, Lines):
+            assert sum(len(series.x) for series in evidence.series) <= 2000
+            assert all(len(series.x) == len(series.y) for series in evidence.series)
+    options = {measure.option for measure in finding.measures} - {""}
+    assert options <= set(diagnoser.thresholds), options
+    for action in finding.actions:
+        assert action.text[0].isupper()
+        assert not action.text.endswith("."), action.text
+        assert "nan" not in action.text.split(), action.text
+
+
+@pytest.mark.parametrize(
+    ("diagnoser", "option"), THRESHOLDS, ids=[f"{item.name}.{option}" for item, option in THRESHOLDS]
+)
+def test_each_threshold_bites(diagnoser: Diagnoser, option: str, tmp_path: Path):
+    case = SICK[diagnoser.name].get(option)
+    assert case is not None, f"tests/diagnosers/sick.py has no run on which {diagnoser.name}.{option} matters"
+    build, extreme = case
+    run = build(tmp_path / "run")
+    before, after = examine(diagnoser, run, {}), examine(diagnoser, run, {option: extreme})
+    assert after.face != "failed", after.traceback
+
+    def said(outcome):
+        return outcome.face, [(f.severity, f.confidence, f.headline, f.seen, f.actions) for f in outcome.findings]
+
+    assert said(before) != said(after), f"{option} = {extreme} changes nothing"
+
+
+SAMPLES = sorted(path.parent for path in (ROOT / "sample_runs").glob("*/run") if (path / "run.json").exists())
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
+def test_the_sample_runs_show_what_their_name_says(sample: Path):
+    run = load(sample / "run")
+    outcomes = {item.name: examine(item, run, {}) for item in DIAGNOSERS}
+    failed = [outcome.traceback for outcome in outcomes.values() if outcome.face == "failed"]
+    assert not failed, failed[0]
+    findings = [finding for outcome in outcomes.values() for finding in outcome.findings]
+    if sample.name.startswith("healthy"):
+        alarms = [finding.headline for finding in findings if finding.severity is not Severity.NOTE]
+        assert not alarms
+    else:
+        assert outcomes[sample.name].face == "found", outcomes[sample.name].measured or outcomes[sample.name].reason
+    for name, outcome in outcomes.items():
+        for finding in outcome.findings:
+            check_style(finding, next(item for item in DIAGNOSERS if item.name == name))
+
+
+def test_a_median_of_nothing_warns_nobody(tmp_path: Path):
+    run = build_run(tmp_path / "run", loss=falling(120), stats={"weight_norm": numpy.nan})
+    for diagnoser in DIAGNOSERS:
+        assert examine(diagnoser, run, {}).face != "failed"
