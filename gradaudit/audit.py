@@ -93,7 +93,7 @@ def analyze(
     `thresholds` maps "diagnoser.threshold" to a value. `progress` is called with each name before
     it runs. Raises UnknownNameError for a name that does not exist.
     """
-    chosen, overrides = _choose(select, ignore, thresholds or {})
+    chosen, overrides = choose(select, ignore, thresholds or {})
     outcomes = []
     for item in chosen:
         progress(item.name)
@@ -114,9 +114,10 @@ def analyze(
     )
 
 
-def _choose(
+def choose(
     select: Iterable[str], ignore: Iterable[str], thresholds: Mapping[str, float]
 ) -> tuple[list[Diagnoser], dict[str, dict[str, float]]]:
+    """The diagnosers to run, and for each its changed thresholds. Raises as `analyze` does."""
     catalogue = {item.name: item for item in all_diagnosers()}
     select, ignore = list(select), list(ignore)
     for name in [*select, *ignore]:

@@ -1,7 +1,26 @@
 """What every report shows without any finding: curves, heatmaps and the parameter table, reduced."""
 
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy
+
+from gradaudit.derived.gradient_scale import Track, edges, gradient_heatmap, median
+from gradaudit.derived.reduce import banded, plain, short
+from gradaudit.derived.run_facts import run_facts
+from gradaudit.derived.wording import number
 from gradaudit.findings import Heatmap, Mark, Series, Value
 from gradaudit.run import Run
+from gradaudit.schema import LossFacts
+
+if TYPE_CHECKING:
+    import pandas
+
+Floats = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
+
+SPARK_POINTS = 30
+MOST_RATES = 6  # learning-rate lines that can be told apart
 
 
 class ParameterRow(Value, frozen=True, kw_only=True):
@@ -38,8 +57,192 @@ class Overview(Value, frozen=True, kw_only=True):
     vectors: Heatmap | None  # norms and biases
     table: list[ParameterRow]
     facts: list[tuple[str, str]]
+    not_finite_losses: int = 0  # steps whose loss was NaN or infinite
+    first_not_finite: int | None = None  # the first of them
 
 
 def overview(run: Run, flagged: set[str]) -> Overview:
     """Reduce `run` to what the pages draw; rows of tensors named in `flagged` keep their own line."""
-    raise NotImplementedError
+    steps = run.steps
+    column = "mean_loss" if numpy.isfinite(steps["mean_loss"].to_numpy(dtype=float)).any() else "objective"
+    losses = {optimizer: _loss(run.steps_of(optimizer)) for optimizer in run.optimizers}
+    function = _loss_function(run, steps) if column == "mean_loss" else None
+    evaluations = _evaluations(run)
+    first, last = _ends(steps[column].to_numpy(dtype=float))
+    bad = steps[_not_finite(steps)]
+    tracks = [Track(run, optimizer) for optimizer in run.optimizers]
+    end = int(steps["global_step"].max()) + 1
+    return Overview(
+        steps=len(steps),
+        seconds=float(steps["time"].max()),
+        parameters=sum(tensor.elements for tensor in run.meta.tensors),
+        tensors=len(run.meta.tensors),
+        first_loss=first,
+        last_loss=last,
+        loss_name=function.function if function else column,
+        loss=[banded(_named(run, optimizer, "train"), *values) for optimizer, values in losses.items()],
+        evaluations=evaluations,
+        uniform=_uniform(function),
+        best_evaluation=_best(evaluations),
+        learning_rate=_learning_rates(run),
+        gradient_norm=_gradient_norms(run),
+        clip_threshold=_clip_threshold(steps),
+        matrices=gradient_heatmap(tracks, flagged, end, matrices=True),
+        vectors=gradient_heatmap(tracks, flagged, end, matrices=False),
+        table=_table(tracks, flagged),
+        facts=run_facts(run),
+        not_finite_losses=len(bad),
+        first_not_finite=int(bad["global_step"].iloc[0]) if len(bad) else None,
+    )
+
+
+def _named(run: Run, optimizer: int, name: str) -> str:
+    """`name`, and which optimizer's when there are several."""
+    if len(run.optimizers) == 1:
+        return name
+    facts = next((facts for facts in run.meta.optimizers if facts.id == optimizer), None)
+    label = (facts.label or f"{facts.optimizer_class} {optimizer}") if facts else f"optimizer {optimizer}"
+    return f"{name}, {label}"
+
+
+def _loss(steps: "pandas.DataFrame") -> tuple[Floats, Floats]:
+    """x and y of the training loss of one optimizer: the mean loss if any was seen, else the objective."""
+    mean = steps["mean_loss"].to_numpy(dtype=float)
+    y = mean if numpy.isfinite(mean).any() else steps["objective"].to_numpy(dtype=float)
+    return steps["global_step"].to_numpy(dtype=float), y
+
+
+def _not_finite(steps: "pandas.DataFrame") -> Any:
+    """[steps] bool: the loss became NaN or infinite. A mean loss that was not seen does not count."""
+    objective = steps["objective"].to_numpy(dtype=float)
+    mean = steps["mean_loss"].to_numpy(dtype=float)
+    seen = steps["loss"].to_numpy(dtype=float) >= 0
+    unseen = numpy.isnan(objective).all()
+    return (~numpy.isfinite(objective) & (not unseen)) | (seen & ~numpy.isfinite(mean))
+
+
+def _ends(loss: Floats) -> tuple[float | None, float | None]:
+    """The first loss, and the mean of the last tenth; None where that is not finite."""
+    seen = loss[numpy.isfinite(loss)]
+    tail = loss[-max(1, len(loss) // 10) :]
+    tail = tail[numpy.isfinite(tail)]
+    return (short(float(seen[0])) if len(seen) else None, short(float(tail.mean())) if len(tail) else None)
+
+
+def _loss_function(run: Run, steps: "pandas.DataFrame") -> LossFacts | None:
+    """The loss function behind most training steps."""
+    used = steps["loss"][steps["loss"] >= 0]
+    return run.loss_facts(int(used.mode().iloc[0])) if len(used) else None
+
+
+def _uniform(function: LossFacts | None) -> Mark | None:
+    """The loss of a guess that gives every class the same probability: ln N, and ln 2 for binary targets."""
+    if function is None:
+        return None
+    classes = 2 if function.function.startswith("binary_cross_entropy") else function.classes
+    if classes < 2:
+        return None
+    label = f"ln({classes:,}) = {math.log(classes):.2f} · a uniform guess"
+    return Mark(label=label, y=short(math.log(classes)), role="reference")
+
+
+def _evaluations(run: Run) -> list[Series]:
+    """One series for each split; an evaluation before the first step stands at step 0."""
+    found = []
+    for split, rows in run.evaluations.groupby("split", sort=True):
+        x = rows["after_step"].clip(lower=0).to_numpy(dtype=float)
+        found.append(plain(str(split), x, rows["mean_loss"].to_numpy(dtype=float), role="evaluation"))
+    return found
+
+
+def _best(evaluations: Sequence[Series]) -> Mark | None:
+    """The least validation loss; with no split of that name, of the only split that is not training's."""
+    named = [series for series in evaluations if series.name.lower().startswith(("val", "dev"))]
+    others = [series for series in evaluations if not series.name.lower().startswith("train")]
+    chosen = named or others
+    if len(chosen) != 1 or len(chosen[0].x) < 2:
+        return None
+    points = [(y, x) for x, y in zip(chosen[0].x, chosen[0].y, strict=True) if y is not None]
+    if not points:
+        return None
+    y, x = min(points)
+    return Mark(label=f"best {chosen[0].name} {number(y)} · step {x:,.0f}", x=x, y=y, role="best")
+
+
+def _learning_rates(run: Run) -> list[Series]:
+    """One series for each distinct learning rate over the run, named after its parameter groups."""
+    found = []
+    for optimizer in run.optimizers:
+        steps = run.steps_of(optimizer)
+        width = max((len(rates) for rates in steps["learning_rate"] if rates is not None), default=0)
+        rates = numpy.full((len(steps), width), numpy.nan)
+        for row, values in enumerate(steps["learning_rate"]):
+            if values is not None:
+                rates[row, : len(values)] = values
+        groups: dict[bytes, list[int]] = {}
+        for group in range(width):
+            groups.setdefault(rates[:, group].tobytes(), []).append(group)
+        for members in groups.values():
+            several = f"group{'s' if len(members) > 1 else ''} {_ranges(members)}" if len(groups) > 1 else ""
+            name = _named(run, optimizer, several or "learning rate")
+            found.append(plain(name, steps["global_step"], rates[:, members[0]]))
+    return found[:MOST_RATES]
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """ "0, 2–5" for [0, 2, 3, 4, 5]."""
+    text: list[str] = []
+    first = previous = numbers[0]
+    for following in [*numbers[1:], None]:
+        if following is None or following != previous + 1:
+            text.append(str(first) if first == previous else f"{first}–{previous}")
+            first = following if following is not None else first
+        previous = following if following is not None else previous
+    return ", ".join(text)
+
+
+def _gradient_norms(run: Run) -> list[Series]:
+    found = []
+    for optimizer in run.optimizers:
+        steps = run.steps_of(optimizer)
+        # A step without statistics is no gap; a recorded NaN is.
+        steps = steps[steps["recorded"].astype(bool) | numpy.isfinite(steps["gradient_norm"].to_numpy(dtype=float))]
+        norm = steps["gradient_norm"].to_numpy(dtype=float)
+        if numpy.isfinite(norm).any():
+            found.append(banded(_named(run, optimizer, "gradient norm"), steps["global_step"], norm))
+    return found
+
+
+def _clip_threshold(steps: "pandas.DataFrame") -> float | None:
+    """The max_norm of clip_grad_norm_ that was used most; None without it."""
+    clipped = steps["clip_threshold"][steps["clip_kind"] == 1].dropna()
+    return float(clipped.mode().iloc[0]) if len(clipped) else None
+
+
+def _table(tracks: Sequence[Track], flagged: set[str]) -> list[ParameterRow]:
+    """One row for each tensor that was recorded, in depth order."""
+    table = []
+    for track in tracks:
+        if not len(track.steps):
+            continue
+        late = slice(len(track.steps) // 2, None)
+        weight = track.matrix("weight_norm")[late]
+        update = track.matrix("update_norm")[late]
+        ratio = median(numpy.divide(update, weight, out=numpy.full_like(update, numpy.nan), where=weight > 0))
+        rms = median(numpy.where(track.bad, numpy.nan, track.rms)[late])
+        weight = median(weight)
+        spark, _, _ = track.reduced(edges([track], SPARK_POINTS, track.steps[-1] + 1))
+        for i, tensor in enumerate(track.tensors):
+            table.append(
+                ParameterRow(
+                    name=tensor.name,
+                    elements=tensor.elements,
+                    role=tensor.role,
+                    gradient_rms=short(float(rms[i])),
+                    update_ratio=short(float(ratio[i])),
+                    weight_norm=short(float(weight[i])),
+                    spark=[None if math.isnan(value) else round(float(value), 2) for value in spark[:, i]],
+                    flagged=tensor.name in flagged,
+                )
+            )
+    return table

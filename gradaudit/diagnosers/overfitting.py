@@ -205,7 +205,7 @@ def _risen(
                 f"saved {percent(saved)} of it"
             )
         )
-    actions.append(Action(text="TrainingCurve on more data, or augment what there is"))
+    actions.append(Action(text="Train on more data, or augment what there is"))
     actions.append(
         Action(
             text="Regularise: raise weight decay or dropout, or use a smaller model",
@@ -264,7 +264,7 @@ def _apart(
             )
         ],
         actions=[
-            Action(text="TrainingCurve on more data, or augment what there is"),
+            Action(text="Train on more data, or augment what there is"),
             Action(text="Check that both splits come from the same distribution"),
         ],
         measures=[

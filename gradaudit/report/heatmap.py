@@ -1,0 +1,170 @@
+"""Draws `Heatmap` panels: each a picture of one pixel a cell, stretched by the chart that surrounds it."""
+
+import base64
+import math
+import struct
+import zlib
+from dataclasses import dataclass
+from itertools import groupby
+
+import altair
+import numpy
+
+from gradaudit.findings import Heatmap
+from gradaudit.report.marks import Domain, Part, chart, fitting, layered, pixels, text, wide, x_axis
+from gradaudit.report.text import name
+from gradaudit.report.theme import CRITICAL, MUTED, Frame, frame
+
+# Anchors of viridis (matplotlib, CC0). White is the colour farthest from all of them in every colour
+# vision deficiency, so "exactly zero" is white; red tells "not finite".
+VIRIDIS = (
+    (68, 1, 84), (72, 36, 117), (65, 68, 135), (53, 95, 141), (42, 120, 142), (33, 145, 140),
+    (34, 168, 132), (68, 191, 112), (122, 209, 81), (189, 223, 38), (253, 231, 37),
+)  # fmt: skip
+SHADES = 240
+ABSENT, ZERO, BAD, FIRST_SHADE = 0, 1, 2, 3  # palette indices
+GAP = 22  # px between two panels
+MOST_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One heatmap's place in the chart, px from the top of the plot."""
+
+    heatmap: Heatmap
+    top: float
+    row: float  # px of one row
+
+    @property
+    def height(self) -> float:
+        """px of the whole panel."""
+        return self.row * len(self.heatmap.rows)
+
+
+def palette() -> list[tuple[int, int, int]]:
+    """Colours by palette index."""
+    anchors = numpy.asarray(VIRIDIS, dtype=float)
+    place = numpy.linspace(0, len(anchors) - 1, SHADES)
+    shades = numpy.stack([numpy.interp(place, range(len(anchors)), channel) for channel in anchors.T], axis=1)
+    colours = [(int(r), int(g), int(b)) for r, g, b in shades.round()]
+    return [(255, 255, 255), (255, 255, 255), (214, 39, 40), *colours]
+
+
+def scale_of(heatmaps: list[Heatmap]) -> Domain:
+    """The log10 range of the colours: whole decades around all but the outermost half per cent."""
+    values = [v for heatmap in heatmaps for row in heatmap.values for v in row if v is not None and math.isfinite(v)]
+    if not values:
+        return (-1.0, 0.0)
+    low, high = numpy.percentile(values, [0.5, 99.5])
+    first = math.floor(low)
+    return (float(first), float(max(math.ceil(high), first + 1)))
+
+
+def png(heatmap: Heatmap, scale: Domain) -> str:
+    """The cells as the data URI of an 8-bit palette PNG."""
+    rows, columns = len(heatmap.rows), max(map(len, heatmap.values), default=0)
+    cells = numpy.full((rows, columns), numpy.nan)
+    for i, values in enumerate(heatmap.values):
+        cells[i, : len(values)] = [numpy.nan if v is None else v for v in values]
+    low, high = scale
+    shade = numpy.clip(numpy.nan_to_num((cells - low) / (high - low)), 0, 1) * (SHADES - 1)
+    index = numpy.where(numpy.isfinite(cells), shade.round() + FIRST_SHADE, ABSENT).astype(numpy.uint8)
+    for mark, marked in ((ZERO, heatmap.zero), (BAD, heatmap.bad)):
+        for i, places in enumerate(marked[:rows]):
+            index[i, [place for place in places if 0 <= place < columns]] = mark
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    lines = b"".join(b"\0" + line.tobytes() for line in index)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", columns, rows, 8, 3, 0, 0, 0))
+    data += chunk(b"PLTE", bytes(value for colour in palette() for value in colour)) + chunk(b"tRNS", b"\0")
+    data += chunk(b"IDAT", zlib.compress(lines, 9)) + chunk(b"IEND", b"")
+    return "data:image/png;base64," + base64.b64encode(data).decode()
+
+
+def panels(heatmaps: list[Heatmap], *, narrow: bool) -> list[Panel]:
+    """Where each heatmap stands: rows as high as leaves the picture on one screen."""
+    found: list[Panel] = []
+    top = 0.0
+    for index, heatmap in enumerate(heatmaps):
+        goal, most = ((300, 15), (220, 9))[min(index, 1)]
+        row = min(most, max(2.0, round(goal / max(1, len(heatmap.rows)) * (0.75 if narrow else 1), 1)))
+        found.append(Panel(heatmap, top, row))
+        top += found[-1].height + GAP
+    return found
+
+
+def shape(heatmaps: list[Heatmap], *, narrow: bool) -> Frame:
+    """The frame: as high as the panels, with a margin that holds the labels of the blocks."""
+    last = panels(heatmaps, narrow=narrow)[-1]
+    labels = [wide(name(label)) for heatmap in heatmaps for label in heatmap.groups]
+    left = min(100 if narrow else 150, max(round(16 + max(labels, default=0)), 40))
+    return frame(math.ceil(last.top + last.height), narrow=narrow, left=left, right=18 if narrow else 112)
+
+
+def draw(heatmaps: list[Heatmap], frame: Frame) -> altair.LayerChart:
+    """The chart: one panel under the other over the same steps."""
+    scale = scale_of(heatmaps)
+    first = min(heatmap.first_step for heatmap in heatmaps)
+    last = max(heatmap.last_step for heatmap in heatmaps)
+    domain = (float(first), float(max(last, first + 1)))
+    y = pixels("y", frame.height)
+    layers: list[Part] = []
+    for panel in panels(heatmaps, narrow=frame.narrow):
+        heatmap = panel.heatmap
+        place = {
+            "x": heatmap.first_step, "x2": max(heatmap.last_step, heatmap.first_step + 1),
+            "y": panel.top, "y2": panel.top + panel.height,
+        }  # fmt: skip
+        image = chart([place]).mark_image(url=png(heatmap, scale), aspect=False)
+        layers.append(image.encode(x=x_axis("x", domain, frame, "step"), x2="x2", y=y, y2="y2"))
+        if len(heatmaps) > 1:
+            layers.append(
+                text(fitting(heatmap.title, frame.width), 0, panel.top - 8, align="left", baseline="middle", bold=True)
+            )
+        layers += _groups(panel, frame)
+        layers += [] if frame.narrow else _named(panel, frame)
+    return layered(layers)
+
+
+def _groups(panel: Panel, frame: Frame) -> list[Part]:
+    """The label of each block in the left margin, where there is room, and a thin line between blocks."""
+    layers: list[Part] = []
+    rules = []
+    row, written = 0, -99.0
+    for label, members in groupby(panel.heatmap.groups):
+        count = len(list(members))
+        middle = panel.top + (row + count / 2) * panel.row
+        if row:
+            rules.append({"y": panel.top + row * panel.row})
+        if middle - written >= 11:
+            layers.append(text(fitting(label, frame.left - 12), -8, middle, align="right", baseline="middle"))
+            written = middle
+        row += count
+    rule = chart(rules).mark_rule(color="#ffffff", opacity=0.28).encode(y=pixels("y", frame.height))
+    return [rule, *layers]
+
+
+def _named(panel: Panel, frame: Frame) -> list[Part]:
+    """What is wrong with flagged rows, at the right edge."""
+    layers: list[Part] = []
+    written = -99.0
+    columns = max(map(len, panel.heatmap.values), default=0)
+    wanted = set(panel.heatmap.flagged)
+    for row, label in enumerate(panel.heatmap.rows):
+        middle = panel.top + (row + 0.5) * panel.row
+        if label not in wanted or middle - written < 12 or len(layers) >= MOST_NAMED:
+            continue
+        zeros = len(panel.heatmap.zero[row]) if row < len(panel.heatmap.zero) else 0
+        bads = len(panel.heatmap.bad[row]) if row < len(panel.heatmap.bad) else 0
+        if zeros and zeros >= columns / 2:
+            words, colour = "no gradient", CRITICAL
+        elif bads:
+            words, colour = "NaN or Inf", CRITICAL
+        else:
+            words, colour = ".".join(name(label).split(".")[-2:]), MUTED
+        shown = fitting(f"◂ {words}", frame.right - 10)
+        layers.append(text(shown, frame.width + 6, middle, colour, align="left", baseline="middle", bold=True))
+        written = middle
+    return layers

@@ -1,0 +1,94 @@
+"""The HTML report: one file, complete without JavaScript, that loads nothing and executes one known script."""
+
+import base64
+import hashlib
+import re
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+import gradaudit
+from gradaudit.audit import Audit
+from gradaudit.report import glossary, page
+from gradaudit.report.charts import Budget
+from gradaudit.report.model import Page
+from gradaudit.report.run_figures import layers_figure, run_figures
+from gradaudit.report.text import name
+
+_EXPONENT = re.compile(r"(\d[\d.]*e-\d+)")
+
+
+def templates_folder() -> Path:
+    """The repository's templates/ in a checkout, else those packaged with gradaudit.
+
+    An editable install may leave a stale copy in the package, so the repository's folder wins.
+    """
+    package = Path(gradaudit.__file__).parent
+    repository = package.parent / "templates"
+    in_checkout = (package.parent / "pyproject.toml").is_file() and (repository / "report.html").is_file()
+    return repository if in_checkout else package / "templates"
+
+
+def render(audit: Audit) -> str:
+    """The whole page. The same audit gives the same bytes."""
+    return render_page(build(audit))
+
+
+def render_page(view: Page) -> str:
+    """The template filled with `view`."""
+    loader = FileSystemLoader(templates_folder(), encoding="utf-8")
+    # select_autoescape() would decide by file name; here nothing is exempt but Markup made by this room.
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["unbroken"] = unbroken
+    return environment.get_template("report.html").render(page=view)
+
+
+def unbroken(text: str) -> Markup:
+    """Escaped `text` in which no line ends within a number such as 3.3e-7."""
+    return Markup(_EXPONENT.sub(r'<span class="number">\1</span>', str(escape(text))))
+
+
+def build(audit: Audit) -> Page:
+    """Everything that the page shows."""
+    budget = Budget()
+    css, js = ((templates_folder() / file).read_text(encoding="utf-8").strip() for file in ("report.css", "report.js"))
+    overview_figures = run_figures(audit.overview, budget)
+    layers = layers_figure(audit.overview, budget)
+    cards, cards_left_out = page.cards(audit, budget)
+    return Page(
+        title=page.title(audit),
+        name=name(audit.meta.name) or "unnamed run",
+        line=page.headline_line(audit),
+        banner=page.banner(audit),
+        icon=page.worst(audit),
+        verdict=page.verdict_text(audit),
+        counts=tuple(page.counts(audit)),
+        first=page.first_things(audit.ranked),
+        facts=page.glance(audit.overview),
+        run_figures=overview_figures,
+        layers=layers,
+        cards=cards,
+        cards_left_out=cards_left_out,
+        passed=page.entries(audit.with_face("clean")),
+        not_applicable=page.entries(audit.with_face("not_applicable")),
+        could_not_look=page.entries(audit.with_face("could_not_look")),
+        failed=page.entries(audit.with_face("failed")),
+        parameters=page.parameters(audit.overview.table),
+        parameters_total=len(audit.overview.table),
+        run_facts=page.run_facts(audit),
+        problems=page.problems(audit),
+        glossary=glossary.ENTRIES,
+        version=name(audit.gradaudit_version),
+        css=Markup(css),
+        js=Markup(js),
+        css_hash=_hash(css),
+        js_hash=_hash(js),
+    )
+
+
+def _hash(source: str) -> str:
+    """The content security policy's name for exactly this text."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()

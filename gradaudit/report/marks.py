@@ -1,0 +1,146 @@
+"""Small pieces that several charts are made of: inline data, scales, axes and free-standing text."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import altair
+
+from gradaudit.report.text import name
+from gradaudit.report.theme import CHARACTER, MUTED, Frame
+
+Layer = altair.Chart | altair.LayerChart
+Domain = tuple[float, float]
+
+
+def chart(rows: Iterable[Mapping[str, Any]]) -> altair.Chart:
+    """A chart over inline rows in long form: names are only ever values, never fields."""
+    return altair.Chart(altair.InlineData(values=[dict(row) for row in rows]))
+
+
+def x_axis(field: str, domain: Domain, frame: Frame, title: str) -> altair.X:
+    """A linear x axis over exactly `domain`."""
+    axis = axis_of(number_format(*domain), tickCount=frame.ticks, title=fitting(title, frame.width))
+    return altair.X(f"{field}:Q", scale=altair.Scale(domain=list(domain), nice=False, zero=False), axis=axis)
+
+
+def pixels(field: str, size: int) -> altair.Y:
+    """A hidden y axis that runs over `size` px from the top down."""
+    return altair.Y(f"{field}:Q", scale=altair.Scale(domain=[size, 0], nice=False), axis=None)
+
+
+@dataclass(frozen=True)
+class Label:
+    """Words at a place of the plot in px."""
+
+    words: str
+    x: float
+    y: float
+    colour: str
+    align: str
+    baseline: str
+    bold: bool
+    size: int
+
+
+Part = Layer | Label
+
+
+def text(
+    words: str,
+    x: float,
+    y: float,
+    colour: str = MUTED,
+    *,
+    align: str = "center",
+    baseline: str = "middle",
+    bold: bool = False,
+    size: int = 11,
+) -> Label:
+    """Words at a place of the plot in px."""
+    return Label(words, x, y, colour, align, baseline, bold, size)
+
+
+def _texts(labels: Sequence[Label]) -> list[Layer]:
+    """One layer for each style: a layer for each label would take the engine ten times as long."""
+    found: list[Layer] = []
+    styles = dict.fromkeys((label.align, label.baseline, label.bold, label.size) for label in labels)
+    for align, baseline, bold, size in styles:
+        rows = [
+            {"s": label.words, "x": label.x, "y": label.y, "c": label.colour}
+            for label in labels
+            if (label.align, label.baseline, label.bold, label.size) == (align, baseline, bold, size)
+        ]
+        style: dict[str, Any] = {"align": align, "baseline": baseline, "fontSize": size}
+        mark = chart(rows).mark_text(**style, fontWeight=600 if bold else 400)
+        found.append(
+            mark.encode(
+                text="s:N",
+                x=altair.X("x:Q", scale=None, axis=None),
+                y=altair.Y("y:Q", scale=None, axis=None),
+                color=altair.Color("c:N", scale=None, legend=None),
+            )
+        )
+    return found
+
+
+def fitting(label: str, width: float) -> str:
+    """`label`, its middle cut out so that it takes at most about `width` px."""
+    return name(label, max(4, int(width / CHARACTER)))
+
+
+def wide(label: str) -> float:
+    """About how many px `label` takes."""
+    return len(label) * CHARACTER
+
+
+def apart(wanted: Sequence[float], gap: float, lowest: float, highest: float) -> list[float]:
+    """Positions near the `wanted` ones and at least `gap` apart, kept between `lowest` and `highest`."""
+    order = sorted(range(len(wanted)), key=wanted.__getitem__)
+    placed = [0.0] * len(wanted)
+    previous = lowest - gap
+    for index in order:
+        previous = placed[index] = max(wanted[index], previous + gap)
+    limit = highest
+    for index in reversed(order):
+        placed[index] = min(placed[index], limit)
+        limit = placed[index] - gap
+    return placed
+
+
+def decades(low: float, high: float, most: int = 7) -> list[float]:
+    """Powers of ten from `low` to `high`, every second or third of them when there are many."""
+    first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
+    stride = max(1, math.ceil((last - first + 1) / most))
+    return [10.0**power for power in range(first, last + 1, stride)]
+
+
+def around(low: float, high: float) -> Domain:
+    """The powers of ten that enclose two positive values."""
+    first, last = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9)
+    return (10.0 ** (first - 1), 10.0 ** (last + 1)) if first == last else (10.0**first, 10.0**last)
+
+
+def number_format(low: float, high: float) -> Any:
+    """The engine's own plain numbers on a linear axis; powers of ten or k, M, G where those get long."""
+    largest = max(abs(low), abs(high))
+    return "~s" if largest >= 100_000 else "~e" if largest < 1e-2 else altair.Undefined
+
+
+def axis_of(format: Any, **more: Any) -> altair.Axis:
+    """An axis whose zero reads "0" and not "0e+0". The expression is constant: no text of a run gets into it."""
+    if format == "~e":
+        more["labelExpr"] = "datum.value ? datum.label : '0'"
+    return altair.Axis(format=format, **more)
+
+
+def power_format(low: float, high: float) -> str:
+    """Plain numbers for a log axis near one, powers of ten elsewhere."""
+    return "~g" if low >= 1e-3 and high <= 1e4 else "~e"
+
+
+def layered(parts: Sequence[Part]) -> altair.LayerChart:
+    """The parts as one chart, words on top."""
+    layers = [part for part in parts if not isinstance(part, Label)]
+    return altair.LayerChart(layer=[*layers, *_texts([part for part in parts if isinstance(part, Label)])])

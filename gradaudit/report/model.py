@@ -1,0 +1,203 @@
+"""Everything that the page's templates see: plain views, text already clean, pictures already drawn."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from markupsafe import Markup
+
+Icon = Literal["critical", "warning", "note", "passed", "absent", "failed"]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of running text; `code` for what stands in backticks."""
+
+    text: str
+    code: bool = False
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block of running text: a paragraph has one line of pieces, a list one for each entry, code one piece."""
+
+    kind: Literal["paragraph", "list", "code"]
+    lines: tuple[tuple[Piece, ...], ...]
+
+
+@dataclass(frozen=True)
+class TableView:
+    """A number table; the first column names the row."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    left_out: int = 0  # rows that are only in the JSON
+
+
+@dataclass(frozen=True)
+class Key:
+    """One entry of a chart's legend."""
+
+    name: str
+    colour: str
+    dash: str = ""
+    shape: str = "line"  # line | circle | square | triangle-up | diamond | cross
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A heatmap's colour scale."""
+
+    low: str
+    high: str
+    unit: str
+    stops: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class FigureView:
+    """A chart in two widths with its caption and its numbers; without pictures the numbers stand alone."""
+
+    id: str
+    title: str
+    caption: str
+    wide: Markup | None
+    narrow: Markup | None
+    table: TableView
+    keys: tuple[Key, ...] = ()
+    ramp: Ramp | None = None
+    note: str = ""  # why there is no picture
+
+
+@dataclass(frozen=True)
+class ActionView:
+    """One thing to try."""
+
+    text: str
+    code: str
+
+
+@dataclass(frozen=True)
+class MeasureView:
+    """One line of "how this was decided"."""
+
+    quantity: str
+    observed: str
+    threshold: str
+    option: str
+
+
+@dataclass(frozen=True)
+class CardView:
+    """A finding, and the findings it explains."""
+
+    id: str
+    diagnoser: str
+    icon: Icon
+    severity: str
+    confidence: str
+    headline: str
+    seen: str
+    steps: str
+    figures: tuple[FigureView, ...]
+    why: tuple[Block, ...]
+    wrong: tuple[Block, ...]
+    actions: tuple[ActionView, ...]
+    advice: tuple[Block, ...]  # of the diagnoser, where the finding has no action of its own
+    measures: tuple[MeasureView, ...]
+    cause: str  # headline of the finding that explains this one
+    cause_id: str
+    consequences: tuple["CardView", ...] = ()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A diagnoser without a finding, and why."""
+
+    name: str
+    text: str
+    more: str = ""
+    traceback: str = ""
+
+
+@dataclass(frozen=True)
+class Count:
+    """One of the counts under the verdict."""
+
+    icon: Icon
+    number: int
+    label: str
+    href: str
+
+
+@dataclass(frozen=True)
+class First:
+    """One of the things to do first."""
+
+    text: str
+    reason: str
+    href: str
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A number with its name and what it means."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ParameterView:
+    """One line of the parameter table."""
+
+    name: str
+    elements: str
+    gradient: str
+    ratio: str
+    norm: str
+    spark: str  # an SVG path in a box of 90 x 18
+    flagged: bool
+
+
+@dataclass(frozen=True)
+class Page:
+    """The whole page."""
+
+    title: str
+    name: str
+    line: str
+    banner: str
+    icon: Icon
+    verdict: str
+    counts: tuple[Count, ...]
+    first: tuple[First, ...]
+    facts: tuple[Fact, ...]
+    run_figures: tuple[FigureView, ...]
+    layers: FigureView | None
+    cards: tuple[CardView, ...]
+    cards_left_out: int
+    passed: tuple[Entry, ...]
+    not_applicable: tuple[Entry, ...]
+    could_not_look: tuple[Entry, ...]
+    failed: tuple[Entry, ...]
+    parameters: tuple[ParameterView, ...]
+    parameters_total: int
+    run_facts: tuple[Fact, ...]
+    problems: tuple[str, ...]
+    glossary: tuple[Fact, ...]
+    version: str
+    css: Markup = field(repr=False)
+    js: Markup = field(repr=False)
+    css_hash: str
+    js_hash: str
+
+    def all_cards(self) -> list[CardView]:
+        """Every card, each root before its consequences."""
+        flat: list[CardView] = []
+        waiting = list(self.cards)
+        while waiting:
+            card = waiting.pop(0)
+            flat.append(card)
+            waiting = [*card.consequences, *waiting]
+        return flat

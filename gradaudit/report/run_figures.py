@@ -1,0 +1,106 @@
+"""The charts that every page shows: loss, learning rate, gradient norm, and every layer at every step."""
+
+from gradaudit.findings import Lines, Mark, Series
+from gradaudit.overview import Overview
+from gradaudit.report.charts import Budget, figure, panels_figure
+from gradaudit.report.marks import Domain
+from gradaudit.report.model import FigureView
+from gradaudit.report.text import plural, quantity
+
+WIDE_RANGE = 300  # greatest loss over least from which a linear axis would flatten the rest
+
+
+def run_figures(overview: Overview, budget: Budget) -> tuple[FigureView, ...]:
+    """Loss, learning rate and gradient norm over the same steps."""
+    domain = _steps(overview)
+    figures = []
+    if overview.loss or overview.evaluations:
+        figures.append(figure(loss_chart(overview), "figure-loss", budget, domain=domain))
+    if overview.learning_rate:
+        figures.append(figure(learning_rate_chart(overview), "figure-rate", budget, domain=domain, height=90))
+    if overview.gradient_norm:
+        figures.append(figure(gradient_norm_chart(overview), "figure-norm", budget, domain=domain, height=150))
+    return tuple(figures)
+
+
+def _steps(overview: Overview) -> Domain:
+    series = (*overview.loss, *overview.evaluations, *overview.learning_rate, *overview.gradient_norm)
+    last = max((x for one in series for x in one.x), default=0.0)
+    return (0.0, max(last + 1, float(overview.steps)))
+
+
+def loss_chart(overview: Overview) -> Lines:
+    """Training and evaluation loss, the loss of a uniform guess, the best evaluation, the first NaN."""
+    first = overview.first_not_finite
+    marks = [mark for mark in (overview.uniform, overview.best_evaluation) if mark is not None]
+    if first is not None:
+        marks.append(Mark(label="first NaN or Inf", x=float(first)))
+    log = _wide(overview.loss)
+    words = ["Band: the least and the greatest training loss of each slice of steps, so that no spike is hidden."]
+    words.append("Line: its centred smoothing." if not overview.evaluations else "Solid: its centred smoothing.")
+    words += ["Dashed: evaluation."] if overview.evaluations else []
+    if overview.uniform is not None:
+        words.append("Grey: the loss of a guess that gives every class the same probability.")
+    words += ["The axis is logarithmic."] if log else []
+    if first is not None:
+        bad = plural(overview.not_finite_losses, "step")
+        words.append(f"The loss was NaN or infinite at {bad}, first at step {first:,}.")
+    unit = "loss" if overview.loss_name in ("objective", "mean_loss") else f"loss ({overview.loss_name})"
+    return Lines(
+        title="Loss",
+        caption=" ".join(words),
+        x_label="step",
+        y_label=unit,
+        series=[*overview.loss, *overview.evaluations],
+        marks=marks,
+        log=log,
+    )
+
+
+def _wide(series: list[Series]) -> bool:
+    """Whether the values span so many decades that only a logarithmic axis shows them all."""
+    values = [v for one in series for v in (*one.low, *one.high) if v is not None]
+    return bool(values) and min(values) > 0 and max(values) > WIDE_RANGE * min(values)
+
+
+def learning_rate_chart(overview: Overview) -> Lines:
+    """The learning rate of each group of parameters that has its own."""
+    return Lines(
+        title="Learning rate",
+        caption="Same steps as above."
+        + (" One line for each distinct learning rate." if len(overview.learning_rate) > 1 else ""),
+        x_label="step",
+        y_label="learning rate",
+        series=[*overview.learning_rate],
+    )
+
+
+def gradient_norm_chart(overview: Overview) -> Lines:
+    """The norm over all gradients before clipping, and the threshold of the clipping."""
+    clip = overview.clip_threshold
+    label = f"clipped to {quantity(clip)}"
+    return Lines(
+        title="Global gradient norm",
+        caption="The norm over all gradients, before clipping. Band: least and greatest of each slice; "
+        "line: centred smoothing." + (" Dashed: what lies above is scaled down to this norm." if clip else ""),
+        x_label="step",
+        y_label="global gradient norm",
+        series=[*overview.gradient_norm],
+        marks=[Mark(label=label, y=clip, role="reference")] if clip else [],
+        log=True,
+    )
+
+
+def layers_figure(overview: Overview, budget: Budget) -> FigureView | None:
+    """Every layer at every step; None when no tensor was recorded."""
+    panels = [panel for panel in (overview.matrices, overview.vectors) if panel is not None and panel.rows]
+    if not panels:
+        return None
+    caption = (
+        "One row for each parameter tensor, the input at the top, over all steps. The colour is the size of the "
+        "gradient per element, after clipping: each decade is one step of the scale, so a fade from top to bottom is "
+        "a signal that grows or shrinks on its way through the model."
+    )
+    if any("tensors)" in row for panel in panels for row in panel.rows):
+        caption += " Neighbouring tensors share a row, which shows their median."
+    return panels_figure(panels, "Every layer, every step", caption, "figure-layers", budget)

@@ -1,0 +1,155 @@
+"""The findings for a terminal: worst first, the counts last, since the last line is what stays on the screen."""
+
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import click
+
+from gradaudit.audit import Audit, Ranked
+from gradaudit.findings import Severity
+from gradaudit.report.text import large, name, plural, sentence
+
+WIDEST, NARROWEST = 100, 40  # columns: longer lines are hard to read, shorter ones hold nothing
+MARKS = {Severity.CRITICAL: "✗", Severity.WARNING: "!", Severity.NOTE: "·"}
+COLOURS = {Severity.CRITICAL: "red", Severity.WARNING: "yellow", Severity.NOTE: "blue"}
+STATES = {
+    "killed": "The run was killed: the record ends at step {}.",
+    "failed": "The script ended with an error at step {}.",
+    "interrupted": "The run was cut short at step {}.",
+    "running": "The run is still training: the record reached step {}.",
+}
+PLAIN = str.maketrans(
+    {"✗": "x", "·": "-", "↳": "`", "…": "...", "–": "-", "—": "-", "−": "-", "×": "x", "→": "->", "’": "'"}
+)
+
+
+@dataclass(frozen=True)
+class _Paper:
+    """How text is laid out: the columns, and whether only ASCII can be shown."""
+
+    width: int
+    unicode: bool
+
+    def shown(self, text: str) -> str:
+        """`text` in characters that the terminal has."""
+        return text if self.unicode else text.translate(PLAIN).encode("ascii", "backslashreplace").decode()
+
+    def wrapped(self, text: str, indent: int = 0, hang: int = 0) -> list[str]:
+        """`text` on lines that fit behind `indent` blanks, those after the first behind `hang` more."""
+        width = max(self.width, indent + hang + 20)
+        first, later = " " * indent, " " * (indent + hang)
+        return textwrap.wrap(
+            self.shown(text), width, initial_indent=first, subsequent_indent=later, break_on_hyphens=False
+        )
+
+    def filled(self, parts: list[tuple[str, str]]) -> Iterator[str]:
+        """Styled parts (plain, styled) one after the other, on as many lines as they need."""
+        line, used = "", 0
+        for plain, styled in parts:
+            if used and used + len(plain) > self.width:
+                yield line.rstrip()
+                line, used = "", 0
+            line, used = line + styled, used + len(plain)
+        yield line.rstrip()
+
+
+def render(audit: Audit, *, width: int, unicode: bool, verbose: bool, report: str | None = None) -> str:
+    """The findings, wrapped to `width` columns and styled by click; the caller strips colours where none are wanted.
+
+    Without `unicode` the text is ASCII. `verbose` lists the checks without a finding too. `report` is
+    a line such as "runs/x/report.html (523 KB)".
+    """
+    paper = _Paper(max(NARROWEST, min(width, WIDEST)), unicode)
+    lines = [*_title(audit, paper), ""]
+    for item in audit.ranked:
+        lines += [*_finding(item, paper, indent=0), ""]
+    if verbose:
+        lines += _unremarkable(audit, paper)
+    lines += _problems(audit, paper)
+    lines += _counts(audit, paper, verbose)
+    if report:
+        lines.append(paper.shown(f"Report: {sentence(report)}"))
+    return "\n".join(lines) + "\n"
+
+
+def _title(audit: Audit, paper: _Paper) -> Iterator[str]:
+    overview = audit.overview
+    size = f"{plural(overview.tensors, 'parameter tensor')} of {large(overview.parameters)} elements"
+    yield from (click.style(line, bold=True) for line in paper.wrapped(name(audit.meta.name) or "unnamed run"))
+    yield from paper.wrapped(f"{plural(overview.steps, 'step')}, {size}")
+    if audit.state in STATES:
+        state = STATES[audit.state].format(f"{max(0, overview.steps - 1):,}")
+        yield from (click.style(line, fg="yellow") for line in paper.wrapped(state))
+
+
+def _finding(item: Ranked, paper: _Paper, indent: int) -> Iterator[str]:
+    """One finding; those it explains follow, further in."""
+    finding = item.finding
+    head = paper.shown(f"{'↳ ' if indent else ''}{MARKS[finding.severity]} {finding.severity.value:<8}  ")
+    inner = indent + len(head)
+    first, *rest = paper.wrapped(sentence(finding.headline), inner) or [""]
+    bold = finding.severity is Severity.CRITICAL
+    styled = click.style(head, fg=COLOURS[finding.severity], bold=bold)
+    yield " " * indent + styled + click.style(first.strip(), bold=True)
+    yield from (" " * inner + click.style(line.strip(), bold=True) for line in rest)
+    yield from paper.wrapped(sentence(finding.seen), inner)
+    if finding.actions:
+        yield from paper.wrapped(f"Next: {sentence(finding.actions[0].text)}", inner)
+    yield from (" " * inner + click.style(line.strip(), dim=True) for line in paper.wrapped(name(item.anchor), inner))
+    for child in item.consequences:
+        yield ""
+        yield from _finding(child, paper, min(indent + 2, 12))
+
+
+def _unremarkable(audit: Audit, paper: _Paper) -> Iterator[str]:
+    """The checks without a finding, by what became of them."""
+    for title, face, colour in (
+        ("Passed", "clean", "green"),
+        ("Not applicable", "not_applicable", "blue"),
+        ("Could not look", "could_not_look", "yellow"),
+        ("Could not run", "failed", "red"),
+    ):
+        outcomes = [outcome for outcome in audit.outcomes if outcome.face == face]
+        if not outcomes:
+            continue
+        yield click.style(title, fg=colour, bold=True)
+        for outcome in outcomes:
+            error = outcome.traceback.strip().rpartition("\n")[2]
+            text = f"{name(outcome.diagnoser)}: {sentence(outcome.measured or outcome.reason or error)}"
+            text += f". To enable: {sentence(outcome.enable)}" if outcome.enable else ""
+            yield from paper.wrapped(text, 2, hang=2)
+        yield ""
+
+
+def _problems(audit: Audit, paper: _Paper) -> Iterator[str]:
+    for problem in audit.problems[:10]:
+        yield from paper.wrapped(f"Left out: {sentence(problem)}")
+    if len(audit.problems) > 10:
+        yield f"Left out: {len(audit.problems) - 10:,} more parts"
+    if audit.problems:
+        yield ""
+
+
+def _counts(audit: Audit, paper: _Paper, verbose: bool) -> Iterator[str]:
+    parts: list[tuple[str, str]] = []
+    for severity in Severity:
+        number = audit.count(severity)
+        if number:
+            words = f"{number:,} critical" if severity is Severity.CRITICAL else plural(number, severity.value)
+            style = click.style(words, fg=COLOURS[severity], bold=severity is Severity.CRITICAL)
+            parts.append((words, style))
+    if not parts:
+        parts.append(("no finding", "no finding"))
+    passed = f"{len(audit.with_face('clean')):,} passed"
+    parts.append((passed, click.style(passed, fg="green")))
+    for outcomes, words in (
+        (audit.with_face("not_applicable"), "not applicable"),
+        (audit.with_face("could_not_look"), "could not look"),
+        (audit.with_face("failed"), "could not run"),
+    ):
+        if outcomes:
+            parts.append((f"{len(outcomes):,} {words}",) * 2)
+    parts = [(f"{a}, ", f"{b}, ") for a, b in parts[:-1]] + [parts[-1]]
+    hint = "  (-v lists them)"
+    yield from paper.filled(parts if verbose else [*parts, (hint, click.style(hint, dim=True))])

@@ -1,0 +1,58 @@
+"""One recorded run, its audit and its page, shared by all tests of the reports: drawing takes a second or two."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gradaudit.audit import Audit
+from gradaudit.report import html
+from gradaudit.run import Run
+from tests.report.hostile import poisoned
+from tests.report.sample import sample_audit, sample_run
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return sample_run(Path(tmp_path_factory.mktemp("runs")) / "gpt-mini-12L-lr6e-4")
+
+
+@pytest.fixture(scope="session")
+def audit(run: Run) -> Audit:
+    return sample_audit(run)
+
+
+@pytest.fixture(scope="session")
+def page(audit: Audit) -> str:
+    return html.render(audit)
+
+
+@pytest.fixture(scope="session")
+def hostile_audit(audit: Audit) -> Audit:
+    return poisoned(audit)
+
+
+@pytest.fixture(scope="session")
+def hostile_page(hostile_audit: Audit) -> str:
+    return html.render(hostile_audit)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Headless Chromium. Without one the tests are skipped, in CI they fail."""
+    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if executable is None:
+        if os.environ.get("CI"):
+            pytest.fail("no Chromium is installed, and in CI the browser tests must run")
+        pytest.skip("no Chromium is installed")
+    from playwright.sync_api import sync_playwright
+
+    switches = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+                "--disable-component-update", "--disable-sync"]  # fmt: skip
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=executable, args=switches)
+        yield chromium
+        chromium.close()

@@ -1,0 +1,199 @@
+"""The page in headless Chromium: nothing executes but our script, nothing is requested, the buttons work."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gradaudit.audit import Audit
+
+pytestmark = pytest.mark.browser
+
+# A clipboard that the test can read.
+CLIPBOARD = (
+    "Object.defineProperty(navigator, 'clipboard', {value: {writeText: async (text) => { window.copied = text }}})"
+)
+
+
+class Visit:
+    """One open page, and what it did: requests beyond the file itself, console messages, errors, dialogs."""
+
+    def __init__(self, browser: Any, file: Path, **context: Any) -> None:
+        self.requests: list[str] = []
+        self.console: list[str] = []
+        self.context = browser.new_context(**context)
+        self.page = self.context.new_page()
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("console", lambda message: self.console.append(message.text))
+        self.page.on("pageerror", lambda error: self.console.append(str(error)))
+        self.page.on("dialog", lambda dialog: (self.console.append(dialog.message), dialog.dismiss()))
+        self.page.goto(file.as_uri())
+
+    @property
+    def foreign(self) -> list[str]:
+        """Requests for anything but this file and what it holds."""
+        return [url for url in self.requests[1:] if not url.startswith("data:")]
+
+    def assert_quiet(self) -> None:
+        """Nothing was executed, requested or complained about."""
+        assert self.page.evaluate("window.pwned") is None
+        assert self.foreign == []
+        assert self.console == []
+
+
+@pytest.fixture
+def visit(browser: Any, tmp_path: Path) -> Iterator[Any]:
+    """Open a page source; every visit is closed after the test."""
+    opened: list[Visit] = []
+
+    def open_page(source: str, **context: Any) -> Visit:
+        file = tmp_path / f"report-{len(opened)}.html"
+        file.write_text(source, encoding="utf-8")
+        opened.append(Visit(browser, file, **context))
+        return opened[-1]
+
+    yield open_page
+    for one in opened:
+        one.context.close()
+
+
+def without_policy(source: str) -> str:
+    """The page without its content security policy: what then holds is the escaping alone."""
+    bare, count = re.subn(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", source)
+    assert count == 1
+    return bare
+
+
+def press_everything(page: Any) -> None:
+    """Use every key and every button once."""
+    for key in ("j", "j", "k", "e", "e", "t", "m", "?", "Escape", "/"):
+        page.keyboard.press(key)
+    page.fill("#filter", "<img src=x onerror=window.pwned=1>")
+    page.fill("#filter", "")
+    for selector in ("#theme", "#open-all", "#copy-summary", "[data-copy=markdown]", "[data-copy=link]"):
+        page.locator(selector).first.click()
+    page.mouse.move(400, 400)
+
+
+def test_the_page_requests_nothing_and_says_nothing(visit: Any, page: str) -> None:
+    opened = visit(page, viewport={"width": 1280, "height": 900})
+    press_everything(opened.page)
+    opened.assert_quiet()
+
+
+@pytest.mark.parametrize("policy", ["kept", "removed"])
+def test_a_hostile_audit_executes_nothing(visit: Any, hostile_page: str, policy: str) -> None:
+    opened = visit(hostile_page if policy == "kept" else without_policy(hostile_page))
+    press_everything(opened.page)
+    opened.page.wait_for_timeout(200)
+    opened.assert_quiet()
+    assert opened.page.evaluate("document.scripts.length") == 1
+
+
+def test_the_policy_blocks_what_escaping_might_miss(visit: Any, page: str) -> None:
+    broken = page.replace("</main>", "<img src=x onerror='window.pwned=1'><script>window.pwned=2</script></main>")
+    opened = visit(broken)
+    opened.page.wait_for_timeout(200)
+    assert opened.page.evaluate("window.pwned") is None
+
+
+def test_without_javascript_every_headline_is_readable(visit: Any, page: str, audit: Audit) -> None:
+    opened = visit(page, java_script_enabled=False)
+    text = " ".join(opened.page.inner_text("body").split())
+    for item in audit.all_ranked():
+        assert item.finding.headline in text
+    assert opened.page.locator("svg.chart").first.is_visible()
+    assert not opened.page.locator("#theme").is_visible()
+    assert not opened.page.locator("[data-copy]").first.is_visible()
+
+
+@pytest.mark.parametrize("source", ["page", "hostile_page"])
+def test_nothing_is_wider_than_a_small_screen(visit: Any, source: str, request: pytest.FixtureRequest) -> None:
+    opened = visit(request.getfixturevalue(source), viewport={"width": 400, "height": 800})
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= 400
+    visible = opened.page.locator(".narrow svg.chart").first
+    assert visible.is_visible()
+    assert not opened.page.locator(".wide svg.chart").first.is_visible()
+
+
+def test_the_theme_follows_the_system_and_the_button(visit: Any, page: str) -> None:
+    background = "getComputedStyle(document.body).backgroundColor"
+    ink = "getComputedStyle(document.querySelector('svg.chart text[fill]')).fill"
+    light = visit(page, color_scheme="light").page
+    dark = visit(page, color_scheme="dark").page
+    assert light.evaluate(background) == "rgb(246, 247, 249)"
+    assert dark.evaluate(background) == "rgb(14, 17, 22)"
+    assert light.evaluate(ink) != dark.evaluate(ink)
+    light.click("#theme")
+    assert light.evaluate(background) == dark.evaluate(background)
+    assert light.evaluate(ink) == dark.evaluate(ink)
+    dark.click("#theme")
+    assert dark.evaluate(background) == "rgb(246, 247, 249)"
+
+
+def test_keys_move_between_findings(visit: Any, page: str) -> None:
+    opened = visit(page).page
+    heading = "document.activeElement.id"
+    opened.keyboard.press("j")
+    assert opened.evaluate(heading) == "frozen_parameter-heading"
+    opened.keyboard.press("j")
+    second = opened.evaluate(heading)
+    opened.keyboard.press("k")
+    assert (second, opened.evaluate(heading)) == ("non_finite-heading", "frozen_parameter-heading")
+    opened.keyboard.press("?")
+    assert opened.locator("#shortcuts").is_visible()
+
+
+def test_a_link_into_closed_details_opens_them(visit: Any, page: str) -> None:
+    opened = visit(page).page
+    assert not opened.locator("#parameter-table table").is_visible()
+    opened.evaluate("location.hash = '#parameter-table'")
+    opened.wait_for_timeout(100)
+    assert opened.locator("#parameter-table table").is_visible()
+
+
+def test_the_filter_narrows_the_parameter_table(visit: Any, page: str) -> None:
+    opened = visit(page).page
+    opened.keyboard.press("/")
+    opened.keyboard.type("H.5.ATTN")
+    assert opened.inner_text("#filter-count") == "4 of 149"
+    assert opened.locator("#parameter-table tbody tr:visible").count() == 4
+
+
+def test_a_finding_is_copied_as_markdown(visit: Any, page: str) -> None:
+    opened = visit(page)
+    copied = (
+        "Object.defineProperty(navigator, 'clipboard', {value: {writeText: async (text) => { window.copied = text }}})"
+    )
+    opened.page.evaluate(copied)
+    opened.page.locator("#frozen_parameter [data-copy=markdown]").first.click()
+    opened.page.wait_for_function("window.copied")
+    text = opened.page.evaluate("window.copied")
+    assert text.startswith("### One attention layer got a gradient of exactly zero in 2,000 of 2,000 steps\n")
+    assert "1. Look for a detach() or a no\\_grad() block" in text
+    assert "```\n[name for name, p in model.named_parameters()" in text
+    assert "- steps with a gradient of zero: 2,000 (threshold 20)" in text
+    assert "NaN" not in text, "the consequence has a button of its own"
+
+
+def test_hostile_names_stay_text_in_markdown(visit: Any, hostile_page: str) -> None:
+    opened = visit(hostile_page)
+    copied = (
+        "Object.defineProperty(navigator, 'clipboard', {value: {writeText: async (text) => { window.copied = text }}})"
+    )
+    opened.page.evaluate(copied)
+    opened.page.click("#copy-summary")
+    opened.page.wait_for_function("window.copied")
+    assert not re.search(r"(?<!\\)<", opened.page.evaluate("window.copied"))
+
+
+def test_print_leaves_out_buttons_and_keeps_every_finding(visit: Any, page: str, audit: Audit) -> None:
+    opened = visit(page, color_scheme="dark").page
+    opened.emulate_media(media="print")
+    text = " ".join(opened.inner_text("body").split())
+    assert all(item.finding.headline in text for item in audit.all_ranked())
+    assert not opened.locator("#theme").is_visible()
+    assert not opened.locator("nav.side").is_visible()
+    assert opened.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"

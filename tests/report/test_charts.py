@@ -1,0 +1,270 @@
+"""Charts: valid specifications, every kind drawn, odd data survived, nothing from a run able to break them."""
+
+import base64
+import struct
+import zlib
+from itertools import pairwise
+from xml.etree import ElementTree
+
+import msgspec
+import pytest
+
+from gradaudit.audit import Audit
+from gradaudit.findings import (
+    AnyEvidence,
+    Bin,
+    Distribution,
+    Dot,
+    Dots,
+    Heatmap,
+    Lines,
+    Mark,
+    Numbers,
+    Series,
+)
+from gradaudit.report import charts, heatmap, lines
+from gradaudit.report.charts import Budget, draw, figure, render
+from gradaudit.report.marks import apart, around, decades
+from gradaudit.report.run_figures import gradient_norm_chart, learning_rate_chart, loss_chart
+from gradaudit.report.svg import tidy
+from gradaudit.report.text import quantity
+from gradaudit.report.theme import frame
+
+HOSTILE = "\x00</text><script>\x1b[2J\u202e\uffff'\"&"
+
+
+def line(*y: float | None, name: str = "train", **more: object) -> Lines:
+    series = Series(name=name, x=[float(i) for i in range(len(y))], y=list(y))
+    return Lines(title="t", caption="c", x_label="step", y_label="loss", series=[series], **more)  # type: ignore[arg-type]
+
+
+def heat(values: list[list[float | None]], **more: object) -> Heatmap:
+    rows = [f"h.{i}.weight" for i in range(len(values))]
+    return Heatmap(title="t", caption="c", rows=rows, first_step=0, last_step=9, values=values,
+                   groups=[f"h.{i}" for i in range(len(values))], **more)  # type: ignore[arg-type]  # fmt: skip
+
+
+def pixels(uri: str) -> list[list[int]]:
+    """The palette indices of a PNG data URI, row by row."""
+    data = base64.b64decode(uri.partition(",")[2])
+    width, height = struct.unpack(">II", data[16:24])
+    start = data.index(b"IDAT")
+    size = struct.unpack(">I", data[start - 4 : start])[0]
+    raw = zlib.decompress(data[start + 4 : start + 4 + size])
+    return [list(raw[i * (width + 1) + 1 : (i + 1) * (width + 1)]) for i in range(height)]
+
+
+ODD: dict[str, AnyEvidence] = {
+    "no series": Lines(title="t", caption="c", x_label="x", y_label="y", series=[]),
+    "no points": line(),
+    "one point": line(2.0),
+    "only gaps": line(None, None, None),
+    "constant": line(1.0, 1.0, 1.0),
+    "constant on a log axis": line(1.0, 1.0, 1.0, log=True),
+    "zero and negative on a log axis": line(0.0, -1.0, 2.0, log=True),
+    "only zero on a log axis": line(0.0, 0.0, log=True),
+    "huge and tiny": line(1e-30, 1e30, log=True),
+    "huge": line(0.0, 1e300),
+    "negative": line(-3.0, -2.0, -5.0),
+    "a mark outside": line(1.0, 2.0, marks=[Mark(label="far", x=1e9, y=3.0)]),
+    "a mark at zero on a log axis": line(1.0, 2.0, log=True, marks=[Mark(label="zero", y=0.0)]),
+    "hostile names": line(1.0, 2.0, name=HOSTILE, marks=[Mark(label=HOSTILE, y=1.5), Mark(label=HOSTILE, x=1.0)]),
+    "unknown roles": Lines(title="t", caption="c", x_label=HOSTILE, y_label=HOSTILE,
+                           series=[Series(name="a", x=[0, 1], y=[1, 2], role="odd")],
+                           marks=[Mark(label="m", y=1, role="odd")]),
+    "no dots": Dots(title="t", caption="c", x_label="x", dots=[]),
+    "dots without a place": Dots(title="t", caption="c", x_label="x", dots=[
+        Dot(label="a", value=0.0, group="weight", flagged=True),
+        Dot(label=HOSTILE, value=None, group=HOSTILE, flagged=True)]),
+    "linear dots": Dots(title="t", caption="c", x_label="x", log=False, marks=[Mark(label=HOSTILE, x=0.5)], dots=[
+        Dot(label="a.weight", value=-1.0, group="weight"), Dot(label="b.weight", value=2.0, group="bias")]),
+    "no rows": heat([]),
+    "nothing recorded": heat([[None, None]]),
+    "one cell": heat([[-3.0]]),
+    "ragged": heat([[-3.0, -4.0], [-2.0]], zero=[[5], []], bad=[[], [0]]),
+    "no bins": Distribution(title="t", caption="c", x_label="x", y_label="y", bins=[]),
+    "empty bins": Distribution(title="t", caption="c", x_label="x", y_label="y", bins=[Bin(label=HOSTILE, count=0)]),
+    "many bins": Distribution(title=HOSTILE, caption=HOSTILE, x_label=HOSTILE, y_label=HOSTILE,
+                              bins=[Bin(label=f"a long label {i}", count=i, flagged=i == 99) for i in range(100)]),
+    "no cells": Numbers(title="t", caption="c", columns=[], cells=[]),
+    "ragged cells": Numbers(title="t", caption="c", columns=["a", "b"], cells=[["1"], ["1", "2", "3"], []]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("evidence", ODD.values(), ids=ODD.keys())
+def test_odd_evidence_is_drawn_or_told(evidence: AnyEvidence) -> None:
+    view = figure(evidence, "f", Budget())
+    assert view.note == ""
+    assert "\x00" not in str(view)
+    for picture in (view.wide, view.narrow):
+        if picture is not None:
+            ElementTree.fromstring(picture)
+
+
+def test_specifications_are_valid(audit: Audit) -> None:
+    shown = [loss_chart(audit.overview), learning_rate_chart(audit.overview), gradient_norm_chart(audit.overview)]
+    shown += [evidence for item in audit.all_ranked() for evidence in item.finding.evidence]  # type: ignore[misc]
+    for evidence in shown:
+        drawn = draw(evidence, narrow=False)
+        if drawn is not None:
+            drawn[0].properties(width=100, height=100).to_dict(validate=True)
+
+
+def test_a_picture_is_the_same_each_time() -> None:
+    first, second = (figure(ODD["constant"], "f", Budget()).wide for _ in range(2))
+    assert first == second
+
+
+def test_control_characters_never_reach_the_chart_engine() -> None:
+    # vl-convert 1.9 aborts the process over U+0000, U+001B or U+FFFE; reaching the next line is the test.
+    drawn = draw(line(1.0, 2.0, name=HOSTILE), narrow=False)
+    assert drawn is not None
+    chart, size = drawn
+    chart.title = HOSTILE
+    assert "\\x00" in render(chart, size, "f", "t", "d")
+
+
+def test_values_without_a_place_on_a_log_axis_are_gaps() -> None:
+    drawn = draw(line(1.0, 0.0, 10.0, log=True), narrow=False)
+    assert drawn is not None
+    text = str(drawn[0].to_dict(validate=False))
+    assert "{'x': 1.0, 'y': None}" in text
+    assert "'y': 0.0" not in text
+
+
+def test_a_spent_budget_leaves_the_numbers() -> None:
+    view = figure(line(1.0, 2.0), "f", Budget(left=0))
+    assert view.wide is None
+    assert "as many charts as it can hold" in view.note
+    assert view.table.rows == (("0", quantity(1.0)), ("1", quantity(2.0)))
+
+
+def test_what_is_drawn_is_taken_off_the_budget() -> None:
+    budget = Budget(left=100_000)
+    view = figure(line(1.0, 2.0), "f", budget)
+    assert view.wide is not None
+    assert view.narrow is not None
+    assert budget.left == 100_000 - len(view.wide) - len(view.narrow)
+
+
+def test_cells_become_palette_indices() -> None:
+    shown = heat([[-4.0, -2.0, None], [-3.0, -3.0, -3.0]], zero=[[1], []], bad=[[], [2]])
+    low, middle, high = heatmap.FIRST_SHADE, heatmap.FIRST_SHADE + 120, heatmap.FIRST_SHADE + heatmap.SHADES - 1
+    assert pixels(heatmap.png(shown, (-4.0, -2.0))) == [
+        [low, heatmap.ZERO, heatmap.ABSENT],
+        [middle, middle, heatmap.BAD],
+    ]
+    assert pixels(heatmap.png(heat([[-9.0, 9.0]]), (-4.0, -2.0))) == [[low, high]]
+
+
+def test_the_colours_of_special_cells_are_no_shades() -> None:
+    colours = heatmap.palette()
+    assert len(colours) == heatmap.FIRST_SHADE + heatmap.SHADES <= 256
+    assert colours[heatmap.ZERO] not in colours[heatmap.FIRST_SHADE :]
+    assert colours[heatmap.BAD] not in colours[heatmap.FIRST_SHADE :]
+
+
+def test_the_legend_names_every_series_of_several() -> None:
+    two = line(1.0, 2.0)
+    two = msgspec.structs.replace(
+        two, series=[*two.series, Series(name="validation", x=[0.0], y=[1.0], role="evaluation")]
+    )
+    keys = figure(two, "f", Budget()).keys
+    assert [key.name for key in keys] == ["train", "validation"]
+    assert len({(key.colour, key.dash) for key in keys}) == 2
+    assert figure(line(1.0, 2.0), "f", Budget()).keys == ()
+
+
+def test_series_of_one_role_differ_in_colour_or_dash() -> None:
+    many = Lines(title="t", caption="c", x_label="x", y_label="y",
+                 series=[Series(name=str(i), x=[0.0], y=[1.0]) for i in range(4)])  # fmt: skip
+    assert len(set(lines.inks(many))) == 4
+
+
+def test_end_labels_are_kept_apart() -> None:
+    placed = apart([50.0, 51.0, 52.0, 10.0], gap=13, lowest=4, highest=100)
+    ordered = sorted(placed)
+    assert all(b - a >= 13 - 1e-9 for a, b in pairwise(ordered))
+    assert ordered[0] >= 4
+    assert ordered[-1] <= 100
+
+
+@pytest.mark.parametrize(("low", "high"), [(1e-3, 1e-3), (0.5, 20.0), (1e-30, 1e30), (7.0, 8.0)])
+def test_log_axes_end_at_powers_of_ten_around_the_values(low: float, high: float) -> None:
+    first, last = around(low, high)
+    assert first <= low <= high <= last
+    assert first < last
+    assert 1 <= len(decades(first, last)) <= 7
+
+
+def test_frames_have_the_two_widths_of_the_page() -> None:
+    for narrow, width in ((False, 798), (True, 346)):
+        size = frame(100, narrow=narrow)
+        assert size.left + size.width + size.right == width
+
+
+def test_tidy_keeps_only_what_a_chart_needs() -> None:
+    raw = (
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="10" height="20" '
+        'onload="a()">'
+        '<script>b()</script><foreignObject><p>c</p></foreignObject><a href="javascript:d()"><text>e</text></a>'
+        '<style>f</style><image href="https://attacker.invalid/g"/><image href="data:image/svg+xml;base64,AAAA"/>'
+        '<image xlink:href="data:image/png;base64,AAAA" x="1"/><use href="#h"/><animate onbegin="i()"/>'
+        '<clipPath id="c"><rect width="1.23456" height="2"/></clipPath>'
+        '<g clip-path="url(#c)"><path d="M0,0L1,1" stroke="#0b65b0" onclick="j()" style="k" fill="url(https://l.invalid)"/></g>'
+        '<text fill="#5b6470" x="0.25">&lt;script&gt; 1.23456</text></svg>'
+    )  # fmt: skip
+    clean = tidy(raw, identifier="one", title="<t>", description='"d"')
+    root = ElementTree.fromstring(clean)
+    assert [child.tag.rpartition("}")[2] for child in root] == ["title", "desc", "image", "clipPath", "g", "text"]
+    for text in (
+        "b()",
+        "javascript",
+        "attacker",
+        "svg+xml",
+        "foreignObject",
+        "onclick",
+        "onload",
+        "l.invalid",
+        "style=",
+    ):
+        assert text not in clean, text
+    assert 'clip-path="url(#one-0)"' in clean
+    assert 'id="one-0"' in clean
+    assert 'width="1.2"' in clean
+    assert "&lt;script&gt; 1.23456" in clean, "text is not geometry"
+    assert "&lt;t&gt;" in clean
+
+
+def test_two_pictures_share_no_id() -> None:
+    raw = '<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"><clipPath id="clip1"><rect/></clipPath></svg>'
+    first, second = (ElementTree.fromstring(tidy(raw, identifier=i, title="", description="")) for i in "ab")
+    ids = [{element.get("id") for element in root.iter() if element.get("id")} for root in (first, second)]
+    assert not ids[0] & ids[1]
+
+
+def test_an_engine_panic_leaves_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Panic(BaseException):
+        pass
+
+    def broken(*_: object) -> None:
+        raise Panic("index out of bounds")
+
+    monkeypatch.setattr(charts, "render", broken)
+    view = figure(line(1.0, 2.0), "f", Budget())
+    assert view.wide is None
+    assert "index out of bounds" in view.note
+
+
+def test_labels_of_marks_do_not_cover_each_other() -> None:
+    marks = [Mark(label=f"threshold number {i}", y=1.0 + i / 100) for i in range(3)]
+    marks += [Mark(label=f"what happened at {i}", x=5.0 + i / 10) for i in range(3)]
+    drawn = draw(line(*[1.0 + i / 10 for i in range(11)], marks=marks), narrow=False)
+    assert drawn is not None
+    spec = drawn[0].to_dict(validate=False)
+    rows = [row for rows in spec["datasets"].values() for row in rows if "s" in row and " " in row["s"]]
+    boxes = [(row["x"], row["x"] + len(row["s"]) * 6, row["y"]) for row in rows]
+    assert len(boxes) == 6
+    for i, (left, right, y) in enumerate(boxes):
+        for other_left, other_right, other in boxes[:i]:
+            assert left >= other_right or other_left >= right or abs(y - other) >= 12, rows

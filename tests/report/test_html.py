@@ -1,0 +1,263 @@
+"""The page as source: what it says, what it may execute, how large it is, and where its templates come from."""
+
+import base64
+import hashlib
+import re
+from pathlib import Path
+
+import msgspec
+import numpy
+import pytest
+
+import gradaudit
+from gradaudit.audit import Audit, Outcome
+from gradaudit.findings import Severity
+from gradaudit.overview import overview
+from gradaudit.report import charts, html
+from gradaudit.report.page import MOST_CARDS, banner, first_things
+from gradaudit.report.theme import INKS
+from gradaudit.run import Run
+from gradaudit.schema import PrivateFacts, TensorFacts
+from tests.build import build_run
+from tests.report.parsed import Parsed
+
+SECTIONS = ("Do these first", "The run", "Every layer, every step", "Findings", "Passed", "Not applicable",
+            "Could not look", "Could not run", "All parameters", "Run facts", "Glossary")  # fmt: skip
+
+
+def without_findings(audit: Audit) -> Audit:
+    """The audit with nothing found."""
+    calm = [
+        Outcome(diagnoser=one.diagnoser, face="clean", documentation={}, thresholds={}, measured="fine")
+        for one in audit.outcomes
+    ]
+    return msgspec.structs.replace(audit, outcomes=calm, ranked=[])
+
+
+def sha256(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def assert_harmless(source: str) -> None:
+    """One known script, one known style sheet, no handler, no address but anchors and inline pictures."""
+    parsed = Parsed(source)
+    folder = html.templates_folder()
+    assert [sha256(text) for text in parsed.scripts] == [sha256((folder / "report.js").read_text().strip())]
+    assert [sha256(text) for text in parsed.styles] == [sha256((folder / "report.css").read_text().strip())]
+    policy = next(a["content"] for tag, a in parsed.elements if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy == (
+        f"default-src 'none'; img-src data:; style-src '{sha256(parsed.styles[0])}'; "
+        f"script-src '{sha256(parsed.scripts[0])}'; base-uri 'none'; form-action 'none'"
+    )
+    for tag, attributes in parsed.elements:
+        assert tag not in ("iframe", "object", "embed", "link", "base", "form", "img", "foreignobject", "use"), tag
+        for name, value in attributes.items():
+            assert re.fullmatch(r"[a-zA-Z][a-zA-Z:-]*\d?", name), f"<{tag}> has an attribute {name!r}"
+            assert not name.startswith("on"), f"<{tag} {name}>"
+            assert name not in ("style", "src", "srcset", "srcdoc", "action", "formaction", "xlink:href"), name
+            if name == "href":
+                allowed = value.startswith("data:image/png;base64,") if tag == "image" else value.startswith("#")
+                assert allowed, f"<{tag} href={value[:60]!r}>"
+
+
+def test_the_sample_page_is_harmless(page: str) -> None:
+    assert_harmless(page)
+
+
+def test_a_hostile_audit_makes_a_harmless_page(hostile_page: str) -> None:
+    assert_harmless(hostile_page)
+
+
+def test_hidden_characters_are_shown_as_escapes(hostile_page: str) -> None:
+    for character in "\x00\x01\x07\x1b\u202e\u2066\u200b\ufffe\uffff":
+        assert character not in hostile_page, ascii(character)
+    assert "\\x1b]0;pwned\\x07" in hostile_page
+    assert "\\u202e" in hostile_page
+
+
+def test_templates_in_names_are_not_evaluated(hostile_page: str) -> None:
+    assert "{{ 7 * 7 }}" in Parsed(hostile_page).text
+
+
+def test_sections_stand_in_order(page: str) -> None:
+    headings = [re.sub("<[^>]+>", "", heading) for heading in re.findall(r"<h2>(.*?)</h2>", page)]
+    assert tuple(headings) == SECTIONS
+
+
+def test_every_finding_and_every_check_is_readable_without_a_script(page: str, audit: Audit) -> None:
+    text = Parsed(page).text
+    for item in audit.all_ranked():
+        assert item.finding.headline in text
+        for action in item.finding.actions:
+            assert action.text in text
+    for outcome in audit.outcomes:
+        assert outcome.diagnoser in text
+        assert (outcome.measured or outcome.reason) in text
+    assert "KeyError: 'x'" in text
+    assert "ln(8,192) = 9.01 · a uniform guess" in text
+    assert "record with --activations" in text
+
+
+def test_ids_are_unique_and_every_link_has_its_target(page: str, hostile_page: str) -> None:
+    for source in (page, hostile_page):
+        parsed = Parsed(source)
+        assert len(parsed.ids) == len(set(parsed.ids))
+        targets = {value[1:] for tag, a in parsed.elements if tag == "a" and (value := a.get("href", ""))}
+        assert targets <= set(parsed.ids), targets - set(parsed.ids)
+
+
+def test_the_anchor_of_a_finding_is_its_name(page: str) -> None:
+    assert {"frozen_parameter", "layer_imbalance", "non_finite", "overfitting"} <= set(Parsed(page).ids)
+
+
+def test_consequences_stand_inside_their_root(audit: Audit) -> None:
+    view = html.build(audit)
+    root = next(card for card in view.cards if card.id == "frozen_parameter")
+    assert {card.id for card in root.consequences} == {"layer_imbalance", "non_finite"}
+    assert {card.cause_id for card in root.consequences} == {"frozen_parameter"}
+    assert [card.id for card in view.cards] == ["frozen_parameter", "overfitting", "dead_embedding"]
+
+
+def test_first_things_are_those_of_the_roots(audit: Audit) -> None:
+    first = first_things(audit.ranked)
+    assert [one.href for one in first] == ["frozen_parameter", "overfitting"]
+    assert first[0].text.startswith("Look for a detach()")
+
+
+def test_a_run_without_findings_is_not_called_healthy(audit: Audit) -> None:
+    source = html.render(without_findings(audit))
+    text = Parsed(source).text
+    assert "No problem found in 12 checks." in text
+    assert "healthy" not in text.lower()
+    assert "Do these first" not in text
+    assert_harmless(source)
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("killed", "The run was killed: the record ends at step 1,999."),
+        ("failed", "The script ended with an error at step 1,999."),
+        ("interrupted", "The run was cut short at step 1,999."),
+        ("running", "The run is still training: the record reached step 1,999"),
+        ("finished", ""),
+    ],
+)
+def test_a_run_that_did_not_end_by_itself_says_so(audit: Audit, state: str, words: str) -> None:
+    assert banner(msgspec.structs.replace(audit, state=state)).startswith(words)
+
+
+def test_what_was_left_out_is_named(audit: Audit) -> None:
+    problems = ["rank00000/steps-000001.parquet is damaged and was left out"]
+    view = html.build(msgspec.structs.replace(audit, problems=problems))
+    assert view.problems == tuple(problems)
+    assert problems[0] in html.render_page(view)
+
+
+def test_private_facts_are_shown_only_when_the_audit_holds_them(audit: Audit, page: str) -> None:
+    private = PrivateFacts(host="machine-7", user="ada", directory="/home/ada", command=["python", "train.py"])
+    open_audit = msgspec.structs.replace(audit, meta=msgspec.structs.replace(audit.meta, private=private))
+    assert "machine-7" in html.render(open_audit)
+    assert "Host" not in Parsed(page).text
+
+
+def test_the_same_audit_gives_the_same_bytes(audit: Audit, page: str) -> None:
+    assert html.render(audit) == page
+
+
+def test_the_sample_page_is_of_typical_size(page: str) -> None:
+    assert len(page.encode()) < 600_000
+
+
+def test_ten_thousand_tensors_with_long_names_stay_below_the_limit(tmp_path: Path, audit: Audit) -> None:
+    tensors = [
+        TensorFacts(id=i, name=f"{'block' * 50}.{i // 7}.{'layer' * 8}.{i}.weight", role="weight", shape=[8, 8],
+                    optimizer=0, group=0, depth=i)
+        for i in range(10_000)
+    ]  # fmt: skip
+    run = build_run(tmp_path / "large", loss=numpy.linspace(9, 2, 4), tensors=tensors)
+    flagged = {run.meta.tensors[7].name, run.meta.tensors[9000].name}
+    large = msgspec.structs.replace(audit, overview=overview(run, flagged))
+    view = html.build(large)
+    source = html.render_page(view)
+    assert len(source.encode()) < 2_000_000
+    assert "The first 300 are shown" in Parsed(source).text
+    assert len(view.parameters) == 300
+    assert max(len(row.name) for row in view.parameters) <= 80
+    assert [row.flagged for row in view.parameters[:3]] == [True, True, False]
+
+
+def test_five_hundred_findings_stay_below_the_limit(audit: Audit) -> None:
+    one = next(item for item in audit.ranked if item.anchor == "overfitting")
+    many = [msgspec.structs.replace(one, anchor=f"overfitting-{i}") for i in range(500)]
+    # One figure each is enough to spend the budget; drawing all would only be slow.
+    source = html.render(msgspec.structs.replace(audit, ranked=many))
+    assert len(source.encode()) < 2_000_000
+    assert f"{500 - MOST_CARDS} more findings are in the JSON" in Parsed(source).text
+    assert "as many charts as it can hold" in source
+
+
+def test_a_chart_that_fails_does_not_cost_the_report(audit: Audit, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("no </script> engine")
+
+    monkeypatch.setattr(charts, "render", broken)
+    source = html.render(audit)
+    text = Parsed(source).text
+    for item in audit.all_ranked():
+        assert item.finding.headline in text
+    assert "This chart could not be drawn (no </script> engine). Its numbers:" in text
+    assert "validation" in text
+    assert_harmless(source)
+
+
+def test_every_ink_follows_the_dark_theme() -> None:
+    css = (html.templates_folder() / "report.css").read_text()
+    for ink in INKS:
+        variables = re.findall(rf'\.ink \[(?:fill|stroke)="{ink}"\] {{ (?:fill|stroke): var\((--[\w-]+)\)', css)
+        assert len(variables) == 2, f"{ink} lacks a rule for fill or stroke"
+        # Once in light, once for the reader's system, once for the button.
+        assert len(re.findall(rf"{variables[0]}: #[0-9a-f]{{6}};", css)) == 3, variables[0]
+
+
+def test_the_script_is_small() -> None:
+    assert len((html.templates_folder() / "report.js").read_bytes()) <= 12_000
+
+
+def test_the_repository_templates_win_in_a_checkout() -> None:
+    assert html.templates_folder() == Path(gradaudit.__file__).parents[1] / "templates"
+
+
+def test_an_installed_package_uses_its_own_templates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "site-packages" / "gradaudit"
+    (package / "templates").mkdir(parents=True)
+    monkeypatch.setattr(gradaudit, "__file__", str(package / "__init__.py"))
+    assert html.templates_folder() == package / "templates"
+    # A folder called templates that belongs to something else is not ours.
+    (tmp_path / "site-packages" / "templates").mkdir()
+    (tmp_path / "site-packages" / "templates" / "report.html").write_text("other")
+    assert html.templates_folder() == package / "templates"
+
+
+def test_numbers_do_not_break_at_their_minus() -> None:
+    assert str(html.unbroken("only 3.3e-7 <b>")) == 'only <span class="number">3.3e-7</span> &lt;b&gt;'
+
+
+def test_severities_are_words_not_only_colours(page: str) -> None:
+    text = Parsed(page).text
+    for severity in Severity:
+        assert severity.value.capitalize() in text
+
+
+def test_a_run_of_one_step_has_a_page(tmp_path: Path, audit: Audit) -> None:
+    run: Run = build_run(tmp_path / "one", loss=[2.3])
+    assert_harmless(html.render(msgspec.structs.replace(audit, overview=overview(run, set()), meta=run.meta)))
+
+
+def test_a_run_of_nan_has_a_page(tmp_path: Path, audit: Audit) -> None:
+    nan = numpy.nan
+    stats = {"gradient_norm": nan, "gradient_nan": 3, "weight_norm": nan, "update_norm": nan}
+    run = build_run(tmp_path / "nan", loss=[nan] * 5, stats=stats, steps={"gradient_norm": nan})
+    text = Parsed(html.render(msgspec.structs.replace(audit, overview=overview(run, set()), meta=run.meta))).text
+    assert "The loss was NaN or infinite at 5 steps, first at step 0." in text
+    assert "could not be drawn" not in text

@@ -1,0 +1,34 @@
+"""The audit as JSON: whole, and the same bytes each time."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gradaudit.audit import AUDIT_VERSION, Audit
+from gradaudit.report import html, json_file
+from gradaudit.report.json_file import AuditFileError
+
+
+def test_an_audit_comes_back_as_it_went(audit: Audit, hostile_audit: Audit, tmp_path: Path) -> None:
+    for number, one in enumerate((audit, hostile_audit)):
+        file = tmp_path / f"audit-{number}.json"
+        json_file.write(one, file)
+        assert json_file.read(file) == one
+
+
+def test_the_page_can_be_made_from_the_file(audit: Audit, page: str) -> None:
+    assert html.render(json_file.parse(json_file.render(audit), "audit.json")) == page
+
+
+def test_the_same_audit_gives_the_same_bytes(audit: Audit) -> None:
+    assert json_file.render(audit) == json_file.render(json_file.parse(json_file.render(audit), "audit.json"))
+
+
+def test_what_is_no_audit_is_one_clear_line(audit: Audit) -> None:
+    for text in ("", "[]", "{}", '{"audit_version": 1'):
+        with pytest.raises(AuditFileError, match=r"^x\.json is not an audit: "):
+            json_file.parse(text, "x.json")
+    newer = json_file.render(msgspec.structs.replace(audit, audit_version=AUDIT_VERSION + 1))
+    with pytest.raises(AuditFileError, match="upgrade gradaudit"):
+        json_file.parse(newer, "x.json")

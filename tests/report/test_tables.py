@@ -1,0 +1,66 @@
+"""The numbers behind the charts, and the running text of a diagnoser's page."""
+
+from gradaudit.findings import Dot, Dots, Heatmap, Lines, Numbers, Series
+from gradaudit.report.model import Piece
+from gradaudit.report.prose import prose
+from gradaudit.report.tables import MOST_ROWS, SLICES, numbers
+from gradaudit.report.text import quantity
+
+
+def test_few_points_are_listed_one_by_one() -> None:
+    series = [Series(name="validation", x=[0.0, 99.0], y=[2.0, None])]
+    table = numbers(Lines(title="", caption="", x_label="step", y_label="", series=series))
+    assert table.head == ("step", "validation")
+    assert table.rows == (("0", quantity(2.0)), ("99", "–"))
+
+
+def test_many_points_are_slices_that_keep_the_extremes() -> None:
+    x = [float(i) for i in range(1000)]
+    spike = [50.0 if i == 617 else 1.0 for i in range(1000)]
+    series = [Series(name="train", x=x, y=[1.0] * 1000, low=[1.0] * 1000, high=spike)]
+    table = numbers(Lines(title="", caption="", x_label="step", y_label="", series=series))
+    assert table.head == ("step", "train", "train, least", "train, greatest")
+    assert len(table.rows) == SLICES
+    one, fifty = quantity(1.0), quantity(50.0)
+    assert [row for row in table.rows if row[3] == fifty] == [("from 583", one, one, fifty)]
+
+
+def test_flagged_tensors_come_first_and_the_rest_is_counted() -> None:
+    dots = [Dot(label=f"t{i}", value=1.0, group="weight", flagged=i == 99) for i in range(100)]
+    table = numbers(Dots(title="", caption="", x_label="ratio", dots=dots))
+    assert table.rows[0] == ("t99", "weight", quantity(1.0))
+    assert (len(table.rows), table.left_out) == (MOST_ROWS, 100 - MOST_ROWS)
+
+
+def test_blocks_of_a_heatmap_have_their_medians_and_special_cells() -> None:
+    heatmap = Heatmap(title="", caption="", rows=["a.w", "a.b", "b.w"], groups=["a", "a", "b"],
+                      first_step=0, last_step=20,
+                      values=[[-2.0] * 5 + [-3.0] * 15, [-2.0] * 5 + [-3.0] * 15, [None] * 20],
+                      zero=[[], [], list(range(20))], bad=[[7], [], []])  # fmt: skip
+    table = numbers(heatmap)
+    assert [row[0] for row in table.rows] == ["a", "b"]
+    assert table.rows[0][1:] == (quantity(0.01), quantity(0.001), quantity(0.001), "0", "1")
+    assert table.rows[1][1:] == ("–", "–", "–", "20", "0")
+
+
+def test_a_table_is_itself_and_rows_fit_its_head() -> None:
+    table = numbers(
+        Numbers(title="", caption="", columns=["a", "b"], cells=[["1"], ["1", "2", "3"], ["\x1b[2J", "x" * 500]])
+    )
+    assert table.rows[:2] == (("1", ""), ("1", "2"))
+    assert table.rows[2][0] == "\\x1b[2J"
+    assert len(table.rows[2][1]) <= 120
+
+
+def test_running_text_has_paragraphs_lists_and_code() -> None:
+    blocks = prose("One `x` line\ngoes on.\n\n- first\n  and more\n- second\n\n    code = 1\n\n1. one\n2. two")
+    assert [block.kind for block in blocks] == ["paragraph", "list", "code", "list"]
+    assert blocks[0].lines == ((Piece("One "), Piece("x", code=True), Piece(" line goes on.")),)
+    assert [line[0].text for line in blocks[1].lines] == ["first and more", "second"]
+    assert blocks[2].lines == ((Piece("code = 1"),),)
+    assert [line[0].text for line in blocks[3].lines] == ["one", "two"]
+
+
+def test_no_text_is_no_block() -> None:
+    assert prose("") == ()
+    assert prose("\n\n  \n") == ()

@@ -1,0 +1,198 @@
+"""The overview says what happened: exact zero, NaN and absence apart, and nothing that the run does not hold."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+
+from gradaudit.derived.gradient_scale import MOST_COLUMNS, MOST_ROWS
+from gradaudit.findings import Heatmap
+from gradaudit.overview import Overview, overview
+from gradaudit.schema import LossFacts, PrivateFacts, TensorFacts
+from tests.build import build_run, linear_stack
+
+
+def look(path: Path, flagged: frozenset[str] = frozenset(), **run: Any) -> Overview:
+    """The overview of a run that was built for the test."""
+    return overview(build_run(path / "run", **{"loss": numpy.linspace(2.3, 1.0, 50), **run}), set(flagged))
+
+
+def matrices(view: Overview) -> Heatmap:
+    assert view.matrices is not None
+    return view.matrices
+
+
+def test_the_mean_loss_is_shown_where_one_was_seen(tmp_path: Path) -> None:
+    view = look(tmp_path, steps={"objective": 100.0})
+    assert view.loss[0].y[0] == pytest.approx(2.3)
+    assert view.loss_name == "cross_entropy"
+    assert view.first_loss == pytest.approx(2.3)
+
+
+def test_the_objective_is_shown_where_no_loss_function_was_seen(tmp_path: Path) -> None:
+    view = look(tmp_path, steps={"mean_loss": numpy.nan, "loss": -1, "objective": numpy.linspace(7, 5, 50)})
+    assert view.loss[0].y[0] == pytest.approx(7)
+    assert (view.loss_name, view.uniform, view.not_finite_losses) == ("objective", None, 0)
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected", "words"),
+    [
+        (LossFacts(id=0, function="cross_entropy", classes=8192), math.log(8192), "ln(8,192) = 9.01"),
+        (LossFacts(id=0, function="binary_cross_entropy_with_logits"), math.log(2), "ln(2) = 0.69"),
+    ],
+    ids=["classes", "binary"],
+)
+def test_a_classification_has_the_loss_of_a_uniform_guess(
+    tmp_path: Path, facts: LossFacts, expected: float, words: str
+) -> None:
+    mark = look(tmp_path, facts=facts).uniform
+    assert mark is not None
+    assert mark.y == pytest.approx(expected, rel=1e-3)
+    assert mark.label.startswith(words)
+
+
+def test_a_regression_has_none(tmp_path: Path) -> None:
+    assert look(tmp_path, facts=LossFacts(id=0, function="mse_loss")).uniform is None
+
+
+def test_the_best_evaluation_is_that_of_the_validation_split(tmp_path: Path) -> None:
+    values = [(-1, "validation", 2.4), (9, "validation", 1.5), (9, "train", 0.1), (19, "validation", 1.9)]
+    view = look(tmp_path, evaluations=values)
+    assert [series.name for series in view.evaluations] == ["train", "validation"]
+    assert view.evaluations[1].x == [0, 9, 19], "before the first step is step 0"
+    assert view.best_evaluation is not None
+    assert (view.best_evaluation.x, view.best_evaluation.y) == (9, 1.5)
+
+
+def test_there_is_no_best_among_splits_without_a_name(tmp_path: Path) -> None:
+    values = [(at, split, 1.0 + at) for at in (9, 19) for split in ("train.py:10", "train.py:20")]
+    assert look(tmp_path, evaluations=values).best_evaluation is None
+
+
+def test_nan_losses_are_counted(tmp_path: Path) -> None:
+    loss = numpy.linspace(2.3, 1.0, 50)
+    loss[30:] = numpy.nan
+    view = look(tmp_path, loss=loss)
+    assert (view.not_finite_losses, view.first_not_finite, view.last_loss) == (20, 30, None)
+    assert view.loss[0].y[40] is None
+
+
+def test_groups_with_one_learning_rate_are_one_line(tmp_path: Path) -> None:
+    rates = [[0.1 * i, 0.2, 0.1 * i, 0.1 * i] for i in range(50)]
+    view = look(tmp_path, steps={"learning_rate": rates})
+    assert [series.name for series in view.learning_rate] == ["groups 0, 2–3", "group 1"]
+
+
+def test_clipping_by_value_is_no_threshold_of_the_norm(tmp_path: Path) -> None:
+    assert look(tmp_path / "norm", steps={"clip_kind": 1, "clip_threshold": 0.5}).clip_threshold == 0.5
+    assert look(tmp_path / "value", steps={"clip_kind": 2, "clip_threshold": 0.5}).clip_threshold is None
+
+
+def test_zero_missing_nan_and_a_value_are_told_apart(tmp_path: Path) -> None:
+    gradient = numpy.full((50, 8), 0.32)  # of a 32 x 32 matrix: 0.01 per element
+    gradient[:, 2] = 0.0
+    gradient[:, 4] = numpy.nan
+    has = numpy.ones((50, 8), bool)
+    has[:, 4] = False
+    nan = numpy.zeros((50, 8), int)
+    nan[17, 6] = 1  # once, in one element
+    view = matrices(look(tmp_path, stats={"gradient_norm": gradient, "has_grad": has, "gradient_nan": nan}))
+    assert view.rows == [f"layers.{i}.weight" for i in range(4)]
+    assert view.values[0] == [-2.0] * 50
+    assert (view.zero[0], view.bad[0]) == ([], [])
+    assert view.zero[1] == view.zero[2] == list(range(50)), "a gradient of None is drawn as none"
+    assert view.bad[3] == [17]
+    assert view.values[3][16] == -2.0
+
+
+def test_a_nan_of_one_step_survives_the_reduction(tmp_path: Path) -> None:
+    nan = numpy.zeros((3000, 4), int)
+    nan[1234, 0] = 1
+    view = matrices(look(tmp_path, loss=numpy.ones(3000), tensors=linear_stack(2), stats={"gradient_nan": nan}))
+    assert len(view.values[0]) == MOST_COLUMNS
+    assert view.bad[0] == [1234 * MOST_COLUMNS // 3000]
+
+
+def test_sparse_statistics_leave_no_holes(tmp_path: Path) -> None:
+    recorded = [*range(100), *range(128, 2000, 64)]
+    view = matrices(look(tmp_path, loss=numpy.ones(2000), recorded=recorded))
+    assert (view.first_step, view.last_step) == (0, 2000)
+    assert all(value is not None for value in view.values[0])
+
+
+def test_tensors_are_split_by_their_dimensions(tmp_path: Path) -> None:
+    view = look(tmp_path)
+    assert view.vectors is not None
+    assert [row.rpartition(".")[2] for row in view.vectors.rows] == ["bias"] * 4
+    assert matrices(view).groups == [f"layers.{i}" for i in range(4)]
+
+
+@pytest.mark.parametrize(
+    "name", ["h.{block}.{i}.weight", "l{i}.weight", "a.{i}"], ids=["nested", "flat", "all in one module"]
+)
+def test_many_tensors_share_rows_and_flagged_ones_do_not(tmp_path: Path, name: str) -> None:
+    names = [name.format(block=i // 12, i=i) for i in range(1200)]
+    tensors = [
+        TensorFacts(id=i, name=names[i], role="weight", shape=[2, 2], depth=i, optimizer=0, group=0)
+        for i in range(1200)
+    ]
+    flagged = frozenset((names[3], names[777]))
+    view = matrices(look(tmp_path, loss=numpy.ones(4), tensors=tensors, flagged=flagged))
+    assert flagged <= set(view.rows)
+    assert set(view.flagged) == flagged
+    assert len(view.rows) == len(view.values) == len(view.groups) <= MOST_ROWS
+    assert len(set(view.groups)) <= 18
+    merged = [row for row in view.rows if "tensors)" in row]
+    assert sum(int(row.rpartition("(")[2].split()[0]) for row in merged) + len(view.rows) - len(merged) == 1200
+
+
+def test_everything_flagged_is_still_bounded(tmp_path: Path) -> None:
+    tensors = [
+        TensorFacts(id=i, name=f"l{i}.weight", role="weight", shape=[2, 2], depth=i, optimizer=0, group=0)
+        for i in range(2000)
+    ]
+    names = frozenset(tensor.name for tensor in tensors)
+    assert len(matrices(look(tmp_path, loss=numpy.ones(3), tensors=tensors, flagged=names)).rows) <= MOST_ROWS
+
+
+def test_the_table_holds_medians_of_the_last_half(tmp_path: Path) -> None:
+    gradient = numpy.repeat(numpy.where(numpy.arange(50) < 25, 3.2, 0.32)[:, None], 8, axis=1)
+    stats = {"gradient_norm": gradient, "update_norm": 2e-3, "weight_norm": 2.0}
+    row = look(tmp_path, stats=stats, flagged=frozenset({"layers.0.weight"})).table[0]
+    assert (row.name, row.elements, row.flagged) == ("layers.0.weight", 1024, True)
+    assert (row.gradient_rms, row.update_ratio, row.weight_norm) == (0.01, 1e-3, 2.0)
+    assert (row.spark[0], row.spark[-1]) == (-1.0, -2.0)
+    assert len(row.spark) == 30
+
+
+def test_a_weight_of_zero_has_no_ratio(tmp_path: Path) -> None:
+    assert look(tmp_path, stats={"weight_norm": 0.0}).table[0].update_ratio is None
+
+
+def test_facts_never_name_the_machine(tmp_path: Path) -> None:
+    private = PrivateFacts(host="machine-7", user="ada", directory="/home/ada", command=["train.py"])
+    words = " ".join(f"{key} {value}" for key, value in look(tmp_path, private=private).facts)
+    assert "AdamW" in words
+    assert not any(secret in words for secret in ("machine-7", "ada ", "/home", "train.py"))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_short_runs_have_an_overview(tmp_path: Path, steps: int) -> None:
+    view = look(tmp_path, loss=numpy.ones(steps))
+    assert view.steps == steps
+    assert len(view.loss[0].y) == steps
+
+
+def test_a_run_without_tensor_statistics_has_an_overview(tmp_path: Path) -> None:
+    view = look(tmp_path, recorded=[])
+    assert (view.matrices, view.vectors, view.table) == (None, None, [])
+
+
+def test_two_optimizers_are_two_lines(tmp_path: Path) -> None:
+    owner = numpy.arange(50) % 2
+    view = look(tmp_path, steps={"optimizer": owner, "step": numpy.arange(50) // 2})
+    assert [series.name for series in view.loss] == ["train, AdamW 0", "train, optimizer 1"]
+    assert view.loss[1].x[0] == 1
