@@ -147,12 +147,14 @@ def _uniform(function: LossFacts | None) -> Mark | None:
 
 
 def _evaluations(run: Run) -> list[Series]:
-    """One series for each split; an evaluation before the first step stands at step 0."""
+    """One series for each split, the held-out ones first; an evaluation before the first step stands at step 0."""
     found = []
     for split, rows in run.evaluations.groupby("split", sort=True):
         x = rows["after_step"].clip(lower=0).to_numpy(dtype=float)
-        found.append(plain(str(split), x, rows["mean_loss"].to_numpy(dtype=float), role="evaluation"))
-    return found
+        # Beside the running training loss, which is drawn as "train".
+        name = "train, evaluated" if split == "train" else str(split)
+        found.append(plain(name, x, rows["mean_loss"].to_numpy(dtype=float), role="evaluation"))
+    return sorted(found, key=lambda series: series.name.startswith("train"))
 
 
 def _best(evaluations: Sequence[Series]) -> Mark | None:
