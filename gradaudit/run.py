@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from gradaudit.ranks import together
 from gradaudit.schema import FORMAT_VERSION, TABLES, LossFacts, Meta, TensorFacts, UserError, arrow_schema
-from gradaudit.segments import clean_text, parts, read
+from gradaudit.segments import Made, clean_text, read
 
 if TYPE_CHECKING:
     import numpy
@@ -35,12 +36,29 @@ class Run:
     meta: Meta
     state: str  # running | finished | failed | interrupted | killed
     problems: tuple[str, ...]
-    parts: Mapping[str, tuple["pyarrow.Table | Path", ...]]
+    parts: Mapping[str, tuple["pyarrow.Table | Path | Made", ...]]
+    attempts: tuple[int, ...] = (0,)  # the global step at which each attempt of a restarted training begins
 
     @cached_property
     def steps(self) -> "pandas.DataFrame":
         """Table `steps`, one row a step, in global order."""
-        return self._frame("steps").sort_values("global_step", ignore_index=True)
+        return self._whole_norms(self._frame("steps").sort_values("global_step", ignore_index=True))
+
+    def _whole_norms(self, steps: "pandas.DataFrame") -> "pandas.DataFrame":
+        """`steps` with the gradient norms that no single rank knows: of tensors that are sharded."""
+        import numpy
+
+        if not any(tensor.placements for tensor in self.meta.tensors):
+            return steps
+        for optimizer in self._grid:
+            mine = [tensor.optimizer == optimizer for tensor in self.tensors_of(optimizer)]
+            squares = self.matrix("gradient_norm", optimizer)[:, mine] ** 2
+            broken = self.matrix("gradient_nan", optimizer)[:, mine] + self.matrix("gradient_inf", optimizer)[:, mine]
+            norms = numpy.where(broken.sum(axis=1) > 0, numpy.nan, numpy.sqrt(numpy.nansum(squares, axis=1)))
+            known = dict(zip(self.recorded_steps(optimizer).tolist(), norms.tolist(), strict=True))
+            gaps = (steps["optimizer"] == optimizer) & steps["gradient_norm"].isna()
+            steps.loc[gaps, "gradient_norm"] = steps.loc[gaps, "step"].map(known)
+        return steps
 
     @cached_property
     def evaluations(self) -> "pandas.DataFrame":
@@ -166,11 +184,10 @@ def load(path: str | Path) -> Run:
     Parts that cannot be read are left out and named in `Run.problems`.
     """
     path = Path(path)
-    meta = _load_meta(path)
     problems: list[str] = []
-    found = {name: tuple(parts(path, name, meta, problems)) for name in TABLES}
-    problems += _unread(path, meta)
-    run = Run(path, meta, _state(path, meta), tuple(problems), found)
+    processes = together(path, _load_meta(path), problems)
+    meta: Meta = _clean(processes.meta)
+    run = Run(path, meta, _state(path, meta), tuple(problems), processes.parts, processes.attempts)
     if not run.has("steps"):
         lost = f" ({'; '.join(problems)})" if problems else ""
         raise RunError(
@@ -178,18 +195,6 @@ def load(path: str | Path) -> Run:
             "or trains with something that is not a torch.optim.Optimizer (then use gradaudit.Recorder)"
         )
     return run
-
-
-def _unread(path: Path, meta: Meta) -> list[str]:
-    """What other processes wrote and this version does not merge."""
-    unread = [
-        f"{clean_text(folder.name)} was written by another process or a later attempt and was not merged"
-        for folder in sorted(path.glob("rank*.*"))
-        if folder.is_dir()
-    ]
-    if meta.world_size > 1 and any(tensor.placements for tensor in meta.tensors):
-        unread.append("parameters are sharded over the ranks: norms are those of rank 0's shards")
-    return unread
 
 
 def _load_meta(path: Path) -> Meta:
@@ -216,11 +221,9 @@ def _load_meta(path: Path) -> Meta:
                 f"{path} has format {version}, and this gradaudit reads up to {FORMAT_VERSION}: "
                 "upgrade gradaudit (pip install -U gradaudit)"
             )
-        meta = msgspec.json.decode(text, type=Meta)
+        return msgspec.json.decode(text, type=Meta)
     except msgspec.MsgspecError as error:
         raise RunError(f"{file} is damaged: {error}") from None
-    cleaned: Meta = _clean(meta)
-    return cleaned
 
 
 def _clean(value: Any) -> Any:

@@ -3,12 +3,22 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gradaudit.schema import TABLES, Meta, Table, arrow_schema
 
 if TYPE_CHECKING:
     import pyarrow
+
+
+class Made(Protocol):
+    """A part made of others when it is asked for."""
+
+    def read(self, table: Table, names: list[str]) -> "pyarrow.Table":
+        """The named columns, as the schema has them."""
+
+
+Part = "pyarrow.Table | Path | Made"
 
 LONGEST_NAME = 300
 # Control characters, and the marks that reorder or hide text: a name must print as what it is.
@@ -24,11 +34,11 @@ def clean_text(text: str) -> str:
 
 
 def parts(path: Path, name: str, meta: Meta, problems: list[str]) -> Iterator["pyarrow.Table | Path"]:
-    """The readable parts of one table of this rank: closed segments, then the open one."""
+    """The readable parts of one table of the process that `meta` describes: closed segments, then the open one."""
     import pyarrow
     import pyarrow.parquet
 
-    folder = path / f"rank{meta.rank:05d}"
+    folder = path / (f"rank{meta.rank:05d}" + (f".{meta.attempt}" if meta.attempt else ""))
     closed = set()
     for file in sorted(folder.glob(f"{name}-*.parquet")):
         shown = f"{folder.name}/{clean_text(file.name)}"
@@ -83,7 +93,7 @@ def _read_live(file: Path, closed: set[str], name: str) -> "pyarrow.Table | None
     return pyarrow.Table.from_batches(batches, schema)
 
 
-def read(part: "pyarrow.Table | Path", table: Table, names: list[str]) -> "pyarrow.Table":
+def read(part: "pyarrow.Table | Path | Made", table: Table, names: list[str]) -> "pyarrow.Table":
     """The named columns of one part, cast to the schema; a column that the part lacks is null."""
     import pyarrow
     import pyarrow.parquet
@@ -92,8 +102,10 @@ def read(part: "pyarrow.Table | Path", table: Table, names: list[str]) -> "pyarr
         with pyarrow.parquet.ParquetFile(part) as file:
             present = [name for name in names if name in file.schema_arrow.names]
             data = file.read(columns=present, use_threads=False)
-    else:
+    elif isinstance(part, pyarrow.Table):
         data = part
+    else:
+        return part.read(table, names)
     schema = arrow_schema(table)
     columns = [
         data.column(name).cast(schema.field(name).type)

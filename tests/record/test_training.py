@@ -1,6 +1,7 @@
 """What is recorded of trainings of every shape, against what the training itself computed."""
 
 import math
+import warnings
 
 import numpy
 import pytest
@@ -90,8 +91,12 @@ def test_a_generator_given_to_clipping_is_not_used_up(tmp_path):
         functional.cross_entropy(model(x), y).backward()
         torch.nn.utils.clip_grad_value_((p for p in model.parameters()), 1e-4)
         optimizer.step()
-        with pytest.warns(UserWarning, match="empty generator"):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
             torch.nn.utils.clip_grad_norm_((p for p in ()), 1.0)
+        # torch says it from 2.6 on, and must be able to see that the generator is one.
+        said = any("empty generator" in str(warning.message) for warning in caught)
+        assert said or torch.__version__ < "2.6"
     run = run_of(tmp_path / "run")
     assert run.steps["clip_kind"].tolist() == [2]
     assert run.matrix("gradient_max_abs", 0).max() == pytest.approx(1e-4)

@@ -1,0 +1,83 @@
+# The verbs of this repository. `make help` lists them.
+
+# The first Python from 3.11 on; a shim that only says "not found" is passed over. Override: make PYTHON=...
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+HAS_TORCH := 'import torch; assert tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 4)'
+SAMPLES := $(patsubst sample_runs/%/train.py,%,$(wildcard sample_runs/*/train.py))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-full format samples goldens catalogue docs clean
+
+help: ## Show this list.
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+demo: .venv/demo.stamp ## Record a sick training run, analyze it, and print where the report is.
+	$(BIN)/gradaudit record -o runs/demo --force sample_runs/initial_loss_mismatch/train.py
+	$(BIN)/gradaudit analyze runs/demo
+
+test: .venv/dev.stamp ## Check style and types, and run the tests that fit ten minutes.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not long"
+
+test-full: .venv/dev.stamp ## The same with the long tests.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+format: .venv/dev.stamp ## Format the code and mend what the linter can.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# A run is named after its folder, so it is recorded under the sample's name and then moved.
+samples: .venv/dev.stamp ## Record every sample run again and rewrite its findings.txt.
+	@set -e; for name in $(SAMPLES); do \
+		echo "recording sample_runs/$$name"; \
+		(cd sample_runs/$$name && \
+			../../$(BIN)/gradaudit record --no-host --quiet --force --every 1 -o ../../build/samples/$$name train.py >/dev/null && \
+			rm -rf run && mv ../../build/samples/$$name run); \
+	done
+	$(BIN)/python -m tests.samples
+
+goldens: .venv/dev.stamp ## Rewrite every findings.txt from the runs as they are.
+	$(BIN)/python -m tests.samples
+
+catalogue: .venv/dev.stamp ## Rewrite gradaudit/diagnosers/README.md from the docstrings.
+	$(BIN)/python -m gradaudit.report.pages
+
+docs: .venv/dev.stamp ## Rewrite the generated blocks of README.md.
+	$(BIN)/python -m tests.documentation
+
+clean: ## Remove the environment and everything that was built.
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and none was found; name one: make PYTHON=..." >&2; exit 1; }
+	@echo "Creating .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv .venv || { echo "$(PYTHON) cannot make an environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+
+# A torch (2.4 or newer) that the chosen Python can import is reused: its folder goes on the environment's path.
+.venv/demo.stamp: pyproject.toml constraints.txt | .venv/bin/python
+	@if $(BIN)/python -c $(HAS_TORCH) 2>/dev/null; then echo "torch is there already"; \
+	elif $(PYTHON) -c $(HAS_TORCH) 2>/dev/null; then \
+		$(PYTHON) -c 'import pathlib, torch; print(pathlib.Path(torch.__file__).parents[1])' > "$$($(BIN)/python -c \
+			'import sysconfig; print(sysconfig.get_path("purelib"))')/torch_of_the_base_python.pth"; \
+		echo "Reusing the torch of $(PYTHON)"; \
+	else \
+		echo "Installing $$(grep ^torch== constraints.txt): about 800 MB on disk, several GB where it comes with CUDA"; \
+	fi
+	@echo "Installing gradaudit and what is missing of altair, click, jinja2, msgspec, numpy, pandas, pyarrow (400 MB on disk)"
+	@$(INSTALL) "pip>=25.1" hatchling editables
+	@$(BIN)/python -c $(HAS_TORCH) 2>/dev/null || $(INSTALL) torch
+	@$(INSTALL) --no-build-isolation --editable .
+	@touch $@
+
+.venv/dev.stamp: .venv/demo.stamp
+	@echo "Installing the tools for development, if missing: build, hypothesis, import-linter, mypy, playwright, pytest, ruff"
+	@$(INSTALL) --group dev
+	@touch $@

@@ -1,0 +1,79 @@
+"""`gradaudit record`: run a training script unchanged and keep a record of it."""
+
+from pathlib import Path
+
+import click
+
+from gradaudit.schema import UserError
+
+
+class Recorded(click.Command):
+    """A command that keeps the ``--`` which click drops: it tells a program from a script."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse, then put a leading ``--`` back in front of the command."""
+        before = list(args)
+        rest = super().parse_args(ctx, args)
+        command = ctx.params["command"]
+        if command and before[len(before) - len(command) - 1 : -len(command)] == ["--"]:
+            ctx.params["command"] = ("--", *command)
+        return rest
+
+
+# Everything after the script belongs to the script, so options are read only before it.
+@click.command(
+    cls=Recorded,
+    context_settings={"allow_interspersed_args": False},
+    options_metavar="[OPTIONS]",
+    short_help="Run a training script and record it.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of the run.  [default: runs/SCRIPT-TIME]",
+)
+@click.option(
+    "--every",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Record tensor statistics at every N-th step.  [default: automatic]",
+)
+@click.option("--quiet", is_flag=True, help="Do not print the summary line at the end.")
+@click.option("--force", is_flag=True, help="Overwrite DIR when it holds an earlier run.")
+@click.option("--no-host", is_flag=True, help="Keep host name, user name, paths and arguments out of the record.")
+@click.option("-m", "module", is_flag=True, help="SCRIPT is the name of a module, as in python -m.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="SCRIPT [ARGS]... | -- COMMAND [ARGS]...")
+def record(
+    output: Path | None,
+    every: int | None,
+    quiet: bool,
+    force: bool,
+    no_host: bool,
+    module: bool,
+    command: tuple[str, ...],
+) -> None:
+    """Run a training script unchanged and record its gradients, weights, losses and learning rates.
+
+    \b
+    gradaudit record train.py --lr 0.1
+    gradaudit record -o runs/first -m package.train --lr 0.1
+    gradaudit record -- torchrun --nproc-per-node 2 train.py
+
+    Whatever follows SCRIPT or COMMAND is passed on to it. Its output, exit code and signals are its own.
+    """
+    from gradaudit.record.launch import launch
+
+    if not [part for part in command if part != "--"][:1]:
+        raise UserError("nothing to record; write the script: gradaudit record train.py")
+    if module and command[0] == "--":
+        raise UserError("-m names a module and -- a command; give one of them")
+    launch(
+        ["-m", *command] if module else list(command),
+        directory=output,
+        every=every,
+        quiet=quiet,
+        force=force,
+        host=not no_host,
+    )

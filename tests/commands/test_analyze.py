@@ -1,0 +1,360 @@
+"""`gradaudit analyze`: outputs, exit codes, and every bad input as one line."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy
+import pytest
+from click.testing import CliRunner
+
+from gradaudit.__main__ import main
+from tests.build import build_run
+
+# With the learning rate at its default this is quiet, and its first loss is far above ln 10 = 2.30.
+QUIET_LOSS = 2.30 * numpy.exp(-numpy.arange(200) / 80)
+SICK_LOSS = QUIET_LOSS + 9.0
+
+
+def gradaudit(*arguments, **options):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], prog_name="gradaudit", **options)
+
+
+def refused(result, *words):
+    """Assert one line on stderr that holds `words`, and exit code 2."""
+    assert result.exit_code == 2, result.output
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("gradaudit: ")
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    return build_run(tmp_path_factory.mktemp("recorded") / "sick", loss=SICK_LOSS).path
+
+
+@pytest.fixture
+def run(recorded, tmp_path):
+    """A run of our own that a test may write into."""
+    import shutil
+
+    return Path(shutil.copytree(recorded, tmp_path / "sick"))
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+# What it makes
+
+
+def test_it_prints_the_findings_and_writes_the_report(run):
+    result = gradaudit("analyze", run)
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    page = (run / "report.html").read_text()
+    assert page.lstrip().lower().startswith("<!doctype html>")
+    assert result.stdout.splitlines()[-1] == f"Report: {run}/report.html ({len(page.encode()) / 1000:.0f} KB)"
+    assert not list(run.glob(".*")), "a temporary file was left behind"
+
+
+def test_json_on_stdout_is_json_only(run):
+    result = gradaudit("analyze", run, "--format", "json=-")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["audit_version"] == 1
+    assert not (run / "report.html").exists()
+
+
+def test_quiet_prints_the_verdict_only(run):
+    result = gradaudit("analyze", run, "-q")
+    assert len(result.stdout.splitlines()) == 1
+    assert result.stdout.rstrip().endswith(".")
+    assert (run / "report.html").exists()
+
+
+def test_formats_go_where_they_are_told(run, tmp_path):
+    result = gradaudit(
+        "analyze", run, "--format", "terminal", "--format", f"json={tmp_path}/a.json", "--format", "html",
+        "-o", tmp_path / "page.html", "--format", f"terminal={tmp_path}/findings.txt",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "a.json").read_text())
+    assert (tmp_path / "page.html").exists()
+    assert "\x1b" not in (tmp_path / "findings.txt").read_text()
+    assert [line.split()[0] for line in result.stdout.splitlines()[-3:]] == ["Report:"] * 3
+
+
+def test_an_earlier_report_is_replaced_whole(run):
+    (run / "report.html").write_text("old")
+    assert gradaudit("analyze", run).exit_code == 0
+    assert "old" not in (run / "report.html").read_text()[:3]
+
+
+def test_a_device_is_written_to_and_not_replaced(run):
+    assert gradaudit("analyze", run, "-q", "-o", "/dev/null").exit_code == 0
+    assert not Path("/dev/null").is_file()
+
+
+def test_without_a_run_it_takes_the_newest(recorded, tmp_path, monkeypatch):
+    older = build_run(tmp_path / "runs" / "z_older", loss=QUIET_LOSS).path
+    newer = build_run(tmp_path / "runs" / "a_newer", loss=QUIET_LOSS).path
+    os.utime(older / "run.json", (time.time() - 60, time.time() - 60))
+    monkeypatch.chdir(tmp_path)
+    assert gradaudit("analyze").exit_code == 0
+    assert (newer / "report.html").exists()
+    assert not (older / "report.html").exists()
+
+
+def test_one_bad_run_does_not_stop_the_others(run, tmp_path):
+    other = build_run(tmp_path / "other", loss=QUIET_LOSS).path
+    result = gradaudit("analyze", "-q", run, tmp_path / "nothing", other)
+    refused(result, "nothing: no such run")
+    assert [line.partition(":")[0] for line in result.stdout.splitlines()] == [str(run), str(other)]
+    assert (other / "report.html").exists()
+
+
+@pytest.mark.parametrize("show", [True, False])
+def test_host_and_command_leave_the_machine_only_when_asked(tmp_path, show):
+    from gradaudit.schema import PrivateFacts
+
+    private = PrivateFacts(host="secret-host", user="secret-user", directory="/secret", command=["secret.py"])
+    run = build_run(tmp_path / "x", loss=QUIET_LOSS, private=private).path
+    formats = ["--format", f"json={tmp_path}/a.json", "--format", f"html={tmp_path}/a.html"]
+    assert gradaudit("analyze", run, *formats, *(["--show-host"] if show else [])).exit_code == 0
+    assert ("secret-host" in (tmp_path / "a.json").read_text()) is show
+    if not show:
+        assert "secret" not in (tmp_path / "a.html").read_text()
+
+
+# Exit codes
+
+
+@pytest.mark.parametrize(("fail_on", "code"), [(None, 0), ("never", 0), ("critical", 0), ("warning", 1), ("note", 1)])
+def test_fail_on_sets_the_exit_code(run, fail_on, code):
+    options = ["--fail-on", fail_on] if fail_on else []
+    result = gradaudit("analyze", run, "-q", "--select", "initial_loss_mismatch", *options)
+    assert result.exit_code == code, result.output
+
+
+def test_a_run_without_findings_never_fails(tmp_path):
+    run = build_run(tmp_path / "x", loss=QUIET_LOSS).path
+    result = gradaudit("analyze", run, "-q", "--select", "initial_loss_mismatch", "--fail-on", "note")
+    assert result.exit_code == 0, result.output
+
+
+def test_a_threshold_from_the_command_line_reaches_the_diagnoser(run):
+    from gradaudit.diagnosers import all_diagnosers
+
+    name, threshold = next((d.name, next(iter(d.thresholds))) for d in all_diagnosers() if d.thresholds)
+    result = gradaudit("analyze", run, "--format", "json=-", "--set", f"{name}.{threshold}=7")
+    outcomes = {outcome["diagnoser"]: outcome for outcome in json.loads(result.stdout)["outcomes"]}
+    assert outcomes[name]["thresholds"][threshold] == 7
+
+
+def test_a_diagnoser_that_fails_is_named_and_changes_no_exit_code(run, monkeypatch):
+    from dataclasses import replace
+
+    from gradaudit import audit
+    from gradaudit.diagnosers import all_diagnosers
+
+    def broken(run, **thresholds):
+        yield 1 / 0
+
+    monkeypatch.setattr(audit, "all_diagnosers", lambda: [replace(all_diagnosers()[0], check=broken)])
+    result = gradaudit("analyze", run)
+    assert result.exit_code == 0, result.output
+    assert "could not run" in result.stdout.lower()
+    assert "Traceback" not in result.output
+
+
+# Bad input
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        pytest.param(lambda path: None, ["no such run"], id="no such path"),
+        pytest.param(lambda path: write(path, "x"), ["is a file"], id="a file"),
+        pytest.param(lambda path: path.mkdir(), ["is not a run"], id="not a run"),
+        pytest.param(lambda path: write(path / "launch.json", "{}"), ["never started", "python -I"], id="unstarted"),
+        pytest.param(lambda path: write(path / "run.json", "{}"), ["holds no optimizer step"], id="no step"),
+        pytest.param(lambda path: write(path / "run.json", '{"format_ver'), ["damaged"], id="torn run.json"),
+        pytest.param(lambda path: write(path / "run.json", '{"format_version": 99}'), ["99", "upgrade"], id="newer"),
+        pytest.param(lambda path: (path / "run.json").mkdir(parents=True), ["cannot be read"], id="unreadable"),
+    ],
+)  # fmt: skip
+def test_what_is_not_a_readable_run_is_one_line(tmp_path, make, words):
+    make(tmp_path / "x")
+    before = files(tmp_path)
+    result = gradaudit("analyze", tmp_path / "x")
+    refused(result, *words)
+    assert result.stdout == ""
+    assert files(tmp_path) == before, "something was written"
+
+
+@pytest.mark.parametrize("harm", ["truncated", "foreign", "empty", "text"])
+def test_a_damaged_part_is_named_and_the_rest_is_analyzed(run, harm):
+    import pandas
+
+    part = run / "rank00000" / "tensors-000000.parquet"
+    if harm == "truncated":
+        part.write_bytes(part.read_bytes()[:-50])
+    elif harm == "foreign":
+        pandas.DataFrame({"a": [1]}).to_parquet(part)
+    else:
+        part.write_bytes(b"" if harm == "empty" else b"not parquet at all")
+    result = gradaudit("analyze", run)
+    assert result.exit_code == 0, result.output
+    assert "tensors-000000.parquet" in result.stdout
+    assert "tensors-000000.parquet" in (run / "report.html").read_text()
+
+
+def test_a_run_whose_steps_are_all_damaged_says_so(run):
+    (run / "rank00000" / "steps-000000.parquet").write_bytes(b"PAR1")
+    result = gradaudit("analyze", run)
+    refused(result, "holds no optimizer step", "steps-000000.parquet is damaged")
+    assert not (run / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--select", "overfiting"], ["no diagnoser", "overfiting"]),
+        (["--ignore", "nothing_of_the_kind"], ["no diagnoser"]),
+        (["--set", "nonsense"], ["--set nonsense", "NAME.THRESHOLD=VALUE"]),
+        (["--set", "overfitting=1"], ["NAME.THRESHOLD=VALUE"]),
+        (["--set", "overfitting.gap=much"], ["'much' is not a finite number"]),
+        (["--set", "overfitting.gap=nan"], ["not a finite number"]),
+        (["--set", "overfitting.gap=inf"], ["not a finite number"]),
+        (["--set", "nobody.gap=1"], ["no diagnoser"]),
+        (["--set", "overfitting.nothing=1"], ["no threshold 'nothing'"]),
+        (["--format", "pdf"], ["no such format", "html, json, terminal"]),
+        (["--format", "json="], ["names no file"]),
+        (["--format", "json=-", "--format", "terminal"], ["standard output"]),
+        (["--format", "json", "--format", "html", "-o", "x"], ["-o names one file"]),
+        (["--fail-on", "always"], ["--fail-on", "always"]),
+        (["--format", "terminal", "--open"], ["--open needs an HTML report"]),
+        (["--colour"], ["--colour", "analyze --help"]),
+    ],
+)
+def test_a_wrong_option_is_one_line_and_writes_nothing(run, arguments, words):
+    before = files(run)
+    result = gradaudit("analyze", run, *arguments)
+    refused(result, *words)
+    assert result.stdout == ""
+    assert files(run) == before, "something was written"
+
+
+def test_one_file_for_several_runs_is_refused(run, tmp_path):
+    refused(gradaudit("analyze", run, run, "-o", tmp_path / "x.html"), "2 runs", "one at a time")
+
+
+def test_without_any_run_it_says_how_to_make_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused(gradaudit("analyze"), "no run under runs/", "gradaudit record train.py")
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [("file/report.html", "not a directory"), ("missing/report.html", "no such file"), ("folder", "is a directory")],
+)
+def test_an_unwritable_output_is_one_line_and_the_findings_are_printed(run, tmp_path, place, reason):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    before = files(tmp_path)
+    result = gradaudit("analyze", run, "-o", tmp_path / place)
+    refused(result, f"cannot write {tmp_path / place}", reason)
+    assert len(result.stdout.splitlines()) > 3
+    assert "Report:" not in result.stdout
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("part", ["run.json", "rank00000/steps-000000.parquet"])
+def test_the_recording_is_never_overwritten(run, part):
+    before = (run / part).read_bytes()
+    refused(gradaudit("analyze", run, "-o", run / part), "part of the recording")
+    assert (run / part).read_bytes() == before
+
+
+def test_a_run_that_may_not_be_read_or_written_by_this_user(run, recorded, tmp_path):
+    """Root may do everything, so the command runs as nobody there."""
+    page = run / "report.html"
+    run.chmod(0o555)
+    (run / "rank00000" / "tensors-000000.parquet").chmod(0)
+    for folder in [tmp_path, *tmp_path.parents]:
+        if not folder.stat().st_mode & 0o001:
+            folder.chmod(folder.stat().st_mode | 0o001)
+    result = subprocess.run(
+        [sys.executable, "-c", AS_NOBODY, str(recorded), str(run)],
+        capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert result.stderr.splitlines() == [f"gradaudit: cannot write {page}: permission denied"]
+    assert "tensors-000000.parquet cannot be read (permission denied)" in " ".join(result.stdout.split())
+    assert not page.exists()
+
+
+# What nobody may not import from root's own Python is imported before, by a first analysis.
+AS_NOBODY = """
+import contextlib, io, os, sys
+from gradaudit.__main__ import main
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    main(["analyze", sys.argv[1]])
+if os.getuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+main(["analyze", sys.argv[2]], prog_name="gradaudit")
+"""
+
+
+# The real program
+
+
+def test_a_name_that_the_terminal_cannot_show_does_not_stop_the_report(run, tmp_path):
+    odd = run.rename(tmp_path / "r\xfcn \U0001f680")
+    done = subprocess.run(
+        [sys.executable, "-m", "gradaudit", "analyze", str(odd)],
+        env={**os.environ, "PYTHONIOENCODING": "latin-1:strict"}, cwd=Path(__file__).parents[2],
+        capture_output=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (
+        done.stdout.decode("latin-1").splitlines()[-1].startswith(f"Report: {tmp_path}/r\xfcn \\U0001f680/report.html")
+    )
+    assert (odd / "report.html").exists()
+
+
+def test_a_reader_that_goes_away_is_no_failure(run):
+    command = f"{sys.executable} -m gradaudit analyze {run} -v; echo code $? >&2"
+    done = subprocess.run(
+        ["bash", "-c", f"({command}) | true"],
+        capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert done.stderr in ("code 141\n", "code 0\n"), done.stderr
+
+
+def test_progress_shows_only_on_a_terminal_and_only_when_it_is_slow(capsys, monkeypatch):
+    from gradaudit.commands import progress
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with progress.progress("x") as show:
+        show("quick")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(progress, "PATIENCE", -1.0)
+    with progress.progress("x") as show:
+        show("slow")
+    assert capsys.readouterr().err == "\r\x1b[Kx: slow\r\x1b[K"
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
+    with progress.progress("x") as show:
+        show("slow")
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,79 @@
+"""The house: import directions, who knows torch, the size of files, nothing of the author's machine."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "gradaudit"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+LONGEST = 300  # lines; a longer file holds two subjects
+# One diagnoser is one file, and one that knows several causes is mostly the sentences it says about them;
+# the schema is one table of columns.
+LONGEST_TEXTS = 430
+TEXTS = ("gradaudit/diagnosers/", "gradaudit/schema.py")
+
+each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+
+
+def imports(path):
+    """The modules that a file imports, at its top or inside a function."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.relative_to(ROOT)}:{node.lineno}: imports are absolute"
+            yield node.module
+
+
+def top_level(module):
+    return module.partition(".")[0]
+
+
+def test_import_contracts_hold():
+    command = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([command, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_only_record_imports_torch():
+    knowing = {path.relative_to(PACKAGE).parts[0] for path in MODULES if "torch" in map(top_level, imports(path))}
+    assert knowing == {"record"}
+
+
+@each_module
+def test_a_module_opens_with_what_it_holds(path):
+    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), f"{path.relative_to(ROOT)} has no docstring"
+
+
+def lines_below_the_docstring(path):
+    """A module's lines without its docstring: a diagnoser's is a page for users."""
+    text = path.read_text(encoding="utf-8")
+    docstring = ast.parse(text).body[:1]
+    return len(text.splitlines()) - (docstring[0].end_lineno if docstring else 0)
+
+
+def test_modules_are_short():
+    lengths = {str(path.relative_to(ROOT)): lines_below_the_docstring(path) for path in MODULES}
+    most = {name: LONGEST_TEXTS if name.startswith(TEXTS) else LONGEST for name in lengths}
+    assert {name: lines for name, lines in lengths.items() if lines > most[name]} == {}, "split these by subject"
+
+
+def test_no_file_holds_a_path_of_the_machine_it_was_written_on():
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT, capture_output=True, check=True,
+    )  # fmt: skip
+    files = [ROOT / name.decode() for name in listed.stdout.split(b"\0") if name]
+    assert len(files) > 20
+    pattern = re.compile(b"|".join(re.escape(f"{path}/".encode()) for path in (ROOT, Path.home())))
+    found = [
+        f"{file.relative_to(ROOT)}: {match[0].decode()}"
+        for file in files
+        if file.is_file() and (match := pattern.search(file.read_bytes()))
+    ]
+    assert found == []

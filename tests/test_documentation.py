@@ -1,0 +1,53 @@
+"""What README and the catalogue say is what the code says."""
+
+import re
+
+import pytest
+
+from gradaudit.diagnosers import all_diagnosers
+from gradaudit.report import pages
+from tests import documentation
+from tests.samples import FOLDER
+
+ROOT = documentation.README.parent
+TEXT = documentation.README.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", documentation.BLOCKS)
+def test_generated_blocks_of_the_readme_are_current(name):
+    match = re.search(rf"<!-- begin {name} -->\n(.*?)\n<!-- end {name} -->", TEXT, re.DOTALL)
+    assert match, f"README.md has no block {name}"
+    assert match[1] == documentation.BLOCKS[name](), f"renew it with `{documentation.REWRITE}`"
+
+
+def test_the_catalogue_is_current():
+    on_disk = pages.CATALOGUE.read_text(encoding="utf-8")
+    assert on_disk == pages.catalogue(all_diagnosers()), f"renew it with `{pages.RENEW}`"
+
+
+def test_every_sample_has_its_line():
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    for script in FOLDER.glob("*/train.py"):
+        assert f"[`{script.parent.name}`]" in text, f"sample_runs/README.md: add a line for {script.parent.name}"
+
+
+def test_the_thresholds_that_the_readme_sets_exist():
+    known = {f"{item.name}.{name}" for item in all_diagnosers() for name in item.thresholds}
+    named = re.findall(r"--set ([a-z]\w*\.\w+)=", TEXT)
+    assert named
+    assert set(named) <= known
+
+
+@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "sample_runs/README.md"])
+def test_links_inside_the_repository_lead_somewhere(file):
+    for target in re.findall(r"\]\(([^)#][^)]*)\)|src=\"([^\"]+)\"", (ROOT / file).read_text(encoding="utf-8")):
+        link = (target[0] or target[1]).partition("#")[0]
+        if not link.startswith(("http:", "https:", "mailto:")):
+            assert (ROOT / file).parent.joinpath(link).exists(), f"{file} links to {link}"
+
+
+def test_the_verbs_of_the_makefile_that_texts_name_exist():
+    verbs = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    for file in ("README.md", "CONTRIBUTING.md"):
+        for verb in re.findall(r"(?:`|^    |^)make ([a-z-]+)", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE):
+            assert verb in verbs, f"{file} says make {verb}"
