@@ -9,6 +9,7 @@ import click
 from gradaudit.__main__ import main
 from gradaudit.diagnosers import all_diagnosers
 from gradaudit.schema import TABLES
+from tests.samples import FOLDER as SAMPLES
 
 README = Path(__file__).parents[1] / "README.md"
 REWRITE = "make docs"
@@ -24,6 +25,11 @@ def help_block() -> str:
             with click.Context(command, info_name=name, parent=program, terminal_width=88) as context:
                 pages.append(command.get_help(context))
     return "```text\n" + "\n\n\n".join(pages) + "\n```"
+
+
+def demo_block() -> str:
+    """What `make demo` prints about the sample that it records."""
+    return f"```text\n{(SAMPLES / 'initial_loss_mismatch' / 'findings.txt').read_text(encoding='utf-8').rstrip()}\n```"
 
 
 def diagnosers_block() -> str:
@@ -42,7 +48,12 @@ def columns_block() -> str:
     return "\n\n".join(parts)
 
 
-BLOCKS: dict[str, Callable[[], str]] = {"diagnosers": diagnosers_block, "help": help_block, "columns": columns_block}
+BLOCKS: dict[str, Callable[[], str]] = {
+    "demo": demo_block,
+    "diagnosers": diagnosers_block,
+    "help": help_block,
+    "columns": columns_block,
+}
 
 
 def renewed(text: str) -> str:
