@@ -62,7 +62,7 @@ def test_the_best_evaluation_is_that_of_the_validation_split(tmp_path: Path) -> 
     values = [(-1, "validation", 2.4), (9, "validation", 1.5), (9, "train", 0.1), (19, "validation", 1.9)]
     view = look(tmp_path, evaluations=values)
     assert [series.name for series in view.evaluations] == ["validation", "train, evaluated"]
-    assert view.evaluations[1].x == [0, 9, 19], "before the first step is step 0"
+    assert view.evaluations[0].x == [0, 9, 19], "before the first step is step 0"
     assert view.best_evaluation is not None
     assert (view.best_evaluation.x, view.best_evaluation.y) == (9, 1.5)
 
