@@ -20,7 +20,7 @@ Face = Literal["found", "clean", "not_applicable", "could_not_look", "failed"]
 
 
 class UnknownNameError(UserError):
-    """A diagnoser or threshold that does not exist."""
+    """A diagnoser or threshold that does not exist, or a choice that leaves none."""
 
 
 class Outcome(Value, frozen=True, kw_only=True):
@@ -133,6 +133,8 @@ def choose(
             raise UnknownNameError(f"{name} has no threshold {option!r}; it has {known}")
         overrides.setdefault(name, {})[option] = value
     names = [name for name in catalogue if (not select or name in select) and name not in ignore]
+    if not names:
+        raise UnknownNameError("no diagnoser is left to run: every selected one is ignored, too")
     return [catalogue[name] for name in names], overrides
 
 
@@ -148,7 +150,9 @@ def examine(item: Diagnoser, run: Run, overrides: Mapping[str, float]) -> Outcom
         for need in item.needs:
             if not run.has(need):
                 table = TABLES[need.partition(".")[0]]
-                return outcome("could_not_look", reason=f"the run has no {need}", enable=table.enable)
+                lost = [problem for problem in run.problems if f"/{table.name}" in problem]
+                enable = f"mend what was left out: {lost[0]}" if lost else table.enable
+                return outcome("could_not_look", reason=f"the run has no table {table.name}", enable=enable)
         if len(run.steps) < item.minimum_steps:
             return outcome(
                 "could_not_look",
@@ -226,6 +230,6 @@ def verdict(audit: Audit) -> str:
     opening = {
         Severity.CRITICAL: "This run is broken",
         Severity.WARNING: "This run trains worse than it needs to",
-        Severity.NOTE: "Nothing alarming, one thing worth knowing",
+        Severity.NOTE: "Nothing alarming; worth knowing",
     }[min((item.finding.severity for item in audit.all_ranked()), key=lambda s: s.rank)]
     return f"{opening}: {root.finding.headline}."

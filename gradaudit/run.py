@@ -188,6 +188,8 @@ def load(path: str | Path) -> Run:
     processes = together(path, _load_meta(path), problems)
     meta: Meta = _clean(processes.meta)
     run = Run(path, meta, _state(path, meta), tuple(problems), processes.parts, processes.attempts)
+    if not run.has("steps") and not (path / f"rank{meta.rank:05d}").is_dir():
+        raise RunError(f"{path}: the folder rank{meta.rank:05d} is missing, and it holds the recorded steps")
     if not run.has("steps"):
         lost = f" ({'; '.join(problems)})" if problems else ""
         raise RunError(
@@ -206,6 +208,8 @@ def _load_meta(path: Path) -> Meta:
     try:
         text = file.read_bytes()
     except FileNotFoundError:
+        if any(path.glob("rank*")):
+            raise RunError(f"{path}: run.json is missing, and without it the rank folders cannot be read") from None
         if (path / "launch.json").exists():
             raise RunError(
                 f"{path} holds no step: the recorder never started. Either the command never imported torch or made "

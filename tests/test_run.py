@@ -44,7 +44,12 @@ def test_a_truncated_part_is_left_out_and_named(tmp_path):
         (lambda path: (path.mkdir(), (path / "launch.json").write_text("{}")), "the recorder never started"),
         (lambda path: (path.mkdir(), (path / "run.json").write_text("{")), "is damaged"),
         (lambda path: (path.mkdir(), (path / "run.json").write_text('{"format_version": 99}')), "upgrade gradaudit"),
-        (lambda path: (path.mkdir(), (path / "run.json").write_text("{}")), "holds no optimizer step"),
+        (lambda path: (path.mkdir(), (path / "run.json").write_text("{}")), "rank00000 is missing"),
+        (
+            lambda path: ((path / "rank00000").mkdir(parents=True), (path / "run.json").write_text("{}")),
+            "holds no optimizer step",
+        ),
+        (lambda path: (path / "rank00000").mkdir(parents=True), "run.json is missing"),
     ],
 )
 def test_what_is_not_a_run_is_refused_in_one_line(tmp_path, make, message):

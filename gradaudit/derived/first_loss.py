@@ -12,8 +12,8 @@ from gradaudit.schema import LossFacts
 CLOSE = 0.05  # relative distance at which a factor is taken for the batch size or the micro-steps
 
 
-def objective_factor(run: Run, loss: TrainingLoss) -> tuple[float, str] | None:
-    """How many times the mean loss the first objective is, and what that number is, when it is a known one."""
+def objective_factor(run: Run, loss: TrainingLoss) -> tuple[float, int, str] | None:
+    """How many times the mean loss the first objective is, and the known amount, with its meaning, that it matches."""
     row = run.steps_of(loss.optimizer).iloc[0]
     if not (loss.first > 0 and math.isfinite(loss.objective[0])):
         return None
@@ -24,7 +24,7 @@ def objective_factor(run: Run, loss: TrainingLoss) -> tuple[float, str] | None:
         (int(row["micro_steps"]), "micro_steps"),
     ):
         if amount > 1 and abs(times / amount - 1) < CLOSE:
-            return times, meaning
+            return times, amount, meaning
     return None
 
 

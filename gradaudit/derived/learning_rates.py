@@ -13,6 +13,11 @@ from gradaudit.run import Run
 _SCALE_FREE = ("adam", "rmsprop", "adagrad", "adadelta", "lion", "lamb", "adafactor", "muon", "rprop")
 
 
+def line_search(run: Run, optimizer: int) -> bool:
+    """Whether the optimizer (LBFGS) chooses each step's length by the loss: a long step is then no sign of harm."""
+    return any(facts.optimizer_class == "LBFGS" for facts in run.meta.optimizers if facts.id == optimizer)
+
+
 @per_run
 def learning_rates(run: Run, optimizer: int) -> Floats:
     """[steps of this optimizer, parameter groups]; NaN where a group did not exist yet."""

@@ -1,7 +1,7 @@
 """What was recorded and how, as pairs of a name and words."""
 
 from gradaudit.run import Run
-from gradaudit.schema import LossFacts
+from gradaudit.schema import LossFacts, OptimizerFacts
 
 
 def run_facts(run: Run) -> list[tuple[str, str]]:
@@ -21,13 +21,13 @@ def run_facts(run: Run) -> list[tuple[str, str]]:
         ("Period", period),
         ("Model", f"{root + ', ' if root else ''}{len(meta.tensors):,} tensors, {elements:,} elements"),
         ("Trained", f"{trained:,} elements" if trained != elements else "all parameters"),
-        ("Optimizer", "; ".join(_optimizer_words(facts.optimizer_class, facts.defaults) for facts in meta.optimizers)),
+        ("Optimizer", "; ".join(_optimizer_words(run, facts) for facts in meta.optimizers)),
         ("Loss", losses),
         ("Data", ", ".join(data)),
         ("Device", meta.device),
         ("Processes", f"{meta.world_size}, this is rank {meta.rank}" if meta.world_size > 1 else "1"),
         ("Software", ", ".join(f"{name} {version}" for name, version in versions if version)),
-        ("Statistics", "every step" if meta.every == 1 else f"every {meta.every} steps"),
+        ("Statistics", _cadence_words(run)),
         ("Restarts", str(meta.attempt) if meta.attempt else ""),
     ]
     return [(name, value) for name, value in facts if value]
@@ -43,19 +43,24 @@ def _loss_words(facts: LossFacts) -> str:
     return ", ".join(words)
 
 
-def _optimizer_words(name: str, defaults: dict[str, float | bool | list[float] | None]) -> str:
-    shown = {
-        "lr": "learning rate",
-        "weight_decay": "weight decay",
-        "momentum": "momentum",
-        "betas": "betas",
-        "eps": "eps",
-    }
-    words = [name]
-    for key, label in shown.items():
-        value = defaults.get(key)
+def _cadence_words(run: Run) -> str:
+    """At how many of the steps tensor statistics exist; the cadence may change with the budget."""
+    recorded, total = int(run.steps["recorded"].sum()), len(run.steps)
+    return "every step" if recorded == total else f"at {recorded:,} of {total:,} steps"
+
+
+def _optimizer_words(run: Run, facts: OptimizerFacts) -> str:
+    words = [facts.optimizer_class]
+    steps = run.steps_of(facts.id)
+    # What the groups had at the first step: an optimizer's defaults need not be what any group uses.
+    for column, label in (("learning_rate", "learning rate"), ("weight_decay", "weight decay")):
+        values = list(dict.fromkeys(float(value) for value in steps[column].iloc[0])) if len(steps) else []
+        if any(value > 0 for value in values):
+            words.append(f"{label} {' / '.join(f'{value:g}' for value in values)}")
+    for key in ("momentum", "betas", "eps"):
+        value = facts.defaults.get(key)
         if isinstance(value, list):
-            words.append(f"{label} {' / '.join(f'{item:g}' for item in value)}")
+            words.append(f"{key} {' / '.join(f'{item:g}' for item in value)}")
         elif value and not isinstance(value, bool):
-            words.append(f"{label} {value:g}")
+            words.append(f"{key} {value:g}")
     return ", ".join(words)

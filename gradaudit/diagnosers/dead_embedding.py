@@ -42,7 +42,7 @@ from gradaudit.derived.order_statistics import medians_across
 from gradaudit.derived.ratios import recorded_global_steps, update_ratio
 from gradaudit.derived.reduce import plain
 from gradaudit.derived.standstill import LEAST_STEPS, column_of, never_moved, reason_for_rest
-from gradaudit.derived.wording import count, factor, in_code, names, number, percent, plural, setting
+from gradaudit.derived.wording import count, factor, in_code, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -64,7 +64,7 @@ from gradaudit.run import Run
 from gradaudit.schema import TensorFacts
 
 
-@diagnoser(worst=Severity.CRITICAL, needs=("tensors.has_grad",), minimum_steps=LEAST_STEPS)
+@diagnoser(worst=Severity.CRITICAL, needs=("tensors.has_grad",))
 def dead_embedding(
     run: Run,
     *,
@@ -331,7 +331,8 @@ def _hits(history: RowHistory, flagged: set[int]) -> Distribution:
 
 
 def _examples(rows: list[int]) -> str:
-    return f", among them {'row' if len(rows) == 1 else 'rows'} {names([str(row) for row in rows], 6)}" if rows else ""
+    shown = ", ".join(str(row) for row in rows[:6])
+    return f", for example {'row' if len(rows) == 1 else 'rows'} {shown}" if rows else ""
 
 
 def _rows(

@@ -3,11 +3,11 @@
 ## What it looks for
 
 An untrained classifier that guesses evenly among N classes has a loss of ln N, and ln 2 for each binary output. The
-first mean loss per valid target is compared with that. Label smoothing, and class weights with reduction='mean',
-do not move it. A first loss above ln N by more than `excess` of it, and by more than `floor`, is a warning; for
-binary outputs above `binary_excess` times ln 2. It is critical above `severe` (for binary outputs `binary_severe`)
-times when training then diverges or learns nothing. Below `low` times both ln N and the entropy of the labels it is a
-note. A negative first loss of a likelihood is always wrong.
+first mean loss per valid target is compared with that. Label smoothing, and class weights with reduction='mean', do
+not move it. A first loss above ln N by more than `excess` of it, and by more than `floor`, is a warning; for binary
+outputs above `binary_excess` times ln 2. A first batch of fewer than `few` targets is given more room. It is critical
+above `severe` (for binary outputs `binary_severe`) times when training then diverges or learns nothing. Below `low`
+times both ln N and the entropy of the labels it is a note. A negative first loss of a likelihood is always wrong.
 
 What was differentiated is then compared with the mean: a factor that matches the batch looks like reduction='sum',
 one that matches the micro-steps like accumulation without division. Labels that fill at most half of at most
@@ -67,6 +67,7 @@ from gradaudit.findings import (
 from gradaudit.run import Run
 from gradaudit.schema import LossFacts
 
+_VISIBLE = "use a loss of torch.nn.functional (nn.CrossEntropyLoss uses one), so that its classes can be seen"
 _SHOWN = 50  # steps in the chart of the start
 _LARGE_START = 3.0  # times torch.nn's default RMS: worth naming as the reason
 
@@ -106,6 +107,7 @@ def initial_loss_mismatch(
     vocabulary: float = 100,  # byte and word vocabularies leave most outputs unused and are healthy
     variance: float = 2.5,  # a constant at the mean has 1; autoencoders reach 3.7, hence only a note
     spread: float = 10.0,  # default learning rates and initialisations expect targets of order 1
+    few: float = 32,  # targets; with 1 to 4, up to 22 % of default initialisations start above the other limits
     learned: float = 0.7,  # a run that loses more of its first loss has coped
 ) -> Iterator[Verdict]:
     """Compare the first loss with that of an untrained model."""
@@ -113,7 +115,9 @@ def initial_loss_mismatch(
     def judge(optimizer: int) -> Iterator[Verdict]:
         loss = training_loss(run, optimizer)
         facts = loss.facts
-        if loss.unjudged or facts is None:
+        if facts is None:
+            yield CouldNotLook(reason=loss.unjudged, enable=_VISIBLE)
+        elif loss.unjudged:
             yield NotApplicable(reason=loss.unjudged)
         elif not math.isfinite(loss.first):
             yield CouldNotLook(reason=f"the first loss is {number(loss.first)}", enable="mend what non_finite reports")
@@ -124,13 +128,15 @@ def initial_loss_mismatch(
         else:
             even, constant = uniform_loss(facts, loss.kind), constant_loss(facts, loss.kind)
             margin = max(excess * even, floor) if loss.kind == "classification" else (binary_excess - 1) * even
+            # The loss of a few targets scatters around its mean with one over the root of their number.
+            margin *= max(1.0, math.sqrt(few / max(1, int(loss.targets[0]))))
             name = f"ln {facts.classes}" if loss.kind == "classification" else "ln 2"
             above = "floor" if floor > excess * even else "excess"
             level = Level(
                 name=name if abs(even - math.log(facts.classes or 2)) < 1e-9 else f"weighted {name}",
                 even=even,
                 high=even + margin,
-                severe=even * (severe if loss.kind == "classification" else binary_severe),
+                severe=max(even * (severe if loss.kind == "classification" else binary_severe), even + margin),
                 # A bias initialised to the label frequencies starts at their entropy.
                 low=low * (even if math.isnan(constant) else min(even, constant)),
                 option=above if loss.kind == "classification" else "binary_excess",
@@ -235,9 +241,8 @@ def _negative(run: Run, loss: TrainingLoss, facts: LossFacts, level: Level) -> F
     )
 
 
-def _scaled(run: Run, loss: TrainingLoss, level: Level, times: float, meaning: str) -> Finding:
+def _scaled(run: Run, loss: TrainingLoss, level: Level, times: float, amount: int, meaning: str) -> Finding:
     harm = harm_done(run, loss.optimizer)
-    amount = round(times)
     if meaning == "micro_steps":
         looks = f"it looks like {count(amount)} accumulated micro-steps without division"
         actions = [

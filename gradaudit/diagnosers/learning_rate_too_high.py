@@ -37,6 +37,7 @@ from gradaudit.derived.layers import weight_layers
 from gradaudit.derived.learning_rates import (
     label_of,
     learning_rates,
+    line_search,
     optimizer_class,
     peak_rates,
     rate_in_words,
@@ -101,6 +102,8 @@ def learning_rate_too_high(
         early = _overshoot(loss, overshoot, jump)
         if symptom and top >= with_symptom:
             severity = Severity.CRITICAL
+        elif line_search(run, optimizer) and top >= note:
+            severity = Severity.NOTE
         elif top >= alone or (early and top >= note):
             severity = Severity.WARNING
         elif top >= note:

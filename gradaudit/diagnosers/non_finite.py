@@ -33,7 +33,7 @@ import numpy
 
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart, update_chart
-from gradaudit.derived.finiteness import Breakdown, bad_gradients, breakdown, ran_away, typical_loss_before
+from gradaudit.derived.finiteness import Breakdown, breakdown, ran_away, typical_loss_before
 from gradaudit.derived.learning_rates import label_of, learning_rates, rate_in_words
 from gradaudit.derived.training_loss import training_loss
 from gradaudit.derived.validation import validation
@@ -249,11 +249,12 @@ def _overflows(run: Run, optimizer: int, limit: float, *, clean: bool) -> Iterat
     elif clean:
         recorded = len(run.recorded_steps(optimizer))
         early = f"; the GradScaler skipped {count(skipped.sum())} early on" if skipped.any() else ""
-        tensors = bad_gradients(run, optimizer).shape[1]
+        tensors = int(run.matrix("has_grad", optimizer).any(axis=0).sum())
         yield Clean(
-            measured=f"{plural(len(frame), 'loss', 'losses')} and the gradients and weights of "
-            f"{plural(tensors, 'tensor')} "
+            measured=f"{plural(len(frame), 'loss', 'losses')} and the gradients of {plural(tensors, 'tensor')} "
             f"at {plural(recorded, 'step')} are finite{early}"
+            if recorded
+            else f"{plural(len(frame), 'loss', 'losses')} are finite; no tensor statistics could be read{early}"
         )
 
 

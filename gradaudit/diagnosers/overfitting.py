@@ -3,11 +3,11 @@
 ## What it looks for
 
 The best evaluation of the held-out split, with at least `later` evaluations after it. The median of the last three is
-compared with it: a warning when it lies above the best by more than `rise` of what training had gained until then and
-by more than `share` of the best loss, while the training loss fell by more than `fell` since. Without such a rise, a
-note when the last three held-out losses lie above the training loss by more than `gap` of the first held-out loss. The
-training loss of that gap is the one measured in evaluation mode; the running training loss stands in only for models
-without dropout.
+compared with the median of the best and its two neighbours: a warning when it lies above by more than `rise` of what
+training had gained until then and by more than `share` of the best loss, while the training loss fell by more than
+`fell` since. Without such a rise, a note when the last three held-out losses lie above the training loss by more than
+`gap` of the first held-out loss. The training loss of that gap is the one measured in evaluation mode; the running
+training loss stands in only for models without dropout.
 
 ## Why it matters
 
@@ -103,7 +103,8 @@ def overfitting(
     best = int(numpy.argmin(values))
     final = median(values[-3:])
     gained = float(values[0] - values[best])
-    risen = final - float(values[best])
+    # One lucky evaluation is not what the model had reached: the rise is measured from it and its neighbours.
+    risen = final - median(values[max(0, best - 1) : best + 2])
     dropped = fall_since(train, steps, best)
     diverged = any(divergence(run, optimizer) is not None for optimizer in run.optimizers)
     enough_later = len(values) - 1 - best >= later

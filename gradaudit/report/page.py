@@ -111,13 +111,11 @@ def glance(overview: Overview) -> tuple[Fact, ...]:
     facts = [Fact("Training loss", f"{first} → {last}", "first step, mean of the last tenth")]
     best = overview.best_evaluation
     if best is not None and best.x is not None:
-        facts.append(Fact("Best evaluation loss", quantity(best.y), f"step {best.x:,.0f} of {overview.steps:,}"))
+        facts.append(Fact("Best evaluation loss", quantity(best.y), f"step {best.x:,.0f} of {overview.steps - 1:,}"))
     else:
         facts.append(Fact("Evaluation loss", "–", "none was recorded" if not overview.evaluations else "no best told"))
     ratios = sorted(
-        row.update_ratio
-        for row in overview.table
-        if row.role in ("weight", "embedding") and row.update_ratio is not None
+        row.update_ratio for row in overview.table if row.role in ("weight", "embedding") and row.update_ratio
     )
     middle = ratios[len(ratios) // 2] if ratios else None
     facts.append(Fact("Median update / weight", quantity(middle), "per step; about 1e-3 is usual"))

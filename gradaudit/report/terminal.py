@@ -140,7 +140,7 @@ def _counts(audit: Audit, paper: _Paper, verbose: bool) -> Iterator[str]:
             style = click.style(words, fg=COLOURS[severity], bold=severity is Severity.CRITICAL)
             parts.append((words, style))
     if not parts:
-        parts.append(("no finding", "no finding"))
+        parts.append(("no problem found",) * 2)
     passed = f"{len(audit.with_face('clean')):,} passed"
     parts.append((passed, click.style(passed, fg="green")))
     for outcomes, words in (

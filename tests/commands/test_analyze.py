@@ -187,7 +187,7 @@ def write(path, text):
         pytest.param(lambda path: write(path, "x"), ["is a file"], id="a file"),
         pytest.param(lambda path: path.mkdir(), ["is not a run"], id="not a run"),
         pytest.param(lambda path: write(path / "launch.json", "{}"), ["never started", "python -I"], id="unstarted"),
-        pytest.param(lambda path: write(path / "run.json", "{}"), ["holds no optimizer step"], id="no step"),
+        pytest.param(lambda path: write(path / "run.json", "{}"), ["rank00000 is missing"], id="no step"),
         pytest.param(lambda path: write(path / "run.json", '{"format_ver'), ["damaged"], id="torn run.json"),
         pytest.param(lambda path: write(path / "run.json", '{"format_version": 99}'), ["99", "upgrade"], id="newer"),
         pytest.param(lambda path: (path / "run.json").mkdir(parents=True), ["cannot be read"], id="unreadable"),

@@ -192,6 +192,7 @@ SICK: dict[str, dict[str, tuple[Build, float]]] = {
         "excess": (loud_start, 1e9),
         "floor": (two_classes, 1e9),
         "severe": (loud_and_stuck, 1e9),
+        "few": (loud_start, 1e9),
         "low": (lambda path: loud_start(path, first=1.0), 0.0),
         "binary_excess": (binary, 1e9),
         "binary_severe": (lambda path: binary(path, stuck=True), 1e9),

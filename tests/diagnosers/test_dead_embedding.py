@@ -175,7 +175,7 @@ def test_rows_that_are_never_hit_in_a_large_table_are_a_note(tmp_path):
     run = rare_rows(tmp_path / "run", ever_hit=400, never_hit_rows=[3, 5, 8])
     finding = assert_finds(dead_embedding, run, Severity.NOTE)
     assert finding.headline == "80 % of the rows of embedding.weight never receive a gradient"
-    assert "among them rows 3, 5 and 8" in finding.seen
+    assert "for example rows 3, 5, 8" in finding.seen
     chart = finding.evidence[0]
     assert isinstance(chart, Distribution)
     assert [(bar.label, bar.flagged) for bar in chart.bins] == [("0", True), ("1", False), ("2-3", False)]
@@ -185,7 +185,7 @@ def test_rows_that_stop_are_a_note(tmp_path):
     run = rare_rows(tmp_path / "run", ever_hit=1900, stopped=300, stopped_rows=[7])
     finding = assert_finds(dead_embedding, run, Severity.NOTE)
     assert finding.headline == "300 rows of embedding.weight stop receiving a gradient"
-    assert "among them row 7" in finding.seen
+    assert "for example row 7" in finding.seen
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1e4])

@@ -33,6 +33,18 @@ def test_two_classes_may_start_a_third_of_a_nat_above(tmp_path):
     assert_clean(initial_loss_mismatch, start_at(tmp_path, math.log(2) + 0.33, facts))
 
 
+@pytest.mark.parametrize(("targets", "quiet"), [(1, True), (4, True), (64, False)])
+def test_a_first_batch_of_a_few_targets_scatters_and_is_given_room(tmp_path, targets, quiet):
+    facts = LossFacts(id=0, function="cross_entropy", classes=2)
+    run = start_at(tmp_path, math.log(2) + 0.6, facts, steps={"targets": targets})
+    (assert_clean if quiet else assert_finds)(initial_loss_mismatch, run)
+
+
+def test_a_loss_made_by_hand_could_not_be_looked_at(tmp_path):
+    run = build_run(tmp_path / "run", loss=falling(), steps={"loss": -1, "mean_loss": math.nan})
+    assert_could_not_look(initial_loss_mismatch, run)
+
+
 def test_label_smoothing_and_averaged_class_weights_do_not_move_the_start(tmp_path):
     facts = LossFacts(
         id=0, function="cross_entropy", classes=3, label_smoothing=0.1, weighted=True, class_weights=[1.0, 5.0, 20.0]

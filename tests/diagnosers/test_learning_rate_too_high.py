@@ -59,6 +59,10 @@ def test_replacing_the_weights_is_a_warning_by_itself(tmp_path):
     assert [chart.title for chart in charts] == ["Update-to-weight ratio", "Training loss"]
 
 
+def test_a_line_search_may_take_a_long_step(tmp_path):
+    assert_finds(learning_rate_too_high, fast(tmp_path / "run", pace=3.0, optimizer="LBFGS"), Severity.NOTE)
+
+
 def test_half_the_weights_is_a_note(tmp_path):
     assert_finds(learning_rate_too_high, fast(tmp_path / "run", pace=0.6), Severity.NOTE)
 

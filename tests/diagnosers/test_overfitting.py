@@ -30,6 +30,12 @@ def test_a_rise_of_a_tiny_improvement_is_quiet(tmp_path):
     assert_clean(overfitting, with_evaluations(tmp_path / "a", [0.70, 0.69, 0.675, 0.68, 0.68, 0.681, 0.68]))
 
 
+def test_one_lucky_evaluation_is_not_the_level_that_was_reached(tmp_path):
+    """A noisy validation loss around 0.40 whose best pass happened to be 0.33."""
+    values = [0.60, 0.45, 0.40, 0.43, 0.33, 0.42, 0.40, 0.44, 0.39, 0.42, 0.41]
+    assert_clean(overfitting, with_evaluations(tmp_path / "a", values))
+
+
 def test_one_bad_evaluation_at_the_end_is_quiet(tmp_path):
     assert_clean(overfitting, with_evaluations(tmp_path / "a", [2.3, 1.5, 1.0, 0.8, 0.81, 0.82, 2.0]))
 

@@ -68,7 +68,7 @@ def test_a_killed_run_says_so(audit: Audit) -> None:
 
 def test_nothing_found_is_not_called_healthy(audit: Audit) -> None:
     text = lines(msgspec.structs.replace(audit, ranked=[]))
-    assert any(line.startswith("no finding, 3 passed") for line in text[-2:])
+    assert any(line.startswith("no problem found, 3 passed") for line in text[-2:])
     assert "healthy" not in " ".join(text)
 
 
