@@ -128,25 +128,46 @@ TENSORS = Table(
         Column("weight_norm", "float32", "", "L2 norm of the weights before the step, estimated from the probe"),
         Column("update_norm", "float32", "", "L2 norm of the change made by this step, estimated from the probe"),
         Column("drift_norm", "float32", "", "L2 norm of the change since recording started, from the probe"),
+        Column("weight_max_abs", "float32", "", "largest absolute weight before the step, of the probe's elements"),
+        Column("unchanged_fraction", "float32", "fraction", "probed weights that this step left as they were"),
+        Column("update_weight_cosine", "float32", "", "cosine of this step's update with the weights, from the probe"),
+        Column(
+            "gradient_cosine",
+            "float32",
+            "",
+            "cosine of the gradient with that of the recorded step before, from the probe",
+        ),
     ),
-    "tensor statistics are recorded at every step; --every N thins them",
+    "record the run again with gradaudit record, without --every or with a smaller one",
 )
 
 ROWS = Table(
     "rows",
     ("optimizer", "step", "tensor"),
-    "One row for each embedding table at every tenth recorded step: which of its rows are being trained.",
+    "One row for each embedding table, and for each weight of a Linear or Conv module, at every tenth recorded step: "
+    "which of its rows are being trained. A row of a weight is an output of its module.",
     (
         _OPTIMIZER,
         _STEP,
         _TENSOR,
-        Column("rows", "int64", "count", "rows of the table"),
+        Column("rows", "int64", "count", "rows of the table, or outputs of the module"),
         Column("tracked", "int64", "count", "rows followed one by one; fewer than `rows` only for very large tables"),
         Column("hit", "int64", "count", "tracked rows with a non-zero gradient at this step"),
         Column("ever_hit", "int64", "count", "tracked rows with a non-zero gradient so far"),
-        Column("moved", "int64", "count", "tracked rows that differ from their value at the first recorded step"),
+        Column(
+            "moved",
+            "int64",
+            "count",
+            "tracked rows that differ from their value at the first recorded step; -1 for outputs",
+        ),
         Column("stopped", "int64", "count", "tracked rows hit 5 times or more, silent for 20 mean intervals"),
-        Column("checksum", "int64", "", "sum of the table's bit patterns: equal only if the table did not change"),
+        Column("silent", "int64", "count", "tracked rows whose gradient was zero at the last 30 recorded steps"),
+        Column(
+            "checksum",
+            "int64",
+            "",
+            "sum of the table's bit patterns: equal only if the table did not change; 0 for outputs",
+        ),
         Column("hits_histogram", "list<int64>", "count", "tracked rows by hits so far: 0, 1, 2-3, 4-7, 8-15, ..."),
         Column(
             "movement",
@@ -157,7 +178,7 @@ ROWS = Table(
         Column("never_hit_rows", "list<int64>", "index", "up to 32 rows without a gradient so far"),
         Column("stopped_rows", "list<int64>", "index", "up to 32 rows counted in `stopped`"),
     ),
-    "recorded for nn.Embedding and nn.EmbeddingBag",
+    "recorded for nn.Embedding, nn.EmbeddingBag, nn.Linear and nn.Conv1d to nn.Conv3d",
 )
 
 HISTOGRAMS = Table(
@@ -214,7 +235,9 @@ class TensorFacts(Facts, frozen=True, kw_only=True):
     recorded_with: int = 0  # the optimizer whose steps carry its rows in `tensors`
     group: int = -1
     requires_grad: bool = True
-    placements: list[str] = []
+    placements: list[str] = []  # how it is laid over the ranks; empty when every rank holds it whole
+    output_axis: int = -1  # the dimension that counts the module's outputs: 0 in Linear and Conv; -1 elsewhere
+    share: int = -1  # elements that this rank's statistics stand for: its shard, 0 of a copy; -1 all of them
 
     @property
     def elements(self) -> int:
@@ -234,6 +257,7 @@ class ModuleFacts(Facts, frozen=True, kw_only=True):
     parameters: int = 0
     dropout: float | None = None  # drop probability
     batch_norm: bool = False
+    batch_norm_values: int = 0  # values per channel of its first training batch (batch size x positions); 0 unknown
 
 
 class OptimizerFacts(Facts, frozen=True, kw_only=True):
@@ -296,7 +320,8 @@ class Meta(Facts, frozen=True, kw_only=True):
     device: str = ""
     rank: int = 0
     world_size: int = 1
-    attempt: int = 0
+    attempt: int = 0  # number of this process's folder: rank00000, rank00000.1, ...
+    restarts: int = 0  # how often torchrun had restarted the ranks
     every: int = 1  # recorded cadence of tensor statistics
     tensors: list[TensorFacts] = []
     modules: list[ModuleFacts] = []

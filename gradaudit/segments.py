@@ -3,11 +3,12 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from gradaudit.schema import TABLES, Meta, Table, arrow_schema
 
 if TYPE_CHECKING:
+    import numpy
     import pyarrow
 
 
@@ -18,7 +19,7 @@ class Made(Protocol):
         """The named columns, as the schema has them."""
 
 
-Part = "pyarrow.Table | Path | Made"
+Part: TypeAlias = "pyarrow.Table | Path | Made"
 
 LONGEST_NAME = 300
 # Control characters, and the marks that reorder or hide text: a name must print as what it is.
@@ -33,7 +34,7 @@ def clean_text(text: str) -> str:
     return _UNPRINTABLE.sub(lambda match: match.group().encode("unicode_escape").decode(), text)
 
 
-def parts(path: Path, name: str, meta: Meta, problems: list[str]) -> Iterator["pyarrow.Table | Path"]:
+def parts(path: Path, name: str, meta: Meta, problems: list[str]) -> Iterator[Part]:
     """The readable parts of one table of the process that `meta` describes: closed segments, then the open one."""
     import pyarrow
     import pyarrow.parquet
@@ -93,7 +94,7 @@ def _read_live(file: Path, closed: set[str], name: str) -> "pyarrow.Table | None
     return pyarrow.Table.from_batches(batches, schema)
 
 
-def read(part: "pyarrow.Table | Path | Made", table: Table, names: list[str]) -> "pyarrow.Table":
+def read(part: Part, table: Table, names: list[str]) -> "pyarrow.Table":
     """The named columns of one part, cast to the schema; a column that the part lacks is null."""
     import pyarrow
     import pyarrow.parquet
@@ -114,3 +115,21 @@ def read(part: "pyarrow.Table | Path | Made", table: Table, names: list[str]) ->
         for name in names
     ]
     return pyarrow.table(columns, names=names)
+
+
+def column(part: Part, table: Table, name: str) -> "numpy.ndarray[Any, Any]":
+    """[rows] of one column of a part; a column that the part lacks is NaN."""
+    array: numpy.ndarray[Any, Any] = read(part, table, [name]).column(name).to_numpy()
+    return array
+
+
+def table_of(table: Table, columns: dict[str, Any]) -> "pyarrow.Table":
+    """Arrays, of numpy or of pyarrow, as columns of `table`."""
+    import pyarrow
+
+    schema = arrow_schema(table)
+    arrays = [
+        values if isinstance(values, pyarrow.ChunkedArray) else pyarrow.array(values, schema.field(name).type)
+        for name, values in columns.items()
+    ]
+    return pyarrow.table(arrays, names=list(columns))

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 
 from gradaudit.record.losses import Call, Evaluations, LossBook
+from gradaudit.record.normalisation import note
+from gradaudit.record.sharding import local
 from gradaudit.record.splits import note_training
 from gradaudit.record.tensors import TensorTable
 
@@ -80,6 +82,10 @@ class Between:
         self._scale = None
         self._look_for_stale()
 
+    def on_batch_norm(self, key: torch.Tensor, input: torch.Tensor) -> None:
+        """A BatchNorm module that `key` belongs to is training on `input`."""
+        note(key, input)
+
     def on_scale(self, scaler: Any) -> None:
         """A GradScaler scaled the loss that is differentiated next."""
         if scaler._scale is not None:
@@ -87,9 +93,7 @@ class Between:
 
     def on_clip(self, kind: int, parameters: Sequence[torch.Tensor], threshold: Any, total: Any) -> None:
         """Gradients were clipped: kind 1 by norm (`total` before), 2 by value."""
-        if hasattr(total, "to_local"):
-            total = total.to_local()
-        norm = total.detach().clone() if isinstance(total, torch.Tensor) else None
+        norm = local(total.detach()).clone() if isinstance(total, torch.Tensor) else None
         limit = float(threshold) if not isinstance(threshold, torch.Tensor) else math.nan
         self._clips.append(Clip(kind, limit, norm, {id(parameter) for parameter in parameters}))
         del self._clips[:-16]
@@ -155,11 +159,11 @@ class Between:
             if self._cleared.get(number) is True:
                 continue
             looked = [p.grad for r in plan.references[:_STALE_LOOK] if (p := r()) is not None and p.grad is not None]
-            looked = [grad for grad in looked if grad.layout == torch.strided and not hasattr(grad, "to_local")]
+            looked = [local(grad.detach()) for grad in looked if grad.layout == torch.strided]
             if not looked:
                 self._cleared[number] = True
                 continue
-            zero = torch.stack([(grad.detach().reshape(-1)[:256] == 0).all() for grad in looked]).all()
+            zero = torch.stack([(grad.reshape(-1)[:256] == 0).all() for grad in looked]).all()
             before = self._cleared.get(number)
             self._cleared[number] = zero if before is None else zero | before
 

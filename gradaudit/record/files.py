@@ -29,6 +29,7 @@ class Files:
         self.directory = Path(settings.directory)
         self.rank, self.world_size = rank_and_world()
         self.pid = os.getpid()
+        self.restarts = _restarts()
         self.folder, self.attempt = _claim(self.directory, self.rank)
         self.started, self.ended, self.state = _now(), "", "running"
         # Only the first process of rank 0 speaks for the run; every other one keeps its facts beside its files.
@@ -64,8 +65,9 @@ class Files:
             rank=self.rank,
             world_size=self.world_size,
             attempt=self.attempt,
+            restarts=self.restarts,
             every=self.settings.every or 0,
-            tensors=list(table.facts),
+            tensors=table.facts_now(),
             modules=list(table.modules),
             optimizers=list(table.optimizers),
             losses=recording.between.book.facts(),
@@ -86,6 +88,14 @@ def rank_and_world() -> tuple[int, int]:
         return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     except ValueError:
         return 0, 1
+
+
+def _restarts() -> int:
+    """How often torchrun has restarted the ranks."""
+    try:
+        return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    except ValueError:
+        return 0
 
 
 def _claim(directory: Path, rank: int) -> tuple[Path, int]:

@@ -16,7 +16,7 @@ from gradaudit.record.between import Between
 from gradaudit.record.cadence import Cadence
 from gradaudit.record.files import Files, rank_and_world
 from gradaudit.record.settings import Settings
-from gradaudit.record.stats import measure
+from gradaudit.record.stats import ZERO_FRACTION, measure
 from gradaudit.record.steps import Batch, StepRecord
 from gradaudit.record.tensors import Plan, TensorTable
 
@@ -124,9 +124,7 @@ class Recording:
             return
         after = plan.probe.values(parameters)
         plan.start = before if plan.start is None else plan.start
-        record.weight_norm = plan.probe.norms(before)
-        record.update_norm = plan.probe.norms(after - before)
-        record.drift_norm = plan.probe.norms(after - plan.start)
+        record.probed |= plan.probe.weights(before, after, plan.start)
         if plan.recorded % ROWS_EVERY == 0:
             for position, counter in plan.counters.items():
                 record.snapshots.append((int(plan.identifiers[position]), counter.snapshot(parameters[position])))
@@ -157,9 +155,10 @@ class Recording:
             return
         gradients = [parameter.grad for parameter in parameters]
         record.identifiers, record.owned = step.plan.identifiers, step.plan.owned
-        record.gradients = measure(gradients)
+        record.gradients, record.sharded = measure(gradients), self.table.sharded()
         for position, counter in step.plan.counters.items():
-            counter.observe(gradients[position])
+            counter.observe(gradients[position], record.gradients[position, ZERO_FRACTION])
+        step.plan.look_at_gradients(gradients, record.probed)
         step.before = step.plan.probe.values(parameters)
         step.cost = time.perf_counter() - started
 
@@ -249,7 +248,7 @@ class Recording:
             return
         dropped = sum(step.gradients is not None for step in self._ready)
         for step in self._ready:
-            step.gradients = step.weight_norm = step.update_norm = step.drift_norm = None
+            step.gradients, step.probed = None, {}
             step.row["recorded"], step.snapshots = False, []
         if dropped:
             self.event("dropped", f"the disk is behind: tensor statistics of {dropped} steps were dropped")

@@ -1,4 +1,4 @@
-"""Which rows of an embedding table are being trained: hits and movement, row by row."""
+"""Which rows of an embedding table, or outputs of a Linear or Conv module, are being trained, row by row."""
 
 import math
 from dataclasses import dataclass
@@ -11,6 +11,8 @@ MOST_ROWS = 262_144  # followed one by one; every vocabulary fits, a ten-million
 MOST_COLUMNS = 16  # of each row, above EXACT elements: a trained row is zero in all of them only by accident
 EXACT = 2_000_000
 EXAMPLES = 32
+SILENT = 30  # recorded steps without a gradient, after which a row is called silent
+_WINDOW = 16  # neighbouring columns looked at first: one cache line of a row
 
 
 @dataclass(frozen=True)
@@ -22,15 +24,15 @@ class Snapshot:
     hits: torch.Tensor  # [tracked] steps with a gradient
     first: torch.Tensor  # [tracked] the first of them, in counts of observed steps
     last: torch.Tensor  # [tracked] the last of them
-    movement: torch.Tensor  # [tracked] |w - w0| / |w0| on the columns looked at
+    movement: torch.Tensor | None  # [tracked] |w - w0| / |w0| on the columns looked at; None for outputs
     hit_now: torch.Tensor
-    checksum: torch.Tensor
+    checksum: torch.Tensor | None
     observed: int  # steps at which hits were counted
 
     def row(self) -> dict[str, Any]:
         """The columns of table `rows`; reads the device."""
         hits, first, last = (getattr(self, name).cpu().numpy() for name in ("hits", "first", "last"))
-        movement = self.movement.cpu().numpy()
+        movement = numpy.full(len(hits), math.nan) if self.movement is None else self.movement.cpu().numpy()
         interval = (last - first) / numpy.maximum(hits - 1, 1)
         stopped = (hits >= 5) & (self.observed - 1 - last > 20 * numpy.maximum(interval, 1))
         # Doubling bins: 0, 1, 2-3, 4-7, ...
@@ -42,9 +44,10 @@ class Snapshot:
             "tracked": len(hits),
             "hit": int(self.hit_now),
             "ever_hit": int((hits > 0).sum()),
-            "moved": int((movement != 0).sum()),
+            "moved": -1 if self.movement is None else int((movement != 0).sum()),
             "stopped": int(stopped.sum()),
-            "checksum": int(self.checksum),
+            "silent": int((self.observed - 1 - last >= SILENT).sum()),
+            "checksum": 0 if self.checksum is None else int(self.checksum),
             "hits_histogram": bins.tolist(),
             "movement": medians,
             "never_hit_rows": (numpy.flatnonzero(hits == 0)[:EXAMPLES] * self.row_stride).tolist(),
@@ -52,35 +55,22 @@ class Snapshot:
         }
 
 
-class RowCounter:
-    """Counts gradient hits of one table's rows, on its device, without synchronisation."""
+class _Hits:
+    """How often and when each tracked row had a gradient, on the device, without synchronisation."""
 
-    def __init__(self, weight: torch.Tensor) -> None:
-        rows, columns = weight.shape
+    def __init__(self, rows: int, device: torch.device) -> None:
         self.rows = rows
         self.row_stride = max(1, -(-rows // MOST_ROWS))
-        wide = columns > MOST_COLUMNS and weight.numel() > EXACT
-        self.column_stride = -(-columns // MOST_COLUMNS) if wide else 1
-        self.start = self._look(weight).float().clone()
-        tracked = self.start.shape[0]
-        self.hits = torch.zeros(tracked, dtype=torch.int64, device=weight.device)
+        tracked = -(-rows // self.row_stride)
+        self.hits = torch.zeros(tracked, dtype=torch.int64, device=device)
         self.first = torch.full_like(self.hits, -1)
         self.last = torch.full_like(self.hits, -1)
-        self.hit_now = torch.zeros((), dtype=torch.int64, device=weight.device)
+        self.hit_now = torch.zeros((), dtype=torch.int64, device=device)
         self.observed = 0
 
-    def _look(self, table: torch.Tensor) -> torch.Tensor:
-        return table.detach()[:: self.row_stride, :: self.column_stride]
-
-    def observe(self, gradient: torch.Tensor | None) -> None:
-        """Count the rows whose gradient is not all zero; sparse gradients name their rows."""
-        if gradient is not None:
-            if gradient.layout != torch.strided:
-                named = torch.zeros(self.rows, dtype=torch.bool, device=gradient.device)
-                named[gradient.detach().coalesce().indices()[0]] = True
-                hit = named[:: self.row_stride]
-            else:
-                hit = (self._look(gradient) != 0).any(dim=1)
+    def _count(self, hit: torch.Tensor | None) -> None:
+        """Count one step; `hit` is [tracked] flags, None when there was no gradient."""
+        if hit is not None:
             self.hits += hit
             now = torch.full_like(self.last, self.observed)
             self.first = torch.where(hit & (self.first < 0), now, self.first)
@@ -90,12 +80,7 @@ class RowCounter:
             self.hit_now = torch.zeros_like(self.hit_now)
         self.observed += 1
 
-    def snapshot(self, weight: torch.Tensor) -> Snapshot:
-        """The facts so far; `weight` is the table after the step."""
-        scale = self.start.norm(dim=1)
-        distance = (self._look(weight).float() - self.start).norm(dim=1)
-        # A row that starts at zero has no relative movement; any change of it counts as one.
-        movement = torch.where(scale > 0, distance / scale, (distance > 0).to(distance.dtype))
+    def _snapshot(self, movement: torch.Tensor | None, checksum: torch.Tensor | None) -> Snapshot:
         return Snapshot(
             rows=self.rows,
             row_stride=self.row_stride,
@@ -104,9 +89,92 @@ class RowCounter:
             last=self.last.clone(),
             movement=movement,
             hit_now=self.hit_now.clone(),
-            checksum=_checksum(weight),
+            checksum=checksum,
             observed=self.observed,
         )
+
+
+class RowCounter(_Hits):
+    """Counts gradient hits of an embedding table's rows, and how far they moved."""
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        rows, columns = weight.shape
+        super().__init__(rows, weight.device)
+        wide = columns > MOST_COLUMNS and weight.numel() > EXACT
+        self.column_stride = -(-columns // MOST_COLUMNS) if wide else 1
+        self.start = self._look(weight).float().clone()
+
+    def _look(self, table: torch.Tensor) -> torch.Tensor:
+        return table.detach()[:: self.row_stride, :: self.column_stride]
+
+    def observe(self, gradient: torch.Tensor | None, zero_fraction: float) -> None:
+        """Count the rows whose gradient is not all zero; sparse gradients name their rows."""
+        if gradient is None:
+            self._count(None)
+        elif gradient.layout != torch.strided:
+            named = torch.zeros(self.rows, dtype=torch.bool, device=gradient.device)
+            named[gradient.detach().coalesce().indices()[0]] = True
+            self._count(named[:: self.row_stride])
+        else:
+            self._count((self._look(gradient) != 0).any(dim=1))
+
+    def snapshot(self, weight: torch.Tensor) -> Snapshot:
+        """The facts so far; `weight` is the table after the step."""
+        scale = self.start.norm(dim=1)
+        distance = (self._look(weight).float() - self.start).norm(dim=1)
+        # A row that starts at zero has no relative movement; any change of it counts as one.
+        movement = torch.where(scale > 0, distance / scale, (distance > 0).to(distance.dtype))
+        return self._snapshot(movement, _checksum(weight))
+
+
+class OutputCounter(_Hits):
+    """Counts the steps at which each output of a Linear or Conv module had a gradient; a unit that never has is dead.
+
+    A module without a gradient at a step (an expert that was not chosen) is not observed at it.
+    """
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        super().__init__(int(weight.shape[0]), weight.device)
+        self.columns = weight.numel() // max(1, self.rows)
+        self._whole = 0  # observations, not yet counted, at which every row was hit
+
+    def observe(self, gradient: torch.Tensor | None, zero_fraction: float) -> None:
+        """Count the rows that are not exactly zero; `zero_fraction` of a gradient on the CPU tells when none can be."""
+        if gradient is None or gradient.layout != torch.strided:
+            return
+        table = gradient.detach().reshape(self.rows, -1)[:: self.row_stride]
+        if table.device.type != "cpu":
+            self._count((table != 0).any(dim=1))
+        elif zero_fraction * gradient.numel() < self.columns - 0.5:
+            self._whole += 1
+        else:
+            self._settle()
+            self._count(_rows_with_a_value(table))
+
+    def _settle(self) -> None:
+        """Count the observations that were put off because every row was hit."""
+        if self._whole:
+            self.hits += self._whole
+            self.first[self.first < 0] = self.observed
+            self.observed += self._whole
+            self.last.fill_(self.observed - 1)
+            self.hit_now = torch.full_like(self.hit_now, len(self.hits))
+            self._whole = 0
+
+    def snapshot(self, weight: torch.Tensor) -> Snapshot:
+        """The facts so far."""
+        self._settle()
+        return self._snapshot(None, None)
+
+
+def _rows_with_a_value(table: torch.Tensor) -> torch.Tensor:
+    """[rows] whether a row has a non-zero element; only rows that are zero in a few columns are read whole."""
+    start = max(0, (table.shape[1] - _WINDOW) // 2)
+    found = (table[:, start : start + _WINDOW] != 0).any(dim=1)
+    doubtful = torch.nonzero(~found)[:, 0]
+    if len(doubtful):
+        found[doubtful] = (table[doubtful] != 0).any(dim=1)
+    return found
 
 
 def _checksum(weight: torch.Tensor) -> torch.Tensor:

@@ -81,7 +81,8 @@ def stop(state: str) -> None:
         directory is not None
         and files is not None
         and not recording.settings.quiet
-        and files.rank == files.attempt == 0
+        and files.rank == 0
+        and files.attempt in (0, files.restarts)
     ):
         shown = _relative(directory)
         steps, tensors = recording.global_step, len(recording.table.facts)

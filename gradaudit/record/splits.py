@@ -16,7 +16,8 @@ _WORDS = {
 _LOOP_VARIABLES = ("split", "phase", "mode", "stage", "subset", "partition", "fold")
 _DEEPEST = 12  # frames looked at, counted from the loss
 
-_labels: dict[tuple[tuple[CodeType, int], ...], str | None] = {}
+# By place: the label that the source gives, and how many frames up it stands.
+_labels: dict[tuple[tuple[CodeType, int], ...], tuple[str | None, int]] = {}
 _sites: dict[tuple[tuple[CodeType, int], ...], str] = {}
 _training: set[CodeType] = set()  # functions on the stack of a backward: the training loop and its callers
 
@@ -29,14 +30,15 @@ def note_training() -> None:
 def current_split() -> str:
     """'train', 'validation' or 'test' when the calling script says so, else a label of the place."""
     frames = list(_script_frames())
-    for frame in frames:
-        word = _loop_variable(frame)
-        if word is not None:
-            return word
     key = tuple((frame.f_code, frame.f_lasti) for frame in frames)
     if key not in _labels:
         _labels[key] = _label(frames)
-    label = _labels[key]
+    label, depth = _labels[key]
+    # A variable further out than a word of the source belongs to something larger: a framework's whole fit.
+    for frame in frames[: depth + 1]:
+        word = _loop_variable(frame)
+        if word is not None:
+            return word
     if label is not None:
         return label
     if key not in _sites:
@@ -45,14 +47,16 @@ def current_split() -> str:
     return _sites[key]
 
 
-def _label(frames: list[FrameType]) -> str | None:
-    for frame in frames:
+def _label(frames: list[FrameType]) -> tuple[str | None, int]:
+    for depth, frame in enumerate(frames):
         word = _word_of_call(frame)
         if word is None and frame.f_code not in _training:
             word = _word_of_function(frame)
-        if word is not None or frame.f_code in _training:
-            return word
-    return None
+        if word is not None:
+            return word, depth
+        if frame.f_code in _training:
+            break
+    return None, len(frames)
 
 
 def _script_frames() -> Iterator[FrameType]:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy
 import torch
 
+from gradaudit.record.sharding import local
+
 Floats = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
 
 # Order of the columns that `measure` returns; names are those of the `tensors` table.
@@ -23,6 +25,7 @@ COLUMNS = (
     "gradient_nan",
     "gradient_inf",
 )
+ZERO_FRACTION = COLUMNS.index("gradient_zero_fraction")
 _HAS, _NORM, _MEAN, _STD, _MAX, _ZERO, _NAN, _INF = range(len(COLUMNS))
 
 _SMALL = 8192  # up to here tensors are gathered: one call for all beats eight calls for each
@@ -61,10 +64,8 @@ def measure(gradients: Sequence[torch.Tensor | None]) -> Floats | torch.Tensor:
 
 def _flatten(gradient: torch.Tensor) -> tuple[torch.Tensor, int]:
     """The stored elements as one dimension, and how many zeros are not stored."""
-    gradient = gradient.detach()
-    if hasattr(gradient, "to_local"):
-        # A DTensor's norm would be a collective; the shard is merged with the others offline.
-        gradient = gradient.to_local()
+    # A DTensor's norm would be a collective; the shard is merged with the others offline.
+    gradient = local(gradient.detach())
     absent = 0
     if gradient.layout != torch.strided:
         # Uncoalesced values hold a row twice and give a wrong norm.

@@ -13,6 +13,7 @@ import numpy
 import torch
 
 from gradaudit.record.losses import Call
+from gradaudit.record.probe import COLUMNS as COLUMNS_OF_PROBE
 from gradaudit.record.rows import Snapshot
 from gradaudit.record.stats import COLUMNS
 from gradaudit.schema import EVALUATIONS, EVENTS, ROWS, STEPS, TENSORS, Table
@@ -34,10 +35,9 @@ class StepRecord:
     cleared: torch.Tensor | bool | None = None
     identifiers: Any = None  # [tensors]
     owned: Any = None
+    sharded: bool = False  # the norm over all tensors is known to no single rank
     gradients: Any = None  # [tensors, COLUMNS]
-    weight_norm: Any = None
-    update_norm: Any = None
-    drift_norm: Any = None
+    probed: dict[str, Any] = field(default_factory=dict)  # columns of `tensors` found by the probe, [tensors] each
     snapshots: list[tuple[int, Snapshot]] = field(default_factory=list)
 
 
@@ -116,7 +116,7 @@ def _finish(step: StepRecord) -> dict[str, Any]:
         finite = norms[~numpy.isnan(norms)]
         largest = float(finite.max(initial=0.0)) or 1.0
         row["gradient_norm"] = largest * float(numpy.sqrt(((finite / largest) ** 2).sum())) if len(finite) else math.nan
-        if (gradients[step.owned, 6:8] > 0).any():
+        if step.sharded or (gradients[step.owned, 6:8] > 0).any():
             row["gradient_norm"] = math.nan
     if step.clip_norm is not None:
         row["gradient_norm"] = float(_number(step.clip_norm))
@@ -155,10 +155,13 @@ def _tensor_columns(steps: Sequence[StepRecord]) -> Columns:
     columns: Columns = {name: gradients[:, index] for index, name in enumerate(COLUMNS)}
     for name in ("gradient_nan", "gradient_inf"):
         columns[name] = numpy.nan_to_num(columns[name]).astype(numpy.int64)
-    for name in ("weight_norm", "update_norm", "drift_norm"):
-        missing = [numpy.full(count, numpy.nan) for count in counts]
-        values = [_array(getattr(step, name)) for step in steps]
-        columns[name] = numpy.concatenate([gap if v is None else v for v, gap in zip(values, missing, strict=True)])
+    for name in COLUMNS_OF_PROBE:
+        columns[name] = numpy.concatenate(
+            [
+                _array(step.probed[name]) if name in step.probed else numpy.full(count, numpy.nan)
+                for step, count in zip(steps, counts, strict=True)
+            ]
+        )
     columns["optimizer"] = numpy.repeat([step.row["optimizer"] for step in steps], counts)
     columns["step"] = numpy.repeat([step.row["step"] for step in steps], counts)
     columns["tensor"] = numpy.concatenate([step.identifiers for step in steps])

@@ -12,7 +12,7 @@ from torch import nn
 
 from gradaudit.record.patches.names import describe, find_roots, label_of, unwrap
 from gradaudit.record.probe import Probe
-from gradaudit.record.rows import RowCounter
+from gradaudit.record.rows import OutputCounter, RowCounter
 from gradaudit.schema import ModuleFacts, OptimizerFacts, TensorFacts
 
 
@@ -27,8 +27,16 @@ class Plan:
     owned: numpy.ndarray[Any, numpy.dtype[numpy.bool_]]
     probe: Probe
     start: torch.Tensor | None = None  # probe values at the first recorded step
-    counters: dict[int, RowCounter] = field(default_factory=dict)  # by position in `references`
+    counters: dict[int, RowCounter | OutputCounter] = field(default_factory=dict)  # by position in `references`
     recorded: int = 0
+    gradient: torch.Tensor | None = None  # probe values of the gradient at the last recorded step
+
+    def look_at_gradients(self, gradients: Sequence[torch.Tensor | None], probed: dict[str, Any]) -> None:
+        """Compare the gradients with those of the last recorded step, and keep them for the next."""
+        now = self.probe.values(gradients)
+        if self.gradient is not None:
+            probed["gradient_cosine"] = self.probe.cosine(now, self.gradient)
+        self.gradient = now
 
     def parameters(self) -> list[torch.Tensor] | None:
         """The parameters, or None when one of them no longer exists."""
@@ -62,8 +70,7 @@ class TensorTable:
 
     def sharded(self) -> bool:
         """Whether every rank holds a part of the tensors; else all ranks have the same and rank 0 speaks for them."""
-        whole = all(not facts.placements for facts in self.facts)
-        return not whole or any(type(root).__name__ == "FullyShardedDataParallel" for root in self.living_roots())
+        return any(facts.placements for facts in self.facts)
 
     def number(self, optimizer: torch.optim.Optimizer) -> int:
         """The optimizer's index; a new one for an optimizer not seen before."""
@@ -112,7 +119,7 @@ class TensorTable:
             )
         self.facts = [table[identifier] for identifier in sorted(table)]
         if len(self.optimizers) > 1:
-            self._label_optimizers(optimizer, number)
+            self._label_optimizers()
         for other in {number, *self.plans}:
             self._make_plan(other, [parameter for parameter, facts in found if table[facts.id].recorded_with == other])
         self.plans[number].shape = tuple(len(group["params"]) for group in optimizer.param_groups)
@@ -141,15 +148,34 @@ class TensorTable:
             ),
             probe=Probe(parameters),
         )
-        roles = {facts.id: facts.role for facts in self.facts}
+        table = {facts.id: facts for facts in self.facts}
         for position, (identifier, parameter) in enumerate(zip(identifiers, parameters, strict=True)):
-            if roles[identifier] == "embedding" and parameter.ndim == 2 and not hasattr(parameter, "to_local"):
+            facts = table[identifier]
+            # The rows of a shard are another rank's too, and are not counted.
+            if facts.placements or not parameter.numel():
+                continue
+            if facts.role == "embedding" and parameter.ndim == 2:
                 plan.counters[position] = RowCounter(parameter)
+            elif facts.output_axis == 0 and not parameter.is_complex():
+                plan.counters[position] = OutputCounter(parameter)
         self.plans[number] = plan
 
-    def _label_optimizers(self, optimizer: torch.optim.Optimizer, number: int) -> None:
-        label = label_of(optimizer)
-        self.optimizers[number] = msgspec.structs.replace(self.optimizers[number], label=label)
+    def _label_optimizers(self) -> None:
+        for optimizer, number in list(self._numbers.items()):
+            facts = self.optimizers[number]
+            self.optimizers[number] = msgspec.structs.replace(facts, label=facts.label or label_of(optimizer))
+
+    def facts_now(self) -> list[TensorFacts]:
+        """The facts, with what a script changes on the way: a frozen tensor may have been unfrozen."""
+        flags = {
+            identifier: parameter.requires_grad
+            for reference, identifier in list(self._identifier.values())
+            if (parameter := reference()) is not None
+        }
+        return [
+            msgspec.structs.replace(facts, requires_grad=flags.get(facts.id, facts.requires_grad))
+            for facts in self.facts
+        ]
 
 
 def _optimizer_facts(index: int, optimizer: torch.optim.Optimizer) -> OptimizerFacts:

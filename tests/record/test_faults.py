@@ -19,6 +19,7 @@ SEAMS = [
     (between.Between, "on_loss"),
     (between.Between, "on_backward"),
     (between.Between, "on_scale"),
+    (between.Between, "on_batch_norm"),
     (between.Between, "on_clip"),
     (between.Between, "on_loader"),
     (between.Between, "take"),
@@ -34,6 +35,8 @@ SEAMS = [
     (tensors.TensorTable, "plan_for"),
     (tensors, "find_roots"),
     (tensors, "RowCounter"),
+    (tensors, "OutputCounter"),
+    (tensors.Plan, "look_at_gradients"),
     (files.Files, "__init__"),
     (files.Files, "facts"),
     (files.Files, "close"),
@@ -47,7 +50,7 @@ SEAMS = [
 def train(steps_=40):
     """A training that passes every seam: losses, clipping, AMP, a closure, a DataLoader, an embedding, evaluation."""
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(10, 16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 3))
+    model = nn.Sequential(nn.Linear(10, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 3))
     table = nn.Embedding(5, 10)
     optimizer = torch.optim.SGD([*model.parameters(), *table.parameters()], lr=0.1, momentum=0.9)
     second = torch.optim.LBFGS(nn.Linear(10, 3).parameters(), lr=0.1, max_iter=2)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -67,9 +68,14 @@ def test_nothing_changes_but_one_line(tmp_path):
 def test_quiet_modules_and_commands(tmp_path):
     script(tmp_path, TRAIN, "package/train.py")
     script(tmp_path, "", "package/__init__.py")
-    bare = python(tmp_path, "-m", "package.train", "a", "--y", "1")
-    module = record(tmp_path, "--quiet", "-o", "m", "-m", "package.train", "a", "--y", "1")
-    command = record(tmp_path, "--quiet", "-o", "c", "--", sys.executable, "-m", "package.train", "a", "--y", "1")
+    arguments = "-m", "package.train", "a", "--y", "1"
+    with ThreadPoolExecutor() as side_by_side:
+        done = [
+            side_by_side.submit(python, tmp_path, *arguments),
+            side_by_side.submit(record, tmp_path, "--quiet", "-o", "m", *arguments),
+            side_by_side.submit(record, tmp_path, "--quiet", "-o", "c", "--", sys.executable, *arguments),
+        ]
+    bare, module, command = (process.result() for process in done)
     assert module.stdout == command.stdout == bare.stdout
     assert module.stderr == command.stderr == ""
     assert len(load(tmp_path / "m").steps) == len(load(tmp_path / "c").steps) == 20
@@ -105,8 +111,12 @@ def test_default_folder_and_folders_that_are_taken(tmp_path):
 )
 def test_exit_codes_and_tracebacks_are_the_scripts_own(tmp_path, ending, code, state):
     script(tmp_path, TRAIN.replace("main(20)", f"import os, signal, time; main(3); {ending}"))
-    bare = python(tmp_path, "train.py")
-    watched = record(tmp_path, "--quiet", "-o", "run", "train.py")
+    with ThreadPoolExecutor() as side_by_side:
+        both = (
+            side_by_side.submit(python, tmp_path, "train.py"),
+            side_by_side.submit(record, tmp_path, "--quiet", "-o", "run", "train.py"),
+        )
+    bare, watched = (done.result() for done in both)
     assert bare.returncode == watched.returncode == code
     assert watched.stderr == bare.stderr
     assert watched.stdout == bare.stdout
@@ -187,43 +197,6 @@ def test_data_loader_workers_write_nothing(tmp_path):
     assert len(run.steps) == 10
     assert len(run.evaluations) == 0
     assert (run.meta.data.batches_per_epoch, run.meta.data.batch_size) == (5, 8)
-
-
-def test_torchrun_with_two_ranks(tmp_path):
-    script(
-        tmp_path,
-        """
-        import torch, torch.distributed as dist
-        from torch.nn.functional import cross_entropy
-        dist.init_process_group("gloo")
-        torch.manual_seed(0)
-        model = torch.nn.Linear(10, 3)
-        ddp = torch.nn.parallel.DistributedDataParallel(model)
-        optimizer = torch.optim.SGD(ddp.parameters(), lr=0.1)
-        x, y = torch.randn(8, 10), torch.randint(0, 3, (8,))
-        part = slice(4 * dist.get_rank(), 4 * dist.get_rank() + 4)
-        for _ in range(5):
-            optimizer.zero_grad()
-            cross_entropy(ddp(x[part]), y[part]).backward()
-            optimizer.step()
-        if dist.get_rank() == 0:
-            torch.manual_seed(0)
-            alone = torch.nn.Linear(10, 3)
-            cross_entropy(alone(x), y).backward()
-            print("NORM", float(alone.weight.grad.norm()))
-        dist.destroy_process_group()
-        """,
-    )
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "train.py"]
-    watched = record(tmp_path, "-o", "run", "--", *torchrun, OMP_NUM_THREADS="1")
-    assert watched.returncode == 0, watched.stderr
-    assert watched.stderr.count("gradaudit: recorded 5 steps of 2 tensors") == 1
-    run = load(tmp_path / "run")
-    assert sorted(path.name for path in run.path.glob("rank*")) == ["rank00000", "rank00001"]
-    assert run.meta.world_size == 2
-    assert [tensor.name for tensor in run.meta.tensors] == ["weight", "bias"]
-    truth = float(re.search(r"NORM (\S+)", watched.stdout).group(1))
-    assert run.matrix("gradient_norm", 0)[0, 0] == pytest.approx(truth, rel=1e-5)
 
 
 def test_the_users_own_sitecustomize_still_runs(tmp_path):

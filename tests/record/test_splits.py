@@ -140,3 +140,20 @@ def test_an_optimizer_built_again_goes_on(tmp_path, model):
     assert run.optimizers == [0]
     assert run.steps["step"].tolist() == [0, 1, 2]
     assert run.matrix("has_grad", 0).shape == (3, 4)
+
+
+def test_a_framework_that_says_it_fits_does_not_rename_its_sanity_check(tmp_path, model):
+    x, y = batch()
+
+    def validation_step():
+        with torch.no_grad():
+            return functional.cross_entropy(model(x), y)
+
+    def fit(stage="train"):
+        validation_step()
+        step(model)
+        return stage
+
+    with recorded(tmp_path / "run"):
+        fit()
+    assert splits(tmp_path / "run") == ["validation"]

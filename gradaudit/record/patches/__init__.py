@@ -1,7 +1,10 @@
 """What is observed of a script that does not know us: one file a seam, each with `install()`."""
 
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, NamedTuple
+
+import torch
 
 
 class Patch(NamedTuple):
@@ -23,3 +26,23 @@ def replace(owner: Any, name: str, ours: Callable[..., Any]) -> Patch:
     patch = Patch(owner, name, ours, getattr(owner, name))
     setattr(owner, name, ours)
     return patch
+
+
+def scriptable(ours: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
+    """Let torch.jit.script compile `original` instead of `ours`: it refuses a function with varargs."""
+    ours.__dict__["__original_fn"] = original
+    ours.__dict__["__script_if_tracing_wrapper"] = True
+    return ours
+
+
+def hide_from_compiler(function: Callable[..., Any], *, callees: bool) -> None:
+    """Run `function`, and with `callees` what it calls, as it is where compiled code calls back into Python.
+
+    Without it the compiler tries to trace our frames and counts a graph break more. Older versions
+    of torch have no such switch; there it stays at the break.
+    """
+    frames = torch._C._dynamo.eval_frame
+    if isinstance(function, FunctionType) and hasattr(frames, "set_code_exec_strategy"):
+        action = frames._FrameAction
+        strategy = frames._FrameExecStrategy(action.SKIP, action.SKIP if callees else action.DEFAULT)
+        frames.set_code_exec_strategy(function.__code__, strategy)

@@ -8,13 +8,14 @@ import torch
 
 from gradaudit.record import session
 from gradaudit.record.losses import FUNCTIONS, arguments_of
-from gradaudit.record.patches import Patch, replace
+from gradaudit.record.patches import Patch, hide_from_compiler, replace, scriptable
 
 _inside_backward = 0
 
 
 def install() -> list[Patch]:
     """Wrap the loss functions and backward."""
+    hide_from_compiler(session.guarded, callees=True)
     functional = torch.nn.functional
     patches = [replace(functional, name, _watched_loss(name, getattr(functional, name))) for name in FUNCTIONS]
     return [*patches, replace(torch.autograd, "backward", _watched_backward(torch.autograd.backward))]
@@ -32,10 +33,7 @@ def _watched_loss(name: str, original: Callable[..., Any]) -> Callable[..., Any]
             session.guarded("between.on_loss", name, result, bind(args, kwargs))
         return result
 
-    # torch.jit.script refuses a function with varargs unless told to compile the original instead.
-    loss.__dict__["__original_fn"] = original
-    loss.__dict__["__script_if_tracing_wrapper"] = True
-    return loss
+    return scriptable(loss, original)
 
 
 def _transformed() -> bool:
@@ -58,4 +56,5 @@ def _watched_backward(original: Callable[..., Any]) -> Callable[..., Any]:
         finally:
             _inside_backward -= 1
 
+    hide_from_compiler(backward, callees=False)
     return backward

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from gradaudit.record.normalisation import values_of
+from gradaudit.record.sharding import class_name, flattened_shapes, part_of
 from gradaudit.schema import ModuleFacts, TensorFacts
 
 # Wrappers add a level to every name. They are recognised by type: a user's own attribute called
@@ -21,12 +23,16 @@ _WRAPPERS = {
     "CheckpointWrapper": "_checkpoint_wrapped_module",
     "AveragedModel": "module",
 }
+_ROWS_ARE_OUTPUTS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _BATCH_NORMS = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm")
 
 _registry: dict[int, "weakref.ref[nn.Module]"] = {}
 
 
 def _remember(module: nn.Module, *_: Any) -> None:
+    # The compiler cannot look at a module that is half built; one built inside a graph is found when it is needed.
+    if torch.compiler.is_compiling():
+        return
     if id(module) not in _registry:
         key = id(module)
         _registry[key] = weakref.ref(module, lambda _: _registry.pop(key, None))
@@ -80,7 +86,7 @@ def label_of(thing: Any) -> str:
         for name, value in list(names.items()):
             if id(value) in same and name not in ("self", "optimizer", "module", "model", "thing"):
                 return str(name)
-    return type(unwrap(thing) if isinstance(thing, nn.Module) else thing).__name__.lower()
+    return (class_name(unwrap(thing)) if isinstance(thing, nn.Module) else type(thing).__name__).lower()
 
 
 def labels_of(things: Sequence[Any]) -> list[str]:
@@ -128,6 +134,7 @@ def describe(
     found: dict[int, tuple[torch.Tensor, TensorFacts]] = {}
     modules: list[ModuleFacts] = []
     labels = labels_of(roots) if len(roots) > 1 else [""]
+    flattened = flattened_shapes(module for root in roots for module in root.modules())
     for root, label in zip(roots, labels, strict=False):
         for path, module in walk(root, f"{label}." if label else ""):
             modules.append(_module_facts(len(modules), path, module))
@@ -138,16 +145,16 @@ def describe(
                 if id(parameter) in found:
                     _add_alias(found, parameter, qualified, module)
                 else:
-                    facts = _tensor_facts(len(found), qualified, parameter, path, module, name)
+                    facts = _tensor_facts(len(found), qualified, parameter, path, module, name, flattened)
                     found[id(parameter)] = (parameter, facts)
     for index, lone in enumerate(parameters):
         if id(lone) not in found:
             facts = TensorFacts(
-                id=len(found), name=f"parameter_{index}", role=_role(None, "", lone),
-                shape=list(lone.shape), dtype=str(lone.dtype).removeprefix("torch."), depth=len(found),
-                requires_grad=lone.requires_grad,
+                id=len(found), name=f"parameter_{index}", role=_role(None, "", lone.ndim),
+                shape=list(lone.shape), share=lone.numel(), dtype=str(lone.dtype).removeprefix("torch."),
+                depth=len(found), requires_grad=lone.requires_grad,
             )  # fmt: skip
-            found[id(parameter)] = (lone, facts)
+            found[id(lone)] = (lone, facts)
     return list(found.values()), modules
 
 
@@ -162,23 +169,32 @@ def _add_alias(found: dict[int, Any], parameter: torch.Tensor, qualified: str, m
 
 
 def _tensor_facts(
-    index: int, qualified: str, parameter: torch.Tensor, path: str, module: nn.Module, name: str
+    index: int,
+    qualified: str,
+    parameter: torch.Tensor,
+    path: str,
+    module: nn.Module,
+    name: str,
+    flattened: dict[int, list[int]],
 ) -> TensorFacts:
+    part = part_of(parameter, flattened)
     return TensorFacts(
         id=index,
         name=qualified,
-        role=_role(module, name, parameter),
+        role=_role(module, name, len(part.shape)),
         module=path,
-        module_class=type(unwrap(module)).__name__,
-        shape=list(parameter.shape),
+        module_class=class_name(unwrap(module)),
+        shape=part.shape,
         dtype=str(parameter.dtype).removeprefix("torch."),
         depth=index,
         requires_grad=parameter.requires_grad,
-        placements=[str(placement) for placement in getattr(parameter, "placements", ())],
+        placements=part.placements,
+        output_axis=0 if isinstance(module, _ROWS_ARE_OUTPUTS) and name == "weight" else -1,
+        share=part.share,
     )
 
 
-def _role(module: nn.Module | None, name: str, parameter: torch.Tensor) -> str:
+def _role(module: nn.Module | None, name: str, dimensions: int) -> str:
     if module is not None:
         if isinstance(module, nn.Embedding | nn.EmbeddingBag):
             return "embedding"
@@ -186,7 +202,7 @@ def _role(module: nn.Module | None, name: str, parameter: torch.Tensor) -> str:
             return "norm"
     if "bias" in name:
         return "bias"
-    if parameter.ndim >= 2:
+    if dimensions >= 2:
         return "weight"
     return "other"
 
@@ -198,8 +214,9 @@ def _module_facts(index: int, path: str, module: nn.Module) -> ModuleFacts:
     return ModuleFacts(
         id=index,
         name=path,
-        module_class=type(module).__name__,
+        module_class=class_name(module),
         parameters=sum(parameter.numel() for parameter in module._parameters.values() if parameter is not None),
         dropout=float(dropout) if isinstance(dropout, float | int) else None,
-        batch_norm=type(module).__name__ in _BATCH_NORMS,
+        batch_norm=class_name(module) in _BATCH_NORMS,
+        batch_norm_values=values_of(module) if class_name(module) in _BATCH_NORMS else 0,
     )

@@ -1,0 +1,207 @@
+"""The processes of one run put together: shards of all ranks become whole tensors, a later attempt follows an earlier.
+
+Nothing is read before a column is asked for, and then column by column.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gradaudit.schema import TABLES, Facts, Meta, Table
+from gradaudit.segments import Part, clean_text, column, parts, read, table_of
+from gradaudit.shards import Merged, Shard
+
+if TYPE_CHECKING:
+    import numpy
+    import pyarrow
+
+    Array = numpy.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Processes:
+    """What the processes of a run wrote, as one run."""
+
+    meta: Meta  # of the last attempt, with the losses of all of them
+    parts: dict[str, tuple[Part, ...]]
+    attempts: tuple[int, ...]  # the global step at which each attempt begins
+
+
+def together(path: Path, first: Meta, problems: list[str]) -> Processes:
+    """Read what every process wrote; `problems` gains what is damaged, missing or was not merged."""
+    others = _others(path, problems)
+    attempts = [first]
+    for meta in (meta for meta in others if meta.rank == first.rank):
+        if _follows(attempts[-1], meta):
+            attempts.append(meta)
+        else:
+            problems.append(_left_out(meta, "it did not go on where the one before it ended"))
+    problems += [
+        _left_out(meta, "it is a later process of a rank that torchrun did not restart")
+        for meta in others
+        if meta.rank != first.rank and meta.attempt and not meta.restarts
+    ]
+    known = {facts.name for facts in first.tensors}
+    for meta in others:
+        lone = sum(facts.name not in known for facts in meta.tensors)
+        if meta.rank != first.rank and lone:
+            problems.append(
+                f"{_folder(meta)} trains {lone:,} tensors that rank {first.rank} lacks; they were not merged"
+            )
+    found: dict[str, list[Part]] = {name: [] for name in TABLES}
+    losses, starts = list(first.losses), [0]
+    for number, meta in enumerate(attempts):
+        # run.json is written by the process whose folder has no number, whatever it says of itself.
+        meta = meta if number else msgspec.structs.replace(first, attempt=0)
+        own: dict[str, list[Part]] = {name: list(parts(path, name, meta, problems)) for name in TABLES}
+        if meta.world_size > 1 and any(facts.placements for facts in meta.tensors):
+            own["tensors"] = _merged(path, meta, others, own["tensors"], problems)
+        if number:
+            shift = _shift(found, meta, losses)
+            starts.append(shift.global_steps)
+            own = {name: [Later(part, shift) for part in mine] for name, mine in own.items()}
+        for name, mine in own.items():
+            found[name] += mine
+    whole = msgspec.structs.replace(
+        attempts[-1], losses=losses, started=first.started, name=first.name, attempt=first.attempt
+    )
+    return Processes(whole, {name: tuple(mine) for name, mine in found.items()}, tuple(starts))
+
+
+def _others(path: Path, problems: list[str]) -> list[Meta]:
+    """The facts of every process but the first one of rank 0, by rank and attempt."""
+    metas = []
+    for folder in path.glob("rank*"):
+        file = folder / "rank.json"
+        if not folder.is_dir() or not (file.exists() or "." in folder.name):
+            continue
+        try:
+            metas.append(msgspec.json.decode(file.read_bytes(), type=Meta))
+        except (OSError, msgspec.MsgspecError):
+            problems.append(f"{clean_text(folder.name)} has no readable rank.json and was not merged")
+    return sorted(metas, key=lambda meta: (meta.rank, meta.attempt))
+
+
+def _folder(meta: Meta) -> str:
+    return f"rank{meta.rank:05d}" + (f".{meta.attempt}" if meta.attempt else "")
+
+
+def _left_out(meta: Meta, reason: str) -> str:
+    return f"{_folder(meta)} was written by another process and was not merged: {reason}"
+
+
+def _follows(before: Meta, meta: Meta) -> bool:
+    """Whether `meta` is the same training, begun again after `before` had ended."""
+    if [(t.name, t.shape) for t in before.tensors] != [(t.name, t.shape) for t in meta.tensors]:
+        return False
+    ended = before.state in ("failed", "interrupted") and before.ended <= meta.started
+    return meta.restarts > before.restarts or ended
+
+
+def _merged(path: Path, meta: Meta, others: Sequence[Meta], own: list[Part], problems: list[str]) -> list[Part]:
+    """One part in which the shards of all ranks are whole tensors."""
+    shards = [Shard(own, {facts.id: (facts.id, _share(facts, True)) for facts in meta.tensors})]
+    identifiers = {facts.name: facts.id for facts in meta.tensors}
+    for other in others:
+        if other.rank == meta.rank or other.restarts != meta.restarts:
+            continue
+        table = {f.id: (identifiers[f.name], _share(f, False)) for f in other.tensors if f.name in identifiers}
+        shards.append(Shard(list(parts(path, "tensors", other, problems)), table))
+    covered = dict.fromkeys(identifiers.values(), 0)
+    for shard in shards:
+        for identifier, share in shard.tensors.values():
+            covered[identifier] += share
+    short = [facts for facts in meta.tensors if facts.placements and covered[facts.id] != facts.elements]
+    if short:
+        problems.append(
+            f"files of {meta.world_size - len(shards)} of {meta.world_size} ranks are missing: statistics of "
+            f"{len(short):,} sharded tensors ({clean_text(short[0].name)}, ...) are those of the shards that were found"
+        )
+    return [Merged(shards)]
+
+
+def _share(facts: Any, first: bool) -> int:
+    """Elements of the tensor that this rank's statistics stand for; a whole tensor is the first rank's."""
+    if facts.placements:
+        return int(facts.share)
+    return int(facts.elements) if first else 0
+
+
+def _shift(found: dict[str, list[Part]], meta: Meta, losses: list[Any]) -> "Shift":
+    """How far the keys of a later attempt move; losses it brings are added to `losses`."""
+
+    def last(table: str, name: str) -> float:
+        values = [column(part, TABLES[table], name) for part in found[table]]
+        return max((float(array.max()) for array in values if len(array)), default=-1.0)
+
+    steps: dict[int, int] = {}
+    for part in found["steps"]:
+        for optimizer, step in zip(
+            *(column(part, TABLES["steps"], name).tolist() for name in ("optimizer", "step")), strict=True
+        ):
+            steps[optimizer] = max(steps.get(optimizer, 0), step + 1)
+    places = {}
+    for facts in meta.losses:
+        same = [index for index, known in enumerate(losses) if _kind(known) == _kind(facts)]
+        places[facts.id] = same[0] if same else len(losses)
+        if not same:
+            losses.append(msgspec.structs.replace(facts, id=len(losses)))
+    return Shift(
+        steps=steps, global_steps=int(last("steps", "global_step")) + 1, passes=int(last("evaluations", "pass")) + 1,
+        seconds=max(0.0, last("steps", "time")), losses=places,
+    )  # fmt: skip
+
+
+def _kind(facts: Any) -> tuple[Any, ...]:
+    return (facts.function, facts.classes, facts.reduction, facts.label_smoothing, facts.weighted, facts.soft_targets)
+
+
+class Shift(Facts, frozen=True, kw_only=True):
+    """What a later attempt's keys gain, so that they go on where the earlier one's ended."""
+
+    steps: dict[int, int]  # by optimizer
+    global_steps: int
+    passes: int
+    seconds: float
+    losses: dict[int, int]  # index of a loss in the attempt -> in the run
+
+
+@dataclass(frozen=True, eq=False)
+class Later:
+    """A part of a later attempt."""
+
+    part: Part
+    shift: Shift
+
+    def read(self, table: Table, names: list[str]) -> "pyarrow.Table":
+        """The named columns, moved behind the earlier attempts."""
+        moves: dict[str, Callable[[Array], Array]] = {
+            "global_step": lambda values: values + self.shift.global_steps,
+            "after_step": lambda values: values + self.shift.global_steps,
+            "pass": lambda values: values + self.shift.passes,
+            "time": lambda values: values + self.shift.seconds,
+            "loss": lambda values: _looked_up(values, self.shift.losses, keep=True),
+            "step": self._step_mover(table),
+        }
+        data = read(self.part, table, names)
+        columns = {name: data.column(name) for name in names}
+        for name in columns.keys() & moves.keys():
+            columns[name] = moves[name](columns[name].to_numpy())
+        return table_of(table, columns)
+
+    def _step_mover(self, table: Table) -> "Callable[[Array], Array]":
+        if "optimizer" not in table.key:
+            return lambda values: values + self.shift.global_steps
+        return lambda values: values + _looked_up(column(self.part, table, "optimizer"), self.shift.steps, keep=False)
+
+
+def _looked_up(values: "Array", places: dict[int, int], keep: bool) -> "Array":
+    import numpy
+
+    moved = values.copy() if keep else numpy.zeros_like(values, dtype=numpy.int64)
+    for old, new in places.items():
+        moved[values == old] = new
+    return moved

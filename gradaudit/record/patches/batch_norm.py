@@ -1,0 +1,31 @@
+"""Seam: torch.nn.functional.batch_norm, which tells how many values a channel is normalised over."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from gradaudit.record import session
+from gradaudit.record.normalisation import known
+from gradaudit.record.patches import Patch, replace, scriptable
+
+
+def install() -> list[Patch]:
+    """Wrap the function that every BatchNorm module calls."""
+    functional = torch.nn.functional
+    return [replace(functional, "batch_norm", _watched(functional.batch_norm))]
+
+
+def _watched(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def batch_norm(
+        input: Any, running_mean: Any, running_var: Any, weight: Any = None, bias: Any = None,
+        training: bool = False, *args: Any, **kwargs: Any,
+    ) -> Any:  # fmt: skip
+        key = running_mean if weight is None else weight
+        if training and not torch.compiler.is_compiling() and session.current() is not None and not known(key):
+            session.guarded("between.on_batch_norm", key, input)
+        return original(input, running_mean, running_var, weight, bias, training, *args, **kwargs)
+
+    return scriptable(batch_norm, original)

@@ -1,0 +1,146 @@
+"""Shards of one tensor on many ranks, merged: every statistic of table `tensors` can be put together from its parts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from gradaudit.schema import TABLES, Table
+from gradaudit.segments import Part, column, table_of
+
+if TYPE_CHECKING:
+    import numpy
+    import pyarrow
+
+    Array = numpy.ndarray[Any, Any]
+
+_ROOT_OF_SQUARES = ("gradient_norm", "weight_norm", "update_norm", "drift_norm")
+_GREATEST = ("gradient_max_abs",)
+_SUM = ("gradient_nan", "gradient_inf")
+
+
+@dataclass(frozen=True, eq=False)
+class Shard:
+    """What one rank recorded: `tensors` gives for each of its tensors the first rank's identifier and the share."""
+
+    parts: list[Part]
+    tensors: dict[int, tuple[int, int]]
+
+    def column(self, name: str) -> "Array":
+        """[rows] of table `tensors`."""
+        import numpy
+
+        columns = [column(part, TABLES["tensors"], name) for part in self.parts]
+        return numpy.concatenate(columns) if columns else numpy.zeros(0)
+
+
+@dataclass(frozen=True, eq=False)
+class Merged:
+    """Table `tensors` of all ranks' shards as one part; steps that a needed rank did not record are left out."""
+
+    shards: Sequence[Shard]
+
+    def read(self, table: Table, names: list[str]) -> "pyarrow.Table":
+        """The named columns."""
+        keys = dict(zip(table.key, self._rows[0], strict=True))
+        columns = {name: keys[name] if name in keys else self._combined(name) for name in names}
+        return table_of(table, columns)
+
+    @cached_property
+    def _rows(self) -> "tuple[Array, Array, Array]":
+        """Keys [3, rows]; and for each shard the row it comes from and its share of the elements, [shards, rows]."""
+        import numpy
+
+        looked = []
+        for shard in self.shards:
+            owner, step, tensor = (shard.column(name).astype(numpy.int64) for name in TABLES["tensors"].key)
+            place = numpy.full(int(tensor.max(initial=0)) + 1, -1)
+            for identifier, (first, _) in shard.tensors.items():
+                place[identifier : identifier + 1] = first
+            looked.append(numpy.stack([owner, step, place[tensor] if len(tensor) else tensor]))
+        base = looked[0]
+        most = [max(int(keys[axis].max(initial=0)) for keys in looked) + 1 for axis in (1, 2)]
+
+        def code(keys: "Array") -> "Array":
+            codes: Array = (keys[0] * most[0] + keys[1]) * most[1] + keys[2]
+            return codes
+
+        wanted = code(base)
+        where = numpy.zeros((len(looked), len(wanted)), dtype=numpy.int64)
+        share = numpy.zeros((len(looked), len(wanted)))
+        complete = numpy.ones(len(wanted), dtype=bool)
+        for index, (shard, keys) in enumerate(zip(self.shards, looked, strict=True)):
+            there = numpy.flatnonzero(keys[2] >= 0)
+            codes = code(keys[:, there])
+            order = numpy.argsort(codes, kind="stable")
+            at = numpy.searchsorted(codes[order], wanted)
+            found = (at < len(codes)) & (
+                codes[order[numpy.minimum(at, len(codes) - 1)]] == wanted if len(codes) else False
+            )
+            where[index, found] = there[order[at[found]]]
+            by_tensor = numpy.zeros(most[1])
+            for first, elements in shard.tensors.values():
+                by_tensor[first : first + 1] = elements
+            share[index] = by_tensor[base[2]]
+            complete &= found | (share[index] == 0)
+        # A step is whole or it is not there: a gap in the middle of one would look like NaN.
+        step = base[0] * most[0] + base[1]
+        keep = ~numpy.isin(step, step[~complete])
+        # An empty tensor is nobody's share; the first rank speaks for it.
+        share[0, share.sum(axis=0) == 0] = 1
+        return base[:, keep], where[:, keep], share[:, keep]
+
+    def _gathered(self, name: str) -> "Array":
+        """[shards, rows] of one column."""
+        import numpy
+
+        where = self._rows[1]
+        out = numpy.full(where.shape, numpy.nan)
+        for index, shard in enumerate(self.shards):
+            column = shard.column(name)
+            if len(column):
+                out[index] = column[where[index]]
+        return out
+
+    def _combined(self, name: str) -> "Array":
+        """[rows]: one column of the whole tensors."""
+        import numpy
+
+        share = self._rows[2]
+        has = (self._gathered("has_grad") == 1) & (share > 0)
+        counts = has if name.startswith("gradient_") else share > 0
+        merged: Array = has.any(axis=0)
+        if name == "has_grad":
+            return merged
+        values = self._gathered(name)
+        there = numpy.where(counts, values, 0.0)
+        if name in _SUM:
+            merged = there.sum(axis=0)
+            return merged
+        if name in _ROOT_OF_SQUARES:
+            merged = numpy.sqrt((there**2).sum(axis=0))
+        elif name in _GREATEST:
+            merged = there.max(axis=0)
+        else:
+            merged = self._averaged(name, values, numpy.where(counts, share, 0.0))
+        merged = numpy.where(counts.any(axis=0), merged, numpy.nan)
+        return merged
+
+    def _averaged(self, name: str, values: "Array", weight: "Array") -> "Array":
+        """The mean over the shards, weighted by their elements; of a standard deviation the pooled one."""
+        import numpy
+
+        if name in ("gradient_mean", "gradient_std"):
+            weight = numpy.maximum(weight - self._gathered("gradient_nan") - self._gathered("gradient_inf"), 0.0)
+        weight = numpy.where(weight > 0, weight, 0.0)
+
+        def mean(of: "Array") -> "Array":
+            average: Array = numpy.where(weight > 0, weight * of, 0.0).sum(axis=0) / weight.sum(axis=0)
+            return average
+
+        with numpy.errstate(all="ignore"):
+            if name != "gradient_std":
+                return mean(values)
+            means = self._gathered("gradient_mean")
+            deviation: Array = numpy.sqrt(mean(values**2 + (means - mean(means)) ** 2))
+            return deviation
