@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Array = numpy.ndarray[Any, Any]
 
 _ROOT_OF_SQUARES = ("gradient_norm", "weight_norm", "update_norm", "drift_norm")
-_GREATEST = ("gradient_max_abs",)
+_GREATEST = ("gradient_max_abs", "weight_max_abs")
 _SUM = ("gradient_nan", "gradient_inf")
 
 

@@ -116,6 +116,10 @@ class Between:
         else:
             name = {"val": "validation", "valid": "validation"}.get(split or "", split or "evaluation")
             call = Call(self.book.logged(), torch.as_tensor(value), count, 0, count)
+            # What the script logs is what it means; the same losses seen without a name are not a second split.
+            for label, entry in list(self.evaluations.open.items()):
+                if entry.loss != call.loss and (label == name or label.startswith("evaluation")):
+                    del self.evaluations.open[label]
             self.evaluations.add(call, 0, name)
 
     def close_pass(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from gradaudit.record.splits import current_split
+from gradaudit.record.splits import current_split, forget
 from gradaudit.schema import LossFacts
 
 CLASSIFICATION = ("cross_entropy", "nll_loss")
@@ -76,7 +76,7 @@ class LossBook:
         if name in CLASSIFICATION:
             classes = int(input.shape[1] if input.ndim > 1 else input.shape[0])
         smoothing = float(call.get("label_smoothing") or 0.0)
-        weight = call.get("weight")
+        weight = call.get("weight") if call.get("pos_weight") is None else call["pos_weight"]
         soft = name in CLASSIFICATION and target.is_floating_point()
         ignore = call.get("ignore_index") if name in CLASSIFICATION and not soft else None
         key = (name, classes, reduction, smoothing, weight is not None, ignore, soft)
@@ -214,6 +214,7 @@ class Evaluations:
     """Losses seen without a backward, gathered into passes between training steps."""
 
     def __init__(self) -> None:
+        forget()
         self.number = 0
         self.open: dict[str, _Split] = {}
 

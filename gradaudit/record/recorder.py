@@ -24,7 +24,8 @@ class Recorder:
     `directory` defaults to ``runs/<name>-<UTC time>`` and must not hold a run yet; `every` records
     tensor statistics at every n-th step instead of as often as the budget allows. Under
     ``gradaudit record`` it adds nothing but its `log` calls to the recording that is going on.
-    Raises FileExistsError when `directory` is not empty.
+    A recorder that is still open is closed by the next one. Raises FileExistsError when `directory`
+    is not empty, and TypeError when an optimizer is not torch's.
     """
 
     def __init__(
@@ -36,16 +37,22 @@ class Recorder:
         every: int | None = None,
         quiet: bool = False,
     ) -> None:
-        self._joined = session.current() is not None
+        for optimizer in optimizers:
+            if not isinstance(optimizer, torch.optim.Optimizer):
+                raise TypeError(f"Recorder(model, *optimizers) takes torch optimizers, not {type(optimizer).__name__}")
+        current = session.current()
+        self._joined = current is not None and not current.settings.explicit
         if self._joined:
             return
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
         self.directory = Path(directory) if directory is not None else Path("runs") / f"{name}-{stamp}"
         if self.directory.exists() and any(self.directory.iterdir()):
             raise FileExistsError(f"{self.directory} is not empty; give another directory")
+        # A notebook's cell that is run again makes a new recorder and leaves the old one open.
+        session.stop("finished")
         install.install()
-        settings = Settings(directory=str(self.directory.absolute()), every=every, quiet=quiet)
-        session.start(settings, [model], optimizers or None)
+        settings = Settings(directory=str(self.directory.absolute()), every=every, quiet=quiet, explicit=True)
+        self._recording = session.start(settings, [model], optimizers or None)
         optimizer_seam.arm()
 
     def log(self, *, loss: float | torch.Tensor, split: str | None = None, count: int = 1) -> None:
@@ -57,7 +64,7 @@ class Recorder:
 
     def close(self, state: str = "finished") -> None:
         """Write what is left. Safe to call twice."""
-        if not self._joined and session.current() is not None:
+        if not self._joined and session.current() is self._recording:
             session.stop(state)
             install.uninstall()
 

@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from operator import attrgetter
@@ -86,7 +87,8 @@ def stop(state: str) -> None:
     ):
         shown = _relative(directory)
         steps, tensors = recording.global_step, len(recording.table.facts)
-        _say(f"gradaudit: recorded {steps:,} steps of {tensors:,} tensors; next: gradaudit analyze {shown}")
+        command = f"gradaudit analyze {shlex.quote(str(shown))}"
+        _say(f"gradaudit: recorded {steps:,} steps of {tensors:,} tensors; next: {command}")
 
 
 def _reason(error: BaseException) -> str:

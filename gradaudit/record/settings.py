@@ -12,3 +12,4 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     quiet: bool = False
     host: bool = True  # keep host, user, folder and command line in the record
     command: list[str] = []
+    explicit: bool = False  # started by Recorder, not by the command

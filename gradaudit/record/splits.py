@@ -5,21 +5,39 @@ import re
 import sys
 from collections.abc import Iterator
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, NamedTuple
+
+import torch
 
 _WORDS = {
     **dict.fromkeys(("train", "training", "trn", "trainset"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "validate", "validating", "dev", "devset", "holdout"), "validation"),
     **dict.fromkeys(("test", "testing", "tst", "testset"), "test"),
 }
-# Variables that scripts loop over to evaluate several splits with one line, as nanoGPT does.
-_LOOP_VARIABLES = ("split", "phase", "mode", "stage", "subset", "partition", "fold")
+# Parameters by which functions are told what to evaluate.
+_PARAMETERS = ("split", "phase", "mode", "stage", "subset", "partition", "fold")
 _DEEPEST = 12  # frames looked at, counted from the loss
+_MOST_DATA = 8  # kinds of data at one place; more are batches that look like data
 
-# By place: the label that the source gives, and how many frames up it stands.
-_labels: dict[tuple[tuple[CodeType, int], ...], tuple[str | None, int]] = {}
-_sites: dict[tuple[tuple[CodeType, int], ...], str] = {}
+
+class _Place(NamedTuple):
+    """What the source says where a frame stands: cached, since reading it costs more than the loss."""
+
+    word: str | None  # the split named by the call, its line or a loop around it
+    variables: tuple[str, ...]  # loop variables around it, and parameters that may name a split
+    data: tuple[str, ...]  # variables and parameters that may hold the data
+
+
+_places: dict[tuple[CodeType, int], _Place] = {}
+# By place: the data seen there, each with its label.
+_sites: dict[tuple[tuple[CodeType, int], ...], dict[Any, str]] = {}
 _training: set[CodeType] = set()  # functions on the stack of a backward: the training loop and its callers
+
+
+def forget() -> None:
+    """Start anew: the labels of a recording count from one."""
+    _sites.clear()
+    _training.clear()
 
 
 def note_training() -> None:
@@ -28,35 +46,72 @@ def note_training() -> None:
 
 
 def current_split() -> str:
-    """'train', 'validation' or 'test' when the calling script says so, else a label of the place."""
-    frames = list(_script_frames())
-    key = tuple((frame.f_code, frame.f_lasti) for frame in frames)
-    if key not in _labels:
-        _labels[key] = _label(frames)
-    label, depth = _labels[key]
-    # A variable further out than a word of the source belongs to something larger: a framework's whole fit.
-    for frame in frames[: depth + 1]:
-        word = _loop_variable(frame)
-        if word is not None:
-            return word
-    if label is not None:
-        return label
-    if key not in _sites:
-        number = len(_sites) + 1
-        _sites[key] = "evaluation" if number == 1 else f"evaluation {number}"
-    return _sites[key]
-
-
-def _label(frames: list[FrameType]) -> tuple[str | None, int]:
-    for depth, frame in enumerate(frames):
-        word = _word_of_call(frame)
-        if word is None and frame.f_code not in _training:
-            word = _word_of_function(frame)
-        if word is not None:
-            return word, depth
+    """'train', 'validation' or 'test' when the calling script says so, else a label of the place and its data."""
+    seen: list[FrameType] = []
+    for frame in _script_frames():
+        seen.append(frame)
+        place = _place(frame)
+        for name in place.variables:
+            value = frame.f_locals.get(name)
+            if isinstance(value, str) and (word := _only_word(value)):
+                return word
+        if place.word is not None:
+            return place.word
         if frame.f_code in _training:
             break
-    return None, len(frames)
+        # An evaluation inside train() is not of the training data, so only the other words count.
+        word = _held_out(frame.f_code.co_name)
+        if word is not None:
+            return word
+    return _label_of_place(seen)
+
+
+def _label_of_place(frames: list[FrameType]) -> str:
+    """A label for each kind of data evaluated at a place that does not name it."""
+    labels = _sites.setdefault(tuple((frame.f_code, frame.f_lasti) for frame in frames), {})
+    data = tuple(_identity(frame.f_locals.get(name)) for frame in frames for name in _place(frame).data)
+    if data not in labels:
+        if len(labels) >= _MOST_DATA:
+            return next(iter(labels.values()))
+        number = sum(len(known) for known in _sites.values()) + 1
+        labels[data] = "evaluation" if number == 1 else f"evaluation {number}"
+    return labels[data]
+
+
+def _identity(value: Any) -> Any:
+    """What tells one data set from another: the object, but not a batch, a number or a model."""
+    if isinstance(value, str):
+        return value
+    if value is None or isinstance(value, int | float | complex | torch.Tensor | torch.nn.Module):
+        return None
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    if any(isinstance(item, torch.Tensor | int | float) for item in items):
+        return None
+    return id(value)
+
+
+def _place(frame: FrameType) -> _Place:
+    code = frame.f_code
+    key = (code, frame.f_lasti)
+    if key not in _places:
+        line, last_line, start, end = list(code.co_positions())[frame.f_lasti // 2]
+        text = linecache.getline(code.co_filename, line) if line else ""
+        call = text[start:end] if line == last_line and start is not None and end is not None else ""
+        heads = _loops_around(code, line) if line else []
+        targets = tuple(name for head in heads for name in _targets(head))
+        # A generator expression's only parameter, ".0", is an iterator: another one each time.
+        parameters = [
+            name for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] if name.isidentifier()
+        ]
+        word = _only_word(call) or _only_word(text.partition("#")[0]) or _held_out(" ".join(heads))
+        named = tuple(name for name in parameters if name in _PARAMETERS)
+        _places[key] = _Place(word, (*targets, *named), (*targets, *parameters))
+    return _places[key]
+
+
+def _targets(head: str) -> list[str]:
+    """The variables of a `for` statement."""
+    return re.findall(r"[A-Za-z_]\w*", head.partition(" in ")[0].replace("async ", "").strip().removeprefix("for "))
 
 
 def _script_frames() -> Iterator[FrameType]:
@@ -72,39 +127,12 @@ def _script_frames() -> Iterator[FrameType]:
         frame, left = frame.f_back, left - 1
 
 
-def _loop_variable(frame: FrameType) -> str | None:
-    code = frame.f_code
-    named = code.co_names if code.co_name == "<module>" else (*code.co_varnames, *code.co_cellvars, *code.co_freevars)
-    for name in _LOOP_VARIABLES:
-        if name in named:
-            value: Any = frame.f_locals.get(name)
-            if isinstance(value, str) and (word := _only_word(value)):
-                return word
-    return None
-
-
-def _word_of_call(frame: FrameType) -> str | None:
-    """The split named by the source of the call, by its line, or by a loop around it."""
-    code = frame.f_code
-    line, last_line, start, end = list(code.co_positions())[frame.f_lasti // 2]
-    if not line:
-        return None
-    text = linecache.getline(code.co_filename, line)
-    call = text[start:end] if line == last_line and start is not None and end is not None else ""
-    return _only_word(call) or _only_word(text.partition("#")[0]) or _held_out(_loops_around(code, line))
-
-
-def _word_of_function(frame: FrameType) -> str | None:
-    # An evaluation inside train() is not of the training data, so only the other words count.
-    return _held_out(frame.f_code.co_name)
-
-
 def _held_out(text: str) -> str | None:
     word = _only_word(text)
     return None if word == "train" else word
 
 
-def _loops_around(code: CodeType, line: int) -> str:
+def _loops_around(code: CodeType, line: int) -> list[str]:
     """The heads of the `for` statements around a line of a function."""
     text = linecache.getline(code.co_filename, line)
     least = len(text) - len(text.lstrip())
@@ -118,7 +146,7 @@ def _loops_around(code: CodeType, line: int) -> str:
                 heads.append(text)
         if not least:
             break
-    return " ".join(heads)
+    return heads
 
 
 def _only_word(text: str) -> str | None:

@@ -110,3 +110,37 @@ def test_under_the_command(tmp_path):
     result = record(tmp_path, "-o", "run", "train.py")
     assert result.stderr == "gradaudit: recorded 1 steps of 2 tensors; next: gradaudit analyze run\n"
     assert run_of(tmp_path / "run").evaluations["mean_loss"].tolist() == [0.25]
+
+
+def test_a_cell_that_is_run_again_closes_the_recorder_before(tmp_path):
+    recorders = []
+    for name in ("first", "second"):
+        model = classifier()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        recorders.append(gradaudit.Recorder(model, optimizer, directory=tmp_path / name, quiet=True))
+        step(model, optimizer)
+    recorders[0].close()
+    step(model, optimizer)
+    recorders[1].close()
+    assert len(run_of(tmp_path / "first").steps) == 1
+    assert len(run_of(tmp_path / "second").steps) == 2
+
+
+def test_what_is_no_optimizer_is_refused_before_anything_is_patched(tmp_path):
+    model = classifier()
+    before = functional.cross_entropy
+    with pytest.raises(TypeError, match="not list"):
+        gradaudit.Recorder(model, [torch.optim.SGD(model.parameters(), lr=0.1)], directory=tmp_path / "run")
+    assert functional.cross_entropy is before
+
+
+def test_a_logged_evaluation_is_not_recorded_twice(tmp_path):
+    model = classifier()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    x, y = batch()
+    with gradaudit.Recorder(model, optimizer, directory=tmp_path / "run", quiet=True) as recorder:
+        step(model, optimizer)
+        with torch.no_grad():
+            loss = functional.cross_entropy(model(x), y)
+        recorder.log(loss=loss, split="val")
+    assert run_of(tmp_path / "run").evaluations["split"].tolist() == ["validation"]

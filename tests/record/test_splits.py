@@ -157,3 +157,38 @@ def test_a_framework_that_says_it_fits_does_not_rename_its_sanity_check(tmp_path
     with recorded(tmp_path / "run"):
         fit()
     assert splits(tmp_path / "run") == ["validation"]
+
+
+def evaluate(model, data):
+    return sum(loss_of(model, x, y) for x, y in data)
+
+
+def test_two_data_sets_at_one_place_are_two_splits(tmp_path, model):
+    first, second = [batch(), batch()], [batch(4), batch(4)]
+    with recorded(tmp_path / "run"):
+        for _ in range(2):
+            step(model)
+            for part in (first, second):
+                evaluate(model, part)
+    run = run_of(tmp_path / "run")
+    assert run.evaluations["split"].nunique() == 2
+    assert run.evaluations["targets"].tolist() == [16, 8, 16, 8]
+
+
+def test_any_loop_variable_may_name_the_split(tmp_path, model):
+    with recorded(tmp_path / "run"):
+        step(model)
+        for kind, part in (("train", [batch()]), ("valid", [batch(4)])):
+            evaluate(model, part)
+            assert kind
+    run = run_of(tmp_path / "run")
+    assert run.evaluations[["split", "targets"]].to_numpy().tolist() == [["train", 8], ["validation", 4]]
+
+
+def test_a_setting_called_mode_is_no_split(tmp_path, model):
+    mode = "train"
+    with recorded(tmp_path / "run"):
+        step(model)
+        evaluate(model, [batch()])
+    assert mode
+    assert splits(tmp_path / "run")[0].startswith("evaluation")

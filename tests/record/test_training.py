@@ -419,3 +419,25 @@ def test_nothing_is_left_behind(tmp_path):
     assert (functional.cross_entropy, torch.autograd.backward, torch.nn.utils.clip_grad_norm_) == before
     assert session.current() is None
     assert not (tmp_path / "run").exists(), "no step, no files"
+
+
+def test_weights_of_positives_are_weights(tmp_path):
+    with recorded(tmp_path / "run"):
+        model = classifier()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        x, y = batch()
+        loss = nn.BCEWithLogitsLoss(pos_weight=torch.tensor([19.0]))
+        loss(model(x)[:, :1], (y[:, None] > 1).float()).backward()
+        optimizer.step()
+    assert run_of(tmp_path / "run").meta.losses[0].weighted
+
+
+def test_tensors_outside_any_module_are_all_recorded(tmp_path):
+    with recorded(tmp_path / "run"):
+        first, second = torch.ones(3, requires_grad=True), torch.ones(2, 2, requires_grad=True)
+        optimizer = torch.optim.SGD([first, second], lr=0.1)
+        (first.sum() * second.sum()).backward()
+        optimizer.step()
+    run = run_of(tmp_path / "run")
+    assert [tensor.shape for tensor in run.meta.tensors] == [[3], [2, 2]]
+    assert run.matrix("has_grad", 0).tolist() == [[1, 1]]
