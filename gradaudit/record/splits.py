@@ -48,6 +48,7 @@ def note_training() -> None:
 def current_split() -> str:
     """'train', 'validation' or 'test' when the calling script says so, else a label of the place and its data."""
     seen: list[FrameType] = []
+    trains = False  # a function inside also trains, as a run_epoch(loader, optimizer=None) does
     for frame in _script_frames():
         seen.append(frame)
         place = _place(frame)
@@ -55,10 +56,15 @@ def current_split() -> str:
             value = frame.f_locals.get(name)
             if isinstance(value, str) and (word := _only_word(value)):
                 return word
-        if place.word is not None:
-            return place.word
-        if frame.f_code in _training:
+        # Who calls a training function speaks of training, whatever is evaluated inside it.
+        word = _held_out_only(place.word) if trains else place.word
+        if word is not None:
+            return word
+        if trains:
             break
+        trains = frame.f_code in _training
+        if trains:
+            continue
         # An evaluation inside train() is not of the training data, so only the other words count.
         word = _held_out(frame.f_code.co_name)
         if word is not None:
@@ -128,7 +134,10 @@ def _script_frames() -> Iterator[FrameType]:
 
 
 def _held_out(text: str) -> str | None:
-    word = _only_word(text)
+    return _held_out_only(_only_word(text))
+
+
+def _held_out_only(word: str | None) -> str | None:
     return None if word == "train" else word
 
 

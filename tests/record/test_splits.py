@@ -192,3 +192,23 @@ def test_a_setting_called_mode_is_no_split(tmp_path, model):
         evaluate(model, [batch()])
     assert mode
     assert splits(tmp_path / "run")[0].startswith("evaluation")
+
+
+def test_a_function_that_trains_and_evaluates_is_named_by_its_caller(tmp_path, model):
+    def run_epoch(data, train):
+        for x, y in data:
+            with torch.set_grad_enabled(train):
+                loss = functional.cross_entropy(model(x), y)
+            if train:
+                optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+                loss.backward()
+                optimizer.step()
+
+    with recorded(tmp_path / "run"):
+        run_epoch([batch()], True)
+        for kind, part in (("train", [batch()]), ("val", [batch(4)])):
+            run_epoch(part, kind == "")
+        test_set = [batch(2)]
+        run_epoch(test_set, False)
+    run = run_of(tmp_path / "run")
+    assert run.evaluations[["split", "targets"]].to_numpy().tolist() == [["test", 2], ["train", 8], ["validation", 4]]
