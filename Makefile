@@ -24,7 +24,7 @@ test: .venv/dev.stamp ## Check style and types, and run the tests that fit ten m
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -m "not long"
 
-test-full: .venv/dev.stamp ## The same with the long tests.
+test-full: .venv/frameworks.stamp ## The same with the long tests, and with Lightning and Hugging Face.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -55,6 +55,11 @@ pictures: .venv/dev.stamp ## Draw the pictures of README.md again, from the samp
 
 docs: .venv/dev.stamp ## Rewrite the generated blocks of README.md.
 	$(BIN)/python -m tests.documentation
+
+.venv/frameworks.stamp: .venv/dev.stamp
+	@echo "Installing the frameworks whose trainings are recorded: accelerate, lightning, transformers"
+	@$(INSTALL) --group frameworks
+	@touch $@
 
 clean: ## Remove the environment and everything that was built.
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
