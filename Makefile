@@ -53,7 +53,8 @@ catalogue: .venv/dev.stamp ## Rewrite gradaudit/diagnosers/README.md from the do
 pictures: .venv/dev.stamp ## Draw the pictures of README.md again, from the sample runs.
 	$(BIN)/python -m tests.pictures
 
-docs: .venv/dev.stamp ## Rewrite the generated blocks of README.md.
+docs: .venv/dev.stamp ## Rewrite the generated blocks of README.md and the schema of the JSON.
+	$(BIN)/python -m gradaudit.report.json_file
 	$(BIN)/python -m tests.documentation
 
 clean: ## Remove the environment and everything that was built.

@@ -7,6 +7,7 @@ from gradaudit.commands.analyze import analyze
 from gradaudit.commands.errors import Program
 from gradaudit.commands.explain import explain
 from gradaudit.commands.record import record
+from gradaudit.commands.render import render
 
 
 @click.group(cls=Program, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -18,7 +19,7 @@ def main(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-for _command in (record, analyze, explain):
+for _command in (record, analyze, render, explain):
     main.add_command(_command)
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gradaudit.commands.errors import COULD_NOT, one_line
-from gradaudit.commands.output import STDOUT, WIDEST, Target, publish, render, size, targets
+from gradaudit.commands.output import LOG, STDOUT, WIDEST, Target, publish, render, size, targets
 from gradaudit.commands.progress import progress
 from gradaudit.schema import UserError
 
@@ -36,7 +36,8 @@ FOUND = 1
     "formats",
     multiple=True,
     metavar="NAME[=FILE]",
-    help="html, json or terminal; FILE may be - for standard output. Repeatable.  [default: terminal and html]",
+    help="html, json, terminal, markdown, junit or github; FILE may be - for standard output. Repeatable.  "
+    "[default: terminal and html]",
 )
 @click.option("--open", "open_report", is_flag=True, help="Open the HTML report in the browser.")
 @click.option("--select", multiple=True, metavar="NAME", help="Run only this diagnoser. Repeatable.")
@@ -99,10 +100,10 @@ def analyze(
                     run, select=select, ignore=ignore, thresholds=thresholds, show_host=show_host, progress=show
                 )
                 show("")
-                _print(audit, path, chosen, verbose=verbose, quiet=quiet, named=len(runs) > 1)
+                _print(audit, path, chosen, fail_on=fail_on, verbose=verbose, quiet=quiet, named=len(runs) > 1)
                 if fail_on != "never" and _reaches(audit, fail_on):
                     code = max(code, FOUND)
-                written = publish(audit, path, chosen, show)
+                written = publish(audit, path, chosen, show, fail_on)
         except SystemExit as stop:
             if stop.code != COULD_NOT:
                 raise
@@ -141,27 +142,32 @@ def _setting(text: str) -> tuple[str, float]:
     return key, number
 
 
-def _print(audit: "Audit", run: Path, chosen: list[Target], *, verbose: bool, quiet: bool, named: bool) -> None:
+def _print(
+    audit: "Audit", run: Path, chosen: list[Target], *, fail_on: str, verbose: bool, quiet: bool, named: bool
+) -> None:
     """Print what goes to standard output; `named` puts the run before a verdict that stands alone."""
-    to_stdout = next((target.format for target in chosen if target.place(run) == STDOUT), None)
+    formats = [target.format for target in chosen if target.place(run) == STDOUT]
     if quiet and _talks(run, chosen):
         from gradaudit.audit import verdict
+        from gradaudit.report.text import sentence
 
-        click.echo(f"{run}: {verdict(audit)}" if named else verdict(audit))
-    elif to_stdout == "terminal":
-        from gradaudit.report import terminal
+        click.echo(f"{run}: {sentence(verdict(audit))}" if named else sentence(verdict(audit)))
+        formats = [format for format in formats if format != "terminal"]
+    for format in formats:
+        if format == "terminal":
+            from gradaudit.report import terminal
 
-        width = min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
-        unicode = "utf" in (sys.stdout.encoding or "").lower()
-        text = terminal.render(audit, width=width, unicode=unicode, verbose=verbose, report=None)
-        click.echo(text.rstrip("\n"), color=False if os.environ.get("NO_COLOR") else None)
-    elif to_stdout:
-        click.echo(render(audit, to_stdout).encode())
+            width = min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
+            unicode = "utf" in (sys.stdout.encoding or "").lower()
+            text = terminal.render(audit, width=width, unicode=unicode, verbose=verbose, report=None)
+            click.echo(text.rstrip("\n"), color=False if os.environ.get("NO_COLOR") else None)
+        else:
+            click.echo(render(audit, format, fail_on).encode("utf-8", "backslashreplace"), nl=False)
 
 
 def _talks(run: Path, chosen: list[Target]) -> bool:
-    """Whether standard output is for people: no HTML or JSON goes there."""
-    return all(target.format == "terminal" or target.place(run) != STDOUT for target in chosen)
+    """Whether standard output is for people: nothing that a machine reads whole goes there."""
+    return all(target.format in LOG or target.place(run) != STDOUT for target in chosen)
 
 
 def _reaches(audit: "Audit", fail_on: str) -> bool:

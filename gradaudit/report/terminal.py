@@ -1,5 +1,6 @@
 """The findings for a terminal: worst first, the counts last, since the last line is what stays on the screen."""
 
+import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,7 +33,9 @@ class _Paper:
     unicode: bool
 
     def shown(self, text: str) -> str:
-        """`text` in characters that the terminal has."""
+        """`text` in characters that the terminal has, and without what the logs of CI services obey."""
+        # GitHub runs a line that begins with "::", blanks before it or not, and "##[" anywhere.
+        text = re.sub(r":(?=:)", ": ", text).replace("##[", "## [")
         return text if self.unicode else text.translate(PLAIN).encode("ascii", "backslashreplace").decode()
 
     def wrapped(self, text: str, indent: int = 0, hang: int = 0) -> list[str]:
