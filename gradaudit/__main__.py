@@ -6,6 +6,7 @@ import gradaudit
 from gradaudit.commands.analyze import analyze
 from gradaudit.commands.errors import Program
 from gradaudit.commands.explain import explain
+from gradaudit.commands.list_runs import list_runs
 from gradaudit.commands.record import record
 from gradaudit.commands.render import render
 
@@ -19,7 +20,7 @@ def main(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-for _command in (record, analyze, render, explain):
+for _command in (record, analyze, list_runs, render, explain):
     main.add_command(_command)
 
 if __name__ == "__main__":

@@ -120,15 +120,14 @@ def without_host(audit: Audit) -> Audit:
     return msgspec.structs.replace(
         audit,
         meta=msgspec.structs.replace(audit.meta, private=PrivateFacts(), pid=0),
-        problems=[_without_folders(problem) for problem in audit.problems],
+        problems=[without_folders(problem) for problem in audit.problems],
         outcomes=[
-            msgspec.structs.replace(outcome, traceback=_without_folders(outcome.traceback))
-            for outcome in audit.outcomes
+            msgspec.structs.replace(outcome, traceback=without_folders(outcome.traceback)) for outcome in audit.outcomes
         ],
     )
 
 
-def _without_folders(text: str) -> str:
+def without_folders(text: str) -> str:
     """`text` in which of an absolute path only the last part is left."""
     text = re.sub(r'(?<=File ")[^"]*[/\\]', "", text)
     return re.sub(r"(?<![\w.:/\\])(?:/|[A-Za-z]:\\)(?:[^\s'\"<>|:/\\]+[/\\])+", "", text)

@@ -115,8 +115,7 @@ def publish(
 ) -> dict[str, Path]:
     """Write every report that goes to a file; gives the file of each format.
 
-    With the format github, the Markdown is also added to the summary of the job. `show` is told each
-    file before it is drawn. Raises OutputError.
+    `show` is told each file before it is drawn. Raises OutputError.
     """
     written = {}
     for target in chosen:
@@ -125,8 +124,6 @@ def publish(
             show(f"drawing {file.name}")
             write(file, render(audit, target.format, fail_on), run)
             written[target.format] = file
-        if target.format == "github":
-            summarise(render(audit, "markdown"))
     return written
 
 

@@ -35,6 +35,7 @@ from gradaudit.report.theme import (
     REFERENCE,
     Dash,
     Frame,
+    frame,
 )
 
 STYLES = {"main": MAIN, "evaluation": EVALUATION, "flagged": FLAGGED, "reference": REFERENCE}
@@ -47,6 +48,11 @@ class Ink:
 
     colour: str
     dash: Dash
+
+
+def shape(height: int, *, narrow: bool) -> Frame:
+    """The frame: `height` px for the plot, or the usual height for 0."""
+    return frame(height or (200 if narrow else 240), narrow=narrow)
 
 
 def inks(evidence: Lines) -> list[Ink]:

@@ -116,6 +116,33 @@ def test_one_bad_run_does_not_stop_the_others(run, tmp_path):
     refused(result, "nothing: no such run")
     assert [line.partition(":")[0] for line in result.stdout.splitlines()] == [str(run), str(other)]
     assert (other / "report.html").exists()
+    page = (tmp_path / "audits.html").read_text()
+    assert 'href="./sick/report.html"' in page
+    assert 'href="./other/report.html"' in page
+    assert "nothing: no such run" in page
+    assert str(tmp_path) not in page
+
+
+def test_several_runs_have_a_page_that_a_second_time_is_no_run(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("gradaudit.commands.workers.cores", lambda: 1)
+    other = build_run(tmp_path / "deep" / "other", loss=QUIET_LOSS).path
+    result = gradaudit("analyze", run, other, "--fail-on", "warning")
+    assert result.exit_code == 1, result.output
+    assert result.stdout.splitlines()[-1].startswith(f"All runs: {tmp_path}/audits.html (")
+    assert 'href="./deep/other/report.html"' in (tmp_path / "audits.html").read_text()
+    again = ["-q", run, other, tmp_path / "audits.html", "--index", tmp_path / "deep" / "x.html"]
+    assert gradaudit("analyze", *again).exit_code == 0
+    assert 'href="./../sick/report.html"' in (tmp_path / "deep" / "x.html").read_text()
+
+
+def test_findings_are_printed_when_no_report_can_be_written(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("gradaudit.commands.workers.cores", lambda: 1)
+    other = build_run(tmp_path / "other", loss=QUIET_LOSS).path
+    (other / "report.html").mkdir()
+    result = gradaudit("analyze", "-q", run, other)
+    refused(result, "cannot write", "other/report.html")
+    assert len(result.stdout.splitlines()) == 2
+    assert 'href="./other' not in (tmp_path / "audits.html").read_text()
 
 
 @pytest.mark.parametrize("show", [True, False])
