@@ -4,6 +4,7 @@ import click
 
 import gradaudit
 from gradaudit.commands.analyze import analyze
+from gradaudit.commands.compare import compare
 from gradaudit.commands.errors import Program
 from gradaudit.commands.explain import explain
 from gradaudit.commands.list_runs import list_runs
@@ -20,7 +21,7 @@ def main(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-for _command in (record, analyze, list_runs, render, explain):
+for _command in (record, analyze, compare, list_runs, render, explain):
     main.add_command(_command)
 
 if __name__ == "__main__":

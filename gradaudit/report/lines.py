@@ -33,12 +33,13 @@ from gradaudit.report.theme import (
     MUTED,
     ORANGE,
     REFERENCE,
+    RUNS,
     Dash,
     Frame,
     frame,
 )
 
-STYLES = {"main": MAIN, "evaluation": EVALUATION, "flagged": FLAGGED, "reference": REFERENCE}
+STYLES = {"main": MAIN, "evaluation": EVALUATION, "flagged": FLAGGED, "reference": REFERENCE, **RUNS}
 MARK_COLOURS = {"threshold": CRITICAL, "reference": MUTED, "best": ORANGE}
 
 

@@ -26,7 +26,7 @@ PLAIN = str.maketrans(
 
 
 @dataclass(frozen=True)
-class _Paper:
+class Paper:
     """How text is laid out: the columns, and whether only ASCII can be shown."""
 
     width: int
@@ -57,13 +57,18 @@ class _Paper:
         yield line.rstrip()
 
 
+def paper_for(width: int, unicode: bool) -> Paper:
+    """Paper for a window of `width` columns."""
+    return Paper(max(NARROWEST, min(width, WIDEST)), unicode)
+
+
 def render(audit: Audit, *, width: int, unicode: bool, verbose: bool, report: str | None = None) -> str:
     """The findings, wrapped to `width` columns and styled by click; the caller strips colours where none are wanted.
 
     Without `unicode` the text is ASCII. `verbose` lists the checks without a finding too. `report` is
     a line such as "runs/x/report.html (523 KB)".
     """
-    paper = _Paper(max(NARROWEST, min(width, WIDEST)), unicode)
+    paper = paper_for(width, unicode)
     lines = [*_title(audit, paper), ""]
     for item in audit.ranked:
         lines += [*_finding(item, paper, indent=0), ""]
@@ -76,7 +81,7 @@ def render(audit: Audit, *, width: int, unicode: bool, verbose: bool, report: st
     return "\n".join(lines) + "\n"
 
 
-def _title(audit: Audit, paper: _Paper) -> Iterator[str]:
+def _title(audit: Audit, paper: Paper) -> Iterator[str]:
     overview = audit.overview
     size = f"{plural(overview.tensors, 'parameter tensor')} of {large(overview.parameters)} elements"
     yield from (click.style(line, bold=True) for line in paper.wrapped(name(audit.meta.name) or "unnamed run"))
@@ -86,7 +91,7 @@ def _title(audit: Audit, paper: _Paper) -> Iterator[str]:
         yield from (click.style(line, fg="yellow") for line in paper.wrapped(state))
 
 
-def _finding(item: Ranked, paper: _Paper, indent: int) -> Iterator[str]:
+def _finding(item: Ranked, paper: Paper, indent: int) -> Iterator[str]:
     """One finding; those it explains follow, further in."""
     finding = item.finding
     head = paper.shown(f"{'↳ ' if indent else ''}{MARKS[finding.severity]} {finding.severity.value:<8}  ")
@@ -105,7 +110,7 @@ def _finding(item: Ranked, paper: _Paper, indent: int) -> Iterator[str]:
         yield from _finding(child, paper, min(indent + 2, 12))
 
 
-def _unremarkable(audit: Audit, paper: _Paper) -> Iterator[str]:
+def _unremarkable(audit: Audit, paper: Paper) -> Iterator[str]:
     """The checks without a finding, by what became of them."""
     for title, face, colour in (
         ("Passed", "clean", "green"),
@@ -125,7 +130,7 @@ def _unremarkable(audit: Audit, paper: _Paper) -> Iterator[str]:
         yield ""
 
 
-def _problems(audit: Audit, paper: _Paper) -> Iterator[str]:
+def _problems(audit: Audit, paper: Paper) -> Iterator[str]:
     for problem in audit.problems[:10]:
         yield from paper.wrapped(f"Left out: {sentence(problem)}")
     if len(audit.problems) > 10:
@@ -134,7 +139,7 @@ def _problems(audit: Audit, paper: _Paper) -> Iterator[str]:
         yield ""
 
 
-def _counts(audit: Audit, paper: _Paper, verbose: bool) -> Iterator[str]:
+def _counts(audit: Audit, paper: Paper, verbose: bool) -> Iterator[str]:
     parts: list[tuple[str, str]] = []
     for severity in Severity:
         number = audit.count(severity)

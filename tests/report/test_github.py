@@ -59,5 +59,5 @@ def test_the_terminal_report_holds_no_command(hostile_audit: Audit) -> None:
 
 
 def test_colons_stay_readable_in_the_terminal() -> None:
-    paper = terminal._Paper(80, True)
+    paper = terminal.Paper(80, True)
     assert paper.shown("a::b ##[command]c") == "a: :b ## [command]c"
