@@ -1,6 +1,5 @@
 """`gradaudit analyze`: run every diagnoser over recorded runs and write the reports."""
 
-import math
 import sys
 import webbrowser
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from gradaudit.commands.folder import RUNS, common_folder, newest_run
 from gradaudit.commands.output import STDOUT, publish, targets
 from gradaudit.commands.printing import Printing
 from gradaudit.commands.progress import progress
+from gradaudit.commands.settings import effective, shown
 from gradaudit.commands.work import Wishes, analyzed, examined, reaches, write_index
 from gradaudit.commands.workers import each
 from gradaudit.schema import UserError
@@ -50,7 +50,7 @@ INDEX = "audits.html"
 @click.option("--ignore", multiple=True, metavar="NAME", help="Do not run this diagnoser. Repeatable.")
 @click.option(
     "--set",
-    "settings",
+    "assignments",
     multiple=True,
     metavar="NAME.THRESHOLD=VALUE",
     help="Change a threshold; see gradaudit explain NAME. Repeatable.",
@@ -58,10 +58,9 @@ INDEX = "audits.html"
 @click.option(
     "--fail-on",
     type=click.Choice(["critical", "warning", "note", "never"]),
-    default="never",
-    show_default=True,
-    help="Exit with 1 when a finding is at least this severe.",
+    help="Exit with 1 when a finding is at least this severe.  [default: never]",
 )
+@click.option("--show-config", is_flag=True, help="Print the settings that hold, and where from, and do nothing else.")
 @click.option("--show-host", is_flag=True, help="Put host name, user name, paths and command line into the report.")
 @click.option("-v", "--verbose", is_flag=True, help="List the checks that passed or could not look, too.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the verdict only.")
@@ -73,8 +72,9 @@ def analyze(
     open_report: bool,
     select: tuple[str, ...],
     ignore: tuple[str, ...],
-    settings: tuple[str, ...],
-    fail_on: str,
+    assignments: tuple[str, ...],
+    fail_on: str | None,
+    show_config: bool,
     show_host: bool,
     verbose: bool,
     quiet: bool,
@@ -84,20 +84,21 @@ def analyze(
     Without RUN, the newest run under runs/ is analyzed. Several are analyzed on all cores, and audits.html beside
     them shows them all.
 
+    Options replace what [tool.gradaudit] in the nearest pyproject.toml says.
+
     Exit codes: 0 done, 1 findings at or above --fail-on, 2 a run could not be audited or a report not written.
     """
-    from gradaudit.audit import choose
-
+    settings = effective(select, ignore, assignments, fail_on)
+    if show_config:
+        click.echo("\n".join(shown(settings)))
+        return
     # runs/* names the page over them, too, once it is there.
     runs = tuple(run for run in runs if run.name != INDEX or not run.is_file())
     chosen = targets(formats, output, len(runs))
-    thresholds = dict(_setting(text) for text in settings)
     if open_report and not any(item.format == "html" and item.path != STDOUT for item in chosen):
         raise UserError("--open needs an HTML report in a file; add --format html")
-    # What is wrong with the command line is said once, before any run is read.
-    choose(select, ignore, thresholds)
-    wishes = Wishes(select, ignore, thresholds, show_host, fail_on, chosen)
-    printing = Printing(chosen, fail_on, verbose=verbose, quiet=quiet, named=len(runs) > 1)
+    wishes = Wishes(settings.select, settings.ignore, settings.thresholds, show_host, settings.fail_on, chosen)
+    printing = Printing(chosen, settings.fail_on, verbose=verbose, quiet=quiet, named=len(runs) > 1)
     if len(runs) > 1:
         code, page = analyze_several(runs, wishes, printing, index)
     else:
@@ -151,18 +152,3 @@ def analyze_several(
         except SystemExit:
             code = COULD_NOT
     return code, page
-
-
-def _setting(text: str) -> tuple[str, float]:
-    """Split NAME.THRESHOLD=VALUE; raises UserError."""
-    key, equals, value = text.partition("=")
-    name, dot, option = key.partition(".")
-    if not (equals and dot and name and option):
-        raise UserError(f"--set {text}: write NAME.THRESHOLD=VALUE, such as overfitting.gap=0.2")
-    try:
-        number = float(value)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise UserError(f"--set {text}: {value!r} is not a finite number")
-    return key, number

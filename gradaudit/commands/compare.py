@@ -13,6 +13,8 @@ from gradaudit.commands.analyze import FOUND
 from gradaudit.commands.errors import COULD_NOT
 from gradaudit.commands.output import STDOUT, WIDEST, size, write
 from gradaudit.commands.progress import progress
+from gradaudit.commands.settings import effective
+from gradaudit.commands.work import Wishes, examined
 from gradaudit.commands.workers import each
 from gradaudit.schema import UserError
 
@@ -62,8 +64,10 @@ def compare(
     if len(runs) < 2:
         raise UserError("name two runs or more: gradaudit compare runs/a runs/b")
     places = _places(formats, output, runs[1])
+    settings = effective()
+    wishes = Wishes(settings.select, settings.ignore, settings.thresholds, show_host, "never", [])
     with progress("comparing") as show:
-        done = list(each(runs, partial(read, show_host), show))
+        done = list(each(runs, partial(read, wishes), show))
     audits = [one.value for one in done if one.value is not None]
     if len(audits) < len(runs):
         click.echo("".join(one.complaint for one in done), nl=False, err=True)
@@ -80,17 +84,15 @@ def compare(
         sys.exit(FOUND)
 
 
-def read(show_host: bool, path: Path) -> "Audit":
+def read(wishes: Wishes, path: Path) -> "Audit":
     """The audit of a run, or the one in a JSON file. Raises UserError."""
-    from gradaudit.audit import analyze, without_host
-    from gradaudit.run import load
+    if not path.is_file():
+        return examined(path, wishes)
+    from gradaudit.audit import without_host
+    from gradaudit.report import json_file
 
-    if path.is_file():
-        from gradaudit.report import json_file
-
-        audit = json_file.read(path)
-        return audit if show_host else without_host(audit)
-    return analyze(load(path), show_host=show_host)
+    audit = json_file.read(path)
+    return audit if wishes.show_host else without_host(audit)
 
 
 def render(comparison: "Comparison", format: str, *, plain: bool) -> str:

@@ -2,19 +2,18 @@
 
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from gradaudit.commands.errors import COULD_NOT
 from gradaudit.commands.folder import RUNS, runs_in
 from gradaudit.commands.progress import progress
+from gradaudit.commands.settings import effective
+from gradaudit.commands.work import Wishes, examined
 from gradaudit.commands.workers import each
 from gradaudit.schema import UserError
-
-if TYPE_CHECKING:
-    from gradaudit.audit import Audit
 
 
 @click.command("list", short_help="List recorded runs, newest first.")
@@ -33,8 +32,10 @@ def list_runs(folder: Path | None, most: int | None) -> None:
     paths = runs_in(folder)[:most]
     if not paths:
         raise UserError(f"no run under {folder}/; make one with gradaudit record train.py")
+    settings = effective()
+    wishes = Wishes(settings.select, settings.ignore, settings.thresholds, False, "never", [])
     with progress(str(folder)) as show:
-        done = list(each(paths, audited, show))
+        done = list(each(paths, partial(examined, wishes=wishes), show))
     rows = [
         listing.row(path.name, one.value) if one.value else listing.unreadable(path.name, one.complaint)
         for path, one in zip(paths, done, strict=True)
@@ -43,11 +44,3 @@ def list_runs(folder: Path | None, most: int | None) -> None:
     unicode = "utf" in (sys.stdout.encoding or "").lower()
     click.echo(listing.render(rows, width=width, unicode=unicode))
     sys.exit(COULD_NOT if any(one.code for one in done) else 0)
-
-
-def audited(path: Path) -> "Audit":
-    """The audit of one run."""
-    from gradaudit.audit import analyze
-    from gradaudit.run import load
-
-    return analyze(load(path))
