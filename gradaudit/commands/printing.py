@@ -35,9 +35,9 @@ class Printing:
         formats = [target.format for target in self.chosen if target.place(run) == STDOUT]
         if self.quiet and self.talks(run):
             from gradaudit.audit import verdict
-            from gradaudit.report.text import sentence
+            from gradaudit.report.text import logged, sentence
 
-            text = sentence(verdict(audit))
+            text = logged(sentence(verdict(audit)))
             click.echo(f"{run}: {text}" if self.named else text)
             formats = [format for format in formats if format != "terminal"]
         for format in formats:

@@ -119,14 +119,16 @@ def _pair(pair: Pair, budget: Budget) -> PairView:
     shifted = [s for s in pair.shifts if max(abs(s.gradient_decades or 0), abs(s.ratio_decades or 0)) >= NOTABLE]
     known = plural(len(pair.shifts), "parameter tensor")
     text = f"Of {known} that both have, {len(shifted):,} changed by more than a factor of two. "
+    if not pair.shifts:
+        text = "They have no parameter tensor in common. "
     text += f"{plural(pair.unmatched, 'tensor')} only one of them has." if pair.unmatched else ""
-    bad = any(one.status in ("new", "worse") for one in pair.findings)
+    statuses = {one.status for one in pair.findings}
     rows = tuple(_row(shift) for shift in pair.shifts[:MOST_SHIFTS])
     head = ("tensor", "gradient, A", f"gradient, {pair.label}", "change", "update ratio, A",
             f"update ratio, {pair.label}", "change")  # fmt: skip
     return PairView(
         label=pair.label,
-        icon="warning" if bad else "passed" if any(one.status == "fixed" for one in pair.findings) else "note",
+        icon="warning" if statuses & {"new", "worse"} else "passed" if statuses == {"fixed"} else "note",
         verdict=sentence(pair.verdict),
         findings=tuple(map(_followed, pair.findings)),
         figure=figure(_dots(pair, moved), f"figure-layers-{pair.label}", budget) if moved else None,

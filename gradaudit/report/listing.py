@@ -8,7 +8,7 @@ import click
 from gradaudit.audit import Audit
 from gradaudit.findings import Severity
 from gradaudit.report.terminal import COLOURS, MARKS, PLAIN
-from gradaudit.report.text import name, visible
+from gradaudit.report.text import logged, name, visible
 
 NAME, NARROWEST = 40, 20  # columns of a name at most, of a finding at least
 
@@ -49,7 +49,7 @@ def render(rows: Sequence[Row], *, width: int, unicode: bool) -> str:
     """The table, a line for each run, cut to `width` columns; styled by click."""
 
     def shown(text: str) -> str:
-        text = text.replace("::", ": :").replace("##[", "## [")
+        text = logged(text)
         return text if unicode else text.translate(PLAIN).encode("ascii", "backslashreplace").decode()
 
     head = Row("started", "run", "state", "steps", "main finding")

@@ -1,6 +1,5 @@
 """The findings for a terminal: worst first, the counts last, since the last line is what stays on the screen."""
 
-import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ import click
 
 from gradaudit.audit import Audit, Ranked
 from gradaudit.findings import Severity
-from gradaudit.report.text import large, name, plural, sentence
+from gradaudit.report.text import large, logged, name, plural, sentence
 
 WIDEST, NARROWEST = 100, 40  # columns: longer lines are hard to read, shorter ones hold nothing
 MARKS = {Severity.CRITICAL: "✗", Severity.WARNING: "!", Severity.NOTE: "·"}
@@ -34,8 +33,7 @@ class Paper:
 
     def shown(self, text: str) -> str:
         """`text` in characters that the terminal has, and without what the logs of CI services obey."""
-        # GitHub runs a line that begins with "::", blanks before it or not, and "##[" anywhere.
-        text = re.sub(r":(?=:)", ": ", text).replace("##[", "## [")
+        text = logged(text)
         return text if self.unicode else text.translate(PLAIN).encode("ascii", "backslashreplace").decode()
 
     def wrapped(self, text: str, indent: int = 0, hang: int = 0) -> list[str]:
