@@ -9,7 +9,7 @@ HAS_TORCH := 'import torch; assert tuple(map(int, torch.__version__.split(".")[:
 SAMPLES := $(patsubst sample_runs/%/train.py,%,$(wildcard sample_runs/*/train.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full format samples goldens catalogue pictures docs clean
+.PHONY: help demo test test-full format samples goldens catalogue pictures axe docs clean
 
 help: ## Show this list.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -53,7 +53,11 @@ catalogue: .venv/dev.stamp ## Rewrite gradaudit/diagnosers/README.md from the do
 pictures: .venv/dev.stamp ## Draw the pictures of README.md again, from the sample runs.
 	$(BIN)/python -m tests.pictures
 
-docs: .venv/dev.stamp ## Rewrite the generated blocks of README.md.
+axe: ## Fetch axe-core from npm into build/, for the tests of accessibility.
+	npm install --silent --no-fund --no-audit --prefix build axe-core@4.14.1
+
+docs: .venv/dev.stamp ## Rewrite the generated blocks of README.md and the schema of the JSON.
+	$(BIN)/python -m gradaudit.report.json_file
 	$(BIN)/python -m tests.documentation
 
 .venv/frameworks.stamp: .venv/dev.stamp

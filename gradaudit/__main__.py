@@ -4,9 +4,12 @@ import click
 
 import gradaudit
 from gradaudit.commands.analyze import analyze
+from gradaudit.commands.compare import compare
 from gradaudit.commands.errors import Program
 from gradaudit.commands.explain import explain
+from gradaudit.commands.list_runs import list_runs
 from gradaudit.commands.record import record
+from gradaudit.commands.render import render
 
 
 @click.group(cls=Program, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -18,7 +21,7 @@ def main(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-for _command in (record, analyze, explain):
+for _command in (record, analyze, compare, list_runs, render, explain):
     main.add_command(_command)
 
 if __name__ == "__main__":

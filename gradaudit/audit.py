@@ -1,5 +1,6 @@
 """The one result: every diagnoser run over a run, causes before effects. Every report is a function of an `Audit`."""
 
+import re
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
@@ -101,17 +102,35 @@ def analyze(
     explains = {item.name: item.explains for item in chosen}
     ranked = rank(outcomes, explains)
     flagged = {name for outcome in outcomes for finding in outcome.findings for name in finding.tensors}
-    meta = run.meta if show_host else msgspec.structs.replace(run.meta, private=PrivateFacts(), pid=0)
-    return Audit(
+    audit = Audit(
         audit_version=AUDIT_VERSION,
         gradaudit_version=gradaudit.__version__,
-        meta=meta,
+        meta=run.meta,
         state=run.state,
         problems=list(run.problems),
         overview=overview(run, flagged),
         outcomes=outcomes,
         ranked=ranked,
     )
+    return audit if show_host else without_host(audit)
+
+
+def without_host(audit: Audit) -> Audit:
+    """The audit without host name, user name, command line and the folders of this machine."""
+    return msgspec.structs.replace(
+        audit,
+        meta=msgspec.structs.replace(audit.meta, private=PrivateFacts(), pid=0),
+        problems=[without_folders(problem) for problem in audit.problems],
+        outcomes=[
+            msgspec.structs.replace(outcome, traceback=without_folders(outcome.traceback)) for outcome in audit.outcomes
+        ],
+    )
+
+
+def without_folders(text: str) -> str:
+    """`text` in which of an absolute path only the last part is left."""
+    text = re.sub(r'(?<=File ")[^"]*[/\\]', "", text)
+    return re.sub(r"(?<![\w.:/\\])(?:/|[A-Za-z]:\\)(?:[^\s'\"<>|:/\\]+[/\\])+", "", text)
 
 
 def choose(

@@ -1,8 +1,13 @@
-// Theme, copy, filter, keyboard and deep links. The page is complete without this file.
+// Theme, copy, filter, sort, read-outs, keyboard and deep links. Every page is complete without this file.
 (() => {
   "use strict";
   const one = (selector, root = document) => root.querySelector(selector);
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  // Not every page has every button.
+  const press = (selector, action) => {
+    const button = one(selector);
+    if (button) button.onclick = action;
+  };
   const page = document.documentElement;
   for (const element of all(".needs-script")) element.hidden = false;
 
@@ -42,7 +47,7 @@
       area.select();
       const done = document.execCommand("copy");
       area.remove();
-      if (!done) return say("This browser refuses to copy");
+      if (!done) what = "Nothing";
     }
     say(`${what} copied`);
   };
@@ -87,7 +92,8 @@
   const openAll = () => {
     opened = !opened;
     for (const element of details()) element.open = opened;
-    one("#open-all").textContent = opened ? "Close all details" : "Open all details";
+    const button = one("#open-all");
+    if (button) button.textContent = opened ? "Close all details" : "Open all details";
   };
   let before = [];
   addEventListener("beforeprint", () => {
@@ -133,13 +139,15 @@
     }
   };
   const shortcuts = one("#shortcuts");
-  const help = () => (shortcuts.open ? shortcuts.close() : shortcuts.showModal());
+  const help = () => shortcuts && (shortcuts.open ? shortcuts.close() : shortcuts.showModal());
   const filter = one("#filter");
   const search = () => {
-    one("#parameter-table").open = true;
+    if (!filter) return;
+    const folded = filter.closest("details");
+    if (folded) folded.open = true;
     filter.focus();
   };
-  const summary = () => copy(summaryMarkdown(), "Summary");
+  const summary = () => one("#copy-summary") && copy(summaryMarkdown(), "Summary");
   const actions = { j: () => go(current + 1), k: () => go(current - 1), e: openAll, t: switchTheme, m: summary, "/": search, "?": help };
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName)) return;
@@ -149,26 +157,148 @@
   });
 
   // Buttons.
-  one("#theme").onclick = switchTheme;
-  one("#open-all").onclick = openAll;
-  one("#keys").onclick = help;
-  one("#close-shortcuts").onclick = help;
-  one("#copy-summary").onclick = summary;
+  press("#theme", switchTheme);
+  press("#open-all", openAll);
+  press("#keys", help);
+  press("#close-shortcuts", help);
+  press("#copy-summary", summary);
   for (const button of all("[data-copy]")) {
     const card = button.closest(".card");
     const link = () => `${location.href.split("#")[0]}#${card.id}`;
     button.onclick = () => (button.dataset.copy === "link" ? copy(link(), "Link") : copy(findingMarkdown(card), "Finding"));
   }
 
-  // Filter of the parameter table.
-  const rows = all("#parameter-table tbody tr");
+  // Filter and sort of a table: parameters by name, runs by any of their words.
+  const rows = all("[data-filtered] tbody tr");
   const narrow = () => {
     const wanted = filter.value.toLowerCase();
-    for (const row of rows) row.hidden = !row.cells[0].textContent.toLowerCase().includes(wanted);
+    const searched = (row) => (row.closest("[data-filtered=row]") ? row : row.cells[0]).textContent.toLowerCase();
+    for (const row of rows) row.hidden = !searched(row).includes(wanted);
     one("#filter-count").textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length}`;
   };
-  filter.oninput = narrow;
-  narrow();
+  if (filter) {
+    filter.oninput = narrow;
+    narrow();
+  }
+  for (const head of all("th[data-sort]")) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = head.textContent;
+    head.replaceChildren(button);
+    button.onclick = () => {
+      const down = head.ariaSort === "ascending";
+      for (const other of head.parentElement.cells) other.removeAttribute("aria-sort");
+      head.ariaSort = down ? "descending" : "ascending";
+      const value = (row) => row.cells[head.cellIndex].dataset.value ?? words(row.cells[head.cellIndex]);
+      const order = (a, b) => {
+        const [x, y] = [value(a), value(b)];
+        // What has no value stays last.
+        if (!x || !y) return !x - !y;
+        return (down ? -1 : 1) * (head.dataset.sort === "number" ? x - y : x.localeCompare(y));
+      };
+      const body = one("tbody", head.closest("table"));
+      body.append(...[...body.rows].sort(order));
+    };
+  }
+
+  // Read-outs: what the charts say under the pointer. A heatmap's values are read back from the colours of its picture.
+  const note = document.createElement("div");
+  const rule = document.createElement("div");
+  note.className = "readout";
+  rule.className = "readout-rule";
+  note.hidden = rule.hidden = true;
+  document.body.append(note, rule);
+  const shown = (value) => {
+    if (value == null) return "–";
+    const size = Math.abs(value);
+    return size && (size < 1e-3 || size >= 1e6) ? value.toExponential(2) : value.toLocaleString("en", { maximumSignificantDigits: 4 });
+  };
+  const nearest = (values, wanted) => {
+    let best = 0;
+    for (let i = 1; i < values.length; i++) if (Math.abs(values[i] - wanted) < Math.abs(values[best] - wanted)) best = i;
+    return best;
+  };
+  const lineWords = (plot, x) => {
+    const lines = plot.series;
+    const at = lines.map((series) => nearest(series.x, x));
+    const main = nearest(lines.map((series, i) => series.x[at[i]]), x);
+    const head = `${plot.label} ${shown(lines[main].x[at[main]])}`;
+    // A series that has no point here (evaluations are rare) names its own.
+    const place = (series, i) => (series.x[at[i]] === lines[main].x[at[main]] ? "" : ` (${plot.label} ${shown(series.x[at[i]])})`);
+    return [head, ...lines.map((series, i) => `${series.name}: ${shown(series.y[at[i]])}${place(series, i)}`)];
+  };
+  const pixels = new Map();
+  const load = (image) => {
+    if (!pixels.has(image)) {
+      pixels.set(image, null);
+      const copy = new Image();
+      copy.onload = () => {
+        const canvas = document.createElement("canvas");
+        [canvas.width, canvas.height] = [copy.width, copy.height];
+        const context = canvas.getContext("2d");
+        context.drawImage(copy, 0, 0);
+        pixels.set(image, context.getImageData(0, 0, copy.width, copy.height));
+      };
+      copy.src = image.href.baseVal;
+    }
+    return pixels.get(image);
+  };
+  const cellWords = (plot, figure, picture, column, row) => {
+    const at = 4 * (row * picture.width + column);
+    const seen = [...picture.data.slice(at, at + 3)];
+    if (!picture.data[at + 3]) return "not recorded";
+    if (`${seen}` === "255,255,255") return "exactly zero, or no gradient";
+    if (`${seen}` === "214,39,40") return "NaN or Inf";
+    const stops = all("stop", figure).map((stop) => stop.getAttribute("stop-color").match(/\d+/g).map(Number));
+    let [best, least] = [0, Infinity];
+    for (let i = 0; i < 240; i++) {
+      const place = (i / 239) * (stops.length - 1);
+      const low = Math.min(Math.floor(place), stops.length - 2);
+      let away = 0;
+      for (const c of [0, 1, 2]) away += Math.abs(stops[low][c] + (place - low) * (stops[low + 1][c] - stops[low][c]) - seen[c]);
+      if (away < least) [best, least] = [i, away];
+    }
+    const [from, to] = plot.range;
+    return `${plot.unit}: about ${(10 ** (from + (best / 239) * (to - from))).toExponential(1)}`;
+  };
+  const heatWords = (plot, figure, svg, panels, x, down) => {
+    const index = panels.findIndex((panel) => down >= panel[0] && down < panel[0] + panel[1] * panel[2]);
+    const picture = index < 0 ? null : load(all("image", svg)[index]);
+    if (!picture) return null;
+    const row = Math.floor((down - panels[index][0]) / panels[index][1]);
+    const [first, last] = plot.x;
+    const column = Math.min(picture.width - 1, Math.floor(((x - first) / (last - first)) * picture.width));
+    return [plot.rows[index][row], `${plot.label} ${shown(Math.round(x))}`, cellWords(plot, figure, picture, column, row)];
+  };
+  const hide = () => (note.hidden = rule.hidden = true);
+  addEventListener("scroll", hide);
+  for (const figure of all("figure[data-plot]")) {
+    let plot;
+    for (const svg of all("svg.chart", figure)) {
+      const size = svg.closest(".narrow") ? "narrow" : "wide";
+      svg.onpointerleave = hide;
+      svg.onpointermove = svg.onpointerdown = (event) => {
+        plot ??= JSON.parse(figure.dataset.plot);
+        const [left, top, width, height] = plot[size].frame;
+        const box = svg.getBoundingClientRect();
+        const scale = box.width / svg.viewBox.baseVal.width;
+        const across = ((event.clientX - box.left) / scale - left) / width;
+        const down = (event.clientY - box.top) / scale - top;
+        if (across < 0 || across > 1 || down < 0 || down > height) return hide();
+        const x = plot.x[0] + across * (plot.x[1] - plot.x[0]);
+        const said = plot.series ? lineWords(plot, x) : heatWords(plot, figure, svg, plot[size].panels, x, down);
+        if (!said) return hide();
+        note.textContent = said.join("\n");
+        note.hidden = rule.hidden = false;
+        const right = event.clientX + 16 + note.offsetWidth > innerWidth;
+        note.style.left = `${Math.max(4, event.clientX + (right ? -16 - note.offsetWidth : 16))}px`;
+        note.style.top = `${event.clientY + 16}px`;
+        rule.style.left = `${event.clientX}px`;
+        rule.style.top = `${box.top + top * scale}px`;
+        rule.style.height = `${height * scale}px`;
+      };
+    }
+  }
 
   // The section that is being read, in the list at the side.
   const links = new Map(all("nav.side .links a").map((link) => [link.getAttribute("href").slice(1), link]));

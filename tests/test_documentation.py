@@ -51,3 +51,18 @@ def test_the_verbs_of_the_makefile_that_texts_name_exist():
     for file in ("README.md", "CONTRIBUTING.md"):
         for verb in re.findall(r"(?:`|^    |^)make ([a-z-]+)", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE):
             assert verb in verbs, f"{file} says make {verb}"
+
+
+def test_the_options_that_the_readme_uses_exist():
+    import click
+
+    from gradaudit.__main__ import main
+
+    blocks = "\n".join(re.findall(r"```(?:sh|yaml|groovy)\n(.*?)```", TEXT, re.DOTALL))
+    used = re.findall(r"gradaudit ((?:analyze|compare|render|list|explain)\b[^\n'#]*)", blocks)
+    assert len(used) > 8
+    with click.Context(main) as context:
+        for line in used:
+            name, *words = line.split()
+            options = {option for one in main.get_command(context, name).params for option in one.opts}
+            assert {word for word in words if word.startswith("-")} <= options, line

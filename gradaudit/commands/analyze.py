@@ -1,25 +1,25 @@
 """`gradaudit analyze`: run every diagnoser over recorded runs and write the reports."""
 
-import math
-import os
-import shutil
 import sys
 import webbrowser
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from gradaudit.commands.errors import COULD_NOT, one_line
-from gradaudit.commands.output import STDOUT, WIDEST, Target, publish, render, size, targets
+from gradaudit.commands.folder import RUNS, common_folder, newest_run
+from gradaudit.commands.output import STDOUT, publish, targets
+from gradaudit.commands.printing import Printing
 from gradaudit.commands.progress import progress
+from gradaudit.commands.settings import effective, shown
+from gradaudit.commands.work import Wishes, analyzed, examined, reaches, write_index
+from gradaudit.commands.workers import each
 from gradaudit.schema import UserError
 
-if TYPE_CHECKING:
-    from gradaudit.audit import Audit
-
-RUNS = Path("runs")
 FOUND = 1
+INDEX = "audits.html"
 
 
 @click.command(short_help="Find out what is wrong with a recorded run.")
@@ -36,14 +36,21 @@ FOUND = 1
     "formats",
     multiple=True,
     metavar="NAME[=FILE]",
-    help="html, json or terminal; FILE may be - for standard output. Repeatable.  [default: terminal and html]",
+    help="html, json, terminal, markdown, junit or github; FILE may be - for standard output. Repeatable.  "
+    "[default: terminal and html]",
+)
+@click.option(
+    "--index",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="File of the page over several runs.  [default: audits.html beside the runs]",
 )
 @click.option("--open", "open_report", is_flag=True, help="Open the HTML report in the browser.")
 @click.option("--select", multiple=True, metavar="NAME", help="Run only this diagnoser. Repeatable.")
 @click.option("--ignore", multiple=True, metavar="NAME", help="Do not run this diagnoser. Repeatable.")
 @click.option(
     "--set",
-    "settings",
+    "assignments",
     multiple=True,
     metavar="NAME.THRESHOLD=VALUE",
     help="Change a threshold; see gradaudit explain NAME. Repeatable.",
@@ -51,10 +58,9 @@ FOUND = 1
 @click.option(
     "--fail-on",
     type=click.Choice(["critical", "warning", "note", "never"]),
-    default="never",
-    show_default=True,
-    help="Exit with 1 when a finding is at least this severe.",
+    help="Exit with 1 when a finding is at least this severe.  [default: never]",
 )
+@click.option("--show-config", is_flag=True, help="Print the settings that hold, and where from, and do nothing else.")
 @click.option("--show-host", is_flag=True, help="Put host name, user name, paths and command line into the report.")
 @click.option("-v", "--verbose", is_flag=True, help="List the checks that passed or could not look, too.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the verdict only.")
@@ -62,110 +68,87 @@ def analyze(
     runs: tuple[Path, ...],
     output: Path | None,
     formats: tuple[str, ...],
+    index: Path | None,
     open_report: bool,
     select: tuple[str, ...],
     ignore: tuple[str, ...],
-    settings: tuple[str, ...],
-    fail_on: str,
+    assignments: tuple[str, ...],
+    fail_on: str | None,
+    show_config: bool,
     show_host: bool,
     verbose: bool,
     quiet: bool,
 ) -> None:
     """Run every diagnoser over each recorded RUN, print the findings and write RUN/report.html.
 
-    Without RUN, the newest run under runs/ is analyzed.
+    Without RUN, the newest run under runs/ is analyzed. Several are analyzed on all cores, and audits.html beside
+    them shows them all.
+
+    Options replace what [tool.gradaudit] in the nearest pyproject.toml says.
 
     Exit codes: 0 done, 1 findings at or above --fail-on, 2 a run could not be audited or a report not written.
     """
-    from gradaudit.audit import analyze as examine
-    from gradaudit.audit import choose
-    from gradaudit.run import load
-
+    settings = effective(select, ignore, assignments, fail_on)
+    if show_config:
+        click.echo("\n".join(shown(settings)))
+        return
+    # runs/* names the page over them, too, once it is there.
+    runs = tuple(run for run in runs if run.name != INDEX or not run.is_file())
     chosen = targets(formats, output, len(runs))
-    thresholds = dict(_setting(text) for text in settings)
     if open_report and not any(item.format == "html" and item.path != STDOUT for item in chosen):
         raise UserError("--open needs an HTML report in a file; add --format html")
-    # What is wrong with the command line is said once, before any run is read.
-    choose(select, ignore, thresholds)
-    code = 0
-    for number, path in enumerate(runs or (newest_run(RUNS),)):
-        if number and not quiet:
-            click.echo()
-        try:
-            with one_line(), progress(str(path)) as show:
-                show("reading")
-                run = load(path)
-                audit = examine(
-                    run, select=select, ignore=ignore, thresholds=thresholds, show_host=show_host, progress=show
-                )
-                show("")
-                _print(audit, path, chosen, verbose=verbose, quiet=quiet, named=len(runs) > 1)
-                if fail_on != "never" and _reaches(audit, fail_on):
-                    code = max(code, FOUND)
-                written = publish(audit, path, chosen, show)
-        except SystemExit as stop:
-            if stop.code != COULD_NOT:
-                raise
-            code = COULD_NOT
-            continue
-        if not quiet:
-            for file in written.values():
-                click.echo(f"Report: {file} ({size(file)})", err=not _talks(path, chosen))
-        if open_report:
-            webbrowser.open(written["html"].resolve().as_uri())
+    wishes = Wishes(settings.select, settings.ignore, settings.thresholds, show_host, settings.fail_on, chosen)
+    printing = Printing(chosen, settings.fail_on, verbose=verbose, quiet=quiet, named=len(runs) > 1)
+    if len(runs) > 1:
+        code, page = analyze_several(runs, wishes, printing, index)
+    else:
+        code, page = analyze_one(runs[0] if runs else newest_run(RUNS), wishes, printing)
+    if open_report and page:
+        webbrowser.open(page.resolve().as_uri())
     sys.exit(code)
 
 
-def newest_run(folder: Path) -> Path:
-    """The run in `folder` that was written last; raises UserError when there is none."""
-    found = {
-        file.stat().st_mtime: file.parent for name in ("launch.json", "run.json") for file in folder.glob(f"*/{name}")
-    }
-    if not found:
-        raise UserError(f"no run under {folder}/; make one with gradaudit record train.py, or name one")
-    return found[max(found)]
+def analyze_one(path: Path, wishes: Wishes, printing: Printing) -> tuple[int, Path | None]:
+    """Analyze one run in this process; gives the exit code and the page. Raises UserError."""
+    with progress(str(path)) as show:
+        show("reading")
+        audit = examined(path, wishes, show)
+        show("")
+        printing.findings(path, audit)
+        written = publish(audit, path, wishes.chosen, show, wishes.fail_on)
+    printing.summary_of_the_job(audit)
+    printing.places(path, written)
+    return FOUND if reaches(audit, wishes.fail_on) else 0, written.get("html")
 
 
-def _setting(text: str) -> tuple[str, float]:
-    """Split NAME.THRESHOLD=VALUE; raises UserError."""
-    key, equals, value = text.partition("=")
-    name, dot, option = key.partition(".")
-    if not (equals and dot and name and option):
-        raise UserError(f"--set {text}: write NAME.THRESHOLD=VALUE, such as overfitting.gap=0.2")
-    try:
-        number = float(value)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise UserError(f"--set {text}: {value!r} is not a finite number")
-    return key, number
-
-
-def _print(audit: "Audit", run: Path, chosen: list[Target], *, verbose: bool, quiet: bool, named: bool) -> None:
-    """Print what goes to standard output; `named` puts the run before a verdict that stands alone."""
-    to_stdout = next((target.format for target in chosen if target.place(run) == STDOUT), None)
-    if quiet and _talks(run, chosen):
-        from gradaudit.audit import verdict
-
-        click.echo(f"{run}: {verdict(audit)}" if named else verdict(audit))
-    elif to_stdout == "terminal":
-        from gradaudit.report import terminal
-
-        width = min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
-        unicode = "utf" in (sys.stdout.encoding or "").lower()
-        text = terminal.render(audit, width=width, unicode=unicode, verbose=verbose, report=None)
-        click.echo(text.rstrip("\n"), color=False if os.environ.get("NO_COLOR") else None)
-    elif to_stdout:
-        click.echo(render(audit, to_stdout).encode())
-
-
-def _talks(run: Path, chosen: list[Target]) -> bool:
-    """Whether standard output is for people: no HTML or JSON goes there."""
-    return all(target.format == "terminal" or target.place(run) != STDOUT for target in chosen)
-
-
-def _reaches(audit: "Audit", fail_on: str) -> bool:
-    """Whether a finding is at least as severe as `fail_on`."""
-    from gradaudit.findings import Severity
-
-    return any(item.finding.severity.rank <= Severity(fail_on).rank for item in audit.all_ranked())
+def analyze_several(
+    paths: Sequence[Path], wishes: Wishes, printing: Printing, index: Path | None
+) -> tuple[int, Path | None]:
+    """Analyze runs on all cores, print them in order and write the page over them; gives exit code and page."""
+    code, audited, unread = 0, [], []
+    with progress("analyzing") as show:
+        for number, (path, done) in enumerate(zip(paths, each(paths, partial(analyzed, wishes), show), strict=True)):
+            printing.gap(number)
+            if done.value is None:
+                click.echo(done.complaint, nl=False, err=True)
+                code = COULD_NOT
+                unread.append((path, done.complaint))
+                continue
+            audit, reports = done.value.audit, done.value.reports
+            printing.findings(path, audit)
+            printing.summary_of_the_job(audit)
+            click.echo(reports.complaint, nl=False, err=True)
+            written = reports.value or {}
+            printing.places(path, written)
+            code = max(code, reports.code, FOUND if reaches(audit, wishes.fail_on) else 0)
+            if "html" in written:
+                audited.append((path, written["html"], audit))
+    page = None
+    if audited:
+        try:
+            with one_line():
+                page = write_index(index or common_folder(paths) / INDEX, audited, unread, wishes.show_host)
+                printing.index(page)
+        except SystemExit:
+            code = COULD_NOT
+    return code, page

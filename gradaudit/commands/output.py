@@ -15,8 +15,17 @@ if TYPE_CHECKING:
     from gradaudit.audit import Audit
 
 WIDEST = 88  # columns of the terminal report; longer lines are hard to read
-FORMATS = {"html": "report.html", "json": "audit.json", "terminal": "-"}  # and where each goes by default
+# And where each goes by default.
+FORMATS = {
+    "html": "report.html",
+    "json": "audit.json",
+    "terminal": "-",
+    "markdown": "report.md",
+    "junit": "junit.xml",
+    "github": "-",
+}
 STDOUT = Path("-")
+LOG = ("terminal", "github")  # what may stand on standard output together: GitHub finds its commands between the lines
 
 
 class OutputError(UserError):
@@ -34,7 +43,7 @@ class Target:
         """The file to write for the run in this folder, or `STDOUT`."""
         if self.path is not None:
             return self.path
-        return STDOUT if self.format == "terminal" else run / FORMATS[self.format]
+        return STDOUT if FORMATS[self.format] == "-" else run / FORMATS[self.format]
 
 
 def targets(formats: tuple[str, ...], output: Path | None, runs: int) -> list[Target]:
@@ -45,7 +54,7 @@ def targets(formats: tuple[str, ...], output: Path | None, runs: int) -> list[Ta
     """
     chosen = [_target(text) for text in formats or ("terminal", "html")]
     if output is not None:
-        open_ends = [item for item in chosen if item.path is None and (item.format != "terminal" or len(chosen) == 1)]
+        open_ends = [item for item in chosen if item.path is None and (item.format not in LOG or len(chosen) == 1)]
         if len(open_ends) != 1:
             raise UserError("-o names one file; with several formats give each its own: --format json=FILE")
         chosen[chosen.index(open_ends[0])] = replace(open_ends[0], path=output)
@@ -54,7 +63,9 @@ def targets(formats: tuple[str, ...], output: Path | None, runs: int) -> list[Ta
         raise UserError(f"{named[0]} is one file and there are {runs} runs; analyze them one at a time")
     places = [item.place(Path()) for item in chosen]
     for place in places:
-        if places.count(place) > 1:
+        sharing = [item.format for item, at in zip(chosen, places, strict=True) if at == place]
+        together = place == STDOUT and set(sharing) <= set(LOG) and len(set(sharing)) == len(sharing)
+        if len(sharing) > 1 and not together:
             where = "standard output" if place == STDOUT else str(place)
             raise UserError(f"two reports would go to {where}; give one of them a file: --format FORMAT=FILE")
     return chosen
@@ -69,8 +80,8 @@ def _target(text: str) -> Target:
     return Target(name, Path(path) if equals else None)
 
 
-def render(audit: "Audit", format: str) -> str:
-    """The report in this format, as it stands in a file: plain text for the terminal's."""
+def render(audit: "Audit", format: str, fail_on: str = "never") -> str:
+    """The report in this format, as it stands in a file: plain text for the terminal's; `fail_on` as in the options."""
     # Each draws with other libraries, and only the one that is wanted is loaded.
     match format:
         case "html":
@@ -81,13 +92,27 @@ def render(audit: "Audit", format: str) -> str:
             from gradaudit.report import json_file
 
             return json_file.render(audit)
+        case "markdown":
+            from gradaudit.report import markdown
+
+            return markdown.render(audit)
+        case "junit":
+            from gradaudit.report import junit
+
+            return junit.render(audit, fail_on)
+        case "github":
+            from gradaudit.report import github
+
+            return github.render(audit)
         case _:
             from gradaudit.report import terminal
 
             return click.unstyle(terminal.render(audit, width=WIDEST, unicode=True, verbose=True, report=None))
 
 
-def publish(audit: "Audit", run: Path, chosen: list[Target], show: Callable[[str], None]) -> dict[str, Path]:
+def publish(
+    audit: "Audit", run: Path, chosen: list[Target], show: Callable[[str], None], fail_on: str = "never"
+) -> dict[str, Path]:
     """Write every report that goes to a file; gives the file of each format.
 
     `show` is told each file before it is drawn. Raises OutputError.
@@ -97,9 +122,21 @@ def publish(audit: "Audit", run: Path, chosen: list[Target], show: Callable[[str
         file = target.place(run)
         if file != STDOUT:
             show(f"drawing {file.name}")
-            write(file, render(audit, target.format), run)
+            write(file, render(audit, target.format, fail_on), run)
             written[target.format] = file
     return written
+
+
+def summarise(text: str) -> None:
+    """Add Markdown to the summary of the GitHub job, where there is one. Raises OutputError."""
+    place = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not place:
+        return
+    try:
+        with Path(place).open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"{text}\n")
+    except OSError as error:
+        raise OutputError(f"cannot write {place}: {(error.strerror or str(error)).lower()}") from None
 
 
 def write(path: Path, text: str, run: Path) -> None:

@@ -10,7 +10,7 @@ def run_facts(run: Run) -> list[tuple[str, str]]:
     elements = sum(tensor.elements for tensor in meta.tensors)
     trained = sum(tensor.elements for tensor in meta.tensors if tensor.optimizer >= 0 and tensor.requires_grad)
     root = next((module.module_class for module in meta.modules if module.name == ""), "")
-    losses = "; ".join(_loss_words(facts) for facts in meta.losses)
+    losses = "; ".join(loss_words(facts) for facts in meta.losses)
     data = [f"batch size {meta.data.batch_size:,}"] if meta.data.batch_size else []
     data += [f"{meta.data.batches_per_epoch:,} batches per epoch"] if meta.data.batches_per_epoch else []
     period = " to ".join(time.replace("T", " ").replace("Z", " UTC") for time in (meta.started, meta.ended) if time)
@@ -33,7 +33,8 @@ def run_facts(run: Run) -> list[tuple[str, str]]:
     return [(name, value) for name, value in facts if value]
 
 
-def _loss_words(facts: LossFacts) -> str:
+def loss_words(facts: LossFacts) -> str:
+    """A loss function and what is not usual about it."""
     words = [facts.function]
     words += [f"{facts.classes:,} classes"] if facts.classes else []
     words += [f"reduction {facts.reduction}"] if facts.reduction != "mean" else []

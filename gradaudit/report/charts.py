@@ -8,7 +8,7 @@ import altair
 from markupsafe import Markup
 
 from gradaudit.findings import AnyEvidence, Distribution, Dots, Heatmap, Lines, Numbers
-from gradaudit.report import bars, dots, heatmap, lines, tables
+from gradaudit.report import bars, dots, heatmap, lines, readouts, tables
 from gradaudit.report.marks import Domain
 from gradaudit.report.model import FigureView, Key, Ramp
 from gradaudit.report.svg import tidy
@@ -30,7 +30,7 @@ def draw(evidence: AnyEvidence, *, narrow: bool, domain: Domain | None = None, h
     """The chart of any evidence and its frame; None for what is a table already."""
     match evidence:
         case Lines():
-            size = frame(height or (200 if narrow else 240), narrow=narrow)
+            size = lines.shape(height, narrow=narrow)
             return lines.draw(evidence, size, domain), size
         case Dots():
             size = dots.shape(evidence, narrow=narrow)
@@ -61,9 +61,15 @@ def figure(
         lambda small: draw(evidence, narrow=small, domain=domain, height=height), evidence, identifier, budget
     )
     table = tables.numbers(evidence)
+    plot = ""
+    if wide and isinstance(evidence, Lines):
+        plot = readouts.of_lines(evidence, domain, height)
+    elif wide and panels:
+        plot = readouts.of_heatmaps(panels)
+    budget.left -= len(plot)
     return FigureView(
         identifier, name(evidence.title), sentence(evidence.caption), wide, narrow, table, _keys(evidence),
-        _ramp(panels) if wide else None, note,
+        _ramp(panels) if wide else None, note, plot,
     )  # fmt: skip
 
 
@@ -72,7 +78,9 @@ def panels_figure(panels: list[Heatmap], title: str, caption: str, identifier: s
     shown = Numbers(title=title, caption=caption, columns=[], cells=[])
     wide, narrow, note = _pictures(lambda small: draw_panels(panels, narrow=small), shown, identifier, budget)
     ramp = _ramp(panels) if wide else None
-    return FigureView(identifier, title, caption, wide, narrow, tables.heatmaps(panels), (), ramp, note)
+    plot = readouts.of_heatmaps(panels) if wide else ""
+    budget.left -= len(plot)
+    return FigureView(identifier, title, caption, wide, narrow, tables.heatmaps(panels), (), ramp, note, plot)
 
 
 def _pictures(

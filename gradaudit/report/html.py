@@ -12,7 +12,7 @@ import gradaudit
 from gradaudit.audit import Audit
 from gradaudit.report import glossary, page
 from gradaudit.report.charts import Budget
-from gradaudit.report.model import Page
+from gradaudit.report.model import Page, Sources
 from gradaudit.report.run_figures import layers_figure, run_figures
 from gradaudit.report.text import name
 
@@ -35,15 +35,15 @@ def render(audit: Audit) -> str:
     return render_page(build(audit))
 
 
-def render_page(view: Page) -> str:
-    """The template filled with `view`."""
+def render_page(view: object, template: str = "report.html") -> str:
+    """A template filled with `view`, which it calls ``page``."""
     loader = FileSystemLoader(templates_folder(), encoding="utf-8")
     # select_autoescape() would decide by file name; here nothing is exempt but Markup made by this room.
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["unbroken"] = unbroken
-    return environment.get_template("report.html").render(page=view)
+    return environment.get_template(template).render(page=view)
 
 
 def unbroken(text: str) -> Markup:
@@ -54,7 +54,6 @@ def unbroken(text: str) -> Markup:
 def build(audit: Audit) -> Page:
     """Everything that the page shows."""
     budget = Budget()
-    css, js = ((templates_folder() / file).read_text(encoding="utf-8").strip() for file in ("report.css", "report.js"))
     overview_figures = run_figures(audit.overview, budget)
     layers = layers_figure(audit.overview, budget)
     cards, cards_left_out = page.cards(audit, budget)
@@ -82,11 +81,22 @@ def build(audit: Audit) -> Page:
         problems=page.problems(audit),
         glossary=glossary.ENTRIES,
         version=name(audit.gradaudit_version),
-        css=Markup(css),
-        js=Markup(js),
-        css_hash=_hash(css),
-        js_hash=_hash(js),
+        sources=sources(),
     )
+
+
+def sources() -> Sources:
+    """The style sheet and the script of every page."""
+    css, js = (
+        squeezed((templates_folder() / file).read_text(encoding="utf-8")) for file in ("report.css", "report.js")
+    )
+    return Sources(Markup(css), Markup(js), _hash(css), _hash(js))
+
+
+def squeezed(source: str) -> str:
+    """A style sheet or script without indentation, blank lines and whole-line comments."""
+    lines = (line.strip() for line in source.splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("//"))
 
 
 def _hash(source: str) -> str:

@@ -1,11 +1,15 @@
-"""The whole audit as JSON: written with the same bytes each time, and read back without loss."""
+"""The whole audit as JSON: written with the same bytes each time, and read back without loss; and its JSON Schema."""
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from gradaudit.audit import AUDIT_VERSION, Audit
 from gradaudit.schema import UserError
+
+SCHEMA = Path(__file__).with_name("audit.schema.json")
+RENEW = "make docs"
 
 
 class AuditFileError(UserError):
@@ -41,3 +45,19 @@ def parse(text: bytes | str, source: str) -> Audit:
             "upgrade gradaudit (pip install -U gradaudit)"
         )
     return audit
+
+
+def schema() -> str:
+    """The JSON Schema of `render`, as published in ``audit.schema.json``."""
+    (reference,), definitions = msgspec.json.schema_components([Audit], ref_template="#/$defs/{name}")
+    whole: dict[str, Any] = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"gradaudit audit, version {AUDIT_VERSION}",
+        **reference,
+        "$defs": definitions,
+    }
+    return msgspec.json.format(msgspec.json.encode(whole)).decode() + "\n"
+
+
+if __name__ == "__main__":
+    SCHEMA.write_text(schema(), encoding="utf-8")

@@ -33,11 +33,13 @@ from gradaudit.report.theme import (
     MUTED,
     ORANGE,
     REFERENCE,
+    RUNS,
     Dash,
     Frame,
+    frame,
 )
 
-STYLES = {"main": MAIN, "evaluation": EVALUATION, "flagged": FLAGGED, "reference": REFERENCE}
+STYLES = {"main": MAIN, "evaluation": EVALUATION, "flagged": FLAGGED, "reference": REFERENCE, **RUNS}
 MARK_COLOURS = {"threshold": CRITICAL, "reference": MUTED, "best": ORANGE}
 
 
@@ -47,6 +49,11 @@ class Ink:
 
     colour: str
     dash: Dash
+
+
+def shape(height: int, *, narrow: bool) -> Frame:
+    """The frame: `height` px for the plot, or the usual height for 0."""
+    return frame(height or (200 if narrow else 240), narrow=narrow)
 
 
 def inks(evidence: Lines) -> list[Ink]:

@@ -9,6 +9,16 @@ Icon = Literal["critical", "warning", "note", "passed", "absent", "failed"]
 
 
 @dataclass(frozen=True)
+class Sources:
+    """The style sheet and the script of every page, and the names that the content security policy has for them."""
+
+    css: Markup = field(repr=False)
+    js: Markup = field(repr=False)
+    css_hash: str
+    js_hash: str
+
+
+@dataclass(frozen=True)
 class Piece:
     """A stretch of running text; `code` for what stands in backticks."""
 
@@ -66,6 +76,7 @@ class FigureView:
     keys: tuple[Key, ...] = ()
     ramp: Ramp | None = None
     note: str = ""  # why there is no picture
+    plot: str = ""  # JSON: what the script needs to say what is under the pointer
 
 
 @dataclass(frozen=True)
@@ -187,10 +198,7 @@ class Page:
     problems: tuple[str, ...]
     glossary: tuple[Fact, ...]
     version: str
-    css: Markup = field(repr=False)
-    js: Markup = field(repr=False)
-    css_hash: str
-    js_hash: str
+    sources: Sources
 
     def all_cards(self) -> list[CardView]:
         """Every card, each root before its consequences."""

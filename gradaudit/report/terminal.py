@@ -8,7 +8,7 @@ import click
 
 from gradaudit.audit import Audit, Ranked
 from gradaudit.findings import Severity
-from gradaudit.report.text import large, name, plural, sentence
+from gradaudit.report.text import large, logged, name, plural, sentence
 
 WIDEST, NARROWEST = 100, 40  # columns: longer lines are hard to read, shorter ones hold nothing
 MARKS = {Severity.CRITICAL: "✗", Severity.WARNING: "!", Severity.NOTE: "·"}
@@ -25,14 +25,15 @@ PLAIN = str.maketrans(
 
 
 @dataclass(frozen=True)
-class _Paper:
+class Paper:
     """How text is laid out: the columns, and whether only ASCII can be shown."""
 
     width: int
     unicode: bool
 
     def shown(self, text: str) -> str:
-        """`text` in characters that the terminal has."""
+        """`text` in characters that the terminal has, and without what the logs of CI services obey."""
+        text = logged(text)
         return text if self.unicode else text.translate(PLAIN).encode("ascii", "backslashreplace").decode()
 
     def wrapped(self, text: str, indent: int = 0, hang: int = 0) -> list[str]:
@@ -54,13 +55,18 @@ class _Paper:
         yield line.rstrip()
 
 
+def paper_for(width: int, unicode: bool) -> Paper:
+    """Paper for a window of `width` columns."""
+    return Paper(max(NARROWEST, min(width, WIDEST)), unicode)
+
+
 def render(audit: Audit, *, width: int, unicode: bool, verbose: bool, report: str | None = None) -> str:
     """The findings, wrapped to `width` columns and styled by click; the caller strips colours where none are wanted.
 
     Without `unicode` the text is ASCII. `verbose` lists the checks without a finding too. `report` is
     a line such as "runs/x/report.html (523 KB)".
     """
-    paper = _Paper(max(NARROWEST, min(width, WIDEST)), unicode)
+    paper = paper_for(width, unicode)
     lines = [*_title(audit, paper), ""]
     for item in audit.ranked:
         lines += [*_finding(item, paper, indent=0), ""]
@@ -73,7 +79,7 @@ def render(audit: Audit, *, width: int, unicode: bool, verbose: bool, report: st
     return "\n".join(lines) + "\n"
 
 
-def _title(audit: Audit, paper: _Paper) -> Iterator[str]:
+def _title(audit: Audit, paper: Paper) -> Iterator[str]:
     overview = audit.overview
     size = f"{plural(overview.tensors, 'parameter tensor')} of {large(overview.parameters)} elements"
     yield from (click.style(line, bold=True) for line in paper.wrapped(name(audit.meta.name) or "unnamed run"))
@@ -83,7 +89,7 @@ def _title(audit: Audit, paper: _Paper) -> Iterator[str]:
         yield from (click.style(line, fg="yellow") for line in paper.wrapped(state))
 
 
-def _finding(item: Ranked, paper: _Paper, indent: int) -> Iterator[str]:
+def _finding(item: Ranked, paper: Paper, indent: int) -> Iterator[str]:
     """One finding; those it explains follow, further in."""
     finding = item.finding
     head = paper.shown(f"{'↳ ' if indent else ''}{MARKS[finding.severity]} {finding.severity.value:<8}  ")
@@ -102,7 +108,7 @@ def _finding(item: Ranked, paper: _Paper, indent: int) -> Iterator[str]:
         yield from _finding(child, paper, min(indent + 2, 12))
 
 
-def _unremarkable(audit: Audit, paper: _Paper) -> Iterator[str]:
+def _unremarkable(audit: Audit, paper: Paper) -> Iterator[str]:
     """The checks without a finding, by what became of them."""
     for title, face, colour in (
         ("Passed", "clean", "green"),
@@ -122,7 +128,7 @@ def _unremarkable(audit: Audit, paper: _Paper) -> Iterator[str]:
         yield ""
 
 
-def _problems(audit: Audit, paper: _Paper) -> Iterator[str]:
+def _problems(audit: Audit, paper: Paper) -> Iterator[str]:
     for problem in audit.problems[:10]:
         yield from paper.wrapped(f"Left out: {sentence(problem)}")
     if len(audit.problems) > 10:
@@ -131,7 +137,7 @@ def _problems(audit: Audit, paper: _Paper) -> Iterator[str]:
         yield ""
 
 
-def _counts(audit: Audit, paper: _Paper, verbose: bool) -> Iterator[str]:
+def _counts(audit: Audit, paper: Paper, verbose: bool) -> Iterator[str]:
     parts: list[tuple[str, str]] = []
     for severity in Severity:
         number = audit.count(severity)

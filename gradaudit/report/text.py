@@ -26,6 +26,14 @@ def visible_lines(text: str) -> str:
     return "\n".join(visible(line) for line in text.replace("\r\n", "\n").split("\n"))
 
 
+def logged(text: str) -> str:
+    """`text` without what the logs of CI services obey.
+
+    GitHub runs a line that begins with "::", blanks before it or not, and "##[" anywhere.
+    """
+    return re.sub(r":(?=:)", ": ", text).replace("##[", "## [")
+
+
 def clipped(text: str, most: int = LONGEST_NAME) -> str:
     """`text` of at most `most` characters, the middle cut out: both ends of a qualified name tell it apart."""
     if len(text) <= most:

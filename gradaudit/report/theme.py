@@ -19,6 +19,12 @@ EVALUATION: tuple[tuple[str, Dash], ...] = ((ORANGE, (6, 2)), (PINK, (2, 2)), (G
 FLAGGED: tuple[tuple[str, Dash], ...] = ((ORANGE, ()), (PINK, (6, 2)), (GREEN, (2, 2)))
 REFERENCE: tuple[tuple[str, Dash], ...] = ((MUTED, (5, 4)), (MUTED, (2, 3)))
 
+# Of several runs on one chart each has a colour: its training loss solid, its evaluation loss dashed.
+RUNS: dict[str, tuple[tuple[str, Dash], ...]] = {
+    f"run {letter}": ((colour, ()), (colour, (6, 2)))
+    for letter, colour in zip("ABCD", (BLUE, ORANGE, GREEN, PINK), strict=True)
+}
+
 CHARACTER = 6.1  # mean width of a character at 11 px, in px
 
 CONFIG: dict[str, Any] = {

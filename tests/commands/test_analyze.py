@@ -116,6 +116,33 @@ def test_one_bad_run_does_not_stop_the_others(run, tmp_path):
     refused(result, "nothing: no such run")
     assert [line.partition(":")[0] for line in result.stdout.splitlines()] == [str(run), str(other)]
     assert (other / "report.html").exists()
+    page = (tmp_path / "audits.html").read_text()
+    assert 'href="./sick/report.html"' in page
+    assert 'href="./other/report.html"' in page
+    assert "nothing: no such run" in page
+    assert str(tmp_path) not in page
+
+
+def test_several_runs_have_a_page_that_a_second_time_is_no_run(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("gradaudit.commands.workers.cores", lambda: 1)
+    other = build_run(tmp_path / "deep" / "other", loss=QUIET_LOSS).path
+    result = gradaudit("analyze", run, other, "--fail-on", "warning")
+    assert result.exit_code == 1, result.output
+    assert result.stdout.splitlines()[-1].startswith(f"All runs: {tmp_path}/audits.html (")
+    assert 'href="./deep/other/report.html"' in (tmp_path / "audits.html").read_text()
+    again = ["-q", run, other, tmp_path / "audits.html", "--index", tmp_path / "deep" / "x.html"]
+    assert gradaudit("analyze", *again).exit_code == 0
+    assert 'href="./../sick/report.html"' in (tmp_path / "deep" / "x.html").read_text()
+
+
+def test_findings_are_printed_when_no_report_can_be_written(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("gradaudit.commands.workers.cores", lambda: 1)
+    other = build_run(tmp_path / "other", loss=QUIET_LOSS).path
+    (other / "report.html").mkdir()
+    result = gradaudit("analyze", "-q", run, other)
+    refused(result, "cannot write", "other/report.html")
+    assert len(result.stdout.splitlines()) == 2
+    assert 'href="./other' not in (tmp_path / "audits.html").read_text()
 
 
 @pytest.mark.parametrize("show", [True, False])
@@ -129,6 +156,46 @@ def test_host_and_command_leave_the_machine_only_when_asked(tmp_path, show):
     assert ("secret-host" in (tmp_path / "a.json").read_text()) is show
     if not show:
         assert "secret" not in (tmp_path / "a.html").read_text()
+
+
+def test_the_formats_of_ci_go_to_their_files(run):
+    result = gradaudit("analyze", run, "--format", "markdown", "--format", "junit", "--fail-on", "warning")
+    assert result.exit_code == 1, result.output
+    assert (run / "report.md").read_text().startswith("## gradaudit: sick\n")
+    assert "<failure message=" in (run / "junit.xml").read_text()
+
+
+def test_github_gets_annotations_beside_the_findings_and_a_summary_of_the_job(run, tmp_path, monkeypatch):
+    summary = tmp_path / "summary.md"
+    summary.write_text("# before\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    result = gradaudit("analyze", run, "--format", "terminal", "--format", "github")
+    assert result.exit_code == 0, result.output
+    assert "initial_loss_mismatch" in result.stdout
+    assert any(line.startswith("::warning title=sick%3A ") for line in result.stdout.splitlines())
+    assert summary.read_text().startswith("# before\n## gradaudit: sick\n")
+
+
+def test_a_summary_that_cannot_be_written_is_one_line(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "missing" / "summary.md"))
+    refused(gradaudit("analyze", run, "--format", "github"), "cannot write", "summary.md", "no such file")
+
+
+def test_a_failed_check_does_not_tell_the_folders_of_this_machine(run, monkeypatch):
+    from dataclasses import replace
+
+    from gradaudit import audit
+    from gradaudit.diagnosers import all_diagnosers
+
+    def broken(run, **thresholds):
+        yield Path("/very/secret place/x").read_text()
+
+    monkeypatch.setattr(audit, "all_diagnosers", lambda: [replace(all_diagnosers()[0], check=broken)])
+    for show in (False, True):
+        result = gradaudit("analyze", run, "--format", "json=-", *(["--show-host"] if show else []))
+        (outcome,) = json.loads(result.stdout)["outcomes"]
+        assert 'test_analyze.py", line' in outcome["traceback"]
+        assert (str(Path(__file__).parent) in outcome["traceback"]) is show
 
 
 # Exit codes
@@ -238,9 +305,11 @@ def test_a_run_whose_steps_are_all_damaged_says_so(run):
         (["--set", "overfitting.gap=inf"], ["not a finite number"]),
         (["--set", "nobody.gap=1"], ["no diagnoser"]),
         (["--set", "overfitting.nothing=1"], ["no threshold 'nothing'"]),
-        (["--format", "pdf"], ["no such format", "html, json, terminal"]),
+        (["--format", "pdf"], ["no such format", "html, json, terminal, markdown, junit, github"]),
         (["--format", "json="], ["names no file"]),
         (["--format", "json=-", "--format", "terminal"], ["standard output"]),
+        (["--format", "github", "--format", "github"], ["standard output"]),
+        (["--format", "markdown=-", "--format", "github"], ["standard output"]),
         (["--format", "json", "--format", "html", "-o", "x"], ["-o names one file"]),
         (["--fail-on", "always"], ["--fail-on", "always"]),
         (["--format", "terminal", "--open"], ["--open needs an HTML report"]),

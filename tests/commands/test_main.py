@@ -74,6 +74,14 @@ def test_a_bug_keeps_its_traceback_and_is_not_mistaken_for_findings():
     assert result.exit_code == 2
 
 
+def test_the_shell_is_offered_the_commands():
+    from gradaudit.__main__ import main
+
+    asked = {"_GRADAUDIT_COMPLETE": "bash_complete", "COMP_WORDS": "gradaudit an", "COMP_CWORD": "1"}
+    result = CliRunner().invoke(main, [], prog_name="gradaudit", env=asked)
+    assert result.stdout == "plain,analyze\n"
+
+
 @pytest.mark.parametrize("arguments", [["--nothing"], ["nothing"]])
 def test_an_unknown_command_is_one_line(arguments):
     from gradaudit.__main__ import main

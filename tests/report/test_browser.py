@@ -1,5 +1,6 @@
 """The page in headless Chromium: nothing executes but our script, nothing is requested, the buttons work."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -187,6 +188,64 @@ def test_hostile_names_stay_text_in_markdown(visit: Any, hostile_page: str) -> N
     opened.page.click("#copy-summary")
     opened.page.wait_for_function("window.copied")
     assert not re.search(r"(?<!\\)<", opened.page.evaluate("window.copied"))
+
+
+def hovered(page: Any, figure: str, across: float, down: float) -> str:
+    """What the read-out says at a place of a chart, given as shares of the picture."""
+    svg = page.locator(f"#{figure} svg.chart:visible")
+    svg.scroll_into_view_if_needed()
+    page.wait_for_timeout(50)
+    box = svg.bounding_box()
+    for nudge in (0, 0.2):  # the first touch of a heatmap loads its pixels
+        page.mouse.move(box["x"] + across * box["width"] + nudge, box["y"] + down * box["height"])
+        page.wait_for_timeout(60)
+    return str(page.inner_text(".readout")) if page.locator(".readout").is_visible() else ""
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_lines_tell_their_values_under_the_pointer(visit: Any, page: str, width: int) -> None:
+    opened = visit(page, viewport={"width": width, "height": 900})
+    first, *values = hovered(opened.page, "figure-loss", 0.5, 0.5).split("\n")
+    step = int(re.fullmatch(r"step ([\d,]+)", first)[1].replace(",", ""))  # type: ignore[index]
+    assert 700 < step < 1200
+    assert re.fullmatch(r"train: 3\.\d+", values[0])
+    assert re.fullmatch(r"validation: 3\.\d+ \(step [\d,]+\)", values[1])
+    assert hovered(opened.page, "figure-loss", 0.5, 0.999) == "", "below the plot there is nothing to say"
+    opened.assert_quiet()
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_a_heatmap_tells_its_cells_under_the_pointer(visit: Any, page: str, audit: Audit, width: int) -> None:
+    opened = visit(page, viewport={"width": width, "height": 900})
+    matrices = audit.overview.matrices
+    assert matrices is not None
+    figure = opened.page.locator("#figure-layers")
+    plot = json.loads(figure.get_attribute("data-plot"))["wide" if width > 640 else "narrow"]
+    height = figure.locator("svg.chart:visible").evaluate("svg => svg.viewBox.baseVal.height")
+    panel_top, row_height, _ = plot["panels"][0]
+    column = len(matrices.values[0]) // 2
+    told = []
+    for row in (0, 3, matrices.rows.index("transformer.h.5.attn.c_attn.weight"), len(matrices.rows) - 1):
+        down = (plot["frame"][1] + panel_top + (row + 0.5) * row_height) / height
+        name, step, words = hovered(opened.page, "figure-layers", 0.5, down).split("\n")
+        assert name == matrices.rows[row]
+        assert step.startswith("step ")
+        value = matrices.values[row][column]
+        if value is None:
+            assert words == "exactly zero, or no gradient"
+        else:
+            assert 0.5 < float(words.removeprefix("gradient RMS per element: about ")) / 10**value < 2
+        told.append(value is None)
+    assert told == [False, False, True, False]
+    opened.assert_quiet()
+
+
+def test_hostile_names_are_text_in_the_read_out(visit: Any, hostile_page: str) -> None:
+    opened = visit(without_policy(hostile_page), viewport={"width": 1280, "height": 900})
+    assert "\n" in hovered(opened.page, "figure-loss", 0.5, 0.5)
+    assert hovered(opened.page, "figure-layers", 0.5, 0.2)
+    assert opened.page.evaluate("document.querySelector('.readout').children.length") == 0
+    opened.assert_quiet()
 
 
 def test_print_leaves_out_buttons_and_keeps_every_finding(visit: Any, page: str, audit: Audit) -> None:

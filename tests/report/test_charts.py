@@ -144,7 +144,8 @@ def test_what_is_drawn_is_taken_off_the_budget() -> None:
     view = figure(line(1.0, 2.0), "f", budget)
     assert view.wide is not None
     assert view.narrow is not None
-    assert budget.left == 100_000 - len(view.wide) - len(view.narrow)
+    assert view.plot
+    assert budget.left == 100_000 - len(view.wide) - len(view.narrow) - len(view.plot)
 
 
 def test_cells_become_palette_indices() -> None:

@@ -38,12 +38,16 @@ def sha256(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
+def template(file: str) -> str:
+    """A style sheet or script as pages carry it."""
+    return html.squeezed((html.templates_folder() / file).read_text())
+
+
 def assert_harmless(source: str) -> None:
     """One known script, one known style sheet, no handler, no address but anchors and inline pictures."""
     parsed = Parsed(source)
-    folder = html.templates_folder()
-    assert [sha256(text) for text in parsed.scripts] == [sha256((folder / "report.js").read_text().strip())]
-    assert [sha256(text) for text in parsed.styles] == [sha256((folder / "report.css").read_text().strip())]
+    assert [sha256(text) for text in parsed.scripts] == [sha256(template("report.js"))]
+    assert [sha256(text) for text in parsed.styles] == [sha256(template("report.css"))]
     policy = next(a["content"] for tag, a in parsed.elements if a.get("http-equiv") == "Content-Security-Policy")
     assert policy == (
         f"default-src 'none'; img-src data:; style-src '{sha256(parsed.styles[0])}'; "
@@ -221,7 +225,11 @@ def test_every_ink_follows_the_dark_theme() -> None:
 
 
 def test_the_script_is_small() -> None:
-    assert len((html.templates_folder() / "report.js").read_bytes()) <= 12_000
+    assert len(template("report.js").encode()) <= 12_000
+
+
+def test_the_script_makes_no_markup() -> None:
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(|Function\(", template("report.js"))
 
 
 def test_the_repository_templates_win_in_a_checkout() -> None:

@@ -1,7 +1,9 @@
 """The audit as JSON: whole, and the same bytes each time."""
 
+import json
 from pathlib import Path
 
+import jsonschema
 import msgspec
 import pytest
 
@@ -32,3 +34,18 @@ def test_what_is_no_audit_is_one_clear_line(audit: Audit) -> None:
     newer = json_file.render(msgspec.structs.replace(audit, audit_version=AUDIT_VERSION + 1))
     with pytest.raises(AuditFileError, match="upgrade gradaudit"):
         json_file.parse(newer, "x.json")
+
+
+def test_the_published_schema_is_current() -> None:
+    assert json_file.SCHEMA.read_text(encoding="utf-8") == json_file.schema(), f"renew it with `{json_file.RENEW}`"
+
+
+def test_a_real_audit_validates_against_the_schema(audit: Audit, hostile_audit: Audit) -> None:
+    schema = json.loads(json_file.SCHEMA.read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    for one in (audit, hostile_audit):
+        whole = json.loads(json_file.render(one))
+        validator.validate(whole)
+        assert not validator.is_valid({**whole, "overview": None})
+        assert not validator.is_valid({**whole, "ranked": [{}]})

@@ -1,0 +1,137 @@
+"""`gradaudit compare`: what changed from one run to another."""
+
+import os
+import shutil
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gradaudit.commands.analyze import FOUND
+from gradaudit.commands.errors import COULD_NOT
+from gradaudit.commands.output import STDOUT, WIDEST, size, write
+from gradaudit.commands.progress import progress
+from gradaudit.commands.settings import effective
+from gradaudit.commands.work import Wishes, examined
+from gradaudit.commands.workers import each
+from gradaudit.schema import UserError
+
+if TYPE_CHECKING:
+    from gradaudit.audit import Audit
+    from gradaudit.compare import Comparison
+
+FORMATS = ("html", "json", "terminal")
+
+
+@click.command(short_help="Say what changed from one run to another.")
+@click.argument("runs", nargs=-1, metavar="A B [C]...", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="File of the page.  [default: B/compare.html]",
+)
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    metavar="NAME[=FILE]",
+    help="html, json or terminal; FILE may be - for standard output. Repeatable.  [default: terminal and html]",
+)
+@click.option(
+    "--fail-on",
+    type=click.Choice(["new-critical", "new-warning", "new-note", "never"]),
+    default="never",
+    show_default=True,
+    help="Exit with 1 when a run has a finding at least this severe that A has not.",
+)
+@click.option("--show-host", is_flag=True, help="Compare host name, paths and command line, too.")
+def compare(
+    runs: tuple[Path, ...], output: Path | None, formats: tuple[str, ...], fail_on: str, show_host: bool
+) -> None:
+    """Say what changed from run A to run B, and to every other run: settings, losses, findings, layers.
+
+    A run is a folder, or the JSON of an audit that gradaudit analyze --format json wrote.
+
+    Exit codes: 0 done, 1 a new finding at or above --fail-on, 2 a run could not be read or the page not written.
+    """
+    from gradaudit.compare import compare as side_by_side
+    from gradaudit.findings import Severity
+
+    if len(runs) < 2:
+        raise UserError("name two runs or more: gradaudit compare runs/a runs/b")
+    places = _places(formats, output, runs[1])
+    settings = effective()
+    wishes = Wishes(settings.select, settings.ignore, settings.thresholds, show_host, "never", [])
+    with progress("comparing") as show:
+        done = list(each(runs, partial(read, wishes), show))
+    audits = [one.value for one in done if one.value is not None]
+    if len(audits) < len(runs):
+        click.echo("".join(one.complaint for one in done), nl=False, err=True)
+        sys.exit(COULD_NOT)
+    comparison = side_by_side(audits)
+    for format, file in places.items():
+        text = render(comparison, format, plain=file != STDOUT)
+        if file != STDOUT:
+            write(file, text, runs[1] if runs[1].is_dir() else runs[1].parent)
+            click.echo(f"Comparison: {file} ({size(file)})", err=STDOUT in places.values() and "terminal" not in places)
+        else:
+            click.echo(text, nl=False, color=False if os.environ.get("NO_COLOR") else None)
+    if fail_on != "never" and comparison.reaches(Severity(fail_on.removeprefix("new-"))):
+        sys.exit(FOUND)
+
+
+def read(wishes: Wishes, path: Path) -> "Audit":
+    """The audit of a run, or the one in a JSON file. Raises UserError."""
+    if not path.is_file():
+        return examined(path, wishes)
+    from gradaudit.audit import without_host
+    from gradaudit.report import json_file
+
+    audit = json_file.read(path)
+    return audit if wishes.show_host else without_host(audit)
+
+
+def render(comparison: "Comparison", format: str, *, plain: bool) -> str:
+    """The comparison in this format; `plain` leaves out what only a terminal shows."""
+    match format:
+        case "html":
+            from gradaudit.report import compare_page
+
+            return compare_page.render(comparison)
+        case "json":
+            import msgspec
+
+            return msgspec.json.encode(comparison).decode() + "\n"
+        case _:
+            from gradaudit.report import compare_terminal
+
+            width = WIDEST if plain else min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
+            unicode = plain or "utf" in (sys.stdout.encoding or "").lower()
+            text = compare_terminal.render(comparison, width=width, unicode=unicode)
+            return click.unstyle(text) if plain else text
+
+
+def _places(formats: tuple[str, ...], output: Path | None, run: Path) -> dict[str, Path]:
+    """Each format and its file. Raises UserError."""
+    beside = run if run.is_dir() else run.parent
+    default = {"html": output or beside / "compare.html", "json": beside / "compare.json", "terminal": STDOUT}
+    places: dict[str, Path] = {}
+    for text in formats or ("terminal", "html"):
+        format, equals, file = text.partition("=")
+        if format not in FORMATS:
+            raise UserError(f"--format {text}: no such format; there are {', '.join(FORMATS)}")
+        if format in places:
+            raise UserError(f"--format {format} is given twice")
+        if equals and not file:
+            raise UserError(f"--format {text} names no file; write {format}=FILE, or {format}=- for standard output")
+        places[format] = Path(file) if equals else default[format]
+        if list(places.values()).count(places[format]) > 1:
+            where = "standard output" if places[format] == STDOUT else str(places[format])
+            raise UserError(f"two reports would go to {where}; give one of them a file: --format FORMAT=FILE")
+    if output is not None and places.get("html") != output:
+        raise UserError("-o names the file of the page, which is not asked for; add --format html")
+    return places

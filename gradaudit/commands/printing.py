@@ -1,0 +1,75 @@
+"""What `gradaudit analyze` says on standard output."""
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gradaudit.commands.output import LOG, STDOUT, WIDEST, Target, render, size, summarise
+
+if TYPE_CHECKING:
+    from gradaudit.audit import Audit
+
+
+@dataclass(frozen=True)
+class Printing:
+    """How the command line wants it said; `named` puts the run before a verdict that stands alone."""
+
+    chosen: list[Target]
+    fail_on: str
+    verbose: bool
+    quiet: bool
+    named: bool
+
+    def gap(self, number: int) -> None:
+        """An empty line between two runs."""
+        if number and not self.quiet:
+            click.echo()
+
+    def findings(self, run: Path, audit: "Audit") -> None:
+        """Every report that goes to standard output."""
+        formats = [target.format for target in self.chosen if target.place(run) == STDOUT]
+        if self.quiet and self.talks(run):
+            from gradaudit.audit import verdict
+            from gradaudit.report.text import logged, sentence
+
+            text = logged(sentence(verdict(audit)))
+            click.echo(f"{run}: {text}" if self.named else text)
+            formats = [format for format in formats if format != "terminal"]
+        for format in formats:
+            if format == "terminal":
+                self._terminal(audit)
+            else:
+                click.echo(render(audit, format, self.fail_on).encode("utf-8", "backslashreplace"), nl=False)
+
+    def summary_of_the_job(self, audit: "Audit") -> None:
+        """With the format github, the Markdown goes to the summary of the job. Raises OutputError."""
+        if any(target.format == "github" for target in self.chosen):
+            summarise(render(audit, "markdown"))
+
+    def places(self, run: Path, written: dict[str, Path]) -> None:
+        """Where each report of a run is."""
+        if not self.quiet:
+            for file in written.values():
+                click.echo(f"Report: {file} ({size(file)})", err=not self.talks(run))
+
+    def index(self, file: Path) -> None:
+        """Where the page over several runs is."""
+        if not self.quiet:
+            click.echo(f"\nAll runs: {file} ({size(file)})", err=not self.talks(Path()))
+
+    def talks(self, run: Path) -> bool:
+        """Whether standard output is for people: nothing that a machine reads whole goes there."""
+        return all(target.format in LOG or target.place(run) != STDOUT for target in self.chosen)
+
+    def _terminal(self, audit: "Audit") -> None:
+        from gradaudit.report import terminal
+
+        width = min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
+        unicode = "utf" in (sys.stdout.encoding or "").lower()
+        text = terminal.render(audit, width=width, unicode=unicode, verbose=self.verbose, report=None)
+        click.echo(text.rstrip("\n"), color=False if os.environ.get("NO_COLOR") else None)

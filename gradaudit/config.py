@@ -1,0 +1,77 @@
+"""The section ``[tool.gradaudit]`` of the nearest pyproject.toml that has one."""
+
+import math
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gradaudit.schema import UserError
+
+KEYS = ("select", "ignore", "fail-on")
+FAIL_ON = ("critical", "warning", "note", "never")
+
+
+class ConfigError(UserError):
+    """A pyproject.toml that cannot be used; the message names the file and what is wrong in it."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the section says; empty without one. `thresholds` maps "diagnoser.threshold" to a value."""
+
+    file: Path | None = None
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    fail_on: str | None = None
+    thresholds: dict[str, float] = field(default_factory=dict)
+
+
+def read(start: Path) -> Config:
+    """The configuration that holds in the folder `start`: of it, or of the nearest folder above it.
+
+    A pyproject.toml without the section is passed over. Raises ConfigError. Names of diagnosers and of
+    thresholds are not checked here.
+    """
+    start = start.resolve()
+    for folder in (start, *start.parents):
+        file = folder / "pyproject.toml"
+        try:
+            whole = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            continue
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{file} is not TOML: {error}") from None
+        tools = whole.get("tool")
+        section = tools.get("gradaudit") if isinstance(tools, dict) else None
+        if section is not None:
+            return _parse(section, file)
+    return Config()
+
+
+def _parse(section: Any, file: Path) -> Config:
+    def refuse(what: str) -> ConfigError:
+        return ConfigError(f"{file}: {what}")
+
+    if not isinstance(section, dict):
+        raise refuse("tool.gradaudit is not a table")
+    lists: dict[str, tuple[str, ...]] = {}
+    for key in ("select", "ignore"):
+        names = section.get(key, [])
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise refuse(f"{key} is not a list of names, such as {key} = ['overfitting']")
+        lists[key] = tuple(names)
+    fail_on = section.get("fail-on")
+    if fail_on is not None and fail_on not in FAIL_ON:
+        raise refuse(f"fail-on is {fail_on!r}; it may be {', '.join(FAIL_ON)}")
+    thresholds: dict[str, float] = {}
+    for name, table in section.items():
+        if name in KEYS:
+            continue
+        if not isinstance(table, dict):
+            raise refuse(f"tool.gradaudit has no key {name!r}; it has {', '.join(KEYS)}, and a table for a diagnoser")
+        for option, value in table.items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise refuse(f"{name}.{option} is {value!r}, not a finite number")
+            thresholds[f"{name}.{option}"] = value
+    return Config(file, lists["select"], lists["ignore"], fail_on, thresholds)

@@ -1,0 +1,47 @@
+"""The findings as GitHub workflow commands, which show them as annotations of a job."""
+
+from collections.abc import Iterator
+
+from gradaudit.audit import Audit, Ranked
+from gradaudit.findings import Severity
+from gradaudit.report.page import verdict_text
+from gradaudit.report.text import name, plural, sentence
+
+MOST = 10  # GitHub shows ten annotations of a level for each step, and drops the others without a word
+LEVELS = {Severity.CRITICAL: "error", Severity.WARNING: "warning", Severity.NOTE: "notice"}
+
+
+def render(audit: Audit) -> str:
+    """One command a finding, at most `MOST`, worst first; the last line counts the others."""
+    flat = sorted(audit.all_ranked(), key=lambda item: item.finding.severity.rank)
+    lines = [_command(item, name(audit.meta.name)) for item in flat[:MOST]]
+    return "\n".join([*lines, *_rest(audit, flat)]) + "\n"
+
+
+def data(text: str) -> str:
+    """`text` as the message of a command, on one line."""
+    return sentence(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def property_value(text: str) -> str:
+    """`text` as the value of a command's property."""
+    return data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def _command(item: Ranked, run: str) -> str:
+    finding = item.finding
+    title = property_value(f"{run}: {name(item.anchor)}" if run else name(item.anchor))
+    action = f" Next: {finding.actions[0].text}" if finding.actions else ""
+    return f"::{LEVELS[finding.severity]} title={title}::{data(f'{finding.headline}. {finding.seen}{action}')}"
+
+
+def _rest(audit: Audit, flat: list[Ranked]) -> Iterator[str]:
+    if len(flat) > MOST:
+        severities = ", ".join(
+            plural(number, severity.value, "critical" if severity is Severity.CRITICAL else "")
+            for severity in Severity
+            if (number := sum(item.finding.severity is severity for item in flat[MOST:]))
+        )
+        yield f"{plural(len(flat) - MOST, 'more finding')} not shown here ({severities}); the report has them all."
+    if not flat:
+        yield f"::notice title={property_value('gradaudit')}::{data(verdict_text(audit))}"

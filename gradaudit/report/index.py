@@ -1,0 +1,186 @@
+"""The page over several runs: a row for each, with its verdict, loss curve and main findings, linked to its report."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from urllib.parse import quote
+
+import gradaudit
+from gradaudit.audit import Audit
+from gradaudit.findings import Series, Severity
+from gradaudit.report.html import render_page, sources
+from gradaudit.report.model import Count, Entry, Icon, Sources
+from gradaudit.report.page import ICONS, worst
+from gradaudit.report.text import name, plural, quantity, sentence, visible
+from gradaudit.report.theme import BLUE, ORANGE
+
+MOST_RUNS, MOST_FINDINGS = 1000, 3
+BOX = (150, 40)  # px of a loss curve
+POINTS = 75  # of a loss curve: two px each
+
+
+@dataclass(frozen=True)
+class Audited:
+    """A run that was analyzed: its label and the report's place relative to the index."""
+
+    label: str
+    report: PurePosixPath
+    audit: Audit
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line in a box of `BOX` px."""
+
+    path: str
+    colour: str
+    dash: str
+
+
+@dataclass(frozen=True)
+class FindingView:
+    """One finding in a row, or that there is none."""
+
+    icon: Icon
+    severity: str
+    headline: str
+
+
+@dataclass(frozen=True)
+class RunView:
+    """One row; `rank` sorts worst first, `best_value` is empty without an evaluation loss."""
+
+    name: str
+    href: str
+    state: str
+    started: str
+    steps: int
+    best: str
+    best_value: str
+    best_step: str
+    curves: tuple[Curve, ...]
+    curve_words: str
+    findings: tuple[FindingView, ...]
+    more: str
+    rank: int
+
+
+@dataclass(frozen=True)
+class IndexPage:
+    """The whole page."""
+
+    title: str
+    heading: str
+    line: str
+    counts: tuple[Count, ...]
+    runs: tuple[RunView, ...]
+    left_out: str
+    unread: tuple[Entry, ...]
+    version: str
+    sources: Sources
+
+
+def render(runs: Sequence[Audited], unread: Sequence[tuple[str, str]] = ()) -> str:
+    """The page; `unread` holds the label of each run that could not be analyzed, and why."""
+    return render_page(build(runs, unread), "index.html")
+
+
+def build(runs: Sequence[Audited], unread: Sequence[tuple[str, str]] = ()) -> IndexPage:
+    """Everything that the page shows, in the order of `runs`."""
+    left_out = len(runs) - MOST_RUNS
+    total = plural(len(runs), "run")
+    counts = tuple(_counts(runs, len(unread)))
+    return IndexPage(
+        title=f"{total} – gradaudit",
+        heading=f"{total} analyzed",
+        line="Each name leads to the report of its run.",
+        counts=counts,
+        runs=tuple(map(_view, runs[:MOST_RUNS])),
+        left_out=f"{plural(left_out, 'more run')} not shown here." if left_out > 0 else "",
+        unread=tuple(Entry(name(label), sentence(reason)) for label, reason in unread),
+        version=gradaudit.__version__,
+        sources=sources(),
+    )
+
+
+def address(report: PurePosixPath) -> str:
+    """The link to a report: relative, every character that could begin a scheme or end an attribute encoded."""
+    return f"./{quote(str(report), safe='/', errors='surrogatepass')}"
+
+
+def _counts(runs: Sequence[Audited], unread: int) -> Iterator[Count]:
+    """How many runs have a finding of each severity as their worst, and how many none."""
+    icons = [worst(run.audit) for run in runs]
+    labels: tuple[tuple[Icon, str], ...] = (
+        ("critical", "at worst critical"),
+        ("warning", "at worst a warning"),
+        ("note", "at worst a note"),
+        ("passed", "without a finding"),
+    )
+    for icon, label in labels:
+        if icons.count(icon):
+            yield Count(icon, icons.count(icon), label, "")
+    if unread:
+        yield Count("failed", unread, "not analyzed", "")
+
+
+def _view(run: Audited) -> RunView:
+    audit, overview = run.audit, run.audit.overview
+    best = overview.best_evaluation
+    flat = sorted(audit.all_ranked(), key=lambda item: item.finding.severity.rank)
+    findings = [
+        FindingView(ICONS[f.severity], f.severity.value, sentence(f.headline)) for f in (item.finding for item in flat)
+    ]
+    if not findings:
+        findings = [FindingView("passed", "none", f"in {plural(len(audit.with_face('clean')), 'check')}")]
+    losses = [*overview.loss[:2], *overview.evaluations[:2]]
+    ends = f"from {quantity(overview.first_loss)} to {quantity(overview.last_loss)}"
+    return RunView(
+        name=name(run.label) or "unnamed run",
+        href=address(run.report),
+        state=visible(audit.state),
+        started=visible(audit.meta.started[:16].replace("T", " ")),
+        steps=overview.steps,
+        best=quantity(best.y if best else None),
+        best_value=f"{best.y:.9g}" if best and best.y is not None else "",
+        best_step=f"step {best.x:,.0f}" if best and best.x is not None else "",
+        curves=curves(losses),
+        curve_words=f"training loss {ends}",
+        findings=tuple(findings[:MOST_FINDINGS]),
+        more=f"{len(findings) - MOST_FINDINGS} more" if len(findings) > MOST_FINDINGS else "",
+        rank=_rank(audit),
+    )
+
+
+def _rank(audit: Audit) -> int:
+    """A number that is small for a run with many severe findings."""
+    critical, warnings, notes = (min(audit.count(severity), 999) for severity in Severity)
+    return 10**9 - critical * 10**6 - warnings * 10**3 - notes
+
+
+def curves(series: Sequence[Series]) -> tuple[Curve, ...]:
+    """Each series as a line in one box; training solid, evaluation dashed."""
+    points = [(x, y) for one in series for x, y in zip(one.x, one.y, strict=True) if y is not None]
+    if len(points) < 2:
+        return ()
+    left, right = min(x for x, _ in points), max(x for x, _ in points)
+    low, high = min(y for _, y in points), max(y for _, y in points)
+    width, height = BOX[0] - 2, BOX[1] - 4
+    found = []
+    for one in series:
+        path, pen = [], "M"
+        stride = max(1, len(one.x) // POINTS)
+        kept = [*range(0, len(one.x) - 1, stride), len(one.x) - 1]
+        for index in kept if one.x else []:
+            y = one.y[index]
+            if y is None:
+                pen = "M"
+                continue
+            across = 1 + width * (one.x[index] - left) / (right - left or 1)
+            down = 2 + height * (1 - (y - low) / (high - low or 1))
+            path.append(f"{pen}{across:.1f} {down:.1f}")
+            pen = "L"
+        evaluation = one.role == "evaluation"
+        if path:
+            found.append(Curve("".join(path), ORANGE if evaluation else BLUE, "4 2" if evaluation else ""))
+    return tuple(found)

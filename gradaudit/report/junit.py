@@ -1,0 +1,56 @@
+"""The audit as JUnit XML for Jenkins, GitLab and Azure: a test case for each diagnoser."""
+
+from xml.etree import ElementTree
+
+from gradaudit.audit import Audit, Outcome
+from gradaudit.findings import Finding, Severity
+from gradaudit.report.text import name, sentence
+
+
+def render(audit: Audit, fail_on: str = "never") -> str:
+    """One suite. A case fails when it has a finding at least as severe as `fail_on`: critical, warning, note or never.
+
+    What is not applicable, could not look or could not run is skipped, with the reason: it is neither a
+    pass nor a failure of the training.
+    """
+    cases = [_case(outcome, fail_on) for outcome in audit.outcomes]
+    totals = {
+        "tests": str(len(cases)),
+        "failures": str(sum(case.find("failure") is not None for case in cases)),
+        "errors": "0",
+        "skipped": str(sum(case.find("skipped") is not None for case in cases)),
+    }
+    suites = ElementTree.Element("testsuites", totals)
+    suite = ElementTree.SubElement(suites, "testsuite", {"name": f"gradaudit: {name(audit.meta.name)}", **totals})
+    suite.extend(cases)
+    ElementTree.indent(suites)
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{ElementTree.tostring(suites, encoding="unicode")}\n'
+
+
+def _case(outcome: Outcome, fail_on: str) -> ElementTree.Element:
+    case = ElementTree.Element("testcase", {"classname": "gradaudit", "name": name(outcome.diagnoser), "time": "0"})
+    failing = [finding for finding in outcome.findings if _reaches(finding, fail_on)]
+    skipped = {
+        "not_applicable": f"not applicable: {outcome.reason}",
+        "could_not_look": f"could not look: {outcome.reason}. To enable: {outcome.enable}",
+        "failed": f"could not run: {outcome.traceback.strip().rpartition(chr(10))[2]}",
+    }.get(outcome.face)
+    if skipped:
+        ElementTree.SubElement(case, "skipped", {"message": sentence(skipped)})
+    for finding in failing[:1]:
+        head = {"message": sentence(finding.headline), "type": finding.severity.value}
+        ElementTree.SubElement(case, "failure", head).text = "\n\n".join(map(_words, failing))
+    below = [finding for finding in outcome.findings if finding not in failing]
+    told = "\n\n".join(map(_words, below)) or sentence(outcome.measured)
+    if told:
+        ElementTree.SubElement(case, "system-out").text = told
+    return case
+
+
+def _reaches(finding: Finding, fail_on: str) -> bool:
+    return fail_on != "never" and finding.severity.rank <= Severity(fail_on).rank
+
+
+def _words(finding: Finding) -> str:
+    lines = [f"{finding.severity.value}: {sentence(finding.headline)}", sentence(finding.seen)]
+    return "\n".join([*lines, *(f"Next: {sentence(action.text)}" for action in finding.actions)])

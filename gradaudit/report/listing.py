@@ -1,0 +1,72 @@
+"""Several runs as a table for the terminal, a line each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import click
+
+from gradaudit.audit import Audit
+from gradaudit.findings import Severity
+from gradaudit.report.terminal import COLOURS, MARKS, PLAIN
+from gradaudit.report.text import logged, name, visible
+
+NAME, NARROWEST = 40, 20  # columns of a name at most, of a finding at least
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line: texts that are fit to print, and the worst severity."""
+
+    started: str
+    run: str
+    state: str
+    steps: str
+    finding: str
+    severity: Severity | None = None
+
+
+def row(label: str, audit: Audit) -> Row:
+    """The line of a run that was analyzed."""
+    started = visible(audit.meta.started[:16].replace("T", " "))
+    flat = audit.all_ranked()
+    if not flat:
+        checks = len(audit.with_face("clean"))
+        return Row(started, name(label, NAME), audit.state, f"{audit.overview.steps:,}", f"nothing in {checks} checks")
+    root = audit.ranked[0]
+    more = f" (+{len(flat) - 1})" if len(flat) > 1 else ""
+    text = f"{name(root.diagnoser)}{more}: {visible(root.finding.headline)}"
+    severity = min((item.finding.severity for item in flat), key=lambda severity: severity.rank)
+    return Row(started, name(label, NAME), audit.state, f"{audit.overview.steps:,}", text, severity)
+
+
+def unreadable(label: str, complaint: str) -> Row:
+    """The line of a run that could not be read."""
+    last = complaint.strip().rpartition("\n")[2].removeprefix("gradaudit: ")
+    return Row("", name(label, NAME), "unreadable", "", visible(last))
+
+
+def render(rows: Sequence[Row], *, width: int, unicode: bool) -> str:
+    """The table, a line for each run, cut to `width` columns; styled by click."""
+
+    def shown(text: str) -> str:
+        text = logged(text)
+        return text if unicode else text.translate(PLAIN).encode("ascii", "backslashreplace").decode()
+
+    head = Row("started", "run", "state", "steps", "main finding")
+    table = [(shown(r.started), shown(r.run), shown(r.state), shown(r.steps)) for r in (head, *rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    room = max(NARROWEST, width - sum(widths) - 2 * len(widths) - 2)
+    lines = []
+    for cells, one in zip(table, (head, *rows), strict=True):
+        started, run, state, steps = (cell.ljust(size) for cell, size in zip(cells, widths, strict=True))
+        mark = shown(MARKS[one.severity]) if one.severity else " "
+        finding = shown(one.finding)
+        # The beginning of a finding tells most.
+        finding = finding if len(finding) <= room else f"{finding[: room - 3]}..."
+        if one is head:
+            lines.append(click.style(f"{started}  {run}  {state}  {cells[3].rjust(widths[3])}    {finding}", bold=True))
+            continue
+        colour = COLOURS[one.severity] if one.severity else None
+        said = click.style(f"{mark} {finding}", fg=colour) if colour else f"  {finding}"
+        lines.append(f"{started}  {click.style(run, bold=True)}  {state}  {steps.strip().rjust(widths[3])}  {said}")
+    return "\n".join(line.rstrip() for line in lines)

@@ -1,0 +1,50 @@
+"""`gradaudit list`: the runs of a folder, newest first."""
+
+import os
+import time
+
+import pytest
+
+from tests.build import build_run
+from tests.commands.test_analyze import QUIET_LOSS, SICK_LOSS, gradaudit, refused
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """runs/ with a sick run, an older quiet one, and one that is torn."""
+    build_run(tmp_path / "runs" / "sick", loss=SICK_LOSS)
+    quiet = build_run(tmp_path / "runs" / "quiet", loss=QUIET_LOSS, state="failed").path
+    torn = tmp_path / "runs" / "torn"
+    torn.mkdir()
+    (torn / "run.json").write_text("{")
+    for run, age in ((quiet, 100), (torn, 200)):
+        os.utime(run / "run.json", (time.time() - age, time.time() - age))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "runs"
+
+
+def test_runs_are_listed_newest_first_with_state_and_finding(folder):
+    result = gradaudit("list")
+    assert result.exit_code == 2, "one could not be read"
+    assert result.stderr == ""
+    _, sick, quiet, torn = result.stdout.splitlines()
+    assert sick.split()[2:5] == ["sick", "finished", "200"]
+    assert "! initial_loss_mismatch" in sick
+    assert quiet.split()[2:4] == ["quiet", "failed"]
+    assert torn.split()[:2] == ["torn", "unreadable"]
+    assert "runs/torn/run.json is damaged" in torn
+    assert sorted(path.name for path in folder.iterdir()) == ["quiet", "sick", "torn"], "nothing was written"
+
+
+def test_the_newest_alone(folder):
+    result = gradaudit("list", folder, "-n", "1")
+    assert result.exit_code == 0, result.output
+    assert len(result.stdout.splitlines()) == 2
+    assert "secret" not in result.stdout
+
+
+def test_a_folder_without_runs_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused(gradaudit("list"), "no run under runs/")
+    (tmp_path / "x").write_text("")
+    refused(gradaudit("list", "x"), "is a file")

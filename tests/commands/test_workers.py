@@ -1,0 +1,46 @@
+"""Many runs on all cores: in order, none stops another, not even one whose process dies."""
+
+import os
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from gradaudit.commands import workers
+from gradaudit.commands.workers import bar, each
+from gradaudit.schema import UserError
+
+
+def task(path):
+    if path.name == "bad":
+        raise UserError(f"{path} is bad")
+    if path.name == "bug":
+        raise ZeroDivisionError("ours")
+    if path.name == "dies":
+        os.abort()
+    return path.name.upper()
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_results_come_in_order_and_a_failure_is_one_line(monkeypatch, cores):
+    monkeypatch.setattr(workers, "cores", lambda: cores)
+    done = list(each([Path("a"), Path("bad"), Path("bug"), Path("b")], task, lambda text: None))
+    assert [one.value for one in done] == ["A", None, None, "B"]
+    assert [one.code for one in done] == [0, 2, 2, 0]
+    assert done[1].complaint == "gradaudit: bad is bad\n"
+    assert "ZeroDivisionError: ours" in done[2].complaint
+
+
+def test_a_process_that_dies_takes_no_other_with_it(monkeypatch):
+    monkeypatch.setattr(workers, "cores", lambda: 2)
+    shown = []
+    done = list(each([Path("dies"), Path("a"), Path("b")], task, shown.append))
+    assert [one.value for one in done] == [None, "A", "B"]
+    assert done[0].complaint.startswith("gradaudit: dies: the process that analyzed it was killed or crashed")
+    assert done[0].code == 2
+
+
+def test_progress_counts(monkeypatch):
+    assert bar(0, 3) == "[....................] 0 of 3 runs"
+    assert bar(3, 3) == "[####################] 3 of 3 runs"
+    assert partial(bar, 1)(2).count("#") == 10

@@ -1,0 +1,127 @@
+"""The comparison as a page, in the terminal and as JSON: complete, harmless, of limited size."""
+
+from typing import Any
+
+import click
+import msgspec
+import pytest
+
+from gradaudit.audit import Audit
+from gradaudit.compare import Comparison, compare
+from gradaudit.overview import overview
+from gradaudit.report import compare_page, compare_terminal
+from gradaudit.report.compare_page import times
+from tests.build import build_run
+from tests.report.hostile import poisoned
+from tests.report.parsed import Parsed
+from tests.report.test_browser import hovered, visit, without_policy  # noqa: F401
+from tests.report.test_github import obeyed
+from tests.report.test_html import assert_harmless, without_findings
+
+
+@pytest.fixture(scope="module")
+def comparison(audit: Audit, tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    run = build_run(tmp_path_factory.mktemp("other") / "other", loss=[3.0, 2.0, 1.0] * 20)
+    other = msgspec.structs.replace(without_findings(audit), overview=overview(run, set()), meta=run.meta)
+    table = [
+        msgspec.structs.replace(row, gradient_rms=(row.gradient_rms or 1e-6) * 10 ** (i % 5 - 2))
+        for i, row in enumerate(audit.overview.table)
+    ]
+    louder = msgspec.structs.replace(audit.overview, table=table)
+    return compare([audit, other, msgspec.structs.replace(audit, overview=louder)])
+
+
+@pytest.fixture(scope="module")
+def source(comparison: Comparison) -> str:
+    return compare_page.render(comparison)
+
+
+@pytest.fixture(scope="module")
+def hostile(comparison: Comparison) -> Comparison:
+    bad: Comparison = poisoned(comparison)
+    pairs = [
+        msgspec.structs.replace(
+            pair,
+            findings=[
+                msgspec.structs.replace(f, status=g.status) for f, g in zip(pair.findings, good.findings, strict=True)
+            ],
+        )
+        for pair, good in zip(bad.pairs, comparison.pairs, strict=True)
+    ]
+    runs = [msgspec.structs.replace(a, label=b.label) for a, b in zip(bad.runs, comparison.runs, strict=True)]
+    return msgspec.structs.replace(bad, pairs=pairs, runs=runs)
+
+
+@pytest.fixture(scope="module")
+def hostile_source(hostile: Comparison) -> str:
+    return compare_page.render(hostile)
+
+
+def test_the_page_says_it_all_without_a_script(source: str, comparison: Comparison) -> None:
+    text = Parsed(source).text
+    assert "3 runs compared" in text
+    for pair in comparison.pairs:
+        assert pair.verdict in text
+        for one in pair.findings:
+            assert one.headline in text
+    for change in comparison.changes:
+        assert change.setting in text
+    assert "From A to C" in text
+    assert "× 100" in text
+    assert "could not be drawn" not in text
+
+
+@pytest.mark.parametrize("name", ["source", "hostile_source"])
+def test_the_page_is_harmless(name: str, request: pytest.FixtureRequest) -> None:
+    page = request.getfixturevalue(name)
+    assert_harmless(page)
+    parsed = Parsed(page)
+    assert len(parsed.ids) == len(set(parsed.ids))
+    assert len(page.encode()) < 600_000
+
+
+def test_the_same_comparison_gives_the_same_bytes(comparison: Comparison, source: str) -> None:
+    again = msgspec.json.decode(msgspec.json.encode(comparison), type=Comparison)
+    assert compare_page.render(again) == source
+
+
+def test_the_terminal_tells_verdict_changes_and_findings(comparison: Comparison) -> None:
+    text = click.unstyle(compare_terminal.render(comparison, width=88, unicode=True))
+    lines = text.split("\n")
+    assert lines[0].startswith("A  gpt-mini-12L-lr6e-4: 2,000 steps, finished")
+    assert "B fixes" in text
+    assert "  steps: A 2,000; B 60; C 2,000" in lines
+    assert any(line.startswith("  fixed        dead_embedding: 100 of 8,192") for line in lines)
+    assert max(map(len, lines)) <= 100
+
+
+@pytest.mark.parametrize("unicode", [True, False])
+def test_hostile_text_is_only_text_in_the_terminal(hostile: Comparison, unicode: bool) -> None:
+    text = click.unstyle(compare_terminal.render(hostile, width=60, unicode=unicode))
+    assert obeyed(text) == []
+    for character in "\x1b\x07\x00\u202e\r":
+        assert character not in text
+    assert unicode or text.isascii()
+
+
+@pytest.mark.parametrize(("decades", "words"), [(None, "–"), (0.0, "same"), (0.4, "× 2.50"), (-2.0, "÷ 100")])
+def test_changes_read_as_factors(decades: float | None, words: str) -> None:
+    assert times(decades) == words
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("policy", ["kept", "removed"])
+@pytest.mark.parametrize("name", ["source", "hostile_source"])
+def test_nothing_executes_and_nothing_is_too_wide(
+    visit: Any,  # noqa: F811
+    name: str,
+    policy: str,
+    request: pytest.FixtureRequest,
+) -> None:
+    page = request.getfixturevalue(name)
+    opened = visit(page if policy == "kept" else without_policy(page), viewport={"width": 400, "height": 800})
+    for key in ("j", "e", "t", "m", "?", "/"):
+        opened.page.keyboard.press(key)
+    assert "A train: " in hovered(opened.page, "figure-losses", 0.5, 0.5) or name == "hostile_source"
+    opened.assert_quiet()
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= 400

@@ -1,0 +1,138 @@
+"""Two audits side by side: the same run is the same, and what changed is said once, in the right words."""
+
+import msgspec
+import pytest
+
+from gradaudit.audit import Audit, Outcome, analyze
+from gradaudit.compare import Comparison, compare
+from gradaudit.findings import Severity
+from gradaudit.run import load
+from gradaudit.schema import PrivateFacts, UserError
+from tests.samples import FOLDER
+
+
+@pytest.fixture(scope="module")
+def audits() -> dict[str, Audit]:
+    names = ("learning_rate_too_high", "overfitting", "healthy_classifier", "initial_loss_mismatch")
+    return {name: analyze(load(FOLDER / name / "run")) for name in names}
+
+
+def statuses(comparison: Comparison, pair: int = 0) -> dict[str, str]:
+    return {one.diagnoser: one.status for one in comparison.pairs[pair].findings}
+
+
+def without(audit: Audit, name: str, face: str = "clean", **more: str) -> Audit:
+    """The audit in which this diagnoser found nothing."""
+    calm = Outcome(diagnoser=name, face=face, documentation={}, thresholds={}, **more)  # type: ignore[arg-type]
+    outcomes = [calm if outcome.diagnoser == name else outcome for outcome in audit.outcomes]
+    return msgspec.structs.replace(audit, outcomes=outcomes)
+
+
+def test_a_run_and_itself_differ_in_nothing(audits: dict[str, Audit]) -> None:
+    comparison = compare([audits["overfitting"]] * 2)
+    assert comparison.changes == []
+    assert statuses(comparison) == {"overfitting": "still"}
+    assert comparison.pairs[0].verdict == (
+        "overfitting is still there in B. The best evaluation loss is 0.822 in both."
+    )
+    assert {shift.gradient_decades for shift in comparison.pairs[0].shifts} == {0.0}
+    assert not comparison.reaches(Severity.NOTE)
+
+
+def test_neither_has_a_finding(audits: dict[str, Audit]) -> None:
+    assert compare([audits["healthy_classifier"]] * 2).pairs[0].verdict.startswith("Neither A nor B has a finding.")
+
+
+def test_a_cure_with_a_new_illness_is_one_sentence(audits: dict[str, Audit]) -> None:
+    comparison = compare([audits["learning_rate_too_high"], audits["overfitting"]])
+    assert comparison.pairs[0].verdict == (
+        "B fixes learning_rate_too_high; overfitting is new. "
+        "Their loss functions differ, so their losses cannot be compared."
+    )
+    assert statuses(comparison) == {"overfitting": "new", "learning_rate_too_high": "fixed"}
+    changes = {change.setting: change.values for change in comparison.changes}
+    assert changes["optimizer: lr"] == ["0.7", "0.003"]
+    assert changes["shape of embedding.weight"] == ["13 x 16", "33 x 24"]
+    assert changes["shape of gru.bias_hh_l0"] == ["192", ""]
+    assert "torch" not in changes
+
+
+def test_every_run_is_compared_with_the_first(audits: dict[str, Audit]) -> None:
+    comparison = compare([audits["overfitting"], audits["initial_loss_mismatch"], audits["healthy_classifier"]])
+    assert [run.label for run in comparison.runs] == ["A", "B", "C"]
+    assert statuses(comparison, 0) == {"initial_loss_mismatch": "new", "overfitting": "still"}
+    assert all(len(change.values) == 3 for change in comparison.changes)
+
+
+@pytest.mark.parametrize("face", ["could_not_look", "not_applicable", "failed"])
+def test_what_was_not_looked_at_is_not_called_fixed(audits: dict[str, Audit], face: str) -> None:
+    blind = without(audits["overfitting"], "overfitting", face, reason="the run has no evaluations")
+    comparison = compare([audits["overfitting"], blind])
+    assert statuses(comparison) == {"overfitting": "unknown"}
+    assert comparison.pairs[0].verdict.startswith("overfitting is not checked in B.")
+    assert comparison.pairs[0].findings[0].remark.startswith("this run did not look: ")
+    unselected = msgspec.structs.replace(audits["overfitting"], outcomes=[])
+    assert statuses(compare([audits["overfitting"], unselected])) == {"overfitting": "unknown"}
+
+
+def test_what_the_base_did_not_look_at_is_new_and_says_so(audits: dict[str, Audit]) -> None:
+    blind = without(audits["overfitting"], "overfitting", "could_not_look", reason="the run has no evaluations")
+    comparison = compare([blind, audits["overfitting"]])
+    assert statuses(comparison) == {"overfitting": "new"}
+    assert comparison.pairs[0].findings[0].remark == "the base did not look: the run has no evaluations"
+
+
+@pytest.mark.parametrize(("severity", "reached"), [("critical", False), ("warning", True), ("note", True)])
+def test_new_findings_reach_their_severity(audits: dict[str, Audit], severity: str, reached: bool) -> None:
+    sick = audits["overfitting"]
+    assert compare([without(sick, "overfitting"), sick]).reaches(Severity(severity)) is reached
+    assert not compare([sick, without(sick, "overfitting")]).reaches(Severity(severity))
+
+
+def test_a_finding_that_became_more_severe_counts_as_new(audits: dict[str, Audit]) -> None:
+    sick = audits["overfitting"]
+    mild = msgspec.structs.replace(
+        sick,
+        outcomes=[
+            msgspec.structs.replace(
+                outcome, findings=[msgspec.structs.replace(f, severity=Severity.NOTE) for f in outcome.findings]
+            )
+            for outcome in sick.outcomes
+        ],
+    )
+    assert statuses(compare([mild, sick])) == {"overfitting": "worse"}
+    assert compare([mild, sick]).reaches(Severity.WARNING)
+    assert statuses(compare([sick, mild])) == {"overfitting": "still"}
+    assert not compare([sick, mild]).reaches(Severity.NOTE)
+
+
+def test_layers_change_by_decades_largest_first(audits: dict[str, Audit]) -> None:
+    base = audits["overfitting"]
+    table = [
+        msgspec.structs.replace(row, gradient_rms=(row.gradient_rms or 0) * (100 if i == 3 else 1), update_ratio=None)
+        for i, row in enumerate(base.overview.table)
+    ]
+    other = msgspec.structs.replace(base, overview=msgspec.structs.replace(base.overview, table=table[1:]))
+    (pair,) = compare([base, other]).pairs
+    assert pair.shifts[0].tensor == table[3].name
+    assert pair.shifts[0].gradient_decades == 2.0
+    assert {shift.ratio_decades for shift in pair.shifts} == {None}
+    assert pair.unmatched == 1
+
+
+def test_the_command_is_compared_only_where_the_audits_hold_it(audits: dict[str, Audit]) -> None:
+    def started_with(*command: str) -> Audit:
+        private = PrivateFacts(command=list(command))
+        base = audits["overfitting"]
+        return msgspec.structs.replace(base, meta=msgspec.structs.replace(base.meta, private=private))
+
+    changes = compare([started_with("train.py", "--lr", "1"), started_with("train.py", "--lr", "2")]).changes
+    assert [(change.setting, change.values) for change in changes] == [
+        ("command", ["train.py --lr 1", "train.py --lr 2"])
+    ]
+
+
+@pytest.mark.parametrize("number", [0, 1, 27])
+def test_too_few_or_too_many_runs_are_refused(audits: dict[str, Audit], number: int) -> None:
+    with pytest.raises(UserError, match="2 to 26 runs"):
+        compare([audits["overfitting"]] * number)
