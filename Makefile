@@ -91,5 +91,6 @@ clean: ## Remove the environment and everything that was built.
 
 .venv/dev.stamp: .venv/demo.stamp
 	@echo "Installing the tools for development, if missing: build, hypothesis, import-linter, mypy, playwright, pytest, ruff"
-	@$(INSTALL) --group dev
+	@# Not those of the Python whose torch is reused: their programs would be missing in .venv/bin.
+	@$(INSTALL) $$(ls .venv/lib/python*/site-packages/torch_of_the_base_python.pth >/dev/null 2>&1 && echo --ignore-installed) --group dev
 	@touch $@
