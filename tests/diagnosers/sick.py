@@ -10,6 +10,7 @@ from gradaudit.run import Run
 from gradaudit.schema import DataFacts, LossFacts, ModuleFacts
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import TEN, embedding_rows, falling, flat, parameters
+from tests.diagnosers.sick_wiring import WIRING
 
 Build = Callable[[Path], Run]
 NAN = float("nan")
@@ -246,6 +247,7 @@ SICK: dict[str, dict[str, tuple[Build, float]]] = {
         "gap": (apart, 1e9),
         "patience": (overfit, 6),
     },
+    **WIRING,
 }
 
 
