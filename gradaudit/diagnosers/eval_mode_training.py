@@ -53,7 +53,7 @@ from gradaudit.run import Run
     worst=Severity.WARNING,
     needs=("steps.training",),
     minimum_steps=5,
-    explains=("overfitting",),
+    explains=("no_learning", "overfitting"),
 )
 def eval_mode_training(
     run: Run,

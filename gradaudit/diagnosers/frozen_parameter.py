@@ -8,8 +8,8 @@ first part of the model or any part of it, when every gradient is exactly zero a
 and the weights stay as they are. It is a warning when the tensor is in no optimizer while its neighbours train, and
 when no gradient reaches a part in the middle. It is a note when `requires_grad` is False, when what no optimizer has is
 more than `backbone` of the model or comes before all that is trained, which is transfer learning, when an expert or
-block among its like is not used, and when the gradient is below `faint` of the others'. Embedding tables are left to
-`dead_embedding`.
+block among its like is not used, and when the gradient is below `faint` of the largest tensor's, per element. Embedding
+tables are left to `dead_embedding`.
 
 ## Why it matters
 
@@ -38,7 +38,7 @@ from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import distance_chart
 from gradaudit.derived.finiteness import skipped_at
 from gradaudit.derived.learning_rates import label_of, optimizer_class
-from gradaudit.derived.order_statistics import Floats, medians
+from gradaudit.derived.order_statistics import Floats, largest, medians
 from gradaudit.derived.ratios import recorded_global_steps
 from gradaudit.derived.standstill import Reason, at_rest, reasons
 from gradaudit.derived.wording import count, in_code, names, number, percent, plural, setting
@@ -67,14 +67,14 @@ _HALF = ("float16", "bfloat16")
     worst=Severity.CRITICAL,
     needs=("tensors.update_norm", "tensors.drift_norm"),
     minimum_steps=5,
-    explains=("dead_embedding", "learning_rate_too_low", "layer_imbalance"),
+    explains=("dead_embedding", "learning_rate_too_low", "no_learning", "layer_imbalance"),
 )
 def frozen_parameter(
     run: Run,
     *,
     least_steps: float = 5,  # an exact zero five times in a row is no accident
     backbone: float = 0.5,  # of the elements: training a head on a pretrained model leaves more than half outside
-    faint: float = 1e-4,  # of the median gradient RMS; biases before a normalisation are at 1e-6
+    faint: float = 1e-4,  # of the largest gradient per element; biases before a normalisation are at 1e-6
 ) -> Iterator[Verdict]:
     """Report the tensors that never moved, one finding for each reason."""
 
@@ -125,12 +125,12 @@ def frozen_parameter(
 
 
 def _faint(run: Run, optimizer: int, faint: float) -> Floats:
-    """[tensors]: whether the typical gradient is below `faint` of the median tensor's, per element."""
+    """[tensors]: whether the typical gradient is below `faint` of the largest tensor's, per element."""
     size = numpy.sqrt([max(1, tensor.elements) for tensor in run.tensors_of(optimizer)])
     typical = medians(run.matrix("gradient_norm", optimizer)) / size
-    middle = medians(typical.reshape(-1, 1))[0]
+    most = largest(typical)
     with numpy.errstate(invalid="ignore"):
-        return numpy.asarray(typical < faint * middle)
+        return numpy.asarray(typical < faint * most)
 
 
 def _finding(
@@ -162,7 +162,7 @@ def _finding(
     if reason == "no effect":
         measures.append(
             Measure(
-                quantity="gradient per element / median tensor's", observed="below" if is_faint else "above",
+                quantity="gradient per element / largest tensor's", observed="below" if is_faint else "above",
                 threshold=f"< {setting(faint)} is a note", option="faint",
             )
         )  # fmt: skip
@@ -215,7 +215,7 @@ def _verdict(
     module = in_code(mine[0].module) if mine[0].module else "the module"
     match reason:
         case "frozen":
-            return Severity.NOTE, "They were frozen by hand, which is usual for a pretrained part.", [
+            return Severity.NOTE, "This was set by hand, which is usual for a pretrained part.", [
                 Action(text="Nothing, if they are pretrained and meant to stay"),
                 Action(text="Else let them train", code=f"{module}.requires_grad_(True)"),
             ]  # fmt: skip
@@ -271,9 +271,9 @@ def _verdict(
         case "no effect":
             half = mine[0].dtype in _HALF
             return Severity.CRITICAL, (
-                f"They have a gradient and a learning rate above 0. Their type is {mine[0].dtype}: the updates are "
+                f"There is a gradient, and a learning rate above 0. Their type is {mine[0].dtype}: the updates are "
                 "below its precision." if half else
-                "They have a gradient and a learning rate above 0, and still no step changes them: the updates are "
+                "There is a gradient, and a learning rate above 0, and still no step changes them: the updates are "
                 "below the precision of the weights, or undone."
             ), [
                 Action(text="Keep the weights in float32 and autocast the forward pass",

@@ -69,7 +69,7 @@ from gradaudit.run import Run
     worst=Severity.CRITICAL,
     needs=("tensors.update_norm", "tensors.weight_norm"),
     minimum_steps=10,
-    explains=("non_finite", "layer_imbalance", "dead_embedding"),
+    explains=("divergence", "non_finite", "no_learning", "gradient_growth", "layer_imbalance", "dead_embedding"),
 )
 def learning_rate_too_high(
     run: Run,

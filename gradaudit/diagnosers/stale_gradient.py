@@ -38,7 +38,16 @@ from gradaudit.run import Run
     worst=Severity.CRITICAL,
     needs=("steps.stale",),
     minimum_steps=3,
-    explains=("learning_rate_too_high", "non_finite", "layer_imbalance", "initial_loss_mismatch"),
+    explains=(
+        "gradient_growth",
+        "divergence",
+        "learning_rate_too_high",
+        "non_finite",
+        "no_learning",
+        "constant_clipping",
+        "layer_imbalance",
+        "initial_loss_mismatch",
+    ),
 )
 def stale_gradient(
     run: Run,

@@ -10,6 +10,7 @@ from gradaudit.run import Run
 from gradaudit.schema import DataFacts, LossFacts, ModuleFacts
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import TEN, embedding_rows, falling, flat, parameters
+from tests.diagnosers.sick_gradients import GRADIENTS
 from tests.diagnosers.sick_wiring import WIRING
 
 Build = Callable[[Path], Run]
@@ -248,6 +249,7 @@ SICK: dict[str, dict[str, tuple[Build, float]]] = {
         "patience": (overfit, 6),
     },
     **WIRING,
+    **GRADIENTS,
 }
 
 
