@@ -33,7 +33,8 @@ def start_level(loss: TrainingLoss) -> float:
     return first
 
 
-def _window(loss: TrainingLoss) -> int:
+def smoothing_window(loss: TrainingLoss) -> int:
+    """Steps of the running median: five, or as many as cover `SMOOTH_TARGETS` targets, at most 50."""
     targets = max(1.0, median(loss.targets.astype(float))) if len(loss.targets) else 1.0
     known = bool((loss.targets > 0).any())
     return min(50, max(SMOOTH, math.ceil(SMOOTH_TARGETS / targets))) if known else SMOOTH
@@ -41,7 +42,7 @@ def _window(loss: TrainingLoss) -> int:
 
 def _beginning(loss: TrainingLoss, start: float) -> float:
     """What the mean of the last losses is held against: of small batches the mean of the first, if that is more."""
-    width = _window(loss)
+    width = smoothing_window(loss)
     if width <= SMOOTH:
         return start
     # The losses of single examples are skewed: their mean lies far above their median.
@@ -70,7 +71,7 @@ def divergence(run: Run, optimizer: int, doubled: float = DOUBLED, worse: float 
     level = start if math.isnan(constant) else max(start, constant)
     if not math.isfinite(level):
         return None
-    smooth = running_median(loss.values, _window(loss))
+    smooth = running_median(loss.values, smoothing_window(loss))
     above = smooth > doubled * level
     above[:3] = False
     if above.any():

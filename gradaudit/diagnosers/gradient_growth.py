@@ -54,7 +54,7 @@ from gradaudit.run import Run
     worst=Severity.WARNING,
     needs=("steps.gradient_norm",),
     minimum_steps=100,
-    explains=("divergence", "non_finite"),
+    explains=("divergence", "non_finite", "loss_spike"),
 )
 def gradient_growth(
     run: Run,

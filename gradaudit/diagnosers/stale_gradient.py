@@ -47,6 +47,7 @@ from gradaudit.run import Run
         "constant_clipping",
         "layer_imbalance",
         "initial_loss_mismatch",
+        "loss_spike",
     ),
 )
 def stale_gradient(

@@ -45,7 +45,9 @@ from gradaudit.findings import (
 from gradaudit.run import Run
 
 
-@diagnoser(worst=Severity.WARNING, needs=("evaluations.training",), minimum_steps=1)
+@diagnoser(
+    worst=Severity.WARNING, needs=("evaluations.training",), minimum_steps=1, explains=("validation_better_than_train",)
+)
 def train_mode_evaluation(
     run: Run,
     *,
