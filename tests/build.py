@@ -52,6 +52,7 @@ def build_run(
     tensors: list[TensorFacts] | None = None,
     facts: LossFacts | None = None,
     evaluations: list[tuple[int, str, float]] = [],  # noqa: B006
+    evaluating: Any = 0,
     rows: list[dict[str, Any]] = [],  # noqa: B006
     steps: dict[str, Any] | None = None,
     recorded: Any = None,
@@ -63,7 +64,8 @@ def build_run(
     """Write a one-optimizer run and load it.
 
     `loss` is [steps]; each entry of `stats` broadcasts to [recorded steps, tensors]; `recorded`
-    lists the recorded steps (default all); `steps` overrides columns of the steps table.
+    lists the recorded steps (default all); `steps` overrides columns of the steps table; `evaluating`
+    is the training flag of the evaluations.
     """
     loss = numpy.asarray(loss, dtype=float)
     count = len(loss)
@@ -90,7 +92,7 @@ def build_run(
         "pass": pandas.factorize(numpy.asarray([e[0] for e in evaluations]))[0] if evaluations else [],
         "split": [e[1] for e in evaluations], "after_step": [e[0] for e in evaluations],
         "time": [e[0] * 0.01 for e in evaluations], "mean_loss": [e[2] for e in evaluations],
-        "targets": 100, "batches": 4, "training": 0, "loss": facts.id,
+        "targets": 100, "batches": 4, "training": evaluating, "loss": facts.id,
     }  # fmt: skip
     whole = Meta(
         name=path.name, state=state, tensors=tensors, losses=[facts], modules=modules, torch_version="2.13.0",

@@ -15,7 +15,7 @@ from gradaudit.findings import Confidence, Finding, Lines, Severity
 from gradaudit.run import load
 from gradaudit.schema import LossFacts, TensorFacts
 from tests.build import build_run, linear_stack
-from tests.diagnosers.runs import embedding_rows, falling, healthy
+from tests.diagnosers.runs import HEALTHY_WITH, embedding_rows, falling, healthy
 from tests.diagnosers.sick import SICK, sick_run
 
 ROOT = Path(__file__).parent.parent
@@ -68,7 +68,7 @@ def test_it_is_a_generator_over_a_run_and_keyword_thresholds(diagnoser: Diagnose
 
 @every
 def test_it_is_quiet_on_a_healthy_run_and_says_what_it_measured(diagnoser: Diagnoser, tmp_path: Path):
-    outcome = examine(diagnoser, healthy(tmp_path), {})
+    outcome = examine(diagnoser, healthy(tmp_path, **HEALTHY_WITH.get(diagnoser.name, {})), {})
     assert outcome.face == "clean", outcome.traceback or outcome.reason or outcome.findings
     assert re.search(r"\d", outcome.measured)
 

@@ -5,11 +5,14 @@ from typing import Any
 
 import numpy
 
+from gradaudit.derived.layers import weight_layers
+from gradaudit.derived.order_statistics import medians_across
 from gradaudit.derived.ratios import recorded_global_steps, typical_update
 from gradaudit.derived.reduce import banded, plain
 from gradaudit.derived.training_loss import training_loss
 from gradaudit.findings import Lines, Mark
 from gradaudit.run import Run
+from gradaudit.schema import TensorFacts
 
 MOST_DOTS = 200  # one a tensor; more would not be told apart
 
@@ -46,6 +49,46 @@ def update_chart(run: Run, optimizer: int, caption: str, marks: list[Mark]) -> L
         series=[
             plain("median weight layer", recorded_global_steps(run, optimizer), typical_update(run, optimizer)),
         ],
+        marks=marks,
+        log=True,
+    )
+
+
+def distance_chart(run: Run, optimizer: int, flagged: list[TensorFacts], caption: str) -> Lines:
+    """How far some tensors, and the median of the other weight layers, have gone from where they started."""
+    drift, weight = run.matrix("drift_norm", optimizer), run.matrix("weight_norm", optimizer)
+    steps = recorded_global_steps(run, optimizer)
+    tensors = run.tensors_of(optimizer)
+    with numpy.errstate(divide="ignore", invalid="ignore"):
+        share = numpy.where(weight[0] > 0, drift / weight[0], numpy.nan)
+    marked = {tensor.id for tensor in flagged}
+    others = weight_layers(run, optimizer) & numpy.asarray([tensor.id not in marked for tensor in tensors], dtype=bool)
+    series = []
+    for tensor in flagged[:4]:
+        own = share[:, next(index for index, facts in enumerate(tensors) if facts.id == tensor.id)]
+        series.append(plain(tensor.name, steps, numpy.where(numpy.isnan(own), 0.0, own), role="flagged"))
+    if others.any():
+        series.append(plain("median of the other layers", steps, medians_across(share[:, others])))
+    return Lines(
+        title="Distance from the start",
+        caption=caption,
+        x_label="step",
+        y_label="|w - first w| / |first w|",
+        series=series,
+    )
+
+
+def norm_chart(run: Run, optimizer: int, caption: str, marks: list[Mark]) -> Lines:
+    """The norm of the whole gradient at each step, before clipping."""
+    frame = run.steps_of(optimizer)
+    norms = frame["gradient_norm"].to_numpy(dtype=float)
+    usable = numpy.where(norms > 0, norms, numpy.nan)
+    return Lines(
+        title="Gradient norm",
+        caption=caption,
+        x_label="step",
+        y_label="gradient norm before clipping",
+        series=[banded("gradient norm", frame["global_step"].to_numpy(), usable)],
         marks=marks,
         log=True,
     )

@@ -65,3 +65,16 @@ def running_median(values: Floats, window: int = 5) -> Floats:
 
     finite = pandas.Series(numpy.where(numpy.isfinite(values), values, numpy.nan))
     return numpy.asarray(finite.rolling(window, min_periods=1).median(), dtype=numpy.float64)
+
+
+def rank_correlation(values: Floats) -> float:
+    """Spearman's correlation of finite `values` with their order; NaN for fewer than three or when all are equal."""
+    known = values[numpy.isfinite(values)]
+    if len(known) < 3:
+        return float("nan")
+    _, place, counts = numpy.unique(known, return_inverse=True, return_counts=True)
+    ranks = (numpy.cumsum(counts) - (counts - 1) / 2)[place]  # ties share their mean rank
+    order = numpy.arange(1.0, len(known) + 1)
+    ranks, order = ranks - ranks.mean(), order - order.mean()
+    size = float(numpy.sqrt((ranks**2).sum() * (order**2).sum()))
+    return float((ranks * order).sum() / size) if size else float("nan")

@@ -20,7 +20,8 @@ FEW_TARGETS = 8  # below this the first loss alone is too noisy to compare with
 SMOOTH_TARGETS = 32  # the running median covers at least as many targets, within 50 steps
 
 
-def _constant(loss: TrainingLoss) -> float:
+def constant_level(loss: TrainingLoss) -> float:
+    """The loss of the best constant predictor; NaN when it is not known."""
     return constant_loss(loss.facts, loss.kind) if loss.facts else math.nan
 
 
@@ -32,10 +33,20 @@ def start_level(loss: TrainingLoss) -> float:
     return first
 
 
-def _window(loss: TrainingLoss) -> int:
+def smoothing_window(loss: TrainingLoss) -> int:
+    """Steps of the running median: five, or as many as cover `SMOOTH_TARGETS` targets, at most 50."""
     targets = max(1.0, median(loss.targets.astype(float))) if len(loss.targets) else 1.0
     known = bool((loss.targets > 0).any())
     return min(50, max(SMOOTH, math.ceil(SMOOTH_TARGETS / targets))) if known else SMOOTH
+
+
+def _beginning(loss: TrainingLoss, start: float) -> float:
+    """What the mean of the last losses is held against: of small batches the mean of the first, if that is more."""
+    width = smoothing_window(loss)
+    if width <= SMOOTH:
+        return start
+    # The losses of single examples are skewed: their mean lies far above their median.
+    return float(numpy.fmax(start, loss.values[:width].mean()))
 
 
 def _noise(loss: TrainingLoss) -> float:
@@ -46,7 +57,7 @@ def _noise(loss: TrainingLoss) -> float:
 
 
 @per_run
-def divergence(run: Run, optimizer: int) -> int | None:
+def divergence(run: Run, optimizer: int, doubled: float = DOUBLED, worse: float = WORSE) -> int | None:
     """The global step at which the loss left for good where it started, or None.
 
     None also for losses whose shape says nothing (`TrainingLoss.unjudged`). Judged on finite values:
@@ -56,29 +67,30 @@ def divergence(run: Run, optimizer: int) -> int | None:
     if loss.unjudged or len(loss.values) < 5:
         return None
     start = start_level(loss)
-    constant = _constant(loss)
+    constant = constant_level(loss)
     level = start if math.isnan(constant) else max(start, constant)
     if not math.isfinite(level):
         return None
-    smooth = running_median(loss.values, _window(loss))
-    above = smooth > DOUBLED * level
+    smooth = running_median(loss.values, smoothing_window(loss))
+    above = smooth > doubled * level
     above[:3] = False
     if above.any():
         return int(loss.steps[numpy.argmax(above)])
-    if loss.last - 2 * _noise(loss) > WORSE * start:
-        risen = smooth > WORSE * start
+    beginning = _beginning(loss, start)
+    if loss.last - 2 * _noise(loss) > worse * beginning:
+        risen = smooth > worse * beginning
         return int(loss.steps[numpy.argmax(risen)]) if risen.any() else int(loss.steps[-1])
     return None
 
 
 @per_run
-def not_learning(run: Run, optimizer: int) -> bool:
+def not_learning(run: Run, optimizer: int, no_better: float = NO_BETTER) -> bool:
     """Whether the loss ends no lower than the best constant predictor's and has stopped falling.
 
     False where that is not known: an unjudged loss, unknown labels, fewer than 100 steps.
     """
     loss = training_loss(run, optimizer)
-    constant = _constant(loss)
+    constant = constant_level(loss)
     if loss.unjudged or len(loss.values) < 100 or math.isnan(constant) or not math.isfinite(loss.last):
         return False
     half = len(loss.values) // 2
@@ -87,7 +99,7 @@ def not_learning(run: Run, optimizer: int) -> bool:
     stuck = middle - loss.last <= NO_PROGRESS * loss.first
     # A loss far above the constant predictor's that falls all the same is measured on another scale.
     other_scale = loss.last > 1.3 * constant and loss.last < 0.7 * loss.first
-    return bool(loss.last >= NO_BETTER * constant and stuck and not other_scale)
+    return bool(loss.last >= no_better * constant and stuck and not other_scale)
 
 
 @per_run

@@ -9,7 +9,7 @@ from gradaudit.derived.order_statistics import Floats, Integers
 from gradaudit.derived.per_run import per_run
 from gradaudit.run import Run
 
-_HELD_OUT = ("validation", "val", "valid", "dev", "eval", "test")  # in order of preference
+HELD_OUT = ("validation", "val", "valid", "dev", "eval", "test")  # in order of preference
 _TRAIN = ("train", "training")
 
 
@@ -28,7 +28,7 @@ def validation(run: Run) -> Evaluations | None:
     """The held-out split: named so, else the only split that is not named as training; None when that is unclear."""
     splits = [str(split) for split in run.evaluations["split"].dropna().unique()]
     by_name = {split.lower(): split for split in reversed(splits)}
-    for name in _HELD_OUT:
+    for name in HELD_OUT:
         if name in by_name:
             return _of(run, by_name[name])
     rest = [split for split in splits if split.lower() not in _TRAIN]

@@ -93,7 +93,14 @@ class Level:
     worst=Severity.CRITICAL,
     needs=("steps.objective",),
     minimum_steps=1,
-    explains=("learning_rate_too_high", "layer_imbalance", "non_finite"),
+    explains=(
+        "learning_rate_too_high",
+        "divergence",
+        "no_learning",
+        "gradient_growth",
+        "layer_imbalance",
+        "non_finite",
+    ),
 )
 def initial_loss_mismatch(
     run: Run,

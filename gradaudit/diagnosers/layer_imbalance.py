@@ -26,7 +26,8 @@ residual path. Adam, or a learning rate for its group, levels out what is left.
 
 A layer whose weights start a thousand times too small mends itself within some 30 steps, which is why both windows
 must agree. Fine-tuning with smaller learning rates for lower layers is healthy (1/67 was measured). Healthy models span
-up to 0.9 decades of update and 2.1 of gradient.
+up to 0.9 decades of update and 2.1 of gradient. A gradient that changes steadily from layer to layer along the depth is
+left to `vanishing_gradient` and `exploding_gradient`.
 """
 
 import math
@@ -34,6 +35,7 @@ from collections.abc import Iterator
 
 import numpy
 
+from gradaudit.derived.depth_slope import slope
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import MOST_DOTS
 from gradaudit.derived.finiteness import breakdown
@@ -67,7 +69,7 @@ from gradaudit.run import Run
     worst=Severity.WARNING,
     needs=("tensors.gradient_norm", "tensors.weight_norm", "tensors.update_norm"),
     minimum_steps=100,
-    explains=("learning_rate_too_low",),
+    explains=("learning_rate_too_low", "no_learning"),
 )
 def layer_imbalance(
     run: Run,
@@ -101,6 +103,15 @@ def layer_imbalance(
                 reason="no statistics were recorded at steps 10 to 60 or in the last half",
                 enable="record more often: --every 1",
             )
+            return
+        along = slope(run, optimizer)
+        if along is not None:
+            # One and the same profile: vanishing_gradient or exploding_gradient says it better.
+            if not low_rate:
+                yield Clean(
+                    measured=f"the gradient changes by {number(abs(along.drop), 2)} decades along the depth, which is "
+                    f"no single layer's{label_of(run, optimizer)}"
+                )
             return
         updates, gradients = profile(run, optimizer, "update"), profile(run, optimizer, "gradient")
         gap = largest_gap(

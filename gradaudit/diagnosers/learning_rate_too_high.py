@@ -70,7 +70,15 @@ from gradaudit.run import Run
     worst=Severity.CRITICAL,
     needs=("tensors.update_norm", "tensors.weight_norm"),
     minimum_steps=10,
-    explains=("non_finite", "layer_imbalance", "dead_embedding"),
+    explains=(
+        "divergence",
+        "non_finite",
+        "no_learning",
+        "gradient_growth",
+        "loss_spike",
+        "layer_imbalance",
+        "dead_embedding",
+    ),
 )
 def learning_rate_too_high(
     run: Run,

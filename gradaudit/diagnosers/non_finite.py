@@ -5,8 +5,7 @@
 The first step at which the loss, any gradient or any weight is NaN or infinite. This is exact: one such number is
 enough. It then looks at the 10 steps before. A loss above `rise` times the first loss there, or a median
 update-to-weight ratio above `fast`, means that training had already run away; otherwise one operation broke down.
-Steps that a GradScaler skipped because of an overflow are left out, unless they are more than `skipped` of the
-steps after the first fifth of the run.
+Steps that a GradScaler skipped because of an overflow are left to `amp_overflow`.
 
 ## Why it matters
 
@@ -37,7 +36,7 @@ from gradaudit.derived.finiteness import Breakdown, breakdown, ran_away, typical
 from gradaudit.derived.learning_rates import label_of, learning_rates, rate_in_words
 from gradaudit.derived.training_loss import training_loss
 from gradaudit.derived.validation import validation
-from gradaudit.derived.wording import count, factor, names, number, percent, plural, setting
+from gradaudit.derived.wording import count, factor, names, number, plural, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import Action, Clean, Confidence, Evidence, Finding, Mark, Measure, Severity, Span, Verdict
 from gradaudit.run import Run
@@ -49,7 +48,6 @@ def non_finite(
     *,
     rise: float = 3.0,  # separated all 23 runs that diverged first from all 18 with one bad operation
     fast: float = 0.3,  # 398 of 404 healthy runs never reach it
-    skipped: float = 0.05,  # a GradScaler that doubles its scale every 2,000 steps skips fewer than 1 in 1,000
 ) -> Iterator[Verdict]:
     """Report the first NaN or infinity, and whether training had run away before."""
 
@@ -57,7 +55,8 @@ def non_finite(
         broken = breakdown(run, optimizer)
         if broken is not None:
             yield _broken(run, broken, rise, fast)
-        yield from _overflows(run, optimizer, skipped, clean=broken is None)
+        else:
+            yield _clean(run, optimizer)
 
     yield from each_optimizer(run, judge)
     if all(breakdown(run, optimizer) is None for optimizer in run.optimizers):
@@ -213,49 +212,16 @@ def _actions(run: Run, broken: Breakdown, away: bool) -> list[Action]:
     return actions
 
 
-def _overflows(run: Run, optimizer: int, limit: float, *, clean: bool) -> Iterator[Verdict]:
-    frame = run.steps_of(optimizer)
-    skipped = frame["skipped"].fillna(False).to_numpy(dtype=bool)
-    settled = len(frame) // 5  # the scaler finds its scale in the beginning
-    late = skipped[settled:]
-    share = float(late.mean()) if len(late) else 0.0
-    if late.any():
-        steps = frame["global_step"].to_numpy()[settled:][late]
-        yield Finding(
-            severity=Severity.WARNING if share > limit else Severity.NOTE,
-            confidence=Confidence.CERTAIN,
-            headline=f"The GradScaler skips {plural(late.sum(), 'step')} after the first fifth, {percent(share)} of "
-            "them" + label_of(run, optimizer),
-            seen="The scaled gradient overflowed at these steps, so the scaler left the weights as they were and "
-            "halved "
-            f"its scale. {count(skipped.sum())} of {plural(len(skipped), 'step')} of the run were skipped.",
-            span=Span(first=int(steps[0]), last=int(steps[-1])),
-            actions=[
-                Action(text="Use bfloat16, which needs no scaler", code="torch.autocast('cuda', dtype=torch.bfloat16)"),
-                Action(
-                    text="Raise growth_interval, so that the scale is probed less often",
-                    code="GradScaler(growth_interval=4000)",
-                ),
-            ],
-            measures=[
-                Measure(
-                    quantity="skipped steps after the first fifth",
-                    observed=percent(share),
-                    threshold=f"> {percent(limit)} is a warning",
-                    option="skipped",
-                )
-            ],
-        )
-    elif clean:
-        recorded = len(run.recorded_steps(optimizer))
-        early = f"; the GradScaler skipped {count(skipped.sum())} early on" if skipped.any() else ""
-        tensors = int(run.matrix("has_grad", optimizer).any(axis=0).sum())
-        yield Clean(
-            measured=f"{plural(len(frame), 'loss', 'losses')} and the gradients of {plural(tensors, 'tensor')} "
-            f"at {plural(recorded, 'step')} are finite{early}"
-            if recorded
-            else f"{plural(len(frame), 'loss', 'losses')} are finite; no tensor statistics could be read{early}"
-        )
+def _clean(run: Run, optimizer: int) -> Clean:
+    recorded = len(run.recorded_steps(optimizer))
+    skipped = int(run.steps_of(optimizer)["skipped"].fillna(False).sum())
+    tensors = int(run.matrix("has_grad", optimizer).any(axis=0).sum())
+    losses = plural(len(run.steps_of(optimizer)), "loss", "losses")
+    early = f"; the GradScaler skipped {plural(skipped, 'step')}" if skipped else ""
+    if not recorded:
+        return Clean(measured=f"{losses} are finite; no tensor statistics could be read{early}")
+    steps = plural(recorded, "step")
+    return Clean(measured=f"{losses} and the gradients of {plural(tensors, 'tensor')} at {steps} are finite{early}")
 
 
 def _evaluation(run: Run) -> Iterator[Verdict]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy
 
 from gradaudit.run import Run
-from gradaudit.schema import LossFacts, TensorFacts
+from gradaudit.schema import LossFacts, ModuleFacts, TensorFacts
 from tests.build import build_run, linear_stack
 
 TEN = LossFacts(id=0, function="cross_entropy", classes=10, label_counts=[320] * 10, label_entropy=float(numpy.log(10)))
@@ -23,6 +23,16 @@ def falling(steps: int = 200, first: float = 2.31, last: float = 0.3, noise: flo
 def flat(steps: int = 200, level: float = 2.303, noise: float = 0.005) -> Any:
     """[steps]: a loss that stays where it is."""
     return level * (1 + noise * numpy.random.default_rng(1).standard_normal(steps))
+
+
+# What a healthy run must have for a rule that looks at something special to be satisfied and not "not applicable".
+HEALTHY_WITH: dict[str, dict[str, Any]] = {
+    "amp_overflow": {"steps": {"amp_scale": 65536.0}},
+    "small_batch_normalization": {
+        "modules": [ModuleFacts(id=0, name="norm", module_class="BatchNorm1d", batch_norm=True)]
+    },
+    "validation_better_than_train": {"modules": [ModuleFacts(id=0, name="", module_class="Net")]},
+}
 
 
 def healthy(path: Path, **changes: Any) -> Run:

@@ -10,6 +10,9 @@ from gradaudit.run import Run
 from gradaudit.schema import DataFacts, LossFacts, ModuleFacts
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import TEN, embedding_rows, falling, flat, parameters
+from tests.diagnosers.sick_facts import FACTS
+from tests.diagnosers.sick_gradients import GRADIENTS
+from tests.diagnosers.sick_wiring import WIRING
 
 Build = Callable[[Path], Run]
 NAN = float("nan")
@@ -31,12 +34,6 @@ def ran_away(path: Path, pace: float = 2.0, height: float = 50.0) -> Run:
     gradient = numpy.zeros((100, 8))
     gradient[50:] = 5
     return build_run(path, loss=loss, stats={"update_norm": update, "gradient_nan": gradient})
-
-
-def overflowing(path: Path, skips: int = 10) -> Run:
-    """A GradScaler skips the last `skips` steps of 100."""
-    skipped = numpy.arange(100) >= 100 - skips
-    return build_run(path, loss=falling(100), steps={"skipped": skipped})
 
 
 def loud_start(path: Path, first: float = 6.0, **changes: Any) -> Run:
@@ -185,7 +182,6 @@ SICK: dict[str, dict[str, tuple[Build, float]]] = {
         "": (ran_away, 0),
         "rise": (lambda path: ran_away(path, pace=1e-3), 1e9),
         "fast": (lambda path: ran_away(path, height=2.3), 1e9),
-        "skipped": (overflowing, 1.0),
     },
     "initial_loss_mismatch": {
         "": (loud_start, 0),
@@ -247,6 +243,9 @@ SICK: dict[str, dict[str, tuple[Build, float]]] = {
         "gap": (apart, 1e9),
         "patience": (overfit, 6),
     },
+    **WIRING,
+    **GRADIENTS,
+    **FACTS,
 }
 
 

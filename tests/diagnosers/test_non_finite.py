@@ -5,7 +5,7 @@ from gradaudit.diagnosers.non_finite import non_finite
 from gradaudit.findings import Confidence, Severity
 from tests.build import build_run
 from tests.diagnosers.runs import falling, flat, healthy
-from tests.diagnosers.sick import overflowing, ran_away
+from tests.diagnosers.sick import ran_away
 from tests.diagnosers.verbs import assert_clean, assert_finds
 
 NAN, INF = float("nan"), float("inf")
@@ -30,20 +30,6 @@ def test_a_missing_gradient_is_not_nan(tmp_path):
 def test_a_loss_that_was_never_seen_is_not_nan(tmp_path):
     unseen = {"mean_loss": NAN, "objective": NAN, "loss": -1, "micro_steps": 0}
     assert_clean(non_finite, build_run(tmp_path / "x", loss=falling(), steps=unseen))
-
-
-def test_overflows_while_the_scaler_finds_its_scale_are_quiet(tmp_path):
-    skipped = numpy.arange(100) < 5
-    stats = _gradient(100, 0, slice(None), "gradient_inf")
-    stats["gradient_inf"][5:] = 0
-    run = build_run(tmp_path / "x", loss=falling(100), steps={"skipped": skipped}, stats=stats)
-    assert "the GradScaler skipped 5 early on" in assert_clean(non_finite, run)
-
-
-def test_few_later_overflows_are_a_note_and_many_a_warning(tmp_path):
-    assert_finds(non_finite, overflowing(tmp_path / "few", skips=2), Severity.NOTE)
-    finding = assert_finds(non_finite, overflowing(tmp_path / "many", skips=10), Severity.WARNING)
-    assert finding.headline == "The GradScaler skips 10 steps after the first fifth, 12 % of them"
 
 
 def test_a_loss_that_rose_first_is_called_a_divergence(tmp_path):

@@ -1,0 +1,41 @@
+"""What vanishing and exploding gradients show: the gradient of every layer, and the loss."""
+
+import math
+
+from gradaudit.derived.depth_slope import Slope
+from gradaudit.derived.evidence import MOST_DOTS
+from gradaudit.derived.progress import not_learning
+from gradaudit.derived.reduce import short
+from gradaudit.derived.training_loss import training_loss
+from gradaudit.findings import Dot, Dots
+from gradaudit.run import Run
+
+
+def depth_dots(run: Run, optimizer: int, slope: Slope, flagged: set[str]) -> Dots:
+    """One dot a weight layer, in depth order: its gradient norm over the first steps."""
+    tensors = run.tensors_of(optimizer)
+    dots = [
+        Dot(
+            label=tensors[int(column)].name,
+            value=short(10 ** float(value)),
+            group=tensors[int(column)].role,
+            flagged=tensors[int(column)].name in flagged,
+        )
+        for column, value in zip(slope.columns, slope.early, strict=True)
+    ]
+    every = math.ceil(len(dots) / MOST_DOTS)
+    return Dots(
+        title="Gradient norm by layer, first ten steps",
+        caption="From the input at the top to the output at the bottom; each decade is a factor of ten. Healthy layers "
+        "stand within one or two decades.",
+        x_label="gradient norm",
+        dots=dots[::every],
+    )
+
+
+def learned_nothing(run: Run, optimizer: int) -> bool:
+    """Whether a loss whose shape means something ends where it began, or no better than a constant predictor's."""
+    loss = training_loss(run, optimizer)
+    if loss.unjudged or len(loss.values) < 100:
+        return False
+    return not_learning(run, optimizer) or loss.improvement < 0.05

@@ -1,0 +1,80 @@
+"""How the gradient changes along the depth of a model: the profile behind vanishing and exploding gradients."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy
+
+from gradaudit.derived.layer_profile import logarithms_of
+from gradaudit.derived.layers import comparable_layers
+from gradaudit.derived.order_statistics import Floats, Integers, rank_correlation
+from gradaudit.derived.per_run import per_run
+from gradaudit.derived.ratios import last_half, window
+from gradaudit.run import Run
+
+FIRST_STEPS = 9  # the profile is taken over steps 0 to 9
+STEEP = 3.0  # decades; healthy models reach 1.4, and 2.5 where two nets are pooled; faulty ones start at 4.0
+ORDERED = 0.8  # Spearman's correlation of the layers' order with their gradient
+LEAST_LAYERS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Slope:
+    """log10 of the gradient norm of each weight layer of one branch, from the input to the output."""
+
+    branch: str  # path of the modules it covers; empty for all of the optimizer's
+    columns: Integers  # [layers] in the matrices of the optimizer
+    early: Floats  # [layers] median over the first steps
+    drop: float  # decades by which the last two layers lie above the first two, in the first steps
+    late_drop: float  # the same over the last half; NaN when it is not known
+    order: float  # Spearman's correlation over the layers, in the first steps
+
+
+@per_run
+def slopes(run: Run, optimizer: int) -> tuple[Slope, ...]:
+    """The profile of all layers, then of each branch of the model; layers without a gradient are left out."""
+    return tuple(_slopes(run, optimizer))
+
+
+@per_run
+def slope(run: Run, optimizer: int, steep: float = STEEP, ordered: float = ORDERED) -> Slope | None:
+    """The first profile that is steep in one direction, or None."""
+    return next((s for s in slopes(run, optimizer) if is_steep(s, steep, ordered)), None)
+
+
+def is_steep(profile: Slope, steep: float = STEEP, ordered: float = ORDERED) -> bool:
+    """Whether the gradient changes by `steep` decades, steadily from layer to layer."""
+    rising = profile.order if profile.drop > 0 else -profile.order
+    return abs(profile.drop) >= steep and rising >= ordered
+
+
+def _slopes(run: Run, optimizer: int) -> Iterator[Slope]:
+    rows = window(run, optimizer, 0, FIRST_STEPS)
+    if not rows.any():
+        return
+    norms = run.matrix("gradient_norm", optimizer)
+    every = logarithms_of(norms, rows)
+    late = logarithms_of(norms, last_half(run, optimizer))
+    usable = comparable_layers(run, optimizer) & numpy.isfinite(every)
+    names = [tensor.module for tensor in run.tensors_of(optimizer)]
+    tops = [name.partition(".")[0] for name in names]
+    branches = [top for top in dict.fromkeys(tops) if top and not all(top == other for other in tops)]
+    for branch in ["", *branches]:
+        mine = numpy.asarray([not branch or top == branch for top in tops], dtype=bool)
+        columns = numpy.flatnonzero(usable & mine)
+        if len(columns) < LEAST_LAYERS:
+            continue
+        early = every[columns]
+        yield Slope(
+            branch=branch,
+            columns=columns,
+            early=early,
+            drop=_drop(early),
+            late_drop=_drop(late[columns]),
+            order=rank_correlation(early),
+        )
+
+
+def _drop(logarithms: Floats) -> float:
+    known = logarithms[numpy.isfinite(logarithms)]
+    return float(known[-2:].mean() - known[:2].mean()) if len(known) >= LEAST_LAYERS else float("nan")

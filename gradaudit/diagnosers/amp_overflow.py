@@ -1,0 +1,114 @@
+"""The GradScaler skips steps because the scaled gradient overflows.
+
+## What it looks for
+
+Steps that a GradScaler skipped, after the first fifth of the run, in which it finds its scale. More than `often` of
+them is a warning; more than `now_and_then` of them, and at least `least`, is a note.
+
+## Why it matters
+
+A skipped step is lost work, and the scaler halves its scale each time. When that goes on, the scale falls until small
+gradients no longer fit into half precision, or training stands still.
+
+## What to try
+
+Use bfloat16, which needs no scaler. With float16, raise `growth_interval`, look for a loss or an activation that is too
+large for half precision (65,504), and clip after `unscale_()`.
+
+## When it is wrong
+
+A scaler that doubles its scale every 2,000 steps skips one step each time: fewer than 1 in 1,000. Runs shorter than
+its search for a scale show more.
+"""
+
+from collections.abc import Iterator
+
+import numpy
+
+from gradaudit.derived.each_optimizer import each_optimizer
+from gradaudit.derived.evidence import loss_chart
+from gradaudit.derived.learning_rates import label_of
+from gradaudit.derived.wording import count, percent, plural, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    Clean,
+    Confidence,
+    Finding,
+    Mark,
+    Measure,
+    NotApplicable,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+
+
+@diagnoser(worst=Severity.WARNING, needs=("steps",), minimum_steps=10, explains=("no_learning",))
+def amp_overflow(
+    run: Run,
+    *,
+    often: float = 0.05,  # a GradScaler that doubles its scale every 2,000 steps skips fewer than 1 in 1,000
+    now_and_then: float = 0.01,  # ten times what the default growth interval gives
+    least: float = 3,  # one or two skipped steps of a short run are no pattern
+) -> Iterator[Verdict]:
+    """Count the steps skipped after the first fifth of the run."""
+
+    def judge(optimizer: int) -> Iterator[Verdict]:
+        frame = run.steps_of(optimizer)
+        skipped = frame["skipped"].fillna(False).to_numpy(dtype=bool)
+        if not skipped.any() and not numpy.isfinite(frame["amp_scale"].to_numpy(dtype=float)).any():
+            yield NotApplicable(reason="no GradScaler was seen to scale or skip a step")
+            return
+        settled = len(frame) // 5  # the scaler finds its scale in the beginning
+        late = skipped[settled:]
+        share = float(late.mean()) if len(late) else 0.0
+        if not (share > often or (share > now_and_then and late.sum() >= least)):
+            yield Clean(
+                measured=f"the GradScaler skipped {plural(skipped.sum(), 'step')} of {count(len(frame))}, "
+                f"{count(late.sum())} of them after the first fifth{label_of(run, optimizer)}"
+            )
+            return
+        steps = frame["global_step"].to_numpy()[settled:][late]
+        yield Finding(
+            severity=Severity.WARNING if share > often else Severity.NOTE,
+            confidence=Confidence.CERTAIN,
+            headline=f"The GradScaler skips {plural(late.sum(), 'step')} after the first fifth, {percent(share)} of "
+            f"them{label_of(run, optimizer)}",
+            seen="The scaled gradient overflowed at these steps, so the scaler left the weights as they were and "
+            f"halved its scale. {count(skipped.sum())} of {plural(len(skipped), 'step')} of the run were skipped.",
+            span=Span(first=int(steps[0]), last=int(steps[-1])),
+            evidence=[
+                loss_chart(
+                    run,
+                    optimizer,
+                    "The training loss; the marks are the first skipped steps after the first fifth of the run.",
+                    [Mark(label="skipped", x=int(step)) for step in steps[:5]],
+                )
+            ],
+            actions=[
+                Action(text="Use bfloat16, which needs no scaler", code="torch.autocast('cuda', dtype=torch.bfloat16)"),
+                Action(
+                    text="Raise growth_interval, so that the scale is probed less often",
+                    code="GradScaler(growth_interval=4000)",
+                ),
+                Action(text="Look for activations near 65,504, the largest number of float16"),
+            ],
+            measures=[
+                Measure(
+                    quantity="skipped steps after the first fifth",
+                    observed=percent(share),
+                    threshold=f"> {percent(often)} is a warning",
+                    option="often",
+                ),
+                Measure(
+                    quantity="for a note",
+                    observed=f"{percent(share)}, {plural(late.sum(), 'step')}",
+                    threshold=f"> {percent(now_and_then)} and >= {setting(least)} steps",
+                    option="now_and_then",
+                ),
+            ],
+        )
+
+    yield from each_optimizer(run, judge)

@@ -1,0 +1,143 @@
+"""One class is so frequent that the model has learned little but its frequency.
+
+## What it looks for
+
+The training labels as they were counted, up to `classes` classes. It is a note when the most frequent class occurs
+`ratio` times as often as the rarest one that occurs at all, the loss has no class weights, and the last losses are less
+than `gain` below those of a predictor that knows the frequencies and nothing else. Imbalance alone, which the model
+copes with, is not reported.
+
+## Why it matters
+
+A model that always answers with the frequent class has a good accuracy and a low loss, and is of no use for the others.
+
+## What to try
+
+Look at the recall of each class. Draw the rare classes more often (WeightedRandomSampler) or weight the loss; both
+change what the outputs mean as probabilities.
+
+## When it is wrong
+
+Labels that the input hardly tells stay near their frequencies with balanced classes too. A sampler that balances the
+classes is seen through, since the labels are counted as the loss gets them.
+"""
+
+import math
+from collections.abc import Iterator
+
+from gradaudit.derived.each_optimizer import each_optimizer
+from gradaudit.derived.evidence import loss_chart
+from gradaudit.derived.learning_rates import label_of
+from gradaudit.derived.progress import constant_level
+from gradaudit.derived.progress import divergence as diverges
+from gradaudit.derived.training_loss import training_loss
+from gradaudit.derived.wording import count, factor, number, percent, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    Bin,
+    Clean,
+    Confidence,
+    CouldNotLook,
+    Distribution,
+    Finding,
+    Mark,
+    Measure,
+    NotApplicable,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+from gradaudit.schema import LossFacts
+
+
+@diagnoser(worst=Severity.NOTE, needs=("steps",), minimum_steps=100, explains=("no_learning",))
+def class_imbalance(
+    run: Run,
+    *,
+    ratio: float = 10.0,  # SageMaker Debugger's default
+    gain: float = 0.1,  # of the loss of the frequencies; not measured: less is hardly more than those
+    classes: float = 100,  # vocabularies are always uneven
+) -> Iterator[Verdict]:
+    """Compare the label counts, and the loss with that of the label frequencies."""
+
+    def judge(optimizer: int) -> Iterator[Verdict]:
+        loss = training_loss(run, optimizer)
+        if loss.unjudged or loss.facts is None:
+            yield NotApplicable(reason=loss.unjudged or "no loss function was seen")
+            return
+        counts = _counts(loss.facts)
+        if loss.kind not in ("classification", "binary") or loss.facts.classes > classes:
+            yield NotApplicable(reason="the loss has no classes, or a whole vocabulary")
+            return
+        if len(counts) < 2:
+            yield CouldNotLook(
+                reason="the labels of fewer than two classes were counted",
+                enable="use a torch.nn.functional loss that takes class indices",
+            )
+            return
+        uneven = max(counts) / min(counts)
+        level = constant_level(loss)
+        gained = (level - loss.last) / level if level > 0 else math.nan
+        diverged = diverges(run, optimizer) is not None
+        if uneven < ratio or loss.facts.weighted or diverged or not gained < gain:
+            yield Clean(
+                measured=f"the most frequent class occurs {factor(uneven)} times as often as the rarest"
+                + (f", and the loss is {percent(gained)} below that of the frequencies" if gained >= gain else "")
+                + label_of(run, optimizer)
+            )
+            return
+        share = max(counts) / sum(counts)
+        yield Finding(
+            severity=Severity.NOTE,
+            confidence=Confidence.MEDIUM,
+            headline=f"One class has {percent(share)} of the labels, and the loss stays at {number(loss.last)}; their "
+            f"frequencies alone give {number(level)}" + label_of(run, optimizer),
+            seen=f"The most frequent class occurs {factor(uneven)} times as often as the rarest. A predictor that "
+            f"knows only the frequencies scores {number(level)}; the loss ends at {number(loss.last)}.",
+            span=Span(first=int(loss.steps[0]), last=int(loss.steps[-1])),
+            evidence=[
+                _labels(loss.facts, counts),
+                loss_chart(run, optimizer, "The training loss against that of the label frequencies.",
+                           [Mark(label="frequencies alone", y=level, role="reference")]),
+            ],
+            actions=[
+                Action(text="Look at the recall of each class, not at the accuracy alone"),
+                Action(text=f"Draw the rare class up to {factor(math.sqrt(uneven))} times as often",
+                       code="torch.utils.data.WeightedRandomSampler(weights, len(weights))"),
+            ],
+            measures=[
+                Measure(quantity="most frequent / rarest class", observed=number(uneven),
+                        threshold=f">= {setting(ratio)}", option="ratio"),
+                Measure(quantity="gain over the label frequencies", observed=percent(gained),
+                        threshold=f"< {percent(gain)}", option="gain"),
+                Measure(quantity="classes", observed=count(len(counts)), threshold=f"<= {count(classes)}",
+                        option="classes"),
+            ],
+        )  # fmt: skip
+
+    yield from each_optimizer(run, judge)
+
+
+def _counts(facts: LossFacts) -> list[float]:
+    """How often each class that occurs does; for binary targets the shares of 0 and 1."""
+    if facts.label_counts:
+        return [float(amount) for amount in facts.label_counts if amount]
+    mean = facts.target_mean
+    binary = facts.function.startswith("binary") and mean is not None and 0 < mean < 1
+    return [1 - mean, mean] if binary and mean is not None else []
+
+
+def _labels(facts: LossFacts, counts: list[float]) -> Distribution:
+    listed = facts.label_counts or counts
+    return Distribution(
+        title="Training labels by class",
+        caption="How often each class was a target of the training loss.",
+        x_label="class",
+        y_label="targets" if facts.label_counts else "share of the targets",
+        bins=[
+            Bin(label=str(index), count=float(amount), flagged=amount == max(listed))
+            for index, amount in enumerate(listed)
+        ],
+    )

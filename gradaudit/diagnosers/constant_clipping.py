@@ -1,0 +1,171 @@
+"""Every gradient is clipped, far below its size.
+
+## What it looks for
+
+The last half of the run. Clipping by norm that acts at more than `most` of the steps, with a median norm before
+clipping above `times` the threshold, is a warning under SGD and its like, and a note under optimizers that divide the
+size of the gradient out. Clipping by value that acts at more than `most` of the steps and leaves elements of at least
+`level` of the threshold on average (root mean square) is a note: most elements are then cut to the same value.
+
+## Why it matters
+
+Clipping is meant for the rare step that is too large. When every step is clipped, the threshold replaces the size of
+the gradient: under SGD the learning rate is in effect divided by the factor, and it no longer falls as training
+settles. Clipping by norm keeps the direction; clipping by value also turns the step towards the signs of the gradient.
+
+## What to try
+
+Set the threshold at the 90th percentile of the norms before clipping, so that one step in ten is clipped; or remove it
+and set the learning rate that is then in effect.
+
+## When it is wrong
+
+Clipped steps as such are healthy: of healthy runs that clip, 17 % clip more than half of their steps, by up to 3.3
+times under SGD. Some recipes normalise the gradient on purpose with a large learning rate to match. With a GradScaler a
+norm taken before `unscale_()` is that of the scaled gradient, and clipping it is a mistake of its own.
+"""
+
+from collections.abc import Iterator
+
+import numpy
+
+from gradaudit.derived.clipping import Clipping, clipping
+from gradaudit.derived.each_optimizer import each_optimizer
+from gradaudit.derived.evidence import norm_chart
+from gradaudit.derived.learning_rates import label_of, optimizer_class, peak_rates, rate_in_words, scale_free
+from gradaudit.derived.order_statistics import median, quantile
+from gradaudit.derived.wording import count, factor, number, percent, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    Clean,
+    Confidence,
+    CouldNotLook,
+    Finding,
+    Mark,
+    Measure,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+
+
+@diagnoser(
+    worst=Severity.WARNING,
+    needs=("steps",),
+    minimum_steps=50,
+    explains=("learning_rate_too_low", "dead_embedding", "no_learning"),
+)
+def constant_clipping(
+    run: Run,
+    *,
+    most: float = 0.9,  # active clipping is healthy; 17 % of healthy runs that clip do so at half of their steps
+    times: float = 5.0,  # healthy SGD runs stay below 3.3, faulty ones start at 16
+    level: float = 0.5,  # not measured: a quarter of the elements at the threshold suffices for it
+) -> Iterator[Verdict]:
+    """Judge the clipping over the last half of the run."""
+
+    def judge(optimizer: int) -> Iterator[Verdict]:
+        cut = clipping(run, optimizer)
+        if cut is None:
+            yield Clean(measured=f"0 steps of the last half were clipped{label_of(run, optimizer)}")
+            return
+        if cut.partial:
+            yield CouldNotLook(
+                reason="only some of the optimizer's tensors are clipped, and their norm alone is not recorded",
+                enable="clip all parameters in one call",
+            )
+            return
+        limit = times if cut.kind == "norm" else level
+        if cut.clipped > most and cut.excess > limit:
+            yield _finding(run, optimizer, cut, most, limit)
+        else:
+            what = f"{factor(cut.excess)} times the threshold" if cut.kind == "norm" else (
+                f"an RMS of {number(cut.excess)} of the threshold"
+            )  # fmt: skip
+            yield Clean(
+                measured=f"{percent(cut.clipped)} of the steps of the last half are clipped by {cut.kind}, at a median "
+                f"of {what}{label_of(run, optimizer)}"
+                if numpy.isfinite(cut.excess)
+                else f"0 norms of clipped gradients are known{label_of(run, optimizer)}"
+            )
+
+    yield from each_optimizer(run, judge)
+
+
+def _finding(run: Run, optimizer: int, cut: Clipping, most: float, limit: float) -> Finding:
+    by_norm = cut.kind == "norm"
+    free = scale_free(run, optimizer)
+    threshold = median(cut.threshold)
+    rates = peak_rates(run, optimizer)
+    name = optimizer_class(run, optimizer)
+    high = float(quantile(cut.size.reshape(-1, 1), 0.9)[0])
+    if by_norm:
+        headline = (
+            f"{name} steps along gradients clipped at {percent(cut.clipped)} of the steps, {factor(cut.excess)} times "
+            "above the threshold"
+        )
+        seen = [
+            f"Over the last half the gradient norm before clipping is {number(median(cut.size))} (median), and the "
+            f"threshold is {setting(threshold)}. Clipping by norm keeps the direction of the step."
+        ]
+        seen.append(
+            f"{name} divides the size of the gradient out, so the steps are nearly as large as without."
+            if free
+            else f"Under {name} this divides the learning rate of {rate_in_words(rates)} by {factor(cut.excess)}, to "
+            f"{rate_in_words(rates / cut.excess)}."
+        )
+        actions = [
+            Action(
+                text=f"Clip at {number(high, 2)}, the 90th percentile of the norm before clipping, instead of "
+                f"{setting(threshold)}",
+                code=f"torch.nn.utils.clip_grad_norm_(model.parameters(), {number(high, 2).replace(',', '')})",
+            ),
+            Action(text=f"Then set the learning rate anew: up to now {rate_in_words(rates / cut.excess)} was in effect")
+            if not free
+            else Action(text="Or leave it: the direction is kept, and the optimizer normalises the size anyway"),
+            Action(text="With a GradScaler, unscale before clipping", code="scaler.unscale_(optimizer)"),
+        ]
+    else:
+        headline = f"Values are clipped at {percent(cut.clipped)} of the steps, to {percent(cut.excess)} of the " \
+            "threshold on average"  # fmt: skip
+        seen = [
+            f"Over the last half the elements of the clipped gradient have a root mean square of {number(cut.excess)} "
+            f"of the threshold, {setting(threshold)}: most are cut to the same size. Clipping by value changes the "
+            "direction of the step, here towards the signs of the gradient."
+        ]
+        actions = [
+            Action(
+                text="Clip the norm instead, which keeps the direction",
+                code="torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)",
+            ),
+            Action(text=f"Or raise the threshold tenfold, from {setting(threshold)} to {setting(10 * threshold)}"),
+        ]
+    return Finding(
+        severity=Severity.WARNING if by_norm and not free else Severity.NOTE,
+        confidence=Confidence.HIGH if by_norm and not free else Confidence.MEDIUM,
+        headline=headline + label_of(run, optimizer),
+        seen=" ".join(seen),
+        span=Span(first=int(cut.steps[0]), last=int(cut.steps[-1])),
+        evidence=[
+            norm_chart(
+                run,
+                optimizer,
+                "The norm before clipping against the threshold. Clipping that is meant for single steps lies above "
+                "most of the line."
+                if by_norm
+                else f"The norm of the gradient. Its elements were cut at {setting(threshold)}.",
+                [Mark(label=f"threshold {setting(threshold)}", y=threshold)] if by_norm else [],
+            )
+        ],
+        actions=actions,
+        measures=[
+            Measure(quantity="steps clipped, last half", observed=percent(cut.clipped),
+                    threshold=f"> {percent(most)}", option="most"),
+            Measure(quantity="median norm / threshold" if by_norm else "RMS of the elements / threshold",
+                    observed=number(cut.excess), threshold=f"> {setting(limit)}",
+                    option="times" if by_norm else "level"),
+            Measure(quantity="steps looked at", observed=count(len(cut.steps)), threshold="the last half"),
+        ],
+    )  # fmt: skip

@@ -1,0 +1,146 @@
+"""The gradient grows by orders of magnitude on its way to the first layers.
+
+## What it looks for
+
+The gradient norms of the weight layers in the order of depth, over the first ten steps, for each optimizer and each
+branch of the model. The first two layers `decades` above the last two, with a rank correlation of at least `order`
+between depth and gradient over at least four layers, is a warning; it is critical when the slope is still there in the
+last half of the run and the loss has learned nothing.
+
+## Why it matters
+
+The learning rate that the first layers bear is a thousandth of what the last ones need. At a larger one the first
+layers run away within a few steps, and the loss with them.
+
+## What to try
+
+Initialise for the activation in use: weights of variance 2 / inputs for ReLU, 1 / inputs for tanh. Add normalisation,
+or residual paths whose branches start near zero. Clipping the norm bounds the damage of one step, not the slope.
+
+## When it is wrong
+
+The slope is free of the scale of the loss and of clipping. Healthy models stay below 1.4 decades. Layers are ordered
+as they were registered. A gradient that grows with the steps and not with the depth is the matter of
+`gradient_growth`.
+"""
+
+import math
+from collections.abc import Iterator
+
+from gradaudit.derived.depth_evidence import depth_dots, learned_nothing
+from gradaudit.derived.depth_slope import FIRST_STEPS, Slope, is_steep, slopes
+from gradaudit.derived.each_optimizer import each_optimizer
+from gradaudit.derived.evidence import loss_chart
+from gradaudit.derived.learning_rates import label_of
+from gradaudit.derived.ratios import recorded_global_steps, window
+from gradaudit.derived.wording import count, number, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    Clean,
+    Confidence,
+    CouldNotLook,
+    Finding,
+    Measure,
+    NotApplicable,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+
+
+@diagnoser(
+    worst=Severity.CRITICAL,
+    needs=("tensors.gradient_norm",),
+    minimum_steps=10,
+    explains=(
+        "learning_rate_too_high",
+        "divergence",
+        "non_finite",
+        "constant_clipping",
+        "layer_imbalance",
+        "no_learning",
+    ),
+)
+def exploding_gradient(
+    run: Run,
+    *,
+    decades: float = 3.0,  # healthy models reach 1.4 (2.5 with two nets pooled), faulty ones start at 4.0
+    order: float = 0.8,  # a slope, not one outlier: layer_imbalance looks at those
+) -> Iterator[Verdict]:
+    """Compare the gradient of the last layers with that of the first."""
+
+    def judge(optimizer: int) -> Iterator[Verdict]:
+        profiles = slopes(run, optimizer)
+        steep = next((s for s in profiles if s.drop < 0 and is_steep(s, decades, order)), None)
+        if steep is not None:
+            yield _growing(run, optimizer, steep, decades, order)
+        elif profiles:
+            yield Clean(
+                measured=f"the first layers have {number(-profiles[0].drop, 2)} decades more gradient than the last "
+                f"of {count(len(profiles[0].columns))}{label_of(run, optimizer)}"
+            )
+        elif window(run, optimizer, 0, FIRST_STEPS).any():
+            yield NotApplicable(reason="fewer than four weight layers with a gradient can be compared")
+        else:
+            yield CouldNotLook(reason="no statistics of the first ten steps", enable="record from the first step on")
+
+    yield from each_optimizer(run, judge)
+
+
+def _growing(run: Run, optimizer: int, slope: Slope, decades: float, order: float) -> Finding:
+    tensors = run.tensors_of(optimizer)
+    persists = -slope.late_drop >= decades
+    nothing = persists and learned_nothing(run, optimizer)
+    loudest = [tensors[int(c)].name for c in slope.columns[slope.early > slope.early[-2:].mean() + decades]]
+    steps = recorded_global_steps(run, optimizer)
+    branch = f" in {slope.branch}" if slope.branch else ""
+    each = 10 ** (-slope.drop / max(1, len(slope.columns) - 2))
+    seen = [
+        f"Over the first ten steps the gradient norm is {number(10 ** float(slope.early[-2:].mean()))} in the last two "
+        f"and {number(10 ** float(slope.early[:2].mean()))} in the first two of {count(len(slope.columns))} weight "
+        f"layers{branch}: each layer multiplies it by about {number(each, 2)}."
+    ]
+    if math.isfinite(slope.late_drop):
+        seen.append(
+            f"Over the last half of the run it is still {number(-slope.late_drop, 2)} decades."
+            if persists
+            else f"Over the last half of the run {number(max(-slope.late_drop, 0), 2)} decades are left."
+        )
+    if nothing:
+        seen.append("The loss has learned nothing.")
+    last = int(steps[-1]) if persists else int(steps[min(FIRST_STEPS, len(steps) - 1)])
+    return Finding(
+        severity=Severity.CRITICAL if nothing else Severity.WARNING,
+        confidence=Confidence.HIGH,
+        headline=f"The gradient grows by {number(-slope.drop, 2)} decades towards the input over "
+        f"{count(len(slope.columns))} layers{branch}{label_of(run, optimizer)}",
+        seen=" ".join(seen),
+        span=Span(first=int(steps[0]), last=last),
+        tensors=loudest[:20],
+        evidence=[
+            depth_dots(run, optimizer, slope, set(loudest)),
+            loss_chart(run, optimizer, "The training loss of the run.", []),
+        ],
+        actions=[
+            Action(
+                text=f"Divide the initial weights of these layers by {number(each, 2)}, or initialise them for their "
+                "activation",
+                code="nn.init.kaiming_normal_(layer.weight)  # tanh: nn.init.xavier_normal_",
+            ),
+            Action(text="Normalise between the layers", code="nn.LayerNorm(width)"),
+            Action(
+                text="Until then clip the gradient norm",
+                code="torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)",
+            ),
+        ],
+        measures=[
+            Measure(quantity="decades from the last to the first layers", observed=number(-slope.drop),
+                    threshold=f">= {setting(decades)}", option="decades"),
+            Measure(quantity="rank correlation of depth and gradient", observed=number(-slope.order),
+                    threshold=f">= {setting(order)}", option="order"),
+            Measure(quantity="decades over the last half", observed=number(-slope.late_drop),
+                    threshold=f">= {setting(decades)} and no learning is critical", option="decades"),
+        ],
+    )  # fmt: skip

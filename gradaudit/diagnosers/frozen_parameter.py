@@ -1,0 +1,364 @@
+"""Some parameters never change, although the run trains.
+
+## What it looks for
+
+Parameter tensors that no recorded step changed, over at least `least_steps` steps that were taken, and the reason. It
+is critical when an optimizer holds the tensor and its learning rate is 0 at every step, when no gradient reaches the
+first part of the model or any part of it, when every gradient is exactly zero at the step, or when there is a gradient
+and the weights stay as they are. It is a warning when the tensor is in no optimizer while its neighbours train, and
+when no gradient reaches a part in the middle. It is a note when `requires_grad` is False, when what no optimizer has is
+more than `backbone` of the model or comes before all that is trained, which is transfer learning, when an expert or
+block among its like is not used, and when the gradient is below `faint` of the largest tensor's, per element. Embedding
+tables are left to `dead_embedding`.
+
+## Why it matters
+
+What does not move does not learn. The rest of the model adapts to random weights, the loss falls all the same, and
+only the final quality shows that a part of the model is missing.
+
+## What to try
+
+Make the optimizer from the parameters of the model that is trained, after the model is final. Look for `detach()`,
+`torch.no_grad()` and `.data` between the parameter and the loss. Call `zero_grad()` before `backward()`, not between it
+and `step()`. Keep weights in float32 when training in bfloat16.
+
+## When it is wrong
+
+Frozen and pretrained parts stay on purpose, and nothing in a run tells purpose from mistake. Tensors above 4,096
+elements are judged by a sample of that size. A bias in front of a normalisation has a gradient of rounding errors and
+may not move; biases with so faint a gradient, and tensors that start to move later, are not reported.
+"""
+
+import re
+from collections.abc import Iterator
+
+import numpy
+
+from gradaudit.derived.each_optimizer import each_optimizer
+from gradaudit.derived.evidence import distance_chart
+from gradaudit.derived.finiteness import skipped_at
+from gradaudit.derived.learning_rates import label_of, optimizer_class
+from gradaudit.derived.order_statistics import Floats, largest, medians
+from gradaudit.derived.ratios import recorded_global_steps
+from gradaudit.derived.standstill import Reason, at_rest, reasons
+from gradaudit.derived.wording import count, in_code, names, number, percent, plural, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    Clean,
+    Confidence,
+    CouldNotLook,
+    Finding,
+    Measure,
+    NotApplicable,
+    Numbers,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+from gradaudit.schema import TensorFacts
+
+_PROBED_WHOLE = 4096  # elements; a larger tensor is sampled
+_HALF = ("float16", "bfloat16")
+
+
+@diagnoser(
+    worst=Severity.CRITICAL,
+    needs=("tensors.update_norm", "tensors.drift_norm"),
+    minimum_steps=5,
+    explains=("dead_embedding", "learning_rate_too_low", "no_learning", "layer_imbalance"),
+)
+def frozen_parameter(
+    run: Run,
+    *,
+    least_steps: float = 5,  # an exact zero five times in a row is no accident
+    backbone: float = 0.5,  # of the elements: training a head on a pretrained model leaves more than half outside
+    faint: float = 1e-4,  # of the largest gradient per element; biases before a normalisation are at 1e-6
+) -> Iterator[Verdict]:
+    """Report the tensors that never moved, one finding for each reason."""
+
+    def judge(optimizer: int) -> Iterator[Verdict]:
+        tensors = run.tensors_of(optimizer)
+        looked_at = numpy.asarray([t.role != "embedding" and t.elements > 0 for t in tensors], dtype=bool)
+        if not looked_at.any():
+            yield NotApplicable(reason="the model has no parameter but embedding tables")
+            return
+        taken = int((~skipped_at(run, optimizer)).sum())
+        if taken < least_steps:
+            yield CouldNotLook(
+                reason=f"statistics of {plural(taken, 'taken step')} were recorded, and it needs "
+                f"{setting(least_steps)}",
+                enable="train longer, or record more often: --every 1",
+            )
+            return
+        still = at_rest(run, optimizer) & looked_at
+        fainter = _faint(run, optimizer, faint)
+        why = reasons(run, optimizer)
+        found = False
+        for reason in dict.fromkeys(why[index] for index in numpy.flatnonzero(still)):
+            mine = [int(i) for i in numpy.flatnonzero(still) if why[i] == reason]
+            weak = [i for i in mine if reason == "no effect" and fainter[i]]
+            for group, is_faint in (([i for i in mine if i not in set(weak)], False), (weak, True)):
+                # A bias whose gradient is nothing but rounding has nothing to learn.
+                silent = is_faint or (
+                    reason == "zero gradient" and not _all_owned(run, optimizer, [tensors[i] for i in group])
+                )
+                named = [i for i in group if tensors[i].role == "weight" or not silent]
+                if reason == "frozen" and not any(tensors[i].role == "weight" for i in named):
+                    continue  # fixed position tables and the like
+                if named:
+                    found = True
+                    yield _finding(run, optimizer, reason, [tensors[i] for i in named], backbone, faint, is_faint)
+        if not found:
+            moving = int((looked_at & ~still).sum())
+            yield Clean(
+                measured=f"{count(moving)} of {plural(looked_at.sum(), 'tensor')} move{label_of(run, optimizer)}"
+                + (
+                    f", and {plural(still.sum(), 'bias', 'biases')} with next to no gradient stay"
+                    if still.any()
+                    else ""
+                )
+            )
+
+    yield from each_optimizer(run, judge)
+
+
+def _faint(run: Run, optimizer: int, faint: float) -> Floats:
+    """[tensors]: whether the typical gradient is below `faint` of the largest tensor's, per element."""
+    size = numpy.sqrt([max(1, tensor.elements) for tensor in run.tensors_of(optimizer)])
+    typical = medians(run.matrix("gradient_norm", optimizer)) / size
+    most = largest(typical)
+    with numpy.errstate(invalid="ignore"):
+        return numpy.asarray(typical < faint * most)
+
+
+def _finding(
+    run: Run, optimizer: int, reason: Reason, mine: list[TensorFacts], backbone: float, faint: float, is_faint: bool
+) -> Finding:
+    severity, sentence, actions = _verdict(run, optimizer, reason, mine, backbone, is_faint)
+    steps = recorded_global_steps(run, optimizer)
+    every = [tensor for tensor in run.tensors_of(optimizer) if tensor.elements]
+    elements, total = sum(t.elements for t in mine), sum(t.elements for t in every)
+    certain = reason in ("frozen", "not owned", "rate zero") or all(t.elements <= _PROBED_WHOLE for t in mine)
+    who = mine[0].name if len(mine) == 1 else f"{count(len(mine))} of {plural(len(every), 'tensor')}"
+    if len(who) > 60:
+        who = "1 tensor"
+    measures = [
+        Measure(
+            quantity="recorded steps that changed them",
+            observed="0",
+            threshold=f"0 of {plural(len(steps), 'step')}",
+            option="least_steps",
+        )
+    ]
+    if reason == "not owned":
+        measures.append(
+            Measure(
+                quantity="share of the elements", observed=percent(elements / total),
+                threshold=f"> {percent(backbone)} is a note", option="backbone",
+            )
+        )  # fmt: skip
+    if reason == "no effect":
+        measures.append(
+            Measure(
+                quantity="gradient per element / largest tensor's", observed="below" if is_faint else "above",
+                threshold=f"< {setting(faint)} is a note", option="faint",
+            )
+        )  # fmt: skip
+    listed = names([tensor.name for tensor in mine], 4)
+    return Finding(
+        severity=severity,
+        confidence=Confidence.CERTAIN if certain else Confidence.HIGH,
+        headline=f"None of the {plural(int(steps[-1]) + 1, 'step')} changes {who}: {_short(reason, is_faint)}"
+        + label_of(run, optimizer),
+        seen=f"{listed} {'stays' if len(mine) == 1 else 'stay'} as at the start: {percent(elements / total)} of the "
+        f"elements. {sentence}",
+        span=Span(first=int(steps[0]), last=int(steps[-1])),
+        tensors=[tensor.name for tensor in mine[:20]],
+        evidence=[
+            distance_chart(
+                run,
+                optimizer,
+                mine,
+                "How far the weights are from their first values, over the size of those. What learns leaves the zero "
+                "line.",
+            ),
+            _table(run, optimizer, mine),
+        ],
+        actions=actions,
+        measures=measures,
+    )
+
+
+def _short(reason: Reason, is_faint: bool) -> str:
+    if is_faint:
+        return "almost no gradient"
+    return {
+        "frozen": "requires_grad is False",
+        "not owned": "in no optimizer",
+        "rate zero": "the learning rate is 0",
+        "no gradient": "no gradient arrives",
+        "zero gradient": "the gradient is exactly zero",
+        "no effect": "a gradient, and no update",
+    }[reason]
+
+
+def _verdict(
+    run: Run, optimizer: int, reason: Reason, mine: list[TensorFacts], backbone: float, is_faint: bool
+) -> tuple[Severity, str, list[Action]]:
+    """How bad it is, the reason in a sentence, and what to do."""
+    rebuild = Action(
+        text="Make the optimizer from the model that is trained, after it is moved, copied or loaded",
+        code=f"optimizer = torch.optim.{optimizer_class(run, optimizer)}(model.parameters(), lr=...)",
+    )
+    module = in_code(mine[0].module) if mine[0].module else "the module"
+    match reason:
+        case "frozen":
+            return Severity.NOTE, "This was set by hand, which is usual for a pretrained part.", [
+                Action(text="Nothing, if they are pretrained and meant to stay"),
+                Action(text="Else let them train", code=f"{module}.requires_grad_(True)"),
+            ]  # fmt: skip
+        case "not owned":
+            front = _in_front(run, mine)
+            outside = sum(t.elements for t in mine) / max(1, sum(t.elements for t in run.meta.tensors))
+            transfer = front or outside > backbone
+            return (
+                Severity.NOTE if transfer else Severity.WARNING,
+                "No optimizer has them; what comes after them is trained, as in transfer learning." if transfer
+                else "No optimizer has them, while their neighbours are trained.",
+                [
+                    Action(
+                        text="Nothing, if only the rest is meant to be trained" if transfer
+                        else f"Give {names([t.name for t in mine])} to the optimizer",
+                        code="" if transfer else f"optimizer.add_param_group({{'params': {module}.parameters()}})",
+                    ),
+                    rebuild,
+                ],
+            )  # fmt: skip
+        case "rate zero":
+            return Severity.CRITICAL, "The learning rate of their parameter group is 0 at every step.", [
+                Action(text=f"Set a learning rate for group {mine[0].group}",
+                       code=f"optimizer.param_groups[{max(mine[0].group, 0)}]['lr'] = 1e-3"),
+                Action(text="Check that the scheduler's factor is not 0 from the first step on"),
+            ]  # fmt: skip
+        case "no gradient":
+            return _without_gradient(run, optimizer, mine, rebuild, module)
+        case "zero gradient":
+            if _all_owned(run, optimizer, mine):
+                return Severity.CRITICAL, "Every gradient of this optimizer is exactly zero when it steps.", [
+                    Action(text="Zero the gradients before the backward pass, not between it and the step",
+                           code="optimizer.zero_grad(); loss.backward(); optimizer.step()"),
+                    Action(text="Check that the loss is not multiplied by 0 and no mask removes every target"),
+                ]  # fmt: skip
+            unused = _one_of_many(run, optimizer, mine)
+            return (
+                Severity.NOTE if unused else Severity.WARNING,
+                "Their gradient is exactly zero at every recorded step: " + (
+                    "blocks like them are trained, and these were never chosen." if unused
+                    else "a dead layer, a mask or a factor of 0 lies between them and the loss."
+                ),
+                [
+                    Action(text=f"Look behind {module} for units that never fire and for a factor or mask of 0"),
+                    Action(text="Check the initial bias of the layer after it: a large negative one kills a ReLU"),
+                ],
+            )  # fmt: skip
+        case "no effect" if is_faint:
+            return Severity.NOTE, "Their gradient is thousands of times smaller than the others', and their updates " \
+                "vanish in the rounding of the weights.", [
+                Action(text=f"Look for a factor or a saturated activation behind {module}"),
+            ]  # fmt: skip
+        case "no effect":
+            half = mine[0].dtype in _HALF
+            return Severity.CRITICAL, (
+                f"There is a gradient, and a learning rate above 0. Their type is {mine[0].dtype}: the updates are "
+                "below its precision." if half else
+                "There is a gradient, and a learning rate above 0, and still no step changes them: the updates are "
+                "below the precision of the weights, or undone."
+            ), [
+                Action(text="Keep the weights in float32 and autocast the forward pass",
+                       code="with torch.autocast('cuda', dtype=torch.bfloat16): loss = ...") if half
+                else Action(text="Raise the learning rate until the update is above 1e-7 of the weights"),
+                rebuild,
+            ]  # fmt: skip
+
+
+def _without_gradient(
+    run: Run, optimizer: int, mine: list[TensorFacts], rebuild: Action, module: str
+) -> tuple[Severity, str, list[Action]]:
+    attach = Action(
+        text=f"Look for detach(), torch.no_grad(), .data or .item() between {module} and the loss, and remove it"
+    )
+    if _all_owned(run, optimizer, mine):
+        sentence = (
+            "The optimizer holds tensors on which the loss does not depend: those of a model that was made again, "
+            "copied or loaded since, or the loss is cut off from the model."
+        )
+        return Severity.CRITICAL, sentence, [rebuild, attach]
+    if _one_of_many(run, optimizer, mine):
+        return Severity.NOTE, "Blocks like them are trained, so these are not used rather than cut off.", [
+            Action(text="Remove them, or check why they are never chosen"),
+        ]  # fmt: skip
+    if _in_front(run, mine):
+        return Severity.CRITICAL, "The optimizer has them, and the loss is cut off from the first part of the model: " \
+            "all that comes after them is trained.", [attach, Action(
+                text="If they are meant to stay, freeze them, which also saves memory",
+                code=f"{module}.requires_grad_(False)",
+            )]  # fmt: skip
+    return Severity.WARNING, "The optimizer has them, and no loss depends on them: they are not used, or cut off.", [
+        Action(text=f"Check that forward() calls {module} and that its result reaches the loss"),
+        attach,
+    ]  # fmt: skip
+
+
+def _in_front(run: Run, mine: list[TensorFacts]) -> bool:
+    """Whether all other owned weights of the run come later in depth order."""
+    own = {tensor.id for tensor in mine}
+    later = [t.depth for t in run.meta.tensors if t.optimizer >= 0 and t.id not in own and t.requires_grad]
+    return bool(later) and max(tensor.depth for tensor in mine) < min(later)
+
+
+def _all_owned(run: Run, optimizer: int, mine: list[TensorFacts]) -> bool:
+    own = {tensor.id for tensor in mine}
+    return all(tensor.id in own for tensor in run.tensors_of(optimizer) if tensor.optimizer == optimizer)
+
+
+def _one_of_many(run: Run, optimizer: int, mine: list[TensorFacts]) -> bool:
+    """Whether each has a namesake with another index that moved, as experts and blocks of a list have."""
+
+    def pattern(name: str) -> str:
+        return re.sub(r"(?<![^.])\d+(?![^.])", "*", name)
+
+    still = at_rest(run, optimizer)
+    trained = {
+        (pattern(t.name), tuple(t.shape))
+        for t, rests in zip(run.tensors_of(optimizer), still, strict=True)
+        if not rests and pattern(t.name).count("*") and pattern(t.name) != "*.weight" and pattern(t.name) != "*.bias"
+    }
+    before = [t.depth for t, rests in zip(run.tensors_of(optimizer), still, strict=True) if not rests]
+    return all((pattern(t.name), tuple(t.shape)) in trained and min(before) < t.depth for t in mine)
+
+
+def _table(run: Run, optimizer: int, mine: list[TensorFacts]) -> Numbers:
+    place = {tensor.id: index for index, tensor in enumerate(run.tensors_of(optimizer))}
+    norms = medians(run.matrix("gradient_norm", optimizer))
+    present = (run.matrix("has_grad", optimizer) > 0).mean(axis=0)
+    drift = run.matrix("drift_norm", optimizer)[-1]
+    moved = numpy.flatnonzero(~at_rest(run, optimizer))
+    rows = [*(place[tensor.id] for tensor in mine[:12]), *(int(index) for index in moved[:4])]
+    tensors = run.tensors_of(optimizer)
+    return Numbers(
+        title="The tensors that stay, and the first that move",
+        caption="Median gradient norm over the recorded steps, and the distance from the first value at the end.",
+        columns=["tensor", "shape", "steps with a gradient", "gradient norm", "moved"],
+        cells=[
+            [
+                tensors[index].name,
+                " x ".join(count(size) for size in tensors[index].shape) or "1",
+                percent(float(present[index])),
+                "none" if numpy.isnan(norms[index]) else number(float(norms[index])),
+                number(float(drift[index])),
+            ]
+            for index in rows
+        ],
+    )

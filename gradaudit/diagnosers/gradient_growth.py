@@ -1,0 +1,162 @@
+"""The gradient keeps growing while the loss does not improve.
+
+## What it looks for
+
+The norm of the whole gradient before clipping, over the optimizer's own parameters. Its median in the last fifth of the
+run at `growth` times that of the second fifth or more, a rank correlation with the step of at least `trend` over the
+last three quarters, and a loss that falls by less than `gain` of its first value between the two: then it is a
+warning. Where the loss says nothing about progress (adversarial, contrastive, policy gradients, unknown ones), a
+growth of `unjudged` times from the first fifth to the last is a note.
+
+## Why it matters
+
+In a training that settles, gradients shrink or stay. When they grow without progress the run is leaving a good region:
+weights or activations grow, a normalised layer shrinks, or the data changed. The next thing to happen is a divergence.
+
+## What to try
+
+Lower the learning rate or let it decay. Look which layers grow in the heatmap of gradients. With normalised layers and
+weight decay, lower the decay: shrinking weights make the gradient grow. Clip at the 90th percentile of the norm.
+
+## When it is wrong
+
+Norms grow 2 to 6 times in 14 % of healthy runs while features form; there the loss falls, and it is not reported.
+"""
+
+from collections.abc import Iterator
+
+import numpy
+
+from gradaudit.derived.each_optimizer import each_optimizer
+from gradaudit.derived.evidence import loss_chart, norm_chart
+from gradaudit.derived.learning_rates import label_of, peak_rates, rate_in_words
+from gradaudit.derived.order_statistics import median, quantile, rank_correlation
+from gradaudit.derived.ratios import recorded_global_steps
+from gradaudit.derived.training_loss import training_loss
+from gradaudit.derived.wording import factor, names, number, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    Clean,
+    Confidence,
+    CouldNotLook,
+    Finding,
+    Mark,
+    Measure,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+
+
+@diagnoser(
+    worst=Severity.WARNING,
+    needs=("steps.gradient_norm",),
+    minimum_steps=100,
+    explains=("divergence", "non_finite", "loss_spike"),
+)
+def gradient_growth(
+    run: Run,
+    *,
+    growth: float = 2.5,  # norms grow 2 to 6 times in healthy runs, but then the loss falls
+    trend: float = 0.5,  # Spearman's: a steady growth and not one burst
+    gain: float = 0.01,  # of the first loss; less is within the noise of a fifth of a run
+    unjudged: float = 10.0,  # a critic's gradient grew 9 times in healthy adversarial runs
+) -> Iterator[Verdict]:
+    """Compare the gradient norm and the loss of the last fifth with those of the second."""
+
+    def judge(optimizer: int) -> Iterator[Verdict]:
+        frame = run.steps_of(optimizer)
+        norms = frame["gradient_norm"].to_numpy(dtype=float)
+        usable = numpy.isfinite(norms) & (norms > 0) & ~frame["skipped"].fillna(False).to_numpy(dtype=bool)
+        norms = numpy.where(usable, norms, numpy.nan)
+        loss = training_loss(run, optimizer)
+        fifth = len(norms) // 5
+        first, second, last = (median(norms[a : a + fifth]) for a in (0, fifth, len(norms) - fifth))
+        base = first if loss.unjudged else second
+        if not (base > 0 and last > 0):
+            yield CouldNotLook(
+                reason="the norm of the gradient is not known in a fifth of the run",
+                enable="record more often: --every 1",
+            )
+            return
+        grown, correlation = last / base, rank_correlation(norms[len(norms) // 4 :])
+        before = median(loss.values[fifth : 2 * fifth])
+        after = median(loss.values[len(norms) - fifth :])
+        better = before - after >= gain * abs(loss.first)
+        limit = unjudged if loss.unjudged else growth
+        if (
+            grown < limit
+            or not correlation >= trend
+            or (not loss.unjudged and not before - after < gain * abs(loss.first))
+        ):
+            yield Clean(
+                measured=f"the gradient norm of the last fifth is {factor(grown)} times the "
+                f"{'first' if loss.unjudged else 'second'}'s"
+                + (f", and the loss falls from {number(before)} to {number(after)}" if better else "")
+                + label_of(run, optimizer)
+            )
+            return
+        steps = frame["global_step"].to_numpy()
+        rates = peak_rates(run, optimizer)
+        high = float(quantile(norms.reshape(-1, 1), 0.9)[0])
+        layers = _fastest(run, optimizer)
+        yield Finding(
+            severity=Severity.NOTE if loss.unjudged else Severity.WARNING,
+            confidence=Confidence.MEDIUM,
+            headline=f"The gradient norm grows {factor(grown)} times, from {number(base)} to {number(last)}"
+            + ("" if loss.unjudged else ", and the loss does not improve")
+            + label_of(run, optimizer),
+            seen=f"The median norm is {number(base)} in the {'first' if loss.unjudged else 'second'} fifth of the run "
+            f"and {number(last)} in the last. "
+            + (
+                f"What the loss means is not known: {loss.unjudged}."
+                if loss.unjudged
+                else f"The loss goes from {number(before)} to {number(after)} meanwhile."
+            )
+            + (f" It grows most in {names(layers)}." if layers else ""),
+            span=Span(first=int(steps[0 if loss.unjudged else fifth]), last=int(steps[-1])),
+            tensors=layers,
+            evidence=[
+                norm_chart(
+                    run,
+                    optimizer,
+                    "The norm of the whole gradient before clipping. In a training that settles it falls or stays.",
+                    [Mark(label="before", y=base, role="reference")],
+                ),
+                loss_chart(run, optimizer, "The training loss over the same steps.", []),
+            ],
+            actions=[
+                Action(text=f"Divide the learning rate ({rate_in_words(rates)}) by 3, or let it decay"),
+                Action(text=f"Clip at {number(high, 2)}, the 90th percentile of the norm",
+                       code=f"torch.nn.utils.clip_grad_norm_(model.parameters(), {number(high, 2).replace(',', '')})"),
+                Action(text="If the layers are normalised, lower the weight decay: shrinking weights make their "
+                       "gradient grow"),
+            ],
+            measures=[
+                Measure(quantity="gradient norm, last fifth / base", observed=number(grown),
+                        threshold=f">= {setting(limit)}", option="unjudged" if loss.unjudged else "growth"),
+                Measure(quantity="rank correlation of norm and step", observed=number(correlation),
+                        threshold=f">= {setting(trend)}", option="trend"),
+                *([] if loss.unjudged else [Measure(quantity="fall of the loss / first loss",
+                        observed=number((before - after) / abs(loss.first)) if loss.first else number(before - after),
+                        threshold=f"< {setting(gain)}", option="gain")]),
+            ],
+        )  # fmt: skip
+
+    yield from each_optimizer(run, judge)
+
+
+def _fastest(run: Run, optimizer: int) -> list[str]:
+    """The three weights whose gradient grew most from the second fifth to the last."""
+    matrix = run.matrix("gradient_norm", optimizer)
+    fifth = len(recorded_global_steps(run, optimizer)) // 5
+    if not fifth:
+        return []
+    early, late = quantile(matrix[fifth : 2 * fifth], 0.5), quantile(matrix[-fifth:], 0.5)
+    with numpy.errstate(divide="ignore", invalid="ignore"):
+        times = numpy.where(early > 0, late / early, numpy.nan)
+    tensors = run.tensors_of(optimizer)
+    order = [i for i in numpy.argsort(-numpy.nan_to_num(times)) if tensors[i].role == "weight" and times[i] > 1]
+    return [tensors[i].name for i in order[:3]]

@@ -1,0 +1,174 @@
+"""The learning rate's schedule does not fit the length of the run.
+
+## What it looks for
+
+Two facts about the largest learning rate over the parameter groups. It fell to `collapsed` of its peak or less before
+`early` of the run was over, and the loss, which had been falling up to then, gained less than `gain` of its first value
+afterwards: the usual cause is a schedule counted in epochs and stepped once a batch. Or it rose over the whole run by
+more than `risen` times and was highest at the end: the warmup never ended. Both are notes. Constant rates, restarts and
+long warmups are not reported.
+
+## Why it matters
+
+Steps at a hundredth of the learning rate cost as much as the others and change next to nothing. A warmup that never
+ends has not trained at the rate that was meant.
+
+## What to try
+
+Give the scheduler the number of steps that it will really be stepped, `epochs * len(loader)` when it is stepped once a
+batch, and print the learning rate at the start, the middle and the end.
+
+## When it is wrong
+
+A model that has converged gains nothing more at any rate; ReduceLROnPlateau lowers the rate because of that, and only
+a fall of the loss right before the drop tells the two apart. The first part of a longer run may well end in its warmup.
+"""
+
+from collections.abc import Iterator
+
+import numpy
+
+from gradaudit.derived.each_optimizer import each_optimizer
+from gradaudit.derived.evidence import loss_chart
+from gradaudit.derived.learning_rates import label_of, learning_rates
+from gradaudit.derived.order_statistics import Floats, median
+from gradaudit.derived.reduce import plain
+from gradaudit.derived.training_loss import TrainingLoss, training_loss
+from gradaudit.derived.wording import count, factor, number, percent, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    Clean,
+    Confidence,
+    CouldNotLook,
+    Finding,
+    Lines,
+    Mark,
+    Measure,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+
+
+@diagnoser(worst=Severity.NOTE, needs=("steps.learning_rate",), minimum_steps=100, explains=("learning_rate_too_low",))
+def learning_rate_schedule(
+    run: Run,
+    *,
+    collapsed: float = 0.01,  # gradsnitch's; a cosine gets there at 94 % of the run, a linear decay at 99 %
+    early: float = 0.8,  # gradsnitch's
+    gain: float = 0.02,  # of the first loss: no progress, as elsewhere
+    risen: float = 3.0,  # times; a rate that grows by less is no warmup
+) -> Iterator[Verdict]:
+    """Look where the learning rate peaks and where it has gone."""
+
+    def judge(optimizer: int) -> Iterator[Verdict]:
+        rates = learning_rates(run, optimizer)
+        rate = numpy.where(numpy.isfinite(rates), rates, -numpy.inf).max(axis=1, initial=-numpy.inf)
+        rate = numpy.where(rate >= 0, rate, numpy.nan)
+        if not numpy.isfinite(rate).all() or not len(rate) or rate.max() <= 0:
+            yield CouldNotLook(
+                reason="the learning rate is not known at every step, or 0 throughout",
+                enable="keep it as a number in optimizer.param_groups",
+            )
+            return
+        loss = training_loss(run, optimizer)
+        peak = int(numpy.argmax(rate))
+        low = numpy.flatnonzero((rate <= collapsed * rate[peak]) & (numpy.arange(len(rate)) > peak))
+        fallen = int(low[0]) if len(low) and (rate[low[0] :] <= collapsed * rate[peak]).all() else len(rate)
+        rising = peak >= 0.95 * (len(rate) - 1) and rate[-1] > risen * rate[0] and (numpy.diff(rate) >= 0).all()
+        before, after = _progress(loss, fallen)
+        if fallen < early * len(rate) and not loss.unjudged and before > gain > after:
+            yield _collapse(run, optimizer, rate, fallen, before, after, collapsed, early, gain)
+        elif rising:
+            yield _endless(run, optimizer, rate, risen)
+        else:
+            yield Clean(
+                measured=f"the learning rate goes from {setting(rate[0])} over {setting(rate[peak])} at step "
+                f"{count(peak)} to {setting(rate[-1])}{label_of(run, optimizer)}"
+            )
+
+    yield from each_optimizer(run, judge)
+
+
+def _progress(loss: TrainingLoss, at: int) -> tuple[float, float]:
+    """The share of the first loss gained over the stretch before step `at`, and over all that follows it."""
+    width = max(5, min(at, len(loss.values) - at) // 10)
+    if at <= 2 * width or at + 2 * width > len(loss.values) or not loss.first > 0:
+        return float("nan"), float("nan")
+    # The stretch before is half of what came before, so that the fall of the first steps does not count.
+    start = median(loss.values[at // 2 : at // 2 + width])
+    reached = median(loss.values[at - width : at])
+    return (start - reached) / loss.first, (reached - median(loss.values[-width:])) / loss.first
+
+
+def _rate_chart(run: Run, optimizer: int, rate: Floats, marks: list[Mark]) -> Lines:
+    steps = run.steps_of(optimizer)["global_step"].to_numpy()
+    return Lines(
+        title="Learning rate",
+        caption="The largest learning rate over the parameter groups at each step.",
+        x_label="step",
+        y_label="learning rate",
+        series=[plain("learning rate", steps, numpy.where(rate > 0, rate, numpy.nan))],
+        marks=marks,
+        log=True,
+    )
+
+
+def _collapse(
+    run: Run, optimizer: int, rate: Floats, fallen: int, before: float, after: float, collapsed: float, early: float,
+    gain: float,
+) -> Finding:  # fmt: skip
+    steps = run.steps_of(optimizer)["global_step"].to_numpy()
+    at, rest = int(steps[fallen]), 1 - fallen / len(rate)
+    mark = [Mark(label=f"step {count(at)}", x=at)]
+    return Finding(
+        severity=Severity.NOTE,
+        confidence=Confidence.MEDIUM,
+        headline=f"The learning rate is down to 1/{count(rate.max() / max(rate[fallen], rate.max() * 1e-9))} of its "
+        f"peak at step {count(at)}, with {percent(rest)} of the run to go" + label_of(run, optimizer),
+        seen=f"It goes from {setting(rate.max())} to {setting(rate[fallen])}. Until then the loss was falling, by "
+        f"{percent(before)} of its first value over the half before; in all steps since it gained {percent(after)}.",
+        span=Span(first=at, last=int(steps[-1])),
+        evidence=[
+            _rate_chart(run, optimizer, rate, mark),
+            loss_chart(run, optimizer, "The training loss: it stops falling with the learning rate.", mark),
+        ],
+        actions=[
+            Action(text=f"Stretch the schedule over {count(len(rate))} steps, the length of the run",
+                   code=f"torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max={len(rate)})"),
+            Action(text="If its numbers are epochs, call scheduler.step() once an epoch"),
+        ],
+        measures=[
+            Measure(quantity="learning rate / peak", observed=number(rate[fallen] / rate.max()),
+                    threshold=f"<= {setting(collapsed)}", option="collapsed"),
+            Measure(quantity="share of the run by then", observed=percent(1 - rest), threshold=f"< {percent(early)}",
+                    option="early"),
+            Measure(quantity="gain since, of the first loss", observed=percent(after), threshold=f"< {percent(gain)}",
+                    option="gain"),
+        ],
+    )  # fmt: skip
+
+
+def _endless(run: Run, optimizer: int, rate: Floats, risen: float) -> Finding:
+    steps = run.steps_of(optimizer)["global_step"].to_numpy()
+    return Finding(
+        severity=Severity.NOTE,
+        confidence=Confidence.MEDIUM,
+        headline=f"The learning rate rises to the last step, from {setting(rate[0])} to {setting(rate[-1])}"
+        + label_of(run, optimizer),
+        seen=f"It never falls in {count(len(rate))} steps and is highest at the last: a warmup that is longer than the "
+        "run, or a schedule of the wrong sign.",
+        span=Span(first=int(steps[0]), last=int(steps[-1])),
+        evidence=[_rate_chart(run, optimizer, rate, [])],
+        actions=[
+            Action(text=f"Warm up over 5 % of the run, {count(max(1, len(rate) / 20))} steps, and let it decay after"),
+            Action(text="If its numbers are batches, call scheduler.step() once a batch"),
+        ],
+        measures=[
+            Measure(quantity="last learning rate / first",
+                    observed=factor(rate[-1] / rate[0]) if rate[0] > 0 else "infinity",
+                    threshold=f"> {setting(risen)}", option="risen"),
+        ],
+    )  # fmt: skip

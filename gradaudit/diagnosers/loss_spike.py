@@ -1,0 +1,135 @@
+"""The loss jumps far above its trend and comes back.
+
+## What it looks for
+
+The running median of the loss over five steps (as many as cover 32 targets) against its trend, the median of the
+`window` steps before. A spike is higher than `times` the trend, by more than `deviations` of the usual scatter (median
+absolute deviation) and by more than `share` of the first loss; it starts after the first tenth of the run and comes
+back below that height. Spikes at more than 5 % of the steps are how the loss is, and not reported.
+
+## Why it matters
+
+A spike of several steps is a step that went wrong: a bad batch, a learning rate at its limit, a moment estimate of Adam
+that was too small. Each costs the steps it takes to come back, and the next may not come back.
+
+## What to try
+
+Look at the batches just before the spike. Clip the gradient norm at its 90th percentile. Under Adam, lower beta2 (0.95)
+or the learning rate.
+
+## When it is wrong
+
+A warm restart of the learning rate raises the loss on purpose, and so does a new phase with harder data.
+"""
+
+from collections.abc import Iterator
+
+import numpy
+
+from gradaudit.derived.each_optimizer import each_optimizer
+from gradaudit.derived.evidence import loss_chart, norm_chart
+from gradaudit.derived.learning_rates import label_of, learning_rates, rate_in_words
+from gradaudit.derived.order_statistics import Floats, quantile, running_median
+from gradaudit.derived.progress import divergence as diverges
+from gradaudit.derived.progress import smoothing_window
+from gradaudit.derived.training_loss import training_loss
+from gradaudit.derived.wording import count, factor, number, percent, plural, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    Clean,
+    Confidence,
+    Finding,
+    Mark,
+    Measure,
+    NotApplicable,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+
+
+@diagnoser(worst=Severity.NOTE, needs=("steps",), minimum_steps=100)
+def loss_spike(
+    run: Run,
+    *,
+    times: float = 1.5,  # runmedic's factor over the trend
+    deviations: float = 8.0,  # runmedic's robust z; OLMo skips steps from 6 on
+    share: float = 0.1,  # of the first loss; not measured: less is no loss of progress worth a look
+    window: float = 50,  # steps; long against a spike, short against a run
+) -> Iterator[Verdict]:
+    """Look for stretches of steps at which the loss stands far above the steps before."""
+
+    def judge(optimizer: int) -> Iterator[Verdict]:
+        loss = training_loss(run, optimizer)
+        if loss.unjudged:
+            yield NotApplicable(reason=loss.unjudged)
+            return
+        smooth = running_median(loss.values, smoothing_window(loss))
+        trend, scatter = _trend(loss.values, int(window))
+        with numpy.errstate(invalid="ignore"):
+            above = smooth - trend
+            high = (smooth > times * trend) & (above > deviations * scatter) & (above > share * abs(loss.first))
+        high[: max(int(window) // 2, len(high) // 10)] = False
+        starts = numpy.flatnonzero(high & ~numpy.concatenate([[False], high[:-1]]))
+        gone = diverges(run, optimizer) is not None
+        if not len(starts) or gone or high.mean() > 0.05 or high[-1]:
+            yield Clean(
+                measured=f"{plural(0 if gone else len(starts), 'spike')} that came back in "
+                f"{plural(len(smooth), 'step')}{label_of(run, optimizer)}"
+            )
+            return
+        worst = int(numpy.argmax(numpy.where(high, above, -numpy.inf)))
+        at, until = int(loss.steps[starts[0]]), int(loss.steps[numpy.flatnonzero(high)[-1]])
+        norms = run.steps_of(optimizer)["gradient_norm"].to_numpy(dtype=float)
+        clip = float(quantile(norms.reshape(-1, 1), 0.9)[0])
+        rates = learning_rates(run, optimizer)[worst]
+        yield Finding(
+            severity=Severity.NOTE,
+            confidence=Confidence.MEDIUM,
+            headline=f"The loss jumps to {factor(smooth[worst] / trend[worst])} times its trend at step "
+            f"{count(loss.steps[worst])} and comes back" + label_of(run, optimizer),
+            seen=f"{plural(len(starts), 'spike')}, {plural(int(high.sum()), 'step')} in all. The highest reaches "
+            f"{number(float(smooth[worst]))} from a trend of {number(float(trend[worst]))}, at a learning rate of "
+            f"{rate_in_words(rates)}.",
+            span=Span(first=at, last=until),
+            evidence=[
+                loss_chart(run, optimizer, "The training loss; the marks are where spikes begin.",
+                           [Mark(label=f"step {count(loss.steps[i])}", x=int(loss.steps[i])) for i in starts[:5]]),
+                norm_chart(run, optimizer, "The gradient norm: a rise before the mark is its cause, one after it the "
+                           "consequence.", []),
+            ],
+            actions=[
+                Action(text=f"Look at the batches of the steps before {count(at)}: is one of them broken"),
+                Action(text=f"Clip the gradient norm at {number(clip, 2)}, its 90th percentile" if clip > 0
+                       else "Clip the gradient norm",
+                       code="torch.nn.utils.clip_grad_norm_(model.parameters(), "
+                       f"{number(clip, 2).replace(',', '') if clip > 0 else '1.0'})"),
+                Action(text=f"Or lower the learning rate at that point, from {rate_in_words(rates)} to "
+                       f"{rate_in_words(rates / 3)}"),
+            ],
+            measures=[
+                Measure(quantity="loss / trend", observed=number(float(smooth[worst] / trend[worst])),
+                        threshold=f"> {setting(times)}", option="times"),
+                Measure(quantity="height / scatter",
+                        observed=number(float(above[worst] / scatter[worst])) if scatter[worst] else "infinity",
+                        threshold=f"> {setting(deviations)}", option="deviations"),
+                Measure(quantity="height / first loss", observed=percent(float(above[worst]) / abs(loss.first)),
+                        threshold=f"> {percent(share)}", option="share"),
+            ],
+        )  # fmt: skip
+
+    yield from each_optimizer(run, judge)
+
+
+def _trend(values: Floats, window: int) -> tuple[Floats, Floats]:
+    """([steps], [steps]): the median of the `window` steps before each one, and their scatter around it."""
+    import pandas
+
+    series = pandas.Series(numpy.where(numpy.isfinite(values), values, numpy.nan))
+    before = series.shift(1).rolling(window, min_periods=window // 2)
+    trend = before.median()
+    # 1.4826 times the median absolute deviation is the standard deviation of normal values.
+    away = (series - trend).abs().shift(1).rolling(window, min_periods=window // 2).median() * 1.4826
+    return trend.to_numpy(dtype=numpy.float64), away.to_numpy(dtype=numpy.float64)

@@ -1,0 +1,151 @@
+"""The loss ends no lower than that of a model that ignores its input.
+
+## What it looks for
+
+The loss of the last tenth of the run, against the loss of the best constant predictor: the entropy of the labels, or
+the variance of the target. At `constant` of it or above, with less than 2 % of the first loss gained over the last
+half, the model has learned nothing from its input. It is a note at first, because healthy models may sit there for
+some hundred steps, and critical after `epochs` passes over the data. Losses whose level means nothing are not judged.
+
+## Why it matters
+
+The model has found out how often each label occurs, and nothing else.
+
+## What to try
+
+Check that inputs and labels belong together: shuffle both with one permutation, and look at ten pairs by eye. Train on
+one batch until its loss is zero; if that fails, the wiring is at fault, not the data. Check that the input reaches the
+output: print how much the outputs differ over a batch.
+
+## When it is wrong
+
+Labels that cannot be predicted from the input look the same. Language models stay at the frequencies of their tokens
+for a while, and large recommenders for an epoch.
+"""
+
+import math
+from collections.abc import Iterator
+
+from gradaudit.derived.each_optimizer import each_optimizer
+from gradaudit.derived.evidence import loss_chart
+from gradaudit.derived.finiteness import breakdown
+from gradaudit.derived.learning_rates import label_of, peak_rates, rate_in_words
+from gradaudit.derived.progress import constant_level, not_learning
+from gradaudit.derived.progress import divergence as diverges
+from gradaudit.derived.progress import epochs as epochs_of
+from gradaudit.derived.training_loss import TrainingLoss, training_loss
+from gradaudit.derived.wording import count, number, percent, plural, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    Clean,
+    Confidence,
+    CouldNotLook,
+    Finding,
+    Mark,
+    Measure,
+    NotApplicable,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+
+
+@diagnoser(worst=Severity.CRITICAL, needs=("steps",), minimum_steps=100)
+def no_learning(
+    run: Run,
+    *,
+    constant: float = 0.98,  # a model that learned anything is further below; six healthy ones were not at 100 steps
+    epochs: float = 5,  # before that, slow starts and wrong labels look the same
+) -> Iterator[Verdict]:
+    """Compare the last losses with the best constant predictor's."""
+
+    def judge(optimizer: int) -> Iterator[Verdict]:
+        loss = training_loss(run, optimizer)
+        if loss.unjudged:
+            yield NotApplicable(reason=loss.unjudged)
+            return
+        level = constant_level(loss)
+        if math.isnan(level):
+            yield CouldNotLook(
+                reason="the loss of the best constant predictor is not known: the labels were not counted",
+                enable="use a torch.nn.functional loss that takes the labels themselves",
+            )
+            return
+        gone = breakdown(run, optimizer) is not None or diverges(run, optimizer) is not None
+        if gone or not not_learning(run, optimizer, constant):
+            yield Clean(
+                measured=f"the loss ends at {number(loss.last)}, a constant predictor's is {number(level)}"
+                + (", and it diverges before" if gone else "")
+                + label_of(run, optimizer)
+            )
+            return
+        yield _finding(run, optimizer, loss, level, constant, epochs)
+
+    yield from each_optimizer(run, judge)
+
+
+def _finding(run: Run, optimizer: int, loss: TrainingLoss, level: float, constant: float, epochs: float) -> Finding:
+    passed = epochs_of(run, optimizer)
+    late = passed >= epochs
+    what = {
+        "classification": "the entropy of the labels",
+        "binary": "the entropy of the labels",
+        "regression": "the variance of the target",
+    }.get(loss.kind, "a constant predictor's loss")
+    after = f"after {plural(len(loss.values), 'step')}" + (
+        f", {setting(passed)} epochs" if math.isfinite(passed) else ""
+    )
+    return Finding(
+        severity=Severity.CRITICAL if late else Severity.NOTE,
+        confidence=Confidence.HIGH if late else Confidence.MEDIUM,
+        headline=f"The loss ends at {number(loss.last)}, and {what} is {number(level)}: nothing is learned"
+        + label_of(run, optimizer),
+        seen=f"A model that ignores its input and knows how the targets are distributed scores {number(level)}. The "
+        f"loss starts at {number(loss.first)} and is {number(loss.last)} {after}; it has stopped falling."
+        + ("" if late else " Some healthy models still stand there after a few hundred steps."),
+        span=Span(first=int(loss.steps[-max(5, len(loss.steps) // 10)]), last=int(loss.steps[-1])),
+        evidence=[
+            loss_chart(
+                run,
+                optimizer,
+                "The training loss against that of the best constant predictor. A model that uses its input goes below "
+                "the line.",
+                [Mark(label="constant predictor", y=level, role="reference")],
+            )
+        ],
+        actions=[
+            Action(text="Look at ten pairs of input and label as the model gets them: do they belong together"),
+            Action(
+                text="Train on one batch of 16 until its loss is near 0; if it stays, the wiring is at fault",
+                code="x, y = next(iter(loader))\nfor _ in range(500): ...",
+            ),
+            Action(
+                text=f"Raise the learning rate from {rate_in_words(peak_rates(run, optimizer))} tenfold, and once "
+                "lower it tenfold"
+            ),
+        ],
+        measures=[
+            Measure(
+                quantity="last loss / best constant predictor's",
+                observed=number(loss.last / level) if level else "infinity",
+                threshold=f">= {setting(constant)}",
+                option="constant",
+            ),
+            Measure(
+                quantity="epochs",
+                observed=setting(passed) if math.isfinite(passed) else "unknown",
+                threshold=f">= {count(epochs)} is critical",
+                option="epochs",
+            ),
+            Measure(quantity="gained over the last half", observed=percent(_gained(loss)), threshold="<= 2 %"),
+        ],
+    )
+
+
+def _gained(loss: TrainingLoss) -> float:
+    half = len(loss.values) // 2
+    width = max(5, len(loss.values) // 10)
+    middle = float(loss.values[half : half + width].mean())
+    return (middle - loss.last) / loss.first if loss.first > 0 else math.nan

@@ -1,0 +1,116 @@
+"""Batch normalisation takes its statistics from too few values.
+
+## What it looks for
+
+The number of examples in one forward pass, of models with BatchNorm in training mode. Behind a linear layer BatchNorm1d
+has one value a channel for each example: fewer than `values` is a note, fewer than `few` a warning. Behind a
+convolution each example brings as many values as it has positions, which is not recorded: there it cannot look when the
+batch is that small, and is satisfied when it is not.
+
+## Why it matters
+
+The mean and the variance of four numbers are mostly chance. They make training noisy, and they differ from the running
+statistics that evaluation uses, so the held-out loss is worse than the training loss without any overfitting.
+
+## What to try
+
+GroupNorm or LayerNorm, which do not depend on the batch; a larger batch; SyncBatchNorm over several processes.
+Gradient accumulation does not help: each forward pass is normalised on its own.
+
+## When it is wrong
+
+Frozen batch normalisation uses running statistics, and its batch does not matter; layers whose scale and shift never
+move are taken for frozen. The curves hardly show the harm, so this rests on the sizes alone.
+"""
+
+from collections.abc import Iterator
+
+from gradaudit.derived.evidence import loss_chart
+from gradaudit.derived.order_statistics import median
+from gradaudit.derived.standstill import at_rest
+from gradaudit.derived.wording import count, names, plural, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    Clean,
+    Confidence,
+    CouldNotLook,
+    Finding,
+    Measure,
+    NotApplicable,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+from gradaudit.schema import TensorFacts
+
+
+@diagnoser(worst=Severity.WARNING, needs=("steps.batch_size",), minimum_steps=5)
+def small_batch_normalization(
+    run: Run,
+    *,
+    values: float = 16,  # a channel; the relative error of a variance of 16 values is 35 %
+    few: float = 5,  # the faulty runs had 4 or fewer
+) -> Iterator[Verdict]:
+    """Compare the size of a forward pass with what batch normalisation needs."""
+    norms = [module for module in run.meta.modules if module.batch_norm]
+    if not norms:
+        yield NotApplicable(reason="the model has no batch normalisation")
+        return
+    frame = run.steps
+    known = frame[(frame["batch_size"] > 0) & (frame["micro_steps"] > 0) & (frame["training"] == 1)]
+    if not len(known):
+        yield CouldNotLook(
+            reason="the batch size is not known, or the model is not in training mode",
+            enable="use a torch.nn.functional loss, whose input tells the size of the batch",
+        )
+        return
+    size = median((known["batch_size"] / known["micro_steps"]).to_numpy(dtype=float))
+    world = run.meta.world_size if any(module.module_class == "SyncBatchNorm" for module in norms) else 1
+    size *= world
+    if size >= values:
+        yield Clean(measured=f"{plural(len(norms), 'batch normalisation')} and {count(size)} examples a forward pass")
+        return
+    behind = [name for module in norms if (name := module.name) and _values_are_examples(run, name)]
+    if not behind:
+        yield CouldNotLook(
+            reason=f"a forward pass has {count(size)} examples, and how many positions each brings is not recorded",
+            enable=f"multiply height, width and {count(size)} by hand: at least {setting(values)} values a channel",
+        )
+        return
+    steps = known["global_step"]
+    yield Finding(
+        severity=Severity.WARNING if size < few else Severity.NOTE,
+        confidence=Confidence.HIGH,
+        headline=f"Batch normalisation sees {count(size)} values a channel in {plural(len(behind), 'layer')}",
+        seen=f"A forward pass has {count(size)} examples, and behind a linear layer each is one value a channel: the "
+        f"mean and the variance of {names(behind)} are those of {count(size)} numbers.",
+        span=Span(first=int(steps.iloc[0]), last=int(steps.iloc[-1])),
+        evidence=[loss_chart(run, run.optimizers[0], "The training loss; small batches make it noisy.", [])],
+        actions=[
+            Action(text="Replace it by a normalisation that does not depend on the batch", code="nn.LayerNorm(width)"),
+            Action(text=f"Or use a batch of {setting(2 * values)} or more"),
+        ],
+        measures=[
+            Measure(quantity="values a channel", observed=count(size), threshold=f"< {setting(values)}, or < "
+                    f"{setting(few)} for a warning", option="few" if size < few else "values"),
+        ],
+    )  # fmt: skip
+
+
+def _values_are_examples(run: Run, module: str) -> bool:
+    """Whether a BatchNorm1d follows a linear layer and is trained, so that each example is one value a channel."""
+    facts = next(facts for facts in run.meta.modules if facts.name == module)
+    own = [tensor for tensor in run.meta.tensors if tensor.module == module]
+    if facts.module_class not in ("BatchNorm1d", "SyncBatchNorm") or not own or _rests(run, own[0]):
+        return False
+    before = [t for t in run.meta.tensors if t.depth < own[0].depth and t.role == "weight"]
+    last = max(before, key=lambda tensor: tensor.depth, default=None)
+    return last is not None and last.module_class.endswith("Linear")
+
+
+def _rests(run: Run, tensor: TensorFacts) -> bool:
+    column = [t.id for t in run.tensors_of(tensor.recorded_with)].index(tensor.id)
+    still = at_rest(run, tensor.recorded_with)
+    return not tensor.requires_grad or bool(still[column])

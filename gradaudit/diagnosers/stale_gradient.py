@@ -1,0 +1,124 @@
+"""Gradients of earlier steps are still in the sum when the optimizer steps.
+
+## What it looks for
+
+At every backward pass the recorder looks whether the gradients of the optimizer's parameters are absent or zero. A
+step before which that never happened adds its gradient to all those before it. More than `always` of the steps is
+critical, more than `often` a warning, which is what a `zero_grad()` on only some of the steps leaves. At least
+`least_steps` steps are needed.
+
+## Why it matters
+
+The sum of all gradients so far points where the model was pointed long ago, and it grows with every step. The run
+behaves as if it had a momentum of 1: it overshoots, swings and often diverges.
+
+## What to try
+
+Call `optimizer.zero_grad()` once for each `optimizer.step()`, before the backward pass. When gradients are accumulated
+over several batches on purpose, step and zero together, after the last of them.
+
+## When it is wrong
+
+The flag is exact for gradients that live in `.grad`. It looks at the first elements of up to four tensors; a script
+that sets some gradients to zero by hand and keeps the others can mislead it.
+"""
+
+from collections.abc import Iterator
+
+from gradaudit.derived.each_optimizer import each_optimizer
+from gradaudit.derived.evidence import loss_chart, norm_chart
+from gradaudit.derived.learning_rates import label_of
+from gradaudit.derived.wording import count, percent, plural, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import Action, Clean, Confidence, CouldNotLook, Finding, Measure, Severity, Span, Verdict
+from gradaudit.run import Run
+
+
+@diagnoser(
+    worst=Severity.CRITICAL,
+    needs=("steps.stale",),
+    minimum_steps=3,
+    explains=(
+        "gradient_growth",
+        "divergence",
+        "learning_rate_too_high",
+        "non_finite",
+        "no_learning",
+        "constant_clipping",
+        "layer_imbalance",
+        "initial_loss_mismatch",
+        "loss_spike",
+    ),
+)
+def stale_gradient(
+    run: Run,
+    *,
+    always: float = 0.9,  # all 18 runs without zero_grad have 1.0, all 260 healthy ones 0
+    often: float = 0.2,  # zero_grad on every second step leaves 0.5; healthy runs have 0
+    least_steps: float = 3,  # one leftover gradient may be a warm-up backward
+) -> Iterator[Verdict]:
+    """Count the steps whose gradients were not zeroed since the step before."""
+
+    def judge(optimizer: int) -> Iterator[Verdict]:
+        frame = run.steps_of(optimizer)
+        flags = frame["stale"].to_numpy()
+        known = flags >= 0
+        if known.sum() < least_steps:
+            yield CouldNotLook(
+                reason=f"whether gradients were zeroed is known of {plural(known.sum(), 'step')}",
+                enable="call loss.backward(); torch.autograd.grad leaves nothing to look at",
+            )
+            return
+        stale = flags == 1
+        share = float(stale.sum() / known.sum())
+        if share <= min(often, always):
+            yield Clean(
+                measured=f"gradients were zeroed before {count((flags == 0).sum())} of {plural(known.sum(), 'step')}"
+                + label_of(run, optimizer)
+            )
+            return
+        steps = frame["global_step"].to_numpy()[stale]
+        every = share > always
+        yield Finding(
+            severity=Severity.CRITICAL if every else Severity.WARNING,
+            confidence=Confidence.CERTAIN,
+            headline=f"Gradients are not zeroed before {percent(share)} of the steps, {count(stale.sum())} of "
+            f"{count(known.sum())}{label_of(run, optimizer)}",
+            seen=(
+                "Each of these backward passes adds to the gradient that the optimizer has already used: it steps "
+                "along the sum of all gradients since the start."
+                if every
+                else "Each of these backward passes adds to the gradient that the optimizer has already used; at the "
+                "other steps they were zeroed, so they are zeroed less often than the optimizer steps."
+            ),
+            span=Span(first=int(steps[0]), last=int(steps[-1])),
+            evidence=[
+                norm_chart(
+                    run, optimizer, "The norm of the gradient that the optimizer was given. A sum that is never "
+                    "zeroed keeps growing, or swings.", []
+                ),
+                loss_chart(run, optimizer, "The training loss over the same steps.", []),
+            ],
+            actions=[
+                Action(
+                    text="Zero the gradients before each backward pass"
+                    if every
+                    else f"Zero the gradients at every step, not at {percent(1 - share)} of them",
+                    code="optimizer.zero_grad()\nloss.backward()\noptimizer.step()",
+                ),
+                Action(text="If gradients are accumulated on purpose, call step() and zero_grad() together after the "
+                       "last of the batches"),
+            ],
+            measures=[
+                Measure(
+                    quantity="steps whose gradients were not zeroed since the step before",
+                    observed=percent(share),
+                    threshold=f"> {percent(always if every else often)}",
+                    option="always" if every else "often",
+                ),
+                Measure(quantity="steps of which it is known", observed=count(known.sum()),
+                        threshold=f">= {setting(least_steps)}", option="least_steps"),
+            ],
+        )  # fmt: skip
+
+    yield from each_optimizer(run, judge)

@@ -1,0 +1,125 @@
+"""The held-out data is evaluated in training mode.
+
+## What it looks for
+
+The training flag of the model during each evaluation of the held-out split. Training mode in more than `most` of them
+is a warning when the model has dropout or batch normalisation.
+
+## Why it matters
+
+With dropout active the reported loss is that of a crippled model, and noisy. Batch normalisation in training mode uses
+the statistics of the evaluation batch, so the result depends on how the batches are cut, and it writes what it saw into
+the running statistics: the held-out data leaks into the model.
+
+## What to try
+
+Call `model.eval()` before the evaluation and `model.train()` after it, under `torch.no_grad()`.
+
+## When it is wrong
+
+Monte Carlo dropout keeps dropout active on purpose. A split that the script does not name as validation or test may
+not be an evaluation at all; it is reported as a note.
+"""
+
+from collections.abc import Iterator
+
+from gradaudit.derived.modes import mode_dependent, mode_matters
+from gradaudit.derived.reduce import banded, plain
+from gradaudit.derived.training_loss import adversarial, training_loss
+from gradaudit.derived.validation import HELD_OUT, validation
+from gradaudit.derived.wording import count, percent
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    Clean,
+    Confidence,
+    CouldNotLook,
+    Finding,
+    Lines,
+    Measure,
+    NotApplicable,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+
+
+@diagnoser(
+    worst=Severity.WARNING, needs=("evaluations.training",), minimum_steps=1, explains=("validation_better_than_train",)
+)
+def train_mode_evaluation(
+    run: Run,
+    *,
+    most: float = 0.5,  # of the evaluations; the flag is exact, and one forgotten call is as good as all
+) -> Iterator[Verdict]:
+    """Count the evaluations of the held-out split made in training mode."""
+    held_out = validation(run)
+    if held_out is None:
+        splits = ", ".join(str(split) for split in run.evaluations["split"].unique())
+        yield CouldNotLook(
+            reason=f"it is not clear which evaluation is the held-out one: {splits}",
+            enable='name the splits: Recorder.log(loss=..., split="validation")',
+        )
+        return
+    frame = run.evaluations[run.evaluations["split"] == held_out.split]
+    flags = frame["training"].to_numpy()
+    if not (flags >= 0).any():
+        yield CouldNotLook(
+            reason="the mode of the model during evaluation is not known",
+            enable="evaluate after the first training step, or use a torch.nn.Module",
+        )
+        return
+    share = float((flags == 1).sum() / (flags >= 0).sum())
+    if share <= most:
+        yield Clean(
+            measured=f"{count((flags == 0).sum())} of {count((flags >= 0).sum())} evaluations of {held_out.split} are "
+            "in evaluation mode"
+        )
+        return
+    if mode_matters(run) is False:
+        yield NotApplicable(reason="the model has neither dropout nor batch normalisation: its mode changes nothing")
+        return
+    if adversarial(run):
+        yield NotApplicable(reason="several optimizers minimise different losses in turn, as in adversarial training")
+        return
+    named = held_out.split.lower() in HELD_OUT and bool(mode_matters(run))
+    loss = training_loss(run, run.optimizers[0])
+    yield Finding(
+        severity=Severity.WARNING if named else Severity.NOTE,
+        confidence=Confidence.CERTAIN if named else Confidence.MEDIUM,
+        headline=f"The model is in training mode in {count((flags == 1).sum())} of {count((flags >= 0).sum())} "
+        f"evaluations of {held_out.split}",
+        seen=f"The model has {mode_dependent(run) or 'modules that are not known'}. Dropout is active while the "
+        f"{held_out.split} loss is measured, and batch normalisation takes its statistics from the batch and keeps "
+        "them.",
+        span=Span(first=int(max(held_out.steps.min(), 0)), last=int(max(held_out.steps.max(), 0))),
+        evidence=[
+            Lines(
+                title="Training and held-out loss",
+                caption=f"The {held_out.split} loss was measured with dropout and batch normalisation as in training, "
+                "so its level is not that of the model in use.",
+                x_label="step",
+                y_label="loss",
+                series=[
+                    banded(loss.name, loss.steps, loss.values),
+                    plain(f"{held_out.split} loss", held_out.steps, held_out.losses, role="evaluation"),
+                ],
+            )
+        ],
+        actions=[
+            Action(
+                text="Switch to evaluation mode for the evaluation, and back after it",
+                code="model.eval()\nwith torch.no_grad():\n    ...\nmodel.train()",
+            ),
+            Action(text=f"Compare the {held_out.split} losses of this run with those of others only after that"),
+        ],
+        measures=[
+            Measure(
+                quantity="evaluations in training mode",
+                observed=percent(share),
+                threshold=f"> {percent(most)}",
+                option="most",
+            )
+        ],
+    )

@@ -1,0 +1,138 @@
+"""The held-out loss lies clearly below the training loss.
+
+## What it looks for
+
+The evaluations of the last half of the run, at least `evaluations` of them. A held-out loss more than `margin` below
+the training loss around it in `most` of them is a note. Only losses that can be compared are: a training loss measured
+in evaluation mode, or the running one of a model without dropout, batch normalisation and label smoothing, with the
+same loss function.
+
+## Why it matters
+
+Nothing learns data better that it has not seen. Either the held-out data is easier, or part of it is in the training
+data, or the training loss is of harder inputs (augmentation, mixup) than the model will meet.
+
+## What to try
+
+Look for examples that are in both sets, and for near copies: neighbouring frames, the same patient, the same author.
+Split by group and by time. Evaluate a fixed part of the training data in evaluation mode, and compare with that.
+
+## When it is wrong
+
+Augmented or mixed training data is harder on purpose, and then this is as it should be. Batch normalisation in training
+mode adds to the running loss. A small held-out set can be easier by chance.
+"""
+
+from collections.abc import Iterator
+
+import numpy
+
+from gradaudit.derived.generalisation import comparison
+from gradaudit.derived.order_statistics import median
+from gradaudit.derived.progress import divergence as diverges
+from gradaudit.derived.reduce import banded, plain
+from gradaudit.derived.training_loss import adversarial, training_loss
+from gradaudit.derived.validation import validation
+from gradaudit.derived.wording import count, number, percent, plural, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    Clean,
+    Confidence,
+    CouldNotLook,
+    Finding,
+    Lines,
+    Measure,
+    NotApplicable,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+from gradaudit.schema import EVALUATIONS
+
+
+@diagnoser(worst=Severity.NOTE, needs=("evaluations.mean_loss",), minimum_steps=50)
+def validation_better_than_train(
+    run: Run,
+    *,
+    margin: float = 0.2,  # twice runmedic's, which is for any loss: healthy augmentation reaches 0.1
+    most: float = 0.7,  # runmedic's share of the evaluations
+    evaluations: float = 4,  # in the last half; fewer are chance
+) -> Iterator[Verdict]:
+    """Compare each held-out loss of the last half with the training losses around it."""
+    held_out = validation(run)
+    losses = [training_loss(run, optimizer) for optimizer in run.optimizers]
+    if held_out is None:
+        yield CouldNotLook(
+            reason="it is not clear which evaluation is the held-out one",
+            enable='name the splits: Recorder.log(loss=..., split="validation")',
+        )
+        return
+    if adversarial(run) or all(loss.unjudged for loss in losses):
+        yield NotApplicable(reason=losses[0].unjudged or "several optimizers minimise different losses in turn")
+        return
+    train = comparison(run, losses)
+    # In training mode batch normalisation adds its own noise to the running loss.
+    noisy = train.name.endswith("(running)") and any(module.batch_norm for module in run.meta.modules)
+    comparable = train.comparable and not noisy
+    late = numpy.isfinite(held_out.losses) & (held_out.steps >= run.steps["global_step"].max() / 2)
+    steps, values = held_out.steps[late].astype(float), held_out.losses[late]
+    if not comparable or len(steps) < evaluations:
+        yield CouldNotLook(
+            reason="the training loss is measured with dropout, smoothing or batch normalisation, or otherwise"
+            if not comparable
+            else f"{plural(len(steps), 'evaluation')} in the last half, and it needs {setting(evaluations)}",
+            enable="evaluate a part of the training data in evaluation mode" if not comparable
+            else EVALUATIONS.enable,
+        )  # fmt: skip
+        return
+    width = max(5.0, float(numpy.diff(steps).max()) / 2)
+    around = numpy.asarray([median(train.values[numpy.abs(train.steps - step) <= width]) for step in steps])
+    with numpy.errstate(divide="ignore", invalid="ignore"):
+        below = (around - values) / numpy.abs(around)
+    share = float((below > margin).mean())
+    if any(diverges(run, optimizer) is not None for optimizer in run.optimizers) or share < most or not share:
+        typical = median(below)
+        yield Clean(
+            measured=f"the {held_out.split} loss is {percent(abs(typical))} {'below' if typical > 0 else 'above'} the "
+            f"{train.name} (median of {count(len(steps))})"
+            if numpy.isfinite(typical)
+            else f"0 of {count(len(steps))} evaluations can be compared"
+        )
+        return
+    yield Finding(
+        severity=Severity.NOTE,
+        confidence=Confidence.LOW if train.name.endswith("(running)") else Confidence.MEDIUM,
+        headline=f"The {held_out.split} loss is {percent(median(below))} below the training loss in "
+        f"{count((below > margin).sum())} of {count(len(steps))} evaluations",
+        seen=f"In the last half the {held_out.split} loss is {number(median(values))} and the {train.name} around it "
+        f"{number(median(around))} (medians). A model does not know new data better than what it was trained on.",
+        span=Span(first=int(steps[0]), last=int(steps[-1])),
+        evidence=[
+            Lines(
+                title="Training and held-out loss",
+                caption="The held-out loss below the training loss: easier data, or data that both sets share.",
+                x_label="step",
+                y_label="loss",
+                series=[
+                    banded(train.name, train.steps, train.values),
+                    plain(f"{held_out.split} loss", held_out.steps, held_out.losses, role="evaluation"),
+                ],
+            )
+        ],
+        actions=[
+            Action(text="Look for examples that are in both sets, and for near copies",
+                   code="set(map(hash_of, train)) & set(map(hash_of, validation))"),
+            Action(text="Split by group (person, document, day) instead of by example"),
+            Action(text="If the training data is augmented, compare with a part of it without augmentation"),
+        ],
+        measures=[
+            Measure(quantity="evaluations with a lower held-out loss", observed=percent(share),
+                    threshold=f">= {percent(most)}", option="most"),
+            Measure(quantity="median distance", observed=percent(median(below)), threshold=f"> {percent(margin)}",
+                    option="margin"),
+            Measure(quantity="evaluations in the last half", observed=count(len(steps)),
+                    threshold=f">= {setting(evaluations)}", option="evaluations"),
+        ],
+    )  # fmt: skip

@@ -1,0 +1,212 @@
+"""The gradient fades on its way to the first layers.
+
+## What it looks for
+
+The gradient norms of the weight layers in the order of depth, over the first ten steps, for each optimizer and each
+branch of the model. The last two layers `decades` above the first two, with a rank correlation of at least `order`
+between depth and gradient over at least four layers, is a warning; it is critical when the fall is still there in the
+last half of the run and the loss has learned nothing. It is also a warning when, under an Adam-like optimizer, even the
+layer with the largest gradient has less per element than `below_eps` times the optimizer's eps over the first ten
+steps.
+
+## Why it matters
+
+A layer that hears a thousandth of what its neighbours hear learns a thousandth under SGD. Adam levels the size out and
+then steps along rounding errors. The first layers keep their random weights, and depth is paid for and not used.
+
+## What to try
+
+Residual paths and normalisation let the gradient pass. Replace sigmoid and tanh in deep stacks by ReLU or GELU, and
+initialise for the activation in use (He for ReLU, Glorot for tanh). Against eps: do not scale the loss down, or lower
+eps.
+
+## When it is wrong
+
+The slope is free of the scale of the loss and of clipping. Healthy models, plain ones 26 layers deep included, stay
+below 1.4 decades. Layers are ordered as they were registered; a model that registers them in another order than it
+uses them may hide a slope, and will hardly fake one.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy
+
+from gradaudit.derived.depth_evidence import depth_dots, learned_nothing
+from gradaudit.derived.depth_slope import FIRST_STEPS, Slope, is_steep, slopes
+from gradaudit.derived.each_optimizer import each_optimizer
+from gradaudit.derived.evidence import loss_chart
+from gradaudit.derived.layers import weight_layers
+from gradaudit.derived.learning_rates import label_of, optimizer_class
+from gradaudit.derived.order_statistics import largest, medians
+from gradaudit.derived.ratios import recorded_global_steps, window
+from gradaudit.derived.reduce import short
+from gradaudit.derived.wording import count, number, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    Clean,
+    Confidence,
+    CouldNotLook,
+    Dot,
+    Dots,
+    Finding,
+    Mark,
+    Measure,
+    NotApplicable,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+
+
+@diagnoser(
+    worst=Severity.CRITICAL,
+    needs=("tensors.gradient_norm",),
+    minimum_steps=10,
+    explains=("no_learning", "layer_imbalance", "frozen_parameter", "learning_rate_too_low", "dead_embedding"),
+)
+def vanishing_gradient(
+    run: Run,
+    *,
+    decades: float = 3.0,  # healthy models reach 1.4 (2.5 with two nets pooled), faulty ones start at 4.0
+    order: float = 0.8,  # a slope, not one outlier: layer_imbalance looks at those
+    below_eps: float = 1.0,  # a gradient of eps halves Adam's step; healthy layers are 1,000 times above
+) -> Iterator[Verdict]:
+    """Compare the gradient of the first layers with that of the last."""
+
+    def judge(optimizer: int) -> Iterator[Verdict]:
+        profiles = slopes(run, optimizer)
+        steep = next((s for s in profiles if s.drop > 0 and is_steep(s, decades, order)), None)
+        if steep is not None:
+            yield _fading(run, optimizer, steep, decades, order)
+            return
+        share = _over_eps(run, optimizer)
+        if share < below_eps:
+            yield _under_eps(run, optimizer, share, below_eps)
+        elif profiles:
+            yield Clean(
+                measured=f"the last layers have {number(profiles[0].drop, 2)} decades more gradient than the first "
+                f"of {count(len(profiles[0].columns))}{label_of(run, optimizer)}"
+            )
+        elif window(run, optimizer, 0, FIRST_STEPS).any():
+            yield NotApplicable(reason="fewer than four weight layers with a gradient can be compared")
+        else:
+            yield CouldNotLook(reason="no statistics of the first ten steps", enable="record from the first step on")
+
+    yield from each_optimizer(run, judge)
+
+
+def _fading(run: Run, optimizer: int, slope: Slope, decades: float, order: float) -> Finding:
+    tensors = run.tensors_of(optimizer)
+    first = tensors[int(slope.columns[0])].name
+    persists = slope.late_drop >= decades
+    nothing = persists and learned_nothing(run, optimizer)
+    weakest = [tensors[int(c)].name for c in slope.columns[slope.early < slope.early[-2:].mean() - decades]]
+    steps = recorded_global_steps(run, optimizer)
+    branch = f" in {slope.branch}" if slope.branch else ""
+    seen = [
+        f"Over the first ten steps the gradient norm is {number(10 ** float(slope.early[:2].mean()))} in the first two "
+        f"and {number(10 ** float(slope.early[-2:].mean()))} in the last two of {count(len(slope.columns))} weight "
+        f"layers{branch}, and it falls from layer to layer."
+    ]
+    if math.isfinite(slope.late_drop):
+        seen.append(
+            f"Over the last half of the run it is still {number(slope.late_drop, 2)} decades."
+            if persists
+            else f"Over the last half of the run {number(max(slope.late_drop, 0), 2)} decades are left."
+        )
+    if nothing:
+        seen.append("The loss has learned nothing.")
+    return Finding(
+        severity=Severity.CRITICAL if nothing else Severity.WARNING,
+        confidence=Confidence.HIGH,
+        headline=f"The gradient fades by {number(slope.drop, 2)} decades over {count(len(slope.columns))} layers"
+        f"{branch}{label_of(run, optimizer)}",
+        seen=" ".join(seen),
+        span=Span(first=int(steps[0]), last=int(steps[-1 if persists else min(FIRST_STEPS, len(steps) - 1)])),
+        tensors=weakest[:20],
+        evidence=[
+            depth_dots(run, optimizer, slope, set(weakest)),
+            loss_chart(run, optimizer, "The training loss of the run.", []),
+        ],
+        actions=[
+            Action(text=f"Add residual paths, so that {first} hears the loss", code="x = x + block(x)"),
+            Action(text="Normalise between the layers", code="nn.LayerNorm(width)"),
+            Action(
+                text="Use ReLU or GELU instead of sigmoid or tanh, with weights of variance 2 / inputs",
+                code="nn.init.kaiming_normal_(layer.weight)",
+            ),
+        ],
+        measures=[
+            Measure(quantity="decades from the first to the last layers", observed=number(slope.drop),
+                    threshold=f">= {setting(decades)}", option="decades"),
+            Measure(quantity="rank correlation of depth and gradient", observed=number(slope.order),
+                    threshold=f">= {setting(order)}", option="order"),
+            Measure(quantity="decades over the last half", observed=number(slope.late_drop),
+                    threshold=f">= {setting(decades)} and no learning is critical", option="decades"),
+        ],
+    )  # fmt: skip
+
+
+def _eps(run: Run, optimizer: int) -> float:
+    """The eps of an Adam-like optimizer; 0 for others."""
+    facts = next((facts for facts in run.meta.optimizers if facts.id == optimizer), None)
+    value = facts.defaults.get("eps") if facts and "adam" in facts.optimizer_class.lower() else None
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _over_eps(run: Run, optimizer: int) -> float:
+    """Gradient per element of the loudest weight layer over the first steps, over Adam's eps; infinite without one."""
+    eps, rows = _eps(run, optimizer), window(run, optimizer, 0, FIRST_STEPS)
+    chosen = weight_layers(run, optimizer)
+    if not eps or not rows.any() or not chosen.any():
+        return math.inf
+    size = numpy.sqrt([max(1, tensor.elements) for tensor in run.tensors_of(optimizer)])
+    loudest = largest((medians(run.matrix("gradient_norm", optimizer)[rows]) / size)[chosen])
+    return loudest / eps if loudest > 0 else math.inf
+
+
+def _under_eps(run: Run, optimizer: int, share: float, below_eps: float) -> Finding:
+    steps = recorded_global_steps(run, optimizer)
+    tensors = run.tensors_of(optimizer)
+    typical = medians(run.matrix("gradient_norm", optimizer)[window(run, optimizer, 0, FIRST_STEPS)])
+    size = numpy.sqrt([max(1, tensor.elements) for tensor in tensors])
+    chosen = numpy.flatnonzero(weight_layers(run, optimizer))
+    eps = _eps(run, optimizer)
+    name = optimizer_class(run, optimizer)
+    return Finding(
+        severity=Severity.WARNING,
+        confidence=Confidence.HIGH,
+        headline=f"Every gradient is below the eps of {name}: {number(share * eps)} per element at most, eps is "
+        f"{setting(eps)}{label_of(run, optimizer)}",
+        seen=f"{name} divides by the size of the gradient plus eps. Below eps its step shrinks with the gradient, here "
+        f"to {number(share / (1 + share), 2)} of the learning rate, as under SGD.",
+        span=Span(first=int(steps[0]), last=int(steps[-1])),
+        tensors=[tensors[int(index)].name for index in chosen[:20]],
+        evidence=[
+            Dots(
+                title="Gradient per element by layer, first ten steps",
+                caption="The median of the first ten steps, from the input at the top to the output at the bottom.",
+                x_label="gradient RMS",
+                dots=[
+                    Dot(label=tensors[int(i)].name,
+                        value=short(float(typical[i] / size[i])) if typical[i] > 0 else None,
+                        group=tensors[int(i)].role, flagged=True)
+                    for i in chosen[:200]
+                ],
+                marks=[Mark(label="eps", x=eps)],
+            )
+        ],
+        actions=[
+            Action(text="Do not divide the loss by a large number; take its mean over the batch"),
+            Action(text=f"Or set eps from {setting(eps)} to {setting(eps * 10 ** math.floor(math.log10(share) - 2))}",
+                   code=f"torch.optim.{name}(model.parameters(), eps="
+                   f"{setting(eps * 10 ** math.floor(math.log10(share) - 2))})"),
+        ],
+        measures=[
+            Measure(quantity="largest gradient per element / eps", observed=number(share),
+                    threshold=f"< {setting(below_eps)}", option="below_eps"),
+        ],
+    )  # fmt: skip

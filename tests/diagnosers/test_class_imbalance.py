@@ -1,0 +1,46 @@
+import msgspec
+
+from gradaudit.diagnosers.class_imbalance import class_imbalance
+from gradaudit.findings import Distribution, Severity
+from gradaudit.schema import LossFacts
+from tests.build import build_run
+from tests.diagnosers.runs import TEN, flat, healthy
+from tests.diagnosers.sick_facts import uneven_labels
+from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+
+
+def test_even_labels_are_quiet(tmp_path):
+    assert assert_clean(class_imbalance, healthy(tmp_path)).startswith("the most frequent class occurs 1.0 times")
+
+
+def test_uneven_labels_that_the_model_copes_with_are_quiet(tmp_path):
+    assert "below that of the frequencies" in assert_clean(class_imbalance, uneven_labels(tmp_path / "a", 0.1))
+
+
+def test_a_weighted_loss_is_quiet(tmp_path):
+    assert_clean(class_imbalance, uneven_labels(tmp_path / "a", weighted=True))
+
+
+def test_vocabularies_and_other_losses_are_not_judged(tmp_path):
+    words = msgspec.structs.replace(TEN, classes=5000, label_counts=[])
+    assert_not_applicable(class_imbalance, build_run(tmp_path / "a", loss=flat(), facts=words))
+    squares = LossFacts(id=0, function="mse_loss", target_variance=1.0)
+    assert_not_applicable(class_imbalance, build_run(tmp_path / "b", loss=flat(), facts=squares))
+
+
+def test_labels_that_were_not_counted_cannot_be_judged(tmp_path):
+    soft = LossFacts(id=0, function="cross_entropy", classes=5, soft_targets=True)
+    assert_could_not_look(class_imbalance, build_run(tmp_path / "a", loss=flat(), facts=soft))
+
+
+def test_a_loss_at_the_frequencies_is_a_note(tmp_path):
+    finding = assert_finds(class_imbalance, uneven_labels(tmp_path / "a"), Severity.NOTE)
+    assert finding.headline == (
+        "One class has 95 % of the labels, and the loss stays at 0.2; their frequencies alone give 0.199"
+    )
+    assert isinstance(finding.evidence[0], Distribution)
+
+
+def test_binary_targets_are_counted_by_their_mean(tmp_path):
+    facts = LossFacts(id=0, function="binary_cross_entropy_with_logits", target_mean=0.05, binary_entropy=0.1985)
+    assert_finds(class_imbalance, build_run(tmp_path / "a", loss=flat(200, 0.2), facts=facts), Severity.NOTE)

@@ -1,0 +1,63 @@
+import numpy
+import pytest
+
+from gradaudit.diagnosers.constant_clipping import constant_clipping
+from gradaudit.findings import Severity
+from tests.build import build_run
+from tests.diagnosers.runs import falling, healthy
+from tests.diagnosers.sick_gradients import clipped, clipped_by_value
+from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds
+
+
+def test_no_clipping_is_quiet(tmp_path):
+    assert assert_clean(constant_clipping, healthy(tmp_path)) == "0 steps of the last half were clipped"
+
+
+def test_active_clipping_near_the_norm_is_quiet(tmp_path):
+    assert "100 % of the steps" in assert_clean(constant_clipping, clipped(tmp_path / "a", 3.3))
+
+
+def test_strong_clipping_now_and_then_is_quiet(tmp_path):
+    assert_clean(constant_clipping, clipped(tmp_path / "a", 100.0, share=0.3))
+
+
+def test_early_clipping_is_quiet(tmp_path):
+    norm = numpy.where(numpy.arange(200) < 100, 50.0, 0.1)
+    assert_clean(constant_clipping, clipped(tmp_path / "a", steps={"gradient_norm": norm}))
+
+
+def test_clipping_a_part_of_the_model_cannot_be_judged(tmp_path):
+    run = clipped(tmp_path / "a", stats={"gradient_norm": 5.0})
+    assert "only some" in assert_could_not_look(constant_clipping, run)
+
+
+def test_fifty_steps_are_needed(tmp_path):
+    assert_could_not_look(constant_clipping, build_run(tmp_path / "a", loss=falling(49)))
+
+
+def test_value_clipping_of_few_elements_is_quiet(tmp_path):
+    assert_clean(constant_clipping, clipped_by_value(tmp_path / "a", 0.1))
+
+
+def test_constant_clipping_under_sgd_is_a_warning(tmp_path):
+    finding = assert_finds(constant_clipping, clipped(tmp_path / "a"), Severity.WARNING)
+    assert finding.headline == ("SGD steps along gradients clipped at 100 % of the steps, 20 times above the threshold")
+    assert "divides the learning rate of 0.001 by 20, to 5e-5" in finding.seen
+    assert finding.actions[0].text == ("Clip at 10, the 90th percentile of the norm before clipping, instead of 0.5")
+
+
+def test_under_adam_it_is_a_note(tmp_path):
+    finding = assert_finds(constant_clipping, clipped(tmp_path / "a", optimizer="AdamW"), Severity.NOTE)
+    assert "keeps the direction" in finding.seen
+
+
+def test_value_clipping_of_most_elements_is_a_note_about_the_direction(tmp_path):
+    finding = assert_finds(constant_clipping, clipped_by_value(tmp_path / "a"), Severity.NOTE)
+    assert "changes the direction" in finding.seen
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+def test_scaling_loss_and_threshold_changes_nothing(tmp_path, scale):
+    steps = {"gradient_norm": 10 * scale, "clip_threshold": 0.5 * scale}
+    run = clipped(tmp_path / "a", steps=steps, stats={"gradient_norm": 0.5 * scale / numpy.sqrt(8)})
+    assert_finds(constant_clipping, run, Severity.WARNING)

@@ -1,0 +1,54 @@
+import numpy
+
+from gradaudit.diagnosers.eval_mode_training import eval_mode_training
+from gradaudit.findings import Severity
+from gradaudit.schema import ModuleFacts
+from tests.build import build_run
+from tests.diagnosers.runs import falling, healthy
+from tests.diagnosers.sick_wiring import DROPOUT, evaluating
+from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+
+
+def test_training_mode_is_quiet(tmp_path):
+    assert assert_clean(eval_mode_training, healthy(tmp_path, modules=DROPOUT)) == (
+        "the model is in training mode at 200 of 200 steps"
+    )
+
+
+def test_fine_tuning_with_frozen_batch_normalisation_keeps_the_root_in_training_mode(tmp_path):
+    assert_clean(eval_mode_training, build_run(tmp_path / "a", loss=falling(), modules=DROPOUT))
+
+
+def test_a_few_steps_in_evaluation_mode_are_quiet(tmp_path):
+    assert_clean(eval_mode_training, evaluating(tmp_path / "a", 0.1))
+    training = (numpy.arange(200) % 2 == 0).astype(int)
+    run = build_run(tmp_path / "b", loss=falling(), steps={"training": training}, modules=DROPOUT)
+    assert_clean(eval_mode_training, run)
+
+
+def test_a_model_on_which_the_mode_has_no_effect_is_not_judged(tmp_path):
+    plain = [
+        ModuleFacts(id=0, name="", module_class="Net"),
+        ModuleFacts(id=1, name="d", module_class="Dropout", dropout=0),
+    ]
+    assert_not_applicable(eval_mode_training, evaluating(tmp_path / "a", modules=plain))
+
+
+def test_an_unknown_mode_is_not_judged(tmp_path):
+    assert_could_not_look(eval_mode_training, build_run(tmp_path / "a", loss=falling(), steps={"training": -1}))
+
+
+def test_evaluation_mode_throughout_is_a_warning(tmp_path):
+    finding = assert_finds(eval_mode_training, evaluating(tmp_path / "a"), Severity.WARNING)
+    assert finding.headline == "The model is in evaluation mode at 200 of 200 training steps"
+    assert "1 module with dropout (0.1) and 1 batch normalisation" in finding.seen
+
+
+def test_a_missing_return_to_training_mode_is_a_warning(tmp_path):
+    finding = assert_finds(eval_mode_training, evaluating(tmp_path / "a", 0.6), Severity.WARNING)
+    assert finding.headline == "The model stays in evaluation mode from step 80 on, 60 % of the run"
+    assert finding.span.first == 80
+
+
+def test_unknown_modules_make_it_a_note(tmp_path):
+    assert_finds(eval_mode_training, evaluating(tmp_path / "a", modules=[]), Severity.NOTE)

@@ -1,0 +1,43 @@
+import pytest
+
+from gradaudit.diagnosers.exploding_gradient import exploding_gradient
+from gradaudit.findings import Severity
+from tests.build import build_run
+from tests.diagnosers.runs import falling, flat, healthy, parameters
+from tests.diagnosers.sick import uneven
+from tests.diagnosers.sick_gradients import sloped
+from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+
+
+def test_even_gradients_are_quiet(tmp_path):
+    assert "0 decades more gradient" in assert_clean(exploding_gradient, healthy(tmp_path))
+
+
+def test_the_healthy_extremes_are_quiet(tmp_path):
+    assert_clean(exploding_gradient, sloped(tmp_path / "a", -2.5))
+
+
+def test_the_other_direction_and_one_loud_layer_are_quiet(tmp_path):
+    assert_clean(exploding_gradient, sloped(tmp_path / "a", 5.0))
+    assert_clean(exploding_gradient, uneven(tmp_path / "b", gradient=-6.0))
+
+
+def test_three_layers_and_a_late_record_cannot_be_judged(tmp_path):
+    assert_not_applicable(exploding_gradient, build_run(tmp_path / "a", loss=falling(), tensors=parameters(3)))
+    assert_could_not_look(exploding_gradient, build_run(tmp_path / "b", loss=falling(), recorded=[50, 199]))
+
+
+def test_a_gradient_that_grows_towards_the_input_is_a_warning(tmp_path):
+    finding = assert_finds(exploding_gradient, sloped(tmp_path / "a", -5.0), Severity.WARNING)
+    assert finding.headline == "The gradient grows by 4.3 decades towards the input over 8 layers"
+    assert finding.actions[0].text.startswith("Divide the initial weights of these layers by 5.2")
+
+
+def test_it_is_critical_when_it_stays_and_nothing_is_learned(tmp_path):
+    assert_finds(exploding_gradient, sloped(tmp_path / "a", -5.0, loss=flat()), Severity.CRITICAL)
+    assert_finds(exploding_gradient, sloped(tmp_path / "b", -5.0, loss=flat(), late=0.0), Severity.WARNING)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+def test_scaling_the_loss_changes_nothing(tmp_path, scale):
+    assert_finds(exploding_gradient, sloped(tmp_path / "a", -5.0, loss=scale * falling()), Severity.WARNING)

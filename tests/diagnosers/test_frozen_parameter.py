@@ -1,0 +1,162 @@
+import msgspec
+import numpy
+import pytest
+
+from gradaudit.diagnosers.frozen_parameter import frozen_parameter
+from gradaudit.findings import Confidence, Severity
+from gradaudit.schema import TensorFacts
+from tests.build import build_run, linear_stack
+from tests.diagnosers.runs import TEN, falling, healthy
+from tests.diagnosers.sick_wiring import outside, resting
+from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+
+EVERY = tuple(range(8))
+
+
+def test_a_run_that_moves_is_quiet(tmp_path):
+    assert assert_clean(frozen_parameter, healthy(tmp_path)) == "8 of 8 tensors move"
+
+
+def test_a_tensor_that_is_unfrozen_later_is_quiet(tmp_path):
+    update = numpy.full((200, 8), 1e-3)
+    update[:150, :2] = 0.0
+    drift = numpy.where(update > 0, 0.1, 0.0)
+    run = build_run(tmp_path / "a", loss=falling(), stats={"update_norm": update, "drift_norm": drift})
+    assert_clean(frozen_parameter, run)
+
+
+def test_a_target_network_that_follows_by_hand_is_quiet(tmp_path):
+    """Its weights change between the steps, so no update is seen and yet it drifts."""
+    still = numpy.isin(numpy.arange(8), (6, 7))
+    stats = {"update_norm": numpy.where(still, 0.0, 1e-3), "drift_norm": 0.1}
+    tensors = [msgspec.structs.replace(t, optimizer=-1) if t.id in (6, 7) else t for t in linear_stack()]
+    assert_clean(frozen_parameter, build_run(tmp_path / "a", loss=falling(), tensors=tensors, stats=stats))
+
+
+def test_a_bias_in_front_of_a_normalisation_is_quiet(tmp_path):
+    assert "1 bias with next to no gradient" in assert_clean(
+        frozen_parameter, resting(tmp_path / "a", (1,), gradient=1e-9)
+    )
+
+
+def test_a_fixed_position_table_is_quiet(tmp_path):
+    table = TensorFacts(id=8, name="positions", role="other", shape=[1, 16, 32], depth=8, requires_grad=False)
+    assert_clean(frozen_parameter, resting(tmp_path / "a", (8,), tensors=[*linear_stack(), table]))
+
+
+def test_an_embedding_table_is_left_to_its_own_rule(tmp_path):
+    assert_clean(frozen_parameter, resting(tmp_path / "a", (0,), tensors=linear_stack(embedding=20)))
+    only = resting(tmp_path / "b", (0,), tensors=linear_stack(embedding=20)[:1])
+    assert_not_applicable(frozen_parameter, only)
+
+
+def test_skipped_steps_are_no_evidence(tmp_path):
+    run = resting(tmp_path / "a", EVERY, steps={"skipped": numpy.arange(200) >= 3})
+    assert "3 taken steps" in assert_could_not_look(frozen_parameter, run)
+    assert_could_not_look(frozen_parameter, build_run(tmp_path / "b", loss=falling(4)))
+
+
+def test_what_was_frozen_by_hand_is_a_note(tmp_path):
+    finding = assert_finds(frozen_parameter, resting(tmp_path / "a", facts={"requires_grad": False}), Severity.NOTE)
+    assert finding.headline == "None of the 200 steps changes 2 of 8 tensors: requires_grad is False"
+
+
+def test_training_a_head_on_a_pretrained_model_is_a_note(tmp_path):
+    """optimizer = SGD(head.parameters())"""
+    finding = assert_finds(frozen_parameter, outside(tmp_path / "a", (0, 1, 2, 3, 4, 5)), Severity.NOTE)
+    assert "as in transfer learning" in finding.seen
+
+
+def test_adapters_between_the_layers_of_a_backbone_are_a_note(tmp_path):
+    assert_finds(frozen_parameter, outside(tmp_path / "a", (0, 1, 2, 4, 5, 6)), Severity.NOTE)
+
+
+def test_a_layer_that_the_optimizer_was_not_given_is_a_warning(tmp_path):
+    finding = assert_finds(frozen_parameter, outside(tmp_path / "a"), Severity.WARNING)
+    assert "while their neighbours are trained" in finding.seen
+    assert finding.tensors == ["layers.1.weight", "layers.1.bias"]
+    assert finding.confidence is Confidence.CERTAIN
+
+
+def test_a_learning_rate_of_zero_is_critical(tmp_path):
+    run = resting(tmp_path / "a", EVERY, steps={"learning_rate": [[0.0]] * 200})
+    assert "the learning rate is 0" in assert_finds(frozen_parameter, run, Severity.CRITICAL).headline
+
+
+def test_a_warmup_that_starts_at_zero_is_not(tmp_path):
+    rates = {"learning_rate": [[0.0]] + [[1e-3]] * 199}
+    assert_clean(frozen_parameter, build_run(tmp_path / "a", loss=falling(), steps=rates))
+
+
+def test_a_front_that_is_cut_off_is_critical(tmp_path):
+    finding = assert_finds(frozen_parameter, resting(tmp_path / "a", has_grad=False), Severity.CRITICAL)
+    assert finding.headline == "None of the 200 steps changes 2 of 8 tensors: no gradient arrives"
+    assert "detach()" in finding.actions[0].text
+
+
+def test_an_unused_part_in_the_middle_is_a_warning(tmp_path):
+    tensors = [msgspec.structs.replace(t, name=f"pooler.{t.role}") if t.id in (4, 5) else t for t in linear_stack()]
+    run = resting(tmp_path / "a", (4, 5), has_grad=False, tensors=tensors)
+    assert_finds(frozen_parameter, run, Severity.WARNING)
+
+
+@pytest.mark.parametrize("seen", [{"has_grad": False}, {"gradient": 0.0}])
+def test_an_expert_that_is_never_chosen_is_a_note(tmp_path, seen):
+    finding = assert_finds(frozen_parameter, resting(tmp_path / "a", (4, 5), **seen), Severity.NOTE)
+    assert "locks like them are trained" in finding.seen
+
+
+def test_an_optimizer_of_another_model_is_critical(tmp_path):
+    finding = assert_finds(frozen_parameter, resting(tmp_path / "a", EVERY, has_grad=False), Severity.CRITICAL)
+    assert "a model that was made again" in finding.seen
+
+
+def test_zeroing_between_backward_and_step_is_critical(tmp_path):
+    finding = assert_finds(frozen_parameter, resting(tmp_path / "a", EVERY, gradient=0.0), Severity.CRITICAL)
+    assert "exactly zero when it steps" in finding.seen
+    assert finding.actions[0].code == "optimizer.zero_grad(); loss.backward(); optimizer.step()"
+
+
+def test_zero_gradients_behind_a_dead_layer_are_a_warning(tmp_path):
+    assert_finds(frozen_parameter, resting(tmp_path / "a", (0, 1), gradient=0.0, tensors=_named()), Severity.WARNING)
+
+
+def _named():
+    names = ["stem", "body", "neck", "head"]
+    return [msgspec.structs.replace(t, name=f"{names[t.id // 2]}.{t.role}") for t in linear_stack()]
+
+
+def test_a_gradient_without_an_update_is_critical(tmp_path):
+    finding = assert_finds(frozen_parameter, resting(tmp_path / "a", facts={"dtype": "bfloat16"}), Severity.CRITICAL)
+    assert "below its precision" in finding.seen
+
+
+def test_a_weight_with_next_to_no_gradient_is_a_note(tmp_path):
+    assert_finds(frozen_parameter, resting(tmp_path / "a", (2,), gradient=1e-6), Severity.NOTE)
+
+
+def test_large_tensors_are_sampled_and_so_not_certain(tmp_path):
+    tensors = linear_stack(width=100)
+    finding = assert_finds(frozen_parameter, resting(tmp_path / "a", tensors=tensors))
+    assert finding.confidence is Confidence.HIGH
+
+
+def test_each_reason_has_its_finding(tmp_path):
+    tensors = [msgspec.structs.replace(t, optimizer=-1) if t.id == 4 else t for t in _named()]
+    run = resting(tmp_path / "a", (0, 1, 4), has_grad=False, tensors=tensors)
+    first = assert_finds(frozen_parameter, run, Severity.CRITICAL, count=2)
+    assert first.tensors == ["stem.weight", "stem.bias"]
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+def test_scaling_the_loss_changes_nothing(tmp_path, scale):
+    stats = {"gradient_norm": 0.1 * scale, "update_norm": 0.0, "drift_norm": 0.0}
+    run = build_run(tmp_path / "a", loss=scale * falling(), facts=TEN, stats=stats)
+    assert_finds(frozen_parameter, run, Severity.CRITICAL)
+
+
+def test_ten_thousand_tensors_are_quick(tmp_path):
+    tensors = linear_stack(depth=5000, width=4)
+    stats = {"update_norm": 0.0, "drift_norm": 0.0}
+    run = build_run(tmp_path / "a", loss=falling(20), tensors=tensors, stats=stats, recorded=range(0, 20, 4))
+    assert "10,000 of 10,000 tensors" in assert_finds(frozen_parameter, run, Severity.CRITICAL).headline

@@ -1,0 +1,56 @@
+import msgspec
+import numpy
+import pytest
+
+from gradaudit.diagnosers.gradient_growth import gradient_growth
+from gradaudit.findings import Severity
+from tests.build import build_run
+from tests.diagnosers.runs import TEN, falling, flat, healthy
+from tests.diagnosers.sick_gradients import bursting, growing
+from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds
+
+UNKNOWN = msgspec.structs.replace(TEN, function="logged")
+
+
+def test_a_steady_norm_is_quiet(tmp_path):
+    assert "is 1.0 times the second's" in assert_clean(gradient_growth, healthy(tmp_path))
+
+
+def test_growth_while_the_loss_falls_is_quiet(tmp_path):
+    """Features form: the norm of healthy runs grows 2 to 6 times."""
+    assert_clean(gradient_growth, growing(tmp_path / "a", loss=falling()))
+
+
+def test_a_little_growth_is_quiet(tmp_path):
+    assert_clean(gradient_growth, growing(tmp_path / "a", times=2.2))
+
+
+def test_a_burst_at_the_end_is_no_trend(tmp_path):
+    assert_clean(gradient_growth, bursting(tmp_path / "a"))
+
+
+def test_a_critic_whose_gradient_grows_ninefold_is_quiet(tmp_path):
+    assert_clean(gradient_growth, growing(tmp_path / "a", times=9.0, facts=UNKNOWN))
+
+
+def test_unknown_norms_and_short_runs_cannot_be_judged(tmp_path):
+    norms = numpy.where(numpy.arange(200) < 100, 1.0, numpy.nan)
+    assert_could_not_look(gradient_growth, build_run(tmp_path / "a", loss=flat(), steps={"gradient_norm": norms}))
+    assert_could_not_look(gradient_growth, build_run(tmp_path / "b", loss=flat(99)))
+
+
+def test_growth_without_progress_is_a_warning(tmp_path):
+    finding = assert_finds(gradient_growth, growing(tmp_path / "a"), Severity.WARNING)
+    assert "and the loss does not improve" in finding.headline
+    assert finding.span.first == 40
+
+
+def test_growth_of_an_unknown_loss_is_a_note(tmp_path):
+    assert_finds(gradient_growth, growing(tmp_path / "a", times=30.0, facts=UNKNOWN), Severity.NOTE)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+def test_scaling_the_loss_changes_nothing(tmp_path, scale):
+    norm = scale * numpy.geomspace(1, 10, 200)
+    run = build_run(tmp_path / "a", loss=scale * flat(200, 1.2), steps={"gradient_norm": norm}, facts=TEN)
+    assert_finds(gradient_growth, run, Severity.WARNING)

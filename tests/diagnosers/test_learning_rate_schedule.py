@@ -1,0 +1,59 @@
+import numpy
+import pytest
+
+from gradaudit.diagnosers.learning_rate_schedule import learning_rate_schedule
+from gradaudit.findings import Severity
+from tests.build import build_run
+from tests.diagnosers.runs import TEN, falling, flat, healthy
+from tests.diagnosers.sick_facts import collapsing, warming
+from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds
+
+T = numpy.linspace(0, 1, 200)
+HEALTHY = {
+    "cosine": 0.5 * (1 + numpy.cos(numpy.pi * T)),
+    "linear": 1 - T,
+    "one cycle": numpy.where(T < 0.3, 0.04 + T / 0.3, numpy.cos(numpy.pi / 2 * (T - 0.3) / 0.7) ** 2),
+    "warm restarts": 0.5 * (1 + numpy.cos(numpy.pi * (4 * T % 1))),
+    "steps": numpy.where(T < 0.4, 1.0, numpy.where(T < 0.8, 0.1, 0.01)),
+    "warmup, then constant": numpy.minimum(1, 5 * T + 0.01),
+}
+
+
+@pytest.mark.parametrize("shape", HEALTHY)
+def test_common_schedules_are_quiet(tmp_path, shape):
+    rates = [[1e-3 * float(value)] for value in HEALTHY[shape]]
+    assert_clean(
+        learning_rate_schedule, build_run(tmp_path / "a", loss=falling(), facts=TEN, steps={"learning_rate": rates})
+    )
+
+
+def test_a_constant_rate_is_quiet(tmp_path):
+    assert assert_clean(learning_rate_schedule, healthy(tmp_path)) == (
+        "the learning rate goes from 0.001 over 0.001 at step 0 to 0.001"
+    )
+
+
+def test_a_rate_lowered_on_a_plateau_is_quiet(tmp_path):
+    assert_clean(learning_rate_schedule, collapsing(tmp_path / "a", loss=flat(200, 1.0)))
+
+
+def test_a_loss_that_goes_on_falling_is_quiet(tmp_path):
+    assert_clean(learning_rate_schedule, collapsing(tmp_path / "a", loss=numpy.linspace(2.3, 0.3, 200)))
+
+
+def test_an_unknown_rate_cannot_be_judged(tmp_path):
+    run = build_run(tmp_path / "a", loss=falling(), steps={"learning_rate": [[]] * 200})
+    assert_could_not_look(learning_rate_schedule, run)
+
+
+def test_a_collapse_that_stops_the_loss_is_a_note(tmp_path):
+    finding = assert_finds(learning_rate_schedule, collapsing(tmp_path / "a"), Severity.NOTE)
+    assert finding.headline == (
+        "The learning rate is down to 1/1,000 of its peak at step 80, with 60 % of the run to go"
+    )
+    assert finding.actions[0].code.endswith("T_max=200)")
+
+
+def test_a_warmup_that_never_ends_is_a_note(tmp_path):
+    finding = assert_finds(learning_rate_schedule, warming(tmp_path / "a"), Severity.NOTE)
+    assert finding.headline == "The learning rate rises to the last step, from 1e-5 to 0.001"

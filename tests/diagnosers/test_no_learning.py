@@ -1,0 +1,69 @@
+import math
+
+import msgspec
+import numpy
+import pytest
+
+from gradaudit.diagnosers.no_learning import no_learning
+from gradaudit.findings import Severity
+from gradaudit.schema import LossFacts
+from tests.build import build_run
+from tests.diagnosers.runs import TEN, falling, healthy
+from tests.diagnosers.sick_gradients import diverging, stuck
+from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+
+
+def test_a_falling_loss_is_quiet(tmp_path):
+    assert "a constant predictor's is 2.30" in assert_clean(no_learning, healthy(tmp_path))
+
+
+def test_a_loss_that_still_falls_is_quiet(tmp_path):
+    assert_clean(no_learning, build_run(tmp_path / "a", loss=numpy.linspace(2.9, 2.30, 300), facts=TEN))
+
+
+def test_imbalanced_labels_have_a_lower_entropy_to_beat(tmp_path):
+    facts = msgspec.structs.replace(TEN, classes=2, label_counts=[900, 100], label_entropy=0.325)
+    assert_clean(no_learning, stuck(tmp_path / "a", level=0.25, facts=facts))
+    assert_finds(no_learning, stuck(tmp_path / "b", level=0.325, facts=facts), Severity.NOTE)
+
+
+def test_a_loss_on_another_scale_that_falls_is_quiet(tmp_path):
+    facts = LossFacts(id=0, function="mse_loss", target_variance=0.01)
+    assert_clean(no_learning, build_run(tmp_path / "a", loss=falling(300, 1.0, 0.3), facts=facts))
+
+
+def test_what_diverges_is_left_to_divergence(tmp_path):
+    assert "diverges" in assert_clean(no_learning, diverging(tmp_path / "a"))
+
+
+def test_unknown_labels_and_short_runs_cannot_be_judged(tmp_path):
+    assert_could_not_look(
+        no_learning, stuck(tmp_path / "a", facts=LossFacts(id=0, function="cross_entropy", classes=9))
+    )
+    assert_could_not_look(no_learning, stuck(tmp_path / "b", steps=99))
+
+
+def test_losses_of_unknown_level_are_not_judged(tmp_path):
+    assert_not_applicable(no_learning, stuck(tmp_path / "a", facts=LossFacts(id=0, function="logged")))
+
+
+def test_contrastive_losses_are_not_judged(tmp_path):
+    facts = LossFacts(id=0, function="cross_entropy", classes=32, label_counts=[300] * 32, label_entropy=math.log(32))
+    assert_not_applicable(no_learning, stuck(tmp_path / "a", level=math.log(32), facts=facts))
+
+
+def test_before_five_epochs_it_is_a_note(tmp_path):
+    assert_finds(no_learning, stuck(tmp_path / "a"), Severity.NOTE)
+    assert_finds(no_learning, stuck(tmp_path / "b", epochs=3), Severity.NOTE)
+
+
+def test_after_five_epochs_it_is_critical(tmp_path):
+    finding = assert_finds(no_learning, stuck(tmp_path / "a", epochs=6), Severity.CRITICAL)
+    assert finding.headline == "The loss ends at 2.30, and the entropy of the labels is 2.30: nothing is learned"
+    assert "after 300 steps, 6 epochs" in finding.seen
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+def test_scaling_the_loss_changes_nothing(tmp_path, scale):
+    facts = LossFacts(id=0, function="mse_loss", target_variance=scale)
+    assert_finds(no_learning, stuck(tmp_path / "a", level=scale, epochs=6, facts=facts), Severity.CRITICAL)

@@ -1,0 +1,45 @@
+import msgspec
+
+from gradaudit.diagnosers.small_batch_normalization import small_batch_normalization as rule
+from gradaudit.findings import Severity
+from tests.build import build_run
+from tests.diagnosers.runs import falling
+from tests.diagnosers.sick_facts import normalized
+from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+
+
+def test_sixteen_examples_are_quiet(tmp_path):
+    assert assert_clean(rule, normalized(tmp_path / "a", 16)) == "1 batch normalisation and 16 examples a forward pass"
+
+
+def test_a_model_without_it_is_not_judged(tmp_path):
+    assert_not_applicable(rule, build_run(tmp_path / "a", loss=falling()))
+
+
+def test_behind_a_convolution_the_positions_count_and_are_not_recorded(tmp_path):
+    assert "4 examples" in assert_could_not_look(rule, normalized(tmp_path / "a", kind="BatchNorm2d", before="Conv2d"))
+    assert_could_not_look(rule, normalized(tmp_path / "b", before="Conv1d"))
+
+
+def test_an_unknown_batch_size_cannot_be_judged(tmp_path):
+    assert_could_not_look(rule, normalized(tmp_path / "a", 0))
+
+
+def test_frozen_normalisation_is_not_judged(tmp_path):
+    assert_could_not_look(rule, normalized(tmp_path / "a", stats={"update_norm": 0.0, "drift_norm": 0.0}))
+
+
+def test_processes_that_share_their_statistics_count_together(tmp_path):
+    run = normalized(tmp_path / "a", 4, kind="SyncBatchNorm")
+    object.__setattr__(run, "meta", msgspec.structs.replace(run.meta, world_size=8))
+    assert_clean(rule, run)
+
+
+def test_four_examples_are_a_warning_and_eight_a_note(tmp_path):
+    finding = assert_finds(rule, normalized(tmp_path / "a", 4), Severity.WARNING)
+    assert finding.headline == "Batch normalisation sees 4 values a channel in 1 layer"
+    assert_finds(rule, normalized(tmp_path / "b", 8), Severity.NOTE)
+
+
+def test_accumulation_does_not_make_the_batch_larger(tmp_path):
+    assert_finds(rule, normalized(tmp_path / "a", 32, steps={"micro_steps": 8}), Severity.WARNING)

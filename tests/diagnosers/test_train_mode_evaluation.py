@@ -1,0 +1,44 @@
+import numpy
+
+from gradaudit.diagnosers.train_mode_evaluation import train_mode_evaluation
+from gradaudit.findings import Severity
+from gradaudit.schema import ModuleFacts
+from tests.build import build_run
+from tests.diagnosers.runs import falling, healthy
+from tests.diagnosers.sick_wiring import DROPOUT, evaluated_in_training
+from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+
+
+def test_evaluation_mode_is_quiet(tmp_path):
+    assert assert_clean(train_mode_evaluation, healthy(tmp_path, modules=DROPOUT)) == (
+        "10 of 10 evaluations of validation are in evaluation mode"
+    )
+
+
+def test_a_first_look_in_training_mode_is_quiet(tmp_path):
+    modes = (numpy.arange(10) == 0).astype(int)
+    assert_clean(train_mode_evaluation, evaluated_in_training(tmp_path / "a", modes))
+
+
+def test_a_model_on_which_the_mode_has_no_effect_is_not_judged(tmp_path):
+    plain = [ModuleFacts(id=0, name="", module_class="Net"), ModuleFacts(id=1, name="n", module_class="LayerNorm")]
+    assert_not_applicable(train_mode_evaluation, evaluated_in_training(tmp_path / "a", modules=plain))
+
+
+def test_training_data_looked_at_in_training_mode_is_not_judged(tmp_path):
+    assert_could_not_look(train_mode_evaluation, evaluated_in_training(tmp_path / "a", split="train"))
+
+
+def test_a_run_without_evaluations_or_modes_could_not_be_looked_at(tmp_path):
+    assert_could_not_look(train_mode_evaluation, build_run(tmp_path / "a", loss=falling()))
+    assert_could_not_look(train_mode_evaluation, evaluated_in_training(tmp_path / "b", -1))
+
+
+def test_validation_in_training_mode_is_a_warning(tmp_path):
+    finding = assert_finds(train_mode_evaluation, evaluated_in_training(tmp_path / "a"), Severity.WARNING)
+    assert finding.headline == "The model is in training mode in 10 of 10 evaluations of validation"
+    assert finding.actions[0].code.startswith("model.eval()")
+
+
+def test_a_split_of_unknown_purpose_is_a_note(tmp_path):
+    assert_finds(train_mode_evaluation, evaluated_in_training(tmp_path / "a", split="evaluation"), Severity.NOTE)

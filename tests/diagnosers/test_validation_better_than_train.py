@@ -1,0 +1,40 @@
+import msgspec
+
+from gradaudit.diagnosers.validation_better_than_train import validation_better_than_train as rule
+from gradaudit.findings import Confidence, Severity
+from gradaudit.schema import LossFacts, ModuleFacts
+from tests.build import build_run
+from tests.diagnosers.runs import TEN, falling, healthy
+from tests.diagnosers.sick_facts import NET, easy_validation
+from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+
+
+def test_a_held_out_loss_above_the_training_loss_is_quiet(tmp_path):
+    assert "above the training loss (running)" in assert_clean(rule, healthy(tmp_path, modules=NET))
+
+
+def test_a_little_below_is_quiet(tmp_path):
+    assert_clean(rule, easy_validation(tmp_path / "a", 0.1))
+
+
+def test_dropout_and_smoothing_raise_the_training_loss_and_are_not_compared(tmp_path):
+    modules = [*NET, ModuleFacts(id=1, name="drop", module_class="Dropout", dropout=0.3)]
+    assert_could_not_look(rule, easy_validation(tmp_path / "a", modules=modules))
+    assert_could_not_look(
+        rule, easy_validation(tmp_path / "b", facts=msgspec.structs.replace(TEN, label_smoothing=0.1))
+    )
+
+
+def test_few_evaluations_cannot_be_judged(tmp_path):
+    assert "2 evaluations" in assert_could_not_look(rule, easy_validation(tmp_path / "a", every=50))
+    assert_could_not_look(rule, build_run(tmp_path / "b", loss=falling()))
+
+
+def test_losses_of_unknown_level_are_not_judged(tmp_path):
+    assert_not_applicable(rule, easy_validation(tmp_path / "a", facts=LossFacts(id=0, function="logged")))
+
+
+def test_a_held_out_loss_far_below_is_a_note_of_low_confidence(tmp_path):
+    finding = assert_finds(rule, easy_validation(tmp_path / "a"), Severity.NOTE)
+    assert "below the training loss in 5 of 5 evaluations" in finding.headline
+    assert finding.confidence is Confidence.LOW

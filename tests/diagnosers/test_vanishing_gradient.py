@@ -1,0 +1,94 @@
+import msgspec
+import numpy
+import pytest
+
+from gradaudit.diagnosers.layer_imbalance import layer_imbalance
+from gradaudit.diagnosers.vanishing_gradient import vanishing_gradient
+from gradaudit.findings import Dots, Severity
+from tests.build import build_run
+from tests.diagnosers.runs import TEN, falling, flat, healthy, parameters
+from tests.diagnosers.sick import uneven
+from tests.diagnosers.sick_gradients import below_eps, sloped
+from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+
+
+def test_even_gradients_are_quiet(tmp_path):
+    assert "0 decades more gradient" in assert_clean(vanishing_gradient, healthy(tmp_path))
+
+
+def test_the_healthy_extremes_are_quiet(tmp_path):
+    assert_clean(vanishing_gradient, sloped(tmp_path / "a", 2.5))
+
+
+def test_one_quiet_layer_is_no_slope(tmp_path):
+    assert_clean(vanishing_gradient, uneven(tmp_path / "a", gradient=6.0))
+
+
+def test_layers_that_start_at_zero_are_left_out(tmp_path):
+    gradient = numpy.full((200, 8), 0.1)
+    gradient[:, :2] = 1e-6
+    weight = numpy.ones((200, 8))
+    weight[0, :2] = 0.0
+    stats = {"gradient_norm": gradient, "weight_norm": weight}
+    assert_clean(vanishing_gradient, build_run(tmp_path / "a", loss=falling(), tensors=parameters(8), stats=stats))
+
+
+def test_layers_behind_a_dead_one_have_no_gradient_and_no_slope(tmp_path):
+    gradient = numpy.full((200, 8), 0.1)
+    gradient[:, :3] = 0.0
+    run = build_run(tmp_path / "a", loss=falling(), tensors=parameters(8), stats={"gradient_norm": gradient})
+    assert_clean(vanishing_gradient, run)
+
+
+def test_three_layers_and_a_late_record_cannot_be_judged(tmp_path):
+    assert_not_applicable(vanishing_gradient, build_run(tmp_path / "a", loss=falling(), tensors=parameters(3)))
+    assert_could_not_look(vanishing_gradient, build_run(tmp_path / "b", loss=falling(), recorded=[50, 199]))
+
+
+def test_adam_with_gradients_above_its_eps_is_quiet(tmp_path):
+    assert_clean(vanishing_gradient, below_eps(tmp_path / "a", 100.0))
+
+
+def test_a_fading_gradient_is_a_warning(tmp_path):
+    finding = assert_finds(vanishing_gradient, sloped(tmp_path / "a"), Severity.WARNING)
+    assert finding.headline == "The gradient fades by 4.3 decades over 8 layers"
+    assert finding.tensors[0] == "layers.0.weight"
+    dots = finding.evidence[0]
+    assert isinstance(dots, Dots)
+    assert [dot.flagged for dot in dots.dots][1:4] == [True, True, False]
+
+
+def test_it_is_critical_when_it_stays_and_nothing_is_learned(tmp_path):
+    assert_finds(vanishing_gradient, sloped(tmp_path / "a", loss=flat()), Severity.CRITICAL)
+    assert_finds(vanishing_gradient, sloped(tmp_path / "b", loss=flat(), late=0.5), Severity.WARNING)
+
+
+def test_a_branch_is_found_inside_a_model_without_a_slope(tmp_path):
+    tensors = [
+        msgspec.structs.replace(t, name=f"{'ab'[t.id // 6]}.{t.id}.weight", module=f"{'ab'[t.id // 6]}.{t.id}")
+        for t in parameters(12)
+    ]
+    gradient = numpy.concatenate([numpy.full(6, 0.1), numpy.logspace(-5, 0, 6)])
+    run = build_run(tmp_path / "a", loss=falling(), tensors=tensors, stats={"gradient_norm": gradient}, facts=TEN)
+    assert "over 6 layers in b" in assert_finds(vanishing_gradient, run).headline
+
+
+def test_it_is_said_once_and_not_as_an_imbalance_too(tmp_path):
+    assert "along the depth" in assert_clean(layer_imbalance, sloped(tmp_path / "a"))
+
+
+def test_gradients_below_the_eps_of_adam_are_a_warning(tmp_path):
+    finding = assert_finds(vanishing_gradient, below_eps(tmp_path / "a"), Severity.WARNING)
+    assert "1e-10 per element at most" in finding.headline
+    assert finding.actions[1].text == "Or set eps from 1e-8 to 1e-12"
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+@pytest.mark.parametrize("every", [1, 5])
+def test_scale_and_cadence_change_nothing(tmp_path, scale, every):
+    gradient = scale * numpy.logspace(-5, 0, 8)
+    run = build_run(
+        tmp_path / "a", loss=scale * falling(), tensors=parameters(8), stats={"gradient_norm": gradient},
+        recorded=range(0, 200, every), optimizer="SGD",
+    )  # fmt: skip
+    assert "4.3 decades" in assert_finds(vanishing_gradient, run, Severity.WARNING).headline
