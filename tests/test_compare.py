@@ -13,8 +13,10 @@ from tests.samples import FOLDER
 
 @pytest.fixture(scope="module")
 def audits() -> dict[str, Audit]:
+    """Of a few diagnosers, so that another one does not change what is compared here."""
     names = ("learning_rate_too_high", "overfitting", "healthy_classifier", "initial_loss_mismatch")
-    return {name: analyze(load(FOLDER / name / "run")) for name in names}
+    select = [name for name in names if not name.startswith("healthy")]
+    return {name: analyze(load(FOLDER / name / "run"), select=select) for name in names}
 
 
 def statuses(comparison: Comparison, pair: int = 0) -> dict[str, str]:
