@@ -9,6 +9,10 @@ training had gained until then and by more than `share` of the best loss, while 
 `gap` of the first held-out loss. The training loss of that gap is the one measured in evaluation mode; the running
 training loss stands in only for models without dropout.
 
+The rise must also be larger than `scatter` times the usual jump from one evaluation to the next (the median second
+difference), unless the training loss has fallen by more than `fell_far` since the best: a small validation set is
+noisy.
+
 ## Why it matters
 
 After the best evaluation the model learns the training examples by heart. The last checkpoint is worse than one that
@@ -73,6 +77,8 @@ def overfitting(
     rise: float = 0.10,  # healthy runs rise by up to 0.09 of their improvement
     share: float = 0.03,  # a recommender rose by 0.18 of a tiny improvement, and by 1 % of the best loss
     fell: float = 0.01,  # else both losses rise, and that is no overfitting
+    scatter: float = 1.5,  # times the usual jump; white noise alone (simulated) stays below it in 19 of 20 runs
+    fell_far: float = 0.5,  # a training loss that halves again is learning by heart, however noisy the evaluations
     later: float = 3,  # evaluations; the median of three ignores one bad one
     gap: float = 0.25,  # small healthy data sets reach 0.26, hence only a note
     patience: float = 3,  # evaluations; the shortest that the advice on early stopping proposes
@@ -109,7 +115,11 @@ def overfitting(
     diverged = any(divergence(run, optimizer) is not None for optimizer in run.optimizers)
     enough_later = len(values) - 1 - best >= later
     relative = risen / gained if gained > 0 else math.inf if risen > 0 else 0.0
-    if enough_later and relative > rise and risen > share * abs(values[best]) and dropped > fell and not diverged:
+    # Second differences: a steady rise has none, so they measure the noise of an evaluation alone.
+    jump = median(numpy.abs(numpy.diff(values, 2)))
+    clear = risen > scatter * jump or dropped > fell_far
+    large = relative > rise and risen > share * abs(values[best]) and clear
+    if enough_later and large and dropped > fell and not diverged:
         measures = [
             Measure(
                 quantity="rise since the best / gain until then",
@@ -122,6 +132,12 @@ def overfitting(
                 observed=percent(risen / abs(values[best])) if values[best] else "infinity",
                 threshold=f"> {percent(share)}",
                 option="share",
+            ),
+            Measure(
+                quantity="rise / usual jump between evaluations",
+                observed=number(risen / jump) if jump > 0 else "no jumps",
+                threshold=f"> {setting(scatter)}",
+                option="scatter",
             ),
             Measure(
                 quantity="fall of the training loss since",

@@ -160,6 +160,14 @@ def overfit(path: Path, rise: float = 0.5, fall: float = 0.5, **changes: Any) ->
     return build_run(path, loss=loss, facts=TEN, evaluations=evaluations, **changes)
 
 
+def overfit_noisy(path: Path) -> Run:
+    """A rise that is no larger than the jumps between the evaluations, while training falls by a quarter."""
+    loss = numpy.linspace(2.0, 1.0, 400)
+    held_out = [1.5 - 0.07 * min(i, 9) + 0.05 * max(0, i - 9) + 0.08 * (-1) ** i for i in range(20)]
+    evaluations = [(20 * i, "validation", value) for i, value in enumerate(held_out)]
+    return build_run(path, loss=loss, facts=TEN, evaluations=evaluations)
+
+
 def overfit_bumpy(path: Path) -> Run:
     """Overfitting whose best evaluation comes after a bump of four evaluations."""
     loss = numpy.linspace(2.3, 0.2, 400)
@@ -238,6 +246,8 @@ SICK: dict[str, dict[str, tuple[Build, float]]] = {
         "": (overfit, 0),
         "rise": (overfit, 1e9),
         "share": (overfit, 1e9),
+        "scatter": (overfit_noisy, 0.0),
+        "fell_far": (overfit_noisy, 0.1),
         "fell": (overfit, 1e9),
         "later": (overfit, 1e9),
         "gap": (apart, 1e9),

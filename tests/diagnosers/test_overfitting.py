@@ -36,6 +36,20 @@ def test_one_lucky_evaluation_is_not_the_level_that_was_reached(tmp_path):
     assert_clean(overfitting, with_evaluations(tmp_path / "a", values))
 
 
+def test_a_rise_within_the_noise_of_the_evaluations_is_quiet(tmp_path):
+    """A validation set of 200 examples, evaluated late: the first evaluation is near the best already."""
+    values = [0.380, 0.435, 0.348, 0.411, 0.388, 0.360, 0.406, 0.391, 0.631, 0.428, 0.437]
+    loss = numpy.linspace(0.5, 0.25, 20 * len(values))
+    assert_clean(overfitting, with_evaluations(tmp_path / "a", values, loss=loss))
+
+
+def test_learning_by_heart_is_seen_through_noisy_evaluations(tmp_path):
+    """Six evaluations of an LSTM whose training loss goes to 0.02."""
+    loss = numpy.geomspace(0.8, 0.02, 6 * 40)
+    values = [0.660, 0.613, 0.719, 0.681, 0.719, 1.080]
+    assert_finds(overfitting, with_evaluations(tmp_path / "a", values, every=40, loss=loss), Severity.WARNING)
+
+
 def test_one_bad_evaluation_at_the_end_is_quiet(tmp_path):
     assert_clean(overfitting, with_evaluations(tmp_path / "a", [2.3, 1.5, 1.0, 0.8, 0.81, 0.82, 2.0]))
 
