@@ -9,7 +9,7 @@ HAS_TORCH := 'import torch; assert tuple(map(int, torch.__version__.split(".")[:
 SAMPLES := $(patsubst sample_runs/%/train.py,%,$(wildcard sample_runs/*/train.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full format samples goldens catalogue pictures axe docs clean
+.PHONY: bench help demo test test-full format samples goldens catalogue pictures axe docs clean
 
 help: ## Show this list.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -49,6 +49,9 @@ goldens: .venv/dev.stamp ## Rewrite every findings.txt from the runs as they are
 
 catalogue: .venv/dev.stamp ## Rewrite gradaudit/diagnosers/README.md from the docstrings.
 	$(BIN)/python -m gradaudit.report.pages
+
+bench: .venv/demo.stamp ## Measure what recording costs, side by side with a bare training.
+	$(BIN)/python -m benchmarks.overhead
 
 pictures: .venv/dev.stamp ## Draw the pictures of README.md again, from the sample runs.
 	$(BIN)/python -m tests.pictures

@@ -1,0 +1,1 @@
+"""Side-by-side measurements; RESULTS.md keeps their figures."""
