@@ -71,6 +71,16 @@ class Run:
         return self._frame("rows").sort_values(["optimizer", "step", "tensor"], ignore_index=True)
 
     @cached_property
+    def histograms(self) -> "pandas.DataFrame":
+        """Table `histograms`."""
+        return self._frame("histograms").sort_values(["optimizer", "step", "tensor", "kind"], ignore_index=True)
+
+    @cached_property
+    def samples(self) -> "pandas.DataFrame":
+        """Table `modules`: samples of the loss's input and of activations, in order of steps."""
+        return self._frame("modules").sort_values(["step", "module", "loss", "kind"], ignore_index=True)
+
+    @cached_property
     def events(self) -> "pandas.DataFrame":
         """Table `events`."""
         return self._frame("events")

@@ -85,6 +85,12 @@ STEPS = Table(
         Column("training", "int8", "flag", "training flag of the root module: 1, 0, or -1 unknown"),
         Column("stale", "int8", "flag", "gradients were not zeroed since the previous step: 1, 0, or -1 unknown"),
         Column("recorded", "bool", "", "tensor statistics were recorded at this step"),
+        Column(
+            "weight_checksum",
+            "int64",
+            "",
+            "sum of the bit patterns of the weights before this step, where several ranks train; 0 when not taken",
+        ),
     ),
     "steps are recorded at every torch.optim.Optimizer.step call",
 )
@@ -184,17 +190,53 @@ ROWS = Table(
 HISTOGRAMS = Table(
     "histograms",
     ("optimizer", "step", "tensor", "kind"),
-    "Signed log2 histograms. The key is fixed; this version writes none.",
-    (_OPTIMIZER, _STEP, _TENSOR, Column("kind", "string", "", "'gradient' or 'parameter'")),
-    "not recorded by this version",
+    "Signed log2 histograms, on a grid sparser than that of `tensors`. Bin b counts the elements whose absolute value "
+    "lies from 2**(b/4) up to 2**((b+1)/4).",
+    (
+        _OPTIMIZER,
+        _STEP,
+        _TENSOR,
+        Column("kind", "string", "", "'gradient' or 'parameter'"),
+        Column("elements", "int64", "count", "elements counted: the whole tensor, or a sample of it"),
+        Column("zeros", "int64", "count", "elements exactly zero"),
+        Column("nonfinite", "int64", "count", "NaN and infinite elements"),
+        Column("lowest", "int16", "index", "the bin b of the first entry of the two lists"),
+        Column("positive", "list<int32>", "count", "positive elements in each bin, upward from `lowest`"),
+        Column("negative", "list<int32>", "count", "negative elements in each bin, upward from `lowest`"),
+    ),
+    "recorded with the tensor statistics; record the run again with this version",
 )
 
 MODULES = Table(
     "modules",
-    ("step", "module"),
-    "Samples taken from modules. The key is fixed; this version writes none.",
-    (_STEP, Column("module", "int32", "index", "module, as in run.json")),
-    "not recorded by this version",
+    ("step", "module", "loss", "kind"),
+    "Samples of what goes into the training loss, and with --activations of what goes into the model and comes out of "
+    "its activation modules.",
+    (
+        Column("step", "int64", "count", "global_step of the step that the sample belongs to"),
+        Column("module", "int32", "index", "module, as in run.json; -1 for the input of a loss"),
+        Column("loss", "int16", "index", "loss function whose input was sampled, as in run.json; -1 for a module"),
+        Column("kind", "string", "", "'loss_input', 'input' (of the model) or 'output' (of an activation module)"),
+        Column("elements", "int64", "count", "elements looked at"),
+        Column("minimum", "float32", "", "smallest finite element"),
+        Column("maximum", "float32", "", "largest finite element"),
+        Column("mean", "float32", "", "mean of the finite elements"),
+        Column("std", "float32", "", "population standard deviation of the finite elements"),
+        Column("nonfinite", "int64", "count", "NaN and infinite elements"),
+        Column("row_sum_error", "float32", "", "mean of |sum over the classes - 1|; NaN where the loss has no classes"),
+        Column(
+            "batch_spread",
+            "float32",
+            "",
+            "standard deviation of an output over the batch, mean over the outputs; NaN for a batch of one",
+        ),
+        Column("feature_std_ratio", "float32", "ratio", "largest to smallest non-zero standard deviation of a feature"),
+        Column("saturated_fraction", "float32", "fraction", "sigmoid outputs outside (.01, .99), tanh outside .99"),
+        Column("zero_fraction", "float32", "fraction", "elements exactly zero"),
+        Column("dead_fraction", "float32", "fraction", "units that were zero for every example looked at"),
+    ),
+    "the loss's input is sampled where the loss is one of torch.nn.functional; "
+    "the activations with gradaudit record --activations",
 )
 
 EVENTS = Table(

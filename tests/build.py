@@ -54,6 +54,8 @@ def build_run(
     evaluations: list[tuple[int, str, float]] = [],  # noqa: B006
     evaluating: Any = 0,
     rows: list[dict[str, Any]] = [],  # noqa: B006
+    samples: list[dict[str, Any]] = [],  # noqa: B006
+    histograms: list[dict[str, Any]] = [],  # noqa: B006
     steps: dict[str, Any] | None = None,
     recorded: Any = None,
     state: str = "finished",
@@ -64,8 +66,8 @@ def build_run(
     """Write a one-optimizer run and load it.
 
     `loss` is [steps]; each entry of `stats` broadcasts to [recorded steps, tensors]; `recorded`
-    lists the recorded steps (default all); `steps` overrides columns of the steps table; `evaluating`
-    is the training flag of the evaluations.
+    lists the recorded steps (default all); `samples` are rows of table `modules`; `steps` overrides
+    columns of the steps table; `evaluating` is the training flag of the evaluations.
     """
     loss = numpy.asarray(loss, dtype=float)
     count = len(loss)
@@ -78,7 +80,7 @@ def build_run(
         "targets": 32, "ignored_targets": 0, "learning_rate": [[1e-3]] * count, "weight_decay": [[0.0]] * count,
         "momentum": [[0.9]] * count, "gradient_norm": 1.0, "clip_threshold": numpy.nan, "clip_kind": 0,
         "amp_scale": numpy.nan, "skipped": False, "micro_steps": 1, "batch_size": 32, "training": 1, "stale": 0,
-        "recorded": numpy.isin(numpy.arange(count), recorded), **(steps or {}),
+        "recorded": numpy.isin(numpy.arange(count), recorded), "weight_checksum": 0, **(steps or {}),
     }  # fmt: skip
     shape = (len(recorded), len(tensors))
     tensor_columns: dict[str, Any] = {
@@ -106,8 +108,9 @@ def build_run(
     write_table(folder, "tensors", pandas.DataFrame(tensor_columns))
     if evaluations:
         write_table(folder, "evaluations", pandas.DataFrame(evaluation_columns))
-    if rows:
-        write_table(folder, "rows", pandas.DataFrame(rows))
+    for name, given in (("rows", rows), ("modules", samples), ("histograms", histograms)):
+        if given:
+            write_table(folder, name, pandas.DataFrame(given))
     return load(path)
 
 

@@ -187,6 +187,7 @@ class Recording:
             "training": self.table.training(),
             "stale": -1,
             "recorded": self._cadence(number).due(step) and (self._rank == 0 or self.table.sharded()),
+            "weight_checksum": 0,
             "logged_loss": self.between.book.logged() if seen.logged is not None else -1,
         }
         record = StepRecord(row, seen.roots, seen.calls, seen.logged, cleared=cleared)
