@@ -10,10 +10,16 @@ import numpy
 import torch
 from torch import nn
 
+from gradaudit.record.device import DeviceStatistics
+from gradaudit.record.on_device import measure_on_device
 from gradaudit.record.patches.names import describe, find_roots, label_of, unwrap
-from gradaudit.record.probe import Probe
+from gradaudit.record.probe import Probe, device_of
 from gradaudit.record.rows import OutputCounter, RowCounter
+from gradaudit.record.stats import measure
 from gradaudit.schema import ModuleFacts, OptimizerFacts, TensorFacts
+
+
+HAND_OVER_STEPS = 32  # steps handed over at once, if they do not take too long
 
 
 @dataclass(eq=False)
@@ -30,6 +36,15 @@ class Plan:
     counters: dict[int, RowCounter | OutputCounter] = field(default_factory=dict)  # by position in `references`
     recorded: int = 0
     gradient: torch.Tensor | None = None  # probe values of the gradient at the last recorded step
+    statistics: DeviceStatistics | None = None  # on a CUDA device
+
+    def measure(self, gradients: Sequence[torch.Tensor | None]) -> Any:
+        """The statistics of the gradients: a numpy array on the CPU, a tensor or a slot of a ring elsewhere."""
+        if self.statistics is not None:
+            return self.statistics.measure(gradients)
+        if self.probe.device.type != "cpu":
+            return measure_on_device(gradients, self.probe.device)
+        return measure(gradients)
 
     def look_at_gradients(self, gradients: Sequence[torch.Tensor | None], probed: dict[str, Any]) -> None:
         """Compare the gradients with those of the last recorded step, and keep them for the next."""
@@ -91,7 +106,7 @@ class TensorTable:
         plan = self.plans.get(number)
         if plan is not None and plan.shape == shape:
             parameters = plan.parameters()
-            if parameters is not None:
+            if parameters is not None and device_of(parameters) == plan.probe.device:
                 return plan, parameters
         self._resolve(number, optimizer)
         plan = self.plans[number]
@@ -136,7 +151,8 @@ class TensorTable:
     def _make_plan(self, number: int, parameters: list[torch.Tensor]) -> None:
         identifiers = [self._identify(parameter) for parameter in parameters]
         old = self.plans.get(number)
-        if old is not None and old.identifiers.tolist() == identifiers:
+        device = device_of(parameters)
+        if old is not None and old.identifiers.tolist() == identifiers and old.probe.device == device:
             return
         plan = Plan(
             optimizer=number,
@@ -147,6 +163,7 @@ class TensorTable:
                 [self._owner.get(identifier, (-1, -1))[0] == number for identifier in identifiers], dtype=bool
             ),
             probe=Probe(parameters),
+            statistics=DeviceStatistics(parameters, device, HAND_OVER_STEPS) if device.type == "cuda" else None,
         )
         table = {facts.id: facts for facts in self.facts}
         for position, (identifier, parameter) in enumerate(zip(identifiers, parameters, strict=True)):

@@ -1,0 +1,56 @@
+"""The Triton kernels give the numbers of float64, in Triton's interpreter, and compile for GPUs that are not here."""
+
+import os
+import subprocess
+import sys
+
+import numpy
+import pytest
+import torch
+
+from gradaudit.record.stats import COLUMNS, measure
+from tests.record.gradients import exact, gradients
+from tests.record.interpreted import mixed, poisoned
+
+pytest.importorskip("triton")
+SINGLE = {**gradients(), **poisoned()}
+
+
+@pytest.fixture(scope="module")
+def interpreted(tmp_path_factory):
+    """The rows of every scene of tests.record.interpreted."""
+    file = tmp_path_factory.mktemp("kernels") / "rows.npz"
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    command = [sys.executable, "-m", "tests.record.interpreted", file]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return dict(numpy.load(file))
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_moments_are_those_of_float64(name, interpreted):
+    row = dict(zip(COLUMNS, interpreted[name], strict=False))
+    true = exact(SINGLE[name])
+    assert row["has_grad"] == 1
+    assert row["gradient_norm"] == pytest.approx(true["gradient_norm"], rel=1e-6)
+    size = max(true["gradient_std"], abs(true["gradient_mean"]))
+    assert row["gradient_std"] == pytest.approx(true["gradient_std"], rel=2e-6, abs=1e-12 * size)
+    assert row["gradient_mean"] == pytest.approx(true["gradient_mean"], abs=1e-6 * size)
+    assert row["gradient_max_abs"] == true["gradient_max_abs"]
+    assert row["gradient_zero_fraction"] == pytest.approx(true["gradient_zero_fraction"], rel=1e-12)
+    assert (row["gradient_nan"], row["gradient_inf"]) == (true["gradient_nan"], true["gradient_inf"])
+
+
+def test_a_list_of_everything_is_measured_as_on_the_cpu(interpreted):
+    several = mixed()
+    first, moved, again = interpreted["mixed"][:, :, : len(COLUMNS)]
+    assert first == pytest.approx(measure(several), rel=1e-6, abs=1e-7, nan_ok=True)
+    present = [torch.ones(6) if gradient is None else gradient for gradient in several]
+    assert moved == pytest.approx(measure(present), rel=1e-6, abs=1e-7, nan_ok=True)
+    # No atomics: the same gradients give the same bits.
+    assert numpy.array_equal(first, again, equal_nan=True)
+
+
+def test_a_gradient_of_another_size_or_type_than_its_parameter_is_not_read_beyond_its_end(interpreted):
+    norms = interpreted["changed"][:, 0, COLUMNS.index("gradient_norm")]
+    assert norms == pytest.approx([3**0.5, 3.0])
