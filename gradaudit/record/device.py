@@ -24,7 +24,7 @@ class DeviceStatistics:
     def __init__(self, parameters: Sequence[torch.Tensor], device: torch.device, steps: int) -> None:
         self.device = device
         self.ring = Ring(len(parameters), WIDTH, device, steps)
-        self.fault = ""  # why the kernels cannot be used although Triton is there
+        self.fault, self._told = "", False  # why the kernels cannot be used although Triton is there
         self._kernels = _kernels()
         self._elements = [local(parameter).numel() for parameter in parameters]
         self._dtypes = [parameter.dtype for parameter in parameters]
@@ -69,6 +69,11 @@ class DeviceStatistics:
                     self.fault = f"{type(error).__name__}: {error}".splitlines()[0][:200]
             slot.rows[:, : len(COLUMNS)].copy_(measure_on_device(gradients, self.device))
         return slot
+
+    def take_fault(self) -> str:
+        """Why the kernels are not used, the first time that it is asked for."""
+        fault, self._told = "" if self._told else self.fault, bool(self.fault)
+        return fault
 
     def _launch(self, kernels: Any, gradients: Sequence[torch.Tensor | None], rows: torch.Tensor) -> None:
         addresses, others = self._addresses_of(gradients)

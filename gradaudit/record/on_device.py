@@ -1,8 +1,7 @@
 """Gradients of a device to numbers by torch's own operations: a fixed number of launches for 4 million elements.
 
 The path of devices without Triton, and of gradients that the kernels do not read: sparse, complex or
-overlapping ones. Nothing here waits for the device: `masked_fill` stands where `torch.where` would send a
-Python number to the device, and wait for its arrival.
+overlapping ones. Nothing here waits for the device.
 """
 
 from collections.abc import Sequence

@@ -9,18 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 from torch import nn
 
 from gradaudit.record.between import Between
 from gradaudit.record.cadence import Cadence
 from gradaudit.record.files import Files, rank_and_world
+from gradaudit.record.ring import Slot
 from gradaudit.record.settings import Settings
-from gradaudit.record.stats import ZERO_FRACTION, measure
-from gradaudit.record.steps import Batch, StepRecord
-from gradaudit.record.tensors import Plan, TensorTable
+from gradaudit.record.stats import ZERO_FRACTION
+from gradaudit.record.steps import Batch, StepRecord, drop
+from gradaudit.record.tensors import HAND_OVER_STEPS, Plan, TensorTable
+from gradaudit.record.transfer import departures
 
-HAND_OVER_STEPS = 32
 HAND_OVER_SECONDS = 1.0
 ROWS_EVERY = 10  # recorded steps between two looks at embedding rows
 
@@ -61,6 +63,7 @@ class Recording:
         self._events: list[dict[str, Any]] = []
         self._rank = -1  # known when the process group exists: at the first step
         self.hooked = 0
+        self._captured = False
 
     def on_scaler_step(self, optimizer: torch.optim.Optimizer, hooked_before: int) -> None:
         """GradScaler.step returned; no hook fired inside means that it skipped the step."""
@@ -155,9 +158,12 @@ class Recording:
             return
         gradients = [parameter.grad for parameter in parameters]
         record.identifiers, record.owned = step.plan.identifiers, step.plan.owned
-        record.gradients, record.sharded = measure(gradients), self.table.sharded()
+        record.gradients, record.sharded = step.plan.measure(gradients), self.table.sharded()
+        if step.plan.statistics is not None and (fault := step.plan.statistics.take_fault()):
+            self.event("fallback", f"Triton cannot be used here ({fault}); torch's own operations take its place")
+        on_host = isinstance(record.gradients, numpy.ndarray)
         for position, counter in step.plan.counters.items():
-            counter.observe(gradients[position], record.gradients[position, ZERO_FRACTION])
+            counter.observe(gradients[position], record.gradients[position, ZERO_FRACTION] if on_host else math.nan)
         step.plan.look_at_gradients(gradients, record.probed)
         step.before = step.plan.probe.values(parameters)
         step.cost = time.perf_counter() - started
@@ -239,21 +245,24 @@ class Recording:
             return
         if self.files.writer.error is not None:
             raise self.files.writer.error
-        batch = Batch(self._ready, self.between.evaluated, self._events)
-        device = next((step.gradients.device for step in self._ready if isinstance(step.gradients, torch.Tensor)), None)
-        if device is not None and device.type == "cuda":
-            batch.event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            batch.event.record(torch.cuda.current_stream(device))
-        if self.files.writer.put(batch, wait):
+        self._drop([step for step in self._ready if isinstance(step.gradients, Slot) and not step.gradients.depart()])
+        ready = departures((self._ready, self.between.evaluated))
+        if self.files.writer.put(Batch(self._ready, self.between.evaluated, self._events, ready), wait):
             self._ready, self.between.evaluated, self._events = [], [], []
             return
-        dropped = sum(step.gradients is not None for step in self._ready)
-        for step in self._ready:
-            step.gradients, step.probed = None, {}
-            step.row["recorded"], step.snapshots = False, []
-        if dropped:
-            self.event("dropped", f"the disk is behind: tensor statistics of {dropped} steps were dropped")
+        self._drop([step for step in self._ready if step.gradients is not None])
         self._ready = self._ready[-10_000:]
+
+    def _drop(self, steps: list[StepRecord]) -> None:
+        if steps:
+            drop(steps)
+            self.event("dropped", f"the disk is behind: tensor statistics of {len(steps)} steps were dropped")
+
+    def note_capture(self) -> None:
+        """A CUDA graph is being captured: nothing may be measured, and its replays call none of us."""
+        if not self._captured:
+            self._captured = True
+            self.event("captured", "a CUDA graph was captured; steps and losses inside it are not recorded")
 
     def close(self, state: str) -> Path | None:
         """Write what is left and the final state; returns the run's folder, or None when no step was made."""

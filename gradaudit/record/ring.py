@@ -34,10 +34,17 @@ class Arrival:
 class Slot:
     """Where one step's rows go: `rows` is [tensors, width] float64 on the device."""
 
-    def __init__(self, rows: torch.Tensor, place: int) -> None:
+    def __init__(self, ring: "Ring", rows: torch.Tensor, place: int) -> None:
         self.rows, self.place = rows, place
         self.arrival: Arrival | None = None
         self.dropped = False
+        self._ring = ring
+
+    def depart(self) -> bool:
+        """Have the slot sent on its way, with those beside it; False when it had to be dropped."""
+        if self.arrival is None and not self.dropped:
+            self._ring.turn()
+        return not self.dropped
 
     def read(self) -> numpy.ndarray[Any, numpy.dtype[numpy.float64]]:
         """[tensors, width], a copy, after `arrival.wait`."""
@@ -57,7 +64,7 @@ class Ring:
         self._open: list[Slot] = []
         self._free: queue.SimpleQueue[torch.Tensor] = queue.SimpleQueue()
         for _ in range(BUFFERS):
-            self._free.put(torch.empty(steps, tensors, width, dtype=torch.float64, pin_memory=pinned))
+            self._free.put(torch.empty(steps, tensors, width, dtype=torch.float64, device="cpu", pin_memory=pinned))
         # Other devices (the tests' CPU) have one queue: what is enqueued later happens later.
         self._copies: Any = torch.cuda.Stream(device) if pinned else None  # type: ignore[no-untyped-call]
         self._left: list[Any] = [None, None]  # by half: the event after which it may be written again
@@ -77,7 +84,7 @@ class Ring:
             self._stream = stream
             if not self._open and self._left[self._half] is not None:
                 stream.wait_event(self._left[self._half])
-        slot = Slot(half[len(self._open)], len(self._open))
+        slot = Slot(self, half[len(self._open)], len(self._open))
         self._open.append(slot)
         return slot
 

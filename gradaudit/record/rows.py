@@ -113,7 +113,8 @@ class RowCounter(_Hits):
             self._count(None)
         elif gradient.layout != torch.strided:
             named = torch.zeros(self.rows, dtype=torch.bool, device=gradient.device)
-            named[gradient.detach().coalesce().indices()[0]] = True
+            # Not coalesced, which would wait for the device: a row that is named twice is one row.
+            named.index_fill_(0, gradient.detach()._indices()[0], True)
             self._count(named[:: self.row_stride])
         else:
             self._count((self._look(gradient) != 0).any(dim=1))

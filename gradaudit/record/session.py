@@ -46,6 +46,11 @@ def guarded(seam: str, *arguments: Any) -> Any:
     if recording is None:
         return None
     try:
+        # A torch without CUDA refuses the second question.
+        if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():  # type: ignore[no-untyped-call]
+            # What is enqueued now runs whenever the graph is replayed.
+            recording.note_capture()
+            return None
         return attrgetter(seam)(recording)(*arguments)
     except Exception as error:
         _give_up(recording, seam, error)

@@ -18,7 +18,6 @@ from gradaudit.record.rows import OutputCounter, RowCounter
 from gradaudit.record.stats import measure
 from gradaudit.schema import ModuleFacts, OptimizerFacts, TensorFacts
 
-
 HAND_OVER_STEPS = 32  # steps handed over at once, if they do not take too long
 
 

@@ -31,7 +31,7 @@ SEAMS = [
     (recording.Recording, "after_closure"),
     (recording.Recording, "on_scaler_step"),
     (recording.Recording, "hand_over"),
-    (recording, "measure"),
+    (tensors, "measure"),
     (tensors.TensorTable, "plan_for"),
     (tensors, "find_roots"),
     (tensors, "RowCounter"),
