@@ -3,6 +3,8 @@
 import numpy
 import torch
 
+CHUNK = 65_536  # elements that the kernels take at once
+
 
 def gradients() -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
@@ -28,6 +30,51 @@ def gradients() -> dict[str, torch.Tensor]:
         "scalar": torch.tensor(3.0),
         "one element": torch.tensor([-2.0]),
     }
+
+
+def poisoned() -> dict[str, torch.Tensor]:
+    """Gradients that the float32 sums cannot be trusted with."""
+    generator = torch.Generator().manual_seed(1)
+    holes = torch.randn(3 * CHUNK + 17, generator=generator)
+    holes[[3, CHUNK + 5, CHUNK + 6]] = torch.tensor([float("nan"), float("inf"), -float("inf")])
+    holes[7] = 0.0
+    outlier = torch.randn(CHUNK + 100, generator=generator) * 1e-4
+    outlier[5] = 1000.0
+    return {
+        "NaN and Inf": holes,
+        "an outlier among the first": outlier,
+        "float64 beyond float32": torch.randn(2000, generator=generator).double() * 1e200,
+        "constant": torch.full((70_001,), 0.1),
+        "zeros": torch.zeros(70_001),
+        "a mean of a thousand": torch.randn(100_000, generator=generator) * 0.1 + 1000,
+        "bfloat16 with NaN": torch.tensor([1.0, float("nan"), 3.0]).bfloat16(),
+        "half of it far away": torch.cat([torch.zeros(40_000), torch.ones(40_000) + 1e-5]),
+    }
+
+
+def mixed() -> list[torch.Tensor | None]:
+    """What one optimizer may hold at a step: what the kernels read, and what they leave to torch."""
+    generator = torch.Generator().manual_seed(2)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    return [
+        normal(300, 300),
+        None,
+        torch.zeros(0),
+        normal(40, 30).t(),
+        normal(64, 64)[:, :32],
+        normal(1001)[1:],
+        normal(8, 4, 6, 6).to(memory_format=torch.channels_last),
+        torch.sparse_coo_tensor(
+            torch.tensor([[4, 1, 4]]), normal(3, 5), (10, 5), check_invariants=True
+        ),
+        torch.complex(normal(9), normal(9)),
+        normal(700).bfloat16(),
+        normal(5, 2).double(),
+        torch.tensor(float("nan")),
+    ]  # fmt: skip
 
 
 def exact(gradient: torch.Tensor) -> dict[str, float]:

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from gradaudit.record.stats import COLUMNS, measure
-from tests.record.gradients import exact, gradients
-from tests.record.interpreted import mixed, poisoned
+from tests.record.gradients import exact, gradients, mixed, poisoned
 
 pytest.importorskip("triton")
 SINGLE = {**gradients(), **poisoned()}
@@ -54,3 +53,26 @@ def test_a_list_of_everything_is_measured_as_on_the_cpu(interpreted):
 def test_a_gradient_of_another_size_or_type_than_its_parameter_is_not_read_beyond_its_end(interpreted):
     norms = interpreted["changed"][:, 0, COLUMNS.index("gradient_norm")]
     assert norms == pytest.approx([3**0.5, 3.0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize("capability", [80, 90])
+def test_the_kernels_compile_for_devices_that_are_not_here(dtype, capability, tmp_path, monkeypatch):
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from gradaudit.record import kernels
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    constants = {"ELEMENT": kernels.ELEMENTS[dtype], "ALIGNED": True, "PARTIALS": kernels.PARTIALS, "BLOCK": 1024}
+    types = {"addresses": "*i64", "owners": "*i32", "offsets": "*i64", "lengths": "*i32", "partials": "*fp64"}
+    types |= {"first": "i32", **dict.fromkeys(constants, "constexpr")}
+    source = ASTSource(fn=kernels._reduce, signature=types, constexprs=constants)
+    code = triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": kernels.WARPS})
+    # 16 bytes in one load, or the kernel would be far from the speed of the memory.
+    assert dtype == torch.float64 or "ld.global.v4.b32" in code.asm["ptx"]
+    constants = {"WIDTH": 16, "PARTIALS": kernels.PARTIALS, "MERGED": kernels.MERGED}
+    types = {"addresses": "*i64", "spans": "*i32", "partials": "*fp64", "rows": "*fp64"}
+    source = ASTSource(fn=kernels._merge, signature=types | dict.fromkeys(constants, "constexpr"), constexprs=constants)
+    triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": kernels.WARPS})
