@@ -36,7 +36,7 @@ class OpenStep:
     closure: bool = False
     record: StepRecord | None = None
     plan: Plan | None = None
-    before: torch.Tensor | None = None  # probe values
+    before: Any = None  # what the probe saw before the step
     cost: float = 0.0  # seconds that we took so far
 
 
@@ -121,13 +121,11 @@ class Recording:
         self._measure_update(step.plan, step.record, step.before)
         self._finish(step.plan, step.record, step.cost + time.perf_counter() - started)
 
-    def _measure_update(self, plan: Plan, record: StepRecord, before: torch.Tensor) -> None:
+    def _measure_update(self, plan: Plan, record: StepRecord, before: Any) -> None:
         parameters = plan.parameters()
         if parameters is None:
             return
-        after = plan.probe.values(parameters)
-        plan.start = before if plan.start is None else plan.start
-        record.probed |= plan.probe.weights(before, after, plan.start)
+        plan.look_after(before, parameters, record.probed)
         if plan.recorded % ROWS_EVERY == 0:
             for position, counter in plan.counters.items():
                 record.snapshots.append((int(plan.identifiers[position]), counter.snapshot(parameters[position])))
@@ -164,8 +162,7 @@ class Recording:
         on_host = isinstance(record.gradients, numpy.ndarray)
         for position, counter in step.plan.counters.items():
             counter.observe(gradients[position], record.gradients[position, ZERO_FRACTION] if on_host else math.nan)
-        step.plan.look_at_gradients(gradients, record.probed)
-        step.before = step.plan.probe.values(parameters)
+        step.before = step.plan.look_before(record.gradients, gradients, parameters, record.probed)
         step.cost = time.perf_counter() - started
 
     def _record(self, optimizer: torch.optim.Optimizer, plan: Plan) -> StepRecord:

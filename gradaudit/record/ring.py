@@ -38,6 +38,7 @@ class Slot:
         self.rows, self.place = rows, place
         self.arrival: Arrival | None = None
         self.dropped = False
+        self.probed = False  # whether the probe's columns are filled too
         self._ring = ring
 
     def depart(self) -> bool:

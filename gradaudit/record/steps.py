@@ -12,6 +12,7 @@ from typing import Any
 import numpy
 import torch
 
+from gradaudit.record.device import probed_columns
 from gradaudit.record.losses import Call
 from gradaudit.record.probe import COLUMNS as COLUMNS_OF_PROBE
 from gradaudit.record.ring import Arrival, Slot
@@ -59,7 +60,10 @@ class Batch:
             arrival.wait()
         for step in self.steps:
             if isinstance(step.gradients, Slot):
-                step.gradients = step.gradients.read()[:, : len(COLUMNS)]
+                slot, rows = step.gradients, step.gradients.read()
+                step.gradients = rows[:, : len(COLUMNS)]
+                if slot.probed:
+                    step.probed = probed_columns(rows)
         for arrival in arrivals:
             arrival.release()
         self.steps, self.evaluations = to_host((self.steps, self.evaluations), self.ready)

@@ -14,6 +14,7 @@ from gradaudit.record.device import DeviceStatistics
 from gradaudit.record.on_device import measure_on_device
 from gradaudit.record.patches.names import describe, find_roots, label_of, unwrap
 from gradaudit.record.probe import Probe, device_of
+from gradaudit.record.ring import Slot
 from gradaudit.record.rows import OutputCounter, RowCounter
 from gradaudit.record.stats import measure
 from gradaudit.schema import ModuleFacts, OptimizerFacts, TensorFacts
@@ -45,12 +46,26 @@ class Plan:
             return measure_on_device(gradients, self.probe.device)
         return measure(gradients)
 
-    def look_at_gradients(self, gradients: Sequence[torch.Tensor | None], probed: dict[str, Any]) -> None:
-        """Compare the gradients with those of the last recorded step, and keep them for the next."""
+    def look_before(
+        self, measured: Any, gradients: Sequence[torch.Tensor | None], parameters: Sequence[torch.Tensor], probed: Any
+    ) -> Any:
+        """Probe the weights before a step, and compare the gradients with those of the last recorded one."""
+        if self.statistics is not None and self.statistics.look_before(measured, parameters):
+            return measured
         now = self.probe.values(gradients)
         if self.gradient is not None:
             probed["gradient_cosine"] = self.probe.cosine(now, self.gradient)
         self.gradient = now
+        return self.probe.values(parameters)
+
+    def look_after(self, before: Any, parameters: Sequence[torch.Tensor], probed: Any) -> None:
+        """Probe the weights after the step; `before` is what `look_before` gave."""
+        if self.statistics is not None and isinstance(before, Slot):
+            self.statistics.look_after(before, parameters)
+            return
+        after = self.probe.values(parameters)
+        self.start = before if self.start is None else self.start
+        probed |= self.probe.weights(before, after, self.start)
 
     def parameters(self) -> list[torch.Tensor] | None:
         """The parameters, or None when one of them no longer exists."""
@@ -153,6 +168,7 @@ class TensorTable:
         device = device_of(parameters)
         if old is not None and old.identifiers.tolist() == identifiers and old.probe.device == device:
             return
+        probe = Probe(parameters)
         plan = Plan(
             optimizer=number,
             shape=old.shape if old else (),
@@ -161,8 +177,8 @@ class TensorTable:
             owned=numpy.asarray(
                 [self._owner.get(identifier, (-1, -1))[0] == number for identifier in identifiers], dtype=bool
             ),
-            probe=Probe(parameters),
-            statistics=DeviceStatistics(parameters, device, HAND_OVER_STEPS) if device.type == "cuda" else None,
+            probe=probe,
+            statistics=DeviceStatistics(parameters, probe, HAND_OVER_STEPS) if device.type == "cuda" else None,
         )
         table = {facts.id: facts for facts in self.facts}
         for position, (identifier, parameter) in enumerate(zip(identifiers, parameters, strict=True)):
