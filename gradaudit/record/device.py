@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import importlib.util
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from gradaudit.record.on_device import measure_on_device, send
 from gradaudit.record.probe import COLUMNS as COLUMNS_OF_PROBE
 from gradaudit.record.probe import Probe
-from gradaudit.record.ring import Ring, Slot
+from gradaudit.record.ring import SLOTS, Ring, Slot
 from gradaudit.record.sharding import local
 from gradaudit.record.stats import COLUMNS
 
@@ -23,13 +24,13 @@ _EMPTY = 16  # address of a tensor without elements: nothing is read there, and 
 
 
 class DeviceStatistics:
-    """Measures fixed parameters that live on one device, and their gradients, into slots of a ring of `steps`."""
+    """Measures fixed parameters that live on one device, and their gradients, into slots of a ring."""
 
-    def __init__(self, parameters: Sequence[torch.Tensor], probe: Probe, steps: int) -> None:
+    def __init__(self, parameters: Sequence[torch.Tensor], probe: Probe, slots: int = SLOTS) -> None:
         self.device = probe.device
-        self.ring = Ring(len(parameters), WIDTH, self.device, steps)
+        self.ring = Ring(len(parameters), WIDTH, self.device, slots)
         self.fault, self._told = "", False  # why the kernels cannot be used although Triton is there
-        self._kernels = _kernels("kernels")
+        self._kernels = _kernels("kernels", self.device)
         self._elements = [local(parameter).numel() for parameter in parameters]
         self._dtypes = [parameter.dtype for parameter in parameters]
         self._index = -1 if self.device.index is None else self.device.index  # as Tensor.get_device says
@@ -155,7 +156,7 @@ class _DeviceProbe:
 
     def __init__(self, probe: Probe, groups: Sequence[tuple[torch.dtype, Sequence[int]]]) -> None:
         device = probe.device
-        self._kernels = _kernels("probe_kernels")
+        self._kernels = _kernels("probe_kernels", device)
         self._groups = [(dtype, send(numpy.array(members, dtype=numpy.int32), device)) for dtype, members in groups]
         layout = numpy.stack([probe.counts, numpy.array(probe.strides, dtype=numpy.int64)], axis=1)
         starts = numpy.cumsum(probe.counts) - probe.counts
@@ -200,9 +201,11 @@ def probed_columns(rows: numpy.ndarray[Any, Any]) -> dict[str, Any]:
     return {name: rows[:, _PROBED + index] for index, name in enumerate(COLUMNS_OF_PROBE)}
 
 
-def _kernels(name: str) -> Any:
+def _kernels(name: str, device: torch.device) -> Any:
     """A module of kernels, or None where Triton is missing or broken."""
-    if importlib.util.find_spec("triton") is None:
+    # Interpreted kernels would copy everything to the host.
+    interpreted = device.type != "cpu" and os.environ.get("TRITON_INTERPRET") == "1"
+    if interpreted or importlib.util.find_spec("triton") is None:
         return None
     try:
         return importlib.import_module(f"gradaudit.record.{name}")

@@ -20,9 +20,10 @@ from gradaudit.record.ring import Slot
 from gradaudit.record.settings import Settings
 from gradaudit.record.stats import ZERO_FRACTION
 from gradaudit.record.steps import Batch, StepRecord, drop
-from gradaudit.record.tensors import HAND_OVER_STEPS, Plan, TensorTable
+from gradaudit.record.tensors import Plan, TensorTable
 from gradaudit.record.transfer import departures
 
+HAND_OVER_STEPS = 32
 HAND_OVER_SECONDS = 1.0
 ROWS_EVERY = 10  # recorded steps between two looks at embedding rows
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy
 import torch
 
-BUFFERS = 4  # copies on their way or being written
+BUFFERS = 8  # copies on their way or being written
+SLOTS = 16  # of each half: with more of them the ring alone would be a percent of a large model
 MOST_BYTES = 4_194_304  # of each half: a model of 20,000 tensors gets fewer slots, not more memory
 
 
@@ -56,18 +57,21 @@ class Slot:
 class Ring:
     """Two halves on the device, one being filled while the other is copied."""
 
-    def __init__(self, tensors: int, width: int, device: torch.device, steps: int) -> None:
-        steps = max(1, min(steps, MOST_BYTES // max(1, 8 * tensors * width)))
+    def __init__(self, tensors: int, width: int, device: torch.device, slots: int = SLOTS) -> None:
+        slots = max(1, min(slots, MOST_BYTES // max(1, 8 * tensors * width)))
         pinned = device.type == "cuda"
         # Zeros, since a slot's unused columns are copied too.
-        self._halves = [torch.zeros(steps, tensors, width, dtype=torch.float64, device=device) for _ in range(2)]
+        self._halves = [torch.zeros(slots, tensors, width, dtype=torch.float64, device=device) for _ in range(2)]
         self._half = 0
         self._open: list[Slot] = []
         self._free: queue.SimpleQueue[torch.Tensor] = queue.SimpleQueue()
         for _ in range(BUFFERS):
-            self._free.put(torch.empty(steps, tensors, width, dtype=torch.float64, device="cpu", pin_memory=pinned))
+            self._free.put(torch.empty(slots, tensors, width, dtype=torch.float64, device="cpu", pin_memory=pinned))
         # Other devices (the tests' CPU) have one queue: what is enqueued later happens later.
         self._copies: Any = torch.cuda.Stream(device) if pinned else None  # type: ignore[no-untyped-call]
+        if self._copies is not None:
+            for half in self._halves:
+                half.record_stream(self._copies)  # a ring that is replaced is freed when its last copy is made
         self._left: list[Any] = [None, None]  # by half: the event after which it may be written again
         self._device = device
         self._stream: Any = None  # where the slots of the open half were filled

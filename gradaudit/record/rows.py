@@ -9,7 +9,7 @@ import torch
 
 MOST_ROWS = 262_144  # followed one by one; every vocabulary fits, a ten-million-row table is sampled
 MOST_COLUMNS = 16  # of each row, above EXACT elements: a trained row is zero in all of them only by accident
-EXACT = 2_000_000
+EXACT = 500_000
 EXAMPLES = 32
 SILENT = 30  # recorded steps without a gradient, after which a row is called silent
 _WINDOW = 16  # neighbouring columns looked at first: one cache line of a row
@@ -62,7 +62,7 @@ class _Hits:
         self.rows = rows
         self.row_stride = max(1, -(-rows // MOST_ROWS))
         tracked = -(-rows // self.row_stride)
-        self.hits = torch.zeros(tracked, dtype=torch.int64, device=device)
+        self.hits = torch.zeros(tracked, dtype=torch.int32, device=device)
         self.first = torch.full_like(self.hits, -1)
         self.last = torch.full_like(self.hits, -1)
         self.hit_now = torch.zeros((), dtype=torch.int64, device=device)

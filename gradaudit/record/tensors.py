@@ -19,8 +19,6 @@ from gradaudit.record.rows import OutputCounter, RowCounter
 from gradaudit.record.stats import measure
 from gradaudit.schema import ModuleFacts, OptimizerFacts, TensorFacts
 
-HAND_OVER_STEPS = 32  # steps handed over at once, if they do not take too long
-
 
 @dataclass(eq=False)
 class Plan:
@@ -178,7 +176,7 @@ class TensorTable:
                 [self._owner.get(identifier, (-1, -1))[0] == number for identifier in identifiers], dtype=bool
             ),
             probe=probe,
-            statistics=DeviceStatistics(parameters, probe, HAND_OVER_STEPS) if device.type == "cuda" else None,
+            statistics=DeviceStatistics(parameters, probe) if device.type == "cuda" else None,
         )
         table = {facts.id: facts for facts in self.facts}
         for position, (identifier, parameter) in enumerate(zip(identifiers, parameters, strict=True)):
