@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ class Run:
     problems: tuple[str, ...]
     parts: Mapping[str, tuple["pyarrow.Table | Path | Made", ...]]
     attempts: tuple[int, ...] = (0,)  # the global step at which each attempt of a restarted training begins
+    expected_frozen: tuple[str, ...] = ()  # patterns (fnmatch) of the tensors that the user says stay as they are
 
     @cached_property
     def steps(self) -> "pandas.DataFrame":
@@ -113,6 +115,10 @@ class Run:
         """The tensors whose statistics are recorded at this optimizer's steps, in depth order."""
         mine = [tensor for tensor in self.meta.tensors if tensor.recorded_with == optimizer]
         return sorted(mine, key=lambda tensor: (tensor.depth, tensor.id))
+
+    def frozen_on_purpose(self, tensor: TensorFacts) -> bool:
+        """Whether the user says that this tensor is not trained."""
+        return any(fnmatchcase(name, p) for p in self.expected_frozen for name in (tensor.name, *tensor.aliases))
 
     def loss_facts(self, loss: int) -> LossFacts | None:
         """The loss function with this index, or None."""

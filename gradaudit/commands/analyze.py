@@ -97,7 +97,7 @@ def analyze(
     chosen = targets(formats, output, len(runs))
     if open_report and not any(item.format == "html" and item.path != STDOUT for item in chosen):
         raise UserError("--open needs an HTML report in a file; add --format html")
-    wishes = Wishes(settings.select, settings.ignore, settings.thresholds, show_host, settings.fail_on, chosen)
+    wishes = Wishes.of(settings, show_host, settings.fail_on, chosen)
     printing = Printing(chosen, settings.fail_on, verbose=verbose, quiet=quiet, named=len(runs) > 1)
     if len(runs) > 1:
         code, page = analyze_several(runs, wishes, printing, index)

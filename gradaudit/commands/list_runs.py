@@ -33,7 +33,7 @@ def list_runs(folder: Path | None, most: int | None) -> None:
     if not paths:
         raise UserError(f"no run under {folder}/; make one with gradaudit record train.py")
     settings = effective()
-    wishes = Wishes(settings.select, settings.ignore, settings.thresholds, False, "never", [])
+    wishes = Wishes.of(settings, False, "never", [])
     with progress(str(folder)) as show:
         done = list(each(paths, partial(examined, wishes=wishes), show))
     rows = [
