@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     Integers = numpy.ndarray[Any, numpy.dtype[numpy.int64]]
 
 
+MOST_FACTS = 200_000_000  # bytes of run.json; 20,000 tensors take 10 MB
+
+
 class RunError(UserError):
     """The run cannot be read; the message says what is wrong, where, and what to do."""
 
@@ -221,7 +224,13 @@ def _load_meta(path: Path) -> Meta:
     if not path.is_dir():
         raise RunError(f"{path} is a file; give the run's folder, the one that holds run.json")
     file = path / "run.json"
+    if file.is_symlink():
+        raise RunError(f"{file} is a link, and links in a run are not followed; copy what it points to")
+    if file.exists() and not file.is_file():
+        raise RunError(f"{file} cannot be read: it is no file")
     try:
+        if file.stat().st_size > MOST_FACTS:
+            raise RunError(f"{file} has {file.stat().st_size / 1e6:,.0f} MB, and no recorder writes that much")
         text = file.read_bytes()
     except FileNotFoundError:
         if any(path.glob("rank*")):
