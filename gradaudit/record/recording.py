@@ -186,7 +186,7 @@ class Recording:
             "micro_steps": len(seen.roots),
             "training": self.table.training(),
             "stale": -1,
-            "recorded": self._cadence(number).due(step) and (self._rank == 0 or self.table.sharded()),
+            "recorded": self._due(number, step),
             "weight_checksum": 0,
             "logged_loss": self.between.book.logged() if seen.logged is not None else -1,
         }
@@ -206,7 +206,11 @@ class Recording:
         self._stepped = now
         self._counts[number] = step + 1
         self.global_step += 1
+        self.between.sample_next(any(self._due(each, count) for each, count in self._counts.items()))
         return record
+
+    def _due(self, number: int, step: int) -> bool:
+        return self._cadence(number).due(step) and (self._rank == 0 or self.table.sharded())
 
     def _cadence(self, number: int) -> Cadence:
         return self._cadences.setdefault(number, Cadence(self.settings.every))
