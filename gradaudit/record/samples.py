@@ -110,7 +110,7 @@ def _numbers(sample: Sample) -> torch.Tensor:
         assert values is not None
         values = values.double()
         unknown = values.new_full((), math.nan)
-        finite = torch.isfinite(values)
+        finite = values.abs() < math.inf
         clean = torch.where(finite, values, 0.0)
         count = finite.sum()
         mean = clean.sum() / count
@@ -129,7 +129,7 @@ def _numbers(sample: Sample) -> torch.Tensor:
                 (torch.where(finite, values - mean, 0.0).square().sum() / count).sqrt(),
                 (~finite).sum().double(),
                 _finite_mean((values.sum(1) - 1).abs()) if sample.sums else unknown,
-                _finite_mean(values.std(0)) if values.shape[0] > 1 else unknown,
+                _finite_mean(_spread(values, 0)) if values.shape[0] > 1 else unknown,
                 _ratio_of_features(values) if sample.features and values.shape[0] > 1 else unknown,
                 saturated,
                 zero.double().mean(),
@@ -140,13 +140,20 @@ def _numbers(sample: Sample) -> torch.Tensor:
 
 def _finite_mean(values: torch.Tensor) -> torch.Tensor:
     """The mean of the finite values; NaN when there are none."""
-    finite = torch.isfinite(values)
+    finite = values.abs() < math.inf
     return torch.where(finite, values, 0.0).sum() / finite.sum()
+
+
+def _spread(values: torch.Tensor, dimensions: int | tuple[int, ...]) -> torch.Tensor:
+    """The sample standard deviation; Tensor.std is thirty times slower over a leading dimension."""
+    off = values - values.mean(dimensions, keepdim=True)
+    squares = off.square().sum(dimensions)
+    return (squares / max(1, values.numel() // max(1, squares.numel()) - 1)).sqrt()
 
 
 def _ratio_of_features(values: torch.Tensor) -> torch.Tensor:
     """The largest standard deviation of a feature by the smallest one that is not zero; NaN when all are zero."""
-    spread = values.std((0, 2))
-    varies = torch.isfinite(spread) & (spread > 0)
+    spread = _spread(values, (0, 2))
+    varies = (spread > 0) & (spread < math.inf)
     greatest = torch.where(varies, spread, -math.inf).amax()
     return torch.where(varies.any(), greatest / torch.where(varies, spread, math.inf).amin(), math.nan)
