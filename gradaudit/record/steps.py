@@ -33,6 +33,7 @@ class StepRecord:
     amp_scale: torch.Tensor | None = None  # gradients still carry it (fused optimizers)
     found_inf: torch.Tensor | None = None
     cleared: torch.Tensor | bool | None = None
+    weights: torch.Tensor | None = None  # their checksum
     identifiers: Any = None  # [tensors]
     owned: Any = None
     sharded: bool = False  # the norm over all tensors is known to no single rank
@@ -121,6 +122,8 @@ def _finish(step: StepRecord) -> dict[str, Any]:
             row["gradient_norm"] = math.nan
     if step.clip_norm is not None:
         row["gradient_norm"] = float(_number(step.clip_norm))
+    if step.weights is not None:
+        row["weight_checksum"] = int(_number(step.weights))
     if step.cleared is not None:
         row["stale"] = int(not bool(_number(step.cleared)))
     return row
