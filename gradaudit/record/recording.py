@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gradaudit.record import checksums
+from gradaudit.record import checksums, histograms
 from gradaudit.record.between import Between
 from gradaudit.record.cadence import Cadence
 from gradaudit.record.files import Files, rank_and_world
@@ -163,6 +163,8 @@ class Recording:
             counter.observe(gradients[position], record.gradients[position, ZERO_FRACTION])
         step.plan.look_at_gradients(gradients, record.probed)
         step.before = step.plan.probe.values(parameters)
+        if histograms.due(record.row["step"], self.settings.every):
+            record.histograms = histograms.of_step(step.plan.identifiers, gradients, parameters)
         step.cost = time.perf_counter() - started
 
     def _record(self, optimizer: torch.optim.Optimizer, plan: Plan) -> StepRecord:
@@ -257,7 +259,7 @@ class Recording:
         dropped = sum(step.gradients is not None for step in self._ready)
         for step in self._ready:
             step.gradients, step.probed = None, {}
-            step.row["recorded"], step.snapshots = False, []
+            step.row["recorded"], step.snapshots, step.histograms = False, [], []
         if dropped:
             self.event("dropped", f"the disk is behind: tensor statistics of {dropped} steps were dropped")
         self._ready = self._ready[-10_000:]
