@@ -52,7 +52,7 @@ def _flatten(gradient: torch.Tensor) -> tuple[torch.Tensor, int]:
     """The stored elements as one dimension, and how many zeros are not stored (negative: that many too many)."""
     gradient = local(gradient.detach())
     if gradient.layout == torch.sparse_coo:
-        values = _summed_rows(gradient)
+        values = summed_rows(gradient)
         absent = gradient.numel() - values.numel()
     elif gradient.layout != torch.strided:
         values, absent = gradient.values(), gradient.numel() - gradient.values().numel()
@@ -63,7 +63,7 @@ def _flatten(gradient: torch.Tensor) -> tuple[torch.Tensor, int]:
     return values.reshape(-1), absent
 
 
-def _summed_rows(gradient: torch.Tensor) -> torch.Tensor:
+def summed_rows(gradient: torch.Tensor) -> torch.Tensor:
     """The values of a sparse gradient with entries of one index added up, and zeros in their place.
 
     `coalesce` does this too, and waits for the device to know how many are left.

@@ -13,6 +13,8 @@ import numpy
 import torch
 from torch import nn
 
+from gradaudit.record import checksums, groups, histograms
+from gradaudit.record.activations import EVERY, Activations
 from gradaudit.record.between import Between
 from gradaudit.record.cadence import Cadence
 from gradaudit.record.files import Files, rank_and_world
@@ -54,6 +56,7 @@ class Recording:
         self.only = None if optimizers is None else weakref.WeakSet(optimizers)
         self.table = TensorTable(models)
         self.between = Between(self.table)
+        self.activations = Activations(self.table, self.event, enabled=settings.activations)
         self.files: Files | None = None
         self.global_step = 0
         self._began = self._stepped = self._handed = time.perf_counter()
@@ -62,7 +65,7 @@ class Recording:
         self._open: OpenStep | None = None
         self._ready: list[StepRecord] = []
         self._events: list[dict[str, Any]] = []
-        self._rank = -1  # known when the process group exists: at the first step
+        self._rank = self._world = -1  # known when the process group exists: at the first step
         self.hooked = 0
         self._captured = False
 
@@ -153,6 +156,8 @@ class Recording:
         started = time.perf_counter()
         step.plan, parameters = self.table.plan_for(optimizer)
         step.record = record = self._record(optimizer, step.plan)
+        if checksums.due(record.row["step"], self._world) and not self.table.sharded():
+            record.weights = checksums.checksum(parameters)
         if not record.row["recorded"]:
             return
         gradients = [parameter.grad for parameter in parameters]
@@ -164,13 +169,15 @@ class Recording:
         for position, counter in step.plan.counters.items():
             counter.observe(gradients[position], record.gradients[position, ZERO_FRACTION] if on_host else math.nan)
         step.before = step.plan.look_before(record.gradients, gradients, parameters, record.probed)
+        if histograms.due(record.row["step"], self.settings.every):
+            record.histograms = histograms.of_step(step.plan.identifiers, gradients, parameters)
         step.cost = time.perf_counter() - started
 
     def _record(self, optimizer: torch.optim.Optimizer, plan: Plan) -> StepRecord:
         number = plan.optimizer
         step = self._counts.get(number, 0)
         if self._rank < 0:
-            self._rank = rank_and_world()[0]
+            self._rank, self._world = rank_and_world()
         seen, cleared = self.between.take(number, first=step == 0)
         now = time.perf_counter()
         row = {
@@ -179,9 +186,9 @@ class Recording:
             "global_step": self.global_step,
             "time": now - self._began,
             "seconds": now - self._stepped if self.global_step else math.nan,
-            "learning_rate": [_float(group.get("lr")) for group in optimizer.param_groups],
-            "weight_decay": [_float(group.get("weight_decay", 0.0)) for group in optimizer.param_groups],
-            "momentum": [_momentum(group) for group in optimizer.param_groups],
+            "learning_rate": [groups.number(group.get("lr")) for group in optimizer.param_groups],
+            "weight_decay": [groups.number(group.get("weight_decay", 0.0)) for group in optimizer.param_groups],
+            "momentum": [groups.momentum(group) for group in optimizer.param_groups],
             "gradient_norm": math.nan,
             "clip_threshold": math.nan,
             "clip_kind": 0,
@@ -190,7 +197,7 @@ class Recording:
             "micro_steps": len(seen.roots),
             "training": self.table.training(),
             "stale": -1,
-            "recorded": self._cadence(number).due(step) and (self._rank == 0 or self.table.sharded()),
+            "recorded": self._due(number, step),
             "weight_checksum": 0,
             "logged_loss": self.between.book.logged() if seen.logged is not None else -1,
         }
@@ -210,7 +217,13 @@ class Recording:
         self._stepped = now
         self._counts[number] = step + 1
         self.global_step += 1
+        due = any(self._due(each, count) for each, count in self._counts.items())
+        self.between.sample_next(due)
+        record.samples = self.activations.take(due_next=due and self.global_step % EVERY == 0)
         return record
+
+    def _due(self, number: int, step: int) -> bool:
+        return self._cadence(number).due(step) and (self._rank == 0 or self.table.sharded())
 
     def _cadence(self, number: int) -> Cadence:
         return self._cadences.setdefault(number, Cadence(self.settings.every))
@@ -280,15 +293,3 @@ def _wrapper_frame() -> Any:
             return frame
         frame = frame.f_back
     return None
-
-
-def _float(value: Any) -> float:
-    if isinstance(value, torch.Tensor):
-        # Capturable optimizers keep the learning rate on the device, and reading it would wait for it.
-        return float(value) if value.device.type == "cpu" else math.nan
-    return float(value) if isinstance(value, int | float) else math.nan
-
-
-def _momentum(group: dict[str, Any]) -> float:
-    betas = group.get("betas")
-    return _float(betas[0] if isinstance(betas, tuple | list) and betas else group.get("momentum", 0.0))
