@@ -83,7 +83,7 @@ class Between:
             note_training()
         values = list(gradients) if isinstance(gradients, tuple | list) else [gradients]
         for index, root in enumerate(roots):
-            if not isinstance(root, torch.Tensor):
+            if not isinstance(root, torch.Tensor) or root.is_meta:
                 continue
             value = root.detach()
             weight = values[index] if index < len(values) else None

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from gradaudit.record import frameworks
 from gradaudit.record.patches import Patch, amp, batch_norm, clipping, data, losses, names, optimizer
 
 _patches: list[Patch] = []
@@ -14,11 +15,13 @@ def install() -> None:
         _handles.extend(names.install())
         for seam in (losses, optimizer, clipping, amp, batch_norm, data):
             _patches.extend(seam.install())
+        frameworks.install()
 
 
 def uninstall() -> None:
     """Put back what was there."""
     optimizer.disarm()
+    frameworks.uninstall()
     while _patches:
         _patches.pop().undo()
     while _handles:

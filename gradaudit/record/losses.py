@@ -52,10 +52,12 @@ class LossBook:
 
     kinds: dict[tuple[Any, ...], _Kind] = field(default_factory=dict)
     changed: bool = False
+    observed: int = 0  # calls of loss functions so far
 
     def observe(self, name: str, result: torch.Tensor, call: dict[str, Any]) -> Call:
         """Turn one call of a loss function into numbers; `call` holds its arguments by name."""
         input, target = call["input"], call["target"]
+        self.observed += 1
         kind = self._kind(name, call)
         with torch.no_grad():
             valid, ignored = _targets(kind.facts, input, target)

@@ -155,7 +155,8 @@ class Recording:
         step.record = record = self._record(optimizer, step.plan)
         if not record.row["recorded"]:
             return
-        gradients = [parameter.grad for parameter in parameters]
+        given = getattr(optimizer, "gradients_of", None)  # of a framework's optimizer, which is not torch's
+        gradients = given(parameters) if given else [parameter.grad for parameter in parameters]
         record.identifiers, record.owned = step.plan.identifiers, step.plan.owned
         record.gradients, record.sharded = measure(gradients), self.table.sharded()
         for position, counter in step.plan.counters.items():

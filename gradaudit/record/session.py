@@ -5,7 +5,7 @@ import contextlib
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,24 @@ def guarded(seam: str, *arguments: Any) -> Any:
     except Exception as error:
         _give_up(recording, seam, error)
         return None
+
+
+def contained(seam: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function of ours outside of the recording as `guarded` calls its methods."""
+    recording = _current
+    if recording is None:
+        return None
+    try:
+        return function(*arguments)
+    except Exception as error:
+        _give_up(recording, seam, error)
+        return None
+
+
+def event(kind: str, message: str) -> None:
+    """Note something about the recording, where one is going on."""
+    if _current is not None:
+        _current.event(kind, message)
 
 
 def _give_up(recording: Recording, seam: str, error: Exception) -> None:
