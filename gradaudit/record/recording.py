@@ -27,6 +27,7 @@ from gradaudit.record.transfer import departures
 
 HAND_OVER_STEPS = 32
 HAND_OVER_SECONDS = 1.0
+MOST_WAITING = 10_000  # steps whose losses are kept while the disk is behind
 ROWS_EVERY = 10  # recorded steps between two looks at embedding rows
 
 
@@ -64,6 +65,7 @@ class Recording:
         self._counts: dict[int, int] = {}
         self._open: OpenStep | None = None
         self._ready: list[StepRecord] = []
+        self._refused = 0  # of those: offered to the writer, which was behind
         self._events: list[dict[str, Any]] = []
         self._rank = self._world = -1  # known when the process group exists: at the first step
         self.hooked = 0
@@ -160,7 +162,8 @@ class Recording:
             record.weights = checksums.checksum(parameters)
         if not record.row["recorded"]:
             return
-        gradients = [parameter.grad for parameter in parameters]
+        given = getattr(optimizer, "gradients_of", None)  # of a framework's optimizer, which is not torch's
+        gradients = given(parameters) if given else [parameter.grad for parameter in parameters]
         record.identifiers, record.owned = step.plan.identifiers, step.plan.owned
         record.gradients, record.sharded = step.plan.measure(gradients), self.table.sharded()
         if step.plan.statistics is not None and (fault := step.plan.statistics.take_fault()):
@@ -194,7 +197,7 @@ class Recording:
             "clip_kind": 0,
             "amp_scale": math.nan,
             "skipped": False,
-            "micro_steps": len(seen.roots),
+            "micro_steps": seen.backwards,
             "training": self.table.training(),
             "stale": -1,
             "recorded": self._due(number, step),
@@ -238,7 +241,7 @@ class Recording:
         if self.files is None:
             self.files = Files(self.settings, self)
             self.hand_over()
-        elif len(self._ready) >= HAND_OVER_STEPS or now - self._handed > HAND_OVER_SECONDS:
+        elif len(self._ready) - self._refused >= HAND_OVER_STEPS or now - self._handed > HAND_OVER_SECONDS:
             self.hand_over()
 
     def _clock(self) -> float:
@@ -256,13 +259,16 @@ class Recording:
             return
         if self.files.writer.error is not None:
             raise self.files.writer.error
-        self._drop([step for step in self._ready if isinstance(step.gradients, Slot) and not step.gradients.depart()])
-        ready = departures((self._ready, self.between.evaluated))
+        # Those refused before hold no statistics any more: only the new ones are looked at, whatever waits.
+        fresh = self._ready[self._refused :]
+        self._drop([step for step in fresh if isinstance(step.gradients, Slot) and not step.gradients.depart()])
+        ready = departures((fresh, self.between.evaluated))
         if self.files.writer.put(Batch(self._ready, self.between.evaluated, self._events, ready), wait):
-            self._ready, self.between.evaluated, self._events = [], [], []
+            self._ready, self.between.evaluated, self._events, self._refused = [], [], [], 0
             return
-        self._drop([step for step in self._ready if step.gradients is not None])
-        self._ready = self._ready[-10_000:]
+        self._drop([step for step in fresh if step.gradients is not None])
+        del self._ready[:-MOST_WAITING], self.between.evaluated[:-MOST_WAITING]
+        self._refused = len(self._ready)
 
     def _drop(self, steps: list[StepRecord]) -> None:
         if steps:

@@ -82,7 +82,8 @@ def _replaced(thing: Any, arrived: dict[int, torch.Tensor]) -> Any:
     if isinstance(thing, dict):
         return {key: _replaced(value, arrived) for key, value in thing.items()}
     if isinstance(thing, list | tuple):
-        return type(thing)(_replaced(part, arrived) for part in thing)
+        parts = [_replaced(part, arrived) for part in thing]
+        return type(thing)(*parts) if hasattr(thing, "_fields") else type(thing)(parts)
     if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
         return dataclasses.replace(thing, **{name: _replaced(value, arrived) for name, value in vars(thing).items()})
     return thing
