@@ -15,6 +15,7 @@ from torch import nn
 from gradaudit.record.between import Between
 from gradaudit.record.cadence import Cadence
 from gradaudit.record.files import Files, rank_and_world
+from gradaudit.record.hyperparameters import momentum_of, number_of, wrapper_frame
 from gradaudit.record.settings import Settings
 from gradaudit.record.stats import ZERO_FRACTION, measure
 from gradaudit.record.steps import Batch, StepRecord
@@ -61,6 +62,7 @@ class Recording:
         self._ready: list[StepRecord] = []
         self._refused = 0  # of those: offered to the writer, which was behind
         self._events: list[dict[str, Any]] = []
+        self._full = False  # no room for further optimizers
         self._rank = -1  # known when the process group exists: at the first step
         self.hooked = 0
 
@@ -72,13 +74,18 @@ class Recording:
             record.row["skipped"] = True
             self._finish(plan, record, None)
 
+    def on_value_clip(self, parameters: Sequence[torch.Tensor], threshold: Any) -> None:
+        """clip_grad_value_ is about to run; which optimizer steps next is not known yet."""
+        due = [self._cadence(number).due(self._counts.get(number, 0)) for number in self.table.plans]
+        self.between.on_value_clip(parameters, threshold, any(due) or not due)
+
     def before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
         """The optimizer is about to step; returns its arguments anew when a closure has to be watched."""
         if not self._mine(optimizer) or self._inside_a_step(optimizer):
             return None
         self.hooked += 1
         closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
-        self._open = OpenStep(id(_wrapper_frame()), weakref.ref(optimizer), closure=callable(closure))
+        self._open = OpenStep(id(wrapper_frame()), weakref.ref(optimizer), closure=callable(closure))
         if not callable(closure):
             self._snapshot(optimizer, self._open)
             return None
@@ -106,7 +113,7 @@ class Recording:
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
         """The optimizer has stepped: measure the update and close the row."""
         step = self._open
-        if step is None or step.optimizer() is not optimizer or step.frame != id(_wrapper_frame()):
+        if step is None or step.optimizer() is not optimizer or step.frame != id(wrapper_frame()):
             return
         self._open = None
         if step.closure:
@@ -133,7 +140,14 @@ class Recording:
         plan.recorded += 1
 
     def _mine(self, optimizer: torch.optim.Optimizer) -> bool:
-        return self.only is None or optimizer in self.only
+        if self.only is not None and optimizer not in self.only:
+            return False
+        if self.table.takes(optimizer):
+            return True
+        if not self._full:
+            self._full = True
+            self.event("disabled", "too many optimizers and tensors: steps of further optimizers are not recorded")
+        return False
 
     def _inside_a_step(self, optimizer: torch.optim.Optimizer) -> bool:
         """Whether this is a nested step: of a subclass calling its parent, or of a wrapped optimizer."""
@@ -143,7 +157,7 @@ class Recording:
         frame: Any = sys._getframe(1)
         while frame is not None:
             if id(frame) == self._open.frame:
-                return id(_wrapper_frame()) != self._open.frame
+                return id(wrapper_frame()) != self._open.frame
             frame = frame.f_back
         self._open = None
         return False
@@ -178,9 +192,9 @@ class Recording:
             "global_step": self.global_step,
             "time": now - self._began,
             "seconds": now - self._stepped if self.global_step else math.nan,
-            "learning_rate": [_float(group.get("lr")) for group in optimizer.param_groups],
-            "weight_decay": [_float(group.get("weight_decay", 0.0)) for group in optimizer.param_groups],
-            "momentum": [_momentum(group) for group in optimizer.param_groups],
+            "learning_rate": [number_of(group.get("lr")) for group in optimizer.param_groups],
+            "weight_decay": [number_of(group.get("weight_decay", 0.0)) for group in optimizer.param_groups],
+            "momentum": [momentum_of(group) for group in optimizer.param_groups],
             "gradient_norm": math.nan,
             "clip_threshold": math.nan,
             "clip_kind": 0,
@@ -203,7 +217,7 @@ class Recording:
         if clipped is not None:
             clip, whole = clipped
             row["clip_kind"], row["clip_threshold"] = clip.kind, clip.threshold
-            record.clip_norm = clip.norm if whole else None
+            record.clip_norm, record.clipped = clip.norm if whole else None, clip.clipped
         self.between.close_pass()
         self.between.after_step, self.between.time = self.global_step, now - self._began
         self._stepped = now
@@ -269,25 +283,3 @@ class Recording:
         self.hand_over(wait=True)
         self.files.close(state)
         return self.files.directory
-
-
-def _wrapper_frame() -> Any:
-    """The frame of the optimizer's own step wrapper that called the hook."""
-    frame: Any = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code.co_name == "wrapper" and frame.f_code.co_filename.endswith("optimizer.py"):
-            return frame
-        frame = frame.f_back
-    return None
-
-
-def _float(value: Any) -> float:
-    if isinstance(value, torch.Tensor):
-        # Capturable optimizers keep the learning rate on the device, and reading it would wait for it.
-        return float(value) if value.device.type == "cpu" else math.nan
-    return float(value) if isinstance(value, int | float) else math.nan
-
-
-def _momentum(group: dict[str, Any]) -> float:
-    betas = group.get("betas")
-    return _float(betas[0] if isinstance(betas, tuple | list) and betas else group.get("momentum", 0.0))
