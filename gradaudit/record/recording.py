@@ -1,7 +1,6 @@
 """The recording of one process: what each seam saw, put together at the optimizer's step."""
 
 import math
-import sys
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -12,11 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from gradaudit.record import checksums, groups, histograms
+from gradaudit.record.activations import EVERY, Activations
 from gradaudit.record.between import Between
 from gradaudit.record.cadence import Cadence
 from gradaudit.record.files import Files, rank_and_world
-from gradaudit.record.hyperparameters import momentum_of, number_of, wrapper_frame
 from gradaudit.record.settings import Settings
+from gradaudit.record.stack import is_on_stack, wrapper_frame
 from gradaudit.record.stats import ZERO_FRACTION, measure
 from gradaudit.record.steps import Batch, StepRecord
 from gradaudit.record.tensors import Plan, TensorTable
@@ -53,6 +54,7 @@ class Recording:
         self.only = None if optimizers is None else weakref.WeakSet(optimizers)
         self.table = TensorTable(models)
         self.between = Between(self.table)
+        self.activations = Activations(self.table, self.event, enabled=settings.activations)
         self.files: Files | None = None
         self.global_step = 0
         self._began = self._stepped = self._handed = time.perf_counter()
@@ -63,7 +65,7 @@ class Recording:
         self._refused = 0  # of those: offered to the writer, which was behind
         self._events: list[dict[str, Any]] = []
         self._full = False  # no room for further optimizers
-        self._rank = -1  # known when the process group exists: at the first step
+        self._rank = self._world = -1  # known when the process group exists: at the first step
         self.hooked = 0
 
     def on_scaler_step(self, optimizer: torch.optim.Optimizer, hooked_before: int) -> None:
@@ -153,12 +155,9 @@ class Recording:
         """Whether this is a nested step: of a subclass calling its parent, or of a wrapped optimizer."""
         if self._open is None:
             return False
+        if is_on_stack(self._open.frame):
+            return id(wrapper_frame()) != self._open.frame
         # A step that raised never reached its post hook: its frame is gone from the stack.
-        frame: Any = sys._getframe(1)
-        while frame is not None:
-            if id(frame) == self._open.frame:
-                return id(wrapper_frame()) != self._open.frame
-            frame = frame.f_back
         self._open = None
         return False
 
@@ -167,6 +166,8 @@ class Recording:
         started = time.perf_counter()
         step.plan, parameters = self.table.plan_for(optimizer)
         step.record = record = self._record(optimizer, step.plan)
+        if checksums.due(record.row["step"], self._world) and not self.table.sharded():
+            record.weights = checksums.checksum(parameters)
         if not record.row["recorded"]:
             return
         given = getattr(optimizer, "gradients_of", None)  # of a framework's optimizer, which is not torch's
@@ -177,13 +178,15 @@ class Recording:
             counter.observe(gradients[position], record.gradients[position, ZERO_FRACTION])
         step.plan.look_at_gradients(gradients, record.probed)
         step.before = step.plan.probe.values(parameters)
+        if histograms.due(record.row["step"], self.settings.every):
+            record.histograms = histograms.of_step(step.plan.identifiers, gradients, parameters)
         step.cost = time.perf_counter() - started
 
     def _record(self, optimizer: torch.optim.Optimizer, plan: Plan) -> StepRecord:
         number = plan.optimizer
         step = self._counts.get(number, 0)
         if self._rank < 0:
-            self._rank = rank_and_world()[0]
+            self._rank, self._world = rank_and_world()
         seen, cleared = self.between.take(number, first=step == 0)
         now = time.perf_counter()
         row = {
@@ -192,9 +195,9 @@ class Recording:
             "global_step": self.global_step,
             "time": now - self._began,
             "seconds": now - self._stepped if self.global_step else math.nan,
-            "learning_rate": [number_of(group.get("lr")) for group in optimizer.param_groups],
-            "weight_decay": [number_of(group.get("weight_decay", 0.0)) for group in optimizer.param_groups],
-            "momentum": [momentum_of(group) for group in optimizer.param_groups],
+            "learning_rate": [groups.number(group.get("lr")) for group in optimizer.param_groups],
+            "weight_decay": [groups.number(group.get("weight_decay", 0.0)) for group in optimizer.param_groups],
+            "momentum": [groups.momentum(group) for group in optimizer.param_groups],
             "gradient_norm": math.nan,
             "clip_threshold": math.nan,
             "clip_kind": 0,
@@ -203,7 +206,7 @@ class Recording:
             "micro_steps": seen.backwards,
             "training": self.table.training(),
             "stale": -1,
-            "recorded": self._cadence(number).due(step) and (self._rank == 0 or self.table.sharded()),
+            "recorded": self._due(number, step),
             "weight_checksum": 0,
             "logged_loss": self.between.book.logged() if seen.logged is not None else -1,
         }
@@ -223,7 +226,13 @@ class Recording:
         self._stepped = now
         self._counts[number] = step + 1
         self.global_step += 1
+        due = any(self._due(each, count) for each, count in self._counts.items())
+        self.between.sample_next(due)
+        record.samples = self.activations.take(due_next=due and self.global_step % EVERY == 0)
         return record
+
+    def _due(self, number: int, step: int) -> bool:
+        return self._cadence(number).due(step) and (self._rank == 0 or self.table.sharded())
 
     def _cadence(self, number: int) -> Cadence:
         return self._cadences.setdefault(number, Cadence(self.settings.every))
@@ -269,7 +278,7 @@ class Recording:
         dropped = sum(step.gradients is not None for step in fresh)
         for step in fresh:
             step.gradients, step.probed = None, {}
-            step.row["recorded"], step.snapshots = False, []
+            step.row["recorded"], step.snapshots, step.histograms, step.samples = False, [], [], []
         if dropped:
             self.event("dropped", f"the disk is behind: tensor statistics of {dropped} steps were dropped")
         del self._ready[:-MOST_WAITING], self.between.evaluated[:-MOST_WAITING]

@@ -4,13 +4,28 @@ import errno
 import shutil
 import threading
 import time
+import warnings
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
-from gradaudit.record import between, files, install, losses, recording, session, steps, tensors, writer
+from gradaudit.record import (
+    activations,
+    between,
+    checksums,
+    files,
+    histograms,
+    install,
+    losses,
+    recording,
+    samples,
+    session,
+    steps,
+    tensors,
+    writer,
+)
 from gradaudit.record.settings import Settings
 from gradaudit.run import load
 from tests.record.training import batch, classifier, recorded
@@ -26,6 +41,17 @@ SEAMS = [
     (between.Between, "on_loader"),
     (between.Between, "take"),
     (between.Between, "close_pass"),
+    (between, "of_loss"),
+    (samples.Sample, "row"),
+    (checksums, "checksum"),
+    (histograms, "of_step"),
+    (histograms.Sampled, "rows"),
+    (activations.Activations, "attach"),
+    (activations.Activations, "on_input"),
+    (activations.Activations, "on_output"),
+    (activations.Activations, "on_compiling"),
+    (activations.Activations, "on_scripting"),
+    (activations.Activations, "take"),
     (losses.LossBook, "observe"),
     (losses.Evaluations, "add"),
     (recording.Recording, "before_step"),
@@ -76,6 +102,11 @@ def train(steps_=40):
             session.guarded("between.log", 0.5, "test", 1)  # as Recorder.log does
         if index < 2:
             second.step(lambda: model(x).sum() * 0)
+    # Neither is compiled before it is called.
+    torch.compile(model, backend="eager")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.script(nn.Identity())
     return seen, [parameter.detach().clone() for parameter in model.parameters()], torch.rand(1).item()
 
 
@@ -88,9 +119,9 @@ def same(one, other):
     return one[0] == other[0] and one[2] == other[2] and all(map(torch.equal, one[1], other[1]))
 
 
-def train_recorded(directory):
-    install.install()
-    session.start(Settings(directory=str(directory), every=1))
+def train_recorded(directory, activations=True):
+    install.install(activations=activations)
+    session.start(Settings(directory=str(directory), every=1, activations=activations))
     try:
         result = train()
     finally:
@@ -109,8 +140,9 @@ def test_every_seam_is_in_the_table():
     assert called - {name for _, name in SEAMS} == set()
 
 
-def test_recording_does_not_change_the_training(tmp_path, bare, capsys):
-    assert same(train_recorded(tmp_path / "run"), bare)
+@pytest.mark.parametrize("activations", [False, True])
+def test_recording_does_not_change_the_training(tmp_path, bare, capsys, activations):
+    assert same(train_recorded(tmp_path / "run", activations), bare)
     assert capsys.readouterr().err.count("gradaudit: recorded") == 1
 
 
@@ -119,6 +151,7 @@ def test_a_fault_at_any_seam_ends_the_recording_with_one_line(tmp_path, bare, ca
     def fault(*args, **kwargs):
         raise RuntimeError("fault\nof ours")
 
+    monkeypatch.setenv("WORLD_SIZE", "2")  # checksums of weights are for copies on several ranks
     monkeypatch.setattr(place, name, fault)
     assert same(train_recorded(tmp_path / "run"), bare)
     assert session.current() is None
