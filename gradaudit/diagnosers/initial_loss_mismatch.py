@@ -100,6 +100,8 @@ class Level:
         "gradient_growth",
         "layer_imbalance",
         "non_finite",
+        "dead_relu",
+        "no_signal",
     ),
 )
 def initial_loss_mismatch(

@@ -78,6 +78,9 @@ from gradaudit.run import Run
         "loss_spike",
         "layer_imbalance",
         "dead_embedding",
+        "dead_relu",
+        "no_signal",
+        "premature_plateau",
     ),
 )
 def learning_rate_too_high(

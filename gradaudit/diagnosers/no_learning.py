@@ -52,7 +52,7 @@ from gradaudit.findings import (
 from gradaudit.run import Run
 
 
-@diagnoser(worst=Severity.CRITICAL, needs=("steps",), minimum_steps=100)
+@diagnoser(worst=Severity.CRITICAL, needs=("steps",), minimum_steps=100, explains=("no_signal",))
 def no_learning(
     run: Run,
     *,

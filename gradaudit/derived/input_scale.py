@@ -1,0 +1,59 @@
+"""How large the inputs of a model are, as the gradient of its first layer tells."""
+
+import math
+from dataclasses import dataclass
+
+import numpy
+
+from gradaudit.derived.layers import weight_layers
+from gradaudit.derived.order_statistics import Floats, Integers, median
+from gradaudit.derived.per_run import per_run
+from gradaudit.derived.ratios import recorded_global_steps, window
+from gradaudit.run import Run
+from gradaudit.schema import TensorFacts
+
+FIRST_STEPS = 19  # the scale is read over steps 0 to 19
+_NO_BIAS_GRADIENT = 1e-4  # of the weight's per output: a norm layer follows and takes any bias out again
+
+
+@dataclass(frozen=True, eq=False)
+class InputScale:
+    """The root mean square of the first layer's inputs: |dW| / (|db| sqrt(inputs)), since dW sums the products of
+    db's terms with the inputs."""
+
+    layer: TensorFacts
+    steps: Integers  # [recorded steps] global
+    values: Floats  # [recorded steps]; NaN where the bias has next to no gradient
+    typical: float  # median over the first steps; NaN when fewer than half of them are known
+
+
+@per_run
+def input_scale(run: Run, optimizer: int) -> InputScale | None:
+    """The scale of what the first layer of the model gets; None when that layer is not trained here or has no bias.
+
+    The layer is the first in registration order. With a single output the gradient of the bias is one number, which
+    may vanish on its own, so such a layer tells nothing.
+    """
+    tensors = run.tensors_of(optimizer)
+    matrices = [index for index, t in enumerate(tensors) if t.role == "weight" and len(t.shape) >= 2]
+    if not matrices or not weight_layers(run, optimizer)[matrices[0]]:
+        return None
+    layer = tensors[matrices[0]]
+    path, _, leaf = layer.name.rpartition(".")
+    twin = f"{path}.{leaf.replace('weight', 'bias')}".removeprefix(".")
+    biases = [index for index, tensor in enumerate(tensors) if tensor.name == twin and twin != layer.name]
+    rows = layer.shape[max(layer.output_axis, 0)]
+    if not biases or tensors[biases[0]].elements != rows or rows < 2:
+        return None
+    norms = run.matrix("gradient_norm", optimizer)
+    of_weight, of_bias = norms[:, matrices[0]], norms[:, biases[0]]
+    felt = (of_bias >= _NO_BIAS_GRADIENT * of_weight / math.sqrt(rows)) & (of_bias > 0) & (of_weight > 0)
+    with numpy.errstate(divide="ignore", invalid="ignore"):
+        values = of_weight / (of_bias * math.sqrt(layer.elements / rows))
+    values = numpy.where(felt & numpy.isfinite(values), values, numpy.nan)
+    early = window(run, optimizer, 0, FIRST_STEPS)
+    finite = numpy.isfinite(of_weight) & numpy.isfinite(of_bias) & early
+    enough = finite.any() and numpy.isfinite(values[finite]).mean() > 0.5
+    return InputScale(
+        layer, recorded_global_steps(run, optimizer), values, median(values[early]) if enough else math.nan
+    )
