@@ -65,7 +65,7 @@ _USUAL = 3e-3  # the ratio that the advice aims at: the slowest healthy run from
     worst=Severity.CRITICAL,
     needs=("tensors.update_norm", "tensors.weight_norm"),
     minimum_steps=50,
-    explains=("no_learning", "dead_embedding"),
+    explains=("no_learning", "no_signal", "dead_embedding"),
 )
 def learning_rate_too_low(
     run: Run,

@@ -171,7 +171,8 @@ def _finding(
         seen=f"The best of {plural(int(finite.sum()), 'evaluation')} over {plural(len(loss.values), 'step')}{after} is "
         f"{number(best)}. Knowing only how the labels are distributed gives {number(level)}. {training}"
         + ("" if late else " Some healthy models still stand there after a few hundred steps."),
-        span=Span(first=int(loss.steps[0]), last=int(loss.steps[-1])),
+        # Where the training loss stays as well, this is its consequence, and begins where that is seen.
+        span=Span(first=int(loss.steps[-max(5, len(loss.steps) // 10) if nothing else 0]), last=int(loss.steps[-1])),
         evidence=[
             Lines(
                 title=f"Training and {held_out.split} loss",
