@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.derived.layers import weight_layers
+from gradaudit.derived.layers import weight_layers, zero_start
 from gradaudit.derived.order_statistics import Floats, Integers, median
 from gradaudit.derived.per_run import per_run
 from gradaudit.derived.ratios import recorded_global_steps, window
@@ -24,7 +24,7 @@ class InputScale:
     layer: TensorFacts
     steps: Integers  # [recorded steps] global
     values: Floats  # [recorded steps]; NaN where the bias has next to no gradient
-    typical: float  # median over the first steps; NaN when fewer than half of them are known
+    typical: float  # the first value or the median over the first steps, whichever is less; NaN where too few are known
 
 
 @per_run
@@ -32,11 +32,12 @@ def input_scale(run: Run, optimizer: int) -> InputScale | None:
     """The scale of what the first layer of the model gets; None when that layer is not trained here or has no bias.
 
     The layer is the first in registration order. With a single output the gradient of the bias is one number, which
-    may vanish on its own, so such a layer tells nothing.
+    may vanish on its own, so such a layer tells nothing, nor does one that starts at zero. Errors that average out over
+    a large batch leave the bias less gradient from step to step, which is why the first step counts, too.
     """
     tensors = run.tensors_of(optimizer)
     matrices = [index for index, t in enumerate(tensors) if t.role == "weight" and len(t.shape) >= 2]
-    if not matrices or not weight_layers(run, optimizer)[matrices[0]]:
+    if not matrices or not (weight_layers(run, optimizer) & ~zero_start(run, optimizer))[matrices[0]]:
         return None
     layer = tensors[matrices[0]]
     path, _, leaf = layer.name.rpartition(".")
@@ -54,6 +55,6 @@ def input_scale(run: Run, optimizer: int) -> InputScale | None:
     early = window(run, optimizer, 0, FIRST_STEPS)
     finite = numpy.isfinite(of_weight) & numpy.isfinite(of_bias) & early
     enough = finite.any() and numpy.isfinite(values[finite]).mean() > 0.5
-    return InputScale(
-        layer, recorded_global_steps(run, optimizer), values, median(values[early]) if enough else math.nan
-    )
+    known = values[early & numpy.isfinite(values)]
+    typical = min(median(known), float(known[0])) if enough else math.nan
+    return InputScale(layer, recorded_global_steps(run, optimizer), values, typical)

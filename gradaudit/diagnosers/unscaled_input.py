@@ -4,8 +4,8 @@
 
 The gradient of a layer's weights is that of its bias times the inputs, so the ratio of their norms, divided by the root
 of the number of inputs, estimates how large the inputs are. It is a warning when the median over the first 20 steps is
-above `scale` for the first layer of the model. Where the model's inputs were sampled, it is one too when the first
-sample holds a value beyond `largest`.
+above `scale` for the first layer of the model, and the first step's value is, too. Where the model's inputs were
+sampled, it is one too when the first sample holds a value beyond `largest`.
 
 ## Why it matters
 
@@ -165,7 +165,7 @@ def _estimated(run: Run, optimizer: int, found: InputScale, scale: float) -> Fin
         evidence=evidence,
         actions=_actions(found.typical),
         measures=[
-            Measure(quantity="estimated size of the inputs, median of the first 20 steps",
+            Measure(quantity="estimated size of the inputs, first step and median of the first 20",
                     observed=number(found.typical), threshold=f"> {setting(scale)}", option="scale"),
         ],
     )  # fmt: skip

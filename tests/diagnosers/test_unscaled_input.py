@@ -49,6 +49,22 @@ def test_one_step_with_hardly_any_gradient_of_the_bias_is_quiet(tmp_path):
     )
 
 
+def test_errors_that_average_out_over_a_large_batch_are_quiet(tmp_path):
+    gradient = numpy.full((200, 8), 0.1)
+    gradient[:, 1] *= numpy.geomspace(0.2, 1e-3, 200)
+    run = build_run(tmp_path / "a", loss=falling(), stats={"gradient_norm": gradient}, facts=TEN)
+    assert_clean(unscaled_input, run, scale=1.0)
+
+
+def test_a_layer_that_starts_at_zero_says_nothing(tmp_path):
+    weight = numpy.ones((200, 8))
+    weight[0, 0] = 0
+    gradient = numpy.full((200, 8), 0.1)
+    gradient[:, 0] = 100
+    stats = {"weight_norm": weight, "gradient_norm": gradient}
+    assert_could_not_look(unscaled_input, build_run(tmp_path / "a", loss=falling(), stats=stats, facts=TEN))
+
+
 def test_sampled_inputs_overrule_the_estimate(tmp_path):
     samples = [model_input(step) for step in range(0, 200, 10)]
     assert "first sample is 3.00" in assert_clean(unscaled_input, raw_input(tmp_path / "a", samples=samples))
