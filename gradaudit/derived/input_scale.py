@@ -13,7 +13,9 @@ from gradaudit.run import Run
 from gradaudit.schema import TensorFacts
 
 FIRST_STEPS = 19  # the scale is read over steps 0 to 19
-_NO_BIAS_GRADIENT = 1e-4  # of the weight's per output: a norm layer follows and takes any bias out again
+# Of the weight's, per output. A batch normalisation takes any bias out again and leaves it 1e-5 and less; without one
+# in the model, so little is rounding, or inputs of a million.
+_NO_BIAS_GRADIENT, _ROUNDING = 1e-4, 1e-7
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +50,8 @@ def input_scale(run: Run, optimizer: int) -> InputScale | None:
         return None
     norms = run.matrix("gradient_norm", optimizer)
     of_weight, of_bias = norms[:, matrices[0]], norms[:, biases[0]]
-    felt = (of_bias >= _NO_BIAS_GRADIENT * of_weight / math.sqrt(rows)) & (of_bias > 0) & (of_weight > 0)
+    least = _NO_BIAS_GRADIENT if _may_normalise(run) else _ROUNDING
+    felt = (of_bias >= least * of_weight / math.sqrt(rows)) & (of_bias > 0) & (of_weight > 0)
     with numpy.errstate(divide="ignore", invalid="ignore"):
         values = of_weight / (of_bias * math.sqrt(layer.elements / rows))
     values = numpy.where(felt & numpy.isfinite(values), values, numpy.nan)
@@ -58,3 +61,9 @@ def input_scale(run: Run, optimizer: int) -> InputScale | None:
     known = values[early & numpy.isfinite(values)]
     typical = min(median(known), float(known[0])) if enough else math.nan
     return InputScale(layer, recorded_global_steps(run, optimizer), values, typical)
+
+
+def _may_normalise(run: Run) -> bool:
+    """Whether the model has a normalisation that takes the mean over the batch or over positions, or may have one."""
+    names = [module.module_class for module in run.meta.modules]
+    return not names or any("Norm" in name and name not in ("LayerNorm", "RMSNorm") for name in names)

@@ -4,6 +4,7 @@ import pytest
 
 from gradaudit.diagnosers.unscaled_input import unscaled_input
 from gradaudit.findings import Numbers, Severity
+from gradaudit.schema import ModuleFacts
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import TEN, falling, healthy, model_input
 from tests.diagnosers.sick_layers import large_sample, raw_input
@@ -89,6 +90,13 @@ def test_a_run_that_dies_at_once_is_judged_by_the_steps_before(tmp_path):
     gradient[:3, 0] = 100.0
     run = build_run(tmp_path / "a", loss=loss, stats={"gradient_norm": gradient}, facts=TEN)
     assert_finds(unscaled_input, run, Severity.WARNING)
+
+
+def test_amounts_of_a_million_are_told_from_a_normalisation_by_the_modules(tmp_path):
+    layers = [ModuleFacts(id=0, name="layers.0", module_class="Linear")]
+    assert_finds(unscaled_input, raw_input(tmp_path / "a", 1e6, modules=layers), Severity.WARNING)
+    norm = ModuleFacts(id=1, name="norm", module_class="BatchNorm1d", batch_norm=True)
+    assert_could_not_look(unscaled_input, raw_input(tmp_path / "b", 1e6, modules=[*layers, norm]))
 
 
 def test_a_large_sampled_input_is_a_warning(tmp_path):
