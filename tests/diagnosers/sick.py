@@ -154,9 +154,9 @@ def slow_table(path: Path, relative: float = 0.01, steps: int = 200) -> Run:
     )
 
 
-def rare_rows(path: Path, **last: Any) -> Run:
+def rare_rows(path: Path, steps: dict[str, Any] | None = None, **last: Any) -> Run:
     rows = embedding_rows(200, tensor=0, rows=2000, hit=200, **last)
-    return build_run(path, loss=falling(), tensors=linear_stack(embedding=2000), rows=rows)
+    return build_run(path, loss=falling(), tensors=linear_stack(embedding=2000), rows=rows, steps=steps)
 
 
 def overfit(path: Path, rise: float = 0.5, fall: float = 0.5, **changes: Any) -> Run:
