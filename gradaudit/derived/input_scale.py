@@ -56,8 +56,9 @@ def input_scale(run: Run, optimizer: int) -> InputScale | None:
         values = of_weight / (of_bias * math.sqrt(layer.elements / rows))
     values = numpy.where(felt & numpy.isfinite(values), values, numpy.nan)
     early = window(run, optimizer, 0, FIRST_STEPS)
-    finite = numpy.isfinite(of_weight) & numpy.isfinite(of_bias) & early
-    enough = finite.any() and numpy.isfinite(values[finite]).mean() > 0.5
+    # A net that dies after a few steps has no gradient left to ask.
+    asked = numpy.isfinite(of_bias) & (of_weight > 0) & early
+    enough = asked.any() and numpy.isfinite(values[asked]).mean() > 0.5
     known = values[early & numpy.isfinite(values)]
     typical = min(median(known), float(known[0])) if enough else math.nan
     return InputScale(layer, recorded_global_steps(run, optimizer), values, typical)

@@ -106,7 +106,10 @@ def dead_relu(
                 + label_of(run, optimizer)
             )
             return
-        yield _finding(run, optimizer, dead[-1], layers, most, width, nearly, least_width)
+        # With no gradient anywhere it is the end of the model that is off, whatever its width.
+        yield _finding(
+            run, optimizer, layers[-1] if nothing_left else dead[-1], layers, most, width, nearly, least_width
+        )
 
     yield from each_optimizer(run, judge)
 
@@ -150,7 +153,8 @@ def _finding(
         + ("they died during training." if died else "they were silent from the start.")
     ]
     if hungry:
-        seen.append(f"All inputs of {names(hungry)} are zero because of it.")
+        which = f"layer {hungry[0]}" if len(hungry) == 1 else f"the layers {names(hungry)}"
+        seen.append(f"All inputs of {which} are zero because of it.")
     if before and dead.share >= 1:
         seen.append(f"{plural(len(before), 'layer')} before it no longer {'get' if len(before) > 1 else 'gets'} any.")
     seen += _confirmed(run, dead)
@@ -162,7 +166,7 @@ def _finding(
         "first 100 steps: one large step pushes units below zero for good"
     )
     start = Action(
-        text=f"Start {name} with biases of 0 and weights of standard deviation "
+        text=f"Start layer {name} with biases of 0 and weights of standard deviation "
         f"{setting(float(f'{math.sqrt(2 / _inputs(dead)):.2g}'))}, for its {count(_inputs(dead))} inputs",
         code=f"nn.init.kaiming_normal_({in_code(dead.layer.name)}); nn.init.zeros_({in_code(name)}.bias)",
     )
@@ -174,7 +178,7 @@ def _finding(
     return Finding(
         severity=Severity.CRITICAL if nothing else Severity.WARNING,
         confidence=Confidence.HIGH,
-        headline=f"The layer {name} has had no gradient at {percent(dead.share)} of its {count(dead.outputs)} outputs "
+        headline=f"Layer {name} has had no gradient at {percent(dead.share)} of its {plural(dead.outputs, 'output')} "
         f"for the last {SILENT} steps{label_of(run, optimizer)}",
         seen=" ".join(seen),
         span=Span(first=int(dead.steps[begun]), last=int(dead.steps[-1])),

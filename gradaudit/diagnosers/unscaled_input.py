@@ -134,7 +134,7 @@ def _estimated(run: Run, optimizer: int, found: InputScale, scale: float) -> Fin
     rows = layer.shape[max(layer.output_axis, 0)]
     shown = slice(0, 200)
     seen = [
-        f"{name} is the first layer. The gradient of its weights is {factor(found.typical)} times that of its bias for "
+        f"Layer {name} is the first. The gradient of its weights is {factor(found.typical)} times that of its bias for "
         f"each of its {count(layer.elements / rows)} inputs: they have a root mean square near "
         f"{number(found.typical, 2)}, and the layer was initialised for 1.",
         *_unevenness(run),
@@ -157,7 +157,7 @@ def _estimated(run: Run, optimizer: int, found: InputScale, scale: float) -> Fin
     return Finding(
         severity=Severity.WARNING,
         confidence=Confidence.HIGH if sure else Confidence.MEDIUM,
-        headline=f"The inputs of {name} have a size of {number(found.typical, 2)}, and it was made for 1"
+        headline=f"The inputs of layer {name} have a size of {number(found.typical, 2)}, and it was made for 1"
         + label_of(run, optimizer),
         seen=" ".join(seen),
         span=Span(first=int(found.steps[0]), last=max(last, int(found.steps[0]))),

@@ -72,9 +72,9 @@ def test_short_runs_and_models_without_such_layers_cannot_be_judged(tmp_path):
 
 def test_a_dead_layer_is_a_warning_and_the_one_closest_to_the_output_is_named(tmp_path):
     finding = assert_finds(dead_relu, dead_layer(tmp_path / "a"), Severity.WARNING)
-    assert finding.headline == "The layer layers.2 has had no gradient at 100 % of its 32 outputs for the last 30 steps"
+    assert finding.headline == "Layer layers.2 has had no gradient at 100 % of its 32 outputs for the last 30 steps"
     assert finding.tensors == ["layers.2.weight"]
-    assert "All inputs of layers.3 are zero because of it. 2 layers before it no longer get any." in finding.seen
+    assert "All inputs of layer layers.3 are zero because of it. 2 layers before it no longer get any." in finding.seen
     table = finding.evidence[1]
     assert isinstance(table, Numbers)
     assert [row[3] for row in table.cells] == ["", "", "", "yes"]
@@ -82,7 +82,7 @@ def test_a_dead_layer_is_a_warning_and_the_one_closest_to_the_output_is_named(tm
 
 def test_a_large_part_of_a_layer_is_a_warning(tmp_path):
     finding = assert_finds(dead_relu, dead_layer(tmp_path / "a", 0.75), Severity.WARNING)
-    assert finding.headline.startswith("The layer layers.2 has had no gradient at 75 % of its 32 outputs")
+    assert finding.headline.startswith("Layer layers.2 has had no gradient at 75 % of its 32 outputs")
 
 
 def test_it_is_critical_when_nothing_is_learned(tmp_path):
@@ -97,6 +97,14 @@ def test_units_that_died_and_units_that_never_lived_have_different_remedies(tmp_
     never = assert_finds(dead_relu, dead_layer(tmp_path / "b", 0.75))
     assert "silent from the start" in never.seen
     assert "standard deviation 0.25, for its 32 inputs" in never.actions[0].text
+
+
+def test_without_any_gradient_the_end_of_the_model_is_named(tmp_path):
+    rows = output_rows(200, dict.fromkeys((0, 2, 4), 1.0)) + output_rows(200, {6: 1.0}, outputs=1)
+    rows.sort(key=lambda row: (row["step"], row["tensor"]))
+    run = build_run(tmp_path / "a", loss=flat(), rows=rows, stats={"gradient_norm": 0.0}, facts=TEN)
+    finding = assert_finds(dead_relu, run, Severity.CRITICAL)
+    assert finding.headline == "Layer layers.3 has had no gradient at 100 % of its 1 output for the last 30 steps"
 
 
 def test_a_sampled_activation_confirms_it(tmp_path):

@@ -78,7 +78,7 @@ def test_indices_of_an_embedding_are_no_inputs(tmp_path):
 
 def test_raw_inputs_are_a_warning(tmp_path):
     finding = assert_finds(unscaled_input, raw_input(tmp_path / "a"), Severity.WARNING)
-    assert finding.headline == "The inputs of layers.0 have a size of 100, and it was made for 1"
+    assert finding.headline == "The inputs of layer layers.0 have a size of 100, and it was made for 1"
     assert finding.tensors == ["layers.0.weight"]
 
 
@@ -97,6 +97,14 @@ def test_amounts_of_a_million_are_told_from_a_normalisation_by_the_modules(tmp_p
     assert_finds(unscaled_input, raw_input(tmp_path / "a", 1e6, modules=layers), Severity.WARNING)
     norm = ModuleFacts(id=1, name="norm", module_class="BatchNorm1d", batch_norm=True)
     assert_could_not_look(unscaled_input, raw_input(tmp_path / "b", 1e6, modules=[*layers, norm]))
+
+
+def test_a_net_that_dies_at_once_is_judged_by_the_steps_before(tmp_path):
+    gradient = numpy.full((200, 8), 0.1)
+    gradient[:, 0] = 100
+    gradient[5:, :4] = 0
+    run = build_run(tmp_path / "a", loss=falling(), stats={"gradient_norm": gradient}, facts=TEN)
+    assert_finds(unscaled_input, run, Severity.WARNING)
 
 
 def test_a_large_sampled_input_is_a_warning(tmp_path):
