@@ -12,11 +12,13 @@ from typing import Any
 import numpy
 import torch
 
+from gradaudit.record.histograms import Sampled
 from gradaudit.record.losses import Call
 from gradaudit.record.probe import COLUMNS as COLUMNS_OF_PROBE
 from gradaudit.record.rows import Snapshot
+from gradaudit.record.samples import Sample
 from gradaudit.record.stats import COLUMNS
-from gradaudit.schema import EVALUATIONS, EVENTS, MODULES, ROWS, STEPS, TENSORS, Table
+from gradaudit.schema import EVALUATIONS, EVENTS, HISTOGRAMS, MODULES, ROWS, STEPS, TENSORS, Table
 
 Columns = dict[str, Any]
 
@@ -40,6 +42,8 @@ class StepRecord:
     gradients: Any = None  # [tensors, COLUMNS]
     probed: dict[str, Any] = field(default_factory=dict)  # columns of `tensors` found by the probe, [tensors] each
     snapshots: list[tuple[int, Snapshot]] = field(default_factory=list)
+    histograms: list[Sampled] = field(default_factory=list)
+    samples: list[tuple[int, Sample]] = field(default_factory=list)  # by module
 
 
 @dataclass(eq=False)
@@ -72,6 +76,7 @@ class Batch:
             "steps": _columns(STEPS, rows),
             "evaluations": _columns(EVALUATIONS, evaluations),
             "tensors": _tensor_columns([step for step in self.steps if step.gradients is not None]),
+            "histograms": _columns(HISTOGRAMS, [row for step in self.steps for row in _histograms(step)]),
             "rows": _columns(ROWS, embeddings),
             "modules": _columns(MODULES, [row for step in self.steps for row in _sampled(step)]),
             "events": _columns(EVENTS, self.events),
@@ -129,15 +134,29 @@ def _finish(step: StepRecord) -> dict[str, Any]:
     return row
 
 
+def _histograms(step: StepRecord) -> list[dict[str, Any]]:
+    """The rows of table `histograms`; gradients of fused optimizers still carry the AMP scale."""
+    scale = _number(step.amp_scale) if step.amp_scale is not None else 1.0
+    key = {"optimizer": step.row["optimizer"], "step": step.row["step"]}
+    return [
+        {**key, **row}
+        for sampled in step.histograms
+        for row in sampled.rows(scale if sampled.kind == "gradient" and scale else 1.0)
+    ]
+
+
 def _sampled(step: StepRecord) -> list[dict[str, Any]]:
-    """The rows of table `modules`: the input of each loss function at its first call in the step."""
+    """The rows of table `modules`: of modules, and of the input of each loss function at its first call."""
+    if not step.row["recorded"]:
+        return []
+    number = step.row["global_step"]
     rows: dict[int, dict[str, Any]] = {}
     for call in step.calls:
         # Optimizers that step one after the other share their losses, and each sample is written once.
         sample, call.sample = call.sample, None
-        if sample is not None and call.loss not in rows and step.row["recorded"]:
-            rows[call.loss] = sample.row(step.row["global_step"], -1, call.loss)
-    return list(rows.values())
+        if sample is not None and call.loss not in rows:
+            rows[call.loss] = sample.row(number, -1, call.loss)
+    return [*rows.values(), *(sample.row(number, module, -1) for module, sample in step.samples)]
 
 
 def _objective(roots: Sequence[tuple[torch.Tensor, torch.Tensor | None]]) -> float:
