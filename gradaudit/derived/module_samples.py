@@ -22,13 +22,8 @@ def loss_inputs(run: Run, loss: int) -> "pandas.DataFrame":
 
 @per_run
 def model_inputs(run: Run) -> "pandas.DataFrame":
-    """The samples of what the model was given whose range is known, in order of steps.
-
-    None of a model with an embedding table: what it is given are indices, whose size means nothing.
-    """
+    """The samples of what the model was given, never of integers, whose range is known, in order of steps."""
     frame = run.samples
-    if any(tensor.role == "embedding" for tensor in run.meta.tensors):
-        return frame[:0]
     frame = frame[frame["kind"] == "input"]
     return frame[_finite(frame)]
 

@@ -38,6 +38,7 @@ import numpy
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.embedding_pace import Pace, embedding_pace
 from gradaudit.derived.embedding_rows import RowHistory, bin_label, row_history
+from gradaudit.derived.evidence import distance_chart
 from gradaudit.derived.layers import comparable_layers
 from gradaudit.derived.learning_rates import label_of, optimizer_class, recorded_learning_rates, scale_free
 from gradaudit.derived.order_statistics import medians_across
@@ -273,25 +274,11 @@ def _tied(table: TensorFacts) -> str:
 
 
 def _movement(run: Run, optimizer: int, table: TensorFacts) -> Lines:
-    """How far the table and the median layer have gone from where they started."""
-    drift, weight = run.matrix("drift_norm", optimizer), run.matrix("weight_norm", optimizer)
-    steps = recorded_global_steps(run, optimizer)
-    column = column_of(run, optimizer, table)
-    with numpy.errstate(divide="ignore", invalid="ignore"):
-        share = numpy.where(weight[0] > 0, drift / weight[0], numpy.nan)
-    layers = comparable_layers(run, optimizer)
-    own = numpy.where(numpy.isnan(share[:, column]), 0.0, share[:, column])
-    series = [plain(table.name, steps, own, role="flagged")]
-    if layers.any():
-        series.append(plain("median weight layer", steps, medians_across(share[:, layers])))
-    return Lines(
-        title="Distance from the start",
-        caption="How far the weights are from their first values, over the size of those. A table that learns leaves "
-        "the zero line with the layers above it.",
-        x_label="step",
-        y_label="|w - first w| / |first w|",
-        series=series,
+    caption = (
+        "How far the weights are from their first values, over the size of those. A table that learns leaves the zero "
+        "line with the layers above it."
     )
+    return distance_chart(run, optimizer, [table], caption)
 
 
 def _slow(

@@ -282,18 +282,13 @@ def _scaled(run: Run, loss: TrainingLoss, level: Level, times: float, amount: in
         f"Every gradient is {factor(times)} times larger than with a mean. {harm}".strip(),
         actions,
         [
-            Measure(
-                quantity="first objective",
-                observed=number(loss.objective[0]),
-                threshold=f"> {number(level.high)}",
-                option=level.option,
-            ),
-            Measure(
-                quantity="first objective / mean loss", observed=factor(times), threshold="the batch or micro-steps"
-            ),
+            Measure(quantity="first objective", observed=number(loss.objective[0]),
+                    threshold=f"> {number(level.high)}", option=level.option),
+            Measure(quantity="first objective / mean loss", observed=factor(times),
+                    threshold="the batch or micro-steps"),
         ],
         reference=_even_mark(level),
-    )
+    )  # fmt: skip
 
 
 def _too_high(run: Run, loss: TrainingLoss, level: Level) -> Finding:

@@ -71,11 +71,6 @@ def test_sampled_inputs_overrule_the_estimate(tmp_path):
     assert "first sample is 3.00" in assert_clean(unscaled_input, raw_input(tmp_path / "a", samples=samples))
 
 
-def test_indices_of_an_embedding_are_no_inputs(tmp_path):
-    samples = [model_input(step, 0, 4000.0) for step in range(0, 200, 10)]
-    assert_clean(unscaled_input, healthy(tmp_path, samples=samples))
-
-
 def test_raw_inputs_are_a_warning(tmp_path):
     finding = assert_finds(unscaled_input, raw_input(tmp_path / "a"), Severity.WARNING)
     assert finding.headline == "The inputs of layer layers.0 have a size of 100, and it was made for 1"
