@@ -24,7 +24,7 @@ test: .venv/dev.stamp ## Check style and types, and run the tests that fit ten m
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -m "not long"
 
-test-full: .venv/frameworks.stamp ## The same with the long tests, and with Lightning and Hugging Face.
+test-full: .venv/frameworks.stamp ## The same with the long tests, and with Lightning, Hugging Face, Keras and fastai.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -66,7 +66,7 @@ docs: .venv/dev.stamp ## Rewrite the generated blocks of README.md and the schem
 	$(BIN)/python -m tests.documentation
 
 .venv/frameworks.stamp: .venv/dev.stamp
-	@echo "Installing the frameworks whose trainings are recorded: accelerate, lightning, transformers"
+	@echo "Installing the frameworks whose trainings are recorded: accelerate, fastai, keras, lightning, transformers"
 	@$(INSTALL) --group frameworks
 	@touch $@
 

@@ -24,6 +24,7 @@ from gradaudit.record.tensors import Plan, TensorTable
 
 HAND_OVER_STEPS = 32
 HAND_OVER_SECONDS = 1.0
+MOST_WAITING = 10_000  # steps whose losses are kept while the disk is behind
 ROWS_EVERY = 10  # recorded steps between two looks at embedding rows
 
 
@@ -61,6 +62,7 @@ class Recording:
         self._counts: dict[int, int] = {}
         self._open: OpenStep | None = None
         self._ready: list[StepRecord] = []
+        self._refused = 0  # of those: offered to the writer, which was behind
         self._events: list[dict[str, Any]] = []
         self._rank = self._world = -1  # known when the process group exists: at the first step
         self.hooked = 0
@@ -158,7 +160,8 @@ class Recording:
             record.weights = checksums.checksum(parameters)
         if not record.row["recorded"]:
             return
-        gradients = [parameter.grad for parameter in parameters]
+        given = getattr(optimizer, "gradients_of", None)  # of a framework's optimizer, which is not torch's
+        gradients = given(parameters) if given else [parameter.grad for parameter in parameters]
         record.identifiers, record.owned = step.plan.identifiers, step.plan.owned
         record.gradients, record.sharded = measure(gradients), self.table.sharded()
         for position, counter in step.plan.counters.items():
@@ -190,7 +193,7 @@ class Recording:
             "clip_kind": 0,
             "amp_scale": math.nan,
             "skipped": False,
-            "micro_steps": len(seen.roots),
+            "micro_steps": seen.backwards,
             "training": self.table.training(),
             "stale": -1,
             "recorded": self._due(number, step),
@@ -234,7 +237,7 @@ class Recording:
         if self.files is None:
             self.files = Files(self.settings, self)
             self.hand_over()
-        elif len(self._ready) >= HAND_OVER_STEPS or now - self._handed > HAND_OVER_SECONDS:
+        elif len(self._ready) - self._refused >= HAND_OVER_STEPS or now - self._handed > HAND_OVER_SECONDS:
             self.hand_over()
 
     def _clock(self) -> float:
@@ -258,15 +261,18 @@ class Recording:
             batch.event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             batch.event.record(torch.cuda.current_stream(device))
         if self.files.writer.put(batch, wait):
-            self._ready, self.between.evaluated, self._events = [], [], []
+            self._ready, self.between.evaluated, self._events, self._refused = [], [], [], 0
             return
-        dropped = sum(step.gradients is not None for step in self._ready)
-        for step in self._ready:
+        # Those refused before hold no statistics any more: only the new ones are looked at, whatever waits.
+        fresh = self._ready[self._refused :]
+        dropped = sum(step.gradients is not None for step in fresh)
+        for step in fresh:
             step.gradients, step.probed = None, {}
             step.row["recorded"], step.snapshots, step.histograms, step.samples = False, [], [], []
         if dropped:
             self.event("dropped", f"the disk is behind: tensor statistics of {dropped} steps were dropped")
-        self._ready = self._ready[-10_000:]
+        del self._ready[:-MOST_WAITING], self.between.evaluated[:-MOST_WAITING]
+        self._refused = len(self._ready)
 
     def close(self, state: str) -> Path | None:
         """Write what is left and the final state; returns the run's folder, or None when no step was made."""

@@ -98,7 +98,7 @@ def train(steps_=40):
         if index < 2:
             second.step(lambda: model(x).sum() * 0)
     # Neither is compiled before it is called.
-    torch.compile(model)
+    torch.compile(model, backend="eager")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.jit.script(nn.Identity())
