@@ -34,12 +34,14 @@ format: .venv/dev.stamp ## Format the code and mend what the linter can.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# A run is named after its folder, so it is recorded under the sample's name and then moved.
+# A run is named after its folder, so it is recorded under the sample's name and then moved. A sample that needs further
+# options of `gradaudit record` names them in a file `options`.
 samples: .venv/dev.stamp ## Record every sample run again and rewrite its findings.txt.
 	@set -e; for name in $(SAMPLES); do \
 		echo "recording sample_runs/$$name"; \
 		(cd sample_runs/$$name && \
-			../../$(BIN)/gradaudit record --no-host --quiet --force --every 1 -o ../../build/samples/$$name train.py >/dev/null && \
+			../../$(BIN)/gradaudit record --no-host --quiet --force --every 1 $$(cat options 2>/dev/null) \
+			-o ../../build/samples/$$name train.py >/dev/null && \
 			rm -rf run && mv ../../build/samples/$$name run); \
 	done
 	$(BIN)/python -m tests.samples
