@@ -138,7 +138,8 @@ class Between:
 
     def on_loader(self, loader: Any) -> None:
         """A DataLoader is about to be iterated in this process: the one before the first step feeds the training."""
-        if self.after_step < 0:
+        # An evaluation before the first step runs without gradients.
+        if self.after_step < 0 and torch.is_grad_enabled():
             try:
                 self.batches_per_epoch = len(loader)
             except TypeError:  # an iterable dataset has no length
