@@ -12,6 +12,7 @@ from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import TEN, embedding_rows, falling, flat, parameters
 from tests.diagnosers.sick_facts import FACTS
 from tests.diagnosers.sick_gradients import GRADIENTS
+from tests.diagnosers.sick_weights import WEIGHTS
 from tests.diagnosers.sick_wiring import WIRING
 
 Build = Callable[[Path], Run]
@@ -256,6 +257,7 @@ SICK: dict[str, dict[str, tuple[Build, float]]] = {
     **WIRING,
     **GRADIENTS,
     **FACTS,
+    **WEIGHTS,
 }
 
 
