@@ -54,7 +54,7 @@ from gradaudit.run import Run
     worst=Severity.WARNING,
     needs=("steps.gradient_norm",),
     minimum_steps=100,
-    explains=("divergence", "non_finite", "loss_spike"),
+    explains=("divergence", "non_finite", "loss_spike", "unstable_loss"),
 )
 def gradient_growth(
     run: Run,

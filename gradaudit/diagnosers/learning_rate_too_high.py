@@ -76,6 +76,7 @@ from gradaudit.run import Run
         "no_learning",
         "gradient_growth",
         "loss_spike",
+        "unstable_loss",
         "layer_imbalance",
         "dead_embedding",
     ),

@@ -48,6 +48,7 @@ from gradaudit.run import Run
         "layer_imbalance",
         "initial_loss_mismatch",
         "loss_spike",
+        "unstable_loss",
     ),
 )
 def stale_gradient(

@@ -1,4 +1,4 @@
-"""Sick runs of the rules about how weights grow, shrink and hear their gradients."""
+"""Sick runs of the rules about how weights grow and shrink, what gradients they hear, and swings of the loss."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -46,6 +46,14 @@ def with_biases() -> list[TensorFacts]:
     return [msgspec.structs.replace(tensor, id=index, depth=index) for index, tensor in enumerate(tensors)]
 
 
+def swinging(path: Path, width: float = 1.2, period: int = 4, drop: float = 0.0, **changes: Any) -> Run:
+    """The loss swings ever more widely, up to `width` from peak to peak, around a level that falls by `drop`."""
+    steps = numpy.arange(400)
+    swing = 0.5 * width * (steps / 400) ** 2 * numpy.cos(2 * numpy.pi * steps / period)
+    level = numpy.where(steps < 60, 2.3 - steps / 60, 1.3) - drop * steps / 400
+    return build_run(path, loss=numpy.abs(level + swing + 0.02 * flat(400)), **{"facts": TEN, **changes})
+
+
 Case = tuple[Callable[[Path], Run], float]
 WEIGHTS: dict[str, dict[str, Case]] = {
     "excessive_weight_decay": {
@@ -58,5 +66,13 @@ WEIGHTS: dict[str, dict[str, Case]] = {
         "cosine": (noisy, 0.0),
         "shrunk": (noisy, 0.0),
         "decay": (noisy, -1.0),
+    },
+    "unstable_loss": {
+        "": (swinging, 0),
+        "growth": (swinging, 1e9),
+        "trend": (swinging, 1.1),
+        "share": (swinging, 1e9),
+        "turns": (swinging, 1e9),
+        "gain": (lambda path: swinging(path, drop=0.5), 1e9),
     },
 }
