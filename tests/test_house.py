@@ -140,7 +140,6 @@ def test_it_finds_its_sick_run_and_says_so_well(diagnoser: Diagnoser, tmp_path: 
     assert outcome.face == "found", outcome.traceback or outcome.measured or outcome.reason
     for finding in outcome.findings:
         check_style(finding, diagnoser)
-        assert finding.actions
         assert finding.measures
         assert finding.evidence
 
@@ -169,6 +168,10 @@ def check_style(finding: Finding, diagnoser: Diagnoser) -> None:
             assert all(len(series.x) == len(series.y) for series in evidence.series)
     options = {measure.option for measure in finding.measures} - {""}
     assert options <= set(diagnoser.thresholds), options
+    assert finding.actions
+    assert re.search(r"\d", " ".join(action.text + action.code for action in finding.actions)), (
+        f"no next action has a number in it: {headline}"
+    )
     for action in finding.actions:
         assert action.text[0].isupper()
         assert not action.text.endswith("."), action.text

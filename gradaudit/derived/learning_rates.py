@@ -56,6 +56,13 @@ def peak_rates(run: Run, optimizer: int) -> Floats:
     return numpy.where(numpy.isfinite(finite), finite, numpy.nan)
 
 
+def usual_rate(run: Run, optimizer: int) -> str:
+    """The greatest learning rate of the run, for code to copy; 1e-3 where none above 0 is known."""
+    rates = peak_rates(run, optimizer)
+    known = rates[numpy.isfinite(rates) & (rates > 0)]
+    return setting(float(known.max())) if len(known) else "1e-3"
+
+
 def rate_in_words(rates: Floats) -> str:
     """The learning rates of all groups: 0.05, or from 1e-5 to 1e-3 when they differ."""
     finite = rates[numpy.isfinite(rates)]
