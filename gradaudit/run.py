@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gradaudit.ranks import together
+from gradaudit.ranks import Replica, replica_columns, together
 from gradaudit.schema import FORMAT_VERSION, TABLES, LossFacts, Meta, TensorFacts, UserError, arrow_schema
 from gradaudit.segments import Made, clean_text, read
 
@@ -38,6 +38,7 @@ class Run:
     problems: tuple[str, ...]
     parts: Mapping[str, tuple["pyarrow.Table | Path | Made", ...]]
     attempts: tuple[int, ...] = (0,)  # the global step at which each attempt of a restarted training begins
+    ranks: tuple[Replica, ...] = ()  # of a data-parallel training
 
     @cached_property
     def steps(self) -> "pandas.DataFrame":
@@ -79,6 +80,17 @@ class Run:
     def samples(self) -> "pandas.DataFrame":
         """Table `modules`: samples of the loss's input and of activations, in order of steps."""
         return self._frame("modules").sort_values(["step", "module", "loss", "kind"], ignore_index=True)
+
+    @cached_property
+    def replicas(self) -> "pandas.DataFrame":
+        """One row for each rank and step of a training that is data parallel, by rank and step; else empty.
+
+        Columns `rank`, and of table `steps` global_step, mean_loss, objective, gradient_norm and
+        weight_checksum; ranks but the first record no gradients, so their norm is NaN without clipping.
+        """
+        import pandas
+
+        return pandas.DataFrame(replica_columns(self.ranks))
 
     @cached_property
     def events(self) -> "pandas.DataFrame":
@@ -197,7 +209,7 @@ def load(path: str | Path) -> Run:
     problems: list[str] = []
     processes = together(path, _load_meta(path), problems)
     meta: Meta = _clean(processes.meta)
-    run = Run(path, meta, _state(path, meta), tuple(problems), processes.parts, processes.attempts)
+    run = Run(path, meta, _state(path, meta), tuple(problems), processes.parts, processes.attempts, processes.replicas)
     if not run.has("steps") and not (path / f"rank{meta.rank:05d}").is_dir():
         raise RunError(f"{path}: the folder rank{meta.rank:05d} is missing, and it holds the recorded steps")
     if not run.has("steps"):

@@ -89,7 +89,8 @@ STEPS = Table(
             "weight_checksum",
             "int64",
             "",
-            "sum of the bit patterns of the weights before this step, where several ranks train; 0 when not taken",
+            "sum of the bit patterns of the weights before this step, taken at every 64th step of an optimizer where "
+            "several ranks hold copies of the model; else 0",
         ),
     ),
     "steps are recorded at every torch.optim.Optimizer.step call",
@@ -190,8 +191,10 @@ ROWS = Table(
 HISTOGRAMS = Table(
     "histograms",
     ("optimizer", "step", "tensor", "kind"),
-    "Signed log2 histograms, on a grid sparser than that of `tensors`. Bin b counts the elements whose absolute value "
-    "lies from 2**(b/4) up to 2**((b+1)/4).",
+    "Signed log2 histograms of the gradients that the optimizer saw and of the weights before the step: at steps 0 and "
+    "10, at every 64th, and from step 2048 on 16 times in each doubling of the steps. Bin b counts the elements whose "
+    "absolute value lies from 2**(b/4) up to 2**((b+1)/4). Of a tensor cut up over ranks, the first rank's part is "
+    "counted; of more than 4,096 tensors, evenly spaced ones.",
     (
         _OPTIMIZER,
         _STEP,

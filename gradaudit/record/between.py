@@ -9,11 +9,13 @@ import torch
 
 from gradaudit.record.losses import Call, Evaluations, LossBook
 from gradaudit.record.normalisation import note
+from gradaudit.record.samples import of_loss
 from gradaudit.record.sharding import local
 from gradaudit.record.splits import note_training
 from gradaudit.record.tensors import TensorTable
 
 _PENDING = 64  # training losses kept without a backward; more are somebody's metric
+_SAMPLED = 4  # losses of one step whose input is sampled: those of the first micro-steps
 _STALE_LOOK = 4  # tensors looked at, to see whether gradients were zeroed
 
 
@@ -46,6 +48,7 @@ class Between:
         self.evaluated: list[dict[str, Any]] = []
         self.batches_per_epoch = self.loader_batch_size = 0
         self.after_step, self.time = -1, 0.0  # of the last step taken
+        self.samples_left = _SAMPLED  # inputs of losses still to be sampled in this step
         self._seen, self._taken = Seen(), Seen()
         self._pending: list[Call] = []
         self._scale: torch.Tensor | None = None
@@ -58,6 +61,9 @@ class Between:
             return
         seen = self.book.observe(name, result, call)
         if result.requires_grad:
+            if self.samples_left > 0:
+                self.samples_left -= 1
+                seen.sample = of_loss(call["input"], self.book.classes_of(seen.loss))
             self._pending.append(seen)
             del self._pending[:-_PENDING]
         else:
@@ -140,6 +146,10 @@ class Between:
         self._seen = Seen()
         cleared = self._cleared.pop(number, None)
         return self._taken, None if first else cleared
+
+    def sample_next(self, due: bool) -> None:
+        """Whether the inputs of the coming step's losses are sampled."""
+        self.samples_left = _SAMPLED if due else 0
 
     def forget(self) -> None:
         """Drop what a closure's further calls left behind: a line search, not the next step."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from gradaudit.record.samples import Sample
 from gradaudit.record.splits import current_split, forget
 from gradaudit.schema import LossFacts
 
@@ -32,6 +33,7 @@ class Call:
     ignored: torch.Tensor | int
     batch_size: int
     node: Any = None  # the autograd node of its result
+    sample: Sample | None = None  # of its input, where one was taken
 
 
 @dataclass
@@ -62,6 +64,10 @@ class LossBook:
                 _count_labels(kind, target.detach())
         batch = int(input.shape[0]) if input.ndim else 1
         return Call(kind.facts.id, mean, valid, ignored, batch, result.grad_fn)
+
+    def classes_of(self, loss: int) -> int:
+        """The number of classes of the loss function with this index; 0 when it has none."""
+        return next((kind.facts.classes for kind in self.kinds.values() if kind.facts.id == loss), 0)
 
     def logged(self) -> int:
         """The index of the loss given through Recorder.log."""

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from gradaudit.record import checksums, histograms
 from gradaudit.record.between import Between
 from gradaudit.record.cadence import Cadence
 from gradaudit.record.files import Files, rank_and_world
@@ -59,7 +60,7 @@ class Recording:
         self._open: OpenStep | None = None
         self._ready: list[StepRecord] = []
         self._events: list[dict[str, Any]] = []
-        self._rank = -1  # known when the process group exists: at the first step
+        self._rank = self._world = -1  # known when the process group exists: at the first step
         self.hooked = 0
 
     def on_scaler_step(self, optimizer: torch.optim.Optimizer, hooked_before: int) -> None:
@@ -151,6 +152,8 @@ class Recording:
         started = time.perf_counter()
         step.plan, parameters = self.table.plan_for(optimizer)
         step.record = record = self._record(optimizer, step.plan)
+        if checksums.due(record.row["step"], self._world) and not self.table.sharded():
+            record.weights = checksums.checksum(parameters)
         if not record.row["recorded"]:
             return
         gradients = [parameter.grad for parameter in parameters]
@@ -160,13 +163,15 @@ class Recording:
             counter.observe(gradients[position], record.gradients[position, ZERO_FRACTION])
         step.plan.look_at_gradients(gradients, record.probed)
         step.before = step.plan.probe.values(parameters)
+        if histograms.due(record.row["step"], self.settings.every):
+            record.histograms = histograms.of_step(step.plan.identifiers, gradients, parameters)
         step.cost = time.perf_counter() - started
 
     def _record(self, optimizer: torch.optim.Optimizer, plan: Plan) -> StepRecord:
         number = plan.optimizer
         step = self._counts.get(number, 0)
         if self._rank < 0:
-            self._rank = rank_and_world()[0]
+            self._rank, self._world = rank_and_world()
         seen, cleared = self.between.take(number, first=step == 0)
         now = time.perf_counter()
         row = {
@@ -186,7 +191,7 @@ class Recording:
             "micro_steps": len(seen.roots),
             "training": self.table.training(),
             "stale": -1,
-            "recorded": self._cadence(number).due(step) and (self._rank == 0 or self.table.sharded()),
+            "recorded": self._due(number, step),
             "weight_checksum": 0,
             "logged_loss": self.between.book.logged() if seen.logged is not None else -1,
         }
@@ -206,7 +211,11 @@ class Recording:
         self._stepped = now
         self._counts[number] = step + 1
         self.global_step += 1
+        self.between.sample_next(any(self._due(each, count) for each, count in self._counts.items()))
         return record
+
+    def _due(self, number: int, step: int) -> bool:
+        return self._cadence(number).due(step) and (self._rank == 0 or self.table.sharded())
 
     def _cadence(self, number: int) -> Cadence:
         return self._cadences.setdefault(number, Cadence(self.settings.every))
@@ -250,7 +259,7 @@ class Recording:
         dropped = sum(step.gradients is not None for step in self._ready)
         for step in self._ready:
             step.gradients, step.probed = None, {}
-            step.row["recorded"], step.snapshots = False, []
+            step.row["recorded"], step.snapshots, step.histograms = False, [], []
         if dropped:
             self.event("dropped", f"the disk is behind: tensor statistics of {dropped} steps were dropped")
         self._ready = self._ready[-10_000:]

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy
 
-from gradaudit.schema import EVALUATIONS, EVENTS, ROWS, STEPS, TENSORS, Table, arrow_schema
+from gradaudit.schema import EVALUATIONS, EVENTS, HISTOGRAMS, MODULES, ROWS, STEPS, TENSORS, Table, arrow_schema
 
-WRITTEN = (STEPS, EVALUATIONS, TENSORS, ROWS, EVENTS)
+WRITTEN = (STEPS, EVALUATIONS, TENSORS, HISTOGRAMS, ROWS, MODULES, EVENTS)
 QUEUE = 4  # hand-overs waiting; then statistics are dropped and counted, and the training never waits
 SEGMENT_ROWS = 500_000
 SEGMENT_SECONDS = 600.0

@@ -9,7 +9,20 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gradaudit.record import between, files, install, losses, recording, session, steps, tensors, writer
+from gradaudit.record import (
+    between,
+    checksums,
+    files,
+    histograms,
+    install,
+    losses,
+    recording,
+    samples,
+    session,
+    steps,
+    tensors,
+    writer,
+)
 from gradaudit.record.settings import Settings
 from gradaudit.run import load
 from tests.record.training import batch
@@ -24,6 +37,11 @@ SEAMS = [
     (between.Between, "on_loader"),
     (between.Between, "take"),
     (between.Between, "close_pass"),
+    (between, "of_loss"),
+    (samples.Sample, "row"),
+    (checksums, "checksum"),
+    (histograms, "of_step"),
+    (histograms.Sampled, "rows"),
     (losses.LossBook, "observe"),
     (losses.Evaluations, "add"),
     (recording.Recording, "before_step"),
@@ -112,6 +130,7 @@ def test_a_fault_at_any_seam_ends_the_recording_with_one_line(tmp_path, bare, ca
     def fault(*args, **kwargs):
         raise RuntimeError("fault\nof ours")
 
+    monkeypatch.setenv("WORLD_SIZE", "2")  # checksums of weights are for copies on several ranks
     monkeypatch.setattr(place, name, fault)
     assert same(train_recorded(tmp_path / "run"), bare)
     assert session.current() is None
