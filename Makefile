@@ -34,12 +34,14 @@ format: .venv/dev.stamp ## Format the code and mend what the linter can.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# A run is named after its folder, so it is recorded under the sample's name and then moved.
+# A run is named after its folder, so it is recorded under the sample's name and then moved. The folder of a sample that
+# is not started as `python train.py` holds the file `command`.
 samples: .venv/dev.stamp ## Record every sample run again and rewrite its findings.txt.
 	@set -e; for name in $(SAMPLES); do \
 		echo "recording sample_runs/$$name"; \
 		(cd sample_runs/$$name && \
-			../../$(BIN)/gradaudit record --no-host --quiet --force --every 1 -o ../../build/samples/$$name train.py >/dev/null && \
+			../../$(BIN)/gradaudit record --no-host --quiet --force --every 1 -o ../../build/samples/$$name \
+				$$(cat command 2>/dev/null || echo train.py) >/dev/null && \
 			rm -rf run && mv ../../build/samples/$$name run); \
 	done
 	$(BIN)/python -m tests.samples

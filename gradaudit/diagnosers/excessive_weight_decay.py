@@ -70,7 +70,6 @@ _TAKEN = 0.1  # of an idle weight over the whole run: what the suggested decay t
         "dead_embedding",
         "gradient_growth",
         "no_learning",
-        "class_imbalance",
     ),
 )
 def excessive_weight_decay(

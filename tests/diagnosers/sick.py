@@ -12,6 +12,8 @@ from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import TEN, embedding_rows, falling, flat, parameters
 from tests.diagnosers.sick_facts import FACTS
 from tests.diagnosers.sick_gradients import GRADIENTS
+from tests.diagnosers.sick_precision import PRECISION
+from tests.diagnosers.sick_replicas import REPLICAS
 from tests.diagnosers.sick_weights import WEIGHTS
 from tests.diagnosers.sick_wiring import WIRING
 
@@ -258,6 +260,8 @@ SICK: dict[str, dict[str, tuple[Build, float]]] = {
     **GRADIENTS,
     **FACTS,
     **WEIGHTS,
+    **REPLICAS,
+    **PRECISION,
 }
 
 
