@@ -132,6 +132,9 @@ def _others(path: Path, problems: list[str]) -> list[Meta]:
     metas = []
     for folder in path.glob("rank*"):
         file = folder / "rank.json"
+        if folder.is_symlink() or file.is_symlink():
+            problems.append(f"{clean_text(folder.name)} is a link, or holds one, and was not followed")
+            continue
         if not folder.is_dir() or not (file.exists() or "." in folder.name):
             continue
         try:

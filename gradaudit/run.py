@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     Integers = numpy.ndarray[Any, numpy.dtype[numpy.int64]]
 
 
+MOST_FACTS = 200_000_000  # bytes of run.json; 20,000 tensors take 10 MB
+
+
 class RunError(UserError):
     """The run cannot be read; the message says what is wrong, where, and what to do."""
 
@@ -38,6 +42,7 @@ class Run:
     problems: tuple[str, ...]
     parts: Mapping[str, tuple["pyarrow.Table | Path | Made", ...]]
     attempts: tuple[int, ...] = (0,)  # the global step at which each attempt of a restarted training begins
+    expected_frozen: tuple[str, ...] = ()  # patterns (fnmatch) of the tensors that the user says stay as they are
     ranks: tuple[Replica, ...] = ()  # of a data-parallel training
 
     @cached_property
@@ -125,6 +130,10 @@ class Run:
         """The tensors whose statistics are recorded at this optimizer's steps, in depth order."""
         mine = [tensor for tensor in self.meta.tensors if tensor.recorded_with == optimizer]
         return sorted(mine, key=lambda tensor: (tensor.depth, tensor.id))
+
+    def frozen_on_purpose(self, tensor: TensorFacts) -> bool:
+        """Whether the user says that this tensor is not trained."""
+        return any(fnmatchcase(name, p) for p in self.expected_frozen for name in (tensor.name, *tensor.aliases))
 
     def loss_facts(self, loss: int) -> LossFacts | None:
         """The loss function with this index, or None."""
@@ -227,7 +236,13 @@ def _load_meta(path: Path) -> Meta:
     if not path.is_dir():
         raise RunError(f"{path} is a file; give the run's folder, the one that holds run.json")
     file = path / "run.json"
+    if file.is_symlink():
+        raise RunError(f"{file} is a link, and links in a run are not followed; copy what it points to")
+    if file.exists() and not file.is_file():
+        raise RunError(f"{file} cannot be read: it is no file")
     try:
+        if file.stat().st_size > MOST_FACTS:
+            raise RunError(f"{file} has {file.stat().st_size / 1e6:,.0f} MB, and no recorder writes that much")
         text = file.read_bytes()
     except FileNotFoundError:
         if any(path.glob("rank*")):

@@ -213,8 +213,9 @@ HISTOGRAMS = Table(
 MODULES = Table(
     "modules",
     ("step", "module", "loss", "kind"),
-    "Samples of what goes into the training loss, and with --activations of what goes into the model and comes out of "
-    "its activation modules.",
+    "Samples of what goes into the training loss, at every recorded step, and with --activations, at every tenth, of "
+    "what goes into the model and comes out of its activation modules. Features and units are the last of two or three "
+    "dimensions, else the second one.",
     (
         Column("step", "int64", "count", "global_step of the step that the sample belongs to"),
         Column("module", "int32", "index", "module, as in run.json; -1 for the input of a loss"),
@@ -231,7 +232,7 @@ MODULES = Table(
             "batch_spread",
             "float32",
             "",
-            "standard deviation of an output over the batch, mean over the outputs; NaN for a batch of one",
+            "sample standard deviation of an output over the batch, mean over the outputs; NaN for a batch of one",
         ),
         Column("feature_std_ratio", "float32", "ratio", "largest to smallest non-zero standard deviation of a feature"),
         Column("saturated_fraction", "float32", "fraction", "sigmoid outputs outside (.01, .99), tanh outside .99"),

@@ -79,7 +79,11 @@ def dead_embedding(
     """Judge each embedding table: did it move, how fast, and which rows."""
 
     def judge(optimizer: int) -> Iterator[Verdict]:
-        tables = [tensor for tensor in run.tensors_of(optimizer) if tensor.role == "embedding"]
+        tables = [
+            tensor
+            for tensor in run.tensors_of(optimizer)
+            if tensor.role == "embedding" and not run.frozen_on_purpose(tensor)
+        ]
         recorded = run.recorded_steps(optimizer)
         if not tables:
             yield NotApplicable(reason="the model has no embedding table")

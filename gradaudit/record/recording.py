@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from gradaudit.record import checksums, histograms
+from gradaudit.record import checksums, groups, histograms
+from gradaudit.record.activations import EVERY, Activations
 from gradaudit.record.between import Between
 from gradaudit.record.cadence import Cadence
 from gradaudit.record.files import Files, rank_and_world
@@ -52,6 +53,7 @@ class Recording:
         self.only = None if optimizers is None else weakref.WeakSet(optimizers)
         self.table = TensorTable(models)
         self.between = Between(self.table)
+        self.activations = Activations(self.table, self.event, enabled=settings.activations)
         self.files: Files | None = None
         self.global_step = 0
         self._began = self._stepped = self._handed = time.perf_counter()
@@ -180,9 +182,9 @@ class Recording:
             "global_step": self.global_step,
             "time": now - self._began,
             "seconds": now - self._stepped if self.global_step else math.nan,
-            "learning_rate": [_float(group.get("lr")) for group in optimizer.param_groups],
-            "weight_decay": [_float(group.get("weight_decay", 0.0)) for group in optimizer.param_groups],
-            "momentum": [_momentum(group) for group in optimizer.param_groups],
+            "learning_rate": [groups.number(group.get("lr")) for group in optimizer.param_groups],
+            "weight_decay": [groups.number(group.get("weight_decay", 0.0)) for group in optimizer.param_groups],
+            "momentum": [groups.momentum(group) for group in optimizer.param_groups],
             "gradient_norm": math.nan,
             "clip_threshold": math.nan,
             "clip_kind": 0,
@@ -211,7 +213,9 @@ class Recording:
         self._stepped = now
         self._counts[number] = step + 1
         self.global_step += 1
-        self.between.sample_next(any(self._due(each, count) for each, count in self._counts.items()))
+        due = any(self._due(each, count) for each, count in self._counts.items())
+        self.between.sample_next(due)
+        record.samples = self.activations.take(due_next=due and self.global_step % EVERY == 0)
         return record
 
     def _due(self, number: int, step: int) -> bool:
@@ -259,7 +263,7 @@ class Recording:
         dropped = sum(step.gradients is not None for step in self._ready)
         for step in self._ready:
             step.gradients, step.probed = None, {}
-            step.row["recorded"], step.snapshots, step.histograms = False, [], []
+            step.row["recorded"], step.snapshots, step.histograms, step.samples = False, [], [], []
         if dropped:
             self.event("dropped", f"the disk is behind: tensor statistics of {dropped} steps were dropped")
         self._ready = self._ready[-10_000:]
@@ -282,15 +286,3 @@ def _wrapper_frame() -> Any:
             return frame
         frame = frame.f_back
     return None
-
-
-def _float(value: Any) -> float:
-    if isinstance(value, torch.Tensor):
-        # Capturable optimizers keep the learning rate on the device, and reading it would wait for it.
-        return float(value) if value.device.type == "cpu" else math.nan
-    return float(value) if isinstance(value, int | float) else math.nan
-
-
-def _momentum(group: dict[str, Any]) -> float:
-    betas = group.get("betas")
-    return _float(betas[0] if isinstance(betas, tuple | list) and betas else group.get("momentum", 0.0))

@@ -58,6 +58,7 @@ def _give_up(recording: Recording, seam: str, error: Exception) -> None:
     reason = _reason(error)
     _say(f"gradaudit: recording stopped in {seam} ({reason}); the training goes on")
     with contextlib.suppress(Exception):
+        recording.activations.detach()
         recording.event("disabled", f"recording stopped in {seam}: {reason}")
         if recording.files is not None:
             recording.files.state = "finished"
@@ -70,6 +71,7 @@ def stop(state: str) -> None:
     recording, _current = _current, None
     if recording is None:
         return
+    recording.activations.detach()
     try:
         directory = recording.close(state)
         if recording.files is not None and recording.files.writer.error is not None:

@@ -16,6 +16,7 @@ from gradaudit.record.histograms import Sampled
 from gradaudit.record.losses import Call
 from gradaudit.record.probe import COLUMNS as COLUMNS_OF_PROBE
 from gradaudit.record.rows import Snapshot
+from gradaudit.record.samples import Sample
 from gradaudit.record.stats import COLUMNS
 from gradaudit.schema import EVALUATIONS, EVENTS, HISTOGRAMS, MODULES, ROWS, STEPS, TENSORS, Table
 
@@ -42,6 +43,7 @@ class StepRecord:
     probed: dict[str, Any] = field(default_factory=dict)  # columns of `tensors` found by the probe, [tensors] each
     snapshots: list[tuple[int, Snapshot]] = field(default_factory=list)
     histograms: list[Sampled] = field(default_factory=list)
+    samples: list[tuple[int, Sample]] = field(default_factory=list)  # by module
 
 
 @dataclass(eq=False)
@@ -144,14 +146,17 @@ def _histograms(step: StepRecord) -> list[dict[str, Any]]:
 
 
 def _sampled(step: StepRecord) -> list[dict[str, Any]]:
-    """The rows of table `modules`: the input of each loss function at its first call in the step."""
+    """The rows of table `modules`: of modules, and of the input of each loss function at its first call."""
+    if not step.row["recorded"]:
+        return []
+    number = step.row["global_step"]
     rows: dict[int, dict[str, Any]] = {}
     for call in step.calls:
         # Optimizers that step one after the other share their losses, and each sample is written once.
         sample, call.sample = call.sample, None
-        if sample is not None and call.loss not in rows and step.row["recorded"]:
-            rows[call.loss] = sample.row(step.row["global_step"], -1, call.loss)
-    return list(rows.values())
+        if sample is not None and call.loss not in rows:
+            rows[call.loss] = sample.row(number, -1, call.loss)
+    return [*rows.values(), *(sample.row(number, module, -1) for module, sample in step.samples)]
 
 
 def _objective(roots: Sequence[tuple[torch.Tensor, torch.Tensor | None]]) -> float:

@@ -3,6 +3,7 @@
 import errno
 import shutil
 import threading
+import warnings
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from gradaudit.record import (
+    activations,
     between,
     checksums,
     files,
@@ -42,6 +44,12 @@ SEAMS = [
     (checksums, "checksum"),
     (histograms, "of_step"),
     (histograms.Sampled, "rows"),
+    (activations.Activations, "attach"),
+    (activations.Activations, "on_input"),
+    (activations.Activations, "on_output"),
+    (activations.Activations, "on_compiling"),
+    (activations.Activations, "on_scripting"),
+    (activations.Activations, "take"),
     (losses.LossBook, "observe"),
     (losses.Evaluations, "add"),
     (recording.Recording, "before_step"),
@@ -89,6 +97,11 @@ def train(steps_=40):
             seen.append((loss.item(), functional.cross_entropy(model(x), y).item()))
         if index < 2:
             second.step(lambda: model(x).sum() * 0)
+    # Neither is compiled before it is called.
+    torch.compile(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.script(nn.Identity())
     return seen, [parameter.detach().clone() for parameter in model.parameters()], torch.rand(1).item()
 
 
@@ -101,9 +114,9 @@ def same(one, other):
     return one[0] == other[0] and one[2] == other[2] and all(map(torch.equal, one[1], other[1]))
 
 
-def train_recorded(directory):
-    install.install()
-    session.start(Settings(directory=str(directory), every=1))
+def train_recorded(directory, activations=True):
+    install.install(activations=activations)
+    session.start(Settings(directory=str(directory), every=1, activations=activations))
     try:
         result = train()
     finally:
@@ -120,8 +133,9 @@ def test_every_seam_is_in_the_table():
     assert called - {name for _, name in SEAMS} == set()
 
 
-def test_recording_does_not_change_the_training(tmp_path, bare, capsys):
-    assert same(train_recorded(tmp_path / "run"), bare)
+@pytest.mark.parametrize("activations", [False, True])
+def test_recording_does_not_change_the_training(tmp_path, bare, capsys, activations):
+    assert same(train_recorded(tmp_path / "run", activations), bare)
     assert capsys.readouterr().err.count("gradaudit: recorded") == 1
 
 
