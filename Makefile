@@ -52,8 +52,9 @@ goldens: .venv/dev.stamp ## Rewrite every findings.txt from the runs as they are
 catalogue: .venv/dev.stamp ## Rewrite gradaudit/diagnosers/README.md from the docstrings.
 	$(BIN)/python -m gradaudit.report.pages
 
-bench: .venv/demo.stamp ## Measure what recording costs, side by side with a bare training.
+bench: .venv/demo.stamp ## Measure what recording costs, side by side with a bare training, and what analyzing costs.
 	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.analysis
 
 pictures: .venv/dev.stamp ## Draw the pictures of README.md again, from the sample runs.
 	$(BIN)/python -m tests.pictures

@@ -1,4 +1,4 @@
-"""What analyzing costs: a long synthetic run through every diagnoser, in a process of its own, on one core.
+"""What analyzing costs: a long synthetic run through every diagnoser, in a process of its own.
 
 The run is what the recorder's own writer makes of 150 tensors and 10,000 steps, statistics at every step: 1.5 million
 rows. CPU time, since wall time on a shared machine says little, and the greatest resident memory of the process; both
@@ -74,7 +74,8 @@ def record(folder: Path) -> None:
         }  # fmt: skip
         table = {name: value if numpy.ndim(value) else [value] * len(steps) for name, value in table.items()}
         evaluations = {
-            "pass": [start // HAND_OVER], "split": ["validation"], "after_step": [int(steps[-1])], "time": [start * 0.01],
+            "pass": [start // HAND_OVER], "split": ["validation"], "after_step": [int(steps[-1])],
+            "time": [start * 0.01],
             "mean_loss": [float(loss.mean()) * 1.05], "targets": [1000], "batches": [10], "training": [0], "loss": [0],
         }  # fmt: skip
         batch = {"steps": table, "tensors": columns, "evaluations": evaluations}
@@ -97,15 +98,13 @@ def analyzed(folder: Path) -> None:
     click.echo(json.dumps({"seconds": time.process_time(), "mebibytes": peak, "rules": len(audit.outcomes)}))
 
 
-def measure(folder: Path) -> dict[str, float]:
-    """The median seconds, the greatest memory and the number of diagnosers, of `ROUNDS` processes."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+def measure(folder: Path, rounds: int = ROUNDS) -> dict[str, float]:
+    """The median seconds, the greatest memory and the number of diagnosers, of so many processes."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "benchmarks.analysis", str(folder)]
     found = [
         json.loads(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout)
-        for _ in range(ROUNDS)
+        for _ in range(rounds)
     ]
     return {
         "seconds": statistics.median(each["seconds"] for each in found),

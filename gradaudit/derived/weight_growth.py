@@ -7,7 +7,6 @@ from gradaudit.derived.per_run import per_run
 from gradaudit.run import Run
 
 
-@per_run
 def norms_over_first(run: Run, optimizer: int) -> Floats:
     """[recorded steps, tensors]: L2 norm of the weights over the first finite one; NaN where that is 0 or unknown."""
     norms = run.matrix("weight_norm", optimizer)
