@@ -40,7 +40,7 @@ from gradaudit.derived.embedding_pace import Pace, embedding_pace
 from gradaudit.derived.embedding_rows import RowHistory, bin_label, row_history
 from gradaudit.derived.evidence import distance_chart
 from gradaudit.derived.layers import comparable_layers
-from gradaudit.derived.learning_rates import label_of, optimizer_class, recorded_learning_rates, scale_free
+from gradaudit.derived.learning_rates import label_of, optimizer_class, recorded_learning_rates, scale_free, usual_rate
 from gradaudit.derived.order_statistics import medians_across
 from gradaudit.derived.ratios import recorded_global_steps, update_ratio
 from gradaudit.derived.reduce import plain
@@ -133,7 +133,7 @@ def _reason(run: Run, optimizer: int, table: TensorFacts) -> tuple[Severity, str
                 Severity.NOTE,
                 "It is frozen: requires_grad is False.",
                 [
-                    Action(text="Nothing, if the vectors are pretrained and meant to stay"),
+                    Action(text=f"Nothing, if its {count(table.elements)} elements are pretrained and meant to stay"),
                     Action(text="Else let it train", code=f"{in_code(table.name)}.requires_grad_(True)"),
                 ],
             )
@@ -148,7 +148,8 @@ def _reason(run: Run, optimizer: int, table: TensorFacts) -> tuple[Severity, str
                 [
                     Action(
                         text="Give the optimizer all parameters of the model",
-                        code=f"torch.optim.{optimizer_class(run, optimizer)}(model.parameters(), lr=...)",
+                        code=f"torch.optim.{optimizer_class(run, optimizer)}(model.parameters(), "
+                        f"lr={usual_rate(run, optimizer)})",
                     )
                 ],
             )  # fmt: skip
@@ -174,14 +175,18 @@ def _reason(run: Run, optimizer: int, table: TensorFacts) -> tuple[Severity, str
                         text="Look up without torch.no_grad() and detach()",
                         code=f"x = self.{table.module.rpartition('.')[2] or table.name}(tokens)",
                     ),
-                    Action(text="If the table is not used, remove it"),
+                    Action(text=f"If the table is not used, remove its {count(table.elements)} elements"),
                 ],
             )
         case "zero gradient":
             return (
                 Severity.WARNING,
                 "Its gradient is exactly zero at every recorded step.",
-                [Action(text="Check that not all tokens are the padding_idx, and that no layer above it is dead")],
+                [
+                    Action(
+                        text="Check that more than 0 tokens differ from padding_idx, and that no layer above it is dead"
+                    )
+                ],
             )
         case "no effect":
             return (
@@ -434,7 +439,10 @@ def _rows(
             tensors=[table.name],
             evidence=[_hits(history, set())],
             actions=[
-                Action(text="Check that the data is shuffled: tokens of one part come in bursts when it is not"),
+                Action(
+                    text=f"Check that the data is shuffled: else rows such as these {count(history.stopped)} come in "
+                    "bursts"
+                ),
                 Action(text="Look for a layer above that died for these inputs"),
             ],
             measures=[

@@ -98,6 +98,7 @@ class Level:
         "learning_rate_too_high",
         "divergence",
         "no_learning",
+        "unstable_loss",
         "gradient_growth",
         "layer_imbalance",
         "non_finite",

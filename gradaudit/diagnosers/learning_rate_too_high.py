@@ -80,6 +80,7 @@ _EARLY = 10  # recorded steps
         "no_learning",
         "gradient_growth",
         "loss_spike",
+        "unstable_loss",
         "layer_imbalance",
         "dead_embedding",
         "dead_relu",

@@ -281,7 +281,10 @@ def _apart(
             )
         ],
         actions=[
-            Action(text="Train on more data, or augment what there is"),
+            Action(
+                text=f"Train on more data, or augment what there is, until the gap is below {percent(gap)} of the "
+                f"first loss, {number(gap * float(values[0]))}"
+            ),
             Action(text="Check that both splits come from the same distribution"),
         ],
         measures=[

@@ -51,6 +51,8 @@ def model_input(step: int, low: float = -3.0, high: float = 3.0, ratio: float = 
 
 # What a healthy run must have for a rule that looks at something special to be satisfied and not "not applicable".
 HEALTHY_WITH: dict[str, dict[str, Any]] = {
+    "excessive_weight_decay": {"stats": {"update_weight_cosine": -0.05}},
+    "noise_module": {"stats": {"gradient_cosine": 0.3}},
     "amp_overflow": {"steps": {"amp_scale": 65536.0}},
     "small_batch_normalization": {
         "modules": [ModuleFacts(id=0, name="norm", module_class="BatchNorm1d", batch_norm=True)]

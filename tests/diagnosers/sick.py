@@ -13,6 +13,9 @@ from tests.diagnosers.runs import TEN, embedding_rows, falling, flat, parameters
 from tests.diagnosers.sick_facts import FACTS
 from tests.diagnosers.sick_gradients import GRADIENTS
 from tests.diagnosers.sick_layers import LAYERS, silent_prediction
+from tests.diagnosers.sick_precision import PRECISION
+from tests.diagnosers.sick_replicas import REPLICAS
+from tests.diagnosers.sick_weights import WEIGHTS
 from tests.diagnosers.sick_wiring import WIRING
 
 Build = Callable[[Path], Run]
@@ -265,6 +268,9 @@ SICK: dict[str, dict[str, tuple[Build, float]]] = {
     **GRADIENTS,
     **FACTS,
     **LAYERS,
+    **WEIGHTS,
+    **REPLICAS,
+    **PRECISION,
 }
 SICK["no_learning"]["spread"] = (silent_prediction, 0.0)
 
