@@ -34,12 +34,15 @@ format: .venv/dev.stamp ## Format the code and mend what the linter can.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# A run is named after its folder, so it is recorded under the sample's name and then moved.
+# A run is named after its folder, so it is recorded under the sample's name and then moved. A sample that needs further
+# options of `gradaudit record` names them in a file `options`; one that is not started as `python train.py` holds the
+# file `command`.
 samples: .venv/dev.stamp ## Record every sample run again and rewrite its findings.txt.
 	@set -e; for name in $(SAMPLES); do \
 		echo "recording sample_runs/$$name"; \
 		(cd sample_runs/$$name && \
-			../../$(BIN)/gradaudit record --no-host --quiet --force --every 1 -o ../../build/samples/$$name train.py >/dev/null && \
+			../../$(BIN)/gradaudit record --no-host --quiet --force --every 1 $$(cat options 2>/dev/null) \
+			-o ../../build/samples/$$name $$(cat command 2>/dev/null || echo train.py) >/dev/null && \
 			rm -rf run && mv ../../build/samples/$$name run); \
 	done
 	$(BIN)/python -m tests.samples
@@ -50,8 +53,9 @@ goldens: .venv/dev.stamp ## Rewrite every findings.txt from the runs as they are
 catalogue: .venv/dev.stamp ## Rewrite gradaudit/diagnosers/README.md from the docstrings.
 	$(BIN)/python -m gradaudit.report.pages
 
-bench: .venv/demo.stamp ## Measure what recording costs, side by side with a bare training.
+bench: .venv/demo.stamp ## Measure what recording costs, side by side with a bare training, and what analyzing costs.
 	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.analysis
 
 gpu: .venv/kernels.stamp ## On a machine with a CUDA device: run the tests that need one, and measure what recording costs there.
 	$(BIN)/python -m pytest -m gpu -p no:cacheprovider tests/gpu

@@ -31,6 +31,7 @@ class Clip:
     threshold: float
     norm: torch.Tensor | None
     parameters: set[int]
+    clipped: torch.Tensor | None = None  # by value: the share of elements changed
 
 
 @dataclass(eq=False)
@@ -122,9 +123,24 @@ class Between:
         self._clips.append(Clip(kind, limit, norm, {id(parameter) for parameter in parameters}))
         del self._clips[:-16]
 
+    def on_value_clip(self, parameters: Sequence[torch.Tensor], threshold: Any, measured: bool) -> None:
+        """Gradients are about to be clipped by value; `measured` where statistics are recorded at the coming step."""
+        self.on_clip(2, parameters, threshold, None)
+        gradients = [
+            local(p.grad.detach()) for p in parameters if p.grad is not None and p.grad.layout == torch.strided
+        ]
+        if measured and gradients:
+            device = gradients[0].device
+            changed = [(gradient.abs() > threshold).sum().to(device, non_blocking=True) for gradient in gradients]
+            self._clips[-1].clipped = torch.stack(changed).sum() / max(1, sum(item.numel() for item in gradients))
+            if not self.table.sharded():
+                norms = [torch.linalg.vector_norm(gradient, dtype=torch.float64).to(device) for gradient in gradients]
+                self._clips[-1].norm = torch.linalg.vector_norm(torch.stack(norms))
+
     def on_loader(self, loader: Any) -> None:
         """A DataLoader is about to be iterated in this process: the one before the first step feeds the training."""
-        if self.after_step < 0:
+        # An evaluation before the first step runs without gradients.
+        if self.after_step < 0 and torch.is_grad_enabled():
             try:
                 self.batches_per_epoch = len(loader)
             except TypeError:  # an iterable dataset has no length

@@ -1,7 +1,6 @@
 """The recording of one process: what each seam saw, put together at the optimizer's step."""
 
 import math
-import sys
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -9,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy
 import torch
 from torch import nn
 
@@ -20,7 +18,7 @@ from gradaudit.record.cadence import Cadence
 from gradaudit.record.files import Files, rank_and_world
 from gradaudit.record.ring import Slot
 from gradaudit.record.settings import Settings
-from gradaudit.record.stats import ZERO_FRACTION
+from gradaudit.record.stack import is_on_stack, wrapper_frame
 from gradaudit.record.steps import Batch, StepRecord, drop
 from gradaudit.record.tensors import Plan, TensorTable
 from gradaudit.record.transfer import departures
@@ -67,6 +65,7 @@ class Recording:
         self._ready: list[StepRecord] = []
         self._refused = 0  # of those: offered to the writer, which was behind
         self._events: list[dict[str, Any]] = []
+        self._full = False  # no room for further optimizers
         self._rank = self._world = -1  # known when the process group exists: at the first step
         self.hooked = 0
         self._captured = False
@@ -79,13 +78,18 @@ class Recording:
             record.row["skipped"] = True
             self._finish(plan, record, None)
 
+    def on_value_clip(self, parameters: Sequence[torch.Tensor], threshold: Any) -> None:
+        """clip_grad_value_ is about to run; which optimizer steps next is not known yet."""
+        due = [self._cadence(number).due(self._counts.get(number, 0)) for number in self.table.plans]
+        self.between.on_value_clip(parameters, threshold, any(due) or not due)
+
     def before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
         """The optimizer is about to step; returns its arguments anew when a closure has to be watched."""
         if not self._mine(optimizer) or self._inside_a_step(optimizer):
             return None
         self.hooked += 1
         closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
-        self._open = OpenStep(id(_wrapper_frame()), weakref.ref(optimizer), closure=callable(closure))
+        self._open = OpenStep(id(wrapper_frame()), weakref.ref(optimizer), closure=callable(closure))
         if not callable(closure):
             self._snapshot(optimizer, self._open)
             return None
@@ -113,7 +117,7 @@ class Recording:
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
         """The optimizer has stepped: measure the update and close the row."""
         step = self._open
-        if step is None or step.optimizer() is not optimizer or step.frame != id(_wrapper_frame()):
+        if step is None or step.optimizer() is not optimizer or step.frame != id(wrapper_frame()):
             return
         self._open = None
         if step.closure:
@@ -138,18 +142,22 @@ class Recording:
         plan.recorded += 1
 
     def _mine(self, optimizer: torch.optim.Optimizer) -> bool:
-        return self.only is None or optimizer in self.only
+        if self.only is not None and optimizer not in self.only:
+            return False
+        if self.table.takes(optimizer):
+            return True
+        if not self._full:
+            self._full = True
+            self.event("disabled", "too many optimizers and tensors: steps of further optimizers are not recorded")
+        return False
 
     def _inside_a_step(self, optimizer: torch.optim.Optimizer) -> bool:
         """Whether this is a nested step: of a subclass calling its parent, or of a wrapped optimizer."""
         if self._open is None:
             return False
+        if is_on_stack(self._open.frame):
+            return id(wrapper_frame()) != self._open.frame
         # A step that raised never reached its post hook: its frame is gone from the stack.
-        frame: Any = sys._getframe(1)
-        while frame is not None:
-            if id(frame) == self._open.frame:
-                return id(_wrapper_frame()) != self._open.frame
-            frame = frame.f_back
         self._open = None
         return False
 
@@ -168,9 +176,7 @@ class Recording:
         record.gradients, record.sharded = step.plan.measure(gradients), self.table.sharded()
         if step.plan.statistics is not None and (fault := step.plan.statistics.take_fault()):
             self.event("fallback", f"Triton cannot be used here ({fault}); torch's own operations take its place")
-        on_host = isinstance(record.gradients, numpy.ndarray)
-        for position, counter in step.plan.counters.items():
-            counter.observe(gradients[position], record.gradients[position, ZERO_FRACTION] if on_host else math.nan)
+        step.plan.count_rows(gradients, record.gradients)
         step.before = step.plan.look_before(record.gradients, gradients, parameters, record.probed)
         if histograms.due(record.row["step"], self.settings.every):
             record.histograms = histograms.of_step(step.plan.identifiers, gradients, parameters)
@@ -214,7 +220,7 @@ class Recording:
         if clipped is not None:
             clip, whole = clipped
             row["clip_kind"], row["clip_threshold"] = clip.kind, clip.threshold
-            record.clip_norm = clip.norm if whole else None
+            record.clip_norm, record.clipped = clip.norm if whole else None, clip.clipped
         self.between.close_pass()
         self.between.after_step, self.between.time = self.global_step, now - self._began
         self._stepped = now
@@ -289,13 +295,3 @@ class Recording:
         self.hand_over(wait=True)
         self.files.close(state)
         return self.files.directory
-
-
-def _wrapper_frame() -> Any:
-    """The frame of the optimizer's own step wrapper that called the hook."""
-    frame: Any = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code.co_name == "wrapper" and frame.f_code.co_filename.endswith("optimizer.py"):
-            return frame
-        frame = frame.f_back
-    return None

@@ -24,6 +24,7 @@ _MOST_DATA = 8  # kinds of data at one place; more are batches that look like da
 class _Place(NamedTuple):
     """What the source says where a frame stands: cached, since reading it costs more than the loss."""
 
+    where: tuple[Any, ...]  # the function, and the lines and columns of its call: a faster call has another offset
     word: str | None  # the split named by the call, its line or a loop around it
     variables: tuple[str, ...]  # loop variables around it, and parameters that may name a split
     data: tuple[str, ...]  # variables and parameters that may hold the data
@@ -31,7 +32,7 @@ class _Place(NamedTuple):
 
 _places: dict[tuple[CodeType, int], _Place] = {}
 # By place: the data seen there, each with its label.
-_sites: dict[tuple[tuple[CodeType, int], ...], dict[Any, str]] = {}
+_sites: dict[tuple[tuple[Any, ...], ...], dict[Any, str]] = {}
 _MOST_PLACES = 10_000  # code that a script makes at every step would otherwise be kept for ever
 _told: list[str] = []  # what a framework says is evaluated now
 _training: set[CodeType] = set()  # functions on the stack of a backward: the training loop and its callers
@@ -92,7 +93,7 @@ def current_split() -> str:
 
 def _label_of_place(frames: list[FrameType]) -> str:
     """A label for each kind of data evaluated at a place that does not name it."""
-    labels = _sites.setdefault(tuple((frame.f_code, frame.f_lasti) for frame in frames), {})
+    labels = _sites.setdefault(tuple(_place(frame).where for frame in frames), {})
     data = tuple(_identity(frame.f_locals.get(name)) for frame in frames for name in _place(frame).data)
     if data not in labels:
         if len(labels) >= _MOST_DATA:
@@ -129,7 +130,8 @@ def _place(frame: FrameType) -> _Place:
         ]
         word = _only_word(call) or _only_word(text.partition("#")[0]) or _held_out(" ".join(heads))
         named = tuple(name for name in parameters if name in _PARAMETERS)
-        _places[key] = _Place(word, (*targets, *named), (*targets, *parameters))
+        where = (code, line, last_line, start, end)
+        _places[key] = _Place(where, word, (*targets, *named), (*targets, *parameters))
     return _places[key]
 
 

@@ -1,5 +1,6 @@
 """Which tensors a run has: names, owners and identifiers, found when an optimizer makes its first step."""
 
+import math
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,8 +17,12 @@ from gradaudit.record.patches.names import describe, find_roots, label_of, unwra
 from gradaudit.record.probe import Probe, device_of
 from gradaudit.record.ring import Slot
 from gradaudit.record.rows import OutputCounter, RowCounter
-from gradaudit.record.stats import measure
+from gradaudit.record.stats import ZERO_FRACTION, measure
 from gradaudit.schema import ModuleFacts, OptimizerFacts, TensorFacts
+
+# A script that builds a model for each of its million episodes is followed up to here; beyond, a record would
+# be nothing but names.
+MOST_TENSORS, MOST_OPTIMIZERS = 50_000, 5_000
 
 
 @dataclass(eq=False)
@@ -43,6 +48,12 @@ class Plan:
         if self.probe.device.type != "cpu":
             return measure_on_device(gradients, self.probe.device)
         return measure(gradients)
+
+    def count_rows(self, gradients: Sequence[torch.Tensor | None], measured: Any) -> None:
+        """Count the rows that had a gradient; `measured` is what `measure` gave."""
+        on_host = isinstance(measured, numpy.ndarray)
+        for position, counter in self.counters.items():
+            counter.observe(gradients[position], measured[position, ZERO_FRACTION] if on_host else math.nan)
 
     def look_before(
         self, measured: Any, gradients: Sequence[torch.Tensor | None], parameters: Sequence[torch.Tensor], probed: Any
@@ -99,6 +110,12 @@ class TensorTable:
         """Whether every rank holds a part of the tensors; else all ranks have the same and rank 0 speaks for them."""
         return any(facts.placements for facts in self.facts)
 
+    def takes(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Whether the steps of this optimizer are recorded: it is known, or there is room for one more."""
+        if optimizer in self._numbers:
+            return True
+        return len(self.optimizers) < MOST_OPTIMIZERS and len(self.facts) < MOST_TENSORS
+
     def number(self, optimizer: torch.optim.Optimizer) -> int:
         """The optimizer's index; a new one for an optimizer not seen before."""
         if optimizer not in self._numbers:
@@ -125,6 +142,7 @@ class TensorTable:
         return plan, plan.parameters() or []
 
     def _resolve(self, number: int, optimizer: torch.optim.Optimizer) -> None:
+        self._forget_the_dead()
         mine = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         held = {id(parameter) for root in self.living_roots() for parameter in root.parameters()}
         missing = [parameter for parameter in mine if id(parameter) not in held]
@@ -147,9 +165,20 @@ class TensorTable:
         self.facts = [table[identifier] for identifier in sorted(table)]
         if len(self.optimizers) > 1:
             self._label_optimizers()
+        recorded_with: dict[int, list[torch.Tensor]] = {other: [] for other in (number, *self.plans)}
+        for parameter, facts in found:
+            recorded_with.setdefault(table[facts.id].recorded_with, []).append(parameter)
         for other in {number, *self.plans}:
-            self._make_plan(other, [parameter for parameter, facts in found if table[facts.id].recorded_with == other])
+            self._make_plan(other, recorded_with[other])
         self.plans[number].shape = tuple(len(group["params"]) for group in optimizer.param_groups)
+
+    def _forget_the_dead(self) -> None:
+        """Let go of what was measured for models that no longer exist; their facts stay, for the rows they have."""
+        self.roots = [reference for reference in self.roots if reference() is not None]
+        self._identifier = {key: entry for key, entry in self._identifier.items() if entry[0]() is not None}
+        for number, plan in list(self.plans.items()):
+            if plan.references and all(reference() is None for reference in plan.references):
+                del self.plans[number]
 
     def _identify(self, parameter: torch.Tensor) -> int:
         entry = self._identifier.get(id(parameter))
