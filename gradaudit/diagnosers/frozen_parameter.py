@@ -68,7 +68,7 @@ _HALF = ("float16", "bfloat16")
     worst=Severity.CRITICAL,
     needs=("tensors.update_norm", "tensors.drift_norm"),
     minimum_steps=5,
-    explains=("dead_embedding", "learning_rate_too_low", "no_learning", "layer_imbalance"),
+    explains=("dead_embedding", "learning_rate_too_low", "no_learning", "no_signal", "layer_imbalance"),
 )
 def frozen_parameter(
     run: Run,
