@@ -7,8 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradaudit.matrices import Layout, layout, tensor_column
 from gradaudit.ranks import Replica, replica_columns, together
-from gradaudit.run_json import RunError, cleaned, read_facts, state_of
+from gradaudit.run_file import RunError, cleaned, read_meta, state_of
 from gradaudit.schema import TABLES, LossFacts, Meta, TensorFacts, arrow_schema
 from gradaudit.segments import Made, read
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
     Floats = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
     Integers = numpy.ndarray[Any, numpy.dtype[numpy.int64]]
-
-__all__ = ["Run", "RunError", "load"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +46,7 @@ class Run:
 
         if not any(tensor.placements for tensor in self.meta.tensors):
             return steps
-        for optimizer in self._grid:
+        for optimizer in self._layouts:
             mine = [tensor.optimizer == optimizer for tensor in self.tensors_of(optimizer)]
             squares = self.matrix("gradient_norm", optimizer)[:, mine] ** 2
             broken = self.matrix("gradient_nan", optimizer)[:, mine] + self.matrix("gradient_inf", optimizer)[:, mine]
@@ -132,7 +131,7 @@ class Run:
 
     def recorded_steps(self, optimizer: int) -> "Integers":
         """[recorded steps]: the optimizer's steps at which tensor statistics exist, ascending."""
-        return self._grid[optimizer][0] if optimizer in self._grid else _integers([])
+        return self._layouts[optimizer].steps if optimizer in self._layouts else _integers([])
 
     def matrix(self, stat: str, optimizer: int) -> "Floats":
         """[recorded steps, tensors] of one column of `tensors`; NaN where there is no row.
@@ -140,53 +139,33 @@ class Run:
         Rows follow `recorded_steps(optimizer)`, columns `tensors_of(optimizer)`.
         Raises KeyError when the schema has no such column.
         """
+        import numpy
+
         TABLES["tensors"].column(stat)
-        return self._matrix(stat, optimizer)
+        if (stat, optimizer) not in self._matrices:
+            column = tensor_column(self.parts["tensors"], stat)
+            for owner, layout in self._layouts.items():
+                self._matrices[stat, owner] = layout.matrix(column)
+        kept = self._matrices.get((stat, optimizer))
+        if kept is None:
+            return numpy.full((0, len(self.tensors_of(optimizer))), numpy.nan)
+        return numpy.asarray(kept, dtype=numpy.float64)
 
     @cached_property
-    def _matrices(self) -> dict[tuple[str, int], "Floats"]:
+    def _matrices(self) -> "dict[tuple[str, int], numpy.ndarray[Any, Any]]":
+        """As wide as they were recorded: half the memory of what `matrix` returns."""
         return {}
 
-    def _matrix(self, stat: str, optimizer: int) -> "Floats":
-        import numpy
-
-        if (stat, optimizer) not in self._matrices:
-            column = self._column(stat)
-            for owner, (steps, where, row, col) in self._grid.items():
-                matrix = numpy.full((len(steps), len(self.tensors_of(owner))), numpy.nan)
-                matrix[row, col] = column[where]
-                self._matrices[stat, owner] = matrix
-        empty = numpy.full((0, len(self.tensors_of(optimizer))), numpy.nan)
-        return self._matrices.get((stat, optimizer), empty)
-
     @cached_property
-    def _grid(self) -> "dict[int, tuple[Integers, Any, Any, Any]]":
-        """For each optimizer: its recorded steps, and where each row of `tensors` goes in a matrix."""
+    def _layouts(self) -> dict[int, Layout]:
+        """For each optimizer of table `tensors`: its recorded steps, and where its rows go in a matrix."""
         import numpy
 
-        owner, step, tensor = (self._column(name).astype(numpy.int64) for name in TABLES["tensors"].key)
-        grid = {}
-        for optimizer in numpy.unique(owner):
-            position = {facts.id: index for index, facts in enumerate(self.tensors_of(int(optimizer)))}
-            place = numpy.full(int(tensor.max(initial=0)) + 1, -1)
-            for identifier, index in position.items():
-                if 0 <= identifier < len(place):
-                    place[identifier] = index
-            where = numpy.flatnonzero((owner == optimizer) & (tensor >= 0))
-            where = where[place[tensor[where]] >= 0]
-            steps, row = numpy.unique(step[where], return_inverse=True)
-            grid[int(optimizer)] = (steps, where, row, place[tensor[where]])
-        return grid
-
-    def _column(self, name: str) -> "Any":
-        import numpy
-
-        table = TABLES["tensors"]
-        chunks = [
-            numpy.asarray(read(part, table, [name]).column(name).to_numpy(), dtype=numpy.float64)
-            for part in self.parts["tensors"]
-        ]
-        return numpy.concatenate(chunks) if chunks else numpy.zeros(0)
+        owner, step, tensor = (tensor_column(self.parts["tensors"], name) for name in TABLES["tensors"].key)
+        return {
+            int(optimizer): layout(owner, step, tensor, optimizer, [t.id for t in self.tensors_of(int(optimizer))])
+            for optimizer in numpy.unique(owner)
+        }
 
     def _frame(self, name: str) -> "pandas.DataFrame":
         import pyarrow
@@ -207,11 +186,12 @@ def load(path: str | Path) -> Run:
     """
     path = Path(path)
     problems: list[str] = []
-    processes = together(path, read_facts(path), problems)
+    processes = together(path, read_meta(path), problems)
     meta: Meta = cleaned(processes.meta)
     run = Run(
-        path, meta, state_of(path, meta), tuple(problems), processes.parts, processes.attempts, ranks=processes.replicas
-    )
+        path, meta, state_of(path, meta), tuple(problems), processes.parts, processes.attempts,
+        ranks=processes.replicas,
+    )  # fmt: skip
     if not run.has("steps") and not (path / f"rank{meta.rank:05d}").is_dir():
         raise RunError(f"{path}: the folder rank{meta.rank:05d} is missing, and it holds the recorded steps")
     if not run.has("steps"):

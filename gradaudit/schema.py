@@ -65,7 +65,7 @@ STEPS = Table(
         Column("learning_rate", "list<float32>", "", "of each parameter group"),
         Column("weight_decay", "list<float32>", "", "of each parameter group"),
         Column("momentum", "list<float32>", "", "of each parameter group: momentum, or Adam's first beta"),
-        Column("gradient_norm", "float64", "", "L2 norm over the optimizer's tensors, before norm clipping"),
+        Column("gradient_norm", "float64", "", "L2 norm over the optimizer's tensors, before clipping"),
         Column(
             "clip_threshold",
             "float64",
@@ -73,6 +73,7 @@ STEPS = Table(
             "max_norm or clip_value of the clipping before this step; NaN without",
         ),
         Column("clip_kind", "int8", "code", "0 no clipping, 1 clip_grad_norm_, 2 clip_grad_value_"),
+        Column("clipped_fraction", "float32", "fraction", "elements that clip_grad_value_ changed; NaN elsewhere"),
         Column("amp_scale", "float32", "", "GradScaler's scale; NaN without one"),
         Column("skipped", "bool", "", "the GradScaler skipped this step because of an overflow"),
         Column("micro_steps", "int32", "count", "backward calls since the last step"),

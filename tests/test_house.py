@@ -17,10 +17,16 @@ from gradaudit.schema import LossFacts, TensorFacts
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import HEALTHY_WITH, embedding_rows, falling, healthy
 from tests.diagnosers.sick import SICK, sick_run
+from tests.diagnosers.sick_precision import in_half
+from tests.diagnosers.sick_replicas import replicas
 
 ROOT = Path(__file__).parent.parent
 DIAGNOSERS = all_diagnosers()
 every = pytest.mark.parametrize("diagnoser", DIAGNOSERS, ids=lambda item: item.name)
+HEALTHY_BY = {
+    "rank_divergence": lambda path: replicas(path / "run"),
+    "fp16_underflow": lambda path: in_half(path / "run", scale=65536.0),
+}
 THRESHOLDS = [(item, option) for item in DIAGNOSERS for option in item.thresholds]
 
 
@@ -30,7 +36,7 @@ def test_one_word_names_the_file_the_function_and_the_test(diagnoser: Diagnoser)
     assert getattr(module, diagnoser.name) is diagnoser
     assert diagnoser.check.__module__ == module.__name__
     assert (ROOT / "tests" / "diagnosers" / f"test_{diagnoser.name}.py").exists()
-    assert re.fullmatch(r"[a-z]+(_[a-z]+)*", diagnoser.name)
+    assert re.fullmatch(r"[a-z][a-z0-9]*(_[a-z]+)*", diagnoser.name)
 
 
 @every
@@ -68,7 +74,8 @@ def test_it_is_a_generator_over_a_run_and_keyword_thresholds(diagnoser: Diagnose
 
 @every
 def test_it_is_quiet_on_a_healthy_run_and_says_what_it_measured(diagnoser: Diagnoser, tmp_path: Path):
-    outcome = examine(diagnoser, healthy(tmp_path, **HEALTHY_WITH.get(diagnoser.name, {})), {})
+    build = HEALTHY_BY.get(diagnoser.name, healthy)
+    outcome = examine(diagnoser, build(tmp_path, **HEALTHY_WITH.get(diagnoser.name, {})), {})
     assert outcome.face == "clean", outcome.traceback or outcome.reason or outcome.findings
     assert re.search(r"\d", outcome.measured)
 
@@ -140,7 +147,6 @@ def test_it_finds_its_sick_run_and_says_so_well(diagnoser: Diagnoser, tmp_path: 
     assert outcome.face == "found", outcome.traceback or outcome.measured or outcome.reason
     for finding in outcome.findings:
         check_style(finding, diagnoser)
-        assert finding.actions
         assert finding.measures
         assert finding.evidence
 
@@ -169,6 +175,10 @@ def check_style(finding: Finding, diagnoser: Diagnoser) -> None:
             assert all(len(series.x) == len(series.y) for series in evidence.series)
     options = {measure.option for measure in finding.measures} - {""}
     assert options <= set(diagnoser.thresholds), options
+    assert finding.actions
+    assert re.search(r"\d", " ".join(action.text + action.code for action in finding.actions)), (
+        f"no next action has a number in it: {headline}"
+    )
     for action in finding.actions:
         assert action.text[0].isupper()
         assert not action.text.endswith("."), action.text

@@ -9,7 +9,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from gradaudit.run import RunError, load
+from gradaudit.run import load
+from gradaudit.run_file import RunError
 from gradaudit.schema import TABLES, arrow_schema
 from tests.build import build_run
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from gradaudit.record import frameworks
 from gradaudit.record.patches import Patch, amp, batch_norm, clipping, data, losses, modules, names, optimizer
 
 _patches: list[Patch] = []
@@ -16,11 +17,13 @@ def install(*, activations: bool = False) -> None:
             _patches.extend(seam.install())
         if activations:
             _patches.extend(modules.install())
+        frameworks.install()
 
 
 def uninstall() -> None:
     """Put back what was there."""
     optimizer.disarm()
+    frameworks.uninstall()
     while _patches:
         _patches.pop().undo()
     while _handles:

@@ -1,7 +1,6 @@
 """The recording of one process: what each seam saw, put together at the optimizer's step."""
 
 import math
-import sys
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -18,12 +17,14 @@ from gradaudit.record.between import Between
 from gradaudit.record.cadence import Cadence
 from gradaudit.record.files import Files, rank_and_world
 from gradaudit.record.settings import Settings
+from gradaudit.record.stack import is_on_stack, wrapper_frame
 from gradaudit.record.stats import ZERO_FRACTION, measure
 from gradaudit.record.steps import Batch, StepRecord
 from gradaudit.record.tensors import Plan, TensorTable
 
 HAND_OVER_STEPS = 32
 HAND_OVER_SECONDS = 1.0
+MOST_WAITING = 10_000  # steps whose losses are kept while the disk is behind
 ROWS_EVERY = 10  # recorded steps between two looks at embedding rows
 
 
@@ -61,7 +62,9 @@ class Recording:
         self._counts: dict[int, int] = {}
         self._open: OpenStep | None = None
         self._ready: list[StepRecord] = []
+        self._refused = 0  # of those: offered to the writer, which was behind
         self._events: list[dict[str, Any]] = []
+        self._full = False  # no room for further optimizers
         self._rank = self._world = -1  # known when the process group exists: at the first step
         self.hooked = 0
 
@@ -73,13 +76,18 @@ class Recording:
             record.row["skipped"] = True
             self._finish(plan, record, None)
 
+    def on_value_clip(self, parameters: Sequence[torch.Tensor], threshold: Any) -> None:
+        """clip_grad_value_ is about to run; which optimizer steps next is not known yet."""
+        due = [self._cadence(number).due(self._counts.get(number, 0)) for number in self.table.plans]
+        self.between.on_value_clip(parameters, threshold, any(due) or not due)
+
     def before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
         """The optimizer is about to step; returns its arguments anew when a closure has to be watched."""
         if not self._mine(optimizer) or self._inside_a_step(optimizer):
             return None
         self.hooked += 1
         closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
-        self._open = OpenStep(id(_wrapper_frame()), weakref.ref(optimizer), closure=callable(closure))
+        self._open = OpenStep(id(wrapper_frame()), weakref.ref(optimizer), closure=callable(closure))
         if not callable(closure):
             self._snapshot(optimizer, self._open)
             return None
@@ -107,7 +115,7 @@ class Recording:
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
         """The optimizer has stepped: measure the update and close the row."""
         step = self._open
-        if step is None or step.optimizer() is not optimizer or step.frame != id(_wrapper_frame()):
+        if step is None or step.optimizer() is not optimizer or step.frame != id(wrapper_frame()):
             return
         self._open = None
         if step.closure:
@@ -134,18 +142,22 @@ class Recording:
         plan.recorded += 1
 
     def _mine(self, optimizer: torch.optim.Optimizer) -> bool:
-        return self.only is None or optimizer in self.only
+        if self.only is not None and optimizer not in self.only:
+            return False
+        if self.table.takes(optimizer):
+            return True
+        if not self._full:
+            self._full = True
+            self.event("disabled", "too many optimizers and tensors: steps of further optimizers are not recorded")
+        return False
 
     def _inside_a_step(self, optimizer: torch.optim.Optimizer) -> bool:
         """Whether this is a nested step: of a subclass calling its parent, or of a wrapped optimizer."""
         if self._open is None:
             return False
+        if is_on_stack(self._open.frame):
+            return id(wrapper_frame()) != self._open.frame
         # A step that raised never reached its post hook: its frame is gone from the stack.
-        frame: Any = sys._getframe(1)
-        while frame is not None:
-            if id(frame) == self._open.frame:
-                return id(_wrapper_frame()) != self._open.frame
-            frame = frame.f_back
         self._open = None
         return False
 
@@ -158,7 +170,8 @@ class Recording:
             record.weights = checksums.checksum(parameters)
         if not record.row["recorded"]:
             return
-        gradients = [parameter.grad for parameter in parameters]
+        given = getattr(optimizer, "gradients_of", None)  # of a framework's optimizer, which is not torch's
+        gradients = given(parameters) if given else [parameter.grad for parameter in parameters]
         record.identifiers, record.owned = step.plan.identifiers, step.plan.owned
         record.gradients, record.sharded = measure(gradients), self.table.sharded()
         for position, counter in step.plan.counters.items():
@@ -190,7 +203,7 @@ class Recording:
             "clip_kind": 0,
             "amp_scale": math.nan,
             "skipped": False,
-            "micro_steps": len(seen.roots),
+            "micro_steps": seen.backwards,
             "training": self.table.training(),
             "stale": -1,
             "recorded": self._due(number, step),
@@ -207,7 +220,7 @@ class Recording:
         if clipped is not None:
             clip, whole = clipped
             row["clip_kind"], row["clip_threshold"] = clip.kind, clip.threshold
-            record.clip_norm = clip.norm if whole else None
+            record.clip_norm, record.clipped = clip.norm if whole else None, clip.clipped
         self.between.close_pass()
         self.between.after_step, self.between.time = self.global_step, now - self._began
         self._stepped = now
@@ -234,7 +247,7 @@ class Recording:
         if self.files is None:
             self.files = Files(self.settings, self)
             self.hand_over()
-        elif len(self._ready) >= HAND_OVER_STEPS or now - self._handed > HAND_OVER_SECONDS:
+        elif len(self._ready) - self._refused >= HAND_OVER_STEPS or now - self._handed > HAND_OVER_SECONDS:
             self.hand_over()
 
     def _clock(self) -> float:
@@ -258,15 +271,18 @@ class Recording:
             batch.event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             batch.event.record(torch.cuda.current_stream(device))
         if self.files.writer.put(batch, wait):
-            self._ready, self.between.evaluated, self._events = [], [], []
+            self._ready, self.between.evaluated, self._events, self._refused = [], [], [], 0
             return
-        dropped = sum(step.gradients is not None for step in self._ready)
-        for step in self._ready:
+        # Those refused before hold no statistics any more: only the new ones are looked at, whatever waits.
+        fresh = self._ready[self._refused :]
+        dropped = sum(step.gradients is not None for step in fresh)
+        for step in fresh:
             step.gradients, step.probed = None, {}
             step.row["recorded"], step.snapshots, step.histograms, step.samples = False, [], [], []
         if dropped:
             self.event("dropped", f"the disk is behind: tensor statistics of {dropped} steps were dropped")
-        self._ready = self._ready[-10_000:]
+        del self._ready[:-MOST_WAITING], self.between.evaluated[:-MOST_WAITING]
+        self._refused = len(self._ready)
 
     def close(self, state: str) -> Path | None:
         """Write what is left and the final state; returns the run's folder, or None when no step was made."""
@@ -276,13 +292,3 @@ class Recording:
         self.hand_over(wait=True)
         self.files.close(state)
         return self.files.directory
-
-
-def _wrapper_frame() -> Any:
-    """The frame of the optimizer's own step wrapper that called the hook."""
-    frame: Any = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code.co_name == "wrapper" and frame.f_code.co_filename.endswith("optimizer.py"):
-            return frame
-        frame = frame.f_back
-    return None

@@ -1,5 +1,6 @@
 """Tells training, validation and test losses apart by the place in the script that computes them."""
 
+import contextlib
 import linecache
 import re
 import sys
@@ -32,6 +33,8 @@ class _Place(NamedTuple):
 _places: dict[tuple[CodeType, int], _Place] = {}
 # By place: the data seen there, each with its label.
 _sites: dict[tuple[tuple[Any, ...], ...], dict[Any, str]] = {}
+_MOST_PLACES = 10_000  # code that a script makes at every step would otherwise be kept for ever
+_told: list[str] = []  # what a framework says is evaluated now
 _training: set[CodeType] = set()  # functions on the stack of a backward: the training loop and its callers
 
 
@@ -41,6 +44,16 @@ def forget() -> None:
     _training.clear()
 
 
+@contextlib.contextmanager
+def told(split: str) -> Iterator[None]:
+    """While open, losses without a backward belong to `split`, whatever the source says."""
+    _told.append(split)
+    try:
+        yield
+    finally:
+        _told.pop()
+
+
 def note_training() -> None:
     """Remember the functions that train: what their names and loops say is not said of an evaluation inside them."""
     _training.update(frame.f_code for frame in _script_frames())
@@ -48,6 +61,11 @@ def note_training() -> None:
 
 def current_split() -> str:
     """'train', 'validation' or 'test' when the calling script says so, else a label of the place and its data."""
+    if _told:
+        return _told[-1]
+    if len(_places) > _MOST_PLACES or len(_sites) > _MOST_PLACES:
+        _places.clear()
+        _sites.clear()
     seen: list[FrameType] = []
     trains = False  # a function inside also trains, as a run_epoch(loader, optimizer=None) does
     for frame in _script_frames():

@@ -32,6 +32,7 @@ class StepRecord:
     calls: list[Call]
     logged: float | torch.Tensor | None = None
     clip_norm: torch.Tensor | None = None
+    clipped: torch.Tensor | None = None  # share of elements that value clipping changed
     amp_scale: torch.Tensor | None = None  # gradients still carry it (fused optimizers)
     found_inf: torch.Tensor | None = None
     cleared: torch.Tensor | bool | None = None
@@ -127,6 +128,7 @@ def _finish(step: StepRecord) -> dict[str, Any]:
             row["gradient_norm"] = math.nan
     if step.clip_norm is not None:
         row["gradient_norm"] = float(_number(step.clip_norm))
+    row["clipped_fraction"] = float(_number(step.clipped)) if step.clipped is not None else math.nan
     if step.weights is not None:
         row["weight_checksum"] = int(_number(step.weights))
     if step.cleared is not None:

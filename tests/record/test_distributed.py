@@ -169,6 +169,18 @@ def test_no_rank_waits_for_another_because_of_us(trained):
     assert alone.recorded_steps(0).tolist() == [0, 1, 2], "a step that one rank lacks cannot be merged"
 
 
+def test_the_recorder_knows_no_collective():
+    """What waits for other ranks; `full_tensor` and `redistribute` do so for a distributed tensor."""
+    collective = re.compile(
+        r"\.(all_\w+|reduce\w*_tensor|reduce_scatter\w*|barrier|broadcast\w*|gather_object|scatter_object\w*|send|recv|"
+        r"full_tensor|redistribute|summon_full_params|monitored_barrier|new_group)\("
+    )
+    files = list((Path(ROOT) / "gradaudit" / "record").rglob("*.py"))
+    assert len(files) > 20
+    found = {file.name: names for file in files if (names := collective.findall(file.read_text(encoding="utf-8")))}
+    assert found == {}
+
+
 def test_every_rank_keeps_its_own_losses(trained):
     folder = trained[0] / "ddp"
     losses = [

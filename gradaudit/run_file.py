@@ -1,4 +1,4 @@
-"""run.json, read back: the facts of a run, and whether its process still exists."""
+"""The file ``run.json``, read back: whether a folder is a run, its facts, and whether it still goes on."""
 
 import os
 import socket
@@ -18,18 +18,18 @@ class RunError(UserError):
     """The run cannot be read; the message says what is wrong, where, and what to do."""
 
 
-def read_facts(path: Path) -> Meta:
-    """The facts of the run in the folder `path`. Raises RunError when there are none that can be read."""
+def read_meta(path: Path) -> Meta:
+    """The facts of the run in `path`. Raises RunError."""
     if not path.exists():
         raise RunError(f"{path}: no such run; `gradaudit record train.py` makes one under runs/")
     if not path.is_dir():
         raise RunError(f"{path} is a file; give the run's folder, the one that holds run.json")
     file = path / "run.json"
-    if file.is_symlink():
-        raise RunError(f"{file} is a link, and links in a run are not followed; copy what it points to")
-    if file.exists() and not file.is_file():
-        raise RunError(f"{file} cannot be read: it is no file")
     try:
+        if file.is_symlink():
+            raise RunError(f"{file} is a link, and links in a run are not followed; copy what it points to")
+        if file.exists() and not file.is_file():
+            raise RunError(f"{file} cannot be read: it is no file")
         if file.stat().st_size > MOST_FACTS:
             raise RunError(f"{file} has {file.stat().st_size / 1e6:,.0f} MB, and no recorder writes that much")
         text = file.read_bytes()
@@ -71,7 +71,7 @@ def cleaned(value: Any) -> Any:
 
 
 def state_of(path: Path, meta: Meta) -> str:
-    """The state, told apart from `running` when the process no longer exists."""
+    """The state of the run in `path`, told apart from `running` when the process no longer exists."""
     if meta.state != "running":
         return meta.state
     if meta.private.host in ("", socket.gethostname()) and meta.pid and Path("/proc").exists():
