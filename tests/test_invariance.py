@@ -9,6 +9,7 @@ from gradaudit.audit import Outcome, examine
 from gradaudit.diagnosers import all_diagnosers
 from gradaudit.run import Run, load
 from tests import samples, variants
+from tests.diagnosers.sick import sick_run
 
 DIAGNOSERS = all_diagnosers()
 RUNS = samples.recorded()
@@ -40,7 +41,9 @@ def changed(before: dict[str, Outcome], after: dict[str, Outcome]) -> dict[str, 
 
 
 @each_sample
-@pytest.mark.parametrize("times", [2.0**-13, 2.0**13], ids=["down", "up"])
+@pytest.mark.parametrize(
+    "times", [pytest.param(2.0**-13, id="down"), pytest.param(2.0**13, id="up", marks=pytest.mark.long)]
+)
 def test_the_scale_of_the_loss_changes_no_verdict(sample, times, tmp_path):
     """Powers of two near 1e-4 and 1e4, so that nothing is rounded."""
     run = variants.scaled(sample / "run", tmp_path / "run", times)
@@ -77,3 +80,24 @@ def test_fewer_statistics_never_turn_a_verdict_around(sample, tmp_path):
         if faces[1][0] != "could_not_look" and faces[0][0] != faces[1][0]
     }
     assert turned == {}
+
+
+VARIANTS = {
+    "down": lambda folder, path: variants.scaled(folder, path, 2.0**-13),
+    "up": lambda folder, path: variants.scaled(folder, path, 2.0**13),
+    "renumbered": variants.renumbered,
+    "sparse": variants.sparse,
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("diagnoser", DIAGNOSERS, ids=lambda item: item.name)
+def test_each_diagnoser_says_the_same_of_its_sick_run(diagnoser, variant, tmp_path):
+    sick_run(diagnoser.name, tmp_path)
+    before = examine(diagnoser, load(tmp_path / "run"), {})
+    after = examine(diagnoser, VARIANTS[variant](tmp_path / "run", tmp_path / "other"), {})
+    assert before.face == "found"
+    if variant == "sparse":
+        assert after.face in ("found", "could_not_look"), after.traceback or after.measured or after.reason
+    else:
+        assert verdict(after) == verdict(before), after.traceback or after.measured or after.reason
