@@ -7,6 +7,8 @@ from typing import Literal
 
 SCRIPTS = Path(__file__).parent / "scripts"
 Half = Literal["development", "held-out"]
+# Facts about schedules and labels: never the discovery of another fault.
+NEVER_COUNT = ("learning_rate_schedule", "class_imbalance")
 Edits = tuple[tuple[str, str], ...]  # (old, new) pairs; each old text must occur exactly once
 
 

@@ -289,7 +289,7 @@ _EDITED = (
         "transformer_tied",
         (
             ("lambda step: min(1.0, (step + 1) / WARMUP)", "lambda step: 1.0"),
-            ("LEARNING_RATE = 3e-3\n", "LEARNING_RATE = 1e-3\n"),
+            ("LEARNING_RATE = 4e-3\n", "LEARNING_RATE = 2e-3\n"),
             ("STEPS = 300\n", "STEPS = 400\n"),
         ),
     ),

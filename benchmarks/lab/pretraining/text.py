@@ -5,10 +5,10 @@ from torch import nn
 from torch.nn import functional as F
 
 BATCH = 16
-LENGTH = 48
+LENGTH = 32
 WORDS = 60
 LETTERS = 16
-WIDTH = 48
+WIDTH = 32
 HEADS = 4
 LAYERS = 3
 DROPOUT = 0.0

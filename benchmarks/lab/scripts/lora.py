@@ -9,10 +9,10 @@ from torch.nn import functional as F
 SEED = int(sys.argv[1])
 STEPS = 200
 BATCH = 16
-LENGTH = 48
+LENGTH = 32
 WORDS = 60
 LETTERS = 16
-WIDTH = 48
+WIDTH = 32
 HEADS = 4
 LAYERS = 3
 DROPOUT = 0.0

@@ -9,15 +9,15 @@ from torch.nn import functional as F
 SEED = int(sys.argv[1])
 STEPS = 300
 BATCH = 16
-LENGTH = 48
+LENGTH = 32
 WORDS = 60
 LETTERS = 16
 WIDTH = 32
 HEADS = 4
-LAYERS = 4
+LAYERS = 3
 DROPOUT = 0.0
 WARMUP = 20
-LEARNING_RATE = 3e-3
+LEARNING_RATE = 4e-3
 MAX_NORM = 1.0
 
 torch.manual_seed(SEED)

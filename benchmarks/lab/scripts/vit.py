@@ -12,10 +12,10 @@ WARMUP = 20
 BATCH = 48
 SHAPES = 5
 SIZE = 12
-PATCH = 3
-WIDTH = 48
+PATCH = 4
+WIDTH = 32
 LAYERS = 4
-LEARNING_RATE = 1e-3
+LEARNING_RATE = 2e-3
 
 torch.manual_seed(SEED)
 torch.set_num_threads(1)
