@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import click
@@ -26,8 +27,9 @@ def folder_of(name: str, seed: int) -> Path:
     return LAB / "runs" / name / f"seed{seed}"
 
 
+@cache
 def sources_of(*places: str) -> str:
-    """A hash of the source files below these places of the package."""
+    """A hash of the source files below these places of the package, as they were when first asked for."""
     files = [file for place in places for file in sorted((ROOT / "gradaudit").glob(place))]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
