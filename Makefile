@@ -62,7 +62,7 @@ lab-quick: .venv/dev.stamp ## The same for a few trainings, in two minutes.
 	$(BIN)/python -m benchmarks.lab.quick
 
 lab-peers: .venv/dev.stamp ## Give the laboratory's trainings to other tools, installed into build/lab/peers.
-	$(BIN)/python -m benchmarks.lab.peers
+	$(BIN)/python -m benchmarks.lab.peers --write
 
 pictures: .venv/dev.stamp ## Draw the pictures of README.md again, from the sample runs.
 	$(BIN)/python -m tests.pictures

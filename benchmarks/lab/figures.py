@@ -127,7 +127,7 @@ def steps_until_found(run: Trial) -> int | None:
 
 def costs(faulty: list[Trial], healthy: list[Trial]) -> list[float]:
     """What each faulty run has cost of the loss reduction that its healthy base reaches (median over seeds)."""
-    base = {item.experiment.name: [] for item in healthy}
+    base: dict[str, list[losses.Losses]] = {item.experiment.name: [] for item in healthy}
     for item in healthy:
         base[item.experiment.name].append(item.losses)
     found = []

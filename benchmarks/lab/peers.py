@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pandas
 from benchmarks.lab import figures, record, thresholds
 from benchmarks.lab.experiments import Experiment, chosen
 from benchmarks.lab.figures import Share, Trial, share
+from benchmarks.lab.results import keep
 from benchmarks.lab.table import HALVES, in_half, markdown, of_kind
 from gradaudit.run import Run, load
 
@@ -76,7 +78,7 @@ def ask_logs(folders: list[Path]) -> None:
 
 def ask_live(folder: Path, tool: str) -> None:
     """Train once more under `tool` and write what it found, or its error."""
-    command = [PYTHON, Path(__file__).with_name("peers_live.py"), tool, folder / "train.py"]
+    command = [str(PYTHON), str(Path(__file__).with_name("peers_live.py")), tool, str(folder / "train.py")]
     seed = folder.name.removeprefix("seed")
     try:
         done = subprocess.run(
@@ -154,8 +156,9 @@ def _percent(found: Share) -> str:
 @click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True)
 @click.option("--live-seeds", type=click.IntRange(min=0), default=1, show_default=True,
               help="Seeds that are trained again under the tools that need it.")  # fmt: skip
+@click.option("--write", is_flag=True, help="Keep the tables in benchmarks/RESULTS.md.")
 @click.argument("names", nargs=-1)
-def main(half: str, kind: str, jobs: int, live_seeds: int, names: tuple[str, ...]) -> None:
+def main(half: str, kind: str, jobs: int, live_seeds: int, write: bool, names: tuple[str, ...]) -> None:
     """Ask the other tools about the recorded trainings called NAMES, or all, and print what they said."""
     install()
     experiments: list[Experiment] = chosen(half, kind, names)
@@ -184,8 +187,13 @@ def main(half: str, kind: str, jobs: int, live_seeds: int, names: tuple[str, ...
             if done % 10 == 0:
                 click.echo(f"[{done}] configurations")
     runs = figures.trials()
-    click.echo(compared(runs))
-    click.echo(rule_table(runs))
+    head = f"### {date.today().isoformat()}, other tools on the same runs"
+    text = "\n\n".join(
+        [head, compared(runs), "Their rules, by the runs on which each raised an alarm:", rule_table(runs)]
+    )
+    click.echo(text)
+    if write:
+        keep(text + "\n")
 
 
 if __name__ == "__main__":

@@ -7,11 +7,11 @@ from statistics import median
 
 import click
 
-from benchmarks.lab import figures, record
+from benchmarks.lab import figures
 from benchmarks.lab.analyze import WHOLE, definitions_commit
 from benchmarks.lab.figures import ALARMS, ANY, Share, Trial, share
+from benchmarks.lab.results import keep
 
-RESULTS = record.ROOT / "benchmarks" / "RESULTS.md"
 HALVES = ("held-out", "development")
 WORDS = {True: "met", False: "missed", None: "not measured"}
 BARS = {"warning": 0.02, "found": 0.95, "found as warning": 0.90, "root": 0.85}
@@ -190,12 +190,7 @@ def main(write: bool, details: bool) -> None:
     if details:
         click.echo(alarms_list(in_half(runs, "development")))
     if write:
-        kept = RESULTS.read_text(encoding="utf-8")
-        head = text.partition("\n")[0]
-        if head in kept:
-            before, _, after = kept.partition(head)
-            kept = before + "".join(after.partition("\n### ")[1:])
-        RESULTS.write_text(kept.rstrip() + "\n\n" + text, encoding="utf-8")
+        keep(text)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from benchmarks.lab.cut import cut
 from benchmarks.lab.experiments import Experiment, chosen, experiments
 from benchmarks.lab.figures import Trial, costs, false_alarm, found, root_first, share, steps_until_found, wilson
 from benchmarks.lab.losses import Losses, cost, parse, why_not_learned
+from benchmarks.lab.results import replaced
 from tests.build import build_run
 
 PRINTED = """constant 2.3026
@@ -160,6 +161,12 @@ def test_every_faulty_training_is_well_formed():
             changed = sum(old.count("\n") + 1 for old, _ in item.fault.edits)
             assert changed <= 6, f"{item.name}: a fault edits at most three lines"
     assert len({item.name for item in experiments()}) == len(experiments())
+
+
+def test_a_block_of_figures_is_replaced_by_one_of_the_same_heading_only():
+    kept = "# Results\n\n### monday\n\nold\n\n### sunday\n\nolder\n"
+    assert replaced(kept, "### monday\n\nnew\n") == "# Results\n\n### monday\n\nnew\n\n### sunday\n\nolder\n"
+    assert replaced(kept, "### tuesday\n\nnew\n") == kept + "\n### tuesday\n\nnew\n"
 
 
 def test_experiments_are_chosen_by_half_kind_and_name():
