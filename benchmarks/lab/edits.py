@@ -29,6 +29,11 @@ def on_batch(line: str) -> Edit:
     return _BATCH, f"{_BATCH}    {line}\n"
 
 
+def times(weight: str, factor: float) -> Edits:
+    """The initial value of `weight` multiplied by `factor`."""
+    return (before_training(f"{weight}.data.mul_({factor:g})"),)
+
+
 def series(
     mechanism: str,
     base: str,

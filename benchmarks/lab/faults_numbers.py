@@ -170,7 +170,15 @@ _UPHILL = (("lr=LEARNING_RATE", "lr=LEARNING_RATE, maximize=True"),)
 _INSTABILITY: tuple[Fault, ...] = (
     *(
         fault
-        for base in ("mlp_regression", "recommender", "text_bag", "multilabel", "resnet", "diffusion")
+        for base in (
+            "mlp_regression",
+            "recommender",
+            "text_bag",
+            "multilabel",
+            "autoencoder",
+            "quantile_regression",
+            "resnet",
+        )
         for fault in series("maximize", base, {"all": _UPHILL}, _RISES)
     ),
     *series("growing_rate", "mlp_regression", {f: _growing(f) for f in ("1.01", "1.02")}, _GROWS, _GROWS[:4]),
@@ -199,6 +207,31 @@ _INSTABILITY: tuple[Fault, ...] = (
     *series(
         "momentum",
         "finetune_head",
+        {m: (("momentum=0.9", f"momentum={m}"),) for m in ("0.99", "0.999")},
+        _SWINGS,
+        _SWINGS[:4],
+    ),
+    *(
+        fault
+        for base in ("recommender", "multilabel", "quantile_regression", "autoencoder")
+        for fault in series(
+            "short_memory",
+            base,
+            {f: (("lr=LEARNING_RATE", f"lr={f} * LEARNING_RATE, betas=(0.0, 0.5)"),) for f in ("3", "10")},
+            _SWINGS,
+            _SWINGS[:4],
+        )
+    ),
+    *series(
+        "momentum",
+        "mlp_classifier-momentum",
+        {m: (("momentum=0.9", f"momentum={m}"),) for m in ("0.99", "0.999")},
+        _SWINGS,
+        _SWINGS[:4],
+    ),
+    *series(
+        "momentum",
+        "siamese",
         {m: (("momentum=0.9", f"momentum={m}"),) for m in ("0.99", "0.999")},
         _SWINGS,
         _SWINGS[:4],

@@ -86,6 +86,8 @@ _CLIPPING: tuple[Fault, ...] = (
         _ROOT,
     ),
     *series("clipping", "deep_tanh", {f: _clip(f) for f in ("0.1", "0.03", "0.01")}, _CLIPPED, _ROOT),
+    *series("clipping", "mlp_classifier-momentum", {f: _clip(f) for f in ("0.1", "0.03", "0.01")}, _CLIPPED, _ROOT),
+    *series("clipping", "deep_sigmoid-momentum", {f: _clip(f) for f in ("0.03", "0.01")}, _CLIPPED, _ROOT),
     *series("clipping", "siamese", {f: _clip(f) for f in ("0.03", "0.01")}, _CLIPPED, _ROOT),
     *series("clipping_values", "deep_tanh", {f: _clip(f, "value") for f in ("1e-4", "1e-5")}, _CLIPPED, _ROOT),
     *series("clipping", "finetune_head", {f: _clip(f) for f in ("0.03", "0.01")}, _CLIPPED, _ROOT),

@@ -20,7 +20,7 @@ _FROZEN_FAULTS: tuple[Fault, ...] = (
     *series(
         "missing_group",
         "mlp_regression",
-        {"first_layer": ((_ADAMW, "torch.optim.AdamW(model[2:].parameters(), lr=LEARNING_RATE)"),)},
+        {"hidden": ((_ADAMW, "torch.optim.AdamW(model[4].parameters(), lr=LEARNING_RATE)"),)},
         _FROZEN,
     ),
     *series(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks.lab.configuration import Fault
 from benchmarks.lab.faults_data import DATA
+from benchmarks.lab.faults_layers import LAYERS
 from benchmarks.lab.faults_numbers import NUMBERS
 from benchmarks.lab.faults_rate import RATE
 from benchmarks.lab.faults_scale import SCALE
@@ -17,7 +18,7 @@ from benchmarks.lab.faults_wiring import WIRING
 
 COSTS = Path(__file__).with_name("fault_costs.csv")
 HARMFUL = 0.10
-INJECTED: tuple[Fault, ...] = (*WIRING, *NUMBERS, *SCALE, *RATE, *DATA)
+INJECTED: tuple[Fault, ...] = (*WIRING, *NUMBERS, *SCALE, *LAYERS, *RATE, *DATA)
 
 
 def measured_costs() -> dict[str, list[float]]:
