@@ -104,7 +104,7 @@ _NOISY: tuple[Fault, ...] = (
         "        self.head = nn.Linear(width, 1)\n",
         "64, 64",
         "torch.relu(self.hidden2(x))",
-        ("3", "10"),
+        ("30", "100"),
     ),
     *_noise(
         "recommender", "        self.head = nn.Linear(32, 1)\n", "32, 32", "torch.relu(self.hidden(x))", ("3", "10")
@@ -150,7 +150,11 @@ _NOISY: tuple[Fault, ...] = (
         ("noise_module",),
     ),
     *_noise(
-        "diffusion", "        self.head = nn.Linear(WIDTH, 2)\n", "WIDTH, WIDTH", "F.silu(self.hidden3(x))", ("3", "10")
+        "diffusion",
+        "        self.head = nn.Linear(WIDTH, 2)\n",
+        "WIDTH, WIDTH",
+        "F.silu(self.hidden3(x))",
+        ("30", "100"),
     ),
 )
 

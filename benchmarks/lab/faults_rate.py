@@ -94,6 +94,7 @@ _CLIPPING: tuple[Fault, ...] = (
     *series("clipping", "resnet", {f: _clip(f) for f in ("0.01",)}, _CLIPPED, _ROOT),
 )
 
+_RESTARTS = ("learning_rate_schedule", "loss_spike", "learning_rate_too_high", "unstable_loss")
 _EARLY = ("premature_plateau", "learning_rate_too_low")
 
 
@@ -133,6 +134,41 @@ _SCHEDULES: tuple[Fault, ...] = (
         ("learning_rate_schedule", "learning_rate_too_low"),
     ),
     *series(
+        "restarts",
+        "mlp_regression",
+        {
+            f: (after_step(f'optimizer.param_groups[0]["lr"] = LEARNING_RATE * ({f} if step % 100 < 5 else 1)'),)
+            for f in ("30", "100")
+        },
+        _RESTARTS,
+    ),
+    *series(
+        "endless_warmup",
+        "lion_classifier",
+        {
+            6000: (
+                (
+                    "    optimizer.zero_grad()\n",
+                    '    optimizer.param_groups[0]["lr"] = LEARNING_RATE * step / 6000\n    optimizer.zero_grad()\n',
+                ),
+            )
+        },
+        ("learning_rate_schedule", "learning_rate_too_low"),
+    ),
+    *series(
+        "endless_warmup",
+        "autoencoder",
+        {
+            6000: (
+                (
+                    "    optimizer.zero_grad()\n",
+                    '    optimizer.param_groups[0]["lr"] = LEARNING_RATE * step / 6000\n    optimizer.zero_grad()\n',
+                ),
+            )
+        },
+        ("learning_rate_schedule", "learning_rate_too_low"),
+    ),
+    *series(
         "short_cosine",
         "resnet",
         {"tenth": (("CosineAnnealingLR(optimizer, STEPS)", "CosineAnnealingLR(optimizer, STEPS // 10)"), rate("4"))},
@@ -145,7 +181,7 @@ _SCHEDULES: tuple[Fault, ...] = (
             f: (after_step(f'optimizer.param_groups[0]["lr"] = LEARNING_RATE * ({f} if step % 100 < 5 else 1)'),)
             for f in ("30", "100")
         },
-        ("learning_rate_schedule", "loss_spike", "learning_rate_too_high", "unstable_loss"),
+        _RESTARTS,
     ),
 )
 

@@ -1,8 +1,8 @@
 """The faulty trainings: edits of healthy configurations, each in a dose series down to the weakest that still hurts.
 
-What an injection costs was measured before any diagnoser saw a run: trainings without a recorder, `losses.cost` of the
-three seeds in fault_costs.csv. Injections that cost less than a tenth of the attainable loss reduction in a measured
-seed are no faults and left out, unless what they harm is not the loss.
+What an injection costs was measured before any diagnoser saw a run: trainings without a recorder, `losses.cost`, one
+column a seed in fault_costs.csv. An injection that costs less than a tenth of the attainable loss reduction in any
+measured seed is no fault and left out, unless what it harms is not the loss; one that was not measured is left out too.
 """
 
 import csv

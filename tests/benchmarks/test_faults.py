@@ -1,13 +1,13 @@
 """The laboratory's faults are what they say: small edits, known names, enough of each kind, and measured to hurt."""
 
 import difflib
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
 
 import gradaudit.diagnosers
-from benchmarks.lab.configuration import NEVER_COUNT, edited
+from benchmarks.lab.configuration import NEVER_COUNT, edited, half_of
 from benchmarks.lab.faulty import FAULTY, HARMFUL, INJECTED, harmful, measured_costs
 from benchmarks.lab.healthy import HEALTHY
 
@@ -58,6 +58,17 @@ def test_an_injection_that_does_not_hurt_is_no_fault():
     assert not harmful(fault, {})
     assert not harmful(fault, {fault.name: [0.5, 0.09]})
     assert harmful(fault, {fault.name: [0.5, 0.11]})
+
+
+def test_every_kind_has_three_models_and_both_halves():
+    models = defaultdict(set)
+    for fault in FAULTY:
+        models[fault.fault].add(BASES[fault.base].script)
+    for kind, scripts in models.items():
+        assert len(scripts) >= 3, kind
+        assert {half_of(script) for script in scripts} == {"development", "held-out"}, kind
+    assert set(models) == KNOWN - {"rank_divergence", "__init__"}
+    assert len(FAULTY) >= 100
 
 
 def test_all_faults_differ():
