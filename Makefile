@@ -9,7 +9,7 @@ HAS_TORCH := 'import torch; assert tuple(map(int, torch.__version__.split(".")[:
 SAMPLES := $(patsubst sample_runs/%/train.py,%,$(wildcard sample_runs/*/train.py))
 
 .DEFAULT_GOAL := help
-.PHONY: bench help demo test test-full format samples goldens catalogue pictures axe docs clean
+.PHONY: bench lab lab-quick help demo test test-full format samples goldens catalogue pictures axe docs clean
 
 help: ## Show this list.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -52,6 +52,14 @@ catalogue: .venv/dev.stamp ## Rewrite gradaudit/diagnosers/README.md from the do
 
 bench: .venv/demo.stamp ## Measure what recording costs, side by side with a bare training.
 	$(BIN)/python -m benchmarks.overhead
+
+lab: .venv/dev.stamp ## Record and analyze every training of the laboratory and write benchmarks/RESULTS.md; hours, resumable.
+	$(BIN)/python -m benchmarks.lab.record
+	$(BIN)/python -m benchmarks.lab.analyze --half all
+	$(BIN)/python -m benchmarks.lab.table --write
+
+lab-quick: .venv/dev.stamp ## The same for a few trainings, in two minutes.
+	$(BIN)/python -m benchmarks.lab.quick
 
 pictures: .venv/dev.stamp ## Draw the pictures of README.md again, from the sample runs.
 	$(BIN)/python -m tests.pictures

@@ -63,10 +63,16 @@ def trials() -> list[Trial]:
         for folder in sorted((record.LAB / "runs" / item.name).glob("seed*")):
             seed = int(folder.name.removeprefix("seed"))
             if record.is_recorded(item, seed) and is_analyzed(folder, analysis):
-                kept = json.loads((folder / "outcomes.json").read_text())
-                printed = losses.parse((folder / "printed.txt").read_text())
-                found.append(Trial(item, seed, kept["steps"], kept["outcomes"], printed))
+                found.append(load_trial(item, seed))
     return found
+
+
+def load_trial(experiment: Experiment, seed: int) -> Trial:
+    """One analyzed run."""
+    folder = record.folder_of(experiment.name, seed)
+    kept = json.loads((folder / "outcomes.json").read_text())
+    printed = losses.parse((folder / "printed.txt").read_text())
+    return Trial(experiment, seed, kept["steps"], kept["outcomes"], printed)
 
 
 def share(runs: list[Trial], hit: Callable[[Trial], bool]) -> Share:

@@ -27,7 +27,8 @@ class Losses:
     @property
     def reached(self) -> float:
         """The held-out loss at the end: median of the last three prints, since one evaluation is noisy."""
-        return median([*self.validation.values(), self.final][-3:])
+        last = [*self.validation.values(), self.final][-3:]
+        return median(last) if all(map(math.isfinite, last)) else math.nan
 
 
 def parse(printed: str) -> Losses:
@@ -42,8 +43,8 @@ def parse(printed: str) -> Losses:
 
 def why_not_learned(losses: Losses) -> str:
     """Why a training cannot be called healthy by its losses; empty when it learned."""
-    if math.isnan(losses.final) or math.isnan(losses.constant):
-        return "it did not print its losses to the end"
+    if math.isnan(losses.reached) or math.isnan(losses.constant):
+        return "it did not print a finite loss at its end"
     needed = losses.constant - CLEARLY * abs(losses.constant)
     if not losses.reached < needed:
         return f"it ends at {losses.reached:.3f}, and a constant prediction reaches {losses.constant:.3f}"

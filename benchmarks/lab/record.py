@@ -74,9 +74,11 @@ def record(experiment: Experiment, seed: int) -> dict[str, object]:
     return found
 
 
-def pretrain() -> None:
-    """Write the checkpoints that are missing or whose script has changed."""
+def pretrain(experiments: list[Experiment]) -> None:
+    """Write the checkpoints that these start from and that are missing or whose script has changed."""
     for script in sorted(PRETRAINING.glob("*.py")):
+        if not any(_checkpoint(script) in item.text for item in experiments):
+            continue
         checkpoint, copy = LAB / _checkpoint(script), LAB / "checkpoints" / script.name
         if checkpoint.exists() and copy.exists() and copy.read_text() == script.read_text():
             continue
@@ -92,7 +94,8 @@ def _checkpoint(script: Path) -> str:
 
 def record_all(experiments: list[Experiment], seeds: int, jobs: int, *, again: bool = False) -> None:
     """Record what is missing, `jobs` at a time; prints a line a run, and at the end what did not go well."""
-    pretrain()
+    LAB.mkdir(parents=True, exist_ok=True)
+    pretrain(experiments)
     wanted = [(item, seed) for item in experiments for seed in range(seeds) if again or not is_recorded(item, seed)]
     troubles, done = [], 0
     click.echo(f"{len(wanted)} of {len(experiments) * seeds} runs to record")
