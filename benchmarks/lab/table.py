@@ -13,10 +13,11 @@ from benchmarks.lab.figures import ALARMS, ANY, Share, Trial, share
 
 RESULTS = record.ROOT / "benchmarks" / "RESULTS.md"
 HALVES = ("held-out", "development")
+WORDS = {True: "met", False: "missed", None: "not measured"}
 BARS = {"warning": 0.02, "found": 0.95, "found as warning": 0.90, "root": 0.85}
 
 
-def bars(runs: list[Trial]) -> Iterator[tuple[str, str, bool]]:
+def bars(runs: list[Trial]) -> Iterator[tuple[str, str, bool | None]]:
     """(bar, figure, met) of one half."""
     healthy, faulty = of_kind(runs)
     alarmed = share(healthy, figures.false_alarm)
@@ -57,16 +58,16 @@ def of_kind(runs: list[Trial]) -> tuple[list[Trial], list[Trial]]:
     return [run for run in runs if run.experiment.fault is None], [run for run in runs if run.experiment.fault]
 
 
-def judged(found: Share, met: bool) -> tuple[str, bool]:
-    """A share as text, and whether its bar is met; nothing is not."""
-    return str(found), met and found.runs > 0
+def judged(found: Share, met: bool) -> tuple[str, bool | None]:
+    """A share as text, and whether its bar is met; None of no runs."""
+    return str(found), met if found.runs else None
 
 
 def bar_table(runs: list[Trial]) -> str:
     """The bars of both halves."""
     by_half = {half: list(bars(in_half(runs, half))) for half in HALVES}
     rows = [
-        [bar, *(f"{'met' if met else 'missed'}: {figure}" for _, figure, met in cells)]
+        [bar, *(f"{WORDS[met]}: {figure}" for _, figure, met in cells)]
         for bar, cells in zip((row[0] for row in by_half[HALVES[0]]), zip(*by_half.values(), strict=True), strict=True)
     ]
     return markdown(["bar", *HALVES], rows)
