@@ -1,14 +1,16 @@
 """The laboratory's faults are what they say: small edits, known names, enough of each kind, and measured to hurt."""
 
 import difflib
+import hashlib
 from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
 
 import gradaudit.diagnosers
+from benchmarks.lab import faulty
 from benchmarks.lab.configuration import NEVER_COUNT, edited, half_of
-from benchmarks.lab.faulty import FAULTY, HARMFUL, INJECTED, harmful, measured_costs
+from benchmarks.lab.faulty import FAULTY, INJECTED, harmful, measured_costs
 from benchmarks.lab.healthy import HEALTHY
 
 BASES = {item.name: item for item in HEALTHY}
@@ -46,11 +48,9 @@ def test_schedule_and_label_notes_count_only_for_their_own_faults(fault):
     assert not set(fault.accepted) & (set(NEVER_COUNT) - {fault.fault})
 
 
-def test_every_fault_whose_harm_is_in_the_loss_was_measured_to_hurt():
+def test_every_fault_was_measured_to_hurt():
     costs = measured_costs()
-    for fault in FAULTY:
-        if fault.harm == "loss":
-            assert min(costs[fault.name]) >= HARMFUL, fault.name
+    assert not [fault.name for fault in FAULTY if not harmful(fault, costs)]
 
 
 def test_an_injection_that_does_not_hurt_is_no_fault():
@@ -75,3 +75,18 @@ def test_all_faults_differ():
     assert not [name for name, count in Counter(item.name for item in INJECTED).items() if count > 1]
     texts = Counter(edited(BASES[item.base].text, item.edits) for item in INJECTED)
     assert not [text for text, count in texts.items() if count > 1]
+
+
+def test_the_list_names_injections_that_exist():
+    listed = (Path(faulty.__file__).parent / "faulty.txt").read_text().split()
+    assert sorted(listed) == sorted(fault.name for fault in FAULTY)
+
+
+def test_the_held_out_faults_stay_as_they_were_committed():
+    held_out = sorted(
+        repr((fault.name, fault.base, fault.edits, fault.accepted, fault.root, fault.harm))
+        for fault in FAULTY
+        if BASES[fault.base].half == "held-out"
+    )
+    assert len(held_out) == 87
+    assert hashlib.sha256("\n".join(held_out).encode()).hexdigest()[:16] == "1cf15efe3d64025d"
