@@ -24,7 +24,7 @@ test: .venv/dev.stamp ## Check style and types, and run the tests that fit ten m
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -m "not long"
 
-test-full: .venv/frameworks.stamp ## The same with the long tests, and with Lightning and Hugging Face.
+test-full: .venv/frameworks.stamp ## The same with the long tests, and with Lightning, Hugging Face, Keras and fastai.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -34,12 +34,14 @@ format: .venv/dev.stamp ## Format the code and mend what the linter can.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# A run is named after its folder, so it is recorded under the sample's name and then moved.
+# A run is named after its folder, so it is recorded under the sample's name and then moved. A sample that needs further
+# options of `gradaudit record` names them in a file `options`.
 samples: .venv/dev.stamp ## Record every sample run again and rewrite its findings.txt.
 	@set -e; for name in $(SAMPLES); do \
 		echo "recording sample_runs/$$name"; \
 		(cd sample_runs/$$name && \
-			../../$(BIN)/gradaudit record --no-host --quiet --force --every 1 -o ../../build/samples/$$name train.py >/dev/null && \
+			../../$(BIN)/gradaudit record --no-host --quiet --force --every 1 $$(cat options 2>/dev/null) \
+			-o ../../build/samples/$$name train.py >/dev/null && \
 			rm -rf run && mv ../../build/samples/$$name run); \
 	done
 	$(BIN)/python -m tests.samples
@@ -75,7 +77,7 @@ docs: .venv/dev.stamp ## Rewrite the generated blocks of README.md and the schem
 	$(BIN)/python -m tests.documentation
 
 .venv/frameworks.stamp: .venv/dev.stamp
-	@echo "Installing the frameworks whose trainings are recorded: accelerate, lightning, transformers"
+	@echo "Installing the frameworks whose trainings are recorded: accelerate, fastai, keras, lightning, transformers"
 	@$(INSTALL) --group frameworks
 	@touch $@
 

@@ -1,5 +1,6 @@
 """The one result: every diagnoser run over a run, causes before effects. Every report is a function of an `Audit`."""
 
+import dataclasses
 import re
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -87,14 +88,17 @@ def analyze(
     ignore: Iterable[str] = (),
     thresholds: Mapping[str, float] | None = None,
     show_host: bool = False,
+    expected_frozen: Iterable[str] = (),
     progress: Callable[[str], None] = lambda name: None,
 ) -> Audit:
     """Run every diagnoser (or those in `select`, less `ignore`) over `run`; none can stop another.
 
-    `thresholds` maps "diagnoser.threshold" to a value. `progress` is called with each name before
+    `thresholds` maps "diagnoser.threshold" to a value; `expected_frozen` holds patterns of the names of
+    tensors that are not trained on purpose. `progress` is called with each name before
     it runs. Raises UnknownNameError for a name that does not exist.
     """
     chosen, overrides = choose(select, ignore, thresholds or {})
+    run = dataclasses.replace(run, expected_frozen=tuple(expected_frozen))
     outcomes = []
     for item in chosen:
         progress(item.name)

@@ -1,19 +1,16 @@
 """A recorded run, read back: `load(path)` gives a `Run`, and says what it had to leave out."""
 
-import os
-import socket
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from gradaudit.ranks import together
-from gradaudit.schema import FORMAT_VERSION, TABLES, LossFacts, Meta, TensorFacts, UserError, arrow_schema
-from gradaudit.segments import Made, clean_text, read
+from gradaudit.ranks import Replica, replica_columns, together
+from gradaudit.run_file import RunError, cleaned, read_meta, state_of
+from gradaudit.schema import TABLES, LossFacts, Meta, TensorFacts, arrow_schema
+from gradaudit.segments import Made, read
 
 if TYPE_CHECKING:
     import numpy
@@ -22,10 +19,6 @@ if TYPE_CHECKING:
 
     Floats = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
     Integers = numpy.ndarray[Any, numpy.dtype[numpy.int64]]
-
-
-class RunError(UserError):
-    """The run cannot be read; the message says what is wrong, where, and what to do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +31,8 @@ class Run:
     problems: tuple[str, ...]
     parts: Mapping[str, tuple["pyarrow.Table | Path | Made", ...]]
     attempts: tuple[int, ...] = (0,)  # the global step at which each attempt of a restarted training begins
+    expected_frozen: tuple[str, ...] = ()  # patterns (fnmatch) of the tensors that the user says stay as they are
+    ranks: tuple[Replica, ...] = ()  # of a data-parallel training
 
     @cached_property
     def steps(self) -> "pandas.DataFrame":
@@ -81,6 +76,17 @@ class Run:
         return self._frame("modules").sort_values(["step", "module", "loss", "kind"], ignore_index=True)
 
     @cached_property
+    def replicas(self) -> "pandas.DataFrame":
+        """One row for each rank and step of a training that is data parallel, by rank and step; else empty.
+
+        Columns `rank`, and of table `steps` global_step, mean_loss, objective, gradient_norm and
+        weight_checksum; ranks but the first record no gradients, so their norm is NaN without clipping.
+        """
+        import pandas
+
+        return pandas.DataFrame(replica_columns(self.ranks))
+
+    @cached_property
     def events(self) -> "pandas.DataFrame":
         """Table `events`."""
         return self._frame("events")
@@ -113,6 +119,10 @@ class Run:
         """The tensors whose statistics are recorded at this optimizer's steps, in depth order."""
         mine = [tensor for tensor in self.meta.tensors if tensor.recorded_with == optimizer]
         return sorted(mine, key=lambda tensor: (tensor.depth, tensor.id))
+
+    def frozen_on_purpose(self, tensor: TensorFacts) -> bool:
+        """Whether the user says that this tensor is not trained."""
+        return any(fnmatchcase(name, p) for p in self.expected_frozen for name in (tensor.name, *tensor.aliases))
 
     def loss_facts(self, loss: int) -> LossFacts | None:
         """The loss function with this index, or None."""
@@ -195,9 +205,12 @@ def load(path: str | Path) -> Run:
     """
     path = Path(path)
     problems: list[str] = []
-    processes = together(path, _load_meta(path), problems)
-    meta: Meta = _clean(processes.meta)
-    run = Run(path, meta, _state(path, meta), tuple(problems), processes.parts, processes.attempts)
+    processes = together(path, read_meta(path), problems)
+    meta: Meta = cleaned(processes.meta)
+    run = Run(
+        path, meta, state_of(path, meta), tuple(problems), processes.parts, processes.attempts,
+        ranks=processes.replicas,
+    )  # fmt: skip
     if not run.has("steps") and not (path / f"rank{meta.rank:05d}").is_dir():
         raise RunError(f"{path}: the folder rank{meta.rank:05d} is missing, and it holds the recorded steps")
     if not run.has("steps"):
@@ -207,74 +220,6 @@ def load(path: str | Path) -> Run:
             "or trains with something that is not a torch.optim.Optimizer (then use gradaudit.Recorder)"
         )
     return run
-
-
-def _load_meta(path: Path) -> Meta:
-    if not path.exists():
-        raise RunError(f"{path}: no such run; `gradaudit record train.py` makes one under runs/")
-    if not path.is_dir():
-        raise RunError(f"{path} is a file; give the run's folder, the one that holds run.json")
-    file = path / "run.json"
-    try:
-        text = file.read_bytes()
-    except FileNotFoundError:
-        if any(path.glob("rank*")):
-            raise RunError(f"{path}: run.json is missing, and without it the rank folders cannot be read") from None
-        if (path / "launch.json").exists():
-            raise RunError(
-                f"{path} holds no step: the recorder never started. Either the command never imported torch or made "
-                "an optimizer step, or its Python ignored the recorder (python -I and python -E ignore PYTHONPATH)"
-            ) from None
-        raise RunError(f"{path} is not a run: it has no run.json") from None
-    except OSError as error:
-        raise RunError(f"{file} cannot be read: {error.strerror}") from None
-    try:
-        version = msgspec.json.decode(text, type=dict[str, Any]).get("format_version", 0)
-        if not isinstance(version, int) or version > FORMAT_VERSION:
-            raise RunError(
-                f"{path} has format {version}, and this gradaudit reads up to {FORMAT_VERSION}: "
-                "upgrade gradaudit (pip install -U gradaudit)"
-            )
-        return msgspec.json.decode(text, type=Meta)
-    except msgspec.MsgspecError as error:
-        raise RunError(f"{file} is damaged: {error}") from None
-
-
-def _clean(value: Any) -> Any:
-    """A copy of a tree of facts in which every string went through `clean_text`."""
-    if isinstance(value, str):
-        return clean_text(value)
-    if isinstance(value, list):
-        return [_clean(item) for item in value]
-    if isinstance(value, dict):
-        return {_clean(key): _clean(item) for key, item in value.items()}
-    if isinstance(value, msgspec.Struct):
-        fields = {name: _clean(getattr(value, name)) for name in value.__struct_fields__}
-        return type(value)(**fields)
-    return value
-
-
-def _state(path: Path, meta: Meta) -> str:
-    """The state, told apart from `running` when the process no longer exists."""
-    if meta.state != "running":
-        return meta.state
-    if meta.private.host in ("", socket.gethostname()) and meta.pid and Path("/proc").exists():
-        return "running" if _alive(meta.pid) else "killed"
-    newest = max((file.stat().st_mtime for file in path.rglob("*") if file.is_file()), default=0.0)
-    return "running" if time.time() - newest < 120 else "killed"
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
-    except OSError:
-        return True
 
 
 def _integers(values: list[int]) -> "Integers":

@@ -20,7 +20,16 @@ from gradaudit.run import Run, RunError, load
 CUTS = (20, 50, 100, 200)  # steps; beside the whole run
 WHOLE = "whole"
 # What a held-out verdict may depend on; committed before any rule looks at a held-out run.
-DEFINITIONS = ("configuration.py", "healthy.py", "faulty.py", "scripts", "pretraining")
+DEFINITIONS = (
+    "configuration.py",
+    "healthy.py",
+    "faulty.py",
+    "faulty.txt",
+    "faults_*.py",
+    "edits.py",
+    "scripts",
+    "pretraining",
+)
 
 
 class NotCommittedError(click.ClickException):

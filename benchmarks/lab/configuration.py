@@ -37,6 +37,8 @@ class Fault:
 
     `accepted` names the diagnosers of which one must fire for the fault to count as found, `root` those of which one
     must stand first in the report. `dose` says how strong the fault is within the series called `fault` of one base.
+    `harm` is "loss" where the fault costs at least a tenth of the attainable loss reduction (fault_costs.csv), and
+    else says what it harms.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Fault:
     dose: float | str
     accepted: tuple[str, ...]
     root: tuple[str, ...]
+    harm: str = "loss"
 
 
 def half_of(script: str) -> Half:

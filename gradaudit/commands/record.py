@@ -40,6 +40,11 @@ class Recorded(click.Command):
     metavar="N",
     help="Record tensor statistics at every N-th step.  [default: automatic]",
 )
+@click.option(
+    "--activations",
+    is_flag=True,
+    help="Also sample the model's input and its activation modules' outputs, every tenth recorded step.",
+)
 @click.option("--quiet", is_flag=True, help="Do not print the summary line at the end.")
 @click.option("--force", is_flag=True, help="Overwrite DIR when it holds an earlier run.")
 @click.option("--no-host", is_flag=True, help="Keep host name, user name, paths and arguments out of the record.")
@@ -48,6 +53,7 @@ class Recorded(click.Command):
 def record(
     output: Path | None,
     every: int | None,
+    activations: bool,
     quiet: bool,
     force: bool,
     no_host: bool,
@@ -76,4 +82,5 @@ def record(
         quiet=quiet,
         force=force,
         host=not no_host,
+        activations=activations,
     )

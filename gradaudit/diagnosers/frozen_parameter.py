@@ -9,7 +9,8 @@ and the weights stay as they are. It is a warning when the tensor is in no optim
 when no gradient reaches a part in the middle. It is a note when `requires_grad` is False, when what no optimizer has is
 more than `backbone` of the model or comes before all that is trained, which is transfer learning, when an expert or
 block among its like is not used, and when the gradient is below `faint` of the largest tensor's, per element. Embedding
-tables are left to `dead_embedding`.
+tables are left to `dead_embedding`. Tensors that match a pattern of `expected-frozen` in `[tool.gradaudit]` are not
+looked at.
 
 ## Why it matters
 
@@ -67,7 +68,7 @@ _HALF = ("float16", "bfloat16")
     worst=Severity.CRITICAL,
     needs=("tensors.update_norm", "tensors.drift_norm"),
     minimum_steps=5,
-    explains=("dead_embedding", "learning_rate_too_low", "no_learning", "layer_imbalance"),
+    explains=("dead_embedding", "learning_rate_too_low", "no_learning", "no_signal", "layer_imbalance"),
 )
 def frozen_parameter(
     run: Run,
@@ -80,9 +81,14 @@ def frozen_parameter(
 
     def judge(optimizer: int) -> Iterator[Verdict]:
         tensors = run.tensors_of(optimizer)
-        looked_at = numpy.asarray([t.role != "embedding" and t.elements > 0 for t in tensors], dtype=bool)
+        on_purpose = numpy.asarray([run.frozen_on_purpose(tensor) for tensor in tensors], dtype=bool)
+        looked_at = numpy.asarray([t.role != "embedding" and t.elements > 0 for t in tensors], dtype=bool) & ~on_purpose
         if not looked_at.any():
-            yield NotApplicable(reason="the model has no parameter but embedding tables")
+            yield NotApplicable(
+                reason="the model has no parameter but embedding tables and those expected to be frozen"
+                if on_purpose.any()
+                else "the model has no parameter but embedding tables"
+            )
             return
         taken = int((~skipped_at(run, optimizer)).sum())
         if taken < least_steps:

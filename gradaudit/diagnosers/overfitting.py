@@ -218,8 +218,8 @@ def _risen(
         actions.append(
             Action(
                 text=f"Stop early: a patience of {patience} evaluations would have ended the run at step "
-                f"{count(stop)} and "
-                f"saved {percent(saved)} of it"
+                f"{count(stop)}, kept step {count(at)} with {number(float(values[best]))} instead of the last "
+                f"{number(float(values[-1]))}, and saved {percent(saved)} of the run"
             )
         )
     actions.append(Action(text="Train on more data, or augment what there is"))

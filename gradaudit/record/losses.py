@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from gradaudit.record.samples import Sample
 from gradaudit.record.splits import current_split, forget
 from gradaudit.schema import LossFacts
 
@@ -20,6 +21,7 @@ _MOST_CLASSES = 2_000_000  # counted; beyond this the counts would weigh more th
 _LISTED_CLASSES = 1000
 _TARGET_SAMPLE = 4096  # elements of a regression target looked at in one call
 _MOST_OUTPUTS = 1024
+_MOST_KINDS = 200  # of functions with their options; a smoothing that changes at every step would be thousands
 
 
 @dataclass(eq=False)
@@ -31,7 +33,8 @@ class Call:
     valid: torch.Tensor | int
     ignored: torch.Tensor | int
     batch_size: int
-    node: Any = None  # the autograd node of its result
+    node: Any = None  # what `node_key` says of its result: the node itself would keep the whole graph alive
+    sample: Sample | None = None  # of its input, where one was taken
 
 
 @dataclass
@@ -42,6 +45,7 @@ class _Kind:
     counts: torch.Tensor | None = None  # [classes]
     moments: torch.Tensor | None = None  # [3]: count, sum, sum of squares of regression targets
     positives: torch.Tensor | None = None  # [1 + outputs]: count, then the sum of each output's targets
+    shared: bool = False  # one of too many kinds to keep the labels of each
 
 
 @dataclass
@@ -50,18 +54,24 @@ class LossBook:
 
     kinds: dict[tuple[Any, ...], _Kind] = field(default_factory=dict)
     changed: bool = False
+    observed: int = 0  # calls of loss functions so far
 
     def observe(self, name: str, result: torch.Tensor, call: dict[str, Any]) -> Call:
         """Turn one call of a loss function into numbers; `call` holds its arguments by name."""
         input, target = call["input"], call["target"]
+        self.observed += 1
         kind = self._kind(name, call)
         with torch.no_grad():
             valid, ignored = _targets(kind.facts, input, target)
             mean = _mean(kind.facts, result.detach(), valid, target, call.get("weight"))
-            if result.requires_grad:
+            if result.requires_grad and not kind.shared:
                 _count_labels(kind, target.detach())
         batch = int(input.shape[0]) if input.ndim else 1
-        return Call(kind.facts.id, mean, valid, ignored, batch, result.grad_fn)
+        return Call(kind.facts.id, mean, valid, ignored, batch, node_key(result.grad_fn))
+
+    def classes_of(self, loss: int) -> int:
+        """The number of classes of the loss function with this index; 0 when it has none."""
+        return next((kind.facts.classes for kind in self.kinds.values() if kind.facts.id == loss), 0)
 
     def logged(self) -> int:
         """The index of the loss given through Recorder.log."""
@@ -91,6 +101,10 @@ class LossBook:
                 weighted=weight is not None, class_weights=weights, ignore_index=ignore, soft_targets=soft,
             )  # fmt: skip
 
+        if key not in self.kinds and len(self.kinds) >= _MOST_KINDS:
+            # Computed with its own options, and kept as one of many of this function.
+            one_of_many = self._add((name,), lambda index: LossFacts(id=index, function=name))
+            return _Kind(make(one_of_many.facts.id), shared=True)
         return self._add(key, make)
 
     def _add(self, key: tuple[Any, ...], make: Callable[[int], LossFacts]) -> _Kind:
@@ -102,6 +116,27 @@ class LossBook:
     def facts(self) -> list[LossFacts]:
         """The facts with the label counts so far; reads the device."""
         return [_with_labels(kind) for kind in list(self.kinds.values())]
+
+
+def node_key(node: Any) -> Any:
+    """What tells an autograd node from the others of its thread, without holding it."""
+    return None if node is None else (node._sequence_nr(), node.name())
+
+
+def together(calls: list[Call]) -> list[Call]:
+    """One call for each loss function, with the mean over all valid targets: for accumulation over very many calls."""
+    merged: dict[int, Call] = {}
+    for call in calls:
+        one = merged.get(call.loss)
+        if one is None:
+            merged[call.loss] = call
+            continue
+        valid = one.valid + call.valid
+        weighed = one.mean.double() * one.valid + call.mean.double() * call.valid
+        mean = weighed / max(1, valid) if isinstance(valid, int) else weighed / valid.clamp(min=1)
+        batch_size = one.batch_size + call.batch_size
+        merged[call.loss] = Call(call.loss, mean, valid, one.ignored + call.ignored, batch_size)
+    return list(merged.values())
 
 
 def arguments_of(function: Callable[..., Any]) -> Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any]]:

@@ -22,7 +22,8 @@ class Recorder:
                 recorder.log(loss=validation_loss, split="validation")
 
     `directory` defaults to ``runs/<name>-<UTC time>`` and must not hold a run yet; `every` records
-    tensor statistics at every n-th step instead of as often as the budget allows. Under
+    tensor statistics at every n-th step instead of as often as the budget allows; `activations` also
+    samples the model's input and the outputs of its activation modules, through forward hooks. Under
     ``gradaudit record`` it adds nothing but its `log` calls to the recording that is going on.
     A recorder that is still open is closed by the next one. Raises FileExistsError when `directory`
     is not empty, and TypeError when an optimizer is not torch's.
@@ -36,6 +37,7 @@ class Recorder:
         name: str = "recorder",
         every: int | None = None,
         quiet: bool = False,
+        activations: bool = False,
     ) -> None:
         for optimizer in optimizers:
             if not isinstance(optimizer, torch.optim.Optimizer):
@@ -50,9 +52,12 @@ class Recorder:
             raise FileExistsError(f"{self.directory} is not empty; give another directory")
         # A notebook's cell that is run again makes a new recorder and leaves the old one open.
         session.stop("finished")
-        install.install()
-        settings = Settings(directory=str(self.directory.absolute()), every=every, quiet=quiet, explicit=True)
+        install.install(activations=activations)
+        settings = Settings(
+            directory=str(self.directory.absolute()), every=every, quiet=quiet, activations=activations, explicit=True
+        )
         self._recording = session.start(settings, [model], optimizers or None)
+        session.guarded("activations.attach", list(model.parameters()))
         optimizer_seam.arm()
 
     def log(self, *, loss: float | torch.Tensor, split: str | None = None, count: int = 1) -> None:

@@ -1,7 +1,6 @@
 """The recording of one process: what each seam saw, put together at the optimizer's step."""
 
 import math
-import sys
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -12,16 +11,20 @@ from typing import Any
 import torch
 from torch import nn
 
+from gradaudit.record import checksums, groups, histograms
+from gradaudit.record.activations import EVERY, Activations
 from gradaudit.record.between import Between
 from gradaudit.record.cadence import Cadence
 from gradaudit.record.files import Files, rank_and_world
 from gradaudit.record.settings import Settings
+from gradaudit.record.stack import is_on_stack, wrapper_frame
 from gradaudit.record.stats import ZERO_FRACTION, measure
 from gradaudit.record.steps import Batch, StepRecord
 from gradaudit.record.tensors import Plan, TensorTable
 
 HAND_OVER_STEPS = 32
 HAND_OVER_SECONDS = 1.0
+MOST_WAITING = 10_000  # steps whose losses are kept while the disk is behind
 ROWS_EVERY = 10  # recorded steps between two looks at embedding rows
 
 
@@ -51,6 +54,7 @@ class Recording:
         self.only = None if optimizers is None else weakref.WeakSet(optimizers)
         self.table = TensorTable(models)
         self.between = Between(self.table)
+        self.activations = Activations(self.table, self.event, enabled=settings.activations)
         self.files: Files | None = None
         self.global_step = 0
         self._began = self._stepped = self._handed = time.perf_counter()
@@ -58,8 +62,10 @@ class Recording:
         self._counts: dict[int, int] = {}
         self._open: OpenStep | None = None
         self._ready: list[StepRecord] = []
+        self._refused = 0  # of those: offered to the writer, which was behind
         self._events: list[dict[str, Any]] = []
-        self._rank = -1  # known when the process group exists: at the first step
+        self._full = False  # no room for further optimizers
+        self._rank = self._world = -1  # known when the process group exists: at the first step
         self.hooked = 0
 
     def on_scaler_step(self, optimizer: torch.optim.Optimizer, hooked_before: int) -> None:
@@ -70,13 +76,18 @@ class Recording:
             record.row["skipped"] = True
             self._finish(plan, record, None)
 
+    def on_value_clip(self, parameters: Sequence[torch.Tensor], threshold: Any) -> None:
+        """clip_grad_value_ is about to run; which optimizer steps next is not known yet."""
+        due = [self._cadence(number).due(self._counts.get(number, 0)) for number in self.table.plans]
+        self.between.on_value_clip(parameters, threshold, any(due) or not due)
+
     def before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
         """The optimizer is about to step; returns its arguments anew when a closure has to be watched."""
         if not self._mine(optimizer) or self._inside_a_step(optimizer):
             return None
         self.hooked += 1
         closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
-        self._open = OpenStep(id(_wrapper_frame()), weakref.ref(optimizer), closure=callable(closure))
+        self._open = OpenStep(id(wrapper_frame()), weakref.ref(optimizer), closure=callable(closure))
         if not callable(closure):
             self._snapshot(optimizer, self._open)
             return None
@@ -104,7 +115,7 @@ class Recording:
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
         """The optimizer has stepped: measure the update and close the row."""
         step = self._open
-        if step is None or step.optimizer() is not optimizer or step.frame != id(_wrapper_frame()):
+        if step is None or step.optimizer() is not optimizer or step.frame != id(wrapper_frame()):
             return
         self._open = None
         if step.closure:
@@ -131,18 +142,22 @@ class Recording:
         plan.recorded += 1
 
     def _mine(self, optimizer: torch.optim.Optimizer) -> bool:
-        return self.only is None or optimizer in self.only
+        if self.only is not None and optimizer not in self.only:
+            return False
+        if self.table.takes(optimizer):
+            return True
+        if not self._full:
+            self._full = True
+            self.event("disabled", "too many optimizers and tensors: steps of further optimizers are not recorded")
+        return False
 
     def _inside_a_step(self, optimizer: torch.optim.Optimizer) -> bool:
         """Whether this is a nested step: of a subclass calling its parent, or of a wrapped optimizer."""
         if self._open is None:
             return False
+        if is_on_stack(self._open.frame):
+            return id(wrapper_frame()) != self._open.frame
         # A step that raised never reached its post hook: its frame is gone from the stack.
-        frame: Any = sys._getframe(1)
-        while frame is not None:
-            if id(frame) == self._open.frame:
-                return id(_wrapper_frame()) != self._open.frame
-            frame = frame.f_back
         self._open = None
         return False
 
@@ -151,22 +166,27 @@ class Recording:
         started = time.perf_counter()
         step.plan, parameters = self.table.plan_for(optimizer)
         step.record = record = self._record(optimizer, step.plan)
+        if checksums.due(record.row["step"], self._world) and not self.table.sharded():
+            record.weights = checksums.checksum(parameters)
         if not record.row["recorded"]:
             return
-        gradients = [parameter.grad for parameter in parameters]
+        given = getattr(optimizer, "gradients_of", None)  # of a framework's optimizer, which is not torch's
+        gradients = given(parameters) if given else [parameter.grad for parameter in parameters]
         record.identifiers, record.owned = step.plan.identifiers, step.plan.owned
         record.gradients, record.sharded = measure(gradients), self.table.sharded()
         for position, counter in step.plan.counters.items():
             counter.observe(gradients[position], record.gradients[position, ZERO_FRACTION])
         step.plan.look_at_gradients(gradients, record.probed)
         step.before = step.plan.probe.values(parameters)
+        if histograms.due(record.row["step"], self.settings.every):
+            record.histograms = histograms.of_step(step.plan.identifiers, gradients, parameters)
         step.cost = time.perf_counter() - started
 
     def _record(self, optimizer: torch.optim.Optimizer, plan: Plan) -> StepRecord:
         number = plan.optimizer
         step = self._counts.get(number, 0)
         if self._rank < 0:
-            self._rank = rank_and_world()[0]
+            self._rank, self._world = rank_and_world()
         seen, cleared = self.between.take(number, first=step == 0)
         now = time.perf_counter()
         row = {
@@ -175,18 +195,18 @@ class Recording:
             "global_step": self.global_step,
             "time": now - self._began,
             "seconds": now - self._stepped if self.global_step else math.nan,
-            "learning_rate": [_float(group.get("lr")) for group in optimizer.param_groups],
-            "weight_decay": [_float(group.get("weight_decay", 0.0)) for group in optimizer.param_groups],
-            "momentum": [_momentum(group) for group in optimizer.param_groups],
+            "learning_rate": [groups.number(group.get("lr")) for group in optimizer.param_groups],
+            "weight_decay": [groups.number(group.get("weight_decay", 0.0)) for group in optimizer.param_groups],
+            "momentum": [groups.momentum(group) for group in optimizer.param_groups],
             "gradient_norm": math.nan,
             "clip_threshold": math.nan,
             "clip_kind": 0,
             "amp_scale": math.nan,
             "skipped": False,
-            "micro_steps": len(seen.roots),
+            "micro_steps": seen.backwards,
             "training": self.table.training(),
             "stale": -1,
-            "recorded": self._cadence(number).due(step) and (self._rank == 0 or self.table.sharded()),
+            "recorded": self._due(number, step),
             "weight_checksum": 0,
             "logged_loss": self.between.book.logged() if seen.logged is not None else -1,
         }
@@ -200,13 +220,19 @@ class Recording:
         if clipped is not None:
             clip, whole = clipped
             row["clip_kind"], row["clip_threshold"] = clip.kind, clip.threshold
-            record.clip_norm = clip.norm if whole else None
+            record.clip_norm, record.clipped = clip.norm if whole else None, clip.clipped
         self.between.close_pass()
         self.between.after_step, self.between.time = self.global_step, now - self._began
         self._stepped = now
         self._counts[number] = step + 1
         self.global_step += 1
+        due = any(self._due(each, count) for each, count in self._counts.items())
+        self.between.sample_next(due)
+        record.samples = self.activations.take(due_next=due and self.global_step % EVERY == 0)
         return record
+
+    def _due(self, number: int, step: int) -> bool:
+        return self._cadence(number).due(step) and (self._rank == 0 or self.table.sharded())
 
     def _cadence(self, number: int) -> Cadence:
         return self._cadences.setdefault(number, Cadence(self.settings.every))
@@ -221,7 +247,7 @@ class Recording:
         if self.files is None:
             self.files = Files(self.settings, self)
             self.hand_over()
-        elif len(self._ready) >= HAND_OVER_STEPS or now - self._handed > HAND_OVER_SECONDS:
+        elif len(self._ready) - self._refused >= HAND_OVER_STEPS or now - self._handed > HAND_OVER_SECONDS:
             self.hand_over()
 
     def _clock(self) -> float:
@@ -245,15 +271,18 @@ class Recording:
             batch.event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             batch.event.record(torch.cuda.current_stream(device))
         if self.files.writer.put(batch, wait):
-            self._ready, self.between.evaluated, self._events = [], [], []
+            self._ready, self.between.evaluated, self._events, self._refused = [], [], [], 0
             return
-        dropped = sum(step.gradients is not None for step in self._ready)
-        for step in self._ready:
+        # Those refused before hold no statistics any more: only the new ones are looked at, whatever waits.
+        fresh = self._ready[self._refused :]
+        dropped = sum(step.gradients is not None for step in fresh)
+        for step in fresh:
             step.gradients, step.probed = None, {}
-            step.row["recorded"], step.snapshots = False, []
+            step.row["recorded"], step.snapshots, step.histograms, step.samples = False, [], [], []
         if dropped:
             self.event("dropped", f"the disk is behind: tensor statistics of {dropped} steps were dropped")
-        self._ready = self._ready[-10_000:]
+        del self._ready[:-MOST_WAITING], self.between.evaluated[:-MOST_WAITING]
+        self._refused = len(self._ready)
 
     def close(self, state: str) -> Path | None:
         """Write what is left and the final state; returns the run's folder, or None when no step was made."""
@@ -263,25 +292,3 @@ class Recording:
         self.hand_over(wait=True)
         self.files.close(state)
         return self.files.directory
-
-
-def _wrapper_frame() -> Any:
-    """The frame of the optimizer's own step wrapper that called the hook."""
-    frame: Any = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code.co_name == "wrapper" and frame.f_code.co_filename.endswith("optimizer.py"):
-            return frame
-        frame = frame.f_back
-    return None
-
-
-def _float(value: Any) -> float:
-    if isinstance(value, torch.Tensor):
-        # Capturable optimizers keep the learning rate on the device, and reading it would wait for it.
-        return float(value) if value.device.type == "cpu" else math.nan
-    return float(value) if isinstance(value, int | float) else math.nan
-
-
-def _momentum(group: dict[str, Any]) -> float:
-    betas = group.get("betas")
-    return _float(betas[0] if isinstance(betas, tuple | list) and betas else group.get("momentum", 0.0))

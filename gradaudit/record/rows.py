@@ -12,6 +12,7 @@ MOST_COLUMNS = 16  # of each row, above EXACT elements: a trained row is zero in
 EXACT = 2_000_000
 EXAMPLES = 32
 SILENT = 30  # recorded steps without a gradient, after which a row is called silent
+_SUMMED = 4_194_304  # elements summed at a time
 _WINDOW = 16  # neighbouring columns looked at first: one cache line of a row
 
 
@@ -180,4 +181,6 @@ def _rows_with_a_value(table: torch.Tensor) -> torch.Tensor:
 def _checksum(weight: torch.Tensor) -> torch.Tensor:
     """The sum of the bit patterns as integers: any single changed element changes it."""
     integer = {2: torch.int16, 4: torch.int32, 8: torch.int64}[weight.element_size()]
-    return weight.detach().contiguous().view(integer).sum(dtype=torch.int64)
+    # Summed as 64-bit integers in one go, a table would be copied to twice its size.
+    blocks = torch.split(weight.detach().contiguous().view(integer).reshape(-1), _SUMMED)
+    return torch.stack([block.sum(dtype=torch.int64) for block in blocks]).sum()

@@ -12,11 +12,13 @@ from typing import Any
 import numpy
 import torch
 
+from gradaudit.record.histograms import Sampled
 from gradaudit.record.losses import Call
 from gradaudit.record.probe import COLUMNS as COLUMNS_OF_PROBE
 from gradaudit.record.rows import Snapshot
+from gradaudit.record.samples import Sample
 from gradaudit.record.stats import COLUMNS
-from gradaudit.schema import EVALUATIONS, EVENTS, ROWS, STEPS, TENSORS, Table
+from gradaudit.schema import EVALUATIONS, EVENTS, HISTOGRAMS, MODULES, ROWS, STEPS, TENSORS, Table
 
 Columns = dict[str, Any]
 
@@ -30,15 +32,19 @@ class StepRecord:
     calls: list[Call]
     logged: float | torch.Tensor | None = None
     clip_norm: torch.Tensor | None = None
+    clipped: torch.Tensor | None = None  # share of elements that value clipping changed
     amp_scale: torch.Tensor | None = None  # gradients still carry it (fused optimizers)
     found_inf: torch.Tensor | None = None
     cleared: torch.Tensor | bool | None = None
+    weights: torch.Tensor | None = None  # their checksum
     identifiers: Any = None  # [tensors]
     owned: Any = None
     sharded: bool = False  # the norm over all tensors is known to no single rank
     gradients: Any = None  # [tensors, COLUMNS]
     probed: dict[str, Any] = field(default_factory=dict)  # columns of `tensors` found by the probe, [tensors] each
     snapshots: list[tuple[int, Snapshot]] = field(default_factory=list)
+    histograms: list[Sampled] = field(default_factory=list)
+    samples: list[tuple[int, Sample]] = field(default_factory=list)  # by module
 
 
 @dataclass(eq=False)
@@ -71,7 +77,9 @@ class Batch:
             "steps": _columns(STEPS, rows),
             "evaluations": _columns(EVALUATIONS, evaluations),
             "tensors": _tensor_columns([step for step in self.steps if step.gradients is not None]),
+            "histograms": _columns(HISTOGRAMS, [row for step in self.steps for row in _histograms(step)]),
             "rows": _columns(ROWS, embeddings),
+            "modules": _columns(MODULES, [row for step in self.steps for row in _sampled(step)]),
             "events": _columns(EVENTS, self.events),
         }
 
@@ -120,9 +128,37 @@ def _finish(step: StepRecord) -> dict[str, Any]:
             row["gradient_norm"] = math.nan
     if step.clip_norm is not None:
         row["gradient_norm"] = float(_number(step.clip_norm))
+    row["clipped_fraction"] = float(_number(step.clipped)) if step.clipped is not None else math.nan
+    if step.weights is not None:
+        row["weight_checksum"] = int(_number(step.weights))
     if step.cleared is not None:
         row["stale"] = int(not bool(_number(step.cleared)))
     return row
+
+
+def _histograms(step: StepRecord) -> list[dict[str, Any]]:
+    """The rows of table `histograms`; gradients of fused optimizers still carry the AMP scale."""
+    scale = _number(step.amp_scale) if step.amp_scale is not None else 1.0
+    key = {"optimizer": step.row["optimizer"], "step": step.row["step"]}
+    return [
+        {**key, **row}
+        for sampled in step.histograms
+        for row in sampled.rows(scale if sampled.kind == "gradient" and scale else 1.0)
+    ]
+
+
+def _sampled(step: StepRecord) -> list[dict[str, Any]]:
+    """The rows of table `modules`: of modules, and of the input of each loss function at its first call."""
+    if not step.row["recorded"]:
+        return []
+    number = step.row["global_step"]
+    rows: dict[int, dict[str, Any]] = {}
+    for call in step.calls:
+        # Optimizers that step one after the other share their losses, and each sample is written once.
+        sample, call.sample = call.sample, None
+        if sample is not None and call.loss not in rows:
+            rows[call.loss] = sample.row(number, -1, call.loss)
+    return [*rows.values(), *(sample.row(number, module, -1) for module, sample in step.samples)]
 
 
 def _objective(roots: Sequence[tuple[torch.Tensor, torch.Tensor | None]]) -> float:

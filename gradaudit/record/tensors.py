@@ -15,6 +15,10 @@ from gradaudit.record.probe import Probe
 from gradaudit.record.rows import OutputCounter, RowCounter
 from gradaudit.schema import ModuleFacts, OptimizerFacts, TensorFacts
 
+# A script that builds a model for each of its million episodes is followed up to here; beyond, a record would
+# be nothing but names.
+MOST_TENSORS, MOST_OPTIMIZERS = 50_000, 5_000
+
 
 @dataclass(eq=False)
 class Plan:
@@ -72,6 +76,12 @@ class TensorTable:
         """Whether every rank holds a part of the tensors; else all ranks have the same and rank 0 speaks for them."""
         return any(facts.placements for facts in self.facts)
 
+    def takes(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Whether the steps of this optimizer are recorded: it is known, or there is room for one more."""
+        if optimizer in self._numbers:
+            return True
+        return len(self.optimizers) < MOST_OPTIMIZERS and len(self.facts) < MOST_TENSORS
+
     def number(self, optimizer: torch.optim.Optimizer) -> int:
         """The optimizer's index; a new one for an optimizer not seen before."""
         if optimizer not in self._numbers:
@@ -98,6 +108,7 @@ class TensorTable:
         return plan, plan.parameters() or []
 
     def _resolve(self, number: int, optimizer: torch.optim.Optimizer) -> None:
+        self._forget_the_dead()
         mine = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         held = {id(parameter) for root in self.living_roots() for parameter in root.parameters()}
         missing = [parameter for parameter in mine if id(parameter) not in held]
@@ -120,9 +131,20 @@ class TensorTable:
         self.facts = [table[identifier] for identifier in sorted(table)]
         if len(self.optimizers) > 1:
             self._label_optimizers()
+        recorded_with: dict[int, list[torch.Tensor]] = {other: [] for other in (number, *self.plans)}
+        for parameter, facts in found:
+            recorded_with.setdefault(table[facts.id].recorded_with, []).append(parameter)
         for other in {number, *self.plans}:
-            self._make_plan(other, [parameter for parameter, facts in found if table[facts.id].recorded_with == other])
+            self._make_plan(other, recorded_with[other])
         self.plans[number].shape = tuple(len(group["params"]) for group in optimizer.param_groups)
+
+    def _forget_the_dead(self) -> None:
+        """Let go of what was measured for models that no longer exist; their facts stay, for the rows they have."""
+        self.roots = [reference for reference in self.roots if reference() is not None]
+        self._identifier = {key: entry for key, entry in self._identifier.items() if entry[0]() is not None}
+        for number, plan in list(self.plans.items()):
+            if plan.references and all(reference() is None for reference in plan.references):
+                del self.plans[number]
 
     def _identify(self, parameter: torch.Tensor) -> int:
         entry = self._identifier.get(id(parameter))

@@ -148,18 +148,7 @@ def test_costs_are_measured_against_the_healthy_base():
     assert costs([trial("a-faulty", fault=fault())], [trial("a")]) == [0]
 
 
-def test_every_faulty_training_is_well_formed():
-    from gradaudit.diagnosers import all_diagnosers
-
-    names = {diagnoser.name for diagnoser in all_diagnosers()}
-    for item in experiments():
-        compile(item.text, item.name, "exec")
-        if item.fault:
-            assert set(item.fault.accepted) | set(item.fault.root) <= names, item.name
-            assert item.fault.accepted, item.name
-            assert item.fault.root, item.name
-            changed = sum(old.count("\n") + 1 for old, _ in item.fault.edits)
-            assert changed <= 6, f"{item.name}: a fault edits at most three lines"
+def test_all_trainings_have_names_of_their_own():
     assert len({item.name for item in experiments()}) == len(experiments())
 
 

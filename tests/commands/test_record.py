@@ -49,14 +49,13 @@ def test_what_follows_the_script_is_the_scripts(launched, arguments, command):
     result = record("-o", "there", *arguments)
     assert result.exit_code == 0, result.output
     options = {"directory": Path("there"), "every": None, "quiet": False, "force": False, "host": True}
-    assert launched == [(command, options)]
+    assert launched == [(command, {**options, "activations": False})]
 
 
 def test_options_before_the_script_are_ours(launched):
-    record("--output", "d", "--every", "5", "--quiet", "--force", "--no-host", "train.py")
-    assert launched == [
-        (["train.py"], {"directory": Path("d"), "every": 5, "quiet": True, "force": True, "host": False})
-    ]
+    record("--output", "d", "--every", "5", "--activations", "--quiet", "--force", "--no-host", "train.py")
+    options = {"directory": Path("d"), "every": 5, "quiet": True, "force": True, "host": False, "activations": True}
+    assert launched == [(["train.py"], options)]
 
 
 def test_the_folder_is_left_to_the_launcher_when_not_given(launched):
