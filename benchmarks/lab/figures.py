@@ -126,13 +126,17 @@ def steps_until_found(run: Trial) -> int | None:
 
 
 def costs(faulty: list[Trial], healthy: list[Trial]) -> list[float]:
-    """What each faulty run has cost of the loss reduction that its healthy base reaches (median over seeds)."""
+    """What each faulty run has cost of the loss reduction that its healthy base reaches (median over seeds).
+
+    Runs of faults that harm something else than the loss are left out.
+    """
     base: dict[str, list[losses.Losses]] = {item.experiment.name: [] for item in healthy}
     for item in healthy:
         base[item.experiment.name].append(item.losses)
     found = []
     for run in faulty:
         assert run.experiment.fault is not None
-        if of_base := base.get(run.experiment.fault.base):
+        of_base = base.get(run.experiment.fault.base)
+        if of_base and run.experiment.fault.harm == "loss":
             found.append(median(losses.cost(run.losses, item) for item in of_base))
     return found
