@@ -37,12 +37,12 @@ class NotCommittedError(click.ClickException):
 
 
 def outcomes_of(run: Run) -> dict[str, Any]:
-    """What every diagnoser came to: its face, findings and seconds, and the findings as the report ranks them."""
+    """What every diagnoser came to: its face, findings and CPU seconds, and the findings as the report ranks them."""
     diagnosers, outcomes, seconds = all_diagnosers(), [], {}
     for diagnoser in diagnosers:
-        began = time.perf_counter()
+        began = time.process_time()
         outcomes.append(examine(diagnoser, run, {}))
-        seconds[diagnoser.name] = round(time.perf_counter() - began, 4)
+        seconds[diagnoser.name] = round(time.process_time() - began, 4)
     ranked = rank(outcomes, {diagnoser.name: diagnoser.explains for diagnoser in diagnosers})
     return {
         "faces": {outcome.diagnoser: outcome.face for outcome in outcomes},
@@ -122,8 +122,13 @@ def main(half: str, kind: str, jobs: int, names: tuple[str, ...]) -> None:
     if any(item.half == "held-out" for item in experiments):
         click.echo(f"the definitions are those of commit {definitions_commit()}")
     analysis = analysis_key()
-    folders = [folder for item in experiments for folder in sorted((record.LAB / "runs" / item.name).glob("seed*"))]
-    wanted = [folder for folder in folders if (folder / "recorded.json").exists() and not is_analyzed(folder, analysis)]
+    folders = [
+        folder
+        for item in experiments
+        for folder in sorted((record.LAB / "runs" / item.name).glob("seed*"))
+        if record.is_recorded(item, int(folder.name.removeprefix("seed")))
+    ]
+    wanted = [folder for folder in folders if not is_analyzed(folder, analysis)]
     click.echo(f"{len(wanted)} of {len(folders)} runs to analyze")
     with ProcessPoolExecutor(jobs) as pool:
         for done, trouble in enumerate(pool.map(analyze, wanted, [analysis] * len(wanted)), 1):

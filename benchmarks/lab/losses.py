@@ -11,7 +11,7 @@ _CONSTANT = re.compile(rf"^constant {_NUMBER}$", re.MULTILINE)
 _FINAL = re.compile(rf"^final validation {_NUMBER}$", re.MULTILINE)
 
 # A training has learned when it ends below the best constant prediction by this share of that prediction's loss.
-CLEARLY = 0.10
+CLEARLY = 0.05
 # It has diverged when it gave up this share of what it had gained; the rest is the noise of small validation sets.
 LOST = 0.25
 

@@ -10,6 +10,7 @@ import click
 from benchmarks.lab import figures
 from benchmarks.lab.analyze import WHOLE, definitions_commit
 from benchmarks.lab.figures import ALARMS, ANY, Share, Trial, share
+from benchmarks.lab.losses import why_not_learned
 from benchmarks.lab.results import keep
 
 HALVES = ("held-out", "development")
@@ -88,10 +89,15 @@ def fault_table(runs: list[Trial]) -> str:
             fraction(mine, lambda run: figures.found(run, ALARMS)),
             fraction(mine, figures.root_first),
             f"{median(waited):.0f}" if waited else "",
-            f"{min(paid):.0%} to {max(paid):.0%}" if paid and max(paid) < math.inf else "up to all" if paid else "",
+            f"{as_cost(min(paid))} to {as_cost(max(paid))}" if paid else "",
         ])  # fmt: skip
     names = ["fault", "configurations", "found", "as a warning or worse", "root first", "steps until found", "cost"]
     return markdown(names, rows)
+
+
+def as_cost(value: float) -> str:
+    """A share of the attainable loss reduction; what is worse than learning nothing is "all"."""
+    return f"{max(0.0, value):.0%}" if value < 1 else "all"
 
 
 def diagnoser_table(runs: list[Trial]) -> str:
@@ -170,13 +176,29 @@ def block(runs: list[Trial]) -> str:
     )
     parts = [
         f"### {date.today().isoformat()}, definitions of commit {definitions_commit()}",
-        f"Configurations: {counts}; {len(runs)} runs in all.",
+        f"Configurations: {counts}; {len(runs)} runs in all. {pace(runs)}",
+        not_learned(runs),
         bar_table(runs),
     ]
     for half in HALVES:
         if mine := in_half(runs, half):
             parts += [f"Faults, {half}:", fault_table(mine), f"Diagnosers, {half}:", diagnoser_table(mine)]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def pace(runs: list[Trial]) -> str:
+    """How long all diagnosers together take."""
+    seconds = [sum(run.outcomes[WHOLE]["seconds"].values()) for run in runs]
+    return (
+        f"All diagnosers take {median(seconds):.2f} s for a run (median), {max(seconds):.2f} s at most." if runs else ""
+    )
+
+
+def not_learned(runs: list[Trial]) -> str:
+    """The healthy runs that are none by their losses; they stay in the figures."""
+    why = {f"{run.experiment.name} seed {run.seed}": why_not_learned(run.losses) for run in of_kind(runs)[0]}
+    told = "; ".join(f"{name}: {reason}" for name, reason in why.items() if reason)
+    return f"Healthy runs that did not learn by their losses, and count all the same: {told}." if told else ""
 
 
 @click.command()
