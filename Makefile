@@ -9,7 +9,7 @@ HAS_TORCH := 'import torch; assert tuple(map(int, torch.__version__.split(".")[:
 SAMPLES := $(patsubst sample_runs/%/train.py,%,$(wildcard sample_runs/*/train.py))
 
 .DEFAULT_GOAL := help
-.PHONY: bench help demo test test-full format samples goldens catalogue pictures axe docs clean
+.PHONY: bench gpu lab lab-quick lab-peers help demo test test-full format samples goldens catalogue pictures axe docs clean
 
 help: ## Show this list.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -18,13 +18,13 @@ demo: .venv/demo.stamp ## Record a sick training run, analyze it, and print wher
 	$(BIN)/gradaudit record -o runs/demo --force sample_runs/initial_loss_mismatch/train.py
 	$(BIN)/gradaudit analyze runs/demo
 
-test: .venv/dev.stamp ## Check style and types, and run the tests that fit ten minutes.
+test: .venv/kernels.stamp ## Check style and types, and run the tests that fit ten minutes.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -m "not long"
 
-test-full: .venv/frameworks.stamp ## The same with the long tests, and with Lightning, Hugging Face, Keras and fastai.
+test-full: .venv/frameworks.stamp .venv/kernels.stamp ## The same with the long tests, and with Lightning, Hugging Face, Keras and fastai.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -57,6 +57,21 @@ bench: .venv/demo.stamp ## Measure what recording costs, side by side with a bar
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.analysis
 
+gpu: .venv/kernels.stamp ## On a machine with a CUDA device: run the tests that need one, and measure what recording costs there.
+	$(BIN)/python -m pytest -m gpu -p no:cacheprovider tests/gpu
+	$(BIN)/python -m benchmarks.gpu
+
+lab: .venv/dev.stamp ## Record and analyze every training of the laboratory and write benchmarks/RESULTS.md; hours, resumable.
+	$(BIN)/python -m benchmarks.lab.record
+	$(BIN)/python -m benchmarks.lab.analyze --half all
+	$(BIN)/python -m benchmarks.lab.table --write
+
+lab-quick: .venv/dev.stamp ## The same for a few trainings, in two minutes.
+	$(BIN)/python -m benchmarks.lab.quick
+
+lab-peers: .venv/dev.stamp ## Give the laboratory's trainings to other tools, installed into build/lab/peers.
+	$(BIN)/python -m benchmarks.lab.peers --write
+
 pictures: .venv/dev.stamp ## Draw the pictures of README.md again, from the sample runs.
 	$(BIN)/python -m tests.pictures
 
@@ -70,6 +85,13 @@ docs: .venv/dev.stamp ## Rewrite the generated blocks of README.md and the schem
 .venv/frameworks.stamp: .venv/dev.stamp
 	@echo "Installing the frameworks whose trainings are recorded: accelerate, fastai, keras, lightning, transformers"
 	@$(INSTALL) --group frameworks
+	@touch $@
+
+# A torch with CUDA brings the Triton that it was built for; another one beside it would break its compiler.
+.venv/kernels.stamp: .venv/dev.stamp
+	@$(BIN)/python -c 'import triton' 2>/dev/null || \
+		{ echo "Installing Triton, whose interpreter runs the CUDA kernels in the tests: 200 MB, 700 MB on disk"; \
+		$(INSTALL) --group kernels; }
 	@touch $@
 
 clean: ## Remove the environment and everything that was built.

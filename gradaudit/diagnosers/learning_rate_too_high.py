@@ -67,9 +67,9 @@ from gradaudit.findings import (
 )
 from gradaudit.run import Run
 
-_LEAD_UP = 20  # steps before divergence, or at the start: SGD's updates grow over 3 to 30 steps
 _AIM = 0.1  # of the weights: the largest update of all but a few healthy runs is below 0.3
 _EARLY = 10  # recorded steps
+_LEAD_UP = 20  # steps before divergence, or at the start: SGD's updates grow over 3 to 30 steps
 
 
 @diagnoser(

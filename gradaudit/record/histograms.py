@@ -12,6 +12,7 @@ from typing import Any
 import numpy
 import torch
 
+from gradaudit.record.on_device import summed_rows
 from gradaudit.record.probe import stride_for
 from gradaudit.record.sharding import local
 
@@ -135,6 +136,8 @@ def _stored(tensor: torch.Tensor) -> tuple[torch.Tensor, int]:
     """The stored values, real, and how many zeros are not stored."""
     absent = 0
     if tensor.layout != torch.strided:
-        values = tensor.coalesce().values()
+        # `coalesce` would wait for a device.
+        on_device = tensor.device.type != "cpu" and tensor.layout == torch.sparse_coo
+        values = summed_rows(tensor) if on_device else tensor.coalesce().values()
         absent, tensor = tensor.numel() - values.numel(), values
     return (torch.view_as_real(tensor) if tensor.is_complex() else tensor), absent

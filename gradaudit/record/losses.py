@@ -10,6 +10,7 @@ import torch
 
 from gradaudit.record.samples import Sample
 from gradaudit.record.splits import current_split, forget
+from gradaudit.record.transfer import to_host
 from gradaudit.schema import LossFacts
 
 CLASSIFICATION = ("cross_entropy", "nll_loss")
@@ -42,6 +43,7 @@ class _Kind:
     """One loss function with one set of options, and its running label facts."""
 
     facts: LossFacts
+    weights: torch.Tensor | None = None  # [classes]
     counts: torch.Tensor | None = None  # [classes]
     moments: torch.Tensor | None = None  # [3]: count, sum, sum of squares of regression targets
     positives: torch.Tensor | None = None  # [1 + outputs]: count, then the sum of each output's targets
@@ -92,20 +94,19 @@ class LossBook:
         key = (name, classes, reduction, smoothing, weight is not None, ignore, soft)
 
         def make(index: int) -> LossFacts:
-            weights: list[float] = []
-            if name in CLASSIFICATION and weight is not None and weight.numel() <= _LISTED_CLASSES:
-                # Once per loss function, at its first call.
-                weights = [float(value) for value in weight.detach().cpu()]
             return LossFacts(
                 id=index, function=name, classes=classes, reduction=str(reduction), label_smoothing=smoothing,
-                weighted=weight is not None, class_weights=weights, ignore_index=ignore, soft_targets=soft,
+                weighted=weight is not None, ignore_index=ignore, soft_targets=soft,
             )  # fmt: skip
 
         if key not in self.kinds and len(self.kinds) >= _MOST_KINDS:
             # Computed with its own options, and kept as one of many of this function.
             one_of_many = self._add((name,), lambda index: LossFacts(id=index, function=name))
             return _Kind(make(one_of_many.facts.id), shared=True)
-        return self._add(key, make)
+        kind = self._add(key, make)
+        if kind.weights is None and name in CLASSIFICATION and weight is not None and weight.numel() <= _LISTED_CLASSES:
+            kind.weights = weight.detach().clone()
+        return kind
 
     def _add(self, key: tuple[Any, ...], make: Callable[[int], LossFacts]) -> _Kind:
         if key not in self.kinds:
@@ -114,8 +115,8 @@ class LossBook:
         return self.kinds[key]
 
     def facts(self) -> list[LossFacts]:
-        """The facts with the label counts so far; reads the device."""
-        return [_with_labels(kind) for kind in list(self.kinds.values())]
+        """The facts with the label counts so far; waits for the device."""
+        return [_with_labels(kind) for kind in to_host(list(self.kinds.values()))]
 
 
 def node_key(node: Any) -> Any:
@@ -210,20 +211,22 @@ def _with_labels(kind: _Kind) -> LossFacts:
     import msgspec
 
     facts = kind.facts
+    if kind.weights is not None:
+        facts = msgspec.structs.replace(facts, class_weights=kind.weights.tolist())
     if kind.counts is not None:
-        counts = kind.counts.cpu().double()
+        counts = kind.counts.double()
         share = counts[counts > 0] / counts.sum().clamp(min=1)
         listed = [int(count) for count in counts] if facts.classes <= _LISTED_CLASSES else []
         entropy = max(0.0, float(-(share * share.log()).sum()))
         facts = msgspec.structs.replace(facts, label_counts=listed, label_entropy=entropy)
     if kind.moments is not None:
-        count, total, squares = (float(value) for value in kind.moments.cpu())
+        count, total, squares = (float(value) for value in kind.moments)
         mean = total / count if count else math.nan
         variance = max(0.0, squares / count - mean * mean) if count else math.nan
         if math.isfinite(mean) and math.isfinite(variance):
             facts = msgspec.structs.replace(facts, target_mean=mean, target_variance=variance)
     if kind.positives is not None:
-        count, *positive = (float(value) for value in kind.positives.cpu())
+        count, *positive = (float(value) for value in kind.positives)
         entropies = [_binary_entropy(value / count) for value in positive if count]
         if entropies and all(math.isfinite(value) for value in entropies):
             facts = msgspec.structs.replace(

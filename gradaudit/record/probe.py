@@ -39,6 +39,12 @@ def stride_for(shape: Sequence[int], most: int) -> int:
     return stride
 
 
+def device_of(parameters: Sequence[torch.Tensor]) -> torch.device:
+    """Where to measure: the device of the first parameter that is not on the CPU, else the CPU."""
+    devices = (parameter.device for parameter in parameters)
+    return next((device for device in devices if device.type != "cpu"), torch.device("cpu"))
+
+
 class Probe:
     """The sample of a list of parameters. What it gives stays on their device; nothing waits for it."""
 
@@ -49,7 +55,7 @@ class Probe:
         elements = numpy.array([math.prod(shape) for shape in shapes], dtype=numpy.int64)
         self.counts = numpy.array([-(-n // s) for n, s in zip(elements, self.strides, strict=True)], dtype=numpy.int64)
         self.scale = numpy.sqrt(elements / numpy.maximum(self.counts, 1))
-        self.device = parameters[0].device if parameters else torch.device("cpu")
+        self.device = device_of(parameters)
         self._full = numpy.flatnonzero(self.counts)
         self._starts = (numpy.cumsum(self.counts) - self.counts)[self._full]
         # Buffers are kept: fresh ones of a megabyte cost more in page faults than in arithmetic.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 from torch import nn
 
@@ -16,11 +17,13 @@ from gradaudit.record.activations import EVERY, Activations
 from gradaudit.record.between import Between
 from gradaudit.record.cadence import Cadence
 from gradaudit.record.files import Files, rank_and_world
+from gradaudit.record.ring import Slot
 from gradaudit.record.settings import Settings
 from gradaudit.record.stack import is_on_stack, wrapper_frame
-from gradaudit.record.stats import ZERO_FRACTION, measure
-from gradaudit.record.steps import Batch, StepRecord
+from gradaudit.record.stats import ZERO_FRACTION
+from gradaudit.record.steps import Batch, StepRecord, drop
 from gradaudit.record.tensors import Plan, TensorTable
+from gradaudit.record.transfer import departures
 
 HAND_OVER_STEPS = 32
 HAND_OVER_SECONDS = 1.0
@@ -37,7 +40,7 @@ class OpenStep:
     closure: bool = False
     record: StepRecord | None = None
     plan: Plan | None = None
-    before: torch.Tensor | None = None  # probe values
+    before: Any = None  # what the probe saw before the step
     cost: float = 0.0  # seconds that we took so far
 
 
@@ -67,6 +70,7 @@ class Recording:
         self._full = False  # no room for further optimizers
         self._rank = self._world = -1  # known when the process group exists: at the first step
         self.hooked = 0
+        self._captured = False
 
     def on_scaler_step(self, optimizer: torch.optim.Optimizer, hooked_before: int) -> None:
         """GradScaler.step returned; no hook fired inside means that it skipped the step."""
@@ -129,13 +133,11 @@ class Recording:
         self._measure_update(step.plan, step.record, step.before)
         self._finish(step.plan, step.record, step.cost + time.perf_counter() - started)
 
-    def _measure_update(self, plan: Plan, record: StepRecord, before: torch.Tensor) -> None:
+    def _measure_update(self, plan: Plan, record: StepRecord, before: Any) -> None:
         parameters = plan.parameters()
         if parameters is None:
             return
-        after = plan.probe.values(parameters)
-        plan.start = before if plan.start is None else plan.start
-        record.probed |= plan.probe.weights(before, after, plan.start)
+        plan.look_after(before, parameters, record.probed)
         if plan.recorded % ROWS_EVERY == 0:
             for position, counter in plan.counters.items():
                 record.snapshots.append((int(plan.identifiers[position]), counter.snapshot(parameters[position])))
@@ -173,11 +175,13 @@ class Recording:
         given = getattr(optimizer, "gradients_of", None)  # of a framework's optimizer, which is not torch's
         gradients = given(parameters) if given else [parameter.grad for parameter in parameters]
         record.identifiers, record.owned = step.plan.identifiers, step.plan.owned
-        record.gradients, record.sharded = measure(gradients), self.table.sharded()
+        record.gradients, record.sharded = step.plan.measure(gradients), self.table.sharded()
+        if step.plan.statistics is not None and (fault := step.plan.statistics.take_fault()):
+            self.event("fallback", f"Triton cannot be used here ({fault}); torch's own operations take its place")
+        on_host = isinstance(record.gradients, numpy.ndarray)
         for position, counter in step.plan.counters.items():
-            counter.observe(gradients[position], record.gradients[position, ZERO_FRACTION])
-        step.plan.look_at_gradients(gradients, record.probed)
-        step.before = step.plan.probe.values(parameters)
+            counter.observe(gradients[position], record.gradients[position, ZERO_FRACTION] if on_host else math.nan)
+        step.before = step.plan.look_before(record.gradients, gradients, parameters, record.probed)
         if histograms.due(record.row["step"], self.settings.every):
             record.histograms = histograms.of_step(step.plan.identifiers, gradients, parameters)
         step.cost = time.perf_counter() - started
@@ -265,24 +269,27 @@ class Recording:
             return
         if self.files.writer.error is not None:
             raise self.files.writer.error
-        batch = Batch(self._ready, self.between.evaluated, self._events)
-        device = next((step.gradients.device for step in self._ready if isinstance(step.gradients, torch.Tensor)), None)
-        if device is not None and device.type == "cuda":
-            batch.event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            batch.event.record(torch.cuda.current_stream(device))
-        if self.files.writer.put(batch, wait):
-            self._ready, self.between.evaluated, self._events, self._refused = [], [], [], 0
-            return
         # Those refused before hold no statistics any more: only the new ones are looked at, whatever waits.
         fresh = self._ready[self._refused :]
-        dropped = sum(step.gradients is not None for step in fresh)
-        for step in fresh:
-            step.gradients, step.probed = None, {}
-            step.row["recorded"], step.snapshots, step.histograms, step.samples = False, [], [], []
-        if dropped:
-            self.event("dropped", f"the disk is behind: tensor statistics of {dropped} steps were dropped")
+        self._drop([step for step in fresh if isinstance(step.gradients, Slot) and not step.gradients.depart()])
+        ready = departures((fresh, self.between.evaluated))
+        if self.files.writer.put(Batch(self._ready, self.between.evaluated, self._events, ready), wait):
+            self._ready, self.between.evaluated, self._events, self._refused = [], [], [], 0
+            return
+        self._drop([step for step in fresh if step.gradients is not None])
         del self._ready[:-MOST_WAITING], self.between.evaluated[:-MOST_WAITING]
         self._refused = len(self._ready)
+
+    def _drop(self, steps: list[StepRecord]) -> None:
+        if steps:
+            drop(steps)
+            self.event("dropped", f"the disk is behind: tensor statistics of {len(steps)} steps were dropped")
+
+    def note_capture(self) -> None:
+        """A CUDA graph is being captured: nothing may be measured, and its replays call none of us."""
+        if not self._captured:
+            self._captured = True
+            self.event("captured", "a CUDA graph was captured; steps and losses inside it are not recorded")
 
     def close(self, state: str) -> Path | None:
         """Write what is left and the final state; returns the run's folder, or None when no step was made."""

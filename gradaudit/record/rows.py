@@ -9,7 +9,7 @@ import torch
 
 MOST_ROWS = 262_144  # followed one by one; every vocabulary fits, a ten-million-row table is sampled
 MOST_COLUMNS = 16  # of each row, above EXACT elements: a trained row is zero in all of them only by accident
-EXACT = 2_000_000
+EXACT = 500_000
 EXAMPLES = 32
 SILENT = 30  # recorded steps without a gradient, after which a row is called silent
 _SUMMED = 4_194_304  # elements summed at a time
@@ -63,7 +63,7 @@ class _Hits:
         self.rows = rows
         self.row_stride = max(1, -(-rows // MOST_ROWS))
         tracked = -(-rows // self.row_stride)
-        self.hits = torch.zeros(tracked, dtype=torch.int64, device=device)
+        self.hits = torch.zeros(tracked, dtype=torch.int32, device=device)
         self.first = torch.full_like(self.hits, -1)
         self.last = torch.full_like(self.hits, -1)
         self.hit_now = torch.zeros((), dtype=torch.int64, device=device)
@@ -114,7 +114,8 @@ class RowCounter(_Hits):
             self._count(None)
         elif gradient.layout != torch.strided:
             named = torch.zeros(self.rows, dtype=torch.bool, device=gradient.device)
-            named[gradient.detach().coalesce().indices()[0]] = True
+            # Not coalesced, which would wait for the device: a row that is named twice is one row.
+            named.index_fill_(0, gradient.detach()._indices()[0], True)
             self._count(named[:: self.row_stride])
         else:
             self._count((self._look(gradient) != 0).any(dim=1))

@@ -20,6 +20,7 @@ from gradaudit.record.settings import Settings
 _current: Recording | None = None
 _registered = False
 _held: Any = None  # the threading.Lock taken before a fork
+_paused: Any = None  # the same, taken before the capture of a CUDA graph
 _warned = False  # a script gets one line of trouble from us, not two
 
 
@@ -48,6 +49,11 @@ def guarded(seam: str, *arguments: Any) -> Any:
     if recording is None:
         return None
     try:
+        # A torch without CUDA refuses the second question.
+        if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():  # type: ignore[no-untyped-call]
+            # What is enqueued now runs whenever the graph is replayed.
+            recording.note_capture()
+            return None
         return attrgetter(seam)(recording)(*arguments)
     except Exception as error:
         _give_up(recording, seam, error)
@@ -152,11 +158,31 @@ def _at_exit() -> None:
             exec("raise KeyboardInterrupt")
 
 
+def _idle_writer() -> Any:
+    """The lock that keeps the writer's thread idle, taken; None without a writer, or when it stays busy."""
+    writer = _current.files.writer if _current is not None and _current.files is not None else None
+    return writer.busy if writer is not None and writer.busy.acquire(timeout=2.0) else None
+
+
+def pause() -> None:
+    """Keep the writer's thread away from the device: its calls would spoil the CUDA graph that is being captured."""
+    global _paused
+    if _paused is None:
+        _paused = _idle_writer()
+
+
+def go_on() -> None:
+    """End a pause."""
+    global _paused
+    paused, _paused = _paused, None
+    if paused is not None:
+        paused.release()
+
+
 def _before_fork() -> None:
     """Wait for the writer's thread to be idle: a lock that it holds would stay taken in the child for ever."""
     global _held
-    writer = _current.files.writer if _current is not None and _current.files is not None else None
-    _held = writer.busy if writer is not None and writer.busy.acquire(timeout=2.0) else None
+    _held = _idle_writer()
 
 
 def _in_parent() -> None:

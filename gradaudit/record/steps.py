@@ -12,12 +12,15 @@ from typing import Any
 import numpy
 import torch
 
+from gradaudit.record.device import probed_columns
 from gradaudit.record.histograms import Sampled
 from gradaudit.record.losses import Call
 from gradaudit.record.probe import COLUMNS as COLUMNS_OF_PROBE
+from gradaudit.record.ring import Arrival, Slot
 from gradaudit.record.rows import Snapshot
 from gradaudit.record.samples import Sample
 from gradaudit.record.stats import COLUMNS
+from gradaudit.record.transfer import to_host
 from gradaudit.schema import EVALUATIONS, EVENTS, HISTOGRAMS, MODULES, ROWS, STEPS, TENSORS, Table
 
 Columns = dict[str, Any]
@@ -40,7 +43,7 @@ class StepRecord:
     identifiers: Any = None  # [tensors]
     owned: Any = None
     sharded: bool = False  # the norm over all tensors is known to no single rank
-    gradients: Any = None  # [tensors, COLUMNS]
+    gradients: Any = None  # [tensors, COLUMNS], or the slot of a ring that holds them
     probed: dict[str, Any] = field(default_factory=dict)  # columns of `tensors` found by the probe, [tensors] each
     snapshots: list[tuple[int, Snapshot]] = field(default_factory=list)
     histograms: list[Sampled] = field(default_factory=list)
@@ -54,16 +57,23 @@ class Batch:
     steps: list[StepRecord]
     evaluations: list[dict[str, Any]]
     events: list[dict[str, Any]]
-    event: Any = None  # torch.cuda.Event: recorded after the last measurement
+    ready: list[Any] = field(default_factory=list)  # events after the last measurements, of each device
 
     def __call__(self) -> dict[str, Columns]:
-        """Read what is still on the device, on a stream of our own, and lay it out as columns."""
-        if self.event is None:
-            return self._tables()
-        stream = _side_stream(self.event.device if hasattr(self.event, "device") else None)
-        self.event.synchronize()
-        with torch.cuda.stream(stream):
-            return self._tables()
+        """Wait for what is still on its way from a device, and lay everything out as columns."""
+        arrivals = _arrivals(self.steps)
+        for arrival in arrivals:
+            arrival.wait()
+        for step in self.steps:
+            if isinstance(step.gradients, Slot):
+                slot, rows = step.gradients, step.gradients.read()
+                step.gradients = rows[:, : len(COLUMNS)]
+                if slot.probed:
+                    step.probed = probed_columns(rows)
+        for arrival in arrivals:
+            arrival.release()
+        self.steps, self.evaluations = to_host((self.steps, self.evaluations), self.ready)
+        return self._tables()
 
     def _tables(self) -> dict[str, Columns]:
         rows = [_finish(step) for step in self.steps]
@@ -84,13 +94,19 @@ class Batch:
         }
 
 
-_streams: dict[Any, Any] = {}
+def drop(steps: Sequence[StepRecord]) -> None:
+    """Give up the statistics of steps that the writer is too far behind to take."""
+    for arrival in _arrivals(steps):
+        arrival.release()
+    for step in steps:
+        step.gradients, step.probed = None, {}
+        step.row["recorded"], step.snapshots, step.histograms, step.samples = False, [], [], []
 
 
-def _side_stream(device: Any) -> Any:
-    if device not in _streams:
-        _streams[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    return _streams[device]
+def _arrivals(steps: Sequence[StepRecord]) -> set[Arrival]:
+    """The copies under way that hold the steps' gradients."""
+    slots = [step.gradients for step in steps if isinstance(step.gradients, Slot)]
+    return {slot.arrival for slot in slots if slot.arrival is not None}
 
 
 def _number(value: Any) -> Any:
@@ -112,8 +128,8 @@ def _finish(step: StepRecord) -> dict[str, Any]:
     if step.found_inf is not None and _number(step.found_inf) > 0:
         row["skipped"] = True
     scale = _number(step.amp_scale) if step.amp_scale is not None else None
-    if scale:
-        row["amp_scale"] = scale
+    # GradScaler unscales in place for other optimizers than fused ones; their scale is the one the loss carried.
+    row["amp_scale"] = scale or _loss_scale(step.roots)
     if step.gradients is not None:
         gradients = _array(step.gradients)
         if scale:
@@ -159,6 +175,12 @@ def _sampled(step: StepRecord) -> list[dict[str, Any]]:
         if sample is not None and call.loss not in rows:
             rows[call.loss] = sample.row(number, -1, call.loss)
     return [*rows.values(), *(sample.row(number, module, -1) for module, sample in step.samples)]
+
+
+def _loss_scale(roots: Sequence[tuple[torch.Tensor, torch.Tensor | None]]) -> float:
+    """The AMP scale of the step's last backward root that has one; NaN without."""
+    scales = [scale for _, scale in roots if scale is not None]
+    return float(_number(scales[-1])) if scales else math.nan
 
 
 def _objective(roots: Sequence[tuple[torch.Tensor, torch.Tensor | None]]) -> float:

@@ -10,9 +10,13 @@ import numpy
 import torch
 from torch import nn
 
+from gradaudit.record.device import DeviceStatistics
+from gradaudit.record.on_device import measure_on_device
 from gradaudit.record.patches.names import describe, find_roots, label_of, unwrap
-from gradaudit.record.probe import Probe
+from gradaudit.record.probe import Probe, device_of
+from gradaudit.record.ring import Slot
 from gradaudit.record.rows import OutputCounter, RowCounter
+from gradaudit.record.stats import measure
 from gradaudit.schema import ModuleFacts, OptimizerFacts, TensorFacts
 
 # A script that builds a model for each of its million episodes is followed up to here; beyond, a record would
@@ -34,13 +38,36 @@ class Plan:
     counters: dict[int, RowCounter | OutputCounter] = field(default_factory=dict)  # by position in `references`
     recorded: int = 0
     gradient: torch.Tensor | None = None  # probe values of the gradient at the last recorded step
+    statistics: DeviceStatistics | None = None  # on a CUDA device
 
-    def look_at_gradients(self, gradients: Sequence[torch.Tensor | None], probed: dict[str, Any]) -> None:
-        """Compare the gradients with those of the last recorded step, and keep them for the next."""
+    def measure(self, gradients: Sequence[torch.Tensor | None]) -> Any:
+        """The statistics of the gradients: a numpy array on the CPU, a tensor or a slot of a ring elsewhere."""
+        if self.statistics is not None:
+            return self.statistics.measure(gradients)
+        if self.probe.device.type != "cpu":
+            return measure_on_device(gradients, self.probe.device)
+        return measure(gradients)
+
+    def look_before(
+        self, measured: Any, gradients: Sequence[torch.Tensor | None], parameters: Sequence[torch.Tensor], probed: Any
+    ) -> Any:
+        """Probe the weights before a step, and compare the gradients with those of the last recorded one."""
+        if self.statistics is not None and self.statistics.look_before(measured, parameters):
+            return measured
         now = self.probe.values(gradients)
         if self.gradient is not None:
             probed["gradient_cosine"] = self.probe.cosine(now, self.gradient)
         self.gradient = now
+        return self.probe.values(parameters)
+
+    def look_after(self, before: Any, parameters: Sequence[torch.Tensor], probed: Any) -> None:
+        """Probe the weights after the step; `before` is what `look_before` gave."""
+        if self.statistics is not None and isinstance(before, Slot):
+            self.statistics.look_after(before, parameters)
+            return
+        after = self.probe.values(parameters)
+        self.start = before if self.start is None else self.start
+        probed |= self.probe.weights(before, after, self.start)
 
     def parameters(self) -> list[torch.Tensor] | None:
         """The parameters, or None when one of them no longer exists."""
@@ -101,7 +128,7 @@ class TensorTable:
         plan = self.plans.get(number)
         if plan is not None and plan.shape == shape:
             parameters = plan.parameters()
-            if parameters is not None:
+            if parameters is not None and device_of(parameters) == plan.probe.device:
                 return plan, parameters
         self._resolve(number, optimizer)
         plan = self.plans[number]
@@ -158,8 +185,10 @@ class TensorTable:
     def _make_plan(self, number: int, parameters: list[torch.Tensor]) -> None:
         identifiers = [self._identify(parameter) for parameter in parameters]
         old = self.plans.get(number)
-        if old is not None and old.identifiers.tolist() == identifiers:
+        device = device_of(parameters)
+        if old is not None and old.identifiers.tolist() == identifiers and old.probe.device == device:
             return
+        probe = Probe(parameters)
         plan = Plan(
             optimizer=number,
             shape=old.shape if old else (),
@@ -168,7 +197,8 @@ class TensorTable:
             owned=numpy.asarray(
                 [self._owner.get(identifier, (-1, -1))[0] == number for identifier in identifiers], dtype=bool
             ),
-            probe=Probe(parameters),
+            probe=probe,
+            statistics=DeviceStatistics(parameters, probe) if device.type == "cuda" else None,
         )
         table = {facts.id: facts for facts in self.facts}
         for position, (identifier, parameter) in enumerate(zip(identifiers, parameters, strict=True)):
