@@ -12,7 +12,7 @@ import msgspec
 import gradaudit
 from gradaudit.diagnoser import Diagnoser
 from gradaudit.diagnosers import all_diagnosers
-from gradaudit.findings import Clean, CouldNotLook, Finding, NotApplicable, Severity, Value
+from gradaudit.findings import Clean, Confidence, CouldNotLook, Finding, NotApplicable, Severity, Value
 from gradaudit.overview import Overview, overview
 from gradaudit.run import Run
 from gradaudit.schema import TABLES, Meta, PrivateFacts, UserError
@@ -236,8 +236,10 @@ def rank(outcomes: Iterable[Outcome], explains: Mapping[str, tuple[str, ...]], w
     def worst(item: Ranked) -> int:
         return min([item.finding.severity.rank, *(worst(child) for child in item.consequences)])
 
-    # `sorted` keeps the order of `items` among equals: from cause to effect.
-    return sorted((build(index) for index in range(len(items)) if index not in parent), key=worst)
+    # Of roots that are equally bad, exact facts come first: how a training is wired outweighs how it behaves.
+    # `sorted` keeps the order of `items` among equals, from cause to effect.
+    roots = (build(index) for index in range(len(items)) if index not in parent)
+    return sorted(roots, key=lambda item: (worst(item), item.finding.confidence is not Confidence.CERTAIN))
 
 
 def causal_depth(explains: Mapping[str, tuple[str, ...]]) -> dict[str, int]:

@@ -97,7 +97,7 @@ def _replicas(
         numbers = [number for number, attempt in enumerate(attempts) if attempt.restarts == meta.restarts]
         if meta.rank == first.rank or not numbers or (meta.attempt and not meta.restarts):
             continue
-        if [(facts.name, facts.shape) for facts in meta.tensors] != [(f.name, f.shape) for f in first.tensors]:
+        if {(facts.name, *facts.shape) for facts in meta.tensors} != {(f.name, *f.shape) for f in first.tensors}:
             return ()
         number = numbers[-1]
         mine = tuple(parts(path, "steps", meta, problems))

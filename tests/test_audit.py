@@ -18,13 +18,13 @@ CRITICAL, WARNING, NOTE = Severity
 EXPLAINS = {item.name: item.explains for item in all_diagnosers()}
 
 
-def finding(severity=CRITICAL, first=0, last=199):
-    span = Span(first=first, last=last)
-    return Finding(severity=severity, confidence=Confidence.HIGH, headline="One", seen="It.", span=span)
+def finding(severity=CRITICAL, first=0, confidence=Confidence.HIGH):
+    span = Span(first=first, last=max(199, first))
+    return Finding(severity=severity, confidence=confidence, headline="One", seen="It.", span=span)
 
 
 def found(**findings):
-    """Outcomes of diagnosers that found something, given as (severity, first step)."""
+    """Outcomes of diagnosers that found something, given as (severity, first step, confidence)."""
     return [
         Outcome(diagnoser=name, face="found", documentation={}, thresholds={}, findings=[finding(*given)])
         for name, given in findings.items()
@@ -64,6 +64,11 @@ def test_of_two_equal_roots_the_one_nearer_to_the_beginning_of_a_chain_comes_fir
     assert ranked[0].diagnoser == "eval_mode_training"
 
 
+def test_of_two_equal_roots_the_exact_one_comes_first():
+    both = found(vanishing_gradient=(CRITICAL, 0), stale_gradient=(CRITICAL, 1, Confidence.CERTAIN))
+    assert [item.diagnoser for item in rank(both, EXPLAINS)] == ["stale_gradient", "vanishing_gradient"]
+
+
 def test_a_later_attempt_of_the_same_diagnoser_gets_its_own_anchor():
     twice = [
         Outcome(diagnoser="overfitting", face="found", documentation={}, thresholds={},
@@ -100,6 +105,16 @@ CHAINS = {
     "detached": {"frozen_parameter": 0, "learning_rate_too_low": 0, "dead_embedding": 0, "no_learning": 180},
     "the learning rate is too low": {"learning_rate_too_low": 0, "no_learning": 180},
     "growth": {"gradient_growth": 40, "divergence": 90, "non_finite": 150},
+    "raw inputs": {"unscaled_input": 0, "initial_loss_mismatch": 0, "learning_rate_too_high": 1, "dead_relu": 30},
+    "units die of the learning rate": {
+        "learning_rate_too_high": 0,
+        "divergence": 5,
+        "dead_relu": 30,
+        "no_learning": 180,
+    },
+    "units are dead": {"dead_relu": 0, "no_learning": 180},
+    "saturated": {"saturated_activation": 0, "layer_imbalance": 10, "no_learning": 180},
+    "two softmaxes": {"double_softmax": 0, "learning_rate_too_low": 0, "no_learning": 180},
     "noise": {"noise_module": 0, "layer_imbalance": 10, "no_learning": 180},
 }
 

@@ -9,6 +9,7 @@ from gradaudit.audit import Outcome, examine
 from gradaudit.diagnosers import all_diagnosers
 from gradaudit.run import Run, load
 from tests import samples, variants
+from tests.diagnosers.sick import sick_run
 
 DIAGNOSERS = all_diagnosers()
 RUNS = samples.recorded()
@@ -40,6 +41,18 @@ def changed(before: dict[str, Outcome], after: dict[str, Outcome]) -> dict[str, 
 
 
 @each_sample
+def test_the_same_run_told_otherwise_gets_the_same_verdicts(sample, tmp_path):
+    """What is wrong when this fails, the long tests below say: they change one thing at a time."""
+    one_rank = load(sample / "run").meta.world_size == 1
+    change = variants.told_otherwise if one_rank else variants.renumbered
+    before, after = as_recorded(sample), outcomes(change(sample / "run", tmp_path / "run"))
+    ranks = after.pop("rank_divergence")
+    assert ranks.face != "found" or not one_rank
+    assert changed({name: before[name] for name in after}, after) == {}
+
+
+@pytest.mark.long
+@each_sample
 @pytest.mark.parametrize("times", [2.0**-13, 2.0**13], ids=["down", "up"])
 def test_the_scale_of_the_loss_changes_no_verdict(sample, times, tmp_path):
     """Powers of two near 1e-4 and 1e4, so that nothing is rounded."""
@@ -47,6 +60,7 @@ def test_the_scale_of_the_loss_changes_no_verdict(sample, times, tmp_path):
     assert changed(as_recorded(sample), outcomes(run)) == {}
 
 
+@pytest.mark.long
 @each_sample
 def test_the_numbers_and_the_order_of_tensors_change_nothing(sample, tmp_path):
     run = variants.renumbered(sample / "run", tmp_path / "run")
@@ -56,6 +70,7 @@ def test_the_numbers_and_the_order_of_tensors_change_nothing(sample, tmp_path):
     assert {name: [finding.headline for finding in outcome.findings] for name, outcome in after.items()} == said
 
 
+@pytest.mark.long
 @each_sample
 def test_a_second_rank_with_the_same_weights_changes_no_verdict(sample, tmp_path):
     if load(sample / "run").meta.world_size > 1:
@@ -77,3 +92,24 @@ def test_fewer_statistics_never_turn_a_verdict_around(sample, tmp_path):
         if faces[1][0] != "could_not_look" and faces[0][0] != faces[1][0]
     }
     assert turned == {}
+
+
+VARIANTS = {
+    "down": lambda folder, path: variants.scaled(folder, path, 2.0**-13),
+    "up": lambda folder, path: variants.scaled(folder, path, 2.0**13),
+    "renumbered": variants.renumbered,
+    "sparse": variants.sparse,
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("diagnoser", DIAGNOSERS, ids=lambda item: item.name)
+def test_each_diagnoser_says_the_same_of_its_sick_run(diagnoser, variant, tmp_path):
+    sick_run(diagnoser.name, tmp_path)
+    before = examine(diagnoser, load(tmp_path / "run"), {})
+    after = examine(diagnoser, VARIANTS[variant](tmp_path / "run", tmp_path / "other"), {})
+    assert before.face == "found"
+    if variant == "sparse":
+        assert after.face in ("found", "could_not_look"), after.traceback or after.measured or after.reason
+    else:
+        assert verdict(after) == verdict(before), after.traceback or after.measured or after.reason

@@ -111,3 +111,10 @@ def sparse(sample: Path, path: Path, every: int = 10) -> Run:
         return frame.assign(recorded=frame["recorded"] & (frame["step"] % every == 0))
 
     return rewritten(sample, path, steps=steps, tensors=tensors)
+
+
+def told_otherwise(sample: Path, path: Path) -> Run:
+    """All at once: another scale of the loss, other numbers and another order of tensors, and a second rank."""
+    scaled(sample, path.parent / "scaled", 2.0**-13)
+    renumbered(path.parent / "scaled", path.parent / "renumbered")
+    return on_two_ranks(path.parent / "renumbered", path)

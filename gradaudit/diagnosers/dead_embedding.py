@@ -82,11 +82,7 @@ def dead_embedding(
     """Judge each embedding table: did it move, how fast, and which rows."""
 
     def judge(optimizer: int) -> Iterator[Verdict]:
-        tables = [
-            tensor
-            for tensor in run.tensors_of(optimizer)
-            if tensor.role == "embedding" and not run.frozen_on_purpose(tensor)
-        ]
+        tables = [t for t in run.tensors_of(optimizer) if t.role == "embedding" and not run.frozen_on_purpose(t)]
         recorded = run.recorded_steps(optimizer)
         if not tables:
             yield NotApplicable(reason="the model has no embedding table")

@@ -69,6 +69,7 @@ _TAKEN = 0.1  # of an idle weight over the whole run: what the suggested decay t
         "learning_rate_too_low",
         "dead_embedding",
         "gradient_growth",
+        "premature_plateau",
         "no_learning",
     ),
 )

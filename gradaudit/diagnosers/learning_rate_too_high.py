@@ -23,7 +23,8 @@ that inputs and targets are standardised.
 
 Adagrad and RMSprop make one large first step (up to 0.47 in healthy runs), and a one-layer model can take large steps
 (0.35). A missing warmup and a learning rate that is too high look the same here. Layers that start at zero, and weights
-that weight decay has shrunk below 0.3 of their start, are left out.
+that weight decay has shrunk below 0.3 of their start, are left out. Where the loss leaves and most of the steps before
+were not recorded, the rule could not look.
 """
 
 import math
@@ -68,6 +69,7 @@ from gradaudit.run import Run
 
 _AIM = 0.1  # of the weights: the largest update of all but a few healthy runs is below 0.3
 _EARLY = 10  # recorded steps
+_LEAD_UP = 20  # steps before divergence, or at the start: SGD's updates grow over 3 to 30 steps
 
 
 @diagnoser(
@@ -114,7 +116,7 @@ def learning_rate_too_high(
             )
             return
         loss = training_loss(run, optimizer)
-        symptom = _symptom(run, optimizer, epochs, steps)
+        symptom, since = _symptom(run, optimizer, epochs, steps)
         early = _overshoot(loss, overshoot, jump)
         if symptom and top >= with_symptom:
             severity = Severity.CRITICAL
@@ -124,6 +126,13 @@ def learning_rate_too_high(
             severity = Severity.WARNING
         elif top >= note:
             severity = Severity.NOTE
+        elif (symptom or early) and _unseen(run, optimizer, since):
+            yield CouldNotLook(
+                reason=f"{(symptom or early).rstrip('.')}, and the updates of most of the {_LEAD_UP} steps before were "
+                "not recorded",
+                enable="record every step: --every 1",
+            )
+            return
         else:
             at = int(recorded_global_steps(run, optimizer)[int(numpy.nanargmax(pace))])
             yield Clean(
@@ -151,21 +160,28 @@ def learning_rate_too_high(
     yield from each_optimizer(run, judge)
 
 
-def _symptom(run: Run, optimizer: int, epochs: float, steps: float) -> str:
-    """What training suffers from, in a sentence; empty when nothing."""
+def _symptom(run: Run, optimizer: int, epochs: float, steps: float) -> tuple[str, int]:
+    """What training suffers from, in a sentence, and from which global step on; empty when nothing."""
     broken = breakdown(run, optimizer)
     if broken is not None and not broken.recovered and ran_away(broken):
-        return f"The run ends in NaN or infinity, first at step {count(broken.step)}."
+        return f"The run ends in NaN or infinity, first at step {count(broken.step)}.", broken.step
     away = divergence(run, optimizer)
     if away is not None:
         loss = training_loss(run, optimizer)
         from_to = f"it starts at {number(loss.first)} and ends at {number(loss.last)}"
-        return f"The loss diverges at step {count(away)}: {from_to}."
+        return f"The loss diverges at step {count(away)}: {from_to}.", away
     passed = epochs_of(run, optimizer)
     long_enough = len(run.steps_of(optimizer)) >= steps if math.isnan(passed) else passed >= epochs
     if long_enough and not_learning(run, optimizer):
-        return "The loss ends no lower than that of a model that ignores its input."
-    return ""
+        return "The loss ends no lower than that of a model that ignores its input.", 0
+    return "", 0
+
+
+def _unseen(run: Run, optimizer: int, since: int) -> bool:
+    """Whether most of the steps were not recorded that led to step `since`, or of the first steps."""
+    everywhere = run.steps_of(optimizer)["global_step"].to_numpy()
+    before = everywhere[everywhere <= since][-_LEAD_UP:] if since > everywhere[0] else everywhere[:_LEAD_UP]
+    return bool(numpy.isin(before, recorded_global_steps(run, optimizer)).mean() < 0.5)
 
 
 def _early(loss: TrainingLoss) -> tuple[float, float]:

@@ -128,8 +128,8 @@ def _finish(step: StepRecord) -> dict[str, Any]:
     if step.found_inf is not None and _number(step.found_inf) > 0:
         row["skipped"] = True
     scale = _number(step.amp_scale) if step.amp_scale is not None else None
-    if scale:
-        row["amp_scale"] = scale
+    # GradScaler unscales in place for other optimizers than fused ones; their scale is the one the loss carried.
+    row["amp_scale"] = scale or _loss_scale(step.roots)
     if step.gradients is not None:
         gradients = _array(step.gradients)
         if scale:
@@ -175,6 +175,12 @@ def _sampled(step: StepRecord) -> list[dict[str, Any]]:
         if sample is not None and call.loss not in rows:
             rows[call.loss] = sample.row(number, -1, call.loss)
     return [*rows.values(), *(sample.row(number, module, -1) for module, sample in step.samples)]
+
+
+def _loss_scale(roots: Sequence[tuple[torch.Tensor, torch.Tensor | None]]) -> float:
+    """The AMP scale of the step's last backward root that has one; NaN without."""
+    scales = [scale for _, scale in roots if scale is not None]
+    return float(_number(scales[-1])) if scales else math.nan
 
 
 def _objective(roots: Sequence[tuple[torch.Tensor, torch.Tensor | None]]) -> float:

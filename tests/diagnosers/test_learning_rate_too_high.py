@@ -20,6 +20,16 @@ def test_a_large_first_step_of_adagrad_is_quiet(tmp_path):
     assert_clean(learning_rate_too_high, fast(tmp_path / "run", pace=0.47))
 
 
+def test_a_divergence_between_two_recorded_steps_cannot_be_judged(tmp_path):
+    """The largest update may have been one of those that nobody saw."""
+    loss = numpy.concatenate([falling(150), numpy.full(150, 40.0)])
+    sparse = build_run(tmp_path / "a", loss=loss, facts=TEN, recorded=numpy.arange(0, 300, 10))
+    assert "updates of most of the 20 steps" in assert_could_not_look(learning_rate_too_high, sparse)
+    healthy_loss = build_run(tmp_path / "b", loss=falling(300), facts=TEN, recorded=numpy.arange(0, 300, 10))
+    assert_clean(learning_rate_too_high, healthy_loss)
+    assert_clean(learning_rate_too_high, build_run(tmp_path / "c", loss=loss, facts=TEN))
+
+
 def test_a_loss_that_has_not_moved_yet_is_no_symptom(tmp_path):
     assert_clean(learning_rate_too_high, stuck_for(tmp_path / "short", 150))
     assert_clean(learning_rate_too_high, stuck_for(tmp_path / "few epochs", 300, epochs=2))

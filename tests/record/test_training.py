@@ -145,6 +145,7 @@ def test_amp_records_unscaled_gradients_and_skipped_steps(tmp_path, fused):
             scaler.update()
     run = run_of(tmp_path / "run")
     assert run.steps["skipped"].tolist() == [False, False, True, False]
+    assert run.steps["amp_scale"].tolist() == [1024.0, 1024.0, 1024.0, 512.0]
     assert run.steps["objective"][0] == pytest.approx(run.steps["mean_loss"][0], rel=1e-5)
     norms = run.steps["gradient_norm"].to_numpy()
     assert norms[[0, 1, 3]].tolist() == pytest.approx([true[0], true[1], true[3]], rel=1e-4)
