@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from gradaudit.record import losses
 from gradaudit.record.losses import Call, Evaluations, LossBook, node_key, together
 from gradaudit.record.normalisation import note
 from gradaudit.record.samples import of_loss
@@ -90,7 +91,7 @@ class Between:
             note_training()
         values = list(gradients) if isinstance(gradients, tuple | list) else [gradients]
         for index, root in enumerate(roots):
-            if not isinstance(root, torch.Tensor) or root.is_meta:
+            if not isinstance(root, torch.Tensor) or not losses.has_value(root):
                 continue
             value = root.detach()
             weight = values[index] if index < len(values) else None

@@ -119,6 +119,11 @@ class LossBook:
         return [_with_labels(kind) for kind in to_host(list(self.kinds.values()))]
 
 
+def has_value(tensor: torch.Tensor) -> bool:
+    """A tensor on the meta device has none: the script wants its shape."""
+    return not tensor.is_meta
+
+
 def node_key(node: Any) -> Any:
     """What tells an autograd node from the others of its thread, without holding it."""
     return None if node is None else (node._sequence_nr(), node.name())

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy
 import torch
 from torch import nn
 
@@ -20,7 +19,6 @@ from gradaudit.record.files import Files, rank_and_world
 from gradaudit.record.ring import Slot
 from gradaudit.record.settings import Settings
 from gradaudit.record.stack import is_on_stack, wrapper_frame
-from gradaudit.record.stats import ZERO_FRACTION
 from gradaudit.record.steps import Batch, StepRecord, drop
 from gradaudit.record.tensors import Plan, TensorTable
 from gradaudit.record.transfer import departures
@@ -178,9 +176,7 @@ class Recording:
         record.gradients, record.sharded = step.plan.measure(gradients), self.table.sharded()
         if step.plan.statistics is not None and (fault := step.plan.statistics.take_fault()):
             self.event("fallback", f"Triton cannot be used here ({fault}); torch's own operations take its place")
-        on_host = isinstance(record.gradients, numpy.ndarray)
-        for position, counter in step.plan.counters.items():
-            counter.observe(gradients[position], record.gradients[position, ZERO_FRACTION] if on_host else math.nan)
+        step.plan.count_rows(gradients, record.gradients)
         step.before = step.plan.look_before(record.gradients, gradients, parameters, record.probed)
         if histograms.due(record.row["step"], self.settings.every):
             record.histograms = histograms.of_step(step.plan.identifiers, gradients, parameters)

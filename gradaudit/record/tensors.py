@@ -1,5 +1,6 @@
 """Which tensors a run has: names, owners and identifiers, found when an optimizer makes its first step."""
 
+import math
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from gradaudit.record.patches.names import describe, find_roots, label_of, unwra
 from gradaudit.record.probe import Probe, device_of
 from gradaudit.record.ring import Slot
 from gradaudit.record.rows import OutputCounter, RowCounter
-from gradaudit.record.stats import measure
+from gradaudit.record.stats import ZERO_FRACTION, measure
 from gradaudit.schema import ModuleFacts, OptimizerFacts, TensorFacts
 
 # A script that builds a model for each of its million episodes is followed up to here; beyond, a record would
@@ -47,6 +48,12 @@ class Plan:
         if self.probe.device.type != "cpu":
             return measure_on_device(gradients, self.probe.device)
         return measure(gradients)
+
+    def count_rows(self, gradients: Sequence[torch.Tensor | None], measured: Any) -> None:
+        """Count the rows that had a gradient; `measured` is what `measure` gave."""
+        on_host = isinstance(measured, numpy.ndarray)
+        for position, counter in self.counters.items():
+            counter.observe(gradients[position], measured[position, ZERO_FRACTION] if on_host else math.nan)
 
     def look_before(
         self, measured: Any, gradients: Sequence[torch.Tensor | None], parameters: Sequence[torch.Tensor], probed: Any

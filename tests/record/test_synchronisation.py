@@ -12,7 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gradaudit.record import between, install, session
+from gradaudit.record import between, install, losses, session
+from gradaudit.record.activations import EVERY
 from gradaudit.record.patches.optimizer import arm
 from gradaudit.record.rows import RowCounter
 from gradaudit.record.settings import Settings
@@ -20,6 +21,12 @@ from tests.record.synchronisations import Synchronisations
 
 META = torch.device("meta")
 STEPS = 3  # the first of them with row facts and histograms
+
+
+@pytest.fixture(autouse=True)
+def with_values(monkeypatch):
+    """Have the losses on the meta device looked at as if they were on another one."""
+    monkeypatch.setattr(losses, "has_value", lambda tensor: True)
 
 
 class Unwritten:
@@ -40,8 +47,8 @@ class Unwritten:
 @contextlib.contextmanager
 def watched():
     """Record what is trained inside, look at every operation, and yield the operations and the steps."""
-    install.install()
-    recording = session.start(Settings(directory="unwritten", every=1, quiet=True))
+    install.install(activations=True)
+    recording = session.start(Settings(directory="unwritten", every=1, quiet=True, activations=True))
     recording.files = Unwritten()
     arm()
     try:
@@ -68,7 +75,7 @@ def convolutional():
     ).to(META)
 
 
-def losses(out, y):
+def losses_of(out, y):
     """Every kind of loss that the seam knows how to read."""
     weight = torch.ones(5, device=META)
     yield functional.cross_entropy(out, y)
@@ -87,7 +94,7 @@ def test_every_loss_and_kind_of_layer():
     with watched() as (waits, steps):
         for _ in range(STEPS):
             optimizer.zero_grad()
-            sum(losses(model(images()), labels())).backward()
+            sum(losses_of(model(images()), labels())).backward()
             functional.cross_entropy(model(images()), labels()).backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
@@ -98,9 +105,20 @@ def test_every_loss_and_kind_of_layer():
     assert [step.gradients.shape for step in steps] == [(8, 8)] * STEPS
     assert len(steps[0].snapshots) == 2
     assert [histogram.kind for histogram in steps[0].histograms] == ["gradient", "parameter"]
-    assert steps[0].samples
+    assert any(call.sample for call in steps[0].calls)
     assert all("update_norm" in step.probed for step in steps)
     assert steps[-1].row["clip_kind"] == 1
+
+
+def test_activations():
+    model = nn.Sequential(nn.Linear(4, 6), nn.Sigmoid(), nn.Linear(6, 3), nn.ReLU()).to(META)
+    with watched() as (waits, steps):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(EVERY + 1):
+            functional.mse_loss(model(torch.empty(8, 4, device=META)), torch.empty(8, 3, device=META)).backward()
+            optimizer.step()
+    assert waits.found == []
+    assert [sample.kind for _, sample in steps[-1].samples] == ["input", "output", "output"]
 
 
 @pytest.mark.parametrize("sparse", [False, True])

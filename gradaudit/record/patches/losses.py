@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from gradaudit.record import session
+from gradaudit.record import losses, session
 from gradaudit.record.losses import FUNCTIONS, arguments_of
 from gradaudit.record.patches import Patch, hide_from_compiler, replace, scriptable
 
@@ -29,8 +29,8 @@ def _watched_loss(name: str, original: Callable[..., Any]) -> Callable[..., Any]
         if torch.compiler.is_compiling():
             return original(*args, **kwargs)
         result = original(*args, **kwargs)
-        # A loss on the meta device has no value: the script wants its shape.
-        if session.current() is not None and type(result) is torch.Tensor and not (result.is_meta or _transformed()):
+        seen = session.current() is not None and type(result) is torch.Tensor and not _transformed()
+        if seen and losses.has_value(result):
             session.guarded("between.on_loss", name, result, bind(args, kwargs))
         return result
 
