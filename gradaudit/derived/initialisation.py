@@ -8,6 +8,7 @@ import numpy
 from gradaudit.derived.layers import weight_layers
 from gradaudit.derived.per_run import per_run
 from gradaudit.run import Run
+from gradaudit.schema import TensorFacts
 
 
 @dataclass(frozen=True)
@@ -33,3 +34,13 @@ def output_layer(run: Run, optimizer: int) -> Start | None:
     if not math.isfinite(norm):
         return None
     return Start(tensor.name, norm / math.sqrt(tensor.elements), 1 / math.sqrt(3 * inputs), inputs)
+
+
+def first_rms(run: Run, tensor: TensorFacts) -> float:
+    """The root mean square of a tensor's elements as it started; NaN when it was not recorded from the first step."""
+    optimizer = tensor.recorded_with
+    recorded = run.recorded_steps(optimizer)
+    if not len(recorded) or recorded[0] != 0 or not tensor.elements:
+        return math.nan
+    column = [facts.id for facts in run.tensors_of(optimizer)].index(tensor.id)
+    return float(run.matrix("weight_norm", optimizer)[0, column]) / math.sqrt(tensor.elements)

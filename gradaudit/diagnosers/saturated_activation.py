@@ -24,13 +24,15 @@ Healthy runs had up to 0.11, and an overfitted language model 0.48. Gates are me
 saturated when they have learned to. torch.tanh and torch.sigmoid called as functions are no modules and are not seen.
 """
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gradaudit.derived.depth_evidence import learned_nothing
+from gradaudit.derived.initialisation import first_rms
 from gradaudit.derived.module_samples import SAMPLES, activation_outputs, last_samples
 from gradaudit.derived.reduce import plain
-from gradaudit.derived.wording import in_code, names, percent, plural
+from gradaudit.derived.wording import in_code, names, number, percent, plural
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -117,6 +119,30 @@ def _ends(run: Run, module: ModuleFacts) -> bool:
     return not any(other.id > module.id and other.name in owners for other in run.meta.modules)
 
 
+def _smaller(run: Run, module: ModuleFacts) -> Action:
+    """Glorot's standard deviation for the layer before an activation, beside the one it started with where known."""
+    kind = module.module_class.lower()
+    gain = 5 / 3 if kind == "tanh" else 1.0  # torch.nn.init.calculate_gain
+    places = {other.name: other.id for other in run.meta.modules}
+    before = [
+        tensor
+        for tensor in run.meta.tensors
+        if tensor.role == "weight" and len(tensor.shape) >= 2 and places.get(tensor.module, module.id) < module.id
+    ]
+    code = f"nn.init.xavier_normal_(layer.weight, gain={gain:.2f})"
+    if not before:
+        return Action(text=f"Initialise the layer before smaller: Glorot's, with a gain of {gain:.2f}", code=code)
+    layer = max(before, key=lambda tensor: places[tensor.module])
+    outputs = layer.shape[max(layer.output_axis, 0)]
+    usual = gain * math.sqrt(2 / (layer.elements / max(1, outputs) + outputs))
+    start = first_rms(run, layer)
+    instead = f" instead of {number(start, 2)}" if start > 1.5 * usual else ""
+    return Action(
+        text=f"Initialise {layer.name} with a standard deviation of {number(usual, 2)}{instead}: Glorot's for {kind}",
+        code=code.replace("layer.weight", in_code(layer.name)),
+    )
+
+
 def _finding(run: Run, found: list[tuple[ModuleFacts, "pandas.DataFrame"]], most: float, output: float) -> Finding:
     shares = {module.id: last_samples(frame, "saturated_fraction") for module, frame in found}
     # The first in the order of the model: what it does not pass on never reaches the ones behind it.
@@ -139,10 +165,7 @@ def _finding(run: Run, found: list[tuple[ModuleFacts, "pandas.DataFrame"]], most
     last = int(frame["step"].iloc[-1])
     over = frame["step"][frame["saturated_fraction"] > (output if ends else most)]
     actions = [
-        Action(
-            text=f"Initialise the layer before {name} smaller: Glorot's for {module.module_class.lower()}",
-            code=f"nn.init.xavier_normal_(layer.weight, gain=nn.init.calculate_gain({module.module_class.lower()!r}))",
-        ),
+        _smaller(run, module),
         Action(text=f"Normalise before {name}, and standardise the inputs of the model", code="nn.LayerNorm(width)"),
     ]
     if ends:

@@ -43,6 +43,12 @@ def test_a_saturated_layer_is_a_warning(tmp_path):
     finding = assert_finds(saturated_activation, saturated(tmp_path / "a"), Severity.WARNING)
     assert finding.headline == "The activation squash is saturated at 90 % of its outputs"
     assert finding.span.first == 0
+    assert finding.actions[0].text == "Initialise layers.0.weight with a standard deviation of 0.29: Glorot's for tanh"
+
+
+def test_weights_that_start_too_large_are_told_by_their_size(tmp_path):
+    finding = assert_finds(saturated_activation, saturated(tmp_path / "a", stats={"weight_norm": 32.0}))
+    assert "with a standard deviation of 0.29 instead of 1.0: Glorot's" in finding.actions[0].text
 
 
 def test_the_span_begins_where_it_saturates(tmp_path):
