@@ -26,6 +26,19 @@ ELEMENTS = {
 
 
 @triton.jit
+def pointer_to(address, ELEMENT: tl.constexpr, DIVISOR: tl.constexpr):
+    """`address`, a multiple of DIVISOR, as a pointer; Triton 3.0 makes one only of a type that is written out."""
+    if ELEMENT == tl.float32:  # noqa: SIM300
+        return tl.multiple_of(address.to(tl.pointer_type(tl.float32)), DIVISOR)
+    elif ELEMENT == tl.bfloat16:  # noqa: SIM300
+        return tl.multiple_of(address.to(tl.pointer_type(tl.bfloat16)), DIVISOR)
+    elif ELEMENT == tl.float16:  # noqa: SIM300
+        return tl.multiple_of(address.to(tl.pointer_type(tl.float16)), DIVISOR)
+    else:
+        return tl.multiple_of(address.to(tl.pointer_type(tl.float64)), DIVISOR)
+
+
+@triton.jit
 def _first_look(address, length, BLOCK: tl.constexpr):
     """Shifted float32 sums of a chunk, and whether they can be trusted."""
     lane = tl.arange(0, BLOCK)
@@ -115,15 +128,13 @@ def _careful_look(address, length, BLOCK: tl.constexpr):
 @triton.jit(do_not_specialize=["first"])
 def _reduce(
     addresses, owners, offsets, lengths, partials, first,
-    ELEMENT: tl.constexpr, ALIGNED: tl.constexpr, PARTIALS: tl.constexpr, BLOCK: tl.constexpr,
+    ELEMENT: tl.constexpr, DIVISOR: tl.constexpr, PARTIALS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """One chunk to its row of `partials`; a gradient at address 0 is missing and its row is not read."""
     chunk = first + tl.program_id(0)
     start = tl.load(addresses + tl.load(owners + chunk))
     if start != 0:
-        address = start.to(tl.pointer_type(ELEMENT))
-        if ALIGNED:
-            address = tl.multiple_of(address, 16)
+        address = pointer_to(start, ELEMENT, DIVISOR)
         address += tl.multiple_of(tl.load(offsets + chunk), 64)
         length = tl.load(lengths + chunk)
         count = length.to(tl.float64)
@@ -227,7 +238,7 @@ def reduce(
     """Reduce the `chunks` of `table`, whose gradients all have `dtype`; `aligned`: and lie at multiples of 16 bytes."""
     _reduce[(len(chunks),)](
         addresses, *table, partials, chunks.start,
-        ELEMENT=ELEMENTS[dtype], ALIGNED=aligned, PARTIALS=PARTIALS, BLOCK=BLOCK, num_warps=WARPS,
+        ELEMENT=ELEMENTS[dtype], DIVISOR=16 if aligned else 1, PARTIALS=PARTIALS, BLOCK=BLOCK, num_warps=WARPS,
     )  # fmt: skip
 
 

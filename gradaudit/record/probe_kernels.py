@@ -7,7 +7,7 @@ import torch
 import triton
 import triton.language as tl
 
-from gradaudit.record.kernels import ELEMENTS, WARPS
+from gradaudit.record.kernels import ELEMENTS, WARPS, pointer_to
 
 BLOCK = 1024
 
@@ -22,8 +22,8 @@ def _before(
     count, stride = tl.load(layout + 2 * tensor), tl.load(layout + 2 * tensor + 1)
     start = tl.load(starts + tensor)
     at = tl.load(gradients + tensor)
-    gradient = at.to(tl.pointer_type(ELEMENT))
-    parameter = tl.load(parameters + tensor).to(tl.pointer_type(ELEMENT))
+    gradient = pointer_to(at, ELEMENT, 1)
+    parameter = pointer_to(tl.load(parameters + tensor), ELEMENT, 1)
     lane = tl.arange(0, BLOCK)
     both = tl.zeros([BLOCK], tl.float64)
     one = tl.zeros([BLOCK], tl.float64)
@@ -54,7 +54,7 @@ def _after(
     tensor = tl.load(members + tl.program_id(0)).to(tl.int64)
     count, stride = tl.load(layout + 2 * tensor), tl.load(layout + 2 * tensor + 1)
     start = tl.load(starts + tensor)
-    parameter = tl.load(parameters + tensor).to(tl.pointer_type(ELEMENT))
+    parameter = pointer_to(tl.load(parameters + tensor), ELEMENT, 1)
     lane = tl.arange(0, BLOCK)
     weights = tl.zeros([BLOCK], tl.float64)
     updates = tl.zeros([BLOCK], tl.float64)
