@@ -34,7 +34,7 @@ class OpenStep:
     closure: bool = False
     record: StepRecord | None = None
     plan: Plan | None = None
-    before: torch.Tensor | None = None  # probe values
+    measured: bool = False  # the gradients, and the weights before the step
     cost: float = 0.0  # seconds that we took so far
 
 
@@ -111,20 +111,18 @@ class Recording:
             self.between.forget()
         if step.record is None or step.plan is None:
             return
-        if step.before is None:
+        if not step.measured:
             self._finish(step.plan, step.record, None)
             return
         started = time.perf_counter()
-        self._measure_update(step.plan, step.record, step.before)
+        self._measure_update(step.plan, step.record)
         self._finish(step.plan, step.record, step.cost + time.perf_counter() - started)
 
-    def _measure_update(self, plan: Plan, record: StepRecord, before: torch.Tensor) -> None:
+    def _measure_update(self, plan: Plan, record: StepRecord) -> None:
         parameters = plan.parameters()
         if parameters is None:
             return
-        after = plan.probe.values(parameters)
-        plan.start = before if plan.start is None else plan.start
-        record.probed |= plan.probe.weights(before, after, plan.start)
+        record.probed = plan.probe.after(parameters)
         if plan.recorded % ROWS_EVERY == 0:
             for position, counter in plan.counters.items():
                 record.snapshots.append((int(plan.identifiers[position]), counter.snapshot(parameters[position])))
@@ -158,8 +156,8 @@ class Recording:
         record.gradients, record.sharded = measure(gradients), self.table.sharded()
         for position, counter in step.plan.counters.items():
             counter.observe(gradients[position], record.gradients[position, ZERO_FRACTION])
-        step.plan.look_at_gradients(gradients, record.probed)
-        step.before = step.plan.probe.values(parameters)
+        step.plan.probe.before(parameters, gradients)
+        step.measured = True
         step.cost = time.perf_counter() - started
 
     def _record(self, optimizer: torch.optim.Optimizer, plan: Plan) -> StepRecord:

@@ -8,11 +8,15 @@ import numpy
 import torch
 
 MOST_ROWS = 262_144  # followed one by one; every vocabulary fits, a ten-million-row table is sampled
-MOST_COLUMNS = 16  # of each row, above EXACT elements: a trained row is zero in all of them only by accident
+# Neighbouring columns of each row, one cache line, looked at first; in tables above EXACT elements the only ones,
+# since a trained row is zero in all of them only by accident.
+WINDOW = 16
 EXACT = 2_000_000
 EXAMPLES = 32
 SILENT = 30  # recorded steps without a gradient, after which a row is called silent
-_WINDOW = 16  # neighbouring columns looked at first: one cache line of a row
+_BLOCK = 131072  # elements of a table compared at once, so that they stay in the cache
+# Everything but the signs of the floats in a word of eight bytes, by their size: -0.0 is a zero.
+_UNSIGNED = {2: 0x7FFF7FFF7FFF7FFF, 4: 0x7FFFFFFF7FFFFFFF, 8: 0x7FFFFFFFFFFFFFFF}
 
 
 @dataclass(frozen=True)
@@ -70,14 +74,21 @@ class _Hits:
 
     def _count(self, hit: torch.Tensor | None) -> None:
         """Count one step; `hit` is [tracked] flags, None when there was no gradient."""
-        if hit is not None:
+        if hit is None:
+            self.hit_now = torch.zeros_like(self.hit_now)
+        elif hit.device.type == "cpu":
+            which = numpy.flatnonzero(hit.numpy())
+            first = self.first.numpy()
+            self.hits.numpy()[which] += 1
+            first[which[first[which] < 0]] = self.observed
+            self.last.numpy()[which] = self.observed
+            self.hit_now = torch.tensor(len(which))
+        else:
             self.hits += hit
             now = torch.full_like(self.last, self.observed)
             self.first = torch.where(hit & (self.first < 0), now, self.first)
             self.last = torch.where(hit, now, self.last)
             self.hit_now = hit.sum()
-        else:
-            self.hit_now = torch.zeros_like(self.hit_now)
         self.observed += 1
 
     def _snapshot(self, movement: torch.Tensor | None, checksum: torch.Tensor | None) -> Snapshot:
@@ -100,12 +111,14 @@ class RowCounter(_Hits):
     def __init__(self, weight: torch.Tensor) -> None:
         rows, columns = weight.shape
         super().__init__(rows, weight.device)
-        wide = columns > MOST_COLUMNS and weight.numel() > EXACT
-        self.column_stride = -(-columns // MOST_COLUMNS) if wide else 1
+        self.columns = slice(None)
+        if columns > WINDOW and weight.numel() > EXACT:
+            self.columns = slice((columns - WINDOW) // 2, (columns + WINDOW) // 2)
         self.start = self._look(weight).float().clone()
+        self._scale = self.start.norm(dim=1)
 
     def _look(self, table: torch.Tensor) -> torch.Tensor:
-        return table.detach()[:: self.row_stride, :: self.column_stride]
+        return table.detach()[:: self.row_stride, self.columns]
 
     def observe(self, gradient: torch.Tensor | None, zero_fraction: float) -> None:
         """Count the rows whose gradient is not all zero; sparse gradients name their rows."""
@@ -116,14 +129,15 @@ class RowCounter(_Hits):
             named[gradient.detach().coalesce().indices()[0]] = True
             self._count(named[:: self.row_stride])
         else:
-            self._count((self._look(gradient) != 0).any(dim=1))
+            self._count(_rows_with_a_value(self._look(gradient)))
 
     def snapshot(self, weight: torch.Tensor) -> Snapshot:
         """The facts so far; `weight` is the table after the step."""
-        scale = self.start.norm(dim=1)
-        distance = (self._look(weight).float() - self.start).norm(dim=1)
+        looked, each = self._look(weight), max(1, _BLOCK // max(1, self.start.shape[1]))
+        blocks = zip(torch.split(looked, each), torch.split(self.start, each), strict=True)
+        distance = torch.cat([(now.float() - start).norm(dim=1) for now, start in blocks])
         # A row that starts at zero has no relative movement; any change of it counts as one.
-        movement = torch.where(scale > 0, distance / scale, (distance > 0).to(distance.dtype))
+        movement = torch.where(self._scale > 0, distance / self._scale, (distance > 0).to(distance.dtype))
         return self._snapshot(movement, _checksum(weight))
 
 
@@ -142,14 +156,11 @@ class OutputCounter(_Hits):
         """Count the rows that are not exactly zero; `zero_fraction` of a gradient on the CPU tells when none can be."""
         if gradient is None or gradient.layout != torch.strided:
             return
-        table = gradient.detach().reshape(self.rows, -1)[:: self.row_stride]
-        if table.device.type != "cpu":
-            self._count((table != 0).any(dim=1))
-        elif zero_fraction * gradient.numel() < self.columns - 0.5:
+        if gradient.device.type == "cpu" and zero_fraction * gradient.numel() < self.columns - 0.5:
             self._whole += 1
-        else:
-            self._settle()
-            self._count(_rows_with_a_value(table))
+            return
+        self._settle()
+        self._count(_rows_with_a_value(gradient.detach().reshape(self.rows, -1)[:: self.row_stride]))
 
     def _settle(self) -> None:
         """Count the observations that were put off because every row was hit."""
@@ -168,16 +179,34 @@ class OutputCounter(_Hits):
 
 
 def _rows_with_a_value(table: torch.Tensor) -> torch.Tensor:
-    """[rows] whether a row has a non-zero element; only rows that are zero in a few columns are read whole."""
-    start = max(0, (table.shape[1] - _WINDOW) // 2)
-    found = (table[:, start : start + _WINDOW] != 0).any(dim=1)
-    doubtful = torch.nonzero(~found)[:, 0]
+    """[rows] whether a row of [rows, columns] has a non-zero element; on the CPU few rows are read whole."""
+    if table.device.type != "cpu":
+        return (table != 0).any(dim=1)
+    start = max(0, (table.shape[1] - WINDOW) // 2)
+    found = (table[:, start : start + WINDOW] != 0).any(dim=1)
+    if table.shape[1] <= WINDOW:
+        return found
+    doubtful = (~found).nonzero()[:, 0]
+    if len(doubtful) > len(found) // 8:
+        return _any_bit(table)
     if len(doubtful):
         found[doubtful] = (table[doubtful] != 0).any(dim=1)
     return found
 
 
+def _any_bit(table: torch.Tensor) -> torch.Tensor:
+    """The same from the bits of whole rows, several times faster than comparing each element."""
+    unsigned, size = _UNSIGNED.get(table.element_size()), table.element_size()
+    if unsigned is None or table.shape[1] * size % 8 or not table.is_contiguous():
+        return (table != 0).any(dim=1)
+    words = numpy.bitwise_or.reduce(table.view(torch.int64).numpy(), axis=1)
+    return torch.from_numpy(words & unsigned != 0)
+
+
 def _checksum(weight: torch.Tensor) -> torch.Tensor:
     """The sum of the bit patterns as integers: any single changed element changes it."""
     integer = {2: torch.int16, 4: torch.int32, 8: torch.int64}[weight.element_size()]
-    return weight.detach().contiguous().view(integer).sum(dtype=torch.int64)
+    patterns = weight.detach().contiguous().view(integer)
+    if patterns.device.type == "cpu":
+        return torch.tensor(int(patterns.numpy().sum(dtype=numpy.int64)))
+    return patterns.sum(dtype=torch.int64)

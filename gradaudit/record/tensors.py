@@ -26,17 +26,8 @@ class Plan:
     identifiers: numpy.ndarray[Any, numpy.dtype[numpy.int32]]
     owned: numpy.ndarray[Any, numpy.dtype[numpy.bool_]]
     probe: Probe
-    start: torch.Tensor | None = None  # probe values at the first recorded step
     counters: dict[int, RowCounter | OutputCounter] = field(default_factory=dict)  # by position in `references`
     recorded: int = 0
-    gradient: torch.Tensor | None = None  # probe values of the gradient at the last recorded step
-
-    def look_at_gradients(self, gradients: Sequence[torch.Tensor | None], probed: dict[str, Any]) -> None:
-        """Compare the gradients with those of the last recorded step, and keep them for the next."""
-        now = self.probe.values(gradients)
-        if self.gradient is not None:
-            probed["gradient_cosine"] = self.probe.cosine(now, self.gradient)
-        self.gradient = now
 
     def parameters(self) -> list[torch.Tensor] | None:
         """The parameters, or None when one of them no longer exists."""
@@ -138,6 +129,10 @@ class TensorTable:
         old = self.plans.get(number)
         if old is not None and old.identifiers.tolist() == identifiers:
             return
+        table = {facts.id: facts for facts in self.facts}
+        embeddings = {
+            position for position, identifier in enumerate(identifiers) if table[identifier].role == "embedding"
+        }
         plan = Plan(
             optimizer=number,
             shape=old.shape if old else (),
@@ -146,9 +141,8 @@ class TensorTable:
             owned=numpy.asarray(
                 [self._owner.get(identifier, (-1, -1))[0] == number for identifier in identifiers], dtype=bool
             ),
-            probe=Probe(parameters),
+            probe=Probe(parameters, scattered=embeddings),
         )
-        table = {facts.id: facts for facts in self.facts}
         for position, (identifier, parameter) in enumerate(zip(identifiers, parameters, strict=True)):
             facts = table[identifier]
             # The rows of a shard are another rank's too, and are not counted.

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gradaudit.record import between, files, install, losses, recording, session, steps, tensors, writer
+from gradaudit.record import between, files, install, losses, probe, recording, session, steps, tensors, writer
 from gradaudit.record.settings import Settings
 from gradaudit.run import load
 from tests.record.training import batch
@@ -36,7 +36,8 @@ SEAMS = [
     (tensors, "find_roots"),
     (tensors, "RowCounter"),
     (tensors, "OutputCounter"),
-    (tensors.Plan, "look_at_gradients"),
+    (probe.Probe, "before"),
+    (probe.Probe, "after"),
     (files.Files, "__init__"),
     (files.Files, "facts"),
     (files.Files, "close"),
