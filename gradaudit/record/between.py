@@ -9,6 +9,7 @@ import torch
 
 from gradaudit.record.losses import Call, Evaluations, LossBook
 from gradaudit.record.normalisation import note
+from gradaudit.record.on_host import value_of
 from gradaudit.record.sharding import local
 from gradaudit.record.splits import note_training
 from gradaudit.record.tensors import TensorTable
@@ -31,7 +32,8 @@ class Clip:
 class Seen:
     """What belongs to one step."""
 
-    roots: list[tuple[torch.Tensor, torch.Tensor | None]] = field(default_factory=list)  # with the AMP scale
+    # Their values, with the AMP scale.
+    roots: list[tuple[torch.Tensor | float, torch.Tensor | None]] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     logged: float | torch.Tensor | None = None
 
@@ -51,10 +53,13 @@ class Between:
         self._scale: torch.Tensor | None = None
         self._clips: list[Clip] = []
         self._cleared: dict[int, Any] = {}
+        self._worker: bool | None = None  # this process loads data, and its losses are nobody's
 
     def on_loss(self, name: str, result: torch.Tensor, call: dict[str, Any]) -> None:
         """A loss function returned `result`: for training if a backward follows, else for evaluation."""
-        if torch.utils.data.get_worker_info() is not None:
+        if self._worker is None:
+            self._worker = torch.utils.data.get_worker_info() is not None
+        if self._worker:
             return
         seen = self.book.observe(name, result, call)
         if result.requires_grad:
@@ -73,6 +78,10 @@ class Between:
             if not isinstance(root, torch.Tensor):
                 continue
             value = root.detach()
+            known = value_of(value) if gradients is None else None
+            if known is not None:
+                self._seen.roots.append((known, self._scale))
+                continue
             weight = values[index] if index < len(values) else None
             # Scripts change the loss in place after the backward: keep a copy.
             value = (value * weight.detach()).sum() if isinstance(weight, torch.Tensor) else value.sum().clone()

@@ -20,7 +20,14 @@ class LaunchError(UserError):
 
 
 def launch(
-    command: list[str], *, directory: Path | None, every: int | None, quiet: bool, force: bool, host: bool
+    command: list[str],
+    *,
+    directory: Path | None,
+    every: int | None,
+    budget: float,
+    quiet: bool,
+    force: bool,
+    host: bool,
 ) -> NoReturn:
     """Replace this process by `command`, recorded into `directory`.
 
@@ -33,7 +40,12 @@ def launch(
     directory = directory or Path("runs") / f"{name}-{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}"
     prepare(directory, force=force)
     settings = Settings(
-        directory=str(directory.absolute()), every=every, quiet=quiet, host=host, command=[program, *arguments]
+        directory=str(directory.absolute()),
+        every=every,
+        budget=budget,
+        quiet=quiet,
+        host=host,
+        command=[program, *arguments],
     )
     shown = settings if host else msgspec.structs.replace(settings, command=[], directory="")
     (directory / "launch.json").write_bytes(msgspec.json.encode(shown))

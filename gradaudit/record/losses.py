@@ -2,12 +2,14 @@
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy
 import torch
 
+from gradaudit.record.on_host import OnHost, look
 from gradaudit.record.splits import current_split, forget
 from gradaudit.schema import LossFacts
 
@@ -22,12 +24,12 @@ _TARGET_SAMPLE = 4096  # elements of a regression target looked at in one call
 _MOST_OUTPUTS = 1024
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Call:
-    """One call of a loss function; numbers stay on the device."""
+    """One call of a loss function; numbers stay on the device, if it is not the CPU."""
 
     loss: int
-    mean: torch.Tensor  # mean loss per valid target
+    mean: torch.Tensor | float  # mean loss per valid target
     valid: torch.Tensor | int
     ignored: torch.Tensor | int
     batch_size: int
@@ -40,6 +42,7 @@ class _Kind:
 
     facts: LossFacts
     counts: torch.Tensor | None = None  # [classes]
+    on_host: Any = None  # the same as a numpy array, if they are on the CPU
     moments: torch.Tensor | None = None  # [3]: count, sum, sum of squares of regression targets
     positives: torch.Tensor | None = None  # [1 + outputs]: count, then the sum of each output's targets
 
@@ -55,12 +58,17 @@ class LossBook:
         """Turn one call of a loss function into numbers; `call` holds its arguments by name."""
         input, target = call["input"], call["target"]
         kind = self._kind(name, call)
+        found = look(kind.facts, result, input, target, call.get("weight") is not None)
+        batch = int(input.shape[0]) if input.ndim else 1
+        if found is not None:
+            if result.requires_grad:
+                _count_on_host(kind, found, target.shape)
+            return Call(kind.facts.id, found.mean, found.valid, found.ignored, batch, result.grad_fn)
         with torch.no_grad():
             valid, ignored = _targets(kind.facts, input, target)
             mean = _mean(kind.facts, result.detach(), valid, target, call.get("weight"))
             if result.requires_grad:
                 _count_labels(kind, target.detach())
-        batch = int(input.shape[0]) if input.ndim else 1
         return Call(kind.facts.id, mean, valid, ignored, batch, result.grad_fn)
 
     def logged(self) -> int:
@@ -80,6 +88,8 @@ class LossBook:
         soft = name in CLASSIFICATION and target.is_floating_point()
         ignore = call.get("ignore_index") if name in CLASSIFICATION and not soft else None
         key = (name, classes, reduction, smoothing, weight is not None, ignore, soft)
+        if key in self.kinds:
+            return self.kinds[key]
 
         def make(index: int) -> LossFacts:
             weights: list[float] = []
@@ -171,6 +181,34 @@ def _count_labels(kind: _Kind, target: torch.Tensor) -> None:
         kind.moments = seen if kind.moments is None else kind.moments + seen
 
 
+def _count_on_host(kind: _Kind, found: OnHost, shape: Sequence[int]) -> None:
+    """The same for targets on the CPU, of this shape."""
+    facts = kind.facts
+    if found.labels is not None:
+        if facts.classes > _MOST_CLASSES:
+            return
+        if kind.counts is None:
+            kind.counts = torch.zeros(facts.classes, dtype=torch.int64)
+            kind.on_host = kind.counts.numpy()
+        labels = found.labels[: facts.classes]
+        if kind.on_host is not None:
+            kind.on_host[: len(labels)] += labels
+        else:
+            kind.counts[: len(labels)] += torch.from_numpy(labels).to(kind.counts.device)
+    elif facts.function in BINARY:
+        outputs = int(shape[-1]) if len(shape) > 1 and shape[-1] <= _MOST_OUTPUTS else 1
+        if kind.positives is None or len(kind.positives) != 1 + outputs:
+            kind.positives = torch.zeros(1 + outputs, dtype=torch.float64)
+        table = found.targets.reshape(-1, outputs)
+        seen = numpy.concatenate(([len(table)], table.sum(axis=0, dtype=numpy.float64)))
+        kind.positives += torch.from_numpy(seen).to(kind.positives.device)
+    elif facts.function in REGRESSION:
+        sample = found.targets[:: max(1, len(found.targets) // _TARGET_SAMPLE)].astype(numpy.float64)
+        if kind.moments is None:
+            kind.moments = torch.zeros(3, dtype=torch.float64)
+        kind.moments += torch.tensor((len(sample), sample.sum(), sample @ sample)).to(kind.moments.device)
+
+
 def _with_labels(kind: _Kind) -> LossFacts:
     import msgspec
 
@@ -223,7 +261,8 @@ class Evaluations:
         entry = self.open.setdefault(split or current_split(), _Split(training=training, loss=call.loss))
         if call.loss != entry.loss:
             return  # a second loss function of the same batch: the first one is the pass's
-        entry.total = entry.total + call.mean.double() * call.valid
+        mean = call.mean.double() if isinstance(call.mean, torch.Tensor) else call.mean
+        entry.total = entry.total + mean * call.valid
         entry.valid = entry.valid + call.valid
         entry.batches += 1
 

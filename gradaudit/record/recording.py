@@ -20,7 +20,8 @@ from gradaudit.record.stats import ZERO_FRACTION, measure
 from gradaudit.record.steps import Batch, StepRecord
 from gradaudit.record.tensors import Plan, TensorTable
 
-HAND_OVER_STEPS = 32
+HAND_OVER_STEPS = 32  # with statistics
+HAND_OVER_MOST = 128  # with or without: a row of losses is small, and handing it over costs more than it does
 HAND_OVER_SECONDS = 1.0
 ROWS_EVERY = 10  # recorded steps between two looks at embedding rows
 
@@ -35,7 +36,6 @@ class OpenStep:
     record: StepRecord | None = None
     plan: Plan | None = None
     measured: bool = False  # the gradients, and the weights before the step
-    cost: float = 0.0  # seconds that we took so far
 
 
 class Recording:
@@ -58,6 +58,10 @@ class Recording:
         self._counts: dict[int, int] = {}
         self._open: OpenStep | None = None
         self._ready: list[StepRecord] = []
+        self._measured = 0  # of those, with statistics
+        self.spent = 0.0  # seconds in our methods, kept by session.guarded
+        self._accounted = 0.0  # of those, what the cadence knows
+        self._written = self._writing = 0.0  # CPU seconds of the writer's thread: in all, and for one step
         self._events: list[dict[str, Any]] = []
         self._rank = -1  # known when the process group exists: at the first step
         self.hooked = 0
@@ -65,10 +69,10 @@ class Recording:
     def on_scaler_step(self, optimizer: torch.optim.Optimizer, hooked_before: int) -> None:
         """GradScaler.step returned; no hook fired inside means that it skipped the step."""
         if self.hooked == hooked_before and self._mine(optimizer):
-            plan, _ = self.table.plan_for(optimizer)
+            plan = self.table.known_plan(optimizer)
             record = self._record(optimizer, plan)
             record.row["skipped"] = True
-            self._finish(plan, record, None)
+            self._finish(plan, record, time.perf_counter())
 
     def before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
         """The optimizer is about to step; returns its arguments anew when a closure has to be watched."""
@@ -103,7 +107,7 @@ class Recording:
 
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
         """The optimizer has stepped: measure the update and close the row."""
-        step = self._open
+        step, started = self._open, time.perf_counter()
         if step is None or step.optimizer() is not optimizer or step.frame != id(_wrapper_frame()):
             return
         self._open = None
@@ -111,12 +115,9 @@ class Recording:
             self.between.forget()
         if step.record is None or step.plan is None:
             return
-        if not step.measured:
-            self._finish(step.plan, step.record, None)
-            return
-        started = time.perf_counter()
-        self._measure_update(step.plan, step.record)
-        self._finish(step.plan, step.record, step.cost + time.perf_counter() - started)
+        if step.measured:
+            self._measure_update(step.plan, step.record)
+        self._finish(step.plan, step.record, started)
 
     def _measure_update(self, plan: Plan, record: StepRecord) -> None:
         parameters = plan.parameters()
@@ -146,11 +147,11 @@ class Recording:
 
     def _snapshot(self, optimizer: torch.optim.Optimizer, step: OpenStep) -> None:
         """Measure the gradients, and the weights before the step."""
-        started = time.perf_counter()
-        step.plan, parameters = self.table.plan_for(optimizer)
+        step.plan = self.table.known_plan(optimizer)
         step.record = record = self._record(optimizer, step.plan)
         if not record.row["recorded"]:
             return
+        step.plan, parameters = self.table.plan_for(optimizer)
         gradients = [parameter.grad for parameter in parameters]
         record.identifiers, record.owned = step.plan.identifiers, step.plan.owned
         record.gradients, record.sharded = measure(gradients), self.table.sharded()
@@ -158,7 +159,6 @@ class Recording:
             counter.observe(gradients[position], record.gradients[position, ZERO_FRACTION])
         step.plan.probe.before(parameters, gradients)
         step.measured = True
-        step.cost = time.perf_counter() - started
 
     def _record(self, optimizer: torch.optim.Optimizer, plan: Plan) -> StepRecord:
         number = plan.optimizer
@@ -207,19 +207,29 @@ class Recording:
         return record
 
     def _cadence(self, number: int) -> Cadence:
-        return self._cadences.setdefault(number, Cadence(self.settings.every))
+        if number not in self._cadences:
+            self._cadences[number] = Cadence(self.settings.every, self.settings.budget)
+        return self._cadences[number]
 
-    def _finish(self, plan: Plan, record: StepRecord, cost: float | None) -> None:
+    def _finish(self, plan: Plan, record: StepRecord, started: float) -> None:
+        now = time.perf_counter()
+        cost = self.spent + now - started - self._accounted
+        self._accounted += cost
         self._ready.append(record)
         cadence = self._cadence(plan.optimizer)
-        if cadence.note(record.row["step"], cost, record.row["seconds"]):
+        measured = record.gradients is not None
+        if cadence.note(record.row["step"], measured, cost + self._writing, record.row["seconds"]):
             every = 2**cadence.exponent
             self.event("cadence", f"tensor statistics every {every} steps from here, to stay within the budget")
-        now = time.perf_counter()
+        self._measured += measured
         if self.files is None:
             self.files = Files(self.settings, self)
             self.hand_over()
-        elif len(self._ready) >= HAND_OVER_STEPS or now - self._handed > HAND_OVER_SECONDS:
+        elif (
+            self._measured >= HAND_OVER_STEPS
+            or len(self._ready) >= HAND_OVER_MOST
+            or now - self._handed > HAND_OVER_SECONDS
+        ):
             self.hand_over()
 
     def _clock(self) -> float:
@@ -232,11 +242,13 @@ class Recording:
 
     def hand_over(self, wait: bool = False) -> None:
         """Give what is ready to the writer; when it is behind, statistics are dropped and counted, never waited for."""
-        self._handed = time.perf_counter()
+        self._handed, self._measured = time.perf_counter(), 0
         if self.files is None:
             return
         if self.files.writer.error is not None:
             raise self.files.writer.error
+        written, self._written = self._written, self.files.writer.spent
+        self._writing = (self._written - written) / max(1, len(self._ready))
         batch = Batch(self._ready, self.between.evaluated, self._events)
         device = next((step.gradients.device for step in self._ready if isinstance(step.gradients, torch.Tensor)), None)
         if device is not None and device.type == "cuda":

@@ -129,7 +129,9 @@ class RowCounter(_Hits):
             named[gradient.detach().coalesce().indices()[0]] = True
             self._count(named[:: self.row_stride])
         else:
-            self._count(_rows_with_a_value(self._look(gradient)))
+            looked = self._look(gradient)
+            on_host = looked.device.type == "cpu"
+            self._count(torch.from_numpy(_rows_with_a_value(looked)) if on_host else (looked != 0).any(dim=1))
 
     def snapshot(self, weight: torch.Tensor) -> Snapshot:
         """The facts so far; `weight` is the table after the step."""
@@ -150,27 +152,36 @@ class OutputCounter(_Hits):
     def __init__(self, weight: torch.Tensor) -> None:
         super().__init__(int(weight.shape[0]), weight.device)
         self.columns = weight.numel() // max(1, self.rows)
-        self._whole = 0  # observations, not yet counted, at which every row was hit
+        # Most steps hit the same rows as the one before: those are counted when that changes.
+        self._same: Any = None  # [tracked] flags of the rows hit; None for all of them
+        self._repeats = 0
 
     def observe(self, gradient: torch.Tensor | None, zero_fraction: float) -> None:
         """Count the rows that are not exactly zero; `zero_fraction` of a gradient on the CPU tells when none can be."""
         if gradient is None or gradient.layout != torch.strided:
             return
-        if gradient.device.type == "cpu" and zero_fraction * gradient.numel() < self.columns - 0.5:
-            self._whole += 1
-            return
-        self._settle()
-        self._count(_rows_with_a_value(gradient.detach().reshape(self.rows, -1)[:: self.row_stride]))
+        found: Any = None
+        if gradient.device.type != "cpu" or zero_fraction * gradient.numel() > self.columns - 0.5:
+            table = gradient.detach().reshape(self.rows, -1)[:: self.row_stride]
+            if gradient.device.type != "cpu":
+                self._count((table != 0).any(dim=1))
+                return
+            found = _rows_with_a_value(table)
+        if found is not self._same and not (found is not None and numpy.array_equal(found, self._same)):
+            self._settle()
+            self._same = found
+        self._repeats += 1
 
     def _settle(self) -> None:
-        """Count the observations that were put off because every row was hit."""
-        if self._whole:
-            self.hits += self._whole
-            self.first[self.first < 0] = self.observed
-            self.observed += self._whole
-            self.last.fill_(self.observed - 1)
-            self.hit_now = torch.full_like(self.hit_now, len(self.hits))
-            self._whole = 0
+        if self._repeats:
+            which = slice(None) if self._same is None else self._same
+            first = self.first.numpy()
+            first[which] = numpy.where(first[which] < 0, self.observed, first[which])
+            self.observed += self._repeats
+            self.hits.numpy()[which] += self._repeats
+            self.last.numpy()[which] = self.observed - 1
+            self.hit_now = torch.tensor(len(first) if self._same is None else int(self._same.sum()))
+            self._repeats = 0
 
     def snapshot(self, weight: torch.Tensor) -> Snapshot:
         """The facts so far."""
@@ -178,29 +189,30 @@ class OutputCounter(_Hits):
         return self._snapshot(None, None)
 
 
-def _rows_with_a_value(table: torch.Tensor) -> torch.Tensor:
-    """[rows] whether a row of [rows, columns] has a non-zero element; on the CPU few rows are read whole."""
-    if table.device.type != "cpu":
-        return (table != 0).any(dim=1)
-    start = max(0, (table.shape[1] - WINDOW) // 2)
-    found = (table[:, start : start + WINDOW] != 0).any(dim=1)
-    if table.shape[1] <= WINDOW:
-        return found
-    doubtful = (~found).nonzero()[:, 0]
+def _rows_with_a_value(table: torch.Tensor) -> Any:
+    """[rows] whether a row of [rows, columns] on the CPU has a non-zero element; few rows are read whole."""
+    if table.dtype not in (torch.float32, torch.float64):
+        return _any_bit(table)
+    values = table.numpy()
+    middle = values.shape[1] // 2
+    found = values[:, middle] != 0
+    if numpy.count_nonzero(found) < len(found) - len(found) // 8:
+        found = values[:, max(0, middle - WINDOW // 2) : middle + WINDOW // 2].any(axis=1)
+    doubtful = numpy.flatnonzero(~found)
     if len(doubtful) > len(found) // 8:
         return _any_bit(table)
     if len(doubtful):
-        found[doubtful] = (table[doubtful] != 0).any(dim=1)
+        found[doubtful] = values[doubtful].any(axis=1)
     return found
 
 
-def _any_bit(table: torch.Tensor) -> torch.Tensor:
+def _any_bit(table: torch.Tensor) -> Any:
     """The same from the bits of whole rows, several times faster than comparing each element."""
     unsigned, size = _UNSIGNED.get(table.element_size()), table.element_size()
     if unsigned is None or table.shape[1] * size % 8 or not table.is_contiguous():
-        return (table != 0).any(dim=1)
+        return (table != 0).any(dim=1).numpy()
     words = numpy.bitwise_or.reduce(table.view(torch.int64).numpy(), axis=1)
-    return torch.from_numpy(words & unsigned != 0)
+    return words & unsigned != 0
 
 
 def _checksum(weight: torch.Tensor) -> torch.Tensor:

@@ -2,9 +2,11 @@
 
 import atexit
 import contextlib
+import functools
 import os
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from operator import attrgetter
 from pathlib import Path
@@ -20,6 +22,7 @@ from gradaudit.record.settings import Settings
 _current: Recording | None = None
 _registered = False
 _held: Any = None  # the threading.Lock taken before a fork
+_method = functools.cache(attrgetter)
 
 
 def start(
@@ -45,11 +48,14 @@ def guarded(seam: str, *arguments: Any) -> Any:
     recording = _current
     if recording is None:
         return None
+    started = time.perf_counter()
     try:
-        return attrgetter(seam)(recording)(*arguments)
+        return _method(seam)(recording)(*arguments)
     except Exception as error:
         _give_up(recording, seam, error)
         return None
+    finally:
+        recording.spent += time.perf_counter() - started
 
 
 def _give_up(recording: Recording, seam: str, error: Exception) -> None:

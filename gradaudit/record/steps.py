@@ -26,7 +26,7 @@ class StepRecord:
     """The facts of one step; tensors among them are read later."""
 
     row: dict[str, Any]
-    roots: list[tuple[torch.Tensor, torch.Tensor | None]]  # backward roots and the AMP scale they carry
+    roots: list[tuple[torch.Tensor | float, torch.Tensor | None]]  # backward roots and the AMP scale they carry
     calls: list[Call]
     logged: float | torch.Tensor | None = None
     clip_norm: torch.Tensor | None = None
@@ -125,7 +125,7 @@ def _finish(step: StepRecord) -> dict[str, Any]:
     return row
 
 
-def _objective(roots: Sequence[tuple[torch.Tensor, torch.Tensor | None]]) -> float:
+def _objective(roots: Sequence[tuple[torch.Tensor | float, torch.Tensor | None]]) -> float:
     """The sum of the backward roots, without the AMP scale."""
     values = [float(_number(root)) / (float(_number(scale)) if scale is not None else 1.0) for root, scale in roots]
     return sum(values) if values else math.nan

@@ -75,6 +75,13 @@ class TensorTable:
             self._numbers[optimizer] = self._same[key]
         return self._numbers[optimizer]
 
+    def known_plan(self, optimizer: torch.optim.Optimizer) -> Plan:
+        """The plan of an optimizer, without a look at each of its parameters; made if there is none."""
+        plan = self.plans.get(self.number(optimizer))
+        if plan is None or plan.shape != tuple([len(group["params"]) for group in optimizer.param_groups]):
+            plan, _ = self.plan_for(optimizer)
+        return plan
+
     def plan_for(self, optimizer: torch.optim.Optimizer) -> tuple[Plan, list[torch.Tensor]]:
         """The plan of an optimizer and its parameters; made anew when groups were added or parameters replaced."""
         number = self.number(optimizer)
