@@ -17,7 +17,6 @@ MOST_ON_CPU = 1024  # an element far from its neighbours costs a CPU 6 ns; a GPU
 # tensors stay cheap and large ones are sampled in full.
 BUDGET, SHARE = 131_072, 32
 LEAST = 32
-_NARROW = (torch.bfloat16, torch.float16)  # numpy lacks the first
 
 # The columns of table `tensors` that are found here.
 COLUMNS = (
@@ -71,13 +70,21 @@ class Probe:
         self._gradient: Any = None
         self._previous: Any = None  # the gradient at the last recorded step, and its norm on the CPU
         if self._on_cpu:
-            self._ends = numpy.cumsum(self.counts).tolist()
             self._full = numpy.flatnonzero(self.counts)
             self._starts = (numpy.cumsum(self.counts) - self.counts)[self._full]
             self._all_starts = (numpy.arange(_ROWS)[:, None] * total + self._starts).ravel()
             # Kept: fresh buffers of a megabyte cost more in page faults than in arithmetic.
             self._rows = numpy.zeros((_ROWS, total))
             self._after, self._previous = numpy.zeros(total), numpy.zeros(total)
+            self._places = [
+                [
+                    part.view(shape) if stride == 1 else part
+                    for part, shape, stride in zip(
+                        torch.split(torch.from_numpy(row), self.counts.tolist()), shapes, self.strides, strict=True
+                    )
+                ]
+                for row in (self._rows[_WEIGHT], self._rows[_GRADIENT], self._after)
+            ]
             self._shape = (_ROWS, len(shapes))
             self._previous_norm = numpy.full(len(shapes), numpy.nan)
         else:
@@ -88,8 +95,8 @@ class Probe:
     def before(self, parameters: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor | None]) -> None:
         """Look at the weights and gradients that the optimizer is about to use."""
         if self._on_cpu:
-            self._gather(gradients, self._rows[_GRADIENT])
-            self._gather(parameters, self._rows[_WEIGHT])
+            self._gather(gradients, self._places[1])
+            self._gather(parameters, self._places[0])
         else:
             self._gradient, self._weight = self._values(gradients), self._values(parameters)
 
@@ -100,26 +107,30 @@ class Probe:
                 return self._reduce(parameters)
         return self._reduce_on_device(self._weight, self._values(parameters))
 
-    def _gather(self, tensors: Sequence[torch.Tensor | None], out: Any) -> None:
-        """Copy the probed elements of all tensors into `out`, in float64. A missing or sparse gradient is zeros."""
-        begin = 0
-        for tensor, stride, end in zip(tensors, self.strides, self._ends, strict=True):
-            if tensor is None or tensor.layout != torch.strided:
-                out[begin:end] = 0.0
-            else:
-                tensor = local(tensor).detach()
+    def _gather(self, tensors: Sequence[torch.Tensor | None], places: list[torch.Tensor]) -> None:
+        """Copy the probed elements of all tensors to their places, in float64; a missing or sparse gradient is zeros."""
+        found, into = [], []
+        with torch.no_grad():
+            for tensor, stride, place in zip(tensors, self.strides, places, strict=True):
+                if tensor is None or tensor.layout != torch.strided:
+                    place.zero_()
+                    continue
+                tensor = local(tensor)
                 if tensor.is_complex():
                     tensor = tensor.abs()
-                if tensor.dtype in _NARROW:
-                    out[begin:end] = tensor.reshape(-1)[::stride].float().numpy()
-                else:
-                    out[begin:end] = tensor.numpy().reshape(-1)[::stride]
-            begin = end
+                if stride > 1:
+                    straight = tensor.is_contiguous()
+                    tensor = tensor.as_strided(place.shape, (stride,)) if straight else tensor.reshape(-1)[::stride]
+                found.append(tensor)
+                into.append(place)
+            if found:
+                # One call for all: a call for each costs more than its few elements.
+                torch._foreach_copy_(into, found)
 
     def _reduce(self, parameters: Sequence[torch.Tensor]) -> dict[str, Any]:
         """Few calls for all tensors and columns: after a training step each one finds its code out of the cache."""
         rows, after, full = self._rows, self._after, self._full
-        self._gather(parameters, after)
+        self._gather(parameters, self._places[2])
         weight, update, gradient = rows[_WEIGHT], rows[_UPDATE], rows[_GRADIENT]
         if self._start is None:
             self._start = weight.copy()

@@ -13,6 +13,7 @@ MOST_ROWS = 262_144  # followed one by one; every vocabulary fits, a ten-million
 WINDOW = 16
 EXACT = 2_000_000
 EXAMPLES = 32
+TOGETHER = 10  # steps whose hits are counted at once
 SILENT = 30  # recorded steps without a gradient, after which a row is called silent
 _BLOCK = 131072  # elements of a table compared at once, so that they stay in the cache
 # Everything but the signs of the floats in a word of eight bytes, by their size: -0.0 is a zero.
@@ -71,27 +72,53 @@ class _Hits:
         self.last = torch.full_like(self.hits, -1)
         self.hit_now = torch.zeros((), dtype=torch.int64, device=device)
         self.observed = 0
+        # On the CPU, what later steps found: [tracked] flags, None where every row was hit.
+        self._found: list[Any] = []
 
     def _count(self, hit: torch.Tensor | None) -> None:
         """Count one step; `hit` is [tracked] flags, None when there was no gradient."""
-        if hit is None:
-            self.hit_now = torch.zeros_like(self.hit_now)
-        elif hit.device.type == "cpu":
-            which = numpy.flatnonzero(hit.numpy())
-            first = self.first.numpy()
-            self.hits.numpy()[which] += 1
-            first[which[first[which] < 0]] = self.observed
-            self.last.numpy()[which] = self.observed
-            self.hit_now = torch.tensor(len(which))
-        else:
+        if hit is not None:
             self.hits += hit
             now = torch.full_like(self.last, self.observed)
             self.first = torch.where(hit & (self.first < 0), now, self.first)
             self.last = torch.where(hit, now, self.last)
             self.hit_now = hit.sum()
+        else:
+            self.hit_now = torch.zeros_like(self.hit_now)
         self.observed += 1
 
+    def _count_later(self, found: Any) -> None:
+        """Count one step on the CPU together with others: the calls for one cost as much as those for ten."""
+        self._found.append(found)
+        if len(self._found) >= TOGETHER:
+            self._settle()
+
+    def _settle(self) -> None:
+        steps = len(self._found)
+        if not steps:
+            return
+        hits, first, last = self.hits.numpy(), self.first.numpy(), self.last.numpy()
+        if all(found is None for found in self._found):
+            hits += steps
+            first[first < 0] = self.observed
+            last[:] = self.observed + steps - 1
+            now = len(hits)
+        else:
+            table = numpy.ones((steps, len(hits)), dtype=bool)
+            for step, found in enumerate(self._found):
+                if found is not None:
+                    table[step] = found
+            hit = table.any(axis=0)
+            hits += table.sum(axis=0)
+            numpy.copyto(first, self.observed + table.argmax(axis=0), where=hit & (first < 0))
+            numpy.copyto(last, self.observed + steps - 1 - table[::-1].argmax(axis=0), where=hit)
+            now = int(table[-1].sum())
+        self.hit_now = torch.tensor(now)
+        self.observed += steps
+        self._found = []
+
     def _snapshot(self, movement: torch.Tensor | None, checksum: torch.Tensor | None) -> Snapshot:
+        self._settle()
         return Snapshot(
             rows=self.rows,
             row_stride=self.row_stride,
@@ -122,16 +149,19 @@ class RowCounter(_Hits):
 
     def observe(self, gradient: torch.Tensor | None, zero_fraction: float) -> None:
         """Count the rows whose gradient is not all zero; sparse gradients name their rows."""
-        if gradient is None:
-            self._count(None)
-        elif gradient.layout != torch.strided:
+        hit = None
+        if gradient is not None and gradient.layout != torch.strided:
             named = torch.zeros(self.rows, dtype=torch.bool, device=gradient.device)
             named[gradient.detach().coalesce().indices()[0]] = True
-            self._count(named[:: self.row_stride])
-        else:
+            hit = named[:: self.row_stride]
+        elif gradient is not None:
             looked = self._look(gradient)
-            on_host = looked.device.type == "cpu"
-            self._count(torch.from_numpy(_rows_with_a_value(looked)) if on_host else (looked != 0).any(dim=1))
+            if looked.device.type == "cpu":
+                self._count_later(_rows_with_a_value(looked))
+                return
+            hit = (looked != 0).any(dim=1)
+        self._settle()
+        self._count(hit)
 
     def snapshot(self, weight: torch.Tensor) -> Snapshot:
         """The facts so far; `weight` is the table after the step."""
@@ -152,40 +182,22 @@ class OutputCounter(_Hits):
     def __init__(self, weight: torch.Tensor) -> None:
         super().__init__(int(weight.shape[0]), weight.device)
         self.columns = weight.numel() // max(1, self.rows)
-        # Most steps hit the same rows as the one before: those are counted when that changes.
-        self._same: Any = None  # [tracked] flags of the rows hit; None for all of them
-        self._repeats = 0
 
     def observe(self, gradient: torch.Tensor | None, zero_fraction: float) -> None:
         """Count the rows that are not exactly zero; `zero_fraction` of a gradient on the CPU tells when none can be."""
         if gradient is None or gradient.layout != torch.strided:
             return
-        found: Any = None
-        if gradient.device.type != "cpu" or zero_fraction * gradient.numel() > self.columns - 0.5:
-            table = gradient.detach().reshape(self.rows, -1)[:: self.row_stride]
-            if gradient.device.type != "cpu":
-                self._count((table != 0).any(dim=1))
-                return
-            found = _rows_with_a_value(table)
-        if found is not self._same and not (found is not None and numpy.array_equal(found, self._same)):
-            self._settle()
-            self._same = found
-        self._repeats += 1
-
-    def _settle(self) -> None:
-        if self._repeats:
-            which = slice(None) if self._same is None else self._same
-            first = self.first.numpy()
-            first[which] = numpy.where(first[which] < 0, self.observed, first[which])
-            self.observed += self._repeats
-            self.hits.numpy()[which] += self._repeats
-            self.last.numpy()[which] = self.observed - 1
-            self.hit_now = torch.tensor(len(first) if self._same is None else int(self._same.sum()))
-            self._repeats = 0
+        if gradient.device.type == "cpu" and zero_fraction * gradient.numel() < self.columns - 0.5:
+            self._count_later(None)
+            return
+        table = gradient.detach().reshape(self.rows, -1)[:: self.row_stride]
+        if table.device.type == "cpu":
+            self._count_later(_rows_with_a_value(table))
+        else:
+            self._count((table != 0).any(dim=1))
 
     def snapshot(self, weight: torch.Tensor) -> Snapshot:
         """The facts so far."""
-        self._settle()
         return self._snapshot(None, None)
 
 

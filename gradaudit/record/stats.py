@@ -29,16 +29,18 @@ COLUMNS = (
 ZERO_FRACTION = COLUMNS.index("gradient_zero_fraction")
 _HAS, _NORM, _MEAN, _STD, _MAX, _ZERO, _NAN, _INF = range(len(COLUMNS))
 
-_SMALL = 4096  # up to here tensors are gathered: one call for all beats five calls for each
-_FEW = 16  # unless they are few: the code of calls of their own is out of the cache after a training step
+# Up to here tensors are gathered: one call for all of them beats eight calls for each, which find
+# their code out of the cache after a training step.
+_SMALL = 32768
 _BLOCK = 131072  # elements read once from memory and then several times from the cache
 # Zeros are looked for at every 61st element of a block, and counted where one is found. Any 61
 # neighbours hold one that is looked at, and a prime finds the zeros of a column as well as of a row.
 _LOOK = 61
 # Squares of float32 lose digits below 1e-19 and overflow above 1e19; between these all is exact enough.
 _LEAST, _GREATEST = 1e-15, 1e15
-# Above this ratio of mean squared to variance, E[x^2] - E[x]^2 cancels too many digits.
-_CANCELS = 1e3
+# Above this ratio of mean squared to variance, E[x^2] - E[x]^2 cancels too many digits of a sum in float32.
+_CANCELS = 100.0
+_CLEAN = (1, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0)
 _NARROW = (torch.bfloat16, torch.float16)  # numpy lacks the first and computes slowly in the second
 
 
@@ -55,25 +57,30 @@ def measure(gradients: Sequence[torch.Tensor | None]) -> Floats | torch.Tensor:
     out = numpy.full((len(gradients), len(COLUMNS)), numpy.nan)
     out[:, _HAS] = 0
     small: list[tuple[int, torch.Tensor, int]] = []
+    gathered = 0
     with numpy.errstate(all="ignore"):
         for index, gradient in enumerate(gradients):
             if gradient is None:
                 continue
             flat, absent = _flatten(gradient)
-            if 0 < flat.numel() <= _SMALL:
-                small.append((index, flat, absent))
-            else:
+            if not 0 < flat.numel() <= _SMALL:
                 out[index] = _measure_one(flat, absent)
-        if len(small) > _FEW:
+                continue
+            if gathered + flat.numel() > _BLOCK:
+                _measure_together(small, out)
+                small, gathered = [], 0
+            small.append((index, flat, absent))
+            gathered += flat.numel()
+        if small:
             _measure_together(small, out)
-            small = []
-        for index, flat, absent in small:
-            out[index] = _measure_one(flat, absent)
     return out
 
 
 def _flatten(gradient: torch.Tensor) -> tuple[torch.Tensor, int]:
     """The stored elements as one dimension, and how many zeros are not stored."""
+    if gradient.layout is torch.strided and type(gradient) is torch.Tensor and not gradient.is_complex():
+        gradient = gradient.detach() if gradient.requires_grad else gradient
+        return gradient.view(-1) if gradient.is_contiguous() else gradient.reshape(-1), 0
     # A DTensor's norm would be a collective; the shard is merged with the others offline.
     gradient = local(gradient.detach())
     absent = 0
@@ -91,28 +98,24 @@ def _measure_together(small: list[tuple[int, torch.Tensor, int]], out: Floats) -
     indices, flats, absents = zip(*small, strict=True)
     stored = torch.cat(flats)
     values = (stored.float() if stored.dtype in _NARROW else stored).numpy()
-    wide = values.astype(numpy.float64)
     counts = numpy.array([flat.numel() for flat in flats])
     starts = numpy.cumsum(counts) - counts
-    least, greatest = numpy.minimum.reduceat(values, starts), numpy.maximum.reduceat(values, starts)
-    greatest = numpy.maximum(-least, greatest).astype(numpy.float64)
-    sums = numpy.add.reduceat(wide, starts)
-    zero = values == 0
-    zeros = numpy.array(absents)
-    if zero.any():
-        zeros = zeros + numpy.add.reduceat(zero, starts, dtype=numpy.int64)
-    numpy.multiply(wide, wide, out=wide)
-    squares = numpy.add.reduceat(wide, starts)
     totals = counts + numpy.array(absents)
-    mean = sums / totals
+    top = numpy.maximum(numpy.maximum.reduceat(values, starts), -numpy.minimum.reduceat(values, starts))
+    mean = numpy.add.reduceat(values, starts).astype(numpy.float64) / totals
+    zero = values == 0
+    zeros = numpy.add.reduceat(zero, starts, dtype=numpy.int64) if zero.any() else 0
+    squares = numpy.add.reduceat(numpy.multiply(values, values, out=values), starts).astype(numpy.float64)
     variance = squares / totals - mean * mean
-    rows = numpy.zeros((len(small), len(COLUMNS)))
-    rows[:, _HAS] = 1
-    rows[:, _NORM], rows[:, _MEAN], rows[:, _MAX] = numpy.sqrt(squares), mean, greatest
-    rows[:, _STD], rows[:, _ZERO] = numpy.sqrt(numpy.maximum(variance, 0.0)), zeros / totals
-    doubtful = ~numpy.isfinite(squares) | (mean * mean > _CANCELS * variance) | ((squares == 0) & (greatest > 0))
-    for place in numpy.flatnonzero(doubtful):
-        rows[place] = _rescan(flats[place], absents[place])
+    rows = numpy.empty((len(small), len(COLUMNS)))
+    rows[:] = _CLEAN
+    rows[:, _NORM], rows[:, _MEAN], rows[:, _MAX] = numpy.sqrt(squares), mean, top
+    rows[:, _STD], rows[:, _ZERO] = numpy.sqrt(variance), (zeros + (totals - counts)) / totals
+    level = (mean * mean <= _CANCELS * variance) | (totals == 1)
+    safe = ((top > _LEAST) & (top < _GREATEST) & level) | (top == 0)
+    if not safe.all():
+        for place in numpy.flatnonzero(~safe):
+            rows[place] = _rescan(flats[place], absents[place])
     out[list(indices)] = rows
 
 
@@ -121,21 +124,21 @@ def _measure_one(flat: torch.Tensor, absent: int) -> Any:
     if flat.numel() == 0:
         return (1, 0.0, 0.0, 0.0, 0.0, 1.0 if total else numpy.nan, 0, 0)
     squares = sums = 0.0
-    least, greatest, zeros = numpy.inf, -numpy.inf, absent
-    for block in torch.split(flat, _BLOCK) if len(flat) > _BLOCK else (flat,):
+    least, greatest, zeros = math.inf, -math.inf, absent
+    for block in torch.split(flat, _BLOCK):
         if block.dtype in _NARROW:
             block = block.float()
-        squares += float(torch.dot(block, block))
-        sums += float(block.sum())
+        squares += torch.dot(block, block).item()
+        sums += block.sum().item()
         array = block.numpy()
         # numpy's minimum and maximum of a block in the cache are twice as fast as torch.aminmax.
-        least, greatest = min(least, float(array.min())), max(greatest, float(array.max()))
+        least, greatest = min(least, numpy.minimum.reduce(array)), max(greatest, numpy.maximum.reduce(array))
         if not array[::_LOOK].all():
             # Comparing first is five times faster than torch.count_nonzero or numpy's of floats.
             zeros += int(numpy.count_nonzero(array == 0))
     mean = sums / total
     variance = squares / total - mean * mean
-    top = max(-least, greatest)
+    top = float(max(-least, greatest))
     safe = math.isfinite(squares) and (top == 0 or _LEAST < top < _GREATEST)
     if not safe or mean * mean > _CANCELS * variance:
         return _rescan(flat, absent)
