@@ -9,7 +9,7 @@ HAS_TORCH := 'import torch; assert tuple(map(int, torch.__version__.split(".")[:
 SAMPLES := $(patsubst sample_runs/%/train.py,%,$(wildcard sample_runs/*/train.py))
 
 .DEFAULT_GOAL := help
-.PHONY: bench help demo test test-full format samples goldens catalogue pictures axe docs clean
+.PHONY: bench gpu lab lab-quick lab-peers help demo test test-full format samples goldens catalogue pictures axe docs clean
 
 help: ## Show this list.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -18,13 +18,13 @@ demo: .venv/demo.stamp ## Record a sick training run, analyze it, and print wher
 	$(BIN)/gradaudit record -o runs/demo --force sample_runs/initial_loss_mismatch/train.py
 	$(BIN)/gradaudit analyze runs/demo
 
-test: .venv/dev.stamp ## Check style and types, and run the tests that fit ten minutes.
+test: .venv/kernels.stamp ## Check style and types, and run the tests that fit ten minutes.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -m "not long"
 
-test-full: .venv/frameworks.stamp ## The same with the long tests, and with Lightning and Hugging Face.
+test-full: .venv/frameworks.stamp .venv/kernels.stamp ## The same with the long tests, and with Lightning, Hugging Face, Keras and fastai.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -34,12 +34,15 @@ format: .venv/dev.stamp ## Format the code and mend what the linter can.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# A run is named after its folder, so it is recorded under the sample's name and then moved.
+# A run is named after its folder, so it is recorded under the sample's name and then moved. A sample that needs further
+# options of `gradaudit record` names them in a file `options`; one that is not started as `python train.py` holds the
+# file `command`.
 samples: .venv/dev.stamp ## Record every sample run again and rewrite its findings.txt.
 	@set -e; for name in $(SAMPLES); do \
 		echo "recording sample_runs/$$name"; \
 		(cd sample_runs/$$name && \
-			../../$(BIN)/gradaudit record --no-host --quiet --force --every 1 -o ../../build/samples/$$name train.py >/dev/null && \
+			../../$(BIN)/gradaudit record --no-host --quiet --force --every 1 $$(cat options 2>/dev/null) \
+			-o ../../build/samples/$$name $$(cat command 2>/dev/null || echo train.py) >/dev/null && \
 			rm -rf run && mv ../../build/samples/$$name run); \
 	done
 	$(BIN)/python -m tests.samples
@@ -50,8 +53,24 @@ goldens: .venv/dev.stamp ## Rewrite every findings.txt from the runs as they are
 catalogue: .venv/dev.stamp ## Rewrite gradaudit/diagnosers/README.md from the docstrings.
 	$(BIN)/python -m gradaudit.report.pages
 
-bench: .venv/demo.stamp ## Measure what recording costs, side by side with a bare training.
+bench: .venv/demo.stamp ## Measure what recording costs, side by side with a bare training, and what analyzing costs.
 	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.analysis
+
+gpu: .venv/kernels.stamp ## On a machine with a CUDA device: run the tests that need one, and measure what recording costs there.
+	$(BIN)/python -m pytest -m gpu -p no:cacheprovider tests/gpu
+	$(BIN)/python -m benchmarks.gpu
+
+lab: .venv/dev.stamp ## Record and analyze every training of the laboratory and write benchmarks/RESULTS.md; hours, resumable.
+	$(BIN)/python -m benchmarks.lab.record
+	$(BIN)/python -m benchmarks.lab.analyze --half all
+	$(BIN)/python -m benchmarks.lab.table --write
+
+lab-quick: .venv/dev.stamp ## The same for a few trainings, in two minutes.
+	$(BIN)/python -m benchmarks.lab.quick
+
+lab-peers: .venv/dev.stamp ## Give the laboratory's trainings to other tools, installed into build/lab/peers.
+	$(BIN)/python -m benchmarks.lab.peers --write
 
 pictures: .venv/dev.stamp ## Draw the pictures of README.md again, from the sample runs.
 	$(BIN)/python -m tests.pictures
@@ -64,8 +83,15 @@ docs: .venv/dev.stamp ## Rewrite the generated blocks of README.md and the schem
 	$(BIN)/python -m tests.documentation
 
 .venv/frameworks.stamp: .venv/dev.stamp
-	@echo "Installing the frameworks whose trainings are recorded: accelerate, lightning, transformers"
+	@echo "Installing the frameworks whose trainings are recorded: accelerate, fastai, keras, lightning, transformers"
 	@$(INSTALL) --group frameworks
+	@touch $@
+
+# A torch with CUDA brings the Triton that it was built for; another one beside it would break its compiler.
+.venv/kernels.stamp: .venv/dev.stamp
+	@$(BIN)/python -c 'import triton' 2>/dev/null || \
+		{ echo "Installing Triton, whose interpreter runs the CUDA kernels in the tests: 200 MB, 700 MB on disk"; \
+		$(INSTALL) --group kernels; }
 	@touch $@
 
 clean: ## Remove the environment and everything that was built.

@@ -1,8 +1,10 @@
 """The one result: every diagnoser run over a run, causes before effects. Every report is a function of an `Audit`."""
 
+import dataclasses
 import re
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from graphlib import TopologicalSorter
 from typing import Any, Literal
 
 import msgspec
@@ -87,14 +89,17 @@ def analyze(
     ignore: Iterable[str] = (),
     thresholds: Mapping[str, float] | None = None,
     show_host: bool = False,
+    expected_frozen: Iterable[str] = (),
     progress: Callable[[str], None] = lambda name: None,
 ) -> Audit:
     """Run every diagnoser (or those in `select`, less `ignore`) over `run`; none can stop another.
 
-    `thresholds` maps "diagnoser.threshold" to a value. `progress` is called with each name before
+    `thresholds` maps "diagnoser.threshold" to a value; `expected_frozen` holds patterns of the names of
+    tensors that are not trained on purpose. `progress` is called with each name before
     it runs. Raises UnknownNameError for a name that does not exist.
     """
     chosen, overrides = choose(select, ignore, thresholds or {})
+    run = dataclasses.replace(run, expected_frozen=tuple(expected_frozen))
     outcomes = []
     for item in chosen:
         progress(item.name)
@@ -195,27 +200,33 @@ def examine(item: Diagnoser, run: Run, overrides: Mapping[str, float]) -> Outcom
 
 
 def rank(outcomes: Iterable[Outcome], explains: Mapping[str, tuple[str, ...]], window: int = 10) -> list[Ranked]:
-    """Order findings: roots worst first, each with the findings it explains nested under it.
+    """Order findings: the root of the worst first, each with the findings it explains nested under it.
 
-    A finding explains another when its diagnoser says so and it does not begin more than `window`
-    steps after it: an effect cannot precede its cause.
+    A finding explains another when its diagnoser says so, when it does not begin more than `window` steps after it
+    (an effect cannot precede its cause), and when it is no mere note under something worse. Of several explanations
+    the nearest is taken, so that chains show. Raises graphlib.CycleError when `explains` runs in a circle.
     """
+    depth = causal_depth(explains)
     found = [(outcome.diagnoser, finding) for outcome in outcomes for finding in outcome.findings]
-    found.sort(key=lambda pair: (pair[1].severity.rank, pair[1].span.first, pair[0]))
+    found.sort(key=lambda pair: (depth.get(pair[0], 0), pair[1].severity.rank, pair[1].span.first, pair[0]))
     anchors: dict[str, int] = {}
     items: list[tuple[str, str, Finding]] = []
     for name, finding in found:
         anchors[name] = anchors.get(name, 0) + 1
         items.append((name if anchors[name] == 1 else f"{name}-{anchors[name]}", name, finding))
 
+    def explained_by(cause: int, effect: int) -> bool:
+        (_, cause_name, first), (_, effect_name, then) = items[cause], items[effect]
+        in_time = first.span.first <= then.span.first + window
+        grave = first.severity is not Severity.NOTE or then.severity is Severity.NOTE
+        return effect_name in explains.get(cause_name, ()) and in_time and grave
+
     parent: dict[int, int] = {}
-    for effect, (_, effect_name, effect_finding) in enumerate(items):
-        for cause, (_, cause_name, cause_finding) in enumerate(items):
-            explained = effect_name in explains.get(cause_name, ())
-            in_time = cause_finding.span.first <= effect_finding.span.first + window
-            if explained and in_time and not _leads_to(parent, cause, effect):
-                parent[effect] = cause
-                break
+    for effect in range(len(items)):
+        # Causes come before their effects in `items`: there is no circle to close.
+        causes = [cause for cause in range(effect) if explained_by(cause, effect)]
+        if causes:
+            parent[effect] = max(causes, key=lambda cause: (depth.get(items[cause][1], 0), -cause))
 
     def build(index: int) -> Ranked:
         anchor, name, finding = items[index]
@@ -225,17 +236,20 @@ def rank(outcomes: Iterable[Outcome], explains: Mapping[str, tuple[str, ...]], w
     def worst(item: Ranked) -> int:
         return min([item.finding.severity.rank, *(worst(child) for child in item.consequences)])
 
-    roots = [build(index) for index in range(len(items)) if index not in parent]
-    return sorted(roots, key=lambda item: (worst(item), item.finding.severity.rank, item.finding.span.first))
+    # `sorted` keeps the order of `items` among equals: from cause to effect.
+    return sorted((build(index) for index in range(len(items)) if index not in parent), key=worst)
 
 
-def _leads_to(parent: Mapping[int, int], start: int, target: int) -> bool:
-    """Whether following parents from `start` reaches `target`: making it a child would close a circle."""
-    while start in parent:
-        start = parent[start]
-        if start == target:
-            return True
-    return start == target
+def causal_depth(explains: Mapping[str, tuple[str, ...]]) -> dict[str, int]:
+    """For each diagnoser the length of the longest chain of causes before it; 0 for one that nothing explains."""
+    causes: dict[str, list[str]] = {name: [] for name in explains}
+    for name, effects in explains.items():
+        for effect in effects:
+            causes.setdefault(effect, []).append(name)
+    depth: dict[str, int] = {}
+    for name in TopologicalSorter(causes).static_order():
+        depth[name] = max((depth[cause] + 1 for cause in causes[name]), default=0)
+    return depth
 
 
 def verdict(audit: Audit) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from gradaudit.schema import UserError
 
-KEYS = ("select", "ignore", "fail-on")
+KEYS = ("select", "ignore", "fail-on", "expected-frozen")
 FAIL_ON = ("critical", "warning", "note", "never")
 
 
@@ -25,6 +25,7 @@ class Config:
     ignore: tuple[str, ...] = ()
     fail_on: str | None = None
     thresholds: dict[str, float] = field(default_factory=dict)
+    expected_frozen: tuple[str, ...] = ()  # patterns of tensor names, as fnmatch has them
 
 
 def read(start: Path) -> Config:
@@ -56,10 +57,10 @@ def _parse(section: Any, file: Path) -> Config:
     if not isinstance(section, dict):
         raise refuse("tool.gradaudit is not a table")
     lists: dict[str, tuple[str, ...]] = {}
-    for key in ("select", "ignore"):
+    for key, example in (("select", "overfitting"), ("ignore", "overfitting"), ("expected-frozen", "backbone.*")):
         names = section.get(key, [])
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise refuse(f"{key} is not a list of names, such as {key} = ['overfitting']")
+            raise refuse(f"{key} is not a list of names, such as {key} = ['{example}']")
         lists[key] = tuple(names)
     fail_on = section.get("fail-on")
     if fail_on is not None and fail_on not in FAIL_ON:
@@ -74,4 +75,4 @@ def _parse(section: Any, file: Path) -> Config:
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise refuse(f"{name}.{option} is {value!r}, not a finite number")
             thresholds[f"{name}.{option}"] = value
-    return Config(file, lists["select"], lists["ignore"], fail_on, thresholds)
+    return Config(file, lists["select"], lists["ignore"], fail_on, thresholds, lists["expected-frozen"])

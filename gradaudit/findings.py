@@ -127,6 +127,37 @@ class Distribution(Evidence, frozen=True, kw_only=True, tag="distribution"):
     bins: list[Bin]
 
 
+class Ridge(Value, frozen=True, kw_only=True):
+    """One distribution of a `Ridges` chart: the share of its values in each bin."""
+
+    label: str
+    shares: list[float]
+    remark: str = ""  # a few words at its right end
+    flagged: bool = False
+
+
+class Zone(Value, frozen=True, kw_only=True):
+    """A shaded stretch of the axis between two exponents of two; None reaches to the end of the axis."""
+
+    start: float | None
+    end: float | None
+    label: str
+    role: str = "weak"  # lost | weak
+
+
+class Ridges(Evidence, frozen=True, kw_only=True, tag="ridges"):
+    """Distributions of absolute values over one grid of powers of two, one under the other.
+
+    Bin i runs from 2**(first + i * width) to 2**(first + (i + 1) * width).
+    """
+
+    x_label: str
+    first: float
+    width: float
+    ridges: list[Ridge]
+    zones: list[Zone] = []
+
+
 class Numbers(Evidence, frozen=True, kw_only=True, tag="table"):
     """A small table; cells are already formatted."""
 
@@ -134,7 +165,7 @@ class Numbers(Evidence, frozen=True, kw_only=True, tag="table"):
     cells: list[list[str]]
 
 
-AnyEvidence = Lines | Dots | Heatmap | Distribution | Numbers
+AnyEvidence = Lines | Dots | Heatmap | Distribution | Ridges | Numbers
 
 
 class Action(Value, frozen=True, kw_only=True):

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
+from gradaudit.derived.distributions import gradient_ridges, gradients_over_time
 from gradaudit.derived.gradient_scale import Track, edges, gradient_heatmap, median
 from gradaudit.derived.reduce import banded, plain, short
+from gradaudit.derived.run_curves import gap, update_pace
 from gradaudit.derived.run_facts import run_facts
 from gradaudit.derived.wording import number
-from gradaudit.findings import Heatmap, Mark, Series, Value
+from gradaudit.findings import Heatmap, Mark, Ridges, Series, Value
 from gradaudit.run import Run
 from gradaudit.schema import LossFacts
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 Floats = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
 
 SPARK_POINTS = 30
+NORM_BUCKETS = 160  # of the gradient norm; its spikes are in the band
 MOST_RATES = 6  # learning-rate lines that can be told apart
 
 
@@ -59,6 +62,10 @@ class Overview(Value, frozen=True, kw_only=True):
     facts: list[tuple[str, str]]
     not_finite_losses: int = 0  # steps whose loss was NaN or infinite
     first_not_finite: int | None = None  # the first of them
+    gap: list[Series] = []  # held-out minus training loss
+    update_pace: list[Series] = []  # update-to-weight ratio of the layers
+    distributions: Ridges | None = None  # of the gradients, by block
+    distributions_over_time: list[Heatmap] = []  # first, middle and last layer
 
 
 def overview(run: Run, flagged: set[str]) -> Overview:
@@ -93,6 +100,10 @@ def overview(run: Run, flagged: set[str]) -> Overview:
         facts=run_facts(run),
         not_finite_losses=len(bad),
         first_not_finite=int(bad["global_step"].iloc[0]) if len(bad) else None,
+        gap=gap(run),
+        update_pace=update_pace(run, flagged),
+        distributions=gradient_ridges(run, flagged),
+        distributions_over_time=gradients_over_time(run),
     )
 
 
@@ -211,7 +222,9 @@ def _gradient_norms(run: Run) -> list[Series]:
         steps = steps[steps["recorded"].astype(bool) | numpy.isfinite(steps["gradient_norm"].to_numpy(dtype=float))]
         norm = steps["gradient_norm"].to_numpy(dtype=float)
         if numpy.isfinite(norm).any():
-            found.append(banded(_named(run, optimizer, "gradient norm"), steps["global_step"], norm))
+            found.append(
+                banded(_named(run, optimizer, "gradient norm"), steps["global_step"], norm, buckets=NORM_BUCKETS)
+            )
     return found
 
 

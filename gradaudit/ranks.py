@@ -3,6 +3,7 @@
 Nothing is read before a column is asked for, and then column by column.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ class Processes:
     meta: Meta  # of the last attempt, with the losses of all of them
     parts: dict[str, tuple[Part, ...]]
     attempts: tuple[int, ...]  # the global step at which each attempt begins
+    replicas: tuple["Replica", ...] = ()  # of a training whose every rank holds a copy of the model
 
 
 def together(path: Path, first: Meta, problems: list[str]) -> Processes:
@@ -68,7 +70,61 @@ def together(path: Path, first: Meta, problems: list[str]) -> Processes:
     whole = msgspec.structs.replace(
         attempts[-1], losses=losses, started=first.started, name=first.name, attempt=first.attempt
     )
-    return Processes(whole, {name: tuple(mine) for name, mine in found.items()}, tuple(starts))
+    copies = _replicas(path, [first, *others], attempts, starts, tuple(found["steps"]), problems)
+    return Processes(whole, {name: tuple(mine) for name, mine in found.items()}, tuple(starts), copies)
+
+
+@dataclass(frozen=True, eq=False)
+class Replica:
+    """The steps that one rank of a data-parallel training recorded, of one attempt."""
+
+    rank: int
+    parts: tuple[Part, ...]  # of table `steps`
+    begin: int = 0  # the global step of its first row
+    end: float = math.inf  # the global step at which the next attempt begins
+
+
+def _replicas(
+    path: Path, metas: list[Meta], attempts: list[Meta], starts: list[int], steps: tuple[Part, ...], problems: list[str]
+) -> tuple[Replica, ...]:
+    """The steps of every rank; empty unless there are several, each with the whole model."""
+    first = attempts[-1]
+    if first.world_size < 2 or any(facts.placements for facts in first.tensors):
+        return ()
+    replicas = [Replica(first.rank, steps)]
+    ends = [*starts[1:], math.inf]
+    for meta in metas:
+        numbers = [number for number, attempt in enumerate(attempts) if attempt.restarts == meta.restarts]
+        if meta.rank == first.rank or not numbers or (meta.attempt and not meta.restarts):
+            continue
+        if {(facts.name, *facts.shape) for facts in meta.tensors} != {(f.name, *f.shape) for f in first.tensors}:
+            return ()
+        number = numbers[-1]
+        mine = tuple(parts(path, "steps", meta, problems))
+        replicas.append(Replica(meta.rank, mine, starts[number], ends[number]))
+    return tuple(replicas)
+
+
+def replica_columns(replicas: Sequence[Replica]) -> dict[str, "Array"]:
+    """Column name -> [rows] of the steps of all `replicas`, by rank and step."""
+    import numpy
+
+    table, names = TABLES["steps"], ("global_step", "mean_loss", "objective", "gradient_norm", "weight_checksum")
+    found: dict[str, list[Array]] = {"rank": [numpy.zeros(0, numpy.int64)]}
+    found |= {
+        name: [numpy.zeros(0, numpy.float64 if "float" in table.column(name).dtype else numpy.int64)] for name in names
+    }
+    for replica in replicas:
+        for part in replica.parts:
+            columns = {name: column(part, table, name) for name in names}
+            columns["global_step"] = columns["global_step"] + replica.begin
+            kept = columns["global_step"] < replica.end
+            columns["rank"] = numpy.full(len(kept), replica.rank)
+            for name, values in columns.items():
+                found[name].append(values[kept])
+    whole = {name: numpy.concatenate(values) for name, values in found.items()}
+    order = numpy.lexsort((whole["global_step"], whole["rank"]))
+    return {name: values[order] for name, values in whole.items()}
 
 
 def _others(path: Path, problems: list[str]) -> list[Meta]:
@@ -76,6 +132,9 @@ def _others(path: Path, problems: list[str]) -> list[Meta]:
     metas = []
     for folder in path.glob("rank*"):
         file = folder / "rank.json"
+        if folder.is_symlink() or file.is_symlink():
+            problems.append(f"{clean_text(folder.name)} is a link, or holds one, and was not followed")
+            continue
         if not folder.is_dir() or not (file.exists() or "." in folder.name):
             continue
         try:

@@ -1,19 +1,17 @@
 """A recorded run, read back: `load(path)` gives a `Run`, and says what it had to leave out."""
 
-import os
-import socket
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from gradaudit.ranks import together
-from gradaudit.schema import FORMAT_VERSION, TABLES, LossFacts, Meta, TensorFacts, UserError, arrow_schema
-from gradaudit.segments import Made, clean_text, read
+from gradaudit.matrices import Layout, layout, tensor_column
+from gradaudit.ranks import Replica, replica_columns, together
+from gradaudit.run_file import RunError, cleaned, read_meta, state_of
+from gradaudit.schema import TABLES, LossFacts, Meta, TensorFacts, arrow_schema
+from gradaudit.segments import Made, read
 
 if TYPE_CHECKING:
     import numpy
@@ -22,10 +20,6 @@ if TYPE_CHECKING:
 
     Floats = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
     Integers = numpy.ndarray[Any, numpy.dtype[numpy.int64]]
-
-
-class RunError(UserError):
-    """The run cannot be read; the message says what is wrong, where, and what to do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +32,8 @@ class Run:
     problems: tuple[str, ...]
     parts: Mapping[str, tuple["pyarrow.Table | Path | Made", ...]]
     attempts: tuple[int, ...] = (0,)  # the global step at which each attempt of a restarted training begins
+    expected_frozen: tuple[str, ...] = ()  # patterns (fnmatch) of the tensors that the user says stay as they are
+    ranks: tuple[Replica, ...] = ()  # of a data-parallel training
 
     @cached_property
     def steps(self) -> "pandas.DataFrame":
@@ -50,7 +46,7 @@ class Run:
 
         if not any(tensor.placements for tensor in self.meta.tensors):
             return steps
-        for optimizer in self._grid:
+        for optimizer in self._layouts:
             mine = [tensor.optimizer == optimizer for tensor in self.tensors_of(optimizer)]
             squares = self.matrix("gradient_norm", optimizer)[:, mine] ** 2
             broken = self.matrix("gradient_nan", optimizer)[:, mine] + self.matrix("gradient_inf", optimizer)[:, mine]
@@ -79,6 +75,17 @@ class Run:
     def samples(self) -> "pandas.DataFrame":
         """Table `modules`: samples of the loss's input and of activations, in order of steps."""
         return self._frame("modules").sort_values(["step", "module", "loss", "kind"], ignore_index=True)
+
+    @cached_property
+    def replicas(self) -> "pandas.DataFrame":
+        """One row for each rank and step of a training that is data parallel, by rank and step; else empty.
+
+        Columns `rank`, and of table `steps` global_step, mean_loss, objective, gradient_norm and
+        weight_checksum; ranks but the first record no gradients, so their norm is NaN without clipping.
+        """
+        import pandas
+
+        return pandas.DataFrame(replica_columns(self.ranks))
 
     @cached_property
     def events(self) -> "pandas.DataFrame":
@@ -114,13 +121,17 @@ class Run:
         mine = [tensor for tensor in self.meta.tensors if tensor.recorded_with == optimizer]
         return sorted(mine, key=lambda tensor: (tensor.depth, tensor.id))
 
+    def frozen_on_purpose(self, tensor: TensorFacts) -> bool:
+        """Whether the user says that this tensor is not trained."""
+        return any(fnmatchcase(name, p) for p in self.expected_frozen for name in (tensor.name, *tensor.aliases))
+
     def loss_facts(self, loss: int) -> LossFacts | None:
         """The loss function with this index, or None."""
         return next((facts for facts in self.meta.losses if facts.id == loss), None)
 
     def recorded_steps(self, optimizer: int) -> "Integers":
         """[recorded steps]: the optimizer's steps at which tensor statistics exist, ascending."""
-        return self._grid[optimizer][0] if optimizer in self._grid else _integers([])
+        return self._layouts[optimizer].steps if optimizer in self._layouts else _integers([])
 
     def matrix(self, stat: str, optimizer: int) -> "Floats":
         """[recorded steps, tensors] of one column of `tensors`; NaN where there is no row.
@@ -128,53 +139,33 @@ class Run:
         Rows follow `recorded_steps(optimizer)`, columns `tensors_of(optimizer)`.
         Raises KeyError when the schema has no such column.
         """
+        import numpy
+
         TABLES["tensors"].column(stat)
-        return self._matrix(stat, optimizer)
+        if (stat, optimizer) not in self._matrices:
+            column = tensor_column(self.parts["tensors"], stat)
+            for owner, layout in self._layouts.items():
+                self._matrices[stat, owner] = layout.matrix(column)
+        kept = self._matrices.get((stat, optimizer))
+        if kept is None:
+            return numpy.full((0, len(self.tensors_of(optimizer))), numpy.nan)
+        return numpy.asarray(kept, dtype=numpy.float64)
 
     @cached_property
-    def _matrices(self) -> dict[tuple[str, int], "Floats"]:
+    def _matrices(self) -> "dict[tuple[str, int], numpy.ndarray[Any, Any]]":
+        """As wide as they were recorded: half the memory of what `matrix` returns."""
         return {}
 
-    def _matrix(self, stat: str, optimizer: int) -> "Floats":
-        import numpy
-
-        if (stat, optimizer) not in self._matrices:
-            column = self._column(stat)
-            for owner, (steps, where, row, col) in self._grid.items():
-                matrix = numpy.full((len(steps), len(self.tensors_of(owner))), numpy.nan)
-                matrix[row, col] = column[where]
-                self._matrices[stat, owner] = matrix
-        empty = numpy.full((0, len(self.tensors_of(optimizer))), numpy.nan)
-        return self._matrices.get((stat, optimizer), empty)
-
     @cached_property
-    def _grid(self) -> "dict[int, tuple[Integers, Any, Any, Any]]":
-        """For each optimizer: its recorded steps, and where each row of `tensors` goes in a matrix."""
+    def _layouts(self) -> dict[int, Layout]:
+        """For each optimizer of table `tensors`: its recorded steps, and where its rows go in a matrix."""
         import numpy
 
-        owner, step, tensor = (self._column(name).astype(numpy.int64) for name in TABLES["tensors"].key)
-        grid = {}
-        for optimizer in numpy.unique(owner):
-            position = {facts.id: index for index, facts in enumerate(self.tensors_of(int(optimizer)))}
-            place = numpy.full(int(tensor.max(initial=0)) + 1, -1)
-            for identifier, index in position.items():
-                if 0 <= identifier < len(place):
-                    place[identifier] = index
-            where = numpy.flatnonzero((owner == optimizer) & (tensor >= 0))
-            where = where[place[tensor[where]] >= 0]
-            steps, row = numpy.unique(step[where], return_inverse=True)
-            grid[int(optimizer)] = (steps, where, row, place[tensor[where]])
-        return grid
-
-    def _column(self, name: str) -> "Any":
-        import numpy
-
-        table = TABLES["tensors"]
-        chunks = [
-            numpy.asarray(read(part, table, [name]).column(name).to_numpy(), dtype=numpy.float64)
-            for part in self.parts["tensors"]
-        ]
-        return numpy.concatenate(chunks) if chunks else numpy.zeros(0)
+        owner, step, tensor = (tensor_column(self.parts["tensors"], name) for name in TABLES["tensors"].key)
+        return {
+            int(optimizer): layout(owner, step, tensor, optimizer, [t.id for t in self.tensors_of(int(optimizer))])
+            for optimizer in numpy.unique(owner)
+        }
 
     def _frame(self, name: str) -> "pandas.DataFrame":
         import pyarrow
@@ -195,9 +186,12 @@ def load(path: str | Path) -> Run:
     """
     path = Path(path)
     problems: list[str] = []
-    processes = together(path, _load_meta(path), problems)
-    meta: Meta = _clean(processes.meta)
-    run = Run(path, meta, _state(path, meta), tuple(problems), processes.parts, processes.attempts)
+    processes = together(path, read_meta(path), problems)
+    meta: Meta = cleaned(processes.meta)
+    run = Run(
+        path, meta, state_of(path, meta), tuple(problems), processes.parts, processes.attempts,
+        ranks=processes.replicas,
+    )  # fmt: skip
     if not run.has("steps") and not (path / f"rank{meta.rank:05d}").is_dir():
         raise RunError(f"{path}: the folder rank{meta.rank:05d} is missing, and it holds the recorded steps")
     if not run.has("steps"):
@@ -207,74 +201,6 @@ def load(path: str | Path) -> Run:
             "or trains with something that is not a torch.optim.Optimizer (then use gradaudit.Recorder)"
         )
     return run
-
-
-def _load_meta(path: Path) -> Meta:
-    if not path.exists():
-        raise RunError(f"{path}: no such run; `gradaudit record train.py` makes one under runs/")
-    if not path.is_dir():
-        raise RunError(f"{path} is a file; give the run's folder, the one that holds run.json")
-    file = path / "run.json"
-    try:
-        text = file.read_bytes()
-    except FileNotFoundError:
-        if any(path.glob("rank*")):
-            raise RunError(f"{path}: run.json is missing, and without it the rank folders cannot be read") from None
-        if (path / "launch.json").exists():
-            raise RunError(
-                f"{path} holds no step: the recorder never started. Either the command never imported torch or made "
-                "an optimizer step, or its Python ignored the recorder (python -I and python -E ignore PYTHONPATH)"
-            ) from None
-        raise RunError(f"{path} is not a run: it has no run.json") from None
-    except OSError as error:
-        raise RunError(f"{file} cannot be read: {error.strerror}") from None
-    try:
-        version = msgspec.json.decode(text, type=dict[str, Any]).get("format_version", 0)
-        if not isinstance(version, int) or version > FORMAT_VERSION:
-            raise RunError(
-                f"{path} has format {version}, and this gradaudit reads up to {FORMAT_VERSION}: "
-                "upgrade gradaudit (pip install -U gradaudit)"
-            )
-        return msgspec.json.decode(text, type=Meta)
-    except msgspec.MsgspecError as error:
-        raise RunError(f"{file} is damaged: {error}") from None
-
-
-def _clean(value: Any) -> Any:
-    """A copy of a tree of facts in which every string went through `clean_text`."""
-    if isinstance(value, str):
-        return clean_text(value)
-    if isinstance(value, list):
-        return [_clean(item) for item in value]
-    if isinstance(value, dict):
-        return {_clean(key): _clean(item) for key, item in value.items()}
-    if isinstance(value, msgspec.Struct):
-        fields = {name: _clean(getattr(value, name)) for name in value.__struct_fields__}
-        return type(value)(**fields)
-    return value
-
-
-def _state(path: Path, meta: Meta) -> str:
-    """The state, told apart from `running` when the process no longer exists."""
-    if meta.state != "running":
-        return meta.state
-    if meta.private.host in ("", socket.gethostname()) and meta.pid and Path("/proc").exists():
-        return "running" if _alive(meta.pid) else "killed"
-    newest = max((file.stat().st_mtime for file in path.rglob("*") if file.is_file()), default=0.0)
-    return "running" if time.time() - newest < 120 else "killed"
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
-    except OSError:
-        return True
 
 
 def _integers(values: list[int]) -> "Integers":

@@ -65,7 +65,7 @@ STEPS = Table(
         Column("learning_rate", "list<float32>", "", "of each parameter group"),
         Column("weight_decay", "list<float32>", "", "of each parameter group"),
         Column("momentum", "list<float32>", "", "of each parameter group: momentum, or Adam's first beta"),
-        Column("gradient_norm", "float64", "", "L2 norm over the optimizer's tensors, before norm clipping"),
+        Column("gradient_norm", "float64", "", "L2 norm over the optimizer's tensors, before clipping"),
         Column(
             "clip_threshold",
             "float64",
@@ -73,6 +73,7 @@ STEPS = Table(
             "max_norm or clip_value of the clipping before this step; NaN without",
         ),
         Column("clip_kind", "int8", "code", "0 no clipping, 1 clip_grad_norm_, 2 clip_grad_value_"),
+        Column("clipped_fraction", "float32", "fraction", "elements that clip_grad_value_ changed; NaN elsewhere"),
         Column("amp_scale", "float32", "", "GradScaler's scale; NaN without one"),
         Column("skipped", "bool", "", "the GradScaler skipped this step because of an overflow"),
         Column("micro_steps", "int32", "count", "backward calls since the last step"),
@@ -89,7 +90,8 @@ STEPS = Table(
             "weight_checksum",
             "int64",
             "",
-            "sum of the bit patterns of the weights before this step, where several ranks train; 0 when not taken",
+            "sum of the bit patterns of the weights before this step, taken at every 64th step of an optimizer where "
+            "several ranks hold copies of the model; else 0",
         ),
     ),
     "steps are recorded at every torch.optim.Optimizer.step call",
@@ -195,8 +197,10 @@ ROWS = Table(
 HISTOGRAMS = Table(
     "histograms",
     ("optimizer", "step", "tensor", "kind"),
-    "Signed log2 histograms, on a grid sparser than that of `tensors`. Bin b counts the elements whose absolute value "
-    "lies from 2**(b/4) up to 2**((b+1)/4).",
+    "Signed log2 histograms of the gradients that the optimizer saw and of the weights before the step: at steps 0 and "
+    "10, at every 64th, and from step 2048 on 16 times in each doubling of the steps. Bin b counts the elements whose "
+    "absolute value lies from 2**(b/4) up to 2**((b+1)/4). Of a tensor cut up over ranks, the first rank's part is "
+    "counted; of more than 4,096 tensors, evenly spaced ones.",
     (
         _OPTIMIZER,
         _STEP,
@@ -215,8 +219,9 @@ HISTOGRAMS = Table(
 MODULES = Table(
     "modules",
     ("step", "module", "loss", "kind"),
-    "Samples of what goes into the training loss, and with --activations of what goes into the model and comes out of "
-    "its activation modules.",
+    "Samples of what goes into the training loss, at every recorded step, and with --activations, at every tenth, of "
+    "what goes into the model and comes out of its activation modules. Features and units are the last of two or three "
+    "dimensions, else the second one.",
     (
         Column("step", "int64", "count", "global_step of the step that the sample belongs to"),
         Column("module", "int32", "index", "module, as in run.json; -1 for the input of a loss"),
@@ -233,7 +238,7 @@ MODULES = Table(
             "batch_spread",
             "float32",
             "",
-            "standard deviation of an output over the batch, mean over the outputs; NaN for a batch of one",
+            "sample standard deviation of an output over the batch, mean over the outputs; NaN for a batch of one",
         ),
         Column("feature_std_ratio", "float32", "ratio", "largest to smallest non-zero standard deviation of a feature"),
         Column("saturated_fraction", "float32", "fraction", "sigmoid outputs outside (.01, .99), tanh outside .99"),

@@ -22,6 +22,7 @@ class Made(Protocol):
 Part: TypeAlias = "pyarrow.Table | Path | Made"
 
 LONGEST_NAME = 300
+MOST_BYTES = 256_000_000  # of one segment in memory; the recorder's largest takes about 110 MB
 # Control characters, and the marks that reorder or hide text: a name must print as what it is.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
@@ -41,13 +42,25 @@ def parts(path: Path, name: str, meta: Meta, problems: list[str]) -> Iterator[Pa
 
     folder = path / (f"rank{meta.rank:05d}" + (f".{meta.attempt}" if meta.attempt else ""))
     closed = set()
+    if folder.is_symlink():
+        return  # said where the ranks are put together
     for file in sorted(folder.glob(f"{name}-*.parquet")):
         shown = f"{folder.name}/{clean_text(file.name)}"
         try:
             if file.is_symlink():
                 problems.append(f"{shown} is a link and was not followed")
                 continue
-            with pyarrow.parquet.ParquetFile(file) as parquet:
+            if not file.is_file():  # opening a pipe would wait for ever
+                problems.append(f"{shown} is no file and was left out")
+                continue
+            with pyarrow.parquet.ParquetFile(file, read_dictionary=_texts(TABLES[name])) as parquet:
+                weight = _weight(parquet, TABLES[name])
+                if weight > MOST_BYTES:
+                    size = (
+                        f"{weight / 1e6:,.0f} MB in memory, and the recorder makes none above {MOST_BYTES / 1e6:,.0f}"
+                    )
+                    problems.append(f"{shown} was left out: it takes {size}")
+                    continue
                 # Reading it all finds a truncated page here, not in the middle of an analysis.
                 present = set(parquet.schema_arrow.names)
                 missing = [key for key in TABLES[name].key if key not in present]
@@ -66,7 +79,7 @@ def parts(path: Path, name: str, meta: Meta, problems: list[str]) -> Iterator[Pa
         closed.add(file.name)
         yield file
     live = folder / f"{name}.live.arrows"
-    if live.exists() and not live.is_symlink():
+    if live.is_file() and not live.is_symlink():
         table = _read_live(live, closed, name)
         if table is not None:
             yield table
@@ -94,15 +107,50 @@ def _read_live(file: Path, closed: set[str], name: str) -> "pyarrow.Table | None
     return pyarrow.Table.from_batches(batches, schema)
 
 
+def _texts(table: Table) -> list[str]:
+    return [column.name for column in table.columns if column.dtype == "string"]
+
+
+def _weight(file: Any, table: Table) -> int:
+    """Bytes that the columns of `table` take in memory, by the file's own account of its pages and values."""
+    known = {column.name for column in table.columns}
+    groups = (file.metadata.row_group(index) for index in range(file.metadata.num_row_groups))
+    chunks = (group.column(index) for group in groups for index in range(group.num_columns))
+    return sum(
+        max(chunk.total_uncompressed_size, 8 * chunk.num_values)
+        for chunk in chunks
+        if chunk.path_in_schema.split(".")[0] in known
+    )
+
+
+def _short_texts(data: "pyarrow.Table") -> "pyarrow.Table":
+    """`data` with its texts cut to twice `LONGEST_NAME`: a long one that is repeated in every row weighs too much."""
+    import pyarrow
+    import pyarrow.compute
+
+    for index, field in enumerate(data.schema):
+        if not pyarrow.types.is_dictionary(field.type):
+            continue
+        chunks = [
+            pyarrow.DictionaryArray.from_arrays(
+                chunk.indices, pyarrow.compute.utf8_slice_codeunits(chunk.dictionary, 0, 2 * LONGEST_NAME)
+            )
+            for chunk in data.column(index).chunks
+        ]
+        cut = pyarrow.chunked_array(chunks, field.type)
+        data = data.set_column(index, field.name, cut.cast(field.type.value_type))
+    return data
+
+
 def read(part: Part, table: Table, names: list[str]) -> "pyarrow.Table":
     """The named columns of one part, cast to the schema; a column that the part lacks is null."""
     import pyarrow
     import pyarrow.parquet
 
     if isinstance(part, Path):
-        with pyarrow.parquet.ParquetFile(part) as file:
+        with pyarrow.parquet.ParquetFile(part, read_dictionary=_texts(table)) as file:
             present = [name for name in names if name in file.schema_arrow.names]
-            data = file.read(columns=present, use_threads=False)
+            data = _short_texts(file.read(columns=present, use_threads=False))
     elif isinstance(part, pyarrow.Table):
         data = part
     else:

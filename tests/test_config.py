@@ -28,6 +28,11 @@ def test_the_section_is_read(tmp_path):
     )  # fmt: skip
 
 
+def test_patterns_of_frozen_tensors_are_read(tmp_path):
+    write(tmp_path, "[tool.gradaudit]\nexpected-frozen = ['backbone.*', '*.position']\n")
+    assert read(tmp_path).expected_frozen == ("backbone.*", "*.position")
+
+
 def test_the_nearest_file_with_a_section_holds(tmp_path):
     write(tmp_path, "[tool.gradaudit]\nfail-on = 'note'\n")
     write(tmp_path / "a", "[project]\nname = 'x'\n")
@@ -44,6 +49,7 @@ def test_the_nearest_file_with_a_section_holds(tmp_path):
         ("[tool]\ngradaudit = 3", "not a table"),
         ("[tool.gradaudit]\nselect = 'a'", "select is not a list of names"),
         ("[tool.gradaudit]\nignore = [1]", "ignore is not a list of names"),
+        ("[tool.gradaudit]\nexpected-frozen = 'a'", "such as expected-frozen = ['backbone.*']"),
         ("[tool.gradaudit]\nfail-on = 'always'", "fail-on is 'always'; it may be critical, warning, note, never"),
         ("[tool.gradaudit]\nfail_on = 'note'", "has no key 'fail_on'; it has select, ignore, fail-on"),
         ("[tool.gradaudit.a]\nx = 'much'", "a.x is 'much', not a finite number"),

@@ -2,25 +2,34 @@
 
 import inspect
 import re
+import shutil
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy
+import pyarrow.parquet
 import pytest
 
 from gradaudit.audit import examine
 from gradaudit.diagnoser import SECTIONS, Diagnoser
 from gradaudit.diagnosers import all_diagnosers
 from gradaudit.findings import Confidence, Finding, Lines, Severity
-from gradaudit.run import load
-from gradaudit.schema import LossFacts, TensorFacts
+from gradaudit.run import Run, load
+from gradaudit.schema import TABLES, LossFacts, TensorFacts
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import HEALTHY_WITH, embedding_rows, falling, healthy
 from tests.diagnosers.sick import SICK, sick_run
+from tests.diagnosers.sick_precision import histogram, in_half
+from tests.diagnosers.sick_replicas import replicas
 
 ROOT = Path(__file__).parent.parent
 DIAGNOSERS = all_diagnosers()
 every = pytest.mark.parametrize("diagnoser", DIAGNOSERS, ids=lambda item: item.name)
+HEALTHY_BY = {
+    "rank_divergence": lambda path: replicas(path / "run"),
+    "fp16_underflow": lambda path: in_half(path / "run", scale=65536.0),
+}
 THRESHOLDS = [(item, option) for item in DIAGNOSERS for option in item.thresholds]
 
 
@@ -30,7 +39,7 @@ def test_one_word_names_the_file_the_function_and_the_test(diagnoser: Diagnoser)
     assert getattr(module, diagnoser.name) is diagnoser
     assert diagnoser.check.__module__ == module.__name__
     assert (ROOT / "tests" / "diagnosers" / f"test_{diagnoser.name}.py").exists()
-    assert re.fullmatch(r"[a-z]+(_[a-z]+)*", diagnoser.name)
+    assert re.fullmatch(r"[a-z][a-z0-9]*(_[a-z]+)*", diagnoser.name)
 
 
 @every
@@ -68,60 +77,100 @@ def test_it_is_a_generator_over_a_run_and_keyword_thresholds(diagnoser: Diagnose
 
 @every
 def test_it_is_quiet_on_a_healthy_run_and_says_what_it_measured(diagnoser: Diagnoser, tmp_path: Path):
-    outcome = examine(diagnoser, healthy(tmp_path, **HEALTHY_WITH.get(diagnoser.name, {})), {})
+    build = HEALTHY_BY.get(diagnoser.name, healthy)
+    outcome = examine(diagnoser, build(tmp_path, **HEALTHY_WITH.get(diagnoser.name, {})), {})
     assert outcome.face == "clean", outcome.traceback or outcome.reason or outcome.findings
     assert re.search(r"\d", outcome.measured)
 
 
 NAN = float("nan")
+LONG = 240  # steps: more than any diagnoser needs
+STATISTICS = [column.name for column in TABLES["tensors"].columns if column.dtype == "float32"]
+
+
+def sample(value: float, step: int) -> dict[str, Any]:
+    """A row of table `modules` in which every statistic is `value`."""
+    row = {c.name: value for c in TABLES["modules"].columns if c.dtype == "float32"}
+    return {**row, "step": step, "module": -1, "loss": 0, "kind": "loss_input", "elements": 320, "nonfinite": 0}
+
+
+def shuffled(run: Run, path: Path) -> Run:
+    """The same run with the columns of every file reversed, and its rows in another order."""
+    shutil.copytree(run.path, path)
+    for file in path.rglob("*.parquet"):
+        table = pyarrow.parquet.read_table(file)
+        order = numpy.random.default_rng(0).permutation(len(table))
+        pyarrow.parquet.write_table(table.select(table.column_names[::-1]).take(order), file)
+    return load(path)
+
+
 ODD = {
     "one step": lambda path: build_run(path, loss=[2.3]),
+    "one step of two ranks": lambda path: replicas(path, steps=1),
+    "no number on any of two ranks": lambda path: replicas(
+        path, [{"mean_loss": NAN, "objective": NAN}], steps=LONG, columns={"mean_loss": NAN, "gradient_norm": NAN}
+    ),
+    "histograms of nothing": lambda path: in_half(
+        path,
+        dtype="float16",
+        histograms=[{**histogram([1.0], 0, 0), "positive": [], "negative": [], "elements": 0, "zeros": 0}],
+    ),
+    "histograms of extremes": lambda path: in_half(
+        path, dtype="float16", histograms=[histogram([1e-300, 1e300], step, 0) for step in (0, 10)]
+    ),
+    "columns and rows in another order": lambda path: shuffled(
+        healthy(path.parent / "before", **{k: v for w in HEALTHY_WITH.values() for k, v in w.items() if k != "steps"}),
+        path,
+    ),
     "two steps": lambda path: build_run(path, loss=[2.3, 2.2]),
     "all NaN": lambda path: build_run(
         path,
-        loss=[NAN] * 120,
+        loss=[NAN] * LONG,
         tensors=linear_stack(embedding=20),
-        stats=dict.fromkeys(("gradient_norm", "weight_norm", "update_norm", "drift_norm"), NAN),
-        steps={"gradient_norm": NAN, "learning_rate": [[NAN]] * 120},
-        evaluations=[(step, "validation", NAN) for step in range(0, 120, 10)],
-        rows=embedding_rows(120, tensor=0, rows=20, hit=0, ever_hit=0, movement=[NAN] * 3),
+        stats=dict.fromkeys(STATISTICS, NAN),
+        samples=[sample(NAN, step) for step in range(0, LONG, 10)],
+        steps={"gradient_norm": NAN, "learning_rate": [[NAN]] * LONG},
+        evaluations=[(step, "validation", NAN) for step in range(0, LONG, 10)],
+        rows=embedding_rows(LONG, tensor=0, rows=20, hit=0, ever_hit=0, movement=[NAN] * 3),
         facts=LossFacts(id=0, function="mse_loss", target_mean=NAN, target_variance=NAN),
     ),
     "all infinite": lambda path: build_run(
         path,
-        loss=[float("inf")] * 120,
+        loss=[float("inf")] * LONG,
         tensors=linear_stack(embedding=20),
-        stats={name: float("inf") for name in ("gradient_norm", "weight_norm", "update_norm", "drift_norm")},
-        evaluations=[(step, "validation", float("inf")) for step in range(0, 120, 10)],
+        stats=dict.fromkeys(STATISTICS, float("inf")),
+        samples=[sample(float("inf"), step) for step in range(0, LONG, 10)],
+        evaluations=[(step, "validation", float("inf")) for step in range(0, LONG, 10)],
     ),
     "all zero": lambda path: build_run(
         path,
-        loss=[0.0] * 120,
+        loss=[0.0] * LONG,
         tensors=linear_stack(embedding=20),
-        stats=dict.fromkeys(("gradient_norm", "weight_norm", "update_norm", "drift_norm"), 0.0),
-        evaluations=[(step, "validation", 0.0) for step in range(0, 120, 10)],
+        stats=dict.fromkeys(STATISTICS, 0.0),
+        samples=[sample(0.0, step) for step in range(0, LONG, 10)],
+        evaluations=[(step, "validation", 0.0) for step in range(0, LONG, 10)],
     ),
-    "one tensor": lambda path: build_run(path, loss=falling(120), tensors=linear_stack(depth=1)[:1]),
-    "no tensor rows": lambda path: build_run(path, loss=falling(120), recorded=[]),
-    "no tensors at all": lambda path: build_run(path, loss=falling(120), tensors=[]),
-    "statistics of the end only": lambda path: build_run(path, loss=falling(120), recorded=[118, 119]),
+    "one tensor": lambda path: build_run(path, loss=falling(LONG), tensors=linear_stack(depth=1)[:1]),
+    "no tensor rows": lambda path: build_run(path, loss=falling(LONG), recorded=[]),
+    "no tensors at all": lambda path: build_run(path, loss=falling(LONG), tensors=[]),
+    "statistics of the end only": lambda path: build_run(path, loss=falling(LONG), recorded=[LONG - 2, LONG - 1]),
     "no gradient anywhere": lambda path: build_run(
         path,
-        loss=falling(120),
+        loss=falling(LONG),
         tensors=linear_stack(embedding=20),
         stats={"has_grad": False, **dict.fromkeys(("gradient_norm", "weight_norm", "update_norm"), NAN)},
     ),
     "empty evaluations": lambda path: build_run(
-        path, loss=falling(120), evaluations=[(step, "validation", NAN) for step in range(0, 120, 10)]
+        path, loss=falling(LONG), evaluations=[(step, "validation", NAN) for step in range(0, LONG, 10)]
     ),
     "unknown loss": lambda path: build_run(
-        path, loss=falling(120), facts=LossFacts(id=-1, function=""), steps={"mean_loss": NAN}
+        path, loss=falling(LONG), facts=LossFacts(id=-1, function=""), steps={"mean_loss": NAN}
     ),
     "tensor of no elements": lambda path: build_run(
-        path, loss=falling(120), tensors=[TensorFacts(id=0, name="empty", role="embedding", shape=[0, 4], optimizer=0)]
+        path, loss=falling(LONG), tensors=[TensorFacts(id=0, name="empty", role="embedding", shape=[0, 4], optimizer=0)]
     ),
-    "empty lists": lambda path: build_run(path, loss=falling(120), steps={"learning_rate": [[]] * 120}),
-    "optimizer without facts": lambda path: build_run(path, loss=falling(120), steps={"optimizer": 3}),
+    "empty lists": lambda path: build_run(path, loss=falling(LONG), steps={"learning_rate": [[]] * LONG}),
+    "optimizer without facts": lambda path: build_run(path, loss=falling(LONG), steps={"optimizer": 3}),
 }
 
 
@@ -140,7 +189,6 @@ def test_it_finds_its_sick_run_and_says_so_well(diagnoser: Diagnoser, tmp_path: 
     assert outcome.face == "found", outcome.traceback or outcome.measured or outcome.reason
     for finding in outcome.findings:
         check_style(finding, diagnoser)
-        assert finding.actions
         assert finding.measures
         assert finding.evidence
 
@@ -169,6 +217,10 @@ def check_style(finding: Finding, diagnoser: Diagnoser) -> None:
             assert all(len(series.x) == len(series.y) for series in evidence.series)
     options = {measure.option for measure in finding.measures} - {""}
     assert options <= set(diagnoser.thresholds), options
+    assert finding.actions
+    assert re.search(r"\d", " ".join(action.text + action.code for action in finding.actions)), (
+        f"no next action has a number in it: {headline}"
+    )
     for action in finding.actions:
         assert action.text[0].isupper()
         assert not action.text.endswith("."), action.text
@@ -210,6 +262,21 @@ def test_the_sample_runs_show_what_their_name_says(sample: Path):
     for name, outcome in outcomes.items():
         for finding in outcome.findings:
             check_style(finding, next(item for item in DIAGNOSERS if item.name == name))
+
+
+def test_ten_thousand_tensors_are_no_problem(tmp_path: Path):
+    tensors = linear_stack(depth=5_000, width=4)
+    random = numpy.random.default_rng(0)
+    stats = {name: random.lognormal(-3, 1, (6, len(tensors))) for name in STATISTICS}
+    run = build_run(
+        tmp_path / "run", loss=falling(LONG), tensors=tensors, stats=stats, recorded=[0, 1, 2, 20, 40, LONG - 1]
+    )
+    for diagnoser in DIAGNOSERS:
+        outcome = examine(diagnoser, run, {})
+        assert outcome.face != "failed", outcome.traceback
+        for finding in outcome.findings:
+            check_style(finding, diagnoser)
+            assert len(finding.tensors) <= 50
 
 
 def test_a_median_of_nothing_warns_nobody(tmp_path: Path):

@@ -1,7 +1,8 @@
 import numpy
 import pytest
 
-from gradaudit.run import RunError, load
+from gradaudit.run import load
+from gradaudit.run_file import RunError
 from gradaudit.schema import TensorFacts
 from tests.build import build_run, linear_stack
 

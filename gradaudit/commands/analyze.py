@@ -97,7 +97,7 @@ def analyze(
     chosen = targets(formats, output, len(runs))
     if open_report and not any(item.format == "html" and item.path != STDOUT for item in chosen):
         raise UserError("--open needs an HTML report in a file; add --format html")
-    wishes = Wishes(settings.select, settings.ignore, settings.thresholds, show_host, settings.fail_on, chosen)
+    wishes = Wishes.of(settings, show_host, settings.fail_on, chosen)
     printing = Printing(chosen, settings.fail_on, verbose=verbose, quiet=quiet, named=len(runs) > 1)
     if len(runs) > 1:
         code, page = analyze_several(runs, wishes, printing, index)
@@ -125,7 +125,7 @@ def analyze_several(
     paths: Sequence[Path], wishes: Wishes, printing: Printing, index: Path | None
 ) -> tuple[int, Path | None]:
     """Analyze runs on all cores, print them in order and write the page over them; gives exit code and page."""
-    code, audited, unread = 0, [], []
+    code, audited, unread, audits = 0, [], [], []
     with progress("analyzing") as show:
         for number, (path, done) in enumerate(zip(paths, each(paths, partial(analyzed, wishes), show), strict=True)):
             printing.gap(number)
@@ -135,6 +135,7 @@ def analyze_several(
                 unread.append((path, done.complaint))
                 continue
             audit, reports = done.value.audit, done.value.reports
+            audits.append(audit)
             printing.findings(path, audit)
             printing.summary_of_the_job(audit)
             click.echo(reports.complaint, nl=False, err=True)
@@ -143,6 +144,7 @@ def analyze_several(
             code = max(code, reports.code, FOUND if reaches(audit, wishes.fail_on) else 0)
             if "html" in written:
                 audited.append((path, written["html"], audit))
+    printing.annotations(audits)
     page = None
     if audited:
         try:

@@ -65,7 +65,7 @@ def compare(
         raise UserError("name two runs or more: gradaudit compare runs/a runs/b")
     places = _places(formats, output, runs[1])
     settings = effective()
-    wishes = Wishes(settings.select, settings.ignore, settings.thresholds, show_host, "never", [])
+    wishes = Wishes.of(settings, show_host, "never", [])
     with progress("comparing") as show:
         done = list(each(runs, partial(read, wishes), show))
     audits = [one.value for one in done if one.value is not None]

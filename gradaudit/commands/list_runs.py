@@ -19,7 +19,8 @@ from gradaudit.schema import UserError
 @click.command("list", short_help="List recorded runs, newest first.")
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 @click.option("-n", "--most", type=click.IntRange(min=1), metavar="N", help="List only the N newest runs.")
-def list_runs(folder: Path | None, most: int | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each run, a line each.")
+def list_runs(folder: Path | None, most: int | None, as_json: bool) -> None:
     """List the runs in FOLDER (default: runs/), newest first, each with its state and its main finding.
 
     Every run is analyzed for this, on all cores. Exit codes: 0 done, 2 a run could not be read.
@@ -33,13 +34,16 @@ def list_runs(folder: Path | None, most: int | None) -> None:
     if not paths:
         raise UserError(f"no run under {folder}/; make one with gradaudit record train.py")
     settings = effective()
-    wishes = Wishes(settings.select, settings.ignore, settings.thresholds, False, "never", [])
+    wishes = Wishes.of(settings, False, "never", [])
     with progress(str(folder)) as show:
         done = list(each(paths, partial(examined, wishes=wishes), show))
     rows = [
         listing.row(path.name, one.value) if one.value else listing.unreadable(path.name, one.complaint)
         for path, one in zip(paths, done, strict=True)
     ]
+    if as_json:
+        click.echo("\n".join(map(listing.as_json, rows)))
+        sys.exit(COULD_NOT if any(one.code for one in done) else 0)
     width = shutil.get_terminal_size((120, 24)).columns
     unicode = "utf" in (sys.stdout.encoding or "").lower()
     click.echo(listing.render(rows, width=width, unicode=unicode))

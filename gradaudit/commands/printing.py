@@ -12,6 +12,8 @@ import click
 from gradaudit.commands.output import LOG, STDOUT, WIDEST, Target, render, size, summarise
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gradaudit.audit import Audit
 
 
@@ -41,10 +43,19 @@ class Printing:
             click.echo(f"{run}: {text}" if self.named else text)
             formats = [format for format in formats if format != "terminal"]
         for format in formats:
+            if format == "github" and self.named:
+                continue  # said for all runs together: the limit on annotations is one for the job's step
             if format == "terminal":
                 self._terminal(audit)
             else:
                 click.echo(render(audit, format, self.fail_on).encode("utf-8", "backslashreplace"), nl=False)
+
+    def annotations(self, audits: "Sequence[Audit]") -> None:
+        """Several runs: the annotations of all of them, the worst first."""
+        if audits and any(target.format == "github" and target.place(Path()) == STDOUT for target in self.chosen):
+            from gradaudit.report import github
+
+            click.echo(github.render(*audits), nl=False)
 
     def summary_of_the_job(self, audit: "Audit") -> None:
         """With the format github, the Markdown goes to the summary of the job. Raises OutputError."""

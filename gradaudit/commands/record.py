@@ -55,6 +55,11 @@ def _percentage(context: click.Context, option: click.Parameter, value: float) -
     help="Share of a step's time that recording may take after the first 100 steps; --every overrides it.  "
     "[default: 1]",
 )
+@click.option(
+    "--activations",
+    is_flag=True,
+    help="Also sample the model's input and its activation modules' outputs, every tenth recorded step.",
+)
 @click.option("--quiet", is_flag=True, help="Do not print the summary line at the end.")
 @click.option("--force", is_flag=True, help="Overwrite DIR when it holds an earlier run.")
 @click.option("--no-host", is_flag=True, help="Keep host name, user name, paths and arguments out of the record.")
@@ -64,6 +69,7 @@ def record(
     output: Path | None,
     every: int | None,
     budget: float,
+    activations: bool,
     quiet: bool,
     force: bool,
     no_host: bool,
@@ -93,4 +99,5 @@ def record(
         quiet=quiet,
         force=force,
         host=not no_host,
+        activations=activations,
     )

@@ -70,6 +70,7 @@ def shown(settings: Settings) -> Iterator[str]:
     yield f"select = {_list(settings.select)}{'' if settings.select else '  # all'}"
     yield f"ignore = {_list(settings.ignore)}"
     yield f'fail-on = "{settings.fail_on}"'
+    yield f"expected-frozen = {_list(settings.config.expected_frozen)}"
     chosen, overrides = choose(settings.select, settings.ignore, settings.thresholds)
     for item in chosen:
         yield ""

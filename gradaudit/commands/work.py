@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from gradaudit.commands.output import Target, publish, write
+from gradaudit.commands.settings import Settings
 from gradaudit.commands.workers import Done, attempt
 
 if TYPE_CHECKING:
@@ -23,6 +24,15 @@ class Wishes:
     show_host: bool
     fail_on: str
     chosen: list[Target]
+    expected_frozen: Sequence[str]
+
+    @classmethod
+    def of(cls, settings: Settings, show_host: bool, fail_on: str, chosen: list[Target]) -> "Wishes":
+        """The wishes behind settings that hold."""
+        return cls(
+            settings.select, settings.ignore, settings.thresholds, show_host, fail_on, chosen,
+            settings.config.expected_frozen,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,7 @@ def examined(path: Path, wishes: Wishes, show: Callable[[str], None] = lambda wh
         ignore=wishes.ignore,
         thresholds=wishes.thresholds,
         show_host=wishes.show_host,
+        expected_frozen=wishes.expected_frozen,
         progress=show,
     )
 

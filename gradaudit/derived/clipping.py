@@ -17,6 +17,7 @@ class Clipping:
     """Clipping by norm or by value over the last half of an optimizer's steps."""
 
     kind: Literal["norm", "value"]
+    since: int  # global step of the first clipping of this kind in the whole run
     steps: Integers  # [steps] global steps
     size: Floats  # [steps] the norm before clipping; by value: the largest element after it
     threshold: Floats  # [steps]
@@ -28,8 +29,8 @@ class Clipping:
 @per_run
 def clipping(run: Run, optimizer: int) -> Clipping | None:
     """What was clipped in the last half of the run; None when nothing was."""
-    frame = run.steps_of(optimizer)
-    frame = frame[len(frame) // 2 :]
+    whole = run.steps_of(optimizer)
+    frame = whole[len(whole) // 2 :]
     kinds = frame["clip_kind"].to_numpy()
     if not len(kinds) or not (kinds > 0).any():
         return None
@@ -53,6 +54,7 @@ def clipping(run: Run, optimizer: int) -> Clipping | None:
         clipped, excess = _share(over > 0.999, over) * share_of_steps, median(typical / threshold)
     return Clipping(
         kind="norm" if kind == BY_NORM else "value",
+        since=int(whole["global_step"][whole["clip_kind"] == kind].iloc[0]),
         steps=frame["global_step"].to_numpy(dtype=numpy.int64),
         size=size,
         threshold=threshold,

@@ -36,6 +36,15 @@ def classes_used(facts: LossFacts, vocabulary: float) -> int:
     return used if 2 <= used <= len(counts) / 2 and len(counts) <= vocabulary and first_few else 0
 
 
+def unevenness(facts: LossFacts) -> float:
+    """How far the most frequent class is from an even share: 0 for even labels, 1 when all are of one class."""
+    counts = facts.label_counts
+    if len(counts) < 2 or not any(counts):
+        return 0.0
+    even = 1 / len(counts)
+    return max(0.0, (max(counts) / sum(counts) - even) / (1 - even))
+
+
 def harm_done(run: Run, optimizer: int) -> str:
     """What became of the training, when it is bad enough to call the start its cause; else nothing."""
     broken = breakdown(run, optimizer)

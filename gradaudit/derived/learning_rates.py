@@ -42,11 +42,10 @@ def recorded_learning_rates(run: Run, optimizer: int) -> Floats:
     if not len(own) or not len(recorded):
         return numpy.full((len(recorded), len(tensors)), numpy.nan)
     rows = rates[numpy.clip(numpy.searchsorted(own, recorded), 0, len(own) - 1)]
-    columns = [
-        rows[:, tensor.group] if 0 <= tensor.group < rows.shape[1] else numpy.full(len(rows), numpy.nan)
-        for tensor in tensors
-    ]
-    return numpy.stack(columns, axis=1) if columns else numpy.full((len(rows), 0), numpy.nan)
+    groups = numpy.asarray([t.group if 0 <= t.group < rows.shape[1] else -1 for t in tensors], dtype=numpy.int64)
+    if len(set(groups.tolist())) == 1 and groups[0] >= 0:
+        return numpy.broadcast_to(rows[:, groups[:1]], (len(rows), len(tensors)))
+    return numpy.column_stack([rows, numpy.full(len(rows), numpy.nan)])[:, groups]
 
 
 def peak_rates(run: Run, optimizer: int) -> Floats:
@@ -54,6 +53,13 @@ def peak_rates(run: Run, optimizer: int) -> Floats:
     rates = learning_rates(run, optimizer)
     finite = numpy.where(numpy.isfinite(rates), rates, -numpy.inf).max(axis=0, initial=-numpy.inf)
     return numpy.where(numpy.isfinite(finite), finite, numpy.nan)
+
+
+def usual_rate(run: Run, optimizer: int) -> str:
+    """The greatest learning rate of the run, for code to copy; 1e-3 where none above 0 is known."""
+    rates = peak_rates(run, optimizer)
+    known = rates[numpy.isfinite(rates) & (rates > 0)]
+    return setting(float(known.max())) if len(known) else "1e-3"
 
 
 def rate_in_words(rates: Floats) -> str:

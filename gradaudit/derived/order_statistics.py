@@ -8,6 +8,8 @@ Floats = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
 Integers = numpy.ndarray[Any, numpy.dtype[numpy.int64]]
 Mask = numpy.ndarray[Any, numpy.dtype[numpy.bool_]]
 
+_AT_ONCE = 100_000  # values sorted at a time
+
 
 def quantile(values: Floats, share: float, weights: Floats | None = None) -> Floats:
     """[columns]: the weighted `share` quantile of each column of [rows, columns] over its finite values.
@@ -19,7 +21,17 @@ def quantile(values: Floats, share: float, weights: Floats | None = None) -> Flo
     rows, columns = values.shape
     if not rows:
         return numpy.full(columns, numpy.nan)
+    # Few columns at a time: sorting takes several times the memory of what is sorted.
+    width = max(1, _AT_ONCE // rows)
+    parts = [_quantile(values[:, first : first + width], share, weights) for first in range(0, columns, width)]
+    return numpy.concatenate(parts) if parts else numpy.zeros(0)
+
+
+def _quantile(values: Floats, share: float, weights: Floats | None) -> Floats:
+    rows, columns = values.shape
     finite = numpy.isfinite(values)
+    if weights is None and share == 0.5 and finite.all():
+        return numpy.asarray(numpy.median(values, axis=0), dtype=numpy.float64)
     filled = numpy.where(finite, values, numpy.inf)
     order = numpy.argsort(filled, axis=0, kind="stable")
     ranked = numpy.take_along_axis(filled, order, axis=0)

@@ -17,13 +17,11 @@ def _over_weights(run: Run, stat: str, optimizer: int) -> Floats:
     return numpy.where((weights > 0) & numpy.isfinite(weights) & numpy.isfinite(ratio), ratio, numpy.nan)
 
 
-@per_run
 def update_ratio(run: Run, optimizer: int) -> Floats:
     """[recorded steps, tensors]: L2 norm of the update over that of the weights; NaN where either is unknown or 0/0."""
     return _over_weights(run, "update_norm", optimizer)
 
 
-@per_run
 def gradient_ratio(run: Run, optimizer: int) -> Floats:
     """[recorded steps, tensors]: L2 norm of the gradient over that of the weights."""
     return _over_weights(run, "gradient_norm", optimizer)

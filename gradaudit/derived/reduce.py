@@ -1,6 +1,6 @@
 """Long series and long lists of names made short enough to draw, without losing a one-step spike."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -75,6 +75,25 @@ def banded(name: str, x: Any, y: Any, role: str = "main", buckets: int = WIDEST)
         at, low, high = [*at, len(x) - 1], [*low, low[-1]], [*high, high[-1]]
     shown = [short(float(line[i])) if finite is not None else None for i, finite in zip(at, low, strict=True)]
     return Series(name=name, x=[float(x[i]) for i in at], y=shown, low=low, high=high, role=role)
+
+
+def halved(series: Series) -> Series:
+    """`series` with every two neighbours joined: the value of the first, the band of both; the last point stays."""
+    keep = [*range(0, len(series.x) - 1, 2), len(series.x) - 1]
+    ends = [*keep[1:], len(series.x)]
+
+    def joined(values: list[float | None], choose: Callable[[list[float]], float]) -> list[float | None]:
+        parts = [[v for v in values[a:b] if v is not None] for a, b in zip(keep, ends, strict=True)]
+        return [choose(part) if part else None for part in parts] if values else []
+
+    return Series(
+        name=series.name,
+        x=[series.x[i] for i in keep],
+        y=[series.y[i] for i in keep],
+        low=joined(series.low, min),
+        high=joined(series.high, max),
+        role=series.role,
+    )
 
 
 def plain(name: str, x: Any, y: Any, role: str = "main", buckets: int = WIDEST) -> Series:

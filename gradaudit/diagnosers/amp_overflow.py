@@ -45,7 +45,7 @@ from gradaudit.findings import (
 from gradaudit.run import Run
 
 
-@diagnoser(worst=Severity.WARNING, needs=("steps",), minimum_steps=10, explains=("no_learning",))
+@diagnoser(worst=Severity.WARNING, needs=("steps",), minimum_steps=10, explains=("no_learning", "fp16_underflow"))
 def amp_overflow(
     run: Run,
     *,

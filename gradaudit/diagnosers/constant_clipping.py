@@ -147,7 +147,7 @@ def _finding(run: Run, optimizer: int, cut: Clipping, most: float, limit: float)
         confidence=Confidence.HIGH if by_norm and not free else Confidence.MEDIUM,
         headline=headline + label_of(run, optimizer),
         seen=" ".join(seen),
-        span=Span(first=int(cut.steps[0]), last=int(cut.steps[-1])),
+        span=Span(first=cut.since, last=int(cut.steps[-1])),
         evidence=[
             norm_chart(
                 run,

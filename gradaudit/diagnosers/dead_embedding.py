@@ -3,12 +3,12 @@
 ## What it looks for
 
 First, exactly: a table of which not one bit changed over the run, by its checksum; and why, as far as the record knows:
-frozen, in no optimizer, without a gradient, a learning rate of 0. Then its pace: the median update-to-weight ratio of
-the table over that of the median weight layer, divided by the square root of the share of rows that a step hits,
-since only those move. Below `slow` it is a warning over at least `least_steps` steps, and `far` below says how sure.
-Rows are looked at last, as a note: more than `never_hit` of a table of at least `large` rows without a single
-gradient; more than `stopped` of the rows that were hit, and at least `stopped_rows`, without one for 20 times their
-usual interval.
+frozen, in no optimizer, without a gradient, a learning rate of 0. A table that moves although none of its rows ever had
+a gradient is moved by weight decay alone, and is a warning. Then its pace: the median update-to-weight ratio of the
+table over that of the median weight layer, divided by the square root of the share of rows that a step hits, since only
+those move. Below `slow` it is a warning over at least `least_steps` steps, and `far` below says how sure. Rows are
+looked at last, as a note: more than `never_hit` of a table of at least `large` rows without a single gradient; more
+than `stopped` of the rows that were hit, and at least `stopped_rows`, without one for 20 times their usual interval.
 
 ## Why it matters
 
@@ -24,8 +24,10 @@ the table.
 ## When it is wrong
 
 Pretrained vectors may be frozen on purpose, which is a note. Rows of a byte vocabulary that the text never uses are
-healthy (63 % were measured), and so are rows that belong to one part of the data when it is not shuffled. The slowest
-healthy table measured has a relative pace of 0.038, which is close to the threshold: raise or lower it with `--set`.
+healthy (63 % were measured), and so are rows that belong to one part of the data when it is not shuffled. Rows are
+counted by their gradients, since weight decay moves rows that nothing looks up; a table that is tied to the output
+layer has a gradient in every row, looked up or not. The slowest healthy table measured has a relative pace of 0.038,
+which is close to the threshold: raise or lower it with `--set`.
 """
 
 import math
@@ -36,8 +38,9 @@ import numpy
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.embedding_pace import Pace, embedding_pace
 from gradaudit.derived.embedding_rows import RowHistory, bin_label, row_history
+from gradaudit.derived.evidence import distance_chart
 from gradaudit.derived.layers import comparable_layers
-from gradaudit.derived.learning_rates import label_of, optimizer_class, recorded_learning_rates, scale_free
+from gradaudit.derived.learning_rates import label_of, optimizer_class, recorded_learning_rates, scale_free, usual_rate
 from gradaudit.derived.order_statistics import medians_across
 from gradaudit.derived.ratios import recorded_global_steps, update_ratio
 from gradaudit.derived.reduce import plain
@@ -79,7 +82,7 @@ def dead_embedding(
     """Judge each embedding table: did it move, how fast, and which rows."""
 
     def judge(optimizer: int) -> Iterator[Verdict]:
-        tables = [tensor for tensor in run.tensors_of(optimizer) if tensor.role == "embedding"]
+        tables = [t for t in run.tensors_of(optimizer) if t.role == "embedding" and not run.frozen_on_purpose(t)]
         recorded = run.recorded_steps(optimizer)
         if not tables:
             yield NotApplicable(reason="the model has no embedding table")
@@ -97,6 +100,9 @@ def dead_embedding(
         if never_moved(run, optimizer, table, history):
             yield _unmoved(run, optimizer, table, history)
             return
+        if history is not None and history.tracked and not history.ever_hit and history.moved:
+            yield _decaying(run, optimizer, table, history)
+            return
         pace = embedding_pace(run, optimizer, table.id)
         long_enough = len(run.steps_of(optimizer)) >= least_steps
         said = False
@@ -110,7 +116,7 @@ def dead_embedding(
         if not said:
             speed = f" and learns at {number(pace.relative, 2)} of the layers' pace" if pace is not None else ""
             hit = f"; {count(history.ever_hit)} of {plural(history.tracked, 'row')} were hit" if history else ""
-            yield Clean(measured=f"{table.name} moves{speed}{hit}")
+            yield Clean(measured=f"{table.name} moves{speed}{hit}{_tied(table)}")
 
     yield from each_optimizer(run, judge)
 
@@ -123,7 +129,7 @@ def _reason(run: Run, optimizer: int, table: TensorFacts) -> tuple[Severity, str
                 Severity.NOTE,
                 "It is frozen: requires_grad is False.",
                 [
-                    Action(text="Nothing, if the vectors are pretrained and meant to stay"),
+                    Action(text=f"Nothing, if its {count(table.elements)} elements are pretrained and meant to stay"),
                     Action(text="Else let it train", code=f"{in_code(table.name)}.requires_grad_(True)"),
                 ],
             )
@@ -138,7 +144,8 @@ def _reason(run: Run, optimizer: int, table: TensorFacts) -> tuple[Severity, str
                 [
                     Action(
                         text="Give the optimizer all parameters of the model",
-                        code=f"torch.optim.{optimizer_class(run, optimizer)}(model.parameters(), lr=...)",
+                        code=f"torch.optim.{optimizer_class(run, optimizer)}(model.parameters(), "
+                        f"lr={usual_rate(run, optimizer)})",
                     )
                 ],
             )  # fmt: skip
@@ -164,14 +171,18 @@ def _reason(run: Run, optimizer: int, table: TensorFacts) -> tuple[Severity, str
                         text="Look up without torch.no_grad() and detach()",
                         code=f"x = self.{table.module.rpartition('.')[2] or table.name}(tokens)",
                     ),
-                    Action(text="If the table is not used, remove it"),
+                    Action(text=f"If the table is not used, remove its {count(table.elements)} elements"),
                 ],
             )
         case "zero gradient":
             return (
                 Severity.WARNING,
                 "Its gradient is exactly zero at every recorded step.",
-                [Action(text="Check that not all tokens are the padding_idx, and that no layer above it is dead")],
+                [
+                    Action(
+                        text="Check that more than 0 tokens differ from padding_idx, and that no layer above it is dead"
+                    )
+                ],
             )
         case "no effect":
             return (
@@ -223,26 +234,52 @@ def _unmoved(run: Run, optimizer: int, table: TensorFacts, history: RowHistory |
     )
 
 
-def _movement(run: Run, optimizer: int, table: TensorFacts) -> Lines:
-    """How far the table and the median layer have gone from where they started."""
-    drift, weight = run.matrix("drift_norm", optimizer), run.matrix("weight_norm", optimizer)
+def _decaying(run: Run, optimizer: int, table: TensorFacts, history: RowHistory) -> Finding:
     steps = recorded_global_steps(run, optimizer)
-    column = column_of(run, optimizer, table)
-    with numpy.errstate(divide="ignore", invalid="ignore"):
-        share = numpy.where(weight[0] > 0, drift / weight[0], numpy.nan)
-    layers = comparable_layers(run, optimizer)
-    own = numpy.where(numpy.isnan(share[:, column]), 0.0, share[:, column])
-    series = [plain(table.name, steps, own, role="flagged")]
-    if layers.any():
-        series.append(plain("median weight layer", steps, medians_across(share[:, layers])))
-    return Lines(
-        title="Distance from the start",
-        caption="How far the weights are from their first values, over the size of those. A table that learns leaves "
-        "the zero line with the layers above it.",
-        x_label="step",
-        y_label="|w - first w| / |first w|",
-        series=series,
+    return Finding(
+        severity=Severity.WARNING,
+        confidence=Confidence.HIGH,
+        headline=f"The table {table.name} learns nothing: none of its {plural(history.tracked, 'row')} ever had a "
+        f"gradient{label_of(run, optimizer)}",
+        seen=f"{count(history.moved)} rows moved all the same, by {_moved_alone(history)}: {_mover(run, optimizer)}.",
+        span=Span(first=int(steps[0]), last=int(steps[-1])),
+        tensors=[table.name],
+        evidence=[_movement(run, optimizer, table)],
+        actions=[
+            Action(text="Look up without torch.no_grad() and detach(), and with tokens other than the padding_idx"),
+            Action(
+                text="Leave tables out of the weight decay",
+                code=f"{{'params': [{in_code(table.name)}], 'weight_decay': 0.0}}",
+            ),
+        ],
+        measures=[Measure(quantity="rows with a gradient", observed="0", threshold="0")],
     )
+
+
+def _mover(run: Run, optimizer: int) -> str:
+    """What moves rows that have no gradient."""
+    decays = [float(value) for values in run.steps_of(optimizer)["weight_decay"] for value in values]
+    if max(decays, default=0.0) > 0:
+        return f"a weight decay of {setting(max(decays))} moves rows without a gradient, too"
+    return "not the optimizer, which has no weight decay, but something in the script (max_norm renormalises rows)"
+
+
+def _moved_alone(history: RowHistory) -> str:
+    """How far the rows without a gradient have moved, in words."""
+    moved = history.movement[0] if history.movement else math.nan
+    return f"{percent(moved)} of their size (median)" if math.isfinite(moved) else "a little"
+
+
+def _tied(table: TensorFacts) -> str:
+    return f"; it is tied to {', '.join(table.aliases)}, whose gradient reaches every row" if table.aliases else ""
+
+
+def _movement(run: Run, optimizer: int, table: TensorFacts) -> Lines:
+    caption = (
+        "How far the weights are from their first values, over the size of those. A table that learns leaves the zero "
+        "line with the layers above it."
+    )
+    return distance_chart(run, optimizer, [table], caption)
 
 
 def _slow(
@@ -354,7 +391,12 @@ def _rows(
             confidence=Confidence.HIGH,
             headline=f"{percent(share)} of the rows of {table.name} never receive a gradient",
             seen=f"{count(history.never_hit)} of {plural(history.tracked, 'row')} were not hit once"
-            f"{_examples(history.never_hit_rows)}. They stay random, or decay with weight decay.",
+            f"{_examples(history.never_hit_rows)}. "
+            + (
+                f"They moved by {_moved_alone(history)} all the same: {_mover(run, optimizer)}."
+                if history.movement and history.movement[0] > 0
+                else "They stay as they were drawn."
+            ),
             span=span,
             tensors=[table.name],
             evidence=[_hits(history, {0})],
@@ -393,7 +435,10 @@ def _rows(
             tensors=[table.name],
             evidence=[_hits(history, set())],
             actions=[
-                Action(text="Check that the data is shuffled: tokens of one part come in bursts when it is not"),
+                Action(
+                    text=f"Check that the data is shuffled: else rows such as these {count(history.stopped)} come in "
+                    "bursts"
+                ),
                 Action(text="Look for a layer above that died for these inputs"),
             ],
             measures=[

@@ -60,7 +60,7 @@ from gradaudit.run import Run
     worst=Severity.CRITICAL,
     needs=("steps",),
     minimum_steps=10,
-    explains=("non_finite", "no_learning", "gradient_growth", "loss_spike"),
+    explains=("non_finite", "no_learning", "loss_spike"),
 )
 def divergence(
     run: Run,

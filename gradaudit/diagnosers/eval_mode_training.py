@@ -53,7 +53,7 @@ from gradaudit.run import Run
     worst=Severity.WARNING,
     needs=("steps.training",),
     minimum_steps=5,
-    explains=("no_learning", "overfitting"),
+    explains=("no_learning", "no_signal", "overfitting"),
 )
 def eval_mode_training(
     run: Run,

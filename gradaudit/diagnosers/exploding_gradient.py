@@ -61,6 +61,7 @@ from gradaudit.run import Run
         "constant_clipping",
         "layer_imbalance",
         "no_learning",
+        "no_signal",
     ),
 )
 def exploding_gradient(

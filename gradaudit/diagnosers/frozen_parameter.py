@@ -9,7 +9,8 @@ and the weights stay as they are. It is a warning when the tensor is in no optim
 when no gradient reaches a part in the middle. It is a note when `requires_grad` is False, when what no optimizer has is
 more than `backbone` of the model or comes before all that is trained, which is transfer learning, when an expert or
 block among its like is not used, and when the gradient is below `faint` of the largest tensor's, per element. Embedding
-tables are left to `dead_embedding`.
+tables are left to `dead_embedding`. Tensors that match a pattern of `expected-frozen` in `[tool.gradaudit]` are not
+looked at.
 
 ## Why it matters
 
@@ -37,7 +38,7 @@ import numpy
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import distance_chart
 from gradaudit.derived.finiteness import skipped_at
-from gradaudit.derived.learning_rates import label_of, optimizer_class
+from gradaudit.derived.learning_rates import label_of, optimizer_class, usual_rate
 from gradaudit.derived.order_statistics import Floats, largest, medians
 from gradaudit.derived.ratios import recorded_global_steps
 from gradaudit.derived.standstill import Reason, at_rest, reasons
@@ -67,7 +68,7 @@ _HALF = ("float16", "bfloat16")
     worst=Severity.CRITICAL,
     needs=("tensors.update_norm", "tensors.drift_norm"),
     minimum_steps=5,
-    explains=("dead_embedding", "learning_rate_too_low", "no_learning", "layer_imbalance"),
+    explains=("dead_embedding", "learning_rate_too_low", "no_learning", "no_signal", "layer_imbalance"),
 )
 def frozen_parameter(
     run: Run,
@@ -80,9 +81,14 @@ def frozen_parameter(
 
     def judge(optimizer: int) -> Iterator[Verdict]:
         tensors = run.tensors_of(optimizer)
-        looked_at = numpy.asarray([t.role != "embedding" and t.elements > 0 for t in tensors], dtype=bool)
+        on_purpose = numpy.asarray([run.frozen_on_purpose(tensor) for tensor in tensors], dtype=bool)
+        looked_at = numpy.asarray([t.role != "embedding" and t.elements > 0 for t in tensors], dtype=bool) & ~on_purpose
         if not looked_at.any():
-            yield NotApplicable(reason="the model has no parameter but embedding tables")
+            yield NotApplicable(
+                reason="the model has no parameter but embedding tables and those expected to be frozen"
+                if on_purpose.any()
+                else "the model has no parameter but embedding tables"
+            )
             return
         taken = int((~skipped_at(run, optimizer)).sum())
         if taken < least_steps:
@@ -136,7 +142,7 @@ def _faint(run: Run, optimizer: int, faint: float) -> Floats:
 def _finding(
     run: Run, optimizer: int, reason: Reason, mine: list[TensorFacts], backbone: float, faint: float, is_faint: bool
 ) -> Finding:
-    severity, sentence, actions = _verdict(run, optimizer, reason, mine, backbone, is_faint)
+    severity, sentence, actions = _verdict(run, optimizer, reason, mine, backbone, faint, is_faint)
     steps = recorded_global_steps(run, optimizer)
     every = [tensor for tensor in run.tensors_of(optimizer) if tensor.elements]
     elements, total = sum(t.elements for t in mine), sum(t.elements for t in every)
@@ -205,18 +211,19 @@ def _short(reason: Reason, is_faint: bool) -> str:
 
 
 def _verdict(
-    run: Run, optimizer: int, reason: Reason, mine: list[TensorFacts], backbone: float, is_faint: bool
+    run: Run, optimizer: int, reason: Reason, mine: list[TensorFacts], backbone: float, faint: float, is_faint: bool
 ) -> tuple[Severity, str, list[Action]]:
     """How bad it is, the reason in a sentence, and what to do."""
     rebuild = Action(
         text="Make the optimizer from the model that is trained, after it is moved, copied or loaded",
-        code=f"optimizer = torch.optim.{optimizer_class(run, optimizer)}(model.parameters(), lr=...)",
+        code=f"optimizer = torch.optim.{optimizer_class(run, optimizer)}(model.parameters(), "
+        f"lr={usual_rate(run, optimizer)})",
     )
     module = in_code(mine[0].module) if mine[0].module else "the module"
     match reason:
         case "frozen":
             return Severity.NOTE, "This was set by hand, which is usual for a pretrained part.", [
-                Action(text="Nothing, if they are pretrained and meant to stay"),
+                Action(text=f"Nothing, if all {count(len(mine))} are pretrained and meant to stay"),
                 Action(text="Else let them train", code=f"{module}.requires_grad_(True)"),
             ]  # fmt: skip
         case "not owned":
@@ -266,7 +273,7 @@ def _verdict(
         case "no effect" if is_faint:
             return Severity.NOTE, "Their gradient is thousands of times smaller than the others', and their updates " \
                 "vanish in the rounding of the weights.", [
-                Action(text=f"Look for a factor or a saturated activation behind {module}"),
+                Action(text=f"Look for a factor below {setting(faint)} or a saturated activation behind {module}"),
             ]  # fmt: skip
         case "no effect":
             half = mine[0].dtype in _HALF
@@ -297,7 +304,7 @@ def _without_gradient(
         return Severity.CRITICAL, sentence, [rebuild, attach]
     if _one_of_many(run, optimizer, mine):
         return Severity.NOTE, "Blocks like them are trained, so these are not used rather than cut off.", [
-            Action(text="Remove them, or check why they are never chosen"),
+            Action(text=f"Remove {plural(len(mine), 'tensor')}, or check why none is ever chosen"),
         ]  # fmt: skip
     if _in_front(run, mine):
         return Severity.CRITICAL, "The optimizer has them, and the loss is cut off from the first part of the model: " \
@@ -306,7 +313,8 @@ def _without_gradient(
                 code=f"{module}.requires_grad_(False)",
             )]  # fmt: skip
     return Severity.WARNING, "The optimizer has them, and no loss depends on them: they are not used, or cut off.", [
-        Action(text=f"Check that forward() calls {module} and that its result reaches the loss"),
+        Action(text=f"Check that forward() calls {module} and that its result reaches the loss, for "
+               f"{plural(len(mine), 'tensor')} without a gradient"),
         attach,
     ]  # fmt: skip
 

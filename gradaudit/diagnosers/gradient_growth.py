@@ -20,7 +20,8 @@ weight decay, lower the decay: shrinking weights make the gradient grow. Clip at
 
 ## When it is wrong
 
-Norms grow 2 to 6 times in 14 % of healthy runs while features form; there the loss falls, and it is not reported.
+Norms grow 2 to 6 times in 14 % of healthy runs while features form; there the loss falls, and it is not reported. Where
+the loss diverged before the second fifth, growing gradients are its consequence, and `divergence` reports it.
 """
 
 from collections.abc import Iterator
@@ -31,9 +32,10 @@ from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart, norm_chart
 from gradaudit.derived.learning_rates import label_of, peak_rates, rate_in_words
 from gradaudit.derived.order_statistics import median, quantile, rank_correlation
+from gradaudit.derived.progress import divergence as diverges
 from gradaudit.derived.ratios import recorded_global_steps
 from gradaudit.derived.training_loss import training_loss
-from gradaudit.derived.wording import factor, names, number, setting
+from gradaudit.derived.wording import count, factor, names, number, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -54,7 +56,7 @@ from gradaudit.run import Run
     worst=Severity.WARNING,
     needs=("steps.gradient_norm",),
     minimum_steps=100,
-    explains=("divergence", "non_finite", "loss_spike"),
+    explains=("divergence", "non_finite", "loss_spike", "unstable_loss"),
 )
 def gradient_growth(
     run: Run,
@@ -75,6 +77,11 @@ def gradient_growth(
         fifth = len(norms) // 5
         first, second, last = (median(norms[a : a + fifth]) for a in (0, fifth, len(norms) - fifth))
         base = first if loss.unjudged else second
+        steps = frame["global_step"].to_numpy()
+        gone = diverges(run, optimizer)
+        if gone is not None and gone < steps[fifth]:
+            yield Clean(measured=f"the loss left at step {count(gone)}, before the gradient could grow")
+            return
         if not (base > 0 and last > 0):
             yield CouldNotLook(
                 reason="the norm of the gradient is not known in a fifth of the run",
@@ -98,7 +105,6 @@ def gradient_growth(
                 + label_of(run, optimizer)
             )
             return
-        steps = frame["global_step"].to_numpy()
         rates = peak_rates(run, optimizer)
         high = float(quantile(norms.reshape(-1, 1), 0.9)[0])
         layers = _fastest(run, optimizer)

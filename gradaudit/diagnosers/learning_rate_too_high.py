@@ -2,11 +2,11 @@
 
 ## What it looks for
 
-The update-to-weight ratio: how much of itself a typical weight layer changes in one step (the median over the
-weight layers), at its largest over the run. Above `note` it is worth knowing. It is a warning above `alone`, or above
-`note` when the loss overshoots at once: the median of steps 1 to 5 at `overshoot` times the first loss, or one of the
-first ten steps at `jump` times it. It is critical above `with_symptom` when training diverges, ends in NaN after
-growing, or learns nothing in `epochs` epochs (`steps` steps when the epochs are not known).
+The update-to-weight ratio: how much of itself a typical weight layer changes in one step (the median over the weight
+layers), at its largest over the run. Above `note` it is worth knowing. It is a warning above `alone`, or above `note`
+when the loss overshoots at once: the median of steps 1 to 5 at `overshoot` times the first loss, or one of the first
+ten steps at `jump` times it. It is critical above `with_symptom` when training diverges, ends in NaN after growing, or
+learns nothing in `epochs` epochs (`steps` steps when the epochs are not known).
 
 ## Why it matters
 
@@ -15,14 +15,16 @@ and afterwards the updates can look small, because nothing is left to train: onl
 
 ## What to try
 
-A tenth of the learning rate, a warmup over the first 100 steps, or clipping the gradient norm. With SGD, check that
-the loss is averaged over the batch and that inputs and targets are standardised.
+A learning rate at which the largest update is a tenth of the weights; where only the first steps are too large, a
+warmup over the first 100; or clipping the gradient norm. With SGD, check that the loss is averaged over the batch and
+that inputs and targets are standardised.
 
 ## When it is wrong
 
 Adagrad and RMSprop make one large first step (up to 0.47 in healthy runs), and a one-layer model can take large steps
 (0.35). A missing warmup and a learning rate that is too high look the same here. Layers that start at zero, and weights
-that weight decay has shrunk below 0.3 of their start, are left out.
+that weight decay has shrunk below 0.3 of their start, are left out. Where the loss leaves and most of the steps before
+were not recorded, the rule could not look.
 """
 
 import math
@@ -43,10 +45,10 @@ from gradaudit.derived.learning_rates import (
     rate_in_words,
     scale_free,
 )
-from gradaudit.derived.order_statistics import largest, median
+from gradaudit.derived.order_statistics import Floats, largest, median
 from gradaudit.derived.progress import divergence, not_learning
 from gradaudit.derived.progress import epochs as epochs_of
-from gradaudit.derived.ratios import recorded_global_steps, typical_update, update_ratio
+from gradaudit.derived.ratios import last_half, recorded_global_steps, typical_update, update_ratio
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
 from gradaudit.derived.wording import count, factor, number, setting
 from gradaudit.diagnoser import diagnoser
@@ -65,6 +67,10 @@ from gradaudit.findings import (
 )
 from gradaudit.run import Run
 
+_AIM = 0.1  # of the weights: the largest update of all but a few healthy runs is below 0.3
+_EARLY = 10  # recorded steps
+_LEAD_UP = 20  # steps before divergence, or at the start: SGD's updates grow over 3 to 30 steps
+
 
 @diagnoser(
     worst=Severity.CRITICAL,
@@ -76,8 +82,12 @@ from gradaudit.run import Run
         "no_learning",
         "gradient_growth",
         "loss_spike",
+        "unstable_loss",
         "layer_imbalance",
         "dead_embedding",
+        "dead_relu",
+        "no_signal",
+        "premature_plateau",
     ),
 )
 def learning_rate_too_high(
@@ -106,7 +116,7 @@ def learning_rate_too_high(
             )
             return
         loss = training_loss(run, optimizer)
-        symptom = _symptom(run, optimizer, epochs, steps)
+        symptom, since = _symptom(run, optimizer, epochs, steps)
         early = _overshoot(loss, overshoot, jump)
         if symptom and top >= with_symptom:
             severity = Severity.CRITICAL
@@ -116,6 +126,13 @@ def learning_rate_too_high(
             severity = Severity.WARNING
         elif top >= note:
             severity = Severity.NOTE
+        elif (symptom or early) and _unseen(run, optimizer, since):
+            yield CouldNotLook(
+                reason=f"{(symptom or early).rstrip('.')}, and the updates of most of the {_LEAD_UP} steps before were "
+                "not recorded",
+                enable="record every step: --every 1",
+            )
+            return
         else:
             at = int(recorded_global_steps(run, optimizer)[int(numpy.nanargmax(pace))])
             yield Clean(
@@ -143,21 +160,28 @@ def learning_rate_too_high(
     yield from each_optimizer(run, judge)
 
 
-def _symptom(run: Run, optimizer: int, epochs: float, steps: float) -> str:
-    """What training suffers from, in a sentence; empty when nothing."""
+def _symptom(run: Run, optimizer: int, epochs: float, steps: float) -> tuple[str, int]:
+    """What training suffers from, in a sentence, and from which global step on; empty when nothing."""
     broken = breakdown(run, optimizer)
     if broken is not None and not broken.recovered and ran_away(broken):
-        return f"The run ends in NaN or infinity, first at step {count(broken.step)}."
+        return f"The run ends in NaN or infinity, first at step {count(broken.step)}.", broken.step
     away = divergence(run, optimizer)
     if away is not None:
         loss = training_loss(run, optimizer)
         from_to = f"it starts at {number(loss.first)} and ends at {number(loss.last)}"
-        return f"The loss diverges at step {count(away)}: {from_to}."
+        return f"The loss diverges at step {count(away)}: {from_to}.", away
     passed = epochs_of(run, optimizer)
     long_enough = len(run.steps_of(optimizer)) >= steps if math.isnan(passed) else passed >= epochs
     if long_enough and not_learning(run, optimizer):
-        return "The loss ends no lower than that of a model that ignores its input."
-    return ""
+        return "The loss ends no lower than that of a model that ignores its input.", 0
+    return "", 0
+
+
+def _unseen(run: Run, optimizer: int, since: int) -> bool:
+    """Whether most of the steps were not recorded that led to step `since`, or of the first steps."""
+    everywhere = run.steps_of(optimizer)["global_step"].to_numpy()
+    before = everywhere[everywhere <= since][-_LEAD_UP:] if since > everywhere[0] else everywhere[:_LEAD_UP]
+    return bool(numpy.isin(before, recorded_global_steps(run, optimizer)).mean() < 0.5)
 
 
 def _early(loss: TrainingLoss) -> tuple[float, float]:
@@ -194,6 +218,39 @@ def _overshoot_measures(loss: TrainingLoss, overshoot: float, jump: float) -> li
     ]
 
 
+def _only_early(run: Run, optimizer: int, peak: int, consequence: str) -> bool:
+    """Whether only the first steps are too large: the updates then settle by themselves, and the run is well."""
+    pace = typical_update(run, optimizer)
+    settled = median(pace[last_half(run, optimizer)])
+    return not consequence and peak < _EARLY and settled < _AIM
+
+
+def _slower(run: Run, optimizer: int, rates: Floats, top: float, only_early: bool) -> list[Action]:
+    """A learning rate at which the largest update would be a tenth of the weights, and a warmup; the fitting one first.
+
+    An update is proportional to the learning rate, under SGD and, as long as the gradients are alike, under Adam.
+    """
+    times = max(3.0, top / _AIM)
+    lower = numpy.asarray([float(f"{rate / times:.0e}") if math.isfinite(rate) else rate for rate in rates])
+    name = optimizer_class(run, optimizer)
+    reduce = Action(
+        text=f"Lower the learning rate from {rate_in_words(rates)} to {rate_in_words(lower)}: the largest update is "
+        "then near a tenth of the weights",
+        code=f"torch.optim.{name}(model.parameters(), lr={rate_in_words(lower)})"
+        if len(set(rates[numpy.isfinite(rates)])) == 1
+        else "",
+    )
+    warm = Action(
+        text=f"Warm up over the first 100 steps, from {rate_in_words(lower)} to {rate_in_words(rates)}: only the first "
+        "updates are too large"
+        if only_early
+        else f"Or keep it and warm up over the first 100 steps, from {rate_in_words(lower)}",
+        code="torch.optim.lr_scheduler.LinearLR(optimizer, start_factor="
+        f"{setting(float(f'{1 / times:.0e}'))}, total_iters=100)",
+    )
+    return [warm, reduce] if only_early else [reduce, warm]
+
+
 def _finding(
     run: Run, optimizer: int, severity: Severity, consequence: str, measures: list[Measure], from_ratio: float
 ) -> Finding:
@@ -220,18 +277,7 @@ def _finding(
     if fastest:
         seen.append(f"The largest update was that of {fastest[0]}, {factor(float(ratios.max()))} times its weights.")
     mark = Mark(label=f"step {count(at)}", x=at)
-    actions = [
-        Action(
-            text=f"Lower the learning rate from {rate_in_words(rates)} to {rate_in_words(rates / 10)}",
-            code=f"torch.optim.{optimizer_class(run, optimizer)}(model.parameters(), lr={rate_in_words(rates / 10)})"
-            if len(set(rates[numpy.isfinite(rates)])) == 1
-            else "",
-        ),
-        Action(
-            text="Or keep it and warm up over the first 100 steps",
-            code="torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=0.01, total_iters=100)",
-        ),
-    ]
+    actions = _slower(run, optimizer, rates, top, _only_early(run, optimizer, peak, consequence))
     if scale_free(run, optimizer):
         actions.append(
             Action(text="Look at the size of the first weights: the first update is the learning rate over it")

@@ -40,7 +40,7 @@ from gradaudit.derived.progress import divergence
 from gradaudit.derived.ratios import judged_tensors, recorded_global_steps, step_weights, update_ratio
 from gradaudit.derived.reduce import plain
 from gradaudit.derived.training_loss import TrainingLoss, adversarial, training_loss
-from gradaudit.derived.wording import factor, number, percent, setting
+from gradaudit.derived.wording import count, factor, number, percent, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -65,7 +65,7 @@ _USUAL = 3e-3  # the ratio that the advice aims at: the slowest healthy run from
     worst=Severity.CRITICAL,
     needs=("tensors.update_norm", "tensors.weight_norm"),
     minimum_steps=50,
-    explains=("no_learning", "dead_embedding"),
+    explains=("no_learning", "no_signal", "dead_embedding"),
 )
 def learning_rate_too_low(
     run: Run,
@@ -171,7 +171,7 @@ def _finding(
     headline = (
         f"The weights change by {number(pace)} of their size per step, and the loss {_gained(loss.improvement)}"
         if pace > 0
-        else f"0 weights change, and the loss {_gained(loss.improvement)}"
+        else f"No weight changes in {count(len(loss.values))} steps, and the loss {_gained(loss.improvement)}"
     )
     return Finding(
         severity=severity,

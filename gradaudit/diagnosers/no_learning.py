@@ -4,8 +4,12 @@
 
 The loss of the last tenth of the run, against the loss of the best constant predictor: the entropy of the labels, or
 the variance of the target. At `constant` of it or above, with less than 2 % of the first loss gained over the last
-half, the model has learned nothing from its input. It is a note at first, because healthy models may sit there for
-some hundred steps, and critical after `epochs` passes over the data. Losses whose level means nothing are not judged.
+half, the model has learned nothing from its input. It is a note at first, because healthy models may sit there for some
+hundred steps, and critical after `epochs` passes over the data. Losses whose level means nothing are not judged.
+
+The samples of the loss's input tell how. Where the outputs of one batch differ by less than `spread` (a logit, or the
+standard deviation of the target, is 1), every input gets the same answer: the frequencies of the labels, the most
+frequent class first, or the mean of the target.
 
 ## Why it matters
 
@@ -30,6 +34,7 @@ from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart
 from gradaudit.derived.finiteness import breakdown
 from gradaudit.derived.learning_rates import label_of, peak_rates, rate_in_words
+from gradaudit.derived.output_spread import output_spread
 from gradaudit.derived.progress import constant_level, not_learning
 from gradaudit.derived.progress import divergence as diverges
 from gradaudit.derived.progress import epochs as epochs_of
@@ -52,12 +57,13 @@ from gradaudit.findings import (
 from gradaudit.run import Run
 
 
-@diagnoser(worst=Severity.CRITICAL, needs=("steps",), minimum_steps=100)
+@diagnoser(worst=Severity.CRITICAL, needs=("steps",), minimum_steps=100, explains=("no_signal",))
 def no_learning(
     run: Run,
     *,
     constant: float = 0.98,  # a model that learned anything is further below; six healthy ones were not at 100 steps
     epochs: float = 5,  # before that, slow starts and wrong labels look the same
+    spread: float = 0.05,  # not measured; probabilities then differ by 1 %
 ) -> Iterator[Verdict]:
     """Compare the last losses with the best constant predictor's."""
 
@@ -81,12 +87,16 @@ def no_learning(
                 + label_of(run, optimizer)
             )
             return
-        yield _finding(run, optimizer, loss, level, constant, epochs)
+        yield _finding(run, optimizer, loss, level, constant, epochs, spread)
 
     yield from each_optimizer(run, judge)
 
 
-def _finding(run: Run, optimizer: int, loss: TrainingLoss, level: float, constant: float, epochs: float) -> Finding:
+def _finding(
+    run: Run, optimizer: int, loss: TrainingLoss, level: float, constant: float, epochs: float, spread: float
+) -> Finding:
+    differ = output_spread(run, loss)
+    same = differ < spread
     passed = epochs_of(run, optimizer)
     late = passed >= epochs
     what = {
@@ -104,6 +114,7 @@ def _finding(run: Run, optimizer: int, loss: TrainingLoss, level: float, constan
         + label_of(run, optimizer),
         seen=f"A model that ignores its input and knows how the targets are distributed scores {number(level)}. The "
         f"loss starts at {number(loss.first)} and is {number(loss.last)} {after}; it has stopped falling."
+        + _answers(loss, differ, same=same)
         + ("" if late else " Some healthy models still stand there after a few hundred steps."),
         span=Span(first=int(loss.steps[-max(5, len(loss.steps) // 10)]), last=int(loss.steps[-1])),
         evidence=[
@@ -116,6 +127,17 @@ def _finding(run: Run, optimizer: int, loss: TrainingLoss, level: float, constan
             )
         ],
         actions=[
+            *(
+                [
+                    Action(
+                        text=f"Find where the input is lost: print how much each layer's output differs over a batch; "
+                        f"at the end it is {number(differ, 2)}",
+                        code="print(activation.std(dim=0).mean())",
+                    )
+                ]
+                if same
+                else []
+            ),
             Action(text="Look at ten pairs of input and label as the model gets them: do they belong together"),
             Action(
                 text="Train on one batch of 16 until its loss is near 0; if it stays, the wiring is at fault",
@@ -140,6 +162,12 @@ def _finding(run: Run, optimizer: int, loss: TrainingLoss, level: float, constan
                 option="epochs",
             ),
             Measure(quantity="gained over the last half", observed=percent(_gained(loss)), threshold="<= 2 %"),
+            Measure(
+                quantity="spread of the outputs over a batch",
+                observed=number(differ) if math.isfinite(differ) else "not sampled",
+                threshold=f"< {setting(spread)} is one answer for all",
+                option="spread",
+            ),
         ],
     )
 
@@ -149,3 +177,20 @@ def _gained(loss: TrainingLoss) -> float:
     width = max(5, len(loss.values) // 10)
     middle = float(loss.values[half : half + width].mean())
     return (middle - loss.last) / loss.first if loss.first > 0 else math.nan
+
+
+def _answers(loss: TrainingLoss, differ: float, *, same: bool) -> str:
+    """What the outputs of a batch say about how nothing is learned; nothing where they were not sampled."""
+    if math.isnan(differ):
+        return ""
+    unit = "standard deviations of the target" if loss.kind == "regression" else "of a logit"
+    if not same:
+        return f" Over a batch the outputs differ by {number(differ, 2)} {unit}, so the input reaches them."
+    answer = "the mean of the target"
+    if loss.kind != "regression":
+        answer = "the frequencies of the labels"
+        counts = loss.facts.label_counts if loss.facts else []
+        if counts:
+            most = counts.index(max(counts))
+            answer += f", class {most} first ({percent(max(counts) / sum(counts))} of the labels)"
+    return f" Over a batch the outputs differ by {number(differ, 2)} {unit}: every input gets one answer, {answer}."

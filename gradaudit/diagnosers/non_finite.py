@@ -241,7 +241,7 @@ def _evaluation(run: Run) -> Iterator[Verdict]:
             span=Span(first=int(max(steps[0], 0)), last=int(max(steps[-1], 0))),
             actions=[
                 Action(text="Check the held-out data for NaN", code="assert torch.isfinite(inputs).all()"),
-                Action(text="Check for a batch without a valid target: the mean over none is NaN"),
+                Action(text="Check for a batch with 0 valid targets: the mean over none is NaN"),
             ],
             measures=[Measure(quantity="evaluations with NaN or infinity", observed=count(bad.sum()), threshold="any")],
         )

@@ -218,8 +218,8 @@ def _risen(
         actions.append(
             Action(
                 text=f"Stop early: a patience of {patience} evaluations would have ended the run at step "
-                f"{count(stop)} and "
-                f"saved {percent(saved)} of it"
+                f"{count(stop)}, kept step {count(at)} with {number(float(values[best]))} instead of the last "
+                f"{number(float(values[-1]))}, and saved {percent(saved)} of the run"
             )
         )
     actions.append(Action(text="Train on more data, or augment what there is"))
@@ -281,7 +281,10 @@ def _apart(
             )
         ],
         actions=[
-            Action(text="Train on more data, or augment what there is"),
+            Action(
+                text=f"Train on more data, or augment what there is, until the gap is below {percent(gap)} of the "
+                f"first loss, {number(gap * float(values[0]))}"
+            ),
             Action(text="Check that both splits come from the same distribution"),
         ],
         measures=[

@@ -48,6 +48,7 @@ from gradaudit.run import Run
         "layer_imbalance",
         "initial_loss_mismatch",
         "loss_spike",
+        "unstable_loss",
     ),
 )
 def stale_gradient(
@@ -101,13 +102,13 @@ def stale_gradient(
             ],
             actions=[
                 Action(
-                    text="Zero the gradients before each backward pass"
+                    text=f"Zero the gradients before each of the {count(len(steps))} backward passes"
                     if every
                     else f"Zero the gradients at every step, not at {percent(1 - share)} of them",
                     code="optimizer.zero_grad()\nloss.backward()\noptimizer.step()",
                 ),
-                Action(text="If gradients are accumulated on purpose, call step() and zero_grad() together after the "
-                       "last of the batches"),
+                Action(text="If gradients are accumulated on purpose, over 4 batches for example, call step() and "
+                       "zero_grad() together, after every 4th backward pass"),
             ],
             measures=[
                 Measure(

@@ -109,7 +109,8 @@ def train_mode_evaluation(
         ],
         actions=[
             Action(
-                text="Switch to evaluation mode for the evaluation, and back after it",
+                text=f"Switch to evaluation mode for each of the {count((flags >= 0).sum())} evaluations, and back "
+                "after it",
                 code="model.eval()\nwith torch.no_grad():\n    ...\nmodel.train()",
             ),
             Action(text=f"Compare the {held_out.split} losses of this run with those of others only after that"),

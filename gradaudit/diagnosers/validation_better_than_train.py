@@ -122,7 +122,7 @@ def validation_better_than_train(
             )
         ],
         actions=[
-            Action(text="Look for examples that are in both sets, and for near copies",
+            Action(text="Look for examples that are in both sets, and for near copies: there must be 0",
                    code="set(map(hash_of, train)) & set(map(hash_of, validation))"),
             Action(text="Split by group (person, document, day) instead of by example"),
             Action(text="If the training data is augmented, compare with a part of it without augmentation"),

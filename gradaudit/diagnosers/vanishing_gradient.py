@@ -65,7 +65,14 @@ from gradaudit.run import Run
     worst=Severity.CRITICAL,
     needs=("tensors.gradient_norm",),
     minimum_steps=10,
-    explains=("no_learning", "layer_imbalance", "frozen_parameter", "learning_rate_too_low", "dead_embedding"),
+    explains=(
+        "no_learning",
+        "no_signal",
+        "layer_imbalance",
+        "frozen_parameter",
+        "learning_rate_too_low",
+        "dead_embedding",
+    ),
 )
 def vanishing_gradient(
     run: Run,

@@ -7,14 +7,19 @@ from typing import Any
 
 import torch
 
-from gradaudit.record.losses import Call, Evaluations, LossBook
+from gradaudit.record.losses import Call, Evaluations, LossBook, node_key, together
 from gradaudit.record.normalisation import note
 from gradaudit.record.on_host import value_of
+from gradaudit.record.samples import of_loss
 from gradaudit.record.sharding import local
 from gradaudit.record.splits import note_training
 from gradaudit.record.tensors import TensorTable
 
 _PENDING = 64  # training losses kept without a backward; more are somebody's metric
+_SAMPLED = 4  # losses of one step whose input is sampled: those of the first micro-steps
+_GATHERED = 1024  # backward roots and losses kept one by one; more are added up
+_MOST_PASSES = 10_000  # evaluation passes that wait for a first step
+_UNSTEPPED = 1000  # backward passes before the first step, after which the script is told that none was seen
 _STALE_LOOK = 4  # tensors looked at, to see whether gradients were zeroed
 
 
@@ -26,6 +31,7 @@ class Clip:
     threshold: float
     norm: torch.Tensor | None
     parameters: set[int]
+    clipped: torch.Tensor | None = None  # by value: the share of elements changed
 
 
 @dataclass(eq=False)
@@ -36,6 +42,17 @@ class Seen:
     roots: list[tuple[torch.Tensor | float, torch.Tensor | None]] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     logged: float | torch.Tensor | None = None
+    backwards: int = 0
+
+    def gather(self) -> None:
+        """Add up what is too much to keep one by one."""
+        if len(self.roots) > _GATHERED:
+            scaled = [value if scale is None else value / scale for value, scale in self.roots]
+            values = [torch.as_tensor(value, dtype=torch.float64) for value in scaled]
+            device = values[0].device
+            self.roots = [(torch.stack([value.to(device, non_blocking=True) for value in values]).sum(), None)]
+        if len(self.calls) > _GATHERED:
+            self.calls = together(self.calls)
 
 
 class Between:
@@ -48,6 +65,7 @@ class Between:
         self.evaluated: list[dict[str, Any]] = []
         self.batches_per_epoch = self.loader_batch_size = 0
         self.after_step, self.time = -1, 0.0  # of the last step taken
+        self.samples_left = _SAMPLED  # inputs of losses still to be sampled in this step
         self._seen, self._taken = Seen(), Seen()
         self._pending: list[Call] = []
         self._scale: torch.Tensor | None = None
@@ -63,6 +81,9 @@ class Between:
             return
         seen = self.book.observe(name, result, call)
         if result.requires_grad:
+            if self.samples_left > 0:
+                self.samples_left -= 1
+                seen.sample = of_loss(call["input"], self.book.classes_of(seen.loss))
             self._pending.append(seen)
             del self._pending[:-_PENDING]
         else:
@@ -75,9 +96,10 @@ class Between:
             note_training()
         values = list(gradients) if isinstance(gradients, tuple | list) else [gradients]
         for index, root in enumerate(roots):
-            if not isinstance(root, torch.Tensor):
+            if not isinstance(root, torch.Tensor) or root.is_meta:
                 continue
             value = root.detach()
+            self._seen.backwards += 1
             known = value_of(value) if gradients is None else None
             if known is not None:
                 self._seen.roots.append((known, self._scale))
@@ -87,8 +109,11 @@ class Between:
             value = (value * weight.detach()).sum() if isinstance(weight, torch.Tensor) else value.sum().clone()
             self._seen.roots.append((value, self._scale))
         self._seen.calls += _behind(self._pending, roots)
+        self._seen.gather()
         self._pending.clear()
         self._scale = None
+        if self.after_step < 0 and self._seen.backwards >= _UNSTEPPED:
+            self._tell_unstepped()
         self._look_for_stale()
 
     def on_batch_norm(self, key: torch.Tensor, input: torch.Tensor) -> None:
@@ -107,9 +132,24 @@ class Between:
         self._clips.append(Clip(kind, limit, norm, {id(parameter) for parameter in parameters}))
         del self._clips[:-16]
 
+    def on_value_clip(self, parameters: Sequence[torch.Tensor], threshold: Any, measured: bool) -> None:
+        """Gradients are about to be clipped by value; `measured` where statistics are recorded at the coming step."""
+        self.on_clip(2, parameters, threshold, None)
+        gradients = [
+            local(p.grad.detach()) for p in parameters if p.grad is not None and p.grad.layout == torch.strided
+        ]
+        if measured and gradients:
+            device = gradients[0].device
+            changed = [(gradient.abs() > threshold).sum().to(device, non_blocking=True) for gradient in gradients]
+            self._clips[-1].clipped = torch.stack(changed).sum() / max(1, sum(item.numel() for item in gradients))
+            if not self.table.sharded():
+                norms = [torch.linalg.vector_norm(gradient, dtype=torch.float64).to(device) for gradient in gradients]
+                self._clips[-1].norm = torch.linalg.vector_norm(torch.stack(norms))
+
     def on_loader(self, loader: Any) -> None:
         """A DataLoader is about to be iterated in this process: the one before the first step feeds the training."""
-        if self.after_step < 0:
+        # An evaluation before the first step runs without gradients.
+        if self.after_step < 0 and torch.is_grad_enabled():
             try:
                 self.batches_per_epoch = len(loader)
             except TypeError:  # an iterable dataset has no length
@@ -135,6 +175,7 @@ class Between:
         """A training step begins, or all ends: the evaluation pass is complete."""
         if self.evaluations.open:
             self.evaluated += self.evaluations.close(self.after_step, self.time)
+            del self.evaluated[:-_MOST_PASSES]
 
     def take(self, number: int, first: bool) -> tuple[Seen, Any]:
         """What belongs to the step that optimizer `number` makes now, and whether its gradients were cleared.
@@ -149,6 +190,10 @@ class Between:
         self._seen = Seen()
         cleared = self._cleared.pop(number, None)
         return self._taken, None if first else cleared
+
+    def sample_next(self, due: bool) -> None:
+        """Whether the inputs of the coming step's losses are sampled."""
+        self.samples_left = _SAMPLED if due else 0
 
     def forget(self) -> None:
         """Drop what a closure's further calls left behind: a line search, not the next step."""
@@ -165,6 +210,13 @@ class Between:
                 # A part of the optimizer's tensors has a norm of its own, not the optimizer's.
                 return clip, len(clip.parameters & mine) >= 0.9 * len(mine)
         return None
+
+    def _tell_unstepped(self) -> None:
+        from gradaudit.record import session
+
+        session.warn(
+            f"gradaudit: {_UNSTEPPED:,} backward passes and no step of a torch.optim.Optimizer: nothing is recorded yet"
+        )
 
     def _look_for_stale(self) -> None:
         """Were an optimizer's gradients absent or zero at some backward since its last step?"""
@@ -185,16 +237,17 @@ def _behind(pending: list[Call], roots: Sequence[Any]) -> list[Call]:
     """The losses that `roots` were computed from; a metric that nobody differentiates is left out."""
     if len(pending) < 2:
         return list(pending)
-    wanted = {id(call.node): call for call in pending}
-    found: dict[int, Call] = {}
+    wanted = {call.node: call for call in pending}
+    found: set[Any] = set()
     queue = [root.grad_fn for root in roots if isinstance(root, torch.Tensor) and root.grad_fn is not None]
     looked = 0
     # The sum of a few losses is a handful of nodes deep; beyond that it is the model.
     while queue and looked < 256:
         node = queue.pop(0)
         looked += 1
-        if id(node) in wanted:
-            found[id(node)] = wanted[id(node)]
+        key = node_key(node)
+        if key in wanted:
+            found.add(key)
         else:
             queue += [parent for parent, _ in node.next_functions if parent is not None]
-    return [call for call in pending if id(call.node) in found] or list(pending)
+    return [call for call in pending if call.node in found] or list(pending)

@@ -48,3 +48,21 @@ class Cadence:
         changed = max(min(wanted, SPARSEST), self.exponent - 1)
         changed, self.exponent = self.exponent, changed
         return changed != self.exponent
+
+
+class Meter:
+    """What recording costs, in seconds: `spent` in our methods, and the CPU time of the writer's thread."""
+
+    def __init__(self) -> None:
+        self.spent = 0.0
+        self._accounted = self._written = self._writing = 0.0
+
+    def of_step(self, more: float) -> float:
+        """The cost of a step that ends now, with `more` seconds that `spent` does not hold yet."""
+        cost = self.spent + more - self._accounted
+        self._accounted += cost
+        return cost + self._writing
+
+    def note_writer(self, seconds: float, steps: int) -> None:
+        """Take in the writer's time so far, at the hand-over of this many steps: each of the next costs as much."""
+        self._writing, self._written = (seconds - self._written) / max(1, steps), seconds

@@ -2,23 +2,28 @@
 
 from typing import Any
 
-from gradaudit.record.patches import Patch, amp, batch_norm, clipping, data, losses, names, optimizer
+from gradaudit.record import frameworks
+from gradaudit.record.patches import Patch, amp, batch_norm, clipping, data, graphs, losses, modules, names, optimizer
 
 _patches: list[Patch] = []
 _handles: list[Any] = []
 
 
-def install() -> None:
+def install(*, activations: bool = False) -> None:
     """Patch torch; done right after torch is imported, so that ``from ... import cross_entropy`` finds ours."""
     if not _patches:
         _handles.extend(names.install())
-        for seam in (losses, optimizer, clipping, amp, batch_norm, data):
+        for seam in (losses, optimizer, clipping, amp, batch_norm, data, graphs):
             _patches.extend(seam.install())
+        if activations:
+            _patches.extend(modules.install())
+        frameworks.install()
 
 
 def uninstall() -> None:
     """Put back what was there."""
     optimizer.disarm()
+    frameworks.uninstall()
     while _patches:
         _patches.pop().undo()
     while _handles:

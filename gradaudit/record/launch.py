@@ -28,6 +28,7 @@ def launch(
     quiet: bool,
     force: bool,
     host: bool,
+    activations: bool = False,
 ) -> NoReturn:
     """Replace this process by `command`, recorded into `directory`.
 
@@ -38,21 +39,27 @@ def launch(
 
     program, arguments, name = resolve(command)
     directory = directory or Path("runs") / f"{name}-{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}"
-    prepare(directory, force=force)
     settings = Settings(
         directory=str(directory.absolute()),
         every=every,
         budget=budget,
         quiet=quiet,
         host=host,
+        activations=activations,
         command=[program, *arguments],
     )
     shown = settings if host else msgspec.structs.replace(settings, command=[], directory="")
-    (directory / "launch.json").write_bytes(msgspec.json.encode(shown))
-    environment = dict(os.environ)
-    # A separator only where there is something to separate: an empty entry means the current folder.
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_BOOT), os.environ.get("PYTHONPATH", "")]))
-    environment[_ENVIRONMENT] = msgspec.json.encode(settings).decode()
+    environment = {key: value for key, value in os.environ.items() if key != _ENVIRONMENT}
+    try:
+        prepare(directory, force=force)
+        _claim(directory, msgspec.json.encode(shown))
+        # A separator only where there is something to separate: an empty entry means the current folder.
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_BOOT), os.environ.get("PYTHONPATH", "")]))
+        environment[_ENVIRONMENT] = msgspec.json.encode(settings).decode()
+    except OSError as error:
+        # A training is worth more than its record.
+        reason = f"{directory} cannot be written: {error.strerror}"
+        sys.stderr.write(f"gradaudit: not recording: {reason}; the command runs without it\n")
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(program, [program, *arguments], environment)
@@ -94,18 +101,25 @@ def prepare(directory: Path, *, force: bool) -> None:
     """Make `directory`, empty. Raises LaunchError when it holds something and `force` is not given.
 
     `force` removes an earlier run and nothing else: a folder that is not a run is never emptied.
+    Raises OSError when it cannot be made or emptied.
     """
+    taken = directory.exists() and any(directory.iterdir())
+    if taken and not force:
+        raise LaunchError(f"{directory} is not empty; --force records over an earlier run, or give another -o")
+    if taken:
+        if not any((directory / name).exists() for name in ("run.json", "launch.json")):
+            raise LaunchError(f"{directory} is not empty and is not a run; give another -o")
+        shutil.rmtree(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+
+
+def _claim(directory: Path, content: bytes) -> None:
+    """Write launch.json; of two commands given the same folder at the same time one gets it."""
     try:
-        taken = directory.exists() and any(directory.iterdir())
-        if taken and not force:
-            raise LaunchError(f"{directory} is not empty; --force records over an earlier run, or give another -o")
-        if taken:
-            if not any((directory / name).exists() for name in ("run.json", "launch.json")):
-                raise LaunchError(f"{directory} is not empty and is not a run; give another -o")
-            shutil.rmtree(directory)
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LaunchError(f"{directory} cannot be written: {error.strerror}") from None
+        with (directory / "launch.json").open("xb") as file:
+            file.write(content)
+    except FileExistsError:
+        raise LaunchError(f"{directory} was taken by another recording just now; give another -o") from None
 
 
 def begin() -> None:
@@ -115,5 +129,5 @@ def begin() -> None:
     from gradaudit.record.settings import Settings
 
     settings = msgspec.json.decode(os.environ[_ENVIRONMENT], type=Settings)
-    install()
+    install(activations=settings.activations)
     session.start(settings)

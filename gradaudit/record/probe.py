@@ -45,6 +45,12 @@ def stride_for(shape: Sequence[int], most: int) -> int:
     return stride
 
 
+def device_of(parameters: Sequence[torch.Tensor]) -> torch.device:
+    """Where to measure: the device of the first parameter that is not on the CPU, else the CPU."""
+    devices = (parameter.device for parameter in parameters)
+    return next((device for device in devices if device.type != "cpu"), torch.device("cpu"))
+
+
 class Probe:
     """The sample of a list of parameters: `before` a step and `after` it. On a device nothing waits.
 
@@ -53,8 +59,8 @@ class Probe:
     """
 
     def __init__(self, parameters: Sequence[torch.Tensor], scattered: Collection[int] = ()) -> None:
-        self.device = parameters[0].device if parameters else torch.device("cpu")
-        self._on_cpu = all(parameter.device.type == "cpu" for parameter in parameters)
+        self.device = device_of(parameters)
+        self._on_cpu = self.device.type == "cpu"
         shapes = [local(parameter).shape for parameter in parameters]
         elements = numpy.array([math.prod(shape) for shape in shapes], dtype=numpy.int64)
         each = max(LEAST, max(BUDGET, int(elements.sum()) // SHARE) // max(1, len(shapes)))
@@ -108,7 +114,7 @@ class Probe:
         return self._reduce_on_device(self._weight, self._values(parameters))
 
     def _gather(self, tensors: Sequence[torch.Tensor | None], places: list[torch.Tensor]) -> None:
-        """Copy the probed elements of all tensors to their places, in float64; a missing or sparse gradient is zeros."""
+        """Copy the probed elements of all tensors to their places; a missing or sparse gradient is zeros."""
         found, into = [], []
         with torch.no_grad():
             for tensor, stride, place in zip(tensors, self.strides, places, strict=True):

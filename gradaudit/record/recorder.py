@@ -23,10 +23,12 @@ class Recorder:
 
     `directory` defaults to ``runs/<name>-<UTC time>`` and must not hold a run yet; `every` records
     tensor statistics at every n-th step instead of as often as `budget` allows: the percentage of a
-    step's time that recording may take after the first 100 steps. Under ``gradaudit record`` it adds
-    nothing but its `log` calls to the recording that is going on. A recorder that is still open is
-    closed by the next one. Raises FileExistsError when `directory` is not empty, TypeError when an
-    optimizer is not torch's, and ValueError when `budget` is not above 0 and up to 100.
+    step's time that recording may take after the first 100 steps; `activations` also samples the
+    model's input and the outputs of its activation modules, through forward hooks. Under
+    ``gradaudit record`` it adds nothing but its `log` calls to the recording that is going on.
+    A recorder that is still open is closed by the next one. Raises FileExistsError when `directory`
+    is not empty, TypeError when an optimizer is not torch's, and ValueError when `budget` is not above
+    0 and up to 100.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Recorder:
         every: int | None = None,
         budget: float = 1.0,
         quiet: bool = False,
+        activations: bool = False,
     ) -> None:
         for optimizer in optimizers:
             if not isinstance(optimizer, torch.optim.Optimizer):
@@ -54,11 +57,17 @@ class Recorder:
             raise FileExistsError(f"{self.directory} is not empty; give another directory")
         # A notebook's cell that is run again makes a new recorder and leaves the old one open.
         session.stop("finished")
-        install.install()
+        install.install(activations=activations)
         settings = Settings(
-            directory=str(self.directory.absolute()), every=every, budget=budget, quiet=quiet, explicit=True
+            directory=str(self.directory.absolute()),
+            every=every,
+            budget=budget,
+            quiet=quiet,
+            activations=activations,
+            explicit=True,
         )
         self._recording = session.start(settings, [model], optimizers or None)
+        session.guarded("activations.attach", list(model.parameters()))
         optimizer_seam.arm()
 
     def log(self, *, loss: float | torch.Tensor, split: str | None = None, count: int = 1) -> None:

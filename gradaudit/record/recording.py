@@ -1,7 +1,6 @@
 """The recording of one process: what each seam saw, put together at the optimizer's step."""
 
 import math
-import sys
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -12,17 +11,22 @@ from typing import Any
 import torch
 from torch import nn
 
+from gradaudit.record import checksums, groups, histograms
+from gradaudit.record.activations import EVERY, Activations
 from gradaudit.record.between import Between
-from gradaudit.record.cadence import Cadence
+from gradaudit.record.cadence import Cadence, Meter
 from gradaudit.record.files import Files, rank_and_world
+from gradaudit.record.ring import Slot
 from gradaudit.record.settings import Settings
-from gradaudit.record.stats import ZERO_FRACTION, measure
-from gradaudit.record.steps import Batch, StepRecord
+from gradaudit.record.stack import is_on_stack, wrapper_frame
+from gradaudit.record.steps import Batch, StepRecord, drop
 from gradaudit.record.tensors import Plan, TensorTable
+from gradaudit.record.transfer import departures
 
 HAND_OVER_STEPS = 32  # with statistics
 HAND_OVER_MOST = 128  # with or without: a row of losses is small, and handing it over costs more than it does
 HAND_OVER_SECONDS = 1.0
+MOST_WAITING = 10_000  # steps whose losses are kept while the disk is behind
 ROWS_EVERY = 10  # recorded steps between two looks at embedding rows
 
 
@@ -51,6 +55,7 @@ class Recording:
         self.only = None if optimizers is None else weakref.WeakSet(optimizers)
         self.table = TensorTable(models)
         self.between = Between(self.table)
+        self.activations = Activations(self.table, self.event, enabled=settings.activations)
         self.files: Files | None = None
         self.global_step = 0
         self._began = self._stepped = self._handed = time.perf_counter()
@@ -58,13 +63,14 @@ class Recording:
         self._counts: dict[int, int] = {}
         self._open: OpenStep | None = None
         self._ready: list[StepRecord] = []
-        self._measured = 0  # of those, with statistics
-        self.spent = 0.0  # seconds in our methods, kept by session.guarded
-        self._accounted = 0.0  # of those, what the cadence knows
-        self._written = self._writing = 0.0  # CPU seconds of the writer's thread: in all, and for one step
+        self._refused = 0  # of those: offered to the writer, which was behind
+        self._measured = 0  # of the others, with statistics
+        self.meter = Meter()  # what session.guarded measures
         self._events: list[dict[str, Any]] = []
-        self._rank = -1  # known when the process group exists: at the first step
+        self._full = False  # no room for further optimizers
+        self._rank = self._world = -1  # known when the process group exists: at the first step
         self.hooked = 0
+        self._captured = False
 
     def on_scaler_step(self, optimizer: torch.optim.Optimizer, hooked_before: int) -> None:
         """GradScaler.step returned; no hook fired inside means that it skipped the step."""
@@ -74,13 +80,18 @@ class Recording:
             record.row["skipped"] = True
             self._finish(plan, record, time.perf_counter())
 
+    def on_value_clip(self, parameters: Sequence[torch.Tensor], threshold: Any) -> None:
+        """clip_grad_value_ is about to run; which optimizer steps next is not known yet."""
+        due = [self._cadence(number).due(self._counts.get(number, 0)) for number in self.table.plans]
+        self.between.on_value_clip(parameters, threshold, any(due) or not due)
+
     def before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
         """The optimizer is about to step; returns its arguments anew when a closure has to be watched."""
         if not self._mine(optimizer) or self._inside_a_step(optimizer):
             return None
         self.hooked += 1
         closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
-        self._open = OpenStep(id(_wrapper_frame()), weakref.ref(optimizer), closure=callable(closure))
+        self._open = OpenStep(id(wrapper_frame()), weakref.ref(optimizer), closure=callable(closure))
         if not callable(closure):
             self._snapshot(optimizer, self._open)
             return None
@@ -108,7 +119,7 @@ class Recording:
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
         """The optimizer has stepped: measure the update and close the row."""
         step, started = self._open, time.perf_counter()
-        if step is None or step.optimizer() is not optimizer or step.frame != id(_wrapper_frame()):
+        if step is None or step.optimizer() is not optimizer or step.frame != id(wrapper_frame()):
             return
         self._open = None
         if step.closure:
@@ -123,25 +134,28 @@ class Recording:
         parameters = plan.parameters()
         if parameters is None:
             return
-        record.probed = plan.probe.after(parameters)
+        record.probed = plan.look_after(record.gradients, parameters)
         if plan.recorded % ROWS_EVERY == 0:
-            for position, counter in plan.counters.items():
-                record.snapshots.append((int(plan.identifiers[position]), counter.snapshot(parameters[position])))
+            record.snapshots = plan.snapshots(parameters)
         plan.recorded += 1
 
     def _mine(self, optimizer: torch.optim.Optimizer) -> bool:
-        return self.only is None or optimizer in self.only
+        if self.only is not None and optimizer not in self.only:
+            return False
+        if self.table.takes(optimizer):
+            return True
+        if not self._full:
+            self._full = True
+            self.event("disabled", "too many optimizers and tensors: steps of further optimizers are not recorded")
+        return False
 
     def _inside_a_step(self, optimizer: torch.optim.Optimizer) -> bool:
         """Whether this is a nested step: of a subclass calling its parent, or of a wrapped optimizer."""
         if self._open is None:
             return False
+        if is_on_stack(self._open.frame):
+            return id(wrapper_frame()) != self._open.frame
         # A step that raised never reached its post hook: its frame is gone from the stack.
-        frame: Any = sys._getframe(1)
-        while frame is not None:
-            if id(frame) == self._open.frame:
-                return id(_wrapper_frame()) != self._open.frame
-            frame = frame.f_back
         self._open = None
         return False
 
@@ -149,22 +163,28 @@ class Recording:
         """Measure the gradients, and the weights before the step."""
         step.plan = self.table.known_plan(optimizer)
         step.record = record = self._record(optimizer, step.plan)
+        if checksums.due(record.row["step"], self._world) and not self.table.sharded():
+            record.weights = checksums.checksum(step.plan.parameters() or [])
         if not record.row["recorded"]:
             return
         step.plan, parameters = self.table.plan_for(optimizer)
-        gradients = [parameter.grad for parameter in parameters]
+        given = getattr(optimizer, "gradients_of", None)  # of a framework's optimizer, which is not torch's
+        gradients = given(parameters) if given else [parameter.grad for parameter in parameters]
         record.identifiers, record.owned = step.plan.identifiers, step.plan.owned
-        record.gradients, record.sharded = measure(gradients), self.table.sharded()
-        for position, counter in step.plan.counters.items():
-            counter.observe(gradients[position], record.gradients[position, ZERO_FRACTION])
-        step.plan.probe.before(parameters, gradients)
+        record.gradients, record.sharded = step.plan.measure(gradients), self.table.sharded()
+        if step.plan.statistics is not None and (fault := step.plan.statistics.take_fault()):
+            self.event("fallback", f"Triton cannot be used here ({fault}); torch's own operations take its place")
+        step.plan.count_rows(record.gradients, gradients)
+        step.plan.look_before(record.gradients, gradients, parameters)
         step.measured = True
+        if histograms.due(record.row["step"], self.settings.every):
+            record.histograms = histograms.of_step(step.plan.identifiers, gradients, parameters)
 
     def _record(self, optimizer: torch.optim.Optimizer, plan: Plan) -> StepRecord:
         number = plan.optimizer
         step = self._counts.get(number, 0)
         if self._rank < 0:
-            self._rank = rank_and_world()[0]
+            self._rank, self._world = rank_and_world()
         seen, cleared = self.between.take(number, first=step == 0)
         now = time.perf_counter()
         row = {
@@ -173,18 +193,18 @@ class Recording:
             "global_step": self.global_step,
             "time": now - self._began,
             "seconds": now - self._stepped if self.global_step else math.nan,
-            "learning_rate": [_float(group.get("lr")) for group in optimizer.param_groups],
-            "weight_decay": [_float(group.get("weight_decay", 0.0)) for group in optimizer.param_groups],
-            "momentum": [_momentum(group) for group in optimizer.param_groups],
+            "learning_rate": [groups.number(group.get("lr")) for group in optimizer.param_groups],
+            "weight_decay": [groups.number(group.get("weight_decay", 0.0)) for group in optimizer.param_groups],
+            "momentum": [groups.momentum(group) for group in optimizer.param_groups],
             "gradient_norm": math.nan,
             "clip_threshold": math.nan,
             "clip_kind": 0,
             "amp_scale": math.nan,
             "skipped": False,
-            "micro_steps": len(seen.roots),
+            "micro_steps": seen.backwards,
             "training": self.table.training(),
             "stale": -1,
-            "recorded": self._cadence(number).due(step) and (self._rank == 0 or self.table.sharded()),
+            "recorded": self._due(number, step),
             "weight_checksum": 0,
             "logged_loss": self.between.book.logged() if seen.logged is not None else -1,
         }
@@ -198,13 +218,19 @@ class Recording:
         if clipped is not None:
             clip, whole = clipped
             row["clip_kind"], row["clip_threshold"] = clip.kind, clip.threshold
-            record.clip_norm = clip.norm if whole else None
+            record.clip_norm, record.clipped = clip.norm if whole else None, clip.clipped
         self.between.close_pass()
         self.between.after_step, self.between.time = self.global_step, now - self._began
         self._stepped = now
         self._counts[number] = step + 1
         self.global_step += 1
+        due = any(self._due(each, count) for each, count in self._counts.items())
+        self.between.sample_next(due)
+        record.samples = self.activations.take(due_next=due and self.global_step % EVERY == 0)
         return record
+
+    def _due(self, number: int, step: int) -> bool:
+        return self._cadence(number).due(step) and (self._rank == 0 or self.table.sharded())
 
     def _cadence(self, number: int) -> Cadence:
         if number not in self._cadences:
@@ -213,23 +239,17 @@ class Recording:
 
     def _finish(self, plan: Plan, record: StepRecord, started: float) -> None:
         now = time.perf_counter()
-        cost = self.spent + now - started - self._accounted
-        self._accounted += cost
         self._ready.append(record)
         cadence = self._cadence(plan.optimizer)
         measured = record.gradients is not None
-        if cadence.note(record.row["step"], measured, cost + self._writing, record.row["seconds"]):
-            every = 2**cadence.exponent
-            self.event("cadence", f"tensor statistics every {every} steps from here, to stay within the budget")
+        if cadence.note(record.row["step"], measured, self.meter.of_step(now - started), record.row["seconds"]):
+            self.event("cadence", f"tensor statistics every {2**cadence.exponent} steps, to stay within the budget")
         self._measured += measured
         if self.files is None:
             self.files = Files(self.settings, self)
-            self.hand_over()
-        elif (
-            self._measured >= HAND_OVER_STEPS
-            or len(self._ready) >= HAND_OVER_MOST
-            or now - self._handed > HAND_OVER_SECONDS
-        ):
+            self._handed = -math.inf
+        fresh = len(self._ready) - self._refused
+        if self._measured >= HAND_OVER_STEPS or fresh >= HAND_OVER_MOST or now - self._handed > HAND_OVER_SECONDS:
             self.hand_over()
 
     def _clock(self) -> float:
@@ -247,23 +267,29 @@ class Recording:
             return
         if self.files.writer.error is not None:
             raise self.files.writer.error
-        written, self._written = self._written, self.files.writer.spent
-        self._writing = (self._written - written) / max(1, len(self._ready))
-        batch = Batch(self._ready, self.between.evaluated, self._events)
-        device = next((step.gradients.device for step in self._ready if isinstance(step.gradients, torch.Tensor)), None)
-        if device is not None and device.type == "cuda":
-            batch.event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            batch.event.record(torch.cuda.current_stream(device))
+        self.meter.note_writer(self.files.writer.spent, len(self._ready))
+        # Those refused before hold no statistics any more: only the new ones are looked at, whatever waits.
+        fresh = self._ready[self._refused :]
+        self._drop([step for step in fresh if isinstance(step.gradients, Slot) and not step.gradients.depart()])
+        ready = departures((fresh, self.between.evaluated))
+        batch = Batch(self._ready, self.between.evaluated, self._events, ready, away=self.table.away())
         if self.files.writer.put(batch, wait):
-            self._ready, self.between.evaluated, self._events = [], [], []
+            self._ready, self.between.evaluated, self._events, self._refused = [], [], [], 0
             return
-        dropped = sum(step.gradients is not None for step in self._ready)
-        for step in self._ready:
-            step.gradients, step.probed = None, {}
-            step.row["recorded"], step.snapshots = False, []
-        if dropped:
-            self.event("dropped", f"the disk is behind: tensor statistics of {dropped} steps were dropped")
-        self._ready = self._ready[-10_000:]
+        self._drop([step for step in fresh if step.gradients is not None])
+        del self._ready[:-MOST_WAITING], self.between.evaluated[:-MOST_WAITING]
+        self._refused = len(self._ready)
+
+    def _drop(self, steps: list[StepRecord]) -> None:
+        if steps:
+            drop(steps)
+            self.event("dropped", f"the disk is behind: tensor statistics of {len(steps)} steps were dropped")
+
+    def note_capture(self) -> None:
+        """A CUDA graph is being captured: nothing may be measured, and its replays call none of us."""
+        if not self._captured:
+            self._captured = True
+            self.event("captured", "a CUDA graph was captured; steps and losses inside it are not recorded")
 
     def close(self, state: str) -> Path | None:
         """Write what is left and the final state; returns the run's folder, or None when no step was made."""
@@ -273,25 +299,3 @@ class Recording:
         self.hand_over(wait=True)
         self.files.close(state)
         return self.files.directory
-
-
-def _wrapper_frame() -> Any:
-    """The frame of the optimizer's own step wrapper that called the hook."""
-    frame: Any = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code.co_name == "wrapper" and frame.f_code.co_filename.endswith("optimizer.py"):
-            return frame
-        frame = frame.f_back
-    return None
-
-
-def _float(value: Any) -> float:
-    if isinstance(value, torch.Tensor):
-        # Capturable optimizers keep the learning rate on the device, and reading it would wait for it.
-        return float(value) if value.device.type == "cpu" else math.nan
-    return float(value) if isinstance(value, int | float) else math.nan
-
-
-def _momentum(group: dict[str, Any]) -> float:
-    betas = group.get("betas")
-    return _float(betas[0] if isinstance(betas, tuple | list) and betas else group.get("momentum", 0.0))

@@ -11,11 +11,12 @@ MOST_ROWS = 262_144  # followed one by one; every vocabulary fits, a ten-million
 # Neighbouring columns of each row, one cache line, looked at first; in tables above EXACT elements the only ones,
 # since a trained row is zero in all of them only by accident.
 WINDOW = 16
-EXACT = 2_000_000
+EXACT = 500_000
 EXAMPLES = 32
 TOGETHER = 10  # steps whose hits are counted at once
 SILENT = 30  # recorded steps without a gradient, after which a row is called silent
 _BLOCK = 131072  # elements of a table compared at once, so that they stay in the cache
+_SUMMED = 4_194_304  # elements summed at a time
 # Everything but the signs of the floats in a word of eight bytes, by their size: -0.0 is a zero.
 _UNSIGNED = {2: 0x7FFF7FFF7FFF7FFF, 4: 0x7FFFFFFF7FFFFFFF, 8: 0x7FFFFFFFFFFFFFFF}
 
@@ -67,7 +68,7 @@ class _Hits:
         self.rows = rows
         self.row_stride = max(1, -(-rows // MOST_ROWS))
         tracked = -(-rows // self.row_stride)
-        self.hits = torch.zeros(tracked, dtype=torch.int64, device=device)
+        self.hits = torch.zeros(tracked, dtype=torch.int32, device=device)
         self.first = torch.full_like(self.hits, -1)
         self.last = torch.full_like(self.hits, -1)
         self.hit_now = torch.zeros((), dtype=torch.int64, device=device)
@@ -152,7 +153,8 @@ class RowCounter(_Hits):
         hit = None
         if gradient is not None and gradient.layout != torch.strided:
             named = torch.zeros(self.rows, dtype=torch.bool, device=gradient.device)
-            named[gradient.detach().coalesce().indices()[0]] = True
+            # Not coalesced, which would wait for the device: a row that is named twice is one row.
+            named.index_fill_(0, gradient.detach()._indices()[0], True)
             hit = named[:: self.row_stride]
         elif gradient is not None:
             looked = self._look(gradient)
@@ -230,7 +232,8 @@ def _any_bit(table: torch.Tensor) -> Any:
 def _checksum(weight: torch.Tensor) -> torch.Tensor:
     """The sum of the bit patterns as integers: any single changed element changes it."""
     integer = {2: torch.int16, 4: torch.int32, 8: torch.int64}[weight.element_size()]
-    patterns = weight.detach().contiguous().view(integer)
+    patterns = weight.detach().contiguous().view(integer).reshape(-1)
     if patterns.device.type == "cpu":
         return torch.tensor(int(patterns.numpy().sum(dtype=numpy.int64)))
-    return patterns.sum(dtype=torch.int64)
+    # Summed as 64-bit integers in one go, a table would be copied to twice its size.
+    return torch.stack([block.sum(dtype=torch.int64) for block in torch.split(patterns, _SUMMED)]).sum()

@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,16 @@ _current: Recording | None = None
 _registered = False
 _held: Any = None  # the threading.Lock taken before a fork
 _method = functools.cache(attrgetter)
+_paused: Any = None  # the same, taken before the capture of a CUDA graph
+_warned = False  # a script gets one line of trouble from us, not two
 
 
 def start(
     settings: Settings, models: Sequence[nn.Module] = (), optimizers: Sequence[torch.optim.Optimizer] | None = None
 ) -> Recording:
     """Begin to record. Nothing is written before the first optimizer step."""
-    global _current, _registered
+    global _current, _registered, _warned
+    _warned = False
     if not _registered:
         atexit.register(_at_exit)
         os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
@@ -50,20 +53,44 @@ def guarded(seam: str, *arguments: Any) -> Any:
         return None
     started = time.perf_counter()
     try:
+        # A torch without CUDA refuses the second question.
+        if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():  # type: ignore[no-untyped-call]
+            # What is enqueued now runs whenever the graph is replayed.
+            recording.note_capture()
+            return None
         return _method(seam)(recording)(*arguments)
     except Exception as error:
         _give_up(recording, seam, error)
         return None
     finally:
-        recording.spent += time.perf_counter() - started
+        recording.meter.spent += time.perf_counter() - started
+
+
+def contained(seam: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function of ours outside of the recording as `guarded` calls its methods."""
+    recording = _current
+    if recording is None:
+        return None
+    try:
+        return function(*arguments)
+    except Exception as error:
+        _give_up(recording, seam, error)
+        return None
+
+
+def event(kind: str, message: str) -> None:
+    """Note something about the recording, where one is going on."""
+    if _current is not None:
+        _current.event(kind, message)
 
 
 def _give_up(recording: Recording, seam: str, error: Exception) -> None:
     global _current
     _current = None
     reason = _reason(error)
-    _say(f"gradaudit: recording stopped in {seam} ({reason}); the training goes on")
+    warn(f"gradaudit: recording stopped in {seam} ({reason}); the training goes on")
     with contextlib.suppress(Exception):
+        recording.activations.detach()
         recording.event("disabled", f"recording stopped in {seam}: {reason}")
         if recording.files is not None:
             recording.files.state = "finished"
@@ -76,12 +103,13 @@ def stop(state: str) -> None:
     recording, _current = _current, None
     if recording is None:
         return
+    recording.activations.detach()
     try:
         directory = recording.close(state)
         if recording.files is not None and recording.files.writer.error is not None:
             raise recording.files.writer.error
     except Exception as error:
-        _say(f"gradaudit: the end of the recording was lost ({_reason(error)})")
+        warn(f"gradaudit: the end of the recording was lost ({_reason(error)})")
         return
     files = recording.files
     if (
@@ -95,6 +123,14 @@ def stop(state: str) -> None:
         steps, tensors = recording.global_step, len(recording.table.facts)
         command = f"gradaudit analyze {shlex.quote(str(shown))}"
         _say(f"gradaudit: recorded {steps:,} steps of {tensors:,} tensors; next: {command}")
+
+
+def warn(line: str) -> None:
+    """Tell the script's user of trouble, once."""
+    global _warned
+    if not _warned:
+        _warned = True
+        _say(line)
 
 
 def _reason(error: BaseException) -> str:
@@ -118,7 +154,9 @@ def _relative(path: Path) -> Path:
 
 def _at_exit() -> None:
     state = exit_state()
-    stop(state)
+    # Who interrupts the waiting for a slow disk gets no traceback of ours.
+    with contextlib.suppress(KeyboardInterrupt):
+        stop(state)
     if state == "interrupted":
         # The interpreter ends by SIGINT only if the last code compiled from a string or file was
         # interrupted; an import of ours (namedtuple evaluates a string) makes it forget.
@@ -126,11 +164,31 @@ def _at_exit() -> None:
             exec("raise KeyboardInterrupt")
 
 
+def _idle_writer() -> Any:
+    """The lock that keeps the writer's thread idle, taken; None without a writer, or when it stays busy."""
+    writer = _current.files.writer if _current is not None and _current.files is not None else None
+    return writer.busy if writer is not None and writer.busy.acquire(timeout=2.0) else None
+
+
+def pause() -> None:
+    """Keep the writer's thread away from the device: its calls would spoil the CUDA graph that is being captured."""
+    global _paused
+    if _paused is None:
+        _paused = _idle_writer()
+
+
+def go_on() -> None:
+    """End a pause."""
+    global _paused
+    paused, _paused = _paused, None
+    if paused is not None:
+        paused.release()
+
+
 def _before_fork() -> None:
     """Wait for the writer's thread to be idle: a lock that it holds would stay taken in the child for ever."""
     global _held
-    writer = _current.files.writer if _current is not None and _current.files is not None else None
-    _held = writer.busy if writer is not None and writer.busy.acquire(timeout=2.0) else None
+    _held = _idle_writer()
 
 
 def _in_parent() -> None:

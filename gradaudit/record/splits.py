@@ -1,5 +1,6 @@
 """Tells training, validation and test losses apart by the place in the script that computes them."""
 
+import contextlib
 import linecache
 import re
 import sys
@@ -23,6 +24,7 @@ _MOST_DATA = 8  # kinds of data at one place; more are batches that look like da
 class _Place(NamedTuple):
     """What the source says where a frame stands: cached, since reading it costs more than the loss."""
 
+    where: tuple[Any, ...]  # the function, and the lines and columns of its call: a faster call has another offset
     word: str | None  # the split named by the call, its line or a loop around it
     variables: tuple[str, ...]  # loop variables around it, and parameters that may name a split
     data: tuple[str, ...]  # variables and parameters that may hold the data
@@ -30,7 +32,9 @@ class _Place(NamedTuple):
 
 _places: dict[tuple[CodeType, int], _Place] = {}
 # By place: the data seen there, each with its label.
-_sites: dict[tuple[tuple[CodeType, int], ...], dict[Any, str]] = {}
+_sites: dict[tuple[tuple[Any, ...], ...], dict[Any, str]] = {}
+_MOST_PLACES = 10_000  # code that a script makes at every step would otherwise be kept for ever
+_told: list[str] = []  # what a framework says is evaluated now
 _training: set[CodeType] = set()  # functions on the stack of a backward: the training loop and its callers
 
 
@@ -40,6 +44,16 @@ def forget() -> None:
     _training.clear()
 
 
+@contextlib.contextmanager
+def told(split: str) -> Iterator[None]:
+    """While open, losses without a backward belong to `split`, whatever the source says."""
+    _told.append(split)
+    try:
+        yield
+    finally:
+        _told.pop()
+
+
 def note_training() -> None:
     """Remember the functions that train: what their names and loops say is not said of an evaluation inside them."""
     _training.update(frame.f_code for frame in _script_frames())
@@ -47,6 +61,11 @@ def note_training() -> None:
 
 def current_split() -> str:
     """'train', 'validation' or 'test' when the calling script says so, else a label of the place and its data."""
+    if _told:
+        return _told[-1]
+    if len(_places) > _MOST_PLACES or len(_sites) > _MOST_PLACES:
+        _places.clear()
+        _sites.clear()
     seen: list[FrameType] = []
     trains = False  # a function inside also trains, as a run_epoch(loader, optimizer=None) does
     for frame in _script_frames():
@@ -74,7 +93,7 @@ def current_split() -> str:
 
 def _label_of_place(frames: list[FrameType]) -> str:
     """A label for each kind of data evaluated at a place that does not name it."""
-    labels = _sites.setdefault(tuple((frame.f_code, frame.f_lasti) for frame in frames), {})
+    labels = _sites.setdefault(tuple(_place(frame).where for frame in frames), {})
     data = tuple(_identity(frame.f_locals.get(name)) for frame in frames for name in _place(frame).data)
     if data not in labels:
         if len(labels) >= _MOST_DATA:
@@ -111,7 +130,8 @@ def _place(frame: FrameType) -> _Place:
         ]
         word = _only_word(call) or _only_word(text.partition("#")[0]) or _held_out(" ".join(heads))
         named = tuple(name for name in parameters if name in _PARAMETERS)
-        _places[key] = _Place(word, (*targets, *named), (*targets, *parameters))
+        where = (code, line, last_line, start, end)
+        _places[key] = _Place(where, word, (*targets, *named), (*targets, *parameters))
     return _places[key]
 
 

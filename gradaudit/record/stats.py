@@ -1,7 +1,7 @@
 """Gradients to numbers: norm, mean, standard deviation, extremes, exact zeros, NaN and Inf of each tensor.
 
-The CPU path reads every gradient once from memory, in blocks. Other devices get a path of plain
-torch operations without host synchronisation; its result stays on the device.
+Gradients on the CPU: every one is read once from memory, in blocks. Those of a device are measured by
+`device.DeviceStatistics` and `on_device.measure_on_device`.
 """
 
 import math
@@ -44,16 +44,12 @@ _CLEAN = (1, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0)
 _NARROW = (torch.bfloat16, torch.float16)  # numpy lacks the first and computes slowly in the second
 
 
-def measure(gradients: Sequence[torch.Tensor | None]) -> Floats | torch.Tensor:
+def measure(gradients: Sequence[torch.Tensor | None]) -> Floats:
     """[tensors, COLUMNS] of the gradients, float64; a missing gradient has has_grad 0 and NaN elsewhere.
 
-    A numpy array when all are on the CPU, else a tensor on the first gradient's device. Moments are
-    those of the finite elements. Sparse gradients count their absent rows as zeros; complex ones are
-    seen as pairs of reals.
+    Moments are those of the finite elements. Sparse gradients count their absent rows as zeros;
+    complex ones are seen as pairs of reals.
     """
-    device = next((gradient.device for gradient in gradients if gradient is not None), torch.device("cpu"))
-    if device.type != "cpu":
-        return _measure_on_device(gradients, device)
     out = numpy.full((len(gradients), len(COLUMNS)), numpy.nan)
     out[:, _HAS] = 0
     small: list[tuple[int, torch.Tensor, int]] = []
@@ -179,38 +175,3 @@ def _rescan(flat: torch.Tensor, absent: int) -> Any:
         nan,
         inf,
     )
-
-
-def _measure_on_device(gradients: Sequence[torch.Tensor | None], device: torch.device) -> torch.Tensor:
-    """[tensors, COLUMNS] on `device`, from operations that never wait for it."""
-    rows = []
-    missing = torch.full((len(COLUMNS),), float("nan"), dtype=torch.float64, device=device)
-    missing[_HAS] = 0
-    for gradient in gradients:
-        if gradient is None:
-            rows.append(missing)
-            continue
-        flat, absent = _flatten(gradient)
-        values = flat.double() if flat.dtype == torch.float64 else flat.float()
-        finite = torch.isfinite(values)
-        clean = torch.where(finite, values, torch.zeros_like(values))
-        top = clean.abs().amax().double() if values.numel() else torch.zeros_like(missing[_NORM])
-        scale = torch.where(top > 0, top, torch.ones_like(top))
-        scaled = clean / scale.to(values.dtype)
-        count = finite.sum() + absent
-        average = scaled.sum(dtype=torch.float64) / count
-        spread = torch.where(finite, scaled - average.to(values.dtype), torch.zeros_like(values)).square()
-        deviation = ((spread.sum(dtype=torch.float64) + absent * average.square()) / count).sqrt()
-        nan = torch.isnan(values).sum()
-        row = (
-            torch.ones_like(top),
-            scale * scaled.square().sum(dtype=torch.float64).sqrt(),
-            scale * average,
-            scale * deviation,
-            top,
-            ((values == 0).sum() + absent) / max(1, values.numel() + absent),
-            nan,
-            (~finite).sum() - nan,
-        )
-        rows.append(torch.stack([item.double().to(device, non_blocking=True) for item in row]))
-    return torch.stack(rows) if rows else torch.empty(0, len(COLUMNS), dtype=torch.float64, device=device)

@@ -12,11 +12,16 @@ from typing import Any
 import numpy
 import torch
 
+from gradaudit.record.device import probed_columns
+from gradaudit.record.histograms import Sampled
 from gradaudit.record.losses import Call
 from gradaudit.record.probe import COLUMNS as COLUMNS_OF_PROBE
+from gradaudit.record.ring import Arrival, Slot
 from gradaudit.record.rows import Snapshot
+from gradaudit.record.samples import Sample
 from gradaudit.record.stats import COLUMNS
-from gradaudit.schema import EVALUATIONS, EVENTS, ROWS, STEPS, TENSORS, Table
+from gradaudit.record.transfer import to_host
+from gradaudit.schema import EVALUATIONS, EVENTS, HISTOGRAMS, MODULES, ROWS, STEPS, TENSORS, Table
 
 Columns = dict[str, Any]
 
@@ -30,15 +35,19 @@ class StepRecord:
     calls: list[Call]
     logged: float | torch.Tensor | None = None
     clip_norm: torch.Tensor | None = None
+    clipped: torch.Tensor | None = None  # share of elements that value clipping changed
     amp_scale: torch.Tensor | None = None  # gradients still carry it (fused optimizers)
     found_inf: torch.Tensor | None = None
     cleared: torch.Tensor | bool | None = None
+    weights: torch.Tensor | None = None  # their checksum
     identifiers: Any = None  # [tensors]
     owned: Any = None
     sharded: bool = False  # the norm over all tensors is known to no single rank
-    gradients: Any = None  # [tensors, COLUMNS]
+    gradients: Any = None  # [tensors, COLUMNS], or the slot of a ring that holds them
     probed: dict[str, Any] = field(default_factory=dict)  # columns of `tensors` found by the probe, [tensors] each
     snapshots: list[tuple[int, Snapshot]] = field(default_factory=list)
+    histograms: list[Sampled] = field(default_factory=list)
+    samples: list[tuple[int, Sample]] = field(default_factory=list)  # by module
 
 
 @dataclass(eq=False)
@@ -48,16 +57,26 @@ class Batch:
     steps: list[StepRecord]
     evaluations: list[dict[str, Any]]
     events: list[dict[str, Any]]
-    event: Any = None  # torch.cuda.Event: recorded after the last measurement
+    ready: list[Any] = field(default_factory=list)  # events after the last measurements, of each device
+    away: bool = True  # some values may be on a device
 
     def __call__(self) -> dict[str, Columns]:
-        """Read what is still on the device, on a stream of our own, and lay it out as columns."""
-        if self.event is None:
+        """Wait for what is still on its way from a device, and lay everything out as columns."""
+        if not self.away:
             return self._tables()
-        stream = _side_stream(self.event.device if hasattr(self.event, "device") else None)
-        self.event.synchronize()
-        with torch.cuda.stream(stream):
-            return self._tables()
+        arrivals = _arrivals(self.steps)
+        for arrival in arrivals:
+            arrival.wait()
+        for step in self.steps:
+            if isinstance(step.gradients, Slot):
+                slot, rows = step.gradients, step.gradients.read()
+                step.gradients = rows[:, : len(COLUMNS)]
+                if slot.probed:
+                    step.probed = probed_columns(rows)
+        for arrival in arrivals:
+            arrival.release()
+        self.steps, self.evaluations = to_host((self.steps, self.evaluations), self.ready)
+        return self._tables()
 
     def _tables(self) -> dict[str, Columns]:
         rows = [_finish(step) for step in self.steps]
@@ -71,18 +90,26 @@ class Batch:
             "steps": _columns(STEPS, rows),
             "evaluations": _columns(EVALUATIONS, evaluations),
             "tensors": _tensor_columns([step for step in self.steps if step.gradients is not None]),
+            "histograms": _columns(HISTOGRAMS, [row for step in self.steps for row in _histograms(step)]),
             "rows": _columns(ROWS, embeddings),
+            "modules": _columns(MODULES, [row for step in self.steps for row in _sampled(step)]),
             "events": _columns(EVENTS, self.events),
         }
 
 
-_streams: dict[Any, Any] = {}
+def drop(steps: Sequence[StepRecord]) -> None:
+    """Give up the statistics of steps that the writer is too far behind to take."""
+    for arrival in _arrivals(steps):
+        arrival.release()
+    for step in steps:
+        step.gradients, step.probed = None, {}
+        step.row["recorded"], step.snapshots, step.histograms, step.samples = False, [], [], []
 
 
-def _side_stream(device: Any) -> Any:
-    if device not in _streams:
-        _streams[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    return _streams[device]
+def _arrivals(steps: Sequence[StepRecord]) -> set[Arrival]:
+    """The copies under way that hold the steps' gradients."""
+    slots = [step.gradients for step in steps if isinstance(step.gradients, Slot)]
+    return {slot.arrival for slot in slots if slot.arrival is not None}
 
 
 def _number(value: Any) -> Any:
@@ -120,9 +147,37 @@ def _finish(step: StepRecord) -> dict[str, Any]:
             row["gradient_norm"] = math.nan
     if step.clip_norm is not None:
         row["gradient_norm"] = float(_number(step.clip_norm))
+    row["clipped_fraction"] = float(_number(step.clipped)) if step.clipped is not None else math.nan
+    if step.weights is not None:
+        row["weight_checksum"] = int(_number(step.weights))
     if step.cleared is not None:
         row["stale"] = int(not bool(_number(step.cleared)))
     return row
+
+
+def _histograms(step: StepRecord) -> list[dict[str, Any]]:
+    """The rows of table `histograms`; gradients of fused optimizers still carry the AMP scale."""
+    scale = _number(step.amp_scale) if step.amp_scale is not None else 1.0
+    key = {"optimizer": step.row["optimizer"], "step": step.row["step"]}
+    return [
+        {**key, **row}
+        for sampled in step.histograms
+        for row in sampled.rows(scale if sampled.kind == "gradient" and scale else 1.0)
+    ]
+
+
+def _sampled(step: StepRecord) -> list[dict[str, Any]]:
+    """The rows of table `modules`: of modules, and of the input of each loss function at its first call."""
+    if not step.row["recorded"]:
+        return []
+    number = step.row["global_step"]
+    rows: dict[int, dict[str, Any]] = {}
+    for call in step.calls:
+        # Optimizers that step one after the other share their losses, and each sample is written once.
+        sample, call.sample = call.sample, None
+        if sample is not None and call.loss not in rows:
+            rows[call.loss] = sample.row(number, -1, call.loss)
+    return [*rows.values(), *(sample.row(number, module, -1) for module, sample in step.samples)]
 
 
 def _objective(roots: Sequence[tuple[torch.Tensor | float, torch.Tensor | None]]) -> float:

@@ -1,5 +1,6 @@
 """Which tensors a run has: names, owners and identifiers, found when an optimizer makes its first step."""
 
+import math
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,10 +11,18 @@ import numpy
 import torch
 from torch import nn
 
+from gradaudit.record.device import DeviceStatistics
+from gradaudit.record.on_device import measure_on_device
 from gradaudit.record.patches.names import describe, find_roots, label_of, unwrap
-from gradaudit.record.probe import Probe
-from gradaudit.record.rows import OutputCounter, RowCounter
+from gradaudit.record.probe import Probe, device_of
+from gradaudit.record.ring import Slot
+from gradaudit.record.rows import OutputCounter, RowCounter, Snapshot
+from gradaudit.record.stats import ZERO_FRACTION, measure
 from gradaudit.schema import ModuleFacts, OptimizerFacts, TensorFacts
+
+# A script that builds a model for each of its million episodes is followed up to here; beyond, a record would
+# be nothing but names.
+MOST_TENSORS, MOST_OPTIMIZERS = 50_000, 5_000
 
 
 @dataclass(eq=False)
@@ -28,6 +37,42 @@ class Plan:
     probe: Probe
     counters: dict[int, RowCounter | OutputCounter] = field(default_factory=dict)  # by position in `references`
     recorded: int = 0
+    statistics: DeviceStatistics | None = None  # on a CUDA device
+
+    def measure(self, gradients: Sequence[torch.Tensor | None]) -> Any:
+        """The statistics of the gradients: a numpy array on the CPU, a tensor or a slot of a ring elsewhere."""
+        if self.statistics is not None:
+            return self.statistics.measure(gradients)
+        if self.probe.device.type != "cpu":
+            return measure_on_device(gradients, self.probe.device)
+        return measure(gradients)
+
+    def look_before(
+        self, measured: Any, gradients: Sequence[torch.Tensor | None], parameters: Sequence[torch.Tensor]
+    ) -> None:
+        """Probe gradients and weights before a step; `measured` is what `measure` gave for it."""
+        if self.statistics is None or not self.statistics.look_before(measured, parameters):
+            self.probe.before(parameters, gradients)
+
+    def look_after(self, measured: Any, parameters: Sequence[torch.Tensor]) -> dict[str, Any]:
+        """Probe the weights after the step; its columns, but for those that the slot of a ring holds."""
+        if self.statistics is not None and isinstance(measured, Slot) and measured.probed:
+            self.statistics.look_after(measured, parameters)
+            return {}
+        return self.probe.after(parameters)
+
+    def count_rows(self, measured: Any, gradients: Sequence[torch.Tensor | None]) -> None:
+        """Count the rows of embeddings and outputs that have a gradient."""
+        on_host = isinstance(measured, numpy.ndarray)
+        for position, counter in self.counters.items():
+            counter.observe(gradients[position], measured[position, ZERO_FRACTION] if on_host else math.nan)
+
+    def snapshots(self, parameters: Sequence[torch.Tensor]) -> list[tuple[int, Snapshot]]:
+        """The facts of the rows so far, by the tensor's identifier."""
+        return [
+            (int(self.identifiers[position]), counter.snapshot(parameters[position]))
+            for position, counter in self.counters.items()
+        ]
 
     def parameters(self) -> list[torch.Tensor] | None:
         """The parameters, or None when one of them no longer exists."""
@@ -63,6 +108,17 @@ class TensorTable:
         """Whether every rank holds a part of the tensors; else all ranks have the same and rank 0 speaks for them."""
         return any(facts.placements for facts in self.facts)
 
+    def takes(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Whether the steps of this optimizer are recorded: it is known, or there is room for one more."""
+        if optimizer in self._numbers:
+            return True
+        return len(self.optimizers) < MOST_OPTIMIZERS and len(self.facts) < MOST_TENSORS
+
+    def away(self) -> bool:
+        """Whether any value may be on a device that is not the CPU."""
+        on_device = any(plan.probe.device.type != "cpu" for plan in self.plans.values())
+        return on_device or bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+
     def number(self, optimizer: torch.optim.Optimizer) -> int:
         """The optimizer's index; a new one for an optimizer not seen before."""
         if optimizer not in self._numbers:
@@ -89,13 +145,14 @@ class TensorTable:
         plan = self.plans.get(number)
         if plan is not None and plan.shape == shape:
             parameters = plan.parameters()
-            if parameters is not None:
+            if parameters is not None and device_of(parameters) == plan.probe.device:
                 return plan, parameters
         self._resolve(number, optimizer)
         plan = self.plans[number]
         return plan, plan.parameters() or []
 
     def _resolve(self, number: int, optimizer: torch.optim.Optimizer) -> None:
+        self._forget_the_dead()
         mine = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         held = {id(parameter) for root in self.living_roots() for parameter in root.parameters()}
         missing = [parameter for parameter in mine if id(parameter) not in held]
@@ -118,9 +175,20 @@ class TensorTable:
         self.facts = [table[identifier] for identifier in sorted(table)]
         if len(self.optimizers) > 1:
             self._label_optimizers()
+        recorded_with: dict[int, list[torch.Tensor]] = {other: [] for other in (number, *self.plans)}
+        for parameter, facts in found:
+            recorded_with.setdefault(table[facts.id].recorded_with, []).append(parameter)
         for other in {number, *self.plans}:
-            self._make_plan(other, [parameter for parameter, facts in found if table[facts.id].recorded_with == other])
+            self._make_plan(other, recorded_with[other])
         self.plans[number].shape = tuple(len(group["params"]) for group in optimizer.param_groups)
+
+    def _forget_the_dead(self) -> None:
+        """Let go of what was measured for models that no longer exist; their facts stay, for the rows they have."""
+        self.roots = [reference for reference in self.roots if reference() is not None]
+        self._identifier = {key: entry for key, entry in self._identifier.items() if entry[0]() is not None}
+        for number, plan in list(self.plans.items()):
+            if plan.references and all(reference() is None for reference in plan.references):
+                del self.plans[number]
 
     def _identify(self, parameter: torch.Tensor) -> int:
         entry = self._identifier.get(id(parameter))
@@ -134,12 +202,14 @@ class TensorTable:
     def _make_plan(self, number: int, parameters: list[torch.Tensor]) -> None:
         identifiers = [self._identify(parameter) for parameter in parameters]
         old = self.plans.get(number)
-        if old is not None and old.identifiers.tolist() == identifiers:
+        device = device_of(parameters)
+        if old is not None and old.identifiers.tolist() == identifiers and old.probe.device == device:
             return
         table = {facts.id: facts for facts in self.facts}
         embeddings = {
             position for position, identifier in enumerate(identifiers) if table[identifier].role == "embedding"
         }
+        probe = Probe(parameters, scattered=embeddings)
         plan = Plan(
             optimizer=number,
             shape=old.shape if old else (),
@@ -148,7 +218,8 @@ class TensorTable:
             owned=numpy.asarray(
                 [self._owner.get(identifier, (-1, -1))[0] == number for identifier in identifiers], dtype=bool
             ),
-            probe=Probe(parameters, scattered=embeddings),
+            probe=probe,
+            statistics=DeviceStatistics(parameters, probe) if device.type == "cuda" else None,
         )
         for position, (identifier, parameter) in enumerate(zip(identifiers, parameters, strict=True)):
             facts = table[identifier]

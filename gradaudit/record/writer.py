@@ -15,12 +15,16 @@ from typing import Any
 
 import numpy
 
-from gradaudit.schema import EVALUATIONS, EVENTS, ROWS, STEPS, TENSORS, Table, arrow_schema
+from gradaudit.schema import EVALUATIONS, EVENTS, HISTOGRAMS, MODULES, ROWS, STEPS, TENSORS, Table, arrow_schema
 
-WRITTEN = (STEPS, EVALUATIONS, TENSORS, ROWS, EVENTS)
+WRITTEN = (STEPS, EVALUATIONS, TENSORS, HISTOGRAMS, ROWS, MODULES, EVENTS)
 QUEUE = 4  # hand-overs waiting; then statistics are dropped and counted, and the training never waits
 SEGMENT_ROWS = 500_000
 SEGMENT_SECONDS = 600.0
+SEGMENT_SHARE = 0.25  # of the time since the first row: a week is some thirty files a table, not a thousand
+FACTS_SECONDS = 5.0
+FACTS_SHARE = 100  # facts of many thousand tensors are written so rarely that it costs at most 1 % of the time
+CLOSE_SECONDS = 30.0  # waited for a slow disk at the end, in all
 
 _DTYPES = {"float": "float32", "double": "float64"}  # numpy's names for Arrow's
 
@@ -33,8 +37,9 @@ class Writer:
     def __init__(self, folder: Path, facts: Callable[[], bytes], facts_file: Path) -> None:
         self.folder = folder
         self.facts, self.facts_file = facts, facts_file
-        self.error: BaseException | None = None
+        self.error: Exception | None = None
         self.spent = 0.0  # CPU seconds of the thread
+        self._deadline: float | None = None
         self.busy = threading.Lock()  # held while files or pyarrow's own locks are in use
         self._queue: queue.Queue[Callable[[], dict[str, Columns]] | None] = queue.Queue(QUEUE)
         self._segments = {table.name: _Segment(folder, table) for table in WRITTEN}
@@ -46,26 +51,28 @@ class Writer:
         if self.error is not None or not self._thread.is_alive():
             return False
         try:
-            self._queue.put(batch, block=wait, timeout=30 if wait else None)
+            self._queue.put(batch, block=wait, timeout=self._left() if wait else None)
         except queue.Full:
             return False
         return True
 
     def close(self) -> None:
-        """Write what is left and close the segments; at most half a minute is waited for a slow disk."""
+        """Write what is left and close the segments; a slow disk is waited for until `CLOSE_SECONDS` are over."""
         if self._thread.is_alive():
-            self.put_end()
-            self._thread.join(30)
-
-    def put_end(self) -> None:
-        """Tell the thread to finish."""
-        try:
-            self._queue.put(None, timeout=30)
-        except queue.Full:
+            with contextlib.suppress(queue.Full):
+                self._queue.put(None, timeout=self._left())
+            self._thread.join(self._left())
+        if self._thread.is_alive() and self.error is None:
             self.error = TimeoutError("the disk did not keep up")
 
+    def _left(self) -> float:
+        """Seconds left to wait for the disk, counted from the first time that somebody waits."""
+        if self._deadline is None:
+            self._deadline = time.monotonic() + CLOSE_SECONDS
+        return max(0.0, self._deadline - time.monotonic())
+
     def _work(self) -> None:
-        written = 0.0
+        due = 0.0
         try:
             with self.busy:
                 import pyarrow.parquet  # noqa: F401
@@ -75,15 +82,19 @@ class Writer:
                     for name, columns in batch().items():
                         self._segments[name].append(columns)
                     self.spent = time.thread_time()
-                    if time.monotonic() - written > 5.0:
+                    if time.monotonic() >= due:
+                        started = time.monotonic()
                         self._write_facts()
-                        written = time.monotonic()
+                        ended = time.monotonic()
+                        due = ended + max(FACTS_SECONDS, FACTS_SHARE * (ended - started))
             with self.busy:
                 for segment in self._segments.values():
                     segment.close()
                 self._write_facts()
         except BaseException as error:  # whatever it is, the training must not see it
-            self.error = error
+            # Raised in the training's thread, a SystemExit would end the script.
+            fault = RuntimeError(f"the writer's thread was ended by {type(error).__name__}")
+            self.error = error if isinstance(error, Exception) else fault
             for segment in self._segments.values():
                 segment.abandon()
 
@@ -96,7 +107,8 @@ class _Segment:
 
     def __init__(self, folder: Path, table: Table) -> None:
         self.folder, self.table = folder, table
-        self.number, self.rows, self.opened = 0, 0, 0.0
+        self.number, self.rows = 0, 0
+        self.first = self.opened = 0.0  # when the table got its first row, and this segment
         self.live = folder / f"{table.name}.live.arrows"
         self.stream: Any = None
 
@@ -112,12 +124,17 @@ class _Segment:
             self.file = self.live.open("wb")
             self.stream = pyarrow.ipc.new_stream(self.file, self.schema)
             self.rows, self.opened = 0, time.monotonic()
+            self.first = self.first or self.opened
         arrays = [arrow_array(field.type, columns[field.name]) for field in self.schema]
         self.stream.write_batch(pyarrow.RecordBatch.from_arrays(arrays, schema=self.schema))
         self.file.flush()
         self.rows += count
-        if self.rows >= SEGMENT_ROWS or time.monotonic() - self.opened > SEGMENT_SECONDS:
+        if self.rows >= SEGMENT_ROWS or time.monotonic() - self.opened > self._longest():
             self.close()
+
+    def _longest(self) -> float:
+        """Seconds that a segment may stay open: longer and longer, so that their number grows with the logarithm."""
+        return max(SEGMENT_SECONDS, SEGMENT_SHARE * (self.opened - self.first))
 
     def abandon(self) -> None:
         """Let go of the open stream after a fault; what it holds stays readable."""

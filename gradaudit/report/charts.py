@@ -7,8 +7,8 @@ from typing import Any, assert_never
 import altair
 from markupsafe import Markup
 
-from gradaudit.findings import AnyEvidence, Distribution, Dots, Heatmap, Lines, Numbers
-from gradaudit.report import bars, dots, heatmap, lines, readouts, tables
+from gradaudit.findings import AnyEvidence, Distribution, Dots, Heatmap, Lines, Numbers, Ridges
+from gradaudit.report import bars, dots, heatmap, lines, readouts, ridges, tables
 from gradaudit.report.marks import Domain
 from gradaudit.report.model import FigureView, Key, Ramp
 from gradaudit.report.svg import tidy
@@ -40,6 +40,9 @@ def draw(evidence: AnyEvidence, *, narrow: bool, domain: Domain | None = None, h
         case Distribution():
             size = frame(150, narrow=narrow)
             return bars.draw(evidence, size), size
+        case Ridges():
+            size = ridges.shape(evidence, narrow=narrow)
+            return ridges.draw(evidence, size), size
         case Numbers():
             return None
         case _:

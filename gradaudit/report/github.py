@@ -1,21 +1,22 @@
 """The findings as GitHub workflow commands, which show them as annotations of a job."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from gradaudit.audit import Audit, Ranked
 from gradaudit.findings import Severity
 from gradaudit.report.page import verdict_text
 from gradaudit.report.text import name, plural, sentence
 
-MOST = 10  # GitHub shows ten annotations of a level for each step, and drops the others without a word
+MOST = 10  # GitHub shows ten annotations of a level for each step of a job, and drops the others without a word
 LEVELS = {Severity.CRITICAL: "error", Severity.WARNING: "warning", Severity.NOTE: "notice"}
 
 
-def render(audit: Audit) -> str:
-    """One command a finding, at most `MOST`, worst first; the last line counts the others."""
-    flat = sorted(audit.all_ranked(), key=lambda item: item.finding.severity.rank)
-    lines = [_command(item, name(audit.meta.name)) for item in flat[:MOST]]
-    return "\n".join([*lines, *_rest(audit, flat)]) + "\n"
+def render(*audits: Audit) -> str:
+    """One command a finding, at most `MOST` for all runs together, worst first; the last line counts the others."""
+    flat = [(name(audit.meta.name), item) for audit in audits for item in audit.all_ranked()]
+    flat.sort(key=lambda pair: pair[1].finding.severity.rank)
+    lines = [_command(item, run) for run, item in flat[:MOST]]
+    return "\n".join([*lines, *_rest(audits, [item for _, item in flat])]) + "\n"
 
 
 def data(text: str) -> str:
@@ -35,13 +36,15 @@ def _command(item: Ranked, run: str) -> str:
     return f"::{LEVELS[finding.severity]} title={title}::{data(f'{finding.headline}. {finding.seen}{action}')}"
 
 
-def _rest(audit: Audit, flat: list[Ranked]) -> Iterator[str]:
+def _rest(audits: Sequence[Audit], flat: list[Ranked]) -> Iterator[str]:
     if len(flat) > MOST:
         severities = ", ".join(
             plural(number, severity.value, "critical" if severity is Severity.CRITICAL else "")
             for severity in Severity
             if (number := sum(item.finding.severity is severity for item in flat[MOST:]))
         )
-        yield f"{plural(len(flat) - MOST, 'more finding')} not shown here ({severities}); the report has them all."
+        has = "report has" if len(audits) == 1 else "reports have"
+        yield f"{plural(len(flat) - MOST, 'more finding')} not shown here ({severities}); the {has} them all."
     if not flat:
-        yield f"::notice title={property_value('gradaudit')}::{data(verdict_text(audit))}"
+        nothing = verdict_text(audits[0]) if len(audits) == 1 else f"No problem found in {plural(len(audits), 'run')}"
+        yield f"::notice title={property_value('gradaudit')}::{data(nothing)}"

@@ -11,9 +11,9 @@ from markupsafe import Markup, escape
 import gradaudit
 from gradaudit.audit import Audit
 from gradaudit.report import glossary, page
-from gradaudit.report.charts import Budget
+from gradaudit.report.charts import Budget, figure
 from gradaudit.report.model import Page, Sources
-from gradaudit.report.run_figures import layers_figure, run_figures
+from gradaudit.report.run_figures import layers_figure, over_time_figure, run_figures
 from gradaudit.report.text import name
 
 _EXPONENT = re.compile(r"(\d[\d.]*e-\d+)")
@@ -56,6 +56,9 @@ def build(audit: Audit) -> Page:
     budget = Budget()
     overview_figures = run_figures(audit.overview, budget)
     layers = layers_figure(audit.overview, budget)
+    sizes = audit.overview.distributions
+    distribution = figure(sizes, "figure-sizes", budget) if sizes is not None else None
+    over_time = over_time_figure(audit.overview, budget)
     cards, cards_left_out = page.cards(audit, budget)
     return Page(
         title=page.title(audit),
@@ -69,6 +72,8 @@ def build(audit: Audit) -> Page:
         facts=page.glance(audit.overview),
         run_figures=overview_figures,
         layers=layers,
+        distribution=distribution,
+        over_time=over_time,
         cards=cards,
         cards_left_out=cards_left_out,
         passed=page.entries(audit.with_face("clean")),

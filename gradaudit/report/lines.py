@@ -3,9 +3,12 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import altair
+import msgspec
 
+from gradaudit.derived.reduce import halved
 from gradaudit.findings import Lines, Mark, Series
 from gradaudit.report.marks import (
     Domain,
@@ -41,6 +44,9 @@ from gradaudit.report.theme import (
 
 STYLES = {"main": MAIN, "evaluation": EVALUATION, "flagged": FLAGGED, "reference": REFERENCE, **RUNS}
 MARK_COLOURS = {"threshold": CRITICAL, "reference": MUTED, "best": ORANGE}
+
+
+MOST_NARROW = 60  # points of a band on small screens
 
 
 @dataclass(frozen=True)
@@ -168,6 +174,9 @@ class Plane:
 
 def draw(evidence: Lines, frame: Frame, domain: Domain | None = None) -> altair.LayerChart:
     """The chart; `domain` fixes the x range so that charts of one page line up."""
+    if frame.narrow:
+        fewer = [halved(one) if one.high and len(one.x) > MOST_NARROW else one for one in evidence.series]
+        evidence = msgspec.structs.replace(evidence, series=fewer)
     plane = Plane(evidence, frame, domain)
     layers: list[Part] = []
     if evidence.shade_from is not None and evidence.shade_from < plane.x[1]:
@@ -194,12 +203,12 @@ def _band(series: Series, ink: Ink, plane: Plane) -> list[Part]:
     if not rows:
         return []
     colour = BAND if ink.colour == MAIN[0][0] else ink.colour
+    # Slices of steps are steps; an area around what was measured at single points is joined as its line is.
+    shape: Literal["linear", "step-after"] = "linear" if series.role != "main" else "step-after"
     # The outline shows slices that hold one value, whose area has no height.
+    outline = {"color": colour, "strokeWidth": 1, "interpolate": shape} if colour == BAND else False
     area = chart(rows).mark_area(
-        color=colour,
-        opacity=0.55 if colour == BAND else 0.25,
-        interpolate="step-after",
-        line={"color": colour, "strokeWidth": 1, "interpolate": "step-after"},
+        color=colour, opacity=0.55 if colour == BAND else 0.25, interpolate=shape, line=outline
     )
     return [area.encode(x=plane.x_of(), y=plane.y_of(), y2="y2")]
 

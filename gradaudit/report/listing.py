@@ -1,7 +1,8 @@
 """Several runs as a table for the terminal, a line each."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import click
 
@@ -43,6 +44,13 @@ def unreadable(label: str, complaint: str) -> Row:
     """The line of a run that could not be read."""
     last = complaint.strip().rpartition("\n")[2].removeprefix("gradaudit: ")
     return Row("", name(label, NAME), "unreadable", "", visible(last))
+
+
+def as_json(row: Row) -> str:
+    """The line as a JSON object; the texts are made visible as everywhere."""
+    steps = int(row.steps.replace(",", "")) if row.steps else None
+    facts = asdict(row) | {"steps": steps, "severity": row.severity.value if row.severity else None}
+    return json.dumps(facts, ensure_ascii=False)
 
 
 def render(rows: Sequence[Row], *, width: int, unicode: bool) -> str:

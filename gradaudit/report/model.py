@@ -186,6 +186,8 @@ class Page:
     facts: tuple[Fact, ...]
     run_figures: tuple[FigureView, ...]
     layers: FigureView | None
+    distribution: FigureView | None  # of the gradients, by block
+    over_time: FigureView | None  # the same, over the steps
     cards: tuple[CardView, ...]
     cards_left_out: int
     passed: tuple[Entry, ...]

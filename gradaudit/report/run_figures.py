@@ -16,10 +16,14 @@ def run_figures(overview: Overview, budget: Budget) -> tuple[FigureView, ...]:
     figures = []
     if overview.loss or overview.evaluations:
         figures.append(figure(loss_chart(overview), "figure-loss", budget, domain=domain))
+    if overview.gap:
+        figures.append(figure(gap_chart(overview), "figure-gap", budget, domain=domain, height=90))
     if overview.learning_rate:
         figures.append(figure(learning_rate_chart(overview), "figure-rate", budget, domain=domain, height=90))
     if overview.gradient_norm:
         figures.append(figure(gradient_norm_chart(overview), "figure-norm", budget, domain=domain, height=150))
+    if overview.update_pace:
+        figures.append(figure(update_pace_chart(overview), "figure-pace", budget, domain=domain, height=150))
     return tuple(figures)
 
 
@@ -61,6 +65,45 @@ def _wide(series: list[Series]) -> bool:
     """Whether the values span so many decades that only a logarithmic axis shows them all."""
     values = [v for one in series for v in (*one.low, *one.high) if v is not None]
     return bool(values) and min(values) > 0 and max(values) > WIDE_RANGE * min(values)
+
+
+def gap_chart(overview: Overview) -> Lines:
+    """How far the held-out loss lies above the training loss."""
+    return Lines(
+        title="Gap",
+        caption="Held-out minus training loss at each evaluation. An area that keeps growing is what overfitting "
+        "looks like.",
+        x_label="step",
+        y_label="gap (held-out minus training loss)",
+        series=[*overview.gap],
+        marks=[Mark(label="", y=0.0, role="reference")],
+    )
+
+
+def update_pace_chart(overview: Overview) -> Lines:
+    """How much of each weight one step changes."""
+    named = [series.name for series in overview.update_pace if series.role == "flagged"]
+    return Lines(
+        title="Update-to-weight ratio",
+        caption="The size of one step's update over the size of the weights, of all weight matrices: the line is the "
+        "median layer, the ribbons hold the middle half and 90 %." + (" Layers of a finding by name." if named else ""),
+        x_label="step",
+        y_label="|update| / |weight|",
+        series=[*overview.update_pace],
+        log=True,
+    )
+
+
+def over_time_figure(overview: Overview, budget: Budget) -> FigureView | None:
+    """How the gradient elements of three layers are spread over sizes, step by step; None when that is not known."""
+    panels = overview.distributions_over_time
+    if not panels:
+        return None
+    caption = (
+        "Large gradient elements at the top; the colour is the share of the elements of that size. A bright band that "
+        "sinks is a layer whose gradients shrink."
+    )
+    return panels_figure(panels, "Distribution over time", caption, "figure-times", budget)
 
 
 def learning_rate_chart(overview: Overview) -> Lines:

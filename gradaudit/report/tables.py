@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import assert_never
 
-from gradaudit.findings import AnyEvidence, Distribution, Dots, Heatmap, Lines, Numbers, Series
+from gradaudit.findings import AnyEvidence, Distribution, Dots, Heatmap, Lines, Numbers, Ridge, Ridges, Series
 from gradaudit.report.model import TableView
 from gradaudit.report.text import name, quantity
 
@@ -25,11 +25,26 @@ def numbers(evidence: AnyEvidence) -> TableView:
         case Distribution():
             rows = [(name(entry.label), quantity(float(entry.count))) for entry in evidence.bins]
             return _table((evidence.x_label, evidence.y_label), rows)
+        case Ridges():
+            ridges = [(name(one.label), *_quantiles(evidence, one), one.remark) for one in evidence.ridges]
+            return _table(("block", "1 % are below", "half are below", "99 % are below", "remark"), ridges)
         case Numbers():
             cells = [tuple(row[:MOST_COLUMNS]) for row in evidence.cells]
             return _table(tuple(evidence.columns[:MOST_COLUMNS]), cells)
         case _:
             assert_never(evidence)
+
+
+def _quantiles(evidence: Ridges, ridge: Ridge) -> list[str]:
+    """The values below which 1, 50 and 99 % of a distribution lie, to the width of its bins."""
+    found = []
+    for share in (0.01, 0.5, 0.99):
+        passed, place = 0.0, 0
+        while place < len(ridge.shares) - 1 and passed + ridge.shares[place] < share * sum(ridge.shares):
+            passed += ridge.shares[place]
+            place += 1
+        found.append(quantity(2.0 ** (evidence.first + (place + 0.5) * evidence.width)))
+    return found
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> TableView:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -174,6 +175,17 @@ def test_github_gets_annotations_beside_the_findings_and_a_summary_of_the_job(ru
     assert "initial_loss_mismatch" in result.stdout
     assert any(line.startswith("::warning title=sick%3A ") for line in result.stdout.splitlines())
     assert summary.read_text().startswith("# before\n## gradaudit: sick\n")
+
+
+def test_several_runs_share_the_annotations_of_the_job(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("gradaudit.commands.workers.cores", lambda: 1)
+    shutil.copytree(run, tmp_path / "again")
+    result = gradaudit("analyze", run, tmp_path / "again", "--format", "github", "--format", "terminal")
+    assert result.exit_code == 0, result.output
+    commands = [line for line in result.stdout.splitlines() if line.startswith("::")]
+    levels = [line.split(" ")[0] for line in commands]
+    assert levels == sorted(levels, key=["::error", "::warning", "::notice"].index)
+    assert len([line for line in commands if line.startswith("::warning title=sick%3A initial_loss_mismatch")]) == 2
 
 
 def test_a_summary_that_cannot_be_written_is_one_line(run, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """`gradaudit list`: the runs of a folder, newest first."""
 
+import json
 import os
 import time
 
@@ -34,6 +35,16 @@ def test_runs_are_listed_newest_first_with_state_and_finding(folder):
     assert torn.split()[:2] == ["torn", "unreadable"]
     assert "runs/torn/run.json is damaged" in torn
     assert sorted(path.name for path in folder.iterdir()) == ["quiet", "sick", "torn"], "nothing was written"
+
+
+def test_machines_get_a_json_object_a_run(folder):
+    result = gradaudit("list", "--json")
+    assert result.exit_code == 2, "one could not be read"
+    sick, quiet, torn = map(json.loads, result.stdout.splitlines())
+    assert (sick["run"], sick["state"], sick["steps"], sick["severity"]) == ("sick", "finished", 200, "warning")
+    assert sick["finding"].startswith("initial_loss_mismatch")
+    assert (quiet["run"], quiet["state"], quiet["severity"]) == ("quiet", "failed", None)
+    assert (torn["run"], torn["state"]) == ("torn", "unreadable")
 
 
 def test_the_newest_alone(folder):

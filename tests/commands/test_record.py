@@ -48,14 +48,15 @@ def record(*arguments):
 def test_what_follows_the_script_is_the_scripts(launched, arguments, command):
     result = record("-o", "there", *arguments)
     assert result.exit_code == 0, result.output
-    options = {"directory": Path("there"), "every": None, "budget": 1.0}
-    assert launched == [(command, {**options, "quiet": False, "force": False, "host": True})]
+    options = {"directory": Path("there"), "every": None, "budget": 1.0, "quiet": False, "force": False}
+    assert launched == [(command, {**options, "host": True, "activations": False})]
 
 
 def test_options_before_the_script_are_ours(launched):
-    record("--output", "d", "--every", "5", "--budget", "2.5", "--quiet", "--force", "--no-host", "train.py")
-    options = {"directory": Path("d"), "every": 5, "budget": 2.5}
-    assert launched == [(["train.py"], {**options, "quiet": True, "force": True, "host": False})]
+    given = ["--every", "5", "--budget", "2.5", "--activations", "--quiet", "--force", "--no-host"]
+    record("--output", "d", *given, "train.py")
+    options = {"directory": Path("d"), "every": 5, "budget": 2.5, "quiet": True, "force": True}
+    assert launched == [(["train.py"], {**options, "host": False, "activations": True})]
 
 
 def test_the_folder_is_left_to_the_launcher_when_not_given(launched):

@@ -7,6 +7,7 @@ import pytest
 
 from tests.build import build_run
 from tests.commands.test_analyze import SICK_LOSS, gradaudit, refused
+from tests.diagnosers.sick_wiring import resting
 
 SECTION = """
 [tool.gradaudit]
@@ -51,6 +52,17 @@ def test_the_command_line_wins(project):
     assert set(found) == {"overfitting"}
     found, _ = outcomes("--set", f"initial_loss_mismatch.{project}=7")
     assert found["initial_loss_mismatch"]["thresholds"][project] == 7
+
+
+def test_tensors_expected_to_be_frozen_are_no_finding(tmp_path, monkeypatch):
+    resting(tmp_path / "runs" / "sick", (2, 3))
+    monkeypatch.chdir(tmp_path)
+    found, _ = outcomes()
+    assert found["frozen_parameter"]["face"] == "found"
+    (tmp_path / "pyproject.toml").write_text("[tool.gradaudit]\nexpected-frozen = ['layers.1.*']\n")
+    found, _ = outcomes()
+    assert found["frozen_parameter"]["face"] == "clean"
+    assert 'expected-frozen = ["layers.1.*"]' in gradaudit("analyze", "--show-config").stdout
 
 
 def test_what_holds_is_shown_as_toml(project, tmp_path):

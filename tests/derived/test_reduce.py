@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradaudit.derived.reduce import WIDEST, banded, blocks, plain, short, smooth
+from gradaudit.derived.reduce import WIDEST, banded, blocks, halved, plain, short, smooth
+from gradaudit.findings import Series
 
 
 def distinct(names: list[str]) -> list[str]:
@@ -116,3 +117,15 @@ def test_there_are_never_more_than_eighteen_blocks(names: list[str]) -> None:
 
 def test_no_names_have_no_blocks() -> None:
     assert blocks([]) == []
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 10, 11])
+def test_half_the_points_keep_every_spike_and_both_ends(count):
+    x = [float(i) for i in range(count)]
+    high = [5.0 if i == 4 else 1.0 for i in range(count)]
+    low: list[float | None] = [None if i in (2, 3) else -1.0 for i in range(count)]
+    half = halved(Series(name="a", x=x, y=list(x), low=low, high=high, role="flagged"))
+    assert (half.x[0], half.x[-1], half.role) == (0.0, x[-1], "flagged")
+    assert len(half.x) == len(half.y) == len(half.low) == len(half.high) <= count // 2 + 1
+    assert max(half.high) == max(high)
+    assert min(v for v in half.low if v is not None) == -1.0

@@ -25,13 +25,44 @@ def flat(steps: int = 200, level: float = 2.303, noise: float = 0.005) -> Any:
     return level * (1 + noise * numpy.random.default_rng(1).standard_normal(steps))
 
 
+def loss_input(step: int, low: float = -3.0, high: float = 4.0, error: float = 2.0, **more: Any) -> dict[str, Any]:
+    """A sample of what goes into loss 0, logits unless told."""
+    return {
+        "step": step, "module": -1, "loss": 0, "kind": "loss_input", "elements": 320, "minimum": low, "maximum": high,
+        "mean": (low + high) / 2, "std": 1.0, "nonfinite": 0, "row_sum_error": error, "batch_spread": 0.8, **more,
+    }  # fmt: skip
+
+
+def activation(step: int, saturated: float = 0.05, module: int = 0, **more: Any) -> dict[str, Any]:
+    """A sample of what comes out of an activation module."""
+    return {
+        "step": step, "module": module, "loss": -1, "kind": "output", "elements": 320, "minimum": -1.0, "maximum": 1.0,
+        "mean": 0.0, "std": 0.5, "nonfinite": 0, "saturated_fraction": saturated, "dead_fraction": 0.0, **more,
+    }  # fmt: skip
+
+
+def model_input(step: int, low: float = -3.0, high: float = 3.0, ratio: float = 1.5) -> dict[str, Any]:
+    """A sample of what goes into the model."""
+    return {
+        "step": step, "module": 0, "loss": -1, "kind": "input", "elements": 320, "minimum": low, "maximum": high,
+        "mean": (low + high) / 2, "std": (high - low) / 6, "nonfinite": 0, "feature_std_ratio": ratio,
+    }  # fmt: skip
+
+
 # What a healthy run must have for a rule that looks at something special to be satisfied and not "not applicable".
 HEALTHY_WITH: dict[str, dict[str, Any]] = {
+    "excessive_weight_decay": {"stats": {"update_weight_cosine": -0.05}},
+    "noise_module": {"stats": {"gradient_cosine": 0.3}},
     "amp_overflow": {"steps": {"amp_scale": 65536.0}},
     "small_batch_normalization": {
         "modules": [ModuleFacts(id=0, name="norm", module_class="BatchNorm1d", batch_norm=True)]
     },
     "validation_better_than_train": {"modules": [ModuleFacts(id=0, name="", module_class="Net")]},
+    "double_softmax": {"samples": [loss_input(step) for step in range(0, 200, 10)]},
+    "saturated_activation": {
+        "modules": [ModuleFacts(id=0, name="squash", module_class="Tanh")],
+        "samples": [activation(step) for step in range(0, 200, 10)],
+    },
 }
 
 
@@ -45,7 +76,8 @@ def healthy(path: Path, **changes: Any) -> Run:
         "tensors": tensors,
         "facts": TEN,
         "evaluations": held_out,
-        "rows": embedding_rows(len(loss), tensor=0, rows=50, hit=30),
+        "rows": embedding_rows(len(loss), tensor=0, rows=50, hit=30)
+        + output_rows(len(loss), {1: 0.1, 3: 0.2, 5: 0.1, 7: 0.0}),
         **changes,
     }
     return build_run(path / "run", loss=loss, **settings)
@@ -62,6 +94,24 @@ def embedding_rows(steps: int, tensor: int, rows: int, hit: int, **last: Any) ->
              "movement": [float("nan"), float("nan"), 0.1], "never_hit_rows": [], "stopped_rows": []}
         )  # fmt: skip
     records[-1].update(last)
+    return records
+
+
+def output_rows(
+    steps: int, layers: dict[int, float], outputs: int = 32, first: dict[int, float] | None = None
+) -> list[dict[str, Any]]:
+    """Table `rows` of weights, at every tenth step: of each tensor the share of silent outputs, `first` at step 0."""
+    records = []
+    for step in range(0, steps, 10):
+        for tensor, share in layers.items():
+            now = share if step or not first else first.get(tensor, share)
+            hit = round(outputs * (1 - now))
+            records.append(
+                {"optimizer": 0, "step": step, "tensor": tensor, "rows": outputs, "tracked": outputs, "hit": hit,
+                 "ever_hit": hit, "moved": -1, "stopped": 0, "silent": outputs - hit if step >= 30 else 0,
+                 "checksum": 0, "hits_histogram": [outputs - hit, 0, hit], "movement": [float("nan")] * 3,
+                 "never_hit_rows": [], "stopped_rows": []}
+            )  # fmt: skip
     return records
 
 

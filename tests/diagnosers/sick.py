@@ -12,6 +12,10 @@ from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import TEN, embedding_rows, falling, flat, parameters
 from tests.diagnosers.sick_facts import FACTS
 from tests.diagnosers.sick_gradients import GRADIENTS
+from tests.diagnosers.sick_layers import LAYERS, silent_prediction
+from tests.diagnosers.sick_precision import PRECISION
+from tests.diagnosers.sick_replicas import REPLICAS
+from tests.diagnosers.sick_weights import WEIGHTS
 from tests.diagnosers.sick_wiring import WIRING
 
 Build = Callable[[Path], Run]
@@ -59,6 +63,12 @@ def binary(path: Path, first: float = 2.5, *, stuck: bool = False) -> Run:
 def two_classes(path: Path) -> Run:
     facts = LossFacts(id=0, function="cross_entropy", classes=2, label_counts=[99, 101], label_entropy=0.693)
     return build_run(path, loss=falling(200, first=1.2), facts=facts)
+
+
+def uneven_start(path: Path) -> Run:
+    """Two classes, one of them with 97 % of the labels, and a start half a nat above ln 2."""
+    facts = LossFacts(id=0, function="cross_entropy", classes=2, label_counts=[970, 30], label_entropy=0.135)
+    return build_run(path, loss=falling(200, first=1.2, last=0.1), facts=facts)
 
 
 def wide_output(path: Path) -> Run:
@@ -147,9 +157,9 @@ def slow_table(path: Path, relative: float = 0.01, steps: int = 200) -> Run:
     )
 
 
-def rare_rows(path: Path, **last: Any) -> Run:
+def rare_rows(path: Path, steps: dict[str, Any] | None = None, **last: Any) -> Run:
     rows = embedding_rows(200, tensor=0, rows=2000, hit=200, **last)
-    return build_run(path, loss=falling(), tensors=linear_stack(embedding=2000), rows=rows)
+    return build_run(path, loss=falling(), tensors=linear_stack(embedding=2000), rows=rows, steps=steps)
 
 
 def overfit(path: Path, rise: float = 0.5, fall: float = 0.5, **changes: Any) -> Run:
@@ -196,6 +206,7 @@ SICK: dict[str, dict[str, tuple[Build, float]]] = {
         "excess": (loud_start, 1e9),
         "floor": (two_classes, 1e9),
         "severe": (loud_and_stuck, 1e9),
+        "uneven": (uneven_start, 0.0),
         "few": (loud_start, 1e9),
         "low": (lambda path: loud_start(path, first=1.0), 0.0),
         "binary_excess": (binary, 1e9),
@@ -256,7 +267,12 @@ SICK: dict[str, dict[str, tuple[Build, float]]] = {
     **WIRING,
     **GRADIENTS,
     **FACTS,
+    **LAYERS,
+    **WEIGHTS,
+    **REPLICAS,
+    **PRECISION,
 }
+SICK["no_learning"]["spread"] = (silent_prediction, 0.0)
 
 
 def sick_run(name: str, path: Path) -> Run:

@@ -181,6 +181,36 @@ def test_rows_that_are_never_hit_in_a_large_table_are_a_note(tmp_path):
     assert [(bar.label, bar.flagged) for bar in chart.bins] == [("0", True), ("1", False), ("2-3", False)]
 
 
+def test_decay_is_told_from_hits(tmp_path):
+    still = assert_finds(dead_embedding, rare_rows(tmp_path / "a", ever_hit=400, movement=[0.0, NAN, 0.2]))
+    assert "They stay as they were drawn." in still.seen
+    changes = {"ever_hit": 400, "movement": [0.07, NAN, 0.2]}
+    decayed = assert_finds(dead_embedding, rare_rows(tmp_path / "b", steps={"weight_decay": [[0.1]] * 200}, **changes))
+    assert "They moved by 7 % of their size (median) all the same: a weight decay of 0.1" in decayed.seen
+    other = assert_finds(dead_embedding, rare_rows(tmp_path / "c", **changes))
+    assert "max_norm" in other.seen
+
+
+def test_a_table_that_only_decays_is_a_warning(tmp_path):
+    rows = [
+        {**row, "ever_hit": 0, "moved": 50, "checksum": row["step"], "movement": [0.05]}
+        for row in embedding_rows(200, tensor=0, rows=50, hit=0)
+    ]
+    steps = {"weight_decay": [[0.01]] * 200}
+    run = build_run(tmp_path / "a", loss=falling(), tensors=linear_stack(embedding=50), rows=rows, steps=steps)
+    finding = assert_finds(dead_embedding, run, Severity.WARNING)
+    assert finding.headline == "The table embedding.weight learns nothing: none of its 50 rows ever had a gradient"
+    assert "50 rows moved all the same, by 5 % of their size (median): a weight decay of 0.01" in finding.seen
+
+
+def test_a_tied_table_is_quiet_and_said_to_be_tied(tmp_path):
+    table, *rest = linear_stack(embedding=2000)
+    tensors = [msgspec.structs.replace(table, aliases=["head.weight"]), *rest]
+    rows = embedding_rows(200, tensor=0, rows=2000, hit=2000)
+    run = build_run(tmp_path / "a", loss=falling(), tensors=tensors, rows=rows)
+    assert assert_clean(dead_embedding, run).endswith("it is tied to head.weight, whose gradient reaches every row")
+
+
 def test_rows_that_stop_are_a_note(tmp_path):
     run = rare_rows(tmp_path / "run", ever_hit=1900, stopped=300, stopped_rows=[7])
     finding = assert_finds(dead_embedding, run, Severity.NOTE)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import msgspec
 import numpy
 import pytest
@@ -42,6 +44,15 @@ def test_a_bias_in_front_of_a_normalisation_is_quiet(tmp_path):
 def test_a_fixed_position_table_is_quiet(tmp_path):
     table = TensorFacts(id=8, name="positions", role="other", shape=[1, 16, 32], depth=8, requires_grad=False)
     assert_clean(frozen_parameter, resting(tmp_path / "a", (8,), tensors=[*linear_stack(), table]))
+
+
+def test_what_is_expected_to_be_frozen_is_quiet(tmp_path):
+    run = resting(tmp_path / "a", (2, 3))
+    assert_finds(frozen_parameter, run)
+    assert assert_clean(frozen_parameter, replace(run, expected_frozen=("layers.1.*",))) == "6 of 6 tensors move"
+    assert_finds(frozen_parameter, replace(run, expected_frozen=("layers.1.weight",)))
+    reason = assert_not_applicable(frozen_parameter, replace(run, expected_frozen=("*",)))
+    assert "expected to be frozen" in reason
 
 
 def test_an_embedding_table_is_left_to_its_own_rule(tmp_path):

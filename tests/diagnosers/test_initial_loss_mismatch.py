@@ -33,6 +33,14 @@ def test_two_classes_may_start_a_third_of_a_nat_above(tmp_path):
     assert_clean(initial_loss_mismatch, start_at(tmp_path, math.log(2) + 0.33, facts))
 
 
+@pytest.mark.parametrize(("share", "first", "quiet"), [(0.97, 0.62, True), (0.97, 0.75, False), (0.5, 0.5, False)])
+def test_uneven_labels_are_given_room(tmp_path, share, first, quiet):
+    counts = [round(1000 * share), round(1000 * (1 - share))]
+    facts = LossFacts(id=0, function="cross_entropy", classes=2, label_counts=counts, label_entropy=0.13)
+    run = start_at(tmp_path, math.log(2) + first, facts)
+    (assert_clean if quiet else assert_finds)(initial_loss_mismatch, run)
+
+
 @pytest.mark.parametrize(("targets", "quiet"), [(1, True), (4, True), (64, False)])
 def test_a_first_batch_of_a_few_targets_scatters_and_is_given_room(tmp_path, targets, quiet):
     facts = LossFacts(id=0, function="cross_entropy", classes=2)

@@ -20,6 +20,16 @@ def test_a_large_first_step_of_adagrad_is_quiet(tmp_path):
     assert_clean(learning_rate_too_high, fast(tmp_path / "run", pace=0.47))
 
 
+def test_a_divergence_between_two_recorded_steps_cannot_be_judged(tmp_path):
+    """The largest update may have been one of those that nobody saw."""
+    loss = numpy.concatenate([falling(150), numpy.full(150, 40.0)])
+    sparse = build_run(tmp_path / "a", loss=loss, facts=TEN, recorded=numpy.arange(0, 300, 10))
+    assert "updates of most of the 20 steps" in assert_could_not_look(learning_rate_too_high, sparse)
+    healthy_loss = build_run(tmp_path / "b", loss=falling(300), facts=TEN, recorded=numpy.arange(0, 300, 10))
+    assert_clean(learning_rate_too_high, healthy_loss)
+    assert_clean(learning_rate_too_high, build_run(tmp_path / "c", loss=loss, facts=TEN))
+
+
 def test_a_loss_that_has_not_moved_yet_is_no_symptom(tmp_path):
     assert_clean(learning_rate_too_high, stuck_for(tmp_path / "short", 150))
     assert_clean(learning_rate_too_high, stuck_for(tmp_path / "few epochs", 300, epochs=2))
@@ -53,7 +63,19 @@ def test_a_loss_of_unknown_sign_is_no_symptom(tmp_path):
 def test_replacing_the_weights_is_a_warning_by_itself(tmp_path):
     finding = assert_finds(learning_rate_too_high, fast(tmp_path / "run"), Severity.WARNING)
     assert finding.headline == "One step changes the weights by 0.9 times their size, at step 0"
-    assert finding.actions[0].text == "Lower the learning rate from 0.001 to 1e-4"
+    assert finding.actions[0].text == (
+        "Warm up over the first 100 steps, from 1e-4 to 0.001: only the first updates are too large"
+    )
+    assert finding.actions[1].text.startswith("Lower the learning rate from 0.001 to 1e-4")
+
+
+def test_the_learning_rate_that_is_proposed_follows_the_size_of_the_update(tmp_path):
+    loss = falling(300)
+    loss[20:] = 30.0
+    for pace, proposed in ((0.25, "3e-4"), (7.0, "1e-5"), (300.0, "3e-7")):
+        finding = assert_finds(learning_rate_too_high, fast(tmp_path / str(pace), pace, loss), Severity.CRITICAL)
+        assert finding.actions[0].text.startswith(f"Lower the learning rate from 0.001 to {proposed}:")
+        assert finding.actions[1].text.startswith("Or keep it and warm up")
     assert (finding.span.first, finding.span.last) == (0, 4)
     charts = [evidence for evidence in finding.evidence if isinstance(evidence, Lines)]
     assert [chart.title for chart in charts] == ["Update-to-weight ratio", "Training loss"]

@@ -85,7 +85,7 @@ def test_a_learning_rate_of_zero_is_said(tmp_path):
         tmp_path / "run", loss=falling(last=2.3), stats={"update_norm": 0.0}, steps={"learning_rate": [[0.0]] * 200}
     )
     finding = assert_finds(learning_rate_too_low, run, Severity.CRITICAL)
-    assert finding.headline.startswith("0 weights change")
+    assert finding.headline.startswith("No weight changes in 200 steps, and the loss")
     assert "it is 0 at every step" in finding.actions[0].text
 
 

@@ -10,6 +10,7 @@ from gradaudit.schema import LossFacts
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, healthy
 from tests.diagnosers.sick_gradients import diverging, stuck
+from tests.diagnosers.sick_layers import silent_prediction
 from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
 
 
@@ -67,3 +68,23 @@ def test_after_five_epochs_it_is_critical(tmp_path):
 def test_scaling_the_loss_changes_nothing(tmp_path, scale):
     facts = LossFacts(id=0, function="mse_loss", target_variance=scale)
     assert_finds(no_learning, stuck(tmp_path / "a", level=scale, epochs=6, facts=facts), Severity.CRITICAL)
+
+
+def test_outputs_that_differ_over_a_batch_are_told_from_one_answer_for_all(tmp_path):
+    differ = assert_finds(no_learning, silent_prediction(tmp_path / "a", 0.8))
+    assert "differ by 0.8 of a logit, so the input reaches them" in differ.seen
+    same = assert_finds(no_learning, silent_prediction(tmp_path / "b", 1e-4))
+    assert "every input gets one answer, the frequencies of the labels, class 0 first (10 % of the labels)" in same.seen
+    assert same.actions[0].text.startswith("Find where the input is lost")
+
+
+def test_a_regression_that_answers_the_mean_is_told_in_units_of_its_target(tmp_path):
+    facts = LossFacts(id=0, function="mse_loss", target_mean=150.0, target_variance=6400.0)
+    finding = assert_finds(no_learning, silent_prediction(tmp_path / "a", 2.0, facts, level=6400.0))
+    assert "differ by 0.025 standard deviations of the target: every input gets one answer, the mean" in finding.seen
+    quiet = assert_finds(no_learning, silent_prediction(tmp_path / "b", 40.0, facts, level=6400.0))
+    assert "so the input reaches them" in quiet.seen
+
+
+def test_without_samples_nothing_is_said_of_the_outputs(tmp_path):
+    assert "over a batch" not in assert_finds(no_learning, stuck(tmp_path / "a")).seen.lower()

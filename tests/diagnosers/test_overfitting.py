@@ -102,7 +102,8 @@ def test_it_says_when_to_have_stopped_and_what_that_saves(tmp_path):
     finding = assert_finds(overfitting, overfit(tmp_path / "run"))
     assert finding.actions[0].text == "Keep the checkpoint of step 200: the best validation loss was there"
     assert finding.actions[1].text == (
-        "Stop early: a patience of 3 evaluations would have ended the run at step 260 and saved 35 % of it"
+        "Stop early: a patience of 3 evaluations would have ended the run at step 260, kept step 200 with 1.10 instead "
+        "of the last 1.60, and saved 35 % of the run"
     )
 
 

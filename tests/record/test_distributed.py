@@ -102,8 +102,23 @@ KINDS_OF_WRAPPING = """
             known["drift"].append([float((a - b).detach().double().norm()) for a, b in zip(after, start)])
         return known
 
+    def train_copies(rank):
+        model = network()
+        ddp = nn.parallel.DistributedDataParallel(model)
+        optimizer = torch.optim.SGD(ddp.parameters(), lr=1e-2)
+        x, y = batch()
+        for step in range(130):
+            optimizer.zero_grad()
+            functional.cross_entropy(ddp(x[4 * rank : 4 * rank + 4]), y[4 * rank : 4 * rank + 4]).backward()
+            optimizer.step()
+            if rank and step == 100:
+                with torch.no_grad():
+                    model.head.weight[0, 0] = torch.nextafter(model.head.weight[0, 0], torch.tensor(9.0))
+
     dist.init_process_group("gloo")
     rank = dist.get_rank()
+    with recorded(f"{sys.argv[1]}/copies", every=50):
+        train_copies(rank)
     for kind in sys.argv[2:]:
         with recorded(f"{sys.argv[1]}/{kind}"):
             train(kind, rank, wrap(kind, network()))
@@ -154,6 +169,18 @@ def test_no_rank_waits_for_another_because_of_us(trained):
     assert alone.recorded_steps(0).tolist() == [0, 1, 2], "a step that one rank lacks cannot be merged"
 
 
+def test_the_recorder_knows_no_collective():
+    """What waits for other ranks; `full_tensor` and `redistribute` do so for a distributed tensor."""
+    collective = re.compile(
+        r"\.(all_\w+|reduce\w*_tensor|reduce_scatter\w*|barrier|broadcast\w*|gather_object|scatter_object\w*|send|recv|"
+        r"full_tensor|redistribute|summon_full_params|monitored_barrier|new_group)\("
+    )
+    files = list((Path(ROOT) / "gradaudit" / "record").rglob("*.py"))
+    assert len(files) > 20
+    found = {file.name: names for file in files if (names := collective.findall(file.read_text(encoding="utf-8")))}
+    assert found == {}
+
+
 def test_every_rank_keeps_its_own_losses(trained):
     folder = trained[0] / "ddp"
     losses = [
@@ -163,6 +190,28 @@ def test_every_rank_keeps_its_own_losses(trained):
     assert load(folder).steps["mean_loss"].tolist() == losses[0]
     assert losses[0] != pytest.approx(losses[1], rel=1e-3)
     assert not list((folder / "rank00001").glob("tensors*")), "a copy of rank 0's tensors is not written"
+
+
+def test_copies_that_drift_apart_have_other_checksums(trained):
+    run = load(trained[0] / "copies")
+    assert run.problems == ()
+    replicas = run.replicas
+    assert replicas["rank"].tolist() == [0] * 130 + [1] * 130
+    assert replicas["global_step"].tolist() == [*range(130)] * 2
+    sums = replicas.pivot(index="global_step", columns="rank", values="weight_checksum")
+    assert sums.index[(sums != 0).any(axis=1)].tolist() == [0, 64, 128]
+    assert (sums[0] == sums[1]).to_numpy()[[0, 64, 128]].tolist() == [True, True, False]
+    assert sums.loc[0, 0] != sums.loc[64, 0]
+    assert replicas["mean_loss"][:130].tolist() == run.steps["mean_loss"].tolist()
+    assert replicas["mean_loss"][130] != pytest.approx(replicas["mean_loss"][0], rel=1e-3)
+    assert replicas["gradient_norm"][130:].isna().all()
+
+
+def test_shards_are_no_copies(trained):
+    run = load(trained[0] / "fully_shard")
+    assert len(run.replicas) == 0
+    assert list(run.replicas) == list(load(trained[0] / "copies").replicas)
+    assert not run.steps["weight_checksum"].any()
 
 
 def test_ranks_whose_files_are_missing_are_named(trained, tmp_path):
@@ -231,6 +280,10 @@ def test_a_restarted_training_goes_on_where_it_ended(tmp_path):
     assert run.recorded_steps(0).tolist() == list(range(begin + 6))
     assert run.evaluations["after_step"].tolist()[-1] == begin + 4
     assert [facts.function for facts in run.meta.losses] == ["cross_entropy"]
+    copies = run.replicas.groupby("rank")["global_step"]
+    assert copies.apply(list)[0] == steps["global_step"].tolist()
+    assert copies.apply(list)[1][-6:] == steps["global_step"].tolist()[-6:]
+    assert copies.apply(lambda values: values.is_unique).all()
 
 
 def test_spawned_ranks_and_forked_children(tmp_path):

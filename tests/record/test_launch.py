@@ -183,7 +183,7 @@ def test_data_loader_workers_write_nothing(tmp_path):
         if __name__ == "__main__":
             model = torch.nn.Linear(10, 3)
             optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-            for context in ("fork", "spawn"):
+            for context in ("fork", "spawn", "forkserver"):
                 for x, y in torch.utils.data.DataLoader(Data(), 8, num_workers=2, multiprocessing_context=context):
                     optimizer.zero_grad()
                     cross_entropy(model(x), y).backward()
@@ -194,7 +194,7 @@ def test_data_loader_workers_write_nothing(tmp_path):
     assert watched.returncode == 0, watched.stderr
     run = load(tmp_path / "run")
     assert sorted(path.name for path in run.path.iterdir()) == ["launch.json", "rank00000", "run.json"]
-    assert len(run.steps) == 10
+    assert len(run.steps) == 15
     assert len(run.evaluations) == 0
     assert (run.meta.data.batches_per_epoch, run.meta.data.batch_size) == (5, 8)
 

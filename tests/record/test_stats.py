@@ -4,89 +4,79 @@ import numpy
 import pytest
 import torch
 
+from gradaudit.record.on_device import measure_on_device
 from gradaudit.record.probe import Probe, stride_for
 from gradaudit.record.rows import _rows_with_a_value
-from gradaudit.record.stats import COLUMNS, _measure_on_device, measure
+from gradaudit.record.stats import COLUMNS, measure
+from tests.record.gradients import exact, gradients
 
 NORM, MEAN, STD, MAX, ZERO, NAN, INF = range(1, len(COLUMNS))
+PATHS = {
+    "cpu": measure,
+    "device": lambda gradients: measure_on_device(gradients, torch.device("cpu")).numpy(),
+}
+each_path = pytest.mark.parametrize("measured", PATHS.values(), ids=PATHS)
 
 
-def gradients() -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
-
-    def normal(count, scale=1.0, offset=0.0):
-        return torch.randn(count, generator=generator) * scale + offset
-
-    return {
-        "small": normal(100, 1e-3),
-        "large": normal(300_000, 1e-3),
-        "vanishing small": normal(1000, 1e-25),
-        "vanishing large": normal(200_000, 1e-25),
-        "exploding small": normal(1000, 1e20),
-        "exploding large": normal(200_000, 1e20),
-        "layer norm 1e-4": normal(200_000, 1e-4, 1.0),
-        "layer norm 1e-6": normal(200_000, 1e-6, 1.0),
-        "layer norm small": normal(512, 1e-6, 1.0),
-        "half zero": torch.where(torch.arange(20_000) % 2 == 0, 0.0, normal(20_000)),
-        "bfloat16": normal(20_000).bfloat16(),
-        "float16": normal(5000).half(),
-        "float64": normal(20_000).double(),
-        "transposed": normal(200 * 100).reshape(200, 100).t(),
-        "scalar": torch.tensor(3.0),
-        "one element": torch.tensor([-2.0]),
-    }
-
-
-@pytest.mark.parametrize("path", ["cpu", "device"])
+@each_path
 @pytest.mark.parametrize("name", list(gradients()))
-def test_moments_are_those_of_float64(name, path):
+def test_moments_are_those_of_float64(name, measured):
     gradient = gradients()[name]
-    row = (measure([gradient]) if path == "cpu" else _measure_on_device([gradient], torch.device("cpu")).numpy())[0]
-    exact = gradient.double().numpy().ravel()
-    scale = numpy.abs(exact).max()
-    assert row[NORM] == pytest.approx(scale * numpy.sqrt(((exact / scale) ** 2).sum()), rel=2e-6)
-    # The device path keeps float32 elements, so a spread of 1e-6 around 1 is known to their last digit only.
-    loose = path == "device" and "layer norm" in name
-    deviation = scale * (exact / scale).std()
-    assert row[STD] == pytest.approx(deviation, rel=2e-2 if loose else 2e-5)
-    assert row[MEAN] == pytest.approx(exact.mean(), abs=1e-6 * max(deviation, numpy.abs(exact.mean())))
-    assert row[MAX] == pytest.approx(scale, rel=1e-7)
-    assert row[ZERO] == pytest.approx((exact == 0).mean())
-    assert (row[NAN], row[INF]) == (0, 0)
+    row = dict(zip(COLUMNS, measured([gradient])[0], strict=True))
+    true = exact(gradient)
+    assert row["gradient_norm"] == pytest.approx(true["gradient_norm"], rel=2e-6)
+    assert row["gradient_std"] == pytest.approx(true["gradient_std"], rel=2e-5)
+    size = max(true["gradient_std"], abs(true["gradient_mean"]))
+    assert row["gradient_mean"] == pytest.approx(true["gradient_mean"], abs=1e-6 * size)
+    assert row["gradient_max_abs"] == pytest.approx(true["gradient_max_abs"], rel=1e-7)
+    assert row["gradient_zero_fraction"] == pytest.approx(true["gradient_zero_fraction"])
+    assert (row["gradient_nan"], row["gradient_inf"]) == (0, 0)
 
 
-@pytest.mark.parametrize("path", ["cpu", "device"])
+@each_path
 @pytest.mark.parametrize("size", [50, 300_000])
-def test_nan_and_inf_are_counted_and_the_rest_is_kept(size, path):
+def test_nan_and_inf_are_counted_and_the_rest_is_kept(size, measured):
     gradient = torch.ones(size)
     gradient[3], gradient[5], gradient[7], gradient[9] = float("nan"), float("inf"), -float("inf"), 0.0
-    row = (measure([gradient]) if path == "cpu" else _measure_on_device([gradient], torch.device("cpu")).numpy())[0]
+    row = measured([gradient])[0]
     assert (row[NAN], row[INF]) == (1, 2)
     assert row[NORM] == pytest.approx((size - 4) ** 0.5)
     assert row[ZERO] == pytest.approx(1 / size)
 
 
-def test_missing_zero_and_empty_gradients_are_three_things():
-    missing, zero, empty = measure([None, torch.zeros(4), torch.zeros(0)])
+@each_path
+def test_without_a_finite_element_the_moments_are_unknown(measured):
+    row = measured([torch.tensor([float("nan"), float("inf")])])[0]
+    assert (row[0], row[ZERO], row[NAN], row[INF]) == (1, 0, 1, 1)
+    assert numpy.isnan(row[NORM : MAX + 1]).all()
+
+
+@each_path
+def test_missing_zero_and_empty_gradients_are_three_things(measured):
+    missing, zero, empty = measured([None, torch.zeros(4), torch.zeros(0)])
     assert missing[0] == 0
     assert numpy.isnan(missing[1:]).all()
     assert (zero[0], zero[NORM], zero[ZERO]) == (1, 0, 1)
     assert (empty[0], empty[NORM]) == (1, 0)
+    assert numpy.isnan(empty[ZERO])
 
 
-def test_sparse_gradients_are_coalesced_and_their_absent_rows_are_zeros():
+@each_path
+@pytest.mark.parametrize("rows", [2, 10])
+def test_sparse_gradients_are_coalesced_and_their_absent_rows_are_zeros(rows, measured):
     sparse = torch.sparse_coo_tensor(
-        torch.tensor([[1, 1]]), torch.tensor([[3.0, 0.0], [1.0, 2.0]]), (10, 2), check_invariants=True
+        torch.tensor([[1, 1, 0]]), torch.tensor([[3.0, 0.0], [1.0, 2.0], [5.0, 1.0]]), (rows, 2), check_invariants=True
     )
-    row = measure([sparse])[0]
-    dense = measure([sparse.to_dense()])[0]
-    assert row[NORM] == pytest.approx((16 + 4) ** 0.5)
-    assert row == pytest.approx(dense)
+    row = measured([sparse])[0]
+    assert row[NORM] == pytest.approx((16 + 4 + 26) ** 0.5)
+    assert row == pytest.approx(measured([sparse.to_dense()])[0])
 
 
-def test_complex_gradients_are_pairs_of_reals():
-    row = measure([torch.tensor([3 + 4j])])[0]
+@each_path
+def test_complex_gradients_are_pairs_of_reals(measured):
+    row = measured([torch.tensor([3 + 4j])])[0]
     assert row[NORM] == pytest.approx(5.0)
+    assert row[MAX] == 4.0
 
 
 def test_probe_strides_share_no_factor_with_a_row():

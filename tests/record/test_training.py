@@ -83,6 +83,30 @@ def test_norm_clipping_records_the_norm_before_and_the_threshold(tmp_path):
     assert at_step.tolist() == pytest.approx(known["norm"], rel=1e-5)
 
 
+def test_value_clipping_records_the_norm_before_and_the_share(tmp_path):
+    known = []
+    with recorded(tmp_path / "run"):
+        model = classifier()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(3):
+            x, y = batch()
+            optimizer.zero_grad()
+            functional.cross_entropy(model(x), y).backward()
+            gradient = torch.cat([p.grad.ravel() for p in model.parameters()])
+            known.append((float(gradient.norm()), float((gradient.abs() > 0.03).double().mean())))
+            torch.nn.utils.clip_grad_value_(model.parameters(), 0.03)
+            optimizer.step()
+        optimizer.step()
+    run = run_of(tmp_path / "run")
+    assert run.steps["clip_kind"].tolist() == [2, 2, 2, 0]
+    assert run.steps["gradient_norm"].tolist()[:3] == pytest.approx([norm for norm, _ in known], rel=1e-5)
+    assert 0 < known[0][1] < 1
+    assert run.steps["clipped_fraction"].tolist() == pytest.approx(
+        [*(share for _, share in known), math.nan], nan_ok=True
+    )
+    assert run.matrix("gradient_max_abs", 0)[:3].max(axis=1).tolist() == pytest.approx([0.03] * 3)
+
+
 def test_a_generator_given_to_clipping_is_not_used_up(tmp_path):
     with recorded(tmp_path / "run"):
         model = classifier()
@@ -265,6 +289,29 @@ def test_wrapping_optimizers_are_recorded_once(tmp_path):
         model = classifier()
         train(model, Wrapper(torch.optim.SGD(model.parameters(), lr=0.1)), steps=3)
     assert len(run_of(tmp_path / "run").steps) == 3
+
+
+def test_a_step_that_calls_its_parents_step_is_recorded_once(tmp_path):
+    class Sharper(torch.optim.SGD):
+        def step(self, closure=None):
+            super().step(closure)
+            return super().step(closure)
+
+    with recorded(tmp_path / "run"):
+        model = classifier()
+        known = train(model, Sharper(model.parameters(), lr=0.1), steps=3)
+    run = run_of(tmp_path / "run")
+    assert len(run.steps) == 3
+    assert run.matrix("update_norm", 0)[:, 0].tolist() == pytest.approx(known["update"], rel=1e-5), "of both steps"
+
+
+def test_data_parallel_leaves_the_names_as_they_are(tmp_path):
+    with recorded(tmp_path / "run"):
+        model = nn.DataParallel(nn.Sequential(nn.Linear(10, 4), nn.Linear(4, 3)))
+        train(model, torch.optim.SGD(model.parameters(), lr=0.1), steps=2)
+    run = run_of(tmp_path / "run")
+    assert [tensor.name for tensor in run.meta.tensors] == ["0.weight", "0.bias", "1.weight", "1.bias"]
+    assert run.steps["training"].tolist() == [1, 1]
 
 
 @pytest.mark.parametrize(

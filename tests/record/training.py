@@ -17,10 +17,10 @@ from gradaudit.run import Run, load
 
 
 @contextlib.contextmanager
-def recorded(directory: Path, every: int | None = 1) -> Iterator[Path]:
+def recorded(directory: Path, every: int | None = 1, activations: bool = False) -> Iterator[Path]:
     """Record what is trained inside, through the same seams as `gradaudit record`."""
-    install.install()
-    session.start(Settings(directory=str(directory), every=every, quiet=True))
+    install.install(activations=activations)
+    session.start(Settings(directory=str(directory), every=every, quiet=True, activations=activations))
     try:
         yield directory
         assert session.current() is not None, "the recording gave up"

@@ -107,6 +107,7 @@ def sample_run(path: Path, state: str = "finished") -> Run:
         evaluations=evaluations,
         modules=[ModuleFacts(id=0, name="", module_class="GPT", parameters=sum(t.elements for t in tensors))],
         state=state,
+        histograms=_histograms(tensors, random),
         stats={
             "gradient_norm": gradient,
             "gradient_nan": nans,
@@ -271,6 +272,24 @@ def _burst(run: Run) -> Finding:
         actions=[Action(text="Find the operation.", code="torch.autograd.set_detect_anomaly(True)")],
         measures=[Measure(quantity="NaN losses", observed="3", threshold="0")],
     )
+
+
+def _histograms(tensors: list[TensorFacts], random: numpy.random.Generator) -> list[dict[str, Any]]:
+    """Rows of table `histograms`: normal gradients, smaller towards the input and over the steps."""
+    rows = []
+    weights = [tensor for tensor in tensors if tensor.role == "weight"]
+    for step in (0, 10, *range(100, STEPS, 100)):
+        for place, tensor in enumerate(weights):
+            octave = 4 * numpy.log2(numpy.abs(random.standard_normal(500)))
+            bins = numpy.floor(octave + 4 * (-20 + 14 * place / len(weights) - step / 700)).astype(int)
+            counts = numpy.bincount(bins - bins.min())
+            rows.append(
+                {
+                    "optimizer": 0, "step": step, "tensor": tensor.id, "kind": "gradient", "elements": 500, "zeros": 0,
+                    "nonfinite": 0, "lowest": int(bins.min()), "positive": counts.tolist(), "negative": [],
+                }
+            )  # fmt: skip
+    return rows
 
 
 def _overfitting(run: Run) -> Finding:

@@ -31,6 +31,17 @@ def test_ten_are_shown_and_the_rest_counted(audit: Audit) -> None:
     assert lines[10:] == ["3 more findings not shown here (3 notes); the report has them all."]
 
 
+def test_several_runs_share_the_ten(audit: Audit) -> None:
+    critical, note = audit.ranked[0], audit.ranked[-1]
+    dull = msgspec.structs.replace(audit, ranked=[note] * 12)
+    sick = msgspec.structs.replace(audit, ranked=[msgspec.structs.replace(critical, consequences=[])])
+    lines = github.render(dull, sick).splitlines()
+    assert [line.split(" ")[0] for line in lines[:10]] == ["::error", *["::notice"] * 9]
+    assert lines[10:] == ["3 more findings not shown here (3 notes); the reports have them all."]
+    none = msgspec.structs.replace(audit, ranked=[])
+    assert github.render(none, none) == "::notice title=gradaudit::No problem found in 2 runs\n"
+
+
 def test_nothing_found_is_a_notice(audit: Audit) -> None:
     (line,) = github.render(msgspec.structs.replace(audit, ranked=[])).splitlines()
     assert line.startswith("::notice title=gradaudit::No problem found in ")

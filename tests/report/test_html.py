@@ -21,7 +21,8 @@ from gradaudit.schema import PrivateFacts, TensorFacts
 from tests.build import build_run
 from tests.report.parsed import Parsed
 
-SECTIONS = ("Do these first", "The run", "Every layer, every step", "Findings", "Passed", "Not applicable",
+SECTIONS = ("Do these first", "The run", "Every layer, every step", "Gradient sizes",
+    "Findings", "Passed", "Not applicable",
             "Could not look", "Could not run", "All parameters", "Run facts", "Glossary")  # fmt: skip
 
 

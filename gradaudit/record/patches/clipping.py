@@ -33,10 +33,13 @@ def _watched(original: Callable[..., Any], kind: int, threshold_name: str) -> Ca
         # A generator can be read once only; an empty one is passed on as it is, since torch warns about it.
         seen = list(parameters) if isinstance(parameters, GeneratorType) else parameters
         given = seen if seen is parameters or seen else (item for item in list[Any]())
-        result = original(given, *args, **kwargs)
         threshold = args[0] if args else kwargs.get(threshold_name, float("nan"))
         tensors = [seen] if isinstance(seen, torch.Tensor) else seen
-        if isinstance(tensors, list | tuple):
+        if kind == BY_VALUE and isinstance(tensors, list | tuple):
+            # What it takes away cannot be seen afterwards.
+            session.guarded("on_value_clip", tensors, threshold)
+        result = original(given, *args, **kwargs)
+        if kind == BY_NORM and isinstance(tensors, list | tuple):
             session.guarded("between.on_clip", kind, tensors, threshold, result)
         return result
 

@@ -29,7 +29,8 @@ def _watched_loss(name: str, original: Callable[..., Any]) -> Callable[..., Any]
         if torch.compiler.is_compiling():
             return original(*args, **kwargs)
         result = original(*args, **kwargs)
-        if session.current() is not None and type(result) is torch.Tensor and not _transformed():
+        # A loss on the meta device has no value: the script wants its shape.
+        if session.current() is not None and type(result) is torch.Tensor and not (result.is_meta or _transformed()):
             session.guarded("between.on_loss", name, result, bind(args, kwargs))
         return result
 

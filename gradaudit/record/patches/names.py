@@ -3,8 +3,8 @@
 import gc
 import sys
 import weakref
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -24,7 +24,19 @@ _WRAPPERS = {
     "AveragedModel": "module",
 }
 _ROWS_ARE_OUTPUTS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_BATCH_NORMS = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm")
+_BATCH_NORMS = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm", "BatchNormalization")
+
+
+class Held(NamedTuple):
+    """A module under its path, and its own parameters under their qualified names."""
+
+    path: str
+    module: Any
+    parameters: Mapping[str, torch.Tensor]
+
+
+# How frameworks look at their models: each gives the modules of a root that is its own, and None for another.
+views: list[Callable[[nn.Module], Iterator[Held] | None]] = []
 
 _registry: dict[int, "weakref.ref[nn.Module]"] = {}
 
@@ -81,6 +93,8 @@ def unwrap(module: nn.Module) -> nn.Module:
 
 def label_of(thing: Any) -> str:
     """The script's variable that holds a module or an optimizer, else its class in lower case."""
+    if hasattr(thing, "stands_for"):
+        thing = thing.stands_for()  # a framework's optimizer, known by its own name
     same = {id(thing), id(unwrap(thing))} if isinstance(thing, nn.Module) else {id(thing)}
     for names in _namespaces():
         for name, value in list(names.items()):
@@ -136,16 +150,13 @@ def describe(
     labels = labels_of(roots) if len(roots) > 1 else [""]
     flattened = flattened_shapes(module for root in roots for module in root.modules())
     for root, label in zip(roots, labels, strict=False):
-        for path, module in walk(root, f"{label}." if label else ""):
-            modules.append(_module_facts(len(modules), path, module))
-            for name, parameter in module._parameters.items():
-                if parameter is None:
-                    continue
-                qualified = f"{path}.{name}" if path else name
+        for path, module, held in _modules(root, f"{label}." if label else ""):
+            modules.append(_module_facts(len(modules), path, module, held))
+            for qualified, parameter in held.items():
                 if id(parameter) in found:
                     _add_alias(found, parameter, qualified, module)
                 else:
-                    facts = _tensor_facts(len(found), qualified, parameter, path, module, name, flattened)
+                    facts = _tensor_facts(len(found), qualified, parameter, path, module, flattened)
                     found[id(parameter)] = (parameter, facts)
     for index, lone in enumerate(parameters):
         if id(lone) not in found:
@@ -156,6 +167,18 @@ def describe(
             )  # fmt: skip
             found[id(lone)] = (lone, facts)
     return list(found.values()), modules
+
+
+def _modules(root: nn.Module, prefix: str) -> Iterator[Held]:
+    """The modules of `root`, as its framework sees them or as torch does."""
+    for view in views:
+        seen = view(root)
+        if seen is not None:
+            yield from seen
+            return
+    for path, module in walk(root, prefix):
+        own = {f"{path}.{name}" if path else name: p for name, p in module._parameters.items() if p is not None}
+        yield Held(path, module, own)
 
 
 def _add_alias(found: dict[int, Any], parameter: torch.Tensor, qualified: str, module: nn.Module) -> None:
@@ -174,9 +197,9 @@ def _tensor_facts(
     parameter: torch.Tensor,
     path: str,
     module: nn.Module,
-    name: str,
     flattened: dict[int, list[int]],
 ) -> TensorFacts:
+    name = qualified.replace("/", ".").rpartition(".")[2]
     part = part_of(parameter, flattened)
     return TensorFacts(
         id=index,
@@ -196,7 +219,7 @@ def _tensor_facts(
 
 def _role(module: nn.Module | None, name: str, dimensions: int) -> str:
     if module is not None:
-        if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) or name == "embeddings":
             return "embedding"
         if "Norm" in type(module).__name__:
             return "norm"
@@ -207,15 +230,16 @@ def _role(module: nn.Module | None, name: str, dimensions: int) -> str:
     return "other"
 
 
-def _module_facts(index: int, path: str, module: nn.Module) -> ModuleFacts:
-    dropout = getattr(module, "p", None) if "Dropout" in type(module).__name__ else None
+def _module_facts(index: int, path: str, module: nn.Module, held: Mapping[str, torch.Tensor]) -> ModuleFacts:
+    # Keras calls the probability `rate`.
+    dropout = getattr(module, "p", getattr(module, "rate", None)) if "Dropout" in type(module).__name__ else None
     if dropout is None and isinstance(getattr(module, "dropout", None), float):
         dropout = module.dropout  # LSTM and MultiheadAttention
     return ModuleFacts(
         id=index,
         name=path,
         module_class=class_name(module),
-        parameters=sum(parameter.numel() for parameter in module._parameters.values() if parameter is not None),
+        parameters=sum(parameter.numel() for parameter in held.values()),
         dropout=float(dropout) if isinstance(dropout, float | int) else None,
         batch_norm=class_name(module) in _BATCH_NORMS,
         batch_norm_values=values_of(module) if class_name(module) in _BATCH_NORMS else 0,

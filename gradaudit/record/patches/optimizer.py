@@ -44,7 +44,10 @@ def _arming(original: Callable[..., Any]) -> Callable[..., Any]:
     def add_param_group(self: Any, *args: Any, **kwargs: Any) -> Any:
         if session.current() is not None and not torch.compiler.is_compiling():
             arm()
-        return original(self, *args, **kwargs)
+        result = original(self, *args, **kwargs)
+        if not torch.compiler.is_compiling():
+            session.guarded("activations.attach", self.param_groups[-1]["params"])
+        return result
 
     return add_param_group
 

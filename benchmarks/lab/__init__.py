@@ -1,0 +1,1 @@
+"""The laboratory: seeded real trainings, healthy and faulty, recorded once and given to every diagnoser."""

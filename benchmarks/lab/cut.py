@@ -1,0 +1,36 @@
+"""A run as it was after its first steps: what an analysis would have seen had the training ended there."""
+
+from dataclasses import replace
+
+import pyarrow
+import pyarrow.compute
+
+from gradaudit.run import Run
+from gradaudit.schema import TABLES, Table, arrow_schema
+from gradaudit.segments import read
+
+# Which column of a table says when: the step of its optimizer, or the global step.
+_OWN = {"steps": "step", "tensors": "step", "rows": "step", "histograms": "step"}
+_GLOBAL = {"evaluations": "after_step", "modules": "step", "events": "step"}
+
+
+def cut(run: Run, count: int) -> Run:
+    """`run` up to the `count`-th step of each optimizer, in memory; `run` itself when it is no longer than that.
+
+    The facts in run.json stay those of the whole run: its modules, its end, the labels of all its steps.
+    """
+    steps = run.steps[run.steps["step"] < count]
+    if len(steps) == len(run.steps):
+        return run
+    last = int(steps["global_step"].max())
+    ends = {**{name: (column, count - 1) for name, column in _OWN.items()},
+            **{name: (column, last) for name, column in _GLOBAL.items()}}  # fmt: skip
+    return replace(run, parts={name: (_until(run, TABLES[name], *end),) for name, end in ends.items()})
+
+
+def _until(run: Run, table: Table, column: str, last: int) -> pyarrow.Table:
+    names = [item.name for item in table.columns]
+    whole = pyarrow.concat_tables(
+        [arrow_schema(table).empty_table(), *(read(part, table, names) for part in run.parts[table.name])]
+    )
+    return whole.filter(pyarrow.compute.less_equal(whole[column], last))

@@ -1,0 +1,197 @@
+"""The tables of the laboratory: the bars, every kind of fault, every diagnoser; printed, and kept in RESULTS.md."""
+
+import math
+from collections.abc import Callable, Iterator
+from datetime import date
+from statistics import median
+
+import click
+
+from benchmarks.lab import figures
+from benchmarks.lab.analyze import WHOLE, definitions_commit
+from benchmarks.lab.figures import ALARMS, ANY, Share, Trial, share
+from benchmarks.lab.results import keep
+
+HALVES = ("held-out", "development")
+WORDS = {True: "met", False: "missed", None: "not measured"}
+BARS = {"warning": 0.02, "found": 0.95, "found as warning": 0.90, "root": 0.85}
+
+
+def bars(runs: list[Trial]) -> Iterator[tuple[str, str, bool | None]]:
+    """(bar, figure, met) of one half."""
+    healthy, faulty = of_kind(runs)
+    alarmed = share(healthy, figures.false_alarm)
+    yield (
+        "healthy runs with a warning or critical finding, at most 2 %",
+        *judged(alarmed, alarmed.value <= BARS["warning"]),
+    )
+    critical = share(healthy, lambda run: figures.false_alarm(run, ("critical",)))
+    yield "healthy runs with a critical finding, none", *judged(critical, critical.hits == 0)
+    anyhow = share(faulty, figures.found)
+    yield "faulty runs found, at least 95 %", *judged(anyhow, anyhow.value >= BARS["found"])
+    loud = share(faulty, lambda run: figures.found(run, ALARMS))
+    yield "found as a warning or worse, at least 90 %", *judged(loud, loud.value >= BARS["found as warning"])
+    root = share(faulty, figures.root_first)
+    yield "root cause first, at least 85 %", *judged(root, root.value >= BARS["root"])
+    for count in ("50", "100"):
+        early = share(healthy, lambda run, count=count: figures.false_alarm(run, cut=count))
+        yield f"the same after {count} steps: no more false alarms", *judged(early, early.hits <= alarmed.hits)
+    silent = sum(not run.outcomes[WHOLE]["why"][name] for run in runs for name, face in faces(run) if face in BLIND)
+    failed = sum(face == "failed" for run in runs for _, face in faces(run))
+    yield (
+        "diagnosers that could not look and do not say why, or failed: none",
+        f"{silent + failed}",
+        silent + failed == 0,
+    )
+
+
+BLIND = ("could_not_look", "not_applicable")
+
+
+def faces(run: Trial) -> list[tuple[str, str]]:
+    """(diagnoser, face) over the whole run."""
+    return list(run.outcomes[WHOLE]["faces"].items())
+
+
+def of_kind(runs: list[Trial]) -> tuple[list[Trial], list[Trial]]:
+    """(healthy, faulty)."""
+    return [run for run in runs if run.experiment.fault is None], [run for run in runs if run.experiment.fault]
+
+
+def judged(found: Share, met: bool) -> tuple[str, bool | None]:
+    """A share as text, and whether its bar is met; None of no runs."""
+    return str(found), met if found.runs else None
+
+
+def bar_table(runs: list[Trial]) -> str:
+    """The bars of both halves."""
+    by_half = {half: list(bars(in_half(runs, half))) for half in HALVES}
+    rows = [
+        [bar, *(f"{WORDS[met]}: {figure}" for _, figure, met in cells)]
+        for bar, cells in zip((row[0] for row in by_half[HALVES[0]]), zip(*by_half.values(), strict=True), strict=True)
+    ]
+    return markdown(["bar", *HALVES], rows)
+
+
+def fault_table(runs: list[Trial]) -> str:
+    """A row for each kind of fault."""
+    healthy, faulty = of_kind(runs)
+    rows = []
+    for kind in sorted({run.experiment.fault.fault for run in faulty if run.experiment.fault}):
+        mine = [run for run in faulty if run.experiment.fault and run.experiment.fault.fault == kind]
+        waited = [count for run in mine if (count := figures.steps_until_found(run)) is not None]
+        paid = [value for value in figures.costs(mine, healthy) if not math.isnan(value)]
+        rows.append([
+            kind,
+            str(len({run.experiment.name for run in mine})),
+            fraction(mine, figures.found),
+            fraction(mine, lambda run: figures.found(run, ALARMS)),
+            fraction(mine, figures.root_first),
+            f"{median(waited):.0f}" if waited else "",
+            f"{min(paid):.0%} to {max(paid):.0%}" if paid and max(paid) < math.inf else "up to all" if paid else "",
+        ])  # fmt: skip
+    names = ["fault", "configurations", "found", "as a warning or worse", "root first", "steps until found", "cost"]
+    return markdown(names, rows)
+
+
+def diagnoser_table(runs: list[Trial]) -> str:
+    """A row for each diagnoser."""
+    healthy, faulty = of_kind(runs)
+    rows = []
+    for name in sorted({name for run in runs for name, _ in faces(run)}):
+        mine = [run for run in faulty if run.experiment.fault and name in figures.counting(run.experiment.fault)]
+        blind = sum(dict(faces(run)).get(name) == "could_not_look" for run in runs)
+        seconds = [run.outcomes[WHOLE]["seconds"].get(name, math.nan) for run in runs]
+        rows.append([
+            f"`{name}`",
+            fraction(mine, lambda run, name=name: name in run.fired(ANY)),
+            fraction(mine, lambda run, name=name: name in run.fired(ALARMS)),
+            fraction(healthy, lambda run, name=name: name in run.fired(ALARMS)),
+            fraction(healthy, lambda run, name=name: name in run.fired(("note",))),
+            f"{blind} of {len(runs)}",
+            f"{median(seconds):.3f}",
+        ])  # fmt: skip
+    names = ["diagnoser", "fired where accepted", "as a warning or worse", "false alarms", "notes on healthy runs",
+             "could not look", "seconds"]  # fmt: skip
+    return markdown(names, rows)
+
+
+def alarms_list(runs: list[Trial]) -> str:
+    """Every false alarm and every miss by configuration, for who mends a diagnoser; of one half."""
+    healthy, faulty = of_kind(runs)
+    lines = [
+        f"- false alarm: {run.experiment.name} seed {run.seed}: `{name}` {item['severity']}: {item['headline']}"
+        for run in healthy
+        for name, items in run.outcomes[WHOLE]["findings"].items()
+        for item in items
+        if item["severity"] in ALARMS
+    ]
+    for count in ("50", "100"):
+        lines += [
+            f"- false alarm after {count} steps: {run.experiment.name} seed {run.seed}: {', '.join(sorted(early))}"
+            for run in healthy
+            if (early := run.fired(ALARMS, count) - run.fired(ALARMS))
+        ]
+    for run in faulty:
+        fired = ", ".join(sorted(run.fired(ANY))) or "nothing"
+        if not figures.found(run):
+            lines.append(f"- missed: {run.experiment.name} seed {run.seed}; fired: {fired}")
+        elif not figures.found(run, ALARMS):
+            lines.append(f"- only a note: {run.experiment.name} seed {run.seed}; fired: {fired}")
+        elif not figures.root_first(run):
+            lines.append(
+                f"- root not first: {run.experiment.name} seed {run.seed}: {run.outcomes[WHOLE]['ranked'][0][0]}"
+            )
+    failed = {(name, run.experiment.name) for run in runs for name, face in faces(run) if face == "failed"}
+    return "\n".join([*lines, *(f"- failed: {name} on {where}" for name, where in sorted(failed))])
+
+
+def in_half(runs: list[Trial], half: str) -> list[Trial]:
+    """The runs of one half."""
+    return [run for run in runs if run.experiment.half == half]
+
+
+def fraction(runs: list[Trial], hit: Callable[[Trial], bool]) -> str:
+    """ "3 of 9", or nothing of nothing."""
+    return f"{sum(map(hit, runs))} of {len(runs)}" if runs else ""
+
+
+def markdown(names: list[str], rows: list[list[str]]) -> str:
+    """A table."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in [names, ["---"] * len(names), *rows])
+
+
+def block(runs: list[Trial]) -> str:
+    """The dated block of RESULTS.md."""
+    counts = ", ".join(
+        f"{len({run.experiment.name for run in of_kind(in_half(runs, half))[kind]})} {word} {half}"
+        for half in HALVES
+        for kind, word in enumerate(("healthy", "faulty"))
+    )
+    parts = [
+        f"### {date.today().isoformat()}, definitions of commit {definitions_commit()}",
+        f"Configurations: {counts}; {len(runs)} runs in all.",
+        bar_table(runs),
+    ]
+    for half in HALVES:
+        if mine := in_half(runs, half):
+            parts += [f"Faults, {half}:", fault_table(mine), f"Diagnosers, {half}:", diagnoser_table(mine)]
+    return "\n\n".join(parts) + "\n"
+
+
+@click.command()
+@click.option("--write", is_flag=True, help="Append the tables to benchmarks/RESULTS.md, or replace those of today.")
+@click.option("--details", is_flag=True, help="Print every false alarm and miss of the development half.")
+def main(write: bool, details: bool) -> None:
+    """Print the tables over every run that is recorded and analyzed."""
+    runs = figures.trials()
+    text = block(runs)
+    click.echo(text)
+    if details:
+        click.echo(alarms_list(in_half(runs, "development")))
+    if write:
+        keep(text)
+
+
+if __name__ == "__main__":
+    main()

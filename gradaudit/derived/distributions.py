@@ -1,0 +1,176 @@
+"""How the absolute values of gradients are distributed over powers of two: by block of the model, and over time."""
+
+import math
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy
+
+from gradaudit.derived.layers import weight_layers
+from gradaudit.derived.per_run import per_run
+from gradaudit.derived.reduce import blocks, short
+from gradaudit.derived.wording import percent
+from gradaudit.findings import Heatmap, Ridge, Ridges, Zone
+from gradaudit.run import Run
+from gradaudit.schema import TensorFacts
+
+Floats = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
+
+_JOINED = 2  # quarter-octave bins to a bin that is drawn
+_LOWEST, _HIGHEST = -640, 560  # bins of a float32 that is not zero, with room to spare
+_LEAST_STEPS = 6  # histograms over time that make a picture
+_MOST_COLUMNS = 280
+_LEAST_SHARE = 1e-3  # of the elements: less is a handful of a sample
+# IEEE 754 binary16: below 2**-25 a value rounds to zero, below 2**-14 it is subnormal and loses digits.
+LOST, SUBNORMAL = -25, -14
+
+
+@per_run
+def gradient_counts(run: Run, optimizer: int) -> "dict[int, dict[int, Floats]]":
+    """For each step with histograms, for each tensor id: [bins] counts of |gradient|, from bin `_LOWEST` up."""
+    frame = run.histograms
+    frame = frame[(frame["kind"] == "gradient") & (frame["optimizer"] == optimizer)]
+    found: dict[int, dict[int, Floats]] = {}
+    for row in frame.itertuples():
+        found.setdefault(int(str(row.step)), {})[int(str(row.tensor))] = _dense(row)
+    return dict(sorted(found.items()))
+
+
+def _dense(row: Any) -> Floats:
+    counts = numpy.zeros(_HIGHEST - _LOWEST)
+    for values in (row.positive, row.negative):
+        if values is None or not len(values):
+            continue
+        first = int(row.lowest) - _LOWEST
+        values = numpy.asarray(values, dtype=float)
+        low, high = max(0, first), min(len(counts), first + len(values))
+        if low < high:
+            counts[low:high] += values[low - first : high - first]
+    return counts
+
+
+def share_below(counts: Floats, exponent: int) -> float:
+    """The share of the non-zero values below 2**`exponent`; NaN without any."""
+    total = counts.sum()
+    return float(counts[: 4 * exponent - _LOWEST].sum() / total) if total else math.nan
+
+
+def gradient_ridges(run: Run, flagged: set[str]) -> Ridges | None:
+    """The distribution of the last recorded gradients in each block of the model; None without histograms."""
+    optimizer = _main_optimizer(run)
+    by_step = gradient_counts(run, optimizer) if optimizer is not None else {}
+    if optimizer is None or not by_step:
+        return None
+    step, counts = list(by_step.items())[-1]
+    tensors = [t for t, chosen in zip(run.tensors_of(optimizer), weight_layers(run, optimizer), strict=True)
+               if chosen and t.id in counts and counts[t.id].sum()]  # fmt: skip
+    if not tensors:
+        return None
+    labels = blocks([tensor.name for tensor in tensors])
+    members = [(label, [t for _, t in pairs]) for label, pairs in groupby(zip(labels, tensors, strict=True), _first)]
+    sums = [_weighed(counts, block) for _, block in members]
+    low, high = _range(sums)
+    ridges = [
+        Ridge(
+            label=label,
+            shares=[short(float(value)) or 0.0 for value in _joined(total, low, high)],
+            remark=_remark(total),
+            flagged=any(tensor.name in flagged for tensor in block),
+        )
+        for (label, block), total in zip(members, sums, strict=True)
+    ]
+    return Ridges(
+        title="Distribution of the gradients",
+        caption=f"One ridge for each block of weight matrices, the input at the top: how its gradient elements at step "
+        f"{step:,} are spread over sizes, each ridge to its own height. Where ridges drift sideways from top to bottom "
+        "the gradient grows or shrinks on its way. The shaded sizes are those that float16 would lose, or keep with "
+        "few digits.",
+        x_label="absolute value of a gradient element",
+        first=low / 4,
+        width=_JOINED / 4,
+        ridges=ridges,
+        zones=[
+            Zone(start=None, end=LOST, label="zero in fp16", role="lost"),
+            Zone(start=LOST, end=SUBNORMAL, label="fp16 subnormal", role="weak"),
+        ],
+    )
+
+
+def gradients_over_time(run: Run) -> list[Heatmap]:
+    """The distribution over the steps, for the first, the middle and the last weight matrix; empty when too few."""
+    optimizer = _main_optimizer(run)
+    by_step = gradient_counts(run, optimizer) if optimizer is not None else {}
+    if optimizer is None or len(by_step) < _LEAST_STEPS:
+        return []
+    layers = [t for t, chosen in zip(run.tensors_of(optimizer), weight_layers(run, optimizer), strict=True) if chosen]
+    chosen = [layers[i] for i in sorted({0, len(layers) // 2, len(layers) - 1})] if layers else []
+    steps = numpy.asarray(list(by_step))
+    last = int(run.steps_of(optimizer)["step"].max()) + 1
+    columns = numpy.linspace(0, last, min(_MOST_COLUMNS, max(len(steps), 60)), endpoint=False)
+    # Histograms are sparse: each stands until the next one.
+    at = numpy.clip(numpy.searchsorted(steps, columns, side="right") - 1, 0, None)
+    return [panel for tensor in chosen if (panel := _panel(tensor, by_step, steps[at], last)) is not None]
+
+
+def _panel(tensor: TensorFacts, by_step: dict[int, dict[int, Floats]], at: Any, last: int) -> Heatmap | None:
+    empty = numpy.zeros(_HIGHEST - _LOWEST)
+    columns = [by_step[int(step)].get(tensor.id, empty) for step in at]
+    if not any(column.sum() for column in columns):
+        return None
+    low, high = _range(columns)
+    shares = numpy.stack([_joined(column, low, high) for column in columns], axis=1)[::-1]
+    exponents = [(low + _JOINED * i) / 4 for i in range(len(shares))][::-1]
+    with numpy.errstate(divide="ignore"):
+        logs = numpy.where(shares >= _LEAST_SHARE, numpy.log10(shares), numpy.nan)
+    names = [f"{2.0**exponent:.1e}" for exponent in exponents]
+    decade = [f"1e{math.floor(exponent * math.log10(2)):+03d}" for exponent in exponents]
+    return Heatmap(
+        title=tensor.name,
+        caption="Size of the gradient elements, large ones at the top.",
+        rows=names,
+        first_step=0,
+        last_step=last,
+        values=[[None if math.isnan(value) else round(float(value), 2) for value in row] for row in logs],
+        groups=decade,
+        unit="share of the elements",
+    )
+
+
+def _main_optimizer(run: Run) -> int | None:
+    """The optimizer with the most weight matrices."""
+    return max(run.optimizers, key=lambda optimizer: int(weight_layers(run, optimizer).sum()), default=None)
+
+
+def _first(pair: tuple[str, TensorFacts]) -> str:
+    return pair[0]
+
+
+def _weighed(counts: dict[int, Floats], tensors: Sequence[TensorFacts]) -> Floats:
+    """Counts over several tensors, each as many as it has elements, whether all of them were counted or a sample."""
+    return numpy.asarray(
+        sum(counts[tensor.id] / counts[tensor.id].sum() * tensor.elements for tensor in tensors), dtype=float
+    )
+
+
+def _range(sums: Sequence[Floats]) -> tuple[int, int]:
+    """The bins (from, to; whole octaves) that hold all but the outermost thousandth of every distribution."""
+    low, high = _HIGHEST, _LOWEST
+    for total in sums:
+        if total.sum():
+            passed = numpy.cumsum(total) / total.sum()
+            low = min(low, _LOWEST + int(numpy.searchsorted(passed, 5e-4)))
+            high = max(high, _LOWEST + int(numpy.searchsorted(passed, 1 - 5e-4)) + 1)
+    return 4 * math.floor(low / 4) - 4, 4 * math.ceil(high / 4) + 4
+
+
+def _joined(counts: Floats, low: int, high: int) -> Floats:
+    """[drawn bins] shares of all counts between two bins."""
+    low, high = max(low, _LOWEST), min(high, _HIGHEST)
+    part = counts[low - _LOWEST : high - _LOWEST]
+    return numpy.asarray(part.reshape(-1, _JOINED).sum(axis=1) / max(counts.sum(), 1e-300))
+
+
+def _remark(counts: Floats) -> str:
+    lost = share_below(counts, LOST)
+    return f"{percent(lost)} zero in fp16" if lost >= 1e-3 else ""

@@ -1,0 +1,70 @@
+"""How large the inputs of a model are, as the gradient of its first layer tells."""
+
+import math
+from dataclasses import dataclass
+
+import numpy
+
+from gradaudit.derived.layers import weight_layers, zero_start
+from gradaudit.derived.order_statistics import Floats, Integers, median
+from gradaudit.derived.per_run import per_run
+from gradaudit.derived.ratios import recorded_global_steps, window
+from gradaudit.run import Run
+from gradaudit.schema import TensorFacts
+
+FIRST_STEPS = 19  # the scale is read over steps 0 to 19
+# Of the weight's, per output. A batch normalisation takes any bias out again and leaves it 1e-5 and less; without one
+# in the model, so little is rounding, or inputs of a million.
+_NO_BIAS_GRADIENT, _ROUNDING = 1e-4, 1e-7
+
+
+@dataclass(frozen=True, eq=False)
+class InputScale:
+    """The root mean square of the first layer's inputs: |dW| / (|db| sqrt(inputs)), since dW sums the products of
+    db's terms with the inputs."""
+
+    layer: TensorFacts
+    steps: Integers  # [recorded steps] global
+    values: Floats  # [recorded steps]; NaN where the bias has next to no gradient
+    typical: float  # the first value or the median over the first steps, whichever is less; NaN where too few are known
+
+
+@per_run
+def input_scale(run: Run, optimizer: int) -> InputScale | None:
+    """The scale of what the first layer of the model gets; None when that layer is not trained here or has no bias.
+
+    The layer is the first in registration order. With a single output the gradient of the bias is one number, which
+    may vanish on its own, so such a layer tells nothing, nor does one that starts at zero. Errors that average out over
+    a large batch leave the bias less gradient from step to step, which is why the first step counts, too.
+    """
+    tensors = run.tensors_of(optimizer)
+    matrices = [index for index, t in enumerate(tensors) if t.role == "weight" and len(t.shape) >= 2]
+    if not matrices or not (weight_layers(run, optimizer) & ~zero_start(run, optimizer))[matrices[0]]:
+        return None
+    layer = tensors[matrices[0]]
+    path, _, leaf = layer.name.rpartition(".")
+    twin = f"{path}.{leaf.replace('weight', 'bias')}".removeprefix(".")
+    biases = [index for index, tensor in enumerate(tensors) if tensor.name == twin and twin != layer.name]
+    rows = layer.shape[max(layer.output_axis, 0)]
+    if not biases or tensors[biases[0]].elements != rows or rows < 2:
+        return None
+    norms = run.matrix("gradient_norm", optimizer)
+    of_weight, of_bias = norms[:, matrices[0]], norms[:, biases[0]]
+    least = _NO_BIAS_GRADIENT if _may_normalise(run) else _ROUNDING
+    felt = (of_bias >= least * of_weight / math.sqrt(rows)) & (of_bias > 0) & (of_weight > 0)
+    with numpy.errstate(divide="ignore", invalid="ignore"):
+        values = of_weight / (of_bias * math.sqrt(layer.elements / rows))
+    values = numpy.where(felt & numpy.isfinite(values), values, numpy.nan)
+    early = window(run, optimizer, 0, FIRST_STEPS)
+    # A net that dies after a few steps has no gradient left to ask.
+    asked = numpy.isfinite(of_bias) & (of_weight > 0) & early
+    enough = asked.any() and numpy.isfinite(values[asked]).mean() > 0.5
+    known = values[early & numpy.isfinite(values)]
+    typical = min(median(known), float(known[0])) if enough else math.nan
+    return InputScale(layer, recorded_global_steps(run, optimizer), values, typical)
+
+
+def _may_normalise(run: Run) -> bool:
+    """Whether the model has a normalisation that takes the mean over the batch or over positions, or may have one."""
+    names = [module.module_class for module in run.meta.modules]
+    return not names or any("Norm" in name and name not in ("LayerNorm", "RMSNorm") for name in names)

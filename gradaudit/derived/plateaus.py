@@ -1,0 +1,72 @@
+"""Where a loss stops falling: the step, how fast it had been falling until then, and what became of the gradient."""
+
+import math
+from dataclasses import dataclass
+
+import numpy
+
+from gradaudit.derived.order_statistics import Floats, median
+from gradaudit.derived.per_run import per_run
+from gradaudit.derived.training_loss import training_loss
+from gradaudit.run import Run
+
+LEAST_STEPS = 100
+
+
+@dataclass(frozen=True, eq=False)
+class Plateau:
+    """The stretch at the end of a run over which the loss stays where it is; losses are shares of the first one."""
+
+    start: int  # index of this optimizer's step
+    level: float  # the loss over the plateau
+    fell: float  # over the half of the steps before the plateau
+    gradient: float  # median gradient norm over the last fifth / over the half before the plateau; NaN if not known
+    rate: float  # learning rate at the start of the plateau / its peak; NaN if not known
+
+
+@per_run
+def plateau(run: Run, optimizer: int, flat: float) -> Plateau | None:
+    """The plateau that the run ends on: from its start on the loss stays within `flat` of its last level.
+
+    None for runs under `LEAST_STEPS`, losses that are not positive or not finite at the start, and a loss that
+    still falls, or never did.
+    """
+    loss = training_loss(run, optimizer)
+    values = loss.values
+    count = len(values)
+    start_level = float(numpy.median(values[:3])) if count >= LEAST_STEPS else math.nan
+    if not (math.isfinite(start_level) and start_level > 0) or not numpy.isfinite(values).all():
+        return None
+    width = max(5, count // 50)
+    smooth = _centred(values, width) / start_level
+    level = float(numpy.median(smooth[-max(5, count // 10) :]))
+    outside = numpy.flatnonzero(numpy.abs(smooth - level) > flat)
+    start = int(outside[-1]) + 1 if len(outside) else 0
+    if start < 2 * width or start >= count - width:
+        return None
+    norms = run.steps_of(optimizer)["gradient_norm"].to_numpy(dtype=float)
+    before, after = median(norms[start // 2 : start]), median(norms[-max(5, count // 5) :])
+    return Plateau(
+        start=start,
+        level=level,
+        fell=float(smooth[start // 2] - smooth[start]),
+        gradient=after / before if before > 0 else math.nan,
+        rate=_rate(run, optimizer, start),
+    )
+
+
+def _centred(values: Floats, width: int) -> Floats:
+    import pandas
+
+    series = pandas.Series(values).rolling(2 * (width // 2) + 1, center=True, min_periods=1).median()
+    return numpy.asarray(series, dtype=numpy.float64)
+
+
+def _rate(run: Run, optimizer: int, start: int) -> float:
+    from gradaudit.derived.learning_rates import learning_rates
+
+    rates = learning_rates(run, optimizer)
+    if not rates.size or not numpy.isfinite(rates).any():
+        return math.nan
+    largest = numpy.where(numpy.isfinite(rates), rates, 0.0).max(axis=1)
+    return float(largest[start] / largest.max()) if largest.max() > 0 else math.nan

@@ -1,0 +1,83 @@
+"""Curves that every report shows beside the loss: the generalisation gap, and how fast the layers change."""
+
+import math
+from itertools import pairwise
+
+import numpy
+
+from gradaudit.derived.generalisation import comparison, loss_around
+from gradaudit.derived.layers import weight_layers, zero_start
+from gradaudit.derived.order_statistics import Floats
+from gradaudit.derived.ratios import recorded_global_steps, update_ratio
+from gradaudit.derived.reduce import plain, short
+from gradaudit.derived.training_loss import training_loss
+from gradaudit.derived.validation import validation
+from gradaudit.findings import Series
+from gradaudit.run import Run
+
+_LEAST_EVALUATIONS = 3
+_LEAST_LAYERS = 4
+_BUCKETS = 80
+_MOST_NAMED = 2
+
+
+def gap(run: Run) -> list[Series]:
+    """Held-out minus training loss at each evaluation, as an area over zero; empty where that is not comparable."""
+    held_out, losses = validation(run), [training_loss(run, optimizer) for optimizer in run.optimizers]
+    if held_out is None or len(held_out.losses) < _LEAST_EVALUATIONS or not losses:
+        return []
+    train = comparison(run, losses)
+    if not train.comparable:
+        return []
+    width = float(numpy.median(numpy.diff(held_out.steps))) if len(held_out.steps) > 1 else 1.0
+    at_step = [loss_around(train, float(step), max(width, 1.0)) for step in held_out.steps]
+    line = plain("gap", numpy.maximum(held_out.steps, 0), held_out.losses - numpy.asarray(at_step), role="evaluation")
+    low = [None if y is None else min(0.0, y) for y in line.y]
+    high = [None if y is None else max(0.0, y) for y in line.y]
+    return [Series(name=line.name, x=line.x, y=line.y, low=low, high=high, role=line.role)]
+
+
+def update_pace(run: Run, flagged: set[str]) -> list[Series]:
+    """Update-to-weight ratio of the weight layers over the steps: ribbons of 90 and 50 %, the median, flagged layers.
+
+    Of the optimizer with the most layers; empty below `_LEAST_LAYERS` of them.
+    """
+    most = max(run.optimizers, key=lambda optimizer: int(weight_layers(run, optimizer).sum()), default=None)
+    if most is None:
+        return []
+    chosen = weight_layers(run, most) & ~zero_start(run, most)
+    if chosen.sum() < _LEAST_LAYERS:
+        return []
+    ratio = update_ratio(run, most)[:, chosen]
+    steps = recorded_global_steps(run, most).astype(float)
+    edges = numpy.linspace(0, len(steps), min(_BUCKETS, len(steps)) + 1).astype(int)
+    x = [float(steps[first]) for first in edges[:-1]]
+    parts = [ratio[first:last] for first, last in pairwise(edges)]
+    levels = [_percentiles(part) for part in parts]
+    p5, p25, p50, p75, p95 = ([row[i] for row in levels] for i in range(5))
+    found = [
+        Series(name="90 % of the layers", x=x, y=[None] * len(x), low=p5, high=p95, role="reference"),
+        Series(name="median, and half of the layers", x=x, y=p50, low=p25, high=p75),
+    ]
+    tensors = [t for t, mine in zip(run.tensors_of(most), chosen, strict=True) if mine]
+    named = [i for i, tensor in enumerate(tensors) if tensor.name in flagged]
+    whole, single = _middle(ratio.ravel()), [_middle(column) for column in ratio.T]
+    # Those farthest from the median say most.
+    named.sort(key=lambda i: -abs(math.log((single[i] or 1e-30) / whole)) if whole else 0.0)
+    for i in named[:_MOST_NAMED]:
+        values = [_middle(part[:, i]) for part in parts]
+        found.append(Series(name=tensors[i].name, x=x, y=values, role="flagged"))
+    return found
+
+
+def _percentiles(part: Floats) -> list[float | None]:
+    """5th, 25th, 50th, 75th and 95th percentile over the layers of their median in a slice of steps."""
+    known = [value for column in part.T if (value := _middle(column)) is not None]
+    if not known:
+        return [None] * 5
+    return [short(float(value)) for value in numpy.percentile(known, [5, 25, 50, 75, 95])]
+
+
+def _middle(values: Floats) -> float | None:
+    values = values[numpy.isfinite(values) & (values > 0)]
+    return short(float(numpy.median(values))) if len(values) else None

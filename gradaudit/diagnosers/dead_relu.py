@@ -1,0 +1,250 @@
+"""Most units of a layer no longer get a gradient.
+
+## What it looks for
+
+For each linear and convolution layer the outputs whose gradient was exactly zero at the last 30 recorded steps, at the
+end of the run: behind a ReLU those are units that are zero for every example. A share of `most` of at least `width`
+outputs is a warning, and so is a share of `nearly` of at least `least_width`; that is critical when the loss has
+learned nothing. Of several such layers the one closest to the output is named, since nothing passes a dead layer on its
+way back. A layer whose weights get no gradient while its bias does has inputs that are all zero: the layer before it is
+the dead one.
+
+## Why it matters
+
+A unit that is zero for every example has no gradient, so no step brings it back. The layer has the width of what is
+left of it, and with nothing left everything before it has stopped learning.
+
+## What to try
+
+A lower learning rate or a warmup, when the units died on the way. When they were silent from the start: biases of 0,
+weights with a variance of 2 / inputs, and standardised inputs. LeakyReLU or GELU let a little gradient through.
+
+## When it is wrong
+
+Healthy layers had up to half of their outputs silent, and a network with 65 % dead from the start still learned its
+task, which is why only a run that learns nothing makes it critical. Layers without any gradient at some steps (experts
+that were not chosen) and a gradient that fades along the depth are left to others. A loss that has reached zero has no
+gradient, either, and is not reported.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy
+
+from gradaudit.derived.depth_evidence import learned_nothing
+from gradaudit.derived.depth_slope import is_steep, slopes
+from gradaudit.derived.each_optimizer import each_optimizer
+from gradaudit.derived.learning_rates import label_of, peak_rates, rate_in_words
+from gradaudit.derived.module_samples import activation_outputs, last_samples, sampled_activations
+from gradaudit.derived.reduce import plain
+from gradaudit.derived.silent_outputs import SILENT, SilentOutputs, silent_outputs
+from gradaudit.derived.training_loss import training_loss
+from gradaudit.derived.wording import count, in_code, names, number, percent, plural, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    Clean,
+    Confidence,
+    CouldNotLook,
+    Finding,
+    Lines,
+    Mark,
+    Measure,
+    NotApplicable,
+    Numbers,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+from gradaudit.schema import ROWS
+
+_DIED = 0.5  # of the share at the end: silent from the start is more than this
+_LEARNED = 0.5  # of the first loss gone: a gradient of zero everywhere is then the end of the task
+
+
+@diagnoser(
+    worst=Severity.CRITICAL,
+    needs=("steps",),
+    minimum_steps=40,
+    explains=("no_learning", "no_signal", "frozen_parameter", "premature_plateau", "layer_imbalance"),
+)
+def dead_relu(
+    run: Run,
+    *,
+    most: float = 0.6,  # the healthiest extreme had 0.50, the weakest fault 0.62
+    width: float = 16,  # outputs; in narrow layers a few idle units are half of it
+    nearly: float = 0.95,  # faults that stop learning had 0.81 to 1
+    least_width: float = 4,  # one or two outputs are a head, not a layer of units
+) -> Iterator[Verdict]:
+    """Look for layers whose outputs have no gradient."""
+
+    def judge(optimizer: int) -> Iterator[Verdict]:
+        layers = silent_outputs(run, optimizer)
+        if not layers:
+            yield _blind(run, optimizer)
+            return
+        if any(profile.drop > 0 and is_steep(profile) for profile in slopes(run, optimizer)):
+            yield NotApplicable(reason="the gradient fades along the depth, which leaves none for the first layers")
+            return
+        dead = [
+            layer
+            for layer in layers
+            if not layer.zero_input
+            and ((layer.share >= most and layer.outputs >= width)
+                 or (layer.share >= nearly and layer.outputs >= least_width))
+            and not _idle_head(layer, layers)
+        ]  # fmt: skip
+        nothing_left = not any(layer.felt for layer in layers)
+        finished = nothing_left and training_loss(run, optimizer).improvement > _LEARNED
+        if not dead or finished:
+            worst = max(layers, key=lambda layer: layer.share)
+            yield Clean(
+                measured=f"at most {percent(worst.share)} of the outputs of a layer are without a gradient at the end"
+                + (", and the loss is done with" if dead else "")
+                + label_of(run, optimizer)
+            )
+            return
+        # With no gradient anywhere it is the end of the model that is off, whatever its width.
+        yield _finding(
+            run, optimizer, layers[-1] if nothing_left else dead[-1], layers, most, width, nearly, least_width
+        )
+
+    yield from each_optimizer(run, judge)
+
+
+def _blind(run: Run, optimizer: int) -> Verdict:
+    outputs = [t for t in run.tensors_of(optimizer) if t.output_axis >= 0 and t.optimizer >= 0]
+    followed = run.rows[(run.rows["optimizer"] == optimizer) & (run.rows["moved"] < 0)]
+    if outputs or len(followed):
+        return CouldNotLook(
+            reason=f"the outputs of no layer were followed over {SILENT} recorded steps",
+            enable=f"train for at least 40 steps, and record statistics at {SILENT} of them or more",
+        )
+    if any("Linear" in t.module_class or "Conv" in t.module_class for t in run.tensors_of(optimizer)):
+        return CouldNotLook(reason="the outputs of the layers were not followed one by one", enable=ROWS.enable)
+    return NotApplicable(reason="the model has no Linear or Conv module that is trained")
+
+
+def _idle_head(layer: SilentOutputs, layers: list[SilentOutputs]) -> bool:
+    """Whether this is the last layer with some outputs that the loss did not ask for, as a value per action is."""
+    return layer is layers[-1] and layer.felt
+
+
+def _finding(
+    run: Run,
+    optimizer: int,
+    dead: SilentOutputs,
+    layers: list[SilentOutputs],
+    most: float,
+    width: float,
+    nearly: float,
+    least_width: float,
+) -> Finding:
+    name = dead.layer.module or dead.layer.name
+    nothing = dead.share >= nearly and learned_nothing(run, optimizer)
+    died = dead.first < _DIED * dead.share
+    before = [other for other in layers if other.layer.depth < dead.layer.depth and not other.felt]
+    hungry = [other.layer.module for other in layers if other.zero_input and other.layer.depth > dead.layer.depth]
+    seen = [
+        f"At the first record {percent(dead.first)} of its outputs were without a gradient, at the end "
+        f"{percent(dead.share)} have had none for {SILENT} recorded steps: "
+        + ("they died during training." if died else "they were silent from the start.")
+    ]
+    if hungry:
+        which = f"layer {hungry[0]}" if len(hungry) == 1 else f"the layers {names(hungry)}"
+        seen.append(f"All inputs of {which} are zero because of it.")
+    if before and dead.share >= 1:
+        seen.append(f"{plural(len(before), 'layer')} before it no longer {'get' if len(before) > 1 else 'gets'} any.")
+    seen += _confirmed(run, dead)
+    if nothing:
+        seen.append("The loss has learned nothing.")
+    rates = peak_rates(run, optimizer)
+    slower = Action(
+        text=f"Lower the learning rate from {rate_in_words(rates)} to {rate_in_words(rates / 10)}, or warm up over the "
+        "first 100 steps: one large step pushes units below zero for good"
+    )
+    start = Action(
+        text=f"Start layer {name} with biases of 0 and weights of standard deviation "
+        f"{setting(float(f'{math.sqrt(2 / _inputs(dead)):.2g}'))}, for its {count(_inputs(dead))} inputs",
+        code=f"nn.init.kaiming_normal_({in_code(dead.layer.name)}); nn.init.zeros_({in_code(name)}.bias)",
+    )
+    leaky = Action(text="Let a little gradient through where a unit is off", code="nn.LeakyReLU(0.01)")
+    inputs = Action(text="Standardise the inputs: large ones of one sign switch whole units off")
+    over = numpy.flatnonzero(dead.without < min(most, dead.share))
+    begun = min(int(over[-1]) + 1, len(dead.steps) - 1) if len(over) else 0
+    by_width = dead.outputs >= width and dead.share >= most
+    return Finding(
+        severity=Severity.CRITICAL if nothing else Severity.WARNING,
+        confidence=Confidence.HIGH,
+        headline=f"Layer {name} has had no gradient at {percent(dead.share)} of its {plural(dead.outputs, 'output')} "
+        f"for the last {SILENT} steps{label_of(run, optimizer)}",
+        seen=" ".join(seen),
+        span=Span(first=int(dead.steps[begun]), last=int(dead.steps[-1])),
+        tensors=[dead.layer.name],
+        evidence=[_shares(dead, layers, most if by_width else nearly), _table(layers)],
+        actions=[slower, leaky, start] if died else [start, inputs, leaky],
+        measures=[
+            Measure(quantity="outputs without a gradient", observed=percent(dead.share),
+                    threshold=f">= {percent(most if by_width else nearly)}", option="most" if by_width else "nearly"),
+            Measure(quantity="outputs of the layer", observed=count(dead.outputs),
+                    threshold=f">= {count(width if by_width else least_width)}",
+                    option="width" if by_width else "least_width"),
+            Measure(quantity="for a critical finding, with a loss that learned nothing",
+                    observed=percent(dead.share), threshold=f">= {percent(nearly)}", option="nearly"),
+        ],
+    )  # fmt: skip
+
+
+def _inputs(dead: SilentOutputs) -> int:
+    outputs = dead.layer.shape[max(dead.layer.output_axis, 0)]
+    return max(1, dead.layer.elements // max(1, outputs))
+
+
+def _confirmed(run: Run, dead: SilentOutputs) -> list[str]:
+    """What a sample of the activation behind the layer says of it, where one was taken."""
+    places = {module.name: module.id for module in run.meta.modules}
+    own = places.get(dead.layer.module)
+    behind = [module for module in sampled_activations(run) if own is not None and module > own]
+    if not behind:
+        return []
+    share = last_samples(activation_outputs(run, behind[0]), "dead_fraction")
+    name = next((module.name for module in run.meta.modules if module.id == behind[0]), "")
+    if not math.isfinite(share):
+        return []
+    return [f"In the last samples of {name} {percent(share)} of the units were zero for every example."]
+
+
+def _shares(dead: SilentOutputs, layers: list[SilentOutputs], limit: float) -> Lines:
+    others = [layer for layer in layers if layer is not dead and not layer.zero_input][-4:]
+    return Lines(
+        title="Outputs without a gradient",
+        caption="The share of a layer's outputs whose gradient is exactly zero at a step. Behind a ReLU some are, in "
+        "turn; dead ones stay.",
+        x_label="step",
+        y_label="share of the outputs",
+        series=[
+            plain(dead.layer.module or dead.layer.name, dead.steps, dead.without, role="flagged"),
+            *[plain(layer.layer.module or layer.layer.name, layer.steps, layer.without) for layer in others],
+        ],
+        marks=[Mark(label=percent(limit), y=limit)],
+    )
+
+
+def _table(layers: list[SilentOutputs]) -> Numbers:
+    shown = layers if len(layers) <= 30 else sorted(layers, key=lambda layer: -layer.share)[:30]
+    return Numbers(
+        title="Layers and their silent outputs",
+        caption=f"Outputs without a gradient at the last {SILENT} recorded steps, from the input to the output.",
+        columns=["layer", "outputs", "silent", "all inputs zero"],
+        cells=[
+            [
+                layer.layer.module or layer.layer.name,
+                count(layer.outputs),
+                f"{percent(layer.share)} ({number(layer.share * layer.outputs)})",
+                "yes" if layer.zero_input else "",
+            ]
+            for layer in shown
+        ],
+    )

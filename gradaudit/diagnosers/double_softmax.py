@@ -1,0 +1,219 @@
+"""The loss is given probabilities where it expects logits.
+
+## What it looks for
+
+cross_entropy and binary_cross_entropy_with_logits apply softmax and sigmoid themselves. What goes into them was sampled
+during training. Over samples that span `steps` steps or more it is critical when every value of every sample lies
+between 0 and 1 and, for cross_entropy, each row sums to 1 with a mean error below `row_sum`. Rows of cross_entropy that
+do not sum to 1, with values between 0 and 1 that go beyond `reach`, look like a sigmoid; that is a warning.
+
+## Why it matters
+
+A probability as a logit lets the loss tell right from wrong by a factor of e at most. The loss stops far above zero (at
+1.46 with ten classes), and every gradient is shrunk by the slope of the first softmax, most where the model is sure.
+
+## What to try
+
+Let the model end with its last linear layer, and apply softmax or sigmoid only to show or to threshold a prediction. To
+keep the softmax, use log_softmax with nll_loss; to keep the sigmoid, binary_cross_entropy.
+
+## When it is wrong
+
+Logits that are all between 0 and 1 and sum to 1 for fifty steps are not known by any other way. binary_cross_entropy
+and nll_loss expect what follows a sigmoid or log_softmax, and are not judged. Logits that are bounded on purpose, such
+as cosines without a temperature, look like a sigmoid, and are held back in the same way.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy
+
+from gradaudit.derived.evidence import loss_chart
+from gradaudit.derived.module_samples import loss_inputs
+from gradaudit.derived.reduce import plain
+from gradaudit.derived.training_loss import training_loss
+from gradaudit.derived.wording import count, in_code, names, number, plural, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    AnyEvidence,
+    Clean,
+    Confidence,
+    CouldNotLook,
+    Finding,
+    Lines,
+    Mark,
+    Measure,
+    NotApplicable,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+from gradaudit.schema import MODULES, LossFacts
+
+if TYPE_CHECKING:
+    import pandas
+
+_SOFTMAX, _SIGMOID = "cross_entropy", "binary_cross_entropy_with_logits"
+_ROUNDING = 1e-6
+
+
+@diagnoser(
+    worst=Severity.CRITICAL,
+    needs=("steps",),
+    minimum_steps=50,
+    explains=(
+        "no_learning",
+        "no_signal",
+        "class_imbalance",
+        "learning_rate_too_low",
+        "vanishing_gradient",
+        "layer_imbalance",
+        "premature_plateau",
+        "dead_relu",
+    ),
+)
+def double_softmax(
+    run: Run,
+    *,
+    steps: float = 50,  # all 21 faulty runs were found by then, without a false alarm in 410 healthy ones
+    row_sum: float = 1e-3,  # rounding leaves 1e-7 in float32, and 1e-3 of what float16 sums to
+    reach: float = 0.9,  # a sigmoid that learns comes near its bounds; small logits do not stop there
+) -> Iterator[Verdict]:
+    """Look at the range and the row sums of what goes into the loss."""
+    judged = [facts for facts in run.meta.losses if facts.function in (_SOFTMAX, _SIGMOID)]
+    if not judged:
+        yield NotApplicable(reason="no loss was seen that applies softmax or sigmoid itself")
+        return
+    known = [(facts, loss_inputs(run, facts.id)) for facts in judged]
+    long_enough = [(facts, frame) for facts, frame in known if len(frame) > 1 and _span(frame) + 1 >= steps]
+    if not long_enough:
+        spans = max((_span(frame) + 1 for _, frame in known if len(frame)), default=0)
+        yield CouldNotLook(
+            reason=f"the samples of the loss's input span {plural(spans, 'step')}, and it needs {count(steps)}"
+            if spans
+            else "the input of the loss was not sampled",
+            enable=f"train for at least {count(steps)} steps" if spans else MODULES.enable,
+        )
+        return
+    for facts, frame in long_enough:
+        yield _judge(run, facts, frame, row_sum, reach, steps)
+
+
+def _span(frame: "pandas.DataFrame") -> int:
+    return int(frame["step"].iloc[-1]) - int(frame["step"].iloc[0])
+
+
+def _judge(
+    run: Run, facts: LossFacts, frame: "pandas.DataFrame", row_sum: float, reach: float, steps: float
+) -> Verdict:
+    low, high = float(frame["minimum"].min()), float(frame["maximum"].max())
+    errors = frame["row_sum_error"].to_numpy(dtype=float)
+    error = float(numpy.nanmax(errors)) if numpy.isfinite(errors).any() else math.nan
+    # Outputs that are all zero are a dead layer's: a sigmoid gives 0.5 for it.
+    bounded = low >= 0 and 0 < high <= 1 + _ROUNDING
+    measures = [
+        Measure(quantity="values that go into the loss", observed=f"{number(low)} to {number(high)}",
+                threshold="0 to 1"),
+        Measure(quantity="steps between the first and the last sample", observed=count(_span(frame) + 1),
+                threshold=f">= {count(steps)}", option="steps"),
+    ]  # fmt: skip
+    if facts.function == _SOFTMAX:
+        measures.append(
+            Measure(quantity="mean |row sum - 1|, at most", observed=number(error), threshold=f"< {setting(row_sum)}",
+                    option="row_sum")
+        )  # fmt: skip
+        if bounded and error < row_sum:
+            return _finding(run, facts, frame, "softmax", Severity.CRITICAL, Confidence.CERTAIN, measures)
+        if bounded and high > reach and math.isfinite(error):
+            measures.append(
+                Measure(quantity="largest value", observed=number(high), threshold=f"> {setting(reach)}",
+                        option="reach")
+            )  # fmt: skip
+            return _finding(run, facts, frame, "sigmoid", Severity.WARNING, Confidence.MEDIUM, measures)
+    elif bounded:
+        return _finding(run, facts, frame, "sigmoid", Severity.CRITICAL, Confidence.HIGH, measures)
+    return Clean(measured=f"what goes into {facts.function} lies between {number(low)} and {number(high)}")
+
+
+def _finding(
+    run: Run,
+    facts: LossFacts,
+    frame: "pandas.DataFrame",
+    what: str,
+    severity: Severity,
+    confidence: Confidence,
+    measures: list[Measure],
+) -> Finding:
+    low, high = float(frame["minimum"].min()), float(frame["maximum"].max())
+    own = "softmax" if facts.function == _SOFTMAX else "sigmoid"
+    sums = ", each row sums to 1" if what == "softmax" else ""
+    twice = "softmax is applied twice" if what == own == "softmax" else (
+        "sigmoid is applied twice" if what == own else "a sigmoid stands before softmax"
+    )  # fmt: skip
+    floor = _floor(facts)
+    seen = [
+        f"In all {plural(len(frame), 'sample')} from step {count(frame['step'].iloc[0])} to "
+        f"{count(frame['step'].iloc[-1])} the values lie between {number(low)} and {number(high)}"
+        + (" and each row sums to 1" if sums else "")
+        + f", as after a {what}; {facts.function} then applies {own} to them."
+    ]
+    if math.isfinite(floor):
+        seen.append(f"With every answer right the loss would still be {number(floor)}.")
+    chart: list[AnyEvidence] = [_range_chart(facts, frame)]
+    optimizer = next((o for o in run.optimizers if training_loss(run, o).facts == facts), None)
+    if optimizer is not None:
+        marks = [Mark(label=f"lowest possible: {number(floor)}", y=floor)] if math.isfinite(floor) else []
+        chart.append(loss_chart(run, optimizer, "The training loss, and where it has to stop.", marks))
+    modules = [module for module in run.meta.modules if module.module_class.lower().startswith(what)]
+    remove = f"Remove {names([module.name for module in modules])}, the {what} of the model" if len(modules) == 1 else (
+        f"Remove the {what} before the loss"
+    )  # fmt: skip
+    expects, instead = (
+        ("log_softmax", "nll_loss(log_softmax(logits, dim=1), target)") if own == "softmax"
+        else ("a sigmoid", "binary_cross_entropy(torch.sigmoid(logits), target)")
+    )  # fmt: skip
+    return Finding(
+        severity=severity,
+        confidence=confidence,
+        headline=f"What goes into {facts.function} lies between {number(low)} and {number(high)}{sums}: {twice}",
+        seen=" ".join(seen),
+        span=Span(first=int(frame["step"].iloc[0]), last=int(frame["step"].iloc[-1])),
+        evidence=chart,
+        actions=[
+            Action(text=f"{remove}: {facts.function} wants logits, and applies {own} itself",
+                   code=f"{in_code(modules[0].name)} = nn.Identity()" if len(modules) == 1 else
+                   f"loss = {facts.function}(logits, target)"),
+            Action(text=f"Or keep it, and use the loss that expects {expects}", code=instead),
+            Action(text=f"Apply {what} to the outputs only where a probability is shown"),
+        ],
+        measures=measures,
+    )  # fmt: skip
+
+
+def _floor(facts: LossFacts) -> float:
+    """The loss when every answer is right and sure, a probability of 1 being a logit of 1; NaN when not known."""
+    if facts.function == _SOFTMAX:
+        weighted = facts.weighted or facts.label_smoothing > 0 or facts.soft_targets
+        return math.nan if weighted or facts.classes < 2 else math.log(math.e + facts.classes - 1) - 1
+    if facts.target_mean is None or facts.weighted or not 0 <= facts.target_mean <= 1:
+        return math.nan
+    return facts.target_mean * math.log(1 + math.exp(-1)) + (1 - facts.target_mean) * math.log(2)
+
+
+def _range_chart(facts: LossFacts, frame: "pandas.DataFrame") -> Lines:
+    steps = frame["step"].to_numpy()
+    return Lines(
+        title=f"What goes into {facts.function}",
+        caption="The smallest and the largest value of each sample. Logits go below 0 and above 1.",
+        x_label="step",
+        y_label="value",
+        series=[
+            plain("largest", steps, frame["maximum"].to_numpy(dtype=float), role="flagged"),
+            plain("smallest", steps, frame["minimum"].to_numpy(dtype=float), role="flagged"),
+        ],
+        marks=[Mark(label="1", y=1.0, role="reference"), Mark(label="0", y=0.0, role="reference")],
+    )

@@ -1,0 +1,210 @@
+"""Weight decay shrinks the weights faster than the loss can teach them.
+
+## What it looks for
+
+The cosine of each update with the weights it changes. An update that only decays points straight at zero, at a cosine
+of -1. A median over steps 2 to 40 and the weight layers below `cosine`, while the last norm of the median layer is
+below `shrunk` of its first, is a warning; it is critical when the loss has learned nothing. It is a note where no
+optimizer group has a weight decay: then a penalty in the loss does the same, or weights that started too large.
+
+## Why it matters
+
+Every step takes a share of the weights away, whatever the loss says. Once decay outweighs the gradient the outputs
+fade, what was learned is forgotten as fast as it comes, and the model ends at a constant prediction.
+
+## What to try
+
+A weight decay whose product with the learning rate, summed over the run, stays near 0.1: it then takes a tenth of a
+weight that nothing else moves. Leave biases and normalisation out. With Adam use AdamW, since a decay in the gradient
+is divided by the gradient's own size.
+
+## When it is wrong
+
+The rule is the same for decay in the gradient (SGD, Adam), beside it (AdamW) and in the loss. Healthy runs stay above
+-0.23 and keep 0.99 of their norm; normalised layers reach -0.24 late in training, which is why early steps count.
+A decay that acts slowly, over thousands of steps, is not seen.
+"""
+
+from collections.abc import Iterator
+
+import numpy
+
+from gradaudit.derived.depth_evidence import learned_nothing
+from gradaudit.derived.each_optimizer import each_optimizer
+from gradaudit.derived.evidence import loss_chart
+from gradaudit.derived.layers import weight_layers, zero_start
+from gradaudit.derived.learning_rates import label_of, learning_rates, optimizer_class, peak_rates, rate_in_words
+from gradaudit.derived.order_statistics import Floats, Integers, medians, medians_across
+from gradaudit.derived.ratios import recorded_global_steps, window
+from gradaudit.derived.reduce import plain
+from gradaudit.derived.weight_growth import norms_over_first, weight_decays
+from gradaudit.derived.wording import count, number, percent, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    Clean,
+    Confidence,
+    CouldNotLook,
+    Finding,
+    Lines,
+    Mark,
+    Measure,
+    NotApplicable,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+
+_EARLY = (2, 40)  # steps: late in training decay and gradient balance in healthy normalised layers, too
+_TAKEN = 0.1  # of an idle weight over the whole run: what the suggested decay takes
+
+
+@diagnoser(
+    worst=Severity.CRITICAL,
+    needs=("tensors.update_weight_cosine", "tensors.weight_norm"),
+    minimum_steps=40,
+    explains=(
+        "learning_rate_too_high",
+        "learning_rate_too_low",
+        "dead_embedding",
+        "gradient_growth",
+        "no_learning",
+    ),
+)
+def excessive_weight_decay(
+    run: Run,
+    *,
+    cosine: float = -0.5,  # healthy runs stay above -0.23, faulty ones below -0.73
+    shrunk: float = 0.5,  # of the first norm; healthy layers keep 0.99, faulty ones at most 0.22
+) -> Iterator[Verdict]:
+    """Judge the direction of the early updates and what is left of the weights."""
+
+    def judge(optimizer: int) -> Iterator[Verdict]:
+        tensors = run.tensors_of(optimizer)
+        owned = numpy.asarray([t.optimizer == optimizer for t in tensors], dtype=bool)
+        columns = numpy.flatnonzero(weight_layers(run, optimizer) & owned & ~zero_start(run, optimizer))
+        if not len(columns):
+            yield NotApplicable(reason="no weight layer that does not start at zero is trained")
+            return
+        cosines = run.matrix("update_weight_cosine", optimizer)[window(run, optimizer, *_EARLY)][:, columns]
+        left = norms_over_first(run, optimizer)[:, columns]
+        if not numpy.isfinite(cosines).any() or not numpy.isfinite(left).any():
+            yield CouldNotLook(
+                reason="the directions of the updates at steps 2 to 40 are not known",
+                enable="record from the first step on, more often: --every 1",
+            )
+            return
+        # The median over steps and layers at once: one layer may well shrink for reasons of its own.
+        early = float(medians(cosines.reshape(-1, 1))[0])
+        last = medians_across(left)
+        last = last[numpy.isfinite(last)]
+        remains = float(last[-1])
+        if not (early < cosine and remains < shrunk):
+            yield Clean(
+                measured=f"the early updates have a cosine of {number(early, 2)} with the weights, and the median "
+                f"layer ends at {number(remains, 2)} of its first norm{label_of(run, optimizer)}"
+            )
+            return
+        yield _finding(run, optimizer, columns, early, remains, cosine, shrunk)
+
+    yield from each_optimizer(run, judge)
+
+
+def _finding(
+    run: Run, optimizer: int, columns: Integers, early: float, remains: float, cosine: float, shrunk: float
+) -> Finding:
+    steps = recorded_global_steps(run, optimizer)
+    left = norms_over_first(run, optimizer)
+    middle = medians_across(left[:, columns])
+    halved = numpy.flatnonzero(middle < 0.5)
+    decays = weight_decays(run, optimizer)
+    decay = float(decays.max()) if len(decays) else 0.0
+    nothing = learned_nothing(run, optimizer)
+    rates = peak_rates(run, optimizer)
+    tensors = run.tensors_of(optimizer)
+    order = columns[numpy.argsort(numpy.nan_to_num(left[-1, columns], nan=1.0))]
+    seen = [
+        f"The median update of steps {_EARLY[0]} to {_EARLY[1]} has a cosine of {number(early, 2)} with the weights, "
+        f"where -1 is nothing but decay. The median of {count(len(columns))} weight layers ends at "
+        f"{percent(remains)} of its first norm"
+        + (f", and is halved by step {count(steps[halved[0]])}." if len(halved) else ".")
+    ]
+    if decay:
+        seen.append(
+            f"{optimizer_class(run, optimizer)} has a weight decay of {setting(decay)} at a learning rate of "
+            f"{rate_in_words(rates)}."
+        )
+    else:
+        seen.append("No parameter group has a weight decay, so a penalty in the loss shrinks them, or their size did.")
+    if nothing:
+        seen.append("The loss has learned nothing.")
+    return Finding(
+        severity=Severity.NOTE if not decay else Severity.CRITICAL if nothing else Severity.WARNING,
+        confidence=Confidence.HIGH if decay else Confidence.MEDIUM,
+        headline=(f"A weight decay of {setting(decay)} shrinks" if decay else "With no weight decay set, steps shrink")
+        + f" the weights to {percent(remains)} of their start{label_of(run, optimizer)}",
+        seen=" ".join(seen),
+        span=Span(first=int(steps[0]), last=int(steps[-1])),
+        tensors=[tensors[int(index)].name for index in order[:20]],
+        evidence=[_chart(run, optimizer, steps, order, middle), loss_chart(run, optimizer, "The training loss.", [])],
+        actions=_actions(run, optimizer, decay),
+        measures=[
+            Measure(quantity="cosine of update and weights, steps 2 to 40", observed=number(early),
+                    threshold=f"< {setting(cosine)}", option="cosine"),
+            Measure(quantity="last norm / first, median layer", observed=number(remains),
+                    threshold=f"< {setting(shrunk)}", option="shrunk"),
+        ],
+    )  # fmt: skip
+
+
+def _chart(run: Run, optimizer: int, steps: Integers, order: Integers, middle: Floats) -> Lines:
+    left, tensors = norms_over_first(run, optimizer), run.tensors_of(optimizer)
+    worst = [plain(tensors[int(i)].name, steps, left[:, int(i)], role="flagged") for i in order[:3]]
+    return Lines(
+        title="Norm of the weights",
+        caption="The norm of each weight over its first, for the layers that shrank most and for the median layer. "
+        "Healthy weights stay or grow.",
+        x_label="step",
+        y_label="|w| / |first w|",
+        series=[*worst, plain("median layer", steps, middle)],
+        marks=[Mark(label="start", y=1.0, role="reference")],
+        log=True,
+    )
+
+
+def _actions(run: Run, optimizer: int, decay: float) -> list[Action]:
+    if not decay:
+        return [
+            Action(text="Divide the penalty on the weights in the loss by 100, or remove it"),
+            Action(text="Or initialise the weights with a standard deviation of 1 / sqrt(inputs)",
+                   code="layer.reset_parameters()"),
+        ]  # fmt: skip
+    name = optimizer_class(run, optimizer)
+    rates = learning_rates(run, optimizer)
+    with numpy.errstate(invalid="ignore"):
+        path = float(numpy.nan_to_num(rates).max(axis=1, initial=0.0).sum())
+    better = min(decay / 10, _TAKEN / path) if path > 0 else decay / 100
+    text = setting(float(f"{better:.0e}"))
+    actions = [
+        Action(
+            text=f"Lower the weight decay from {setting(decay)} to {text}: over the {count(len(rates))} steps of this "
+            "run it then takes at most a tenth of a weight",
+            code=f"torch.optim.{name}(model.parameters(), lr={rate_in_words(peak_rates(run, optimizer)).split()[-1]}, "
+            f"weight_decay={text})",
+        )
+    ]
+    if name == "Adam":
+        actions.append(
+            Action(
+                text="With Adam take the decay out of the gradient: AdamW's default is 0.01",
+                code="torch.optim.AdamW(model.parameters(), weight_decay=0.01)",
+            )
+        )
+    actions.append(
+        Action(
+            text="Decay matrices only, and set 0 for biases, normalisation and embeddings",
+            code='[{"params": matrices}, {"params": others, "weight_decay": 0.0}]',
+        )
+    )
+    return actions

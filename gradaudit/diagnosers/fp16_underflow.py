@@ -1,0 +1,194 @@
+"""The gradients are too small for half precision.
+
+## What it looks for
+
+Trainings that compute gradients in float16: their weights are float16, a GradScaler is at work, or the smallest
+elements of the gradients are whole multiples of 2**-24, as nothing but float16 leaves them. The recorded histograms of
+their gradients, times the scale of the GradScaler, embedding tables left out. More than `coarse` of all elements other
+than zero below 2**-14, where float16 keeps fewer than the usual 11 bits, is a note. So is a share of more than `lost`
+below 2**-24, where it keeps nothing; such elements are seen only where the scale changed after the backward pass.
+
+## Why it matters
+
+float16 ends at 6e-8. What is smaller becomes zero, and what is a little larger is rounded to one of a few values: those
+weights stop learning, the smallest gradients first. The loss shows it as a plateau, late, when gradients have shrunk.
+
+## What to try
+
+Scale the loss up before the backward pass with a GradScaler, which leaves the gradients unscaled for the optimizer; or
+use bfloat16, which has the range of float32 and needs no scale. Take means over fewer terms, or sums.
+
+## When it is wrong
+
+Elements that small may not matter to what is learned, which is why it is a note. Trainings in float32 and bfloat16 are
+not looked at, and a working GradScaler keeps its gradients far above. Without one, clipping hides the traces of float16
+in the gradients, and the rule does not apply. Zeros are not counted: masks, ReLUs and unused rows leave them as well.
+"""
+
+from collections.abc import Iterator
+
+import numpy
+
+from gradaudit.derived.each_optimizer import each_optimizer
+from gradaudit.derived.evidence import loss_chart
+from gradaudit.derived.half_precision import LOWEST, NORMAL, SMALLEST, Gradients, gradients
+from gradaudit.derived.learning_rates import label_of
+from gradaudit.derived.wording import count, names, percent, plural, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    Bin,
+    Clean,
+    Confidence,
+    CouldNotLook,
+    Distribution,
+    Finding,
+    Measure,
+    NotApplicable,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+
+
+@diagnoser(worst=Severity.NOTE, needs=("steps",), explains=("learning_rate_too_low", "no_learning"))
+def fp16_underflow(
+    run: Run,
+    *,
+    coarse: float = 0.5,  # of the elements; not measured: more than half of the gradient keeps fewer bits
+    lost: float = 0.05,  # of the elements; not measured. Loss scaling was made for detectors that lost such shares
+) -> Iterator[Verdict]:
+    """Count the elements of the gradients that float16 cannot hold, or holds badly."""
+
+    def judge(optimizer: int) -> Iterator[Verdict]:
+        seen = gradients(run, optimizer)
+        why = _in_half(run, optimizer, seen)
+        if not why:
+            yield NotApplicable(reason=_elsewhere(seen))
+            return
+        if seen is None or not seen.counts.any():
+            yield CouldNotLook(
+                reason="no histogram of a gradient was recorded",
+                enable="record the run again with this version, for more than one step",
+            )
+            return
+        small, gone = _share(seen, NORMAL), _share(seen, SMALLEST)
+        if small > coarse or gone > lost:
+            yield _finding(run, optimizer, seen, why, small, gone, coarse, lost)
+        else:
+            yield Clean(
+                measured=f"{percent(small)} of the elements of the gradients lie below 2**-14, and {percent(gone)} "
+                f"below 2**-24, at a scale of {_in_words(seen.scale)}{label_of(run, optimizer)}"
+            )
+
+    yield from each_optimizer(run, judge)
+
+
+def _share(seen: Gradients, limit: int) -> float:
+    """Of all elements other than zero."""
+    pooled = seen.counts.sum(axis=0)
+    return float(pooled[: limit - LOWEST].sum() / pooled.sum())
+
+
+def _in_words(scale: float) -> str:
+    return f"{scale:.0f}" if scale >= 1 else setting(scale)
+
+
+def _in_half(run: Run, optimizer: int, seen: Gradients | None) -> str:
+    """How one knows that gradients are computed in float16; empty where nothing says so."""
+    half = [t.name for t in run.tensors_of(optimizer) if t.optimizer == optimizer and t.dtype == "float16"]
+    if half:
+        return f"{plural(len(half), 'parameter')}, {names(half, 2)}, {'is' if len(half) == 1 else 'are'} float16."
+    if numpy.isfinite(run.steps_of(optimizer)["amp_scale"].to_numpy(dtype=float)).any():
+        return "A GradScaler scales the loss, as for float16."
+    if seen is not None and seen.rounded:
+        return (
+            "Their smallest elements are whole multiples of 2**-24, as only float16 leaves them, and no GradScaler was "
+            "seen."
+        )
+    return ""
+
+
+def _elsewhere(seen: Gradients | None) -> str:
+    """Why the run is not looked at, and what float16 would do to it."""
+    reason = "nothing shows that its gradients are computed in float16"
+    if seen is None or not seen.counts.any():
+        return reason
+    gone = percent(_share(seen, SMALLEST))
+    return f"{reason}; without a GradScaler it would round {gone} of the elements to zero"
+
+
+def _finding(
+    run: Run, optimizer: int, seen: Gradients, why: str, small: float, gone: float, coarse: float, lost: float
+) -> Finding:
+    below = seen.below(NORMAL)
+    order = numpy.argsort(-numpy.nan_to_num(below))
+    worst = [seen.names[int(index)] for index in order if below[int(index)] > coarse]
+    scaled = seen.scale != 1
+    cut = int(seen.zeros.sum())
+    return Finding(
+        severity=Severity.NOTE,
+        confidence=Confidence.MEDIUM,
+        headline=f"Half precision keeps fewer than 11 bits of {percent(small)} of the gradient's elements"
+        + label_of(run, optimizer),
+        seen=f"At {plural(len(seen.steps), 'step')} from {count(seen.steps[0])} to {count(seen.steps[-1])}, "
+        f"{percent(small)} of the elements other than zero are below 2**-14 = 6.1e-5"
+        + (f" after scaling by {_in_words(seen.scale)}" if scaled else "")
+        + f", where float16 loses bits, and {percent(cut / (cut + int(seen.counts.sum())))} of all are exactly zero. "
+        + why
+        + (f" Most of it is in {names(worst, 3)}." if worst else ""),
+        span=Span(first=int(seen.steps[0]), last=int(seen.steps[-1])),
+        tensors=worst[:20],
+        evidence=[_distribution(seen), loss_chart(run, optimizer, "The training loss.", [])],
+        actions=_actions(seen, scaled),
+        measures=[
+            Measure(quantity="elements below 2**-14", observed=percent(small), threshold=f"> {percent(coarse)}",
+                    option="coarse"),
+            Measure(quantity="elements below 2**-24", observed=percent(gone), threshold=f"> {percent(lost)}",
+                    option="lost"),
+        ],
+    )  # fmt: skip
+
+
+def _actions(seen: Gradients, scaled: bool) -> list[Action]:
+    cumulative = numpy.cumsum(seen.counts.sum(axis=0))
+    hundredth = int(numpy.searchsorted(cumulative, 0.01 * cumulative[-1])) + LOWEST  # bin below which 1 % lies
+    power = max(1, -(-(NORMAL - hundredth) // 4))
+    if scaled:
+        first = Action(
+            text=f"Let the scale grow by 2**{power}, from {_in_words(seen.scale)}, so that 99 % of the elements keep "
+            "all bits: look for the tensor whose overflow keeps it down"
+        )
+    else:
+        first = Action(
+            text=f"Scale the loss by 2**{power} or more, so that 99 % of the elements keep all bits",
+            code="scaler = torch.amp.GradScaler()\nscaler.scale(loss).backward()\nscaler.step(optimizer)\n"
+            "scaler.update()",
+        )
+    return [
+        first,
+        Action(
+            text="Or compute in bfloat16, which reaches down to 1e-38 and needs no scale",
+            code="with torch.autocast(device_type, dtype=torch.bfloat16): loss = ...",
+        ),
+    ]
+
+
+def _distribution(seen: Gradients) -> Distribution:
+    """Two octaves to a bar."""
+    pooled = seen.counts.sum(axis=0)
+    wide = pooled.reshape(-1, 8).sum(axis=1)
+    some = numpy.flatnonzero(wide)
+    bins = [
+        Bin(label=f"2^{LOWEST // 4 + 2 * int(i)}", count=float(wide[i]), flagged=LOWEST + 8 * int(i) < NORMAL)
+        for i in range(int(some[0]), int(some[-1]) + 1)
+    ]
+    return Distribution(
+        title="Size of the gradient's elements",
+        caption="Elements by absolute value, as float16 saw them; each bar covers a factor of four. The marked ones "
+        "are below 2^-14.",
+        x_label="absolute value, from",
+        y_label="elements",
+        bins=bins,
+    )

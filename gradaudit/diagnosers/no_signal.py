@@ -1,0 +1,209 @@
+"""What the model learns never helps on held-out data.
+
+## What it looks for
+
+The held-out loss against that of the best constant predictor: the entropy of the training labels, or the variance of
+their target. When its best value is at `prior` of that or above, and it gained less than `gain` of the first training
+loss over the last half of the evaluations, the model has found nothing that carries over. It is a note at first, since
+some healthy models start slowly, and critical after `epochs` passes over the data.
+
+## Why it matters
+
+The training loss may fall all the same, because examples can be learned by heart. Gradients and updates look normal, so
+only the held-out loss tells that input and label do not belong together.
+
+## What to try
+
+Look at ten pairs of input and label by eye, as the model gets them. Shuffle inputs and labels with one permutation.
+Check that no loss broadcasts (N, 1) against (N), that the input reaches the output, and that held-out data goes through
+the same preprocessing.
+
+## When it is wrong
+
+Labels that nothing in the input predicts look the same, and so does a held-out set of another distribution. A model
+that learns its data by heart within an epoch may be above the line from the first evaluation on: overfitting tells more
+of it.
+"""
+
+import math
+from collections.abc import Iterator
+
+import msgspec
+import numpy
+
+from gradaudit.derived.constant_predictor import constant_loss
+from gradaudit.derived.finiteness import breakdown
+from gradaudit.derived.order_statistics import Floats
+from gradaudit.derived.progress import divergence as diverges
+from gradaudit.derived.progress import epochs as epochs_of
+from gradaudit.derived.progress import not_learning
+from gradaudit.derived.reduce import banded, plain
+from gradaudit.derived.training_loss import TrainingLoss, training_loss
+from gradaudit.derived.validation import Evaluations, validation
+from gradaudit.derived.wording import count, number, percent, plural, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    Clean,
+    Confidence,
+    CouldNotLook,
+    Finding,
+    Lines,
+    Mark,
+    Measure,
+    NotApplicable,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+from gradaudit.schema import EVALUATIONS
+
+_EVALUATIONS = 3  # one at the start, in the middle and at the end
+
+
+@diagnoser(
+    worst=Severity.CRITICAL,
+    needs=("evaluations.mean_loss",),
+    minimum_steps=100,
+    explains=("overfitting", "premature_plateau"),
+)
+def no_signal(
+    run: Run,
+    *,
+    prior: float = 0.98,  # as for the training loss; 410 healthy runs went further below, slow recommenders aside
+    gain: float = 0.005,  # of the first training loss: still on its way, if it gains more
+    epochs: float = 5,  # before that, slow starts and wrong labels look the same
+) -> Iterator[Verdict]:
+    """Compare the best held-out loss with that of a predictor that ignores its input."""
+    held_out = validation(run)
+    if held_out is None:
+        splits = ", ".join(str(split) for split in run.evaluations["split"].unique())
+        yield CouldNotLook(
+            reason=f"it is not clear which evaluation is the held-out one: {splits}",
+            enable='name the splits: Recorder.log(loss=..., split="validation")',
+        )
+        return
+    losses = [training_loss(run, optimizer) for optimizer in run.optimizers]
+    judged = [loss for loss in losses if not loss.unjudged]
+    if not judged:
+        yield NotApplicable(reason=losses[0].unjudged)
+        return
+    level, loss = _constant(run, judged)
+    finite = numpy.isfinite(held_out.losses)
+    if math.isnan(level) or finite.sum() < _EVALUATIONS:
+        yield CouldNotLook(
+            reason="the held-out loss of the best constant predictor is not known"
+            if math.isnan(level)
+            else f"{plural(finite.sum(), 'finite evaluation')} of {held_out.split!r}, and it needs {_EVALUATIONS}",
+            enable="use one torch.nn.functional loss for training and evaluation"
+            if math.isnan(level)
+            else EVALUATIONS.enable,
+        )
+        return
+    values = held_out.losses[finite]
+    best = float(values.min())
+    gained = (float(values[: len(values) // 2 + 1].min()) - best) / loss.first if loss.first > 0 else math.nan
+    gone = any(breakdown(run, o) is not None or diverges(run, o) is not None for o in run.optimizers)
+    if gone or not best >= prior * level or not gained < gain:
+        yield Clean(
+            measured=f"the best {held_out.split} loss is {number(best)}, a constant predictor's is {number(level)}"
+            + (", and the run diverges" if gone else "")
+        )
+        return
+    yield _finding(run, loss, held_out, level, best, gained, prior, gain, epochs)
+
+
+def _constant(run: Run, losses: list[TrainingLoss]) -> tuple[float, TrainingLoss]:
+    """The held-out loss of the best constant predictor, and the training loss that knows the labels."""
+    used = set(run.evaluations["loss"])
+    for loss in losses:
+        for facts in run.meta.losses:
+            if loss.facts is None or facts.id not in used or facts.function != loss.facts.function:
+                continue
+            if facts.classes != loss.facts.classes or facts.reduction != loss.facts.reduction:
+                continue
+            # Labels are counted in training only; smoothing and weights are those of the evaluation.
+            known = msgspec.structs.replace(
+                facts,
+                label_counts=loss.facts.label_counts,
+                label_entropy=loss.facts.label_entropy,
+                target_variance=loss.facts.target_variance,
+                binary_entropy=loss.facts.binary_entropy,
+            )
+            level = constant_loss(known, loss.kind)
+            if not math.isnan(level):
+                return level, loss
+    return math.nan, losses[0]
+
+
+def _finding(
+    run: Run,
+    loss: TrainingLoss,
+    held_out: Evaluations,
+    level: float,
+    best: float,
+    gained: float,
+    prior: float,
+    gain: float,
+    epochs: float,
+) -> Finding:
+    passed = epochs_of(run, loss.optimizer)
+    late = passed >= epochs
+    nothing = not_learning(run, loss.optimizer)
+    finite = numpy.isfinite(held_out.losses)
+    steps: Floats = numpy.maximum(held_out.steps[finite], 0).astype(float)
+    after = f", {setting(passed)} epochs" if math.isfinite(passed) else ""
+    if nothing:
+        training = "The training loss does not get below it, either."
+    elif loss.last < prior * level:
+        training = (
+            f"The training loss ends at {number(loss.last)}: what is learned there are the training examples, "
+            "one by one."
+        )
+    else:
+        training = f"The training loss ends at {number(loss.last)}."
+    return Finding(
+        severity=Severity.CRITICAL if late else Severity.NOTE,
+        confidence=Confidence.HIGH if late else Confidence.MEDIUM,
+        headline=f"The {held_out.split} loss is never below {number(best)}, and a predictor that ignores its input has "
+        f"{number(level)}",
+        seen=f"The best of {plural(int(finite.sum()), 'evaluation')} over {plural(len(loss.values), 'step')}{after} is "
+        f"{number(best)}. Knowing only how the labels are distributed gives {number(level)}. {training}"
+        + ("" if late else " Some healthy models still stand there after a few hundred steps."),
+        # Where the training loss stays as well, this is its consequence, and begins where that is seen.
+        span=Span(first=int(loss.steps[-max(5, len(loss.steps) // 10) if nothing else 0]), last=int(loss.steps[-1])),
+        evidence=[
+            Lines(
+                title=f"Training and {held_out.split} loss",
+                caption="Below the line a model uses its input. The held-out loss never gets there.",
+                x_label="step",
+                y_label="loss",
+                series=[
+                    banded(loss.name, loss.steps, loss.values),
+                    plain(f"{held_out.split} loss", steps, held_out.losses[finite], role="evaluation"),
+                ],
+                marks=[Mark(label="constant predictor", y=level, role="reference")],
+            )
+        ],
+        actions=[
+            Action(text="Look at ten pairs of input and label as the model gets them: do they belong together"),
+            Action(
+                text="Shuffle inputs and labels with one permutation, and sort neither alone",
+                code="order = torch.randperm(len(x)); x, y = x[order], y[order]",
+            ),
+            Action(
+                text="Check the shapes that go into the loss: (N, 1) against (N) broadcasts to (N, N)",
+                code="assert output.shape == target.shape",
+            ),
+            Action(text="Train on 16 examples until the loss is near 0; if it stays, the input is cut off"),
+        ],
+        measures=[
+            Measure(quantity=f"best {held_out.split} loss / constant predictor's", observed=number(best / level)
+                    if level else "infinity", threshold=f">= {setting(prior)}", option="prior"),
+            Measure(quantity="gained over the last half of the evaluations, of the first loss",
+                    observed=percent(gained), threshold=f"< {percent(gain)}", option="gain"),
+            Measure(quantity="epochs", observed=setting(passed) if math.isfinite(passed) else "unknown",
+                    threshold=f">= {count(epochs)} is critical", option="epochs"),
+        ],
+    )  # fmt: skip

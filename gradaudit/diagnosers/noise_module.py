@@ -1,0 +1,217 @@
+"""A module only adds noise, and training turns it down.
+
+## What it looks for
+
+A weight layer that hears noise: the cosine of its gradient with that of the step before has a median size below
+`cosine` over steps 2 to 60, and its weight ends below `shrunk` of its first norm, while the median of the other layers
+does not shrink. Both together are a warning; the gradients of noisy but useful layers point anywhere, too, and their
+weights grow. Weights with a weight decay above `decay` are left out, and so are weights of fewer than 100 elements,
+whose cosines are never near zero.
+
+## Why it matters
+
+What a module computes from random numbers says nothing about the target. The layers around it spend their updates on
+turning it down, the loss stays above what it could reach, and none of this shows in a loss curve or a gradient norm.
+
+## What to try
+
+Run one batch twice in evaluation mode and compare the outputs: they must be equal. Look for randn, rand, a sampling
+step or uninitialised memory (torch.empty) in the forward pass of the module.
+
+## When it is wrong
+
+Noise that multiplies is not found: then the whole network becomes noise. A layer that the network does not need, for
+example behind a residual path, may shrink in the same way. The gradients must be recorded at successive steps; with
+`--every 10` they are not, and the rule does not look. Layers of healthy models whose cosines are as small grow to
+1.1 times their first norm or more.
+"""
+
+from collections.abc import Iterator
+
+import numpy
+
+from gradaudit.derived.each_optimizer import each_optimizer
+from gradaudit.derived.layers import comparable_layers
+from gradaudit.derived.learning_rates import label_of
+from gradaudit.derived.order_statistics import Floats, Integers, Mask, medians, medians_across
+from gradaudit.derived.ratios import recorded_global_steps, window
+from gradaudit.derived.reduce import plain, short
+from gradaudit.derived.weight_growth import norms_over_first, weight_decays
+from gradaudit.derived.wording import count, in_code, names, number, percent, plural, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    Clean,
+    Confidence,
+    CouldNotLook,
+    Dot,
+    Dots,
+    Finding,
+    Lines,
+    Mark,
+    Measure,
+    NotApplicable,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+
+_EARLY = (2, 60)  # steps
+_LEAST_PAIRS = 10  # of successive recorded steps
+_LEAST_ELEMENTS = 100  # the cosine of two random vectors of n elements has a standard deviation of 1 / sqrt(n)
+_MOST_DOTS = 200
+
+
+@diagnoser(
+    worst=Severity.WARNING,
+    needs=("tensors.gradient_cosine", "tensors.weight_norm"),
+    minimum_steps=200,
+    explains=("layer_imbalance", "no_learning"),
+)
+def noise_module(
+    run: Run,
+    *,
+    cosine: float = 0.08,  # layers behind additive noise lie at 0.00 to 0.06
+    shrunk: float = 0.95,  # of the first norm; healthy layers with so small a cosine end above 1.1
+    decay: float = 0.05,  # a larger weight decay shrinks what is useful, too
+) -> Iterator[Verdict]:
+    """Look for weights that hear noise and are turned down."""
+
+    def judge(optimizer: int) -> Iterator[Verdict]:
+        tensors = run.tensors_of(optimizer)
+        decays = weight_decays(run, optimizer)
+        decayed = [0 <= t.group < len(decays) and decays[t.group] > decay for t in tensors]
+        large = numpy.asarray([t.elements >= _LEAST_ELEMENTS for t in tensors], dtype=bool)
+        layers = comparable_layers(run, optimizer)
+        judged = layers & large & ~numpy.asarray(decayed, dtype=bool)
+        if layers.sum() < 2 or not judged.any():
+            yield NotApplicable(
+                reason="fewer than two weight layers can be compared"
+                if layers.sum() < 2
+                else f"every weight is small or has a weight decay above {setting(decay)}"
+            )
+            return
+        rows = _successive(run, optimizer)
+        cosines = medians(numpy.abs(run.matrix("gradient_cosine", optimizer)[rows]))
+        if rows.sum() < _LEAST_PAIRS or not numpy.isfinite(cosines[judged]).any():
+            yield CouldNotLook(
+                reason=f"gradients of {plural(rows.sum(), 'pair')} of successive steps were recorded among steps 2 to "
+                f"60, and it needs {_LEAST_PAIRS}",
+                enable="record every step at the start: --every 1",
+            )
+            return
+        left = norms_over_first(run, optimizer)[-1]
+        noisy = [
+            int(i)
+            for i in numpy.flatnonzero(judged & (cosines < cosine) & (left < shrunk))
+            if _median(left[layers & (numpy.arange(len(left)) != i)]) >= 1.0
+        ]
+        if noisy:
+            yield _finding(run, optimizer, noisy, cosines, left, cosine, shrunk)
+        else:
+            least = int(numpy.argmin(numpy.where(judged & numpy.isfinite(cosines), cosines, numpy.inf)))
+            yield Clean(
+                measured=f"the layer with the least agreement of successive gradients, {tensors[least].name}, has a "
+                f"cosine of {number(float(cosines[least]), 2)} and ends at {number(float(left[least]))} of its first "
+                f"norm{label_of(run, optimizer)}"
+            )
+
+    yield from each_optimizer(run, judge)
+
+
+def _successive(run: Run, optimizer: int) -> Mask:
+    """[recorded steps]: those of the early window whose step before was recorded, too."""
+    recorded = run.recorded_steps(optimizer)
+    gaps = numpy.diff(recorded, prepend=recorded[:1] - 2)
+    return numpy.asarray(window(run, optimizer, *_EARLY) & (gaps == 1))
+
+
+def _median(values: Floats) -> float:
+    return float(medians(values.reshape(-1, 1))[0])
+
+
+def _finding(
+    run: Run, optimizer: int, noisy: list[int], cosines: Floats, left: Floats, cosine: float, shrunk: float
+) -> Finding:
+    tensors, steps = run.tensors_of(optimizer), recorded_global_steps(run, optimizer)
+    layers = numpy.flatnonzero(comparable_layers(run, optimizer))
+    noisy = sorted(noisy, key=lambda i: float(left[i]))
+    worst = noisy[0]
+    others = layers[~numpy.isin(layers, noisy)]
+    module = tensors[worst].module or tensors[worst].name
+    seen = [
+        f"Over steps {_EARLY[0]} to {_EARLY[1]} the gradient of {tensors[worst].name} has a cosine of "
+        f"{number(float(cosines[worst]), 2)} with that of the step before (median size), the median of the other "
+        f"layers {number(_median(cosines[others]), 2)}. Its norm ends at {percent(float(left[worst]))} of the first, "
+        f"theirs at {percent(_median(left[others]))}."
+    ]
+    bias = [i for i, t in enumerate(tensors) if t.module == tensors[worst].module and t.role == "bias"]
+    if bias and numpy.isfinite(cosines[bias[0]]) and cosines[bias[0]] > 3 * cosine:
+        seen.append(
+            f"The bias beside it agrees at {number(float(cosines[bias[0]]), 2)}: the loss reaches the module, and only "
+            "what it computes from its input is noise."
+        )
+    if len(noisy) > 1:
+        seen.append(f"{count(len(noisy))} layers are like this: {names([tensors[i].name for i in noisy], 4)}.")
+    return Finding(
+        severity=Severity.WARNING,
+        confidence=Confidence.MEDIUM,
+        headline=f"Module {module} only adds noise: successive gradients agree at {number(float(cosines[worst]), 2)}, "
+        f"and its weight shrinks to {percent(float(left[worst]))}{label_of(run, optimizer)}",
+        seen=" ".join(seen),
+        span=Span(first=int(steps[0]), last=int(steps[-1])),
+        tensors=[tensors[i].name for i in noisy[:20]],
+        evidence=[_dots(run, optimizer, layers, noisy, cosines, cosine), _lines(run, optimizer, noisy, others)],
+        actions=[
+            Action(text="Compare two passes of one batch in evaluation mode: they must differ by 0",
+                   code="model.eval()\nprint((model(x) - model(x)).abs().max())"),
+            Action(text=f"Look in and in front of {in_code(module)} for random numbers (randn, rand, a sampling step) "
+                   "and uninitialised memory (torch.empty), and feed it the activations instead"),
+            Action(text="If the noise is meant to regularise, scale it to a tenth of the standard deviation of the "
+                   "activations, in training mode only", code="x + 0.1 * x.std() * torch.randn_like(x)"),
+        ],
+        measures=[
+            Measure(quantity="cosine of successive gradients, median size", observed=number(float(cosines[worst])),
+                    threshold=f"< {setting(cosine)}", option="cosine"),
+            Measure(quantity="last norm / first", observed=number(float(left[worst])),
+                    threshold=f"< {setting(shrunk)}", option="shrunk"),
+            Measure(quantity="last norm / first, median of the others", observed=number(_median(left[others])),
+                    threshold=">= 1"),
+        ],
+    )  # fmt: skip
+
+
+def _dots(run: Run, optimizer: int, layers: Integers, noisy: list[int], cosines: Floats, cosine: float) -> Dots:
+    tensors = run.tensors_of(optimizer)
+    every = -(-len(layers) // _MOST_DOTS)
+    shown = sorted({*layers[::every].tolist(), *noisy})
+    return Dots(
+        title="Cosine of successive gradients by layer, steps 2 to 60",
+        caption="The median size of the cosine, from the input at the top to the output at the bottom. Layers that "
+        "learn hear much the same at successive steps.",
+        x_label="|cosine|",
+        dots=[
+            Dot(label=tensors[i].name, value=short(float(cosines[i])) if cosines[i] > 0 else None,
+                group=tensors[i].role, flagged=i in noisy)
+            for i in shown
+        ],
+        marks=[Mark(label=f"threshold {setting(cosine)}", x=cosine)],
+    )  # fmt: skip
+
+
+def _lines(run: Run, optimizer: int, noisy: list[int], others: Integers) -> Lines:
+    left, tensors = norms_over_first(run, optimizer), run.tensors_of(optimizer)
+    steps = recorded_global_steps(run, optimizer)
+    return Lines(
+        title="Norm of the weights",
+        caption="The norm of each weight over its first. What is useful grows, and what only adds noise is turned "
+        "down.",
+        x_label="step",
+        y_label="|w| / |first w|",
+        series=[
+            *(plain(tensors[i].name, steps, left[:, i], role="flagged") for i in noisy[:4]),
+            plain("median of the other layers", steps, medians_across(left[:, others])),
+        ],
+        marks=[Mark(label="start", y=1.0, role="reference")],
+    )

@@ -1,0 +1,144 @@
+"""The loss stops falling all at once, far above zero, and the gradient fades with it.
+
+## What it looks for
+
+The plateau on which the run ends: from its start on the smoothed training loss stays within `flat` of its last level,
+in shares of the first loss. It is a note when the plateau begins before `early` of the run is over, the loss is still
+above `left`, it had fallen by more than `fell` over the half of the steps before, so that it was heading further down,
+and the median gradient norm of the last fifth is below `faded` of that of those steps.
+
+## Why it matters
+
+A loss that has reached what the data allow slows down gradually, and the gradients of its batches stay, since noise
+remains to be followed. One that stops at speed with the gradient gone has been caught: by units that died or saturated,
+or on flat ground from which no gradient leads away. The steps since then were for nothing.
+
+## What to try
+
+Look first at what other findings say of dead or saturated units. Then another seed: a trap depends on the start. A
+wider model has fewer of them. A learning rate a third as high at the step before, or momentum, or a warmup.
+
+## When it is wrong
+
+Training on the whole data at once has no noise, so its gradient fades wherever it ends; a sudden end of a healthy one
+looks the same. How often that is has not been measured, and so this is only ever a note.
+"""
+
+import math
+from collections.abc import Iterator
+
+from gradaudit.derived.each_optimizer import each_optimizer
+from gradaudit.derived.evidence import loss_chart, norm_chart
+from gradaudit.derived.finiteness import breakdown
+from gradaudit.derived.learning_rates import label_of, peak_rates, rate_in_words
+from gradaudit.derived.plateaus import LEAST_STEPS, Plateau, plateau
+from gradaudit.derived.progress import divergence as diverges
+from gradaudit.derived.training_loss import TrainingLoss, training_loss
+from gradaudit.derived.wording import count, number, percent, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    Clean,
+    Confidence,
+    CouldNotLook,
+    Finding,
+    Mark,
+    Measure,
+    NotApplicable,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+
+
+@diagnoser(worst=Severity.NOTE, needs=("steps.gradient_norm",), minimum_steps=LEAST_STEPS)
+def premature_plateau(
+    run: Run,
+    *,
+    flat: float = 0.02,  # of the first loss: no progress, as elsewhere
+    early: float = 0.6,  # a plateau over less than 40 % of a run may be the end of its schedule
+    left: float = 0.3,  # of the first loss; below it a model has learned most of what it will
+    fell: float = 0.2,  # of the first loss; an exponential approach has slowed to 0.1 by then, whatever its pace
+    faded: float = 0.1,  # AutoTrainer's and gradsnitch's limits of a collapse are 0.05 and below; noise keeps it near 1
+) -> Iterator[Verdict]:
+    """Look for a sudden end of the fall, with the gradient gone."""
+
+    def judge(optimizer: int) -> Iterator[Verdict]:
+        loss = training_loss(run, optimizer)
+        if loss.unjudged:
+            yield NotApplicable(reason=loss.unjudged)
+            return
+        if not math.isfinite(loss.first) or breakdown(run, optimizer) is not None:
+            yield CouldNotLook(reason="the loss is not finite at every step", enable="mend what non_finite reports")
+            return
+        found = plateau(run, optimizer, flat)
+        if found is None or diverges(run, optimizer) is not None:
+            yield Clean(
+                measured=f"the loss ends at {number(loss.last)} of {number(loss.first)}, and not on a plateau after a "
+                f"fall{label_of(run, optimizer)}"
+            )
+            return
+        sudden = found.fell > fell and found.level > left and found.start < early * len(loss.values)
+        if not sudden or not found.gradient < faded:
+            yield Clean(
+                measured=f"the loss is flat from step {count(loss.steps[found.start])} on at {percent(found.level)} of "
+                f"its start, after a fall of {percent(found.fell)} over the steps before"
+                + (f"; {percent(found.gradient)} of their gradient is left" if math.isfinite(found.gradient) else "")
+                + label_of(run, optimizer)
+            )
+            return
+        yield _finding(run, optimizer, loss, found, {"early": early, "left": left, "fell": fell, "faded": faded})
+
+    yield from each_optimizer(run, judge)
+
+
+def _finding(run: Run, optimizer: int, loss: TrainingLoss, found: Plateau, thresholds: dict[str, float]) -> Finding:
+    at, last = int(loss.steps[found.start]), int(loss.steps[-1])
+    share = found.start / len(loss.values)
+    rates = peak_rates(run, optimizer)
+    mark = [Mark(label=f"step {count(at)}", x=at)]
+    decayed = found.rate < 0.5
+    seen = [
+        f"Up to step {count(at)} the loss was falling, by {percent(found.fell)} of its first value over the half of "
+        f"the steps before. From there on it stays at {number(loss.last)}, {percent(found.level)} of its start, for "
+        f"the other {percent(1 - share)} of the run.",
+        f"The gradient has {percent(found.gradient)} of the size that it had before.",
+    ]
+    if decayed:
+        seen.append(f"The learning rate was at {percent(found.rate)} of its peak by then.")
+    slower = Action(
+        text=f"Lower the learning rate from {rate_in_words(rates)} to {rate_in_words(rates / 3)}: a large step may "
+        "have led there"
+    )
+    later = Action(text=f"Keep the learning rate up until the loss is flat: it fell before step {count(at)}")
+    return Finding(
+        severity=Severity.NOTE,
+        confidence=Confidence.MEDIUM,
+        headline=f"The loss stops at {number(loss.last)} at step {count(at)}, and the gradient is down to "
+        f"{percent(found.gradient)}{label_of(run, optimizer)}",
+        seen=" ".join(seen),
+        span=Span(first=at, last=last),
+        evidence=[
+            loss_chart(run, optimizer, "The training loss: see how suddenly it ends at the mark.", mark),
+            norm_chart(run, optimizer, "The gradient norm of the same steps: batch noise keeps that of a loss that has "
+                       "reached its floor.", mark),
+        ],
+        actions=[
+            Action(text="Look first at what is said of dead or saturated units: they explain it"),
+            Action(text="Train with three other seeds: a trap depends on the start, a floor does not",
+                   code="torch.manual_seed(1)"),
+            later if decayed else slower,
+            Action(text=f"End such a run at step {count(at + (last - at) // 4)}: nothing came after"),
+        ],
+        measures=[
+            Measure(quantity="start of the plateau, share of the run", observed=percent(share),
+                    threshold=f"< {percent(thresholds['early'])}", option="early"),
+            Measure(quantity="loss on it / first loss", observed=number(found.level),
+                    threshold=f"> {setting(thresholds['left'])}", option="left"),
+            Measure(quantity="fall over the half before, of the first loss", observed=percent(found.fell),
+                    threshold=f"> {percent(thresholds['fell'])}", option="fell"),
+            Measure(quantity="gradient on it / before", observed=number(found.gradient),
+                    threshold=f"< {setting(thresholds['faded'])}", option="faded"),
+        ],
+    )  # fmt: skip

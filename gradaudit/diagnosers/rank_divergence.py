@@ -1,0 +1,279 @@
+"""The copies of the model on different ranks are no longer the same model.
+
+## What it looks for
+
+A data-parallel training, in which every rank holds the whole model. The ranks sum the bits of their weights at every
+64th step: sums that differ are a warning, exactly and from the first step at which they do; a note where they become
+equal again, which is periodic averaging. Where no sums tell, gradient norms that differ by more than `gradient` of
+their size at more than `most` of the steps are a warning: averaged gradients are equal on all ranks. With equal
+weights, the mean loss of a rank over the last half that lies `standard_errors` away from the others' and by more than
+`share` of the first loss is a note: its data is different.
+
+## Why it matters
+
+Every step averages the gradients of models that are not the same, so it descends none of their losses. Validation and
+checkpoints come from one rank, and show nothing of the others. It is a common end of a run that trained well at first.
+
+## What to try
+
+Wrap the model in DistributedDataParallel before the first step, on every rank. Step, clip, and change weights on all
+ranks alike: look for `if rank == 0` around anything but printing and saving. Seed the ranks alike before the model is
+made, and load a checkpoint on all of them.
+
+## When it is wrong
+
+Ranks that are separate runs on purpose, an ensemble or a search over seeds, differ from the first step on. Local SGD
+and other averaging every so many steps is a note. Sharded and pipeline-parallel models are not looked at. Buffers, as
+of batch normalisation, are no part of the sums, and differ between ranks by design.
+"""
+
+from collections.abc import Iterator
+
+import numpy
+
+from gradaudit.derived.order_statistics import Mask, median
+from gradaudit.derived.reduce import plain
+from gradaudit.derived.replicas import Checksums, SideBySide, checksums, side_by_side, spread
+from gradaudit.derived.wording import count, names, number, percent, plural, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    AnyEvidence,
+    Clean,
+    Confidence,
+    CouldNotLook,
+    Finding,
+    Lines,
+    Mark,
+    Measure,
+    NotApplicable,
+    Numbers,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+
+_FEW = 20  # steps: fewer say nothing about a rank's gradients or data
+_MOST_LINES = 4
+
+
+@diagnoser(
+    worst=Severity.WARNING,
+    needs=("steps",),
+    explains=("divergence", "loss_spike", "unstable_loss", "no_learning", "gradient_growth"),
+)
+def rank_divergence(
+    run: Run,
+    *,
+    gradient: float = 1e-3,  # of the norm; averaged gradients differ by rounding only, 1e-6
+    most: float = 0.5,  # of the steps; a single step may have been recorded with another micro-batch
+    standard_errors: float = 5.0,  # of a rank's mean loss over the last half: chance does not reach it
+    share: float = 0.1,  # of the first loss; not measured: less is the usual spread of shards
+) -> Iterator[Verdict]:
+    """Compare the ranks' weights bit for bit, and where that is not known their gradients; then their losses."""
+    if run.replicas.empty or run.replicas["rank"].nunique() < 2:
+        yield NotApplicable(
+            reason="the run has one process"
+            if run.meta.world_size < 2
+            else "the ranks hold parts of one model, or only one of them was recorded"
+        )
+        return
+    sums, norms = checksums(run), side_by_side(run, "gradient_norm")
+    ranks = len(sums.ranks)
+    if sums.differ.any():
+        yield _weights(run, sums)
+        return
+    apart = spread(norms.values) > gradient
+    told = len(norms.steps) >= _FEW
+    if told and apart.mean() > most:
+        yield _gradients(run, norms, apart, gradient, most)
+        return
+    losses = side_by_side(run, "mean_loss")
+    skewed = _skew(losses)
+    if skewed is not None and skewed[1] >= standard_errors and skewed[2] > share:
+        yield _losses(run, losses, *skewed, standard_errors, share)
+        return
+    if len(sums.steps) < 2 and not told:
+        yield CouldNotLook(
+            reason=f"the weights of the ranks were compared at {plural(len(sums.steps), 'step')}, and it needs 2",
+            enable="train for more than 64 steps, with one gradaudit record around all ranks",
+        )
+        return
+    agree = f"bit for bit the same at {plural(len(sums.steps), 'step')}" if len(sums.steps) else (
+        f"trained by gradients that agree at {plural(len(norms.steps), 'step')}"
+    )  # fmt: skip
+    yield Clean(measured=f"the weights of {count(ranks)} ranks are {agree}")
+
+
+def _weights(run: Run, sums: Checksums) -> Finding:
+    first = int(numpy.argmax(sums.differ))
+    at, last = int(sums.steps[first]), int(sums.steps[-1])
+    back = not sums.differ[-1]
+    before = f"equal at step {count(sums.steps[first - 1])} and " if first else ""
+    odd = _minority(sums, first)
+    wrapping = Action(
+        text=f"Wrap the model once, before step 0, on all {count(len(sums.ranks))} ranks",
+        code="model = torch.nn.parallel.DistributedDataParallel(model)",
+    )
+    since = f"between steps {count(sums.steps[first - 1])} and {count(at)}" if first else f"by step {count(at)}"
+    alike = Action(
+        text=f"Look for what one rank alone does {since}: if rank == 0 around a step, a clip or a change of the weights"
+    )
+    return Finding(
+        severity=Severity.NOTE if back else Severity.WARNING,
+        confidence=Confidence.CERTAIN,
+        headline=f"The weights of {count(len(sums.ranks))} ranks are {before}different at step {count(at)}"
+        if first
+        else f"The weights of {count(len(sums.ranks))} ranks differ from step {count(at)} on",
+        seen=f"Their bits were summed at {plural(len(sums.steps), 'step')}, and they differ at "
+        f"{count(sums.differ.sum())} of them"
+        + (f"; at step {count(last)} they are equal again, as with averaging every so many steps." if back else ".")
+        + (f" {odd}" if odd else "")
+        + ("" if back else " Averaged gradients are then those of different models."),
+        # They parted at some step after the last at which they were seen to be equal.
+        span=Span(first=int(sums.steps[first - 1]) + 1 if first else at, last=last),
+        evidence=[_table(sums), *_loss_lines(run, at)],
+        actions=[alike, wrapping] if first else [
+            wrapping,
+            Action(text="Seed all ranks with the same number before the model is made",
+                   code="torch.manual_seed(0)"),
+        ],
+        measures=[
+            Measure(quantity="steps at which the weights differ",
+                    observed=f"{count(sums.differ.sum())} of {count(len(sums.steps))}", threshold="0, exactly"),
+        ],
+    )  # fmt: skip
+
+
+def _minority(sums: Checksums, at: int) -> str:
+    """Which ranks stand against a majority at this step."""
+    row = sums.sums[at]
+    taken = row[row != 0]
+    values, counts = numpy.unique(taken, return_counts=True)
+    if len(taken) < 3 or counts.max() <= len(taken) / 2:
+        return ""
+    odd = sums.ranks[(row != 0) & (row != values[numpy.argmax(counts)])]
+    subject = "Rank" if len(odd) == 1 else "Ranks"
+    return f"{subject} {names([str(int(rank)) for rank in odd], 6)} {'has' if len(odd) == 1 else 'have'} other weights."
+
+
+def _table(sums: Checksums) -> Numbers:
+    near = max(0, int(numpy.argmax(sums.differ)) - 2)
+    rows = range(near, min(len(sums.steps), near + 8))
+    shown = sums.ranks[:6]
+    return Numbers(
+        title="Checksums of the weights",
+        caption="The sum of the bit patterns of all weights before the step, by rank; equal weights have equal sums.",
+        columns=["step", *(f"rank {int(rank)}" for rank in shown)],
+        cells=[
+            [count(sums.steps[row]), *(f"{int(value) & (1 << 64) - 1:016x}" for value in sums.sums[row, : len(shown)])]
+            for row in rows
+        ],
+    )
+
+
+def _loss_lines(run: Run, at: int | None) -> list[AnyEvidence]:
+    """The losses of the first few ranks, where any were recorded."""
+    losses = side_by_side(run, "mean_loss")
+    if not len(losses.steps):
+        return []
+    return [
+        Lines(
+            title="Training loss by rank",
+            caption="Each rank's loss on its own part of every batch.",
+            x_label="step",
+            y_label="loss",
+            series=[
+                plain(f"rank {int(rank)}", losses.steps, losses.values[:, index])
+                for index, rank in enumerate(losses.ranks[:_MOST_LINES])
+            ],
+            marks=[Mark(label=f"step {count(at)}", x=at)] if at is not None else [],
+        )
+    ]
+
+
+def _gradients(run: Run, norms: SideBySide, apart: Mask, gradient: float, most: float) -> Finding:
+    steps = norms.steps[apart]
+    typical = median(spread(norms.values))
+    return Finding(
+        severity=Severity.WARNING,
+        confidence=Confidence.HIGH,
+        headline=f"The gradients of {count(len(norms.ranks))} ranks differ by {percent(typical)} at "
+        f"{count(len(steps))} of {plural(len(norms.steps), 'step')}",
+        seen="The norm of the whole gradient is the same on all ranks when it is averaged over them. Here each rank "
+        "steps along its own.",
+        span=Span(first=int(steps[0]), last=int(steps[-1])),
+        evidence=[
+            Lines(
+                title="Gradient norm by rank",
+                caption="The norm of the whole gradient before clipping. Averaged gradients make one line.",
+                x_label="step",
+                y_label="gradient norm",
+                series=[
+                    plain(f"rank {int(rank)}", norms.steps, norms.values[:, index])
+                    for index, rank in enumerate(norms.ranks[:_MOST_LINES])
+                ],
+                log=bool((norms.values[numpy.isfinite(norms.values)] > 0).all()),
+            ),
+            *_loss_lines(run, None),
+        ],
+        actions=[
+            Action(text=f"Wrap the model once, before step 0, on all {count(len(norms.ranks))} ranks",
+                   code="model = torch.nn.parallel.DistributedDataParallel(model)"),
+            Action(text="Call the wrapped model, not model.module, and leave no_sync() for the last of the "
+                   "micro-batches of each step"),
+        ],
+        measures=[
+            Measure(quantity="steps whose gradient norms differ", observed=percent(float(apart.mean())),
+                    threshold=f"> {percent(most)}", option="most"),
+            Measure(quantity="difference / norm (median)", observed=number(typical),
+                    threshold=f"> {setting(gradient)}", option="gradient"),
+        ],
+    )  # fmt: skip
+
+
+def _skew(losses: SideBySide) -> tuple[int, float, float] | None:
+    """The rank whose loss lies farthest from the others' over the last half, by how many standard errors, and by how
+    much of the first loss; None where that is not known."""
+    complete = losses.values[numpy.isfinite(losses.values).all(axis=1)]
+    tail = complete[len(complete) // 2 :]
+    if len(tail) < _FEW:
+        return None
+    first = abs(float(complete[0].mean()))
+    others = (tail.sum(axis=1, keepdims=True) - tail) / (tail.shape[1] - 1)
+    away = tail - others  # step by step: what all ranks share drops out
+    error = away.std(axis=0) / numpy.sqrt(len(tail))
+    with numpy.errstate(divide="ignore", invalid="ignore"):
+        errors = numpy.nan_to_num(numpy.abs(away.mean(axis=0)) / error)
+    far = int(numpy.argmax(away.mean(axis=0)))
+    return far, float(errors[far]), float(abs(away.mean(axis=0)[far])) / first if first else 0.0
+
+
+def _losses(
+    run: Run, losses: SideBySide, far: int, errors: float, distance: float, standard_errors: float, share: float
+) -> Finding:
+    tail = losses.values[len(losses.values) // 2 :]
+    own = float(numpy.nanmean(tail[:, far]))
+    rest = float(numpy.nanmean(numpy.delete(tail, far, axis=1)))
+    rank = int(losses.ranks[far])
+    return Finding(
+        severity=Severity.NOTE,
+        confidence=Confidence.MEDIUM,
+        headline=f"The loss of rank {rank} is {number(own)} over the last half, and {number(rest)} on the others",
+        seen=f"That is {number(errors, 2)} standard errors apart, while the ranks hold the same weights: the data of "
+        f"rank {rank} is different, or harder.",
+        span=Span(first=int(losses.steps[len(losses.steps) // 2]), last=int(losses.steps[-1])),
+        evidence=_loss_lines(run, None),
+        actions=[
+            Action(text=f"Shuffle before the data is dealt out to the {count(len(losses.ranks))} ranks, in each epoch",
+                   code="sampler = DistributedSampler(dataset, shuffle=True)\nsampler.set_epoch(epoch)"),
+            Action(text="Check that no file or class of the data goes to one rank alone"),
+        ],
+        measures=[
+            Measure(quantity="distance of the loss / standard error", observed=number(errors),
+                    threshold=f">= {setting(standard_errors)}", option="standard_errors"),
+            Measure(quantity="distance / first loss", observed=percent(distance), threshold=f"> {percent(share)}",
+                    option="share"),
+        ],
+    )  # fmt: skip

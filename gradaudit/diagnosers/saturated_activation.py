@@ -1,0 +1,186 @@
+"""A sigmoid or tanh is driven so far that it no longer reacts.
+
+## What it looks for
+
+Samples of what comes out of the nn.Sigmoid and nn.Tanh modules, as `gradaudit record --activations` takes them. A value
+counts as saturated outside (0.01, 0.99) for a sigmoid, and beyond 0.99 for a tanh. It is a warning when the median
+share over the last five samples of a hidden activation is above `most`. The activation at the end of the model is to be
+sure at the end of training, so it must be above `output` both in the first sample and in the last ones.
+
+## Why it matters
+
+There the slope is below a hundredth, and that is what is left of the gradient. Everything before the activation learns
+a hundred times more slowly, and with two such layers not at all.
+
+## What to try
+
+Smaller initial weights (Glorot for tanh and sigmoid), standardised inputs, a normalisation before the activation, or
+ReLU or GELU in hidden layers. A saturated output wants a loss that undoes it: binary_cross_entropy_with_logits on the
+logits.
+
+## When it is wrong
+
+Healthy runs had up to 0.11, and an overfitted language model 0.48. Gates are meant to open and close, and may be
+saturated when they have learned to. torch.tanh and torch.sigmoid called as functions are no modules and are not seen.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gradaudit.derived.depth_evidence import learned_nothing
+from gradaudit.derived.module_samples import SAMPLES, activation_outputs, last_samples
+from gradaudit.derived.reduce import plain
+from gradaudit.derived.wording import in_code, names, percent, plural
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    Clean,
+    Confidence,
+    CouldNotLook,
+    Finding,
+    Lines,
+    Mark,
+    Measure,
+    NotApplicable,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+from gradaudit.schema import ModuleFacts
+
+if TYPE_CHECKING:
+    import pandas
+
+_BOUNDED = ("sigmoid", "tanh")
+
+
+@diagnoser(
+    worst=Severity.WARNING,
+    needs=("steps",),
+    explains=(
+        "vanishing_gradient",
+        "layer_imbalance",
+        "no_learning",
+        "no_signal",
+        "learning_rate_too_low",
+        "premature_plateau",
+        "frozen_parameter",
+    ),
+)
+def saturated_activation(
+    run: Run,
+    *,
+    most: float = 0.6,  # healthy runs had up to 0.11 and an overfitted one 0.48, faulty ones start at 0.84
+    output: float = 0.9,  # a classifier that has learned is sure; one that starts so is not
+) -> Iterator[Verdict]:
+    """Look at the share of saturated values of each sigmoid and tanh module."""
+    if not run.meta.modules:
+        yield CouldNotLook(
+            reason="the modules of the model are not known", enable="train a torch.nn.Module whose parameters are named"
+        )
+        return
+    bounded = [module for module in run.meta.modules if module.module_class.lower() in _BOUNDED]
+    if not bounded:
+        yield NotApplicable(reason="the model has no nn.Sigmoid or nn.Tanh module")
+        return
+    sampled = [(module, activation_outputs(run, module.id)) for module in bounded]
+    sampled = [
+        (module, frame[frame["saturated_fraction"].notna()])
+        for module, frame in sampled
+        if frame["saturated_fraction"].notna().sum() >= SAMPLES
+    ]
+    if not sampled:
+        yield CouldNotLook(
+            reason=f"the outputs of {names([module.name or module.module_class for module in bounded])} were not "
+            f"sampled {SAMPLES} times",
+            enable="record with gradaudit record --activations",
+        )
+        return
+    found = []
+    for module, frame in sampled:
+        share, first = last_samples(frame, "saturated_fraction"), float(frame["saturated_fraction"].iloc[0])
+        if share > output and first > output if _ends(run, module) else share > most:
+            found.append((module, frame))
+    if found:
+        yield _finding(run, found, most, output)
+        return
+    worst = max(last_samples(frame, "saturated_fraction") for _, frame in sampled)
+    yield Clean(
+        measured=f"at most {percent(worst)} of the outputs of {plural(len(sampled), 'activation')} are saturated"
+    )
+
+
+def _ends(run: Run, module: ModuleFacts) -> bool:
+    """Whether no module with parameters of its own is registered after this one: it makes the output."""
+    owners = {tensor.module for tensor in run.meta.tensors}
+    return not any(other.id > module.id and other.name in owners for other in run.meta.modules)
+
+
+def _finding(run: Run, found: list[tuple[ModuleFacts, "pandas.DataFrame"]], most: float, output: float) -> Finding:
+    shares = {module.id: last_samples(frame, "saturated_fraction") for module, frame in found}
+    # The first in the order of the model: what it does not pass on never reaches the ones behind it.
+    module, frame = found[0]
+    share, first = shares[module.id], float(frame["saturated_fraction"].iloc[0])
+    ends = _ends(run, module)
+    name = module.name or module.module_class
+    limits = "0.01 or above 0.99" if module.module_class == "Sigmoid" else "-0.99 or above 0.99"
+    seen = [
+        f"{percent(share)} of the sampled outputs of {name} ({module.module_class}) are below {limits}, and "
+        f"{percent(first)} were so in the first sample.",
+        "There its slope is below 0.01, and so is the share of the gradient that passes."
+        if module.module_class == "Sigmoid"
+        else "There its slope is below 0.02, and so is the share of the gradient that passes.",
+    ]
+    if len(found) > 1:
+        seen.append(f"{plural(len(found) - 1, 'further activation')}: {names([m.name for m, _ in found[1:]])}.")
+    if any(learned_nothing(run, optimizer) for optimizer in run.optimizers):
+        seen.append("The loss has learned nothing.")
+    last = int(frame["step"].iloc[-1])
+    over = frame["step"][frame["saturated_fraction"] > (output if ends else most)]
+    actions = [
+        Action(
+            text=f"Initialise the layer before {name} smaller: Glorot's for {module.module_class.lower()}",
+            code=f"nn.init.xavier_normal_(layer.weight, gain=nn.init.calculate_gain({module.module_class.lower()!r}))",
+        ),
+        Action(text=f"Normalise before {name}, and standardise the inputs of the model", code="nn.LayerNorm(width)"),
+    ]
+    if ends:
+        actions.insert(
+            0,
+            Action(
+                text=f"Remove {name} and give the loss the logits: it then undoes the saturation",
+                code=f"{in_code(name)} = nn.Identity()\ncriterion = nn.BCEWithLogitsLoss()",
+            ),
+        )
+    else:
+        actions.append(Action(text="Or use GELU in its place", code=f"{in_code(name)} = nn.GELU()"))
+    return Finding(
+        severity=Severity.WARNING,
+        confidence=Confidence.HIGH,
+        headline=f"The activation {name} is saturated at {percent(share)} of its outputs"
+        + (f", with {plural(len(found) - 1, 'further activation')}" if len(found) > 1 else ""),
+        seen=" ".join(seen),
+        span=Span(first=int(over.iloc[0]) if len(over) else last, last=last),
+        evidence=[
+            Lines(
+                title="Saturated outputs",
+                caption="The share of sampled outputs where the activation is flat.",
+                x_label="step",
+                y_label="share saturated",
+                series=[
+                    plain(m.name or m.module_class, f["step"].to_numpy(),
+                          f["saturated_fraction"].to_numpy(dtype=float), role="flagged")
+                    for m, f in found[:6]
+                ],
+                marks=[Mark(label=percent(output if ends else most), y=output if ends else most)],
+            )
+        ],
+        actions=actions,
+        measures=[
+            Measure(quantity="saturated share, median of the last five samples", observed=percent(share),
+                    threshold=f"> {percent(output if ends else most)}", option="output" if ends else "most"),
+            Measure(quantity="saturated share of the first sample", observed=percent(first),
+                    threshold=f"> {percent(output)}" if ends else "not judged", option="output" if ends else ""),
+        ],
+    )  # fmt: skip

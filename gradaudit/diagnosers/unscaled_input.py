@@ -1,0 +1,216 @@
+"""The inputs of the model are far larger than its weights are made for.
+
+## What it looks for
+
+The gradient of a layer's weights is that of its bias times the inputs, so the ratio of their norms, divided by the root
+of the number of inputs, estimates how large the inputs are. It is a warning when the median over the first 20 steps is
+above `scale` for the first layer of the model, and the first step's value is, too. Where the model's inputs were
+sampled, it is one too when the first sample holds a value beyond `largest`.
+
+## Why it matters
+
+torch.nn initialises layers for inputs of size 1. Inputs of size 100 make outputs, the first loss and the first
+gradients a hundred times larger; a learning rate that is small enough for them is too small for everything behind them.
+Where features differ in size, the largest decides and the others are hardly heard.
+
+## What to try
+
+Subtract the mean of each feature and divide by its standard deviation, both taken from the training data. Divide pixels
+by 255. Take the logarithm of amounts that span decades. Or put a normalisation in front of the first layer.
+
+## When it is wrong
+
+Healthy runs had 0.13 to 3, raw tables and pixels 52 to 2,500. A layer without a bias, or one that a normalisation
+follows, says nothing, and a first layer that is frozen says nothing either; the sampled inputs do.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy
+
+from gradaudit.derived.each_optimizer import each_optimizer
+from gradaudit.derived.evidence import loss_chart
+from gradaudit.derived.finiteness import breakdown
+from gradaudit.derived.input_scale import InputScale, input_scale
+from gradaudit.derived.learning_rates import label_of
+from gradaudit.derived.module_samples import model_inputs
+from gradaudit.derived.reduce import plain
+from gradaudit.derived.wording import count, factor, number, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    AnyEvidence,
+    Clean,
+    Confidence,
+    CouldNotLook,
+    Finding,
+    Lines,
+    Mark,
+    Measure,
+    Numbers,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+
+_UNEVEN = 100.0  # times between the spread of features that is worth a sentence
+
+
+@diagnoser(
+    worst=Severity.WARNING,
+    needs=("steps",),
+    minimum_steps=20,
+    explains=(
+        "initial_loss_mismatch",
+        "dead_relu",
+        "saturated_activation",
+        "learning_rate_too_high",
+        "divergence",
+        "non_finite",
+        "no_learning",
+        "no_signal",
+        "layer_imbalance",
+        "gradient_growth",
+        "constant_clipping",
+        "loss_spike",
+    ),
+)
+def unscaled_input(
+    run: Run,
+    *,
+    scale: float = 10.0,  # 410 healthy runs had 0.13 to 3.0, raw tables and pixels 52 to 2,500
+    largest: float = 50.0,  # torch-audit's; no healthy run reached it
+) -> Iterator[Verdict]:
+    """Estimate the size of the inputs from the first gradients, or look at the sampled inputs."""
+    inputs = model_inputs(run)
+    if len(inputs):
+        row = inputs.iloc[0]
+        top = max(abs(float(row["minimum"])), abs(float(row["maximum"])))
+        if top > largest:
+            yield _sampled(run, top, float(row["feature_std_ratio"]), largest)
+            return
+
+    def judge(optimizer: int) -> Iterator[Verdict]:
+        found = input_scale(run, optimizer)
+        # A sample of the inputs is the better witness where there is one.
+        small = len(inputs) > 0 and top <= scale
+        if found is not None and found.typical > scale and not small:
+            yield _estimated(run, optimizer, found, scale)
+        elif found is not None and math.isfinite(found.typical) and not small:
+            yield Clean(
+                measured=f"the inputs of {found.layer.module or found.layer.name} have a size of "
+                f"{number(found.typical, 2)}{label_of(run, optimizer)}"
+            )
+        elif len(inputs):
+            yield Clean(measured=f"the largest input of the first sample is {number(top)}")
+        else:
+            yield CouldNotLook(
+                reason="the first layer's gradient does not tell the size of its inputs: the layer is not trained, has "
+                "no bias or one output, or a normalisation follows it",
+                enable="gradaudit record --activations samples the inputs themselves",
+            )
+
+    yield from each_optimizer(run, judge)
+
+
+def _actions(size: float) -> list[Action]:
+    return [
+        Action(
+            text=f"Standardise the inputs, whose size is {factor(size)}: subtract each feature's mean and divide by "
+            "its standard deviation, both of the training data",
+            code="x = (x - train_x.mean(0)) / train_x.std(0)",
+        ),
+        Action(text="Divide pixels of 0 to 255 by 255; take the logarithm of amounts that span decades"),
+        Action(text="Or put a normalisation in front of the first layer",
+               code="model = nn.Sequential(nn.BatchNorm1d(features, affine=False), model)"),
+    ]  # fmt: skip
+
+
+def _estimated(run: Run, optimizer: int, found: InputScale, scale: float) -> Finding:
+    layer = found.layer
+    name = layer.module or layer.name
+    rows = layer.shape[max(layer.output_axis, 0)]
+    shown = slice(0, 200)
+    seen = [
+        f"Layer {name} is the first. The gradient of its weights is {factor(found.typical)} times that of its bias for "
+        f"each of its {count(layer.elements / rows)} inputs: they have a root mean square near "
+        f"{number(found.typical, 2)}, and the layer was initialised for 1.",
+        *_unevenness(run),
+    ]
+    last = int(found.steps[min(len(found.steps) - 1, 19)])
+    evidence: list[AnyEvidence] = [
+        Lines(
+            title="Size of the inputs",
+            caption="The gradient norm of the first layer's weights over that of its bias and the root of its number "
+            "of inputs: an estimate of the root mean square of the inputs. Standardised ones have 1.",
+            x_label="step",
+            y_label="estimated size",
+            series=[plain(name, found.steps[shown], found.values[shown], role="flagged")],
+            marks=[Mark(label=setting(scale), y=scale), Mark(label="standardised", y=1.0, role="reference")],
+            log=True,
+        ),
+        loss_chart(run, optimizer, "The training loss of the run.", []),
+    ]
+    sure = breakdown(run, optimizer) is None or int(numpy.isfinite(found.values).sum()) >= 20
+    return Finding(
+        severity=Severity.WARNING,
+        confidence=Confidence.HIGH if sure else Confidence.MEDIUM,
+        headline=f"The inputs of layer {name} have a size of {number(found.typical, 2)}, and it was made for 1"
+        + label_of(run, optimizer),
+        seen=" ".join(seen),
+        span=Span(first=int(found.steps[0]), last=max(last, int(found.steps[0]))),
+        tensors=[layer.name],
+        evidence=evidence,
+        actions=_actions(found.typical),
+        measures=[
+            Measure(quantity="estimated size of the inputs, first step and median of the first 20",
+                    observed=number(found.typical), threshold=f"> {setting(scale)}", option="scale"),
+        ],
+    )  # fmt: skip
+
+
+def _unevenness(run: Run) -> list[str]:
+    inputs = model_inputs(run)
+    ratio = float(inputs["feature_std_ratio"].iloc[0]) if len(inputs) else math.nan
+    return [f"The spread of the features differs by a factor of {factor(ratio)}."] if ratio >= _UNEVEN else []
+
+
+def _sampled(run: Run, top: float, ratio: float, largest: float) -> Finding:
+    inputs = model_inputs(run)
+    step = int(inputs["step"].iloc[0])
+    row = inputs.iloc[0]
+    columns = ["minimum", "maximum", "mean", "std", "feature_std_ratio"]
+    labels = ["smallest", "largest", "mean", "standard deviation", "spread of features, largest / smallest"]
+    return Finding(
+        severity=Severity.WARNING,
+        confidence=Confidence.HIGH,
+        headline=f"The inputs of the model reach {number(top)} at step {count(step)}, and its layers were made for 1",
+        seen=" ".join(
+            [
+                f"The first sampled input has a mean of {number(float(row['mean']))} and a standard deviation of "
+                f"{number(float(row['std']))}.",
+                *_unevenness(run),
+            ]
+        ),
+        span=Span(first=step, last=step),
+        evidence=[
+            Numbers(
+                title="The first sampled input",
+                caption="Over all elements of the input of the model; standardised inputs have mean 0 and standard "
+                "deviation 1.",
+                columns=["", "value"],
+                cells=[
+                    [label, number(float(row[column]))]
+                    for label, column in zip(labels, columns, strict=True)
+                    if math.isfinite(float(row[column]))
+                ],
+            )
+        ],
+        actions=_actions(top),
+        measures=[
+            Measure(quantity="largest absolute input", observed=number(top), threshold=f"> {setting(largest)}",
+                    option="largest"),
+        ],
+    )  # fmt: skip

@@ -1,0 +1,177 @@
+"""The loss swings more and more widely, and no longer falls.
+
+## What it looks for
+
+The last four fifths of the run in eight parts. In each part, how widely the loss swings around its own straight line:
+from the 10th to the 90th percentile of what is left. The last two parts swinging `growth` times as widely as the first
+two, with a rank correlation of at least `trend` over the parts, by at least `share` of the first loss and at least
+`turns` times up and down, while the loss falls by less than `gain` of its first value: then it is a note.
+
+## Why it matters
+
+A swing that grows is a step that overshoots a little more each time: the learning rate has passed what the sharpest
+direction of the loss allows. Left alone it ends in a spike or in divergence, and what it learns meanwhile is
+averaged away.
+
+## What to try
+
+Divide the learning rate by 3, or let it decay from where the swings begin. Lower the momentum from 0.99 to 0.9, and
+clip the gradient norm at its 90th percentile.
+
+## When it is wrong
+
+A loss that is steady but noisy swings as widely at the end as before and is not reported, and neither is one that still
+falls. Data that becomes harder or more mixed over the run looks the same. A run that diverged, or that holds NaN, is
+left to `divergence` and `non_finite`; adversarial, contrastive and policy-gradient losses swing by nature.
+"""
+
+from collections.abc import Iterator
+
+import numpy
+
+from gradaudit.derived.each_optimizer import each_optimizer
+from gradaudit.derived.evidence import loss_chart, norm_chart
+from gradaudit.derived.learning_rates import label_of, learning_rates, rate_in_words
+from gradaudit.derived.order_statistics import Floats, quantile, rank_correlation
+from gradaudit.derived.progress import divergence as diverges
+from gradaudit.derived.training_loss import TrainingLoss, training_loss
+from gradaudit.derived.wording import count, factor, number, percent, plural, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    Clean,
+    Confidence,
+    Finding,
+    Mark,
+    Measure,
+    NotApplicable,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+
+_SKIPPED = 0.2  # of the run: a loss that starts to learn swings as it falls
+_PARTS = 8
+
+
+@diagnoser(worst=Severity.NOTE, needs=("steps",), minimum_steps=200)
+def unstable_loss(
+    run: Run,
+    *,
+    growth: float = 2.0,  # gradsnitch takes 1.6; of our sample runs those that train well reach 1.6
+    trend: float = 0.75,  # Spearman's, over eight parts: 1 in 50 by chance
+    share: float = 0.1,  # of the first loss; not measured: smaller swings cost little
+    turns: float = 6.0,  # gradsnitch's number of reversals: less is a slope or a spike
+    gain: float = 0.01,  # of the first loss; while it falls, the noise may grow with what is learned
+) -> Iterator[Verdict]:
+    """Compare how widely the loss swings at the end and at the beginning."""
+
+    def judge(optimizer: int) -> Iterator[Verdict]:
+        loss = training_loss(run, optimizer)
+        if loss.unjudged:
+            yield NotApplicable(reason=loss.unjudged)
+            return
+        if not numpy.isfinite(loss.values).all() or diverges(run, optimizer) is not None:
+            # The same fact, and worse: those say it.
+            yield Clean(measured=f"0 swings of a finite loss that stays in place{label_of(run, optimizer)}")
+            return
+        parts = numpy.array_split(loss.values[int(_SKIPPED * len(loss.values)) :], _PARTS)
+        left = [_around_line(part) for part in parts]
+        widths = numpy.asarray([_width(part) for part in left])
+        early, late = float(widths[:2].mean()), float(widths[-2:].mean())
+        grown = late / early if early > 0 else 1.0
+        fall = float(numpy.concatenate(parts[:2]).mean() - numpy.concatenate(parts[-2:]).mean())
+        crossings = sum(_turns(part) for part in left[-2:])
+        if (
+            grown < growth
+            or not rank_correlation(widths) >= trend
+            or late < share * abs(loss.first)
+            or crossings < turns
+            or fall >= gain * abs(loss.first)
+        ):
+            yield Clean(
+                measured=f"at the end the loss swings {factor(grown)} times as widely as at the beginning, by "
+                f"{number(late, 2)}{label_of(run, optimizer)}"
+            )
+            return
+        limits = (growth, trend, share, turns, gain)
+        yield _finding(run, loss, parts, widths, crossings, fall, limits)
+
+    yield from each_optimizer(run, judge)
+
+
+def _around_line(part: Floats) -> Floats:
+    """`part` less the straight line through it."""
+    steps = numpy.arange(len(part)) - (len(part) - 1) / 2
+    flat = part - part.mean()
+    slope = (flat * steps).sum() / (steps**2).sum()
+    return numpy.asarray(flat - slope * steps, dtype=numpy.float64)
+
+
+def _width(left: Floats) -> float:
+    low, high = (float(quantile(left.reshape(-1, 1), share)[0]) for share in (0.1, 0.9))
+    return high - low
+
+
+def _turns(left: Floats) -> int:
+    """How often it crosses its line."""
+    return int((numpy.diff(numpy.sign(left)) != 0).sum())
+
+
+def _finding(
+    run: Run,
+    loss: TrainingLoss,
+    parts: list[Floats],
+    widths: Floats,
+    crossings: int,
+    fall: float,
+    limits: tuple[float, float, float, float, float],
+) -> Finding:
+    growth, trend, share, turns, gain = limits
+    optimizer, first = loss.optimizer, abs(loss.first)
+    early, late = float(widths[:2].mean()), float(widths[-2:].mean())
+    # The first part after which every one swings more widely than the first two did.
+    narrow = numpy.flatnonzero(widths < growth * early)
+    begins = min(int(narrow[-1]) + 1, len(parts) - 2) if len(narrow) else 0
+    at = len(loss.values) - sum(len(part) for part in parts[begins:])
+    start = int(loss.steps[at])
+    rates = learning_rates(run, optimizer)[at]
+    norms = run.steps_of(optimizer)["gradient_norm"].to_numpy(dtype=float)
+    clip = number(float(quantile(norms.reshape(-1, 1), 0.9)[0]), 2) if numpy.isfinite(norms).any() else "1"
+    return Finding(
+        severity=Severity.NOTE,
+        confidence=Confidence.MEDIUM,
+        headline=f"The loss swings {factor(late / early)} times as widely at the end, by {number(late, 2)}, and no "
+        f"longer falls{label_of(run, optimizer)}",
+        seen=f"From step {count(start)} on it swings at least {setting(growth)} times as widely as at the beginning. "
+        f"In the last quarter it crosses its trend {plural(crossings, 'time')} and swings by "
+        f"{percent(late / first) if first else number(late)} of the first loss, at a learning rate of "
+        f"{rate_in_words(learning_rates(run, optimizer)[-1])}.",
+        span=Span(first=start, last=int(loss.steps[-1])),
+        evidence=[
+            loss_chart(run, optimizer, "The training loss; the mark is where its swings have become wide.",
+                       [Mark(label=f"step {count(start)}", x=start)]),
+            norm_chart(run, optimizer, "The gradient norm over the same steps: steps that overshoot make it grow, "
+                       "too.", []),
+        ],
+        actions=[
+            Action(text=f"Keep the learning rate at or below {rate_in_words(rates / 3)}, a third of what it is at step "
+                   f"{count(start)}, or let it decay from there"),
+            Action(text=f"Clip the gradient norm at {clip}, its 90th percentile",
+                   code=f"torch.nn.utils.clip_grad_norm_(model.parameters(), {clip.replace(',', '')})"),
+            Action(text="If the batches differ much, take 4 times as many examples a step"),
+        ],
+        measures=[
+            Measure(quantity="swing of the last quarter / first", observed=number(late / early),
+                    threshold=f">= {setting(growth)}", option="growth"),
+            Measure(quantity="rank correlation of swing and time", observed=number(rank_correlation(widths)),
+                    threshold=f">= {setting(trend)}", option="trend"),
+            Measure(quantity="swing / first loss", observed=percent(late / first) if first else "infinity",
+                    threshold=f">= {percent(share)}", option="share"),
+            Measure(quantity="crossings of the trend, last quarter", observed=count(crossings),
+                    threshold=f">= {setting(turns)}", option="turns"),
+            Measure(quantity="fall of the loss / first loss", observed=number(fall / first) if first else number(fall),
+                    threshold=f"< {setting(gain)}", option="gain"),
+        ],
+    )  # fmt: skip

@@ -1,0 +1,111 @@
+"""Keras on torch: its optimizers, its layers and variable paths, its losses."""
+
+import contextlib
+import functools
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from gradaudit.record import session
+from gradaudit.record.frameworks.optimizer import watch_steps
+from gradaudit.record.patches import Patch, names, replace
+from gradaudit.record.splits import told
+
+
+def install(module: Any) -> list[Patch]:
+    """Wrap BaseOptimizer.apply of the module keras.src.optimizers.base_optimizer."""
+    if _layers not in names.views:
+        names.views.append(_layers)
+    return [
+        watch_steps(
+            module.BaseOptimizer, "apply", groups=_groups, class_of=lambda optimizer: type(optimizer).__name__,
+            due=_due, gradients=_gradients,
+        )
+    ]  # fmt: skip
+
+
+def install_losses(module: Any) -> list[Patch]:
+    """Wrap Trainer._compute_loss of the module keras.src.trainers.trainer: it knows what is evaluated.
+
+    Some losses of Keras call torch.nn.functional, which is seen as ever; of the others only the value is known.
+    """
+    original = module.Trainer._compute_loss
+
+    @functools.wraps(original)
+    def _compute_loss(self: Any, *args: Any, **kwargs: Any) -> Any:
+        recording = session.current()
+        if recording is None or torch.compiler.is_compiling():
+            return original(self, *args, **kwargs)
+        before = recording.between.book.observed
+        split = None if kwargs.get("training", True) else _split()
+        with told(split) if split is not None else contextlib.nullcontext():
+            loss = original(self, *args, **kwargs)
+        # Keras builds a model by calling it on tensors without values.
+        if before == recording.between.book.observed and isinstance(loss, torch.Tensor) and not loss.is_meta:
+            targets = kwargs.get("y")
+            count = len(targets) if isinstance(targets, torch.Tensor) and targets.ndim else 1
+            session.guarded("between.log", loss, split, count)
+        return loss
+
+    return [replace(module.Trainer, "_compute_loss", _compute_loss)]
+
+
+def _groups(optimizer: Any) -> list[dict[str, Any]]:
+    rate = optimizer.learning_rate
+    momentum = getattr(optimizer, "momentum", None)
+    return [
+        {
+            "params": [variable.value for variable in _variables(optimizer)],
+            "lr": getattr(rate, "value", rate),
+            "momentum": getattr(optimizer, "beta_1", 0.0) if momentum is None else momentum,
+            "weight_decay": getattr(optimizer, "weight_decay", None) or 0.0,
+        }
+    ]
+
+
+def _variables(optimizer: Any) -> list[Any]:
+    return [item for item in optimizer._trainable_variables if isinstance(item.value, torch.Tensor)]
+
+
+def _due(optimizer: Any, steps: int) -> bool:
+    return steps % (getattr(optimizer, "gradient_accumulation_steps", None) or 1) == 0
+
+
+def _gradients(optimizer: Any, grads: Any, trainable_variables: Any = None) -> dict[int, Any]:
+    """The gradients that the step takes, by the identity of the variable's tensor."""
+    if not optimizer.built and trainable_variables is not None:
+        # As apply does at its first call: before it the optimizer does not know its variables.
+        optimizer.build(list(trainable_variables))
+    variables = list(trainable_variables) if trainable_variables is not None else optimizer._trainable_variables
+    found = {id(item.value): gradient for item, gradient in zip(variables, grads, strict=True)}
+    every = getattr(optimizer, "gradient_accumulation_steps", None)
+    if every:
+        for item in variables:
+            gathered, now = optimizer._accumulated_gradients[optimizer._get_variable_index(item)], found[id(item.value)]
+            if gathered is not None and now is not None:
+                found[id(item.value)] = (gathered.value.detach() + now) / every
+    return found
+
+
+def _layers(root: Any) -> Iterator[names.Held] | None:
+    """The layers of a Keras model with their own trainable variables, in the order of the model; None of another."""
+    flatten = getattr(root, "_flatten_layers", None)
+    if flatten is None:
+        return None
+    return (names.Held(getattr(layer, "path", None) or layer.name, layer, _own(layer)) for layer in flatten())
+
+
+def _own(layer: Any) -> dict[str, torch.Tensor]:
+    return {item.path: item.value for item in layer._trainable_variables if isinstance(item.value, torch.Tensor)}
+
+
+def _split() -> str:
+    """Keras evaluates on validation data inside fit; what is evaluated elsewhere is the script's business."""
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name == "fit" and frame.f_globals.get("__name__", "").startswith("keras."):
+            return "validation"
+        frame = frame.f_back
+    return "evaluation"

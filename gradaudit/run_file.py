@@ -1,0 +1,93 @@
+"""The file ``run.json``, read back: whether a folder is a run, its facts, and whether it still goes on."""
+
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gradaudit.schema import FORMAT_VERSION, Meta, UserError
+from gradaudit.segments import clean_text
+
+MOST_FACTS = 200_000_000  # bytes of run.json; 20,000 tensors take 10 MB
+
+
+class RunError(UserError):
+    """The run cannot be read; the message says what is wrong, where, and what to do."""
+
+
+def read_meta(path: Path) -> Meta:
+    """The facts of the run in `path`. Raises RunError."""
+    if not path.exists():
+        raise RunError(f"{path}: no such run; `gradaudit record train.py` makes one under runs/")
+    if not path.is_dir():
+        raise RunError(f"{path} is a file; give the run's folder, the one that holds run.json")
+    file = path / "run.json"
+    try:
+        if file.is_symlink():
+            raise RunError(f"{file} is a link, and links in a run are not followed; copy what it points to")
+        if file.exists() and not file.is_file():
+            raise RunError(f"{file} cannot be read: it is no file")
+        if file.stat().st_size > MOST_FACTS:
+            raise RunError(f"{file} has {file.stat().st_size / 1e6:,.0f} MB, and no recorder writes that much")
+        text = file.read_bytes()
+    except FileNotFoundError:
+        if any(path.glob("rank*")):
+            raise RunError(f"{path}: run.json is missing, and without it the rank folders cannot be read") from None
+        if (path / "launch.json").exists():
+            raise RunError(
+                f"{path} holds no step: the recorder never started. Either the command never imported torch or made "
+                "an optimizer step, or its Python ignored the recorder (python -I and python -E ignore PYTHONPATH)"
+            ) from None
+        raise RunError(f"{path} is not a run: it has no run.json") from None
+    except OSError as error:
+        raise RunError(f"{file} cannot be read: {error.strerror}") from None
+    try:
+        version = msgspec.json.decode(text, type=dict[str, Any]).get("format_version", 0)
+        if not isinstance(version, int) or version > FORMAT_VERSION:
+            raise RunError(
+                f"{path} has format {version}, and this gradaudit reads up to {FORMAT_VERSION}: "
+                "upgrade gradaudit (pip install -U gradaudit)"
+            )
+        return msgspec.json.decode(text, type=Meta)
+    except msgspec.MsgspecError as error:
+        raise RunError(f"{file} is damaged: {error}") from None
+
+
+def cleaned(value: Any) -> Any:
+    """A copy of a tree of facts in which every string went through `clean_text`."""
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, list):
+        return [cleaned(item) for item in value]
+    if isinstance(value, dict):
+        return {cleaned(key): cleaned(item) for key, item in value.items()}
+    if isinstance(value, msgspec.Struct):
+        fields = {name: cleaned(getattr(value, name)) for name in value.__struct_fields__}
+        return type(value)(**fields)
+    return value
+
+
+def state_of(path: Path, meta: Meta) -> str:
+    """The state of the run in `path`, told apart from `running` when the process no longer exists."""
+    if meta.state != "running":
+        return meta.state
+    if meta.private.host in ("", socket.gethostname()) and meta.pid and Path("/proc").exists():
+        return "running" if _alive(meta.pid) else "killed"
+    newest = max((file.stat().st_mtime for file in path.rglob("*") if file.is_file()), default=0.0)
+    return "running" if time.time() - newest < 120 else "killed"
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return True

@@ -1,0 +1,78 @@
+"""Ridges and pictures of gradient sizes: where the values are, and what float16 would lose of them."""
+
+import math
+
+import numpy
+import pytest
+
+from gradaudit.derived.distributions import LOST, gradient_counts, gradient_ridges, gradients_over_time, share_below
+from tests.build import build_run, linear_stack
+
+LAYERS = 4
+
+
+def histogram(step, tensor, exponent, count=1000):
+    """One row of `histograms`: `count` values, half of them negative, in the octave from 2**exponent."""
+    half = [count // 8] * 4
+    return {
+        "optimizer": 0, "step": step, "tensor": tensor, "kind": "gradient", "elements": count, "zeros": 0,
+        "nonfinite": 0, "lowest": 4 * exponent, "positive": half, "negative": half,
+    }  # fmt: skip
+
+
+def recorded(path, exponents, steps=(0, 10), **more):
+    rows = [histogram(step, 2 * i, exponent) for step in steps for i, exponent in enumerate(exponents)]
+    return build_run(path, loss=numpy.linspace(2.3, 1.0, 100), histograms=rows, **more)
+
+
+def test_without_histograms_there_is_nothing_to_draw(tmp_path):
+    run = build_run(tmp_path / "a", loss=numpy.linspace(2.3, 1.0, 100))
+    assert gradient_ridges(run, set()) is None
+    assert gradients_over_time(run) == []
+
+
+def test_each_block_has_its_place_on_the_axis(tmp_path):
+    ridges = gradient_ridges(recorded(tmp_path / "a", (-30, -20, -10, -3)), {"layers.1.weight"})
+    assert [ridge.label for ridge in ridges.ridges] == ["layers.0", "layers.1", "layers.2", "layers.3"]
+    assert [ridge.flagged for ridge in ridges.ridges] == [False, True, False, False]
+    for ridge, exponent in zip(ridges.ridges, (-30, -20, -10, -3), strict=True):
+        assert sum(ridge.shares) == pytest.approx(1.0, abs=1e-3)
+        edges = ridges.first + ridges.width * numpy.arange(len(ridge.shares))
+        filled = edges[numpy.asarray(ridge.shares) > 0]
+        assert (filled.min(), filled.max() + ridges.width) == (exponent, exponent + 1)
+    assert [ridge.remark for ridge in ridges.ridges] == ["100 % zero in fp16", "", "", ""]
+
+
+def test_a_sample_counts_for_the_whole_tensor(tmp_path):
+    """Two tensors of a block, one counted ten times as densely: each has its elements' weight."""
+    tensors = linear_stack(1, width=32)
+    rows = [histogram(0, 0, -30, 80), histogram(0, 1, -3, 800)]
+    tensors = [tensors[0], type(tensors[1])(**{**{f: getattr(tensors[1], f) for f in tensors[1].__struct_fields__},
+               "role": "weight", "shape": [32, 32], "name": "layers.0.other"})]  # fmt: skip
+    run = build_run(tmp_path / "a", loss=numpy.linspace(2.3, 1.0, 100), histograms=rows, tensors=tensors)
+    (ridge,) = gradient_ridges(run, set()).ridges
+    assert ridge.remark == "50 % zero in fp16"
+
+
+def test_the_share_below_a_power_of_two(tmp_path):
+    run = recorded(tmp_path / "a", (LOST - 1, LOST, LOST + 1, 0))
+    (first, *_) = gradient_counts(run, 0).values()
+    assert [share_below(first[tensor], LOST) for tensor in (0, 2, 4, 6)] == [1.0, 0.0, 0.0, 0.0]
+    assert math.isnan(share_below(numpy.zeros(1200), LOST))
+
+
+def test_values_beyond_float32_and_empty_rows_do_no_harm(tmp_path):
+    rows = [histogram(0, 0, -400), histogram(0, 2, 300), histogram(0, 4, -3) | {"positive": [], "negative": None}]
+    run = build_run(tmp_path / "a", loss=numpy.linspace(2.3, 1.0, 100), histograms=rows)
+    assert gradient_ridges(run, set()) is None
+
+
+def test_over_time_each_histogram_stands_until_the_next(tmp_path):
+    rows = [histogram(step, tensor, -5 - step // 20) for step in range(0, 100, 10) for tensor in (0, 2, 4, 6)]
+    run = build_run(tmp_path / "a", loss=numpy.linspace(2.3, 1.0, 100), histograms=rows)
+    first, middle, last = gradients_over_time(run)
+    assert [panel.title for panel in (first, middle, last)] == [f"layers.{i}.weight" for i in (0, 2, 3)]
+    brightest = [max(range(len(first.rows)), key=lambda row: first.values[row][column] or -9) for column in (0, -1)]
+    large, small = (float(first.rows[row]) for row in brightest)
+    assert math.log2(large / small) == pytest.approx(4, abs=1)
+    assert len(first.values[0]) <= 280

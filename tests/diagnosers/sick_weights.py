@@ -1,0 +1,78 @@
+"""Sick runs of the rules about how weights grow and shrink, what gradients they hear, and swings of the loss."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy
+
+from gradaudit.run import Run
+from gradaudit.schema import TensorFacts
+from tests.build import build_run
+from tests.diagnosers.runs import TEN, falling, flat, parameters
+
+
+def decayed(path: Path, cosine: float = -0.9, last: float = 0.1, decay: float = 0.5, **changes: Any) -> Run:
+    """Updates at a cosine of `cosine` with the weights, whose norm falls to `last` of its start."""
+    loss = changes.pop("loss", None)
+    loss = falling() if loss is None else loss
+    norms = numpy.geomspace(1, last, len(loss))[:, None]
+    stats = {"update_weight_cosine": cosine, "weight_norm": norms, **changes.pop("stats", {})}
+    steps = {"weight_decay": [[decay]] * len(loss)}
+    return build_run(path, loss=loss, stats=stats, steps=steps, **{"facts": TEN, **changes})
+
+
+def noisy(
+    path: Path, cosine: float = 0.02, last: float = 0.8, others: float = 1.5, tensors: list[TensorFacts] | None = None,
+    **changes: Any,
+) -> Run:  # fmt: skip
+    """Six layers of which the third hears noise and shrinks to `last`, while the others grow to `others`."""
+    tensors = parameters(6) if tensors is None else tensors
+    count = len(changes.get("recorded", falling()))
+    cosines = numpy.full((1, len(tensors)), 0.4)
+    ends = numpy.full(len(tensors), others)
+    cosines[:, 2], ends[2] = cosine, last
+    stats = {"gradient_cosine": cosines, "weight_norm": ends ** numpy.linspace(0, 1, count)[:, None]}
+    return build_run(path, loss=falling(), tensors=tensors, stats=stats, **{"facts": TEN, **changes})
+
+
+def with_biases() -> list[TensorFacts]:
+    """Three layers, a bias behind each."""
+    tensors = []
+    for layer in parameters(3):
+        bias = msgspec.structs.replace(layer, name=f"{layer.module}.bias", role="bias", shape=[32])
+        tensors += [layer, bias]
+    return [msgspec.structs.replace(tensor, id=index, depth=index) for index, tensor in enumerate(tensors)]
+
+
+def swinging(path: Path, width: float = 1.2, period: int = 4, drop: float = 0.0, **changes: Any) -> Run:
+    """The loss swings ever more widely, up to `width` from peak to peak, around a level that falls by `drop`."""
+    steps = numpy.arange(400)
+    swing = 0.5 * width * (steps / 400) ** 2 * numpy.cos(2 * numpy.pi * steps / period)
+    level = numpy.where(steps < 60, 2.3 - steps / 60, 1.3) - drop * steps / 400
+    return build_run(path, loss=numpy.abs(level + swing + 0.02 * flat(400)), **{"facts": TEN, **changes})
+
+
+Case = tuple[Callable[[Path], Run], float]
+WEIGHTS: dict[str, dict[str, Case]] = {
+    "excessive_weight_decay": {
+        "": (lambda path: decayed(path, loss=flat()), 0),
+        "cosine": (decayed, -2.0),
+        "shrunk": (decayed, 0.0),
+    },
+    "noise_module": {
+        "": (noisy, 0),
+        "cosine": (noisy, 0.0),
+        "shrunk": (noisy, 0.0),
+        "decay": (noisy, -1.0),
+    },
+    "unstable_loss": {
+        "": (swinging, 0),
+        "growth": (swinging, 1e9),
+        "trend": (swinging, 1.1),
+        "share": (swinging, 1e9),
+        "turns": (swinging, 1e9),
+        "gain": (lambda path: swinging(path, drop=0.5), 1e9),
+    },
+}

@@ -1,0 +1,122 @@
+import msgspec
+import numpy
+import pytest
+
+from gradaudit.diagnosers.dead_relu import dead_relu
+from gradaudit.findings import Numbers, Severity
+from gradaudit.schema import ModuleFacts
+from tests.build import build_run, linear_stack
+from tests.diagnosers.runs import TEN, activation, embedding_rows, falling, flat, healthy, output_rows, parameters
+from tests.diagnosers.sick_layers import dead_layer, narrow
+from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+
+
+def test_a_few_silent_units_are_quiet(tmp_path):
+    assert "at most 19 % of the outputs" in assert_clean(dead_relu, healthy(tmp_path))
+
+
+def test_the_healthy_extreme_is_quiet(tmp_path):
+    assert_clean(dead_relu, dead_layer(tmp_path / "a", 0.5))
+
+
+def test_narrow_layers_are_quiet_unless_nearly_all_is_dead(tmp_path):
+    tensors = [msgspec.structs.replace(t, shape=[8, 32] if t.role == "weight" else [8]) for t in linear_stack()]
+    assert_clean(dead_relu, dead_layer(tmp_path / "a", 0.75, tensors=tensors, outputs=8))
+    assert_clean(dead_relu, narrow(tmp_path / "b", 2))
+
+
+def test_experts_that_are_not_chosen_are_quiet(tmp_path):
+    has_grad = numpy.ones((200, 8), dtype=bool)
+    has_grad[::2, 4:6] = False
+    run = build_run(
+        tmp_path / "a", loss=falling(), rows=output_rows(200, {0: 0.0, 4: 1.0, 6: 0.0}), stats={"has_grad": has_grad},
+        facts=TEN,
+    )  # fmt: skip
+    assert_clean(dead_relu, run)
+
+
+def test_values_of_actions_that_were_not_taken_are_quiet(tmp_path):
+    rows = output_rows(200, {0: 0.0, 2: 0.0, 4: 0.0, 6: 0.9})
+    assert_clean(dead_relu, build_run(tmp_path / "a", loss=falling(), rows=rows, facts=TEN))
+
+
+def test_a_loss_that_has_reached_zero_has_no_gradient_and_is_quiet(tmp_path):
+    gradient = numpy.full((200, 8), 0.1)
+    gradient[100:] = 0
+    rows = output_rows(200, dict.fromkeys((0, 2, 4, 6), 1.0))
+    run = build_run(tmp_path / "a", loss=falling(last=0.0), rows=rows, stats={"gradient_norm": gradient}, facts=TEN)
+    assert "done with" in assert_clean(dead_relu, run)
+
+
+def test_a_gradient_that_fades_along_the_depth_is_left_to_its_rule(tmp_path):
+    rows = output_rows(200, {0: 1.0, 1: 1.0, 2: 1.0, **dict.fromkeys(range(3, 8), 0.0)})
+    gradient = numpy.logspace(-44, 0, 8)
+    run = build_run(
+        tmp_path / "a", loss=falling(), tensors=parameters(8), rows=rows, stats={"gradient_norm": gradient}, facts=TEN
+    )
+    assert "fades along the depth" in assert_not_applicable(dead_relu, run)
+
+
+def test_silent_rows_of_an_embedding_are_quiet(tmp_path):
+    rows = embedding_rows(200, tensor=0, rows=50, hit=0, silent=50) + output_rows(200, {1: 0.0, 3: 0.0})
+    assert_clean(dead_relu, healthy(tmp_path, rows=rows))
+
+
+def test_short_runs_and_models_without_such_layers_cannot_be_judged(tmp_path):
+    assert_could_not_look(dead_relu, dead_layer(tmp_path / "a", loss=falling(39)))
+    run = build_run(tmp_path / "b", loss=falling(), recorded=range(0, 200, 10), rows=output_rows(200, {0: 1.0}))
+    assert_could_not_look(dead_relu, run)
+    tensors = [msgspec.structs.replace(t, module_class="Own") for t in linear_stack()]
+    assert_not_applicable(dead_relu, build_run(tmp_path / "c", loss=falling(), tensors=tensors))
+
+
+def test_a_dead_layer_is_a_warning_and_the_one_closest_to_the_output_is_named(tmp_path):
+    finding = assert_finds(dead_relu, dead_layer(tmp_path / "a"), Severity.WARNING)
+    assert finding.headline == "Layer layers.2 has had no gradient at 100 % of its 32 outputs for the last 30 steps"
+    assert finding.tensors == ["layers.2.weight"]
+    assert "All inputs of layer layers.3 are zero because of it. 2 layers before it no longer get any." in finding.seen
+    table = finding.evidence[1]
+    assert isinstance(table, Numbers)
+    assert [row[3] for row in table.cells] == ["", "", "", "yes"]
+
+
+def test_a_large_part_of_a_layer_is_a_warning(tmp_path):
+    finding = assert_finds(dead_relu, dead_layer(tmp_path / "a", 0.75), Severity.WARNING)
+    assert finding.headline.startswith("Layer layers.2 has had no gradient at 75 % of its 32 outputs")
+
+
+def test_it_is_critical_when_nothing_is_learned(tmp_path):
+    assert_finds(dead_relu, dead_layer(tmp_path / "a", loss=flat()), Severity.CRITICAL)
+    assert_finds(dead_relu, dead_layer(tmp_path / "b", 0.75, loss=flat()), Severity.WARNING)
+
+
+def test_units_that_died_and_units_that_never_lived_have_different_remedies(tmp_path):
+    died = assert_finds(dead_relu, dead_layer(tmp_path / "a", 0.75, first=0.1))
+    assert "died during training" in died.seen
+    assert died.actions[0].text.startswith("Lower the learning rate from 0.001 to 1e-4")
+    never = assert_finds(dead_relu, dead_layer(tmp_path / "b", 0.75))
+    assert "silent from the start" in never.seen
+    assert "standard deviation 0.25, for its 32 inputs" in never.actions[0].text
+
+
+def test_without_any_gradient_the_end_of_the_model_is_named(tmp_path):
+    rows = output_rows(200, dict.fromkeys((0, 2, 4), 1.0)) + output_rows(200, {6: 1.0}, outputs=1)
+    rows.sort(key=lambda row: (row["step"], row["tensor"]))
+    run = build_run(tmp_path / "a", loss=flat(), rows=rows, stats={"gradient_norm": 0.0}, facts=TEN)
+    finding = assert_finds(dead_relu, run, Severity.CRITICAL)
+    assert finding.headline == "Layer layers.3 has had no gradient at 100 % of its 1 output for the last 30 steps"
+
+
+def test_a_sampled_activation_confirms_it(tmp_path):
+    modules = [
+        ModuleFacts(id=0, name="layers.2", module_class="Linear"),
+        ModuleFacts(id=1, name="relu", module_class="ReLU"),
+    ]
+    samples = [activation(step, module=1, dead_fraction=0.74) for step in range(0, 200, 10)]
+    run = dead_layer(tmp_path / "a", 0.75, modules=modules, samples=samples)
+    assert "In the last samples of relu 74 % of the units" in assert_finds(dead_relu, run).seen
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+def test_scaling_the_loss_changes_nothing(tmp_path, scale):
+    assert_finds(dead_relu, dead_layer(tmp_path / "a", loss=scale * falling()), Severity.WARNING)

@@ -1,0 +1,91 @@
+import numpy
+import pytest
+
+from gradaudit.derived.half_precision import gradients as seen
+from gradaudit.diagnosers.fp16_underflow import fp16_underflow
+from gradaudit.findings import Severity
+from tests.build import build_run
+from tests.diagnosers.runs import falling
+from tests.diagnosers.sick_precision import gradients, histogram, in_half, in_half_well
+from tests.diagnosers.verbs import (
+    assert_clean,
+    assert_could_not_look,
+    assert_finds,
+    assert_not_applicable,
+)
+
+
+def test_large_gradients_in_half_precision_are_quiet(tmp_path):
+    assert "at a scale of 1" in assert_clean(fp16_underflow, in_half(tmp_path / "a", 1e-3, dtype="float16"))
+
+
+def test_a_working_grad_scaler_is_quiet(tmp_path):
+    assert "at a scale of 65536" in assert_clean(fp16_underflow, in_half(tmp_path / "a", scale=65536.0))
+
+
+@pytest.mark.parametrize("typical", [1e-2, 1e-5, 1e-8])
+def test_single_precision_is_not_looked_at_however_small_its_gradients(tmp_path, typical):
+    reason = assert_not_applicable(fp16_underflow, in_half(tmp_path / "a", typical, scale=0.0))
+    assert "it would round" in reason
+
+
+def test_bfloat16_is_not_looked_at(tmp_path):
+    assert_not_applicable(fp16_underflow, in_half(tmp_path / "a", 1e-8, scale=0.0, dtype="bfloat16"))
+
+
+def test_without_histograms_it_cannot_look_or_need_not(tmp_path):
+    assert_not_applicable(fp16_underflow, build_run(tmp_path / "a", loss=falling()))
+    run = build_run(tmp_path / "b", loss=falling(), steps={"amp_scale": 1024.0})
+    assert_could_not_look(fp16_underflow, run)
+
+
+def test_gradients_that_are_all_zero_cannot_be_judged(tmp_path):
+    rows = [{**histogram([1.0], 64, 0, zeros=100), "positive": [], "negative": []}]
+    assert_could_not_look(fp16_underflow, in_half(tmp_path / "a", dtype="float16", histograms=rows))
+
+
+def test_histograms_of_weights_are_not_taken_for_gradients(tmp_path):
+    rows = [{**histogram(gradients(1e-6, scale=1.0), 64, 0), "kind": "parameter"}]
+    assert_not_applicable(fp16_underflow, in_half(tmp_path / "a", histograms=rows))
+
+
+def test_half_precision_without_a_scale_is_known_by_its_steps(tmp_path):
+    run = in_half(tmp_path / "a")
+    assert seen(run, 0).rounded
+    finding = assert_finds(fp16_underflow, run, Severity.NOTE)
+    assert "whole multiples of 2**-24" in finding.seen
+    assert "GradScaler" in finding.actions[0].code
+
+
+def test_weights_in_half_precision_say_so_themselves(tmp_path):
+    finding = assert_finds(fp16_underflow, in_half(tmp_path / "a", dtype="float16"), Severity.NOTE)
+    assert "are float16" in finding.seen
+
+
+def test_elements_below_the_smallest_number_are_a_note(tmp_path):
+    """Seen where the gradient was divided after the backward pass, as by clipping."""
+    run = in_half_well(tmp_path / "a")
+    assert "4 % below 2**-24" in assert_clean(fp16_underflow, run).replace("3.8", "4")
+    assert_finds(fp16_underflow, run, Severity.NOTE, lost=0.03)
+
+
+def test_a_scale_that_collapsed_is_a_note(tmp_path):
+    finding = assert_finds(fp16_underflow, in_half(tmp_path / "a", 1e-6, scale=4.0), Severity.NOTE)
+    assert "after scaling by 4" in finding.seen
+    assert "from 4" in finding.actions[0].text
+
+
+@pytest.mark.parametrize("scale", [2.0**k for k in range(0, 17, 4)])
+def test_the_scale_moves_the_limits(tmp_path, scale):
+    """Of gradients around 1e-5, about 2**-17, half lie below 2**-14 up to a scale of 8."""
+    run = in_half(tmp_path / "a", scale=scale, dtype="float16")
+    share = numpy.nanmean(seen(run, 0).below(-56))
+    expected = (gradients(1e-5, scale=scale) * scale < 2.0**-14).mean()
+    assert share == pytest.approx(expected, abs=0.01)
+
+
+def test_only_the_later_histograms_count(tmp_path):
+    values = {0: 1e-1, 10: 1e-1, 64: 1e-5, 128: 1e-5, 192: 1e-5}
+    rows = [histogram(gradients(v, scale=1.0), step, tensor) for step, v in values.items() for tensor in range(4)]
+    finding = assert_finds(fp16_underflow, in_half(tmp_path / "a", histograms=rows))
+    assert finding.span.first == 64

@@ -1,0 +1,84 @@
+import math
+
+import msgspec
+import numpy
+import pytest
+
+from gradaudit.diagnosers.no_signal import no_signal
+from gradaudit.findings import Severity
+from gradaudit.schema import LossFacts
+from tests.build import build_run
+from tests.diagnosers.runs import TEN, falling, flat, healthy
+from tests.diagnosers.sick_layers import without_signal
+from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+
+
+def test_a_held_out_loss_that_falls_is_quiet(tmp_path):
+    assert "a constant predictor's is 2.30" in assert_clean(no_signal, healthy(tmp_path))
+
+
+def test_a_model_that_starts_slowly_but_gains_is_quiet(tmp_path):
+    assert_clean(no_signal, without_signal(tmp_path / "a", gain=0.1))
+
+
+def test_a_pretrained_model_is_quiet(tmp_path):
+    assert_clean(no_signal, without_signal(tmp_path / "a", held_out=0.4))
+
+
+def test_overfitting_after_a_good_best_is_left_to_its_rule(tmp_path):
+    evaluations = [(step, "validation", 2.3 if step == 0 else 1.8 + step / 300) for step in range(0, 300, 30)]
+    assert_clean(no_signal, build_run(tmp_path / "a", loss=falling(300), evaluations=evaluations, facts=TEN))
+
+
+def test_uneven_labels_have_a_lower_entropy_to_beat(tmp_path):
+    facts = msgspec.structs.replace(TEN, classes=2, label_counts=[900, 100], label_entropy=0.325)
+    assert_clean(no_signal, without_signal(tmp_path / "a", held_out=0.25, facts=facts))
+    assert_finds(no_signal, without_signal(tmp_path / "b", held_out=0.33, facts=facts), Severity.NOTE)
+
+
+def test_what_diverges_is_left_to_divergence(tmp_path):
+    loss = falling(300)
+    loss[150:] = 40
+    assert "diverges" in assert_clean(no_signal, without_signal(tmp_path / "a", loss=loss))
+
+
+def test_unknown_levels_and_few_evaluations_cannot_be_judged(tmp_path):
+    unknown = LossFacts(id=0, function="cross_entropy", classes=10)
+    assert_could_not_look(no_signal, without_signal(tmp_path / "a", facts=unknown))
+    two = [(0, "validation", 2.4), (200, "validation", 2.4)]
+    assert_could_not_look(no_signal, build_run(tmp_path / "b", loss=falling(300), evaluations=two, facts=TEN))
+    unnamed = [(step, split, 2.4) for step in range(0, 300, 30) for split in ("a", "b")]
+    assert_could_not_look(no_signal, build_run(tmp_path / "c", loss=falling(300), evaluations=unnamed, facts=TEN))
+    assert_could_not_look(no_signal, build_run(tmp_path / "d", loss=falling(300), facts=TEN))
+
+
+def test_losses_of_unknown_level_are_not_judged(tmp_path):
+    assert_not_applicable(no_signal, without_signal(tmp_path / "a", facts=LossFacts(id=0, function="logged")))
+    contrastive = LossFacts(
+        id=0, function="cross_entropy", classes=32, label_counts=[300] * 32, label_entropy=math.log(32)
+    )
+    assert_not_applicable(no_signal, without_signal(tmp_path / "b", held_out=3.5, facts=contrastive))
+
+
+def test_before_five_epochs_it_is_a_note(tmp_path):
+    finding = assert_finds(no_signal, without_signal(tmp_path / "a"), Severity.NOTE)
+    assert finding.headline == (
+        "The validation loss is never below 2.40, and a predictor that ignores its input has 2.30"
+    )
+    assert "one by one" in finding.seen
+
+
+def test_after_five_epochs_it_is_critical(tmp_path):
+    assert_finds(no_signal, without_signal(tmp_path / "a", epochs=6), Severity.CRITICAL)
+
+
+def test_a_training_loss_that_stays_there_too_is_said(tmp_path):
+    finding = assert_finds(no_signal, without_signal(tmp_path / "a", loss=flat(300)))
+    assert "does not get below it, either" in finding.seen
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+def test_scaling_the_loss_changes_nothing(tmp_path, scale):
+    facts = LossFacts(id=0, function="mse_loss", target_variance=scale)
+    run = without_signal(tmp_path / "a", held_out=1.02 * scale, loss=scale * numpy.linspace(1, 0.4, 300), facts=facts)
+    assert_finds(no_signal, run, Severity.NOTE)

@@ -1,0 +1,74 @@
+import msgspec
+import numpy
+
+from gradaudit.diagnosers.noise_module import noise_module
+from gradaudit.findings import Severity
+from tests.build import build_run
+from tests.diagnosers.runs import TEN, falling, healthy, parameters
+from tests.diagnosers.sick_weights import noisy, with_biases
+from tests.diagnosers.verbs import (
+    assert_clean,
+    assert_could_not_look,
+    assert_finds,
+    assert_not_applicable,
+)
+
+
+def test_layers_that_hear_the_same_at_successive_steps_are_quiet(tmp_path):
+    assert "cosine of 0.3 " in assert_clean(noise_module, healthy(tmp_path, stats={"gradient_cosine": 0.3}))
+
+
+def test_a_noisy_gradient_whose_weight_grows_is_quiet(tmp_path):
+    """Layers of healthy models with such a cosine end above 1.1 times their first norm."""
+    assert_clean(noise_module, noisy(tmp_path / "a", last=1.1))
+
+
+def test_a_layer_that_shrinks_along_a_steady_gradient_is_quiet(tmp_path):
+    assert_clean(noise_module, noisy(tmp_path / "a", cosine=0.3))
+
+
+def test_layers_that_all_shrink_are_quiet(tmp_path):
+    assert_clean(noise_module, noisy(tmp_path / "a", others=0.9))
+
+
+def test_an_oscillating_gradient_is_no_noise(tmp_path):
+    """Its cosines are far from zero, with changing sign."""
+    cosine = numpy.where(numpy.arange(200)[:, None] % 2, 0.4, -0.4) * numpy.ones((1, 6))
+    stats = {"gradient_cosine": cosine, "weight_norm": numpy.geomspace(1, 0.8, 200)[:, None]}
+    run = build_run(tmp_path / "a", loss=falling(), tensors=parameters(6), facts=TEN, stats=stats)
+    assert_clean(noise_module, run)
+
+
+def test_a_large_weight_decay_shrinks_what_is_useful(tmp_path):
+    reason = assert_not_applicable(noise_module, noisy(tmp_path / "a", steps={"weight_decay": [[0.1]] * 200}))
+    assert "weight decay above 0.05" in reason
+    assert_finds(noise_module, noisy(tmp_path / "b", steps={"weight_decay": [[0.01]] * 200}))
+
+
+def test_small_weights_cannot_be_told_from_noise(tmp_path):
+    tiny = [msgspec.structs.replace(tensor, shape=[9, 9]) for tensor in parameters(6)]
+    assert_not_applicable(noise_module, noisy(tmp_path / "a", tensors=tiny))
+
+
+def test_it_needs_successive_steps_and_200_of_them(tmp_path):
+    sparse = noisy(tmp_path / "a", recorded=numpy.arange(0, 200, 10))
+    assert "0 pairs of successive steps" in assert_could_not_look(noise_module, sparse)
+    assert_could_not_look(noise_module, build_run(tmp_path / "b", loss=falling(199), stats={"gradient_cosine": 0.0}))
+    assert_could_not_look(noise_module, build_run(tmp_path / "c", loss=falling()))
+
+
+def test_noise_that_is_turned_down_is_a_warning(tmp_path):
+    finding = assert_finds(noise_module, noisy(tmp_path / "a"), Severity.WARNING)
+    assert finding.tensors == ["layers.2.weight"]
+    assert "layers.2" in finding.headline
+    assert "80 %" in finding.headline
+
+
+def test_the_first_hundred_steps_recorded_are_enough(tmp_path):
+    dense_start = numpy.concatenate([numpy.arange(100), numpy.arange(100, 200, 8)])
+    assert_finds(noise_module, noisy(tmp_path / "a", recorded=dense_start), Severity.WARNING)
+
+
+def test_a_bias_that_agrees_is_told_as_evidence(tmp_path):
+    finding = assert_finds(noise_module, noisy(tmp_path / "a", tensors=with_biases()))
+    assert "The bias beside it agrees at 0.4:" in finding.seen

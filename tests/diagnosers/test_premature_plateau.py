@@ -1,0 +1,75 @@
+import numpy
+import pytest
+
+from gradaudit.diagnosers.premature_plateau import premature_plateau
+from gradaudit.findings import Severity
+from gradaudit.schema import LossFacts
+from tests.build import build_run
+from tests.diagnosers.runs import TEN, falling, flat, healthy
+from tests.diagnosers.sick_layers import caught
+from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+
+
+def test_a_loss_that_falls_is_quiet(tmp_path):
+    assert_clean(premature_plateau, healthy(tmp_path))
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.5, 1.2])
+def test_a_loss_that_approaches_its_floor_is_quiet_whatever_the_gradient(tmp_path, floor):
+    loss = falling(600, last=floor, noise=0.01)
+    norm = numpy.maximum(loss - floor, 1e-4)
+    assert_clean(premature_plateau, build_run(tmp_path / "a", loss=loss, steps={"gradient_norm": norm}, facts=TEN))
+
+
+def test_a_power_law_is_quiet(tmp_path):
+    loss = 0.8 + 1.5 / (1 + numpy.arange(600) / 5)
+    norm = (loss - 0.8) ** 2 + 1e-3
+    assert_clean(premature_plateau, build_run(tmp_path / "a", loss=loss, steps={"gradient_norm": norm}, facts=TEN))
+
+
+def test_a_sudden_end_on_a_noisy_floor_keeps_its_gradient_and_is_quiet(tmp_path):
+    assert "of their gradient is left" in assert_clean(premature_plateau, caught(tmp_path / "a", gradient=0.4))
+
+
+def test_a_loss_near_zero_is_quiet(tmp_path):
+    assert_clean(premature_plateau, caught(tmp_path / "a", level=0.05))
+
+
+def test_a_loss_that_never_fell_is_quiet(tmp_path):
+    assert_clean(premature_plateau, build_run(tmp_path / "a", loss=flat(300), facts=TEN))
+
+
+def test_a_plateau_at_the_end_of_the_run_is_quiet(tmp_path):
+    assert_clean(premature_plateau, caught(tmp_path / "a", at=300))
+
+
+def test_other_losses_and_nan_are_not_judged(tmp_path):
+    assert_not_applicable(premature_plateau, caught(tmp_path / "a", facts=LossFacts(id=0, function="logged")))
+    loss = falling()
+    loss[100:] = numpy.nan
+    assert_could_not_look(premature_plateau, build_run(tmp_path / "b", loss=loss, facts=TEN))
+    assert_could_not_look(premature_plateau, build_run(tmp_path / "c", loss=falling(99), facts=TEN))
+
+
+def test_a_loss_that_is_caught_is_a_note(tmp_path):
+    finding = assert_finds(premature_plateau, caught(tmp_path / "a"), Severity.NOTE)
+    assert finding.headline.startswith("The loss stops at 1.15 at step")
+    assert abs(finding.span.first - 100) < 10
+    assert finding.actions[2].text.startswith("Lower the learning rate from 0.001 to 3.33e-4")
+
+
+def test_a_learning_rate_that_was_gone_by_then_is_said(tmp_path):
+    rates = [[1e-3 if step < 90 else 1e-5] for step in range(400)]
+    finding = assert_finds(premature_plateau, caught(tmp_path / "a", steps_columns={"learning_rate": rates}))
+    assert "The learning rate was at 1 % of its peak by then." in finding.seen
+    assert finding.actions[2].text.startswith("Keep the learning rate up")
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+def test_scaling_the_loss_changes_nothing(tmp_path, scale):
+    random = numpy.random.default_rng(0)
+    loss = scale * numpy.interp(numpy.arange(400), [0, 100, 400], [1.0, 0.5, 0.5]) * random.normal(1, 0.005, 400)
+    norm = scale * numpy.where(numpy.arange(400) < 100, 1.0, 0.01)
+    facts = LossFacts(id=0, function="mse_loss", target_variance=scale)
+    run = build_run(tmp_path / "a", loss=loss, steps={"gradient_norm": norm}, facts=facts)
+    assert_finds(premature_plateau, run, Severity.NOTE)

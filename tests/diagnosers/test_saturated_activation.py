@@ -1,0 +1,63 @@
+from gradaudit.diagnosers.saturated_activation import saturated_activation
+from gradaudit.findings import Severity
+from gradaudit.schema import ModuleFacts
+from tests.build import build_run
+from tests.diagnosers.runs import HEALTHY_WITH, activation, falling, healthy
+from tests.diagnosers.sick_layers import TANH, saturated, saturated_output
+from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+
+
+def test_activations_that_react_are_quiet(tmp_path):
+    run = healthy(tmp_path, **HEALTHY_WITH["saturated_activation"])
+    assert "at most 5 % of the outputs" in assert_clean(saturated_activation, run)
+
+
+def test_the_healthy_extreme_is_quiet(tmp_path):
+    assert_clean(saturated_activation, saturated(tmp_path / "a", 0.48))
+
+
+def test_a_burst_is_quiet(tmp_path):
+    samples = [activation(step, 0.95 if step in (150, 170) else 0.1, 2) for step in range(0, 200, 10)]
+    assert_clean(saturated_activation, build_run(tmp_path / "a", loss=falling(), samples=samples, modules=TANH))
+
+
+def test_an_output_that_has_become_sure_is_quiet(tmp_path):
+    assert_clean(saturated_activation, saturated_output(tmp_path / "a", first=0.0))
+
+
+def test_a_model_without_them_is_not_judged(tmp_path):
+    modules = [ModuleFacts(id=0, name="relu", module_class="ReLU")]
+    assert_not_applicable(saturated_activation, build_run(tmp_path / "a", loss=falling(), modules=modules))
+
+
+def test_it_says_how_to_sample_activations(tmp_path):
+    assert_could_not_look(saturated_activation, build_run(tmp_path / "a", loss=falling(), modules=TANH))
+    few = [activation(step, 0.9, 2) for step in range(0, 40, 10)]
+    reason = assert_could_not_look(
+        saturated_activation, build_run(tmp_path / "b", loss=falling(), modules=TANH, samples=few)
+    )
+    assert reason == "the outputs of squash were not sampled 5 times"
+
+
+def test_a_saturated_layer_is_a_warning(tmp_path):
+    finding = assert_finds(saturated_activation, saturated(tmp_path / "a"), Severity.WARNING)
+    assert finding.headline == "The activation squash is saturated at 90 % of its outputs"
+    assert finding.span.first == 0
+
+
+def test_the_span_begins_where_it_saturates(tmp_path):
+    assert assert_finds(saturated_activation, saturated(tmp_path / "a", first=0.1)).span.first == 10
+
+
+def test_an_output_that_starts_saturated_is_a_warning(tmp_path):
+    finding = assert_finds(saturated_activation, saturated_output(tmp_path / "a"), Severity.WARNING)
+    assert finding.actions[0].text.startswith("Remove probability")
+
+
+def test_several_are_told_once_and_the_first_is_named(tmp_path):
+    more = [("squash2", "Tanh"), ("layers.2", "Linear")]
+    modules = [*TANH, *[ModuleFacts(id=4 + i, name=n, module_class=c) for i, (n, c) in enumerate(more)]]
+    samples = [activation(step, 0.9, module) for step in range(0, 200, 10) for module in (2, 4)]
+    run = build_run(tmp_path / "a", loss=falling(), modules=modules, samples=samples)
+    finding = assert_finds(saturated_activation, run)
+    assert finding.headline == "The activation squash is saturated at 90 % of its outputs, with 1 further activation"

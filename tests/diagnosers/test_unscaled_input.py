@@ -1,0 +1,120 @@
+import msgspec
+import numpy
+import pytest
+
+from gradaudit.diagnosers.unscaled_input import unscaled_input
+from gradaudit.findings import Numbers, Severity
+from gradaudit.schema import ModuleFacts
+from tests.build import build_run, linear_stack
+from tests.diagnosers.runs import TEN, falling, healthy, model_input
+from tests.diagnosers.sick_layers import large_sample, raw_input
+from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds
+
+
+def test_inputs_of_size_one_are_quiet(tmp_path):
+    assert "have a size of" in assert_clean(unscaled_input, healthy(tmp_path))
+
+
+@pytest.mark.parametrize("size", [0.13, 3.0])
+def test_the_healthy_extremes_are_quiet(tmp_path, size):
+    assert_clean(unscaled_input, raw_input(tmp_path / "a", size))
+
+
+def test_a_layer_that_a_normalisation_follows_says_nothing(tmp_path):
+    assert_could_not_look(unscaled_input, raw_input(tmp_path / "a", 1.0, bias=1e-7))
+
+
+def test_a_layer_without_a_bias_says_nothing(tmp_path):
+    tensors = [tensor for tensor in linear_stack() if tensor.name != "layers.0.bias"]
+    assert_could_not_look(unscaled_input, build_run(tmp_path / "a", loss=falling(), tensors=tensors, facts=TEN))
+
+
+def test_a_frozen_first_layer_says_nothing_of_the_inputs(tmp_path):
+    tensors = [
+        msgspec.structs.replace(tensor, requires_grad=tensor.id > 1, optimizer=0 if tensor.id > 1 else -1)
+        for tensor in linear_stack()
+    ]
+    assert_could_not_look(unscaled_input, raw_input(tmp_path / "a", tensors=tensors))
+
+
+def test_a_single_output_says_nothing(tmp_path):
+    tensors = [msgspec.structs.replace(t, shape=[1, 32] if t.role == "weight" else [1]) for t in linear_stack(1)]
+    assert_could_not_look(unscaled_input, raw_input(tmp_path / "a", tensors=tensors))
+
+
+def test_one_step_with_hardly_any_gradient_of_the_bias_is_quiet(tmp_path):
+    gradient = numpy.full((200, 8), 0.1)
+    gradient[3, 1] = 1e-5
+    assert_clean(
+        unscaled_input, build_run(tmp_path / "a", loss=falling(), stats={"gradient_norm": gradient}, facts=TEN)
+    )
+
+
+def test_errors_that_average_out_over_a_large_batch_are_quiet(tmp_path):
+    gradient = numpy.full((200, 8), 0.1)
+    gradient[:, 1] *= numpy.geomspace(0.2, 1e-3, 200)
+    run = build_run(tmp_path / "a", loss=falling(), stats={"gradient_norm": gradient}, facts=TEN)
+    assert_clean(unscaled_input, run, scale=1.0)
+
+
+def test_a_layer_that_starts_at_zero_says_nothing(tmp_path):
+    weight = numpy.ones((200, 8))
+    weight[0, 0] = 0
+    gradient = numpy.full((200, 8), 0.1)
+    gradient[:, 0] = 100
+    stats = {"weight_norm": weight, "gradient_norm": gradient}
+    assert_could_not_look(unscaled_input, build_run(tmp_path / "a", loss=falling(), stats=stats, facts=TEN))
+
+
+def test_sampled_inputs_overrule_the_estimate(tmp_path):
+    samples = [model_input(step) for step in range(0, 200, 10)]
+    assert "first sample is 3.00" in assert_clean(unscaled_input, raw_input(tmp_path / "a", samples=samples))
+
+
+def test_raw_inputs_are_a_warning(tmp_path):
+    finding = assert_finds(unscaled_input, raw_input(tmp_path / "a"), Severity.WARNING)
+    assert finding.headline == "The inputs of layer layers.0 have a size of 100, and it was made for 1"
+    assert finding.tensors == ["layers.0.weight"]
+
+
+def test_a_run_that_dies_at_once_is_judged_by_the_steps_before(tmp_path):
+    loss = falling(60)
+    loss[3:] = numpy.nan
+    gradient = numpy.full((60, 8), numpy.nan)
+    gradient[:3] = 0.1
+    gradient[:3, 0] = 100.0
+    run = build_run(tmp_path / "a", loss=loss, stats={"gradient_norm": gradient}, facts=TEN)
+    assert_finds(unscaled_input, run, Severity.WARNING)
+
+
+def test_amounts_of_a_million_are_told_from_a_normalisation_by_the_modules(tmp_path):
+    layers = [ModuleFacts(id=0, name="layers.0", module_class="Linear")]
+    assert_finds(unscaled_input, raw_input(tmp_path / "a", 1e6, modules=layers), Severity.WARNING)
+    norm = ModuleFacts(id=1, name="norm", module_class="BatchNorm1d", batch_norm=True)
+    assert_could_not_look(unscaled_input, raw_input(tmp_path / "b", 1e6, modules=[*layers, norm]))
+
+
+def test_a_net_that_dies_at_once_is_judged_by_the_steps_before(tmp_path):
+    gradient = numpy.full((200, 8), 0.1)
+    gradient[:, 0] = 100
+    gradient[5:, :4] = 0
+    run = build_run(tmp_path / "a", loss=falling(), stats={"gradient_norm": gradient}, facts=TEN)
+    assert_finds(unscaled_input, run, Severity.WARNING)
+
+
+def test_a_large_sampled_input_is_a_warning(tmp_path):
+    finding = assert_finds(unscaled_input, large_sample(tmp_path / "a", ratio=3000.0), Severity.WARNING)
+    assert finding.headline == "The inputs of the model reach 255 at step 0, and its layers were made for 1"
+    assert "differs by a factor of 3,000" in finding.seen
+    assert isinstance(finding.evidence[0], Numbers)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+@pytest.mark.parametrize("every", [1, 5])
+def test_scale_and_cadence_change_nothing(tmp_path, scale, every):
+    gradient = numpy.full((len(range(0, 200, every)), 8), 0.1 * scale)
+    gradient[:, 0] *= 100 * numpy.sqrt(32)
+    run = build_run(
+        tmp_path / "a", loss=scale * falling(), stats={"gradient_norm": gradient}, recorded=range(0, 200, every)
+    )
+    assert "a size of 100" in assert_finds(unscaled_input, run).headline

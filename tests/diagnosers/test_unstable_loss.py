@@ -1,0 +1,74 @@
+import msgspec
+import numpy
+import pytest
+
+from gradaudit.diagnosers.unstable_loss import unstable_loss
+from gradaudit.findings import Severity
+from tests.build import build_run
+from tests.diagnosers.runs import TEN, falling, flat, healthy
+from tests.diagnosers.sick_weights import swinging
+from tests.diagnosers.verbs import (
+    assert_clean,
+    assert_could_not_look,
+    assert_finds,
+    assert_not_applicable,
+)
+
+
+def test_a_loss_that_falls_is_quiet(tmp_path):
+    assert "times as widely" in assert_clean(unstable_loss, healthy(tmp_path))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_noise_of_one_size_is_quiet(tmp_path, seed):
+    loss = 1.2 + 0.3 * numpy.random.default_rng(seed).standard_normal(400)
+    assert_clean(unstable_loss, build_run(tmp_path / "a", loss=loss, facts=TEN))
+
+
+def test_noise_that_grows_while_the_loss_falls_is_quiet(tmp_path):
+    """The losses of a confident model differ more from batch to batch."""
+    assert_clean(unstable_loss, swinging(tmp_path / "a", drop=0.5))
+
+
+def test_small_swings_are_quiet(tmp_path):
+    assert_clean(unstable_loss, swinging(tmp_path / "a", width=0.05))
+
+
+def test_one_wide_swing_is_a_slope_or_a_spike(tmp_path):
+    assert_clean(unstable_loss, swinging(tmp_path / "a", period=150))
+
+
+def test_a_burst_at_the_end_is_no_trend(tmp_path):
+    loss = flat(400, 1.2)
+    loss[350:] += numpy.where(numpy.arange(50) % 2, 0.5, -0.5)
+    assert_clean(unstable_loss, build_run(tmp_path / "a", loss=loss, facts=TEN))
+
+
+def test_what_diverged_or_broke_is_left_to_others(tmp_path):
+    assert_clean(unstable_loss, swinging(tmp_path / "a", width=20.0))
+    broken = swinging(tmp_path / "b").steps["mean_loss"].to_numpy().copy()
+    broken[-1] = numpy.nan
+    assert_clean(unstable_loss, build_run(tmp_path / "c", loss=broken, facts=TEN))
+
+
+def test_losses_that_swing_by_nature_are_not_judged(tmp_path):
+    logged = msgspec.structs.replace(TEN, function="logged")
+    assert_not_applicable(unstable_loss, swinging(tmp_path / "a", facts=logged))
+
+
+def test_short_runs_cannot_be_judged(tmp_path):
+    assert_could_not_look(unstable_loss, build_run(tmp_path / "a", loss=falling(199)))
+
+
+@pytest.mark.parametrize("period", [2, 7, 20])
+def test_swings_that_grow_are_a_note(tmp_path, period):
+    finding = assert_finds(unstable_loss, swinging(tmp_path / "a", period=period), Severity.NOTE)
+    assert 80 < finding.span.first < 300
+    assert "a third of what it is at step" in finding.actions[0].text
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+def test_the_scale_of_the_loss_does_not_matter(tmp_path, scale):
+    loss = scale * swinging(tmp_path / "a").steps["mean_loss"].to_numpy()
+    facts = msgspec.structs.replace(TEN, function="l1_loss", classes=0)
+    assert_finds(unstable_loss, build_run(tmp_path / "b", loss=loss, facts=facts), Severity.NOTE)

@@ -1,0 +1,51 @@
+"""The benchmark's models are what their names say, seen without a GPU."""
+
+import gc
+
+import torch
+
+from benchmarks.gpu import GPT, small
+from gradaudit.record.device import WIDTH
+from gradaudit.record.ring import Ring
+from gradaudit.record.tensors import TensorTable
+
+
+def test_the_shapes_are_those_of_gpt_2():
+    with torch.device("meta"):
+        model = GPT()
+    assert sum(parameter.numel() for parameter in model.parameters()) == 124_439_808
+    assert len(list(model.parameters())) == 148
+    assert model(torch.zeros(2, 16, dtype=torch.long, device="meta")).shape == (2, 16, 50257)
+
+
+def test_the_small_model_has_a_million_parameters():
+    model, loss = small(torch.device("meta"))
+    assert round(sum(parameter.numel() for parameter in model.parameters()), -4) == 1_060_000
+    loss().backward()
+
+
+def tensors():
+    """Every tensor on the meta device."""
+    return [thing for thing in gc.get_objects() if type(thing) is torch.Tensor and thing.device.type == "meta"]
+
+
+def test_what_is_kept_on_the_device_is_below_two_percent_of_gpt_2():
+    device = torch.device("meta")
+    with device:
+        model = GPT()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    others = set(map(id, tensors()))
+    gradients = [torch.empty_like(parameter) for parameter in model.parameters()]
+    others |= set(map(id, gradients))
+    plan, parameters = TensorTable([model]).plan_for(optimizer)
+    for _ in range(2):
+        before = plan.look_before(None, gradients, parameters, probed := {})
+        plan.look_after(before, parameters, probed)
+    del before, probed
+    plan.probe._segment = None  # what the kernels know by themselves
+    ring = Ring(len(parameters), WIDTH, device)
+    kept = {thing for thing in tensors() if id(thing) not in others and thing._base is None} | set(ring._halves)
+    assert plan.counters
+    before_a_step = plan.probe.counts.sum() * 4  # the third sample, which is let go between steps
+    used = before_a_step + sum(thing.nbytes for thing in kept)
+    assert 0.01 < used / sum(parameter.nbytes for parameter in parameters) < 0.02

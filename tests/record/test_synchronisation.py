@@ -1,0 +1,174 @@
+"""The training thread never waits for a device: shown on the meta device, whose values cannot be read at all.
+
+Every operation of the recorder passes a dispatch mode that knows what makes the host wait. What a
+copy or a launch does below that is for tests/gpu to see.
+"""
+
+import contextlib
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from gradaudit.record import between, install, session
+from gradaudit.record.patches.optimizer import arm
+from gradaudit.record.rows import RowCounter
+from gradaudit.record.settings import Settings
+from tests.record.synchronisations import Synchronisations
+
+META = torch.device("meta")
+STEPS = 3  # the first of them with row facts and histograms
+
+
+class Unwritten:
+    """In the place of files: takes what is handed over and never reads it."""
+
+    def __init__(self):
+        self.writer, self.error, self.spent, self.rank, self.directory = self, None, 0.0, 1, None
+        self.steps = []
+
+    def put(self, batch, wait=False):
+        self.steps += batch.steps
+        return True
+
+    def close(self, state):
+        pass
+
+
+@contextlib.contextmanager
+def watched():
+    """Record what is trained inside, look at every operation, and yield the operations and the steps."""
+    install.install()
+    recording = session.start(Settings(directory="unwritten", every=1, quiet=True))
+    recording.files = Unwritten()
+    arm()
+    try:
+        with Synchronisations() as waits:
+            yield waits, recording.files.steps
+            assert session.current() is not None, f"the recording gave up: {waits.found}"
+            recording.hand_over()
+    finally:
+        session.stop("finished")
+        install.uninstall()
+
+
+def images(count=8):
+    return torch.empty(count, 3, 8, 8, device=META)
+
+
+def labels(count=8, classes=5):
+    return torch.zeros(count, dtype=torch.long, device=META)
+
+
+def convolutional():
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5), nn.LayerNorm(5)
+    ).to(META)
+
+
+def losses(out, y):
+    """Every kind of loss that the seam knows how to read."""
+    weight = torch.ones(5, device=META)
+    yield functional.cross_entropy(out, y)
+    yield functional.cross_entropy(out, y, weight=weight, ignore_index=0, reduction="sum")
+    yield functional.cross_entropy(out, y, label_smoothing=0.1, reduction="none").mean()
+    yield functional.cross_entropy(out, out.softmax(1))
+    yield functional.nll_loss(out.log_softmax(1), y, weight=weight, reduction="sum")
+    yield functional.binary_cross_entropy_with_logits(out, out.sigmoid().detach())
+    yield functional.mse_loss(out, torch.zeros_like(out))
+    yield functional.kl_div(out.log_softmax(1), out.softmax(1), reduction="batchmean")
+
+
+def test_every_loss_and_kind_of_layer():
+    model = convolutional()
+    optimizer = torch.optim.AdamW(model.parameters())
+    with watched() as (waits, steps):
+        for _ in range(STEPS):
+            optimizer.zero_grad()
+            sum(losses(model(images()), labels())).backward()
+            functional.cross_entropy(model(images()), labels()).backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            with torch.no_grad():
+                functional.cross_entropy(model(images()), labels(), ignore_index=-100)
+    assert waits.found == []
+    assert waits.seen > 100
+    assert [step.gradients.shape for step in steps] == [(8, 8)] * STEPS
+    assert len(steps[0].snapshots) == 2
+    assert [histogram.kind for histogram in steps[0].histograms] == ["gradient", "parameter"]
+    assert steps[0].samples
+    assert all("update_norm" in step.probed for step in steps)
+    assert steps[-1].row["clip_kind"] == 1
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_embeddings_tied_weights_and_gradients_that_are_missing(sparse):
+    table = nn.Embedding(50, 6, sparse=sparse, device=META)
+    head, unused = nn.Linear(6, 50, device=META), nn.Linear(2, 2, device=META)
+    if not sparse:
+        head.weight = table.weight
+    parameters = [*table.parameters(), *unused.parameters()]
+    optimizer = torch.optim.SGD([{"params": parameters}, {"params": [head.bias], "weight_decay": 0.1}], lr=0.1)
+    with watched() as (waits, steps):
+        for _ in range(STEPS):
+            functional.cross_entropy(head(table(labels())), labels()).backward()
+            nn.utils.clip_grad_value_(head.parameters(), 1.0)
+            # SGD itself would coalesce; the hooks are what is looked at.
+            session.guarded("before_step", optimizer, (optimizer,), {})
+            session.guarded("after_step", optimizer)
+    assert waits.found == []
+    assert len(steps) == STEPS
+    assert {tensor for step in steps for tensor, _ in step.snapshots}
+
+
+def test_stale_gradients_logged_losses_and_scaled_ones():
+    model = nn.Linear(4, 3, device=META)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    optimizer.param_groups[0]["lr"] = torch.tensor(0.1, device=META)
+    optimizer.grad_scale, optimizer.found_inf = torch.ones((), device=META), torch.zeros((), device=META)
+    with watched() as (waits, steps):
+        for _ in range(3):
+            loss = functional.cross_entropy(model(torch.empty(8, 4, device=META)), labels())
+            session.guarded("between.log", loss, None, 1)
+            session.guarded("between.log", loss, "validation", 1)
+            loss.backward()
+            session.guarded("before_step", optimizer, (optimizer,), {})
+            session.guarded("after_step", optimizer)
+    assert waits.found == []
+    assert isinstance(steps[-1].cleared, torch.Tensor)
+    assert steps[-1].found_inf is not None
+    assert math.isnan(steps[-1].row["learning_rate"][0])
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        lambda tensor: tensor.sum().item(),
+        lambda tensor: bool((tensor > 0).any()),
+        lambda tensor: tensor.cpu(),
+        lambda tensor: tensor[tensor > 0],
+        lambda tensor: torch.nonzero(tensor),
+        lambda tensor: torch.where(tensor > 0, tensor, torch.tensor(1.0)),
+        lambda tensor: tensor + torch.tensor([1.0]).to(META),
+        lambda tensor: torch.unique(tensor),
+    ],
+    ids=["item", "bool", "cpu", "mask", "nonzero", "where", "to", "unique"],
+)
+@pytest.mark.parametrize(("place", "seam"), [(between.Between, "_look_for_stale"), (RowCounter, "observe")])
+def test_one_that_is_planted_is_found(plant, place, seam, monkeypatch):
+    original = getattr(place, seam)
+
+    def planted(self, *arguments):
+        with contextlib.suppress(NotImplementedError, RuntimeError):
+            plant(torch.empty(3, device=META))
+        return original(self, *arguments)
+
+    monkeypatch.setattr(place, seam, planted)
+    table = nn.Embedding(5, 3, device=META)
+    optimizer = torch.optim.SGD(table.parameters(), lr=0.1)
+    with watched() as (waits, _):
+        functional.cross_entropy(table(labels()), labels()).backward()
+        optimizer.step()
+    assert waits.found

@@ -1,0 +1,187 @@
+"""Facts that tell wrong wiring: missing, zero and broken gradients, owners, modes, stale gradients, labels, epochs."""
+
+import math
+
+import numpy
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+from tests.record.training import batch, classifier, recorded, run_of
+
+X, Y = batch()
+
+
+def backward(model, factor=1.0):
+    (functional.cross_entropy(model(X), Y) * factor).backward()
+
+
+def test_a_missing_a_zero_and_a_broken_gradient_are_three_things(tmp_path):
+    with recorded(tmp_path / "run"):
+        model = nn.ModuleList([nn.Linear(10, 3, bias=False) for _ in range(4)])
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        used, zero, broken, _ = model
+        (functional.cross_entropy(used(X), Y) + zero(X).sum() * 0 + (broken(X) * math.nan).sum()).backward()
+        optimizer.step()
+    run = run_of(tmp_path / "run")
+    facts = {
+        name: run.matrix(name, 0)[0].tolist()
+        for name in ("has_grad", "gradient_norm", "gradient_zero_fraction", "gradient_nan")
+    }
+    assert facts["has_grad"] == [1, 1, 1, 0]
+    assert facts["gradient_norm"][0] > 0
+    assert facts["gradient_norm"][1] == 0
+    assert numpy.isnan(facts["gradient_norm"][2:]).all()
+    assert facts["gradient_zero_fraction"][:3] == [0, 1, 0]
+    assert facts["gradient_nan"] == [0, 0, 30, 0]
+    assert math.isnan(facts["gradient_zero_fraction"][3])
+    assert run.steps["objective"].isna().all()
+
+
+def test_who_owns_each_tensor(tmp_path):
+    with recorded(tmp_path / "run"):
+        model = classifier()
+        first = torch.optim.SGD([{"params": [model[0].weight]}, {"params": [model[0].bias], "lr": 0.5}], lr=0.1)
+        second = torch.optim.Adam([model[3].weight])
+        backward(model)
+        first.step()
+        second.step()
+    run = run_of(tmp_path / "run")
+    owners = {tensor.name: (tensor.optimizer, tensor.group) for tensor in run.meta.tensors}
+    assert owners == {"0.weight": (0, 0), "0.bias": (0, 1), "3.weight": (1, 0), "3.bias": (-1, -1)}
+    assert [optimizer.optimizer_class for optimizer in run.meta.optimizers] == ["SGD", "Adam"]
+    assert [tensor.name for tensor in run.tensors_of(0)] == ["0.weight", "0.bias", "3.bias"]
+
+
+def test_the_mode_of_each_training_step(tmp_path):
+    with recorded(tmp_path / "run"):
+        model = classifier()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for mode in (True, False, True):
+            model.train(mode)
+            backward(model)
+            optimizer.step()
+        model[2].eval()  # a frozen part is not the model
+        backward(model)
+        optimizer.step()
+    assert run_of(tmp_path / "run").steps["training"].tolist() == [1, 0, 1, 1]
+
+
+def test_accumulated_gradients_are_not_stale(tmp_path):
+    with recorded(tmp_path / "run"):
+        model = classifier()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for step in range(4):
+            for _ in range(3):
+                backward(model, 1 / 3)
+            optimizer.step()
+            if step != 1:
+                model.zero_grad()
+    assert run_of(tmp_path / "run").steps["stale"].tolist() == [-1, 0, 1, 0]
+
+
+def test_a_critic_polluted_by_its_generators_backward_is_not_stale(tmp_path):
+    with recorded(tmp_path / "run"):
+        torch.manual_seed(0)
+        generator, critic = nn.Linear(4, 4), nn.Linear(4, 1)
+        of_generator = torch.optim.SGD(generator.parameters(), lr=0.1)
+        of_critic = torch.optim.SGD(critic.parameters(), lr=0.1)
+        for _ in range(3):
+            of_critic.zero_grad()
+            critic(generator(torch.ones(2, 4)).detach()).mean().backward()
+            of_critic.step()
+            of_generator.zero_grad()
+            critic(generator(torch.ones(2, 4))).mean().backward()
+            of_generator.step()
+    run = run_of(tmp_path / "run")
+    assert run.steps_of(0)["stale"].tolist() == run.steps_of(1)["stale"].tolist() == [-1, 0, 0]
+
+
+@pytest.mark.parametrize("ignored", [None, 2])
+def test_the_prior_of_the_labels(tmp_path, ignored):
+    labels = torch.tensor([0, 0, 0, 1, 2, 2, 0, 1])
+    with recorded(tmp_path / "run"):
+        model = classifier()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(3):
+            with torch.no_grad():
+                functional.cross_entropy(model(X), 0 * labels)  # of an evaluation, and not counted
+            functional.cross_entropy(model(X), labels, ignore_index=-100 if ignored is None else ignored).backward()
+            optimizer.step()
+    run = run_of(tmp_path / "run")
+    facts = next(facts for facts in run.meta.losses if facts.id == run.steps["loss"][0])
+    counts = numpy.array([12, 6, 6 if ignored is None else 0])
+    assert facts.label_counts == counts.tolist()
+    share = counts[counts > 0] / counts.sum()
+    assert facts.label_entropy == pytest.approx(-(share * numpy.log(share)).sum())
+
+
+def test_a_row_of_an_embedding_that_is_no_longer_looked_up(tmp_path):
+    with recorded(tmp_path / "run"):
+        torch.manual_seed(0)
+        table = nn.Embedding(6, 4)
+        optimizer = torch.optim.SGD(table.parameters(), lr=0.1)
+        for step in range(61):
+            optimizer.zero_grad()
+            table(torch.tensor([0, 1] if step < 10 else [0])).sum().backward()
+            optimizer.step()
+    rows = run_of(tmp_path / "run").rows.set_index("step")
+    assert rows["ever_hit"].tolist() == [2] * 7
+    assert rows["stopped"].tolist() == [0, 0, 0, 1, 1, 1, 1]
+    assert rows["silent"].tolist() == [0, 0, 0, 4, 5, 5, 5]
+    assert rows.loc[60, "stopped_rows"].tolist() == [1]
+    assert rows.loc[60, "never_hit_rows"].tolist() == [2, 3, 4, 5]
+
+
+class Endless(IterableDataset):
+    def __iter__(self):
+        return iter(TensorDataset(X, Y))
+
+
+def epochs(model, loader, evaluation):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for epoch in range(2):
+        for x, y in loader:
+            if not epoch:
+                with torch.no_grad():
+                    sum(functional.cross_entropy(model(a), b) for a, b in evaluation)
+            functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+
+
+@pytest.mark.parametrize(
+    ("loader", "batches"), [(DataLoader(TensorDataset(X, Y), 2), 4), (DataLoader(Endless(), 2), 0), ([(X, Y)], 0)]
+)
+def test_an_epoch_is_that_of_the_training_data(tmp_path, loader, batches):
+    with recorded(tmp_path / "run"):
+        model = classifier()
+        held_out = DataLoader(TensorDataset(X, Y), 1)
+        with torch.no_grad():
+            for x, y in held_out:  # a sanity check before anything
+                functional.cross_entropy(model(x), y)
+        epochs(model, loader, held_out)
+    data = run_of(tmp_path / "run").meta.data
+    assert (data.batches_per_epoch, data.batch_size) == (batches, 2 if isinstance(loader, DataLoader) else 0)
+
+
+@pytest.mark.parametrize("names", [(), ("first", "second")])
+def test_evaluations_of_one_loader_and_of_two(tmp_path, names):
+    def measure(model, data):
+        with torch.no_grad():
+            return sum(functional.cross_entropy(model(x), y) for x, y in data)
+
+    loaders = [DataLoader(TensorDataset(X[:count], Y[:count]), 2) for count in (8, 4)[: max(1, len(names))]]
+    with recorded(tmp_path / "run"):
+        model = classifier()
+        for _ in range(3):
+            backward(model)
+            torch.optim.SGD(model.parameters(), lr=0.1).step()
+            for loader in loaders:
+                measure(model, loader)
+    evaluations = run_of(tmp_path / "run").evaluations
+    assert evaluations["split"].nunique() == len(loaders)
+    assert evaluations["batches"].tolist() == [4, 2][: len(loaders)] * 3
+    assert evaluations["after_step"].unique().tolist() == [0, 1, 2]
+    assert evaluations["training"].tolist() == [1] * 3 * len(loaders), "evaluated in training mode"

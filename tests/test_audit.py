@@ -1,0 +1,155 @@
+"""Causes before effects: which finding is the root, and what nests under it."""
+
+from graphlib import CycleError
+
+import numpy
+import pytest
+
+from gradaudit.audit import Outcome, analyze, causal_depth, rank
+from gradaudit.diagnosers import all_diagnosers
+from gradaudit.findings import Confidence, Finding, Severity, Span
+from tests.build import build_run
+from tests.diagnosers.runs import TEN, flat, parameters
+from tests.diagnosers.sick import dead_table
+from tests.diagnosers.sick_gradients import clipped, sloped
+from tests.diagnosers.sick_weights import decayed
+
+CRITICAL, WARNING, NOTE = Severity
+EXPLAINS = {item.name: item.explains for item in all_diagnosers()}
+
+
+def finding(severity=CRITICAL, first=0, last=199):
+    span = Span(first=first, last=last)
+    return Finding(severity=severity, confidence=Confidence.HIGH, headline="One", seen="It.", span=span)
+
+
+def found(**findings):
+    """Outcomes of diagnosers that found something, given as (severity, first step)."""
+    return [
+        Outcome(diagnoser=name, face="found", documentation={}, thresholds={}, findings=[finding(*given)])
+        for name, given in findings.items()
+    ]
+
+
+def tree(ranked):
+    return [(item.diagnoser, tree(item.consequences)) for item in ranked]
+
+
+def test_what_nothing_explains_stands_alone_the_worst_first():
+    ranked = rank(found(overfitting=(WARNING, 50), eval_mode_training=(NOTE,), dead_embedding=()), EXPLAINS)
+    assert [item.diagnoser for item in ranked] == ["dead_embedding", "overfitting", "eval_mode_training"]
+
+
+def test_a_cause_less_bad_than_its_effect_comes_first_with_the_effect_under_it():
+    ranked = rank(found(no_learning=(CRITICAL, 180), constant_clipping=(WARNING, 0)), EXPLAINS)
+    assert tree(ranked) == [("constant_clipping", [("no_learning", [])])]
+
+
+def test_an_effect_cannot_precede_its_cause():
+    late = found(divergence=(CRITICAL, 20), learning_rate_too_high=(CRITICAL, 31))
+    assert [name for name, _ in tree(rank(late, EXPLAINS))] == ["learning_rate_too_high", "divergence"]
+    near = found(divergence=(CRITICAL, 20), learning_rate_too_high=(CRITICAL, 30))
+    assert tree(rank(near, EXPLAINS)) == [("learning_rate_too_high", [("divergence", [])])]
+
+
+def test_a_note_explains_nothing_worse_than_a_note():
+    ranked = rank(found(layer_imbalance=(NOTE, 10), no_learning=(CRITICAL, 180)), EXPLAINS)
+    assert tree(ranked) == [("no_learning", []), ("layer_imbalance", [])]
+    ranked = rank(found(layer_imbalance=(NOTE, 10), no_learning=(NOTE, 180)), EXPLAINS)
+    assert tree(ranked) == [("layer_imbalance", [("no_learning", [])])]
+
+
+def test_of_two_equal_roots_the_one_nearer_to_the_beginning_of_a_chain_comes_first():
+    ranked = rank(found(overfitting=(WARNING, 0), eval_mode_training=(WARNING, 50)), {**EXPLAINS, "overfitting": ()})
+    assert ranked[0].diagnoser == "eval_mode_training"
+
+
+def test_a_later_attempt_of_the_same_diagnoser_gets_its_own_anchor():
+    twice = [
+        Outcome(diagnoser="overfitting", face="found", documentation={}, thresholds={},
+                findings=[finding(WARNING), finding(NOTE)])
+    ]  # fmt: skip
+    assert [item.anchor for item in rank(twice, EXPLAINS)] == ["overfitting", "overfitting-2"]
+
+
+# Measured over faulty runs, which findings occur together: each line from the root on, with the first step of each.
+CHAINS = {
+    "the learning rate is too high": {
+        "learning_rate_too_high": 0,
+        "divergence": 8,
+        "no_learning": 180,
+        "non_finite": 60,
+    },
+    "no zero_grad": {"stale_gradient": 1, "learning_rate_too_high": 4, "gradient_growth": 20, "divergence": 40},
+    "exploding at the start": {"initial_loss_mismatch": 0, "learning_rate_too_high": 1, "non_finite": 5},
+    "exploding along the depth": {
+        "exploding_gradient": 0,
+        "learning_rate_too_high": 1,
+        "divergence": 3,
+        "non_finite": 5,
+    },
+    "the sum instead of the mean": {"initial_loss_mismatch": 0, "learning_rate_too_high": 0, "divergence": 2},
+    "vanishing": {"vanishing_gradient": 0, "layer_imbalance": 10, "frozen_parameter": 0, "no_learning": 180},
+    "weight decay": {
+        "excessive_weight_decay": 0,
+        "learning_rate_too_low": 0,
+        "gradient_growth": 40,
+        "no_learning": 180,
+    },
+    "clipped under SGD": {"constant_clipping": 0, "learning_rate_too_low": 0, "dead_embedding": 0, "no_learning": 180},
+    "detached": {"frozen_parameter": 0, "learning_rate_too_low": 0, "dead_embedding": 0, "no_learning": 180},
+    "the learning rate is too low": {"learning_rate_too_low": 0, "no_learning": 180},
+    "growth": {"gradient_growth": 40, "divergence": 90, "non_finite": 150},
+    "noise": {"noise_module": 0, "layer_imbalance": 10, "no_learning": 180},
+}
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+def test_the_chains_that_were_observed_have_their_cause_as_the_only_root(chain):
+    steps = CHAINS[chain]
+    # Handed over from the last to the first: the order of the outcomes must not matter.
+    ranked = rank(found(**{name: (CRITICAL, first) for name, first in reversed(steps.items())}), EXPLAINS)
+    assert [item.diagnoser for item in ranked] == [next(iter(steps))], tree(ranked)
+
+
+def test_a_chain_nests_link_by_link():
+    ranked = rank(found(non_finite=(CRITICAL, 60), divergence=(CRITICAL, 8), learning_rate_too_high=()), EXPLAINS)
+    assert tree(ranked) == [("learning_rate_too_high", [("divergence", [("non_finite", [])])])]
+
+
+def test_no_diagnoser_explains_itself_through_others():
+    assert causal_depth(EXPLAINS)["no_learning"] > causal_depth(EXPLAINS)["learning_rate_too_low"] > 0
+    with pytest.raises(CycleError):
+        causal_depth({"a": ("b",), "b": ("a",)})
+
+
+def roots(run):
+    return [item.diagnoser for item in analyze(run).ranked if item.finding.severity is not NOTE]
+
+
+def test_a_profile_along_the_depth_is_not_told_twice(tmp_path):
+    """Its spread would be a layer_imbalance, too."""
+    audit = analyze(sloped(tmp_path / "a", loss=flat(), decades=6.0))
+    assert {item.diagnoser for item in audit.all_ranked()} == {"vanishing_gradient", "no_learning"}
+    assert [item.diagnoser for item in audit.ranked] == ["vanishing_gradient"]
+
+
+def test_a_table_that_never_moved_is_not_a_frozen_parameter_as_well(tmp_path):
+    assert roots(dead_table(tmp_path / "a")) == ["dead_embedding"]
+
+
+def test_clipping_from_the_first_step_on_explains_what_is_slow_from_the_first_step_on(tmp_path):
+    stats = {"update_norm": 1e-5}
+    run = clipped(tmp_path / "a", stats=stats)
+    assert analyze(run).ranked[0].finding.span.first == 0
+
+
+def test_weight_decay_is_the_root_of_a_run_that_learns_nothing(tmp_path):
+    assert roots(decayed(tmp_path / "a", loss=flat())) == ["excessive_weight_decay"]
+
+
+def test_growth_after_divergence_is_not_told_as_its_cause(tmp_path):
+    loss = numpy.concatenate([numpy.linspace(2.3, 30, 20), flat(180, 30)])
+    norm = numpy.geomspace(1, 50, 200)
+    run = build_run(tmp_path / "a", loss=loss, facts=TEN, tensors=parameters(4), steps={"gradient_norm": norm})
+    assert roots(run) == ["divergence"]
