@@ -130,7 +130,12 @@ TENSORS = Table(
         Column("gradient_mean", "float32", "", "mean of the finite elements"),
         Column("gradient_std", "float32", "", "population standard deviation of the finite elements"),
         Column("gradient_max_abs", "float32", "", "largest finite absolute value"),
-        Column("gradient_zero_fraction", "float32", "fraction", "elements exactly zero"),
+        Column(
+            "gradient_zero_fraction",
+            "float32",
+            "fraction",
+            "elements exactly zero; a few of them, scattered over a large tensor on the CPU, may be given as none",
+        ),
         Column("gradient_nan", "int64", "count", "NaN elements"),
         Column("gradient_inf", "int64", "count", "infinite elements"),
         Column("weight_norm", "float32", "", "L2 norm of the weights before the step, estimated from the probe"),

@@ -20,6 +20,12 @@ class Recorded(click.Command):
         return rest
 
 
+def _percentage(context: click.Context, option: click.Parameter, value: float) -> float:
+    if not 0 < value <= 100:
+        raise click.BadParameter(f"{value:g} is not a percentage above 0 and up to 100")
+    return value
+
+
 # Everything after the script belongs to the script, so options are read only before it.
 @click.command(
     cls=Recorded,
@@ -38,7 +44,16 @@ class Recorded(click.Command):
     "--every",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Record tensor statistics at every N-th step.  [default: automatic]",
+    help="Record tensor statistics at every N-th step.  [default: as --budget allows]",
+)
+@click.option(
+    "--budget",
+    type=float,
+    default=1.0,
+    callback=_percentage,
+    metavar="PERCENT",
+    help="Share of a step's time that recording may take after the first 100 steps; --every overrides it.  "
+    "[default: 1]",
 )
 @click.option(
     "--activations",
@@ -53,6 +68,7 @@ class Recorded(click.Command):
 def record(
     output: Path | None,
     every: int | None,
+    budget: float,
     activations: bool,
     quiet: bool,
     force: bool,
@@ -79,6 +95,7 @@ def record(
         ["-m", *command] if module else list(command),
         directory=output,
         every=every,
+        budget=budget,
         quiet=quiet,
         force=force,
         host=not no_host,

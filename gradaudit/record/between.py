@@ -10,6 +10,7 @@ import torch
 from gradaudit.record import losses
 from gradaudit.record.losses import Call, Evaluations, LossBook, node_key, together
 from gradaudit.record.normalisation import note
+from gradaudit.record.on_host import value_of
 from gradaudit.record.samples import of_loss
 from gradaudit.record.sharding import local
 from gradaudit.record.splits import note_training
@@ -38,7 +39,8 @@ class Clip:
 class Seen:
     """What belongs to one step."""
 
-    roots: list[tuple[torch.Tensor, torch.Tensor | None]] = field(default_factory=list)  # with the AMP scale
+    # Their values, with the AMP scale.
+    roots: list[tuple[torch.Tensor | float, torch.Tensor | None]] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     logged: float | torch.Tensor | None = None
     backwards: int = 0
@@ -46,7 +48,8 @@ class Seen:
     def gather(self) -> None:
         """Add up what is too much to keep one by one."""
         if len(self.roots) > _GATHERED:
-            values = [(value if scale is None else value / scale).double() for value, scale in self.roots]
+            scaled = [value if scale is None else value / scale for value, scale in self.roots]
+            values = [torch.as_tensor(value, dtype=torch.float64) for value in scaled]
             device = values[0].device
             self.roots = [(torch.stack([value.to(device, non_blocking=True) for value in values]).sum(), None)]
         if len(self.calls) > _GATHERED:
@@ -69,10 +72,13 @@ class Between:
         self._scale: torch.Tensor | None = None
         self._clips: list[Clip] = []
         self._cleared: dict[int, Any] = {}
+        self._worker: bool | None = None  # this process loads data, and its losses are nobody's
 
     def on_loss(self, name: str, result: torch.Tensor, call: dict[str, Any]) -> None:
         """A loss function returned `result`: for training if a backward follows, else for evaluation."""
-        if torch.utils.data.get_worker_info() is not None:
+        if self._worker is None:
+            self._worker = torch.utils.data.get_worker_info() is not None
+        if self._worker:
             return
         seen = self.book.observe(name, result, call)
         if result.requires_grad:
@@ -94,11 +100,15 @@ class Between:
             if not isinstance(root, torch.Tensor) or not losses.has_value(root):
                 continue
             value = root.detach()
+            self._seen.backwards += 1
+            known = value_of(value) if gradients is None else None
+            if known is not None:
+                self._seen.roots.append((known, self._scale))
+                continue
             weight = values[index] if index < len(values) else None
             # Scripts change the loss in place after the backward: keep a copy.
             value = (value * weight.detach()).sum() if isinstance(weight, torch.Tensor) else value.sum().clone()
             self._seen.roots.append((value, self._scale))
-            self._seen.backwards += 1
         self._seen.calls += _behind(self._pending, roots)
         self._seen.gather()
         self._pending.clear()

@@ -24,6 +24,7 @@ def launch(
     *,
     directory: Path | None,
     every: int | None,
+    budget: float,
     quiet: bool,
     force: bool,
     host: bool,
@@ -41,6 +42,7 @@ def launch(
     settings = Settings(
         directory=str(directory.absolute()),
         every=every,
+        budget=budget,
         quiet=quiet,
         host=host,
         activations=activations,

@@ -8,29 +8,33 @@ from typing import Any
 
 import torch
 
+from gradaudit.record.labels import (
+    BINARY,
+    CLASSIFICATION,
+    LISTED_CLASSES,
+    REGRESSION,
+    Kind,
+    count_labels,
+    count_on_host,
+    with_labels,
+)
+from gradaudit.record.on_host import look
 from gradaudit.record.samples import Sample
 from gradaudit.record.splits import current_split, forget
 from gradaudit.record.transfer import to_host
 from gradaudit.schema import LossFacts
 
-CLASSIFICATION = ("cross_entropy", "nll_loss")
-BINARY = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
-REGRESSION = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 FUNCTIONS = (*CLASSIFICATION, *BINARY, *REGRESSION, "kl_div", "poisson_nll_loss", "gaussian_nll_loss")
 
-_MOST_CLASSES = 2_000_000  # counted; beyond this the counts would weigh more than the loss itself
-_LISTED_CLASSES = 1000
-_TARGET_SAMPLE = 4096  # elements of a regression target looked at in one call
-_MOST_OUTPUTS = 1024
 _MOST_KINDS = 200  # of functions with their options; a smoothing that changes at every step would be thousands
 
 
 @dataclass(eq=False)
 class Call:
-    """One call of a loss function; numbers stay on the device."""
+    """One call of a loss function; numbers stay on the device, if it is not the CPU."""
 
     loss: int
-    mean: torch.Tensor  # mean loss per valid target
+    mean: torch.Tensor | float  # mean loss per valid target
     valid: torch.Tensor | int
     ignored: torch.Tensor | int
     batch_size: int
@@ -39,22 +43,10 @@ class Call:
 
 
 @dataclass
-class _Kind:
-    """One loss function with one set of options, and its running label facts."""
-
-    facts: LossFacts
-    weights: torch.Tensor | None = None  # [classes]
-    counts: torch.Tensor | None = None  # [classes]
-    moments: torch.Tensor | None = None  # [3]: count, sum, sum of squares of regression targets
-    positives: torch.Tensor | None = None  # [1 + outputs]: count, then the sum of each output's targets
-    shared: bool = False  # one of too many kinds to keep the labels of each
-
-
-@dataclass
 class LossBook:
     """The loss functions seen so far."""
 
-    kinds: dict[tuple[Any, ...], _Kind] = field(default_factory=dict)
+    kinds: dict[tuple[Any, ...], Kind] = field(default_factory=dict)
     changed: bool = False
     observed: int = 0  # calls of loss functions so far
 
@@ -63,12 +55,17 @@ class LossBook:
         input, target = call["input"], call["target"]
         self.observed += 1
         kind = self._kind(name, call)
+        found = look(kind.facts, result, input, target, call.get("weight") is not None)
+        batch = int(input.shape[0]) if input.ndim else 1
+        if found is not None:
+            if result.requires_grad and not kind.shared:
+                count_on_host(kind, found, target.shape)
+            return Call(kind.facts.id, found.mean, found.valid, found.ignored, batch, node_key(result.grad_fn))
         with torch.no_grad():
             valid, ignored = _targets(kind.facts, input, target)
             mean = _mean(kind.facts, result.detach(), valid, target, call.get("weight"))
             if result.requires_grad and not kind.shared:
-                _count_labels(kind, target.detach())
-        batch = int(input.shape[0]) if input.ndim else 1
+                count_labels(kind, target.detach())
         return Call(kind.facts.id, mean, valid, ignored, batch, node_key(result.grad_fn))
 
     def classes_of(self, loss: int) -> int:
@@ -79,7 +76,7 @@ class LossBook:
         """The index of the loss given through Recorder.log."""
         return self._add(("logged",), lambda index: LossFacts(id=index, function="logged")).facts.id
 
-    def _kind(self, name: str, call: dict[str, Any]) -> _Kind:
+    def _kind(self, name: str, call: dict[str, Any]) -> Kind:
         input, target = call["input"], call["target"]
         reduction = call.get("reduction", "mean")
         if call.get("size_average") is not None or call.get("reduce") is not None:
@@ -92,6 +89,8 @@ class LossBook:
         soft = name in CLASSIFICATION and target.is_floating_point()
         ignore = call.get("ignore_index") if name in CLASSIFICATION and not soft else None
         key = (name, classes, reduction, smoothing, weight is not None, ignore, soft)
+        if key in self.kinds:
+            return self.kinds[key]
 
         def make(index: int) -> LossFacts:
             return LossFacts(
@@ -102,21 +101,21 @@ class LossBook:
         if key not in self.kinds and len(self.kinds) >= _MOST_KINDS:
             # Computed with its own options, and kept as one of many of this function.
             one_of_many = self._add((name,), lambda index: LossFacts(id=index, function=name))
-            return _Kind(make(one_of_many.facts.id), shared=True)
+            return Kind(make(one_of_many.facts.id), shared=True)
         kind = self._add(key, make)
-        if kind.weights is None and name in CLASSIFICATION and weight is not None and weight.numel() <= _LISTED_CLASSES:
+        if kind.weights is None and name in CLASSIFICATION and weight is not None and weight.numel() <= LISTED_CLASSES:
             kind.weights = weight.detach().clone()
         return kind
 
-    def _add(self, key: tuple[Any, ...], make: Callable[[int], LossFacts]) -> _Kind:
+    def _add(self, key: tuple[Any, ...], make: Callable[[int], LossFacts]) -> Kind:
         if key not in self.kinds:
-            self.kinds[key] = _Kind(make(len(self.kinds)))
+            self.kinds[key] = Kind(make(len(self.kinds)))
             self.changed = True
         return self.kinds[key]
 
     def facts(self) -> list[LossFacts]:
         """The facts with the label counts so far; waits for the device."""
-        return [_with_labels(kind) for kind in to_host(list(self.kinds.values()))]
+        return [with_labels(kind) for kind in to_host(list(self.kinds.values()))]
 
 
 def has_value(tensor: torch.Tensor) -> bool:
@@ -129,6 +128,10 @@ def node_key(node: Any) -> Any:
     return None if node is None else (node._sequence_nr(), node.name())
 
 
+def _wide(value: torch.Tensor | float) -> Any:
+    return value.double() if isinstance(value, torch.Tensor) else value
+
+
 def together(calls: list[Call]) -> list[Call]:
     """One call for each loss function, with the mean over all valid targets: for accumulation over very many calls."""
     merged: dict[int, Call] = {}
@@ -138,7 +141,7 @@ def together(calls: list[Call]) -> list[Call]:
             merged[call.loss] = call
             continue
         valid = one.valid + call.valid
-        weighed = one.mean.double() * one.valid + call.mean.double() * call.valid
+        weighed = _wide(one.mean) * one.valid + _wide(call.mean) * call.valid
         mean = weighed / max(1, valid) if isinstance(valid, int) else weighed / valid.clamp(min=1)
         batch_size = one.batch_size + call.batch_size
         merged[call.loss] = Call(call.loss, mean, valid, one.ignored + call.ignored, batch_size)
@@ -186,64 +189,6 @@ def _mean(facts: LossFacts, result: torch.Tensor, valid: Any, target: torch.Tens
     return mean
 
 
-def _count_labels(kind: _Kind, target: torch.Tensor) -> None:
-    facts = kind.facts
-    if facts.classes and not facts.soft_targets:
-        if facts.classes > _MOST_CLASSES:
-            return
-        if kind.counts is None:
-            kind.counts = torch.zeros(facts.classes, dtype=torch.int64, device=target.device)
-        flat = target.reshape(-1)
-        inside = (flat >= 0) & (flat < facts.classes)
-        if facts.ignore_index is not None:
-            inside = inside & (flat != facts.ignore_index)
-        kind.counts.scatter_add_(0, flat.clamp(0, facts.classes - 1).to(torch.int64), inside.to(torch.int64))
-    elif facts.function in BINARY:
-        outputs = int(target.shape[-1]) if target.ndim > 1 and target.shape[-1] <= _MOST_OUTPUTS else 1
-        table = target.double().reshape(-1, outputs)
-        seen = torch.cat([torch.full((1,), float(table.shape[0]), device=target.device), table.sum(dim=0)])
-        if kind.positives is None or kind.positives.shape != seen.shape:
-            kind.positives = torch.zeros_like(seen)
-        kind.positives += seen
-    elif facts.function in REGRESSION:
-        flat = target.reshape(-1)
-        sample = flat[:: max(1, flat.numel() // _TARGET_SAMPLE)].double()
-        seen = torch.stack([torch.full_like(sample.sum(), float(sample.numel())), sample.sum(), sample.square().sum()])
-        kind.moments = seen if kind.moments is None else kind.moments + seen
-
-
-def _with_labels(kind: _Kind) -> LossFacts:
-    import msgspec
-
-    facts = kind.facts
-    if kind.weights is not None:
-        facts = msgspec.structs.replace(facts, class_weights=kind.weights.tolist())
-    if kind.counts is not None:
-        counts = kind.counts.double()
-        share = counts[counts > 0] / counts.sum().clamp(min=1)
-        listed = [int(count) for count in counts] if facts.classes <= _LISTED_CLASSES else []
-        entropy = max(0.0, float(-(share * share.log()).sum()))
-        facts = msgspec.structs.replace(facts, label_counts=listed, label_entropy=entropy)
-    if kind.moments is not None:
-        count, total, squares = (float(value) for value in kind.moments)
-        mean = total / count if count else math.nan
-        variance = max(0.0, squares / count - mean * mean) if count else math.nan
-        if math.isfinite(mean) and math.isfinite(variance):
-            facts = msgspec.structs.replace(facts, target_mean=mean, target_variance=variance)
-    if kind.positives is not None:
-        count, *positive = (float(value) for value in kind.positives)
-        entropies = [_binary_entropy(value / count) for value in positive if count]
-        if entropies and all(math.isfinite(value) for value in entropies):
-            facts = msgspec.structs.replace(
-                facts, binary_entropy=sum(entropies) / len(entropies), target_mean=sum(positive) / count / len(positive)
-            )
-    return facts
-
-
-def _binary_entropy(share: float) -> float:
-    return -sum(p * math.log(p) for p in (share, 1 - share) if p > 0)
-
-
 @dataclass
 class _Split:
     total: Any = 0.0
@@ -266,7 +211,7 @@ class Evaluations:
         entry = self.open.setdefault(split or current_split(), _Split(training=training, loss=call.loss))
         if call.loss != entry.loss:
             return  # a second loss function of the same batch: the first one is the pass's
-        entry.total = entry.total + call.mean.double() * call.valid
+        entry.total = entry.total + _wide(call.mean) * call.valid
         entry.valid = entry.valid + call.valid
         entry.batches += 1
 

@@ -22,11 +22,13 @@ class Recorder:
                 recorder.log(loss=validation_loss, split="validation")
 
     `directory` defaults to ``runs/<name>-<UTC time>`` and must not hold a run yet; `every` records
-    tensor statistics at every n-th step instead of as often as the budget allows; `activations` also
-    samples the model's input and the outputs of its activation modules, through forward hooks. Under
+    tensor statistics at every n-th step instead of as often as `budget` allows: the percentage of a
+    step's time that recording may take after the first 100 steps; `activations` also samples the
+    model's input and the outputs of its activation modules, through forward hooks. Under
     ``gradaudit record`` it adds nothing but its `log` calls to the recording that is going on.
     A recorder that is still open is closed by the next one. Raises FileExistsError when `directory`
-    is not empty, and TypeError when an optimizer is not torch's.
+    is not empty, TypeError when an optimizer is not torch's, and ValueError when `budget` is not above
+    0 and up to 100.
     """
 
     def __init__(
@@ -36,12 +38,15 @@ class Recorder:
         directory: str | Path | None = None,
         name: str = "recorder",
         every: int | None = None,
+        budget: float = 1.0,
         quiet: bool = False,
         activations: bool = False,
     ) -> None:
         for optimizer in optimizers:
             if not isinstance(optimizer, torch.optim.Optimizer):
                 raise TypeError(f"Recorder(model, *optimizers) takes torch optimizers, not {type(optimizer).__name__}")
+        if not 0 < budget <= 100:
+            raise ValueError(f"budget={budget!r} is not a percentage above 0 and up to 100")
         current = session.current()
         self._joined = current is not None and not current.settings.explicit
         if self._joined:
@@ -54,7 +59,12 @@ class Recorder:
         session.stop("finished")
         install.install(activations=activations)
         settings = Settings(
-            directory=str(self.directory.absolute()), every=every, quiet=quiet, activations=activations, explicit=True
+            directory=str(self.directory.absolute()),
+            every=every,
+            budget=budget,
+            quiet=quiet,
+            activations=activations,
+            explicit=True,
         )
         self._recording = session.start(settings, [model], optimizers or None)
         session.guarded("activations.attach", list(model.parameters()))

@@ -14,7 +14,7 @@ from torch import nn
 from gradaudit.record import checksums, groups, histograms
 from gradaudit.record.activations import EVERY, Activations
 from gradaudit.record.between import Between
-from gradaudit.record.cadence import Cadence
+from gradaudit.record.cadence import Cadence, Meter
 from gradaudit.record.files import Files, rank_and_world
 from gradaudit.record.ring import Slot
 from gradaudit.record.settings import Settings
@@ -23,7 +23,8 @@ from gradaudit.record.steps import Batch, StepRecord, drop
 from gradaudit.record.tensors import Plan, TensorTable
 from gradaudit.record.transfer import departures
 
-HAND_OVER_STEPS = 32
+HAND_OVER_STEPS = 32  # with statistics
+HAND_OVER_MOST = 128  # with or without: a row of losses is small, and handing it over costs more than it does
 HAND_OVER_SECONDS = 1.0
 MOST_WAITING = 10_000  # steps whose losses are kept while the disk is behind
 ROWS_EVERY = 10  # recorded steps between two looks at embedding rows
@@ -38,8 +39,7 @@ class OpenStep:
     closure: bool = False
     record: StepRecord | None = None
     plan: Plan | None = None
-    before: Any = None  # what the probe saw before the step
-    cost: float = 0.0  # seconds that we took so far
+    measured: bool = False  # the gradients, and the weights before the step
 
 
 class Recording:
@@ -64,6 +64,8 @@ class Recording:
         self._open: OpenStep | None = None
         self._ready: list[StepRecord] = []
         self._refused = 0  # of those: offered to the writer, which was behind
+        self._measured = 0  # of the others, with statistics
+        self.meter = Meter()  # what session.guarded measures
         self._events: list[dict[str, Any]] = []
         self._full = False  # no room for further optimizers
         self._rank = self._world = -1  # known when the process group exists: at the first step
@@ -73,10 +75,10 @@ class Recording:
     def on_scaler_step(self, optimizer: torch.optim.Optimizer, hooked_before: int) -> None:
         """GradScaler.step returned; no hook fired inside means that it skipped the step."""
         if self.hooked == hooked_before and self._mine(optimizer):
-            plan, _ = self.table.plan_for(optimizer)
+            plan = self.table.known_plan(optimizer)
             record = self._record(optimizer, plan)
             record.row["skipped"] = True
-            self._finish(plan, record, None)
+            self._finish(plan, record, time.perf_counter())
 
     def on_value_clip(self, parameters: Sequence[torch.Tensor], threshold: Any) -> None:
         """clip_grad_value_ is about to run; which optimizer steps next is not known yet."""
@@ -116,7 +118,7 @@ class Recording:
 
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
         """The optimizer has stepped: measure the update and close the row."""
-        step = self._open
+        step, started = self._open, time.perf_counter()
         if step is None or step.optimizer() is not optimizer or step.frame != id(wrapper_frame()):
             return
         self._open = None
@@ -124,21 +126,17 @@ class Recording:
             self.between.forget()
         if step.record is None or step.plan is None:
             return
-        if step.before is None:
-            self._finish(step.plan, step.record, None)
-            return
-        started = time.perf_counter()
-        self._measure_update(step.plan, step.record, step.before)
-        self._finish(step.plan, step.record, step.cost + time.perf_counter() - started)
+        if step.measured:
+            self._measure_update(step.plan, step.record)
+        self._finish(step.plan, step.record, started)
 
-    def _measure_update(self, plan: Plan, record: StepRecord, before: Any) -> None:
+    def _measure_update(self, plan: Plan, record: StepRecord) -> None:
         parameters = plan.parameters()
         if parameters is None:
             return
-        plan.look_after(before, parameters, record.probed)
+        record.probed = plan.look_after(record.gradients, parameters)
         if plan.recorded % ROWS_EVERY == 0:
-            for position, counter in plan.counters.items():
-                record.snapshots.append((int(plan.identifiers[position]), counter.snapshot(parameters[position])))
+            record.snapshots = plan.snapshots(parameters)
         plan.recorded += 1
 
     def _mine(self, optimizer: torch.optim.Optimizer) -> bool:
@@ -163,24 +161,24 @@ class Recording:
 
     def _snapshot(self, optimizer: torch.optim.Optimizer, step: OpenStep) -> None:
         """Measure the gradients, and the weights before the step."""
-        started = time.perf_counter()
-        step.plan, parameters = self.table.plan_for(optimizer)
+        step.plan = self.table.known_plan(optimizer)
         step.record = record = self._record(optimizer, step.plan)
         if checksums.due(record.row["step"], self._world) and not self.table.sharded():
-            record.weights = checksums.checksum(parameters)
+            record.weights = checksums.checksum(step.plan.parameters() or [])
         if not record.row["recorded"]:
             return
+        step.plan, parameters = self.table.plan_for(optimizer)
         given = getattr(optimizer, "gradients_of", None)  # of a framework's optimizer, which is not torch's
         gradients = given(parameters) if given else [parameter.grad for parameter in parameters]
         record.identifiers, record.owned = step.plan.identifiers, step.plan.owned
         record.gradients, record.sharded = step.plan.measure(gradients), self.table.sharded()
         if step.plan.statistics is not None and (fault := step.plan.statistics.take_fault()):
             self.event("fallback", f"Triton cannot be used here ({fault}); torch's own operations take its place")
-        step.plan.count_rows(gradients, record.gradients)
-        step.before = step.plan.look_before(record.gradients, gradients, parameters, record.probed)
+        step.plan.count_rows(record.gradients, gradients)
+        step.plan.look_before(record.gradients, gradients, parameters)
+        step.measured = True
         if histograms.due(record.row["step"], self.settings.every):
             record.histograms = histograms.of_step(step.plan.identifiers, gradients, parameters)
-        step.cost = time.perf_counter() - started
 
     def _record(self, optimizer: torch.optim.Optimizer, plan: Plan) -> StepRecord:
         number = plan.optimizer
@@ -235,19 +233,23 @@ class Recording:
         return self._cadence(number).due(step) and (self._rank == 0 or self.table.sharded())
 
     def _cadence(self, number: int) -> Cadence:
-        return self._cadences.setdefault(number, Cadence(self.settings.every))
+        if number not in self._cadences:
+            self._cadences[number] = Cadence(self.settings.every, self.settings.budget)
+        return self._cadences[number]
 
-    def _finish(self, plan: Plan, record: StepRecord, cost: float | None) -> None:
+    def _finish(self, plan: Plan, record: StepRecord, started: float) -> None:
+        now = time.perf_counter()
         self._ready.append(record)
         cadence = self._cadence(plan.optimizer)
-        if cadence.note(record.row["step"], cost, record.row["seconds"]):
-            every = 2**cadence.exponent
-            self.event("cadence", f"tensor statistics every {every} steps from here, to stay within the budget")
-        now = time.perf_counter()
+        measured = record.gradients is not None
+        if cadence.note(record.row["step"], measured, self.meter.of_step(now - started), record.row["seconds"]):
+            self.event("cadence", f"tensor statistics every {2**cadence.exponent} steps, to stay within the budget")
+        self._measured += measured
         if self.files is None:
             self.files = Files(self.settings, self)
-            self.hand_over()
-        elif len(self._ready) - self._refused >= HAND_OVER_STEPS or now - self._handed > HAND_OVER_SECONDS:
+            self._handed = -math.inf
+        fresh = len(self._ready) - self._refused
+        if self._measured >= HAND_OVER_STEPS or fresh >= HAND_OVER_MOST or now - self._handed > HAND_OVER_SECONDS:
             self.hand_over()
 
     def _clock(self) -> float:
@@ -260,16 +262,18 @@ class Recording:
 
     def hand_over(self, wait: bool = False) -> None:
         """Give what is ready to the writer; when it is behind, statistics are dropped and counted, never waited for."""
-        self._handed = time.perf_counter()
+        self._handed, self._measured = time.perf_counter(), 0
         if self.files is None:
             return
         if self.files.writer.error is not None:
             raise self.files.writer.error
+        self.meter.note_writer(self.files.writer.spent, len(self._ready))
         # Those refused before hold no statistics any more: only the new ones are looked at, whatever waits.
         fresh = self._ready[self._refused :]
         self._drop([step for step in fresh if isinstance(step.gradients, Slot) and not step.gradients.depart()])
         ready = departures((fresh, self.between.evaluated))
-        if self.files.writer.put(Batch(self._ready, self.between.evaluated, self._events, ready), wait):
+        batch = Batch(self._ready, self.between.evaluated, self._events, ready, away=self.table.away())
+        if self.files.writer.put(batch, wait):
             self._ready, self.between.evaluated, self._events, self._refused = [], [], [], 0
             return
         self._drop([step for step in fresh if step.gradients is not None])

@@ -2,9 +2,11 @@
 
 import atexit
 import contextlib
+import functools
 import os
 import shlex
 import sys
+import time
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from pathlib import Path
@@ -20,6 +22,7 @@ from gradaudit.record.settings import Settings
 _current: Recording | None = None
 _registered = False
 _held: Any = None  # the threading.Lock taken before a fork
+_method = functools.cache(attrgetter)
 _paused: Any = None  # the same, taken before the capture of a CUDA graph
 _warned = False  # a script gets one line of trouble from us, not two
 
@@ -48,16 +51,19 @@ def guarded(seam: str, *arguments: Any) -> Any:
     recording = _current
     if recording is None:
         return None
+    started = time.perf_counter()
     try:
         # A torch without CUDA refuses the second question.
         if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():  # type: ignore[no-untyped-call]
             # What is enqueued now runs whenever the graph is replayed.
             recording.note_capture()
             return None
-        return attrgetter(seam)(recording)(*arguments)
+        return _method(seam)(recording)(*arguments)
     except Exception as error:
         _give_up(recording, seam, error)
         return None
+    finally:
+        recording.meter.spent += time.perf_counter() - started
 
 
 def contained(seam: str, function: Callable[..., Any], *arguments: Any) -> Any:

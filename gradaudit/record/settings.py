@@ -9,6 +9,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     directory: str
     name: str = ""
     every: int | None = None  # record tensor statistics at every n-th step; None: as the budget allows
+    budget: float = 1.0  # percent of a step's time that recording may take, after the first steps
     quiet: bool = False
     host: bool = True  # keep host, user, folder and command line in the record
     command: list[str] = []

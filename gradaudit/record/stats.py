@@ -4,6 +4,7 @@ Gradients on the CPU: every one is read once from memory, in blocks. Those of a 
 `device.DeviceStatistics` and `on_device.measure_on_device`.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,12 +29,19 @@ COLUMNS = (
 ZERO_FRACTION = COLUMNS.index("gradient_zero_fraction")
 _HAS, _NORM, _MEAN, _STD, _MAX, _ZERO, _NAN, _INF = range(len(COLUMNS))
 
-_SMALL = 8192  # up to here tensors are gathered: one call for all beats eight calls for each
+# Up to here tensors are gathered: one call for all of them beats eight calls for each, which find
+# their code out of the cache after a training step.
+_SMALL = 32768
 _BLOCK = 131072  # elements read once from memory and then several times from the cache
+# Zeros are looked for at every 61st element of a block, and counted where one is found. Any 61
+# neighbours hold one that is looked at, and a prime finds the zeros of a column as well as of a row.
+_LOOK = 61
 # Squares of float32 lose digits below 1e-19 and overflow above 1e19; between these all is exact enough.
 _LEAST, _GREATEST = 1e-15, 1e15
-# Above this ratio of mean squared to variance, E[x^2] - E[x]^2 cancels too many digits.
-_CANCELS = 1e3
+# Above this ratio of mean squared to variance, E[x^2] - E[x]^2 cancels too many digits of a sum in float32.
+_CANCELS = 100.0
+_CLEAN = (1, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0)
+_NARROW = (torch.bfloat16, torch.float16)  # numpy lacks the first and computes slowly in the second
 
 
 def measure(gradients: Sequence[torch.Tensor | None]) -> Floats:
@@ -45,21 +53,30 @@ def measure(gradients: Sequence[torch.Tensor | None]) -> Floats:
     out = numpy.full((len(gradients), len(COLUMNS)), numpy.nan)
     out[:, _HAS] = 0
     small: list[tuple[int, torch.Tensor, int]] = []
-    for index, gradient in enumerate(gradients):
-        if gradient is None:
-            continue
-        flat, absent = _flatten(gradient)
-        if 0 < flat.numel() <= _SMALL:
+    gathered = 0
+    with numpy.errstate(all="ignore"):
+        for index, gradient in enumerate(gradients):
+            if gradient is None:
+                continue
+            flat, absent = _flatten(gradient)
+            if not 0 < flat.numel() <= _SMALL:
+                out[index] = _measure_one(flat, absent)
+                continue
+            if gathered + flat.numel() > _BLOCK:
+                _measure_together(small, out)
+                small, gathered = [], 0
             small.append((index, flat, absent))
-        else:
-            out[index] = _measure_large(flat, absent)
-    if small:
-        _measure_small(small, out)
+            gathered += flat.numel()
+        if small:
+            _measure_together(small, out)
     return out
 
 
 def _flatten(gradient: torch.Tensor) -> tuple[torch.Tensor, int]:
     """The stored elements as one dimension, and how many zeros are not stored."""
+    if gradient.layout is torch.strided and type(gradient) is torch.Tensor and not gradient.is_complex():
+        gradient = gradient.detach() if gradient.requires_grad else gradient
+        return gradient.view(-1) if gradient.is_contiguous() else gradient.reshape(-1), 0
     # A DTensor's norm would be a collective; the shard is merged with the others offline.
     gradient = local(gradient.detach())
     absent = 0
@@ -73,53 +90,55 @@ def _flatten(gradient: torch.Tensor) -> tuple[torch.Tensor, int]:
     return gradient.reshape(-1), absent
 
 
-def _measure_small(small: list[tuple[int, torch.Tensor, int]], out: Floats) -> None:
-    values = torch.cat([flat.double() for _, flat, _ in small]).numpy()
-    counts = numpy.array([flat.numel() for _, flat, _ in small])
-    starts = numpy.concatenate(([0], numpy.cumsum(counts)[:-1]))
-    with numpy.errstate(all="ignore"):
-        squares = numpy.add.reduceat(values * values, starts)
-        sums = numpy.add.reduceat(values, starts)
-        greatest = numpy.maximum.reduceat(numpy.abs(values), starts)
-        zeros = numpy.add.reduceat((values == 0).astype(numpy.int64), starts)
-        totals = counts + numpy.array([absent for _, _, absent in small])
-        mean = sums / totals
-        variance = squares / totals - mean * mean
-        doubtful = ~numpy.isfinite(squares) | (mean * mean > _CANCELS * variance)
-        doubtful |= (squares == 0) & (greatest > 0)
-    for place, (index, flat, absent) in enumerate(small):
-        if doubtful[place]:
-            out[index] = _rescan(flat, absent)
-        else:
-            zero = (zeros[place] + absent) / totals[place]
-            deviation = max(variance[place], 0.0) ** 0.5
-            out[index] = (1, squares[place] ** 0.5, mean[place], deviation, greatest[place], zero, 0, 0)
+def _measure_together(small: list[tuple[int, torch.Tensor, int]], out: Floats) -> None:
+    indices, flats, absents = zip(*small, strict=True)
+    stored = torch.cat(flats)
+    values = (stored.float() if stored.dtype in _NARROW else stored).numpy()
+    counts = numpy.array([flat.numel() for flat in flats])
+    starts = numpy.cumsum(counts) - counts
+    totals = counts + numpy.array(absents)
+    top = numpy.maximum(numpy.maximum.reduceat(values, starts), -numpy.minimum.reduceat(values, starts))
+    mean = numpy.add.reduceat(values, starts).astype(numpy.float64) / totals
+    zero = values == 0
+    zeros = numpy.add.reduceat(zero, starts, dtype=numpy.int64) if zero.any() else 0
+    squares = numpy.add.reduceat(numpy.multiply(values, values, out=values), starts).astype(numpy.float64)
+    variance = squares / totals - mean * mean
+    rows = numpy.empty((len(small), len(COLUMNS)))
+    rows[:] = _CLEAN
+    rows[:, _NORM], rows[:, _MEAN], rows[:, _MAX] = numpy.sqrt(squares), mean, top
+    rows[:, _STD], rows[:, _ZERO] = numpy.sqrt(variance), (zeros + (totals - counts)) / totals
+    level = (mean * mean <= _CANCELS * variance) | (totals == 1)
+    safe = ((top > _LEAST) & (top < _GREATEST) & level) | (top == 0)
+    if not safe.all():
+        for place in numpy.flatnonzero(~safe):
+            rows[place] = _rescan(flats[place], absents[place])
+    out[list(indices)] = rows
 
 
-def _measure_large(flat: torch.Tensor, absent: int) -> Any:
+def _measure_one(flat: torch.Tensor, absent: int) -> Any:
     total = flat.numel() + absent
     if flat.numel() == 0:
         return (1, 0.0, 0.0, 0.0, 0.0, 1.0 if total else numpy.nan, 0, 0)
     squares = sums = 0.0
-    least, greatest, present = numpy.inf, -numpy.inf, 0
-    with numpy.errstate(all="ignore"):
-        for block in torch.split(flat, _BLOCK):
-            if block.dtype in (torch.float16, torch.bfloat16):
-                block = block.float()
-            squares += float(torch.dot(block, block))
-            sums += float(block.sum())
-            array = block.numpy()
-            # numpy's minimum and maximum of a block in the cache are twice as fast as torch.aminmax.
-            least, greatest = min(least, array.min()), max(greatest, array.max())
+    least, greatest, zeros = math.inf, -math.inf, absent
+    for block in torch.split(flat, _BLOCK):
+        if block.dtype in _NARROW:
+            block = block.float()
+        squares += torch.dot(block, block).item()
+        sums += block.sum().item()
+        array = block.numpy()
+        # numpy's minimum and maximum of a block in the cache are twice as fast as torch.aminmax.
+        least, greatest = min(least, numpy.minimum.reduce(array)), max(greatest, numpy.maximum.reduce(array))
+        if not array[::_LOOK].all():
             # Comparing first is five times faster than torch.count_nonzero or numpy's of floats.
-            present += int(numpy.count_nonzero(array != 0))
-        mean = sums / total
-        variance = squares / total - mean * mean
-        top = max(-least, greatest)
-    safe = numpy.isfinite(squares) and numpy.isfinite(top) and (top == 0 or _LEAST < top < _GREATEST)
+            zeros += int(numpy.count_nonzero(array == 0))
+    mean = sums / total
+    variance = squares / total - mean * mean
+    top = float(max(-least, greatest))
+    safe = math.isfinite(squares) and (top == 0 or _LEAST < top < _GREATEST)
     if not safe or mean * mean > _CANCELS * variance:
         return _rescan(flat, absent)
-    return (1, squares**0.5, mean, max(variance, 0.0) ** 0.5, float(top), 1 - present / total, 0, 0)
+    return (1, math.sqrt(squares), mean, math.sqrt(max(variance, 0.0)), top, zeros / total, 0, 0)
 
 
 def _rescan(flat: torch.Tensor, absent: int) -> Any:

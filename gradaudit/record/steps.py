@@ -31,7 +31,7 @@ class StepRecord:
     """The facts of one step; tensors among them are read later."""
 
     row: dict[str, Any]
-    roots: list[tuple[torch.Tensor, torch.Tensor | None]]  # backward roots and the AMP scale they carry
+    roots: list[tuple[torch.Tensor | float, torch.Tensor | None]]  # backward roots and the AMP scale they carry
     calls: list[Call]
     logged: float | torch.Tensor | None = None
     clip_norm: torch.Tensor | None = None
@@ -58,9 +58,12 @@ class Batch:
     evaluations: list[dict[str, Any]]
     events: list[dict[str, Any]]
     ready: list[Any] = field(default_factory=list)  # events after the last measurements, of each device
+    away: bool = True  # some values may be on a device
 
     def __call__(self) -> dict[str, Columns]:
         """Wait for what is still on its way from a device, and lay everything out as columns."""
+        if not self.away:
+            return self._tables()
         arrivals = _arrivals(self.steps)
         for arrival in arrivals:
             arrival.wait()
@@ -177,13 +180,13 @@ def _sampled(step: StepRecord) -> list[dict[str, Any]]:
     return [*rows.values(), *(sample.row(number, module, -1) for module, sample in step.samples)]
 
 
-def _loss_scale(roots: Sequence[tuple[torch.Tensor, torch.Tensor | None]]) -> float:
+def _loss_scale(roots: Sequence[tuple[torch.Tensor | float, torch.Tensor | None]]) -> float:
     """The AMP scale of the step's last backward root that has one; NaN without."""
     scales = [scale for _, scale in roots if scale is not None]
     return float(_number(scales[-1])) if scales else math.nan
 
 
-def _objective(roots: Sequence[tuple[torch.Tensor, torch.Tensor | None]]) -> float:
+def _objective(roots: Sequence[tuple[torch.Tensor | float, torch.Tensor | None]]) -> float:
     """The sum of the backward roots, without the AMP scale."""
     values = [float(_number(root)) / (float(_number(scale)) if scale is not None else 1.0) for root, scale in roots]
     return sum(values) if values else math.nan

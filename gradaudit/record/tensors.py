@@ -16,7 +16,7 @@ from gradaudit.record.on_device import measure_on_device
 from gradaudit.record.patches.names import describe, find_roots, label_of, unwrap
 from gradaudit.record.probe import Probe, device_of
 from gradaudit.record.ring import Slot
-from gradaudit.record.rows import OutputCounter, RowCounter
+from gradaudit.record.rows import OutputCounter, RowCounter, Snapshot
 from gradaudit.record.stats import ZERO_FRACTION, measure
 from gradaudit.schema import ModuleFacts, OptimizerFacts, TensorFacts
 
@@ -35,10 +35,8 @@ class Plan:
     identifiers: numpy.ndarray[Any, numpy.dtype[numpy.int32]]
     owned: numpy.ndarray[Any, numpy.dtype[numpy.bool_]]
     probe: Probe
-    start: torch.Tensor | None = None  # probe values at the first recorded step
     counters: dict[int, RowCounter | OutputCounter] = field(default_factory=dict)  # by position in `references`
     recorded: int = 0
-    gradient: torch.Tensor | None = None  # probe values of the gradient at the last recorded step
     statistics: DeviceStatistics | None = None  # on a CUDA device
 
     def measure(self, gradients: Sequence[torch.Tensor | None]) -> Any:
@@ -49,32 +47,32 @@ class Plan:
             return measure_on_device(gradients, self.probe.device)
         return measure(gradients)
 
-    def count_rows(self, gradients: Sequence[torch.Tensor | None], measured: Any) -> None:
-        """Count the rows that had a gradient; `measured` is what `measure` gave."""
+    def look_before(
+        self, measured: Any, gradients: Sequence[torch.Tensor | None], parameters: Sequence[torch.Tensor]
+    ) -> None:
+        """Probe gradients and weights before a step; `measured` is what `measure` gave for it."""
+        if self.statistics is None or not self.statistics.look_before(measured, parameters):
+            self.probe.before(parameters, gradients)
+
+    def look_after(self, measured: Any, parameters: Sequence[torch.Tensor]) -> dict[str, Any]:
+        """Probe the weights after the step; its columns, but for those that the slot of a ring holds."""
+        if self.statistics is not None and isinstance(measured, Slot) and measured.probed:
+            self.statistics.look_after(measured, parameters)
+            return {}
+        return self.probe.after(parameters)
+
+    def count_rows(self, measured: Any, gradients: Sequence[torch.Tensor | None]) -> None:
+        """Count the rows of embeddings and outputs that have a gradient."""
         on_host = isinstance(measured, numpy.ndarray)
         for position, counter in self.counters.items():
             counter.observe(gradients[position], measured[position, ZERO_FRACTION] if on_host else math.nan)
 
-    def look_before(
-        self, measured: Any, gradients: Sequence[torch.Tensor | None], parameters: Sequence[torch.Tensor], probed: Any
-    ) -> Any:
-        """Probe the weights before a step, and compare the gradients with those of the last recorded one."""
-        if self.statistics is not None and self.statistics.look_before(measured, parameters):
-            return measured
-        now = self.probe.values(gradients)
-        if self.gradient is not None:
-            probed["gradient_cosine"] = self.probe.cosine(now, self.gradient)
-        self.gradient = now
-        return self.probe.values(parameters)
-
-    def look_after(self, before: Any, parameters: Sequence[torch.Tensor], probed: Any) -> None:
-        """Probe the weights after the step; `before` is what `look_before` gave."""
-        if self.statistics is not None and isinstance(before, Slot):
-            self.statistics.look_after(before, parameters)
-            return
-        after = self.probe.values(parameters)
-        self.start = before if self.start is None else self.start
-        probed |= self.probe.weights(before, after, self.start)
+    def snapshots(self, parameters: Sequence[torch.Tensor]) -> list[tuple[int, Snapshot]]:
+        """The facts of the rows so far, by the tensor's identifier."""
+        return [
+            (int(self.identifiers[position]), counter.snapshot(parameters[position]))
+            for position, counter in self.counters.items()
+        ]
 
     def parameters(self) -> list[torch.Tensor] | None:
         """The parameters, or None when one of them no longer exists."""
@@ -116,6 +114,11 @@ class TensorTable:
             return True
         return len(self.optimizers) < MOST_OPTIMIZERS and len(self.facts) < MOST_TENSORS
 
+    def away(self) -> bool:
+        """Whether any value may be on a device that is not the CPU."""
+        on_device = any(plan.probe.device.type != "cpu" for plan in self.plans.values())
+        return on_device or bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+
     def number(self, optimizer: torch.optim.Optimizer) -> int:
         """The optimizer's index; a new one for an optimizer not seen before."""
         if optimizer not in self._numbers:
@@ -127,6 +130,13 @@ class TensorTable:
                 self.optimizers.append(_optimizer_facts(len(self.optimizers), optimizer))
             self._numbers[optimizer] = self._same[key]
         return self._numbers[optimizer]
+
+    def known_plan(self, optimizer: torch.optim.Optimizer) -> Plan:
+        """The plan of an optimizer, without a look at each of its parameters; made if there is none."""
+        plan = self.plans.get(self.number(optimizer))
+        if plan is None or plan.shape != tuple([len(group["params"]) for group in optimizer.param_groups]):
+            plan, _ = self.plan_for(optimizer)
+        return plan
 
     def plan_for(self, optimizer: torch.optim.Optimizer) -> tuple[Plan, list[torch.Tensor]]:
         """The plan of an optimizer and its parameters; made anew when groups were added or parameters replaced."""
@@ -195,7 +205,11 @@ class TensorTable:
         device = device_of(parameters)
         if old is not None and old.identifiers.tolist() == identifiers and old.probe.device == device:
             return
-        probe = Probe(parameters)
+        table = {facts.id: facts for facts in self.facts}
+        embeddings = {
+            position for position, identifier in enumerate(identifiers) if table[identifier].role == "embedding"
+        }
+        probe = Probe(parameters, scattered=embeddings)
         plan = Plan(
             optimizer=number,
             shape=old.shape if old else (),
@@ -207,7 +221,6 @@ class TensorTable:
             probe=probe,
             statistics=DeviceStatistics(parameters, probe) if device.type == "cuda" else None,
         )
-        table = {facts.id: facts for facts in self.facts}
         for position, (identifier, parameter) in enumerate(zip(identifiers, parameters, strict=True)):
             facts = table[identifier]
             # The rows of a shard are another rank's too, and are not counted.

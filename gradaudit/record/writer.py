@@ -26,6 +26,8 @@ FACTS_SECONDS = 5.0
 FACTS_SHARE = 100  # facts of many thousand tensors are written so rarely that it costs at most 1 % of the time
 CLOSE_SECONDS = 30.0  # waited for a slow disk at the end, in all
 
+_DTYPES = {"float": "float32", "double": "float64"}  # numpy's names for Arrow's
+
 Columns = dict[str, Any]  # column name -> a sequence of values, all of one length
 
 
@@ -36,6 +38,7 @@ class Writer:
         self.folder = folder
         self.facts, self.facts_file = facts, facts_file
         self.error: Exception | None = None
+        self.spent = 0.0  # CPU seconds of the thread
         self._deadline: float | None = None
         self.busy = threading.Lock()  # held while files or pyarrow's own locks are in use
         self._queue: queue.Queue[Callable[[], dict[str, Columns]] | None] = queue.Queue(QUEUE)
@@ -78,6 +81,7 @@ class Writer:
                 with self.busy:
                     for name, columns in batch().items():
                         self._segments[name].append(columns)
+                    self.spent = time.thread_time()
                     if time.monotonic() >= due:
                         started = time.monotonic()
                         self._write_facts()
@@ -112,17 +116,17 @@ class _Segment:
         """Append rows and flush them to the operating system."""
         import pyarrow
 
-        schema = arrow_schema(self.table).with_metadata({"segment": f"{self.number:06d}"})
-        count = len(columns[schema.names[0]])
+        count = len(columns[self.table.columns[0].name])
         if not count:
             return
-        arrays = [arrow_array(field.type, columns[field.name]) for field in schema]
         if self.stream is None:
+            self.schema = arrow_schema(self.table).with_metadata({"segment": f"{self.number:06d}"})
             self.file = self.live.open("wb")
-            self.stream = pyarrow.ipc.new_stream(self.file, schema)
+            self.stream = pyarrow.ipc.new_stream(self.file, self.schema)
             self.rows, self.opened = 0, time.monotonic()
             self.first = self.first or self.opened
-        self.stream.write_batch(pyarrow.RecordBatch.from_arrays(arrays, schema=schema))
+        arrays = [arrow_array(field.type, columns[field.name]) for field in self.schema]
+        self.stream.write_batch(pyarrow.RecordBatch.from_arrays(arrays, schema=self.schema))
         self.file.flush()
         self.rows += count
         if self.rows >= SEGMENT_ROWS or time.monotonic() - self.opened > self._longest():
@@ -176,10 +180,10 @@ def arrow_array(kind: Any, values: Any) -> Any:
     import pyarrow
 
     if pyarrow.types.is_list(kind):
-        lengths = [len(value) for value in values]
-        offsets = numpy.concatenate(([0], numpy.cumsum(lengths))).astype(numpy.int32)
-        flat = numpy.concatenate([numpy.asarray(value) for value in values]) if sum(lengths) else numpy.zeros(0)
-        return pyarrow.ListArray.from_arrays(arrow_array(pyarrow.int32(), offsets), arrow_array(kind.value_type, flat))
+        offsets = numpy.cumsum([0, *(len(value) for value in values)], dtype=numpy.int32)
+        flat = [item for value in values for item in value]
+        children = [arrow_array(kind.value_type, flat)]
+        return pyarrow.Array.from_buffers(kind, len(values), [None, pyarrow.py_buffer(offsets)], children=children)
     if pyarrow.types.is_string(kind):
         encoded = [str(value).encode("utf-8", "replace") for value in values]
         offsets = numpy.concatenate(([0], numpy.cumsum([len(value) for value in encoded]))).astype(numpy.int32)
@@ -188,14 +192,21 @@ def arrow_array(kind: Any, values: Any) -> Any:
     if pyarrow.types.is_boolean(kind):
         bits = numpy.packbits(numpy.asarray(values, dtype=bool), bitorder="little")
         return pyarrow.Array.from_buffers(kind, len(values), [None, pyarrow.py_buffer(bits.tobytes())])
-    dtype = {"float": "float32", "double": "float64"}.get(str(kind), str(kind))
-    array = numpy.asarray(values, dtype=numpy.float64 if dtype == "float32" else None)
-    if dtype == "float32":
-        # A finite norm must not become infinite by being stored.
+    name = _DTYPES.get(str(kind), str(kind))
+    array = numpy.asarray(values, dtype=numpy.float64 if name == "float32" else name)
+    if name == "float32":
+        array = _narrow(array)
+    return pyarrow.Array.from_buffers(kind, len(array), [None, pyarrow.py_buffer(numpy.ascontiguousarray(array))])
+
+
+def _narrow(array: Any) -> Any:
+    """float64 to float32; a finite norm must not become infinite by being stored."""
+    with numpy.errstate(over="ignore"):
+        narrow = array.astype(numpy.float32)
+    if numpy.isinf(narrow).any():
         most = float(numpy.finfo(numpy.float32).max)
-        array = numpy.where(numpy.isfinite(array), numpy.clip(array, -most, most), array)
-    buffer = pyarrow.py_buffer(numpy.ascontiguousarray(array.astype(dtype)).tobytes())
-    return pyarrow.Array.from_buffers(kind, len(array), [None, buffer])
+        narrow = numpy.where(numpy.isinf(array), array, numpy.clip(array, -most, most)).astype(numpy.float32)
+    return narrow
 
 
 def replace(file: Path, content: bytes) -> None:

@@ -48,14 +48,15 @@ def record(*arguments):
 def test_what_follows_the_script_is_the_scripts(launched, arguments, command):
     result = record("-o", "there", *arguments)
     assert result.exit_code == 0, result.output
-    options = {"directory": Path("there"), "every": None, "quiet": False, "force": False, "host": True}
-    assert launched == [(command, {**options, "activations": False})]
+    options = {"directory": Path("there"), "every": None, "budget": 1.0, "quiet": False, "force": False}
+    assert launched == [(command, {**options, "host": True, "activations": False})]
 
 
 def test_options_before_the_script_are_ours(launched):
-    record("--output", "d", "--every", "5", "--activations", "--quiet", "--force", "--no-host", "train.py")
-    options = {"directory": Path("d"), "every": 5, "quiet": True, "force": True, "host": False, "activations": True}
-    assert launched == [(["train.py"], options)]
+    given = ["--every", "5", "--budget", "2.5", "--activations", "--quiet", "--force", "--no-host"]
+    record("--output", "d", *given, "train.py")
+    options = {"directory": Path("d"), "every": 5, "budget": 2.5, "quiet": True, "force": True}
+    assert launched == [(["train.py"], {**options, "host": False, "activations": True})]
 
 
 def test_the_folder_is_left_to_the_launcher_when_not_given(launched):
@@ -71,6 +72,11 @@ def test_the_folder_is_left_to_the_launcher_when_not_given(launched):
         (["-m"], "nothing to record"),
         (["--evry", "5", "train.py"], "--evry"),
         (["--every", "0", "train.py"], "--every"),
+        (["--budget", "0", "train.py"], "not a percentage"),
+        (["--budget", "-1", "train.py"], "not a percentage"),
+        (["--budget", "101", "train.py"], "not a percentage"),
+        (["--budget", "nan", "train.py"], "not a percentage"),
+        (["--budget", "little", "train.py"], "--budget"),
         (["-m", "--", "package"], "give one of them"),
     ],
 )

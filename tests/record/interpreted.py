@@ -46,21 +46,18 @@ def scenes() -> dict[str, numpy.ndarray]:
 def probed() -> dict[str, numpy.ndarray]:
     """Three steps of a probe, and the columns that `Probe` itself gives for them."""
     statistics = statistics_of(parameters := probed_parameters(), 4)
-    ours, theirs, previous, start = [], [], None, None
+    ours, theirs = [], []
     probe = Probe(parameters)
     for step, changes in enumerate(probed_gradients(parameters)):
         slot = statistics.measure(changes)
         assert statistics.look_before(slot, parameters)
-        before, gradient = probe.values(parameters), probe.values(changes)
-        start = before if start is None else start
-        cosine = numpy.full(len(parameters), numpy.nan) if previous is None else probe.cosine(gradient, previous)
-        previous = gradient
+        probe.before(parameters, changes)
         for parameter, change in zip(parameters, changes, strict=True):
             if change is not None and step != 1:
                 parameter -= 0.1 * change
         statistics.look_after(slot, parameters)
         ours.append(slot)
-        columns = probe.weights(before, probe.values(parameters), start) | {"gradient_cosine": cosine}
+        columns = probe.after(parameters)
         theirs.append([numpy.array(columns[name]) for name in COLUMNS_OF_PROBE])
     statistics.ring.turn()
     found = [list(probed_columns(slot.read()).values()) for slot in ours]
@@ -70,7 +67,7 @@ def probed() -> dict[str, numpy.ndarray]:
 def probed_parameters() -> list[torch.Tensor]:
     """Small ones, which are probed whole, and large ones; one without elements, one with NaN."""
     generator = torch.Generator().manual_seed(3)
-    shapes = [(7,), (300, 70), (5000,), (0,), (40, 30), (3,)]
+    shapes = [(7,), (300, 70), (5000,), (0,), (40, 20), (3,)]
     parameters = [torch.randn(*shape, generator=generator) for shape in shapes]
     parameters[2], parameters[4] = parameters[2].bfloat16(), parameters[4].t()
     parameters[5][1] = float("nan")

@@ -143,7 +143,8 @@ def rows_of(table, count, **columns):
 @pytest.mark.parametrize("steps", [20_000, pytest.param(MILLION, marks=pytest.mark.long)])
 def test_a_week_is_a_few_hundred_files(tmp_path, monkeypatch, steps):
     clock = SimpleNamespace(now=1.0)
-    monkeypatch.setattr(writer, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    ticking = SimpleNamespace(monotonic=lambda: clock.now, thread_time=time.thread_time)
+    monkeypatch.setattr(writer, "time", ticking)
     folder = tmp_path / "run" / "rank00000"
     folder.mkdir(parents=True)
     meta = msgspec.json.encode(Meta(state="finished", pid=1))

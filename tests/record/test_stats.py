@@ -6,6 +6,7 @@ import torch
 
 from gradaudit.record.on_device import measure_on_device
 from gradaudit.record.probe import Probe, stride_for
+from gradaudit.record.rows import _rows_with_a_value
 from gradaudit.record.stats import COLUMNS, measure
 from tests.record.gradients import exact, gradients
 
@@ -90,8 +91,30 @@ def test_probe_is_exact_for_small_tensors_and_close_for_large_ones():
     generator = torch.Generator().manual_seed(0)
     parameters = [torch.randn(16, 3, generator=generator), torch.zeros(0), torch.randn(2000, 300, generator=generator)]
     probe = Probe(parameters)
-    values = probe.values(parameters)
-    norms = probe.weights(values, values, values)["weight_norm"]
+    probe.before(parameters, parameters)
+    norms = probe.after(parameters)["weight_norm"]
     assert norms[0] == pytest.approx(float(parameters[0].norm()), rel=1e-6)
     assert norms[1] == 0
     assert norms[2] == pytest.approx(float(parameters[2].norm()), rel=0.05)
+
+
+@pytest.mark.parametrize("shape", [(1024, 300), (3000, 100)])
+def test_zero_rows_and_columns_of_a_large_tensor_are_all_counted(shape):
+    generator = torch.Generator().manual_seed(0)
+    gradient = torch.randn(shape, generator=generator)
+    gradient[7] = 0
+    assert measure([gradient])[0][ZERO] == pytest.approx(1 / shape[0])
+    gradient[:, 5] = 0
+    assert measure([gradient])[0][ZERO] == pytest.approx(float((gradient == 0).double().mean()))
+
+
+def test_rows_with_a_value_are_found_whatever_the_layout():
+    generator = torch.Generator().manual_seed(0)
+    for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
+        for columns in (3, 16, 17, 64, 250):
+            table = torch.zeros(40, columns)
+            table[3, 0], table[9, -1], table[11, columns // 2] = 1.0, 1e-40, -2.0
+            table[5] = -0.0
+            table[12:20] = torch.randn(8, columns, generator=generator)
+            for laid in (table.to(dtype), table.to(dtype).t().contiguous().t()):
+                assert _rows_with_a_value(laid).tolist() == (laid != 0).any(dim=1).tolist()
