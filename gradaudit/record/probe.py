@@ -94,8 +94,7 @@ class Probe:
             self._shape = (_ROWS, len(shapes))
             self._previous_norm = numpy.full(len(shapes), numpy.nan)
         else:
-            owner = numpy.repeat(numpy.arange(len(shapes)), self.counts)
-            self._segment = torch.from_numpy(owner).to(self.device, non_blocking=True)
+            self._segment: torch.Tensor | None = None  # of each probed element its tensor; the kernels need none
             self._scale = torch.from_numpy(self.scale).to(self.device, non_blocking=True)
 
     def before(self, parameters: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor | None]) -> None:
@@ -206,5 +205,8 @@ class Probe:
         return self._over_tensors(values, "sum")
 
     def _over_tensors(self, values: torch.Tensor, reduce: str) -> torch.Tensor:
+        if self._segment is None:
+            owner = numpy.repeat(numpy.arange(len(self.counts)), self.counts)
+            self._segment = torch.from_numpy(owner).to(self.device, non_blocking=True)
         out = torch.zeros(len(self.counts), dtype=torch.float64, device=self.device)
         return out.scatter_reduce_(0, self._segment, values, reduce)
