@@ -44,6 +44,9 @@ def parts(path: Path, name: str, meta: Meta, problems: list[str]) -> Iterator[Pa
     closed = set()
     if folder.is_symlink():
         return  # said where the ranks are put together
+    live = folder / f"{name}.live.arrows"
+    # Read first: a segment that is closed meanwhile is then seen twice, and not at all in the other order.
+    opened = _read_live(live, name) if live.is_file() and not live.is_symlink() else None
     for file in sorted(folder.glob(f"{name}-*.parquet")):
         shown = f"{folder.name}/{clean_text(file.name)}"
         try:
@@ -78,24 +81,19 @@ def parts(path: Path, name: str, meta: Meta, problems: list[str]) -> Iterator[Pa
             continue
         closed.add(file.name)
         yield file
-    live = folder / f"{name}.live.arrows"
-    if live.is_file() and not live.is_symlink():
-        table = _read_live(live, closed, name)
-        if table is not None:
-            yield table
+    if opened is not None and f"{name}-{opened[0]}.parquet" not in closed:
+        yield opened[1]
 
 
-def _read_live(file: Path, closed: set[str], name: str) -> "pyarrow.Table | None":
-    """The whole batches of the open segment; None when it was already closed into a Parquet file."""
+def _read_live(file: Path, name: str) -> "tuple[str, pyarrow.Table] | None":
+    """The number of the open segment, and its whole batches; None when there is none to read."""
     import pyarrow
 
     batches = []
     try:
         with pyarrow.memory_map(str(file)) as source, pyarrow.ipc.open_stream(source) as stream:
-            segment = (stream.schema.metadata or {}).get(b"segment", b"").decode()
-            if f"{name}-{segment}.parquet" in closed:
-                return None
             schema = stream.schema
+            segment = (schema.metadata or {}).get(b"segment", b"").decode(errors="replace")
             for batch in stream:
                 batches.append(batch)
     except (pyarrow.ArrowException, OSError):
@@ -104,7 +102,7 @@ def _read_live(file: Path, closed: set[str], name: str) -> "pyarrow.Table | None
             return None
     if any(key not in schema.names for key in TABLES[name].key):
         return None
-    return pyarrow.Table.from_batches(batches, schema)
+    return segment, pyarrow.Table.from_batches(batches, schema)
 
 
 def _texts(table: Table) -> list[str]:

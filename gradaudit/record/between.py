@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -126,15 +127,23 @@ class Between:
         if scaler._scale is not None:
             self._scale = scaler._scale.clone()
 
-    def on_clip(self, kind: int, parameters: Sequence[torch.Tensor], threshold: Any, total: Any) -> None:
+    def on_clip(
+        self, kind: int, parameters: Sequence[torch.Tensor], threshold: Any, total: Any, norm_type: Any = 2.0
+    ) -> None:
         """Gradients were clipped: kind 1 by norm (`total` before), 2 by value."""
-        norm = local(total.detach()).clone() if isinstance(total, torch.Tensor) else None
+        # Another norm than the second is not what the record calls the gradient norm.
+        total = total if float(norm_type) == 2.0 else None
+        # The sum over the ranks of a partial norm would take all of them to find out.
+        partial = any(placement.is_partial() for placement in getattr(total, "placements", ()))
+        norm = local(total.detach()).clone() if isinstance(total, torch.Tensor) and not partial else None
         limit = float(threshold) if not isinstance(threshold, torch.Tensor) else math.nan
         self._clips.append(Clip(kind, limit, norm, {id(parameter) for parameter in parameters}))
         del self._clips[:-16]
 
     def on_value_clip(self, parameters: Sequence[torch.Tensor], threshold: Any, measured: bool) -> None:
         """Gradients are about to be clipped by value; `measured` where statistics are recorded at the coming step."""
+        # Read from a configuration file, 1e-3 is a text, which torch takes.
+        threshold = threshold if isinstance(threshold, torch.Tensor) else float(threshold)
         self.on_clip(2, parameters, threshold, None)
         gradients = [
             local(p.grad.detach()) for p in parameters if p.grad is not None and p.grad.layout == torch.strided
@@ -151,10 +160,14 @@ class Between:
         """A DataLoader is about to be iterated in this process: the one before the first step feeds the training."""
         # An evaluation before the first step runs without gradients.
         if self.after_step < 0 and torch.is_grad_enabled():
+            known = getattr(loader, "_IterableDataset_len_called", None)
             try:
                 self.batches_per_epoch = len(loader)
-            except TypeError:  # an iterable dataset has no length
+            except Exception:  # an iterable dataset has no length, and others' lengths are their own code
                 self.batches_per_epoch = 0
+            if hasattr(loader, "_IterableDataset_len_called"):
+                # Asked for its length, a loader warns of data sets that lie about theirs.
+                loader._IterableDataset_len_called = known
             self.loader_batch_size = getattr(loader, "batch_size", None) or 0
 
     def log(self, loss: Any, split: str | None, count: int) -> None:
@@ -201,16 +214,21 @@ class Between:
         self._seen, self._pending, self._clips = Seen(), [], []
 
     def take_clip(self, optimizer: torch.optim.Optimizer) -> tuple[Clip, bool] | None:
-        """The clipping of this optimizer's gradients, and whether its norm is that of all of them."""
+        """The clipping of this optimizer's gradients since its last step, and whether its norm is that of all of them.
+
+        Of several, as where one only reads the norm, the tightest threshold and the first norm hold.
+        """
         if not self._clips:
             return None
-        mine = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-        for index, clip in enumerate(self._clips):
-            if clip.parameters & mine:
-                del self._clips[index]
-                # A part of the optimizer's tensors has a norm of its own, not the optimizer's.
-                return clip, len(clip.parameters & mine) >= 0.9 * len(mine)
-        return None
+        held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        mine = [clip for clip in self._clips if clip.parameters & held]
+        if not mine:
+            return None
+        self._clips = [clip for clip in self._clips if not clip.parameters & held]
+        # A part of the optimizer's tensors has a norm of its own, not the optimizer's.
+        whole = next((clip for clip in mine if len(clip.parameters & held) >= 0.9 * len(held)), None)
+        tightest = min(mine, key=lambda clip: clip.threshold if math.isfinite(clip.threshold) else math.inf)
+        return replace(tightest, norm=(whole or tightest).norm), whole is not None
 
     def _tell_unstepped(self) -> None:
         from gradaudit.record import session
@@ -224,7 +242,9 @@ class Between:
         for number, plan in self.table.plans.items():
             if self._cleared.get(number) is True:
                 continue
-            looked = [p.grad for r in plan.references[:_STALE_LOOK] if (p := r()) is not None and p.grad is not None]
+            # Those of a frozen front part never have one.
+            given = (p.grad for r in plan.references if (p := r()) is not None and p.grad is not None)
+            looked = list(islice(given, _STALE_LOOK))
             looked = [local(grad.detach()) for grad in looked if grad.layout == torch.strided]
             if not looked:
                 self._cleared[number] = True

@@ -32,6 +32,7 @@ class Files:
         self.restarts = _restarts()
         self.folder, self.attempt = _claim(self.directory, self.rank)
         self.started, self.ended, self.state = _now(), "", "running"
+        self.private = _private(settings) if settings.host else PrivateFacts()
         # Only the first process of rank 0 speaks for the run; every other one keeps its facts beside its files.
         main = self.rank == 0 and self.attempt == 0
         self.facts_file = self.directory / "run.json" if main else self.folder / "rank.json"
@@ -47,11 +48,6 @@ class Files:
         """The content of run.json now; called by the writer's thread."""
         recording, table = self.recording, self.recording.table
         device = next((p.device for plan in list(table.plans.values()) for p in plan.parameters() or []), None)
-        private = PrivateFacts()
-        if self.settings.host:
-            private = PrivateFacts(
-                host=socket.gethostname(), user=_user(), directory=os.getcwd(), command=self.settings.command
-            )
         meta = Meta(
             name=self.settings.name or self.directory.name,
             gradaudit_version=gradaudit.__version__,
@@ -74,7 +70,7 @@ class Files:
             data=DataFacts(
                 batch_size=recording.between.loader_batch_size, batches_per_epoch=recording.between.batches_per_epoch
             ),
-            private=private,
+            private=self.private,
         )
         return msgspec.json.format(msgspec.json.encode(meta), indent=1)
 
@@ -115,6 +111,14 @@ def _device_name(device: torch.device | None) -> str:
     if device is None:
         return ""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _private(settings: Settings) -> PrivateFacts:
+    try:
+        directory = os.getcwd()
+    except OSError:  # it was deleted
+        directory = ""
+    return PrivateFacts(host=socket.gethostname(), user=_user(), directory=directory, command=settings.command)
 
 
 def _user() -> str:

@@ -119,8 +119,11 @@ class LossBook:
 
 
 def has_value(tensor: torch.Tensor) -> bool:
-    """A tensor on the meta device has none: the script wants its shape."""
-    return not tensor.is_meta
+    """Whether a loss can be read: not on the meta device, and no tensor that only stands for one.
+
+    A fake tensor has no value, and that of a distributed one would take all ranks to find out.
+    """
+    return not tensor.is_meta and not hasattr(tensor, "to_local") and not hasattr(tensor, "fake_mode")
 
 
 def node_key(node: Any) -> Any:

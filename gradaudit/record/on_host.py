@@ -41,22 +41,26 @@ def look(
     if targets.ndim != 1:
         targets = targets.reshape(-1)
     if facts.classes and not facts.soft_targets:
-        ignored, labels = _labels(targets, facts.ignore_index)
+        ignored, labels = _labels(targets, facts.ignore_index, facts.classes)
         valid = len(targets) - ignored
     else:
         valid, ignored, labels = input.numel() // max(1, facts.classes), 0, None
     return OnHost(value if mean else value / valid if valid else float("nan"), valid, ignored, targets, labels)
 
 
-def _labels(targets: Any, ignore: int | None) -> tuple[int, Any]:
-    """(ignored targets, [classes] counts of the others)."""
+def _labels(targets: Any, ignore: int | None, classes: int) -> tuple[int, Any]:
+    """(ignored targets, [classes] counts of the others); labels outside the classes are not counted."""
     ignored = 0
-    try:
-        labels = numpy.bincount(targets)
-    except ValueError:  # a label below zero
-        labels = numpy.bincount(targets[targets >= 0])
-        if ignore is not None and ignore < 0:
+    if len(targets) and not (targets.min() >= 0 and targets.max() < classes):
+        # A sentinel such as 2**63 - 1 would make the counts as long as itself.
+        if ignore is not None:
             ignored = int(numpy.count_nonzero(targets == ignore))
+        targets = targets[(targets >= 0) & (targets < classes)]
+        labels = numpy.bincount(targets)
+        if ignore is not None and 0 <= ignore < len(labels):
+            labels[ignore] = 0
+        return ignored, labels
+    labels = numpy.bincount(targets)
     if ignore is not None and 0 <= ignore < len(labels):
         ignored, labels[ignore] = int(labels[ignore]), 0
     return ignored, labels

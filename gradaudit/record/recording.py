@@ -77,7 +77,7 @@ class Recording:
         if self.hooked == hooked_before and self._mine(optimizer):
             plan = self.table.known_plan(optimizer)
             record = self._record(optimizer, plan)
-            record.row["skipped"] = True
+            record.row["skipped"], record.row["recorded"] = True, False
             self._finish(plan, record, time.perf_counter())
 
     def on_value_clip(self, parameters: Sequence[torch.Tensor], threshold: Any) -> None:

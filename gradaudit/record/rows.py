@@ -223,7 +223,9 @@ def _rows_with_a_value(table: torch.Tensor) -> Any:
 def _any_bit(table: torch.Tensor) -> Any:
     """The same from the bits of whole rows, several times faster than comparing each element."""
     unsigned, size = _UNSIGNED.get(table.element_size()), table.element_size()
-    if unsigned is None or table.shape[1] * size % 8 or not table.is_contiguous():
+    whole = unsigned is not None and table.is_contiguous() and not table.shape[1] * size % 8
+    # A gradient may be a view into a flat buffer that begins within a word.
+    if unsigned is None or not whole or table.storage_offset() * size % 8:
         return (table != 0).any(dim=1).numpy()
     words = numpy.bitwise_or.reduce(table.view(torch.int64).numpy(), axis=1)
     return words & unsigned != 0
@@ -231,9 +233,9 @@ def _any_bit(table: torch.Tensor) -> Any:
 
 def _checksum(weight: torch.Tensor) -> torch.Tensor:
     """The sum of the bit patterns as integers: any single changed element changes it."""
-    integer = {2: torch.int16, 4: torch.int32, 8: torch.int64}[weight.element_size()]
+    integer = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[weight.element_size()]
     patterns = weight.detach().contiguous().view(integer).reshape(-1)
     if patterns.device.type == "cpu":
-        return torch.tensor(int(patterns.numpy().sum(dtype=numpy.int64)))
+        return torch.tensor(int(patterns.numpy().sum(dtype=numpy.int64)), device="cpu")
     # Summed as 64-bit integers in one go, a table would be copied to twice its size.
     return torch.stack([block.sum(dtype=torch.int64) for block in torch.split(patterns, _SUMMED)]).sum()

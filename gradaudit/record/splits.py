@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from gradaudit.record.variables import variables_of
+
 _WORDS = {
     **dict.fromkeys(("train", "training", "trn", "trainset"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "validate", "validating", "dev", "devset", "holdout"), "validation"),
@@ -71,8 +73,9 @@ def current_split() -> str:
     for frame in _script_frames():
         seen.append(frame)
         place = _place(frame)
+        held = variables_of(frame) if place.variables else {}
         for name in place.variables:
-            value = frame.f_locals.get(name)
+            value = held.get(name)
             if isinstance(value, str) and (word := _only_word(value)):
                 return word
         # Who calls a training function speaks of training, whatever is evaluated inside it.
@@ -94,13 +97,19 @@ def current_split() -> str:
 def _label_of_place(frames: list[FrameType]) -> str:
     """A label for each kind of data evaluated at a place that does not name it."""
     labels = _sites.setdefault(tuple(_place(frame).where for frame in frames), {})
-    data = tuple(_identity(frame.f_locals.get(name)) for frame in frames for name in _place(frame).data)
+    data = tuple(_identity(value) for frame in frames for value in _data_of(frame))
     if data not in labels:
         if len(labels) >= _MOST_DATA:
             return next(iter(labels.values()))
         number = sum(len(known) for known in _sites.values()) + 1
         labels[data] = "evaluation" if number == 1 else f"evaluation {number}"
     return labels[data]
+
+
+def _data_of(frame: FrameType) -> list[Any]:
+    names = _place(frame).data
+    held = variables_of(frame) if names else {}
+    return [held.get(name) for name in names]
 
 
 def _identity(value: Any) -> Any:

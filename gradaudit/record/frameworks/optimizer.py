@@ -72,10 +72,13 @@ def watch_steps(
         stand_in = session.contained("frameworks", begin, self, args, kwargs)
         if stand_in is not None:
             session.guarded("before_step", stand_in, (), {})
-        result = original(self, *args, **kwargs)
-        if stand_in is not None:
-            session.guarded("after_step", stand_in)
-            stand_in._gradients = {}
-        return result
+        try:
+            result = original(self, *args, **kwargs)
+            if stand_in is not None:
+                session.guarded("after_step", stand_in)
+            return result
+        finally:
+            if stand_in is not None:
+                stand_in._gradients = {}
 
     return replace(owner, name, wrapper)

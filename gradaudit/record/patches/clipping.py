@@ -1,8 +1,7 @@
 """Seam: clip_grad_norm_ and clip_grad_value_, which run before the optimizer's step."""
 
 import functools
-from collections.abc import Callable
-from types import GeneratorType
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -30,8 +29,8 @@ def _watched(original: Callable[..., Any], kind: int, threshold_name: str) -> Ca
     def clip(parameters: Any, *args: Any, **kwargs: Any) -> Any:
         if session.current() is None or torch.compiler.is_compiling():
             return original(parameters, *args, **kwargs)
-        # A generator can be read once only; an empty one is passed on as it is, since torch warns about it.
-        seen = list(parameters) if isinstance(parameters, GeneratorType) else parameters
+        # An iterator can be read once only; an empty one is passed on as one, since torch warns about it.
+        seen = list(parameters) if isinstance(parameters, Iterator) else parameters
         given = seen if seen is parameters or seen else (item for item in list[Any]())
         threshold = args[0] if args else kwargs.get(threshold_name, float("nan"))
         tensors = [seen] if isinstance(seen, torch.Tensor) else seen
@@ -40,7 +39,8 @@ def _watched(original: Callable[..., Any], kind: int, threshold_name: str) -> Ca
             session.guarded("on_value_clip", tensors, threshold)
         result = original(given, *args, **kwargs)
         if kind == BY_NORM and isinstance(tensors, list | tuple):
-            session.guarded("between.on_clip", kind, tensors, threshold, result)
+            norm_type = args[1] if len(args) > 1 else kwargs.get("norm_type", 2.0)
+            session.guarded("between.on_clip", kind, tensors, threshold, result, norm_type)
         return result
 
     return clip

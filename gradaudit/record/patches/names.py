@@ -11,6 +11,7 @@ from torch import nn
 
 from gradaudit.record.normalisation import values_of
 from gradaudit.record.sharding import class_name, flattened_shapes, part_of
+from gradaudit.record.variables import variables_of
 from gradaudit.schema import ModuleFacts, TensorFacts
 
 # Wrappers add a level to every name. They are recognised by type: a user's own attribute called
@@ -121,7 +122,7 @@ def _namespaces() -> Iterator[dict[str, Any]]:
     frame: Any = sys._getframe(1)
     while frame is not None:
         if frame.f_globals.get("__name__", "").partition(".")[0] not in ("gradaudit", "torch"):
-            yield frame.f_locals
+            yield variables_of(frame)
         frame = frame.f_back
 
 
