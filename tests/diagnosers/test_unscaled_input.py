@@ -87,11 +87,18 @@ def test_a_run_that_dies_at_once_is_judged_by_the_steps_before(tmp_path):
     assert_finds(unscaled_input, run, Severity.WARNING)
 
 
-def test_amounts_of_a_million_are_told_from_a_normalisation_by_the_modules(tmp_path):
+def test_large_amounts_are_told_from_a_normalisation_by_the_modules(tmp_path):
     layers = [ModuleFacts(id=0, name="layers.0", module_class="Linear")]
-    assert_finds(unscaled_input, raw_input(tmp_path / "a", 1e6, modules=layers), Severity.WARNING)
+    assert_finds(unscaled_input, raw_input(tmp_path / "a", 9e4, modules=layers), Severity.WARNING)
     norm = ModuleFacts(id=1, name="norm", module_class="BatchNorm1d", batch_norm=True)
-    assert_could_not_look(unscaled_input, raw_input(tmp_path / "b", 1e6, modules=[*layers, norm]))
+    assert_could_not_look(unscaled_input, raw_input(tmp_path / "b", 9e4, modules=[*layers, norm]))
+
+
+def test_the_rounding_of_a_key_projection_is_no_size(tmp_path):
+    layers = [ModuleFacts(id=0, name="", module_class="Attention"),
+              ModuleFacts(id=1, name="layers.0", module_class="Linear")]  # fmt: skip
+    assert_could_not_look(unscaled_input, raw_input(tmp_path / "a", 1.0, bias=1e-6, modules=layers))
+    assert_could_not_look(unscaled_input, raw_input(tmp_path / "b", 1.0, bias=1e-6, modules=layers[1:]))
 
 
 def test_a_net_that_dies_at_once_is_judged_by_the_steps_before(tmp_path):
