@@ -116,6 +116,16 @@ def test_a_large_sampled_input_is_a_warning(tmp_path):
     assert isinstance(finding.evidence[0], Numbers)
 
 
+def test_a_large_sample_that_is_normalised_first_is_quiet(tmp_path):
+    norm = ModuleFacts(id=1, name="norm", module_class="BatchNorm1d", batch_norm=True)
+    layer = ModuleFacts(id=2, name="layers.0", module_class="Linear")
+    root = ModuleFacts(id=0, name="", module_class="Sequential")
+    assert "norm normalises it" in assert_clean(
+        unscaled_input, large_sample(tmp_path / "a", modules=[root, norm, layer])
+    )
+    assert_finds(unscaled_input, large_sample(tmp_path / "b", modules=[root, layer, norm]), Severity.WARNING)
+
+
 @pytest.mark.parametrize("scale", [1e-4, 1e4])
 @pytest.mark.parametrize("every", [1, 5])
 def test_scale_and_cadence_change_nothing(tmp_path, scale, every):
