@@ -1,8 +1,10 @@
 """Causes before effects: which finding is the root, and what nests under it."""
 
+import dataclasses
 from graphlib import CycleError
 
 import numpy
+import pandas
 import pytest
 
 from gradaudit.audit import Outcome, analyze, causal_depth, rank
@@ -168,3 +170,11 @@ def test_growth_after_divergence_is_not_told_as_its_cause(tmp_path):
     norm = numpy.geomspace(1, 50, 200)
     run = build_run(tmp_path / "a", loss=loss, facts=TEN, tensors=parameters(4), steps={"gradient_norm": norm})
     assert roots(run) == ["divergence"]
+
+
+def test_the_steps_of_several_optimizers_make_no_longer_run(tmp_path):
+    run = build_run(tmp_path / "a", loss=flat(60))
+    twice = pandas.concat([run.steps, run.steps.assign(optimizer=1)], ignore_index=True)
+    run = dataclasses.replace(run, steps=twice)
+    outcome = analyze(run, select=["no_learning"]).outcomes[0]
+    assert (outcome.face, outcome.reason) == ("could_not_look", "60 steps were recorded and it needs 100")
