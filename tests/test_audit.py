@@ -1,6 +1,5 @@
 """Causes before effects: which finding is the root, and what nests under it."""
 
-import dataclasses
 from graphlib import CycleError
 
 import numpy
@@ -10,7 +9,8 @@ import pytest
 from gradaudit.audit import Outcome, analyze, causal_depth, rank
 from gradaudit.diagnosers import all_diagnosers
 from gradaudit.findings import Confidence, Finding, Severity, Span
-from tests.build import build_run
+from gradaudit.run import load
+from tests.build import build_run, write_table
 from tests.diagnosers.runs import TEN, flat, parameters
 from tests.diagnosers.sick import dead_table
 from tests.diagnosers.sick_gradients import clipped, sloped
@@ -174,7 +174,7 @@ def test_growth_after_divergence_is_not_told_as_its_cause(tmp_path):
 
 def test_the_steps_of_several_optimizers_make_no_longer_run(tmp_path):
     run = build_run(tmp_path / "a", loss=flat(60))
-    twice = pandas.concat([run.steps, run.steps.assign(optimizer=1)], ignore_index=True)
-    run = dataclasses.replace(run, steps=twice)
-    outcome = analyze(run, select=["no_learning"]).outcomes[0]
+    both = pandas.concat([run.steps, run.steps.assign(optimizer=1)], ignore_index=True)
+    write_table(tmp_path / "a" / "rank00000", "steps", both)
+    outcome = analyze(load(tmp_path / "a"), select=["no_learning"]).outcomes[0]
     assert (outcome.face, outcome.reason) == ("could_not_look", "60 steps were recorded and it needs 100")

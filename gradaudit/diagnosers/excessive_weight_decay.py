@@ -143,8 +143,8 @@ def _finding(
         )
     elif set_decay:
         seen.append(
-            f"A weight decay of {setting(set_decay)} at a learning rate of {rate_in_words(rates)} is far too small for it, "
-            "so a penalty in the loss shrinks them, or their size did."
+            f"A weight decay of {setting(set_decay)} at a learning rate of {rate_in_words(rates)} is far too small for "
+            "it, so a penalty in the loss shrinks them, or their size did."
         )
     else:
         seen.append("No parameter group has a weight decay, so a penalty in the loss shrinks them, or their size did.")
@@ -176,7 +176,7 @@ def _finding(
 
 
 def _able(run: Run, optimizer: int, decay: float, remains: float) -> bool:
-    """Whether the weight decay that was set can have shrunk the weights to `remains`, or is not known to be too small."""
+    """Whether the weight decay can have shrunk the weights to `remains`, or is not known to be too small for it."""
     facts = next((facts for facts in run.meta.optimizers if facts.id == optimizer), None)
     # Where the decay goes through the gradient's own scale, as in Adam, its product with the rate means nothing.
     if facts is None or facts.optimizer_class not in ("SGD", "AdamW") or not remains > 0:

@@ -22,8 +22,8 @@ the same preprocessing.
 ## When it is wrong
 
 Labels that nothing in the input predicts look the same, and so does a held-out set of another distribution: 5 % of one
-class in training and half of it held out. A model that learns its data by heart within an epoch may be above the line from the first evaluation on: overfitting tells more
-of it.
+class in training and half of it held out. A model that learns its data by heart within an epoch may be above the line
+from the first evaluation on: overfitting tells more of it.
 """
 
 import math
