@@ -177,10 +177,12 @@ def examine(item: Diagnoser, run: Run, overrides: Mapping[str, float]) -> Outcom
                 lost = [problem for problem in run.problems if f"/{table.name}" in problem]
                 enable = f"mend what was left out: {lost[0]}" if lost else table.enable
                 return outcome("could_not_look", reason=f"the run has no table {table.name}", enable=enable)
-        if len(run.steps) < item.minimum_steps:
+        # Each optimizer has rows of its own, and several together make no longer run.
+        steps = max((len(run.steps_of(optimizer)) for optimizer in run.optimizers), default=0)
+        if steps < item.minimum_steps:
             return outcome(
                 "could_not_look",
-                reason=f"{len(run.steps)} steps were recorded and it needs {item.minimum_steps}",
+                reason=f"{steps} steps were recorded and it needs {item.minimum_steps}",
                 enable=f"train for at least {item.minimum_steps} steps",
             )
         verdicts = list(item.check(run, **overrides))

@@ -3,12 +3,14 @@
 from graphlib import CycleError
 
 import numpy
+import pandas
 import pytest
 
 from gradaudit.audit import Outcome, analyze, causal_depth, rank
 from gradaudit.diagnosers import all_diagnosers
 from gradaudit.findings import Confidence, Finding, Severity, Span
-from tests.build import build_run
+from gradaudit.run import load
+from tests.build import build_run, write_table
 from tests.diagnosers.runs import TEN, flat, parameters
 from tests.diagnosers.sick import dead_table
 from tests.diagnosers.sick_gradients import clipped, sloped
@@ -168,3 +170,11 @@ def test_growth_after_divergence_is_not_told_as_its_cause(tmp_path):
     norm = numpy.geomspace(1, 50, 200)
     run = build_run(tmp_path / "a", loss=loss, facts=TEN, tensors=parameters(4), steps={"gradient_norm": norm})
     assert roots(run) == ["divergence"]
+
+
+def test_the_steps_of_several_optimizers_make_no_longer_run(tmp_path):
+    run = build_run(tmp_path / "a", loss=flat(60))
+    both = pandas.concat([run.steps, run.steps.assign(optimizer=1)], ignore_index=True)
+    write_table(tmp_path / "a" / "rank00000", "steps", both)
+    outcome = analyze(load(tmp_path / "a"), select=["no_learning"]).outcomes[0]
+    assert (outcome.face, outcome.reason) == ("could_not_look", "60 steps were recorded and it needs 100")

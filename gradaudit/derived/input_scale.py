@@ -13,9 +13,14 @@ from gradaudit.run import Run
 from gradaudit.schema import TensorFacts
 
 FIRST_STEPS = 19  # the scale is read over steps 0 to 19
-# Of the weight's, per output. A batch normalisation takes any bias out again and leaves it 1e-5 and less; without one
-# in the model, so little is rounding, or inputs of a million.
-_NO_BIAS_GRADIENT, _ROUNDING = 1e-4, 1e-7
+# Of the weight's, per output. What takes any bias out again, as a batch normalisation or the softmax behind a key
+# projection does, leaves it 1e-5 and less: rounding. A plain chain has no such thing.
+_NO_BIAS_GRADIENT, _IN_A_CHAIN = 1e-4, 1e-7
+_ROUNDING = 1e5  # an estimate above is more likely rounding of the bias's gradient than the inputs' size
+_CHAIN = (
+    "Sequential", "Linear", "Conv1d", "Conv2d", "Conv3d", "Flatten", "Identity", "Dropout", "ReLU", "LeakyReLU", "GELU",
+    "SiLU", "ELU", "Tanh", "Sigmoid", "MaxPool1d", "MaxPool2d", "AvgPool1d", "AvgPool2d",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +55,11 @@ def input_scale(run: Run, optimizer: int) -> InputScale | None:
         return None
     norms = run.matrix("gradient_norm", optimizer)
     of_weight, of_bias = norms[:, matrices[0]], norms[:, biases[0]]
-    least = _NO_BIAS_GRADIENT if _may_normalise(run) else _ROUNDING
+    least = _IN_A_CHAIN if _is_chain(run) else _NO_BIAS_GRADIENT
     felt = (of_bias >= least * of_weight / math.sqrt(rows)) & (of_bias > 0) & (of_weight > 0)
     with numpy.errstate(divide="ignore", invalid="ignore"):
         values = of_weight / (of_bias * math.sqrt(layer.elements / rows))
-    values = numpy.where(felt & numpy.isfinite(values), values, numpy.nan)
+    values = numpy.where(felt & (values <= _ROUNDING), values, numpy.nan)
     early = window(run, optimizer, 0, FIRST_STEPS)
     # A net that dies after a few steps has no gradient left to ask.
     asked = numpy.isfinite(of_bias) & (of_weight > 0) & early
@@ -64,7 +69,7 @@ def input_scale(run: Run, optimizer: int) -> InputScale | None:
     return InputScale(layer, recorded_global_steps(run, optimizer), values, typical)
 
 
-def _may_normalise(run: Run) -> bool:
-    """Whether the model has a normalisation that takes the mean over the batch or over positions, or may have one."""
-    names = [module.module_class for module in run.meta.modules]
-    return not names or any("Norm" in name and name not in ("LayerNorm", "RMSNorm") for name in names)
+def _is_chain(run: Run) -> bool:
+    """Whether the model is known to hold nothing but layers in a row that keep the gradient of a bias."""
+    modules = run.meta.modules
+    return bool(modules) and all(module.module_class in _CHAIN for module in modules)

@@ -22,8 +22,9 @@ weights with a variance of 2 / inputs, and standardised inputs. LeakyReLU or GEL
 ## When it is wrong
 
 Healthy layers had up to half of their outputs silent, and a network with 65 % dead from the start still learned its
-task, which is why only a run that learns nothing makes it critical. Layers without any gradient at some steps (experts
-that were not chosen) and a gradient that fades along the depth are left to others. A loss that has reached zero has no
+task, which is why only a run that learns nothing makes it critical. Outputs of a head that were masked from the start
+are not reported where no layer behind it takes as many inputs. Layers without any gradient at some steps (experts that
+were not chosen) and a gradient that fades along the depth are left to others. A loss that has reached zero has no
 gradient, either, and is not reported.
 """
 
@@ -128,8 +129,16 @@ def _blind(run: Run, optimizer: int) -> Verdict:
 
 
 def _idle_head(layer: SilentOutputs, layers: list[SilentOutputs]) -> bool:
-    """Whether this is the last layer with some outputs that the loss did not ask for, as a value per action is."""
-    return layer is layers[-1] and layer.felt
+    """Whether this ends the model with some outputs that the loss did not ask for, as a value per action is.
+
+    A head that is not the last layer, as a policy's before a value's, has nothing after it that is made for its
+    outputs, and those that are masked were silent from the first record on.
+    """
+    if layer is layers[-1]:
+        return layer.felt
+    behind = layers[layers.index(layer) + 1 :]
+    fed = any(other.layer.shape[1] % layer.outputs == 0 for other in behind if len(other.layer.shape) > 1)
+    return layer.felt and not fed and layer.first >= layer.share and any(other.felt for other in behind)
 
 
 def _finding(

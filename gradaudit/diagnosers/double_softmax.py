@@ -3,9 +3,10 @@
 ## What it looks for
 
 cross_entropy and binary_cross_entropy_with_logits apply softmax and sigmoid themselves. What goes into them was sampled
-during training. Over samples that span `steps` steps or more it is critical when every value of every sample lies
-between 0 and 1 and, for cross_entropy, each row sums to 1 with a mean error below `row_sum`. Rows of cross_entropy that
-do not sum to 1, with values between 0 and 1 that go beyond `reach`, look like a sigmoid; that is a warning.
+during training. Over samples that span `steps` steps or more every value of every sample lies between 0 and 1. For
+cross_entropy that is critical when each row sums to 1 with a mean error below `row_sum`, and a warning, as of a
+sigmoid, when rows do not and values go beyond `reach`. For the binary loss it is critical when the values are spread
+over `reach` or more, or when the model ends with a Sigmoid module.
 
 ## Why it matters
 
@@ -21,7 +22,8 @@ keep the softmax, use log_softmax with nll_loss; to keep the sigmoid, binary_cro
 
 Logits that are all between 0 and 1 and sum to 1 for fifty steps are not known by any other way. binary_cross_entropy
 and nll_loss expect what follows a sigmoid or log_softmax, and are not judged. Logits that are bounded on purpose, such
-as cosines without a temperature, look like a sigmoid, and are held back in the same way.
+as cosines without a temperature, look like a sigmoid, and are held back in the same way. A sigmoid that is called as a
+function and stays near 0.5 is not told from the small logits of a weak signal.
 """
 
 import math
@@ -134,9 +136,20 @@ def _judge(
                         option="reach")
             )  # fmt: skip
             return _finding(run, facts, frame, "sigmoid", Severity.WARNING, Confidence.MEDIUM, measures)
-    elif bounded:
+    elif bounded and (high - low >= reach or _ends_with_sigmoid(run)):
+        measures.append(
+            Measure(quantity="largest value - smallest", observed=number(high - low),
+                    threshold=f">= {setting(reach)}, or the model ends with a Sigmoid", option="reach")
+        )  # fmt: skip
         return _finding(run, facts, frame, "sigmoid", Severity.CRITICAL, Confidence.HIGH, measures)
     return Clean(measured=f"what goes into {facts.function} lies between {number(low)} and {number(high)}")
+
+
+def _ends_with_sigmoid(run: Run) -> bool:
+    """Whether no module after a Sigmoid has parameters: small logits are then no explanation."""
+    owners = {tensor.module for tensor in run.meta.tensors}
+    after = max((module.id for module in run.meta.modules if module.name in owners), default=-1)
+    return any(module.module_class == "Sigmoid" and module.id > after for module in run.meta.modules)
 
 
 def _finding(

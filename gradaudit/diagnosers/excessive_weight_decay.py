@@ -5,7 +5,8 @@
 The cosine of each update with the weights it changes. An update that only decays points straight at zero, at a cosine
 of -1. A median over steps 2 to 40 and the weight layers below `cosine`, while the last norm of the median layer is
 below `shrunk` of its first, is a warning; it is critical when the loss has learned nothing. It is a note where no
-optimizer group has a weight decay: then a penalty in the loss does the same, or weights that started too large.
+optimizer group has a weight decay, or one far too small for it: learning rate times decay, summed over the run, below a
+tenth of what the weights lost. Then a penalty in the loss does the same, or weights that started too large.
 
 ## Why it matters
 
@@ -25,6 +26,7 @@ The rule is the same for decay in the gradient (SGD, Adam), beside it (AdamW) an
 A decay that acts slowly, over thousands of steps, is not seen.
 """
 
+import math
 from collections.abc import Iterator
 
 import numpy
@@ -57,6 +59,7 @@ from gradaudit.findings import (
 from gradaudit.run import Run
 
 _EARLY = (2, 40)  # steps: late in training decay and gradient balance in healthy normalised layers, too
+_EXPLAINED = 0.1  # of the shrinkage, as a logarithm: less decay than that is not its cause
 _TAKEN = 0.1  # of an idle weight over the whole run: what the suggested decay takes
 
 
@@ -120,7 +123,9 @@ def _finding(
     middle = medians_across(left[:, columns])
     halved = numpy.flatnonzero(middle < 0.5)
     decays = weight_decays(run, optimizer)
-    decay = float(decays.max()) if len(decays) else 0.0
+    set_decay = float(decays.max()) if len(decays) else 0.0
+    able = _able(run, optimizer, set_decay, remains)
+    decay = set_decay if able else 0.0
     nothing = learned_nothing(run, optimizer)
     rates = peak_rates(run, optimizer)
     tensors = run.tensors_of(optimizer)
@@ -136,6 +141,11 @@ def _finding(
             f"{optimizer_class(run, optimizer)} has a weight decay of {setting(decay)} at a learning rate of "
             f"{rate_in_words(rates)}."
         )
+    elif set_decay:
+        seen.append(
+            f"A weight decay of {setting(set_decay)} at a learning rate of {rate_in_words(rates)} is far too small for "
+            "it, so a penalty in the loss shrinks them, or their size did."
+        )
     else:
         seen.append("No parameter group has a weight decay, so a penalty in the loss shrinks them, or their size did.")
     if nothing:
@@ -143,7 +153,13 @@ def _finding(
     return Finding(
         severity=Severity.NOTE if not decay else Severity.CRITICAL if nothing else Severity.WARNING,
         confidence=Confidence.HIGH if decay else Confidence.MEDIUM,
-        headline=(f"A weight decay of {setting(decay)} shrinks" if decay else "With no weight decay set, steps shrink")
+        headline=(
+            f"A weight decay of {setting(decay)} shrinks"
+            if decay
+            else "Something other than weight decay shrinks"
+            if set_decay
+            else "With no weight decay set, steps shrink"
+        )
         + f" the weights to {percent(remains)} of their start{label_of(run, optimizer)}",
         seen=" ".join(seen),
         span=Span(first=int(steps[0]), last=int(steps[-1])),
@@ -157,6 +173,24 @@ def _finding(
                     threshold=f"< {setting(shrunk)}", option="shrunk"),
         ],
     )  # fmt: skip
+
+
+def _able(run: Run, optimizer: int, decay: float, remains: float) -> bool:
+    """Whether the weight decay can have shrunk the weights to `remains`, or is not known to be too small for it."""
+    facts = next((facts for facts in run.meta.optimizers if facts.id == optimizer), None)
+    # Where the decay goes through the gradient's own scale, as in Adam, its product with the rate means nothing.
+    if facts is None or facts.optimizer_class not in ("SGD", "AdamW") or not remains > 0:
+        return decay > 0
+    momentum = facts.defaults.get("momentum")
+    repeated = 1 / (1 - momentum) if isinstance(momentum, float) and 0 <= momentum < 1 else 1.0
+    path = _rate_path(run, optimizer)
+    return decay > 0 and not 0 < decay * path * repeated < _EXPLAINED * -math.log(remains)
+
+
+def _rate_path(run: Run, optimizer: int) -> float:
+    """The largest learning rate of each step, summed over the run."""
+    with numpy.errstate(invalid="ignore"):
+        return float(numpy.nan_to_num(learning_rates(run, optimizer)).max(axis=1, initial=0.0).sum())
 
 
 def _chart(run: Run, optimizer: int, steps: Integers, order: Integers, middle: Floats) -> Lines:
@@ -183,8 +217,7 @@ def _actions(run: Run, optimizer: int, decay: float) -> list[Action]:
         ]  # fmt: skip
     name = optimizer_class(run, optimizer)
     rates = learning_rates(run, optimizer)
-    with numpy.errstate(invalid="ignore"):
-        path = float(numpy.nan_to_num(rates).max(axis=1, initial=0.0).sum())
+    path = _rate_path(run, optimizer)
     better = min(decay / 10, _TAKEN / path) if path > 0 else decay / 100
     text = setting(float(f"{better:.0e}"))
     actions = [

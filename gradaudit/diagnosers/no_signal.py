@@ -2,10 +2,11 @@
 
 ## What it looks for
 
-The held-out loss against that of the best constant predictor: the entropy of the training labels, or the variance of
-their target. When its best value is at `prior` of that or above, and it gained less than `gain` of the first training
-loss over the last half of the evaluations, the model has found nothing that carries over. It is a note at first, since
-some healthy models start slowly, and critical after `epochs` passes over the data.
+The held-out loss against that of a constant predictor with the training labels' distribution: their entropy, or the
+variance of their target. When its best value is at `prior` of that or above, and it gained less than `gain` of the
+first training loss over the last half of the evaluations, the model has found nothing that carries over. It is a note,
+since held-out labels may be distributed otherwise and some healthy models start slowly. It is critical after `epochs`
+passes over the data where the training loss does not get below the constant predictor's, either.
 
 ## Why it matters
 
@@ -20,9 +21,9 @@ the same preprocessing.
 
 ## When it is wrong
 
-Labels that nothing in the input predicts look the same, and so does a held-out set of another distribution. A model
-that learns its data by heart within an epoch may be above the line from the first evaluation on: overfitting tells more
-of it.
+Labels that nothing in the input predicts look the same, and so does a held-out set of another distribution: 5 % of one
+class in training and half of it held out. A model that learns its data by heart within an epoch may be above the line
+from the first evaluation on: overfitting tells more of it.
 """
 
 import math
@@ -151,6 +152,8 @@ def _finding(
     passed = epochs_of(run, loss.optimizer)
     late = passed >= epochs
     nothing = not_learning(run, loss.optimizer)
+    # A training loss that falls is no witness: held-out labels that are distributed otherwise have another constant.
+    sure = late and nothing
     finite = numpy.isfinite(held_out.losses)
     steps: Floats = numpy.maximum(held_out.steps[finite], 0).astype(float)
     after = f", {setting(passed)} epochs" if math.isfinite(passed) else ""
@@ -164,12 +167,13 @@ def _finding(
     else:
         training = f"The training loss ends at {number(loss.last)}."
     return Finding(
-        severity=Severity.CRITICAL if late else Severity.NOTE,
-        confidence=Confidence.HIGH if late else Confidence.MEDIUM,
-        headline=f"The {held_out.split} loss is never below {number(best)}, and a predictor that ignores its input has "
-        f"{number(level)}",
+        severity=Severity.CRITICAL if sure else Severity.NOTE,
+        confidence=Confidence.HIGH if sure else Confidence.MEDIUM,
+        headline=f"The {held_out.split} loss is never below {number(best)}, and a constant predictor with the training "
+        f"labels' distribution has {number(level)}",
         seen=f"The best of {plural(int(finite.sum()), 'evaluation')} over {plural(len(loss.values), 'step')}{after} is "
-        f"{number(best)}. Knowing only how the labels are distributed gives {number(level)}. {training}"
+        f"{number(best)}. Knowing only how the training labels are distributed gives {number(level)}. {training}"
+        + ("" if nothing else " Held-out labels that are distributed otherwise look the same.")
         + ("" if late else " Some healthy models still stand there after a few hundred steps."),
         # Where the training loss stays as well, this is its consequence, and begins where that is seen.
         span=Span(first=int(loss.steps[-max(5, len(loss.steps) // 10) if nothing else 0]), last=int(loss.steps[-1])),
@@ -204,6 +208,6 @@ def _finding(
             Measure(quantity="gained over the last half of the evaluations, of the first loss",
                     observed=percent(gained), threshold=f"< {percent(gain)}", option="gain"),
             Measure(quantity="epochs", observed=setting(passed) if math.isfinite(passed) else "unknown",
-                    threshold=f">= {count(epochs)} is critical", option="epochs"),
+                    threshold=f">= {count(epochs)} is critical where the training loss stays, too", option="epochs"),
         ],
     )  # fmt: skip

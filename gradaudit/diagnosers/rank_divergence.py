@@ -85,7 +85,8 @@ def rank_divergence(
         yield _weights(run, sums)
         return
     apart = spread(norms.values) > gradient
-    told = len(norms.steps) >= _FEW
+    # Weights that were compared bit for bit are the better witness: norms of what is not yet averaged differ.
+    told = len(sums.steps) < 2 and len(norms.steps) >= _FEW
     if told and apart.mean() > most:
         yield _gradients(run, norms, apart, gradient, most)
         return

@@ -114,9 +114,15 @@ def saturated_activation(
 
 
 def _ends(run: Run, module: ModuleFacts) -> bool:
-    """Whether no module with parameters of its own is registered after this one: it makes the output."""
+    """Whether no module of its model with parameters of its own is registered after this one: it makes the output."""
     owners = {tensor.module for tensor in run.meta.tensors}
-    return not any(other.id > module.id and other.name in owners for other in run.meta.modules)
+    # Of several models, as a generator and a discriminator, each name begins with the model's.
+    several = all(other.name for other in run.meta.modules)
+    model = module.name.partition(".")[0] if several else ""
+    return not any(
+        other.id > module.id and other.name in owners and (not several or other.name.partition(".")[0] == model)
+        for other in run.meta.modules
+    )
 
 
 def _smaller(run: Run, module: ModuleFacts) -> Action:

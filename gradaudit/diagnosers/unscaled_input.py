@@ -5,7 +5,7 @@
 The gradient of a layer's weights is that of its bias times the inputs, so the ratio of their norms, divided by the root
 of the number of inputs, estimates how large the inputs are. It is a warning when the median over the first 20 steps is
 above `scale` for the first layer of the model, and the first step's value is, too. Where the model's inputs were
-sampled, it is one too when the first sample holds a value beyond `largest`.
+sampled, it is one too when the first sample holds a value beyond `largest`, unless a normalisation comes first.
 
 ## Why it matters
 
@@ -21,7 +21,7 @@ by 255. Take the logarithm of amounts that span decades. Or put a normalisation 
 ## When it is wrong
 
 Healthy runs had 0.13 to 3, raw tables and pixels 52 to 2,500. A layer without a bias, or one that a normalisation
-follows, says nothing, and a first layer that is frozen says nothing either; the sampled inputs do.
+or an attention follows, says nothing, and a first layer that is frozen says nothing either; the sampled inputs do.
 """
 
 import math
@@ -88,6 +88,9 @@ def unscaled_input(
     if len(inputs):
         row = inputs.iloc[0]
         top = max(abs(float(row["minimum"])), abs(float(row["maximum"])))
+        if top > largest and (norm := _normalised(run)):
+            yield Clean(measured=f"the largest input of the first sample is {number(top)}, and {norm} normalises it")
+            return
         if top > largest:
             yield _sampled(run, top, float(row["feature_std_ratio"]), largest)
             return
@@ -113,6 +116,17 @@ def unscaled_input(
             )
 
     yield from each_optimizer(run, judge)
+
+
+def _normalised(run: Run) -> str:
+    """The normalisation that comes before any other module with parameters; "" where there is none."""
+    owners = {tensor.module for tensor in run.meta.tensors}
+    for module in run.meta.modules:
+        if "Norm" in module.module_class:
+            return module.name or module.module_class
+        if module.name in owners:
+            break
+    return ""
 
 
 def _actions(size: float) -> list[Action]:

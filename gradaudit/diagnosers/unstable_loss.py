@@ -72,9 +72,11 @@ def unstable_loss(
         if loss.unjudged:
             yield NotApplicable(reason=loss.unjudged)
             return
-        if not numpy.isfinite(loss.values).all() or diverges(run, optimizer) is not None:
-            # The same fact, and worse: those say it.
-            yield Clean(measured=f"0 swings of a finite loss that stays in place{label_of(run, optimizer)}")
+        if not numpy.isfinite(loss.values).all():
+            yield NotApplicable(reason=f"the loss is not finite at every step{label_of(run, optimizer)}")
+            return
+        if diverges(run, optimizer) is not None:
+            yield NotApplicable(reason=f"the loss diverges, which is worse than a swing{label_of(run, optimizer)}")
             return
         parts = numpy.array_split(loss.values[int(_SKIPPED * len(loss.values)) :], _PARTS)
         left = [_around_line(part) for part in parts]

@@ -19,7 +19,7 @@ def decayed(path: Path, cosine: float = -0.9, last: float = 0.1, decay: float = 
     loss = falling() if loss is None else loss
     norms = numpy.geomspace(1, last, len(loss))[:, None]
     stats = {"update_weight_cosine": cosine, "weight_norm": norms, **changes.pop("stats", {})}
-    steps = {"weight_decay": [[decay]] * len(loss)}
+    steps = {"weight_decay": [[decay]] * len(loss), "learning_rate": [[0.01]] * len(loss)}
     return build_run(path, loss=loss, stats=stats, steps=steps, **{"facts": TEN, **changes})
 
 

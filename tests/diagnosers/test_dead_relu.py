@@ -40,6 +40,16 @@ def test_values_of_actions_that_were_not_taken_are_quiet(tmp_path):
     assert_clean(dead_relu, build_run(tmp_path / "a", loss=falling(), rows=rows, facts=TEN))
 
 
+def test_masked_actions_of_a_head_before_another_are_quiet(tmp_path):
+    shapes = {4: [24, 32], 5: [24], 6: [1, 32], 7: [1]}  # a policy and a value, side by side
+    tensors = [msgspec.structs.replace(t, shape=shapes.get(t.id, t.shape)) for t in linear_stack()]
+    assert_clean(dead_relu, dead_layer(tmp_path / "a", 0.75, tensors=tensors, outputs=24))
+    assert_finds(dead_relu, dead_layer(tmp_path / "b", 0.75, tensors=tensors, outputs=24, first=0.1))
+    shapes[6] = [1, 24]
+    tensors = [msgspec.structs.replace(t, shape=shapes.get(t.id, t.shape)) for t in linear_stack()]
+    assert_finds(dead_relu, dead_layer(tmp_path / "c", 0.75, tensors=tensors, outputs=24))
+
+
 def test_a_loss_that_has_reached_zero_has_no_gradient_and_is_quiet(tmp_path):
     gradient = numpy.full((200, 8), 0.1)
     gradient[100:] = 0

@@ -36,6 +36,16 @@ def test_outputs_of_zero_are_a_dead_layer_and_no_sigmoid(tmp_path):
     assert_clean(double_softmax, probabilities(tmp_path / "a", low=0.0, high=0.0, error=float("nan"), facts=BINARY))
 
 
+def test_small_logits_of_a_weak_signal_are_no_sigmoid(tmp_path):
+    weak = {"low": 0.55, "high": 0.61, "error": float("nan"), "facts": BINARY}
+    assert_clean(double_softmax, probabilities(tmp_path / "a", **weak))
+    inside = [ModuleFacts(id=0, name="gate", module_class="Sigmoid"),
+              ModuleFacts(id=1, name="layers.0", module_class="Linear")]  # fmt: skip
+    assert_clean(double_softmax, probabilities(tmp_path / "b", modules=inside, **weak))
+    end = [*inside, ModuleFacts(id=2, name="probability", module_class="Sigmoid")]
+    assert_finds(double_softmax, probabilities(tmp_path / "c", modules=end, **weak), Severity.CRITICAL)
+
+
 def test_few_steps_or_no_samples_cannot_be_judged(tmp_path):
     assert "span 41 steps" in assert_could_not_look(double_softmax, probabilities(tmp_path / "a", last=40))
     assert "was not sampled" in assert_could_not_look(double_softmax, healthy(tmp_path))

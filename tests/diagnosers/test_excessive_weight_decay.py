@@ -59,7 +59,7 @@ def test_without_the_first_steps_or_the_cosine_it_cannot_look(tmp_path):
 def test_every_tenth_step_is_enough(tmp_path):
     stats = {"update_weight_cosine": -0.9, "weight_norm": numpy.geomspace(1, 0.1, 20)[:, None]}
     run = build_run(tmp_path / "a", loss=falling(), stats=stats, recorded=numpy.arange(0, 200, 10),
-                    steps={"weight_decay": [[0.5]] * 200})  # fmt: skip
+                    steps={"weight_decay": [[0.5]] * 200, "learning_rate": [[0.01]] * 200})  # fmt: skip
     assert_finds(excessive_weight_decay, run, Severity.WARNING)
 
 
@@ -76,6 +76,13 @@ def test_and_critical_when_nothing_is_learned(tmp_path):
 def test_without_a_weight_decay_it_is_a_note(tmp_path):
     finding = assert_finds(excessive_weight_decay, decayed(tmp_path / "a", decay=0.0), Severity.NOTE)
     assert "penalty in the loss" in finding.seen
+
+
+def test_a_decay_far_too_small_for_it_is_not_blamed(tmp_path):
+    finding = assert_finds(excessive_weight_decay, decayed(tmp_path / "a", decay=0.01, loss=flat()), Severity.NOTE)
+    assert finding.headline.startswith("Something other than weight decay shrinks the weights to 10 %")
+    assert "A weight decay of 0.01" in finding.seen
+    assert "penalty" in finding.actions[0].text
 
 
 def test_adam_is_told_of_adamw(tmp_path):

@@ -63,13 +63,21 @@ def test_losses_of_unknown_level_are_not_judged(tmp_path):
 def test_before_five_epochs_it_is_a_note(tmp_path):
     finding = assert_finds(no_signal, without_signal(tmp_path / "a"), Severity.NOTE)
     assert finding.headline == (
-        "The validation loss is never below 2.40, and a predictor that ignores its input has 2.30"
+        "The validation loss is never below 2.40, and a constant predictor with the training labels' distribution "
+        "has 2.30"
     )
     assert "one by one" in finding.seen
 
 
-def test_after_five_epochs_it_is_critical(tmp_path):
-    assert_finds(no_signal, without_signal(tmp_path / "a", epochs=6), Severity.CRITICAL)
+def test_after_five_epochs_it_is_critical_where_training_stays_too(tmp_path):
+    assert_finds(no_signal, without_signal(tmp_path / "a", loss=flat(300), epochs=6), Severity.CRITICAL)
+
+
+def test_held_out_labels_may_be_distributed_otherwise_while_training_learns(tmp_path):
+    facts = msgspec.structs.replace(TEN, classes=2, label_counts=[950, 50], label_entropy=0.199)
+    run = without_signal(tmp_path / "a", held_out=0.6, epochs=6, facts=facts, loss=falling(300) * 0.08)
+    finding = assert_finds(no_signal, run, Severity.NOTE)
+    assert "distributed otherwise" in finding.seen
 
 
 def test_a_training_loss_that_stays_there_too_is_said(tmp_path):

@@ -32,6 +32,8 @@ def test_equal_weights_outweigh_gradient_norms(tmp_path):
     """Norms of what each rank clips before it is averaged differ, and the weights do not."""
     run = replicas(tmp_path / "a", [{"gradient_norm": numpy.where(numpy.arange(200) % 5, 1.0, 1.4)}])
     assert_clean(rank_divergence, run)
+    run = replicas(tmp_path / "b", [{"gradient_norm": 1.4}], columns={"gradient_norm": 1.0})
+    assert_clean(rank_divergence, run)
 
 
 def test_rounding_between_ranks_is_quiet(tmp_path):

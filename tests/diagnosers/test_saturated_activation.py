@@ -1,7 +1,9 @@
+import msgspec
+
 from gradaudit.diagnosers.saturated_activation import saturated_activation
 from gradaudit.findings import Severity
 from gradaudit.schema import ModuleFacts
-from tests.build import build_run
+from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import HEALTHY_WITH, activation, falling, healthy
 from tests.diagnosers.sick_layers import TANH, saturated, saturated_output
 from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
@@ -58,6 +60,20 @@ def test_the_span_begins_where_it_saturates(tmp_path):
 def test_an_output_that_starts_saturated_is_a_warning(tmp_path):
     finding = assert_finds(saturated_activation, saturated_output(tmp_path / "a"), Severity.WARNING)
     assert finding.actions[0].text.startswith("Remove probability")
+
+
+def test_the_output_of_a_discriminator_before_its_generator_is_an_output(tmp_path):
+    names = [("critic", "Sequential"), ("critic.0", "Linear"), ("critic.1", "Sigmoid"), ("generator", "Sequential"),
+             ("generator.0", "Linear")]  # fmt: skip
+    modules = [ModuleFacts(id=place, name=name, module_class=kind) for place, (name, kind) in enumerate(names)]
+    tensors = [
+        msgspec.structs.replace(tensor, module=module)
+        for tensor, module in zip(linear_stack(1), ["critic.0", "generator.0"], strict=True)
+    ]
+    sure = {"modules": modules, "tensors": tensors, "first": 0.1}
+    assert_clean(saturated_activation, saturated(tmp_path / "a", 0.95, **sure))
+    alone = [ModuleFacts(id=5, name="", module_class="Net"), *modules]
+    assert_finds(saturated_activation, saturated(tmp_path / "b", 0.95, **{**sure, "modules": alone}))
 
 
 def test_several_are_told_once_and_the_first_is_named(tmp_path):

@@ -87,11 +87,18 @@ def test_a_run_that_dies_at_once_is_judged_by_the_steps_before(tmp_path):
     assert_finds(unscaled_input, run, Severity.WARNING)
 
 
-def test_amounts_of_a_million_are_told_from_a_normalisation_by_the_modules(tmp_path):
+def test_large_amounts_are_told_from_a_normalisation_by_the_modules(tmp_path):
     layers = [ModuleFacts(id=0, name="layers.0", module_class="Linear")]
-    assert_finds(unscaled_input, raw_input(tmp_path / "a", 1e6, modules=layers), Severity.WARNING)
+    assert_finds(unscaled_input, raw_input(tmp_path / "a", 9e4, modules=layers), Severity.WARNING)
     norm = ModuleFacts(id=1, name="norm", module_class="BatchNorm1d", batch_norm=True)
-    assert_could_not_look(unscaled_input, raw_input(tmp_path / "b", 1e6, modules=[*layers, norm]))
+    assert_could_not_look(unscaled_input, raw_input(tmp_path / "b", 9e4, modules=[*layers, norm]))
+
+
+def test_the_rounding_of_a_key_projection_is_no_size(tmp_path):
+    layers = [ModuleFacts(id=0, name="", module_class="Attention"),
+              ModuleFacts(id=1, name="layers.0", module_class="Linear")]  # fmt: skip
+    assert_could_not_look(unscaled_input, raw_input(tmp_path / "a", 1.0, bias=1e-6, modules=layers))
+    assert_could_not_look(unscaled_input, raw_input(tmp_path / "b", 1.0, bias=1e-6, modules=layers[1:]))
 
 
 def test_a_net_that_dies_at_once_is_judged_by_the_steps_before(tmp_path):
@@ -107,6 +114,16 @@ def test_a_large_sampled_input_is_a_warning(tmp_path):
     assert finding.headline == "The inputs of the model reach 255 at step 0, and its layers were made for 1"
     assert "differs by a factor of 3,000" in finding.seen
     assert isinstance(finding.evidence[0], Numbers)
+
+
+def test_a_large_sample_that_is_normalised_first_is_quiet(tmp_path):
+    norm = ModuleFacts(id=1, name="norm", module_class="BatchNorm1d", batch_norm=True)
+    layer = ModuleFacts(id=2, name="layers.0", module_class="Linear")
+    root = ModuleFacts(id=0, name="", module_class="Sequential")
+    assert "norm normalises it" in assert_clean(
+        unscaled_input, large_sample(tmp_path / "a", modules=[root, norm, layer])
+    )
+    assert_finds(unscaled_input, large_sample(tmp_path / "b", modules=[root, layer, norm]), Severity.WARNING)
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1e4])
