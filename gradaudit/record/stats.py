@@ -102,7 +102,8 @@ def _measure_together(small: list[tuple[int, torch.Tensor, int]], out: Floats) -
     zero = values == 0
     zeros = numpy.add.reduceat(zero, starts, dtype=numpy.int64) if zero.any() else 0
     squares = numpy.add.reduceat(numpy.multiply(values, values, out=values), starts).astype(numpy.float64)
-    variance = squares / totals - mean * mean
+    # Rounded, that of a single element may come out below zero.
+    variance = numpy.where(totals == 1, 0.0, squares / totals - mean * mean)
     rows = numpy.empty((len(small), len(COLUMNS)))
     rows[:] = _CLEAN
     rows[:, _NORM], rows[:, _MEAN], rows[:, _MAX] = numpy.sqrt(squares), mean, top
