@@ -6,6 +6,8 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 HAS_TORCH := 'import torch; assert tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 4)'
+# A file of tests stays in one process: its tests share what they recorded.
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadscope
 SAMPLES := $(patsubst sample_runs/%/train.py,%,$(wildcard sample_runs/*/train.py))
 
 .DEFAULT_GOAL := help
@@ -18,17 +20,17 @@ demo: .venv/demo.stamp ## Record a sick training run, analyze it, and print wher
 	$(BIN)/gradaudit record -o runs/demo --force sample_runs/initial_loss_mismatch/train.py
 	$(BIN)/gradaudit analyze runs/demo
 
-test: .venv/kernels.stamp ## Check style and types, and run the tests that fit ten minutes.
+test: .venv/kernels.stamp ## Check style and types, and run the tests that fit ten minutes, in a process for each core.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not long"
 
 test-full: .venv/frameworks.stamp .venv/kernels.stamp ## The same with the long tests, and with Lightning, Hugging Face, Keras and fastai.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 format: .venv/dev.stamp ## Format the code and mend what the linter can.
 	$(BIN)/ruff check --fix .
@@ -54,7 +56,7 @@ catalogue: .venv/dev.stamp ## Rewrite gradaudit/diagnosers/README.md from the do
 	$(BIN)/python -m gradaudit.report.pages
 
 bench: .venv/demo.stamp ## Measure what recording costs, side by side with a bare training, and what analyzing costs.
-	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.analysis
 
 gpu: .venv/kernels.stamp ## On a machine with a CUDA device: run the tests that need one, and measure what recording costs there.

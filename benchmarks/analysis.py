@@ -7,7 +7,6 @@ from the start of Python on, imports included.
 
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import click
 import msgspec
 import numpy
 
+from benchmarks import memory
 from gradaudit.record.writer import Writer
 from gradaudit.schema import TENSORS, LossFacts, Meta, ModuleFacts, OptimizerFacts, TensorFacts
 
@@ -94,8 +94,7 @@ def analyzed(folder: Path) -> None:
     failed = [outcome.traceback for outcome in audit.with_face("failed")]
     if failed:
         raise click.ClickException(failed[0])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    click.echo(json.dumps({"seconds": time.process_time(), "mebibytes": peak, "rules": len(audit.outcomes)}))
+    click.echo(json.dumps({"seconds": time.process_time(), "mebibytes": memory.peak(), "rules": len(audit.outcomes)}))
 
 
 def measure(folder: Path, rounds: int = ROUNDS) -> dict[str, float]:

@@ -18,9 +18,9 @@ from gradaudit.record.writer import _Segment
 from gradaudit.schema import TENSORS
 
 _MEMORY = """
-import resource, sys, tempfile, torch
+import sys, tempfile, torch
 from pathlib import Path
-from benchmarks import columns
+from benchmarks import columns, memory
 from benchmarks.overhead import sample
 from benchmarks.trainings import transformer
 torch.set_num_threads(1)
@@ -30,7 +30,7 @@ with tempfile.TemporaryDirectory() as folder:
     make = {"bare": columns.bare, "recorded": lambda *a: columns.recorded(*a, every=1)}[sys.argv[1]]
     with make(training, Path(folder)) as column:
         sample(training, column, 40)
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        print(memory.peak())
 """
 _START = "import time; began = time.thread_time(); import torch; print(time.thread_time() - began)"
 
@@ -100,7 +100,7 @@ def memory() -> str:
     for kind in ("bare", "recorded"):
         command = [sys.executable, "-c", _MEMORY, kind]
         runs = [subprocess.run(command, capture_output=True, check=True, text=True).stdout for _ in range(2)]
-        peaks[kind] = min(int(text) for text in runs) / 1024
+        peaks[kind] = min(float(text) for text in runs)
     return f"{peaks['bare']:.0f} MiB bare, {peaks['recorded'] - peaks['bare']:+.1f} MiB recorded at every step"
 
 

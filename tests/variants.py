@@ -36,7 +36,8 @@ def rewritten(sample: Path, path: Path, meta: Callable[[Meta], Meta] = lambda fa
 def scaled(sample: Path, path: Path, times: float) -> Run:
     """The loss multiplied by `times` before the backward pass, and what follows from that.
 
-    What the loss function returned stays. SGD's learning rate and Adam's eps are adapted, so that the updates stay.
+    What the loss function returned stays. SGD's learning rate and weight decay and Adam's eps are adapted, so that the
+    updates stay.
     """
     before = load(sample)
     free = {optimizer for optimizer in before.optimizers if scale_free(before, optimizer)}
@@ -53,6 +54,8 @@ def scaled(sample: Path, path: Path, times: float) -> Run:
             frame[name] = frame[name] * times
         rates = zip(frame["optimizer"], frame["learning_rate"], strict=True)
         frame["learning_rate"] = [values if o in free else values / numpy.float32(times) for o, values in rates]
+        decays = zip(frame["optimizer"], frame["weight_decay"], strict=True)
+        frame["weight_decay"] = [values if o in free else values * numpy.float32(times) for o, values in decays]
         return frame
 
     def tensors(frame: pandas.DataFrame) -> pandas.DataFrame:

@@ -19,6 +19,7 @@ from gradaudit.record.sharding import local
 MOST = 8192  # elements of one tensor; smaller tensors are counted whole
 LEAST = 64
 MOST_TENSORS = 4096  # of more, evenly spaced ones
+_AT_ONCE = 65_536  # elements
 BUDGET = 1_000_000  # elements of all tensors, of gradients and of weights each
 
 _EARLY = (0, 10)  # steps at which most faults already show
@@ -56,13 +57,15 @@ class Sampled:
 
     def rows(self, scale: float) -> list[dict[str, Any]]:
         """Rows of table `histograms` but for their keys, of the values divided by `scale`; reads the device."""
-        values = codes(self.values) if self.values.is_floating_point() else self.values
+        # A part at a time: of all at once, the numbers on the way would take 15 MiB.
+        parts = self.values.split(_AT_ONCE) if self.values.is_floating_point() else ()
+        values = torch.cat([codes(part) for part in parts]) if parts else self.values
         shift = round(4 * math.log2(scale))
         ends = numpy.cumsum(self.counts)
-        parts = numpy.split(values.cpu().numpy().astype(numpy.int64), ends[:-1])
+        of_tensors = numpy.split(values.cpu().numpy(), ends[:-1])
         rows = []
-        for identifier, part, absent in zip(self.identifiers, parts, self.zeros, strict=True):
-            counted = _count(part, shift)
+        for identifier, part, absent in zip(self.identifiers, of_tensors, self.zeros, strict=True):
+            counted = _count(part.astype(numpy.int64), shift)
             counted["zeros"] += absent
             counted["elements"] = len(part) + absent
             rows.append({"tensor": identifier, "kind": self.kind, **counted})

@@ -182,8 +182,9 @@ def test_a_week_is_a_few_hundred_files(tmp_path, monkeypatch, steps):
 
 
 SIZES = """
-    import contextlib, json, resource, sys
+    import contextlib, json, sys
     import torch
+    from benchmarks import memory
     from tests.record.training import recorded
     from torch import nn
     from torch.nn import functional
@@ -204,7 +205,7 @@ SIZES = """
             functional.cross_entropy(model(inputs()), torch.randint(0, 3, (64,))).backward()
             optimizer.step()
         import pyarrow.parquet  # the same library on both sides
-    print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+    print(json.dumps(memory.peak()))
 """
 
 

@@ -103,7 +103,7 @@ def test_default_folder_and_folders_that_are_taken(tmp_path):
     [
         ("sys.exit(3)", 3, "finished"),
         ("raise ValueError('bad data')", 1, "failed"),
-        ("os.kill(os.getpid(), signal.SIGINT); time.sleep(9)", -signal.SIGINT, "interrupted"),
+        ("signal.signal(signal.SIGINT, signal.default_int_handler); os.kill(os.getpid(), signal.SIGINT); time.sleep(9)", -signal.SIGINT, "interrupted"),
         ("time.sleep(2); os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)", -signal.SIGTERM, "killed"),
         ("time.sleep(2); os._exit(5)", 5, "killed"),
     ],

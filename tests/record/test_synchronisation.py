@@ -6,6 +6,7 @@ copy or a launch does below that is for tests/gpu to see.
 
 import contextlib
 import math
+import sys
 
 import pytest
 import torch
@@ -27,6 +28,13 @@ STEPS = 3  # the first of them with row facts and histograms
 def with_values(monkeypatch):
     """Have the losses on the meta device looked at as if they were on another one."""
     monkeypatch.setattr(losses, "has_value", lambda tensor: True)
+
+
+@pytest.fixture(autouse=True)
+def nothing_compiled(monkeypatch):
+    """Forget what the tests before these compiled: activations are not looked at in a process that compiles."""
+    if compiler := sys.modules.get("torch._dynamo.convert_frame"):
+        monkeypatch.setattr(compiler, "FRAME_COUNTER", 0)
 
 
 class Unwritten:
