@@ -2,6 +2,7 @@
 
 import numpy
 
+from gradaudit.derived.learning_rates import learning_rates
 from gradaudit.derived.order_statistics import Floats
 from gradaudit.derived.per_run import per_run
 from gradaudit.run import Run
@@ -26,3 +27,23 @@ def weight_decays(run: Run, optimizer: int) -> Floats:
     for values in lists:
         numpy.maximum(most[: len(values)], values, out=most[: len(values)])
     return most
+
+
+@per_run
+def decay_paths(run: Run, optimizer: int) -> Floats:
+    """[parameter groups]: what weight decay alone takes off the logarithm of a weight, over the whole run.
+
+    Learning rate times decay, summed over the steps, with the greatest decay of each group. NaN where the decay
+    passes the optimizer's own scaling, as in Adam: there the product says nothing.
+    """
+    decays, rates = weight_decays(run, optimizer), learning_rates(run, optimizer)
+    groups = max(len(decays), rates.shape[1])
+    paths = numpy.zeros(groups)
+    paths[: rates.shape[1]] = numpy.nan_to_num(rates).sum(axis=0)
+    decays = numpy.pad(decays, (0, groups - len(decays)))
+    facts = next((facts for facts in run.meta.optimizers if facts.id == optimizer), None)
+    if facts is None or facts.optimizer_class not in ("SGD", "AdamW"):
+        return numpy.where(decays > 0, numpy.nan, 0.0)
+    momentum = facts.defaults.get("momentum")
+    repeated = 1 / (1 - momentum) if isinstance(momentum, float) and 0 <= momentum < 1 else 1.0
+    return numpy.asarray(paths * decays * repeated)

@@ -39,7 +39,7 @@ from gradaudit.derived.learning_rates import label_of, learning_rates, optimizer
 from gradaudit.derived.order_statistics import Floats, Integers, medians, medians_across
 from gradaudit.derived.ratios import recorded_global_steps, window
 from gradaudit.derived.reduce import plain
-from gradaudit.derived.weight_growth import norms_over_first, weight_decays
+from gradaudit.derived.weight_growth import decay_paths, norms_over_first, weight_decays
 from gradaudit.derived.wording import count, number, percent, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
@@ -177,14 +177,10 @@ def _finding(
 
 def _able(run: Run, optimizer: int, decay: float, remains: float) -> bool:
     """Whether the weight decay can have shrunk the weights to `remains`, or is not known to be too small for it."""
-    facts = next((facts for facts in run.meta.optimizers if facts.id == optimizer), None)
-    # Where the decay goes through the gradient's own scale, as in Adam, its product with the rate means nothing.
-    if facts is None or facts.optimizer_class not in ("SGD", "AdamW") or not remains > 0:
+    paths = decay_paths(run, optimizer)
+    if not numpy.isfinite(paths).all() or not remains > 0:
         return decay > 0
-    momentum = facts.defaults.get("momentum")
-    repeated = 1 / (1 - momentum) if isinstance(momentum, float) and 0 <= momentum < 1 else 1.0
-    path = _rate_path(run, optimizer)
-    return decay > 0 and not 0 < decay * path * repeated < _EXPLAINED * -math.log(remains)
+    return decay > 0 and not 0 < float(paths.max(initial=0.0)) < _EXPLAINED * -math.log(remains)
 
 
 def _rate_path(run: Run, optimizer: int) -> float:

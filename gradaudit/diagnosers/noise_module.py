@@ -5,8 +5,9 @@
 A weight layer that hears noise: the cosine of its gradient with that of the step before has a median size below
 `cosine` over steps 2 to 60, and its weight ends below `shrunk` of its first norm, while the median of the other layers
 does not shrink. Both together are a warning; the gradients of noisy but useful layers point anywhere, too, and their
-weights grow. Weights with a weight decay above `decay` are left out, and so are weights of fewer than 100 elements,
-whose cosines are never near zero.
+weights grow. What weight decay takes is added to the norms before; where the optimizer's scaling hides it,
+as in Adam, weights that decay are left out, and so are weights of fewer than 100 elements, whose cosines are never near
+zero.
 
 ## Why it matters
 
@@ -36,7 +37,7 @@ from gradaudit.derived.learning_rates import label_of
 from gradaudit.derived.order_statistics import Floats, Integers, Mask, medians, medians_across
 from gradaudit.derived.ratios import recorded_global_steps, window
 from gradaudit.derived.reduce import plain, short
-from gradaudit.derived.weight_growth import norms_over_first, weight_decays
+from gradaudit.derived.weight_growth import decay_paths, norms_over_first
 from gradaudit.derived.wording import count, in_code, names, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
@@ -61,6 +62,7 @@ _EARLY = (2, 60)  # steps
 _LEAST_PAIRS = 10  # of successive recorded steps
 _LEAST_ELEMENTS = 100  # the cosine of two random vectors of n elements has a standard deviation of 1 / sqrt(n)
 _MOST_DOTS = 200
+_MOST_TAKEN = 50.0  # as a logarithm: beyond that nothing is left to judge
 
 
 @diagnoser(
@@ -74,22 +76,21 @@ def noise_module(
     *,
     cosine: float = 0.08,  # layers behind additive noise lie at 0.00 to 0.06
     shrunk: float = 0.95,  # of the first norm; healthy layers with so small a cosine end above 1.1
-    decay: float = 0.05,  # a larger weight decay shrinks what is useful, too
 ) -> Iterator[Verdict]:
     """Look for weights that hear noise and are turned down."""
 
     def judge(optimizer: int) -> Iterator[Verdict]:
         tensors = run.tensors_of(optimizer)
-        decays = weight_decays(run, optimizer)
-        decayed = [0 <= t.group < len(decays) and decays[t.group] > decay for t in tensors]
+        paths = decay_paths(run, optimizer)
+        taken = numpy.asarray([paths[t.group] if 0 <= t.group < len(paths) else 0.0 for t in tensors])
         large = numpy.asarray([t.elements >= _LEAST_ELEMENTS for t in tensors], dtype=bool)
         layers = comparable_layers(run, optimizer)
-        judged = layers & large & ~numpy.asarray(decayed, dtype=bool)
+        judged = layers & large & numpy.isfinite(taken)
         if layers.sum() < 2 or not judged.any():
             yield NotApplicable(
                 reason="fewer than two weight layers can be compared"
                 if layers.sum() < 2
-                else f"every weight is small or has a weight decay above {setting(decay)}"
+                else "every weight is small, or decays by an amount that the optimizer's scaling hides"
             )
             return
         rows = _successive(run, optimizer)
@@ -102,13 +103,14 @@ def noise_module(
             )
             return
         left = norms_over_first(run, optimizer)[-1]
+        held = left * numpy.exp(numpy.minimum(taken, _MOST_TAKEN))
         noisy = [
             int(i)
-            for i in numpy.flatnonzero(judged & (cosines < cosine) & (left < shrunk))
-            if _median(left[layers & (numpy.arange(len(left)) != i)]) >= 1.0
+            for i in numpy.flatnonzero(judged & (cosines < cosine) & (held < shrunk))
+            if _median(held[layers & (numpy.arange(len(held)) != i)]) >= 1.0
         ]
         if noisy:
-            yield _finding(run, optimizer, noisy, cosines, left, cosine, shrunk)
+            yield _finding(run, optimizer, noisy, cosines, left, held, cosine, shrunk)
         else:
             least = int(numpy.argmin(numpy.where(judged & numpy.isfinite(cosines), cosines, numpy.inf)))
             yield Clean(
@@ -132,7 +134,14 @@ def _median(values: Floats) -> float:
 
 
 def _finding(
-    run: Run, optimizer: int, noisy: list[int], cosines: Floats, left: Floats, cosine: float, shrunk: float
+    run: Run,
+    optimizer: int,
+    noisy: list[int],
+    cosines: Floats,
+    left: Floats,
+    held: Floats,
+    cosine: float,
+    shrunk: float,
 ) -> Finding:
     tensors, steps = run.tensors_of(optimizer), recorded_global_steps(run, optimizer)
     layers = numpy.flatnonzero(comparable_layers(run, optimizer))
@@ -174,9 +183,9 @@ def _finding(
         measures=[
             Measure(quantity="cosine of successive gradients, median size", observed=number(float(cosines[worst])),
                     threshold=f"< {setting(cosine)}", option="cosine"),
-            Measure(quantity="last norm / first", observed=number(float(left[worst])),
+            Measure(quantity="last norm / first, without decay", observed=number(float(held[worst])),
                     threshold=f"< {setting(shrunk)}", option="shrunk"),
-            Measure(quantity="last norm / first, median of the others", observed=number(_median(left[others])),
+            Measure(quantity="last norm / first, median of the others", observed=number(_median(held[others])),
                     threshold=">= 1"),
         ],
     )  # fmt: skip

@@ -58,7 +58,7 @@ class Sampled:
     def rows(self, scale: float) -> list[dict[str, Any]]:
         """Rows of table `histograms` but for their keys, of the values divided by `scale`; reads the device."""
         # A part at a time: of all at once, the numbers on the way would take 15 MiB.
-        parts = self.values.split(_AT_ONCE) if self.values.is_floating_point() else ()
+        parts = torch.split(self.values, _AT_ONCE) if self.values.is_floating_point() else ()
         values = torch.cat([codes(part) for part in parts]) if parts else self.values
         shift = round(4 * math.log2(scale))
         ends = numpy.cumsum(self.counts)

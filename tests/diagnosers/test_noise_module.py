@@ -39,10 +39,16 @@ def test_an_oscillating_gradient_is_no_noise(tmp_path):
     assert_clean(noise_module, run)
 
 
-def test_a_large_weight_decay_shrinks_what_is_useful(tmp_path):
-    reason = assert_not_applicable(noise_module, noisy(tmp_path / "a", steps={"weight_decay": [[0.1]] * 200}))
-    assert "weight decay above 0.05" in reason
-    assert_finds(noise_module, noisy(tmp_path / "b", steps={"weight_decay": [[0.01]] * 200}))
+def test_what_weight_decay_takes_is_not_the_noise(tmp_path):
+    """At a learning rate of 1e-3, 200 steps with a decay of 1.5 take a quarter, and 0.01 next to nothing."""
+    shrunk = {"decoupled": noisy(tmp_path / "a", steps={"weight_decay": [[1.5]] * 200}, optimizer="AdamW")}
+    assert "of its first norm" in assert_clean(noise_module, shrunk["decoupled"])
+    assert_finds(noise_module, noisy(tmp_path / "b", steps={"weight_decay": [[0.01]] * 200}, optimizer="AdamW"))
+
+
+def test_a_decay_that_passes_the_optimizers_scaling_hides_what_it_takes(tmp_path):
+    run = noisy(tmp_path / "a", steps={"weight_decay": [[0.01]] * 200}, optimizer="Adam")
+    assert "the optimizer's scaling hides" in assert_not_applicable(noise_module, run)
 
 
 def test_small_weights_cannot_be_told_from_noise(tmp_path):

@@ -98,12 +98,16 @@ def test_default_folder_and_folders_that_are_taken(tmp_path):
     assert record(tmp_path, "--force", "-o", str(folder), "train.py").returncode == 0
 
 
+# A shell starts what it sends to the background with the signal ignored.
+INTERRUPTIBLE = "signal.signal(signal.SIGINT, signal.default_int_handler)"
+
+
 @pytest.mark.parametrize(
     ("ending", "code", "state"),
     [
         ("sys.exit(3)", 3, "finished"),
         ("raise ValueError('bad data')", 1, "failed"),
-        ("signal.signal(signal.SIGINT, signal.default_int_handler); os.kill(os.getpid(), signal.SIGINT); time.sleep(9)", -signal.SIGINT, "interrupted"),
+        (f"{INTERRUPTIBLE}; os.kill(os.getpid(), signal.SIGINT); time.sleep(9)", -signal.SIGINT, "interrupted"),
         ("time.sleep(2); os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)", -signal.SIGTERM, "killed"),
         ("time.sleep(2); os._exit(5)", 5, "killed"),
     ],
