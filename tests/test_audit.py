@@ -61,6 +61,12 @@ def test_a_note_explains_nothing_worse_than_a_note():
     assert tree(ranked) == [("layer_imbalance", [("no_learning", [])])]
 
 
+def test_a_note_that_is_certain_explains_what_is_worse():
+    schedule = (NOTE, 100, Confidence.CERTAIN)
+    ranked = rank(found(learning_rate_schedule=schedule, loss_spike=(WARNING, 100), dead_relu=(NOTE,)), EXPLAINS)
+    assert tree(ranked) == [("learning_rate_schedule", [("loss_spike", [])]), ("dead_relu", [])]
+
+
 def test_of_two_equal_roots_the_one_nearer_to_the_beginning_of_a_chain_comes_first():
     ranked = rank(found(overfitting=(WARNING, 0), eval_mode_training=(WARNING, 50)), {**EXPLAINS, "overfitting": ()})
     assert ranked[0].diagnoser == "eval_mode_training"

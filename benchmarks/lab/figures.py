@@ -38,7 +38,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Share:
-    """A share of runs, with a 95 % interval in which a configuration, not a seed, is one observation."""
+    """A share of runs, with a 95 % interval in which a configuration, not a seed or a dose, is one observation."""
 
     hits: int
     runs: int
@@ -75,11 +75,23 @@ def load_trial(experiment: Experiment, seed: int) -> Trial:
     return Trial(experiment, seed, kept["steps"], kept["outcomes"], printed)
 
 
+def missing(seeds: int = record.SEEDS) -> list[str]:
+    """The runs that the figures lack: not recorded within the limit, not readable, or not analyzed as things stand."""
+    there = {(run.experiment.name, run.seed) for run in trials()}
+    wanted = [(item.name, seed) for item in experiments() for seed in range(seeds)]
+    return [f"{name} seed {seed}" for name, seed in wanted if (name, seed) not in there]
+
+
+def series_of(experiment: Experiment) -> str:
+    """What counts as one observation: a healthy configuration, or one fault in one model at all its doses."""
+    return experiment.name.removesuffix(f"-{experiment.fault.dose}") if experiment.fault else experiment.name
+
+
 def share(runs: list[Trial], hit: Callable[[Trial], bool]) -> Share:
-    """The share of `runs` that are a `hit`; Wilson's interval over configurations, each with its mean over seeds."""
+    """The share of `runs` that are a `hit`; Wilson's interval over configurations, each with the mean of its runs."""
     by_name: dict[str, list[bool]] = {}
     for run in runs:
-        by_name.setdefault(run.experiment.name, []).append(hit(run))
+        by_name.setdefault(series_of(run.experiment), []).append(hit(run))
     hits = sum(sum(values) for values in by_name.values())
     if not runs:
         return Share(0, 0, math.nan, math.nan)
@@ -95,14 +107,21 @@ def wilson(value: float, count: int, z: float = 1.96) -> tuple[float, float]:
 
 
 def counting(fault: Fault) -> set[str]:
-    """The diagnosers that count for this fault: schedule and label notes only where they are the fault."""
-    return {name for name in fault.accepted if name not in NEVER_COUNT or name == fault.fault}
+    """The diagnosers that count for this fault: all that are accepted but notes on schedules and labels."""
+    return set(fault.accepted) - set(NEVER_COUNT)
 
 
 def found(run: Trial, levels: Iterable[str] = ANY, cut: str = WHOLE) -> bool:
     """Whether an accepted diagnoser fired on a faulty run."""
     assert run.experiment.fault is not None
     return bool(counting(run.experiment.fault) & run.fired(levels, cut))
+
+
+def told_apart(run: Trial, base: Trial | None) -> bool:
+    """Whether an accepted diagnoser fired on a faulty run that is silent on the healthy run of the same seed."""
+    assert run.experiment.fault is not None
+    said = base.fired(ANY) if base is not None else set()
+    return bool(counting(run.experiment.fault) & (run.fired(ANY) - said))
 
 
 def root_first(run: Trial) -> bool:

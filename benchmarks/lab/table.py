@@ -14,7 +14,7 @@ from benchmarks.lab.losses import why_not_learned
 from benchmarks.lab.results import keep
 
 HALVES = ("held-out", "development")
-WORDS = {True: "met", False: "missed", None: "not measured"}
+WORDS = {True: "met: ", False: "missed: ", None: ""}
 BARS = {"warning": 0.02, "found": 0.95, "found as warning": 0.90, "root": 0.85}
 
 
@@ -30,6 +30,12 @@ def bars(runs: list[Trial]) -> Iterator[tuple[str, str, bool | None]]:
     yield "healthy runs with a critical finding, none", *judged(critical, critical.hits == 0)
     anyhow = share(faulty, figures.found)
     yield "faulty runs found, at least 95 %", *judged(anyhow, anyhow.value >= BARS["found"])
+    bases = {(run.experiment.name, run.seed): run for run in healthy}
+    apart = share(
+        faulty,
+        lambda run: figures.told_apart(run, bases.get((run.experiment.fault.base, run.seed))),  # type: ignore[union-attr]
+    )
+    yield "found by a diagnoser that says nothing of the same training without the fault", str(apart), None
     loud = share(faulty, lambda run: figures.found(run, ALARMS))
     yield "found as a warning or worse, at least 90 %", *judged(loud, loud.value >= BARS["found as warning"])
     root = share(faulty, figures.root_first)
@@ -68,7 +74,7 @@ def bar_table(runs: list[Trial]) -> str:
     """The bars of both halves."""
     by_half = {half: list(bars(in_half(runs, half))) for half in HALVES}
     rows = [
-        [bar, *(f"{WORDS[met]}: {figure}" for _, figure, met in cells)]
+        [bar, *(f"{WORDS[met]}{figure}" for _, figure, met in cells)]
         for bar, cells in zip((row[0] for row in by_half[HALVES[0]]), zip(*by_half.values(), strict=True), strict=True)
     ]
     return markdown(["bar", *HALVES], rows)
@@ -105,7 +111,7 @@ def diagnoser_table(runs: list[Trial]) -> str:
     healthy, faulty = of_kind(runs)
     rows = []
     for name in sorted({name for run in runs for name, _ in faces(run)}):
-        mine = [run for run in faulty if run.experiment.fault and name in figures.counting(run.experiment.fault)]
+        mine = [run for run in faulty if run.experiment.fault and name in run.experiment.fault.accepted]
         blind = sum(dict(faces(run)).get(name) == "could_not_look" for run in runs)
         seconds = [run.outcomes[WHOLE]["seconds"].get(name, math.nan) for run in runs]
         rows.append([
@@ -177,6 +183,7 @@ def block(runs: list[Trial]) -> str:
     parts = [
         f"### {date.today().isoformat()}, definitions of commit {definitions_commit()}",
         f"Configurations: {counts}; {len(runs)} runs in all. {pace(runs)}",
+        not_there(),
         not_learned(runs),
         bar_table(runs),
     ]
@@ -192,6 +199,13 @@ def pace(runs: list[Trial]) -> str:
     return (
         f"All diagnosers take {median(seconds):.2f} s for a run (median), {max(seconds):.2f} s at most." if runs else ""
     )
+
+
+def not_there() -> str:
+    """The runs that are in no figure."""
+    lacking = figures.missing()
+    told = ", ".join(lacking[:20]) + (f" and {len(lacking) - 20} more" if len(lacking) > 20 else "")
+    return f"In no figure, since they were not recorded, read or analyzed: {told}." if lacking else ""
 
 
 def not_learned(runs: list[Trial]) -> str:

@@ -2,26 +2,29 @@
 
 ## What it looks for
 
-Two facts about the largest learning rate over the parameter groups. It fell to `collapsed` of its peak or less before
-`early` of the run was over, and the loss, which had been falling up to then, gained less than `gain` of its first value
-afterwards: the usual cause is a schedule counted in epochs and stepped once a batch. Or it rose over the whole run by
-more than `risen` times and was highest at the end: the warmup never ended. Both are notes. Constant rates, restarts and
-long warmups are not reported.
+Three facts about the learning rate, each a note. It fell to `collapsed` of its peak or less before `early` of the run
+was over, and the loss, which had been falling up to then, gained less than `gain` of its first value afterwards: the
+usual cause is a schedule counted in epochs and stepped once a batch. It rose over the whole run by more than `risen`
+times and was highest at the end: the warmup never ended. Or the rate of a parameter group jumped to more than `risen`
+times within one step, and the loss rose there by more than `gain` of its first value. The first two look at the largest
+rate over the groups. Constant rates, long warmups and restarts that do no harm are not reported.
 
 ## Why it matters
 
 Steps at a hundredth of the learning rate cost as much as the others and change next to nothing. A warmup that never
-ends has not trained at the rate that was meant.
+ends has not trained at the rate that was meant. A restart that is too high throws away what was learned before it.
 
 ## What to try
 
 Give the scheduler the number of steps that it will really be stepped, `epochs * len(loader)` when it is stepped once a
-batch, and print the learning rate at the start, the middle and the end.
+batch, and print the learning rate at the start, the middle and the end. Let the rate rise over some steps after a
+restart, to a lower peak than the last one.
 
 ## When it is wrong
 
 A model that has converged gains nothing more at any rate; ReduceLROnPlateau lowers the rate because of that, and only
 a fall of the loss right before the drop tells the two apart. The first part of a longer run may well end in its warmup.
+Warm restarts are meant to raise the loss for a while; whether it was worth it shows at the end.
 """
 
 from collections.abc import Iterator
@@ -51,15 +54,22 @@ from gradaudit.findings import (
 )
 from gradaudit.run import Run
 
+_AROUND = 10  # steps before and after a jump whose losses are compared
 
-@diagnoser(worst=Severity.NOTE, needs=("steps.learning_rate",), minimum_steps=100, explains=("learning_rate_too_low",))
+
+@diagnoser(
+    worst=Severity.NOTE,
+    needs=("steps.learning_rate",),
+    minimum_steps=100,
+    explains=("learning_rate_too_low", "learning_rate_too_high", "loss_spike", "unstable_loss", "divergence"),
+)
 def learning_rate_schedule(
     run: Run,
     *,
     collapsed: float = 0.01,  # gradsnitch's; a cosine gets there at 94 % of the run, a linear decay at 99 %
     early: float = 0.8,  # gradsnitch's
     gain: float = 0.02,  # of the first loss: no progress, as elsewhere
-    risen: float = 3.0,  # times; a rate that grows by less is no warmup
+    risen: float = 3.0,  # times; a rate that grows by less is no warmup, and no restart
 ) -> Iterator[Verdict]:
     """Look where the learning rate peaks and where it has gone."""
 
@@ -83,6 +93,8 @@ def learning_rate_schedule(
             yield _collapse(run, optimizer, rate, fallen, before, after, collapsed, early, gain)
         elif rising:
             yield _endless(run, optimizer, rate, risen)
+        elif jumps := [] if loss.unjudged else _harmful_jumps(rates, loss, risen, gain):
+            yield _restarts(run, optimizer, rates, rate, jumps, risen, gain)
         else:
             yield Clean(
                 measured=f"the learning rate goes from {setting(rate[0])} over {setting(rate[peak])} at step "
@@ -101,6 +113,21 @@ def _progress(loss: TrainingLoss, at: int) -> tuple[float, float]:
     start = median(loss.values[at // 2 : at // 2 + width])
     reached = median(loss.values[at - width : at])
     return (start - reached) / loss.first, (reached - median(loss.values[-width:])) / loss.first
+
+
+def _harmful_jumps(rates: Floats, loss: TrainingLoss, risen: float, gain: float) -> list[tuple[int, float]]:
+    """(step, rise of the loss as a share of its first value) of each jump of a group's rate that raised the loss."""
+    with numpy.errstate(divide="ignore", invalid="ignore"):
+        jumped = ((rates[1:] > risen * rates[:-1]) & (rates[:-1] > 0)).any(axis=1)
+    found = []
+    for at in (numpy.flatnonzero(jumped) + 1).tolist():
+        # The steps before are compared with those right after, since a model may recover from its restart.
+        before, after = loss.values[max(0, at - _AROUND) : at], loss.values[at + 1 : at + 1 + _AROUND]
+        if at >= _AROUND and len(after) and loss.first > 0:
+            rise = (median(after) - median(before)) / loss.first
+            if rise > gain or (numpy.isfinite(before).all() and not numpy.isfinite(after).all()):
+                found.append((at, rise))
+    return found
 
 
 def _rate_chart(run: Run, optimizer: int, rate: Floats, marks: list[Mark]) -> Lines:
@@ -170,5 +197,41 @@ def _endless(run: Run, optimizer: int, rate: Floats, risen: float) -> Finding:
             Measure(quantity="last learning rate / first",
                     observed=factor(rate[-1] / rate[0]) if rate[0] > 0 else "infinity",
                     threshold=f"> {setting(risen)}", option="risen"),
+        ],
+    )  # fmt: skip
+
+
+def _restarts(
+    run: Run, optimizer: int, rates: Floats, rate: Floats, jumps: list[tuple[int, float]], risen: float, gain: float
+) -> Finding:
+    steps = run.steps_of(optimizer)["global_step"].to_numpy()
+    at, rise = max(jumps, key=lambda jump: numpy.nan_to_num(jump[1], nan=numpy.inf))
+    times = float(numpy.nanmax(rates[at] / numpy.where(rates[at - 1] > 0, rates[at - 1], numpy.nan)))
+    first, last = int(steps[jumps[0][0]]), int(steps[jumps[-1][0]])
+    where = f"step {count(first)}" if len(jumps) == 1 else f"{count(len(jumps))} steps from {count(first)} on"
+    marks = [Mark(label=f"step {count(steps[jump])}", x=int(steps[jump])) for jump, _ in jumps[:5]]
+    rose = f"rises by {percent(rise)} of its first value" if numpy.isfinite(rise) else "is not finite any more"
+    return Finding(
+        severity=Severity.NOTE,
+        confidence=Confidence.CERTAIN,
+        headline=f"The learning rate jumps to {factor(times)} times the one before at {where}, and the loss {rose}"
+        + label_of(run, optimizer),
+        seen=f"At step {count(steps[at])} a parameter group goes from {setting(float(numpy.nanmin(rates[at - 1])))} to "
+        f"{setting(float(numpy.nanmax(rates[at])))} within one step. The median loss of the {_AROUND} steps after it "
+        f"{rose}, compared with the {_AROUND} before.",
+        span=Span(first=first, last=last),
+        evidence=[
+            _rate_chart(run, optimizer, rate, marks),
+            loss_chart(run, optimizer, "The training loss: it rises where the learning rate jumps.", marks),
+        ],
+        actions=[
+            Action(text=f"Restart at {setting(float(rate[at] / times * risen))} or less, {factor(risen)}-fold at most"),
+            Action(text="Let the rate rise over 50 steps after a restart, as in a warmup"),
+        ],
+        measures=[
+            Measure(quantity="learning rate over that of the step before", observed=factor(times),
+                    threshold=f"> {setting(risen)}", option="risen"),
+            Measure(quantity="rise of the loss, of its first value", observed=percent(rise),
+                    threshold=f"> {percent(gain)}", option="gain"),
         ],
     )  # fmt: skip

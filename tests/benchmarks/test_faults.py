@@ -40,7 +40,7 @@ def test_a_fault_accepts_diagnosers_that_exist(fault):
 
 
 @each_fault
-def test_schedule_and_label_notes_count_only_for_their_own_faults(fault):
+def test_schedule_and_label_notes_are_accepted_for_their_own_faults_only(fault):
     assert not set(fault.accepted) & (set(NEVER_COUNT) - {fault.fault})
 
 

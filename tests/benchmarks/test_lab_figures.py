@@ -1,6 +1,7 @@
 """How the laboratory reads what was printed, cuts runs short, and counts."""
 
 import math
+from dataclasses import replace
 
 import numpy
 import pytest
@@ -9,7 +10,17 @@ from benchmarks.lab.analyze import WHOLE
 from benchmarks.lab.configuration import Fault
 from benchmarks.lab.cut import cut
 from benchmarks.lab.experiments import Experiment, chosen, experiments
-from benchmarks.lab.figures import Trial, costs, false_alarm, found, root_first, share, steps_until_found, wilson
+from benchmarks.lab.figures import (
+    Trial,
+    costs,
+    false_alarm,
+    found,
+    root_first,
+    share,
+    steps_until_found,
+    told_apart,
+    wilson,
+)
 from benchmarks.lab.losses import Losses, cost, parse, why_not_learned
 from benchmarks.lab.results import replaced
 from tests.build import build_run
@@ -96,7 +107,7 @@ def trial(name="a", seed=0, fault=None, ranked=(), **findings):
 
 
 def fault(kind="divergence", accepted=("divergence",), root=("learning_rate_too_high",)):
-    return Fault("a-faulty", "a", (), kind, 1, accepted, root)
+    return Fault("a-faulty-1", "a", (), kind, 1, accepted, root)
 
 
 def test_a_note_on_a_healthy_run_is_no_false_alarm():
@@ -111,10 +122,17 @@ def test_a_fault_is_found_by_an_accepted_name_only():
     assert not found(trial(fault=fault(), no_learning="critical"))
 
 
-def test_schedule_notes_count_only_for_faults_of_the_schedule():
-    accepted = ("learning_rate_schedule",)
-    assert not found(trial(fault=fault("divergence", accepted), learning_rate_schedule="note"))
-    assert found(trial(fault=fault("learning_rate_schedule", accepted), learning_rate_schedule="note"))
+def test_notes_on_schedules_and_labels_never_count():
+    faulty = fault("learning_rate_schedule", ("learning_rate_schedule", "learning_rate_too_low"))
+    assert not found(trial(fault=faulty, learning_rate_schedule="note"))
+    assert found(trial(fault=faulty, learning_rate_schedule="note", learning_rate_too_low="note"))
+
+
+def test_a_diagnoser_that_says_it_of_the_healthy_run_too_tells_nothing_apart():
+    faulty = trial("a-faulty", fault=fault(accepted=("divergence", "no_learning")), divergence="warning")
+    assert told_apart(faulty, trial("a", no_learning="note"))
+    assert not told_apart(faulty, trial("a", divergence="note"))
+    assert told_apart(faulty, None)
 
 
 def test_the_root_is_what_the_report_opens_with():
@@ -129,11 +147,15 @@ def test_steps_until_found_is_the_shortest_cut_that_finds_it():
     assert steps_until_found(trial(fault=fault())) is None
 
 
-def test_seeds_of_one_configuration_are_one_observation():
+def test_seeds_of_one_configuration_and_doses_of_one_fault_are_one_observation():
     thrice = [trial("a", seed, overfitting="warning") for seed in range(3)]
     once = share([*thrice, trial("b")], false_alarm)
     assert (once.hits, once.runs) == (3, 4)
     assert (once.low, once.high) == wilson(0.5, 2)
+    doses = [
+        trial(f"a-faulty-{dose}", fault=replace(fault(), dose=dose), divergence="note") for dose in ("0.1", "1e-3")
+    ]
+    assert (share(doses, found).low, share(doses, found).high) == wilson(1, 1)
     assert str(share([], false_alarm)) == "none"
 
 

@@ -57,3 +57,38 @@ def test_a_collapse_that_stops_the_loss_is_a_note(tmp_path):
 def test_a_warmup_that_never_ends_is_a_note(tmp_path):
     finding = assert_finds(learning_rate_schedule, warming(tmp_path / "a"), Severity.NOTE)
     assert finding.headline == "The learning rate rises to the last step, from 1e-5 to 0.001"
+
+
+def jumping(path, times=30.0, rise=0.5):
+    """Every 50 steps the rate is `times` as high for five steps, and the loss stands `rise` higher for 20."""
+    at = numpy.arange(200)
+    loss = numpy.linspace(2.3, 1.0, 200) + numpy.where((at >= 50) & (at % 50 < 20), rise, 0.0)
+    rates = [[1e-3 * (times if step % 50 < 5 else 1)] for step in range(200)]
+    return build_run(path, loss=loss, facts=TEN, steps={"learning_rate": rates})
+
+
+def test_restarts_that_raise_the_loss_are_a_note(tmp_path):
+    finding = assert_finds(learning_rate_schedule, jumping(tmp_path / "a"), Severity.NOTE)
+    assert finding.headline.startswith("The learning rate jumps to 30 times the one before at 3 steps from 50 on, ")
+    assert (finding.span.first, finding.span.last) == (50, 150)
+    assert "0.003 or less" in finding.actions[0].text
+
+
+def test_restarts_that_do_no_harm_are_quiet(tmp_path):
+    assert_clean(learning_rate_schedule, jumping(tmp_path / "a", rise=0.02))
+    assert_clean(learning_rate_schedule, jumping(tmp_path / "b", times=2.9))
+
+
+def test_a_loss_that_ends_at_a_restart_is_told(tmp_path):
+    loss = numpy.where(numpy.arange(200) > 50, numpy.nan, numpy.linspace(2.3, 1.0, 200))
+    rates = [[0.1 if step == 50 else 1e-3] for step in range(200)]
+    run = build_run(tmp_path / "a", loss=loss, facts=TEN, steps={"learning_rate": rates})
+    finding = assert_finds(learning_rate_schedule, run, Severity.NOTE)
+    assert "the loss is not finite any more" in finding.headline
+
+
+def test_a_group_that_appears_later_does_not_jump(tmp_path):
+    loss = numpy.linspace(2.3, 1.0, 200) + numpy.where(numpy.arange(200) >= 100, 0.5, 0.0)
+    rates = [[1e-3] if step < 100 else [1e-3, 0.1] for step in range(200)]
+    run = build_run(tmp_path / "a", loss=loss, facts=TEN, steps={"learning_rate": rates})
+    assert_clean(learning_rate_schedule, run)
