@@ -21,6 +21,7 @@ class TrainingCurve:
     steps: Floats
     values: Floats
     comparable: bool  # on the same scale as the held-out loss: evaluation mode, or running without dropout
+    noisy: bool = False  # the same loss, but for the noise of dropout or batch normalisation in training mode
 
 
 def comparison(run: Run, losses: list[TrainingLoss]) -> TrainingCurve:
@@ -32,8 +33,10 @@ def comparison(run: Run, losses: list[TrainingLoss]) -> TrainingCurve:
     dropout = any(module.dropout for module in run.meta.modules)
     smoothed = longest.facts is not None and longest.facts.label_smoothing > 0
     known = longest.facts is not None and not longest.unjudged and bool(run.meta.modules)
-    same = known and not dropout and not smoothed and _same_loss(run, longest)
-    return TrainingCurve("training loss (running)", longest.steps.astype(float), longest.values, same)
+    same = known and not smoothed and _same_loss(run, longest)
+    noisy = same and (dropout or any(module.batch_norm for module in run.meta.modules))
+    steps = longest.steps.astype(float)
+    return TrainingCurve("training loss (running)", steps, longest.values, same and not dropout, noisy)
 
 
 def _same_loss(run: Run, loss: TrainingLoss) -> bool:

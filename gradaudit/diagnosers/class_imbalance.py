@@ -4,8 +4,9 @@
 
 The training labels as they were counted, up to `classes` classes. It is a note when the most frequent class occurs
 `ratio` times as often as the rarest one that occurs at all, the loss has no class weights, and the last losses are less
-than `gain` below those of a predictor that knows the frequencies and nothing else. Imbalance alone, which the model
-copes with, is not reported.
+than `gain` below those of a predictor that knows the frequencies and nothing else. It is one, too, when the held-out
+loss is never clearly below that of a uniform guess: where the classes are distributed otherwise, what was learned is
+worth nothing. Imbalance alone, which the model copes with, is not reported.
 
 ## Why it matters
 
@@ -25,12 +26,15 @@ classes is seen through, since the labels are counted as the loss gets them.
 import math
 from collections.abc import Iterator
 
+import numpy
+
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart
 from gradaudit.derived.learning_rates import label_of
 from gradaudit.derived.progress import constant_level
 from gradaudit.derived.progress import divergence as diverges
-from gradaudit.derived.training_loss import training_loss
+from gradaudit.derived.training_loss import TrainingLoss, training_loss
+from gradaudit.derived.validation import validation
 from gradaudit.derived.wording import count, factor, number, percent, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
@@ -51,8 +55,13 @@ from gradaudit.findings import (
 from gradaudit.run import Run
 from gradaudit.schema import LossFacts
 
+_EVALUATIONS = 3  # one at the start, in the middle and at the end
+_GUESS = 0.95  # of the logarithm of the classes: the first evaluation may lie a little below it by chance
 
-@diagnoser(worst=Severity.NOTE, needs=("steps",), minimum_steps=100, explains=("no_learning",))
+
+@diagnoser(
+    worst=Severity.NOTE, needs=("steps",), minimum_steps=100, explains=("no_learning", "no_signal", "overfitting")
+)
 def class_imbalance(
     run: Run,
     *,
@@ -81,7 +90,8 @@ def class_imbalance(
         level = constant_level(loss)
         gained = (level - loss.last) / level if level > 0 else math.nan
         diverged = diverges(run, optimizer) is not None
-        if uneven < ratio or loss.facts.weighted or diverged or not gained < gain:
+        held_out = _worse_than_a_guess(run, loss)
+        if uneven < ratio or loss.facts.weighted or diverged or not (gained < gain or math.isfinite(held_out)):
             yield Clean(
                 measured=f"the most frequent class occurs {factor(uneven)} times as often as the rarest"
                 + (f", and the loss is {percent(gained)} below that of the frequencies" if gained >= gain else "")
@@ -89,13 +99,20 @@ def class_imbalance(
             )
             return
         share = max(counts) / sum(counts)
+        said = (
+            f"the loss stays at {number(loss.last)}; their frequencies alone give {number(level)}"
+            if gained < gain
+            else f"the held-out loss is never below {number(held_out)}, and a guess among "
+            f"{count(loss.facts.classes)} classes has {number(math.log(max(2, loss.facts.classes)))}"
+        )
         yield Finding(
             severity=Severity.NOTE,
-            confidence=Confidence.MEDIUM,
-            headline=f"One class has {percent(share)} of the labels, and the loss stays at {number(loss.last)}; their "
-            f"frequencies alone give {number(level)}" + label_of(run, optimizer),
+            # The labels were counted: next to them, a held-out loss that is worse than a guess is a consequence.
+            confidence=Confidence.MEDIUM if gained < gain else Confidence.CERTAIN,
+            headline=f"One class has {percent(share)} of the labels, and {said}" + label_of(run, optimizer),
             seen=f"The most frequent class occurs {factor(uneven)} times as often as the rarest. A predictor that "
-            f"knows only the frequencies scores {number(level)}; the loss ends at {number(loss.last)}.",
+            f"knows only the frequencies scores {number(level)}; the loss ends at {number(loss.last)}."
+            + (f" The best held-out loss is {number(held_out)}." if math.isfinite(held_out) else ""),
             span=Span(first=int(loss.steps[0]), last=int(loss.steps[-1])),
             evidence=[
                 _labels(loss.facts, counts),
@@ -118,6 +135,17 @@ def class_imbalance(
         )  # fmt: skip
 
     yield from each_optimizer(run, judge)
+
+
+def _worse_than_a_guess(run: Run, loss: TrainingLoss) -> float:
+    """The best held-out loss where that is not clearly below a uniform guess's; NaN where it is, or is not known."""
+    held_out = validation(run)
+    if held_out is None or loss.kind != "classification" or loss.facts is None or loss.facts.classes < 2:
+        return math.nan
+    values = held_out.losses[numpy.isfinite(held_out.losses)]
+    if len(values) < _EVALUATIONS or values.min() < _GUESS * math.log(loss.facts.classes):
+        return math.nan
+    return float(values.min())
 
 
 def _counts(facts: LossFacts) -> list[float]:

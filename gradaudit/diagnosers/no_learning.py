@@ -9,7 +9,8 @@ hundred steps, and critical after `epochs` passes over the data. Losses whose le
 
 The samples of the loss's input tell how. Where the outputs of one batch differ by less than `spread` (a logit, or the
 standard deviation of the target, is 1), every input gets the same answer: the frequencies of the labels, the most
-frequent class first, or the mean of the target.
+frequent class first, or the mean of the target. Below a tenth of `spread` the input does not reach the
+output, and that is a warning before any number of epochs.
 
 ## Why it matters
 
@@ -56,6 +57,8 @@ from gradaudit.findings import (
 )
 from gradaudit.run import Run
 
+_EQUAL = 0.1  # of `spread`; faulty models reach 0.0023 of a logit, healthy ones never less than 0.39
+
 
 @diagnoser(worst=Severity.CRITICAL, needs=("steps",), minimum_steps=100, explains=("no_signal",))
 def no_learning(
@@ -96,7 +99,7 @@ def _finding(
     run: Run, optimizer: int, loss: TrainingLoss, level: float, constant: float, epochs: float, spread: float
 ) -> Finding:
     differ = output_spread(run, loss)
-    same = differ < spread
+    same, equal = differ < spread, differ < _EQUAL * spread
     passed = epochs_of(run, optimizer)
     late = passed >= epochs
     what = {
@@ -108,14 +111,14 @@ def _finding(
         f", {setting(passed)} epochs" if math.isfinite(passed) else ""
     )
     return Finding(
-        severity=Severity.CRITICAL if late else Severity.NOTE,
-        confidence=Confidence.HIGH if late else Confidence.MEDIUM,
+        severity=Severity.CRITICAL if late else Severity.WARNING if equal else Severity.NOTE,
+        confidence=Confidence.HIGH if late or equal else Confidence.MEDIUM,
         headline=f"The loss ends at {number(loss.last)}, and {what} is {number(level)}: nothing is learned"
         + label_of(run, optimizer),
         seen=f"A model that ignores its input and knows how the targets are distributed scores {number(level)}. The "
         f"loss starts at {number(loss.first)} and is {number(loss.last)} {after}; it has stopped falling."
         + _answers(loss, differ, same=same)
-        + ("" if late else " Some healthy models still stand there after a few hundred steps."),
+        + ("" if late or equal else " Some healthy models still stand there after a few hundred steps."),
         span=Span(first=int(loss.steps[-max(5, len(loss.steps) // 10)]), last=int(loss.steps[-1])),
         evidence=[
             loss_chart(

@@ -3,9 +3,9 @@
 ## What it looks for
 
 The evaluations of the last half of the run, at least `evaluations` of them. A held-out loss more than `margin` below
-the training loss around it in `most` of them is a note. Only losses that can be compared are: a training loss measured
-in evaluation mode, or the running one of a model without dropout, batch normalisation and label smoothing, with the
-same loss function.
+the training loss around it in `most` of them is a note. A training loss measured in evaluation mode can be compared,
+and so can the running one of a model without dropout, batch normalisation and label smoothing. With dropout or batch
+normalisation `noise` takes the place of `margin`: noise that takes away most of what the model can do is worth a note.
 
 ## Why it matters
 
@@ -57,6 +57,7 @@ def validation_better_than_train(
     run: Run,
     *,
     margin: float = 0.2,  # twice runmedic's, which is for any loss: healthy augmentation reaches 0.1
+    noise: float = 0.7,  # with dropout or batch normalisation; healthy dropout of a half reaches 0.53, of 0.8 0.83
     most: float = 0.7,  # runmedic's share of the evaluations
     evaluations: float = 4,  # in the last half; fewer are chance
 ) -> Iterator[Verdict]:
@@ -73,14 +74,13 @@ def validation_better_than_train(
         yield NotApplicable(reason=losses[0].unjudged or "several optimizers minimise different losses in turn")
         return
     train = comparison(run, losses)
-    # In training mode batch normalisation adds its own noise to the running loss.
-    noisy = train.name.endswith("(running)") and any(module.batch_norm for module in run.meta.modules)
-    comparable = train.comparable and not noisy
+    comparable = train.comparable or train.noisy
+    least = noise if train.noisy else margin
     late = numpy.isfinite(held_out.losses) & (held_out.steps >= run.steps["global_step"].max() / 2)
     steps, values = held_out.steps[late].astype(float), held_out.losses[late]
     if not comparable or len(steps) < evaluations:
         yield CouldNotLook(
-            reason="the training loss is measured with dropout, smoothing or batch normalisation, or otherwise"
+            reason="the training loss is measured with label smoothing, or otherwise"
             if not comparable
             else f"{plural(len(steps), 'evaluation')} in the last half, and it needs {setting(evaluations)}",
             enable="evaluate a part of the training data in evaluation mode" if not comparable
@@ -91,7 +91,7 @@ def validation_better_than_train(
     around = numpy.asarray([median(train.values[numpy.abs(train.steps - step) <= width]) for step in steps])
     with numpy.errstate(divide="ignore", invalid="ignore"):
         below = (around - values) / numpy.abs(around)
-    share = float((below > margin).mean())
+    share = float((below > least).mean())
     if any(diverges(run, optimizer) is not None for optimizer in run.optimizers) or share < most or not share:
         typical = median(below)
         yield Clean(
@@ -105,9 +105,14 @@ def validation_better_than_train(
         severity=Severity.NOTE,
         confidence=Confidence.LOW if train.name.endswith("(running)") else Confidence.MEDIUM,
         headline=f"The {held_out.split} loss is {percent(median(below))} below the training loss in "
-        f"{count((below > margin).sum())} of {count(len(steps))} evaluations",
+        f"{count((below > least).sum())} of {count(len(steps))} evaluations",
         seen=f"In the last half the {held_out.split} loss is {number(median(values))} and the {train.name} around it "
-        f"{number(median(around))} (medians). A model does not know new data better than what it was trained on.",
+        f"{number(median(around))} (medians). "
+        + (
+            "Dropout or batch normalisation in training mode costs the model that much."
+            if train.noisy
+            else "A model does not know new data better than what it was trained on."
+        ),
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         evidence=[
             Lines(
@@ -125,13 +130,16 @@ def validation_better_than_train(
             Action(text="Look for examples that are in both sets, and for near copies: there must be 0",
                    code="set(map(hash_of, train)) & set(map(hash_of, validation))"),
             Action(text="Split by group (person, document, day) instead of by example"),
+            *(
+                [Action(text="Halve the dropout, and see whether the held-out loss gets lower")] if train.noisy else []
+            ),
             Action(text="If the training data is augmented, compare with a part of it without augmentation"),
         ],
         measures=[
             Measure(quantity="evaluations with a lower held-out loss", observed=percent(share),
                     threshold=f">= {percent(most)}", option="most"),
-            Measure(quantity="median distance", observed=percent(median(below)), threshold=f"> {percent(margin)}",
-                    option="margin"),
+            Measure(quantity="median distance", observed=percent(median(below)), threshold=f"> {percent(least)}",
+                    option="noise" if train.noisy else "margin"),
             Measure(quantity="evaluations in the last half", observed=count(len(steps)),
                     threshold=f">= {setting(evaluations)}", option="evaluations"),
         ],

@@ -41,12 +41,13 @@ def spiking(path: Path, height: float = 2.0, width: int = 8, **changes: Any) -> 
     return build_run(path, loss=loss, **{"facts": TEN, **changes})
 
 
-def uneven_labels(path: Path, level: float = 0.2, share: float = 0.95, **facts: Any) -> Run:
+def uneven_labels(path: Path, level: float = 0.2, share: float = 0.95, evaluations: Any = (), **changes: Any) -> Run:
     """One of two classes has `share` of the labels, and the loss stays at `level`."""
     counts = [round(10_000 * share), round(10_000 * (1 - share))]
     entropy = -sum(p * numpy.log(p) for p in (share, 1 - share))
-    known = {"classes": 2, "label_counts": counts, "label_entropy": float(entropy), **facts}
-    return build_run(path, loss=flat(200, level), facts=LossFacts(id=0, function="cross_entropy", **known))
+    known = {"classes": 2, "label_counts": counts, "label_entropy": float(entropy), **changes}
+    facts = LossFacts(id=0, function="cross_entropy", **known)
+    return build_run(path, loss=flat(200, level), facts=facts, evaluations=evaluations)
 
 
 def collapsing(path: Path, at: int = 80, loss: Any = None, floor: float = 1e-3, **changes: Any) -> Run:

@@ -1,7 +1,7 @@
 import msgspec
 
 from gradaudit.diagnosers.class_imbalance import class_imbalance
-from gradaudit.findings import Distribution, Severity
+from gradaudit.findings import Confidence, Distribution, Severity
 from gradaudit.schema import LossFacts
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, flat, healthy
@@ -39,6 +39,22 @@ def test_a_loss_at_the_frequencies_is_a_note(tmp_path):
         "One class has 95 % of the labels, and the loss stays at 0.2; their frequencies alone give 0.199"
     )
     assert isinstance(finding.evidence[0], Distribution)
+
+
+def unlike(path, held_out):
+    """Labels of which one class has 95 %, a loss far below that, and held-out losses at `held_out`."""
+    evaluations = [(step, "validation", held_out) for step in range(0, 200, 20)]
+    return uneven_labels(path, 0.05, evaluations=evaluations)
+
+
+def test_a_held_out_loss_below_a_guess_is_quiet(tmp_path):
+    assert_clean(class_imbalance, unlike(tmp_path / "a", 0.1))
+
+
+def test_held_out_classes_of_other_frequencies_that_are_worse_than_a_guess_are_a_note(tmp_path):
+    finding = assert_finds(class_imbalance, unlike(tmp_path / "a", 3.0), Severity.NOTE)
+    assert finding.confidence is Confidence.CERTAIN
+    assert "the held-out loss is never below 3.00, and a guess among 2 classes has 0.693" in finding.headline
 
 
 def test_binary_targets_are_counted_by_their_mean(tmp_path):

@@ -58,6 +58,12 @@ def test_before_five_epochs_it_is_a_note(tmp_path):
     assert_finds(no_learning, stuck(tmp_path / "b", epochs=3), Severity.NOTE)
 
 
+def test_an_input_that_does_not_reach_the_output_is_a_warning_at_once(tmp_path):
+    assert_finds(no_learning, silent_prediction(tmp_path / "a", 0.02), Severity.NOTE)
+    finding = assert_finds(no_learning, silent_prediction(tmp_path / "b", 0.002), Severity.WARNING)
+    assert "Some healthy models" not in finding.seen
+
+
 def test_after_five_epochs_it_is_critical(tmp_path):
     finding = assert_finds(no_learning, stuck(tmp_path / "a", epochs=6), Severity.CRITICAL)
     assert finding.headline == "The loss ends at 2.30, and the entropy of the labels is 2.30: nothing is learned"

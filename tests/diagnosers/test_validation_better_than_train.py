@@ -17,12 +17,22 @@ def test_a_little_below_is_quiet(tmp_path):
     assert_clean(rule, easy_validation(tmp_path / "a", 0.1))
 
 
-def test_dropout_and_smoothing_raise_the_training_loss_and_are_not_compared(tmp_path):
-    modules = [*NET, ModuleFacts(id=1, name="drop", module_class="Dropout", dropout=0.3)]
-    assert_could_not_look(rule, easy_validation(tmp_path / "a", modules=modules))
-    assert_could_not_look(
-        rule, easy_validation(tmp_path / "b", facts=msgspec.structs.replace(TEN, label_smoothing=0.1))
-    )
+DROPOUT = [*NET, ModuleFacts(id=1, name="drop", module_class="Dropout", dropout=0.3)]
+
+
+def test_smoothing_raises_the_training_loss_and_is_not_compared(tmp_path):
+    facts = msgspec.structs.replace(TEN, label_smoothing=0.1)
+    assert_could_not_look(rule, easy_validation(tmp_path / "a", facts=facts))
+
+
+def test_dropout_raises_the_training_loss_and_may_double_it(tmp_path):
+    assert_clean(rule, easy_validation(tmp_path / "a", 0.6, modules=DROPOUT))
+
+
+def test_dropout_that_takes_most_of_what_is_learned_is_a_note(tmp_path):
+    finding = assert_finds(rule, easy_validation(tmp_path / "a", 0.8, modules=DROPOUT), Severity.NOTE)
+    assert "Dropout or batch normalisation in training mode costs" in finding.seen
+    assert any("Halve the dropout" in action.text for action in finding.actions)
 
 
 def test_few_evaluations_cannot_be_judged(tmp_path):
