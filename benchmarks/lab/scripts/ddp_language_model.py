@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 SEED = int(sys.argv[1])
 RANKS = 2
-STEPS = 200
+STEPS = 160
 MICRO_STEPS = 2
 BATCH = 8  # of each rank and micro-batch
 LENGTH = 32
