@@ -25,7 +25,8 @@ def cut(run: Run, count: int) -> Run:
     last = int(steps["global_step"].max())
     ends = {**{name: (column, count - 1) for name, column in _OWN.items()},
             **{name: (column, last) for name, column in _GLOBAL.items()}}  # fmt: skip
-    return replace(run, parts={name: (_until(run, TABLES[name], *end),) for name, end in ends.items()})
+    ranks = tuple(replace(replica, end=min(replica.end, last + 1)) for replica in run.ranks)
+    return replace(run, parts={name: (_until(run, TABLES[name], *end),) for name, end in ends.items()}, ranks=ranks)
 
 
 def _until(run: Run, table: Table, column: str, last: int) -> pyarrow.Table:

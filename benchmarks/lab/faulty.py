@@ -14,12 +14,13 @@ from benchmarks.lab.configuration import Fault
 from benchmarks.lab.faults_data import DATA
 from benchmarks.lab.faults_layers import LAYERS
 from benchmarks.lab.faults_numbers import NUMBERS
+from benchmarks.lab.faults_ranks import RANKS
 from benchmarks.lab.faults_rate import RATE
 from benchmarks.lab.faults_scale import SCALE
 from benchmarks.lab.faults_wiring import WIRING
 
 HARMFUL = 0.10  # share of the attainable loss reduction
-INJECTED: tuple[Fault, ...] = (*WIRING, *NUMBERS, *SCALE, *LAYERS, *RATE, *DATA)
+INJECTED: tuple[Fault, ...] = (*WIRING, *NUMBERS, *SCALE, *LAYERS, *RATE, *DATA, *RANKS)
 
 _HERE = Path(__file__).parent
 _CHOSEN = frozenset((_HERE / "faulty.txt").read_text(encoding="utf-8").split())

@@ -83,6 +83,9 @@ _UNEDITED = [
     "two_towers",
     "sequence_tagger",
     "siamese",
+    "ddp_mlp",
+    "ddp_cnn",
+    "ddp_language_model",
 ]
 
 _EDITED = (

@@ -76,6 +76,11 @@ def ask_logs(folders: list[Path]) -> None:
             _keep(Path(said["file"]).parent, tool, said[tool])
 
 
+def trains_here(script: str) -> bool:
+    """Whether the script trains in the process that runs it: a tool that lives there sees no spawned rank."""
+    return "mp.spawn(" not in script
+
+
 def ask_live(folder: Path, tool: str) -> None:
     """Train once more under `tool` and write what it found, or its error."""
     command = [str(PYTHON), str(Path(__file__).with_name("peers_live.py")), tool, str(folder / "train.py")]
@@ -174,7 +179,8 @@ def main(half: str, kind: str, jobs: int, live_seeds: int, write: bool, names: t
     if logs:
         ask_logs(logs)
     seeds = {f"seed{seed}" for seed in range(live_seeds)}
-    live = [(folder, tool) for folder in recorded if folder.name in seeds for tool in LIVE if tool not in known[folder]]
+    watched = [folder for folder in recorded if folder.name in seeds and trains_here((folder / "train.py").read_text())]
+    live = [(folder, tool) for folder in watched for tool in LIVE if tool not in known[folder]]
     click.echo(f"{len(live)} trainings under {', '.join(LIVE)}")
 
     def one_folder(folder: Path) -> None:

@@ -36,8 +36,8 @@ def test_every_script_is_used():
 def test_the_halves_stay_as_they_were_committed():
     held_out = {path.stem for path in SCRIPTS.glob("*.py") if half_of(path.stem) == "held-out"}
     assert held_out == {
-        "autoencoder", "cnn_batchnorm", "deep_sigmoid", "diffusion", "finetune_frozen_norm", "finetune_gradual",
-        "finetune_head", "gru_language_model", "imbalanced", "lora", "mlp_classifier", "multilabel",
+        "autoencoder", "cnn_batchnorm", "ddp_language_model", "deep_sigmoid", "diffusion", "finetune_frozen_norm",
+        "finetune_gradual", "finetune_head", "gru_language_model", "imbalanced", "lora", "mlp_classifier", "multilabel",
         "poisson_regression", "quantile_regression", "resnet", "rezero", "segmentation", "sequence_tagger", "skip_gram",
         "transformer_prenorm", "two_towers",
     }  # fmt: skip

@@ -23,7 +23,10 @@ from benchmarks.lab.figures import (
 )
 from benchmarks.lab.losses import Losses, cost, parse, why_not_learned
 from benchmarks.lab.results import replaced
+from gradaudit.diagnosers.rank_divergence import rank_divergence
 from tests.build import build_run
+from tests.diagnosers.sick_replicas import replicas, sums
+from tests.diagnosers.verbs import assert_clean, assert_finds
 
 PRINTED = """constant 2.3026
 step 0 train 2.2677 validation 2.2971
@@ -90,6 +93,14 @@ def test_a_cut_run_holds_the_first_steps_of_every_table(run):
     assert short.samples["step"].tolist() == [0]
     assert short.has("evaluations.mean_loss")
     assert not short.has("rows")
+
+
+def test_a_cut_run_knows_no_later_step_of_any_rank(tmp_path):
+    run = replicas(tmp_path / "run", [{"weight_checksum": sums(128)}])
+    assert run.replicas["global_step"].tolist() == [*range(200)] * 2
+    assert cut(run, 100).replicas["global_step"].tolist() == [*range(100)] * 2
+    assert_finds(rank_divergence, cut(run, 150))
+    assert_clean(rank_divergence, cut(run, 100))
 
 
 def test_a_run_that_is_short_enough_is_not_cut(run):

@@ -4,7 +4,7 @@ import numpy
 import pytest
 
 from benchmarks.lab.configuration import SCRIPTS
-from benchmarks.lab.peers import alarms, scalar_log
+from benchmarks.lab.peers import alarms, scalar_log, trains_here
 from benchmarks.lab.peers_live import START
 from benchmarks.lab.thresholds import AUTOTRAINER, SAGEMAKER, fired
 from gradaudit.schema import LossFacts
@@ -93,5 +93,7 @@ def test_notes_and_lint_of_speed_are_no_alarms():
 
 
 @pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.stem)
-def test_every_script_has_one_place_to_start_another_tool(script):
-    assert len(START.findall(script.read_text(encoding="utf-8"))) == 1
+def test_every_script_has_one_place_to_start_another_tool_unless_it_spawns_ranks(script):
+    text = script.read_text(encoding="utf-8")
+    assert trains_here(text) == (not script.stem.startswith("ddp_"))
+    assert len(START.findall(text)) == trains_here(text)
