@@ -30,6 +30,7 @@ import numpy
 
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart
+from gradaudit.derived.label_counts import baseline_marks, label_bars, label_counts
 from gradaudit.derived.learning_rates import label_of
 from gradaudit.derived.progress import constant_level
 from gradaudit.derived.progress import divergence as diverges
@@ -39,13 +40,10 @@ from gradaudit.derived.wording import count, factor, number, percent, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
-    Bin,
     Clean,
     Confidence,
     CouldNotLook,
-    Distribution,
     Finding,
-    Mark,
     Measure,
     NotApplicable,
     Severity,
@@ -53,7 +51,6 @@ from gradaudit.findings import (
     Verdict,
 )
 from gradaudit.run import Run
-from gradaudit.schema import LossFacts
 
 _EVALUATIONS = 3  # one at the start, in the middle and at the end
 _GUESS = 0.95  # of the logarithm of the classes: the first evaluation may lie a little below it by chance
@@ -76,7 +73,7 @@ def class_imbalance(
         if loss.unjudged or loss.facts is None:
             yield NotApplicable(reason=loss.unjudged or "no loss function was seen")
             return
-        counts = _counts(loss.facts)
+        counts = [amount for amount in label_counts(loss.facts) if amount]
         if loss.kind not in ("classification", "binary") or loss.facts.classes > classes:
             yield NotApplicable(reason="the loss has no classes, or a whole vocabulary")
             return
@@ -115,9 +112,16 @@ def class_imbalance(
             + (f" The best held-out loss is {number(held_out)}." if math.isfinite(held_out) else ""),
             span=Span(first=int(loss.steps[0]), last=int(loss.steps[-1])),
             evidence=[
-                _labels(loss.facts, counts),
-                loss_chart(run, optimizer, "The training loss against that of the label frequencies.",
-                           [Mark(label="frequencies alone", y=level, role="reference")]),
+                *label_bars(
+                    loss.facts, "How often each class was a target of the training loss, the most frequent one marked.",
+                    flagged=True,
+                ),
+                loss_chart(
+                    run, optimizer,
+                    "The training loss against what is scored without looking at the input. A model that has learned "
+                    "no more than how often each class occurs stays at the line of the label frequencies.",
+                    baseline_marks(loss, level),
+                ),
             ],
             actions=[
                 Action(text="Look at the recall of each class, not at the accuracy alone"),
@@ -146,26 +150,3 @@ def _worse_than_a_guess(run: Run, loss: TrainingLoss) -> float:
     if len(values) < _EVALUATIONS or values.min() < _GUESS * math.log(loss.facts.classes):
         return math.nan
     return float(values.min())
-
-
-def _counts(facts: LossFacts) -> list[float]:
-    """How often each class that occurs does; for binary targets the shares of 0 and 1."""
-    if facts.label_counts:
-        return [float(amount) for amount in facts.label_counts if amount]
-    mean = facts.target_mean
-    binary = facts.function.startswith("binary") and mean is not None and 0 < mean < 1
-    return [1 - mean, mean] if binary and mean is not None else []
-
-
-def _labels(facts: LossFacts, counts: list[float]) -> Distribution:
-    listed = facts.label_counts or counts
-    return Distribution(
-        title="Training labels by class",
-        caption="How often each class was a target of the training loss.",
-        x_label="class",
-        y_label="targets" if facts.label_counts else "share of the targets",
-        bins=[
-            Bin(label=str(index), count=float(amount), flagged=amount == max(listed))
-            for index, amount in enumerate(listed)
-        ],
-    )

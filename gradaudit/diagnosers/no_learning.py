@@ -34,6 +34,7 @@ from collections.abc import Iterator
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart
 from gradaudit.derived.finiteness import breakdown
+from gradaudit.derived.label_counts import baseline_marks, label_bars
 from gradaudit.derived.learning_rates import label_of, peak_rates, rate_in_words
 from gradaudit.derived.output_spread import output_spread
 from gradaudit.derived.progress import constant_level, not_learning
@@ -48,7 +49,6 @@ from gradaudit.findings import (
     Confidence,
     CouldNotLook,
     Finding,
-    Mark,
     Measure,
     NotApplicable,
     Severity,
@@ -125,9 +125,14 @@ def _finding(
                 run,
                 optimizer,
                 "The training loss against that of the best constant predictor. A model that uses its input goes below "
-                "the line.",
-                [Mark(label="constant predictor", y=level, role="reference")],
-            )
+                "the lines.",
+                baseline_marks(loss, level),
+            ),
+            *label_bars(
+                loss.facts,
+                "How often each class was a target: all that the model seems to know, and the height of the "
+                "lowest line above.",
+            ),
         ],
         actions=[
             *(

@@ -31,7 +31,9 @@ from collections.abc import Iterator
 
 import numpy
 
+from gradaudit.derived.evidence import wide
 from gradaudit.derived.order_statistics import Mask, median
+from gradaudit.derived.rank_charts import against_others, agreement_chart, drift_chart, spread_chart
 from gradaudit.derived.reduce import plain
 from gradaudit.derived.replicas import Checksums, SideBySide, checksums, side_by_side, spread
 from gradaudit.derived.wording import count, names, number, percent, plural, setting
@@ -92,7 +94,8 @@ def rank_divergence(
         return
     losses = side_by_side(run, "mean_loss")
     skewed = _skew(losses)
-    if skewed is not None and skewed[1] >= standard_errors and skewed[2] > share:
+    # One sum, taken before training, says nothing of what came after it.
+    if len(sums.steps) != 1 and skewed is not None and skewed[1] >= standard_errors and skewed[2] > share:
         yield _losses(run, losses, *skewed, standard_errors, share)
         return
     if len(sums.steps) < 2 and not told:
@@ -113,6 +116,7 @@ def _weights(run: Run, sums: Checksums) -> Finding:
     back = not sums.differ[-1]
     before = f"equal at step {count(sums.steps[first - 1])} and " if first else ""
     odd = _minority(sums, first)
+    alone = _alone(sums, odd)
     wrapping = Action(
         text=f"Wrap the model once, before step 0, on all {count(len(sums.ranks))} ranks",
         code="model = torch.nn.parallel.DistributedDataParallel(model)",
@@ -120,6 +124,10 @@ def _weights(run: Run, sums: Checksums) -> Finding:
     since = f"between steps {count(sums.steps[first - 1])} and {count(at)}" if first else f"by step {count(at)}"
     alike = Action(
         text=f"Look for what one rank alone does {since}: if rank == 0 around a step, a clip or a change of the weights"
+    )
+    averaging = Action(
+        text="Call the wrapped model, not model.module, and leave no_sync() before the last micro-batch: otherwise "
+        "gradients are averaged at 0 steps"
     )
     return Finding(
         severity=Severity.NOTE if back else Severity.WARNING,
@@ -130,12 +138,12 @@ def _weights(run: Run, sums: Checksums) -> Finding:
         seen=f"Their bits were summed at {plural(len(sums.steps), 'step')}, and they differ at "
         f"{count(sums.differ.sum())} of them"
         + (f"; at step {count(last)} they are equal again, as with averaging every so many steps." if back else ".")
-        + (f" {odd}" if odd else "")
-        + ("" if back else " Averaged gradients are then those of different models."),
+        + (f" {alone}" if alone else "")
+        + ("" if back else " Each rank trains a model of its own, whether gradients are averaged or not."),
         # They parted at some step after the last at which they were seen to be equal.
         span=Span(first=int(sums.steps[first - 1]) + 1 if first else at, last=last),
-        evidence=[_table(sums), *_loss_lines(run, at)],
-        actions=[alike, wrapping] if first else [
+        evidence=[*_apart(run, sums, odd, at), _table(sums)],
+        actions=[alike, averaging, wrapping] if first else [
             wrapping,
             Action(text="Seed all ranks with the same number before the model is made",
                    code="torch.manual_seed(0)"),
@@ -147,16 +155,23 @@ def _weights(run: Run, sums: Checksums) -> Finding:
     )  # fmt: skip
 
 
-def _minority(sums: Checksums, at: int) -> str:
-    """Which ranks stand against a majority at this step."""
+def _minority(sums: Checksums, at: int) -> list[int]:
+    """The indices of the ranks that stand against a majority at this step."""
     row = sums.sums[at]
     taken = row[row != 0]
     values, counts = numpy.unique(taken, return_counts=True)
     if len(taken) < 3 or counts.max() <= len(taken) / 2:
+        return []
+    return [int(index) for index in numpy.flatnonzero((row != 0) & (row != values[numpy.argmax(counts)]))]
+
+
+def _alone(sums: Checksums, odd: list[int]) -> str:
+    """The same in words."""
+    if not odd:
         return ""
-    odd = sums.ranks[(row != 0) & (row != values[numpy.argmax(counts)])]
     subject = "Rank" if len(odd) == 1 else "Ranks"
-    return f"{subject} {names([str(int(rank)) for rank in odd], 6)} {'has' if len(odd) == 1 else 'have'} other weights."
+    listed = names([str(int(sums.ranks[index])) for index in odd], 6)
+    return f"{subject} {listed} {'has' if len(odd) == 1 else 'have'} other weights."
 
 
 def _table(sums: Checksums) -> Numbers:
@@ -174,24 +189,37 @@ def _table(sums: Checksums) -> Numbers:
     )
 
 
-def _loss_lines(run: Run, at: int | None) -> list[AnyEvidence]:
-    """The losses of the first few ranks, where any were recorded."""
-    losses = side_by_side(run, "mean_loss")
-    if not len(losses.steps):
-        return []
-    return [
-        Lines(
-            title="Training loss by rank",
-            caption="Each rank's loss on its own part of every batch.",
-            x_label="step",
-            y_label="loss",
-            series=[
-                plain(f"rank {int(rank)}", losses.steps, losses.values[:, index])
-                for index, rank in enumerate(losses.ranks[:_MOST_LINES])
-            ],
-            marks=[Mark(label=f"step {count(at)}", x=at)] if at is not None else [],
-        )
-    ]
+def _apart(run: Run, sums: Checksums, odd: list[int], at: int) -> list[AnyEvidence]:
+    """Who drifts, and from which step: of two ranks the losses alone can tell."""
+    drift = _drift(run, odd, [Mark(label=f"step {count(at)} · weights differ", x=at)])
+    return drift if len(sums.ranks) == 2 and drift else [agreement_chart(sums), *drift]
+
+
+def _drift(run: Run, flagged: list[int], marks: list[Mark]) -> list[AnyEvidence]:
+    """Each rank's loss against the others', where any were recorded."""
+    chart = drift_chart(side_by_side(run, "mean_loss"), "loss", flagged, marks)
+    return [chart] if chart is not None else []
+
+
+def _by_rank(beside: SideBySide, title: str, label: str, caption: str, flagged: int = -1) -> Lines:
+    """The values of a few ranks, the flagged one first."""
+    order = sorted(range(len(beside.ranks)), key=lambda index: index != flagged)
+    return Lines(
+        title=title,
+        caption=caption,
+        x_label="step",
+        y_label=label,
+        series=[
+            plain(
+                f"rank {int(beside.ranks[index])}",
+                beside.steps,
+                beside.values[:, index],
+                role="flagged" if index == flagged else "main",
+            )
+            for index in order[:_MOST_LINES]
+        ],
+        log=wide(beside.values),
+    )
 
 
 def _gradients(run: Run, norms: SideBySide, apart: Mask, gradient: float, most: float) -> Finding:
@@ -206,18 +234,11 @@ def _gradients(run: Run, norms: SideBySide, apart: Mask, gradient: float, most: 
         "steps along its own.",
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         evidence=[
-            Lines(
-                title="Gradient norm by rank",
-                caption="The norm of the whole gradient before clipping. Averaged gradients make one line.",
-                x_label="step",
-                y_label="gradient norm",
-                series=[
-                    plain(f"rank {int(rank)}", norms.steps, norms.values[:, index])
-                    for index, rank in enumerate(norms.ranks[:_MOST_LINES])
-                ],
-                log=bool((norms.values[numpy.isfinite(norms.values)] > 0).all()),
+            spread_chart(norms, "gradient norm", gradient),
+            _by_rank(
+                norms, "Gradient norm by rank", "gradient norm",
+                "The norm of the whole gradient before clipping. Averaged gradients make one line.",
             ),
-            *_loss_lines(run, None),
         ],
         actions=[
             Action(text=f"Wrap the model once, before step 0, on all {count(len(norms.ranks))} ranks",
@@ -242,8 +263,7 @@ def _skew(losses: SideBySide) -> tuple[int, float, float] | None:
     if len(tail) < _FEW:
         return None
     first = abs(float(complete[0].mean()))
-    others = (tail.sum(axis=1, keepdims=True) - tail) / (tail.shape[1] - 1)
-    away = tail - others  # step by step: what all ranks share drops out
+    away = against_others(tail)
     error = away.std(axis=0) / numpy.sqrt(len(tail))
     with numpy.errstate(divide="ignore", invalid="ignore"):
         errors = numpy.nan_to_num(numpy.abs(away.mean(axis=0)) / error)
@@ -254,18 +274,25 @@ def _skew(losses: SideBySide) -> tuple[int, float, float] | None:
 def _losses(
     run: Run, losses: SideBySide, far: int, errors: float, distance: float, standard_errors: float, share: float
 ) -> Finding:
-    tail = losses.values[len(losses.values) // 2 :]
+    half = len(losses.values) // 2
+    tail = losses.values[half:]
     own = float(numpy.nanmean(tail[:, far]))
     rest = float(numpy.nanmean(numpy.delete(tail, far, axis=1)))
     rank = int(losses.ranks[far])
+    judged = Mark(
+        label=f"step {count(losses.steps[half])} · judged from here", x=int(losses.steps[half]), role="reference"
+    )
     return Finding(
         severity=Severity.NOTE,
         confidence=Confidence.MEDIUM,
         headline=f"The loss of rank {rank} is {number(own)} over the last half, and {number(rest)} on the others",
         seen=f"That is {number(errors, 2)} standard errors apart, while the ranks hold the same weights: the data of "
         f"rank {rank} is different, or harder.",
-        span=Span(first=int(losses.steps[len(losses.steps) // 2]), last=int(losses.steps[-1])),
-        evidence=_loss_lines(run, None),
+        span=Span(first=int(losses.steps[half]), last=int(losses.steps[-1])),
+        evidence=[
+            *_drift(run, [far], [judged]),
+            _by_rank(losses, "Training loss by rank", "loss", "Each rank's loss on its own part of every batch.", far),
+        ],
         actions=[
             Action(text=f"Shuffle before the data is dealt out to the {count(len(losses.ranks))} ranks, in each epoch",
                    code="sampler = DistributedSampler(dataset, shuffle=True)\nsampler.set_epoch(epoch)"),

@@ -31,19 +31,23 @@ def draw(evidence: Distribution, frame: Frame) -> altair.LayerChart:
     every = 1
     while every < count and min(longest, 90) + 4 > step * every:
         every += 1
+    # Every bar says its value where all of them have room for it.
+    roomy = max((wide(quantity(float(entry.count))) * 1.1 for entry in evidence.bins), default=0.0) + 4 <= step
     for i, entry in enumerate(evidence.bins):
         middle = (i + 0.5) * step
         if i % every == 0:
             label = fitting(entry.label, max(step * every, 40))
             layers.append(text(label, middle, frame.height + 14, MUTED, baseline="middle", size=10))
-        if entry.flagged:
-            height = frame.height * (1 - entry.count / (top * 1.12))
+        amount = quantity(float(entry.count))
+        down = frame.height * (1 - entry.count / (top * 1.12)) - 5
+        colour = CRITICAL if entry.flagged else MUTED
+        if roomy:
+            layers.append(text(amount, middle, down, colour, baseline="bottom", bold=entry.flagged))
+        elif entry.flagged:
             left = i < count / 2
-            words = text(
-                quantity(float(entry.count)), middle - step * 0.42 if left else middle + step * 0.42, height - 5,
-                CRITICAL, baseline="bottom", align="left" if left else "right", bold=True,
-            )  # fmt: skip
-            layers.append(words)
+            edge = middle - step * 0.42 if left else middle + step * 0.42
+            align = "left" if left else "right"
+            layers.append(text(amount, edge, down, colour, baseline="bottom", align=align, bold=True))
     x_label = fitting(evidence.x_label, frame.width)
     layers.append(text(x_label, frame.width / 2, frame.height + 32))
     return layered(layers)

@@ -116,6 +116,8 @@ class Plane:
             for values in (series.y, series.low, series.high)
             for point in self._drawn(series.x, values)
         ]
+        drawn = [y for series in evidence.series for y in series.y if y is not None and drawable(y, self.log)]
+        self.whole = bool(drawn) and all(abs(y) < 1e6 and float(y).is_integer() for y in drawn)  # counts
         self.x_label, self.y_label = evidence.x_label, fitting(evidence.y_label, frame.width)
 
     def down(self, y: float) -> float:
@@ -167,7 +169,8 @@ class Plane:
             ticks = decades(*self.y, most=few + 1)
             axis = altair.Axis(values=ticks, format=power_format(*self.y), title=self.y_label)
         else:
-            axis = axis_of(number_format(*self.y), tickCount=few, title=self.y_label)
+            least = 1 if self.whole else altair.Undefined
+            axis = axis_of(number_format(*self.y), tickCount=few, tickMinStep=least, title=self.y_label)
         scale = altair.Scale(type="log" if self.log else "linear", domain=list(self.y), nice=False, zero=False)
         return altair.Y(f"{field}:Q", scale=scale, axis=axis)
 
@@ -288,7 +291,7 @@ def _ends(evidence: Lines, styles: list[Ink], plane: Plane) -> list[Part]:
     places = apart([plane.down(last) for _, last, _ in ends], 13, 4, plane.frame.height - 2)
     layers: list[Part] = []
     for (label, last, colour), place in zip(ends, places, strict=True):
-        value = quantity(last)
+        value = f"{last:,.0f}" if plane.whole else quantity(last)
         both = f"{label} {value}" if len(ends) > 1 else value
         shown = both if wide(both) <= plane.frame.right - 8 else value
         end = text(shown, plane.frame.width + 6, place, colour, align="left", baseline="middle", bold=True)

@@ -1,7 +1,8 @@
 import msgspec
+import pytest
 
 from gradaudit.diagnosers.class_imbalance import class_imbalance
-from gradaudit.findings import Confidence, Distribution, Severity
+from gradaudit.findings import Confidence, Distribution, Lines, Severity
 from gradaudit.schema import LossFacts
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, flat, healthy
@@ -38,7 +39,12 @@ def test_a_loss_at_the_frequencies_is_a_note(tmp_path):
     assert finding.headline == (
         "One class has 95 % of the labels, and the loss stays at 0.2; their frequencies alone give 0.199"
     )
-    assert isinstance(finding.evidence[0], Distribution)
+    bars, loss = finding.evidence
+    assert isinstance(bars, Distribution)
+    assert [(entry.count, entry.flagged) for entry in bars.bins] == [(9500, True), (500, False)]
+    assert isinstance(loss, Lines)
+    assert [mark.label for mark in loss.marks] == ["label frequencies alone: 0.199", "even guess: 0.693"]
+    assert loss.marks[0].y == pytest.approx(0.1985, abs=1e-3)
 
 
 def unlike(path, held_out):
@@ -59,4 +65,8 @@ def test_held_out_classes_of_other_frequencies_that_are_worse_than_a_guess_are_a
 
 def test_binary_targets_are_counted_by_their_mean(tmp_path):
     facts = LossFacts(id=0, function="binary_cross_entropy_with_logits", target_mean=0.05, binary_entropy=0.1985)
-    assert_finds(class_imbalance, build_run(tmp_path / "a", loss=flat(200, 0.2), facts=facts), Severity.NOTE)
+    run = build_run(tmp_path / "a", loss=flat(200, 0.2), facts=facts)
+    bars = assert_finds(class_imbalance, run, Severity.NOTE).evidence[0]
+    assert isinstance(bars, Distribution)
+    assert [entry.count for entry in bars.bins] == [0.95, 0.05]
+    assert bars.y_label == "share of the targets"

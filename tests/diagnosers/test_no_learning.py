@@ -5,7 +5,7 @@ import numpy
 import pytest
 
 from gradaudit.diagnosers.no_learning import no_learning
-from gradaudit.findings import Severity
+from gradaudit.findings import Distribution, Lines, Severity
 from gradaudit.schema import LossFacts
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, healthy
@@ -51,6 +51,27 @@ def test_losses_of_unknown_level_are_not_judged(tmp_path):
 def test_contrastive_losses_are_not_judged(tmp_path):
     facts = LossFacts(id=0, function="cross_entropy", classes=32, label_counts=[300] * 32, label_entropy=math.log(32))
     assert_not_applicable(no_learning, stuck(tmp_path / "a", level=math.log(32), facts=facts))
+
+
+def test_the_loss_is_drawn_against_the_label_counts(tmp_path):
+    facts = msgspec.structs.replace(TEN, classes=2, label_counts=[900, 100], label_entropy=0.325)
+    loss, bars = assert_finds(no_learning, stuck(tmp_path / "a", level=0.325, facts=facts)).evidence
+    assert isinstance(loss, Lines)
+    assert [mark.label for mark in loss.marks] == ["label frequencies alone: 0.325", "even guess: 0.693"]
+    assert isinstance(bars, Distribution)
+    assert [entry.count for entry in bars.bins] == [900, 100]
+    assert not any(entry.flagged for entry in bars.bins)
+
+
+def test_labels_that_were_not_counted_or_are_a_vocabulary_have_no_bars(tmp_path):
+    words = msgspec.structs.replace(TEN, classes=500, label_counts=[10] * 500, label_entropy=math.log(500))
+    (loss,) = assert_finds(no_learning, stuck(tmp_path / "a", level=math.log(500), facts=words)).evidence
+    assert isinstance(loss, Lines)
+    assert [mark.label for mark in loss.marks] == ["label frequencies alone: 6.21"]
+    squares = LossFacts(id=0, function="mse_loss", target_variance=0.04)
+    (loss,) = assert_finds(no_learning, stuck(tmp_path / "b", level=0.04, facts=squares)).evidence
+    assert isinstance(loss, Lines)
+    assert [mark.label for mark in loss.marks] == ["always the mean of the target: 0.04"]
 
 
 def test_before_five_epochs_it_is_a_note(tmp_path):

@@ -3,7 +3,7 @@ import numpy
 import pytest
 
 from gradaudit.diagnosers.rank_divergence import rank_divergence
-from gradaudit.findings import Severity
+from gradaudit.findings import Finding, Lines, Severity
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import falling, parameters
 from tests.diagnosers.sick_replicas import own_gradients, replicas, skewed, sums
@@ -82,6 +82,57 @@ def test_the_rank_that_stands_alone_is_named(tmp_path):
     assert "Rank 2 has other weights." in assert_finds(rank_divergence, run).seen
 
 
+def lines(finding: Finding) -> dict[str, Lines]:
+    return {evidence.title: evidence for evidence in finding.evidence if isinstance(evidence, Lines)}
+
+
+def test_of_many_ranks_the_chart_names_the_one_that_drifts_and_from_which_step(tmp_path):
+    drifting = falling(noise=0.02) + numpy.where(numpy.arange(200) < 70, 0.0, 0.5)
+    others = [{"mean_loss": falling(noise=0.02)} for _ in range(14)]
+    run = replicas(tmp_path / "a", [{}, {"weight_checksum": sums(64), "mean_loss": drifting}, *others])
+    charts = lines(assert_finds(rank_divergence, run))
+    alone, rest = charts["Ranks with other weights"].series
+    assert (alone.name, alone.role, alone.x, alone.y) == ("rank 2", "flagged", [0, 64, 128, 192], [0, 16, 16, 16])
+    assert (rest.name, rest.y) == ("other 16", [0, 1, 1, 1])
+    assert charts["Ranks with other weights"].marks[0].x == 64
+    named, band = charts["Loss of each rank against the others"].series
+    assert (named.name, band.name) == ("rank 2", "other 16")
+    away = [value for value in named.y if value is not None]
+    assert abs(away[30]) < 0.1
+    assert away[-1] == pytest.approx(0.5, abs=0.1)
+    assert max(value for value in band.high[100:] if value is not None) < 0.1
+
+
+def test_two_ranks_are_one_line_of_how_far_their_losses_are_apart(tmp_path):
+    run = replicas(tmp_path / "a", [{"weight_checksum": sums(64), "mean_loss": falling() + 0.25}])
+    charts = lines(assert_finds(rank_divergence, run))
+    assert list(charts) == ["Loss of rank 1 against rank 0"]
+    (chart,) = charts.values()
+    assert [series.name for series in chart.series] == ["rank 1"]
+    assert chart.series[0].y[100] == pytest.approx(0.25, abs=0.01)
+    assert [mark.x for mark in chart.marks] == [None, 64]
+
+
+def test_weights_that_part_without_losses_are_drawn_by_their_sums(tmp_path):
+    silent = {"mean_loss": numpy.nan}
+    run = replicas(tmp_path / "a", [{"weight_checksum": sums(64), **silent}], columns=silent)
+    charts = lines(assert_finds(rank_divergence, run))
+    assert [series.name for series in charts["Ranks with other weights"].series] == ["both ranks"]
+
+
+def test_when_ranks_take_turns_the_one_most_alone_is_drawn(tmp_path):
+    turns = [{"weight_checksum": sums(64 * turn, 64 * turn + 64)} for turn in range(4)]
+    (series,) = lines(assert_finds(rank_divergence, replicas(tmp_path / "a", turns)))["Ranks with other weights"].series
+    assert series.name == "the rank that stands most alone"
+    assert series.y == [4, 4, 4, 4]
+
+
+def test_gradients_apart_are_drawn_against_what_is_judged(tmp_path):
+    chart = lines(assert_finds(rank_divergence, own_gradients(tmp_path / "a")))["The ranks' gradient norms apart"]
+    assert chart.marks[0].y == 1e-3
+    assert chart.series[0].y[100] == pytest.approx(0.2 / 1.2, rel=1e-3)
+
+
 def test_averaging_every_so_many_steps_is_a_note(tmp_path):
     run = replicas(tmp_path / "a", [{"weight_checksum": sums(64, 128)}])
     assert "equal again" in assert_finds(rank_divergence, run, Severity.NOTE).seen
@@ -100,6 +151,9 @@ def test_gradients_that_are_not_averaged_are_a_warning(tmp_path):
 def test_a_rank_whose_loss_stays_far_above_is_a_note(tmp_path):
     finding = assert_finds(rank_divergence, skewed(tmp_path / "a"), Severity.NOTE)
     assert "loss of rank 1 is" in finding.headline
+    apart, losses = lines(finding).values()
+    assert [series.role for series in apart.series] == ["flagged", "main", "main"]
+    assert apart.series[0].name == losses.series[0].name == "rank 1"
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1e4])
