@@ -55,9 +55,10 @@ goldens: .venv/dev.stamp ## Rewrite every findings.txt from the runs as they are
 catalogue: .venv/dev.stamp ## Rewrite gradaudit/diagnosers/README.md from the docstrings.
 	$(BIN)/python -m gradaudit.report.pages
 
-bench: .venv/demo.stamp ## Measure what recording costs, side by side with a bare training, and what analyzing costs.
+bench: .venv/dev.stamp ## Measure what recording costs, side by side with a bare training, and what analyzing and the page cost.
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.analysis
+	$(BIN)/python -m benchmarks.report
 
 gpu: .venv/kernels.stamp ## On a machine with a CUDA device: run the tests that need one, and measure what recording costs there.
 	$(BIN)/python -m pytest -m gpu -p no:cacheprovider tests/gpu

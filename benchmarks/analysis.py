@@ -40,7 +40,7 @@ def tensors() -> list[TensorFacts]:
     return found
 
 
-def record(folder: Path) -> None:
+def record(folder: Path, steps_in_all: int = STEPS) -> None:
     """Write the run: log-normal statistics around what healthy layers have, a loss that falls."""
     random = numpy.random.default_rng(0)
     facts = tensors()
@@ -54,9 +54,9 @@ def record(folder: Path) -> None:
     (folder / "rank00000").mkdir(parents=True)
     writer = Writer(folder / "rank00000", lambda: msgspec.json.encode(meta), folder / "run.json")
     ids = numpy.arange(len(facts))
-    for start in range(0, STEPS, HAND_OVER):
-        steps = numpy.arange(start, min(start + HAND_OVER, STEPS))
-        loss = 0.3 + 2.0 * numpy.exp(-steps / (STEPS / 6)) + 0.05 * random.standard_normal(len(steps))
+    for start in range(0, steps_in_all, HAND_OVER):
+        steps = numpy.arange(start, min(start + HAND_OVER, steps_in_all))
+        loss = 0.3 + 2.0 * numpy.exp(-steps / (steps_in_all / 6)) + 0.05 * random.standard_normal(len(steps))
         rows = len(steps) * len(ids)
         columns = {"optimizer": numpy.zeros(rows, int), "step": numpy.repeat(steps, len(ids)),
                    "tensor": numpy.tile(ids, len(steps)), "has_grad": numpy.ones(rows, bool)}  # fmt: skip
@@ -69,8 +69,9 @@ def record(folder: Path) -> None:
             "objective": loss, "mean_loss": loss, "loss": 0, "targets": 32, "ignored_targets": 0,
             "learning_rate": [[1e-3]] * len(steps), "weight_decay": [[0.01]] * len(steps),
             "momentum": [[0.9]] * len(steps), "gradient_norm": random.lognormal(0, 0.2, len(steps)),
-            "clip_threshold": numpy.nan, "clip_kind": 0, "amp_scale": numpy.nan, "skipped": False, "micro_steps": 1,
-            "batch_size": 32, "training": 1, "stale": 0, "recorded": True, "weight_checksum": 0,
+            "clip_threshold": numpy.nan, "clip_kind": 0, "clipped_fraction": numpy.nan, "amp_scale": numpy.nan,
+            "skipped": False, "micro_steps": 1, "batch_size": 32, "training": 1, "stale": 0, "recorded": True,
+            "weight_checksum": 0,
         }  # fmt: skip
         table = {name: value if numpy.ndim(value) else [value] * len(steps) for name, value in table.items()}
         evaluations = {

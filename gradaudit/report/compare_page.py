@@ -7,6 +7,7 @@ from gradaudit.compare import Comparison, Followed, Pair, Shift
 from gradaudit.findings import Dot, Dots, Lines, Mark, Series
 from gradaudit.report.charts import Budget, figure
 from gradaudit.report.html import render_page, sources
+from gradaudit.report.marks import unchecked
 from gradaudit.report.model import FigureView, Icon, Sources, TableView
 from gradaudit.report.page import ICONS
 from gradaudit.report.text import name, plural, quantity, sentence
@@ -69,6 +70,7 @@ def render(comparison: Comparison) -> str:
     return render_page(build(comparison), "compare.html")
 
 
+@unchecked()
 def build(comparison: Comparison) -> ComparePage:
     """Everything that the page shows."""
     budget = Budget()

@@ -12,6 +12,7 @@ import gradaudit
 from gradaudit.audit import Audit
 from gradaudit.report import glossary, page
 from gradaudit.report.charts import Budget, figure
+from gradaudit.report.marks import unchecked
 from gradaudit.report.model import Page, Sources
 from gradaudit.report.run_figures import layers_figure, over_time_figure, run_figures
 from gradaudit.report.text import name
@@ -51,6 +52,7 @@ def unbroken(text: str) -> Markup:
     return Markup(_EXPONENT.sub(r'<span class="number">\1</span>', str(escape(text))))
 
 
+@unchecked()
 def build(audit: Audit) -> Page:
     """Everything that the page shows."""
     budget = Budget()

@@ -1,17 +1,29 @@
 """Small pieces that several charts are made of: inline data, scales, axes and free-standing text."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import altair
+from altair.utils.schemapi import debug_mode
 
 from gradaudit.report.text import name
 from gradaudit.report.theme import CHARACTER, MUTED, Frame
 
 Layer = altair.Chart | altair.LayerChart
 Domain = tuple[float, float]
+
+
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Within it, Altair builds charts without checking each part: that is a quarter of a page's time.
+
+    It is for pages. Charts that are drawn alone, as in tests, are checked.
+    """
+    with debug_mode(False):
+        yield
 
 
 def chart(rows: Iterable[Mapping[str, Any]]) -> altair.Chart:

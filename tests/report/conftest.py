@@ -1,7 +1,6 @@
 """One recorded run, its audit and its page, shared by all tests of the reports: drawing takes a second or two."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 from gradaudit.audit import Audit
 from gradaudit.report import html
 from gradaudit.run import Run
+from tests.report.chromium import SWITCHES, executable
 from tests.report.hostile import poisoned
 from tests.report.sample import sample_audit, sample_run
 
@@ -43,16 +43,14 @@ def hostile_page(hostile_audit: Audit) -> str:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """Headless Chromium. Without one the tests are skipped, in CI they fail."""
-    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if executable is None:
+    program = executable()
+    if program is None:
         if os.environ.get("CI"):
             pytest.fail("no Chromium is installed, and in CI the browser tests must run")
         pytest.skip("no Chromium is installed")
     from playwright.sync_api import sync_playwright
 
-    switches = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-                "--disable-component-update", "--disable-sync"]  # fmt: skip
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=executable, args=switches)
+        chromium = playwright.chromium.launch(executable_path=program, args=SWITCHES)
         yield chromium
         chromium.close()
