@@ -69,6 +69,7 @@ def test_weights_that_part_are_a_certain_warning(tmp_path):
     assert finding.headline == "The weights of 2 ranks are equal at step 64 and different at step 128"
     assert finding.confidence == "certain"
     assert finding.span.first == 65
+    assert any("not model.module" in action.text for action in finding.actions)
 
 
 def test_weights_that_were_never_equal_point_at_the_wrapping(tmp_path):
@@ -154,6 +155,13 @@ def test_a_rank_whose_loss_stays_far_above_is_a_note(tmp_path):
     apart, losses = lines(finding).values()
     assert [series.role for series in apart.series] == ["flagged", "main", "main"]
     assert apart.series[0].name == losses.series[0].name == "rank 1"
+
+
+def test_weights_summed_once_before_training_are_no_witness_of_what_came_after(tmp_path):
+    once = numpy.where(numpy.arange(200) == 0, 1_000_003, 0)
+    loss = {"mean_loss": 3 * falling(noise=0.02), "weight_checksum": once}
+    run = replicas(tmp_path / "a", [loss, {"weight_checksum": once}], columns={"weight_checksum": once})
+    assert "at 1 step, and it needs 2" in assert_could_not_look(rank_divergence, run)
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1e4])
