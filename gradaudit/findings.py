@@ -84,7 +84,7 @@ class Dot(Value, frozen=True, kw_only=True):
 
     label: str
     value: float | None
-    group: str  # weight | bias | norm | embedding | other: shape and colour
+    group: str  # weight | bias | norm | embedding | activation | other: shape and colour
     flagged: bool = False
 
 

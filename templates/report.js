@@ -270,6 +270,16 @@
     const column = Math.min(picture.width - 1, Math.floor(((x - first) / (last - first)) * picture.width));
     return [plot.rows[index][row], `${plot.label} ${shown(Math.round(x))}`, cellWords(plot, figure, picture, column, row)];
   };
+  // Dots and bars tell their value, a ridge how much of it lies in the bin under the pointer.
+  const spotWords = (plot, across, down) => {
+    const [width, height] = plot.near;
+    const away = ([x, y]) => Math.hypot((x - across) * width, (y - down) * height);
+    const [, , name, value] = plot.spots.reduce((a, b) => (away(b) < away(a) ? b : a));
+    if (!value.map) return [name, `${plot.label}: ${value}`];
+    const at = Math.min(value.length - 1, Math.floor(across * value.length));
+    const edge = (i) => shown(2 ** (plot.first + i * plot.width));
+    return [name, `${edge(at)} to ${edge(at + 1)}: ${shown(value[at] / 10)} %`];
+  };
   const hide = () => (note.hidden = rule.hidden = true);
   addEventListener("scroll", hide);
   for (const figure of all("figure[data-plot]")) {
@@ -286,7 +296,7 @@
         const down = (event.clientY - box.top) / scale - top;
         if (across < 0 || across > 1 || down < 0 || down > height) return hide();
         const x = plot.x[0] + across * (plot.x[1] - plot.x[0]);
-        const said = plot.series ? lineWords(plot, x) : heatWords(plot, figure, svg, plot[size].panels, x, down);
+        const said = plot.spots ? spotWords(plot, across, down / height) : plot.series ? lineWords(plot, x) : heatWords(plot, figure, svg, plot[size].panels, x, down);
         if (!said) return hide();
         note.textContent = said.join("\n");
         note.hidden = rule.hidden = false;

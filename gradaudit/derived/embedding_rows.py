@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy
 
+from gradaudit.derived.order_statistics import Floats, Integers
 from gradaudit.derived.per_run import per_run
 from gradaudit.run import Run
 
@@ -26,6 +27,9 @@ class RowHistory:
     movement: list[float]  # median relative movement in each of these bins
     never_hit_rows: list[int]
     stopped_rows: list[int]
+    steps: Integers  # [records] this optimizer's own steps
+    reached: Floats  # [records] share of the tracked rows that had a gradient so far
+    changed: Floats  # [records] share of the tracked rows that differ from the start
 
     @property
     def never_hit(self) -> int:
@@ -41,7 +45,8 @@ def row_history(run: Run, optimizer: int, tensor: int) -> RowHistory | None:
     if not len(frame):
         return None
     last = frame.iloc[-1]
-    share = frame["hit"].to_numpy(dtype=float) / numpy.maximum(frame["tracked"].to_numpy(dtype=float), 1)
+    tracked = numpy.maximum(frame["tracked"].to_numpy(dtype=float), 1)
+    share = frame["hit"].to_numpy(dtype=float) / tracked
     hit = share[share > 0]
     return RowHistory(
         first_step=int(frame["step"].iloc[0]),
@@ -57,6 +62,9 @@ def row_history(run: Run, optimizer: int, tensor: int) -> RowHistory | None:
         movement=[float(value) for value in _list(last["movement"])],
         never_hit_rows=[_whole(value) for value in _list(last["never_hit_rows"])],
         stopped_rows=[_whole(value) for value in _list(last["stopped_rows"])],
+        steps=frame["step"].to_numpy(dtype=numpy.int64),
+        reached=frame["ever_hit"].to_numpy(dtype=float) / tracked,
+        changed=frame["moved"].to_numpy(dtype=float) / tracked,
     )
 
 

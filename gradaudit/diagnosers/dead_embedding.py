@@ -37,24 +37,23 @@ import numpy
 
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.embedding_pace import Pace, embedding_pace
-from gradaudit.derived.embedding_rows import RowHistory, bin_label, row_history
+from gradaudit.derived.embedding_rows import RowHistory, row_history
 from gradaudit.derived.evidence import distance_chart
 from gradaudit.derived.layers import comparable_layers
 from gradaudit.derived.learning_rates import label_of, optimizer_class, recorded_learning_rates, scale_free, usual_rate
 from gradaudit.derived.order_statistics import medians_across
 from gradaudit.derived.ratios import recorded_global_steps, update_ratio
 from gradaudit.derived.reduce import plain
+from gradaudit.derived.row_charts import hits_chart, movement_chart, reach_chart
 from gradaudit.derived.standstill import LEAST_STEPS, column_of, never_moved, reason_for_rest
 from gradaudit.derived.wording import count, factor, in_code, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
     AnyEvidence,
-    Bin,
     Clean,
     Confidence,
     CouldNotLook,
-    Distribution,
     Finding,
     Lines,
     Measure,
@@ -222,7 +221,7 @@ def _unmoved(run: Run, optimizer: int, table: TensorFacts, history: RowHistory |
         seen=f"{what}{hits} {reason}",
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         tensors=[table.name],
-        evidence=[_movement(run, optimizer, table)],
+        evidence=[_movement(run, optimizer, table), *reach_chart(run, optimizer, history)],
         actions=actions,
         measures=[
             Measure(
@@ -244,7 +243,7 @@ def _decaying(run: Run, optimizer: int, table: TensorFacts, history: RowHistory)
         seen=f"{count(history.moved)} rows moved all the same, by {_moved_alone(history)}: {_mover(run, optimizer)}.",
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         tensors=[table.name],
-        evidence=[_movement(run, optimizer, table)],
+        evidence=[_movement(run, optimizer, table), *reach_chart(run, optimizer, history)],
         actions=[
             Action(text="Look up without torch.no_grad() and detach(), and with tokens other than the padding_idx"),
             Action(
@@ -307,7 +306,7 @@ def _slow(
         )
     ]
     if history is not None and history.hits:
-        evidence.append(_hits(history, flagged=set()))
+        evidence += [hits_chart(history, flagged=set()), *movement_chart(history)]
     rates = recorded_learning_rates(run, optimizer)[:, column]
     rate = float(rates[numpy.isfinite(rates)].max()) if numpy.isfinite(rates).any() else math.nan
     actions = []
@@ -353,20 +352,6 @@ def _slow(
     )
 
 
-def _hits(history: RowHistory, flagged: set[int]) -> Distribution:
-    return Distribution(
-        title="Rows by how often they were hit",
-        caption="Each bar counts the rows that had a gradient at so many steps. Rows in the first bar were never "
-        "trained.",
-        x_label="steps with a gradient",
-        y_label="rows",
-        bins=[
-            Bin(label=bin_label(index), count=float(amount), flagged=index in flagged)
-            for index, amount in enumerate(history.hits)
-        ],
-    )
-
-
 def _examples(rows: list[int]) -> str:
     shown = ", ".join(str(row) for row in rows[:6])
     return f", for example {'row' if len(rows) == 1 else 'rows'} {shown}" if rows else ""
@@ -399,7 +384,7 @@ def _rows(
             ),
             span=span,
             tensors=[table.name],
-            evidence=[_hits(history, {0})],
+            evidence=[hits_chart(history, {0}), *reach_chart(run, optimizer, history), *movement_chart(history)],
             actions=[
                 Action(text="Check that the vocabulary was built from this data"),
                 Action(
@@ -433,7 +418,7 @@ def _rows(
             f"{_examples(history.stopped_rows)}. They are {percent(silent)} of the rows ever hit.",
             span=span,
             tensors=[table.name],
-            evidence=[_hits(history, set())],
+            evidence=[hits_chart(history, set()), *reach_chart(run, optimizer, history)],
             actions=[
                 Action(
                     text=f"Check that the data is shuffled: else rows such as these {count(history.stopped)} come in "

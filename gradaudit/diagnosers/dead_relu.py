@@ -36,18 +36,21 @@ import numpy
 from gradaudit.derived.depth_evidence import learned_nothing
 from gradaudit.derived.depth_slope import is_steep, slopes
 from gradaudit.derived.each_optimizer import each_optimizer
+from gradaudit.derived.evidence import MOST_DOTS
 from gradaudit.derived.learning_rates import label_of, peak_rates, rate_in_words
 from gradaudit.derived.module_samples import activation_outputs, last_samples, sampled_activations
-from gradaudit.derived.reduce import plain
+from gradaudit.derived.reduce import plain, short
 from gradaudit.derived.silent_outputs import SILENT, SilentOutputs, silent_outputs
 from gradaudit.derived.training_loss import training_loss
-from gradaudit.derived.wording import count, in_code, names, number, percent, plural, setting
+from gradaudit.derived.wording import count, in_code, names, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
     Clean,
     Confidence,
     CouldNotLook,
+    Dot,
+    Dots,
     Finding,
     Lines,
     Mark,
@@ -192,7 +195,7 @@ def _finding(
         seen=" ".join(seen),
         span=Span(first=int(dead.steps[begun]), last=int(dead.steps[-1])),
         tensors=[dead.layer.name],
-        evidence=[_shares(dead, layers, most if by_width else nearly), _table(layers)],
+        evidence=[_by_layer(dead, layers, most if by_width else nearly), _over_time(dead, layers), _table(layers)],
         actions=[slower, leaky, start] if died else [start, inputs, leaky],
         measures=[
             Measure(quantity="outputs without a gradient", observed=percent(dead.share),
@@ -225,10 +228,33 @@ def _confirmed(run: Run, dead: SilentOutputs) -> list[str]:
     return [f"In the last samples of {name} {percent(share)} of the units were zero for every example."]
 
 
-def _shares(dead: SilentOutputs, layers: list[SilentOutputs], limit: float) -> Lines:
-    others = [layer for layer in layers if layer is not dead and not layer.zero_input][-4:]
+def _by_layer(dead: SilentOutputs, layers: list[SilentOutputs], limit: float) -> Dots:
+    before = any(layer.share >= 1 and layer.layer.depth < dead.layer.depth for layer in layers)
+    kept = {id(layer) for layer in sorted(layers, key=lambda layer: layer is not dead)[:MOST_DOTS]}
+    return Dots(
+        title="Silent outputs of each layer",
+        caption=f"The share of a layer's outputs that had no gradient at any of the last {SILENT} recorded steps, the "
+        "input of the model at the top and the dead layer marked."
+        + (
+            " Nothing passes a dead layer on its way back, so the layers before it are silent with it."
+            if before
+            else ""
+        ),
+        x_label="share of the outputs without a gradient",
+        dots=[
+            Dot(label=layer.layer.name, value=short(layer.share), group="weight", flagged=layer is dead)
+            for layer in layers
+            if id(layer) in kept
+        ],
+        marks=[Mark(label=f"dead from {percent(limit)} on", x=limit)],
+        log=False,
+    )
+
+
+def _over_time(dead: SilentOutputs, layers: list[SilentOutputs]) -> Lines:
+    others = [layer for layer in layers if layer is not dead and not layer.zero_input][-3:]
     return Lines(
-        title="Outputs without a gradient",
+        title="Outputs without a gradient over the steps",
         caption="The share of a layer's outputs whose gradient is exactly zero at a step. Behind a ReLU some are, in "
         "turn; dead ones stay.",
         x_label="step",
@@ -237,7 +263,7 @@ def _shares(dead: SilentOutputs, layers: list[SilentOutputs], limit: float) -> L
             plain(dead.layer.module or dead.layer.name, dead.steps, dead.without, role="flagged"),
             *[plain(layer.layer.module or layer.layer.name, layer.steps, layer.without) for layer in others],
         ],
-        marks=[Mark(label=percent(limit), y=limit)],
+        marks=[Mark(label="every output learns", y=0.0, role="reference")],
     )
 
 
@@ -251,7 +277,7 @@ def _table(layers: list[SilentOutputs]) -> Numbers:
             [
                 layer.layer.module or layer.layer.name,
                 count(layer.outputs),
-                f"{percent(layer.share)} ({number(layer.share * layer.outputs)})",
+                f"{percent(layer.share)} ({count(round(layer.share * layer.outputs))})",
                 "yes" if layer.zero_input else "",
             ]
             for layer in shown

@@ -31,17 +31,15 @@ import numpy
 
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart
-from gradaudit.derived.half_precision import LOWEST, NORMAL, SMALLEST, Gradients, gradients
+from gradaudit.derived.half_precision import LOWEST, NORMAL, SMALLEST, Gradients, gradient_sizes, gradients
 from gradaudit.derived.learning_rates import label_of
 from gradaudit.derived.wording import count, names, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
-    Bin,
     Clean,
     Confidence,
     CouldNotLook,
-    Distribution,
     Finding,
     Measure,
     NotApplicable,
@@ -140,7 +138,7 @@ def _finding(
         + (f" Most of it is in {names(worst, 3)}." if worst else ""),
         span=Span(first=int(seen.steps[0]), last=int(seen.steps[-1])),
         tensors=worst[:20],
-        evidence=[_distribution(seen), loss_chart(run, optimizer, "The training loss.", [])],
+        evidence=[gradient_sizes(seen, coarse), loss_chart(run, optimizer, "The training loss.", [])],
         actions=_actions(seen, scaled),
         measures=[
             Measure(quantity="elements below 2**-14", observed=percent(small), threshold=f"> {percent(coarse)}",
@@ -173,22 +171,3 @@ def _actions(seen: Gradients, scaled: bool) -> list[Action]:
             code="with torch.autocast(device_type, dtype=torch.bfloat16): loss = ...",
         ),
     ]
-
-
-def _distribution(seen: Gradients) -> Distribution:
-    """Two octaves to a bar."""
-    pooled = seen.counts.sum(axis=0)
-    wide = pooled.reshape(-1, 8).sum(axis=1)
-    some = numpy.flatnonzero(wide)
-    bins = [
-        Bin(label=f"2^{LOWEST // 4 + 2 * int(i)}", count=float(wide[i]), flagged=LOWEST + 8 * int(i) < NORMAL)
-        for i in range(int(some[0]), int(some[-1]) + 1)
-    ]
-    return Distribution(
-        title="Size of the gradient's elements",
-        caption="Elements by absolute value, as float16 saw them; each bar covers a factor of four. The marked ones "
-        "are below 2^-14.",
-        x_label="absolute value, from",
-        y_label="elements",
-        bins=bins,
-    )

@@ -29,9 +29,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gradaudit.derived.depth_evidence import learned_nothing
+from gradaudit.derived.evidence import MOST_DOTS
 from gradaudit.derived.initialisation import first_rms
 from gradaudit.derived.module_samples import SAMPLES, activation_outputs, last_samples
-from gradaudit.derived.reduce import plain
+from gradaudit.derived.reduce import plain, short
 from gradaudit.derived.wording import in_code, names, number, percent, plural
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
@@ -39,6 +40,8 @@ from gradaudit.findings import (
     Clean,
     Confidence,
     CouldNotLook,
+    Dot,
+    Dots,
     Finding,
     Lines,
     Mark,
@@ -53,6 +56,8 @@ from gradaudit.schema import ModuleFacts
 
 if TYPE_CHECKING:
     import pandas
+
+Sampled = list[tuple[ModuleFacts, "pandas.DataFrame"]]
 
 _BOUNDED = ("sigmoid", "tanh")
 
@@ -105,7 +110,7 @@ def saturated_activation(
         if share > output and first > output if _ends(run, module) else share > most:
             found.append((module, frame))
     if found:
-        yield _finding(run, found, most, output)
+        yield _finding(run, found, sampled, most, output)
         return
     worst = max(last_samples(frame, "saturated_fraction") for _, frame in sampled)
     yield Clean(
@@ -149,7 +154,7 @@ def _smaller(run: Run, module: ModuleFacts) -> Action:
     )
 
 
-def _finding(run: Run, found: list[tuple[ModuleFacts, "pandas.DataFrame"]], most: float, output: float) -> Finding:
+def _finding(run: Run, found: Sampled, sampled: Sampled, most: float, output: float) -> Finding:
     shares = {module.id: last_samples(frame, "saturated_fraction") for module, frame in found}
     # The first in the order of the model: what it does not pass on never reaches the ones behind it.
     module, frame = found[0]
@@ -192,8 +197,9 @@ def _finding(run: Run, found: list[tuple[ModuleFacts, "pandas.DataFrame"]], most
         seen=" ".join(seen),
         span=Span(first=int(over.iloc[0]) if len(over) else last, last=last),
         evidence=[
+            _by_activation(run, found, sampled, most, output),
             Lines(
-                title="Saturated outputs",
+                title="Saturated outputs over the steps",
                 caption="The share of sampled outputs where the activation is flat.",
                 x_label="step",
                 y_label="share saturated",
@@ -202,8 +208,8 @@ def _finding(run: Run, found: list[tuple[ModuleFacts, "pandas.DataFrame"]], most
                           f["saturated_fraction"].to_numpy(dtype=float), role="flagged")
                     for m, f in found[:6]
                 ],
-                marks=[Mark(label=percent(output if ends else most), y=output if ends else most)],
-            )
+                marks=[Mark(label=f"saturated above {percent(output if ends else most)}", y=output if ends else most)],
+            ),
         ],
         actions=actions,
         measures=[
@@ -213,3 +219,25 @@ def _finding(run: Run, found: list[tuple[ModuleFacts, "pandas.DataFrame"]], most
                     threshold=f"> {percent(output)}" if ends else "not judged", option="output" if ends else ""),
         ],
     )  # fmt: skip
+
+
+def _by_activation(run: Run, found: Sampled, sampled: Sampled, most: float, output: float) -> Dots:
+    flagged = {module.id for module, _ in found}
+    limits = dict.fromkeys(output if _ends(run, module) else most for module, _ in found)
+    return Dots(
+        title="Saturated outputs of each activation",
+        caption=f"The share of an activation's outputs where it is flat, the median of its last {SAMPLES} samples, the "
+        "input of the model at the top. What is saturated is marked.",
+        x_label="share of the outputs saturated",
+        dots=[
+            Dot(
+                label=f"{module.name or module.module_class}.output",
+                value=short(last_samples(frame, "saturated_fraction")),
+                group="activation",
+                flagged=module.id in flagged,
+            )
+            for module, frame in sampled[:MOST_DOTS]
+        ],
+        marks=[Mark(label=f"saturated above {percent(limit)}", x=limit) for limit in limits],
+        log=False,
+    )

@@ -5,17 +5,22 @@ import altair
 from gradaudit.findings import Distribution
 from gradaudit.report.marks import Part, axis_of, chart, fitting, layered, number_format, text, wide
 from gradaudit.report.text import quantity
-from gradaudit.report.theme import BLUE, CRITICAL, MUTED, Frame
+from gradaudit.report.theme import BLUE, CRITICAL, MUTED, Frame, frame
 
 
-def draw(evidence: Distribution, frame: Frame) -> altair.LayerChart:
+def shape(*, narrow: bool) -> Frame:
+    """The frame."""
+    return frame(150, narrow=narrow)
+
+
+def draw(evidence: Distribution, size: Frame) -> altair.LayerChart:
     """The chart. Bars stand on numbered places, so that two bins with the same label stay two."""
     count = max(1, len(evidence.bins))
-    step = frame.width / count
+    step = size.width / count
     x = altair.X("x:Q", scale=altair.Scale(domain=[0, count], nice=False), axis=None)
     top = max((entry.count for entry in evidence.bins), default=0) or 1
     scale = altair.Scale(domain=[0, top * 1.12], nice=False)
-    axis = axis_of(number_format(0, top), title=fitting(evidence.y_label, frame.width), tickCount=4)
+    axis = axis_of(number_format(0, top), title=fitting(evidence.y_label, size.width), tickCount=4)
     y = altair.Y("y:Q", scale=scale, axis=axis)
     layers: list[Part] = [chart([]).mark_point().encode(x=x, y=y)]
     for flagged, colour in ((False, BLUE), (True, CRITICAL)):
@@ -37,9 +42,9 @@ def draw(evidence: Distribution, frame: Frame) -> altair.LayerChart:
         middle = (i + 0.5) * step
         if i % every == 0:
             label = fitting(entry.label, max(step * every, 40))
-            layers.append(text(label, middle, frame.height + 14, MUTED, baseline="middle", size=10))
+            layers.append(text(label, middle, size.height + 14, MUTED, baseline="middle", size=10))
         amount = quantity(float(entry.count))
-        down = frame.height * (1 - entry.count / (top * 1.12)) - 5
+        down = size.height * (1 - entry.count / (top * 1.12)) - 5
         colour = CRITICAL if entry.flagged else MUTED
         if roomy:
             layers.append(text(amount, middle, down, colour, baseline="bottom", bold=entry.flagged))
@@ -48,6 +53,6 @@ def draw(evidence: Distribution, frame: Frame) -> altair.LayerChart:
             edge = middle - step * 0.42 if left else middle + step * 0.42
             align = "left" if left else "right"
             layers.append(text(amount, edge, down, colour, baseline="bottom", align=align, bold=True))
-    x_label = fitting(evidence.x_label, frame.width)
-    layers.append(text(x_label, frame.width / 2, frame.height + 32))
+    x_label = fitting(evidence.x_label, size.width)
+    layers.append(text(x_label, size.width / 2, size.height + 32))
     return layered(layers)

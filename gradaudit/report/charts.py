@@ -13,7 +13,7 @@ from gradaudit.report.marks import Domain
 from gradaudit.report.model import FigureView, Key, Ramp
 from gradaudit.report.svg import tidy
 from gradaudit.report.text import name, sentence, visible
-from gradaudit.report.theme import CONFIG, Frame, frame
+from gradaudit.report.theme import CONFIG, Frame
 
 MOST_KEYS = 12
 Drawing = tuple[altair.LayerChart, Frame]
@@ -38,7 +38,7 @@ def draw(evidence: AnyEvidence, *, narrow: bool, domain: Domain | None = None, h
         case Heatmap():
             return draw_panels([evidence], narrow=narrow)
         case Distribution():
-            size = frame(150, narrow=narrow)
+            size = bars.shape(narrow=narrow)
             return bars.draw(evidence, size), size
         case Ridges():
             size = ridges.shape(evidence, narrow=narrow)
@@ -64,16 +64,30 @@ def figure(
         lambda small: draw(evidence, narrow=small, domain=domain, height=height), evidence, identifier, budget
     )
     table = tables.numbers(evidence)
-    plot = ""
-    if wide and isinstance(evidence, Lines):
-        plot = readouts.of_lines(evidence, domain, height)
-    elif wide and panels:
-        plot = readouts.of_heatmaps(panels)
+    plot = _read_out(evidence, domain, height) if wide else ""
     budget.left -= len(plot)
     return FigureView(
         identifier, name(evidence.title), sentence(evidence.caption), wide, narrow, table, _keys(evidence),
         _ramp(panels) if wide else None, note, plot,
     )  # fmt: skip
+
+
+def _read_out(evidence: AnyEvidence, domain: Domain | None, height: int) -> str:
+    match evidence:
+        case Lines():
+            return readouts.of_lines(evidence, domain, height)
+        case Dots():
+            return readouts.of_dots(evidence)
+        case Heatmap():
+            return readouts.of_heatmaps([evidence])
+        case Distribution():
+            return readouts.of_bars(evidence)
+        case Ridges():
+            return readouts.of_ridges(evidence)
+        case Numbers():
+            return ""
+        case _:
+            assert_never(evidence)
 
 
 def panels_figure(panels: list[Heatmap], title: str, caption: str, identifier: str, budget: Budget) -> FigureView:
@@ -136,7 +150,7 @@ def printable(spec: Any) -> Any:
 
 
 def _keys(evidence: AnyEvidence) -> tuple[Key, ...]:
-    """The legend: for lines when there are several, for dots by kind."""
+    """The legend: for lines when there are several, for dots when there are several kinds."""
     if isinstance(evidence, Lines) and len(evidence.series) > 1:
         inks = lines.inks(evidence)
         keys = [
@@ -146,7 +160,8 @@ def _keys(evidence: AnyEvidence) -> tuple[Key, ...]:
         return tuple(keys[:MOST_KEYS])
     if isinstance(evidence, Dots):
         present = {dots.kind(dot) for dot in evidence.dots}
-        return tuple(Key(kind, colour, "", shape) for kind, (colour, shape) in dots.KINDS.items() if kind in present)
+        keys = [Key(kind, colour, "", shape) for kind, (colour, shape) in dots.KINDS.items() if kind in present]
+        return tuple(keys) if len(keys) > 1 else ()
     return ()
 
 

@@ -1,6 +1,7 @@
 """Draws `Dots`: one mark for each tensor, blocks of the model from top to bottom, decades shaded."""
 
 import math
+from collections.abc import Callable
 from itertools import groupby, pairwise
 
 import altair
@@ -21,13 +22,14 @@ from gradaudit.report.marks import (
     wide,
 )
 from gradaudit.report.text import name
-from gradaudit.report.theme import AXIS, BLUE, CRITICAL, GREEN, GRID, MUTED, ORANGE, PINK, Frame, frame
+from gradaudit.report.theme import AXIS, BAND, BLUE, CRITICAL, GREEN, GRID, MUTED, ORANGE, PINK, Frame, frame
 
 KINDS = {
     "weight": (BLUE, "circle"),
     "bias": (ORANGE, "square"),
     "norm": (GREEN, "triangle-up"),
     "embedding": (PINK, "diamond"),
+    "activation": (BLUE, "circle"),
     "other": (MUTED, "cross"),
 }
 MOST_NAMED = 4
@@ -98,6 +100,7 @@ def draw(evidence: Dots, frame: Frame) -> altair.LayerChart:
     for dot, row in zip(evidence.dots, place, strict=True):
         if dot.value is not None and math.isfinite(dot.value) and (dot.value > 0 or not evidence.log):
             points.append((dot, (row + 0.5) * step))
+    layers += _stems(evidence, points, rows, x_of, y)
     for group, (colour, symbol) in KINDS.items():
         members = [{"x": dot.value, "y": down} for dot, down in points if kind(dot) == group]
         if members:
@@ -110,6 +113,20 @@ def draw(evidence: Dots, frame: Frame) -> altair.LayerChart:
     layers += _rows(rows, step, frame)
     layers += _zeros(evidence, place, step, frame)
     return layered(layers)
+
+
+def _stems(
+    evidence: Dots, points: list[tuple[Dot, float]], rows: list[str], x_of: Callable[[str], altair.X], y: altair.Y
+) -> list[Part]:
+    """Lines from zero to each dot, where the axis has a zero and each row one dot: lengths are read as shares."""
+    if evidence.log or len(points) > len(rows) or any((dot.value or 0) < 0 for dot, _ in points):
+        return []
+    layers: list[Part] = []
+    for colour, flagged in ((BAND, False), (CRITICAL, True)):
+        stems = [{"x": 0, "x2": dot.value, "y": down} for dot, down in points if dot.flagged is flagged and dot.value]
+        if stems:
+            layers.append(chart(stems).mark_rule(color=colour, strokeWidth=3).encode(x=x_of("x"), x2="x2", y=y))
+    return layers
 
 
 def _mark(label: str, x: float, colour: str, frame: Frame, domain: Domain, x_of: altair.X) -> list[Part]:

@@ -101,9 +101,14 @@ def sources() -> Sources:
 
 
 def squeezed(source: str) -> str:
-    """A style sheet or script without indentation, blank lines and whole-line comments."""
+    """A style sheet or script without indentation, blank lines, whole-line comments and the ends of most lines.
+
+    The spaces around =, => and the like go, too: no text in a script may hold these.
+    """
     lines = (line.strip() for line in source.splitlines())
-    return "\n".join(line for line in lines if line and not line.startswith("//"))
+    kept = "\n".join(line for line in lines if line and not line.startswith("//"))
+    # Beside these no end of a line is the end of a statement, in a style sheet or in a script that writes its `;`.
+    return re.sub(r" (=>?|===|&&|\|\|) ", r"\1", re.sub(r"(?<=[{};,(])\n|\n(?=[})])", "", kept))
 
 
 def _hash(source: str) -> str:

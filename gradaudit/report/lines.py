@@ -22,6 +22,7 @@ from gradaudit.report.marks import (
     layered,
     number_format,
     power_format,
+    sheet,
     text,
     wide,
     x_axis,
@@ -46,6 +47,7 @@ STYLES = {"main": MAIN, "evaluation": EVALUATION, "flagged": FLAGGED, "reference
 MARK_COLOURS = {"threshold": CRITICAL, "reference": MUTED, "best": ORANGE}
 
 
+CROWDED = 4  # points of lines under a label
 MOST_NARROW = 60  # points of a band on small screens
 
 
@@ -117,7 +119,7 @@ class Plane:
             for point in self._drawn(series.x, values)
         ]
         drawn = [y for series in evidence.series for y in series.y if y is not None and drawable(y, self.log)]
-        self.whole = bool(drawn) and all(abs(y) < 1e6 and float(y).is_integer() for y in drawn)  # counts
+        self.whole = max(drawn, default=0) > 1 and all(abs(y) < 1e6 and float(y).is_integer() for y in drawn)  # counts
         self.x_label, self.y_label = evidence.x_label, fitting(evidence.y_label, frame.width)
 
     def down(self, y: float) -> float:
@@ -157,6 +159,12 @@ class Plane:
         marks = sum(left - 3 < x < right + 3 for x in self.upright) + sum(abs(y - middle) < 7 for y in self.level)
         labels = sum(left < end and start < right and abs(y - middle) < 13 for start, end, y in self._taken)
         return points + 10 * marks + 1000 * labels
+
+    def paper(self, left: float, middle: float, size: float) -> list[Part]:
+        """A sheet under a label that would else be unreadable among the lines it covers."""
+        if sum(left <= x <= left + size and abs(y - middle) <= 7 for x, y in self._points) < CROWDED:
+            return []
+        return [sheet(left - 3, middle - 8, size + 6, 15)]
 
     def x_of(self, field: str = "x") -> altair.X:
         """The encoding of x."""
@@ -259,7 +267,7 @@ def _level(mark: Mark, y: float, plane: Plane) -> list[Part]:
     lefts += [(plane.frame.width - size) / 2, 4.0]
     spots = [(left, top + shift) for left in lefts for shift in (-9, 10) if left >= 0 and top + shift > 0]
     left, middle = plane.place(spots or [(2.0, top - 9)], size)
-    return [rule, text(label, left, middle, colour, align="left")]
+    return [rule, *plane.paper(left, middle, size), text(label, left, middle, colour, align="left")]
 
 
 def _upright(mark: Mark, across: float, plane: Plane) -> list[Part]:
@@ -275,8 +283,7 @@ def _upright(mark: Mark, across: float, plane: Plane) -> list[Part]:
     sides = [left for left in (across - 7 - size, across + 7) if 0 <= left <= plane.frame.width - size + 4]
     heights = [plane.frame.height * share for share in (0.34, 0.22, 0.5, 0.64, 0.1, 0.78, 0.92)]
     left, middle = plane.place([(left, height) for height in heights for left in sides] or [(2.0, heights[0])], size)
-    parts.append(text(label, left, middle, colour, align="left", bold=True))
-    return parts
+    return [*parts, *plane.paper(left, middle, size), text(label, left, middle, colour, align="left", bold=True)]
 
 
 def _ends(evidence: Lines, styles: list[Ink], plane: Plane) -> list[Part]:
@@ -293,7 +300,7 @@ def _ends(evidence: Lines, styles: list[Ink], plane: Plane) -> list[Part]:
     for (label, last, colour), place in zip(ends, places, strict=True):
         value = f"{last:,.0f}" if plane.whole else quantity(last)
         both = f"{label} {value}" if len(ends) > 1 else value
-        shown = both if wide(both) <= plane.frame.right - 8 else value
+        shown = both if 1.08 * wide(both) <= plane.frame.right - 6 else value
         end = text(shown, plane.frame.width + 6, place, colour, align="left", baseline="middle", bold=True)
         layers.append(end)
     return layers

@@ -10,7 +10,7 @@ import altair
 from altair.utils.schemapi import debug_mode
 
 from gradaudit.report.text import name
-from gradaudit.report.theme import CHARACTER, MUTED, Frame
+from gradaudit.report.theme import CHARACTER, MUTED, PAPER, Frame
 
 Layer = altair.Chart | altair.LayerChart
 Domain = tuple[float, float]
@@ -95,6 +95,16 @@ def _texts(labels: Sequence[Label]) -> list[Layer]:
             )
         )
     return found
+
+
+def sheet(left: float, top: float, width: float, height: float) -> altair.Chart:
+    """A patch in the colour of the page, in px of the plot."""
+    rows = [{"x": left, "x2": left + width, "y": top, "y2": top + height}]
+    return (
+        chart(rows)
+        .mark_rect(color=PAPER, opacity=0.8)
+        .encode(x=altair.X("x:Q", scale=None, axis=None), y=altair.Y("y:Q", scale=None, axis=None), x2="x2", y2="y2")
+    )
 
 
 def fitting(label: str, width: float) -> str:

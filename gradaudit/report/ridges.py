@@ -28,6 +28,11 @@ def domain_of(evidence: Ridges) -> Domain:
     return (2.0**evidence.first, 2.0 ** (evidence.first + bins * evidence.width))
 
 
+def middle(row: int, rows: int) -> float:
+    """Where a ridge stands, from 0 at the top of the plot to 1."""
+    return (row + OVERLAP - 1 / 3) / (rows + OVERLAP - 1)
+
+
 def draw(evidence: Ridges, frame: Frame) -> altair.LayerChart:
     """The chart."""
     low, high = domain_of(evidence)
@@ -64,11 +69,11 @@ def draw(evidence: Ridges, frame: Frame) -> altair.LayerChart:
         colour = CRITICAL if ridge.flagged else BLUE
         area = chart(points).mark_area(color=BAND, opacity=0.75, line={"color": colour, "strokeWidth": 1.2})
         layers.append(area.encode(x=x, y=y, y2="y2"))
-        middle = base - step / 3
-        layers.append(text(fitting(ridge.label, frame.left - 14), -8, middle, MUTED, align="right"))
+        half = base - step / 3
+        layers.append(text(fitting(ridge.label, frame.left - 14), -8, half, MUTED, align="right"))
         if ridge.remark and not frame.narrow:
             words = fitting(ridge.remark, frame.right - 10)
-            layers.append(text(words, frame.width + 6, middle, CRITICAL if ridge.flagged else MUTED, align="left"))
+            layers.append(text(words, frame.width + 6, half, CRITICAL if ridge.flagged else MUTED, align="left"))
     return layered(layers)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 INK, MUTED, GRID, AXIS = "#1f2329", "#5b6470", "#e7e9ec", "#c3c8ce"
 BLUE, ORANGE, GREEN, PINK = "#0b65b0", "#c2500a", "#0a7f5d", "#a8417f"
-BAND, CRITICAL = "#8fb9de", "#b3261e"
-INKS = (INK, MUTED, GRID, AXIS, BLUE, ORANGE, GREEN, PINK, BAND, CRITICAL)
+BAND, CRITICAL, PAPER = "#8fb9de", "#b3261e", "#ffffff"
+INKS = (INK, MUTED, GRID, AXIS, BLUE, ORANGE, GREEN, PINK, BAND, CRITICAL, PAPER)
 
 # Blue and orange stay apart in every colour vision deficiency and come first; dashes tell the rest apart.
 Dash = tuple[int, ...]

@@ -4,7 +4,7 @@ import pandas
 import pytest
 
 from gradaudit.diagnosers.dead_embedding import dead_embedding
-from gradaudit.findings import Confidence, Distribution, Severity
+from gradaudit.findings import Confidence, Distribution, Lines, Severity
 from gradaudit.run import load
 from gradaudit.schema import OptimizerFacts, TensorFacts
 from tests.build import build_run, linear_stack, write_table
@@ -89,11 +89,18 @@ def test_a_table_behind_no_grad_is_critical_and_certain(tmp_path):
         "The table embedding.weight never moves: all 50 rows are as they were at the start, 200 steps later"
     )
     assert "never received a gradient" in finding.seen
+    assert [evidence.title for evidence in finding.evidence] == ["Distance from the start"], (
+        "no row has a story to tell"
+    )
 
 
 def test_a_table_that_is_hit_and_does_not_move_is_critical(tmp_path):
     finding = assert_finds(dead_embedding, unmoved(tmp_path / "run"), Severity.CRITICAL)
     assert "50 of its 50 rows had a gradient" in finding.seen
+    reach = finding.evidence[1]
+    assert isinstance(reach, Lines)
+    assert [series.name for series in reach.series] == ["had a gradient", "moved"]
+    assert [series.y[-1] for series in reach.series] == [1, 0]
 
 
 def test_a_learning_rate_of_zero_is_critical_and_said(tmp_path):
@@ -176,7 +183,11 @@ def test_rows_that_are_never_hit_in_a_large_table_are_a_note(tmp_path):
     finding = assert_finds(dead_embedding, run, Severity.NOTE)
     assert finding.headline == "80 % of the rows of embedding.weight never receive a gradient"
     assert "for example rows 3, 5, 8" in finding.seen
-    chart = finding.evidence[0]
+    chart, reach, movement = finding.evidence
+    assert isinstance(reach, Lines)
+    assert [series.y[-1] for series in reach.series] == [0.2, 0.195]
+    assert isinstance(movement, Distribution)
+    assert [bar.count for bar in movement.bins] == [0, 0, 0.1]
     assert isinstance(chart, Distribution)
     assert [(bar.label, bar.flagged) for bar in chart.bins] == [("0", True), ("1", False), ("2-3", False)]
 

@@ -3,7 +3,7 @@ import numpy
 import pytest
 
 from gradaudit.diagnosers.dead_relu import dead_relu
-from gradaudit.findings import Numbers, Severity
+from gradaudit.findings import Dots, Lines, Numbers, Severity
 from gradaudit.schema import ModuleFacts
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import TEN, activation, embedding_rows, falling, flat, healthy, output_rows, parameters
@@ -85,7 +85,18 @@ def test_a_dead_layer_is_a_warning_and_the_one_closest_to_the_output_is_named(tm
     assert finding.headline == "Layer layers.2 has had no gradient at 100 % of its 32 outputs for the last 30 steps"
     assert finding.tensors == ["layers.2.weight"]
     assert "All inputs of layer layers.3 are zero because of it. 2 layers before it no longer get any." in finding.seen
-    table = finding.evidence[1]
+    dots, lines, table = finding.evidence
+    assert isinstance(dots, Dots)
+    assert [(dot.label, dot.value, dot.flagged) for dot in dots.dots] == [
+        ("layers.0.weight", 1.0, False),
+        ("layers.1.weight", 1.0, False),
+        ("layers.2.weight", 1.0, True),
+        ("layers.3.weight", 1.0, False),
+    ]
+    assert [mark.x for mark in dots.marks] == [0.6]
+    assert "the layers before it are silent with it" in dots.caption
+    assert isinstance(lines, Lines)
+    assert lines.series[0].role == "flagged"
     assert isinstance(table, Numbers)
     assert [row[3] for row in table.cells] == ["", "", "", "yes"]
 
@@ -93,6 +104,20 @@ def test_a_dead_layer_is_a_warning_and_the_one_closest_to_the_output_is_named(tm
 def test_a_large_part_of_a_layer_is_a_warning(tmp_path):
     finding = assert_finds(dead_relu, dead_layer(tmp_path / "a", 0.75), Severity.WARNING)
     assert finding.headline.startswith("Layer layers.2 has had no gradient at 75 % of its 32 outputs")
+    dots = finding.evidence[0]
+    assert isinstance(dots, Dots)
+    assert [dot.value for dot in dots.dots] == [0, 0, 0.75, 0]
+    assert "silent with it" not in dots.caption
+
+
+def test_of_many_layers_the_dead_one_is_always_drawn(tmp_path):
+    tensors = linear_stack(250)
+    rows = output_rows(200, {2 * layer: 0.75 if layer == 240 else 0.0 for layer in range(250)})
+    run = build_run(tmp_path / "a", loss=falling(), tensors=tensors, rows=rows, facts=TEN)
+    dots = assert_finds(dead_relu, run).evidence[0]
+    assert isinstance(dots, Dots)
+    assert len(dots.dots) == 200
+    assert [dot.label for dot in dots.dots if dot.flagged] == ["layers.240.weight"]
 
 
 def test_it_is_critical_when_nothing_is_learned(tmp_path):

@@ -2,8 +2,9 @@ import numpy
 import pytest
 
 from gradaudit.derived.half_precision import gradients as seen
+from gradaudit.derived.wording import percent
 from gradaudit.diagnosers.fp16_underflow import fp16_underflow
-from gradaudit.findings import Severity
+from gradaudit.findings import Ridges, Severity
 from tests.build import build_run
 from tests.diagnosers.runs import falling
 from tests.diagnosers.sick_precision import gradients, histogram, in_half, in_half_well
@@ -54,6 +55,17 @@ def test_half_precision_without_a_scale_is_known_by_its_steps(tmp_path):
     assert seen(run, 0).rounded
     finding = assert_finds(fp16_underflow, run, Severity.NOTE)
     assert "whole multiples of 2**-24" in finding.seen
+    sizes = finding.evidence[0]
+    assert isinstance(sizes, Ridges)
+    assert [ridge.label for ridge in sizes.ridges] == [f"layers.{layer}" for layer in range(4)]
+    for ridge in sizes.ridges:
+        assert sum(ridge.shares) == pytest.approx(1, abs=0.01)
+        assert sum(ridge.shares[: int(-24 - sizes.first)]) == 0, "float16 has nothing below 2**-24"
+        small = sum(ridge.shares[: int(-14 - sizes.first)])
+        assert small > 0.5
+        assert ridge.flagged
+        assert ridge.remark == f"{percent(small)} below"
+    assert [(zone.start, zone.end) for zone in sizes.zones] == [(None, -24), (-24, -14)]
     assert "GradScaler" in finding.actions[0].code
 
 

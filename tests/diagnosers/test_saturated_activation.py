@@ -1,7 +1,7 @@
 import msgspec
 
 from gradaudit.diagnosers.saturated_activation import saturated_activation
-from gradaudit.findings import Severity
+from gradaudit.findings import Dots, Severity
 from gradaudit.schema import ModuleFacts
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import HEALTHY_WITH, activation, falling, healthy
@@ -83,3 +83,18 @@ def test_several_are_told_once_and_the_first_is_named(tmp_path):
     run = build_run(tmp_path / "a", loss=falling(), modules=modules, samples=samples)
     finding = assert_finds(saturated_activation, run)
     assert finding.headline == "The activation squash is saturated at 90 % of its outputs, with 1 further activation"
+
+
+def test_every_sampled_activation_is_drawn_and_the_saturated_ones_are_marked(tmp_path):
+    modules = [*TANH, ModuleFacts(id=4, name="calm", module_class="Tanh"),
+               ModuleFacts(id=5, name="layers.2", module_class="Linear")]  # fmt: skip
+    samples = [activation(step, 0.9 if module == 2 else 0.2, module) for step in range(0, 200, 10) for module in (2, 4)]
+    dots = assert_finds(
+        saturated_activation, build_run(tmp_path / "a", loss=falling(), modules=modules, samples=samples)
+    ).evidence[0]
+    assert isinstance(dots, Dots)
+    assert [(dot.label, dot.value, dot.flagged) for dot in dots.dots] == [
+        ("squash.output", 0.9, True),
+        ("calm.output", 0.2, False),
+    ]
+    assert [mark.x for mark in dots.marks] == [0.6]

@@ -240,6 +240,46 @@ def test_a_heatmap_tells_its_cells_under_the_pointer(visit: Any, page: str, audi
     opened.assert_quiet()
 
 
+def figure_of(page: Any, title: str) -> str:
+    """The id of the figure of a finding, by its title; those of the overview are known by their id."""
+    if title.startswith("figure-"):
+        return title
+    return str(page.locator("figure", has=page.locator("h4", has_text=title)).first.get_attribute("id"))
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize(
+    ("title", "index", "words"),
+    [
+        ("Gradient by depth", 3, r"\S+\ngradient RMS per element, median of the last half: [\d.e-]+"),
+        ("How often each row was trained", 7, r"steps with a gradient 64–127\nembedding rows: 2,400"),
+        ("figure-sizes", 5, r"\S+(\n.* zero in fp16)?\n\S+ to \S+: [\d.]+ %"),
+    ],
+)
+def test_dots_bars_and_ridges_tell_what_is_under_the_pointer(
+    visit: Any, page: str, width: int, title: str, index: int, words: str
+) -> None:
+    opened = visit(page, viewport={"width": width, "height": 900})
+    identifier = figure_of(opened.page, title)
+    figure = opened.page.locator(f"#{identifier}")
+    plot = json.loads(figure.get_attribute("data-plot"))
+    left, top, across, down = plot["wide" if width > 640 else "narrow"]["frame"]
+    size = figure.locator("svg.chart:visible").evaluate(
+        "svg => [svg.viewBox.baseVal.width, svg.viewBox.baseVal.height]"
+    )
+    x, y, name, value = plot["spots"][index]
+    if isinstance(value, list):
+        x = (value.index(max(value)) + 0.5) / len(value)
+    said = hovered(opened.page, identifier, (left + x * across) / size[0], (top + max(y, 0.01) * down) / size[1])
+    assert re.fullmatch(words, said), said
+    assert said.startswith(name)
+    if isinstance(value, list):
+        assert float(said.rpartition(": ")[2].removesuffix(" %")) == pytest.approx(max(value) / 10)
+    else:
+        assert said.endswith(value)
+    opened.assert_quiet()
+
+
 def test_hostile_names_are_text_in_the_read_out(visit: Any, hostile_page: str) -> None:
     opened = visit(without_policy(hostile_page), viewport={"width": 1280, "height": 900})
     assert "\n" in hovered(opened.page, "figure-loss", 0.5, 0.5)

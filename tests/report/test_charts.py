@@ -1,12 +1,15 @@
 """Charts: valid specifications, every kind drawn, odd data survived, nothing from a run able to break them."""
 
 import base64
+import json
+import re
 import struct
 import zlib
 from itertools import pairwise
 from xml.etree import ElementTree
 
 import msgspec
+import numpy
 import pytest
 
 from gradaudit.audit import Audit
@@ -20,13 +23,15 @@ from gradaudit.findings import (
     Lines,
     Mark,
     Numbers,
+    Ridge,
+    Ridges,
     Series,
 )
 from gradaudit.report import charts, heatmap, lines
 from gradaudit.report.charts import Budget, draw, figure, render
 from gradaudit.report.marks import apart, around, decades
 from gradaudit.report.run_figures import gradient_norm_chart, learning_rate_chart, loss_chart
-from gradaudit.report.svg import tidy
+from gradaudit.report.svg import path_of, tidy
 from gradaudit.report.text import quantity
 from gradaudit.report.theme import frame
 
@@ -86,6 +91,9 @@ ODD: dict[str, AnyEvidence] = {
     "empty bins": Distribution(title="t", caption="c", x_label="x", y_label="y", bins=[Bin(label=HOSTILE, count=0)]),
     "many bins": Distribution(title=HOSTILE, caption=HOSTILE, x_label=HOSTILE, y_label=HOSTILE,
                               bins=[Bin(label=f"a long label {i}", count=i, flagged=i == 99) for i in range(100)]),
+    "no ridges": Ridges(title="t", caption="c", x_label="x", first=0, width=1, ridges=[]),
+    "empty ridges": Ridges(title="t", caption="c", x_label="x", first=0, width=1, ridges=[
+        Ridge(label=HOSTILE, shares=[]), Ridge(label=HOSTILE, shares=[0.0, 0.0], remark=HOSTILE)]),
     "no cells": Numbers(title="t", caption="c", columns=[], cells=[]),
     "ragged cells": Numbers(title="t", caption="c", columns=["a", "b"], cells=[["1"], ["1", "2", "3"], []]),
 }  # fmt: skip
@@ -190,6 +198,55 @@ def test_end_labels_are_kept_apart() -> None:
     assert ordered[-1] <= 100
 
 
+def words_of(evidence: AnyEvidence) -> list[str]:
+    drawn = draw(evidence, narrow=False)
+    assert drawn is not None
+    return [row["s"] for rows in drawn[0].to_dict(validate=False)["datasets"].values() for row in rows if "s" in row]
+
+
+def shares(*values: float, log: bool = False, groups: tuple[str, ...] = ("activation",)) -> Dots:
+    dots = [Dot(label=f"layers.{i}.weight", value=value, group=groups[i % len(groups)], flagged=i == 1)
+            for i, value in enumerate(values)]  # fmt: skip
+    return Dots(title="t", caption="c", x_label="share", dots=dots, log=log)
+
+
+def stems(evidence: Dots) -> list[float]:
+    drawn = draw(evidence, narrow=False)
+    assert drawn is not None
+    rows = [row for rows in drawn[0].to_dict(validate=False)["datasets"].values() for row in rows]
+    return sorted(row["x2"] for row in rows if "x2" in row and row["x"] == 0)
+
+
+def test_shares_are_dots_at_the_end_of_a_line_from_zero() -> None:
+    assert stems(shares(0.5, 0.9, 0.0)) == [0.5, 0.9]
+    assert stems(shares(0.5, 0.9, log=True)) == [], "a log axis has no zero"
+    assert stems(shares(-0.5, 0.9)) == []
+
+
+def test_dots_of_one_kind_need_no_legend() -> None:
+    assert figure(shares(0.5, 0.9), "f", Budget()).keys == ()
+    assert len(figure(shares(0.5, 0.9, groups=("weight", "bias")), "f", Budget()).keys) == 2
+
+
+def test_each_bar_says_its_value_where_all_have_room() -> None:
+    def bars(count: int) -> Distribution:
+        bins = [Bin(label=str(i), count=100 + i, flagged=i == 0) for i in range(count)]
+        return Distribution(title="t", caption="c", x_label="class", y_label="targets", bins=bins)
+
+    assert {"100", "101", "102"} < set(words_of(bars(3)))
+    assert "100" in words_of(bars(90))
+    assert "150" not in words_of(bars(90))
+
+
+def test_counts_have_whole_ticks_and_whole_values() -> None:
+    drawn = draw(line(0.0, 3.0), narrow=False)
+    assert drawn is not None
+    assert "'tickMinStep': 1" in str(drawn[0].to_dict(validate=False))
+    assert "3" in words_of(line(0.0, 3.0))
+    assert "3.00" not in words_of(line(0.0, 3.0))
+    assert quantity(3.0) in words_of(line(0.5, 3.0))
+
+
 @pytest.mark.parametrize(("low", "high"), [(1e-3, 1e-3), (0.5, 20.0), (1e-30, 1e30), (7.0, 8.0)])
 def test_log_axes_end_at_powers_of_ten_around_the_values(low: float, high: float) -> None:
     first, last = around(low, high)
@@ -235,6 +292,60 @@ def test_tidy_keeps_only_what_a_chart_needs() -> None:
     assert 'width="1.2"' in clean
     assert "&lt;script&gt; 1.23456" in clean, "text is not geometry"
     assert "&lt;t&gt;" in clean
+
+
+NUMBER = re.compile(r"-?(?:\d+(?:\.\d+)?|\.\d+)")
+
+
+def corners(path: str) -> list[tuple[float, float]]:
+    """The corners of a path of lines, its steps added up."""
+    x = y = 0.0
+    found = []
+    for command, body in re.findall(r"([MlZ])([^MlZ]*)", path):
+        numbers = [float(number) for number in NUMBER.findall(body)]
+        for first, second in zip(numbers[::2], numbers[1::2], strict=True):
+            x, y = (first, second) if command == "M" else (x + first, y + second)
+            found.append((x, y))
+        if command == "Z":
+            x, y = found[-1]
+    return found
+
+
+def test_steps_between_corners_add_up_to_the_corners() -> None:
+    random = numpy.random.default_rng(0)
+    wanted = [(float(x), float(y)) for x, y in random.uniform(-5, 700, (500, 2)) * random.choice([1, 0.001], (500, 1))]
+    path = "M" + "L".join(f"{x:.6f},{y:.6f}" for x, y in wanted)
+    short = path_of(path)
+    assert len(short) < 0.7 * len(path)
+    for found, place in zip(corners(short), wanted, strict=True):
+        assert found == pytest.approx(place, abs=0.0501)
+
+
+def test_several_pieces_of_a_path_each_begin_where_they_did() -> None:
+    assert path_of("M1,2L3,4L3,5ZM10,20L9,20") == "M1 2l2 2 0 1ZM10 20l-1 0"
+
+
+def test_paths_of_more_than_lines_are_only_rounded() -> None:
+    assert path_of("M3.162,0A3.162,3.162,0,1,1,-3.0,0") == "M3.1,0A3.1,3.1,0,1,1,-3,0"
+    assert path_of("M1e-7,2L3,4") == "M1e-7,2L3,4"
+
+
+RIDGES = Ridges(
+    title="t", caption="c", x_label="size", first=-10, width=0.5,
+    ridges=[Ridge(label="a", shares=[0.5, 0.25, 0.25], remark="odd"), Ridge(label="b", shares=[0.0, 1.0])],
+)  # fmt: skip
+
+
+def test_read_outs_stand_where_the_marks_do() -> None:
+    dots = json.loads(figure(shares(0.5, 0.9), "f", Budget()).plot)
+    assert [spot[2:] for spot in dots["spots"]] == [["layers.0.weight", "0.5"], ["layers.1.weight", "0.9"]]
+    assert [spot[1] for spot in dots["spots"]] == [0.25, 0.75]
+    assert dots["spots"][1][0] / dots["spots"][0][0] == pytest.approx(1.8, abs=0.01)
+    bins = [Bin(label=str(i), count=i) for i in range(4)]
+    bars = figure(Distribution(title="t", caption="c", x_label="class", y_label="n", bins=bins), "f", Budget())
+    assert json.loads(bars.plot)["spots"][3] == [0.875, 0, "class 3", "3.00"]
+    ridges = json.loads(figure(RIDGES, "f", Budget()).plot)
+    assert [spot[2:] for spot in ridges["spots"]] == [["a\nodd", [500, 250, 250]], ["b", [0, 1000, 0]]]
 
 
 def test_two_pictures_share_no_id() -> None:

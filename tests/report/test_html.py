@@ -229,6 +229,14 @@ def test_the_script_is_small() -> None:
     assert len(template("report.js").encode()) <= 12_000
 
 
+def test_squeezing_changes_no_text_of_the_script() -> None:
+    texts = re.compile(r'"(?:[^"\\\n]|\\.)*"')
+    source = (html.templates_folder() / "report.js").read_text()
+    kept = "\n".join(line for line in source.splitlines() if not line.strip().startswith("//"))
+    assert len(texts.findall(kept)) > 100
+    assert texts.findall(html.squeezed(source)) == texts.findall(kept)
+
+
 def test_the_script_makes_no_markup() -> None:
     assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(|Function\(", template("report.js"))
 
