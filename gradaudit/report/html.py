@@ -17,6 +17,7 @@ from gradaudit.report.model import Page, Sources
 from gradaudit.report.run_figures import layers_figure, over_time_figure, run_figures
 from gradaudit.report.text import name
 
+_JOINT = re.compile(r"([_/-])(?=\w)")
 _EXPONENT = re.compile(r"(\d[\d.]*e-\d+)")
 
 
@@ -44,12 +45,18 @@ def render_page(view: object, template: str = "report.html") -> str:
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["unbroken"] = unbroken
+    environment.filters["breakable"] = breakable
     return environment.get_template(template).render(page=view)
 
 
 def unbroken(text: str) -> Markup:
     """Escaped `text` in which no line ends within a number such as 3.3e-7."""
     return Markup(_EXPONENT.sub(r'<span class="number">\1</span>', str(escape(text))))
+
+
+def breakable(text: str) -> Markup:
+    """Escaped `text`, whose lines rather end behind a word of a name such as a_long_name."""
+    return Markup(_JOINT.sub(r"\1<wbr>", str(escape(text))))
 
 
 @unchecked()

@@ -13,7 +13,10 @@ ATTRIBUTES = frozenset((
 ))
 # fmt: on
 GEOMETRY = frozenset(("d", "transform", "x", "y", "x1", "y1", "x2", "y2", "width", "height"))
-DEFAULTS = frozenset((("opacity", "1"), ("stroke-width", "1"), ("font-style", "normal")))
+DEFAULTS = frozenset((
+    ("opacity", "1"), ("stroke-width", "1"), ("font-style", "normal"), ("font-weight", "400"),
+    ("font-weight", "normal"), ("transform", "translate(0,0)"),
+))  # fmt: skip
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
 
 _NAMESPACE = "http://www.w3.org/2000/svg"
@@ -37,7 +40,8 @@ def tidy(raw: str, *, identifier: str, title: str, description: str) -> str:
     _clean(root, identifier, ids)
     _refer(root, ids)
     width, height = root.get("width", "0"), root.get("height", "0")
-    body = "".join(ElementTree.tostring(child, encoding="unicode") for child in root)
+    # Neither texts nor attributes hold a bare ">", so this is the end of an empty element.
+    body = "".join(ElementTree.tostring(child, encoding="unicode") for child in root).replace(" />", "/>")
     return (
         f'<svg class="chart ink" width="{_number(width)}" height="{_number(height)}" '
         f'viewBox="0 0 {_number(width)} {_number(height)}" role="img" fill="none" font-family="{FONT}" '

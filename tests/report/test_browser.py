@@ -119,6 +119,69 @@ def test_nothing_is_wider_than_a_small_screen(visit: Any, source: str, request: 
     assert not opened.page.locator(".wide svg.chart").first.is_visible()
 
 
+# What a Jenkins server sends with every file that a build has archived.
+JENKINS = "sandbox allow-same-origin; default-src 'none'; img-src 'self'; style-src 'self';"
+READABLE = """figure => {
+    const svg = [...figure.querySelectorAll('svg.chart')].filter(each => each.checkVisibility());
+    const box = svg[0]?.getBoundingClientRect();
+    const ink = element => ['fill', 'stroke'].some(name => !['none', null].includes(element.getAttribute(name)));
+    return {
+        charts: svg.length, width: box?.width, height: box?.height,
+        words: [...(svg[0]?.querySelectorAll('text') ?? [])].map(each => each.textContent).join(' '),
+        drawn: [...(svg[0]?.querySelectorAll('path, rect') ?? [])].filter(ink).length,
+        pictures: (svg[0]?.querySelectorAll('image') ?? []).length,
+        rows: figure.querySelectorAll('details table tbody tr').length,
+        told: [...figure.querySelectorAll('.unstyled')].some(each => each.checkVisibility()),
+    };
+}"""
+
+
+@pytest.fixture
+def at_jenkins(browser: Any, page: str) -> Iterator[Any]:
+    """The report as Jenkins shows it: neither our style sheet nor our script nor a picture in the page."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    tab = context.new_page()
+    headers = {"Content-Security-Policy": JENKINS}
+    tab.route("**/*", lambda route: route.fulfill(body=page, content_type="text/html; charset=utf-8", headers=headers))
+    tab.goto("http://jenkins.invalid/job/train/1/artifact/report.html")
+    yield tab
+    context.close()
+
+
+def test_jenkins_policy_leaves_every_word(at_jenkins: Any, audit: Audit) -> None:
+    assert at_jenkins.evaluate("getComputedStyle(document.body).marginLeft") == "8px", "the style sheet is blocked"
+    text = " ".join(at_jenkins.inner_text("body").split())
+    for item in audit.all_ranked():
+        assert item.finding.headline in text
+        assert all(action.text in text for action in item.finding.actions)
+    assert not at_jenkins.locator("#theme").is_visible()
+    for joined in ("CriticalCertain", "estimatefrozen", "gradientNaN", "attn.One"):
+        assert joined not in text, "words that only the style sheet kept apart"
+
+
+def test_jenkins_policy_leaves_every_chart(at_jenkins: Any) -> None:
+    over_time = at_jenkins.locator("figure#figure-times")
+    assert not over_time.is_visible()
+    at_jenkins.click("#gradient-sizes summary:has-text('over time')")
+    assert over_time.is_visible(), "details open without a script"
+    figures = {figure.get_attribute("id"): figure.evaluate(READABLE) for figure in at_jenkins.locator("figure").all()}
+    shown = {name: each for name, each in figures.items() if each["charts"]}
+    for name in ("loss", "gap", "rate", "norm", "pace", "layers", "sizes", "times"):
+        assert f"figure-{name}" in shown
+    for name, each in shown.items():
+        assert (each["charts"], each["width"]) == (1, 798), f"{name}: the narrow one is there for small screens only"
+        assert each["height"] > 100, name
+        assert len(each["words"]) > 20, f"{name}: the axes are labelled"
+        assert each["rows"] > 0, f"{name}: its numbers stand below it"
+        assert each["told"] == (each["pictures"] > 0), f"{name}: an empty place is explained, and only that"
+        assert each["pictures"] or each["drawn"], f"{name}: something is drawn"
+    assert {name for name, each in shown.items() if each["pictures"]} >= {"figure-layers", "figure-times"}
+
+
+def test_where_pictures_are_shown_nothing_is_said_of_empty_places(visit: Any, page: str) -> None:
+    assert not visit(page).page.locator("#figure-layers .unstyled").is_visible()
+
+
 def test_the_theme_follows_the_system_and_the_button(visit: Any, page: str) -> None:
     background = "getComputedStyle(document.body).backgroundColor"
     ink = "getComputedStyle(document.querySelector('svg.chart text[fill]')).fill"

@@ -129,3 +129,8 @@ def test_hostile_runs_execute_nothing(visit: Any, hostile_source: str, policy: s
     opened.page.wait_for_timeout(100)
     opened.assert_quiet()
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+def test_a_long_name_may_break_behind_its_words(audit: Audit) -> None:
+    named = Audited("a_long_name/<b>", PurePosixPath("x/report.html"), audit)
+    assert ">a_<wbr>long_<wbr>name/&lt;b&gt;</a>" in index.render([named])
