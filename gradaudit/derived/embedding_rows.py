@@ -6,6 +6,7 @@ from typing import Any
 import numpy
 
 from gradaudit.derived.per_run import per_run
+from gradaudit.findings import Bin, Distribution
 from gradaudit.run import Run
 
 
@@ -65,6 +66,21 @@ def bin_label(index: int) -> str:
     if index < 2:
         return str(index)
     return f"{2 ** (index - 1):,}-{2**index - 1:,}"
+
+
+def hits_chart(history: RowHistory, flagged: set[int]) -> Distribution:
+    """How many rows were hit how often; the bins in `flagged` are marked."""
+    return Distribution(
+        title="Rows by how often they were hit",
+        caption="Each bar counts the rows that had a gradient at so many steps. Rows in the first bar were never "
+        "trained.",
+        x_label="steps with a gradient",
+        y_label="rows",
+        bins=[
+            Bin(label=bin_label(index), count=float(amount), flagged=index in flagged)
+            for index, amount in enumerate(history.hits)
+        ],
+    )
 
 
 def _whole(value: Any) -> int:
