@@ -16,6 +16,8 @@ FIRST_STEPS = 9  # the profile is taken over steps 0 to 9
 STEEP = 3.0  # decades; healthy models reach 1.4, and 2.5 where two nets are pooled; faulty ones start at 4.0
 ORDERED = 0.8  # Spearman's correlation of the layers' order with their gradient
 LEAST_LAYERS = 4
+LEAST_IN_STRETCH = 6  # layers in a row; by chance four fall in order in every 24th net, six in every 720th
+EACH = 0.1  # decades from layer to layer of a stretch; parallel experts differ by less, the weakest fault by 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +75,26 @@ def _slopes(run: Run, optimizer: int) -> Iterator[Slope]:
             late_drop=_drop(late[columns]),
             order=rank_correlation(early),
         )
+
+
+@per_run
+def growing_stretch(run: Run, optimizer: int) -> Slope | None:
+    """The layers in a row over which the gradient grows most towards the input, each by 10^EACH or more; None without.
+
+    What stands before and behind them does not count: a head that is not saturated has a gradient of its own.
+    """
+    late = logarithms_of(run.matrix("gradient_norm", optimizer), last_half(run, optimizer))
+    best: Slope | None = None
+    for profile in slopes(run, optimizer):
+        falls = [False, *(bool(fall <= -EACH) for fall in numpy.diff(profile.early)), False]
+        starts = [i for i in range(1, len(falls)) if falls[i] and not falls[i - 1]]
+        for start in starts:
+            end = falls.index(False, start)  # layers start - 1 to end - 1
+            columns, early = profile.columns[start - 1 : end], profile.early[start - 1 : end]
+            drop = _drop(early)
+            if len(columns) >= LEAST_IN_STRETCH and (best is None or drop < best.drop):
+                best = Slope(profile.branch, columns, early, drop, _drop(late[columns]), -1.0)
+    return best
 
 
 def _drop(logarithms: Floats) -> float:

@@ -1,5 +1,6 @@
 """The gradients of a run on the number line of float16: what it rounds to zero, and what it keeps few bits of."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy
@@ -16,6 +17,7 @@ OCTAVE = 4
 LOWEST, HIGHEST = -4 * 40, 4 * 16
 SMALLEST = -4 * 24  # 2**-24 is float16's smallest number above zero
 NORMAL = -4 * 14  # below 2**-14 it keeps fewer than 11 bits
+THREE_BITS = -4 * 21  # below 2**-21 there are seven numbers on each side of zero
 # Multiples 1, 2, 3 and 4 of 2**-24 fall into these bins, and none into those between them.
 _TAKEN = numpy.asarray([0, 4, 6, 8]) + SMALLEST - LOWEST
 _EMPTY = numpy.asarray([1, 2, 3, 5, 7]) + SMALLEST - LOWEST
@@ -24,7 +26,7 @@ _ENOUGH = 20  # elements in those bins; of a smooth distribution half would fall
 
 @dataclass(frozen=True, eq=False)
 class Gradients:
-    """Histograms of gradients before they were unscaled, of the later half of the steps at which they were taken."""
+    """Histograms of gradients before they were unscaled, pooled over some of the steps at which they were taken."""
 
     names: list[str]  # [tensors]
     counts: Integers  # [tensors, bins from LOWEST on] elements by absolute value
@@ -48,7 +50,17 @@ class Gradients:
 
 @per_run
 def gradients(run: Run, optimizer: int) -> Gradients | None:
-    """The gradient histograms of one optimizer's tensors, embedding tables left out; None when there are none."""
+    """The gradient histograms of one optimizer's tensors, embedding tables left out, of the later half of the steps."""
+    return _gathered(run, optimizer, lambda steps: steps[len(steps) // 2 :])
+
+
+@per_run
+def first_gradients(run: Run, optimizer: int) -> Gradients | None:
+    """The same of the first step alone at which histograms were taken."""
+    return _gathered(run, optimizer, lambda steps: steps[:1])
+
+
+def _gathered(run: Run, optimizer: int, chosen: Callable[[Integers], Integers]) -> Gradients | None:
     frame = run.histograms
     frame = frame[(frame["kind"] == "gradient") & (frame["optimizer"] == optimizer)]
     tensors = [t for t in run.tensors_of(optimizer) if t.optimizer == optimizer and t.role != "embedding"]
@@ -56,8 +68,7 @@ def gradients(run: Run, optimizer: int) -> Gradients | None:
     frame = frame[frame["tensor"].isin(list(place))]
     if frame.empty:
         return None
-    steps = numpy.unique(frame["step"])
-    steps = steps[len(steps) // 2 :]
+    steps = chosen(numpy.unique(frame["step"]))
     own = run.steps_of(optimizer).set_index("step")
     scales = own["amp_scale"].reindex(steps).fillna(1.0)
     scales = scales.where(scales > 0, 1.0)

@@ -38,15 +38,17 @@ class InputScale:
 def input_scale(run: Run, optimizer: int) -> InputScale | None:
     """The scale of what the first layer of the model gets; None when that layer is not trained here or has no bias.
 
-    The layer is the first in registration order. With a single output the gradient of the bias is one number, which
-    may vanish on its own, so such a layer tells nothing, nor does one that starts at zero. Errors that average out over
-    a large batch leave the bias less gradient from step to step, which is why the first step counts, too.
+    The layer is the first in registration order; tokens and tables of positions that are the same for a whole batch,
+    with a leading dimension of 1, have no inputs and are passed over. With a single output the gradient of the bias is
+    one number, which may vanish on its own, so such a layer tells nothing, nor does one that starts at zero. Errors
+    that average out over a large batch leave the bias less gradient from step to step, which is why the first step
+    counts, too.
     """
     tensors = run.tensors_of(optimizer)
-    matrices = [index for index, t in enumerate(tensors) if t.role == "weight" and len(t.shape) >= 2]
-    if not matrices or not (weight_layers(run, optimizer) & ~zero_start(run, optimizer))[matrices[0]]:
+    first = next((index for index, tensor in enumerate(tensors) if _has_inputs(tensor)), None)
+    if first is None or not (weight_layers(run, optimizer) & ~zero_start(run, optimizer))[first]:
         return None
-    layer = tensors[matrices[0]]
+    layer = tensors[first]
     path, _, leaf = layer.name.rpartition(".")
     twin = f"{path}.{leaf.replace('weight', 'bias')}".removeprefix(".")
     biases = [index for index, tensor in enumerate(tensors) if tensor.name == twin and twin != layer.name]
@@ -54,7 +56,7 @@ def input_scale(run: Run, optimizer: int) -> InputScale | None:
     if not biases or tensors[biases[0]].elements != rows or rows < 2:
         return None
     norms = run.matrix("gradient_norm", optimizer)
-    of_weight, of_bias = norms[:, matrices[0]], norms[:, biases[0]]
+    of_weight, of_bias = norms[:, first], norms[:, biases[0]]
     least = _IN_A_CHAIN if _is_chain(run) else _NO_BIAS_GRADIENT
     felt = (of_bias >= least * of_weight / math.sqrt(rows)) & (of_bias > 0) & (of_weight > 0)
     with numpy.errstate(divide="ignore", invalid="ignore"):
@@ -67,6 +69,12 @@ def input_scale(run: Run, optimizer: int) -> InputScale | None:
     known = values[early & numpy.isfinite(values)]
     typical = min(median(known), float(known[0])) if enough else math.nan
     return InputScale(layer, recorded_global_steps(run, optimizer), values, typical)
+
+
+def _has_inputs(tensor: TensorFacts) -> bool:
+    """Whether it may be the weight of a layer, and no token or table of positions that is broadcast over a batch."""
+    broadcast = tensor.output_axis < 0 and len(tensor.shape) > 2 and tensor.shape[0] == 1
+    return tensor.role == "weight" and len(tensor.shape) >= 2 and not broadcast
 
 
 def _is_chain(run: Run) -> bool:

@@ -6,9 +6,10 @@ First, exactly: a table of which not one bit changed over the run, by its checks
 frozen, in no optimizer, without a gradient, a learning rate of 0. A table that moves although none of its rows ever had
 a gradient is moved by weight decay alone, and is a warning. Then its pace: the median update-to-weight ratio of the
 table over that of the median weight layer, divided by the square root of the share of rows that a step hits, since only
-those move. Below `slow` it is a warning over at least `least_steps` steps, and `far` below says how sure. Rows are
-looked at last, as a note: more than `never_hit` of a table of at least `large` rows without a single gradient; more
-than `stopped` of the rows that were hit, and at least `stopped_rows`, without one for 20 times their usual interval.
+those move. Below `slow` it is a warning over at least `least_steps` steps, and `far` below says how sure; so is a pace
+below 0.1 that is less than `apart` of another table's. Rows are looked at last, as a note: more than `never_hit` of a
+table of at least `large` rows without a single gradient; more than `stopped` of the rows that were hit, and at least
+`stopped_rows`, without one for 20 times their usual interval.
 
 ## Why it matters
 
@@ -65,6 +66,8 @@ from gradaudit.findings import (
 from gradaudit.run import Run
 from gradaudit.schema import TensorFacts
 
+_FAR_BEHIND = 0.1  # of the layers' pace: above it a table that lags behind another learns all the same
+
 
 @diagnoser(worst=Severity.CRITICAL, needs=("tensors.has_grad",))
 def dead_embedding(
@@ -72,6 +75,7 @@ def dead_embedding(
     *,
     slow: float = 0.02,  # healthy tables stay above 0.038, faulty ones below 0.017: narrow
     far: float = 0.003,  # below it the confidence is high
+    apart: float = 0.05,  # of another table's pace; healthy tables stay above 0.12, faulty ones below 0.022
     least_steps: float = 100,  # all faulty tables were found by then, without a false alarm
     never_hit: float = 0.5,  # a healthy byte vocabulary has 0.63, hence only a note
     large: float = 1000,  # rows; small tables often have rows to spare
@@ -91,10 +95,12 @@ def dead_embedding(
                 enable="train longer, or record more often",
             )
         else:
+            paces = {table.id: embedding_pace(run, optimizer, table.id) for table in tables}
             for table in tables:
-                yield from _table(run, optimizer, table)
+                others = [pace.relative for other, pace in paces.items() if pace is not None and other != table.id]
+                yield from _table(run, optimizer, table, paces[table.id], max(others, default=0.0))
 
-    def _table(run: Run, optimizer: int, table: TensorFacts) -> Iterator[Verdict]:
+    def _table(run: Run, optimizer: int, table: TensorFacts, pace: Pace | None, fastest: float) -> Iterator[Verdict]:
         history = row_history(run, optimizer, table.id)
         if never_moved(run, optimizer, table, history):
             yield _unmoved(run, optimizer, table, history)
@@ -102,12 +108,14 @@ def dead_embedding(
         if history is not None and history.tracked and not history.ever_hit and history.moved:
             yield _decaying(run, optimizer, table, history)
             return
-        pace = embedding_pace(run, optimizer, table.id)
         long_enough = len(run.steps_of(optimizer)) >= least_steps
         said = False
         if pace is not None and long_enough and pace.relative < slow:
             said = True
             yield _slow(run, optimizer, table, history, pace, slow, far)
+        elif pace is not None and long_enough and pace.relative < min(_FAR_BEHIND, apart * fastest):
+            said = True
+            yield _slow(run, optimizer, table, history, pace, apart * fastest, far, fastest)
         if history is not None:
             for finding in _rows(run, optimizer, table, history, never_hit, large, stopped, stopped_rows):
                 said = True
@@ -282,8 +290,9 @@ def _movement(run: Run, optimizer: int, table: TensorFacts) -> Lines:
 
 
 def _slow(
-    run: Run, optimizer: int, table: TensorFacts, history: RowHistory | None, pace: Pace, slow: float, far: float
-) -> Finding:
+    run: Run, optimizer: int, table: TensorFacts, history: RowHistory | None, pace: Pace, slow: float, far: float,
+    fastest: float = 0.0,
+) -> Finding:  # fmt: skip
     steps = recorded_global_steps(run, optimizer)
     column = column_of(run, optimizer, table)
     ratios = update_ratio(run, optimizer)
@@ -336,7 +345,12 @@ def _slow(
         seen=f"A step changes the table by {number(pace.table)} of its size and the median weight layer by "
         f"{number(pace.layers)}. A step hits {percent(pace.hit_share)} of its rows, which alone would explain a "
         "factor of "
-        f"{factor(1 / math.sqrt(pace.hit_share))}.",
+        f"{factor(1 / math.sqrt(pace.hit_share))}."
+        + (
+            f" Another table, measured in the same way, learns {factor(fastest / pace.relative)} times as fast."
+            if fastest > 0 and pace.relative > 0
+            else ""
+        ),
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         tensors=[table.name],
         evidence=evidence,
@@ -345,8 +359,8 @@ def _slow(
             Measure(
                 quantity="pace of the table / median layer / sqrt(share of rows hit)",
                 observed=number(pace.relative),
-                threshold=f"< {setting(slow)}",
-                option="slow",
+                threshold=f"< {setting(float(f'{slow:.2g}'))}",
+                option="apart" if fastest > 0 else "slow",
             )
         ],
     )

@@ -25,7 +25,8 @@ Healthy layers had up to half of their outputs silent, and a network with 65 % d
 task, which is why only a run that learns nothing makes it critical. Outputs of a head that were masked from the start
 are not reported where no layer behind it takes as many inputs. Layers without any gradient at some steps (experts that
 were not chosen) and a gradient that fades along the depth are left to others. A loss that has reached zero has no
-gradient, either, and is not reported.
+gradient, either, and is not reported. Nor is it where no tensor ever had a gradient while the outputs of the model
+differ: then it is lost behind the model, as in half precision without a GradScaler.
 """
 
 import math
@@ -38,7 +39,7 @@ from gradaudit.derived.depth_slope import is_steep, slopes
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import MOST_DOTS
 from gradaudit.derived.learning_rates import label_of, peak_rates, rate_in_words
-from gradaudit.derived.module_samples import activation_outputs, last_samples, sampled_activations
+from gradaudit.derived.module_samples import activation_outputs, last_samples, loss_inputs, sampled_activations
 from gradaudit.derived.reduce import plain, short
 from gradaudit.derived.silent_outputs import SILENT, SilentOutputs, silent_outputs
 from gradaudit.derived.training_loss import training_loss
@@ -92,6 +93,12 @@ def dead_relu(
         if any(profile.drop > 0 and is_steep(profile) for profile in slopes(run, optimizer)):
             yield NotApplicable(reason="the gradient fades along the depth, which leaves none for the first layers")
             return
+        if _lost_behind(run, optimizer):
+            yield NotApplicable(
+                reason="no tensor ever had a gradient, while the outputs of the model differ: it is lost between the "
+                "loss and the model, not in a layer"
+            )
+            return
         dead = [
             layer
             for layer in layers
@@ -116,6 +123,14 @@ def dead_relu(
         )
 
     yield from each_optimizer(run, judge)
+
+
+def _lost_behind(run: Run, optimizer: int) -> bool:
+    """Whether every gradient is zero from the first step on, and no dead output is why: the loss's input varies."""
+    if (run.matrix("gradient_norm", optimizer) > 0).any() or len(run.meta.losses) != 1:
+        return False
+    spread = loss_inputs(run, run.meta.losses[0].id)["std"].to_numpy(dtype=float)
+    return len(spread) > 0 and bool((spread > 0).all())
 
 
 def _blind(run: Run, optimizer: int) -> Verdict:

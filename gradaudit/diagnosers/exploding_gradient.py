@@ -5,7 +5,8 @@
 The gradient norms of the weight layers in the order of depth, over the first ten steps, for each optimizer and each
 branch of the model. The first two layers `decades` above the last two, with a rank correlation of at least `order`
 between depth and gradient over at least four layers, is a warning; it is critical when the slope is still there in the
-last half of the run and the loss has learned nothing.
+last half of the run and the loss has learned nothing. Six layers or more in a row, each with 1.26 times or more the
+gradient of the next, are a warning from `steady` decades on, when half of those are still there in the last half.
 
 ## Why it matters
 
@@ -28,7 +29,7 @@ import math
 from collections.abc import Iterator
 
 from gradaudit.derived.depth_evidence import depth_dots, learned_nothing
-from gradaudit.derived.depth_slope import FIRST_STEPS, Slope, is_steep, slopes
+from gradaudit.derived.depth_slope import FIRST_STEPS, Slope, growing_stretch, is_steep, slopes
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart
 from gradaudit.derived.learning_rates import label_of
@@ -68,6 +69,7 @@ def exploding_gradient(
     run: Run,
     *,
     decades: float = 3.0,  # healthy models reach 1.4 (2.5 with two nets pooled), faulty ones start at 4.0
+    steady: float = 1.2,  # from layer to layer, six or more in a row: healthy models have 0.4, faulty ones 1.3
     order: float = 0.8,  # a slope, not one outlier: layer_imbalance looks at those
 ) -> Iterator[Verdict]:
     """Compare the gradient of the last layers with that of the first."""
@@ -77,6 +79,8 @@ def exploding_gradient(
         steep = next((s for s in profiles if s.drop < 0 and is_steep(s, decades, order)), None)
         if steep is not None:
             yield _growing(run, optimizer, steep, decades, order)
+        elif (stretch := growing_stretch(run, optimizer)) is not None and _lasts(stretch, steady):
+            yield _growing(run, optimizer, stretch, steady, order, "steady")
         elif profiles:
             yield Clean(
                 measured=f"the first layers have {number(-profiles[0].drop, 2)} decades more gradient than the last "
@@ -90,11 +94,17 @@ def exploding_gradient(
     yield from each_optimizer(run, judge)
 
 
-def _growing(run: Run, optimizer: int, slope: Slope, decades: float, order: float) -> Finding:
+def _lasts(stretch: Slope, steady: float) -> bool:
+    """Whether it is steep enough, and half as steep in the last half of the run: not gone by itself."""
+    return -stretch.drop >= steady and -stretch.late_drop >= steady / 2
+
+
+def _growing(run: Run, optimizer: int, slope: Slope, decades: float, order: float, option: str = "decades") -> Finding:
     tensors = run.tensors_of(optimizer)
     persists = -slope.late_drop >= decades
-    nothing = persists and learned_nothing(run, optimizer)
-    loudest = [tensors[int(c)].name for c in slope.columns[slope.early > slope.early[-2:].mean() + decades]]
+    nothing = persists and option == "decades" and learned_nothing(run, optimizer)
+    apart = slope.early > slope.early[-2:].mean() + (decades if option == "decades" else decades / 2)
+    loudest = [tensors[int(c)].name for c in slope.columns[apart]]
     steps = recorded_global_steps(run, optimizer)
     branch = f" in {slope.branch}" if slope.branch else ""
     each = 10 ** (-slope.drop / max(1, len(slope.columns) - 2))
@@ -114,7 +124,7 @@ def _growing(run: Run, optimizer: int, slope: Slope, decades: float, order: floa
     last = int(steps[-1]) if persists else int(steps[min(FIRST_STEPS, len(steps) - 1)])
     return Finding(
         severity=Severity.CRITICAL if nothing else Severity.WARNING,
-        confidence=Confidence.HIGH,
+        confidence=Confidence.HIGH if option == "decades" else Confidence.MEDIUM,
         headline=f"The gradient grows by {number(-slope.drop, 2)} decades towards the input over "
         f"{count(len(slope.columns))} layers{branch}{label_of(run, optimizer)}",
         seen=" ".join(seen),
@@ -138,10 +148,11 @@ def _growing(run: Run, optimizer: int, slope: Slope, decades: float, order: floa
         ],
         measures=[
             Measure(quantity="decades from the last to the first layers", observed=number(-slope.drop),
-                    threshold=f">= {setting(decades)}", option="decades"),
+                    threshold=f">= {setting(decades)}", option=option),
             Measure(quantity="rank correlation of depth and gradient", observed=number(-slope.order),
                     threshold=f">= {setting(order)}", option="order"),
             Measure(quantity="decades over the last half", observed=number(-slope.late_drop),
-                    threshold=f">= {setting(decades)} and no learning is critical", option="decades"),
+                    threshold=f">= {setting(decades)}" + ("" if option == "steady" else " and no learning is critical"),
+                    option=option),
         ],
     )  # fmt: skip

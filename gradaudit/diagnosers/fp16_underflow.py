@@ -5,7 +5,8 @@
 Trainings that compute gradients in float16: their weights are float16, a GradScaler is at work, or the smallest
 elements of the gradients are whole multiples of 2**-24, as nothing but float16 leaves them. The recorded histograms of
 their gradients, times the scale of the GradScaler, embedding tables left out. More than `coarse` of all elements other
-than zero below 2**-14, where float16 keeps fewer than the usual 11 bits, is a note. So is a share of more than `lost`
+than zero below 2**-14, where float16 keeps fewer than the usual 11 bits, is a note; more than `crushed` of them below
+2**-21, where it keeps three bits and less, is a warning. A note, too, is a share of more than `lost`
 below 2**-24, where it keeps nothing; such elements are seen only where the scale changed after the backward pass.
 
 ## Why it matters
@@ -20,9 +21,10 @@ use bfloat16, which has the range of float32 and needs no scale. Take means over
 
 ## When it is wrong
 
-Elements that small may not matter to what is learned, which is why it is a note. Trainings in float32 and bfloat16 are
-not looked at, and a working GradScaler keeps its gradients far above. Without one, clipping hides the traces of float16
-in the gradients, and the rule does not apply. Zeros are not counted: masks, ReLUs and unused rows leave them as well.
+Elements a little below 2**-14 may not matter to what is learned, which is why that is a note. Trainings in float32 and
+bfloat16 are not looked at, and a working GradScaler keeps its gradients far above. Without one, clipping hides the
+traces of float16 in the gradients, and the rule does not apply. Zeros are not counted: masks, ReLUs and unused rows
+leave them as well.
 """
 
 from collections.abc import Iterator
@@ -31,7 +33,16 @@ import numpy
 
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart
-from gradaudit.derived.half_precision import LOWEST, NORMAL, SMALLEST, Gradients, gradient_sizes, gradients
+from gradaudit.derived.half_precision import (
+    LOWEST,
+    NORMAL,
+    SMALLEST,
+    THREE_BITS,
+    Gradients,
+    first_gradients,
+    gradient_sizes,
+    gradients,
+)
 from gradaudit.derived.learning_rates import label_of
 from gradaudit.derived.wording import count, names, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
@@ -50,11 +61,14 @@ from gradaudit.findings import (
 from gradaudit.run import Run
 
 
-@diagnoser(worst=Severity.NOTE, needs=("steps",), explains=("learning_rate_too_low", "no_learning"))
+@diagnoser(
+    worst=Severity.WARNING, needs=("steps",), explains=("layer_imbalance", "learning_rate_too_low", "no_learning")
+)
 def fp16_underflow(
     run: Run,
     *,
     coarse: float = 0.5,  # of the elements; not measured: more than half of the gradient keeps fewer bits
+    crushed: float = 0.5,  # of the elements; trainings that lost their gradient had 0.94 and more, others 0.00
     lost: float = 0.05,  # of the elements; not measured. Loss scaling was made for detectors that lost such shares
 ) -> Iterator[Verdict]:
     """Count the elements of the gradients that float16 cannot hold, or holds badly."""
@@ -73,7 +87,7 @@ def fp16_underflow(
             return
         small, gone = _share(seen, NORMAL), _share(seen, SMALLEST)
         if small > coarse or gone > lost:
-            yield _finding(run, optimizer, seen, why, small, gone, coarse, lost)
+            yield _finding(run, optimizer, seen, why, small, gone, coarse, crushed, lost)
         else:
             yield Clean(
                 measured=f"{percent(small)} of the elements of the gradients lie below 2**-14, and {percent(gone)} "
@@ -118,17 +132,26 @@ def _elsewhere(seen: Gradients | None) -> str:
 
 
 def _finding(
-    run: Run, optimizer: int, seen: Gradients, why: str, small: float, gone: float, coarse: float, lost: float
-) -> Finding:
+    run: Run, optimizer: int, seen: Gradients, why: str, small: float, gone: float, coarse: float, crushed: float,
+    lost: float,
+) -> Finding:  # fmt: skip
     below = seen.below(NORMAL)
     order = numpy.argsort(-numpy.nan_to_num(below))
     worst = [seen.names[int(index)] for index in order if below[int(index)] > coarse]
     scaled = seen.scale != 1
     cut = int(seen.zeros.sum())
+    few = _share(seen, THREE_BITS)
+    start = first_gradients(run, optimizer)
+    always = start is not None and start.counts.any() and _share(start, NORMAL) > coarse
+    first = start.steps[0] if start is not None and always else seen.steps[0]
     return Finding(
-        severity=Severity.NOTE,
-        confidence=Confidence.MEDIUM,
-        headline=f"Half precision keeps fewer than 11 bits of {percent(small)} of the gradient's elements"
+        severity=Severity.WARNING if few > crushed else Severity.NOTE,
+        confidence=Confidence.HIGH if few > crushed else Confidence.MEDIUM,
+        headline=(
+            f"Half precision keeps three bits or less of {percent(few)} of the gradient's elements"
+            if few > crushed
+            else f"Half precision keeps fewer than 11 bits of {percent(small)} of the gradient's elements"
+        )
         + label_of(run, optimizer),
         seen=f"At {plural(len(seen.steps), 'step')} from {count(seen.steps[0])} to {count(seen.steps[-1])}, "
         f"{percent(small)} of the elements other than zero are below 2**-14 = 6.1e-5"
@@ -136,13 +159,15 @@ def _finding(
         + f", where float16 loses bits, and {percent(cut / (cut + int(seen.counts.sum())))} of all are exactly zero. "
         + why
         + (f" Most of it is in {names(worst, 3)}." if worst else ""),
-        span=Span(first=int(seen.steps[0]), last=int(seen.steps[-1])),
+        span=Span(first=int(first), last=int(seen.steps[-1])),
         tensors=worst[:20],
         evidence=[gradient_sizes(seen, coarse), loss_chart(run, optimizer, "The training loss.", [])],
         actions=_actions(seen, scaled),
         measures=[
             Measure(quantity="elements below 2**-14", observed=percent(small), threshold=f"> {percent(coarse)}",
                     option="coarse"),
+            Measure(quantity="elements below 2**-21", observed=percent(few), threshold=f"> {percent(crushed)}",
+                    option="crushed"),
             Measure(quantity="elements below 2**-24", observed=percent(gone), threshold=f"> {percent(lost)}",
                     option="lost"),
         ],

@@ -9,8 +9,12 @@ and the weights stay as they are. It is a warning when the tensor is in no optim
 when no gradient reaches a part in the middle. It is a note when `requires_grad` is False, when what no optimizer has is
 more than `backbone` of the model or comes before all that is trained, which is transfer learning, when an expert or
 block among its like is not used, and when the gradient is below `faint` of the largest tensor's, per element. Embedding
-tables are left to `dead_embedding`. Tensors that match a pattern of `expected-frozen` in `[tool.gradaudit]` are not
-looked at.
+tables are left to `dead_embedding`.
+
+Weights in float16 or bfloat16 are looked at once more: it is a warning when rounding undoes the update of more than
+`rounded` of their elements, at the median of the steps with half of the largest learning rate or more.
+
+Tensors that match a pattern of `expected-frozen` in `[tool.gradaudit]` are not looked at.
 
 ## Why it matters
 
@@ -27,7 +31,9 @@ and `step()`. Keep weights in float32 when training in bfloat16.
 
 Frozen and pretrained parts stay on purpose, and nothing in a run tells purpose from mistake. Tensors above 4,096
 elements are judged by a sample of that size. A bias in front of a normalisation has a gradient of rounding errors and
-may not move; biases with so faint a gradient, and tensors that start to move later, are not reported.
+may not move; biases with so faint a gradient, and tensors that start to move later, are not reported. An optimizer that
+rounds at random, or keeps what rounding takes for the next step, may leave most weights alone at each step and train
+all the same; none of torch.optim does.
 """
 
 import re
@@ -39,8 +45,10 @@ from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import distance_chart
 from gradaudit.derived.finiteness import skipped_at
 from gradaudit.derived.learning_rates import label_of, optimizer_class, usual_rate
+from gradaudit.derived.lost_updates import HALF, LostUpdates, lost_updates
 from gradaudit.derived.order_statistics import Floats, largest, medians
 from gradaudit.derived.ratios import recorded_global_steps
+from gradaudit.derived.reduce import plain
 from gradaudit.derived.standstill import Reason, at_rest, reasons
 from gradaudit.derived.wording import count, in_code, names, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
@@ -50,6 +58,8 @@ from gradaudit.findings import (
     Confidence,
     CouldNotLook,
     Finding,
+    Lines,
+    Mark,
     Measure,
     NotApplicable,
     Numbers,
@@ -61,7 +71,6 @@ from gradaudit.run import Run
 from gradaudit.schema import TensorFacts
 
 _PROBED_WHOLE = 4096  # elements; a larger tensor is sampled
-_HALF = ("float16", "bfloat16")
 
 
 @diagnoser(
@@ -75,6 +84,7 @@ def frozen_parameter(
     *,
     least_steps: float = 5,  # an exact zero five times in a row is no accident
     backbone: float = 0.5,  # of the elements: training a head on a pretrained model leaves more than half outside
+    rounded: float = 0.75,  # of the elements; a training that this slowed down lost 0.86, in float32 it is 0.00
     faint: float = 1e-4,  # of the largest gradient per element; biases before a normalisation are at 1e-6
 ) -> Iterator[Verdict]:
     """Report the tensors that never moved, one finding for each reason."""
@@ -116,6 +126,10 @@ def frozen_parameter(
                 if named:
                     found = True
                     yield _finding(run, optimizer, reason, [tensors[i] for i in named], backbone, faint, is_faint)
+        lost = lost_updates(run, optimizer)
+        if lost is not None and lost.share > rounded and not still.any():
+            found = True
+            yield _lost(run, optimizer, lost, rounded)
         if not found:
             moving = int((looked_at & ~still).sum())
             yield Clean(
@@ -197,6 +211,50 @@ def _finding(
     )
 
 
+def _lost(run: Run, optimizer: int, lost: LostUpdates, rounded: float) -> Finding:
+    """Most updates vanish in the rounding of the weights."""
+    order = [int(i) for i in numpy.argsort(-lost.shares, kind="stable")]
+    worst = [lost.tensors[i] for i in order if lost.shares[i] > rounded] or [lost.tensors[order[0]]]
+    dtype = worst[0].dtype
+    bits = 8 if dtype == "bfloat16" else 11
+    return Finding(
+        severity=Severity.WARNING,
+        confidence=Confidence.MEDIUM,
+        headline=f"Rounding to {dtype} undoes {percent(lost.share)} of the updates{label_of(run, optimizer)}",
+        seen=f"A number of type {dtype} has {bits} bits, so an update below 2**-{bits + 1} to 2**-{bits} of a weight "
+        f"leaves it as it was. At the median step that holds for {percent(lost.share)} of the elements of "
+        f"{plural(len(lost.tensors), 'tensor')} beyond those without a gradient, most in "
+        f"{names([tensor.name for tensor in worst], 3)} ({percent(float(lost.shares[order[0]]))}).",
+        span=Span(first=int(lost.steps[0]), last=int(lost.steps[-1])),
+        tensors=[tensor.name for tensor in worst[:20]],
+        evidence=[
+            Lines(
+                title="Updates that rounding undoes",
+                caption="The share of elements with a gradient that a step leaves as they were, at steps with half of "
+                "the largest learning rate or more.",
+                x_label="step",
+                y_label="share of the elements",
+                series=[plain(f"weights in {dtype}", lost.steps, lost.over_time, role="flagged")],
+                marks=[Mark(label=percent(rounded), y=rounded)],
+            )
+        ],
+        actions=[
+            Action(
+                text="Keep the weights in float32 and autocast the forward pass",
+                code=f"model.float()\nwith torch.autocast(device_type, dtype=torch.{dtype}): loss = ...",
+            ),
+            Action(
+                text=f"Or raise the learning rate from {usual_rate(run, optimizer)}, so that updates are above "
+                f"2**-{bits} of the weights"
+            ),
+        ],
+        measures=[
+            Measure(quantity="elements whose update is undone, median step", observed=percent(lost.share),
+                    threshold=f"> {percent(rounded)}", option="rounded"),
+        ],
+    )  # fmt: skip
+
+
 def _short(reason: Reason, is_faint: bool) -> str:
     if is_faint:
         return "almost no gradient"
@@ -257,6 +315,8 @@ def _verdict(
                     Action(text="Zero the gradients before the backward pass, not between it and the step",
                            code="optimizer.zero_grad(); loss.backward(); optimizer.step()"),
                     Action(text="Check that the loss is not multiplied by 0 and no mask removes every target"),
+                    Action(text="In float16 scale the loss: gradients below 6e-8 become zero there",
+                           code="scaler = torch.amp.GradScaler()\nscaler.scale(loss).backward()"),
                 ]  # fmt: skip
             unused = _one_of_many(run, optimizer, mine)
             return (
@@ -276,7 +336,7 @@ def _verdict(
                 Action(text=f"Look for a factor below {setting(faint)} or a saturated activation behind {module}"),
             ]  # fmt: skip
         case "no effect":
-            half = mine[0].dtype in _HALF
+            half = mine[0].dtype in HALF
             return Severity.CRITICAL, (
                 f"There is a gradient, and a learning rate above 0. Their type is {mine[0].dtype}: the updates are "
                 "below its precision." if half else

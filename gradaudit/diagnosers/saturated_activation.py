@@ -7,6 +7,11 @@ counts as saturated outside (0.01, 0.99) for a sigmoid, and beyond 0.99 for a ta
 share over the last five samples of a hidden activation is above `most`. The activation at the end of the model is to be
 sure at the end of training, so it must be above `output` both in the first sample and in the last ones.
 
+Without such samples only what is certain enough is said. Of a sigmoid or tanh that ends the model, mean and standard
+deviation of the loss's input give the least share that is saturated. Between two activations of an nn.Sequential,
+gradients and weights of the Linear tell the size of what enters the second: its share, for normally distributed inputs,
+must be above `most` at the first ten steps and at the last ones.
+
 ## Why it matters
 
 There the slope is below a hundredth, and that is what is left of the gradient. Everything before the activation learns
@@ -22,6 +27,8 @@ logits.
 
 Healthy runs had up to 0.11, and an overfitted language model 0.48. Gates are meant to open and close, and may be
 saturated when they have learned to. torch.tanh and torch.sigmoid called as functions are no modules and are not seen.
+What was not sampled is not cleared: trained weights let in more than is estimated. Estimates of healthy runs stay below
+0.12.
 """
 
 import math
@@ -30,8 +37,10 @@ from typing import TYPE_CHECKING
 
 from gradaudit.derived.depth_evidence import learned_nothing
 from gradaudit.derived.evidence import MOST_DOTS
+from gradaudit.derived.inferred_saturation import BOUNDED, inferred_hidden, inferred_output
 from gradaudit.derived.initialisation import first_rms
 from gradaudit.derived.module_samples import SAMPLES, activation_outputs, last_samples
+from gradaudit.derived.order_statistics import median
 from gradaudit.derived.reduce import plain, short
 from gradaudit.derived.wording import in_code, names, number, percent, plural
 from gradaudit.diagnoser import diagnoser
@@ -59,14 +68,15 @@ if TYPE_CHECKING:
 
 Sampled = list[tuple[ModuleFacts, "pandas.DataFrame"]]
 
-_BOUNDED = ("sigmoid", "tanh")
-
 
 @diagnoser(
     worst=Severity.WARNING,
     needs=("steps",),
     explains=(
         "vanishing_gradient",
+        "exploding_gradient",
+        "dead_relu",
+        "initial_loss_mismatch",
         "layer_imbalance",
         "no_learning",
         "no_signal",
@@ -87,7 +97,7 @@ def saturated_activation(
             reason="the modules of the model are not known", enable="train a torch.nn.Module whose parameters are named"
         )
         return
-    bounded = [module for module in run.meta.modules if module.module_class.lower() in _BOUNDED]
+    bounded = [module for module in run.meta.modules if module.module_class.lower() in BOUNDED]
     if not bounded:
         yield NotApplicable(reason="the model has no nn.Sigmoid or nn.Tanh module")
         return
@@ -98,6 +108,9 @@ def saturated_activation(
         if frame["saturated_fraction"].notna().sum() >= SAMPLES
     ]
     if not sampled:
+        if inferred := _inferred(run, bounded, most, output):
+            yield _finding(run, inferred, inferred, most, output, estimated=True)
+            return
         yield CouldNotLook(
             reason=f"the outputs of {names([module.name or module.module_class for module in bounded])} were not "
             f"sampled {SAMPLES} times",
@@ -116,6 +129,22 @@ def saturated_activation(
     yield Clean(
         measured=f"at most {percent(worst)} of the outputs of {plural(len(sampled), 'activation')} are saturated"
     )
+
+
+def _inferred(
+    run: Run, bounded: list[ModuleFacts], most: float, output: float
+) -> list[tuple[ModuleFacts, "pandas.DataFrame"]]:
+    """The modules that are saturated at the first ten steps and at the last ones, without a sample of their outputs."""
+    found = []
+    for module in bounded:
+        ends = _ends(run, module)
+        frame = inferred_output(run, module) if ends and module is bounded[-1] else inferred_hidden(run, module)
+        if frame is None or len(frame) < 2 * SAMPLES:
+            continue
+        first = median(frame["saturated_fraction"].to_numpy(dtype=float)[:10])
+        if min(first, last_samples(frame, "saturated_fraction")) > (output if ends else most):
+            found.append((module, frame))
+    return found
 
 
 def _ends(run: Run, module: ModuleFacts) -> bool:
@@ -154,7 +183,9 @@ def _smaller(run: Run, module: ModuleFacts) -> Action:
     )
 
 
-def _finding(run: Run, found: Sampled, sampled: Sampled, most: float, output: float) -> Finding:
+def _finding(
+    run: Run, found: Sampled, sampled: Sampled, most: float, output: float, *, estimated: bool = False
+) -> Finding:
     shares = {module.id: last_samples(frame, "saturated_fraction") for module, frame in found}
     # The first in the order of the model: what it does not pass on never reaches the ones behind it.
     module, frame = found[0]
@@ -163,14 +194,20 @@ def _finding(run: Run, found: Sampled, sampled: Sampled, most: float, output: fl
     name = module.name or module.module_class
     limits = "0.01 or above 0.99" if module.module_class == "Sigmoid" else "-0.99 or above 0.99"
     seen = [
-        f"{percent(share)} of the sampled outputs of {name} ({module.module_class}) are below {limits}, and "
-        f"{percent(first)} were so in the first sample.",
+        f"{percent(share)} of the {'' if estimated else 'sampled '}outputs of {name} ({module.module_class}) are below "
+        f"{limits}, and {percent(first)} were so in the first sample.",
         "There its slope is below 0.01, and so is the share of the gradient that passes."
         if module.module_class == "Sigmoid"
         else "There its slope is below 0.02, and so is the share of the gradient that passes.",
     ]
     if len(found) > 1:
         seen.append(f"{plural(len(found) - 1, 'further activation')}: {names([m.name for m, _ in found[1:]])}.")
+    if estimated:
+        seen.append(
+            "The outputs were not sampled: mean and spread of the loss's input leave no other share."
+            if ends
+            else "The outputs were not sampled: the sizes of weights and gradients of the layer before it tell so."
+        )
     if any(learned_nothing(run, optimizer) for optimizer in run.optimizers):
         seen.append("The loss has learned nothing.")
     last = int(frame["step"].iloc[-1])
@@ -191,7 +228,7 @@ def _finding(run: Run, found: Sampled, sampled: Sampled, most: float, output: fl
         actions.append(Action(text="Or use GELU in its place", code=f"{in_code(name)} = nn.GELU()"))
     return Finding(
         severity=Severity.WARNING,
-        confidence=Confidence.HIGH,
+        confidence=Confidence.MEDIUM if estimated and not ends else Confidence.HIGH,
         headline=f"The activation {name} is saturated at {percent(share)} of its outputs"
         + (f", with {plural(len(found) - 1, 'further activation')}" if len(found) > 1 else ""),
         seen=" ".join(seen),
@@ -200,7 +237,9 @@ def _finding(run: Run, found: Sampled, sampled: Sampled, most: float, output: fl
             _by_activation(run, found, sampled, most, output),
             Lines(
                 title="Saturated outputs over the steps",
-                caption="The share of sampled outputs where the activation is flat.",
+                caption="The share of outputs where the activation is flat, as gradients or the loss's input tell."
+                if estimated
+                else "The share of sampled outputs where the activation is flat.",
                 x_label="step",
                 y_label="share saturated",
                 series=[

@@ -100,11 +100,12 @@ def _texts(labels: Sequence[Label]) -> list[Layer]:
 def sheet(left: float, top: float, width: float, height: float) -> altair.Chart:
     """A patch in the colour of the page, in px of the plot."""
     rows = [{"x": left, "x2": left + width, "y": top, "y2": top + height}]
-    return (
+    patch: altair.Chart = (
         chart(rows)
         .mark_rect(color=PAPER, opacity=0.8)
         .encode(x=altair.X("x:Q", scale=None, axis=None), y=altair.Y("y:Q", scale=None, axis=None), x2="x2", y2="y2")
     )
+    return patch
 
 
 def fitting(label: str, width: float) -> str:

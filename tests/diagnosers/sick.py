@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy
 
 from gradaudit.run import Run
@@ -157,6 +158,18 @@ def slow_table(path: Path, relative: float = 0.01, steps: int = 200) -> Run:
     )
 
 
+def two_tables(path: Path, relative: float = 0.03, other: float = 1.0) -> Run:
+    """A table that moves at `relative` of the layers' pace, and one at `other`."""
+    first, *layers = linear_stack(embedding=50)
+    second = msgspec.structs.replace(first, id=9, depth=9, name="items.weight", module="items")
+    update = numpy.full((200, 10), 1e-3)
+    update[:, 0] *= relative
+    update[:, 9] *= other
+    rows = [row for table in (0, 9) for row in embedding_rows(200, tensor=table, rows=50, hit=50)]
+    stats = {"update_norm": update}
+    return build_run(path, loss=falling(), tensors=[first, *layers, second], stats=stats, rows=rows)
+
+
 def rare_rows(path: Path, steps: dict[str, Any] | None = None, **last: Any) -> Run:
     rows = embedding_rows(200, tensor=0, rows=2000, hit=200, **last)
     return build_run(path, loss=falling(), tensors=linear_stack(embedding=2000), rows=rows, steps=steps)
@@ -246,6 +259,7 @@ SICK: dict[str, dict[str, tuple[Build, float]]] = {
     "dead_embedding": {
         "": (dead_table, 0),
         "slow": (slow_table, 0.0),
+        "apart": (two_tables, 0.0),
         "far": (lambda path: slow_table(path, relative=0.001), 0.0),
         "least_steps": (slow_table, 1e9),
         "never_hit": (lambda path: rare_rows(path, ever_hit=400), 1.0),

@@ -53,6 +53,15 @@ def sloped(path: Path, decades: float = 5.0, loss: Any = None, late: float | Non
     )  # fmt: skip
 
 
+def stretched(path: Path, decades: float = 2.0, head: float = 0.0, late: float | None = None) -> Run:
+    """Eight layers whose gradient grows by `decades` towards the input, and behind them a head with 10^`head`."""
+    early = numpy.append(numpy.logspace(decades / 2, -decades / 2, 8), 10**head)
+    after = early if late is None else numpy.append(numpy.logspace(late / 2, -late / 2, 8), 10**head)
+    half = numpy.arange(200)[:, None] < 100
+    stats = {"gradient_norm": numpy.where(half, early, after)}
+    return build_run(path, loss=falling(), tensors=parameters(9), stats=stats, facts=TEN)
+
+
 def disordered(path: Path, decades: float) -> Run:
     """The same gradients as `sloped`, with the layers only roughly in that order."""
     logs = numpy.linspace(-decades, 0, 8)[[0, 1, 5, 2, 3, 4, 6, 7]]
@@ -111,7 +120,8 @@ GRADIENTS: dict[str, dict[str, Case]] = {
     },
     "exploding_gradient": {
         "": (lambda path: sloped(path, -5.0), 0),
-        "decades": (lambda path: sloped(path, -5.0), 1e9),
+        "decades": (lambda path: disordered(path, -5.0), 1e9),
+        "steady": (lambda path: stretched(path), 1e9),
         "order": (lambda path: disordered(path, -5.0), 1.0),
     },
     "gradient_growth": {

@@ -1,5 +1,6 @@
 """Sick runs of the rules about what goes into the model and the loss, and about what comes out of its layers."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,35 @@ def narrow(path: Path, outputs: int) -> Run:
         msgspec.structs.replace(t, shape=[outputs, 32] if t.role == "weight" else [outputs]) for t in linear_stack()
     ]
     return dead_layer(path, tensors=tensors, outputs=outputs)
+
+
+def chained(path: Path, weight: float = 20.0, kind: str = "Tanh", inputs: float = 0.9, **changes: Any) -> Run:
+    """Linear and `kind` in turn; weights of that gain, inputs of that size, no sample of an activation."""
+    names = ["", *(str(place) for place in range(7))]
+    classes = ["Sequential", *(["Linear", kind] * 4)[:7]]
+    modules = [ModuleFacts(id=i, name=n, module_class=c) for i, (n, c) in enumerate(zip(names, classes, strict=True))]
+    tensors = [
+        msgspec.structs.replace(t, name=f"{2 * (t.id // 2)}.{t.role}", module=str(2 * (t.id // 2)))
+        for t in linear_stack()
+    ]
+    weights = numpy.asarray([t.role == "weight" for t in tensors])
+    stats = {
+        "weight_norm": numpy.where(weights, weight * math.sqrt(32), 0.1),
+        "gradient_norm": numpy.where(weights, 0.1 * inputs * math.sqrt(32), 0.1),
+        **changes.pop("stats", {}),
+    }
+    return build_run(path, loss=falling(), tensors=tensors, **{"stats": stats, "modules": modules, **changes})
+
+
+def stuck_output(path: Path, mean: float = 1.0, std: float = 0.0, last: float | None = None, **changes: Any) -> Run:
+    """A model that ends with a tanh, whose output is the loss's input and was not sampled itself."""
+    samples = [
+        loss_input(10 * index, -1.0 if std else float(at), 1.0 if std else float(at), mean=float(at), std=std)
+        for index, at in enumerate(numpy.linspace(mean, mean if last is None else last, 20))
+    ]
+    modules = [*TANH[:2], ModuleFacts(id=2, name="squash", module_class="Tanh")]
+    facts = LossFacts(id=0, function="mse_loss")
+    return build_run(path, loss=falling(), **{"samples": samples, "modules": modules, "facts": facts, **changes})
 
 
 Case = tuple[Callable[[Path], Run], float]

@@ -55,6 +55,7 @@ PRECISION: dict[str, dict[str, Case]] = {
     "fp16_underflow": {
         "": (in_half, 0),
         "coarse": (in_half, 1.0),
+        "crushed": (lambda path: in_half(path, 1e-7), 1.0),
         "lost": (in_half_well, 0.0),
     }
 }

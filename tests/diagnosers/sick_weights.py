@@ -54,6 +54,18 @@ def swinging(path: Path, width: float = 1.2, period: int = 4, drop: float = 0.0,
     return build_run(path, loss=numpy.abs(level + swing + 0.02 * flat(400)), **{"facts": TEN, **changes})
 
 
+def noisy_before_one_output(
+    path: Path, cosine: float = 0.3, last: float = 0.85, others: float = 2.5, bias: float = 1.0
+) -> Run:
+    """Three layers with biases, of which the second hears noise in front of a single output."""
+    cosines = numpy.full((1, 6), 0.4)
+    cosines[:, 2], cosines[:, 3] = cosine, bias
+    ends = numpy.full(6, others)
+    ends[2] = last
+    stats = {"gradient_cosine": cosines, "weight_norm": ends ** numpy.linspace(0, 1, 200)[:, None]}
+    return build_run(path, loss=falling(), tensors=with_biases(), stats=stats, facts=TEN)
+
+
 Case = tuple[Callable[[Path], Run], float]
 WEIGHTS: dict[str, dict[str, Case]] = {
     "excessive_weight_decay": {
@@ -65,6 +77,7 @@ WEIGHTS: dict[str, dict[str, Case]] = {
         "": (noisy, 0),
         "cosine": (noisy, 0.0),
         "shrunk": (noisy, 0.0),
+        "down": (noisy_before_one_output, 0.0),
         "decay": (noisy, -1.0),
     },
     "unstable_loss": {

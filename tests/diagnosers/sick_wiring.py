@@ -64,11 +64,19 @@ def evaluated_in_training(path: Path, mode: Any = 1, split: str = "validation", 
     )
 
 
+def rounded_away(path: Path, unchanged: Any = 0.9, dtype: str = "bfloat16", **changes: Any) -> Run:
+    """Weights in half precision; a step leaves this share of them as they were."""
+    tensors = [msgspec.structs.replace(tensor, dtype=dtype) for tensor in linear_stack()]
+    stats = {"unchanged_fraction": unchanged, **changes.pop("stats", {})}
+    return build_run(path, loss=falling(), tensors=tensors, stats=stats, **changes)
+
+
 WIRING: dict[str, dict[str, tuple[Callable[[Path], Run], float]]] = {
     "frozen_parameter": {
         "": (resting, 0),
         "least_steps": (resting, 1e9),
         "backbone": (lambda path: outside(path, (2, 3, 4, 5, 6, 7)), 1.0),
+        "rounded": (rounded_away, 1.0),
         "faint": (lambda path: resting(path, (2,), gradient=1e-6), 0.0),
     },
     "stale_gradient": {

@@ -9,7 +9,7 @@ from gradaudit.run import load
 from gradaudit.schema import OptimizerFacts, TensorFacts
 from tests.build import build_run, linear_stack, write_table
 from tests.diagnosers.runs import embedding_rows, falling, healthy
-from tests.diagnosers.sick import dead_table, rare_rows, slow_table
+from tests.diagnosers.sick import dead_table, rare_rows, slow_table, two_tables
 from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
 
 NAN = float("nan")
@@ -146,6 +146,18 @@ def test_a_table_that_moved_and_came_back_did_move(tmp_path):
     rows = [{**row, "checksum": 7, "moved": 0} for row in embedding_rows(200, tensor=0, rows=50, hit=30)]
     run = build_run(tmp_path / "run", loss=falling(), tensors=linear_stack(embedding=50), rows=rows)
     assert_clean(dead_embedding, run)
+
+
+def test_tables_that_lag_a_little_behind_another_are_quiet(tmp_path):
+    assert_clean(dead_embedding, two_tables(tmp_path / "a", relative=0.06))
+    assert_clean(dead_embedding, two_tables(tmp_path / "b", relative=0.15, other=10.0))
+
+
+def test_a_table_far_behind_another_is_a_warning(tmp_path):
+    finding = assert_finds(dead_embedding, two_tables(tmp_path / "a"), Severity.WARNING)
+    assert finding.tensors == ["embedding.weight"]
+    assert "Another table, measured in the same way, learns 33 times as fast." in finding.seen
+    assert finding.measures[0].option == "apart"
 
 
 def test_a_slow_table_is_a_warning(tmp_path):

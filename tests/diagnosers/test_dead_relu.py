@@ -6,7 +6,17 @@ from gradaudit.diagnosers.dead_relu import dead_relu
 from gradaudit.findings import Dots, Lines, Numbers, Severity
 from gradaudit.schema import ModuleFacts
 from tests.build import build_run, linear_stack
-from tests.diagnosers.runs import TEN, activation, embedding_rows, falling, flat, healthy, output_rows, parameters
+from tests.diagnosers.runs import (
+    TEN,
+    activation,
+    embedding_rows,
+    falling,
+    flat,
+    healthy,
+    loss_input,
+    output_rows,
+    parameters,
+)  # fmt: skip
 from tests.diagnosers.sick_layers import dead_layer, narrow
 from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
 
@@ -48,6 +58,17 @@ def test_masked_actions_of_a_head_before_another_are_quiet(tmp_path):
     shapes[6] = [1, 24]
     tensors = [msgspec.structs.replace(t, shape=shapes.get(t.id, t.shape)) for t in linear_stack()]
     assert_finds(dead_relu, dead_layer(tmp_path / "c", 0.75, tensors=tensors, outputs=24))
+
+
+def test_a_gradient_that_is_lost_behind_the_model_is_left_to_others(tmp_path):
+    """As float16 loses it without a GradScaler: outputs differ from example to example, and no tensor hears of it."""
+    rows = output_rows(200, dict.fromkeys((0, 2, 4, 6), 1.0))
+    given = {"loss": flat(), "rows": rows, "stats": {"gradient_norm": 0.0}, "facts": TEN}
+    samples = [loss_input(step) for step in range(0, 200, 10)]
+    reason = assert_not_applicable(dead_relu, build_run(tmp_path / "a", samples=samples, **given))
+    assert "lost between the loss and the model" in reason
+    stuck = [loss_input(step, 0.0, 0.0, std=0.0) for step in range(0, 200, 10)]
+    assert_finds(dead_relu, build_run(tmp_path / "b", samples=stuck, **given), Severity.CRITICAL)
 
 
 def test_a_loss_that_has_reached_zero_has_no_gradient_and_is_quiet(tmp_path):

@@ -1,11 +1,11 @@
 import pytest
 
 from gradaudit.diagnosers.exploding_gradient import exploding_gradient
-from gradaudit.findings import Severity
+from gradaudit.findings import Confidence, Severity
 from tests.build import build_run
 from tests.diagnosers.runs import falling, flat, healthy, parameters
 from tests.diagnosers.sick import uneven
-from tests.diagnosers.sick_gradients import sloped
+from tests.diagnosers.sick_gradients import disordered, sloped, stretched
 from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
 
 
@@ -14,7 +14,20 @@ def test_even_gradients_are_quiet(tmp_path):
 
 
 def test_the_healthy_extremes_are_quiet(tmp_path):
-    assert_clean(exploding_gradient, sloped(tmp_path / "a", -2.5))
+    assert_clean(exploding_gradient, disordered(tmp_path / "a", -2.5))
+    assert_clean(exploding_gradient, stretched(tmp_path / "b", 1.3))
+
+
+def test_a_slope_that_levels_out_or_has_a_step_the_wrong_way_is_quiet(tmp_path):
+    assert_clean(exploding_gradient, stretched(tmp_path / "a", late=0.5))
+    assert_clean(exploding_gradient, disordered(tmp_path / "b", -2.5))
+
+
+def test_a_steady_slope_before_a_head_with_a_gradient_of_its_own_is_a_warning(tmp_path):
+    finding = assert_finds(exploding_gradient, stretched(tmp_path / "a"), Severity.WARNING)
+    assert finding.headline == "The gradient grows by 1.7 decades towards the input over 8 layers"
+    assert "layers.8.weight" not in finding.tensors
+    assert finding.confidence is Confidence.MEDIUM
 
 
 def test_the_other_direction_and_one_loud_layer_are_quiet(tmp_path):

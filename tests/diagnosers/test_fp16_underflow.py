@@ -74,6 +74,18 @@ def test_weights_in_half_precision_say_so_themselves(tmp_path):
     assert "are float16" in finding.seen
 
 
+def test_a_gradient_of_which_three_bits_are_left_is_a_warning(tmp_path):
+    finding = assert_finds(fp16_underflow, in_half(tmp_path / "a", 1e-7), Severity.WARNING)
+    assert finding.headline.startswith("Half precision keeps three bits or less of ")
+
+
+def test_it_reaches_back_to_the_first_record_where_that_was_as_small(tmp_path):
+    rows = [histogram(gradients(1e-5, scale=1.0), step, 0) for step in (0, 64, 128, 192)]
+    assert assert_finds(fp16_underflow, in_half(tmp_path / "a", histograms=rows)).span.first == 0
+    rows[0] = histogram(gradients(1e-2, scale=1.0), 0, 0)
+    assert assert_finds(fp16_underflow, in_half(tmp_path / "b", histograms=rows)).span.first == 128
+
+
 def test_elements_below_the_smallest_number_are_a_note(tmp_path):
     """Seen where the gradient was divided after the backward pass, as by clipping."""
     run = in_half_well(tmp_path / "a")

@@ -9,7 +9,7 @@ from gradaudit.findings import Confidence, Severity
 from gradaudit.schema import TensorFacts
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import TEN, falling, healthy
-from tests.diagnosers.sick_wiring import outside, resting
+from tests.diagnosers.sick_wiring import outside, resting, rounded_away
 from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
 
 EVERY = tuple(range(8))
@@ -44,6 +44,33 @@ def test_a_bias_in_front_of_a_normalisation_is_quiet(tmp_path):
 def test_a_fixed_position_table_is_quiet(tmp_path):
     table = TensorFacts(id=8, name="positions", role="other", shape=[1, 16, 32], depth=8, requires_grad=False)
     assert_clean(frozen_parameter, resting(tmp_path / "a", (8,), tensors=[*linear_stack(), table]))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_updates_that_arrive_are_quiet_in_any_precision(tmp_path, dtype):
+    assert_clean(frozen_parameter, rounded_away(tmp_path / "a", 0.5, dtype))
+
+
+def test_weights_that_stay_in_float32_are_no_matter_of_rounding(tmp_path):
+    assert_clean(frozen_parameter, rounded_away(tmp_path / "a", dtype="float32"))
+
+
+def test_weights_without_a_gradient_need_not_move(tmp_path):
+    assert_clean(frozen_parameter, rounded_away(tmp_path / "a", stats={"gradient_zero_fraction": 0.4}))
+
+
+def test_what_warmup_and_the_end_of_a_schedule_lose_is_quiet(tmp_path):
+    rates = numpy.concatenate([numpy.linspace(0, 1e-3, 50), numpy.full(30, 1e-3), numpy.linspace(4e-4, 0, 120)])
+    lost = numpy.where(rates < 5e-4, 0.95, 0.3)[:, None]
+    steps = {"learning_rate": [[float(rate)] for rate in rates]}
+    assert_clean(frozen_parameter, rounded_away(tmp_path / "a", lost, steps=steps))
+
+
+def test_updates_that_rounding_undoes_are_a_warning(tmp_path):
+    finding = assert_finds(frozen_parameter, rounded_away(tmp_path / "a"), Severity.WARNING)
+    assert finding.headline == "Rounding to bfloat16 undoes 90 % of the updates"
+    assert "below 2**-9 to 2**-8 of a weight" in finding.seen
+    assert "float32" in finding.actions[0].text
 
 
 def test_what_is_expected_to_be_frozen_is_quiet(tmp_path):

@@ -5,7 +5,7 @@ from gradaudit.diagnosers.noise_module import noise_module
 from gradaudit.findings import Severity
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, healthy, parameters
-from tests.diagnosers.sick_weights import noisy, with_biases
+from tests.diagnosers.sick_weights import noisy, noisy_before_one_output, with_biases
 from tests.diagnosers.verbs import (
     assert_clean,
     assert_could_not_look,
@@ -54,6 +54,34 @@ def test_a_decay_that_passes_the_optimizers_scaling_hides_what_it_takes(tmp_path
 def test_small_weights_cannot_be_told_from_noise(tmp_path):
     tiny = [msgspec.structs.replace(tensor, shape=[9, 9]) for tensor in parameters(6)]
     assert_not_applicable(noise_module, noisy(tmp_path / "a", tensors=tiny))
+
+
+def test_a_generators_first_layer_is_quiet(tmp_path):
+    """It hears noise, as it should: its gradients agree at 0.65, and the others grow to 1.26."""
+    assert_clean(noise_module, noisy_before_one_output(tmp_path / "a", cosine=0.65, last=0.89, others=1.26))
+    assert_clean(noise_module, noisy_before_one_output(tmp_path / "b", others=1.26))
+    assert_clean(noise_module, noisy_before_one_output(tmp_path / "c", cosine=0.65))
+
+
+def test_a_weight_that_shrinks_beside_a_bias_that_does_not_agree_is_quiet(tmp_path):
+    assert_clean(noise_module, noisy_before_one_output(tmp_path / "a", bias=0.4))
+
+
+def test_a_weight_that_stays_in_front_of_one_output_is_quiet(tmp_path):
+    assert_clean(noise_module, noisy_before_one_output(tmp_path / "a", last=0.96))
+
+
+def test_noise_in_front_of_one_output_is_a_warning(tmp_path):
+    finding = assert_finds(noise_module, noisy_before_one_output(tmp_path / "a"), Severity.WARNING)
+    assert finding.tensors == ["layers.1.weight"]
+    assert "85 %" in finding.headline
+
+
+def test_beside_a_bias_that_agrees_a_little_shrinking_is_enough(tmp_path):
+    barely = {"cosine": 0.03, "last": 0.965, "others": 1.05}
+    assert_finds(noise_module, noisy_before_one_output(tmp_path / "a", **barely), Severity.WARNING)
+    assert_clean(noise_module, noisy_before_one_output(tmp_path / "b", bias=0.3, **barely))
+    assert_clean(noise_module, noisy_before_one_output(tmp_path / "c", **{**barely, "last": 1.0}))
 
 
 def test_it_needs_successive_steps_and_200_of_them(tmp_path):

@@ -1,11 +1,15 @@
+import math
+
 import msgspec
+import numpy
+import pytest
 
 from gradaudit.diagnosers.saturated_activation import saturated_activation
-from gradaudit.findings import Dots, Severity
+from gradaudit.findings import Confidence, Dots, Severity
 from gradaudit.schema import ModuleFacts
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import HEALTHY_WITH, activation, falling, healthy
-from tests.diagnosers.sick_layers import TANH, saturated, saturated_output
+from tests.diagnosers.sick_layers import TANH, chained, saturated, saturated_output, stuck_output
 from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
 
 
@@ -39,6 +43,50 @@ def test_it_says_how_to_sample_activations(tmp_path):
         saturated_activation, build_run(tmp_path / "b", loss=falling(), modules=TANH, samples=few)
     )
     assert reason == "the outputs of squash were not sampled 5 times"
+
+
+@pytest.mark.parametrize(("kind", "gain"), [("Tanh", 5 / 3), ("Sigmoid", 4.0), ("Tanh", 4.0)])
+def test_what_was_not_sampled_is_neither_accused_nor_cleared(tmp_path, kind, gain):
+    assert_could_not_look(saturated_activation, chained(tmp_path / "a", gain, kind))
+
+
+def test_small_inputs_do_not_saturate_behind_large_weights(tmp_path):
+    assert_could_not_look(saturated_activation, chained(tmp_path / "a", inputs=0.05))
+
+
+def test_weights_that_shrink_to_size_or_grow_late_are_quiet(tmp_path):
+    size = numpy.where(numpy.arange(8) % 2, 0.1, math.sqrt(32)) * numpy.geomspace(20, 1, 200)[:, None]
+    assert_could_not_look(saturated_activation, chained(tmp_path / "a", stats={"weight_norm": size}))
+    assert_could_not_look(saturated_activation, chained(tmp_path / "b", stats={"weight_norm": size[::-1]}))
+
+
+def test_modules_that_may_not_follow_each_other_say_nothing(tmp_path):
+    modules = [
+        msgspec.structs.replace(module, module_class="Net") if not module.name else module
+        for module in chained(tmp_path / "a").meta.modules
+    ]
+    assert_could_not_look(saturated_activation, chained(tmp_path / "b", modules=modules))
+
+
+@pytest.mark.parametrize("kind", ["Tanh", "Sigmoid"])
+def test_large_weights_between_two_activations_tell_of_it_without_a_sample(tmp_path, kind):
+    finding = assert_finds(saturated_activation, chained(tmp_path / "a", 40.0, kind), Severity.WARNING)
+    assert finding.headline.startswith("The activation 3 is saturated at 9")
+    assert finding.confidence is Confidence.MEDIUM
+    assert "were not sampled" in finding.seen
+
+
+def test_an_output_that_is_not_stuck_from_the_start_to_the_end_is_quiet(tmp_path):
+    assert_could_not_look(saturated_activation, stuck_output(tmp_path / "a", last=0.2))
+    assert_could_not_look(saturated_activation, stuck_output(tmp_path / "b", mean=0.0, std=0.9))
+    assert_could_not_look(saturated_activation, stuck_output(tmp_path / "c", mean=3.0))
+
+
+def test_an_output_that_is_stuck_is_known_by_the_losss_input(tmp_path):
+    finding = assert_finds(saturated_activation, stuck_output(tmp_path / "a"), Severity.WARNING)
+    assert finding.headline == "The activation squash is saturated at 100 % of its outputs"
+    sure = stuck_output(tmp_path / "b", mean=0.0, std=0.9995)
+    assert_finds(saturated_activation, sure, Severity.WARNING)
 
 
 def test_a_saturated_layer_is_a_warning(tmp_path):

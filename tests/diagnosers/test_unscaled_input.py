@@ -1,3 +1,5 @@
+import math
+
 import msgspec
 import numpy
 import pytest
@@ -74,6 +76,36 @@ def test_sampled_inputs_overrule_the_estimate(tmp_path):
 def test_raw_inputs_are_a_warning(tmp_path):
     finding = assert_finds(unscaled_input, raw_input(tmp_path / "a"), Severity.WARNING)
     assert finding.headline == "The inputs of layer layers.0 have a size of 100, and it was made for 1"
+    assert finding.tensors == ["layers.0.weight"]
+
+
+def _behind(shape, path, size):
+    """The same layers behind a parameter of this shape, which is no layer."""
+    first = msgspec.structs.replace(
+        linear_stack()[0], name="position", module="", module_class="VisionTransformer", shape=shape, output_axis=-1
+    )
+    moved = [
+        msgspec.structs.replace(
+            tensor, id=tensor.id + 1, depth=tensor.depth + 1, output_axis=0 if "w" in tensor.name else -1
+        )
+        for tensor in linear_stack()
+    ]
+    gradient = numpy.full((200, 9), 0.1)
+    gradient[:, 1] = 0.1 * size * math.sqrt(32)
+    stats = {"gradient_norm": gradient}
+    return build_run(path, loss=falling(), tensors=[first, *moved], stats=stats, facts=TEN)
+
+
+def test_a_matrix_that_may_be_a_layer_of_its_own_hides_the_ones_behind_it(tmp_path):
+    assert_could_not_look(unscaled_input, _behind([16, 32], tmp_path / "a", 100.0))
+
+
+def test_small_inputs_behind_a_table_of_positions_are_quiet(tmp_path):
+    assert_clean(unscaled_input, _behind([1, 10, 32], tmp_path / "a", 3.0))
+
+
+def test_raw_inputs_behind_a_table_of_positions_are_found(tmp_path):
+    finding = assert_finds(unscaled_input, _behind([1, 10, 32], tmp_path / "a", 100.0), Severity.WARNING)
     assert finding.tensors == ["layers.0.weight"]
 
 
