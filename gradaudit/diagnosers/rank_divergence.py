@@ -137,7 +137,7 @@ def _weights(run: Run, sums: Checksums) -> Finding:
         + ("" if back else " Averaged gradients are then those of different models."),
         # They parted at some step after the last at which they were seen to be equal.
         span=Span(first=int(sums.steps[first - 1]) + 1 if first else at, last=last),
-        evidence=[*_apart(run, sums, odd, at), _table(sums)],
+        evidence=[*_apart(run, sums, odd, at), _table(sums)][:2],
         actions=[alike, wrapping] if first else [
             wrapping,
             Action(text="Seed all ranks with the same number before the model is made",
