@@ -113,7 +113,7 @@ def gradient_sizes(seen: Gradients, coarse: float) -> Ridges:
             Ridge(
                 label=label,
                 shares=[short(float(share)) or 0.0 for share in octaves],
-                remark=f"{percent(small)} below",
+                remark=f"{percent(small)} below 2^-14",
                 flagged=small > coarse,
             )
         )
@@ -122,7 +122,7 @@ def gradient_sizes(seen: Gradients, coarse: float) -> Ridges:
         title="Size of the gradient's elements",
         caption=f"One ridge for each block of the model, the input at the top: its gradient elements other than zero "
         f"by absolute value, as float16 saw them{scaled}, in octaves. Below 2^-14 = 6.1e-5 float16 keeps fewer "
-        "than 11 bits, and below 6e-8 nothing; the share below 2^-14 is written at the right.",
+        "than 11 bits, and below 6e-8 nothing.",
         x_label="absolute value of a gradient element",
         first=first / OCTAVE,
         width=1.0,

@@ -42,15 +42,15 @@ def hits_chart(history: RowHistory, flagged: set[int]) -> Distribution:
 
 
 def movement_chart(history: RowHistory) -> list[AnyEvidence]:
-    """How far the rows of each bar of `hits_chart` moved; none where that was not measured."""
+    """How far the rows moved, by how many steps gave them a gradient; none where that was not measured."""
     known = [short(value) or 0.0 for value in history.movement]
     if not any(known):
         return []
     return [
         Distribution(
-            title="How far they moved",
-            caption="The same bars: how far the median row that was hit so often is from where it started, over its "
-            "size. Rows that learn move further the more often they are hit.",
+            title="How far rows moved, by how often they were hit",
+            caption="How far the median row with so many gradients is from where it started, over its size. Rows that "
+            "learn move further the more often they are hit.",
             x_label="steps with a gradient",
             y_label="distance from the start / size of the row",
             bins=[Bin(label=bin_label(index), count=value) for index, value in enumerate(known)],

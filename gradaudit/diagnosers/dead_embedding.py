@@ -315,7 +315,7 @@ def _slow(
         )
     ]
     if history is not None and history.hits:
-        evidence += [hits_chart(history, flagged=set()), *movement_chart(history)]
+        evidence += movement_chart(history) or [hits_chart(history, flagged=set())]
     rates = recorded_learning_rates(run, optimizer)[:, column]
     rate = float(rates[numpy.isfinite(rates)].max()) if numpy.isfinite(rates).any() else math.nan
     actions = []
@@ -398,7 +398,7 @@ def _rows(
             ),
             span=span,
             tensors=[table.name],
-            evidence=[hits_chart(history, {0}), *reach_chart(run, optimizer, history), *movement_chart(history)],
+            evidence=[hits_chart(history, {0}), *reach_chart(run, optimizer, history)],
             actions=[
                 Action(text="Check that the vocabulary was built from this data"),
                 Action(

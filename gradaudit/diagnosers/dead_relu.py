@@ -57,7 +57,6 @@ from gradaudit.findings import (
     Mark,
     Measure,
     NotApplicable,
-    Numbers,
     Severity,
     Span,
     Verdict,
@@ -210,7 +209,7 @@ def _finding(
         seen=" ".join(seen),
         span=Span(first=int(dead.steps[begun]), last=int(dead.steps[-1])),
         tensors=[dead.layer.name],
-        evidence=[_by_layer(dead, layers, most if by_width else nearly), _over_time(dead, layers), _table(layers)],
+        evidence=[_by_layer(dead, layers, most if by_width else nearly), _over_time(dead, layers)],
         actions=[slower, leaky, start] if died else [start, inputs, leaky],
         measures=[
             Measure(quantity="outputs without a gradient", observed=percent(dead.share),
@@ -279,22 +278,4 @@ def _over_time(dead: SilentOutputs, layers: list[SilentOutputs]) -> Lines:
             *[plain(layer.layer.module or layer.layer.name, layer.steps, layer.without) for layer in others],
         ],
         marks=[Mark(label="every output learns", y=0.0, role="reference")],
-    )
-
-
-def _table(layers: list[SilentOutputs]) -> Numbers:
-    shown = layers if len(layers) <= 30 else sorted(layers, key=lambda layer: -layer.share)[:30]
-    return Numbers(
-        title="Layers and their silent outputs",
-        caption=f"Outputs without a gradient at the last {SILENT} recorded steps, from the input to the output.",
-        columns=["layer", "outputs", "silent", "all inputs zero"],
-        cells=[
-            [
-                layer.layer.module or layer.layer.name,
-                count(layer.outputs),
-                f"{percent(layer.share)} ({count(round(layer.share * layer.outputs))})",
-                "yes" if layer.zero_input else "",
-            ]
-            for layer in shown
-        ],
     )

@@ -142,7 +142,7 @@ def _weights(run: Run, sums: Checksums) -> Finding:
         + ("" if back else " Each rank trains a model of its own, whether gradients are averaged or not."),
         # They parted at some step after the last at which they were seen to be equal.
         span=Span(first=int(sums.steps[first - 1]) + 1 if first else at, last=last),
-        evidence=[*_apart(run, sums, odd, at), _table(sums)],
+        evidence=[*_apart(run, sums, odd, at), _table(sums)][:2],
         actions=[alike, averaging, wrapping] if first else [
             wrapping,
             Action(text="Seed all ranks with the same number before the model is made",

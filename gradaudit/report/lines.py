@@ -18,6 +18,7 @@ from gradaudit.report.marks import (
     axis_of,
     chart,
     decades,
+    drawable,
     fitting,
     layered,
     number_format,
@@ -82,11 +83,6 @@ def span(evidence: Lines) -> Domain:
     points += [evidence.shade_from] if evidence.shade_from is not None else []
     low, high = min(points, default=0.0), max(points, default=1.0)
     return (low, high) if high > low else (low, low + 1)
-
-
-def drawable(value: float | None, log: bool) -> bool:
-    """Whether a value has a place on the axis."""
-    return value is not None and math.isfinite(value) and (value > 0 or not log)
 
 
 def heights(evidence: Lines) -> Domain:
@@ -162,9 +158,8 @@ class Plane:
 
     def paper(self, left: float, middle: float, size: float) -> list[Part]:
         """A sheet under a label that would else be unreadable among the lines it covers."""
-        if sum(left <= x <= left + size and abs(y - middle) <= 7 for x, y in self._points) < CROWDED:
-            return []
-        return [sheet(left - 3, middle - 8, size + 6, 15)]
+        covered = sum(left <= x <= left + size and abs(y - middle) <= 7 for x, y in self._points)
+        return [sheet(left - 3, middle - 8, size + 6, 15)] if covered >= CROWDED else []
 
     def x_of(self, field: str = "x") -> altair.X:
         """The encoding of x."""

@@ -100,11 +100,8 @@ def _texts(labels: Sequence[Label]) -> list[Layer]:
 def sheet(left: float, top: float, width: float, height: float) -> altair.Chart:
     """A patch in the colour of the page, in px of the plot."""
     rows = [{"x": left, "x2": left + width, "y": top, "y2": top + height}]
-    patch: altair.Chart = (
-        chart(rows)
-        .mark_rect(color=PAPER, opacity=0.8)
-        .encode(x=altair.X("x:Q", scale=None, axis=None), y=altair.Y("y:Q", scale=None, axis=None), x2="x2", y2="y2")
-    )
+    x, y = altair.X("x:Q", scale=None, axis=None), altair.Y("y:Q", scale=None, axis=None)
+    patch: altair.Chart = chart(rows).mark_rect(color=PAPER, opacity=0.8).encode(x=x, y=y, x2="x2", y2="y2")
     return patch
 
 
@@ -149,6 +146,11 @@ def number_format(low: float, high: float) -> Any:
     """The engine's own plain numbers on a linear axis; powers of ten or k, M, G where those get long."""
     largest = max(abs(low), abs(high))
     return "~s" if largest >= 100_000 else "~e" if largest < 1e-2 else altair.Undefined
+
+
+def drawable(value: float | None, log: bool) -> bool:
+    """Whether a value has a place on the axis."""
+    return value is not None and math.isfinite(value) and (value > 0 or not log)
 
 
 def axis_of(format: Any, **more: Any) -> altair.Axis:

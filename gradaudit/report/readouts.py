@@ -64,7 +64,7 @@ def of_dots(evidence: Dots) -> str:
         spots.append([round(across, 3), round((row + 0.5) / len(rows), 3), name(dot.label), quantity(dot.value)])
     sizes = {size: dots.shape(evidence, narrow=narrow) for size, narrow in SIZES}
     # What is nearest is judged in px of the wide picture.
-    return _spots(spots, evidence.x_label, (sizes["wide"].width, sizes["wide"].height), sizes)
+    return _spots(spots, evidence.x_label.partition(",")[0], (sizes["wide"].width, sizes["wide"].height), sizes)
 
 
 def of_bars(evidence: Distribution) -> str:

@@ -186,6 +186,12 @@ def test_a_slow_table_with_an_optimizer_of_its_own_is_compared_with_the_layers_o
     assert "moves 100 times less per step" in finding.headline
 
 
+def test_a_slow_table_shows_how_far_its_rows_moved(tmp_path):
+    movement = assert_finds(dead_embedding, slow_table(tmp_path / "run"), Severity.WARNING).evidence[1]
+    assert isinstance(movement, Distribution)
+    assert [bar.count for bar in movement.bins] == [0, 0, 0.1]
+
+
 def test_the_pace_needs_a_hundred_steps(tmp_path):
     assert_clean(dead_embedding, slow_table(tmp_path / "run", steps=90))
 
@@ -195,11 +201,9 @@ def test_rows_that_are_never_hit_in_a_large_table_are_a_note(tmp_path):
     finding = assert_finds(dead_embedding, run, Severity.NOTE)
     assert finding.headline == "80 % of the rows of embedding.weight never receive a gradient"
     assert "for example rows 3, 5, 8" in finding.seen
-    chart, reach, movement = finding.evidence
+    chart, reach = finding.evidence
     assert isinstance(reach, Lines)
     assert [series.y[-1] for series in reach.series] == [0.2, 0.195]
-    assert isinstance(movement, Distribution)
-    assert [bar.count for bar in movement.bins] == [0, 0, 0.1]
     assert isinstance(chart, Distribution)
     assert [(bar.label, bar.flagged) for bar in chart.bins] == [("0", True), ("1", False), ("2-3", False)]
 

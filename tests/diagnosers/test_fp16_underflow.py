@@ -64,7 +64,7 @@ def test_half_precision_without_a_scale_is_known_by_its_steps(tmp_path):
         small = sum(ridge.shares[: int(-14 - sizes.first)])
         assert small > 0.5
         assert ridge.flagged
-        assert ridge.remark == f"{percent(small)} below"
+        assert ridge.remark == f"{percent(small)} below 2^-14"
     assert [(zone.start, zone.end) for zone in sizes.zones] == [(None, -24), (-24, -14)]
     assert "GradScaler" in finding.actions[0].code
 
