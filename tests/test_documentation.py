@@ -53,6 +53,35 @@ def test_the_verbs_of_the_makefile_that_texts_name_exist():
             assert verb in verbs, f"{file} says make {verb}"
 
 
+def python_blocks(word):
+    return [block for block in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL) if word in block]
+
+
+def test_the_readme_opens_a_table_with_pandas():
+    (block,) = python_blocks("pandas.")
+    names = {}
+    exec(block.replace("runs/x", str(FOLDER / "initial_loss_mismatch" / "run")), names)
+    assert names["steps"]["step"].tolist() == list(range(300))
+
+
+def test_the_recorders_of_the_readme_can_be_made():
+    import ast
+    import inspect
+
+    from gradaudit import Recorder
+
+    calls = [
+        node
+        for block in python_blocks("gradaudit.Recorder")
+        for node in ast.walk(ast.parse(block))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "gradaudit.Recorder"
+    ]
+    assert len(calls) == 3
+    for call in calls:
+        keywords = {keyword.arg: None for keyword in call.keywords}
+        inspect.signature(Recorder).bind(*call.args, **keywords)
+
+
 def test_the_options_that_the_readme_uses_exist():
     import click
 

@@ -1,6 +1,8 @@
 """Trainings that a framework runs: the numbers recorded are those that the framework itself knows."""
 
 import json
+import os
+import subprocess
 import sys
 from importlib.util import find_spec
 
@@ -121,6 +123,24 @@ def test_lightning_with_two_processes(tmp_path):
     assert run.steps["gradient_norm"].tolist() == pytest.approx(known["norms"], rel=1e-5)
     assert run.steps["training"].tolist() == [1] * 4
     assert [tensor.name for tensor in run.meta.tensors] == ["body.weight", "body.bias"]
+
+
+@needs_lightning
+def test_lightning_in_a_recorder(tmp_path):
+    fit = "trainer.fit(module, train, valid)"
+    assert fit in LIGHTNING
+    within = f'with __import__("gradaudit").Recorder(module, directory="run", every=1): {fit}'
+    # A recorder in the script sees functions under their module's name; only `gradaudit record` is there before imports.
+    named = "from torch.nn.functional import cross_entropy"
+    assert named in LIGHTNING
+    seen = LIGHTNING.replace(named, "from torch.nn import functional").replace("= cross_entropy(", "= functional.cross_entropy(")
+    script(tmp_path, seen.replace(fit, within))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "train.py", "automatic"]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=240)
+    run, known = load(tmp_path / "run"), json.loads((tmp_path / "known.json").read_text())
+    assert run.steps["gradient_norm"].tolist() == pytest.approx(known["norms"], rel=1e-5)
+    assert run.evaluations["split"].unique().tolist() == ["validation"]
 
 
 HUGGING_FACE = """
