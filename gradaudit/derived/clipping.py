@@ -23,6 +23,7 @@ class Clipping:
     threshold: Floats  # [steps]
     clipped: float  # share of the steps that it changed
     excess: float  # median size over threshold; by value: RMS of all elements after clipping over the threshold
+    divided: float  # median norm before clipping over that after it; NaN where either is unknown
     partial: bool  # only a part of the optimizer's tensors was clipped, so the norm is not theirs
 
 
@@ -44,6 +45,7 @@ def clipping(run: Run, optimizer: int) -> Clipping | None:
         with numpy.errstate(divide="ignore", invalid="ignore"):
             over = size / threshold
             partial = median(after / threshold) > 1.05
+            divided = median(over)
         clipped, excess = _share(over > 1, over) * share_of_steps, median(over)
     else:
         size = _after(run, optimizer, frame["step"].to_numpy(), "largest")
@@ -51,6 +53,8 @@ def clipping(run: Run, optimizer: int) -> Clipping | None:
         with numpy.errstate(divide="ignore", invalid="ignore"):
             over = size / threshold
             partial = median(over) > 1.05
+            after = _after(run, optimizer, frame["step"].to_numpy(), "norm")
+            divided = median(frame["gradient_norm"].to_numpy(dtype=float) / after)
         clipped, excess = _share(over > 0.999, over) * share_of_steps, median(typical / threshold)
     return Clipping(
         kind="norm" if kind == BY_NORM else "value",
@@ -60,6 +64,7 @@ def clipping(run: Run, optimizer: int) -> Clipping | None:
         threshold=threshold,
         clipped=clipped,
         excess=excess,
+        divided=divided,
         partial=bool(partial),
     )
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy
 
 from gradaudit.derived.layers import weight_layers
+from gradaudit.derived.learning_rates import learning_rates
 from gradaudit.derived.order_statistics import medians_across
 from gradaudit.derived.ratios import recorded_global_steps, typical_update
 from gradaudit.derived.reduce import banded, plain
@@ -48,6 +49,27 @@ def update_chart(run: Run, optimizer: int, caption: str, marks: list[Mark]) -> L
         y_label="|update| / |weight|",
         series=[
             plain("median weight layer", recorded_global_steps(run, optimizer), typical_update(run, optimizer)),
+        ],
+        marks=marks,
+        log=True,
+    )
+
+
+def rate_chart(run: Run, optimizer: int, marks: list[Mark]) -> Lines:
+    """The largest learning rate over the parameter groups at each step."""
+    rates = learning_rates(run, optimizer)
+    largest = numpy.where(rates > 0, rates, 0.0).max(axis=1, initial=0.0)
+    return Lines(
+        title="Learning rate",
+        caption="The largest learning rate over the parameter groups at each step.",
+        x_label="step",
+        y_label="learning rate",
+        series=[
+            plain(
+                "learning rate",
+                run.steps_of(optimizer)["global_step"].to_numpy(),
+                numpy.where(largest > 0, largest, numpy.nan),
+            )
         ],
         marks=marks,
         log=True,

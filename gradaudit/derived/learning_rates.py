@@ -18,6 +18,11 @@ def line_search(run: Run, optimizer: int) -> bool:
     return any(facts.optimizer_class == "LBFGS" for facts in run.meta.optimizers if facts.id == optimizer)
 
 
+def climbs(run: Run, optimizer: int) -> bool:
+    """Whether the optimizer was made with maximize=True: it then walks up what backward() was called on."""
+    return any(facts.defaults.get("maximize") is True for facts in run.meta.optimizers if facts.id == optimizer)
+
+
 @per_run
 def learning_rates(run: Run, optimizer: int) -> Floats:
     """[steps of this optimizer, parameter groups]; NaN where a group did not exist yet."""

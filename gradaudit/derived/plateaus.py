@@ -55,6 +55,49 @@ def plateau(run: Run, optimizer: int, flat: float) -> Plateau | None:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Starved:
+    """The stretch at the end of a run over which the learning rate is gone; losses are shares of the start."""
+
+    start: int  # index of this optimizer's step
+    level: float  # the loss at the end
+    gained: float  # from the first steps to the end
+    fell: float  # from half to all of the learning rate, summed over the steps
+    after: float  # from the first half of the stretch to the second
+
+
+@per_run
+def starved(run: Run, optimizer: int, spent: float) -> Starved | None:
+    """Where the largest learning rate falls for good to `spent` of its peak; None where it does not, or is not known.
+
+    What a loss does while the learning rate falls is told against the sum of the rates: of a rate that fades over 100
+    steps, most is spent in the first ten.
+    """
+    from gradaudit.derived.learning_rates import learning_rates
+
+    values = training_loss(run, optimizer).values
+    rates = numpy.nan_to_num(learning_rates(run, optimizer)).max(axis=1, initial=0.0)
+    high = numpy.flatnonzero(rates > spent * rates.max(initial=0.0))
+    gone = int(high[-1]) + 1 if len(high) else 0
+    if len(values) < LEAST_STEPS or not 10 <= gone <= len(values) - 10 or not numpy.isfinite(values).all():
+        return None
+    width = max(5, gone // 10)
+    first = median(values[:width])
+    half = int(numpy.searchsorted(numpy.cumsum(rates[:gone]), rates[:gone].sum() / 2))
+    then = median(values[max(0, half - width) : half + width])
+    middle = (gone + len(values)) // 2
+    early, late = median(values[gone:middle]), median(values[middle:])
+    if not first > 0:
+        return None
+    return Starved(
+        start=gone,
+        level=late / first,
+        gained=(first - late) / first,
+        fell=(then - early) / first,
+        after=(early - late) / first,
+    )
+
+
 def _centred(values: Floats, width: int) -> Floats:
     import pandas
 

@@ -1,11 +1,12 @@
 """Whether training gets anywhere: divergence, no better than a constant, epochs passed."""
 
 import math
+from dataclasses import dataclass
 
 import numpy
 
 from gradaudit.derived.constant_predictor import constant_loss
-from gradaudit.derived.order_statistics import median, running_median
+from gradaudit.derived.order_statistics import Mask, median, running_median
 from gradaudit.derived.per_run import per_run
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
 from gradaudit.run import Run
@@ -14,10 +15,26 @@ from gradaudit.run import Run
 SMOOTH = 5  # steps of the running median
 DOUBLED = 2.0  # times the start or the constant predictor; healthy runs stay below 1.3
 WORSE = 1.15  # last over first loss; healthy runs stay below 1
+SPIKE = 0.05  # of the steps at most, as in `loss_spike`
+SPIKE_FROM = 25  # steps, and a tenth of the run: a rise before then is the start's own
+TENTHS = 10
 NO_BETTER = 0.98  # share of the constant predictor's loss
 NO_PROGRESS = 0.02  # share of the first loss gained over the last half
 FEW_TARGETS = 8  # below this the first loss alone is too noisy to compare with
 SMOOTH_TARGETS = 32  # the running median covers at least as many targets, within 50 steps
+
+
+@dataclass(frozen=True)
+class Climb:
+    """How the last tenth of the run compares with the lowest one."""
+
+    index: int  # the first step of the lowest tenth
+    until: int  # the first one after it
+    best: float
+    last: float
+    gained: float  # by the lowest tenth, share of the first loss
+    lost: float  # of that, by the last tenth
+    errors: float  # standard errors between their means
 
 
 def constant_level(loss: TrainingLoss) -> float:
@@ -56,11 +73,25 @@ def _noise(loss: TrainingLoss) -> float:
         return float(tail.std() / math.sqrt(len(tail)))
 
 
+def _scatter(loss: TrainingLoss) -> float:
+    """Standard deviation of the loss from batch to batch at the start of the run, by the steps between neighbours."""
+    with numpy.errstate(invalid="ignore"):
+        return median(numpy.abs(numpy.diff(loss.values[:20]))) / 0.954  # what it is of independent normal values
+
+
+def _passes(loss: TrainingLoss, above: Mask, start: float) -> bool:
+    """Whether the loss rises for a few steps only, far into the run, and comes back below its start: a spike."""
+    count = len(above)
+    first = int(numpy.argmax(above))
+    late = count >= 4 * SPIKE_FROM and first >= max(SPIKE_FROM, count // 10)
+    return bool(late and above.mean() <= SPIKE and loss.last < 0.9 * start and not above[-1])
+
+
 @per_run
 def divergence(run: Run, optimizer: int, doubled: float = DOUBLED, worse: float = WORSE) -> int | None:
     """The global step at which the loss left for good where it started, or None.
 
-    None also for losses whose shape says nothing (`TrainingLoss.unjudged`). Judged on finite values:
+    None also for losses whose shape says nothing (`TrainingLoss.unjudged`), and for a spike. Judged on finite values:
     a run that ends in NaN diverged only if the loss rose before.
     """
     loss = training_loss(run, optimizer)
@@ -74,10 +105,11 @@ def divergence(run: Run, optimizer: int, doubled: float = DOUBLED, worse: float 
     smooth = running_median(loss.values, smoothing_window(loss))
     above = smooth > doubled * level
     above[:3] = False
-    if above.any():
+    if above.any() and not _passes(loss, above, start):
         return int(loss.steps[numpy.argmax(above)])
     beginning = _beginning(loss, start)
-    if loss.last - 2 * _noise(loss) > worse * beginning:
+    # The first loss is that of one batch, and may be as far off as the last ones are from each other.
+    if loss.last - math.hypot(2 * _noise(loss), worse * _scatter(loss)) > worse * beginning:
         risen = smooth > worse * beginning
         return int(loss.steps[numpy.argmax(risen)]) if risen.any() else int(loss.steps[-1])
     return None
@@ -107,3 +139,24 @@ def epochs(run: Run, optimizer: int) -> float:
     """Passes over the data that this optimizer's steps made; NaN when no DataLoader told their length."""
     batches = run.meta.data.batches_per_epoch
     return float(run.steps_of(optimizer)["micro_steps"].sum()) / batches if batches else math.nan
+
+
+def climb(loss: TrainingLoss) -> Climb | None:
+    """How far the last tenth of the run lies above the lowest one; None where the loss was never below its first."""
+    first, tenths = loss.first, numpy.array_split(loss.values, TENTHS)
+    middles = numpy.asarray([median(tenth) for tenth in tenths])
+    best = int(numpy.argmin(middles[:-1]))
+    gained = first - middles[best]
+    if not first > 0 or not gained > 0:
+        return None
+    noise = math.hypot(*(tenth.std() / math.sqrt(len(tenth)) for tenth in (tenths[best], tenths[-1])))
+    rise = float(tenths[-1].mean() - tenths[best].mean())
+    return Climb(
+        index=sum(len(tenth) for tenth in tenths[:best]),
+        until=sum(len(tenth) for tenth in tenths[: best + 1]),
+        best=float(middles[best]),
+        last=float(middles[-1]),
+        gained=gained / first,
+        lost=float(middles[-1] - middles[best]) / gained,
+        errors=rise / noise if noise > 0 else math.copysign(math.inf, rise),
+    )

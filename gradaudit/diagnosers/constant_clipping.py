@@ -5,7 +5,8 @@
 The last half of the run. Clipping by norm that acts at more than `most` of the steps, with a median norm before
 clipping above `times` the threshold, is a warning under SGD and its like, and a note under optimizers that divide the
 size of the gradient out. Clipping by value that acts at more than `most` of the steps and leaves elements of at least
-`level` of the threshold on average (root mean square) is a note: most elements are then cut to the same value.
+`level` of the threshold on average (root mean square) is a note: most elements are then cut to the same value. Where
+that makes the norm of the gradient `times` smaller, it is a warning under SGD and its like, too.
 
 ## Why it matters
 
@@ -79,7 +80,7 @@ def constant_clipping(
             return
         limit = times if cut.kind == "norm" else level
         if cut.clipped > most and cut.excess > limit:
-            yield _finding(run, optimizer, cut, most, limit)
+            yield _finding(run, optimizer, cut, most, limit, cut.divided > times)
         else:
             what = f"{factor(cut.excess)} times the threshold" if cut.kind == "norm" else (
                 f"an RMS of {number(cut.excess)} of the threshold"
@@ -94,7 +95,7 @@ def constant_clipping(
     yield from each_optimizer(run, judge)
 
 
-def _finding(run: Run, optimizer: int, cut: Clipping, most: float, limit: float) -> Finding:
+def _finding(run: Run, optimizer: int, cut: Clipping, most: float, limit: float, slower: bool) -> Finding:
     by_norm = cut.kind == "norm"
     free = scale_free(run, optimizer)
     threshold = median(cut.threshold)
@@ -135,6 +136,11 @@ def _finding(run: Run, optimizer: int, cut: Clipping, most: float, limit: float)
             f"of the threshold, {setting(threshold)}: most are cut to the same size. Clipping by value changes the "
             "direction of the step, here towards the signs of the gradient."
         ]
+        if slower and not free:
+            seen.append(
+                f"Under {name} it also divides the learning rate of {rate_in_words(rates)} by {factor(cut.divided)}: "
+                "the norm of the gradient is as many times smaller after clipping."
+            )
         actions = [
             Action(
                 text="Clip the norm instead, which keeps the direction",
@@ -143,8 +149,8 @@ def _finding(run: Run, optimizer: int, cut: Clipping, most: float, limit: float)
             Action(text=f"Or raise the threshold tenfold, from {setting(threshold)} to {setting(10 * threshold)}"),
         ]
     return Finding(
-        severity=Severity.WARNING if by_norm and not free else Severity.NOTE,
-        confidence=Confidence.HIGH if by_norm and not free else Confidence.MEDIUM,
+        severity=Severity.WARNING if slower and not free else Severity.NOTE,
+        confidence=Confidence.HIGH if slower and not free else Confidence.MEDIUM,
         headline=headline + label_of(run, optimizer),
         seen=" ".join(seen),
         span=Span(first=cut.since, last=int(cut.steps[-1])),
@@ -166,6 +172,8 @@ def _finding(run: Run, optimizer: int, cut: Clipping, most: float, limit: float)
             Measure(quantity="median norm / threshold" if by_norm else "RMS of the elements / threshold",
                     observed=number(cut.excess), threshold=f"> {setting(limit)}",
                     option="times" if by_norm else "level"),
+            *([] if by_norm else [Measure(quantity="norm before clipping / after", observed=number(cut.divided),
+                                          threshold="the limit of clipping by norm is a warning", option="times")]),
             Measure(quantity="steps looked at", observed=count(len(cut.steps)), threshold="the last half"),
         ],
     )  # fmt: skip

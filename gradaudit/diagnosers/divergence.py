@@ -6,7 +6,9 @@ The running median of the training loss, over five steps or as many as cover 32 
 start, or times the loss of the best constant predictor where that is larger, it has diverged. So it has when the last
 tenth of the run lies above `worse` times the start by more than the noise. It is critical, or a warning when the loss
 comes back below its start, or never rises above what a constant predictor scores. Losses whose level means nothing
-(adversarial, contrastive, policy gradients, unknown ones) are not judged.
+(adversarial, contrastive, policy gradients, unknown ones) are not judged, and neither is a rise of at most 5 % of the
+steps, far into a run, that comes back below the start: `loss_spike` reports it. The first loss is that of one batch:
+the last ones must lie above it by more than batches differ, too.
 
 ## Why it matters
 
@@ -15,8 +17,8 @@ The model is worse than before training, and steps from here on start from a wor
 ## What to try
 
 Go back to the last checkpoint before the rise with a lower learning rate. If the rise comes early, warm up; if it comes
-at once, look at the scale of inputs, targets and initial weights; if it comes late, look at what changed there: a
-schedule, a phase, a part of the data.
+at once, look at the scale of inputs, targets and initial weights, and whether the optimizer maximizes; if it comes
+late, look at what changed there: a schedule, a phase, a part of the data.
 
 ## When it is wrong
 
@@ -31,7 +33,7 @@ import numpy
 
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart, update_chart
-from gradaudit.derived.learning_rates import label_of, learning_rates, optimizer_class, rate_in_words
+from gradaudit.derived.learning_rates import climbs, label_of, learning_rates, optimizer_class, rate_in_words
 from gradaudit.derived.order_statistics import largest
 from gradaudit.derived.progress import constant_level, start_level
 from gradaudit.derived.progress import divergence as diverges
@@ -136,15 +138,23 @@ def _finding(
             )
         )
     last = int(loss.steps[-1])
+    wrong_way = climbs(run, optimizer)
+    if wrong_way:
+        seen.append(f"{optimizer_class(run, optimizer)} was made with maximize=True: it walks up the loss.")
+    turn = Action(
+        text="Remove maximize=True: the optimizer raises the loss on purpose",
+        code=f"torch.optim.{optimizer_class(run, optimizer)}(model.parameters(), lr={rate_in_words(rate)})",
+    )
     return Finding(
         severity=Severity.WARNING if recovered or harmless else Severity.CRITICAL,
-        confidence=Confidence.MEDIUM if recovered or harmless else Confidence.HIGH,
+        confidence=Confidence.CERTAIN if wrong_way else Confidence.MEDIUM if recovered or harmless else Confidence.HIGH,
         headline=f"The loss rises from {number(start)} to {number(top)} and ends at {ending}, from step {count(at)} on"
         + label_of(run, optimizer),
         seen=" ".join(seen),
         span=Span(first=at, last=last),
         evidence=evidence,
         actions=[
+            *([turn] if wrong_way else []),
             Action(
                 text=f"Lower the learning rate at step {count(at)} from {rate_in_words(rate)} to "
                 f"{rate_in_words(rate / 10)}",

@@ -4,9 +4,11 @@
 
 The cosine of each update with the weights it changes. An update that only decays points straight at zero, at a cosine
 of -1. A median over steps 2 to 40 and the weight layers below `cosine`, while the last norm of the median layer is
-below `shrunk` of its first, is a warning; it is critical when the loss has learned nothing. It is a note where no
-optimizer group has a weight decay, or one far too small for it: learning rate times decay, summed over the run, below a
-tenth of what the weights lost. Then a penalty in the loss does the same, or weights that started too large.
+below `shrunk` of its first, is a warning; it is critical when the loss has learned nothing. It is a note where the loss
+keeps falling and ends below `learned` of that of the best constant prediction: what it would reach with less decay this
+run cannot tell. And it is one where no optimizer group has a weight decay, or one far too small for it: learning rate
+times decay, summed over the run, below a tenth of what the weights lost. Then a penalty in the loss does the same, or
+weights that started too large.
 
 ## Why it matters
 
@@ -36,9 +38,11 @@ from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart
 from gradaudit.derived.layers import weight_layers, zero_start
 from gradaudit.derived.learning_rates import label_of, learning_rates, optimizer_class, peak_rates, rate_in_words
-from gradaudit.derived.order_statistics import Floats, Integers, medians, medians_across
+from gradaudit.derived.order_statistics import Floats, Integers, median, medians, medians_across
+from gradaudit.derived.progress import constant_level
 from gradaudit.derived.ratios import recorded_global_steps, window
 from gradaudit.derived.reduce import plain
+from gradaudit.derived.training_loss import training_loss
 from gradaudit.derived.weight_growth import decay_paths, norms_over_first, weight_decays
 from gradaudit.derived.wording import count, number, percent, setting
 from gradaudit.diagnoser import diagnoser
@@ -60,6 +64,7 @@ from gradaudit.run import Run
 
 _EARLY = (2, 40)  # steps: late in training decay and gradient balance in healthy normalised layers, too
 _EXPLAINED = 0.1  # of the shrinkage, as a logarithm: less decay than that is not its cause
+_FALLS = 0.01  # of the first loss, from the second fifth of the run to the last, as in `gradient_growth`
 _TAKEN = 0.1  # of an idle weight over the whole run: what the suggested decay takes
 
 
@@ -72,6 +77,7 @@ _TAKEN = 0.1  # of an idle weight over the whole run: what the suggested decay t
         "learning_rate_too_low",
         "dead_embedding",
         "gradient_growth",
+        "unstable_loss",
         "premature_plateau",
         "no_learning",
     ),
@@ -81,6 +87,7 @@ def excessive_weight_decay(
     *,
     cosine: float = -0.5,  # healthy runs stay above -0.23, faulty ones below -0.73
     shrunk: float = 0.5,  # of the first norm; healthy layers keep 0.99, faulty ones at most 0.22
+    learned: float = 0.96,  # of a constant's loss: runs that decay holds down end at 0.99, one that learns at 0.87
 ) -> Iterator[Verdict]:
     """Judge the direction of the early updates and what is left of the weights."""
 
@@ -110,13 +117,15 @@ def excessive_weight_decay(
                 f"layer ends at {number(remains, 2)} of its first norm{label_of(run, optimizer)}"
             )
             return
-        yield _finding(run, optimizer, columns, early, remains, cosine, shrunk)
+        yield _finding(
+            run, optimizer, columns, early, remains, {"cosine": cosine, "shrunk": shrunk, "learned": learned}
+        )
 
     yield from each_optimizer(run, judge)
 
 
 def _finding(
-    run: Run, optimizer: int, columns: Integers, early: float, remains: float, cosine: float, shrunk: float
+    run: Run, optimizer: int, columns: Integers, early: float, remains: float, thresholds: dict[str, float]
 ) -> Finding:
     steps = recorded_global_steps(run, optimizer)
     left = norms_over_first(run, optimizer)
@@ -127,6 +136,11 @@ def _finding(
     able = _able(run, optimizer, set_decay, remains)
     decay = set_decay if able else 0.0
     nothing = learned_nothing(run, optimizer)
+    loss = training_loss(run, optimizer)
+    level = math.nan if loss.unjudged else loss.last / constant_level(loss)
+    fifth = len(loss.values) // 5
+    falls = median(loss.values[fifth : 2 * fifth]) - median(loss.values[-fifth:]) >= _FALLS * abs(loss.first)
+    learns = level < thresholds["learned"] and not nothing and falls
     rates = peak_rates(run, optimizer)
     tensors = run.tensors_of(optimizer)
     order = columns[numpy.argsort(numpy.nan_to_num(left[-1, columns], nan=1.0))]
@@ -150,8 +164,13 @@ def _finding(
         seen.append("No parameter group has a weight decay, so a penalty in the loss shrinks them, or their size did.")
     if nothing:
         seen.append("The loss has learned nothing.")
+    elif learns:
+        seen.append(
+            f"The loss ends at {percent(level)} of the best constant prediction's: it learns all the same. Only a run "
+            "with less decay can tell what that costs."
+        )
     return Finding(
-        severity=Severity.NOTE if not decay else Severity.CRITICAL if nothing else Severity.WARNING,
+        severity=Severity.NOTE if not decay or learns else Severity.CRITICAL if nothing else Severity.WARNING,
         confidence=Confidence.HIGH if decay else Confidence.MEDIUM,
         headline=(
             f"A weight decay of {setting(decay)} shrinks"
@@ -168,9 +187,12 @@ def _finding(
         actions=_actions(run, optimizer, decay),
         measures=[
             Measure(quantity="cosine of update and weights, steps 2 to 40", observed=number(early),
-                    threshold=f"< {setting(cosine)}", option="cosine"),
+                    threshold=f"< {setting(thresholds['cosine'])}", option="cosine"),
             Measure(quantity="last norm / first, median layer", observed=number(remains),
-                    threshold=f"< {setting(shrunk)}", option="shrunk"),
+                    threshold=f"< {setting(thresholds['shrunk'])}", option="shrunk"),
+            *([] if math.isnan(level) else [
+                Measure(quantity="last loss / constant prediction's", observed=number(level),
+                        threshold=f"< {setting(thresholds['learned'])} is a note", option="learned")]),
         ],
     )  # fmt: skip
 

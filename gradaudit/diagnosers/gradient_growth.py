@@ -6,7 +6,8 @@ The norm of the whole gradient before clipping, over the optimizer's own paramet
 run at `growth` times that of the second fifth or more, a rank correlation with the step of at least `trend` over the
 last three quarters, and a loss that falls by less than `gain` of its first value between the two: then it is a
 warning. Where the loss says nothing about progress (adversarial, contrastive, policy gradients, unknown ones), a
-growth of `unjudged` times from the first fifth to the last is a note.
+growth of `unjudged` times from the first fifth to the last is a note, or a warning when an objective that is never
+negative, of the only optimizer, ends above `worse` times its start, too.
 
 ## Why it matters
 
@@ -65,6 +66,7 @@ def gradient_growth(
     trend: float = 0.5,  # Spearman's: a steady growth and not one burst
     gain: float = 0.01,  # of the first loss; less is within the noise of a fifth of a run
     unjudged: float = 10.0,  # a critic's gradient grew 9 times in healthy adversarial runs
+    worse: float = 2.0,  # times the start, as in `divergence`; healthy unknown losses end below theirs
 ) -> Iterator[Verdict]:
     """Compare the gradient norm and the loss of the last fifth with those of the second."""
 
@@ -105,19 +107,24 @@ def gradient_growth(
                 + label_of(run, optimizer)
             )
             return
+        start, end = median(loss.objective[:fifth]), median(loss.objective[len(norms) - fifth :])
+        alone = len(run.optimizers) == 1 and bool((loss.objective >= 0).all())
+        rises = bool(loss.unjudged) and alone and end > worse * start
         rates = peak_rates(run, optimizer)
         high = float(quantile(norms.reshape(-1, 1), 0.9)[0])
         layers = _fastest(run, optimizer)
         yield Finding(
-            severity=Severity.NOTE if loss.unjudged else Severity.WARNING,
+            severity=Severity.NOTE if loss.unjudged and not rises else Severity.WARNING,
             confidence=Confidence.MEDIUM,
             headline=f"The gradient norm grows {factor(grown)} times, from {number(base)} to {number(last)}"
+            + (", and the objective rises with it" if rises else "")
             + ("" if loss.unjudged else ", and the loss does not improve")
             + label_of(run, optimizer),
             seen=f"The median norm is {number(base)} in the {'first' if loss.unjudged else 'second'} fifth of the run "
             f"and {number(last)} in the last. "
             + (
                 f"What the loss means is not known: {loss.unjudged}."
+                + (f" What is minimised goes from {number(start)} to {number(end)}." if rises else "")
                 if loss.unjudged
                 else f"The loss goes from {number(before)} to {number(after)} meanwhile."
             )

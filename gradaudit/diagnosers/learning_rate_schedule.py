@@ -32,10 +32,9 @@ from collections.abc import Iterator
 import numpy
 
 from gradaudit.derived.each_optimizer import each_optimizer
-from gradaudit.derived.evidence import loss_chart
+from gradaudit.derived.evidence import loss_chart, rate_chart
 from gradaudit.derived.learning_rates import label_of, learning_rates
 from gradaudit.derived.order_statistics import Floats, median
-from gradaudit.derived.reduce import plain
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
 from gradaudit.derived.wording import count, factor, number, percent, setting
 from gradaudit.diagnoser import diagnoser
@@ -45,7 +44,6 @@ from gradaudit.findings import (
     Confidence,
     CouldNotLook,
     Finding,
-    Lines,
     Mark,
     Measure,
     Severity,
@@ -93,8 +91,8 @@ def learning_rate_schedule(
             yield _collapse(run, optimizer, rate, fallen, before, after, collapsed, early, gain)
         elif rising:
             yield _endless(run, optimizer, rate, risen)
-        elif jumps := [] if loss.unjudged else _harmful_jumps(rates, loss, risen, gain):
-            yield _restarts(run, optimizer, rates, rate, jumps, risen, gain)
+        elif harmful := [] if loss.unjudged else _harmful_jumps(rates, loss, risen, gain):
+            yield _restarts(run, optimizer, rates, rate, harmful, risen, gain)
         else:
             yield Clean(
                 measured=f"the learning rate goes from {setting(rate[0])} over {setting(rate[peak])} at step "
@@ -115,12 +113,17 @@ def _progress(loss: TrainingLoss, at: int) -> tuple[float, float]:
     return (start - reached) / loss.first, (reached - median(loss.values[-width:])) / loss.first
 
 
-def _harmful_jumps(rates: Floats, loss: TrainingLoss, risen: float, gain: float) -> list[tuple[int, float]]:
-    """(step, rise of the loss as a share of its first value) of each jump of a group's rate that raised the loss."""
+def _jumps(rates: Floats, risen: float) -> list[int]:
+    """The steps at which the rate of a group is more than `risen` times that of the step before."""
     with numpy.errstate(divide="ignore", invalid="ignore"):
         jumped = ((rates[1:] > risen * rates[:-1]) & (rates[:-1] > 0)).any(axis=1)
+    return (numpy.flatnonzero(jumped) + 1).tolist()
+
+
+def _harmful_jumps(rates: Floats, loss: TrainingLoss, risen: float, gain: float) -> list[tuple[int, float]]:
+    """(step, rise of the loss as a share of its first value) of each jump of a group's rate that raised the loss."""
     found = []
-    for at in (numpy.flatnonzero(jumped) + 1).tolist():
+    for at in _jumps(rates, risen):
         # The steps before are compared with those right after, since a model may recover from its restart.
         before, after = loss.values[max(0, at - _AROUND) : at], loss.values[at + 1 : at + 1 + _AROUND]
         if at >= _AROUND and len(after) and loss.first > 0:
@@ -128,19 +131,6 @@ def _harmful_jumps(rates: Floats, loss: TrainingLoss, risen: float, gain: float)
             if rise > gain or (numpy.isfinite(before).all() and not numpy.isfinite(after).all()):
                 found.append((at, rise))
     return found
-
-
-def _rate_chart(run: Run, optimizer: int, rate: Floats, marks: list[Mark]) -> Lines:
-    steps = run.steps_of(optimizer)["global_step"].to_numpy()
-    return Lines(
-        title="Learning rate",
-        caption="The largest learning rate over the parameter groups at each step.",
-        x_label="step",
-        y_label="learning rate",
-        series=[plain("learning rate", steps, numpy.where(rate > 0, rate, numpy.nan))],
-        marks=marks,
-        log=True,
-    )
 
 
 def _collapse(
@@ -159,7 +149,7 @@ def _collapse(
         f"{percent(before)} of its first value over the half before; in all steps since it gained {percent(after)}.",
         span=Span(first=at, last=int(steps[-1])),
         evidence=[
-            _rate_chart(run, optimizer, rate, mark),
+            rate_chart(run, optimizer, mark),
             loss_chart(run, optimizer, "The training loss: it stops falling with the learning rate.", mark),
         ],
         actions=[
@@ -188,7 +178,7 @@ def _endless(run: Run, optimizer: int, rate: Floats, risen: float) -> Finding:
         seen=f"It never falls in {count(len(rate))} steps and is highest at the last: a warmup that is longer than the "
         "run, or a schedule of the wrong sign.",
         span=Span(first=int(steps[0]), last=int(steps[-1])),
-        evidence=[_rate_chart(run, optimizer, rate, [])],
+        evidence=[rate_chart(run, optimizer, [])],
         actions=[
             Action(text=f"Warm up over 5 % of the run, {count(max(1, len(rate) / 20))} steps, and let it decay after"),
             Action(text="If its numbers are batches, call scheduler.step() once a batch"),
@@ -202,14 +192,16 @@ def _endless(run: Run, optimizer: int, rate: Floats, risen: float) -> Finding:
 
 
 def _restarts(
-    run: Run, optimizer: int, rates: Floats, rate: Floats, jumps: list[tuple[int, float]], risen: float, gain: float
+    run: Run, optimizer: int, rates: Floats, rate: Floats, harmful: list[tuple[int, float]], risen: float, gain: float
 ) -> Finding:
     steps = run.steps_of(optimizer)["global_step"].to_numpy()
-    at, rise = max(jumps, key=lambda jump: numpy.nan_to_num(jump[1], nan=numpy.inf))
+    at, rise = max(harmful, key=lambda jump: numpy.nan_to_num(jump[1], nan=numpy.inf))
     times = float(numpy.nanmax(rates[at] / numpy.where(rates[at - 1] > 0, rates[at - 1], numpy.nan)))
-    first, last = int(steps[jumps[0][0]]), int(steps[jumps[-1][0]])
+    # Where one jump is known to do harm, those before it count, too: the first has no steps before it to compare with.
+    jumps = _jumps(rates, risen)
+    first, last = int(steps[jumps[0]]), int(steps[harmful[-1][0]])
     where = f"step {count(first)}" if len(jumps) == 1 else f"{count(len(jumps))} steps from {count(first)} on"
-    marks = [Mark(label=f"step {count(steps[jump])}", x=int(steps[jump])) for jump, _ in jumps[:5]]
+    marks = [Mark(label=f"step {count(steps[jump])}", x=int(steps[jump])) for jump in jumps[:5]]
     rose = f"rises by {percent(rise)} of its first value" if numpy.isfinite(rise) else "is not finite any more"
     return Finding(
         severity=Severity.NOTE,
@@ -221,7 +213,7 @@ def _restarts(
         f"{rose}, compared with the {_AROUND} before.",
         span=Span(first=first, last=last),
         evidence=[
-            _rate_chart(run, optimizer, rate, marks),
+            rate_chart(run, optimizer, marks),
             loss_chart(run, optimizer, "The training loss: it rises where the learning rate jumps.", marks),
         ],
         actions=[

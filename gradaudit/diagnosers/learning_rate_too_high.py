@@ -37,6 +37,7 @@ from gradaudit.derived.evidence import loss_chart, update_chart
 from gradaudit.derived.finiteness import breakdown, ran_away
 from gradaudit.derived.layers import weight_layers
 from gradaudit.derived.learning_rates import (
+    climbs,
     label_of,
     learning_rates,
     line_search,
@@ -117,7 +118,7 @@ def learning_rate_too_high(
             return
         loss = training_loss(run, optimizer)
         symptom, since = _symptom(run, optimizer, epochs, steps)
-        early = _overshoot(loss, overshoot, jump)
+        early = "" if climbs(run, optimizer) else _overshoot(loss, overshoot, jump)
         if symptom and top >= with_symptom:
             severity = Severity.CRITICAL
         elif line_search(run, optimizer) and top >= note:
@@ -165,6 +166,8 @@ def _symptom(run: Run, optimizer: int, epochs: float, steps: float) -> tuple[str
     broken = breakdown(run, optimizer)
     if broken is not None and not broken.recovered and ran_away(broken):
         return f"The run ends in NaN or infinity, first at step {count(broken.step)}.", broken.step
+    if climbs(run, optimizer):
+        return "", 0  # a loss that rises because it is maximized says nothing of the size of the steps
     away = divergence(run, optimizer)
     if away is not None:
         loss = training_loss(run, optimizer)

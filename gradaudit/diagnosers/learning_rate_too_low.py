@@ -5,8 +5,9 @@
 The update-to-weight ratio of every weight layer and embedding table at its 95th percentile over the steps, and of
 these the largest: the fastest part of the model in its fast moments. Below `slow`, a loss that improved by less than
 `still` is critical and by less than `hardly` is a warning. Below `slower_than_usual`, over at least 100 steps, a loss
-that improved by less than `little` is a warning. A model that starts below `pretrained` times the loss of an even
-guess has less to learn, so there it is a note.
+that improved by less than `little` is a warning, and one that improved by less than `scratch` where it started at
+`pretrained` times that of an even guess (in regression, of a constant) or above. A model that starts below that has
+less to learn, so there it is a note. The loss of the start is the median of the first twentieth of the run.
 
 ## Why it matters
 
@@ -36,7 +37,7 @@ from gradaudit.derived.evidence import loss_chart
 from gradaudit.derived.finiteness import breakdown
 from gradaudit.derived.learning_rates import label_of, optimizer_class, peak_rates, rate_in_words, scale_free
 from gradaudit.derived.order_statistics import Floats, median, quantile
-from gradaudit.derived.progress import divergence
+from gradaudit.derived.progress import constant_level, divergence
 from gradaudit.derived.ratios import judged_tensors, recorded_global_steps, step_weights, update_ratio
 from gradaudit.derived.reduce import plain
 from gradaudit.derived.training_loss import TrainingLoss, adversarial, training_loss
@@ -75,6 +76,7 @@ def learning_rate_too_low(
     hardly: float = 0.20,  # of the first loss; separates learning rates 100 times too small from short runs
     slower_than_usual: float = 1e-3,  # healthy runs from scratch stay above 2.9e-3
     little: float = 0.10,  # stricter than `hardly`, because healthy fine-tuning is this slow
+    scratch: float = 0.30,  # a learning rate 100 times too small leaves three quarters, at a ratio below 3.5e-4
     pretrained: float = 0.85,  # of ln N; models that start below it have been trained before
 ) -> Iterator[Verdict]:
     """Judge the 95th percentile of the largest update-to-weight ratio together with the improvement of the loss."""
@@ -94,7 +96,9 @@ def learning_rate_too_low(
             yield CouldNotLook(reason="no finite update was recorded", enable="record from the first step on")
             return
         pace = float(numpy.nanmax(high))
-        gain = loss.improvement
+        start = _start(loss)
+        gain = (start - loss.last) / start if start > 0 else math.nan
+        even = _untrained(loss)
         measured = (
             f"the fastest tensor changes by {number(pace, 2)} of its weights per step (95th percentile), and the loss "
             f"{_gained(gain)}{label_of(run, optimizer)}"
@@ -111,11 +115,13 @@ def learning_rate_too_low(
         elif pace < slower_than_usual and gain < little and long_enough:
             severity, option, limit = Severity.WARNING, "slower_than_usual", slower_than_usual
             least, gain_option = little, "little"
+        elif pace < slower_than_usual and gain < scratch and long_enough and start >= pretrained * even:
+            severity, option, limit = Severity.WARNING, "slower_than_usual", slower_than_usual
+            least, gain_option = scratch, "scratch"
         else:
             yield Clean(measured=measured)
             return
-        even = uniform_loss(loss.facts, loss.kind) if loss.facts else math.nan
-        trained_before = loss.first < pretrained * even
+        trained_before = start < pretrained * even
         measures = [
             Measure(
                 quantity="largest update-to-weight ratio (95th percentile)",
@@ -133,15 +139,30 @@ def learning_rate_too_low(
         if not math.isnan(even):
             measures.append(
                 Measure(
-                    quantity="first loss / loss of an even guess",
-                    observed=number(loss.first / even),
+                    quantity="first loss / loss of an even guess"
+                    if loss.kind != "regression"
+                    else "first loss / of a constant",
+                    observed=number(start / even),
                     threshold=f"< {setting(pretrained)} is a note",
                     option="pretrained",
                 )
             )
-        yield _finding(run, optimizer, loss, Severity.NOTE if trained_before else severity, pace, limit, measures, high)
+        found = Severity.NOTE if trained_before else severity
+        yield _finding(run, optimizer, loss, found, pace, limit, measures, high, start, gain)
 
     yield from each_optimizer(run, judge)
+
+
+def _start(loss: TrainingLoss) -> float:
+    """The median loss of the first twentieth of the run, at least five steps: the first one is that of one batch."""
+    return median(loss.values[: max(5, len(loss.values) // 20)])
+
+
+def _untrained(loss: TrainingLoss) -> float:
+    """What a model that knows nothing scores: of an even guess, in regression of a constant; NaN where unknown."""
+    if loss.facts is None:
+        return math.nan
+    return constant_level(loss) if loss.kind == "regression" else uniform_loss(loss.facts, loss.kind)
 
 
 def _finding(
@@ -153,6 +174,8 @@ def _finding(
     limit: float,
     measures: list[Measure],
     high: Floats,
+    start: float,
+    gain: float,
 ) -> Finding:
     chosen = judged_tensors(run, optimizer)
     tensors = [tensor for tensor, take in zip(run.tensors_of(optimizer), chosen, strict=True) if take]
@@ -164,14 +187,14 @@ def _finding(
     seen = (
         f"Even {fastest}, the fastest tensor, changes by {number(pace)} of its weights per step (95th percentile over "
         f"the steps), with {optimizer_class(run, optimizer)} at a learning rate of {rate_in_words(rates)}. "
-        f"The loss goes from {number(loss.first)} to {number(loss.last)}: it {_gained(loss.improvement)}."
+        f"The loss goes from {number(start)} to {number(loss.last)}: it {_gained(gain)}."
     )
     if severity is Severity.NOTE:
         seen += " The first loss is low for an untrained model, so a slow fine-tuning may be meant."
     headline = (
-        f"The weights change by {number(pace)} of their size per step, and the loss {_gained(loss.improvement)}"
+        f"The weights change by {number(pace)} of their size per step, and the loss {_gained(gain)}"
         if pace > 0
-        else f"No weight changes in {count(len(loss.values))} steps, and the loss {_gained(loss.improvement)}"
+        else f"No weight changes in {count(len(loss.values))} steps, and the loss {_gained(gain)}"
     )
     return Finding(
         severity=severity,

@@ -3,9 +3,11 @@
 ## What it looks for
 
 The running median of the loss over five steps (as many as cover 32 targets) against its trend, the median of the
-`window` steps before. A spike is higher than `times` the trend, by more than `deviations` of the usual scatter (median
-absolute deviation) and by more than `share` of the first loss; it starts after the first tenth of the run and comes
-back below that height. Spikes at more than 5 % of the steps are how the loss is, and not reported.
+`window` steps before. A spike is higher than `times` the trend, by more than `deviations` of the usual scatter from
+batch to batch and by more than `share` of the first loss; it starts after the first tenth of the run and comes
+back below that height. It is a note, or a warning when the spike rises by `undone` or more of what the trend had gained
+from the first loss. Spikes at more than 5 % of the steps, or 10 % if they are one or two, are how the loss is, and not
+reported.
 
 ## Why it matters
 
@@ -22,6 +24,7 @@ or the learning rate.
 A warm restart of the learning rate raises the loss on purpose, and so does a new phase with harder data.
 """
 
+import math
 from collections.abc import Iterator
 
 import numpy
@@ -49,14 +52,18 @@ from gradaudit.findings import (
 )
 from gradaudit.run import Run
 
+_OFTEN = 0.05  # of the steps: many spikes are how the loss is
+_LONG = 0.1  # of the steps; one or two that take long to come back are no habit: a faulty run's took 22 of 300 steps
 
-@diagnoser(worst=Severity.NOTE, needs=("steps",), minimum_steps=100)
+
+@diagnoser(worst=Severity.WARNING, needs=("steps",), minimum_steps=100)
 def loss_spike(
     run: Run,
     *,
     times: float = 1.5,  # runmedic's factor over the trend
-    deviations: float = 8.0,  # runmedic's robust z; OLMo skips steps from 6 on
-    share: float = 0.1,  # of the first loss; not measured: less is no loss of progress worth a look
+    deviations: float = 8.0,  # runmedic's robust z; faulty runs start at 11
+    share: float = 0.1,  # of the first loss; faulty runs start at 0.16
+    undone: float = 0.8,  # of the gain; no healthy run has a spike, faulty ones reach 1.1 to 3.4
     window: float = 50,  # steps; long against a spike, short against a run
 ) -> Iterator[Verdict]:
     """Look for stretches of steps at which the loss stands far above the steps before."""
@@ -73,10 +80,12 @@ def loss_spike(
             high = (smooth > times * trend) & (above > deviations * scatter) & (above > share * abs(loss.first))
         high[: max(int(window) // 2, len(high) // 10)] = False
         starts = numpy.flatnonzero(high & ~numpy.concatenate([[False], high[:-1]]))
+        # The trend catches up with a loss that stays up: it has to come back below where the trend was before.
+        back = len(starts) and bool((smooth[starts[-1] :] < times * trend[starts[-1]]).any())
         gone = diverges(run, optimizer) is not None
-        if not len(starts) or gone or high.mean() > 0.05 or high[-1]:
+        if not len(starts) or not back or gone or high.mean() > (_LONG if len(starts) <= 2 else _OFTEN) or high[-1]:
             yield Clean(
-                measured=f"{plural(0 if gone else len(starts), 'spike')} that came back in "
+                measured=f"{plural(0 if gone or not back else len(starts), 'spike')} that came back in "
                 f"{plural(len(smooth), 'step')}{label_of(run, optimizer)}"
             )
             return
@@ -85,14 +94,17 @@ def loss_spike(
         norms = run.steps_of(optimizer)["gradient_norm"].to_numpy(dtype=float)
         clip = float(quantile(norms.reshape(-1, 1), 0.9)[0])
         rates = learning_rates(run, optimizer)[worst]
+        gained = loss.first - float(trend[worst])
+        lost = float(above[worst]) / gained if gained > 0 else 0.0
         yield Finding(
-            severity=Severity.NOTE,
+            severity=Severity.WARNING if lost >= undone else Severity.NOTE,
             confidence=Confidence.MEDIUM,
             headline=f"The loss jumps to {factor(smooth[worst] / trend[worst])} times its trend at step "
             f"{count(loss.steps[worst])} and comes back" + label_of(run, optimizer),
             seen=f"{plural(len(starts), 'spike')}, {plural(int(high.sum()), 'step')} in all. The highest reaches "
             f"{number(float(smooth[worst]))} from a trend of {number(float(trend[worst]))}, at a learning rate of "
-            f"{rate_in_words(rates)}.",
+            f"{rate_in_words(rates)}."
+            + (f" That undoes {percent(lost)} of what had been gained since the first step." if lost >= undone else ""),
             span=Span(first=at, last=until),
             evidence=[
                 loss_chart(run, optimizer, "The training loss; the marks are where spikes begin.",
@@ -117,6 +129,8 @@ def loss_spike(
                         threshold=f"> {setting(deviations)}", option="deviations"),
                 Measure(quantity="height / first loss", observed=percent(float(above[worst]) / abs(loss.first)),
                         threshold=f"> {percent(share)}", option="share"),
+                Measure(quantity="height / gain so far", observed=percent(lost),
+                        threshold=f">= {percent(undone)} is a warning", option="undone"),
             ],
         )  # fmt: skip
 
@@ -124,12 +138,14 @@ def loss_spike(
 
 
 def _trend(values: Floats, window: int) -> tuple[Floats, Floats]:
-    """([steps], [steps]): the median of the `window` steps before each one, and their scatter around it."""
+    """([steps], [steps]): the median of the `window` steps before each one, and their scatter from batch to batch.
+
+    The scatter is that of the differences between neighbours, so that the slope of a loss that falls is no part of it.
+    """
     import pandas
 
     series = pandas.Series(numpy.where(numpy.isfinite(values), values, numpy.nan))
-    before = series.shift(1).rolling(window, min_periods=window // 2)
-    trend = before.median()
-    # 1.4826 times the median absolute deviation is the standard deviation of normal values.
-    away = (series - trend).abs().shift(1).rolling(window, min_periods=window // 2).median() * 1.4826
-    return trend.to_numpy(dtype=numpy.float64), away.to_numpy(dtype=numpy.float64)
+    trend = series.shift(1).rolling(window, min_periods=window // 2).median()
+    apart = series.diff().abs().shift(1).rolling(window, min_periods=window // 2).median()
+    # 1.4826 times the median absolute deviation is the standard deviation of normal values; a difference has two.
+    return trend.to_numpy(dtype=numpy.float64), (apart * 1.4826 / math.sqrt(2)).to_numpy(dtype=numpy.float64)

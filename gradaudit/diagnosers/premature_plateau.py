@@ -1,4 +1,4 @@
-"""The loss stops falling all at once, far above zero, and the gradient fades with it.
+"""The loss stops falling far above zero: its gradient fades all at once, or the learning rate is gone.
 
 ## What it looks for
 
@@ -7,31 +7,39 @@ in shares of the first loss. It is a note when the plateau begins before `early`
 above `left`, it had fallen by more than `fell` over the half of the steps before, so that it was heading further down,
 and the median gradient norm of the last fifth is below `faded` of that of those steps.
 
+It is a warning when the largest learning rate falls for good to `spent` of its peak or less before `early` of the run
+is over, the loss falls by less than `flat` over the steps since then, is still above `left`, and had not come to rest:
+while the second half of the learning rate was spent, summed over the steps, it fell by `unfinished` or more, or it had
+gained less than that in all.
+
 ## Why it matters
 
 A loss that has reached what the data allow slows down gradually, and the gradients of its batches stay, since noise
 remains to be followed. One that stops at speed with the gradient gone has been caught: by units that died or saturated,
-or on flat ground from which no gradient leads away. The steps since then were for nothing.
+or on flat ground from which no gradient leads away. The steps since then were for nothing. One whose
+learning rate is gone has not been caught: it would go on falling.
 
 ## What to try
 
 Look first at what other findings say of dead or saturated units. Then another seed: a trap depends on the start. A
-wider model has fewer of them. A learning rate a third as high at the step before, or momentum, or a warmup.
+wider model has fewer of them. A learning rate a third as high at the step before, or momentum, or a warmup. Where the
+learning rate is gone, a schedule as long as the run.
 
 ## When it is wrong
 
 Training on the whole data at once has no noise, so its gradient fades wherever it ends; a sudden end of a healthy one
-looks the same. How often that is has not been measured, and so this is only ever a note.
+looks the same. How often that is has not been measured, and so a faded gradient is only ever a note. A learning rate
+that was lowered because the loss had come to rest is not reported.
 """
 
 import math
 from collections.abc import Iterator
 
 from gradaudit.derived.each_optimizer import each_optimizer
-from gradaudit.derived.evidence import loss_chart, norm_chart
+from gradaudit.derived.evidence import loss_chart, norm_chart, rate_chart
 from gradaudit.derived.finiteness import breakdown
 from gradaudit.derived.learning_rates import label_of, peak_rates, rate_in_words
-from gradaudit.derived.plateaus import LEAST_STEPS, Plateau, plateau
+from gradaudit.derived.plateaus import LEAST_STEPS, Plateau, Starved, plateau, starved
 from gradaudit.derived.progress import divergence as diverges
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
 from gradaudit.derived.wording import count, number, percent, setting
@@ -52,7 +60,11 @@ from gradaudit.findings import (
 from gradaudit.run import Run
 
 
-@diagnoser(worst=Severity.NOTE, needs=("steps.gradient_norm",), minimum_steps=LEAST_STEPS)
+@diagnoser(
+    worst=Severity.WARNING,
+    needs=("steps.gradient_norm",),
+    minimum_steps=LEAST_STEPS,
+)
 def premature_plateau(
     run: Run,
     *,
@@ -60,6 +72,8 @@ def premature_plateau(
     early: float = 0.6,  # a plateau over less than 40 % of a run may be the end of its schedule
     left: float = 0.3,  # of the first loss; below it a model has learned most of what it will
     fell: float = 0.2,  # of the first loss; an exponential approach has slowed to 0.1 by then, whatever its pace
+    spent: float = 0.01,  # of the peak; healthy schedules get there in the last tenth of a run
+    unfinished: float = 0.1,  # of the first loss; an exponential approach near its floor falls by less
     faded: float = 0.1,  # AutoTrainer's and gradsnitch's limits of a collapse are 0.05 and below; noise keeps it near 1
 ) -> Iterator[Verdict]:
     """Look for a sudden end of the fall, with the gradient gone."""
@@ -72,6 +86,13 @@ def premature_plateau(
         if not math.isfinite(loss.first) or breakdown(run, optimizer) is not None:
             yield CouldNotLook(reason="the loss is not finite at every step", enable="mend what non_finite reports")
             return
+        gone = starved(run, optimizer, spent)
+        if gone is not None and diverges(run, optimizer) is None:
+            stopped = gone.start < early * len(loss.values) and gone.after < flat and gone.level > left
+            if stopped and (gone.fell >= unfinished or gone.gained < unfinished):
+                limits = {"early": early, "left": left, "spent": spent, "unfinished": unfinished, "flat": flat}
+                yield _starved(run, optimizer, loss, gone, limits)
+                return
         found = plateau(run, optimizer, flat)
         if found is None or diverges(run, optimizer) is not None:
             yield Clean(
@@ -140,5 +161,50 @@ def _finding(run: Run, optimizer: int, loss: TrainingLoss, found: Plateau, thres
                     threshold=f"> {percent(thresholds['fell'])}", option="fell"),
             Measure(quantity="gradient on it / before", observed=number(found.gradient),
                     threshold=f"< {setting(thresholds['faded'])}", option="faded"),
+        ],
+    )  # fmt: skip
+
+
+def _starved(run: Run, optimizer: int, loss: TrainingLoss, gone: Starved, thresholds: dict[str, float]) -> Finding:
+    at, share = int(loss.steps[gone.start]), gone.start / len(loss.values)
+    rates = peak_rates(run, optimizer)
+    mark = [Mark(label=f"step {count(at)}", x=at)]
+    while_it_lasted = (
+        f"fell by {percent(gone.fell)} of its first value while the second half of the learning rate was spent"
+        if gone.fell >= thresholds["unfinished"]
+        else f"had hardly begun to fall, with a gain of {percent(max(0.0, gone.gained))}"
+    )
+    return Finding(
+        severity=Severity.WARNING,
+        confidence=Confidence.HIGH,
+        headline=f"The loss stays at {number(loss.last)} since the learning rate is gone, from step {count(at)} on"
+        + label_of(run, optimizer),
+        seen=f"From step {count(at)} on, for {percent(1 - share)} of the run, the learning rate is at "
+        f"{percent(thresholds['spent'])} of its peak of {rate_in_words(rates)} or less. Up to then the loss "
+        f"{while_it_lasted}; since then it has stayed at {percent(gone.level)} of its start.",
+        span=Span(first=at, last=int(loss.steps[-1])),
+        evidence=[
+            loss_chart(run, optimizer, "The training loss: it stops where the learning rate is gone.", mark),
+            rate_chart(run, optimizer, mark),
+        ],
+        actions=[
+            Action(text=f"Stretch the schedule over {count(len(loss.values))} steps, the length of the run",
+                   code=f"torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max={len(loss.values)})"),
+            Action(text="If its numbers are epochs, call scheduler.step() once an epoch"),
+            Action(text=f"End such a run at step {count(at)}: nothing came after"),
+        ],
+        measures=[
+            Measure(quantity="learning rate gone, share of the run", observed=percent(share),
+                    threshold=f"< {percent(thresholds['early'])}", option="early"),
+            Measure(quantity="loss since / first loss", observed=number(gone.level),
+                    threshold=f"> {setting(thresholds['left'])}", option="left"),
+            Measure(quantity="fall over the second half of the learning rate, of the first loss",
+                    observed=percent(gone.fell),
+                    threshold=f">= {percent(thresholds['unfinished'])}, or the whole gain below it",
+                    option="unfinished"),
+            Measure(quantity="whole gain, of the start", observed=percent(gone.gained),
+                    threshold=f"< {percent(thresholds['unfinished'])}, or that fall above it", option="unfinished"),
+            Measure(quantity="fall since, of the start", observed=percent(gone.after),
+                    threshold=f"< {percent(thresholds['flat'])}", option="flat"),
         ],
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The loss swings more and more widely, and no longer falls.
+"""The loss swings more and more widely and no longer falls, or climbs back from its best.
 
 ## What it looks for
 
@@ -7,22 +7,28 @@ from the 10th to the 90th percentile of what is left. The last two parts swingin
 two, with a rank correlation of at least `trend` over the parts, by at least `share` of the first loss and at least
 `turns` times up and down, while the loss falls by less than `gain` of its first value: then it is a note.
 
+And the medians of the run's tenths: the last one above the lowest by at least `lost` of what had been gained by then,
+from the first loss, and by `errors` standard errors of their means, after a gain of at least `share` of the first loss:
+then it is a warning.
+
 ## Why it matters
 
 A swing that grows is a step that overshoots a little more each time: the learning rate has passed what the sharpest
 direction of the loss allows. Left alone it ends in a spike or in divergence, and what it learns meanwhile is
-averaged away.
+averaged away. A loss that climbs back has given away steps that were paid for: the best weights of the run are not its
+last.
 
 ## What to try
 
 Divide the learning rate by 3, or let it decay from where the swings begin. Lower the momentum from 0.99 to 0.9, and
-clip the gradient norm at its 90th percentile.
+clip the gradient norm at its 90th percentile. Keep a checkpoint of the best step.
 
 ## When it is wrong
 
 A loss that is steady but noisy swings as widely at the end as before and is not reported, and neither is one that still
-falls. Data that becomes harder or more mixed over the run looks the same. A run that diverged, or that holds NaN, is
-left to `divergence` and `non_finite`; adversarial, contrastive and policy-gradient losses swing by nature.
+falls. Data that becomes harder or more mixed over the run looks the same, and so does a penalty that sets in late. A
+run that diverged, or that holds NaN, is left to `divergence` and `non_finite`; adversarial, contrastive and
+policy-gradient losses swing by nature.
 """
 
 from collections.abc import Iterator
@@ -33,6 +39,7 @@ from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart, norm_chart
 from gradaudit.derived.learning_rates import label_of, learning_rates, rate_in_words
 from gradaudit.derived.order_statistics import Floats, quantile, rank_correlation
+from gradaudit.derived.progress import Climb, climb
 from gradaudit.derived.progress import divergence as diverges
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
 from gradaudit.derived.wording import count, factor, number, percent, plural, setting
@@ -55,7 +62,7 @@ _SKIPPED = 0.2  # of the run: a loss that starts to learn swings as it falls
 _PARTS = 8
 
 
-@diagnoser(worst=Severity.NOTE, needs=("steps",), minimum_steps=200)
+@diagnoser(worst=Severity.WARNING, needs=("steps",), minimum_steps=200)
 def unstable_loss(
     run: Run,
     *,
@@ -64,6 +71,8 @@ def unstable_loss(
     share: float = 0.1,  # of the first loss; not measured: smaller swings cost little
     turns: float = 6.0,  # gradsnitch's number of reversals: less is a slope or a spike
     gain: float = 0.01,  # of the first loss; while it falls, the noise may grow with what is learned
+    lost: float = 0.15,  # of the gain; healthy runs reach 0.14 at 1.5 standard errors, faulty ones start at 0.20
+    errors: float = 4.0,  # standard errors; those faulty ones start at 5
 ) -> Iterator[Verdict]:
     """Compare how widely the loss swings at the end and at the beginning."""
 
@@ -77,6 +86,10 @@ def unstable_loss(
             return
         if diverges(run, optimizer) is not None:
             yield NotApplicable(reason=f"the loss diverges, which is worse than a swing{label_of(run, optimizer)}")
+            return
+        climbed = climb(loss)
+        if climbed and climbed.lost >= lost and climbed.errors >= errors and climbed.gained >= share:
+            yield _back_up(run, loss, climbed, lost, errors, share)
             return
         parts = numpy.array_split(loss.values[int(_SKIPPED * len(loss.values)) :], _PARTS)
         left = [_around_line(part) for part in parts]
@@ -119,6 +132,43 @@ def _width(left: Floats) -> float:
 def _turns(left: Floats) -> int:
     """How often it crosses its line."""
     return int((numpy.diff(numpy.sign(left)) != 0).sum())
+
+
+def _back_up(run: Run, loss: TrainingLoss, climbed: Climb, lost: float, errors: float, share: float) -> Finding:
+    optimizer = loss.optimizer
+    start, until = int(loss.steps[climbed.index]), int(loss.steps[climbed.until])
+    then, now = (learning_rates(run, optimizer)[at] for at in (climbed.until, -1))
+    return Finding(
+        severity=Severity.WARNING,
+        confidence=Confidence.MEDIUM,
+        headline=f"The loss climbs back from {number(climbed.best)} at steps {count(start)} to {count(until - 1)} to "
+        f"{number(climbed.last)} at the end{label_of(run, optimizer)}",
+        seen=f"It had fallen by {percent(climbed.gained)} of its first value, {number(loss.first)}, and "
+        f"{percent(climbed.lost)} of that is gone again over the last tenth of the run. The learning rate is "
+        + (f"{rate_in_words(now)} throughout." if numpy.array_equal(then, now, equal_nan=True)
+           else f"{rate_in_words(then)} at step {count(until)} and {rate_in_words(now)} at the end."),
+        span=Span(first=until, last=int(loss.steps[-1])),
+        evidence=[
+            loss_chart(run, optimizer, "The training loss; the mark is where its best tenth ends.",
+                       [Mark(label=f"step {count(until)}", x=until)]),
+            norm_chart(run, optimizer, "The gradient norm over the same steps: steps that overshoot make it grow, "
+                       "too.", []),
+        ],
+        actions=[
+            Action(text=f"Keep the learning rate at or below {rate_in_words(then / 3)}, a third of what it is at step "
+                   f"{count(until)}, or let it decay from there"),
+            Action(text=f"Go back to the weights of step {count(until)} or before: what came after made them worse"),
+            Action(text="If the data, or a weight in the loss, changes there, judge by the validation loss"),
+        ],
+        measures=[
+            Measure(quantity="rise since the best tenth / gain by then", observed=percent(climbed.lost),
+                    threshold=f">= {percent(lost)}", option="lost"),
+            Measure(quantity="rise / standard error", observed=number(climbed.errors),
+                    threshold=f">= {setting(errors)}", option="errors"),
+            Measure(quantity="gain by then / first loss", observed=percent(climbed.gained),
+                    threshold=f">= {percent(share)}", option="share"),
+        ],
+    )  # fmt: skip
 
 
 def _finding(

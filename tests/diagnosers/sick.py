@@ -241,11 +241,12 @@ SICK: dict[str, dict[str, tuple[Build, float]]] = {
     },
     "learning_rate_too_low": {
         "": (crawling, 0),
-        "slow": (lambda path: crawling(path, pace=1e-4, last=2.0), 0.0),
+        "slow": (lambda path: crawling(path, pace=1e-4, last=2.0, steps=90), 0.0),
         "still": (crawling, 0.0),
-        "hardly": (lambda path: crawling(path, last=2.0), 0.0),
+        "hardly": (lambda path: crawling(path, last=2.0, steps=90), 0.0),
         "slower_than_usual": (lambda path: crawling(path, pace=5e-4), 0.0),
-        "little": (lambda path: crawling(path, pace=5e-4), 0.0),
+        "little": (lambda path: crawling(path, pace=5e-4, first=1.9, last=1.85), 0.0),
+        "scratch": (lambda path: crawling(path, pace=5e-4, last=1.8), 0.0),
         "pretrained": (crawling, 1e9),
     },
     "layer_imbalance": {

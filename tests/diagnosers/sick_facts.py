@@ -91,6 +91,7 @@ FACTS: dict[str, dict[str, Case]] = {
         "deviations": (spiking, 1e9),
         "share": (spiking, 1e9),
         "window": (spiking, 1000),
+        "undone": (spiking, 1e9),
     },
     "class_imbalance": {
         "": (uneven_labels, 0),

@@ -21,12 +21,12 @@ def clipped(path: Path, times: float = 20.0, share: float = 1.0, optimizer: str 
     return build_run(path, loss=falling(), facts=TEN, steps=steps, stats=stats, optimizer=optimizer, **changes)
 
 
-def clipped_by_value(path: Path, level: float = 0.9) -> Run:
-    """Elements are cut at 0.01 and have a root mean square of `level` of it."""
+def clipped_by_value(path: Path, level: float = 0.9, norm: float = 1.0, optimizer: str = "AdamW") -> Run:
+    """Elements are cut at 0.01 and have a root mean square of `level` of it; before that the norm was `norm`."""
     tensors = parameters(6)
     stats = {"gradient_max_abs": 0.01, "gradient_norm": 0.01 * level * numpy.sqrt([t.elements for t in tensors])}
-    steps = {"clip_kind": 2, "clip_threshold": 0.01}
-    return build_run(path, loss=falling(), facts=TEN, tensors=tensors, steps=steps, stats=stats)
+    steps = {"clip_kind": 2, "clip_threshold": 0.01, "gradient_norm": norm}
+    return build_run(path, loss=falling(), facts=TEN, tensors=tensors, steps=steps, stats=stats, optimizer=optimizer)
 
 
 def diverging(path: Path, last: float = 40.0, first: float = 2.3, **changes: Any) -> Run:
@@ -131,6 +131,12 @@ GRADIENTS: dict[str, dict[str, Case]] = {
         "gain": (growing, -1.0),
         "unjudged": (
             lambda path: growing(path, 30.0, facts=msgspec.structs.replace(TEN, function="logged")), 1e9
+        ),
+        "worse": (
+            lambda path: growing(
+                path, 40.0, loss=numpy.geomspace(0.5, 50, 200), facts=msgspec.structs.replace(TEN, function="logged")
+            ),
+            1e9,
         ),
     },
 }  # fmt: skip

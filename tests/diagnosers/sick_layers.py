@@ -104,6 +104,15 @@ def caught(
     return build_run(path, loss=loss, steps=given, **{"facts": TEN, **changes})
 
 
+def starving(path: Path, fade: float = 0.95, time: float = 60.0, floor: float = 0.0, **changes: Any) -> Run:
+    """The learning rate fades by `fade` a step, and the loss falls with it: by 1 / e in `time` steps at the peak."""
+    rates = 1e-3 * fade ** numpy.arange(400)
+    loss = floor + (2.3 - floor) * numpy.exp(-numpy.cumsum(rates) / 1e-3 / time)
+    loss *= 1 + 0.02 * numpy.random.default_rng(0).standard_normal(400)
+    steps = {"learning_rate": [[rate] for rate in rates]}
+    return build_run(path, loss=loss, steps=steps, **{"facts": TEN, **changes})
+
+
 def silent_prediction(path: Path, spread: float = 1e-4, facts: LossFacts = TEN, level: float = 2.303) -> Run:
     """The loss stays at `level`, and over a batch the outputs differ by `spread`."""
     samples = [loss_input(step, batch_spread=spread) for step in range(0, 300, 10)]
@@ -185,5 +194,7 @@ LAYERS: dict[str, dict[str, Case]] = {
         "left": (caught, 1.0),
         "fell": (caught, 1.0),
         "faded": (caught, 0.0),
+        "spent": (starving, 0.0),
+        "unfinished": (lambda path: starving(path, time=20), 1.0),
     },
 }  # fmt: skip

@@ -66,12 +66,21 @@ def noisy_before_one_output(
     return build_run(path, loss=falling(), tensors=with_biases(), stats=stats, facts=TEN)
 
 
+def climbing(path: Path, height: float = 0.5, noise: float = 0.05, **changes: Any) -> Run:
+    """A loss that falls to 0.5 by the middle of the run and climbs by `height` after it."""
+    at = numpy.arange(400)
+    curve = numpy.interp(at, [0, 200, 399], [2.3, 0.5, 0.5 + height])
+    loss = curve * (1 + noise * numpy.random.default_rng(0).standard_normal(400))
+    return build_run(path, loss=loss, **{"facts": TEN, **changes})
+
+
 Case = tuple[Callable[[Path], Run], float]
 WEIGHTS: dict[str, dict[str, Case]] = {
     "excessive_weight_decay": {
         "": (lambda path: decayed(path, loss=flat()), 0),
         "cosine": (decayed, -2.0),
         "shrunk": (decayed, 0.0),
+        "learned": (decayed, 0.0),
     },
     "noise_module": {
         "": (noisy, 0),
@@ -87,5 +96,7 @@ WEIGHTS: dict[str, dict[str, Case]] = {
         "share": (swinging, 1e9),
         "turns": (swinging, 1e9),
         "gain": (lambda path: swinging(path, drop=0.5), 1e9),
+        "lost": (climbing, 1e9),
+        "errors": (climbing, 1e9),
     },
 }

@@ -56,6 +56,14 @@ def test_value_clipping_of_most_elements_is_a_note_about_the_direction(tmp_path)
     assert "changes the direction" in finding.seen
 
 
+def test_value_clipping_that_divides_the_step_of_sgd_is_a_warning(tmp_path):
+    finding = assert_finds(
+        constant_clipping, clipped_by_value(tmp_path / "a", norm=50.0, optimizer="SGD"), Severity.WARNING
+    )
+    assert "it also divides the learning rate of 0.001 by" in finding.seen
+    assert_finds(constant_clipping, clipped_by_value(tmp_path / "b", norm=50.0), Severity.NOTE)
+
+
 @pytest.mark.parametrize("scale", [1e-4, 1e4])
 def test_scaling_loss_and_threshold_changes_nothing(tmp_path, scale):
     steps = {"gradient_norm": 10 * scale, "clip_threshold": 0.5 * scale}

@@ -1,11 +1,14 @@
+import dataclasses
+
+import msgspec
 import numpy
 import pytest
 
 from gradaudit.diagnosers.divergence import divergence
 from gradaudit.findings import Severity
-from gradaudit.schema import LossFacts
+from gradaudit.schema import LossFacts, OptimizerFacts
 from tests.build import build_run
-from tests.diagnosers.runs import TEN, falling, healthy
+from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick_gradients import diverging
 from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
 
@@ -64,6 +67,30 @@ def test_a_rise_that_comes_back_is_a_warning(tmp_path):
     loss = falling()
     loss[50:80] = 8.0
     assert_finds(divergence, build_run(tmp_path / "a", loss=loss, facts=TEN), Severity.WARNING)
+
+
+def test_a_spike_far_into_the_run_is_left_to_loss_spike(tmp_path):
+    loss = falling(400)
+    loss[200:208] = 8.0
+    assert_clean(divergence, build_run(tmp_path / "a", loss=loss, facts=TEN))
+    loss[200:240] = 8.0
+    assert_finds(divergence, build_run(tmp_path / "b", loss=loss, facts=TEN), Severity.WARNING)
+
+
+def test_a_first_batch_that_is_low_by_chance_is_quiet(tmp_path):
+    loss = flat(200, 0.45, noise=0.25)
+    loss[0] = 0.32
+    facts = LossFacts(id=0, function="huber_loss")
+    assert_clean(divergence, build_run(tmp_path / "a", loss=loss, facts=facts))
+
+
+def test_an_optimizer_that_maximizes_is_named_first(tmp_path):
+    facts = OptimizerFacts(id=0, optimizer_class="SGD", defaults={"maximize": True})
+    run = build_run(tmp_path / "a", loss=numpy.geomspace(2.3, 500, 200), facts=TEN)
+    run = dataclasses.replace(run, meta=msgspec.structs.replace(run.meta, optimizers=[facts]))
+    finding = assert_finds(divergence, run, Severity.CRITICAL)
+    assert "maximize=True" in finding.seen
+    assert finding.actions[0].text.startswith("Remove maximize=True")
 
 
 def test_a_rise_below_the_constant_predictor_is_a_warning(tmp_path):

@@ -64,9 +64,20 @@ def test_every_tenth_step_is_enough(tmp_path):
 
 
 def test_decay_that_outweighs_the_gradient_is_a_warning(tmp_path):
-    finding = assert_finds(excessive_weight_decay, decayed(tmp_path / "a"), Severity.WARNING)
+    held_down = falling(first=2.5, last=2.26)
+    finding = assert_finds(excessive_weight_decay, decayed(tmp_path / "a", loss=held_down), Severity.WARNING)
     assert "weight decay of 0.5 shrinks the weights to 10 %" in finding.headline
     assert "from 0.5 to 0.05" in finding.actions[0].text
+
+
+def test_while_the_loss_learns_it_is_a_note(tmp_path):
+    finding = assert_finds(excessive_weight_decay, decayed(tmp_path / "a"), Severity.NOTE)
+    assert "it learns all the same" in finding.seen
+
+
+def test_a_loss_that_decay_brings_back_up_is_a_warning(tmp_path):
+    loss = numpy.interp(numpy.arange(200), [0, 50, 199], [2.31, 1.0, 2.0])
+    assert_finds(excessive_weight_decay, decayed(tmp_path / "a", loss=loss), Severity.WARNING)
 
 
 def test_and_critical_when_nothing_is_learned(tmp_path):

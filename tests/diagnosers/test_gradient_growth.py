@@ -49,6 +49,16 @@ def test_growth_of_an_unknown_loss_is_a_note(tmp_path):
     assert_finds(gradient_growth, growing(tmp_path / "a", times=30.0, facts=UNKNOWN), Severity.NOTE)
 
 
+def test_an_unknown_objective_that_rises_with_it_is_a_warning(tmp_path):
+    rising = numpy.geomspace(0.5, 50, 200)
+    finding = assert_finds(
+        gradient_growth, growing(tmp_path / "a", times=40, loss=rising, facts=UNKNOWN), Severity.WARNING
+    )
+    assert "the objective rises with it" in finding.headline
+    signed = growing(tmp_path / "b", times=40, loss=rising - 1, facts=UNKNOWN)
+    assert_finds(gradient_growth, signed, Severity.NOTE)
+
+
 @pytest.mark.parametrize("scale", [1e-4, 1e4])
 def test_scaling_the_loss_changes_nothing(tmp_path, scale):
     norm = scale * numpy.geomspace(1, 10, 200)

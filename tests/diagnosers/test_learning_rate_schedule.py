@@ -74,6 +74,14 @@ def test_restarts_that_raise_the_loss_are_a_note(tmp_path):
     assert "0.003 or less" in finding.actions[0].text
 
 
+def test_a_jump_before_the_loss_can_be_compared_counts_when_a_later_one_does_harm(tmp_path):
+    rates = [[1e-3 * (30.0 if step in (1, 100) else 1)] for step in range(200)]
+    loss = numpy.linspace(2.3, 1.0, 200) + numpy.where(numpy.arange(200) >= 100, 0.5, 0.0)
+    run = build_run(tmp_path / "a", loss=loss, facts=TEN, steps={"learning_rate": rates})
+    finding = assert_finds(learning_rate_schedule, run, Severity.NOTE)
+    assert finding.span.first == 1
+
+
 def test_restarts_that_do_no_harm_are_quiet(tmp_path):
     assert_clean(learning_rate_schedule, jumping(tmp_path / "a", rise=0.02))
     assert_clean(learning_rate_schedule, jumping(tmp_path / "b", times=2.9))

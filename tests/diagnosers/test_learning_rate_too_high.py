@@ -1,3 +1,6 @@
+import dataclasses
+
+import msgspec
 import numpy
 import pytest
 from hypothesis import given, settings
@@ -5,7 +8,7 @@ from hypothesis import strategies as st
 
 from gradaudit.diagnosers.learning_rate_too_high import learning_rate_too_high
 from gradaudit.findings import Lines, Severity
-from gradaudit.schema import LossFacts
+from gradaudit.schema import LossFacts, OptimizerFacts
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick import fast, jumping, overshooting, ran_away, stuck_for
@@ -136,3 +139,12 @@ def test_thinned_statistics_still_show_the_early_maximum(tmp_path, every):
     update = numpy.where(recorded < 5, 0.9, 1e-3)[:, None]
     run = build_run(tmp_path / "run", loss=falling(300), facts=TEN, recorded=recorded, stats={"update_norm": update})
     assert_finds(learning_rate_too_high, run, Severity.WARNING)
+
+
+def test_a_loss_that_is_maximized_is_no_symptom(tmp_path):
+    loss, stats = numpy.geomspace(2.3, 500, 200), {"update_norm": 0.45}
+    run = build_run(tmp_path / "a", loss=loss, facts=TEN, stats=stats)
+    assert_finds(learning_rate_too_high, run, Severity.CRITICAL)
+    facts = OptimizerFacts(id=0, optimizer_class="SGD", defaults={"maximize": True})
+    run = dataclasses.replace(run, meta=msgspec.structs.replace(run.meta, optimizers=[facts]))
+    assert_clean(learning_rate_too_high, run)

@@ -4,8 +4,9 @@ import pytest
 
 from gradaudit.diagnosers.learning_rate_too_low import learning_rate_too_low
 from gradaudit.findings import Severity
+from gradaudit.schema import LossFacts
 from tests.build import build_run, linear_stack
-from tests.diagnosers.runs import TEN, falling, healthy
+from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick import crawling
 from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds
 
@@ -20,7 +21,7 @@ def test_small_updates_under_a_falling_loss_are_quiet(tmp_path):
 
 
 def test_the_slowest_healthy_fine_tuning_is_quiet(tmp_path):
-    assert_clean(learning_rate_too_low, crawling(tmp_path / "run", pace=3.5e-4, last=2.0))
+    assert_clean(learning_rate_too_low, crawling(tmp_path / "run", pace=3.5e-4, first=1.9, last=1.65))
 
 
 def test_one_fast_tensor_is_enough(tmp_path):
@@ -53,7 +54,7 @@ def test_fifty_steps_are_needed(tmp_path):
 
 def test_weights_that_stand_still_under_a_flat_loss_are_critical(tmp_path):
     finding = assert_finds(learning_rate_too_low, crawling(tmp_path / "run"), Severity.CRITICAL)
-    assert finding.headline == "The weights change by 1e-5 of their size per step, and the loss falls by 2.6 %"
+    assert finding.headline == "The weights change by 1e-5 of their size per step, and the loss falls by 2.3 %"
     assert finding.actions[0].text == "Raise the learning rate from 0.001 to 0.1, then up or down by factors of 3"
 
 
@@ -64,6 +65,21 @@ def test_a_loss_that_falls_a_little_makes_it_a_warning(tmp_path):
 def test_a_slow_pace_needs_100_steps(tmp_path):
     assert_finds(learning_rate_too_low, crawling(tmp_path / "long", pace=5e-4), Severity.WARNING)
     assert_clean(learning_rate_too_low, crawling(tmp_path / "short", pace=5e-4, steps=90))
+
+
+def test_a_slow_pace_from_scratch_needs_a_gain_of_30_percent(tmp_path):
+    finding = assert_finds(learning_rate_too_low, crawling(tmp_path / "a", pace=3.4e-4, last=1.8), Severity.WARNING)
+    assert "the loss falls by 20 %" in finding.headline
+    assert_clean(learning_rate_too_low, crawling(tmp_path / "b", pace=3.4e-4, last=1.5))
+    assert_clean(learning_rate_too_low, crawling(tmp_path / "c", pace=1.1e-3, last=1.8))
+
+
+def test_a_first_batch_that_is_far_off_does_not_hide_it(tmp_path):
+    loss = flat(200, 1.0, noise=0.1)
+    loss[0] = 1.4
+    facts = LossFacts(id=0, function="mse_loss", target_variance=1.0)
+    run = build_run(tmp_path / "a", loss=loss, facts=facts, stats={"update_norm": 3e-5})
+    assert_finds(learning_rate_too_low, run, Severity.CRITICAL)
 
 
 def test_a_pretrained_start_makes_it_a_note(tmp_path):

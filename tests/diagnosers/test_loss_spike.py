@@ -43,14 +43,25 @@ def test_unknown_losses_and_short_runs_are_not_judged(tmp_path):
 
 
 def test_a_spike_is_a_note(tmp_path):
-    finding = assert_finds(loss_spike, spiking(tmp_path / "a"), Severity.NOTE)
+    finding = assert_finds(loss_spike, spiking(tmp_path / "a", height=1.0), Severity.NOTE)
     assert "times its trend at step 20" in finding.headline
     assert 200 <= finding.span.first <= 204
+
+
+def test_one_that_undoes_what_was_gained_is_a_warning(tmp_path):
+    finding = assert_finds(loss_spike, spiking(tmp_path / "a"), Severity.WARNING)
+    assert "undoes 104 % of what had been gained" in finding.seen
+
+
+def test_the_slope_of_a_loss_that_falls_fast_hides_no_spike(tmp_path):
+    loss = 2.3 * numpy.exp(-numpy.arange(300) / 100) * numpy.random.default_rng(0).normal(1, 0.02, 300)
+    loss[200:206] += 0.4
+    assert_finds(loss_spike, build_run(tmp_path / "a", loss=loss, facts=TEN), Severity.NOTE)
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1e4])
 def test_scaling_the_loss_changes_nothing(tmp_path, scale):
     loss = falling(400)
-    loss[200:208] += 2.0
+    loss[200:208] += 1.0
     facts = LossFacts(id=0, function="mse_loss", target_variance=scale)
     assert_finds(loss_spike, build_run(tmp_path / "a", loss=scale * loss, facts=facts), Severity.NOTE)

@@ -6,7 +6,7 @@ from gradaudit.findings import Severity
 from gradaudit.schema import LossFacts
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat, healthy
-from tests.diagnosers.sick_layers import caught
+from tests.diagnosers.sick_layers import caught, starving
 from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
 
 
@@ -59,10 +59,27 @@ def test_a_loss_that_is_caught_is_a_note(tmp_path):
 
 
 def test_a_learning_rate_that_was_gone_by_then_is_said(tmp_path):
-    rates = [[1e-3 if step < 90 else 1e-5] for step in range(400)]
+    rates = [[1e-3 if step < 90 else 2e-5] for step in range(400)]
     finding = assert_finds(premature_plateau, caught(tmp_path / "a", steps_columns={"learning_rate": rates}))
-    assert "The learning rate was at 1 % of its peak by then." in finding.seen
+    assert "The learning rate was at 2 % of its peak by then." in finding.seen
     assert finding.actions[2].text.startswith("Keep the learning rate up")
+
+
+@pytest.mark.parametrize("time", [20, 2000])
+def test_a_loss_whose_learning_rate_is_gone_is_a_warning(tmp_path, time):
+    finding = assert_finds(premature_plateau, starving(tmp_path / "a", time=time), Severity.WARNING)
+    assert finding.headline.endswith("since the learning rate is gone, from step 90 on")
+    assert ("had hardly begun to fall" in finding.seen) is (time == 2000)
+    assert finding.span.first == 90
+
+
+def test_a_loss_at_rest_when_the_rate_goes_is_quiet(tmp_path):
+    assert_clean(premature_plateau, starving(tmp_path / "a", time=2.0, floor=1.0))
+
+
+def test_a_rate_that_is_gone_at_the_end_is_quiet(tmp_path):
+    assert_clean(premature_plateau, starving(tmp_path / "a", fade=0.985))
+    assert_clean(premature_plateau, starving(tmp_path / "b", fade=0.95, time=4.0))
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1e4])

@@ -6,7 +6,7 @@ from gradaudit.diagnosers.unstable_loss import unstable_loss
 from gradaudit.findings import Severity
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat, healthy
-from tests.diagnosers.sick_weights import swinging
+from tests.diagnosers.sick_weights import climbing, swinging
 from tests.diagnosers.verbs import (
     assert_clean,
     assert_could_not_look,
@@ -55,6 +55,23 @@ def test_what_diverged_or_broke_is_left_to_others(tmp_path):
 def test_losses_that_swing_by_nature_are_not_judged(tmp_path):
     logged = msgspec.structs.replace(TEN, function="logged")
     assert_not_applicable(unstable_loss, swinging(tmp_path / "a", facts=logged))
+
+
+def test_a_loss_that_climbs_back_is_a_warning(tmp_path):
+    finding = assert_finds(unstable_loss, climbing(tmp_path / "a"), Severity.WARNING)
+    assert finding.headline.startswith("The loss climbs back from 0.")
+    assert 200 <= finding.span.first <= 240
+    assert finding.span.last == 399
+
+
+def test_a_small_climb_and_one_within_the_noise_are_quiet(tmp_path):
+    assert_clean(unstable_loss, climbing(tmp_path / "a", height=0.2))
+    assert_clean(unstable_loss, climbing(tmp_path / "b", noise=1.5))
+
+
+def test_a_loss_that_hardly_fell_cannot_climb_back(tmp_path):
+    loss = numpy.interp(numpy.arange(400), [0, 200, 399], [2.3, 2.15, 2.28]) + 0.01 * flat(400)
+    assert_clean(unstable_loss, build_run(tmp_path / "a", loss=loss, facts=TEN))
 
 
 def test_short_runs_cannot_be_judged(tmp_path):

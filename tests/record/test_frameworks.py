@@ -133,7 +133,9 @@ def test_lightning_in_a_recorder(tmp_path):
     # A recorder in the script sees functions under their module's name; only `gradaudit record` is there before imports.
     named = "from torch.nn.functional import cross_entropy"
     assert named in LIGHTNING
-    seen = LIGHTNING.replace(named, "from torch.nn import functional").replace("= cross_entropy(", "= functional.cross_entropy(")
+    seen = LIGHTNING.replace(named, "from torch.nn import functional").replace(
+        "= cross_entropy(", "= functional.cross_entropy("
+    )
     script(tmp_path, seen.replace(fit, within))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "train.py", "automatic"]
