@@ -12,6 +12,7 @@ from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat
 
 NET = [ModuleFacts(id=0, name="", module_class="Net")]
+DROPOUT = [*NET, ModuleFacts(id=1, name="drop", module_class="Dropout", dropout=0.3)]
 
 
 def overflowing(path: Path, skips: int = 10, steps: int = 100) -> Run:
@@ -109,6 +110,7 @@ FACTS: dict[str, dict[str, Case]] = {
     "validation_better_than_train": {
         "": (easy_validation, 0),
         "margin": (easy_validation, 1e9),
+        "noise": (lambda path: easy_validation(path, 0.8, modules=DROPOUT), 1e9),
         "most": (easy_validation, 1.1),
         "evaluations": (easy_validation, 100),
     },

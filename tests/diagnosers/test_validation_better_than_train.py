@@ -2,10 +2,10 @@ import msgspec
 
 from gradaudit.diagnosers.validation_better_than_train import validation_better_than_train as rule
 from gradaudit.findings import Confidence, Severity
-from gradaudit.schema import LossFacts, ModuleFacts
+from gradaudit.schema import LossFacts
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, healthy
-from tests.diagnosers.sick_facts import NET, easy_validation
+from tests.diagnosers.sick_facts import DROPOUT, NET, easy_validation
 from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
 
 
@@ -15,9 +15,6 @@ def test_a_held_out_loss_above_the_training_loss_is_quiet(tmp_path):
 
 def test_a_little_below_is_quiet(tmp_path):
     assert_clean(rule, easy_validation(tmp_path / "a", 0.1))
-
-
-DROPOUT = [*NET, ModuleFacts(id=1, name="drop", module_class="Dropout", dropout=0.3)]
 
 
 def test_smoothing_raises_the_training_loss_and_is_not_compared(tmp_path):

@@ -130,7 +130,7 @@ def test_lightning_in_a_recorder(tmp_path):
     fit = "trainer.fit(module, train, valid)"
     assert fit in LIGHTNING
     within = f'with __import__("gradaudit").Recorder(module, directory="run", every=1): {fit}'
-    # A recorder in the script sees functions under their module's name; only `gradaudit record` is there before imports.
+    # A recorder in the script sees functions under their module's name; only the command is there before imports.
     named = "from torch.nn.functional import cross_entropy"
     assert named in LIGHTNING
     seen = LIGHTNING.replace(named, "from torch.nn import functional").replace(
