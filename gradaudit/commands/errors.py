@@ -36,7 +36,9 @@ class Program(click.Group):
 
 def complain(message: str) -> None:
     """Write ``gradaudit: message`` to stderr as one line."""
-    click.echo(f"gradaudit: {' '.join(message.split())}", err=True)
+    from gradaudit.report.text import logged, visible
+
+    click.echo(f"gradaudit: {logged(visible(' '.join(message.split())))}", err=True)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ def explain(name: str | None) -> None:
 
     Without NAME, list every diagnoser.
     """
+    from gradaudit.audit import unknown
     from gradaudit.diagnosers import all_diagnosers
     from gradaudit.report import pages
 
@@ -25,12 +26,3 @@ def explain(name: str | None) -> None:
         click.echo(pages.text(catalogue[name], width=width))
     else:
         raise UserError(unknown(name, list(catalogue)))
-
-
-def unknown(name: str, known: list[str]) -> str:
-    """The sentence for a diagnoser that does not exist, with the nearest name that does."""
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}?" if near else "gradaudit explain lists them"
-    return f"no diagnoser is called {name!r}; {hint}"

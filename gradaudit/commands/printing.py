@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from gradaudit.audit import Audit
 
 
+def said(text: str) -> str:
+    """`text` in the characters that standard output has, what is hidden and what is foreign to it as escapes."""
+    from gradaudit.report.text import logged, visible
+
+    # Not left to click, which takes an ASCII stream for a mistake and writes UTF-8.
+    encoding = sys.stdout.encoding or "utf-8"
+    return logged(visible(text)).encode(encoding, "backslashreplace").decode(encoding)
+
+
 @dataclass(frozen=True)
 class Printing:
     """How the command line wants it said; `named` puts the run before a verdict that stands alone."""
@@ -37,10 +46,10 @@ class Printing:
         formats = [target.format for target in self.chosen if target.place(run) == STDOUT]
         if self.quiet and self.talks(run):
             from gradaudit.audit import verdict
-            from gradaudit.report.text import logged, sentence
+            from gradaudit.report.text import sentence
 
-            text = logged(sentence(verdict(audit)))
-            click.echo(f"{run}: {text}" if self.named else text)
+            text = sentence(verdict(audit))
+            click.echo(said(f"{run}: {text}" if self.named else text))
             formats = [format for format in formats if format != "terminal"]
         for format in formats:
             if format == "github" and self.named:
@@ -66,12 +75,12 @@ class Printing:
         """Where each report of a run is."""
         if not self.quiet:
             for file in written.values():
-                click.echo(f"Report: {file} ({size(file)})", err=not self.talks(run))
+                click.echo(said(f"Report: {file} ({size(file)})"), err=not self.talks(run))
 
     def index(self, file: Path) -> None:
         """Where the page over several runs is."""
         if not self.quiet:
-            click.echo(f"\nAll runs: {file} ({size(file)})", err=not self.talks(Path()))
+            click.echo("\n" + said(f"All runs: {file} ({size(file)})"), err=not self.talks(Path()))
 
     def talks(self, run: Path) -> bool:
         """Whether standard output is for people: nothing that a machine reads whole goes there."""
