@@ -1,6 +1,5 @@
 """`gradaudit compare`: what changed from one run to another."""
 
-import os
 import shutil
 import sys
 from functools import partial
@@ -83,7 +82,7 @@ def compare(
             machine = STDOUT in places.values() and "terminal" not in places
             click.echo(said(f"Comparison: {file} ({size(file)})"), err=machine)
         else:
-            click.echo(text, nl=False, color=False if os.environ.get("NO_COLOR") else None)
+            click.echo(text, nl=False)
     if fail_on != "never" and comparison.reaches(Severity(fail_on.removeprefix("new-"))):
         sys.exit(FOUND)
 

@@ -31,6 +31,8 @@ class Program(click.Group):
             if isinstance(sys.stdout, io.TextIOWrapper):
                 # A path that the terminal's encoding cannot show is shown as escapes; it must not stop the report.
                 sys.stdout.reconfigure(errors="backslashreplace")
+            if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+                ctx.color = False
             return super().invoke(ctx)
 
 

@@ -4,11 +4,12 @@ import shutil
 
 import click
 
+from gradaudit.commands.completion import diagnosers
 from gradaudit.schema import UserError
 
 
 @click.command(short_help="Explain a diagnoser, or list them all.")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=diagnosers)
 def explain(name: str | None) -> None:
     """Explain the diagnoser NAME: what it looks for, why it matters, what to try, when it is wrong.
 

@@ -1,6 +1,5 @@
 """What `gradaudit analyze` says on standard output."""
 
-import os
 import shutil
 import sys
 from dataclasses import dataclass
@@ -92,4 +91,4 @@ class Printing:
         width = min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
         unicode = "utf" in (sys.stdout.encoding or "").lower()
         text = terminal.render(audit, width=width, unicode=unicode, verbose=self.verbose, report=None)
-        click.echo(text.rstrip("\n"), color=False if os.environ.get("NO_COLOR") else None)
+        click.echo(text.rstrip("\n"))
