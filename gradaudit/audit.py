@@ -4,6 +4,7 @@ import dataclasses
 import re
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from graphlib import TopologicalSorter
 from typing import Any, Literal
 
@@ -138,6 +139,13 @@ def without_folders(text: str) -> str:
     return re.sub(r"(?<![\w.:/\\])(?:/|[A-Za-z]:\\)(?:[^\s'\"<>|:/\\]+[/\\])+", "", text)
 
 
+def unknown(name: str, known: list[str]) -> str:
+    """The sentence for a diagnoser that does not exist, with the nearest name that does."""
+    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else "gradaudit explain lists them"
+    return f"no diagnoser is called {name!r}; {hint}"
+
+
 def choose(
     select: Iterable[str], ignore: Iterable[str], thresholds: Mapping[str, float]
 ) -> tuple[list[Diagnoser], dict[str, dict[str, float]]]:
@@ -146,12 +154,12 @@ def choose(
     select, ignore = list(select), list(ignore)
     for name in [*select, *ignore]:
         if name not in catalogue:
-            raise UnknownNameError(f"no diagnoser is called {name!r}; there are {', '.join(catalogue)}")
+            raise UnknownNameError(unknown(name, list(catalogue)))
     overrides: dict[str, dict[str, float]] = {}
     for key, value in thresholds.items():
         name, _, option = key.partition(".")
         if name not in catalogue:
-            raise UnknownNameError(f"no diagnoser is called {name!r}; there are {', '.join(catalogue)}")
+            raise UnknownNameError(unknown(name, list(catalogue)))
         if option not in catalogue[name].thresholds:
             known = ", ".join(catalogue[name].thresholds)
             raise UnknownNameError(f"{name} has no threshold {option!r}; it has {known}")

@@ -41,7 +41,8 @@ def read_meta(path: Path) -> Meta:
                 f"{path} holds no step: the recorder never started. Either the command never imported torch or made "
                 "an optimizer step, or its Python ignored the recorder (python -I and python -E ignore PYTHONPATH)"
             ) from None
-        raise RunError(f"{path} is not a run: it has no run.json") from None
+        inside = next((f"; it holds runs: name one, or {path}/*" for _ in path.glob("*/run.json")), "")
+        raise RunError(f"{path} is not a run: it has no run.json{inside}") from None
     except OSError as error:
         raise RunError(f"{file} cannot be read: {error.strerror}") from None
     try:

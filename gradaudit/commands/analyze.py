@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from gradaudit.commands.completion import diagnosers
 from gradaudit.commands.errors import COULD_NOT, one_line
 from gradaudit.commands.folder import RUNS, common_folder, newest_run
 from gradaudit.commands.output import STDOUT, publish, targets
@@ -46,8 +47,12 @@ INDEX = "audits.html"
     help="File of the page over several runs.  [default: audits.html beside the runs]",
 )
 @click.option("--open", "open_report", is_flag=True, help="Open the HTML report in the browser.")
-@click.option("--select", multiple=True, metavar="NAME", help="Run only this diagnoser. Repeatable.")
-@click.option("--ignore", multiple=True, metavar="NAME", help="Do not run this diagnoser. Repeatable.")
+@click.option(
+    "--select", multiple=True, metavar="NAME", help="Run only this diagnoser. Repeatable.", shell_complete=diagnosers
+)
+@click.option(
+    "--ignore", multiple=True, metavar="NAME", help="Do not run this diagnoser. Repeatable.", shell_complete=diagnosers
+)
 @click.option(
     "--set",
     "assignments",

@@ -1,6 +1,5 @@
 """`gradaudit compare`: what changed from one run to another."""
 
-import os
 import shutil
 import sys
 from functools import partial
@@ -9,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gradaudit.commands.analyze import FOUND
+from gradaudit.commands.analyze import FOUND, INDEX
 from gradaudit.commands.errors import COULD_NOT
 from gradaudit.commands.output import STDOUT, WIDEST, size, write
+from gradaudit.commands.printing import said
 from gradaudit.commands.progress import progress
 from gradaudit.commands.settings import effective
 from gradaudit.commands.work import Wishes, examined
@@ -61,6 +61,8 @@ def compare(
     from gradaudit.compare import compare as side_by_side
     from gradaudit.findings import Severity
 
+    # runs/* names the page over them, too.
+    runs = tuple(run for run in runs if run.name != INDEX or not run.is_file())
     if len(runs) < 2:
         raise UserError("name two runs or more: gradaudit compare runs/a runs/b")
     places = _places(formats, output, runs[1])
@@ -77,9 +79,10 @@ def compare(
         text = render(comparison, format, plain=file != STDOUT)
         if file != STDOUT:
             write(file, text, runs[1] if runs[1].is_dir() else runs[1].parent)
-            click.echo(f"Comparison: {file} ({size(file)})", err=STDOUT in places.values() and "terminal" not in places)
+            machine = STDOUT in places.values() and "terminal" not in places
+            click.echo(said(f"Comparison: {file} ({size(file)})"), err=machine)
         else:
-            click.echo(text, nl=False, color=False if os.environ.get("NO_COLOR") else None)
+            click.echo(text, nl=False)
     if fail_on != "never" and comparison.reaches(Severity(fail_on.removeprefix("new-"))):
         sys.exit(FOUND)
 

@@ -31,12 +31,16 @@ class Program(click.Group):
             if isinstance(sys.stdout, io.TextIOWrapper):
                 # A path that the terminal's encoding cannot show is shown as escapes; it must not stop the report.
                 sys.stdout.reconfigure(errors="backslashreplace")
+            if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+                ctx.color = False
             return super().invoke(ctx)
 
 
 def complain(message: str) -> None:
     """Write ``gradaudit: message`` to stderr as one line."""
-    click.echo(f"gradaudit: {' '.join(message.split())}", err=True)
+    from gradaudit.report.text import logged, visible
+
+    click.echo(f"gradaudit: {logged(visible(' '.join(message.split())))}", err=True)
 
 
 @contextmanager

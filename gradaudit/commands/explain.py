@@ -4,16 +4,18 @@ import shutil
 
 import click
 
+from gradaudit.commands.completion import diagnosers
 from gradaudit.schema import UserError
 
 
 @click.command(short_help="Explain a diagnoser, or list them all.")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=diagnosers)
 def explain(name: str | None) -> None:
     """Explain the diagnoser NAME: what it looks for, why it matters, what to try, when it is wrong.
 
     Without NAME, list every diagnoser.
     """
+    from gradaudit.audit import unknown
     from gradaudit.diagnosers import all_diagnosers
     from gradaudit.report import pages
 
@@ -25,12 +27,3 @@ def explain(name: str | None) -> None:
         click.echo(pages.text(catalogue[name], width=width))
     else:
         raise UserError(unknown(name, list(catalogue)))
-
-
-def unknown(name: str, known: list[str]) -> str:
-    """The sentence for a diagnoser that does not exist, with the nearest name that does."""
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}?" if near else "gradaudit explain lists them"
-    return f"no diagnoser is called {name!r}; {hint}"

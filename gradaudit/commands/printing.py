@@ -1,6 +1,5 @@
 """What `gradaudit analyze` says on standard output."""
 
-import os
 import shutil
 import sys
 from dataclasses import dataclass
@@ -15,6 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gradaudit.audit import Audit
+
+
+def said(text: str) -> str:
+    """`text` in the characters that standard output has, what is hidden and what is foreign to it as escapes."""
+    from gradaudit.report.text import logged, visible
+
+    # Not left to click, which takes an ASCII stream for a mistake and writes UTF-8.
+    encoding = sys.stdout.encoding or "utf-8"
+    return logged(visible(text)).encode(encoding, "backslashreplace").decode(encoding)
 
 
 @dataclass(frozen=True)
@@ -37,10 +45,10 @@ class Printing:
         formats = [target.format for target in self.chosen if target.place(run) == STDOUT]
         if self.quiet and self.talks(run):
             from gradaudit.audit import verdict
-            from gradaudit.report.text import logged, sentence
+            from gradaudit.report.text import sentence
 
-            text = logged(sentence(verdict(audit)))
-            click.echo(f"{run}: {text}" if self.named else text)
+            text = sentence(verdict(audit))
+            click.echo(said(f"{run}: {text}" if self.named else text))
             formats = [format for format in formats if format != "terminal"]
         for format in formats:
             if format == "github" and self.named:
@@ -66,12 +74,12 @@ class Printing:
         """Where each report of a run is."""
         if not self.quiet:
             for file in written.values():
-                click.echo(f"Report: {file} ({size(file)})", err=not self.talks(run))
+                click.echo(said(f"Report: {file} ({size(file)})"), err=not self.talks(run))
 
     def index(self, file: Path) -> None:
         """Where the page over several runs is."""
         if not self.quiet:
-            click.echo(f"\nAll runs: {file} ({size(file)})", err=not self.talks(Path()))
+            click.echo("\n" + said(f"All runs: {file} ({size(file)})"), err=not self.talks(Path()))
 
     def talks(self, run: Path) -> bool:
         """Whether standard output is for people: nothing that a machine reads whole goes there."""
@@ -83,4 +91,4 @@ class Printing:
         width = min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
         unicode = "utf" in (sys.stdout.encoding or "").lower()
         text = terminal.render(audit, width=width, unicode=unicode, verbose=self.verbose, report=None)
-        click.echo(text.rstrip("\n"), color=False if os.environ.get("NO_COLOR") else None)
+        click.echo(text.rstrip("\n"))

@@ -6,6 +6,7 @@ import click
 
 from gradaudit.commands.output import STDOUT, size, targets, write
 from gradaudit.commands.output import render as draw
+from gradaudit.commands.printing import said
 
 
 @click.command(short_help="Make a report again from the JSON of an audit.")
@@ -42,4 +43,4 @@ def render(audit: Path, output: Path | None, format: str, show_host: bool) -> No
         click.echo(text.encode("utf-8", "backslashreplace"), nl=False)
     else:
         write(file, text, audit.parent)
-        click.echo(f"Report: {file} ({size(file)})")
+        click.echo(said(f"Report: {file} ({size(file)})"))

@@ -1,5 +1,6 @@
 """What holds for an analysis: the options of the command line, else [tool.gradaudit], else the defaults."""
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -82,4 +83,5 @@ def shown(settings: Settings) -> Iterator[str]:
 
 
 def _list(names: Sequence[str]) -> str:
-    return "[" + ", ".join(f'"{name}"' for name in names) + "]"
+    # A string of JSON is one of TOML, too.
+    return json.dumps(list(names), ensure_ascii=False)

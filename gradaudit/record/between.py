@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import compress, islice
 from typing import Any
 
 import torch
@@ -242,8 +242,9 @@ class Between:
         for number, plan in self.table.plans.items():
             if self._cleared.get(number) is True:
                 continue
-            # Those of a frozen front part never have one.
-            given = (p.grad for r in plan.references if (p := r()) is not None and p.grad is not None)
+            # Those of a frozen front part never have one, and those of no optimizer are nobody's to clear.
+            owned = compress(plan.references, plan.owned)
+            given = (p.grad for r in owned if (p := r()) is not None and p.grad is not None)
             looked = list(islice(given, _STALE_LOOK))
             looked = [local(grad.detach()) for grad in looked if grad.layout == torch.strided]
             if not looked:

@@ -1,7 +1,8 @@
 """The page over several runs: a row for each, with its verdict, loss curve and main findings, linked to its report."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
@@ -17,6 +18,7 @@ from gradaudit.report.theme import BLUE, ORANGE
 MOST_RUNS, MOST_FINDINGS = 1000, 3
 BOX = (150, 40)  # px of a loss curve
 POINTS = 75  # of a loss curve: two px each
+HIDDEN = 2  # px of a bar that its line covers
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,12 @@ class Audited:
 
 @dataclass(frozen=True)
 class Curve:
-    """One line in a box of `BOX` px."""
+    """One line in a box of `BOX` px, or the band around one."""
 
     path: str
     colour: str
-    dash: str
+    dash: str = ""
+    faint: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,27 +163,52 @@ def _rank(audit: Audit) -> int:
 
 def curves(series: Sequence[Series]) -> tuple[Curve, ...]:
     """Each series as a line in one box; training solid, evaluation dashed."""
-    points = [(x, y) for one in series for x, y in zip(one.x, one.y, strict=True) if y is not None]
+    points = [
+        (x, y)
+        for one in series
+        for ys in (one.y, one.low, one.high)
+        if ys
+        for x, y in zip(one.x, ys, strict=True)
+        if y is not None
+    ]
     if len(points) < 2:
         return ()
     left, right = min(x for x, _ in points), max(x for x, _ in points)
     low, high = min(y for _, y in points), max(y for _, y in points)
     width, height = BOX[0] - 2, BOX[1] - 4
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return 1 + width * (x - left) / (right - left or 1), 2 + height * (1 - (y - low) / (high - low or 1))
+
     found = []
     for one in series:
         path, pen = [], "M"
         stride = max(1, len(one.x) // POINTS)
-        kept = [*range(0, len(one.x) - 1, stride), len(one.x) - 1]
-        for index in kept if one.x else []:
+        kept = [*range(0, len(one.x) - 1, stride), len(one.x) - 1] if one.x else []
+        for index in kept:
             y = one.y[index]
             if y is None:
                 pen = "M"
                 continue
-            across = 1 + width * (one.x[index] - left) / (right - left or 1)
-            down = 2 + height * (1 - (y - low) / (high - low or 1))
+            across, down = place(one.x[index], y)
             path.append(f"{pen}{across:.1f} {down:.1f}")
             pen = "L"
         evaluation = one.role == "evaluation"
-        if path:
-            found.append(Curve("".join(path), ORANGE if evaluation else BLUE, "4 2" if evaluation else ""))
+        colour = ORANGE if evaluation else BLUE
+        band = _band(one, kept, place)
+        found += [Curve(band, colour, faint=True)] if band else []
+        found += [Curve("".join(path), colour, "4 2" if evaluation else "")] if path else []
     return tuple(found)
+
+
+def _band(one: Series, kept: Sequence[int], place: Callable[[float, float], tuple[float, float]]) -> str:
+    """A bar for each slice of steps, from its least to its greatest value: smoothing would hide a spike."""
+    bars = []
+    for index, after in pairwise([*kept, len(one.x)] if one.low and one.high else []):
+        lows = [y for y in one.low[index:after] if y is not None]
+        highs = [y for y in one.high[index:after] if y is not None]
+        if lows and highs:
+            (across, bottom), (_, top) = place(one.x[index], min(lows)), place(one.x[index], max(highs))
+            if bottom - top > HIDDEN:
+                bars.append(f"M{across:.1f} {bottom:.0f}V{top:.0f}")
+    return "".join(bars)

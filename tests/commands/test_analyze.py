@@ -90,6 +90,49 @@ def test_formats_go_where_they_are_told(run, tmp_path):
     assert [line.split()[0] for line in result.stdout.splitlines()[-3:]] == ["Report:"] * 3
 
 
+HOSTILE = "ü\x1b[31m\n::error::x"
+
+
+@pytest.mark.parametrize("options", [(), ("-q",)])
+@pytest.mark.parametrize("more", [False, True])
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_the_name_of_a_folder_is_shown_and_not_obeyed(run, options, more, encoding):
+    odd = Path(shutil.move(run, run.parent / HOSTILE))
+    runs = [odd, shutil.copytree(odd, odd.parent / "other")] if more else [odd]
+    command = [
+        sys.executable,
+        "-m",
+        "gradaudit",
+        "analyze",
+        *map(str, runs),
+        "--format",
+        "terminal",
+        "--format",
+        "json",
+    ]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    result = subprocess.run([*command, *options], capture_output=True, env=environment)
+    assert result.returncode == 0, result.stderr
+    text = result.stdout.decode(encoding)  # ASCII where that is what standard output has
+    assert "\x1b" not in text
+    assert not any(line.lstrip().startswith("::") for line in text.splitlines())
+    shown = ("\\xfc" if encoding == "ascii" else "ü") + "\\x1b[31m\\n: :error: :x"
+    assert (shown in text) == (more or not options), "a verdict that stands alone needs no name"
+
+
+def test_the_name_of_a_missing_run_is_shown_and_not_obeyed(tmp_path):
+    refused(gradaudit("analyze", tmp_path / HOSTILE), "\\x1b[31m : :error: :x: no such run")
+
+
+def test_a_folder_of_runs_is_answered_with_how_to_analyze_them(run):
+    refused(gradaudit("analyze", run.parent), "is not a run", f"name one, or {run.parent}/*")
+
+
+def test_an_unknown_diagnoser_is_answered_with_the_nearest(run):
+    for options in (("--select", "overfiting"), ("--ignore", "overfiting"), ("--set", "overfiting.gap=1")):
+        refused(gradaudit("analyze", run, *options), "did you mean overfitting?")
+
+
 def test_an_earlier_report_is_replaced_whole(run):
     (run / "report.html").write_text("old")
     assert gradaudit("analyze", run).exit_code == 0

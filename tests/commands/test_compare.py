@@ -33,6 +33,12 @@ def test_it_prints_the_verdict_and_writes_the_page_beside_the_second_run(two):
     assert not (quiet / "compare.html").exists()
 
 
+def test_the_page_over_several_runs_is_none_of_them(two):
+    (two[0].parent / "audits.html").write_text("<!doctype html>")
+    result = gradaudit("compare", *sorted(two[0].parent.iterdir()), "--format", "terminal")
+    assert result.exit_code == 0, result.output
+
+
 def test_audits_are_compared_as_runs_are(two, tmp_path):
     quiet, sick = two
     for run in two:

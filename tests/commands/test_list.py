@@ -59,3 +59,20 @@ def test_a_folder_without_runs_is_one_line(tmp_path, monkeypatch):
     refused(gradaudit("list"), "no run under runs/")
     (tmp_path / "x").write_text("")
     refused(gradaudit("list", "x"), "is a file")
+
+
+@pytest.mark.parametrize("variable", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"NO_COLOR": "", "TERM": "xterm"}])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("list",),
+        ("explain",),
+        ("explain", "overfitting"),
+        ("analyze", "runs/sick", "--format", "terminal"),
+        ("compare", "runs/quiet", "runs/sick", "--format", "terminal"),
+    ],
+)
+def test_colours_are_left_out_where_none_are_wanted(folder, command, variable):
+    result = gradaudit(*command, color=True, env={"NO_COLOR": None, "TERM": None, **variable})
+    assert "overfitting" in result.stdout or "sick" in result.stdout
+    assert ("\x1b[" in result.stdout) == (variable.get("TERM") == "xterm")

@@ -8,6 +8,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from gradaudit.__main__ import main
 from gradaudit.commands.errors import Program
 
 HEAVY = {"torch", "pandas", "pyarrow", "altair", "jinja2", "numpy", "vl_convert"}
@@ -90,3 +91,18 @@ def test_an_unknown_command_is_one_line(arguments):
     assert result.exit_code == 2
     assert len(result.stderr.splitlines()) == 1
     assert "nothing" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("gradaudit explain over", ["overfitting"]),
+        ("gradaudit analyze --select learning_rate_too_", ["learning_rate_too_high", "learning_rate_too_low"]),
+        ("gradaudit analyze --ignore zzz", []),
+        ("gradaudit analyze --show-c", ["--show-config"]),
+    ],
+)
+def test_the_shell_completes_diagnosers_and_options(words, offered):
+    environment = {"_GRADAUDIT_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    done = CliRunner().invoke(main, prog_name="gradaudit", env=environment)
+    assert [line.partition(",")[2] for line in done.stdout.split()] == offered

@@ -98,3 +98,12 @@ def test_other_commands_follow_the_file(project):
 def test_a_mistake_in_the_file_is_one_line(project, tmp_path, text, words, command):
     (tmp_path / "pyproject.toml").write_text(text)
     refused(gradaudit(*command), *words)
+
+
+def test_what_is_shown_is_toml_that_says_the_same(tmp_path, monkeypatch):
+    patterns = ['a"b', "c\\d.*", "größe", "\x1b[31m"]
+    (tmp_path / "pyproject.toml").write_text(f"[tool.gradaudit]\nexpected-frozen = {json.dumps(patterns)}\n")
+    monkeypatch.chdir(tmp_path)
+    result = gradaudit("analyze", "--show-config", "--select", "overfitting")
+    assert "\x1b" not in result.stdout
+    assert tomllib.loads(result.stdout)["tool"]["gradaudit"]["expected-frozen"] == patterns

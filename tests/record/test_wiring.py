@@ -82,6 +82,23 @@ def test_accumulated_gradients_are_not_stale(tmp_path):
     assert run_of(tmp_path / "run").steps["stale"].tolist() == [-1, 0, 1, 0]
 
 
+@pytest.mark.parametrize(("zeroed", "stale"), [(True, [-1, 0, 0]), (False, [-1, 1, 1])])
+def test_gradients_of_a_backbone_that_no_optimizer_has_are_nobodys_to_zero(tmp_path, zeroed, stale):
+    with recorded(tmp_path / "run"):
+        torch.manual_seed(0)
+        backbone, head = nn.Linear(4, 4), nn.Linear(4, 1)
+        model = nn.Sequential(backbone, head)
+        optimizer = torch.optim.SGD(head.parameters(), lr=0.1)
+        for _ in range(3):
+            if zeroed:
+                optimizer.zero_grad()
+            model(torch.ones(2, 4)).mean().backward()
+            optimizer.step()
+    run = run_of(tmp_path / "run")
+    assert len(run.meta.tensors) == 4
+    assert run.steps["stale"].tolist() == stale
+
+
 def test_a_critic_polluted_by_its_generators_backward_is_not_stale(tmp_path):
     with recorded(tmp_path / "run"):
         torch.manual_seed(0)

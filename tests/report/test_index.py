@@ -134,3 +134,13 @@ def test_hostile_runs_execute_nothing(visit: Any, hostile_source: str, policy: s
 def test_a_long_name_may_break_behind_its_words(audit: Audit) -> None:
     named = Audited("a_long_name/<b>", PurePosixPath("x/report.html"), audit)
     assert ">a_<wbr>long_<wbr>name/&lt;b&gt;</a>" in index.render([named])
+
+
+def test_the_curve_of_a_run_shows_a_spike_that_smoothing_hides() -> None:
+    steps = [float(step) for step in range(300)]
+    high = [1.0] * 300
+    high[101] = 9.0
+    band, line = curves([Series(name="train", x=steps, y=[1.0] * 300, low=[1.0] * 300, high=high)])
+    assert (band.faint, line.faint) == (True, False)
+    assert re.fullmatch(r"M[\d.]+ 38V2", band.path), "one bar, to the top of the box"
+    assert {float(place.split()[1]) for place in re.split("[ML]", line.path)[1:]} == {38.0}
