@@ -11,9 +11,6 @@ from gradaudit.run import Run, load
 from tests import samples, variants
 from tests.diagnosers.sick import sick_run
 
-# Every verdict over every sample run, told in several ways.
-pytestmark = pytest.mark.long
-
 DIAGNOSERS = all_diagnosers()
 RUNS = samples.recorded()
 each_sample = pytest.mark.parametrize("sample", RUNS, ids=lambda folder: folder.name)

@@ -7,9 +7,6 @@ from benchmarks.lab.analyze import analysis_key, analyze
 from benchmarks.lab.experiments import chosen
 from benchmarks.lab.record import folder_of, is_recorded, key_of, record_all
 
-# Whole trainings of the laboratory.
-pytestmark = pytest.mark.long
-
 HEALTHY = quick.HEALTHY[:3]
 FAULTY = quick.FAULTY[:3]
 

@@ -21,9 +21,6 @@ from gradaudit.run import load
 from gradaudit.schema import EVALUATIONS, EVENTS, ROWS, STEPS, TENSORS, Meta
 from tests.record.training import batch, classifier, recorded, run_of, script
 
-# Very many tensors, rows, losses and steps.
-pytestmark = pytest.mark.long
-
 
 def step(model, optimizer, **options):
     x, y = batch()

@@ -14,9 +14,6 @@ import pytest
 from gradaudit.run import RunError, load
 from tests.record.training import record, run, script
 
-# Real processes that are killed, one after the other.
-pytestmark = pytest.mark.long
-
 # One process imports torch and forks a child for each training: the import costs more than the training.
 # Small segments: a kill at a random moment must also hit the closing of one and the renaming of its file.
 DRIVER = """

@@ -11,9 +11,6 @@ import torch
 from gradaudit.record.stats import COLUMNS, measure
 from tests.record.gradients import exact, gradients, mixed, poisoned
 
-# Triton's interpreter takes its time.
-pytestmark = pytest.mark.long
-
 pytest.importorskip("triton")
 SINGLE = {**gradients(), **poisoned()}
 
