@@ -111,6 +111,9 @@ def recorded(training: Training, folder: Path, every: int | None) -> Iterator[Co
         yield Column(kept=lambda: _kept(folder / "run"), spent=seconds, pause=pause, resume=resume)
     finally:
         recording.close("finished")
+        if recording.files is not None:
+            # Closing waits 30 s in all, and the pauses of a long measurement have used them up.
+            recording.files.writer._thread.join()
 
 
 def _kept(folder: Path) -> str:
