@@ -209,12 +209,16 @@ def examine(item: Diagnoser, run: Run, overrides: Mapping[str, float]) -> Outcom
     return outcome("clean", measured=measured)
 
 
+_EVENTS = frozenset({"learning_rate_schedule"})  # their certain notes tell of a step, not of how things are throughout
+
+
 def rank(outcomes: Iterable[Outcome], explains: Mapping[str, tuple[str, ...]], window: int = 10) -> list[Ranked]:
     """Order findings: the root of the worst first, each with the findings it explains nested under it.
 
     A finding explains another when its diagnoser says so, when it does not begin more than `window` steps after it
-    (an effect cannot precede its cause), and when it is no mere note under something worse. A note that is certain may
-    stand above what is worse: a learning rate that was seen to jump is why the loss did. Of several explanations the
+    (an effect cannot precede its cause), and when it is no mere note under something worse. A note on what the
+    script did at a step (`_EVENTS`) may stand above what is worse: a learning rate that was seen to jump is why the
+    loss did. Of several explanations the
     nearest is taken, so that chains show. Raises graphlib.CycleError when `explains` runs in a circle.
     """
     depth = causal_depth(explains)
@@ -230,7 +234,7 @@ def rank(outcomes: Iterable[Outcome], explains: Mapping[str, tuple[str, ...]], w
         (_, cause_name, first), (_, effect_name, then) = items[cause], items[effect]
         in_time = first.span.first <= then.span.first + window
         grave = first.severity is not Severity.NOTE or then.severity is Severity.NOTE
-        grave = grave or first.confidence is Confidence.CERTAIN
+        grave = grave or (cause_name in _EVENTS and first.confidence is Confidence.CERTAIN)
         return effect_name in explains.get(cause_name, ()) and in_time and grave
 
     parent: dict[int, int] = {}

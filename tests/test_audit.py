@@ -67,6 +67,12 @@ def test_a_note_that_is_certain_explains_what_is_worse():
     assert tree(ranked) == [("learning_rate_schedule", [("loss_spike", [])]), ("dead_relu", [])]
 
 
+def test_a_frozen_backbone_is_not_why_something_else_is_broken():
+    frozen = (NOTE, 0, Confidence.CERTAIN)
+    ranked = rank(found(frozen_parameter=frozen, learning_rate_too_low=(CRITICAL, 0)), EXPLAINS)
+    assert tree(ranked) == [("learning_rate_too_low", []), ("frozen_parameter", [])]
+
+
 def test_of_two_equal_roots_the_one_nearer_to_the_beginning_of_a_chain_comes_first():
     ranked = rank(found(overfitting=(WARNING, 0), eval_mode_training=(WARNING, 50)), {**EXPLAINS, "overfitting": ()})
     assert ranked[0].diagnoser == "eval_mode_training"

@@ -56,9 +56,7 @@ _EVALUATIONS = 3  # one at the start, in the middle and at the end
 _GUESS = 0.95  # of the logarithm of the classes: the first evaluation may lie a little below it by chance
 
 
-@diagnoser(
-    worst=Severity.NOTE, needs=("steps",), minimum_steps=100, explains=("no_learning", "no_signal", "overfitting")
-)
+@diagnoser(worst=Severity.NOTE, needs=("steps",), minimum_steps=100, explains=("no_learning", "no_signal"))
 def class_imbalance(
     run: Run,
     *,
@@ -104,8 +102,7 @@ def class_imbalance(
         )
         yield Finding(
             severity=Severity.NOTE,
-            # The labels were counted: next to them, a held-out loss that is worse than a guess is a consequence.
-            confidence=Confidence.MEDIUM if gained < gain else Confidence.CERTAIN,
+            confidence=Confidence.MEDIUM,
             headline=f"One class has {percent(share)} of the labels, and {said}" + label_of(run, optimizer),
             seen=f"The most frequent class occurs {factor(uneven)} times as often as the rarest. A predictor that "
             f"knows only the frequencies scores {number(level)}; the loss ends at {number(loss.last)}."

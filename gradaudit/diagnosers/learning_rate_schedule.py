@@ -27,6 +27,7 @@ a fall of the loss right before the drop tells the two apart. The first part of 
 Warm restarts are meant to raise the loss for a while; whether it was worth it shows at the end.
 """
 
+import math
 from collections.abc import Iterator
 
 import numpy
@@ -53,6 +54,7 @@ from gradaudit.findings import (
 from gradaudit.run import Run
 
 _AROUND = 10  # steps before and after a jump whose losses are compared
+_ERRORS = 3.0  # standard errors: what chance does to two times ten batches
 
 
 @diagnoser(
@@ -128,7 +130,8 @@ def _harmful_jumps(rates: Floats, loss: TrainingLoss, risen: float, gain: float)
         before, after = loss.values[max(0, at - _AROUND) : at], loss.values[at + 1 : at + 1 + _AROUND]
         if at >= _AROUND and len(after) and loss.first > 0:
             rise = (median(after) - median(before)) / loss.first
-            if rise > gain or (numpy.isfinite(before).all() and not numpy.isfinite(after).all()):
+            noise = math.hypot(before.std(), after.std()) / math.sqrt(_AROUND) / loss.first
+            if rise > max(gain, _ERRORS * noise) or (numpy.isfinite(before).all() and not numpy.isfinite(after).all()):
                 found.append((at, rise))
     return found
 
@@ -196,7 +199,9 @@ def _restarts(
 ) -> Finding:
     steps = run.steps_of(optimizer)["global_step"].to_numpy()
     at, rise = max(harmful, key=lambda jump: numpy.nan_to_num(jump[1], nan=numpy.inf))
-    times = float(numpy.nanmax(rates[at] / numpy.where(rates[at - 1] > 0, rates[at - 1], numpy.nan)))
+    ratios = rates[at] / numpy.where(rates[at - 1] > 0, rates[at - 1], numpy.nan)
+    group = int(numpy.nanargmax(ratios))
+    times, old, new = (float(values[group]) for values in (ratios, rates[at - 1], rates[at]))
     # Where one jump is known to do harm, those before it count, too: the first has no steps before it to compare with.
     jumps = _jumps(rates, risen)
     first, last = int(steps[jumps[0]]), int(steps[harmful[-1][0]])
@@ -208,8 +213,8 @@ def _restarts(
         confidence=Confidence.CERTAIN,
         headline=f"The learning rate jumps to {factor(times)} times the one before at {where}, and the loss {rose}"
         + label_of(run, optimizer),
-        seen=f"At step {count(steps[at])} a parameter group goes from {setting(float(numpy.nanmin(rates[at - 1])))} to "
-        f"{setting(float(numpy.nanmax(rates[at])))} within one step. The median loss of the {_AROUND} steps after it "
+        seen=f"At step {count(steps[at])} a parameter group goes from {setting(old)} to "
+        f"{setting(new)} within one step. The median loss of the {_AROUND} steps after it "
         f"{rose}, compared with the {_AROUND} before.",
         span=Span(first=first, last=last),
         evidence=[
@@ -217,7 +222,7 @@ def _restarts(
             loss_chart(run, optimizer, "The training loss: it rises where the learning rate jumps.", marks),
         ],
         actions=[
-            Action(text=f"Restart at {setting(float(rate[at] / times * risen))} or less, {factor(risen)}-fold at most"),
+            Action(text=f"Restart at {setting(old * risen)} or less, {factor(risen)}-fold at most"),
             Action(text="Let the rate rise over 50 steps after a restart, as in a warmup"),
         ],
         measures=[

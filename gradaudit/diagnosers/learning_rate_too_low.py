@@ -5,9 +5,10 @@
 The update-to-weight ratio of every weight layer and embedding table at its 95th percentile over the steps, and of
 these the largest: the fastest part of the model in its fast moments. Below `slow`, a loss that improved by less than
 `still` is critical and by less than `hardly` is a warning. Below `slower_than_usual`, over at least 100 steps, a loss
-that improved by less than `little` is a warning, and one that improved by less than `scratch` where it started at
-`pretrained` times that of an even guess (in regression, of a constant) or above. A model that starts below that has
-less to learn, so there it is a note. The loss of the start is the median of the first twentieth of the run.
+that improved by less than `little` is a warning. So is, below a ratio of 3.5e-4, one that improved by less than
+`scratch` where it started at `pretrained` times that of an even guess (in regression, of a constant) or above; it is a
+note while the learning rate still rises. A model that starts below that has less to learn, so there it is a note. The
+loss of the start is the median of up to twenty steps.
 
 ## Why it matters
 
@@ -35,7 +36,14 @@ from gradaudit.derived.constant_predictor import uniform_loss
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart
 from gradaudit.derived.finiteness import breakdown
-from gradaudit.derived.learning_rates import label_of, optimizer_class, peak_rates, rate_in_words, scale_free
+from gradaudit.derived.learning_rates import (
+    label_of,
+    learning_rates,
+    optimizer_class,
+    peak_rates,
+    rate_in_words,
+    scale_free,
+)
 from gradaudit.derived.order_statistics import Floats, median, quantile
 from gradaudit.derived.progress import constant_level, divergence
 from gradaudit.derived.ratios import judged_tensors, recorded_global_steps, step_weights, update_ratio
@@ -59,6 +67,8 @@ from gradaudit.findings import (
 )
 from gradaudit.run import Run
 
+_STARTING = 20  # steps at most whose losses are the start: a long run has learned most in its first twentieth
+_FROM_SCRATCH = 3.5e-4  # ratio; learning rates 100 times too small stay below it, and fine-tuning with a new head above
 _USUAL = 3e-3  # the ratio that the advice aims at: the slowest healthy run from scratch has 2.9e-3
 
 
@@ -115,8 +125,15 @@ def learning_rate_too_low(
         elif pace < slower_than_usual and gain < little and long_enough:
             severity, option, limit = Severity.WARNING, "slower_than_usual", slower_than_usual
             least, gain_option = little, "little"
-        elif pace < slower_than_usual and gain < scratch and long_enough and start >= pretrained * even:
-            severity, option, limit = Severity.WARNING, "slower_than_usual", slower_than_usual
+        elif (
+            pace < min(_FROM_SCRATCH, slower_than_usual)
+            and gain < scratch
+            and long_enough
+            and start >= pretrained * even
+        ):
+            # The first part of a longer run may well end in its warmup.
+            severity = Severity.NOTE if _rising(run, optimizer) else Severity.WARNING
+            option, limit = "slower_than_usual", min(_FROM_SCRATCH, slower_than_usual)
             least, gain_option = scratch, "scratch"
         else:
             yield Clean(measured=measured)
@@ -139,23 +156,29 @@ def learning_rate_too_low(
         if not math.isnan(even):
             measures.append(
                 Measure(
-                    quantity="first loss / loss of an even guess"
+                    quantity="loss at the start / of an even guess"
                     if loss.kind != "regression"
-                    else "first loss / of a constant",
+                    else "loss at the start / of a constant",
                     observed=number(start / even),
                     threshold=f"< {setting(pretrained)} is a note",
                     option="pretrained",
                 )
             )
         found = Severity.NOTE if trained_before else severity
-        yield _finding(run, optimizer, loss, found, pace, limit, measures, high, start, gain)
+        yield _finding(run, optimizer, loss, found, pace, limit, measures, high, start, gain, trained_before)
 
     yield from each_optimizer(run, judge)
 
 
 def _start(loss: TrainingLoss) -> float:
-    """The median loss of the first twentieth of the run, at least five steps: the first one is that of one batch."""
-    return median(loss.values[: max(5, len(loss.values) // 20)])
+    """The median loss of the first few steps: the first one is that of one batch."""
+    return median(loss.values[: min(_STARTING, max(5, len(loss.values) // 20))])
+
+
+def _rising(run: Run, optimizer: int) -> bool:
+    """Whether the learning rate is at its highest at the last step, and was clearly lower at the middle one."""
+    rates = numpy.nan_to_num(learning_rates(run, optimizer)).max(axis=1, initial=0.0)
+    return bool(len(rates) and rates[-1] >= rates.max() and rates[len(rates) // 2] < 0.9 * rates[-1])
 
 
 def _untrained(loss: TrainingLoss) -> float:
@@ -176,6 +199,7 @@ def _finding(
     high: Floats,
     start: float,
     gain: float,
+    trained_before: bool,
 ) -> Finding:
     chosen = judged_tensors(run, optimizer)
     tensors = [tensor for tensor, take in zip(run.tensors_of(optimizer), chosen, strict=True) if take]
@@ -189,8 +213,10 @@ def _finding(
         f"the steps), with {optimizer_class(run, optimizer)} at a learning rate of {rate_in_words(rates)}. "
         f"The loss goes from {number(start)} to {number(loss.last)}: it {_gained(gain)}."
     )
-    if severity is Severity.NOTE:
-        seen += " The first loss is low for an untrained model, so a slow fine-tuning may be meant."
+    if trained_before:
+        seen += " At the start the loss is low for an untrained model, so a slow fine-tuning may be meant."
+    elif severity is Severity.NOTE:
+        seen += " The learning rate still rises at the last step, as in a warmup that is not over."
     headline = (
         f"The weights change by {number(pace)} of their size per step, and the loss {_gained(gain)}"
         if pace > 0

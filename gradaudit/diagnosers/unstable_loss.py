@@ -8,8 +8,9 @@ two, with a rank correlation of at least `trend` over the parts, by at least `sh
 `turns` times up and down, while the loss falls by less than `gain` of its first value: then it is a note.
 
 And the medians of the run's tenths: the last one above the lowest by at least `lost` of what had been gained by then,
-from the first loss, and by `errors` standard errors of their means, after a gain of at least `share` of the first loss:
-then it is a warning.
+from the first loss, and by `errors` standard errors of their means, after a gain of at least `share` of the first loss.
+It is a note, and a warning when the held-out loss gives up as much of its own gain and the learning rate is no higher
+than it was then.
 
 ## Why it matters
 
@@ -42,6 +43,7 @@ from gradaudit.derived.order_statistics import Floats, quantile, rank_correlatio
 from gradaudit.derived.progress import Climb, climb
 from gradaudit.derived.progress import divergence as diverges
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
+from gradaudit.derived.validation import validation
 from gradaudit.derived.wording import count, factor, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
@@ -60,6 +62,7 @@ from gradaudit.run import Run
 
 _SKIPPED = 0.2  # of the run: a loss that starts to learn swings as it falls
 _PARTS = 8
+_EVALUATIONS = 4
 
 
 @diagnoser(worst=Severity.WARNING, needs=("steps",), minimum_steps=200)
@@ -137,16 +140,21 @@ def _turns(left: Floats) -> int:
 def _back_up(run: Run, loss: TrainingLoss, climbed: Climb, lost: float, errors: float, share: float) -> Finding:
     optimizer = loss.optimizer
     start, until = int(loss.steps[climbed.index]), int(loss.steps[climbed.until])
-    then, now = (learning_rates(run, optimizer)[at] for at in (climbed.until, -1))
+    rates = learning_rates(run, optimizer)
+    then, now = rates[climbed.until], rates[-1]
+    steady = numpy.array_equal(rates[climbed.until :], numpy.broadcast_to(then, rates[climbed.until :].shape), True)
+    worse = _held_out_gone(run) >= lost
+    raised = bool((now > then).any())
     return Finding(
-        severity=Severity.WARNING,
-        confidence=Confidence.MEDIUM,
+        severity=Severity.WARNING if worse and not raised else Severity.NOTE,
+        confidence=Confidence.MEDIUM if worse else Confidence.LOW,
         headline=f"The loss climbs back from {number(climbed.best)} at steps {count(start)} to {count(until - 1)} to "
         f"{number(climbed.last)} at the end{label_of(run, optimizer)}",
         seen=f"It had fallen by {percent(climbed.gained)} of its first value, {number(loss.first)}, and "
         f"{percent(climbed.lost)} of that is gone again over the last tenth of the run. The learning rate is "
-        + (f"{rate_in_words(now)} throughout." if numpy.array_equal(then, now, equal_nan=True)
-           else f"{rate_in_words(then)} at step {count(until)} and {rate_in_words(now)} at the end."),
+        + (f"{rate_in_words(now)} from step {count(until)} on." if steady
+           else f"{rate_in_words(then)} at step {count(until)} and {rate_in_words(now)} at the end.")
+        + (" The held-out loss gives up as much of its gain." if worse else ""),
         span=Span(first=until, last=int(loss.steps[-1])),
         evidence=[
             loss_chart(run, optimizer, "The training loss; the mark is where its best tenth ends.",
@@ -157,7 +165,7 @@ def _back_up(run: Run, loss: TrainingLoss, climbed: Climb, lost: float, errors: 
         actions=[
             Action(text=f"Keep the learning rate at or below {rate_in_words(then / 3)}, a third of what it is at step "
                    f"{count(until)}, or let it decay from there"),
-            Action(text=f"Go back to the weights of step {count(until)} or before: what came after made them worse"),
+            Action(text=f"Compare the model with its weights of step {count(until)}, by the held-out loss"),
             Action(text="If the data, or a weight in the loss, changes there, judge by the validation loss"),
         ],
         measures=[
@@ -167,8 +175,20 @@ def _back_up(run: Run, loss: TrainingLoss, climbed: Climb, lost: float, errors: 
                     threshold=f">= {setting(errors)}", option="errors"),
             Measure(quantity="gain by then / first loss", observed=percent(climbed.gained),
                     threshold=f">= {percent(share)}", option="share"),
+            Measure(quantity="rise of the held-out loss / its gain",
+                    observed=percent(_held_out_gone(run)) if numpy.isfinite(_held_out_gone(run)) else "not known",
+                    threshold=f">= {percent(lost)} is a warning", option="lost"),
         ],
     )  # fmt: skip
+
+
+def _held_out_gone(run: Run) -> float:
+    """The share of its gain that the held-out loss has given up at the end; NaN where it is not known."""
+    held_out = validation(run)
+    values = held_out.losses[numpy.isfinite(held_out.losses)] if held_out is not None else numpy.zeros(0)
+    if len(values) < _EVALUATIONS or not values[0] > values.min():
+        return float("nan")
+    return float((numpy.median(values[-2:]) - values.min()) / (values[0] - values.min()))
 
 
 def _finding(

@@ -246,7 +246,7 @@ SICK: dict[str, dict[str, tuple[Build, float]]] = {
         "hardly": (lambda path: crawling(path, last=2.0, steps=90), 0.0),
         "slower_than_usual": (lambda path: crawling(path, pace=5e-4), 0.0),
         "little": (lambda path: crawling(path, pace=5e-4, first=1.9, last=1.85), 0.0),
-        "scratch": (lambda path: crawling(path, pace=5e-4, last=1.8), 0.0),
+        "scratch": (lambda path: crawling(path, pace=3.4e-4, last=1.8), 0.0),
         "pretrained": (crawling, 1e9),
     },
     "layer_imbalance": {

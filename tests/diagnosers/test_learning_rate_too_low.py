@@ -71,7 +71,22 @@ def test_a_slow_pace_from_scratch_needs_a_gain_of_30_percent(tmp_path):
     finding = assert_finds(learning_rate_too_low, crawling(tmp_path / "a", pace=3.4e-4, last=1.8), Severity.WARNING)
     assert "the loss falls by 20 %" in finding.headline
     assert_clean(learning_rate_too_low, crawling(tmp_path / "b", pace=3.4e-4, last=1.5))
-    assert_clean(learning_rate_too_low, crawling(tmp_path / "c", pace=1.1e-3, last=1.8))
+    assert_clean(learning_rate_too_low, crawling(tmp_path / "c", pace=9e-4, last=1.8))  # fine-tuning with a new head
+
+
+def test_a_warmup_that_is_not_over_is_a_note(tmp_path):
+    steps = {"learning_rate": [[1e-6 * (step + 1)] for step in range(200)]}
+    loss = falling(200, 2.31, 1.8, noise=1e-3)
+    run = build_run(tmp_path / "a", loss=loss, stats={"update_norm": 3.4e-4}, facts=TEN, steps=steps)
+    finding = assert_finds(learning_rate_too_low, run, Severity.NOTE)
+    assert "as in a warmup" in finding.seen
+
+
+def test_a_long_run_that_learned_at_once_is_quiet(tmp_path):
+    loss = numpy.interp(numpy.arange(5000), [0, 60, 4999], [0.8, 0.12, 0.113])
+    facts = LossFacts(id=0, function="l1_loss")
+    run = build_run(tmp_path / "a", loss=loss, facts=facts, stats={"update_norm": 9e-4})
+    assert_clean(learning_rate_too_low, run)
 
 
 def test_a_first_batch_that_is_far_off_does_not_hide_it(tmp_path):

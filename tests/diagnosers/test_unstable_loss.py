@@ -57,8 +57,30 @@ def test_losses_that_swing_by_nature_are_not_judged(tmp_path):
     assert_not_applicable(unstable_loss, swinging(tmp_path / "a", facts=logged))
 
 
-def test_a_loss_that_climbs_back_is_a_warning(tmp_path):
-    finding = assert_finds(unstable_loss, climbing(tmp_path / "a"), Severity.WARNING)
+RISING = [
+    (step, "validation", value)
+    for step, value in zip(range(0, 400, 50), [2.3, 1.5, 1, 0.6, 0.5, 0.7, 0.9, 1], strict=True)
+]
+FALLING = [
+    (step, "validation", value) for step, value in zip(range(0, 400, 50), numpy.geomspace(2.3, 0.4, 8), strict=True)
+]
+
+
+def test_a_loss_that_climbs_back_alone_is_a_note(tmp_path):
+    """The error of a value function rises with the values, and that of harder data with the data."""
+    finding = assert_finds(unstable_loss, climbing(tmp_path / "a"), Severity.NOTE)
+    assert "from step 2" in finding.seen
+    assert_finds(unstable_loss, climbing(tmp_path / "b", evaluations=FALLING), Severity.NOTE)
+
+
+def test_a_rate_that_was_raised_is_why_the_loss_climbs_back(tmp_path):
+    steps = {"learning_rate": [[1e-3 if step < 300 else 1e-2] for step in range(400)]}
+    finding = assert_finds(unstable_loss, climbing(tmp_path / "a", evaluations=RISING, steps=steps), Severity.NOTE)
+    assert "and 0.01 at the end" in finding.seen
+
+
+def test_a_loss_that_climbs_back_with_the_held_out_one_is_a_warning(tmp_path):
+    finding = assert_finds(unstable_loss, climbing(tmp_path / "a", evaluations=RISING), Severity.WARNING)
     assert finding.headline.startswith("The loss climbs back from 0.")
     assert 200 <= finding.span.first <= 240
     assert finding.span.last == 399
