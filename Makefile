@@ -88,6 +88,8 @@ docs: .venv/dev.stamp ## Rewrite the generated blocks of README.md and the schem
 .venv/frameworks.stamp: .venv/dev.stamp
 	@echo "Installing the frameworks whose trainings are recorded: accelerate, fastai, keras, lightning, transformers"
 	@$(INSTALL) --group frameworks
+	@# fastai brings a torchvision that may be built for another torch, and Lightning imports whatever is there.
+	@$(BIN)/python -c 'import torchvision' 2>/dev/null || $(BIN)/python -m pip uninstall --quiet --yes torchvision
 	@touch $@
 
 # A torch with CUDA brings the Triton that it was built for; another one beside it would break its compiler.

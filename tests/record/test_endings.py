@@ -284,8 +284,9 @@ def test_two_trainings_of_one_command_at_the_same_time(tmp_path):
     one = shlex.join([sys.executable, "train.py"])
     watched = record(tmp_path, "-o", "run", "--", "sh", "-c", f"{one} & {one}; wait")
     assert watched.returncode == 0
-    first, second = watched.stdout.splitlines()
-    assert first == second
+    # The two write the same number each, to one pipe: the ends of their lines may come last.
+    said = "".join(watched.stdout.split())
+    assert said[: len(said) // 2] == said[len(said) // 2 :] != ""
     found = load(tmp_path / "run")
     assert len(found.steps) == 60
     (problem,) = found.problems
