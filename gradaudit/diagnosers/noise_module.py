@@ -135,7 +135,7 @@ def noise_module(
         single = judged & (beside >= _ONE_DIRECTION) & (cosines < _HALF_STEADY) & (held < down) & (others >= _GROWN)
         single &= ~_last(tensors, layers)
         for i in numpy.flatnonzero(single):
-            single[i] = cosines[i] < _of_others(cosines, layers, i)
+            single[i] = cosines[i] < _of_others(cosines, layers, int(i))
         if heard.any():
             limits = [Limit("cosine", cosine), Limit("shrunk", float(limit[heard & (left == left[heard].min())][0]))]
             yield _finding(run, optimizer, numpy.flatnonzero(heard), cosines, left, held, limits)
