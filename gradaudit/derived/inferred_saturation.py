@@ -25,10 +25,10 @@ _PASSES_ON = ("Dropout", "Identity")
 def inferred_output(run: Run, module: ModuleFacts) -> "pandas.DataFrame | None":
     """The least share of saturated outputs, for a module that ends its model, in front of the only loss.
 
-    With m and s, mean and standard deviation of the outputs y of a tanh, 1 - y^2 has a mean of 1 - m^2 - s^2, and is below
-    0.0199 where y is saturated: by Markov's inequality no more than their ratio is not. In the same way y (1 - y) for a
-    sigmoid. None where the samples are not such an output, where another module may have made it, and where nearly all
-    targets are the same: then a sure output is right.
+    With m and s, mean and standard deviation of the outputs y of a tanh, 1 - y^2 has a mean of 1 - m^2 - s^2, and is
+    below 0.0199 where y is saturated: by Markov's inequality no more than their ratio is not. In the same way y (1
+    - y) for a sigmoid. None where the samples are not such an output, where another module may have made it, and
+    where nearly all targets are the same: then a sure output is right.
     """
     if len(run.meta.losses) != 1 or not _makes_output(run, module) or _one_sided(run.meta.losses[0]):
         return None
