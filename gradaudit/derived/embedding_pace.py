@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy
 
 from gradaudit.derived.embedding_rows import row_history
-from gradaudit.derived.layers import comparable_layers
+from gradaudit.derived.layers import comparable_layers, zero_start
+from gradaudit.derived.learning_rates import scale_free
 from gradaudit.derived.order_statistics import Floats, median, medians
 from gradaudit.derived.per_run import per_run
 from gradaudit.derived.ratios import step_weights, update_ratio
@@ -65,6 +66,15 @@ def embedding_pace(run: Run, optimizer: int, tensor: int) -> Pace | None:
         return None
     relative = float(own) / float(others) / math.sqrt(share)
     return Pace(float(own), float(others), share, relative, float(size) / math.sqrt(share * tensors[column].elements))
+
+
+def table_speeds(run: Run, optimizer: int, paces: dict[int, Pace | None]) -> dict[int, float]:
+    """What tables are compared with each other by; those without a pace or a size at the start are left out."""
+    empty = {t.id for t, zero in zip(run.tensors_of(optimizer), zero_start(run, optimizer), strict=True) if zero}
+    known = {table: pace for table, pace in paces.items() if pace is not None and table not in empty}
+    # Adam moves all elements alike: a pace then tells how large the tables started, and nothing of their gradients.
+    absolute = scale_free(run, optimizer)
+    return {table: pace.update if absolute else pace.relative for table, pace in known.items()}
 
 
 def _layers(run: Run, optimizer: int) -> Floats:

@@ -39,10 +39,10 @@ from collections.abc import Iterator
 import numpy
 
 from gradaudit.derived.each_optimizer import each_optimizer
-from gradaudit.derived.embedding_pace import Pace, embedding_pace
+from gradaudit.derived.embedding_pace import Pace, embedding_pace, table_speeds
 from gradaudit.derived.embedding_rows import RowHistory, row_history
 from gradaudit.derived.evidence import distance_chart
-from gradaudit.derived.layers import comparable_layers, zero_start
+from gradaudit.derived.layers import comparable_layers
 from gradaudit.derived.learning_rates import label_of, optimizer_class, recorded_learning_rates, scale_free, usual_rate
 from gradaudit.derived.order_statistics import medians_across
 from gradaudit.derived.ratios import recorded_global_steps, update_ratio
@@ -98,7 +98,7 @@ def dead_embedding(
             )
         else:
             paces = {table.id: embedding_pace(run, optimizer, table.id) for table in tables}
-            speeds = _speeds(run, optimizer, paces)
+            speeds = table_speeds(run, optimizer, paces)
             for table in tables:
                 fastest = max((speed for other, speed in speeds.items() if other != table.id), default=0.0)
                 share = speeds[table.id] / fastest if table.id in speeds and fastest > 0 else math.nan
@@ -130,15 +130,6 @@ def dead_embedding(
             yield Clean(measured=f"{table.name} moves{speed}{hit}{_tied(table)}")
 
     yield from each_optimizer(run, judge)
-
-
-def _speeds(run: Run, optimizer: int, paces: dict[int, Pace | None]) -> dict[int, float]:
-    """What tables are compared with each other by; those without a pace or a size at the start are left out."""
-    empty = {t.id for t, zero in zip(run.tensors_of(optimizer), zero_start(run, optimizer), strict=True) if zero}
-    known = {table: pace for table, pace in paces.items() if pace is not None and table not in empty}
-    # Adam moves all elements alike: a pace then tells how large the tables started, and nothing of their gradients.
-    absolute = scale_free(run, optimizer)
-    return {table: pace.update if absolute else pace.relative for table, pace in known.items()}
 
 
 def _reason(run: Run, optimizer: int, table: TensorFacts) -> tuple[Severity, str, list[Action]]:
