@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy
 
 from gradaudit.derived.embedding_rows import row_history
-from gradaudit.derived.layers import comparable_layers
+from gradaudit.derived.layers import comparable_layers, zero_start
+from gradaudit.derived.learning_rates import scale_free
 from gradaudit.derived.order_statistics import Floats, median, medians
 from gradaudit.derived.per_run import per_run
 from gradaudit.derived.ratios import step_weights, update_ratio
@@ -24,6 +25,7 @@ class Pace:
     layers: float
     hit_share: float  # share of the rows with a gradient at one step
     relative: float  # table / layers / sqrt(hit_share)
+    update: float  # root mean square of a step's update of an element in a row that it hits
 
 
 @per_run
@@ -49,19 +51,30 @@ def embedding_pace(run: Run, optimizer: int, tensor: int) -> Pace | None:
         share = 1.0 if math.isnan(zeros) else 1 - zeros
     if share <= 0:
         return None
+    updates = run.matrix("update_norm", optimizer)[:, [column]]
     expected = min(tensors[column].elements, PROBED) * share
     if expected >= _ENOUGH:
-        own = medians(ratios[:, [column]], weights)[0]
+        own, size = medians(ratios[:, [column]], weights)[0], medians(updates, weights)[0]
         others = median(numpy.concatenate([medians(_layers(run, o), step_weights(run, o)) for o in beside]))
     elif expected * len(ratios) >= 100 * _ENOUGH:
-        own = _root_mean_squares(ratios[:, [column]], weights)[0]
+        own, size = _root_mean_squares(ratios[:, [column]], weights)[0], _root_mean_squares(updates, weights)[0]
         squares = [_root_mean_squares(_layers(run, o), step_weights(run, o)) for o in beside]
         others = median(numpy.concatenate(squares))
     else:
         return None
     if not others > 0:
         return None
-    return Pace(float(own), float(others), share, float(own) / float(others) / math.sqrt(share))
+    relative = float(own) / float(others) / math.sqrt(share)
+    return Pace(float(own), float(others), share, relative, float(size) / math.sqrt(share * tensors[column].elements))
+
+
+def table_speeds(run: Run, optimizer: int, paces: dict[int, Pace | None]) -> dict[int, float]:
+    """What tables are compared with each other by; those without a pace or a size at the start are left out."""
+    empty = {t.id for t, zero in zip(run.tensors_of(optimizer), zero_start(run, optimizer), strict=True) if zero}
+    known = {table: pace for table, pace in paces.items() if pace is not None and table not in empty}
+    # Adam moves all elements alike: a pace then tells how large the tables started, and nothing of their gradients.
+    absolute = scale_free(run, optimizer)
+    return {table: pace.update if absolute else pace.relative for table, pace in known.items()}
 
 
 def _layers(run: Run, optimizer: int) -> Floats:

@@ -10,7 +10,7 @@ from gradaudit.derived.module_samples import loss_inputs
 from gradaudit.derived.order_statistics import Floats
 from gradaudit.derived.ratios import recorded_global_steps
 from gradaudit.run import Run
-from gradaudit.schema import ModuleFacts
+from gradaudit.schema import LossFacts, ModuleFacts
 
 if TYPE_CHECKING:
     import pandas
@@ -18,17 +18,19 @@ if TYPE_CHECKING:
 BOUNDED = ("sigmoid", "tanh")
 # Beyond this input a tanh is beyond 0.99, and a sigmoid outside (0.01, 0.99).
 _BEYOND = {"tanh": math.atanh(0.99), "sigmoid": math.log(0.99 / 0.01)}
+_RARE = 0.01  # of the binary targets
 _PASSES_ON = ("Dropout", "Identity")
 
 
 def inferred_output(run: Run, module: ModuleFacts) -> "pandas.DataFrame | None":
-    """The least share of saturated outputs, for a module whose output is the input of the only loss.
+    """The least share of saturated outputs, for a module that ends its model, in front of the only loss.
 
     With m and s, mean and standard deviation of the outputs y of a tanh, 1 - y^2 has a mean of 1 - m^2 - s^2, and is
-    below 0.0199 where y is saturated: by Markov's inequality no more than their ratio is not. In the same way y (1 - y)
-    for a sigmoid. None where the samples are not such an output.
+    below 0.0199 where y is saturated: by Markov's inequality no more than their ratio is not. In the same way y (1
+    - y) for a sigmoid. None where the samples are not such an output, where another module may have made it, and
+    where nearly all targets are the same: then a sure output is right.
     """
-    if len(run.meta.losses) != 1:
+    if len(run.meta.losses) != 1 or not _makes_output(run, module) or _one_sided(run.meta.losses[0]):
         return None
     frame = loss_inputs(run, run.meta.losses[0].id)
     low = -1.0 if _kind(module) == "tanh" else 0.0
@@ -38,6 +40,22 @@ def inferred_output(run: Run, module: ModuleFacts) -> "pandas.DataFrame | None":
     square = mean**2 + spread**2
     free, limit = (1 - square, 1 - 0.99**2) if _kind(module) == "tanh" else (mean - square, 0.01 * 0.99)
     return frame[["step"]].assign(saturated_fraction=numpy.clip(1 - free / limit, 0.0, 1.0))
+
+
+def _makes_output(run: Run, module: ModuleFacts) -> bool:
+    """Whether this is the last child of an nn.Sequential, or the only bounded module and the last of all."""
+    later = [other for other in run.meta.modules if other.id > module.id]
+    path, _, place = module.name.rpartition(".")
+    parent = next((other for other in run.meta.modules if other.name == path and other.id != module.id), None)
+    if place.isdigit() and parent is not None and parent.module_class == "Sequential":
+        return not any(other.name == f"{path}.{int(place) + 1}".removeprefix(".") for other in later)
+    return not later and sum(_kind(other) in BOUNDED for other in run.meta.modules) == 1
+
+
+def _one_sided(facts: LossFacts) -> bool:
+    """Whether nearly all targets of a binary loss are the same."""
+    mean = facts.target_mean
+    return facts.function.startswith("binary") and mean is not None and not _RARE <= mean <= 1 - _RARE
 
 
 def inferred_hidden(run: Run, module: ModuleFacts) -> "pandas.DataFrame | None":

@@ -7,9 +7,11 @@ frozen, in no optimizer, without a gradient, a learning rate of 0. A table that 
 a gradient is moved by weight decay alone, and is a warning. Then its pace: the median update-to-weight ratio of the
 table over that of the median weight layer, divided by the square root of the share of rows that a step hits, since only
 those move. Below `slow` it is a warning over at least `least_steps` steps, and `far` below says how sure; so is a pace
-below 0.1 that is less than `apart` of another table's. Rows are looked at last, as a note: more than `never_hit` of a
-table of at least `large` rows without a single gradient; more than `stopped` of the rows that were hit, and at least
-`stopped_rows`, without one for 20 times their usual interval.
+below 0.1 that is less than `apart` of another table's. Under optimizers that divide out the scale of the gradient, as
+Adam, it is the update per element that is compared with another table's, since a pace tells no more there than how
+large a table started; tables that start at zero are left out of the comparison. Rows are looked at last, as a note:
+more than `never_hit` of a table of at least `large` rows without a single gradient; more than `stopped` of the rows
+that were hit, and at least `stopped_rows`, without one for 20 times their usual interval.
 
 ## Why it matters
 
@@ -37,7 +39,7 @@ from collections.abc import Iterator
 import numpy
 
 from gradaudit.derived.each_optimizer import each_optimizer
-from gradaudit.derived.embedding_pace import Pace, embedding_pace
+from gradaudit.derived.embedding_pace import Pace, embedding_pace, table_speeds
 from gradaudit.derived.embedding_rows import RowHistory, row_history
 from gradaudit.derived.evidence import distance_chart
 from gradaudit.derived.layers import comparable_layers
@@ -96,11 +98,13 @@ def dead_embedding(
             )
         else:
             paces = {table.id: embedding_pace(run, optimizer, table.id) for table in tables}
+            speeds = table_speeds(run, optimizer, paces)
             for table in tables:
-                others = [pace.relative for other, pace in paces.items() if pace is not None and other != table.id]
-                yield from _table(run, optimizer, table, paces[table.id], max(others, default=0.0))
+                fastest = max((speed for other, speed in speeds.items() if other != table.id), default=0.0)
+                share = speeds[table.id] / fastest if table.id in speeds and fastest > 0 else math.nan
+                yield from _table(run, optimizer, table, paces[table.id], share)
 
-    def _table(run: Run, optimizer: int, table: TensorFacts, pace: Pace | None, fastest: float) -> Iterator[Verdict]:
+    def _table(run: Run, optimizer: int, table: TensorFacts, pace: Pace | None, share: float) -> Iterator[Verdict]:
         history = row_history(run, optimizer, table.id)
         if never_moved(run, optimizer, table, history):
             yield _unmoved(run, optimizer, table, history)
@@ -113,9 +117,9 @@ def dead_embedding(
         if pace is not None and long_enough and pace.relative < slow:
             said = True
             yield _slow(run, optimizer, table, history, pace, slow, far)
-        elif pace is not None and long_enough and pace.relative < min(_FAR_BEHIND, apart * fastest):
+        elif pace is not None and long_enough and pace.relative < _FAR_BEHIND and share < apart:
             said = True
-            yield _slow(run, optimizer, table, history, pace, apart * fastest, far, fastest)
+            yield _slow(run, optimizer, table, history, pace, apart, far, share)
         if history is not None:
             for finding in _rows(run, optimizer, table, history, never_hit, large, stopped, stopped_rows):
                 said = True
@@ -291,7 +295,7 @@ def _movement(run: Run, optimizer: int, table: TensorFacts) -> Lines:
 
 def _slow(
     run: Run, optimizer: int, table: TensorFacts, history: RowHistory | None, pace: Pace, slow: float, far: float,
-    fastest: float = 0.0,
+    share: float = math.nan,
 ) -> Finding:  # fmt: skip
     steps = recorded_global_steps(run, optimizer)
     column = column_of(run, optimizer, table)
@@ -347,8 +351,8 @@ def _slow(
         "factor of "
         f"{factor(1 / math.sqrt(pace.hit_share))}."
         + (
-            f" Another table, measured in the same way, learns {factor(fastest / pace.relative)} times as fast."
-            if fastest > 0 and pace.relative > 0
+            f" Another table, measured in the same way, learns {factor(1 / share)} times as fast."
+            if share > 0
             else ""
         ),
         span=Span(first=int(steps[0]), last=int(steps[-1])),
@@ -356,14 +360,16 @@ def _slow(
         evidence=evidence,
         actions=actions,
         measures=[
-            Measure(
-                quantity="pace of the table / median layer / sqrt(share of rows hit)",
-                observed=number(pace.relative),
-                threshold=f"< {setting(float(f'{slow:.2g}'))}",
-                option="apart" if fastest > 0 else "slow",
-            )
+            *([] if math.isnan(share) else [
+                Measure(quantity="update per element / fastest table's" if scale_free(run, optimizer)
+                        else "pace of the table / fastest table's",
+                        observed=number(share), threshold=f"< {setting(slow)}", option="apart")]),
+            Measure(quantity="pace of the table / median layer / sqrt(share of rows hit)",
+                    observed=number(pace.relative),
+                    threshold=f"< {setting(slow if math.isnan(share) else _FAR_BEHIND)}",
+                    option="slow" if math.isnan(share) else ""),
         ],
-    )
+    )  # fmt: skip
 
 
 def _examples(rows: list[int]) -> str:

@@ -137,7 +137,8 @@ def _finding(
     decay = set_decay if able else 0.0
     nothing = learned_nothing(run, optimizer)
     loss = training_loss(run, optimizer)
-    level = math.nan if loss.unjudged else loss.last / constant_level(loss)
+    constant = math.nan if loss.unjudged else constant_level(loss)
+    level = loss.last / constant if constant > 0 else math.nan  # targets that are all the same have a constant at 0
     fifth = len(loss.values) // 5
     falls = median(loss.values[fifth : 2 * fifth]) - median(loss.values[-fifth:]) >= _FALLS * abs(loss.first)
     learns = level < thresholds["learned"] and not nothing and falls

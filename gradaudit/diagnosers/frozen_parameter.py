@@ -12,7 +12,8 @@ block among its like is not used, and when the gradient is below `faint` of the 
 tables are left to `dead_embedding`.
 
 Weights in float16 or bfloat16 are looked at once more: it is a warning when rounding undoes the update of more than
-`rounded` of their elements, at the median of the steps with half of the largest learning rate or more.
+`rounded` of their elements, at the median of the steps with half of the largest learning rate or more. It is not said
+beside tensors that have a gradient and never move.
 
 Tensors that match a pattern of `expected-frozen` in `[tool.gradaudit]` are not looked at.
 
@@ -127,7 +128,9 @@ def frozen_parameter(
                     found = True
                     yield _finding(run, optimizer, reason, [tensors[i] for i in named], backbone, faint, is_faint)
         lost = lost_updates(run, optimizer)
-        if lost is not None and lost.share > rounded and not still.any():
+        # What rounding undoes at every step is told of already; tensors that rest for another reason hide nothing.
+        told = any(why[index] == "no effect" for index in numpy.flatnonzero(still))
+        if lost is not None and lost.share > rounded and not told:
             found = True
             yield _lost(run, optimizer, lost, rounded)
         if not found:

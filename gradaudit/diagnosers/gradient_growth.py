@@ -7,7 +7,7 @@ run at `growth` times that of the second fifth or more, a rank correlation with 
 last three quarters, and a loss that falls by less than `gain` of its first value between the two: then it is a
 warning. Where the loss says nothing about progress (adversarial, contrastive, policy gradients, unknown ones), a
 growth of `unjudged` times from the first fifth to the last is a note, or a warning when an objective that is never
-negative, of the only optimizer, ends above `worse` times its start, too.
+negative, of the only optimizer, ends above `worse` times its start, too, and no tenth of the run was below 0.9 of it.
 
 ## Why it matters
 
@@ -21,8 +21,9 @@ weight decay, lower the decay: shrinking weights make the gradient grow. Clip at
 
 ## When it is wrong
 
-Norms grow 2 to 6 times in 14 % of healthy runs while features form; there the loss falls, and it is not reported. Where
-the loss diverged before the second fifth, growing gradients are its consequence, and `divergence` reports it.
+Norms grow 2 to 6 times in 14 % of healthy runs while features form; there the loss falls, and it is not reported. The
+loss of a temporal difference grows with the returns of a healthy agent, which is a note once it had fallen. Where the
+loss diverged before the second fifth, growing gradients are its consequence, and `divergence` reports it.
 """
 
 from collections.abc import Iterator
@@ -32,7 +33,8 @@ import numpy
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart, norm_chart
 from gradaudit.derived.learning_rates import label_of, peak_rates, rate_in_words
-from gradaudit.derived.order_statistics import median, quantile, rank_correlation
+from gradaudit.derived.order_statistics import Floats, median, quantile, rank_correlation
+from gradaudit.derived.progress import SMOOTH, TENTHS
 from gradaudit.derived.progress import divergence as diverges
 from gradaudit.derived.ratios import recorded_global_steps
 from gradaudit.derived.training_loss import training_loss
@@ -51,6 +53,10 @@ from gradaudit.findings import (
     Verdict,
 )
 from gradaudit.run import Run
+
+_FELL = (
+    0.9  # of its first steps: an objective that was lower has learned, and TD losses of healthy agents rise after it
+)
 
 
 @diagnoser(
@@ -109,7 +115,8 @@ def gradient_growth(
             return
         start, end = median(loss.objective[:fifth]), median(loss.objective[len(norms) - fifth :])
         alone = len(run.optimizers) == 1 and bool((loss.objective >= 0).all())
-        rises = bool(loss.unjudged) and alone and end > worse * start
+        lowest = _lowest(loss.objective)
+        rises = bool(loss.unjudged) and alone and end > worse * start and lowest >= _FELL
         rates = peak_rates(run, optimizer)
         high = float(quantile(norms.reshape(-1, 1), 0.9)[0])
         layers = _fastest(run, optimizer)
@@ -155,10 +162,23 @@ def gradient_growth(
                 *([] if loss.unjudged else [Measure(quantity="fall of the loss / first loss",
                         observed=number((before - after) / abs(loss.first)) if loss.first else number(before - after),
                         threshold=f"< {setting(gain)}", option="gain")]),
+                *([] if not rises else [
+                Measure(quantity="objective, last fifth / first fifth",
+                        observed=number(end / start if start > 0 else numpy.inf),
+                        threshold=f"> {setting(worse)}", option="worse"),
+                Measure(quantity="objective, lowest tenth / first steps", observed=number(lowest),
+                        threshold=f">= {setting(_FELL)}")]),
             ],
         )  # fmt: skip
 
     yield from each_optimizer(run, judge)
+
+
+def _lowest(objective: Floats) -> float:
+    """The lowest tenth of the objective over its first steps, by their medians; infinite where those are 0."""
+    first = median(objective[:SMOOTH])
+    lowest = min(median(tenth) for tenth in numpy.array_split(objective, TENTHS))
+    return lowest / first if first > 0 else numpy.inf
 
 
 def _fastest(run: Run, optimizer: int) -> list[str]:

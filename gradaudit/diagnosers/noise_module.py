@@ -9,10 +9,11 @@ weights grow. Where the bias of the same module agrees at 0.5 or more, 0.98 of t
 reaches the module, and what it hears from its input is noise.
 
 In front of a single output all gradients of a weight share one direction, and their cosines are not near zero. There it
-is a warning when the weight ends below `down` of its first norm while the median of the others grows to 1.5 times
-theirs, with a cosine below 0.55 beside a bias that agrees at 0.9. What weight decay takes is added to the norms
-before; where the optimizer's scaling hides it, as in Adam, weights that decay are left out, and so are weights of
-fewer than 100 elements, whose cosines are never near zero.
+is a warning when a weight other than the last layer's ends below `down` of its first norm while the median of the
+others grows to 1.5 times theirs, with a cosine below 0.55 and below the median of the other layers', beside a bias that
+agrees at 0.9. What weight decay takes is added to the norms before; where the optimizer's scaling hides it, as in Adam,
+weights that decay are left out, and so are weights of fewer than 100 elements, whose cosines are never near zero, and
+biases of fewer than 8, whose cosines are never far from one.
 
 ## Why it matters
 
@@ -69,6 +70,7 @@ from gradaudit.schema import TensorFacts
 _EARLY = (2, 60)  # steps
 _LEAST_PAIRS = 10  # of successive recorded steps
 _LEAST_ELEMENTS = 100  # the cosine of two random vectors of n elements has a standard deviation of 1 / sqrt(n)
+_LEAST_BIAS = 8  # elements: the cosine of two numbers is 1 or -1 whatever they are
 # Beside a bias that agrees (behind noise at 0.9 to 1, in deep healthy nets at 0.1 to 0.4) noise is turned down to 0.94
 # to 0.965, and healthy layers with so small a cosine end above 1.03.
 _STEADY, _BARELY = 0.5, 0.98
@@ -127,10 +129,13 @@ def noise_module(
         left = norms_over_first(run, optimizer)[-1]
         held = left * numpy.exp(numpy.minimum(taken, _MOST_TAKEN))
         beside = _of_bias(tensors, cosines)
-        others = numpy.asarray([_median(held[layers & (numpy.arange(len(held)) != i)]) for i in range(len(held))])
+        others = numpy.asarray([_of_others(held, layers, i) for i in range(len(held))])
         limit = numpy.where(beside >= _STEADY, max(shrunk, _BARELY), shrunk)
         heard = judged & (cosines < cosine) & (held < limit) & (others >= 1.0)
         single = judged & (beside >= _ONE_DIRECTION) & (cosines < _HALF_STEADY) & (held < down) & (others >= _GROWN)
+        single &= ~_last(tensors, layers)
+        for i in numpy.flatnonzero(single):
+            single[i] = cosines[i] < _of_others(cosines, layers, int(i))
         if heard.any():
             limits = [Limit("cosine", cosine), Limit("shrunk", float(limit[heard & (left == left[heard].min())][0]))]
             yield _finding(run, optimizer, numpy.flatnonzero(heard), cosines, left, held, limits)
@@ -155,11 +160,26 @@ def _successive(run: Run, optimizer: int) -> Mask:
     return numpy.asarray(window(run, optimizer, *_EARLY) & (gaps == 1))
 
 
+def _of_others(values: Floats, layers: Mask, i: int) -> float:
+    """The median of the layers beside tensor `i`."""
+    return _median(values[layers & (numpy.arange(len(values)) != i)])
+
+
+def _last(tensors: list[TensorFacts], layers: Mask) -> Mask:
+    """[tensors]: the layer that makes the output, which is not in front of it."""
+    depths = numpy.asarray([t.depth for t in tensors])
+    return numpy.asarray(layers & (depths == depths[layers].max()))
+
+
 def _of_bias(tensors: list[TensorFacts], cosines: Floats) -> Floats:
-    """[tensors]: for each weight the value of the bias of its module; 0 where there is none."""
-    biases = {t.module: float(cosines[i]) for i, t in enumerate(tensors) if t.role == "bias"}
+    """[tensors]: for each weight the value of the bias of its module; 0 where there is none, or a small one."""
+    biases = {t.module: float(cosines[i]) for i, t in enumerate(tensors) if _large_bias(t)}
     values = [biases.get(t.module, 0.0) if t.role == "weight" else 0.0 for t in tensors]
     return numpy.asarray(numpy.nan_to_num(values), dtype=float)
+
+
+def _large_bias(tensor: TensorFacts) -> bool:
+    return tensor.role == "bias" and tensor.elements >= _LEAST_BIAS
 
 
 def _median(values: Floats) -> float:
@@ -188,7 +208,7 @@ def _finding(
         f"layers {number(_median(cosines[others]), 2)}. Its norm ends at {percent(float(left[worst]))} of the first, "
         f"theirs at {percent(_median(left[others]))}."
     ]
-    bias = [i for i, t in enumerate(tensors) if t.module == tensors[worst].module and t.role == "bias"]
+    bias = [i for i, t in enumerate(tensors) if t.module == tensors[worst].module and _large_bias(t)]
     if bias and numpy.isfinite(cosines[bias[0]]) and cosines[bias[0]] > min(0.9, 3 * cosine.value):
         seen.append(
             f"The bias beside it agrees at {number(float(cosines[bias[0]]), 2)}: the loss reaches the module, and only "

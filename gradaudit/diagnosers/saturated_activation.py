@@ -7,10 +7,11 @@ counts as saturated outside (0.01, 0.99) for a sigmoid, and beyond 0.99 for a ta
 share over the last five samples of a hidden activation is above `most`. The activation at the end of the model is to be
 sure at the end of training, so it must be above `output` both in the first sample and in the last ones.
 
-Without such samples only what is certain enough is said. Of a sigmoid or tanh that ends the model, mean and standard
-deviation of the loss's input give the least share that is saturated. Between two activations of an nn.Sequential,
-gradients and weights of the Linear tell the size of what enters the second: its share, for normally distributed inputs,
-must be above `most` at the first ten steps and at the last ones.
+Without such samples only what is certain enough is said. Of a sigmoid or tanh that ends the model, as the last child of
+an nn.Sequential or as its last module and the only bounded one, mean and standard deviation of the loss's input give
+the least share that is saturated; binary targets of which fewer than 1 % differ from the rest are not judged so.
+Between two activations of an nn.Sequential, gradients and weights of the Linear tell the size of what enters the
+second: its share, for normally distributed inputs, must be above `most` at the first ten steps and at the last ones.
 
 ## Why it matters
 
@@ -193,9 +194,11 @@ def _finding(
     ends = _ends(run, module)
     name = module.name or module.module_class
     limits = "0.01 or above 0.99" if module.module_class == "Sigmoid" else "-0.99 or above 0.99"
+    least = "at least " if estimated and ends else ""
     seen = [
-        f"{percent(share)} of the {'' if estimated else 'sampled '}outputs of {name} ({module.module_class}) are below "
-        f"{limits}, and {percent(first)} were so in the first sample.",
+        f"{least.capitalize()}{percent(share)} of the {'' if estimated else 'sampled '}outputs of {name} "
+        f"({module.module_class}) are below {limits}, and {least}{percent(first)} were so "
+        f"{'at the first step' if estimated else 'in the first sample'}.",
         "There its slope is below 0.01, and so is the share of the gradient that passes."
         if module.module_class == "Sigmoid"
         else "There its slope is below 0.02, and so is the share of the gradient that passes.",
@@ -204,7 +207,7 @@ def _finding(
         seen.append(f"{plural(len(found) - 1, 'further activation')}: {names([m.name for m, _ in found[1:]])}.")
     if estimated:
         seen.append(
-            "The outputs were not sampled: mean and spread of the loss's input leave no other share."
+            f"The outputs were not sampled: where {name} makes the loss's input, its mean and spread leave no less."
             if ends
             else "The outputs were not sampled: the sizes of weights and gradients of the layer before it tell so."
         )
@@ -228,8 +231,12 @@ def _finding(
         actions.append(Action(text="Or use GELU in its place", code=f"{in_code(name)} = nn.GELU()"))
     return Finding(
         severity=Severity.WARNING,
-        confidence=Confidence.MEDIUM if estimated and not ends else Confidence.HIGH,
-        headline=f"The activation {name} is saturated at {percent(share)} of its outputs"
+        confidence=Confidence.MEDIUM if estimated else Confidence.HIGH,
+        headline=(
+            f"At least {percent(share)} of the outputs of {name} are saturated"
+            if least
+            else f"The activation {name} is saturated at {percent(share)} of its outputs"
+        )
         + (f", with {plural(len(found) - 1, 'further activation')}" if len(found) > 1 else ""),
         seen=" ".join(seen),
         span=Span(first=int(over.iloc[0]) if len(over) else last, last=last),
@@ -254,8 +261,9 @@ def _finding(
         measures=[
             Measure(quantity="saturated share, median of the last five samples", observed=percent(share),
                     threshold=f"> {percent(output if ends else most)}", option="output" if ends else "most"),
-            Measure(quantity="saturated share of the first sample", observed=percent(first),
-                    threshold=f"> {percent(output)}" if ends else "not judged", option="output" if ends else ""),
+            Measure(quantity=f"saturated share of the first {'step' if estimated else 'sample'}",
+                    observed=percent(first), threshold=f"> {percent(output)}" if ends else "not judged",
+                    option="output" if ends else ""),
         ],
     )  # fmt: skip
 

@@ -160,6 +160,35 @@ def test_a_table_far_behind_another_is_a_warning(tmp_path):
     assert finding.measures[0].option == "apart"
 
 
+def test_a_table_that_started_larger_moves_no_less_under_adam(tmp_path):
+    """Tokens at a standard deviation of 1, positions at 0.02, and all elements move alike."""
+    assert_clean(dead_embedding, drawn_apart(tmp_path / "a"))
+    assert_finds(dead_embedding, drawn_apart(tmp_path / "b", optimizer="SGD"), Severity.WARNING)
+    behind = assert_finds(dead_embedding, drawn_apart(tmp_path / "c", token=0.05, update=0.04), Severity.WARNING)
+    assert behind.measures[0].quantity == "update per element / fastest table's"
+    assert behind.measures[0].observed == "0.04"
+
+
+def test_a_table_that_starts_at_zero_is_no_measure_for_another(tmp_path):
+    assert_clean(dead_embedding, drawn_apart(tmp_path / "a", position=1e-9, optimizer="SGD"))
+
+
+def drawn_apart(path, token=1.0, position=0.02, update=1.0, **changes):
+    """Tables of tokens and positions; an element of the first moves by `update` of what all others move by."""
+    first, *layers = linear_stack(embedding=50)
+    second = msgspec.structs.replace(first, id=9, depth=9, name="position.weight", module="position", shape=[20, 32])
+    tensors = [first, *layers, second]
+    size = numpy.sqrt([t.elements for t in tensors])
+    stats = {
+        "weight_norm": numpy.array([token, *[0.05] * 8, position]) * size,
+        "update_norm": 1e-3 * numpy.array([update, *[1.0] * 9]) * size,
+    }
+    rows = [
+        row for table, count in ((0, 50), (9, 20)) for row in embedding_rows(200, tensor=table, rows=count, hit=count)
+    ]
+    return build_run(path, loss=falling(), tensors=tensors, stats=stats, rows=rows, **changes)
+
+
 def test_a_slow_table_is_a_warning(tmp_path):
     finding = assert_finds(dead_embedding, slow_table(tmp_path / "run"), Severity.WARNING)
     assert finding.headline == "The table embedding.weight moves 100 times less per step than the median layer"

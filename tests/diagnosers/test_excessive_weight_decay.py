@@ -2,6 +2,7 @@ import numpy
 
 from gradaudit.diagnosers.excessive_weight_decay import excessive_weight_decay
 from gradaudit.findings import Severity
+from gradaudit.schema import LossFacts
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import falling, flat, healthy
 from tests.diagnosers.sick_weights import decayed
@@ -99,3 +100,10 @@ def test_a_decay_far_too_small_for_it_is_not_blamed(tmp_path):
 def test_adam_is_told_of_adamw(tmp_path):
     finding = assert_finds(excessive_weight_decay, decayed(tmp_path / "a", optimizer="Adam"))
     assert any("AdamW" in action.text for action in finding.actions)
+
+
+def test_targets_that_are_all_the_same_have_no_level_to_compare_with(tmp_path):
+    """Their variance, the loss of the best constant, is 0."""
+    constant = LossFacts(id=0, function="mse_loss", target_mean=1.0, target_variance=0.0)
+    finding = assert_finds(excessive_weight_decay, decayed(tmp_path / "a", facts=constant))
+    assert [measure.option for measure in finding.measures] == ["cosine", "shrunk"]

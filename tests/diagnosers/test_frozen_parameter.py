@@ -73,6 +73,28 @@ def test_updates_that_rounding_undoes_are_a_warning(tmp_path):
     assert "float32" in finding.actions[0].text
 
 
+def test_a_frozen_layer_does_not_hide_what_rounding_undoes(tmp_path):
+    run = resting_in_half(tmp_path / "a", requires_grad=False)
+    rounded = assert_finds(frozen_parameter, run, Severity.WARNING, count=2)
+    assert rounded.headline == "Rounding to bfloat16 undoes 90 % of the updates"
+
+
+def test_weights_that_rounding_holds_still_are_told_once(tmp_path):
+    assert_finds(frozen_parameter, resting_in_half(tmp_path / "a"), Severity.CRITICAL)
+
+
+def resting_in_half(path, **facts):
+    """A stack in bfloat16 whose first layer never moves; a step leaves 90 % of the others as they were."""
+    tensors = [msgspec.structs.replace(t, dtype="bfloat16", **(facts if t.id < 2 else {})) for t in linear_stack()]
+    still = numpy.arange(8) < 2
+    stats = {
+        "update_norm": numpy.where(still, 0.0, 1e-3),
+        "drift_norm": numpy.where(still, 0.0, 0.1),
+        "unchanged_fraction": 0.9,
+    }
+    return build_run(path, loss=falling(), tensors=tensors, stats=stats)
+
+
 def test_what_is_expected_to_be_frozen_is_quiet(tmp_path):
     run = resting(tmp_path / "a", (2, 3))
     assert_finds(frozen_parameter, run)

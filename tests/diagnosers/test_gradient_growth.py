@@ -59,6 +59,22 @@ def test_an_unknown_objective_that_rises_with_it_is_a_warning(tmp_path):
     assert_finds(gradient_growth, signed, Severity.NOTE)
 
 
+def test_an_unknown_objective_that_fell_before_it_rises_is_a_note(tmp_path):
+    """The loss of a Q network grows with the returns."""
+    learns = numpy.interp(numpy.arange(200), [0, 30, 199], [1.0, 0.2, 8.0])
+    finding = assert_finds(
+        gradient_growth, growing(tmp_path / "a", times=40, loss=learns, facts=UNKNOWN), Severity.NOTE
+    )
+    assert "worse" not in [measure.option for measure in finding.measures]
+
+
+def test_what_makes_it_a_warning_is_measured(tmp_path):
+    never_lower = numpy.interp(numpy.arange(200), [0, 30, 199], [1.0, 1.0, 8.0])
+    finding = assert_finds(gradient_growth, growing(tmp_path / "a", times=40, loss=never_lower, facts=UNKNOWN))
+    measure = next(measure for measure in finding.measures if measure.option == "worse")
+    assert (measure.observed, measure.threshold) == ("7.19", "> 2")
+
+
 @pytest.mark.parametrize("scale", [1e-4, 1e4])
 def test_scaling_the_loss_changes_nothing(tmp_path, scale):
     norm = scale * numpy.geomspace(1, 10, 200)

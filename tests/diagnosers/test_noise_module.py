@@ -67,6 +67,42 @@ def test_a_weight_that_shrinks_beside_a_bias_that_does_not_agree_is_quiet(tmp_pa
     assert_clean(noise_module, noisy_before_one_output(tmp_path / "a", bias=0.4))
 
 
+def test_a_regression_head_is_quiet(tmp_path):
+    """Its bias is one number, and the gradients of all layers agree as much as its own."""
+    run = regression_head(tmp_path / "a", bias=[1])
+    assert_clean(noise_module, run)
+    assert_clean(noise_module, regression_head(tmp_path / "b", cosine=0.03, held=0.965, bias=[1]))
+    assert_finds(noise_module, regression_head(tmp_path / "c", cosine=0.03, held=0.965, bias=[8]))
+
+
+def test_the_last_layer_is_not_in_front_of_the_output(tmp_path):
+    assert_clean(noise_module, regression_head(tmp_path / "a", cosine=0.3, bias=[8]))
+    behind = regression_head(tmp_path / "b", cosine=0.3, bias=[8], head=2)
+    assert_finds(noise_module, behind, Severity.WARNING)
+
+
+def test_a_layer_whose_gradients_agree_as_much_as_the_others_hears_no_noise(tmp_path):
+    assert_clean(noise_module, noisy_before_one_output(tmp_path / "a", cosine=0.4))
+    assert_finds(noise_module, noisy_before_one_output(tmp_path / "b", cosine=0.38))
+
+
+def test_a_bias_of_one_number_is_no_evidence(tmp_path):
+    tensors = [msgspec.structs.replace(t, shape=[1]) if t.role == "bias" else t for t in with_biases()]
+    assert "The bias" not in assert_finds(noise_module, noisy(tmp_path / "a", tensors=tensors)).seen
+
+
+def regression_head(path, cosine=0.4, held=0.92, *, bias, head=4):
+    """Three layers with biases, cosines of 0.4, that grow to 1.6; that at `head`, the last, ends at `held` instead."""
+    tensors = with_biases()
+    shapes = {head: [1, 256], head + 1: bias}
+    tensors = [msgspec.structs.replace(t, shape=shapes.get(t.id, t.shape)) for t in tensors]
+    cosines, ends = numpy.full((1, 6), 0.4), numpy.full(6, 1.6)
+    cosines[:, head], cosines[:, head + 1], ends[head] = cosine, 1.0, held
+    norms = ends ** numpy.linspace(0, 1, 200)[:, None]
+    stats = {"gradient_cosine": cosines, "weight_norm": norms}
+    return build_run(path, loss=falling(), tensors=tensors, stats=stats, facts=TEN)
+
+
 def test_a_weight_that_stays_in_front_of_one_output_is_quiet(tmp_path):
     assert_clean(noise_module, noisy_before_one_output(tmp_path / "a", last=0.96))
 

@@ -6,7 +6,7 @@ import pytest
 
 from gradaudit.diagnosers.saturated_activation import saturated_activation
 from gradaudit.findings import Confidence, Dots, Severity
-from gradaudit.schema import ModuleFacts
+from gradaudit.schema import LossFacts, ModuleFacts
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import HEALTHY_WITH, activation, falling, healthy
 from tests.diagnosers.sick_layers import TANH, chained, saturated, saturated_output, stuck_output
@@ -84,9 +84,36 @@ def test_an_output_that_is_not_stuck_from_the_start_to_the_end_is_quiet(tmp_path
 
 def test_an_output_that_is_stuck_is_known_by_the_losss_input(tmp_path):
     finding = assert_finds(saturated_activation, stuck_output(tmp_path / "a"), Severity.WARNING)
-    assert finding.headline == "The activation squash is saturated at 100 % of its outputs"
+    assert finding.headline == "At least 100 % of the outputs of squash are saturated"
+    assert finding.seen.startswith("At least 100 % of the outputs")
+    assert "were so at the first step" in finding.seen
+    assert finding.confidence is Confidence.MEDIUM
     sure = stuck_output(tmp_path / "b", mean=0.0, std=0.9995)
     assert_finds(saturated_activation, sure, Severity.WARNING)
+
+
+def test_what_another_module_may_return_is_not_taken_for_the_output(tmp_path):
+    """A tanh that a recurrent layer or a gate applies may be registered last, and does not end the model."""
+    names = [("", "Net"), ("layers.0", "Linear"), ("gate", "Sigmoid"), ("squash", "Tanh")]
+    assert_could_not_look(saturated_activation, stuck_output(tmp_path / "a", modules=listed(names)))
+    assert_could_not_look(
+        saturated_activation, stuck_output(tmp_path / "b", modules=listed([*names[:2], names[3], ("drop", "Dropout")]))
+    )
+    nested = [("", "Net"), ("head", "Sequential"), ("head.0", "Linear"), ("head.1", "Tanh"), ("head.2", "Flatten")]
+    assert_could_not_look(saturated_activation, stuck_output(tmp_path / "c", modules=listed(nested)))
+    assert_finds(saturated_activation, stuck_output(tmp_path / "d", modules=listed([*nested[:4], ("drop", "Dropout")])))
+
+
+@pytest.mark.parametrize(("positive", "judged"), [(0.005, False), (0.995, False), (0.5, True)])
+def test_a_sure_output_is_right_where_nearly_all_targets_are_the_same(tmp_path, positive, judged):
+    facts = LossFacts(id=0, function="binary_cross_entropy", target_mean=positive)
+    modules = listed([("", "Net"), ("layers.0", "Linear"), ("probability", "Sigmoid")])
+    run = stuck_output(tmp_path / "a", modules=modules, facts=facts)
+    (assert_finds if judged else assert_could_not_look)(saturated_activation, run)
+
+
+def listed(names):
+    return [ModuleFacts(id=place, name=name, module_class=kind) for place, (name, kind) in enumerate(names)]
 
 
 def test_a_saturated_layer_is_a_warning(tmp_path):
