@@ -59,7 +59,14 @@ _AROUND = 10  # steps before and after a jump whose losses are compared
     worst=Severity.NOTE,
     needs=("steps.learning_rate",),
     minimum_steps=100,
-    explains=("learning_rate_too_low", "learning_rate_too_high", "loss_spike", "unstable_loss", "divergence"),
+    explains=(
+        "learning_rate_too_low",
+        "learning_rate_too_high",
+        "loss_spike",
+        "unstable_loss",
+        "divergence",
+        "premature_plateau",
+    ),
 )
 def learning_rate_schedule(
     run: Run,
@@ -153,7 +160,8 @@ def _collapse(
             loss_chart(run, optimizer, "The training loss: it stops falling with the learning rate.", mark),
         ],
         actions=[
-            Action(text=f"Stretch the schedule over {count(len(rate))} steps, the length of the run",
+            Action(text=f"Stretch the schedule over {count(len(rate))} steps, the length of the run, when stepped "
+                   "once a batch",
                    code=f"torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max={len(rate)})"),
             Action(text="If its numbers are epochs, call scheduler.step() once an epoch"),
         ],
