@@ -64,6 +64,7 @@ class Starved:
     gained: float  # from the first steps to the end
     fell: float  # from half to all of the learning rate, summed over the steps
     after: float  # from the first half of the stretch to the second
+    noise: float  # standard error of `fell`
 
 
 @per_run
@@ -76,7 +77,10 @@ def starved(run: Run, optimizer: int, spent: float) -> Starved | None:
     from gradaudit.derived.learning_rates import learning_rates
 
     values = training_loss(run, optimizer).values
-    rates = numpy.nan_to_num(learning_rates(run, optimizer)).max(axis=1, initial=0.0)
+    of_groups = learning_rates(run, optimizer)
+    if not numpy.isfinite(of_groups).all():
+        return None
+    rates = of_groups.max(axis=1, initial=0.0)
     high = numpy.flatnonzero(rates > spent * rates.max(initial=0.0))
     gone = int(high[-1]) + 1 if len(high) else 0
     if len(values) < LEAST_STEPS or not 10 <= gone <= len(values) - 10 or not numpy.isfinite(values).all():
@@ -84,9 +88,12 @@ def starved(run: Run, optimizer: int, spent: float) -> Starved | None:
     width = max(5, gone // 10)
     first = median(values[:width])
     half = int(numpy.searchsorted(numpy.cumsum(rates[:gone]), rates[:gone].sum() / 2))
-    then = median(values[max(0, half - width) : half + width])
+    around = values[max(0, half - width) : half + width]
     middle = (gone + len(values)) // 2
-    early, late = median(values[gone:middle]), median(values[middle:])
+    then, early, late = median(around), median(values[gone:middle]), median(values[middle:])
+    # What the differences of neighbours and a median are of independent normal values.
+    scatter = median(numpy.abs(numpy.diff(values[gone:]))) / 0.954
+    noise = 1.25 * scatter * math.sqrt(1 / len(around) + 1 / (middle - gone))
     if not first > 0:
         return None
     return Starved(
@@ -95,6 +102,7 @@ def starved(run: Run, optimizer: int, spent: float) -> Starved | None:
         gained=(first - late) / first,
         fell=(then - early) / first,
         after=(early - late) / first,
+        noise=noise / first,
     )
 
 

@@ -6,8 +6,9 @@ Trainings that compute gradients in float16: their weights are float16, a GradSc
 elements of the gradients are whole multiples of 2**-24, as nothing but float16 leaves them. The recorded histograms of
 their gradients, times the scale of the GradScaler, embedding tables left out. More than `coarse` of all elements other
 than zero below 2**-14, where float16 keeps fewer than the usual 11 bits, is a note; more than `crushed` of them below
-2**-21, where it keeps three bits and less, is a warning. A note, too, is a share of more than `lost`
-below 2**-24, where it keeps nothing; such elements are seen only where the scale changed after the backward pass.
+2**-21, where it keeps three bits and less, is a warning, but a note where only the GradScaler speaks for float16: one
+left on under bfloat16 looks the same. A note, too, is a share of more than `lost` below 2**-24, where it keeps nothing;
+such elements are seen only where the scale changed after the backward pass.
 
 ## Why it matters
 
@@ -22,9 +23,9 @@ use bfloat16, which has the range of float32 and needs no scale. Take means over
 ## When it is wrong
 
 Elements a little below 2**-14 may not matter to what is learned, which is why that is a note. Trainings in float32 and
-bfloat16 are not looked at, and a working GradScaler keeps its gradients far above. Without one, clipping hides the
-traces of float16 in the gradients, and the rule does not apply. Zeros are not counted: masks, ReLUs and unused rows
-leave them as well.
+bfloat16 are not looked at, unless a GradScaler is on, whose gradients may never have been float16; a working GradScaler
+keeps its gradients far above. Without one, clipping hides the traces of float16 in the gradients, and the rule does not
+apply. Zeros are not counted: masks, ReLUs and unused rows leave them as well.
 """
 
 from collections.abc import Iterator
@@ -75,7 +76,7 @@ def fp16_underflow(
 
     def judge(optimizer: int) -> Iterator[Verdict]:
         seen = gradients(run, optimizer)
-        why = _in_half(run, optimizer, seen)
+        why, proven = _in_half(run, optimizer, seen)
         if not why:
             yield NotApplicable(reason=_elsewhere(seen))
             return
@@ -87,7 +88,7 @@ def fp16_underflow(
             return
         small, gone = _share(seen, NORMAL), _share(seen, SMALLEST)
         if small > coarse or gone > lost:
-            yield _finding(run, optimizer, seen, why, small, gone, coarse, crushed, lost)
+            yield _finding(run, optimizer, seen, why, proven, small, gone, coarse, crushed, lost)
         else:
             yield Clean(
                 measured=f"{percent(small)} of the elements of the gradients lie below 2**-14, and {percent(gone)} "
@@ -107,19 +108,18 @@ def _in_words(scale: float) -> str:
     return f"{scale:.0f}" if scale >= 1 else setting(scale)
 
 
-def _in_half(run: Run, optimizer: int, seen: Gradients | None) -> str:
-    """How one knows that gradients are computed in float16; empty where nothing says so."""
+def _in_half(run: Run, optimizer: int, seen: Gradients | None) -> tuple[str, bool]:
+    """How one knows that gradients are computed in float16, empty where nothing says so, and whether that is sure."""
     half = [t.name for t in run.tensors_of(optimizer) if t.optimizer == optimizer and t.dtype == "float16"]
     if half:
-        return f"{plural(len(half), 'parameter')}, {names(half, 2)}, {'is' if len(half) == 1 else 'are'} float16."
-    if numpy.isfinite(run.steps_of(optimizer)["amp_scale"].to_numpy(dtype=float)).any():
-        return "A GradScaler scales the loss, as for float16."
+        return f"{plural(len(half), 'parameter')}, {names(half, 2)}, {'is' if len(half) == 1 else 'are'} float16.", True
+    scaler = numpy.isfinite(run.steps_of(optimizer)["amp_scale"].to_numpy(dtype=float)).any()
     if seen is not None and seen.rounded:
-        return (
-            "Their smallest elements are whole multiples of 2**-24, as only float16 leaves them, and no GradScaler was "
-            "seen."
-        )
-    return ""
+        why = "Their smallest elements are whole multiples of 2**-24, as only float16 leaves them"
+        return f"{why}." if scaler else f"{why}, and no GradScaler was seen.", True
+    # A GradScaler left on under bfloat16 scales what needs no scale.
+    why = "A GradScaler scales the loss, as for float16; should autocast be in bfloat16, no bits are lost."
+    return (why, False) if scaler else ("", False)
 
 
 def _elsewhere(seen: Gradients | None) -> str:
@@ -132,8 +132,8 @@ def _elsewhere(seen: Gradients | None) -> str:
 
 
 def _finding(
-    run: Run, optimizer: int, seen: Gradients, why: str, small: float, gone: float, coarse: float, crushed: float,
-    lost: float,
+    run: Run, optimizer: int, seen: Gradients, why: str, proven: bool, small: float, gone: float, coarse: float,
+    crushed: float, lost: float,
 ) -> Finding:  # fmt: skip
     below = seen.below(NORMAL)
     order = numpy.argsort(-numpy.nan_to_num(below))
@@ -141,16 +141,18 @@ def _finding(
     scaled = seen.scale != 1
     cut = int(seen.zeros.sum())
     few = _share(seen, THREE_BITS)
+    grave = proven and few > crushed
+    keeps = "keeps" if proven else "would keep"
     start = first_gradients(run, optimizer)
     always = start is not None and start.counts.any() and _share(start, NORMAL) > coarse
     first = start.steps[0] if start is not None and always else seen.steps[0]
     return Finding(
-        severity=Severity.WARNING if few > crushed else Severity.NOTE,
-        confidence=Confidence.HIGH if few > crushed else Confidence.MEDIUM,
+        severity=Severity.WARNING if grave else Severity.NOTE,
+        confidence=Confidence.HIGH if grave else Confidence.MEDIUM if proven else Confidence.LOW,
         headline=(
-            f"Half precision keeps three bits or less of {percent(few)} of the gradient's elements"
+            f"Half precision {keeps} three bits or less of {percent(few)} of the gradient's elements"
             if few > crushed
-            else f"Half precision keeps fewer than 11 bits of {percent(small)} of the gradient's elements"
+            else f"Half precision {keeps} fewer than 11 bits of {percent(small)} of the gradient's elements"
         )
         + label_of(run, optimizer),
         seen=f"At {plural(len(seen.steps), 'step')} from {count(seen.steps[0])} to {count(seen.steps[-1])}, "

@@ -61,7 +61,14 @@ _ERRORS = 3.0  # standard errors: what chance does to two times ten batches
     worst=Severity.NOTE,
     needs=("steps.learning_rate",),
     minimum_steps=100,
-    explains=("learning_rate_too_low", "learning_rate_too_high", "loss_spike", "unstable_loss", "divergence"),
+    explains=(
+        "learning_rate_too_low",
+        "learning_rate_too_high",
+        "loss_spike",
+        "unstable_loss",
+        "divergence",
+        "premature_plateau",
+    ),
 )
 def learning_rate_schedule(
     run: Run,
@@ -156,7 +163,8 @@ def _collapse(
             loss_chart(run, optimizer, "The training loss: it stops falling with the learning rate.", mark),
         ],
         actions=[
-            Action(text=f"Stretch the schedule over {count(len(rate))} steps, the length of the run",
+            Action(text=f"Stretch the schedule over {count(len(rate))} steps, the length of the run, when stepped "
+                   "once a batch",
                    code=f"torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max={len(rate)})"),
             Action(text="If its numbers are epochs, call scheduler.step() once an epoch"),
         ],

@@ -4,10 +4,10 @@
 
 The running median of the loss over five steps (as many as cover 32 targets) against its trend, the median of the
 `window` steps before. A spike is higher than `times` the trend, by more than `deviations` of the usual scatter from
-batch to batch and by more than `share` of the first loss; it starts after the first tenth of the run and comes
-back below that height. It is a note, or a warning when the spike rises by `undone` or more of what the trend had gained
-from the first loss. Spikes at more than 5 % of the steps, or 10 % if they are one or two, are how the loss is, and not
-reported.
+batch to batch and by more than `share` of the first loss; it starts after the first tenth of the run and comes back
+below that height. It is a note, or a warning when the spike rises by `undone` or more of what the trend had gained from
+the first steps, their median, and that was 10 % of it or more. Spikes at more than 5 % of the steps, or 10 % if they
+are one or two, are how the loss is, and not reported.
 
 ## Why it matters
 
@@ -32,7 +32,7 @@ import numpy
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart, norm_chart
 from gradaudit.derived.learning_rates import label_of, learning_rates, rate_in_words
-from gradaudit.derived.order_statistics import Floats, quantile, running_median
+from gradaudit.derived.order_statistics import Floats, median, quantile, running_median
 from gradaudit.derived.progress import divergence as diverges
 from gradaudit.derived.progress import smoothing_window
 from gradaudit.derived.training_loss import training_loss
@@ -53,6 +53,7 @@ from gradaudit.findings import (
 from gradaudit.run import Run
 
 _OFTEN = 0.05  # of the steps: many spikes are how the loss is
+_GAIN = 0.1  # of the median of the first steps; of less, any spike undoes most
 _LONG = 0.1  # of the steps; one or two that take long to come back are no habit: a faulty run's took 22 of 300 steps
 
 
@@ -94,8 +95,11 @@ def loss_spike(
         norms = run.steps_of(optimizer)["gradient_norm"].to_numpy(dtype=float)
         clip = float(quantile(norms.reshape(-1, 1), 0.9)[0])
         rates = learning_rates(run, optimizer)[worst]
-        gained = loss.first - float(trend[worst])
-        lost = float(above[worst]) / gained if gained > 0 else 0.0
+        # The first loss is one batch's, and may be far off.
+        start = median(loss.values[: smoothing_window(loss)])
+        gained = start - float(trend[worst])
+        lost = float(above[worst]) / gained if gained >= _GAIN * abs(start) and gained > 0 else 0.0
+        part = "all" if lost >= 1 else percent(lost)
         yield Finding(
             severity=Severity.WARNING if lost >= undone else Severity.NOTE,
             confidence=Confidence.MEDIUM,
@@ -104,7 +108,7 @@ def loss_spike(
             seen=f"{plural(len(starts), 'spike')}, {plural(int(high.sum()), 'step')} in all. The highest reaches "
             f"{number(float(smooth[worst]))} from a trend of {number(float(trend[worst]))}, at a learning rate of "
             f"{rate_in_words(rates)}."
-            + (f" That undoes {percent(lost)} of what had been gained since the first step." if lost >= undone else ""),
+            + (f" That undoes {part} of what had been gained since the first steps." if lost >= undone else ""),
             span=Span(first=at, last=until),
             evidence=[
                 loss_chart(run, optimizer, "The training loss; the marks are where spikes begin.",
@@ -129,7 +133,9 @@ def loss_spike(
                         threshold=f"> {setting(deviations)}", option="deviations"),
                 Measure(quantity="height / first loss", observed=percent(float(above[worst]) / abs(loss.first)),
                         threshold=f"> {percent(share)}", option="share"),
-                Measure(quantity="height / gain so far", observed=percent(lost),
+                Measure(quantity="height / gain so far",
+                        observed="100 % or more" if lost >= 1 else percent(lost) if lost > 0
+                        else f"a gain under {percent(_GAIN)} of the start",
                         threshold=f">= {percent(undone)} is a warning", option="undone"),
             ],
         )  # fmt: skip

@@ -10,7 +10,8 @@ and the median gradient norm of the last fifth is below `faded` of that of those
 It is a warning when the largest learning rate falls for good to `spent` of its peak or less before `early` of the run
 is over, the loss falls by less than `flat` over the steps since then, is still above `left`, and had not come to rest:
 while the second half of the learning rate was spent, summed over the steps, it fell by `unfinished` or more, or it had
-gained less than that in all.
+gained less than that in all, and 30 % or more of it over that half, by more than twice the noise of the batches. Where
+the learning rate of a group is not known at every step, there is no such warning.
 
 ## Why it matters
 
@@ -59,6 +60,8 @@ from gradaudit.findings import (
 )
 from gradaudit.run import Run
 
+_STILL = 0.3  # of a small gain, over the second half of the learning rate; at a steady pace it is half
+
 
 @diagnoser(
     worst=Severity.WARNING,
@@ -89,7 +92,9 @@ def premature_plateau(
         gone = starved(run, optimizer, spent)
         if gone is not None and diverges(run, optimizer) is None:
             stopped = gone.start < early * len(loss.values) and gone.after < flat and gone.level > left
-            if stopped and (gone.fell >= unfinished or gone.gained < unfinished):
+            # A loss that can fall by little falls as fast as others at first, and has come to rest like them later.
+            begun = gone.gained < unfinished and gone.fell >= max(_STILL * gone.gained, 2 * gone.noise)
+            if stopped and (gone.fell >= unfinished or begun):
                 limits = {"early": early, "left": left, "spent": spent, "unfinished": unfinished, "flat": flat}
                 yield _starved(run, optimizer, loss, gone, limits)
                 return
@@ -188,7 +193,8 @@ def _starved(run: Run, optimizer: int, loss: TrainingLoss, gone: Starved, thresh
             rate_chart(run, optimizer, mark),
         ],
         actions=[
-            Action(text=f"Stretch the schedule over {count(len(loss.values))} steps, the length of the run",
+            Action(text=f"Stretch the schedule over {count(len(loss.values))} steps, the length of the run, when "
+                   "stepped once a batch",
                    code=f"torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max={len(loss.values)})"),
             Action(text="If its numbers are epochs, call scheduler.step() once an epoch"),
             Action(text=f"End such a run at step {count(at)}: nothing came after"),
@@ -200,7 +206,7 @@ def _starved(run: Run, optimizer: int, loss: TrainingLoss, gone: Starved, thresh
                     threshold=f"> {setting(thresholds['left'])}", option="left"),
             Measure(quantity="fall over the second half of the learning rate, of the first loss",
                     observed=percent(gone.fell),
-                    threshold=f">= {percent(thresholds['unfinished'])}, or the whole gain below it",
+                    threshold=f">= {percent(thresholds['unfinished'])}, or {percent(_STILL)} of a whole gain below it",
                     option="unfinished"),
             Measure(quantity="whole gain, of the start", observed=percent(gone.gained),
                     threshold=f"< {percent(thresholds['unfinished'])}, or that fall above it", option="unfinished"),

@@ -5,7 +5,8 @@
 The evaluations of the last half of the run, at least `evaluations` of them. A held-out loss more than `margin` below
 the training loss around it in `most` of them is a note. A training loss measured in evaluation mode can be compared,
 and so can the running one of a model without dropout, batch normalisation and label smoothing. With dropout or batch
-normalisation `noise` takes the place of `margin`: noise that takes away most of what the model can do is worth a note.
+normalisation `noise` takes the place of `margin`: noise that takes away most of what the model can do is worth a note,
+and a leak or augmented training data look the same.
 
 ## Why it matters
 
@@ -109,7 +110,8 @@ def validation_better_than_train(
         seen=f"In the last half the {held_out.split} loss is {number(median(values))} and the {train.name} around it "
         f"{number(median(around))} (medians). "
         + (
-            "Dropout or batch normalisation in training mode costs the model that much."
+            "Dropout or batch normalisation in training mode may cost the model that much; a leak or augmented "
+            "training data look the same."
             if train.noisy
             else "A model does not know new data better than what it was trained on."
         ),

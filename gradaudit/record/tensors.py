@@ -203,7 +203,12 @@ class TensorTable:
         identifiers = [self._identify(parameter) for parameter in parameters]
         old = self.plans.get(number)
         device = device_of(parameters)
+        owned = numpy.asarray(
+            [self._owner.get(identifier, (-1, -1))[0] == number for identifier in identifiers], dtype=bool
+        )
         if old is not None and old.identifiers.tolist() == identifiers and old.probe.device == device:
+            # Parameters that were nobody's may have been added to a group; steps on their way keep the array they had.
+            old.owned = owned
             return
         table = {facts.id: facts for facts in self.facts}
         embeddings = {
@@ -215,9 +220,7 @@ class TensorTable:
             shape=old.shape if old else (),
             references=[weakref.ref(parameter) for parameter in parameters],
             identifiers=numpy.asarray(identifiers, dtype=numpy.int32),
-            owned=numpy.asarray(
-                [self._owner.get(identifier, (-1, -1))[0] == number for identifier in identifiers], dtype=bool
-            ),
+            owned=owned,
             probe=probe,
             statistics=DeviceStatistics(parameters, probe) if device.type == "cuda" else None,
         )

@@ -4,10 +4,10 @@ import pytest
 from gradaudit.derived.half_precision import gradients as seen
 from gradaudit.derived.wording import percent
 from gradaudit.diagnosers.fp16_underflow import fp16_underflow
-from gradaudit.findings import Ridges, Severity
+from gradaudit.findings import Confidence, Ridges, Severity
 from tests.build import build_run
 from tests.diagnosers.runs import falling
-from tests.diagnosers.sick_precision import gradients, histogram, in_half, in_half_well
+from tests.diagnosers.sick_precision import STEPS, gradients, histogram, in_half, in_half_well
 from tests.diagnosers.verbs import (
     assert_clean,
     assert_could_not_look,
@@ -77,6 +77,19 @@ def test_weights_in_half_precision_say_so_themselves(tmp_path):
 def test_a_gradient_of_which_three_bits_are_left_is_a_warning(tmp_path):
     finding = assert_finds(fp16_underflow, in_half(tmp_path / "a", 1e-7), Severity.WARNING)
     assert finding.headline.startswith("Half precision keeps three bits or less of ")
+
+
+def test_a_grad_scaler_alone_proves_no_float16_and_is_a_note(tmp_path):
+    """One left on under bfloat16: its gradients reach below 2**-24, and between the multiples of it."""
+    rows = [histogram(gradients(1e-9), step, tensor) for step in STEPS for tensor in range(4)]
+    run = in_half(tmp_path / "a", scale=8.0, histograms=rows)
+    assert not seen(run, 0).rounded
+    finding = assert_finds(fp16_underflow, run, Severity.NOTE)
+    assert finding.headline.startswith("Half precision would keep three bits or less of ")
+    assert finding.confidence is Confidence.LOW
+    assert "should autocast be in bfloat16, no bits are lost" in finding.seen
+    rounded = assert_finds(fp16_underflow, in_half(tmp_path / "b", 1e-7 / 8, scale=8.0), Severity.WARNING)
+    assert "as only float16 leaves them." in rounded.seen
 
 
 def test_it_reaches_back_to_the_first_record_where_that_was_as_small(tmp_path):

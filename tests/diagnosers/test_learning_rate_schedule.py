@@ -1,11 +1,13 @@
 import numpy
 import pytest
 
+from gradaudit.audit import analyze
 from gradaudit.diagnosers.learning_rate_schedule import learning_rate_schedule
 from gradaudit.findings import Severity
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick_facts import collapsing, warming
+from tests.diagnosers.sick_layers import caught
 from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds
 
 T = numpy.linspace(0, 1, 200)
@@ -52,6 +54,7 @@ def test_a_collapse_that_stops_the_loss_is_a_note(tmp_path):
         "The learning rate is down to 1/1,000 of its peak at step 80, with 60 % of the run to go"
     )
     assert finding.actions[0].code.endswith("T_max=200)")
+    assert "when stepped once a batch" in finding.actions[0].text
 
 
 def test_a_warmup_that_never_ends_is_a_note(tmp_path):
@@ -100,3 +103,11 @@ def test_a_group_that_appears_later_does_not_jump(tmp_path):
     rates = [[1e-3] if step < 100 else [1e-3, 0.1] for step in range(200)]
     run = build_run(tmp_path / "a", loss=loss, facts=TEN, steps={"learning_rate": rates})
     assert_clean(learning_rate_schedule, run)
+
+
+def test_a_plateau_that_begins_where_the_rate_is_gone_is_its_consequence(tmp_path):
+    rates = [[1e-3 if step < 104 else 1e-6] for step in range(400)]
+    run = caught(tmp_path / "a", steps_columns={"learning_rate": rates})
+    audit = analyze(run, thresholds={"premature_plateau.spent": 0.0})  # the note of a gradient that is gone
+    root = next(item for item in audit.ranked if item.diagnoser == "learning_rate_schedule")
+    assert "premature_plateau" in [item.diagnoser for item in root.consequences]

@@ -50,7 +50,25 @@ def test_a_spike_is_a_note(tmp_path):
 
 def test_one_that_undoes_what_was_gained_is_a_warning(tmp_path):
     finding = assert_finds(loss_spike, spiking(tmp_path / "a"), Severity.WARNING)
-    assert "undoes 104 % of what had been gained" in finding.seen
+    assert "undoes all of what had been gained since the first steps" in finding.seen
+
+
+def test_a_first_batch_far_off_decides_nothing(tmp_path):
+    random = numpy.random.default_rng(0)
+    loss = numpy.linspace(2.3, 2.0, 400) * random.normal(1, 0.01, 400)
+    loss[200:208] += 2.0
+    run = build_run(tmp_path / "small", loss=loss, facts=TEN)
+    finding = assert_finds(loss_spike, run, Severity.NOTE)
+    assert "undoes" not in finding.seen, "less than 10 % was gained"
+    assert finding.measures[-1].observed == "a gain under 10 % of the start"
+    loss = falling(400)
+    loss[200:208] += 2.5
+    loss[0] = 100.0
+    finding = assert_finds(loss_spike, build_run(tmp_path / "high", loss=loss, facts=TEN), Severity.WARNING, share=0.0)
+    assert "undoes all of" in finding.seen
+    assert finding.measures[-1].observed == "100 % or more"
+    loss[0] = 0.7
+    assert_finds(loss_spike, build_run(tmp_path / "low", loss=loss, facts=TEN), Severity.WARNING)
 
 
 def test_the_slope_of_a_loss_that_falls_fast_hides_no_spike(tmp_path):

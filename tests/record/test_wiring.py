@@ -99,6 +99,29 @@ def test_gradients_of_a_backbone_that_no_optimizer_has_are_nobodys_to_zero(tmp_p
     assert run.steps["stale"].tolist() == stale
 
 
+def test_a_backbone_added_to_the_optimizer_later_is_its_own_from_then_on(tmp_path):
+    with recorded(tmp_path / "run"):
+        torch.manual_seed(0)
+        backbone, head = nn.Linear(4, 4), nn.Linear(4, 1)
+        model = nn.Sequential(backbone, head)
+        optimizer = torch.optim.SGD(head.parameters(), lr=0.1)
+        norms = []
+        for step in range(6):
+            if step == 3:
+                optimizer.add_param_group({"params": list(backbone.parameters())})
+            head.zero_grad()
+            if step < 4:
+                backbone.zero_grad()
+            model(torch.ones(2, 4)).mean().backward()
+            mine = [parameter.grad for group in optimizer.param_groups for parameter in group["params"]]
+            norms.append(torch.stack([grad.norm() for grad in mine]).norm().item())
+            optimizer.step()
+    run = run_of(tmp_path / "run")
+    assert run.steps["gradient_norm"].tolist() == pytest.approx(norms, rel=1e-5)
+    # Of the head alone all gradients are cleared; of the whole model only those of the head from step 4 on.
+    assert run.steps["stale"].tolist() == [-1, 0, 0, 0, 1, 1]
+
+
 def test_a_critic_polluted_by_its_generators_backward_is_not_stale(tmp_path):
     with recorded(tmp_path / "run"):
         torch.manual_seed(0)
