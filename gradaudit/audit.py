@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 import gradaudit
+from gradaudit.derived.wording import plural
 from gradaudit.diagnoser import Diagnoser
 from gradaudit.diagnosers import all_diagnosers
 from gradaudit.findings import Clean, Confidence, CouldNotLook, Finding, NotApplicable, Severity, Value
@@ -188,9 +189,10 @@ def examine(item: Diagnoser, run: Run, overrides: Mapping[str, float]) -> Outcom
         # Each optimizer has rows of its own, and several together make no longer run.
         steps = max((len(run.steps_of(optimizer)) for optimizer in run.optimizers), default=0)
         if steps < item.minimum_steps:
+            recorded = f"{plural(steps, 'step')} {'was' if steps == 1 else 'were'} recorded"
             return outcome(
                 "could_not_look",
-                reason=f"{steps} steps were recorded and it needs {item.minimum_steps}",
+                reason=f"{recorded} and it needs {item.minimum_steps}",
                 enable=f"train for at least {item.minimum_steps} steps",
             )
         verdicts = list(item.check(run, **overrides))
@@ -276,6 +278,8 @@ def verdict(audit: Audit) -> str:
     blind = len(audit.outcomes) - looked
     if not audit.ranked:
         could_not = f"; {blind} could not look or do not apply" if blind else ""
+        if looked < len(audit.with_face("could_not_look")):
+            return f"Too little was recorded to judge: {plural(looked, 'check')} of {len(audit.outcomes)} could look."
         return f"No problem found in {looked} checks{could_not}."
     root = audit.ranked[0]
     opening = {

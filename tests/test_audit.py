@@ -6,7 +6,7 @@ import numpy
 import pandas
 import pytest
 
-from gradaudit.audit import Outcome, analyze, causal_depth, rank
+from gradaudit.audit import Outcome, analyze, causal_depth, rank, verdict
 from gradaudit.diagnosers import all_diagnosers
 from gradaudit.findings import Confidence, Finding, Severity, Span
 from gradaudit.run import load
@@ -190,3 +190,8 @@ def test_the_steps_of_several_optimizers_make_no_longer_run(tmp_path):
     write_table(tmp_path / "a" / "rank00000", "steps", both)
     outcome = analyze(load(tmp_path / "a"), select=["no_learning"]).outcomes[0]
     assert (outcome.face, outcome.reason) == ("could_not_look", "60 steps were recorded and it needs 100")
+
+
+def test_a_run_of_which_most_checks_saw_too_little_is_not_called_free_of_problems(tmp_path):
+    short = analyze(build_run(tmp_path / "a", loss=numpy.ones(1)))
+    assert verdict(short).startswith("Too little was recorded to judge: ")

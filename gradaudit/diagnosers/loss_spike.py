@@ -117,7 +117,7 @@ def loss_spike(
                            "consequence.", []),
             ],
             actions=[
-                Action(text=f"Look at the batches of the steps before {count(at)}: is one of them broken"),
+                Action(text=f"Look at the batches of the steps before {count(at)}: is one of them broken?"),
                 Action(text=f"Clip the gradient norm at {number(clip, 2)}, its 90th percentile" if clip > 0
                        else "Clip the gradient norm",
                        code="torch.nn.utils.clip_grad_norm_(model.parameters(), "

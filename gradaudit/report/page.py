@@ -114,9 +114,8 @@ def glance(overview: Overview) -> tuple[Fact, ...]:
         facts.append(Fact("Best evaluation loss", quantity(best.y), f"step {best.x:,.0f} of {overview.steps - 1:,}"))
     else:
         facts.append(Fact("Evaluation loss", "–", "none was recorded" if not overview.evaluations else "no best told"))
-    ratios = sorted(
-        row.update_ratio for row in overview.table if row.role in ("weight", "embedding") and row.update_ratio
-    )
+    layers = [row.update_ratio for row in overview.table if row.role in ("weight", "embedding")]
+    ratios = sorted(ratio for ratio in layers if ratio is not None)
     middle = ratios[len(ratios) // 2] if ratios else None
     facts.append(Fact("Median update / weight", quantity(middle), "per step; about 1e-3 is usual"))
     pace = f"{quantity(overview.steps / overview.seconds)} steps per second" if overview.seconds > 0 else ""
