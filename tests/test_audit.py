@@ -193,5 +193,5 @@ def test_the_steps_of_several_optimizers_make_no_longer_run(tmp_path):
 
 
 def test_a_run_of_which_most_checks_saw_too_little_is_not_called_free_of_problems(tmp_path):
-    short = analyze(build_run(tmp_path / "a", loss=numpy.ones(1)))
+    short = analyze(build_run(tmp_path / "a", loss=numpy.full(1, 2.3), facts=TEN))
     assert verdict(short).startswith("Too little was recorded to judge: ")
