@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 import click
 import pytest
@@ -32,15 +31,6 @@ def test_help_imports_nothing_heavy(arguments):
         f"with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit): main({arguments})"
     )
     assert modules_after(code) & HEAVY == set()
-
-
-def test_help_comes_in_a_fifth_of_a_second():
-    def seconds():
-        started = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "gradaudit", "--help"], capture_output=True, check=True)
-        return time.perf_counter() - started
-
-    assert min(seconds() for _ in range(5)) < 0.2
 
 
 def failing(error):

