@@ -13,7 +13,7 @@ import numpy
 from gradaudit.findings import Heatmap
 from gradaudit.report.marks import Domain, Part, chart, fitting, layered, pixels, text, wide, x_axis
 from gradaudit.report.text import name
-from gradaudit.report.theme import CRITICAL, MUTED, Frame, frame
+from gradaudit.report.theme import AXIS, CRITICAL, MUTED, Frame, frame
 
 # Anchors of viridis (matplotlib, CC0). White is the colour farthest from all of them in every colour
 # vision deficiency, so "exactly zero" is white; red tells "not finite".
@@ -25,6 +25,7 @@ SHADES = 240
 ABSENT, ZERO, BAD, FIRST_SHADE = 0, 1, 2, 3  # palette indices
 GAP = 22  # px between two panels
 MOST_NAMED = 5
+BOLD = 1.15  # how much wider bold words are
 
 
 @dataclass(frozen=True)
@@ -119,12 +120,15 @@ def draw(heatmaps: list[Heatmap], frame: Frame) -> altair.LayerChart:
         }  # fmt: skip
         image = chart([place]).mark_image(url=png(heatmap, scale), aspect=False)
         layers.append(image.encode(x=x_axis("x", domain, frame, "step"), x2="x2", y=y, y2="y2"))
+        # A row of exact zeros is as white as the page: the outline shows that it is there.
+        outline = chart([place]).mark_rect(fill=None, stroke=AXIS, strokeWidth=1)
+        layers.append(outline.encode(x=x_axis("x", domain, frame, "step"), x2="x2", y=y, y2="y2"))
         if len(heatmaps) > 1:
             layers.append(
                 text(fitting(heatmap.title, frame.width), 0, panel.top - 8, align="left", baseline="middle", bold=True)
             )
         layers += _groups(panel, frame)
-        layers += [] if frame.narrow else _named(panel, frame)
+        layers += _pointed(panel, frame) if frame.narrow else _named(panel, frame)
     return layered(layers)
 
 
@@ -149,22 +153,39 @@ def _groups(panel: Panel, frame: Frame) -> list[Part]:
 def _named(panel: Panel, frame: Frame) -> list[Part]:
     """What is wrong with flagged rows, at the right edge."""
     layers: list[Part] = []
-    written = -99.0
+    for label, middle, wrong in _flagged(panel):
+        words = wrong or ".".join(name(label).split(".")[-2:])
+        shown = fitting(f"◂ {words}", (frame.right - 10) / BOLD)
+        colour = CRITICAL if wrong else MUTED
+        layers.append(text(shown, frame.width + 6, middle, colour, align="left", baseline="middle", bold=True))
+    return layers
+
+
+def _pointed(panel: Panel, frame: Frame) -> list[Part]:
+    """The same where the margin has room for a mark alone: the words stand once, over the panel."""
+    layers: list[Part] = []
+    said = []
+    for _, middle, wrong in _flagged(panel):
+        colour = CRITICAL if wrong else MUTED
+        layers.append(text("◂", frame.width + 4, middle, colour, align="left", baseline="middle", bold=True))
+        said.append(wrong or "in a finding")
+    if said:
+        words = fitting("◂ " + ", ".join(dict.fromkeys(said)), frame.width * 0.55)
+        layers.append(text(words, frame.width + 12, panel.top - 8, CRITICAL, align="right", baseline="middle"))
+    return layers
+
+
+def _flagged(panel: Panel) -> list[tuple[str, float, str]]:
+    """Flagged rows that can be labelled without touching: the name, the middle in px, and what is wrong in words."""
+    found: list[tuple[str, float, str]] = []
     columns = max(map(len, panel.heatmap.values), default=0)
     wanted = set(panel.heatmap.flagged)
     for row, label in enumerate(panel.heatmap.rows):
         middle = panel.top + (row + 0.5) * panel.row
-        if label not in wanted or middle - written < 12 or len(layers) >= MOST_NAMED:
+        if label not in wanted or (found and middle - found[-1][1] < 12) or len(found) >= MOST_NAMED:
             continue
         zeros = len(panel.heatmap.zero[row]) if row < len(panel.heatmap.zero) else 0
         bads = len(panel.heatmap.bad[row]) if row < len(panel.heatmap.bad) else 0
-        if zeros and zeros >= columns / 2:
-            words, colour = "no gradient", CRITICAL
-        elif bads:
-            words, colour = "NaN or Inf", CRITICAL
-        else:
-            words, colour = ".".join(name(label).split(".")[-2:]), MUTED
-        shown = fitting(f"◂ {words}", frame.right - 10)
-        layers.append(text(shown, frame.width + 6, middle, colour, align="left", baseline="middle", bold=True))
-        written = middle
-    return layers
+        wrong = "no gradient" if zeros and zeros >= columns / 2 else "NaN or Inf" if bads else ""
+        found.append((label, middle, wrong))
+    return found

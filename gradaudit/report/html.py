@@ -18,6 +18,7 @@ from gradaudit.report.run_figures import layers_figure, over_time_figure, run_fi
 from gradaudit.report.text import name
 
 _JOINT = re.compile(r"([_/-])(?=\w)")
+_IN_CODE = re.compile(r"([.(\[,=/])(?=\w)")
 _EXPONENT = re.compile(r"(\d[\d.]*e-\d+)")
 
 
@@ -46,6 +47,7 @@ def render_page(view: object, template: str = "report.html") -> str:
     )
     environment.filters["unbroken"] = unbroken
     environment.filters["breakable"] = breakable
+    environment.filters["code"] = code
     return environment.get_template(template).render(page=view)
 
 
@@ -57,6 +59,11 @@ def unbroken(text: str) -> Markup:
 def breakable(text: str) -> Markup:
     """Escaped `text`, whose lines rather end behind a word of a name such as a_long_name."""
     return Markup(_JOINT.sub(r"\1<wbr>", str(escape(text))))
+
+
+def code(text: str) -> Markup:
+    """Escaped source code, whose long lines rather end behind a dot or a bracket than within a name."""
+    return Markup(_IN_CODE.sub(r"\1<wbr>", str(escape(text))))
 
 
 @unchecked()

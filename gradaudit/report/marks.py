@@ -143,9 +143,9 @@ def around(low: float, high: float) -> Domain:
 
 
 def number_format(low: float, high: float) -> Any:
-    """The engine's own plain numbers on a linear axis; powers of ten or k, M, G where those get long."""
+    """The engine's own plain numbers on a linear axis; k and M where those get long, powers of ten beyond."""
     largest = max(abs(low), abs(high))
-    return "~s" if largest >= 100_000 else "~e" if largest < 1e-2 else altair.Undefined
+    return "~e" if largest >= 1e9 or largest < 1e-2 else "~s" if largest >= 100_000 else altair.Undefined
 
 
 def drawable(value: float | None, log: bool) -> bool:

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
-from gradaudit.audit import Audit
+from gradaudit.audit import Audit, analyze
+from gradaudit.report import html
+from gradaudit.run import load
+from tests.samples import FOLDER as SAMPLES
 
 pytestmark = pytest.mark.browser
 
@@ -117,6 +120,25 @@ def test_nothing_is_wider_than_a_small_screen(visit: Any, source: str, request: 
     visible = opened.page.locator(".narrow svg.chart").first
     assert visible.is_visible()
     assert not opened.page.locator(".wide svg.chart").first.is_visible()
+
+
+INSIDE = """card => {
+    let framed = card;
+    while (parseFloat(getComputedStyle(framed).borderLeftWidth) < 2) framed = framed.parentElement.closest('.card');
+    const edge = framed.getBoundingClientRect();
+    const own = [...card.children].filter(child => !child.matches('.consequences') && child.checkVisibility());
+    return own.map(child => child.getBoundingClientRect()).filter(box => box.left < edge.left + 6
+        || box.right > edge.right + 1).length;
+}"""
+
+
+def test_nested_findings_stay_clear_of_the_edge_on_a_small_screen(visit: Any) -> None:
+    # Three levels: the scale of the target, the learning rate, the divergence and its NaN.
+    nested = html.render(analyze(load(SAMPLES / "non_finite" / "run")))
+    opened = visit(nested, viewport={"width": 400, "height": 800}).page
+    assert opened.locator(".consequences .consequences .card").count() >= 1
+    touching = {card.get_attribute("id"): card.evaluate(INSIDE) for card in opened.locator(".card").all()}
+    assert not any(touching.values()), touching
 
 
 # What a Jenkins server sends with every file that a build has archived.

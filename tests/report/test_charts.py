@@ -33,7 +33,7 @@ from gradaudit.report.marks import apart, around, decades
 from gradaudit.report.run_figures import gradient_norm_chart, learning_rate_chart, loss_chart
 from gradaudit.report.svg import path_of, tidy
 from gradaudit.report.text import quantity
-from gradaudit.report.theme import frame
+from gradaudit.report.theme import AXIS, frame
 
 HOSTILE = "\x00</text><script>\x1b[2J\u202e\uffff'\"&"
 
@@ -171,6 +171,17 @@ def test_the_colours_of_special_cells_are_no_shades() -> None:
     assert len(colours) == heatmap.FIRST_SHADE + heatmap.SHADES <= 256
     assert colours[heatmap.ZERO] not in colours[heatmap.FIRST_SHADE :]
     assert colours[heatmap.BAD] not in colours[heatmap.FIRST_SHADE :]
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_a_row_of_zeros_can_be_seen_on_white_paper(narrow: bool) -> None:
+    shown = heat([[None, None], [-2.0, -2.0]], zero=[[0, 1], []], flagged=["h.0.weight"])
+    drawn = draw(shown, narrow=narrow)
+    assert drawn is not None
+    svg = render(*drawn, "f", "t", "d")
+    assert f'stroke="{AXIS}"' in svg, "the panel has no outline"
+    assert "◂" in svg
+    assert "no gradient" in svg
 
 
 def test_the_legend_names_every_series_of_several() -> None:

@@ -260,6 +260,11 @@ def test_numbers_do_not_break_at_their_minus() -> None:
     assert str(html.unbroken("only 3.3e-7 <b>")) == 'only <span class="number">3.3e-7</span> &lt;b&gt;'
 
 
+def test_lines_of_code_end_behind_dots_and_brackets() -> None:
+    assert html.code("model.fc.requires_grad_(False)") == "model.<wbr>fc.<wbr>requires_grad_(<wbr>False)"
+    assert html.code("<b>.x&") == "&lt;b&gt;.<wbr>x&amp;"
+
+
 def test_severities_are_words_not_only_colours(page: str) -> None:
     text = Parsed(page).text
     for severity in Severity:
