@@ -171,7 +171,8 @@ def _pointed(panel: Panel, frame: Frame) -> list[Part]:
         said.append(wrong or "in a finding")
     if said:
         words = fitting("◂ " + ", ".join(dict.fromkeys(said)), frame.width * 0.55)
-        layers.append(text(words, frame.width + 12, panel.top - 8, CRITICAL, align="right", baseline="middle"))
+        colour = CRITICAL if set(said) - {"in a finding"} else MUTED
+        layers.append(text(words, frame.width + 12, panel.top - 8, colour, align="right", baseline="middle"))
     return layers
 
 

@@ -23,11 +23,13 @@ def numbers(evidence: AnyEvidence) -> TableView:
         case Heatmap():
             return heatmaps([evidence])
         case Distribution():
-            rows = [(name(entry.label), quantity(float(entry.count))) for entry in evidence.bins]
-            return _table((evidence.x_label, evidence.y_label), rows)
+            bins = [(name(entry.label), quantity(float(entry.count))) for entry in evidence.bins]
+            return _table((evidence.x_label, evidence.y_label), bins)
         case Ridges():
-            ridges = [(name(one.label), *_quantiles(evidence, one), one.remark) for one in evidence.ridges]
-            return _table(("block", "1 % are below", "half are below", "99 % are below", "remark"), ridges)
+            remarked = any(one.remark for one in evidence.ridges)
+            head = ("block", "1 % are below", "half are below", "99 % are below", *(("remark",) if remarked else ()))
+            rows = [(name(one.label), *_quantiles(evidence, one), one.remark) for one in evidence.ridges]
+            return _table(head, rows)
         case Numbers():
             cells = [tuple(row[:MOST_COLUMNS]) for row in evidence.cells]
             return _table(tuple(evidence.columns[:MOST_COLUMNS]), cells)
@@ -66,8 +68,8 @@ def _lines(evidence: Lines) -> TableView:
     bounds = list(zip(edges, [*edges[1:], math.inf], strict=True))
     head = [label]
     for one in series:
-        banded = [f"{one.name}, least", f"{one.name}, greatest"] if one.high else []
-        head += [one.name, *banded]
+        banded = [f"{one.name}, least", f"{one.name}, greatest"] if _banded(one) else []
+        head += [*([one.name] if _lined(one) else []), *banded]
     rows = []
     for low, high in bounds:
         row = [f"{low:,.6g}" if len(edges) == len(points) else f"from {low:,.6g}"]
@@ -77,11 +79,22 @@ def _lines(evidence: Lines) -> TableView:
     return _table(tuple(head), rows)
 
 
+def _lined(series: Series) -> bool:
+    """Whether a series is more than a band."""
+    return not _banded(series) or any(value is not None for value in series.y)
+
+
+def _banded(series: Series) -> bool:
+    """Whether its band tells more than its line: the area between a line and zero does not."""
+    ends = zip(series.y, series.low, series.high, strict=False)
+    return bool(series.high) and any({low, high} - {0.0, None} - {value} for value, low, high in ends)
+
+
 def _slice(series: Series, low: float, high: float) -> list[str]:
     inside = [i for i, x in enumerate(series.x) if low <= x < high]
     values = [series.y[i] for i in inside if series.y[i] is not None]
-    cells = [quantity(values[-1] if values else None)]
-    if series.high:
+    cells = [quantity(values[-1] if values else None)] if _lined(series) else []
+    if _banded(series):
         least = [v for i in inside if i < len(series.low) and (v := series.low[i]) is not None]
         greatest = [v for i in inside if i < len(series.high) and (v := series.high[i]) is not None]
         cells += [quantity(min(least, default=None)), quantity(max(greatest, default=None))]

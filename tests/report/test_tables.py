@@ -25,6 +25,20 @@ def test_many_points_are_slices_that_keep_the_extremes() -> None:
     assert [row for row in table.rows if row[3] == fifty] == [("from 583", one, one, fifty)]
 
 
+def heads(series: Series) -> tuple[str, ...]:
+    return numbers(Lines(title="", caption="", x_label="step", y_label="", series=[series])).head
+
+
+def test_columns_that_say_nothing_are_left_out() -> None:
+    x = [0.0, 1.0]
+    area = Series(name="gap", x=x, y=[-1.0, 2.0], low=[-1.0, 0.0], high=[0.0, 2.0])
+    assert heads(area) == ("step", "gap")
+    ribbon = Series(name="90 %", x=x, y=[None, None], low=[1.0, 1.0], high=[2.0, 2.0])
+    assert heads(ribbon) == ("step", "90 %, least", "90 %, greatest")
+    empty = Series(name="lost", x=x, y=[None, None], low=[None, None], high=[None, None])
+    assert heads(empty) == ("step", "lost"), "a series without a finite value keeps its column"
+
+
 def test_flagged_tensors_come_first_and_the_rest_is_counted() -> None:
     dots = [Dot(label=f"t{i}", value=1.0, group="weight", flagged=i == 99) for i in range(100)]
     table = numbers(Dots(title="", caption="", x_label="ratio", dots=dots))
