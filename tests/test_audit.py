@@ -9,6 +9,9 @@ import pytest
 from gradaudit.audit import Outcome, analyze, causal_depth, rank, verdict
 from gradaudit.diagnosers import all_diagnosers
 from gradaudit.findings import Confidence, Finding, Severity, Span
+from gradaudit.report.listing import row
+from gradaudit.report.page import worst
+from gradaudit.report.terminal import render
 from gradaudit.run import load
 from tests.build import build_run, write_table
 from tests.diagnosers.runs import TEN, flat, parameters
@@ -195,3 +198,6 @@ def test_the_steps_of_several_optimizers_make_no_longer_run(tmp_path):
 def test_a_run_of_which_most_checks_saw_too_little_is_not_called_free_of_problems(tmp_path):
     short = analyze(build_run(tmp_path / "a", loss=numpy.full(1, 2.3), facts=TEN))
     assert verdict(short).startswith("Too little was recorded to judge: ")
+    assert worst(short) == "absent", "a green tick would call it free of problems"
+    assert "too little was recorded to judge" in render(short, width=80, unicode=True, verbose=False)
+    assert row("a", short).finding == "too little was recorded to judge"

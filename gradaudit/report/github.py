@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from gradaudit.audit import Audit, Ranked
+from gradaudit.audit import Audit, Ranked, judged
 from gradaudit.findings import Severity
 from gradaudit.report.page import verdict_text
 from gradaudit.report.text import name, plural, sentence
@@ -46,5 +46,8 @@ def _rest(audits: Sequence[Audit], flat: list[Ranked]) -> Iterator[str]:
         has = "report has" if len(audits) == 1 else "reports have"
         yield f"{plural(len(flat) - MOST, 'more finding')} not shown here ({severities}); the {has} them all."
     if not flat:
-        nothing = verdict_text(audits[0]) if len(audits) == 1 else f"No problem found in {plural(len(audits), 'run')}"
+        blind = sum(not judged(audit) for audit in audits)
+        nothing = f"No problem found in {plural(len(audits) - blind, 'run')}"
+        nothing += f"; {plural(blind, 'run')} recorded too little to judge" if blind else ""
+        nothing = verdict_text(audits[0]) if len(audits) == 1 else nothing
         yield f"::notice title={property_value('gradaudit')}::{data(nothing)}"

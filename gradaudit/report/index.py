@@ -119,6 +119,7 @@ def _counts(runs: Sequence[Audited], unread: int) -> Iterator[Count]:
         ("warning", "at worst a warning"),
         ("note", "at worst a note"),
         ("passed", "without a finding"),
+        ("absent", "recorded too little to judge"),
     )
     for icon, label in labels:
         if icons.count(icon):

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 
 import click
 
-from gradaudit.audit import Audit
+from gradaudit.audit import Audit, judged
 from gradaudit.findings import Severity
 from gradaudit.report.terminal import COLOURS, MARKS, PLAIN
-from gradaudit.report.text import logged, name, visible
+from gradaudit.report.text import logged, name, plural, visible
 
 NAME, NARROWEST = 40, 20  # columns of a name at most, of a finding at least
 
@@ -32,7 +32,8 @@ def row(label: str, audit: Audit) -> Row:
     flat = audit.all_ranked()
     if not flat:
         checks = len(audit.with_face("clean"))
-        return Row(started, name(label, NAME), audit.state, f"{audit.overview.steps:,}", f"nothing in {checks} checks")
+        nothing = f"nothing in {plural(checks, 'check')}" if judged(audit) else "too little was recorded to judge"
+        return Row(started, name(label, NAME), audit.state, f"{audit.overview.steps:,}", nothing)
     root = audit.ranked[0]
     more = f" (+{len(flat) - 1})" if len(flat) > 1 else ""
     text = f"{name(root.diagnoser)}{more}: {visible(root.finding.headline)}"

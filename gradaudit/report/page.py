@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from gradaudit.audit import Audit, Outcome, Ranked, verdict
+from gradaudit.audit import Audit, Outcome, Ranked, judged, verdict
 from gradaudit.findings import Confidence, Severity
 from gradaudit.overview import Overview, ParameterRow
 from gradaudit.report.charts import Budget, figure
@@ -64,7 +64,9 @@ def headline_line(audit: Audit) -> str:
 def worst(audit: Audit) -> Icon:
     """The icon of the verdict."""
     ranks = [item.finding.severity for item in audit.all_ranked()]
-    return ICONS[min(ranks, key=lambda severity: severity.rank)] if ranks else "passed"
+    if ranks:
+        return ICONS[min(ranks, key=lambda severity: severity.rank)]
+    return "passed" if judged(audit) else "absent"
 
 
 def verdict_text(audit: Audit) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import click
 
-from gradaudit.audit import Audit, Ranked
+from gradaudit.audit import Audit, Ranked, judged
 from gradaudit.findings import Severity
 from gradaudit.report.text import large, logged, name, plural, sentence
 
@@ -146,7 +146,7 @@ def _counts(audit: Audit, paper: Paper, verbose: bool) -> Iterator[str]:
             style = click.style(words, fg=COLOURS[severity], bold=severity is Severity.CRITICAL)
             parts.append((words, style))
     if not parts:
-        parts.append(("no problem found",) * 2)
+        parts.append(("no problem found" if judged(audit) else "too little was recorded to judge",) * 2)
     passed = f"{len(audit.with_face('clean')):,} passed"
     parts.append((passed, click.style(passed, fg="green")))
     for outcomes, words in (
