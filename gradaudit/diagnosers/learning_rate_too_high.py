@@ -15,9 +15,9 @@ and afterwards the updates can look small, because nothing is left to train: onl
 
 ## What to try
 
-A learning rate at which the largest update is a tenth of the weights; where only the first steps are too large, a
-warmup over the first 100; or clipping the gradient norm. With SGD, check that the loss is averaged over the batch and
-that inputs and targets are standardised.
+A learning rate at which the first update that is too large becomes a tenth of the weights; where only the first steps
+are too large, a warmup over the first 100; or clipping the gradient norm. With SGD, check that the loss is averaged
+over the batch and that inputs and targets are standardised.
 
 ## When it is wrong
 
@@ -228,17 +228,18 @@ def _only_early(run: Run, optimizer: int, peak: int, consequence: str) -> bool:
     return not consequence and peak < _EARLY and settled < _AIM
 
 
-def _slower(run: Run, optimizer: int, rates: Floats, top: float, only_early: bool) -> list[Action]:
-    """A learning rate at which the largest update would be a tenth of the weights, and a warmup; the fitting one first.
+def _slower(run: Run, optimizer: int, rates: Floats, first: float, only_early: bool) -> list[Action]:
+    """A learning rate that makes `first`, the first update that is too large, a tenth of the weights; and a warmup.
 
-    An update is proportional to the learning rate, under SGD and, as long as the gradients are alike, under Adam.
+    The fitting one comes first. An update is proportional to the learning rate, under SGD and, as long as the gradients
+    are alike, under Adam; those after it, in a run that runs away, are what the first ones have done.
     """
-    times = max(3.0, top / _AIM)
+    times = max(3.0, first / _AIM)
     lower = numpy.asarray([float(f"{rate / times:.0e}") if math.isfinite(rate) else rate for rate in rates])
     name = optimizer_class(run, optimizer)
     reduce = Action(
-        text=f"Lower the learning rate from {rate_in_words(rates)} to {rate_in_words(lower)}: the largest update is "
-        "then near a tenth of the weights",
+        text=f"Lower the learning rate from {rate_in_words(rates)} to {rate_in_words(lower)}: the first update that "
+        "was too large is then near a tenth of the weights",
         code=f"torch.optim.{name}(model.parameters(), lr={rate_in_words(lower)})"
         if len(set(rates[numpy.isfinite(rates)])) == 1
         else "",
@@ -280,7 +281,8 @@ def _finding(
     if fastest:
         seen.append(f"The largest update was that of {fastest[0]}, {factor(float(ratios.max()))} times its weights.")
     mark = Mark(label=f"step {count(at)}", x=at)
-    actions = _slower(run, optimizer, rates, top, _only_early(run, optimizer, peak, consequence))
+    first = float(pace[over[0]]) if len(over) else top
+    actions = _slower(run, optimizer, rates, first, _only_early(run, optimizer, peak, consequence))
     if scale_free(run, optimizer):
         actions.append(
             Action(text="Look at the size of the first weights: the first update is the learning rate over it")
