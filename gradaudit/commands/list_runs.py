@@ -41,6 +41,8 @@ def list_runs(folder: Path | None, most: int | None, as_json: bool) -> None:
         listing.row(path.name, one.value) if one.value else listing.unreadable(path.name, one.complaint)
         for path, one in zip(paths, done, strict=True)
     ]
+    # A copied run keeps its start, and the files of a copy are new; what could not be read comes last.
+    rows.sort(key=lambda row: row.started, reverse=True)
     if as_json:
         click.echo("\n".join(map(listing.as_json, rows)))
         sys.exit(COULD_NOT if any(one.code for one in done) else 0)

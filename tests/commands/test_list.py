@@ -37,6 +37,14 @@ def test_runs_are_listed_newest_first_with_state_and_finding(folder):
     assert sorted(path.name for path in folder.iterdir()) == ["quiet", "sick", "torn"], "nothing was written"
 
 
+def test_a_copied_run_keeps_its_place(tmp_path, monkeypatch):
+    for name, day in (("copied", "01"), ("newer", "02")):
+        run = build_run(tmp_path / "runs" / name, loss=QUIET_LOSS, started=f"2026-11-{day}T10:00:00+00:00")
+        os.utime(run.path / "run.json", (time.time() - int(day) * 60, time.time() - int(day) * 60))
+    monkeypatch.chdir(tmp_path)
+    assert [line.split()[2] for line in gradaudit("list").stdout.splitlines()[1:]] == ["newer", "copied"]
+
+
 def test_machines_get_a_json_object_a_run(folder):
     result = gradaudit("list", "--json")
     assert result.exit_code == 2, "one could not be read"
