@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from urllib.parse import quote
 
 import gradaudit
-from gradaudit.audit import Audit
+from gradaudit.audit import Audit, judged
 from gradaudit.findings import Series, Severity
 from gradaudit.report.html import render_page, sources
 from gradaudit.report.model import Count, Entry, Icon, Sources
@@ -131,12 +131,14 @@ def _counts(runs: Sequence[Audited], unread: int) -> Iterator[Count]:
 def _view(run: Audited) -> RunView:
     audit, overview = run.audit, run.audit.overview
     best = overview.best_evaluation
-    flat = sorted(audit.all_ranked(), key=lambda item: item.finding.severity.rank)
-    findings = [
-        FindingView(ICONS[f.severity], f.severity.value, sentence(f.headline)) for f in (item.finding for item in flat)
-    ]
-    if not findings:
+    # The causes before what they explain, however bad that is.
+    causes = [item.finding for item in audit.ranked]
+    effects = [item.finding for item in audit.all_ranked() if item not in audit.ranked]
+    findings = [FindingView(ICONS[f.severity], f.severity.value, sentence(f.headline)) for f in (*causes, *effects)]
+    if not findings and judged(audit):
         findings = [FindingView("passed", "none", f"in {plural(len(audit.with_face('clean')), 'check')}")]
+    elif not findings:
+        findings = [FindingView("absent", "too little", "was recorded to judge")]
     losses = [*overview.loss[:2], *overview.evaluations[:2]]
     ends = f"from {quantity(overview.first_loss)} to {quantity(overview.last_loss)}"
     return RunView(

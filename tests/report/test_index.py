@@ -55,6 +55,23 @@ def test_each_name_leads_to_its_report(source: str) -> None:
     assert links == ["#all-runs", "./b%20sick/report.html", "./a/report.html", "./../c/report.html"]
 
 
+def test_causes_stand_before_what_they_explain(audit: Audit) -> None:
+    worse = msgspec.structs.replace(audit.ranked[0], consequences=[])
+    root = msgspec.structs.replace(audit.ranked[-1], consequences=[worse])
+    nested = Audited("a", PurePosixPath("a"), msgspec.structs.replace(audit, ranked=[root]))
+    found = index.build([nested]).runs[0].findings
+    assert [view.headline for view in found] == [item.finding.headline for item in (root, worse)]
+    assert found[0].icon != "critical"
+
+
+def test_a_run_that_recorded_too_little_is_not_called_free_of_findings(audit: Audit) -> None:
+    blind = [msgspec.structs.replace(o, face="could_not_look", reason="short", findings=[]) for o in audit.outcomes]
+    short = msgspec.structs.replace(audit, ranked=[], outcomes=blind)
+    view = index.build([Audited("a", PurePosixPath("a"), short)])
+    assert [(one.icon, one.severity) for one in view.runs[0].findings] == [("absent", "too little")]
+    assert [(count.icon, count.number) for count in view.counts] == [("absent", 1)]
+
+
 def test_a_run_without_an_evaluation_has_no_best(audit: Audit) -> None:
     views = index.build(rows(audit)).runs
     assert [view.best_value != "" for view in views] == [True, True, False]
