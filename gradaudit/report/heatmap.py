@@ -121,7 +121,14 @@ def draw(heatmaps: list[Heatmap], frame: Frame) -> altair.LayerChart:
         layers.append(image.encode(x=x_axis("x", domain, frame, "step"), x2="x2", y=y, y2="y2"))
         if len(heatmaps) > 1:
             layers.append(
-                text(fitting(heatmap.title, frame.width), 0, panel.top - 8, align="left", baseline="middle", bold=True)
+                text(
+                    fitting(heatmap.title, frame.width, bold=True),
+                    0,
+                    panel.top - 8,
+                    align="left",
+                    baseline="middle",
+                    bold=True,
+                )
             )
         layers += _groups(panel, frame)
         layers += [] if frame.narrow else _named(panel, frame)
@@ -164,7 +171,7 @@ def _named(panel: Panel, frame: Frame) -> list[Part]:
             words, colour = "NaN or Inf", CRITICAL
         else:
             words, colour = ".".join(name(label).split(".")[-2:]), MUTED
-        shown = fitting(f"◂ {words}", frame.right - 10)
+        shown = fitting(f"◂ {words}", frame.right - 10, bold=True)
         layers.append(text(shown, frame.width + 6, middle, colour, align="left", baseline="middle", bold=True))
         written = middle
     return layers

@@ -80,7 +80,8 @@ def _lines(evidence: Lines) -> TableView:
 def _slice(series: Series, low: float, high: float) -> list[str]:
     inside = [i for i, x in enumerate(series.x) if low <= x < high]
     values = [series.y[i] for i in inside if series.y[i] is not None]
-    cells = [quantity(values[-1] if values else None)]
+    bad = any(first < high and low <= last for first, last in series.bad)
+    cells = [quantity(values[-1] if values else None, "NaN or Inf" if bad else "–")]
     if series.high:
         least = [v for i in inside if i < len(series.low) and (v := series.low[i]) is not None]
         greatest = [v for i in inside if i < len(series.high) and (v := series.high[i]) is not None]
