@@ -1,5 +1,6 @@
 """Long series and long lists of names made short enough to draw, without losing a one-step spike."""
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import groupby, pairwise
 from typing import Any
@@ -31,19 +32,19 @@ def smooth(values: Floats, window: int = 41, *, log: bool | None = None) -> Floa
     does: a loss that ran away ends where it ended, and not where it was some steps before.
 
     Values over decades (`log`; None: those that are `wide`) are smoothed as logarithms, for one spike outweighs the
-    plain mean of all its neighbours. Zeros have none: they stay what they are. No value leaves the range of the
-    `NEAR` values around it, so that a spike raises the line where it is and nowhere else.
+    plain mean of all its neighbours. Zeros have none: they stay what they are. No value leaves the range of a few more
+    than the `NEAR` values around it, so that a spike raises the line where it is and nowhere else.
     """
     count = len(values)
     log = wide(values) if log is None else log
     known = numpy.isfinite(values) & ((values > 0) | (not log))
     finite = numpy.where(known, values, numpy.nan)
     window = max(1, min(window, count // 8))
-    with numpy.errstate(invalid="ignore"):
-        mean = _centred_mean(_running_median(numpy.log10(finite) if log else finite, min(NEAR, window)), window)
-    least, greatest = _around(finite)
-    line = numpy.clip(10.0**mean if log else mean, least, greatest)
-    return numpy.where(known, line, numpy.where(numpy.isfinite(values), values, numpy.nan))
+    finite = numpy.log10(finite) if log else finite
+    mean = _centred_mean(_running_median(finite, min(NEAR, window)), window)
+    # The short mean rounds the corners where the line meets the edge of what is around it.
+    line = _centred_mean(numpy.where(known, numpy.clip(mean, *_around(finite)), numpy.nan), min(5, window))
+    return numpy.where(known, 10.0**line if log else line, numpy.where(numpy.isfinite(values), values, numpy.nan))
 
 
 def _centred_mean(values: Floats, window: int) -> Floats:
@@ -97,6 +98,13 @@ def short(value: float, digits: int = 4) -> float | None:
     return float(f"{value:.{digits}g}") if numpy.isfinite(value) else None
 
 
+def _digits(values: Floats) -> int:
+    """How many significant digits show a thousandth of the range of `values`: more where they differ by little."""
+    finite = numpy.abs(values[numpy.isfinite(values)])
+    apart = float(numpy.ptp(values[numpy.isfinite(values)])) if len(finite) else 0.0
+    return 4 + max(0, min(5, math.floor(math.log10(finite.max() / apart)))) if apart > 0 else 4
+
+
 def banded(
     name: str, x: Any, y: Any, role: str = "main", buckets: int = WIDEST, *, log: bool | None = None, bad: Any = None
 ) -> Series:
@@ -106,31 +114,31 @@ def banded(
     `bad`, a mask, tells where the value was NaN or infinite and not just unknown.
     """
     x, y = numpy.asarray(x, dtype=numpy.float64), numpy.asarray(y, dtype=numpy.float64)
-    line = smooth(y, log=log)
+    line, digits = smooth(y, log=log), _digits(y)
     whole = len(x) <= buckets
     edges = numpy.unique(numpy.linspace(0, len(x), (len(x) if whole else buckets - 1) + 1).astype(int))
     low, high, shown = [], [], []
     for first, last in pairwise(edges):
         part = y[first:last]
         finite = part[numpy.isfinite(part)]
-        low.append(short(float(finite.min())) if len(finite) else None)
-        high.append(short(float(finite.max())) if len(finite) else None)
-        shown.append(_level(line[first], finite))
+        low.append(short(float(finite.min()), digits) if len(finite) else None)
+        high.append(short(float(finite.max()), digits) if len(finite) else None)
+        shown.append(_level(line[first], finite, digits))
     at = edges[:-1].tolist()
     if not whole:
         finite = y[at[-1] :]
-        shown.append(_level(line[-1], finite[numpy.isfinite(finite)]))
+        shown.append(_level(line[-1], finite[numpy.isfinite(finite)], digits))
         at, low, high = [*at, len(x) - 1], [*low, low[-1]], [*high, high[-1]]
     return Series(
         name=name, x=[float(x[i]) for i in at], y=shown, low=low, high=high, role=role, bad=spans(x, bad, edges)
     )
 
 
-def _level(line: float, band: Floats) -> float | None:
+def _level(line: float, band: Floats, digits: int) -> float | None:
     """The smoothed line at the start of a bucket; within the band of the bucket where that tells how values scatter."""
     if not len(band):
         return None
-    return short(float(numpy.clip(line, band.min(), band.max()) if len(band) >= NEAR else line))
+    return short(float(numpy.clip(line, band.min(), band.max()) if len(band) >= NEAR else line), digits)
 
 
 def spans(x: Floats, bad: Any, edges: Any = None) -> list[tuple[float, float]]:
@@ -177,7 +185,8 @@ def plain(name: str, x: Any, y: Any, role: str = "main", buckets: int = WIDEST, 
             away = numpy.abs(part - numpy.nanmedian(part)) if numpy.isfinite(part).any() else numpy.zeros(len(part))
             keep.append(first + int(numpy.nanargmax(numpy.where(numpy.isfinite(away), away, -1))))
         x, y = x[keep], y[keep]
-    values = [short(float(v)) for v in y]
+    digits = _digits(y)
+    values = [short(float(v), digits) for v in y]
     return Series(name=name, x=[float(v) for v in x], y=values, role=role, bad=spans(marked, bad, edges))
 
 

@@ -48,6 +48,8 @@ def _zeros(evidence: Lines, colours: list[str], plane: Plane) -> list[Part]:
         if len(evidence.series) > 1:
             named = f"{name(series.name, 30)}: {words}"
             words = named if wide(named, bold=True) < plane.frame.width else words
+        if not whole and len(with_zeros) > 1:
+            continue  # those at zero have the words
         found += _label(words, [*whole, *part][0], base - HEIGHT * min(len(with_zeros), MOST_ROWS) - 8, colour, plane)
     return found
 
