@@ -42,7 +42,10 @@ class Span(Value, frozen=True, kw_only=True):
 
 
 class Series(Value, frozen=True, kw_only=True):
-    """One line of a chart; None is a gap. `low` and `high` are an optional band around it."""
+    """One line of a chart; None is a gap. `low` and `high` are an optional band around it.
+
+    `bad` are stretches of x, first and last, at which the value was NaN or infinite: a gap alone may be unknown.
+    """
 
     name: str
     x: list[float]
@@ -50,6 +53,7 @@ class Series(Value, frozen=True, kw_only=True):
     low: list[float | None] = []
     high: list[float | None] = []
     role: str = "main"  # main | evaluation | flagged | reference
+    bad: list[tuple[float, float]] = []
 
 
 class Mark(Value, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from gradaudit.derived.distributions import gradient_ridges, gradients_over_time
+from gradaudit.derived.finiteness import bad_losses, bad_norms
 from gradaudit.derived.gradient_scale import Track, edges, gradient_heatmap, median
 from gradaudit.derived.reduce import banded, plain, short
 from gradaudit.derived.run_curves import gap, update_pace
@@ -72,11 +73,10 @@ def overview(run: Run, flagged: set[str]) -> Overview:
     """Reduce `run` to what the pages draw; rows of tensors named in `flagged` keep their own line."""
     steps = run.steps
     column = "mean_loss" if numpy.isfinite(steps["mean_loss"].to_numpy(dtype=float)).any() else "objective"
-    losses = {optimizer: _loss(run.steps_of(optimizer)) for optimizer in run.optimizers}
     function = _loss_function(run, steps) if column == "mean_loss" else None
     evaluations = _evaluations(run)
     first, last = _ends(steps[column].to_numpy(dtype=float))
-    bad = steps[_not_finite(steps)]
+    bad = steps[bad_losses(steps)]
     tracks = [Track(run, optimizer) for optimizer in run.optimizers]
     end = int(steps["global_step"].max()) + 1
     return Overview(
@@ -87,7 +87,7 @@ def overview(run: Run, flagged: set[str]) -> Overview:
         first_loss=first,
         last_loss=last,
         loss_name=function.function if function else column,
-        loss=[banded(_named(run, optimizer, "train"), *values) for optimizer, values in losses.items()],
+        loss=[_loss(run, optimizer) for optimizer in run.optimizers],
         evaluations=evaluations,
         uniform=_uniform(function),
         best_evaluation=_best(evaluations),
@@ -116,20 +116,12 @@ def _named(run: Run, optimizer: int, name: str) -> str:
     return f"{name}, {label}"
 
 
-def _loss(steps: "pandas.DataFrame") -> tuple[Floats, Floats]:
-    """x and y of the training loss of one optimizer: the mean loss if any was seen, else the objective."""
+def _loss(run: Run, optimizer: int) -> Series:
+    """The training loss of one optimizer: the mean loss if any was seen, else the objective."""
+    steps = run.steps_of(optimizer)
     mean = steps["mean_loss"].to_numpy(dtype=float)
     y = mean if numpy.isfinite(mean).any() else steps["objective"].to_numpy(dtype=float)
-    return steps["global_step"].to_numpy(dtype=float), y
-
-
-def _not_finite(steps: "pandas.DataFrame") -> Any:
-    """[steps] bool: the loss became NaN or infinite. A mean loss that was not seen does not count."""
-    objective = steps["objective"].to_numpy(dtype=float)
-    mean = steps["mean_loss"].to_numpy(dtype=float)
-    seen = steps["loss"].to_numpy(dtype=float) >= 0
-    unseen = numpy.isnan(objective).all()
-    return (~numpy.isfinite(objective) & (not unseen)) | (seen & ~numpy.isfinite(mean))
+    return banded(_named(run, optimizer, "train"), steps["global_step"], y, bad=bad_losses(steps))
 
 
 def _ends(loss: Floats) -> tuple[float | None, float | None]:
@@ -164,7 +156,10 @@ def _evaluations(run: Run) -> list[Series]:
         x = rows["after_step"].clip(lower=0).to_numpy(dtype=float)
         # Beside the running training loss, which is drawn as "train".
         name = "train, evaluated" if split == "train" else str(split)
-        found.append(plain(name, x, rows["mean_loss"].to_numpy(dtype=float), role="evaluation"))
+        y = rows["mean_loss"].to_numpy(dtype=float)
+        # A pass that saw no valid target has no loss.
+        bad = ~numpy.isfinite(y) & ~((rows["targets"].to_numpy() == 0) & numpy.isnan(y))
+        found.append(plain(name, x, y, role="evaluation", bad=bad))
     return sorted(found, key=lambda series: series.name.startswith("train"))
 
 
@@ -222,9 +217,8 @@ def _gradient_norms(run: Run) -> list[Series]:
         steps = steps[steps["recorded"].astype(bool) | numpy.isfinite(steps["gradient_norm"].to_numpy(dtype=float))]
         norm = steps["gradient_norm"].to_numpy(dtype=float)
         if numpy.isfinite(norm).any():
-            found.append(
-                banded(_named(run, optimizer, "gradient norm"), steps["global_step"], norm, buckets=NORM_BUCKETS)
-            )
+            name, bad = _named(run, optimizer, "gradient norm"), bad_norms(steps)
+            found.append(banded(name, steps["global_step"], norm, buckets=NORM_BUCKETS, log=True, bad=bad))
     return found
 
 

@@ -1,15 +1,15 @@
 """Charts that several findings show, already reduced."""
 
 import math
-from typing import Any
 
 import numpy
 
+from gradaudit.derived.finiteness import bad_losses, bad_norms, bad_weights
 from gradaudit.derived.layers import weight_layers
 from gradaudit.derived.learning_rates import learning_rates
 from gradaudit.derived.order_statistics import medians_across
 from gradaudit.derived.ratios import recorded_global_steps, typical_update
-from gradaudit.derived.reduce import banded, plain
+from gradaudit.derived.reduce import banded, plain, wide
 from gradaudit.derived.training_loss import training_loss
 from gradaudit.findings import Lines, Mark
 from gradaudit.run import Run
@@ -18,23 +18,17 @@ from gradaudit.schema import TensorFacts
 MOST_DOTS = 200  # one a tensor; more would not be told apart
 
 
-def wide(values: Any) -> bool:
-    """Whether positive values span more than two decades, so that a linear axis would flatten most of them."""
-    finite = numpy.asarray(values, dtype=float)
-    finite = finite[numpy.isfinite(finite)]
-    return bool(len(finite)) and float(finite.min()) > 0 and float(finite.max()) > 100 * float(finite.min())
-
-
 def loss_chart(run: Run, optimizer: int, caption: str, marks: list[Mark], last_step: float = math.inf) -> Lines:
     """The training loss up to `last_step`, on a log axis where it spans more than two decades."""
     loss = training_loss(run, optimizer)
     shown = loss.steps <= last_step
+    bad = bad_losses(run.steps_of(optimizer)) & ~numpy.isfinite(loss.values)
     return Lines(
         title="Training loss",
         caption=caption,
         x_label="step",
         y_label="loss",
-        series=[banded(loss.name, loss.steps[shown], loss.values[shown])],
+        series=[banded(loss.name, loss.steps[shown], loss.values[shown], bad=bad[shown])],
         marks=marks,
         log=wide(loss.values[shown]),
     )
@@ -42,13 +36,15 @@ def loss_chart(run: Run, optimizer: int, caption: str, marks: list[Mark], last_s
 
 def update_chart(run: Run, optimizer: int, caption: str, marks: list[Mark]) -> Lines:
     """The median update-to-weight ratio of the weight layers over the recorded steps."""
+    typical = typical_update(run, optimizer)
+    bad = bad_weights(run, optimizer).any(axis=1) & ~numpy.isfinite(typical)
     return Lines(
         title="Update-to-weight ratio",
         caption=caption,
         x_label="step",
         y_label="|update| / |weight|",
         series=[
-            plain("median weight layer", recorded_global_steps(run, optimizer), typical_update(run, optimizer)),
+            plain("median weight layer", recorded_global_steps(run, optimizer), typical, bad=bad),
         ],
         marks=marks,
         log=True,
@@ -58,7 +54,8 @@ def update_chart(run: Run, optimizer: int, caption: str, marks: list[Mark]) -> L
 def rate_chart(run: Run, optimizer: int, marks: list[Mark]) -> Lines:
     """The largest learning rate over the parameter groups at each step."""
     rates = learning_rates(run, optimizer)
-    largest = numpy.where(rates > 0, rates, 0.0).max(axis=1, initial=0.0)
+    known = numpy.isfinite(rates)
+    largest = numpy.where(known, rates, 0.0).max(axis=1, initial=0.0)
     return Lines(
         title="Learning rate",
         caption="The largest learning rate over the parameter groups at each step.",
@@ -68,7 +65,7 @@ def rate_chart(run: Run, optimizer: int, marks: list[Mark]) -> Lines:
             plain(
                 "learning rate",
                 run.steps_of(optimizer)["global_step"].to_numpy(),
-                numpy.where(largest > 0, largest, numpy.nan),
+                numpy.where(known.any(axis=1), largest, numpy.nan),
             )
         ],
         marks=marks,
@@ -103,14 +100,15 @@ def distance_chart(run: Run, optimizer: int, flagged: list[TensorFacts], caption
 def norm_chart(run: Run, optimizer: int, caption: str, marks: list[Mark]) -> Lines:
     """The norm of the whole gradient at each step, before clipping."""
     frame = run.steps_of(optimizer)
+    # A step without statistics is no gap; a recorded NaN is.
+    frame = frame[frame["recorded"].astype(bool) | numpy.isfinite(frame["gradient_norm"].to_numpy(dtype=float))]
     norms = frame["gradient_norm"].to_numpy(dtype=float)
-    usable = numpy.where(norms > 0, norms, numpy.nan)
     return Lines(
         title="Gradient norm",
         caption=caption,
         x_label="step",
         y_label="gradient norm before clipping",
-        series=[banded("gradient norm", frame["global_step"].to_numpy(), usable)],
+        series=[banded("gradient norm", frame["global_step"].to_numpy(), norms, log=True, bad=bad_norms(frame))],
         marks=marks,
         log=True,
     )

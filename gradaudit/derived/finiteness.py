@@ -1,7 +1,7 @@
 """Where NaN and infinities first appear, and whether the run was already running away."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy
 
@@ -10,6 +10,9 @@ from gradaudit.derived.per_run import per_run
 from gradaudit.derived.ratios import recorded_global_steps, typical_update
 from gradaudit.derived.training_loss import training_loss
 from gradaudit.run import Run
+
+if TYPE_CHECKING:
+    import pandas
 
 BEFORE = 10  # steps looked at before the first non-finite number
 RISE = 3.0  # times the first loss: it rose to this before
@@ -46,6 +49,21 @@ def bad_weights(run: Run, optimizer: int) -> Mask:
     # An empty tensor has no norm to speak of.
     filled = numpy.asarray([tensor.elements > 0 for tensor in run.tensors_of(optimizer)], dtype=bool)
     return numpy.asarray(present & (~numpy.isfinite(weights) | ~numpy.isfinite(updates)) & filled)
+
+
+def bad_losses(steps: "pandas.DataFrame") -> Mask:
+    """[steps] bool: the loss became NaN or infinite. A mean loss that was not seen does not count."""
+    objective = steps["objective"].to_numpy(dtype=float)
+    mean = steps["mean_loss"].to_numpy(dtype=float)
+    seen = steps["loss"].to_numpy(dtype=float) >= 0
+    unseen = numpy.isnan(objective).all()
+    return numpy.asarray((~numpy.isfinite(objective) & (not unseen)) | (seen & ~numpy.isfinite(mean)))
+
+
+def bad_norms(steps: "pandas.DataFrame") -> Mask:
+    """[steps] bool: the norm of the gradient was recorded, and is NaN or infinite."""
+    norms = steps["gradient_norm"].to_numpy(dtype=float)
+    return numpy.asarray(steps["recorded"].to_numpy(dtype=bool) & ~numpy.isfinite(norms))
 
 
 def skipped_at(run: Run, optimizer: int) -> Mask:

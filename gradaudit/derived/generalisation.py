@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy
 
 from gradaudit.derived.order_statistics import Floats, median
+from gradaudit.derived.reduce import banded, plain, smooth
 from gradaudit.derived.training_loss import TrainingLoss
 from gradaudit.derived.validation import training_evaluation
+from gradaudit.findings import Series
 from gradaudit.run import Run
 
 LEAST_EVALUATIONS = 5
@@ -22,6 +24,23 @@ class TrainingCurve:
     values: Floats
     comparable: bool  # on the same scale as the held-out loss: evaluation mode, or running without dropout
     noisy: bool = False  # the same loss, but for the noise of dropout or batch normalisation in training mode
+    running: bool = False  # one value a step, as noisy as batches are
+
+    def at(self, steps: Floats) -> Floats:
+        """The loss at these steps, as charts draw it: smoothed when it is the running one, straight between points.
+
+        NaN past the last point when the loss had become NaN or infinite by then.
+        """
+        line = smooth(self.values) if self.running else self.values
+        known = numpy.isfinite(line)
+        if not known.any():
+            return numpy.full(len(steps), numpy.nan)
+        after = line[known][-1] if known[-1] else math.nan
+        return numpy.asarray(numpy.interp(steps, self.steps[known], line[known], right=after), dtype=numpy.float64)
+
+    def drawn(self) -> Series:
+        """The curve for a chart."""
+        return (banded if self.running else plain)(self.name, self.steps, self.values)
 
 
 def comparison(run: Run, losses: list[TrainingLoss]) -> TrainingCurve:
@@ -36,7 +55,7 @@ def comparison(run: Run, losses: list[TrainingLoss]) -> TrainingCurve:
     same = known and not smoothed and _same_loss(run, longest)
     noisy = same and (dropout or any(module.batch_norm for module in run.meta.modules))
     steps = longest.steps.astype(float)
-    return TrainingCurve("training loss (running)", steps, longest.values, same and not dropout, noisy)
+    return TrainingCurve("training loss (running)", steps, longest.values, same and not dropout, noisy, running=True)
 
 
 def _same_loss(run: Run, loss: TrainingLoss) -> bool:
@@ -44,28 +63,15 @@ def _same_loss(run: Run, loss: TrainingLoss) -> bool:
     return loss.facts is not None and functions == {loss.facts.function}
 
 
-def loss_around(train: TrainingCurve, step: float, width: float) -> float:
-    """Median training loss within `width` steps up to `step`, or of the nearest points when there are none."""
-    near = train.values[(train.steps > step - width) & (train.steps <= step)]
-    if not numpy.isfinite(near).any():
-        near = train.values[numpy.argsort(numpy.abs(train.steps - step))[:3]] if len(train.steps) else near
-    return median(near)
-
-
 def fall_since(train: TrainingCurve, steps: Floats, best: int) -> float:
     """By what share the training loss fell between the best and the last evaluation; NaN when not known."""
-    width = float(numpy.median(numpy.diff(steps))) if len(steps) > 1 else 1.0
-    before, after = loss_around(train, steps[best], max(width, 1.0)), loss_around(train, steps[-1], max(width, 1.0))
-    return (before - after) / abs(before) if before else math.nan
+    before, after = train.at(steps[[best, -1]])
+    return float((before - after) / abs(before)) if before else math.nan
 
 
 def distance_at_end(train: TrainingCurve, steps: Floats, final: float) -> float:
-    """How far `final` lies above the training loss since the third last evaluation; NaN if not comparable."""
-    if not train.comparable:
-        return math.nan
-    third_last = steps[-3] if len(steps) >= 3 else steps[0]
-    ending = train.values[train.steps >= third_last]
-    return final - median(ending if numpy.isfinite(ending).any() else train.values[-3:])
+    """How far `final` lies above the training loss at the last three evaluations; NaN if not comparable."""
+    return final - median(train.at(steps[-3:])) if train.comparable else math.nan
 
 
 def early_stop(values: Floats, patience: int) -> int:

@@ -82,7 +82,7 @@ def spread_chart(beside: SideBySide, quantity: str, limit: float) -> Lines:
         "at a step, over the greatest. Rounding alone leaves about 1e-6.",
         x_label="step",
         y_label="difference / largest",
-        series=[banded("difference", beside.steps, numpy.where(apart > 0, apart, numpy.nan))],
+        series=[banded("difference", beside.steps, apart, log=True)],
         marks=[Mark(label="judged apart above this", y=limit)],
         log=True,
     )

@@ -1,5 +1,6 @@
 """Long series and long lists of names made short enough to draw, without losing a one-step spike."""
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import groupby, pairwise
 from typing import Any
@@ -11,42 +12,84 @@ from gradaudit.findings import Series
 Floats = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
 Block = tuple[tuple[str, ...], tuple[str, ...], int]  # first path, last path, how many names
 
+NEAR = 9  # values, odd: a spike of half as many is the running median's
 WIDEST = 240  # buckets in a line chart: more than one a pixel and a half adds bytes, not information
 
 
-def smooth(values: Floats, window: int = 41) -> Floats:
+def wide(values: Any) -> bool:
+    """Whether positive values span more than two decades, so that a linear axis would flatten most of them."""
+    finite = numpy.asarray(values, dtype=float)
+    finite = finite[numpy.isfinite(finite)]
+    return bool(len(finite)) and float(finite.min()) > 0 and float(finite.max()) > 100 * float(finite.min())
+
+
+def smooth(values: Floats, window: int = 41, *, log: bool | None = None) -> Floats:
     """Centred running median, then mean, of `values`; gaps (NaN, Inf) stay gaps.
 
     Centred, since a causal average lags and puts the training loss above the validation loss. At the start
     the window shrinks on both sides alike, since a one-sided one would pull the first loss down; at the end it
-    does not, since a window of one step would show the noise of the last step.
+    does not, since a window of one step would show the noise of the last step. Where the values become NaN for good it
+    does: a loss that ran away ends where it ended, and not where it was some steps before.
+
+    Values over decades (`log`; None: those that are `wide`) are smoothed as logarithms, for one spike outweighs the
+    plain mean of all its neighbours. Zeros have none: they stay what they are. No value leaves the range of a few more
+    than the `NEAR` values around it, so that a spike raises the line where it is and nowhere else.
     """
     count = len(values)
-    finite = numpy.where(numpy.isfinite(values), values, numpy.nan)
+    log = wide(values) if log is None else log
+    known = numpy.isfinite(values) & ((values > 0) | (not log))
+    finite = numpy.where(known, values, numpy.nan)
     window = max(1, min(window, count // 8))
-    median = _running_median(finite, min(9, window))
-    known = numpy.isfinite(median)
-    sums = numpy.concatenate([[0.0], numpy.cumsum(numpy.where(known, median, 0.0))])
+    finite = numpy.log10(finite) if log else finite
+    mean = _centred_mean(_running_median(finite, min(NEAR, window)), window)
+    # The short mean rounds the corners where the line meets the edge of what is around it.
+    line = _centred_mean(numpy.where(known, numpy.clip(mean, *_around(finite)), numpy.nan), min(5, window))
+    return numpy.where(known, 10.0**line if log else line, numpy.where(numpy.isfinite(values), values, numpy.nan))
+
+
+def _centred_mean(values: Floats, window: int) -> Floats:
+    count = len(values)
+    known = numpy.isfinite(values)
+    sums = numpy.concatenate([[0.0], numpy.cumsum(numpy.where(known, values, 0.0))])
     counts = numpy.concatenate([[0], numpy.cumsum(known)])
     place = numpy.arange(count)
     before = numpy.minimum(window // 2, place)
+    end = _end(values)
     after = numpy.minimum(before, count - 1 - place)
+    if end < count:
+        before = after = numpy.maximum(0, numpy.minimum(after, end - 1 - place))
     with numpy.errstate(invalid="ignore", divide="ignore"):
         mean = (sums[place + after + 1] - sums[place - before]) / (counts[place + after + 1] - counts[place - before])
-    mean[~numpy.isfinite(values)] = numpy.nan
     return numpy.asarray(mean, dtype=numpy.float64)
 
 
+def _around(values: Floats) -> tuple[Floats, Floats]:
+    """The least and the greatest of the `NEAR` values around each one."""
+    import pandas
+
+    near = pandas.Series(values).rolling(NEAR, center=True, min_periods=1)
+    return near.min().to_numpy(dtype=numpy.float64), near.max().to_numpy(dtype=numpy.float64)
+
+
+def _end(values: Floats) -> int:
+    """How many values there are up to the last finite one."""
+    known = numpy.flatnonzero(numpy.isfinite(values))
+    return int(known[-1]) + 1 if len(known) else len(values)
+
+
 def _running_median(values: Floats, window: int) -> Floats:
-    """Centred; at the start the window shrinks on both sides alike."""
+    """Centred; at the start, and before values that are NaN for good, the window shrinks on both sides alike."""
     import pandas
 
     half = window // 2
     median = pandas.Series(values).rolling(2 * half + 1, center=True, min_periods=1).median().to_numpy(copy=True)
-    for place in range(min(half, len(values) // 2)):
-        part = values[: 2 * place + 1]
+    end = _end(values)
+    starts = [(place, values[: 2 * place + 1]) for place in range(min(half, len(values) // 2))]
+    tail = range(max(end - half, end // 2), end) if end < len(values) else ()
+    for place, part in [*starts, *((place, values[2 * place + 1 - end : end]) for place in tail)]:
         part = part[numpy.isfinite(part)]
         median[place] = numpy.median(part) if len(part) else numpy.nan
+    median[end:] = numpy.nan
     return numpy.asarray(median, dtype=numpy.float64)
 
 
@@ -55,26 +98,58 @@ def short(value: float, digits: int = 4) -> float | None:
     return float(f"{value:.{digits}g}") if numpy.isfinite(value) else None
 
 
-def banded(name: str, x: Any, y: Any, role: str = "main", buckets: int = WIDEST) -> Series:
+def _digits(values: Floats) -> int:
+    """How many significant digits show a thousandth of the range of `values`: more where they differ by little."""
+    finite = numpy.abs(values[numpy.isfinite(values)])
+    apart = float(numpy.ptp(values[numpy.isfinite(values)])) if len(finite) else 0.0
+    return 4 + max(0, min(5, math.floor(math.log10(finite.max() / apart)))) if apart > 0 else 4
+
+
+def banded(
+    name: str, x: Any, y: Any, role: str = "main", buckets: int = WIDEST, *, log: bool | None = None, bad: Any = None
+) -> Series:
     """A `Series` of at most `buckets` points: the smoothed line, and the least and greatest value of each bucket.
 
     The last point is the last value, with the band of its bucket, so that the line reaches the end of the run.
+    `bad`, a mask, tells where the value was NaN or infinite and not just unknown.
     """
     x, y = numpy.asarray(x, dtype=numpy.float64), numpy.asarray(y, dtype=numpy.float64)
-    line = smooth(y)
+    line, digits = smooth(y, log=log), _digits(y)
     whole = len(x) <= buckets
     edges = numpy.unique(numpy.linspace(0, len(x), (len(x) if whole else buckets - 1) + 1).astype(int))
-    low, high = [], []
+    low, high, shown = [], [], []
     for first, last in pairwise(edges):
         part = y[first:last]
         finite = part[numpy.isfinite(part)]
-        low.append(short(float(finite.min())) if len(finite) else None)
-        high.append(short(float(finite.max())) if len(finite) else None)
+        low.append(short(float(finite.min()), digits) if len(finite) else None)
+        high.append(short(float(finite.max()), digits) if len(finite) else None)
+        shown.append(_level(line[first], finite, digits))
     at = edges[:-1].tolist()
     if not whole:
+        finite = y[at[-1] :]
+        shown.append(_level(line[-1], finite[numpy.isfinite(finite)], digits))
         at, low, high = [*at, len(x) - 1], [*low, low[-1]], [*high, high[-1]]
-    shown = [short(float(line[i])) if finite is not None else None for i, finite in zip(at, low, strict=True)]
-    return Series(name=name, x=[float(x[i]) for i in at], y=shown, low=low, high=high, role=role)
+    return Series(
+        name=name, x=[float(x[i]) for i in at], y=shown, low=low, high=high, role=role, bad=spans(x, bad, edges)
+    )
+
+
+def _level(line: float, band: Floats, digits: int) -> float | None:
+    """The smoothed line at the start of a bucket; within the band of the bucket where that tells how values scatter."""
+    if not len(band):
+        return None
+    return short(float(numpy.clip(line, band.min(), band.max()) if len(band) >= NEAR else line), digits)
+
+
+def spans(x: Floats, bad: Any, edges: Any = None) -> list[tuple[float, float]]:
+    """The first and the last x of each stretch of `bad` values; those of neighbouring buckets are one stretch."""
+    if bad is None or not numpy.any(bad):
+        return []
+    where = numpy.flatnonzero(bad)
+    bucket = where if edges is None else numpy.searchsorted(edges, where, side="right")
+    starts = numpy.flatnonzero(numpy.diff(bucket, prepend=bucket[0] - 2) > 1)
+    ends = [*(starts[1:] - 1), len(where) - 1]
+    return [(float(x[where[first]]), float(x[where[last]])) for first, last in zip(starts, ends, strict=True)]
 
 
 def halved(series: Series) -> Series:
@@ -93,12 +168,15 @@ def halved(series: Series) -> Series:
         low=joined(series.low, min),
         high=joined(series.high, max),
         role=series.role,
+        bad=series.bad,
     )
 
 
-def plain(name: str, x: Any, y: Any, role: str = "main", buckets: int = WIDEST) -> Series:
+def plain(name: str, x: Any, y: Any, role: str = "main", buckets: int = WIDEST, *, bad: Any = None) -> Series:
     """A `Series` of at most `buckets` points without a band: of each bucket the value farthest from the median."""
     x, y = numpy.asarray(x, dtype=numpy.float64), numpy.asarray(y, dtype=numpy.float64)
+    edges = None
+    marked = x
     if len(x) > buckets:
         edges = numpy.linspace(0, len(x), buckets + 1).astype(int)
         keep = []
@@ -107,7 +185,9 @@ def plain(name: str, x: Any, y: Any, role: str = "main", buckets: int = WIDEST) 
             away = numpy.abs(part - numpy.nanmedian(part)) if numpy.isfinite(part).any() else numpy.zeros(len(part))
             keep.append(first + int(numpy.nanargmax(numpy.where(numpy.isfinite(away), away, -1))))
         x, y = x[keep], y[keep]
-    return Series(name=name, x=[float(v) for v in x], y=[short(float(v)) for v in y], role=role)
+    digits = _digits(y)
+    values = [short(float(v), digits) for v in y]
+    return Series(name=name, x=[float(v) for v in x], y=values, role=role, bad=spans(marked, bad, edges))
 
 
 def blocks(names: Sequence[str], most: int = 18) -> list[str]:

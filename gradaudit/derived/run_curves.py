@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy
 
-from gradaudit.derived.generalisation import comparison, loss_around
+from gradaudit.derived.generalisation import comparison
 from gradaudit.derived.layers import weight_layers, zero_start
 from gradaudit.derived.order_statistics import Floats
 from gradaudit.derived.ratios import recorded_global_steps, update_ratio
@@ -29,9 +29,8 @@ def gap(run: Run) -> list[Series]:
     train = comparison(run, losses)
     if not train.comparable:
         return []
-    width = float(numpy.median(numpy.diff(held_out.steps))) if len(held_out.steps) > 1 else 1.0
-    at_step = [loss_around(train, float(step), max(width, 1.0)) for step in held_out.steps]
-    line = plain("gap", numpy.maximum(held_out.steps, 0), held_out.losses - numpy.asarray(at_step), role="evaluation")
+    apart = held_out.losses - train.at(held_out.steps.astype(float))
+    line = plain("gap", numpy.maximum(held_out.steps, 0), apart, role="evaluation")
     low = [None if y is None else min(0.0, y) for y in line.y]
     high = [None if y is None else max(0.0, y) for y in line.y]
     return [Series(name=line.name, x=line.x, y=line.y, low=low, high=high, role=line.role)]
@@ -79,5 +78,5 @@ def _percentiles(part: Floats) -> list[float | None]:
 
 
 def _middle(values: Floats) -> float | None:
-    values = values[numpy.isfinite(values) & (values > 0)]
+    values = values[numpy.isfinite(values)]
     return short(float(numpy.median(values))) if len(values) else None

@@ -310,9 +310,7 @@ def _slow(
             x_label="step",
             y_label="|update| / |weight|",
             series=[
-                plain(
-                    table.name, steps, numpy.where(ratios[:, column] > 0, ratios[:, column], numpy.nan), role="flagged"
-                ),
+                plain(table.name, steps, ratios[:, column], role="flagged"),
                 plain("median weight layer", steps, medians_across(ratios[:, layers])),
             ],
             log=True,

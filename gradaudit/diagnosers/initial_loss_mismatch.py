@@ -43,11 +43,10 @@ import numpy
 
 from gradaudit.derived.constant_predictor import constant_loss, uniform_loss
 from gradaudit.derived.each_optimizer import each_optimizer
-from gradaudit.derived.evidence import wide
 from gradaudit.derived.first_loss import CLOSE, classes_used, harm_done, objective_factor, unevenness
 from gradaudit.derived.initialisation import output_layer
 from gradaudit.derived.learning_rates import label_of, scale_free
-from gradaudit.derived.reduce import plain
+from gradaudit.derived.reduce import plain, wide
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
 from gradaudit.derived.wording import count, factor, in_code, number, plural, setting
 from gradaudit.diagnoser import diagnoser

@@ -236,7 +236,7 @@ def _finding(
                 "from scratch mostly have one above 1e-3.",
                 x_label="step",
                 y_label="|update| / |weight|",
-                series=[plain("fastest tensor", steps, numpy.where(every > 0, every, numpy.nan))],
+                series=[plain("fastest tensor", steps, every)],
                 marks=[Mark(label=setting(limit), y=limit)],
                 log=True,
             ),

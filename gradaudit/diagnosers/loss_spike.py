@@ -32,7 +32,7 @@ import numpy
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart, norm_chart
 from gradaudit.derived.learning_rates import label_of, learning_rates, rate_in_words
-from gradaudit.derived.order_statistics import Floats, median, quantile, running_median
+from gradaudit.derived.order_statistics import Floats, Integers, Mask, median, quantile, running_median
 from gradaudit.derived.progress import divergence as diverges
 from gradaudit.derived.progress import smoothing_window
 from gradaudit.derived.training_loss import training_loss
@@ -54,6 +54,7 @@ from gradaudit.run import Run
 
 _OFTEN = 0.05  # of the steps: many spikes are how the loss is
 _GAIN = 0.1  # of the median of the first steps; of less, any spike undoes most
+_MOST_MARKS = 5
 _LONG = 0.1  # of the steps; one or two that take long to come back are no habit: a faulty run's took 22 of 300 steps
 
 
@@ -93,6 +94,11 @@ def loss_spike(
         worst = int(numpy.argmax(numpy.where(high, above, -numpy.inf)))
         at, until = int(loss.steps[starts[0]]), int(loss.steps[numpy.flatnonzero(high)[-1]])
         norms = run.steps_of(optimizer)["gradient_norm"].to_numpy(dtype=float)
+        peaks = sorted(_peaks(starts, high, above), key=lambda i: -above[i])[:_MOST_MARKS]
+        marks = [Mark(label=f"step {count(loss.steps[i])}", x=int(loss.steps[i])) for i in sorted(peaks)]
+        marked = (
+            "the mark is the spike's highest step" if len(peaks) == 1 else "the marks are the spikes' highest steps"
+        )
         clip = float(quantile(norms.reshape(-1, 1), 0.9)[0])
         rates = learning_rates(run, optimizer)[worst]
         # The first loss is one batch's, and may be far off.
@@ -111,10 +117,9 @@ def loss_spike(
             + (f" That undoes {part} of what had been gained since the first steps." if lost >= undone else ""),
             span=Span(first=at, last=until),
             evidence=[
-                loss_chart(run, optimizer, "The training loss; the marks are where spikes begin.",
-                           [Mark(label=f"step {count(loss.steps[i])}", x=int(loss.steps[i])) for i in starts[:5]]),
-                norm_chart(run, optimizer, "The gradient norm: a rise before the mark is its cause, one after it the "
-                           "consequence.", []),
+                loss_chart(run, optimizer, f"The training loss; {marked}.", marks),
+                norm_chart(run, optimizer, f"The gradient norm over the same steps; {marked}. A norm that rises before "
+                           "the loss is its cause, one that rises after it the consequence.", marks),
             ],
             actions=[
                 Action(text=f"Look at the batches of the steps before {count(at)}: is one of them broken?"),
@@ -141,6 +146,15 @@ def loss_spike(
         )  # fmt: skip
 
     yield from each_optimizer(run, judge)
+
+
+def _peaks(starts: Integers, high: Mask, above: Floats) -> list[int]:
+    """The step of each spike at which the loss stands highest above its trend."""
+    ends = [*starts[1:], len(high)]
+    return [
+        first + int(numpy.argmax(numpy.where(high[first:end], above[first:end], -numpy.inf)))
+        for first, end in zip(starts, ends, strict=True)
+    ]
 
 
 def _trend(values: Floats, window: int) -> tuple[Floats, Floats]:

@@ -42,12 +42,11 @@ from gradaudit.derived.generalisation import (
     distance_at_end,
     early_stop,
     fall_since,
-    loss_around,
     shortest_patience,
 )
 from gradaudit.derived.order_statistics import Floats, median
 from gradaudit.derived.progress import divergence
-from gradaudit.derived.reduce import banded, plain
+from gradaudit.derived.reduce import plain
 from gradaudit.derived.training_loss import adversarial, training_loss
 from gradaudit.derived.validation import validation
 from gradaudit.derived.wording import count, number, percent, plural, setting
@@ -175,14 +174,13 @@ def _chart(
     run: Run, split: str, train: TrainingCurve, steps: Floats, values: Floats, caption: str, *, shade: bool
 ) -> Lines:
     best = int(numpy.argmin(values))
-    line = plain if len(train.values) <= 2 * len(values) else banded
     return Lines(
         title=f"Training and {split} loss",
         caption=caption,
         x_label="step",
         y_label="loss",
         series=[
-            line(train.name, train.steps, train.values),
+            train.drawn(),
             plain(f"{split} loss", steps, values, role="evaluation"),
         ],
         marks=[
@@ -206,8 +204,7 @@ def _risen(
     patience = shortest_patience(values, max(1, least))
     stop = int(max(steps[early_stop(values, patience)], 0))
     saved = 1 - (stop + 1) / (last + 1)
-    width = float(numpy.median(numpy.diff(steps))) if len(steps) > 1 else 1.0
-    then, now = loss_around(train, steps[best], width), loss_around(train, steps[-1], width)
+    then, now = map(float, train.at(steps[[best, -1]]))
     actions = [
         Action(
             text=f"Keep the checkpoint of step {count(at)}: the best {split} loss was there",

@@ -31,10 +31,9 @@ from collections.abc import Iterator
 
 import numpy
 
-from gradaudit.derived.evidence import wide
 from gradaudit.derived.order_statistics import Mask, median
 from gradaudit.derived.rank_charts import against_others, agreement_chart, drift_chart, spread_chart
-from gradaudit.derived.reduce import plain
+from gradaudit.derived.reduce import plain, wide
 from gradaudit.derived.replicas import Checksums, SideBySide, checksums, side_by_side, spread
 from gradaudit.derived.wording import count, names, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser

@@ -31,7 +31,7 @@ import numpy
 from gradaudit.derived.generalisation import comparison
 from gradaudit.derived.order_statistics import median
 from gradaudit.derived.progress import divergence as diverges
-from gradaudit.derived.reduce import banded, plain
+from gradaudit.derived.reduce import plain
 from gradaudit.derived.training_loss import adversarial, training_loss
 from gradaudit.derived.validation import validation
 from gradaudit.derived.wording import count, number, percent, plural, setting
@@ -88,8 +88,7 @@ def validation_better_than_train(
             else EVALUATIONS.enable,
         )  # fmt: skip
         return
-    width = max(5.0, float(numpy.diff(steps).max()) / 2)
-    around = numpy.asarray([median(train.values[numpy.abs(train.steps - step) <= width]) for step in steps])
+    around = train.at(steps)
     with numpy.errstate(divide="ignore", invalid="ignore"):
         below = (around - values) / numpy.abs(around)
     share = float((below > least).mean())
@@ -123,7 +122,7 @@ def validation_better_than_train(
                 x_label="step",
                 y_label="loss",
                 series=[
-                    banded(train.name, train.steps, train.values),
+                    train.drawn(),
                     plain(f"{held_out.split} loss", held_out.steps, held_out.losses, role="evaluation"),
                 ],
             )

@@ -37,7 +37,7 @@ def draw(evidence: Distribution, size: Frame) -> altair.LayerChart:
     while every < count and min(longest, 90) + 4 > step * every:
         every += 1
     # Every bar says its value where all of them have room for it.
-    roomy = max((wide(quantity(float(entry.count))) * 1.1 for entry in evidence.bins), default=0.0) + 4 <= step
+    roomy = max((wide(quantity(float(entry.count)), bold=True) for entry in evidence.bins), default=0.0) + 4 <= step
     for i, entry in enumerate(evidence.bins):
         middle = (i + 0.5) * step
         if i % every == 0:

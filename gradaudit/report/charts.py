@@ -8,8 +8,8 @@ import altair
 from markupsafe import Markup
 
 from gradaudit.findings import AnyEvidence, Distribution, Dots, Heatmap, Lines, Numbers, Ridges
-from gradaudit.report import bars, dots, heatmap, lines, readouts, ridges, tables
-from gradaudit.report.marks import Domain
+from gradaudit.report import bars, dots, heatmap, lacks, lines, readouts, ridges, tables
+from gradaudit.report.marks import Domain, signed
 from gradaudit.report.model import FigureView, Key, Ramp
 from gradaudit.report.svg import tidy
 from gradaudit.report.text import name, sentence, visible
@@ -104,6 +104,10 @@ def _pictures(
     drawing: Callable[[bool], Drawing | None], evidence: AnyEvidence, identifier: str, budget: Budget
 ) -> tuple[Markup | None, Markup | None, str]:
     """The wide and the narrow picture, or none and the reason. A chart that fails must not cost the report."""
+    said = lacks.instead(evidence) if isinstance(evidence, Lines) else ""
+    said = dots.instead(evidence) if isinstance(evidence, Dots) else said
+    if said:
+        return None, None, said
     if budget.left <= 0:
         return None, None, "Not drawn: this page has as many charts as it can hold. Its numbers:"
     found = []
@@ -154,7 +158,7 @@ def _keys(evidence: AnyEvidence) -> tuple[Key, ...]:
     if isinstance(evidence, Lines) and len(evidence.series) > 1:
         inks = lines.inks(evidence)
         keys = [
-            Key(name(series.name), ink.colour, " ".join(map(str, ink.dash)))
+            Key(name(series.name), ink.colour, " ".join(map(str, ink.dash)), *lines.swatch(series, ink))
             for series, ink in zip(evidence.series, inks, strict=True)
         ]
         return tuple(keys[:MOST_KEYS])
@@ -171,4 +175,4 @@ def _ramp(panels: list[Heatmap]) -> Ramp | None:
     low, high = heatmap.scale_of(panels)
     last = len(heatmap.VIRIDIS) - 1
     stops = tuple((f"{i / last:.1f}", f"rgb({r},{g},{b})") for i, (r, g, b) in enumerate(heatmap.VIRIDIS))
-    return Ramp(f"1e{low:.0f}", f"1e{high:.0f}", name(panels[0].unit), stops)
+    return Ramp(signed(f"1e{low:.0f}"), signed(f"1e{high:.0f}"), name(panels[0].unit), stops)

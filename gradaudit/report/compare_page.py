@@ -100,7 +100,7 @@ def loss_chart(comparison: Comparison) -> Lines:
     for index, run in enumerate(comparison.runs):
         role = f"run {run.label}" if index < COLOURED else "reference"
         series += [
-            Series(name=f"{run.label} {one.name}", x=one.x, y=one.y, role=role)
+            Series(name=f"{run.label} {one.name}", x=one.x, y=one.y, role=role, bad=one.bad)
             for one in (*run.loss[:1], *run.evaluations[:1])
         ]
     values = [y for one in series for y in one.y if y is not None]

@@ -12,8 +12,10 @@ from gradaudit.report.marks import (
     Domain,
     Part,
     around,
+    axis_of,
     chart,
     decades,
+    drawable,
     fitting,
     layered,
     number_format,
@@ -21,7 +23,7 @@ from gradaudit.report.marks import (
     text,
     wide,
 )
-from gradaudit.report.text import name
+from gradaudit.report.text import name, plural
 from gradaudit.report.theme import AXIS, BAND, BLUE, CRITICAL, GREEN, GRID, MUTED, ORANGE, PINK, Frame, frame
 
 KINDS = {
@@ -32,7 +34,6 @@ KINDS = {
     "activation": (BLUE, "circle"),
     "other": (MUTED, "cross"),
 }
-MOST_NAMED = 4
 
 
 def kind(dot: Dot) -> str:
@@ -76,10 +77,10 @@ def draw(evidence: Dots, frame: Frame) -> altair.LayerChart:
     rows, place = bands(evidence.dots)
     domain = domain_of(evidence)
     step = frame.height / max(1, len(rows))
-    axis = altair.Axis(
+    axis = axis_of(
+        power_format(*domain) if evidence.log else number_format(*domain),
         title=fitting(evidence.x_label, frame.width),
         tickCount=frame.ticks,
-        format=power_format(*domain) if evidence.log else number_format(*domain),
         values=decades(*domain, most=frame.ticks) if evidence.log else altair.Undefined,
     )
     scale = altair.Scale(type="log" if evidence.log else "linear", domain=list(domain), nice=False, zero=False)
@@ -111,7 +112,7 @@ def draw(evidence: Dots, frame: Frame) -> altair.LayerChart:
         ring = chart({"x": dot.value, "y": down} for dot, down in ringed)
         layers.append(ring.mark_point(color=CRITICAL, size=150, strokeWidth=1.6, opacity=1).encode(x=x_of(), y=y))
     layers += _rows(rows, step, frame)
-    layers += _zeros(evidence, place, step, frame)
+    layers += _without_place(evidence, place, step, frame)
     return layered(layers)
 
 
@@ -148,16 +149,55 @@ def _rows(rows: list[str], step: float, frame: Frame) -> list[Part]:
     return [*labels, rule.encode(y=altair.Y("y:Q", scale=scale, axis=None))]
 
 
-def _zeros(evidence: Dots, place: list[int], step: float, frame: Frame) -> list[Part]:
-    """Flagged tensors that have no place on the axis, named in words at its left end."""
-    missing = [
-        (dot, row)
-        for dot, row in zip(evidence.dots, place, strict=True)
-        if dot.flagged and (dot.value is None or (evidence.log and dot.value <= 0))
-    ]
+def instead(evidence: Dots) -> str:
+    """What is said in the chart's place when no tensor has a place in it; empty when one has."""
+    if not evidence.dots:
+        return "There is no value to draw."
+    if any(drawable(dot.value, evidence.log) for dot in evidence.dots):
+        return ""
+    zeros = sum(dot.value is not None and math.isfinite(dot.value) for dot in evidence.dots)
+    zero = "exactly 0" if all(not dot.value for dot in evidence.dots) else "0 or below"
+    if zeros == len(evidence.dots):
+        return f"Every value is {zero}."
+    unknown = f"{len(evidence.dots) - zeros} of {plural(len(evidence.dots), 'tensor')} without a finite value"
+    return f"{unknown}; every other one is {zero}." if zeros else "No tensor has a finite value."
+
+
+def _without_place(evidence: Dots, place: list[int], step: float, frame: Frame) -> list[Part]:
+    """Tensors that have no place on the axis, named in words at the left end of their row."""
+    rows: dict[tuple[int, str], list[Dot]] = {}
+    for dot, row in zip(evidence.dots, place, strict=True):
+        if not drawable(dot.value, evidence.log):
+            known = dot.value is not None and math.isfinite(dot.value)
+            words = ("exactly 0" if dot.value == 0 else "below 0") if known else "no value"
+            rows.setdefault((row, words), []).append(dot)
     layers: list[Part] = []
-    for dot, row in missing[:MOST_NAMED]:
-        words = f"◂ {'zero' if dot.value == 0 else 'no value'}: {name(dot.label).rpartition('.')[2]}"
-        words = fitting(words, frame.width / 2)
-        layers.append(text(words, 2, (row + 0.5) * step, CRITICAL, align="left", bold=True))
+    taken: list[tuple[int, float, float]] = [(row, left - 6, left + 6) for row, left in _across(evidence, place, frame)]
+    for (row, words), members in rows.items():
+        flagged = any(dot.flagged for dot in members)
+        last = dict.fromkeys(name(dot.label).rpartition(".")[2] for dot in members)
+        shown = fitting(f"◂ {words}: {', '.join(last)}", frame.width * 0.7, bold=flagged)
+        size = wide(shown, bold=flagged)
+        # Beside the dots of the row, not on them.
+        spots = [2.0, *sorted(right + 2 for at, _, right in taken if at == row and right + size < frame.width)]
+
+        def covered(left: float, row: int = row, size: float = size) -> int:
+            return sum(at == row and left < right and start < left + size for at, start, right in taken)
+
+        left = min(spots, key=covered)
+        taken.append((row, left, left + size))
+        colour = CRITICAL if flagged else MUTED
+        layers.append(text(shown, left, (row + 0.5) * step, colour, align="left", bold=flagged))
     return layers
+
+
+def _across(evidence: Dots, place: list[int], frame: Frame) -> list[tuple[int, float]]:
+    """The row of each dot, and where in it, px from the left of the plot."""
+    low, high = domain_of(evidence)
+    found = []
+    for dot, row in zip(evidence.dots, place, strict=True):
+        if dot.value is not None and drawable(dot.value, evidence.log):
+            logs = math.log(dot.value / low) / math.log(high / low) if evidence.log else 0.0
+            share = logs if evidence.log else (dot.value - low) / (high - low)
+            found.append((row, frame.width * share))
+    return found

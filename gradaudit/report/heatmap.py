@@ -25,7 +25,6 @@ SHADES = 240
 ABSENT, ZERO, BAD, FIRST_SHADE = 0, 1, 2, 3  # palette indices
 GAP = 22  # px between two panels
 MOST_NAMED = 5
-BOLD = 1.15  # how much wider bold words are
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,14 @@ def draw(heatmaps: list[Heatmap], frame: Frame) -> altair.LayerChart:
         layers.append(outline.encode(x=x_axis("x", domain, frame, "step"), x2="x2", y=y, y2="y2"))
         if len(heatmaps) > 1:
             layers.append(
-                text(fitting(heatmap.title, frame.width), 0, panel.top - 8, align="left", baseline="middle", bold=True)
+                text(
+                    fitting(heatmap.title, frame.width, bold=True),
+                    0,
+                    panel.top - 8,
+                    align="left",
+                    baseline="middle",
+                    bold=True,
+                )
             )
         layers += _groups(panel, frame)
         layers += _pointed(panel, frame) if frame.narrow else _named(panel, frame)
@@ -155,7 +161,7 @@ def _named(panel: Panel, frame: Frame) -> list[Part]:
     layers: list[Part] = []
     for label, middle, wrong in _flagged(panel):
         words = wrong or ".".join(name(label).split(".")[-2:])
-        shown = fitting(f"◂ {words}", (frame.right - 10) / BOLD)
+        shown = fitting(f"◂ {words}", frame.right - 10, bold=True)
         colour = CRITICAL if wrong else MUTED
         layers.append(text(shown, frame.width + 6, middle, colour, align="left", baseline="middle", bold=True))
     return layers

@@ -1,6 +1,7 @@
 """Small pieces that several charts are made of: inline data, scales, axes and free-standing text."""
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import altair
 from altair.utils.schemapi import debug_mode
 
 from gradaudit.report.text import name
-from gradaudit.report.theme import CHARACTER, MUTED, PAPER, Frame
+from gradaudit.report.theme import BOLD, CHARACTER, MUTED, PAPER, Frame
 
 Layer = altair.Chart | altair.LayerChart
 Domain = tuple[float, float]
@@ -31,9 +32,13 @@ def chart(rows: Iterable[Mapping[str, Any]]) -> altair.Chart:
     return altair.Chart(altair.InlineData(values=[dict(row) for row in rows]))
 
 
-def x_axis(field: str, domain: Domain, frame: Frame, title: str) -> altair.X:
-    """A linear x axis over exactly `domain`."""
-    axis = axis_of(number_format(*domain), tickCount=frame.ticks, title=fitting(title, frame.width))
+def x_axis(field: str, domain: Domain, frame: Frame, title: str, *, whole: bool = True) -> altair.X:
+    """A linear x axis over exactly `domain`; a `whole` one, as of steps, has no ticks between whole numbers."""
+    ticks: dict[str, Any] = {"tickCount": frame.ticks}
+    if whole and domain[1] - domain[0] < frame.ticks:
+        ticks = {"values": list(range(math.ceil(domain[0]), math.floor(domain[1]) + 1))}
+    format = ",d" if "values" in ticks else number_format(*domain)
+    axis = axis_of(format, title=fitting(title, frame.width), **ticks)
     return altair.X(f"{field}:Q", scale=altair.Scale(domain=list(domain), nice=False, zero=False), axis=axis)
 
 
@@ -57,6 +62,12 @@ class Label:
 
 
 Part = Layer | Label
+_MINUS = re.compile(r"(?<![\w.-])-(?=\.?\d)|(?<=\de)-(?=\d)")
+
+
+def signed(words: str) -> str:
+    """`words` with a minus sign for each hyphen that stands for one, as the axes have it: −0.5, 1e−4."""
+    return _MINUS.sub("−", words)
 
 
 def text(
@@ -99,20 +110,25 @@ def _texts(labels: Sequence[Label]) -> list[Layer]:
 
 def sheet(left: float, top: float, width: float, height: float) -> altair.Chart:
     """A patch in the colour of the page, in px of the plot."""
-    rows = [{"x": left, "x2": left + width, "y": top, "y2": top + height}]
+    return patches([(left, top, width, height)], PAPER, opacity=0.9)
+
+
+def patches(boxes: Sequence[tuple[float, float, float, float]], colour: str, *, opacity: float = 1.0) -> altair.Chart:
+    """Rectangles (left, top, width, height) in px of the plot."""
+    rows = [{"x": left, "x2": left + width, "y": top, "y2": top + height} for left, top, width, height in boxes]
     x, y = altair.X("x:Q", scale=None, axis=None), altair.Y("y:Q", scale=None, axis=None)
-    patch: altair.Chart = chart(rows).mark_rect(color=PAPER, opacity=0.8).encode(x=x, y=y, x2="x2", y2="y2")
+    patch: altair.Chart = chart(rows).mark_rect(color=colour, opacity=opacity).encode(x=x, y=y, x2="x2", y2="y2")
     return patch
 
 
-def fitting(label: str, width: float) -> str:
+def fitting(label: str, width: float, *, bold: bool = False) -> str:
     """`label`, its middle cut out so that it takes at most about `width` px."""
-    return name(label, max(4, int(width / CHARACTER)))
+    return name(label, max(4, int(width / CHARACTER / (BOLD if bold else 1))))
 
 
-def wide(label: str) -> float:
+def wide(label: str, *, bold: bool = False) -> float:
     """About how many px `label` takes."""
-    return len(label) * CHARACTER
+    return len(label) * CHARACTER * (BOLD if bold else 1)
 
 
 def apart(wanted: Sequence[float], gap: float, lowest: float, highest: float) -> list[float]:
@@ -154,15 +170,16 @@ def drawable(value: float | None, log: bool) -> bool:
 
 
 def axis_of(format: Any, **more: Any) -> altair.Axis:
-    """An axis whose zero reads "0" and not "0e+0". The expression is constant: no text of a run gets into it."""
+    """An axis with powers as 1e4 and 1e−4, and not "0e+0" for 0. The expression holds no text of a run."""
     if format == "~e":
-        more["labelExpr"] = "datum.value ? datum.label : '0'"
+        power = "replace(replace(datum.label, 'e+', 'e'), 'e-', 'e−')"
+        more["labelExpr"] = f"datum.value == 0 || datum.value == 1 ? '' + datum.value : {power}"
     return altair.Axis(format=format, **more)
 
 
 def power_format(low: float, high: float) -> str:
     """Plain numbers for a log axis near one, powers of ten elsewhere."""
-    return "~g" if low >= 1e-3 and high <= 1e4 else "~e"
+    return ",~g" if low >= 1e-3 and high <= 1e4 else "~e"
 
 
 def layered(parts: Sequence[Part]) -> altair.LayerChart:

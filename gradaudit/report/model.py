@@ -50,7 +50,9 @@ class Key:
     name: str
     colour: str
     dash: str = ""
-    shape: str = "line"  # line | circle | square | triangle-up | diamond | cross
+    shape: str = "line"  # line | area | band (a line on its area) | circle | square | triangle-up | diamond | cross
+    area: str = ""  # its colour
+    opacity: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 from gradaudit.findings import Distribution, Dots, Heatmap, Lines, Ridges
-from gradaudit.report import bars, dots, heatmap, lines, ridges
+from gradaudit.report import bars, dots, heatmap, lines, plane, ridges
 from gradaudit.report.marks import Domain
 from gradaudit.report.text import name, quantity
 from gradaudit.report.theme import Frame
@@ -28,7 +28,7 @@ def of_lines(evidence: Lines, domain: Domain | None, height: int) -> str:
     return _json(
         {
             "label": name(evidence.x_label),
-            "x": [_short(x) for x in domain or lines.span(evidence)],
+            "x": [_short(x) for x in domain or plane.span(evidence)],
             "series": series,
             **places,
         }

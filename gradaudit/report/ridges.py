@@ -5,7 +5,7 @@ import math
 import altair
 
 from gradaudit.findings import Ridges
-from gradaudit.report.marks import Domain, Part, chart, decades, fitting, layered, power_format, text, wide
+from gradaudit.report.marks import Domain, Part, axis_of, chart, decades, fitting, layered, power_format, text, wide
 from gradaudit.report.theme import BAND, BLUE, CRITICAL, MUTED, ORANGE, Frame, frame
 
 LEAST = 2e-3  # of the peak: less is thinner than the line
@@ -37,11 +37,8 @@ def draw(evidence: Ridges, frame: Frame) -> altair.LayerChart:
     """The chart."""
     low, high = domain_of(evidence)
     step = _step(frame.narrow)
-    axis = altair.Axis(
-        title=fitting(evidence.x_label, frame.width),
-        values=decades(low, high, most=frame.ticks),
-        format=power_format(low, high),
-    )
+    ticks = decades(low, high, most=frame.ticks)
+    axis = axis_of(power_format(low, high), title=fitting(evidence.x_label, frame.width), values=ticks)
     x = altair.X("x:Q", scale=altair.Scale(type="log", domain=[low, high], nice=False), axis=axis)
     y = altair.Y("y:Q", scale=altair.Scale(domain=[frame.height, 0], nice=False), axis=None)
     layers: list[Part] = [chart([]).mark_point().encode(x=x, y=y)]

@@ -125,7 +125,8 @@ def gradient_norm_chart(overview: Overview) -> Lines:
     return Lines(
         title="Global gradient norm",
         caption="The norm over all gradients, before clipping. Band: least and greatest of each slice; "
-        "line: centred smoothing." + (" Dashed: what lies above is scaled down to this norm." if clip else ""),
+        "line: centred smoothing of the logarithm."
+        + (" Dashed: what lies above is scaled down to this norm." if clip else ""),
         x_label="step",
         y_label="global gradient norm",
         series=[*overview.gradient_norm],

@@ -81,7 +81,7 @@ def _lines(evidence: Lines) -> TableView:
 
 def _lined(series: Series) -> bool:
     """Whether a series is more than a band."""
-    return not _banded(series) or any(value is not None for value in series.y)
+    return not _banded(series) or bool(series.bad) or any(value is not None for value in series.y)
 
 
 def _banded(series: Series) -> bool:
@@ -93,7 +93,8 @@ def _banded(series: Series) -> bool:
 def _slice(series: Series, low: float, high: float) -> list[str]:
     inside = [i for i, x in enumerate(series.x) if low <= x < high]
     values = [series.y[i] for i in inside if series.y[i] is not None]
-    cells = [quantity(values[-1] if values else None)] if _lined(series) else []
+    bad = any(first < high and low <= last for first, last in series.bad)
+    cells = [quantity(values[-1] if values else None, "NaN or Inf" if bad else "–")] if _lined(series) else []
     if _banded(series):
         least = [v for i in inside if i < len(series.low) and (v := series.low[i]) is not None]
         greatest = [v for i in inside if i < len(series.high) and (v := series.high[i]) is not None]

@@ -26,6 +26,7 @@ RUNS: dict[str, tuple[tuple[str, Dash], ...]] = {
 }
 
 CHARACTER = 6.1  # mean width of a character at 11 px, in px
+BOLD = 1.15  # how much wider bold is
 
 CONFIG: dict[str, Any] = {
     "font": "system-ui",
@@ -65,5 +66,5 @@ class Frame:
 def frame(height: int, *, narrow: bool, left: int = 0, right: int = 0) -> Frame:
     """A frame of 798 px, or of 346 px for small screens, with `height` px for the plot."""
     left = left or (46 if narrow else 52)
-    right = right or (56 if narrow else 112)
+    right = right or (66 if narrow else 122)
     return Frame((346 if narrow else 798) - left - right, height, left, right, narrow=narrow)

@@ -129,3 +129,56 @@ def test_half_the_points_keep_every_spike_and_both_ends(count):
     assert len(half.x) == len(half.y) == len(half.low) == len(half.high) <= count // 2 + 1
     assert max(half.high) == max(high)
     assert min(v for v in half.low if v is not None) == -1.0
+
+
+def within(series: Series, values: numpy.ndarray) -> None:
+    """The line stays in the range of the values of its bucket, or of its neighbours where that has few."""
+    for i, (x, y) in enumerate(zip(series.x, series.y, strict=True)):
+        following = series.x[i + 1] if i + 1 < len(series.x) else len(values)
+        near = values[max(0, int(x) - 6) : max(int(x) + 7, int(following))]
+        assert near.min() * 0.999 <= y <= near.max() * 1.001, (x, y)
+
+
+@pytest.mark.parametrize("count", [60, 400, 5000, 40_000])
+@pytest.mark.parametrize("log", [None, True])
+def test_a_spike_raises_the_line_nowhere_but_at_the_spike(count: int, log: bool | None) -> None:
+    norms = numpy.random.default_rng(0).uniform(0.1, 0.2, count)
+    norms[count // 2 : count // 2 + 5] = 1000.0
+    within(banded("norm", numpy.arange(count), norms, log=log), norms)
+
+
+def test_values_over_decades_are_smoothed_as_logarithms() -> None:
+    norms = 10 ** numpy.where(numpy.arange(400) % 2, 0.0, 3.0)
+    assert smooth(norms)[200] == pytest.approx(10**1.5, rel=0.5)
+
+
+def test_zeros_of_a_log_axis_stay_zeros() -> None:
+    norms = numpy.ones(100)
+    norms[60:] = 0.0
+    line = smooth(norms, log=True)
+    assert set(line[60:]) == {0.0}
+    assert numpy.allclose(line[:60], 1.0)
+
+
+def test_a_loss_that_runs_away_ends_where_it_ended() -> None:
+    loss = numpy.where(numpy.arange(100) < 50, numpy.exp(numpy.arange(100.0)), numpy.nan)
+    assert smooth(loss)[49] == pytest.approx(loss[49])
+
+
+def test_stretches_of_nan_are_told_with_their_first_and_last_step() -> None:
+    loss = numpy.ones(100)
+    loss[[20, 21, 22, 60]] = numpy.nan
+    bad = numpy.isnan(loss)
+    assert banded("train", numpy.arange(100), loss, bad=bad).bad == [(20, 22), (60, 60)]
+    assert plain("train", numpy.arange(100), loss, bad=bad).bad == [(20, 22), (60, 60)]
+    assert banded("train", numpy.arange(100), loss).bad == []
+    assert halved(banded("train", numpy.arange(100), loss, bad=bad)).bad == [(20, 22), (60, 60)]
+    thin = banded("train", numpy.arange(5000), numpy.where(numpy.arange(5000) == 4321, numpy.nan, 1.0),
+                  bad=numpy.arange(5000) == 4321)  # fmt: skip
+    assert thin.bad == [(4321, 4321)]
+
+
+def test_values_that_differ_by_little_keep_their_differences() -> None:
+    loss = 1.386 + 1e-4 * numpy.linspace(0, 1, 100)
+    assert len(set(banded("train", numpy.arange(100), loss).high)) > 90
+    assert len(set(plain("train", numpy.arange(100), loss).y)) > 90

@@ -83,3 +83,10 @@ def test_scaling_the_loss_changes_nothing(tmp_path, scale):
     loss[200:208] += 1.0
     facts = LossFacts(id=0, function="mse_loss", target_variance=scale)
     assert_finds(loss_spike, build_run(tmp_path / "a", loss=scale * loss, facts=facts), Severity.NOTE)
+
+
+def test_the_step_of_the_headline_is_marked_in_every_chart(tmp_path):
+    finding = assert_finds(loss_spike, spiking(tmp_path / "a"), Severity.WARNING)
+    for chart in finding.evidence:
+        assert [mark.label for mark in chart.marks if f"at {mark.label} and" in finding.headline], chart.title
+        assert "mark" in chart.caption

@@ -10,7 +10,7 @@ from gradaudit.audit import Audit
 from gradaudit.compare import Comparison, compare
 from gradaudit.overview import overview
 from gradaudit.report import compare_page, compare_terminal
-from gradaudit.report.compare_page import times
+from gradaudit.report.compare_page import loss_chart, times
 from tests.build import build_run
 from tests.report.hostile import poisoned
 from tests.report.parsed import Parsed
@@ -125,3 +125,11 @@ def test_nothing_executes_and_nothing_is_too_wide(
     assert "A train: " in hovered(opened.page, "figure-losses", 0.5, 0.5) or name == "hostile_source"
     opened.assert_quiet()
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+def test_a_loss_that_became_nan_is_marked_as_on_the_page_of_its_run(comparison: Comparison) -> None:
+    base = comparison.runs[0]
+    broken = [msgspec.structs.replace(base.loss[0], bad=[(3.0, 9.0)])]
+    runs = [msgspec.structs.replace(base, loss=broken), *comparison.runs[1:]]
+    chart = loss_chart(msgspec.structs.replace(comparison, runs=runs))
+    assert chart.series[0].bad == [(3.0, 9.0)]

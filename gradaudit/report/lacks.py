@@ -1,0 +1,110 @@
+"""What has no place in the plot of `Lines`, and must be seen all the same: zeros on a log axis, NaN and infinities."""
+
+from gradaudit.findings import Lines, Series
+from gradaudit.report.marks import Part, drawable, patches, text, wide
+from gradaudit.report.plane import Plane
+from gradaudit.report.text import name
+from gradaudit.report.theme import CRITICAL
+
+HEIGHT = 4  # px of a stroke at the edge of the plot
+LEAST = 3  # px of its length
+MOST_ROWS = 4  # strokes of several lines above each other
+
+Box = tuple[float, float, float, float]
+
+
+def instead(evidence: Lines) -> str:
+    """What is said in the chart's place when no value has a place in it; empty when one has."""
+    bands = [value for series in evidence.series for part in (series.y, series.low, series.high) for value in part]
+    if any(drawable(value, evidence.log) for value in bands):
+        return ""
+    bad = any(series.bad for series in evidence.series)
+    known = [value for value in bands if value is not None]
+    if not known:
+        return "Every value is NaN or infinite." if bad else "There is no value to draw."
+    zero = "exactly 0" if not any(known) else "0 or below, and has no place on a logarithmic axis"
+    return f"Every {'other ' if bad else ''}value is {zero}{'; some are NaN or infinite' if bad else ''}."
+
+
+def strokes(evidence: Lines, colours: list[str], plane: Plane) -> list[Part]:
+    """A stroke along the lower edge wherever a line is zero, along the upper one wherever it is NaN or infinite."""
+    return [*_zeros(evidence, colours, plane), *_bad(evidence, plane)]
+
+
+def _zeros(evidence: Lines, colours: list[str], plane: Plane) -> list[Part]:
+    if not evidence.log:
+        return []
+    found: list[Part] = []
+    base = plane.frame.height
+    with_zeros = [(series, colour) for series, colour in zip(evidence.series, colours, strict=True) if _has(series)]
+    for row, (series, colour) in enumerate(with_zeros):
+        top = base - HEIGHT * (min(row, MOST_ROWS - 1) + 1)
+        whole = _boxes(series, [y is not None and y <= 0 for y in series.y], top, plane)
+        part = _boxes(series, _reaching(series), top, plane)
+        found += [patches(part, colour, opacity=0.5)] if part else []
+        found += [patches(whole, colour)] if whole else []
+        values = [value for values in (series.y, series.low) for value in values if value is not None and value <= 0]
+        words = "0 or below" if any(values) else "exactly 0" if whole else "some are exactly 0"
+        if len(evidence.series) > 1:
+            named = f"{name(series.name, 30)}: {words}"
+            words = named if wide(named, bold=True) < plane.frame.width else words
+        if not whole and len(with_zeros) > 1:
+            continue  # those at zero have the words
+        found += _label(words, [*whole, *part][0], base - HEIGHT * min(len(with_zeros), MOST_ROWS) - 8, colour, plane)
+    return found
+
+
+def _has(series: Series) -> bool:
+    return any(y is not None and y <= 0 for y in series.y) or any(_reaching(series))
+
+
+def _reaching(series: Series) -> list[bool]:
+    """Where a line that is drawn has zeros in its band only."""
+    lows = series.low or [None] * len(series.y)
+    pairs = zip(series.y, lows, strict=True)
+    return [y is not None and y > 0 and low is not None and low <= 0 for y, low in pairs]
+
+
+def _bad(evidence: Lines, plane: Plane) -> list[Part]:
+    spans = sorted({span for series in evidence.series for span in series.bad})
+    if not spans:
+        return []
+    lefts = [(plane.across(first), plane.across(last)) for first, last in spans]
+    boxes = [(left, 0.0, max(LEAST, right - left), float(HEIGHT)) for left, right in lefts]
+    label = [] if any("NaN" in mark.label for mark in evidence.marks) else [boxes[0]]
+    return [
+        patches(boxes, CRITICAL),
+        *(part for box in label for part in _label("NaN or Inf", box, 13, CRITICAL, plane)),
+    ]
+
+
+def _boxes(series: Series, chosen: list[bool], top: float, plane: Plane) -> list[Box]:
+    """One box for each stretch of chosen points; a slice of steps reaches up to the next one."""
+    banded = bool(series.high)
+    found: list[Box] = []
+    for i, x in enumerate(series.x):
+        if not chosen[i]:
+            continue
+        left = plane.across(x)
+        following = plane.across(series.x[i + 1]) if i + 1 < len(series.x) else left
+        joined = i > 0 and chosen[i - 1]
+        right = following if banded or (i + 1 < len(series.x) and chosen[i + 1]) else left
+        size = max(LEAST, right - left)
+        if joined:
+            start = found[-1][0]
+            found[-1] = (start, top, max(found[-1][2], left + size - start), HEIGHT)
+        else:
+            found.append((left, top, size, HEIGHT))
+    return found
+
+
+def _label(words: str, box: Box, middle: float, colour: str, plane: Plane) -> list[Part]:
+    """Words above or below a stroke, at its start where there is room."""
+    size = wide(words, bold=True)
+    lefts = [min(left, plane.frame.width - size) for left in (box[0], box[0] + box[2] - size, box[0] + 12)]
+    middles = (
+        (middle, middle - 14, middle + 14) if middle < plane.frame.height / 2 else (middle, middle - 14, middle - 28)
+    )
+    spots = [(max(0.0, left), down) for down in middles if 0 < down < plane.frame.height - HEIGHT for left in lefts]
+    left, down = plane.place(spots or [(max(0.0, lefts[0]), middle)], size)
+    return [*plane.paper(left, down, size), text(words, left, down, colour, align="left", bold=True)]
