@@ -49,6 +49,13 @@ def percent(share: float) -> str:
     return f"{value:.{decimals}f}".removesuffix(".0") + " %"
 
 
+def distance(before: float, after: float) -> str:
+    """How far a positive number has moved: 12 % lower, 40 % higher, 150 times as high."""
+    if after > 3 * before:
+        return f"{factor(after / before)} times as high"
+    return f"{percent(abs(after - before) / before)} {'lower' if after < before else 'higher'}"
+
+
 def factor(value: float) -> str:
     """How many times: 1.4, 63, 2,100, 3.4e7."""
     return number(value, 2 if abs(value) < 100 else 3)
