@@ -64,7 +64,7 @@ from gradaudit.findings import (
 from gradaudit.run import Run
 from gradaudit.schema import ROWS
 
-_DIED = 0.5  # of the share at the end: silent from the start is more than this
+_DIED, _FROM_THE_START = 0.5, 0.9  # of the share at the end; between them part of the outputs died and part never woke
 _LEARNED = 0.5  # of the first loss gone: a gradient of zero everywhere is then the end of the task
 
 
@@ -171,12 +171,19 @@ def _finding(
     name = dead.layer.module or dead.layer.name
     nothing = dead.share >= nearly and learned_nothing(run, optimizer)
     died = dead.first < _DIED * dead.share
+    always = dead.first >= _FROM_THE_START * dead.share
     before = [other for other in layers if other.layer.depth < dead.layer.depth and not other.felt]
     hungry = [other.layer.module for other in layers if other.zero_input and other.layer.depth > dead.layer.depth]
     seen = [
         f"At the first record {percent(dead.first)} of its outputs were without a gradient, at the end "
         f"{percent(dead.share)} have had none for {SILENT} recorded steps: "
-        + ("they died during training." if died else "they were silent from the start.")
+        + (
+            "they died during training."
+            if died
+            else "they were silent from the start."
+            if always
+            else "some were silent from the start, and others died during training."
+        )
     ]
     if hungry:
         which = f"layer {hungry[0]}" if len(hungry) == 1 else f"the layers {names(hungry)}"
@@ -185,7 +192,7 @@ def _finding(
         seen.append(f"{plural(len(before), 'layer')} before it no longer {'get' if len(before) > 1 else 'gets'} any.")
     seen += _confirmed(run, dead)
     if nothing:
-        seen.append("The loss has learned nothing.")
+        seen.append("The model has learned nothing.")
     rates = peak_rates(run, optimizer)
     slower = Action(
         text=f"Lower the learning rate from {rate_in_words(rates)} to {rate_in_words(rates / 10)}, or warm up over the "
@@ -210,7 +217,7 @@ def _finding(
         span=Span(first=int(dead.steps[begun]), last=int(dead.steps[-1])),
         tensors=[dead.layer.name],
         evidence=[_by_layer(dead, layers, most if by_width else nearly), _over_time(dead, layers)],
-        actions=[slower, leaky, start] if died else [start, inputs, leaky],
+        actions=[slower, leaky, start] if died else [start, inputs if always else slower, leaky],
         measures=[
             Measure(quantity="outputs without a gradient", observed=percent(dead.share),
                     threshold=f">= {percent(most if by_width else nearly)}", option="most" if by_width else "nearly"),

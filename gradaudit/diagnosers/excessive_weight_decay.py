@@ -4,11 +4,11 @@
 
 The cosine of each update with the weights it changes. An update that only decays points straight at zero, at a cosine
 of -1. A median over steps 2 to 40 and the weight layers below `cosine`, while the last norm of the median layer is
-below `shrunk` of its first, is a warning; it is critical when the loss has learned nothing. It is a note where the loss
-keeps falling and ends below `learned` of that of the best constant prediction: what it would reach with less decay this
-run cannot tell. And it is one where no optimizer group has a weight decay, or one far too small for it: learning rate
-times decay, summed over the run, below a tenth of what the weights lost. Then a penalty in the loss does the same, or
-weights that started too large.
+below `shrunk` of its first, is a warning; it is critical when the model has learned nothing. It is a note where the
+loss keeps falling and ends below `learned` of that of the best constant prediction: what it would reach with less decay
+this run cannot tell. And it is one where no optimizer group has a weight decay, or one far too small for it: learning
+rate times decay, summed over the run, below a tenth of what the weights lost. Then a penalty in the loss does the same,
+or weights that started too large.
 
 ## Why it matters
 
@@ -164,7 +164,7 @@ def _finding(
     else:
         seen.append("No parameter group has a weight decay, so a penalty in the loss shrinks them, or their size did.")
     if nothing:
-        seen.append("The loss has learned nothing.")
+        seen.append("The model has learned nothing.")
     elif learns:
         seen.append(
             f"The loss ends at {percent(level)} of the best constant prediction's: it learns all the same. Only a run "

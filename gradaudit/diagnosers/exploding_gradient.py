@@ -5,7 +5,7 @@
 The gradient norms of the weight layers in the order of depth, over the first ten steps, for each optimizer and each
 branch of the model. The first two layers `decades` above the last two, with a rank correlation of at least `order`
 between depth and gradient over at least four layers, is a warning; it is critical when the slope is still there in the
-last half of the run and the loss has learned nothing. Six layers or more in a row, each with 1.26 times or more the
+last half of the run and the model has learned nothing. Six layers or more in a row, each with 1.26 times or more the
 gradient of the next, are a warning from `steady` decades on, when half of those are still there in the last half.
 
 ## Why it matters
@@ -120,7 +120,7 @@ def _growing(run: Run, optimizer: int, slope: Slope, decades: float, order: floa
             else f"Over the last half of the run {number(max(-slope.late_drop, 0), 2)} decades are left."
         )
     if nothing:
-        seen.append("The loss has learned nothing.")
+        seen.append("The model has learned nothing.")
     last = int(steps[-1]) if persists else int(steps[min(FIRST_STEPS, len(steps) - 1)])
     return Finding(
         severity=Severity.CRITICAL if nothing else Severity.WARNING,

@@ -77,6 +77,13 @@ def fp16_underflow(
     def judge(optimizer: int) -> Iterator[Verdict]:
         seen = gradients(run, optimizer)
         why, proven = _in_half(run, optimizer, seen)
+        if seen is not None and seen.torn and not seen.counts.any():
+            yield CouldNotLook(
+                reason=f"the {plural(seen.torn, 'histogram')} of the gradients cannot be read: each has more bins on "
+                "one side of zero than on the other",
+                enable="record the run again",
+            )
+            return
         if not why:
             yield NotApplicable(reason=_elsewhere(seen))
             return
@@ -93,6 +100,7 @@ def fp16_underflow(
             yield Clean(
                 measured=f"{percent(small)} of the elements of the gradients lie below 2**-14, and {percent(gone)} "
                 f"below 2**-24, at a scale of {_in_words(seen.scale)}{label_of(run, optimizer)}"
+                + (f"; all this {_torn(seen)}" if seen.torn else "")
             )
 
     yield from each_optimizer(run, judge)
@@ -102,6 +110,12 @@ def _share(seen: Gradients, limit: int) -> float:
     """Of all elements other than zero."""
     pooled = seen.counts.sum(axis=0)
     return float(pooled[: limit - LOWEST].sum() / pooled.sum())
+
+
+def _torn(seen: Gradients) -> str:
+    """What was left out of the histograms."""
+    torn = plural(seen.torn, "histogram")
+    return f"without {torn} that cannot be read, with more bins on one side of zero than on the other"
 
 
 def _in_words(scale: float) -> str:
@@ -160,7 +174,8 @@ def _finding(
         + (f" after scaling by {_in_words(seen.scale)}" if scaled else "")
         + f", where float16 loses bits, and {percent(cut / (cut + int(seen.counts.sum())))} of all are exactly zero. "
         + why
-        + (f" Most of it is in {names(worst, 3)}." if worst else ""),
+        + (f" Most of it is in {names(worst, 3)}." if worst else "")
+        + (f" All this {_torn(seen)}." if seen.torn else ""),
         span=Span(first=int(first), last=int(seen.steps[-1])),
         tensors=worst[:20],
         evidence=[gradient_sizes(seen, coarse), loss_chart(run, optimizer, "The training loss.", [])],

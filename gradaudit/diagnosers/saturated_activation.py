@@ -212,7 +212,7 @@ def _finding(
             else "The outputs were not sampled: the sizes of weights and gradients of the layer before it tell so."
         )
     if any(learned_nothing(run, optimizer) for optimizer in run.optimizers):
-        seen.append("The loss has learned nothing.")
+        seen.append("The model has learned nothing.")
     last = int(frame["step"].iloc[-1])
     over = frame["step"][frame["saturated_fraction"] > (output if ends else most)]
     actions = [

@@ -5,8 +5,8 @@
 The gradient norms of the weight layers in the order of depth, over the first ten steps, for each optimizer and each
 branch of the model. The last two layers `decades` above the first two, with a rank correlation of at least `order`
 between depth and gradient over at least four layers, is a warning; it is critical when the fall is still there in the
-last half of the run and the loss has learned nothing. It is also a warning when, under an Adam-like optimizer, even the
-layer with the largest gradient has less per element than `below_eps` times the optimizer's eps over the first ten
+last half of the run and the model has learned nothing. It is also a warning when, under an Adam-like optimizer, even
+the layer with the largest gradient has less per element than `below_eps` times the optimizer's eps over the first ten
 steps.
 
 ## Why it matters
@@ -125,7 +125,7 @@ def _fading(run: Run, optimizer: int, slope: Slope, decades: float, order: float
             else f"Over the last half of the run {number(max(slope.late_drop, 0), 2)} decades are left."
         )
     if nothing:
-        seen.append("The loss has learned nothing.")
+        seen.append("The model has learned nothing.")
     return Finding(
         severity=Severity.CRITICAL if nothing else Severity.WARNING,
         confidence=Confidence.HIGH,

@@ -144,12 +144,17 @@ def test_it_is_critical_when_nothing_is_learned(tmp_path):
     assert_finds(dead_relu, dead_layer(tmp_path / "b", 0.75, loss=flat()), Severity.WARNING)
 
 
+def test_units_of_which_some_died_and_some_never_lived_are_called_so(tmp_path):
+    both = assert_finds(dead_relu, dead_layer(tmp_path / "a", 0.81, first=0.5))
+    assert "some were silent from the start, and others died during training" in both.seen
+
+
 def test_units_that_died_and_units_that_never_lived_have_different_remedies(tmp_path):
     died = assert_finds(dead_relu, dead_layer(tmp_path / "a", 0.75, first=0.1))
     assert "died during training" in died.seen
     assert died.actions[0].text.startswith("Lower the learning rate from 0.001 to 1e-4")
     never = assert_finds(dead_relu, dead_layer(tmp_path / "b", 0.75))
-    assert "silent from the start" in never.seen
+    assert "they were silent from the start" in never.seen
     assert "standard deviation 0.25, for its 32 inputs" in never.actions[0].text
 
 

@@ -45,6 +45,20 @@ def test_gradients_that_are_all_zero_cannot_be_judged(tmp_path):
     assert_could_not_look(fp16_underflow, in_half(tmp_path / "a", dtype="float16", histograms=rows))
 
 
+def test_torn_histograms_are_left_out_and_it_says_so(tmp_path):
+    """A file that something else wrote: the two sides of zero have different numbers of bins."""
+    whole = [histogram(gradients(1e-6, scale=1.0), step, tensor) for step in STEPS for tensor in range(4)]
+    torn = {**whole[-1], "positive": [*whole[-1]["positive"], 7]}
+    finding = assert_finds(fp16_underflow, in_half(tmp_path / "a", dtype="float16", histograms=[*whole[:-1], torn]))
+    assert "without 1 histogram that cannot be read" in finding.seen
+    reason = assert_could_not_look(fp16_underflow, in_half(tmp_path / "b", dtype="float16", histograms=[torn]))
+    assert "the 1 histogram of the gradients cannot be read" in reason
+    large = [histogram(gradients(1.0, scale=1.0), step, tensor) for step in STEPS for tensor in range(4)]
+    large[-1] = {**large[-1], "negative": large[-1]["negative"][1:]}
+    calm = assert_clean(fp16_underflow, in_half(tmp_path / "c", dtype="float16", histograms=large))
+    assert "without 1 histogram that cannot be read" in calm
+
+
 def test_histograms_of_weights_are_not_taken_for_gradients(tmp_path):
     rows = [{**histogram(gradients(1e-6, scale=1.0), 64, 0), "kind": "parameter"}]
     assert_not_applicable(fp16_underflow, in_half(tmp_path / "a", histograms=rows))
