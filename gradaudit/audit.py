@@ -21,6 +21,16 @@ from gradaudit.schema import TABLES, Meta, PrivateFacts, UserError
 
 AUDIT_VERSION = 1
 
+# What the tables of a run hold, in the words of one who has never seen them.
+_RECORDED = {
+    "steps": "training steps",
+    "evaluations": "evaluation losses",
+    "tensors": "statistics of gradients and weights",
+    "histograms": "histograms of gradients and weights",
+    "rows": "statistics of single rows and outputs",
+    "modules": "samples of inputs and activations",
+    "events": "events",
+}
 Face = Literal["found", "clean", "not_applicable", "could_not_look", "failed"]
 
 
@@ -185,14 +195,16 @@ def examine(item: Diagnoser, run: Run, overrides: Mapping[str, float]) -> Outcom
                 table = TABLES[need.partition(".")[0]]
                 lost = [problem for problem in run.problems if f"/{table.name}" in problem]
                 enable = f"mend what was left out: {lost[0]}" if lost else table.enable
-                return outcome("could_not_look", reason=f"the run has no table {table.name}", enable=enable)
+                what = _RECORDED[table.name]
+                reason = f"the {what} could not be read" if lost else f"no {what} were recorded"
+                return outcome("could_not_look", reason=reason, enable=enable)
         # Each optimizer has rows of its own, and several together make no longer run.
         steps = max((len(run.steps_of(optimizer)) for optimizer in run.optimizers), default=0)
         if steps < item.minimum_steps:
             recorded = f"{plural(steps, 'step')} {'was' if steps == 1 else 'were'} recorded"
             return outcome(
                 "could_not_look",
-                reason=f"{recorded} and it needs {item.minimum_steps}",
+                reason=f"only {recorded}, and this check needs {item.minimum_steps}",
                 enable=f"train for at least {item.minimum_steps} steps",
             )
         verdicts = list(item.check(run, **overrides))

@@ -68,7 +68,7 @@ def amp_overflow(
         frame = run.steps_of(optimizer)
         skipped = frame["skipped"].fillna(False).to_numpy(dtype=bool)
         if not skipped.any() and not numpy.isfinite(frame["amp_scale"].to_numpy(dtype=float)).any():
-            yield NotApplicable(reason="no GradScaler was seen to scale or skip a step")
+            yield NotApplicable(reason="no GradScaler was seen")
             return
         settled = len(frame) // 5  # the scaler finds its scale in the beginning
         late = skipped[settled:]

@@ -90,7 +90,9 @@ def dead_relu(
             yield _blind(run, optimizer)
             return
         if any(profile.drop > 0 and is_steep(profile) for profile in slopes(run, optimizer)):
-            yield NotApplicable(reason="the gradient fades along the depth, which leaves none for the first layers")
+            yield NotApplicable(
+                reason="the gradient shrinks from layer to layer and leaves none for the first: see vanishing_gradient"
+            )
             return
         if _lost_behind(run, optimizer):
             yield NotApplicable(
@@ -111,8 +113,12 @@ def dead_relu(
         if not dead or finished:
             worst = max(layers, key=lambda layer: layer.share)
             yield Clean(
-                measured=f"at most {percent(worst.share)} of the outputs of a layer are without a gradient at the end"
-                + (", and the loss is done with" if dead else "")
+                measured=(
+                    f"at the end up to {percent(worst.share)} of the outputs of a layer have no gradient"
+                    if worst.share
+                    else f"at the end every output of the {plural(len(layers), 'layer')} has a gradient"
+                )
+                + (", because the loss has fallen to next to nothing" if dead else "")
                 + label_of(run, optimizer)
             )
             return
@@ -212,7 +218,7 @@ def _finding(
         severity=Severity.CRITICAL if nothing else Severity.WARNING,
         confidence=Confidence.HIGH,
         headline=f"Layer {name} has had no gradient at {percent(dead.share)} of its {plural(dead.outputs, 'output')} "
-        f"for the last {SILENT} steps{label_of(run, optimizer)}",
+        f"for the last {SILENT} recorded steps{label_of(run, optimizer)}",
         seen=" ".join(seen),
         span=Span(first=int(dead.steps[begun]), last=int(dead.steps[-1])),
         tensors=[dead.layer.name],

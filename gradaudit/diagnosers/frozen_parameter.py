@@ -104,7 +104,7 @@ def frozen_parameter(
         taken = int((~skipped_at(run, optimizer)).sum())
         if taken < least_steps:
             yield CouldNotLook(
-                reason=f"statistics of {plural(taken, 'taken step')} were recorded, and it needs "
+                reason=f"gradient statistics of only {plural(taken, 'step')} were recorded, and this check needs "
                 f"{setting(least_steps)}",
                 enable="train longer, or record more often: --every 1",
             )
@@ -136,12 +136,11 @@ def frozen_parameter(
         if not found:
             moving = int((looked_at & ~still).sum())
             yield Clean(
-                measured=f"{count(moving)} of {plural(looked_at.sum(), 'tensor')} move{label_of(run, optimizer)}"
-                + (
-                    f", and {plural(still.sum(), 'bias', 'biases')} with next to no gradient stay"
-                    if still.any()
-                    else ""
+                measured=(
+                    f"{count(moving)} of {plural(looked_at.sum(), 'parameter tensor')} change during training"
+                    + label_of(run, optimizer)
                 )
+                + (f"; the other {plural(still.sum(), 'has', 'have')} next to no gradient" if still.any() else "")
             )
 
     yield from each_optimizer(run, judge)

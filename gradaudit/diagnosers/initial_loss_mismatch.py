@@ -180,7 +180,10 @@ def _likelihood(run: Run, loss: TrainingLoss, facts: LossFacts, level: Level, vo
     elif first < level.low and from_scratch:
         yield _too_low(run, loss, facts, level)
     else:
-        yield Clean(measured=f"first loss {number(first)}, {level.words}{label_of(run, loss.optimizer)}")
+        yield Clean(
+            measured=f"the first loss is {number(first)}, an even guess has "
+            f"{level.words}{label_of(run, loss.optimizer)}"
+        )
 
 
 def _finding(
@@ -396,8 +399,8 @@ def _regression(
     deviation, ratio = math.sqrt(target), loss.first / target
     if ratio <= variance and deviation <= spread:
         yield Clean(
-            measured=f"first loss {number(loss.first)}, {factor(ratio)} times the variance of the target; "
-            f"its standard deviation is {number(deviation)}{label_of(run, loss.optimizer)}"
+            measured=f"the first loss is {number(loss.first)}, {factor(ratio)} times the variance of the target, whose "
+            f"standard deviation is {number(deviation)}{label_of(run, loss.optimizer)}"
         )
         return
     mean = facts.target_mean or 0.0

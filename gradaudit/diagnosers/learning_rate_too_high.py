@@ -69,6 +69,7 @@ from gradaudit.findings import (
 from gradaudit.run import Run
 
 _AIM = 0.1  # of the weights: the largest update of all but a few healthy runs is below 0.3
+_RUN_AWAY = 1e3  # of the weights: no learning rate alone makes such an update
 _EARLY = 10  # recorded steps
 _LEAD_UP = 20  # steps before divergence, or at the start: SGD's updates grow over 3 to 30 steps
 
@@ -137,8 +138,8 @@ def learning_rate_too_high(
         else:
             at = int(recorded_global_steps(run, optimizer)[int(numpy.nanargmax(pace))])
             yield Clean(
-                measured=f"the largest median update is {number(top, 2)} of the weights, at step {count(at)}"
-                + label_of(run, optimizer)
+                measured=f"one step changes the median weight layer by at most {number(top, 2)} times its size, at "
+                f"step {count(at)}" + label_of(run, optimizer)
             )
             return
         measures = [
@@ -233,12 +234,14 @@ def _slower(run: Run, optimizer: int, rates: Floats, top: float, only_early: boo
 
     An update is proportional to the learning rate, under SGD and, as long as the gradients are alike, under Adam.
     """
-    times = max(3.0, top / _AIM)
+    # An update that replaces the weights many times over comes of gradients that have run away, not of the rate alone.
+    away = top > _RUN_AWAY
+    times = 10.0 if away else max(3.0, top / _AIM)
     lower = numpy.asarray([float(f"{rate / times:.0e}") if math.isfinite(rate) else rate for rate in rates])
     name = optimizer_class(run, optimizer)
     reduce = Action(
-        text=f"Lower the learning rate from {rate_in_words(rates)} to {rate_in_words(lower)}: the largest update is "
-        "then near a tenth of the weights",
+        text=f"Lower the learning rate from {rate_in_words(rates)} to {rate_in_words(lower)}"
+        + (", and again until the loss falls" if away else ": the largest update is then near a tenth of the weights"),
         code=f"torch.optim.{name}(model.parameters(), lr={rate_in_words(lower)})"
         if len(set(rates[numpy.isfinite(rates)])) == 1
         else "",
@@ -275,7 +278,7 @@ def _finding(
     seen = [
         f"At step {count(at)} the update of the median weight layer was {number(top)} times its weights, with "
         f"{optimizer_class(run, optimizer)} at a learning rate of {rate_in_words(rates)}.",
-        consequence or "The loss does not show harm from it.",
+        consequence or "The loss shows no harm from it.",
     ]
     if fastest:
         seen.append(f"The largest update was that of {fastest[0]}, {factor(float(ratios.max()))} times its weights.")
@@ -283,7 +286,10 @@ def _finding(
     actions = _slower(run, optimizer, rates, top, _only_early(run, optimizer, peak, consequence))
     if scale_free(run, optimizer):
         actions.append(
-            Action(text="Look at the size of the first weights: the first update is the learning rate over it")
+            Action(
+                text="Compare the learning rate with the size of the initial weights: the first update changes every "
+                "weight by about the learning rate"
+            )
         )
     else:
         actions.append(

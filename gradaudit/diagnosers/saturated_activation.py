@@ -113,8 +113,7 @@ def saturated_activation(
             yield _finding(run, inferred, inferred, most, output, estimated=True)
             return
         yield CouldNotLook(
-            reason=f"the outputs of {names([module.name or module.module_class for module in bounded])} were not "
-            f"sampled {SAMPLES} times",
+            reason=f"the outputs of {_activations(bounded)} were not sampled at {SAMPLES} steps",
             enable="record with gradaudit record --activations",
         )
         return
@@ -130,6 +129,11 @@ def saturated_activation(
     yield Clean(
         measured=f"at most {percent(worst)} of the outputs of {plural(len(sampled), 'activation')} are saturated"
     )
+
+
+def _activations(modules: list[ModuleFacts]) -> str:
+    listed = names([module.name or module.module_class for module in modules])
+    return f"the {'activation' if len(modules) == 1 else 'activations'} {listed}"
 
 
 def _inferred(

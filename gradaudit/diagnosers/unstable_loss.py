@@ -109,8 +109,8 @@ def unstable_loss(
             or fall >= gain * abs(loss.first)
         ):
             yield Clean(
-                measured=f"at the end the loss swings {factor(grown)} times as widely as at the beginning, by "
-                f"{number(late, 2)}{label_of(run, optimizer)}"
+                measured=f"the loss swings by {number(late, 2)} at the end, {factor(grown)} times as widely as at the "
+                f"beginning{label_of(run, optimizer)}"
             )
             return
         limits = (growth, trend, share, turns, gain)

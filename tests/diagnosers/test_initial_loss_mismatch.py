@@ -20,7 +20,10 @@ def start_at(path, first, facts=TEN, **changes):
 
 
 def test_a_start_at_ln_n_is_quiet(tmp_path):
-    assert assert_clean(initial_loss_mismatch, healthy(tmp_path)) == "first loss 2.31, ln 10 = 2.30"
+    assert (
+        assert_clean(initial_loss_mismatch, healthy(tmp_path))
+        == "the first loss is 2.31, an even guess has ln 10 = 2.30"
+    )
 
 
 @pytest.mark.parametrize("first", [0.75 * math.log(10), 1.18 * math.log(10)])

@@ -42,7 +42,7 @@ def test_it_says_how_to_sample_activations(tmp_path):
     reason = assert_could_not_look(
         saturated_activation, build_run(tmp_path / "b", loss=falling(), modules=TANH, samples=few)
     )
-    assert reason == "the outputs of squash were not sampled 5 times"
+    assert reason == "the outputs of the activation squash were not sampled at 5 steps"
 
 
 @pytest.mark.parametrize(("kind", "gain"), [("Tanh", 5 / 3), ("Sigmoid", 4.0), ("Tanh", 4.0)])

@@ -11,7 +11,7 @@ from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_f
 
 def test_evaluation_mode_is_quiet(tmp_path):
     assert assert_clean(train_mode_evaluation, healthy(tmp_path, modules=DROPOUT)) == (
-        "10 of 10 evaluations of validation are in evaluation mode"
+        "the model is in evaluation mode in 10 of 10 evaluations of 'validation'"
     )
 
 
