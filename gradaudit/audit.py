@@ -12,7 +12,7 @@ import msgspec
 
 import gradaudit
 from gradaudit.derived.wording import plural
-from gradaudit.diagnoser import Diagnoser
+from gradaudit.diagnoser import RECORDED, Diagnoser
 from gradaudit.diagnosers import all_diagnosers
 from gradaudit.findings import Clean, Confidence, CouldNotLook, Finding, NotApplicable, Severity, Value
 from gradaudit.overview import Overview, overview
@@ -21,16 +21,6 @@ from gradaudit.schema import TABLES, Meta, PrivateFacts, UserError
 
 AUDIT_VERSION = 1
 
-# What the tables of a run hold, in the words of one who has never seen them.
-_RECORDED = {
-    "steps": "training steps",
-    "evaluations": "evaluation losses",
-    "tensors": "statistics of gradients and weights",
-    "histograms": "histograms of gradients and weights",
-    "rows": "statistics of single rows and outputs",
-    "modules": "samples of inputs and activations",
-    "events": "events",
-}
 Face = Literal["found", "clean", "not_applicable", "could_not_look", "failed"]
 
 
@@ -195,7 +185,7 @@ def examine(item: Diagnoser, run: Run, overrides: Mapping[str, float]) -> Outcom
                 table = TABLES[need.partition(".")[0]]
                 lost = [problem for problem in run.problems if f"/{table.name}" in problem]
                 enable = f"mend what was left out: {lost[0]}" if lost else table.enable
-                what = _RECORDED[table.name]
+                what = RECORDED[table.name]
                 reason = f"the {what} could not be read" if lost else f"no {what} were recorded"
                 return outcome("could_not_look", reason=reason, enable=enable)
         # Each optimizer has rows of its own, and several together make no longer run.

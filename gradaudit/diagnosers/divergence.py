@@ -1,4 +1,4 @@
-"""The loss leaves for good where it started.
+"""The loss runs away from where it started and does not come back.
 
 ## What it looks for
 

@@ -10,7 +10,7 @@ gradient of the next, are a warning from `steady` decades on, when half of those
 
 ## Why it matters
 
-The learning rate that the first layers bear is a thousandth of what the last ones need. At a larger one the first
+The learning rate that the first layers can bear is a thousandth of what the last ones need. At a larger one the first
 layers run away within a few steps, and the loss with them.
 
 ## What to try
@@ -127,7 +127,8 @@ def _growing(run: Run, optimizer: int, slope: Slope, decades: float, order: floa
     return Finding(
         severity=Severity.CRITICAL if nothing else Severity.WARNING,
         confidence=Confidence.HIGH if option == "decades" else Confidence.MEDIUM,
-        headline=f"The gradient grows {fold(slope.drop)} times on its way back through {count(len(slope.columns))} "
+        headline=f"The gradient becomes {fold(slope.drop)} times larger on its way back through "
+                 f"{count(len(slope.columns))} "
         f"layers{branch}{label_of(run, optimizer)}",
         seen=" ".join(seen),
         span=Span(first=int(steps[0]), last=last),

@@ -165,9 +165,9 @@ def _finding(
         severity=Severity.WARNING if grave else Severity.NOTE,
         confidence=Confidence.HIGH if grave else Confidence.MEDIUM if proven else Confidence.LOW,
         headline=(
-            f"{percent(few)} of the gradient's elements are so small that float16 {keeps} three bits of them or less"
+            f"Of the gradient's elements {percent(few)} are so small that float16 {keeps} three bits of them or less"
             if few > crushed
-            else f"{percent(small)} of the gradient's elements are so small that float16 {keeps} fewer than 11 bits"
+            else f"Of the gradient's elements {percent(small)} are so small that float16 {keeps} fewer than 11 bits"
         )
         + label_of(run, optimizer),
         seen=f"At {plural(len(seen.steps), 'step')} from {count(seen.steps[0])} to {count(seen.steps[-1])}, "

@@ -163,9 +163,9 @@ def _finding(
     every = [tensor for tensor in run.tensors_of(optimizer) if tensor.elements]
     elements, total = sum(t.elements for t in mine), sum(t.elements for t in every)
     certain = reason in ("frozen", "not owned", "rate zero") or all(t.elements <= _PROBED_WHOLE for t in mine)
-    who = mine[0].name if len(mine) == 1 else f"{count(len(mine))} of {plural(len(every), 'tensor')}"
+    who = mine[0].name if len(mine) == 1 else f"{count(len(mine))} of {plural(len(every), 'parameter tensor')}"
     if len(who) > 60:
-        who = "1 tensor"
+        who = "1 parameter tensor"
     measures = [
         Measure(
             quantity="recorded steps that changed them",
@@ -266,7 +266,7 @@ def _short(reason: Reason, is_faint: bool) -> str:
         "rate zero": "the learning rate is 0",
         "no gradient": "no gradient arrives",
         "zero gradient": "the gradient is exactly zero",
-        "no effect": "a gradient, and no update",
+        "no effect": "there is a gradient, and no update",
     }[reason]
 
 

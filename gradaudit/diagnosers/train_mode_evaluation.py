@@ -89,7 +89,7 @@ def train_mode_evaluation(
         severity=Severity.WARNING if named else Severity.NOTE,
         confidence=Confidence.CERTAIN if named else Confidence.MEDIUM,
         headline=f"The model is in training mode in {count((flags == 1).sum())} of {count((flags >= 0).sum())} "
-        f"evaluations of {held_out.split}",
+        f"evaluations of {held_out.split!r}",
         seen=f"The model has {mode_dependent(run) or 'modules that are not known'}. Dropout is active while the "
         f"{held_out.split} loss is measured, and batch normalisation takes its statistics from the batch and keeps "
         "them.",

@@ -11,7 +11,7 @@ sampled, it is one too when the first sample holds a value beyond `largest`, unl
 
 torch.nn initialises layers for inputs of size 1. Inputs of size 100 make outputs, the first loss and the first
 gradients a hundred times larger; a learning rate that is small enough for them is too small for everything behind them.
-Where features differ in size, the largest decides and the others are hardly heard.
+Where features differ in size, the largest decides and the others hardly count.
 
 ## What to try
 

@@ -154,7 +154,7 @@ def _back_up(run: Run, loss: TrainingLoss, climbed: Climb, lost: float, errors: 
         f"{percent(climbed.lost)} of that is gone again over the last tenth of the run. The learning rate is "
         + (f"{rate_in_words(now)} from step {count(until)} on." if steady
            else f"{rate_in_words(then)} at step {count(until)} and {rate_in_words(now)} at the end.")
-        + (" The held-out loss gives up as much of its gain." if worse else ""),
+        + (" The held-out loss climbs back, too." if worse else ""),
         span=Span(first=until, last=int(loss.steps[-1])),
         evidence=[
             loss_chart(run, optimizer, "The training loss; the mark is where its best tenth ends.",

@@ -11,8 +11,9 @@ steps.
 
 ## Why it matters
 
-A layer that hears a thousandth of what its neighbours hear learns a thousandth under SGD. Adam levels the size out and
-then steps along rounding errors. The first layers keep their random weights, and depth is paid for and not used.
+A layer that gets a thousandth of its neighbours' gradient learns a thousand times more slowly under SGD. Adam evens the
+size out and then steps along rounding errors. The first layers keep their random weights: depth is paid for and not
+used.
 
 ## What to try
 
@@ -131,7 +132,8 @@ def _fading(run: Run, optimizer: int, slope: Slope, decades: float, order: float
     return Finding(
         severity=Severity.CRITICAL if nothing else Severity.WARNING,
         confidence=Confidence.HIGH,
-        headline=f"The gradient shrinks {fold(slope.drop)} times on its way back through {count(len(slope.columns))} "
+        headline=f"The gradient becomes {fold(slope.drop)} times smaller on its way back through "
+                 f"{count(len(slope.columns))} "
         f"layers{branch}{label_of(run, optimizer)}",
         seen=" ".join(seen),
         span=Span(first=int(steps[0]), last=int(steps[-1 if persists else min(FIRST_STEPS, len(steps) - 1)])),

@@ -121,7 +121,7 @@ def test_skipped_steps_are_no_evidence(tmp_path):
 
 def test_what_was_frozen_by_hand_is_a_note(tmp_path):
     finding = assert_finds(frozen_parameter, resting(tmp_path / "a", facts={"requires_grad": False}), Severity.NOTE)
-    assert finding.headline == "None of the 200 steps changes 2 of 8 tensors: requires_grad is False"
+    assert finding.headline == "None of the 200 steps changes 2 of 8 parameter tensors: requires_grad is False"
 
 
 def test_training_a_head_on_a_pretrained_model_is_a_note(tmp_path):
@@ -153,7 +153,7 @@ def test_a_warmup_that_starts_at_zero_is_not(tmp_path):
 
 def test_a_front_that_is_cut_off_is_critical(tmp_path):
     finding = assert_finds(frozen_parameter, resting(tmp_path / "a", has_grad=False), Severity.CRITICAL)
-    assert finding.headline == "None of the 200 steps changes 2 of 8 tensors: no gradient arrives"
+    assert finding.headline == "None of the 200 steps changes 2 of 8 parameter tensors: no gradient arrives"
     assert "detach()" in finding.actions[0].text
 
 
@@ -222,4 +222,4 @@ def test_ten_thousand_tensors_are_quick(tmp_path):
     tensors = linear_stack(depth=5000, width=4)
     stats = {"update_norm": 0.0, "drift_norm": 0.0}
     run = build_run(tmp_path / "a", loss=falling(20), tensors=tensors, stats=stats, recorded=range(0, 20, 4))
-    assert "10,000 of 10,000 tensors" in assert_finds(frozen_parameter, run, Severity.CRITICAL).headline
+    assert "10,000 of 10,000 parameter tensors" in assert_finds(frozen_parameter, run, Severity.CRITICAL).headline

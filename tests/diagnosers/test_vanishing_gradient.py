@@ -51,7 +51,7 @@ def test_adam_with_gradients_above_its_eps_is_quiet(tmp_path):
 
 def test_a_fading_gradient_is_a_warning(tmp_path):
     finding = assert_finds(vanishing_gradient, sloped(tmp_path / "a"), Severity.WARNING)
-    assert finding.headline == "The gradient shrinks 19,300 times on its way back through 8 layers"
+    assert finding.headline == "The gradient becomes 19,300 times smaller on its way back through 8 layers"
     assert finding.tensors[0] == "layers.0.weight"
     dots = finding.evidence[0]
     assert isinstance(dots, Dots)
