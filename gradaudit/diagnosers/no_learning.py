@@ -149,7 +149,7 @@ def _finding(
             ),
             Action(text="Look at ten pairs of input and label as the model gets them: do they belong together?"),
             Action(
-                text="Train on one batch of 16 until its loss is near 0; if it cannot, the code is at fault, "
+                text="Train on one batch of 16 until its loss is near 0; if that fails, the code is at fault, "
                 "not the data",
                 code="x, y = next(iter(loader))\nfor _ in range(500): ...",
             ),

@@ -40,7 +40,7 @@ from gradaudit.derived.progress import epochs as epochs_of
 from gradaudit.derived.progress import not_learning
 from gradaudit.derived.reduce import banded, plain
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
-from gradaudit.derived.validation import Evaluations, validation
+from gradaudit.derived.validation import Evaluations, more_evaluations, validation
 from gradaudit.derived.wording import count, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
@@ -100,7 +100,7 @@ def no_signal(
             f"{_EVALUATIONS}",
             enable="use one torch.nn.functional loss for training and evaluation"
             if math.isnan(level)
-            else f"evaluate at least {_EVALUATIONS} times during the run",
+            else more_evaluations(held_out, _EVALUATIONS),
         )
         return
     values = held_out.losses[finite]
@@ -206,7 +206,7 @@ def _finding(
                 text="Check the shapes that go into the loss: (N, 1) against (N) broadcasts to (N, N)",
                 code="assert output.shape == target.shape",
             ),
-            Action(text="Train on 16 examples until the loss is near 0; if it cannot, the input does not reach "
+            Action(text="Train on 16 examples until the loss is near 0; if that fails, the input does not reach "
                         "the output"),
         ],
         measures=[

@@ -49,7 +49,7 @@ from gradaudit.derived.order_statistics import Floats, median
 from gradaudit.derived.progress import divergence
 from gradaudit.derived.reduce import banded, plain
 from gradaudit.derived.training_loss import adversarial, training_loss
-from gradaudit.derived.validation import validation
+from gradaudit.derived.validation import more_evaluations, validation
 from gradaudit.derived.wording import count, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
@@ -100,7 +100,7 @@ def overfitting(
         yield CouldNotLook(
             reason=f"only {plural(finite.sum(), 'finite evaluation')} of {held_out.split!r} recorded, and this check "
             f"needs {LEAST_EVALUATIONS}",
-            enable=f"evaluate at least {LEAST_EVALUATIONS} times during the run",
+            enable=more_evaluations(held_out, LEAST_EVALUATIONS),
         )
         return
     steps, values = held_out.steps[finite].astype(float), held_out.losses[finite]

@@ -201,7 +201,7 @@ def _starved(run: Run, optimizer: int, loss: TrainingLoss, gone: Starved, thresh
             Action(text=f"Stretch the schedule over {count(len(loss.values))} steps, the length of the run, when "
                    "stepped once a batch",
                    code=f"torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max={len(loss.values)})"),
-            Action(text="If its numbers are epochs, call scheduler.step() once an epoch"),
+            Action(text="If its numbers are meant as epochs, call scheduler.step() once an epoch"),
             Action(text=f"End such a run at step {count(at)}: nothing came after"),
         ],
         measures=[

@@ -138,7 +138,7 @@ def _actions(size: float) -> list[Action]:
             "its standard deviation, both of the training data",
             code="x = (x - train_x.mean(0)) / train_x.std(0)",
         ),
-        Action(text="Divide pixels of 0 to 255 by 255; take the logarithm of amounts that span decades"),
+        Action(text="Divide pixels of 0 to 255 by 255; take the logarithm of amounts that span powers of ten"),
         Action(text="Or put a normalisation in front of the first layer",
                code="model = nn.Sequential(nn.BatchNorm1d(features, affine=False), model)"),
     ]  # fmt: skip

@@ -33,7 +33,7 @@ from gradaudit.derived.order_statistics import median
 from gradaudit.derived.progress import divergence as diverges
 from gradaudit.derived.reduce import banded, plain
 from gradaudit.derived.training_loss import adversarial, training_loss
-from gradaudit.derived.validation import validation
+from gradaudit.derived.validation import more_evaluations, validation
 from gradaudit.derived.wording import count, factor, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
@@ -82,10 +82,10 @@ def validation_better_than_train(
         yield CouldNotLook(
             reason="the training loss is measured with label smoothing, or otherwise"
             if not comparable
-            else f"the last half of the run has {plural(len(steps), 'evaluation')}, and this check needs "
+            else f"the last half of the run has {plural(len(steps), 'finite evaluation')}, and this check needs "
             f"{setting(evaluations)}",
             enable="evaluate a part of the training data in evaluation mode" if not comparable
-            else f"evaluate at least {setting(evaluations)} times in the last half of the run",
+            else more_evaluations(held_out, evaluations, " in the last half of the run"),
         )  # fmt: skip
         return
     width = max(5.0, float(numpy.diff(steps).max()) / 2)
