@@ -199,7 +199,7 @@ def _not_drawn(found: InputScale, shown: slice) -> str:
     if above:
         words.append(
             f" At {count(above)} of the {plural(steps, 'step')} the estimate is above {count(ROUNDING)} and not drawn: "
-            "the gradient of the bias is then so small that rounding decides."
+            "the gradient of the bias is then so small that rounding may decide."
         )
     if none:
         words.append(f" At {count(none)} of them the bias has next to no gradient, and nothing can be estimated.")

@@ -190,6 +190,9 @@ def _pair(pair: Pair, budget: Budget) -> PairView:
     shifted = [s for s in pair.shifts if max(abs(s.gradient_decades or 0), abs(s.ratio_decades or 0)) >= NOTABLE]
     known = plural(len(pair.shifts), "parameter tensor")
     text = f"Of {known} that both have, {len(shifted):,} changed by more than a factor of two. "
+    silent = sum(shift.gradient_decades is None for shift in pair.shifts)
+    if silent:
+        text += f"Of {silent:,} the gradient is zero or not known in one of the runs: no factor tells that change. "
     if not pair.shifts:
         text = "They have no parameter tensor in common. "
     text += f"{plural(pair.unmatched, 'tensor')} only one of them has." if pair.unmatched else ""

@@ -131,6 +131,14 @@ def test_losses_of_different_functions_are_drawn_apart(comparison: Comparison) -
     assert len(compare_page.loss_charts(msgspec.structs.replace(comparison, runs=equal))) == 1
 
 
+def test_tensors_whose_gradient_was_zero_are_not_passed_over(comparison: Comparison) -> None:
+    pair = comparison.pairs[1]
+    shifts = [msgspec.structs.replace(pair.shifts[0], gradient=(0.0, 0.1), gradient_decades=None), *pair.shifts[1:]]
+    changed = msgspec.structs.replace(comparison, pairs=[msgspec.structs.replace(pair, shifts=shifts)])
+    known = sum(shift.gradient_decades is None for shift in shifts)
+    assert f"Of {known:,} the gradient is zero or not known" in Parsed(compare_page.render(changed)).text
+
+
 @pytest.mark.parametrize("unicode", [True, False])
 def test_hostile_text_is_only_text_in_the_terminal(hostile: Comparison, unicode: bool) -> None:
     text = click.unstyle(compare_terminal.render(hostile, width=60, unicode=unicode))
