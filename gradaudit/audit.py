@@ -12,7 +12,7 @@ import msgspec
 
 import gradaudit
 from gradaudit.derived.wording import plural
-from gradaudit.diagnoser import Diagnoser
+from gradaudit.diagnoser import RECORDED, Diagnoser
 from gradaudit.diagnosers import all_diagnosers
 from gradaudit.findings import Clean, Confidence, CouldNotLook, Finding, NotApplicable, Severity, Value
 from gradaudit.overview import Overview, overview
@@ -185,14 +185,16 @@ def examine(item: Diagnoser, run: Run, overrides: Mapping[str, float]) -> Outcom
                 table = TABLES[need.partition(".")[0]]
                 lost = [problem for problem in run.problems if f"/{table.name}" in problem]
                 enable = f"mend what was left out: {lost[0]}" if lost else table.enable
-                return outcome("could_not_look", reason=f"the run has no table {table.name}", enable=enable)
+                what = RECORDED[table.name]
+                reason = f"the {what} could not be read" if lost else f"no {what} were recorded"
+                return outcome("could_not_look", reason=reason, enable=enable)
         # Each optimizer has rows of its own, and several together make no longer run.
         steps = max((len(run.steps_of(optimizer)) for optimizer in run.optimizers), default=0)
         if steps < item.minimum_steps:
             recorded = f"{plural(steps, 'step')} {'was' if steps == 1 else 'were'} recorded"
             return outcome(
                 "could_not_look",
-                reason=f"{recorded} and it needs {item.minimum_steps}",
+                reason=f"only {recorded}, and this check needs {item.minimum_steps}",
                 enable=f"train for at least {item.minimum_steps} steps",
             )
         verdicts = list(item.check(run, **overrides))

@@ -2,27 +2,33 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from gradaudit.audit import Audit, Face, Outcome
-from gradaudit.derived.wording import names, number, percent
+from gradaudit.derived.run_facts import loss_identity
+from gradaudit.derived.wording import distance, names, number
 from gradaudit.differences import Change, changes
 from gradaudit.findings import Finding, Series, Severity, Value
-from gradaudit.overview import ParameterRow
+from gradaudit.overview import ParameterRow, held_out, split_kind
 from gradaudit.schema import UserError
 
 COMPARISON_VERSION = 1
 MOST_RUNS = 26
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-Status = Literal["new", "worse", "fixed", "still", "unknown"]
+Status = Literal["new", "worse", "unchecked_before", "still", "unchecked_after", "fixed"]
+
+
+ORDER: tuple[Status, ...] = get_args(Status)
+_NOT_IN_THE_BASE: tuple[Status, ...] = ("new", "worse", "unchecked_before")
 
 
 class Followed(Value, frozen=True, kw_only=True):
     """What became of the findings of one diagnoser from the base to another run.
 
-    *worse* is found in both and more severe in the other; *unknown* was found in the base and the
-    other did not look.
+    *new* and *fixed* say that the check looked at both runs. Where it could not look at one of them, nobody knows:
+    *unchecked_before* is found in the other and the base was not looked at, *unchecked_after* was found in the base
+    and the other was not. *worse* is found in both and more severe in the other.
     """
 
     diagnoser: str
@@ -30,7 +36,7 @@ class Followed(Value, frozen=True, kw_only=True):
     before: Severity | None
     after: Severity | None
     headline: str
-    remark: str = ""  # why it is unknown, or that the base did not look
+    remark: str = ""  # why one of the two could not be looked at
 
 
 class Shift(Value, frozen=True, kw_only=True):
@@ -48,7 +54,8 @@ class Pair(Value, frozen=True, kw_only=True):
     """The base and one other run."""
 
     label: str
-    verdict: str
+    verdict: str  # what became of the findings, and of the loss
+    details: list[str]  # what the worst of the findings that the verdict names say
     findings: list[Followed]
     shifts: list[Shift]  # those that changed most first
     unmatched: int  # tensors that only one of them has
@@ -64,7 +71,9 @@ class Compared(Value, frozen=True, kw_only=True):
     loss: list[Series]
     evaluations: list[Series]
     last_loss: float | None
+    last_not_finite: str  # NaN or Inf where training ended in that
     best_evaluation: float | None
+    loss_function: str  # losses of different functions cannot be compared
 
 
 class Comparison(Value, frozen=True, kw_only=True):
@@ -77,12 +86,20 @@ class Comparison(Value, frozen=True, kw_only=True):
     pairs: list[Pair]
 
     def reaches(self, severity: Severity) -> bool:
-        """Whether a finding that the base does not have is at least this severe."""
-        return any(
-            one.after is not None and one.status in ("new", "worse") and one.after.rank <= severity.rank
+        """Whether a finding that is not known to be in the base is at least this severe.
+
+        One that the base was not looked at for counts: a gate that opens where nothing is known guards nothing.
+        """
+        return bool(self.reaching(severity))
+
+    def reaching(self, severity: Severity) -> list[tuple[str, Followed]]:
+        """The findings of `reaches`, each with the letter of its run."""
+        return [
+            (pair.label, one)
             for pair in self.pairs
             for one in pair.findings
-        )
+            if one.after is not None and one.status in _NOT_IN_THE_BASE and one.after.rank <= severity.rank
+        ]
 
 
 def compare(audits: Sequence[Audit]) -> Comparison:
@@ -110,27 +127,29 @@ def _compared(label: str, audit: Audit) -> Compared:
         loss=overview.loss,
         evaluations=overview.evaluations,
         last_loss=overview.last_loss,
+        last_not_finite=overview.last_not_finite,
         best_evaluation=best.y if best else None,
+        loss_function=loss_identity(audit.meta),
     )
 
 
 def _pair(label: str, base: Audit, other: Audit) -> Pair:
-    findings = list(_followed(base, other))
+    findings = list(_followed(base, other, label))
     before, after = ({row.name: row for row in audit.overview.table} for audit in (base, other))
     shifts = [_shift(row, after[name]) for name, row in before.items() if name in after]
     shifts.sort(key=lambda shift: -max(abs(shift.gradient_decades or 0), abs(shift.ratio_decades or 0)))
     return Pair(
         label=label,
-        verdict=_verdict(label, findings, base, other),
+        verdict=f"{_verdict(label, findings)}{_losses(base, other)}",
+        details=list(_details(label, findings)),
         findings=findings,
         shifts=shifts,
         unmatched=len(before.keys() ^ after.keys()),
     )
 
 
-def _followed(base: Audit, other: Audit) -> Iterator[Followed]:
+def _followed(base: Audit, other: Audit, label: str) -> Iterator[Followed]:
     """Every diagnoser that found something in either run: new ones first, then those still there, then the fixed."""
-    order: list[Status] = ["new", "worse", "still", "unknown", "fixed"]
     outcomes = [{outcome.diagnoser: outcome for outcome in audit.outcomes} for audit in (base, other)]
     found = []
     for name in sorted({*outcomes[0], *outcomes[1]}):
@@ -144,10 +163,11 @@ def _followed(base: Audit, other: Audit) -> Iterator[Followed]:
         if before and after:
             status = "worse" if after.severity.rank < before.severity.rank else "still"
         elif after:
-            status, remark = "new", "" if _looked(first) else f"the base did not look: {_why(first)}"
+            status = "new" if _looked(first) else "unchecked_before"
+            remark = "" if status == "new" else _why("A", first)
         else:
-            status = "fixed" if _looked(second) else "unknown"
-            remark = "" if status == "fixed" else f"this run did not look: {_why(second)}"
+            status = "fixed" if _looked(second) else "unchecked_after"
+            remark = "" if status == "fixed" else _why(label, second)
         found.append(
             Followed(
                 diagnoser=name,
@@ -158,7 +178,10 @@ def _followed(base: Audit, other: Audit) -> Iterator[Followed]:
                 remark=remark,
             )
         )
-    yield from sorted(found, key=lambda one: (order.index(one.status), (one.after or one.before or Severity.NOTE).rank))
+    # Of equals the one that explains the others comes first, as in the report of a run.
+    places = [ranked.diagnoser for audit in (other, base) for ranked in audit.all_ranked()]
+    found.sort(key=lambda one: places.index(one.diagnoser) if one.diagnoser in places else len(places))
+    yield from sorted(found, key=lambda one: (ORDER.index(one.status), (one.after or one.before or Severity.NOTE).rank))
 
 
 def _worst(outcome: Outcome | None) -> Finding | None:
@@ -171,46 +194,85 @@ def _looked(outcome: Outcome | None) -> bool:
     return outcome is not None and outcome.face in looking
 
 
-def _why(outcome: Outcome | None) -> str:
+def _why(label: str, outcome: Outcome | None) -> str:
+    """Why this run was not looked at, in a sentence without its full stop."""
     if outcome is None:
-        return "the check was not run"
-    return "the check failed" if outcome.face == "failed" else outcome.reason
+        return f"{label} was not checked for this: the check was not selected"
+    if outcome.face == "failed":
+        return f"{label} was not checked for this: the check stopped with an error of its own"
+    if outcome.face == "not_applicable":
+        return f"The check does not apply to {label}: {outcome.reason}"
+    return f"{label} could not be checked for this: {outcome.reason}"
 
 
-def _verdict(label: str, findings: Sequence[Followed], base: Audit, other: Audit) -> str:
-    """What changed in one sentence, and the evaluation loss in another."""
+def _verdict(label: str, findings: Sequence[Followed]) -> str:
+    """What became of the findings in one sentence."""
 
     def named(status: Status) -> list[str]:
         return [one.diagnoser for one in findings if one.status == status]
 
-    def be(words: list[str]) -> str:
-        return f"{names(words, 4)} {'is' if len(words) == 1 else 'are'}"
-
+    words: dict[Status, str] = {
+        "new": "new",
+        "worse": "worse",
+        "unchecked_before": f"found in {label}, and A could not be checked for {{it}}",
+        "still": "still there",
+        "unchecked_after": f"in A, and {label} could not be checked for {{it}}",
+    }
     parts = []
     if fixed := named("fixed"):
         parts.append(f"{label} fixes {names(fixed, 4)}")
-    for status, words in (("new", "new"), ("worse", "worse"), ("still", "still there"), ("unknown", "not checked")):
-        if some := named(status):  # type: ignore[arg-type]
-            parts.append(f"{be(some)} {words}{f' in {label}' if not parts else ''}")
-    sentence = "; ".join(parts) if parts else f"Neither A nor {label} has a finding"
-    return f"{sentence}.{_losses(label, base, other)}"
+    for status, said in words.items():
+        if some := named(status):
+            one = len(some) == 1
+            where = "" if parts or label in said else f" in {label}"
+            parts.append(f"{names(some, 4)} {'is' if one else 'are'} {said.format(it='it' if one else 'them')}{where}")
+    return f"{'; '.join(parts)}." if parts else f"Neither A nor {label} has a finding."
 
 
-def _losses(label: str, base: Audit, other: Audit) -> str:
-    """How the best evaluation loss, or else the last training loss, differs."""
-    before, after = (audit.overview.best_evaluation for audit in (base, other))
-    pair: tuple[float | None, float | None, str]
-    if before and after and before.y is not None and after.y is not None:
-        pair = (before.y, after.y, "best evaluation loss")
-    else:
-        pair = (base.overview.last_loss, other.overview.last_loss, "last training loss")
-    first, second, what = pair
+def _details(label: str, findings: Sequence[Followed]) -> Iterator[str]:
+    """The worst finding that came and the worst that went, in words: an identifier tells a newcomer little."""
+    for run, statuses in (("A", ("fixed",)), (label, _NOT_IN_THE_BASE)):
+        some = [one for one in findings if one.status in statuses]
+        if some:
+            worst = min(some, key=lambda one: (one.after or one.before or Severity.NOTE).rank)
+            yield f"In {run}: {worst.headline}."
+
+
+def _losses(base: Audit, other: Audit) -> str:
+    """How the best evaluation loss, or else the last training loss, differs; or why nobody can say."""
+    functions = [loss_identity(audit.meta) for audit in (base, other)]
+    if functions[0] != functions[1]:
+        first, second = (function or "an unknown one" for function in functions)
+        return f" Their loss functions differ ({first}; {second}), so their losses cannot be compared."
+    splits = [held_out(audit.overview.evaluations) for audit in (base, other)]
+    best = [audit.overview.best_evaluation for audit in (base, other)]
+    if splits[0] and splits[1] and best[0] and best[1]:
+        if split_kind(splits[0].name) == split_kind(splits[1].name):
+            return _change("best evaluation loss", best[0].y, best[1].y)
+        named = " and ".join(split.name for split in splits if split)
+        apart = f" Their evaluations are of different data, {named}, so these losses cannot be compared."
+        return f"{apart}{_last(base, other)}"
+    return _last(base, other)
+
+
+def _last(base: Audit, other: Audit) -> str:
+    bad = [audit.overview.last_not_finite for audit in (base, other)]
+    if not any(bad):
+        return _change("last training loss", base.overview.last_loss, other.overview.last_loss)
+    words = [one or _words(audit.overview.last_loss) for one, audit in zip(bad, (base, other), strict=True)]
+    if "" in words:
+        return ""
+    return f" The last training loss is {words[1]} {'in both' if words[0] == words[1] else f'instead of {words[0]}'}."
+
+
+def _words(value: float | None) -> str:
+    return "" if value is None else number(value)
+
+
+def _change(what: str, first: float | None, second: float | None) -> str:
     if first is None or second is None:
         return ""
-    functions = [{(facts.function, facts.classes) for facts in audit.meta.losses} for audit in (base, other)]
-    if functions[0] != functions[1]:
-        return " Their loss functions differ, so their losses cannot be compared."
-    change = f", {percent(abs(second - first) / first)} {'lower' if second < first else 'higher'}" if first > 0 else ""
+    change = f", {distance(first, second)}" if first > 0 else ""
     same = number(first) == number(second)
     return f" The {what} is {number(second)} {'in both' if same else f'instead of {number(first)}{change}'}."
 

@@ -4,11 +4,18 @@ from collections.abc import Iterator, Sequence
 
 from gradaudit.audit import Audit
 from gradaudit.derived.run_facts import loss_words
-from gradaudit.derived.wording import count, setting
+from gradaudit.derived.wording import count, names, plural, setting
 from gradaudit.findings import Series, Value
 from gradaudit.schema import Meta, OptimizerFacts
 
 MOST_SHAPES = 20
+COMMAND, OPTIMIZATION, DATA = "command line", "optimization", "data and length"
+MODEL, MACHINE = "model", "machine and versions"
+GROUPS = (COMMAND, OPTIMIZATION, DATA, MODEL, MACHINE)
+# Of an optimizer's arguments those that people tune; the others are mostly defaults of its class.
+_TUNED = ("lr", "weight_decay", "momentum", "betas", "alpha", "nesterov", "amsgrad", "maximize")
+_OFF = frozenset(("", "0", "False"))  # a switch that is off and one that is not there are much the same
+_SHAPE = "shape of "
 
 
 class Change(Value, frozen=True, kw_only=True):
@@ -16,45 +23,61 @@ class Change(Value, frozen=True, kw_only=True):
 
     setting: str
     values: list[str]
+    group: str = OPTIMIZATION  # one of `GROUPS`
+    telling: bool = True  # whether a person would ask for it first; the others are details
 
 
 def changes(audits: Sequence[Audit]) -> Iterator[Change]:
-    """The settings that differ, in the order in which a person would ask for them."""
-    settings = [dict(_settings(audit)) for audit in audits]
+    """The settings that differ, by group, in the order in which a person would ask for them."""
+    settings = [{key: (value, group, telling) for group, telling, key, value in _settings(audit)} for audit in audits]
+    found = []
     for key in dict.fromkeys(key for one in settings for key in one):
-        values = [one.get(key, "") for one in settings]
+        values = [one[key][0] if key in one else "" for one in settings]
         if len(set(values)) > 1:
-            yield Change(setting=key, values=values)
-    yield from _shapes([audit.meta for audit in audits])
+            _, group, telling = next(one[key] for one in settings if key in one)
+            telling = telling and not _OFF.issuperset(values)
+            found.append(Change(setting=key, values=values, group=group, telling=telling))
+    found += _shapes([audit.meta for audit in audits])
+    yield from sorted(found, key=lambda change: (GROUPS.index(change.group), not change.telling))
 
 
-def _settings(audit: Audit) -> Iterator[tuple[str, str]]:
+def _settings(audit: Audit) -> Iterator[tuple[str, bool, str, str]]:
+    """Group, whether it is telling, name and value of every setting; "" for a value that is not known."""
     meta, overview = audit.meta, audit.overview
-    yield "command", " ".join(meta.private.command)  # empty unless private facts are shown
-    yield "directory", meta.private.directory
-    yield "host", meta.private.host
+    yield COMMAND, True, "command", " ".join(meta.private.command)  # empty unless private facts are shown
     for facts in meta.optimizers:
-        yield from _optimizer(facts, len(meta.optimizers))
+        for key, value in _optimizer(facts, len(meta.optimizers)):
+            argument = key.rpartition(": ")[2] if ": " in key else ""
+            # What the groups had in effect says more than the defaults that the optimizer was made with.
+            known = {"lr": overview.learning_rate, "weight_decay": overview.weight_decay}
+            effective = bool(known.get(argument))
+            yield OPTIMIZATION, not argument or (argument in _TUNED and not effective), key, value
     for series in overview.learning_rate:
-        yield f"{series.name} over the run", _course(series)
-    yield "loss", "; ".join(loss_words(facts) for facts in meta.losses)
-    yield "gradient clipping", f"norm {setting(overview.clip_threshold)}" if overview.clip_threshold else "none"
-    yield "batch size", count(meta.data.batch_size) if meta.data.batch_size else ""
-    yield "batches per epoch", count(meta.data.batches_per_epoch) if meta.data.batches_per_epoch else ""
-    yield "steps", count(overview.steps)
-    yield "model", next((module.module_class for module in meta.modules if module.name == ""), "")
-    yield "parameters", count(overview.parameters)
-    yield "trained parameters", count(sum(t.elements for t in meta.tensors if t.optimizer >= 0 and t.requires_grad))
+        whose = "" if series.name == "learning rate" else f" of {series.name}"
+        yield OPTIMIZATION, True, f"learning rate{whose} over the run", _course(series)
+    yield OPTIMIZATION, True, "weight decay", " / ".join(map(setting, overview.weight_decay))
+    yield OPTIMIZATION, True, "loss", "; ".join(dict.fromkeys(loss_words(facts) for facts in meta.losses))
+    clip = f"norm {setting(overview.clip_threshold)}" if overview.clip_threshold else "none"
+    yield OPTIMIZATION, True, "gradient clipping", clip
+    yield DATA, True, "batch size", count(meta.data.batch_size) if meta.data.batch_size else ""
+    yield DATA, True, "batches per epoch", count(meta.data.batches_per_epoch) if meta.data.batches_per_epoch else ""
+    yield DATA, True, "steps", count(overview.steps)
+    yield MODEL, True, "model", next((module.module_class for module in meta.modules if module.name == ""), "")
+    yield MODEL, True, "parameters", count(overview.parameters)
+    trained = sum(t.elements for t in meta.tensors if t.optimizer >= 0 and t.requires_grad)
+    yield MODEL, trained != overview.parameters, "trained parameters", count(trained)
     for module in meta.modules:
         if module.dropout is not None:
-            yield f"dropout of {module.name}", setting(module.dropout)
-    yield "parameter type", ", ".join(sorted({tensor.dtype for tensor in meta.tensors}))
-    yield "device", meta.device
-    yield "processes", count(meta.world_size)
-    yield "torch", meta.torch_version
-    yield "Python", meta.python_version
-    yield "recorded by gradaudit", meta.gradaudit_version
-    yield "statistics", "every step" if meta.every == 1 else f"every {meta.every} steps"
+            yield MODEL, True, f"dropout of {module.name}", setting(module.dropout)
+    yield MODEL, True, "parameter type", ", ".join(sorted({tensor.dtype for tensor in meta.tensors}))
+    yield MACHINE, True, "device", meta.device
+    yield MACHINE, True, "processes", count(meta.world_size)
+    yield MACHINE, True, "torch", meta.torch_version
+    yield MACHINE, False, "Python", meta.python_version
+    yield MACHINE, False, "recorded by gradaudit", meta.gradaudit_version
+    yield MACHINE, False, "statistics", "every step" if meta.every == 1 else f"every {meta.every} steps"
+    yield MACHINE, True, "directory", meta.private.directory
+    yield MACHINE, True, "host", meta.private.host
 
 
 def _optimizer(facts: OptimizerFacts, several: int) -> Iterator[tuple[str, str]]:
@@ -78,13 +101,23 @@ def _course(series: Series) -> str:
 
 
 def _shapes(metas: Sequence[Meta]) -> Iterator[Change]:
-    """Tensors whose shape differs or that a run lacks, the first `MOST_SHAPES` of them."""
+    """How the tensors differ in a row, then those whose shape differs or that a run lacks, the first `MOST_SHAPES`."""
     shapes = [{tensor.name: " x ".join(map(str, tensor.shape)) or "1" for tensor in meta.tensors} for meta in metas]
-    shown = 0
     every = dict.fromkeys(name for one in shapes for name in one)
     different = [name for name in every if len({one.get(name) for one in shapes}) > 1]
+    if not different:
+        return
+    yield Change(setting="tensors", values=[_tensors(one, different) for one in shapes], group=MODEL)
     for name in different[:MOST_SHAPES]:
-        shown += 1
-        yield Change(setting=f"shape of {name}", values=[one.get(name, "") for one in shapes])
-    if len(different) > shown:
-        yield Change(setting=f"shapes of {len(different) - shown:,} more tensors", values=["" for _ in metas])
+        values = [one.get(name, "") for one in shapes]
+        yield Change(setting=f"{_SHAPE}{name}", values=values, group=MODEL, telling=False)
+    more = len(different) - MOST_SHAPES
+    if more > 0:
+        words = [f"{sum(name in one for name in different[MOST_SHAPES:]):,} of them" for one in shapes]
+        yield Change(setting=f"shapes of {more:,} more tensors", values=words, group=MODEL, telling=False)
+
+
+def _tensors(shapes: dict[str, str], different: Sequence[str]) -> str:
+    """How many tensors a run has, and of those that differ the first ones: 7 tensors: fc.weight 4 x 2 and 6 more."""
+    own = [f"{name} {shapes[name]}" for name in different if name in shapes]
+    return f"{plural(len(shapes), 'tensor')}{': ' if own else ''}{names(own, 2)}"

@@ -63,6 +63,8 @@ class Overview(Value, frozen=True, kw_only=True):
     facts: list[tuple[str, str]]
     not_finite_losses: int = 0  # steps whose loss was NaN or infinite
     first_not_finite: int | None = None  # the first of them
+    weight_decay: list[float] = []  # of the parameter groups at the first step, equal ones merged
+    last_not_finite: str = ""  # NaN, Inf or -Inf where that is the last loss
     gap: list[Series] = []  # held-out minus training loss
     update_pace: list[Series] = []  # update-to-weight ratio of the layers
     distributions: Ridges | None = None  # of the gradients, by block
@@ -76,7 +78,8 @@ def overview(run: Run, flagged: set[str]) -> Overview:
     function = _loss_function(run, steps) if column == "mean_loss" else None
     evaluations = _evaluations(run)
     first, last = _ends(steps[column].to_numpy(dtype=float))
-    bad = steps[bad_losses(steps)]
+    broken = bad_losses(steps)
+    bad = steps[broken]
     tracks = [Track(run, optimizer) for optimizer in run.optimizers]
     end = int(steps["global_step"].max()) + 1
     return Overview(
@@ -93,6 +96,7 @@ def overview(run: Run, flagged: set[str]) -> Overview:
         best_evaluation=_best(evaluations),
         learning_rate=_learning_rates(run),
         gradient_norm=_gradient_norms(run),
+        weight_decay=_weight_decay(run),
         clip_threshold=_clip_threshold(steps),
         matrices=gradient_heatmap(tracks, flagged, end, matrices=True),
         vectors=gradient_heatmap(tracks, flagged, end, matrices=False),
@@ -100,6 +104,7 @@ def overview(run: Run, flagged: set[str]) -> Overview:
         facts=run_facts(run),
         not_finite_losses=len(bad),
         first_not_finite=int(bad["global_step"].iloc[0]) if len(bad) else None,
+        last_not_finite=_word(float(steps[column].iloc[-1])) if broken[-1:].any() else "",
         gap=gap(run),
         update_pace=update_pace(run, flagged),
         distributions=gradient_ridges(run, flagged),
@@ -130,6 +135,11 @@ def _ends(loss: Floats) -> tuple[float | None, float | None]:
     tail = loss[-max(1, len(loss) // 10) :]
     tail = tail[numpy.isfinite(tail)]
     return (short(float(seen[0])) if len(seen) else None, short(float(tail.mean())) if len(tail) else None)
+
+
+def _word(loss: float) -> str:
+    """The name of what is no finite number, "" for one."""
+    return "" if math.isfinite(loss) else "NaN" if math.isnan(loss) else "Inf" if loss > 0 else "-Inf"
 
 
 def _loss_function(run: Run, steps: "pandas.DataFrame") -> LossFacts | None:
@@ -163,18 +173,29 @@ def _evaluations(run: Run) -> list[Series]:
     return sorted(found, key=lambda series: series.name.startswith("train"))
 
 
-def _best(evaluations: Sequence[Series]) -> Mark | None:
-    """The least validation loss; with no split of that name, of the only split that is not training's."""
-    named = [series for series in evaluations if series.name.lower().startswith(("val", "dev"))]
+def held_out(evaluations: Sequence[Series]) -> Series | None:
+    """The validation split; with none of that name, the only split that is not training's."""
+    named = [series for series in evaluations if split_kind(series.name) == "validation"]
     others = [series for series in evaluations if not series.name.lower().startswith("train")]
     chosen = named or others
-    if len(chosen) != 1 or len(chosen[0].x) < 2:
+    return chosen[0] if len(chosen) == 1 else None
+
+
+def split_kind(name: str) -> str:
+    """One word for the names that a validation split goes by, else the name."""
+    return "validation" if name.lower().startswith(("val", "dev")) else name
+
+
+def _best(evaluations: Sequence[Series]) -> Mark | None:
+    """The least loss of the split that is held out."""
+    chosen = held_out(evaluations)
+    if chosen is None or len(chosen.x) < 2:
         return None
-    points = [(y, x) for x, y in zip(chosen[0].x, chosen[0].y, strict=True) if y is not None]
+    points = [(y, x) for x, y in zip(chosen.x, chosen.y, strict=True) if y is not None]
     if not points:
         return None
     y, x = min(points)
-    return Mark(label=f"best {chosen[0].name} {number(y)} · step {x:,.0f}", x=x, y=y, role="best")
+    return Mark(label=f"best {chosen.name} {number(y)} · step {x:,.0f}", x=x, y=y, role="best")
 
 
 def _learning_rates(run: Run) -> list[Series]:
@@ -195,6 +216,12 @@ def _learning_rates(run: Run) -> list[Series]:
             name = _named(run, optimizer, several or "learning rate")
             found.append(plain(name, steps["global_step"], rates[:, members[0]]))
     return found[:MOST_RATES]
+
+
+def _weight_decay(run: Run) -> list[float]:
+    rows = [run.steps_of(optimizer)["weight_decay"] for optimizer in run.optimizers]
+    values = [float(value) for row in rows if len(row) and row.iloc[0] is not None for value in row.iloc[0]]
+    return sorted({short(value) or 0.0 for value in values if math.isfinite(value)})
 
 
 def _ranges(numbers: Sequence[int]) -> str:

@@ -192,7 +192,7 @@ def test_the_steps_of_several_optimizers_make_no_longer_run(tmp_path):
     both = pandas.concat([run.steps, run.steps.assign(optimizer=1)], ignore_index=True)
     write_table(tmp_path / "a" / "rank00000", "steps", both)
     outcome = analyze(load(tmp_path / "a"), select=["no_learning"]).outcomes[0]
-    assert (outcome.face, outcome.reason) == ("could_not_look", "60 steps were recorded and it needs 100")
+    assert (outcome.face, outcome.reason) == ("could_not_look", "only 60 steps were recorded, and this check needs 100")
 
 
 def test_a_run_of_which_most_checks_saw_too_little_is_not_called_free_of_problems(tmp_path):

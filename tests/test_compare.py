@@ -1,10 +1,13 @@
 """Two audits side by side: the same run is the same, and what changed is said once, in the right words."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
 from gradaudit.audit import Audit, Outcome, analyze
 from gradaudit.compare import Comparison, compare
+from gradaudit.differences import GROUPS
 from gradaudit.findings import Severity
 from gradaudit.run import load
 from gradaudit.schema import PrivateFacts, UserError
@@ -49,10 +52,16 @@ def test_a_cure_with_a_new_illness_is_one_sentence(audits: dict[str, Audit]) -> 
     comparison = compare([audits["learning_rate_too_high"], audits["overfitting"]])
     assert comparison.pairs[0].verdict == (
         "B fixes learning_rate_too_high; overfitting is new. "
-        "Their loss functions differ, so their losses cannot be compared."
+        "Their loss functions differ (cross_entropy, 13 classes; cross_entropy, 3 classes), "
+        "so their losses cannot be compared."
     )
+    assert comparison.pairs[0].details == [
+        "In A: One step changes the weights by 9.77 times their size, at step 0.",
+        "In B: The validation loss rises from 0.822 at step 77 to 1.72 while the training loss falls.",
+    ]
     assert statuses(comparison) == {"overfitting": "new", "learning_rate_too_high": "fixed"}
     changes = {change.setting: change.values for change in comparison.changes}
+    assert "weight decay" not in changes
     assert changes["optimizer: lr"] == ["0.7", "0.003"]
     assert changes["shape of embedding.weight"] == ["13 x 16", "33 x 24"]
     assert changes["shape of gru.bias_hh_l0"] == ["192", ""]
@@ -70,18 +79,40 @@ def test_every_run_is_compared_with_the_first(audits: dict[str, Audit]) -> None:
 def test_what_was_not_looked_at_is_not_called_fixed(audits: dict[str, Audit], face: str) -> None:
     blind = without(audits["overfitting"], "overfitting", face, reason="the run has no evaluations")
     comparison = compare([audits["overfitting"], blind])
-    assert statuses(comparison) == {"overfitting": "unknown"}
-    assert comparison.pairs[0].verdict.startswith("overfitting is not checked in B.")
-    assert comparison.pairs[0].findings[0].remark.startswith("this run did not look: ")
+    assert statuses(comparison) == {"overfitting": "unchecked_after"}
+    assert comparison.pairs[0].verdict.startswith("overfitting is in A, and B could not be checked for it.")
+    assert comparison.pairs[0].details == []
+    remarks = {
+        "could_not_look": "B could not be checked for this: the run has no evaluations",
+        "not_applicable": "The check does not apply to B: the run has no evaluations",
+        "failed": "B was not checked for this: the check stopped with an error of its own",
+    }
+    assert comparison.pairs[0].findings[0].remark == remarks[face]
     unselected = msgspec.structs.replace(audits["overfitting"], outcomes=[])
-    assert statuses(compare([audits["overfitting"], unselected])) == {"overfitting": "unknown"}
+    (followed,) = compare([audits["overfitting"], unselected]).pairs[0].findings
+    assert (followed.status, followed.remark) == (
+        "unchecked_after",
+        "B was not checked for this: the check was not selected",
+    )
 
 
-def test_what_the_base_did_not_look_at_is_new_and_says_so(audits: dict[str, Audit]) -> None:
+@pytest.mark.parametrize("face", ["could_not_look", "not_applicable", "failed"])
+def test_what_the_base_could_not_be_checked_for_is_not_called_new(audits: dict[str, Audit], face: str) -> None:
+    blind = without(audits["overfitting"], "overfitting", face, reason="the run has no evaluations")
+    comparison = compare([blind, audits["overfitting"]])
+    assert statuses(comparison) == {"overfitting": "unchecked_before"}
+    assert comparison.pairs[0].verdict.startswith("overfitting is found in B, and A could not be checked for it.")
+    assert "new" not in comparison.pairs[0].verdict
+    unselected = msgspec.structs.replace(audits["overfitting"], outcomes=[])
+    assert statuses(compare([unselected, audits["overfitting"]])) == {"overfitting": "unchecked_before"}
+
+
+def test_a_finding_that_the_base_was_not_checked_for_counts_for_a_gate(audits: dict[str, Audit]) -> None:
     blind = without(audits["overfitting"], "overfitting", "could_not_look", reason="the run has no evaluations")
     comparison = compare([blind, audits["overfitting"]])
-    assert statuses(comparison) == {"overfitting": "new"}
-    assert comparison.pairs[0].findings[0].remark == "the base did not look: the run has no evaluations"
+    assert comparison.reaches(Severity.WARNING)
+    assert not comparison.reaches(Severity.CRITICAL)
+    assert [(label, one.diagnoser) for label, one in comparison.reaching(Severity.NOTE)] == [("B", "overfitting")]
 
 
 @pytest.mark.parametrize(("severity", "reached"), [("critical", False), ("warning", True), ("note", True)])
@@ -132,6 +163,51 @@ def test_the_command_is_compared_only_where_the_audits_hold_it(audits: dict[str,
     assert [(change.setting, change.values) for change in changes] == [
         ("command", ["train.py --lr 1", "train.py --lr 2"])
     ]
+
+
+def with_overview(audit: Audit, **fields: Any) -> Audit:
+    return msgspec.structs.replace(audit, overview=msgspec.structs.replace(audit.overview, **fields))
+
+
+def test_losses_of_different_splits_are_not_compared(audits: dict[str, Audit]) -> None:
+    base = audits["overfitting"]
+    renamed = [msgspec.structs.replace(series, name="test") for series in base.overview.evaluations]
+    verdict = compare([base, with_overview(base, evaluations=renamed)]).pairs[0].verdict
+    assert (
+        "Their evaluations are of different data, validation and test, so these losses cannot be compared." in verdict
+    )
+    assert "best evaluation loss" not in verdict
+    same = [msgspec.structs.replace(series, name="val") for series in base.overview.evaluations]
+    assert "best evaluation loss is" in compare([base, with_overview(base, evaluations=same)]).pairs[0].verdict
+
+
+def test_a_loss_that_ends_in_nan_is_compared_as_such(audits: dict[str, Audit]) -> None:
+    base = with_overview(audits["overfitting"], best_evaluation=None)
+    broken = with_overview(base, last_not_finite="NaN", last_loss=None)
+    assert "The last training loss is NaN instead of 0.00472." in compare([base, broken]).pairs[0].verdict
+
+
+def test_settings_stand_in_groups_and_what_tells_most_comes_first(audits: dict[str, Audit]) -> None:
+    changes = compare([audits["learning_rate_too_high"], audits["overfitting"]]).changes
+    groups = list(dict.fromkeys(change.group for change in changes))
+    assert groups == [group for group in GROUPS if group in groups], "each group once, in this order"
+    telling = [change.setting for change in changes if change.telling]
+    details = [change.setting for change in changes if not change.telling]
+    assert {"learning rate over the run", "loss", "parameters", "tensors"} <= set(telling)
+    assert not [setting for setting in telling if setting.startswith("shape of ")]
+    assert {"optimizer: lr", "shape of embedding.weight"} <= set(details)
+    assert "dropout of gru" in details, "0, and the other model has no such module"
+    assert len(telling) <= 12
+    tensors = next(change.values for change in changes if change.setting == "tensors")
+    assert tensors[0] == "7 tensors: embedding.weight 13 x 16, gru.weight_ih_l0 192 x 16 and 5 more"
+
+
+def test_the_weight_decay_compared_is_that_of_the_groups(audits: dict[str, Audit]) -> None:
+    """The default of the optimizer is 0 in both."""
+    grouped = analyze(load(FOLDER / "gradient_growth" / "run"), select=["overfitting"])
+    changes = {change.setting: change for change in compare([grouped, audits["overfitting"]]).changes}
+    assert changes["weight decay"].values == ["0 / 0.8", "0"]
+    assert changes["weight decay"].telling
 
 
 @pytest.mark.parametrize("number", [0, 1, 27])

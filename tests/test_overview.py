@@ -10,6 +10,7 @@ import pytest
 from gradaudit.derived.gradient_scale import MOST_COLUMNS, MOST_ROWS
 from gradaudit.findings import Heatmap
 from gradaudit.overview import Overview, overview
+from gradaudit.report.page import glance
 from gradaudit.schema import LossFacts, PrivateFacts, TensorFacts
 from tests.build import build_run, linear_stack
 
@@ -77,7 +78,19 @@ def test_nan_losses_are_counted(tmp_path: Path) -> None:
     loss[30:] = numpy.nan
     view = look(tmp_path, loss=loss)
     assert (view.not_finite_losses, view.first_not_finite, view.last_loss) == (20, 30, None)
+    assert view.last_not_finite == "NaN"
+    assert glance(view)[0].value == "2.30 → NaN"
     assert view.loss[0].y[40] is None
+
+
+@pytest.mark.parametrize(("last", "word"), [(1.0, ""), (numpy.inf, "Inf"), (-numpy.inf, "-Inf")])
+def test_what_training_ends_in_has_a_name(tmp_path: Path, last: float, word: str) -> None:
+    loss = numpy.linspace(2.3, 1.0, 50)
+    loss[20] = numpy.nan
+    loss[-1] = last
+    view = look(tmp_path, loss=loss)
+    assert view.last_not_finite == word
+    assert glance(view)[0].value.endswith(f"→ {word or '1.05'}")
 
 
 def test_groups_with_one_learning_rate_are_one_line(tmp_path: Path) -> None:

@@ -50,6 +50,26 @@ def test_a_sick_run_shows_what_it_is_named_after(sample):
     assert sample.name in found
 
 
+# What a stranger stumbles over: words of the files and of the code, numbers that read as mistakes.
+ODD = re.compile(r"no table|\bit needs\b|-\d\S* (?:decades|%)|\b\d{4,} %|\bfrom (\S+) over \1\b|\bnan\b|\bNone\b")
+
+
+@each_sample
+def test_no_check_speaks_in_riddles(sample):
+    for outcome in analyze(load(sample / "run")).outcomes:
+        for text in (outcome.measured, outcome.reason, outcome.enable, *(f.seen for f in outcome.findings)):
+            assert not ODD.search(text), f"{outcome.diagnoser}: {text}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["the run has no table evaluations", "60 steps were recorded and it needs 100", "-0.14 decades more gradient",
+     "14934 % above the training loss", "the learning rate goes from 0.002 over 0.002 at step 0", "it gained -2.6 %"],
+)  # fmt: skip
+def test_a_riddle_is_noticed(text):
+    assert ODD.search(text)
+
+
 @each_sample
 def test_the_run_finished_and_was_read_whole(sample):
     run = load(sample / "run")

@@ -46,7 +46,8 @@ FORMATS = ("html", "json", "terminal")
     type=click.Choice(["new-critical", "new-warning", "new-note", "never"]),
     default="never",
     show_default=True,
-    help="Exit with 1 when a run has a finding at least this severe that A has not.",
+    help="Exit with 1 when a run has a finding at least this severe that is not known to be in A: new, worse, or not "
+    "checked in A.",
 )
 @click.option("--show-host", is_flag=True, help="Compare host name, paths and command line, too.")
 def compare(
@@ -83,7 +84,10 @@ def compare(
             click.echo(said(f"Comparison: {file} ({size(file)})"), err=machine)
         else:
             click.echo(text, nl=False)
-    if fail_on != "never" and comparison.reaches(Severity(fail_on.removeprefix("new-"))):
+    if fail_on != "never" and comparison.reaches(severity := Severity(fail_on.removeprefix("new-"))):
+        for label, one in comparison.reaching(severity):
+            if one.status == "unchecked_before":
+                click.echo(said(f"{label}: {one.diagnoser} counts for --fail-on. {one.remark}"), err=True)
         sys.exit(FOUND)
 
 

@@ -10,6 +10,7 @@ from gradaudit.derived.layers import comparable_layers
 from gradaudit.derived.order_statistics import Floats, Integers, rank_correlation
 from gradaudit.derived.per_run import per_run
 from gradaudit.derived.ratios import last_half, window
+from gradaudit.derived.wording import count, fold
 from gradaudit.run import Run
 
 FIRST_STEPS = 9  # the profile is taken over steps 0 to 9
@@ -48,6 +49,15 @@ def is_steep(profile: Slope, steep: float = STEEP, ordered: float = ORDERED) -> 
     """Whether the gradient changes by `steep` decades, steadily from layer to layer."""
     rising = profile.order if profile.drop > 0 else -profile.order
     return abs(profile.drop) >= steep and rising >= ordered
+
+
+def along_the_depth(profile: Slope) -> str:
+    """How the gradient of the first layers compares with that of the last, in words."""
+    larger, smaller = ("last", "first") if profile.drop > 0 else ("first", "last")
+    return (
+        f"of {count(len(profile.columns))} weight layers the {larger} two have {fold(profile.drop)} times the gradient "
+        f"of the {smaller} two"
+    )
 
 
 def _slopes(run: Run, optimizer: int) -> Iterator[Slope]:

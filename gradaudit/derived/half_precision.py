@@ -33,6 +33,7 @@ class Gradients:
     zeros: Integers  # [tensors] elements exactly zero
     steps: Integers  # [steps] global steps
     scale: float  # the GradScaler's, the smallest of these steps; 1 without one
+    torn: int = 0  # histograms left out: their sides of zero have different numbers of bins
 
     def below(self, limit: int) -> Floats:
         """[tensors]: the share of the elements other than zero that lies below bin `limit`; NaN without any."""
@@ -74,11 +75,15 @@ def _gathered(run: Run, optimizer: int, chosen: Callable[[Integers], Integers]) 
     scales = scales.where(scales > 0, 1.0)
     counts = numpy.zeros((len(tensors), HIGHEST - LOWEST), dtype=numpy.int64)
     zeros = numpy.zeros(len(tensors), dtype=numpy.int64)
+    torn = 0
     later = frame[frame["step"].isin(steps)]
     shifts = (4 * numpy.log2(scales)).round().astype(int)
     for tensor, step, lowest, none, positive, negative in zip(
         *(later[name] for name in ("tensor", "step", "lowest", "zeros", "positive", "negative")), strict=True
     ):
+        if positive is None or negative is None or len(positive) != len(negative):
+            torn += 1
+            continue
         both = numpy.asarray(positive, dtype=numpy.int64) + numpy.asarray(negative, dtype=numpy.int64)
         bins = int(lowest) + int(shifts[step]) - LOWEST + numpy.arange(len(both))
         numpy.add.at(counts[place[tensor]], numpy.clip(bins, 0, counts.shape[1] - 1), both)
@@ -89,6 +94,7 @@ def _gathered(run: Run, optimizer: int, chosen: Callable[[Integers], Integers]) 
         zeros=zeros,
         steps=own["global_step"].reindex(steps).dropna().to_numpy(dtype=numpy.int64),
         scale=float(scales.min()),
+        torn=torn,
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy
 
 from gradaudit.derived.layers import weight_layers, zero_start
-from gradaudit.derived.order_statistics import Floats, Integers, median
+from gradaudit.derived.order_statistics import Flags, Floats, Integers, median
 from gradaudit.derived.per_run import per_run
 from gradaudit.derived.ratios import recorded_global_steps, window
 from gradaudit.run import Run
@@ -16,7 +16,7 @@ FIRST_STEPS = 19  # the scale is read over steps 0 to 19
 # Of the weight's, per output. What takes any bias out again, as a batch normalisation or the softmax behind a key
 # projection does, leaves it 1e-5 and less: rounding. A plain chain has no such thing.
 _NO_BIAS_GRADIENT, _IN_A_CHAIN = 1e-4, 1e-7
-_ROUNDING = 1e5  # an estimate above is more likely rounding of the bias's gradient than the inputs' size
+ROUNDING = 1e5  # an estimate above is more likely rounding of the bias's gradient than the inputs' size
 _CHAIN = (
     "Sequential", "Linear", "Conv1d", "Conv2d", "Conv3d", "Flatten", "Identity", "Dropout", "ReLU", "LeakyReLU", "GELU",
     "SiLU", "ELU", "Tanh", "Sigmoid", "MaxPool1d", "MaxPool2d", "AvgPool1d", "AvgPool2d",
@@ -30,7 +30,8 @@ class InputScale:
 
     layer: TensorFacts
     steps: Integers  # [recorded steps] global
-    values: Floats  # [recorded steps]; NaN where the bias has next to no gradient
+    values: Floats  # [recorded steps]; NaN where the bias has next to no gradient, or the estimate is `above`
+    above: Flags  # [recorded steps]: the estimate is above `ROUNDING`
     typical: float  # the first value or the median over the first steps, whichever is less; NaN where too few are known
 
 
@@ -61,14 +62,15 @@ def input_scale(run: Run, optimizer: int) -> InputScale | None:
     felt = (of_bias >= least * of_weight / math.sqrt(rows)) & (of_bias > 0) & (of_weight > 0)
     with numpy.errstate(divide="ignore", invalid="ignore"):
         values = of_weight / (of_bias * math.sqrt(layer.elements / rows))
-    values = numpy.where(felt & (values <= _ROUNDING), values, numpy.nan)
+    above = felt & (values > ROUNDING)
+    values = numpy.where(felt & ~above, values, numpy.nan)
     early = window(run, optimizer, 0, FIRST_STEPS)
     # A net that dies after a few steps has no gradient left to ask.
     asked = numpy.isfinite(of_bias) & (of_weight > 0) & early
     enough = asked.any() and numpy.isfinite(values[asked]).mean() > 0.5
     known = values[early & numpy.isfinite(values)]
     typical = min(median(known), float(known[0])) if enough else math.nan
-    return InputScale(layer, recorded_global_steps(run, optimizer), values, typical)
+    return InputScale(layer, recorded_global_steps(run, optimizer), values, above, typical)
 
 
 def _has_inputs(tensor: TensorFacts) -> bool:

@@ -6,6 +6,7 @@ import numpy
 
 Floats = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
 Integers = numpy.ndarray[Any, numpy.dtype[numpy.int64]]
+Flags = numpy.ndarray[Any, numpy.dtype[numpy.bool_]]
 Mask = numpy.ndarray[Any, numpy.dtype[numpy.bool_]]
 
 _AT_ONCE = 100_000  # values sorted at a time

@@ -1,7 +1,7 @@
 """What was recorded and how, as pairs of a name and words."""
 
 from gradaudit.run import Run
-from gradaudit.schema import LossFacts, OptimizerFacts
+from gradaudit.schema import LossFacts, Meta, OptimizerFacts
 
 
 def run_facts(run: Run) -> list[tuple[str, str]]:
@@ -40,8 +40,24 @@ def loss_words(facts: LossFacts) -> str:
     words += [f"reduction {facts.reduction}"] if facts.reduction != "mean" else []
     words += [f"label smoothing {facts.label_smoothing:g}"] if facts.label_smoothing else []
     words += ["class weights"] if facts.weighted else []
-    words += [f"ignore_index {facts.ignore_index}"] if facts.ignore_index is not None else []
+    usual = (None, -100)  # torch's own
+    words += [f"ignore_index {facts.ignore_index}"] if facts.ignore_index not in usual else []
     return ", ".join(words)
+
+
+def loss_identity(meta: Meta) -> str:
+    """The loss functions of a run as far as they set the scale of its losses: only equal ones can be compared."""
+    words = []
+    for facts in meta.losses:
+        same = LossFacts(
+            id=0,
+            function=facts.function,
+            classes=facts.classes,
+            label_smoothing=facts.label_smoothing,
+            weighted=facts.weighted,
+        )
+        words.append(loss_words(same))
+    return "; ".join(dict.fromkeys(words))
 
 
 def _cadence_words(run: Run) -> str:

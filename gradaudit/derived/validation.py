@@ -7,6 +7,7 @@ import numpy
 
 from gradaudit.derived.order_statistics import Floats, Integers
 from gradaudit.derived.per_run import per_run
+from gradaudit.derived.wording import setting
 from gradaudit.run import Run
 
 HELD_OUT = ("validation", "val", "valid", "dev", "eval", "test")  # in order of preference
@@ -33,6 +34,13 @@ def validation(run: Run) -> Evaluations | None:
             return _of(run, by_name[name])
     rest = [split for split in splits if split.lower() not in _TRAIN]
     return _of(run, rest[0]) if len(rest) == 1 else None
+
+
+def more_evaluations(seen: Evaluations, least: float, when: str = " during the run") -> str:
+    """What to do where fewer than `least` finite losses of this split were recorded."""
+    if not numpy.isfinite(seen.losses).all():
+        return f"mend what non_finite reports, or evaluate at least {setting(least)} times{when}"
+    return f"evaluate at least {setting(least)} times{when}"
 
 
 @per_run

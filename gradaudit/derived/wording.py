@@ -41,17 +41,32 @@ def plural(amount: float, noun: str, nouns: str = "") -> str:
 
 
 def percent(share: float) -> str:
-    """A share as a percentage: 12 %, 5 %, 0.4 %, 0.012 %."""
+    """A share as a percentage: 12 %, 5 %, 0.4 %, 0.012 %, 99.8 %; 100 % is all and nothing less."""
     if not math.isfinite(share):
         return "NaN"
     value = 100 * share
+    if 99 < abs(value) < 100:
+        # 399 of 400 are not all: it never rounds up to 100 %.
+        return f"{math.copysign(min(round(abs(value), 1), 99.9), value):.1f}".removesuffix(".0") + " %"
     decimals = 0 if abs(value) >= 10 or value == 0 else 1 if abs(value) >= 0.1 else 3
-    return f"{value:.{decimals}f}".removesuffix(".0") + " %"
+    return f"{value:,.{decimals}f}".removesuffix(".0") + " %"
+
+
+def distance(before: float, after: float) -> str:
+    """How far a positive number has moved: 12 % lower, 40 % higher, 150 times as high."""
+    if after > 3 * before:
+        return f"{factor(after / before)} times as high"
+    return f"{percent(abs(after - before) / before)} {'lower' if after < before else 'higher'}"
 
 
 def factor(value: float) -> str:
     """How many times: 1.4, 63, 2,100, 3.4e7."""
     return number(value, 2 if abs(value) < 100 else 3)
+
+
+def fold(decades: float) -> str:
+    """How many times that many powers of ten are, either way: 13,000 for 4.1 and for -4.1."""
+    return factor(10 ** abs(decades))
 
 
 def in_code(name: str) -> str:

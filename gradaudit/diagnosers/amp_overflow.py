@@ -44,6 +44,15 @@ from gradaudit.findings import (
 )
 from gradaudit.run import Run
 
+_MARKS = 5  # vertical lines that a small chart can hold
+
+
+def _marked(steps: int) -> str:
+    """What the vertical lines of the chart are."""
+    if steps > _MARKS:
+        return f"the lines are the first {_MARKS} of the {count(steps)} steps skipped after the first fifth of the run."
+    return f"the lines are the {plural(steps, 'step')} skipped after the first fifth of the run."
+
 
 @diagnoser(worst=Severity.WARNING, needs=("steps",), minimum_steps=10, explains=("no_learning", "fp16_underflow"))
 def amp_overflow(
@@ -59,7 +68,7 @@ def amp_overflow(
         frame = run.steps_of(optimizer)
         skipped = frame["skipped"].fillna(False).to_numpy(dtype=bool)
         if not skipped.any() and not numpy.isfinite(frame["amp_scale"].to_numpy(dtype=float)).any():
-            yield NotApplicable(reason="no GradScaler was seen to scale or skip a step")
+            yield NotApplicable(reason="no GradScaler was seen")
             return
         settled = len(frame) // 5  # the scaler finds its scale in the beginning
         late = skipped[settled:]
@@ -74,17 +83,20 @@ def amp_overflow(
         yield Finding(
             severity=Severity.WARNING if share > often else Severity.NOTE,
             confidence=Confidence.CERTAIN,
-            headline=f"The GradScaler skips {plural(late.sum(), 'step')} after the first fifth, {percent(share)} of "
-            f"them{label_of(run, optimizer)}",
+            headline=f"The GradScaler skips {plural(late.sum(), 'step')} after the first fifth of the run, "
+            f"{percent(share)} of the steps there{label_of(run, optimizer)}",
             seen="The scaled gradient overflowed at these steps, so the scaler left the weights as they were and "
-            f"halved its scale. {count(skipped.sum())} of {plural(len(skipped), 'step')} of the run were skipped.",
+            f"halved its scale. In the whole run it skipped {count(skipped.sum())} of {plural(len(skipped), 'step')}.",
             span=Span(first=int(steps[0]), last=int(steps[-1])),
             evidence=[
                 loss_chart(
                     run,
                     optimizer,
-                    "The training loss; the marks are the first skipped steps after the first fifth of the run.",
-                    [Mark(label="skipped", x=int(step)) for step in steps[:5]],
+                    f"The training loss; {_marked(len(steps))}",
+                    [
+                        Mark(label=f"first of {count(len(steps))} skipped" if index == 0 else "", x=int(step))
+                        for index, step in enumerate(steps[:_MARKS])
+                    ],
                 )
             ],
             actions=[

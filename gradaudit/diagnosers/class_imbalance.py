@@ -73,7 +73,11 @@ def class_imbalance(
             return
         counts = [amount for amount in label_counts(loss.facts) if amount]
         if loss.kind not in ("classification", "binary") or loss.facts.classes > classes:
-            yield NotApplicable(reason="the loss has no classes, or a whole vocabulary")
+            yield NotApplicable(
+                reason=f"{loss.facts.function} has no classes"
+                if loss.kind not in ("classification", "binary")
+                else f"its {count(loss.facts.classes)} classes are a vocabulary, in which most are rare"
+            )
             return
         if len(counts) < 2:
             yield CouldNotLook(
@@ -89,23 +93,24 @@ def class_imbalance(
         if uneven < ratio or loss.facts.weighted or diverged or not (gained < gain or math.isfinite(held_out)):
             yield Clean(
                 measured=f"the most frequent class occurs {factor(uneven)} times as often as the rarest"
-                + (f", and the loss is {percent(gained)} below that of the frequencies" if gained >= gain else "")
+                + (f"; the loss is {percent(gained)} below what the frequencies alone give" if gained >= gain else "")
                 + label_of(run, optimizer)
             )
             return
         share = max(counts) / sum(counts)
         said = (
-            f"the loss stays at {number(loss.last)}; their frequencies alone give {number(level)}"
+            f"the loss stays at {number(loss.last)}; the class frequencies alone give {number(level)}"
             if gained < gain
-            else f"the held-out loss is never below {number(held_out)}, and a guess among "
-            f"{count(loss.facts.classes)} classes has {number(math.log(max(2, loss.facts.classes)))}"
+            else f"the held-out loss is never below {number(held_out)}, and an even guess "
+            f"among {count(loss.facts.classes)} classes has {number(math.log(max(2, loss.facts.classes)))}"
         )
         yield Finding(
             severity=Severity.NOTE,
             confidence=Confidence.MEDIUM,
             headline=f"One class has {percent(share)} of the labels, and {said}" + label_of(run, optimizer),
-            seen=f"The most frequent class occurs {factor(uneven)} times as often as the rarest. A predictor that "
-            f"knows only the frequencies scores {number(level)}; the loss ends at {number(loss.last)}."
+            seen=f"The most frequent class occurs {factor(uneven)} times as often as the rarest. Guessing by "
+            f"these frequencies, without looking at the input, gives {number(level)}; the loss ends at "
+            f"{number(loss.last)}."
             + (f" The best held-out loss is {number(held_out)}." if math.isfinite(held_out) else ""),
             span=Span(first=int(loss.steps[0]), last=int(loss.steps[-1])),
             evidence=[
@@ -122,7 +127,7 @@ def class_imbalance(
             ],
             actions=[
                 Action(text="Look at the recall of each class, not at the accuracy alone"),
-                Action(text=f"Draw the rare class up to {factor(math.sqrt(uneven))} times as often",
+                Action(text=f"Show the model the rare class up to {factor(math.sqrt(uneven))} times as often",
                        code="torch.utils.data.WeightedRandomSampler(weights, len(weights))"),
             ],
             measures=[

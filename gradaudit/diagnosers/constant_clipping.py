@@ -35,7 +35,7 @@ from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import norm_chart
 from gradaudit.derived.learning_rates import label_of, optimizer_class, peak_rates, rate_in_words, scale_free
 from gradaudit.derived.order_statistics import median, quantile
-from gradaudit.derived.wording import count, factor, number, percent, setting
+from gradaudit.derived.wording import count, factor, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -70,7 +70,8 @@ def constant_clipping(
     def judge(optimizer: int) -> Iterator[Verdict]:
         cut = clipping(run, optimizer)
         if cut is None:
-            yield Clean(measured=f"0 steps of the last half were clipped{label_of(run, optimizer)}")
+            steps = plural(len(run.steps_of(optimizer)), "step")
+            yield Clean(measured=f"in the last half of the {steps} nothing was clipped{label_of(run, optimizer)}")
             return
         if cut.partial:
             yield CouldNotLook(
@@ -86,10 +87,11 @@ def constant_clipping(
                 f"an RMS of {number(cut.excess)} of the threshold"
             )  # fmt: skip
             yield Clean(
-                measured=f"{percent(cut.clipped)} of the steps of the last half are clipped by {cut.kind}, at a median "
-                f"of {what}{label_of(run, optimizer)}"
+                measured=f"in the last half {percent(cut.clipped)} of the steps are clipped by {cut.kind}, at "
+                "a median of "
+                f"{what}{label_of(run, optimizer)}"
                 if numpy.isfinite(cut.excess)
-                else f"0 norms of clipped gradients are known{label_of(run, optimizer)}"
+                else f"no norm of a clipped gradient is known{label_of(run, optimizer)}"
             )
 
     yield from each_optimizer(run, judge)
@@ -104,15 +106,15 @@ def _finding(run: Run, optimizer: int, cut: Clipping, most: float, limit: float,
     high = float(quantile(cut.size.reshape(-1, 1), 0.9)[0])
     if by_norm:
         headline = (
-            f"{name} steps along gradients clipped at {percent(cut.clipped)} of the steps, {factor(cut.excess)} times "
-            "above the threshold"
+            f"Gradients are clipped at {percent(cut.clipped)} of the steps: their norm is {factor(cut.excess)} times "
+            "the threshold"
         )
         seen = [
             f"Over the last half the gradient norm before clipping is {number(median(cut.size))} (median), and the "
             f"threshold is {setting(threshold)}. Clipping by norm keeps the direction of the step."
         ]
         seen.append(
-            f"{name} divides the size of the gradient out, so the steps are nearly as large as without."
+            f"{name} evens out the size of the gradient, so the steps are nearly as large as without clipping."
             if free
             else f"Under {name} this divides the learning rate of {rate_in_words(rates)} by {factor(cut.excess)}, to "
             f"{rate_in_words(rates / cut.excess)}."
@@ -126,7 +128,7 @@ def _finding(run: Run, optimizer: int, cut: Clipping, most: float, limit: float,
             Action(text=f"Then set the learning rate anew: up to now {rate_in_words(rates / cut.excess)} was in effect")
             if not free
             else Action(text="Or leave it: the direction is kept, and the optimizer normalises the size anyway"),
-            Action(text="With a GradScaler, unscale before clipping", code="scaler.unscale_(optimizer)"),
+            Action(text="With a GradScaler, call unscale_ before clipping", code="scaler.unscale_(optimizer)"),
         ]
     else:
         headline = f"Values are clipped at {percent(cut.clipped)} of the steps, to {percent(cut.excess)} of the " \

@@ -125,9 +125,9 @@ def dead_embedding(
                 said = True
                 yield finding
         if not said:
-            speed = f" and learns at {number(pace.relative, 2)} of the layers' pace" if pace is not None else ""
-            hit = f"; {count(history.ever_hit)} of {plural(history.tracked, 'row')} were hit" if history else ""
-            yield Clean(measured=f"{table.name} moves{speed}{hit}{_tied(table)}")
+            speed = f" {number(pace.relative, 2)} times as fast as the other layers" if pace is not None else ""
+            hit = f"; {count(history.ever_hit)} of {plural(history.tracked, 'row')} were used" if history else ""
+            yield Clean(measured=f"{table.name} learns{speed}{hit}{_tied(table)}")
 
     yield from each_optimizer(run, judge)
 

@@ -64,7 +64,7 @@ from gradaudit.findings import (
 from gradaudit.run import Run
 from gradaudit.schema import ROWS
 
-_DIED = 0.5  # of the share at the end: silent from the start is more than this
+_DIED, _FROM_THE_START = 0.5, 0.9  # of the share at the end; between them part of the outputs died and part never woke
 _LEARNED = 0.5  # of the first loss gone: a gradient of zero everywhere is then the end of the task
 
 
@@ -90,7 +90,9 @@ def dead_relu(
             yield _blind(run, optimizer)
             return
         if any(profile.drop > 0 and is_steep(profile) for profile in slopes(run, optimizer)):
-            yield NotApplicable(reason="the gradient fades along the depth, which leaves none for the first layers")
+            yield NotApplicable(
+                reason="the gradient shrinks from layer to layer and leaves none for the first: see vanishing_gradient"
+            )
             return
         if _lost_behind(run, optimizer):
             yield NotApplicable(
@@ -111,8 +113,12 @@ def dead_relu(
         if not dead or finished:
             worst = max(layers, key=lambda layer: layer.share)
             yield Clean(
-                measured=f"at most {percent(worst.share)} of the outputs of a layer are without a gradient at the end"
-                + (", and the loss is done with" if dead else "")
+                measured=(
+                    f"at the end up to {percent(worst.share)} of the outputs of a layer have no gradient"
+                    if worst.share
+                    else f"at the end every output of the {plural(len(layers), 'layer')} has a gradient"
+                )
+                + (", because the loss has fallen to next to nothing" if dead else "")
                 + label_of(run, optimizer)
             )
             return
@@ -171,12 +177,19 @@ def _finding(
     name = dead.layer.module or dead.layer.name
     nothing = dead.share >= nearly and learned_nothing(run, optimizer)
     died = dead.first < _DIED * dead.share
+    always = dead.first >= _FROM_THE_START * dead.share
     before = [other for other in layers if other.layer.depth < dead.layer.depth and not other.felt]
     hungry = [other.layer.module for other in layers if other.zero_input and other.layer.depth > dead.layer.depth]
     seen = [
         f"At the first record {percent(dead.first)} of its outputs were without a gradient, at the end "
         f"{percent(dead.share)} have had none for {SILENT} recorded steps: "
-        + ("they died during training." if died else "they were silent from the start.")
+        + (
+            "they died during training."
+            if died
+            else "they were silent from the start."
+            if always
+            else "some were silent from the start, and others died during training."
+        )
     ]
     if hungry:
         which = f"layer {hungry[0]}" if len(hungry) == 1 else f"the layers {names(hungry)}"
@@ -185,7 +198,7 @@ def _finding(
         seen.append(f"{plural(len(before), 'layer')} before it no longer {'get' if len(before) > 1 else 'gets'} any.")
     seen += _confirmed(run, dead)
     if nothing:
-        seen.append("The loss has learned nothing.")
+        seen.append("The model has learned nothing.")
     rates = peak_rates(run, optimizer)
     slower = Action(
         text=f"Lower the learning rate from {rate_in_words(rates)} to {rate_in_words(rates / 10)}, or warm up over the "
@@ -205,12 +218,12 @@ def _finding(
         severity=Severity.CRITICAL if nothing else Severity.WARNING,
         confidence=Confidence.HIGH,
         headline=f"Layer {name} has had no gradient at {percent(dead.share)} of its {plural(dead.outputs, 'output')} "
-        f"for the last {SILENT} steps{label_of(run, optimizer)}",
+        f"for the last {SILENT} recorded steps{label_of(run, optimizer)}",
         seen=" ".join(seen),
         span=Span(first=int(dead.steps[begun]), last=int(dead.steps[-1])),
         tensors=[dead.layer.name],
         evidence=[_by_layer(dead, layers, most if by_width else nearly), _over_time(dead, layers)],
-        actions=[slower, leaky, start] if died else [start, inputs, leaky],
+        actions=[slower, leaky, start] if died else [start, inputs if always else slower, leaky],
         measures=[
             Measure(quantity="outputs without a gradient", observed=percent(dead.share),
                     threshold=f">= {percent(most if by_width else nearly)}", option="most" if by_width else "nearly"),

@@ -1,4 +1,4 @@
-"""The loss leaves for good where it started.
+"""The loss runs away from where it started and does not come back.
 
 ## What it looks for
 
@@ -87,8 +87,8 @@ def divergence(
         at = diverges(run, optimizer, doubled, worse)
         if at is None:
             yield Clean(
-                measured=f"the loss goes from {number(start)} to {number(loss.last)}, and to "
-                f"{number(largest(loss.values))} at most{label_of(run, optimizer)}"
+                measured=f"the loss starts at {number(start)}, ends at {number(loss.last)} and is never above "
+                f"{number(largest(loss.values))}{label_of(run, optimizer)}"
             )
         else:
             yield _finding(run, optimizer, loss, start, at, doubled, worse)
@@ -108,13 +108,13 @@ def _finding(
     rates = learning_rates(run, optimizer)
     rate, first_rate = rates[row], rates[0]
     lowest = float(numpy.nanmin(loss.values[: row + 1]))
-    ending = number(loss.last) if math.isfinite(loss.last) else "no finite number"
+    ending = number(loss.last) if math.isfinite(loss.last) else "NaN or infinity"
     seen = [
-        f"The loss starts at {number(start)}, is {number(lowest)} at its best before step {count(at)}, reaches "
-        f"{number(top)} and ends at {ending}."
+        f"The loss starts at {number(start)}, is {number(lowest)} at its lowest before step {count(at)}, then climbs "
+        f"to {number(top)} and ends at {ending}."
     ]
     if not math.isnan(constant):
-        seen.append(f"A constant predictor scores {number(constant)}.")
+        seen.append(f"Always predicting the same, without looking at the input, gives {number(constant)}.")
     if recovered:
         seen.append("It comes back below its start.")
     grown = numpy.isfinite(rate) & numpy.isfinite(first_rate) & (rate > 3 * first_rate)
@@ -124,7 +124,7 @@ def _finding(
         loss_chart(
             run,
             optimizer,
-            "The training loss; the mark is where it leaves, the line where it started.",
+            "The training loss; the mark is where it runs away, the line where it started.",
             [*mark, Mark(label="start", y=start, role="reference")],
         )
     ]
@@ -148,7 +148,8 @@ def _finding(
     return Finding(
         severity=Severity.WARNING if recovered or harmless else Severity.CRITICAL,
         confidence=Confidence.CERTAIN if wrong_way else Confidence.MEDIUM if recovered or harmless else Confidence.HIGH,
-        headline=f"The loss rises from {number(start)} to {number(top)} and ends at {ending}, from step {count(at)} on"
+        headline=f"The loss diverges at step {count(at)}: it climbs from {number(lowest)} to {number(top)} and ends at "
+        + ending
         + label_of(run, optimizer),
         seen=" ".join(seen),
         span=Span(first=at, last=last),

@@ -54,7 +54,7 @@ from gradaudit.findings import (
     Verdict,
 )
 from gradaudit.run import Run
-from gradaudit.schema import MODULES, LossFacts
+from gradaudit.schema import LossFacts
 
 if TYPE_CHECKING:
     import pandas
@@ -95,10 +95,13 @@ def double_softmax(
     if not long_enough:
         spans = max((_span(frame) + 1 for _, frame in known if len(frame)), default=0)
         yield CouldNotLook(
-            reason=f"the samples of the loss's input span {plural(spans, 'step')}, and it needs {count(steps)}"
+            reason=f"the samples of the loss's input span {plural(spans, 'step')}, and this check needs {count(steps)}"
             if spans
-            else "the input of the loss was not sampled",
-            enable=f"train for at least {count(steps)} steps" if spans else MODULES.enable,
+            else "the values that go into the loss were not sampled",
+            enable=f"train for at least {count(steps)} steps"
+            if spans
+            else "compute the loss with torch.nn.functional (nn.CrossEntropyLoss uses it), and record with this "
+            "version",
         )
         return
     for facts, frame in long_enough:
@@ -142,7 +145,7 @@ def _judge(
                     threshold=f">= {setting(reach)}, or the model ends with a Sigmoid", option="reach")
         )  # fmt: skip
         return _finding(run, facts, frame, "sigmoid", Severity.CRITICAL, Confidence.HIGH, measures)
-    return Clean(measured=f"what goes into {facts.function} lies between {number(low)} and {number(high)}")
+    return Clean(measured=f"the values that go into {facts.function} lie between {number(low)} and {number(high)}")
 
 
 def _ends_with_sigmoid(run: Run) -> bool:

@@ -4,11 +4,11 @@
 
 The cosine of each update with the weights it changes. An update that only decays points straight at zero, at a cosine
 of -1. A median over steps 2 to 40 and the weight layers below `cosine`, while the last norm of the median layer is
-below `shrunk` of its first, is a warning; it is critical when the loss has learned nothing. It is a note where the loss
-keeps falling and ends below `learned` of that of the best constant prediction: what it would reach with less decay this
-run cannot tell. And it is one where no optimizer group has a weight decay, or one far too small for it: learning rate
-times decay, summed over the run, below a tenth of what the weights lost. Then a penalty in the loss does the same, or
-weights that started too large.
+below `shrunk` of its first, is a warning; it is critical when the model has learned nothing. It is a note where the
+loss keeps falling and ends below `learned` of that of the best constant prediction: what it would reach with less decay
+this run cannot tell. And it is one where no optimizer group has a weight decay, or one far too small for it: learning
+rate times decay, summed over the run, below a tenth of what the weights lost. Then a penalty in the loss does the same,
+or weights that started too large.
 
 ## Why it matters
 
@@ -102,7 +102,7 @@ def excessive_weight_decay(
         left = norms_over_first(run, optimizer)[:, columns]
         if not numpy.isfinite(cosines).any() or not numpy.isfinite(left).any():
             yield CouldNotLook(
-                reason="the directions of the updates at steps 2 to 40 are not known",
+                reason="the directions of the updates at steps 2 to 40 were not recorded, or the weights do not change",
                 enable="record from the first step on, more often: --every 1",
             )
             return
@@ -113,8 +113,9 @@ def excessive_weight_decay(
         remains = float(last[-1])
         if not (early < cosine and remains < shrunk):
             yield Clean(
-                measured=f"the early updates have a cosine of {number(early, 2)} with the weights, and the median "
-                f"layer ends at {number(remains, 2)} of its first norm{label_of(run, optimizer)}"
+                measured=f"the early updates have a cosine of {number(early, 2)} with the weights (-1 is nothing but "
+                f"decay), and the weights end at {number(remains, 2)} times their first norm (median layer)"
+                + label_of(run, optimizer)
             )
             return
         yield _finding(
@@ -146,10 +147,10 @@ def _finding(
     tensors = run.tensors_of(optimizer)
     order = columns[numpy.argsort(numpy.nan_to_num(left[-1, columns], nan=1.0))]
     seen = [
-        f"The median update of steps {_EARLY[0]} to {_EARLY[1]} has a cosine of {number(early, 2)} with the weights, "
-        f"where -1 is nothing but decay. The median of {count(len(columns))} weight layers ends at "
+        f"The updates of steps {_EARLY[0]} to {_EARLY[1]} have a cosine of {number(early, 2)} with the weights "
+        f"(median), where -1 is nothing but decay. The median of {count(len(columns))} weight layers ends at "
         f"{percent(remains)} of its first norm"
-        + (f", and is halved by step {count(steps[halved[0]])}." if len(halved) else ".")
+        + (f"; half of it is gone by step {count(steps[halved[0]])}." if len(halved) else ".")
     ]
     if decay:
         seen.append(
@@ -159,12 +160,14 @@ def _finding(
     elif set_decay:
         seen.append(
             f"A weight decay of {setting(set_decay)} at a learning rate of {rate_in_words(rates)} is far too small for "
-            "it, so a penalty in the loss shrinks them, or their size did."
+            "that: a penalty in the loss shrinks them, or code that sets their size."
         )
     else:
-        seen.append("No parameter group has a weight decay, so a penalty in the loss shrinks them, or their size did.")
+        seen.append(
+            "No parameter group has a weight decay: a penalty in the loss shrinks them, or code that sets their size."
+        )
     if nothing:
-        seen.append("The loss has learned nothing.")
+        seen.append("The model has learned nothing.")
     elif learns:
         seen.append(
             f"The loss ends at {percent(level)} of the best constant prediction's: it learns all the same. Only a run "

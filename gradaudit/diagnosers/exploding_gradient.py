@@ -5,12 +5,12 @@
 The gradient norms of the weight layers in the order of depth, over the first ten steps, for each optimizer and each
 branch of the model. The first two layers `decades` above the last two, with a rank correlation of at least `order`
 between depth and gradient over at least four layers, is a warning; it is critical when the slope is still there in the
-last half of the run and the loss has learned nothing. Six layers or more in a row, each with 1.26 times or more the
+last half of the run and the model has learned nothing. Six layers or more in a row, each with 1.26 times or more the
 gradient of the next, are a warning from `steady` decades on, when half of those are still there in the last half.
 
 ## Why it matters
 
-The learning rate that the first layers bear is a thousandth of what the last ones need. At a larger one the first
+The learning rate that the first layers can bear is a thousandth of what the last ones need. At a larger one the first
 layers run away within a few steps, and the loss with them.
 
 ## What to try
@@ -29,12 +29,12 @@ import math
 from collections.abc import Iterator
 
 from gradaudit.derived.depth_evidence import depth_dots, learned_nothing
-from gradaudit.derived.depth_slope import FIRST_STEPS, Slope, growing_stretch, is_steep, slopes
+from gradaudit.derived.depth_slope import FIRST_STEPS, Slope, along_the_depth, growing_stretch, is_steep, slopes
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart
 from gradaudit.derived.learning_rates import label_of
 from gradaudit.derived.ratios import recorded_global_steps, window
-from gradaudit.derived.wording import count, number, setting
+from gradaudit.derived.wording import count, fold, number, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -82,14 +82,14 @@ def exploding_gradient(
         elif (stretch := growing_stretch(run, optimizer)) is not None and _lasts(stretch, steady):
             yield _growing(run, optimizer, stretch, steady, order, "steady")
         elif profiles:
-            yield Clean(
-                measured=f"the first layers have {number(-profiles[0].drop, 2)} decades more gradient than the last "
-                f"of {count(len(profiles[0].columns))}{label_of(run, optimizer)}"
-            )
+            yield Clean(measured=along_the_depth(profiles[0]) + label_of(run, optimizer))
         elif window(run, optimizer, 0, FIRST_STEPS).any():
-            yield NotApplicable(reason="fewer than four weight layers with a gradient can be compared")
+            yield NotApplicable(reason="the model has fewer than four weight layers whose gradients can be compared")
         else:
-            yield CouldNotLook(reason="no statistics of the first ten steps", enable="record from the first step on")
+            yield CouldNotLook(
+                reason="no gradient statistics of the first ten steps were recorded",
+                enable="record from the first step on",
+            )
 
     yield from each_optimizer(run, judge)
 
@@ -111,22 +111,25 @@ def _growing(run: Run, optimizer: int, slope: Slope, decades: float, order: floa
     seen = [
         f"Over the first ten steps the gradient norm is {number(10 ** float(slope.early[-2:].mean()))} in the last two "
         f"and {number(10 ** float(slope.early[:2].mean()))} in the first two of {count(len(slope.columns))} weight "
-        f"layers{branch}: each layer multiplies it by about {number(each, 2)}."
+        f"layers{branch}: on its way back each layer multiplies it by about {number(each, 2)}."
     ]
     if math.isfinite(slope.late_drop):
         seen.append(
-            f"Over the last half of the run it is still {number(-slope.late_drop, 2)} decades."
+            f"In the last half of the run it is still {fold(slope.late_drop)} times."
             if persists
-            else f"Over the last half of the run {number(max(-slope.late_drop, 0), 2)} decades are left."
+            else f"In the last half of the run {fold(slope.late_drop)} times are left."
+            if slope.late_drop < 0
+            else "In the last half of the run it no longer grows that way."
         )
     if nothing:
-        seen.append("The loss has learned nothing.")
+        seen.append("The model has learned nothing.")
     last = int(steps[-1]) if persists else int(steps[min(FIRST_STEPS, len(steps) - 1)])
     return Finding(
         severity=Severity.CRITICAL if nothing else Severity.WARNING,
         confidence=Confidence.HIGH if option == "decades" else Confidence.MEDIUM,
-        headline=f"The gradient grows by {number(-slope.drop, 2)} decades towards the input over "
-        f"{count(len(slope.columns))} layers{branch}{label_of(run, optimizer)}",
+        headline=f"The gradient becomes {fold(slope.drop)} times larger on its way back through "
+                 f"{count(len(slope.columns))} "
+        f"layers{branch}{label_of(run, optimizer)}",
         seen=" ".join(seen),
         span=Span(first=int(steps[0]), last=last),
         tensors=loudest[:20],

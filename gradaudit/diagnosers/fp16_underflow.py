@@ -77,6 +77,13 @@ def fp16_underflow(
     def judge(optimizer: int) -> Iterator[Verdict]:
         seen = gradients(run, optimizer)
         why, proven = _in_half(run, optimizer, seen)
+        if seen is not None and seen.torn and not seen.counts.any():
+            yield CouldNotLook(
+                reason=f"the {plural(seen.torn, 'histogram')} of the gradients cannot be read: each has more bins on "
+                "one side of zero than on the other",
+                enable="record the run again",
+            )
+            return
         if not why:
             yield NotApplicable(reason=_elsewhere(seen))
             return
@@ -93,6 +100,7 @@ def fp16_underflow(
             yield Clean(
                 measured=f"{percent(small)} of the elements of the gradients lie below 2**-14, and {percent(gone)} "
                 f"below 2**-24, at a scale of {_in_words(seen.scale)}{label_of(run, optimizer)}"
+                + (f"; all this {_torn(seen)}" if seen.torn else "")
             )
 
     yield from each_optimizer(run, judge)
@@ -102,6 +110,12 @@ def _share(seen: Gradients, limit: int) -> float:
     """Of all elements other than zero."""
     pooled = seen.counts.sum(axis=0)
     return float(pooled[: limit - LOWEST].sum() / pooled.sum())
+
+
+def _torn(seen: Gradients) -> str:
+    """What was left out of the histograms."""
+    torn = plural(seen.torn, "histogram")
+    return f"without {torn} that cannot be read, with more bins on one side of zero than on the other"
 
 
 def _in_words(scale: float) -> str:
@@ -124,11 +138,12 @@ def _in_half(run: Run, optimizer: int, seen: Gradients | None) -> tuple[str, boo
 
 def _elsewhere(seen: Gradients | None) -> str:
     """Why the run is not looked at, and what float16 would do to it."""
-    reason = "nothing shows that its gradients are computed in float16"
+    reason = "nothing shows that the gradients are computed in float16"
     if seen is None or not seen.counts.any():
         return reason
-    gone = percent(_share(seen, SMALLEST))
-    return f"{reason}; without a GradScaler it would round {gone} of the elements to zero"
+    gone = _share(seen, SMALLEST)
+    part = f"{percent(gone)} of their elements" if gone else "none of their elements"
+    return f"{reason}; if they were, {part} would become zero without a GradScaler"
 
 
 def _finding(
@@ -150,17 +165,19 @@ def _finding(
         severity=Severity.WARNING if grave else Severity.NOTE,
         confidence=Confidence.HIGH if grave else Confidence.MEDIUM if proven else Confidence.LOW,
         headline=(
-            f"Half precision {keeps} three bits or less of {percent(few)} of the gradient's elements"
+            f"Of the gradient's elements {percent(few)} are so small that float16 {keeps} three bits of them or less"
             if few > crushed
-            else f"Half precision {keeps} fewer than 11 bits of {percent(small)} of the gradient's elements"
+            else f"Of the gradient's elements {percent(small)} are so small that float16 {keeps} fewer than 11 bits"
         )
         + label_of(run, optimizer),
         seen=f"At {plural(len(seen.steps), 'step')} from {count(seen.steps[0])} to {count(seen.steps[-1])}, "
         f"{percent(small)} of the elements other than zero are below 2**-14 = 6.1e-5"
         + (f" after scaling by {_in_words(seen.scale)}" if scaled else "")
-        + f", where float16 loses bits, and {percent(cut / (cut + int(seen.counts.sum())))} of all are exactly zero. "
+        + f", where float16 keeps fewer than its 11 bits, and {percent(cut / (cut + int(seen.counts.sum())))} "
+          "of all are exactly zero. "
         + why
-        + (f" Most of it is in {names(worst, 3)}." if worst else ""),
+        + (f" Most of them are in {names(worst, 3)}." if worst else "")
+        + (f" All this {_torn(seen)}." if seen.torn else ""),
         span=Span(first=int(first), last=int(seen.steps[-1])),
         tensors=worst[:20],
         evidence=[gradient_sizes(seen, coarse), loss_chart(run, optimizer, "The training loss.", [])],

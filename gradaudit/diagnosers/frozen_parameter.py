@@ -104,7 +104,7 @@ def frozen_parameter(
         taken = int((~skipped_at(run, optimizer)).sum())
         if taken < least_steps:
             yield CouldNotLook(
-                reason=f"statistics of {plural(taken, 'taken step')} were recorded, and it needs "
+                reason=f"gradient statistics of only {plural(taken, 'step')} were recorded, and this check needs "
                 f"{setting(least_steps)}",
                 enable="train longer, or record more often: --every 1",
             )
@@ -136,12 +136,11 @@ def frozen_parameter(
         if not found:
             moving = int((looked_at & ~still).sum())
             yield Clean(
-                measured=f"{count(moving)} of {plural(looked_at.sum(), 'tensor')} move{label_of(run, optimizer)}"
-                + (
-                    f", and {plural(still.sum(), 'bias', 'biases')} with next to no gradient stay"
-                    if still.any()
-                    else ""
+                measured=(
+                    f"{count(moving)} of {plural(looked_at.sum(), 'parameter tensor')} change during training"
+                    + label_of(run, optimizer)
                 )
+                + (f"; the other {plural(still.sum(), 'has', 'have')} next to no gradient" if still.any() else "")
             )
 
     yield from each_optimizer(run, judge)
@@ -164,9 +163,9 @@ def _finding(
     every = [tensor for tensor in run.tensors_of(optimizer) if tensor.elements]
     elements, total = sum(t.elements for t in mine), sum(t.elements for t in every)
     certain = reason in ("frozen", "not owned", "rate zero") or all(t.elements <= _PROBED_WHOLE for t in mine)
-    who = mine[0].name if len(mine) == 1 else f"{count(len(mine))} of {plural(len(every), 'tensor')}"
+    who = mine[0].name if len(mine) == 1 else f"{count(len(mine))} of {plural(len(every), 'parameter tensor')}"
     if len(who) > 60:
-        who = "1 tensor"
+        who = "1 parameter tensor"
     measures = [
         Measure(
             quantity="recorded steps that changed them",
@@ -267,7 +266,7 @@ def _short(reason: Reason, is_faint: bool) -> str:
         "rate zero": "the learning rate is 0",
         "no gradient": "no gradient arrives",
         "zero gradient": "the gradient is exactly zero",
-        "no effect": "a gradient, and no update",
+        "no effect": "there is a gradient, and no update",
     }[reason]
 
 

@@ -88,11 +88,11 @@ def gradient_growth(
         steps = frame["global_step"].to_numpy()
         gone = diverges(run, optimizer)
         if gone is not None and gone < steps[fifth]:
-            yield Clean(measured=f"the loss left at step {count(gone)}, before the gradient could grow")
+            yield Clean(measured=f"the loss diverges at step {count(gone)}, before a slow growth could be seen")
             return
         if not (base > 0 and last > 0):
             yield CouldNotLook(
-                reason="the norm of the gradient is not known in a fifth of the run",
+                reason="for a fifth of the run the norm of the gradient was not recorded",
                 enable="record more often: --every 1",
             )
             return
@@ -107,8 +107,8 @@ def gradient_growth(
             or (not loss.unjudged and not before - after < gain * abs(loss.first))
         ):
             yield Clean(
-                measured=f"the gradient norm of the last fifth is {factor(grown)} times the "
-                f"{'first' if loss.unjudged else 'second'}'s"
+                measured=f"in the last fifth of the run the gradient norm is {factor(grown)} times that of the "
+                f"{'first' if loss.unjudged else 'second'} fifth"
                 + (f", and the loss falls from {number(before)} to {number(after)}" if better else "")
                 + label_of(run, optimizer)
             )

@@ -88,6 +88,10 @@ class Level:
         """`even` as a sentence shows it: ln 10 = 2.30."""
         return f"{self.name} = {number(self.even)}"
 
+    def times(self, loss: float) -> str:
+        """How large a loss is beside it."""
+        return f"{factor(loss / self.even)} times that of an even guess, {self.words}"
+
 
 @diagnoser(
     worst=Severity.CRITICAL,
@@ -179,7 +183,8 @@ def _likelihood(run: Run, loss: TrainingLoss, facts: LossFacts, level: Level, vo
     elif first < level.low and from_scratch:
         yield _too_low(run, loss, facts, level)
     else:
-        yield Clean(measured=f"first loss {number(first)}, {level.words}{label_of(run, loss.optimizer)}")
+        even = f"an even guess has {level.words}{label_of(run, loss.optimizer)}"
+        yield Clean(measured=f"the first loss is {number(first)}, {even}")
 
 
 def _finding(
@@ -277,7 +282,7 @@ def _scaled(run: Run, loss: TrainingLoss, level: Level, times: float, amount: in
         loss,
         severity,
         Confidence.HIGH,
-        f"The first loss is {number(loss.objective[0])}, {factor(loss.objective[0] / level.even)} times {level.words}",
+        f"The first loss is {number(loss.objective[0])}, {level.times(loss.objective[0])}",
         f"What was differentiated is {factor(times)} times the mean loss per target, {number(loss.first)}: {looks}. "
         f"Every gradient is {factor(times)} times larger than with a mean. {harm}".strip(),
         actions,
@@ -325,7 +330,7 @@ def _too_high(run: Run, loss: TrainingLoss, level: Level) -> Finding:
         loss,
         Severity.CRITICAL if harm and loss.first > level.severe else Severity.WARNING,
         Confidence.HIGH,
-        f"The first loss is {number(loss.first)}, {factor(loss.first / level.even)} times {level.words}",
+        f"The first loss is {number(loss.first)}, {level.times(loss.first)}",
         " ".join(filter(None, seen)),
         actions,
         [_first_measure(loss, f"> {number(level.high)}", level.option)],
@@ -367,7 +372,7 @@ def _too_low(run: Run, loss: TrainingLoss, facts: LossFacts, level: Level) -> Fi
         loss,
         Severity.NOTE,
         Confidence.MEDIUM,
-        f"The first loss is {number(loss.first)}, {factor(loss.first / level.even)} of {level.words}",
+        f"The first loss is {number(loss.first)}, {level.times(loss.first)}",
         "The model knows more at its first step than an untrained one can. A pretrained start explains it, and so do a "
         "label that leaks into the input and steps taken before recording began.",
         [
@@ -395,8 +400,8 @@ def _regression(
     deviation, ratio = math.sqrt(target), loss.first / target
     if ratio <= variance and deviation <= spread:
         yield Clean(
-            measured=f"first loss {number(loss.first)}, {factor(ratio)} times the variance of the target; "
-            f"its standard deviation is {number(deviation)}{label_of(run, loss.optimizer)}"
+            measured=f"the first loss is {number(loss.first)}, {factor(ratio)} times the variance of the target, whose "
+            f"standard deviation is {number(deviation)}{label_of(run, loss.optimizer)}"
         )
         return
     mean = facts.target_mean or 0.0
@@ -440,24 +445,12 @@ def _regression(
             ),
         ],
         [
-            Measure(
-                quantity="first loss / variance of the target",
-                observed=factor(ratio),
-                threshold=f"> {setting(variance)}",
-                option="variance",
-            ),
-            Measure(
-                quantity="standard deviation of the target",
-                observed=number(deviation),
-                threshold=f"> {setting(spread)}",
-                option="spread",
-            ),
-            Measure(
-                quantity="last loss / first loss",
-                observed=number(kept),
-                threshold=f"> {setting(learned)} is a warning",
-                option="learned",
-            ),
+            Measure(quantity="first loss / variance of the target", observed=factor(ratio),
+                    threshold=f"> {setting(variance)}", option="variance"),
+            Measure(quantity="standard deviation of the target", observed=number(deviation),
+                    threshold=f"> {setting(spread)}", option="spread"),
+            Measure(quantity="last loss / first loss", observed=number(kept),
+                    threshold=f"> {setting(learned)} is a warning", option="learned"),
         ],
         reference=Mark(label=f"variance of the target = {number(target)}", y=target, role="reference"),
-    )
+    )  # fmt: skip

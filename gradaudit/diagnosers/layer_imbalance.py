@@ -45,7 +45,7 @@ from gradaudit.derived.learning_rates import label_of, peak_rates, scale_free
 from gradaudit.derived.order_statistics import Floats, medians
 from gradaudit.derived.ratios import gradient_ratio, last_half, recorded_global_steps, update_ratio, window
 from gradaudit.derived.reduce import short
-from gradaudit.derived.wording import count, factor, in_code, names, number, setting
+from gradaudit.derived.wording import count, factor, fold, in_code, names, number, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -88,7 +88,7 @@ def layer_imbalance(
         chosen = comparable_layers(run, optimizer)
         if chosen.sum() < 2:
             if not low_rate:
-                yield NotApplicable(reason="fewer than two weight layers can be compared")
+                yield NotApplicable(reason="the model has fewer than two weight layers that can be compared")
             return
         broken = breakdown(run, optimizer)
         if broken is not None and not broken.recovered:
@@ -109,8 +109,8 @@ def layer_imbalance(
             # One and the same profile: vanishing_gradient or exploding_gradient says it better.
             if not low_rate:
                 yield Clean(
-                    measured=f"the gradient changes by {number(abs(along.drop), 2)} decades along the depth, which is "
-                    f"no single layer's{label_of(run, optimizer)}"
+                    measured=f"the gradient changes {fold(along.drop)} times along the depth, a little in every layer: "
+                    f"no single one stands out{label_of(run, optimizer)}"
                 )
             return
         updates, gradients = profile(run, optimizer, "update"), profile(run, optimizer, "gradient")
@@ -147,9 +147,9 @@ def layer_imbalance(
             yield _finding(run, optimizer, Severity.NOTE, "update", updates.late, updates.spread, measures)
         elif not low_rate:
             yield Clean(
-                measured=f"the update-to-weight ratios of {count(chosen.sum())} layers span "
-                f"{number(updates.spread, 2)} "
-                f"decades, their gradient-to-weight ratios {number(gradients.spread, 2)}{label_of(run, optimizer)}"
+                measured=f"of {count(chosen.sum())} layers the largest update-to-weight ratio is "
+                f"{fold(updates.spread)} times the smallest, the largest gradient-to-weight ratio "
+                f"{fold(gradients.spread)} times" + label_of(run, optimizer)
             )
 
     yield from each_optimizer(run, judge)
@@ -175,14 +175,14 @@ def _finding(
         f"has {factor(times)} times {'less' if away[worst] < 0 else 'more'} gradient"
     )  # fmt: skip
     seen = [
-        f"In its {quantity}-to-weight ratio {tensors[worst].name} is {number(abs(float(away[worst])), 2)} decades "
-        f"{'below' if away[worst] < 0 else 'above'} the median of {count(len(tensors))} layers."
+        f"The {quantity}-to-weight ratio of {tensors[worst].name} is {factor(times)} times "
+        f"{'smaller' if away[worst] < 0 else 'larger'} than the median of {count(len(tensors))} layers."
     ]
     if len(flagged) > 1:
         seen.append(f"{count(len(flagged))} layers stand out: {names(flagged, 4)}.")
     if quantity == "gradient":
         seen.append(
-            "The updates are nearly even, because the optimizer divides the size of the gradient out."
+            "The updates are nearly even, because the optimizer evens out the size of the gradient."
             if scale_free(run, optimizer)
             else "The updates do not differ as much."
         )
@@ -192,8 +192,8 @@ def _finding(
     return Finding(
         severity=severity,
         confidence=Confidence.HIGH if severity is Severity.WARNING else Confidence.MEDIUM,
-        headline=f"Layer {tensors[worst].name} {verb} than the median layer; the layers span {number(decades, 2)} "
-        "decades" + label_of(run, optimizer),
+        headline=f"Layer {tensors[worst].name} {verb} than the median layer; the layers differ up to "
+        f"{fold(decades)} times" + label_of(run, optimizer),
         seen=" ".join(seen),
         span=Span(first=int(steps[window(run, optimizer, *EARLY)][0]), last=int(steps[-1])),
         tensors=flagged[:20],
@@ -247,7 +247,7 @@ def _actions(run: Run, optimizer: int, name: str, module: str, times: float, spe
     if not scale_free(run, optimizer):
         actions.append(
             Action(
-                text="Use an optimizer that divides the size of the gradient out",
+                text="Use an optimizer that evens out the size of the gradient",
                 code="torch.optim.AdamW(model.parameters(), lr=1e-3)",
             )
         )

@@ -103,12 +103,19 @@ def learning_rate_schedule(
         elif harmful := [] if loss.unjudged else _harmful_jumps(rates, loss, risen, gain):
             yield _restarts(run, optimizer, rates, rate, harmful, risen, gain)
         else:
-            yield Clean(
-                measured=f"the learning rate goes from {setting(rate[0])} over {setting(rate[peak])} at step "
-                f"{count(peak)} to {setting(rate[-1])}{label_of(run, optimizer)}"
-            )
+            yield Clean(measured=f"the learning rate {_course(rate, peak)}{label_of(run, optimizer)}")
 
     yield from each_optimizer(run, judge)
+
+
+def _course(rate: Floats, peak: int) -> str:
+    """What the learning rate does over the run, after "the learning rate"."""
+    start, top, end = (setting(value) for value in (rate[0], rate[peak], rate[-1]))
+    if rate.min() == rate.max():
+        return f"is {start} at every step"
+    if start == top:
+        return f"starts at {start}, its highest, and ends at {end}"
+    return f"starts at {start}, is highest at step {count(peak)} with {top}, and ends at {end}"
 
 
 def _progress(loss: TrainingLoss, at: int) -> tuple[float, float]:
@@ -156,7 +163,8 @@ def _collapse(
         headline=f"The learning rate is down to 1/{count(rate.max() / max(rate[fallen], rate.max() * 1e-9))} of its "
         f"peak at step {count(at)}, with {percent(rest)} of the run to go" + label_of(run, optimizer),
         seen=f"It goes from {setting(rate.max())} to {setting(rate[fallen])}. Until then the loss was falling, by "
-        f"{percent(before)} of its first value over the half before; in all steps since it gained {percent(after)}.",
+        f"{percent(before)} of its first value over the half before; since then it has "
+        f"{'fallen' if after > 0 else 'risen'} by {percent(abs(after))}.",
         span=Span(first=at, last=int(steps[-1])),
         evidence=[
             rate_chart(run, optimizer, mark),
@@ -166,7 +174,7 @@ def _collapse(
             Action(text=f"Stretch the schedule over {count(len(rate))} steps, the length of the run, when stepped "
                    "once a batch",
                    code=f"torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max={len(rate)})"),
-            Action(text="If its numbers are epochs, call scheduler.step() once an epoch"),
+            Action(text="If its numbers are meant as epochs, call scheduler.step() once an epoch"),
         ],
         measures=[
             Measure(quantity="learning rate / peak", observed=number(rate[fallen] / rate.max()),
@@ -192,7 +200,7 @@ def _endless(run: Run, optimizer: int, rate: Floats, risen: float) -> Finding:
         evidence=[rate_chart(run, optimizer, [])],
         actions=[
             Action(text=f"Warm up over 5 % of the run, {count(max(1, len(rate) / 20))} steps, and let it decay after"),
-            Action(text="If its numbers are batches, call scheduler.step() once a batch"),
+            Action(text="If its numbers are meant as batches, call scheduler.step() once a batch"),
         ],
         measures=[
             Measure(quantity="last learning rate / first",

@@ -137,8 +137,8 @@ def learning_rate_too_high(
         else:
             at = int(recorded_global_steps(run, optimizer)[int(numpy.nanargmax(pace))])
             yield Clean(
-                measured=f"the largest median update is {number(top, 2)} of the weights, at step {count(at)}"
-                + label_of(run, optimizer)
+                measured=f"one step changes the median weight layer by at most {number(top, 2)} times its size, at "
+                f"step {count(at)}" + label_of(run, optimizer)
             )
             return
         measures = [
@@ -276,7 +276,7 @@ def _finding(
     seen = [
         f"At step {count(at)} the update of the median weight layer was {number(top)} times its weights, with "
         f"{optimizer_class(run, optimizer)} at a learning rate of {rate_in_words(rates)}.",
-        consequence or "The loss does not show harm from it.",
+        consequence or "The loss shows no harm from it.",
     ]
     if fastest:
         seen.append(f"The largest update was that of {fastest[0]}, {factor(float(ratios.max()))} times its weights.")
@@ -285,7 +285,10 @@ def _finding(
     actions = _slower(run, optimizer, rates, first, _only_early(run, optimizer, peak, consequence))
     if scale_free(run, optimizer):
         actions.append(
-            Action(text="Look at the size of the first weights: the first update is the learning rate over it")
+            Action(
+                text="Compare the learning rate with the size of the initial weights: the first update changes every "
+                "weight by about the learning rate"
+            )
         )
     else:
         actions.append(

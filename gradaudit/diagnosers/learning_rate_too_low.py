@@ -103,15 +103,17 @@ def learning_rate_too_low(
         ratios = update_ratio(run, optimizer)[:, chosen]
         high = quantile(ratios, 0.95, step_weights(run, optimizer))
         if not numpy.isfinite(high).any():
-            yield CouldNotLook(reason="no finite update was recorded", enable="record from the first step on")
+            yield CouldNotLook(
+                reason="no finite update of the weights was recorded", enable="record from the first step on"
+            )
             return
         pace = float(numpy.nanmax(high))
         start = _start(loss)
         gain = (start - loss.last) / start if start > 0 else math.nan
         even = _untrained(loss)
         measured = (
-            f"the fastest tensor changes by {number(pace, 2)} of its weights per step (95th percentile), and the loss "
-            f"{_gained(gain)}{label_of(run, optimizer)}"
+            f"the fastest weight tensor changes by {number(pace, 2)} of its size per step (95th percentile of the "
+            f"steps), and the loss {_gained(gain)}{label_of(run, optimizer)}"
         )
         broken = breakdown(run, optimizer)
         if math.isnan(gain) or broken is not None or divergence(run, optimizer) is not None:
@@ -209,8 +211,8 @@ def _finding(
     ratios = update_ratio(run, optimizer)[:, chosen]
     every = numpy.where(numpy.isfinite(ratios), ratios, -numpy.inf).max(axis=1, initial=-numpy.inf)
     seen = (
-        f"Even {fastest}, the fastest tensor, changes by {number(pace)} of its weights per step (95th percentile over "
-        f"the steps), with {optimizer_class(run, optimizer)} at a learning rate of {rate_in_words(rates)}. "
+        f"Even {fastest}, the fastest tensor, changes by {number(pace)} of its size per step (95th percentile of the "
+        f"steps), with {optimizer_class(run, optimizer)} at a learning rate of {rate_in_words(rates)}. "
         f"The loss goes from {number(start)} to {number(loss.last)}: it {_gained(gain)}."
     )
     if trained_before:
@@ -250,7 +252,9 @@ def _finding(
 def _gained(improvement: float) -> str:
     """What became of the loss, after "the loss"."""
     if math.isnan(improvement):
-        return "does not end in a number"
+        return "ends in no number"
+    if improvement < -2:
+        return f"ends {factor(1 - improvement)} times as high as it starts"
     return f"falls by {percent(improvement)}" if improvement > 0 else f"rises by {percent(-improvement)}"
 
 

@@ -87,8 +87,13 @@ def loss_spike(
         gone = diverges(run, optimizer) is not None
         if not len(starts) or not back or gone or high.mean() > (_LONG if len(starts) <= 2 else _OFTEN) or high[-1]:
             yield Clean(
-                measured=f"{plural(0 if gone or not back else len(starts), 'spike')} that came back in "
-                f"{plural(len(smooth), 'step')}{label_of(run, optimizer)}"
+                measured=(
+                    f"no spike that the loss comes back from in {plural(len(smooth), 'step')}"
+                    if gone or not back or not len(starts)
+                    else f"the loss is up more often than a spike is, {plural(len(starts), 'time')} in "
+                    f"{plural(len(smooth), 'step')} and at {percent(float(high.mean()))} of them"
+                )
+                + label_of(run, optimizer)
             )
             return
         worst = int(numpy.argmax(numpy.where(high, above, -numpy.inf)))
@@ -111,7 +116,7 @@ def loss_spike(
             confidence=Confidence.MEDIUM,
             headline=f"The loss jumps to {factor(smooth[worst] / trend[worst])} times its trend at step "
             f"{count(loss.steps[worst])} and comes back" + label_of(run, optimizer),
-            seen=f"{plural(len(starts), 'spike')}, {plural(int(high.sum()), 'step')} in all. The highest reaches "
+            seen=f"{plural(len(starts), 'spike')} of {plural(int(high.sum()), 'step')} in all. The highest reaches "
             f"{number(float(smooth[worst]))} from a trend of {number(float(trend[worst]))}, at a learning rate of "
             f"{rate_in_words(rates)}."
             + (f" That undoes {part} of what had been gained since the first steps." if lost >= undone else ""),

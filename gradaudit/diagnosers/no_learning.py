@@ -78,15 +78,16 @@ def no_learning(
         level = constant_level(loss)
         if math.isnan(level):
             yield CouldNotLook(
-                reason="the loss of the best constant predictor is not known: the labels were not counted",
+                reason="the labels were not counted, so it is not known what a model that ignores its input "
+                "would reach",
                 enable="use a torch.nn.functional loss that takes the labels themselves",
             )
             return
         gone = breakdown(run, optimizer) is not None or diverges(run, optimizer) is not None
         if gone or not not_learning(run, optimizer, constant):
             yield Clean(
-                measured=f"the loss ends at {number(loss.last)}, a constant predictor's is {number(level)}"
-                + (", and it diverges before" if gone else "")
+                measured=f"the loss ends at {number(loss.last)}; always predicting the same gives {number(level)}"
+                + ("; the loss diverges on the way" if gone else "")
                 + label_of(run, optimizer)
             )
             return
@@ -103,22 +104,22 @@ def _finding(
     passed = epochs_of(run, optimizer)
     late = passed >= epochs
     what = {
-        "classification": "the entropy of the labels",
-        "binary": "the entropy of the labels",
-        "regression": "the variance of the target",
-    }.get(loss.kind, "a constant predictor's loss")
+        "classification": "guessing by the label frequencies gives",
+        "binary": "guessing by the label frequencies gives",
+        "regression": "always predicting the mean of the target gives",
+    }.get(loss.kind, "always predicting the same gives")
     after = f"after {plural(len(loss.values), 'step')}" + (
         f", {setting(passed)} epochs" if math.isfinite(passed) else ""
     )
     return Finding(
         severity=Severity.CRITICAL if late else Severity.WARNING if equal else Severity.NOTE,
         confidence=Confidence.HIGH if late or equal else Confidence.MEDIUM,
-        headline=f"The loss ends at {number(loss.last)}, and {what} is {number(level)}: nothing is learned"
+        headline=f"The loss ends at {number(loss.last)}, and {what} {number(level)}: nothing is learned"
         + label_of(run, optimizer),
-        seen=f"A model that ignores its input and knows how the targets are distributed scores {number(level)}. The "
+        seen=f"A model that ignores its input and knows how the targets are distributed reaches {number(level)}. The "
         f"loss starts at {number(loss.first)} and is {number(loss.last)} {after}; it has stopped falling."
         + _answers(loss, differ, same=same)
-        + ("" if late or equal else " Some healthy models still stand there after a few hundred steps."),
+        + ("" if late or equal else " Some healthy models are still there after a few hundred steps."),
         span=Span(first=int(loss.steps[-max(5, len(loss.steps) // 10)]), last=int(loss.steps[-1])),
         evidence=[
             loss_chart(
@@ -146,14 +147,15 @@ def _finding(
                 if same
                 else []
             ),
-            Action(text="Look at ten pairs of input and label as the model gets them: do they belong together"),
+            Action(text="Look at ten pairs of input and label as the model gets them: do they belong together?"),
             Action(
-                text="Train on one batch of 16 until its loss is near 0; if it stays, the wiring is at fault",
+                text="Train on one batch of 16 until its loss is near 0; if that fails, the code is at fault, "
+                "not the data",
                 code="x, y = next(iter(loader))\nfor _ in range(500): ...",
             ),
             Action(
-                text=f"Raise the learning rate from {rate_in_words(peak_rates(run, optimizer))} tenfold, and once "
-                "lower it tenfold"
+                text=f"Try ten times the learning rate of {rate_in_words(peak_rates(run, optimizer))}, and a "
+                "tenth of it"
             ),
         ],
         measures=[
@@ -192,6 +194,8 @@ def _answers(loss: TrainingLoss, differ: float, *, same: bool) -> str:
     if math.isnan(differ):
         return ""
     unit = "standard deviations of the target" if loss.kind == "regression" else "of a logit"
+    if not differ:
+        unit = ""
     if not same:
         return f" Over a batch the outputs differ by {number(differ, 2)} {unit}, so the input reaches them."
     answer = "the mean of the target"
@@ -201,4 +205,5 @@ def _answers(loss: TrainingLoss, differ: float, *, same: bool) -> str:
         if counts:
             most = counts.index(max(counts))
             answer += f", class {most} first ({percent(max(counts) / sum(counts))} of the labels)"
-    return f" Over a batch the outputs differ by {number(differ, 2)} {unit}: every input gets one answer, {answer}."
+    spread = f"differ by {number(differ, 2)} {unit}" if differ else "do not differ at all"
+    return f" Over a batch the outputs {spread}: every input gets the same answer, {answer}."

@@ -40,7 +40,7 @@ from gradaudit.derived.progress import epochs as epochs_of
 from gradaudit.derived.progress import not_learning
 from gradaudit.derived.reduce import banded, plain
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
-from gradaudit.derived.validation import Evaluations, validation
+from gradaudit.derived.validation import Evaluations, more_evaluations, validation
 from gradaudit.derived.wording import count, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
@@ -58,7 +58,6 @@ from gradaudit.findings import (
     Verdict,
 )
 from gradaudit.run import Run
-from gradaudit.schema import EVALUATIONS
 
 _EVALUATIONS = 3  # one at the start, in the middle and at the end
 
@@ -81,7 +80,7 @@ def no_signal(
     if held_out is None:
         splits = ", ".join(str(split) for split in run.evaluations["split"].unique())
         yield CouldNotLook(
-            reason=f"it is not clear which evaluation is the held-out one: {splits}",
+            reason=f"it is not clear which evaluation is on held-out data: {splits}",
             enable='name the splits: Recorder.log(loss=..., split="validation")',
         )
         return
@@ -94,12 +93,14 @@ def no_signal(
     finite = numpy.isfinite(held_out.losses)
     if math.isnan(level) or finite.sum() < _EVALUATIONS:
         yield CouldNotLook(
-            reason="the held-out loss of the best constant predictor is not known"
+            reason="what a model that ignores its input would reach in the evaluations is not known"
             if math.isnan(level)
-            else f"{plural(finite.sum(), 'finite evaluation')} of {held_out.split!r}, and it needs {_EVALUATIONS}",
+            else f"only {plural(finite.sum(), 'finite evaluation')} of {held_out.split!r} recorded, and this "
+            "check needs "
+            f"{_EVALUATIONS}",
             enable="use one torch.nn.functional loss for training and evaluation"
             if math.isnan(level)
-            else EVALUATIONS.enable,
+            else more_evaluations(held_out, _EVALUATIONS),
         )
         return
     values = held_out.losses[finite]
@@ -108,8 +109,8 @@ def no_signal(
     gone = any(breakdown(run, o) is not None or diverges(run, o) is not None for o in run.optimizers)
     if gone or not best >= prior * level or not gained < gain:
         yield Clean(
-            measured=f"the best {held_out.split} loss is {number(best)}, a constant predictor's is {number(level)}"
-            + (", and the run diverges" if gone else "")
+            measured=f"the best {held_out.split} loss is {number(best)}; always predicting the same gives "
+            f"{number(level)}" + ("; the run diverges" if gone else "")
         )
         return
     yield _finding(run, loss, held_out, level, best, gained, prior, gain, epochs)
@@ -138,6 +139,13 @@ def _constant(run: Run, losses: list[TrainingLoss]) -> tuple[float, TrainingLoss
     return math.nan, losses[0]
 
 
+def _blind_guess(loss: TrainingLoss) -> str:
+    """What a model does that ignores its input."""
+    if loss.kind == "regression":
+        return "always predicting the mean of the training target"
+    return "guessing by the training labels' frequencies"
+
+
 def _finding(
     run: Run,
     loss: TrainingLoss,
@@ -160,21 +168,19 @@ def _finding(
     if nothing:
         training = "The training loss does not get below it, either."
     elif loss.last < prior * level:
-        training = (
-            f"The training loss ends at {number(loss.last)}: what is learned there are the training examples, "
-            "one by one."
-        )
+        training = f"The training loss ends at {number(loss.last)}: the model learns the training examples by heart."
     else:
         training = f"The training loss ends at {number(loss.last)}."
     return Finding(
         severity=Severity.CRITICAL if sure else Severity.NOTE,
         confidence=Confidence.HIGH if sure else Confidence.MEDIUM,
-        headline=f"The {held_out.split} loss is never below {number(best)}, and a constant predictor with the training "
-        f"labels' distribution has {number(level)}",
+        headline=f"The {held_out.split} loss never falls below {number(best)}; {_blind_guess(loss)} gives "
+        f"{number(level)}",
         seen=f"The best of {plural(int(finite.sum()), 'evaluation')} over {plural(len(loss.values), 'step')}{after} is "
-        f"{number(best)}. Knowing only how the training labels are distributed gives {number(level)}. {training}"
-        + ("" if nothing else " Held-out labels that are distributed otherwise look the same.")
-        + ("" if late else " Some healthy models still stand there after a few hundred steps."),
+        f"{number(best)}. A model that ignores its input and knows how the training labels are distributed gets "
+        f"{number(level)}. {training}"
+        + ("" if nothing else " Held-out labels with another distribution look the same.")
+        + ("" if late else " Some healthy models are still there after a few hundred steps."),
         # Where the training loss stays as well, this is its consequence, and begins where that is seen.
         span=Span(first=int(loss.steps[-max(5, len(loss.steps) // 10) if nothing else 0]), last=int(loss.steps[-1])),
         evidence=[
@@ -191,7 +197,7 @@ def _finding(
             )
         ],
         actions=[
-            Action(text="Look at ten pairs of input and label as the model gets them: do they belong together"),
+            Action(text="Look at ten pairs of input and label as the model gets them: do they belong together?"),
             Action(
                 text="Shuffle inputs and labels with one permutation, and sort neither alone",
                 code="order = torch.randperm(len(x)); x, y = x[order], y[order]",
@@ -200,7 +206,8 @@ def _finding(
                 text="Check the shapes that go into the loss: (N, 1) against (N) broadcasts to (N, N)",
                 code="assert output.shape == target.shape",
             ),
-            Action(text="Train on 16 examples until the loss is near 0; if it stays, the input is cut off"),
+            Action(text="Train on 16 examples until the loss is near 0; if that fails, the input does not reach "
+                        "the output"),
         ],
         measures=[
             Measure(quantity=f"best {held_out.split} loss / constant predictor's", observed=number(best / level)

@@ -46,7 +46,7 @@ from gradaudit.derived.order_statistics import Floats, Integers, Mask, medians, 
 from gradaudit.derived.ratios import recorded_global_steps, window
 from gradaudit.derived.reduce import plain, short
 from gradaudit.derived.weight_growth import decay_paths, norms_over_first
-from gradaudit.derived.wording import count, in_code, names, number, percent, plural, setting
+from gradaudit.derived.wording import count, factor, in_code, names, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -112,17 +112,17 @@ def noise_module(
         judged = layers & large & numpy.isfinite(taken)
         if layers.sum() < 2 or not judged.any():
             yield NotApplicable(
-                reason="fewer than two weight layers can be compared"
+                reason="the model has fewer than two weight layers that can be compared"
                 if layers.sum() < 2
-                else "every weight is small, or decays by an amount that the optimizer's scaling hides"
+                else "every weight is too small for this, or it is not known how much the weight decay takes from it"
             )
             return
         rows = _successive(run, optimizer)
         cosines = medians(numpy.abs(run.matrix("gradient_cosine", optimizer)[rows]))
         if rows.sum() < _LEAST_PAIRS or not numpy.isfinite(cosines[judged]).any():
             yield CouldNotLook(
-                reason=f"gradients of {plural(rows.sum(), 'pair')} of successive steps were recorded among steps 2 to "
-                f"60, and it needs {_LEAST_PAIRS}",
+                reason=f"of steps 2 to 60 only {plural(rows.sum(), 'pair')} of successive steps were recorded, and "
+                f"this check needs {_LEAST_PAIRS}",
                 enable="record every step at the start: --every 1",
             )
             return
@@ -145,9 +145,9 @@ def noise_module(
         else:
             least = int(numpy.argmin(numpy.where(judged & numpy.isfinite(cosines), cosines, numpy.inf)))
             yield Clean(
-                measured=f"the layer with the least agreement of successive gradients, {tensors[least].name}, has a "
-                f"cosine of {number(float(cosines[least]), 2)} and ends at {number(float(left[least]))} of its first "
-                f"norm{label_of(run, optimizer)}"
+                measured=f"from step to step the gradients agree least in {tensors[least].name} (cosine "
+                f"{number(float(cosines[least]), 2)}); its weights end at {factor(float(left[least]))} times their "
+                f"first norm{label_of(run, optimizer)}"
             )
 
     yield from each_optimizer(run, judge)
@@ -204,14 +204,15 @@ def _finding(
     module = tensors[worst].module or tensors[worst].name
     seen = [
         f"Over steps {_EARLY[0]} to {_EARLY[1]} the gradient of {tensors[worst].name} has a cosine of "
-        f"{number(float(cosines[worst]), 2)} with that of the step before (median size), the median of the other "
-        f"layers {number(_median(cosines[others]), 2)}. Its norm ends at {percent(float(left[worst]))} of the first, "
-        f"theirs at {percent(_median(left[others]))}."
+        f"{number(float(cosines[worst]), 2)} with that of the step before (median of the absolute values); the other "
+        f"layers have {number(_median(cosines[others]), 2)}. The norm of the weight ends at "
+        f"{percent(float(left[worst]))} of its first, that of the others at {percent(_median(left[others]))}."
     ]
     bias = [i for i, t in enumerate(tensors) if t.module == tensors[worst].module and _large_bias(t)]
     if bias and numpy.isfinite(cosines[bias[0]]) and cosines[bias[0]] > min(0.9, 3 * cosine.value):
         seen.append(
-            f"The bias beside it agrees at {number(float(cosines[bias[0]]), 2)}: the loss reaches the module, and only "
+            f"The gradients of its bias agree (cosine {number(float(cosines[bias[0]]), 2)}): the loss reaches "
+            "the module, and only "
             "what it computes from its input is noise."
         )
     if len(noisy) > 1:
@@ -219,8 +220,9 @@ def _finding(
     return Finding(
         severity=Severity.WARNING,
         confidence=Confidence.MEDIUM,
-        headline=f"Module {module} only adds noise: successive gradients agree at {number(float(cosines[worst]), 2)}, "
-        f"and its weight shrinks to {percent(float(left[worst]))}{label_of(run, optimizer)}",
+        headline=f"Module {module} seems to add only noise: its gradients point elsewhere at each step (cosine "
+        f"{number(float(cosines[worst]), 2)}), and its weight shrinks to {percent(float(left[worst]))}"
+        + label_of(run, optimizer),
         seen=" ".join(seen),
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         tensors=[tensors[i].name for i in noisy[:20]],
@@ -251,7 +253,7 @@ def _dots(run: Run, optimizer: int, layers: Integers, noisy: list[int], cosines:
     return Dots(
         title="Cosine of successive gradients by layer, steps 2 to 60",
         caption="The median size of the cosine, from the input at the top to the output at the bottom. Layers that "
-        "learn hear much the same at successive steps.",
+        "learn get much the same gradient at successive steps.",
         x_label="|cosine|",
         dots=[
             Dot(label=tensors[i].name, value=short(float(cosines[i])) if cosines[i] > 0 else None,

@@ -48,7 +48,7 @@ from gradaudit.derived.order_statistics import Floats, median
 from gradaudit.derived.progress import divergence
 from gradaudit.derived.reduce import plain
 from gradaudit.derived.training_loss import adversarial, training_loss
-from gradaudit.derived.validation import validation
+from gradaudit.derived.validation import more_evaluations, validation
 from gradaudit.derived.wording import count, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
@@ -66,7 +66,6 @@ from gradaudit.findings import (
     Verdict,
 )
 from gradaudit.run import Run
-from gradaudit.schema import EVALUATIONS
 
 
 @diagnoser(worst=Severity.WARNING, needs=("evaluations.mean_loss",), minimum_steps=5)
@@ -87,7 +86,7 @@ def overfitting(
     if held_out is None:
         splits = ", ".join(str(split) for split in run.evaluations["split"].unique())
         yield CouldNotLook(
-            reason=f"it is not clear which evaluation is the held-out one: {splits}",
+            reason=f"it is not clear which evaluation is on held-out data: {splits}",
             enable='name the splits: Recorder.log(loss=..., split="validation")',
         )
         return
@@ -98,9 +97,9 @@ def overfitting(
     finite = numpy.isfinite(held_out.losses)
     if finite.sum() < LEAST_EVALUATIONS:
         yield CouldNotLook(
-            reason=f"{plural(finite.sum(), 'finite evaluation')} of {held_out.split!r}, and it needs "
-            f"{LEAST_EVALUATIONS}",
-            enable=EVALUATIONS.enable,
+            reason=f"only {plural(finite.sum(), 'finite evaluation')} of {held_out.split!r} recorded, and this check "
+            f"needs {LEAST_EVALUATIONS}",
+            enable=more_evaluations(held_out, LEAST_EVALUATIONS),
         )
         return
     steps, values = held_out.steps[finite].astype(float), held_out.losses[finite]
@@ -160,9 +159,8 @@ def overfitting(
     side = "above" if distance > 0 else "below"
     apart = "" if math.isnan(distance) else f", {number(abs(distance))} {side} the training loss"
     yield Clean(
-        measured=f"the last {held_out.split} losses are {number(final)}{apart}; the best, "
-        f"{number(float(values[best]))}, "
-        f"was at step {count(max(steps[best], 0))} of {count(_last_step(run))}"
+        measured=f"the {held_out.split} loss ends at {number(final)}{apart}; its best is "
+        f"{number(float(values[best]))}, at step {count(max(steps[best], 0))} of {count(_last_step(run))}"
     )
 
 

@@ -101,22 +101,27 @@ def premature_plateau(
         found = plateau(run, optimizer, flat)
         if found is None or diverges(run, optimizer) is not None:
             yield Clean(
-                measured=f"the loss ends at {number(loss.last)} of {number(loss.first)}, and not on a plateau after a "
-                f"fall{label_of(run, optimizer)}"
+                measured=f"the loss goes from {number(loss.first)} to {number(loss.last)}, and does not stop on a "
+                f"plateau after a fall{label_of(run, optimizer)}"
             )
             return
         sudden = found.fell > fell and found.level > left and found.start < early * len(loss.values)
         if not sudden or not found.gradient < faded:
             yield Clean(
                 measured=f"the loss is flat from step {count(loss.steps[found.start])} on at {percent(found.level)} of "
-                f"its start, after a fall of {percent(found.fell)} over the steps before"
-                + (f"; {percent(found.gradient)} of their gradient is left" if math.isfinite(found.gradient) else "")
+                f"its start, but does not stop short: over the steps before it {_moved(found.fell)}"
+                + (f", and {percent(found.gradient)} of the gradient is left" if math.isfinite(found.gradient) else "")
                 + label_of(run, optimizer)
             )
             return
         yield _finding(run, optimizer, loss, found, {"early": early, "left": left, "fell": fell, "faded": faded})
 
     yield from each_optimizer(run, judge)
+
+
+def _moved(fell: float) -> str:
+    """What the loss did before it was flat, after "it"."""
+    return f"{'fell' if fell >= 0 else 'rose'} by {percent(abs(fell))} of its start"
 
 
 def _finding(run: Run, optimizer: int, loss: TrainingLoss, found: Plateau, thresholds: dict[str, float]) -> Finding:
@@ -151,7 +156,7 @@ def _finding(run: Run, optimizer: int, loss: TrainingLoss, found: Plateau, thres
                        "reached its floor.", mark),
         ],
         actions=[
-            Action(text="Look first at what is said of dead or saturated units: they explain it"),
+            Action(text="Look first at findings of dead or saturated units, if there are any: they explain it"),
             Action(text="Train with three other seeds: a trap depends on the start, a floor does not",
                    code="torch.manual_seed(1)"),
             later if decayed else slower,
@@ -175,28 +180,28 @@ def _starved(run: Run, optimizer: int, loss: TrainingLoss, gone: Starved, thresh
     rates = peak_rates(run, optimizer)
     mark = [Mark(label=f"step {count(at)}", x=at)]
     while_it_lasted = (
-        f"fell by {percent(gone.fell)} of its first value while the second half of the learning rate was spent"
+        f"was still falling: by {percent(gone.fell)} of its first value during the second half of the schedule"
         if gone.fell >= thresholds["unfinished"]
-        else f"had hardly begun to fall, with a gain of {percent(max(0.0, gone.gained))}"
+        else f"had hardly begun to fall, by {percent(max(0.0, gone.gained))}"
     )
     return Finding(
         severity=Severity.WARNING,
         confidence=Confidence.HIGH,
-        headline=f"The loss stays at {number(loss.last)} since the learning rate is gone, from step {count(at)} on"
+        headline=f"The loss stays at {number(loss.last)} from step {count(at)} on, where the learning rate is used up"
         + label_of(run, optimizer),
         seen=f"From step {count(at)} on, for {percent(1 - share)} of the run, the learning rate is at "
         f"{percent(thresholds['spent'])} of its peak of {rate_in_words(rates)} or less. Up to then the loss "
         f"{while_it_lasted}; since then it has stayed at {percent(gone.level)} of its start.",
         span=Span(first=at, last=int(loss.steps[-1])),
         evidence=[
-            loss_chart(run, optimizer, "The training loss: it stops where the learning rate is gone.", mark),
+            loss_chart(run, optimizer, "The training loss: it stops where the learning rate is used up.", mark),
             rate_chart(run, optimizer, mark),
         ],
         actions=[
             Action(text=f"Stretch the schedule over {count(len(loss.values))} steps, the length of the run, when "
                    "stepped once a batch",
                    code=f"torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max={len(loss.values)})"),
-            Action(text="If its numbers are epochs, call scheduler.step() once an epoch"),
+            Action(text="If its numbers are meant as epochs, call scheduler.step() once an epoch"),
             Action(text=f"End such a run at step {count(at)}: nothing came after"),
         ],
         measures=[

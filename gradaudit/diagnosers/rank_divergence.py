@@ -126,7 +126,7 @@ def _weights(run: Run, sums: Checksums) -> Finding:
     )
     averaging = Action(
         text="Call the wrapped model, not model.module, and leave no_sync() before the last micro-batch: otherwise "
-        "gradients are averaged at 0 steps"
+        "gradients are averaged at no step"
     )
     return Finding(
         severity=Severity.NOTE if back else Severity.WARNING,

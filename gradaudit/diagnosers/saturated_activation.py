@@ -113,8 +113,7 @@ def saturated_activation(
             yield _finding(run, inferred, inferred, most, output, estimated=True)
             return
         yield CouldNotLook(
-            reason=f"the outputs of {names([module.name or module.module_class for module in bounded])} were not "
-            f"sampled {SAMPLES} times",
+            reason=f"the outputs of {_activations(bounded)} were not sampled at {SAMPLES} steps",
             enable="record with gradaudit record --activations",
         )
         return
@@ -130,6 +129,11 @@ def saturated_activation(
     yield Clean(
         measured=f"at most {percent(worst)} of the outputs of {plural(len(sampled), 'activation')} are saturated"
     )
+
+
+def _activations(modules: list[ModuleFacts]) -> str:
+    listed = names([module.name or module.module_class for module in modules])
+    return f"the {'activation' if len(modules) == 1 else 'activations'} {listed}"
 
 
 def _inferred(
@@ -204,15 +208,17 @@ def _finding(
         else "There its slope is below 0.02, and so is the share of the gradient that passes.",
     ]
     if len(found) > 1:
-        seen.append(f"{plural(len(found) - 1, 'further activation')}: {names([m.name for m, _ in found[1:]])}.")
+        seen.append(f"Saturated, too: {names([m.name for m, _ in found[1:]])}.")
     if estimated:
         seen.append(
-            f"The outputs were not sampled: where {name} makes the loss's input, its mean and spread leave no less."
+            f"The outputs were not sampled: where {name} makes the loss's input, the mean and spread of that "
+            "allow no less."
             if ends
-            else "The outputs were not sampled: the sizes of weights and gradients of the layer before it tell so."
+            else "The outputs were not sampled; this is estimated from the weights and gradients of the layer "
+            "before it."
         )
     if any(learned_nothing(run, optimizer) for optimizer in run.optimizers):
-        seen.append("The loss has learned nothing.")
+        seen.append("The model has learned nothing.")
     last = int(frame["step"].iloc[-1])
     over = frame["step"][frame["saturated_fraction"] > (output if ends else most)]
     actions = [
@@ -235,9 +241,10 @@ def _finding(
         headline=(
             f"At least {percent(share)} of the outputs of {name} are saturated"
             if least
-            else f"The activation {name} is saturated at {percent(share)} of its outputs"
+            else f"Activation {name} is saturated at {percent(share)} of its outputs"
         )
-        + (f", with {plural(len(found) - 1, 'further activation')}" if len(found) > 1 else ""),
+        + (f", and so {'is' if len(found) == 2 else 'are'} "
+           f"{plural(len(found) - 1, 'other activation')}" if len(found) > 1 else ""),
         seen=" ".join(seen),
         span=Span(first=int(over.iloc[0]) if len(over) else last, last=last),
         evidence=[

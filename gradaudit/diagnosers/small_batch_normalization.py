@@ -70,21 +70,25 @@ def small_batch_normalization(
     world = run.meta.world_size if any(module.module_class == "SyncBatchNorm" for module in norms) else 1
     size *= world
     if size >= values:
-        yield Clean(measured=f"{plural(len(norms), 'batch normalisation')} and {count(size)} examples a forward pass")
+        yield Clean(
+            measured=f"{plural(len(norms), 'layer')} of batch normalisation, and {count(size)} examples in a "
+            "forward pass"
+        )
         return
     behind = [name for module in norms if (name := module.name) and _values_are_examples(run, name)]
     if not behind:
         yield CouldNotLook(
             reason=f"a forward pass has {count(size)} examples, and how many positions each brings is not recorded",
-            enable=f"multiply height, width and {count(size)} by hand: at least {setting(values)} values a channel",
+            enable=f"multiply height, width and {count(size)} by hand: at least {setting(values)} values per channel",
         )
         return
     steps = known["global_step"]
     yield Finding(
         severity=Severity.WARNING if size < few else Severity.NOTE,
         confidence=Confidence.HIGH,
-        headline=f"Batch normalisation sees {count(size)} values a channel in {plural(len(behind), 'layer')}",
-        seen=f"A forward pass has {count(size)} examples, and behind a linear layer each is one value a channel: the "
+        headline=f"Batch normalisation averages over only {count(size)} values per channel, in "
+        + plural(len(behind), "layer"),
+        seen=f"A forward pass has {count(size)} examples, and behind a linear layer each is one value per channel: the "
         f"mean and the variance of {names(behind)} are those of {count(size)} numbers.",
         span=Span(first=int(steps.iloc[0]), last=int(steps.iloc[-1])),
         evidence=[loss_chart(run, run.optimizers[0], "The training loss; small batches make it noisy.", [])],
@@ -93,7 +97,7 @@ def small_batch_normalization(
             Action(text=f"Or use a batch of {setting(2 * values)} or more"),
         ],
         measures=[
-            Measure(quantity="values a channel", observed=count(size), threshold=f"< {setting(values)}, or < "
+            Measure(quantity="values per channel", observed=count(size), threshold=f"< {setting(values)}, or < "
                     f"{setting(few)} for a warning", option="few" if size < few else "values"),
         ],
     )  # fmt: skip

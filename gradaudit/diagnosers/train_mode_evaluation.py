@@ -58,7 +58,7 @@ def train_mode_evaluation(
     if held_out is None:
         splits = ", ".join(str(split) for split in run.evaluations["split"].unique())
         yield CouldNotLook(
-            reason=f"it is not clear which evaluation is the held-out one: {splits}",
+            reason=f"it is not clear which evaluation is on held-out data: {splits}",
             enable='name the splits: Recorder.log(loss=..., split="validation")',
         )
         return
@@ -73,8 +73,8 @@ def train_mode_evaluation(
     share = float((flags == 1).sum() / (flags >= 0).sum())
     if share <= most:
         yield Clean(
-            measured=f"{count((flags == 0).sum())} of {count((flags >= 0).sum())} evaluations of {held_out.split} are "
-            "in evaluation mode"
+            measured=f"the model is in evaluation mode in {count((flags == 0).sum())} of {count((flags >= 0).sum())} "
+            f"evaluations of {held_out.split!r}"
         )
         return
     if mode_matters(run) is False:
@@ -89,7 +89,7 @@ def train_mode_evaluation(
         severity=Severity.WARNING if named else Severity.NOTE,
         confidence=Confidence.CERTAIN if named else Confidence.MEDIUM,
         headline=f"The model is in training mode in {count((flags == 1).sum())} of {count((flags >= 0).sum())} "
-        f"evaluations of {held_out.split}",
+        f"evaluations of {held_out.split!r}",
         seen=f"The model has {mode_dependent(run) or 'modules that are not known'}. Dropout is active while the "
         f"{held_out.split} loss is measured, and batch normalisation takes its statistics from the batch and keeps "
         "them.",

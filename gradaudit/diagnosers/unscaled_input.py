@@ -11,7 +11,7 @@ sampled, it is one too when the first sample holds a value beyond `largest`, unl
 
 torch.nn initialises layers for inputs of size 1. Inputs of size 100 make outputs, the first loss and the first
 gradients a hundred times larger; a learning rate that is small enough for them is too small for everything behind them.
-Where features differ in size, the largest decides and the others are hardly heard.
+Where features differ in size, the largest decides and the others hardly count.
 
 ## What to try
 
@@ -32,11 +32,11 @@ import numpy
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart
 from gradaudit.derived.finiteness import breakdown
-from gradaudit.derived.input_scale import InputScale, input_scale
+from gradaudit.derived.input_scale import ROUNDING, InputScale, input_scale
 from gradaudit.derived.learning_rates import label_of
 from gradaudit.derived.module_samples import model_inputs
 from gradaudit.derived.reduce import plain
-from gradaudit.derived.wording import count, factor, number, setting
+from gradaudit.derived.wording import count, factor, number, plural, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -89,7 +89,9 @@ def unscaled_input(
         row = inputs.iloc[0]
         top = max(abs(float(row["minimum"])), abs(float(row["maximum"])))
         if top > largest and (norm := _normalised(run)):
-            yield Clean(measured=f"the largest input of the first sample is {number(top)}, and {norm} normalises it")
+            yield Clean(
+                measured=f"the largest value of the first sampled input is {number(top)}, and {norm} normalises it"
+            )
             return
         if top > largest:
             yield _sampled(run, top, float(row["feature_std_ratio"]), largest)
@@ -103,11 +105,11 @@ def unscaled_input(
             yield _estimated(run, optimizer, found, scale)
         elif found is not None and math.isfinite(found.typical) and not small:
             yield Clean(
-                measured=f"the inputs of {found.layer.module or found.layer.name} have a size of "
-                f"{number(found.typical, 2)}{label_of(run, optimizer)}"
+                measured=f"the inputs of the first layer, {found.layer.module or found.layer.name}, have a size of "
+                f"about {number(found.typical, 2)} (root mean square){label_of(run, optimizer)}"
             )
         elif len(inputs):
-            yield Clean(measured=f"the largest input of the first sample is {number(top)}")
+            yield Clean(measured=f"the largest value of the first sampled input is {number(top)}")
         else:
             yield CouldNotLook(
                 reason="the first layer's gradient does not tell the size of its inputs: the layer is not trained, has "
@@ -132,11 +134,11 @@ def _normalised(run: Run) -> str:
 def _actions(size: float) -> list[Action]:
     return [
         Action(
-            text=f"Standardise the inputs, whose size is {factor(size)}: subtract each feature's mean and divide by "
+            text=f"Standardise the inputs, whose size is {number(size, 2)}: subtract each feature's mean and divide by "
             "its standard deviation, both of the training data",
             code="x = (x - train_x.mean(0)) / train_x.std(0)",
         ),
-        Action(text="Divide pixels of 0 to 255 by 255; take the logarithm of amounts that span decades"),
+        Action(text="Divide pixels of 0 to 255 by 255; take the logarithm of amounts that span powers of ten"),
         Action(text="Or put a normalisation in front of the first layer",
                code="model = nn.Sequential(nn.BatchNorm1d(features, affine=False), model)"),
     ]  # fmt: skip
@@ -148,9 +150,9 @@ def _estimated(run: Run, optimizer: int, found: InputScale, scale: float) -> Fin
     rows = layer.shape[max(layer.output_axis, 0)]
     shown = slice(0, 200)
     seen = [
-        f"Layer {name} is the first. The gradient of its weights is {factor(found.typical)} times that of its bias for "
-        f"each of its {count(layer.elements / rows)} inputs: they have a root mean square near "
-        f"{number(found.typical, 2)}, and the layer was initialised for 1.",
+        f"Layer {name} is the first. The gradient of its weights is {number(found.typical, 2)} times that of its "
+        f"bias for each of its {plural(layer.elements / rows, 'input')}, so the inputs are about that large (root mean "
+        "square), and the layer was initialised for inputs of size 1.",
         *_unevenness(run),
     ]
     last = int(found.steps[min(len(found.steps) - 1, 19)])
@@ -158,7 +160,8 @@ def _estimated(run: Run, optimizer: int, found: InputScale, scale: float) -> Fin
         Lines(
             title="Size of the inputs",
             caption="The gradient norm of the first layer's weights over that of its bias and the root of its number "
-            "of inputs: an estimate of the root mean square of the inputs. Standardised ones have 1.",
+            "of inputs: an estimate of the root mean square of the inputs. Standardised ones have 1."
+            + _not_drawn(found, shown),
             x_label="step",
             y_label="estimated size",
             series=[plain(name, found.steps[shown], found.values[shown], role="flagged")],
@@ -171,7 +174,7 @@ def _estimated(run: Run, optimizer: int, found: InputScale, scale: float) -> Fin
     return Finding(
         severity=Severity.WARNING,
         confidence=Confidence.HIGH if sure else Confidence.MEDIUM,
-        headline=f"The inputs of layer {name} have a size of {number(found.typical, 2)}, and it was made for 1"
+        headline=f"The inputs of layer {name} have a size of {number(found.typical, 2)}; it is made for a size of 1"
         + label_of(run, optimizer),
         seen=" ".join(seen),
         span=Span(first=int(found.steps[0]), last=max(last, int(found.steps[0]))),
@@ -183,6 +186,24 @@ def _estimated(run: Run, optimizer: int, found: InputScale, scale: float) -> Fin
                     observed=number(found.typical), threshold=f"> {setting(scale)}", option="scale"),
         ],
     )  # fmt: skip
+
+
+def _not_drawn(found: InputScale, shown: slice) -> str:
+    """Which of the steps have no point in the chart, and why."""
+    steps = len(found.values[shown])
+    above = int(found.above[shown].sum())
+    none = int(numpy.isnan(found.values[shown]).sum()) - above
+    words = []
+    if len(found.values) > steps:
+        words.append(f" Of the {count(len(found.values))} recorded steps the first {count(steps)} are shown.")
+    if above:
+        words.append(
+            f" At {count(above)} of the {plural(steps, 'step')} the estimate is above {count(ROUNDING)} and not drawn: "
+            "the gradient of the bias is then so small that rounding may decide."
+        )
+    if none:
+        words.append(f" At {count(none)} of them the bias has next to no gradient, and nothing can be estimated.")
+    return "".join(words)
 
 
 def _unevenness(run: Run) -> list[str]:
@@ -200,7 +221,8 @@ def _sampled(run: Run, top: float, ratio: float, largest: float) -> Finding:
     return Finding(
         severity=Severity.WARNING,
         confidence=Confidence.HIGH,
-        headline=f"The inputs of the model reach {number(top)} at step {count(step)}, and its layers were made for 1",
+        headline=f"The inputs of the model reach {number(top)} at step {count(step)}; "
+        "its layers are made for a size of 1",
         seen=" ".join(
             [
                 f"The first sampled input has a mean of {number(float(row['mean']))} and a standard deviation of "

@@ -109,8 +109,8 @@ def unstable_loss(
             or fall >= gain * abs(loss.first)
         ):
             yield Clean(
-                measured=f"at the end the loss swings {factor(grown)} times as widely as at the beginning, by "
-                f"{number(late, 2)}{label_of(run, optimizer)}"
+                measured=f"the loss swings by {number(late, 2)} at the end, {factor(grown)} times as widely as at the "
+                f"beginning{label_of(run, optimizer)}"
             )
             return
         limits = (growth, trend, share, turns, gain)
@@ -154,7 +154,7 @@ def _back_up(run: Run, loss: TrainingLoss, climbed: Climb, lost: float, errors: 
         f"{percent(climbed.lost)} of that is gone again over the last tenth of the run. The learning rate is "
         + (f"{rate_in_words(now)} from step {count(until)} on." if steady
            else f"{rate_in_words(then)} at step {count(until)} and {rate_in_words(now)} at the end.")
-        + (" The held-out loss gives up as much of its gain." if worse else ""),
+        + (" The held-out loss climbs back, too." if worse else ""),
         span=Span(first=until, last=int(loss.steps[-1])),
         evidence=[
             loss_chart(run, optimizer, "The training loss; the mark is where its best tenth ends.",

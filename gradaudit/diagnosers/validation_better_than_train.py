@@ -33,8 +33,8 @@ from gradaudit.derived.order_statistics import median
 from gradaudit.derived.progress import divergence as diverges
 from gradaudit.derived.reduce import plain
 from gradaudit.derived.training_loss import adversarial, training_loss
-from gradaudit.derived.validation import validation
-from gradaudit.derived.wording import count, number, percent, plural, setting
+from gradaudit.derived.validation import more_evaluations, validation
+from gradaudit.derived.wording import count, factor, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -50,7 +50,6 @@ from gradaudit.findings import (
     Verdict,
 )
 from gradaudit.run import Run
-from gradaudit.schema import EVALUATIONS
 
 
 @diagnoser(worst=Severity.NOTE, needs=("evaluations.mean_loss",), minimum_steps=50)
@@ -67,7 +66,7 @@ def validation_better_than_train(
     losses = [training_loss(run, optimizer) for optimizer in run.optimizers]
     if held_out is None:
         yield CouldNotLook(
-            reason="it is not clear which evaluation is the held-out one",
+            reason="it is not clear which evaluation is on held-out data",
             enable='name the splits: Recorder.log(loss=..., split="validation")',
         )
         return
@@ -83,9 +82,10 @@ def validation_better_than_train(
         yield CouldNotLook(
             reason="the training loss is measured with label smoothing, or otherwise"
             if not comparable
-            else f"{plural(len(steps), 'evaluation')} in the last half, and it needs {setting(evaluations)}",
+            else f"the last half of the run has {plural(len(steps), 'finite evaluation')}, and this check needs "
+            f"{setting(evaluations)}",
             enable="evaluate a part of the training data in evaluation mode" if not comparable
-            else EVALUATIONS.enable,
+            else more_evaluations(held_out, evaluations, " in the last half of the run"),
         )  # fmt: skip
         return
     around = train.at(steps)
@@ -95,10 +95,10 @@ def validation_better_than_train(
     if any(diverges(run, optimizer) is not None for optimizer in run.optimizers) or share < most or not share:
         typical = median(below)
         yield Clean(
-            measured=f"the {held_out.split} loss is {percent(abs(typical))} {'below' if typical > 0 else 'above'} the "
-            f"{train.name} (median of {count(len(steps))})"
+            measured=f"the {held_out.split} loss is {_beside(typical)} the {train.name}, in the median of "
+            f"{plural(len(steps), 'evaluation')}"
             if numpy.isfinite(typical)
-            else f"0 of {count(len(steps))} evaluations can be compared"
+            else f"none of {plural(len(steps), 'evaluation')} can be compared"
         )
         return
     yield Finding(
@@ -145,3 +145,10 @@ def validation_better_than_train(
                     threshold=f">= {setting(evaluations)}", option="evaluations"),
         ],
     )  # fmt: skip
+
+
+def _beside(below: float) -> str:
+    """How a loss lies to another, before its name: `below` is the share by which it is lower."""
+    if below < -2:
+        return f"{factor(1 - below)} times"
+    return f"{percent(abs(below))} {'below' if below > 0 else 'above'}"

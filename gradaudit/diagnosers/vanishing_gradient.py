@@ -5,14 +5,15 @@
 The gradient norms of the weight layers in the order of depth, over the first ten steps, for each optimizer and each
 branch of the model. The last two layers `decades` above the first two, with a rank correlation of at least `order`
 between depth and gradient over at least four layers, is a warning; it is critical when the fall is still there in the
-last half of the run and the loss has learned nothing. It is also a warning when, under an Adam-like optimizer, even the
-layer with the largest gradient has less per element than `below_eps` times the optimizer's eps over the first ten
+last half of the run and the model has learned nothing. It is also a warning when, under an Adam-like optimizer, even
+the layer with the largest gradient has less per element than `below_eps` times the optimizer's eps over the first ten
 steps.
 
 ## Why it matters
 
-A layer that hears a thousandth of what its neighbours hear learns a thousandth under SGD. Adam levels the size out and
-then steps along rounding errors. The first layers keep their random weights, and depth is paid for and not used.
+A layer that gets a thousandth of its neighbours' gradient learns a thousand times more slowly under SGD. Adam evens the
+size out and then steps along rounding errors. The first layers keep their random weights: depth is paid for and not
+used.
 
 ## What to try
 
@@ -33,7 +34,7 @@ from collections.abc import Iterator
 import numpy
 
 from gradaudit.derived.depth_evidence import depth_dots, learned_nothing
-from gradaudit.derived.depth_slope import FIRST_STEPS, Slope, is_steep, slopes
+from gradaudit.derived.depth_slope import FIRST_STEPS, Slope, along_the_depth, is_steep, slopes
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart
 from gradaudit.derived.layers import weight_layers
@@ -41,7 +42,7 @@ from gradaudit.derived.learning_rates import label_of, optimizer_class
 from gradaudit.derived.order_statistics import largest, medians
 from gradaudit.derived.ratios import recorded_global_steps, window
 from gradaudit.derived.reduce import short
-from gradaudit.derived.wording import count, number, setting
+from gradaudit.derived.wording import count, fold, number, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -93,14 +94,14 @@ def vanishing_gradient(
         if share < below_eps:
             yield _under_eps(run, optimizer, share, below_eps)
         elif profiles:
-            yield Clean(
-                measured=f"the last layers have {number(profiles[0].drop, 2)} decades more gradient than the first "
-                f"of {count(len(profiles[0].columns))}{label_of(run, optimizer)}"
-            )
+            yield Clean(measured=along_the_depth(profiles[0]) + label_of(run, optimizer))
         elif window(run, optimizer, 0, FIRST_STEPS).any():
-            yield NotApplicable(reason="fewer than four weight layers with a gradient can be compared")
+            yield NotApplicable(reason="the model has fewer than four weight layers whose gradients can be compared")
         else:
-            yield CouldNotLook(reason="no statistics of the first ten steps", enable="record from the first step on")
+            yield CouldNotLook(
+                reason="no gradient statistics of the first ten steps were recorded",
+                enable="record from the first step on",
+            )
 
     yield from each_optimizer(run, judge)
 
@@ -116,21 +117,24 @@ def _fading(run: Run, optimizer: int, slope: Slope, decades: float, order: float
     seen = [
         f"Over the first ten steps the gradient norm is {number(10 ** float(slope.early[:2].mean()))} in the first two "
         f"and {number(10 ** float(slope.early[-2:].mean()))} in the last two of {count(len(slope.columns))} weight "
-        f"layers{branch}, and it falls from layer to layer."
+        f"layers{branch}, and it shrinks from layer to layer."
     ]
     if math.isfinite(slope.late_drop):
         seen.append(
-            f"Over the last half of the run it is still {number(slope.late_drop, 2)} decades."
+            f"In the last half of the run they still differ {fold(slope.late_drop)} times."
             if persists
-            else f"Over the last half of the run {number(max(slope.late_drop, 0), 2)} decades are left."
+            else f"In the last half of the run they differ {fold(slope.late_drop)} times."
+            if slope.late_drop > 0
+            else "In the last half of the run it no longer shrinks that way."
         )
     if nothing:
-        seen.append("The loss has learned nothing.")
+        seen.append("The model has learned nothing.")
     return Finding(
         severity=Severity.CRITICAL if nothing else Severity.WARNING,
         confidence=Confidence.HIGH,
-        headline=f"The gradient fades by {number(slope.drop, 2)} decades over {count(len(slope.columns))} layers"
-        f"{branch}{label_of(run, optimizer)}",
+        headline=f"The gradient becomes {fold(slope.drop)} times smaller on its way back through "
+                 f"{count(len(slope.columns))} "
+        f"layers{branch}{label_of(run, optimizer)}",
         seen=" ".join(seen),
         span=Span(first=int(steps[0]), last=int(steps[-1 if persists else min(FIRST_STEPS, len(steps) - 1)])),
         tensors=weakest[:20],
@@ -139,7 +143,7 @@ def _fading(run: Run, optimizer: int, slope: Slope, decades: float, order: float
             loss_chart(run, optimizer, "The training loss of the run.", []),
         ],
         actions=[
-            Action(text=f"Add residual paths, so that {first} hears the loss", code="x = x + block(x)"),
+            Action(text=f"Add residual connections, so that the gradient reaches {first}", code="x = x + block(x)"),
             Action(text="Normalise between the layers", code="nn.LayerNorm(width)"),
             Action(
                 text="Use ReLU or GELU instead of sigmoid or tanh, with weights of variance 2 / inputs",

@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gradaudit.compare import Comparison, Followed, Pair, Shift
+from gradaudit.compare import Compared, Comparison, Followed, Pair, Shift, Status
+from gradaudit.derived.wording import names
+from gradaudit.differences import GROUPS, Change
 from gradaudit.findings import Dot, Dots, Lines, Mark, Series
+from gradaudit.overview import held_out, split_kind
 from gradaudit.report.charts import Budget, figure
 from gradaudit.report.html import render_page, sources
 from gradaudit.report.marks import unchecked
@@ -12,9 +15,16 @@ from gradaudit.report.model import FigureView, Icon, Sources, TableView
 from gradaudit.report.page import ICONS
 from gradaudit.report.text import name, plural, quantity, sentence
 
-COLOURED, MOST_DOTS, MOST_SHIFTS, MOST_CHANGES = 4, 40, 100, 200
+COLOURED, MOST_DOTS, MOST_SHIFTS, MOST_CHANGES, MOST_PANELS = 4, 40, 100, 200, 6
 NOTABLE = 0.3  # decades; a factor of two is more than a seed changes a median over half a run
-WORDS = {"new": "new", "worse": "worse", "still": "still there", "unknown": "not checked", "fixed": "fixed"}
+WORDS: dict[Status, str] = {
+    "new": "new",
+    "worse": "worse",
+    "unchecked_before": "not checked in A",
+    "still": "still there",
+    "unchecked_after": "not checked in {}",
+    "fixed": "fixed",
+}
 
 
 @dataclass(frozen=True)
@@ -45,10 +55,22 @@ class PairView:
     label: str
     icon: Icon
     verdict: str
+    details: tuple[str, ...]
     findings: tuple[FollowedView, ...]
     figure: FigureView | None
     shifts: TableView
     text: str
+
+
+@dataclass(frozen=True)
+class SettingsView:
+    """The settings that differ, by group: those that a person would ask for first, and the details."""
+
+    head: tuple[str, ...]
+    telling: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]
+    details: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]
+    more: str  # what is in the details
+    left_out: int
 
 
 @dataclass(frozen=True)
@@ -58,8 +80,9 @@ class ComparePage:
     title: str
     heading: str
     runs: tuple[RunLine, ...]
-    changes: TableView
-    losses: FigureView | None
+    settings: SettingsView
+    losses: tuple[FigureView, ...]
+    losses_apart: str  # why they are not in one picture
     pairs: tuple[PairView, ...]
     version: str
     sources: Sources
@@ -75,10 +98,7 @@ def build(comparison: Comparison) -> ComparePage:
     """Everything that the page shows."""
     budget = Budget()
     labels = [run.label for run in comparison.runs]
-    changes = [
-        (name(change.setting), *(sentence(value) or "–" for value in change.values))
-        for change in comparison.changes[:MOST_CHANGES]
-    ]
+    charts = loss_charts(comparison)
     return ComparePage(
         title=f"{' and '.join(labels[:2])}{' …' if len(labels) > 2 else ''} compared – gradaudit",
         heading=f"{plural(len(labels), 'run')} compared",
@@ -86,34 +106,83 @@ def build(comparison: Comparison) -> ComparePage:
             RunLine(run.label, name(run.name) or "unnamed run", f"{plural(run.steps, 'step')}, {name(run.state)}")
             for run in comparison.runs
         ),
-        changes=TableView(("setting", *labels), tuple(changes), max(0, len(comparison.changes) - MOST_CHANGES)),
-        losses=_losses(comparison, budget),
+        settings=_settings(comparison, labels),
+        losses=tuple(
+            figure(chart, "figure-losses" + (f"-{index}" if index else ""), budget, height=280 if index == 0 else 220)
+            for index, chart in enumerate(charts[:MOST_PANELS])
+        ),
+        losses_apart=_apart(comparison, len(charts)),
         pairs=tuple(_pair(pair, budget) for pair in comparison.pairs),
         version=name(comparison.gradaudit_version),
         sources=sources(),
     )
 
 
-def loss_chart(comparison: Comparison) -> Lines:
-    """Training and evaluation loss of every run, the first `COLOURED` in colours of their own."""
-    series: list[Series] = []
+def _settings(comparison: Comparison, labels: Sequence[str]) -> SettingsView:
+    shown = comparison.changes[:MOST_CHANGES]
+
+    def grouped(telling: bool) -> tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]:
+        chosen = [change for change in shown if change.telling is telling]
+        rows = ((group, tuple(_change(change) for change in chosen if change.group == group)) for group in GROUPS)
+        return tuple((group, some) for group, some in rows if some)
+
+    details = grouped(telling=False)
+    count = sum(len(rows) for _, rows in details)
+    more = f"{plural(count, 'more setting')} of {names([group for group, _ in details], 4)}" if count else ""
+    return SettingsView(
+        ("setting", *labels), grouped(telling=True), details, more, max(0, len(comparison.changes) - MOST_CHANGES)
+    )
+
+
+def _change(change: Change) -> tuple[str, ...]:
+    return (name(change.setting), *(sentence(value) or "–" for value in change.values))
+
+
+def loss_charts(comparison: Comparison) -> list[Lines]:
+    """Training and evaluation loss of every run, those of one loss function on one axis."""
+    panels: dict[str, list[tuple[int, Compared]]] = {}
     for index, run in enumerate(comparison.runs):
+        if run.loss or run.evaluations:
+            panels.setdefault(run.loss_function, []).append((index, run))
+    return [_loss_chart(function, runs, len(panels) > 1) for function, runs in panels.items()]
+
+
+def _loss_chart(function: str, runs: Sequence[tuple[int, Compared]], several: bool) -> Lines:
+    series: list[Series] = []
+    splits, left_out = [], False
+    for index, run in runs:
         role = f"run {run.label}" if index < COLOURED else "reference"
+        evaluation = held_out(run.evaluations) or next(iter(run.evaluations), None)
+        if evaluation:
+            splits.append(evaluation.name)
+        left_out |= len(run.loss) > 1 or len(run.evaluations) > 1
         series += [
             Series(name=f"{run.label} {one.name}", x=one.x, y=one.y, role=role, bad=one.bad)
-            for one in (*run.loss[:1], *run.evaluations[:1])
+            for one in (*run.loss[:1], *([evaluation] if evaluation else []))
         ]
     values = [y for one in series for y in one.y if y is not None]
     log = bool(values) and min(values) > 0 and max(values) > 300 * min(values)
-    caption = "Solid: training, smoothed. Dashed: evaluation. One colour a run." + (
-        " The axis is logarithmic." if log else ""
+    caption = ["Solid: training, smoothed. Dashed: evaluation. One colour a run."]
+    if any(index >= COLOURED for index, _ in runs):
+        caption.append(f"Runs after the first {COLOURED} are grey.")
+    if len({split_kind(split) for split in splits}) > 1:
+        caption.append("The evaluations are of different data: compare their courses, not their heights.")
+    if left_out:
+        caption.append("Of several losses or splits of a run one is drawn; its own report has them all.")
+    caption += ["The axis is logarithmic."] if log else []
+    letters = names([run.label for _, run in runs], len(runs))
+    title = f"Loss of {letters}: {name(function) or 'function not known'}" if several else "Loss"
+    return Lines(title=title, caption=" ".join(caption), x_label="step", y_label="loss", series=series, log=log)
+
+
+def _apart(comparison: Comparison, panels: int) -> str:
+    if panels < 2:
+        return ""
+    more = f" The first {MOST_PANELS} of {panels} are drawn." if panels > MOST_PANELS else ""
+    return (
+        "The loss functions differ, so the heights of these losses cannot be compared: "
+        f"each function has a chart and an axis of its own.{more}"
     )
-    return Lines(title="Loss", caption=caption, x_label="step", y_label="loss", series=series, log=log)
-
-
-def _losses(comparison: Comparison, budget: Budget) -> FigureView | None:
-    chart = loss_chart(comparison)
-    return figure(chart, "figure-losses", budget, height=280) if chart.series else None
 
 
 def _pair(pair: Pair, budget: Budget) -> PairView:
@@ -121,6 +190,9 @@ def _pair(pair: Pair, budget: Budget) -> PairView:
     shifted = [s for s in pair.shifts if max(abs(s.gradient_decades or 0), abs(s.ratio_decades or 0)) >= NOTABLE]
     known = plural(len(pair.shifts), "parameter tensor")
     text = f"Of {known} that both have, {len(shifted):,} changed by more than a factor of two. "
+    silent = sum(shift.gradient_decades is None for shift in pair.shifts)
+    if silent:
+        text += f"Of {silent:,} the gradient is zero or not known in one of the runs: no factor tells that change. "
     if not pair.shifts:
         text = "They have no parameter tensor in common. "
     text += f"{plural(pair.unmatched, 'tensor')} only one of them has." if pair.unmatched else ""
@@ -130,25 +202,37 @@ def _pair(pair: Pair, budget: Budget) -> PairView:
             f"update ratio, {pair.label}", "change")  # fmt: skip
     return PairView(
         label=pair.label,
-        icon="warning" if statuses & {"new", "worse"} else "passed" if statuses == {"fixed"} else "note",
+        icon="warning"
+        if statuses & {"new", "worse", "unchecked_before"}
+        else "passed"
+        if statuses == {"fixed"}
+        else "note",
         verdict=sentence(pair.verdict),
-        findings=tuple(map(_followed, pair.findings)),
+        details=tuple(map(sentence, pair.details)),
+        findings=tuple(_followed(one, pair.label) for one in pair.findings),
         figure=figure(_dots(pair, moved), f"figure-layers-{pair.label}", budget) if moved else None,
         shifts=TableView(head, rows, max(0, len(pair.shifts) - MOST_SHIFTS)),
         text=text.strip(),
     )
 
 
-def _followed(one: Followed) -> FollowedView:
+def status_words(status: Status, label: str) -> str:
+    """What became of a finding from A to the run of this letter."""
+    return WORDS[status].format(label)
+
+
+def _followed(one: Followed, label: str) -> FollowedView:
     severity = one.after or one.before
-    icon: Icon = "passed" if one.status == "fixed" else "absent" if one.status == "unknown" else "note"
+    icon: Icon = "passed" if one.status == "fixed" else "absent" if one.status == "unchecked_after" else "note"
     if one.after is not None and severity is not None:
         icon = ICONS[severity]
-    before, after = (value.value if value else "none" for value in (one.before, one.after))
-    change = before if before == after else f"{before} → {'unknown' if one.status == 'unknown' else after}"
+    before = one.before.value if one.before else "unknown" if one.status == "unchecked_before" else "none"
+    after = one.after.value if one.after else "unknown" if one.status == "unchecked_after" else "none"
+    change = before if before == after else f"{before} → {after}"
     return FollowedView(
-        icon, WORDS[one.status], name(one.diagnoser), change, sentence(one.headline), sentence(one.remark)
-    )
+        icon, status_words(one.status, label), name(one.diagnoser), change, sentence(one.headline),
+        sentence(one.remark),
+    )  # fmt: skip
 
 
 def _dots(pair: Pair, moved: Sequence[Shift]) -> Dots:

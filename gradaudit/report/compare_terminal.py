@@ -5,11 +5,12 @@ from collections.abc import Iterator
 import click
 
 from gradaudit.compare import Comparison, Pair
-from gradaudit.report.compare_page import NOTABLE, WORDS, times
+from gradaudit.report.compare_page import NOTABLE, status_words, times
 from gradaudit.report.terminal import COLOURS, Paper, paper_for
 from gradaudit.report.text import name, plural, sentence
 
 MOST_CHANGES, MOST_SHIFTS = 20, 5
+COLUMN = 18  # of what became of a finding
 
 
 def render(comparison: Comparison, *, width: int, unicode: bool) -> str:
@@ -22,6 +23,8 @@ def render(comparison: Comparison, *, width: int, unicode: bool) -> str:
         )
     for pair in comparison.pairs:
         lines += ["", *(click.style(line, bold=True) for line in paper.wrapped(sentence(pair.verdict)))]
+        for one in pair.details:
+            lines += paper.wrapped(sentence(one), 2, hang=2)
     lines += ["", *_changes(comparison, paper)]
     for pair in comparison.pairs:
         lines += ["", *_pair(pair, paper)]
@@ -30,14 +33,15 @@ def render(comparison: Comparison, *, width: int, unicode: bool) -> str:
 
 def _changes(comparison: Comparison, paper: Paper) -> Iterator[str]:
     yield click.style("What was changed", bold=True)
-    for change in comparison.changes[:MOST_CHANGES]:
+    shown = [change for change in comparison.changes if change.telling][:MOST_CHANGES]
+    for change in shown:
         values = "; ".join(
             f"{run.label} {sentence(value) or '–'}" for run, value in zip(comparison.runs, change.values, strict=True)
         )
         yield from paper.wrapped(f"{name(change.setting)}: {values}", 2, hang=2)
-    more = len(comparison.changes) - MOST_CHANGES
+    more = len(comparison.changes) - len(shown)
     if more > 0:
-        yield f"  and {plural(more, 'more setting')}"
+        yield f"  {'and ' if shown else ''}{plural(more, 'more setting')}, on the page and in the JSON"
     if not comparison.changes:
         yield from paper.wrapped("nothing that is recorded: the runs may differ in data, seed or code", 2)
 
@@ -47,12 +51,12 @@ def _pair(pair: Pair, paper: Paper) -> Iterator[str]:
     for one in pair.findings:
         severity = one.after or one.before
         colour = "green" if one.status == "fixed" else COLOURS[severity] if severity else None
-        first, *rest = paper.wrapped(f"{name(one.diagnoser)}: {sentence(one.headline)}", 15)
-        word = paper.shown(WORDS[one.status])
-        yield f"  {click.style(word, fg=colour)}{' ' * (13 - len(word))}{first.strip()}"
+        first, *rest = paper.wrapped(f"{name(one.diagnoser)}: {sentence(one.headline)}", COLUMN + 2)
+        word = paper.shown(status_words(one.status, pair.label))
+        yield f"  {click.style(word, fg=colour)}{' ' * (COLUMN - len(word))}{first.strip()}"
         yield from rest
         if one.remark:
-            yield from paper.wrapped(sentence(one.remark), 15)
+            yield from paper.wrapped(sentence(one.remark), COLUMN + 2)
     shifted = [s for s in pair.shifts if max(abs(s.gradient_decades or 0), abs(s.ratio_decades or 0)) >= NOTABLE]
     for shift in shifted[:MOST_SHIFTS]:
         words = f"gradient {times(shift.gradient_decades)}, update ratio {times(shift.ratio_decades)}"

@@ -11,7 +11,7 @@ from gradaudit.audit import Audit, judged
 from gradaudit.findings import Series, Severity
 from gradaudit.report.html import render_page, sources
 from gradaudit.report.model import Count, Entry, Icon, Sources
-from gradaudit.report.page import ICONS, worst
+from gradaudit.report.page import ICONS, last_loss, worst
 from gradaudit.report.text import name, plural, quantity, sentence, visible
 from gradaudit.report.theme import BLUE, ORANGE
 
@@ -140,7 +140,7 @@ def _view(run: Audited) -> RunView:
     elif not findings:
         findings = [FindingView("absent", "too little", "was recorded to judge")]
     losses = [*overview.loss[:2], *overview.evaluations[:2]]
-    ends = f"from {quantity(overview.first_loss)} to {quantity(overview.last_loss)}"
+    ends = f"from {quantity(overview.first_loss)} to {last_loss(overview)}"
     return RunView(
         name=name(run.label) or "unnamed run",
         href=address(run.report),

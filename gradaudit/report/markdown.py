@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from gradaudit.audit import Audit, Ranked
 from gradaudit.findings import Severity
-from gradaudit.report.page import counts, verdict_text
+from gradaudit.report.page import counts, last_loss, verdict_text
 from gradaudit.report.terminal import STATES
 from gradaudit.report.text import large, name, plural, quantity, sentence, visible_lines
 
@@ -60,7 +60,7 @@ def _head(audit: Audit) -> Iterator[str]:
     yield " · ".join(f"{count.number:,} {count.label}" for count in counts(audit))
     facts = [f"{plural(overview.steps, 'step')}, {large(overview.parameters)} parameters"]
     if overview.first_loss is not None:
-        facts.append(f"training loss {quantity(overview.first_loss)} → {quantity(overview.last_loss)}")
+        facts.append(f"training loss {quantity(overview.first_loss)} → {last_loss(overview)}")
     best = overview.best_evaluation
     if best is not None and best.x is not None:
         facts.append(f"best evaluation loss {quantity(best.y)} at step {best.x:,.0f}")

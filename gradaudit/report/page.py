@@ -107,10 +107,16 @@ def first_things(ranked: Iterable[Ranked], most: int = 3) -> tuple[First, ...]:
     return tuple(found.values())[:most]
 
 
+def last_loss(overview: Overview) -> str:
+    """The mean of the last losses; NaN or Inf where training ends in that."""
+    return name(overview.last_not_finite) or quantity(overview.last_loss)
+
+
 def glance(overview: Overview) -> tuple[Fact, ...]:
     """The four numbers under "The run"."""
-    first, last = quantity(overview.first_loss), quantity(overview.last_loss)
-    facts = [Fact("Training loss", f"{first} → {last}", "first step, mean of the last tenth")]
+    first, last = quantity(overview.first_loss), last_loss(overview)
+    ends = "first step, last step" if overview.last_not_finite else "first step, mean of the last tenth"
+    facts = [Fact("Training loss", f"{first} → {last}", ends)]
     best = overview.best_evaluation
     if best is not None and best.x is not None:
         facts.append(Fact("Best evaluation loss", quantity(best.y), f"step {best.x:,.0f} of {overview.steps - 1:,}"))

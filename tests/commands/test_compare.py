@@ -84,3 +84,12 @@ def test_a_wrong_command_is_one_line_and_writes_nothing(two, tmp_path, arguments
     refused(gradaudit("compare", *(places.get(argument, argument) for argument in arguments)), *words)
     assert not (sick / "compare.html").exists()
     assert not (tmp_path / "x").exists()
+
+
+def test_a_finding_that_the_base_was_not_checked_for_fails_and_is_explained(two, tmp_path):
+    quiet, sick = two
+    base = tmp_path / "base.json"
+    assert gradaudit("analyze", quiet, "--select", "loss_spike", "--format", f"json={base}").exit_code == 0
+    result = gradaudit("compare", base, sick, "--format", "terminal", "--fail-on", "new-warning")
+    assert result.exit_code == 1
+    assert "counts for --fail-on. A was not checked for this: the check was not selected" in result.stderr

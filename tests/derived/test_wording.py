@@ -1,6 +1,6 @@
 import pytest
 
-from gradaudit.derived.wording import factor, in_code, names, number, percent, plural, setting
+from gradaudit.derived.wording import distance, factor, fold, in_code, names, number, percent, plural, setting
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,28 @@ def test_lists():
 def test_names_as_python_reaches_them():
     assert in_code("layers.0.weight") == "model.layers[0].weight"
     assert in_code("2.fc2") == "model[2].fc2"
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [
+        (0.9975, "99.8 %"),
+        (0.9999, "99.9 %"),
+        (1.0, "100 %"),
+        (-0.9999, "-99.9 %"),
+        (0.99, "99 %"),
+        (149.34, "14,934 %"),
+    ],
+)
+def test_only_all_of_it_is_100_percent(share, words):
+    assert percent(share) == words
+
+
+@pytest.mark.parametrize(("after", "words"), [(1.2, "40 % lower"), (2.8, "40 % higher"), (300.0, "150 times as high")])
+def test_a_distance_is_a_share_or_a_factor(after, words):
+    assert distance(2.0, after) == words
+
+
+@pytest.mark.parametrize(("decades", "words"), [(4.1, "12,600"), (-4.1, "12,600"), (0.0, "1.0")])
+def test_powers_of_ten_read_as_a_factor_either_way(decades, words):
+    assert fold(decades) == words

@@ -2,7 +2,7 @@ import numpy
 
 from gradaudit.diagnosers.amp_overflow import amp_overflow
 from gradaudit.diagnosers.non_finite import non_finite
-from gradaudit.findings import Severity
+from gradaudit.findings import Lines, Severity
 from tests.build import build_run
 from tests.diagnosers.runs import falling
 from tests.diagnosers.sick_facts import overflowing
@@ -32,4 +32,10 @@ def test_one_step_of_a_short_run_is_quiet(tmp_path):
 def test_few_later_overflows_are_a_note_and_many_a_warning(tmp_path):
     assert_finds(amp_overflow, overflowing(tmp_path / "few", 3), Severity.NOTE)
     finding = assert_finds(amp_overflow, overflowing(tmp_path / "many", 10), Severity.WARNING)
-    assert finding.headline == "The GradScaler skips 10 steps after the first fifth, 12 % of them"
+    assert finding.headline == (
+        "The GradScaler skips 10 steps after the first fifth of the run, 12 % of the steps there"
+    )
+    chart = finding.evidence[0]
+    assert isinstance(chart, Lines)
+    assert [mark.label for mark in chart.marks] == ["first of 10 skipped", "", "", "", ""]
+    assert "the first 5 of the 10 steps skipped" in chart.caption

@@ -10,7 +10,7 @@ from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_f
 
 
 def test_no_clipping_is_quiet(tmp_path):
-    assert assert_clean(constant_clipping, healthy(tmp_path)) == "0 steps of the last half were clipped"
+    assert assert_clean(constant_clipping, healthy(tmp_path)) == "in the last half of the 200 steps nothing was clipped"
 
 
 def test_active_clipping_near_the_norm_is_quiet(tmp_path):
@@ -41,7 +41,7 @@ def test_value_clipping_of_few_elements_is_quiet(tmp_path):
 
 def test_constant_clipping_under_sgd_is_a_warning(tmp_path):
     finding = assert_finds(constant_clipping, clipped(tmp_path / "a"), Severity.WARNING)
-    assert finding.headline == ("SGD steps along gradients clipped at 100 % of the steps, 20 times above the threshold")
+    assert finding.headline == ("Gradients are clipped at 100 % of the steps: their norm is 20 times the threshold")
     assert "divides the learning rate of 0.001 by 20, to 5e-5" in finding.seen
     assert finding.actions[0].text == ("Clip at 10, the 90th percentile of the norm before clipping, instead of 0.5")
 

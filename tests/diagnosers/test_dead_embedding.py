@@ -37,7 +37,7 @@ def with_table(**changes):
 
 def test_a_table_that_learns_is_quiet(tmp_path):
     measured = assert_clean(dead_embedding, healthy(tmp_path))
-    assert measured == "embedding.weight moves and learns at 1.3 of the layers' pace; 50 of 50 rows were hit"
+    assert measured == "embedding.weight learns 1.3 times as fast as the other layers; 50 of 50 rows were used"
 
 
 def test_a_model_without_a_table_is_not_judged(tmp_path):
@@ -57,7 +57,7 @@ def test_few_rows_hit_by_a_step_explain_a_small_update(tmp_path):
     run = build_run(
         tmp_path / "run", loss=falling(), tensors=linear_stack(embedding=5000), stats={"update_norm": update}, rows=rows
     )
-    assert "learns at 0.5 of the layers' pace" in assert_clean(dead_embedding, run)
+    assert "learns 0.5 times as fast as the other layers" in assert_clean(dead_embedding, run)
 
 
 def test_the_slowest_healthy_table_is_quiet(tmp_path):

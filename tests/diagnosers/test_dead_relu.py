@@ -22,7 +22,7 @@ from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_f
 
 
 def test_a_few_silent_units_are_quiet(tmp_path):
-    assert "at most 19 % of the outputs" in assert_clean(dead_relu, healthy(tmp_path))
+    assert "up to 19 % of the outputs" in assert_clean(dead_relu, healthy(tmp_path))
 
 
 def test_the_healthy_extreme_is_quiet(tmp_path):
@@ -76,7 +76,7 @@ def test_a_loss_that_has_reached_zero_has_no_gradient_and_is_quiet(tmp_path):
     gradient[100:] = 0
     rows = output_rows(200, dict.fromkeys((0, 2, 4, 6), 1.0))
     run = build_run(tmp_path / "a", loss=falling(last=0.0), rows=rows, stats={"gradient_norm": gradient}, facts=TEN)
-    assert "done with" in assert_clean(dead_relu, run)
+    assert "fallen to next to nothing" in assert_clean(dead_relu, run)
 
 
 def test_a_gradient_that_fades_along_the_depth_is_left_to_its_rule(tmp_path):
@@ -85,7 +85,7 @@ def test_a_gradient_that_fades_along_the_depth_is_left_to_its_rule(tmp_path):
     run = build_run(
         tmp_path / "a", loss=falling(), tensors=parameters(8), rows=rows, stats={"gradient_norm": gradient}, facts=TEN
     )
-    assert "fades along the depth" in assert_not_applicable(dead_relu, run)
+    assert "shrinks from layer to layer" in assert_not_applicable(dead_relu, run)
 
 
 def test_silent_rows_of_an_embedding_are_quiet(tmp_path):
@@ -103,7 +103,10 @@ def test_short_runs_and_models_without_such_layers_cannot_be_judged(tmp_path):
 
 def test_a_dead_layer_is_a_warning_and_the_one_closest_to_the_output_is_named(tmp_path):
     finding = assert_finds(dead_relu, dead_layer(tmp_path / "a"), Severity.WARNING)
-    assert finding.headline == "Layer layers.2 has had no gradient at 100 % of its 32 outputs for the last 30 steps"
+    assert (
+        finding.headline
+        == "Layer layers.2 has had no gradient at 100 % of its 32 outputs for the last 30 recorded steps"
+    )
     assert finding.tensors == ["layers.2.weight"]
     assert "All inputs of layer layers.3 are zero because of it. 2 layers before it no longer get any." in finding.seen
     dots, lines = finding.evidence
@@ -144,12 +147,17 @@ def test_it_is_critical_when_nothing_is_learned(tmp_path):
     assert_finds(dead_relu, dead_layer(tmp_path / "b", 0.75, loss=flat()), Severity.WARNING)
 
 
+def test_units_of_which_some_died_and_some_never_lived_are_called_so(tmp_path):
+    both = assert_finds(dead_relu, dead_layer(tmp_path / "a", 0.81, first=0.5))
+    assert "some were silent from the start, and others died during training" in both.seen
+
+
 def test_units_that_died_and_units_that_never_lived_have_different_remedies(tmp_path):
     died = assert_finds(dead_relu, dead_layer(tmp_path / "a", 0.75, first=0.1))
     assert "died during training" in died.seen
     assert died.actions[0].text.startswith("Lower the learning rate from 0.001 to 1e-4")
     never = assert_finds(dead_relu, dead_layer(tmp_path / "b", 0.75))
-    assert "silent from the start" in never.seen
+    assert "they were silent from the start" in never.seen
     assert "standard deviation 0.25, for its 32 inputs" in never.actions[0].text
 
 
@@ -158,7 +166,9 @@ def test_without_any_gradient_the_end_of_the_model_is_named(tmp_path):
     rows.sort(key=lambda row: (row["step"], row["tensor"]))
     run = build_run(tmp_path / "a", loss=flat(), rows=rows, stats={"gradient_norm": 0.0}, facts=TEN)
     finding = assert_finds(dead_relu, run, Severity.CRITICAL)
-    assert finding.headline == "Layer layers.3 has had no gradient at 100 % of its 1 output for the last 30 steps"
+    assert (
+        finding.headline == "Layer layers.3 has had no gradient at 100 % of its 1 output for the last 30 recorded steps"
+    )
 
 
 def test_a_sampled_activation_confirms_it(tmp_path):

@@ -14,7 +14,7 @@ from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_f
 
 
 def test_a_falling_loss_is_quiet(tmp_path):
-    assert assert_clean(divergence, healthy(tmp_path)).startswith("the loss goes from 2.31 to")
+    assert assert_clean(divergence, healthy(tmp_path)).startswith("the loss starts at 2.31, ends at")
 
 
 def test_a_spike_of_one_step_is_quiet(tmp_path):
@@ -52,7 +52,7 @@ def test_a_first_loss_that_is_no_number_cannot_be_compared_with(tmp_path):
 
 def test_a_loss_that_leaves_for_good_is_critical(tmp_path):
     finding = assert_finds(divergence, diverging(tmp_path / "a"), Severity.CRITICAL)
-    assert finding.headline == "The loss rises from 2.30 to 40 and ends at 29.1, from step 141 on"
+    assert finding.headline == "The loss diverges at step 141: it climbs from 1.15 to 40 and ends at 29.1"
     assert finding.span.first == 141
     assert finding.actions[0].text == "Lower the learning rate at step 141 from 0.001 to 1e-4"
 

@@ -48,7 +48,7 @@ def test_small_logits_of_a_weak_signal_are_no_sigmoid(tmp_path):
 
 def test_few_steps_or_no_samples_cannot_be_judged(tmp_path):
     assert "span 41 steps" in assert_could_not_look(double_softmax, probabilities(tmp_path / "a", last=40))
-    assert "was not sampled" in assert_could_not_look(double_softmax, healthy(tmp_path))
+    assert "were not sampled" in assert_could_not_look(double_softmax, healthy(tmp_path))
 
 
 def test_probabilities_into_cross_entropy_are_critical(tmp_path):

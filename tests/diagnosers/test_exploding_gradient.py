@@ -10,7 +10,7 @@ from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_f
 
 
 def test_even_gradients_are_quiet(tmp_path):
-    assert "0 decades more gradient" in assert_clean(exploding_gradient, healthy(tmp_path))
+    assert "1.0 times the gradient" in assert_clean(exploding_gradient, healthy(tmp_path))
 
 
 def test_the_healthy_extremes_are_quiet(tmp_path):
@@ -25,7 +25,7 @@ def test_a_slope_that_levels_out_or_has_a_step_the_wrong_way_is_quiet(tmp_path):
 
 def test_a_steady_slope_before_a_head_with_a_gradient_of_its_own_is_a_warning(tmp_path):
     finding = assert_finds(exploding_gradient, stretched(tmp_path / "a"), Severity.WARNING)
-    assert finding.headline == "The gradient grows by 1.7 decades towards the input over 8 layers"
+    assert finding.headline == "The gradient becomes 52 times larger on its way back through 8 layers"
     assert "layers.8.weight" not in finding.tensors
     assert finding.confidence is Confidence.MEDIUM
 
@@ -42,7 +42,7 @@ def test_three_layers_and_a_late_record_cannot_be_judged(tmp_path):
 
 def test_a_gradient_that_grows_towards_the_input_is_a_warning(tmp_path):
     finding = assert_finds(exploding_gradient, sloped(tmp_path / "a", -5.0), Severity.WARNING)
-    assert finding.headline == "The gradient grows by 4.3 decades towards the input over 8 layers"
+    assert finding.headline == "The gradient becomes 19,300 times larger on its way back through 8 layers"
     assert finding.actions[0].text.startswith("Divide the initial weights of these layers by 5.2")
 
 

@@ -27,7 +27,7 @@ def test_a_working_grad_scaler_is_quiet(tmp_path):
 @pytest.mark.parametrize("typical", [1e-2, 1e-5, 1e-8])
 def test_single_precision_is_not_looked_at_however_small_its_gradients(tmp_path, typical):
     reason = assert_not_applicable(fp16_underflow, in_half(tmp_path / "a", typical, scale=0.0))
-    assert "it would round" in reason
+    assert "would become zero without" in reason
 
 
 def test_bfloat16_is_not_looked_at(tmp_path):
@@ -43,6 +43,20 @@ def test_without_histograms_it_cannot_look_or_need_not(tmp_path):
 def test_gradients_that_are_all_zero_cannot_be_judged(tmp_path):
     rows = [{**histogram([1.0], 64, 0, zeros=100), "positive": [], "negative": []}]
     assert_could_not_look(fp16_underflow, in_half(tmp_path / "a", dtype="float16", histograms=rows))
+
+
+def test_torn_histograms_are_left_out_and_it_says_so(tmp_path):
+    """A file that something else wrote: the two sides of zero have different numbers of bins."""
+    whole = [histogram(gradients(1e-6, scale=1.0), step, tensor) for step in STEPS for tensor in range(4)]
+    torn = {**whole[-1], "positive": [*whole[-1]["positive"], 7]}
+    finding = assert_finds(fp16_underflow, in_half(tmp_path / "a", dtype="float16", histograms=[*whole[:-1], torn]))
+    assert "without 1 histogram that cannot be read" in finding.seen
+    reason = assert_could_not_look(fp16_underflow, in_half(tmp_path / "b", dtype="float16", histograms=[torn]))
+    assert "the 1 histogram of the gradients cannot be read" in reason
+    large = [histogram(gradients(1.0, scale=1.0), step, tensor) for step in STEPS for tensor in range(4)]
+    large[-1] = {**large[-1], "negative": large[-1]["negative"][1:]}
+    calm = assert_clean(fp16_underflow, in_half(tmp_path / "c", dtype="float16", histograms=large))
+    assert "without 1 histogram that cannot be read" in calm
 
 
 def test_histograms_of_weights_are_not_taken_for_gradients(tmp_path):
@@ -76,7 +90,7 @@ def test_weights_in_half_precision_say_so_themselves(tmp_path):
 
 def test_a_gradient_of_which_three_bits_are_left_is_a_warning(tmp_path):
     finding = assert_finds(fp16_underflow, in_half(tmp_path / "a", 1e-7), Severity.WARNING)
-    assert finding.headline.startswith("Half precision keeps three bits or less of ")
+    assert finding.headline.endswith("so small that float16 keeps three bits of them or less")
 
 
 def test_a_grad_scaler_alone_proves_no_float16_and_is_a_note(tmp_path):
@@ -85,7 +99,7 @@ def test_a_grad_scaler_alone_proves_no_float16_and_is_a_note(tmp_path):
     run = in_half(tmp_path / "a", scale=8.0, histograms=rows)
     assert not seen(run, 0).rounded
     finding = assert_finds(fp16_underflow, run, Severity.NOTE)
-    assert finding.headline.startswith("Half precision would keep three bits or less of ")
+    assert finding.headline.endswith("so small that float16 would keep three bits of them or less")
     assert finding.confidence is Confidence.LOW
     assert "should autocast be in bfloat16, no bits are lost" in finding.seen
     rounded = assert_finds(fp16_underflow, in_half(tmp_path / "b", 1e-7 / 8, scale=8.0), Severity.WARNING)

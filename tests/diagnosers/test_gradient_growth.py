@@ -13,7 +13,7 @@ UNKNOWN = msgspec.structs.replace(TEN, function="logged")
 
 
 def test_a_steady_norm_is_quiet(tmp_path):
-    assert "is 1.0 times the second's" in assert_clean(gradient_growth, healthy(tmp_path))
+    assert "is 1.0 times that of the second fifth" in assert_clean(gradient_growth, healthy(tmp_path))
 
 
 def test_growth_while_the_loss_falls_is_quiet(tmp_path):

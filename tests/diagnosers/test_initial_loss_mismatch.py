@@ -20,7 +20,10 @@ def start_at(path, first, facts=TEN, **changes):
 
 
 def test_a_start_at_ln_n_is_quiet(tmp_path):
-    assert assert_clean(initial_loss_mismatch, healthy(tmp_path)) == "first loss 2.31, ln 10 = 2.30"
+    assert (
+        assert_clean(initial_loss_mismatch, healthy(tmp_path))
+        == "the first loss is 2.31, an even guess has ln 10 = 2.30"
+    )
 
 
 @pytest.mark.parametrize("first", [0.75 * math.log(10), 1.18 * math.log(10)])
@@ -101,7 +104,7 @@ def test_a_nan_start_is_left_to_non_finite(tmp_path):
 
 def test_a_high_start_is_a_warning(tmp_path):
     finding = assert_finds(initial_loss_mismatch, loud_start(tmp_path / "run"), Severity.WARNING)
-    assert finding.headline == "The first loss is 6.00, 2.6 times ln 10 = 2.30"
+    assert finding.headline == "The first loss is 6.00, 2.6 times that of an even guess, ln 10 = 2.30"
     (chart,) = finding.evidence
     assert isinstance(chart, Lines)
     assert [(mark.role, mark.y) for mark in chart.marks] == [("reference", math.log(10))]
@@ -123,7 +126,7 @@ def test_a_high_start_that_ends_badly_is_critical(tmp_path):
 def test_a_sum_over_the_batch_is_recognised(tmp_path):
     run = start_at(tmp_path, 2.31, steps={"objective": 32 * falling(first=2.31, last=0.1)}, optimizer="SGD")
     finding = assert_finds(initial_loss_mismatch, run, Severity.WARNING)
-    assert finding.headline == "The first loss is 73.9, 32 times ln 10 = 2.30"
+    assert finding.headline == "The first loss is 73.9, 32 times that of an even guess, ln 10 = 2.30"
     assert "reduction='sum'" in finding.seen
 
 
@@ -171,7 +174,7 @@ def test_binary_losses_are_held_against_ln_2(tmp_path):
     facts = LossFacts(id=0, function="binary_cross_entropy_with_logits")
     assert_clean(initial_loss_mismatch, start_at(tmp_path / "a", 1.26 * math.log(2), facts))
     finding = assert_finds(initial_loss_mismatch, start_at(tmp_path / "b", 1.3, facts), Severity.WARNING)
-    assert finding.headline == "The first loss is 1.30, 1.9 times ln 2 = 0.693"
+    assert finding.headline == "The first loss is 1.30, 1.9 times that of an even guess, ln 2 = 0.693"
 
 
 def test_a_standardised_target_is_quiet(tmp_path):

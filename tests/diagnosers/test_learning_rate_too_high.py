@@ -16,7 +16,8 @@ from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_f
 
 
 def test_a_healthy_pace_is_quiet(tmp_path):
-    assert assert_clean(learning_rate_too_high, healthy(tmp_path)).startswith("the largest median update is 0.001")
+    measured = assert_clean(learning_rate_too_high, healthy(tmp_path))
+    assert measured.startswith("one step changes the median weight layer by at most 0.001 times its size")
 
 
 def test_a_large_first_step_of_adagrad_is_quiet(tmp_path):
@@ -82,6 +83,16 @@ def test_the_learning_rate_that_is_proposed_follows_the_size_of_the_update(tmp_p
     assert (finding.span.first, finding.span.last) == (0, 4)
     charts = [evidence for evidence in finding.evidence if isinstance(evidence, Lines)]
     assert [chart.title for chart in charts] == ["Update-to-weight ratio", "Training loss"]
+
+
+def test_a_run_away_is_traced_to_its_first_step(tmp_path):
+    """What the updates grow to is the doing of the first one: 3e-20 would be no learning rate to try."""
+    update = numpy.full((200, 8), 1e-3)
+    update[:4] = numpy.array([0.01, 0.5, 300.0, 1e17])[:, None]
+    loss = numpy.concatenate([[2.3, 2.3, 9.0], numpy.full(197, 1e9)])
+    run = build_run(tmp_path / "run", loss=loss, facts=TEN, stats={"update_norm": update})
+    finding = assert_finds(learning_rate_too_high, run, Severity.CRITICAL)
+    assert finding.actions[0].text.startswith("Lower the learning rate from 0.001 to 2e-4: the first update")
 
 
 def test_a_line_search_may_take_a_long_step(tmp_path):

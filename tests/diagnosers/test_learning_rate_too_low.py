@@ -13,7 +13,7 @@ from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_f
 
 def test_a_healthy_pace_is_quiet(tmp_path):
     measured = assert_clean(learning_rate_too_low, healthy(tmp_path))
-    assert measured.startswith("the fastest tensor changes by 0.001 of its weights per step")
+    assert measured.startswith("the fastest weight tensor changes by 0.001 of its size per step")
 
 
 def test_small_updates_under_a_falling_loss_are_quiet(tmp_path):

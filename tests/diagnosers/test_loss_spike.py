@@ -11,7 +11,7 @@ from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_f
 
 
 def test_a_falling_loss_is_quiet(tmp_path):
-    assert assert_clean(loss_spike, healthy(tmp_path)) == "0 spikes that came back in 200 steps"
+    assert assert_clean(loss_spike, healthy(tmp_path)) == "no spike that the loss comes back from in 200 steps"
 
 
 def test_one_bad_batch_is_quiet(tmp_path):

@@ -15,7 +15,7 @@ from tests.diagnosers.verbs import (
 
 
 def test_layers_that_hear_the_same_at_successive_steps_are_quiet(tmp_path):
-    assert "cosine of 0.3 " in assert_clean(noise_module, healthy(tmp_path, stats={"gradient_cosine": 0.3}))
+    assert "cosine 0.3)" in assert_clean(noise_module, healthy(tmp_path, stats={"gradient_cosine": 0.3}))
 
 
 def test_a_noisy_gradient_whose_weight_grows_is_quiet(tmp_path):
@@ -42,13 +42,13 @@ def test_an_oscillating_gradient_is_no_noise(tmp_path):
 def test_what_weight_decay_takes_is_not_the_noise(tmp_path):
     """At a learning rate of 1e-3, 200 steps with a decay of 1.5 take a quarter, and 0.01 next to nothing."""
     shrunk = {"decoupled": noisy(tmp_path / "a", steps={"weight_decay": [[1.5]] * 200}, optimizer="AdamW")}
-    assert "of its first norm" in assert_clean(noise_module, shrunk["decoupled"])
+    assert "times their first norm" in assert_clean(noise_module, shrunk["decoupled"])
     assert_finds(noise_module, noisy(tmp_path / "b", steps={"weight_decay": [[0.01]] * 200}, optimizer="AdamW"))
 
 
 def test_a_decay_that_passes_the_optimizers_scaling_hides_what_it_takes(tmp_path):
     run = noisy(tmp_path / "a", steps={"weight_decay": [[0.01]] * 200}, optimizer="Adam")
-    assert "the optimizer's scaling hides" in assert_not_applicable(noise_module, run)
+    assert "too small for this, or it is not known" in assert_not_applicable(noise_module, run)
 
 
 def test_small_weights_cannot_be_told_from_noise(tmp_path):
@@ -141,4 +141,4 @@ def test_the_first_hundred_steps_recorded_are_enough(tmp_path):
 
 def test_a_bias_that_agrees_is_told_as_evidence(tmp_path):
     finding = assert_finds(noise_module, noisy(tmp_path / "a", tensors=with_biases()))
-    assert "The bias beside it agrees at 0.4:" in finding.seen
+    assert "The gradients of its bias agree (cosine 0.4):" in finding.seen

@@ -18,7 +18,7 @@ def with_evaluations(path, values, split="validation", every=20, loss=None, **ch
 
 
 def test_losses_that_fall_together_are_quiet(tmp_path):
-    assert assert_clean(overfitting, healthy(tmp_path)).startswith("the last validation losses are")
+    assert assert_clean(overfitting, healthy(tmp_path)).startswith("the validation loss ends at")
 
 
 def test_a_small_rise_is_quiet(tmp_path):

@@ -29,7 +29,7 @@ def test_a_power_law_is_quiet(tmp_path):
 
 
 def test_a_sudden_end_on_a_noisy_floor_keeps_its_gradient_and_is_quiet(tmp_path):
-    assert "of their gradient is left" in assert_clean(premature_plateau, caught(tmp_path / "a", gradient=0.4))
+    assert "of the gradient is left" in assert_clean(premature_plateau, caught(tmp_path / "a", gradient=0.4))
 
 
 def test_a_loss_near_zero_is_quiet(tmp_path):
@@ -69,7 +69,7 @@ def test_a_learning_rate_that_was_gone_by_then_is_said(tmp_path):
 @pytest.mark.parametrize("time", [20, 300])
 def test_a_loss_whose_learning_rate_is_gone_is_a_warning(tmp_path, time):
     finding = assert_finds(premature_plateau, starving(tmp_path / "a", time=time), Severity.WARNING)
-    assert finding.headline.endswith("since the learning rate is gone, from step 90 on")
+    assert finding.headline.endswith("from step 90 on, where the learning rate is used up")
     assert ("had hardly begun to fall" in finding.seen) is (time == 300)
     assert finding.span.first == 90
     assert "when stepped once a batch" in finding.actions[0].text

@@ -42,7 +42,7 @@ def test_it_says_how_to_sample_activations(tmp_path):
     reason = assert_could_not_look(
         saturated_activation, build_run(tmp_path / "b", loss=falling(), modules=TANH, samples=few)
     )
-    assert reason == "the outputs of squash were not sampled 5 times"
+    assert reason == "the outputs of the activation squash were not sampled at 5 steps"
 
 
 @pytest.mark.parametrize(("kind", "gain"), [("Tanh", 5 / 3), ("Sigmoid", 4.0), ("Tanh", 4.0)])
@@ -71,7 +71,7 @@ def test_modules_that_may_not_follow_each_other_say_nothing(tmp_path):
 @pytest.mark.parametrize("kind", ["Tanh", "Sigmoid"])
 def test_large_weights_between_two_activations_tell_of_it_without_a_sample(tmp_path, kind):
     finding = assert_finds(saturated_activation, chained(tmp_path / "a", 40.0, kind), Severity.WARNING)
-    assert finding.headline.startswith("The activation 3 is saturated at 9")
+    assert finding.headline.startswith("Activation 3 is saturated at 9")
     assert finding.confidence is Confidence.MEDIUM
     assert "were not sampled" in finding.seen
 
@@ -118,7 +118,7 @@ def listed(names):
 
 def test_a_saturated_layer_is_a_warning(tmp_path):
     finding = assert_finds(saturated_activation, saturated(tmp_path / "a"), Severity.WARNING)
-    assert finding.headline == "The activation squash is saturated at 90 % of its outputs"
+    assert finding.headline == "Activation squash is saturated at 90 % of its outputs"
     assert finding.span.first == 0
     assert finding.actions[0].text == "Initialise layers.0.weight with a standard deviation of 0.29: Glorot's for tanh"
 
@@ -157,7 +157,7 @@ def test_several_are_told_once_and_the_first_is_named(tmp_path):
     samples = [activation(step, 0.9, module) for step in range(0, 200, 10) for module in (2, 4)]
     run = build_run(tmp_path / "a", loss=falling(), modules=modules, samples=samples)
     finding = assert_finds(saturated_activation, run)
-    assert finding.headline == "The activation squash is saturated at 90 % of its outputs, with 1 further activation"
+    assert finding.headline == "Activation squash is saturated at 90 % of its outputs, and so is 1 other activation"
 
 
 def test_every_sampled_activation_is_drawn_and_the_saturated_ones_are_marked(tmp_path):

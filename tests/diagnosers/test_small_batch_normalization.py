@@ -9,7 +9,10 @@ from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_f
 
 
 def test_sixteen_examples_are_quiet(tmp_path):
-    assert assert_clean(rule, normalized(tmp_path / "a", 16)) == "1 batch normalisation and 16 examples a forward pass"
+    assert (
+        assert_clean(rule, normalized(tmp_path / "a", 16))
+        == "1 layer of batch normalisation, and 16 examples in a forward pass"
+    )
 
 
 def test_a_model_without_it_is_not_judged(tmp_path):
@@ -37,7 +40,7 @@ def test_processes_that_share_their_statistics_count_together(tmp_path):
 
 def test_four_examples_are_a_warning_and_eight_a_note(tmp_path):
     finding = assert_finds(rule, normalized(tmp_path / "a", 4), Severity.WARNING)
-    assert finding.headline == "Batch normalisation sees 4 values a channel in 1 layer"
+    assert finding.headline == "Batch normalisation averages over only 4 values per channel, in 1 layer"
     assert_finds(rule, normalized(tmp_path / "b", 8), Severity.NOTE)
 
 

@@ -11,7 +11,7 @@ from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_f
 
 def test_evaluation_mode_is_quiet(tmp_path):
     assert assert_clean(train_mode_evaluation, healthy(tmp_path, modules=DROPOUT)) == (
-        "10 of 10 evaluations of validation are in evaluation mode"
+        "the model is in evaluation mode in 10 of 10 evaluations of 'validation'"
     )
 
 
@@ -36,7 +36,7 @@ def test_a_run_without_evaluations_or_modes_could_not_be_looked_at(tmp_path):
 
 def test_validation_in_training_mode_is_a_warning(tmp_path):
     finding = assert_finds(train_mode_evaluation, evaluated_in_training(tmp_path / "a"), Severity.WARNING)
-    assert finding.headline == "The model is in training mode in 10 of 10 evaluations of validation"
+    assert finding.headline == "The model is in training mode in 10 of 10 evaluations of 'validation'"
     assert finding.actions[0].code.startswith("model.eval()")
 
 

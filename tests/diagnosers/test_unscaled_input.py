@@ -70,12 +70,12 @@ def test_a_layer_that_starts_at_zero_says_nothing(tmp_path):
 
 def test_sampled_inputs_overrule_the_estimate(tmp_path):
     samples = [model_input(step) for step in range(0, 200, 10)]
-    assert "first sample is 3.00" in assert_clean(unscaled_input, raw_input(tmp_path / "a", samples=samples))
+    assert "first sampled input is 3.00" in assert_clean(unscaled_input, raw_input(tmp_path / "a", samples=samples))
 
 
 def test_raw_inputs_are_a_warning(tmp_path):
     finding = assert_finds(unscaled_input, raw_input(tmp_path / "a"), Severity.WARNING)
-    assert finding.headline == "The inputs of layer layers.0 have a size of 100, and it was made for 1"
+    assert finding.headline == "The inputs of layer layers.0 have a size of 100; it is made for a size of 1"
     assert finding.tensors == ["layers.0.weight"]
 
 
@@ -119,6 +119,20 @@ def test_a_run_that_dies_at_once_is_judged_by_the_steps_before(tmp_path):
     assert_finds(unscaled_input, run, Severity.WARNING)
 
 
+def test_it_says_which_steps_are_not_drawn(tmp_path):
+    gradient = numpy.full((250, 8), 0.1)
+    gradient[:, 0] = 100.0
+    gradient[30:40, 0] = 2e6  # an estimate of a million and more
+    gradient[40:44, 1] = 0.0
+    layers = [ModuleFacts(id=0, name="layers.0", module_class="Linear")]  # in a chain small gradients are real
+    run = build_run(tmp_path / "a", loss=falling(250), stats={"gradient_norm": gradient}, facts=TEN, modules=layers)
+    chart = assert_finds(unscaled_input, run, Severity.WARNING).evidence[0]
+    assert "Of the 250 recorded steps the first 200 are shown." in chart.caption
+    assert "At 10 of the 200 steps the estimate is above 100,000 and not drawn" in chart.caption
+    assert "At 4 of them the bias has next to no gradient" in chart.caption
+    assert sum(y is None for y in chart.series[0].y) == 14
+
+
 def test_large_amounts_are_told_from_a_normalisation_by_the_modules(tmp_path):
     layers = [ModuleFacts(id=0, name="layers.0", module_class="Linear")]
     assert_finds(unscaled_input, raw_input(tmp_path / "a", 9e4, modules=layers), Severity.WARNING)
@@ -143,7 +157,7 @@ def test_a_net_that_dies_at_once_is_judged_by_the_steps_before(tmp_path):
 
 def test_a_large_sampled_input_is_a_warning(tmp_path):
     finding = assert_finds(unscaled_input, large_sample(tmp_path / "a", ratio=3000.0), Severity.WARNING)
-    assert finding.headline == "The inputs of the model reach 255 at step 0, and its layers were made for 1"
+    assert finding.headline == "The inputs of the model reach 255 at step 0; its layers are made for a size of 1"
     assert "differs by a factor of 3,000" in finding.seen
     assert isinstance(finding.evidence[0], Numbers)
 

@@ -34,7 +34,7 @@ def test_dropout_that_takes_most_of_what_is_learned_is_a_note(tmp_path):
 
 
 def test_few_evaluations_cannot_be_judged(tmp_path):
-    assert "2 evaluations" in assert_could_not_look(rule, easy_validation(tmp_path / "a", every=50))
+    assert "2 finite evaluations" in assert_could_not_look(rule, easy_validation(tmp_path / "a", every=50))
     assert_could_not_look(rule, build_run(tmp_path / "b", loss=falling()))
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from gradaudit.audit import Audit
 from gradaudit.compare import Comparison, compare
+from gradaudit.findings import Severity
 from gradaudit.overview import overview
 from gradaudit.report import compare_page, compare_terminal
 from gradaudit.report.compare_page import loss_chart, times
@@ -66,6 +67,8 @@ def test_the_page_says_it_all_without_a_script(source: str, comparison: Comparis
             assert one.headline in text
     for change in comparison.changes:
         assert change.setting in text
+    for pair in comparison.pairs:
+        assert all(detail in text for detail in pair.details)
     assert "From A to C" in text
     assert "× 100" in text
     assert "could not be drawn" not in text
@@ -91,8 +94,49 @@ def test_the_terminal_tells_verdict_changes_and_findings(comparison: Comparison)
     assert lines[0].startswith("A  gpt-mini-12L-lr6e-4: 2,000 steps, finished")
     assert "B fixes" in text
     assert "  steps: A 2,000; B 60; C 2,000" in lines
-    assert any(line.startswith("  fixed        dead_embedding: 100 of 8,192") for line in lines)
+    assert any(line.startswith("  fixed             dead_embedding: 100 of 8,192") for line in lines)
     assert max(map(len, lines)) <= 100
+
+
+def test_a_finding_that_one_run_was_not_checked_for_has_a_word_of_its_own(comparison: Comparison) -> None:
+    pair = comparison.pairs[0]
+    one, warning = pair.findings[0], Severity.WARNING
+    followed = [
+        msgspec.structs.replace(one, status="unchecked_before", before=None, after=warning, remark="A is too short"),
+        msgspec.structs.replace(one, status="unchecked_after", before=warning, after=None, remark="B is too short"),
+    ]
+    changed = msgspec.structs.replace(comparison, pairs=[msgspec.structs.replace(pair, findings=followed)])
+    text = Parsed(compare_page.render(changed)).text
+    terminal = click.unstyle(compare_terminal.render(changed, width=88, unicode=True))
+    for words in ("not checked in A", "not checked in B", "A is too short", "B is too short"):
+        assert words in text
+        assert words in terminal
+    assert "unknown → warning" in text
+    assert "warning → unknown" in text
+
+
+def test_losses_of_different_functions_are_drawn_apart(comparison: Comparison) -> None:
+    functions = ["cross_entropy, 3 classes", "mse_loss", "cross_entropy, 3 classes"]
+    runs = [
+        msgspec.structs.replace(run, loss_function=function)
+        for run, function in zip(comparison.runs, functions, strict=True)
+    ]
+    first, second = compare_page.loss_charts(msgspec.structs.replace(comparison, runs=runs))
+    assert (first.title, second.title) == ("Loss of A and C: cross_entropy, 3 classes", "Loss of B: mse_loss")
+    assert {series.name[0] for series in first.series} == {"A", "C"}
+    assert {series.name[0] for series in second.series} == {"B"}
+    text = Parsed(compare_page.render(msgspec.structs.replace(comparison, runs=runs))).text
+    assert "The loss functions differ, so the heights of these losses cannot be compared" in text
+    equal = [msgspec.structs.replace(run, loss_function="mse_loss") for run in comparison.runs]
+    assert len(compare_page.loss_charts(msgspec.structs.replace(comparison, runs=equal))) == 1
+
+
+def test_tensors_whose_gradient_was_zero_are_not_passed_over(comparison: Comparison) -> None:
+    pair = comparison.pairs[1]
+    shifts = [msgspec.structs.replace(pair.shifts[0], gradient=(0.0, 0.1), gradient_decades=None), *pair.shifts[1:]]
+    changed = msgspec.structs.replace(comparison, pairs=[msgspec.structs.replace(pair, shifts=shifts)])
+    known = sum(shift.gradient_decades is None for shift in shifts)
+    assert f"Of {known:,} the gradient is zero or not known" in Parsed(compare_page.render(changed)).text
 
 
 @pytest.mark.parametrize("unicode", [True, False])
