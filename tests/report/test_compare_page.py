@@ -11,7 +11,7 @@ from gradaudit.compare import Comparison, compare
 from gradaudit.findings import Severity
 from gradaudit.overview import overview
 from gradaudit.report import compare_page, compare_terminal
-from gradaudit.report.compare_page import loss_chart, times
+from gradaudit.report.compare_page import times
 from tests.build import build_run
 from tests.report.hostile import poisoned
 from tests.report.parsed import Parsed
@@ -175,5 +175,5 @@ def test_a_loss_that_became_nan_is_marked_as_on_the_page_of_its_run(comparison: 
     base = comparison.runs[0]
     broken = [msgspec.structs.replace(base.loss[0], bad=[(3.0, 9.0)])]
     runs = [msgspec.structs.replace(base, loss=broken), *comparison.runs[1:]]
-    chart = loss_chart(msgspec.structs.replace(comparison, runs=runs))
+    chart = compare_page.loss_charts(msgspec.structs.replace(comparison, runs=runs))[0]
     assert chart.series[0].bad == [(3.0, 9.0)]
