@@ -339,6 +339,10 @@ class LossFacts(Facts, frozen=True, kw_only=True):
     target_mean: float | None = None  # regression and binary losses
     target_variance: float | None = None
     binary_entropy: float | None = None  # nats: mean entropy of binary targets per output
+    # Shapes of prediction and target that torch stretched over each other, in a training and in an evaluation loss;
+    # empty when it did not, None when nobody looked.
+    broadcast: list[list[int]] | None = None
+    evaluation_broadcast: list[list[int]] | None = None
 
 
 class DataFacts(Facts, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import torch
 
 from gradaudit.record.labels import (
@@ -26,6 +27,7 @@ from gradaudit.schema import LossFacts
 
 FUNCTIONS = (*CLASSIFICATION, *BINARY, *REGRESSION, "kl_div", "poisson_nll_loss", "gaussian_nll_loss")
 
+_EVALUATION = "evaluation_broadcast"  # the field of a loss without a gradient
 _MOST_KINDS = 200  # of functions with their options; a smoothing that changes at every step would be thousands
 
 
@@ -55,6 +57,8 @@ class LossBook:
         input, target = call["input"], call["target"]
         self.observed += 1
         kind = self._kind(name, call)
+        if name in REGRESSION and input.shape != target.shape:
+            self._note_broadcast(kind, input.shape, target.shape, "broadcast" if result.requires_grad else _EVALUATION)
         found = look(kind.facts, result, input, target, call.get("weight") is not None)
         batch = int(input.shape[0]) if input.ndim else 1
         if found is not None:
@@ -93,9 +97,11 @@ class LossBook:
             return self.kinds[key]
 
         def make(index: int) -> LossFacts:
+            watched: list[list[int]] | None = [] if name in REGRESSION else None
             return LossFacts(
                 id=index, function=name, classes=classes, reduction=str(reduction), label_smoothing=smoothing,
                 weighted=weight is not None, ignore_index=ignore, soft_targets=soft,
+                broadcast=watched, evaluation_broadcast=watched,
             )  # fmt: skip
 
         if key not in self.kinds and len(self.kinds) >= _MOST_KINDS:
@@ -107,6 +113,12 @@ class LossBook:
             kind.weights = weight.detach().clone()
         return kind
 
+    def _note_broadcast(self, kind: Kind, prediction: torch.Size, target: torch.Size, field: str) -> None:
+        """Keep the first shapes of a loss that compares every prediction with every target."""
+        if not getattr(kind.facts, field) and stretched(prediction, target):
+            kind.facts = msgspec.structs.replace(kind.facts, **{field: [list(prediction), list(target)]})
+            self.changed = True
+
     def _add(self, key: tuple[Any, ...], make: Callable[[int], LossFacts]) -> Kind:
         if key not in self.kinds:
             self.kinds[key] = Kind(make(len(self.kinds)))
@@ -116,6 +128,19 @@ class LossBook:
     def facts(self) -> list[LossFacts]:
         """The facts with the label counts so far; waits for the device."""
         return [with_labels(kind) for kind in to_host(list(self.kinds.values()))]
+
+
+def stretched(prediction: torch.Size, target: torch.Size) -> bool:
+    """Whether the same numbers in another number of dimensions, as (N, 1) and (N), broadcast to more than they are.
+
+    Shapes of as many dimensions are taken as meant: (N, 1) and (1, M) is how one writes all pairs.
+    """
+    alike = [size for size in prediction if size != 1] == [size for size in target if size != 1]
+    if len(prediction) == len(target) or not alike:
+        return False
+    length = max(len(prediction), len(target))
+    padded = ((1,) * (length - len(shape)) + tuple(shape) for shape in (prediction, target))
+    return bool(math.prod(max(pair) for pair in zip(*padded, strict=True)) > math.prod(prediction))
 
 
 def has_value(tensor: torch.Tensor) -> bool:

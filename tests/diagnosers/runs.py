@@ -51,6 +51,7 @@ def model_input(step: int, low: float = -3.0, high: float = 3.0, ratio: float = 
 
 # What a healthy run must have for a rule that looks at something special to be satisfied and not "not applicable".
 HEALTHY_WITH: dict[str, dict[str, Any]] = {
+    "broadcast_loss": {"facts": LossFacts(id=0, function="mse_loss", broadcast=[], evaluation_broadcast=[])},
     "excessive_weight_decay": {"stats": {"update_weight_cosine": -0.05}},
     "noise_module": {"stats": {"gradient_cosine": 0.3}},
     "amp_overflow": {"steps": {"amp_scale": 65536.0}},

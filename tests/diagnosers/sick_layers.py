@@ -30,6 +30,14 @@ def probabilities(
     return build_run(path, loss=falling(last=1.6), samples=samples, **{"facts": TEN, **changes})
 
 
+def stretched(path: Path, *, stuck: bool = True, field: str = "broadcast", **changes: Any) -> Run:
+    """mse_loss was called with (32, 1) and (32); `stuck`: the loss ends at the variance of the target, 1."""
+    shapes = {"broadcast": [], "evaluation_broadcast": [], field: [[32, 1], [32]]}
+    facts = LossFacts(id=0, function="mse_loss", target_mean=0.1, target_variance=1.0, **shapes)
+    loss = flat(200, 1.02) if stuck else falling(first=1.4, last=0.3)
+    return build_run(path, loss=loss, **{"facts": facts, **changes})
+
+
 def raw_input(path: Path, size: float = 100.0, bias: float = 1.0, **changes: Any) -> Run:
     """The first of four layers of 32 inputs gets inputs of this size; `bias` scales the gradient of its bias."""
     tensors = changes.pop("tensors", None) or linear_stack()
@@ -158,6 +166,7 @@ def stuck_output(path: Path, mean: float = 1.0, std: float = 0.0, last: float | 
 
 Case = tuple[Callable[[Path], Run], float]
 LAYERS: dict[str, dict[str, Case]] = {
+    "broadcast_loss": {"": (stretched, 0)},
     "double_softmax": {
         "": (probabilities, 0),
         "steps": (probabilities, 1e9),

@@ -1,0 +1,171 @@
+"""The loss compares every prediction with every target, not each with its own.
+
+## What it looks for
+
+The shapes with which mse_loss, l1_loss, smooth_l1_loss and huber_loss were called. Prediction and target hold the same
+numbers in a different number of dimensions, such as (32, 1) and (32), and torch stretched them over each other, to
+32 x 32 differences. In a training loss it is a warning, and critical when the model learns no more than the mean of the
+targets. In an evaluation loss alone it is a warning: that number says nothing of the model.
+
+## Why it matters
+
+Each prediction is pulled towards all targets of its batch, and what is nearest to all of them is their mean. The loss
+falls to the variance of the targets and stays there, whatever the model, the data or the learning rate.
+
+## What to try
+
+Give both the same shape: squeeze the prediction, or unsqueeze the target. torch warns of the two sizes once, on
+standard error; turn that warning into an error.
+
+## When it is wrong
+
+Where all targets of a call are equal, as the ones and zeros of a least-squares GAN, each is as good as the next and the
+loss is right. Shapes of as many dimensions, such as (N, 1) and (1, M), are taken as meant. A loss that is written out,
+as ((prediction - target) ** 2).mean(), is not seen.
+"""
+
+import math
+from collections.abc import Iterator
+
+from gradaudit.derived.evidence import loss_chart
+from gradaudit.derived.progress import not_learning
+from gradaudit.derived.training_loss import training_loss
+from gradaudit.derived.wording import count, names, number
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    AnyEvidence,
+    Clean,
+    Confidence,
+    CouldNotLook,
+    Finding,
+    Mark,
+    Measure,
+    NotApplicable,
+    Numbers,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+from gradaudit.schema import LossFacts
+
+_WATCHED = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
+
+
+@diagnoser(
+    worst=Severity.CRITICAL,
+    needs=("steps",),
+    explains=(
+        "no_learning",
+        "no_signal",
+        "premature_plateau",
+        "learning_rate_too_low",
+        "layer_imbalance",
+        "overfitting",
+        "validation_better_than_train",
+    ),
+)
+def broadcast_loss(run: Run) -> Iterator[Verdict]:
+    """Look at the shapes that were stretched over each other."""
+    losses = [facts for facts in run.meta.losses if facts.function in _WATCHED]
+    if not losses:
+        yield NotApplicable(reason=f"no loss was seen that stretches shapes: {names(list(_WATCHED), 4)}")
+        return
+    stretched = [facts for facts in losses if _shapes_of(facts.broadcast) or _shapes_of(facts.evaluation_broadcast)]
+    for facts in stretched:
+        yield _finding(run, facts)
+    if stretched:
+        return
+    if all(facts.broadcast is None for facts in losses):
+        yield CouldNotLook(
+            reason="the shapes of predictions and targets were not recorded", enable="record again with this version"
+        )
+        return
+    seen = names([facts.function for facts in losses], 4)
+    yield Clean(measured=f"{seen}: 0 calls stretched the prediction over the target, or the target over it")
+
+
+def _shapes_of(recorded: list[list[int]] | None) -> list[list[int]]:
+    """The shapes of prediction and target; empty when torch stretched none, and when the record is damaged."""
+    sound = recorded and len(recorded) == 2 and all(size > 0 for sizes in recorded for size in sizes)
+    return recorded if recorded and sound else []
+
+
+def _finding(run: Run, facts: LossFacts) -> Finding:
+    training = bool(_shapes_of(facts.broadcast))
+    prediction, target = _shapes_of(facts.broadcast) or _shapes_of(facts.evaluation_broadcast)
+    optimizer = next((o for o in run.optimizers if training_loss(run, o).facts == facts), None)
+    constant = training and optimizer is not None and not_learning(run, optimizer)
+    compared = math.prod(_together(prediction, target))
+    own = math.prod(prediction)
+    where = "The training loss" if training else "The evaluation loss"
+    seen = [
+        f"{facts.function} got a prediction of shape {_shape(prediction)} and a target of shape {_shape(target)}. "
+        f"torch stretches them over each other to {_shape(_together(prediction, target))}, so "
+        f"{count(compared)} differences are averaged where {count(own)} were meant."
+    ]
+    chart: list[AnyEvidence] = [_shapes(prediction, target)]
+    if training and optimizer is not None:
+        if constant:
+            seen.append("The loss ends where that of always predicting the mean is: nothing was learned.")
+        caption = "The training loss. Compared with all targets at once, the best prediction is their mean"
+        marks = []
+        if facts.function == "mse_loss" and facts.target_variance:
+            caption += ", and the loss of that is their variance: the line"
+            words = f"variance of the target = {number(facts.target_variance)}"
+            marks = [Mark(label=words, y=facts.target_variance, role="reference")]
+        chart.append(loss_chart(run, optimizer, f"{caption}.", marks))
+    steps = run.steps_of(optimizer if optimizer is not None else run.optimizers[0])["global_step"]
+    return Finding(
+        severity=Severity.CRITICAL if constant else Severity.WARNING,
+        confidence=Confidence.CERTAIN,
+        headline=f"{where} compares each of {count(own)} predictions with all {count(own)} targets: "
+        f"{_shape(prediction)} against {_shape(target)}",
+        seen=" ".join(seen),
+        span=Span(first=int(steps.iloc[0]), last=int(steps.iloc[-1])),
+        evidence=chart,
+        actions=[
+            Action(text=f"Give both the same shape, {_shape(min(prediction, target, key=len))}",
+                   code=_mended(facts.function, prediction, target)),
+            Action(text="Turn torch's warning of it into an error, so that it cannot come back",
+                   code='warnings.filterwarnings("error", message="Using a target size")'),
+        ],
+        measures=[
+            Measure(quantity="differences that are averaged", observed=count(compared), threshold=f"> {count(own)}"),
+        ],
+    )  # fmt: skip
+
+
+def _shape(sizes: list[int]) -> str:
+    """A shape as torch prints it, without the trailing comma: (32, 1)."""
+    return f"({', '.join(str(size) for size in sizes)})"
+
+
+def _together(first: list[int], second: list[int]) -> list[int]:
+    """What two shapes broadcast to: aligned at their ends, the larger size of each pair."""
+    length = max(len(first), len(second))
+    padded = ([1] * (length - len(sizes)) + sizes for sizes in (first, second))
+    return [max(pair) for pair in zip(*padded, strict=True)]
+
+
+def _mended(function: str, prediction: list[int], target: list[int]) -> str:
+    longer, shorter = (prediction, target) if len(prediction) > len(target) else (target, prediction)
+    place = next((i for i in range(len(longer)) if longer[:i] + longer[i + 1 :] == shorter), None)
+    squeeze = f".squeeze({place})" if place is not None else f".reshape{_shape(shorter)}"
+    both = ("prediction" + squeeze, "target") if longer is prediction else ("prediction", "target" + squeeze)
+    return f"loss = torch.nn.functional.{function}({', '.join(both)})"
+
+
+def _shapes(prediction: list[int], target: list[int]) -> Numbers:
+    together = _together(prediction, target)
+    return Numbers(
+        title="What the loss was given",
+        caption="Shapes are aligned at their last dimension; a size of 1, or a missing one, is repeated.",
+        columns=["", "shape", "numbers"],
+        cells=[
+            ["prediction", _shape(prediction), count(math.prod(prediction))],
+            ["target", _shape(target), count(math.prod(target))],
+            ["compared", _shape(together), count(math.prod(together))],
+        ],
+    )

@@ -1,0 +1,68 @@
+import pytest
+
+from gradaudit.audit import examine
+from gradaudit.diagnosers.broadcast_loss import broadcast_loss
+from gradaudit.findings import Numbers, Severity
+from gradaudit.schema import LossFacts
+from tests.build import build_run
+from tests.diagnosers.runs import HEALTHY_WITH, TEN, falling, healthy
+from tests.diagnosers.sick_layers import stretched
+from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+
+
+def test_equal_shapes_are_quiet(tmp_path):
+    assert "mse_loss: 0 calls" in assert_clean(broadcast_loss, healthy(tmp_path, **HEALTHY_WITH["broadcast_loss"]))
+
+
+def test_a_loss_of_classes_has_no_such_shapes(tmp_path):
+    assert_not_applicable(broadcast_loss, build_run(tmp_path / "a", loss=falling(), facts=TEN))
+
+
+def test_a_record_without_shapes_cannot_be_judged(tmp_path):
+    older = LossFacts(id=0, function="mse_loss")
+    assert "not recorded" in assert_could_not_look(
+        broadcast_loss, build_run(tmp_path / "a", loss=falling(), facts=older)
+    )
+
+
+def test_a_model_that_learns_the_mean_is_critical(tmp_path):
+    finding = assert_finds(broadcast_loss, stretched(tmp_path / "a"), Severity.CRITICAL)
+    assert finding.headline == (
+        "The training loss compares each of 32 predictions with all 32 targets: (32, 1) against (32)"
+    )
+    assert "1,024 differences are averaged where 32 were meant" in finding.seen
+    assert finding.confidence == "certain"
+    assert finding.actions[0].code == "loss = torch.nn.functional.mse_loss(prediction.squeeze(1), target)"
+    assert isinstance(finding.evidence[0], Numbers)
+    assert finding.evidence[0].cells[2] == ["compared", "(32, 32)", "1,024"]
+
+
+def test_a_model_that_learns_all_the_same_is_a_warning(tmp_path):
+    """A least-squares GAN compares with ones, and then all are equal."""
+    assert_finds(broadcast_loss, stretched(tmp_path / "a", stuck=False), Severity.WARNING)
+
+
+def test_an_evaluation_loss_alone_is_a_warning(tmp_path):
+    finding = assert_finds(broadcast_loss, stretched(tmp_path / "a", field="evaluation_broadcast"), Severity.WARNING)
+    assert finding.headline.startswith("The evaluation loss compares each of 32 predictions")
+
+
+@pytest.mark.parametrize(
+    ("prediction", "target", "code"),
+    [
+        ([32], [32, 1], "mse_loss(prediction, target.squeeze(1))"),
+        ([8, 1, 5], [8, 5], "mse_loss(prediction.squeeze(1), target)"),
+        ([1, 8, 1], [8], "mse_loss(prediction.reshape(8), target)"),
+    ],
+)
+def test_the_side_with_more_dimensions_is_mended(tmp_path, prediction, target, code):
+    facts = LossFacts(id=0, function="mse_loss", broadcast=[prediction, target])
+    finding = assert_finds(broadcast_loss, stretched(tmp_path / "a", facts=facts), Severity.WARNING)
+    assert finding.actions[0].code.endswith(code)
+
+
+@pytest.mark.parametrize("shapes", [[[]], [[-1], [0, 0]], [[3]], [[1], [2], [3]], [[2**62, 2**62], [3]], [[], []]])
+def test_shapes_of_a_hostile_record_do_not_stop_it(tmp_path, shapes):
+    facts = LossFacts(id=0, function="mse_loss", broadcast=shapes)
+    outcome = examine(broadcast_loss, stretched(tmp_path / "a", facts=facts), {})
+    assert outcome.face in ("clean", "found"), outcome.traceback
