@@ -56,7 +56,7 @@ def test_a_cure_with_a_new_illness_is_one_sentence(audits: dict[str, Audit]) -> 
         "so their losses cannot be compared."
     )
     assert comparison.pairs[0].details == [
-        "In A: One step changes the weights by 9.77 times their size, at step 0.",
+        "In A: One step changes the weights by 9.75 times their size, at step 0.",
         "In B: The validation loss rises from 0.822 at step 77 to 1.72 while the training loss falls.",
     ]
     assert statuses(comparison) == {"overfitting": "new", "learning_rate_too_high": "fixed"}
