@@ -65,14 +65,18 @@ class Audit(Value, frozen=True, kw_only=True):
 
     def all_ranked(self) -> list[Ranked]:
         """Every finding, each root followed by its consequences."""
-        flat: list[Ranked] = []
+        return [item for item, _ in self.with_causes()]
 
-        def visit(items: Iterable[Ranked]) -> None:
+    def with_causes(self) -> list[tuple[Ranked, Ranked | None]]:
+        """The same, each with the finding that explains it; None of a root."""
+        flat: list[tuple[Ranked, Ranked | None]] = []
+
+        def visit(items: Iterable[Ranked], cause: Ranked | None) -> None:
             for item in items:
-                flat.append(item)
-                visit(item.consequences)
+                flat.append((item, cause))
+                visit(item.consequences, item)
 
-        visit(self.ranked)
+        visit(self.ranked, None)
         return flat
 
     def count(self, severity: Severity) -> int:

@@ -13,10 +13,10 @@ LEVELS = {Severity.CRITICAL: "error", Severity.WARNING: "warning", Severity.NOTE
 
 def render(*audits: Audit) -> str:
     """One command a finding, at most `MOST` for all runs together, worst first; the last line counts the others."""
-    flat = [(name(audit.meta.name), item) for audit in audits for item in audit.all_ranked()]
-    flat.sort(key=lambda pair: pair[1].finding.severity.rank)
-    lines = [_command(item, run) for run, item in flat[:MOST]]
-    return "\n".join([*lines, *_rest(audits, [item for _, item in flat])]) + "\n"
+    flat = [(name(audit.meta.name), item, cause) for audit in audits for item, cause in audit.with_causes()]
+    flat.sort(key=lambda one: one[1].finding.severity.rank)
+    lines = [_command(item, cause, run) for run, item, cause in flat[:MOST]]
+    return "\n".join([*lines, *_rest(audits, [item for _, item, _ in flat])]) + "\n"
 
 
 def data(text: str) -> str:
@@ -29,10 +29,12 @@ def property_value(text: str) -> str:
     return data(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def _command(item: Ranked, run: str) -> str:
+def _command(item: Ranked, cause: Ranked | None, run: str) -> str:
     finding = item.finding
     title = property_value(f"{run}: {name(item.anchor)}" if run else name(item.anchor))
     action = f" Next: {finding.actions[0].text}" if finding.actions else ""
+    if cause:
+        action = f" Explained by: {cause.finding.headline}. Mend that first."
     return f"::{LEVELS[finding.severity]} title={title}::{data(f'{finding.headline}. {finding.seen}{action}')}"
 
 

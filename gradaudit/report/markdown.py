@@ -22,11 +22,11 @@ _JOINTS = re.compile(r"(?<=@)(?=\w)|(?<=:)(?=//)|(?<=www)(?=\.)|(?<=#)(?=\d)", r
 def render(audit: Audit) -> str:
     """The verdict, the counts and the findings worst first, in at most `LONGEST` characters."""
     parts = [*_head(audit)]
-    flat = audit.all_ranked()
+    flat = audit.with_causes()
     size = sum(len(part) + 2 for part in parts)
     shown = 0
-    for item in flat[:MOST_FINDINGS]:
-        part = "\n\n".join(_finding(item))
+    for item, cause in flat[:MOST_FINDINGS]:
+        part = "\n\n".join(_finding(item, cause))
         if size + len(part) > LONGEST:
             break
         parts.append(part)
@@ -69,10 +69,13 @@ def _head(audit: Audit) -> Iterator[str]:
         yield f"**{STATES[audit.state].format(f'{max(0, overview.steps - 1):,}')}**"
 
 
-def _finding(item: Ranked) -> Iterator[str]:
+def _finding(item: Ranked, cause: Ranked | None) -> Iterator[str]:
     finding = item.finding
     yield f"### {ICONS[finding.severity]} {finding.severity.value.capitalize()}: {escaped(finding.headline)}"
     yield f"{escaped(finding.seen)} ({escaped(item.anchor)}, {finding.confidence.value} confidence)"
+    if cause:
+        yield f"Explained by: {escaped(cause.finding.headline)}. Mend that first."
+        return
     for index, action in enumerate(finding.actions[:5], 1):
         yield f"{index}. {escaped(action.text)}"
         if action.code:

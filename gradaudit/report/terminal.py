@@ -100,7 +100,7 @@ def _finding(item: Ranked, paper: Paper, indent: int) -> Iterator[str]:
     yield " " * indent + styled + click.style(first.strip(), bold=True)
     yield from (" " * inner + click.style(line.strip(), bold=True) for line in rest)
     yield from paper.wrapped(sentence(finding.seen), inner)
-    if finding.actions:
+    if finding.actions and not indent:  # what is explained goes away with its cause
         yield from paper.wrapped(f"Next: {sentence(finding.actions[0].text)}", inner)
     yield from (" " * inner + click.style(line.strip(), dim=True) for line in paper.wrapped(name(item.anchor), inner))
     for child in item.consequences:

@@ -21,6 +21,8 @@ def test_every_finding_is_one_command_worst_first(audit: Audit) -> None:
     assert lines[0].startswith("::error title=gpt-mini-12L-lr6e-4%3A frozen_parameter::One attention layer got")
     assert " Next: Look for a detach() or a no_grad() block" in lines[0]
     assert "0.8 %25 of the model" in lines[0]
+    assert "Explained by: One attention layer got" in lines[1]
+    assert "Next:" not in lines[1]
 
 
 def test_ten_are_shown_and_the_rest_counted(audit: Audit) -> None:

@@ -26,7 +26,11 @@ def test_consequences_are_indented_under_their_root(audit: Audit) -> None:
     root = next(i for i, line in enumerate(text) if line.startswith("✗ critical"))
     below = [i for i, line in enumerate(text) if line.startswith("  ↳ ")]
     assert len(below) == 2
-    assert root < below[0] < below[1] < next(i for i, line in enumerate(text) if line.startswith("! warning"))
+    other = next(i for i, line in enumerate(text) if line.startswith("! warning"))
+    assert root < below[0] < below[1] < other
+    assert [line for line in text[root:other] if "Next:" in line] == [
+        line for line in text[root : below[0]] if "Next:" in line
+    ]
 
 
 @pytest.mark.parametrize("width", [40, 60, 88, 300])
