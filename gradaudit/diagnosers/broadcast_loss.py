@@ -2,10 +2,11 @@
 
 ## What it looks for
 
-The shapes with which mse_loss, l1_loss, smooth_l1_loss and huber_loss were called. Prediction and target hold the same
-numbers in a different number of dimensions, such as (32, 1) and (32), and torch stretched them over each other, to
-32 x 32 differences. In a training loss it is a warning, and critical when the model learns no more than the mean of the
-targets. In an evaluation loss alone it is a warning: that number says nothing of the model.
+The shapes with which mse_loss, l1_loss, smooth_l1_loss, huber_loss, poisson_nll_loss and gaussian_nll_loss were called.
+Prediction and target hold the same numbers in a different number of dimensions, such as (32, 1) and (32), and torch
+stretched them over each other, to 32 x 32 differences. In a training loss it is a warning, and critical when the model
+learns no more than the mean of the targets. In an evaluation loss alone it is a warning: that number says nothing of
+the model.
 
 ## Why it matters
 
@@ -14,8 +15,8 @@ falls to the variance of the targets and stays there, whatever the model, the da
 
 ## What to try
 
-Give both the same shape: squeeze the prediction, or unsqueeze the target. torch warns of the two sizes once, on
-standard error; turn that warning into an error.
+Give both the same shape: squeeze the prediction, or unsqueeze the target. For the first four losses torch warns of the
+two sizes once, on standard error; turn that warning into an error.
 
 ## When it is wrong
 
@@ -50,7 +51,8 @@ from gradaudit.findings import (
 from gradaudit.run import Run
 from gradaudit.schema import LossFacts
 
-_WATCHED = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
+_WARNED = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")  # of these torch says so itself
+_WATCHED = (*_WARNED, "poisson_nll_loss", "gaussian_nll_loss")
 
 
 @diagnoser(
@@ -70,7 +72,7 @@ def broadcast_loss(run: Run) -> Iterator[Verdict]:
     """Look at the shapes that were stretched over each other."""
     losses = [facts for facts in run.meta.losses if facts.function in _WATCHED]
     if not losses:
-        yield NotApplicable(reason=f"no loss was seen that stretches shapes: {names(list(_WATCHED), 4)}")
+        yield NotApplicable(reason=f"no loss was seen that stretches shapes: {names(list(_WATCHED), 6)}")
         return
     stretched = [facts for facts in losses if _shapes_of(facts.broadcast) or _shapes_of(facts.evaluation_broadcast)]
     for facts in stretched:
@@ -129,7 +131,10 @@ def _finding(run: Run, facts: LossFacts) -> Finding:
             Action(text=f"Give both the same shape, {_shape(min(prediction, target, key=len))}",
                    code=_mended(facts.function, prediction, target)),
             Action(text="Turn torch's warning of it into an error, so that it cannot come back",
-                   code='warnings.filterwarnings("error", message="Using a target size")'),
+                   code='warnings.filterwarnings("error", message="Using a target size")')
+            if facts.function in _WARNED
+            else Action(text="Check the shapes before the loss: torch does not warn of this one",
+                        code="assert prediction.shape == target.shape"),
         ],
         measures=[
             Measure(quantity="differences that are averaged", observed=count(compared), threshold=f"> {count(own)}"),

@@ -25,7 +25,8 @@ from gradaudit.record.splits import current_split, forget
 from gradaudit.record.transfer import to_host
 from gradaudit.schema import LossFacts
 
-FUNCTIONS = (*CLASSIFICATION, *BINARY, *REGRESSION, "kl_div", "poisson_nll_loss", "gaussian_nll_loss")
+STRETCHING = (*REGRESSION, "poisson_nll_loss", "gaussian_nll_loss")  # accept shapes that broadcast
+FUNCTIONS = (*CLASSIFICATION, *BINARY, *STRETCHING, "kl_div")
 
 _EVALUATION = "evaluation_broadcast"  # the field of a loss without a gradient
 _MOST_KINDS = 200  # of functions with their options; a smoothing that changes at every step would be thousands
@@ -57,7 +58,7 @@ class LossBook:
         input, target = call["input"], call["target"]
         self.observed += 1
         kind = self._kind(name, call)
-        if name in REGRESSION and input.shape != target.shape:
+        if name in STRETCHING and input.shape != target.shape:
             self._note_broadcast(kind, input.shape, target.shape, "broadcast" if result.requires_grad else _EVALUATION)
         found = look(kind.facts, result, input, target, call.get("weight") is not None)
         batch = int(input.shape[0]) if input.ndim else 1
@@ -97,7 +98,7 @@ class LossBook:
             return self.kinds[key]
 
         def make(index: int) -> LossFacts:
-            watched: list[list[int]] | None = [] if name in REGRESSION else None
+            watched: list[list[int]] | None = [] if name in STRETCHING else None
             return LossFacts(
                 id=index, function=name, classes=classes, reduction=str(reduction), label_smoothing=smoothing,
                 weighted=weight is not None, ignore_index=ignore, soft_targets=soft,

@@ -42,6 +42,13 @@ def test_a_model_that_learns_all_the_same_is_a_warning(tmp_path):
     assert_finds(broadcast_loss, stretched(tmp_path / "a", stuck=False), Severity.WARNING)
 
 
+@pytest.mark.parametrize(("function", "said"), [("mse_loss", "torch's warning"), ("poisson_nll_loss", "does not warn")])
+def test_torch_is_said_to_warn_where_it_does(tmp_path, function, said):
+    facts = LossFacts(id=0, function=function, broadcast=[[32, 1], [32]])
+    finding = assert_finds(broadcast_loss, stretched(tmp_path / "a", facts=facts), Severity.WARNING)
+    assert said in finding.actions[1].text
+
+
 def test_an_evaluation_loss_alone_is_a_warning(tmp_path):
     finding = assert_finds(broadcast_loss, stretched(tmp_path / "a", field="evaluation_broadcast"), Severity.WARNING)
     assert finding.headline.startswith("The evaluation loss compares each of 32 predictions")
