@@ -11,7 +11,9 @@ from gradaudit.findings import Series
 
 Floats = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
 Block = tuple[tuple[str, ...], tuple[str, ...], int]  # first path, last path, how many names
+Flags = numpy.ndarray[Any, numpy.dtype[numpy.bool_]]
 
+FAR = 3.0  # times the usual distance of two points, from which on nothing is known to lie between them
 NEAR = 9  # values, odd: a spike of half as many is the running median's
 WIDEST = 240  # buckets in a line chart: more than one a pixel and a half adds bytes, not information
 
@@ -131,7 +133,7 @@ def banded(
     `bad`, a mask, tells where the value was NaN or infinite and not just unknown.
     """
     x, y = numpy.asarray(x, dtype=numpy.float64), numpy.asarray(y, dtype=numpy.float64)
-    line, digits = smooth(y, log=log), _digits(y)
+    line, digits = _smooth_at(x, y, log), _digits(y)
     whole = len(x) <= buckets
     edges = numpy.unique(numpy.linspace(0, len(x), (len(x) if whole else buckets - 1) + 1).astype(int))
     low, high, shown = [], [], []
@@ -149,6 +151,23 @@ def banded(
     return Series(
         name=name, x=[float(x[i]) for i in at], y=shown, low=low, high=high, role=role, bad=spans(x, bad, edges)
     )
+
+
+def _smooth_at(x: Floats, y: Floats, log: bool | None) -> Floats:
+    """`smooth`, but for points far from their neighbours: nothing is averaged over what was not recorded."""
+    line = y.copy()
+    near = ~alone(x)
+    line[near] = smooth(y[near], log=wide(y) if log is None else log)
+    return line
+
+
+def alone(x: Floats) -> Flags:
+    """Which points are farther from both neighbours than `FAR` times the usual distance."""
+    if len(x) < 3:
+        return numpy.zeros(len(x), dtype=bool)
+    apart = numpy.diff(x)
+    far = apart > FAR * numpy.median(apart)
+    return numpy.asarray(numpy.concatenate([[True], far]) & numpy.concatenate([far, [True]]), dtype=bool)
 
 
 def _level(line: float, band: Floats, digits: int) -> float | None:
@@ -190,17 +209,21 @@ def halved(series: Series) -> Series:
 
 
 def plain(name: str, x: Any, y: Any, role: str = "main", buckets: int = WIDEST, *, bad: Any = None) -> Series:
-    """A `Series` of at most `buckets` points without a band: of each bucket the value farthest from the median."""
+    """A `Series` of at most `buckets` points without a band: of each bucket the value farthest from the median.
+
+    The first and the last point are the first and the last value.
+    """
     x, y = numpy.asarray(x, dtype=numpy.float64), numpy.asarray(y, dtype=numpy.float64)
     edges = None
     marked = x
     if len(x) > buckets:
-        edges = numpy.linspace(0, len(x), buckets + 1).astype(int)
-        keep = []
+        edges = numpy.linspace(0, len(x), buckets - 1).astype(int)
+        keep = [0, len(x) - 1]
         for first, last in pairwise(edges):
             part = y[first:last]
             away = numpy.abs(part - numpy.nanmedian(part)) if numpy.isfinite(part).any() else numpy.zeros(len(part))
             keep.append(first + int(numpy.nanargmax(numpy.where(numpy.isfinite(away), away, -1))))
+        keep = sorted(set(keep))
         x, y = x[keep], y[keep]
     digits = _digits(y)
     values = [short(float(v), digits) for v in y]

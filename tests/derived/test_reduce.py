@@ -219,3 +219,23 @@ def test_the_line_never_leaves_the_range_of_the_steps_around_it(values: list[flo
         for near in (values[max(0, i - 8) : i + 1], values[min(i, len(values) - 9) : i + 9]):
             slack = 1e-9 + 1e-9 * max(map(abs, near))
             assert min(near) - slack <= y <= max(near) + slack
+
+
+def test_a_line_without_a_band_has_both_its_ends() -> None:
+    series = plain("distance", range(1000), numpy.linspace(0, 1, 1000))
+    assert (series.x[0], series.y[0], series.x[-1], series.y[-1]) == (0, 0, 999, 1)
+
+
+def test_a_spike_in_the_last_steps_is_kept_beside_the_last_value() -> None:
+    series = plain("rate", range(1000), numpy.where(numpy.arange(1000) == 998, 9.0, 1.0))
+    assert max(series.y) == 9.0
+    assert series.y[-1] == 1.0
+
+
+def test_points_far_from_each_other_are_not_averaged() -> None:
+    steps = numpy.asarray([*range(200), *range(256, 1000, 64)])
+    norms = numpy.where(steps < 200, 1.0, 10.0 ** (steps // 64 % 3))
+    series = banded("norm", steps, norms, log=True)
+    drawn = dict(zip(series.x, series.y, strict=True))
+    assert [drawn[x] for x in (256.0, 320.0, 384.0)] == [10.0, 100.0, 1.0], "what was recorded"
+    assert drawn[190.0] == pytest.approx(1.0), "and what lies before is not mixed with it"
