@@ -189,8 +189,12 @@ def spans(x: Floats, bad: Any, edges: Any = None) -> list[tuple[float, float]]:
 
 
 def halved(series: Series) -> Series:
-    """`series` with every two neighbours joined: the value of the first, the band of both; the last point stays."""
-    keep = [*range(0, len(series.x) - 1, 2), len(series.x) - 1]
+    """`series` with every two neighbours joined: the value of the first, the band of both.
+
+    The last point stays, and so do those far from others.
+    """
+    single = numpy.flatnonzero(alone(numpy.asarray(series.x, dtype=numpy.float64))).tolist()
+    keep = sorted({*range(0, len(series.x) - 1, 2), *single, len(series.x) - 1})
     ends = [*keep[1:], len(series.x)]
 
     def joined(values: list[float | None], choose: Callable[[list[float]], float]) -> list[float | None]:

@@ -90,7 +90,7 @@ def _column(ends: list[End], plane: Plane) -> list[Part]:
 
 def _fitting(end: End, short: str, room: float) -> tuple[str, ...]:
     """Name and value on one line or on two; the value alone where no short name tells the lines apart."""
-    for own in (end.name, short):
+    for own in (end.name, short) if short else ():
         if wide(both := f"{own} {end.value}".strip(), bold=True) <= room:
             return (both,)
     return (short, end.value) if short else (end.value,)
@@ -117,7 +117,8 @@ def _short(names: list[str], room: float) -> list[str]:
             and ("…" not in way(own) or len(way(own)) >= LEGIBLE)
         )
         found.append(next(fits, ""))
-    return found
+    # A name beside numbers that have none would seem to be that of all.
+    return found if all(short for short, own in zip(found, names, strict=True) if own) else [""] * len(names)
 
 
 def _stacked(blocks: list[Block], height: int) -> list[tuple[Block, float]]:

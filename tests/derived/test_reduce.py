@@ -221,6 +221,11 @@ def test_the_line_never_leaves_the_range_of_the_steps_around_it(values: list[flo
             assert min(near) - slack <= y <= max(near) + slack
 
 
+def test_half_the_points_of_a_sparse_end_are_all_of_them() -> None:
+    steps = numpy.asarray([*range(200), *range(256, 1000, 64)])
+    assert {*map(float, range(256, 1000, 64))} <= set(halved(banded("norm", steps, numpy.ones(len(steps)))).x)
+
+
 def test_a_line_without_a_band_has_both_its_ends() -> None:
     series = plain("distance", range(1000), numpy.linspace(0, 1, 1000))
     assert (series.x[0], series.y[0], series.x[-1], series.y[-1]) == (0, 0, 999, 1)

@@ -253,8 +253,8 @@ def test_an_inner_ribbon_is_joined_as_the_outer_one_is() -> None:
     assert shapes(chart(middle)) == ["step-after"]
 
 
-def dots_of(evidence: Lines) -> list[float]:
-    drawn = draw(evidence, narrow=False)
+def dots_of(evidence: Lines, *, narrow: bool = False) -> list[float]:
+    drawn = draw(evidence, narrow=narrow)
     assert drawn is not None
     spec = drawn[0].to_dict(validate=False)
     layers = [
@@ -266,6 +266,7 @@ def dots_of(evidence: Lines) -> list[float]:
 def test_points_with_unrecorded_steps_between_them_are_dots_and_their_band_does_not_reach_on() -> None:
     steps = numpy.asarray([*range(200), *range(256, 1000, 64)])
     shown = chart(banded("norm", steps, 1.0 + steps % 7))
+    assert {*map(float, range(256, 1000, 64))} <= set(dots_of(shown, narrow=True)), "on small screens, too"
     assert set(dots_of(shown)) == {199.0, *map(float, range(256, 1000, 64))}
     areas = [row for row in rows_of(shown) if "y2" in row]
     cut = [i for i, row in enumerate(areas) if row["x"] == 256.0]
@@ -280,6 +281,12 @@ def test_short_names_tell_the_lines_apart_at_the_edge() -> None:
         "encoder.conv1 1",
         "encoder.conv2 2",
     } <= words.keys()
+
+
+def test_all_numbers_at_the_edge_have_a_name_or_none_has() -> None:
+    shown = chart(plain("a", STEPS, 1 + 0.0 * STEPS), plain("a long one", STEPS, 2 + 0.0 * STEPS))
+    assert {"a 1", "a long one 2"} <= words_of(shown).keys()
+    assert {"1", "2"} <= words_of(shown, narrow=True).keys()
 
 
 def test_the_last_number_before_nan_does_not_stand_at_the_edge() -> None:
