@@ -10,7 +10,7 @@ from gradaudit.derived.distributions import gradient_ridges, gradients_over_time
 from gradaudit.derived.finiteness import bad_losses, bad_norms
 from gradaudit.derived.gradient_scale import Track, edges, gradient_heatmap, median
 from gradaudit.derived.reduce import banded, plain, short
-from gradaudit.derived.run_curves import gap, update_pace
+from gradaudit.derived.run_curves import gap, pace_steps, update_pace
 from gradaudit.derived.run_facts import run_facts
 from gradaudit.derived.wording import number
 from gradaudit.findings import Heatmap, Mark, Ridges, Series, Value
@@ -67,6 +67,8 @@ class Overview(Value, frozen=True, kw_only=True):
     last_not_finite: str = ""  # NaN, Inf or -Inf where that is the last loss
     gap: list[Series] = []  # held-out minus training loss
     update_pace: list[Series] = []  # update-to-weight ratio of the layers
+    norm_steps: int = 0  # steps with a gradient norm
+    pace_steps: int = 0  # steps with updates, of the optimizer in `update_pace`
     distributions: Ridges | None = None  # of the gradients, by block
     distributions_over_time: list[Heatmap] = []  # first, middle and last layer
 
@@ -107,6 +109,8 @@ def overview(run: Run, flagged: set[str]) -> Overview:
         last_not_finite=_word(float(steps[column].iloc[-1])) if broken[-1:].any() else "",
         gap=gap(run),
         update_pace=update_pace(run, flagged),
+        norm_steps=sum(len(_with_norm(run, optimizer)) for optimizer in run.optimizers),
+        pace_steps=pace_steps(run),
         distributions=gradient_ridges(run, flagged),
         distributions_over_time=gradients_over_time(run),
     )
@@ -236,12 +240,18 @@ def _ranges(numbers: Sequence[int]) -> str:
     return ", ".join(text)
 
 
+def _with_norm(run: Run, optimizer: int) -> "pandas.DataFrame":
+    """The steps whose gradient norm is known. A step without statistics is no gap; a recorded NaN is."""
+    steps = run.steps_of(optimizer)
+    known = steps["recorded"].astype(bool) | numpy.isfinite(steps["gradient_norm"].to_numpy(dtype=float))
+    found: pandas.DataFrame = steps[known]
+    return found
+
+
 def _gradient_norms(run: Run) -> list[Series]:
     found = []
     for optimizer in run.optimizers:
-        steps = run.steps_of(optimizer)
-        # A step without statistics is no gap; a recorded NaN is.
-        steps = steps[steps["recorded"].astype(bool) | numpy.isfinite(steps["gradient_norm"].to_numpy(dtype=float))]
+        steps = _with_norm(run, optimizer)
         norm = steps["gradient_norm"].to_numpy(dtype=float)
         if numpy.isfinite(norm).any():
             name, bad = _named(run, optimizer, "gradient norm"), bad_norms(steps)

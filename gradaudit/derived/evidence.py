@@ -11,6 +11,7 @@ from gradaudit.derived.order_statistics import medians_across
 from gradaudit.derived.ratios import recorded_global_steps, typical_update
 from gradaudit.derived.reduce import banded, plain, wide
 from gradaudit.derived.training_loss import training_loss
+from gradaudit.derived.wording import count, plural
 from gradaudit.findings import Lines, Mark
 from gradaudit.run import Run
 from gradaudit.schema import TensorFacts
@@ -40,7 +41,7 @@ def update_chart(run: Run, optimizer: int, caption: str, marks: list[Mark]) -> L
     bad = bad_weights(run, optimizer).any(axis=1) & ~numpy.isfinite(typical)
     return Lines(
         title="Update-to-weight ratio",
-        caption=caption,
+        caption=caption + _recorded(run, optimizer, len(typical)),
         x_label="step",
         y_label="|update| / |weight|",
         series=[
@@ -49,6 +50,12 @@ def update_chart(run: Run, optimizer: int, caption: str, marks: list[Mark]) -> L
         marks=marks,
         log=True,
     )
+
+
+def _recorded(run: Run, optimizer: int, steps: int) -> str:
+    """At how many of an optimizer's steps a chart has values, where that is not all."""
+    every = len(run.steps_of(optimizer))
+    return f" Recorded at {count(steps)} of {plural(every, 'step')}." if 0 < steps < every else ""
 
 
 def rate_chart(run: Run, optimizer: int, marks: list[Mark]) -> Lines:
@@ -90,7 +97,7 @@ def distance_chart(run: Run, optimizer: int, flagged: list[TensorFacts], caption
         series.append(plain("median of the other layers", steps, medians_across(share[:, others])))
     return Lines(
         title="Distance from the start",
-        caption=caption,
+        caption=caption + _recorded(run, optimizer, len(steps)),
         x_label="step",
         y_label="|w - first w| / |first w|",
         series=series,
@@ -105,7 +112,7 @@ def norm_chart(run: Run, optimizer: int, caption: str, marks: list[Mark]) -> Lin
     norms = frame["gradient_norm"].to_numpy(dtype=float)
     return Lines(
         title="Gradient norm",
-        caption=caption,
+        caption=caption + _recorded(run, optimizer, len(norms)),
         x_label="step",
         y_label="gradient norm before clipping",
         series=[banded("gradient norm", frame["global_step"].to_numpy(), norms, log=True, bad=bad_norms(frame))],

@@ -31,6 +31,7 @@ class InputScale:
     layer: TensorFacts
     steps: Integers  # [recorded steps] global
     values: Floats  # [recorded steps]; NaN where the bias has next to no gradient, or the estimate is `above`
+    estimates: Floats  # [recorded steps]: the same with what is `above`, to be looked at
     above: Flags  # [recorded steps]: the estimate is above `ROUNDING`
     typical: float  # the first value or the median over the first steps, whichever is less; NaN where too few are known
 
@@ -63,14 +64,15 @@ def input_scale(run: Run, optimizer: int) -> InputScale | None:
     with numpy.errstate(divide="ignore", invalid="ignore"):
         values = of_weight / (of_bias * math.sqrt(layer.elements / rows))
     above = felt & (values > ROUNDING)
-    values = numpy.where(felt & ~above, values, numpy.nan)
+    estimates = numpy.where(felt, values, numpy.nan)
+    values = numpy.where(above, numpy.nan, estimates)
     early = window(run, optimizer, 0, FIRST_STEPS)
     # A net that dies after a few steps has no gradient left to ask.
     asked = numpy.isfinite(of_bias) & (of_weight > 0) & early
     enough = asked.any() and numpy.isfinite(values[asked]).mean() > 0.5
     known = values[early & numpy.isfinite(values)]
     typical = min(median(known), float(known[0])) if enough else math.nan
-    return InputScale(layer, recorded_global_steps(run, optimizer), values, above, typical)
+    return InputScale(layer, recorded_global_steps(run, optimizer), values, estimates, above, typical)
 
 
 def _has_inputs(tensor: TensorFacts) -> bool:

@@ -11,7 +11,9 @@ from gradaudit.findings import Series
 
 Floats = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
 Block = tuple[tuple[str, ...], tuple[str, ...], int]  # first path, last path, how many names
+Flags = numpy.ndarray[Any, numpy.dtype[numpy.bool_]]
 
+FAR = 3.0  # times the usual distance of two points, from which on nothing is known to lie between them
 NEAR = 9  # values, odd: a spike of half as many is the running median's
 WIDEST = 240  # buckets in a line chart: more than one a pixel and a half adds bytes, not information
 
@@ -32,8 +34,10 @@ def smooth(values: Floats, window: int = 41, *, log: bool | None = None) -> Floa
     does: a loss that ran away ends where it ended, and not where it was some steps before.
 
     Values over decades (`log`; None: those that are `wide`) are smoothed as logarithms, for one spike outweighs the
-    plain mean of all its neighbours. Zeros have none: they stay what they are. No value leaves the range of a few more
-    than the `NEAR` values around it, so that a spike raises the line where it is and nowhere else.
+    plain mean of all its neighbours. Zeros have none: they stay what they are. Nothing is smoothed across a jump: no
+    value leaves the range of the `NEAR` values up to it nor that of the `NEAR` values from it on, and only values in
+    that range count for its mean. So nothing rises before what made it rise, and a spike raises the line where it is
+    and nowhere else.
     """
     count = len(values)
     log = wide(values) if log is None else log
@@ -41,34 +45,49 @@ def smooth(values: Floats, window: int = 41, *, log: bool | None = None) -> Floa
     finite = numpy.where(known, values, numpy.nan)
     window = max(1, min(window, count // 8))
     finite = numpy.log10(finite) if log else finite
-    mean = _centred_mean(_running_median(finite, min(NEAR, window)), window)
-    # The short mean rounds the corners where the line meets the edge of what is around it.
-    line = _centred_mean(numpy.where(known, numpy.clip(mean, *_around(finite)), numpy.nan), min(5, window))
+    low, high = _both_sides(finite)
+    middle = numpy.clip(_running_median(finite, min(NEAR, window)), low, high)
+    line = numpy.where(known, _mean_within(middle, window, low, high), numpy.nan)
+    # The short mean rounds corners.
+    line = numpy.where(known, _mean_within(line, min(5, window), low, high), numpy.nan)
     return numpy.where(known, 10.0**line if log else line, numpy.where(numpy.isfinite(values), values, numpy.nan))
 
 
-def _centred_mean(values: Floats, window: int) -> Floats:
+def _mean_within(values: Floats, window: int, low: Floats, high: Floats) -> Floats:
+    """Centred mean of those values in the window that lie from `low` to `high` of its centre; the value where none."""
     count = len(values)
-    known = numpy.isfinite(values)
-    sums = numpy.concatenate([[0.0], numpy.cumsum(numpy.where(known, values, 0.0))])
-    counts = numpy.concatenate([[0], numpy.cumsum(known)])
     place = numpy.arange(count)
-    before = numpy.minimum(window // 2, place)
     end = _end(values)
+    before = numpy.minimum(window // 2, place)
     after = numpy.minimum(before, count - 1 - place)
     if end < count:
         before = after = numpy.maximum(0, numpy.minimum(after, end - 1 - place))
+    sums, counts = numpy.zeros(count), numpy.zeros(count)
+    slack = 1e-12 * numpy.abs(values)
+    for shift in range(-min(window // 2, count - 1), min(window // 2, count - 1) + 1):
+        to, of = slice(max(0, -shift), count - max(0, shift)), slice(max(0, shift), count - max(0, -shift))
+        reach = after[to] >= shift if shift > 0 else before[to] >= -shift
+        with numpy.errstate(invalid="ignore"):
+            counted = reach & (values[of] >= (low - slack)[to]) & (values[of] <= (high + slack)[to])
+        sums[to] += numpy.where(counted, values[of], 0.0)
+        counts[to] += counted
     with numpy.errstate(invalid="ignore", divide="ignore"):
-        mean = (sums[place + after + 1] - sums[place - before]) / (counts[place + after + 1] - counts[place - before])
-    return numpy.asarray(mean, dtype=numpy.float64)
+        return numpy.where(counts > 0, sums / counts, values)
 
 
-def _around(values: Floats) -> tuple[Floats, Floats]:
-    """The least and the greatest of the `NEAR` values around each one."""
+def _both_sides(values: Floats) -> tuple[Floats, Floats]:
+    """Least and greatest that the `NEAR` values up to each one have in common with the `NEAR` values from it on.
+
+    At the end, where fewer follow, the last `NEAR` values stand for those; at the start the line is the first value.
+    """
     import pandas
 
-    near = pandas.Series(values).rolling(NEAR, center=True, min_periods=1)
-    return near.min().to_numpy(dtype=numpy.float64), near.max().to_numpy(dtype=numpy.float64)
+    count, end = len(values), _end(values)
+    place = numpy.arange(count)
+    last = numpy.clip(numpy.minimum(place + NEAR - 1, end - 1), 0, None)  # of the values from each one on
+    rolling = pandas.Series(values).rolling(NEAR, min_periods=1)
+    least, greatest = rolling.min().to_numpy(dtype=numpy.float64), rolling.max().to_numpy(dtype=numpy.float64)
+    return numpy.fmax(least, least[last]), numpy.fmin(greatest, greatest[last])
 
 
 def _end(values: Floats) -> int:
@@ -114,7 +133,7 @@ def banded(
     `bad`, a mask, tells where the value was NaN or infinite and not just unknown.
     """
     x, y = numpy.asarray(x, dtype=numpy.float64), numpy.asarray(y, dtype=numpy.float64)
-    line, digits = smooth(y, log=log), _digits(y)
+    line, digits = _smooth_at(x, y, log), _digits(y)
     whole = len(x) <= buckets
     edges = numpy.unique(numpy.linspace(0, len(x), (len(x) if whole else buckets - 1) + 1).astype(int))
     low, high, shown = [], [], []
@@ -132,6 +151,23 @@ def banded(
     return Series(
         name=name, x=[float(x[i]) for i in at], y=shown, low=low, high=high, role=role, bad=spans(x, bad, edges)
     )
+
+
+def _smooth_at(x: Floats, y: Floats, log: bool | None) -> Floats:
+    """`smooth`, but for points far from their neighbours: nothing is averaged over what was not recorded."""
+    line = y.copy()
+    near = ~alone(x)
+    line[near] = smooth(y[near], log=wide(y) if log is None else log)
+    return line
+
+
+def alone(x: Floats) -> Flags:
+    """Which points are farther from both neighbours than `FAR` times the usual distance."""
+    if len(x) < 3:
+        return numpy.zeros(len(x), dtype=bool)
+    apart = numpy.diff(x)
+    far = apart > FAR * numpy.median(apart)
+    return numpy.asarray(numpy.concatenate([[True], far]) & numpy.concatenate([far, [True]]), dtype=bool)
 
 
 def _level(line: float, band: Floats, digits: int) -> float | None:
@@ -153,8 +189,12 @@ def spans(x: Floats, bad: Any, edges: Any = None) -> list[tuple[float, float]]:
 
 
 def halved(series: Series) -> Series:
-    """`series` with every two neighbours joined: the value of the first, the band of both; the last point stays."""
-    keep = [*range(0, len(series.x) - 1, 2), len(series.x) - 1]
+    """`series` with every two neighbours joined: the value of the first, the band of both.
+
+    The last point stays, and so do those far from others.
+    """
+    single = numpy.flatnonzero(alone(numpy.asarray(series.x, dtype=numpy.float64))).tolist()
+    keep = sorted({*range(0, len(series.x) - 1, 2), *single, len(series.x) - 1})
     ends = [*keep[1:], len(series.x)]
 
     def joined(values: list[float | None], choose: Callable[[list[float]], float]) -> list[float | None]:
@@ -173,17 +213,21 @@ def halved(series: Series) -> Series:
 
 
 def plain(name: str, x: Any, y: Any, role: str = "main", buckets: int = WIDEST, *, bad: Any = None) -> Series:
-    """A `Series` of at most `buckets` points without a band: of each bucket the value farthest from the median."""
+    """A `Series` of at most `buckets` points without a band: of each bucket the value farthest from the median.
+
+    The first and the last point are the first and the last value.
+    """
     x, y = numpy.asarray(x, dtype=numpy.float64), numpy.asarray(y, dtype=numpy.float64)
     edges = None
     marked = x
     if len(x) > buckets:
-        edges = numpy.linspace(0, len(x), buckets + 1).astype(int)
-        keep = []
+        edges = numpy.linspace(0, len(x), buckets - 1).astype(int)
+        keep = [0, len(x) - 1]
         for first, last in pairwise(edges):
             part = y[first:last]
             away = numpy.abs(part - numpy.nanmedian(part)) if numpy.isfinite(part).any() else numpy.zeros(len(part))
             keep.append(first + int(numpy.nanargmax(numpy.where(numpy.isfinite(away), away, -1))))
+        keep = sorted(set(keep))
         x, y = x[keep], y[keep]
     digits = _digits(y)
     values = [short(float(v), digits) for v in y]

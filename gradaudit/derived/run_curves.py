@@ -15,6 +15,7 @@ from gradaudit.derived.validation import validation
 from gradaudit.findings import Series
 from gradaudit.run import Run
 
+GAP_TO_EVALUATED = "gap to the training loss as evaluated"
 _LEAST_EVALUATIONS = 3
 _LEAST_LAYERS = 4
 _BUCKETS = 80
@@ -30,10 +31,23 @@ def gap(run: Run) -> list[Series]:
     if not train.comparable:
         return []
     apart = held_out.losses - train.at(held_out.steps.astype(float))
-    line = plain("gap", numpy.maximum(held_out.steps, 0), apart, role="evaluation")
+    line = plain(
+        "gap" if train.running else GAP_TO_EVALUATED, numpy.maximum(held_out.steps, 0), apart, role="evaluation"
+    )
     low = [None if y is None else min(0.0, y) for y in line.y]
     high = [None if y is None else max(0.0, y) for y in line.y]
     return [Series(name=line.name, x=line.x, y=line.y, low=low, high=high, role=line.role)]
+
+
+def pace_steps(run: Run) -> int:
+    """How many steps `update_pace` has values of."""
+    most = _most(run)
+    return len(run.matrix("update_norm", most)) if most is not None else 0
+
+
+def _most(run: Run) -> int | None:
+    """The optimizer with the most weight layers."""
+    return max(run.optimizers, key=lambda optimizer: int(weight_layers(run, optimizer).sum()), default=None)
 
 
 def update_pace(run: Run, flagged: set[str]) -> list[Series]:
@@ -41,7 +55,7 @@ def update_pace(run: Run, flagged: set[str]) -> list[Series]:
 
     Of the optimizer with the most layers; empty below `_LEAST_LAYERS` of them.
     """
-    most = max(run.optimizers, key=lambda optimizer: int(weight_layers(run, optimizer).sum()), default=None)
+    most = _most(run)
     if most is None:
         return []
     chosen = weight_layers(run, most) & ~zero_start(run, most)

@@ -164,7 +164,7 @@ def _estimated(run: Run, optimizer: int, found: InputScale, scale: float) -> Fin
             + _not_drawn(found, shown),
             x_label="step",
             y_label="estimated size",
-            series=[plain(name, found.steps[shown], found.values[shown], role="flagged")],
+            series=[plain(name, found.steps[shown], found.estimates[shown], role="flagged")],
             marks=[Mark(label=setting(scale), y=scale), Mark(label="standardised", y=1.0, role="reference")],
             log=True,
         ),
@@ -189,7 +189,7 @@ def _estimated(run: Run, optimizer: int, found: InputScale, scale: float) -> Fin
 
 
 def _not_drawn(found: InputScale, shown: slice) -> str:
-    """Which of the steps have no point in the chart, and why."""
+    """Which of the steps have no point in the chart or do not count, and why."""
     steps = len(found.values[shown])
     above = int(found.above[shown].sum())
     none = int(numpy.isnan(found.values[shown]).sum()) - above
@@ -198,8 +198,8 @@ def _not_drawn(found: InputScale, shown: slice) -> str:
         words.append(f" Of the {count(len(found.values))} recorded steps the first {count(steps)} are shown.")
     if above:
         words.append(
-            f" At {count(above)} of the {plural(steps, 'step')} the estimate is above {count(ROUNDING)} and not drawn: "
-            "the gradient of the bias is then so small that rounding may decide."
+            f" At {count(above)} of the {plural(steps, 'step')} the estimate is above {count(ROUNDING)}: there "
+            "the gradient of the bias is so small that rounding may decide, and they do not count."
         )
     if none:
         words.append(f" At {count(none)} of them the bias has next to no gradient, and nothing can be estimated.")

@@ -1,14 +1,15 @@
 """Draws evidence: one `match` over its kinds, an Altair chart each, rendered to static SVG here and now."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
 import altair
+import msgspec
 from markupsafe import Markup
 
 from gradaudit.findings import AnyEvidence, Distribution, Dots, Heatmap, Lines, Numbers, Ridges
-from gradaudit.report import bars, dots, heatmap, lacks, lines, readouts, ridges, tables
+from gradaudit.report import bars, dots, heatmap, lacks, lines, plane, readouts, ridges, tables
 from gradaudit.report.marks import Domain, signed
 from gradaudit.report.model import FigureView, Key, Ramp
 from gradaudit.report.svg import tidy
@@ -16,14 +17,19 @@ from gradaudit.report.text import name, sentence, visible
 from gradaudit.report.theme import CONFIG, Frame
 
 MOST_KEYS = 12
+SHARED = 0.7  # of the run's steps; a chart over fewer has its own axis
 Drawing = tuple[altair.LayerChart, Frame]
 
 
 @dataclass
 class Budget:
-    """Characters of SVG that a page may still take; when they are spent, number tables stand alone."""
+    """What the charts of a page share.
+
+    `left` are the characters of SVG that it may still take; when they are spent, number tables stand alone.
+    """
 
     left: int = 1_300_000
+    steps: Domain | None = None  # those of the run: a chart over most of them has the same axis
 
 
 def draw(evidence: AnyEvidence, *, narrow: bool, domain: Domain | None = None, height: int = 0) -> Drawing | None:
@@ -59,17 +65,39 @@ def figure(
     evidence: AnyEvidence, identifier: str, budget: Budget, *, domain: Domain | None = None, height: int = 0
 ) -> FigureView:
     """Evidence as the page shows it."""
+    if isinstance(evidence, Lines):
+        evidence = _from_zero(evidence)
+        domain = domain or _shared(evidence, budget.steps)
     panels = [evidence] if isinstance(evidence, Heatmap) else []
     wide, narrow, note = _pictures(
         lambda small: draw(evidence, narrow=small, domain=domain, height=height), evidence, identifier, budget
     )
     table = tables.numbers(evidence)
+    if note == lacks.ALL_ZERO:
+        table = replace(table, rows=(), left_out=0)  # rows of zeros would say it again
     plot = _read_out(evidence, domain, height) if wide else ""
     budget.left -= len(plot)
     return FigureView(
         identifier, name(evidence.title), sentence(evidence.caption), wide, narrow, table, _keys(evidence),
         _ramp(panels) if wide else None, note, plot,
     )  # fmt: skip
+
+
+def _from_zero(evidence: Lines) -> Lines:
+    """An evaluation before the first step, recorded as after step -1, stands at step 0 as in the charts of the run."""
+    early = evidence.x_label == "step" and any(x < 0 for series in evidence.series for x in series.x)
+    if not early:
+        return evidence
+    series = [msgspec.structs.replace(one, x=[max(x, 0.0) for x in one.x]) for one in evidence.series]
+    return msgspec.structs.replace(evidence, series=series)
+
+
+def _shared(evidence: Lines, steps: Domain | None) -> Domain | None:
+    """The steps of the run for a chart over most of them; None for one that looks closer."""
+    if steps is None or evidence.x_label != "step":
+        return None
+    first, last = plane.span(evidence)
+    return steps if first >= steps[0] and SHARED * steps[1] <= last <= steps[1] + 1 else None
 
 
 def _read_out(evidence: AnyEvidence, domain: Domain | None, height: int) -> str:

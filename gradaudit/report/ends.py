@@ -1,14 +1,16 @@
 """The name and the last value of each line: at the right edge, or at the end of a line that ends before it."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from gradaudit.findings import Lines
-from gradaudit.report.marks import Part, apart, drawable, signed, text, wide
+from gradaudit.report.marks import Part, drawable, fitting, signed, text, wide
 from gradaudit.report.plane import Plane
 from gradaudit.report.text import name, quantity
 
 EARLY = 24  # px before the right edge
 GAP = 13  # px between two labels
+LEGIBLE = 12  # characters of a name that is cut
 BESIDE = 6  # px from the end of a line to its label
 
 
@@ -21,6 +23,18 @@ class End:
     both: str  # name and value
     value: str
     colour: str
+    name: str = ""
+    broken: bool = False  # NaN and infinities follow
+
+
+@dataclass(frozen=True)
+class Block:
+    """One or two lines of words right of the plot."""
+
+    middle: float  # px from the top of the plot, where they would best stand
+    lines: tuple[str, ...]
+    colour: str
+    bold: bool
 
 
 def labels(evidence: Lines, colours: list[str], plane: Plane) -> list[Part]:
@@ -34,7 +48,8 @@ def labels(evidence: Lines, colours: list[str], plane: Plane) -> list[Part]:
         if end not in late:
             label = _beside(end, plane)
             parts += label
-            left_over += [] if label else [end]
+            # A line that ends in NaN has no last value to stand at the edge of the plot.
+            left_over += [] if label or end.broken else [end]
     return [*parts, *(_column([*late, *left_over], plane) if left_over else column)]
 
 
@@ -49,22 +64,74 @@ def _ends(evidence: Lines, colours: list[str], plane: Plane) -> list[End]:
         value = signed(f"{last:,.0f}" if plane.whole else quantity(last))
         # What has no place on a log axis is a stroke at its lower edge.
         down = plane.down(last) if drawable(last, plane.log) else plane.frame.height - 2.0
-        found.append(End(plane.across(x), down, f"{name(series.name)} {value}" if several else value, value, colour))
+        own = name(series.name) if several else ""
+        broken = any(until > x for _, until in series.bad)
+        found.append(End(plane.across(x), down, f"{own} {value}".strip(), value, colour, own, broken))
     return found
 
 
 def _column(ends: list[End], plane: Plane) -> list[Part]:
-    """Labels right of the plot, one below the other; none where there are too many."""
-    if len(ends) * GAP > plane.frame.height + 2 * GAP:
-        return []
-    places = apart([end.down for end in ends], GAP, 4, plane.frame.height - 2)
+    """Labels right of the plot, one below the other, with what else stands there; none where there are too many."""
+    room, most = plane.frame.right - BESIDE - 2, plane.frame.height + 2 * GAP
+    short = _short([end.name for end in ends], room)
+    named = [Block(end.down, _fitting(end, own, room), end.colour, True) for end, own in zip(ends, short, strict=True)]
+    plain = [replace(block, lines=block.lines[-1:]) for block in named]
+    others = [Block(down, (words,), colour, False) for down, words, colour in plane.margin]
+    choices = ([*named, *others], [*plain, *others], others)
+    blocks = next(some for some in choices if GAP * sum(len(block.lines) for block in some) <= most or some is others)
     parts: list[Part] = []
-    for end, place in zip(ends, places, strict=True):
-        words = end.both if wide(end.both, bold=True) <= plane.frame.right - BESIDE - 2 else end.value
-        left = plane.frame.width + BESIDE
-        plane.take(left, place, wide(words, bold=True))
-        parts.append(text(words, left, place, end.colour, align="left", bold=True))
+    for block, top in _stacked(blocks, plane.frame.height):
+        for row, words in enumerate(block.lines):
+            middle = top + GAP * (row + 0.5)
+            plane.take(plane.frame.width + BESIDE, middle, wide(words, bold=block.bold))
+            parts.append(text(words, plane.frame.width + BESIDE, middle, block.colour, align="left", bold=block.bold))
     return parts
+
+
+def _fitting(end: End, short: str, room: float) -> tuple[str, ...]:
+    """Name and value on one line or on two; the value alone where no short name tells the lines apart."""
+    for own in (end.name, short) if short else ():
+        if wide(both := f"{own} {end.value}".strip(), bold=True) <= room:
+            return (both,)
+    return (short, end.value) if short else (end.value,)
+
+
+def _short(names: list[str], room: float) -> list[str]:
+    """Each name as it fits into `room` px and still tells the lines apart; empty where it does not."""
+    ways: list[Callable[[str], str]] = [
+        lambda name: name,
+        lambda name: name.removesuffix(".weight"),
+        lambda name: name.rpartition(", ")[2],
+        lambda name: name.partition(", ")[0],
+        lambda name: name.removesuffix(".weight").rpartition(".")[2],
+        lambda name: fitting(name, room, bold=True),
+    ]
+    found = []
+    for index, own in enumerate(names):
+        others = [other for place, other in enumerate(names) if place != index]
+        fits = (
+            way(own)
+            for way in ways
+            if wide(way(own), bold=True) <= room
+            and way(own) not in map(way, others)
+            and ("…" not in way(own) or len(way(own)) >= LEGIBLE)
+        )
+        found.append(next(fits, ""))
+    # A name beside numbers that have none would seem to be that of all.
+    return found if all(short for short, own in zip(found, names, strict=True) if own) else [""] * len(names)
+
+
+def _stacked(blocks: list[Block], height: int) -> list[tuple[Block, float]]:
+    """Each block with its top in px, as near to where its line ends as the others let it be."""
+    order = sorted(blocks, key=lambda block: block.middle)
+    tops, free = [], 4 - GAP / 2
+    for block in order:
+        tops.append(max(free, block.middle - GAP * len(block.lines) / 2))
+        free = tops[-1] + GAP * len(block.lines)
+    limit = height - 2 + GAP / 2
+    for i in range(len(order) - 1, -1, -1):
+        limit = tops[i] = min(tops[i], limit - GAP * len(order[i].lines))
+    return list(zip(order, tops, strict=True))
 
 
 def _beside(end: End, plane: Plane) -> list[Part]:
@@ -73,10 +140,11 @@ def _beside(end: End, plane: Plane) -> list[Part]:
         size = wide(words, bold=True)
         right = plane.frame.width + plane.frame.right - 4 - size
         lefts = [(end.across + BESIDE, 0.0), *((end.across + BESIDE, shift) for shift in (-9.0, 9.0, -16.0, 16.0))]
-        lefts += [(end.across - size, shift) for shift in (-12.0, 12.0)]
+        lefts += [(end.across - size, shift) for shift in (-12.0, 12.0, -20.0, 20.0)]
+        lefts += [(end.across - BESIDE - size, shift) for shift in (0.0, -9.0, 9.0)]
         for left, shift in lefts:
             middle = end.down + shift
-            inside = 0 <= left <= right and 4 <= middle <= plane.frame.height - 4
+            inside = 0 <= left <= right and plane.ceiling <= middle <= plane.frame.height - 4
             if inside and not plane.covered(left, left + size, middle):
                 plane.take(left, middle, size)
                 return [text(words, left, middle, end.colour, align="left", bold=True)]

@@ -1,7 +1,7 @@
 """What has no place in the plot of `Lines`, and must be seen all the same: zeros on a log axis, NaN and infinities."""
 
 from gradaudit.findings import Lines, Series
-from gradaudit.report.marks import Part, drawable, patches, text, wide
+from gradaudit.report.marks import Part, drawable, patches, wide
 from gradaudit.report.plane import Plane
 from gradaudit.report.text import name
 from gradaudit.report.theme import CRITICAL
@@ -9,6 +9,7 @@ from gradaudit.report.theme import CRITICAL
 HEIGHT = 4  # px of a stroke at the edge of the plot
 LEAST = 3  # px of its length
 MOST_ROWS = 4  # strokes of several lines above each other
+ALL_ZERO = "Every value is exactly 0."
 
 Box = tuple[float, float, float, float]
 
@@ -22,6 +23,8 @@ def instead(evidence: Lines) -> str:
     known = [value for value in bands if value is not None]
     if not known:
         return "Every value is NaN or infinite." if bad else "There is no value to draw."
+    if not bad and not any(known):
+        return ALL_ZERO
     zero = "exactly 0" if not any(known) else "0 or below, and has no place on a logarithmic axis"
     return f"Every {'other ' if bad else ''}value is {zero}{'; some are NaN or infinite' if bad else ''}."
 
@@ -45,13 +48,26 @@ def _zeros(evidence: Lines, colours: list[str], plane: Plane) -> list[Part]:
         found += [patches(whole, colour)] if whole else []
         values = [value for values in (series.y, series.low) for value in values if value is not None and value <= 0]
         words = "0 or below" if any(values) else "exactly 0" if whole else "some are exactly 0"
+        box = [*whole, *part][0]
+        words += _briefly(series, box, wide(words, bold=True), evidence.x_label, plane)
         if len(evidence.series) > 1:
             named = f"{name(series.name, 30)}: {words}"
             words = named if wide(named, bold=True) < plane.frame.width else words
         if not whole and len(with_zeros) > 1:
             continue  # those at zero have the words
-        found += _label(words, [*whole, *part][0], base - HEIGHT * min(len(with_zeros), MOST_ROWS) - 8, colour, plane)
+        found += _label(words, box, base - HEIGHT * min(len(with_zeros), MOST_ROWS) - 8, colour, plane)
     return found
+
+
+def _briefly(series: Series, box: Box, size: float, label: str, plane: Plane) -> str:
+    """Where a stroke shorter than its words is, which would else seem to hold all along them."""
+    if box[2] >= size:
+        return ""
+    first = min(series.x, key=lambda x: abs(plane.across(x) - box[0]))
+    last = max((x for x in series.x if plane.across(x) <= box[0] + box[2] - LEAST + 0.5), default=first)
+    if series.high:
+        return f" near {label} {first:,.6g}"  # a slice of steps, of which one may be zero
+    return f" at {label} {first:,.6g}" if last <= first else f" from {label} {first:,.6g} to {last:,.6g}"
 
 
 def _has(series: Series) -> bool:
@@ -99,12 +115,14 @@ def _boxes(series: Series, chosen: list[bool], top: float, plane: Plane) -> list
 
 
 def _label(words: str, box: Box, middle: float, colour: str, plane: Plane) -> list[Part]:
-    """Words above or below a stroke, at its start where there is room."""
+    """Words above or below a stroke, along it where there is room, else beside it."""
     size = wide(words, bold=True)
-    lefts = [min(left, plane.frame.width - size) for left in (box[0], box[0] + box[2] - size, box[0] + 12)]
-    middles = (
-        (middle, middle - 14, middle + 14) if middle < plane.frame.height / 2 else (middle, middle - 14, middle - 28)
-    )
-    spots = [(max(0.0, left), down) for down in middles if 0 < down < plane.frame.height - HEIGHT for left in lefts]
-    left, down = plane.place(spots or [(max(0.0, lefts[0]), middle)], size)
-    return [*plane.paper(left, down, size), text(words, left, down, colour, align="left", bold=True)]
+    most = plane.frame.width - size
+    lefts = [min(left, most) for left in (box[0], box[0] + box[2] - size, box[0] + 12)]
+    upper = middle < plane.frame.height / 2
+    middles = (middle, middle + 14, middle - 14) if upper else (middle, middle - 14, middle - 28)
+    downs = [down for down in middles if 0 < down < plane.frame.height - HEIGHT]
+    spots = [(max(0.0, left), down) for down in downs for left in lefts]
+    edge = HEIGHT + 9 if upper else plane.frame.height - HEIGHT - 9
+    spots += [(left, edge) for left in (box[0] + box[2] + 5, box[0] - 5 - size) if 0 <= left <= most]
+    return plane.write(words, spots or [(max(0.0, lefts[0]), middle)], colour, bold=True)

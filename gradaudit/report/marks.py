@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import altair
@@ -59,6 +59,7 @@ class Label:
     baseline: str
     bold: bool
     size: int
+    halo: bool = False  # in the colour of the page, for words that cross lines
 
 
 Part = Layer | Label
@@ -80,22 +81,30 @@ def text(
     baseline: str = "middle",
     bold: bool = False,
     size: int = 11,
+    halo: bool = False,
 ) -> Label:
     """Words at a place of the plot in px."""
-    return Label(words, x, y, colour, align, baseline, bold, size)
+    return Label(words, x, y, colour, align, baseline, bold, size, halo)
 
 
 def _texts(labels: Sequence[Label]) -> list[Layer]:
     """One layer for each style: a layer for each label would take the engine ten times as long."""
     found: list[Layer] = []
-    styles = dict.fromkeys((label.align, label.baseline, label.bold, label.size) for label in labels)
-    for align, baseline, bold, size in styles:
+    haloed = [label for label in labels if label.halo]
+    if haloed:
+        labels = [
+            *(replace(label, colour=PAPER) for label in haloed),
+            *(replace(label, halo=False) for label in labels),
+        ]
+    styles = dict.fromkeys((label.align, label.baseline, label.bold, label.size, label.halo) for label in labels)
+    for align, baseline, bold, size, halo in styles:
         rows = [
             {"s": label.words, "x": label.x, "y": label.y, "c": label.colour}
             for label in labels
-            if (label.align, label.baseline, label.bold, label.size) == (align, baseline, bold, size)
+            if (label.align, label.baseline, label.bold, label.size, label.halo) == (align, baseline, bold, size, halo)
         ]
         style: dict[str, Any] = {"align": align, "baseline": baseline, "fontSize": size}
+        style |= {"stroke": PAPER, "strokeWidth": 4} if halo else {}
         mark = chart(rows).mark_text(**style, fontWeight=600 if bold else 400)
         found.append(
             mark.encode(
@@ -106,11 +115,6 @@ def _texts(labels: Sequence[Label]) -> list[Layer]:
             )
         )
     return found
-
-
-def sheet(left: float, top: float, width: float, height: float) -> altair.Chart:
-    """A patch in the colour of the page, in px of the plot."""
-    return patches([(left, top, width, height)], PAPER, opacity=0.9)
 
 
 def patches(boxes: Sequence[tuple[float, float, float, float]], colour: str, *, opacity: float = 1.0) -> altair.Chart:
@@ -129,20 +133,6 @@ def fitting(label: str, width: float, *, bold: bool = False) -> str:
 def wide(label: str, *, bold: bool = False) -> float:
     """About how many px `label` takes."""
     return len(label) * CHARACTER * (BOLD if bold else 1)
-
-
-def apart(wanted: Sequence[float], gap: float, lowest: float, highest: float) -> list[float]:
-    """Positions near the `wanted` ones and at least `gap` apart, kept between `lowest` and `highest`."""
-    order = sorted(range(len(wanted)), key=wanted.__getitem__)
-    placed = [0.0] * len(wanted)
-    previous = lowest - gap
-    for index in order:
-        previous = placed[index] = max(wanted[index], previous + gap)
-    limit = highest
-    for index in reversed(order):
-        placed[index] = min(placed[index], limit)
-        limit = placed[index] - gap
-    return placed
 
 
 def decades(low: float, high: float, most: int = 7) -> list[float]:

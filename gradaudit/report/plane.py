@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import altair
 
-from gradaudit.findings import Lines
+from gradaudit.findings import Lines, Series
 from gradaudit.report.marks import (
     Domain,
     Part,
@@ -16,21 +16,24 @@ from gradaudit.report.marks import (
     fitting,
     number_format,
     power_format,
-    sheet,
+    text,
+    wide,
     x_axis,
 )
 from gradaudit.report.theme import Frame
 
-CROWDED = 2  # points of lines under a label
+ON_BAND = 3  # what it costs a label to stand on a band, in points of lines that it would cover
+ABOVE = -11.0  # px from the top of the plot to the words above it
 
 
 def span(evidence: Lines) -> Domain:
-    """The range of x over all series and marks."""
+    """The range of x over all series and marks; steps end where the last one ends."""
     points = [x for series in evidence.series for x in series.x]
     points += [mark.x for mark in evidence.marks if mark.x is not None]
     points += [evidence.shade_from] if evidence.shade_from is not None else []
     low, high = min(points, default=0.0), max(points, default=1.0)
-    return (low, high) if high > low else (low, low + 1)
+    ends = high + 1 if evidence.x_label == "step" and high > low else high
+    return (low, ends) if ends > low else (low, low + 1)
 
 
 def heights(evidence: Lines) -> Domain:
@@ -55,6 +58,7 @@ class Plane:
         self.x, self.y = domain or span(evidence), heights(evidence)
         self.upright: list[float] = []  # px from the left of each vertical mark
         self.level: list[float] = []  # px from the top of each horizontal mark
+        self.margin: list[tuple[float, str, str]] = []  # px from the top, words and colour of what the right edge names
         self._taken: list[tuple[float, float, float]] = []  # left, right, middle of the labels written so far
         self._points = [
             point
@@ -62,10 +66,14 @@ class Plane:
             for values in (series.y, series.low, series.high)
             for point in self._drawn(series.x, values)
         ]
+        self._bands = [box for series in evidence.series for box in self._washed(series)]
         drawn = [y for series in evidence.series for y in series.y if y is not None and drawable(y, self.log)]
         self.whole = max(drawn, default=0) > 1 and all(abs(y) < 1e6 and float(y).is_integer() for y in drawn)  # counts
         self.whole_x = all(float(x).is_integer() for series in evidence.series for x in series.x)
         self.x_label, self.y_label = evidence.x_label, fitting(evidence.y_label, frame.width)
+        self.take(0.0, ABOVE, wide(self.y_label))
+        # Below the stroke of NaN and infinities.
+        self.ceiling = 13.0 if any(series.bad for series in evidence.series) else 4.0
 
     def down(self, y: float) -> float:
         """px from the top of the plot."""
@@ -92,11 +100,30 @@ class Plane:
             yield point
             previous = point
 
-    def place(self, spots: list[tuple[float, float]], size: float) -> tuple[float, float]:
-        """The spot (left, middle; px) at which a label `size` px wide covers least; the first of equal ones."""
-        spot = min(spots, key=lambda spot: self.covered(spot[0], spot[0] + size, spot[1]))
-        self.take(*spot, size)
-        return spot
+    def _washed(self, series: Series) -> Iterator[tuple[float, float, float, float]]:
+        """Left, right, top and bottom of the pieces of a band, px."""
+        for i, (low, high) in enumerate(zip(series.low, series.high, strict=False)):
+            if high is not None and drawable(high, self.log):
+                left, right = self.across(series.x[i]), self.across(series.x[min(i + 1, len(series.x) - 1)])
+                if i + 1 < len(series.high) and series.high[i + 1] is None:
+                    right = left
+                bottom = self.down(low) if low is not None and drawable(low, self.log) else self.frame.height
+                yield left, right, self.down(high), bottom
+
+    def free(self, spots: list[tuple[float, float]], size: float) -> tuple[float, float] | None:
+        """The first spot (left, middle; px) at which a label `size` px wide covers nothing; None without one."""
+        return next((spot for spot in spots if not self.covered(spot[0], spot[0] + size, spot[1])), None)
+
+    def write(self, words: str, spots: list[tuple[float, float]], colour: str, *, bold: bool = False) -> list[Part]:
+        """Words at the spot (left, middle; px) where they cover least, the first of equal ones.
+
+        Lines that they have to cross go on around the letters.
+        """
+        size = wide(words, bold=bold)
+        left, middle = min(spots, key=lambda spot: self.covered(spot[0], spot[0] + size, spot[1]))
+        halo = self.covered(left, left + size, middle) > 0
+        self.take(left, middle, size)
+        return [text(words, left, middle, colour, align="left", bold=bold, halo=halo)]
 
     def take(self, left: float, middle: float, size: float) -> None:
         """Keep other labels away from a label at this place."""
@@ -104,15 +131,11 @@ class Plane:
 
     def covered(self, left: float, right: float, middle: float) -> int:
         """What a label would cover: points of lines, marks, and above all other labels."""
+        bands = any(a < right and left < b and top < middle + 6 and middle - 6 < low for a, b, top, low in self._bands)
         points = sum(left - 4 <= x <= right + 4 and abs(y - middle) <= 8 for x, y in self._points)
         marks = sum(left - 3 < x < right + 3 for x in self.upright) + sum(abs(y - middle) < 7 for y in self.level)
         labels = sum(left < end and start < right and abs(y - middle) < 13 for start, end, y in self._taken)
-        return points + 10 * marks + 1000 * labels
-
-    def paper(self, left: float, middle: float, size: float) -> list[Part]:
-        """A sheet under a label that would else be unreadable among the lines it covers."""
-        covered = sum(left <= x <= left + size and abs(y - middle) <= 7 for x, y in self._points)
-        return [sheet(left - 3, middle - 8, size + 6, 15)] if covered >= CROWDED else []
+        return points + ON_BAND * bands + 10 * marks + 1000 * labels
 
     def x_of(self, field: str = "x") -> altair.X:
         """The encoding of x."""

@@ -14,9 +14,15 @@ INKS = (INK, MUTED, GRID, AXIS, BLUE, ORANGE, GREEN, PINK, BAND, CRITICAL, PAPER
 
 # Blue and orange stay apart in every colour vision deficiency and come first; dashes tell the rest apart.
 Dash = tuple[int, ...]
-MAIN: tuple[tuple[str, Dash], ...] = ((BLUE, ()), (GREEN, (7, 3)), (PINK, (2, 2)), (ORANGE, (8, 3, 2, 3)))
-EVALUATION: tuple[tuple[str, Dash], ...] = ((ORANGE, (6, 2)), (PINK, (2, 2)), (GREEN, (8, 3, 2, 3)))
-FLAGGED: tuple[tuple[str, Dash], ...] = ((ORANGE, ()), (PINK, (6, 2)), (GREEN, (2, 2)))
+MAIN: tuple[tuple[str, Dash], ...] = (
+    (BLUE, ()), (GREEN, (7, 3)), (PINK, (2, 2)), (ORANGE, (8, 3, 2, 3)), (INK, (4, 2)), (MUTED, (12, 4)),
+)  # fmt: skip
+EVALUATION: tuple[tuple[str, Dash], ...] = (
+    (ORANGE, (6, 2)), (PINK, (2, 2)), (GREEN, (8, 3, 2, 3)), (INK, (10, 3)), (MUTED, (3, 1)), (BLUE, (1, 3)),
+)  # fmt: skip
+FLAGGED: tuple[tuple[str, Dash], ...] = (
+    (ORANGE, ()), (PINK, (6, 2)), (GREEN, (2, 2)), (INK, (8, 3, 2, 3)), (MUTED, (10, 2)), (BLUE, (3, 1)),
+)  # fmt: skip
 REFERENCE: tuple[tuple[str, Dash], ...] = ((MUTED, (5, 4)), (MUTED, (2, 3)))
 
 # Of several runs on one chart each has a colour: its training loss solid, its evaluation loss dashed.

@@ -182,3 +182,65 @@ def test_values_that_differ_by_little_keep_their_differences() -> None:
     loss = 1.386 + 1e-4 * numpy.linspace(0, 1, 100)
     assert len(set(banded("train", numpy.arange(100), loss).high)) > 90
     assert len(set(plain("train", numpy.arange(100), loss).y)) > 90
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("count", [100, 300, 2000, 20_000])
+def test_nothing_rises_before_a_jump(count: int, log: bool) -> None:
+    at = count * 2 // 3
+    level = numpy.where(numpy.arange(count) < at, 1.0, 40.0)
+    values = level * numpy.random.default_rng(0).uniform(0.95, 1.05, count)
+    line = smooth(values, log=log)
+    assert line[at // 2 : at - 1].max() < 1.03, "the line before the jump is the mean of what was before it"
+    assert line[at - 1] <= 1.05, "and its last point no higher than what was there"
+    assert line[at:].min() > 38, "and after it, of what came after it"
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_one_step_leaves_no_trace_in_the_line(log: bool) -> None:
+    calm = numpy.random.default_rng(0).uniform(0.95, 1.05, 300)
+    spiked = numpy.where(numpy.arange(300) == 200, 30.0, calm)
+    assert smooth(spiked, log=log) == pytest.approx(smooth(calm, log=log), abs=0.01)
+
+
+def test_the_line_of_a_jump_that_fades_falls_from_its_first_step() -> None:
+    steps = numpy.arange(300)
+    fading = 1 + numpy.where(steps < 201, 0.0, 3 * numpy.exp(-(steps - 201) / 15))
+    line = smooth(fading * numpy.random.default_rng(0).uniform(0.95, 1.05, 300))
+    assert line[:201].max() < 1.05
+    assert line[201:206].min() > 2.5
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=9, max_size=900))
+@settings(max_examples=40, deadline=None)
+def test_the_line_never_leaves_the_range_of_the_steps_around_it(values: list[float]) -> None:
+    line = smooth(numpy.asarray(values))
+    for i, y in enumerate(line):
+        for near in (values[max(0, i - 8) : i + 1], values[min(i, len(values) - 9) : i + 9]):
+            slack = 1e-9 + 1e-9 * max(map(abs, near))
+            assert min(near) - slack <= y <= max(near) + slack
+
+
+def test_half_the_points_of_a_sparse_end_are_all_of_them() -> None:
+    steps = numpy.asarray([*range(200), *range(256, 1000, 64)])
+    assert {*map(float, range(256, 1000, 64))} <= set(halved(banded("norm", steps, numpy.ones(len(steps)))).x)
+
+
+def test_a_line_without_a_band_has_both_its_ends() -> None:
+    series = plain("distance", range(1000), numpy.linspace(0, 1, 1000))
+    assert (series.x[0], series.y[0], series.x[-1], series.y[-1]) == (0, 0, 999, 1)
+
+
+def test_a_spike_in_the_last_steps_is_kept_beside_the_last_value() -> None:
+    series = plain("rate", range(1000), numpy.where(numpy.arange(1000) == 998, 9.0, 1.0))
+    assert max(series.y) == 9.0
+    assert series.y[-1] == 1.0
+
+
+def test_points_far_from_each_other_are_not_averaged() -> None:
+    steps = numpy.asarray([*range(200), *range(256, 1000, 64)])
+    norms = numpy.where(steps < 200, 1.0, 10.0 ** (steps // 64 % 3))
+    series = banded("norm", steps, norms, log=True)
+    drawn = dict(zip(series.x, series.y, strict=True))
+    assert [drawn[x] for x in (256.0, 320.0, 384.0)] == [10.0, 100.0, 1.0], "what was recorded"
+    assert drawn[190.0] == pytest.approx(1.0), "and what lies before is not mixed with it"

@@ -1,7 +1,11 @@
 """The numbers behind the charts, and the running text of a diagnoser's page."""
 
+import numpy
+import pytest
+
+from gradaudit.derived.reduce import banded, plain
 from gradaudit.findings import Dot, Dots, Heatmap, Lines, Numbers, Series
-from gradaudit.report.model import Piece
+from gradaudit.report.model import Piece, TableView
 from gradaudit.report.prose import prose
 from gradaudit.report.tables import MOST_ROWS, SLICES, numbers
 from gradaudit.report.text import quantity
@@ -19,10 +23,55 @@ def test_many_points_are_slices_that_keep_the_extremes() -> None:
     spike = [50.0 if i == 617 else 1.0 for i in range(1000)]
     series = [Series(name="train", x=x, y=[1.0] * 1000, low=[1.0] * 1000, high=spike)]
     table = numbers(Lines(title="", caption="", x_label="step", y_label="", series=series))
-    assert table.head == ("step", "train", "train, least", "train, greatest")
+    assert table.head == ("step", "train", "least", "greatest")
     assert len(table.rows) == SLICES
     one, fifty = quantity(1.0), quantity(50.0)
-    assert [row for row in table.rows if row[3] == fifty] == [("from 583", one, one, fifty)]
+    assert [row for row in table.rows if row[3] == fifty] == [("from 544", one, one, fifty)]
+
+
+def lines_table(*series: Series) -> TableView:
+    return numbers(Lines(title="", caption="", x_label="step", y_label="", series=list(series)))
+
+
+def test_a_row_begins_with_the_value_of_its_step_and_the_last_row_is_the_end() -> None:
+    steps = list(range(300))
+    table = lines_table(plain("distance", steps, [step / 100 for step in steps]))
+    values = {row[0]: float(row[1]) for row in table.rows}
+    assert len(table.rows) == SLICES
+    assert values["from 0"] == 0.0, "at the start nothing has moved"
+    assert values["299"] == pytest.approx(2.99)
+    drawn = plain("distance", steps, [step / 100 for step in steps])
+    at = dict(zip(drawn.x, drawn.y, strict=True))
+    assert all(value == pytest.approx(at[float(row.removeprefix("from "))], rel=0.01) for row, value in values.items())
+
+
+def test_a_spike_between_two_rows_is_in_the_table() -> None:
+    rates = [0.4 if step == 201 else 0.004 for step in range(300)]
+    table = lines_table(plain("learning rate", range(300), rates))
+    assert table.head == ("step", "learning rate", "least", "greatest")
+    assert [row[3] for row in table.rows].count("0.4") == 1
+    assert lines_table(plain("learning rate", range(300), range(300))).head == ("step", "learning rate")
+
+
+def test_names_stand_once_in_the_head() -> None:
+    loss = "training loss (cross_entropy)"
+    alone = banded(loss, range(300), [1 + step % 2 for step in range(300)])
+    assert lines_table(alone).head == ("step", loss, "least", "greatest")
+    two = lines_table(alone, banded("objective", range(300), [1 + step % 3 for step in range(300)]))
+    assert two.head[1:5] == (loss, "training loss, least", "training loss, greatest", "objective")
+
+
+def test_a_nan_is_told_beside_the_values_of_its_slice() -> None:
+    loss = numpy.where(numpy.arange(300) == 200, numpy.nan, 1.0)
+    table = lines_table(banded("train", range(300), loss, bad=numpy.isnan(loss)))
+    assert [row[0] for row in table.rows if "NaN or Inf" in row[1]] == ["from 190"]
+
+
+def test_the_first_value_of_a_row_is_among_its_least_and_greatest() -> None:
+    noisy = 10.0 ** numpy.random.default_rng(0).uniform(-3, 0, 600) + numpy.where(numpy.arange(600) > 444, 1e6, 0)
+    for row in lines_table(banded("train", range(600), noisy, log=True)).rows[:-1]:
+        least, first, greatest = float(row[2]), float(row[1]), float(row[3])
+        assert least <= first <= greatest, row
 
 
 def heads(series: Series) -> tuple[str, ...]:
