@@ -213,6 +213,7 @@ def examine(item: Diagnoser, run: Run, overrides: Mapping[str, float]) -> Outcom
     return outcome("clean", measured=measured)
 
 
+_MEASURING = frozenset({"train_mode_evaluation"})  # wrong is what these say about the model, not its training
 _EVENTS = frozenset({"learning_rate_schedule"})  # their certain notes tell of a step, not of how things are throughout
 
 
@@ -289,10 +290,21 @@ def verdict(audit: Audit) -> str:
         if not judged(audit):
             return f"Too little was recorded to judge: {plural(looked, 'check')} of {len(audit.outcomes)} could look."
         return f"No problem found in {looked} checks{could_not}."
-    root = audit.ranked[0]
+    worst = min((item.finding.severity for item in audit.all_ranked()), key=lambda s: s.rank)
     opening = {
         Severity.CRITICAL: "This run is broken",
         Severity.WARNING: "This run trains worse than it needs to",
         Severity.NOTE: "Nothing alarming; worth knowing",
-    }[min((item.finding.severity for item in audit.all_ranked()), key=lambda s: s.rank)]
-    return f"{opening}: {root.finding.headline}."
+    }[worst]
+    if worst is not Severity.NOTE and all(
+        item.diagnoser in _MEASURING for item in audit.all_ranked() if item.finding.severity is worst
+    ):
+        opening = "This run is measured wrongly"
+    return f"{opening}: {_within(audit.ranked[0].finding)}."
+
+
+def _within(finding: Finding) -> str:
+    """The headline as it goes on within a sentence: "the loss", but "GradScaler" and names of the model as they are."""
+    word = finding.headline.partition(" ")[0]
+    plain = re.fullmatch(r"[A-Z][a-z]*", word) and word not in finding.tensors
+    return finding.headline[:1].lower() + finding.headline[1:] if plain else finding.headline

@@ -256,6 +256,8 @@ def _losses(base: Audit, other: Audit) -> str:
 
 
 def _last(base: Audit, other: Audit) -> str:
+    if any(len(audit.overview.ends) > 1 for audit in (base, other)):
+        return ""  # of several optimizers with losses of their own no one loss is the run's
     bad = [audit.overview.last_not_finite for audit in (base, other)]
     if not any(bad):
         return _change("last training loss", base.overview.last_loss, other.overview.last_loss)

@@ -10,7 +10,7 @@ import numpy
 from gradaudit.derived.layers import weight_layers
 from gradaudit.derived.per_run import per_run
 from gradaudit.derived.reduce import blocks, short
-from gradaudit.derived.wording import percent
+from gradaudit.derived.wording import number, percent
 from gradaudit.findings import Heatmap, Ridge, Ridges, Zone
 from gradaudit.run import Run
 from gradaudit.schema import TensorFacts
@@ -123,8 +123,8 @@ def _panel(tensor: TensorFacts, by_step: dict[int, dict[int, Floats]], at: Any, 
     exponents = [(low + _JOINED * i) / 4 for i in range(len(shares))][::-1]
     with numpy.errstate(divide="ignore"):
         logs = numpy.where(shares >= _LEAST_SHARE, numpy.log10(shares), numpy.nan)
-    names = [f"{2.0**exponent:.1e}" for exponent in exponents]
-    decade = [f"1e{math.floor(exponent * math.log10(2)):+03d}" for exponent in exponents]
+    names = [number(2.0**exponent, 2) for exponent in exponents]
+    decade = [f"1e{math.floor(exponent * math.log10(2))}" for exponent in exponents]
     return Heatmap(
         title=tensor.name,
         caption="Size of the gradient elements, large ones at the top.",
@@ -134,6 +134,7 @@ def _panel(tensor: TensorFacts, by_step: dict[int, dict[int, Floats]], at: Any, 
         values=[[None if math.isnan(value) else round(float(value), 2) for value in row] for row in logs],
         groups=decade,
         unit="share of the elements",
+        empty="below a thousandth of the elements",
     )
 
 

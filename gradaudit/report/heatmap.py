@@ -13,7 +13,7 @@ import numpy
 from gradaudit.findings import Heatmap
 from gradaudit.report.marks import Domain, Part, chart, fitting, layered, pixels, text, wide, x_axis
 from gradaudit.report.text import name
-from gradaudit.report.theme import AXIS, CRITICAL, MUTED, Frame, frame
+from gradaudit.report.theme import AXIS, CRITICAL, GRID, MUTED, Frame, frame
 
 # Anchors of viridis (matplotlib, CC0). White is the colour farthest from all of them in every colour
 # vision deficiency, so "exactly zero" is white; red tells "not finite".
@@ -23,6 +23,7 @@ VIRIDIS = (
 )  # fmt: skip
 SHADES = 240
 ABSENT, ZERO, BAD, FIRST_SHADE = 0, 1, 2, 3  # palette indices
+ZERO_COLOUR, BAD_COLOUR, EMPTY_COLOUR = "#ffffff", "#d62728", GRID
 GAP = 22  # px between two panels
 MOST_NAMED = 5
 
@@ -83,6 +84,27 @@ def png(heatmap: Heatmap, scale: Domain) -> str:
     return "data:image/png;base64," + base64.b64encode(data).decode()
 
 
+def special(heatmaps: list[Heatmap]) -> tuple[tuple[str, str], ...]:
+    """The colours of cells without a place on the scale, as far as there are such cells, and what they mean."""
+    found = []
+    if any(any(heatmap.zero) for heatmap in heatmaps):
+        found.append((ZERO_COLOUR, "exactly zero, or no gradient"))
+    if any(any(heatmap.bad) for heatmap in heatmaps):
+        found.append((BAD_COLOUR, "NaN or Inf"))
+    empty = dict.fromkeys(heatmap.empty for heatmap in heatmaps if _has_empty(heatmap))
+    return (*found, *((EMPTY_COLOUR, name(words)) for words in empty))
+
+
+def _has_empty(heatmap: Heatmap) -> bool:
+    columns = max(map(len, heatmap.values), default=0)
+    for row, values in enumerate(heatmap.values):
+        told = {*(heatmap.zero[row] if row < len(heatmap.zero) else ())}
+        told |= {*(heatmap.bad[row] if row < len(heatmap.bad) else ())}
+        if len(values) < columns or any(value is None and i not in told for i, value in enumerate(values)):
+            return True
+    return False
+
+
 def panels(heatmaps: list[Heatmap], *, narrow: bool) -> list[Panel]:
     """Where each heatmap stands: rows as high as leaves the picture on one screen."""
     found: list[Panel] = []
@@ -117,6 +139,9 @@ def draw(heatmaps: list[Heatmap], frame: Frame) -> altair.LayerChart:
             "x": heatmap.first_step, "x2": max(heatmap.last_step, heatmap.first_step + 1),
             "y": panel.top, "y2": panel.top + panel.height,
         }  # fmt: skip
+        # What shows through where nothing is known: a grey that is no colour of the scale.
+        ground = chart([place]).mark_rect(fill=EMPTY_COLOUR, stroke=None)
+        layers.append(ground.encode(x=x_axis("x", domain, frame, "step"), x2="x2", y=y, y2="y2"))
         image = chart([place]).mark_image(url=png(heatmap, scale), aspect=False)
         layers.append(image.encode(x=x_axis("x", domain, frame, "step"), x2="x2", y=y, y2="y2"))
         # A row of exact zeros is as white as the page: the outline shows that it is there.
