@@ -81,7 +81,7 @@ class Overview(Value, frozen=True, kw_only=True):
     distributions_over_time: list[Heatmap] = []  # first, middle and last layer
     ends: list[Ends] = []  # of the training loss: one an optimizer that has a loss of its own
     update_ratio: float | None = None  # median over the layers of `update_pace`, each over the last half of the run
-    skipped: int = 0  # steps that a GradScaler skipped: their gradients held NaN or Inf
+    skipped_unseen: int = 0  # steps that a GradScaler skipped for NaN or Inf, and at which no tensor was recorded
 
 
 def overview(run: Run, flagged: set[str]) -> Overview:
@@ -124,7 +124,7 @@ def overview(run: Run, flagged: set[str]) -> Overview:
         distributions_over_time=gradients_over_time(run),
         ends=ends,
         update_ratio=typical_pace(run),
-        skipped=int(steps["skipped"].fillna(False).astype(bool).sum()),
+        skipped_unseen=int((steps["skipped"].fillna(False).astype(bool) & ~steps["recorded"].astype(bool)).sum()),
     )
 
 

@@ -7,10 +7,12 @@ from typing import Any
 import numpy
 import pytest
 
-from gradaudit.derived.gradient_scale import MOST_COLUMNS, MOST_ROWS
+from gradaudit.derived.gradient_scale import MOST_COLUMNS, MOST_ROWS, Track
 from gradaudit.findings import Heatmap
 from gradaudit.overview import Overview, overview
+from gradaudit.report.charts import Budget
 from gradaudit.report.page import glance
+from gradaudit.report.run_figures import layers_figure
 from gradaudit.schema import LossFacts, PrivateFacts, TensorFacts
 from tests.build import build_run, linear_stack
 
@@ -264,3 +266,23 @@ def test_the_facts_name_the_learning_rates_of_a_schedule(tmp_path: Path) -> None
     rates = [[1e-4 * (i + 1)] if i < 10 else [1e-3 * (50 - i) / 40] for i in range(50)]
     facts = dict(look(tmp_path, steps={"learning_rate": rates}).facts)
     assert "learning rate 1e-4 at the first step, 0.001 at most, 2.5e-5 at the last" in facts["Optimizer"]
+
+
+def test_steps_that_a_scaler_skipped_unseen_are_told_under_the_heatmap(tmp_path: Path) -> None:
+    skipped = numpy.arange(50) % 10 == 7
+    recorded = [i for i in range(50) if i % 10 != 7 or i == 47]
+    view = look(tmp_path, steps={"skipped": skipped}, recorded=recorded)
+    assert view.skipped_unseen == 4
+    figure = layers_figure(view, Budget())
+    assert figure is not None
+    assert "skipped 4 steps; no tensor was recorded there" in figure.caption
+
+
+def test_a_step_of_another_optimizer_is_no_zero(tmp_path: Path) -> None:
+    """Before the first step of its own a tensor is not recorded."""
+    run = build_run(tmp_path / "run", loss=numpy.ones(2), recorded=[1])
+    log, zero, bad = Track(run, 0).reduced(numpy.asarray([0.0, 1.0, 2.0]))
+    assert numpy.isnan(log[0]).all()
+    assert numpy.isfinite(log[1]).all()
+    assert not zero.any()
+    assert not bad.any()

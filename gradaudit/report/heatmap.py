@@ -11,9 +11,9 @@ import altair
 import numpy
 
 from gradaudit.findings import Heatmap
-from gradaudit.report.marks import Domain, Part, chart, fitting, layered, pixels, text, wide, x_axis
+from gradaudit.report.marks import Domain, Part, chart, fitting, layered, pixels, telling, text, wide, x_axis
 from gradaudit.report.text import name
-from gradaudit.report.theme import AXIS, CRITICAL, GRID, MUTED, Frame, frame
+from gradaudit.report.theme import AXIS, BOLD, CRITICAL, GRID, MUTED, Frame, frame
 
 # Anchors of viridis (matplotlib, CC0). White is the colour farthest from all of them in every colour
 # vision deficiency, so "exactly zero" is white; red tells "not finite".
@@ -25,7 +25,8 @@ SHADES = 240
 ABSENT, ZERO, BAD, FIRST_SHADE = 0, 1, 2, 3  # palette indices
 ZERO_COLOUR, BAD_COLOUR, EMPTY_COLOUR = "#ffffff", "#d62728", GRID
 GAP = 22  # px between two panels
-MOST_NAMED = 5
+MOST_NAMED = 24
+FEW, NAMED_ROW = 30, 12  # so many rows are made so high, px, that each of them has room for its name
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,10 @@ def panels(heatmaps: list[Heatmap], *, narrow: bool) -> list[Panel]:
     found: list[Panel] = []
     top = 0.0
     for index, heatmap in enumerate(heatmaps):
-        goal, most = ((300, 15), (220, 9))[min(index, 1)]
-        row = min(most, max(2.0, round(goal / max(1, len(heatmap.rows)) * (0.75 if narrow else 1), 1)))
+        rows = max(1, len(heatmap.rows))
+        goal = (300, 220)[min(index, 1)] * (0.75 if narrow else 1)
+        least = NAMED_ROW if rows <= FEW and named_rows(heatmap) else 2.0
+        row = min(15, max(least, round(goal / rows, 1)))
         found.append(Panel(heatmap, top, row))
         top += found[-1].height + GAP
     return found
@@ -120,8 +123,9 @@ def panels(heatmaps: list[Heatmap], *, narrow: bool) -> list[Panel]:
 def shape(heatmaps: list[Heatmap], *, narrow: bool) -> Frame:
     """The frame: as high as the panels, with a margin that holds the labels of the blocks."""
     last = panels(heatmaps, narrow=narrow)[-1]
-    labels = [wide(name(label)) for heatmap in heatmaps for label in heatmap.groups]
-    left = min(100 if narrow else 150, max(round(16 + max(labels, default=0)), 40))
+    shown = [label for panel in panels(heatmaps, narrow=narrow) for label in _labels(panel)]
+    labels = [wide(name(label)) for label in shown]
+    left = min(124 if narrow else 200, max(round(16 + max(labels, default=0)), 40))
     return frame(math.ceil(last.top + last.height), narrow=narrow, left=left, right=18 if narrow else 112)
 
 
@@ -163,18 +167,30 @@ def draw(heatmaps: list[Heatmap], frame: Frame) -> altair.LayerChart:
     return layered(layers)
 
 
+def named_rows(heatmap: Heatmap) -> bool:
+    """Whether its rows have names, and are no places of a scale."""
+    return not any(row.replace("e", "").replace("-", "").replace(".", "").isdigit() for row in heatmap.rows)
+
+
+def _labels(panel: Panel) -> list[str]:
+    """What stands beside each row: its own name where it has the room, else that of its block."""
+    if panel.row >= NAMED_ROW and named_rows(panel.heatmap):
+        return panel.heatmap.rows
+    return panel.heatmap.groups
+
+
 def _groups(panel: Panel, frame: Frame) -> list[Part]:
-    """The label of each block in the left margin, where there is room, and a thin line between blocks."""
+    """The label of each row or block in the left margin, where there is room, and a thin line between them."""
     layers: list[Part] = []
     rules = []
     row, written = 0, -99.0
-    for label, members in groupby(panel.heatmap.groups):
+    for label, members in groupby(_labels(panel)):
         count = len(list(members))
         middle = panel.top + (row + count / 2) * panel.row
         if row:
             rules.append({"y": panel.top + row * panel.row})
         if middle - written >= 11:
-            layers.append(text(fitting(label, frame.left - 12), -8, middle, align="right", baseline="middle"))
+            layers.append(text(telling(name(label), frame.left - 12), -8, middle, align="right", baseline="middle"))
             written = middle
         row += count
     rule = chart(rules).mark_rule(color="#ffffff", opacity=0.28).encode(y=pixels("y", frame.height))
@@ -185,8 +201,8 @@ def _named(panel: Panel, frame: Frame) -> list[Part]:
     """What is wrong with flagged rows, at the right edge."""
     layers: list[Part] = []
     for label, middle, wrong in _flagged(panel):
-        words = wrong or ".".join(name(label).split(".")[-2:])
-        shown = fitting(f"◂ {words}", frame.right - 10, bold=True)
+        words = wrong or ("in a finding" if _labels(panel) is panel.heatmap.rows else name(label))
+        shown = f"◂ {telling(words, frame.right - 10 - wide('◂ ', bold=True) - wide(words) * (BOLD - 1))}"
         colour = CRITICAL if wrong else MUTED
         layers.append(text(shown, frame.width + 6, middle, colour, align="left", baseline="middle", bold=True))
     return layers

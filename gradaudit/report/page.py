@@ -176,9 +176,7 @@ def cards(audit: Audit, budget: Budget) -> tuple[tuple[CardView, ...], int]:
             actions=actions,
             advice=() if actions else prose(document.get("What to try", "")),
             measures=tuple(
-                MeasureView(
-                    name(one.quantity), name(one.observed), name(one.threshold), name(one.option), MET[one.met]
-                )
+                MeasureView(name(one.quantity), name(one.observed), name(one.threshold), name(one.option), MET[one.met])
                 for one in finding.measures[:20]
             ),
             cause=sentence(cause.finding.headline) if cause else "",

@@ -11,10 +11,10 @@ import pytest
 
 import gradaudit
 from gradaudit.audit import Audit, Outcome
-from gradaudit.findings import Severity
+from gradaudit.findings import Measure, Severity
 from gradaudit.overview import overview
 from gradaudit.report import charts, html
-from gradaudit.report.page import MOST_CARDS, banner, first_things
+from gradaudit.report.page import MOST_CARDS, banner, first_things, headline_line, title
 from gradaudit.report.theme import INKS
 from gradaudit.run import Run
 from gradaudit.schema import PrivateFacts, TensorFacts
@@ -271,9 +271,7 @@ def test_prose_has_the_minus_of_the_charts_and_code_its_own() -> None:
 
 
 def test_code_does_not_break_inside_a_number() -> None:
-    assert str(html.code("f(0.1, model.layers.0.weight)")) == (
-        "f(<wbr>0.1, model.<wbr>layers.<wbr>0.<wbr>weight)"
-    )
+    assert str(html.code("f(0.1, model.layers.0.weight)")) == ("f(<wbr>0.1, model.<wbr>layers.<wbr>0.<wbr>weight)")
 
 
 def test_lines_of_code_end_behind_dots_and_brackets() -> None:
@@ -305,7 +303,7 @@ def test_the_window_says_how_a_run_ended_and_what_is_not_known(audit: Audit) -> 
     short = msgspec.structs.replace(audit, ranked=[], outcomes=audit.with_face("could_not_look"))
     assert title(short).startswith("too little recorded – ")
     assert title(msgspec.structs.replace(short, state="killed")).startswith("killed, too little recorded – ")
-    assert title(audit).startswith("1 critical")
+    assert title(audit).startswith("2 critical, ")
 
 
 def test_a_page_of_one_rank_says_so(audit: Audit) -> None:
@@ -320,7 +318,9 @@ def test_a_measure_says_whether_it_is_met_where_that_is_known(audit: Audit, met:
     other = Measure(quantity="rise", observed="80 %", threshold="> 90 %", met=met)
     finding = msgspec.structs.replace(audit.ranked[0].finding, measures=[known, other])
     ranked = [msgspec.structs.replace(audit.ranked[0], finding=finding, consequences=[])]
-    (table,) = re.findall(r'<table class="measures">.*?</table>', html.render(msgspec.structs.replace(audit, ranked=ranked)))
+    (table,) = re.findall(
+        r'<table class="measures">.*?</table>', html.render(msgspec.structs.replace(audit, ranked=ranked))
+    )
     assert f"</td><td>{words}</td>" in table.partition("80")[2]
     nobody = msgspec.structs.replace(finding, measures=[msgspec.structs.replace(other, met=None)])
     ranked = [msgspec.structs.replace(ranked[0], finding=nobody)]
