@@ -20,7 +20,11 @@ def run_facts(run: Run) -> list[tuple[str, str]]:
     losses = "; ".join(loss_words(facts) for facts in meta.losses)
     data = [f"batch size {meta.data.batch_size:,}"] if meta.data.batch_size else []
     data += [f"{meta.data.batches_per_epoch:,} batches per epoch"] if meta.data.batches_per_epoch else []
-    period = " to ".join(time.replace("T", " ").replace("Z", " UTC") for time in (meta.started, meta.ended) if time)
+    period = " to ".join(
+        time.replace("T", " ").replace("Z", " UTC").replace("+00:00", " UTC")
+        for time in (meta.started, meta.ended)
+        if time
+    )
     versions = (("torch", meta.torch_version), ("Python", meta.python_version), ("gradaudit", meta.gradaudit_version))
     facts = [
         ("Run", meta.name),
@@ -90,9 +94,9 @@ def _optimizer_words(run: Run, facts: OptimizerFacts) -> str:
     for key in ("momentum", "betas", "eps"):
         value = facts.defaults.get(key)
         if isinstance(value, list):
-            words.append(f"{key} {' / '.join(f'{item:g}' for item in value)}")
+            words.append(f"{key} {' / '.join(map(setting, value))}")
         elif value and not isinstance(value, bool):
-            words.append(f"{key} {value:g}")
+            words.append(f"{key} {setting(value)}")
     return ", ".join(words)
 
 

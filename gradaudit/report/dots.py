@@ -72,7 +72,7 @@ def domain_of(evidence: Dots) -> Domain:
 def shape(evidence: Dots, *, narrow: bool) -> Frame:
     """The frame: one line for each block, and a margin that holds their labels."""
     rows, _ = bands(evidence.dots)
-    left = min(110 if narrow else 170, round(16 + max(map(wide, rows), default=0)))
+    left = min(124 if narrow else 170, round(16 + max(map(wide, rows), default=0)))
     return frame(max(3, len(rows)) * (17 if narrow else 20), narrow=narrow, left=left, right=18 if narrow else 112)
 
 

@@ -11,7 +11,19 @@ import altair
 import numpy
 
 from gradaudit.findings import Heatmap
-from gradaudit.report.marks import Domain, Part, chart, fitting, layered, pixels, telling, text, wide, x_axis
+from gradaudit.report.marks import (
+    Domain,
+    Part,
+    chart,
+    fitting,
+    layered,
+    pixels,
+    telling,
+    telling_apart,
+    text,
+    wide,
+    x_axis,
+)
 from gradaudit.report.text import name
 from gradaudit.report.theme import AXIS, BOLD, CRITICAL, GRID, MUTED, Frame, frame
 
@@ -184,13 +196,15 @@ def _groups(panel: Panel, frame: Frame) -> list[Part]:
     layers: list[Part] = []
     rules = []
     row, written = 0, -99.0
-    for label, members in groupby(_labels(panel)):
+    labels = [name(label) for label in _labels(panel)]
+    shown = dict(zip(labels, telling_apart(labels, frame.left - 12), strict=True))
+    for label, members in groupby(labels):
         count = len(list(members))
         middle = panel.top + (row + count / 2) * panel.row
         if row:
             rules.append({"y": panel.top + row * panel.row})
         if middle - written >= 11:
-            layers.append(text(telling(name(label), frame.left - 12), -8, middle, align="right", baseline="middle"))
+            layers.append(text(shown[label], -8, middle, align="right", baseline="middle"))
             written = middle
         row += count
     rule = chart(rules).mark_rule(color="#ffffff", opacity=0.28).encode(y=pixels("y", frame.height))

@@ -151,6 +151,19 @@ def telling(label: str, width: float) -> str:
     return fitting(label, width)
 
 
+def telling_apart(labels: Sequence[str], width: float) -> list[str]:
+    """`telling` of each; where one loses the beginning of its path, those with the same beginning lose it, too."""
+    cut = {label.partition(".")[0] for label in labels if wide(label) > width}
+
+    def numbered(label: str) -> bool:
+        return any(part.isdigit() for part in label.split(".")[1:-1])
+
+    return [
+        telling(label, min(width, wide(label) - 1) if numbered(label) and label.partition(".")[0] in cut else width)
+        for label in labels
+    ]
+
+
 def wide(label: str, *, bold: bool = False) -> float:
     """About how many px `label` takes."""
     return len(label) * CHARACTER * (BOLD if bold else 1)

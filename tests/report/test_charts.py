@@ -29,7 +29,7 @@ from gradaudit.findings import (
 )
 from gradaudit.report import charts, dots, heatmap, lines
 from gradaudit.report.charts import Budget, draw, figure, render
-from gradaudit.report.marks import apart, around, decades, telling, wide
+from gradaudit.report.marks import apart, around, decades, telling, telling_apart, wide
 from gradaudit.report.run_figures import gradient_norm_chart, learning_rate_chart, loss_chart
 from gradaudit.report.svg import path_of, tidy
 from gradaudit.report.text import quantity
@@ -418,7 +418,7 @@ def test_every_row_of_a_small_model_has_its_name(narrow: bool) -> None:
     chart, size = heatmap.draw(panels, heatmap.shape(panels, narrow=narrow)), heatmap.shape(panels, narrow=narrow)
     texts = re.findall(r">([^<>]+)</text>", str(render(chart, size, "id", "t", "d")))
     for label in names:
-        assert sum(text == telling(label, size.left - 12) for text in texts) >= 2, f"{label} has no label"
+        assert texts.count(label) >= 2, f"{label} has no label"
 
 
 def test_rows_that_are_places_of_a_scale_are_labelled_by_their_decade() -> None:
@@ -447,3 +447,9 @@ def test_a_few_dots_have_a_row_and_a_name_each() -> None:
     assert dots.bands(few) == (["lstm.weight_ih_l0", "lstm.weight_hh_l0"], [0, 1])
     many = [Dot(label=f"h.{i}.{kind}.weight", value=1.0, group="weight") for i in range(10) for kind in "ab"]
     assert len(dots.bands(many)[0]) < len(many)
+
+
+def test_labels_with_one_beginning_lose_it_together() -> None:
+    labels = ["stem.weight", "blocks.0.bn1.weight", "blocks.0.bn1.bias", "head.weight"]
+    assert telling_apart(labels, 18 * wide("x")) == ["stem.weight", "…0.bn1.weight", "…0.bn1.bias", "head.weight"]
+    assert telling_apart(labels, 19 * wide("x")) == labels
