@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from gradaudit.audit import Audit, Face, Outcome
 from gradaudit.derived.run_facts import loss_identity
 from gradaudit.derived.wording import distance, names, number
-from gradaudit.differences import Change, changes
+from gradaudit.differences import Change, changes, one_task
 from gradaudit.findings import Finding, Series, Severity, Value
 from gradaudit.overview import ParameterRow, held_out, split_kind
 from gradaudit.schema import UserError
@@ -167,7 +167,7 @@ def _followed(base: Audit, other: Audit, label: str) -> Iterator[Followed]:
             status = "new" if _looked(first) else "unchecked_before"
             remark = "" if status == "new" else _why("A", first)
         else:
-            status = ("fixed" if _one_task(base, other) else "gone") if _looked(second) else "unchecked_after"
+            status = ("fixed" if one_task(base, other) else "gone") if _looked(second) else "unchecked_after"
             remark = _why(label, second) if status == "unchecked_after" else ""
         found.append(
             Followed(
@@ -183,12 +183,6 @@ def _followed(base: Audit, other: Audit, label: str) -> Iterator[Followed]:
     places = [ranked.diagnoser for audit in (other, base) for ranked in audit.all_ranked()]
     found.sort(key=lambda one: places.index(one.diagnoser) if one.diagnoser in places else len(places))
     yield from sorted(found, key=lambda one: (ORDER.index(one.status), (one.after or one.before or Severity.NOTE).rank))
-
-
-def _one_task(base: Audit, other: Audit) -> bool:
-    """Whether the runs minimise the same loss, or at least share parameters: else one says nothing of the other."""
-    tensors = [{(tensor.name, *tensor.shape) for tensor in audit.meta.tensors} for audit in (base, other)]
-    return loss_identity(base.meta) == loss_identity(other.meta) or bool(tensors[0] & tensors[1])
 
 
 def _worst(outcome: Outcome | None) -> Finding | None:

@@ -4,12 +4,12 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy
 
 from gradaudit.derived.distributions import gradient_ridges, gradients_over_time
 from gradaudit.derived.finiteness import bad_losses, bad_norms
 from gradaudit.derived.gradient_scale import Track, edges, gradient_heatmap, median
+from gradaudit.derived.loss_ends import Ends, loss_ends, word
 from gradaudit.derived.reduce import banded, plain, short
 from gradaudit.derived.run_curves import gap, typical_pace, update_pace
 from gradaudit.derived.run_facts import optimizer_name, run_facts
@@ -39,15 +39,6 @@ class ParameterRow(Value, frozen=True, kw_only=True):
     weight_norm: float | None
     spark: list[float | None] = []  # log10 gradient RMS over the run, at most 30 points
     flagged: bool = False
-
-
-class Ends(Value, frozen=True, kw_only=True):
-    """How the training loss of one optimizer began and ended."""
-
-    optimizer: str  # "" where the run has one training loss
-    first: float | None
-    last: float | None  # mean of the last 10 % of its steps
-    last_not_finite: str = ""  # NaN, Inf or -Inf where that is the last loss
 
 
 class Overview(Value, frozen=True, kw_only=True):
@@ -90,7 +81,7 @@ def overview(run: Run, flagged: set[str]) -> Overview:
     column = "mean_loss" if numpy.isfinite(steps["mean_loss"].to_numpy(dtype=float)).any() else "objective"
     function = _loss_function(run, steps) if column == "mean_loss" else None
     evaluations = _evaluations(run)
-    ends = _ends(run)
+    ends = loss_ends(run)
     broken = bad_losses(steps)
     bad = steps[broken]
     tracks = [Track(run, optimizer) for optimizer in run.optimizers]
@@ -117,7 +108,7 @@ def overview(run: Run, flagged: set[str]) -> Overview:
         facts=run_facts(run),
         not_finite_losses=len(bad),
         first_not_finite=int(bad["global_step"].iloc[0]) if len(bad) else None,
-        last_not_finite=_word(float(steps[column].iloc[-1])) if broken[-1:].any() else "",
+        last_not_finite=word(float(steps[column].iloc[-1])) if broken[-1:].any() else "",
         gap=gap(run),
         update_pace=update_pace(run, flagged),
         distributions=gradient_ridges(run, flagged),
@@ -139,38 +130,6 @@ def _loss(run: Run, optimizer: int) -> Series:
     mean = steps["mean_loss"].to_numpy(dtype=float)
     y = mean if numpy.isfinite(mean).any() else steps["objective"].to_numpy(dtype=float)
     return banded(_named(run, optimizer, "train"), steps["global_step"], y, bad=bad_losses(steps))
-
-
-def _ends(run: Run) -> list[Ends]:
-    """For each optimizer that has a training loss of its own: the first loss, and the mean of the last tenth.
-
-    Optimizers that step on one backward pass share its loss, which only the first of them has.
-    """
-    found = []
-    for optimizer in run.optimizers:
-        steps = run.steps_of(optimizer)
-        mean = steps["mean_loss"].to_numpy(dtype=float)
-        loss = mean if numpy.isfinite(mean).any() else steps["objective"].to_numpy(dtype=float)
-        broken = bad_losses(steps)
-        seen = loss[numpy.isfinite(loss)]
-        if not len(seen) and not (steps["micro_steps"].to_numpy() > 0).any() and len(run.optimizers) > 1:
-            continue
-        tail = loss[-max(1, len(loss) // 10) :]
-        tail = tail[numpy.isfinite(tail)]
-        found.append(
-            Ends(
-                optimizer=optimizer_name(run.meta, optimizer),
-                first=short(float(seen[0])) if len(seen) else None,
-                last=short(float(tail.mean())) if len(tail) else None,
-                last_not_finite=_word(float(loss[-1])) if broken[-1:].any() else "",
-            )
-        )
-    return [msgspec.structs.replace(found[0], optimizer="")] if len(found) == 1 else found
-
-
-def _word(loss: float) -> str:
-    """The name of what is no finite number, "" for one."""
-    return "" if math.isfinite(loss) else "NaN" if math.isnan(loss) else "Inf" if loss > 0 else "-Inf"
 
 
 def _loss_function(run: Run, steps: "pandas.DataFrame") -> LossFacts | None:

@@ -7,13 +7,14 @@ import numpy
 import pandas
 import pytest
 
-from gradaudit.audit import Outcome, analyze, causal_depth, rank, verdict
+from gradaudit.audit import Outcome, analyze, causal_depth, rank
 from gradaudit.diagnosers import all_diagnosers
 from gradaudit.findings import Confidence, Finding, Severity, Span
 from gradaudit.report.listing import row
 from gradaudit.report.page import worst
 from gradaudit.report.terminal import render
 from gradaudit.run import load
+from gradaudit.verdict import verdict
 from tests.build import build_run, write_table
 from tests.diagnosers.runs import TEN, flat, parameters
 from tests.diagnosers.sick import dead_table

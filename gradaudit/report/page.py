@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from gradaudit.audit import Audit, Outcome, Ranked, judged, verdict
+from gradaudit.audit import Audit, Outcome, Ranked
 from gradaudit.findings import Confidence, Severity
 from gradaudit.overview import Overview, ParameterRow
 from gradaudit.report.charts import Budget, figure
@@ -20,6 +20,7 @@ from gradaudit.report.model import (
 )
 from gradaudit.report.prose import prose
 from gradaudit.report.text import duration, large, name, plural, quantity, sentence, visible, visible_lines
+from gradaudit.verdict import judged, verdict
 
 MOST_LOSSES = 4  # tiles
 MOST_CARDS, MOST_FIGURES, MOST_PARAMETERS, MOST_PROBLEMS = 80, 6, 300, 50
