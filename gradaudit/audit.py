@@ -276,27 +276,3 @@ def causal_depth(explains: Mapping[str, tuple[str, ...]]) -> dict[str, int]:
     for name in TopologicalSorter(causes).static_order():
         depth[name] = max((depth[cause] + 1 for cause in causes[name]), default=0)
     return depth
-
-
-def judged(audit: Audit) -> bool:
-    """Whether enough was recorded for a verdict: something was found, or most checks that apply could look."""
-    looked = len(audit.with_face("clean")) + len(audit.with_face("found"))
-    return bool(audit.ranked) or looked >= len(audit.with_face("could_not_look"))
-
-
-def verdict(audit: Audit) -> str:
-    """The whole audit in one sentence; never "healthy", only what was and was not found."""
-    looked = len(audit.with_face("clean")) + len(audit.with_face("found"))
-    blind = len(audit.outcomes) - looked
-    if not audit.ranked:
-        could_not = f"; {blind} could not look or do not apply" if blind else ""
-        if not judged(audit):
-            return f"Too little was recorded to judge: {plural(looked, 'check')} of {len(audit.outcomes)} could look."
-        return f"No problem found in {looked} checks{could_not}."
-    root = audit.ranked[0]
-    opening = {
-        Severity.CRITICAL: "This run is broken",
-        Severity.WARNING: "This run trains worse than it needs to",
-        Severity.NOTE: "Nothing alarming; worth knowing",
-    }[min((item.finding.severity for item in audit.all_ranked()), key=lambda s: s.rank)]
-    return f"{opening}: {root.finding.headline}."

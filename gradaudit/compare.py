@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from gradaudit.audit import Audit, Face, Outcome
 from gradaudit.derived.run_facts import loss_identity
 from gradaudit.derived.wording import distance, names, number
-from gradaudit.differences import Change, changes
+from gradaudit.differences import Change, changes, one_task
 from gradaudit.findings import Finding, Series, Severity, Value
 from gradaudit.overview import ParameterRow, held_out, split_kind
 from gradaudit.schema import UserError
@@ -16,7 +16,7 @@ COMPARISON_VERSION = 1
 MOST_RUNS = 26
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-Status = Literal["new", "worse", "unchecked_before", "still", "unchecked_after", "fixed"]
+Status = Literal["new", "worse", "unchecked_before", "still", "unchecked_after", "gone", "fixed"]
 
 
 ORDER: tuple[Status, ...] = get_args(Status)
@@ -27,6 +27,7 @@ class Followed(Value, frozen=True, kw_only=True):
     """What became of the findings of one diagnoser from the base to another run.
 
     *new* and *fixed* say that the check looked at both runs. Where it could not look at one of them, nobody knows:
+    *gone* stands for *fixed* where the runs train different models on different losses: nothing was mended there.
     *unchecked_before* is found in the other and the base was not looked at, *unchecked_after* was found in the base
     and the other was not. *worse* is found in both and more severe in the other.
     """
@@ -166,8 +167,8 @@ def _followed(base: Audit, other: Audit, label: str) -> Iterator[Followed]:
             status = "new" if _looked(first) else "unchecked_before"
             remark = "" if status == "new" else _why("A", first)
         else:
-            status = "fixed" if _looked(second) else "unchecked_after"
-            remark = "" if status == "fixed" else _why(label, second)
+            status = ("fixed" if one_task(base, other) else "gone") if _looked(second) else "unchecked_after"
+            remark = _why(label, second) if status == "unchecked_after" else ""
         found.append(
             Followed(
                 diagnoser=name,
@@ -216,6 +217,7 @@ def _verdict(label: str, findings: Sequence[Followed]) -> str:
         "worse": "worse",
         "unchecked_before": f"found in {label}, and A could not be checked for {{it}}",
         "still": "still there",
+        "gone": f"in A and not found in {label}",
         "unchecked_after": f"in A, and {label} could not be checked for {{it}}",
     }
     parts = []
@@ -231,7 +233,7 @@ def _verdict(label: str, findings: Sequence[Followed]) -> str:
 
 def _details(label: str, findings: Sequence[Followed]) -> Iterator[str]:
     """The worst finding that came and the worst that went, in words: an identifier tells a newcomer little."""
-    for run, statuses in (("A", ("fixed",)), (label, _NOT_IN_THE_BASE)):
+    for run, statuses in (("A", ("fixed", "gone")), (label, _NOT_IN_THE_BASE)):
         some = [one for one in findings if one.status in statuses]
         if some:
             worst = min(some, key=lambda one: (one.after or one.before or Severity.NOTE).rank)
@@ -256,6 +258,8 @@ def _losses(base: Audit, other: Audit) -> str:
 
 
 def _last(base: Audit, other: Audit) -> str:
+    if any(len(audit.overview.ends) > 1 for audit in (base, other)):
+        return ""  # of several optimizers with losses of their own no one loss is the run's
     bad = [audit.overview.last_not_finite for audit in (base, other)]
     if not any(bad):
         return _change("last training loss", base.overview.last_loss, other.overview.last_loss)

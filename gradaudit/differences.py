@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from gradaudit.audit import Audit
-from gradaudit.derived.run_facts import loss_words
+from gradaudit.derived.run_facts import loss_identity, loss_words
 from gradaudit.derived.wording import count, names, plural, setting
 from gradaudit.findings import Series, Value
 from gradaudit.schema import Meta, OptimizerFacts
@@ -39,6 +39,12 @@ def changes(audits: Sequence[Audit]) -> Iterator[Change]:
             found.append(Change(setting=key, values=values, group=group, telling=telling))
     found += _shapes([audit.meta for audit in audits])
     yield from sorted(found, key=lambda change: (GROUPS.index(change.group), not change.telling))
+
+
+def one_task(base: Audit, other: Audit) -> bool:
+    """Whether the runs minimise the same loss, or at least share parameters: else one says nothing of the other."""
+    tensors = [{(tensor.name, *tensor.shape) for tensor in audit.meta.tensors} for audit in (base, other)]
+    return loss_identity(base.meta) == loss_identity(other.meta) or bool(tensors[0] & tensors[1])
 
 
 def _settings(audit: Audit) -> Iterator[tuple[str, bool, str, str]]:

@@ -112,6 +112,7 @@ class Heatmap(Evidence, frozen=True, kw_only=True, tag="heatmap"):
     bad: list[list[int]] = []  # per row: columns with NaN or Inf
     groups: list[str] = []  # label of each row's block, same length as rows
     unit: str = "gradient RMS per element"
+    empty: str = "not recorded"  # what a cell means that holds no value and is neither zero nor bad
     flagged: list[str] = []  # rows named by a finding
 
 
@@ -186,6 +187,7 @@ class Measure(Value, frozen=True, kw_only=True):
     observed: str
     threshold: str
     option: str = ""  # name of the threshold argument, for --set
+    met: bool | None = None  # whether what was observed meets the threshold, where the diagnoser says so
 
 
 class Finding(Value, frozen=True, kw_only=True):

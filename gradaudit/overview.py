@@ -9,9 +9,10 @@ import numpy
 from gradaudit.derived.distributions import gradient_ridges, gradients_over_time
 from gradaudit.derived.finiteness import bad_losses, bad_norms
 from gradaudit.derived.gradient_scale import Track, edges, gradient_heatmap, median
+from gradaudit.derived.loss_ends import Ends, loss_ends, word
 from gradaudit.derived.reduce import banded, plain, short
-from gradaudit.derived.run_curves import gap, pace_steps, update_pace
-from gradaudit.derived.run_facts import run_facts
+from gradaudit.derived.run_curves import gap, pace_steps, typical_pace, update_pace
+from gradaudit.derived.run_facts import optimizer_name, run_facts
 from gradaudit.derived.wording import number
 from gradaudit.findings import Heatmap, Mark, Ridges, Series, Value
 from gradaudit.run import Run
@@ -44,10 +45,10 @@ class Overview(Value, frozen=True, kw_only=True):
     """The run at a glance."""
 
     steps: int
-    seconds: float
+    seconds: float  # from the first step to the last
     parameters: int
     tensors: int
-    first_loss: float | None
+    first_loss: float | None  # None where several optimizers have losses of their own: `ends` tells them apart
     last_loss: float | None  # mean of the last 10 % of steps
     loss_name: str  # "mean_loss" of which function, or "objective"
     loss: list[Series]  # training: one series an optimizer, with band
@@ -71,6 +72,9 @@ class Overview(Value, frozen=True, kw_only=True):
     pace_steps: int = 0  # steps with updates, of the optimizer in `update_pace`
     distributions: Ridges | None = None  # of the gradients, by block
     distributions_over_time: list[Heatmap] = []  # first, middle and last layer
+    ends: list[Ends] = []  # of the training loss: one an optimizer that has a loss of its own
+    update_ratio: float | None = None  # median over the layers of `update_pace`, each over the last half of the run
+    skipped_unseen: int = 0  # steps that a GradScaler skipped for NaN or Inf, and at which no tensor was recorded
 
 
 def overview(run: Run, flagged: set[str]) -> Overview:
@@ -79,23 +83,23 @@ def overview(run: Run, flagged: set[str]) -> Overview:
     column = "mean_loss" if numpy.isfinite(steps["mean_loss"].to_numpy(dtype=float)).any() else "objective"
     function = _loss_function(run, steps) if column == "mean_loss" else None
     evaluations = _evaluations(run)
-    first, last = _ends(steps[column].to_numpy(dtype=float))
+    ends = loss_ends(run)
     broken = bad_losses(steps)
     bad = steps[broken]
     tracks = [Track(run, optimizer) for optimizer in run.optimizers]
     end = int(steps["global_step"].max()) + 1
     return Overview(
         steps=len(steps),
-        seconds=float(steps["time"].max()),
+        seconds=float(steps["time"].max() - steps["time"].min()),
         parameters=sum(tensor.elements for tensor in run.meta.tensors),
         tensors=len(run.meta.tensors),
-        first_loss=first,
-        last_loss=last,
+        first_loss=ends[0].first if len(ends) == 1 else None,
+        last_loss=ends[0].last if len(ends) == 1 else None,
         loss_name=function.function if function else column,
         loss=[_loss(run, optimizer) for optimizer in run.optimizers],
         evaluations=evaluations,
         uniform=_uniform(function),
-        best_evaluation=_best(evaluations),
+        best_evaluation=_best(run, evaluations),
         learning_rate=_learning_rates(run),
         gradient_norm=_gradient_norms(run),
         weight_decay=_weight_decay(run),
@@ -106,23 +110,22 @@ def overview(run: Run, flagged: set[str]) -> Overview:
         facts=run_facts(run),
         not_finite_losses=len(bad),
         first_not_finite=int(bad["global_step"].iloc[0]) if len(bad) else None,
-        last_not_finite=_word(float(steps[column].iloc[-1])) if broken[-1:].any() else "",
+        last_not_finite=word(float(steps[column].iloc[-1])) if broken[-1:].any() else "",
         gap=gap(run),
         update_pace=update_pace(run, flagged),
         norm_steps=sum(len(_with_norm(run, optimizer)) for optimizer in run.optimizers),
         pace_steps=pace_steps(run),
         distributions=gradient_ridges(run, flagged),
         distributions_over_time=gradients_over_time(run),
+        ends=ends,
+        update_ratio=typical_pace(run),
+        skipped_unseen=int((steps["skipped"].fillna(False).astype(bool) & ~steps["recorded"].astype(bool)).sum()),
     )
 
 
 def _named(run: Run, optimizer: int, name: str) -> str:
     """`name`, and which optimizer's when there are several."""
-    if len(run.optimizers) == 1:
-        return name
-    facts = next((facts for facts in run.meta.optimizers if facts.id == optimizer), None)
-    label = (facts.label or f"{facts.optimizer_class} {optimizer}") if facts else f"optimizer {optimizer}"
-    return f"{name}, {label}"
+    return name if len(run.optimizers) == 1 else f"{name}, {optimizer_name(run.meta, optimizer)}"
 
 
 def _loss(run: Run, optimizer: int) -> Series:
@@ -131,19 +134,6 @@ def _loss(run: Run, optimizer: int) -> Series:
     mean = steps["mean_loss"].to_numpy(dtype=float)
     y = mean if numpy.isfinite(mean).any() else steps["objective"].to_numpy(dtype=float)
     return banded(_named(run, optimizer, "train"), steps["global_step"], y, bad=bad_losses(steps))
-
-
-def _ends(loss: Floats) -> tuple[float | None, float | None]:
-    """The first loss, and the mean of the last tenth; None where that is not finite."""
-    seen = loss[numpy.isfinite(loss)]
-    tail = loss[-max(1, len(loss) // 10) :]
-    tail = tail[numpy.isfinite(tail)]
-    return (short(float(seen[0])) if len(seen) else None, short(float(tail.mean())) if len(tail) else None)
-
-
-def _word(loss: float) -> str:
-    """The name of what is no finite number, "" for one."""
-    return "" if math.isfinite(loss) else "NaN" if math.isnan(loss) else "Inf" if loss > 0 else "-Inf"
 
 
 def _loss_function(run: Run, steps: "pandas.DataFrame") -> LossFacts | None:
@@ -190,15 +180,18 @@ def split_kind(name: str) -> str:
     return "validation" if name.lower().startswith(("val", "dev")) else name
 
 
-def _best(evaluations: Sequence[Series]) -> Mark | None:
+def _best(run: Run, evaluations: Sequence[Series]) -> Mark | None:
     """The least loss of the split that is held out."""
     chosen = held_out(evaluations)
     if chosen is None or len(chosen.x) < 2:
         return None
-    points = [(y, x) for x, y in zip(chosen.x, chosen.y, strict=True) if y is not None]
-    if not points:
+    # What is drawn is rounded and thinned out: equal there, another evaluation may be the best one.
+    rows = run.evaluations[run.evaluations["split"] == chosen.name]
+    losses = rows["mean_loss"].to_numpy(dtype=float)
+    if not numpy.isfinite(losses).any():
         return None
-    y, x = min(points)
+    at = int(numpy.argmin(numpy.where(numpy.isfinite(losses), losses, numpy.inf)))
+    x, y = float(rows["after_step"].clip(lower=0).iloc[at]), short(float(losses[at]), 6) or 0.0
     return Mark(label=f"best {chosen.name} {number(y)} · step {x:,.0f}", x=x, y=y, role="best")
 
 
@@ -271,7 +264,7 @@ def _table(tracks: Sequence[Track], flagged: set[str]) -> list[ParameterRow]:
     for track in tracks:
         if not len(track.steps):
             continue
-        late = slice(len(track.steps) // 2, None)
+        late = track.late
         weight = track.matrix("weight_norm")[late]
         update = track.matrix("update_norm")[late]
         ratio = median(numpy.divide(update, weight, out=numpy.full_like(update, numpy.nan), where=weight > 0))

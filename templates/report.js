@@ -246,7 +246,7 @@
   const cellWords = (plot, figure, picture, column, row) => {
     const at = 4 * (row * picture.width + column);
     const seen = [...picture.data.slice(at, at + 3)];
-    if (!picture.data[at + 3]) return "not recorded";
+    if (!picture.data[at + 3]) return plot.empty;
     if (`${seen}` === "255,255,255") return "exactly zero, or no gradient";
     if (`${seen}` === "214,39,40") return "NaN or Inf";
     const stops = all("stop", figure).map((stop) => stop.getAttribute("stop-color").match(/\d+/g).map(Number));

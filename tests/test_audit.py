@@ -2,17 +2,19 @@
 
 from graphlib import CycleError
 
+import msgspec
 import numpy
 import pandas
 import pytest
 
-from gradaudit.audit import Outcome, analyze, causal_depth, rank, verdict
+from gradaudit.audit import Outcome, analyze, causal_depth, rank
 from gradaudit.diagnosers import all_diagnosers
 from gradaudit.findings import Confidence, Finding, Severity, Span
 from gradaudit.report.listing import row
 from gradaudit.report.page import worst
 from gradaudit.report.terminal import render
 from gradaudit.run import load
+from gradaudit.verdict import verdict
 from tests.build import build_run, write_table
 from tests.diagnosers.runs import TEN, flat, parameters
 from tests.diagnosers.sick import dead_table
@@ -201,3 +203,36 @@ def test_a_run_of_which_most_checks_saw_too_little_is_not_called_free_of_problem
     assert worst(short) == "absent", "a green tick would call it free of problems"
     assert "too little was recorded to judge" in render(short, width=80, unicode=True, verbose=False)
     assert row("a", short).finding == "too little was recorded to judge"
+
+
+@pytest.fixture
+def clean(tmp_path):
+    return analyze(build_run(tmp_path / "a", loss=numpy.linspace(2.3, 1.0, 200), facts=TEN))
+
+
+@pytest.mark.parametrize(
+    ("findings", "opening"),
+    [
+        ({"train_mode_evaluation": (WARNING,)}, "This run is measured wrongly: one."),
+        ({"train_mode_evaluation": (WARNING,), "overfitting": (NOTE,)}, "This run is measured wrongly: one."),
+        ({"train_mode_evaluation": (WARNING,), "overfitting": (WARNING,)}, "This run trains worse than it needs to: "),
+        ({"train_mode_evaluation": (NOTE,)}, "Nothing alarming; worth knowing: one."),
+    ],
+    ids=["alone", "beside a note", "beside a warning", "a note itself"],
+)
+def test_a_finding_about_the_measuring_does_not_say_that_training_is_bad(clean, findings, opening):
+    outcomes = found(**findings)
+    audit = msgspec.structs.replace(clean, outcomes=outcomes, ranked=rank(outcomes, EXPLAINS))
+    assert verdict(audit).startswith(opening)
+
+
+@pytest.mark.parametrize(
+    ("headline", "within"),
+    [("The loss", ": the loss."), ("GradScaler skips", ": GradScaler skips."), ("Head stays", ": Head stays."),
+     ("0.weight is", ": 0.weight is.")],
+)  # fmt: skip
+def test_the_headline_goes_on_within_the_verdict(clean, headline, within):
+    one = msgspec.structs.replace(finding(), headline=headline, tensors=["Head"])
+    outcome = Outcome(diagnoser="divergence", face="found", documentation={}, thresholds={}, findings=[one])
+    audit = msgspec.structs.replace(clean, outcomes=[outcome], ranked=rank([outcome], EXPLAINS))
+    assert verdict(audit).endswith(within)

@@ -49,9 +49,17 @@ def test_neither_has_a_finding(audits: dict[str, Audit]) -> None:
 
 
 def test_a_cure_with_a_new_illness_is_one_sentence(audits: dict[str, Audit]) -> None:
+    ill, other = audits["learning_rate_too_high"], audits["overfitting"]
+    same = msgspec.structs.replace(other.meta, losses=ill.meta.losses)
+    comparison = compare([ill, msgspec.structs.replace(other, meta=same)])
+    assert comparison.pairs[0].verdict.startswith("B fixes learning_rate_too_high; overfitting is new. ")
+    assert statuses(comparison) == {"overfitting": "new", "learning_rate_too_high": "fixed"}
+
+
+def test_another_model_on_another_loss_mends_nothing(audits: dict[str, Audit]) -> None:
     comparison = compare([audits["learning_rate_too_high"], audits["overfitting"]])
     assert comparison.pairs[0].verdict == (
-        "B fixes learning_rate_too_high; overfitting is new. "
+        "overfitting is new in B; learning_rate_too_high is in A and not found in B. "
         "Their loss functions differ (cross_entropy, 13 classes; cross_entropy, 3 classes), "
         "so their losses cannot be compared."
     )
@@ -59,7 +67,7 @@ def test_a_cure_with_a_new_illness_is_one_sentence(audits: dict[str, Audit]) -> 
         "In A: One step changes the weights by 9.75 times their size, at step 0.",
         "In B: The validation loss rises from 0.822 at step 77 to 1.72 while the training loss falls.",
     ]
-    assert statuses(comparison) == {"overfitting": "new", "learning_rate_too_high": "fixed"}
+    assert statuses(comparison) == {"overfitting": "new", "learning_rate_too_high": "gone"}
     changes = {change.setting: change.values for change in comparison.changes}
     assert "weight decay" not in changes
     assert changes["optimizer: lr"] == ["0.7", "0.003"]

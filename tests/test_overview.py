@@ -7,10 +7,12 @@ from typing import Any
 import numpy
 import pytest
 
-from gradaudit.derived.gradient_scale import MOST_COLUMNS, MOST_ROWS
+from gradaudit.derived.gradient_scale import MOST_COLUMNS, MOST_ROWS, Track
 from gradaudit.findings import Heatmap
 from gradaudit.overview import Overview, overview
+from gradaudit.report.charts import Budget
 from gradaudit.report.page import glance
+from gradaudit.report.run_figures import layers_figure
 from gradaudit.schema import LossFacts, PrivateFacts, TensorFacts
 from tests.build import build_run, linear_stack
 
@@ -209,3 +211,78 @@ def test_two_optimizers_are_two_lines(tmp_path: Path) -> None:
     view = look(tmp_path, steps={"optimizer": owner, "step": numpy.arange(50) // 2})
     assert [series.name for series in view.loss] == ["train, AdamW 0", "train, optimizer 1"]
     assert view.loss[1].x[0] == 1
+
+
+def test_the_best_evaluation_is_judged_on_values_that_were_not_rounded(tmp_path: Path) -> None:
+    values = [(-1, "validation", 2.4), (9, "validation", 1.50004), (19, "validation", 1.50001), (29, "validation", 1.6)]
+    best = look(tmp_path, evaluations=values).best_evaluation
+    assert best is not None
+    assert (best.x, best.y) == (19, 1.50001)
+
+
+def test_two_optimizers_have_a_pair_of_losses_each(tmp_path: Path) -> None:
+    owner = numpy.arange(50) % 2
+    loss = numpy.where(owner == 0, 5.0, 0.5)
+    view = look(tmp_path, loss=loss, steps={"optimizer": owner, "step": numpy.arange(50) // 2})
+    tiles = [(fact.name, fact.value) for fact in glance(view)[:2]]
+    assert tiles == [("Training loss, AdamW 0", "5.00 → 5.00"), ("Training loss, optimizer 1", "0.5 → 0.5")]
+    assert (view.first_loss, view.last_loss) == (None, None), "the mean of two losses is nobody's"
+
+
+def test_optimizers_that_share_a_backward_pass_share_its_loss(tmp_path: Path) -> None:
+    owner = numpy.arange(50) % 2
+    nothing = {"mean_loss": numpy.where(owner == 1, numpy.nan, 2.0), "loss": numpy.where(owner == 1, -1, 0)}
+    nothing |= {"objective": nothing["mean_loss"], "micro_steps": 1 - owner}
+    view = look(tmp_path, steps={"optimizer": owner, "step": numpy.arange(50) // 2, **nothing})
+    assert [(one.optimizer, one.first, one.last) for one in view.ends] == [("", 2.0, 2.0)]
+
+
+def test_the_tile_tells_the_update_of_the_median_layer_that_the_chart_draws(tmp_path: Path) -> None:
+    update = numpy.full((50, 8), 1.0)
+    update[:, [0, 2, 4, 6]] = [1e-3, 2e-3, 4e-3, 9e-3]  # of four layers: the middle lies between two
+    update[:25] *= 100  # the first half
+    view = look(tmp_path, stats={"update_norm": update, "weight_norm": 1.0})
+    assert view.update_ratio == pytest.approx(3e-3)
+    drawn = [y for series in view.update_pace if series.name.startswith("median") for y in series.y[25:]]
+    assert set(drawn) == {view.update_ratio}
+    assert "last half" in next(fact.note for fact in glance(view) if fact.name == "Update / weight")
+
+
+def test_the_last_half_is_of_the_steps_and_not_of_what_was_recorded(tmp_path: Path) -> None:
+    recorded = [*range(30), 60, 90]
+    update = numpy.where(numpy.asarray(recorded) < 50, 1e-2, 1e-3)[:, None] * numpy.ones((1, 8))
+    view = look(tmp_path, loss=numpy.ones(100), recorded=recorded, stats={"update_norm": update, "weight_norm": 1.0})
+    assert view.update_ratio == pytest.approx(1e-3)
+    assert view.table[0].update_ratio == pytest.approx(1e-3)
+
+
+def test_the_time_is_that_of_the_steps_without_what_came_before(tmp_path: Path) -> None:
+    view = look(tmp_path, steps={"time": 10 + 0.5 * numpy.arange(50)})
+    time = next(fact for fact in glance(view) if fact.name == "Time")
+    assert (time.value, time.note) == ("24.5 s", "first step to last; 2.00 steps per second")
+
+
+def test_the_facts_name_the_learning_rates_of_a_schedule(tmp_path: Path) -> None:
+    rates = [[1e-4 * (i + 1)] if i < 10 else [1e-3 * (50 - i) / 40] for i in range(50)]
+    facts = dict(look(tmp_path, steps={"learning_rate": rates}).facts)
+    assert "learning rate 1e-4 at the first step, 0.001 at most, 2.5e-5 at the last" in facts["Optimizer"]
+
+
+def test_steps_that_a_scaler_skipped_unseen_are_told_under_the_heatmap(tmp_path: Path) -> None:
+    skipped = numpy.arange(50) % 10 == 7
+    recorded = [i for i in range(50) if i % 10 != 7 or i == 47]
+    view = look(tmp_path, steps={"skipped": skipped}, recorded=recorded)
+    assert view.skipped_unseen == 4
+    figure = layers_figure(view, Budget())
+    assert figure is not None
+    assert "skipped 4 steps; no tensor was recorded there" in figure.caption
+
+
+def test_a_step_of_another_optimizer_is_no_zero(tmp_path: Path) -> None:
+    """Before the first step of its own a tensor is not recorded."""
+    run = build_run(tmp_path / "run", loss=numpy.ones(2), recorded=[1])
+    log, zero, bad = Track(run, 0).reduced(numpy.asarray([0.0, 1.0, 2.0]))
+    assert numpy.isnan(log[0]).all()
+    assert numpy.isfinite(log[1]).all()
+    assert not zero.any()
+    assert not bad.any()

@@ -44,8 +44,8 @@ class Printing:
         """Every report that goes to standard output."""
         formats = [target.format for target in self.chosen if target.place(run) == STDOUT]
         if self.quiet and self.talks(run):
-            from gradaudit.audit import verdict
             from gradaudit.report.text import sentence
+            from gradaudit.verdict import verdict
 
             text = sentence(verdict(audit))
             click.echo(said(f"{run}: {text}" if self.named else text))

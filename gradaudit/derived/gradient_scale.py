@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy
 
+from gradaudit.derived.ratios import last_half
 from gradaudit.derived.reduce import blocks
 from gradaudit.findings import Heatmap
 from gradaudit.run import Run
@@ -28,6 +29,7 @@ class Track:
         # A damaged part of `steps` may have been left out: then nobody knows where these rows belong.
         self._known = place.notna().to_numpy()
         self.steps = place.to_numpy(dtype=float)[self._known]  # [recorded] global steps
+        self.late = last_half(run, optimizer)[self._known]  # [recorded] whether in the second half of the run
         size = numpy.sqrt([max(1, tensor.elements) for tensor in self.tensors])
         has_grad = self.matrix("has_grad")
         broken = self.matrix("gradient_nan") + self.matrix("gradient_inf")

@@ -46,7 +46,7 @@ def agreement_chart(sums: Checksums) -> Lines:
         x_label="step",
         y_label="ranks with other weights",
         series=series,
-        marks=[Mark(label=f"step {count(first)} · weights differ", x=first)],
+        marks=[Mark(label=f"first seen to differ · step {count(first)}", x=first)],
     )
 
 

@@ -7,8 +7,8 @@ import numpy
 
 from gradaudit.derived.generalisation import comparison
 from gradaudit.derived.layers import weight_layers, zero_start
-from gradaudit.derived.order_statistics import Floats
-from gradaudit.derived.ratios import recorded_global_steps, update_ratio
+from gradaudit.derived.order_statistics import Floats, Mask
+from gradaudit.derived.ratios import last_half, recorded_global_steps, update_ratio
 from gradaudit.derived.reduce import plain, short
 from gradaudit.derived.training_loss import training_loss
 from gradaudit.derived.validation import validation
@@ -41,13 +41,8 @@ def gap(run: Run) -> list[Series]:
 
 def pace_steps(run: Run) -> int:
     """How many steps `update_pace` has values of."""
-    most = _most(run)
+    most = _main_optimizer(run)
     return len(run.matrix("update_norm", most)) if most is not None else 0
-
-
-def _most(run: Run) -> int | None:
-    """The optimizer with the most weight layers."""
-    return max(run.optimizers, key=lambda optimizer: int(weight_layers(run, optimizer).sum()), default=None)
 
 
 def update_pace(run: Run, flagged: set[str]) -> list[Series]:
@@ -55,11 +50,9 @@ def update_pace(run: Run, flagged: set[str]) -> list[Series]:
 
     Of the optimizer with the most layers; empty below `_LEAST_LAYERS` of them.
     """
-    most = _most(run)
-    if most is None:
-        return []
-    chosen = weight_layers(run, most) & ~zero_start(run, most)
-    if chosen.sum() < _LEAST_LAYERS:
+    most = _main_optimizer(run)
+    chosen = _paced(run, most) if most is not None else numpy.zeros(0, bool)
+    if most is None or chosen.sum() < _LEAST_LAYERS:
         return []
     ratio = update_ratio(run, most)[:, chosen]
     steps = recorded_global_steps(run, most).astype(float)
@@ -81,6 +74,25 @@ def update_pace(run: Run, flagged: set[str]) -> list[Series]:
         values = [_middle(part[:, i]) for part in parts]
         found.append(Series(name=tensors[i].name, x=x, y=values, role="flagged"))
     return found
+
+
+def typical_pace(run: Run) -> float | None:
+    """Median over the layers of `update_pace` of each one's median update-to-weight ratio in the last half."""
+    most = _main_optimizer(run)
+    if most is None:
+        return None
+    late = update_ratio(run, most)[last_half(run, most)]
+    return _percentiles(late[:, _paced(run, most)])[2]
+
+
+def _main_optimizer(run: Run) -> int | None:
+    """The optimizer with the most weight layers."""
+    return max(run.optimizers, key=lambda optimizer: int(weight_layers(run, optimizer).sum()), default=None)
+
+
+def _paced(run: Run, optimizer: int) -> Mask:
+    """[tensors]: the layers whose pace is drawn; one that started at zero changes by more than it holds."""
+    return numpy.asarray(weight_layers(run, optimizer) & ~zero_start(run, optimizer))
 
 
 def _percentiles(part: Floats) -> list[float | None]:

@@ -1,7 +1,14 @@
 """What was recorded and how, as pairs of a name and words."""
 
+import math
+from typing import TYPE_CHECKING, Any
+
+from gradaudit.derived.wording import setting
 from gradaudit.run import Run
 from gradaudit.schema import LossFacts, Meta, OptimizerFacts
+
+if TYPE_CHECKING:
+    import pandas
 
 
 def run_facts(run: Run) -> list[tuple[str, str]]:
@@ -13,7 +20,11 @@ def run_facts(run: Run) -> list[tuple[str, str]]:
     losses = "; ".join(loss_words(facts) for facts in meta.losses)
     data = [f"batch size {meta.data.batch_size:,}"] if meta.data.batch_size else []
     data += [f"{meta.data.batches_per_epoch:,} batches per epoch"] if meta.data.batches_per_epoch else []
-    period = " to ".join(time.replace("T", " ").replace("Z", " UTC") for time in (meta.started, meta.ended) if time)
+    period = " to ".join(
+        time.replace("T", " ").replace("Z", " UTC").replace("+00:00", " UTC")
+        for time in (meta.started, meta.ended)
+        if time
+    )
     versions = (("torch", meta.torch_version), ("Python", meta.python_version), ("gradaudit", meta.gradaudit_version))
     facts = [
         ("Run", meta.name),
@@ -31,6 +42,14 @@ def run_facts(run: Run) -> list[tuple[str, str]]:
         ("Restarts", str(meta.attempt) if meta.attempt else ""),
     ]
     return [(name, value) for name, value in facts if value]
+
+
+def optimizer_name(meta: Meta, optimizer: int) -> str:
+    """What tells one of several optimizers apart: its variable in the script and its class, o2 (SGD)."""
+    facts = next((facts for facts in meta.optimizers if facts.id == optimizer), None)
+    if facts is None:
+        return f"optimizer {optimizer}"
+    return f"{facts.label} ({facts.optimizer_class})" if facts.label else f"{facts.optimizer_class} {optimizer}"
 
 
 def loss_words(facts: LossFacts) -> str:
@@ -67,17 +86,32 @@ def _cadence_words(run: Run) -> str:
 
 
 def _optimizer_words(run: Run, facts: OptimizerFacts) -> str:
-    words = [facts.optimizer_class]
+    words = [optimizer_name(run.meta, facts.id) if len(run.meta.optimizers) > 1 else facts.optimizer_class]
     steps = run.steps_of(facts.id)
-    # What the groups had at the first step: an optimizer's defaults need not be what any group uses.
+    # What the groups had: an optimizer's defaults need not be what any group uses.
     for column, label in (("learning_rate", "learning rate"), ("weight_decay", "weight decay")):
-        values = list(dict.fromkeys(float(value) for value in steps[column].iloc[0])) if len(steps) else []
-        if any(value > 0 for value in values):
-            words.append(f"{label} {' / '.join(f'{value:g}' for value in values)}")
+        words += [f"{label} {said}"] if (said := _over_the_run(steps[column].dropna())) else []
     for key in ("momentum", "betas", "eps"):
         value = facts.defaults.get(key)
         if isinstance(value, list):
-            words.append(f"{key} {' / '.join(f'{item:g}' for item in value)}")
+            words.append(f"{key} {' / '.join(map(setting, value))}")
         elif value and not isinstance(value, bool):
-            words.append(f"{key} {value:g}")
+            words.append(f"{key} {setting(value)}")
     return ", ".join(words)
+
+
+def _over_the_run(column: "pandas.Series[Any]") -> str:
+    """What the groups had at the first step and, where a schedule changed it, at most and at the last step."""
+    rows = [[float(value) for value in row] for row in column]
+    highest = max((value for row in rows for value in row if math.isfinite(value)), default=0.0)
+    if not highest:
+        return ""
+
+    def said(row: list[float]) -> str:
+        return " / ".join(dict.fromkeys(setting(value) for value in row))
+
+    first, last = said(rows[0]), said(rows[-1])
+    if all(row == rows[0] for row in rows):
+        return first
+    most = [f"{setting(highest)} at most"] if setting(highest) not in (first, last) else []
+    return ", ".join([f"{first} at the first step", *most, f"{last} at the last"])

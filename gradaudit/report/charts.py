@@ -203,4 +203,4 @@ def _ramp(panels: list[Heatmap]) -> Ramp | None:
     low, high = heatmap.scale_of(panels)
     last = len(heatmap.VIRIDIS) - 1
     stops = tuple((f"{i / last:.1f}", f"rgb({r},{g},{b})") for i, (r, g, b) in enumerate(heatmap.VIRIDIS))
-    return Ramp(signed(f"1e{low:.0f}"), signed(f"1e{high:.0f}"), name(panels[0].unit), stops)
+    return Ramp(signed(f"1e{low:.0f}"), signed(f"1e{high:.0f}"), name(panels[0].unit), stops, heatmap.special(panels))

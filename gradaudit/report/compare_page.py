@@ -23,6 +23,7 @@ WORDS: dict[Status, str] = {
     "unchecked_before": "not checked in A",
     "still": "still there",
     "unchecked_after": "not checked in {}",
+    "gone": "not found in {}",
     "fixed": "fixed",
 }
 
@@ -223,7 +224,9 @@ def status_words(status: Status, label: str) -> str:
 
 def _followed(one: Followed, label: str) -> FollowedView:
     severity = one.after or one.before
-    icon: Icon = "passed" if one.status == "fixed" else "absent" if one.status == "unchecked_after" else "note"
+    icon: Icon = (
+        "passed" if one.status == "fixed" else "absent" if one.status in ("unchecked_after", "gone") else "note"
+    )
     if one.after is not None and severity is not None:
         icon = ICONS[severity]
     before = one.before.value if one.before else "unknown" if one.status == "unchecked_before" else "none"

@@ -20,12 +20,14 @@ from gradaudit.report.marks import (
     layered,
     number_format,
     power_format,
+    telling,
     text,
     wide,
 )
 from gradaudit.report.text import name, plural
 from gradaudit.report.theme import AXIS, BAND, BLUE, CRITICAL, GREEN, GRID, MUTED, ORANGE, PINK, Frame, frame
 
+FEW = 12
 KINDS = {
     "weight": (BLUE, "circle"),
     "bias": (ORANGE, "square"),
@@ -43,7 +45,9 @@ def kind(dot: Dot) -> str:
 
 def bands(dots: list[Dot]) -> tuple[list[str], list[int]]:
     """The labels of the rows from top to bottom, and the row of each dot."""
-    labels = blocks([dot.label for dot in dots])
+    names = [dot.label for dot in dots]
+    # A few tensors have a row and a name each.
+    labels = names if len(names) <= FEW else blocks(names)
     rows: list[str] = []
     place: list[int] = []
     for label, members in groupby(labels):
@@ -68,7 +72,7 @@ def domain_of(evidence: Dots) -> Domain:
 def shape(evidence: Dots, *, narrow: bool) -> Frame:
     """The frame: one line for each block, and a margin that holds their labels."""
     rows, _ = bands(evidence.dots)
-    left = min(110 if narrow else 170, round(16 + max(map(wide, rows), default=0)))
+    left = min(124 if narrow else 170, round(16 + max(map(wide, rows), default=0)))
     return frame(max(3, len(rows)) * (17 if narrow else 20), narrow=narrow, left=left, right=18 if narrow else 112)
 
 
@@ -141,7 +145,7 @@ def _mark(label: str, x: float, colour: str, frame: Frame, domain: Domain, x_of:
 
 def _rows(rows: list[str], step: float, frame: Frame) -> list[Part]:
     labels = [
-        text(fitting(label, frame.left - 14), -8, (row + 0.5) * step, MUTED, align="right", baseline="middle")
+        text(telling(name(label), frame.left - 14), -8, (row + 0.5) * step, MUTED, align="right", baseline="middle")
         for row, label in enumerate(rows)
     ]
     rule = chart([{"y": frame.height}]).mark_rule(color=AXIS, opacity=0.4)

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from gradaudit.audit import Audit, Ranked, judged
+from gradaudit.audit import Audit, Ranked
 from gradaudit.findings import Severity
 from gradaudit.report.page import verdict_text
 from gradaudit.report.text import name, plural, sentence
+from gradaudit.verdict import judged
 
 MOST = 10  # GitHub shows ten annotations of a level for each step of a job, and drops the others without a word
 LEVELS = {Severity.CRITICAL: "error", Severity.WARNING: "warning", Severity.NOTE: "notice"}

@@ -11,9 +11,21 @@ import altair
 import numpy
 
 from gradaudit.findings import Heatmap
-from gradaudit.report.marks import Domain, Part, chart, fitting, layered, pixels, text, wide, x_axis
+from gradaudit.report.marks import (
+    Domain,
+    Part,
+    chart,
+    fitting,
+    layered,
+    pixels,
+    telling,
+    telling_apart,
+    text,
+    wide,
+    x_axis,
+)
 from gradaudit.report.text import name
-from gradaudit.report.theme import AXIS, CRITICAL, MUTED, Frame, frame
+from gradaudit.report.theme import AXIS, BOLD, CRITICAL, GRID, MUTED, Frame, frame
 
 # Anchors of viridis (matplotlib, CC0). White is the colour farthest from all of them in every colour
 # vision deficiency, so "exactly zero" is white; red tells "not finite".
@@ -23,8 +35,10 @@ VIRIDIS = (
 )  # fmt: skip
 SHADES = 240
 ABSENT, ZERO, BAD, FIRST_SHADE = 0, 1, 2, 3  # palette indices
+ZERO_COLOUR, BAD_COLOUR, EMPTY_COLOUR = "#ffffff", "#d62728", GRID
 GAP = 22  # px between two panels
-MOST_NAMED = 5
+MOST_NAMED = 24
+FEW, NAMED_ROW = 30, 12  # so many rows are made so high, px, that each of them has room for its name
 
 
 @dataclass(frozen=True)
@@ -83,13 +97,36 @@ def png(heatmap: Heatmap, scale: Domain) -> str:
     return "data:image/png;base64," + base64.b64encode(data).decode()
 
 
+def special(heatmaps: list[Heatmap]) -> tuple[tuple[str, str], ...]:
+    """The colours of cells without a place on the scale, as far as there are such cells, and what they mean."""
+    found = []
+    if any(any(heatmap.zero) for heatmap in heatmaps):
+        found.append((ZERO_COLOUR, "exactly zero, or no gradient"))
+    if any(any(heatmap.bad) for heatmap in heatmaps):
+        found.append((BAD_COLOUR, "NaN or Inf"))
+    empty = dict.fromkeys(heatmap.empty for heatmap in heatmaps if _has_empty(heatmap))
+    return (*found, *((EMPTY_COLOUR, name(words)) for words in empty))
+
+
+def _has_empty(heatmap: Heatmap) -> bool:
+    columns = max(map(len, heatmap.values), default=0)
+    for row, values in enumerate(heatmap.values):
+        told = {*(heatmap.zero[row] if row < len(heatmap.zero) else ())}
+        told |= {*(heatmap.bad[row] if row < len(heatmap.bad) else ())}
+        if len(values) < columns or any(value is None and i not in told for i, value in enumerate(values)):
+            return True
+    return False
+
+
 def panels(heatmaps: list[Heatmap], *, narrow: bool) -> list[Panel]:
     """Where each heatmap stands: rows as high as leaves the picture on one screen."""
     found: list[Panel] = []
     top = 0.0
     for index, heatmap in enumerate(heatmaps):
-        goal, most = ((300, 15), (220, 9))[min(index, 1)]
-        row = min(most, max(2.0, round(goal / max(1, len(heatmap.rows)) * (0.75 if narrow else 1), 1)))
+        rows = max(1, len(heatmap.rows))
+        goal = (300, 220)[min(index, 1)] * (0.75 if narrow else 1)
+        least = NAMED_ROW if rows <= FEW and named_rows(heatmap) else 2.0
+        row = min(15, max(least, round(goal / rows, 1)))
         found.append(Panel(heatmap, top, row))
         top += found[-1].height + GAP
     return found
@@ -98,8 +135,9 @@ def panels(heatmaps: list[Heatmap], *, narrow: bool) -> list[Panel]:
 def shape(heatmaps: list[Heatmap], *, narrow: bool) -> Frame:
     """The frame: as high as the panels, with a margin that holds the labels of the blocks."""
     last = panels(heatmaps, narrow=narrow)[-1]
-    labels = [wide(name(label)) for heatmap in heatmaps for label in heatmap.groups]
-    left = min(100 if narrow else 150, max(round(16 + max(labels, default=0)), 40))
+    shown = [label for panel in panels(heatmaps, narrow=narrow) for label in _labels(panel)]
+    labels = [wide(name(label)) for label in shown]
+    left = min(124 if narrow else 200, max(round(16 + max(labels, default=0)), 40))
     return frame(math.ceil(last.top + last.height), narrow=narrow, left=left, right=18 if narrow else 112)
 
 
@@ -117,6 +155,9 @@ def draw(heatmaps: list[Heatmap], frame: Frame) -> altair.LayerChart:
             "x": heatmap.first_step, "x2": max(heatmap.last_step, heatmap.first_step + 1),
             "y": panel.top, "y2": panel.top + panel.height,
         }  # fmt: skip
+        # What shows through where nothing is known: a grey that is no colour of the scale.
+        ground = chart([place]).mark_rect(fill=EMPTY_COLOUR, stroke=None)
+        layers.append(ground.encode(x=x_axis("x", domain, frame, "step"), x2="x2", y=y, y2="y2"))
         image = chart([place]).mark_image(url=png(heatmap, scale), aspect=False)
         layers.append(image.encode(x=x_axis("x", domain, frame, "step"), x2="x2", y=y, y2="y2"))
         # A row of exact zeros is as white as the page: the outline shows that it is there.
@@ -138,18 +179,32 @@ def draw(heatmaps: list[Heatmap], frame: Frame) -> altair.LayerChart:
     return layered(layers)
 
 
+def named_rows(heatmap: Heatmap) -> bool:
+    """Whether its rows have names, and are no places of a scale."""
+    return not any(row.replace("e", "").replace("-", "").replace(".", "").isdigit() for row in heatmap.rows)
+
+
+def _labels(panel: Panel) -> list[str]:
+    """What stands beside each row: its own name where it has the room, else that of its block."""
+    if panel.row >= NAMED_ROW and named_rows(panel.heatmap):
+        return panel.heatmap.rows
+    return panel.heatmap.groups
+
+
 def _groups(panel: Panel, frame: Frame) -> list[Part]:
-    """The label of each block in the left margin, where there is room, and a thin line between blocks."""
+    """The label of each row or block in the left margin, where there is room, and a thin line between them."""
     layers: list[Part] = []
     rules = []
     row, written = 0, -99.0
-    for label, members in groupby(panel.heatmap.groups):
+    labels = [name(label) for label in _labels(panel)]
+    shown = dict(zip(labels, telling_apart(labels, frame.left - 12), strict=True))
+    for label, members in groupby(labels):
         count = len(list(members))
         middle = panel.top + (row + count / 2) * panel.row
         if row:
             rules.append({"y": panel.top + row * panel.row})
         if middle - written >= 11:
-            layers.append(text(fitting(label, frame.left - 12), -8, middle, align="right", baseline="middle"))
+            layers.append(text(shown[label], -8, middle, align="right", baseline="middle"))
             written = middle
         row += count
     rule = chart(rules).mark_rule(color="#ffffff", opacity=0.28).encode(y=pixels("y", frame.height))
@@ -160,8 +215,8 @@ def _named(panel: Panel, frame: Frame) -> list[Part]:
     """What is wrong with flagged rows, at the right edge."""
     layers: list[Part] = []
     for label, middle, wrong in _flagged(panel):
-        words = wrong or ".".join(name(label).split(".")[-2:])
-        shown = fitting(f"◂ {words}", frame.right - 10, bold=True)
+        words = wrong or ("in a finding" if _labels(panel) is panel.heatmap.rows else name(label))
+        shown = f"◂ {telling(words, frame.right - 10 - wide('◂ ', bold=True) - wide(words) * (BOLD - 1))}"
         colour = CRITICAL if wrong else MUTED
         layers.append(text(shown, frame.width + 6, middle, colour, align="left", baseline="middle", bold=True))
     return layers

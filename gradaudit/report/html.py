@@ -18,8 +18,11 @@ from gradaudit.report.run_figures import layers_figure, over_time_figure, run_fi
 from gradaudit.report.text import name
 
 _JOINT = re.compile(r"([_/-])(?=\w)")
-_IN_CODE = re.compile(r"([.(\[,=/])(?=\w)")
-_EXPONENT = re.compile(r"(\d[\d.]*e-\d+)")
+_IN_CODE = re.compile(r"((?<!\d)\.|\.(?!\d)|[(\[,=/])(?=\w)")  # behind the dot of a path, not that of a number
+_EXPONENT = re.compile(r"(\d[\d.]*e−\d+)")
+# Not in what is code by its looks: lr=1e-4, softmax(-1).
+_NEGATIVE = re.compile(r"(?<![\w.=\[,-])(?<!\w\()-?\.?\d[\d.,]*(?:e-?\d+)?")
+_PERCENT = re.compile(r"(?<=\d) (?=%)")
 
 
 def templates_folder() -> Path:
@@ -52,8 +55,10 @@ def render_page(view: object, template: str = "report.html") -> str:
 
 
 def unbroken(text: str) -> Markup:
-    """Escaped `text` in which no line ends within a number such as 3.3e-7."""
-    return Markup(_EXPONENT.sub(r'<span class="number">\1</span>', str(escape(text))))
+    """Escaped `text` in which no line ends within a number such as 3.3e−7 or 12 %; minus signs as in the charts."""
+    whole = _NEGATIVE.sub(lambda found: found.group().replace("-", "−"), str(escape(text)))
+    whole = _PERCENT.sub("\N{NO-BREAK SPACE}", whole)
+    return Markup(_EXPONENT.sub(r'<span class="number">\1</span>', whole))
 
 
 def breakable(text: str) -> Markup:

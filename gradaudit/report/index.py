@@ -7,13 +7,14 @@ from pathlib import PurePosixPath
 from urllib.parse import quote
 
 import gradaudit
-from gradaudit.audit import Audit, judged
+from gradaudit.audit import Audit
 from gradaudit.findings import Series, Severity
 from gradaudit.report.html import render_page, sources
 from gradaudit.report.model import Count, Entry, Icon, Sources
-from gradaudit.report.page import ICONS, last_loss, worst
+from gradaudit.report.page import ICONS, loss_ends, worst
 from gradaudit.report.text import name, plural, quantity, sentence, visible
 from gradaudit.report.theme import BLUE, ORANGE
+from gradaudit.verdict import judged
 
 MOST_RUNS, MOST_FINDINGS = 1000, 3
 BOX = (150, 40)  # px of a loss curve
@@ -140,7 +141,10 @@ def _view(run: Audited) -> RunView:
     elif not findings:
         findings = [FindingView("absent", "too little", "was recorded to judge")]
     losses = [*overview.loss[:2], *overview.evaluations[:2]]
-    ends = f"from {quantity(overview.first_loss)} to {last_loss(overview)}"
+    ends = [
+        f"{'of ' if owner else ''}{owner}{' ' if owner else ''}from {first} to {last}"
+        for owner, first, last in loss_ends(overview)[:2]
+    ]
     return RunView(
         name=name(run.label) or "unnamed run",
         href=address(run.report),
@@ -151,7 +155,7 @@ def _view(run: Audited) -> RunView:
         best_value=f"{best.y:.9g}" if best and best.y is not None else "",
         best_step=f"step {best.x:,.0f}" if best and best.x is not None else "",
         curves=curves(losses),
-        curve_words=f"training loss {ends}",
+        curve_words=f"training loss {', '.join(ends)}",
         findings=tuple(findings[:MOST_FINDINGS]),
         more=f"{len(findings) - MOST_FINDINGS} more" if len(findings) > MOST_FINDINGS else "",
         rank=_rank(audit),

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from gradaudit.audit import Audit, Ranked
 from gradaudit.findings import Severity
-from gradaudit.report.page import counts, last_loss, verdict_text
+from gradaudit.report.page import MOST_LOSSES, counts, loss_ends, verdict_text
 from gradaudit.report.terminal import STATES
 from gradaudit.report.text import large, name, plural, quantity, sentence, visible_lines
 
@@ -59,8 +59,8 @@ def _head(audit: Audit) -> Iterator[str]:
     yield f"**{escaped(verdict_text(audit))}**"
     yield " · ".join(f"{count.number:,} {count.label}" for count in counts(audit))
     facts = [f"{plural(overview.steps, 'step')}, {large(overview.parameters)} parameters"]
-    if overview.first_loss is not None:
-        facts.append(f"training loss {quantity(overview.first_loss)} → {last_loss(overview)}")
+    for owner, first, last in loss_ends(overview)[:MOST_LOSSES]:
+        facts.append(f"training loss{' of ' if owner else ''}{escaped(owner)} {first} → {last}")
     best = overview.best_evaluation
     if best is not None and best.x is not None:
         facts.append(f"best evaluation loss {quantity(best.y)} at step {best.x:,.0f}")

@@ -130,6 +130,44 @@ def fitting(label: str, width: float, *, bold: bool = False) -> str:
     return name(label, max(4, int(width / CHARACTER / (BOLD if bold else 1))))
 
 
+def telling(label: str, width: float) -> str:
+    """The name of a tensor or module in at most about `width` px: the end of its path, and the number of its layer.
+
+    Of `layers.12.mlp.expand` stays `…12.mlp.expand` or `…12…expand`: what all names begin with tells none apart.
+    """
+    if wide(label) <= width:
+        return label
+    parts = label.split(".")
+    indices = [i for i, part in enumerate(parts[:-1]) if part.isdigit()]
+    for first in range(1, indices[0] + 1 if indices else 0):
+        shown = "…" + ".".join(parts[first:])
+        if wide(shown) <= width:
+            return shown
+    if indices:
+        head = f"…{parts[indices[0]]}…"
+        for first in range(indices[0] + 1, len(parts)):
+            shown = head + ".".join(parts[first:])
+            if wide(shown) <= width:
+                return shown
+        room = int((width - wide(head)) / CHARACTER)
+        if room >= 3:
+            return head + parts[-1][-room:]
+    return fitting(label, width)
+
+
+def telling_apart(labels: Sequence[str], width: float) -> list[str]:
+    """`telling` of each; where one loses the beginning of its path, those with the same beginning lose it, too."""
+    cut = {label.partition(".")[0] for label in labels if wide(label) > width}
+
+    def numbered(label: str) -> bool:
+        return any(part.isdigit() for part in label.split(".")[1:-1])
+
+    return [
+        telling(label, min(width, wide(label) - 1) if numbered(label) and label.partition(".")[0] in cut else width)
+        for label in labels
+    ]
+
+
 def wide(label: str, *, bold: bool = False) -> float:
     """About how many px `label` takes."""
     return len(label) * CHARACTER * (BOLD if bold else 1)

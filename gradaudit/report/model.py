@@ -63,6 +63,7 @@ class Ramp:
     high: str
     unit: str
     stops: tuple[tuple[str, str], ...]
+    special: tuple[tuple[str, str], ...] = ()  # colours outside the scale that occur, and what they mean
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ class MeasureView:
     observed: str
     threshold: str
     option: str
+    met: str  # "met", "not met", or "" where that is not said
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from gradaudit.audit import Audit, Outcome, Ranked, judged, verdict
+from gradaudit.audit import Audit, Outcome, Ranked
 from gradaudit.findings import Confidence, Severity
 from gradaudit.overview import Overview, ParameterRow
 from gradaudit.report.charts import Budget, figure
@@ -20,7 +20,9 @@ from gradaudit.report.model import (
 )
 from gradaudit.report.prose import prose
 from gradaudit.report.text import duration, large, name, plural, quantity, sentence, visible, visible_lines
+from gradaudit.verdict import judged, verdict
 
+MOST_LOSSES = 4  # tiles
 MOST_CARDS, MOST_FIGURES, MOST_PARAMETERS, MOST_PROBLEMS = 80, 6, 300, 50
 CONFIDENCE = {
     Confidence.CERTAIN: "Certain: exact values, no estimate",
@@ -28,6 +30,8 @@ CONFIDENCE = {
     Confidence.MEDIUM: "Medium confidence",
     Confidence.LOW: "Low confidence",
 }
+MET = {True: "met", False: "not met", None: ""}
+ENDED = {"killed": "killed", "failed": "failed", "interrupted": "cut short", "running": "still training"}
 ICONS: dict[Severity, Icon] = {
     Severity.CRITICAL: "critical",
     Severity.WARNING: "warning",
@@ -55,6 +59,7 @@ def headline_line(audit: Audit) -> str:
     """The line under the run's name."""
     overview, meta = audit.overview, audit.meta
     parts = [meta.started[:10], plural(overview.steps, "step")]
+    parts += [f"losses, charts and numbers of rank {meta.rank} of {meta.world_size}"] if meta.world_size > 1 else []
     parts.append(f"{plural(overview.tensors, 'parameter tensor')}, {large(overview.parameters)} elements")
     parts += [", ".join(dict.fromkeys(name(facts.optimizer_class) for facts in meta.optimizers))]
     parts += [f"torch {name(meta.torch_version)}" if meta.torch_version else ""]
@@ -107,27 +112,35 @@ def first_things(ranked: Iterable[Ranked], most: int = 3) -> tuple[First, ...]:
     return tuple(found.values())[:most]
 
 
-def last_loss(overview: Overview) -> str:
-    """The mean of the last losses; NaN or Inf where training ends in that."""
-    return name(overview.last_not_finite) or quantity(overview.last_loss)
+def loss_ends(overview: Overview) -> list[tuple[str, str, str]]:
+    """For each training loss: whose it is where there are several, the first one, and the mean of the last tenth.
+
+    NaN or Inf stands where training ends in that.
+    """
+    return [
+        (name(one.optimizer), quantity(one.first), name(one.last_not_finite) or quantity(one.last))
+        for one in overview.ends
+    ]
 
 
 def glance(overview: Overview) -> tuple[Fact, ...]:
-    """The four numbers under "The run"."""
-    first, last = quantity(overview.first_loss), last_loss(overview)
-    ends = "first step, last step" if overview.last_not_finite else "first step, mean of the last tenth"
-    facts = [Fact("Training loss", f"{first} → {last}", ends)]
+    """The numbers under "The run"."""
+    facts = []
+    for (owner, first, last), one in list(zip(loss_ends(overview), overview.ends, strict=True))[:MOST_LOSSES]:
+        ends = "first step, last step" if one.last_not_finite else "first step, mean of the last tenth"
+        facts.append(Fact(f"Training loss{', ' if owner else ''}{owner}", f"{first} → {last}", ends))
     best = overview.best_evaluation
     if best is not None and best.x is not None:
         facts.append(Fact("Best evaluation loss", quantity(best.y), f"step {best.x:,.0f} of {overview.steps - 1:,}"))
     else:
         facts.append(Fact("Evaluation loss", "–", "none was recorded" if not overview.evaluations else "no best told"))
-    layers = [row.update_ratio for row in overview.table if row.role in ("weight", "embedding")]
-    ratios = sorted(ratio for ratio in layers if ratio is not None)
-    middle = ratios[len(ratios) // 2] if ratios else None
-    facts.append(Fact("Median update / weight", quantity(middle), "per step; about 1e-3 is usual"))
-    pace = f"{quantity(overview.steps / overview.seconds)} steps per second" if overview.seconds > 0 else ""
-    facts.append(Fact("Time", duration(overview.seconds), pace))
+    period = "a step of the median layer, last half of the run; about 1e-3 is usual"
+    facts.append(Fact("Update / weight", quantity(overview.update_ratio), period))
+    if overview.steps > 1 and overview.seconds > 0:
+        pace = f"first step to last; {quantity((overview.steps - 1) / overview.seconds)} steps per second"
+        facts.append(Fact("Time", duration(overview.seconds), pace))
+    else:
+        facts.append(Fact("Time", "–", "one step alone takes no known time"))
     return tuple(facts)
 
 
@@ -164,7 +177,7 @@ def cards(audit: Audit, budget: Budget) -> tuple[tuple[CardView, ...], int]:
             actions=actions,
             advice=() if actions else prose(document.get("What to try", "")),
             measures=tuple(
-                MeasureView(name(one.quantity), name(one.observed), name(one.threshold), name(one.option))
+                MeasureView(name(one.quantity), name(one.observed), name(one.threshold), name(one.option), MET[one.met])
                 for one in finding.measures[:20]
             ),
             cause=sentence(cause.finding.headline) if cause else "",
@@ -242,6 +255,9 @@ def problems(audit: Audit) -> tuple[str, ...]:
 
 
 def title(audit: Audit) -> str:
-    """The window's title: counts first, since tabs cut it."""
+    """The window's title: how the run ended if not by itself and the counts first, since tabs cut it."""
     found = [f"{count.number} {count.label}" for count in counts(audit) if count.icon in ICONS.values()]
-    return f"{', '.join(found) or 'nothing found'} – {visible(name(audit.meta.name, 60))} – gradaudit"
+    if not found:
+        found = ["nothing found" if judged(audit) else "too little recorded"]
+    ended = [ENDED[audit.state]] if audit.state in ENDED else []
+    return f"{', '.join([*ended, *found])} – {visible(name(audit.meta.name, 60))} – gradaudit"

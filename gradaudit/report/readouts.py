@@ -49,6 +49,7 @@ def of_heatmaps(panels: list[Heatmap]) -> str:
     first, last = min(panel.first_step for panel in panels), max(panel.last_step for panel in panels)
     rows = [[name(row) for row in panel.rows] for panel in panels]
     facts = {"label": "step", "x": (first, max(last, first + 1)), "unit": name(panels[0].unit)}
+    facts["empty"] = name(panels[0].empty)
     return _json({**facts, "range": heatmap.scale_of(panels), "rows": rows, **places})
 
 

@@ -5,8 +5,21 @@ import math
 import altair
 
 from gradaudit.findings import Ridges
-from gradaudit.report.marks import Domain, Part, axis_of, chart, decades, fitting, layered, power_format, text, wide
-from gradaudit.report.theme import BAND, BLUE, CRITICAL, MUTED, ORANGE, Frame, frame
+from gradaudit.report.marks import (
+    Domain,
+    Part,
+    axis_of,
+    chart,
+    decades,
+    fitting,
+    layered,
+    power_format,
+    telling,
+    text,
+    wide,
+)
+from gradaudit.report.text import name
+from gradaudit.report.theme import BAND, BLUE, CRITICAL, GRID, MUTED, ORANGE, Frame, frame
 
 LEAST = 2e-3  # of the peak: less is thinner than the line
 OVERLAP = 1.7  # how far a ridge may rise, in rows
@@ -30,7 +43,7 @@ def domain_of(evidence: Ridges) -> Domain:
 
 def middle(row: int, rows: int) -> float:
     """Where a ridge stands, from 0 at the top of the plot to 1."""
-    return (row + OVERLAP - 1 / 3) / (rows + OVERLAP - 1)
+    return (row + OVERLAP - 1 / 5) / (rows + OVERLAP - 1)
 
 
 def draw(evidence: Ridges, frame: Frame) -> altair.LayerChart:
@@ -53,6 +66,8 @@ def draw(evidence: Ridges, frame: Frame) -> altair.LayerChart:
         left, right = (frame.width * math.log(edge / low) / math.log(high / low) for edge in (start, end))
         if right - left >= wide(zone.label):
             layers.append(text(zone.label, (left + right) / 2, -9, colour, baseline="middle"))
+    bases = [{"x": low, "x2": high, "y": (row + OVERLAP) * step} for row in range(len(evidence.ridges))]
+    layers.append(chart(bases).mark_rule(color=GRID, strokeWidth=1).encode(x=x, x2="x2", y=y))
     for row, ridge in enumerate(evidence.ridges):
         base = (row + OVERLAP) * step
         top = max(ridge.shares, default=0.0) or 1.0
@@ -66,8 +81,8 @@ def draw(evidence: Ridges, frame: Frame) -> altair.LayerChart:
         colour = CRITICAL if ridge.flagged else BLUE
         area = chart(points).mark_area(color=BAND, opacity=0.75, line={"color": colour, "strokeWidth": 1.2})
         layers.append(area.encode(x=x, y=y, y2="y2"))
-        half = base - step / 3
-        layers.append(text(fitting(ridge.label, frame.left - 14), -8, half, MUTED, align="right"))
+        half = base - step / 5
+        layers.append(text(telling(name(ridge.label), frame.left - 14), -8, half, MUTED, align="right"))
         if ridge.remark and not frame.narrow:
             words = fitting(ridge.remark, frame.right - 10)
             layers.append(text(words, frame.width + 6, half, CRITICAL if ridge.flagged else MUTED, align="left"))

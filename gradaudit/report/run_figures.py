@@ -148,9 +148,10 @@ def over_time_figure(overview: Overview, budget: Budget) -> FigureView | None:
         return None
     caption = (
         "Large gradient elements at the top; the colour is the share of the elements of that size. A bright band that "
-        "sinks is a layer whose gradients shrink."
+        "sinks is a layer whose gradients shrink. The axis leaves out the smallest 2 % of all elements."
     )
-    return panels_figure(panels, "Distribution over time", caption, "figure-times", budget)
+    which = {1: "One layer", 2: "The first and the last layer"}.get(len(panels), "The first, middle and last layer")
+    return panels_figure(panels, which, caption, "figure-times", budget)
 
 
 def learning_rate_chart(overview: Overview) -> Lines:
@@ -212,4 +213,9 @@ def layers_figure(overview: Overview, budget: Budget) -> FigureView | None:
     )
     if any("tensors)" in row for panel in panels for row in panel.rows):
         caption += " Neighbouring tensors share a row, which shows their median."
+    if overview.skipped_unseen:
+        caption += (
+            f" A GradScaler found NaN or Inf and skipped {plural(overview.skipped_unseen, 'step')}; no tensor was "
+            "recorded there, so none is marked."
+        )
     return panels_figure(panels, "Every layer, every step", caption, "figure-layers", budget)

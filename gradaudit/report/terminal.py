@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import click
 
-from gradaudit.audit import Audit, Ranked, judged
+from gradaudit.audit import Audit, Ranked
 from gradaudit.findings import Severity
 from gradaudit.report.text import large, logged, name, plural, sentence
+from gradaudit.verdict import judged
 
 WIDEST, NARROWEST = 100, 40  # columns: longer lines are hard to read, shorter ones hold nothing
 MARKS = {Severity.CRITICAL: "✗", Severity.WARNING: "!", Severity.NOTE: "·"}

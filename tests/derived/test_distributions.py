@@ -2,6 +2,7 @@
 
 import math
 
+import msgspec
 import numpy
 import pytest
 
@@ -76,3 +77,40 @@ def test_over_time_each_histogram_stands_until_the_next(tmp_path):
     large, small = (float(first.rows[row]) for row in brightest)
     assert math.log2(large / small) == pytest.approx(4, abs=1)
     assert len(first.values[0]) <= 280
+
+
+def test_the_caption_names_the_shading_and_the_red_only_where_they_are(tmp_path):
+    low = gradient_ridges(recorded(tmp_path / "a", (-30, -20, -10, -3)), {"layers.1.weight"}).caption
+    assert "float16 would lose, or keep" in low
+    assert "red outline" in low
+    high = gradient_ridges(recorded(tmp_path / "b", (-5, -5, -4, -3)), set()).caption
+    assert "float16" not in high
+    assert "red" not in high
+
+
+def test_a_few_elements_have_no_distribution(tmp_path):
+    tensors = linear_stack(LAYERS)
+    tensors[2] = msgspec.structs.replace(tensors[2], shape=[2, 2])
+    run = recorded(tmp_path / "a", (-5, -5, -4, -3), steps=range(0, 100, 10), tensors=tensors)
+    ridges = gradient_ridges(run, set())
+    assert [ridge.label for ridge in ridges.ridges] == ["layers.0", "layers.2", "layers.3"]
+    assert "fewer than 50 elements: layers.1." in ridges.caption
+    assert [panel.title for panel in gradients_over_time(run)] == [f"layers.{i}.weight" for i in (0, 2, 3)]
+
+
+def test_a_few_elements_far_below_do_not_stretch_the_axis_over_time(tmp_path):
+    rows = [histogram(step, 0, -5) for step in range(0, 100, 10)]
+    rows[3] |= {"lowest": -400, "positive": [20, *[0] * 379, *[245] * 4], "negative": []}
+    run = build_run(tmp_path / "a", loss=numpy.linspace(2.3, 1.0, 100), histograms=rows)
+    (panel,) = gradients_over_time(run)
+    assert float(panel.rows[-1]) > 2.0**-12
+
+
+def test_an_optimizer_beside_another_is_named_and_has_the_steps_of_both(tmp_path):
+    owner = numpy.arange(200) % 2
+    rows = [histogram(step, tensor, -5) for step in range(0, 100, 10) for tensor in (0, 2, 4, 6)]
+    run = build_run(tmp_path / "a", loss=numpy.ones(200), histograms=rows,
+                    steps={"optimizer": 1 - owner, "step": numpy.arange(200) // 2})  # fmt: skip
+    assert "that AdamW 0 trains" in gradient_ridges(run, set()).caption
+    assert "at step 181 " in gradient_ridges(run, set()).caption, "its own step 90"
+    assert gradients_over_time(run)[0].last_step == 200

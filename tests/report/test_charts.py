@@ -27,9 +27,9 @@ from gradaudit.findings import (
     Ridges,
     Series,
 )
-from gradaudit.report import charts, heatmap, lines
+from gradaudit.report import charts, dots, heatmap, lines
 from gradaudit.report.charts import Budget, draw, figure, render
-from gradaudit.report.marks import around, decades
+from gradaudit.report.marks import around, decades, telling, telling_apart, wide
 from gradaudit.report.run_figures import gradient_norm_chart, learning_rate_chart, loss_chart
 from gradaudit.report.svg import path_of, tidy
 from gradaudit.report.text import quantity
@@ -397,3 +397,64 @@ def test_labels_of_marks_do_not_cover_each_other() -> None:
     for i, (left, right, y) in enumerate(boxes):
         for other_left, other_right, other in boxes[:i]:
             assert left >= other_right or other_left >= right or abs(y - other) >= 12, rows
+
+
+@pytest.mark.parametrize(
+    ("label", "room", "shown"),
+    [
+        ("layers.12.mlp.expand", 20, "layers.12.mlp.expand"),
+        ("layers.12.mlp.expand", 15, "…12.mlp.expand"),
+        ("blocks.3.conv.shortcut", 14, "…3…shortcut"),
+        ("blocks.3.conv.shortcut", 8, "…3…rtcut"),
+        ("encoder_of_images.weight", 12, "encod…eight"),
+    ],
+)
+def test_a_label_that_is_cut_keeps_the_number_of_its_layer(label: str, room: int, shown: str) -> None:
+    width = room * wide("x")
+    assert telling(label, width) == shown
+    assert wide(telling(label, width)) <= width
+
+
+@pytest.mark.parametrize("narrow", [False, True], ids=["wide", "narrow"])
+def test_every_row_of_a_small_model_has_its_name(narrow: bool) -> None:
+    names = [f"block.{i // 2}.{kind}" for i, kind in enumerate(["norm.bias", "fc.bias"] * 8)]
+    shown = msgspec.structs.replace(heat([[-3.0] * 9] * 16), rows=names, groups=["block"] * 16)
+    panels = [msgspec.structs.replace(shown, title="Weight matrices"), shown]
+    chart, size = heatmap.draw(panels, heatmap.shape(panels, narrow=narrow)), heatmap.shape(panels, narrow=narrow)
+    texts = re.findall(r">([^<>]+)</text>", str(render(chart, size, "id", "t", "d")))
+    for label in names:
+        assert texts.count(label) >= 2, f"{label} has no label"
+
+
+def test_rows_that_are_places_of_a_scale_are_labelled_by_their_decade() -> None:
+    shown = msgspec.structs.replace(heat([[-1.0]] * 3), rows=["0.5", "2e-4", "1.1e-4"], groups=["1e-1", "1e-4", "1e-4"])
+    assert not heatmap.named_rows(shown)
+    assert heatmap.named_rows(heat([[-1.0]] * 3))
+
+
+def test_the_legend_of_a_heatmap_names_only_the_colours_that_occur() -> None:
+    words = [name for _, name in heatmap.special([heat([[-1.0, None]], empty="nothing of this size")])]
+    assert words == ["nothing of this size"]
+    assert heatmap.special([heat([[-1.0, -2.0]])]) == ()
+    words = [name for _, name in heatmap.special([heat([[None, None]], zero=[[0]], bad=[[1]])])]
+    assert words == ["exactly zero, or no gradient", "NaN or Inf"]
+
+
+def test_what_is_not_known_has_another_colour_than_zero() -> None:
+    shown = heat([[None, -1.0]])
+    drawn = str(render(*charts.draw_panels([shown], narrow=False), "id", "t", "d"))
+    assert f'fill="{heatmap.EMPTY_COLOUR}"' in drawn
+    assert heatmap.EMPTY_COLOUR != heatmap.ZERO_COLOUR
+
+
+def test_a_few_dots_have_a_row_and_a_name_each() -> None:
+    few = [Dot(label=f"lstm.weight_{i}h_l0", value=1.0, group="weight") for i in "ih"]
+    assert dots.bands(few) == (["lstm.weight_ih_l0", "lstm.weight_hh_l0"], [0, 1])
+    many = [Dot(label=f"h.{i}.{kind}.weight", value=1.0, group="weight") for i in range(10) for kind in "ab"]
+    assert len(dots.bands(many)[0]) < len(many)
+
+
+def test_labels_with_one_beginning_lose_it_together() -> None:
+    labels = ["stem.weight", "blocks.0.bn1.weight", "blocks.0.bn1.bias", "head.weight"]
+    assert telling_apart(labels, 18 * wide("x")) == ["stem.weight", "…0.bn1.weight", "…0.bn1.bias", "head.weight"]
+    assert telling_apart(labels, 19 * wide("x")) == labels

@@ -11,10 +11,10 @@ import pytest
 
 import gradaudit
 from gradaudit.audit import Audit, Outcome
-from gradaudit.findings import Severity
+from gradaudit.findings import Measure, Severity
 from gradaudit.overview import overview
 from gradaudit.report import charts, html
-from gradaudit.report.page import MOST_CARDS, banner, first_things
+from gradaudit.report.page import MOST_CARDS, banner, first_things, headline_line, title
 from gradaudit.report.theme import INKS
 from gradaudit.run import Run
 from gradaudit.schema import PrivateFacts, TensorFacts
@@ -257,7 +257,21 @@ def test_an_installed_package_uses_its_own_templates(tmp_path: Path, monkeypatch
 
 
 def test_numbers_do_not_break_at_their_minus() -> None:
-    assert str(html.unbroken("only 3.3e-7 <b>")) == 'only <span class="number">3.3e-7</span> &lt;b&gt;'
+    assert str(html.unbroken("only 3.3e-7 <b>")) == 'only <span class="number">3.3e−7</span> &lt;b&gt;'
+
+
+def test_a_percentage_does_not_break() -> None:
+    assert str(html.unbroken("8.3 % of 12% and %d %")) == "8.3\u00a0% of 12% and %d %"
+
+
+def test_prose_has_the_minus_of_the_charts_and_code_its_own() -> None:
+    assert str(html.unbroken("from -0.5 to (-1, 3-5)")) == "from −0.5 to (−1, 3-5)"
+    for code in ("softmax(dim=-1)", "softmax(-1)", "lr=1e-4", "layer-1", "x[0,-1]"):
+        assert code in str(html.unbroken(f"call {code} first")), code
+
+
+def test_code_does_not_break_inside_a_number() -> None:
+    assert str(html.code("f(0.1, model.layers.0.weight)")) == ("f(<wbr>0.1, model.<wbr>layers.<wbr>0.<wbr>weight)")
 
 
 def test_lines_of_code_end_behind_dots_and_brackets() -> None:
@@ -283,3 +297,31 @@ def test_a_run_of_nan_has_a_page(tmp_path: Path, audit: Audit) -> None:
     text = Parsed(html.render(msgspec.structs.replace(audit, overview=overview(run, set()), meta=run.meta))).text
     assert "The loss was NaN or infinite at 5 steps, first at step 0." in text
     assert "could not be drawn" not in text
+
+
+def test_the_window_says_how_a_run_ended_and_what_is_not_known(audit: Audit) -> None:
+    short = msgspec.structs.replace(audit, ranked=[], outcomes=audit.with_face("could_not_look"))
+    assert title(short).startswith("too little recorded – ")
+    assert title(msgspec.structs.replace(short, state="killed")).startswith("killed, too little recorded – ")
+    assert title(audit).startswith("2 critical, ")
+
+
+def test_a_page_of_one_rank_says_so(audit: Audit) -> None:
+    several = msgspec.structs.replace(audit, meta=msgspec.structs.replace(audit.meta, world_size=8, rank=3))
+    assert "of rank 3 of 8" in headline_line(several)
+    assert "rank" not in headline_line(audit)
+
+
+@pytest.mark.parametrize(("met", "words"), [(True, "met"), (False, "not met"), (None, "")])
+def test_a_measure_says_whether_it_is_met_where_that_is_known(audit: Audit, met: bool | None, words: str) -> None:
+    known = Measure(quantity="share", observed="95 %", threshold="> 90 %", met=True)
+    other = Measure(quantity="rise", observed="80 %", threshold="> 90 %", met=met)
+    finding = msgspec.structs.replace(audit.ranked[0].finding, measures=[known, other])
+    ranked = [msgspec.structs.replace(audit.ranked[0], finding=finding, consequences=[])]
+    (table,) = re.findall(
+        r'<table class="measures">.*?</table>', html.render(msgspec.structs.replace(audit, ranked=ranked))
+    )
+    assert f"</td><td>{words}</td>" in table.partition("80")[2]
+    nobody = msgspec.structs.replace(finding, measures=[msgspec.structs.replace(other, met=None)])
+    ranked = [msgspec.structs.replace(ranked[0], finding=nobody)]
+    assert "Met?" not in html.render(msgspec.structs.replace(audit, ranked=ranked)).partition("</h3>")[2]

@@ -49,10 +49,12 @@ def test_ascii_is_ascii(audit: Audit, hostile_audit: Audit) -> None:
 
 
 def test_names_cannot_control_the_terminal(hostile_audit: Audit) -> None:
+    named = msgspec.structs.replace(hostile_audit.meta, name="a\x1b[2Jb")
+    hostile_audit = msgspec.structs.replace(hostile_audit, meta=named)
     text = click.unstyle(terminal.render(hostile_audit, width=88, unicode=True, verbose=True))
     for character in "\x1b\x07\x00\x01\u202e\u2066\u200b\r":
         assert character not in text, ascii(character)
-    assert "\\x1b" in text
+    assert "a\\x1b[2Jb" in text
     assert not any(line.startswith("::error") for line in text.split("\n"))
 
 
