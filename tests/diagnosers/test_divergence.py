@@ -52,7 +52,7 @@ def test_a_first_loss_that_is_no_number_cannot_be_compared_with(tmp_path):
 
 def test_a_loss_that_leaves_for_good_is_critical(tmp_path):
     finding = assert_finds(divergence, diverging(tmp_path / "a"), Severity.CRITICAL)
-    assert finding.headline == "The loss diverges at step 141: it climbs from 1.15 to 40 and ends at 29.1"
+    assert finding.headline == "The loss diverges at step 141: it climbs from 1.16 to 40 and ends at 29.1"
     assert finding.span.first == 141
     assert finding.actions[0].text == "Lower the learning rate at step 141 from 0.001 to 1e-4"
 

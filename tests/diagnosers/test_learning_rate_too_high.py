@@ -79,7 +79,8 @@ def test_the_learning_rate_that_is_proposed_follows_the_size_of_the_update(tmp_p
     for pace, proposed in ((0.25, "3e-4"), (7.0, "1e-5"), (300.0, "3e-7")):
         finding = assert_finds(learning_rate_too_high, fast(tmp_path / str(pace), pace, loss), Severity.CRITICAL)
         assert finding.actions[0].text.startswith(f"Lower the learning rate from 0.001 to {proposed}:")
-        assert finding.actions[1].text.startswith("Or keep it and warm up")
+        # A warmup to a rate that is ten times too high or more only puts the harm off.
+        assert any("warm up" in action.text for action in finding.actions) is (pace == 0.25)
     assert (finding.span.first, finding.span.last) == (0, 4)
     charts = [evidence for evidence in finding.evidence if isinstance(evidence, Lines)]
     assert [chart.title for chart in charts] == ["Update-to-weight ratio", "Training loss"]
