@@ -18,12 +18,28 @@ _OF_TORCH = frozenset(
 _SCALE_FREE = ("adam", "rmsprop", "adagrad", "adadelta", "lion", "lamb", "adafactor", "muon", "rprop")
 
 
+BLIP = 5  # steps: a rate that is back by then was wrong for once
 _ROUNDING = 1e-6  # learning rates are kept as float32: a hundredth of one is seldom exactly that
 
 
 def at_most(rates: Floats, share: float, peak: float) -> Mask:
     """Where a rate is `share` of `peak` or less, as far as float32 can tell."""
     return numpy.asarray(rates <= share * peak * (1 + _ROUNDING))
+
+
+def sustained(rate: Floats, times: float = 3.0) -> Floats:
+    """[steps]: a rate without its blips: jumps to more than `times` that are undone within `BLIP` steps.
+
+    One wrong step is no peak that a schedule comes down from.
+    """
+    kept = rate.copy()
+    with numpy.errstate(invalid="ignore"):
+        jumps = numpy.flatnonzero((rate[1:] > times * rate[:-1]) & (rate[:-1] > 0)) + 1
+    for at in jumps.tolist():
+        back = numpy.flatnonzero(rate[at + 1 : at + 1 + BLIP] <= times * rate[at - 1])
+        if len(back):
+            kept[at : at + 1 + int(back[0])] = kept[at - 1]
+    return kept
 
 
 def line_search(run: Run, optimizer: int) -> bool:

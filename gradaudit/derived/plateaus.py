@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.derived.learning_rates import at_most, learning_rates
+from gradaudit.derived.learning_rates import at_most, learning_rates, sustained
 from gradaudit.derived.order_statistics import Floats, median
 from gradaudit.derived.per_run import per_run
 from gradaudit.derived.progress import divergence as diverges
@@ -85,7 +85,7 @@ def starved(run: Run, optimizer: int, spent: float) -> Starved | None:
     of_groups = learning_rates(run, optimizer)
     if not numpy.isfinite(of_groups).all():
         return None
-    rates = of_groups.max(axis=1, initial=0.0)
+    rates = sustained(of_groups.max(axis=1, initial=0.0))
     high = numpy.flatnonzero(~at_most(rates, spent, rates.max(initial=0.0)))
     gone = int(high[-1]) + 1 if len(high) else 0
     if len(values) < LEAST_STEPS or not 10 <= gone <= len(values) - 10 or not numpy.isfinite(values).all():

@@ -39,7 +39,7 @@ import numpy
 
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart, rate_chart
-from gradaudit.derived.learning_rates import at_most, label_of, learning_rates, rate_in_words
+from gradaudit.derived.learning_rates import BLIP, at_most, label_of, learning_rates, rate_in_words, sustained
 from gradaudit.derived.order_statistics import Floats, median
 from gradaudit.derived.plateaus import Starved, cut_short, fall_in_words
 from gradaudit.derived.rising_rate import hold, rises, rising_rate
@@ -61,7 +61,6 @@ from gradaudit.findings import (
 from gradaudit.run import Run
 
 _AROUND = 10  # steps before and after a jump whose losses are compared
-_BLIP = 5  # steps: a rate that is back by then was no restart
 _DRIVEN_UP = [
     "learning_rate_too_high",
     "loss_spike",
@@ -111,14 +110,15 @@ def learning_rate_schedule(
             return
         loss = training_loss(run, optimizer)
         peak = int(numpy.argmax(rate))
-        gone = at_most(rate, collapsed, rate[peak])
-        low = numpy.flatnonzero(gone & (numpy.arange(len(rate)) > peak))
+        held = sustained(rate, risen)
+        gone = at_most(held, collapsed, held.max())
+        low = numpy.flatnonzero(gone & (numpy.arange(len(rate)) > numpy.argmax(held)))
         fallen = int(low[0]) if len(low) and gone[low[0] :].all() else len(rate)
         before, after = _progress(loss, fallen)
         stopped = cut_short(run, optimizer, spent=collapsed)
         slowed = not loss.unjudged and (before > gain > after or stopped is not None)
         if fallen < early * len(rate) and slowed:
-            yield _collapse(run, optimizer, rate, fallen, before, after, collapsed, early, gain, stopped)
+            yield _collapse(run, optimizer, held, fallen, before, after, collapsed, early, gain, stopped)
         elif rises(rate, risen):
             yield _endless(run, optimizer, rate, risen)
         elif harmful := [] if loss.unjudged else _harmful_jumps(rates, loss, risen, gain):
@@ -160,7 +160,7 @@ def _jumps(rates: Floats, risen: float) -> list[int]:
 
 def _back(rate: Floats, at: int, risen: float) -> int | None:
     """The step, within a few of a jump at step `at`, from which a rate is near that before it; None where it stays."""
-    after = rate[at + 1 : at + 1 + _BLIP]
+    after = rate[at + 1 : at + 1 + BLIP]
     low = numpy.flatnonzero(after * risen < rate[at])
     return at + 1 + int(low[0]) if len(low) else None
 
@@ -309,7 +309,7 @@ def _restarts(
     if for_once:
         mend = [
             Action(text=f"Find what sets the learning rate to {setting(new)} at step {count(steps[at])}: at step "
-                   f"{count(int(steps[back]))} it is {setting(float(rates[back, group]))} again, so this is no restart"),
+                   f"{count(int(steps[back]))} it is {setting(float(rates[back, group]))} again, so it is no restart"),
             Action(text="Print the learning rate around that step",
                    code="print(step, [group['lr'] for group in optimizer.param_groups])"),
         ]  # fmt: skip

@@ -115,8 +115,8 @@ def test_a_dead_layer_is_a_warning_and_the_one_closest_to_the_output_is_named(tm
         ("layers.0.weight", 1.0, False),
         ("layers.1.weight", 1.0, False),
         ("layers.2.weight", 1.0, True),
-        ("layers.3.weight", 1.0, False),
-    ]
+    ], "layers.3 has inputs of zero, but its outputs feel the loss through the bias"
+    assert "Layers whose inputs are all zero are left out." in dots.caption
     assert [mark.x for mark in dots.marks] == [0.6]
     assert "the layers before it are silent with it" in dots.caption
     assert isinstance(lines, Lines)
@@ -155,7 +155,7 @@ def test_units_of_which_some_died_and_some_never_lived_are_called_so(tmp_path):
 def test_units_that_died_and_units_that_never_lived_have_different_remedies(tmp_path):
     died = assert_finds(dead_relu, dead_layer(tmp_path / "a", 0.75, first=0.1))
     assert "died during training" in died.seen
-    assert died.actions[0].text.startswith("Lower the learning rate from 0.001 to 1e-4")
+    assert died.actions[0].text.startswith("Lower the learning rate at step 10 from 0.001 to 1e-4")
     never = assert_finds(dead_relu, dead_layer(tmp_path / "b", 0.75))
     assert "they were silent from the start" in never.seen
     assert "standard deviation 0.25, for its 32 inputs" in never.actions[0].text

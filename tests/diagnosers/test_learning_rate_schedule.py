@@ -110,7 +110,7 @@ def test_a_rate_wrong_for_one_step_is_no_restart(tmp_path):
     run = build_run(tmp_path / "a", loss=loss, facts=TEN, steps={"learning_rate": rates})
     finding = assert_finds(learning_rate_schedule, run, Severity.NOTE)
     assert finding.actions[0].text == (
-        "Find what sets the learning rate to 0.1 at step 100: at step 101 it is 0.001 again, so this is no restart"
+        "Find what sets the learning rate to 0.1 at step 100: at step 101 it is 0.001 again, so it is no restart"
     )
     assert "and back by step 101" in finding.seen
 
