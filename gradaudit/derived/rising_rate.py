@@ -101,6 +101,6 @@ def hold(run: Run, optimizer: int, rise: RisingRate) -> Action:
     top = setting(float(most[0])) if same_rate(most) else f"[{', '.join(setting(float(rate)) for rate in most)}]"
     return Action(
         text=f"Keep the learning rate at or below {rate_in_words(most)}, a third of what it is at step "
-        f"{count(rise.since)}, up to where the loss is lowest: the schedule raises it to {rate_in_words(rise.last)}",
+        f"{count(rise.since)}, up to which the loss fell: the schedule raises it to {rate_in_words(rise.last)}",
         code=f"torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr={top}, total_steps={steps}, cycle_momentum=False)",
     )
