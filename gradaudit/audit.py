@@ -217,17 +217,14 @@ def examine(item: Diagnoser, run: Run, overrides: Mapping[str, float]) -> Outcom
     return outcome("clean", measured=measured)
 
 
-_EVENTS = frozenset({"learning_rate_schedule"})  # their certain notes tell of a step, not of how things are throughout
-
-
 def rank(outcomes: Iterable[Outcome], explains: Mapping[str, tuple[str, ...]], window: int = 10) -> list[Ranked]:
     """Order findings: the root of the worst first, each with the findings it explains nested under it.
 
     A finding explains another when its diagnoser says so, when it does not begin more than `window` steps after it
-    (an effect cannot precede its cause), and when it is no mere note under something worse. A note on what the
-    script did at a step (`_EVENTS`) may stand above what is worse: a learning rate that was seen to jump is why the
-    loss did. Of several explanations the
-    nearest is taken, so that chains show. Raises graphlib.CycleError when `explains` runs in a circle.
+    (an effect cannot precede its cause), and when it is no mere note under something worse. A note that names what it
+    led to (`Finding.led_to`) may stand above what is worse, and explains nothing else: a learning rate that was seen to
+    jump is why the loss did. Of several explanations the nearest is taken, so that chains show. Raises
+    graphlib.CycleError when `explains` runs in a circle.
     """
     depth = causal_depth(explains)
     found = [(outcome.diagnoser, finding) for outcome in outcomes for finding in outcome.findings]
@@ -242,8 +239,8 @@ def rank(outcomes: Iterable[Outcome], explains: Mapping[str, tuple[str, ...]], w
         (_, cause_name, first), (_, effect_name, then) = items[cause], items[effect]
         in_time = first.span.first <= then.span.first + window
         grave = first.severity is not Severity.NOTE or then.severity is Severity.NOTE
-        grave = grave or (cause_name in _EVENTS and first.confidence is Confidence.CERTAIN)
-        return effect_name in explains.get(cause_name, ()) and in_time and grave
+        meant = effect_name in first.led_to if first.led_to else grave
+        return effect_name in explains.get(cause_name, ()) and in_time and meant
 
     parent: dict[int, int] = {}
     for effect in range(len(items)):

@@ -202,6 +202,9 @@ class Finding(Value, frozen=True, kw_only=True):
     evidence: list[AnyEvidence] = []
     actions: list[Action] = []
     measures: list[Measure] = []
+    # Of the diagnosers that its own explains: those whose findings this one was seen to bring about, worse ones, too.
+    # Where it names some, it explains no others.
+    led_to: list[str] = []
 
 
 class Clean(Value, frozen=True, kw_only=True):

@@ -25,13 +25,15 @@ CRITICAL, WARNING, NOTE = Severity
 EXPLAINS = {item.name: item.explains for item in all_diagnosers()}
 
 
-def finding(severity=CRITICAL, first=0, confidence=Confidence.HIGH):
+def finding(severity=CRITICAL, first=0, confidence=Confidence.HIGH, led_to=()):
     span = Span(first=first, last=max(199, first))
-    return Finding(severity=severity, confidence=confidence, headline="One", seen="It.", span=span)
+    return Finding(
+        severity=severity, confidence=confidence, headline="One", seen="It.", span=span, led_to=list(led_to)
+    )
 
 
 def found(**findings):
-    """Outcomes of diagnosers that found something, given as (severity, first step, confidence)."""
+    """Outcomes of diagnosers that found something, given as (severity, first step, confidence, what it led to)."""
     return [
         Outcome(diagnoser=name, face="found", documentation={}, thresholds={}, findings=[finding(*given)])
         for name, given in findings.items()
@@ -66,10 +68,23 @@ def test_a_note_explains_nothing_worse_than_a_note():
     assert tree(ranked) == [("layer_imbalance", [("no_learning", [])])]
 
 
-def test_a_note_that_is_certain_explains_what_is_worse():
-    schedule = (NOTE, 100, Confidence.CERTAIN)
-    ranked = rank(found(learning_rate_schedule=schedule, loss_spike=(WARNING, 100), dead_relu=(NOTE,)), EXPLAINS)
-    assert tree(ranked) == [("learning_rate_schedule", [("loss_spike", [])]), ("dead_relu", [])]
+def test_a_note_that_names_what_it_led_to_explains_what_is_worse_and_nothing_else():
+    schedule = (NOTE, 100, Confidence.CERTAIN, ["loss_spike"])
+    others = {"loss_spike": (WARNING, 100), "unstable_loss": (NOTE, 100), "dead_relu": (CRITICAL, 100)}
+    ranked = rank(found(learning_rate_schedule=schedule, **others), EXPLAINS)
+    assert tree(ranked) == [("dead_relu", []), ("learning_rate_schedule", [("loss_spike", [])]), ("unstable_loss", [])]
+
+
+def test_what_a_note_led_to_cannot_begin_before_it():
+    schedule = (NOTE, 100, Confidence.HIGH, ["divergence"])
+    ranked = rank(found(learning_rate_schedule=schedule, divergence=(CRITICAL, 89)), EXPLAINS)
+    assert tree(ranked) == [("divergence", []), ("learning_rate_schedule", [])]
+
+
+def test_a_finding_leads_only_to_what_its_diagnoser_explains():
+    schedule = (NOTE, 0, Confidence.CERTAIN, ["overfitting"])
+    ranked = rank(found(learning_rate_schedule=schedule, overfitting=(WARNING, 100)), EXPLAINS)
+    assert tree(ranked) == [("overfitting", []), ("learning_rate_schedule", [])]
 
 
 def test_a_frozen_backbone_is_not_why_something_else_is_broken():

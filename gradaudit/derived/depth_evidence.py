@@ -2,13 +2,19 @@
 
 import math
 
+import numpy
+
 from gradaudit.derived.depth_slope import Slope
 from gradaudit.derived.evidence import MOST_DOTS
-from gradaudit.derived.progress import not_learning
+from gradaudit.derived.progress import climb, not_learning
 from gradaudit.derived.reduce import short
 from gradaudit.derived.training_loss import training_loss
+from gradaudit.derived.wording import count, number
 from gradaudit.findings import Dot, Dots
 from gradaudit.run import Run
+
+_GAINED = 0.1  # of the first loss: what a model had learned, if it came so far
+_LOST = 0.5  # of that gain, gone again
 
 
 def depth_dots(run: Run, optimizer: int, slope: Slope, flagged: set[str]) -> Dots:
@@ -39,3 +45,18 @@ def learned_nothing(run: Run, optimizer: int) -> bool:
     if loss.unjudged or len(loss.values) < 100:
         return False
     return not_learning(run, optimizer) or loss.improvement < 0.05
+
+
+def nothing_in_words(run: Run, optimizer: int) -> str:
+    """That the model has learned nothing, or has lost it again; empty where the loss says neither."""
+    if not learned_nothing(run, optimizer):
+        return ""
+    loss = training_loss(run, optimizer)
+    known = climb(loss) if numpy.isfinite(loss.values).all() else None
+    if known is None or known.gained < _GAINED or known.lost < _LOST:
+        return "The model has learned nothing."
+    return (
+        f"The model has lost what it had learned: the loss was {number(known.best)} over steps "
+        f"{count(loss.steps[known.index])} to {count(loss.steps[known.until - 1])}, and {number(known.last)} over the "
+        "last tenth of the run (medians)."
+    )

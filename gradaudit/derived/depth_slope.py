@@ -56,7 +56,7 @@ def along_the_depth(profile: Slope) -> str:
     larger, smaller = ("last", "first") if profile.drop > 0 else ("first", "last")
     return (
         f"of {count(len(profile.columns))} weight layers the {larger} two have {fold(profile.drop)} times the gradient "
-        f"of the {smaller} two"
+        f"of the {smaller} two, over steps 0 to {FIRST_STEPS}"
     )
 
 

@@ -4,13 +4,42 @@ from typing import Any
 
 import numpy
 
-from gradaudit.derived.order_statistics import Floats
+from gradaudit.derived.order_statistics import Floats, Mask
 from gradaudit.derived.per_run import per_run
-from gradaudit.derived.wording import setting
+from gradaudit.derived.wording import names, setting
 from gradaudit.run import Run
 
+# The classes of torch.optim: one that is not among them was imported from elsewhere.
+_OF_TORCH = frozenset(
+    ("Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "LBFGS", "Muon", "NAdam", "RAdam",
+     "RMSprop", "Rprop", "SGD", "SparseAdam")
+)  # fmt: skip
 # Updates of these do not grow with the gradient, so its scale does not matter to them.
 _SCALE_FREE = ("adam", "rmsprop", "adagrad", "adadelta", "lion", "lamb", "adafactor", "muon", "rprop")
+
+
+BLIP = 5  # steps: a rate that is back by then was wrong for once
+_ROUNDING = 1e-6  # learning rates are kept as float32: a hundredth of one is seldom exactly that
+
+
+def at_most(rates: Floats, share: float, peak: float) -> Mask:
+    """Where a rate is `share` of `peak` or less, as far as float32 can tell."""
+    return numpy.asarray(rates <= share * peak * (1 + _ROUNDING))
+
+
+def sustained(rate: Floats, times: float = 3.0) -> Floats:
+    """[steps]: a rate without its blips: jumps to more than `times` that are undone within `BLIP` steps.
+
+    One wrong step is no peak that a schedule comes down from.
+    """
+    kept = rate.copy()
+    with numpy.errstate(invalid="ignore"):
+        jumps = numpy.flatnonzero((rate[1:] > times * rate[:-1]) & (rate[:-1] > 0)) + 1
+    for at in jumps.tolist():
+        back = numpy.flatnonzero(rate[at + 1 : at + 1 + BLIP] <= times * rate[at - 1])
+        if len(back):
+            kept[at : at + 1 + int(back[0])] = kept[at - 1]
+    return kept
 
 
 def line_search(run: Run, optimizer: int) -> bool:
@@ -68,12 +97,42 @@ def usual_rate(run: Run, optimizer: int) -> str:
 
 
 def rate_in_words(rates: Floats) -> str:
-    """The learning rates of all groups: 0.05, or from 1e-5 to 1e-3 when they differ."""
-    finite = rates[numpy.isfinite(rates)]
-    if not len(finite):
-        return "unknown"
-    least, greatest = float(finite.min()), float(finite.max())
-    return setting(greatest) if least == greatest else f"{setting(least)} to {setting(greatest)}"
+    """The learning rates of all groups: 0.05, or when they differ 1e-5 and 1e-3, or 1e-5 to 1e-3 by group.
+
+    Two are not given as a range, which would read as a schedule.
+    """
+    texts = [setting(float(rate)) for rate in sorted(set(rates[numpy.isfinite(rates)].tolist()))]
+    different = list(dict.fromkeys(texts))
+    if len(different) > 3:
+        return f"{different[0]} to {different[-1]} by group"
+    return names(different) if different else "unknown"
+
+
+def same_rate(rates: Floats) -> bool:
+    """Whether all groups have one learning rate: only then one line of code can set it."""
+    return len(set(rates[numpy.isfinite(rates)].tolist())) == 1
+
+
+def optimizer_line(run: Run, optimizer: int, **changes: str) -> str:
+    """The line that makes this optimizer with `changes`, as text, and what else it was made with that is not usual."""
+    facts = next((facts for facts in run.meta.optimizers if facts.id == optimizer), None)
+    name = facts.optimizer_class if facts else "optimizer"
+    kept = dict(facts.defaults) if facts else {}
+    usual: dict[str, Any] = {"momentum": 0.0, "dampening": 0.0, "nesterov": False, "betas": [0.9, 0.999]}
+    usual["weight_decay"] = 0.01 if name == "AdamW" else 0.0
+    texts = {}
+    for key, common in usual.items():
+        value = kept.get(key)
+        if value is not None and value != common:
+            texts[key] = (
+                f"({', '.join(map(setting, value))})"
+                if isinstance(value, list)
+                else (str(value) if isinstance(value, bool) else setting(value))
+            )
+    arguments = ", ".join(f"{key}={text}" for key, text in {**texts, **changes}.items() if key != "lr")
+    rate = f"lr={changes['lr']}" if "lr" in changes else ""
+    place = "torch.optim." if name in _OF_TORCH else ""
+    return f"{place}{name}({', '.join(filter(None, ['model.parameters()', rate, arguments]))})"
 
 
 def optimizer_class(run: Run, optimizer: int) -> str:

@@ -5,12 +5,16 @@ from dataclasses import dataclass
 
 import numpy
 
+from gradaudit.derived.learning_rates import at_most, learning_rates, sustained
 from gradaudit.derived.order_statistics import Floats, median
 from gradaudit.derived.per_run import per_run
+from gradaudit.derived.progress import divergence as diverges
 from gradaudit.derived.training_loss import training_loss
+from gradaudit.derived.wording import count, number, percent
 from gradaudit.run import Run
 
 LEAST_STEPS = 100
+STILL = 0.3  # of a small gain, over the second half of the learning rate; at a steady pace it is half
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +64,9 @@ class Starved:
     """The stretch at the end of a run over which the learning rate is gone; losses are shares of the start."""
 
     start: int  # index of this optimizer's step
+    half: int  # that at which half of the learning rate was spent, summed over the steps
+    then: float  # the loss around that step, as it is
+    reached: float  # the loss over the first half of the stretch, as it is
     level: float  # the loss at the end
     gained: float  # from the first steps to the end
     fell: float  # from half to all of the learning rate, summed over the steps
@@ -74,14 +81,12 @@ def starved(run: Run, optimizer: int, spent: float) -> Starved | None:
     What a loss does while the learning rate falls is told against the sum of the rates: of a rate that fades over 100
     steps, most is spent in the first ten.
     """
-    from gradaudit.derived.learning_rates import learning_rates
-
     values = training_loss(run, optimizer).values
     of_groups = learning_rates(run, optimizer)
     if not numpy.isfinite(of_groups).all():
         return None
-    rates = of_groups.max(axis=1, initial=0.0)
-    high = numpy.flatnonzero(rates > spent * rates.max(initial=0.0))
+    rates = sustained(of_groups.max(axis=1, initial=0.0))
+    high = numpy.flatnonzero(~at_most(rates, spent, rates.max(initial=0.0)))
     gone = int(high[-1]) + 1 if len(high) else 0
     if len(values) < LEAST_STEPS or not 10 <= gone <= len(values) - 10 or not numpy.isfinite(values).all():
         return None
@@ -98,11 +103,48 @@ def starved(run: Run, optimizer: int, spent: float) -> Starved | None:
         return None
     return Starved(
         start=gone,
+        half=half,
+        then=then,
+        reached=early,
         level=late / first,
         gained=(first - late) / first,
         fell=(then - early) / first,
         after=(early - late) / first,
         noise=noise / first,
+    )
+
+
+def cut_short(
+    run: Run,
+    optimizer: int,
+    *,
+    flat: float = 0.02,
+    early: float = 0.6,
+    left: float = 0.3,
+    spent: float = 0.01,
+    unfinished: float = 0.1,
+) -> Starved | None:
+    """Where a learning rate that is gone has stopped a loss that would go on falling; None where it has not.
+
+    The limits are those of `premature_plateau`, whose page tells what they mean.
+    """
+    gone = starved(run, optimizer, spent)
+    if gone is None or diverges(run, optimizer) is not None:
+        return None
+    steps = len(training_loss(run, optimizer).values)
+    stopped = gone.start < early * steps and gone.after < flat and gone.level > left
+    # A loss that can fall by little falls as fast as others at first, and has come to rest like them later.
+    begun = gone.gained < unfinished and gone.fell >= max(STILL * gone.gained, 2 * gone.noise)
+    return gone if stopped and (gone.fell >= unfinished or begun) else None
+
+
+def fall_in_words(run: Run, optimizer: int, gone: Starved) -> str:
+    """What the loss did while the learning rate was spent, and since."""
+    loss = training_loss(run, optimizer)
+    return (
+        f"While the second half of the learning rate was spent, from step {count(loss.steps[gone.half])} to step "
+        f"{count(loss.steps[gone.start])}, the loss fell from {number(gone.then)} to {number(gone.reached)} (medians), "
+        f"by {percent(gone.fell)} of its start; at the end it is {number(loss.last)}."
     )
 
 
@@ -114,8 +156,6 @@ def _centred(values: Floats, width: int) -> Floats:
 
 
 def _rate(run: Run, optimizer: int, start: int) -> float:
-    from gradaudit.derived.learning_rates import learning_rates
-
     rates = learning_rates(run, optimizer)
     if not rates.size or not numpy.isfinite(rates).any():
         return math.nan

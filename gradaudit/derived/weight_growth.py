@@ -2,7 +2,7 @@
 
 import numpy
 
-from gradaudit.derived.learning_rates import learning_rates
+from gradaudit.derived.learning_rates import learning_rates, optimizer_class
 from gradaudit.derived.order_statistics import Floats
 from gradaudit.derived.per_run import per_run
 from gradaudit.run import Run
@@ -41,9 +41,17 @@ def decay_paths(run: Run, optimizer: int) -> Floats:
     paths = numpy.zeros(groups)
     paths[: rates.shape[1]] = numpy.nan_to_num(rates).sum(axis=0)
     decays = numpy.pad(decays, (0, groups - len(decays)))
-    facts = next((facts for facts in run.meta.optimizers if facts.id == optimizer), None)
-    if facts is None or facts.optimizer_class not in ("SGD", "AdamW"):
+    if optimizer_class(run, optimizer) not in ("SGD", "AdamW"):
         return numpy.where(decays > 0, numpy.nan, 0.0)
-    momentum = facts.defaults.get("momentum")
-    repeated = 1 / (1 - momentum) if isinstance(momentum, float) and 0 <= momentum < 1 else 1.0
-    return numpy.asarray(paths * decays * repeated)
+    return numpy.asarray(paths * decays * momentum_gain(run, optimizer))
+
+
+def momentum_gain(run: Run, optimizer: int) -> float:
+    """How many times momentum repeats what one step does: SGD's 1 / (1 - momentum), less what is dampened."""
+    facts = next((facts for facts in run.meta.optimizers if facts.id == optimizer), None)
+    if facts is None or facts.optimizer_class != "SGD":
+        return 1.0
+    momentum, dampening = facts.defaults.get("momentum"), facts.defaults.get("dampening")
+    known = isinstance(momentum, float) and 0 <= momentum < 1
+    kept = 1 - dampening if isinstance(dampening, float) and momentum else 1.0
+    return kept / (1 - momentum) if known and isinstance(momentum, float) else 1.0

@@ -16,8 +16,9 @@ left of it, and with nothing left everything before it has stopped learning.
 
 ## What to try
 
-A lower learning rate or a warmup, when the units died on the way. When they were silent from the start: biases of 0,
-weights with a variance of 2 / inputs, and standardised inputs. LeakyReLU or GELU let a little gradient through.
+A lower learning rate or a warmup, when the units died on the way; what counts is the rate at that time. When they were
+silent from the start: biases of 0, weights with a variance of 2 / inputs, and standardised inputs. LeakyReLU or GELU
+let a little gradient through.
 
 ## When it is wrong
 
@@ -34,13 +35,16 @@ from collections.abc import Iterator
 
 import numpy
 
-from gradaudit.derived.depth_evidence import learned_nothing
+from gradaudit.derived.depth_evidence import learned_nothing, nothing_in_words
 from gradaudit.derived.depth_slope import is_steep, slopes
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import MOST_DOTS
-from gradaudit.derived.learning_rates import label_of, peak_rates, rate_in_words
+from gradaudit.derived.finiteness import bad_gradients
+from gradaudit.derived.gentle_rate import gentle_rate, rates_at
+from gradaudit.derived.learning_rates import label_of, rate_in_words
 from gradaudit.derived.module_samples import activation_outputs, last_samples, loss_inputs, sampled_activations
 from gradaudit.derived.reduce import plain, short
+from gradaudit.derived.rising_rate import hold, rising_rate
 from gradaudit.derived.silent_outputs import SILENT, SilentOutputs, silent_outputs
 from gradaudit.derived.training_loss import training_loss
 from gradaudit.derived.wording import count, in_code, names, percent, plural, setting
@@ -64,6 +68,7 @@ from gradaudit.findings import (
 from gradaudit.run import Run
 from gradaudit.schema import ROWS
 
+_WARMUP = 100  # steps
 _DIED, _FROM_THE_START = 0.5, 0.9  # of the share at the end; between them part of the outputs died and part never woke
 _LEARNED = 0.5  # of the first loss gone: a gradient of zero everywhere is then the end of the task
 
@@ -109,6 +114,12 @@ def dead_relu(
             and not _idle_head(layer, layers)
         ]  # fmt: skip
         nothing_left = not any(layer.felt for layer in layers)
+        if not dead and bad_gradients(run, optimizer)[-SILENT:].any():
+            yield CouldNotLook(
+                reason="the gradients of the last steps hold NaN or infinity: neither zero nor a gradient",
+                enable="mend what non_finite reports",
+            )
+            return
         finished = nothing_left and training_loss(run, optimizer).improvement > _LEARNED
         if not dead or finished:
             worst = max(layers, key=lambda layer: layer.share)
@@ -198,12 +209,10 @@ def _finding(
         seen.append(f"{plural(len(before), 'layer')} before it no longer {'get' if len(before) > 1 else 'gets'} any.")
     seen += _confirmed(run, dead)
     if nothing:
-        seen.append("The model has learned nothing.")
-    rates = peak_rates(run, optimizer)
-    slower = Action(
-        text=f"Lower the learning rate from {rate_in_words(rates)} to {rate_in_words(rates / 10)}, or warm up over the "
-        "first 100 steps: one large step pushes units below zero for good"
-    )
+        seen.append(nothing_in_words(run, optimizer))
+    over = numpy.flatnonzero(dead.without < min(most, dead.share))
+    begun = min(int(over[-1]) + 1, len(dead.steps) - 1) if len(over) else 0
+    slower = _slower(run, optimizer, int(dead.steps[begun]), died)
     start = Action(
         text=f"Start layer {name} with biases of 0 and weights of standard deviation "
         f"{setting(float(f'{math.sqrt(2 / _inputs(dead)):.2g}'))}, for its {count(_inputs(dead))} inputs",
@@ -211,8 +220,6 @@ def _finding(
     )
     leaky = Action(text="Let a little gradient through where a unit is off", code="nn.LeakyReLU(0.01)")
     inputs = Action(text="Standardise the inputs: large ones of one sign switch whole units off")
-    over = numpy.flatnonzero(dead.without < min(most, dead.share))
-    begun = min(int(over[-1]) + 1, len(dead.steps) - 1) if len(over) else 0
     by_width = dead.outputs >= width and dead.share >= most
     return Finding(
         severity=Severity.CRITICAL if nothing else Severity.WARNING,
@@ -230,10 +237,30 @@ def _finding(
             Measure(quantity="outputs of the layer", observed=count(dead.outputs),
                     threshold=f">= {count(width if by_width else least_width)}",
                     option="width" if by_width else "least_width"),
-            Measure(quantity="for a critical finding, with a loss that learned nothing",
+            Measure(quantity="for a critical finding, with a loss that ends no better than it began",
                     observed=percent(dead.share), threshold=f">= {percent(nearly)}", option="nearly"),
         ],
     )  # fmt: skip
+
+
+def _slower(run: Run, optimizer: int, at: int, died: bool) -> Action:
+    """The learning rate that other findings name, where a step was too large by then; else a tenth of the rate.
+
+    What was set when the units died counts: a schedule may have raised the rate long after.
+    """
+    rise, gentle = rising_rate(run, optimizer), gentle_rate(run, optimizer)
+    if died and rise is not None and at >= rise.risen:
+        return hold(run, optimizer, rise)
+    rates = rates_at(run, optimizer, at)
+    when = f" at step {count(at)}"
+    lower = rates / 10
+    if gentle is not None and gentle.step <= at:
+        rates, lower, when = gentle.rates, gentle.lower, ""
+    return Action(
+        text=f"Lower the learning rate{when} from {rate_in_words(rates)} to {rate_in_words(lower)}"
+        + (", or warm up over the first 100 steps" if at < _WARMUP else "")
+        + ": one large step pushes units below zero for good"
+    )
 
 
 def _inputs(dead: SilentOutputs) -> int:
@@ -266,12 +293,14 @@ def _by_layer(dead: SilentOutputs, layers: list[SilentOutputs], limit: float) ->
             " Nothing passes a dead layer on its way back, so the layers before it are silent with it."
             if before
             else ""
-        ),
+        )
+        # The weights behind a dead layer have no gradient, but their outputs have: the bias feels it.
+        + (" Layers whose inputs are all zero are left out." if any(layer.zero_input for layer in layers) else ""),
         x_label="share of the outputs without a gradient",
         dots=[
             Dot(label=layer.layer.name, value=short(layer.share), group="weight", flagged=layer is dead)
             for layer in layers
-            if id(layer) in kept
+            if id(layer) in kept and not layer.zero_input
         ],
         marks=[Mark(label=f"dead from {percent(limit)} on", x=limit)],
         log=False,

@@ -5,14 +5,15 @@
 The running median of the training loss, over five steps or as many as cover 32 targets. Above `doubled` times its
 start, or times the loss of the best constant predictor where that is larger, it has diverged. So it has when the last
 tenth of the run lies above `worse` times the start by more than the noise. It is critical, or a warning when the loss
-comes back below its start, or never rises above what a constant predictor scores. Losses whose level means nothing
-(adversarial, contrastive, policy gradients, unknown ones) are not judged, and neither is a rise of at most 5 % of the
-steps, far into a run, that comes back below the start: `loss_spike` reports it. The first loss is that of one batch:
-the last ones must lie above it by more than batches differ, too.
+comes back below nine tenths of its start, or never rises above what a constant predictor scores. Losses whose level
+means nothing (adversarial, contrastive, policy gradients, unknown ones) are not judged, and neither is a rise of at
+most 5 % of the steps, far into a run, that comes back below the start: `loss_spike` reports it. The first loss is that
+of one batch: the last ones must lie above it by more than batches differ, too.
 
 ## Why it matters
 
-The model is worse than before training, and steps from here on start from a worse place than a random one.
+What had been learned is gone. Where the loss stays above its start the model is worse than before training; where it
+only comes back to it, the steps were for nothing. Further ones begin no better than from a random place.
 
 ## What to try
 
@@ -33,13 +34,23 @@ import numpy
 
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart, update_chart
-from gradaudit.derived.learning_rates import climbs, label_of, learning_rates, optimizer_class, rate_in_words
-from gradaudit.derived.order_statistics import largest
-from gradaudit.derived.progress import constant_level, start_level
+from gradaudit.derived.gentle_rate import gentle_rate
+from gradaudit.derived.learning_rates import (
+    climbs,
+    label_of,
+    learning_rates,
+    optimizer_class,
+    optimizer_line,
+    rate_in_words,
+    same_rate,
+)
+from gradaudit.derived.order_statistics import Floats, largest, running_median
+from gradaudit.derived.progress import constant_level, smoothing_window, start_level
 from gradaudit.derived.progress import divergence as diverges
 from gradaudit.derived.ratios import typical_update
+from gradaudit.derived.rising_rate import hold, rising_rate
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
-from gradaudit.derived.wording import count, factor, number, setting
+from gradaudit.derived.wording import count, number, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -56,6 +67,9 @@ from gradaudit.findings import (
     Verdict,
 )
 from gradaudit.run import Run
+
+_BACK = 0.9  # of the start: a loss that ends below it has learned something all the same
+_LEAD_UP = 20  # steps before the loss leaves at which a step that is too large counts as its cause
 
 
 @diagnoser(
@@ -87,8 +101,8 @@ def divergence(
         at = diverges(run, optimizer, doubled, worse)
         if at is None:
             yield Clean(
-                measured=f"the loss starts at {number(start)}, ends at {number(loss.last)} and is never above "
-                f"{number(largest(loss.values))}{label_of(run, optimizer)}"
+                measured=f"the loss starts at {number(start)}, ends at {number(loss.last)} (mean of the last 10 %) and "
+                f"is never above {number(largest(loss.values))}{label_of(run, optimizer)}"
             )
         else:
             yield _finding(run, optimizer, loss, start, at, doubled, worse)
@@ -101,22 +115,29 @@ def _finding(
 ) -> Finding:
     constant = constant_level(loss)
     top = largest(loss.values)
-    recovered = math.isfinite(loss.last) and loss.last < 0.9 * start
+    recovered = math.isfinite(loss.last) and loss.last < _BACK * start
     harmless = not math.isnan(constant) and top < constant
     mark = [Mark(label=f"step {count(at)}", x=at)]
     row = int(numpy.argmax(loss.steps >= at))
     rates = learning_rates(run, optimizer)
     rate, first_rate = rates[row], rates[0]
-    lowest = float(numpy.nanmin(loss.values[: row + 1]))
+    window = smoothing_window(loss)
+    smooth = running_median(loss.values, window)
+    lowest = float(numpy.nanmin(smooth[: row + 1]))
+    level = start if math.isnan(constant) else max(start, constant)
+    tail = max(5, len(loss.values) // 10)
     ending = number(loss.last) if math.isfinite(loss.last) else "NaN or infinity"
     seen = [
-        f"The loss starts at {number(start)}, is {number(lowest)} at its lowest before step {count(at)}, then climbs "
-        f"to {number(top)} and ends at {ending}."
+        f"The loss starts at {number(start)} and is {number(lowest)} at its lowest before step {count(at)} (median of "
+        f"{count(window)} steps). The highest loss of a step is {number(top)}, and the mean of the last {count(tail)} "
+        f"is {ending}."
     ]
     if not math.isnan(constant):
         seen.append(f"Always predicting the same, without looking at the input, gives {number(constant)}.")
     if recovered:
         seen.append("It comes back below its start.")
+    elif math.isfinite(loss.last) and loss.last <= start:
+        seen.append("It comes back to about where it started: on balance nothing is learned.")
     grown = numpy.isfinite(rate) & numpy.isfinite(first_rate) & (rate > 3 * first_rate)
     if grown.any():
         seen.append(f"By then the learning rate has gone from {rate_in_words(first_rate)} to {rate_in_words(rate)}.")
@@ -133,7 +154,8 @@ def _finding(
             update_chart(
                 run,
                 optimizer,
-                "How much of itself a typical weight layer changed in one step. A rise before the mark is the cause.",
+                "How much of itself a typical weight layer changed in one step. Where that grows before the mark the "
+                "steps had become too large; where it grows after it, the loss was first.",
                 mark,
             )
         )
@@ -143,7 +165,7 @@ def _finding(
         seen.append(f"{optimizer_class(run, optimizer)} was made with maximize=True: it walks up the loss.")
     turn = Action(
         text="Remove maximize=True: the optimizer raises the loss on purpose",
-        code=f"torch.optim.{optimizer_class(run, optimizer)}(model.parameters(), lr={rate_in_words(rate)})",
+        code=optimizer_line(run, optimizer, lr=rate_in_words(rate)) if same_rate(rate) else "",
     )
     return Finding(
         severity=Severity.WARNING if recovered or harmless else Severity.CRITICAL,
@@ -156,13 +178,7 @@ def _finding(
         evidence=evidence,
         actions=[
             *([turn] if wrong_way else []),
-            Action(
-                text=f"Lower the learning rate at step {count(at)} from {rate_in_words(rate)} to "
-                f"{rate_in_words(rate / 10)}",
-                code=f"torch.optim.{optimizer_class(run, optimizer)}(model.parameters(), lr={rate_in_words(rate / 10)})"
-                if len(set(rate[numpy.isfinite(rate)])) == 1
-                else "",
-            ),
+            _slower(run, optimizer, at, rate),
             Action(
                 text="Clip the gradient norm before each step",
                 code="torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)",
@@ -171,16 +187,33 @@ def _finding(
         ],
         measures=[
             Measure(
-                quantity="largest loss / start",
-                observed=factor(top / start) if start else number(top),
-                threshold=f"> {setting(doubled)} in the running median",
+                quantity=f"largest loss, median of {count(window)} steps / "
+                + ("start" if level == start else "loss of a constant"),
+                observed=number(largest(smooth) / level) if level else number(top),
+                threshold=f"> {setting(doubled)}, or the row below",
                 option="doubled",
             ),
             Measure(
                 quantity="last loss / start",
-                observed=factor(loss.last / start) if start and math.isfinite(loss.last) else ending,
-                threshold=f"> {setting(worse)}",
+                observed=number(loss.last / start) if start and math.isfinite(loss.last) else ending,
+                threshold=f"> {setting(worse)} by more than the noise, or the row above",
                 option="worse",
             ),
         ],
     )
+
+
+def _slower(run: Run, optimizer: int, at: int, rate: Floats) -> Action:
+    """The learning rate that learning_rate_too_high names, where it was too high before; else a tenth of the rate."""
+    rise = rising_rate(run, optimizer)
+    if rise is not None:
+        return hold(run, optimizer, rise)
+    gentle = gentle_rate(run, optimizer)
+    if gentle is not None and gentle.step <= at + _LEAD_UP:
+        text = f"Lower the learning rate from {rate_in_words(gentle.rates)} to {rate_in_words(gentle.lower)}"
+        lower = gentle.lower
+    else:
+        lower = rate / 10
+        text = f"Lower the learning rate at step {count(at)} from {rate_in_words(rate)} to {rate_in_words(lower)}"
+    code = optimizer_line(run, optimizer, lr=rate_in_words(lower)) if same_rate(lower) else ""
+    return Action(text=text, code=code)

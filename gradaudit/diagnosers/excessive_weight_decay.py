@@ -17,9 +17,9 @@ fade, what was learned is forgotten as fast as it comes, and the model ends at a
 
 ## What to try
 
-A weight decay whose product with the learning rate, summed over the run, stays near 0.1: it then takes a tenth of a
-weight that nothing else moves. Leave biases and normalisation out. With Adam use AdamW, since a decay in the gradient
-is divided by the gradient's own size.
+A weight decay whose product with the learning rate, summed over the run, stays near 0.1 (with SGD's momentum, 0.1
+times 1 - momentum): it then takes a tenth of a weight that nothing else moves. Leave biases and normalisation out. With
+Adam use AdamW, since a decay in the gradient is divided by the gradient's own size.
 
 ## When it is wrong
 
@@ -33,17 +33,25 @@ from collections.abc import Iterator
 
 import numpy
 
-from gradaudit.derived.depth_evidence import learned_nothing
+from gradaudit.derived.depth_evidence import learned_nothing, nothing_in_words
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart
+from gradaudit.derived.finiteness import breakdown
 from gradaudit.derived.layers import weight_layers, zero_start
-from gradaudit.derived.learning_rates import label_of, learning_rates, optimizer_class, peak_rates, rate_in_words
+from gradaudit.derived.learning_rates import (
+    label_of,
+    learning_rates,
+    optimizer_class,
+    optimizer_line,
+    peak_rates,
+    rate_in_words,
+)
 from gradaudit.derived.order_statistics import Floats, Integers, median, medians, medians_across
 from gradaudit.derived.progress import constant_level
 from gradaudit.derived.ratios import recorded_global_steps, window
 from gradaudit.derived.reduce import plain
 from gradaudit.derived.training_loss import training_loss
-from gradaudit.derived.weight_growth import decay_paths, norms_over_first, weight_decays
+from gradaudit.derived.weight_growth import decay_paths, momentum_gain, norms_over_first, weight_decays
 from gradaudit.derived.wording import count, number, percent, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
@@ -112,9 +120,17 @@ def excessive_weight_decay(
         last = last[numpy.isfinite(last)]
         remains = float(last[-1])
         if not (early < cosine and remains < shrunk):
+            broken = breakdown(run, optimizer)
+            lost = broken is not None and not broken.recovered
             yield Clean(
                 measured=f"the early updates have a cosine of {number(early, 2)} with the weights (-1 is nothing but "
-                f"decay), and the weights end at {number(remains, 2)} times their first norm (median layer)"
+                "decay)"
+                # What the norms are where a run breaks says nothing of decay.
+                + (
+                    ""
+                    if lost
+                    else f", and the weights end at {number(remains, 2)} times their first norm (median layer)"
+                )
                 + label_of(run, optimizer)
             )
             return
@@ -132,8 +148,8 @@ def _finding(
     left = norms_over_first(run, optimizer)
     middle = medians_across(left[:, columns])
     halved = numpy.flatnonzero(middle < 0.5)
-    decays = weight_decays(run, optimizer)
-    set_decay = float(decays.max()) if len(decays) else 0.0
+    group = _decaying_group(run, optimizer, columns)
+    set_decay = float(weight_decays(run, optimizer)[group]) if group >= 0 else 0.0
     able = _able(run, optimizer, set_decay, remains)
     decay = set_decay if able else 0.0
     nothing = learned_nothing(run, optimizer)
@@ -141,11 +157,14 @@ def _finding(
     constant = math.nan if loss.unjudged else constant_level(loss)
     level = loss.last / constant if constant > 0 else math.nan  # targets that are all the same have a constant at 0
     fifth = len(loss.values) // 5
-    falls = median(loss.values[fifth : 2 * fifth]) - median(loss.values[-fifth:]) >= _FALLS * abs(loss.first)
+    fall = median(loss.values[fifth : 2 * fifth]) - median(loss.values[-fifth:])
+    falls = fall >= _FALLS * abs(loss.first)
     learns = level < thresholds["learned"] and not nothing and falls
-    rates = peak_rates(run, optimizer)
+    rates = peak_rates(run, optimizer)[[group]] if group >= 0 else peak_rates(run, optimizer)
     tensors = run.tensors_of(optimizer)
-    order = columns[numpy.argsort(numpy.nan_to_num(left[-1, columns], nan=1.0))]
+    ends = numpy.nan_to_num(left[-1], nan=1.0)
+    # The median layer has shrunk, not each one: the others are no part of it.
+    order = numpy.asarray([i for i in columns[numpy.argsort(ends[columns])] if ends[i] < thresholds["shrunk"]])
     seen = [
         f"The updates of steps {_EARLY[0]} to {_EARLY[1]} have a cosine of {number(early, 2)} with the weights "
         f"(median), where -1 is nothing but decay. The median of {count(len(columns))} weight layers ends at "
@@ -164,10 +183,10 @@ def _finding(
         )
     else:
         seen.append(
-            "No parameter group has a weight decay: a penalty in the loss shrinks them, or code that sets their size."
+            "These layers have no weight decay: a penalty in the loss shrinks them, or code that sets their size."
         )
     if nothing:
-        seen.append("The model has learned nothing.")
+        seen.append(nothing_in_words(run, optimizer))
     elif learns:
         seen.append(
             f"The loss ends at {percent(level)} of the best constant prediction's: it learns all the same. Only a run "
@@ -188,7 +207,7 @@ def _finding(
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         tensors=[tensors[int(index)].name for index in order[:20]],
         evidence=[_chart(run, optimizer, steps, order, middle), loss_chart(run, optimizer, "The training loss.", [])],
-        actions=_actions(run, optimizer, decay),
+        actions=_actions(run, optimizer, decay, group),
         measures=[
             Measure(quantity="cosine of update and weights, steps 2 to 40", observed=number(early),
                     threshold=f"< {setting(thresholds['cosine'])}", option="cosine"),
@@ -196,7 +215,11 @@ def _finding(
                     threshold=f"< {setting(thresholds['shrunk'])}", option="shrunk"),
             *([] if math.isnan(level) else [
                 Measure(quantity="last loss / constant prediction's", observed=number(level),
-                        threshold=f"< {setting(thresholds['learned'])} is a note", option="learned")]),
+                        threshold=f"< {setting(thresholds['learned'])} is a note, with the row below",
+                        option="learned"),
+                Measure(quantity="fall of the loss, second fifth of the run to the last / first loss",
+                        observed=number(fall / abs(loss.first)) if loss.first else number(fall),
+                        threshold=f">= {setting(_FALLS)} is a note, with the row above")]),
         ],
     )  # fmt: skip
 
@@ -209,10 +232,12 @@ def _able(run: Run, optimizer: int, decay: float, remains: float) -> bool:
     return decay > 0 and not 0 < float(paths.max(initial=0.0)) < _EXPLAINED * -math.log(remains)
 
 
-def _rate_path(run: Run, optimizer: int) -> float:
-    """The largest learning rate of each step, summed over the run."""
-    with numpy.errstate(invalid="ignore"):
-        return float(numpy.nan_to_num(learning_rates(run, optimizer)).max(axis=1, initial=0.0).sum())
+def _decaying_group(run: Run, optimizer: int, columns: Integers) -> int:
+    """The parameter group of the judged layers whose weight decay takes most: learning rate times decay, summed."""
+    tensors, decays = run.tensors_of(optimizer), weight_decays(run, optimizer)
+    groups = sorted({tensors[int(index)].group for index in columns} & set(range(len(decays))))
+    paths = numpy.nan_to_num(learning_rates(run, optimizer)).sum(axis=0)
+    return max(groups, key=lambda group: (decays[group] * paths[group], decays[group])) if groups else -1
 
 
 def _chart(run: Run, optimizer: int, steps: Integers, order: Integers, middle: Floats) -> Lines:
@@ -230,7 +255,7 @@ def _chart(run: Run, optimizer: int, steps: Integers, order: Integers, middle: F
     )
 
 
-def _actions(run: Run, optimizer: int, decay: float) -> list[Action]:
+def _actions(run: Run, optimizer: int, decay: float, group: int) -> list[Action]:
     if not decay:
         return [
             Action(text="Divide the penalty on the weights in the loss by 100, or remove it"),
@@ -238,18 +263,22 @@ def _actions(run: Run, optimizer: int, decay: float) -> list[Action]:
                    code="layer.reset_parameters()"),
         ]  # fmt: skip
     name = optimizer_class(run, optimizer)
-    rates = learning_rates(run, optimizer)
-    path = _rate_path(run, optimizer)
+    rates = numpy.nan_to_num(learning_rates(run, optimizer))[:, group]
+    path = float(rates.sum()) * momentum_gain(run, optimizer)
     better = min(decay / 10, _TAKEN / path) if path > 0 else decay / 100
     text = setting(float(f"{better:.0e}"))
+    of_group = f" of group {group}" if len(weight_decays(run, optimizer)) > 1 else ""
     actions = [
         Action(
-            text=f"Lower the weight decay from {setting(decay)} to {text}: over the {count(len(rates))} steps of this "
-            "run it then takes at most a tenth of a weight",
-            code=f"torch.optim.{name}(model.parameters(), lr={rate_in_words(peak_rates(run, optimizer)).split()[-1]}, "
-            f"weight_decay={text})",
+            text=f"Lower the weight decay{of_group} from {setting(decay)} to {text}"
+            # In the gradient of Adam the decay is divided by the gradient's size: no product tells what it takes.
+            + (f": over the {count(len(rates))} steps of this run it then takes about a tenth of a weight, or less"
+               if name in ("SGD", "AdamW") else ""),
+            code=f"optimizer.param_groups[{group}]['weight_decay'] = {text}"
+            if of_group
+            else optimizer_line(run, optimizer, lr=setting(float(rates.max())), weight_decay=text),
         )
-    ]
+    ]  # fmt: skip
     if name == "Adam":
         actions.append(
             Action(

@@ -16,8 +16,9 @@ weights or activations grow, a normalised layer shrinks, or the data changed. Th
 
 ## What to try
 
-Lower the learning rate or let it decay. Look which layers grow in the heatmap of gradients. With normalised layers and
-weight decay, lower the decay: shrinking weights make the gradient grow. Clip at the 90th percentile of the norm.
+Lower the learning rate or let it decay; where the schedule raises it, stop the rise. Look which layers grow in the
+heatmap of gradients. With normalised layers and weight decay, lower the decay: shrinking weights make the gradient
+grow. Clip at the 90th percentile of the norm.
 
 ## When it is wrong
 
@@ -37,7 +38,9 @@ from gradaudit.derived.order_statistics import Floats, median, quantile, rank_co
 from gradaudit.derived.progress import SMOOTH, TENTHS
 from gradaudit.derived.progress import divergence as diverges
 from gradaudit.derived.ratios import recorded_global_steps
+from gradaudit.derived.rising_rate import hold, rising_rate
 from gradaudit.derived.training_loss import training_loss
+from gradaudit.derived.weight_growth import weight_decays
 from gradaudit.derived.wording import count, factor, names, number, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
@@ -119,7 +122,9 @@ def gradient_growth(
         rises = bool(loss.unjudged) and alone and end > worse * start and lowest >= _FELL
         rates = peak_rates(run, optimizer)
         high = float(quantile(norms.reshape(-1, 1), 0.9)[0])
-        layers = _fastest(run, optimizer)
+        rise = rising_rate(run, optimizer)
+        decay = float(weight_decays(run, optimizer).max(initial=0.0))
+        layers = _fastest(run, optimizer, grown)
         yield Finding(
             severity=Severity.NOTE if loss.unjudged and not rises else Severity.WARNING,
             confidence=Confidence.MEDIUM,
@@ -148,11 +153,12 @@ def gradient_growth(
                 loss_chart(run, optimizer, "The training loss over the same steps.", []),
             ],
             actions=[
+                hold(run, optimizer, rise) if rise is not None else
                 Action(text=f"Divide the learning rate ({rate_in_words(rates)}) by 3, or let it decay"),
                 Action(text=f"Clip at {number(high, 2)}, the 90th percentile of the norm",
                        code=f"torch.nn.utils.clip_grad_norm_(model.parameters(), {number(high, 2).replace(',', '')})"),
-                Action(text="If the layers are normalised, lower the weight decay: shrinking weights make their "
-                       "gradient grow"),
+                *([Action(text=f"Lower the weight decay of {setting(decay)}: normalised weights that shrink make their "
+                       "gradient grow")] if decay > 0 and _normalised(run) else []),
             ],
             measures=[
                 Measure(quantity="gradient norm, last fifth / base", observed=number(grown),
@@ -181,8 +187,13 @@ def _lowest(objective: Floats) -> float:
     return lowest / first if first > 0 else numpy.inf
 
 
-def _fastest(run: Run, optimizer: int) -> list[str]:
-    """The three weights whose gradient grew most from the second fifth to the last."""
+def _normalised(run: Run) -> bool:
+    """Whether the model has a normalisation layer."""
+    return any(module.batch_norm or "Norm" in module.module_class for module in run.meta.modules)
+
+
+def _fastest(run: Run, optimizer: int, grown: float) -> list[str]:
+    """The weights, at most three, whose gradient grew most from the second fifth to the last, and not much less."""
     matrix = run.matrix("gradient_norm", optimizer)
     fifth = len(recorded_global_steps(run, optimizer)) // 5
     if not fifth:
@@ -191,5 +202,9 @@ def _fastest(run: Run, optimizer: int) -> list[str]:
     with numpy.errstate(divide="ignore", invalid="ignore"):
         times = numpy.where(early > 0, late / early, numpy.nan)
     tensors = run.tensors_of(optimizer)
-    order = [i for i in numpy.argsort(-numpy.nan_to_num(times)) if tensors[i].role == "weight" and times[i] > 1]
+    order = [
+        i
+        for i in numpy.argsort(-numpy.nan_to_num(times))
+        if tensors[i].role == "weight" and times[i] > max(1, grown / 2)
+    ]
     return [tensors[i].name for i in order[:3]]

@@ -3,11 +3,16 @@
 ## What it looks for
 
 Three facts about the learning rate, each a note. It fell to `collapsed` of its peak or less before `early` of the run
-was over, and the loss, which had been falling up to then, gained less than `gain` of its first value afterwards: the
-usual cause is a schedule counted in epochs and stepped once a batch. It rose over the whole run by more than `risen`
-times and was highest at the end: the warmup never ended. Or the rate of a parameter group jumped to more than `risen`
-times within one step, and the loss rose there by more than `gain` of its first value. The first two look at the largest
-rate over the groups. Constant rates, long warmups and restarts that do no harm are not reported.
+was over, and the loss, which had been falling up to then, gained less than `gain` of its first value afterwards, or
+stopped there as `premature_plateau` tells: the usual cause is a schedule counted in epochs and stepped once a batch. It
+rose over the whole run by more than `risen` times and was highest at the end: the warmup never ended. Or the rate of a
+parameter group jumped to more than `risen` times within one step, and the loss rose there by more than `gain` of its
+first value. The first two look at the largest rate over the groups. Constant rates, long warmups and restarts that do
+no harm are not reported.
+
+Other findings are named as its consequences, worse ones, too, where the loss shows it: a loss that was falling fast
+when the rate was gone; one that had fallen under a rate that rises to the end, and diverged or climbed back after the
+rate had risen by more than `risen` times; one that rose at a jump.
 
 ## Why it matters
 
@@ -34,8 +39,10 @@ import numpy
 
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart, rate_chart
-from gradaudit.derived.learning_rates import label_of, learning_rates
+from gradaudit.derived.learning_rates import BLIP, at_most, label_of, learning_rates, rate_in_words, sustained
 from gradaudit.derived.order_statistics import Floats, median
+from gradaudit.derived.plateaus import Starved, cut_short, fall_in_words
+from gradaudit.derived.rising_rate import hold, rises, rising_rate
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
 from gradaudit.derived.wording import count, factor, number, percent, setting
 from gradaudit.diagnoser import diagnoser
@@ -54,6 +61,15 @@ from gradaudit.findings import (
 from gradaudit.run import Run
 
 _AROUND = 10  # steps before and after a jump whose losses are compared
+_DRIVEN_UP = [
+    "learning_rate_too_high",
+    "loss_spike",
+    "unstable_loss",
+    "divergence",
+    "premature_plateau",
+    "gradient_growth",
+    "dead_relu",
+]
 _ERRORS = 3.0  # standard errors: what chance does to two times ten batches
 
 
@@ -68,6 +84,8 @@ _ERRORS = 3.0  # standard errors: what chance does to two times ten batches
         "unstable_loss",
         "divergence",
         "premature_plateau",
+        "gradient_growth",
+        "dead_relu",
     ),
 )
 def learning_rate_schedule(
@@ -92,25 +110,29 @@ def learning_rate_schedule(
             return
         loss = training_loss(run, optimizer)
         peak = int(numpy.argmax(rate))
-        low = numpy.flatnonzero((rate <= collapsed * rate[peak]) & (numpy.arange(len(rate)) > peak))
-        fallen = int(low[0]) if len(low) and (rate[low[0] :] <= collapsed * rate[peak]).all() else len(rate)
-        rising = peak >= 0.95 * (len(rate) - 1) and rate[-1] > risen * rate[0] and (numpy.diff(rate) >= 0).all()
+        held = sustained(rate, risen)
+        gone = at_most(held, collapsed, held.max())
+        low = numpy.flatnonzero(gone & (numpy.arange(len(rate)) > numpy.argmax(held)))
+        fallen = int(low[0]) if len(low) and gone[low[0] :].all() else len(rate)
         before, after = _progress(loss, fallen)
-        if fallen < early * len(rate) and not loss.unjudged and before > gain > after:
-            yield _collapse(run, optimizer, rate, fallen, before, after, collapsed, early, gain)
-        elif rising:
+        stopped = cut_short(run, optimizer, spent=collapsed)
+        slowed = not loss.unjudged and (before > gain > after or stopped is not None)
+        if fallen < early * len(rate) and slowed:
+            yield _collapse(run, optimizer, held, fallen, before, after, collapsed, early, gain, stopped)
+        elif rises(rate, risen):
             yield _endless(run, optimizer, rate, risen)
         elif harmful := [] if loss.unjudged else _harmful_jumps(rates, loss, risen, gain):
             yield _restarts(run, optimizer, rates, rate, harmful, risen, gain)
         else:
-            yield Clean(measured=f"the learning rate {_course(rate, peak)}{label_of(run, optimizer)}")
+            which = "the learning rate" if rates.shape[1] == 1 else "the largest learning rate of all groups"
+            yield Clean(measured=f"{which} {_course(rate, peak)}{label_of(run, optimizer)}")
 
     yield from each_optimizer(run, judge)
 
 
 def _course(rate: Floats, peak: int) -> str:
     """What the learning rate does over the run, after "the learning rate"."""
-    start, top, end = (setting(value) for value in (rate[0], rate[peak], rate[-1]))
+    start, top, end = (setting(float(value)) for value in (rate[0], rate[peak], rate[-1]))
     if rate.min() == rate.max():
         return f"is {start} at every step"
     if start == top:
@@ -136,6 +158,13 @@ def _jumps(rates: Floats, risen: float) -> list[int]:
     return (numpy.flatnonzero(jumped) + 1).tolist()
 
 
+def _back(rate: Floats, at: int, risen: float) -> int | None:
+    """The step, within a few of a jump at step `at`, from which a rate is near that before it; None where it stays."""
+    after = rate[at + 1 : at + 1 + BLIP]
+    low = numpy.flatnonzero(after * risen < rate[at])
+    return at + 1 + int(low[0]) if len(low) else None
+
+
 def _harmful_jumps(rates: Floats, loss: TrainingLoss, risen: float, gain: float) -> list[tuple[int, float]]:
     """(step, rise of the loss as a share of its first value) of each jump of a group's rate that raised the loss."""
     found = []
@@ -152,7 +181,7 @@ def _harmful_jumps(rates: Floats, loss: TrainingLoss, risen: float, gain: float)
 
 def _collapse(
     run: Run, optimizer: int, rate: Floats, fallen: int, before: float, after: float, collapsed: float, early: float,
-    gain: float,
+    gain: float, stopped: Starved | None,
 ) -> Finding:  # fmt: skip
     steps = run.steps_of(optimizer)["global_step"].to_numpy()
     at, rest = int(steps[fallen]), 1 - fallen / len(rate)
@@ -162,10 +191,15 @@ def _collapse(
         confidence=Confidence.MEDIUM,
         headline=f"The learning rate is down to 1/{count(rate.max() / max(rate[fallen], rate.max() * 1e-9))} of its "
         f"peak at step {count(at)}, with {percent(rest)} of the run to go" + label_of(run, optimizer),
-        seen=f"It goes from {setting(rate.max())} to {setting(rate[fallen])}. Until then the loss was falling, by "
-        f"{percent(before)} of its first value over the half before; since then it has "
-        f"{'fallen' if after > 0 else 'risen'} by {percent(abs(after))}.",
+        seen=f"It goes from {setting(rate.max())} to {setting(rate[fallen])}. "
+        + (
+            fall_in_words(run, optimizer, stopped)
+            if stopped
+            else f"From step {count(steps[fallen // 2])} to step {count(at)} the loss fell by {percent(before)} of its "
+            f"first value; to the last steps it has {'fallen' if after > 0 else 'risen'} by {percent(abs(after))} more."
+        ),
         span=Span(first=at, last=int(steps[-1])),
+        led_to=["premature_plateau"] if stopped else [],
         evidence=[
             rate_chart(run, optimizer, mark),
             loss_chart(run, optimizer, "The training loss: it stops falling with the learning rate.", mark),
@@ -181,25 +215,67 @@ def _collapse(
                     threshold=f"<= {setting(collapsed)}", option="collapsed"),
             Measure(quantity="share of the run by then", observed=percent(1 - rest), threshold=f"< {percent(early)}",
                     option="early"),
-            Measure(quantity="gain since, of the first loss", observed=percent(after), threshold=f"< {percent(gain)}",
-                    option="gain"),
+            *_since(training_loss(run, optimizer), fallen, before, after, gain, stopped),
         ],
     )  # fmt: skip
 
 
+def _since(
+    loss: TrainingLoss, fallen: int, before: float, after: float, gain: float, stopped: Starved | None
+) -> list[Measure]:
+    """How the loss fell before the learning rate was gone, and how little since."""
+    if stopped:
+        middle = loss.steps[(fallen + len(loss.values)) // 2]
+        return [
+            Measure(quantity="fall while its second half was spent, of the start", observed=percent(stopped.fell),
+                    threshold="see premature_plateau"),
+            Measure(quantity=f"fall since, before step {count(middle)} to after it, of the start",
+                    observed=percent(stopped.after), threshold=f"< {percent(gain)}", option="gain"),
+        ]  # fmt: skip
+    first, at = count(loss.steps[fallen // 2]), count(loss.steps[fallen])
+    return [
+        Measure(quantity=f"fall from step {first} to step {at}, of the first loss", observed=percent(before),
+                threshold=f"> {percent(gain)}", option="gain"),
+        Measure(quantity="fall from there to the end, of the first loss", observed=percent(after),
+                threshold=f"< {percent(gain)}", option="gain"),
+    ]  # fmt: skip
+
+
 def _endless(run: Run, optimizer: int, rate: Floats, risen: float) -> Finding:
-    steps = run.steps_of(optimizer)["global_step"].to_numpy()
+    loss = training_loss(run, optimizer)
+    harm = rising_rate(run, optimizer, risen)
+    marks = [Mark(label=f"step {count(harm.since)}", x=harm.since)] if harm else []
+    ends = "NaN or infinity" if not math.isfinite(loss.last) else number(loss.last)
+    seen = f"It never falls in {count(len(rate))} steps and is highest at the last: "
+    # A step that was to be a division: then a warmup of another length mends nothing.
+    turned = Action(text="If it was meant to fall, turn the schedule round: a decay has a factor below 1")
     return Finding(
         severity=Severity.NOTE,
-        confidence=Confidence.MEDIUM,
+        confidence=Confidence.HIGH if harm else Confidence.MEDIUM,
         headline=f"The learning rate rises to the last step, from {setting(rate[0])} to {setting(rate[-1])}"
+        + (f", and from step {count(harm.since)} on the loss rises with it" if harm else "")
         + label_of(run, optimizer),
-        seen=f"It never falls in {count(len(rate))} steps and is highest at the last: a warmup that is longer than the "
-        "run, or a schedule of the wrong sign.",
-        span=Span(first=int(steps[0]), last=int(steps[-1])),
-        evidence=[rate_chart(run, optimizer, [])],
+        seen=seen
+        + (
+            f"up to step {count(harm.since)}, at a rate of {rate_in_words(harm.rates)}, the loss had fallen from "
+            f"{number(loss.first)} to {number(harm.lowest)} (median of a tenth of the run); it ends at {ends} "
+            "(mean of the last 10 %)."
+            if harm
+            else "a warmup that is longer than the run, or a schedule of the wrong sign."
+        ),
+        span=Span(first=harm.risen if harm else int(loss.steps[0]), last=int(loss.steps[-1])),
+        led_to=_DRIVEN_UP if harm else [],
+        evidence=[
+            rate_chart(run, optimizer, marks),
+            *([loss_chart(run, optimizer, "The training loss; up to the mark it was lowest.", marks)] if harm else []),
+        ],
         actions=[
-            Action(text=f"Warm up over 5 % of the run, {count(max(1, len(rate) / 20))} steps, and let it decay after"),
+            hold(run, optimizer, harm)
+            if harm
+            else Action(
+                text=f"Warm up over 5 % of the run, {count(max(1, len(rate) / 20))} steps, and let it decay after"
+            ),
+            turned,
             Action(text="If its numbers are meant as batches, call scheduler.step() once a batch"),
         ],
         measures=[
@@ -224,23 +300,36 @@ def _restarts(
     where = f"step {count(first)}" if len(jumps) == 1 else f"{count(len(jumps))} steps from {count(first)} on"
     marks = [Mark(label=f"step {count(steps[jump])}", x=int(steps[jump])) for jump in jumps[:5]]
     rose = f"rises by {percent(rise)} of its first value" if numpy.isfinite(rise) else "is not finite any more"
+    back = _back(rates[:, group], at, risen)
+    for_once = back is not None and len(jumps) == 1
+    mend = [
+        Action(text=f"Restart at {setting(old * risen)} or less, {factor(risen)}-fold at most"),
+        Action(text="Let the rate rise over 50 steps after a restart, as in a warmup"),
+    ]
+    if for_once:
+        mend = [
+            Action(text=f"Find what sets the learning rate to {setting(new)} at step {count(steps[at])}: at step "
+                   f"{count(int(steps[back]))} it is {setting(float(rates[back, group]))} again, so it is no restart"),
+            Action(text="Print the learning rate around that step",
+                   code="print(step, [group['lr'] for group in optimizer.param_groups])"),
+        ]  # fmt: skip
     return Finding(
         severity=Severity.NOTE,
         confidence=Confidence.CERTAIN,
         headline=f"The learning rate jumps to {factor(times)} times the one before at {where}, and the loss {rose}"
         + label_of(run, optimizer),
         seen=f"At step {count(steps[at])} a parameter group goes from {setting(old)} to "
-        f"{setting(new)} within one step. The median loss of the {_AROUND} steps after it "
+        f"{setting(new)} within one step"
+        + (f", and back by step {count(int(steps[back]))}" if for_once else "")
+        + f". The median loss of the {_AROUND} steps after it "
         f"{rose}, compared with the {_AROUND} before.",
         span=Span(first=first, last=last),
+        led_to=_DRIVEN_UP,
         evidence=[
             rate_chart(run, optimizer, marks),
             loss_chart(run, optimizer, "The training loss: it rises where the learning rate jumps.", marks),
         ],
-        actions=[
-            Action(text=f"Restart at {setting(old * risen)} or less, {factor(risen)}-fold at most"),
-            Action(text="Let the rate rise over 50 steps after a restart, as in a warmup"),
-        ],
+        actions=mend,
         measures=[
             Measure(quantity="learning rate over that of the step before", observed=factor(times),
                     threshold=f"> {setting(risen)}", option="risen"),

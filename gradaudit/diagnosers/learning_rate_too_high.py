@@ -35,21 +35,23 @@ import numpy
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart, update_chart
 from gradaudit.derived.finiteness import breakdown, ran_away
+from gradaudit.derived.gentle_rate import AIM, GentleRate, gentle_rate, rates_at
 from gradaudit.derived.layers import weight_layers
 from gradaudit.derived.learning_rates import (
     climbs,
     label_of,
-    learning_rates,
     line_search,
     optimizer_class,
-    peak_rates,
+    optimizer_line,
     rate_in_words,
+    same_rate,
     scale_free,
 )
-from gradaudit.derived.order_statistics import Floats, largest, median
+from gradaudit.derived.order_statistics import largest, median
 from gradaudit.derived.progress import divergence, not_learning
 from gradaudit.derived.progress import epochs as epochs_of
 from gradaudit.derived.ratios import last_half, recorded_global_steps, typical_update, update_ratio
+from gradaudit.derived.rising_rate import hold, rising_rate
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
 from gradaudit.derived.wording import count, factor, number, setting
 from gradaudit.diagnoser import diagnoser
@@ -68,8 +70,9 @@ from gradaudit.findings import (
 )
 from gradaudit.run import Run
 
-_AIM = 0.1  # of the weights: the largest update of all but a few healthy runs is below 0.3
 _EARLY = 10  # recorded steps
+_STARTING = 100  # steps, the length of the warmup that is advised: later a warmup comes too late
+_RECKLESS = 10.0  # times: a rate that was so much too high is no goal of a warmup
 _LEAD_UP = 20  # steps before divergence, or at the start: SGD's updates grow over 3 to 30 steps
 
 
@@ -225,24 +228,19 @@ def _only_early(run: Run, optimizer: int, peak: int, consequence: str) -> bool:
     """Whether only the first steps are too large: the updates then settle by themselves, and the run is well."""
     pace = typical_update(run, optimizer)
     settled = median(pace[last_half(run, optimizer)])
-    return not consequence and peak < _EARLY and settled < _AIM
+    return not consequence and peak < _EARLY and settled < AIM
 
 
-def _slower(run: Run, optimizer: int, rates: Floats, first: float, only_early: bool) -> list[Action]:
-    """A learning rate that makes `first`, the first update that is too large, a tenth of the weights; and a warmup.
+def _slower(run: Run, optimizer: int, gentle: GentleRate, only_early: bool) -> list[Action]:
+    """A learning rate that makes the first update that is too large a tenth of the weights; and a warmup.
 
-    The fitting one comes first. An update is proportional to the learning rate, under SGD and, as long as the gradients
-    are alike, under Adam; those after it, in a run that runs away, are what the first ones have done.
+    The fitting one comes first. A rate ten times too high or more is not worth a warmup.
     """
-    times = max(3.0, first / _AIM)
-    lower = numpy.asarray([float(f"{rate / times:.0e}") if math.isfinite(rate) else rate for rate in rates])
-    name = optimizer_class(run, optimizer)
+    rates, lower, times = gentle.rates, gentle.lower, gentle.times
     reduce = Action(
         text=f"Lower the learning rate from {rate_in_words(rates)} to {rate_in_words(lower)}: the first update that "
         "was too large is then near a tenth of the weights",
-        code=f"torch.optim.{name}(model.parameters(), lr={rate_in_words(lower)})"
-        if len(set(rates[numpy.isfinite(rates)])) == 1
-        else "",
+        code=optimizer_line(run, optimizer, lr=rate_in_words(lower)) if same_rate(rates) else "",
     )
     warm = Action(
         text=f"Warm up over the first 100 steps, from {rate_in_words(lower)} to {rate_in_words(rates)}: only the first "
@@ -252,7 +250,9 @@ def _slower(run: Run, optimizer: int, rates: Floats, first: float, only_early: b
         code="torch.optim.lr_scheduler.LinearLR(optimizer, start_factor="
         f"{setting(float(f'{1 / times:.0e}'))}, total_iters=100)",
     )
-    return [warm, reduce] if only_early else [reduce, warm]
+    if only_early:
+        return [warm, reduce]
+    return [reduce, warm] if times < _RECKLESS and gentle.step < _STARTING else [reduce]
 
 
 def _finding(
@@ -264,11 +264,7 @@ def _finding(
     peak = int(numpy.argmax(filled))
     over = numpy.flatnonzero(filled >= from_ratio)
     top, at = float(pace[peak]), int(steps[peak])
-    own = run.steps_of(optimizer)
-    row = int(numpy.argmax(own["global_step"].to_numpy() >= at))
-    rates = learning_rates(run, optimizer)[row]
-    if not (rates > 0).any():
-        rates = peak_rates(run, optimizer)
+    rates = rates_at(run, optimizer, at)
     layers = weight_layers(run, optimizer)
     ratios = numpy.where(layers, numpy.nan_to_num(update_ratio(run, optimizer)[peak], nan=-1.0, posinf=-1.0), -1.0)
     tensors = run.tensors_of(optimizer)
@@ -281,8 +277,10 @@ def _finding(
     if fastest:
         seen.append(f"The largest update was that of {fastest[0]}, {factor(float(ratios.max()))} times its weights.")
     mark = Mark(label=f"step {count(at)}", x=at)
-    first = float(pace[over[0]]) if len(over) else top
-    actions = _slower(run, optimizer, rates, first, _only_early(run, optimizer, peak, consequence))
+    gentle, rise = gentle_rate(run, optimizer, min(from_ratio, top)), rising_rate(run, optimizer)
+    actions = [] if gentle is None else _slower(run, optimizer, gentle, _only_early(run, optimizer, peak, consequence))
+    if rise is not None and int(steps[over[0] if len(over) else peak]) >= rise.risen:
+        actions = [hold(run, optimizer, rise)]
     if scale_free(run, optimizer):
         actions.append(
             Action(

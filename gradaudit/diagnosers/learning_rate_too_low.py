@@ -40,8 +40,10 @@ from gradaudit.derived.learning_rates import (
     label_of,
     learning_rates,
     optimizer_class,
+    optimizer_line,
     peak_rates,
     rate_in_words,
+    same_rate,
     scale_free,
 )
 from gradaudit.derived.order_statistics import Floats, median, quantile
@@ -113,9 +115,15 @@ def learning_rate_too_low(
         even = _untrained(loss)
         measured = (
             f"the fastest weight tensor changes by {number(pace, 2)} of its size per step (95th percentile of the "
-            f"steps), and the loss {_gained(gain)}{label_of(run, optimizer)}"
+            f"steps), and {_course(loss, start)}{label_of(run, optimizer)}"
         )
         broken = breakdown(run, optimizer)
+        if broken is not None and not broken.recovered:
+            yield CouldNotLook(
+                reason=f"from step {count(broken.step)} on the run holds NaN or infinity, so its pace says nothing",
+                enable="mend what non_finite reports",
+            )
+            return
         if math.isnan(gain) or broken is not None or divergence(run, optimizer) is not None:
             yield Clean(measured=measured)
             return
@@ -174,7 +182,19 @@ def learning_rate_too_low(
 
 def _start(loss: TrainingLoss) -> float:
     """The median loss of the first few steps: the first one is that of one batch."""
-    return median(loss.values[: min(_STARTING, max(5, len(loss.values) // 20))])
+    return median(loss.values[: _starting(loss)])
+
+
+def _starting(loss: TrainingLoss) -> int:
+    return min(_STARTING, max(5, len(loss.values) // 20))
+
+
+def _course(loss: TrainingLoss, start: float) -> str:
+    """From where to where the loss goes, and over which steps either is taken: one step says little."""
+    return (
+        f"the loss goes from {number(start)} (median of the first {count(_starting(loss))} steps) to "
+        f"{number(loss.last)} (mean of the last {count(max(5, len(loss.values) // 10))})"
+    )
 
 
 def _rising(run: Run, optimizer: int) -> bool:
@@ -213,7 +233,7 @@ def _finding(
     seen = (
         f"Even {fastest}, the fastest tensor, changes by {number(pace)} of its size per step (95th percentile of the "
         f"steps), with {optimizer_class(run, optimizer)} at a learning rate of {rate_in_words(rates)}. "
-        f"The loss goes from {number(start)} to {number(loss.last)}: it {_gained(gain)}."
+        f"{_course(loss, start).capitalize()}: it {_gained(gain)}."
     )
     if trained_before:
         seen += " At the start the loss is low for an untrained model, so a slow fine-tuning may be meant."
@@ -295,9 +315,9 @@ def _actions(run: Run, optimizer: int, rates: Floats, pace: float) -> list[Actio
 
 def _construct(run: Run, optimizer: int, rates: Floats) -> str:
     """The line that makes the optimizer with one learning rate; nothing when its groups differ."""
-    if len(set(rates[numpy.isfinite(rates)])) != 1:
+    if not same_rate(rates):
         return ""
-    return f"torch.optim.{optimizer_class(run, optimizer)}(model.parameters(), lr={rate_in_words(rates)})"
+    return optimizer_line(run, optimizer, lr=rate_in_words(rates))
 
 
 def _clipping(run: Run, optimizer: int) -> tuple[float, float]:

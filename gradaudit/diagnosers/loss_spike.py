@@ -7,7 +7,8 @@ The running median of the loss over five steps (as many as cover 32 targets) aga
 batch to batch and by more than `share` of the first loss; it starts after the first tenth of the run and comes back
 below that height. It is a note, or a warning when the spike rises by `undone` or more of what the trend had gained from
 the first steps, their median, and that was 10 % of it or more. Spikes at more than 5 % of the steps, or 10 % if they
-are one or two, are how the loss is, and not reported.
+are one or two, are how the loss is, and not reported. The median finds a spike; the steps and the height that are told
+are those of the losses themselves.
 
 ## Why it matters
 
@@ -30,12 +31,12 @@ from collections.abc import Iterator
 import numpy
 
 from gradaudit.derived.each_optimizer import each_optimizer
-from gradaudit.derived.evidence import loss_chart, norm_chart
 from gradaudit.derived.learning_rates import label_of, learning_rates, rate_in_words
-from gradaudit.derived.order_statistics import Floats, Integers, Mask, median, quantile, running_median
+from gradaudit.derived.order_statistics import Floats, median, quantile, running_median
 from gradaudit.derived.progress import divergence as diverges
 from gradaudit.derived.progress import smoothing_window
-from gradaudit.derived.training_loss import training_loss
+from gradaudit.derived.spikes import rate_jump, raw_spikes, zoomed
+from gradaudit.derived.training_loss import TrainingLoss, training_loss
 from gradaudit.derived.wording import count, factor, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
@@ -54,7 +55,6 @@ from gradaudit.run import Run
 
 _OFTEN = 0.05  # of the steps: many spikes are how the loss is
 _GAIN = 0.1  # of the median of the first steps; of less, any spike undoes most
-_MOST_MARKS = 5
 _LONG = 0.1  # of the steps; one or two that take long to come back are no habit: a faulty run's took 22 of 300 steps
 
 
@@ -97,53 +97,54 @@ def loss_spike(
             )
             return
         worst = int(numpy.argmax(numpy.where(high, above, -numpy.inf)))
-        at, until = int(loss.steps[starts[0]]), int(loss.steps[numpy.flatnonzero(high)[-1]])
-        norms = run.steps_of(optimizer)["gradient_norm"].to_numpy(dtype=float)
-        peaks = sorted(_peaks(starts, high, above), key=lambda i: -above[i])[:_MOST_MARKS]
-        marks = [Mark(label=f"step {count(loss.steps[i])}", x=int(loss.steps[i])) for i in sorted(peaks)]
-        marked = (
-            "the mark is the spike's highest step" if len(peaks) == 1 else "the marks are the spikes' highest steps"
-        )
-        clip = float(quantile(norms.reshape(-1, 1), 0.9)[0])
-        rates = learning_rates(run, optimizer)[worst]
         # The first loss is one batch's, and may be far off.
         start = median(loss.values[: smoothing_window(loss)])
         gained = start - float(trend[worst])
         lost = float(above[worst]) / gained if gained >= _GAIN * abs(start) and gained > 0 else 0.0
         part = "all" if lost >= 1 else percent(lost)
+        window_of_median = smoothing_window(loss)
+        spikes = raw_spikes(loss.values, high, times * trend, worst, window_of_median)
+        top, raw, usual = spikes.top, spikes.steps, float(trend[worst])
+        norms = run.steps_of(optimizer)["gradient_norm"].to_numpy(dtype=float)
+        rates, jump = learning_rates(run, optimizer), rate_jump(run, optimizer, spikes.first)
+        marks = [Mark(label=f"step {count(loss.steps[top])}", x=int(loss.steps[top]))]
+        several = " around the highest of them" if len(starts) > 1 else ""
+        around = spikes.around(len(loss.values))
         yield Finding(
             severity=Severity.WARNING if lost >= undone else Severity.NOTE,
             confidence=Confidence.MEDIUM,
-            headline=f"The loss jumps to {factor(smooth[worst] / trend[worst])} times its trend at step "
-            f"{count(loss.steps[worst])} and comes back" + label_of(run, optimizer),
-            seen=f"{plural(len(starts), 'spike')} of {plural(int(high.sum()), 'step')} in all. The highest reaches "
-            f"{number(float(smooth[worst]))} from a trend of {number(float(trend[worst]))}, at a learning rate of "
-            f"{rate_in_words(rates)}."
+            headline=f"The loss jumps to {factor(loss.values[top] / usual)} times its trend at step "
+            f"{count(loss.steps[top])} and comes back" + label_of(run, optimizer),
+            seen=f"{plural(len(starts), 'spike')} of {plural(len(raw), 'step')} in all, the first at step "
+            f"{count(loss.steps[raw[0]])}. The highest loss of a step is {number(float(loss.values[top]))}, from a "
+            f"trend of {number(usual)}, at a learning rate of {rate_in_words(rates[top])}."
+            + _of_the_rate(loss, rates, jump)
             + (f" That undoes {part} of what had been gained since the first steps." if lost >= undone else ""),
-            span=Span(first=at, last=until),
+            span=Span(first=int(loss.steps[raw[0]]), last=int(loss.steps[raw[-1]])),
             evidence=[
-                loss_chart(run, optimizer, f"The training loss; {marked}.", marks),
-                norm_chart(run, optimizer, f"The gradient norm over the same steps; {marked}. A norm that rises before "
-                           "the loss is its cause, one that rises after it the consequence.", marks),
+                zoomed(
+                    loss.name, "Training loss", "loss", loss.steps, loss.values, around, marks,
+                    f"The loss of each step{several}; the mark is the spike's highest step.",
+                ),
+                zoomed(
+                    "gradient norm", "Gradient norm", "gradient norm before clipping", loss.steps, norms, around, marks,
+                    f"The gradient norm of the same steps{several}, where it was recorded; the mark is the spike's "
+                    "highest step. A norm that rises before the loss is its cause, one that rises after it the "
+                    "consequence.",
+                ),
             ],
-            actions=[
-                Action(text=f"Look at the batches of the steps before {count(at)}: is one of them broken?"),
-                Action(text=f"Clip the gradient norm at {number(clip, 2)}, its 90th percentile" if clip > 0
-                       else "Clip the gradient norm",
-                       code="torch.nn.utils.clip_grad_norm_(model.parameters(), "
-                       f"{number(clip, 2).replace(',', '') if clip > 0 else '1.0'})"),
-                Action(text=f"Or lower the learning rate at that point, from {rate_in_words(rates)} to "
-                       f"{rate_in_words(rates / 3)}"),
-            ],
+            actions=_actions(loss, rates, jump, spikes.first, float(quantile(norms.reshape(-1, 1), 0.9)[0])),
             measures=[
-                Measure(quantity="loss / trend", observed=number(float(smooth[worst] / trend[worst])),
+                Measure(quantity=f"loss / trend, median of {count(window_of_median)} steps",
+                        observed=number(float(smooth[worst] / trend[worst])),
                         threshold=f"> {setting(times)}", option="times"),
-                Measure(quantity="height / scatter",
+                Measure(quantity="height of that median / scatter",
                         observed=number(float(above[worst] / scatter[worst])) if scatter[worst] else "infinity",
                         threshold=f"> {setting(deviations)}", option="deviations"),
-                Measure(quantity="height / first loss", observed=percent(float(above[worst]) / abs(loss.first)),
+                Measure(quantity="height of that median / first loss",
+                        observed=percent(float(above[worst]) / abs(loss.first)),
                         threshold=f"> {percent(share)}", option="share"),
-                Measure(quantity="height / gain so far",
+                Measure(quantity="height of that median / gain so far",
                         observed="100 % or more" if lost >= 1 else percent(lost) if lost > 0
                         else f"a gain under {percent(_GAIN)} of the start",
                         threshold=f">= {percent(undone)} is a warning", option="undone"),
@@ -153,13 +154,28 @@ def loss_spike(
     yield from each_optimizer(run, judge)
 
 
-def _peaks(starts: Integers, high: Mask, above: Floats) -> list[int]:
-    """The step of each spike at which the loss stands highest above its trend."""
-    ends = [*starts[1:], len(high)]
-    return [
-        first + int(numpy.argmax(numpy.where(high[first:end], above[first:end], -numpy.inf)))
-        for first, end in zip(starts, ends, strict=True)
-    ]
+def _of_the_rate(loss: TrainingLoss, rates: Floats, jump: int | None) -> str:
+    if jump is None:
+        return ""
+    return (
+        f" At step {count(loss.steps[jump])} the learning rate jumps from {rate_in_words(rates[jump - 1])} to "
+        f"{rate_in_words(rates[jump])}."
+    )
+
+
+def _actions(loss: TrainingLoss, rates: Floats, jump: int | None, first: int, clip: float) -> list[Action]:
+    at = count(loss.steps[first])
+    norm = number(clip, 2) if clip > 0 else ""
+    cut = Action(
+        text=f"Clip the gradient norm at {norm}, its 90th percentile" if norm else "Clip the gradient norm",
+        code=f"torch.nn.utils.clip_grad_norm_(model.parameters(), {norm.replace(',', '') or '1.0'})",
+    )
+    batches = Action(text=f"Look at the batches of step {at} and of those before: is one of them broken?")
+    if jump is not None:
+        what, when = rate_in_words(rates[jump]), count(loss.steps[jump])
+        return [Action(text=f"Find what sets the learning rate to {what} at step {when}"), cut, batches]
+    lower = f"from {rate_in_words(rates[first])} to {rate_in_words(rates[first] / 3)}"
+    return [batches, cut, Action(text=f"Or lower the learning rate at that point, {lower}")]
 
 
 def _trend(values: Floats, window: int) -> tuple[Floats, Floats]:

@@ -22,9 +22,9 @@ learning rate is gone has not been caught: it would go on falling.
 
 ## What to try
 
-Look first at what other findings say of dead or saturated units. Then another seed: a trap depends on the start. A
-wider model has fewer of them. A learning rate a third as high at the step before, or momentum, or a warmup. Where the
-learning rate is gone, a schedule as long as the run.
+Where another finding, of dead or saturated units, stands above this one, mend that first. Then another seed: a trap
+depends on the start. A wider model has fewer of them. A learning rate a third as high at the step before, or momentum,
+or a warmup. Where the learning rate is gone, a schedule as long as the run.
 
 ## When it is wrong
 
@@ -40,10 +40,18 @@ from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart, norm_chart, rate_chart
 from gradaudit.derived.finiteness import breakdown
 from gradaudit.derived.learning_rates import label_of, peak_rates, rate_in_words
-from gradaudit.derived.plateaus import LEAST_STEPS, Plateau, Starved, plateau, starved
+from gradaudit.derived.plateaus import (
+    LEAST_STEPS,
+    STILL,
+    Plateau,
+    Starved,
+    cut_short,
+    fall_in_words,
+    plateau,
+)
 from gradaudit.derived.progress import divergence as diverges
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
-from gradaudit.derived.wording import count, number, percent, setting
+from gradaudit.derived.wording import count, factor, number, percent, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -59,8 +67,6 @@ from gradaudit.findings import (
     Verdict,
 )
 from gradaudit.run import Run
-
-_STILL = 0.3  # of a small gain, over the second half of the learning rate; at a steady pace it is half
 
 
 @diagnoser(
@@ -89,15 +95,11 @@ def premature_plateau(
         if not math.isfinite(loss.first) or breakdown(run, optimizer) is not None:
             yield CouldNotLook(reason="the loss is not finite at every step", enable="mend what non_finite reports")
             return
-        gone = starved(run, optimizer, spent)
-        if gone is not None and diverges(run, optimizer) is None:
-            stopped = gone.start < early * len(loss.values) and gone.after < flat and gone.level > left
-            # A loss that can fall by little falls as fast as others at first, and has come to rest like them later.
-            begun = gone.gained < unfinished and gone.fell >= max(_STILL * gone.gained, 2 * gone.noise)
-            if stopped and (gone.fell >= unfinished or begun):
-                limits = {"early": early, "left": left, "spent": spent, "unfinished": unfinished, "flat": flat}
-                yield _starved(run, optimizer, loss, gone, limits)
-                return
+        limits = {"early": early, "left": left, "spent": spent, "unfinished": unfinished, "flat": flat}
+        gone = cut_short(run, optimizer, **limits)
+        if gone is not None:
+            yield _starved(run, optimizer, loss, gone, limits)
+            return
         found = plateau(run, optimizer, flat)
         if found is None or diverges(run, optimizer) is not None:
             yield Clean(
@@ -110,7 +112,11 @@ def premature_plateau(
             yield Clean(
                 measured=f"the loss is flat from step {count(loss.steps[found.start])} on at {percent(found.level)} of "
                 f"its start, but does not stop short: over the steps before it {_moved(found.fell)}"
-                + (f", and {percent(found.gradient)} of the gradient is left" if math.isfinite(found.gradient) else "")
+                + (
+                    f", and the gradient norm ends at {factor(found.gradient)} times what it was then"
+                    if math.isfinite(found.gradient)
+                    else ""
+                )
                 + label_of(run, optimizer)
             )
             return
@@ -156,7 +162,6 @@ def _finding(run: Run, optimizer: int, loss: TrainingLoss, found: Plateau, thres
                        "reached its floor.", mark),
         ],
         actions=[
-            Action(text="Look first at findings of dead or saturated units, if there are any: they explain it"),
             Action(text="Train with three other seeds: a trap depends on the start, a floor does not",
                    code="torch.manual_seed(1)"),
             later if decayed else slower,
@@ -179,19 +184,17 @@ def _starved(run: Run, optimizer: int, loss: TrainingLoss, gone: Starved, thresh
     at, share = int(loss.steps[gone.start]), gone.start / len(loss.values)
     rates = peak_rates(run, optimizer)
     mark = [Mark(label=f"step {count(at)}", x=at)]
-    while_it_lasted = (
-        f"was still falling: by {percent(gone.fell)} of its first value during the second half of the schedule"
-        if gone.fell >= thresholds["unfinished"]
-        else f"had hardly begun to fall, by {percent(max(0.0, gone.gained))}"
-    )
+    # The same words as in learning_rate_schedule: both may stand on one page.
+    while_it_lasted = fall_in_words(run, optimizer, gone)
+    if gone.fell < thresholds["unfinished"]:
+        while_it_lasted += f" In all it has fallen by {percent(max(0.0, gone.gained))} of its start."
     return Finding(
         severity=Severity.WARNING,
         confidence=Confidence.HIGH,
         headline=f"The loss stays at {number(loss.last)} from step {count(at)} on, where the learning rate is used up"
         + label_of(run, optimizer),
         seen=f"From step {count(at)} on, for {percent(1 - share)} of the run, the learning rate is at "
-        f"{percent(thresholds['spent'])} of its peak of {rate_in_words(rates)} or less. Up to then the loss "
-        f"{while_it_lasted}; since then it has stayed at {percent(gone.level)} of its start.",
+        f"{percent(thresholds['spent'])} of its peak of {rate_in_words(rates)} or less. {while_it_lasted}",
         span=Span(first=at, last=int(loss.steps[-1])),
         evidence=[
             loss_chart(run, optimizer, "The training loss: it stops where the learning rate is used up.", mark),
@@ -211,7 +214,7 @@ def _starved(run: Run, optimizer: int, loss: TrainingLoss, gone: Starved, thresh
                     threshold=f"> {setting(thresholds['left'])}", option="left"),
             Measure(quantity="fall over the second half of the learning rate, of the first loss",
                     observed=percent(gone.fell),
-                    threshold=f">= {percent(thresholds['unfinished'])}, or {percent(_STILL)} of a whole gain below it",
+                    threshold=f">= {percent(thresholds['unfinished'])}, or {percent(STILL)} of a whole gain below it",
                     option="unfinished"),
             Measure(quantity="whole gain, of the start", observed=percent(gone.gained),
                     threshold=f"< {percent(thresholds['unfinished'])}, or that fall above it", option="unfinished"),

@@ -39,9 +39,10 @@ import numpy
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart, norm_chart
 from gradaudit.derived.learning_rates import label_of, learning_rates, rate_in_words
-from gradaudit.derived.order_statistics import Floats, quantile, rank_correlation
+from gradaudit.derived.order_statistics import Floats, largest, quantile, rank_correlation
 from gradaudit.derived.progress import Climb, climb
 from gradaudit.derived.progress import divergence as diverges
+from gradaudit.derived.rising_rate import hold, rising_rate
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
 from gradaudit.derived.validation import validation
 from gradaudit.derived.wording import count, factor, number, percent, plural, setting
@@ -144,6 +145,8 @@ def _back_up(run: Run, loss: TrainingLoss, climbed: Climb, lost: float, errors: 
     then, now = rates[climbed.until], rates[-1]
     steady = numpy.array_equal(rates[climbed.until :], numpy.broadcast_to(then, rates[climbed.until :].shape), True)
     worse = _held_out_gone(run) >= lost
+    rise = rising_rate(run, optimizer)
+    grown = rates[-1] / numpy.where(then > 0, then, numpy.nan)
     raised = bool((now > then).any())
     return Finding(
         severity=Severity.WARNING if worse and not raised else Severity.NOTE,
@@ -151,7 +154,8 @@ def _back_up(run: Run, loss: TrainingLoss, climbed: Climb, lost: float, errors: 
         headline=f"The loss climbs back from {number(climbed.best)} at steps {count(start)} to {count(until - 1)} to "
         f"{number(climbed.last)} at the end{label_of(run, optimizer)}",
         seen=f"It had fallen by {percent(climbed.gained)} of its first value, {number(loss.first)}, and "
-        f"{percent(climbed.lost)} of that is gone again over the last tenth of the run. The learning rate is "
+        f"{percent(climbed.lost)} of that is gone again in the last tenth of the run (medians of tenths). The learning "
+        "rate is "
         + (f"{rate_in_words(now)} from step {count(until)} on." if steady
            else f"{rate_in_words(then)} at step {count(until)} and {rate_in_words(now)} at the end.")
         + (" The held-out loss climbs back, too." if worse else ""),
@@ -163,6 +167,7 @@ def _back_up(run: Run, loss: TrainingLoss, climbed: Climb, lost: float, errors: 
                        "too.", []),
         ],
         actions=[
+            hold(run, optimizer, rise) if rise is not None else
             Action(text=f"Keep the learning rate at or below {rate_in_words(then / 3)}, a third of what it is at step "
                    f"{count(until)}, or let it decay from there"),
             Action(text=f"Compare the model with its weights of step {count(until)}, by the held-out loss"),
@@ -177,7 +182,9 @@ def _back_up(run: Run, loss: TrainingLoss, climbed: Climb, lost: float, errors: 
                     threshold=f">= {percent(share)}", option="share"),
             Measure(quantity="rise of the held-out loss / its gain",
                     observed=percent(_held_out_gone(run)) if numpy.isfinite(_held_out_gone(run)) else "not known",
-                    threshold=f">= {percent(lost)} is a warning", option="lost"),
+                    threshold=f">= {percent(lost)} is a warning, with the row below", option="lost"),
+            *([Measure(quantity="learning rate at the end / where the best tenth ends", observed=number(largest(grown)),
+                       threshold="> 1 leaves it a note")] if numpy.isfinite(grown).any() else []),
         ],
     )  # fmt: skip
 
@@ -209,6 +216,7 @@ def _finding(
     at = len(loss.values) - sum(len(part) for part in parts[begins:])
     start = int(loss.steps[at])
     rates = learning_rates(run, optimizer)[at]
+    rise = rising_rate(run, optimizer)
     norms = run.steps_of(optimizer)["gradient_norm"].to_numpy(dtype=float)
     clip = number(float(quantile(norms.reshape(-1, 1), 0.9)[0]), 2) if numpy.isfinite(norms).any() else "1"
     return Finding(
@@ -228,6 +236,7 @@ def _finding(
                        "too.", []),
         ],
         actions=[
+            hold(run, optimizer, rise) if rise is not None else
             Action(text=f"Keep the learning rate at or below {rate_in_words(rates / 3)}, a third of what it is at step "
                    f"{count(start)}, or let it decay from there"),
             Action(text=f"Clip the gradient norm at {clip}, its 90th percentile",

@@ -115,8 +115,8 @@ def test_a_dead_layer_is_a_warning_and_the_one_closest_to_the_output_is_named(tm
         ("layers.0.weight", 1.0, False),
         ("layers.1.weight", 1.0, False),
         ("layers.2.weight", 1.0, True),
-        ("layers.3.weight", 1.0, False),
-    ]
+    ], "layers.3 has inputs of zero, but its outputs feel the loss through the bias"
+    assert "Layers whose inputs are all zero are left out." in dots.caption
     assert [mark.x for mark in dots.marks] == [0.6]
     assert "the layers before it are silent with it" in dots.caption
     assert isinstance(lines, Lines)
@@ -155,7 +155,7 @@ def test_units_of_which_some_died_and_some_never_lived_are_called_so(tmp_path):
 def test_units_that_died_and_units_that_never_lived_have_different_remedies(tmp_path):
     died = assert_finds(dead_relu, dead_layer(tmp_path / "a", 0.75, first=0.1))
     assert "died during training" in died.seen
-    assert died.actions[0].text.startswith("Lower the learning rate from 0.001 to 1e-4")
+    assert died.actions[0].text.startswith("Lower the learning rate at step 10 from 0.001 to 1e-4")
     never = assert_finds(dead_relu, dead_layer(tmp_path / "b", 0.75))
     assert "they were silent from the start" in never.seen
     assert "standard deviation 0.25, for its 32 inputs" in never.actions[0].text
@@ -184,3 +184,24 @@ def test_a_sampled_activation_confirms_it(tmp_path):
 @pytest.mark.parametrize("scale", [1e-4, 1e4])
 def test_scaling_the_loss_changes_nothing(tmp_path, scale):
     assert_finds(dead_relu, dead_layer(tmp_path / "a", loss=scale * falling()), Severity.WARNING)
+
+
+def test_the_rate_that_counts_is_that_when_the_units_died(tmp_path):
+    rates = [[1e-3 if step < 100 else 1.0] for step in range(200)]
+    died = assert_finds(dead_relu, dead_layer(tmp_path / "a", 0.75, first=0.1, steps={"learning_rate": rates}))
+    assert died.actions[0].text.startswith("Lower the learning rate at step 10 from 0.001 to 1e-4")
+
+
+def test_what_was_learned_and_lost_again_is_not_called_nothing(tmp_path):
+    loss = numpy.interp(numpy.arange(200), [0, 80, 120, 199], [2.3, 0.5, 2.3, 2.3])
+    finding = assert_finds(dead_relu, dead_layer(tmp_path / "a", loss=loss), Severity.CRITICAL)
+    assert "The model has lost what it had learned: the loss was 0.7" in finding.seen
+    assert "learned nothing" not in finding.seen
+    never = assert_finds(dead_relu, dead_layer(tmp_path / "b", loss=flat()), Severity.CRITICAL)
+    assert "The model has learned nothing." in never.seen
+
+
+def test_gradients_that_are_no_numbers_are_not_called_alive(tmp_path):
+    broken = {"gradient_nan": numpy.where(numpy.arange(200) >= 150, 1, 0)[:, None]}
+    run = healthy(tmp_path, stats=broken)
+    assert "NaN or infinity" in assert_could_not_look(dead_relu, run)

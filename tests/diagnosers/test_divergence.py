@@ -5,6 +5,7 @@ import numpy
 import pytest
 
 from gradaudit.diagnosers.divergence import divergence
+from gradaudit.diagnosers.learning_rate_too_high import learning_rate_too_high
 from gradaudit.findings import Severity
 from gradaudit.schema import LossFacts, OptimizerFacts
 from tests.build import build_run
@@ -52,7 +53,7 @@ def test_a_first_loss_that_is_no_number_cannot_be_compared_with(tmp_path):
 
 def test_a_loss_that_leaves_for_good_is_critical(tmp_path):
     finding = assert_finds(divergence, diverging(tmp_path / "a"), Severity.CRITICAL)
-    assert finding.headline == "The loss diverges at step 141: it climbs from 1.15 to 40 and ends at 29.1"
+    assert finding.headline == "The loss diverges at step 141: it climbs from 1.16 to 40 and ends at 29.1"
     assert finding.span.first == 141
     assert finding.actions[0].text == "Lower the learning rate at step 141 from 0.001 to 1e-4"
 
@@ -103,3 +104,41 @@ def test_scaling_the_loss_changes_nothing(tmp_path, scale):
     facts = LossFacts(id=0, function="mse_loss", target_variance=scale)
     run = diverging(tmp_path / "a", last=40 * scale, first=2.3 * scale, facts=facts)
     assert assert_finds(divergence, run, Severity.CRITICAL).span.first == 141
+
+
+def test_a_loss_that_comes_back_to_its_start_is_not_called_worse_than_it(tmp_path):
+    loss = numpy.interp(numpy.arange(400), [0, 100, 250, 300, 399], [2.3, 1.0, 9.0, 9.0, 2.2])
+    loss[360:] = 2.2
+    finding = assert_finds(divergence, build_run(tmp_path / "a", loss=loss, facts=TEN), Severity.CRITICAL)
+    assert "It comes back to about where it started: on balance nothing is learned." in finding.seen
+    assert "the mean of the last 40 is 2.20" in finding.seen
+    assert "worse than" not in finding.seen
+
+
+def test_one_low_batch_is_not_the_lowest_that_it_was(tmp_path):
+    loss = diverging(tmp_path / "a").steps["mean_loss"].to_numpy().copy()
+    loss[60] = 0.01
+    finding = assert_finds(divergence, build_run(tmp_path / "b", loss=loss, facts=TEN))
+    assert "climbs from 1.16 to" in finding.headline
+    assert "(median of 5 steps)" in finding.seen
+
+
+def test_either_of_two_rows_suffices_and_the_table_says_so(tmp_path):
+    finding = assert_finds(divergence, diverging(tmp_path / "a"))
+    doubled, worse = finding.measures
+    assert doubled.observed == "16.2", "the running median at its largest, over the start"
+    assert doubled.threshold == "> 2, or the row below"
+    assert worse.threshold.endswith("or the row above")
+
+
+def test_its_advice_is_that_of_a_learning_rate_that_was_too_high_and_keeps_the_momentum(tmp_path):
+    update = numpy.full((200, 1), 1e-3)
+    update[125:] = 5.0
+    run = diverging(tmp_path / "a", stats={"update_norm": update})
+    facts = OptimizerFacts(id=0, optimizer_class="SGD", defaults={"momentum": 0.9, "nesterov": True})
+    run = dataclasses.replace(run, meta=msgspec.structs.replace(run.meta, optimizers=[facts]))
+    own = assert_finds(divergence, run).actions[0]
+    other = assert_finds(learning_rate_too_high, run).actions[0]
+    assert own.text == "Lower the learning rate from 0.001 to 2e-5"
+    assert other.text.startswith(own.text)
+    assert own.code == other.code == "torch.optim.SGD(model.parameters(), lr=2e-5, momentum=0.9, nesterov=True)"

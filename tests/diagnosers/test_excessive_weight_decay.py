@@ -1,10 +1,13 @@
+import dataclasses
+
+import msgspec
 import numpy
 
 from gradaudit.diagnosers.excessive_weight_decay import excessive_weight_decay
 from gradaudit.findings import Severity
-from gradaudit.schema import LossFacts
+from gradaudit.schema import LossFacts, OptimizerFacts
 from tests.build import build_run, linear_stack
-from tests.diagnosers.runs import falling, flat, healthy
+from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick_weights import decayed
 from tests.diagnosers.verbs import (
     assert_clean,
@@ -107,3 +110,47 @@ def test_targets_that_are_all_the_same_have_no_level_to_compare_with(tmp_path):
     constant = LossFacts(id=0, function="mse_loss", target_mean=1.0, target_variance=0.0)
     finding = assert_finds(excessive_weight_decay, decayed(tmp_path / "a", facts=constant))
     assert [measure.option for measure in finding.measures] == ["cosine", "shrunk"]
+
+
+def grouped(path):
+    """Two parameter groups: the layers decay at a small learning rate, and the head has a large one and no decay."""
+    tensors = [msgspec.structs.replace(t, group=1 if t.id >= 6 else 0) for t in linear_stack()]
+    norms = numpy.geomspace(1, 0.1, 200)[:, None] * numpy.ones(8)
+    norms[:, 6:] = numpy.linspace(1, 1.02, 200)[:, None]
+    stats = {"update_weight_cosine": numpy.where(numpy.arange(8) >= 6, 0.0, -0.9)[None, :], "weight_norm": norms}
+    steps = {"learning_rate": [[0.01, 0.2]] * 200, "weight_decay": [[0.5, 0.0]] * 200}
+    return build_run(path, loss=falling(), stats=stats, steps=steps, tensors=tensors, facts=TEN, optimizer="SGD")
+
+
+def test_of_several_groups_the_one_that_decays_is_named_with_its_own_rate(tmp_path):
+    finding = assert_finds(excessive_weight_decay, grouped(tmp_path / "a"))
+    assert "a weight decay of 0.5 at a learning rate of 0.01." in finding.seen
+    assert finding.actions[0].text.startswith("Lower the weight decay of group 0 from 0.5 to 0.05:")
+    assert finding.actions[0].code == "optimizer.param_groups[0]['weight_decay'] = 0.05"
+    assert finding.tensors == ["layers.0.weight", "layers.1.weight", "layers.2.weight"]
+    assert "layers.3.weight" not in [series.name for series in finding.evidence[0].series], "it has grown"
+
+
+def test_momentum_repeats_the_decay_and_stays_in_the_code(tmp_path):
+    facts = OptimizerFacts(id=0, optimizer_class="SGD", defaults={"momentum": 0.9, "weight_decay": 0.5})
+    run = decayed(tmp_path / "a")
+    run = dataclasses.replace(run, meta=msgspec.structs.replace(run.meta, optimizers=[facts]))
+    finding = assert_finds(excessive_weight_decay, run)
+    # 0.01 * 200 steps / (1 - 0.9) is 20: a decay of 0.005 takes a tenth.
+    assert finding.actions[0].text.startswith("Lower the weight decay from 0.5 to 0.005: over the 200 steps")
+    assert finding.actions[0].code == "torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=0.005)"
+
+
+def test_what_makes_it_a_note_is_in_the_table(tmp_path):
+    finding = assert_finds(excessive_weight_decay, decayed(tmp_path / "a"), Severity.NOTE)
+    level, fall = finding.measures[-2:]
+    assert level.threshold == "< 0.96 is a note, with the row below"
+    assert fall.threshold == ">= 0.01 is a note, with the row above"
+
+
+def test_the_norm_of_weights_that_ran_away_is_not_told(tmp_path):
+    loss = falling()
+    loss[150:] = numpy.nan
+    norms = numpy.geomspace(1, 1e26, 200)[:, None]
+    run = decayed(tmp_path / "a", cosine=0.1, loss=loss, stats={"weight_norm": norms})
+    assert "first norm" not in assert_clean(excessive_weight_decay, run)

@@ -4,6 +4,7 @@ import pytest
 
 from gradaudit.diagnosers.gradient_growth import gradient_growth
 from gradaudit.findings import Severity
+from gradaudit.schema import ModuleFacts
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick_gradients import bursting, growing
@@ -80,3 +81,25 @@ def test_scaling_the_loss_changes_nothing(tmp_path, scale):
     norm = scale * numpy.geomspace(1, 10, 200)
     run = build_run(tmp_path / "a", loss=scale * flat(200, 1.2), steps={"gradient_norm": norm}, facts=TEN)
     assert_finds(gradient_growth, run, Severity.WARNING)
+
+
+def test_only_layers_whose_gradient_grows_are_named(tmp_path):
+    gradient = numpy.ones((200, 8))
+    gradient[:, 2] = numpy.geomspace(1, 10, 200)
+    gradient[:, 6] = numpy.geomspace(1, 1.1, 200)
+    assert assert_finds(gradient_growth, growing(tmp_path / "a", stats={"gradient_norm": gradient})).tensors == [
+        "layers.1.weight"
+    ]
+
+
+def test_weight_decay_is_blamed_only_where_layers_are_normalised_and_decay(tmp_path):
+    def advised(path, decay, kind):
+        modules = [ModuleFacts(id=0, name="norm", module_class=kind)]
+        norm = numpy.geomspace(1, 6, 200)
+        steps = {"gradient_norm": norm, "weight_decay": [[decay]] * 200}
+        run = build_run(path, loss=flat(200, 1.2), facts=TEN, modules=modules, steps=steps)
+        return any("weight decay" in action.text for action in assert_finds(gradient_growth, run).actions)
+
+    assert advised(tmp_path / "a", 0.8, "LayerNorm")
+    assert not advised(tmp_path / "b", 0.8, "Linear")
+    assert not advised(tmp_path / "c", 0.0, "LayerNorm")

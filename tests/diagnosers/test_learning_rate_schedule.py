@@ -2,6 +2,8 @@ import numpy
 import pytest
 
 from gradaudit.audit import analyze
+from gradaudit.derived.plateaus import starved
+from gradaudit.derived.wording import setting
 from gradaudit.diagnosers.learning_rate_schedule import learning_rate_schedule
 from gradaudit.findings import Severity
 from tests.build import build_run
@@ -58,6 +60,85 @@ def test_a_collapse_that_stops_the_loss_is_a_note(tmp_path):
 def test_a_warmup_that_never_ends_is_a_note(tmp_path):
     finding = assert_finds(learning_rate_schedule, warming(tmp_path / "a"), Severity.NOTE)
     assert finding.headline == "The learning rate rises to the last step, from 1e-5 to 0.001"
+
+
+def drifting(path, growth=1.03, back=2.0, steps=200):
+    """The rate grows by `growth` a step, and a loss that had fallen for half of the run climbs to `back`."""
+    at = numpy.arange(steps)
+    loss = numpy.interp(at, [0, steps / 2, steps - 1], [2.3, 1.0, back])
+    rates = [[1e-3 * growth**step] for step in range(steps)]
+    return build_run(path, loss=loss, facts=TEN, steps={"learning_rate": rates})
+
+
+def test_a_rate_that_rises_until_the_loss_comes_up_again_is_the_root(tmp_path):
+    run = drifting(tmp_path / "a", back=9.0)
+    finding = assert_finds(learning_rate_schedule, run, Severity.NOTE)
+    assert finding.headline.endswith("and from step 100 on the loss rises with it")
+    assert finding.span.first == 38, "the step at which the rate has risen threefold: 1.03 ** 38"
+    sound = setting(float(f"{1e-3 * 1.03**100 / 3:.2g}"))
+    assert f"at or below {sound}, a third of what it is at step 100" in finding.actions[0].text
+    assert f"max_lr={sound}, total_steps=200" in finding.actions[0].code
+    root = analyze(run).ranked[0]
+    assert root.diagnoser == "learning_rate_schedule"
+    below = {item.diagnoser: item.finding for item in root.consequences}
+    assert below["divergence"].severity is Severity.CRITICAL
+    assert below["divergence"].actions[0] == finding.actions[0], "one advice for both"
+
+
+def test_a_rate_that_rises_while_the_loss_falls_led_to_nothing(tmp_path):
+    assert assert_finds(learning_rate_schedule, warming(tmp_path / "a")).led_to == []
+
+
+def test_a_loss_that_never_fell_is_not_driven_up_by_the_rate_that_rises(tmp_path):
+    rates = [[1e-3 * 1.03**step] for step in range(200)]
+    loss = numpy.geomspace(2.3, 50, 200)
+    run = build_run(tmp_path / "a", loss=loss, facts=TEN, steps={"learning_rate": rates})
+    assert assert_finds(learning_rate_schedule, run).led_to == []
+
+
+def test_a_loss_that_comes_up_before_the_rate_has_risen_is_not_driven_up_by_it(tmp_path):
+    assert_clean(learning_rate_schedule, drifting(tmp_path / "a", growth=1.005))
+    loss = numpy.interp(numpy.arange(200), [0, 20, 60, 199], [2.3, 1.0, 9.0, 9.0])
+    rates = [[1e-3 * 1.01**step] for step in range(200)]
+    run = build_run(tmp_path / "b", loss=loss, facts=TEN, steps={"learning_rate": rates})
+    assert assert_finds(learning_rate_schedule, run).led_to == []
+
+
+def test_a_rate_wrong_for_one_step_is_no_restart(tmp_path):
+    rates = [[0.1 if step == 100 else 1e-3] for step in range(200)]
+    loss = numpy.linspace(2.3, 1.0, 200) + numpy.where(numpy.arange(200) >= 100, 0.5, 0.0)
+    run = build_run(tmp_path / "a", loss=loss, facts=TEN, steps={"learning_rate": rates})
+    finding = assert_finds(learning_rate_schedule, run, Severity.NOTE)
+    assert finding.actions[0].text == (
+        "Find what sets the learning rate to 0.1 at step 100: at step 101 it is 0.001 again, so it is no restart"
+    )
+    assert "and back by step 101" in finding.seen
+
+
+def test_a_hundredth_in_float32_is_a_hundredth(tmp_path):
+    rates = [[0.05] if step < 80 else [0.05 * 0.01] if step < 120 else [0.05 * 1e-3] for step in range(200)]
+    loss = numpy.linspace(2.3, 1.3, 200)
+    loss[80:] = loss[80]
+    run = build_run(tmp_path / "a", loss=loss, facts=TEN, steps={"learning_rate": rates})
+    assert assert_finds(learning_rate_schedule, run).span.first == 80
+    assert starved(run, 0, 0.01).start == 80
+
+
+def test_a_schedule_that_ends_too_early_is_the_root_of_the_plateau_with_the_same_numbers(tmp_path):
+    run = collapsing(tmp_path / "a", loss=numpy.maximum(2.3 - 0.015 * numpy.arange(200), 1.1))
+    root = analyze(run).ranked[0]
+    assert root.diagnoser == "learning_rate_schedule"
+    plateau = next(item.finding for item in root.consequences if item.diagnoser == "premature_plateau")
+    assert plateau.severity is Severity.WARNING
+    words = "While the second half of the learning rate was spent, from step 39 to step 80, the loss fell from 1."
+    assert words in root.finding.seen
+    assert root.finding.seen.partition("While")[2] == plateau.seen.partition("While")[2]
+
+
+def test_the_largest_of_several_rates_is_called_so(tmp_path):
+    run = build_run(tmp_path / "a", loss=falling(), steps={"learning_rate": [[0.008, 0.2]] * 200})
+    measured = assert_clean(learning_rate_schedule, run)
+    assert measured == "the largest learning rate of all groups is 0.2 at every step"
 
 
 def jumping(path, times=30.0, rise=0.5):

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gradaudit.diagnosers.learning_rate_schedule import learning_rate_schedule
 from gradaudit.diagnosers.learning_rate_too_high import learning_rate_too_high
 from gradaudit.findings import Lines, Severity
 from gradaudit.schema import LossFacts, OptimizerFacts
@@ -79,7 +80,8 @@ def test_the_learning_rate_that_is_proposed_follows_the_size_of_the_update(tmp_p
     for pace, proposed in ((0.25, "3e-4"), (7.0, "1e-5"), (300.0, "3e-7")):
         finding = assert_finds(learning_rate_too_high, fast(tmp_path / str(pace), pace, loss), Severity.CRITICAL)
         assert finding.actions[0].text.startswith(f"Lower the learning rate from 0.001 to {proposed}:")
-        assert finding.actions[1].text.startswith("Or keep it and warm up")
+        # A warmup to a rate that is ten times too high or more only puts the harm off.
+        assert any("warm up" in action.text for action in finding.actions) is (pace == 0.25)
     assert (finding.span.first, finding.span.last) == (0, 4)
     charts = [evidence for evidence in finding.evidence if isinstance(evidence, Lines)]
     assert [chart.title for chart in charts] == ["Update-to-weight ratio", "Training loss"]
@@ -159,3 +161,13 @@ def test_a_loss_that_is_maximized_is_no_symptom(tmp_path):
     facts = OptimizerFacts(id=0, optimizer_class="SGD", defaults={"maximize": True})
     run = dataclasses.replace(run, meta=msgspec.structs.replace(run.meta, optimizers=[facts]))
     assert_clean(learning_rate_too_high, run)
+
+
+def test_a_rate_that_the_schedule_raised_is_not_to_be_warmed_up_to(tmp_path):
+    loss = numpy.interp(numpy.arange(300), [0, 150, 299], [2.3, 1.0, 30.0])
+    pace = numpy.geomspace(1e-3, 5.0, 300)[:, None]
+    rates = [[1e-3 * 1.03**step] for step in range(300)]
+    run = build_run(tmp_path / "a", loss=loss, facts=TEN, stats={"update_norm": pace}, steps={"learning_rate": rates})
+    finding = assert_finds(learning_rate_too_high, run, Severity.CRITICAL)
+    assert finding.actions[0] == assert_finds(learning_rate_schedule, run).actions[0]
+    assert not any("warm up" in action.text for action in finding.actions)

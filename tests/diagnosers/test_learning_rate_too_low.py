@@ -144,3 +144,16 @@ def test_the_order_of_tensors_does_not_matter(tmp_path):
     second = build_run(tmp_path / "b", loss=falling(last=2.25), tensors=turned, stats={"update_norm": update})
     a, b = (assert_finds(learning_rate_too_low, run) for run in (first, second))
     assert (a.headline, a.tensors) == (b.headline, b.tensors)
+
+
+def test_a_run_that_ends_in_nan_is_not_judged_by_it(tmp_path):
+    loss = falling()
+    loss[150:] = numpy.nan
+    run = build_run(tmp_path / "a", loss=loss, facts=TEN)
+    assert "from step 150 on" in assert_could_not_look(learning_rate_too_low, run)
+
+
+def test_what_it_measured_says_which_steps_the_losses_are_of(tmp_path):
+    measured = assert_clean(learning_rate_too_low, healthy(tmp_path))
+    assert "(median of the first 10 steps)" in measured
+    assert "(mean of the last 20)" in measured

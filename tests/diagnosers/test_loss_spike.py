@@ -1,8 +1,9 @@
 import numpy
 import pytest
 
+from gradaudit.derived.wording import number
 from gradaudit.diagnosers.loss_spike import loss_spike
-from gradaudit.findings import Severity
+from gradaudit.findings import Lines, Severity
 from gradaudit.schema import LossFacts
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, healthy
@@ -90,3 +91,33 @@ def test_the_step_of_the_headline_is_marked_in_every_chart(tmp_path):
     for chart in finding.evidence:
         assert [mark.label for mark in chart.marks if f"at {mark.label} and" in finding.headline], chart.title
         assert "mark" in chart.caption
+
+
+def test_the_steps_and_the_height_are_those_of_the_losses_and_not_of_their_median(tmp_path):
+    loss = falling(400, noise=0.001)
+    loss[200:205] += numpy.asarray([1.0, 1.4, 1.8, 1.4, 1.0])
+    finding = assert_finds(loss_spike, build_run(tmp_path / "a", loss=loss, facts=TEN))
+    assert (finding.span.first, finding.span.last) == (200, 204)
+    assert "at step 202 and comes back" in finding.headline
+    assert f"The highest loss of a step is {number(loss[202])}" in finding.seen
+    assert "median of 5 steps" in finding.measures[0].quantity
+
+
+def test_the_charts_show_the_steps_around_the_spike_one_by_one(tmp_path):
+    run = spiking(tmp_path / "a")
+    finding = assert_finds(loss_spike, run)
+    chart = finding.evidence[0]
+    assert isinstance(chart, Lines)
+    assert chart.title == "Training loss, steps 175 to 232"
+    assert chart.series[0].x == list(range(175, 233))
+    assert max(chart.series[0].y) == pytest.approx(run.steps["mean_loss"].iloc[175:233].max(), rel=1e-3)
+
+
+def test_a_rate_that_jumps_just_before_is_to_be_mended_first(tmp_path):
+    rates = [[0.4 if step == 199 else 0.004] for step in range(400)]
+    finding = assert_finds(loss_spike, spiking(tmp_path / "a", steps={"learning_rate": rates}))
+    assert finding.actions[0].text == "Find what sets the learning rate to 0.4 at step 199"
+    assert not any("lower the learning rate" in action.text for action in finding.actions)
+    rates[199], rates[180] = [0.004], [0.4]
+    finding = assert_finds(loss_spike, spiking(tmp_path / "b", steps={"learning_rate": rates}))
+    assert finding.actions[0].text.startswith("Look at the batches of step 200")

@@ -29,7 +29,8 @@ def test_a_power_law_is_quiet(tmp_path):
 
 
 def test_a_sudden_end_on_a_noisy_floor_keeps_its_gradient_and_is_quiet(tmp_path):
-    assert "of the gradient is left" in assert_clean(premature_plateau, caught(tmp_path / "a", gradient=0.4))
+    measured = assert_clean(premature_plateau, caught(tmp_path / "a", gradient=0.4))
+    assert "the gradient norm ends at 0.39 times what it was then" in measured
 
 
 def test_a_loss_near_zero_is_quiet(tmp_path):
@@ -56,21 +57,21 @@ def test_a_loss_that_is_caught_is_a_note(tmp_path):
     finding = assert_finds(premature_plateau, caught(tmp_path / "a"), Severity.NOTE)
     assert finding.headline.startswith("The loss stops at 1.15 at step")
     assert abs(finding.span.first - 100) < 10
-    assert finding.actions[2].text.startswith("Lower the learning rate from 0.001 to 3.33e-4")
+    assert finding.actions[1].text.startswith("Lower the learning rate from 0.001 to 3.33e-4")
 
 
 def test_a_learning_rate_that_was_gone_by_then_is_said(tmp_path):
     rates = [[1e-3 if step < 90 else 2e-5] for step in range(400)]
     finding = assert_finds(premature_plateau, caught(tmp_path / "a", steps_columns={"learning_rate": rates}))
     assert "The learning rate was at 2 % of its peak by then." in finding.seen
-    assert finding.actions[2].text.startswith("Keep the learning rate up")
+    assert finding.actions[1].text.startswith("Keep the learning rate up")
 
 
 @pytest.mark.parametrize("time", [20, 300])
 def test_a_loss_whose_learning_rate_is_gone_is_a_warning(tmp_path, time):
     finding = assert_finds(premature_plateau, starving(tmp_path / "a", time=time), Severity.WARNING)
     assert finding.headline.endswith("from step 90 on, where the learning rate is used up")
-    assert ("had hardly begun to fall" in finding.seen) is (time == 300)
+    assert ("In all it has fallen by 5.9 % of its start." in finding.seen) is (time == 300)
     assert finding.span.first == 90
     assert "when stepped once a batch" in finding.actions[0].text
 

@@ -2,6 +2,7 @@ import msgspec
 import numpy
 import pytest
 
+from gradaudit.audit import analyze
 from gradaudit.diagnosers.unstable_loss import unstable_loss
 from gradaudit.findings import Severity
 from tests.build import build_run
@@ -112,3 +113,19 @@ def test_the_scale_of_the_loss_does_not_matter(tmp_path, scale):
     loss = scale * swinging(tmp_path / "a").steps["mean_loss"].to_numpy()
     facts = msgspec.structs.replace(TEN, function="l1_loss", classes=0)
     assert_finds(unstable_loss, build_run(tmp_path / "b", loss=loss, facts=facts), Severity.NOTE)
+
+
+def test_a_rate_that_was_raised_is_in_the_table_as_what_leaves_it_a_note(tmp_path):
+    steps = {"learning_rate": [[1e-3 if step < 300 else 1e-2] for step in range(400)]}
+    finding = assert_finds(unstable_loss, climbing(tmp_path / "a", evaluations=RISING, steps=steps), Severity.NOTE)
+    assert finding.measures[-1].observed == "10"
+    assert finding.measures[-1].threshold == "> 1 leaves it a note"
+
+
+def test_a_schedule_that_raises_the_rate_is_the_root_of_all_with_one_advice(tmp_path):
+    steps = {"learning_rate": [[1e-3 * (step + 1)] for step in range(400)]}
+    run = climbing(tmp_path / "a", evaluations=RISING, steps=steps)
+    root = analyze(run).ranked[0]
+    assert root.diagnoser == "learning_rate_schedule"
+    below = next(item.finding for item in root.consequences if item.diagnoser == "unstable_loss")
+    assert below.actions[0] == root.finding.actions[0]

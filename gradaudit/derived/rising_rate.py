@@ -1,0 +1,106 @@
+"""A schedule that raises the learning rate to the last step, and a loss that comes up again on the way."""
+
+import math
+from dataclasses import dataclass
+
+import numpy
+
+from gradaudit.derived.learning_rates import learning_rates, rate_in_words, same_rate
+from gradaudit.derived.order_statistics import Floats, median
+from gradaudit.derived.per_run import per_run
+from gradaudit.derived.progress import TENTHS, climb
+from gradaudit.derived.progress import divergence as diverges
+from gradaudit.derived.training_loss import training_loss
+from gradaudit.derived.wording import count, setting
+from gradaudit.findings import Action
+from gradaudit.run import Run
+
+RISEN = 3.0  # times; a rate that grows by less is no warmup
+_LOST, _ERRORS, _GAINED = 0.15, 4.0, 0.1  # as in `unstable_loss`, which tells why
+_LAST = 0.95  # of the run: a peak after it is at its end
+
+
+@dataclass(frozen=True, eq=False)
+class RisingRate:
+    """A learning rate that never falls and is highest at the end, and the loss that it has driven up again."""
+
+    risen: int  # global step at which the rate has risen `RISEN` times
+    since: int  # the global step before which the loss was lowest: the first one after its lowest tenth
+    lowest: float  # median of that tenth
+    rates: Floats  # [groups] at that step
+    last: Floats  # [groups] at the last step
+
+
+def rises(rate: Floats, times: float) -> bool:
+    """Whether a rate [steps] never falls, is highest at the end, and rises more than `times` over the run."""
+    return bool(
+        len(rate)
+        and numpy.argmax(rate) >= _LAST * (len(rate) - 1)
+        and rate[-1] > times * rate[0]
+        and (numpy.diff(rate) >= 0).all()
+    )
+
+
+@per_run
+def rising_rate(run: Run, optimizer: int, times: float = RISEN) -> RisingRate | None:
+    """The rising learning rate that has undone what the loss had gained; None where the loss came to no harm.
+
+    The loss has to have fallen first, under a lower rate: then it is the rise that has driven it up.
+    """
+    loss, rates = training_loss(run, optimizer), learning_rates(run, optimizer)
+    known = numpy.where(numpy.isfinite(rates), rates, -numpy.inf).max(axis=1, initial=-numpy.inf)
+    if loss.unjudged or len(known) < TENTHS or not numpy.isfinite(known).all() or not rises(known, times):
+        return None
+    finite = numpy.flatnonzero(numpy.isfinite(loss.values))
+    # What follows the last finite loss is no part of the course of the loss.
+    values = loss.values[: int(finite[-1]) + 1] if len(finite) else loss.values[:0]
+    harmed = _harmed(run, optimizer, len(values))
+    parts = numpy.array_split(numpy.arange(len(values)), TENTHS)
+    if harmed is None or len(values) < TENTHS or not loss.first > 0:
+        return None
+
+    before = [part for part in parts if part[-1] < harmed]
+    levels = [median(values[part]) for part in before]
+    if not before or not math.isfinite(min(levels)):
+        return None
+    best = int(numpy.argmin(levels))
+    since, lowest = int(before[best][-1]) + 1, levels[best]
+    if not loss.first - lowest >= _GAINED * loss.first or not known[harmed] > times * known[0]:
+        return None
+    return RisingRate(
+        risen=int(loss.steps[numpy.argmax(known > times * known[0])]),
+        since=int(loss.steps[since]),
+        lowest=lowest,
+        rates=rates[since],
+        last=rates[-1],
+    )
+
+
+def _harmed(run: Run, optimizer: int, count_finite: int) -> int | None:
+    """The index of the step at which the loss is known to have come up: it diverges, ends in NaN, or climbs back."""
+    loss = training_loss(run, optimizer)
+    away = diverges(run, optimizer)
+    if away is not None:
+        return int(numpy.argmax(loss.steps >= away))
+    if count_finite < len(loss.values):
+        return None  # NaN without a rise before it may have any cause
+    climbed = climb(loss)
+    if climbed and climbed.lost >= _LOST and climbed.errors >= _ERRORS and climbed.gained >= _GAINED:
+        return len(loss.values) - 1
+    return None
+
+
+def sound(rise: RisingRate) -> Floats:
+    """[groups]: a third of the rates at which the loss was lowest, to two digits."""
+    return numpy.asarray([float(f"{rate / 3:.2g}") for rate in rise.rates])
+
+
+def hold(run: Run, optimizer: int, rise: RisingRate) -> Action:
+    """The one advice of all findings about a rate that rises too far."""
+    most, steps = sound(rise), len(run.steps_of(optimizer))
+    top = setting(float(most[0])) if same_rate(most) else f"[{', '.join(setting(float(rate)) for rate in most)}]"
+    return Action(
+        text=f"Keep the learning rate at or below {rate_in_words(most)}, a third of what it is at step "
+        f"{count(rise.since)}, up to which the loss fell: the schedule raises it to {rate_in_words(rise.last)}",
+        code=f"torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr={top}, total_steps={steps}, cycle_momentum=False)",
+    )
