@@ -2,13 +2,19 @@
 
 import math
 
+import numpy
+
 from gradaudit.derived.depth_slope import Slope
 from gradaudit.derived.evidence import MOST_DOTS
-from gradaudit.derived.progress import not_learning
+from gradaudit.derived.finiteness import breakdown
+from gradaudit.derived.progress import climb, divergence, not_learning
 from gradaudit.derived.reduce import short
 from gradaudit.derived.training_loss import training_loss
+from gradaudit.derived.wording import number
 from gradaudit.findings import Dot, Dots
 from gradaudit.run import Run
+
+_LEARNED = 0.05  # of the first loss: less is what batches differ by
 
 
 def depth_dots(run: Run, optimizer: int, slope: Slope, flagged: set[str]) -> Dots:
@@ -38,4 +44,19 @@ def learned_nothing(run: Run, optimizer: int) -> bool:
     loss = training_loss(run, optimizer)
     if loss.unjudged or len(loss.values) < 100:
         return False
-    return not_learning(run, optimizer) or loss.improvement < 0.05
+    return not_learning(run, optimizer) or loss.improvement < _LEARNED
+
+
+def fate(run: Run, optimizer: int) -> str:
+    """What became of a loss of which `learned_nothing` holds, in a sentence that no other finding contradicts."""
+    loss = training_loss(run, optimizer)
+    risen = climb(loss) if numpy.isfinite(loss.values).all() else None
+    if risen is not None and risen.gained >= _LEARNED:
+        return (
+            f"The model has lost what it had learned: the loss starts at {number(loss.first)}, falls to "
+            f"{number(risen.best)} and ends at {number(loss.last)}."
+        )
+    gone = breakdown(run, optimizer) is not None or divergence(run, optimizer) is not None
+    if not_learning(run, optimizer) and not gone:
+        return "The model has learned nothing."
+    return f"The loss starts at {number(loss.first)} and ends at {number(loss.last)}."
