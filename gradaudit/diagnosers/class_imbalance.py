@@ -108,7 +108,7 @@ def class_imbalance(
             severity=Severity.NOTE,
             confidence=Confidence.MEDIUM,
             headline=f"One class has {percent(share)} of the labels, and {said}" + label_of(run, optimizer),
-            seen=f"The most frequent class occurs {factor(uneven)} times as often as the rarest. Guessing by "
+            seen=f"The most frequent class occurs {factor(uneven)} times as often as the rarest. Always predicting "
             f"these frequencies, without looking at the input, gives {number(level)}; the loss ends at "
             f"{number(loss.last)}."
             + (f" The best held-out loss is {number(held_out)}." if math.isfinite(held_out) else ""),

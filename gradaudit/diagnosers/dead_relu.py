@@ -40,6 +40,7 @@ from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import MOST_DOTS
 from gradaudit.derived.finiteness import breakdown
 from gradaudit.derived.learning_rates import label_of, peak_rates, rate_in_words
+from gradaudit.derived.module_names import named
 from gradaudit.derived.module_samples import activation_outputs, last_samples, loss_inputs, sampled_activations
 from gradaudit.derived.reduce import plain, short
 from gradaudit.derived.silent_outputs import SILENT, SilentOutputs, silent_outputs
@@ -233,8 +234,8 @@ def _finding(
     return Finding(
         severity=Severity.CRITICAL if nothing else Severity.WARNING,
         confidence=Confidence.HIGH,
-        headline=f"Layer {name} has had no gradient at {percent(dead.share)} of its {plural(dead.outputs, 'output')} "
-        f"for the last {SILENT} recorded steps{label_of(run, optimizer)}",
+        headline=f"Layer {named(run, name)} has had no gradient at {percent(dead.share)} of its "
+        f"{plural(dead.outputs, 'output')} for the last {SILENT} recorded steps{label_of(run, optimizer)}",
         seen=" ".join(seen),
         span=Span(first=int(dead.steps[begun]), last=int(dead.steps[-1])),
         tensors=[dead.layer.name],

@@ -2,12 +2,12 @@
 
 ## What it looks for
 
-The loss of the last tenth of the run, against the loss of the best constant predictor: the entropy of the labels, or
+The loss of the last tenth of the run, against that of always predicting the same at best: the entropy of the labels, or
 the variance of the target. At `constant` of it or above, with less than 2 % of the first loss gained over the last
 half, the model has learned nothing from its input. It is a note at first, because healthy models may sit there for some
 hundred steps, and critical after `epochs` passes over the data. Losses whose level means nothing are not judged, and
-neither are runs that end above that of the constant predictor because they broke (`divergence`, `non_finite`) or are
-still falling.
+neither are runs that end above that of always predicting the same because they broke (`divergence`, `non_finite`) or
+are still falling.
 
 The samples of the loss's input tell how. Where the outputs of one batch differ by less than `spread` (a logit, or the
 standard deviation of the target, is 1), every input gets the same answer: the frequencies of the labels, the most
@@ -147,7 +147,7 @@ def _finding(
             loss_chart(
                 run,
                 optimizer,
-                "The training loss against that of the best constant predictor. A model that uses its input goes below "
+                "The training loss against that of always predicting the same. A model that uses its input goes below "
                 "the lines.",
                 baseline_marks(loss, level),
             ),
@@ -182,7 +182,7 @@ def _finding(
         ],
         measures=[
             Measure(
-                quantity="last loss / best constant predictor's",
+                quantity="last loss / that of always predicting the same",
                 observed=number(loss.last / level) if level else "infinity",
                 threshold=f">= {setting(constant)}",
                 option="constant",

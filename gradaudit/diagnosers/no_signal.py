@@ -2,13 +2,13 @@
 
 ## What it looks for
 
-The held-out loss against that of a constant predictor with the training labels' distribution: their entropy, or the
-variance of their target. When its best value is at `prior` of that or above, and it gained less than `gain` of the
-first training loss over the last half of the evaluations, the model has found nothing that carries over. One that is
-above and still falling, or broke, is not judged. It is a note, since held-out labels may be distributed otherwise and
-some healthy models start slowly. After `epochs` passes over the data it is critical where the training loss does not
-get below the constant predictor's, either, and a warning where the training loss does and the held-out loss rises as
-`overfitting` says: what is learned by heart then never helped.
+The held-out loss against that of always predicting the training labels' distribution: their entropy, or the variance of
+their target. When its best value is at `prior` of that or above, and it gained less than `gain` of the first training
+loss over the last half of the evaluations, the model has found nothing that carries over. One that is above and still
+falling, or broke, is not judged. It is a note, since held-out labels may be distributed otherwise and some healthy
+models start slowly. After `epochs` passes over the data it is critical where the training loss does not get below that,
+either, and a warning where the training loss does and the held-out loss rises as `overfitting` says: what is learned by
+heart then never helped.
 
 ## Why it matters
 
@@ -211,8 +211,8 @@ def _finding(
             ),
         ],
         measures=[
-            Measure(quantity=f"best {held_out.split} loss / constant predictor's", observed=number(best / level)
-                    if level else "infinity", threshold=f">= {setting(prior)}", option="prior"),
+            Measure(quantity=f"best {held_out.split} loss / that of always predicting the same",
+                    observed=number(best / level) if level else "infinity", threshold=f">= {setting(prior)}", option="prior"),
             Measure(quantity="gained over the last half of the evaluations, of the first loss",
                     observed=percent(gained), threshold=f"< {percent(gain)}", option="gain"),
             Measure(quantity="epochs", observed=setting(passed) if math.isfinite(passed) else "unknown",
