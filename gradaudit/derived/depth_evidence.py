@@ -6,15 +6,15 @@ import numpy
 
 from gradaudit.derived.depth_slope import Slope
 from gradaudit.derived.evidence import MOST_DOTS
-from gradaudit.derived.progress import climb, not_learning
+from gradaudit.derived.finiteness import breakdown
+from gradaudit.derived.progress import climb, divergence, not_learning
 from gradaudit.derived.reduce import short
 from gradaudit.derived.training_loss import training_loss
-from gradaudit.derived.wording import count, number
+from gradaudit.derived.wording import number
 from gradaudit.findings import Dot, Dots
 from gradaudit.run import Run
 
-_GAINED = 0.1  # of the first loss: what a model had learned, if it came so far
-_LOST = 0.5  # of that gain, gone again
+_LEARNED = 0.05  # of the first loss: less is what batches differ by
 
 
 def depth_dots(run: Run, optimizer: int, slope: Slope, flagged: set[str]) -> Dots:
@@ -44,19 +44,19 @@ def learned_nothing(run: Run, optimizer: int) -> bool:
     loss = training_loss(run, optimizer)
     if loss.unjudged or len(loss.values) < 100:
         return False
-    return not_learning(run, optimizer) or loss.improvement < 0.05
+    return not_learning(run, optimizer) or loss.improvement < _LEARNED
 
 
-def nothing_in_words(run: Run, optimizer: int) -> str:
-    """That the model has learned nothing, or has lost it again; empty where the loss says neither."""
-    if not learned_nothing(run, optimizer):
-        return ""
+def fate(run: Run, optimizer: int) -> str:
+    """What became of a loss of which `learned_nothing` holds, in a sentence that no other finding contradicts."""
     loss = training_loss(run, optimizer)
-    known = climb(loss) if numpy.isfinite(loss.values).all() else None
-    if known is None or known.gained < _GAINED or known.lost < _LOST:
+    risen = climb(loss) if numpy.isfinite(loss.values).all() else None
+    if risen is not None and risen.gained >= _LEARNED:
+        return (
+            f"The model has lost what it had learned: the loss starts at {number(loss.first)}, falls to "
+            f"{number(risen.best)} and ends at {number(loss.last)}."
+        )
+    gone = breakdown(run, optimizer) is not None or divergence(run, optimizer) is not None
+    if not_learning(run, optimizer) and not gone:
         return "The model has learned nothing."
-    return (
-        f"The model has lost what it had learned: the loss was {number(known.best)} over steps "
-        f"{count(loss.steps[known.index])} to {count(loss.steps[known.until - 1])}, and {number(known.last)} over the "
-        "last tenth of the run (medians)."
-    )
+    return f"The loss starts at {number(loss.first)} and ends at {number(loss.last)}."

@@ -69,6 +69,48 @@ def fall_since(train: TrainingCurve, steps: Floats, best: int) -> float:
     return float((before - after) / abs(before)) if before else math.nan
 
 
+@dataclass(frozen=True)
+class Rise:
+    """How the last three held-out losses compare with the best one."""
+
+    best: int  # the place of the best evaluation
+    final: float  # median of the last three
+    risen: float  # above the median of the best and its neighbours
+    relative: float  # over what was gained until the best
+    jump: float  # the usual one from one evaluation to the next
+    dropped: float  # by what share the training loss fell since the best
+    later: int  # evaluations after the best
+    clear: bool  # a rise that is no noise, while the training loss falls
+
+
+def held_out_rise(
+    values: Floats,
+    train: TrainingCurve,
+    steps: Floats,
+    rise: float = 0.10,
+    share: float = 0.03,
+    fell: float = 0.01,
+    scatter: float = 1.5,
+    fell_far: float = 0.5,
+    later: float = 3,
+) -> Rise:
+    """The rise of the held-out losses (finite ones, at these steps); the thresholds are those of `overfitting`."""
+    best = int(numpy.argmin(values))
+    final = median(values[-3:])
+    gained = float(values[0] - values[best])
+    # One lucky evaluation is not what the model had reached: the rise is measured from it and its neighbours.
+    risen = final - median(values[max(0, best - 1) : best + 2])
+    dropped = fall_since(train, steps, best)
+    relative = risen / gained if gained > 0 else math.inf if risen > 0 else 0.0
+    # Second differences: a steady rise has none, so they measure the noise of an evaluation alone.
+    jump = median(numpy.abs(numpy.diff(values, 2)))
+    no_noise = risen > scatter * jump or dropped > fell_far
+    large = relative > rise and risen > share * abs(values[best]) and no_noise
+    after = len(values) - 1 - best
+    clear = bool(after >= later and large and dropped > fell)
+    return Rise(best, final, risen, relative, jump, dropped, after, clear)
+
+
 def distance_at_end(train: TrainingCurve, steps: Floats, final: float) -> float:
     """How far `final` lies above the training loss at the last three evaluations; NaN if not comparable."""
     return final - median(train.at(steps[-3:])) if train.comparable else math.nan

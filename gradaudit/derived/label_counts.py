@@ -46,7 +46,7 @@ def baseline_marks(loss: TrainingLoss, level: float) -> list[Mark]:
         "classification": "label frequencies alone",
         "binary": "label frequencies alone",
         "regression": "always the mean of the target",
-    }.get(loss.kind, "constant predictor")
+    }.get(loss.kind, "always the same")
     marks = [Mark(label=f"{words}: {number(level)}", y=level, role="reference")]
     even = uniform_loss(loss.facts, loss.kind) if loss.facts is not None else math.nan
     if math.isfinite(even) and abs(even - level) > _NEAR * even:

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 import numpy
 
+from gradaudit.derived.finiteness import breakdown
 from gradaudit.derived.layers import weight_layers
 from gradaudit.derived.order_statistics import Floats, Integers
 from gradaudit.derived.per_run import per_run
+from gradaudit.derived.ratios import recorded_global_steps
 from gradaudit.run import Run
 from gradaudit.schema import TensorFacts
 
@@ -32,19 +34,23 @@ def silent_outputs(run: Run, optimizer: int) -> list[SilentOutputs]:
     """The trained layers whose outputs were followed to the end, in depth order.
 
     Layers that had no gradient at all at some recorded step (experts that were not chosen) are left out, and
-    so are those that were followed for fewer than `SILENT` recorded steps.
+    so are those that were followed for fewer than `SILENT` recorded steps. Of a run that breaks, the part before.
     """
+    own = run.steps_of(optimizer)
+    place = dict(zip(own["step"].tolist(), own["global_step"].tolist(), strict=True))
     frame = run.rows[run.rows["optimizer"] == optimizer]
-    recorded = run.recorded_steps(optimizer)
+    broken = breakdown(run, optimizer)
+    finite = numpy.ones(len(run.recorded_steps(optimizer)), dtype=bool)
+    if broken is not None and not broken.recovered:
+        finite = recorded_global_steps(run, optimizer) < broken.step
+        frame = frame[[place.get(step, step) < broken.step for step in frame["step"].tolist()]]
+    recorded = run.recorded_steps(optimizer)[finite]
     if not len(frame) or len(recorded) < SILENT:
         return []
     layers = weight_layers(run, optimizer)
     tensors = run.tensors_of(optimizer)
-    present = run.matrix("has_grad", optimizer) > 0
-    norms = run.matrix("gradient_norm", optimizer)
-    late = norms[-SILENT:]
-    own = run.steps_of(optimizer)
-    place = dict(zip(own["step"].tolist(), own["global_step"].tolist(), strict=True))
+    present = run.matrix("has_grad", optimizer)[finite] > 0
+    late = run.matrix("gradient_norm", optimizer)[finite][-SILENT:]
     found = []
     for column in numpy.flatnonzero(layers & present.all(axis=0)).tolist():
         layer = tensors[column]

@@ -5,7 +5,7 @@
 The training labels as they were counted, up to `classes` classes. It is a note when the most frequent class occurs
 `ratio` times as often as the rarest one that occurs at all, the loss has no class weights, and the last losses are less
 than `gain` below those of a predictor that knows the frequencies and nothing else. It is one, too, when the held-out
-loss is never clearly below that of a uniform guess: where the classes are distributed otherwise, what was learned is
+loss is never clearly below that of an even guess: where the classes are distributed otherwise, what was learned is
 worth nothing. Imbalance alone, which the model copes with, is not reported.
 
 ## Why it matters
@@ -108,7 +108,7 @@ def class_imbalance(
             severity=Severity.NOTE,
             confidence=Confidence.MEDIUM,
             headline=f"One class has {percent(share)} of the labels, and {said}" + label_of(run, optimizer),
-            seen=f"The most frequent class occurs {factor(uneven)} times as often as the rarest. Guessing by "
+            seen=f"The most frequent class occurs {factor(uneven)} times as often as the rarest. Always predicting "
             f"these frequencies, without looking at the input, gives {number(level)}; the loss ends at "
             f"{number(loss.last)}."
             + (f" The best held-out loss is {number(held_out)}." if math.isfinite(held_out) else ""),
@@ -144,7 +144,7 @@ def class_imbalance(
 
 
 def _worse_than_a_guess(run: Run, loss: TrainingLoss) -> float:
-    """The best held-out loss where that is not clearly below a uniform guess's; NaN where it is, or is not known."""
+    """The best held-out loss where that is not clearly below an even guess's; NaN where it is, or is not known."""
     held_out = validation(run)
     if held_out is None or loss.kind != "classification" or loss.facts is None or loss.facts.classes < 2:
         return math.nan

@@ -30,7 +30,7 @@ Pretrained vectors may be frozen on purpose, which is a note. Rows of a byte voc
 healthy (63 % were measured), and so are rows that belong to one part of the data when it is not shuffled. Rows are
 counted by their gradients, since weight decay moves rows that nothing looks up; a table that is tied to the output
 layer has a gradient in every row, looked up or not. The slowest healthy table measured has a relative pace of 0.038,
-which is close to the threshold: raise or lower it with `--set`.
+which is close to `slow`, 0.02 unless set with `--set dead_embedding.slow`.
 """
 
 import math

@@ -35,13 +35,14 @@ from collections.abc import Iterator
 
 import numpy
 
-from gradaudit.derived.depth_evidence import learned_nothing, nothing_in_words
+from gradaudit.derived.depth_evidence import fate, learned_nothing
 from gradaudit.derived.depth_slope import is_steep, slopes
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import MOST_DOTS
-from gradaudit.derived.finiteness import bad_gradients
+from gradaudit.derived.finiteness import bad_gradients, breakdown
 from gradaudit.derived.gentle_rate import gentle_rate, rates_at
 from gradaudit.derived.learning_rates import label_of, rate_in_words
+from gradaudit.derived.module_names import named
 from gradaudit.derived.module_samples import activation_outputs, last_samples, loss_inputs, sampled_activations
 from gradaudit.derived.reduce import plain, short
 from gradaudit.derived.rising_rate import hold, rising_rate
@@ -123,11 +124,15 @@ def dead_relu(
         finished = nothing_left and training_loss(run, optimizer).improvement > _LEARNED
         if not dead or finished:
             worst = max(layers, key=lambda layer: layer.share)
+            broken = breakdown(run, optimizer)
+            end = "the end"
+            if broken is not None and not broken.recovered:
+                end = f"step {count(broken.step - 1)}, before NaN or infinities,"
             yield Clean(
                 measured=(
-                    f"at the end up to {percent(worst.share)} of the outputs of a layer have no gradient"
+                    f"at {end} up to {percent(worst.share)} of the outputs of a layer have no gradient"
                     if worst.share
-                    else f"at the end every output of the {plural(len(layers), 'layer')} has a gradient"
+                    else f"at {end} every output of the {plural(len(layers), 'layer')} has a gradient"
                 )
                 + (", because the loss has fallen to next to nothing" if dead else "")
                 + label_of(run, optimizer)
@@ -150,6 +155,14 @@ def _lost_behind(run: Run, optimizer: int) -> bool:
 
 
 def _blind(run: Run, optimizer: int) -> Verdict:
+    broken = breakdown(run, optimizer)
+    if broken is not None and not broken.recovered:
+        # NaN is not zero: what has no number has no silence to tell of.
+        return CouldNotLook(
+            reason=f"before NaN or infinities, from step {count(broken.step)} on, the outputs of no layer were "
+            f"followed over {SILENT} recorded steps",
+            enable="mend what non_finite reports",
+        )
     outputs = [t for t in run.tensors_of(optimizer) if t.output_axis >= 0 and t.optimizer >= 0]
     followed = run.rows[(run.rows["optimizer"] == optimizer) & (run.rows["moved"] < 0)]
     if outputs or len(followed):
@@ -206,10 +219,13 @@ def _finding(
         which = f"layer {hungry[0]}" if len(hungry) == 1 else f"the layers {names(hungry)}"
         seen.append(f"All inputs of {which} are zero because of it.")
     if before and dead.share >= 1:
-        seen.append(f"{plural(len(before), 'layer')} before it no longer {'get' if len(before) > 1 else 'gets'} any.")
+        verb = "get" if len(before) > 1 else "gets"
+        seen.append(
+            f"{plural(len(before), 'layer')} before it {f'{verb} none' if always else f'no longer {verb} any'}."
+        )
     seen += _confirmed(run, dead)
     if nothing:
-        seen.append(nothing_in_words(run, optimizer))
+        seen.append(fate(run, optimizer))
     over = numpy.flatnonzero(dead.without < min(most, dead.share))
     begun = min(int(over[-1]) + 1, len(dead.steps) - 1) if len(over) else 0
     slower = _slower(run, optimizer, int(dead.steps[begun]), died)
@@ -224,8 +240,8 @@ def _finding(
     return Finding(
         severity=Severity.CRITICAL if nothing else Severity.WARNING,
         confidence=Confidence.HIGH,
-        headline=f"Layer {name} has had no gradient at {percent(dead.share)} of its {plural(dead.outputs, 'output')} "
-        f"for the last {SILENT} recorded steps{label_of(run, optimizer)}",
+        headline=f"Layer {named(run, name)} has had no gradient at {percent(dead.share)} of its "
+        f"{plural(dead.outputs, 'output')} for the last {SILENT} recorded steps{label_of(run, optimizer)}",
         seen=" ".join(seen),
         span=Span(first=int(dead.steps[begun]), last=int(dead.steps[-1])),
         tensors=[dead.layer.name],
@@ -284,6 +300,7 @@ def _confirmed(run: Run, dead: SilentOutputs) -> list[str]:
 
 def _by_layer(dead: SilentOutputs, layers: list[SilentOutputs], limit: float) -> Dots:
     before = any(layer.share >= 1 and layer.layer.depth < dead.layer.depth for layer in layers)
+    fed = [layer.layer.name for layer in layers if layer.zero_input]
     kept = {id(layer) for layer in sorted(layers, key=lambda layer: layer is not dead)[:MOST_DOTS]}
     return Dots(
         title="Silent outputs of each layer",
@@ -295,7 +312,11 @@ def _by_layer(dead: SilentOutputs, layers: list[SilentOutputs], limit: float) ->
             else ""
         )
         # The weights behind a dead layer have no gradient, but their outputs have: the bias feels it.
-        + (" Layers whose inputs are all zero are left out." if any(layer.zero_input for layer in layers) else ""),
+        + (
+            f" The weights of {names(fed)} have no gradient because their inputs are all zero; they are left out."
+            if fed
+            else ""
+        ),
         x_label="share of the outputs without a gradient",
         dots=[
             Dot(label=layer.layer.name, value=short(layer.share), group="weight", flagged=layer is dead)

@@ -33,10 +33,11 @@ from typing import TYPE_CHECKING
 import numpy
 
 from gradaudit.derived.evidence import loss_chart
+from gradaudit.derived.module_names import layer
 from gradaudit.derived.module_samples import loss_inputs
 from gradaudit.derived.reduce import plain
 from gradaudit.derived.training_loss import training_loss
-from gradaudit.derived.wording import count, in_code, names, number, plural, setting
+from gradaudit.derived.wording import count, in_code, number, plural, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -185,9 +186,10 @@ def _finding(
         marks = [Mark(label=f"lowest possible: {number(floor)}", y=floor)] if math.isfinite(floor) else []
         chart.append(loss_chart(run, optimizer, "The training loss, and where it has to stop.", marks))
     modules = [module for module in run.meta.modules if module.module_class.lower().startswith(what)]
-    remove = f"Remove {names([module.name for module in modules])}, the {what} of the model" if len(modules) == 1 else (
-        f"Remove the {what} before the loss"
-    )  # fmt: skip
+    own_module = layer(run, modules[0].name) or modules[0].module_class if len(modules) == 1 else ""
+    remove = f"Remove {own_module}" if own_module else f"Remove the {what} before the loss"
+    if own_module and "(" not in own_module:
+        remove += f", the {what} of the model"
     expects, instead = (
         ("log_softmax", "nll_loss(log_softmax(logits, dim=1), target)") if own == "softmax"
         else ("a sigmoid", "binary_cross_entropy(torch.sigmoid(logits), target)")

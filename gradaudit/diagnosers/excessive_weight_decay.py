@@ -33,7 +33,7 @@ from collections.abc import Iterator
 
 import numpy
 
-from gradaudit.derived.depth_evidence import learned_nothing, nothing_in_words
+from gradaudit.derived.depth_evidence import fate, learned_nothing
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart
 from gradaudit.derived.finiteness import breakdown
@@ -186,7 +186,7 @@ def _finding(
             "These layers have no weight decay: a penalty in the loss shrinks them, or code that sets their size."
         )
     if nothing:
-        seen.append(nothing_in_words(run, optimizer))
+        seen.append(fate(run, optimizer))
     elif learns:
         seen.append(
             f"The loss ends at {percent(level)} of the best constant prediction's: it learns all the same. Only a run "

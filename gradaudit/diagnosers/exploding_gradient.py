@@ -28,10 +28,11 @@ as they were registered. A gradient that grows with the steps and not with the d
 import math
 from collections.abc import Iterator
 
-from gradaudit.derived.depth_evidence import depth_dots, learned_nothing
+from gradaudit.derived.depth_evidence import depth_dots, fate, learned_nothing
 from gradaudit.derived.depth_slope import FIRST_STEPS, Slope, along_the_depth, growing_stretch, is_steep, slopes
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart
+from gradaudit.derived.inferred_saturation import BOUNDED
 from gradaudit.derived.learning_rates import label_of
 from gradaudit.derived.ratios import recorded_global_steps, window
 from gradaudit.derived.wording import count, fold, number, setting
@@ -122,7 +123,7 @@ def _growing(run: Run, optimizer: int, slope: Slope, decades: float, order: floa
             else "In the last half of the run it no longer grows that way."
         )
     if nothing:
-        seen.append("The model has learned nothing.")
+        seen.append(fate(run, optimizer))
     last = int(steps[-1]) if persists else int(steps[min(FIRST_STEPS, len(steps) - 1)])
     return Finding(
         severity=Severity.CRITICAL if nothing else Severity.WARNING,
@@ -140,8 +141,8 @@ def _growing(run: Run, optimizer: int, slope: Slope, decades: float, order: floa
         actions=[
             Action(
                 text=f"Divide the initial weights of these layers by {number(each, 2)}, or initialise them for their "
-                "activation",
-                code="nn.init.kaiming_normal_(layer.weight)  # tanh: nn.init.xavier_normal_",
+                f"activation{_for(run)}",
+                code=_initialisation(run),
             ),
             Action(text="Normalise between the layers", code="nn.LayerNorm(width)"),
             Action(
@@ -159,3 +160,24 @@ def _growing(run: Run, optimizer: int, slope: Slope, decades: float, order: floa
                     option=option),
         ],
     )  # fmt: skip
+
+
+def _activations(run: Run) -> set[str]:
+    """Which of the bounded activations the model has as modules, in lower case."""
+    return {module.module_class.lower() for module in run.meta.modules} & set(BOUNDED)
+
+
+def _for(run: Run) -> str:
+    found = sorted(_activations(run))
+    return f", {' and '.join(found)}" if found else ""
+
+
+def _initialisation(run: Run) -> str:
+    """Glorot's for tanh and sigmoid; He's for what else there is."""
+    match sorted(_activations(run)):
+        case []:
+            return "nn.init.kaiming_normal_(layer.weight)  # tanh: nn.init.xavier_normal_"
+        case ["sigmoid"]:
+            return "nn.init.xavier_normal_(layer.weight)"
+        case _:
+            return 'nn.init.xavier_normal_(layer.weight, gain=nn.init.calculate_gain("tanh"))'

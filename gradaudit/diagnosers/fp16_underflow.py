@@ -93,6 +93,12 @@ def fp16_underflow(
                 enable="record the run again with this version, for more than one step",
             )
             return
+        if not proven and not numpy.isfinite(run.steps_of(optimizer)["amp_scale"].to_numpy(dtype=float)).any():
+            yield CouldNotLook(
+                reason="a GradScaler skipped steps, and by what it scaled the loss was not recorded",
+                enable="record the run again with this version",
+            )
+            return
         small, gone = _share(seen, NORMAL), _share(seen, SMALLEST)
         if small > coarse or gone > lost:
             yield _finding(run, optimizer, seen, why, proven, small, gone, coarse, crushed, lost)
@@ -127,13 +133,19 @@ def _in_half(run: Run, optimizer: int, seen: Gradients | None) -> tuple[str, boo
     half = [t.name for t in run.tensors_of(optimizer) if t.optimizer == optimizer and t.dtype == "float16"]
     if half:
         return f"{plural(len(half), 'parameter')}, {names(half, 2)}, {'is' if len(half) == 1 else 'are'} float16.", True
-    scaler = numpy.isfinite(run.steps_of(optimizer)["amp_scale"].to_numpy(dtype=float)).any()
+    frame = run.steps_of(optimizer)
+    scaler = numpy.isfinite(frame["amp_scale"].to_numpy(dtype=float)).any() or _skips(run, optimizer)
     if seen is not None and seen.rounded:
         why = "Their smallest elements are whole multiples of 2**-24, as only float16 leaves them"
         return f"{why}." if scaler else f"{why}, and no GradScaler was seen.", True
     # A GradScaler left on under bfloat16 scales what needs no scale.
     why = "A GradScaler scales the loss, as for float16; should autocast be in bfloat16, no bits are lost."
     return (why, False) if scaler else ("", False)
+
+
+def _skips(run: Run, optimizer: int) -> bool:
+    """Whether a GradScaler skipped a step, whatever its scale."""
+    return bool(run.steps_of(optimizer)["skipped"].fillna(False).to_numpy(dtype=bool).any())
 
 
 def _elsewhere(seen: Gradients | None) -> str:

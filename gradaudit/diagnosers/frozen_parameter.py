@@ -121,10 +121,11 @@ def frozen_parameter(
                 silent = is_faint or (
                     reason == "zero gradient" and not _all_owned(run, optimizer, [tensors[i] for i in group])
                 )
-                named = [i for i in group if tensors[i].role == "weight" or not silent]
+                weights = {tensors[i].module for i in group if tensors[i].role == "weight"}
+                named = [i for i in group if not silent or tensors[i].module in weights]
                 if reason == "frozen" and not any(tensors[i].role == "weight" for i in named):
                     continue  # fixed position tables and the like
-                if named:
+                if any(tensors[i].role == "weight" or not silent for i in named):
                     found = True
                     yield _finding(run, optimizer, reason, [tensors[i] for i in named], backbone, faint, is_faint)
         lost = lost_updates(run, optimizer)
@@ -135,12 +136,18 @@ def frozen_parameter(
             yield _lost(run, optimizer, lost, rounded)
         if not found:
             moving = int((looked_at & ~still).sum())
+            tables = sum(tensor.role == "embedding" for tensor in tensors)
+            apart = [
+                f"{plural(tables, 'embedding table')} left to dead_embedding" if tables else "",
+                f"{count(on_purpose.sum())} expected to be frozen" if on_purpose.any() else "",
+            ]
             yield Clean(
                 measured=(
                     f"{count(moving)} of {plural(looked_at.sum(), 'parameter tensor')} change during training"
                     + label_of(run, optimizer)
                 )
                 + (f"; the other {plural(still.sum(), 'has', 'have')} next to no gradient" if still.any() else "")
+                + "".join(f"; {words}" for words in apart if words)
             )
 
     yield from each_optimizer(run, judge)
@@ -412,20 +419,23 @@ def _one_of_many(run: Run, optimizer: int, mine: list[TensorFacts]) -> bool:
 def _table(run: Run, optimizer: int, mine: list[TensorFacts]) -> Numbers:
     place = {tensor.id: index for index, tensor in enumerate(run.tensors_of(optimizer))}
     norms = medians(run.matrix("gradient_norm", optimizer))
-    present = (run.matrix("has_grad", optimizer) > 0).mean(axis=0)
+    gradients = run.matrix("gradient_norm", optimizer)
+    # A gradient that is NaN is one all the same; one of zero moves nothing.
+    felt = ((run.matrix("has_grad", optimizer) > 0) & (gradients != 0)).mean(axis=0)
     drift = run.matrix("drift_norm", optimizer)[-1]
     moved = numpy.flatnonzero(~at_rest(run, optimizer))
     rows = [*(place[tensor.id] for tensor in mine[:12]), *(int(index) for index in moved[:4])]
     tensors = run.tensors_of(optimizer)
     return Numbers(
         title="The tensors that stay, and the first that move",
-        caption="Median gradient norm over the recorded steps, and the distance from the first value at the end.",
-        columns=["tensor", "shape", "steps with a gradient", "gradient norm", "moved"],
+        caption="Median gradient norm over the recorded steps, and the distance from the first value at the end, as a "
+        "norm: the chart above has it over the size of the weights.",
+        columns=["tensor", "shape", "steps with a gradient above 0", "gradient norm", "moved by"],
         cells=[
             [
                 tensors[index].name,
                 " x ".join(count(size) for size in tensors[index].shape) or "1",
-                percent(float(present[index])),
+                percent(float(felt[index])),
                 "none" if numpy.isnan(norms[index]) else number(float(norms[index])),
                 number(float(drift[index])),
             ]

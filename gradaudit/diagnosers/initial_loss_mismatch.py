@@ -44,6 +44,7 @@ import numpy
 from gradaudit.derived.constant_predictor import constant_loss, uniform_loss
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.first_loss import CLOSE, classes_used, harm_done, objective_factor, unevenness
+from gradaudit.derived.first_regression import first_errors, output_bias
 from gradaudit.derived.initialisation import output_layer
 from gradaudit.derived.learning_rates import label_of, scale_free
 from gradaudit.derived.reduce import plain, wide
@@ -69,6 +70,7 @@ from gradaudit.schema import LossFacts
 
 _VISIBLE = "use a loss of torch.nn.functional (nn.CrossEntropyLoss uses one), so that its classes can be seen"
 _SHOWN = 50  # steps in the chart of the start
+_OFF_CENTRE = 0.5  # standard deviations of the target: a mean nearer to 0 is found in a few steps
 _LARGE_START = 3.0  # times torch.nn's default RMS: worth naming as the reason
 
 
@@ -414,15 +416,13 @@ def _regression(
         f"{number(loss.first)}, {factor(ratio)} times its variance."
     ]
     if raw:
-        seen.append(
-            "A network starts with outputs of order 1, so its first errors and gradients are of order "
-            f"{number(deviation)}."
-        )
+        seen.append(first_errors(mean, deviation))
     if stuck and not harm:
         seen.append(f"At the end {factor(kept)} of the first loss is left.")
     seen.append(harm)
     headline = (
-        f"The first loss is {number(loss.first)}: the target has a standard deviation of {number(deviation)}"
+        f"The first loss is {number(loss.first)}, {factor(ratio)} times the variance of the target, whose standard "
+        f"deviation is {number(deviation)}"
         if raw
         else f"The first loss is {number(loss.first)}, {factor(ratio)} times the variance of the target"
     )
@@ -439,10 +439,7 @@ def _regression(
                 "predicting",
                 code=f"y = (y - {float(f'{mean:.3g}'):g}) / {float(f'{deviation:.3g}'):g}",
             ),
-            Action(
-                text=f"Or start the output bias at the mean of the target, {number(mean)}",
-                code=f"nn.init.constant_(model.output.bias, {float(f'{mean:.3g}'):g})",
-            ),
+            *_shifted(run, loss.optimizer, mean, deviation),
         ],
         [
             Measure(quantity="first loss / variance of the target", observed=factor(ratio),
@@ -454,3 +451,16 @@ def _regression(
         ],
         reference=Mark(label=f"variance of the target = {number(target)}", y=target, role="reference"),
     )  # fmt: skip
+
+
+def _shifted(run: Run, optimizer: int, mean: float, deviation: float) -> list[Action]:
+    """To start the output bias at the mean of the target, where that is far enough from 0 to matter."""
+    if not abs(mean) > _OFF_CENTRE * deviation:
+        return []
+    bias = output_bias(run, optimizer)
+    return [
+        Action(
+            text=f"Or start {bias or 'the output bias'} at the mean of the target, {number(mean)}",
+            code=f"nn.init.constant_({in_code(bias)}, {float(f'{mean:.3g}'):g})" if bias else "",
+        )
+    ]

@@ -39,9 +39,11 @@ from gradaudit.derived.depth_slope import slope
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import MOST_DOTS
 from gradaudit.derived.finiteness import breakdown
+from gradaudit.derived.initialisation import first_rms
 from gradaudit.derived.layer_profile import EARLY, Quantity, largest_gap, logarithms_of, outliers, profile
 from gradaudit.derived.layers import comparable_layers, weight_layers
 from gradaudit.derived.learning_rates import label_of, peak_rates, scale_free
+from gradaudit.derived.module_names import layer
 from gradaudit.derived.order_statistics import Floats, medians
 from gradaudit.derived.ratios import gradient_ratio, last_half, recorded_global_steps, update_ratio, window
 from gradaudit.derived.reduce import short
@@ -63,6 +65,9 @@ from gradaudit.findings import (
     Verdict,
 )
 from gradaudit.run import Run
+
+_BOLD = 3.0  # times the learning rate of the others, as a first try
+_UNLIKE = 2.0  # times: initial sizes that differ less are ordinary
 
 
 @diagnoser(
@@ -236,12 +241,13 @@ def _dots(run: Run, optimizer: int, quantity: Quantity, flagged: list[str]) -> D
 def _actions(run: Run, optimizer: int, name: str, module: str, times: float, speed: str) -> list[Action]:
     rate = peak_rates(run, optimizer)
     usual = float(numpy.nanmax(rate)) if numpy.isfinite(rate).any() else math.nan
-    better = usual * times if speed == "slower" else usual / times
+    # A layer that lags 20 times does not bear 20 times the rate: the others may be what makes it lag.
+    better = usual * min(times, _BOLD) if speed == "slower" else usual / times
     actions = [
-        Action(text=f"Look for a scale or multiplier in or behind {module or name}, and remove it"),
+        *_start_anew(run, optimizer, name, module),
         Action(
-            text=f"Initialise {name} like its neighbours",
-            code=f"{in_code(module)}.reset_parameters()" if module else "",
+            text=f"Check whether a scale, a multiplier or a detach() stands in or behind {layer(run, module) or name}: "
+            f"what makes it {factor(times)} times {speed} was not recorded"
         ),
     ]
     if not scale_free(run, optimizer):
@@ -256,6 +262,7 @@ def _actions(run: Run, optimizer: int, name: str, module: str, times: float, spe
                 Action(
                     text=f"Or give {name} its own learning rate, {setting(float(f'{better:.1g}'))} instead of "
                     f"{setting(usual)}"
+                    + (", and more only if the loss bears it" if speed == "slower" and times > _BOLD else "")
                 )
             )
     else:
@@ -263,6 +270,38 @@ def _actions(run: Run, optimizer: int, name: str, module: str, times: float, spe
             Action(text="Add a normalisation or a residual path, so that the gradient reaches every layer evenly")
         )
     return actions
+
+
+def _start_anew(run: Run, optimizer: int, name: str, module: str) -> list[Action]:
+    """Which layers to initialise otherwise, where they start at sizes that differ; nothing where they do not."""
+    mine, chosen = math.nan, []
+    for tensor, take in zip(run.tensors_of(optimizer), comparable_layers(run, optimizer), strict=True):
+        # Recurrent layers have defaults of their own.
+        known = take and any(word in tensor.module_class for word in ("Linear", "Conv"))
+        size = first_rms(run, tensor) * math.sqrt(3 * max(1, math.prod(tensor.shape[1:]))) if known else math.nan
+        if tensor.name == name:
+            mine = size
+        elif math.isfinite(size):
+            chosen.append(size)
+    others = float(numpy.median(chosen)) if chosen else math.nan
+    if not (mine > 0 and others > 0) or max(mine / others, others / mine) < _UNLIKE:
+        return []
+    # As many times torch.nn's default as it is off: whichever is further away is the odd one.
+    if abs(math.log(mine)) >= abs(math.log(others)):
+        return [
+            Action(
+                text=f"Initialise {name} like its neighbours: it starts at {factor(mine)} times torch.nn's default, "
+                f"they at {factor(others)} times",
+                code=f"{in_code(module)}.reset_parameters()" if module else "",
+            )
+        ]
+    return [
+        Action(
+            text=f"Initialise the other layers like {name}: they start at {factor(others)} times torch.nn's default, "
+            f"it at {factor(mine)} times",
+            code="layer.reset_parameters()",
+        )
+    ]
 
 
 def _low_rate(run: Run, optimizer: int, rate: float) -> Iterator[Finding]:

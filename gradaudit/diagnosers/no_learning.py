@@ -2,10 +2,12 @@
 
 ## What it looks for
 
-The loss of the last tenth of the run, against the loss of the best constant predictor: the entropy of the labels, or
+The loss of the last tenth of the run, against that of always predicting the same at best: the entropy of the labels, or
 the variance of the target. At `constant` of it or above, with less than 2 % of the first loss gained over the last
 half, the model has learned nothing from its input. It is a note at first, because healthy models may sit there for some
-hundred steps, and critical after `epochs` passes over the data. Losses whose level means nothing are not judged.
+hundred steps, and critical after `epochs` passes over the data. Losses whose level means nothing are not judged, and
+neither are runs that end above that of always predicting the same because they broke (`divergence`, `non_finite`) or
+are still falling.
 
 The samples of the loss's input tell how. Where the outputs of one batch differ by less than `spread` (a logit, or the
 standard deviation of the target, is 1), every input gets the same answer: the frequencies of the labels, the most
@@ -37,7 +39,7 @@ from gradaudit.derived.finiteness import breakdown
 from gradaudit.derived.label_counts import baseline_marks, label_bars
 from gradaudit.derived.learning_rates import label_of, peak_rates, rate_in_words
 from gradaudit.derived.output_spread import output_spread
-from gradaudit.derived.progress import constant_level, not_learning
+from gradaudit.derived.progress import NO_PROGRESS, constant_level, not_learning
 from gradaudit.derived.progress import divergence as diverges
 from gradaudit.derived.progress import epochs as epochs_of
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
@@ -83,12 +85,32 @@ def no_learning(
                 enable="use a torch.nn.functional loss that takes the labels themselves",
             )
             return
-        gone = breakdown(run, optimizer) is not None or diverges(run, optimizer) is not None
-        if gone or not not_learning(run, optimizer, constant):
-            yield Clean(
-                measured=f"the loss ends at {number(loss.last)}; always predicting the same gives {number(level)}"
-                + ("; the loss diverges on the way" if gone else "")
-                + label_of(run, optimizer)
+        broken = breakdown(run, optimizer)
+        gone = broken is not None or diverges(run, optimizer) is not None
+        beside = f"the loss ends at {_end(loss.last)}; always predicting the same gives {number(level)}"
+        if loss.last < constant * level:
+            yield Clean(measured=beside + ("; the loss diverges on the way" if gone else "") + label_of(run, optimizer))
+            return
+        if gone:
+            # It may have learned before: what broke it is told of by another finding.
+            yield NotApplicable(
+                reason=f"{beside}{label_of(run, optimizer)}, "
+                + ("after NaN or infinities: see non_finite" if broken is not None else "and it rose: see divergence")
+            )
+            return
+        if not not_learning(run, optimizer, constant):
+            falling = _gained(loss) > NO_PROGRESS
+            yield CouldNotLook(
+                reason=f"{beside}{label_of(run, optimizer)}, "
+                + (
+                    f"and it is still falling, by {percent(_gained(loss))} of its start over the last half"
+                    if falling
+                    else f"and yet it has fallen from {number(loss.first)}"
+                ),
+                enable="train until the loss stops falling"
+                if falling
+                else "standardise inputs and targets, so that the loss starts near what always predicting the same "
+                "gives",
             )
             return
         yield _finding(run, optimizer, loss, level, constant, epochs, spread)
@@ -104,8 +126,8 @@ def _finding(
     passed = epochs_of(run, optimizer)
     late = passed >= epochs
     what = {
-        "classification": "guessing by the label frequencies gives",
-        "binary": "guessing by the label frequencies gives",
+        "classification": "always predicting the label frequencies gives",
+        "binary": "always predicting the label frequencies gives",
         "regression": "always predicting the mean of the target gives",
     }.get(loss.kind, "always predicting the same gives")
     after = f"after {plural(len(loss.values), 'step')}" + (
@@ -125,7 +147,7 @@ def _finding(
             loss_chart(
                 run,
                 optimizer,
-                "The training loss against that of the best constant predictor. A model that uses its input goes below "
+                "The training loss against that of always predicting the same. A model that uses its input goes below "
                 "the lines.",
                 baseline_marks(loss, level),
             ),
@@ -160,7 +182,7 @@ def _finding(
         ],
         measures=[
             Measure(
-                quantity="last loss / best constant predictor's",
+                quantity="last loss / that of always predicting the same",
                 observed=number(loss.last / level) if level else "infinity",
                 threshold=f">= {setting(constant)}",
                 option="constant",
@@ -180,6 +202,10 @@ def _finding(
             ),
         ],
     )
+
+
+def _end(last: float) -> str:
+    return number(last) if math.isfinite(last) else "NaN or infinity"
 
 
 def _gained(loss: TrainingLoss) -> float:

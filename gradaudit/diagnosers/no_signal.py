@@ -2,16 +2,19 @@
 
 ## What it looks for
 
-The held-out loss against that of a constant predictor with the training labels' distribution: their entropy, or the
-variance of their target. When its best value is at `prior` of that or above, and it gained less than `gain` of the
-first training loss over the last half of the evaluations, the model has found nothing that carries over. It is a note,
-since held-out labels may be distributed otherwise and some healthy models start slowly. It is critical after `epochs`
-passes over the data where the training loss does not get below the constant predictor's, either.
+The held-out loss against that of always predicting the training labels' distribution: their entropy, or the variance of
+their target. When its best value is at `prior` of that or above, and it gained less than `gain` of the first training
+loss over the last half of the evaluations, the model has found nothing that carries over. One that is above and still
+falling, or broke, is not judged. It is a note, since held-out labels may be distributed otherwise and some healthy
+models start slowly. After `epochs` passes over the data it is critical where the training loss does not get below that,
+either, and a warning where the training loss does and the held-out loss rises as `overfitting` says: what is learned by
+heart then never helped.
 
 ## Why it matters
 
-The training loss may fall all the same, because examples can be learned by heart. Gradients and updates look normal, so
-only the held-out loss tells that input and label do not belong together.
+The training loss may fall all the same, because examples can be learned by heart. Where the gradients and updates look
+normal, only the held-out loss tells that input and label do not belong together; where they do not, as behind dead
+layers or a vanishing gradient, this is their consequence.
 
 ## What to try
 
@@ -29,11 +32,11 @@ from the first evaluation on: overfitting tells more of it.
 import math
 from collections.abc import Iterator
 
-import msgspec
 import numpy
 
-from gradaudit.derived.constant_predictor import constant_loss
 from gradaudit.derived.finiteness import breakdown
+from gradaudit.derived.generalisation import comparison, held_out_rise
+from gradaudit.derived.held_out_constant import held_out_constant
 from gradaudit.derived.order_statistics import Floats
 from gradaudit.derived.progress import divergence as diverges
 from gradaudit.derived.progress import epochs as epochs_of
@@ -89,7 +92,7 @@ def no_signal(
     if not judged:
         yield NotApplicable(reason=losses[0].unjudged)
         return
-    level, loss = _constant(run, judged)
+    level, loss = held_out_constant(run, judged)
     finite = numpy.isfinite(held_out.losses)
     if math.isnan(level) or finite.sum() < _EVALUATIONS:
         yield CouldNotLook(
@@ -107,43 +110,31 @@ def no_signal(
     best = float(values.min())
     gained = (float(values[: len(values) // 2 + 1].min()) - best) / loss.first if loss.first > 0 else math.nan
     gone = any(breakdown(run, o) is not None or diverges(run, o) is not None for o in run.optimizers)
-    if gone or not best >= prior * level or not gained < gain:
-        yield Clean(
-            measured=f"the best {held_out.split} loss is {number(best)}; always predicting the same gives "
-            f"{number(level)}" + ("; the run diverges" if gone else "")
+    beside = f"the best {held_out.split} loss is {number(best)}; always predicting the same gives {number(level)}"
+    if best < prior * level:
+        yield Clean(measured=beside + ("; the run breaks on the way" if gone else ""))
+        return
+    if gone:
+        broken = any(breakdown(run, optimizer) is not None for optimizer in run.optimizers)
+        why = "there are NaN or infinities: see non_finite" if broken else "the training loss rose: see divergence"
+        yield NotApplicable(reason=f"{beside}, and {why}")
+        return
+    if not gained < gain:
+        yield CouldNotLook(
+            reason=f"{beside}, and it is still falling, by {percent(gained)} of the first training loss over the last "
+            "half: where it would stop is not known",
+            enable="train until the held-out loss stops falling",
         )
         return
-    yield _finding(run, loss, held_out, level, best, gained, prior, gain, epochs)
-
-
-def _constant(run: Run, losses: list[TrainingLoss]) -> tuple[float, TrainingLoss]:
-    """The held-out loss of the best constant predictor, and the training loss that knows the labels."""
-    used = set(run.evaluations["loss"])
-    for loss in losses:
-        for facts in run.meta.losses:
-            if loss.facts is None or facts.id not in used or facts.function != loss.facts.function:
-                continue
-            if facts.classes != loss.facts.classes or facts.reduction != loss.facts.reduction:
-                continue
-            # Labels are counted in training only; smoothing and weights are those of the evaluation.
-            known = msgspec.structs.replace(
-                facts,
-                label_counts=loss.facts.label_counts,
-                label_entropy=loss.facts.label_entropy,
-                target_variance=loss.facts.target_variance,
-                binary_entropy=loss.facts.binary_entropy,
-            )
-            level = constant_loss(known, loss.kind)
-            if not math.isnan(level):
-                return level, loss
-    return math.nan, losses[0]
+    rising = held_out_rise(values, comparison(run, losses), held_out.steps[finite].astype(float)).clear
+    yield _finding(run, loss, held_out, level, best, gained, prior, gain, epochs, rising=rising)
 
 
 def _blind_guess(loss: TrainingLoss) -> str:
     """What a model does that ignores its input."""
     if loss.kind == "regression":
         return "always predicting the mean of the training target"
-    return "guessing by the training labels' frequencies"
+    return "always predicting the training labels' frequencies"
 
 
 def _finding(
@@ -156,6 +147,8 @@ def _finding(
     prior: float,
     gain: float,
     epochs: float,
+    *,
+    rising: bool,
 ) -> Finding:
     passed = epochs_of(run, loss.optimizer)
     late = passed >= epochs
@@ -165,14 +158,17 @@ def _finding(
     finite = numpy.isfinite(held_out.losses)
     steps: Floats = numpy.maximum(held_out.steps[finite], 0).astype(float)
     after = f", {setting(passed)} epochs" if math.isfinite(passed) else ""
+    by_heart = not nothing and loss.last < prior * level
+    # As sure as overfitting is of the same curves: what is learned by heart there never helped at all.
+    worse = late and by_heart and rising
     if nothing:
         training = "The training loss does not get below it, either."
-    elif loss.last < prior * level:
+    elif by_heart:
         training = f"The training loss ends at {number(loss.last)}: the model learns the training examples by heart."
     else:
         training = f"The training loss ends at {number(loss.last)}."
     return Finding(
-        severity=Severity.CRITICAL if sure else Severity.NOTE,
+        severity=Severity.CRITICAL if sure else Severity.WARNING if worse else Severity.NOTE,
         confidence=Confidence.HIGH if sure else Confidence.MEDIUM,
         headline=f"The {held_out.split} loss never falls below {number(best)}; {_blind_guess(loss)} gives "
         f"{number(level)}",
@@ -186,14 +182,15 @@ def _finding(
         evidence=[
             Lines(
                 title=f"Training and {held_out.split} loss",
-                caption="Below the line a model uses its input. The held-out loss never gets there.",
+                caption="Always predicting the same gives the line; a model that uses its input gets below. The "
+                "held-out loss never does.",
                 x_label="step",
                 y_label="loss",
                 series=[
                     banded(loss.name, loss.steps, loss.values),
                     plain(f"{held_out.split} loss", steps, held_out.losses[finite], role="evaluation"),
                 ],
-                marks=[Mark(label="constant predictor", y=level, role="reference")],
+                marks=[Mark(label=f"always the same: {number(level)}", y=level, role="reference")],
             )
         ],
         actions=[
@@ -206,12 +203,17 @@ def _finding(
                 text="Check the shapes that go into the loss: (N, 1) against (N) broadcasts to (N, N)",
                 code="assert output.shape == target.shape",
             ),
-            Action(text="Train on 16 examples until the loss is near 0; if that fails, the input does not reach "
-                        "the output"),
+            *(
+                []
+                if by_heart  # so the input reaches the output
+                else [Action(text="Train on 16 examples until the loss is near 0; if that fails, the input does not "
+                                  "reach the output")]
+            ),
         ],
         measures=[
-            Measure(quantity=f"best {held_out.split} loss / constant predictor's", observed=number(best / level)
-                    if level else "infinity", threshold=f">= {setting(prior)}", option="prior"),
+            Measure(quantity=f"best {held_out.split} loss / that of always predicting the same",
+                    observed=number(best / level) if level else "infinity", threshold=f">= {setting(prior)}",
+                    option="prior"),
             Measure(quantity="gained over the last half of the evaluations, of the first loss",
                     observed=percent(gained), threshold=f"< {percent(gain)}", option="gain"),
             Measure(quantity="epochs", observed=setting(passed) if math.isfinite(passed) else "unknown",

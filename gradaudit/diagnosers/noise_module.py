@@ -40,6 +40,7 @@ from typing import NamedTuple
 import numpy
 
 from gradaudit.derived.each_optimizer import each_optimizer
+from gradaudit.derived.finiteness import breakdown
 from gradaudit.derived.layers import comparable_layers
 from gradaudit.derived.learning_rates import label_of
 from gradaudit.derived.order_statistics import Floats, Integers, Mask, medians, medians_across
@@ -142,6 +143,12 @@ def noise_module(
         elif single.any():
             limits = [Limit("", _HALF_STEADY), Limit("down", down)]
             yield _finding(run, optimizer, numpy.flatnonzero(single), cosines, left, held, limits)
+        elif (broken := breakdown(run, optimizer)) is not None and not broken.recovered:
+            yield CouldNotLook(
+                reason=f"from step {count(broken.step)} on there are NaN or infinities, so how far the weights come is "
+                "not known",
+                enable="mend what non_finite reports",
+            )
         else:
             least = int(numpy.argmin(numpy.where(judged & numpy.isfinite(cosines), cosines, numpy.inf)))
             yield Clean(

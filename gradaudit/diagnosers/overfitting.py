@@ -21,7 +21,8 @@ the run has already had, and the steps since then were for nothing.
 ## What to try
 
 Keep the checkpoint of the best evaluation and stop early, with a patience of `patience` evaluations or more. Then, in
-this order: more data or augmentation, weight decay and dropout, a smaller model.
+this order: more data or augmentation, weight decay and dropout, a smaller model. Where even the best evaluation is no
+better than always predicting the same, no checkpoint is worth keeping: see `no_signal` first.
 
 ## When it is wrong
 
@@ -41,11 +42,12 @@ from gradaudit.derived.generalisation import (
     comparison,
     distance_at_end,
     early_stop,
-    fall_since,
+    held_out_rise,
     shortest_patience,
 )
+from gradaudit.derived.held_out_constant import held_out_constant
 from gradaudit.derived.order_statistics import Floats, median
-from gradaudit.derived.progress import divergence
+from gradaudit.derived.progress import NO_BETTER, divergence
 from gradaudit.derived.reduce import plain
 from gradaudit.derived.training_loss import adversarial, training_loss
 from gradaudit.derived.validation import more_evaluations, validation
@@ -104,20 +106,12 @@ def overfitting(
         return
     steps, values = held_out.steps[finite].astype(float), held_out.losses[finite]
     train = comparison(run, losses)
-    best = int(numpy.argmin(values))
-    final = median(values[-3:])
-    gained = float(values[0] - values[best])
-    # One lucky evaluation is not what the model had reached: the rise is measured from it and its neighbours.
-    risen = final - median(values[max(0, best - 1) : best + 2])
-    dropped = fall_since(train, steps, best)
+    seen = held_out_rise(values, train, steps, rise, share, fell, scatter, fell_far, later)
+    best, final, risen, relative, jump, dropped = (
+        seen.best, seen.final, seen.risen, seen.relative, seen.jump, seen.dropped
+    )  # fmt: skip
     diverged = any(divergence(run, optimizer) is not None for optimizer in run.optimizers)
-    enough_later = len(values) - 1 - best >= later
-    relative = risen / gained if gained > 0 else math.inf if risen > 0 else 0.0
-    # Second differences: a steady rise has none, so they measure the noise of an evaluation alone.
-    jump = median(numpy.abs(numpy.diff(values, 2)))
-    clear = risen > scatter * jump or dropped > fell_far
-    large = relative > rise and risen > share * abs(values[best]) and clear
-    if enough_later and large and dropped > fell and not diverged:
+    if seen.clear and not diverged:
         measures = [
             Measure(
                 quantity="rise since the best / gain until then",
@@ -145,23 +139,32 @@ def overfitting(
             ),
             Measure(
                 quantity="evaluations after the best",
-                observed=count(len(values) - 1 - best),
+                observed=count(seen.later),
                 threshold=f">= {count(later)}",
                 option="later",
             ),
         ]
-        yield _risen(run, held_out.split, train, steps, values, int(patience), measures)
+        judged = [loss for loss in losses if not loss.unjudged]
+        constant = held_out_constant(run, judged)[0] if judged else math.nan
+        blind = constant if values[best] >= NO_BETTER * constant else math.nan
+        yield _risen(run, held_out.split, train, steps, values, int(patience), measures, blind)
         return
     distance, level = distance_at_end(train, steps, final), float(values[0])
     if distance > gap * level and level > 0 and not diverged:
         yield _apart(run, held_out.split, train, steps, values, distance, gap)
         return
     side = "above" if distance > 0 else "below"
-    apart = "" if math.isnan(distance) else f", {number(abs(distance))} {side} the training loss"
+    apart = "" if math.isnan(distance) else f", {number(abs(distance))} {side} the {train.name} there"
     yield Clean(
-        measured=f"the {held_out.split} loss ends at {number(final)}{apart}; its best is "
-        f"{number(float(values[best]))}, at step {count(max(steps[best], 0))} of {count(_last_step(run))}"
+        measured=f"the last three {held_out.split} losses have a median of {number(final)}{apart}; the best of all is "
+        f"{number(float(values[best]))}, {_when(steps[best], _last_step(run))}"
     )
+
+
+def _when(step: float, last: float = math.nan) -> str:
+    """When an evaluation was made, by the training step before it."""
+    of = "" if math.isnan(last) else f" of {count(last)}"
+    return f"at step {count(step)}{of}" if step >= 0 else "before the first step"
 
 
 def _last_step(run: Run) -> int:
@@ -183,7 +186,7 @@ def _chart(
         ],
         marks=[
             Mark(
-                label=f"best: {number(float(values[best]))} at step {count(max(steps[best], 0))}",
+                label=f"best: {number(float(values[best]))} {_when(steps[best])}",
                 x=float(max(steps[best], 0)),
                 y=float(values[best]),
                 role="best",
@@ -194,29 +197,24 @@ def _chart(
 
 
 def _risen(
-    run: Run, split: str, train: TrainingCurve, steps: Floats, values: Floats, least: int, measures: list[Measure]
-) -> Finding:
+    run: Run, split: str, train: TrainingCurve, steps: Floats, values: Floats, least: int, measures: list[Measure],
+    blind: float,
+) -> Finding:  # fmt: skip
+    """`blind` is what always predicting the same gives where the best held-out loss is no better, else NaN."""
     best, last = int(numpy.argmin(values)), _last_step(run)
     at = int(max(steps[best], 0))
     final = median(values[-3:])
-    patience = shortest_patience(values, max(1, least))
-    stop = int(max(steps[early_stop(values, patience)], 0))
-    saved = 1 - (stop + 1) / (last + 1)
     then, now = map(float, train.at(steps[[best, -1]]))
-    actions = [
-        Action(
-            text=f"Keep the checkpoint of step {count(at)}: the best {split} loss was there",
-            code="if val_loss < best:\n    best = val_loss\n    torch.save(model.state_dict(), 'best.pt')",
-        )
-    ]
-    if stop < last:
-        actions.append(
+    actions = (
+        _stop_early(steps, values, split, last, least)
+        if math.isnan(blind)
+        else [
             Action(
-                text=f"Stop early: a patience of {patience} evaluations would have ended the run at step "
-                f"{count(stop)}, kept step {count(at)} with {number(float(values[best]))} instead of the last "
-                f"{number(float(values[-1]))}, and saved {percent(saved)} of the run"
+                text=f"Find out first why nothing carries over: even the best {split} loss is no lower than "
+                f"{number(blind)}, what always predicting the same gives. No checkpoint of this run is worth keeping"
             )
-        )
+        ]
+    )
     actions.append(Action(text="Train on more data, or augment what there is"))
     actions.append(
         Action(
@@ -227,13 +225,16 @@ def _risen(
     return Finding(
         severity=Severity.WARNING,
         confidence=Confidence.HIGH,
-        headline=f"The {split} loss rises from {number(float(values[best]))} at step {count(at)} to {number(final)} "
-        "while "
-        "the training loss falls",
-        seen=f"The best of {count(len(values))} evaluations was at step {count(at)} of {count(last)}; the median of "
-        "the "
-        f"last three is {percent(final / float(values[best]) - 1) if values[best] > 0 else number(final)} above it. "
-        f"Meanwhile the training loss went from {number(then)} to {number(now)}.",
+        headline=f"The {split} loss rises from {number(float(values[best]))} {_when(steps[best])} to {number(final)} "
+        "(median of the last three) while the training loss falls",
+        seen=f"The best of {count(len(values))} evaluations was {_when(steps[best], last)}; the median of "
+        f"the last three is {percent(final / float(values[best]) - 1) if values[best] > 0 else number(final)} above "
+        f"it. Meanwhile the {train.name} went from {number(then)} to {number(now)}."
+        + (
+            ""
+            if math.isnan(blind)
+            else f" Always predicting the same gives {number(blind)}: at no evaluation did the model know more."
+        ),
         span=Span(first=at, last=last),
         evidence=[
             _chart(
@@ -242,14 +243,42 @@ def _risen(
                 train,
                 steps,
                 values,
-                "Up to the mark both losses fall together. In the shaded part only the training loss does: what is "
-                "learned there does not carry over.",
+                (
+                    "Up to the mark both losses fall together. In"
+                    if best
+                    else "No evaluation is better than the first. In"
+                )
+                + " the shaded part only the training loss falls: what is learned there does not carry over.",
                 shade=True,
             )
         ],
         actions=actions,
         measures=measures,
     )
+
+
+def _stop_early(steps: Floats, values: Floats, split: str, last: int, least: int) -> list[Action]:
+    """To keep the best checkpoint, and to end the run soon after it."""
+    best = int(numpy.argmin(values))
+    patience = shortest_patience(values, max(1, least))
+    stop = int(max(steps[early_stop(values, patience)], 0))
+    saved = 1 - (stop + 1) / (last + 1)
+    kept = f"step {count(steps[best])}" if steps[best] >= 0 else "the start"
+    actions = [
+        Action(
+            text=f"Keep the checkpoint of {kept}: the best {split} loss was there",
+            code="if val_loss < best:\n    best = val_loss\n    torch.save(model.state_dict(), 'best.pt')",
+        )
+    ]
+    if stop < last:
+        actions.append(
+            Action(
+                text=f"Stop early: a patience of {patience} evaluations would have ended the run at step "
+                f"{count(stop)}, kept {kept} with {number(float(values[best]))} instead of the last "
+                f"{number(float(values[-1]))}, and saved {percent(saved)} of the run"
+            )
+        )
+    return actions
 
 
 def _apart(
@@ -259,10 +288,12 @@ def _apart(
     return Finding(
         severity=Severity.NOTE,
         confidence=Confidence.MEDIUM,
-        headline=f"The {split} loss ends at {number(final)}, {number(distance)} above the training loss",
+        headline=f"The last three {split} losses have a median of {number(final)}, {number(distance)} above the "
+        "training loss",
         seen=f"The gap is {percent(distance / float(values[0]))} of the first {split} loss, "
         f"{number(float(values[0]))}. "
-        f"The {split} loss itself does not rise.",
+        f"The {split} loss itself does not rise. The training loss is the {train.name.removeprefix('training loss ')} "
+        "one, its median at the same three evaluations.",
         span=Span(first=int(max(steps[0], 0)), last=_last_step(run)),
         evidence=[
             _chart(

@@ -15,8 +15,10 @@ second: its share, for normally distributed inputs, must be above `most` at the 
 
 ## Why it matters
 
-There the slope is below a hundredth, and that is what is left of the gradient. Everything before the activation learns
-a hundred times more slowly, and with two such layers not at all.
+Where it is flat the slope is below a hundredth, and so is what passes of the gradient: units that are flat for every
+example no longer learn, nor does what only they use. The others pass theirs on, so the loss may fall all the same.
+Weights that are too large saturate, and multiply the gradient of what is not saturated by more in each layer: the first
+layers may then have more of it than the last (`exploding_gradient`).
 
 ## What to try
 
@@ -36,14 +38,15 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gradaudit.derived.depth_evidence import learned_nothing
+from gradaudit.derived.depth_evidence import fate, learned_nothing
 from gradaudit.derived.evidence import MOST_DOTS
 from gradaudit.derived.inferred_saturation import BOUNDED, inferred_hidden, inferred_output
 from gradaudit.derived.initialisation import first_rms
+from gradaudit.derived.module_names import layer, named
 from gradaudit.derived.module_samples import SAMPLES, activation_outputs, last_samples
 from gradaudit.derived.order_statistics import median
 from gradaudit.derived.reduce import plain, short
-from gradaudit.derived.wording import in_code, names, number, percent, plural
+from gradaudit.derived.wording import factor, in_code, names, number, percent, plural
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -62,12 +65,14 @@ from gradaudit.findings import (
     Verdict,
 )
 from gradaudit.run import Run
-from gradaudit.schema import ModuleFacts
+from gradaudit.schema import ModuleFacts, TensorFacts
 
 if TYPE_CHECKING:
     import pandas
 
 Sampled = list[tuple[ModuleFacts, "pandas.DataFrame"]]
+_LARGE = 1.5  # times Glorot's standard deviation
+_LINES = 4  # of code
 
 
 @diagnoser(
@@ -164,28 +169,60 @@ def _ends(run: Run, module: ModuleFacts) -> bool:
     )
 
 
-def _smaller(run: Run, module: ModuleFacts) -> Action:
-    """Glorot's standard deviation for the layer before an activation, beside the one it started with where known."""
-    kind = module.module_class.lower()
-    gain = 5 / 3 if kind == "tanh" else 1.0  # torch.nn.init.calculate_gain
+def _weight_before(run: Run, module: ModuleFacts) -> TensorFacts | None:
+    """The weight that is registered last before this activation."""
     places = {other.name: other.id for other in run.meta.modules}
     before = [
         tensor
         for tensor in run.meta.tensors
         if tensor.role == "weight" and len(tensor.shape) >= 2 and places.get(tensor.module, module.id) < module.id
     ]
-    code = f"nn.init.xavier_normal_(layer.weight, gain={gain:.2f})"
-    if not before:
-        return Action(text=f"Initialise the layer before smaller: Glorot's, with a gain of {gain:.2f}", code=code)
-    layer = max(before, key=lambda tensor: places[tensor.module])
-    outputs = layer.shape[max(layer.output_axis, 0)]
-    usual = gain * math.sqrt(2 / (layer.elements / max(1, outputs) + outputs))
-    start = first_rms(run, layer)
-    instead = f" instead of {number(start, 2)}" if start > 1.5 * usual else ""
+    return max(before, key=lambda tensor: places[tensor.module], default=None)
+
+
+def _gain(module: ModuleFacts) -> float:
+    return 5 / 3 if module.module_class.lower() == "tanh" else 1.0  # torch.nn.init.calculate_gain
+
+
+def _glorot(weight: TensorFacts, module: ModuleFacts) -> float:
+    """Glorot's standard deviation for the layer before an activation."""
+    outputs = weight.shape[max(weight.output_axis, 0)]
+    return _gain(module) * math.sqrt(2 / (weight.elements / max(1, outputs) + outputs))
+
+
+def _smaller(run: Run, found: Sampled) -> Action:
+    """Glorot's standard deviation for the layers before the activations, beside the one the first started with."""
+    module = found[0][0]
+    kind = module.module_class.lower()
+    code = f"nn.init.xavier_normal_(layer.weight, gain={_gain(module):.2f})"
+    weight = _weight_before(run, module)
+    if weight is None:
+        return Action(text=f"Initialise the layer before smaller: Glorot's, with a gain of {_gain(module):.2f}",
+                      code=code)  # fmt: skip
+    usual, start = _glorot(weight, module), first_rms(run, weight)
+    instead = f" instead of {number(start, 2)}" if start > _LARGE * usual else ""
+    alike = [(tensor, other) for other, _ in found if (tensor := _weight_before(run, other)) is not None]
+    others = list(dict.fromkeys(tensor.name for tensor, _ in alike if tensor.name != weight.name))
+    likewise = f", and {names(others)} by the same rule" if others else ""
+    lines = {f"nn.init.xavier_normal_({in_code(tensor.name)}, gain={_gain(other):.2f})": None
+             for tensor, other in alike[:_LINES]}  # fmt: skip
     return Action(
-        text=f"Initialise {layer.name} with a standard deviation of {number(usual, 2)}{instead}: Glorot's for {kind}",
-        code=code.replace("layer.weight", in_code(layer.name)),
+        text=f"Initialise {weight.name} with a standard deviation of {number(usual, 2)}{instead}: Glorot's for "
+        f"{kind}{likewise}",
+        code="\n".join(lines) + ("\n..." if len(alike) > _LINES else ""),
     )
+
+
+def _too_large(run: Run, module: ModuleFacts, first: float) -> list[str]:
+    """That the weights before it are why, where they start too large and it is saturated from the start."""
+    weight = _weight_before(run, module)
+    if weight is None or not first > 0.5 or not first_rms(run, weight) > _LARGE * _glorot(weight, module):
+        return []
+    times = first_rms(run, weight) / _glorot(weight, module)
+    return [
+        f"{weight.name} starts {factor(times)} times as large as Glorot's initialisation: such weights drive the "
+        "activation to its ends, and multiply the gradient that still passes on its way back."
+    ]
 
 
 def _finding(
@@ -195,20 +232,22 @@ def _finding(
     # The first in the order of the model: what it does not pass on never reaches the ones behind it.
     module, frame = found[0]
     share, first = shares[module.id], float(frame["saturated_fraction"].iloc[0])
-    ends = _ends(run, module)
-    name = module.name or module.module_class
+    ends, kind = _ends(run, module), f" ({module.module_class})"
+    name = named(run, module.name) or module.module_class
+    called = layer(run, module.name) or name
     limits = "0.01 or above 0.99" if module.module_class == "Sigmoid" else "-0.99 or above 0.99"
     least = "at least " if estimated and ends else ""
     seen = [
-        f"{least.capitalize()}{percent(share)} of the {'' if estimated else 'sampled '}outputs of {name} "
-        f"({module.module_class}) are below {limits}, and {least}{percent(first)} were so "
+        f"{least.capitalize()}{percent(share)} of the {'' if estimated else 'sampled '}outputs of {name}"
+        f"{'' if name.endswith(kind) else kind} are below {limits}, and {least}{percent(first)} were so "
         f"{'at the first step' if estimated else 'in the first sample'}.",
         "There its slope is below 0.01, and so is the share of the gradient that passes."
         if module.module_class == "Sigmoid"
         else "There its slope is below 0.02, and so is the share of the gradient that passes.",
     ]
     if len(found) > 1:
-        seen.append(f"Saturated, too: {names([m.name for m, _ in found[1:]])}.")
+        seen.append(f"Saturated, too: {names([named(run, m.name) for m, _ in found[1:]])}.")
+    seen += _too_large(run, module, first)
     if estimated:
         seen.append(
             f"The outputs were not sampled: where {name} makes the loss's input, the mean and spread of that "
@@ -217,29 +256,28 @@ def _finding(
             else "The outputs were not sampled; this is estimated from the weights and gradients of the layer "
             "before it."
         )
-    if any(learned_nothing(run, optimizer) for optimizer in run.optimizers):
-        seen.append("The model has learned nothing.")
+    seen += [fate(run, optimizer) for optimizer in run.optimizers if learned_nothing(run, optimizer)]
     last = int(frame["step"].iloc[-1])
     over = frame["step"][frame["saturated_fraction"] > (output if ends else most)]
     actions = [
-        _smaller(run, module),
+        _smaller(run, found),
         Action(text=f"Normalise before {name}, and standardise the inputs of the model", code="nn.LayerNorm(width)"),
     ]
     if ends:
         actions.insert(
             0,
             Action(
-                text=f"Remove {name} and give the loss the logits: it then undoes the saturation",
-                code=f"{in_code(name)} = nn.Identity()\ncriterion = nn.BCEWithLogitsLoss()",
+                text=f"Remove {called} and give the loss the logits: it then undoes the saturation",
+                code=f"{in_code(module.name)} = nn.Identity()\ncriterion = nn.BCEWithLogitsLoss()",
             ),
         )
     else:
-        actions.append(Action(text="Or use GELU in its place", code=f"{in_code(name)} = nn.GELU()"))
+        actions.append(Action(text="Or use GELU in its place", code=f"{in_code(module.name)} = nn.GELU()"))
     return Finding(
         severity=Severity.WARNING,
         confidence=Confidence.MEDIUM if estimated else Confidence.HIGH,
         headline=(
-            f"At least {percent(share)} of the outputs of {name} are saturated"
+            f"At least {percent(share)} of the outputs of {called} are saturated"
             if least
             else f"Activation {name} is saturated at {percent(share)} of its outputs"
         )

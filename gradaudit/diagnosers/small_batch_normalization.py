@@ -10,7 +10,8 @@ batch is that small, and is satisfied when it is not.
 ## Why it matters
 
 The mean and the variance of four numbers are mostly chance. They make training noisy, and they differ from the running
-statistics that evaluation uses, so the held-out loss is worse than the training loss without any overfitting.
+statistics that evaluation uses: training and held-out loss are then those of two different models, and the distance
+between them, to either side, says little about overfitting.
 
 ## What to try
 
@@ -26,6 +27,7 @@ move are taken for frozen. The curves hardly show the harm, so this rests on the
 from collections.abc import Iterator
 
 from gradaudit.derived.evidence import loss_chart
+from gradaudit.derived.module_names import layer
 from gradaudit.derived.order_statistics import median
 from gradaudit.derived.standstill import at_rest
 from gradaudit.derived.wording import count, names, plural, setting
@@ -83,17 +85,21 @@ def small_batch_normalization(
         )
         return
     steps = known["global_step"]
+    called = names([layer(run, name) for name in behind])
     yield Finding(
         severity=Severity.WARNING if size < few else Severity.NOTE,
         confidence=Confidence.HIGH,
         headline=f"Batch normalisation averages over only {count(size)} values per channel, in "
         + plural(len(behind), "layer"),
         seen=f"A forward pass has {count(size)} examples, and behind a linear layer each is one value per channel: the "
-        f"mean and the variance of {names(behind)} are those of {count(size)} numbers.",
+        f"mean and the variance of {called} are those of {count(size)} numbers.",
         span=Span(first=int(steps.iloc[0]), last=int(steps.iloc[-1])),
         evidence=[loss_chart(run, run.optimizers[0], "The training loss; small batches make it noisy.", [])],
         actions=[
-            Action(text="Replace it by a normalisation that does not depend on the batch", code="nn.LayerNorm(width)"),
+            Action(
+                text=f"Replace {called} by a normalisation that does not depend on the batch",
+                code="nn.LayerNorm(width)",
+            ),
             Action(text=f"Or use a batch of {setting(2 * values)} or more"),
         ],
         measures=[

@@ -24,10 +24,11 @@ not be an evaluation at all; it is reported as a note.
 from collections.abc import Iterator
 
 from gradaudit.derived.modes import mode_dependent, mode_matters
+from gradaudit.derived.order_statistics import Integers
 from gradaudit.derived.reduce import banded, plain
 from gradaudit.derived.training_loss import adversarial, training_loss
 from gradaudit.derived.validation import HELD_OUT, validation
-from gradaudit.derived.wording import count, percent
+from gradaudit.derived.wording import count, percent, plural
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -73,8 +74,8 @@ def train_mode_evaluation(
     share = float((flags == 1).sum() / (flags >= 0).sum())
     if share <= most:
         yield Clean(
-            measured=f"the model is in evaluation mode in {count((flags == 0).sum())} of {count((flags >= 0).sum())} "
-            f"evaluations of {held_out.split!r}"
+            measured=f"the model is in evaluation mode in {count((flags == 0).sum())} of "
+            f"{plural(len(flags), 'evaluation')} of {held_out.split!r}{_unknown(flags)}"
         )
         return
     if mode_matters(run) is False:
@@ -88,8 +89,8 @@ def train_mode_evaluation(
     yield Finding(
         severity=Severity.WARNING if named else Severity.NOTE,
         confidence=Confidence.CERTAIN if named else Confidence.MEDIUM,
-        headline=f"The model is in training mode in {count((flags == 1).sum())} of {count((flags >= 0).sum())} "
-        f"evaluations of {held_out.split!r}",
+        headline=f"The model is in training mode in {count((flags == 1).sum())} of "
+        f"{plural(len(flags), 'evaluation')} of {held_out.split!r}{_unknown(flags)}",
         seen=f"The model has {mode_dependent(run) or 'modules that are not known'}. Dropout is active while the "
         f"{held_out.split} loss is measured, and batch normalisation takes its statistics from the batch and keeps "
         "them.",
@@ -109,8 +110,7 @@ def train_mode_evaluation(
         ],
         actions=[
             Action(
-                text=f"Switch to evaluation mode for each of the {count((flags >= 0).sum())} evaluations, and back "
-                "after it",
+                text=f"Switch to evaluation mode for each of the {plural(len(flags), 'evaluation')}, and back after it",
                 code="model.eval()\nwith torch.no_grad():\n    ...\nmodel.train()",
             ),
             Action(text=f"Compare the {held_out.split} losses of this run with those of others only after that"),
@@ -124,3 +124,9 @@ def train_mode_evaluation(
             )
         ],
     )
+
+
+def _unknown(flags: Integers) -> str:
+    """Of how many evaluations the mode is not known: before the first step no optimizer had named the model."""
+    unknown = int((flags < 0).sum())
+    return f"; the mode of {count(unknown)} is not known" if unknown else ""

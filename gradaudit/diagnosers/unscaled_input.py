@@ -34,6 +34,7 @@ from gradaudit.derived.evidence import loss_chart
 from gradaudit.derived.finiteness import breakdown
 from gradaudit.derived.input_scale import ROUNDING, InputScale, input_scale
 from gradaudit.derived.learning_rates import label_of
+from gradaudit.derived.module_names import named
 from gradaudit.derived.module_samples import model_inputs
 from gradaudit.derived.reduce import plain
 from gradaudit.derived.wording import count, factor, number, plural, setting
@@ -105,8 +106,8 @@ def unscaled_input(
             yield _estimated(run, optimizer, found, scale)
         elif found is not None and math.isfinite(found.typical) and not small:
             yield Clean(
-                measured=f"the inputs of the first layer, {found.layer.module or found.layer.name}, have a size of "
-                f"about {number(found.typical, 2)} (root mean square){label_of(run, optimizer)}"
+                measured=f"the inputs of the first layer, {named(run, found.layer.module) or found.layer.name}, have a "
+                f"size of about {number(found.typical, 2)} (root mean square){label_of(run, optimizer)}"
             )
         elif len(inputs):
             yield Clean(measured=f"the largest value of the first sampled input is {number(top)}")
@@ -146,7 +147,7 @@ def _actions(size: float) -> list[Action]:
 
 def _estimated(run: Run, optimizer: int, found: InputScale, scale: float) -> Finding:
     layer = found.layer
-    name = layer.module or layer.name
+    name = named(run, layer.module) or layer.name
     rows = layer.shape[max(layer.output_axis, 0)]
     shown = slice(0, 200)
     seen = [

@@ -96,7 +96,7 @@ def validation_better_than_train(
         typical = median(below)
         yield Clean(
             measured=f"the {held_out.split} loss is {_beside(typical)} the {train.name}, in the median of "
-            f"{plural(len(steps), 'evaluation')}"
+            f"the {plural(len(steps), 'evaluation')} of the last half"
             if numpy.isfinite(typical)
             else f"none of {plural(len(steps), 'evaluation')} can be compared"
         )
@@ -105,7 +105,7 @@ def validation_better_than_train(
         severity=Severity.NOTE,
         confidence=Confidence.LOW if train.name.endswith("(running)") else Confidence.MEDIUM,
         headline=f"The {held_out.split} loss is {percent(median(below))} below the training loss in "
-        f"{count((below > least).sum())} of {count(len(steps))} evaluations",
+        f"{count((below > least).sum())} of the {plural(len(steps), 'evaluation')} of the last half",
         seen=f"In the last half the {held_out.split} loss is {number(median(values))} and the {train.name} around it "
         f"{number(median(around))} (medians). "
         + (

@@ -33,7 +33,7 @@ from collections.abc import Iterator
 
 import numpy
 
-from gradaudit.derived.depth_evidence import depth_dots, learned_nothing
+from gradaudit.derived.depth_evidence import depth_dots, fate, learned_nothing
 from gradaudit.derived.depth_slope import FIRST_STEPS, Slope, along_the_depth, is_steep, slopes
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart
@@ -128,7 +128,7 @@ def _fading(run: Run, optimizer: int, slope: Slope, decades: float, order: float
             else "In the last half of the run it no longer shrinks that way."
         )
     if nothing:
-        seen.append("The model has learned nothing.")
+        seen.append(fate(run, optimizer))
     return Finding(
         severity=Severity.CRITICAL if nothing else Severity.WARNING,
         confidence=Confidence.HIGH,

@@ -114,12 +114,14 @@ def crawling(path: Path, pace: float = 1e-5, last: float = 2.25, first: float = 
     return build_run(path, loss=falling(steps, first, last, noise=1e-3), stats={"update_norm": pace}, facts=TEN)
 
 
-def uneven(path: Path, *, update: float = 0.0, gradient: float = 0.0, **changes: Any) -> Run:
+def uneven(path: Path, *, update: float = 0.0, gradient: float = 0.0, weight: Any = None, **changes: Any) -> Run:
     """Six layers of which the third differs from the others by so many decades."""
     updates, gradients = numpy.full((200, 6), 1e-3), numpy.full((200, 6), 1e-1)
     updates[:, 2] *= 10**-update
     gradients[:, 2] *= 10**-gradient
     stats = {"update_norm": updates, "gradient_norm": gradients}
+    if weight is not None:
+        stats["weight_norm"] = weight
     return build_run(path, loss=falling(), tensors=parameters(6), stats=stats, **changes)
 
 

@@ -108,7 +108,7 @@ def test_a_dead_layer_is_a_warning_and_the_one_closest_to_the_output_is_named(tm
         == "Layer layers.2 has had no gradient at 100 % of its 32 outputs for the last 30 recorded steps"
     )
     assert finding.tensors == ["layers.2.weight"]
-    assert "All inputs of layer layers.3 are zero because of it. 2 layers before it no longer get any." in finding.seen
+    assert "All inputs of layer layers.3 are zero because of it. 2 layers before it get none." in finding.seen
     dots, lines = finding.evidence
     assert isinstance(dots, Dots)
     assert [(dot.label, dot.value, dot.flagged) for dot in dots.dots] == [
@@ -192,16 +192,48 @@ def test_the_rate_that_counts_is_that_when_the_units_died(tmp_path):
     assert died.actions[0].text.startswith("Lower the learning rate at step 10 from 0.001 to 1e-4")
 
 
-def test_what_was_learned_and_lost_again_is_not_called_nothing(tmp_path):
-    loss = numpy.interp(numpy.arange(200), [0, 80, 120, 199], [2.3, 0.5, 2.3, 2.3])
-    finding = assert_finds(dead_relu, dead_layer(tmp_path / "a", loss=loss), Severity.CRITICAL)
-    assert "The model has lost what it had learned: the loss was 0.7" in finding.seen
-    assert "learned nothing" not in finding.seen
-    never = assert_finds(dead_relu, dead_layer(tmp_path / "b", loss=flat()), Severity.CRITICAL)
-    assert "The model has learned nothing." in never.seen
-
-
 def test_gradients_that_are_no_numbers_are_not_called_alive(tmp_path):
     broken = {"gradient_nan": numpy.where(numpy.arange(200) >= 150, 1, 0)[:, None]}
     run = healthy(tmp_path, stats=broken)
     assert "NaN or infinity" in assert_could_not_look(dead_relu, run)
+
+
+def test_of_a_run_that_breaks_the_finite_part_is_judged(tmp_path):
+    loss = falling()
+    loss[100:] = numpy.nan
+    stats = {"gradient_nan": numpy.where(numpy.arange(200) < 100, 0, 5)[:, None]}
+    # What has no number is no silent output, and none that learns.
+    records = [
+        row | ({"hit": 32, "silent": 0} if row["step"] >= 100 else {}) for row in output_rows(200, {0: 0.9, 2: 0.0})
+    ]
+    finding = assert_finds(dead_relu, build_run(tmp_path / "a", loss=loss, facts=TEN, stats=stats, rows=records))
+    assert finding.span.last == 90
+    calm = assert_clean(dead_relu, build_run(tmp_path / "b", loss=loss, facts=TEN, stats=stats,
+                                             rows=output_rows(200, {0: 0.0})))  # fmt: skip
+    assert calm.startswith("at step 99, before NaN or infinities, every output")
+
+
+def test_a_run_that_breaks_at_once_cannot_be_judged(tmp_path):
+    loss = falling()
+    loss[6:] = numpy.nan
+    reason = assert_could_not_look(
+        dead_relu, build_run(tmp_path / "a", loss=loss, facts=TEN, rows=output_rows(200, {0: 0.0}))
+    )
+    assert "from step 6 on" in reason
+
+
+def test_a_layer_whose_inputs_are_all_zero_is_told_from_a_dead_one_in_the_chart(tmp_path):
+    gradient = numpy.asarray([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.1])
+    run = build_run(tmp_path / "a", loss=falling(), facts=TEN, stats={"gradient_norm": gradient},
+                    rows=output_rows(200, {0: 1.0, 2: 1.0, 4: 1.0, 6: 1.0}))  # fmt: skip
+    caption = assert_finds(dead_relu, run).evidence[0].caption
+    assert "The weights of layers.3.weight have no gradient because their inputs are all zero" in caption
+
+
+def test_what_was_learned_and_lost_is_not_called_nothing(tmp_path):
+    loss = numpy.concatenate([numpy.linspace(2.3, 0.9, 100), flat(200)])
+    rows = output_rows(300, {0: 1.0, 2: 1.0, 4: 1.0, 6: 1.0}, first={0: 0.0, 2: 0.0, 4: 0.0, 6: 0.0})
+    stats = {"gradient_norm": numpy.where(numpy.arange(300) < 100, 0.1, 0.0)[:, None]}
+    finding = assert_finds(dead_relu, build_run(tmp_path / "a", loss=loss, facts=TEN, rows=rows, stats=stats))
+    assert "The model has lost what it had learned: the loss starts at 2.30, falls to" in finding.seen
+    assert "learned nothing" not in finding.seen

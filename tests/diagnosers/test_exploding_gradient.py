@@ -2,6 +2,7 @@ import pytest
 
 from gradaudit.diagnosers.exploding_gradient import exploding_gradient
 from gradaudit.findings import Confidence, Severity
+from gradaudit.schema import ModuleFacts
 from tests.build import build_run
 from tests.diagnosers.runs import falling, flat, healthy, parameters
 from tests.diagnosers.sick import uneven
@@ -54,3 +55,10 @@ def test_it_is_critical_when_it_stays_and_nothing_is_learned(tmp_path):
 @pytest.mark.parametrize("scale", [1e-4, 1e4])
 def test_scaling_the_loss_changes_nothing(tmp_path, scale):
     assert_finds(exploding_gradient, sloped(tmp_path / "a", -5.0, loss=scale * falling()), Severity.WARNING)
+
+
+@pytest.mark.parametrize(("kinds", "words"), [(["Tanh"], "tanh"), (["Sigmoid"], "xavier"), (["ReLU"], "kaiming")])
+def test_the_initialisation_is_that_of_the_activations(tmp_path, kinds, words):
+    modules = [ModuleFacts(id=place, name=str(place), module_class=kind) for place, kind in enumerate(kinds)]
+    action = assert_finds(exploding_gradient, sloped(tmp_path / "a", -5.0, modules=modules)).actions[0]
+    assert words in action.code.partition("#")[0]

@@ -140,3 +140,9 @@ def test_only_the_later_histograms_count(tmp_path):
     rows = [histogram(gradients(v, scale=1.0), step, tensor) for step, v in values.items() for tensor in range(4)]
     finding = assert_finds(fp16_underflow, in_half(tmp_path / "a", histograms=rows))
     assert finding.span.first == 64
+
+
+def test_a_scaler_that_skipped_steps_speaks_for_float16_though_its_scale_is_unknown(tmp_path):
+    skipped = numpy.arange(200) % 50 == 0
+    run = in_half(tmp_path / "a", 1e-3, scale=0.0, steps={"skipped": skipped})
+    assert "a GradScaler skipped steps" in assert_could_not_look(fp16_underflow, run)

@@ -5,7 +5,7 @@ import numpy
 import pytest
 
 from gradaudit.diagnosers.frozen_parameter import frozen_parameter
-from gradaudit.findings import Confidence, Severity
+from gradaudit.findings import Confidence, Numbers, Severity
 from gradaudit.schema import TensorFacts
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import TEN, falling, healthy
@@ -16,7 +16,8 @@ EVERY = tuple(range(8))
 
 
 def test_a_run_that_moves_is_quiet(tmp_path):
-    assert assert_clean(frozen_parameter, healthy(tmp_path)) == "8 of 8 parameter tensors change during training"
+    measured = assert_clean(frozen_parameter, healthy(tmp_path))
+    assert measured == "8 of 8 parameter tensors change during training; 1 embedding table left to dead_embedding"
 
 
 def test_a_tensor_that_is_unfrozen_later_is_quiet(tmp_path):
@@ -100,7 +101,7 @@ def test_what_is_expected_to_be_frozen_is_quiet(tmp_path):
     assert_finds(frozen_parameter, run)
     assert (
         assert_clean(frozen_parameter, replace(run, expected_frozen=("layers.1.*",)))
-        == "6 of 6 parameter tensors change during training"
+        == "6 of 6 parameter tensors change during training; 2 expected to be frozen"
     )
     assert_finds(frozen_parameter, replace(run, expected_frozen=("layers.1.weight",)))
     reason = assert_not_applicable(frozen_parameter, replace(run, expected_frozen=("*",)))
@@ -181,7 +182,18 @@ def test_zeroing_between_backward_and_step_is_critical(tmp_path):
 
 
 def test_zero_gradients_behind_a_dead_layer_are_a_warning(tmp_path):
-    assert_finds(frozen_parameter, resting(tmp_path / "a", (0, 1), gradient=0.0, tensors=_named()), Severity.WARNING)
+    run = resting(tmp_path / "a", (0, 1), gradient=0.0, tensors=_named())
+    finding = assert_finds(frozen_parameter, run, Severity.WARNING)
+    # The bias rests with its weight, and a gradient of zero is none.
+    assert "changes 2 of 8 parameter tensors: the gradient is exactly zero" in finding.headline
+    table = finding.evidence[1]
+    assert isinstance(table, Numbers)
+    assert table.columns[2] == "steps with a gradient above 0"
+    assert [cells[2] for cells in table.cells[:3]] == ["0 %", "0 %", "100 %"]
+
+
+def test_a_bias_with_a_zero_gradient_beside_a_weight_that_moves_is_quiet(tmp_path):
+    assert_clean(frozen_parameter, resting(tmp_path / "a", (1,), gradient=0.0))
 
 
 def _named():

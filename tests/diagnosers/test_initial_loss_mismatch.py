@@ -188,8 +188,18 @@ def test_a_raw_target_that_training_copes_with_is_a_note(tmp_path):
 
 def test_a_raw_target_that_training_does_not_cope_with_is_a_warning(tmp_path):
     finding = assert_finds(initial_loss_mismatch, raw_target(tmp_path / "run"), Severity.WARNING)
-    assert finding.headline == "The first loss is 30,000: the target has a standard deviation of 80"
+    assert finding.headline == (
+        "The first loss is 30,000, 4.7 times the variance of the target, whose standard deviation is 80"
+    )
+    assert "the raw target: 170 (root mean square), of which its mean alone makes 150." in finding.seen
     assert finding.actions[0].code == "y = (y - 150) / 80"
+    assert finding.actions[1].code == "nn.init.constant_(model.layers[3].bias, 150)"
+
+
+def test_a_centred_target_needs_no_bias(tmp_path):
+    facts = LossFacts(id=0, function="mse_loss", target_mean=1.2e-4, target_variance=0.003)
+    finding = assert_finds(initial_loss_mismatch, start_at(tmp_path / "a", 0.1, facts))
+    assert not any("bias" in action.text for action in finding.actions)
 
 
 def test_an_unknown_spread_of_the_target_could_not_be_looked_at(tmp_path):

@@ -136,3 +136,23 @@ def test_the_order_of_tensors_does_not_matter(tmp_path):
     run = build_run(tmp_path / "run", loss=falling(), tensors=turned, stats={"update_norm": update})
     finding = assert_finds(layer_imbalance, run, Severity.WARNING)
     assert finding.headline == assert_finds(layer_imbalance, uneven(tmp_path / "b", update=2.0)).headline
+
+
+def test_the_layer_that_starts_otherwise_is_the_one_to_initialise(tmp_path):
+    odd = numpy.full((200, 6), 32**0.5 * 3**-0.5)
+    odd[:, 2] *= 20
+    text = assert_finds(layer_imbalance, uneven(tmp_path / "a", update=2.0, weight=odd)).actions[0].text
+    assert text == (
+        "Initialise layers.2.weight like its neighbours: it starts at 20 times torch.nn's default, they at 1.0 times"
+    )
+    usual = numpy.full((200, 6), 20 * 32**0.5 * 3**-0.5)
+    usual[:, 2] /= 20
+    text = assert_finds(layer_imbalance, uneven(tmp_path / "b", update=-1.8, weight=usual)).actions[0].text
+    assert text.startswith("Initialise the other layers like layers.2.weight: they start at 20 times")
+
+
+def test_a_layer_that_lags_is_not_given_a_reckless_rate(tmp_path):
+    actions = assert_finds(layer_imbalance, uneven(tmp_path / "a", update=1.6, optimizer="SGD")).actions
+    assert not any("nitialise" in action.text for action in actions)
+    assert actions[0].text.startswith("Check whether a scale, a multiplier")
+    assert "its own learning rate, 0.003 instead of 0.001, and more only if the loss bears it" in actions[-1].text

@@ -8,7 +8,7 @@ from gradaudit.diagnosers.no_learning import no_learning
 from gradaudit.findings import Distribution, Lines, Severity
 from gradaudit.schema import LossFacts
 from tests.build import build_run
-from tests.diagnosers.runs import TEN, falling, healthy
+from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick_gradients import diverging, stuck
 from tests.diagnosers.sick_layers import silent_prediction
 from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
@@ -19,7 +19,8 @@ def test_a_falling_loss_is_quiet(tmp_path):
 
 
 def test_a_loss_that_still_falls_is_quiet(tmp_path):
-    assert_clean(no_learning, build_run(tmp_path / "a", loss=numpy.linspace(2.9, 2.30, 300), facts=TEN))
+    run = build_run(tmp_path / "a", loss=numpy.linspace(2.9, 2.30, 300), facts=TEN)
+    assert "still falling, by 8.3 % of its start" in assert_could_not_look(no_learning, run)
 
 
 def test_imbalanced_labels_have_a_lower_entropy_to_beat(tmp_path):
@@ -30,11 +31,20 @@ def test_imbalanced_labels_have_a_lower_entropy_to_beat(tmp_path):
 
 def test_a_loss_on_another_scale_that_falls_is_quiet(tmp_path):
     facts = LossFacts(id=0, function="mse_loss", target_variance=0.01)
-    assert_clean(no_learning, build_run(tmp_path / "a", loss=falling(300, 1.0, 0.3), facts=facts))
+    run = build_run(tmp_path / "a", loss=falling(300, 1.0, 0.3), facts=facts)
+    assert "the loss ends at 0.301; always predicting the same gives 0.01" in assert_could_not_look(no_learning, run)
+    early = numpy.concatenate([falling(100, 1.0, 0.3), flat(200, 0.3)])
+    reason = assert_could_not_look(no_learning, build_run(tmp_path / "b", loss=early, facts=facts))
+    assert reason.endswith("and yet it has fallen from 1.00")
 
 
 def test_what_diverges_is_left_to_divergence(tmp_path):
-    assert "diverges" in assert_clean(no_learning, diverging(tmp_path / "a"))
+    assert assert_not_applicable(no_learning, diverging(tmp_path / "a")).endswith("and it rose: see divergence")
+    loss = falling(300)
+    loss[200:] = numpy.nan
+    reason = assert_not_applicable(no_learning, build_run(tmp_path / "b", loss=loss, facts=TEN))
+    assert "ends at NaN or infinity" in reason
+    assert reason.endswith("see non_finite")
 
 
 def test_unknown_labels_and_short_runs_cannot_be_judged(tmp_path):
@@ -89,7 +99,7 @@ def test_after_five_epochs_it_is_critical(tmp_path):
     finding = assert_finds(no_learning, stuck(tmp_path / "a", epochs=6), Severity.CRITICAL)
     assert (
         finding.headline
-        == "The loss ends at 2.30, and guessing by the label frequencies gives 2.30: nothing is learned"
+        == "The loss ends at 2.30, and always predicting the label frequencies gives 2.30: nothing is learned"
     )
     assert "after 300 steps, 6 epochs" in finding.seen
 

@@ -4,9 +4,10 @@ import msgspec
 import numpy
 import pytest
 
+from gradaudit.audit import analyze
 from gradaudit.diagnosers.no_signal import no_signal
 from gradaudit.findings import Severity
-from gradaudit.schema import LossFacts
+from gradaudit.schema import DataFacts, LossFacts
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick_layers import without_signal
@@ -18,7 +19,7 @@ def test_a_held_out_loss_that_falls_is_quiet(tmp_path):
 
 
 def test_a_model_that_starts_slowly_but_gains_is_quiet(tmp_path):
-    assert_clean(no_signal, without_signal(tmp_path / "a", gain=0.1))
+    assert "still falling" in assert_could_not_look(no_signal, without_signal(tmp_path / "a", gain=0.1))
 
 
 def test_a_pretrained_model_is_quiet(tmp_path):
@@ -39,7 +40,9 @@ def test_uneven_labels_have_a_lower_entropy_to_beat(tmp_path):
 def test_what_diverges_is_left_to_divergence(tmp_path):
     loss = falling(300)
     loss[150:] = 40
-    assert "diverges" in assert_clean(no_signal, without_signal(tmp_path / "a", loss=loss))
+    assert "see divergence" in assert_not_applicable(no_signal, without_signal(tmp_path / "a", loss=loss))
+    better = without_signal(tmp_path / "b", held_out=1.0, loss=loss)
+    assert assert_clean(no_signal, better).endswith("; the run breaks on the way")
 
 
 def test_unknown_levels_and_few_evaluations_cannot_be_judged(tmp_path):
@@ -63,7 +66,7 @@ def test_losses_of_unknown_level_are_not_judged(tmp_path):
 def test_before_five_epochs_it_is_a_note(tmp_path):
     finding = assert_finds(no_signal, without_signal(tmp_path / "a"), Severity.NOTE)
     assert finding.headline == (
-        "The validation loss never falls below 2.40; guessing by the training labels' frequencies gives 2.30"
+        "The validation loss never falls below 2.40; always predicting the training labels' frequencies gives 2.30"
     )
     assert "by heart" in finding.seen
 
@@ -89,3 +92,20 @@ def test_scaling_the_loss_changes_nothing(tmp_path, scale):
     facts = LossFacts(id=0, function="mse_loss", target_variance=scale)
     run = without_signal(tmp_path / "a", held_out=1.02 * scale, loss=scale * numpy.linspace(1, 0.4, 300), facts=facts)
     assert_finds(no_signal, run, Severity.NOTE)
+
+
+def by_heart(path, epochs=6):
+    """The training loss falls, and the held-out one rises from the first evaluation on."""
+    evaluations = [(step, "validation", 2.4 + step / 200) for step in range(0, 300, 30)]
+    data = DataFacts(batch_size=32, batches_per_epoch=300 // epochs)
+    return build_run(path, loss=falling(300), evaluations=evaluations, data=data, facts=TEN)
+
+
+def test_what_is_learned_by_heart_and_never_helps_is_a_warning_and_explains_overfitting(tmp_path):
+    run = by_heart(tmp_path / "a")
+    finding = assert_finds(no_signal, run, Severity.WARNING)
+    assert not any("16 examples" in action.text for action in finding.actions)
+    assert_finds(no_signal, by_heart(tmp_path / "b", epochs=3), Severity.NOTE)
+    (root,) = analyze(run, select=["no_signal", "overfitting"]).ranked
+    assert root.diagnoser == "no_signal"
+    assert [below.diagnoser for below in root.consequences] == ["overfitting"]

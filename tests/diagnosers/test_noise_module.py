@@ -142,3 +142,11 @@ def test_the_first_hundred_steps_recorded_are_enough(tmp_path):
 def test_a_bias_that_agrees_is_told_as_evidence(tmp_path):
     finding = assert_finds(noise_module, noisy(tmp_path / "a", tensors=with_biases()))
     assert "The gradients of its bias agree (cosine 0.4):" in finding.seen
+
+
+def test_of_a_run_that_breaks_the_weights_at_the_end_say_nothing(tmp_path):
+    loss = falling(300)
+    loss[250:] = numpy.nan
+    assert "from step 250 on" in assert_could_not_look(
+        noise_module, healthy(tmp_path / "a", loss=loss, stats={"gradient_cosine": 0.3})
+    )

@@ -18,7 +18,7 @@ def with_evaluations(path, values, split="validation", every=20, loss=None, **ch
 
 
 def test_losses_that_fall_together_are_quiet(tmp_path):
-    assert assert_clean(overfitting, healthy(tmp_path)).startswith("the validation loss ends at")
+    assert assert_clean(overfitting, healthy(tmp_path)).startswith("the last three validation losses have a median of")
 
 
 def test_a_small_rise_is_quiet(tmp_path):
@@ -88,7 +88,10 @@ def test_a_run_without_evaluations_could_not_be_looked_at(tmp_path):
 
 def test_a_held_out_loss_that_turns_up_is_a_warning(tmp_path):
     finding = assert_finds(overfitting, overfit(tmp_path / "run"), Severity.WARNING)
-    assert finding.headline == ("The validation loss rises from 1.10 at step 200 to 1.55 while the training loss falls")
+    assert finding.headline == (
+        "The validation loss rises from 1.10 at step 200 to 1.55 (median of the last three) while the "
+        "training loss falls"
+    )
     assert (finding.span.first, finding.span.last) == (200, 399)
     (chart,) = finding.evidence
     assert isinstance(chart, Lines)
@@ -120,7 +123,7 @@ def test_the_only_split_that_is_not_training_is_the_held_out_one(tmp_path):
 
 def test_a_gap_without_a_rise_is_a_note(tmp_path):
     finding = assert_finds(overfitting, apart(tmp_path / "run"), Severity.NOTE)
-    assert finding.headline == "The validation loss ends at 1.20, 0.885 above the training loss"
+    assert finding.headline == ("The last three validation losses have a median of 1.20, 0.885 above the training loss")
 
 
 def test_a_gap_to_the_training_loss_in_evaluation_mode_is_a_note(tmp_path):
@@ -154,3 +157,14 @@ def test_early_stopping_ends_after_so_many_evaluations_without_a_better_one():
     assert early_stop(values, patience=3) == 7
     assert shortest_patience(values, least=1) == 3
     assert early_stop(numpy.array([3.0, 2.0, 1.0]), patience=2) == 2
+
+
+def test_where_no_evaluation_beats_always_predicting_the_same_no_checkpoint_is_worth_keeping(tmp_path):
+    evaluations = [(step, "validation", 2.4 + step / 200) for step in range(-1, 299, 30)]
+    run = build_run(tmp_path / "a", loss=falling(300), evaluations=evaluations, facts=TEN)
+    finding = assert_finds(overfitting, run, Severity.WARNING)
+    assert "from 2.40 before the first step to" in finding.headline
+    assert "Always predicting the same gives 2.30: at no evaluation" in finding.seen
+    assert finding.actions[0].text.startswith("Find out first why nothing carries over")
+    assert not any("Keep the checkpoint" in action.text or "patience" in action.text for action in finding.actions)
+    assert "losses fall together" not in finding.evidence[0].caption

@@ -8,7 +8,7 @@ from gradaudit.diagnosers.saturated_activation import saturated_activation
 from gradaudit.findings import Confidence, Dots, Severity
 from gradaudit.schema import LossFacts, ModuleFacts
 from tests.build import build_run, linear_stack
-from tests.diagnosers.runs import HEALTHY_WITH, activation, falling, healthy
+from tests.diagnosers.runs import HEALTHY_WITH, TEN, activation, falling, flat, healthy
 from tests.diagnosers.sick_layers import TANH, chained, saturated, saturated_output, stuck_output
 from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
 
@@ -71,7 +71,7 @@ def test_modules_that_may_not_follow_each_other_say_nothing(tmp_path):
 @pytest.mark.parametrize("kind", ["Tanh", "Sigmoid"])
 def test_large_weights_between_two_activations_tell_of_it_without_a_sample(tmp_path, kind):
     finding = assert_finds(saturated_activation, chained(tmp_path / "a", 40.0, kind), Severity.WARNING)
-    assert finding.headline.startswith("Activation 3 is saturated at 9")
+    assert finding.headline.startswith(f"Activation 3 ({kind}) is saturated at 9")
     assert finding.confidence is Confidence.MEDIUM
     assert "were not sampled" in finding.seen
 
@@ -173,3 +173,22 @@ def test_every_sampled_activation_is_drawn_and_the_saturated_ones_are_marked(tmp
         ("calm.output", 0.2, False),
     ]
     assert [mark.x for mark in dots.marks] == [0.6]
+
+
+def test_every_saturated_layer_is_to_be_initialised_and_its_size_is_told(tmp_path):
+    finding = assert_finds(saturated_activation, chained(tmp_path / "a", 40.0))
+    assert "by the same rule" in finding.actions[0].text
+    assert finding.actions[0].code.count("nn.init.xavier_normal_") == 2
+    assert "times as large as Glorot's initialisation" in finding.seen
+    assert "2.weight" in finding.seen
+
+
+def test_it_says_that_nothing_is_learned_only_where_no_learning_does(tmp_path):
+    away = numpy.linspace(2.31, 2.40, 200)
+    away[150:] = 9.0
+    for place, (loss, words) in enumerate(
+        [(flat(), "The model has learned nothing."), (away, "The loss starts at 2.31 and ends at 9.00.")]
+    ):
+        samples = [activation(step, 0.9, 2) for step in range(0, 200, 10)]
+        run = build_run(tmp_path / str(place), loss=loss, facts=TEN, modules=TANH, samples=samples)
+        assert words in assert_finds(saturated_activation, run).seen

@@ -46,3 +46,8 @@ def test_four_examples_are_a_warning_and_eight_a_note(tmp_path):
 
 def test_accumulation_does_not_make_the_batch_larger(tmp_path):
     assert_finds(rule, normalized(tmp_path / "a", 32, steps={"micro_steps": 8}), Severity.WARNING)
+
+
+def test_the_advice_names_the_layers(tmp_path):
+    finding = assert_finds(rule, normalized(tmp_path / "a"))
+    assert finding.actions[0].text.startswith("Replace norm by a normalisation")

@@ -42,3 +42,10 @@ def test_validation_in_training_mode_is_a_warning(tmp_path):
 
 def test_a_split_of_unknown_purpose_is_a_note(tmp_path):
     assert_finds(train_mode_evaluation, evaluated_in_training(tmp_path / "a", split="evaluation"), Severity.NOTE)
+
+
+def test_every_evaluation_is_counted_and_unknown_modes_are_told(tmp_path):
+    measured = assert_clean(train_mode_evaluation, healthy(tmp_path, modules=DROPOUT, evaluating=[-1, *[0] * 9]))
+    assert measured == (
+        "the model is in evaluation mode in 9 of 10 evaluations of 'validation'; the mode of 1 is not known"
+    )

@@ -44,5 +44,5 @@ def test_losses_of_unknown_level_are_not_judged(tmp_path):
 
 def test_a_held_out_loss_far_below_is_a_note_of_low_confidence(tmp_path):
     finding = assert_finds(rule, easy_validation(tmp_path / "a"), Severity.NOTE)
-    assert "below the training loss in 5 of 5 evaluations" in finding.headline
+    assert "below the training loss in 5 of the 5 evaluations of the last half" in finding.headline
     assert finding.confidence is Confidence.LOW
