@@ -25,9 +25,7 @@ EXPLAINS = {item.name: item.explains for item in all_diagnosers()}
 
 def finding(severity=CRITICAL, first=0, confidence=Confidence.HIGH, led_to=()):
     span = Span(first=first, last=max(199, first))
-    return Finding(
-        severity=severity, confidence=confidence, headline="One", seen="It.", span=span, led_to=list(led_to)
-    )
+    return Finding(severity=severity, confidence=confidence, headline="One", seen="It.", span=span, led_to=list(led_to))
 
 
 def found(**findings):

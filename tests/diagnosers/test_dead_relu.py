@@ -205,3 +205,13 @@ def test_gradients_that_are_no_numbers_are_not_called_alive(tmp_path):
     broken = {"gradient_nan": numpy.where(numpy.arange(200) >= 150, 1, 0)[:, None]}
     run = healthy(tmp_path, stats=broken)
     assert "NaN or infinity" in assert_could_not_look(dead_relu, run)
+
+
+def test_it_begins_where_half_of_the_units_are_silent_for_good(tmp_path):
+    """A step that was too large later on cannot be why."""
+    rows = output_rows(200, {0: 0.0, 2: 0.0, 4: 0.75, 6: 0.0}, first={4: 0.0})
+    for row in rows:
+        if row["tensor"] == 4 and row["step"] < 100:
+            row["hit"] = 32 if row["step"] < 60 else 18  # 44 % silent from step 60 on, 75 % from step 100 on
+    run = build_run(tmp_path / "a", loss=falling(), rows=rows, facts=TEN)
+    assert assert_finds(dead_relu, run).span.first == 60
