@@ -226,7 +226,8 @@ def _finding(
     seen += _confirmed(run, dead)
     if nothing:
         seen.append(fate(run, optimizer))
-    over = numpy.flatnonzero(dead.without < min(most, dead.share))
+    # Where half of them are silent for good, they are dying: what comes after that cannot be why.
+    over = numpy.flatnonzero(dead.without < (_DIED * dead.share if died else min(most, dead.share)))
     begun = min(int(over[-1]) + 1, len(dead.steps) - 1) if len(over) else 0
     slower = _slower(run, optimizer, int(dead.steps[begun]), died)
     start = Action(

@@ -209,7 +209,9 @@ def test_learning_rates_by_group_and_by_tensor(tmp_path):
     assert learning_rates(run, 0) == pytest.approx(numpy.asarray(rates))
     assert peak_rates(run, 0) == pytest.approx([0.2, 0.5])
     assert recorded_learning_rates(run, 0) == pytest.approx(numpy.array([[0.1, 0.5], [0.05, 0.5]]))
-    assert rate_in_words(peak_rates(run, 0)) == "0.2 to 0.5"
+    assert rate_in_words(peak_rates(run, 0)) == "0.2 and 0.5", "a range would read as a schedule"
+    assert rate_in_words(numpy.asarray([0.1, 0.1])) == "0.1"
+    assert rate_in_words(numpy.geomspace(1e-5, 1e-2, 4)) == "1e-5 to 0.01 by group"
 
 
 def test_the_held_out_split_goes_by_its_name_or_by_being_alone(tmp_path):

@@ -237,3 +237,13 @@ def test_what_was_learned_and_lost_is_not_called_nothing(tmp_path):
     finding = assert_finds(dead_relu, build_run(tmp_path / "a", loss=loss, facts=TEN, rows=rows, stats=stats))
     assert "The model has lost what it had learned: the loss starts at 2.30, falls to" in finding.seen
     assert "learned nothing" not in finding.seen
+
+
+def test_it_begins_where_half_of_the_units_are_silent_for_good(tmp_path):
+    """A step that was too large later on cannot be why."""
+    rows = output_rows(200, {0: 0.0, 2: 0.0, 4: 0.75, 6: 0.0}, first={4: 0.0})
+    for row in rows:
+        if row["tensor"] == 4 and row["step"] < 100:
+            row["hit"] = 32 if row["step"] < 60 else 18  # 44 % silent from step 60 on, 75 % from step 100 on
+    run = build_run(tmp_path / "a", loss=falling(), rows=rows, facts=TEN)
+    assert assert_finds(dead_relu, run).span.first == 60
