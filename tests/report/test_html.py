@@ -325,3 +325,17 @@ def test_a_measure_says_whether_it_is_met_where_that_is_known(audit: Audit, met:
     nobody = msgspec.structs.replace(finding, measures=[msgspec.structs.replace(other, met=None)])
     ranked = [msgspec.structs.replace(ranked[0], finding=nobody)]
     assert "Met?" not in html.render(msgspec.structs.replace(audit, ranked=ranked)).partition("</h3>")[2]
+
+
+def test_only_the_reason_of_a_first_thing_stands_on_a_line_of_its_own() -> None:
+    """A number within it is a span, too."""
+    css = template("report.css")
+    assert ".first > li > span {" in css
+    assert ".first span {" not in css
+
+
+def test_the_measures_are_stacked_on_a_phone_and_fit_on_paper() -> None:
+    phone, paper = template("report.css").split("@media screen and (max-width: 640px)")[1].split("@media print")
+    assert re.search(r"\.measures tr \{ display: flex;", phone)
+    assert "td.right { white-space: normal; }" in paper
+    assert "details:not([open]) { display: none; }" in paper
