@@ -115,7 +115,9 @@ def dead_relu(
             and not _idle_head(layer, layers)
         ]  # fmt: skip
         nothing_left = not any(layer.felt for layer in layers)
-        if not dead and bad_gradients(run, optimizer)[-SILENT:].any():
+        broken = breakdown(run, optimizer)
+        ended = broken is not None and not broken.recovered  # the layers are those before it
+        if not dead and not ended and bad_gradients(run, optimizer)[-SILENT:].any():
             yield CouldNotLook(
                 reason="the gradients of the last steps hold NaN or infinity: neither zero nor a gradient",
                 enable="mend what non_finite reports",
@@ -124,9 +126,8 @@ def dead_relu(
         finished = nothing_left and training_loss(run, optimizer).improvement > _LEARNED
         if not dead or finished:
             worst = max(layers, key=lambda layer: layer.share)
-            broken = breakdown(run, optimizer)
             end = "the end"
-            if broken is not None and not broken.recovered:
+            if broken is not None and ended:
                 end = f"step {count(broken.step - 1)}, before NaN or infinities,"
             yield Clean(
                 measured=(

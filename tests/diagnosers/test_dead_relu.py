@@ -116,7 +116,7 @@ def test_a_dead_layer_is_a_warning_and_the_one_closest_to_the_output_is_named(tm
         ("layers.1.weight", 1.0, False),
         ("layers.2.weight", 1.0, True),
     ], "layers.3 has inputs of zero, but its outputs feel the loss through the bias"
-    assert "Layers whose inputs are all zero are left out." in dots.caption
+    assert "because their inputs are all zero; they are left out." in dots.caption
     assert [mark.x for mark in dots.marks] == [0.6]
     assert "the layers before it are silent with it" in dots.caption
     assert isinstance(lines, Lines)
