@@ -187,7 +187,6 @@ class Measure(Value, frozen=True, kw_only=True):
     observed: str
     threshold: str
     option: str = ""  # name of the threshold argument, for --set
-    met: bool | None = None  # whether what was observed meets the threshold, where the diagnoser says so
 
 
 class Finding(Value, frozen=True, kw_only=True):

@@ -23,7 +23,7 @@ def verdict(audit: Audit) -> str:
         could_not = f"; {blind} could not look or do not apply" if blind else ""
         if not judged(audit):
             return f"Too little was recorded to judge: {plural(looked, 'check')} of {len(audit.outcomes)} could look."
-        return f"No problem found in {looked} checks{could_not}."
+        return f"No problem found in {plural(looked, 'check')}{could_not}."
     worst = min((item.finding.severity for item in audit.all_ranked()), key=lambda s: s.rank)
     opening = {
         Severity.CRITICAL: "This run is broken",

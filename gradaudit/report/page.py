@@ -7,6 +7,7 @@ from gradaudit.audit import Audit, Outcome, Ranked
 from gradaudit.findings import Confidence, Severity
 from gradaudit.overview import Overview, ParameterRow
 from gradaudit.report.charts import Budget, figure
+from gradaudit.report.measures import met
 from gradaudit.report.model import (
     ActionView,
     CardView,
@@ -30,7 +31,6 @@ CONFIDENCE = {
     Confidence.MEDIUM: "Medium confidence",
     Confidence.LOW: "Low confidence",
 }
-MET = {True: "met", False: "not met", None: ""}
 ENDED = {"killed": "killed", "failed": "failed", "interrupted": "cut short", "running": "still training"}
 ICONS: dict[Severity, Icon] = {
     Severity.CRITICAL: "critical",
@@ -177,7 +177,13 @@ def cards(audit: Audit, budget: Budget) -> tuple[tuple[CardView, ...], int]:
             actions=actions,
             advice=() if actions else prose(document.get("What to try", "")),
             measures=tuple(
-                MeasureView(name(one.quantity), name(one.observed), name(one.threshold), name(one.option), MET[one.met])
+                MeasureView(
+                    name(one.quantity),
+                    name(one.observed),
+                    name(one.threshold),
+                    name(one.option),
+                    met(one.observed, one.threshold),
+                )
                 for one in finding.measures[:20]
             ),
             cause=sentence(cause.finding.headline) if cause else "",

@@ -45,7 +45,7 @@ def _steps(overview: Overview) -> Domain:
 
 
 def loss_chart(overview: Overview) -> Lines:
-    """Training and evaluation loss, the loss of a uniform guess, the best evaluation, the first NaN."""
+    """Training and evaluation loss, the loss of an even guess, the best evaluation, the first NaN."""
     first = overview.first_not_finite
     marks = [mark for mark in (overview.uniform, overview.best_evaluation) if mark is not None]
     if first is not None:

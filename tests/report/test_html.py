@@ -13,8 +13,9 @@ import gradaudit
 from gradaudit.audit import Audit, Outcome
 from gradaudit.findings import Measure, Severity
 from gradaudit.overview import overview
-from gradaudit.report import charts, html
-from gradaudit.report.page import MOST_CARDS, banner, first_things, headline_line, title
+from gradaudit.report import charts, html, measures
+from gradaudit.report.charts import Budget
+from gradaudit.report.page import MOST_CARDS, banner, cards, first_things, headline_line, title
 from gradaudit.report.theme import INKS
 from gradaudit.run import Run
 from gradaudit.schema import PrivateFacts, TensorFacts
@@ -99,7 +100,7 @@ def test_every_finding_and_every_check_is_readable_without_a_script(page: str, a
         assert outcome.diagnoser in text
         assert (outcome.measured or outcome.reason) in text
     assert "KeyError: 'x'" in text
-    assert "ln(8,192) = 9.01 · a uniform guess" in text
+    assert "ln(8,192) = 9.01 · an even guess" in text
     assert "record with --activations" in text
 
 
@@ -312,18 +313,41 @@ def test_a_page_of_one_rank_says_so(audit: Audit) -> None:
     assert "rank" not in headline_line(audit)
 
 
-@pytest.mark.parametrize(("met", "words"), [(True, "met"), (False, "not met"), (None, "")])
-def test_a_measure_says_whether_it_is_met_where_that_is_known(audit: Audit, met: bool | None, words: str) -> None:
-    known = Measure(quantity="share", observed="95 %", threshold="> 90 %", met=True)
-    other = Measure(quantity="rise", observed="80 %", threshold="> 90 %", met=met)
-    finding = msgspec.structs.replace(audit.ranked[0].finding, measures=[known, other])
-    ranked = [msgspec.structs.replace(audit.ranked[0], finding=finding, consequences=[])]
-    (table,) = re.findall(
-        r'<table class="measures">.*?</table>', html.render(msgspec.structs.replace(audit, ranked=ranked))
+@pytest.mark.parametrize(
+    ("observed", "threshold", "words"),
+    [
+        ("95 %", "> 90 %", "met"),
+        ("80 %", "> 90 %", "not met"),
+        ("-0.2 %", "< 5 %", "met"),
+        ("12,300", ">= 1e4", "met"),
+        ("3e-7", "<= 2e-4", "met"),
+        ("80 %", ">= 90 % is a warning", "not met"),
+        ("1.00", ">= 1", "met"),
+        ("1.00", "< 1", ""),  # rounded to the same
+        ("80 %", "> 0.9", ""),  # of another unit
+        ("0.97", "> 1.15, or the row above", ""),
+        ("NaN", "> 1", ""),
+        ("0 of 120", "0", ""),
+        ("\u0661", "> 0", ""),
+    ],
+)
+def test_a_measure_says_whether_it_is_met_where_that_is_known(
+    audit: Audit, observed: str, threshold: str, words: str
+) -> None:
+    assert measures.met(observed, threshold) == words
+    known = Measure(quantity="share", observed="95 %", threshold="> 90 %")
+    other = Measure(quantity="rise", observed=observed, threshold=threshold)
+    card = msgspec.structs.replace(audit.ranked[0].finding, measures=[known, other])
+    ranked = [msgspec.structs.replace(audit.ranked[0], finding=card, consequences=[])]
+    views, _ = cards(msgspec.structs.replace(audit, ranked=ranked), Budget(left=0))
+    assert [one.met for one in views[0].measures] == ["met", words]
+
+
+def test_the_column_of_what_is_met_is_left_out_where_nothing_is_known(audit: Audit) -> None:
+    finding = msgspec.structs.replace(
+        audit.ranked[0].finding, measures=[Measure(quantity="rise", observed="NaN", threshold="> 90 %")]
     )
-    assert f"</td><td>{words}</td>" in table.partition("80")[2]
-    nobody = msgspec.structs.replace(finding, measures=[msgspec.structs.replace(other, met=None)])
-    ranked = [msgspec.structs.replace(ranked[0], finding=nobody)]
+    ranked = [msgspec.structs.replace(audit.ranked[0], finding=finding, consequences=[])]
     assert "Met?" not in html.render(msgspec.structs.replace(audit, ranked=ranked)).partition("</h3>")[2]
 
 
