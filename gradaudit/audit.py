@@ -221,10 +221,10 @@ def rank(outcomes: Iterable[Outcome], explains: Mapping[str, tuple[str, ...]], w
     """Order findings: the root of the worst first, each with the findings it explains nested under it.
 
     A finding explains another when its diagnoser says so, when it does not begin more than `window` steps after it
-    (an effect cannot precede its cause), and when it is no mere note under something worse. A note that names what it
-    led to (`Finding.led_to`) may stand above what is worse, and explains nothing else: a learning rate that was seen to
-    jump is why the loss did. Of several explanations the nearest is taken, so that chains show. Raises
-    graphlib.CycleError when `explains` runs in a circle.
+    (an effect cannot precede its cause), and when it is no mere note under something worse. A finding that names what
+    it led to (`Finding.led_to`) may be a note and stand above what is worse, if that begins no later than ten windows
+    after its end, and explains nothing else: a learning rate that was seen to jump is why the loss did. Of several
+    explanations the nearest is taken, so that chains show. Raises graphlib.CycleError when `explains` runs in a circle.
     """
     depth = causal_depth(explains)
     found = [(outcome.diagnoser, finding) for outcome in outcomes for finding in outcome.findings]
@@ -239,7 +239,8 @@ def rank(outcomes: Iterable[Outcome], explains: Mapping[str, tuple[str, ...]], w
         (_, cause_name, first), (_, effect_name, then) = items[cause], items[effect]
         in_time = first.span.first <= then.span.first + window
         grave = first.severity is not Severity.NOTE or then.severity is Severity.NOTE
-        meant = effect_name in first.led_to if first.led_to else grave
+        near = then.span.first <= first.span.last + 10 * window
+        meant = (effect_name in first.led_to and near) if first.led_to else grave
         return effect_name in explains.get(cause_name, ()) and in_time and meant
 
     parent: dict[int, int] = {}

@@ -6,8 +6,6 @@ from gradaudit.audit import Audit
 from gradaudit.derived.wording import plural
 from gradaudit.findings import Finding, Severity
 
-_MEASURING = frozenset({"train_mode_evaluation"})  # wrong is what these say about the model, not its training
-
 
 def judged(audit: Audit) -> bool:
     """Whether enough was recorded for a verdict: something was found, or most checks that apply could look."""
@@ -31,7 +29,7 @@ def verdict(audit: Audit) -> str:
         Severity.NOTE: "Nothing alarming; worth knowing",
     }[worst]
     if worst is not Severity.NOTE and all(
-        item.diagnoser in _MEASURING for item in audit.all_ranked() if item.finding.severity is worst
+        item.finding.measuring for item in audit.all_ranked() if item.finding.severity is worst
     ):
         opening = "This run is measured wrongly"
     return f"{opening}: {_within(audit.ranked[0].finding)}."

@@ -14,6 +14,7 @@ from gradaudit.report.listing import row
 from gradaudit.report.page import worst
 from gradaudit.report.terminal import render
 from gradaudit.run import load
+from gradaudit.schema import LossFacts
 from gradaudit.verdict import verdict
 from tests.build import build_run, write_table
 from tests.diagnosers.runs import TEN, flat, parameters
@@ -249,3 +250,34 @@ def test_the_headline_goes_on_within_the_verdict(clean, headline, within):
     outcome = Outcome(diagnoser="divergence", face="found", documentation={}, thresholds={}, findings=[one])
     audit = msgspec.structs.replace(clean, outcomes=[outcome], ranked=rank([outcome], EXPLAINS))
     assert verdict(audit).endswith(within)
+
+
+def test_a_jump_that_the_loss_came_back_from_is_no_root_of_what_comes_much_later(tmp_path):
+    def after(start: int) -> dict[str, list[str]]:
+        loss = numpy.interp(numpy.arange(2000), [0, 100, 1999], [2.3, 1.6, 1.0])
+        loss[100:130] += 0.3
+        loss[start:] = numpy.linspace(1.0, 30.0, 2000 - start)
+        rates = [[1e-3 if step < 100 else 5e-3] for step in range(2000)]
+        update = numpy.where(numpy.arange(2000) >= start, 2.0, 1e-3)[:, None]
+        run = build_run(
+            tmp_path / str(start), loss=loss, facts=TEN, steps={"learning_rate": rates}, stats={"update_norm": update}
+        )
+        return {root.diagnoser: [below.diagnoser for below in root.consequences] for root in analyze(run).ranked}
+
+    assert after(110).get("learning_rate_schedule"), "the loss never came back"
+    assert not after(1600).get("learning_rate_schedule"), "it came back, and the other fault is 1,500 steps away"
+
+
+def test_a_loss_that_is_never_a_number_is_told(tmp_path):
+    run = build_run(tmp_path / "a", loss=numpy.full(200, numpy.nan), facts=TEN)
+    audit = analyze(run)
+    assert audit.overview.first_not_finite == 0
+    assert "non_finite" in roots(run)
+
+
+def test_a_negative_loss_does_not_climb_to_twice_itself(tmp_path):
+    """A log-likelihood of densities goes below zero."""
+    run = build_run(
+        tmp_path / "a", loss=numpy.linspace(-1, -50, 300), facts=LossFacts(id=0, function="gaussian_nll_loss")
+    )
+    assert "divergence" not in roots(run)

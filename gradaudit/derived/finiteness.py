@@ -54,10 +54,18 @@ def bad_weights(run: Run, optimizer: int) -> Mask:
 def bad_losses(steps: "pandas.DataFrame") -> Mask:
     """[steps] bool: the loss became NaN or infinite. A mean loss that was not seen does not count."""
     objective = steps["objective"].to_numpy(dtype=float)
-    mean = steps["mean_loss"].to_numpy(dtype=float)
-    seen = steps["loss"].to_numpy(dtype=float) >= 0
     unseen = numpy.isnan(objective).all()
-    return numpy.asarray((~numpy.isfinite(objective) & (not unseen)) | (seen & ~numpy.isfinite(mean)))
+    return numpy.asarray((~numpy.isfinite(objective) & (not unseen)) | _bad_means(steps))
+
+
+def _bad_means(steps: "pandas.DataFrame") -> Mask:
+    """[steps] bool: the mean loss of a loss function that was seen with targets is NaN or infinite.
+
+    NaN also means "none was seen": without a target, a column that never held a number says nothing.
+    """
+    mean = steps["mean_loss"].to_numpy(dtype=float)
+    known = numpy.isfinite(mean).any() | (steps["targets"].to_numpy(dtype=float) > 0)
+    return numpy.asarray((steps["loss"].to_numpy(dtype=float) >= 0) & known & ~numpy.isfinite(mean))
 
 
 def bad_norms(steps: "pandas.DataFrame") -> Mask:
@@ -85,11 +93,7 @@ def breakdown(run: Run, optimizer: int, before: int = BEFORE) -> Breakdown | Non
     objective = frame["objective"].to_numpy(dtype=float)
     seen = (frame["micro_steps"].to_numpy() > 0) & ~numpy.isnan(objective).all()
     mean = frame["mean_loss"].to_numpy(dtype=float)
-    named = frame["loss"].to_numpy() >= 0
-    # NaN in a loss column also means "none was seen"; a column that never held a number says nothing.
-    bad_loss = taken & (
-        (seen & ~numpy.isfinite(objective)) | (named & numpy.isfinite(mean).any() & ~numpy.isfinite(mean))
-    )
+    bad_loss = taken & ((seen & ~numpy.isfinite(objective)) | _bad_means(frame))
     gradients, weights = bad_gradients(run, optimizer), bad_weights(run, optimizer)
     skipped = skipped_at(run, optimizer)[:, None]
     gradients, weights = gradients & ~skipped, weights & ~skipped

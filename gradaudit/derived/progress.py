@@ -100,7 +100,8 @@ def divergence(run: Run, optimizer: int, doubled: float = DOUBLED, worse: float 
     start = start_level(loss)
     constant = constant_level(loss)
     level = start if math.isnan(constant) else max(start, constant)
-    if not math.isfinite(level):
+    # Twice a loss of zero or less is no height that it could climb to.
+    if not math.isfinite(level) or level <= 0:
         return None
     smooth = running_median(loss.values, smoothing_window(loss))
     above = smooth > doubled * level

@@ -6,7 +6,7 @@ The shapes with which mse_loss, l1_loss, smooth_l1_loss, huber_loss, poisson_nll
 Prediction and target hold the same numbers in a different number of dimensions, such as (32, 1) and (32), and torch
 stretched them over each other, to 32 x 32 differences. In a training loss it is a warning, and critical when the model
 learns no more than the mean of the targets. In an evaluation loss alone it is a warning: that number says nothing of
-the model.
+the model. It is a note where all pairs may be meant, with reduction "none", and where several optimizers take turns.
 
 ## Why it matters
 
@@ -21,8 +21,8 @@ two sizes once, on standard error; turn that warning into an error.
 ## When it is wrong
 
 Where all targets of a call are equal, as the ones and zeros of a least-squares GAN, each is as good as the next and the
-loss is right. Shapes of as many dimensions, such as (N, 1) and (1, M), are taken as meant. A loss that is written out,
-as ((prediction - target) ** 2).mean(), is not seen.
+loss is right; targets that are only zeros and ones are never critical. Shapes of as many dimensions, such as (N, 1) and
+(1, M), are taken as meant. A loss that is written out, as ((prediction - target) ** 2).mean(), is not seen.
 """
 
 import math
@@ -30,7 +30,7 @@ from collections.abc import Iterator
 
 from gradaudit.derived.evidence import loss_chart
 from gradaudit.derived.progress import not_learning
-from gradaudit.derived.training_loss import training_loss
+from gradaudit.derived.training_loss import adversarial, training_loss
 from gradaudit.derived.wording import count, names, number
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
@@ -52,6 +52,9 @@ from gradaudit.run import Run
 from gradaudit.schema import LossFacts
 
 _WARNED = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")  # of these torch says so itself
+_MOST_DIMENSIONS, _LARGEST = 16, 2**40  # of a shape that a record may hold
+_VERBS = {"mean": "averaged", "sum": "summed", "none": "computed"}
+_MEASURED = ["no_signal", "overfitting", "validation_better_than_train"]  # what an evaluation loss can bring about
 _WATCHED = (*_WARNED, "poisson_nll_loss", "gaussian_nll_loss")
 
 
@@ -90,26 +93,31 @@ def broadcast_loss(run: Run) -> Iterator[Verdict]:
 
 def _shapes_of(recorded: list[list[int]] | None) -> list[list[int]]:
     """The shapes of prediction and target; empty when torch stretched none, and when the record is damaged."""
-    sound = recorded and len(recorded) == 2 and all(size > 0 for sizes in recorded for size in sizes)
-    return recorded if recorded and sound else []
+    if not recorded or len(recorded) != 2 or any(len(sizes) > _MOST_DIMENSIONS for sizes in recorded):
+        return []
+    alike = [size for size in recorded[0] if size != 1] == [size for size in recorded[1] if size != 1]
+    sound = alike and all(0 < size < _LARGEST for sizes in recorded for size in sizes)
+    more = sound and math.prod(_together(*recorded)) > math.prod(recorded[0])
+    return recorded if more and len(recorded[0]) != len(recorded[1]) else []
 
 
 def _finding(run: Run, facts: LossFacts) -> Finding:
     training = bool(_shapes_of(facts.broadcast))
     prediction, target = _shapes_of(facts.broadcast) or _shapes_of(facts.evaluation_broadcast)
     optimizer = next((o for o in run.optimizers if training_loss(run, o).facts == facts), None)
-    constant = training and optimizer is not None and not_learning(run, optimizer)
+    stuck = training and optimizer is not None and not_learning(run, optimizer)
+    severity, confidence = _weight(run, facts, stuck and not _zeros_and_ones(facts))
     compared = math.prod(_together(prediction, target))
     own = math.prod(prediction)
     where = "The training loss" if training else "The evaluation loss"
     seen = [
         f"{facts.function} got a prediction of shape {_shape(prediction)} and a target of shape {_shape(target)}. "
         f"torch stretches them over each other to {_shape(_together(prediction, target))}, so "
-        f"{count(compared)} differences are averaged where {count(own)} were meant."
+        f"{count(compared)} differences are {_VERBS.get(facts.reduction, 'computed')} where {count(own)} were meant."
     ]
     chart: list[AnyEvidence] = [_shapes(prediction, target)]
     if training and optimizer is not None:
-        if constant:
+        if stuck:
             seen.append("The loss ends where that of always predicting the mean is: nothing was learned.")
         caption = "The training loss. Compared with all targets at once, the best prediction is their mean"
         marks = []
@@ -120,8 +128,10 @@ def _finding(run: Run, facts: LossFacts) -> Finding:
         chart.append(loss_chart(run, optimizer, f"{caption}.", marks))
     steps = run.steps_of(optimizer if optimizer is not None else run.optimizers[0])["global_step"]
     return Finding(
-        severity=Severity.CRITICAL if constant else Severity.WARNING,
-        confidence=Confidence.CERTAIN,
+        severity=severity,
+        confidence=confidence,
+        measuring=not training,
+        led_to=[] if training else _MEASURED,
         headline=f"{where} compares each of {count(own)} predictions with all {count(own)} targets: "
         f"{_shape(prediction)} against {_shape(target)}",
         seen=" ".join(seen),
@@ -140,6 +150,19 @@ def _finding(run: Run, facts: LossFacts) -> Finding:
             Measure(quantity="differences that are averaged", observed=count(compared), threshold=f"> {count(own)}"),
         ],
     )  # fmt: skip
+
+
+def _weight(run: Run, facts: LossFacts, stuck: bool) -> tuple[Severity, Confidence]:
+    """How bad it is, and how sure: all pairs may be meant, and where all targets are alike they change nothing."""
+    if facts.reduction not in ("mean", "sum") or adversarial(run):
+        return Severity.NOTE, Confidence.MEDIUM
+    return Severity.CRITICAL if stuck else Severity.WARNING, Confidence.CERTAIN
+
+
+def _zeros_and_ones(facts: LossFacts) -> bool:
+    """Whether the targets can only be zeros and ones, as a least-squares GAN's, of which a batch may have one alone."""
+    mean, variance = facts.target_mean, facts.target_variance
+    return mean is not None and variance is not None and math.isclose(mean * (1 - mean), variance, rel_tol=0.01)
 
 
 def _shape(sizes: list[int]) -> str:

@@ -286,6 +286,15 @@ def _endless(run: Run, optimizer: int, rate: Floats, risen: float) -> Finding:
     )  # fmt: skip
 
 
+def _stays_up(loss: TrainingLoss, jump: int) -> bool:
+    """Whether the loss never came back to where it was before the jump at this global step."""
+    before, after = loss.values[loss.steps < jump][-_AROUND:], loss.values[loss.steps >= jump][_AROUND:]
+    if not len(before) or not len(after):
+        return True
+    medians = [float(numpy.median(after[i : i + _AROUND])) for i in range(0, len(after), _AROUND)]
+    return not min(medians) <= float(numpy.median(before))
+
+
 def _restarts(
     run: Run, optimizer: int, rates: Floats, rate: Floats, harmful: list[tuple[int, float]], risen: float, gain: float
 ) -> Finding:
@@ -297,6 +306,9 @@ def _restarts(
     # Where one jump is known to do harm, those before it count, too: the first has no steps before it to compare with.
     jumps = _jumps(rates, risen)
     first, last = int(steps[jumps[0]]), int(steps[harmful[-1][0]])
+    loss = training_loss(run, optimizer)
+    if _stays_up(loss, steps[at]):
+        last = int(loss.steps[-1])
     where = f"step {count(first)}" if len(jumps) == 1 else f"{count(len(jumps))} steps from {count(first)} on"
     marks = [Mark(label=f"step {count(steps[jump])}", x=int(steps[jump])) for jump in jumps[:5]]
     rose = f"rises by {percent(rise)} of its first value" if numpy.isfinite(rise) else "is not finite any more"

@@ -87,6 +87,7 @@ def train_mode_evaluation(
     named = held_out.split.lower() in HELD_OUT and bool(mode_matters(run))
     loss = training_loss(run, run.optimizers[0])
     yield Finding(
+        measuring=True,
         severity=Severity.WARNING if named else Severity.NOTE,
         confidence=Confidence.CERTAIN if named else Confidence.MEDIUM,
         headline=f"The model is in training mode in {count((flags == 1).sum())} of "

@@ -116,7 +116,7 @@ class LossBook:
 
     def _note_broadcast(self, kind: Kind, prediction: torch.Size, target: torch.Size, field: str) -> None:
         """Keep the first shapes of a loss that compares every prediction with every target."""
-        if not getattr(kind.facts, field) and stretched(prediction, target):
+        if not kind.shared and not getattr(kind.facts, field) and stretched(prediction, target):
             kind.facts = msgspec.structs.replace(kind.facts, **{field: [list(prediction), list(target)]})
             self.changed = True
 

@@ -19,7 +19,7 @@ from gradaudit.report.text import name
 
 _JOINT = re.compile(r"([_/-])(?=\w)")
 _IN_CODE = re.compile(r"((?<!\d)\.|\.(?!\d)|[(\[,=/])(?=\w)")  # behind the dot of a path, not that of a number
-_EXPONENT = re.compile(r"(\d[\d.]*e−\d+)")
+_EXPONENT = re.compile(r"(?<![\d.])(\d[\d.]{0,30}e−\d+)")
 # Not in what is code by its looks: lr=1e-4, softmax(-1).
 _NEGATIVE = re.compile(r"(?<![\w.=\[,-])(?<!\w\()-?\.?\d[\d.,]*(?:e-?\d+)?")
 _PERCENT = re.compile(r"(?<=\d) (?=%)")

@@ -160,6 +160,7 @@ class Fact:
     name: str
     value: str
     note: str = ""
+    literal: bool = False  # a text as somebody typed it: its signs and spaces stay
 
 
 @dataclass(frozen=True)

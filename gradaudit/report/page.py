@@ -24,6 +24,7 @@ from gradaudit.report.text import duration, large, name, plural, quantity, sente
 from gradaudit.verdict import judged, verdict
 
 MOST_LOSSES = 4  # tiles
+LITERAL = ("Run", "Host", "User", "Directory", "Command")  # facts that are shown as they were typed
 MOST_CARDS, MOST_FIGURES, MOST_PARAMETERS, MOST_PROBLEMS = 80, 6, 300, 50
 CONFIDENCE = {
     Confidence.CERTAIN: "Certain: exact values, no estimate",
@@ -250,7 +251,7 @@ def run_facts(audit: Audit) -> tuple[Fact, ...]:
     private = audit.meta.private
     facts = [*audit.overview.facts, ("Host", private.host), ("User", private.user), ("Directory", private.directory)]
     facts.append(("Command", " ".join(private.command)))
-    return tuple(Fact(name(key), sentence(value)) for key, value in facts if value)
+    return tuple(Fact(name(key), sentence(value), literal=key in LITERAL) for key, value in facts if value)
 
 
 def problems(audit: Audit) -> tuple[str, ...]:

@@ -89,7 +89,7 @@ def _brief(name: str) -> str:
 
 def _hidden(series: Series, edges: list[float]) -> bool:
     """Whether a line goes well beyond its values at the edges of the slices, as at a spike between two of them."""
-    known = [(x, y) for x, y in zip(series.x, series.y, strict=True) if y is not None]
+    known = [(x, y) for x, y in zip(series.x, series.y, strict=False) if y is not None]
     shown = [next((y for x, y in known if x >= edge), known[-1][1]) for edge in edges if known]
     values = [y for _, y in known]
     if not values:

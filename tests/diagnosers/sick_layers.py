@@ -35,7 +35,7 @@ def stretched(path: Path, *, stuck: bool = True, field: str = "broadcast", **cha
     shapes = {"broadcast": [], "evaluation_broadcast": [], field: [[32, 1], [32]]}
     facts = LossFacts(id=0, function="mse_loss", target_mean=0.1, target_variance=1.0, **shapes)
     loss = flat(200, 1.02) if stuck else falling(first=1.4, last=0.3)
-    return build_run(path, loss=loss, **{"facts": facts, **changes})
+    return build_run(path, **{"loss": loss, "facts": facts, **changes})
 
 
 def raw_input(path: Path, size: float = 100.0, bias: float = 1.0, **changes: Any) -> Run:

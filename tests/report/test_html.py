@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+import time
 from pathlib import Path
 
 import msgspec
@@ -165,6 +166,24 @@ def test_private_facts_are_shown_only_when_the_audit_holds_them(audit: Audit, pa
     open_audit = msgspec.structs.replace(audit, meta=msgspec.structs.replace(audit.meta, private=private))
     assert "machine-7" in html.render(open_audit)
     assert "Host" not in Parsed(page).text
+
+
+def test_a_command_is_shown_as_it_was_typed(audit: Audit) -> None:
+    typed = PrivateFacts(command=["train.py", "--lr", "1e-4", "--shift", "-1", "--cut", "5 %"], directory="/d/-3")
+    source = html.render(msgspec.structs.replace(audit, meta=msgspec.structs.replace(audit.meta, private=typed)))
+    assert "train.py --lr 1e-4 --shift -1 --cut 5 %" in source
+    assert "/d/-3" in source
+
+
+def test_long_texts_of_digits_take_no_time() -> None:
+    """Compared with one of half the length: a backtracking expression would take four times as long."""
+
+    def seconds(length: int) -> float:
+        started = time.process_time()
+        html.unbroken("1." * length)
+        return time.process_time() - started
+
+    assert seconds(200_000) < 20 * max(seconds(100_000), 0.01)
 
 
 def test_the_same_audit_gives_the_same_bytes(audit: Audit, page: str) -> None:
