@@ -85,8 +85,15 @@ def _bad(evidence: Lines, plane: Plane) -> list[Part]:
     spans = sorted({span for series in evidence.series for span in series.bad})
     if not spans:
         return []
-    lefts = [(plane.across(first), plane.across(last)) for first, last in spans]
-    boxes = [(left, 0.0, max(LEAST, right - left), float(HEIGHT)) for left, right in lefts]
+    boxes: list[Box] = []
+    for first, last in spans:
+        left, right = plane.across(first), plane.across(last)
+        right = max(left + LEAST, right)
+        # Stretches that touch are one: there are never more boxes than fit beside each other.
+        if boxes and left <= boxes[-1][0] + boxes[-1][2]:
+            start = boxes.pop()
+            left, right = start[0], max(right, start[0] + start[2])
+        boxes.append((left, 0.0, right - left, float(HEIGHT)))
     label = [] if any("NaN" in mark.label for mark in evidence.marks) else [boxes[0]]
     return [
         patches(boxes, CRITICAL),

@@ -98,6 +98,15 @@ def test_nan_and_infinities_are_a_stroke_along_the_upper_edge() -> None:
     assert any("NaN or Inf" in row[1] for row in figure(bad, "f", Budget()).table.rows), "and so does the table"
 
 
+def test_stretches_of_nan_that_touch_are_one_stroke() -> None:
+    """A file made elsewhere may list one for every step."""
+    line = plain("train", STEPS, STEPS * 0 + 1.0)
+    listed = Series(name="train", x=line.x, y=line.y, bad=[(i / 1000, i / 1000) for i in range(200_000)])
+    boxes = strokes(chart(listed), top=True)
+    assert len(boxes) == 1
+    assert boxes[0][1] - boxes[0][0] > 400
+
+
 def test_dots_without_a_place_are_named_in_their_row() -> None:
     values = {"a.weight": 1e-3, "b.weight": 0.0, "c.weight": None}
     shown = Dots(
