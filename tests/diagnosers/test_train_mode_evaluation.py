@@ -36,6 +36,7 @@ def test_a_run_without_evaluations_or_modes_could_not_be_looked_at(tmp_path):
 
 def test_validation_in_training_mode_is_a_warning(tmp_path):
     finding = assert_finds(train_mode_evaluation, evaluated_in_training(tmp_path / "a"), Severity.WARNING)
+    assert finding.measuring, "the training itself is as it was"
     assert finding.headline == "The model is in training mode in 10 of 10 evaluations of 'validation'"
     assert finding.actions[0].code.startswith("model.eval()")
 
