@@ -215,9 +215,9 @@ def peak(folder, directory, kind):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("kind", "most"), [("rows", 250), ("ten million weights", 40)])
+@pytest.mark.parametrize(("kind", "most"), [("rows", 250), ("ten million weights", 50)])
 def test_memory_over_that_of_the_training(tmp_path, kind, most):
-    """The table's weights are 305 MiB; ten million weights are 40 MiB, and as much again their gradients."""
+    """The table's weights are 305 MiB; ten million weights are 40 MiB, their gradients too. pyarrow takes 28 MiB."""
     bare = peak(tmp_path, "", kind)
     assert peak(tmp_path, tmp_path / "run", kind) - bare < most
     rows = load(tmp_path / "run").rows
