@@ -188,6 +188,10 @@ def load(path: str | Path) -> Run:
     problems: list[str] = []
     processes = together(path, read_meta(path), problems)
     meta: Meta = cleaned(processes.meta)
+    problems += [
+        f"{fault.observer} are not recorded from step {fault.step:,} on: a fault of the recorder ({fault.reason})"
+        for fault in meta.disabled
+    ]
     run = Run(
         path, meta, state_of(path, meta), tuple(problems), processes.parts, processes.attempts,
         ranks=processes.replicas,

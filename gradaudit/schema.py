@@ -361,6 +361,14 @@ class PrivateFacts(Facts, frozen=True, kw_only=True):
     command: list[str] = []
 
 
+class DisabledFacts(Facts, frozen=True, kw_only=True):
+    """An observer of the recorder that failed and was ended, while the recording went on."""
+
+    observer: str  # what is no longer recorded: losses, histograms, ...
+    reason: str
+    step: int = 0  # global_step
+
+
 class Meta(Facts, frozen=True, kw_only=True):
     """The facts of a run, as in ``run.json``."""
 
@@ -384,6 +392,7 @@ class Meta(Facts, frozen=True, kw_only=True):
     optimizers: list[OptimizerFacts] = []
     losses: list[LossFacts] = []
     data: DataFacts = DataFacts()
+    disabled: list[DisabledFacts] = []
     private: PrivateFacts = PrivateFacts()
 
 

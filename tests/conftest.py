@@ -4,6 +4,9 @@ import os
 
 import pytest
 
+# Trainings of the tests are tiny: with several tests side by side, more threads only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 TOOLS = ("browser",)  # markers of tests that need a tool which CI must have
 
 

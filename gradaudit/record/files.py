@@ -47,6 +47,7 @@ class Files:
     def facts(self) -> bytes:
         """The content of run.json now; called by the writer's thread."""
         recording, table = self.recording, self.recording.table
+        gathered, observers = recording.gathered, recording.observers
         device = next((p.device for plan in list(table.plans.values()) for p in plan.parameters() or []), None)
         meta = Meta(
             name=self.settings.name or self.directory.name,
@@ -63,13 +64,12 @@ class Files:
             attempt=self.attempt,
             restarts=self.restarts,
             every=self.settings.every or 0,
-            tensors=table.facts_now(),
+            tensors=observers.call("changes of requires_grad", table.facts_now, default=None) or list(table.facts),
             modules=list(table.modules),
             optimizers=list(table.optimizers),
-            losses=recording.between.book.facts(),
-            data=DataFacts(
-                batch_size=recording.between.loader_batch_size, batches_per_epoch=recording.between.batches_per_epoch
-            ),
+            losses=observers.call("label counts", gathered.book.facts, default=None) or gathered.book.plain_facts(),
+            data=DataFacts(batch_size=gathered.loader_batch_size, batches_per_epoch=gathered.batches_per_epoch),
+            disabled=list(observers.disabled.values()),
             private=self.private,
         )
         return msgspec.json.format(msgspec.json.encode(meta), indent=1)

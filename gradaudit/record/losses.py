@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,9 +20,10 @@ from gradaudit.record.labels import (
     count_on_host,
     with_labels,
 )
+from gradaudit.record.observers import Observers
 from gradaudit.record.on_host import look
 from gradaudit.record.samples import Sample
-from gradaudit.record.splits import current_split, forget
+from gradaudit.record.splits import current_split
 from gradaudit.record.transfer import to_host
 from gradaudit.schema import LossFacts
 
@@ -29,6 +31,7 @@ STRETCHING = (*REGRESSION, "poisson_nll_loss", "gaussian_nll_loss")  # accept sh
 FUNCTIONS = (*CLASSIFICATION, *BINARY, *STRETCHING, "kl_div")
 
 _EVALUATION = "evaluation_broadcast"  # the field of a loss without a gradient
+_PAUSE = 5.0  # times the shortest time between two losses of a pass
 _MOST_KINDS = 200  # of functions with their options; a smoothing that changes at every step would be thousands
 
 
@@ -53,7 +56,7 @@ class LossBook:
     changed: bool = False
     observed: int = 0  # calls of loss functions so far
 
-    def observe(self, name: str, result: torch.Tensor, call: dict[str, Any]) -> Call:
+    def observe(self, name: str, result: torch.Tensor, call: dict[str, Any], observers: Observers) -> Call:
         """Turn one call of a loss function into numbers; `call` holds its arguments by name."""
         input, target = call["input"], call["target"]
         self.observed += 1
@@ -64,13 +67,13 @@ class LossBook:
         batch = int(input.shape[0]) if input.ndim else 1
         if found is not None:
             if result.requires_grad and not kind.shared:
-                count_on_host(kind, found, target.shape)
+                observers.call("label counts", count_on_host, kind, found, target.shape)
             return Call(kind.facts.id, found.mean, found.valid, found.ignored, batch, node_key(result.grad_fn))
         with torch.no_grad():
             valid, ignored = _targets(kind.facts, input, target)
             mean = _mean(kind.facts, result.detach(), valid, target, call.get("weight"))
             if result.requires_grad and not kind.shared:
-                count_labels(kind, target.detach())
+                observers.call("label counts", count_labels, kind, target.detach())
         return Call(kind.facts.id, mean, valid, ignored, batch, node_key(result.grad_fn))
 
     def classes_of(self, loss: int) -> int:
@@ -129,6 +132,10 @@ class LossBook:
     def facts(self) -> list[LossFacts]:
         """The facts with the label counts so far; waits for the device."""
         return [with_labels(kind) for kind in to_host(list(self.kinds.values()))]
+
+    def plain_facts(self) -> list[LossFacts]:
+        """The facts without what was counted."""
+        return [kind.facts for kind in list(self.kinds.values())]
 
 
 def stretched(prediction: torch.Size, target: torch.Size) -> bool:
@@ -228,15 +235,33 @@ class _Split:
 
 
 class Evaluations:
-    """Losses seen without a backward, gathered into passes between training steps."""
+    """Losses that a thread computed without a backward, gathered into passes between its training steps."""
 
     def __init__(self) -> None:
-        forget()
-        self.number = 0
         self.open: dict[str, _Split] = {}
+        self._pass: dict[str, Any] = {}
+        self._last = 0.0
+        self._shortest = math.inf  # seconds between two losses of one pass
+
+    def begin(self, number: int, after_step: int, seconds: float) -> None:
+        """Open a pass: its number, and the last training step with its time."""
+        self._pass = {"pass": number, "after_step": after_step, "time": seconds}
+
+    def interrupted(self, after_step: int) -> bool:
+        """Whether the open pass is over for a thread that does not train itself, now that it computes another loss.
+
+        Steps were made meanwhile, and it paused for longer than between two batches, or half of the training is new.
+        """
+        advanced = after_step - int(self._pass["after_step"])
+        paused = time.perf_counter() - self._last > _PAUSE * self._shortest
+        return advanced > 0 and (paused or advanced > max(10, int(self._pass["after_step"])))
 
     def add(self, call: Call, training: int, split: str | None = None) -> None:
         """Add one evaluation loss; `split` names it, else the script's source does."""
+        now = time.perf_counter()
+        if self.open:
+            self._shortest = min(self._shortest, now - self._last)
+        self._last = now
         entry = self.open.setdefault(split or current_split(), _Split(training=training, loss=call.loss))
         if call.loss != entry.loss:
             return  # a second loss function of the same batch: the first one is the pass's
@@ -244,17 +269,15 @@ class Evaluations:
         entry.valid = entry.valid + call.valid
         entry.batches += 1
 
-    def close(self, after_step: int, time: float) -> list[dict[str, Any]]:
+    def close(self) -> list[dict[str, Any]]:
         """End the pass and return its rows; values may still be on the device."""
         rows = []
         for split, entry in self.open.items():
             known = not isinstance(entry.valid, int) or entry.valid
             rows.append(
                 {
-                    "pass": self.number,
+                    **self._pass,
                     "split": split,
-                    "after_step": after_step,
-                    "time": time,
                     "mean_loss": entry.total / entry.valid if known else math.nan,
                     "targets": entry.valid,
                     "batches": entry.batches,
@@ -262,7 +285,5 @@ class Evaluations:
                     "loss": entry.loss,
                 }
             )
-        if rows:
-            self.number += 1
-            self.open = {}
+        self.open = {}
         return rows

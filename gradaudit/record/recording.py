@@ -1,6 +1,7 @@
 """The recording of one process: what each seam saw, put together at the optimizer's step."""
 
 import math
+import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -11,23 +12,27 @@ from typing import Any
 import torch
 from torch import nn
 
-from gradaudit.record import checksums, groups, histograms
+from gradaudit.record import checksums, histograms, step_row
 from gradaudit.record.activations import EVERY, Activations
-from gradaudit.record.between import Between
+from gradaudit.record.between import Between, Gathered
 from gradaudit.record.cadence import Cadence, Meter
 from gradaudit.record.files import Files, rank_and_world
+from gradaudit.record.observers import Observers
 from gradaudit.record.ring import Slot
 from gradaudit.record.settings import Settings
 from gradaudit.record.stack import is_on_stack, wrapper_frame
 from gradaudit.record.steps import Batch, StepRecord, drop
-from gradaudit.record.tensors import Plan, TensorTable
+from gradaudit.record.tensors import ROWS_OF_TENSORS, Plan, TensorTable
+from gradaudit.record.threads import PerThread
 from gradaudit.record.transfer import departures
+from gradaudit.schema import DisabledFacts
 
 HAND_OVER_STEPS = 32  # with statistics
 HAND_OVER_MOST = 128  # with or without: a row of losses is small, and handing it over costs more than it does
 HAND_OVER_SECONDS = 1.0
 MOST_WAITING = 10_000  # steps whose losses are kept while the disk is behind
 ROWS_EVERY = 10  # recorded steps between two looks at embedding rows
+_GRADIENTS, _UPDATES, _HISTOGRAMS = "gradient statistics", "weight and update statistics", "histograms"  # observers
 
 
 @dataclass(eq=False)
@@ -43,7 +48,10 @@ class OpenStep:
 
 
 class Recording:
-    """Everything recorded by this process. Methods are called by the seams, through `session.guarded`."""
+    """Everything recorded by this process. Methods are called by the seams, through `session.guarded`.
+
+    That holds `lock`, so that one thread is inside at a time; what belongs to one thread is in its own `Between`.
+    """
 
     def __init__(
         self,
@@ -53,15 +61,17 @@ class Recording:
     ) -> None:
         self.settings = settings
         self.only = None if optimizers is None else weakref.WeakSet(optimizers)
-        self.table = TensorTable(models)
-        self.between = Between(self.table)
+        self.lock = threading.RLock()
+        self.observers = Observers(lambda: self.global_step, self._note_disabled)
+        self.table = TensorTable(self.observers, models)
+        self.gathered = Gathered(self.table, self.observers)
+        self._threads: PerThread[Between] = PerThread(lambda: Between(self.gathered, self._threads))
         self.activations = Activations(self.table, self.event, enabled=settings.activations)
         self.files: Files | None = None
         self.global_step = 0
         self._began = self._stepped = self._handed = time.perf_counter()
         self._cadences: dict[int, Cadence] = {}
         self._counts: dict[int, int] = {}
-        self._open: OpenStep | None = None
         self._ready: list[StepRecord] = []
         self._refused = 0  # of those: offered to the writer, which was behind
         self._measured = 0  # of the others, with statistics
@@ -69,12 +79,22 @@ class Recording:
         self._events: list[dict[str, Any]] = []
         self._full = False  # no room for further optimizers
         self._rank = self._world = -1  # known when the process group exists: at the first step
-        self.hooked = 0
-        self._captured = False
+        self._captured = self._crowded = False
+
+    @property
+    def between(self) -> Between:
+        """What this thread has shown since its last step."""
+        return self._threads.mine()
+
+    def _note_disabled(self, fault: DisabledFacts) -> None:
+        from gradaudit.record import session
+
+        self.event("disabled", f"{fault.observer}: {fault.reason}")
+        session.warn(f"gradaudit: {fault.observer} are no longer recorded ({fault.reason}); all else is")
 
     def on_scaler_step(self, optimizer: torch.optim.Optimizer, hooked_before: int) -> None:
         """GradScaler.step returned; no hook fired inside means that it skipped the step."""
-        if self.hooked == hooked_before and self._mine(optimizer):
+        if self.between.hooked == hooked_before and self._mine(optimizer):
             plan = self.table.known_plan(optimizer)
             record = self._record(optimizer, plan)
             record.row["skipped"], record.row["recorded"] = True, False
@@ -83,17 +103,18 @@ class Recording:
     def on_value_clip(self, parameters: Sequence[torch.Tensor], threshold: Any) -> None:
         """clip_grad_value_ is about to run; which optimizer steps next is not known yet."""
         due = [self._cadence(number).due(self._counts.get(number, 0)) for number in self.table.plans]
-        self.between.on_value_clip(parameters, threshold, any(due) or not due)
+        self.between.clips.on_value_clip(parameters, threshold, any(due) or not due, self.table.sharded())
 
     def before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
         """The optimizer is about to step; returns its arguments anew when a closure has to be watched."""
         if not self._mine(optimizer) or self._inside_a_step(optimizer):
             return None
-        self.hooked += 1
+        between = self.between
+        between.hooked += 1
         closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
-        self._open = OpenStep(id(wrapper_frame()), weakref.ref(optimizer), closure=callable(closure))
+        between.step = OpenStep(id(wrapper_frame()), weakref.ref(optimizer), closure=callable(closure))
         if not callable(closure):
-            self._snapshot(optimizer, self._open)
+            self._snapshot(optimizer, between.step)
             return None
         # The gradients do not exist yet: they are computed by the closure's first call.
         watched = self._watch(optimizer, closure)
@@ -113,17 +134,19 @@ class Recording:
 
     def after_closure(self, optimizer: torch.optim.Optimizer) -> None:
         """The closure returned for the first time: gradients exist."""
-        if self._open is not None and self._open.record is None:
-            self._snapshot(optimizer, self._open)
+        step = self.between.step
+        if step is not None and step.record is None:
+            self._snapshot(optimizer, step)
 
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
         """The optimizer has stepped: measure the update and close the row."""
-        step, started = self._open, time.perf_counter()
+        between = self.between
+        step, started = between.step, time.perf_counter()
         if step is None or step.optimizer() is not optimizer or step.frame != id(wrapper_frame()):
             return
-        self._open = None
+        between.step = None
         if step.closure:
-            self.between.forget()
+            between.forget()
         if step.record is None or step.plan is None:
             return
         if step.measured:
@@ -134,9 +157,9 @@ class Recording:
         parameters = plan.parameters()
         if parameters is None:
             return
-        record.probed = plan.look_after(record.gradients, parameters)
+        record.probed = self.observers.call(_UPDATES, plan.look_after, record.gradients, parameters, default={})
         if plan.recorded % ROWS_EVERY == 0:
-            record.snapshots = plan.snapshots(parameters)
+            record.snapshots = self.observers.call(ROWS_OF_TENSORS, plan.snapshots, parameters, default=[])
         plan.recorded += 1
 
     def _mine(self, optimizer: torch.optim.Optimizer) -> bool:
@@ -151,82 +174,77 @@ class Recording:
 
     def _inside_a_step(self, optimizer: torch.optim.Optimizer) -> bool:
         """Whether this is a nested step: of a subclass calling its parent, or of a wrapped optimizer."""
-        if self._open is None:
+        between = self.between
+        if between.step is None:
             return False
-        if is_on_stack(self._open.frame):
-            return id(wrapper_frame()) != self._open.frame
+        if is_on_stack(between.step.frame):
+            return bool(id(wrapper_frame()) != between.step.frame)
         # A step that raised never reached its post hook: its frame is gone from the stack.
-        self._open = None
+        between.step = None
         return False
 
     def _snapshot(self, optimizer: torch.optim.Optimizer, step: OpenStep) -> None:
         """Measure the gradients, and the weights before the step."""
+        call = self.observers.call
         step.plan = self.table.known_plan(optimizer)
         step.record = record = self._record(optimizer, step.plan)
         if checksums.due(record.row["step"], self._world) and not self.table.sharded():
-            record.weights = checksums.checksum(step.plan.parameters() or [])
+            record.weights = call("weight checksums", checksums.checksum, step.plan.parameters() or [])
         if not record.row["recorded"]:
             return
         step.plan, parameters = self.table.plan_for(optimizer)
+        if not self.between.alone(step.plan):
+            record.row["recorded"] = False
+            self._note_crowd()
+            return
         given = getattr(optimizer, "gradients_of", None)  # of a framework's optimizer, which is not torch's
         gradients = given(parameters) if given else [parameter.grad for parameter in parameters]
         record.identifiers, record.owned = step.plan.identifiers, step.plan.owned
-        record.gradients, record.sharded = step.plan.measure(gradients), self.table.sharded()
+        record.gradients, record.sharded = call(_GRADIENTS, step.plan.measure, gradients), self.table.sharded()
+        if record.gradients is None:
+            record.row["recorded"] = False
+            return
         if step.plan.statistics is not None and (fault := step.plan.statistics.take_fault()):
             self.event("fallback", f"Triton cannot be used here ({fault}); torch's own operations take its place")
-        step.plan.count_rows(record.gradients, gradients)
-        step.plan.look_before(record.gradients, gradients, parameters)
+        call(ROWS_OF_TENSORS, step.plan.count_rows, record.gradients, gradients)
+        call(_UPDATES, step.plan.look_before, record.gradients, gradients, parameters)
         step.measured = True
         if histograms.due(record.row["step"], self.settings.every):
-            record.histograms = histograms.of_step(step.plan.identifiers, gradients, parameters)
+            found = call(_HISTOGRAMS, histograms.of_step, step.plan.identifiers, gradients, parameters, default=[])
+            record.histograms = found
+
+    def _note_crowd(self) -> None:
+        """Another thread is writing gradients of these tensors: whoever reads them now may read freed memory."""
+        if not self._crowded:
+            self._crowded = True
+            self.event("threads", "threads train the same tensors at once; statistics of such steps are left out")
 
     def _record(self, optimizer: torch.optim.Optimizer, plan: Plan) -> StepRecord:
-        number = plan.optimizer
+        number, between, gathered = plan.optimizer, self.between, self.gathered
         step = self._counts.get(number, 0)
         if self._rank < 0:
             self._rank, self._world = rank_and_world()
-        seen, cleared = self.between.take(number, first=step == 0)
         now = time.perf_counter()
-        row = {
+        keys = {
             "optimizer": number,
             "step": step,
             "global_step": self.global_step,
             "time": now - self._began,
             "seconds": now - self._stepped if self.global_step else math.nan,
-            "learning_rate": [groups.number(group.get("lr")) for group in optimizer.param_groups],
-            "weight_decay": [groups.number(group.get("weight_decay", 0.0)) for group in optimizer.param_groups],
-            "momentum": [groups.momentum(group) for group in optimizer.param_groups],
-            "gradient_norm": math.nan,
-            "clip_threshold": math.nan,
-            "clip_kind": 0,
-            "amp_scale": math.nan,
-            "skipped": False,
-            "micro_steps": seen.backwards,
-            "training": self.table.training(),
-            "stale": -1,
-            "recorded": self._due(number, step),
-            "weight_checksum": 0,
-            "logged_loss": self.between.book.logged() if seen.logged is not None else -1,
         }
-        record = StepRecord(row, seen.roots, seen.calls, seen.logged, cleared=cleared)
-        scale, found_inf = getattr(optimizer, "grad_scale", None), getattr(optimizer, "found_inf", None)
-        if isinstance(scale, torch.Tensor):
-            record.amp_scale = scale.detach().clone()
-        if isinstance(found_inf, torch.Tensor):
-            record.found_inf = found_inf.detach().clone()
-        clipped = self.between.take_clip(optimizer)
-        if clipped is not None:
-            clip, whole = clipped
-            row["clip_kind"], row["clip_threshold"] = clip.kind, clip.threshold
-            record.clip_norm, record.clipped = clip.norm if whole else None, clip.clipped
-        self.between.close_pass()
-        self.between.after_step, self.between.time = self.global_step, now - self._began
+        record = step_row.begin(
+            optimizer, between, keys, due=self._due(number, step), training=self.table.training(),
+            observers=self.observers,
+        )  # fmt: skip
+        self.observers.call("evaluation losses", between.close_pass)
+        gathered.after_step, gathered.time = self.global_step, now - self._began
         self._stepped = now
         self._counts[number] = step + 1
         self.global_step += 1
         due = any(self._due(each, count) for each, count in self._counts.items())
-        self.between.sample_next(due)
-        record.samples = self.activations.take(due_next=due and self.global_step % EVERY == 0)
+        between.sample_next(due)
+        due_next = due and self.global_step % EVERY == 0
+        record.samples = self.observers.call("activations", self.activations.take, due_next, default=[])
         return record
 
     def _due(self, number: int, step: int) -> bool:
@@ -271,13 +289,14 @@ class Recording:
         # Those refused before hold no statistics any more: only the new ones are looked at, whatever waits.
         fresh = self._ready[self._refused :]
         self._drop([step for step in fresh if isinstance(step.gradients, Slot) and not step.gradients.depart()])
-        ready = departures((fresh, self.between.evaluated))
-        batch = Batch(self._ready, self.between.evaluated, self._events, ready, away=self.table.away())
+        gathered = self.gathered
+        ready = departures((fresh, gathered.evaluated))
+        batch = Batch(self._ready, gathered.evaluated, self._events, self.observers, ready, away=self.table.away())
         if self.files.writer.put(batch, wait):
-            self._ready, self.between.evaluated, self._events, self._refused = [], [], [], 0
+            self._ready, gathered.evaluated, self._events, self._refused = [], [], [], 0
             return
         self._drop([step for step in fresh if step.gradients is not None])
-        del self._ready[:-MOST_WAITING], self.between.evaluated[:-MOST_WAITING]
+        del self._ready[:-MOST_WAITING], gathered.evaluated[:-MOST_WAITING]
         self._refused = len(self._ready)
 
     def _drop(self, steps: list[StepRecord]) -> None:
@@ -293,7 +312,8 @@ class Recording:
 
     def close(self, state: str) -> Path | None:
         """Write what is left and the final state; returns the run's folder, or None when no step was made."""
-        self.between.close_pass()
+        for between in self._threads.all():
+            self.observers.call("evaluation losses", between.close_pass)
         if self.files is None:
             return None
         self.hand_over(wait=True)

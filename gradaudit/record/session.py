@@ -16,8 +16,12 @@ import torch
 from torch import nn
 
 from gradaudit.record.files import exit_state
+from gradaudit.record.modes import unseen
+from gradaudit.record.observers import OF_SEAM, reason_of
 from gradaudit.record.recording import Recording
 from gradaudit.record.settings import Settings
+
+PATIENCE = 30.0  # seconds that a thread waits for another one that is inside the recording, once and never again
 
 _current: Recording | None = None
 _registered = False
@@ -47,23 +51,38 @@ def current() -> Recording | None:
 
 
 def guarded(seam: str, *arguments: Any) -> Any:
-    """Call a method of the recording; any exception ends the recording, with one line, and never reaches the script."""
+    """Call a method of the recording; an exception ends the observer behind it, and never reaches the script.
+
+    A fault of the core ends the recording, with one line.
+    """
     recording = _current
     if recording is None:
         return None
+    observer = OF_SEAM.get(seam)
+    if observer is not None and observer in recording.observers.disabled:
+        return None
     started = time.perf_counter()
+    if not recording.lock.acquire(timeout=PATIENCE):
+        # Whoever is inside for so long waits for this thread, and what was missed now would make the rest wrong.
+        _give_up(recording, seam, TimeoutError("another thread did not leave the recorder"))
+        return None
     try:
         # A torch without CUDA refuses the second question.
         if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():  # type: ignore[no-untyped-call]
             # What is enqueued now runs whenever the graph is replayed.
             recording.note_capture()
             return None
-        return _method(seam)(recording)(*arguments)
+        with unseen():
+            return _method(seam)(recording)(*arguments)
     except Exception as error:
-        _give_up(recording, seam, error)
+        if observer is not None:
+            recording.observers.disable(observer, error)
+        else:
+            _give_up(recording, seam, error)
         return None
     finally:
         recording.meter.spent += time.perf_counter() - started
+        recording.lock.release()
 
 
 def contained(seam: str, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -71,11 +90,8 @@ def contained(seam: str, function: Callable[..., Any], *arguments: Any) -> Any:
     recording = _current
     if recording is None:
         return None
-    try:
-        return function(*arguments)
-    except Exception as error:
-        _give_up(recording, seam, error)
-        return None
+    with recording.lock, unseen():
+        return recording.observers.call(OF_SEAM[seam], function, *arguments)
 
 
 def event(kind: str, message: str) -> None:
@@ -87,7 +103,7 @@ def event(kind: str, message: str) -> None:
 def _give_up(recording: Recording, seam: str, error: Exception) -> None:
     global _current
     _current = None
-    reason = _reason(error)
+    reason = reason_of(error)
     warn(f"gradaudit: recording stopped in {seam} ({reason}); the training goes on")
     with contextlib.suppress(Exception):
         recording.activations.detach()
@@ -105,11 +121,12 @@ def stop(state: str) -> None:
         return
     recording.activations.detach()
     try:
-        directory = recording.close(state)
+        with unseen():
+            directory = recording.close(state)
         if recording.files is not None and recording.files.writer.error is not None:
             raise recording.files.writer.error
     except Exception as error:
-        warn(f"gradaudit: the end of the recording was lost ({_reason(error)})")
+        warn(f"gradaudit: the end of the recording was lost ({reason_of(error)})")
         return
     files = recording.files
     if (
@@ -131,13 +148,6 @@ def warn(line: str) -> None:
     if not _warned:
         _warned = True
         _say(line)
-
-
-def _reason(error: BaseException) -> str:
-    """The exception on one line."""
-    with contextlib.suppress(Exception):
-        return f"{type(error).__name__}: {error}".splitlines()[0][:200]
-    return "an exception"
 
 
 def _say(line: str) -> None:

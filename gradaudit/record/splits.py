@@ -5,6 +5,7 @@ import linecache
 import re
 import sys
 from collections.abc import Iterator
+from contextvars import ContextVar
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
@@ -36,7 +37,7 @@ _places: dict[tuple[CodeType, int], _Place] = {}
 # By place: the data seen there, each with its label.
 _sites: dict[tuple[tuple[Any, ...], ...], dict[Any, str]] = {}
 _MOST_PLACES = 10_000  # code that a script makes at every step would otherwise be kept for ever
-_told: list[str] = []  # what a framework says is evaluated now
+_told: ContextVar[str | None] = ContextVar("told", default=None)  # what a framework says is evaluated now, here
 _training: set[CodeType] = set()  # functions on the stack of a backward: the training loop and its callers
 
 
@@ -49,11 +50,11 @@ def forget() -> None:
 @contextlib.contextmanager
 def told(split: str) -> Iterator[None]:
     """While open, losses without a backward belong to `split`, whatever the source says."""
-    _told.append(split)
+    before = _told.set(split)
     try:
         yield
     finally:
-        _told.pop()
+        _told.reset(before)
 
 
 def note_training() -> None:
@@ -63,8 +64,9 @@ def note_training() -> None:
 
 def current_split() -> str:
     """'train', 'validation' or 'test' when the calling script says so, else a label of the place and its data."""
-    if _told:
-        return _told[-1]
+    told_by_framework = _told.get()
+    if told_by_framework is not None:
+        return told_by_framework
     if len(_places) > _MOST_PLACES or len(_sites) > _MOST_PLACES:
         _places.clear()
         _sites.clear()

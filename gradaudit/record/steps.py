@@ -5,7 +5,7 @@ training thread never waits for a device.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from gradaudit.record.device import probed_columns
 from gradaudit.record.histograms import Sampled
 from gradaudit.record.losses import Call
+from gradaudit.record.observers import Observers
 from gradaudit.record.probe import COLUMNS as COLUMNS_OF_PROBE
 from gradaudit.record.ring import Arrival, Slot
 from gradaudit.record.rows import Snapshot
@@ -57,6 +58,7 @@ class Batch:
     steps: list[StepRecord]
     evaluations: list[dict[str, Any]]
     events: list[dict[str, Any]]
+    observers: Observers
     ready: list[Any] = field(default_factory=list)  # events after the last measurements, of each device
     away: bool = True  # some values may be on a device
 
@@ -79,22 +81,32 @@ class Batch:
         return self._tables()
 
     def _tables(self) -> dict[str, Columns]:
-        rows = [_finish(step) for step in self.steps]
-        evaluations = [{name: _number(value) for name, value in row.items()} for row in self.evaluations]
-        embeddings = [
-            {"optimizer": s.row["optimizer"], "step": s.row["step"], "tensor": tensor, **snapshot.row()}
-            for s in self.steps
-            for tensor, snapshot in s.snapshots
-        ]
+        call = self.observers.call
+        rows = [_finish(step, self.observers) for step in self.steps]
+        evaluations = call("evaluation losses", _evaluations, self.evaluations, default=[])
         return {
             "steps": _columns(STEPS, rows),
             "evaluations": _columns(EVALUATIONS, evaluations),
-            "tensors": _tensor_columns([step for step in self.steps if step.gradients is not None]),
-            "histograms": _columns(HISTOGRAMS, [row for step in self.steps for row in _histograms(step)]),
-            "rows": _columns(ROWS, embeddings),
-            "modules": _columns(MODULES, [row for step in self.steps for row in _sampled(step)]),
+            "tensors": call("gradient statistics", _tensor_columns, self.steps, default=None) or _columns(TENSORS, []),
+            "histograms": _columns(HISTOGRAMS, call("histograms", _flat, _histograms, self.steps, default=[])),
+            "rows": _columns(ROWS, call("embedding rows and outputs", _flat, _snapshots, self.steps, default=[])),
+            "modules": _columns(MODULES, call("loss inputs", _flat, _sampled, self.steps, default=[])),
             "events": _columns(EVENTS, self.events),
         }
+
+
+def _flat(rows_of: Callable[[StepRecord], list[dict[str, Any]]], steps: Sequence[StepRecord]) -> list[dict[str, Any]]:
+    return [row for step in steps for row in rows_of(step)]
+
+
+def _evaluations(evaluated: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: _number(value) for name, value in row.items()} for row in evaluated]
+
+
+def _snapshots(step: StepRecord) -> list[dict[str, Any]]:
+    """The rows of table `rows`."""
+    key = {"optimizer": step.row["optimizer"], "step": step.row["step"]}
+    return [{**key, "tensor": tensor, **snapshot.row()} for tensor, snapshot in step.snapshots]
 
 
 def drop(steps: Sequence[StepRecord]) -> None:
@@ -120,39 +132,60 @@ def _array(value: Any) -> Any:
     return value.cpu().numpy() if isinstance(value, torch.Tensor) else value
 
 
-def _finish(step: StepRecord) -> dict[str, Any]:
+def _finish(step: StepRecord, observers: Observers) -> dict[str, Any]:
     """The row of table `steps`: device values read, losses of the micro-steps combined."""
-    row = dict(step.row)
-    row["objective"] = _objective(step.roots)
-    row["mean_loss"], row["loss"], row["targets"], row["ignored_targets"] = _mean_loss(step.calls)
+    row, call = dict(step.row), observers.call
+    row["objective"] = call("objectives", _objective, step.roots, default=math.nan)
+    names = ("mean_loss", "loss", "targets", "ignored_targets", "batch_size")
+    row |= zip(names, call("losses", _mean_loss, step.calls, default=_NO_LOSS), strict=True)
     if step.logged is not None and math.isnan(row["mean_loss"]):
         row["mean_loss"], row["loss"] = float(_number(step.logged)), row["logged_loss"]
-    row["batch_size"] = sum(call.batch_size for call in step.calls if call.loss == row["loss"])
+    scale = call("AMP scales", _unscale, step, row)
+    call("gradient statistics", _norm, step, row, scale)
+    row["clipped_fraction"] = math.nan
+    call("gradient clipping", _clipped, step, row)
+    if step.weights is not None:
+        row["weight_checksum"] = call("weight checksums", lambda: int(_number(step.weights)), default=0)
+    if step.cleared is not None:
+        row["stale"] = call("stale gradients", lambda: int(not bool(_number(step.cleared))), default=-1)
+    return row
+
+
+_NO_LOSS = (math.nan, -1, 0, 0, 0)
+
+
+def _unscale(step: StepRecord, row: dict[str, Any]) -> float | None:
+    """Note what a GradScaler did; gives the scale that the step's gradients still carry."""
     if step.found_inf is not None and _number(step.found_inf) > 0:
         row["skipped"] = True
     scale = _number(step.amp_scale) if step.amp_scale is not None else None
     # GradScaler unscales in place for other optimizers than fused ones; their scale is the one the loss carried.
     row["amp_scale"] = scale or _loss_scale(step.roots)
-    if step.gradients is not None:
-        gradients = _array(step.gradients)
-        if scale:
-            gradients = gradients.copy()
-            gradients[:, 1:5] /= scale  # norm, mean, standard deviation, largest
-        step.gradients = gradients
-        norms = gradients[step.owned, 1]
-        finite = norms[~numpy.isnan(norms)]
-        largest = float(finite.max(initial=0.0)) or 1.0
-        row["gradient_norm"] = largest * float(numpy.sqrt(((finite / largest) ** 2).sum())) if len(finite) else math.nan
-        if step.sharded or (gradients[step.owned, 6:8] > 0).any():
-            row["gradient_norm"] = math.nan
+    return scale
+
+
+def _norm(step: StepRecord, row: dict[str, Any], scale: float | None) -> None:
+    """The gradient norm over the optimizer's tensors, of the gradients without the AMP scale."""
+    if step.gradients is None:
+        return
+    gradients = _array(step.gradients)
+    if scale:
+        gradients = gradients.copy()
+        gradients[:, 1:5] /= scale  # norm, mean, standard deviation, largest
+    step.gradients = gradients
+    norms = gradients[step.owned, 1]
+    finite = norms[~numpy.isnan(norms)]
+    largest = float(finite.max(initial=0.0)) or 1.0
+    row["gradient_norm"] = largest * float(numpy.sqrt(((finite / largest) ** 2).sum())) if len(finite) else math.nan
+    if step.sharded or (gradients[step.owned, 6:8] > 0).any():
+        row["gradient_norm"] = math.nan
+
+
+def _clipped(step: StepRecord, row: dict[str, Any]) -> None:
     if step.clip_norm is not None:
         row["gradient_norm"] = float(_number(step.clip_norm))
-    row["clipped_fraction"] = float(_number(step.clipped)) if step.clipped is not None else math.nan
-    if step.weights is not None:
-        row["weight_checksum"] = int(_number(step.weights))
-    if step.cleared is not None:
-        row["stale"] = int(not bool(_number(step.cleared)))
-    return row
+    if step.clipped is not None:
+        row["clipped_fraction"] = float(_number(step.clipped))
 
 
 def _histograms(step: StepRecord) -> list[dict[str, Any]]:
@@ -192,16 +225,17 @@ def _objective(roots: Sequence[tuple[torch.Tensor | float, torch.Tensor | None]]
     return sum(values) if values else math.nan
 
 
-def _mean_loss(calls: list[Call]) -> tuple[float, int, int, int]:
-    """(mean loss per valid target, loss, valid, ignored) of the loss function seen first in the step."""
+def _mean_loss(calls: list[Call]) -> tuple[float, int, int, int, int]:
+    """(mean loss per valid target, loss, valid, ignored, batch size) of the loss function seen first in the step."""
     if not calls:
-        return math.nan, -1, 0, 0
+        return _NO_LOSS
     first = calls[0].loss
     mine = [call for call in calls if call.loss == first]
     valid = [int(_number(call.valid)) for call in mine]
     ignored = sum(int(_number(call.ignored)) for call in mine)
     total = sum(float(_number(call.mean)) * count for call, count in zip(mine, valid, strict=True) if count)
-    return (total / sum(valid) if sum(valid) else math.nan), first, sum(valid), ignored
+    batch_size = sum(call.batch_size for call in mine)
+    return (total / sum(valid) if sum(valid) else math.nan), first, sum(valid), ignored, batch_size
 
 
 def _columns(table: Table, rows: list[dict[str, Any]]) -> Columns:
@@ -209,8 +243,9 @@ def _columns(table: Table, rows: list[dict[str, Any]]) -> Columns:
 
 
 def _tensor_columns(steps: Sequence[StepRecord]) -> Columns:
+    steps = [step for step in steps if step.gradients is not None]
     if not steps:
-        return {column.name: [] for column in TENSORS.columns}
+        return _columns(TENSORS, [])
     gradients = numpy.concatenate([step.gradients for step in steps])
     counts = [len(step.identifiers) for step in steps]
     columns: Columns = {name: gradients[:, index] for index, name in enumerate(COLUMNS)}

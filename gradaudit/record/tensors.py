@@ -2,7 +2,7 @@
 
 import math
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from gradaudit.record.device import DeviceStatistics
+from gradaudit.record.observers import Observers
 from gradaudit.record.on_device import measure_on_device
 from gradaudit.record.patches.names import describe, find_roots, label_of, unwrap
 from gradaudit.record.probe import Probe, device_of
@@ -23,6 +24,8 @@ from gradaudit.schema import ModuleFacts, OptimizerFacts, TensorFacts
 # A script that builds a model for each of its million episodes is followed up to here; beyond, a record would
 # be nothing but names.
 MOST_TENSORS, MOST_OPTIMIZERS = 50_000, 5_000
+ROWS_OF_TENSORS, _NAMES = "embedding rows and outputs", "names of tensors and modules"  # observers
+_TRIES = 5
 
 
 @dataclass(eq=False)
@@ -38,6 +41,7 @@ class Plan:
     counters: dict[int, RowCounter | OutputCounter] = field(default_factory=dict)  # by position in `references`
     recorded: int = 0
     statistics: DeviceStatistics | None = None  # on a CUDA device
+    identities: frozenset[int] = frozenset()  # of the parameters, by which threads are told apart
 
     def measure(self, gradients: Sequence[torch.Tensor | None]) -> Any:
         """The statistics of the gradients: a numpy array on the CPU, a tensor or a slot of a ring elsewhere."""
@@ -83,7 +87,8 @@ class Plan:
 class TensorTable:
     """All tensors of the run. Identifiers never change; names may gain a label when a second model appears."""
 
-    def __init__(self, models: Sequence[nn.Module] = ()) -> None:
+    def __init__(self, observers: Observers, models: Sequence[nn.Module] = ()) -> None:
+        self.observers = observers
         self.roots: list[weakref.ref[nn.Module]] = [weakref.ref(model) for model in models]
         self.facts: list[TensorFacts] = []
         self.modules: list[ModuleFacts] = []
@@ -157,9 +162,13 @@ class TensorTable:
         held = {id(parameter) for root in self.living_roots() for parameter in root.parameters()}
         missing = [parameter for parameter in mine if id(parameter) not in held]
         if missing:
-            self.roots += [weakref.ref(root) for root in find_roots(missing)]
+            found_roots = self.observers.call(_NAMES, _steadily, find_roots, missing, default=())
+            self.roots += [weakref.ref(root) for root in found_roots]
         known = [alive for reference, _ in self._identifier.values() if (alive := reference()) is not None]
-        described, self.modules = describe(self.living_roots(), [*known, *mine])
+        # Without names the parameters are numbered.
+        described, self.modules = self.observers.call(
+            _NAMES, _steadily, describe, self.living_roots(), [*known, *mine]
+        ) or describe([], [*known, *mine])
         found: list[tuple[torch.Tensor, TensorFacts]] = []
         for parameter, facts in described:
             found.append((parameter, msgspec.structs.replace(facts, id=self._identify(parameter))))
@@ -169,9 +178,10 @@ class TensorTable:
         table = {facts.id: facts for facts in self.facts}
         for _, facts in found:
             owner, group_index = self._owner.get(facts.id, (-1, -1))
-            table[facts.id] = msgspec.structs.replace(
-                facts, optimizer=owner, group=group_index, recorded_with=max(owner, 0)
-            )
+            # What no optimizer holds is looked at with the optimizer that its model was found by.
+            before = table.get(facts.id)
+            carrier = owner if owner >= 0 else number if before is None else before.recorded_with
+            table[facts.id] = msgspec.structs.replace(facts, optimizer=owner, group=group_index, recorded_with=carrier)
         self.facts = [table[identifier] for identifier in sorted(table)]
         if len(self.optimizers) > 1:
             self._label_optimizers()
@@ -223,6 +233,7 @@ class TensorTable:
             owned=owned,
             probe=probe,
             statistics=DeviceStatistics(parameters, probe) if device.type == "cuda" else None,
+            identities=frozenset(id(parameter) for parameter in parameters),
         )
         for position, (identifier, parameter) in enumerate(zip(identifiers, parameters, strict=True)):
             facts = table[identifier]
@@ -230,9 +241,13 @@ class TensorTable:
             if facts.placements or not parameter.numel():
                 continue
             if facts.role == "embedding" and parameter.ndim == 2:
-                plan.counters[position] = RowCounter(parameter)
+                counter = self.observers.call(ROWS_OF_TENSORS, RowCounter, parameter)
             elif facts.output_axis == 0 and not parameter.is_complex():
-                plan.counters[position] = OutputCounter(parameter)
+                counter = self.observers.call(ROWS_OF_TENSORS, OutputCounter, parameter)
+            else:
+                continue
+            if counter is not None:
+                plan.counters[position] = counter
         self.plans[number] = plan
 
     def _label_optimizers(self) -> None:
@@ -251,6 +266,17 @@ class TensorTable:
             msgspec.structs.replace(facts, requires_grad=flags.get(facts.id, facts.requires_grad))
             for facts in self.facts
         ]
+
+
+def _steadily(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function that walks modules, again where another thread built one meanwhile."""
+    for _ in range(_TRIES):
+        try:
+            return function(*arguments)
+        except RuntimeError as error:
+            if "changed size" not in str(error):
+                raise
+    return function(*arguments)
 
 
 def _optimizer_facts(index: int, optimizer: torch.optim.Optimizer) -> OptimizerFacts:

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gradaudit.record import between, losses, session, tensors, writer
+from gradaudit.record import between, losses, seen, session, tensors, writer
 from gradaudit.run import load
 from gradaudit.schema import EVALUATIONS, EVENTS, ROWS, STEPS, TENSORS, Meta
 from tests.record.training import batch, classifier, recorded, run_of, script
@@ -90,7 +90,7 @@ def test_an_evaluation_with_gradients_keeps_no_graph_alive(tmp_path):
 
 def test_gradients_that_no_optimizer_uses_are_told_once_and_not_hoarded(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(between, "_UNSTEPPED", 50)
-    monkeypatch.setattr(between, "_GATHERED", 16)
+    monkeypatch.setattr(seen, "_GATHERED", 16)
     with recorded(tmp_path / "run"):
         model = classifier()
         x, y = batch()
@@ -103,8 +103,8 @@ def test_gradients_that_no_optimizer_uses_are_told_once_and_not_hoarded(tmp_path
                 for parameter in model.parameters():
                     parameter -= 0.001 * parameter.grad
             functional.cross_entropy(model(x), y)
-        seen = session.current().between._seen
-        assert max(len(seen.roots), len(seen.calls)) <= 17
+        kept = session.current().between._seen
+        assert max(len(kept.roots), len(kept.calls)) <= 17
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("gradaudit: 50 backward passes and no step of a torch.optim.Optimizer")
         torch.optim.SGD(model.parameters(), lr=0.1).step()
@@ -124,7 +124,7 @@ def test_a_script_that_never_stops_evaluating_keeps_a_bounded_record(tmp_path, m
             with torch.no_grad():
                 functional.cross_entropy(model(x), y)
             functional.cross_entropy(model(x), y).backward()
-        assert len(session.current().between.evaluated) == 10
+        assert len(session.current().gathered.evaluated) == 10
 
 
 # 604,800 seconds in a million steps: the clock is that of the files.

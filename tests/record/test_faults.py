@@ -15,58 +15,80 @@ from gradaudit.record import (
     activations,
     between,
     checksums,
+    clips,
     files,
     histograms,
     install,
     losses,
     recording,
+    rows,
     samples,
     session,
+    step_row,
     steps,
     tensors,
     writer,
 )
+from gradaudit.record.observers import OF_SEAM
 from gradaudit.record.settings import Settings
 from gradaudit.run import load
 from tests.record.training import batch, classifier, recorded
 
-# Every place where a seam reaches us, and what the writer's thread calls.
-SEAMS = [
-    (between.Between, "on_loss"),
+# Places where a fault costs one observer: the observer that is named, and whether it needs ranks.
+OBSERVED = [
+    (between.Between, "on_loss", "losses"),
+    (losses.LossBook, "observe", "losses"),
+    (steps, "_mean_loss", "losses"),
+    (between, "behind", "losses"),
+    (losses, "count_on_host", "label counts"),
+    (losses.LossBook, "facts", "label counts"),
+    (between.Between, "_add_roots", "objectives"),
+    (steps, "_objective", "objectives"),
+    (between.Between, "_look_for_stale", "stale gradients"),
+    (between.Between, "close_pass", "evaluation losses"),
+    (losses.Evaluations, "add", "evaluation losses"),
+    (losses, "current_split", "evaluation losses"),
+    (between.Between, "on_scale", "AMP scales"),
+    (step_row, "_scaling", "AMP scales"),
+    (between.Between, "on_batch_norm", "BatchNorm batch sizes"),
+    (clips.Clips, "on_clip", "gradient clipping"),
+    (clips.Clips, "take", "gradient clipping"),
+    (recording.Recording, "on_value_clip", "gradient clipping"),
+    (recording.Recording, "on_scaler_step", "skipped steps"),
+    (step_row, "_settings", "settings of parameter groups"),
+    (between.Between, "log", "logged losses"),
+    (between.Between, "on_loader", "batches per epoch"),
+    (between, "of_loss", "loss inputs"),
+    (samples.Sample, "row", "loss inputs"),
+    (checksums, "checksum", "weight checksums"),
+    (histograms, "of_step", "histograms"),
+    (histograms.Sampled, "rows", "histograms"),
+    (activations.Activations, "attach", "activations"),
+    (activations.Activations, "on_input", "activations"),
+    (activations.Activations, "on_output", "activations"),
+    (activations.Activations, "on_compiling", "activations"),
+    (activations.Activations, "on_scripting", "activations"),
+    (activations.Activations, "take", "activations"),
+    (tensors, "measure", "gradient statistics"),
+    (steps, "_tensor_columns", "gradient statistics"),
+    (tensors, "find_roots", "names of tensors and modules"),
+    (tensors.TensorTable, "facts_now", "changes of requires_grad"),
+    (tensors, "RowCounter", "embedding rows and outputs"),
+    (tensors, "OutputCounter", "embedding rows and outputs"),
+    (rows.Snapshot, "row", "embedding rows and outputs"),
+    (tensors.Plan, "look_before", "weight and update statistics"),
+    (tensors.Plan, "look_after", "weight and update statistics"),
+]
+# Places where a fault ends the recording: what knows the steps, and what writes them.
+CORE = [
     (between.Between, "on_backward"),
-    (between.Between, "on_scale"),
-    (between.Between, "on_batch_norm"),
-    (between.Between, "on_clip"),
-    (between.Between, "log"),
-    (between.Between, "on_loader"),
+    (between.Between, "on_gradients"),
     (between.Between, "take"),
-    (between.Between, "close_pass"),
-    (between, "of_loss"),
-    (samples.Sample, "row"),
-    (checksums, "checksum"),
-    (histograms, "of_step"),
-    (histograms.Sampled, "rows"),
-    (activations.Activations, "attach"),
-    (activations.Activations, "on_input"),
-    (activations.Activations, "on_output"),
-    (activations.Activations, "on_compiling"),
-    (activations.Activations, "on_scripting"),
-    (activations.Activations, "take"),
-    (losses.LossBook, "observe"),
-    (losses.Evaluations, "add"),
     (recording.Recording, "before_step"),
     (recording.Recording, "after_step"),
     (recording.Recording, "after_closure"),
-    (recording.Recording, "on_scaler_step"),
-    (recording.Recording, "on_value_clip"),
     (recording.Recording, "hand_over"),
-    (tensors, "measure"),
     (tensors.TensorTable, "plan_for"),
-    (tensors, "find_roots"),
-    (tensors, "RowCounter"),
-    (tensors, "OutputCounter"),
-    (tensors.Plan, "look_before"),
-    (tensors.Plan, "look_after"),
     (files.Files, "__init__"),
     (files.Files, "facts"),
     (files.Files, "close"),
@@ -131,14 +153,16 @@ def train_recorded(directory, activations=True):
     return result
 
 
-def test_every_seam_is_in_the_table():
+def test_every_seam_is_in_the_tables():
     called = set()
     room = files.Path(recording.__file__).parent
     for file in (*room.glob("patches/*.py"), *room.glob("frameworks/*.py"), room / "recorder.py", recording.__file__):
         text = files.Path(file).read_text()
-        called |= {part.split('"')[1].rpartition(".")[2] for part in text.split("guarded(")[1:] if part[0] == '"'}
-    assert called >= {"on_loss", "before_step", "log"}
-    assert called - {name for _, name in SEAMS} == set()
+        called |= {part.split('"')[1] for part in text.split("guarded(")[1:] if part[0] == '"'}
+    assert called >= {"between.on_loss", "before_step", "between.log"}
+    named = {name for _, name, _ in OBSERVED}
+    assert {seam for seam in called if seam in OF_SEAM and seam.rpartition(".")[2] not in named} == set()
+    assert {seam.rpartition(".")[2] for seam in called - set(OF_SEAM)} - {name for _, name in CORE} == set()
 
 
 @pytest.mark.parametrize("activations", [False, True])
@@ -147,12 +171,36 @@ def test_recording_does_not_change_the_training(tmp_path, bare, capsys, activati
     assert capsys.readouterr().err.count("gradaudit: recorded") == 1
 
 
-@pytest.mark.parametrize(("place", "name"), SEAMS, ids=lambda value: getattr(value, "__name__", value))
-def test_a_fault_at_any_seam_ends_the_recording_with_one_line(tmp_path, bare, capsys, monkeypatch, place, name):
-    def fault(*args, **kwargs):
-        raise RuntimeError("fault\nof ours")
+def fault(*args, **kwargs):
+    raise RuntimeError("fault\nof ours")
 
+
+@pytest.mark.parametrize(("place", "name", "observer"), OBSERVED, ids=lambda value: getattr(value, "__name__", value))
+def test_a_fault_costs_one_observer(tmp_path, bare, capsys, monkeypatch, place, name, observer):
     monkeypatch.setenv("WORLD_SIZE", "2")  # checksums of weights are for copies on several ranks
+    monkeypatch.setattr(place, name, fault)
+    made = 42 - (observer == "skipped steps")  # one of them overflows
+    assert same(train_recorded(tmp_path / "run"), bare)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(" (")[0] for line in lines] == [
+        f"gradaudit: {observer} are no longer recorded",
+        f"gradaudit: recorded {made} steps of 9 tensors; next: gradaudit analyze {tmp_path / 'run'}",
+    ]
+    run = load(tmp_path / "run")
+    # What a script logs may be an evaluation loss.
+    assert {one.observer for one in run.meta.disabled} - {"logged losses"} <= {observer}
+    assert "RuntimeError: fault" in run.meta.disabled[0].reason
+    assert any(observer in problem for problem in run.problems), run.problems
+    assert len(run.steps) == made
+    assert run.has("steps.objective") or observer == "objectives"
+    assert run.has("steps.mean_loss") or observer == "losses"
+    assert run.has("tensors.gradient_norm") or observer == "gradient statistics"
+    assert run.has("tensors.update_norm") or observer in ("weight and update statistics", "gradient statistics")
+    assert run.has("histograms") or observer in ("histograms", "gradient statistics")
+
+
+@pytest.mark.parametrize(("place", "name"), CORE, ids=lambda value: getattr(value, "__name__", value))
+def test_a_fault_of_the_core_ends_the_recording_with_one_line(tmp_path, bare, capsys, monkeypatch, place, name):
     monkeypatch.setattr(place, name, fault)
     assert same(train_recorded(tmp_path / "run"), bare)
     assert session.current() is None

@@ -38,12 +38,12 @@ def install_losses(module: Any) -> list[Patch]:
         recording = session.current()
         if recording is None or torch.compiler.is_compiling():
             return original(self, *args, **kwargs)
-        before = recording.between.book.observed
+        before = recording.gathered.book.observed
         split = None if kwargs.get("training", True) else _split()
         with told(split) if split is not None else contextlib.nullcontext():
             loss = original(self, *args, **kwargs)
         # Keras builds a model by calling it on tensors without values.
-        if before == recording.between.book.observed and isinstance(loss, torch.Tensor) and not loss.is_meta:
+        if before == recording.gathered.book.observed and isinstance(loss, torch.Tensor) and not loss.is_meta:
             targets = kwargs.get("y")
             count = len(targets) if isinstance(targets, torch.Tensor) and targets.ndim else 1
             session.guarded("between.log", loss, split, count)

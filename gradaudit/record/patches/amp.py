@@ -31,7 +31,7 @@ def _step(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def step(self: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
         recording = session.current()
-        hooked = recording.hooked if recording is not None else 0
+        hooked = recording.between.hooked if recording is not None else 0
         result = original(self, optimizer, *args, **kwargs)
         if recording is not None and self.is_enabled():
             session.guarded("on_scaler_step", optimizer, hooked)

@@ -40,7 +40,7 @@ def _watched(original: Callable[..., Any], kind: int, threshold_name: str) -> Ca
         result = original(given, *args, **kwargs)
         if kind == BY_NORM and isinstance(tensors, list | tuple):
             norm_type = args[1] if len(args) > 1 else kwargs.get("norm_type", 2.0)
-            session.guarded("between.on_clip", kind, tensors, threshold, result, norm_type)
+            session.guarded("between.clips.on_clip", kind, tensors, threshold, result, norm_type)
         return result
 
     return clip

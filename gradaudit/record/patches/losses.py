@@ -9,8 +9,7 @@ import torch
 from gradaudit.record import losses, session
 from gradaudit.record.losses import FUNCTIONS, arguments_of
 from gradaudit.record.patches import Patch, hide_from_compiler, replace, scriptable
-
-_inside_backward = 0
+from gradaudit.record.threads import inside_backward
 
 
 def install() -> list[Patch]:
@@ -45,17 +44,16 @@ def _transformed() -> bool:
 def _watched_backward(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def backward(tensors: Any = None, grad_tensors: Any = None, *args: Any, **kwargs: Any) -> Any:
-        global _inside_backward
-        if torch.compiler.is_compiling() or _inside_backward or session.current() is None:
+        recording = session.current()
+        if recording is None or torch.compiler.is_compiling() or inside_backward():
             # Reentrant checkpointing calls backward inside backward: its roots are not losses.
             return original(tensors, grad_tensors, *args, **kwargs)
         roots = list(tensors) if isinstance(tensors, tuple | list) else [tensors]
         session.guarded("between.on_backward", roots, grad_tensors)
-        _inside_backward += 1
         try:
             return original(tensors, grad_tensors, *args, **kwargs)
         finally:
-            _inside_backward -= 1
+            session.guarded("between.on_gradients")
 
     hide_from_compiler(backward, callees=False)
     return backward

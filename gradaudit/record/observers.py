@@ -1,0 +1,60 @@
+"""What is observed, each on its own: a fault in one observer ends that observer, and the recording goes on."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from gradaudit.schema import DisabledFacts
+
+# The observer behind each seam that patches call through `session.guarded`. A seam that is missing here is the core:
+# backward passes, steps, hand-overs and files, without which nothing could be recorded.
+OF_SEAM = {
+    "between.on_loss": "losses",
+    "between.on_scale": "AMP scales",
+    "between.clips.on_clip": "gradient clipping",
+    "on_value_clip": "gradient clipping",
+    "between.on_batch_norm": "BatchNorm batch sizes",
+    "between.on_loader": "batches per epoch",
+    "between.log": "logged losses",
+    "on_scaler_step": "skipped steps",
+    "activations.attach": "activations",
+    "activations.on_input": "activations",
+    "activations.on_output": "activations",
+    "activations.on_compiling": "activations",
+    "activations.on_scripting": "activations",
+    "frameworks": "optimizers of other frameworks",
+}
+
+
+class Observers:
+    """Which observers of a recording have been ended, and why. Called by every thread."""
+
+    def __init__(self, step: Callable[[], int], tell: Callable[[DisabledFacts], None]) -> None:
+        self.disabled: dict[str, DisabledFacts] = {}
+        self._step, self._tell = step, tell
+
+    def call(self, observer: str, function: Callable[..., Any], *arguments: Any, default: Any = None) -> Any:
+        """What `function` returns; `default` when it fails, now or before: then `observer` is over."""
+        if observer in self.disabled:
+            return default
+        try:
+            return function(*arguments)
+        except Exception as error:
+            self.disable(observer, error)
+            return default
+
+    def disable(self, observer: str, error: BaseException) -> None:
+        """End an observer."""
+        if observer not in self.disabled:
+            self.disabled[observer] = fault = DisabledFacts(
+                observer=observer, reason=reason_of(error), step=self._step()
+            )
+            with contextlib.suppress(Exception):
+                self._tell(fault)
+
+
+def reason_of(error: BaseException) -> str:
+    """The exception on one line."""
+    with contextlib.suppress(Exception):
+        return f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    return "an exception"

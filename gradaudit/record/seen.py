@@ -1,0 +1,62 @@
+"""What belongs to one optimizer step, as a thread gathers it: backward roots, and the losses behind them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from gradaudit.record.losses import Call, node_key, together
+
+_GATHERED = 1024  # backward roots and losses kept one by one; more are added up
+
+
+@dataclass(eq=False)
+class Seen:
+    """What belongs to one step."""
+
+    # Their values, with the AMP scale.
+    roots: list[tuple[torch.Tensor | float, torch.Tensor | None]] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    logged: float | torch.Tensor | None = None
+    backwards: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.roots or self.calls) or self.logged is not None
+
+    def add(self, other: "Seen") -> None:
+        """Take in what another thread saw for the same step."""
+        self.roots += other.roots
+        self.calls += other.calls
+        self.backwards += other.backwards
+        self.logged = self.logged if other.logged is None else other.logged
+
+    def gather(self) -> None:
+        """Add up what is too much to keep one by one."""
+        if len(self.roots) > _GATHERED:
+            scaled = [value if scale is None else value / scale for value, scale in self.roots]
+            values = [torch.as_tensor(value, dtype=torch.float64) for value in scaled]
+            device = values[0].device
+            self.roots = [(torch.stack([value.to(device, non_blocking=True) for value in values]).sum(), None)]
+        if len(self.calls) > _GATHERED:
+            self.calls = together(self.calls)
+
+
+def behind(pending: list[Call], roots: Sequence[Any]) -> list[Call]:
+    """The losses that `roots` were computed from; a metric that nobody differentiates is left out."""
+    if len(pending) < 2:
+        return list(pending)
+    wanted = {call.node: call for call in pending}
+    found: set[Any] = set()
+    queue = [root.grad_fn for root in roots if isinstance(root, torch.Tensor) and root.grad_fn is not None]
+    looked = 0
+    # The sum of a few losses is a handful of nodes deep; beyond that it is the model.
+    while queue and looked < 256:
+        node = queue.pop(0)
+        looked += 1
+        key = node_key(node)
+        if key in wanted:
+            found.add(key)
+        else:
+            queue += [parent for parent, _ in node.next_functions if parent is not None]
+    return [call for call in pending if call.node in found] or list(pending)
