@@ -64,6 +64,8 @@ class Between:
     def on_loss(self, name: str, result: torch.Tensor, call: dict[str, Any]) -> None:
         """A loss function returned `result`: for training if a backward follows, else for evaluation."""
         shared = self.shared
+        if not losses.has_value(result):
+            return
         if shared.worker is None:
             shared.worker = torch.utils.data.get_worker_info() is not None
         if shared.worker:

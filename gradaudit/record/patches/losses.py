@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from gradaudit.record import losses, session
+from gradaudit.record import session
 from gradaudit.record.losses import FUNCTIONS, arguments_of
 from gradaudit.record.patches import Patch, hide_from_compiler, replace, scriptable
 from gradaudit.record.threads import inside_backward
@@ -29,7 +29,7 @@ def _watched_loss(name: str, original: Callable[..., Any]) -> Callable[..., Any]
             return original(*args, **kwargs)
         result = original(*args, **kwargs)
         seen = session.current() is not None and type(result) is torch.Tensor and not _transformed()
-        if seen and losses.has_value(result):
+        if seen:
             session.guarded("between.on_loss", name, result, bind(args, kwargs))
         return result
 
