@@ -1,6 +1,7 @@
 """Seam: torch.nn.functional losses and torch.autograd.backward."""
 
 import functools
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,8 @@ from gradaudit.record import session
 from gradaudit.record.losses import FUNCTIONS, arguments_of
 from gradaudit.record.patches import Patch, hide_from_compiler, replace, scriptable
 from gradaudit.record.threads import inside_backward
+
+_observed = threading.local()  # calls of loss functions that this thread has shown
 
 
 def install() -> list[Patch]:
@@ -27,9 +30,14 @@ def _watched_loss(name: str, original: Callable[..., Any]) -> Callable[..., Any]
     def loss(*args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_compiling():
             return original(*args, **kwargs)
+        before = getattr(_observed, "calls", 0)
         result = original(*args, **kwargs)
+        # Under a function mode, or given a subclass, torch calls the function again from inside.
+        if getattr(_observed, "calls", 0) != before:
+            return result
         seen = session.current() is not None and type(result) is torch.Tensor and not _transformed()
         if seen:
+            _observed.calls = before + 1
             session.guarded("between.on_loss", name, result, bind(args, kwargs))
         return result
 
