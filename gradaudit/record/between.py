@@ -198,6 +198,10 @@ class Between:
             self.shared.evaluated += self.evaluations.close()
             del self.shared.evaluated[:-_MOST_PASSES]
 
+    def note_pass(self) -> None:
+        """The open evaluation pass rests: write what it found so far; later rows of it take their place."""
+        self.shared.evaluated += self.evaluations.so_far()
+
     def take(self, number: int, first: bool) -> tuple[Seen, Any]:
         """What belongs to the step that optimizer `number` makes now, and whether its gradients were cleared.
 

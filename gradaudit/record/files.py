@@ -14,7 +14,7 @@ import torch
 
 import gradaudit
 from gradaudit.record.settings import Settings
-from gradaudit.record.writer import Writer, replace
+from gradaudit.record.writer import Writer
 from gradaudit.schema import DataFacts, Meta, PrivateFacts
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ class Files:
         # Only the first process of rank 0 speaks for the run; every other one keeps its facts beside its files.
         main = self.rank == 0 and self.attempt == 0
         self.facts_file = self.directory / "run.json" if main else self.folder / "rank.json"
-        replace(self.facts_file, self.facts())
-        self.writer = Writer(self.folder, self.facts, self.facts_file)
+        # Written by its thread: what the training's thread writes, a limit or a slow disk would have it suffer for.
+        self.writer = Writer(self.folder, self.facts, self.facts_file, recording.overdue)
 
     def close(self, state: str) -> None:
         """Finish the writer's thread, which writes `state` last."""

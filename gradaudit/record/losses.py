@@ -242,6 +242,9 @@ class Evaluations:
         self._pass: dict[str, Any] = {}
         self._last = 0.0
         self._shortest = math.inf  # seconds between two losses of one pass
+        # Of the rows that are written while the pass is open, by pass and split: batches, and what says which pass.
+        self._written: dict[tuple[int, str], tuple[int, dict[str, Any]]] = {}
+        self._looked: dict[tuple[int, str], int] = {}
 
     def begin(self, number: int, after_step: int, seconds: float) -> None:
         """Open a pass: its number, and the last training step with its time."""
@@ -271,19 +274,35 @@ class Evaluations:
 
     def close(self) -> list[dict[str, Any]]:
         """End the pass and return its rows; values may still be on the device."""
-        rows = []
-        for split, entry in self.open.items():
-            known = not isinstance(entry.valid, int) or entry.valid
-            rows.append(
-                {
-                    **self._pass,
-                    "split": split,
-                    "mean_loss": entry.total / entry.valid if known else math.nan,
-                    "targets": entry.valid,
-                    "batches": entry.batches,
-                    "training": entry.training,
-                    "loss": entry.loss,
-                }
-            )
-        self.open = {}
+        rows = self.so_far()
+        self.open, self._written = {}, {}
+        return rows
+
+    def _batches(self) -> dict[tuple[int, str], int]:
+        return {(self._pass["pass"], split): entry.batches for split, entry in self.open.items()}
+
+    def at_rest(self) -> bool:
+        """Whether nothing was added to the open pass since this was asked before, and its rows are not written."""
+        before, self._looked = self._looked, self._batches()
+        written = {key: batches for key, (batches, _) in self._written.items() if batches}
+        return before == self._looked != written
+
+    def so_far(self) -> list[dict[str, Any]]:
+        """The rows of the pass that are new since this was asked before; its `mean_loss` is still the total.
+
+        They take the place of earlier rows of the pass. A split without batches is one that was written and
+        is taken back.
+        """
+        rows, now = [], self._batches()
+        for (number, split), batches in now.items():
+            entry = self.open[split]
+            if self._written.get((number, split), (0, {}))[0] != batches:
+                numbers = {"targets": entry.valid, "batches": batches, "training": entry.training, "loss": entry.loss}
+                rows.append({**self._pass, "split": split, "mean_loss": entry.total, **numbers})
+                self._written[number, split] = batches, self._pass
+        for key, (batches, of_pass) in list(self._written.items()):
+            if batches and key not in now:
+                nothing = {"mean_loss": 0.0, "targets": 0, "batches": 0, "training": -1, "loss": -1}
+                rows.append({**of_pass, "split": key[1], **nothing})
+                self._written[key] = 0, of_pass
         return rows

@@ -1,7 +1,6 @@
 """The recording of one process: what each seam saw, put together at the optimizer's step."""
 
 import math
-import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -18,19 +17,14 @@ from gradaudit.record.between import Between, Gathered
 from gradaudit.record.cadence import Cadence, Meter
 from gradaudit.record.files import Files, rank_and_world
 from gradaudit.record.observers import Observers
-from gradaudit.record.ring import Slot
 from gradaudit.record.settings import Settings
 from gradaudit.record.stack import is_on_stack, wrapper_frame
-from gradaudit.record.steps import Batch, StepRecord, drop
+from gradaudit.record.steps import Batch, StepRecord
 from gradaudit.record.tensors import ROWS_OF_TENSORS, Plan, TensorTable
 from gradaudit.record.threads import PerThread
-from gradaudit.record.transfer import departures
+from gradaudit.record.waiting import Waiting
 from gradaudit.schema import DisabledFacts
 
-HAND_OVER_STEPS = 32  # with statistics
-HAND_OVER_MOST = 128  # with or without: a row of losses is small, and handing it over costs more than it does
-HAND_OVER_SECONDS = 1.0
-MOST_WAITING = 10_000  # steps whose losses are kept while the disk is behind
 ROWS_EVERY = 10  # recorded steps between two looks at embedding rows
 _GRADIENTS, _UPDATES, _HISTOGRAMS = "gradient statistics", "weight and update statistics", "histograms"  # observers
 
@@ -61,7 +55,6 @@ class Recording:
     ) -> None:
         self.settings = settings
         self.only = None if optimizers is None else weakref.WeakSet(optimizers)
-        self.lock = threading.RLock()
         self.observers = Observers(lambda: self.global_step, self._note_disabled)
         self.table = TensorTable(self.observers, models)
         self.gathered = Gathered(self.table, self.observers)
@@ -69,14 +62,12 @@ class Recording:
         self.activations = Activations(self.table, self.event, enabled=settings.activations)
         self.files: Files | None = None
         self.global_step = 0
-        self._began = self._stepped = self._handed = time.perf_counter()
+        self._began = self._stepped = time.perf_counter()
         self._cadences: dict[int, Cadence] = {}
         self._counts: dict[int, int] = {}
-        self._ready: list[StepRecord] = []
-        self._refused = 0  # of those: offered to the writer, which was behind
-        self._measured = 0  # of the others, with statistics
         self.meter = Meter()  # what session.guarded measures
-        self._events: list[dict[str, Any]] = []
+        self.waiting = Waiting(self.gathered, self._threads, self.meter, self.event)
+        self.lock = self.waiting.lock
         self._full = False  # no room for further optimizers
         self._rank = self._world = -1  # known when the process group exists: at the first step
         self._captured = self._crowded = False
@@ -257,17 +248,14 @@ class Recording:
 
     def _finish(self, plan: Plan, record: StepRecord, started: float) -> None:
         now = time.perf_counter()
-        self._ready.append(record)
         cadence = self._cadence(plan.optimizer)
         measured = record.gradients is not None
         if cadence.note(record.row["step"], measured, self.meter.of_step(now - started), record.row["seconds"]):
             self.event("cadence", f"tensor statistics every {2**cadence.exponent} steps, to stay within the budget")
-        self._measured += measured
+        due = self.waiting.add(record)
         if self.files is None:
-            self.files = Files(self.settings, self)
-            self._handed = -math.inf
-        fresh = len(self._ready) - self._refused
-        if self._measured >= HAND_OVER_STEPS or fresh >= HAND_OVER_MOST or now - self._handed > HAND_OVER_SECONDS:
+            self.files, due = Files(self.settings, self), True
+        if due:
             self.hand_over()
 
     def _clock(self) -> float:
@@ -276,33 +264,19 @@ class Recording:
     def event(self, kind: str, message: str) -> None:
         """Note something about the recording itself."""
         row = {"time": self._clock(), "step": self.global_step, "kind": kind, "message": message}
-        self._events = [*self._events[-255:], row]
+        self.waiting.note(row)
 
     def hand_over(self, wait: bool = False) -> None:
         """Give what is ready to the writer; when it is behind, statistics are dropped and counted, never waited for."""
-        self._handed, self._measured = time.perf_counter(), 0
         if self.files is None:
             return
         if self.files.writer.error is not None:
             raise self.files.writer.error
-        self.meter.note_writer(self.files.writer.spent, len(self._ready))
-        # Those refused before hold no statistics any more: only the new ones are looked at, whatever waits.
-        fresh = self._ready[self._refused :]
-        self._drop([step for step in fresh if isinstance(step.gradients, Slot) and not step.gradients.depart()])
-        gathered = self.gathered
-        ready = departures((fresh, gathered.evaluated))
-        batch = Batch(self._ready, gathered.evaluated, self._events, self.observers, ready, away=self.table.away())
-        if self.files.writer.put(batch, wait):
-            self._ready, gathered.evaluated, self._events, self._refused = [], [], [], 0
-            return
-        self._drop([step for step in fresh if step.gradients is not None])
-        del self._ready[:-MOST_WAITING], gathered.evaluated[:-MOST_WAITING]
-        self._refused = len(self._ready)
+        self.waiting.hand_over(self.files.writer, wait)
 
-    def _drop(self, steps: list[StepRecord]) -> None:
-        if steps:
-            drop(steps)
-            self.event("dropped", f"the disk is behind: tensor statistics of {len(steps)} steps were dropped")
+    def overdue(self) -> Batch | None:
+        """What has waited too long for a step to hand it over; called by the writer's thread."""
+        return self.waiting.overdue(self.files.writer) if self.files is not None else None
 
     def note_capture(self) -> None:
         """A CUDA graph is being captured: nothing may be measured, and its replays call none of us."""
@@ -312,8 +286,9 @@ class Recording:
 
     def close(self, state: str) -> Path | None:
         """Write what is left and the final state; returns the run's folder, or None when no step was made."""
-        for between in self._threads.all():
-            self.observers.call("evaluation losses", between.close_pass)
+        with self.lock:
+            for between in self._threads.all():
+                self.observers.call("evaluation losses", between.close_pass)
         if self.files is None:
             return None
         self.hand_over(wait=True)

@@ -5,7 +5,6 @@ import contextlib
 import functools
 import os
 import shlex
-import sys
 import time
 from collections.abc import Callable, Sequence
 from operator import attrgetter
@@ -20,6 +19,7 @@ from gradaudit.record.modes import unseen
 from gradaudit.record.observers import OF_SEAM, reason_of
 from gradaudit.record.recording import Recording
 from gradaudit.record.settings import Settings
+from gradaudit.record.stderr import remember, say
 
 PATIENCE = 30.0  # seconds that a thread waits for another one that is inside the recording, once and never again
 
@@ -37,6 +37,7 @@ def start(
     """Begin to record. Nothing is written before the first optimizer step."""
     global _current, _registered, _warned
     _warned = False
+    remember()
     if not _registered:
         atexit.register(_at_exit)
         os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
@@ -139,7 +140,7 @@ def stop(state: str) -> None:
         shown = _relative(directory)
         steps, tensors = recording.global_step, len(recording.table.facts)
         command = f"gradaudit analyze {shlex.quote(str(shown))}"
-        _say(f"gradaudit: recorded {steps:,} steps of {tensors:,} tensors; next: {command}")
+        say(f"gradaudit: recorded {steps:,} steps of {tensors:,} tensors; next: {command}")
 
 
 def warn(line: str) -> None:
@@ -147,13 +148,7 @@ def warn(line: str) -> None:
     global _warned
     if not _warned:
         _warned = True
-        _say(line)
-
-
-def _say(line: str) -> None:
-    with contextlib.suppress(Exception):
-        sys.stderr.write(f"{line}\n")
-        sys.stderr.flush()
+        say(line)
 
 
 def _relative(path: Path) -> Path:

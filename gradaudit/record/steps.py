@@ -100,7 +100,9 @@ def _flat(rows_of: Callable[[StepRecord], list[dict[str, Any]]], steps: Sequence
 
 
 def _evaluations(evaluated: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{name: _number(value) for name, value in row.items()} for row in evaluated]
+    """The rows of table `evaluations`: the total of each becomes the mean."""
+    rows = [{name: _number(value) for name, value in row.items()} for row in evaluated]
+    return [{**row, "mean_loss": row["mean_loss"] / row["targets"] if row["targets"] else math.nan} for row in rows]
 
 
 def _snapshots(step: StepRecord) -> list[dict[str, Any]]:

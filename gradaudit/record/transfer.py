@@ -9,16 +9,35 @@ import torch
 _streams: dict[torch.device, Any] = {}
 
 
-def departures(thing: Any) -> list[Any]:
-    """Events after which the values in `thing` are complete, one for each CUDA device that holds some of them."""
+_used: set[torch.device] = set()  # CUDA devices on which values of ours were found
+
+
+def streams() -> list[Any]:
+    """The CUDA streams that this thread works on now; asked for by the training, used by the writer's thread."""
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return []
+    return [torch.cuda.current_stream(), *(torch.cuda.current_stream(device) for device in _used)]
+
+
+def departures(thing: Any, seen: Sequence[Any] | None = None) -> list[Any]:
+    """Events after which the values in `thing` are complete, of each CUDA device that holds some of them.
+
+    They are recorded on this thread's streams. Outside of the training's thread they are recorded on those
+    of `seen`, and on the default streams, where threads that only evaluate work.
+    """
     if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return []
     events = []
     for device in {tensor.device for tensor in _tensors(thing) if tensor.is_cuda}:
-        # Blocking: the writer sleeps in the driver instead of spinning on a core.
-        event: Any = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
-        event.record(torch.cuda.current_stream(device))
-        events.append(event)
+        _used.add(device)
+        lanes = {torch.cuda.current_stream(device)}
+        if seen is not None:
+            lanes = {torch.cuda.default_stream(device), *(stream for stream in seen if stream.device == device)}
+        for stream in lanes:
+            # Blocking: the writer sleeps in the driver instead of spinning on a core.
+            event: Any = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+            event.record(stream)
+            events.append(event)
     return events
 
 

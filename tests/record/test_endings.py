@@ -1,6 +1,7 @@
 """However a training ends, and whatever becomes of the disk: its own exit code, at most one line, a run that loads."""
 
 import json
+import math
 import os
 import random
 import shlex
@@ -9,6 +10,7 @@ import sys
 import time
 from typing import NamedTuple
 
+import pyarrow
 import pytest
 
 from gradaudit.run import RunError, load
@@ -17,7 +19,7 @@ from tests.record.training import record, run, script
 # One process imports torch and forks a child for each training: the import costs more than the training.
 # Small segments: a kill at a random moment must also hit the closing of one and the renaming of its file.
 DRIVER = """
-    import atexit, ctypes, json, os, resource, shutil, sys, threading, time, traceback
+    import atexit, ctypes, json, os, resource, shutil, signal, sys, threading, time, traceback
     import pyarrow.parquet
     import torch
     from gradaudit.record import install, session, writer
@@ -30,7 +32,9 @@ DRIVER = """
     def written(directory):
         \"\"\"Wait until the first hand-over is on the disk.\"\"\"
         file = f"{directory}/rank00000/steps.live.arrows"
-        while session.current() is not None and not (os.path.exists(file) and os.path.getsize(file)):
+        while (recording := session.current()) is not None and recording.files.writer.error is None:
+            if os.path.exists(file) and os.path.getsize(file):
+                break
             time.sleep(0.005)
 
     def train(directory, steps, fault, progress):
@@ -42,6 +46,7 @@ DRIVER = """
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
         fault = compile(fault, "fault", "exec")
         for step in range(steps):
+            exec(fault)
             optimizer.zero_grad()
             out = functional.dropout(model(torch.tensor([[1, 2], [2, 3]])))
             loss = functional.cross_entropy(out, torch.tensor([0, 1]))
@@ -50,7 +55,6 @@ DRIVER = """
             os.pwrite(progress, b"%08d" % (step + 1), 0)
             if step == 4 and directory:
                 written(directory)
-            exec(fault)
         print(loss.item(), model[2].weight.sum().item(), torch.rand(1).item())
 
     torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)  # imports the compiler, once for all children
@@ -168,10 +172,100 @@ def stops(ended, bare, reason=""):
     assert reason in line
 
 
-def test_a_limit_on_the_size_of_files(tmp_path, driver, bare):
-    limit = "step == 5 and resource.setrlimit(resource.RLIMIT_FSIZE, (4000, resource.RLIM_INFINITY))"
+LAST = """
+if step == 35:
+    functional.cross_entropy(torch.zeros(2, 3), torch.tensor([0, 1]))
+    time.sleep(600)
+"""
+
+
+def test_kill_9_after_a_pause_loses_nothing_older_than_two_seconds(tmp_path, driver):
+    child = driver.start(tmp_path / "run", steps=60, fault=LAST)
+    while driver.steps() < 35:
+        time.sleep(0.01)
+    time.sleep(5.0)  # the rows take two seconds at most, where the machine is not busy
+    os.kill(child, 9)
+    code, _, lines, made = driver.end()
+    assert (code, lines, made) == (-9, [], 35)
+    found = load(tmp_path / "run")
+    assert (found.state, found.problems) == ("killed", ())
+    assert found.steps["step"].tolist() == list(range(35))
+    assert found.steps["recorded"].all()
+    (evaluation,) = found.evaluations.to_dict("records")
+    assert (evaluation["after_step"], evaluation["targets"]) == (34, 2)
+    assert evaluation["mean_loss"] == pytest.approx(math.log(3))
+    (facts,) = json.loads((tmp_path / "run" / "run.json").read_text())["losses"]
+    assert sum(facts["label_counts"]) == 2 * 35
+
+
+# Python ignores SIGXFSZ; a script may have it end the process again.
+@pytest.mark.parametrize("action", ["SIG_IGN", "SIG_DFL"])
+def test_a_limit_on_the_size_of_files(tmp_path, driver, bare, action):
+    limit = f"""
+if step == 5:
+    signal.signal(signal.SIGXFSZ, signal.{action})
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, resource.RLIM_INFINITY))
+"""
     stops(driver.train(tmp_path / "run", fault=limit), bare, "File too large")
     assert len(load(tmp_path / "run").steps) >= 1
+    for live in (tmp_path / "run" / "rank00000").glob("*.live.arrows"):
+        with pyarrow.ipc.open_stream(live.read_bytes()) as stream:
+            assert stream.read_all().num_rows, f"the end of {live.name} is torn"
+
+
+def test_a_limit_on_the_size_of_files_before_the_first_step(tmp_path, driver, bare):
+    # Eight bytes are what the driver counts steps in; the line of ours finds no more room than that.
+    limit = """
+if step in (0, 59):
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN if step else signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (-1 if step else 8, resource.RLIM_INFINITY))
+"""
+    ended = driver.train(tmp_path / "run", fault=limit)
+    assert (ended.code, ended.out) == (0, bare.out)
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_descriptors_closed_and_opened_by_the_script(tmp_path, driver, bare):
+    closing = f"""
+if step == 20:
+    os.closerange(3, progress)
+    os.closerange(progress + 1, 256)
+    theirs = [open(f"{tmp_path}/user{{number}}", "wb", buffering=0) for number in range(8)]
+    inherited = [file.write(b"user" * 10) for file in theirs]
+if step == 50:
+    time.sleep(1.2)
+"""
+    ended = driver.train(tmp_path / "run", fault=closing)
+    assert ended == bare
+    assert [(tmp_path / f"user{number}").stat().st_size for number in range(8)] == [40] * 8
+    assert len(load(tmp_path / "run").steps) == 60
+
+
+def test_standard_error_closed_and_its_number_given_to_a_file(tmp_path, driver, bare):
+    given = f"""
+if step == 5:
+    os.close(2)
+    theirs = open("{tmp_path}/user", "wb", buffering=0)
+    assert theirs.fileno() == 2
+    shutil.rmtree("{tmp_path}/run")
+"""
+    ended = driver.train(tmp_path / "run", fault=given)
+    assert ended == bare
+    assert (tmp_path / "user").read_bytes() == b""
+
+
+def test_signals_that_the_script_waits_for(tmp_path, driver, bare):
+    # Blocked when the writer's thread exists already, they are the script's to wait for.
+    waiting = """
+if step == 5:
+    mine = {signal.SIGUSR1, signal.SIGTERM, signal.SIGALRM, signal.SIGRTMIN}
+    signal.pthread_sigmask(signal.SIG_BLOCK, mine)
+    for each in mine:
+        os.kill(os.getpid(), each)
+        assert signal.sigtimedwait({each}, 10).si_signo == each
+"""
+    assert driver.train(tmp_path / "run", fault=waiting) == bare
+    assert len(load(tmp_path / "run").steps) == 60
 
 
 @pytest.fixture
@@ -224,7 +318,7 @@ if step == 40:
     stops(driver.train(tmp_path / "run", fault=shut), bare, "Permission denied")
     for folder in (rank.parent, rank):
         folder.chmod(0o755)
-    assert len(load(tmp_path / "run").steps) >= 33, "what was open can still be written"
+    assert len(load(tmp_path / "run").steps) >= 1
 
 
 def test_a_writer_thread_that_dies(tmp_path, driver, bare):

@@ -16,6 +16,7 @@ from gradaudit.record import (
     between,
     checksums,
     clips,
+    disk,
     files,
     histograms,
     install,
@@ -27,6 +28,7 @@ from gradaudit.record import (
     step_row,
     steps,
     tensors,
+    waiting,
     writer,
 )
 from gradaudit.record.observers import OF_SEAM
@@ -88,6 +90,7 @@ CORE = [
     (recording.Recording, "after_step"),
     (recording.Recording, "after_closure"),
     (recording.Recording, "hand_over"),
+    (waiting.Waiting, "add"),
     (tensors.TensorTable, "plan_for"),
     (files.Files, "__init__"),
     (files.Files, "facts"),
@@ -95,7 +98,7 @@ CORE = [
     (steps.Batch, "__call__"),
     (writer._Segment, "append"),
     (writer._Segment, "close"),
-    (writer, "replace"),
+    (disk, "create"),
 ]
 
 
@@ -254,7 +257,7 @@ def test_a_slow_disk_drops_statistics_and_counts_them(tmp_path, bare, monkeypatc
         original(self, columns)
 
     monkeypatch.setattr(writer._Segment, "append", append)
-    monkeypatch.setattr(recording, "HAND_OVER_STEPS", 1)
+    monkeypatch.setattr(waiting, "HAND_OVER_STEPS", 1)
     original_stop = recording.Recording.close
 
     def close(self, state):
@@ -278,8 +281,8 @@ def test_a_slow_disk_is_never_waited_for(tmp_path, monkeypatch):
         original(self, columns)
 
     monkeypatch.setattr(writer._Segment, "append", append)
-    monkeypatch.setattr(recording, "HAND_OVER_STEPS", 1)
-    monkeypatch.setattr(recording, "MOST_WAITING", 300)
+    monkeypatch.setattr(waiting, "HAND_OVER_STEPS", 1)
+    monkeypatch.setattr(waiting, "MOST_WAITING", 300)
     waited = []
     with recorded(tmp_path / "run"):
         model = classifier()
@@ -293,8 +296,8 @@ def test_a_slow_disk_is_never_waited_for(tmp_path, monkeypatch):
                 started = time.perf_counter()
                 session.current().hand_over()
                 waited.append(time.perf_counter() - started)
-            assert len(session.current()._ready) == 300
-            assert len(session.current()._events) <= 256
+            assert len(session.current().waiting.steps) == 300
+            assert len(session.current().waiting.events) <= 256
         finally:
             gate.set()
     # The most of a step's time that recording may take, with 300 steps waiting; a busy machine may interrupt a few.

@@ -1,0 +1,131 @@
+"""Bytes to files without keeping a descriptor: a script may close it and be given its number for a file of its own.
+
+Daemons close every descriptor that they do not know. So a file is opened for each write, is asked
+whether it is still the one that was left, and a descriptor is looked at before it is used and before
+it is closed. No link is followed, and what exists is never written over, only renamed over.
+"""
+
+import contextlib
+import errno
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+_TRIES = 3  # when another thread closes every descriptor in the middle of a write
+# Without waiting: a pipe put in the place of a file would be waited for until somebody reads it.
+_SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+_ANEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFELY
+
+
+Bytes = Any  # of bytes, or what shows its own as a memoryview does
+
+
+class Left(NamedTuple):
+    """A file as it was left: which one it is, and its size."""
+
+    device: int
+    inode: int
+    size: int
+
+
+def create(file: Path, content: Bytes, sync: bool = False) -> Left:
+    """Write a new file; raises FileExistsError. A part of it is removed when the rest cannot be written."""
+    handle = os.open(file, _ANEW, 0o666)
+    found = os.fstat(handle)
+    left = Left(found.st_dev, found.st_ino, 0)
+    try:
+        try:
+            _write(handle, left, content)
+            if sync and _is(handle, left):
+                os.fsync(handle)
+        finally:
+            _close(handle, left)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            file.unlink()
+        raise
+    return left._replace(size=len(content))
+
+
+def append(file: Path, left: Left, content: Bytes) -> Left:
+    """Write to the end of a file that is as it was left. Raises OSError when it is gone, changed or another one.
+
+    What was written of `content` is cut off again when the rest cannot be: a torn end would hide what
+    follows it.
+    """
+    for again in range(_TRIES):
+        handle = os.open(file, os.O_WRONLY | os.O_APPEND | _SAFELY)
+        try:
+            found = os.fstat(handle)
+            if again and found.st_size > left.size:
+                os.ftruncate(handle, left.size)
+                found = os.fstat(handle)
+            if Left(found.st_dev, found.st_ino, found.st_size) != left:
+                raise OSError(f"{file.name} was changed by another program")
+            _write(handle, left, content)
+        except OSError as error:
+            if error.errno != errno.EBADF or again == _TRIES - 1:
+                raise
+        else:
+            break
+        finally:
+            _close(handle, left)
+    return left._replace(size=left.size + len(content))
+
+
+def read(file: Path, left: Left) -> bytes:
+    """The content of a file that is as it was left; raises OSError when it is not."""
+    handle = os.open(file, os.O_RDONLY | _SAFELY)
+    try:
+        found = os.fstat(handle)
+        if Left(found.st_dev, found.st_ino, found.st_size) != left:
+            raise OSError(f"{file.name} was changed by another program")
+        pieces = []
+        while _is(handle, left) and (piece := os.read(handle, left.size)):
+            pieces.append(piece)
+    finally:
+        _close(handle, left)
+    content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    if len(content) != left.size:
+        raise OSError(f"{file.name} could not be read to its end")
+    return content
+
+
+def replace(file: Path, content: Bytes, sync: bool = False) -> None:
+    """Write `file` so that a reader sees the old content or the new, never a part."""
+    temporary = file.with_name(f"{file.name}.tmp")
+    try:
+        create(temporary, content, sync)
+    except FileExistsError:
+        temporary.unlink()  # left behind, or a link, which is not followed
+        create(temporary, content, sync)
+    temporary.replace(file)
+
+
+def _write(handle: int, left: Left, content: Bytes) -> None:
+    rest = memoryview(content)
+    try:
+        while rest:
+            if not _is(handle, left):
+                raise OSError(errno.EBADF, "a descriptor was closed by the script")
+            rest = rest[os.write(handle, rest) :]
+    except OSError:
+        if len(rest) < len(content) and _is(handle, left):
+            with contextlib.suppress(OSError):
+                os.ftruncate(handle, left.size)
+        raise
+
+
+def _is(handle: int, left: Left) -> bool:
+    """Whether the descriptor is still that of our file."""
+    try:
+        found = os.fstat(handle)
+    except OSError:
+        return False
+    return (found.st_dev, found.st_ino) == left[:2]
+
+
+def _close(handle: int, left: Left) -> None:
+    if _is(handle, left):
+        with contextlib.suppress(OSError):
+            os.close(handle)
