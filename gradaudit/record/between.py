@@ -9,7 +9,8 @@ import torch
 
 from gradaudit.record import losses
 from gradaudit.record.clips import Clips
-from gradaudit.record.losses import Call, Evaluations, LossBook
+from gradaudit.record.evaluations import Evaluations
+from gradaudit.record.losses import Call, LossBook
 from gradaudit.record.normalisation import note
 from gradaudit.record.observers import Observers
 from gradaudit.record.on_host import value_of
