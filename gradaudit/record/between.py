@@ -17,6 +17,7 @@ from gradaudit.record.on_host import value_of
 from gradaudit.record.samples import of_loss
 from gradaudit.record.seen import Seen, behind
 from gradaudit.record.sharding import local
+from gradaudit.record.splits import forget as forget_places
 from gradaudit.record.splits import note_training
 from gradaudit.record.tensors import Plan, TensorTable
 from gradaudit.record.threads import PerThread, here, leaves
@@ -32,6 +33,7 @@ class Gathered:
     """What the threads of a recording share."""
 
     def __init__(self, table: TensorTable, observers: Observers) -> None:
+        forget_places()
         self.table, self.observers = table, observers
         self.book = LossBook()
         self.evaluated: list[dict[str, Any]] = []
