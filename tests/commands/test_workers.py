@@ -36,7 +36,7 @@ def test_a_process_that_dies_takes_no_other_with_it(monkeypatch):
     shown = []
     done = list(each([Path("dies"), Path("a"), Path("b")], task, shown.append))
     assert [one.value for one in done] == [None, "A", "B"]
-    assert done[0].complaint.startswith("gradaudit: dies: the process that analyzed it was killed or crashed")
+    assert done[0].complaint.startswith("gradaudit: dies: the process that worked on it was killed or crashed")
     assert done[0].code == 2
 
 
