@@ -42,13 +42,12 @@ def read(path: Path) -> Audit:
     """The audit in a file that `write` wrote. Raises AuditFileError when it is none, OSError when unreadable."""
     if path.is_symlink() and os.path.lexists(path.parent / "run.json"):
         raise AuditFileError(f"{path} is a link, and links in a run are not followed; name what it points to")
-    # Opened so that a FIFO without a writer does not wait for one.
-    with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb") as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise AuditFileError(f"{path} is no regular file; give the JSON that gradaudit analyze --format json wrote")
-        if found.st_size > MOST_BYTES:
-            raise AuditFileError(f"{path} has {found.st_size / 1e6:,.0f} MB, and no audit has that many")
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):  # a FIFO would be waited for, and a device may never end
+        raise AuditFileError(f"{path} is no regular file; give the JSON that gradaudit analyze --format json wrote")
+    if found.st_size > MOST_BYTES:
+        raise AuditFileError(f"{path} has {found.st_size / 1e6:,.0f} MB, and no audit has that many")
+    with path.open("rb") as file:
         return parse(file.read(MOST_BYTES), str(path))
 
 
