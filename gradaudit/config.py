@@ -44,9 +44,7 @@ def read(start: Path) -> Config:
             if not file.is_file():  # a FIFO would be waited for
                 continue
             if file.stat().st_size > MOST_BYTES:
-                raise ConfigError(
-                    f"{file} has {file.stat().st_size / 1e6:,.0f} MB, and no project's settings have that"
-                )
+                raise ConfigError(f"{file} has {file.stat().st_size / 1e6:,.0f} MB, which no settings have")
             whole = tomllib.loads(file.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             continue

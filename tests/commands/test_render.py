@@ -90,7 +90,7 @@ def nested(audit, depth):
     """The audit as JSON, its finding explained by itself that often."""
     (item,) = audit["ranked"]
     head = json.dumps({**item, "consequences": []}).removesuffix("]}")
-    return json.dumps({**audit, "ranked": "here"}).replace('"here"', "[" + f"{head}[" * depth + "]}" * depth + "]")
+    return json.dumps({**audit, "ranked": "here"}).replace('"here"', "[" + head * depth + "]}" * depth + "]")
 
 
 def crowded(audit, count):
