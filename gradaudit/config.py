@@ -1,12 +1,15 @@
 """The section ``[tool.gradaudit]`` of the nearest pyproject.toml that has one."""
 
-import math
+import sys
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gradaudit.schema import UserError
+
+MOST_BYTES = 10_000_000
+LARGEST = sys.float_info.max  # of a threshold; a whole number may be too large to be compared with one
 
 KEYS = ("select", "ignore", "fail-on", "expected-frozen")
 FAIL_ON = ("critical", "warning", "note", "never")
@@ -38,10 +41,16 @@ def read(start: Path) -> Config:
     for folder in (start, *start.parents):
         file = folder / "pyproject.toml"
         try:
+            if not file.is_file():  # a FIFO would be waited for
+                continue
+            if file.stat().st_size > MOST_BYTES:
+                raise ConfigError(f"{file} has {file.stat().st_size / 1e6:,.0f} MB, which no settings have")
             whole = tomllib.loads(file.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             continue
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except RecursionError:
+            raise ConfigError(f"{file} is nested too deeply") from None
+        except ValueError as error:  # no TOML, no UTF-8, or a number of thousands of digits
             raise ConfigError(f"{file} is not TOML: {error}") from None
         tools = whole.get("tool")
         section = tools.get("gradaudit") if isinstance(tools, dict) else None
@@ -72,7 +81,8 @@ def _parse(section: Any, file: Path) -> Config:
         if not isinstance(table, dict):
             raise refuse(f"tool.gradaudit has no key {name!r}; it has {', '.join(KEYS)}, and a table for a diagnoser")
         for option, value in table.items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise refuse(f"{name}.{option} is {value!r}, not a finite number")
+            if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
+                shown = "too large" if isinstance(value, int) and abs(value) > LARGEST else repr(value)
+                raise refuse(f"{name}.{option} is {shown}, not a finite number")
             thresholds[f"{name}.{option}"] = value
     return Config(file, lists["select"], lists["ignore"], fail_on, thresholds, lists["expected-frozen"])

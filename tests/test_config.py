@@ -1,5 +1,7 @@
 """[tool.gradaudit] of the nearest pyproject.toml that has one, and every mistake in it as one line."""
 
+import os
+
 import pytest
 
 from gradaudit.config import Config, ConfigError, read
@@ -42,6 +44,14 @@ def test_the_nearest_file_with_a_section_holds(tmp_path):
     assert read(tmp_path / "a" / "b") == Config(tmp_path / "a" / "b" / "pyproject.toml")
 
 
+def test_what_is_no_file_is_passed_over(tmp_path):
+    write(tmp_path, "[tool.gradaudit]\nfail-on = 'note'\n")
+    (tmp_path / "a" / "pyproject.toml").mkdir(parents=True)
+    (tmp_path / "a" / "b").mkdir()
+    os.mkfifo(tmp_path / "a" / "b" / "pyproject.toml")
+    assert read(tmp_path / "a" / "b").fail_on == "note"
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -55,6 +65,11 @@ def test_the_nearest_file_with_a_section_holds(tmp_path):
         ("[tool.gradaudit.a]\nx = 'much'", "a.x is 'much', not a finite number"),
         ("[tool.gradaudit.a]\nx = true", "a.x is True, not a finite number"),
         ("[tool.gradaudit.a]\nx = nan", "a.x is nan, not a finite number"),
+        (f"[tool.gradaudit.a]\nx = 1{'0' * 400}", "a.x is too large, not a finite number"),
+        (f"[tool.gradaudit.a]\nx = 0x{'f' * 5000}", "a.x is too large, not a finite number"),
+        (f"[tool.gradaudit.a]\nx = {'9' * 5000}", "is not TOML"),
+        (f"a = {'[' * 5000}", "is nested too deeply"),
+        (f"a = '{'x' * 10_000_000}'", "has 10 MB"),
     ],
 )
 def test_a_mistake_names_the_file_and_the_key(tmp_path, text, words):

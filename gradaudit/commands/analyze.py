@@ -3,13 +3,14 @@
 import sys
 import webbrowser
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import click
 
 from gradaudit.commands.completion import diagnosers
-from gradaudit.commands.errors import COULD_NOT, one_line
+from gradaudit.commands.errors import COULD_NOT, attempt
 from gradaudit.commands.folder import RUNS, common_folder, newest_run
 from gradaudit.commands.output import STDOUT, publish, targets
 from gradaudit.commands.printing import Printing
@@ -115,14 +116,18 @@ def analyze(
 
 def analyze_one(path: Path, wishes: Wishes, printing: Printing) -> tuple[int, Path | None]:
     """Analyze one run in this process; gives the exit code and the page. Raises UserError."""
-    with progress(str(path)) as show:
-        show("reading")
-        audit = examined(path, wishes, show)
-        show("")
-        printing.findings(path, audit)
-        written = publish(audit, path, wishes.chosen, show, wishes.fail_on)
-    printing.summary_of_the_job(audit)
-    printing.places(path, written)
+    written: dict[str, Path] = {}
+    try:
+        with progress(str(path)) as show:
+            show("reading")
+            audit = examined(path, wishes, show)
+            show("")
+            printing.findings(path, audit)
+            for format, file in publish(audit, path, wishes.chosen, show, wishes.fail_on):
+                written[format] = file
+        printing.summary_of_the_job(audit)
+    finally:
+        printing.places(path, written)
     return FOUND if reaches(audit, wishes.fail_on) else 0, written.get("html")
 
 
@@ -131,8 +136,8 @@ def analyze_several(
 ) -> tuple[int, Path | None]:
     """Analyze runs on all cores, print them in order and write the page over them; gives exit code and page."""
     code, audited, unread, audits = 0, [], [], []
-    with progress("analyzing") as show:
-        for number, (path, done) in enumerate(zip(paths, each(paths, partial(analyzed, wishes), show), strict=True)):
+    with progress("analyzing") as show, closing(each(paths, partial(analyzed, wishes), show)) as results:
+        for number, (path, done) in enumerate(zip(paths, results, strict=True)):
             printing.gap(number)
             if done.value is None:
                 click.echo(done.complaint, nl=False, err=True)
@@ -152,10 +157,10 @@ def analyze_several(
     printing.annotations(audits)
     page = None
     if audited:
-        try:
-            with one_line():
-                page = write_index(index or common_folder(paths) / INDEX, audited, unread, wishes.show_host)
-                printing.index(page)
-        except SystemExit:
-            code = COULD_NOT
+        place = index or common_folder(paths) / INDEX
+        made = attempt(lambda: write_index(place, index is not None, audited, unread, wishes.show_host))
+        click.echo(made.complaint, nl=False, err=True)
+        code, page = max(code, made.code), made.value
+        if page:
+            printing.index(page)
     return code, page

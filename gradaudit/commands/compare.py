@@ -15,7 +15,7 @@ from gradaudit.commands.printing import said
 from gradaudit.commands.progress import progress
 from gradaudit.commands.settings import effective
 from gradaudit.commands.work import Wishes, examined
-from gradaudit.commands.workers import each
+from gradaudit.commands.workers import apart, each
 from gradaudit.schema import UserError
 
 if TYPE_CHECKING:
@@ -75,11 +75,17 @@ def compare(
     if len(audits) < len(runs):
         click.echo("".join(one.complaint for one in done), nl=False, err=True)
         sys.exit(COULD_NOT)
-    comparison = side_by_side(audits)
-    for format, file in places.items():
-        text = render(comparison, format, plain=file != STDOUT)
+    from gradaudit.report.json_file import doubted
+
+    files = " or ".join(str(run) for run in runs if run.is_file())
+    with doubted(files):
+        comparison = side_by_side(audits)
+    named = {text.partition("=")[0] for text in formats if "=" in text} | ({"html"} if output else set())
+    # The page comes last, as in `publish`.
+    for format, file in sorted(places.items(), key=lambda item: item[0] == "html"):
+        text = apart(partial(_drawn, comparison, format, file != STDOUT, files), file)
         if file != STDOUT:
-            write(file, text, runs[1] if runs[1].is_dir() else runs[1].parent)
+            write(file, text, *(run for run in runs if run.is_dir()), follow=format in named)
             machine = STDOUT in places.values() and "terminal" not in places
             click.echo(said(f"Comparison: {file} ({size(file)})"), err=machine)
         else:
@@ -142,3 +148,10 @@ def _places(formats: tuple[str, ...], output: Path | None, run: Path) -> dict[st
     if output is not None and places.get("html") != output:
         raise UserError("-o names the file of the page, which is not asked for; add --format html")
     return places
+
+
+def _drawn(comparison: "Comparison", format: str, plain: bool, files: str, file: Path) -> str:
+    from gradaudit.report.json_file import doubted
+
+    with doubted(files):
+        return render(comparison, format, plain=plain)

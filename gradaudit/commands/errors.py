@@ -1,20 +1,24 @@
 """The one place where what went wrong becomes one line on stderr and an exit code."""
 
+import contextlib
 import io
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import click
 
+from gradaudit.commands.ends import ENDED, INTERRUPTED, unwinding
 from gradaudit.schema import UserError
 
 COULD_NOT = 2
-INTERRUPTED = 128 + 2  # as a shell reports SIGINT
 PIPE_CLOSED = 128 + 13  # as a shell reports SIGPIPE: 1 would say that findings failed the build
+
+T = TypeVar("T")
 
 
 class Program(click.Group):
@@ -27,13 +31,36 @@ class Program(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Parse and run a subcommand."""
-        with one_line():
+        with one_line(), unwinding():
             if isinstance(sys.stdout, io.TextIOWrapper):
                 # A path that the terminal's encoding cannot show is shown as escapes; it must not stop the report.
                 sys.stdout.reconfigure(errors="backslashreplace")
             if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
                 ctx.color = False
             return super().invoke(ctx)
+
+
+@dataclass(frozen=True)
+class Done(Generic[T]):
+    """What became of one task: its value, or None; with what went to stderr and the exit code."""
+
+    value: T | None
+    complaint: str = ""
+    code: int = 0
+
+
+def attempt(task: Callable[[], T]) -> Done[T]:
+    """Do `task`; a failure becomes the line that a command would write. Only who is told to end does end."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), one_line():
+            return Done(task())
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else COULD_NOT
+        if code in ENDED:
+            click.echo(said.getvalue(), nl=False, err=True)
+            raise
+        return Done(None, said.getvalue(), code)
 
 
 def complain(message: str) -> None:
@@ -68,7 +95,15 @@ def one_line() -> Iterator[None]:
         sys.exit(INTERRUPTED)
     except (click.ClickException, click.exceptions.Exit, click.Abort):
         raise
-    except Exception:
+    except Exception as error:
+        if starved(error):
+            complain("there is not enough memory for this here")
+            sys.exit(COULD_NOT)
         traceback.print_exc()
         complain("this is a bug in gradaudit; please report it with the lines above")
         sys.exit(COULD_NOT)
+
+
+def starved(error: BaseException) -> bool:
+    """Whether this was for want of memory; a library that finds none to be loaded into is an ImportError."""
+    return isinstance(error, MemoryError) or (isinstance(error, ImportError) and "failed to map segment" in str(error))

@@ -1,5 +1,6 @@
 """The runs in a folder."""
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,8 @@ def runs_in(folder: Path) -> list[Path]:
     written: dict[Path, float] = {}
     for name in ("launch.json", "run.json"):
         for file in folder.glob(f"*/{name}"):
-            written[file.parent] = max(written.get(file.parent, 0.0), file.stat().st_mtime)
+            with contextlib.suppress(OSError):  # gone by now
+                written[file.parent] = max(written.get(file.parent, 0.0), file.lstat().st_mtime)
     return sorted(written, key=lambda run: (-written[run], run))
 
 

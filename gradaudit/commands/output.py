@@ -1,14 +1,16 @@
 """Where a report goes: which formats, to which files, written whole or not at all."""
 
 import os
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from gradaudit.commands.place import PlaceError, settled
+from gradaudit.commands.workers import apart
 from gradaudit.schema import UserError
 
 if TYPE_CHECKING:
@@ -110,21 +112,29 @@ def render(audit: "Audit", format: str, fail_on: str = "never") -> str:
             return click.unstyle(terminal.render(audit, width=WIDEST, unicode=True, verbose=True, report=None))
 
 
+def heavy(target: Target) -> bool:
+    """Whether to make this report after the others: the chart engine takes most of the memory, and may fail."""
+    return target.format == "html"
+
+
 def publish(
     audit: "Audit", run: Path, chosen: list[Target], show: Callable[[str], None], fail_on: str = "never"
-) -> dict[str, Path]:
-    """Write every report that goes to a file; gives the file of each format.
+) -> Iterator[tuple[str, Path]]:
+    """Write every report that goes to a file, heavy ones last; gives the format and the file of each.
 
     `show` is told each file before it is drawn. Raises OutputError.
     """
-    written = {}
-    for target in chosen:
+    for target in sorted(chosen, key=heavy):
         file = target.place(run)
         if file != STDOUT:
             show(f"drawing {file.name}")
-            write(file, render(audit, target.format, fail_on), run)
-            written[target.format] = file
-    return written
+            text = apart(partial(_drawn, audit, target.format, fail_on), file)
+            write(file, text, run, follow=target.path is not None)
+            yield target.format, file
+
+
+def _drawn(audit: "Audit", format: str, fail_on: str, file: Path) -> str:
+    return render(audit, format, fail_on)
 
 
 def summarise(text: str) -> None:
@@ -139,28 +149,19 @@ def summarise(text: str) -> None:
         raise OutputError(f"cannot write {place}: {(error.strerror or str(error)).lower()}") from None
 
 
-def write(path: Path, text: str, run: Path) -> None:
-    """Write `text` to `path` under a temporary name, then rename it.
+def write(path: Path, text: str, *runs: Path, follow: bool = True) -> None:
+    """Write `text` to `path` under a temporary name, then rename it; `runs` and `follow` are as in `settled`.
 
-    Raises OutputError when it cannot be written, or when `path` is part of the recording in `run`;
-    what stood there before is then unchanged.
+    Raises OutputError when it cannot be written, or when `path` is part of a recording; what stood there before is
+    then unchanged.
     """
-    data = text.encode("utf-8", "backslashreplace")
-    real = path.resolve()
-    inside = real.relative_to(run.resolve()).parts if real.is_relative_to(run.resolve()) else ()
-    if inside and (inside[0] in ("run.json", "launch.json") or re.fullmatch(r"rank\d+", inside[0])):
-        raise OutputError(f"cannot write {path}: it is part of the recording")
-    temporary = real.with_name(f".{real.name}.{os.getpid()}.tmp")
     try:
-        if real.exists() and not real.is_file():
-            # A folder (refused by the system) or a device such as /dev/null (must not be replaced).
-            real.write_bytes(data)
-            return
-        try:
-            temporary.write_bytes(data)
-            temporary.replace(real)
-        finally:
-            temporary.unlink(missing_ok=True)
+        place = settled(path, runs, follow=follow)
+        if place.recorded:
+            raise OutputError(f"cannot write {path}: it is part of the recording")
+        place.write(text.encode("utf-8", "backslashreplace"))
+    except PlaceError as error:
+        raise OutputError(f"cannot write {path}: {error}") from None
     except OSError as error:
         raise OutputError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from None
 

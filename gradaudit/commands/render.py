@@ -1,12 +1,18 @@
 """`gradaudit render`: the report again, from the JSON of an audit."""
 
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from gradaudit.commands.output import STDOUT, size, targets, write
 from gradaudit.commands.output import render as draw
 from gradaudit.commands.printing import said
+from gradaudit.commands.workers import apart
+
+if TYPE_CHECKING:
+    from gradaudit.audit import Audit
 
 
 @click.command(short_help="Make a report again from the JSON of an audit.")
@@ -37,10 +43,17 @@ def render(audit: Path, output: Path | None, format: str, show_host: bool) -> No
 
     (target,) = targets((format,), output, 1)
     read = json_file.read(audit)
-    text = draw(read if show_host else without_host(read), target.format)
     file = target.place(audit.parent)
+    text = apart(partial(_drawn, read if show_host else without_host(read), target.format, audit), file)
     if file == STDOUT:
         click.echo(text.encode("utf-8", "backslashreplace"), nl=False)
     else:
-        write(file, text, audit.parent)
+        write(file, text, follow=target.path is not None)
         click.echo(said(f"Report: {file} ({size(file)})"))
+
+
+def _drawn(audit: "Audit", format: str, source: Path, file: Path) -> str:
+    from gradaudit.report.json_file import doubted
+
+    with doubted(str(source)):
+        return draw(audit, format)

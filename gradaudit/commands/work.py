@@ -1,14 +1,16 @@
 """What is done for one run: read, examine, write its reports; and the page over several runs."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from gradaudit.commands.output import Target, publish, write
+from gradaudit.commands.errors import COULD_NOT, Done, attempt, starved
+from gradaudit.commands.output import OutputError, Target, heavy, publish, write
+from gradaudit.commands.place import settled
 from gradaudit.commands.settings import Settings
-from gradaudit.commands.workers import Done, attempt
+from gradaudit.schema import UserError
 
 if TYPE_CHECKING:
     from gradaudit.audit import Audit
@@ -48,21 +50,41 @@ def examined(path: Path, wishes: Wishes, show: Callable[[str], None] = lambda wh
     from gradaudit.audit import analyze
     from gradaudit.run import load
 
-    return analyze(
-        load(path),
-        select=wishes.select,
-        ignore=wishes.ignore,
-        thresholds=wishes.thresholds,
-        show_host=wishes.show_host,
-        expected_frozen=wishes.expected_frozen,
-        progress=show,
-    )
+    try:
+        return analyze(
+            load(path),
+            select=wishes.select,
+            ignore=wishes.ignore,
+            thresholds=wishes.thresholds,
+            show_host=wishes.show_host,
+            expected_frozen=wishes.expected_frozen,
+            progress=show,
+        )
+    except Exception as error:
+        if starved(error):
+            raise UserError(f"{path}: there is not enough memory to analyze it here") from None
+        raise
 
 
-def analyzed(wishes: Wishes, path: Path) -> Analyzed:
-    """Examine a run and write its reports; findings are kept when a report cannot be written. Raises UserError."""
+def analyzed(wishes: Wishes, path: Path) -> Iterator[Analyzed]:
+    """Examine a run and write its reports; findings are kept when a report cannot be written. Raises UserError.
+
+    Before the heavy ones, it gives what stands if their drawing takes this process down.
+    """
     audit = examined(path, wishes)
-    return Analyzed(audit, attempt(lambda: publish(audit, path, wishes.chosen, lambda what: None, wishes.fail_on)))
+    written: dict[str, Path] = {}
+
+    def make(chosen: list[Target]) -> None:
+        for format, file in publish(audit, path, chosen, lambda what: None, wishes.fail_on):
+            written[format] = file
+
+    light, rest = ([item for item in wishes.chosen if heavy(item) is kind] for kind in (False, True))
+    first = attempt(lambda: make(light))
+    if rest and not first.code:
+        died = f"gradaudit: {path}: the process that drew its page was killed or crashed (out of memory?)\n"
+        yield Analyzed(audit, Done(dict(written), died, COULD_NOT))
+        first = attempt(lambda: make(rest))
+    yield Analyzed(audit, Done(written, first.complaint, first.code))
 
 
 def reaches(audit: "Audit", fail_on: str) -> bool:
@@ -76,18 +98,23 @@ def reaches(audit: "Audit", fail_on: str) -> bool:
 
 def write_index(
     file: Path,
+    named: bool,
     audited: Sequence[tuple[Path, Path, "Audit"]],
     unread: Sequence[tuple[Path, str]],
     show_host: bool,
 ) -> Path:
     """Write the page over runs: (run, report, audit) of each, and (run, complaint) of those that could not be read.
 
-    Gives `file`. Raises OutputError.
+    Gives `file`; `named` says that it is the user who calls it so. Raises OutputError.
     """
     from gradaudit.audit import without_folders
     from gradaudit.report import index
 
-    beside = file.resolve().parent
+    runs = [run for run, *_ in audited]
+    try:
+        beside = settled(file, runs, follow=named).file.parent
+    except (UserError, OSError) as error:
+        raise OutputError(f"cannot write {file}: {error}") from None
     rows = [
         index.Audited(run.name, PurePosixPath(Path(os.path.relpath(report.resolve(), beside)).as_posix()), audit)
         for run, report, audit in audited
@@ -96,5 +123,5 @@ def write_index(
     for run, complaint in unread:
         reason = complaint.strip().rpartition("\n")[2].removeprefix("gradaudit: ")
         reasons.append((run.name, reason if show_host else without_folders(reason)))
-    write(file, index.render(rows, reasons), beside)
+    write(file, index.render(rows, reasons), *runs, follow=named)
     return file

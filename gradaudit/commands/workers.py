@@ -1,62 +1,60 @@
 """Does one task for many runs, on all cores; a run that fails, or takes its process down, stops no other."""
 
-import contextlib
-import io
 import multiprocessing
 import os
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, TypeVar
 
-from gradaudit.commands.errors import COULD_NOT, one_line
+import click
+
+from gradaudit.commands.errors import Done, attempt
+from gradaudit.commands.team import Team, last
 
 T = TypeVar("T")
 BAR = 20  # characters
 
 
-@dataclass(frozen=True)
-class Done(Generic[T]):
-    """What became of one task: its value, or None with what went to stderr and the exit code."""
-
-    value: T | None
-    complaint: str = ""
-    code: int = 0
-
-
-def attempt(task: Callable[[], T]) -> Done[T]:
-    """Do `task`; a failure becomes the line that a command would write, instead of ending the process."""
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said), one_line():
-            return Done(task())
-    except SystemExit as stop:
-        return Done(None, said.getvalue(), stop.code if isinstance(stop.code, int) else COULD_NOT)
-
-
-def each(paths: Sequence[Path], task: Callable[[Path], T], show: Callable[[str], None]) -> Iterator[Done[T]]:
+def each(
+    paths: Sequence[Path], task: Callable[[Path], Any], show: Callable[[str], None]
+) -> Generator[Done[Any], None, None]:
     """What became of `task(path)` for each path, in order, each as soon as those before it are there.
 
-    `task` must be picklable. `show` is told how many are done while there is nothing else to show.
+    `task` must be picklable; one that gives an iterator stands for its last value. `show` is told how many are done
+    while there is nothing else to show. Close the iterator to end the processes before its end.
     """
-    workers = min(len(paths), cores())
-    if workers < 2:
-        yield from (attempt(lambda path=path: task(path)) for path in paths)  # type: ignore[misc]
+    size = min(len(paths), cores())
+    if size < 2:
+        yield from (attempt(lambda path=path: last(task(path), lambda part: None)) for path in paths)  # type: ignore[misc]
         return
-    with _pool(workers) as pool:
-        futures = [pool.submit(_one, task, path) for path in paths]
-        try:
-            for path, future in zip(paths, futures, strict=True):
-                _await(future, futures, show)
-                try:
-                    yield future.result()
-                except BrokenProcessPool:
-                    yield _alone(task, path)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    yield from _all(Team(task, paths, size), show)
+
+
+def apart(task: Callable[[Path], T], path: Path) -> T:
+    """`task(path)`; where memory is limited, in a process of its own, whose death is one line and exit code 2.
+
+    There the chart engine, when it cannot have what it asks for, ends its process. Elsewhere, and in a process that is
+    a worker already, it is done here.
+    """
+    if not limited() or multiprocessing.current_process().daemon:
+        return task(path)
+    team: Team[T] = Team(task, [path], 1, again=False)
+    (done,) = _all(team, lambda what: None)
+    if done.value is None:
+        click.echo(done.complaint, nl=False, err=True)
+        sys.exit(done.code)
+    return done.value
+
+
+def limited() -> bool:
+    """Whether this process may not have all the address space that it asks for."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return False
+    kinds = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
+    return any(resource.getrlimit(kind)[0] != resource.RLIM_INFINITY for kind in kinds)
 
 
 def cores() -> int:
@@ -70,31 +68,15 @@ def bar(done: int, total: int) -> str:
     return f"[{'#' * filled}{'.' * (BAR - filled)}] {done} of {total} runs"
 
 
-def _await(future: "Future[Done[T]]", futures: "list[Future[Done[T]]]", show: Callable[[str], None]) -> None:
-    while not future.done():
-        show(bar(sum(one.done() for one in futures), len(futures)))
-        wait([future], timeout=0.3)
-    show("")
-
-
-def _pool(workers: int) -> ProcessPoolExecutor:
-    # A fork would copy the locks of the threads that the readers of Parquet have started.
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _leave_interrupts_to_the_parent)
-
-
-def _leave_interrupts_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _one(task: Callable[[Path], T], path: Path) -> Done[T]:
-    return attempt(lambda: task(path))
-
-
-def _alone(task: Callable[[Path], T], path: Path) -> Done[T]:
-    """Once more in a process of its own: the one that died may have died of another run."""
-    with _pool(1) as pool:
-        try:
-            return pool.submit(_one, task, path).result()
-        except BrokenProcessPool:
-            reason = "the process that analyzed it was killed or crashed (out of memory?)"
-            return Done(None, f"gradaudit: {path}: {reason}\n", COULD_NOT)
+def _all(team: Team[T], show: Callable[[str], None]) -> Generator[Done[T], None, None]:
+    try:
+        for number in range(len(team.paths)):
+            team.fill()
+            while number not in team.done:
+                show(bar(team.finished, len(team.paths)))
+                team.collect(0.3)
+                team.fill()
+            show("")
+            yield team.done.pop(number)
+    finally:
+        team.end()

@@ -84,3 +84,12 @@ def test_colours_are_left_out_where_none_are_wanted(folder, command, variable):
     result = gradaudit(*command, color=True, env={"NO_COLOR": None, "TERM": None, **variable})
     assert "overfitting" in result.stdout or "sick" in result.stdout
     assert ("\x1b[" in result.stdout) == (variable.get("TERM") == "xterm")
+
+
+def test_a_link_to_nothing_hides_no_other_run(folder):
+    (folder / "odd").mkdir()
+    (folder / "odd" / "run.json").symlink_to("nothing")
+    result = gradaudit("list", folder, "--json")
+    assert result.exit_code == 2
+    listed = {json.loads(line)["run"] for line in result.stdout.splitlines()}
+    assert listed - {"odd"} == {"sick", "quiet", "torn"}

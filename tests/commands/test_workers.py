@@ -36,7 +36,7 @@ def test_a_process_that_dies_takes_no_other_with_it(monkeypatch):
     shown = []
     done = list(each([Path("dies"), Path("a"), Path("b")], task, shown.append))
     assert [one.value for one in done] == [None, "A", "B"]
-    assert done[0].complaint.startswith("gradaudit: dies: the process that analyzed it was killed or crashed")
+    assert done[0].complaint.startswith("gradaudit: dies: the process that worked on it was killed or crashed")
     assert done[0].code == 2
 
 
@@ -44,3 +44,33 @@ def test_progress_counts(monkeypatch):
     assert bar(0, 3) == "[....................] 0 of 3 runs"
     assert bar(3, 3) == "[####################] 3 of 3 runs"
     assert partial(bar, 1)(2).count("#") == 10
+
+
+def test_who_is_told_to_end_begins_no_other_run(monkeypatch, capsys):
+    monkeypatch.setattr(workers, "cores", lambda: 1)
+    begun = []
+
+    def interrupted(path):
+        begun.append(path)
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as stop:
+        list(each([Path("a"), Path("b")], interrupted, lambda text: None))
+    assert stop.value.code == 130
+    assert begun == [Path("a")]
+    assert capsys.readouterr().err == "gradaudit: interrupted\n"
+
+
+def parts(path):
+    yield f"{path} begun"
+    if path.name == "dies":
+        os.abort()
+    yield f"{path} done"
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_the_last_part_of_a_value_counts_or_the_last_before_its_process_died(monkeypatch, cores):
+    monkeypatch.setattr(workers, "cores", lambda: cores)
+    paths = [Path("dies"), Path("a")] if cores == 2 else [Path("b"), Path("a")]
+    done = [one.value for one in each(paths, parts, lambda text: None)]
+    assert done == ["dies begun" if cores == 2 else "b done", "a done"]
