@@ -1,11 +1,12 @@
-"""Runs at the start of the recorded interpreter: installs the recorder right after torch is imported.
+"""Runs at the start of the recorded interpreter: starts the recorder when torch has been executed.
 
-Standard library only. It hands over to the sitecustomize that it shadows, takes its own folder off
-``sys.path``, and never lets a fault of ours reach the script.
+Standard library only, and no syntax younger than Python 3.7. It hands over to the sitecustomize that it shadows,
+takes its own folder off ``sys.path``, and never lets a fault of ours reach the script.
 """
 
 from __future__ import annotations
 
+import atexit
 import importlib.machinery
 import importlib.util
 import os
@@ -17,34 +18,35 @@ if TYPE_CHECKING:
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _OURS = sys.modules[__name__]
+_waiting = [True]  # until a recorder was started, or could not be
 
 
-class _AfterTorch:
-    """A finder that lets torch be found by the others, and calls the recorder when it has been executed."""
+def _watch() -> Any:
+    """The finder that waits for torch, put in front of all others."""
+    # Loaded by its path: where this interpreter has no gradaudit, the script's user is told when torch is imported.
+    file = os.path.join(os.path.dirname(_HERE), "imports.py")
+    spec: Any = importlib.util.spec_from_file_location("gradaudit.record.imports", file)
+    imports = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(imports)
 
-    @staticmethod
-    def find_spec(name: str, path: object = None, target: object = None) -> Any:
-        if sys.modules.get("sitecustomize") is _OURS:
-            # The script would find no sitecustomize of its own, and finds none of ours.
-            del sys.modules["sitecustomize"]
-        if name != "torch":
-            return None
-        sys.meta_path.remove(_AfterTorch)
-        spec: Any = importlib.util.find_spec("torch")
-        if spec is None or spec.loader is None:
-            return None
-        execute = spec.loader.exec_module
+    class AfterTorch(imports.Finder):  # type: ignore[misc, name-defined]
+        def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+            if sys.modules.get("sitecustomize") is _OURS:
+                # The script would find no sitecustomize of its own, and finds none of ours.
+                del sys.modules["sitecustomize"]
+            return super().find_spec(name, path, target)
 
-        def exec_module(module: Any) -> None:
-            del spec.loader.exec_module
-            execute(module)
-            _start()
-
-        spec.loader.exec_module = exec_module
-        return spec
+    finder: Any = AfterTorch({"torch": lambda module: _start(finder)})
+    sys.meta_path.insert(0, finder)
+    return finder
 
 
-def _start() -> None:
+def _start(finder: Any) -> None:
+    try:
+        _waiting.pop()
+    except IndexError:  # another thread was first, or torch is executed again
+        return
+    finder.watched = {}
     try:
         for needed in ("pyarrow", "msgspec", "numpy"):
             if importlib.util.find_spec(needed) is None:
@@ -57,7 +59,20 @@ def _start() -> None:
             raise
         reason = (str(error) or type(error).__name__).splitlines()[0]
         hint = f"install gradaudit for {sys.executable}" if isinstance(error, ImportError) else "please report this"
-        sys.stderr.write(f"gradaudit: not recording: {reason} ({hint}); the script runs without it\n")
+        _say(f"not recording: {reason} ({hint}); the script runs without it")
+
+
+def _at_exit() -> None:
+    """Never be silent where torch was there and the recorder was not."""
+    if _waiting and "torch.nn" in sys.modules:
+        _say("nothing recorded: torch was imported in a way that the recorder does not see; please report this")
+
+
+def _say(line: str) -> None:
+    try:  # noqa: SIM105  (contextlib would be one more import in every interpreter)
+        sys.stderr.write(f"gradaudit: {line}\n")
+    except Exception:  # closed, or none
+        pass
 
 
 def _hand_over() -> None:
@@ -71,6 +86,11 @@ def _hand_over() -> None:
 
 
 sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or ".") != _HERE]
+sys.path_importer_cache.pop(_HERE, None)
 if os.environ.get("GRADAUDIT_RECORD"):
-    sys.meta_path.insert(0, _AfterTorch)
+    try:
+        _watch().look()
+        atexit.register(_at_exit)
+    except Exception as error:
+        _say(f"not recording: {error}; the script runs without it")
 _hand_over()
