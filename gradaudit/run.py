@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradaudit.matrices import Layout, layout, tensor_column
 from gradaudit.ranks import Replica, replica_columns, together
-from gradaudit.run_file import RunError, cleaned, read_meta, state_of
+from gradaudit.run_file import RunError, cleaned, exit_code_of, read_meta, state_of
 from gradaudit.schema import TABLES, LossFacts, Meta, TensorFacts, arrow_schema
 from gradaudit.segments import Made, read
 
@@ -34,6 +34,7 @@ class Run:
     attempts: tuple[int, ...] = (0,)  # the global step at which each attempt of a restarted training begins
     expected_frozen: tuple[str, ...] = ()  # patterns (fnmatch) of the tensors that the user says stay as they are
     ranks: tuple[Replica, ...] = ()  # of a data-parallel training
+    exit_code: int | None = None  # of its process, where it is known
 
     @cached_property
     def steps(self) -> "pandas.DataFrame":
@@ -194,7 +195,7 @@ def load(path: str | Path) -> Run:
     ]
     run = Run(
         path, meta, state_of(path, meta), tuple(problems), processes.parts, processes.attempts,
-        ranks=processes.replicas,
+        ranks=processes.replicas, exit_code=exit_code_of(path, meta),
     )  # fmt: skip
     if not run.has("steps") and not (path / f"rank{meta.rank:05d}").is_dir():
         raise RunError(f"{path}: the folder rank{meta.rank:05d} is missing, and it holds the recorded steps")

@@ -1,6 +1,5 @@
 """The file ``run.json``, read back: whether a folder is a run, its facts, and whether it still goes on."""
 
-import os
 import socket
 import time
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from gradaudit import outcome
 from gradaudit.schema import FORMAT_VERSION, Meta, UserError
 from gradaudit.segments import clean_text
 
@@ -37,10 +37,7 @@ def read_meta(path: Path) -> Meta:
         if any(path.glob("rank*")):
             raise RunError(f"{path}: run.json is missing, and without it the rank folders cannot be read") from None
         if (path / "launch.json").exists():
-            raise RunError(
-                f"{path} holds no step: the recorder never started. Either the command never imported torch or made "
-                "an optimizer step, or its Python ignored the recorder (python -I and python -E ignore PYTHONPATH)"
-            ) from None
+            raise RunError(f"{path} holds no step: {outcome.why_empty(path, _ignored(path))}") from None
         inside = next((f"; it holds runs: name one, or {path}/*" for _ in path.glob("*/run.json")), "")
         raise RunError(f"{path} is not a run: it has no run.json{inside}") from None
     except OSError as error:
@@ -55,6 +52,21 @@ def read_meta(path: Path) -> Meta:
         return msgspec.json.decode(text, type=Meta)
     except msgspec.MsgspecError as error:
         raise RunError(f"{file} is damaged: {error}") from None
+
+
+def _ignored(path: Path) -> str:
+    """The option by which the command's Python ignored the recorder."""
+    found = outcome.facts(path / "launch.json").get("ignored")
+    return found if found in ("-I", "-E", "-S") else ""
+
+
+def exit_code_of(path: Path, meta: Meta) -> int | None:
+    """The exit code of the process that made the run in `path`; None while it runs, after a signal, or unknown.
+
+    Of a process that another one started, as torchrun starts its ranks, it is known after os._exit only.
+    """
+    ended = outcome.ending(path)
+    return ended.exit_code if ended is not None and ended.pid == meta.pid else meta.exit_code
 
 
 def cleaned(value: Any) -> Any:
@@ -72,23 +84,16 @@ def cleaned(value: Any) -> Any:
 
 
 def state_of(path: Path, meta: Meta) -> str:
-    """The state of the run in `path`, told apart from `running` when the process no longer exists."""
+    """The state of the run in `path`: as its end was seen from outside, else as its process wrote it.
+
+    A process that no longer exists is not running.
+    """
+    ended = outcome.ending(path)
+    if ended is not None and ended.pid == meta.pid:
+        return ended.state(meta.state)
     if meta.state != "running":
         return meta.state
     if meta.private.host in ("", socket.gethostname()) and meta.pid and Path("/proc").exists():
-        return "running" if _alive(meta.pid) else "killed"
+        return "running" if outcome.alive(meta.pid) else "killed"
     newest = max((file.stat().st_mtime for file in path.rglob("*") if file.is_file()), default=0.0)
     return "running" if time.time() - newest < 120 else "killed"
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
-    except OSError:
-        return True

@@ -379,6 +379,7 @@ class Meta(Facts, frozen=True, kw_only=True):
     ended: str = ""
     state: str = "running"  # running | finished | failed | interrupted; killed is found out when read
     pid: int = 0
+    exit_code: int | None = None  # where the process itself knew it: after os._exit
     python_version: str = ""
     torch_version: str = ""
     device: str = ""

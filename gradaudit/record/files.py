@@ -32,6 +32,7 @@ class Files:
         self.restarts = _restarts()
         self.folder, self.attempt = _claim(self.directory, self.rank)
         self.started, self.ended, self.state = _now(), "", "running"
+        self.exit_code: int | None = None
         self.private = _private(settings) if settings.host else PrivateFacts()
         # Only the first process of rank 0 speaks for the run; every other one keeps its facts beside its files.
         main = self.rank == 0 and self.attempt == 0
@@ -56,6 +57,7 @@ class Files:
             ended=self.ended,
             state=self.state,
             pid=self.pid,
+            exit_code=self.exit_code,
             python_version=platform.python_version(),
             torch_version=str(torch.__version__),
             device=_device_name(device),

@@ -3,7 +3,19 @@
 from typing import Any
 
 from gradaudit.record import frameworks
-from gradaudit.record.patches import Patch, amp, batch_norm, clipping, data, graphs, losses, modules, names, optimizer
+from gradaudit.record.patches import (
+    Patch,
+    amp,
+    batch_norm,
+    clipping,
+    data,
+    graphs,
+    leaving,
+    losses,
+    modules,
+    names,
+    optimizer,
+)
 
 _patches: list[Patch] = []
 _handles: list[Any] = []
@@ -13,7 +25,7 @@ def install(*, activations: bool = False) -> None:
     """Patch torch; done right after torch is imported, so that ``from ... import cross_entropy`` finds ours."""
     if not _patches:
         _handles.extend(names.install())
-        for seam in (losses, optimizer, clipping, amp, batch_norm, data, graphs):
+        for seam in (losses, optimizer, clipping, amp, batch_norm, data, graphs, leaving):
             _patches.extend(seam.install())
         if activations:
             _patches.extend(modules.install())

@@ -30,11 +30,12 @@ def launch(
     host: bool,
     activations: bool = False,
 ) -> NoReturn:
-    """Replace this process by `command`, recorded into `directory`.
+    """Run `command`, recorded into `directory`; this process ends as it does.
 
     `command` is ``[script, *args]``, ``["-m", module, *args]`` or ``["--", program, *args]``. Raises
     LaunchError when the folder is taken, torch is missing, or the program does not exist.
     """
+    from gradaudit.record import child
     from gradaudit.record.settings import Settings
 
     program, arguments, name = resolve(command)
@@ -47,6 +48,7 @@ def launch(
         host=host,
         activations=activations,
         command=[program, *arguments],
+        ignored=child.ignoring_option(program, arguments),
     )
     shown = settings if host else msgspec.structs.replace(settings, command=[], directory="")
     environment = {key: value for key, value in os.environ.items() if key != _ENVIRONMENT}
@@ -62,7 +64,9 @@ def launch(
         sys.stderr.write(f"gradaudit: not recording: {reason}; the command runs without it\n")
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(program, [program, *arguments], environment)
+    if _ENVIRONMENT not in environment:
+        os.execve(program, [program, *arguments], environment)
+    child.run(program, arguments, environment, directory=settings.directory, quiet=quiet, ignored=settings.ignored)
 
 
 def resolve(command: list[str]) -> tuple[str, list[str], str]:

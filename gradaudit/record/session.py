@@ -169,6 +169,17 @@ def _at_exit() -> None:
             exec("raise KeyboardInterrupt")
 
 
+def leave(code: int) -> None:
+    """The process is about to end with `code` and without its exit handlers."""
+    recording = _current
+    if recording is None:
+        return
+    with contextlib.suppress(Exception, KeyboardInterrupt):
+        if recording.files is not None:
+            recording.files.exit_code = code
+        stop("failed" if code else "finished")
+
+
 def _idle_writer() -> Any:
     """The lock that keeps the writer's thread idle, taken; None without a writer, or when it stays busy."""
     writer = _current.files.writer if _current is not None and _current.files is not None else None
@@ -211,9 +222,5 @@ def _in_child() -> None:
         return
     try:
         _current = Recording(_current.settings)
-        # A child of multiprocessing leaves through os._exit, which runs no exit handlers.
-        from multiprocessing import util
-
-        util.Finalize(None, _at_exit, exitpriority=100)
     except Exception:
         _current = None

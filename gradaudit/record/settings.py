@@ -13,5 +13,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     quiet: bool = False
     host: bool = True  # keep host, user, folder and command line in the record
     command: list[str] = []
+    ignored: str = ""  # the option by which the command's Python ignores the recorder
     activations: bool = False  # sample the model's input and the outputs of its activation modules
     explicit: bool = False  # started by Recorder, not by the command

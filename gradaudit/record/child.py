@@ -1,0 +1,94 @@
+"""Starts the command as a child of this process, which then becomes the one that waits for it."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+_WAITER = Path(__file__).with_name("waiter.py")
+_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
+
+
+def run(
+    program: str, arguments: list[str], environment: dict[str, str], *, directory: str, quiet: bool, ignored: str
+) -> NoReturn:
+    """Run `program`; this process ends as it does. Raises OSError when it cannot be executed.
+
+    The child stays in this process's group and session, and dies with it. Where the operating system cannot
+    tell a child of its parent's end, the program takes the place of this process and nobody waits for it.
+    """
+    command = [program, *arguments]
+    if sys.platform != "linux" or not sys.executable:
+        os.execve(program, command, environment)
+    import ctypes
+
+    control = ctypes.CDLL(None).prctl
+    # From here on no signal is lost: the waiter finds pending what arrives before it is there.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    ignoring = signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else the status of a child is lost
+    reading, writing = os.pipe()
+    parent = os.getpid()
+    try:
+        child = os.fork()
+    except OSError:  # too many processes: nobody waits for it then
+        _restore(mask, ignoring)
+        os.execve(program, command, environment)
+    if not child:
+        try:
+            control(_PARENT_DEATH_SIGNAL, int(signal.SIGKILL), 0, 0, 0)
+            if os.getppid() == parent:
+                _restore(mask, ignoring)
+                os.execve(program, command, environment)
+        except OSError as error:
+            os.write(writing, str(error.errno).encode())
+        finally:
+            os._exit(127)
+    os.close(writing)
+    failed = os.read(reading, 16)
+    os.close(reading)
+    if failed:
+        os.waitpid(child, 0)
+        _restore(mask, ignoring)
+        raise OSError(int(failed), os.strerror(int(failed)), program)
+    told = [str(child), directory, "quiet" if quiet else "", ignored]
+    try:
+        os.execv(sys.executable, [sys.executable, "-I", "-S", str(_WAITER), *told])
+    except OSError:
+        from gradaudit.record import waiter
+
+        waiter.main(child, directory, quiet, ignored)
+    os._exit(1)  # not reached: the waiter ends as the child did
+
+
+def _restore(mask: Any, ignoring: bool) -> None:
+    """Signals as this process found them; those that Python ignores for itself at its own start are not inherited."""
+    if ignoring:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def ignoring_option(program: str, arguments: list[str]) -> str:
+    """The option by which a command's Python ignores the recorder: -I, -E, -S, or one of them among others."""
+    name = Path(program).name
+    if not name.startswith(("python", "pypy")):
+        return ""
+    position = 0
+    while position < len(arguments) and arguments[position].startswith("-") and arguments[position] not in ("-", "--"):
+        option = arguments[position]
+        if option.startswith("--"):
+            position += 1
+            continue
+        for letter in option[1:]:
+            if letter in "IES":
+                return f"-{letter}"
+            if letter in "cm":
+                return ""  # the rest belongs to the program
+            if letter in "WX":
+                position += option.endswith(letter)
+                break
+        position += 1
+    return ""

@@ -1,0 +1,182 @@
+"""Waits for the recorded command: passes signals on, writes down how it ended, and ends in the same way.
+
+Run as a script by an interpreter without site-packages, so that the memory it takes for a week is small.
+Every signal arrives blocked: they are taken one by one.
+"""
+
+import os
+import signal
+import sys
+import time
+
+SETTLE = 0.01  # seconds in which a signal for the whole process group has reached all of it
+STOPS = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+
+
+def main(pid: int, directory: str, quiet: bool, ignored: str) -> None:
+    """Wait for `pid`, the command recorded into `directory`."""
+    _let_go_of_files()
+    status = _wait(pid)
+    try:
+        _write(directory, pid, status)
+        _tell(directory, quiet, ignored)
+    except Exception:
+        pass  # the command's exit code matters more than what is said of it
+    _end_as(status)
+
+
+def _let_go_of_files() -> None:
+    """Keep standard error only: what the command closes must be closed."""
+    try:
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, 0)
+        os.dup2(null, 1)
+    except OSError:
+        pass
+    try:
+        held = [int(name) for name in os.listdir("/proc/self/fd")]
+    except OSError:
+        return
+    for descriptor in held:
+        if descriptor > 2:
+            try:  # noqa: SIM105  (contextlib is memory)
+                os.close(descriptor)
+            except OSError:
+                pass  # that of the listing
+
+
+def _wait(pid: int) -> int:
+    """The status of `pid` at its end; signals that were sent to this process alone are passed on to it."""
+    group = _Group()
+    last_stop = -1.0
+    while True:
+        found, status = os.waitpid(pid, os.WNOHANG | os.WUNTRACED)
+        if found and not os.WIFSTOPPED(status):
+            group.close()
+            return status
+        if found:
+            # The shell waits for this process: it has to be seen stopped, too. A SIGSTOP sent to the command alone
+            # is between the sender and the command; after Ctrl-Z it is how some programs stop themselves.
+            by = os.WSTOPSIG(status)
+            if by in STOPS or (by == signal.SIGSTOP and time.monotonic() - last_stop < 1.0):
+                os.kill(os.getpid(), signal.SIGSTOP)
+            continue
+        number = signal.sigwaitinfo(signal.valid_signals()).si_signo
+        if number == signal.SIGCHLD:
+            continue
+        if number == signal.SIGTSTP:
+            last_stop = time.monotonic()
+        if not group.reached(number):
+            try:  # noqa: SIM105
+                os.kill(pid, number)
+            except OSError:
+                pass  # it belongs to somebody else now
+
+
+class _Group:
+    """Tells a signal for the whole process group, which the command got as well, from one for this process.
+
+    A child in the same group takes no signal, so whatever reaches it stays pending, for everybody to see.
+    """
+
+    def __init__(self) -> None:
+        self.listener = 0
+        self._left = 0  # seen by the listener, and not taken by this process yet
+        self.reading, self.writing = os.pipe()
+        self._listen()
+
+    def _listen(self) -> None:
+        try:
+            self.listener = os.fork()
+        except OSError:
+            return
+        if not self.listener:
+            os.close(self.writing)
+            try:
+                os.read(self.reading, 1)  # it ends when this process does
+            finally:
+                os._exit(0)
+
+    def reached(self, number: int) -> bool:
+        """Whether signal `number` was sent to the group."""
+        time.sleep(SETTLE)
+        pending, bit = self._pending(), 1 << (number - 1)
+        if pending:
+            self.close()
+            self._listen()
+        seen = pending | self._left
+        self._left = seen & ~bit
+        return bool(seen & bit)
+
+    def _pending(self) -> int:
+        found = 0
+        try:
+            with open(f"/proc/{self.listener}/status") as lines:
+                for line in lines:
+                    if line.startswith(("SigPnd:", "ShdPnd:")):
+                        found |= int(line.split()[1], 16)
+        except (OSError, ValueError):
+            return 0
+        return found
+
+    def close(self) -> None:
+        """End the listener."""
+        if self.listener:
+            os.kill(self.listener, signal.SIGKILL)
+            os.waitpid(self.listener, 0)
+            self.listener = 0
+
+
+def _write(directory: str, pid: int, status: int) -> None:
+    """Write down how the command ended, as a new file with that name."""
+    killed = os.WIFSIGNALED(status)
+    how = f'"signal": {os.WTERMSIG(status)}' if killed else f'"exit_code": {os.WEXITSTATUS(status)}'
+    now = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
+    temporary = os.path.join(directory, f"ended.{os.getpid()}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        os.write(descriptor, f'{{"pid": {pid}, {how}, "ended": "{now}"}}\n'.encode())
+    finally:
+        os.close(descriptor)
+    os.replace(temporary, os.path.join(directory, "ended.json"))
+
+
+def _tell(directory: str, quiet: bool, ignored: str) -> None:
+    """Where nothing was recorded, say so and why; else remove what was kept to be able to say it."""
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+    if os.path.exists(os.path.join(directory, "run.json")):
+        folder = os.path.join(directory, "starts")
+        if os.path.isdir(folder) and not os.path.islink(folder):
+            for name in os.listdir(folder):
+                os.unlink(os.path.join(folder, name))
+            os.rmdir(folder)
+        return
+    if quiet or not os.path.isdir(directory):
+        return
+    from pathlib import Path
+
+    from gradaudit.outcome import starts, why_empty
+
+    where = Path(directory)
+    if not any(facts.get("told") for facts in starts(where)):
+        sys.stderr.write(f"gradaudit: no step was recorded: {why_empty(where, ignored)}\n")
+        sys.stderr.flush()
+
+
+def _end_as(status: int) -> None:
+    """End as the command did."""
+    if os.WIFSIGNALED(status):
+        import resource
+
+        number = os.WTERMSIG(status)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the command's own core is enough
+        if number not in (signal.SIGKILL, signal.SIGSTOP):
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
+        os.kill(os.getpid(), number)
+        os._exit(128 + number)  # the first process of a container cannot be killed from inside
+    os._exit(os.WEXITSTATUS(status))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2], sys.argv[3] == "quiet", sys.argv[4])
