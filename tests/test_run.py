@@ -1,3 +1,5 @@
+import os
+
 import numpy
 import pytest
 
@@ -59,6 +61,41 @@ def test_what_is_not_a_run_is_refused_in_one_line(tmp_path, make, message):
     with pytest.raises(RunError, match=message) as caught:
         load(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("ended", "state", "code"),
+    [
+        ('{"pid": 7, "exit_code": 0}', "finished", 0),
+        ('{"pid": 7, "exit_code": 3}', "failed", 3),
+        ('{"pid": 7, "exit_code": 130}', "interrupted", 130),
+        ('{"pid": 7, "signal": 2}', "interrupted", None),
+        ('{"pid": 7, "signal": 11}', "killed", None),
+        ('{"pid": 8, "exit_code": 3}', "finished", None),  # the command's, which started the training's process
+        ('{"pid": 7}', "finished", None),
+        ('{"pid": 7, "exit_code": -1}', "finished", None),
+        ('{"pid": 7, "exit_code": "3"}', "finished", None),
+        ('{"pid": 7, "exit_code": 1e9}', "finished", None),
+        ("[" * 50_000, "finished", None),
+        ("[7, 3]", "finished", None),
+        ("", "finished", None),
+    ],
+)
+def test_the_state_is_how_the_process_was_seen_to_end(tmp_path, ended, state, code):
+    run = build_run(tmp_path / "x", loss=[1.0], pid=7)
+    (run.path / "ended.json").write_text(ended)
+    run = load(run.path)
+    assert (run.state, run.exit_code) == (state, code)
+
+
+def test_how_a_command_ended_is_read_from_a_plain_file_only(tmp_path):
+    run = build_run(tmp_path / "x", loss=[1.0], pid=7)
+    (tmp_path / "elsewhere").write_text('{"pid": 7, "exit_code": 3}')
+    (run.path / "ended.json").symlink_to(tmp_path / "elsewhere")
+    assert load(run.path).state == "finished"
+    (run.path / "ended.json").unlink()
+    os.mkfifo(run.path / "ended.json")
+    assert load(run.path).state == "finished"
 
 
 def test_names_with_control_characters_come_back_visible(tmp_path):

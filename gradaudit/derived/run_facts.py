@@ -28,7 +28,7 @@ def run_facts(run: Run) -> list[tuple[str, str]]:
     versions = (("torch", meta.torch_version), ("Python", meta.python_version), ("gradaudit", meta.gradaudit_version))
     facts = [
         ("Run", meta.name),
-        ("State", run.state),
+        ("State", f"{run.state}, exit code {run.exit_code}" if run.exit_code else run.state),
         ("Period", period),
         ("Model", f"{root + ', ' if root else ''}{len(meta.tensors):,} tensors, {elements:,} elements"),
         ("Trained", f"{trained:,} elements" if trained != elements else "all parameters"),

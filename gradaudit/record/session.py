@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from gradaudit.record.files import exit_state
+from gradaudit.record.milestones import Milestones
 from gradaudit.record.modes import unseen
 from gradaudit.record.observers import OF_SEAM, reason_of
 from gradaudit.record.recording import Recording
@@ -28,6 +29,8 @@ _registered = False
 _held: Any = None  # the threading.Lock taken before a fork
 _method = functools.cache(attrgetter)
 _paused: Any = None  # the same, taken before the capture of a CUDA graph
+_before: Milestones | None = None  # until the first step
+_exit_code: int | None = None  # of a child of multiprocessing, known before its exit handlers run
 _warned = False  # a script gets one line of trouble from us, not two
 
 
@@ -35,7 +38,7 @@ def start(
     settings: Settings, models: Sequence[nn.Module] = (), optimizers: Sequence[torch.optim.Optimizer] | None = None
 ) -> Recording:
     """Begin to record. Nothing is written before the first optimizer step."""
-    global _current, _registered, _warned
+    global _before, _current, _registered, _warned
     _warned = False
     remember()
     if not _registered:
@@ -43,6 +46,10 @@ def start(
         os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
         _registered = True
     _current = Recording(settings, models, optimizers)
+    _before = None
+    if not settings.explicit:
+        _before = Milestones(settings)
+        _before.begin()
     return _current
 
 
@@ -74,6 +81,8 @@ def guarded(seam: str, *arguments: Any) -> Any:
             recording.note_capture()
             return None
         with unseen():
+            if _before is not None:
+                _note_milestone(recording, seam, arguments)
             return _method(seam)(recording)(*arguments)
     except Exception as error:
         if observer is not None:
@@ -84,6 +93,17 @@ def guarded(seam: str, *arguments: Any) -> Any:
     finally:
         recording.meter.spent += time.perf_counter() - started
         recording.lock.release()
+
+
+def _note_milestone(recording: Recording, seam: str, arguments: tuple[Any, ...]) -> None:
+    global _before
+    if _before is None:
+        return
+    if recording.files is None:
+        _before.note(seam, arguments)
+    else:
+        _before.stepped()
+        _before = None
 
 
 def contained(seam: str, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -106,6 +126,8 @@ def _give_up(recording: Recording, seam: str, error: Exception) -> None:
     _current = None
     reason = reason_of(error)
     warn(f"gradaudit: recording stopped in {seam} ({reason}); the training goes on")
+    if _before is not None and recording.files is None:
+        _before.disabled(f"{reason} in {seam}")
     with contextlib.suppress(Exception):
         recording.activations.detach()
         recording.event("disabled", f"recording stopped in {seam}: {reason}")
@@ -146,6 +168,8 @@ def stop(state: str) -> None:
 def warn(line: str) -> None:
     """Tell the script's user of trouble, once."""
     global _warned
+    if _before is not None:
+        _before.facts["told"] = True
     if not _warned:
         _warned = True
         say(line)
@@ -159,9 +183,11 @@ def _relative(path: Path) -> Path:
 
 def _at_exit() -> None:
     state = exit_state()
+    if _exit_code:
+        state = "failed"
     # Who interrupts the waiting for a slow disk gets no traceback of ours.
     with contextlib.suppress(KeyboardInterrupt):
-        stop(state)
+        _end(state, _exit_code)
     if state == "interrupted":
         # The interpreter ends by SIGINT only if the last code compiled from a string or file was
         # interrupted; an import of ours (namedtuple evaluates a string) makes it forget.
@@ -171,13 +197,30 @@ def _at_exit() -> None:
 
 def leave(code: int) -> None:
     """The process is about to end with `code` and without its exit handlers."""
-    recording = _current
-    if recording is None:
-        return
     with contextlib.suppress(Exception, KeyboardInterrupt):
-        if recording.files is not None:
-            recording.files.exit_code = code
-        stop("failed" if code else "finished")
+        _end("failed" if code else "finished", code)
+
+
+def note_exit_code(code: int) -> None:
+    """A child of multiprocessing is about to end with `code`, with or without its exit handlers."""
+    global _exit_code
+    _exit_code = code
+
+
+def _end(state: str, code: int | None) -> None:
+    """End the recording together with the process."""
+    global _before
+    before, recording = _before, _current
+    if recording is not None and recording.files is not None:
+        recording.files.exit_code = code
+    stop(state)
+    _before = None
+    if before is None:
+        return
+    if recording is not None and recording.files is not None:
+        before.stepped()
+    else:
+        before.end(state, getattr(sys, "last_value", None))
 
 
 def _idle_writer() -> Any:
@@ -214,7 +257,8 @@ def _in_parent() -> None:
 
 def _in_child() -> None:
     """After a fork: the parent's rows and its thread are not the child's. A child that trains records itself."""
-    global _current
+    global _before, _current, _exit_code
+    _before = _exit_code = None
     if _current is None:
         return
     if _current.files is not None and _held is None:
@@ -222,5 +266,6 @@ def _in_child() -> None:
         return
     try:
         _current = Recording(_current.settings)
+        _before = Milestones(_current.settings)
     except Exception:
         _current = None

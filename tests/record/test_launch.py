@@ -105,11 +105,11 @@ INTERRUPTIBLE = "signal.signal(signal.SIGINT, signal.default_int_handler)"
 @pytest.mark.parametrize(
     ("ending", "code", "state"),
     [
-        ("sys.exit(3)", 3, "finished"),
+        ("sys.exit(3)", 3, "failed"),
         ("raise ValueError('bad data')", 1, "failed"),
         (f"{INTERRUPTIBLE}; os.kill(os.getpid(), signal.SIGINT); time.sleep(9)", -signal.SIGINT, "interrupted"),
         ("time.sleep(2); os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)", -signal.SIGTERM, "killed"),
-        ("time.sleep(2); os._exit(5)", 5, "killed"),
+        ("os._exit(5)", 5, "failed"),
     ],
     ids=["exit", "exception", "SIGINT", "SIGTERM", "_exit"],
 )
@@ -126,6 +126,7 @@ def test_exit_codes_and_tracebacks_are_the_scripts_own(tmp_path, ending, code, s
     assert watched.stdout == bare.stdout
     run = load(tmp_path / "run")
     assert run.state == state
+    assert run.exit_code == (code if code >= 0 else None)
     assert len(run.steps) >= 1
     if state in ("finished", "failed", "interrupted"):
         assert len(run.steps) == 3
@@ -197,7 +198,7 @@ def test_data_loader_workers_write_nothing(tmp_path):
     watched = record(tmp_path, "-o", "run", "train.py")
     assert watched.returncode == 0, watched.stderr
     run = load(tmp_path / "run")
-    assert sorted(path.name for path in run.path.iterdir()) == ["launch.json", "rank00000", "run.json"]
+    assert sorted(path.name for path in run.path.iterdir()) == ["ended.json", "launch.json", "rank00000", "run.json"]
     assert len(run.steps) == 15
     assert len(run.evaluations) == 0
     assert (run.meta.data.batches_per_epoch, run.meta.data.batch_size) == (5, 8)

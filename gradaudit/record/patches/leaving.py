@@ -1,8 +1,9 @@
-"""Seam: os._exit, which ends a process without its exit handlers; so forked children of multiprocessing end."""
+"""Seam: os._exit, which ends a process without its exit handlers, and the exit codes of multiprocessing's children."""
 
 import functools
 import os
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from gradaudit.record import session
@@ -10,8 +11,9 @@ from gradaudit.record.patches import Patch, replace
 
 
 def install() -> list[Patch]:
-    """Wrap os._exit."""
-    return [replace(os, "_exit", _watched(os._exit))]
+    """Wrap os._exit, by which forked children end, and what runs a child, whose exit code spawned ones pass on."""
+    run: Any = BaseProcess._bootstrap  # type: ignore[attr-defined]
+    return [replace(os, "_exit", _watched(os._exit)), replace(BaseProcess, "_bootstrap", _told(run))]
 
 
 def _watched(original: Callable[[int], Any]) -> Callable[[int], Any]:
@@ -23,3 +25,14 @@ def _watched(original: Callable[[int], Any]) -> Callable[[int], Any]:
 
     _exit.__module__ = "os"  # pickle looks there
     return _exit
+
+
+def _told(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def _bootstrap(self: Any, *args: Any, **kwargs: Any) -> Any:
+        code = original(self, *args, **kwargs)
+        if isinstance(code, int):
+            session.note_exit_code(code)
+        return code
+
+    return _bootstrap

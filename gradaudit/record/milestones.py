@@ -1,0 +1,93 @@
+"""What a process has seen before its first step, in a small file: it tells why a run is empty, whatever ends it."""
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from gradaudit.outcome import MOST_STARTS, STARTS
+from gradaudit.record.settings import Settings
+
+_MOST_WRITES = 18  # before the exit
+
+
+class Milestones:
+    """Counts the losses and backward passes of a process without a step, and writes them at the first few of each."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.folder = Path(settings.directory) / STARTS
+        self.file = self.folder / f"{os.getpid()}.json"
+        self.facts: dict[str, Any] = {
+            "pid": os.getpid(), "backwards": 0, "losses": 0, "evaluations": 0, "state": "running",
+        }  # fmt: skip
+        self.writes = 0
+
+    def begin(self) -> None:
+        """The recorder has started."""
+        # Without that file nobody launched a recording; with this one there is a step already.
+        if (self.folder.parent / "launch.json").is_file() and not (self.folder.parent / "run.json").exists():
+            self._write()
+
+    def note(self, seam: str, arguments: tuple[Any, ...]) -> None:
+        """A seam was called."""
+        if seam == "between.on_backward":
+            kind = "backwards"
+        elif seam == "between.on_loss":
+            kind = "losses" if arguments[1].requires_grad else "evaluations"
+        else:
+            return
+        self.facts[kind] += 1
+        count = self.facts[kind]
+        if count == 1 or (kind == "evaluations" and count & (count - 1) == 0) or (count == 1000):
+            self._write()
+
+    def disabled(self, reason: str) -> None:
+        """The recorder has given up."""
+        self.facts["disabled"] = reason
+        self._write()
+
+    def end(self, state: str, error: BaseException | None) -> None:
+        """The process ends, and has made no step."""
+        self.facts["state"] = state
+        if error is not None:
+            self.facts["error"] = _words(error, self.settings.host)
+        if self.writes or any(self.facts[name] for name in ("backwards", "losses", "evaluations")):
+            self.writes = 0
+            self._write()
+
+    def stepped(self) -> None:
+        """The first step was made: nothing is to be explained any more."""
+        with contextlib.suppress(OSError):
+            self.file.unlink(missing_ok=True)
+            self.folder.rmdir()
+
+    def _write(self) -> None:
+        if self.writes >= _MOST_WRITES:
+            return
+        with contextlib.suppress(OSError, ValueError):
+            if not self.writes and not self._room():
+                self.writes = _MOST_WRITES
+                return
+            self.writes += 1
+            # A new file, renamed: a link that has its name is replaced, not followed.
+            temporary = self.file.with_suffix(".tmp")
+            temporary.unlink(missing_ok=True)
+            with temporary.open("x") as file:
+                file.write(json.dumps(self.facts))
+            temporary.replace(self.file)
+
+    def _room(self) -> bool:
+        """Make the folder; whether it is one, and has room for a file more."""
+        self.folder.mkdir(exist_ok=True)
+        return not self.folder.is_symlink() and len(os.listdir(self.folder)) < MOST_STARTS
+
+
+def _words(error: BaseException, whole: bool) -> str:
+    """The type of an exception and, where what it says may be kept, its first line."""
+    name = type(error).__name__
+    with contextlib.suppress(Exception):
+        lines = str(error).splitlines() if whole else []
+        return f"{name}: {lines[0][:200]}" if lines and lines[0] else name
+    return name
