@@ -60,12 +60,29 @@ def _start(finder: Any) -> None:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         hint = f"install gradaudit for {sys.executable}" if isinstance(error, ImportError) else "please report this"
         _say(f"not recording: {reason} ({hint}); the script runs without it")
+        _leave_word(reason)
+
+
+def _leave_word(reason: str) -> None:
+    """Let who looks for the run know why it is empty, as gradaudit.record.milestones does where it can."""
+    import json
+
+    try:
+        folder = os.path.join(json.loads(os.environ["GRADAUDIT_RECORD"])["directory"], "starts")
+        if not os.path.isdir(folder):
+            os.mkdir(folder)
+        with open(os.path.join(folder, f"{os.getpid()}.json"), "x") as file:
+            json.dump({"pid": os.getpid(), "disabled": reason[:300], "told": True}, file)
+    except Exception:  # as for the run's other files, the disk may be full
+        pass
 
 
 def _at_exit() -> None:
     """Never be silent where torch was there and the recorder was not."""
     if _waiting and "torch.nn" in sys.modules:
-        _say("nothing recorded: torch was imported in a way that the recorder does not see; please report this")
+        reason = "torch was imported in a way that the recorder does not see"
+        _say(f"nothing recorded: {reason}; please report this")
+        _leave_word(reason)
 
 
 def _say(line: str) -> None:
