@@ -21,6 +21,7 @@ class Cadence:
         self.every = every
         self.share = budget / 100
         self.exponent = 0
+        self.recorded = self.left_out = 0  # steps with statistics, and those that were not due
         self._with: deque[float] = deque(maxlen=9)  # seconds that steps with statistics cost
         self._without: deque[float] = deque(maxlen=31)
         self._steps: deque[float] = deque(maxlen=31)  # seconds of the training's own
@@ -33,6 +34,8 @@ class Cadence:
 
     def note(self, step: int, recorded: bool, cost: float, seconds: float) -> bool:
         """Take in what a step cost us and took in all, in seconds; True when the grid changed."""
+        self.recorded += recorded
+        self.left_out += not self.due(step)
         if self.every is not None:
             return False
         (self._with if recorded else self._without).append(cost)

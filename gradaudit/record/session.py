@@ -159,10 +159,20 @@ def stop(state: str) -> None:
         and files.rank == 0
         and files.attempt in (0, files.restarts)
     ):
-        shown = _relative(directory)
-        steps, tensors = recording.global_step, len(recording.table.facts)
-        command = f"gradaudit analyze {shlex.quote(str(shown))}"
-        say(f"gradaudit: recorded {steps:,} steps of {tensors:,} tensors; next: {command}")
+        command = f"gradaudit analyze {shlex.quote(str(_relative(directory)))}"
+        say(f"gradaudit: recorded {_extent(recording)}; next: {command}")
+
+
+def _extent(recording: Recording) -> str:
+    """How much was recorded, in words."""
+    steps, tensors, cadences = recording.global_step, len(recording.table.facts), recording._cadences.values()
+    looked = sum(cadence.recorded for cadence in cadences) - recording.waiting.dropped
+    words = f"{steps:,} step{'s' * (steps != 1)} of {tensors:,} tensor{'s' * (tensors != 1)}"
+    if looked < steps:
+        words += f", {looked:,} of them with tensor statistics"
+    if any(cadence.left_out for cadence in cadences):
+        words += f" ({'every=1' if recording.settings.explicit else '--every 1'} keeps them all)"
+    return words
 
 
 def warn(line: str) -> None:

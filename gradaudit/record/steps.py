@@ -111,13 +111,14 @@ def _snapshots(step: StepRecord) -> list[dict[str, Any]]:
     return [{**key, "tensor": tensor, **snapshot.row()} for tensor, snapshot in step.snapshots]
 
 
-def drop(steps: Sequence[StepRecord]) -> None:
-    """Give up the statistics of steps that the writer is too far behind to take."""
+def drop(steps: Sequence[StepRecord]) -> int:
+    """Give up the statistics of steps that the writer is too far behind to take; returns their number."""
     for arrival in _arrivals(steps):
         arrival.release()
     for step in steps:
         step.gradients, step.probed = None, {}
         step.row["recorded"], step.snapshots, step.histograms, step.samples = False, [], [], []
+    return len(steps)
 
 
 def _arrivals(steps: Sequence[StepRecord]) -> set[Arrival]:

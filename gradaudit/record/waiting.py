@@ -32,6 +32,7 @@ class Waiting:
         self._event = event  # makes one, which comes back to `note`
         self.steps: list[StepRecord] = []
         self.events: list[dict[str, Any]] = []
+        self.dropped = 0  # steps whose statistics the disk was too slow for
         self._refused = 0  # of the steps: offered to the writer, which was behind
         self._measured = 0  # of the others, with statistics
         self._given = time.perf_counter()  # when something was handed over last
@@ -101,7 +102,7 @@ class Waiting:
 
     def _drop(self, steps: Sequence[StepRecord]) -> None:
         if steps:
-            drop(steps)
+            self.dropped += drop(steps)
             self._event("dropped", f"the disk is behind: tensor statistics of {len(steps)} steps were dropped")
 
     def _batch(self, ready: list[Any]) -> Batch:

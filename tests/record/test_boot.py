@@ -240,6 +240,12 @@ def test_a_script_that_looks_for_torch_first_is_recorded(tmp_path):
         thread.start(); thread.join()
     """
     script(tmp_path, textwrap.dedent(importing) + textwrap.dedent(TRAIN))
-    watched = record(tmp_path, "--quiet", "-o", "run", "train.py")
-    assert (watched.returncode, watched.stdout, watched.stderr) == (0, "", "")
-    assert len(load(tmp_path / "run").steps) == 30
+    watched = record(tmp_path, "--every", "7", "-o", "run", "train.py")
+    assert (watched.returncode, watched.stdout) == (0, "")
+    assert watched.stderr == (
+        "gradaudit: recorded 30 steps of 2 tensors, 5 of them with tensor statistics (--every 1 keeps them all); "
+        "next: gradaudit analyze run\n"
+    )
+    run = load(tmp_path / "run")
+    assert len(run.steps) == 30
+    assert run.steps["recorded"].sum() == len(run.recorded_steps(0)) == 5

@@ -108,7 +108,7 @@ def test_under_the_command(tmp_path):
         """,
     )
     result = record(tmp_path, "-o", "run", "train.py")
-    assert result.stderr == "gradaudit: recorded 1 steps of 2 tensors; next: gradaudit analyze run\n"
+    assert result.stderr == "gradaudit: recorded 1 step of 2 tensors; next: gradaudit analyze run\n"
     assert run_of(tmp_path / "run").evaluations["mean_loss"].tolist() == [0.25]
 
 
