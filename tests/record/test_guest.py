@@ -1,6 +1,12 @@
 """What the recorder must not do to the script: keep its variables, trip over its data, or pass for its calls."""
 
+import copy
 import gc
+import inspect
+import os
+import pickle
+import sys
+import traceback
 import warnings
 import weakref
 
@@ -142,3 +148,113 @@ def test_a_gradient_that_is_a_view_into_a_flat_buffer_is_counted(tmp_path):
             model.weight.grad = flat[1:].view(64, 4)
             optimizer.step()
     assert run_of(tmp_path / "a").rows["ever_hit"].iloc[0] == 1
+
+
+class Failing(torch.autograd.Function):
+    @staticmethod
+    def forward(context, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(context, gradient):
+        raise ZeroDivisionError
+
+
+class Broken(torch.utils.data.Dataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        raise ZeroDivisionError
+
+
+def a_wrong_target():
+    functional.cross_entropy(torch.zeros(2, 3), torch.tensor([0, 1, 2]))
+
+
+def a_backward_that_fails():
+    Failing.apply(torch.ones(1, requires_grad=True)).sum().backward()
+
+
+def a_norm_of_what_is_no_tensor():
+    torch.nn.utils.clip_grad_norm_([3], 1.0)
+
+
+def an_optimizer_of_what_is_no_tensor():
+    torch.optim.SGD([3], lr=0.1)
+
+
+def a_batch_of_one():
+    torch.nn.BatchNorm1d(2)(torch.zeros(1, 2))
+
+
+def a_scaler_of_a_number():
+    torch.amp.GradScaler("cpu").scale(3)
+
+
+def a_broken_data_set():
+    list(torch.utils.data.DataLoader(Broken()))
+
+
+def too_few_arguments():
+    functional.mse_loss(torch.zeros(1))
+
+
+FAULTS = (
+    a_wrong_target, a_backward_that_fails, a_norm_of_what_is_no_tensor, an_optimizer_of_what_is_no_tensor,
+    a_batch_of_one, a_scaler_of_a_number, a_broken_data_set, too_few_arguments,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_tracebacks_of_the_script_show_none_of_our_frames(tmp_path, fault):
+    def frames():
+        with pytest.raises(Exception) as caught:
+            fault()
+        return type(caught.value), [
+            (f.filename, f.name, f.lineno) for f in traceback.extract_tb(caught.value.__traceback__)
+        ][1:]
+
+    bare = frames()
+    with recorded(tmp_path / "a"):
+        assert frames() == bare
+
+
+def test_warnings_are_about_the_scripts_line(tmp_path):
+    """Once for each line, as the filters count them."""
+
+    def warn():
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            functional.mse_loss(torch.zeros(2, 1), torch.zeros(2))
+            torch.nn.utils.clip_grad_norm_(iter([]), 1.0)
+            torch.nn.utils.clip_grad_norm_((tensor for tensor in []), 1.0)
+            parameter = torch.nn.Parameter(torch.zeros(2))
+            torch.optim.SGD([{"params": [parameter, parameter]}], lr=0.1)
+        return [(str(warning.message)[:40], warning.filename, warning.lineno) for warning in caught]
+
+    bare = warn()
+    assert len(bare) >= 2
+    with recorded(tmp_path / "a"):
+        assert warn() == bare
+
+
+def test_patched_functions_pass_for_torchs_own(tmp_path):
+    places = [
+        (functional, "cross_entropy"), (functional, "batch_norm"), (torch.autograd, "backward"),
+        (torch.nn.utils, "clip_grad_norm_"), (torch.amp.GradScaler, "step"), (os, "_exit"),
+    ]  # fmt: skip
+    bare = {name: getattr(owner, name) for owner, name in places}
+    with recorded(tmp_path / "a"):
+        for owner, name in places:
+            ours, own = getattr(owner, name), bare[name]
+            assert inspect.unwrap(ours) is inspect.unwrap(own), name
+            assert inspect.signature(ours) == inspect.signature(own), name
+            assert (ours.__name__, ours.__qualname__, ours.__doc__) == (own.__name__, own.__qualname__, own.__doc__)
+            assert copy.deepcopy(ours) is ours
+            assert pickle.loads(pickle.dumps(ours)) is ours
+            assert b"gradaudit" not in pickle.dumps(ours)
+            if name != "_exit":
+                assert inspect.getsource(ours) == inspect.getsource(own)
+    assert {name: getattr(owner, name) for owner, name in places} == bare
+    assert not [name for name in sys.modules if "importlib._bootstrap" in name and "gradaudit" in name]

@@ -4,7 +4,7 @@ import functools
 from typing import Any
 
 from gradaudit.record.frameworks.optimizer import watch_steps
-from gradaudit.record.patches import Patch, replace
+from gradaudit.record.patches import Patch, leave_out_of, replace
 from gradaudit.record.splits import told
 
 # The last callback of an optimizer is its rule.
@@ -32,7 +32,11 @@ def install_evaluation(module: Any) -> list[Patch]:
     @functools.wraps(original)
     def _do_epoch_validate(self: Any, ds_idx: int = 1, dl: Any = None) -> Any:
         with told("validation" if dl is None and ds_idx == 1 else "evaluation"):
-            return original(self, ds_idx, dl)
+            try:
+                return original(self, ds_idx, dl)
+            except BaseException as error:
+                leave_out_of(error)
+                raise
 
     return [replace(module.Learner, "_do_epoch_validate", _do_epoch_validate)]
 

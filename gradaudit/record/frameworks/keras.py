@@ -10,7 +10,7 @@ import torch
 
 from gradaudit.record import session
 from gradaudit.record.frameworks.optimizer import watch_steps
-from gradaudit.record.patches import Patch, names, replace
+from gradaudit.record.patches import Patch, leave_out_of, names, replace
 from gradaudit.record.splits import told
 
 
@@ -41,7 +41,11 @@ def install_losses(module: Any) -> list[Patch]:
         before = recording.gathered.book.observed
         split = None if kwargs.get("training", True) else _split()
         with told(split) if split is not None else contextlib.nullcontext():
-            loss = original(self, *args, **kwargs)
+            try:
+                loss = original(self, *args, **kwargs)
+            except BaseException as error:
+                leave_out_of(error)
+                raise
         # Keras builds a model by calling it on tensors without values.
         if before == recording.gathered.book.observed and isinstance(loss, torch.Tensor) and not loss.is_meta:
             targets = kwargs.get("y")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from gradaudit.record import session
-from gradaudit.record.patches import Patch, replace
+from gradaudit.record.patches import Patch, leave_out_of, replace
 
 Groups = Callable[[Any], list[dict[str, Any]]]
 
@@ -77,6 +77,9 @@ def watch_steps(
             if stand_in is not None:
                 session.guarded("after_step", stand_in)
             return result
+        except BaseException as error:
+            leave_out_of(error)
+            raise
         finally:
             if stand_in is not None:
                 stand_in._gradients = {}

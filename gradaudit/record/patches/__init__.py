@@ -1,10 +1,13 @@
 """What is observed of a script that does not know us: one file a seam, each with `install()`."""
 
+import os
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any, NamedTuple
 
 import torch
+
+_UNSEEN = "importlib._bootstrap"
 
 
 class Patch(NamedTuple):
@@ -23,9 +26,26 @@ class Patch(NamedTuple):
 
 def replace(owner: Any, name: str, ours: Callable[..., Any]) -> Patch:
     """Set `owner.name` to `ours` and remember what was there."""
+    pass_over(ours)
     patch = Patch(owner, name, ours, getattr(owner, name))
     setattr(owner, name, ours)
     return patch
+
+
+def pass_over(ours: Callable[..., Any]) -> None:
+    """Let a warning about the caller's line be about the script's line, not about one of `ours`.
+
+    `warnings.warn(..., stacklevel=2)` passes over the frames of the import machinery, which it knows by their file.
+    """
+    if isinstance(ours, FunctionType) and _UNSEEN not in ours.__code__.co_filename:
+        folder, file = os.path.split(ours.__code__.co_filename)
+        ours.__code__ = ours.__code__.replace(co_filename=os.path.join(folder, _UNSEEN, file))
+
+
+def leave_out_of(error: BaseException) -> None:
+    """Take the frame that is about to raise `error` again out of its traceback: the script's shows none of ours."""
+    trace = error.__traceback__
+    error.__traceback__ = trace.tb_next if trace is not None else None
 
 
 def scriptable(ours: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from gradaudit.record import session
-from gradaudit.record.patches import Patch, replace
+from gradaudit.record.patches import Patch, leave_out_of, replace
 
 
 def install() -> list[Patch]:
@@ -19,7 +19,11 @@ def install() -> list[Patch]:
 def _scale(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def scale(self: Any, *args: Any, **kwargs: Any) -> Any:
-        result = original(self, *args, **kwargs)
+        try:
+            result = original(self, *args, **kwargs)
+        except BaseException as error:
+            leave_out_of(error)
+            raise
         if session.current() is not None:
             session.guarded("between.on_scale", self)
         return result
@@ -32,7 +36,11 @@ def _step(original: Callable[..., Any]) -> Callable[..., Any]:
     def step(self: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
         recording = session.current()
         hooked = recording.between.hooked if recording is not None else 0
-        result = original(self, optimizer, *args, **kwargs)
+        try:
+            result = original(self, optimizer, *args, **kwargs)
+        except BaseException as error:
+            leave_out_of(error)
+            raise
         if recording is not None and self.is_enabled():
             session.guarded("on_scaler_step", optimizer, hooked)
         return result

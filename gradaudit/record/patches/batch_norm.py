@@ -8,7 +8,7 @@ import torch
 
 from gradaudit.record import session
 from gradaudit.record.normalisation import known
-from gradaudit.record.patches import Patch, replace, scriptable
+from gradaudit.record.patches import Patch, leave_out_of, replace, scriptable
 
 
 def install() -> list[Patch]:
@@ -23,9 +23,15 @@ def _watched(original: Callable[..., Any]) -> Callable[..., Any]:
         input: Any, running_mean: Any, running_var: Any, weight: Any = None, bias: Any = None,
         training: bool = False, *args: Any, **kwargs: Any,
     ) -> Any:  # fmt: skip
+        if torch.compiler.is_compiling():
+            return original(input, running_mean, running_var, weight, bias, training, *args, **kwargs)
         key = running_mean if weight is None else weight
-        if training and not torch.compiler.is_compiling() and session.current() is not None and not known(key):
+        if training and session.current() is not None and not known(key):
             session.guarded("between.on_batch_norm", key, input)
-        return original(input, running_mean, running_var, weight, bias, training, *args, **kwargs)
+        try:
+            return original(input, running_mean, running_var, weight, bias, training, *args, **kwargs)
+        except BaseException as error:
+            leave_out_of(error)
+            raise
 
     return scriptable(batch_norm, original)

@@ -8,7 +8,7 @@ import torch
 from torch.nn import utils
 
 from gradaudit.record import session
-from gradaudit.record.patches import Patch, replace
+from gradaudit.record.patches import Patch, leave_out_of, replace
 
 BY_NORM, BY_VALUE = 1, 2
 
@@ -29,15 +29,19 @@ def _watched(original: Callable[..., Any], kind: int, threshold_name: str) -> Ca
     def clip(parameters: Any, *args: Any, **kwargs: Any) -> Any:
         if session.current() is None or torch.compiler.is_compiling():
             return original(parameters, *args, **kwargs)
-        # An iterator can be read once only; an empty one is passed on as one, since torch warns about it.
+        # An iterator can be read once only; one without tensors is passed on as it is, since torch may warn about it.
         seen = list(parameters) if isinstance(parameters, Iterator) else parameters
-        given = seen if seen is parameters or seen else (item for item in list[Any]())
+        given = seen if seen is parameters or seen else parameters
         threshold = args[0] if args else kwargs.get(threshold_name, float("nan"))
         tensors = [seen] if isinstance(seen, torch.Tensor) else seen
         if kind == BY_VALUE and isinstance(tensors, list | tuple):
             # What it takes away cannot be seen afterwards.
             session.guarded("on_value_clip", tensors, threshold)
-        result = original(given, *args, **kwargs)
+        try:
+            result = original(given, *args, **kwargs)
+        except BaseException as error:
+            leave_out_of(error)
+            raise
         if kind == BY_NORM and isinstance(tensors, list | tuple):
             norm_type = args[1] if len(args) > 1 else kwargs.get("norm_type", 2.0)
             session.guarded("between.clips.on_clip", kind, tensors, threshold, result, norm_type)

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from gradaudit.record import session
-from gradaudit.record.patches import Patch, replace
+from gradaudit.record.patches import Patch, leave_out_of, replace
 
 
 def install() -> list[Patch]:
@@ -21,6 +21,10 @@ def _watched(original: Callable[..., Any]) -> Callable[..., Any]:
     def __iter__(self: Any) -> Any:
         if session.current() is not None and torch.utils.data.get_worker_info() is None:
             session.guarded("between.on_loader", self)
-        return original(self)
+        try:
+            return original(self)
+        except BaseException as error:
+            leave_out_of(error)
+            raise
 
     return __iter__

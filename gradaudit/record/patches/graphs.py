@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from gradaudit.record import session
-from gradaudit.record.patches import Patch, replace
+from gradaudit.record.patches import Patch, leave_out_of, replace
 
 
 def install() -> list[Patch]:
@@ -25,8 +25,9 @@ def _begin(original: Callable[..., Any]) -> Callable[..., Any]:
         session.pause()
         try:
             return original(*args, **kwargs)
-        except BaseException:
+        except BaseException as error:
             session.go_on()
+            leave_out_of(error)
             raise
 
     return capture_begin
@@ -37,6 +38,9 @@ def _end(original: Callable[..., Any]) -> Callable[..., Any]:
     def capture_end(*args: Any, **kwargs: Any) -> Any:
         try:
             return original(*args, **kwargs)
+        except BaseException as error:
+            leave_out_of(error)
+            raise
         finally:
             session.go_on()
 

@@ -7,7 +7,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from gradaudit.record import session
-from gradaudit.record.patches import Patch, replace
+from gradaudit.record.patches import Patch, leave_out_of, replace
 
 
 def install() -> list[Patch]:
@@ -21,7 +21,11 @@ def _watched(original: Callable[[int], Any]) -> Callable[[int], Any]:
     def _exit(status: int) -> Any:
         if isinstance(status, int):
             session.leave(status)
-        return original(status)
+        try:
+            return original(status)
+        except BaseException as error:
+            leave_out_of(error)
+            raise
 
     _exit.__module__ = "os"  # pickle looks there
     return _exit

@@ -9,7 +9,7 @@ import torch
 
 from gradaudit.record import session
 from gradaudit.record.losses import FUNCTIONS, arguments_of
-from gradaudit.record.patches import Patch, hide_from_compiler, replace, scriptable
+from gradaudit.record.patches import Patch, hide_from_compiler, leave_out_of, pass_over, replace, scriptable
 from gradaudit.record.threads import inside_backward
 
 _observed = threading.local()  # calls of loss functions that this thread has shown
@@ -31,7 +31,11 @@ def _watched_loss(name: str, original: Callable[..., Any]) -> Callable[..., Any]
         if torch.compiler.is_compiling():
             return original(*args, **kwargs)
         before = getattr(_observed, "calls", 0)
-        result = original(*args, **kwargs)
+        try:
+            result = original(*args, **kwargs)
+        except BaseException as error:
+            leave_out_of(error)
+            raise
         # Under a function mode, or given a subclass, torch calls the function again from inside.
         if getattr(_observed, "calls", 0) != before:
             return result
@@ -60,8 +64,12 @@ def _watched_backward(original: Callable[..., Any]) -> Callable[..., Any]:
         session.guarded("between.on_backward", roots, grad_tensors)
         try:
             return original(tensors, grad_tensors, *args, **kwargs)
+        except BaseException as error:
+            leave_out_of(error)
+            raise
         finally:
             session.guarded("between.on_gradients")
 
+    pass_over(backward)
     hide_from_compiler(backward, callees=False)
     return backward

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from gradaudit.record import session
-from gradaudit.record.patches import Patch, hide_from_compiler, replace
+from gradaudit.record.patches import Patch, hide_from_compiler, leave_out_of, replace
 
 
 class _Hook:
@@ -53,7 +53,11 @@ def _scripting(original: Callable[..., Any]) -> Callable[..., Any]:
         if not args:
             # It looks up names in the frames of its caller, which is one further away.
             kwargs["_frames_up"] = kwargs.get("_frames_up", 0) + 1
-        return original(obj, *args, **kwargs)
+        try:
+            return original(obj, *args, **kwargs)
+        except BaseException as error:
+            leave_out_of(error)
+            raise
 
     return script
 
@@ -64,6 +68,10 @@ def _compiling(original: Callable[..., Any]) -> Callable[..., Any]:
         # An optimizer's step calls no module.
         if model is not None and not isinstance(getattr(model, "__self__", None), torch.optim.Optimizer):
             session.guarded("activations.on_compiling")
-        return original(model, *args, **kwargs)
+        try:
+            return original(model, *args, **kwargs)
+        except BaseException as error:
+            leave_out_of(error)
+            raise
 
     return compile

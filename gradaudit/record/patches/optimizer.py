@@ -8,7 +8,7 @@ import torch
 from torch.optim import optimizer as optimizers
 
 from gradaudit.record import session
-from gradaudit.record.patches import Patch, replace
+from gradaudit.record.patches import Patch, leave_out_of, replace
 
 _handles: list[Any] = []
 
@@ -44,7 +44,11 @@ def _arming(original: Callable[..., Any]) -> Callable[..., Any]:
     def add_param_group(self: Any, *args: Any, **kwargs: Any) -> Any:
         if session.current() is not None and not torch.compiler.is_compiling():
             arm()
-        result = original(self, *args, **kwargs)
+        try:
+            result = original(self, *args, **kwargs)
+        except BaseException as error:
+            leave_out_of(error)
+            raise
         if not torch.compiler.is_compiling():
             session.guarded("activations.attach", self.param_groups[-1]["params"])
         return result
