@@ -26,9 +26,7 @@ class Milestones:
 
     def begin(self) -> None:
         """The recorder has started."""
-        # Without that file nobody launched a recording; with this one there is a step already.
-        if (self.folder.parent / "launch.json").is_file() and not (self.folder.parent / "run.json").exists():
-            self._write()
+        self._write()
 
     def note(self, seam: str, arguments: tuple[Any, ...]) -> None:
         """A seam was called."""
@@ -80,6 +78,9 @@ class Milestones:
 
     def _room(self) -> bool:
         """Make the folder; whether it is one, and has room for a file more."""
+        # Without that file nobody launched a recording; with this one there is a step already, of another process.
+        if not (self.folder.parent / "launch.json").is_file() or (self.folder.parent / "run.json").exists():
+            return False
         self.folder.mkdir(exist_ok=True)
         return not self.folder.is_symlink() and len(os.listdir(self.folder)) < MOST_STARTS
 

@@ -3,7 +3,7 @@
 import math
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gradaudit.record import checksums, histograms, step_row
+from gradaudit.record import checksums, closures, histograms, step_row
 from gradaudit.record.activations import EVERY, Activations
 from gradaudit.record.between import Between, Gathered
 from gradaudit.record.cadence import Cadence, Meter
@@ -108,20 +108,10 @@ class Recording:
             self._snapshot(optimizer, between.step)
             return None
         # The gradients do not exist yet: they are computed by the closure's first call.
-        watched = self._watch(optimizer, closure)
+        watched = closures.watched(closure, optimizer)
         if "closure" in kwargs:
             return args, {**kwargs, "closure": watched}
         return (args[0], watched, *args[2:]), kwargs
-
-    def _watch(self, optimizer: torch.optim.Optimizer, closure: Callable[[], Any]) -> Callable[[], Any]:
-        from gradaudit.record import session
-
-        def watched() -> Any:
-            result = closure()
-            session.guarded("after_closure", optimizer)
-            return result
-
-        return watched
 
     def after_closure(self, optimizer: torch.optim.Optimizer) -> None:
         """The closure returned for the first time: gradients exist."""

@@ -23,6 +23,7 @@ from gradaudit.record.settings import Settings
 from gradaudit.record.stderr import remember, say
 
 PATIENCE = 30.0  # seconds that a thread waits for another one that is inside the recording, once and never again
+LAST_PATIENCE = 5.0  # the same, when the process ends
 
 _current: Recording | None = None
 _registered = False
@@ -143,6 +144,8 @@ def stop(state: str) -> None:
     if recording is None:
         return
     recording.activations.detach()
+    # Another thread may be inside; one that does not come out must not keep the process from ending.
+    held = recording.lock.acquire(timeout=LAST_PATIENCE)
     try:
         with unseen():
             directory = recording.close(state)
@@ -151,6 +154,9 @@ def stop(state: str) -> None:
     except Exception as error:
         warn(f"gradaudit: the end of the recording was lost ({reason_of(error)})")
         return
+    finally:
+        if held:
+            recording.lock.release()
     files = recording.files
     if (
         directory is not None

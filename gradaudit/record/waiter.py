@@ -143,7 +143,6 @@ def _write(directory: str, pid: int, status: int) -> None:
 
 def _tell(directory: str, quiet: bool, ignored: str) -> None:
     """Where nothing was recorded, say so and why; else remove what was kept to be able to say it."""
-    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     if os.path.exists(os.path.join(directory, "run.json")):
         folder = os.path.join(directory, "starts")
         if os.path.isdir(folder) and not os.path.islink(folder):
@@ -155,6 +154,7 @@ def _tell(directory: str, quiet: bool, ignored: str) -> None:
         return
     from pathlib import Path
 
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     from gradaudit.outcome import starts, why_empty
 
     where = Path(directory)

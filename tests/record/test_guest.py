@@ -196,13 +196,18 @@ def a_broken_data_set():
     list(torch.utils.data.DataLoader(Broken()))
 
 
+def a_closure_that_fails():
+    torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1).step(lambda: 1 / 0)
+
+
 def too_few_arguments():
     functional.mse_loss(torch.zeros(1))
 
 
 FAULTS = (
     a_wrong_target, a_backward_that_fails, a_norm_of_what_is_no_tensor, an_optimizer_of_what_is_no_tensor,
-    a_batch_of_one, a_scaler_of_a_number, a_broken_data_set, too_few_arguments,
+    a_batch_of_one, a_scaler_of_a_number, a_broken_data_set, a_closure_that_fails,
+    too_few_arguments,
 )  # fmt: skip
 
 
