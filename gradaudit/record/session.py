@@ -5,6 +5,7 @@ import contextlib
 import functools
 import os
 import shlex
+import sys
 import time
 from collections.abc import Callable, Sequence
 from operator import attrgetter
@@ -144,8 +145,9 @@ def stop(state: str) -> None:
     if recording is None:
         return
     recording.activations.detach()
-    # Another thread may be inside; one that does not come out must not keep the process from ending.
-    held = recording.lock.acquire(timeout=LAST_PATIENCE)
+    # Whoever is inside comes out first; one that does not must not keep the process from ending.
+    if recording.lock.acquire(timeout=LAST_PATIENCE):
+        recording.lock.release()
     try:
         with unseen():
             directory = recording.close(state)
@@ -154,9 +156,6 @@ def stop(state: str) -> None:
     except Exception as error:
         warn(f"gradaudit: the end of the recording was lost ({reason_of(error)})")
         return
-    finally:
-        if held:
-            recording.lock.release()
     files = recording.files
     if (
         directory is not None
