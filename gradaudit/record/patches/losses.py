@@ -18,6 +18,7 @@ _observed = threading.local()  # calls of loss functions that this thread has sh
 def install() -> list[Patch]:
     """Wrap the loss functions and backward."""
     hide_from_compiler(session.guarded, callees=True)
+    hide_from_compiler(inside_backward, callees=True)
     functional = torch.nn.functional
     patches = [replace(functional, name, _watched_loss(name, getattr(functional, name))) for name in FUNCTIONS]
     return [*patches, replace(torch.autograd, "backward", _watched_backward(torch.autograd.backward))]
@@ -61,14 +62,15 @@ def _watched_backward(original: Callable[..., Any]) -> Callable[..., Any]:
             # Reentrant checkpointing calls backward inside backward: its roots are not losses.
             return original(tensors, grad_tensors, *args, **kwargs)
         roots = list(tensors) if isinstance(tensors, tuple | list) else [tensors]
-        session.guarded("between.on_backward", roots, grad_tensors)
+        between = session.guarded("between.on_backward", roots, grad_tensors)
         try:
             return original(tensors, grad_tensors, *args, **kwargs)
         except BaseException as error:
             leave_out_of(error)
             raise
         finally:
-            session.guarded("between.on_gradients")
+            if between is not None:
+                between.running = False
 
     pass_over(backward)
     hide_from_compiler(backward, callees=False)
