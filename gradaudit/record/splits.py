@@ -20,6 +20,10 @@ _WORDS = {
 }
 # Parameters by which functions are told what to evaluate.
 _PARAMETERS = ("split", "phase", "mode", "stage", "subset", "partition", "fold")
+_DATA = {
+    "batches", "data", "dataloader", "dataset", "dl", "ds", "features", "idx", "index", "indices", "inputs", "iter",
+    "iterator", "loader", "mask", "samples", "set", "split", "trainset", "x", "y",
+}  # fmt: skip
 _DEEPEST = 12  # frames looked at, counted from the loss
 _MOST_DATA = 8  # kinds of data at one place; more are batches that look like data
 
@@ -29,7 +33,9 @@ class _Place(NamedTuple):
 
     where: tuple[Any, ...]  # the function, and the lines and columns of its call: a faster call has another offset
     word: str | None  # the split named by the call, its line or a loop around it
-    variables: tuple[str, ...]  # loop variables around it, and parameters that may name a split
+    given: str | None  # the split named by what the call is given, or by the variable that takes its result
+    loops: tuple[str, ...]  # loop variables around it
+    options: tuple[str, ...]  # parameters that may name a split
     data: tuple[str, ...]  # variables and parameters that may hold the data
 
 
@@ -72,28 +78,29 @@ def current_split() -> str:
         _sites.clear()
     seen: list[FrameType] = []
     trains = False  # a function inside also trains, as a run_epoch(loader, optimizer=None) does
+    named: str | None = None  # by the function that evaluates, unless its caller gives it other data
     for frame in _script_frames():
         seen.append(frame)
         place = _place(frame)
-        held = variables_of(frame) if place.variables else {}
-        for name in place.variables:
+        # What a function is told of itself says nothing of another one that it calls by name.
+        telling = place.loops if named is not None else (*place.loops, *place.options)
+        held = variables_of(frame) if telling else {}
+        for name in telling:
             value = held.get(name)
             if isinstance(value, str) and (word := _only_word(value)):
                 return word
+        if named is not None:
+            # One test() for the data of all splits: what it is called with tells more than its name.
+            return (_held_out_only(place.given) if trains else place.given) or named
         # Who calls a training function speaks of training, whatever is evaluated inside it.
-        word = _held_out_only(place.word) if trains else place.word
-        if word is not None:
-            return word
-        if trains:
+        named = _held_out_only(place.word) if trains else place.word
+        if trains and named is None:
             break
-        trains = frame.f_code in _training
-        if trains:
-            continue
-        # An evaluation inside train() is not of the training data, so only the other words count.
-        word = _held_out(frame.f_code.co_name)
-        if word is not None:
-            return word
-    return _label_of_place(seen)
+        trains = trains or frame.f_code in _training
+        if named is None and not trains:
+            # An evaluation inside train() is not of the training data, so only the other words count.
+            named = _held_out(frame.f_code.co_name)
+    return named or _label_of_place(seen)
 
 
 def _label_of_place(frames: list[FrameType]) -> str:
@@ -140,10 +147,28 @@ def _place(frame: FrameType) -> _Place:
             name for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] if name.isidentifier()
         ]
         word = _only_word(call) or _only_word(text.partition("#")[0]) or _held_out(" ".join(heads))
-        named = tuple(name for name in parameters if name in _PARAMETERS)
+        options = tuple(name for name in parameters if name in _PARAMETERS)
         where = (code, line, last_line, start, end)
-        _places[key] = _Place(where, word, (*targets, *named), (*targets, *parameters))
+        _places[key] = _Place(where, word, _given(call, text), targets, options, (*targets, *parameters))
     return _places[key]
+
+
+def _given(call: str, line: str) -> str | None:
+    """The split that the arguments of a call name, or else the variables that its result is assigned to."""
+    _, opened, arguments = call.partition("(")
+    # A keyword is the callee's word: training=False is a mode. What trains may be any setting, so it must name data.
+    values = re.sub(r"\b[A-Za-z_]\w*\s*=(?!=)", " ", arguments)
+    found = {
+        word for name in re.findall(r"[A-Za-z_]\w*", values) if (word := _only_word(name)) and _of_data(name, word)
+    }
+    if len(found) == 1:
+        return found.pop()
+    assigned, equals, _ = line.partition("#")[0].partition("=")
+    return _only_word(assigned) if opened and equals and not found and "(" not in assigned else None
+
+
+def _of_data(name: str, word: str) -> bool:
+    return word != "train" or bool(_tokens(name) & _DATA) or name == "train"
 
 
 def _targets(head: str) -> list[str]:
@@ -191,7 +216,11 @@ def _loops_around(code: CodeType, line: int) -> list[str]:
 
 def _only_word(text: str) -> str | None:
     """The one split that the identifiers in `text` speak of; None when there is none, or more than one."""
-    tokens = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).lower())
-    found = {_WORDS[token] for token in tokens if token in _WORDS}
+    found = {_WORDS[token] for token in _tokens(text) if token in _WORDS}
     # model.eval() and model.train() are modes, not data.
     return found.pop() if len(found) == 1 else None
+
+
+def _tokens(text: str) -> set[str]:
+    """The words of identifiers, in lower case."""
+    return set(re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).lower()))

@@ -212,3 +212,30 @@ def test_a_function_that_trains_and_evaluates_is_named_by_its_caller(tmp_path, m
         run_epoch(test_set, False)
     run = run_of(tmp_path / "run")
     assert run.evaluations[["split", "targets"]].to_numpy().tolist() == [["test", 2], ["train", 8], ["validation", 4]]
+
+
+def test_one_test_function_for_the_data_of_all_splits(tmp_path, model):
+    """The call says which data; the function's name is that of the last use that its author thought of."""
+    x, y = batch()
+
+    def test(model, x, y, mask, training=False):
+        model.eval()
+        with torch.no_grad():
+            return functional.cross_entropy(model(x[mask]), y[mask]), 0.5
+
+    def train(train_mask, val_mask):
+        for _ in range(3):
+            step(model)
+            loss_train, _acc = test(model, x, y, train_mask)
+            loss_val, _acc = test(model, x, y, val_mask, training=False)
+            del loss_train, loss_val
+
+    with recorded(tmp_path / "run"):
+        train(slice(0, 4), slice(4, 6))
+        chosen = slice(6, 8)
+        test(model, x, y, chosen)
+    found = run_of(tmp_path / "run").evaluations
+    assert found["split"].value_counts().to_dict() == {"train": 3, "validation": 3, "test": 1}
+    assert found.groupby("split")["targets"].unique().map(list).to_dict() == {
+        "train": [4], "validation": [2], "test": [2],
+    }  # fmt: skip
