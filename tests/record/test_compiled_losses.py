@@ -8,6 +8,8 @@ import torch._dynamo.testing
 from torch import nn
 from torch.nn import functional
 
+from gradaudit.record import between
+from gradaudit.record.frameworks import compiler
 from tests.record.training import batch, classifier, recorded, run_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
@@ -288,6 +290,19 @@ def test_what_is_compiled_keeps_working_after_the_recording(tmp_path):
         known = one_step(loss_of)
     assert one_step(loss_of) == known
     assert run_of(tmp_path / "again").steps["mean_loss"].tolist() == pytest.approx(known)
+
+
+@pytest.mark.parametrize(("owner", "name"), [(compiler, "losses_of"), (between, "readings")])
+def test_a_fault_costs_the_compiled_losses_alone(tmp_path, monkeypatch, owner, name):
+    def fails(*_):
+        raise RuntimeError("no such graph")
+
+    monkeypatch.setattr(owner, name, fails)
+    with recorded(tmp_path / "run"):
+        known = one_step(torch.compile(lambda model: functional.cross_entropy(model(X), Y), backend="aot_eager"))
+    run = run_of(tmp_path / "run")
+    assert run.steps["objective"].tolist() == pytest.approx(known)
+    assert [fault.observer for fault in run.meta.disabled] == ["losses inside compiled regions"]
 
 
 def test_an_exported_program_holds_nothing_of_ours(tmp_path):
