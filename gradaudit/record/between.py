@@ -106,8 +106,8 @@ class Between:
             shared.passes += 1
         self.evaluations.add(seen, self.table.training() if training is None else training, split)
 
-    def on_backward(self, roots: Sequence[Any], gradients: Any) -> None:
-        """`torch.autograd.backward` is about to run from `roots`."""
+    def on_backward(self, roots: Sequence[Any], gradients: Any) -> "Between":
+        """`torch.autograd.backward` is about to run from `roots`; whoever runs it says afterwards that it is over."""
         call = self.observers.call
         self.backwards += 1
         self.shared.training.add(here())
@@ -124,10 +124,7 @@ class Between:
             self._tell_unstepped()
         call("stale gradients", self._look_for_stale)
         self.running = True
-
-    def on_gradients(self) -> None:
-        """The backward is over: this thread's gradients stay as they are."""
-        self.running = False
+        return self
 
     def touches(self, plan: Plan) -> bool:
         """Whether a backward of this thread may be writing gradients of these tensors now."""

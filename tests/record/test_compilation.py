@@ -11,7 +11,7 @@ from torch.nn import functional
 from tests.record.training import batch, classifier, recorded, run_of
 
 # Tracing an optimizer, torch calls deprecated functions of its own and looks at gradients that it warns of.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
 
 
 @pytest.fixture(autouse=True)

@@ -85,7 +85,6 @@ OBSERVED = [
 # Places where a fault ends the recording: what knows the steps, and what writes them.
 CORE = [
     (between.Between, "on_backward"),
-    (between.Between, "on_gradients"),
     (between.Between, "take"),
     (recording.Recording, "before_step"),
     (recording.Recording, "after_step"),

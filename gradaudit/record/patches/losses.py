@@ -57,14 +57,15 @@ def _watched_backward(original: Callable[..., Any]) -> Callable[..., Any]:
             # Reentrant checkpointing calls backward inside backward: its roots are not losses.
             return original(tensors, grad_tensors, *args, **kwargs)
         roots = list(tensors) if isinstance(tensors, tuple | list) else [tensors]
-        session.guarded("between.on_backward", roots, grad_tensors)
+        between = session.guarded("between.on_backward", roots, grad_tensors)
         try:
             return original(tensors, grad_tensors, *args, **kwargs)
         except BaseException as error:
             leave_out_of(error)
             raise
         finally:
-            session.guarded("between.on_gradients")
+            if between is not None:
+                between.running = False
 
     pass_over(backward)
     hide_from_compiler(backward, callees=False)
