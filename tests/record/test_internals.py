@@ -18,7 +18,8 @@ from tests.record.training import batch, classifier, recorded, run_of
 
 ROOM = Path(internals.__file__).parent
 NAMES = {internal.name for internal in INTERNALS}
-NOT_OTHERS = {"_fields"}  # of Python's named tuples
+# Of Python: named tuples, imports, and the end of a process.
+PYTHONS = {"_fields", "_replace", "_LazyModule", "_bootstrap", "_initializing", "_loader", "_exit"}
 # Made by a process group or by torch.jit: test_distributed.py and test_compilation.py see whether they work.
 ELSEWHERE = {
     "_handle", "_params", "_shapes", "_fsdp_wrapped_module", "__original_fn", "__script_if_tracing_wrapper",
@@ -31,14 +32,19 @@ def is_private(name):
     return name.startswith("_") and name.isidentifier() and not special
 
 
+OWN = {
+    node.attr
+    for file in ROOM.rglob("*.py")
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+    if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self"
+}
+
+
 def reads(file):
     """What a file reads of others: (name, line, through `private` or in a text) for each."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
-    own = {
-        node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self"
-    }  # fmt: skip
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and is_private(node.attr) and node.attr not in own:
+        if isinstance(node, ast.Attribute) and is_private(node.attr) and node.attr not in OWN | PYTHONS:
             module = ast.unparse(node.value).partition(".")[0]
             if module not in ("self", "cls", *sys.stdlib_module_names) and ast.unparse(node) != "torch._C":
                 yield node.attr, node.lineno, False
@@ -53,7 +59,7 @@ def reads(file):
             and isinstance(node, ast.Constant)
             and isinstance(node.value, str)
             and is_private(node.value)
-            and node.value not in NOT_OTHERS
+            and node.value not in PYTHONS
         ):
             yield node.value, node.lineno, True
 
