@@ -11,7 +11,7 @@ PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadscope
 SAMPLES := $(patsubst sample_runs/%/train.py,%,$(wildcard sample_runs/*/train.py))
 
 .DEFAULT_GOAL := help
-.PHONY: bench gpu lab lab-quick lab-peers help demo test test-full format samples goldens catalogue pictures axe docs clean
+.PHONY: bench gpu lab lab-quick lab-peers help demo test test-full test-torch format samples goldens catalogue pictures axe docs clean
 
 help: ## Show this list.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -31,6 +31,20 @@ test-full: .venv/frameworks.stamp .venv/kernels.stamp ## The same with the long 
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest $(PARALLEL)
+
+# From PyPI a torch for Linux on x86-64 comes with CUDA: 3 GB to fetch, 5.5 GB on disk. Where pip knows a build for the
+# CPU, as through PIP_FIND_LINKS or PIP_INDEX_URL, it is some 0.8 GB. The other pins are those of constraints.txt, but
+# for WITH: the Triton that torch 2.4 brings needs WITH="numpy==2.2.6".
+test-torch: ## Run the recorder's tests with another torch, in an environment of its own: make test-torch VERSION=2.4.1
+	@test -n "$(VERSION)" || { echo "name a version of torch: make test-torch VERSION=2.4.1" >&2; exit 2; }
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and none was found; name one: make PYTHON=..." >&2; exit 1; }
+	@test -x build/torch-$(VERSION)/bin/python || $(PYTHON) -m venv build/torch-$(VERSION)
+	@grep -v -e ^torch -e ^triton $(foreach name,$(WITH),-e "^$(firstword $(subst =, ,$(name)))=") constraints.txt \
+		> build/torch-$(VERSION)/constraints.txt
+	@build/torch-$(VERSION)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint build/torch-$(VERSION)/constraints.txt \
+		torch==$(VERSION) $(WITH) --editable . hypothesis pytest pytest-timeout pytest-xdist
+	build/torch-$(VERSION)/bin/python -m pytest $(PARALLEL) -p no:cacheprovider -m "not long" $(or $(TESTS),tests/record)
 
 format: .venv/dev.stamp ## Format the code and mend what the linter can.
 	$(BIN)/ruff check --fix .

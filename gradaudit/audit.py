@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 import gradaudit
+from gradaudit.derived.training_loss import inside_compiled
 from gradaudit.derived.wording import plural
 from gradaudit.diagnoser import RECORDED, Diagnoser
 from gradaudit.diagnosers import all_diagnosers
@@ -191,6 +192,8 @@ def examine(item: Diagnoser, run: Run, overrides: Mapping[str, float]) -> Outcom
                 enable = f"mend what was left out: {lost[0]}" if lost else table.enable
                 what = RECORDED[table.name]
                 reason = f"the {what} could not be read" if lost else f"no {what} were recorded"
+                if table.name == "evaluations" and not lost and (told := inside_compiled(run)):
+                    reason = f"{reason}: {told}"
                 return outcome("could_not_look", reason=reason, enable=enable)
         # Each optimizer has rows of its own, and several together make no longer run.
         steps = max((len(run.steps_of(optimizer)) for optimizer in run.optimizers), default=0)

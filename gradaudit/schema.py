@@ -256,7 +256,7 @@ EVENTS = Table(
     (
         Column("time", "float64", "s", "since recording started"),
         Column("step", "int64", "count", "global_step"),
-        Column("kind", "string", "", "'dropped', 'disabled', 'restarted', ..."),
+        Column("kind", "string", "", "'dropped', 'disabled', 'restarted', 'compiled' (a loss unseen), ..."),
         Column("message", "string", "", "in words"),
     ),
     "written only when something happens",

@@ -8,6 +8,7 @@ import click
 
 from gradaudit.__main__ import main
 from gradaudit.diagnosers import all_diagnosers
+from gradaudit.record.internals import INTERNALS
 from gradaudit.schema import TABLES
 from tests.samples import FOLDER as SAMPLES
 
@@ -48,11 +49,21 @@ def columns_block() -> str:
     return "\n\n".join(parts)
 
 
+def internals_block() -> str:
+    """The private attributes that the recorder reads, from internals.py."""
+    rows = [
+        f"| `{one.name}` | {one.of} | {one.since or '–'} | `{'`, `'.join(one.where)}` | {one.without} |"
+        for one in INTERNALS
+    ]
+    return "\n".join(["| attribute | of | since | read in | what is lost without it |", "|---|---|---|---|---|", *rows])
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "demo": demo_block,
     "diagnosers": diagnosers_block,
     "help": help_block,
     "columns": columns_block,
+    "internals": internals_block,
 }
 
 

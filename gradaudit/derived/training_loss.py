@@ -98,9 +98,17 @@ def training_loss(run: Run, optimizer: int) -> TrainingLoss:
     return TrainingLoss(**{**vars(loss), "unjudged": _unjudged(run, loss)})
 
 
+def inside_compiled(run: Run) -> str:
+    """What the recorder says of a loss that it could not see inside a compiled region; else nothing."""
+    told = run.events[run.events["kind"] == "compiled"]["message"]
+    return str(told.iloc[0])[:300] if len(told) else ""
+
+
 def _unjudged(run: Run, loss: TrainingLoss) -> str:
     if loss.facts is None:
-        return "no torch.nn.functional loss was seen, so it is not known what the objective measures"
+        return inside_compiled(run) or (
+            "no torch.nn.functional loss was seen, so it is not known what the objective measures"
+        )
     if loss.kind == "unknown":
         return f"what {loss.facts.function} should start at and tend to is not known"
     if loss.kind != "classification" and adversarial(run):

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from gradaudit.record.internals import private, transformed
 from gradaudit.record.patches.names import find_roots, unwrap, walk
 from gradaudit.record.samples import Sample, take
 from gradaudit.record.tensors import TensorTable
@@ -99,12 +100,7 @@ class Activations:
             self._keep(module, take("output", output, units=_units(output), rectified=limits is None, limits=limits))
 
     def _wanted(self, module: nn.Module) -> bool:
-        return (
-            self.due
-            and id(module) not in self._seen
-            and torch.is_grad_enabled()
-            and not torch._C._are_functorch_transforms_active()
-        )
+        return self.due and id(module) not in self._seen and torch.is_grad_enabled() and not transformed()
 
     def _keep(self, module: nn.Module, sample: Sample | None) -> None:
         self._seen.add(id(module))
@@ -158,9 +154,9 @@ def _has_a_fast_path(module: nn.Module) -> bool:
 
 def _compiled_already(root: nn.Module) -> bool:
     """Whether a model was compiled, or the compiler has seen any frame, before we were there to notice."""
-    if getattr(sys.modules.get("torch._dynamo.convert_frame"), "FRAME_COUNTER", 0):
+    if private(sys.modules.get("torch._dynamo.convert_frame"), "FRAME_COUNTER", 0):
         return True
     return any(
-        type(module).__name__ == "OptimizedModule" or getattr(module, "_compiled_call_impl", None) is not None
+        type(module).__name__ == "OptimizedModule" or private(module, "_compiled_call_impl") is not None
         for module in root.modules()
     )

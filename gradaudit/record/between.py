@@ -9,7 +9,9 @@ import torch
 
 from gradaudit.record import losses
 from gradaudit.record.clips import Clips
+from gradaudit.record.compiled import GraphLoss, Reading, readings
 from gradaudit.record.evaluations import Evaluations
+from gradaudit.record.internals import private
 from gradaudit.record.losses import Call, LossBook
 from gradaudit.record.normalisation import note
 from gradaudit.record.observers import Observers
@@ -26,6 +28,7 @@ _PENDING = 64  # training losses kept without a backward; more are somebody's me
 _SAMPLED = 4  # losses of one step whose input is sampled: those of the first micro-steps
 _MOST_PASSES = 10_000  # evaluation passes that wait for a first step
 _UNSTEPPED = 1000  # backward passes before the first step, after which the script is told that none was seen
+_MISSING = object()
 _STALE_LOOK = 4  # tensors looked at, to see whether gradients were zeroed
 
 
@@ -64,8 +67,16 @@ class Between:
         self._scale: torch.Tensor | None = None
         self.clips = Clips()
 
-    def on_loss(self, name: str, result: torch.Tensor, call: dict[str, Any]) -> None:
-        """A loss function returned `result`: for training if a backward follows, else for evaluation."""
+    def on_graph(self, found: Sequence[GraphLoss], inputs: Sequence[Any], outputs: Any) -> None:
+        """A compiled graph with these losses has run."""
+        for reading in readings(found, inputs, outputs):
+            self.on_loss(reading.name, reading.result, reading.call, reading)
+
+    def on_loss(self, name: str, result: torch.Tensor, call: dict[str, Any], reading: Reading | None = None) -> None:
+        """A loss function returned `result`: for training if a backward follows, else for evaluation.
+
+        `reading` says what is known of a loss inside a compiled graph.
+        """
         shared = self.shared
         if not losses.has_value(result):
             return
@@ -73,9 +84,9 @@ class Between:
             shared.worker = torch.utils.data.get_worker_info() is not None
         if shared.worker:
             return
-        seen = shared.book.observe(name, result, call, self.observers)
+        seen = shared.book.observe(name, result, call, self.observers, reading)
         if result.requires_grad:
-            if shared.samples_left > 0:
+            if shared.samples_left > 0 and (reading is None or reading.input_known):
                 shared.samples_left -= 1
                 classes = shared.book.classes_of(seen.loss)
                 seen.sample = self.observers.call("loss inputs", of_loss, call["input"], classes)
@@ -157,23 +168,23 @@ class Between:
 
     def on_scale(self, scaler: Any) -> None:
         """A GradScaler scaled the loss that is differentiated next."""
-        scale = getattr(scaler, "_scale", None)  # a disabled scaler has none
-        if scale is not None:
-            self._scale = scale.clone()
+        scale = private(scaler, "_scale")  # a disabled scaler has none
+        if isinstance(scale, torch.Tensor):
+            self._scale = scale.detach().clone()
 
     def on_loader(self, loader: Any) -> None:
         """A DataLoader is about to be iterated in this process: the one before the first step feeds the training."""
         # An evaluation before the first step runs without gradients.
         shared = self.shared
         if shared.after_step < 0 and torch.is_grad_enabled():
-            known = getattr(loader, "_IterableDataset_len_called", None)
+            known = private(loader, "_IterableDataset_len_called", _MISSING)
             try:
                 shared.batches_per_epoch = len(loader)
             except Exception:  # an iterable dataset has no length, and others' lengths are their own code
                 shared.batches_per_epoch = 0
-            if hasattr(loader, "_IterableDataset_len_called"):
+            if known is not _MISSING:
                 # Asked for its length, a loader warns of data sets that lie about theirs.
-                loader._IterableDataset_len_called = known
+                setattr(loader, "_IterableDataset_len_called", known)  # noqa: B010
             shared.loader_batch_size = getattr(loader, "batch_size", None) or 0
 
     def log(self, loss: Any, split: str | None, count: int) -> None:

@@ -4,11 +4,12 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import torch
 
+from gradaudit.record.internals import private
 from gradaudit.record.labels import (
     BINARY,
     CLASSIFICATION,
@@ -24,6 +25,9 @@ from gradaudit.record.on_host import look
 from gradaudit.record.samples import Sample
 from gradaudit.record.transfer import to_host
 from gradaudit.schema import LossFacts
+
+if TYPE_CHECKING:
+    from gradaudit.record.compiled import Reading
 
 STRETCHING = (*REGRESSION, "poisson_nll_loss", "gaussian_nll_loss")  # accept shapes that broadcast
 FUNCTIONS = (*CLASSIFICATION, *BINARY, *STRETCHING, "kl_div")
@@ -53,23 +57,36 @@ class LossBook:
     changed: bool = False
     observed: int = 0  # calls of loss functions so far
 
-    def observe(self, name: str, result: torch.Tensor, call: dict[str, Any], observers: Observers) -> Call:
-        """Turn one call of a loss function into numbers; `call` holds its arguments by name."""
+    def observe(
+        self,
+        name: str,
+        result: torch.Tensor,
+        call: dict[str, Any],
+        observers: Observers,
+        reading: "Reading | None" = None,
+    ) -> Call:
+        """Turn one call of a loss function into numbers; `call` holds its arguments by name.
+
+        `reading` says what is known of a loss inside a compiled graph.
+        """
         input, target = call["input"], call["target"]
         self.observed += 1
         kind = self._kind(name, call)
         if name in STRETCHING and input.shape != target.shape:
             self._note_broadcast(kind, input.shape, target.shape, "broadcast" if result.requires_grad else _EVALUATION)
-        found = look(kind.facts, result, input, target, call.get("weight") is not None)
+        value = result if reading is None or reading.value is None else reading.value
+        counted = reading is None or reading.target_known
+        found = look(kind.facts, value, input, target, call.get("weight") is not None) if counted else None
         batch = int(input.shape[0]) if input.ndim else 1
         if found is not None:
             if result.requires_grad and not kind.shared:
                 observers.call("label counts", count_on_host, kind, found, target.shape)
             return Call(kind.facts.id, found.mean, found.valid, found.ignored, batch, node_key(result.grad_fn))
         with torch.no_grad():
-            valid, ignored = _targets(kind.facts, input, target)
-            mean = _mean(kind.facts, result.detach(), valid, target, call.get("weight"))
-            if result.requires_grad and not kind.shared:
+            known = kind.facts if counted else msgspec.structs.replace(kind.facts, ignore_index=None)
+            valid, ignored = _targets(known, input, target)
+            mean = _mean(kind.facts, value.detach(), valid, target, call.get("weight"))
+            if result.requires_grad and not kind.shared and counted:
                 observers.call("label counts", count_labels, kind, target.detach())
         return Call(kind.facts.id, mean, valid, ignored, batch, node_key(result.grad_fn))
 
@@ -85,7 +102,7 @@ class LossBook:
         input, target = call["input"], call["target"]
         reduction = call.get("reduction", "mean")
         if call.get("size_average") is not None or call.get("reduce") is not None:
-            reduction = torch.nn._reduction.legacy_get_string(call.get("size_average"), call.get("reduce"), False)
+            reduction = _older_name(call.get("size_average"), call.get("reduce"))
         classes = 0
         if name in CLASSIFICATION:
             classes = int(input.shape[1] if input.ndim > 1 else input.shape[0])
@@ -158,7 +175,15 @@ def has_value(tensor: torch.Tensor) -> bool:
 
 def node_key(node: Any) -> Any:
     """What tells an autograd node from the others of its thread, without holding it."""
-    return None if node is None else (node._sequence_nr(), node.name())
+    number = private(node, "_sequence_nr")
+    return None if number is None else (number(), node.name())
+
+
+def _older_name(size_average: bool | None, reduce: bool | None) -> str:
+    """The reduction that the two flags of older scripts ask for."""
+    if reduce is False:
+        return "none"
+    return "sum" if size_average is False else "mean"
 
 
 def wide(value: torch.Tensor | float) -> Any:

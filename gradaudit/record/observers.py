@@ -10,6 +10,8 @@ from gradaudit.schema import DisabledFacts
 # backward passes, steps, hand-overs and files, without which nothing could be recorded.
 OF_SEAM = {
     "between.on_loss": "losses",
+    "compiled": "losses inside compiled regions",
+    "between.on_graph": "losses inside compiled regions",
     "between.on_scale": "AMP scales",
     "between.clips.on_clip": "gradient clipping",
     "on_value_clip": "gradient clipping",

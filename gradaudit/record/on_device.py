@@ -10,6 +10,7 @@ from typing import Any
 import numpy
 import torch
 
+from gradaudit.record.internals import private
 from gradaudit.record.sharding import local
 from gradaudit.record.stats import COLUMNS
 
@@ -63,15 +64,24 @@ def _flatten(gradient: torch.Tensor) -> tuple[torch.Tensor, int]:
     return values.reshape(-1), absent
 
 
+def entries(gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The values and indices of a sparse gradient, as they are: an index may be there twice."""
+    values, indices = private(gradient, "_values"), private(gradient, "_indices")
+    if values is None or indices is None:
+        one_each = gradient.detach().coalesce()
+        return one_each.values(), one_each.indices()
+    return values(), indices()
+
+
 def summed_rows(gradient: torch.Tensor) -> torch.Tensor:
     """The values of a sparse gradient with entries of one index added up, and zeros in their place.
 
     `coalesce` does this too, and waits for the device to know how many are left.
     """
-    values = gradient._values()
+    values, indices = entries(gradient)
     if gradient.is_coalesced() or values.shape[0] < 2:
         return values
-    indices, sizes = gradient._indices(), gradient.shape[: gradient.sparse_dim()]
+    sizes = gradient.shape[: gradient.sparse_dim()]
     key = torch.zeros_like(indices[0])
     for axis, size in enumerate(sizes):
         key = key * size + indices[axis]

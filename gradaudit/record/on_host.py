@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy
 import torch
 
+from gradaudit.record.internals import tracing
 from gradaudit.schema import LossFacts
 
 _READABLE = (torch.float32, torch.float64, torch.int64, torch.int32, torch.uint8)  # by numpy, without a copy
@@ -22,7 +23,7 @@ class OnHost(NamedTuple):
 
 def value_of(value: torch.Tensor) -> float | None:
     """The one element of a tensor on the CPU; None on a device, where reading it would wait, and in a trace."""
-    if value.is_cpu and value.numel() == 1 and torch._C._get_tracing_state() is None:
+    if value.is_cpu and value.numel() == 1 and not tracing():
         return float(value.item())
     return None
 

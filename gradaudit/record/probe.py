@@ -7,6 +7,7 @@ from typing import Any
 import numpy
 import torch
 
+from gradaudit.record.internals import private
 from gradaudit.record.sharding import local
 
 # Elements of a tensor that are looked at. Relative error of an AdamW update norm at 4,096: median
@@ -130,7 +131,7 @@ class Probe:
                 into.append(place)
             if found:
                 # One call for all: a call for each costs more than its few elements.
-                torch._foreach_copy_(into, found)
+                (private(torch, "_foreach_copy_") or _copy_each)(into, found)
 
     def _reduce(self, parameters: Sequence[torch.Tensor]) -> dict[str, Any]:
         """Few calls for all tensors and columns: after a training step each one finds its code out of the cache."""
@@ -210,3 +211,8 @@ class Probe:
             self._segment = torch.from_numpy(owner).to(self.device, non_blocking=True)
         out = torch.zeros(len(self.counts), dtype=torch.float64, device=self.device)
         return out.scatter_reduce_(0, self._segment, values, reduce)
+
+
+def _copy_each(into: Sequence[torch.Tensor], found: Sequence[torch.Tensor]) -> None:
+    for place, values in zip(into, found, strict=True):
+        place.copy_(values)

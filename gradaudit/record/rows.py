@@ -7,6 +7,8 @@ from typing import Any
 import numpy
 import torch
 
+from gradaudit.record.on_device import entries
+
 MOST_ROWS = 262_144  # followed one by one; every vocabulary fits, a ten-million-row table is sampled
 # Neighbouring columns of each row, one cache line, looked at first; in tables above EXACT elements the only ones,
 # since a trained row is zero in all of them only by accident.
@@ -154,7 +156,7 @@ class RowCounter(_Hits):
         if gradient is not None and gradient.layout != torch.strided:
             named = torch.zeros(self.rows, dtype=torch.bool, device=gradient.device)
             # Not coalesced, which would wait for the device: a row that is named twice is one row.
-            named.index_fill_(0, gradient.detach()._indices()[0], True)
+            named.index_fill_(0, entries(gradient.detach())[1][0], True)
             hit = named[:: self.row_stride]
         elif gradient is not None:
             looked = self._look(gradient)

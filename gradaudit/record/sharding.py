@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from gradaudit.record.internals import private
+
 
 class Part(NamedTuple):
     """A tensor's whole shape, how it is laid over the ranks, and the elements that this rank's values stand for."""
@@ -44,12 +46,12 @@ def flattened_shapes(modules: Iterable[nn.Module]) -> dict[int, list[int]]:
     """The whole shapes of the parameters that FullyShardedDataParallel (use_orig_params) cut up, by identity."""
     shapes = {}
     for module in modules:
-        handle = getattr(module, "_handle", None)
+        handle = private(module, "_handle")
         if type(module).__name__ != "FullyShardedDataParallel" or handle is None or not handle.uses_sharded_strategy:
             continue
         flat = handle.flat_param
         # Without use_orig_params the original parameters are gone, and only the flat one is left.
-        for parameter, shape in zip(flat._params or (), flat._shapes, strict=False):
+        for parameter, shape in zip(private(flat, "_params") or (), private(flat, "_shapes") or (), strict=False):
             shapes[id(parameter)] = list(shape)
     return shapes
 

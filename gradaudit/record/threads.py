@@ -11,6 +11,8 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
+from gradaudit.record.internals import private
+
 T = TypeVar("T")
 
 _MOST = 256  # threads kept, those that ended included; a script may start one for every step
@@ -31,7 +33,8 @@ def here() -> int:
 
 def inside_backward() -> bool:
     """Whether this thread is executing a backward: then what calls backward again is checkpointing, not a loss."""
-    return bool(torch._C._current_graph_task_id() != -1)
+    current = private(torch._C, "_current_graph_task_id")
+    return current is not None and bool(current() != -1)
 
 
 def leaves(roots: Any) -> set[int]:

@@ -9,6 +9,7 @@ import numpy
 import pandas
 import pytest
 
+from gradaudit.audit import analyze
 from gradaudit.derived.constant_predictor import constant_loss, uniform_loss
 from gradaudit.derived.finiteness import breakdown, ran_away
 from gradaudit.derived.layers import comparable_layers, weight_layers
@@ -288,3 +289,17 @@ def test_the_folds_of_a_cross_validation_are_not_one_curve(tmp_path):
     found = validation(load(tmp_path / "run"))
     assert found is not None
     assert found.steps.tolist() == [5, 15, 25, 35, 45]
+
+
+def test_a_loss_inside_a_compiled_region_is_named_where_it_is_missed(tmp_path):
+    run = build_run(tmp_path, loss=falling(150))
+    steps = run.steps.copy()
+    steps["mean_loss"], steps["loss"] = numpy.nan, -1
+    told = "cross_entropy at train.py:12 is inside a compiled region and was not seen"
+    write_table(tmp_path / "rank00000", "steps", steps)
+    row = {"time": 0.1, "step": 0, "kind": "compiled", "message": told}
+    write_table(tmp_path / "rank00000", "events", pandas.DataFrame([row]))
+    assert training_loss(load(tmp_path), 0).unjudged == told
+    outcome = {each.diagnoser: each for each in analyze(load(tmp_path)).outcomes}
+    assert told in outcome["initial_loss_mismatch"].reason
+    assert told in outcome["overfitting"].reason

@@ -228,7 +228,7 @@ def test_a_compiled_optimizer_is_no_reason_not_to_look(tmp_path):
     assert "output" in set(run_of(tmp_path / "run").samples["kind"])
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_a_model_that_is_scripted_traced_copied_or_saved_whole(tmp_path):
     with recorded(tmp_path / "run", activations=True):
         model = network(nn.ReLU())

@@ -62,6 +62,7 @@ def test_double_backward(tmp_path):
 
 
 @pytest.mark.parametrize("reentrant", [True, False])
+@pytest.mark.filterwarnings("ignore:.*amp.autocast:FutureWarning")  # of torch 2.4, about itself
 def test_gradient_checkpointing(tmp_path, reentrant):
     def train():
         model = classifier()

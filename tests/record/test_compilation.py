@@ -11,7 +11,7 @@ from torch.nn import functional
 from tests.record.training import batch, classifier, recorded, run_of
 
 # Tracing an optimizer, torch calls deprecated functions of its own and looks at gradients that it warns of.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,11 @@ def _fresh_compiler():
     torch._dynamo.reset()
 
 
-def watched_as_bare(tmp_path, train, graphs=1):
+# Where compiled code calls back into Python, older versions of torch cannot be told to leave our frames alone.
+SWITCH = hasattr(torch._C._dynamo.eval_frame, "set_code_exec_strategy")
+
+
+def watched_as_bare(tmp_path, train, graphs=1, breaks_more=0):
     """What `train(counter)` returns: the same with a recording as without, from no more graphs and breaks."""
     results, costs = [], []
     for watch in (False, True):
@@ -33,7 +37,7 @@ def watched_as_bare(tmp_path, train, graphs=1):
                 result = train(counter)
         else:
             result = train(counter)
-        breaks = sum(torch._dynamo.utils.counters["graph_break"].values())
+        breaks = sum(torch._dynamo.utils.counters["graph_break"].values()) + (0 if watch else breaks_more)
         results.append(result)
         costs.append((counter.frame_count, counter.op_count, breaks))
     assert results[1] == results[0]
@@ -114,7 +118,7 @@ def test_a_whole_step_in_one_function(tmp_path):
 
         return [step().item() for _ in range(4)]
 
-    known = watched_as_bare(tmp_path, train, graphs=None)
+    known = watched_as_bare(tmp_path, train, graphs=None, breaks_more=not SWITCH)
     run = run_of(tmp_path / "run")
     assert run.steps["objective"].tolist() == pytest.approx(known)
     assert (run.matrix("update_norm", 0) > 0).all()
@@ -134,7 +138,7 @@ def test_compiled_autograd(tmp_path):
                 optimizer.step()
         return losses
 
-    known = watched_as_bare(tmp_path, train, graphs=2)
+    known = watched_as_bare(tmp_path, train, graphs=2, breaks_more=not SWITCH)
     run = run_of(tmp_path / "run")
     assert run.matrix("gradient_norm", 0)[:, 0].tolist() == pytest.approx(known, rel=1e-5)
     assert run.steps["micro_steps"].tolist() == [1] * 4

@@ -22,7 +22,11 @@ KINDS_OF_WRAPPING = """
     import json, sys
     import torch, torch.distributed as dist
     from torch import nn
-    from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+    from torch.distributed.fsdp import FullyShardedDataParallel
+    try:
+        from torch.distributed.fsdp import fully_shard
+    except ImportError:  # torch 2.4 and 2.5
+        from torch.distributed._composable.fsdp import fully_shard
     from torch.nn import functional
     from tests.record.training import recorded
 

@@ -1,5 +1,6 @@
 """The Triton kernels give the numbers of float64, in Triton's interpreter, and compile for GPUs that are not here."""
 
+import inspect
 import os
 import subprocess
 import sys
@@ -68,6 +69,8 @@ def test_the_kernels_compile_for_devices_that_are_not_here(dtype, capability, tm
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
+    if "constexprs" not in inspect.signature(ASTSource).parameters:
+        pytest.skip("the Triton of this torch compiles from another description")
     from gradaudit.record import kernels
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))

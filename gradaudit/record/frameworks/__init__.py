@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from gradaudit.record import session
-from gradaudit.record.frameworks import fastai, keras
+from gradaudit.record.frameworks import compiler, fastai, keras
 from gradaudit.record.imports import Finder
 from gradaudit.record.patches import Patch
 
@@ -16,6 +16,7 @@ _ADAPTERS: dict[str, Callable[[Any], list[Patch]]] = {
     "fastai.optimizer": fastai.install,
     "keras.src.optimizers.base_optimizer": keras.install,
     "keras.src.trainers.trainer": keras.install_losses,
+    "torch._dynamo.output_graph": compiler.install,
 }
 _patches: list[Patch] = []
 _finder = Finder({})

@@ -4,6 +4,7 @@ import functools
 from typing import Any
 
 from gradaudit.record.frameworks.optimizer import watch_steps
+from gradaudit.record.internals import private
 from gradaudit.record.patches import Patch, leave_out_of, replace
 from gradaudit.record.splits import told
 
@@ -27,7 +28,9 @@ def install(module: Any) -> list[Patch]:
 
 def install_evaluation(module: Any) -> list[Patch]:
     """Wrap Learner._do_epoch_validate of the module fastai.learner, which runs the same functions as the training."""
-    original = module.Learner._do_epoch_validate
+    original = private(module.Learner, "_do_epoch_validate")
+    if original is None:
+        return []
 
     @functools.wraps(original)
     def _do_epoch_validate(self: Any, ds_idx: int = 1, dl: Any = None) -> Any:

@@ -10,6 +10,7 @@ import torch
 
 from gradaudit.record import session
 from gradaudit.record.frameworks.optimizer import watch_steps
+from gradaudit.record.internals import private
 from gradaudit.record.patches import Patch, leave_out_of, names, replace
 from gradaudit.record.splits import told
 
@@ -31,7 +32,9 @@ def install_losses(module: Any) -> list[Patch]:
 
     Some losses of Keras call torch.nn.functional, which is seen as ever; of the others only the value is known.
     """
-    original = module.Trainer._compute_loss
+    original = private(module.Trainer, "_compute_loss")
+    if original is None:
+        return []
 
     @functools.wraps(original)
     def _compute_loss(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -70,7 +73,12 @@ def _groups(optimizer: Any) -> list[dict[str, Any]]:
 
 
 def _variables(optimizer: Any) -> list[Any]:
-    return [item for item in optimizer._trainable_variables if isinstance(item.value, torch.Tensor)]
+    return [item for item in _trainable(optimizer) if isinstance(item.value, torch.Tensor)]
+
+
+def _trainable(thing: Any) -> list[Any]:
+    known = private(thing, "_trainable_variables")
+    return list(thing.trainable_variables if known is None else known)
 
 
 def _due(optimizer: Any, steps: int) -> bool:
@@ -82,12 +90,13 @@ def _gradients(optimizer: Any, grads: Any, trainable_variables: Any = None) -> d
     if not optimizer.built and trainable_variables is not None:
         # As apply does at its first call: before it the optimizer does not know its variables.
         optimizer.build(list(trainable_variables))
-    variables = list(trainable_variables) if trainable_variables is not None else optimizer._trainable_variables
+    variables = list(trainable_variables) if trainable_variables is not None else _trainable(optimizer)
     found = {id(item.value): gradient for item, gradient in zip(variables, grads, strict=True)}
     every = getattr(optimizer, "gradient_accumulation_steps", None)
-    if every:
+    accumulated, index_of = private(optimizer, "_accumulated_gradients"), private(optimizer, "_get_variable_index")
+    if every and accumulated is not None and index_of is not None:
         for item in variables:
-            gathered, now = optimizer._accumulated_gradients[optimizer._get_variable_index(item)], found[id(item.value)]
+            gathered, now = accumulated[index_of(item)], found[id(item.value)]
             if gathered is not None and now is not None:
                 found[id(item.value)] = (gathered.value.detach() + now) / every
     return found
@@ -95,14 +104,14 @@ def _gradients(optimizer: Any, grads: Any, trainable_variables: Any = None) -> d
 
 def _layers(root: Any) -> Iterator[names.Held] | None:
     """The layers of a Keras model with their own trainable variables, in the order of the model; None of another."""
-    flatten = getattr(root, "_flatten_layers", None)
+    flatten = private(root, "_flatten_layers")
     if flatten is None:
         return None
     return (names.Held(getattr(layer, "path", None) or layer.name, layer, _own(layer)) for layer in flatten())
 
 
 def _own(layer: Any) -> dict[str, torch.Tensor]:
-    return {item.path: item.value for item in layer._trainable_variables if isinstance(item.value, torch.Tensor)}
+    return {item.path: item.value for item in _trainable(layer) if isinstance(item.value, torch.Tensor)}
 
 
 def _split() -> str:

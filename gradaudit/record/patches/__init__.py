@@ -1,11 +1,12 @@
 """What is observed of a script that does not know us: one file a seam, each with `install()`."""
 
 import os
+import sys
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any, NamedTuple
 
-import torch
+from gradaudit.record.internals import private
 
 _UNSEEN = "importlib._bootstrap"
 
@@ -61,8 +62,8 @@ def hide_from_compiler(function: Callable[..., Any], *, callees: bool) -> None:
     Without it the compiler tries to trace our frames and counts a graph break more. Older versions
     of torch have no such switch; there it stays at the break.
     """
-    frames = torch._C._dynamo.eval_frame
-    if isinstance(function, FunctionType) and hasattr(frames, "set_code_exec_strategy"):
-        action = frames._FrameAction
-        strategy = frames._FrameExecStrategy(action.SKIP, action.SKIP if callees else action.DEFAULT)
-        frames.set_code_exec_strategy(function.__code__, strategy)
+    frames = sys.modules.get("torch._C._dynamo.eval_frame")
+    switch, action = private(frames, "set_code_exec_strategy"), private(frames, "_FrameAction")
+    strategy = private(frames, "_FrameExecStrategy")
+    if isinstance(function, FunctionType) and switch and action and strategy:
+        switch(function.__code__, strategy(action.SKIP, action.SKIP if callees else action.DEFAULT))

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 
 from gradaudit.record import session
+from gradaudit.record.internals import transformed
 from gradaudit.record.losses import FUNCTIONS, arguments_of
 from gradaudit.record.patches import Patch, hide_from_compiler, leave_out_of, pass_over, replace, scriptable
 from gradaudit.record.threads import inside_backward
 
-_observed = threading.local()  # calls of loss functions that this thread has shown
+observed = threading.local()  # calls of loss functions that this thread has shown
 
 
 def install() -> list[Patch]:
@@ -31,27 +32,22 @@ def _watched_loss(name: str, original: Callable[..., Any]) -> Callable[..., Any]
     def loss(*args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_compiling():
             return original(*args, **kwargs)
-        before = getattr(_observed, "calls", 0)
+        before = getattr(observed, "calls", 0)
         try:
             result = original(*args, **kwargs)
         except BaseException as error:
             leave_out_of(error)
             raise
         # Under a function mode, or given a subclass, torch calls the function again from inside.
-        if getattr(_observed, "calls", 0) != before:
+        if getattr(observed, "calls", 0) != before:
             return result
-        seen = session.current() is not None and type(result) is torch.Tensor and not _transformed()
+        seen = session.current() is not None and type(result) is torch.Tensor and not transformed()
         if seen:
-            _observed.calls = before + 1
+            observed.calls = before + 1
             session.guarded("between.on_loss", name, result, bind(args, kwargs))
         return result
 
     return scriptable(loss, original)
-
-
-def _transformed() -> bool:
-    """Under vmap and functorch's grad a loss is not a number yet."""
-    return bool(torch._C._are_functorch_transforms_active())
 
 
 def _watched_backward(original: Callable[..., Any]) -> Callable[..., Any]:

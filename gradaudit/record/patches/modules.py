@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from gradaudit.record import session
+from gradaudit.record.internals import tracing
 from gradaudit.record.patches import Patch, hide_from_compiler, leave_out_of, replace
 
 
@@ -22,13 +24,13 @@ class _Hook:
 
 class _Input(_Hook):
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if not torch.compiler.is_compiling() and not torch._C._is_tracing():
+        if not torch.compiler.is_compiling() and not tracing():
             session.guarded("activations.on_input", module, (*args, *kwargs.values()))
 
 
 class _Output(_Hook):
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if not torch.compiler.is_compiling() and not torch._C._is_tracing():
+        if not torch.compiler.is_compiling() and not tracing():
             session.guarded("activations.on_output", module, output)
 
 
@@ -46,11 +48,13 @@ def install() -> list[Patch]:
 
 
 def _scripting(original: Callable[..., Any]) -> Callable[..., Any]:
+    known = inspect.signature(original).parameters
+
     @functools.wraps(original)
     def script(obj: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(obj, nn.Module):
             session.guarded("activations.on_scripting")
-        if not args:
+        if not args and "_frames_up" in known:
             # It looks up names in the frames of its caller, which is one further away.
             kwargs["_frames_up"] = kwargs.get("_frames_up", 0) + 1
         try:

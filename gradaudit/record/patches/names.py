@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from gradaudit.record.internals import private
 from gradaudit.record.normalisation import values_of
 from gradaudit.record.sharding import class_name, flattened_shapes, part_of
 from gradaudit.record.variables import variables_of
@@ -68,7 +69,7 @@ def find_roots(parameters: Sequence[torch.Tensor]) -> list[nn.Module]:
     if wanted - _held_by(known):
         # Copied and unpickled modules never registered anything.
         known = [item for item in gc.get_objects() if issubclass(type(item), nn.Module)]
-    children = {id(child) for module in known for child in module._modules.values() if child is not None}
+    children = {id(child) for module in known for child in _children(module).values() if child is not None}
     outermost = [module for module in known if id(module) not in children]
     held = {id(module): {id(p) for p in module.parameters()} & wanted for module in outermost}
     roots: list[nn.Module] = []
@@ -82,14 +83,25 @@ def find_roots(parameters: Sequence[torch.Tensor]) -> list[nn.Module]:
 
 
 def _held_by(modules: list[nn.Module]) -> set[int]:
-    return {id(parameter) for module in modules for parameter in module._parameters.values() if parameter is not None}
+    return {id(parameter) for module in modules for parameter in own(module).values() if parameter is not None}
 
 
 def unwrap(module: nn.Module) -> nn.Module:
     """The module inside every known wrapper."""
-    while (attribute := _WRAPPERS.get(type(module).__name__)) and attribute in module._modules:
-        module = module._modules[attribute]  # type: ignore[assignment]
+    while (attribute := _WRAPPERS.get(type(module).__name__)) and private(module, attribute) is not None:
+        module = private(module, attribute)
     return module
+
+
+def _children(module: nn.Module) -> Mapping[str, nn.Module | None]:
+    known = private(module, "_modules")
+    return dict(module.named_children()) if known is None else known
+
+
+def own(module: nn.Module) -> Mapping[str, torch.Tensor | None]:
+    """A module's own parameters by name; None for those that it could have."""
+    known = private(module, "_parameters")
+    return dict(module.named_parameters(recurse=False)) if known is None else known
 
 
 def label_of(thing: Any) -> str:
@@ -130,10 +142,10 @@ def walk(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]
     """Every module under `module` with its qualified name, wrappers left out, each path once."""
     yield prefix.rstrip("."), module
     wrapped = _WRAPPERS.get(type(module).__name__)
-    for name, child in module._modules.items():
+    for name, child in _children(module).items():
         if child is None:
             continue
-        if name == wrapped:
+        if name == wrapped and child is private(module, name):
             yield from walk(child, prefix)
         else:
             yield from walk(child, f"{prefix}{name}.")
@@ -178,8 +190,8 @@ def _modules(root: nn.Module, prefix: str) -> Iterator[Held]:
             yield from seen
             return
     for path, module in walk(root, prefix):
-        own = {f"{path}.{name}" if path else name: p for name, p in module._parameters.items() if p is not None}
-        yield Held(path, module, own)
+        held = {f"{path}.{name}" if path else name: p for name, p in own(module).items() if p is not None}
+        yield Held(path, module, held)
 
 
 def _add_alias(found: dict[int, Any], parameter: torch.Tensor, qualified: str, module: nn.Module) -> None:

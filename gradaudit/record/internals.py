@@ -1,0 +1,136 @@
+"""The private attributes of torch and of frameworks that the recorder reads, and what is lost without each.
+
+All of them. A release of somebody else's may drop or rename any. They are read through `private` and nowhere else,
+and the absence of one costs what its line says, never the recording.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+
+
+class Internal(NamedTuple):
+    """One attribute, the files of `record/` that read it, and the versions that were seen to have it."""
+
+    name: str
+    of: str  # what has it
+    where: tuple[str, ...]
+    without: str  # what is lost where it is missing
+    since: str = "2.4"  # of torch, or empty for a framework
+
+
+TORCH = (
+    Internal("_scale", "torch.amp.GradScaler", ("between.py",), "the scale of a loss, `amp_scale`; objectives keep it"),
+    Internal("_sequence_nr", "autograd nodes", ("losses.py",), "which of several losses a backward was called on: all"),
+    Internal(
+        "_are_functorch_transforms_active", "torch._C", ("internals.py",),
+        "losses and activations under vmap and functorch's grad are no longer passed over",
+    ),
+    Internal(
+        "_current_graph_task_id", "torch._C", ("threads.py",),
+        "objectives under reentrant checkpointing, whose inner roots are added to them",
+    ),
+    Internal(
+        "_len_torch_dispatch_stack", "torch._C", ("modes.py",),
+        "nothing recorded; a TorchDispatchMode of the script sees the operations of the recorder",
+    ),
+    Internal(
+        "_pop_mode_temporarily", "torch.utils._python_dispatch", ("modes.py",), "as _len_torch_dispatch_stack"
+    ),
+    Internal(
+        "_IterableDataset_len_called", "torch.utils.data.DataLoader", ("between.py",),
+        "nothing, but that torch may warn of the length of an iterable data set at its next batch",
+    ),
+    Internal("_foreach_copy_", "torch", ("probe.py",), "nothing; each sampled tensor is copied in a call of its own"),
+    Internal("_indices", "sparse tensors", ("on_device.py",), "nothing, but a wait for the device at sparse gradients"),
+    Internal("_values", "sparse tensors", ("on_device.py",), "as _indices"),
+    Internal("_modules", "torch.nn.Module", ("patches/names.py",), "further names of a module that has several"),
+    Internal("_parameters", "torch.nn.Module", ("patches/names.py",), "further names of a tied tensor in one module"),
+    Internal(
+        "_compiled_call_impl", "torch.nn.Module", ("activations.py",),
+        "with --activations: hooks are put on a model that module.compile() compiled before",
+    ),
+    Internal(
+        "FRAME_COUNTER", "torch._dynamo.convert_frame", ("activations.py",),
+        "with --activations: hooks are put on a model that was compiled before the recorder was there",
+    ),
+    Internal(
+        "call_user_compiler", "torch._dynamo.output_graph.OutputGraph", ("frameworks/compiler.py",),
+        "losses and evaluations inside compiled models",
+    ),
+    Internal(
+        "example_value", "the notes of torch.compile on a node of its graph", ("graph_values.py",),
+        "losses inside compiled models, where neither the logits nor the targets are inputs or outputs of the model",
+    ),
+    Internal(
+        "set_code_exec_strategy", "torch._C._dynamo.eval_frame", ("patches/__init__.py",),
+        "nothing, but a graph break more where compiled code calls backward", since="2.8",
+    ),
+    Internal(
+        "_FrameAction", "torch._C._dynamo.eval_frame", ("patches/__init__.py",), "as its neighbour", since="2.8"
+    ),
+    Internal(
+        "_FrameExecStrategy", "torch._C._dynamo.eval_frame", ("patches/__init__.py",), "as set_code_exec_strategy",
+        since="2.8",
+    ),
+    Internal(
+        "_orig_mod", "torch._dynamo.OptimizedModule", ("patches/names.py",),
+        "names without the prefix of the wrapper: `_orig_mod.` stays",
+    ),
+    Internal("_fsdp_wrapped_module", "FullyShardedDataParallel", ("patches/names.py",), "as _orig_mod, with FSDP 1"),
+    Internal("_checkpoint_wrapped_module", "CheckpointWrapper", ("patches/names.py",), "as _orig_mod"),
+    Internal(
+        "_frames_up", "torch.jit.script", ("patches/modules.py",),
+        "with --activations: torch.jit.script finds no local names of a function that calls it",
+    ),
+    Internal(
+        "__original_fn", "functions for torch.jit.script, set by us", ("patches/__init__.py",),
+        "nothing recorded; torch.jit.script refuses a module that calls a loss function",
+    ),
+    Internal(
+        "__script_if_tracing_wrapper", "functions for torch.jit.script, set by us", ("patches/__init__.py",),
+        "as __original_fn",
+    ),
+    Internal("_handle", "FullyShardedDataParallel", ("sharding.py",), "whole shapes of parameters that FSDP 1 cut up"),
+    Internal("_params", "the flat parameter of FSDP 1", ("sharding.py",), "as _handle"),
+    Internal("_shapes", "the flat parameter of FSDP 1", ("sharding.py",), "as _handle"),
+)  # fmt: skip
+
+FRAMEWORKS = (
+    Internal("_do_epoch_validate", "fastai.learner.Learner", ("frameworks/fastai.py",), "split names", since=""),
+    Internal("_compute_loss", "keras Trainer", ("frameworks/keras.py",), "losses of Keras' own", since=""),
+    Internal("_flatten_layers", "keras Layer", ("frameworks/keras.py",), "the names that Keras gives", since=""),
+    Internal(
+        "_trainable_variables", "keras BaseOptimizer and Layer", ("frameworks/keras.py",),
+        "nothing; the public trainable_variables is read", since="",
+    ),
+    Internal(
+        "_accumulated_gradients", "keras BaseOptimizer", ("frameworks/keras.py",),
+        "with gradient_accumulation_steps: gradients of the earlier micro-steps", since="",
+    ),
+    Internal(
+        "_get_variable_index", "keras BaseOptimizer", ("frameworks/keras.py",), "as _accumulated_gradients", since=""
+    ),
+)  # fmt: skip
+
+INTERNALS = (*TORCH, *FRAMEWORKS)
+
+hidden: set[str] = set()  # what tests take away
+
+
+def private(owner: Any, name: str, default: Any = None) -> Any:
+    """The attribute or entry `name` of `owner`, one of `INTERNALS`; `default` where it is missing."""
+    if name in hidden:
+        return default
+    return owner.get(name, default) if isinstance(owner, dict) else getattr(owner, name, default)
+
+
+def transformed() -> bool:
+    """Whether vmap or functorch's grad is at work: a loss is not a number yet."""
+    active = private(torch._C, "_are_functorch_transforms_active")
+    return active is not None and bool(active())
+
+
+def tracing() -> bool:
+    """Whether torch.jit.trace is at work."""
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
