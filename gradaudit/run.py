@@ -11,6 +11,7 @@ from gradaudit.matrices import Layout, layout, tensor_column
 from gradaudit.ranks import Replica, replica_columns, together
 from gradaudit.run_file import RunError, cleaned, exit_code_of, read_meta, state_of
 from gradaudit.schema import TABLES, LossFacts, Meta, TensorFacts, arrow_schema
+from gradaudit.limits import Budget
 from gradaudit.segments import Made, read
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Run:
     meta: Meta
     state: str  # running | finished | failed | interrupted | killed
     problems: tuple[str, ...]
-    parts: Mapping[str, tuple["pyarrow.Table | Path | Made", ...]]
+    parts: Mapping[str, tuple["pyarrow.Table | Made", ...]]
     attempts: tuple[int, ...] = (0,)  # the global step at which each attempt of a restarted training begins
     expected_frozen: tuple[str, ...] = ()  # patterns (fnmatch) of the tensors that the user says stay as they are
     ranks: tuple[Replica, ...] = ()  # of a data-parallel training
@@ -187,7 +188,8 @@ def load(path: str | Path) -> Run:
     """
     path = Path(path)
     problems: list[str] = []
-    processes = together(path, read_meta(path), problems)
+    budget = Budget()
+    processes = together(path, read_meta(path, budget), problems, budget)
     meta: Meta = cleaned(processes.meta)
     problems += [
         f"{fault.observer} are not recorded from step {fault.step:,} on: a fault of the recorder ({fault.reason})"

@@ -101,7 +101,10 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     path = build_run(tmp_path / "a", loss=FALLING).path
     os.mkfifo(path / "rank00000" / "tensors-000009.parquet")
     os.mkfifo(path / "rank00000" / "steps.live.arrows")
-    assert load(path).problems == ("rank00000/tensors-000009.parquet is no file and was left out",)
+    assert load(path).problems == (
+        "rank00000/steps.live.arrows is no file and was left out",
+        "rank00000/tensors-000009.parquet is no file and was left out",
+    )
     (path / "run.json").unlink()
     os.mkfifo(path / "run.json")
     with pytest.raises(RunError, match="it is no file"):

@@ -1,0 +1,104 @@
+"""A closed segment of a table: a Parquet file that is checked once, and then read column by column."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradaudit import guard
+from gradaudit.columns import as_schema, checked_columns, short_texts, weighed
+from gradaudit.guard import Identity, Refused
+from gradaudit.limits import MOST_FILE, Budget, weight_of_rows
+from gradaudit.page_headers import unpacked
+from gradaudit.schema import Table, UserError
+
+if TYPE_CHECKING:
+    import pyarrow
+
+MOST_FOOTER = 4_000_000  # bytes; the recorder's have some thousand
+MOST_COLUMNS = 200
+
+
+@dataclass(frozen=True)
+class Closed:
+    """A segment that was found sound; `identity` tells whether it still is what was checked."""
+
+    run: Path
+    place: tuple[str, ...]
+    identity: Identity
+
+    def read(self, table: Table, names: list[str]) -> "pyarrow.Table":
+        """The named columns, as the schema has them."""
+        with guard.opened(self.run, *self.place, most=MOST_FILE) as file:
+            if guard.identity(file) != self.identity:
+                place = self.run.joinpath(*self.place)
+                raise UserError(f"{place} was changed while the run was read; analyze it again")
+            with _parquet(file, table) as parquet:
+                return as_schema(_rows(parquet, names), table, names)
+
+
+def checked_segment(run: Path, place: tuple[str, ...], table: Table, budget: Budget) -> Closed:
+    """The segment at `place`, after its size was taken off `budget` and everything in it was read once.
+
+    Raises Refused, and OSError, ValueError or pyarrow's errors for a damaged file.
+    """
+    names = [column.name for column in table.columns]
+    with guard.opened(run, *place, most=MOST_FILE) as file:
+        _footer(file)
+        with _parquet(file, table) as parquet:
+            checked_columns(parquet.schema_arrow, table)
+            weight = _weight(file, parquet.metadata, table, budget)
+            if weight > min(budget.weight, MOST_FILE):
+                budget.refuse(weight)
+            weighed(_rows(parquet, names, check=True), table, budget)
+        return Closed(run, place, guard.identity(file))
+
+
+def _footer(file: io.FileIO) -> None:
+    end = file.seek(0, io.SEEK_END)
+    file.seek(max(0, end - 8))
+    length, magic = file.read(4), file.read(4)
+    file.seek(0)
+    if magic != b"PAR1":
+        raise ValueError("it is no Parquet file, or its end is missing")
+    if int.from_bytes(length, "little") > min(MOST_FOOTER, end):
+        raise ValueError("its footer is longer than any recorder's")
+
+
+def _parquet(file: io.FileIO, table: Table) -> Any:
+    import pyarrow
+    import pyarrow.parquet
+
+    texts = [column.name for column in table.columns if column.dtype == "string"]
+    return pyarrow.parquet.ParquetFile(
+        pyarrow.PythonFile(file, mode="r"), read_dictionary=texts, pre_buffer=False, arrow_extensions_enabled=False,
+        thrift_string_size_limit=MOST_FOOTER, thrift_container_size_limit=100_000, schema_depth_limit=16,
+    )  # fmt: skip
+
+
+def _rows(parquet: Any, names: list[str], check: bool = False) -> "pyarrow.Table":
+    present = [name for name in names if name in parquet.schema_arrow.names]
+    data: pyarrow.Table = parquet.read(columns=present, use_threads=False)
+    if check:
+        data.validate(full=True)
+    return short_texts(data)
+
+
+def _weight(file: io.FileIO, metadata: Any, table: Table, budget: Budget) -> int:
+    """Bytes that the columns of `table` take in memory at least, by the headers of their pages."""
+    if metadata.num_columns > MOST_COLUMNS:
+        raise Refused(f"was left out: it has {metadata.num_columns:,} columns")
+    known = {column.name: column for column in table.columns}
+    rows = weight = 0
+    for group in (metadata.row_group(index) for index in range(metadata.num_row_groups)):
+        rows += group.num_rows
+        for chunk in (group.column(index) for index in range(group.num_columns)):
+            budget.turn()
+            column = known.get(chunk.path_in_schema.split(".")[0])
+            if column is None:
+                continue
+            size, values = unpacked(file, chunk, budget.turn)
+            if values != group.num_rows and not column.dtype.startswith("list"):
+                raise ValueError(f"column {column.name} has {values:,} values in {group.num_rows:,} rows")
+            weight += max(size, 8 * values)
+    return max(weight, weight_of_rows(table, rows))
