@@ -26,6 +26,11 @@ class Closed:
     run: Path
     place: tuple[str, ...]
     identity: Identity
+    rows: int
+
+    def __len__(self) -> int:
+        """Rows of the segment."""
+        return self.rows
 
     def read(self, table: Table, names: list[str]) -> "pyarrow.Table":
         """The named columns, as the schema has them."""
@@ -50,8 +55,9 @@ def checked_segment(run: Path, place: tuple[str, ...], table: Table, budget: Bud
             weight = _weight(file, parquet.metadata, table, budget)
             if weight > min(budget.weight, MOST_FILE):
                 budget.refuse(weight)
-            weighed(_rows(parquet, names, check=True), table, budget)
-        return Closed(run, place, guard.identity(file))
+            data = _rows(parquet, names, check=True)
+        weighed(data, table, budget)
+        return Closed(run, place, guard.identity(file), len(data))
 
 
 def _footer(file: io.FileIO) -> None:

@@ -27,9 +27,7 @@ MOST_FACTS = 250_000_000
 # weight and 170 MB for Python and its libraries, and has to stay below 1 GB.
 MOST_WEIGHT = 700_000_000
 MOST_PAGES = 100_000  # pages of all columns, and batches of streams; a million steps of four tensors have 5,000
-# Cells of the matrices [recorded steps, tensors], over the rows that fill them: whoever records one tensor of many at
-# each step makes matrices of nothing.
-MOST_CELLS_PER_ROW = 64
+MOST_OPTIMIZERS = 1000  # of one run; some trainings have one for each tensor
 
 _WIDTH = {"bool": 1, "int8": 1, "int16": 2, "int32": 4, "float32": 4, "string": 16}
 _OBJECT = 128  # bytes of a small array as an element of a column

@@ -182,6 +182,12 @@ def _merged(
             continue
         table = {f.id: (identifiers[f.name], _share(f, False)) for f in other.tensors if f.name in identifiers}
         shards.append(Shard(list(parts(path, "tensors", other, problems, budget)), table))
+    try:
+        # Of every row of the first rank, Merged keeps where it is found in each shard, and values of all of them.
+        budget.spend(40 * len(shards) * sum(map(len, own)))
+    except Refused as refused:
+        problems.append(f"the merged shards of {len(shards):,} ranks {refused}")
+        return []
     covered = dict.fromkeys(identifiers.values(), 0)
     for shard in shards:
         for identifier, share in shard.tensors.values():
@@ -247,6 +253,10 @@ class Later:
 
     part: Part
     shift: Shift
+
+    def __len__(self) -> int:
+        """Rows of the part."""
+        return len(self.part)
 
     def read(self, table: Table, names: list[str]) -> "pyarrow.Table":
         """The named columns, moved behind the earlier attempts."""

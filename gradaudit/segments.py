@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 class Made(Protocol):
     """A part that is read, or made of others, when it is asked for."""
 
+    def __len__(self) -> int:
+        """Rows, at most."""
+
     def read(self, table: Table, names: list[str]) -> "pyarrow.Table":
         """The named columns, as the schema has them."""
 
