@@ -33,7 +33,10 @@ def checked_stream(
     source = pyarrow.BufferReader(guard.content(run, *place, most=MOST_FILE))
     try:
         reader = pyarrow.ipc.MessageReader.open_stream(source)
-        schema = pyarrow.ipc.read_schema(reader.read_next_message())
+        first = reader.read_next_message()
+        if first.type != "schema":  # read_schema crashes on any other
+            return None
+        schema = pyarrow.ipc.read_schema(first)
         segment = (schema.metadata or {}).get(b"segment", b"").decode(errors="replace")
     except (pyarrow.ArrowException, StopIteration, OSError, ValueError):
         return None  # torn before its first batch

@@ -52,8 +52,6 @@ def parts(path: Path, name: str, meta: Meta, problems: list[str], budget: Budget
 
     What they weigh is taken off `budget`; `problems` gains what was left out.
     """
-    import pyarrow
-
     folder, table = folder_of(meta), TABLES[name]
     try:
         entries = guard.names(path, folder, most=MOST_NAMES)
@@ -67,10 +65,8 @@ def parts(path: Path, name: str, meta: Meta, problems: list[str], budget: Budget
             opened = checked_stream(path, (folder, live), table, budget)
         except FileNotFoundError:
             entries = guard.names(path, folder, most=MOST_NAMES)  # it was closed meanwhile
-        except Refused as refused:
-            problems.append(f"{folder}/{live} {refused}")
-        except OSError as error:
-            problems.append(f"{folder}/{live} cannot be read ({(error.strerror or str(error)).lower()})")
+        except FAULTS as error:
+            problems.append(f"{folder}/{live} {_why(error)}")
     closed = set()
     found = [entry for entry in entries if entry.startswith(f"{name}-") and entry.endswith(".parquet")]
     if len(found) > MOST_SEGMENTS:
@@ -79,12 +75,8 @@ def parts(path: Path, name: str, meta: Meta, problems: list[str], budget: Budget
         shown = f"{folder}/{clean_text(file)}"
         try:
             part = checked_segment(path, (folder, file), table, budget)
-        except Refused as refused:
-            problems.append(f"{shown} {refused}")
-        except PermissionError:
-            problems.append(f"{shown} cannot be read (permission denied) and was left out")
-        except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
-            problems.append(f"{shown} is damaged and was left out ({clean_text(str(error)).split('. ')[0][:120]})")
+        except FAULTS as error:
+            problems.append(f"{shown} {_why(error)}")
         else:
             closed.add(file)
             yield part
@@ -92,6 +84,19 @@ def parts(path: Path, name: str, meta: Meta, problems: list[str], budget: Budget
         if opened[2]:
             problems.append(f"{folder}/{live} {opened[2]}")
         yield opened[1]
+
+
+# What a file may do that is read as a part of a table; pyarrow's errors are among them.
+FAULTS = (Refused, OSError, ValueError, LookupError, TypeError, NotImplementedError, ArithmeticError, MemoryError)
+
+
+def _why(error: BaseException) -> str:
+    """What is said of a part after its name."""
+    if isinstance(error, Refused):
+        return str(error)
+    if isinstance(error, PermissionError):
+        return "cannot be read (permission denied) and was left out"
+    return f"is damaged and was left out ({clean_text(str(error)).split('. ')[0][:120]})"
 
 
 def read(part: Part, table: Table, names: list[str]) -> "pyarrow.Table":
