@@ -211,7 +211,10 @@ class Run:
             elif column.dtype == "bool":
                 columns[column.name] = values.fill_null(False).to_numpy()
             else:
-                columns[column.name] = values.to_pandas()
+                series = values.to_pandas()
+                # Arrow lends its memory read-only; a copy lets go of it.
+                lent = isinstance(series.array, pandas.arrays.NumpyExtensionArray) and not series.values.flags.writeable
+                columns[column.name] = series.copy() if lent else series
         return pandas.DataFrame(columns, copy=False)
 
 

@@ -30,8 +30,8 @@ class Made(Protocol):
 
 Part: TypeAlias = "pyarrow.Table | Made"
 
-# Control characters, and the marks that reorder or hide text: a name must print as what it is.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+# Control characters, the marks that reorder or hide text, and halves of characters: a name must print as what it is.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]")
 
 
 def clean_text(text: str) -> str:
@@ -52,6 +52,9 @@ def parts(path: Path, name: str, meta: Meta, problems: list[str], budget: Budget
 
     What they weigh is taken off `budget`; `problems` gains what was left out.
     """
+    import pyarrow
+
+    faults = (Refused, OSError, ValueError, OverflowError, pyarrow.ArrowException)
     folder, table = folder_of(meta), TABLES[name]
     try:
         entries = guard.names(path, folder, most=MOST_NAMES)
@@ -65,7 +68,7 @@ def parts(path: Path, name: str, meta: Meta, problems: list[str], budget: Budget
             opened = checked_stream(path, (folder, live), table, budget)
         except FileNotFoundError:
             entries = guard.names(path, folder, most=MOST_NAMES)  # it was closed meanwhile
-        except FAULTS as error:
+        except faults as error:
             problems.append(f"{folder}/{live} {_why(error)}")
     closed = set()
     found = [entry for entry in entries if entry.startswith(f"{name}-") and entry.endswith(".parquet")]
@@ -75,7 +78,7 @@ def parts(path: Path, name: str, meta: Meta, problems: list[str], budget: Budget
         shown = f"{folder}/{clean_text(file)}"
         try:
             part = checked_segment(path, (folder, file), table, budget)
-        except FAULTS as error:
+        except faults as error:
             problems.append(f"{shown} {_why(error)}")
         else:
             closed.add(file)
@@ -84,10 +87,6 @@ def parts(path: Path, name: str, meta: Meta, problems: list[str], budget: Budget
         if opened[2]:
             problems.append(f"{folder}/{live} {opened[2]}")
         yield opened[1]
-
-
-# What a file may do that is read as a part of a table; pyarrow's errors are among them.
-FAULTS = (Refused, OSError, ValueError, LookupError, TypeError, NotImplementedError, ArithmeticError, MemoryError)
 
 
 def _why(error: BaseException) -> str:
