@@ -9,13 +9,12 @@ from gradaudit import guard
 from gradaudit.columns import as_schema, checked_columns, short_texts, weighed
 from gradaudit.guard import Identity, Refused
 from gradaudit.limits import MOST_FILE, Budget, weight_of_rows
-from gradaudit.page_headers import unpacked
+from gradaudit.page_headers import MOST_FOOTER, chunks, unpacked
 from gradaudit.schema import Table, UserError
 
 if TYPE_CHECKING:
     import pyarrow
 
-MOST_FOOTER = 4_000_000  # bytes; the recorder's have some thousand
 MOST_COLUMNS = 200
 
 
@@ -49,26 +48,14 @@ def checked_segment(run: Path, place: tuple[str, ...], table: Table, budget: Bud
     """
     names = [column.name for column in table.columns]
     with guard.opened(run, *place, most=MOST_FILE) as file:
-        _footer(file)
+        weight = _weight(file, table, budget)
+        if weight > min(budget.weight, MOST_FILE):
+            budget.refuse(weight)
         with _parquet(file, table) as parquet:
             checked_columns(parquet.schema_arrow, table)
-            weight = _weight(file, parquet.metadata, table, budget)
-            if weight > min(budget.weight, MOST_FILE):
-                budget.refuse(weight)
             data = _rows(parquet, names, check=True)
         weighed(data, table, budget)
         return Closed(run, place, guard.identity(file), len(data))
-
-
-def _footer(file: io.FileIO) -> None:
-    end = file.seek(0, io.SEEK_END)
-    file.seek(max(0, end - 8))
-    length, magic = file.read(4), file.read(4)
-    file.seek(0)
-    if magic != b"PAR1":
-        raise ValueError("it is no Parquet file, or its end is missing")
-    if int.from_bytes(length, "little") > min(MOST_FOOTER, end):
-        raise ValueError("its footer is longer than any recorder's")
 
 
 def _parquet(file: io.FileIO, table: Table) -> Any:
@@ -90,21 +77,20 @@ def _rows(parquet: Any, names: list[str], check: bool = False) -> "pyarrow.Table
     return short_texts(data)
 
 
-def _weight(file: io.FileIO, metadata: Any, table: Table, budget: Budget) -> int:
+def _weight(file: io.FileIO, table: Table, budget: Budget) -> int:
     """Bytes that the columns of `table` take in memory at least, by the headers of their pages."""
-    if metadata.num_columns > MOST_COLUMNS:
-        raise Refused(f"was left out: it has {metadata.num_columns:,} columns")
     known = {column.name: column for column in table.columns}
     rows = weight = 0
-    for group in (metadata.row_group(index) for index in range(metadata.num_row_groups)):
-        rows += group.num_rows
-        for chunk in (group.column(index) for index in range(group.num_columns)):
+    for group in chunks(file):
+        if len(group) > MOST_COLUMNS:
+            raise Refused(f"was left out: it has {len(group):,} columns")
+        rows += group[0].rows if group else 0
+        for chunk in group:
             budget.turn()
-            column = known.get(chunk.path_in_schema.split(".")[0])
+            column = known.get(chunk.name)
             if column is None:
                 continue
-            size, values = unpacked(file, chunk, budget.turn)
-            if values != group.num_rows and not column.dtype.startswith("list"):
-                raise ValueError(f"column {column.name} has {values:,} values in {group.num_rows:,} rows")
-            weight += max(size, 8 * values)
+            if chunk.values != chunk.rows and not column.dtype.startswith("list"):
+                raise ValueError(f"column {column.name} has {chunk.values:,} values in {chunk.rows:,} rows")
+            weight += max(unpacked(file, chunk, budget.turn), 8 * chunk.values)
     return max(weight, weight_of_rows(table, rows))

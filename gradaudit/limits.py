@@ -120,7 +120,7 @@ def weight_of_values(data: "pyarrow.Table", table: Table) -> int:
 
 
 def within(column: Column, values: "pyarrow.ChunkedArray", key: bool) -> None:
-    """Raise Refused when a column of a table holds what no recorder writes: in a key, a null; a whole number too far."""
+    """Raise Refused when a column of a table holds what no recorder writes: a null in a key, a number too far."""
     import pyarrow
     import pyarrow.compute
 
@@ -135,7 +135,7 @@ def within(column: Column, values: "pyarrow.ChunkedArray", key: bool) -> None:
         return
     ends = pyarrow.compute.min_max(values)
     least, most = ends["min"].as_py(), ends["max"].as_py()
-    if least is not None and not (-1 <= least and most <= _WHOLE):
+    if least is not None and not (least >= -1 and most <= _WHOLE):
         raise Refused(f"was left out: column {column.name} holds {least if least < -1 else most}")
 
 

@@ -1,41 +1,66 @@
-"""What the pages of a Parquet file unpack to, by the header of each page: the file's own footer may say anything.
-
-A header is a Thrift struct in the compact protocol; of it the sizes, the number of values and the encoding are read.
-"""
+"""What the pages of a Parquet file unpack to, by the header of each page: the sizes in the footer may be anything."""
 
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from gradaudit.guard import Refused
+from gradaudit.thrift import Reader
 
 MOST_PAGE = 64_000_000  # bytes of one page; the recorder's have a million
-_DICTIONARY = 2
+MOST_FOOTER = 1_000_000  # bytes; the recorder's have some thousand
+_DICTIONARY = 2  # kind of page
+_TEXT = 6  # BYTE_ARRAY, a physical type
 # Texts in other encodings (DELTA_BYTE_ARRAY) unpack to more than their page says.
 _OF_TEXTS = {0, 2, 3, 8}  # PLAIN, PLAIN_DICTIONARY, RLE, RLE_DICTIONARY
 _OF_NUMBERS = {*_OF_TEXTS, 5, 9}  # DELTA_BINARY_PACKED, BYTE_STREAM_SPLIT
 _LONGEST = (1 << 10, 1 << 20)  # bytes looked at for a header, at first and at last
 
 
-class Unpacked(NamedTuple):
-    """What a column chunk unpacks to."""
+class Chunk(NamedTuple):
+    """A column of a row group, as the footer has it."""
 
-    size: int  # bytes of all its pages
+    name: str  # of the column, or of the list that it belongs to
+    rows: int  # of the row group
+    text: bool
     values: int
+    start: int
 
 
-def unpacked(file: io.FileIO, chunk: Any, turn: Callable[[], None]) -> Unpacked:
-    """What the pages of a column chunk (pyarrow's metadata of it) hold; `turn` is called for each of them.
+def chunks(file: io.FileIO) -> list[list[Chunk]]:
+    """The columns of each row group by the footer of a Parquet file. Raises Refused, and ValueError for garbage.
 
-    Raises Refused, and ValueError for garbage.
+    pyarrow ends the process for some damaged footers when it is asked for the same.
     """
-    start, end = chunk.data_page_offset, os.fstat(file.fileno()).st_size
-    if chunk.dictionary_page_offset and 0 < chunk.dictionary_page_offset < start:
-        start = chunk.dictionary_page_offset
+    end = os.fstat(file.fileno()).st_size
+    length = int.from_bytes(os.pread(file.fileno(), 4, end - 8), "little") if end > 12 else 0
+    if os.pread(file.fileno(), 4, max(0, end - 4)) != b"PAR1":
+        raise ValueError("it is no Parquet file, or its end is missing")
+    if not 0 < length <= min(MOST_FOOTER, end - 12):
+        raise ValueError("its footer is longer than any recorder's")
+    try:
+        footer = dict(Reader(os.pread(file.fileno(), length, end - 8 - length)).struct())
+        return [[_chunk(dict(column), int(group[3])) for column in group[1]] for group in footer.get(4, [])]
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ValueError("its footer is damaged") from error
+
+
+def _chunk(column: dict[int, Any], rows: int) -> Chunk:
+    if 1 in column or 8 in column:
+        raise Refused("was left out: it is encrypted, or its pages lie in another file")
+    facts = column[3]
+    dictionary, data = facts.get(11, 0), facts[9]
+    start = dictionary if 0 < dictionary < data else data
+    return Chunk(facts[3][0].decode(errors="replace"), rows, facts[1] == _TEXT, int(facts[5]), int(start))
+
+
+def unpacked(file: io.FileIO, chunk: Chunk, turn: Callable[[], None]) -> int:
+    """Bytes of the pages of a column; `turn` is called for each. Raises Refused, and ValueError for garbage."""
+    start, end = chunk.start, os.fstat(file.fileno()).st_size
     size = values = 0
-    allowed = _OF_TEXTS if chunk.physical_type == "BYTE_ARRAY" else _OF_NUMBERS
-    while values < chunk.num_values:
+    allowed = _OF_TEXTS if chunk.text else _OF_NUMBERS
+    while values < chunk.values:
         turn()
         if not 0 <= start < end:
             raise ValueError("a page lies outside of the file")
@@ -47,9 +72,9 @@ def unpacked(file: io.FileIO, chunk: Any, turn: Callable[[], None]) -> Unpacked:
         size += plain
         values += 0 if kind == _DICTIONARY else count
         start += length + packed
-    if values != chunk.num_values:
+    if values != chunk.values:
         raise ValueError("its pages hold more values than it says")
-    return Unpacked(size, values)
+    return size
 
 
 def _header(file: io.FileIO, start: int) -> tuple[int, int, int, int, int, int]:
@@ -57,13 +82,15 @@ def _header(file: io.FileIO, start: int) -> tuple[int, int, int, int, int, int]:
     for longest in _LONGEST:
         data = os.pread(file.fileno(), longest, start)
         try:
-            reader = _Reader(data)
+            reader = Reader(data)
             fields = dict(reader.struct())
         except IndexError:
             continue
         kind, plain, packed = (fields.get(number, 0) for number in (1, 2, 3))
         # The three kinds of page that hold values, and where each keeps its encoding.
-        inner, where = next(((fields[number], at) for number, at in ((5, 2), (7, 2), (8, 4)) if number in fields), ({}, 2))
+        inner, where = next(
+            ((fields[number], at) for number, at in ((5, 2), (7, 2), (8, 4)) if number in fields), ({}, 2)
+        )
         if not isinstance(inner, dict) or not all(isinstance(n, int) and n >= 0 for n in (kind, plain, packed)):
             break
         count, encoding = inner.get(1, 0), inner.get(where, -1)
@@ -73,71 +100,3 @@ def _header(file: io.FileIO, start: int) -> tuple[int, int, int, int, int, int]:
             count, encoding = 0, 0
         return kind, plain, packed, count, encoding, reader.at
     raise ValueError("the header of a page is damaged")
-
-
-class _Reader:
-    """Reads Thrift's compact protocol; raises IndexError at the end of the data, ValueError for garbage."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data, self.at = data, 0
-
-    def struct(self, depth: int = 0) -> Iterator[tuple[int, Any]]:
-        """(number, value) of each field."""
-        if depth > 8:
-            raise ValueError("the header of a page is damaged")
-        number = 0
-        while head := self.byte():
-            number = number + (head >> 4) if head >> 4 else self.whole()
-            yield number, self.value(head & 15, depth)
-
-    def value(self, kind: int, depth: int) -> Any:
-        """A value of this type; of lists and maps nothing is kept."""
-        if kind in (1, 2):
-            return kind == 1
-        if kind == 3:
-            return self.byte()
-        if kind in (4, 5, 6):
-            return self.whole()
-        if kind == 7:
-            return self.skip(8)
-        if kind == 8:
-            return self.skip(self.varint())
-        if kind in (9, 10):
-            head = self.byte()
-            for _ in range(head >> 4 if head >> 4 < 15 else self.varint()):
-                self.value(self._of_entries(head & 15), depth + 1)
-            return None
-        if kind == 12:
-            return dict(self.struct(depth + 1))
-        raise ValueError("the header of a page is damaged")
-
-    def _of_entries(self, kind: int) -> int:
-        return 3 if kind in (1, 2) else kind  # in a list a truth value takes a byte
-
-    def byte(self) -> int:
-        """The next byte."""
-        self.at += 1
-        return self.data[self.at - 1]
-
-    def skip(self, count: int) -> None:
-        """Leave bytes out."""
-        self.at += count
-        if self.at > len(self.data):
-            raise IndexError
-
-    def varint(self) -> int:
-        """A whole number, seven bits a byte."""
-        result = shift = 0
-        while True:
-            byte = self.byte()
-            result |= (byte & 127) << shift
-            if byte < 128:
-                return result
-            shift += 7
-            if shift > 63:
-                raise ValueError("the header of a page is damaged")
-
-    def whole(self) -> int:
-        """A whole number of either sign."""
-        value = self.varint()
-        return (value >> 1) ^ -(value & 1)

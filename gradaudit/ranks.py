@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gradaudit.schema import TABLES, Facts, Meta, Table
 from gradaudit import guard
 from gradaudit.guard import Refused
 from gradaudit.limits import MOST_NAMES, MOST_RANKS, MOST_TEXT, Budget, checked
+from gradaudit.schema import TABLES, Facts, Meta, Table
 from gradaudit.segments import Part, clean_text, column, folder_of, parts, read, table_of
 from gradaudit.shards import Merged, Shard
 
@@ -88,8 +88,13 @@ class Replica:
 
 
 def _replicas(
-    path: Path, metas: list[Meta], attempts: list[Meta], starts: list[int], steps: tuple[Part, ...],
-    problems: list[str], budget: Budget,
+    path: Path,
+    metas: list[Meta],
+    attempts: list[Meta],
+    starts: list[int],
+    steps: tuple[Part, ...],
+    problems: list[str],
+    budget: Budget,
 ) -> tuple[Replica, ...]:
     """The steps of every rank; empty unless there are several, each with the whole model."""
     first = attempts[-1]
@@ -154,7 +159,7 @@ def _others(path: Path, problems: list[str], budget: Budget) -> list[Meta]:
                 if "is a link" in str(refused)
                 else f"{shown}/rank.json {refused}, and the rank was not merged"
             )
-        except (OSError, msgspec.MsgspecError, RecursionError):
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             problems.append(f"{shown} has no readable rank.json and was not merged")
     return sorted(metas, key=lambda meta: (meta.rank, meta.attempt))
 

@@ -7,12 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradaudit.limits import Budget
+from gradaudit.list_columns import objects
 from gradaudit.matrices import Layout, layout, tensor_column, within_matrices
 from gradaudit.ranks import Replica, replica_columns, together
 from gradaudit.run_file import RunError, cleaned, exit_code_of, read_meta, state_of
 from gradaudit.schema import TABLES, LossFacts, Meta, TensorFacts, arrow_schema
-from gradaudit.limits import Budget
-from gradaudit.list_columns import objects
 from gradaudit.segments import Made, read
 
 if TYPE_CHECKING:

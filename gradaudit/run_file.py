@@ -17,7 +17,6 @@ from gradaudit.schema import FORMAT_VERSION, Meta, UserError
 from gradaudit.segments import clean_text
 
 
-
 class RunError(UserError):
     """The run cannot be read; the message says what is wrong, where, and what to do."""
 
@@ -52,7 +51,7 @@ def read_meta(path: Path, budget: Budget) -> Meta:
             )
         meta = msgspec.json.decode(text, type=Meta)
         checked(meta)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise RunError(f"{file} is damaged: {clean_text(str(error))}") from None
     except RecursionError:
         raise RunError(f"{file} is damaged: it is nested too deeply") from None

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from gradaudit.schema import TABLES, Table
 from gradaudit.matrices import Places
+from gradaudit.schema import TABLES, Table
 from gradaudit.segments import Part, column, table_of
 
 if TYPE_CHECKING:

@@ -18,7 +18,9 @@ with atheris.instrument_imports(include=["gradaudit"]):
 def main() -> None:
     """Fuzz until told to stop."""
     warnings.simplefilter("error")
-    run = Path(tempfile.mkdtemp(prefix="gradaudit-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None)) / "run"
+    run = (
+        Path(tempfile.mkdtemp(prefix="gradaudit-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None)) / "run"
+    )
     harness.sound_run(run)
     corpus = Path(sys.argv[1])
     corpus.mkdir(exist_ok=True)

@@ -187,10 +187,11 @@ def bomb(run: Path, random: Random) -> None:
         target = folder / f"{name}.live.arrows"
         if not target.exists() and not target.is_symlink():
             options = pyarrow.ipc.IpcWriteOptions(compression="zstd")
-            with pyarrow.OSFile(str(target), "wb") as sink:
-                with pyarrow.ipc.new_stream(sink, table.schema.with_metadata({"segment": "9"}), options=options) as stream:
-                    for _ in range(10):
-                        stream.write_table(table)
+            with pyarrow.OSFile(str(target), "wb") as sink, pyarrow.ipc.new_stream(
+                sink, table.schema.with_metadata({"segment": "9"}), options=options
+            ) as stream:
+                for _ in range(10):
+                    stream.write_table(table)
         return
     pyarrow.parquet.write_table(table, first, compression="zstd")
     for number in range(501, 501 + random.choice([0, 20])):

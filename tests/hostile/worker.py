@@ -67,7 +67,7 @@ def watched(run: Path, place: Path) -> list[str]:
     return list(faults(os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, place))
 
 
-def faults(code: int, seconds: float, place: Path):  # noqa: ANN201
+def faults(code: int, seconds: float, place: Path):
     """Each thing that may not be."""
     errors = (place / "err").read_text(errors="replace")
     if code < 0:
@@ -88,7 +88,7 @@ def faults(code: int, seconds: float, place: Path):  # noqa: ANN201
         yield from report_faults(place / "report.json")
 
 
-def report_faults(file: Path):  # noqa: ANN201
+def report_faults(file: Path):
     """What is wrong with the JSON."""
 
     def refuse(text: str) -> None:
@@ -123,7 +123,7 @@ def main() -> None:
             _try(seed, names[seed % len(names)], top, mutate)
 
 
-def _try(seed: int, name: str, top: Path, mutate) -> None:  # noqa: ANN001
+def _try(seed: int, name: str, top: Path, mutate) -> None:
     import shutil
 
     place = top / f"seed-{seed}"
@@ -131,7 +131,7 @@ def _try(seed: int, name: str, top: Path, mutate) -> None:  # noqa: ANN001
     shutil.copytree(top / "sound" / name, place / "run")
     done = mutate(place / "run", seed)
     wrong = watched(place / "run", place)
-    print(json.dumps({"seed": seed, "run": name, "done": done, "wrong": wrong}), flush=True)  # noqa: T201
+    print(json.dumps({"seed": seed, "run": name, "done": done, "wrong": wrong}), flush=True)
     os.chmod(place / "run", 0o700)
     shutil.rmtree(place, ignore_errors=True)
 

@@ -4,9 +4,9 @@ import numpy
 import pyarrow
 import pytest
 
+from gradaudit.limits import Budget
 from gradaudit.record import writer
 from gradaudit.schema import EVENTS, ROWS, STEPS, TENSORS, Meta, arrow_schema
-from gradaudit.limits import Budget
 from gradaudit.segments import parts, read
 
 
