@@ -130,13 +130,25 @@ def within(column: Column, values: "pyarrow.ChunkedArray", key: bool) -> None:
         longest = pyarrow.compute.max(pyarrow.compute.list_value_length(values)).as_py() or 0
         if longest > MOST_GROUPS:
             raise Refused(f"was left out: a list in column {column.name} has {longest:,} entries")
+        _no_gaps(column, values, most=len(values) - 1)
         values = pyarrow.compute.list_flatten(values)
+        _no_gaps(column, values, most=len(values))
+    else:
+        _no_gaps(column, values, most=len(values) - 1)
     if not pyarrow.types.is_integer(values.type) or column.name in _SIGNED:
         return
     ends = pyarrow.compute.min_max(values)
     least, most = ends["min"].as_py(), ends["max"].as_py()
     if least is not None and not (least >= -1 and most <= _WHOLE):
         raise Refused(f"was left out: column {column.name} holds {least if least < -1 else most}")
+
+
+def _no_gaps(column: Column, values: "pyarrow.ChunkedArray", most: int) -> None:
+    """A column of nulls was not recorded, and of numbers with a fraction a null is a NaN; others have none."""
+    import pyarrow
+
+    if 0 < values.null_count <= most and not pyarrow.types.is_floating(values.type):
+        raise Refused(f"was left out: {values.null_count:,} of its rows have no {column.name}")
 
 
 class Budget:

@@ -43,7 +43,7 @@ def gradient_counts(run: Run, optimizer: int) -> "dict[int, dict[int, Floats]]":
 def _dense(row: Any) -> Floats:
     counts = numpy.zeros(_HIGHEST - _LOWEST)
     for values in (row.positive, row.negative):
-        if values is None or not len(values):
+        if values is None or not len(values) or not math.isfinite(row.lowest):
             continue
         first = int(row.lowest) - _LOWEST
         values = numpy.asarray(values, dtype=float)

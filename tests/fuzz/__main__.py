@@ -27,7 +27,7 @@ def main() -> None:
     for number, seed in enumerate(harness.seeds(run)):
         (corpus / f"sound-{number:02d}").write_bytes(seed)
     harness.strip(run)
-    atheris.Setup([sys.argv[0], str(corpus), "-max_len=40000", "-rss_limit_mb=1500", "-timeout=10", *sys.argv[2:]],
+    atheris.Setup([sys.argv[0], str(corpus), "-max_len=40000", "-rss_limit_mb=1500", "-timeout=60", *sys.argv[2:]],
                   lambda data: harness.read_with(run, data) and None)  # fmt: skip
     atheris.Fuzz()
 
