@@ -1,5 +1,6 @@
 """A closed segment of a table: a Parquet file that is checked once, and then read column by column."""
 
+import inspect
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,10 +64,17 @@ def _parquet(file: io.FileIO, table: Table) -> Any:
     import pyarrow.parquet
 
     texts = [column.name for column in table.columns if column.dtype == "string"]
-    return pyarrow.parquet.ParquetFile(
-        pyarrow.PythonFile(file, mode="r"), read_dictionary=texts, pre_buffer=False, arrow_extensions_enabled=False,
-        thrift_string_size_limit=MOST_FOOTER, thrift_container_size_limit=100_000, schema_depth_limit=16,
-    )  # fmt: skip
+    limits = {"thrift_string_size_limit": MOST_FOOTER, "thrift_container_size_limit": 100_000, "schema_depth_limit": 16,
+              "arrow_extensions_enabled": False}  # fmt: skip
+    known = inspect.signature(pyarrow.parquet.ParquetFile.__init__).parameters  # older releases have fewer
+    limits = {name: limit for name, limit in limits.items() if name in known}
+    try:
+        return pyarrow.parquet.ParquetFile(
+            pyarrow.PythonFile(file, mode="r"), read_dictionary=texts, pre_buffer=False, **limits
+        )
+    except KeyError as missing:
+        name = missing.args[0].decode(errors="replace")
+        raise Refused(f"is not a {table.name} table (no column {name}) and was left out") from None
 
 
 def _rows(parquet: Any, names: list[str], check: bool = False) -> "pyarrow.Table":

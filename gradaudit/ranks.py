@@ -215,17 +215,17 @@ def _share(facts: Any, first: bool) -> int:
 
 def _shift(found: dict[str, list[Part]], meta: Meta, losses: list[Any]) -> "Shift":
     """How far the keys of a later attempt move; losses it brings are added to `losses`."""
+    import numpy
 
     def last(table: str, name: str) -> float:
         values = [column(part, TABLES[table], name) for part in found[table]]
-        return max((float(array.max()) for array in values if len(array)), default=-1.0)
+        return max((float(array.max()) for array in values if len(array) and abs(array.max()) < 2**53), default=-1.0)
 
     steps: dict[int, int] = {}
     for part in found["steps"]:
-        for optimizer, step in zip(
-            *(column(part, TABLES["steps"], name).tolist() for name in ("optimizer", "step")), strict=True
-        ):
-            steps[optimizer] = max(steps.get(optimizer, 0), step + 1)
+        owner, step = (column(part, TABLES["steps"], name) for name in ("optimizer", "step"))
+        for optimizer in numpy.unique(owner).tolist():
+            steps[optimizer] = max(steps.get(optimizer, 0), int(step[owner == optimizer].max()) + 1)
     places = {}
     for facts in meta.losses:
         same = [index for index, known in enumerate(losses) if _kind(known) == _kind(facts)]
