@@ -50,7 +50,7 @@ def checked_segment(run: Path, place: tuple[str, ...], table: Table, budget: Bud
     names = [column.name for column in table.columns]
     with guard.opened(run, *place, most=MOST_FILE) as file:
         weight = _weight(file, table, budget)
-        if weight > min(budget.weight, MOST_FILE):
+        if weight > budget.weight:
             budget.refuse(weight)
         with _parquet(file, table) as parquet:
             checked_columns(parquet.schema_arrow, table)
@@ -100,5 +100,5 @@ def _weight(file: io.FileIO, table: Table, budget: Budget) -> int:
                 continue
             if chunk.values != chunk.rows and not column.dtype.startswith("list"):
                 raise ValueError(f"column {column.name} has {chunk.values:,} values in {chunk.rows:,} rows")
-            weight += max(unpacked(file, chunk, budget.turn), 8 * chunk.values)
+            weight += unpacked(file, chunk, budget.turn) + 8 * max(0, chunk.values - chunk.rows)
     return max(weight, weight_of_rows(table, rows))

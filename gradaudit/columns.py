@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 LONGEST_NAME = 300
 
 
+def required(table: Table) -> tuple[str, ...]:
+    """The columns without which a row of `table` has no place: its key, and the step that it belongs to."""
+    return (*table.key, *(column.name for column in table.columns if column.name in ("global_step", "after_step")))
+
+
 def checked_columns(schema: "pyarrow.Schema", table: Table) -> None:
     """Raise Refused when these are not the columns of `table`: one is missing, there twice, or of another kind."""
     known = {column.name: column for column in table.columns}
@@ -22,9 +27,9 @@ def checked_columns(schema: "pyarrow.Schema", table: Table) -> None:
         count = schema.names.count(name)
         if count > 1:
             raise Refused(f"is not a {table.name} table ({count} columns are called {name}) and was left out")
-        if not count and (name in table.key or column.dtype == "string"):
+        if not count and (name in required(table) or column.dtype == "string"):
             raise Refused(f"is not a {table.name} table (no column {name}) and was left out")
-        if count and not _fits(column.dtype, schema.field(name).type, name in table.key):
+        if count and not _fits(column.dtype, schema.field(name).type, name in required(table)):
             kind = str(schema.field(name).type)[:60]
             raise Refused(f"is not a {table.name} table (column {name} is {kind}) and was left out")
 
@@ -68,7 +73,7 @@ def weighed(data: "pyarrow.Table", table: Table, budget: Budget) -> None:
     budget.spend(weight_of_rows(table, len(data)) + weight_of_values(data, table))
     whole = as_schema(data, table, [column.name for column in table.columns])
     for column in table.columns:
-        within(column, whole.column(column.name), column.name in table.key)
+        within(column, whole.column(column.name), column.name in required(table))
 
 
 def short_texts(data: "pyarrow.Table") -> "pyarrow.Table":

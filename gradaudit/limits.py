@@ -22,14 +22,17 @@ MOST_GROUPS = 4096  # entries of one list: parameter groups, bins, examples
 MOST_TEXT = 100_000_000  # bytes of run.json; 20,000 tensors take 10 MB
 # Bytes that the facts of all processes take in memory, by `weight_of_facts`: some 150,000 tensors, rank by rank.
 MOST_FACTS = 250_000_000
-# Bytes that all tables of a run take in memory, by `weight_of_rows` and `weight_of_values`. A million steps of four
-# tensors weigh 0.57 GB, and 150 tensors of 10,000 steps 0.12 GB. An analysis takes at its peak up to 1.1 times the
-# weight and 170 MB for Python and its libraries, and has to stay below 1 GB.
+# Bytes that all tables of a run take in memory at the peak of an analysis, by `weight_of_rows` and `weight_of_values`.
+# A million steps of four tensors, all recorded, weigh 0.69 GB, and 150 tensors of 10,000 steps 0.1 GB. With 170 MB for
+# Python and its libraries an analysis stays below 1 GB.
 MOST_WEIGHT = 700_000_000
 MOST_PAGES = 100_000  # pages of all columns, and batches of streams; a million steps of four tensors have 5,000
 MOST_OPTIMIZERS = 1000  # of one run; some trainings have one for each tensor
 
 _WIDTH = {"bool": 1, "int8": 1, "int16": 2, "int32": 4, "float32": 4, "string": 16}
+# How often an analysis holds the rows of a table at its peak: as they were read, as a frame, and put in order. Of
+# `tensors` a third of the columns is never asked for.
+_COPIES = {"steps": 3, "evaluations": 3, "modules": 3, "histograms": 1.5, "rows": 1.5, "tensors": 0.75}
 _OBJECT = 128  # bytes of a small array as an element of a column
 _WHOLE = 2**53  # beyond it a float64 no longer holds a whole number
 
@@ -100,8 +103,8 @@ def weight_of_rows(table: Table, rows: int) -> int:
     """Bytes that so many rows of `table` take in an analysis, without what their texts and lists hold."""
     # A list is an object of its own where rows seldom repeat them; the few of `steps` mostly do.
     of_lists = 8 if table.name == "steps" else 8 + _OBJECT
-    widths = [of_lists if c.dtype.startswith("list") else _WIDTH.get(c.dtype, 8) for c in table.columns]
-    return rows * sum(widths)
+    width = sum(of_lists if c.dtype.startswith("list") else _WIDTH.get(c.dtype, 8) for c in table.columns)
+    return int(rows * width * _COPIES.get(table.name, 1))
 
 
 def weight_of_values(data: "pyarrow.Table", table: Table) -> int:

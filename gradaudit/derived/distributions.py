@@ -64,7 +64,7 @@ def gradient_counts(run: Run, optimizer: int) -> dict[int, Histograms]:
     frame = run.histograms
     frame = frame[(frame["kind"] == "gradient") & (frame["optimizer"] == optimizer)]
     steps, starts = numpy.unique(frame["step"].to_numpy(), return_index=True)
-    ends = [*starts[1:].tolist(), len(frame)]
+    ends = [*starts[1:].tolist(), len(frame)][: len(starts)]
     return {
         step: Histograms(frame.iloc[start:end])
         for step, start, end in zip(steps.tolist(), starts.tolist(), ends, strict=True)
