@@ -3,6 +3,7 @@
 import inspect
 import io
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,17 +65,24 @@ def _parquet(file: io.FileIO, table: Table) -> Any:
     import pyarrow.parquet
 
     texts = [column.name for column in table.columns if column.dtype == "string"]
-    limits = {"thrift_string_size_limit": MOST_FOOTER, "thrift_container_size_limit": 100_000, "schema_depth_limit": 16,
-              "arrow_extensions_enabled": False}  # fmt: skip
-    known = inspect.signature(pyarrow.parquet.ParquetFile.__init__).parameters  # older releases have fewer
-    limits = {name: limit for name, limit in limits.items() if name in known}
     try:
         return pyarrow.parquet.ParquetFile(
-            pyarrow.PythonFile(file, mode="r"), read_dictionary=texts, pre_buffer=False, **limits
+            pyarrow.PythonFile(file, mode="r"), read_dictionary=texts, pre_buffer=False, **_options()
         )
     except KeyError as missing:
         name = missing.args[0].decode(errors="replace")
         raise Refused(f"is not a {table.name} table (no column {name}) and was left out") from None
+
+
+@cache
+def _options() -> dict[str, int]:
+    """How pyarrow shall read a file that may be anything; older releases have fewer ways."""
+    import pyarrow.parquet
+
+    wanted = {"thrift_string_size_limit": MOST_FOOTER, "thrift_container_size_limit": 100_000, "schema_depth_limit": 16,
+              "arrow_extensions_enabled": False}  # fmt: skip
+    known = inspect.signature(pyarrow.parquet.ParquetFile.__init__).parameters
+    return {name: limit for name, limit in wanted.items() if name in known}
 
 
 def _rows(parquet: Any, names: list[str], check: bool = False) -> "pyarrow.Table":

@@ -31,8 +31,8 @@ MOST_OPTIMIZERS = 1000  # of one run; some trainings have one for each tensor
 
 _WIDTH = {"bool": 1, "int8": 1, "int16": 2, "int32": 4, "float32": 4, "string": 16}
 # How often an analysis holds the rows of a table at its peak: as they were read, as a frame, and put in order. Of
-# `tensors` a third of the columns is never asked for.
-_COPIES = {"steps": 3, "evaluations": 3, "modules": 3, "histograms": 1.5, "rows": 1.5, "tensors": 0.75}
+# `tensors` not every column is asked for.
+_COPIES = {"steps": 3, "evaluations": 3, "modules": 3, "histograms": 1.5, "rows": 1.5, "tensors": 0.85}
 _OBJECT = 128  # bytes of a small array as an element of a column
 _WHOLE = 2**53  # beyond it a float64 no longer holds a whole number
 
@@ -121,7 +121,7 @@ def weight_of_values(data: "pyarrow.Table", table: Table) -> int:
             elif pyarrow.types.is_string(chunk.type):
                 weight += pyarrow.compute.sum(pyarrow.compute.binary_length(chunk)).as_py() or 0
             elif pyarrow.types.is_list(chunk.type):
-                weight += _OBJECT * int(begins(chunk).sum()) + 8 * len(chunk.flatten())
+                weight += _OBJECT * int(begins(chunk).sum()) + chunk.flatten().nbytes
     return int(weight)
 
 

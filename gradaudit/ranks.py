@@ -106,6 +106,8 @@ def _replicas(
         numbers = [number for number, attempt in enumerate(attempts) if attempt.restarts == meta.restarts]
         if meta.rank == first.rank or not numbers or (meta.attempt and not meta.restarts):
             continue
+        if meta.rank >= first.world_size:
+            continue
         if {(facts.name, *facts.shape) for facts in meta.tensors} != {(f.name, *f.shape) for f in first.tensors}:
             return ()
         number = numbers[-1]
@@ -182,9 +184,11 @@ def _merged(
     """One part in which the shards of all ranks are whole tensors."""
     shards = [Shard(own, {facts.id: (facts.id, _share(facts, True)) for facts in meta.tensors})]
     identifiers = {facts.name: facts.id for facts in meta.tensors}
+    ranks = {meta.rank}
     for other in others:
-        if other.rank == meta.rank or other.restarts != meta.restarts:
+        if other.rank in ranks or other.rank >= meta.world_size or other.restarts != meta.restarts:
             continue
+        ranks.add(other.rank)
         table = {f.id: (identifiers[f.name], _share(f, False)) for f in other.tensors if f.name in identifiers}
         shards.append(Shard(list(parts(path, "tensors", other, problems, budget)), table))
     try:

@@ -106,12 +106,19 @@ class Merged:
                 out[index] = column[where[index]]
         return out
 
+    @cached_property
+    def _has(self) -> "Array":
+        """[shards, rows]: whether a gradient was there; asked for with every other column."""
+        import numpy
+
+        return numpy.asarray(self._gathered("has_grad") == 1)
+
     def _combined(self, name: str) -> "Array":
         """[rows]: one column of the whole tensors."""
         import numpy
 
         share = self._rows[2]
-        has = (self._gathered("has_grad") == 1) & (share > 0)
+        has = self._has & (share > 0)
         counts = has if name.startswith("gradient_") else share > 0
         merged: Array = has.any(axis=0)
         if name == "has_grad":

@@ -146,9 +146,8 @@ def _evaluations():
 
 
 def no_utf8(rows=4):
-    texts = pyarrow.Array.from_buffers(
-        pyarrow.utf8(), rows, [None, pyarrow.py_buffer(numpy.arange(5, dtype=numpy.int32)), pyarrow.py_buffer(b"\xff" * 4)]
-    )  # fmt: skip
+    offsets = pyarrow.py_buffer(numpy.arange(rows + 1, dtype=numpy.int32))
+    texts = pyarrow.Array.from_buffers(pyarrow.utf8(), rows, [None, offsets, pyarrow.py_buffer(b"\xff" * rows)])
     columns = [texts if f.name == "split" else pyarrow.array([0] * rows).cast(f.type) for f in _evaluations()]
     return pyarrow.RecordBatch.from_arrays(columns, schema=_evaluations())
 
@@ -179,6 +178,7 @@ def test_a_stream_is_not_unpacked(path):
     assert "compressed" in load(path).problems[0]
 
 
+@pytest.mark.long
 def test_many_small_segments_share_one_budget(path):
     """Three megabytes in forty files, each of a size that one may have: 2 GB."""
     folder = path / "rank00000"
@@ -191,7 +191,7 @@ def test_many_small_segments_share_one_budget(path):
     run = load(path)
     assert any("MB are left" in problem for problem in run.problems)
     rows = sum(len(part) for part in run.parts["tensors"])
-    assert 5_000_000 < rows < MOST_WEIGHT / 60
+    assert 5_000_000 < rows < MOST_WEIGHT / 50
 
 
 def test_pages_that_unpack_to_more_than_the_footer_says_are_refused(path):
@@ -255,7 +255,11 @@ def test_of_rows_with_one_key_the_last_one_wins(path):
 
 
 def test_steps_out_of_order_and_twice_come_back_in_order_and_once(path):
-    rewrite(path, "steps", lambda table: pyarrow.concat_tables([table.take(pyarrow.array(range(49, -1, -1))), table.slice(3, 4)]))
+    rewrite(
+        path,
+        "steps",
+        lambda table: pyarrow.concat_tables([table.take(pyarrow.array(range(49, -1, -1))), table.slice(3, 4)]),
+    )
     run = load(path)
     assert run.steps["step"].tolist() == list(range(50))
     assert run.steps["mean_loss"].tolist() == pytest.approx(FALLING.tolist())

@@ -208,7 +208,7 @@ def _first(pair: tuple[str, TensorFacts]) -> str:
     return pair[0]
 
 
-def _weighed(counts: dict[int, Floats], tensors: Sequence[TensorFacts]) -> Floats:
+def _weighed(counts: Mapping[int, Floats], tensors: Sequence[TensorFacts]) -> Floats:
     """Counts over several tensors, each as many as it has elements, whether all of them were counted or a sample."""
     return numpy.asarray(
         sum(counts[tensor.id] / counts[tensor.id].sum() * tensor.elements for tensor in tensors), dtype=float

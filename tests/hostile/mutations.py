@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,9 +13,10 @@ from typing import Any
 from tests.hostile.tables import TABLE_MUTATIONS
 
 FACTS: list[Any] = [
-    None, True, -1, 0, 1, 2**31 - 1, 2**31, 2**53 + 1, 2**63 - 1, 2**64, -(2**63), 10**400, 0.5, 1e308, -1e308, 1e-320, "",
-    "x" * 100_000, "\x1b[31m\u202e\n\x00", "</script><b>", "nan", "\ud7ff\U0010ffff", [], {}, [[]], [None], ["a"], [2**62] * 40,
-    [0], [-1], {"a": 1}, [[1, 2], [3]], "2026-13-45T99:99:99Z", "running", "failed", [1e308] * 3, ["x" * 5000] * 50,
+    None, True, -1, 0, 1, 2**31 - 1, 2**31, 2**53 + 1, 2**63 - 1, 2**64, -(2**63), 10**400, 0.5, 1e308, -1e308, 1e-320,
+    "", "x" * 100_000, "\x1b[31m\u202e\n\x00", "</script><b>", "nan", "\ud7ff\U0010ffff", [], {}, [[]], [None],
+    ["a"], [2**62] * 40, [0], [-1], {"a": 1}, [[1, 2], [3]], "2026-13-45T99:99:99Z", "running", "failed",
+    [1e308] * 3, ["x" * 5000] * 50,
 ]  # fmt: skip
 
 
@@ -135,13 +137,13 @@ def facts(run: Path, random: Random) -> None:
         parent, key = random.choice(leaves)
         kind = random.random()
         if kind < 0.7:
-            parent[key] = random.choice(FACTS)
+            parent[key] = deepcopy(random.choice(FACTS))
         elif kind < 0.85:
             parent.pop(key)
         elif isinstance(parent, list):
-            parent += [parent[key]] * random.choice([1, 50])
+            parent += [deepcopy(parent[key]) for _ in range(random.choice([1, 50]))]
         else:
-            parent[random.choice(sorted(parent))] = parent[key]
+            parent[random.choice(sorted(parent))] = deepcopy(parent[key])
     file.write_text(json.dumps(whole))
 
 
@@ -152,7 +154,7 @@ def same_facts(run: Path, random: Random) -> None:
         whole = json.loads(file.read_bytes())
         table = whole[random.choice(["tensors", "modules", "optimizers", "losses"])]
         field = random.choice(sorted(table[0]))
-        value = random.choice([table[0][field], random.choice(FACTS)])
+        value = deepcopy(random.choice([table[0][field], random.choice(FACTS)]))
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return
     for entry in table:
@@ -234,8 +236,8 @@ def locked(run: Path, random: Random) -> None:
 
 Mutation = Callable[[Path, Random], None]
 MUTATIONS: list[Mutation] = [
-    flip, flip_the_end, cut, overwrite, remove, empty, swap, multiply, facts, facts, facts, same_facts, deep, link, special,
-    locked, *TABLE_MUTATIONS,
+    flip, flip_the_end, cut, overwrite, remove, empty, swap, multiply, facts, facts, facts, same_facts, deep, link,
+    special, locked, *TABLE_MUTATIONS,
 ]  # fmt: skip
 
 

@@ -26,9 +26,9 @@ def killed(path: Path) -> None:
     for file in sorted((path / "rank00000").glob("*.parquet")):
         name, _, number = file.stem.partition("-")
         schema = arrow_schema(TABLES[name]).with_metadata({"segment": number})
-        with pyarrow.OSFile(str(file.parent / f"{name}.live.arrows"), "wb") as sink:
-            with pyarrow.ipc.new_stream(sink, schema) as stream:
-                stream.write_table(pyarrow.parquet.read_table(file).cast(schema), max_chunksize=100)
+        live = str(file.parent / f"{name}.live.arrows")
+        with pyarrow.OSFile(live, "wb") as sink, pyarrow.ipc.new_stream(sink, schema) as stream:
+            stream.write_table(pyarrow.parquet.read_table(file).cast(schema), max_chunksize=100)
         file.unlink()
 
 

@@ -136,8 +136,9 @@ def keys(table: pyarrow.Table, name: str, random: Random) -> pyarrow.Table:
         [numpy.zeros(count), numpy.arange(count), numpy.full(count, most), numpy.full(count, -1),
          most - numpy.arange(count), numpy.arange(count) * (min(most, 2**53) // max(1, count)), numpy.arange(count) - 5]
     )  # fmt: skip
-    return _set(table, column, pyarrow.array(numpy.clip(numbers, -most, most).astype("int64") if most > 2**53 else
-                                             numbers.astype("int64"), pyarrow.int64()).cast(kind, safe=False))  # fmt: skip
+    # Of the greatest int64 a float64 has no neighbour.
+    whole = numpy.clip(numbers, -float(most), 2**62 if most > 2**53 else most).astype("int64")
+    return _set(table, column, pyarrow.array(whole).cast(kind, safe=False))
 
 
 def columns(table: pyarrow.Table, name: str, random: Random) -> pyarrow.Table:
@@ -157,8 +158,8 @@ def columns(table: pyarrow.Table, name: str, random: Random) -> pyarrow.Table:
         case "few":
             return table.select(random.sample(table.column_names, random.randrange(1, table.num_columns)))
     other = random.choice(
-        [["text"] * count, [1.5] * count, [2**40] * count, [[1]] * count, [{"a": 1}] * count, [None] * count, [b"x"] * count,
-         [True] * count, [["a"]] * count]
+        [["text"] * count, [1.5] * count, [2**40] * count, [[1]] * count, [{"a": 1}] * count, [None] * count,
+         [b"x"] * count, [True] * count, [["a"]] * count]
     )  # fmt: skip
     array = pyarrow.array(other)
     kind = random.random()
@@ -189,9 +190,10 @@ def bomb(run: Path, random: Random) -> None:
         target = folder / f"{name}.live.arrows"
         if not target.exists() and not target.is_symlink():
             options = pyarrow.ipc.IpcWriteOptions(compression="zstd")
-            with pyarrow.OSFile(str(target), "wb") as sink, pyarrow.ipc.new_stream(
-                sink, table.schema.with_metadata({"segment": "9"}), options=options
-            ) as stream:
+            with (
+                pyarrow.OSFile(str(target), "wb") as sink,
+                pyarrow.ipc.new_stream(sink, table.schema.with_metadata({"segment": "9"}), options=options) as stream,
+            ):
                 for _ in range(10):
                     stream.write_table(table)
         return

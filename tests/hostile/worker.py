@@ -1,6 +1,6 @@
-"""Analyzes mutated runs, a process for each, forked from one that has everything imported: `python -m tests.hostile.worker`.
+"""Analyzes mutated runs, a process for each, forked from one that has everything imported.
 
-Reads seeds from the command line and prints a line of JSON for each: what it did, and what went wrong, if anything.
+`python -m tests.hostile.worker SEED ...` prints a line of JSON for each: what it did, and what went wrong, if anything.
 """
 
 import json
