@@ -120,7 +120,7 @@ class Merged:
         share = self._rows[2]
         has = self._has & (share > 0)
         counts = has if name.startswith("gradient_") else share > 0
-        merged: Array = has.any(axis=0)
+        merged: Array = numpy.asarray(has.any(axis=0))
         if name == "has_grad":
             return merged
         values = self._gathered(name)
