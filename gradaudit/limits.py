@@ -63,12 +63,14 @@ NUMBERS: dict[str, tuple[float, float]] = {
     "restarts": (0, 2**31),
     "shape": (0, _WHOLE),
     "share": (-1, _WHOLE),
+    "step": (-1, _WHOLE),
     "world_size": (1, 2**31),
 }
 _ANY_NUMBER = (-1e300, 1e300)
 # How many entries a list or table of the facts may have.
-LENGTHS = {"shape": 64, "placements": 64, "aliases": 10_000, "class_weights": 100_000, "label_counts": 100_000,
-           "broadcast": 16, "evaluation_broadcast": 16, "defaults": 1000, "command": 100_000}  # fmt: skip
+LENGTHS = {"shape": 64, "disabled": 100, "placements": 64, "aliases": 10_000, "class_weights": 100_000,
+           "label_counts": 100_000, "broadcast": 16, "evaluation_broadcast": 16, "defaults": 1000,
+           "command": 100_000}  # fmt: skip
 MOST_ELEMENTS = 2**62  # of one tensor
 # Columns whose values are bit patterns, or lie on both sides of 0.
 _SIGNED = ("weight_checksum", "checksum", "lowest")
