@@ -3,12 +3,14 @@
 import dataclasses
 import re
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from graphlib import TopologicalSorter
 from typing import Any, Literal
 
 import msgspec
+import numpy
 
 import gradaudit
 from gradaudit.derived.training_loss import inside_compiled
@@ -106,7 +108,20 @@ def analyze(
     it runs. Raises UnknownNameError for a name that does not exist.
     """
     chosen, overrides = choose(select, ignore, thresholds or {})
-    run = dataclasses.replace(run, expected_frozen=tuple(expected_frozen))
+    # A run may hold any number, NaN and 1e308 among them: what comes of it in arithmetic is no news for the user.
+    with numpy.errstate(all="ignore"), warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+        audit = _audit(chosen, overrides, run, tuple(expected_frozen), progress)
+    return audit if show_host else without_host(audit)
+
+
+def _audit(
+    chosen: list[Diagnoser],
+    overrides: Mapping[str, Mapping[str, float]],
+    run: Run,
+    expected_frozen: tuple[str, ...],
+    progress: Callable[[str], None],
+) -> Audit:
+    run = dataclasses.replace(run, expected_frozen=expected_frozen)
     outcomes = []
     for item in chosen:
         progress(item.name)
@@ -114,7 +129,7 @@ def analyze(
     explains = {item.name: item.explains for item in chosen}
     ranked = rank(outcomes, explains)
     flagged = {name for outcome in outcomes for finding in outcome.findings for name in finding.tensors}
-    audit = Audit(
+    return Audit(
         audit_version=AUDIT_VERSION,
         gradaudit_version=gradaudit.__version__,
         meta=run.meta,
@@ -124,7 +139,6 @@ def analyze(
         outcomes=outcomes,
         ranked=ranked,
     )
-    return audit if show_host else without_host(audit)
 
 
 def without_host(audit: Audit) -> Audit:

@@ -1,11 +1,14 @@
 """Long columns of table `tensors` laid out as matrices of steps and tensors."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gradaudit.schema import TABLES
-from gradaudit.segments import Part, read
+from gradaudit.guard import Refused
+from gradaudit.limits import MOST_OPTIMIZERS, Budget, weight_of_rows
+from gradaudit.schema import TABLES, Meta
+from gradaudit.segments import Part, column, read
 
 if TYPE_CHECKING:
     import numpy
@@ -28,6 +31,55 @@ def tensor_column(parts: Iterable[Part], name: str) -> "Array":
     if len(values) > _LARGE:
         pyarrow.default_memory_pool().release_unused()
     return values
+
+
+class Places:
+    """Identifiers mapped to places: looked up, since an identifier may be any number and must not size anything."""
+
+    def __init__(self, places: Mapping[int, int]) -> None:
+        import numpy
+
+        self.known = numpy.asarray(sorted(places), dtype=numpy.int64)
+        self.places = numpy.asarray([places[identifier] for identifier in self.known.tolist()], dtype=numpy.int64)
+
+    def __call__(self, identifiers: "Array") -> "Array":
+        """[identifiers]: the place of each; -1 for one that is not known."""
+        import numpy
+
+        if not len(self.known):
+            return numpy.full(identifiers.shape, -1)
+        at = numpy.minimum(numpy.searchsorted(self.known, identifiers), len(self.known) - 1)
+        return numpy.where(self.known[at] == identifiers, self.places[at], -1)
+
+
+def within_matrices(
+    parts: MutableMapping[str, tuple[Part, ...]], meta: Meta, problems: list[str], budget: Budget
+) -> None:
+    """Leave tables out whose keys would make more optimizers or larger matrices than `budget` has room for."""
+    import numpy
+
+    for name in TABLES:
+        if "optimizer" not in TABLES[name].key:
+            continue
+        owners = {int(owner) for part in parts[name] for owner in numpy.unique(column(part, TABLES[name], "optimizer"))}
+        if len(owners) > MOST_OPTIMIZERS:
+            problems.append(f"table {name} was left out: it names {len(owners):,} optimizers")
+            parts[name] = ()
+    sizes = Counter(facts.recorded_with for facts in meta.tensors)
+    steps: dict[int, set[int]] = {}
+    rows = 0
+    for part in parts["tensors"]:
+        owner, step = (column(part, TABLES["tensors"], key) for key in ("optimizer", "step"))
+        rows += len(owner)
+        for optimizer in numpy.unique(owner).tolist():
+            steps.setdefault(optimizer, set()).update(numpy.unique(step[owner == optimizer]).tolist())
+    cells = sum(len(mine) * sizes[optimizer] for optimizer, mine in steps.items())
+    try:
+        # A cell without a row takes as much as one with it.
+        budget.spend(weight_of_rows(TABLES["tensors"], max(0, cells - rows)))
+    except Refused as refused:
+        problems.append(f"table tensors {refused}")
+        parts["tensors"] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,19 +111,19 @@ def layout(owner: "Array", step: "Array", tensor: "Array", optimizer: int, ident
     """
     import numpy
 
-    place = numpy.full(max(int(tensor.max(initial=0)), max(identifiers, default=0)) + 1, -1)
-    place[[i for i in identifiers if i >= 0]] = [n for n, i in enumerate(identifiers) if i >= 0]
+    columns_of = Places({identifier: place for place, identifier in enumerate(identifiers) if identifier >= 0})
     mine = (owner == optimizer) & (tensor >= 0)
     rows = slice(0, len(owner)) if mine.all() else numpy.flatnonzero(mine)
     other = step[rows] != step[rows][:1]
     count = int(other.argmax()) if other.any() else len(other)  # rows of the first step
     if count and len(other) % count == 0:
         by_step, by_tensor = step[rows].reshape(-1, count), tensor[rows].reshape(-1, count)
-        columns = place[by_tensor[0]]
+        columns = columns_of(by_tensor[0])
         whole = (by_step == by_step[:, :1]).all() and (by_tensor == by_tensor[0]).all() and (columns >= 0).all()
         if whole and (numpy.diff(by_step[:, 0]) > 0).all() and len(set(columns.tolist())) == count:
             return Layout(by_step[:, 0].copy(), rows, None, columns, len(identifiers))
     rows = numpy.flatnonzero(mine)
-    rows = rows[place[tensor[rows]] >= 0]
+    columns = columns_of(tensor[rows])
+    rows, columns = rows[columns >= 0], columns[columns >= 0]
     steps, at = numpy.unique(step[rows], return_inverse=True)
-    return Layout(steps, rows, at, place[tensor[rows]], len(identifiers))
+    return Layout(steps, rows, at, columns, len(identifiers))

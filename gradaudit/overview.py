@@ -90,7 +90,7 @@ def overview(run: Run, flagged: set[str]) -> Overview:
     end = int(steps["global_step"].max()) + 1
     return Overview(
         steps=len(steps),
-        seconds=float(steps["time"].max() - steps["time"].min()),
+        seconds=_seconds(steps["time"].to_numpy(dtype=float)),
         parameters=sum(tensor.elements for tensor in run.meta.tensors),
         tensors=len(run.meta.tensors),
         first_loss=ends[0].first if len(ends) == 1 else None,
@@ -121,6 +121,12 @@ def overview(run: Run, flagged: set[str]) -> Overview:
         update_ratio=typical_pace(run),
         skipped_unseen=int((steps["skipped"].fillna(False).astype(bool) & ~steps["recorded"].astype(bool)).sum()),
     )
+
+
+def _seconds(times: Floats) -> float:
+    """From the first step to the last, as far as a clock told."""
+    known = times[numpy.abs(times) < 1e15]
+    return float(numpy.ptp(known)) if len(known) else 0.0
 
 
 def _named(run: Run, optimizer: int, name: str) -> str:

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from gradaudit import guard
+from gradaudit.guard import Refused
+from gradaudit.limits import MOST_NAMES, MOST_RANKS, MOST_TEXT, Budget, checked
 from gradaudit.schema import TABLES, Facts, Meta, Table
-from gradaudit.segments import Part, clean_text, column, parts, read, table_of
+from gradaudit.segments import Part, clean_text, column, folder_of, parts, read, table_of
 from gradaudit.shards import Merged, Shard
 
 if TYPE_CHECKING:
@@ -32,9 +35,9 @@ class Processes:
     replicas: tuple["Replica", ...] = ()  # of a training whose every rank holds a copy of the model
 
 
-def together(path: Path, first: Meta, problems: list[str]) -> Processes:
+def together(path: Path, first: Meta, problems: list[str], budget: Budget) -> Processes:
     """Read what every process wrote; `problems` gains what is damaged, missing or was not merged."""
-    others = _others(path, problems)
+    others = _others(path, problems, budget)
     attempts = [first]
     for meta in (meta for meta in others if meta.rank == first.rank):
         if _follows(attempts[-1], meta):
@@ -51,16 +54,16 @@ def together(path: Path, first: Meta, problems: list[str]) -> Processes:
         lone = sum(facts.name not in known for facts in meta.tensors)
         if meta.rank != first.rank and lone:
             problems.append(
-                f"{_folder(meta)} trains {lone:,} tensors that rank {first.rank} lacks; they were not merged"
+                f"{folder_of(meta)} trains {lone:,} tensors that rank {first.rank} lacks; they were not merged"
             )
     found: dict[str, list[Part]] = {name: [] for name in TABLES}
     losses, starts = list(first.losses), [0]
     for number, meta in enumerate(attempts):
         # run.json is written by the process whose folder has no number, whatever it says of itself.
         meta = meta if number else msgspec.structs.replace(first, attempt=0)
-        own: dict[str, list[Part]] = {name: list(parts(path, name, meta, problems)) for name in TABLES}
+        own: dict[str, list[Part]] = {name: list(parts(path, name, meta, problems, budget)) for name in TABLES}
         if meta.world_size > 1 and any(facts.placements for facts in meta.tensors):
-            own["tensors"] = _merged(path, meta, others, own["tensors"], problems)
+            own["tensors"] = _merged(path, meta, others, own["tensors"], problems, budget)
         if number:
             shift = _shift(found, meta, losses)
             starts.append(shift.global_steps)
@@ -70,7 +73,7 @@ def together(path: Path, first: Meta, problems: list[str]) -> Processes:
     whole = msgspec.structs.replace(
         attempts[-1], losses=losses, started=first.started, name=first.name, attempt=first.attempt
     )
-    copies = _replicas(path, [first, *others], attempts, starts, tuple(found["steps"]), problems)
+    copies = _replicas(path, [first, *others], attempts, starts, tuple(found["steps"]), problems, budget)
     return Processes(whole, {name: tuple(mine) for name, mine in found.items()}, tuple(starts), copies)
 
 
@@ -85,7 +88,13 @@ class Replica:
 
 
 def _replicas(
-    path: Path, metas: list[Meta], attempts: list[Meta], starts: list[int], steps: tuple[Part, ...], problems: list[str]
+    path: Path,
+    metas: list[Meta],
+    attempts: list[Meta],
+    starts: list[int],
+    steps: tuple[Part, ...],
+    problems: list[str],
+    budget: Budget,
 ) -> tuple[Replica, ...]:
     """The steps of every rank; empty unless there are several, each with the whole model."""
     first = attempts[-1]
@@ -97,10 +106,12 @@ def _replicas(
         numbers = [number for number, attempt in enumerate(attempts) if attempt.restarts == meta.restarts]
         if meta.rank == first.rank or not numbers or (meta.attempt and not meta.restarts):
             continue
+        if meta.rank >= first.world_size:
+            continue
         if {(facts.name, *facts.shape) for facts in meta.tensors} != {(f.name, *f.shape) for f in first.tensors}:
             return ()
         number = numbers[-1]
-        mine = tuple(parts(path, "steps", meta, problems))
+        mine = tuple(parts(path, "steps", meta, problems, budget))
         replicas.append(Replica(meta.rank, mine, starts[number], ends[number]))
     return tuple(replicas)
 
@@ -127,29 +138,36 @@ def replica_columns(replicas: Sequence[Replica]) -> dict[str, "Array"]:
     return {name: values[order] for name, values in whole.items()}
 
 
-def _others(path: Path, problems: list[str]) -> list[Meta]:
+def _others(path: Path, problems: list[str], budget: Budget) -> list[Meta]:
     """The facts of every process but the first one of rank 0, by rank and attempt."""
     metas = []
-    for folder in path.glob("rank*"):
-        file = folder / "rank.json"
-        if folder.is_symlink() or file.is_symlink():
-            problems.append(f"{clean_text(folder.name)} is a link, or holds one, and was not followed")
-            continue
-        if not folder.is_dir() or not (file.exists() or "." in folder.name):
-            continue
+    folders = [name for name in guard.names(path, most=MOST_NAMES) if name.startswith("rank")]
+    if len(folders) > MOST_RANKS:
+        problems.append(f"{path.name} has {len(folders):,} folders of ranks; all above {MOST_RANKS:,} were left out")
+    for folder in folders[:MOST_RANKS]:
+        shown = clean_text(folder)
         try:
-            metas.append(msgspec.json.decode(file.read_bytes(), type=Meta))
-        except (OSError, msgspec.MsgspecError):
-            problems.append(f"{clean_text(folder.name)} has no readable rank.json and was not merged")
+            text = guard.content(path, folder, "rank.json", most=MOST_TEXT)
+            budget.spend_facts(text)
+            meta = msgspec.json.decode(text, type=Meta)
+            checked(meta)
+            metas.append(meta)
+        except (FileNotFoundError, NotADirectoryError):
+            if "." in folder:
+                problems.append(f"{shown} has no readable rank.json and was not merged")
+        except Refused as refused:
+            problems.append(
+                f"{shown} is a link, or holds one, and was not followed"
+                if "is a link" in str(refused)
+                else f"{shown}/rank.json {refused}, and the rank was not merged"
+            )
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            problems.append(f"{shown} has no readable rank.json and was not merged")
     return sorted(metas, key=lambda meta: (meta.rank, meta.attempt))
 
 
-def _folder(meta: Meta) -> str:
-    return f"rank{meta.rank:05d}" + (f".{meta.attempt}" if meta.attempt else "")
-
-
 def _left_out(meta: Meta, reason: str) -> str:
-    return f"{_folder(meta)} was written by another process and was not merged: {reason}"
+    return f"{folder_of(meta)} was written by another process and was not merged: {reason}"
 
 
 def _follows(before: Meta, meta: Meta) -> bool:
@@ -160,15 +178,25 @@ def _follows(before: Meta, meta: Meta) -> bool:
     return meta.restarts > before.restarts or ended
 
 
-def _merged(path: Path, meta: Meta, others: Sequence[Meta], own: list[Part], problems: list[str]) -> list[Part]:
+def _merged(
+    path: Path, meta: Meta, others: Sequence[Meta], own: list[Part], problems: list[str], budget: Budget
+) -> list[Part]:
     """One part in which the shards of all ranks are whole tensors."""
     shards = [Shard(own, {facts.id: (facts.id, _share(facts, True)) for facts in meta.tensors})]
     identifiers = {facts.name: facts.id for facts in meta.tensors}
+    ranks = {meta.rank}
     for other in others:
-        if other.rank == meta.rank or other.restarts != meta.restarts:
+        if other.rank in ranks or other.rank >= meta.world_size or other.restarts != meta.restarts:
             continue
+        ranks.add(other.rank)
         table = {f.id: (identifiers[f.name], _share(f, False)) for f in other.tensors if f.name in identifiers}
-        shards.append(Shard(list(parts(path, "tensors", other, problems)), table))
+        shards.append(Shard(list(parts(path, "tensors", other, problems, budget)), table))
+    try:
+        # Of every row of the first rank, Merged keeps where it is found in each shard, and values of all of them.
+        budget.spend(40 * len(shards) * sum(map(len, own)))
+    except Refused as refused:
+        problems.append(f"the merged shards of {len(shards):,} ranks {refused}")
+        return []
     covered = dict.fromkeys(identifiers.values(), 0)
     for shard in shards:
         for identifier, share in shard.tensors.values():
@@ -191,17 +219,17 @@ def _share(facts: Any, first: bool) -> int:
 
 def _shift(found: dict[str, list[Part]], meta: Meta, losses: list[Any]) -> "Shift":
     """How far the keys of a later attempt move; losses it brings are added to `losses`."""
+    import numpy
 
     def last(table: str, name: str) -> float:
         values = [column(part, TABLES[table], name) for part in found[table]]
-        return max((float(array.max()) for array in values if len(array)), default=-1.0)
+        return max((float(array.max()) for array in values if len(array) and abs(array.max()) < 2**53), default=-1.0)
 
     steps: dict[int, int] = {}
     for part in found["steps"]:
-        for optimizer, step in zip(
-            *(column(part, TABLES["steps"], name).tolist() for name in ("optimizer", "step")), strict=True
-        ):
-            steps[optimizer] = max(steps.get(optimizer, 0), step + 1)
+        owner, step = (column(part, TABLES["steps"], name) for name in ("optimizer", "step"))
+        for optimizer in numpy.unique(owner).tolist():
+            steps[optimizer] = max(steps.get(optimizer, 0), int(step[owner == optimizer].max()) + 1)
     places = {}
     for facts in meta.losses:
         same = [index for index, known in enumerate(losses) if _kind(known) == _kind(facts)]
@@ -234,6 +262,10 @@ class Later:
 
     part: Part
     shift: Shift
+
+    def __len__(self) -> int:
+        """Rows of the part."""
+        return len(self.part)
 
     def read(self, table: Table, names: list[str]) -> "pyarrow.Table":
         """The named columns, moved behind the earlier attempts."""

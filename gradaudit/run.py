@@ -7,7 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradaudit.matrices import Layout, layout, tensor_column
+from gradaudit.limits import Budget
+from gradaudit.list_columns import objects
+from gradaudit.matrices import Layout, layout, tensor_column, within_matrices
 from gradaudit.ranks import Replica, replica_columns, together
 from gradaudit.run_file import RunError, cleaned, exit_code_of, read_meta, state_of
 from gradaudit.schema import TABLES, LossFacts, Meta, TensorFacts, arrow_schema
@@ -30,7 +32,7 @@ class Run:
     meta: Meta
     state: str  # running | finished | failed | interrupted | killed
     problems: tuple[str, ...]
-    parts: Mapping[str, tuple["pyarrow.Table | Path | Made", ...]]
+    parts: Mapping[str, tuple["pyarrow.Table | Made", ...]]
     attempts: tuple[int, ...] = (0,)  # the global step at which each attempt of a restarted training begins
     expected_frozen: tuple[str, ...] = ()  # patterns (fnmatch) of the tensors that the user says stay as they are
     ranks: tuple[Replica, ...] = ()  # of a data-parallel training
@@ -39,7 +41,7 @@ class Run:
     @cached_property
     def steps(self) -> "pandas.DataFrame":
         """Table `steps`, one row a step, in global order."""
-        return self._whole_norms(self._frame("steps").sort_values("global_step", ignore_index=True))
+        return self._whole_norms(self._sorted("steps", ["global_step"]))
 
     def _whole_norms(self, steps: "pandas.DataFrame") -> "pandas.DataFrame":
         """`steps` with the gradient norms that no single rank knows: of tensors that are sharded."""
@@ -59,23 +61,23 @@ class Run:
 
     @cached_property
     def evaluations(self) -> "pandas.DataFrame":
-        """Table `evaluations`, in order of passes."""
-        return self._frame("evaluations").sort_values(["pass", "split"], ignore_index=True)
+        """Table `evaluations`, in order of passes; of a pass that was written several times, what it came to last."""
+        return self._sorted("evaluations", ["pass", "split"])
 
     @cached_property
     def rows(self) -> "pandas.DataFrame":
         """Table `rows`: embedding rows."""
-        return self._frame("rows").sort_values(["optimizer", "step", "tensor"], ignore_index=True)
+        return self._sorted("rows", ["optimizer", "step", "tensor"])
 
     @cached_property
     def histograms(self) -> "pandas.DataFrame":
         """Table `histograms`."""
-        return self._frame("histograms").sort_values(["optimizer", "step", "tensor", "kind"], ignore_index=True)
+        return self._sorted("histograms", ["optimizer", "step", "tensor", "kind"])
 
     @cached_property
     def samples(self) -> "pandas.DataFrame":
         """Table `modules`: samples of the loss's input and of activations, in order of steps."""
-        return self._frame("modules").sort_values(["step", "module", "loss", "kind"], ignore_index=True)
+        return self._sorted("modules", ["step", "module", "loss", "kind"])
 
     @cached_property
     def replicas(self) -> "pandas.DataFrame":
@@ -115,12 +117,26 @@ class Run:
 
     def steps_of(self, optimizer: int) -> "pandas.DataFrame":
         """The rows of `steps` that belong to one optimizer, in order."""
-        return self.steps[self.steps["optimizer"] == optimizer].reset_index(drop=True)
+        mine = self._steps_by_optimizer.get(optimizer)
+        return (self.steps.iloc[:0] if mine is None else mine).copy(deep=False)
+
+    @cached_property
+    def _steps_by_optimizer(self) -> "dict[int, pandas.DataFrame]":
+        owner = self.steps["optimizer"]
+        if len(self.optimizers) == 1:
+            return {self.optimizers[0]: self.steps}
+        return {number: self.steps[owner == number].reset_index(drop=True) for number in self.optimizers}
 
     def tensors_of(self, optimizer: int) -> list[TensorFacts]:
         """The tensors whose statistics are recorded at this optimizer's steps, in depth order."""
-        mine = [tensor for tensor in self.meta.tensors if tensor.recorded_with == optimizer]
-        return sorted(mine, key=lambda tensor: (tensor.depth, tensor.id))
+        return list(self._tensors_by_optimizer.get(optimizer, ()))
+
+    @cached_property
+    def _tensors_by_optimizer(self) -> dict[int, list[TensorFacts]]:
+        found: dict[int, list[TensorFacts]] = {}
+        for tensor in sorted(self.meta.tensors, key=lambda tensor: (tensor.depth, tensor.id)):
+            found.setdefault(tensor.recorded_with, []).append(tensor)
+        return found
 
     def frozen_on_purpose(self, tensor: TensorFacts) -> bool:
         """Whether the user says that this tensor is not trained."""
@@ -164,19 +180,42 @@ class Run:
 
         owner, step, tensor = (tensor_column(self.parts["tensors"], name) for name in TABLES["tensors"].key)
         return {
-            int(optimizer): layout(owner, step, tensor, optimizer, [t.id for t in self.tensors_of(int(optimizer))])
-            for optimizer in numpy.unique(owner)
+            optimizer: layout(owner, step, tensor, optimizer, [t.id for t in self.tensors_of(optimizer)])
+            for optimizer in numpy.unique(owner).tolist()
         }
 
+    def _sorted(self, name: str, order: list[str]) -> "pandas.DataFrame":
+        """The frame of a table in this order. A later row supersedes the ones before it that have the same key."""
+        frame = self._frame(name)
+        rising = len(order) == 1 and bool((frame[order[0]].diff().iloc[1:] > 0).all())
+        if rising:
+            return frame  # as recorded: no two rows have one key
+        frame = frame.drop_duplicates(list(TABLES[name].key), keep="last")
+        return frame.sort_values(order, ignore_index=True, kind="stable")
+
     def _frame(self, name: str) -> "pandas.DataFrame":
+        import pandas
         import pyarrow
 
         table = TABLES[name]
         names = [column.name for column in table.columns]
         parts = [read(part, table, names) for part in self.parts[name]]
         whole = pyarrow.concat_tables(parts) if parts else arrow_schema(table).empty_table()
-        frame: pandas.DataFrame = whole.to_pandas()
-        return frame
+        del parts
+        columns: dict[str, Any] = {}
+        for column in table.columns:
+            values = whole.column(column.name)
+            whole = whole.drop_columns([column.name])
+            if column.dtype.startswith("list"):
+                columns[column.name] = objects(values)
+            elif column.dtype == "bool":
+                columns[column.name] = values.fill_null(False).to_numpy()
+            else:
+                series = values.to_pandas()
+                # Arrow lends its memory read-only; a copy lets go of it.
+                lent = isinstance(series.array, pandas.arrays.NumpyExtensionArray) and not series.values.flags.writeable
+                columns[column.name] = series.copy() if lent else series
+        return pandas.DataFrame(columns, copy=False)
 
 
 def load(path: str | Path) -> Run:
@@ -187,12 +226,14 @@ def load(path: str | Path) -> Run:
     """
     path = Path(path)
     problems: list[str] = []
-    processes = together(path, read_meta(path), problems)
+    budget = Budget()
+    processes = together(path, read_meta(path, budget), problems, budget)
     meta: Meta = cleaned(processes.meta)
     problems += [
         f"{fault.observer} are not recorded from step {fault.step:,} on: a fault of the recorder ({fault.reason})"
         for fault in meta.disabled
     ]
+    within_matrices(processes.parts, meta, problems, budget)
     run = Run(
         path, meta, state_of(path, meta), tuple(problems), processes.parts, processes.attempts,
         ranks=processes.replicas, exit_code=exit_code_of(path, meta),
@@ -200,7 +241,7 @@ def load(path: str | Path) -> Run:
     if not run.has("steps") and not (path / f"rank{meta.rank:05d}").is_dir():
         raise RunError(f"{path}: the folder rank{meta.rank:05d} is missing, and it holds the recorded steps")
     if not run.has("steps"):
-        lost = f" ({'; '.join(problems)})" if problems else ""
+        lost = f" ({'; '.join(problems[:5])})" if problems else ""
         raise RunError(
             f"{path} holds no optimizer step{lost}: the script ended before its first optimizer.step() was written, "
             "or trains with something that is not a torch.optim.Optimizer (then use gradaudit.Recorder)"

@@ -1,24 +1,27 @@
 """The file ``run.json``, read back: whether a folder is a run, its facts, and whether it still goes on."""
 
 import socket
+import stat
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from gradaudit import outcome
+from gradaudit import guard, outcome
+from gradaudit.guard import Refused
+from gradaudit.limits import MOST_NAMES, MOST_TEXT, Budget, checked
 from gradaudit.schema import FORMAT_VERSION, Meta, UserError
 from gradaudit.segments import clean_text
-
-MOST_FACTS = 200_000_000  # bytes of run.json; 20,000 tensors take 10 MB
 
 
 class RunError(UserError):
     """The run cannot be read; the message says what is wrong, where, and what to do."""
 
 
-def read_meta(path: Path) -> Meta:
+def read_meta(path: Path, budget: Budget) -> Meta:
     """The facts of the run in `path`. Raises RunError."""
     if not path.exists():
         raise RunError(f"{path}: no such run; `gradaudit record train.py` makes one under runs/")
@@ -26,13 +29,10 @@ def read_meta(path: Path) -> Meta:
         raise RunError(f"{path} is a file; give the run's folder, the one that holds run.json")
     file = path / "run.json"
     try:
-        if file.is_symlink():
-            raise RunError(f"{file} is a link, and links in a run are not followed; copy what it points to")
-        if file.exists() and not file.is_file():
-            raise RunError(f"{file} cannot be read: it is no file")
-        if file.stat().st_size > MOST_FACTS:
-            raise RunError(f"{file} has {file.stat().st_size / 1e6:,.0f} MB, and no recorder writes that much")
-        text = file.read_bytes()
+        text = guard.content(path, "run.json", most=MOST_TEXT)
+        budget.spend_facts(text)
+    except Refused as refused:
+        raise RunError(_refused(file, str(refused))) from None
     except FileNotFoundError:
         if any(path.glob("rank*")):
             raise RunError(f"{path}: run.json is missing, and without it the rank folders cannot be read") from None
@@ -43,15 +43,33 @@ def read_meta(path: Path) -> Meta:
     except OSError as error:
         raise RunError(f"{file} cannot be read: {error.strerror}") from None
     try:
-        version = msgspec.json.decode(text, type=dict[str, Any]).get("format_version", 0)
+        version = msgspec.json.decode(text, type=_Version).format_version
         if not isinstance(version, int) or version > FORMAT_VERSION:
             raise RunError(
                 f"{path} has format {version}, and this gradaudit reads up to {FORMAT_VERSION}: "
                 "upgrade gradaudit (pip install -U gradaudit)"
             )
-        return msgspec.json.decode(text, type=Meta)
-    except msgspec.MsgspecError as error:
-        raise RunError(f"{file} is damaged: {error}") from None
+        meta = msgspec.json.decode(text, type=Meta)
+        checked(meta)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RunError(f"{file} is damaged: {clean_text(str(error))}") from None
+    except RecursionError:
+        raise RunError(f"{file} is damaged: it is nested too deeply") from None
+    except Refused as refused:
+        raise RunError(f"{file} is damaged: it {refused}") from None
+    return meta
+
+
+class _Version(msgspec.Struct):
+    format_version: Any = 0
+
+
+def _refused(file: Path, reason: str) -> str:
+    if "is a link" in reason:
+        return f"{file} is a link, and links in a run are not followed; copy what it points to"
+    if "is no file" in reason:
+        return f"{file} cannot be read: it is no file"
+    return f"{file} {reason.removeprefix('was left out: it ')}"
 
 
 def _ignored(path: Path) -> str:
@@ -95,5 +113,17 @@ def state_of(path: Path, meta: Meta) -> str:
         return meta.state
     if meta.private.host in ("", socket.gethostname()) and meta.pid and Path("/proc").exists():
         return "running" if outcome.alive(meta.pid) else "killed"
-    newest = max((file.stat().st_mtime for file in path.rglob("*") if file.is_file()), default=0.0)
+    newest = max(_written(path), default=0.0)
     return "running" if time.time() - newest < 120 else "killed"
+
+
+def _written(path: Path) -> Iterator[float]:
+    """When each file of the run was last written, in seconds; a link tells its own time."""
+    places = [(), *((name,) for name in guard.names(path, most=MOST_NAMES) if name.startswith("rank"))]
+    for place in places:
+        with suppress(OSError, Refused):
+            for name in guard.names(path, *place, most=MOST_NAMES):
+                with suppress(OSError):
+                    found = path.joinpath(*place, name).lstat()
+                    if stat.S_ISREG(found.st_mode):
+                        yield found.st_mtime

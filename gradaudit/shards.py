@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from gradaudit.matrices import Places
 from gradaudit.schema import TABLES, Table
 from gradaudit.segments import Part, column, table_of
 
@@ -40,6 +41,10 @@ class Merged:
 
     shards: Sequence[Shard]
 
+    def __len__(self) -> int:
+        """Rows of the first shard: no step has more."""
+        return sum(map(len, self.shards[0].parts))
+
     def read(self, table: Table, names: list[str]) -> "pyarrow.Table":
         """The named columns."""
         keys = dict(zip(table.key, self._rows[0], strict=True))
@@ -54,15 +59,15 @@ class Merged:
         looked = []
         for shard in self.shards:
             owner, step, tensor = (shard.column(name).astype(numpy.int64) for name in TABLES["tensors"].key)
-            place = numpy.full(int(tensor.max(initial=0)) + 1, -1)
-            for identifier, (first, _) in shard.tensors.items():
-                place[identifier : identifier + 1] = first
-            looked.append(numpy.stack([owner, step, place[tensor] if len(tensor) else tensor]))
+            place = Places({identifier: first for identifier, (first, _) in shard.tensors.items()})
+            looked.append(numpy.stack([owner, step, place(tensor)]))
         base = looked[0]
-        most = [max(int(keys[axis].max(initial=0)) for keys in looked) + 1 for axis in (1, 2)]
+        # Numbered from 0 on: the product of the keys themselves may be larger than any number.
+        ranks = [numpy.unique(numpy.concatenate([keys[axis] for keys in looked])) for axis in range(3)]
 
         def code(keys: "Array") -> "Array":
-            codes: Array = (keys[0] * most[0] + keys[1]) * most[1] + keys[2]
+            at = [numpy.searchsorted(known, values) for known, values in zip(ranks, keys, strict=True)]
+            codes: Array = (at[0] * len(ranks[1]) + at[1]) * len(ranks[2]) + at[2]
             return codes
 
         wanted = code(base)
@@ -78,13 +83,12 @@ class Merged:
                 codes[order[numpy.minimum(at, len(codes) - 1)]] == wanted if len(codes) else False
             )
             where[index, found] = there[order[at[found]]]
-            by_tensor = numpy.zeros(most[1])
-            for first, elements in shard.tensors.values():
-                by_tensor[first : first + 1] = elements
-            share[index] = by_tensor[base[2]]
+            held = dict(shard.tensors.values())
+            of_tensor = numpy.asarray([held.get(tensor, 0) for tensor in ranks[2].tolist()], dtype=numpy.float64)
+            share[index] = of_tensor[numpy.searchsorted(ranks[2], base[2])]
             complete &= found | (share[index] == 0)
         # A step is whole or it is not there: a gap in the middle of one would look like NaN.
-        step = base[0] * most[0] + base[1]
+        step = wanted // max(1, len(ranks[2]))
         keep = ~numpy.isin(step, step[~complete])
         # An empty tensor is nobody's share; the first rank speaks for it.
         share[0, share.sum(axis=0) == 0] = 1
@@ -102,14 +106,21 @@ class Merged:
                 out[index] = column[where[index]]
         return out
 
+    @cached_property
+    def _has(self) -> "Array":
+        """[shards, rows]: whether a gradient was there; asked for with every other column."""
+        import numpy
+
+        return numpy.asarray(self._gathered("has_grad") == 1)
+
     def _combined(self, name: str) -> "Array":
         """[rows]: one column of the whole tensors."""
         import numpy
 
         share = self._rows[2]
-        has = (self._gathered("has_grad") == 1) & (share > 0)
+        has = self._has & (share > 0)
         counts = has if name.startswith("gradient_") else share > 0
-        merged: Array = has.any(axis=0)
+        merged: Array = numpy.asarray(has.any(axis=0))
         if name == "has_grad":
             return merged
         values = self._gathered(name)

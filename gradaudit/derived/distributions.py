@@ -1,9 +1,9 @@
 """How the absolute values of gradients are distributed over powers of two: by block of the model, and over time."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy
 
@@ -15,6 +15,9 @@ from gradaudit.derived.wording import names, number, percent
 from gradaudit.findings import Heatmap, Ridge, Ridges, Zone
 from gradaudit.run import Run
 from gradaudit.schema import TensorFacts
+
+if TYPE_CHECKING:
+    import pandas
 
 Floats = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
 
@@ -29,23 +32,51 @@ _LEAST_SHARE = 1e-3  # of the elements: less is a handful of a sample
 LOST, SUBNORMAL = -25, -14
 
 
+class Histograms(Mapping[int, Floats]):
+    """The gradients of one step: for each tensor id [bins] counts of |gradient|, from bin `_LOWEST` up.
+
+    They are laid out when asked for: thousands of tensors at a hundred steps would take gigabytes.
+    """
+
+    def __init__(self, frame: "pandas.DataFrame") -> None:
+        self.tensors, self.lowest = frame["tensor"].to_numpy(), frame["lowest"].to_numpy()
+        self.sides = [frame[name].to_numpy() for name in ("positive", "negative")]
+
+    def __getitem__(self, tensor: int) -> Floats:
+        """The counts of a tensor; raises KeyError."""
+        at = int(numpy.searchsorted(self.tensors, tensor))
+        if at == len(self.tensors) or self.tensors[at] != tensor:
+            raise KeyError(tensor)
+        return _dense(self.lowest[at], [side[at] for side in self.sides])
+
+    def __iter__(self) -> Iterator[int]:
+        """The tensors."""
+        return iter(self.tensors.tolist())
+
+    def __len__(self) -> int:
+        """How many tensors."""
+        return len(self.tensors)
+
+
 @per_run
-def gradient_counts(run: Run, optimizer: int) -> "dict[int, dict[int, Floats]]":
-    """For each step with histograms, for each tensor id: [bins] counts of |gradient|, from bin `_LOWEST` up."""
+def gradient_counts(run: Run, optimizer: int) -> dict[int, Histograms]:
+    """The histograms of each step that has some."""
     frame = run.histograms
     frame = frame[(frame["kind"] == "gradient") & (frame["optimizer"] == optimizer)]
-    found: dict[int, dict[int, Floats]] = {}
-    for row in frame.itertuples():
-        found.setdefault(int(str(row.step)), {})[int(str(row.tensor))] = _dense(row)
-    return dict(sorted(found.items()))
+    steps, starts = numpy.unique(frame["step"].to_numpy(), return_index=True)
+    ends = [*starts[1:].tolist(), len(frame)][: len(starts)]
+    return {
+        step: Histograms(frame.iloc[start:end])
+        for step, start, end in zip(steps.tolist(), starts.tolist(), ends, strict=True)
+    }
 
 
-def _dense(row: Any) -> Floats:
+def _dense(lowest: float, sides: list[Any]) -> Floats:
     counts = numpy.zeros(_HIGHEST - _LOWEST)
-    for values in (row.positive, row.negative):
-        if values is None or not len(values):
+    for values in sides:
+        if not len(values) or not math.isfinite(lowest):
             continue
-        first = int(row.lowest) - _LOWEST
+        first = int(lowest) - _LOWEST
         values = numpy.asarray(values, dtype=float)
         low, high = max(0, first), min(len(counts), first + len(values))
         if low < high:
@@ -143,7 +174,7 @@ def _whose(run: Run, optimizer: int) -> str:
     return f" that {optimizer_name(run.meta, optimizer)} trains" if len(run.optimizers) > 1 else ""
 
 
-def _panel(tensor: TensorFacts, by_step: dict[int, dict[int, Floats]], at: Sequence[int], last: int) -> Heatmap | None:
+def _panel(tensor: TensorFacts, by_step: dict[int, Histograms], at: Sequence[int], last: int) -> Heatmap | None:
     empty = numpy.zeros(_HIGHEST - _LOWEST)
     columns = [by_step[step].get(tensor.id, empty) for step in at]
     if not any(column.sum() for column in columns):
@@ -177,7 +208,7 @@ def _first(pair: tuple[str, TensorFacts]) -> str:
     return pair[0]
 
 
-def _weighed(counts: dict[int, Floats], tensors: Sequence[TensorFacts]) -> Floats:
+def _weighed(counts: Mapping[int, Floats], tensors: Sequence[TensorFacts]) -> Floats:
     """Counts over several tensors, each as many as it has elements, whether all of them were counted or a sample."""
     return numpy.asarray(
         sum(counts[tensor.id] / counts[tensor.id].sum() * tensor.elements for tensor in tensors), dtype=float

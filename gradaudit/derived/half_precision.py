@@ -1,5 +1,6 @@
 """The gradients of a run on the number line of float16: what it rounds to zero, and what it keeps few bits of."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -69,10 +70,12 @@ def _gathered(run: Run, optimizer: int, chosen: Callable[[Integers], Integers]) 
     frame = frame[frame["tensor"].isin(list(place))]
     if frame.empty:
         return None
-    steps = chosen(numpy.unique(frame["step"]))
     own = run.steps_of(optimizer).set_index("step")
+    steps = chosen(numpy.intersect1d(frame["step"], own.index))
+    if not len(steps):
+        return None
     scales = own["amp_scale"].reindex(steps).fillna(1.0)
-    scales = scales.where(scales > 0, 1.0)
+    scales = scales.where((scales > 0) & numpy.isfinite(scales), 1.0)
     counts = numpy.zeros((len(tensors), HIGHEST - LOWEST), dtype=numpy.int64)
     zeros = numpy.zeros(len(tensors), dtype=numpy.int64)
     torn = 0
@@ -81,7 +84,7 @@ def _gathered(run: Run, optimizer: int, chosen: Callable[[Integers], Integers]) 
     for tensor, step, lowest, none, positive, negative in zip(
         *(later[name] for name in ("tensor", "step", "lowest", "zeros", "positive", "negative")), strict=True
     ):
-        if positive is None or negative is None or len(positive) != len(negative):
+        if len(positive) != len(negative) or not (math.isfinite(lowest) and math.isfinite(none)):
             torn += 1
             continue
         both = numpy.asarray(positive, dtype=numpy.int64) + numpy.asarray(negative, dtype=numpy.int64)

@@ -4,6 +4,7 @@ import numpy
 import pyarrow
 import pytest
 
+from gradaudit.limits import Budget
 from gradaudit.record import writer
 from gradaudit.schema import EVENTS, ROWS, STEPS, TENSORS, Meta, arrow_schema
 from gradaudit.segments import parts, read
@@ -23,7 +24,7 @@ def tensor_rows(step, tensors=20):
 
 def steps_read(folder):
     problems = []
-    found = list(parts(folder.parent, "tensors", Meta(), problems))
+    found = list(parts(folder.parent, "tensors", Meta(), problems, Budget()))
     assert problems == []
     steps = [step for part in found for step in read(part, TENSORS, ["step"]).column("step").to_pylist()]
     return sorted(set(steps)), len(steps)
@@ -77,7 +78,7 @@ def test_values_come_back_as_they_were(folder):
     segment = writer._Segment(folder, ROWS)
     segment.append(columns)
     segment.close()
-    (part,) = parts(folder.parent, "rows", Meta(), [])
+    (part,) = parts(folder.parent, "rows", Meta(), [], Budget())
     table = read(part, ROWS, [column.name for column in ROWS.columns])
     assert table.column("hits_histogram").to_pylist() == [[1, 2, 3], []]
     assert table.column("movement").to_pylist()[0][0] == 0.5
@@ -89,7 +90,7 @@ def test_strings_and_flags(folder):
     segment = writer._Segment(folder, EVENTS)
     segment.append({"time": [1.5], "step": [3], "kind": ["dropped"], "message": ["naïve \ud800 text"]})
     segment.close()
-    (part,) = parts(folder.parent, "events", Meta(), [])
+    (part,) = parts(folder.parent, "events", Meta(), [], Budget())
     assert read(part, EVENTS, ["message"]).column("message").to_pylist() == ["naïve ? text"]
 
 
