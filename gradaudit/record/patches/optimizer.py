@@ -1,6 +1,8 @@
 """Seam: the optimizer's step, through torch's own global hooks, armed when the first optimizer is built."""
 
 import functools
+import os
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +13,7 @@ from gradaudit.record import session
 from gradaudit.record.patches import Patch, leave_out_of, replace
 
 _handles: list[Any] = []
+_arming_once = threading.Lock()
 
 
 def install() -> list[Patch]:
@@ -26,11 +29,27 @@ def arm() -> None:
     """Register the hooks, outside of any compiled graph."""
     if _handles:
         return
+    # Importing the compiler takes long, and another thread may build an optimizer meanwhile.
+    with _arming_once:
+        if not _handles:
+            _arm()
+
+
+def _arm() -> None:
     # Without `disable` a compiled optimizer breaks its graph three times for the hook; with it, not at all.
     disable: Any = torch.compiler.disable
     before, after = disable(_before), disable(_after)
     _handles.append(optimizers.register_optimizer_step_pre_hook(before))
     _handles.append(optimizers.register_optimizer_step_post_hook(after))
+
+
+def _renew_lock() -> None:
+    global _arming_once
+    _arming_once = threading.Lock()
+
+
+# A child forked while another thread is arming would wait for it for ever.
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 def disarm() -> None:
