@@ -11,6 +11,7 @@ import msgspec
 
 # History: 1 - the first format.
 FORMAT_VERSION = 1
+BY_HAND = "updates by hand"  # the optimizer_class of parameters that the script itself changes
 
 
 class UserError(Exception):
@@ -94,7 +95,7 @@ STEPS = Table(
             "several ranks hold copies of the model; else 0",
         ),
     ),
-    "steps are recorded at every torch.optim.Optimizer.step call",
+    "steps are recorded at every call of an optimizer's step, and where a script changes its parameters by hand",
 )
 
 EVALUATIONS = Table(

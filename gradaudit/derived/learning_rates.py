@@ -8,6 +8,7 @@ from gradaudit.derived.order_statistics import Floats, Mask
 from gradaudit.derived.per_run import per_run
 from gradaudit.derived.wording import names, setting
 from gradaudit.run import Run
+from gradaudit.schema import BY_HAND
 
 # The classes of torch.optim: one that is not among them was imported from elsewhere.
 _OF_TORCH = frozenset(
@@ -116,6 +117,8 @@ def same_rate(rates: Floats) -> bool:
 def optimizer_line(run: Run, optimizer: int, **changes: str) -> str:
     """The line that makes this optimizer with `changes`, as text, and what else it was made with that is not usual."""
     facts = next((facts for facts in run.meta.optimizers if facts.id == optimizer), None)
+    if by_hand(run, optimizer):
+        return f"lr = {changes['lr']}" if set(changes) == {"lr"} else ""
     name = facts.optimizer_class if facts else "optimizer"
     kept = dict(facts.defaults) if facts else {}
     usual: dict[str, Any] = {"momentum": 0.0, "dampening": 0.0, "nesterov": False, "betas": [0.9, 0.999]}
@@ -135,6 +138,23 @@ def optimizer_line(run: Run, optimizer: int, **changes: str) -> str:
     return f"{place}{name}({', '.join(filter(None, ['model.parameters()', rate, arguments]))})"
 
 
+def by_hand(run: Run, optimizer: int) -> bool:
+    """Whether no optimizer steps: the script itself changes the parameters."""
+    return any(facts.optimizer_class == BY_HAND for facts in run.meta.optimizers if facts.id == optimizer)
+
+
+def nobody_updates(run: Run, optimizer: int) -> str:
+    """How a sentence about tensors begins that this optimizer does not hold."""
+    return "The script does not update" if by_hand(run, optimizer) else "No optimizer has"
+
+
+def whole_model(run: Run, optimizer: int) -> str:
+    """The expression that makes this optimizer of all parameters; nothing where the script updates them itself."""
+    if by_hand(run, optimizer):
+        return ""
+    return f"torch.optim.{optimizer_class(run, optimizer)}(model.parameters(), lr={usual_rate(run, optimizer)})"
+
+
 def optimizer_class(run: Run, optimizer: int) -> str:
     """The class of an optimizer, or 'optimizer' when it is not known."""
     facts = next((facts for facts in run.meta.optimizers if facts.id == optimizer), None)
@@ -142,7 +162,12 @@ def optimizer_class(run: Run, optimizer: int) -> str:
 
 
 def scale_free(run: Run, optimizer: int) -> bool:
-    """Whether the optimizer divides out the scale of the gradient, as Adam does and SGD does not."""
+    """Whether the optimizer divides out the scale of the gradient, as Adam does and SGD does not.
+
+    Updates by hand whose formula is not known may do so.
+    """
+    if by_hand(run, optimizer):
+        return not numpy.isfinite(peak_rates(run, optimizer)).any()
     name = optimizer_class(run, optimizer).lower()
     return any(word in name for word in _SCALE_FREE)
 

@@ -43,7 +43,14 @@ from gradaudit.derived.embedding_pace import Pace, embedding_pace, table_speeds
 from gradaudit.derived.embedding_rows import RowHistory, row_history
 from gradaudit.derived.evidence import distance_chart
 from gradaudit.derived.layers import comparable_layers
-from gradaudit.derived.learning_rates import label_of, optimizer_class, recorded_learning_rates, scale_free, usual_rate
+from gradaudit.derived.learning_rates import (
+    label_of,
+    nobody_updates,
+    optimizer_class,
+    recorded_learning_rates,
+    scale_free,
+    whole_model,
+)
 from gradaudit.derived.order_statistics import medians_across
 from gradaudit.derived.ratios import recorded_global_steps, update_ratio
 from gradaudit.derived.reduce import plain
@@ -150,15 +157,10 @@ def _reason(run: Run, optimizer: int, table: TensorFacts) -> tuple[Severity, str
             backbone = outside > 0.5 * sum(t.elements for t in others)
             return (
                 Severity.NOTE if backbone else Severity.WARNING,
-                "No optimizer has it, nor most other parameters." if backbone
-                else "No optimizer has it, while the rest of the model is trained.",
-                [
-                    Action(
-                        text="Give the optimizer all parameters of the model",
-                        code=f"torch.optim.{optimizer_class(run, optimizer)}(model.parameters(), "
-                        f"lr={usual_rate(run, optimizer)})",
-                    )
-                ],
+                nobody_updates(run, optimizer) + (
+                    " it, nor most other parameters." if backbone else " it, while the rest of the model is trained."
+                ),
+                [Action(text="Train all parameters of the model", code=whole_model(run, optimizer))],
             )  # fmt: skip
         case "rate zero":
             return (

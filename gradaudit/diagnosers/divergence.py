@@ -36,6 +36,7 @@ from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart, update_chart
 from gradaudit.derived.gentle_rate import gentle_rate
 from gradaudit.derived.learning_rates import (
+    by_hand,
     climbs,
     label_of,
     learning_rates,
@@ -160,12 +161,20 @@ def _finding(
             )
         )
     last = int(loss.steps[-1])
-    wrong_way = climbs(run, optimizer)
+    wrong_way, hand = climbs(run, optimizer), by_hand(run, optimizer)
     if wrong_way:
-        seen.append(f"{optimizer_class(run, optimizer)} was made with maximize=True: it walks up the loss.")
-    turn = Action(
-        text="Remove maximize=True: the optimizer raises the loss on purpose",
-        code=optimizer_line(run, optimizer, lr=rate_in_words(rate)) if same_rate(rate) else "",
+        seen.append(
+            "The script adds the gradient instead of subtracting it: it walks up the loss."
+            if hand
+            else f"{optimizer_class(run, optimizer)} was made with maximize=True: it walks up the loss."
+        )
+    turn = (
+        Action(text="Subtract the gradient, if the loss is meant to fall", code="p -= lr * p.grad")
+        if hand
+        else Action(
+            text="Remove maximize=True: the optimizer raises the loss on purpose",
+            code=optimizer_line(run, optimizer, lr=rate_in_words(rate)) if same_rate(rate) else "",
+        )
     )
     return Finding(
         severity=Severity.WARNING if recovered or harmless else Severity.CRITICAL,

@@ -45,7 +45,7 @@ import numpy
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import distance_chart
 from gradaudit.derived.finiteness import skipped_at
-from gradaudit.derived.learning_rates import label_of, optimizer_class, usual_rate
+from gradaudit.derived.learning_rates import by_hand, label_of, nobody_updates, usual_rate, whole_model
 from gradaudit.derived.lost_updates import HALF, LostUpdates, lost_updates
 from gradaudit.derived.order_statistics import Floats, largest, medians
 from gradaudit.derived.ratios import recorded_global_steps
@@ -199,7 +199,8 @@ def _finding(
     return Finding(
         severity=severity,
         confidence=Confidence.CERTAIN if certain else Confidence.HIGH,
-        headline=f"None of the {plural(int(steps[-1]) + 1, 'step')} changes {who}: {_short(reason, is_faint)}"
+        headline=f"None of the {plural(int(steps[-1]) + 1, 'step')} changes {who}: "
+        + _short(reason, is_faint, by_hand(run, optimizer))
         + label_of(run, optimizer),
         seen=f"{listed} {'stays' if len(mine) == 1 else 'stay'} as at the start: {percent(elements / total)} of the "
         f"elements. {sentence}",
@@ -264,12 +265,12 @@ def _lost(run: Run, optimizer: int, lost: LostUpdates, rounded: float) -> Findin
     )  # fmt: skip
 
 
-def _short(reason: Reason, is_faint: bool) -> str:
+def _short(reason: Reason, is_faint: bool, hand: bool) -> str:
     if is_faint:
         return "almost no gradient"
     return {
         "frozen": "requires_grad is False",
-        "not owned": "in no optimizer",
+        "not owned": "the script does not update them" if hand else "in no optimizer",
         "rate zero": "the learning rate is 0",
         "no gradient": "no gradient arrives",
         "zero gradient": "the gradient is exactly zero",
@@ -283,9 +284,10 @@ def _verdict(
     """How bad it is, the reason in a sentence, and what to do."""
     rebuild = Action(
         text="Make the optimizer from the model that is trained, after it is moved, copied or loaded",
-        code=f"optimizer = torch.optim.{optimizer_class(run, optimizer)}(model.parameters(), "
-        f"lr={usual_rate(run, optimizer)})",
+        code=f"optimizer = {whole_model(run, optimizer)}",
     )
+    if by_hand(run, optimizer):
+        rebuild = Action(text="Update the parameters of the model that is trained, after it is moved, copied or loaded")
     module = in_code(mine[0].module) if mine[0].module else "the module"
     match reason:
         case "frozen":
@@ -297,15 +299,19 @@ def _verdict(
             front = _in_front(run, mine)
             outside = sum(t.elements for t in mine) / max(1, sum(t.elements for t in run.meta.tensors))
             transfer = front or outside > backbone
+            hand = by_hand(run, optimizer)
+            nobody = nobody_updates(run, optimizer)
             return (
                 Severity.NOTE if transfer else Severity.WARNING,
-                "No optimizer has them; what comes after them is trained, as in transfer learning." if transfer
-                else "No optimizer has them, while their neighbours are trained.",
+                f"{nobody} them; what comes after them is trained, as in transfer learning." if transfer
+                else f"{nobody} them, while their neighbours are trained.",
                 [
                     Action(
                         text="Nothing, if only the rest is meant to be trained" if transfer
+                        else f"Update {names([t.name for t in mine])} as well" if hand
                         else f"Give {names([t.name for t in mine])} to the optimizer",
-                        code="" if transfer else f"optimizer.add_param_group({{'params': {module}.parameters()}})",
+                        code="" if transfer or hand
+                        else f"optimizer.add_param_group({{'params': {module}.parameters()}})",
                     ),
                     rebuild,
                 ],

@@ -1,7 +1,7 @@
 """What a thread shows between two optimizer steps: losses, backward roots, clipping, AMP scales, evaluation passes."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence, Set
 from itertools import compress, islice
 from typing import Any
 
@@ -47,6 +47,7 @@ class Gathered:
         self.cleared: dict[int, Any] = {}  # by optimizer: were its gradients zeroed since its last step
         self.worker: bool | None = None  # this process loads data, and its losses are nobody's
         self.training: set[int] = set()  # threads that made a backward
+        self.settle: Callable[[], None] = lambda: None  # closes a step made by hand, before an evaluation
 
 
 class Between:
@@ -98,6 +99,7 @@ class Between:
     def _evaluate(self, seen: Call, training: int | None = None, split: str | None = None) -> None:
         """Add a loss without a backward to the evaluation pass of this thread."""
         shared = self.shared
+        shared.settle()
         # A thread that never trains, beside one that does, has no backward to end its passes.
         if self.evaluations.open and not self.backwards and self.evaluations.interrupted(shared.after_step):
             self.close_pass()
@@ -128,12 +130,19 @@ class Between:
 
     def touches(self, plan: Plan) -> bool:
         """Whether a backward of this thread may be writing gradients of these tensors now."""
-        mine = self.leaves is None or plan.optimizer in self.stepped or not plan.identities.isdisjoint(self.leaves)
-        return self.running and mine
+        return self.running and (plan.optimizer in self.stepped or self.reaches(plan.identities))
+
+    def reaches(self, identities: Set[int]) -> bool:
+        """Whether a backward of this thread gives gradients to these tensors, as far as is known."""
+        return self.leaves is None or not identities.isdisjoint(self.leaves)
 
     def alone(self, plan: Plan) -> bool:
         """Whether no other thread writes gradients of these tensors while the recording's lock is held."""
         return not any(other.touches(plan) for other in self._threads.others())
+
+    def undisturbed(self, identities: Set[int]) -> bool:
+        """The same for tensors that are in no plan yet."""
+        return not any(other.running and other.reaches(identities) for other in self._threads.others())
 
     def _losses(self) -> list[Call]:
         """The losses that may be behind a backward of this thread."""
@@ -239,6 +248,10 @@ class Between:
                 self._seen.add(other._seen)
                 other._seen = Seen()
 
+    def skip(self) -> None:
+        """Drop what belongs to a step that is not recorded."""
+        self._seen, self._taken = Seen(), Seen()
+
     def sample_next(self, due: bool) -> None:
         """Whether the inputs of the coming step's losses are sampled."""
         self.shared.samples_left = _SAMPLED if due else 0
@@ -251,7 +264,8 @@ class Between:
         from gradaudit.record import session
 
         session.warn(
-            f"gradaudit: {_UNSTEPPED:,} backward passes and no step of a torch.optim.Optimizer: nothing is recorded yet"
+            f"gradaudit: {_UNSTEPPED:,} backward passes and no step: no optimizer has stepped, and no parameter that "
+            "they reach was changed; nothing is recorded yet"
         )
 
     def _look_for_stale(self) -> None:

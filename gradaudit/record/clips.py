@@ -65,7 +65,8 @@ class Clips:
         """
         if not self.calls:
             return None
-        held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        # What a training by hand held may be gone when it ends.
+        held = getattr(optimizer, "held", None) or {id(p) for group in optimizer.param_groups for p in group["params"]}
         mine = [clip for clip in self.calls if clip.parameters & held]
         if not mine:
             return None

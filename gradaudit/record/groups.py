@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from gradaudit.schema import OptimizerFacts
+
 
 def number(value: Any) -> float:
     """An option as a float; NaN for what is none, or is on a device."""
@@ -18,3 +20,16 @@ def momentum(group: dict[str, Any]) -> float:
     """A group's momentum, or its first beta."""
     betas = group.get("betas")
     return number(betas[0] if isinstance(betas, tuple | list) and betas else group.get("momentum", 0.0))
+
+
+def facts_of(index: int, optimizer: torch.optim.Optimizer) -> OptimizerFacts:
+    """What is known of an optimizer when it makes its first step."""
+    defaults: dict[str, Any] = {}
+    for name, value in optimizer.defaults.items():
+        if value is None or isinstance(value, bool | int | float):
+            defaults[str(name)] = value if value is None or isinstance(value, bool) else float(value)
+        elif isinstance(value, tuple | list) and all(isinstance(item, int | float) for item in value):
+            defaults[str(name)] = [float(item) for item in value]
+    return OptimizerFacts(
+        id=index, optimizer_class=type(optimizer).__name__, groups=len(optimizer.param_groups), defaults=defaults
+    )

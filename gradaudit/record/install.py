@@ -9,6 +9,7 @@ from gradaudit.record.patches import (
     batch_norm,
     clipping,
     data,
+    functional,
     graphs,
     leaving,
     losses,
@@ -25,7 +26,7 @@ def install(*, activations: bool = False) -> None:
     """Patch torch; done right after torch is imported, so that ``from ... import cross_entropy`` finds ours."""
     if not _patches:
         _handles.extend(names.install())
-        for seam in (losses, optimizer, clipping, amp, batch_norm, data, graphs, leaving):
+        for seam in (losses, functional, optimizer, clipping, amp, batch_norm, data, graphs, leaving):
             _patches.extend(seam.install())
         if activations:
             _patches.extend(modules.install())

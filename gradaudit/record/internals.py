@@ -44,6 +44,23 @@ TORCH = (
     Internal("_foreach_copy_", "torch", ("probe.py",), "nothing; each sampled tensor is copied in a call of its own"),
     Internal("_indices", "sparse tensors", ("on_device.py",), "nothing, but a wait for the device at sparse gradients"),
     Internal("_values", "sparse tensors", ("on_device.py",), "as _indices"),
+    Internal(
+        "_version", "tensors", ("by_hand/graph.py",),
+        "steps that a script makes by hand on a device, unless it writes to `.data`",
+    ),
+    Internal(
+        "_saved_mat2", "autograd nodes", ("by_hand/graph.py",),
+        "that what a script changes by hand is the input of a frozen model, which is recorded as a training then",
+    ),
+    Internal("_saved_weight", "autograd nodes", ("by_hand/graph.py",), "as _saved_mat2"),
+    Internal("_saved_other", "autograd nodes", ("by_hand/graph.py",), "as _saved_mat2"),
+    Internal("_saved_self", "autograd nodes", ("by_hand/graph.py",), "as _saved_mat2"),
+    Internal(
+        "_functorch", "torch._C", ("patches/functional.py",), "losses inside a function made by torch.func.grad"
+    ),
+    Internal(
+        "_pytree", "torch.utils", ("patches/functional.py",), "steps made by hand with the gradients of torch.func.grad"
+    ),
     Internal("_modules", "torch.nn.Module", ("patches/names.py",), "further names of a module that has several"),
     Internal("_parameters", "torch.nn.Module", ("patches/names.py",), "further names of a tied tensor in one module"),
     Internal(

@@ -24,6 +24,10 @@ OF_SEAM = {
     "activations.on_output": "activations",
     "activations.on_compiling": "activations",
     "activations.on_scripting": "activations",
+    "by_hand.before": "trainings by hand",
+    "by_hand.after": "trainings by hand",
+    "by_hand.on_clip": "trainings by hand",
+    "torch.func.grad": "trainings by hand",
     "frameworks": "optimizers of other frameworks",
 }
 

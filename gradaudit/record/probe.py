@@ -113,6 +113,13 @@ class Probe:
                 return self._reduce(parameters)
         return self._reduce_on_device(self._weight, self._values(parameters))
 
+    def sampled(self, parameters: Sequence[torch.Tensor]) -> Any:
+        """(weights `before`, weights now, gradients `before`, elements of each tensor) on the CPU; None elsewhere."""
+        if not self._on_cpu:
+            return None
+        self._gather(parameters, self._places[2])
+        return self._rows[_WEIGHT], self._after.copy(), self._rows[_GRADIENT], self.counts
+
     def _gather(self, tensors: Sequence[torch.Tensor | None], places: list[torch.Tensor]) -> None:
         """Copy the probed elements of all tensors to their places; a missing or sparse gradient is zeros."""
         found, into = [], []

@@ -11,22 +11,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from gradaudit.record import checksums, closures, histograms, step_row
+from gradaudit.record import checksums, closures, step_row
 from gradaudit.record.activations import EVERY, Activations
 from gradaudit.record.between import Between, Gathered
+from gradaudit.record.by_hand.hands import BY_HAND, Hands
 from gradaudit.record.cadence import Cadence, Meter
 from gradaudit.record.files import Files, rank_and_world
+from gradaudit.record.measuring import measure, measure_update
 from gradaudit.record.observers import Observers
+from gradaudit.record.samples import Sample
 from gradaudit.record.settings import Settings
 from gradaudit.record.stack import is_on_stack, wrapper_frame
 from gradaudit.record.steps import Batch, StepRecord
-from gradaudit.record.tensors import ROWS_OF_TENSORS, Plan, TensorTable
+from gradaudit.record.tensors import Plan, TensorTable
 from gradaudit.record.threads import PerThread
 from gradaudit.record.waiting import Waiting
 from gradaudit.schema import DisabledFacts
-
-ROWS_EVERY = 10  # recorded steps between two looks at embedding rows
-_GRADIENTS, _UPDATES, _HISTOGRAMS = "gradient statistics", "weight and update statistics", "histograms"  # observers
 
 
 @dataclass(eq=False)
@@ -59,6 +59,8 @@ class Recording:
         self.table = TensorTable(self.observers, models)
         self.gathered = Gathered(self.table, self.observers)
         self._threads: PerThread[Between] = PerThread(lambda: Between(self.gathered, self._threads))
+        self.by_hand = Hands(self)
+        self.gathered.settle = lambda: self.observers.call(BY_HAND, self.by_hand.settle)
         self.activations = Activations(self.table, self.event, enabled=settings.activations)
         self.files: Files | None = None
         self.global_step = 0
@@ -85,11 +87,11 @@ class Recording:
 
     def on_scaler_step(self, optimizer: torch.optim.Optimizer, hooked_before: int) -> None:
         """GradScaler.step returned; no hook fired inside means that it skipped the step."""
-        if self.between.hooked == hooked_before and self._mine(optimizer):
+        if self.between.hooked == hooked_before and self.takes(optimizer):
             plan = self.table.known_plan(optimizer)
-            record = self._record(optimizer, plan)
+            record = self.open_record(optimizer, plan)
             record.row["skipped"], record.row["recorded"] = True, False
-            self._finish(plan, record, time.perf_counter())
+            self.finish(plan, record, time.perf_counter())
 
     def on_value_clip(self, parameters: Sequence[torch.Tensor], threshold: Any) -> None:
         """clip_grad_value_ is about to run; which optimizer steps next is not known yet."""
@@ -98,10 +100,11 @@ class Recording:
 
     def before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
         """The optimizer is about to step; returns its arguments anew when a closure has to be watched."""
-        if not self._mine(optimizer) or self._inside_a_step(optimizer):
+        if not self.takes(optimizer) or self._inside_a_step(optimizer):
             return None
         between = self.between
         between.hooked += 1
+        self.observers.call(BY_HAND, self.by_hand.on_step, optimizer)
         closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
         between.step = OpenStep(id(wrapper_frame()), weakref.ref(optimizer), closure=callable(closure))
         if not callable(closure):
@@ -131,19 +134,11 @@ class Recording:
         if step.record is None or step.plan is None:
             return
         if step.measured:
-            self._measure_update(step.plan, step.record)
-        self._finish(step.plan, step.record, started)
+            measure_update(self, step.plan, step.record)
+        self.finish(step.plan, step.record, started)
 
-    def _measure_update(self, plan: Plan, record: StepRecord) -> None:
-        parameters = plan.parameters()
-        if parameters is None:
-            return
-        record.probed = self.observers.call(_UPDATES, plan.look_after, record.gradients, parameters, default={})
-        if plan.recorded % ROWS_EVERY == 0:
-            record.snapshots = self.observers.call(ROWS_OF_TENSORS, plan.snapshots, parameters, default=[])
-        plan.recorded += 1
-
-    def _mine(self, optimizer: torch.optim.Optimizer) -> bool:
+    def takes(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Whether the steps of this optimizer are recorded."""
         if self.only is not None and optimizer not in self.only:
             return False
         if self.table.takes(optimizer):
@@ -168,44 +163,31 @@ class Recording:
         """Measure the gradients, and the weights before the step."""
         call = self.observers.call
         step.plan = self.table.known_plan(optimizer)
-        step.record = record = self._record(optimizer, step.plan)
+        step.record = record = self.open_record(optimizer, step.plan)
         if checksums.due(record.row["step"], self._world) and not self.table.sharded():
             record.weights = call("weight checksums", checksums.checksum, step.plan.parameters() or [])
         if not record.row["recorded"]:
             return
-        step.plan, parameters = self.table.plan_for(optimizer)
-        if not self.between.alone(step.plan):
-            record.row["recorded"] = False
-            self._note_crowd()
-            return
-        given = getattr(optimizer, "gradients_of", None)  # of a framework's optimizer, which is not torch's
-        gradients = given(parameters) if given else [parameter.grad for parameter in parameters]
-        record.identifiers, record.owned = step.plan.identifiers, step.plan.owned
-        record.gradients, record.sharded = call(_GRADIENTS, step.plan.measure, gradients), self.table.sharded()
-        if record.gradients is None:
+        plan = measure(self, optimizer, record, record.row["step"])
+        if plan is None:
             record.row["recorded"] = False
             return
-        if step.plan.statistics is not None and (fault := step.plan.statistics.take_fault()):
-            self.event("fallback", f"Triton cannot be used here ({fault}); torch's own operations take its place")
-        call(ROWS_OF_TENSORS, step.plan.count_rows, record.gradients, gradients)
-        call(_UPDATES, step.plan.look_before, record.gradients, gradients, parameters)
-        step.measured = True
-        if histograms.due(record.row["step"], self.settings.every):
-            found = call(_HISTOGRAMS, histograms.of_step, step.plan.identifiers, gradients, parameters, default=[])
-            record.histograms = found
+        step.plan, step.measured = plan, True
 
-    def _note_crowd(self) -> None:
+    def note_crowd(self) -> None:
         """Another thread is writing gradients of these tensors: whoever reads them now may read freed memory."""
         if not self._crowded:
             self._crowded = True
             self.event("threads", "threads train the same tensors at once; statistics of such steps are left out")
 
-    def _record(self, optimizer: torch.optim.Optimizer, plan: Plan) -> StepRecord:
-        number, between, gathered = plan.optimizer, self.between, self.gathered
+    def open_record(
+        self, optimizer: Any, plan: Plan, at: float | None = None, between: Between | None = None
+    ) -> StepRecord:
+        """The record of a step that is made now, or was `at` another time, with what its thread has shown."""
+        number, between, gathered = plan.optimizer, between or self.between, self.gathered
         step = self._counts.get(number, 0)
-        if self._rank < 0:
-            self._rank, self._world = rank_and_world()
-        now = time.perf_counter()
+        self._find_rank()
+        now = time.perf_counter() if at is None else at
         keys = {
             "optimizer": number,
             "step": step,
@@ -214,7 +196,7 @@ class Recording:
             "seconds": now - self._stepped if self.global_step else math.nan,
         }
         record = step_row.begin(
-            optimizer, between, keys, due=self._due(number, step), training=self.table.training(),
+            optimizer, between, keys, due=self.due(number, step), training=self.table.training(),
             observers=self.observers,
         )  # fmt: skip
         self.observers.call("evaluation losses", between.close_pass)
@@ -222,13 +204,33 @@ class Recording:
         self._stepped = now
         self._counts[number] = step + 1
         self.global_step += 1
-        due = any(self._due(each, count) for each, count in self._counts.items())
-        between.sample_next(due)
-        due_next = due and self.global_step % EVERY == 0
-        record.samples = self.observers.call("activations", self.activations.take, due_next, default=[])
+        if at is None:
+            record.samples = self.sample_next()
         return record
 
-    def _due(self, number: int, step: int) -> bool:
+    def sample_next(self, ahead: int = 0) -> list[tuple[int, Sample]]:
+        """Decide what is sampled of the coming step, or of the one `ahead`; the samples since the last one."""
+        due = any(self.due(each, count + ahead) for each, count in self._counts.items())
+        self.between.sample_next(due)
+        due_next = due and (self.global_step + ahead) % EVERY == 0
+        found: list[tuple[int, Sample]] = self.observers.call(
+            "activations", self.activations.take, due_next, default=[]
+        )
+        return found
+
+    def coming(self, optimizer: Any) -> tuple[int, bool]:
+        """The number of the optimizer's coming step, and whether its statistics are due."""
+        self._find_rank()
+        number = self.table.known_plan(optimizer).optimizer
+        step = self._counts.get(number, 0)
+        return step, self.due(number, step)
+
+    def _find_rank(self) -> None:
+        if self._rank < 0:
+            self._rank, self._world = rank_and_world()
+
+    def due(self, number: int, step: int) -> bool:
+        """Whether statistics are recorded at this step of an optimizer."""
         return self._cadence(number).due(step) and (self._rank == 0 or self.table.sharded())
 
     def _cadence(self, number: int) -> Cadence:
@@ -236,7 +238,8 @@ class Recording:
             self._cadences[number] = Cadence(self.settings.every, self.settings.budget)
         return self._cadences[number]
 
-    def _finish(self, plan: Plan, record: StepRecord, started: float) -> None:
+    def finish(self, plan: Plan, record: StepRecord, started: float) -> None:
+        """The step is complete: its record waits for the writer."""
         now = time.perf_counter()
         cadence = self._cadence(plan.optimizer)
         measured = record.gradients is not None
@@ -277,6 +280,7 @@ class Recording:
     def close(self, state: str) -> Path | None:
         """Write what is left and the final state; returns the run's folder, or None when no step was made."""
         with self.lock:
+            self.observers.call(BY_HAND, self.by_hand.end)
             for between in self._threads.all():
                 self.observers.call("evaluation losses", between.close_pass)
         if self.files is None:

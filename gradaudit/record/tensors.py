@@ -11,6 +11,7 @@ import numpy
 import torch
 from torch import nn
 
+from gradaudit.record import groups
 from gradaudit.record.device import DeviceStatistics
 from gradaudit.record.observers import Observers
 from gradaudit.record.on_device import measure_on_device
@@ -94,11 +95,11 @@ class TensorTable:
         self.modules: list[ModuleFacts] = []
         self.optimizers: list[OptimizerFacts] = []
         self.plans: dict[int, Plan] = {}
-        self._identifier: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
-        self._owner: dict[int, tuple[int, int]] = {}  # identifier -> optimizer, group
+        self.identifier: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
+        self.owner: dict[int, tuple[int, int]] = {}  # identifier -> optimizer, group
         self._next = 0
-        self._same: dict[tuple[str, frozenset[int]], int] = {}  # class and addresses of the parameters
-        self._numbers: weakref.WeakKeyDictionary[torch.optim.Optimizer, int] = weakref.WeakKeyDictionary()
+        self.same: dict[tuple[str, frozenset[int]], int] = {}  # class and addresses of the parameters
+        self.numbers: weakref.WeakKeyDictionary[torch.optim.Optimizer, int] = weakref.WeakKeyDictionary()
 
     def living_roots(self) -> list[nn.Module]:
         """The outermost modules that still exist."""
@@ -115,7 +116,7 @@ class TensorTable:
 
     def takes(self, optimizer: torch.optim.Optimizer) -> bool:
         """Whether the steps of this optimizer are recorded: it is known, or there is room for one more."""
-        if optimizer in self._numbers:
+        if optimizer in self.numbers:
             return True
         return len(self.optimizers) < MOST_OPTIMIZERS and len(self.facts) < MOST_TENSORS
 
@@ -124,17 +125,29 @@ class TensorTable:
         on_device = any(plan.probe.device.type != "cpu" for plan in self.plans.values())
         return on_device or bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
 
+    def knows(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Whether the optimizer has made a step."""
+        return optimizer in self.numbers
+
+    def identifiers_of(self, parameters: Sequence[torch.Tensor]) -> list[int]:
+        """The identifiers of these tensors."""
+        return [self._identify(parameter) for parameter in parameters]
+
+    def owned_by(self, number: int, identifiers: Sequence[int]) -> "numpy.ndarray[Any, numpy.dtype[numpy.bool_]]":
+        """Which of these tensors the optimizer holds."""
+        return numpy.asarray([self.owner.get(one, (-1, -1))[0] == number for one in identifiers], dtype=bool)
+
     def number(self, optimizer: torch.optim.Optimizer) -> int:
         """The optimizer's index; a new one for an optimizer not seen before."""
-        if optimizer not in self._numbers:
+        if optimizer not in self.numbers:
             # An optimizer built again for the same parameters, each epoch perhaps, goes on where the last one was.
             held = frozenset(id(parameter) for group in optimizer.param_groups for parameter in group["params"])
             key = (type(optimizer).__name__, held)
-            if key not in self._same:
-                self._same[key] = len(self.optimizers)
-                self.optimizers.append(_optimizer_facts(len(self.optimizers), optimizer))
-            self._numbers[optimizer] = self._same[key]
-        return self._numbers[optimizer]
+            if key not in self.same:
+                self.same[key] = len(self.optimizers)
+                self.optimizers.append(groups.facts_of(len(self.optimizers), optimizer))
+            self.numbers[optimizer] = self.same[key]
+        return self.numbers[optimizer]
 
     def known_plan(self, optimizer: torch.optim.Optimizer) -> Plan:
         """The plan of an optimizer, without a look at each of its parameters; made if there is none."""
@@ -152,11 +165,12 @@ class TensorTable:
             parameters = plan.parameters()
             if parameters is not None and device_of(parameters) == plan.probe.device:
                 return plan, parameters
-        self._resolve(number, optimizer)
+        self.resolve(number, optimizer)
         plan = self.plans[number]
         return plan, plan.parameters() or []
 
-    def _resolve(self, number: int, optimizer: torch.optim.Optimizer) -> None:
+    def resolve(self, number: int, optimizer: torch.optim.Optimizer) -> None:
+        """Find the names and owners of an optimizer's tensors, and make its plan anew."""
         self._forget_the_dead()
         mine = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         held = {id(parameter) for root in self.living_roots() for parameter in root.parameters()}
@@ -164,20 +178,24 @@ class TensorTable:
         if missing:
             found_roots = self.observers.call(_NAMES, _steadily, find_roots, missing, default=())
             self.roots += [weakref.ref(root) for root in found_roots]
-        known = [alive for reference, _ in self._identifier.values() if (alive := reference()) is not None]
+        known = [alive for reference, _ in self.identifier.values() if (alive := reference()) is not None]
         # Without names the parameters are numbered.
+        given = getattr(optimizer, "names", {})  # of a training by hand
         described, self.modules = self.observers.call(
-            _NAMES, _steadily, describe, self.living_roots(), [*known, *mine]
+            _NAMES, _steadily, describe, self.living_roots(), [*known, *mine], given
         ) or describe([], [*known, *mine])
+        table = {facts.id: facts for facts in self.facts}
         found: list[tuple[torch.Tensor, TensorFacts]] = []
         for parameter, facts in described:
-            found.append((parameter, msgspec.structs.replace(facts, id=self._identify(parameter))))
+            identifier = self._identify(parameter)
+            # What no module holds any more, as it was replaced at a step made by hand, keeps its name.
+            kept = table.get(identifier, facts) if not facts.module_class else facts
+            found.append((parameter, msgspec.structs.replace(kept, id=identifier)))
         for index, group in enumerate(optimizer.param_groups):
             for parameter in group["params"]:
-                self._owner.setdefault(self._identify(parameter), (number, index))
-        table = {facts.id: facts for facts in self.facts}
+                self.owner.setdefault(self._identify(parameter), (number, index))
         for _, facts in found:
-            owner, group_index = self._owner.get(facts.id, (-1, -1))
+            owner, group_index = self.owner.get(facts.id, (-1, -1))
             # What no optimizer holds is looked at with the optimizer that its model was found by.
             before = table.get(facts.id)
             carrier = owner if owner >= 0 else number if before is None else before.recorded_with
@@ -195,27 +213,25 @@ class TensorTable:
     def _forget_the_dead(self) -> None:
         """Let go of what was measured for models that no longer exist; their facts stay, for the rows they have."""
         self.roots = [reference for reference in self.roots if reference() is not None]
-        self._identifier = {key: entry for key, entry in self._identifier.items() if entry[0]() is not None}
+        self.identifier = {key: entry for key, entry in self.identifier.items() if entry[0]() is not None}
         for number, plan in list(self.plans.items()):
             if plan.references and all(reference() is None for reference in plan.references):
                 del self.plans[number]
 
     def _identify(self, parameter: torch.Tensor) -> int:
-        entry = self._identifier.get(id(parameter))
+        entry = self.identifier.get(id(parameter))
         if entry is None or entry[0]() is not parameter:
             # The address of a freed tensor may be used again: a new tensor is never an old identifier.
             entry = (weakref.ref(parameter), self._next)
             self._next += 1
-            self._identifier[id(parameter)] = entry
+            self.identifier[id(parameter)] = entry
         return entry[1]
 
     def _make_plan(self, number: int, parameters: list[torch.Tensor]) -> None:
         identifiers = [self._identify(parameter) for parameter in parameters]
         old = self.plans.get(number)
         device = device_of(parameters)
-        owned = numpy.asarray(
-            [self._owner.get(identifier, (-1, -1))[0] == number for identifier in identifiers], dtype=bool
-        )
+        owned = self.owned_by(number, identifiers)
         if old is not None and old.identifiers.tolist() == identifiers and old.probe.device == device:
             # Parameters that were nobody's may have been added to a group; steps on their way keep the array they had.
             old.owned = owned
@@ -251,7 +267,7 @@ class TensorTable:
         self.plans[number] = plan
 
     def _label_optimizers(self) -> None:
-        for optimizer, number in list(self._numbers.items()):
+        for optimizer, number in list(self.numbers.items()):
             facts = self.optimizers[number]
             self.optimizers[number] = msgspec.structs.replace(facts, label=facts.label or label_of(optimizer))
 
@@ -259,11 +275,16 @@ class TensorTable:
         """The facts, with what a script changes on the way: a frozen tensor may have been unfrozen."""
         flags = {
             identifier: parameter.requires_grad
-            for reference, identifier in list(self._identifier.values())
+            for reference, identifier in list(self.identifier.values())
             if (parameter := reference()) is not None
         }
+        # Functional training gives its parameters to a function, and they need no flag.
+        by_hand = {number for optimizer, number in list(self.numbers.items()) if hasattr(optimizer, "given")}
+        trained = {identifier for identifier, (owner, _) in self.owner.items() if owner in by_hand}
         return [
-            msgspec.structs.replace(facts, requires_grad=flags.get(facts.id, facts.requires_grad))
+            msgspec.structs.replace(
+                facts, requires_grad=flags.get(facts.id, facts.requires_grad) or facts.id in trained
+            )
             for facts in self.facts
         ]
 
@@ -277,15 +298,3 @@ def _steadily(function: Callable[..., Any], *arguments: Any) -> Any:
             if "changed size" not in str(error):
                 raise
     return function(*arguments)
-
-
-def _optimizer_facts(index: int, optimizer: torch.optim.Optimizer) -> OptimizerFacts:
-    defaults: dict[str, Any] = {}
-    for name, value in optimizer.defaults.items():
-        if value is None or isinstance(value, bool | int | float):
-            defaults[str(name)] = value if value is None or isinstance(value, bool) else float(value)
-        elif isinstance(value, tuple | list) and all(isinstance(item, int | float) for item in value):
-            defaults[str(name)] = [float(item) for item in value]
-    return OptimizerFacts(
-        id=index, optimizer_class=type(optimizer).__name__, groups=len(optimizer.param_groups), defaults=defaults
-    )

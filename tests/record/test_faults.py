@@ -32,6 +32,7 @@ from gradaudit.record import (
     waiting,
     writer,
 )
+from gradaudit.record.by_hand import hands
 from gradaudit.record.observers import OF_SEAM
 from gradaudit.record.settings import Settings
 from gradaudit.run import load
@@ -81,6 +82,11 @@ OBSERVED = [
     (rows.Snapshot, "row", "embedding rows and outputs"),
     (tensors.Plan, "look_before", "weight and update statistics"),
     (tensors.Plan, "look_after", "weight and update statistics"),
+    (hands.Hands, "before", "trainings by hand"),
+    (hands.Hands, "on_clip", "trainings by hand"),
+    (hands.Hands, "on_step", "trainings by hand"),
+    (hands.Hands, "settle", "trainings by hand"),
+    (hands.Hands, "end", "trainings by hand"),
 ]
 # Places where a fault ends the recording: what knows the steps, and what writes them.
 CORE = [
@@ -163,7 +169,8 @@ def test_every_seam_is_in_the_tables():
         text = files.Path(file).read_text()
         called |= {part.split('"')[1] for part in text.split("guarded(")[1:] if part[0] == '"'}
     assert called >= {"between.on_loss", "before_step", "between.log"}
-    named = {name for _, name, _ in OBSERVED} | {"on_graph"}  # test_compiled_losses.py has that one
+    # Seams of compiled graphs and of trainings by hand: test_compiled_losses.py and test_by_hand.py have them.
+    named = {name for _, name, _ in OBSERVED} | {"on_graph", "after"}
     assert {seam for seam in called if seam in OF_SEAM and seam.rpartition(".")[2] not in named} == set()
     assert {seam.rpartition(".")[2] for seam in called - set(OF_SEAM)} - {name for _, name in CORE} == set()
 

@@ -45,6 +45,8 @@ def _watched(original: Callable[..., Any], kind: int, threshold_name: str) -> Ca
         if kind == BY_NORM and isinstance(tensors, list | tuple):
             norm_type = args[1] if len(args) > 1 else kwargs.get("norm_type", 2.0)
             session.guarded("between.clips.on_clip", kind, tensors, threshold, result, norm_type)
+        if isinstance(tensors, list | tuple):
+            session.guarded("by_hand.on_clip", tensors)
         return result
 
     return clip

@@ -10,7 +10,7 @@ import torch
 from gradaudit.record import session
 from gradaudit.record.internals import transformed
 from gradaudit.record.losses import FUNCTIONS, arguments_of
-from gradaudit.record.patches import Patch, hide_from_compiler, leave_out_of, pass_over, replace, scriptable
+from gradaudit.record.patches import Patch, functional, hide_from_compiler, leave_out_of, pass_over, replace, scriptable
 from gradaudit.record.threads import inside_backward
 
 observed = threading.local()  # calls of loss functions that this thread has shown
@@ -20,8 +20,8 @@ def install() -> list[Patch]:
     """Wrap the loss functions and backward."""
     hide_from_compiler(session.guarded, callees=True)
     hide_from_compiler(inside_backward, callees=True)
-    functional = torch.nn.functional
-    patches = [replace(functional, name, _watched_loss(name, getattr(functional, name))) for name in FUNCTIONS]
+    place = torch.nn.functional
+    patches = [replace(place, name, _watched_loss(name, getattr(place, name))) for name in FUNCTIONS]
     return [*patches, replace(torch.autograd, "backward", _watched_backward(torch.autograd.backward))]
 
 
@@ -41,8 +41,11 @@ def _watched_loss(name: str, original: Callable[..., Any]) -> Callable[..., Any]
         # Under a function mode, or given a subclass, torch calls the function again from inside.
         if getattr(observed, "calls", 0) != before:
             return result
-        seen = session.current() is not None and type(result) is torch.Tensor and not transformed()
-        if seen:
+        seen = session.current() is not None and type(result) is torch.Tensor
+        if seen and transformed():
+            if functional.inside():
+                session.contained("between.on_loss", functional.note_loss, name, result, bind(args, kwargs))
+        elif seen:
             observed.calls = before + 1
             session.guarded("between.on_loss", name, result, bind(args, kwargs))
         return result
@@ -58,15 +61,19 @@ def _watched_backward(original: Callable[..., Any]) -> Callable[..., Any]:
             # Reentrant checkpointing calls backward inside backward: its roots are not losses.
             return original(tensors, grad_tensors, *args, **kwargs)
         roots = list(tensors) if isinstance(tensors, tuple | list) else [tensors]
+        by_hand = session.guarded("by_hand.before", roots)
         between = session.guarded("between.on_backward", roots, grad_tensors)
         try:
-            return original(tensors, grad_tensors, *args, **kwargs)
+            result = original(tensors, grad_tensors, *args, **kwargs)
         except BaseException as error:
             leave_out_of(error)
             raise
         finally:
             if between is not None:
                 between.running = False
+        if by_hand:
+            session.guarded("by_hand.after")
+        return result
 
     pass_over(backward)
     hide_from_compiler(backward, callees=False)

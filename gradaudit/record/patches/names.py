@@ -1,7 +1,6 @@
 """Finds the modules that own an optimizer's parameters, and so their qualified names, without being given a model."""
 
 import gc
-import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ from torch import nn
 from gradaudit.record.internals import private
 from gradaudit.record.normalisation import values_of
 from gradaudit.record.sharding import class_name, flattened_shapes, part_of
-from gradaudit.record.variables import variables_of
+from gradaudit.record.variables import namespaces, variable_names
 from gradaudit.schema import ModuleFacts, TensorFacts
 
 # Wrappers add a level to every name. They are recognised by type: a user's own attribute called
@@ -107,9 +106,9 @@ def own(module: nn.Module) -> Mapping[str, torch.Tensor | None]:
 def label_of(thing: Any) -> str:
     """The script's variable that holds a module or an optimizer, else its class in lower case."""
     if hasattr(thing, "stands_for"):
-        thing = thing.stands_for()  # a framework's optimizer, known by its own name
+        thing = thing.stands_for() or thing  # a framework's optimizer, known by its own name
     same = {id(thing), id(unwrap(thing))} if isinstance(thing, nn.Module) else {id(thing)}
-    for names in _namespaces():
+    for names in namespaces():
         for name, value in list(names.items()):
             if id(value) in same and name not in ("self", "optimizer", "module", "model", "thing"):
                 return str(name)
@@ -128,14 +127,29 @@ def labels_of(things: Sequence[Any]) -> list[str]:
     return labels
 
 
-def _namespaces() -> Iterator[dict[str, Any]]:
-    """The script's global names, then the local names of the functions that are running, ours left out."""
-    yield vars(sys.modules.get("__main__", sys))
-    frame: Any = sys._getframe(1)
-    while frame is not None:
-        if frame.f_globals.get("__name__", "").partition(".")[0] not in ("gradaudit", "torch"):
-            yield variables_of(frame)
-        frame = frame.f_back
+def registered() -> list[nn.Module]:
+    """The modules that were built and still exist."""
+    return [module for reference in list(_registry.values()) if (module := reference()) is not None]
+
+
+def own_parameters(modules: Sequence[nn.Module]) -> list[nn.Parameter]:
+    """The parameters that these modules hold themselves."""
+    return [p for module in modules for p in private(module, "_parameters", {}).values() if p is not None]
+
+
+def matching(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor] | None:
+    """The parameters of a module that `tensors` are copies of, for a functional call; None where there is none."""
+    shapes = [(tensor.shape, tensor.dtype) for tensor in tensors]
+    modules = registered()
+    children = {
+        id(child) for module in modules for child in private(module, "_modules", {}).values() if child is not None
+    }
+    for module in modules:
+        if id(module) not in children:
+            held = list(module.parameters())
+            if [(parameter.shape, parameter.dtype) for parameter in held] == shapes:
+                return held  # type: ignore[return-value]
+    return None
 
 
 def walk(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
@@ -152,11 +166,12 @@ def walk(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]
 
 
 def describe(
-    roots: Sequence[nn.Module], parameters: Sequence[torch.Tensor]
+    roots: Sequence[nn.Module], parameters: Sequence[torch.Tensor], names: Mapping[int, str] | None = None
 ) -> tuple[list[tuple[torch.Tensor, TensorFacts]], list[ModuleFacts]]:
     """The tensors of `roots` in registration order, then the `parameters` that no root holds; and the modules.
 
-    Names follow ``model.named_parameters()``; with several roots each is prefixed with its label.
+    Names follow ``model.named_parameters()``; with several roots each is prefixed with its label. What no root holds
+    is called as in `names`, by identity, or as the script's variable, else by its number.
     """
     found: dict[int, tuple[torch.Tensor, TensorFacts]] = {}
     modules: list[ModuleFacts] = []
@@ -171,10 +186,11 @@ def describe(
                 else:
                     facts = _tensor_facts(len(found), qualified, parameter, path, module, flattened)
                     found[id(parameter)] = (parameter, facts)
+    called = {**variable_names([p for p in parameters if id(p) not in found]), **(names or {})}
     for index, lone in enumerate(parameters):
         if id(lone) not in found:
             facts = TensorFacts(
-                id=len(found), name=f"parameter_{index}", role=_role(None, "", lone.ndim),
+                id=len(found), name=called.get(id(lone), f"parameter_{index}"), role=_role(None, "", lone.ndim),
                 shape=list(lone.shape), share=lone.numel(), dtype=str(lone.dtype).removeprefix("torch."),
                 depth=len(found), requires_grad=lone.requires_grad,
             )  # fmt: skip

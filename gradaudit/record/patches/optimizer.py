@@ -10,6 +10,7 @@ import torch
 from torch.optim import optimizer as optimizers
 
 from gradaudit.record import session
+from gradaudit.record.by_hand import known
 from gradaudit.record.patches import Patch, leave_out_of, replace
 
 _handles: list[Any] = []
@@ -69,6 +70,7 @@ def _arming(original: Callable[..., Any]) -> Callable[..., Any]:
             leave_out_of(error)
             raise
         if not torch.compiler.is_compiling():
+            known.add(self)
             session.guarded("activations.attach", self.param_groups[-1]["params"])
         return result
 

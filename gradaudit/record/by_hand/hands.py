@@ -1,0 +1,45 @@
+"""The trainings by hand of a process, each thread's apart."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from gradaudit.record.by_hand.watch import Watch
+from gradaudit.record.threads import PerThread
+
+BY_HAND = "trainings by hand"
+
+
+class Hands:
+    """What the seams tell, for the thread that calls."""
+
+    def __init__(self, recording: Any) -> None:
+        self.recording = recording
+        self._watches = PerThread(lambda: Watch(recording))
+
+    def before(self, roots: Sequence[Any], given: Sequence[torch.Tensor] | None = None, names: Any = None) -> bool:
+        """A backward is about to run; whether it reaches parameters that are changed by hand."""
+        # Who gave the optimizers to a Recorder wants their steps and no others.
+        return self.recording.only is None and self._watches.mine().before(roots, given, names)
+
+    def after(self, given: Sequence[torch.Tensor] | None = None, gradients: Sequence[Any] | None = None) -> None:
+        """The backward has run."""
+        self._watches.mine().after(given, gradients)
+
+    def settle(self) -> None:
+        """Something that is no training follows, as an evaluation: close what was made."""
+        self._watches.mine().settle()
+
+    def on_step(self, optimizer: Any) -> None:
+        """An optimizer steps by itself."""
+        self._watches.mine().on_step(optimizer)
+
+    def on_clip(self, parameters: Sequence[torch.Tensor]) -> None:
+        """Gradients were clipped."""
+        self._watches.mine().on_clip(parameters)
+
+    def end(self) -> None:
+        """Close what is still open, of all threads."""
+        for watch in self._watches.all():
+            watch.settle(ending=True)

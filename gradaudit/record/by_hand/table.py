@@ -1,0 +1,52 @@
+"""What a training by hand asks of the table of tensors that no optimizer of torch does."""
+
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import torch
+
+from gradaudit.record.tensors import TensorTable
+
+
+def forget(table: TensorTable, hand: Any, other: Any) -> None:
+    """Take back an optimizer that was none: its tensors are nobody's, and looked at with the `other` one."""
+    number = table.numbers.pop(hand, None)
+    if number is None:
+        return
+    table.owner = {identifier: owner for identifier, owner in table.owner.items() if owner[0] != number}
+    table.plans.pop(number, None)
+    if number == len(table.optimizers) - 1:
+        table.optimizers.pop()
+        table.same = {key: other for key, other in table.same.items() if other != number}
+    table.facts = [
+        msgspec.structs.replace(facts, optimizer=-1, group=-1, recorded_with=0) if facts.optimizer == number else facts
+        for facts in table.facts
+    ]
+    if other is not None:
+        table.resolve(table.number(other), other)
+
+
+def disown(table: TensorTable, hand: Any) -> None:
+    """Look anew at which tensors an optimizer holds: it holds less than was thought."""
+    number = table.numbers.get(hand)
+    if number is not None:
+        table.owner = {identifier: owner for identifier, owner in table.owner.items() if owner[0] != number}
+        table.resolve(number, hand)
+
+
+def rebind(table: TensorTable, hand: Any, tensors: Sequence[torch.Tensor]) -> None:
+    """Let new tensors take the places of the parameters of a script that makes them at each step."""
+    plan = table.plans.get(table.numbers.get(hand, -1))
+    if plan is None or len(hand.identifiers) != len(tensors):
+        return
+    taken = dict(zip(hand.identifiers, tensors, strict=True))
+    table.identifier = {key: entry for key, entry in table.identifier.items() if entry[1] not in taken}
+    for identifier, tensor in taken.items():
+        table.identifier[id(tensor)] = (weakref.ref(tensor), identifier)
+    plan.references = [
+        weakref.ref(taken[identifier]) if identifier in taken else reference
+        for identifier, reference in zip(plan.identifiers.tolist(), plan.references, strict=True)
+    ]
+    plan.identities = frozenset(id(tensor) for reference in plan.references if (tensor := reference()) is not None)
