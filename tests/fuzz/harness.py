@@ -52,7 +52,6 @@ def sound_run(path: Path) -> None:
             if column in frame:
                 frame[column] += 10
         segment.append({name: [_plain(value) for value in frame[name]] for name in frame})
-        segment.abandon()
 
 
 def _plain(value: object) -> object:

@@ -192,10 +192,9 @@ def test_a_fault_costs_one_observer(tmp_path, bare, capsys, monkeypatch, place, 
     made = 42 - (observer == "skipped steps")  # one of them overflows
     assert same(train_recorded(tmp_path / "run"), bare)
     lines = capsys.readouterr().err.splitlines()
-    assert [line.partition(" (")[0] for line in lines] == [
-        f"gradaudit: {observer} are no longer recorded",
-        f"gradaudit: recorded {made} steps of 9 tensors; next: gradaudit analyze {tmp_path / 'run'}",
-    ]
+    assert len(lines) == 2, lines
+    assert lines[0].startswith(f"gradaudit: {observer} are no longer recorded (")
+    assert lines[1].startswith(f"gradaudit: recorded {made} steps of 9 tensors")
     run = load(tmp_path / "run")
     # What a script logs may be an evaluation loss.
     assert {one.observer for one in run.meta.disabled} - {"logged losses"} <= {observer}

@@ -59,12 +59,16 @@ def watched():
     recording = session.start(Settings(directory="unwritten", every=1, quiet=True, activations=True))
     recording.files = Unwritten()
     arm()
+    # The recorder's own operations are hidden from modes, and here they are what is looked at.
+    hidden, session.unseen = session.unseen, contextlib.nullcontext
     try:
         with Synchronisations() as waits:
             yield waits, recording.files.steps
             assert session.current() is not None, f"the recording gave up: {waits.found}"
+            assert not recording.observers.disabled, f"an observer gave up: {waits.found}"
             recording.hand_over()
     finally:
+        session.unseen = hidden
         session.stop("finished")
         install.uninstall()
 
