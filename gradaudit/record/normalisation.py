@@ -23,6 +23,8 @@ def note(key: torch.Tensor, input: torch.Tensor) -> None:
 
 def values_of(module: nn.Module) -> int:
     """Values per channel of a BatchNorm module; 0 when it was not seen in training."""
-    weight = getattr(module, "weight", None)
-    entry = _seen.get(id(getattr(module, "running_mean", None) if weight is None else weight))
+    # Not asked for as attributes, which may run the script's code.
+    held = dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))
+    weight = held.get("weight")
+    entry = _seen.get(id(held.get("running_mean") if weight is None else weight))
     return entry[1] if entry is not None else 0

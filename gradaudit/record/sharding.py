@@ -46,8 +46,8 @@ def flattened_shapes(modules: Iterable[nn.Module]) -> dict[int, list[int]]:
     """The whole shapes of the parameters that FullyShardedDataParallel (use_orig_params) cut up, by identity."""
     shapes = {}
     for module in modules:
-        handle = private(module, "_handle")
-        if type(module).__name__ != "FullyShardedDataParallel" or handle is None or not handle.uses_sharded_strategy:
+        handle = private(module, "_handle") if type(module).__name__ == "FullyShardedDataParallel" else None
+        if handle is None or not handle.uses_sharded_strategy:
             continue
         flat = handle.flat_param
         # Without use_orig_params the original parameters are gone, and only the flat one is left.

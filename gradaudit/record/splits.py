@@ -10,6 +10,7 @@ from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 import torch
+from torch.utils.data import DataLoader
 
 from gradaudit.record.variables import variables_of
 
@@ -44,7 +45,10 @@ _places: dict[tuple[CodeType, int], _Place] = {}
 _sites: dict[tuple[tuple[Any, ...], ...], dict[Any, str]] = {}
 _MOST_PLACES = 10_000  # code that a script makes at every step would otherwise be kept for ever
 _told: ContextVar[str | None] = ContextVar("told", default=None)  # what a framework says is evaluated now, here
-_training: set[CodeType] = set()  # functions on the stack of a backward: the training loop and its callers
+# Functions on the stack of a backward, the training loop and its callers; of an installed package its calls, since one
+# engine of it may train and another one evaluate.
+_training: set[CodeType | tuple[int, CodeType]] = set()
+_INSTALLED = ("site-packages", "dist-packages")
 
 
 def forget() -> None:
@@ -65,7 +69,12 @@ def told(split: str) -> Iterator[None]:
 
 def note_training() -> None:
     """Remember the functions that train: what their names and loops say is not said of an evaluation inside them."""
-    _training.update(frame.f_code for frame in _script_frames())
+    _training.update(map(_of_training, _script_frames()))
+
+
+def _of_training(frame: FrameType) -> CodeType | tuple[int, CodeType]:
+    code = frame.f_code
+    return (id(frame), code) if any(place in code.co_filename for place in _INSTALLED) else code
 
 
 def current_split() -> str:
@@ -96,7 +105,7 @@ def current_split() -> str:
         named = _held_out_only(place.word) if trains else place.word
         if trains and named is None:
             break
-        trains = trains or frame.f_code in _training
+        trains = trains or _of_training(frame) in _training
         if named is None and not trains:
             # An evaluation inside train() is not of the training data, so only the other words count.
             named = _held_out(frame.f_code.co_name)
@@ -127,6 +136,8 @@ def _identity(value: Any) -> Any:
         return value
     if value is None or isinstance(value, int | float | complex | torch.Tensor | torch.nn.Module):
         return None
+    if isinstance(value, DataLoader):
+        return id(value.dataset)  # loaders are made anew for each pass
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
     if any(isinstance(item, torch.Tensor | int | float) for item in items):
         return None
@@ -146,7 +157,8 @@ def _place(frame: FrameType) -> _Place:
         parameters = [
             name for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] if name.isidentifier()
         ]
-        word = _only_word(call) or _only_word(text.partition("#")[0]) or _held_out(" ".join(heads))
+        said = _without_keywords(text.partition("#")[0])
+        word = _only_word(_without_keywords(call)) or _only_word(said) or _held_out(" ".join(heads))
         options = tuple(name for name in parameters if name in _PARAMETERS)
         where = (code, line, last_line, start, end)
         _places[key] = _Place(where, word, _given(call, text), targets, options, (*targets, *parameters))
@@ -156,15 +168,18 @@ def _place(frame: FrameType) -> _Place:
 def _given(call: str, line: str) -> str | None:
     """The split that the arguments of a call name, or else the variables that its result is assigned to."""
     _, opened, arguments = call.partition("(")
-    # A keyword is the callee's word: training=False is a mode. What trains may be any setting, so it must name data.
-    values = re.sub(r"\b[A-Za-z_]\w*\s*=(?!=)", " ", arguments)
-    found = {
-        word for name in re.findall(r"[A-Za-z_]\w*", values) if (word := _only_word(name)) and _of_data(name, word)
-    }
+    # What trains may be any setting, so it must name data.
+    names = re.findall(r"[A-Za-z_]\w*", _without_keywords(f"({arguments}"))
+    found = {word for name in names if (word := _only_word(name)) and _of_data(name, word)}
     if len(found) == 1:
         return found.pop()
     assigned, equals, _ = line.partition("#")[0].partition("=")
     return _only_word(assigned) if opened and equals and not found and "(" not in assigned else None
+
+
+def _without_keywords(text: str) -> str:
+    """`text` without the names of keyword arguments, which are the callee's words: training=False is a mode."""
+    return re.sub(r"(?<=[(,])\s*[A-Za-z_]\w*\s*=(?!=)", " ", text)
 
 
 def _of_data(name: str, word: str) -> bool:
@@ -217,7 +232,11 @@ def _loops_around(code: CodeType, line: int) -> list[str]:
 def _only_word(text: str) -> str | None:
     """The one split that the identifiers in `text` speak of; None when there is none, or more than one."""
     found = {_WORDS[token] for token in _tokens(text) if token in _WORDS}
-    # model.eval() and model.train() are modes, not data.
+    # model.eval() and model.train() are modes, not data; eval_loader is data.
+    if any(
+        {"eval", "evaluation"} & (words := _tokens(name)) and words & _DATA for name in text.split() if "eval" in name
+    ):
+        found.add("validation")
     return found.pop() if len(found) == 1 else None
 
 

@@ -108,7 +108,7 @@ class TensorTable:
     def training(self) -> int:
         """1 when a recorded model is in training mode, 0 when none is, -1 before any is known."""
         roots = self.living_roots()
-        return int(any(unwrap(root).training for root in roots)) if roots else -1
+        return int(any(_trains(unwrap(root)) for root in roots)) if roots else -1
 
     def sharded(self) -> bool:
         """Whether every rank holds a part of the tensors; else all ranks have the same and rank 0 speaks for them."""
@@ -287,6 +287,14 @@ class TensorTable:
             )
             for facts in self.facts
         ]
+
+
+def _trains(module: nn.Module) -> bool:
+    """Whether a module is in training mode: not where its own flag was left behind on by what wraps a model."""
+    if not module.training:
+        return False
+    parts = [child for child in module.children() if next(child.parameters(), None) is not None]
+    return not parts or any(_trains(part) for part in parts)
 
 
 def _steadily(function: Callable[..., Any], *arguments: Any) -> Any:

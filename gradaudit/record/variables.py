@@ -65,5 +65,10 @@ def _items(value: Any) -> list[tuple[str, Any]]:
         return [(f".{key}", item) for key, item in list(value.items())[:_MOST_ITEMS]]
     attributes = getattr(type(value), "__module__", "") not in ("builtins", "torch") and not isinstance(value, type)
     if attributes and not isinstance(value, torch.Tensor):
-        return [(f".{key}", item) for key, item in list(getattr(value, "__dict__", {}).items())[:_MOST_ITEMS]]
+        # Of a class that computes its attributes, asking for them would run the script's code.
+        try:
+            held = object.__getattribute__(value, "__dict__")
+        except AttributeError:
+            return []
+        return [(f".{key}", item) for key, item in list(held.items())[:_MOST_ITEMS]]
     return []

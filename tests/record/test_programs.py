@@ -22,7 +22,8 @@ def test_what_a_program_computes_is_in_its_record(tmp_path, program):
     assert not run.meta.disabled
     assert len(run.steps) == expected["steps"] > 0
     assert run.steps["objective"].tolist() == pytest.approx(expected["losses"], rel=1e-5)
-    assert run.steps["recorded"].all()
+    # An update by hand is seen at the next backward: the first and the last one may lack statistics.
+    assert run.steps["recorded"].iloc[1:-1].all()
     found = {split: rows["mean_loss"].tolist() for split, rows in run.evaluations.groupby("split", sort=False)}
     assert set(found) == set(expected["evaluations"])
     for split, values in expected["evaluations"].items():

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
 
 from tests.record.training import batch, classifier, recorded, run_of
 
@@ -239,3 +241,58 @@ def test_one_test_function_for_the_data_of_all_splits(tmp_path, model):
     assert found.groupby("split")["targets"].unique().map(list).to_dict() == {
         "train": [4], "validation": [2], "test": [2],
     }  # fmt: skip
+
+
+def test_a_mode_is_no_data(tmp_path, model):
+    """skorch's validation step says training=False."""
+    x, y = batch()
+
+    def get_loss(y_pred, y_true, training=False):
+        return functional.cross_entropy(y_pred, y_true)
+
+    def validation_step():
+        with torch.no_grad():
+            loss = get_loss(model(x), y, training=False)
+        return loss
+
+    with recorded(tmp_path / "run"):
+        for _ in range(2):
+            step(model)
+            validation_step()
+    assert splits(tmp_path / "run") == ["validation"] * 2
+
+
+def test_a_loader_is_known_by_its_data_set(tmp_path, model):
+    x, y = batch()
+    data = TensorDataset(x, y)
+
+    def loss_over(loader):
+        model.eval()
+        with torch.no_grad():
+            return sum(functional.cross_entropy(model(x), y).item() for x, y in loader)
+
+    with recorded(tmp_path / "run"):
+        for _ in range(3):
+            step(model)
+            loss_over(DataLoader(data, 4))
+        eval_data = DataLoader(data, 4)
+        loss_over(eval_data)
+    assert splits(tmp_path / "run") == ["evaluation"] * 3 + ["validation"]
+
+
+def test_a_wrapper_does_not_hide_the_mode_of_the_model(tmp_path, model):
+    x, y = batch()
+    task = nn.Module()
+    task.model, task.criterion = model, nn.CrossEntropyLoss()
+    with recorded(tmp_path / "run"):
+        optimizer = torch.optim.SGD(task.parameters(), lr=0.1)
+        for _ in range(2):
+            model.train()
+            task.criterion(task.model(x), y).backward()
+            optimizer.step()
+            model.eval()
+            with torch.no_grad():
+                task.criterion(task.model(x), y)
+    run = run_of(tmp_path / "run")
+    assert run.steps["training"].tolist() == [1, 1]
+    assert run.evaluations["training"].tolist() == [0, 0]

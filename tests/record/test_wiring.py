@@ -1,5 +1,6 @@
 """Facts that tell wrong wiring: missing, zero and broken gradients, owners, modes, stale gradients, labels, epochs."""
 
+import contextlib
 import math
 
 import numpy
@@ -225,3 +226,37 @@ def test_evaluations_of_one_loader_and_of_two(tmp_path, names):
     assert evaluations["batches"].tolist() == [4, 2][: len(loaders)] * 3
     assert evaluations["after_step"].unique().tolist() == [0, 1, 2]
     assert evaluations["training"].tolist() == [1] * 3 * len(loaders), "evaluated in training mode"
+
+
+class Particular(nn.Module):
+    """A model that answers for every attribute itself, as those with a configuration do; some answers warn."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+        self.head = nn.Linear(10, 3)
+        self.dropout_layer = nn.Dropout(0.25)
+
+    def __getattr__(self, name):
+        if name not in ("asked", "head", "dropout_layer"):
+            self.__dict__.setdefault("asked", []).append(name)
+        return super().__getattr__(name)
+
+    def forward(self, x):
+        return self.head(self.dropout_layer(x))
+
+
+def test_a_model_is_asked_for_no_attribute_of_its_own(tmp_path):
+    asked = []
+    for directory in (None, tmp_path / "run"):
+        torch.manual_seed(0)
+        model = Particular()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        x, y = batch()
+        with contextlib.nullcontext() if directory is None else recorded(directory):
+            for _ in range(3):
+                functional.cross_entropy(model(x), y).backward()
+                optimizer.step()
+        asked.append([name for name in model.asked if not name.startswith("__")])
+    assert asked[1] == asked[0]
+    assert [module.dropout for module in run_of(tmp_path / "run").meta.modules] == [None, None, 0.25]

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from gradaudit.record import session
-from gradaudit.record.frameworks import compiler, fastai, keras
+from gradaudit.record.frameworks import compiler, fastai, keras, transformers
 from gradaudit.record.imports import Finder
 from gradaudit.record.patches import Patch
 
@@ -17,6 +17,7 @@ _ADAPTERS: dict[str, Callable[[Any], list[Patch]]] = {
     "keras.src.optimizers.base_optimizer": keras.install,
     "keras.src.trainers.trainer": keras.install_losses,
     "torch._dynamo.output_graph": compiler.install,
+    "transformers.trainer": transformers.install,
 }
 _patches: list[Patch] = []
 _finder = Finder({})

@@ -260,10 +260,12 @@ def _role(module: nn.Module | None, name: str, dimensions: int) -> str:
 
 
 def _module_facts(index: int, path: str, module: nn.Module, held: Mapping[str, torch.Tensor]) -> ModuleFacts:
+    # Read from where torch and Keras keep them: asked for an attribute that it lacks, a module runs the script's code.
+    kept = vars(module)
     # Keras calls the probability `rate`.
-    dropout = getattr(module, "p", getattr(module, "rate", None)) if "Dropout" in type(module).__name__ else None
-    if dropout is None and isinstance(getattr(module, "dropout", None), float):
-        dropout = module.dropout  # LSTM and MultiheadAttention
+    dropout = kept.get("p", kept.get("rate")) if "Dropout" in type(module).__name__ else None
+    if dropout is None and isinstance(kept.get("dropout"), float):
+        dropout = kept["dropout"]  # LSTM and MultiheadAttention
     return ModuleFacts(
         id=index,
         name=path,

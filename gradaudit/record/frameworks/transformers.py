@@ -1,0 +1,39 @@
+"""Hugging Face's Trainer: it evaluates with the functions that train, on a new DataLoader each time."""
+
+import functools
+from typing import Any
+
+from gradaudit.record import session
+from gradaudit.record.patches import Patch, replace
+from gradaudit.record.splits import told
+
+_SPLITS = {"eval": "validation", "test": "test", "train": "train"}
+
+
+def install(module: Any) -> list[Patch]:
+    """Wrap Trainer.evaluation_loop of the module transformers.trainer, which evaluate and predict call."""
+    original = module.Trainer.evaluation_loop
+
+    @functools.wraps(original)
+    def evaluation_loop(self: Any, *args: Any, **kwargs: Any) -> Any:
+        recording = session.current()
+        if recording is None:
+            return original(self, *args, **kwargs)
+        # The fifth argument after self, "eval", "test", or "eval_NAME" of one data set of several.
+        prefix = str(kwargs.get("metric_key_prefix", args[4] if len(args) > 4 else "eval"))
+        split = _SPLITS.get(prefix) or prefix.removeprefix("eval_")
+        before = recording.gathered.book.observed
+        with told(split):
+            output = original(self, *args, **kwargs)
+        if recording.gathered.book.observed == before:
+            # A loss that is written by hand, whose value the Trainer tells.
+            session.contained("frameworks", _log, output, prefix, split)
+        return output
+
+    return [replace(module.Trainer, "evaluation_loop", evaluation_loop)]
+
+
+def _log(output: Any, prefix: str, split: str) -> None:
+    value = (output.metrics or {}).get(f"{prefix}_loss")
+    if isinstance(value, float):
+        session.guarded("between.log", value, split, max(1, int(output.num_samples or 1)))
