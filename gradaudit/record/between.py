@@ -14,7 +14,7 @@ from gradaudit.record.evaluations import Evaluations
 from gradaudit.record.internals import private
 from gradaudit.record.losses import Call, LossBook
 from gradaudit.record.normalisation import note
-from gradaudit.record.observers import Observers
+from gradaudit.record.observers import Observers, from_a_signal
 from gradaudit.record.on_host import value_of
 from gradaudit.record.samples import of_loss
 from gradaudit.record.seen import Seen, behind
@@ -22,7 +22,7 @@ from gradaudit.record.sharding import local
 from gradaudit.record.splits import forget as forget_places
 from gradaudit.record.splits import note_training
 from gradaudit.record.tensors import Plan, TensorTable
-from gradaudit.record.threads import PerThread, here, leaves
+from gradaudit.record.threads import PerThread, leaves
 
 _PENDING = 64  # training losses kept without a backward; more are somebody's metric
 _SAMPLED = 4  # losses of one step whose input is sampled: those of the first micro-steps
@@ -62,7 +62,7 @@ class Between:
         self.backwards = 0
         self.running = False  # a backward of this thread is under way: the engine writes gradients
         self.stepped: set[int] = set()  # optimizers
-        self.leaves: set[int] | None = None  # identities of what a backward reached; None before others train, too
+        self.leaves: set[int] | None = None  # identities of what the last backward reached; None where it was not asked
         self._seen, self._taken = Seen(), Seen()
         self._pending: list[Call] = []
         self._scale: torch.Tensor | None = None
@@ -112,9 +112,9 @@ class Between:
         """`torch.autograd.backward` is about to run from `roots`; whoever runs it says afterwards that it is over."""
         call = self.observers.call
         self.backwards += 1
-        self.shared.training.add(here())
-        if self.leaves is None and (len(self.shared.training) > 1 or threading.active_count() > 1):
-            self.leaves = leaves(roots)
+        self.shared.training.add(threading.get_ident())
+        # Where several threads train, each says what it writes to; one backward may reach other tensors than the last.
+        self.leaves = leaves(roots) if len(self.shared.training) > 1 else None
         call("evaluation losses", self.close_pass)
         if self.shared.after_step < 0:
             call("evaluation losses", note_training)
@@ -129,8 +129,12 @@ class Between:
         return self
 
     def touches(self, plan: Plan) -> bool:
-        """Whether a backward of this thread may be writing gradients of these tensors now."""
-        return self.running and (plan.optimizer in self.stepped or self.reaches(plan.identities))
+        """Whether a backward of this thread may be writing gradients of these tensors now, or a measured step is open.
+
+        Its measurement is in the plan, and another one would take its place.
+        """
+        measured = self.step is not None and self.step.measured and self.step.plan is plan
+        return measured or (self.running and self.reaches(plan.identities))
 
     def reaches(self, identities: Set[int]) -> bool:
         """Whether a backward of this thread gives gradients to these tensors, as far as is known."""
@@ -189,7 +193,9 @@ class Between:
             known = private(loader, "_IterableDataset_len_called", _MISSING)
             try:
                 shared.batches_per_epoch = len(loader)
-            except Exception:  # an iterable dataset has no length, and others' lengths are their own code
+            except Exception as error:  # an iterable dataset has no length, and others' lengths are their own code
+                if from_a_signal(error):
+                    raise
                 shared.batches_per_epoch = 0
             if known is not _MISSING:
                 # Asked for its length, a loader warns of data sets that lie about theirs.
@@ -231,7 +237,7 @@ class Between:
             # torch.autograd.grad leaves no backward root: the losses before the step are all there is.
             self._seen.calls, self._pending = self._pending, []
         if not self._seen:
-            self._adopt()
+            self._adopt(number)
         if self._seen:
             self._taken = self._seen
         self._seen = Seen()
@@ -239,8 +245,11 @@ class Between:
         cleared = self.shared.cleared.pop(number, None)
         return self._taken, None if first else cleared
 
-    def _adopt(self) -> None:
+    def _adopt(self, number: int) -> None:
         """Take over what threads saw that never step themselves: a backward in a thread of its own, say."""
+        plan = self.table.plans.get(number)
+        if plan is None or not self.alone(plan) or all(p.grad is None for p in plan.parameters() or []):
+            return  # a step without a gradient is nobody's
         others = self._threads.others()
         ended = self._threads.ended() if others else []
         for other in others:

@@ -1,6 +1,7 @@
 """What is observed, each on its own: a fault in one observer ends that observer, and the recording goes on."""
 
 import contextlib
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ OF_SEAM = {
     "between.on_loader": "batches per epoch",
     "between.log": "logged losses",
     "on_scaler_step": "skipped steps",
+    "hooked_steps": "skipped steps",
     "activations.attach": "activations",
     "activations.on_input": "activations",
     "activations.on_output": "activations",
@@ -46,6 +48,8 @@ class Observers:
         try:
             return function(*arguments)
         except Exception as error:
+            if from_a_signal(error):
+                raise
             self.disable(observer, error)
             return default
 
@@ -57,6 +61,25 @@ class Observers:
             )
             with contextlib.suppress(Exception):
                 self._tell(fault)
+
+
+def from_a_signal(error: BaseException) -> bool:
+    """Whether a signal handler of the script raised this while we were at work: a time limit, which is the script's."""
+    codes = {_code_of(signal.getsignal(number)) for number in signal.valid_signals()} - {None}
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code in codes:
+            return True
+        trace = trace.tb_next
+    return False
+
+
+def _code_of(handler: Any) -> Any:
+    handler = getattr(handler, "func", handler)  # functools.partial
+    handler = getattr(handler, "__func__", handler)  # a method
+    if not hasattr(handler, "__code__"):
+        handler = vars(type(handler)).get("__call__")  # an object that can be called
+    return getattr(handler, "__code__", None)
 
 
 def reason_of(error: BaseException) -> str:

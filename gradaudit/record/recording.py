@@ -87,7 +87,7 @@ class Recording:
 
     def on_scaler_step(self, optimizer: torch.optim.Optimizer, hooked_before: int) -> None:
         """GradScaler.step returned; no hook fired inside means that it skipped the step."""
-        if self.between.hooked == hooked_before and self.takes(optimizer):
+        if self.hooked_steps() == hooked_before and self.takes(optimizer):
             plan = self.table.known_plan(optimizer)
             record = self.open_record(optimizer, plan)
             record.row["skipped"], record.row["recorded"] = True, False
@@ -277,14 +277,23 @@ class Recording:
             self._captured = True
             self.event("captured", "a CUDA graph was captured; steps and losses inside it are not recorded")
 
-    def close(self, state: str) -> Path | None:
-        """Write what is left and the final state; returns the run's folder, or None when no step was made."""
-        with self.lock:
-            self.observers.call(BY_HAND, self.by_hand.end)
-            for between in self._threads.all():
-                self.observers.call("evaluation losses", between.close_pass)
+    def hooked_steps(self) -> int:
+        """How many steps of this thread the hooks have seen."""
+        return self.between.hooked
+
+    def close(self, state: str, *, reachable: bool = True) -> Path | None:
+        """Write what is left and the final state; returns the run's folder, or None when no step was made.
+
+        Not `reachable` is what a thread keeps that does not leave the recording: only what was handed over is written.
+        """
+        if reachable:
+            with self.lock:
+                self.observers.call(BY_HAND, self.by_hand.end)
+                for between in self._threads.all():
+                    self.observers.call("evaluation losses", between.close_pass)
         if self.files is None:
             return None
-        self.hand_over(wait=True)
+        if reachable:
+            self.hand_over(wait=True)
         self.files.close(state)
         return self.files.directory

@@ -6,6 +6,7 @@ import functools
 import os
 import shlex
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from operator import attrgetter
@@ -18,7 +19,7 @@ from torch import nn
 from gradaudit.record.files import exit_state
 from gradaudit.record.milestones import Milestones
 from gradaudit.record.modes import unseen
-from gradaudit.record.observers import OF_SEAM, reason_of
+from gradaudit.record.observers import OF_SEAM, from_a_signal, reason_of
 from gradaudit.record.recording import Recording
 from gradaudit.record.settings import Settings
 from gradaudit.record.stderr import remember, say
@@ -28,7 +29,9 @@ LAST_PATIENCE = 5.0  # the same, when the process ends
 
 _current: Recording | None = None
 _registered = False
-_held: Any = None  # the threading.Lock taken before a fork
+_forking = threading.local()  # `writer`: the lock that this thread took before a fork
+_slow_until = 0.0  # the disk was too slow for a fork to wait for it
+_captures = 0  # of CUDA graphs, that are going on
 _method = functools.cache(attrgetter)
 _paused: Any = None  # the same, taken before the capture of a CUDA graph
 _before: Milestones | None = None  # until the first step
@@ -74,7 +77,7 @@ def guarded(seam: str, *arguments: Any) -> Any:
     started = time.perf_counter()
     if not recording.lock.acquire(timeout=PATIENCE):
         # Whoever is inside for so long waits for this thread, and what was missed now would make the rest wrong.
-        _give_up(recording, seam, TimeoutError("another thread did not leave the recorder"))
+        _give_up(recording, seam, TimeoutError("another thread did not leave the recorder"), inside=False)
         return None
     try:
         # A torch without CUDA refuses the second question.
@@ -87,6 +90,8 @@ def guarded(seam: str, *arguments: Any) -> Any:
                 _note_milestone(recording, seam, arguments)
             return _method(seam)(recording)(*arguments)
     except Exception as error:
+        if from_a_signal(error):
+            raise
         if observer is not None:
             recording.observers.disable(observer, error)
         else:
@@ -113,8 +118,14 @@ def contained(seam: str, function: Callable[..., Any], *arguments: Any) -> Any:
     recording = _current
     if recording is None:
         return None
-    with recording.lock, unseen():
-        return recording.observers.call(OF_SEAM[seam], function, *arguments)
+    if not recording.lock.acquire(timeout=PATIENCE):
+        _give_up(recording, seam, TimeoutError("another thread did not leave the recorder"), inside=False)
+        return None
+    try:
+        with unseen():
+            return recording.observers.call(OF_SEAM[seam], function, *arguments)
+    finally:
+        recording.lock.release()
 
 
 def event(kind: str, message: str) -> None:
@@ -123,7 +134,8 @@ def event(kind: str, message: str) -> None:
         _current.event(kind, message)
 
 
-def _give_up(recording: Recording, seam: str, error: Exception) -> None:
+def _give_up(recording: Recording, seam: str, error: Exception, *, inside: bool = True) -> None:
+    """End the recording for a fault of its core; not `inside` is who could not get the recording's lock."""
     global _current
     _current = None
     reason = reason_of(error)
@@ -132,10 +144,13 @@ def _give_up(recording: Recording, seam: str, error: Exception) -> None:
         _before.disabled(f"{reason} in {seam}")
     with contextlib.suppress(Exception):
         recording.activations.detach()
-        recording.event("disabled", f"recording stopped in {seam}: {reason}")
+        if inside:
+            recording.event("disabled", f"recording stopped in {seam}: {reason}")
         if recording.files is not None:
             recording.files.state = "finished"
-            recording.close("finished")
+            if not inside:
+                recording.files.writer.hurry(LAST_PATIENCE)
+            recording.close("finished", reachable=inside)
 
 
 def stop(state: str) -> None:
@@ -146,16 +161,20 @@ def stop(state: str) -> None:
         return
     recording.activations.detach()
     # Whoever is inside comes out first; one that does not must not keep the process from ending.
-    if recording.lock.acquire(timeout=LAST_PATIENCE):
-        recording.lock.release()
+    inside = recording.lock.acquire(timeout=LAST_PATIENCE)
     try:
         with unseen():
-            directory = recording.close(state)
+            directory = recording.close(state, reachable=inside)
+        if not inside:
+            raise TimeoutError("another thread did not leave the recorder")
         if recording.files is not None and recording.files.writer.error is not None:
             raise recording.files.writer.error
     except Exception as error:
         warn(f"gradaudit: the end of the recording was lost ({reason_of(error)})")
         return
+    finally:
+        if inside:
+            recording.lock.release()
     files = recording.files
     if (
         directory is not None
@@ -213,6 +232,10 @@ def _at_exit() -> None:
 def leave(code: int) -> None:
     """The process is about to end with `code` and without its exit handlers."""
     with contextlib.suppress(Exception, KeyboardInterrupt):
+        recording = _current
+        if recording is not None and recording.files is not None:
+            # Who leaves in this way is in a hurry: a watchdog, say.
+            recording.files.writer.hurry(LAST_PATIENCE)
         _end("failed" if code else "finished", code)
 
 
@@ -240,34 +263,45 @@ def _end(state: str, code: int | None) -> None:
 
 def _idle_writer() -> Any:
     """The lock that keeps the writer's thread idle, taken; None without a writer, or when it stays busy."""
+    global _slow_until
     writer = _current.files.writer if _current is not None and _current.files is not None else None
-    return writer.busy if writer is not None and writer.busy.acquire(timeout=2.0) else None
+    if writer is None:
+        return None
+    # On a slow disk not every fork waits: a DataLoader makes one for each worker.
+    patience = 2.0 if time.monotonic() > _slow_until else 0.05
+    if writer.busy.acquire(timeout=patience):
+        return writer.busy
+    _slow_until = time.monotonic() + 30.0
+    return None
 
 
 def pause() -> None:
     """Keep the writer's thread away from the device: its calls would spoil the CUDA graph that is being captured."""
-    global _paused
-    if _paused is None:
+    global _captures, _paused
+    _captures += 1
+    if _captures == 1:
         _paused = _idle_writer()
 
 
 def go_on() -> None:
-    """End a pause."""
-    global _paused
-    paused, _paused = _paused, None
-    if paused is not None:
-        paused.release()
+    """End a pause; the last one of several that overlap lets the writer go on."""
+    global _captures, _paused
+    _captures = max(0, _captures - 1)
+    if not _captures:
+        paused, _paused = _paused, None
+        if paused is not None:
+            paused.release()
 
 
 def _before_fork() -> None:
     """Wait for the writer's thread to be idle: a lock that it holds would stay taken in the child for ever."""
-    global _held
-    _held = _idle_writer()
+    _forking.writer = _idle_writer()
 
 
 def _in_parent() -> None:
-    if _held is not None:
-        _held.release()
+    writer, _forking.writer = getattr(_forking, "writer", None), None
+    if writer is not None:
+        writer.release()
 
 
 def _in_child() -> None:
@@ -276,8 +310,11 @@ def _in_child() -> None:
     _before = _exit_code = None
     if _current is None:
         return
-    if _current.files is not None and _held is None:
-        _current = None
+    if _current.files is not None and getattr(_forking, "writer", None) is None:
+        settings, _current = _current.settings, None
+        with contextlib.suppress(Exception):
+            _before = Milestones(settings)
+            _before.disabled("it was forked while the disk was behind, with the recorder at work")
         return
     try:
         _current = Recording(_current.settings)

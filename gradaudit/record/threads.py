@@ -6,6 +6,7 @@ tensor's `.grad` without the interpreter's lock, and whoever reads it at that mo
 
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -19,16 +20,12 @@ _MOST = 256  # threads kept, those that ended included; a script may start one f
 _MOST_NODES = 50_000  # of a graph that are looked at for its leaves
 
 
-def here() -> int:
-    """What tells this thread from the others; in a coroutine, its asyncio task."""
+def _task() -> Any:
+    """The asyncio task that is running in this thread; None without one."""
     asyncio = sys.modules.get("asyncio")
     # Asked for the running loop, asyncio answers in 50 ns whether there is one.
     loop = asyncio.events._get_running_loop() if asyncio is not None else None
-    if loop is not None:
-        task = asyncio.current_task(loop)  # type: ignore[union-attr]
-        if task is not None:
-            return id(task)
-    return threading.get_ident()
+    return None if loop is None else asyncio.current_task(loop)  # type: ignore[union-attr]
 
 
 def inside_backward() -> bool:
@@ -37,8 +34,8 @@ def inside_backward() -> bool:
     return current is not None and bool(current() != -1)
 
 
-def leaves(roots: Any) -> set[int]:
-    """The identities of the tensors that a backward from `roots` gives gradients to."""
+def leaves(roots: Any) -> set[int] | None:
+    """The identities of the tensors that a backward from `roots` gives gradients to; None of too large a graph."""
     found: set[int] = set()
     queue = [root.grad_fn for root in roots if isinstance(root, torch.Tensor) and root.grad_fn is not None]
     seen = set(queue)
@@ -51,7 +48,7 @@ def leaves(roots: Any) -> set[int]:
             if parent is not None and parent not in seen:
                 seen.add(parent)
                 queue.append(parent)
-    return found
+    return None if queue else found
 
 
 class PerThread(Generic[T]):
@@ -60,18 +57,33 @@ class PerThread(Generic[T]):
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
         self._states: dict[int, T] = {}
+        self._tasks: dict[int, weakref.ref[Any]] = {}
 
     def mine(self) -> T:
-        """The state of this thread."""
-        key = here()
+        """The state of this thread, or of this asyncio task."""
+        task = _task()
+        key = threading.get_ident() if task is None else id(task)
         state = self._states.get(key)
+        if state is not None and task is not None and self._tasks[key]() is not task:
+            state = None  # the address of a task that is gone
         if state is None:
             if len(self._states) >= _MOST:
                 # Dictionaries keep their order: the first ones are the oldest.
-                running = sys._current_frames()
-                del self._states[next((key for key in self._states if key not in running), next(iter(self._states)))]
+                self._forget(next((key for key in self._states if self._has_ended(key)), next(iter(self._states))))
             state = self._states[key] = self._make()
+            if task is not None:
+                self._tasks[key] = weakref.ref(task)
         return state
+
+    def _forget(self, key: int) -> None:
+        del self._states[key]
+        self._tasks.pop(key, None)
+
+    def _has_ended(self, key: int) -> bool:
+        if key not in self._tasks:
+            return key not in sys._current_frames()
+        task = self._tasks[key]()
+        return task is None or bool(task.done())
 
     def others(self) -> list[T]:
         """The states of all other threads, the oldest first."""
@@ -79,9 +91,8 @@ class PerThread(Generic[T]):
         return [state for state in self._states.values() if state is not mine]
 
     def ended(self) -> list[T]:
-        """The states of the threads that run no longer, and of asyncio tasks."""
-        running = sys._current_frames()
-        return [state for key, state in self._states.items() if key not in running]
+        """The states of the threads and tasks that run no longer."""
+        return [state for key, state in self._states.items() if self._has_ended(key)]
 
     def all(self) -> list[T]:
         """The states of all threads."""

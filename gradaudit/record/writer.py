@@ -90,6 +90,10 @@ class Writer:
         if self._thread.is_alive() and self.error is None:
             self.error = TimeoutError("the disk did not keep up")
 
+    def hurry(self, seconds: float) -> None:
+        """Wait no longer than this, from now on, for what is left to be written."""
+        self._deadline = time.monotonic() + seconds
+
     def _left(self) -> float:
         """Seconds left to wait for the disk, counted from the first time that somebody waits."""
         if self._deadline is None:

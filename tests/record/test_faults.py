@@ -59,6 +59,7 @@ OBSERVED = [
     (clips.Clips, "take", "gradient clipping"),
     (recording.Recording, "on_value_clip", "gradient clipping"),
     (recording.Recording, "on_scaler_step", "skipped steps"),
+    (recording.Recording, "hooked_steps", "skipped steps"),
     (step_row, "_settings", "settings of parameter groups"),
     (between.Between, "log", "logged losses"),
     (between.Between, "on_loader", "batches per epoch"),

@@ -34,14 +34,13 @@ def _scale(original: Callable[..., Any]) -> Callable[..., Any]:
 def _step(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def step(self: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
-        recording = session.current()
-        hooked = recording.between.hooked if recording is not None else 0
+        hooked = session.guarded("hooked_steps")
         try:
             result = original(self, optimizer, *args, **kwargs)
         except BaseException as error:
             leave_out_of(error)
             raise
-        if recording is not None and self.is_enabled():
+        if hooked is not None and self.is_enabled():
             session.guarded("on_scaler_step", optimizer, hooked)
         return result
 
