@@ -22,6 +22,7 @@ from gradaudit.record.modes import unseen
 from gradaudit.record.observers import OF_SEAM, from_a_signal, reason_of
 from gradaudit.record.recording import Recording
 from gradaudit.record.settings import Settings
+from gradaudit.record.splits import forget as forget_places
 from gradaudit.record.stderr import remember, say
 
 PATIENCE = 30.0  # seconds that a thread waits for another one that is inside the recording, once and never again
@@ -173,6 +174,7 @@ def stop(state: str) -> None:
         warn(f"gradaudit: the end of the recording was lost ({reason_of(error)})")
         return
     finally:
+        forget_places()
         if inside:
             recording.lock.release()
     files = recording.files

@@ -52,7 +52,8 @@ _INSTALLED = ("site-packages", "dist-packages")
 
 
 def forget() -> None:
-    """Start anew: the labels of a recording count from one."""
+    """Start anew: the labels of a recording count from one. Code that the compiler made must not outlive it here."""
+    _places.clear()
     _sites.clear()
     _training.clear()
 
