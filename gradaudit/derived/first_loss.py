@@ -37,7 +37,12 @@ def classes_used(facts: LossFacts, vocabulary: float) -> int:
 
 
 def unevenness(facts: LossFacts) -> float:
-    """How far the most frequent class is from an even share: 0 for even labels, 1 when all are of one class."""
+    """How far the most frequent class is from an even share: 0 for even labels, 1 when all are of one class.
+
+    And 1 for a loss that the script writes out itself, whose labels are never seen.
+    """
+    if facts.function == "log_softmax":
+        return 1.0
     counts = facts.label_counts
     if len(counts) < 2 or not any(counts):
         return 0.0

@@ -16,6 +16,7 @@ Kind = Literal["classification", "binary", "regression", "other", "unknown"]
 _KINDS: dict[str, Kind] = {
     "cross_entropy": "classification",
     "nll_loss": "classification",
+    "log_softmax": "classification",  # a cross entropy that the script writes out itself
     "binary_cross_entropy": "binary",
     "binary_cross_entropy_with_logits": "binary",
     "mse_loss": "regression",

@@ -17,7 +17,7 @@ from gradaudit.record.normalisation import note
 from gradaudit.record.observers import Observers, from_a_signal
 from gradaudit.record.on_host import value_of
 from gradaudit.record.samples import of_loss
-from gradaudit.record.seen import Seen, behind
+from gradaudit.record.seen import Seen, behind, written_out
 from gradaudit.record.sharding import local
 from gradaudit.record.splits import forget as forget_places
 from gradaudit.record.splits import note_training
@@ -119,7 +119,8 @@ class Between:
         if self.shared.after_step < 0:
             call("evaluation losses", note_training)
         call("objectives", self._add_roots, roots, gradients)
-        self._seen.calls += call("losses", behind, self._losses(), roots, default=[])
+        found = call("losses", behind, self._losses(), roots, default=[])
+        self._seen.calls += found or call("hand-written losses", written_out, self, roots, gradients, default=[])
         self._seen.gather()
         self._pending, self._scale = [], None
         if self.shared.after_step < 0 and self._seen.backwards >= _UNSTEPPED:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import torch
 
+from gradaudit.record.hand_written import FUNCTION, Likelihood
 from gradaudit.record.internals import private
 from gradaudit.record.labels import (
     BINARY,
@@ -33,6 +34,7 @@ STRETCHING = (*REGRESSION, "poisson_nll_loss", "gaussian_nll_loss")  # accept sh
 FUNCTIONS = (*CLASSIFICATION, *BINARY, *STRETCHING, "kl_div")
 
 _EVALUATION = "evaluation_broadcast"  # the field of a loss without a gradient
+_LOOKS = 8  # backward passes of unknown losses that are looked at; a script that writes its own begins with it
 _MOST_KINDS = 200  # of functions with their options; a smoothing that changes at every step would be thousands
 
 
@@ -56,6 +58,7 @@ class LossBook:
     kinds: dict[tuple[Any, ...], Kind] = field(default_factory=dict)
     changed: bool = False
     observed: int = 0  # calls of loss functions so far
+    looks: int = _LOOKS  # further ones for a loss that the script writes out itself
 
     def observe(
         self,
@@ -97,6 +100,22 @@ class LossBook:
     def logged(self) -> int:
         """The index of the loss given through Recorder.log."""
         return self._add(("logged",), lambda index: LossFacts(id=index, function="logged")).facts.id
+
+    def hand_written(self, found: Likelihood | None, value: torch.Tensor | float) -> Call | None:
+        """The call behind a backward root of this value that was looked at; None where it is no cross entropy."""
+        if found is None:
+            # Once one was found each backward is looked at, so that none of its steps is without a loss.
+            self.looks -= not any(kind.facts.function == FUNCTION for kind in self.kinds.values())
+            return None
+        key = (FUNCTION, found.classes, found.reduction)
+        if key not in self.kinds and len(self.kinds) >= _MOST_KINDS:
+            return None
+        kind = self._add(
+            key,
+            lambda index: LossFacts(id=index, function=FUNCTION, classes=found.classes, reduction=found.reduction),
+        )
+        mean = value / found.targets if found.reduction == "sum" else value
+        return Call(kind.facts.id, mean, found.targets, 0, found.batch_size)
 
     def _kind(self, name: str, call: dict[str, Any]) -> Kind:
         input, target = call["input"], call["target"]

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from gradaudit.record.losses import Call, node_key, together
+from gradaudit.record.hand_written import likelihood
+from gradaudit.record.losses import Call, LossBook, has_value, node_key, together
 
 _GATHERED = 1024  # backward roots and losses kept one by one; more are added up
 
@@ -60,3 +61,15 @@ def behind(pending: list[Call], roots: Sequence[Any]) -> list[Call]:
         else:
             queue += [parent for parent, _ in node.next_functions if parent is not None]
     return [call for call in pending if call.node in found] or list(pending)
+
+
+def written_out(between: Any, roots: Sequence[Any], gradients: Any) -> list[Call]:
+    """The cross entropy that the one root is, where the script wrote it out itself; its value was seen last."""
+    book: LossBook = between.shared.book
+    seen: Seen = between._seen
+    root = roots[0] if book.looks and gradients is None and len(roots) == 1 and seen.roots else None
+    if type(root) is not torch.Tensor or root.grad_fn is None or not has_value(root):
+        return []
+    value, scale = seen.roots[-1]
+    found = book.hand_written(likelihood(root, scale is not None), value if scale is None else value / scale)
+    return [found] if found is not None else []

@@ -103,6 +103,9 @@ def holder(name):
     return {
         "_scale": torch.amp.GradScaler("cpu"),
         "_sequence_nr": torch.ones(1, requires_grad=True).exp().grad_fn,
+        "_input_metadata": torch.ones(1, requires_grad=True).exp().grad_fn,
+        "_saved_dim": torch.ones(1, requires_grad=True).log_softmax(0).grad_fn,
+        "_saved_alpha": (1 - torch.ones(1, requires_grad=True) - torch.ones(1)).grad_fn,
         "_are_functorch_transforms_active": torch._C,
         "_current_graph_task_id": torch._C,
         "_len_torch_dispatch_stack": torch._C,
