@@ -49,6 +49,7 @@ NUMBERS: dict[str, tuple[float, float]] = {
     "depth": (-1, 2**31),
     "evaluation_broadcast": (0, _WHOLE),
     "every": (0, 2**31),
+    "exit_code": (-(2**31), 2**32),
     "group": (-1, 2**31),
     "groups": (0, 2**31),
     "id": (-1, 2**31 - 1),
