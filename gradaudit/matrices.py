@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gradaudit.guard import Refused
-from gradaudit.limits import MOST_OPTIMIZERS, Budget, weight_of_rows
+from gradaudit.limits import MOST_OPTIMIZERS, MOST_SPLITS, Budget, weight_of_rows
 from gradaudit.schema import TABLES, Meta
 from gradaudit.segments import Part, column, read
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     Array = numpy.ndarray[Any, Any]
 
-_LARGE = 100_000  # rows; below, what Arrow keeps for later is not worth asking back
+_WEIGHT_OF_A_RATE = 24  # bytes: the matrix that is kept, and one or two that are made of it
+LARGE = 100_000  # rows; below, what Arrow keeps for later is not worth asking back
 
 
 def tensor_column(parts: Iterable[Part], name: str) -> "Array":
@@ -28,7 +29,7 @@ def tensor_column(parts: Iterable[Part], name: str) -> "Array":
     dtype = "float32" if dtype == "bool" else dtype if name in table.key or dtype == "float32" else "float64"
     chunks = [read(part, table, [name]).column(name).to_numpy().astype(dtype) for part in parts]
     values = numpy.concatenate(chunks) if chunks else numpy.zeros(0, dtype)
-    if len(values) > _LARGE:
+    if len(values) > LARGE:
         pyarrow.default_memory_pool().release_unused()
     return values
 
@@ -65,6 +66,15 @@ def within_matrices(
         if len(owners) > MOST_OPTIMIZERS:
             problems.append(f"table {name} was left out: it names {len(owners):,} optimizers")
             parts[name] = ()
+    splits = {text for part in parts["evaluations"] for text in _distinct(part, "evaluations", "split")}
+    if len(splits) > MOST_SPLITS:
+        problems.append(f"table evaluations was left out: it names {len(splits):,} splits")
+        parts["evaluations"] = ()
+    try:
+        budget.spend(_WEIGHT_OF_A_RATE * _rates(parts["steps"]))
+    except Refused as refused:
+        problems.append(f"table steps {refused}")
+        parts["steps"] = ()
     sizes = Counter(facts.recorded_with for facts in meta.tensors)
     steps: dict[int, set[int]] = {}
     rows = 0
@@ -80,6 +90,31 @@ def within_matrices(
     except Refused as refused:
         problems.append(f"table tensors {refused}")
         parts["tensors"] = ()
+
+
+def _distinct(part: Part, name: str, column: str) -> list[Any]:
+    """The different values of a column, as far as it matters how many there are."""
+    found: list[Any] = read(part, TABLES[name], [column]).column(column).unique()[: MOST_SPLITS + 1].to_pylist()
+    return found
+
+
+def _rates(parts: Iterable[Part]) -> int:
+    """Cells of the matrices of steps and parameter groups, whose lists may each have another length."""
+    import numpy
+    import pyarrow.compute as compute
+
+    rows: Counter[int] = Counter()
+    longest: Counter[int] = Counter()
+    for part in parts:
+        data = read(part, TABLES["steps"], ["optimizer", "learning_rate", "weight_decay"])
+        owner = data.column("optimizer").to_numpy()
+        lengths = [compute.list_value_length(data.column(name)).fill_null(0) for name in data.column_names[1:]]
+        most = numpy.maximum(*(column.to_numpy() for column in lengths))
+        for optimizer in numpy.unique(owner).tolist():
+            mine = owner == optimizer
+            rows[optimizer] += int(mine.sum())
+            longest[optimizer] = max(longest[optimizer], int(most[mine].max()))
+    return sum(rows[optimizer] * longest[optimizer] for optimizer in rows)
 
 
 @dataclass(frozen=True, eq=False)
