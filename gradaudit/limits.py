@@ -29,6 +29,7 @@ MOST_WEIGHT = 800_000_000
 MOST_PAGES = 100_000  # pages of all columns, and batches of streams; a million steps of four tensors have 5,000
 MOST_OPTIMIZERS = 400  # of one run; some trainings have one for each tensor
 MOST_SPLITS = 1000  # names of evaluated data
+MOST_HISTOGRAM_STEPS = 2000  # steps with histograms; a million steps have some 180
 
 _WIDTH = {"bool": 1, "int8": 1, "int16": 2, "int32": 4, "float32": 4, "string": 16}
 # How often an analysis holds the rows of a table at its peak, as measured with a run that is at the limit.

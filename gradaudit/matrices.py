@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gradaudit.guard import Refused
-from gradaudit.limits import MOST_OPTIMIZERS, MOST_SPLITS, Budget, weight_of_rows
+from gradaudit.limits import MOST_HISTOGRAM_STEPS, MOST_OPTIMIZERS, MOST_SPLITS, Budget, weight_of_rows
 from gradaudit.schema import TABLES, Meta
 from gradaudit.segments import Part, column, read
 
@@ -66,10 +66,14 @@ def within_matrices(
         if len(owners) > MOST_OPTIMIZERS:
             problems.append(f"table {name} was left out: it names {len(owners):,} optimizers")
             parts[name] = ()
-    splits = {text for part in parts["evaluations"] for text in _distinct(part, "evaluations", "split")}
-    if len(splits) > MOST_SPLITS:
-        problems.append(f"table evaluations was left out: it names {len(splits):,} splits")
-        parts["evaluations"] = ()
+    for name, column_name, most in (
+        ("evaluations", "split", MOST_SPLITS),
+        ("histograms", "step", MOST_HISTOGRAM_STEPS),
+    ):
+        different = {value for part in parts[name] for value in _distinct(part, name, column_name, most)}
+        if len(different) > most:
+            problems.append(f"table {name} was left out: it has more than {most:,} {column_name}s")
+            parts[name] = ()
     try:
         budget.spend(_WEIGHT_OF_A_RATE * _rates(parts["steps"]))
     except Refused as refused:
@@ -92,9 +96,9 @@ def within_matrices(
         parts["tensors"] = ()
 
 
-def _distinct(part: Part, name: str, column: str) -> list[Any]:
+def _distinct(part: Part, name: str, column: str, most: int) -> list[Any]:
     """The different values of a column, as far as it matters how many there are."""
-    found: list[Any] = read(part, TABLES[name], [column]).column(column).unique()[: MOST_SPLITS + 1].to_pylist()
+    found: list[Any] = read(part, TABLES[name], [column]).column(column).unique()[: most + 1].to_pylist()
     return found
 
 
