@@ -23,17 +23,18 @@ MOST_TEXT = 100_000_000  # bytes of run.json; 20,000 tensors take 10 MB
 # Bytes that the facts of all processes take in memory, by `weight_of_facts`: some 150,000 tensors, rank by rank.
 MOST_FACTS = 250_000_000
 # Bytes that all tables of a run take in memory at the peak of an analysis, by `weight_of_rows` and `weight_of_values`.
-# A million steps of four tensors, all recorded, weigh 0.78 GB, and 150 tensors of 10,000 steps 0.15 GB. With 170 MB for
+# A million steps of four tensors, all recorded, weigh 0.75 GB, and 150 tensors of 10,000 steps 0.15 GB. With 170 MB for
 # Python and its libraries an analysis stays below 1 GB.
-MOST_WEIGHT = 800_000_000
+MOST_WEIGHT = 770_000_000
 MOST_PAGES = 100_000  # pages of all columns, and batches of streams; a million steps of four tensors have 5,000
 MOST_OPTIMIZERS = 400  # of one run; some trainings have one for each tensor
+MOST_STEPS = 2_000_000  # of all optimizers; more take minutes
 MOST_SPLITS = 1000  # names of evaluated data
 MOST_HISTOGRAM_STEPS = 2000  # steps with histograms; a million steps have some 180
 
 _WIDTH = {"bool": 1, "int8": 1, "int16": 2, "int32": 4, "float32": 4, "string": 16}
 # How often an analysis holds the rows of a table at its peak, as measured with a run that is at the limit.
-_COPIES = {"steps": 1.4, "evaluations": 3, "modules": 1.9, "histograms": 1.5, "rows": 1.5, "tensors": 1.25}
+_COPIES = {"steps": 1.25, "evaluations": 3, "modules": 1.5, "histograms": 1.5, "rows": 1.5, "tensors": 1.3}
 _OBJECT = 128  # bytes of a small array as an element of a column
 _WHOLE = 2**53  # beyond it a float64 no longer holds a whole number
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gradaudit.guard import Refused
-from gradaudit.limits import MOST_HISTOGRAM_STEPS, MOST_OPTIMIZERS, MOST_SPLITS, Budget, weight_of_rows
+from gradaudit.limits import MOST_HISTOGRAM_STEPS, MOST_OPTIMIZERS, MOST_SPLITS, MOST_STEPS, Budget, weight_of_rows
 from gradaudit.schema import TABLES, Meta
 from gradaudit.segments import Part, column, read
 
@@ -74,6 +74,10 @@ def within_matrices(
         if len(different) > most:
             problems.append(f"table {name} was left out: it has more than {most:,} {column_name}s")
             parts[name] = ()
+    steps_in_all = sum(map(len, parts["steps"]))
+    if steps_in_all > MOST_STEPS:
+        problems.append(f"table steps was left out: it has {steps_in_all:,} rows, and {MOST_STEPS:,} are the most")
+        parts["steps"] = ()
     try:
         budget.spend(_WEIGHT_OF_A_RATE * _rates(parts["steps"]))
     except Refused as refused:

@@ -23,9 +23,9 @@ class Bounded(torch.optim.SGD):
 
 def test_a_run_of_values_that_json_has_not_is_read(tmp_path):
     x, y = batch()
-    model = classifier()
-    optimizer = Bounded(model.parameters())
     with recorded(tmp_path / "run"):
+        model = classifier()
+        optimizer = Bounded(model.parameters())
         for step in range(6):
             optimizer.zero_grad()
             weights = torch.tensor([1.0, math.nan, math.inf])
