@@ -23,16 +23,18 @@ MOST_TEXT = 100_000_000  # bytes of run.json; 20,000 tensors take 10 MB
 # Bytes that the facts of all processes take in memory, by `weight_of_facts`: some 150,000 tensors, rank by rank.
 MOST_FACTS = 250_000_000
 # Bytes that all tables of a run take in memory at the peak of an analysis, by `weight_of_rows` and `weight_of_values`.
-# A million steps of four tensors, all recorded, weigh 0.69 GB, and 150 tensors of 10,000 steps 0.1 GB. With 170 MB for
+# A million steps of four tensors, all recorded, weigh 0.75 GB, and 150 tensors of 10,000 steps 0.15 GB. With 170 MB for
 # Python and its libraries an analysis stays below 1 GB.
-MOST_WEIGHT = 700_000_000
+MOST_WEIGHT = 770_000_000
 MOST_PAGES = 100_000  # pages of all columns, and batches of streams; a million steps of four tensors have 5,000
-MOST_OPTIMIZERS = 1000  # of one run; some trainings have one for each tensor
+MOST_OPTIMIZERS = 400  # of one run; some trainings have one for each tensor
+MOST_STEPS = 2_000_000  # of all optimizers; more take minutes
+MOST_SPLITS = 1000  # names of evaluated data
+MOST_HISTOGRAM_STEPS = 2000  # steps with histograms; a million steps have some 180
 
 _WIDTH = {"bool": 1, "int8": 1, "int16": 2, "int32": 4, "float32": 4, "string": 16}
-# How often an analysis holds the rows of a table at its peak: as they were read, as a frame, and put in order. Of
-# `tensors` not every column is asked for.
-_COPIES = {"steps": 3, "evaluations": 3, "modules": 3, "histograms": 1.5, "rows": 1.5, "tensors": 0.85}
+# How often an analysis holds the rows of a table at its peak, as measured with a run that is at the limit.
+_COPIES = {"steps": 1.25, "evaluations": 3, "modules": 1.5, "histograms": 1.5, "rows": 1.5, "tensors": 1.3}
 _OBJECT = 128  # bytes of a small array as an element of a column
 _WHOLE = 2**53  # beyond it a float64 no longer holds a whole number
 
@@ -49,6 +51,7 @@ NUMBERS: dict[str, tuple[float, float]] = {
     "depth": (-1, 2**31),
     "evaluation_broadcast": (0, _WHOLE),
     "every": (0, 2**31),
+    "exit_code": (-(2**31), 2**32),
     "group": (-1, 2**31),
     "groups": (0, 2**31),
     "id": (-1, 2**31 - 1),
@@ -68,7 +71,7 @@ NUMBERS: dict[str, tuple[float, float]] = {
 }
 _ANY_NUMBER = (-1e300, 1e300)
 # How many entries a list or table of the facts may have.
-LENGTHS = {"shape": 64, "disabled": 100, "placements": 64, "aliases": 10_000, "class_weights": 100_000,
+LENGTHS = {"shape": 64, "disabled": 100, "placements": 64, "aliases": 10_000, "losses": 1000, "class_weights": 100_000,
            "label_counts": 100_000, "broadcast": 16, "evaluation_broadcast": 16, "defaults": 1000,
            "command": 100_000}  # fmt: skip
 MOST_ELEMENTS = 2**62  # of one tensor

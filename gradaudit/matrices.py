@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gradaudit.guard import Refused
-from gradaudit.limits import MOST_OPTIMIZERS, Budget, weight_of_rows
+from gradaudit.limits import MOST_HISTOGRAM_STEPS, MOST_OPTIMIZERS, MOST_SPLITS, MOST_STEPS, Budget, weight_of_rows
 from gradaudit.schema import TABLES, Meta
 from gradaudit.segments import Part, column, read
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     Array = numpy.ndarray[Any, Any]
 
-_LARGE = 100_000  # rows; below, what Arrow keeps for later is not worth asking back
+_WEIGHT_OF_A_RATE = 24  # bytes: the matrix that is kept, and one or two that are made of it
+LARGE = 100_000  # rows; below, what Arrow keeps for later is not worth asking back
 
 
 def tensor_column(parts: Iterable[Part], name: str) -> "Array":
@@ -28,7 +29,7 @@ def tensor_column(parts: Iterable[Part], name: str) -> "Array":
     dtype = "float32" if dtype == "bool" else dtype if name in table.key or dtype == "float32" else "float64"
     chunks = [read(part, table, [name]).column(name).to_numpy().astype(dtype) for part in parts]
     values = numpy.concatenate(chunks) if chunks else numpy.zeros(0, dtype)
-    if len(values) > _LARGE:
+    if len(values) > LARGE:
         pyarrow.default_memory_pool().release_unused()
     return values
 
@@ -65,6 +66,23 @@ def within_matrices(
         if len(owners) > MOST_OPTIMIZERS:
             problems.append(f"table {name} was left out: it names {len(owners):,} optimizers")
             parts[name] = ()
+    for name, column_name, most in (
+        ("evaluations", "split", MOST_SPLITS),
+        ("histograms", "step", MOST_HISTOGRAM_STEPS),
+    ):
+        different = {value for part in parts[name] for value in _distinct(part, name, column_name, most)}
+        if len(different) > most:
+            problems.append(f"table {name} was left out: it has more than {most:,} {column_name}s")
+            parts[name] = ()
+    steps_in_all = sum(map(len, parts["steps"]))
+    if steps_in_all > MOST_STEPS:
+        problems.append(f"table steps was left out: it has {steps_in_all:,} rows, and {MOST_STEPS:,} are the most")
+        parts["steps"] = ()
+    try:
+        budget.spend(_WEIGHT_OF_A_RATE * _rates(parts["steps"]))
+    except Refused as refused:
+        problems.append(f"table steps {refused}")
+        parts["steps"] = ()
     sizes = Counter(facts.recorded_with for facts in meta.tensors)
     steps: dict[int, set[int]] = {}
     rows = 0
@@ -80,6 +98,31 @@ def within_matrices(
     except Refused as refused:
         problems.append(f"table tensors {refused}")
         parts["tensors"] = ()
+
+
+def _distinct(part: Part, name: str, column: str, most: int) -> list[Any]:
+    """The different values of a column, as far as it matters how many there are."""
+    found: list[Any] = read(part, TABLES[name], [column]).column(column).unique()[: most + 1].to_pylist()
+    return found
+
+
+def _rates(parts: Iterable[Part]) -> int:
+    """Cells of the matrices of steps and parameter groups, whose lists may each have another length."""
+    import numpy
+    import pyarrow.compute as compute
+
+    rows: Counter[int] = Counter()
+    longest: Counter[int] = Counter()
+    for part in parts:
+        data = read(part, TABLES["steps"], ["optimizer", "learning_rate", "weight_decay"])
+        owner = data.column("optimizer").to_numpy()
+        lengths = [compute.list_value_length(data.column(name)).fill_null(0) for name in data.column_names[1:]]
+        most = numpy.maximum(*(column.to_numpy() for column in lengths))
+        for optimizer in numpy.unique(owner).tolist():
+            mine = owner == optimizer
+            rows[optimizer] += int(mine.sum())
+            longest[optimizer] = max(longest[optimizer], int(most[mine].max()))
+    return sum(rows[optimizer] * longest[optimizer] for optimizer in rows)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,14 +6,16 @@ Standard library only: the process that waits for the command reads it without a
 import json
 import os
 import signal
-import stat
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from gradaudit import guard
 
 ENDING = "ended.json"  # written by the process that waits for the command
 STARTS = "starts"  # a file for each process that imported torch, until its first step
 MOST_STARTS = 200
 _MOST_BYTES = 100_000  # a command line may be long
+_MOST_NAMES = 10_000  # in the folder of starts
 
 NEVER = (
     "the recorder never started. Either the command never imported torch, or its Python ignored the recorder "
@@ -50,7 +52,7 @@ class Ending(NamedTuple):
 
 def ending(directory: Path) -> Ending | None:
     """How the command ended; None where nobody waited for it, or it still runs."""
-    found = facts(directory / ENDING)
+    found = facts(directory, ENDING)
     pid, code, number = (_whole(found.get(name)) for name in ("pid", "exit_code", "signal"))
     if not pid or (code is None and not number):
         return None
@@ -74,11 +76,12 @@ def why_empty(directory: Path, ignored: str = "") -> str:
 
 def starts(directory: Path) -> list[dict[str, Any]]:
     """What the processes wrote that imported torch and have made no step."""
-    folder = directory / STARTS
-    if folder.is_symlink() or not folder.is_dir():
+    try:
+        names = guard.names(directory, STARTS, most=_MOST_NAMES)
+    except (guard.Refused, OSError):
         return []
-    names = sorted(name for name in os.listdir(folder) if name.endswith(".json"))
-    return [found for name in names[:MOST_STARTS] if (found := facts(folder / name))]
+    names = [name for name in names if name.endswith(".json")][:MOST_STARTS]
+    return [found for name in names if (found := facts(directory, STARTS, name))]
 
 
 def alive(pid: int) -> bool:
@@ -130,17 +133,11 @@ def _how_ended(start: dict[str, Any], ended: Ending | None) -> str:
     return "the script was killed"
 
 
-def facts(file: Path) -> dict[str, Any]:
-    """A small JSON file of ours; empty where it is missing, no plain file, or damaged."""
+def facts(directory: Path, *place: str) -> dict[str, Any]:
+    """A small JSON file of ours below `directory`; empty where it is missing, no plain file, too large or damaged."""
     try:
-        # Not followed where it is a link, not waited for where it is a pipe.
-        descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-        with open(descriptor, "rb") as opened:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return {}
-            text = opened.read(_MOST_BYTES + 1)
-        found = json.loads(text) if len(text) <= _MOST_BYTES else {}
-    except (OSError, ValueError, RecursionError):
+        found = json.loads(guard.content(directory, *place, most=_MOST_BYTES))
+    except (guard.Refused, OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

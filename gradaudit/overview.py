@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import numpy
@@ -9,6 +10,7 @@ import numpy
 from gradaudit.derived.distributions import gradient_ridges, gradients_over_time
 from gradaudit.derived.finiteness import bad_losses, bad_norms
 from gradaudit.derived.gradient_scale import Track, edges, gradient_heatmap, median
+from gradaudit.derived.learning_rates import learning_rates
 from gradaudit.derived.loss_ends import Ends, loss_ends, word
 from gradaudit.derived.reduce import banded, plain, short
 from gradaudit.derived.run_curves import gap, pace_steps, typical_pace, update_pace
@@ -203,22 +205,17 @@ def _best(run: Run, evaluations: Sequence[Series]) -> Mark | None:
 
 def _learning_rates(run: Run) -> list[Series]:
     """One series for each distinct learning rate over the run, named after its parameter groups."""
-    found = []
+    found: list[Series] = []
     for optimizer in run.optimizers:
-        steps = run.steps_of(optimizer)
-        width = max((len(rates) for rates in steps["learning_rate"] if rates is not None), default=0)
-        rates = numpy.full((len(steps), width), numpy.nan)
-        for row, values in enumerate(steps["learning_rate"]):
-            if values is not None:
-                rates[row, : len(values)] = values
+        steps, rates = run.steps_of(optimizer), learning_rates(run, optimizer)
         groups: dict[bytes, list[int]] = {}
-        for group in range(width):
-            groups.setdefault(rates[:, group].tobytes(), []).append(group)
-        for members in groups.values():
+        for group in range(rates.shape[1]):
+            groups.setdefault(sha256(rates[:, group].tobytes()).digest(), []).append(group)
+        for members in list(groups.values())[: MOST_RATES - len(found)]:
             several = f"group{'s' if len(members) > 1 else ''} {_ranges(members)}" if len(groups) > 1 else ""
             name = _named(run, optimizer, several or "learning rate")
             found.append(plain(name, steps["global_step"], rates[:, members[0]]))
-    return found[:MOST_RATES]
+    return found
 
 
 def _weight_decay(run: Run) -> list[float]:

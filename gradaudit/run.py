@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradaudit.limits import Budget
 from gradaudit.list_columns import objects
-from gradaudit.matrices import Layout, layout, tensor_column, within_matrices
+from gradaudit.matrices import LARGE, Layout, layout, tensor_column, within_matrices
 from gradaudit.ranks import Replica, replica_columns, together
 from gradaudit.run_file import RunError, cleaned, exit_code_of, read_meta, state_of
 from gradaudit.schema import TABLES, LossFacts, Meta, TensorFacts, arrow_schema
@@ -186,35 +186,48 @@ class Run:
 
     def _sorted(self, name: str, order: list[str]) -> "pandas.DataFrame":
         """The frame of a table in this order. A later row supersedes the ones before it that have the same key."""
-        frame = self._frame(name)
-        rising = len(order) == 1 and bool((frame[order[0]].diff().iloc[1:] > 0).all())
-        if rising:
-            return frame  # as recorded: no two rows have one key
-        frame = frame.drop_duplicates(list(TABLES[name].key), keep="last")
-        return frame.sort_values(order, ignore_index=True, kind="stable")
+        import numpy
 
-    def _frame(self, name: str) -> "pandas.DataFrame":
+        table = TABLES[name]
+        keys = self._frame(name, list(dict.fromkeys([*order, *table.key])))
+        if len(order) == 1 and bool((keys[order[0]].diff().iloc[1:] > 0).all()):
+            return self._frame(name)  # as recorded: no two rows have one key
+        keys = keys[~keys.duplicated(list(table.key), keep="last")].sort_values(order, kind="stable")
+        rows = keys.index.to_numpy(dtype=numpy.int64)
+        del keys
+        return self._frame(name, rows=rows)
+
+    def _frame(self, name: str, names: list[str] | None = None, rows: "Integers | None" = None) -> "pandas.DataFrame":
+        """A table, or some of its columns and rows; column by column, so that it is held once."""
         import pandas
         import pyarrow
 
         table = TABLES[name]
-        names = [column.name for column in table.columns]
-        parts = [read(part, table, names) for part in self.parts[name]]
-        whole = pyarrow.concat_tables(parts) if parts else arrow_schema(table).empty_table()
-        del parts
         columns: dict[str, Any] = {}
         for column in table.columns:
-            values = whole.column(column.name)
-            whole = whole.drop_columns([column.name])
+            if names is not None and column.name not in names:
+                continue
+            kind = arrow_schema(table).field(column.name).type
+            parts = [read(part, table, [column.name]).column(column.name) for part in self.parts[name]]
+            values = pyarrow.chunked_array([chunk for part in parts for chunk in part.chunks], kind)
+            del parts
+            series: Any
             if column.dtype.startswith("list"):
-                columns[column.name] = objects(values)
+                series = objects(values)
             elif column.dtype == "bool":
-                columns[column.name] = values.fill_null(False).to_numpy()
+                series = values.fill_null(False).to_numpy()
             else:
                 series = values.to_pandas()
                 # Arrow lends its memory read-only; a copy lets go of it.
                 lent = isinstance(series.array, pandas.arrays.NumpyExtensionArray) and not series.values.flags.writeable
-                columns[column.name] = series.copy() if lent else series
+                series = series.copy() if lent and rows is None else series
+            if rows is not None:
+                series = series[rows] if not isinstance(series, pandas.Series) else series.take(rows)
+                series = series.reset_index(drop=True) if isinstance(series, pandas.Series) else series
+            columns[column.name] = series
+            if len(values) > LARGE:
+                del values
+                pyarrow.default_memory_pool().release_unused()
         return pandas.DataFrame(columns, copy=False)
 
 

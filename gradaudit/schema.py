@@ -314,13 +314,13 @@ class ModuleFacts(Facts, frozen=True, kw_only=True):
 
 
 class OptimizerFacts(Facts, frozen=True, kw_only=True):
-    """One optimizer; `defaults` holds its numeric and boolean options."""
+    """One optimizer; `defaults` holds its numeric and boolean options, a null for one that is NaN or infinite."""
 
     id: int
     optimizer_class: str
     label: str = ""  # variable name in the script when several optimizers exist
     groups: int = 1
-    defaults: dict[str, float | bool | list[float] | None] = {}
+    defaults: dict[str, float | bool | list[float | None] | None] = {}
 
 
 class LossFacts(Facts, frozen=True, kw_only=True):
@@ -331,7 +331,7 @@ class LossFacts(Facts, frozen=True, kw_only=True):
     classes: int = 0  # N; 0 when it is no classification loss
     reduction: str = "mean"
     label_smoothing: float = 0.0
-    class_weights: list[float] = []  # at most 1,000, then left out
+    class_weights: list[float | None] = []  # at most 1,000, then left out; null is NaN or infinite
     weighted: bool = False
     ignore_index: int | None = None
     soft_targets: bool = False

@@ -128,7 +128,8 @@ def publish(
         file = target.place(run)
         if file != STDOUT:
             show(f"drawing {file.name}")
-            text = apart(partial(_drawn, audit, target.format, fail_on), file)
+            drawn = partial(_drawn, audit, target.format, fail_on)
+            text = apart(drawn, file) if heavy(target) else drawn(file)
             write(file, text, run, follow=target.path is not None)
             yield target.format, file
 

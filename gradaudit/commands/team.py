@@ -30,13 +30,17 @@ class Worker:
     def __init__(self, task: Callable[[Path], Any]) -> None:
         self.number: int | None = None
         self.connection, self._theirs = _SPAWN.Pipe()
-        self.process = _SPAWN.Process(target=_serve, args=(task, self._theirs, os.getpid()), daemon=True)
+        self.process = _SPAWN.Process(target=_serve, args=(self._theirs, os.getpid()), daemon=True)
+        self._task = task
 
     def start(self) -> None:
         """Start the process."""
         with _interrupts_blocked():
             self.process.start()
         self._theirs.close()
+        # Not with the arguments: for a process that dies before it has read them, their writer waits for ever.
+        with contextlib.suppress(OSError):
+            self.connection.send(self._task)
 
     def give(self, number: int, path: Path) -> None:
         """Hand over a path; a process that has died is noticed when its answer is read."""
@@ -145,13 +149,17 @@ def last(value: Any, early: Callable[[Any], None]) -> Any:
     return value
 
 
-def _serve(task: Callable[[Path], Any], connection: Connection, parent: int) -> None:
+def _serve(connection: Connection, parent: int) -> None:
     """The life of a worker. Its Ctrl-C is its parent's."""
     _end_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(TERMINATED))
     # What the chart engine says of its own death would stand between our lines.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    try:
+        task = connection.recv()
+    except EOFError:
+        return
     while True:
         try:
             path = connection.recv()

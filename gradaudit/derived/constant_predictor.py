@@ -37,7 +37,7 @@ def constant_loss(facts: LossFacts, kind: Kind) -> float:
     if facts.label_counts:
         counts = numpy.asarray(facts.label_counts, dtype=float)
         if facts.weighted and len(facts.class_weights) == len(counts):
-            counts = counts * numpy.asarray(facts.class_weights)
+            counts = counts * numpy.asarray(facts.class_weights, dtype=float)
         if counts.sum() > 0:
             share = counts / counts.sum() * (1 - smoothing) + smoothing / len(counts)
             positive = share[share > 0]
@@ -53,5 +53,5 @@ def _mean_weight(facts: LossFacts) -> float:
     if not facts.weighted or averaged:
         return 1.0
     if 0 < len(facts.class_weights) == len(facts.label_counts) and any(facts.label_counts):
-        return float(numpy.average(facts.class_weights, weights=facts.label_counts))
+        return float(numpy.average(numpy.asarray(facts.class_weights, dtype=float), weights=facts.label_counts))
     return math.nan

@@ -56,14 +56,17 @@ def climbs(run: Run, optimizer: int) -> bool:
 @per_run
 def learning_rates(run: Run, optimizer: int) -> Floats:
     """[steps of this optimizer, parameter groups]; NaN where a group did not exist yet."""
-    return _padded(list(run.steps_of(optimizer)["learning_rate"]))
+    return of_groups(run, optimizer, "learning_rate")
 
 
-def _padded(lists: list[Any]) -> Floats:
-    sizes = [0 if values is None else len(values) for values in lists]
-    matrix = numpy.full((len(lists), max(sizes, default=0)), numpy.nan)
-    for row, (values, size) in enumerate(zip(lists, sizes, strict=True)):
-        matrix[row, :size] = values if size else []
+def of_groups(run: Run, optimizer: int, column: str) -> Floats:
+    """[steps of this optimizer, parameter groups]: a column of lists of `steps`; NaN where a list is shorter."""
+    lists = list(run.steps_of(optimizer)[column])
+    if not lists:
+        return numpy.zeros((0, 0))
+    sizes = numpy.fromiter(map(len, lists), dtype=numpy.int64, count=len(lists))
+    matrix = numpy.full((len(lists), int(sizes.max())), numpy.nan)
+    matrix[numpy.arange(matrix.shape[1]) < sizes[:, None]] = numpy.concatenate(lists)
     return matrix
 
 

@@ -1,14 +1,12 @@
 """What was recorded and how, as pairs of a name and words."""
 
-import math
-from typing import TYPE_CHECKING, Any
+import numpy
 
+from gradaudit.derived.learning_rates import of_groups
+from gradaudit.derived.order_statistics import Floats
 from gradaudit.derived.wording import setting
 from gradaudit.run import Run
 from gradaudit.schema import LossFacts, Meta, OptimizerFacts
-
-if TYPE_CHECKING:
-    import pandas
 
 
 def run_facts(run: Run) -> list[tuple[str, str]]:
@@ -87,10 +85,9 @@ def _cadence_words(run: Run) -> str:
 
 def _optimizer_words(run: Run, facts: OptimizerFacts) -> str:
     words = [optimizer_name(run.meta, facts.id) if len(run.meta.optimizers) > 1 else facts.optimizer_class]
-    steps = run.steps_of(facts.id)
     # What the groups had: an optimizer's defaults need not be what any group uses.
     for column, label in (("learning_rate", "learning rate"), ("weight_decay", "weight decay")):
-        words += [f"{label} {said}"] if (said := _over_the_run(steps[column].dropna())) else []
+        words += [f"{label} {said}"] if (said := _over_the_run(of_groups(run, facts.id, column))) else []
     for key in ("momentum", "betas", "eps"):
         value = facts.defaults.get(key)
         if isinstance(value, list):
@@ -100,18 +97,17 @@ def _optimizer_words(run: Run, facts: OptimizerFacts) -> str:
     return ", ".join(words)
 
 
-def _over_the_run(column: "pandas.Series[Any]") -> str:
+def _over_the_run(rows: Floats) -> str:
     """What the groups had at the first step and, where a schedule changed it, at most and at the last step."""
-    rows = [[float(value) for value in row] for row in column]
-    highest = max((value for row in rows for value in row if math.isfinite(value)), default=0.0)
+    highest = float(rows.max(initial=0.0, where=numpy.isfinite(rows)))
     if not highest:
         return ""
 
-    def said(row: list[float]) -> str:
-        return " / ".join(dict.fromkeys(setting(value) for value in row))
+    def said(row: Floats) -> str:
+        return " / ".join(dict.fromkeys(setting(value) for value in row[~numpy.isnan(row)].tolist()))
 
     first, last = said(rows[0]), said(rows[-1])
-    if all(row == rows[0] for row in rows):
+    if numpy.array_equal(rows, numpy.broadcast_to(rows[0], rows.shape), equal_nan=True):
         return first
     most = [f"{setting(highest)} at most"] if setting(highest) not in (first, last) else []
     return ", ".join([f"{first} at the first step", *most, f"{last} at the last"])

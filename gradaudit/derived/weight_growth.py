@@ -2,7 +2,7 @@
 
 import numpy
 
-from gradaudit.derived.learning_rates import learning_rates, optimizer_class
+from gradaudit.derived.learning_rates import learning_rates, of_groups, optimizer_class
 from gradaudit.derived.order_statistics import Floats
 from gradaudit.derived.per_run import per_run
 from gradaudit.run import Run
@@ -21,12 +21,9 @@ def norms_over_first(run: Run, optimizer: int) -> Floats:
 @per_run
 def weight_decays(run: Run, optimizer: int) -> Floats:
     """[parameter groups]: the greatest weight decay of each group over the run; 0 where none was recorded."""
-    lists = [numpy.nan_to_num(values) for values in run.steps_of(optimizer)["weight_decay"] if values is not None]
-    groups = max((len(values) for values in lists), default=0)
-    most = numpy.zeros(groups)
-    for values in lists:
-        numpy.maximum(most[: len(values)], values, out=most[: len(values)])
-    return most
+    decays = of_groups(run, optimizer, "weight_decay")
+    most = float(numpy.finfo(numpy.float32).max)
+    return numpy.asarray(numpy.nan_to_num(decays, copy=False, posinf=most).max(axis=0, initial=0.0))
 
 
 @per_run

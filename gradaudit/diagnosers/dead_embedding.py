@@ -56,6 +56,7 @@ from gradaudit.derived.ratios import recorded_global_steps, update_ratio
 from gradaudit.derived.reduce import plain
 from gradaudit.derived.row_charts import hits_chart, movement_chart, reach_chart
 from gradaudit.derived.standstill import LEAST_STEPS, column_of, never_moved, reason_for_rest
+from gradaudit.derived.weight_growth import weight_decays
 from gradaudit.derived.wording import count, factor, in_code, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
@@ -271,9 +272,9 @@ def _decaying(run: Run, optimizer: int, table: TensorFacts, history: RowHistory)
 
 def _mover(run: Run, optimizer: int) -> str:
     """What moves rows that have no gradient."""
-    decays = [float(value) for values in run.steps_of(optimizer)["weight_decay"] for value in values]
-    if max(decays, default=0.0) > 0:
-        return f"a weight decay of {setting(max(decays))} moves rows without a gradient, too"
+    decay = float(weight_decays(run, optimizer).max(initial=0.0))
+    if decay > 0:
+        return f"a weight decay of {setting(decay)} moves rows without a gradient, too"
     return "not the optimizer, which has no weight decay, but something in the script (max_norm renormalises rows)"
 
 

@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from gradaudit.run_file import _alive
+from gradaudit.outcome import alive
 
 
 def slow(path):
@@ -34,7 +34,7 @@ def one_is_killed(path):
         time.sleep(60)
     if path.name == "1":
         first = path.with_name("0.pid")
-        while not (first.exists() and first.read_text()) or _alive(int(first.read_text())):
+        while not (first.exists() and first.read_text()) or alive(int(first.read_text())):
             time.sleep(0.02)
     busy = {file.stem for file in path.parent.glob("*.begun")} - {file.stem for file in path.parent.glob("*.ended")}
     begun.touch()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gradaudit.run_file import _alive
+from gradaudit.outcome import alive
 from tests.build import build_run
 from tests.commands.tasks import deaf, one_is_killed, slow, unlinked
 from tests.commands.test_analyze import QUIET_LOSS
@@ -52,10 +52,10 @@ def gone(processes, within=2.0):
     """Whether none of these processes lives any more, or none does soon."""
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
-        if not any(map(_alive, processes)):
+        if not any(map(alive, processes)):
             return True
         time.sleep(0.02)
-    return not any(map(_alive, processes))
+    return not any(map(alive, processes))
 
 
 @pytest.mark.parametrize(("task", "times"), [(slow, 1), (slow, 3), (deaf, 2)])

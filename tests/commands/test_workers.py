@@ -74,3 +74,25 @@ def test_the_last_part_of_a_value_counts_or_the_last_before_its_process_died(mon
     paths = [Path("dies"), Path("a")] if cores == 2 else [Path("b"), Path("a")]
     done = [one.value for one in each(paths, parts, lambda text: None)]
     assert done == ["dies begun" if cores == 2 else "b done", "a done"]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.skipif(not Path("/bin/false").exists(), reason="needs a program that ends at once")
+def test_a_process_that_dies_before_it_has_its_task_is_not_waited_for(monkeypatch):
+    """A task of more than a pipe holds, as an audit is, and a process that memory does not let begin."""
+    from multiprocessing import resource_tracker, spawn
+
+    resource_tracker.ensure_running()
+    before = spawn.get_executable()
+    spawn.set_executable("/bin/false")
+    try:
+        monkeypatch.setattr(workers, "limited", lambda: True)
+        with pytest.raises(SystemExit) as ended:
+            workers.apart(partial(_length, "x" * 1_000_000), Path("a"))
+    finally:
+        spawn.set_executable(before)
+    assert ended.value.code == 2
+
+
+def _length(text, path):
+    return len(text)
