@@ -31,5 +31,5 @@ def test_what_a_program_computes_is_in_its_record(tmp_path, program):
     if "classes" in expected:
         assert {facts.classes for facts in run.meta.losses if facts.classes} == {expected["classes"]}
     if "rate" in expected:
-        rates = {round(rate, 5) for rates in run.steps["learning_rate"] for rate in rates}
+        rates = {round(float(rate), 5) for rates in run.steps["learning_rate"] for rate in rates}
         assert rates == {expected["rate"]}

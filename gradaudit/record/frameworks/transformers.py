@@ -34,6 +34,7 @@ def install(module: Any) -> list[Patch]:
 
 
 def _log(output: Any, prefix: str, split: str) -> None:
-    value = (output.metrics or {}).get(f"{prefix}_loss")
+    name = "_".join((prefix, "loss"))
+    value = dict(output.metrics or {}).get(name)
     if isinstance(value, float):
         session.guarded("between.log", value, split, max(1, int(output.num_samples or 1)))
