@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 ENDING = "ended.json"  # written by the process that waits for the command
 STARTS = "starts"  # a file for each process that imported torch, until its first step
 MOST_STARTS = 200
-_MOST_BYTES = 100_000  # a command line may be long
+MOST_LAUNCH = 20_000_000  # bytes of launch.json: a command line may be long
+_MOST_BYTES = 100_000
 
 NEVER = (
     "the recorder never started. Either the command never imported torch, or its Python ignored the recorder "
@@ -130,7 +131,7 @@ def _how_ended(start: dict[str, Any], ended: Ending | None) -> str:
     return "the script was killed"
 
 
-def facts(file: Path) -> dict[str, Any]:
+def facts(file: Path, most: int = _MOST_BYTES) -> dict[str, Any]:
     """A small JSON file of ours; empty where it is missing, no plain file, or damaged."""
     try:
         # Not followed where it is a link, not waited for where it is a pipe.
@@ -138,8 +139,8 @@ def facts(file: Path) -> dict[str, Any]:
         with open(descriptor, "rb") as opened:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 return {}
-            text = opened.read(_MOST_BYTES + 1)
-        found = json.loads(text) if len(text) <= _MOST_BYTES else {}
+            text = opened.read(most + 1)
+        found = json.loads(text) if len(text) <= most else {}
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
