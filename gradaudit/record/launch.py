@@ -157,9 +157,10 @@ def _claim(directory: Path, content: bytes) -> None:
 
 def begin() -> None:
     """Start recording in this interpreter; called by the boot folder once torch is imported."""
-    from gradaudit.record import session
+    from gradaudit.record import observers, session
     from gradaudit.record.install import install
 
     settings = msgspec.convert(json.loads(os.environ[_ENVIRONMENT]), Settings)
+    observers.keep_words(settings.host)
     install(activations=settings.activations)
     session.start(settings)
