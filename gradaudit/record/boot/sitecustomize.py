@@ -91,7 +91,7 @@ def _leave_word(reason: str) -> None:
         with open(os.path.join(folder, f"{os.getpid()}.json"), "x") as file:
             json.dump({"pid": os.getpid(), "disabled": reason[:300], "told": True}, file)
 
-    try:
+    try:  # noqa: SIM105  (as below)
         _load("signals").aside(write, 1.0)
     except Exception:  # the script is worth more
         pass
