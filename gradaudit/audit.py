@@ -143,12 +143,19 @@ def _audit(
 
 def without_host(audit: Audit) -> Audit:
     """The audit without host name, user name, command line and the folders of this machine."""
+    disabled = [msgspec.structs.replace(fault, reason=without_folders(fault.reason)) for fault in audit.meta.disabled]
     return msgspec.structs.replace(
         audit,
-        meta=msgspec.structs.replace(audit.meta, private=PrivateFacts(), pid=0),
+        meta=msgspec.structs.replace(audit.meta, private=PrivateFacts(), pid=0, disabled=disabled),
         problems=[without_folders(problem) for problem in audit.problems],
         outcomes=[
-            msgspec.structs.replace(outcome, traceback=without_folders(outcome.traceback)) for outcome in audit.outcomes
+            msgspec.structs.replace(
+                outcome,
+                traceback=without_folders(outcome.traceback),
+                reason=without_folders(outcome.reason),
+                enable=without_folders(outcome.enable),
+            )
+            for outcome in audit.outcomes
         ],
     )
 

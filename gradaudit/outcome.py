@@ -14,7 +14,8 @@ from gradaudit import guard
 ENDING = "ended.json"  # written by the process that waits for the command
 STARTS = "starts"  # a file for each process that imported torch, until its first step
 MOST_STARTS = 200
-_MOST_BYTES = 100_000  # a command line may be long
+MOST_LAUNCH = 20_000_000  # bytes of launch.json: a command line may be long
+_MOST_BYTES = 100_000
 _MOST_NAMES = 10_000  # in the folder of starts
 
 NEVER = (
@@ -133,10 +134,10 @@ def _how_ended(start: dict[str, Any], ended: Ending | None) -> str:
     return "the script was killed"
 
 
-def facts(directory: Path, *place: str) -> dict[str, Any]:
+def facts(directory: Path, *place: str, most: int = _MOST_BYTES) -> dict[str, Any]:
     """A small JSON file of ours below `directory`; empty where it is missing, no plain file, too large or damaged."""
     try:
-        found = json.loads(guard.content(directory, *place, most=_MOST_BYTES))
+        found = json.loads(guard.content(directory, *place, most=most))
     except (guard.Refused, OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

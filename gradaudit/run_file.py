@@ -74,7 +74,7 @@ def _refused(file: Path, reason: str) -> str:
 
 def _ignored(path: Path) -> str:
     """The option by which the command's Python ignored the recorder."""
-    found = outcome.facts(path, "launch.json").get("ignored")
+    found = outcome.facts(path, "launch.json", most=outcome.MOST_LAUNCH).get("ignored")
     return found if found in ("-I", "-E", "-S") else ""
 
 

@@ -1,5 +1,6 @@
 """Causes before effects: which finding is the root, and what nests under it."""
 
+import dataclasses
 from graphlib import CycleError
 
 import msgspec
@@ -14,7 +15,7 @@ from gradaudit.report.listing import row
 from gradaudit.report.page import worst
 from gradaudit.report.terminal import render
 from gradaudit.run import load
-from gradaudit.schema import LossFacts
+from gradaudit.schema import DisabledFacts, LossFacts
 from gradaudit.verdict import verdict
 from tests.build import build_run, write_table
 from tests.diagnosers.runs import TEN, flat, parameters
@@ -286,3 +287,14 @@ def test_a_negative_loss_does_not_climb_to_twice_itself(tmp_path):
         tmp_path / "a", loss=numpy.linspace(-1, -50, 300), facts=LossFacts(id=0, function="gaussian_nll_loss")
     )
     assert "divergence" not in roots(run)
+
+
+def test_without_host_no_reason_names_a_folder_of_this_machine(tmp_path):
+    run = build_run(tmp_path / "run", loss=flat(200))
+    fault = DisabledFacts(observer="losses", reason="FileNotFoundError: '/home/alice/data/x.csv'", step=3)
+    run = dataclasses.replace(run, meta=msgspec.structs.replace(run.meta, disabled=[fault]),
+                              problems=("/home/alice/runs/x/steps: torn",))  # fmt: skip
+    assert "alice" in msgspec.json.encode(analyze(run, show_host=True)).decode()
+    shown = analyze(run)
+    assert shown.meta.disabled[0].reason == "FileNotFoundError: 'x.csv'"
+    assert "alice" not in msgspec.json.encode(shown).decode()

@@ -20,6 +20,7 @@ def run(
     """
     command = [program, *arguments]
     if sys.platform != "linux" or not sys.executable:
+        as_found()
         os.execve(program, command, environment)
     import ctypes
 
@@ -62,12 +63,18 @@ def run(
     os._exit(1)  # not reached: the waiter ends as the child did
 
 
+def as_found() -> None:
+    """Signals that Python ignores for itself at its own start are not inherited by what is executed."""
+    for name in ("SIGPIPE", "SIGXFSZ"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+
+
 def _restore(mask: Any, ignoring: bool) -> None:
-    """Signals as this process found them; those that Python ignores for itself at its own start are not inherited."""
+    """Signals as this process found them."""
     if ignoring:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)
+    as_found()
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 

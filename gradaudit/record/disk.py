@@ -1,13 +1,17 @@
 """Bytes to files without keeping a descriptor: a script may close it and be given its number for a file of its own.
 
 Daemons close every descriptor that they do not know. So a file is opened for each write, is asked
-whether it is still the one that was left, and a descriptor is looked at before it is used and before
-it is closed. No link is followed, and what exists is never written over, only renamed over.
+whether it is still as it was left, and a descriptor is looked at before it is used and before it is
+closed. No link is followed, and what exists is never written over, only renamed over.
+
+The number of an inode tells a descriptor's file as long as it is open, and no longer: some network and
+user-space file systems give a file another one each time.
 """
 
 import contextlib
 import errno
 import os
+import stat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +25,14 @@ Bytes = Any  # of bytes, or what shows its own as a memoryview does
 
 
 class Left(NamedTuple):
-    """A file as it was left: which one it is, and its size."""
+    """A file as it was left: where it is, and its size."""
+
+    device: int
+    size: int
+
+
+class _Opened(NamedTuple):
+    """A file while it is open."""
 
     device: int
     inode: int
@@ -32,19 +43,19 @@ def create(file: Path, content: Bytes, sync: bool = False) -> Left:
     """Write a new file; raises FileExistsError. A part of it is removed when the rest cannot be written."""
     handle = os.open(file, _ANEW, 0o666)
     found = os.fstat(handle)
-    left = Left(found.st_dev, found.st_ino, 0)
+    opened = _Opened(found.st_dev, found.st_ino, 0)
     try:
         try:
-            _write(handle, left, content)
-            if sync and _is(handle, left):
+            _write(handle, opened, content)
+            if sync and _is(handle, opened):
                 os.fsync(handle)
         finally:
-            _close(handle, left)
+            _close(handle, opened)
     except BaseException:
         with contextlib.suppress(OSError):
             file.unlink()
         raise
-    return left._replace(size=len(content))
+    return Left(opened.device, len(content))
 
 
 def append(file: Path, left: Left, content: Bytes) -> Left:
@@ -54,37 +65,38 @@ def append(file: Path, left: Left, content: Bytes) -> Left:
     follows it.
     """
     for again in range(_TRIES):
-        handle = os.open(file, os.O_WRONLY | os.O_APPEND | _SAFELY)
         try:
-            found = os.fstat(handle)
-            if again and found.st_size > left.size:
-                os.ftruncate(handle, left.size)
-                found = os.fstat(handle)
-            if Left(found.st_dev, found.st_ino, found.st_size) != left:
-                raise OSError(f"{file.name} was changed by another program")
-            _write(handle, left, content)
+            _append(file, left, content, again > 0)
         except OSError as error:
             if error.errno != errno.EBADF or again == _TRIES - 1:
                 raise
         else:
             break
-        finally:
-            _close(handle, left)
     return left._replace(size=left.size + len(content))
+
+
+def _append(file: Path, left: Left, content: Bytes, again: bool) -> None:
+    handle, opened = _open(file, os.O_WRONLY | os.O_APPEND)
+    try:
+        if again and opened.device == left.device and opened.size > left.size:
+            os.ftruncate(handle, left.size)
+            opened = opened._replace(size=left.size)
+        _as_left(file, opened, left)
+        _write(handle, opened, content)
+    finally:
+        _close(handle, opened)
 
 
 def read(file: Path, left: Left) -> bytes:
     """The content of a file that is as it was left; raises OSError when it is not."""
-    handle = os.open(file, os.O_RDONLY | _SAFELY)
+    handle, opened = _open(file, os.O_RDONLY)
     try:
-        found = os.fstat(handle)
-        if Left(found.st_dev, found.st_ino, found.st_size) != left:
-            raise OSError(f"{file.name} was changed by another program")
+        _as_left(file, opened, left)
         pieces = []
-        while _is(handle, left) and (piece := os.read(handle, left.size)):
+        while _is(handle, opened) and (piece := os.read(handle, left.size)):
             pieces.append(piece)
     finally:
-        _close(handle, left)
+        _close(handle, opened)
     content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     if len(content) != left.size:
         raise OSError(f"{file.name} could not be read to its end")
@@ -102,30 +114,42 @@ def replace(file: Path, content: Bytes, sync: bool = False) -> None:
     temporary.replace(file)
 
 
-def _write(handle: int, left: Left, content: Bytes) -> None:
+def _open(file: Path, flags: int) -> tuple[int, _Opened]:
+    handle = os.open(file, flags | _SAFELY)
+    found = os.fstat(handle)
+    # What is no file has no size that was left.
+    return handle, _Opened(found.st_dev, found.st_ino, found.st_size if stat.S_ISREG(found.st_mode) else -1)
+
+
+def _as_left(file: Path, opened: _Opened, left: Left) -> None:
+    if (opened.device, opened.size) != left:
+        raise OSError(f"{file.name} was changed by another program")
+
+
+def _write(handle: int, opened: _Opened, content: Bytes) -> None:
     rest = memoryview(content)
     try:
         while rest:
-            if not _is(handle, left):
+            if not _is(handle, opened):
                 raise OSError(errno.EBADF, "a descriptor was closed by the script")
             rest = rest[os.write(handle, rest) :]
     except OSError:
-        if len(rest) < len(content) and _is(handle, left):
+        if len(rest) < len(content) and _is(handle, opened):
             with contextlib.suppress(OSError):
-                os.ftruncate(handle, left.size)
+                os.ftruncate(handle, opened.size)
         raise
 
 
-def _is(handle: int, left: Left) -> bool:
+def _is(handle: int, opened: _Opened) -> bool:
     """Whether the descriptor is still that of our file."""
     try:
         found = os.fstat(handle)
     except OSError:
         return False
-    return (found.st_dev, found.st_ino) == left[:2]
+    return (found.st_dev, found.st_ino) == opened[:2]
 
 
-def _close(handle: int, left: Left) -> None:
-    if _is(handle, left):
+def _close(handle: int, opened: _Opened) -> None:
+    if _is(handle, opened):
         with contextlib.suppress(OSError):
             os.close(handle)

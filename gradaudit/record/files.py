@@ -13,7 +13,8 @@ import msgspec
 import torch
 
 import gradaudit
-from gradaudit.record.settings import Settings
+from gradaudit import outcome
+from gradaudit.record.settings import MOST_ARGUMENTS, Settings, in_utf8
 from gradaudit.record.writer import Writer
 from gradaudit.schema import DataFacts, Meta, PrivateFacts
 
@@ -51,7 +52,7 @@ class Files:
         gathered, observers = recording.gathered, recording.observers
         device = next((p.device for plan in list(table.plans.values()) for p in plan.parameters() or []), None)
         meta = Meta(
-            name=self.settings.name or self.directory.name,
+            name=in_utf8(self.settings.name or self.directory.name),
             gradaudit_version=gradaudit.__version__,
             started=self.started,
             ended=self.ended,
@@ -120,7 +121,18 @@ def _private(settings: Settings) -> PrivateFacts:
         directory = os.getcwd()
     except OSError:  # it was deleted
         directory = ""
-    return PrivateFacts(host=socket.gethostname(), user=_user(), directory=directory, command=settings.command)
+    return PrivateFacts(
+        host=in_utf8(socket.gethostname()), user=in_utf8(_user()), directory=in_utf8(directory),
+        command=[] if settings.explicit else _command(Path(settings.directory)),
+    )  # fmt: skip
+
+
+def _command(directory: Path) -> list[str]:
+    """The command line that `gradaudit record` left; that of this process where it cannot be read."""
+    found = outcome.facts(directory, "launch.json", most=outcome.MOST_LAUNCH).get("command")
+    if isinstance(found, list) and found and all(isinstance(part, str) for part in found):
+        return [in_utf8(part) for part in found[:MOST_ARGUMENTS]]
+    return [in_utf8(part) for part in sys.orig_argv[:MOST_ARGUMENTS]]
 
 
 def _user() -> str:

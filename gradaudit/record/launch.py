@@ -1,5 +1,8 @@
 """`gradaudit record`: run a command, as it is, in an interpreter that records itself."""
 
+import contextlib
+import errno
+import json
 import os
 import shutil
 import sys
@@ -9,6 +12,8 @@ from typing import NoReturn
 
 import msgspec
 
+from gradaudit.record import child
+from gradaudit.record.settings import MOST_ARGUMENTS, Settings, in_utf8
 from gradaudit.schema import UserError
 
 _ENVIRONMENT = "GRADAUDIT_RECORD"
@@ -35,9 +40,6 @@ def launch(
     `command` is ``[script, *args]``, ``["-m", module, *args]`` or ``["--", program, *args]``. Raises
     LaunchError when the folder is taken, torch is missing, or the program does not exist.
     """
-    from gradaudit.record import child
-    from gradaudit.record.settings import Settings
-
     program, arguments, name = resolve(command)
     directory = directory or Path("runs") / f"{name}-{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}"
     settings = Settings(
@@ -50,23 +52,50 @@ def launch(
         command=[program, *arguments],
         ignored=child.ignoring_option(program, arguments),
     )
-    shown = settings if host else msgspec.structs.replace(settings, command=[], directory="")
-    environment = {key: value for key, value in os.environ.items() if key != _ENVIRONMENT}
+    plain = {key: value for key, value in os.environ.items() if key != _ENVIRONMENT}
+    sys.stdout.flush()
     try:
+        made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
         prepare(directory, force=force)
-        _claim(directory, msgspec.json.encode(shown))
-        # A separator only where there is something to separate: an empty entry means the current folder.
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_BOOT), os.environ.get("PYTHONPATH", "")]))
-        environment[_ENVIRONMENT] = msgspec.json.encode(settings).decode()
+        _claim(directory, _shown(settings))
     except OSError as error:
         # A training is worth more than its record.
-        reason = f"{directory} cannot be written: {error.strerror}"
-        sys.stderr.write(f"gradaudit: not recording: {reason}; the command runs without it\n")
-    sys.stdout.flush()
+        _run_without(f"{directory} cannot be written: {error.strerror}", program, arguments, plain)
+    # A separator only where there is something to separate: an empty entry means the current folder.
+    path = os.pathsep.join(filter(None, [str(_BOOT), os.environ.get("PYTHONPATH", "")]))
+    # Without the command, which may be longer than a variable: it is in launch.json.
+    handed = msgspec.structs.asdict(msgspec.structs.replace(settings, command=[]))
+    environment = {**plain, "PYTHONPATH": path, _ENVIRONMENT: json.dumps(handed)}
+    try:
+        child.run(program, arguments, environment, directory=settings.directory, quiet=quiet, ignored=settings.ignored)
+    except OSError as error:
+        _take_back(directory, made)
+        if error.errno != errno.E2BIG:
+            raise
+        _run_without("arguments and environment leave no room for it", program, arguments, plain)
+
+
+def _run_without(reason: str, program: str, arguments: list[str], environment: dict[str, str]) -> NoReturn:
+    """Run the command in the place of this process, unrecorded."""
+    sys.stderr.write(f"gradaudit: not recording: {reason}; the command runs without it\n")
     sys.stderr.flush()
-    if _ENVIRONMENT not in environment:
-        os.execve(program, [program, *arguments], environment)
-    child.run(program, arguments, environment, directory=settings.directory, quiet=quiet, ignored=settings.ignored)
+    child.as_found()
+    os.execve(program, [program, *arguments], environment)
+
+
+def _take_back(directory: Path, made: list[Path]) -> None:
+    """Nothing was started: leave no folder that a second try would find taken."""
+    with contextlib.suppress(OSError):
+        (directory / "launch.json").unlink()
+        for folder in made:
+            folder.rmdir()
+
+
+def _shown(settings: Settings) -> bytes:
+    """The content of launch.json."""
+    command = [in_utf8(part) for part in settings.command[:MOST_ARGUMENTS]] if settings.host else []
+    directory = in_utf8(settings.directory) if settings.host else ""
+    return msgspec.json.encode(msgspec.structs.replace(settings, command=command, directory=directory))
 
 
 def resolve(command: list[str]) -> tuple[str, list[str], str]:
@@ -128,10 +157,10 @@ def _claim(directory: Path, content: bytes) -> None:
 
 def begin() -> None:
     """Start recording in this interpreter; called by the boot folder once torch is imported."""
-    from gradaudit.record import session
+    from gradaudit.record import observers, session
     from gradaudit.record.install import install
-    from gradaudit.record.settings import Settings
 
-    settings = msgspec.json.decode(os.environ[_ENVIRONMENT], type=Settings)
+    settings = msgspec.convert(json.loads(os.environ[_ENVIRONMENT]), Settings)
+    observers.keep_words(settings.host)
     install(activations=settings.activations)
     session.start(settings)

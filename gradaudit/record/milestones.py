@@ -3,13 +3,16 @@
 import contextlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from gradaudit.outcome import MOST_STARTS, STARTS
+from gradaudit.record import signals
 from gradaudit.record.settings import Settings
 
 _MOST_WRITES = 18  # before the exit
+_PATIENCE = 1.0  # seconds that the script waits for one of them, once: it may be inside the recording's lock
 
 
 class Milestones:
@@ -23,6 +26,7 @@ class Milestones:
             "pid": os.getpid(), "backwards": 0, "losses": 0, "evaluations": 0, "state": "running",
         }  # fmt: skip
         self.writes = 0
+        self._slow = False  # the disk hangs: it is left alone
 
     def begin(self) -> None:
         """The recorder has started."""
@@ -57,24 +61,32 @@ class Milestones:
 
     def stepped(self) -> None:
         """The first step was made: nothing is to be explained any more."""
-        with contextlib.suppress(OSError):
-            self.file.unlink(missing_ok=True)
-            self.folder.rmdir()
+        self._aside(self._remove)
+
+    def _remove(self) -> None:
+        self.file.unlink(missing_ok=True)
+        self.folder.rmdir()
 
     def _write(self) -> None:
-        if self.writes >= _MOST_WRITES:
+        if self.writes < _MOST_WRITES:
+            content = json.dumps(self.facts)
+            self._aside(lambda: self._put(content))
+
+    def _aside(self, write: Callable[[], None]) -> None:
+        if not self._slow:
+            self._slow = not signals.aside(write, _PATIENCE)
+
+    def _put(self, content: str) -> None:
+        if not self.writes and not self._room():
+            self.writes = _MOST_WRITES
             return
-        with contextlib.suppress(OSError, ValueError):
-            if not self.writes and not self._room():
-                self.writes = _MOST_WRITES
-                return
-            self.writes += 1
-            # A new file, renamed: a link that has its name is replaced, not followed.
-            temporary = self.file.with_suffix(".tmp")
-            temporary.unlink(missing_ok=True)
-            with temporary.open("x") as file:
-                file.write(json.dumps(self.facts))
-            temporary.replace(self.file)
+        self.writes += 1
+        # A new file, renamed: a link that has its name is replaced, not followed.
+        temporary = self.file.with_suffix(".tmp")
+        temporary.unlink(missing_ok=True)
+        with temporary.open("x") as file:
+            file.write(content)
+        temporary.replace(self.file)
 
     def _room(self) -> bool:
         """Make the folder; whether it is one, and has room for a file more."""

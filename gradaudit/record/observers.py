@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+from gradaudit.record.settings import in_utf8
 from gradaudit.schema import DisabledFacts
 
 # The observer behind each seam that patches call through `session.guarded`. A seam that is missing here is the core:
@@ -82,8 +83,18 @@ def _code_of(handler: Any) -> Any:
     return getattr(handler, "__code__", None)
 
 
+_words = True  # whether what an exception says may be kept
+
+
+def keep_words(kept: bool) -> None:
+    """Whether reasons hold what an exception says: a path of this machine may be in it."""
+    global _words
+    _words = kept
+
+
 def reason_of(error: BaseException) -> str:
     """The exception on one line."""
+    name = type(error).__name__
     with contextlib.suppress(Exception):
-        return f"{type(error).__name__}: {error}".splitlines()[0][:200]
-    return "an exception"
+        return in_utf8(f"{name}: {error}".splitlines()[0][:200]) if _words else name
+    return name

@@ -6,7 +6,6 @@ import functools
 import os
 import shlex
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from operator import attrgetter
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from gradaudit.record import idle
 from gradaudit.record.files import exit_state
 from gradaudit.record.milestones import Milestones
 from gradaudit.record.modes import unseen
@@ -30,11 +30,7 @@ LAST_PATIENCE = 5.0  # the same, when the process ends
 
 _current: Recording | None = None
 _registered = False
-_forking = threading.local()  # `writer`: the lock that this thread took before a fork
-_slow_until = 0.0  # the disk was too slow for a fork to wait for it
-_captures = 0  # of CUDA graphs, that are going on
 _method = functools.cache(attrgetter)
-_paused: Any = None  # the same, taken before the capture of a CUDA graph
 _before: Milestones | None = None  # until the first step
 _exit_code: int | None = None  # of a child of multiprocessing, known before its exit handlers run
 _warned = False  # a script gets one line of trouble from us, not two
@@ -49,7 +45,7 @@ def start(
     remember()
     if not _registered:
         atexit.register(_at_exit)
-        os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
+        os.register_at_fork(before=_before_fork, after_in_parent=idle.after_fork, after_in_child=_in_child)
         _registered = True
     _current = Recording(settings, models, optimizers)
     _before = None
@@ -263,47 +259,22 @@ def _end(state: str, code: int | None) -> None:
         before.end(state, getattr(sys, "last_value", None))
 
 
-def _idle_writer() -> Any:
-    """The lock that keeps the writer's thread idle, taken; None without a writer, or when it stays busy."""
-    global _slow_until
-    writer = _current.files.writer if _current is not None and _current.files is not None else None
-    if writer is None:
-        return None
-    # On a slow disk not every fork waits: a DataLoader makes one for each worker.
-    patience = 2.0 if time.monotonic() > _slow_until else 0.05
-    if writer.busy.acquire(timeout=patience):
-        return writer.busy
-    _slow_until = time.monotonic() + 30.0
-    return None
+def _writer() -> Any:
+    return _current.files.writer if _current is not None and _current.files is not None else None
 
 
 def pause() -> None:
     """Keep the writer's thread away from the device: its calls would spoil the CUDA graph that is being captured."""
-    global _captures, _paused
-    _captures += 1
-    if _captures == 1:
-        _paused = _idle_writer()
+    idle.pause(_writer())
 
 
 def go_on() -> None:
     """End a pause; the last one of several that overlap lets the writer go on."""
-    global _captures, _paused
-    _captures = max(0, _captures - 1)
-    if not _captures:
-        paused, _paused = _paused, None
-        if paused is not None:
-            paused.release()
+    idle.go_on()
 
 
 def _before_fork() -> None:
-    """Wait for the writer's thread to be idle: a lock that it holds would stay taken in the child for ever."""
-    _forking.writer = _idle_writer()
-
-
-def _in_parent() -> None:
-    writer, _forking.writer = getattr(_forking, "writer", None), None
-    if writer is not None:
-        writer.release()
+    idle.before_fork(_writer())
 
 
 def _in_child() -> None:
@@ -312,7 +283,7 @@ def _in_child() -> None:
     _before = _exit_code = None
     if _current is None:
         return
-    if _current.files is not None and getattr(_forking, "writer", None) is None:
+    if _current.files is not None and not idle.was_idle():
         settings, _current = _current.settings, None
         with contextlib.suppress(Exception):
             _before = Milestones(settings)

@@ -2,6 +2,16 @@
 
 import msgspec
 
+MOST_ARGUMENTS = 100_000  # of the command that are kept
+
+
+def in_utf8(text: str) -> str:
+    """Text that a file can hold: in paths and arguments, bytes that are no UTF-8 become escapes."""
+    try:
+        return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    except UnicodeEncodeError:
+        return text.encode(errors="backslashreplace").decode()
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The options of `gradaudit record` and of `Recorder`."""
@@ -12,7 +22,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     budget: float = 1.0  # percent of a step's time that recording may take, after the first steps
     quiet: bool = False
     host: bool = True  # keep host, user, folder and command line in the record
-    command: list[str] = []
+    command: list[str] = []  # in launch.json only: it may be longer than what an environment variable holds
     ignored: str = ""  # the option by which the command's Python ignores the recorder
     activations: bool = False  # sample the model's input and the outputs of its activation modules
     explicit: bool = False  # started by Recorder, not by the command

@@ -1,8 +1,17 @@
-"""Signals that the recorder must not take from the script, and those that its own writing raises."""
+"""Signals that the recorder must not take from the script, and those that its own writing raises.
 
+Loaded by the boot folder too: standard library only, and no syntax younger than Python 3.7.
+"""
+
+from __future__ import annotations
+
+import _thread
 import contextlib
 import signal
-from collections.abc import Iterator
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 # Of the thread that made them: blocked, they would end the process without a word.
 _FAULTS = {signal.SIGSEGV, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
@@ -44,3 +53,27 @@ def writing() -> Iterator[None]:
             else:
                 signal.sigwait({ours})
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def aside(write: Callable[[], None], seconds: float) -> bool:
+    """Call `write` in a thread of its own, which takes no signal; False when it has not ended after `seconds`.
+
+    What a disk that hangs keeps waiting is that thread. It dies with the process, and its errors are dropped.
+    """
+    ended = _thread.allocate_lock()
+    ended.acquire()
+
+    def work() -> None:
+        try:
+            with contextlib.suppress(Exception):
+                write()
+        finally:
+            ended.release()
+
+    try:
+        with inherited_blocked():
+            _thread.start_new_thread(work, ())
+    except RuntimeError:  # there are too many threads, or the interpreter is ending
+        with writing():
+            work()
+    return ended.acquire(timeout=seconds)

@@ -2,7 +2,7 @@
 
 import math
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,13 +20,13 @@ from gradaudit.record.probe import Probe, device_of
 from gradaudit.record.ring import Slot
 from gradaudit.record.rows import OutputCounter, RowCounter, Snapshot
 from gradaudit.record.stats import ZERO_FRACTION, measure
+from gradaudit.record.walking import in_training, steadily
 from gradaudit.schema import ModuleFacts, OptimizerFacts, TensorFacts
 
 # A script that builds a model for each of its million episodes is followed up to here; beyond, a record would
 # be nothing but names.
 MOST_TENSORS, MOST_OPTIMIZERS = 50_000, 5_000
 ROWS_OF_TENSORS, _NAMES = "embedding rows and outputs", "names of tensors and modules"  # observers
-_TRIES = 5
 
 
 @dataclass(eq=False)
@@ -108,7 +108,7 @@ class TensorTable:
     def training(self) -> int:
         """1 when a recorded model is in training mode, 0 when none is, -1 before any is known."""
         roots = self.living_roots()
-        return int(any(_trains(unwrap(root)) for root in roots)) if roots else -1
+        return int(any(in_training(unwrap(root)) for root in roots)) if roots else -1
 
     def sharded(self) -> bool:
         """Whether every rank holds a part of the tensors; else all ranks have the same and rank 0 speaks for them."""
@@ -176,13 +176,13 @@ class TensorTable:
         held = {id(parameter) for root in self.living_roots() for parameter in root.parameters()}
         missing = [parameter for parameter in mine if id(parameter) not in held]
         if missing:
-            found_roots = self.observers.call(_NAMES, _steadily, find_roots, missing, default=())
+            found_roots = self.observers.call(_NAMES, steadily, find_roots, missing, default=())
             self.roots += [weakref.ref(root) for root in found_roots]
         known = [alive for reference, _ in self.identifier.values() if (alive := reference()) is not None]
         # Without names the parameters are numbered.
         given = getattr(optimizer, "names", {})  # of a training by hand
         described, self.modules = self.observers.call(
-            _NAMES, _steadily, describe, self.living_roots(), [*known, *mine], given
+            _NAMES, steadily, describe, self.living_roots(), [*known, *mine], given
         ) or describe([], [*known, *mine])
         table = {facts.id: facts for facts in self.facts}
         found: list[tuple[torch.Tensor, TensorFacts]] = []
@@ -287,22 +287,3 @@ class TensorTable:
             )
             for facts in self.facts
         ]
-
-
-def _trains(module: nn.Module) -> bool:
-    """Whether a module is in training mode: not where its own flag was left behind on by what wraps a model."""
-    if not module.training:
-        return False
-    parts = [child for child in module.children() if next(child.parameters(), None) is not None]
-    return not parts or any(_trains(part) for part in parts)
-
-
-def _steadily(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function that walks modules, again where another thread built one meanwhile."""
-    for _ in range(_TRIES):
-        try:
-            return function(*arguments)
-        except RuntimeError as error:
-            if "changed size" not in str(error):
-                raise
-    return function(*arguments)

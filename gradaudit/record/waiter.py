@@ -66,11 +66,20 @@ def _wait(pid: int) -> int:
             continue
         if number == signal.SIGTSTP:
             last_stop = time.monotonic()
-        if not group.reached(number):
+        # A command that left the group (setsid, setpgrp) gets what was sent to the group from here.
+        if not (group.reached(number) and _together(pid)):
             try:  # noqa: SIM105
                 os.kill(pid, number)
             except OSError:
                 pass  # it belongs to somebody else now
+
+
+def _together(pid: int) -> bool:
+    """Whether `pid` is in this process's group."""
+    try:
+        return os.getpgid(pid) == os.getpgrp()
+    except OSError:
+        return False
 
 
 class _Group:

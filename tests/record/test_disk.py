@@ -28,7 +28,7 @@ def change_size(file):
 
 def replace_it(file):
     os.rename(file, file.with_name("kept"))
-    file.write_bytes(b"one")
+    file.write_bytes(b"theirs")
 
 
 def remove(file):
@@ -56,6 +56,15 @@ def test_a_file_that_is_not_as_it_was_left_is_not_touched(file, change):
     assert [each.read_bytes() for each in beside if each.is_file()] == before
     with pytest.raises(OSError):
         disk.read(file, left)
+
+
+def test_a_file_system_may_number_a_file_anew_at_each_opening(file):
+    left = disk.create(file, b"one")
+    for content in (b"two", b"three"):
+        os.rename(file, file.with_name("old"))
+        file.write_bytes(file.with_name("old").read_bytes())
+        left = disk.append(file, left, content)
+    assert disk.read(file, left) == b"onetwothree"
 
 
 def test_a_link_in_the_place_of_a_new_file_is_not_followed(file):

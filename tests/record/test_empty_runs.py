@@ -7,11 +7,17 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
+import time
+from pathlib import Path
 
 import pytest
 
 from gradaudit import outcome
+from gradaudit.record import milestones
+from gradaudit.record.settings import Settings
 from gradaudit.run import RunError, load
+from tests.record.training import record as recorder
 from tests.record.training import script
 
 # One interpreter imports torch and forks a child for each script: the import costs more than what they do.
@@ -182,3 +188,85 @@ def test_a_killed_command_without_torch_is_named(tmp_path):
     script(tmp_path, f"import os; os.kill(os.getpid(), {int(signal.SIGKILL)})")
     (line,) = record(tmp_path, "train.py")
     assert line.endswith("; the command was ended by SIGKILL")
+
+
+BACKWARDS = """
+    import os, resource, signal, sys, time
+    import torch
+    most = resource.RLIM_INFINITY
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, most))
+    model = torch.nn.Linear(4, 2)
+    for _ in range(3):
+        torch.nn.functional.cross_entropy(model(torch.ones(3, 4)), torch.tensor([0, 1, 1])).backward()
+    print(signal.sigpending(), flush=True)
+"""
+
+
+def test_a_limit_of_file_size_does_not_end_a_training_before_its_first_step(tmp_path):
+    script(tmp_path, BACKWARDS)
+    done = recorder(tmp_path, "--quiet", "-o", "run", "train.py")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "set()\n", "")
+
+
+def test_a_recorder_that_cannot_start_is_not_ended_by_a_limit_and_names_no_folder(tmp_path):
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))"
+    script(tmp_path, f"import os, signal\nsignal.signal(signal.SIGXFSZ, 0)\nos.environ.get('LIMIT') and exec({limit!r})"
+                     "\nimport torch; print('trained')")  # fmt: skip
+    broken = "raise OSError(13, 'Permission denied', '/home/alice/libtorch.so')"
+    script(tmp_path, "", "fake/torch/__init__.py")
+    script(tmp_path, broken, "fake/torch/nn/__init__.py")
+    path = f"{tmp_path}/fake:{sys.path[0]}"
+    limited = recorder(tmp_path, "-o", "limited", "train.py", PYTHONPATH=path, LIMIT="1")
+    assert (limited.returncode, limited.stdout) == (0, "trained\n")
+    for option, kept in (("--quiet", "alice"), ("--no-host", "PermissionError")):
+        done = recorder(tmp_path, option, "-o", f"run{option}", "train.py", PYTHONPATH=path)
+        assert done.stdout == "trained\n"
+        (facts,) = outcome.starts(tmp_path / f"run{option}")
+        assert kept in facts["disabled"]
+        assert ("alice" in facts["disabled"]) == (kept == "alice")
+
+
+def test_without_host_no_fault_of_the_recorder_names_a_folder(tmp_path):
+    text = """
+        import torch
+        from gradaudit.record.between import Between
+        def broken(*arguments):
+            raise OSError(13, "Permission denied", "/home/alice/x")
+        Between.on_loss = broken
+        model = torch.nn.Linear(4, 2)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(3):
+            torch.nn.functional.cross_entropy(model(torch.ones(3, 4)), torch.tensor([0, 1, 1])).backward()
+            optimizer.step()
+    """
+    script(tmp_path, text)
+    assert recorder(tmp_path, "--no-host", "-o", "run", "train.py").returncode == 0
+    run = load(tmp_path / "run")
+    (fault,) = run.meta.disabled
+    texts = [fault.reason, *run.events["message"]]
+    assert len(texts) == 2
+    assert all("PermissionError" in text and "alice" not in text for text in texts), texts
+
+
+def test_a_disk_that_hangs_is_waited_for_once(tmp_path, monkeypatch):
+    hangs, calls = threading.Event(), []
+
+    def hang(*arguments, **options):
+        calls.append(arguments)
+        hangs.wait(30)
+        raise OSError
+
+    (tmp_path / "launch.json").write_text("{}")
+    monkeypatch.setattr(milestones, "_PATIENCE", 0.2)
+    monkeypatch.setattr(Path, "mkdir", hang)
+    started = time.monotonic()
+    mine = milestones.Milestones(Settings(directory=str(tmp_path)))
+    mine.begin()
+    for _ in range(5):
+        mine.disabled("no memory")
+    mine.end("finished", None)
+    mine.stepped()
+    hangs.set()
+    assert len(calls) == 1
+    assert 0.2 <= time.monotonic() - started < 2

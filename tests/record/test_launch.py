@@ -287,3 +287,80 @@ def test_start_is_not_waited_for(tmp_path):
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+STEPS = """
+    import os, sys
+    import torch
+    print(len(sys.argv), "GRADAUDIT_RECORD" in os.environ, flush=True)
+    model = torch.nn.Linear(4, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for step in range(3):
+        torch.nn.functional.cross_entropy(model(torch.ones(3, 4)), torch.tensor([0, 1, 1])).backward()
+        optimizer.step()
+"""
+
+
+def test_a_command_longer_than_an_environment_variable(tmp_path):
+    script(tmp_path, STEPS)
+    names = [f"data/part-{number:020d}.parquet" for number in range(6000)]
+    watched = record(tmp_path, "--quiet", "-o", "run", "train.py", *names)
+    assert (watched.returncode, watched.stdout, watched.stderr) == (0, "6001 True\n", "")
+    run = load(tmp_path / "run")
+    assert len(run.steps) == 3
+    assert run.meta.private.command[1:] == ["train.py", *names]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
+def test_a_command_that_leaves_no_room_for_the_recorder_runs_without_it(tmp_path):
+    # Without the variable, which holds the run's long path, it just fits: a quarter of the stack is for both.
+    tmp_path = tmp_path / ("d" * 250) / ("d" * 250) / ("d" * 250)
+    script(tmp_path, "import os, sys; print(len(sys.argv), 'GRADAUDIT_RECORD' in os.environ)")
+    program = """
+        import os, resource, sys
+        resource.setrlimit(resource.RLIMIT_STACK, (2**20, resource.getrlimit(resource.RLIMIT_STACK)[1]))
+        few = {name: value for name, value in os.environ.items() if name in ("PATH", "PYTHONPATH")}
+        own = [sys.executable, "-m", "gradaudit", "record", "-o", "run", "train.py"]
+        bare = sum(len(text) + 9 for text in [*few, *few.values(), *own])
+        names = ["x" * 91] * ((2**18 - bare - 400) // 100)
+        os.execve(sys.executable, own + names, few)
+    """
+    launcher = script(tmp_path, program, "launcher.py")
+    watched = python(tmp_path, str(launcher))
+    (line,) = watched.stderr.splitlines()
+    assert "not recording: arguments and environment leave no room" in line
+    assert watched.returncode == 0
+    assert watched.stdout.endswith(" False\n")
+    assert not (tmp_path / "run").exists()
+
+
+def test_paths_and_arguments_that_are_no_utf_8(tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    script(tmp_path, STEPS, f"{name}.py")
+    for options in (["-o", name], ["-o", f"{name}2", "--no-host"]):
+        watched = record(tmp_path, *options, f"{name}.py", f"{name}.csv")
+        assert (watched.returncode, watched.stdout) == (0, "2 True\n"), watched.stderr
+        assert watched.stderr.count("\n") == 1
+        assert "recorded 3 steps" in watched.stderr
+        run = load(tmp_path / options[1])
+        assert len(run.steps) == 3
+        assert run.meta.name.startswith(r"caf\xe9")
+        assert run.meta.private.command[1:] == ([] if "--no-host" in options else [r"caf\xe9.py", r"caf\xe9.csv"])
+        json.loads((run.path / "launch.json").read_bytes())
+    assert record(tmp_path, f"{name}.py").returncode == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert len(load(folder).steps) == 3
+    reported = python(tmp_path, "-m", "gradaudit", "analyze", "--show-host", str(folder))
+    assert (reported.returncode, reported.stderr) == (0, "")
+    assert r"caf\xe9" in reported.stdout
+
+
+def test_a_program_that_cannot_be_executed_leaves_nothing(tmp_path):
+    script(tmp_path, "no program", "program").chmod(0o755)
+    for _ in range(2):
+        refused = record(tmp_path, "-o", "deep/run", "--", "./program")
+        assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
+        assert not (tmp_path / "deep").exists()
+    (tmp_path / "mine").mkdir()
+    assert record(tmp_path, "-o", "mine", "--", "./program").returncode == 2
+    assert list((tmp_path / "mine").iterdir()) == []

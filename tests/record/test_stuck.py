@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from gradaudit.record import between, session, writer
+from gradaudit.record import between, idle, session, writer
 from gradaudit.record.patches.optimizer import arm
 from gradaudit.run import load
 from tests.record.training import batch, classifier, recorded, run_of
@@ -147,11 +147,11 @@ def test_two_forks_at_once_leave_the_writer_free(tmp_path, trained, monkeypatch)
         step(*trained)
         busy = session.current().files.writer.busy
         session._before_fork()
-        thread = threading.Thread(target=lambda: (session._before_fork(), session._in_parent()))
-        monkeypatch.setattr(session, "_slow_until", time.monotonic() + 60)
+        thread = threading.Thread(target=lambda: (session._before_fork(), idle.after_fork()))
+        monkeypatch.setattr(idle, "_slow_until", time.monotonic() + 60)
         thread.start()
         thread.join()
-        session._in_parent()
+        idle.after_fork()
         assert busy.acquire(timeout=5)
         busy.release()
 
@@ -164,7 +164,7 @@ def test_on_a_slow_disk_not_every_fork_waits(tmp_path, trained):
             started = time.monotonic()
             for _ in range(10):
                 session._before_fork()
-                session._in_parent()
+                idle.after_fork()
             assert time.monotonic() - started < 5
 
 

@@ -21,13 +21,19 @@ _OURS = sys.modules[__name__]
 _waiting = [True]  # until a recorder was started, or could not be
 
 
+def _load(name: str) -> Any:
+    """A module beside this folder."""
+    # By its path: where this interpreter has no gradaudit, the script's user is told when torch is imported.
+    file = os.path.join(os.path.dirname(_HERE), name + ".py")
+    spec: Any = importlib.util.spec_from_file_location("gradaudit.record." + name, file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def _watch() -> Any:
     """The finder that waits for torch, put in front of all others."""
-    # Loaded by its path: where this interpreter has no gradaudit, the script's user is told when torch is imported.
-    file = os.path.join(os.path.dirname(_HERE), "imports.py")
-    spec: Any = importlib.util.spec_from_file_location("gradaudit.record.imports", file)
-    imports = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(imports)
+    imports = _load("imports")
 
     class AfterTorch(imports.Finder):  # type: ignore[misc, name-defined]
         def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
@@ -58,22 +64,36 @@ def _start(finder: Any) -> None:
         if isinstance(error, KeyboardInterrupt):
             raise
         reason = (str(error) or type(error).__name__).splitlines()[0]
+        word = reason if _settings().get("host", True) else type(error).__name__
         hint = f"install gradaudit for {sys.executable}" if isinstance(error, ImportError) else "please report this"
         _say(f"not recording: {reason} ({hint}); the script runs without it")
-        _leave_word(reason)
+        _leave_word(word)
+
+
+def _settings() -> dict[str, Any]:
+    import json
+
+    try:
+        found: dict[str, Any] = json.loads(os.environ["GRADAUDIT_RECORD"])
+    except (KeyError, ValueError):
+        return {}
+    return found
 
 
 def _leave_word(reason: str) -> None:
     """Let who looks for the run know why it is empty, as gradaudit.record.milestones does where it can."""
     import json
 
-    try:
-        folder = os.path.join(json.loads(os.environ["GRADAUDIT_RECORD"])["directory"], "starts")
+    def write() -> None:
+        folder = os.path.join(_settings()["directory"], "starts")
         if not os.path.isdir(folder):
             os.mkdir(folder)
         with open(os.path.join(folder, f"{os.getpid()}.json"), "x") as file:
             json.dump({"pid": os.getpid(), "disabled": reason[:300], "told": True}, file)
-    except Exception:  # as for the run's other files, the disk may be full
+
+    try:  # noqa: SIM105  (as below)
+        _load("signals").aside(write, 1.0)
+    except Exception:  # the script is worth more
         pass
 
 
