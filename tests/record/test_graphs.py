@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from gradaudit.record import session
+from gradaudit.record import idle, session
 from tests.record.training import batch, classifier, recorded, run_of
 
 
@@ -45,7 +45,7 @@ def test_what_is_captured_is_not_recorded(tmp_path, capture):
             assert session.current().files.writer.busy.locked(), "the writer's thread must not call the driver"
             step(model, optimizer)
             step(model, optimizer)
-        assert session._paused is None
+        assert idle._paused is None
         step(model, optimizer)
     run = run_of(tmp_path / "run")
     assert len(run.steps) == 2
@@ -59,5 +59,5 @@ def test_a_capture_that_fails_lets_the_writer_go_on(tmp_path, capture):
         step(model, optimizer)
         with pytest.raises(ZeroDivisionError):
             torch.cuda.CUDAGraph.capture_begin(fail=True)
-        assert session._paused is None
+        assert idle._paused is None
     assert len(run_of(tmp_path / "run").steps) == 1
