@@ -20,11 +20,15 @@ class Hands:
 
     def before(self, roots: Sequence[Any], given: Sequence[torch.Tensor] | None = None, names: Any = None) -> bool:
         """A backward is about to run; whether it reaches parameters that are changed by hand."""
-        # Who gave the optimizers to a Recorder wants their steps and no others.
-        return self.recording.only is None and self._watches.mine().before(roots, given, names)
+        # Who gave the optimizers to a Recorder wants their steps and no others. Of a process group the parameters may
+        # be shards whose memory is taken away between two uses, and reading those fails.
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if self.recording.only is not None or distributed:
+            return False
+        return self._watches.mine().before(roots, given, names)
 
     def after(self, given: Sequence[torch.Tensor] | None = None, gradients: Sequence[Any] | None = None) -> None:
-        """The backward has run."""
+        """The backward has run, and `before` said yes."""
         self._watches.mine().after(given, gradients)
 
     def settle(self) -> None:
