@@ -121,7 +121,8 @@ def _digits(values: Floats) -> int:
     """How many significant digits show a thousandth of the range of `values`: more where they differ by little."""
     finite = numpy.abs(values[numpy.isfinite(values)])
     apart = float(numpy.ptp(values[numpy.isfinite(values)])) if len(finite) else 0.0
-    return 4 + max(0, min(5, math.floor(math.log10(finite.max() / apart)))) if apart > 0 else 4
+    # Between the greatest numbers of both signs the distance is infinite.
+    return 4 + max(0, min(5, math.floor(math.log10(finite.max() / apart)))) if 0 < apart < math.inf else 4
 
 
 def banded(

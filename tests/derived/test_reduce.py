@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradaudit.derived.reduce import WIDEST, banded, blocks, halved, plain, short, smooth
+from gradaudit.derived.reduce import WIDEST, _digits, banded, blocks, halved, plain, short, smooth
 from gradaudit.findings import Series
 
 
@@ -244,3 +244,8 @@ def test_points_far_from_each_other_are_not_averaged() -> None:
     drawn = dict(zip(series.x, series.y, strict=True))
     assert [drawn[x] for x in (256.0, 320.0, 384.0)] == [10.0, 100.0, 1.0], "what was recorded"
     assert drawn[190.0] == pytest.approx(1.0), "and what lies before is not mixed with it"
+
+
+def test_numbers_of_both_signs_at_the_end_of_the_range_have_digits():
+    with numpy.errstate(over="ignore"):  # as the audit has it
+        assert _digits(numpy.array([-1.7e308, 1.7e308])) == 4
