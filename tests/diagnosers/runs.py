@@ -91,7 +91,8 @@ def embedding_rows(steps: int, tensor: int, rows: int, hit: int, **last: Any) ->
         ever = min(rows, hit + step)
         records.append(
             {"optimizer": 0, "step": step, "tensor": tensor, "rows": rows, "tracked": rows, "hit": hit,
-             "ever_hit": ever, "moved": ever, "stopped": 0, "silent": 0, "checksum": step, "hits_histogram": [rows - ever, 0, ever],
+             "ever_hit": ever, "moved": ever, "stopped": 0, "silent": 0, "checksum": step,
+             "hits_histogram": [rows - ever, 0, ever],
              "movement": [float("nan"), float("nan"), 0.1], "never_hit_rows": [], "stopped_rows": []}
         )  # fmt: skip
     records[-1].update(last)

@@ -101,7 +101,7 @@ WAYS = {
         import warnings; warnings.simplefilter('ignore')
         import torch
     """,
-    "with the finders in another order": "sys.meta_path = [*reversed(sys.meta_path[:3]), *sys.meta_path[3:]]; import torch",
+    "with the finders in another order": "sys.meta_path[:3] = reversed(sys.meta_path[:3]); import torch",
     "from a zip file": "sys.path.insert(0, ZIP); import torch",
     "after another module that was made by hand": """
         import types
