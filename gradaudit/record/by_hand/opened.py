@@ -135,9 +135,9 @@ class Opened:
             sampled = self.plan.probe.sampled(parameters)
             if sampled is not None:
                 weight, after, gradient, counts = sampled
-                felt = [gradient is not None for gradient in self.record.gradients[:, _NORM]]
+                reached = [gradient is not None for gradient in self.record.gradients[:, _NORM]]
                 rounding = numpy.repeat([_rounding(parameter) for parameter in parameters], counts)
-                mine = numpy.repeat(self.plan.owned & numpy.asarray(felt), counts)
+                mine = numpy.repeat(self.plan.owned & numpy.asarray(reached), counts)
                 weight, after, gradient, rounding = (part[mine] for part in (weight, after, gradient, rounding))
                 self._cosine = _cosine(after - weight, gradient)
                 solved = solve(weight, after, gradient, rounding)

@@ -29,14 +29,14 @@ def solve(weight: Numbers, after: Numbers, gradient: Numbers, rounding: Numbers)
         error = _SLACK * rounding * (numpy.maximum(numpy.abs(weight), numpy.abs(after)) + numpy.abs(update))
         if not (numpy.isfinite(update).all() and numpy.isfinite(gradient).all()):
             return UNKNOWN
-        felt = gradient != 0
+        reached = gradient != 0
         # What has no gradient moves by momentum or decay only.
-        alone = bool((update[~felt] == 0).all())
-        if alone and felt.sum() >= 2:
-            solved = _one(update[felt], gradient[felt], error[felt])
+        alone = bool((update[~reached] == 0).all())
+        if alone and reached.sum() >= 2:
+            solved = _one(update[reached], gradient[reached], error[reached])
             if not math.isnan(solved.rate):
                 return solved
-        looked = felt | (weight != 0)
+        looked = reached | (weight != 0)
         return _two(update[looked], gradient[looked], weight[looked], error[looked])
 
 
