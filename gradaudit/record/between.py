@@ -114,7 +114,9 @@ class Between:
         self.backwards += 1
         self.shared.training.add(threading.get_ident())
         # Where several threads train, each says what it writes to; one backward may reach other tensors than the last.
-        self.leaves = leaves(roots) if len(self.shared.training) > 1 else None
+        # The first one says so where others are running that may be about to train.
+        first = self.backwards == 1 and threading.active_count() > 1
+        self.leaves = leaves(roots) if first or len(self.shared.training) > 1 else None
         call("evaluation losses", self.close_pass)
         if self.shared.after_step < 0:
             call("evaluation losses", note_training)

@@ -3,6 +3,7 @@ import pytest
 from gradaudit.audit import analyze, examine
 from gradaudit.diagnosers.broadcast_loss import broadcast_loss
 from gradaudit.findings import Numbers, Severity
+from gradaudit.run_file import RunError
 from gradaudit.schema import LossFacts
 from gradaudit.verdict import verdict
 from tests.build import build_run
@@ -94,18 +95,21 @@ def test_the_side_with_more_dimensions_is_mended(tmp_path, prediction, target, c
     "shapes",
     [
         [[]],
-        [[-1], [0, 0]],
         [[3]],
         [[1], [2], [3]],
-        [[2**62, 2**62], [3]],
         [[], []],
         [[3], [3]],
         [[3], [4]],
-        [[1] * 100_000, [2]],
-        [[10**18] * 300, [1]],
     ],
 )
 def test_shapes_of_a_hostile_record_do_not_stop_it(tmp_path, shapes):
     facts = LossFacts(id=0, function="mse_loss", broadcast=shapes)
     outcome = examine(broadcast_loss, stretched(tmp_path / "a", facts=facts), {})
     assert outcome.face == "clean", outcome.traceback or outcome.findings
+
+
+@pytest.mark.parametrize("shapes", [[[-1], [0, 0]], [[2**62, 2**62], [3]], [[1] * 100_000, [2]], [[10**18] * 300, [1]]])
+def test_shapes_that_no_recorder_writes_are_refused_at_the_door(tmp_path, shapes):
+    facts = LossFacts(id=0, function="mse_loss", broadcast=shapes)
+    with pytest.raises(RunError, match=r"run\.json is damaged: it .* broadcast"):
+        stretched(tmp_path / "a", facts=facts)

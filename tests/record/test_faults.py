@@ -267,9 +267,9 @@ def test_a_slow_disk_drops_statistics_and_counts_them(tmp_path, bare, monkeypatc
     monkeypatch.setattr(waiting, "HAND_OVER_STEPS", 1)
     original_stop = recording.Recording.close
 
-    def close(self, state):
+    def close(self, *arguments, **options):
         gate.set()
-        return original_stop(self, state)
+        return original_stop(self, *arguments, **options)
 
     monkeypatch.setattr(recording.Recording, "close", close)
     assert same(train_recorded(tmp_path / "run"), bare)

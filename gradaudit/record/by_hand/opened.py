@@ -25,6 +25,7 @@ class Opened:
     def __init__(self, hand: Hand, between: Any) -> None:
         self.hand, self.between = hand, between
         self.backwards = 0
+        self.crossed = False  # one of torch's optimizers stepped since
         self.time, self.training = 0.0, -1
         self.record: StepRecord | None = None  # the fields that were measured
         self.plan: Plan | None = None
@@ -37,6 +38,7 @@ class Opened:
     def at(self, recording: Any) -> "Opened":
         """One more backward has just run."""
         self.backwards += 1
+        self.crossed = False
         self.time = time.perf_counter()
         self.hand.read_options()
         return self

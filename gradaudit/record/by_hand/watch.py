@@ -92,7 +92,10 @@ class Watch:
                 self._let_go(opened)
         self._merge(made)
         for opened, changed in made:
-            if opened.hand in self.hands:
+            if opened.hand in self.hands and opened.crossed and not opened.hand.steps:
+                # A copy of what an optimizer trains: its gradients went to the optimizer, and it was loaded anew.
+                self._drop(opened.hand)
+            elif opened.hand in self.hands:
                 self._close(opened, changed)
 
     def on_step(self, optimizer: Any) -> None:
@@ -104,6 +107,8 @@ class Watch:
         for hand in list(self.hands):
             if any(id(parameter) in held for parameter in hand.parameters()):
                 self._drop(hand)
+        for opened in self.opened.values():
+            opened.crossed = True
 
     def on_clip(self, parameters: Sequence[torch.Tensor]) -> None:
         """Gradients were clipped: those measured are not the ones that the script uses."""
