@@ -12,9 +12,10 @@ from gradaudit.record.clips import Clips
 from gradaudit.record.compiled import GraphLoss, Reading, readings
 from gradaudit.record.evaluations import Evaluations
 from gradaudit.record.internals import private
+from gradaudit.record.loaders import batches_of
 from gradaudit.record.losses import Call, LossBook
 from gradaudit.record.normalisation import note
-from gradaudit.record.observers import Observers, from_a_signal
+from gradaudit.record.observers import Observers
 from gradaudit.record.on_host import value_of
 from gradaudit.record.samples import of_loss
 from gradaudit.record.seen import Seen, behind, written_out
@@ -28,7 +29,6 @@ _PENDING = 64  # training losses kept without a backward; more are somebody's me
 _SAMPLED = 4  # losses of one step whose input is sampled: those of the first micro-steps
 _MOST_PASSES = 10_000  # evaluation passes that wait for a first step
 _UNSTEPPED = 1000  # backward passes before the first step, after which the script is told that none was seen
-_MISSING = object()
 _STALE_LOOK = 4  # tensors looked at, to see whether gradients were zeroed
 
 
@@ -193,17 +193,7 @@ class Between:
         # An evaluation before the first step runs without gradients.
         shared = self.shared
         if shared.after_step < 0 and torch.is_grad_enabled():
-            known = private(loader, "_IterableDataset_len_called", _MISSING)
-            try:
-                shared.batches_per_epoch = len(loader)
-            except Exception as error:  # an iterable dataset has no length, and others' lengths are their own code
-                if from_a_signal(error):
-                    raise
-                shared.batches_per_epoch = 0
-            if known is not _MISSING:
-                # Asked for its length, a loader warns of data sets that lie about theirs.
-                setattr(loader, "_IterableDataset_len_called", known)  # noqa: B010
-            shared.loader_batch_size = getattr(loader, "batch_size", None) or 0
+            shared.batches_per_epoch, shared.loader_batch_size = batches_of(loader)
 
     def log(self, loss: Any, split: str | None, count: int) -> None:
         """`Recorder.log`: a training loss of the coming step, or an evaluation loss."""

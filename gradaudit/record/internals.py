@@ -49,7 +49,7 @@ TORCH = (
         "_pop_mode_temporarily", "torch.utils._python_dispatch", ("modes.py",), "as _len_torch_dispatch_stack"
     ),
     Internal(
-        "_IterableDataset_len_called", "torch.utils.data.DataLoader", ("between.py",),
+        "_IterableDataset_len_called", "torch.utils.data.DataLoader", ("loaders.py",),
         "nothing, but that torch may warn of the length of an iterable data set at its next batch",
     ),
     Internal("_foreach_copy_", "torch", ("probe.py",), "nothing; each sampled tensor is copied in a call of its own"),

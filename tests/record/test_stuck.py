@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -195,8 +196,9 @@ def test_the_losses_of_a_living_task_are_its_own(tmp_path):
         await asyncio.gather(trains(seen), steps_alone())
 
     seen = []
-    with recorded(tmp_path / "run"):
-        asyncio.run(main(seen))
+    # In a thread of its own: the browser's tests leave an event loop running in this one.
+    with recorded(tmp_path / "run"), ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, main(seen)).result()
     run = run_of(tmp_path / "run")
     found = [run.steps_of(optimizer)["objective"].dropna().tolist() for optimizer in run.optimizers]
     assert sorted(found) == sorted([seen, []])
