@@ -8,7 +8,7 @@ import numpy
 import pandas
 import pytest
 
-from gradaudit.audit import Outcome, analyze, causal_depth, rank
+from gradaudit.audit import Outcome, analyze, causal_depth, rank, without_folders
 from gradaudit.diagnosers import all_diagnosers
 from gradaudit.findings import Confidence, Finding, Severity, Span
 from gradaudit.report.listing import row
@@ -298,3 +298,15 @@ def test_without_host_no_reason_names_a_folder_of_this_machine(tmp_path):
     shown = analyze(run)
     assert shown.meta.disabled[0].reason == "FileNotFoundError: 'x.csv'"
     assert "alice" not in msgspec.json.encode(shown).decode()
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ("[Errno 2] No such file or directory: '/home/ann lee/my runs/x'", "[Errno 2] No such file or directory: 'x'"),
+        ('cannot open "C:\\Users\\Ann Lee\\x": denied', 'cannot open "x": denied'),
+        ("/home/ann/x is not a run, 3/4 of '1/2' are", "x is not a run, 3/4 of '1/2' are"),
+    ],
+)
+def test_of_a_path_its_last_part_is_left(told, kept):
+    assert without_folders(told) == kept

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,15 +12,23 @@ _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 
 
 def run(
-    program: str, arguments: list[str], environment: dict[str, str], *, directory: str, quiet: bool, ignored: str
+    program: str,
+    arguments: list[str],
+    environment: dict[str, str],
+    *,
+    directory: str,
+    quiet: bool,
+    ignored: str,
+    started: Callable[[], object],
 ) -> NoReturn:
-    """Run `program`; this process ends as it does. Raises OSError when it cannot be executed.
+    """Run `program`, and `started` once it runs; this process ends as it does. Raises OSError when it cannot run.
 
     The child stays in this process's group and session, and dies with it. Where the operating system cannot
     tell a child of its parent's end, the program takes the place of this process and nobody waits for it.
     """
     command = [program, *arguments]
     if sys.platform != "linux" or not sys.executable:
+        started()
         as_found()
         os.execve(program, command, environment)
     import ctypes
@@ -35,6 +44,7 @@ def run(
         child = os.fork()
     except OSError:  # too many processes: nobody waits for it then
         _restore(mask, ignoring)
+        started()
         os.execve(program, command, environment)
     if not child:
         try:
@@ -53,6 +63,7 @@ def run(
         os.waitpid(child, 0)
         _restore(mask, ignoring)
         raise OSError(int(failed), os.strerror(int(failed)), program)
+    started()
     told = [str(child), directory, "quiet" if quiet else "", ignored]
     try:
         os.execv(sys.executable, [sys.executable, "-I", "-S", str(_WAITER), *told])

@@ -56,7 +56,7 @@ def launch(
     sys.stdout.flush()
     try:
         made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
-        prepare(directory, force=force)
+        earlier = prepare(directory, force=force)
         _claim(directory, _shown(settings))
     except OSError as error:
         # A training is worth more than its record.
@@ -67,9 +67,17 @@ def launch(
     handed = msgspec.structs.asdict(msgspec.structs.replace(settings, command=[]))
     environment = {**plain, "PYTHONPATH": path, _ENVIRONMENT: json.dumps(handed)}
     try:
-        child.run(program, arguments, environment, directory=settings.directory, quiet=quiet, ignored=settings.ignored)
+        child.run(
+            program,
+            arguments,
+            environment,
+            directory=settings.directory,
+            quiet=quiet,
+            ignored=settings.ignored,
+            started=lambda: _remove(earlier),
+        )
     except OSError as error:
-        _take_back(directory, made)
+        _take_back(directory, made, earlier)
         if error.errno != errno.E2BIG:
             raise
         _run_without("arguments and environment leave no room for it", program, arguments, plain)
@@ -83,12 +91,21 @@ def _run_without(reason: str, program: str, arguments: list[str], environment: d
     os.execve(program, [program, *arguments], environment)
 
 
-def _take_back(directory: Path, made: list[Path]) -> None:
-    """Nothing was started: leave no folder that a second try would find taken."""
+def _remove(earlier: Path | None) -> None:
+    if earlier:
+        shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _take_back(directory: Path, made: list[Path], earlier: Path | None) -> None:
+    """Nothing was started: leave no folder that a second try would find taken, and the earlier run as it was."""
     with contextlib.suppress(OSError):
         (directory / "launch.json").unlink()
         for folder in made:
             folder.rmdir()
+        if earlier:
+            for part in earlier.iterdir():
+                part.rename(directory / part.name)
+            earlier.rmdir()
 
 
 def _shown(settings: Settings) -> bytes:
@@ -130,20 +147,26 @@ def _need_torch() -> None:
         )
 
 
-def prepare(directory: Path, *, force: bool) -> None:
-    """Make `directory`, empty. Raises LaunchError when it holds something and `force` is not given.
+def prepare(directory: Path, *, force: bool) -> Path | None:
+    """Make `directory`, empty; where it held an earlier run, the folder in it to which that run was moved.
 
-    `force` removes an earlier run and nothing else: a folder that is not a run is never emptied.
-    Raises OSError when it cannot be made or emptied.
+    Raises LaunchError when it holds something and `force` is not given; `force` moves an earlier run and nothing
+    else: a folder that is not a run is never emptied. Raises OSError when it cannot be made or emptied.
     """
     taken = directory.exists() and any(directory.iterdir())
     if taken and not force:
         raise LaunchError(f"{directory} is not empty; --force records over an earlier run, or give another -o")
+    earlier = None
     if taken:
         if not any((directory / name).exists() for name in ("run.json", "launch.json")):
             raise LaunchError(f"{directory} is not empty and is not a run; give another -o")
-        shutil.rmtree(directory)
+        parts = list(directory.iterdir())
+        earlier = directory / f".earlier-{os.getpid()}"
+        earlier.mkdir()
+        for part in parts:
+            part.rename(earlier / part.name)
     directory.mkdir(parents=True, exist_ok=True)
+    return earlier
 
 
 def _claim(directory: Path, content: bytes) -> None:

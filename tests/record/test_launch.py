@@ -96,6 +96,18 @@ def test_default_folder_and_folders_that_are_taken(tmp_path):
     assert refused.returncode == 2
     assert (tmp_path / "mine" / "thesis.tex").exists()
     assert record(tmp_path, "--force", "-o", str(folder), "train.py").returncode == 0
+    assert not list(folder.glob(".earlier-*"))
+
+
+def test_what_cannot_be_started_costs_no_earlier_run(tmp_path):
+    script(tmp_path, TRAIN)
+    assert record(tmp_path, "-o", "run", "train.py").returncode == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    (tmp_path / "program").write_bytes(b"\x7fELF, but no program")
+    (tmp_path / "program").chmod(0o755)
+    failed = record(tmp_path, "--force", "-o", "run", "--", "./program")
+    assert failed.returncode != 0
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
 
 
 # A shell starts what it sends to the background with the signal ignored.
