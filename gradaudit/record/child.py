@@ -38,11 +38,13 @@ def run(
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     ignoring = signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else the status of a child is lost
-    reading, writing = os.pipe()
     parent = os.getpid()
+    listener = _listener(control, parent)
+    reading, writing = os.pipe()
     try:
         child = os.fork()
     except OSError:  # too many processes: nobody waits for it then
+        _end(listener)
         _restore(mask, ignoring)
         started()
         os.execve(program, command, environment)
@@ -61,17 +63,40 @@ def run(
     os.close(reading)
     if failed:
         os.waitpid(child, 0)
+        _end(listener)
         _restore(mask, ignoring)
         raise OSError(int(failed), os.strerror(int(failed)), program)
     started()
-    told = [str(child), directory, "quiet" if quiet else "", ignored]
+    told = [str(child), str(listener), directory, "quiet" if quiet else "", ignored]
     try:
         os.execv(sys.executable, [sys.executable, "-I", "-S", str(_WAITER), *told])
     except OSError:
         from gradaudit.record import waiter
 
-        waiter.main(child, directory, quiet, ignored)
+        waiter.main(child, listener, directory, quiet, ignored)
     os._exit(1)  # not reached: the waiter ends as the child did
+
+
+def _listener(control: Callable[..., int], parent: int) -> int:
+    """A child that takes no signal: what is pending there when the waiter is ready was sent to the group."""
+    try:
+        child = os.fork()
+    except OSError:
+        return 0
+    if not child:
+        try:
+            control(_PARENT_DEATH_SIGNAL, int(signal.SIGKILL), 0, 0, 0)
+            while os.getppid() == parent:
+                signal.pause()
+        finally:
+            os._exit(0)
+    return child
+
+
+def _end(process: int) -> None:
+    if process:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
 
 
 def as_found() -> None:

@@ -13,10 +13,10 @@ SETTLE = 0.01  # seconds in which a signal for the whole process group has reach
 STOPS = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
 
-def main(pid: int, directory: str, quiet: bool, ignored: str) -> None:
-    """Wait for `pid`, the command recorded into `directory`."""
+def main(pid: int, listener: int, directory: str, quiet: bool, ignored: str) -> None:
+    """Wait for `pid`, the command recorded into `directory`; `listener` has blocked all signals since before it."""
     _let_go_of_files()
-    status = _wait(pid)
+    status = _wait(pid, listener)
     try:
         _write(directory, pid, status)
         _tell(directory, quiet, ignored)
@@ -45,9 +45,9 @@ def _let_go_of_files() -> None:
                 pass  # that of the listing
 
 
-def _wait(pid: int) -> int:
+def _wait(pid: int, listener: int) -> int:
     """The status of `pid` at its end; signals that were sent to this process alone are passed on to it."""
-    group = _Group()
+    group = _Group(listener)
     last_stop = -1.0
     while True:
         found, status = os.waitpid(pid, os.WNOHANG | os.WUNTRACED)
@@ -85,55 +85,86 @@ def _together(pid: int) -> bool:
 class _Group:
     """Tells a signal for the whole process group, which the command got as well, from one for this process.
 
-    A child in the same group takes no signal, so whatever reaches it stays pending, for everybody to see.
+    A child in the same group takes no signal but when it is asked: what is pending there was sent to the group.
+    `first` is such a child from before the command's start, and is not asked.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, first: int) -> None:
         self.listener = 0
-        self._left = 0  # seen by the listener, and not taken by this process yet
-        self.reading, self.writing = os.pipe()
         self._listen()
+        # Sent to the group, and not taken by this process yet. What reached both children is one signal.
+        self._left = _pending(first) | self._ask()
+        _end(first)
 
     def _listen(self) -> None:
+        asked, self._asking = os.pipe()
+        self._answer, answering = os.pipe()
         try:
-            self.listener = os.fork()
+            child = os.fork()
         except OSError:
+            child = -1  # too many processes: every signal is then passed on
+        if child:
+            os.close(asked)
+            os.close(answering)
+            self.listener = max(child, 0)
             return
-        if not self.listener:
-            os.close(self.writing)
-            try:
-                os.read(self.reading, 1)  # it ends when this process does
-            finally:
-                os._exit(0)
+        try:
+            os.close(self._asking)
+            os.close(self._answer)
+            while os.read(asked, 1):  # it ends when the process that asks does
+                seen = 0
+                while (taken := signal.sigtimedwait(signal.valid_signals(), 0)) is not None:
+                    seen |= 1 << (taken.si_signo - 1)
+                os.write(answering, seen.to_bytes(8, "little"))
+        finally:
+            os._exit(0)
 
     def reached(self, number: int) -> bool:
         """Whether signal `number` was sent to the group."""
         time.sleep(SETTLE)
-        pending, bit = self._pending(), 1 << (number - 1)
-        if pending:
-            self.close()
-            self._listen()
-        seen = pending | self._left
-        self._left = seen & ~bit
-        return bool(seen & bit)
-
-    def _pending(self) -> int:
-        found = 0
-        try:
-            with open(f"/proc/{self.listener}/status") as lines:
-                for line in lines:
-                    if line.startswith(("SigPnd:", "ShdPnd:")):
-                        found |= int(line.split()[1], 16)
-        except (OSError, ValueError):
-            return 0
+        self._left |= self._ask()
+        bit = 1 << (number - 1)
+        found = bool(self._left & bit)
+        self._left &= ~bit
         return found
 
+    def _ask(self) -> int:
+        """The signals that were sent to the group since the last question, a bit for each."""
+        try:
+            os.write(self._asking, b"?")
+            answer = os.read(self._answer, 8)
+        except OSError:
+            answer = b""
+        if not answer:  # somebody killed it
+            self.close()
+            self._listen()
+        return int.from_bytes(answer, "little")
+
     def close(self) -> None:
-        """End the listener."""
-        if self.listener:
-            os.kill(self.listener, signal.SIGKILL)
-            os.waitpid(self.listener, 0)
-            self.listener = 0
+        """End the child."""
+        os.close(self._asking)
+        os.close(self._answer)
+        _end(self.listener)
+        self.listener = 0
+
+
+def _pending(process: int) -> int:
+    """The signals that `process` has blocked and got, a bit for each."""
+    found = 0
+    try:
+        with open(f"/proc/{process}/status") as lines:
+            for line in lines:
+                if line.startswith(("SigPnd:", "ShdPnd:")):
+                    found |= int(line.split()[1], 16)
+    except (OSError, ValueError):
+        return 0
+    return found
+
+
+def _end(process: int) -> None:
+    if process:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
 
 
 def _write(directory: str, pid: int, status: int) -> None:
@@ -188,4 +219,4 @@ def _end_as(status: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], sys.argv[3] == "quiet", sys.argv[4])
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4] == "quiet", sys.argv[5])

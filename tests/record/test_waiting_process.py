@@ -78,6 +78,14 @@ def test_signals_for_the_group_that_come_together_arrive_once(tmp_path):
         assert process.stdout.read() == f"{expected}\n"
 
 
+def test_a_signal_for_the_group_at_the_very_start_arrives_once(tmp_path):
+    """The command may send one before the process that waits for it is ready."""
+    program = "trap 'echo got it' USR1; kill -USR1 0; for i in 1 2 3 4 5; do sleep 0.2; done"
+    with start(tmp_path, "--", "/bin/sh", "-c", program) as process:
+        assert process.stdout.read() == "got it\n"
+        assert process.wait() == 0
+
+
 @pytest.mark.parametrize("leave", ["os.setpgrp()", "os.setsid()"])
 def test_a_command_that_left_the_group_gets_what_was_sent_to_it(tmp_path, leave):
     script(tmp_path, COUNTING.replace("got = []", f"got = []; {leave}"))
