@@ -1,10 +1,11 @@
 """The sample runs and their golden findings; ``python -m tests.samples`` rewrites every findings.txt."""
 
+import functools
 from pathlib import Path
 
 import click
 
-from gradaudit.audit import analyze
+from gradaudit.audit import Audit, analyze
 from gradaudit.report import terminal
 from gradaudit.run import load
 
@@ -18,10 +19,18 @@ def recorded() -> list[Path]:
     return sorted(file.parents[1] for file in FOLDER.glob("*/run/run.json"))
 
 
+@functools.cache
+def audit(sample: Path) -> Audit:
+    """What the analysis of this sample run found."""
+    return analyze(load(sample / "run"))
+
+
 def findings(sample: Path) -> str:
     """What the terminal says about this sample: plain text, 88 columns, without the line that names the report."""
-    audit = analyze(load(sample / "run"))
-    return click.unstyle(terminal.render(audit, width=88, unicode=True, verbose=False, report=None)).rstrip("\n") + "\n"
+    return (
+        click.unstyle(terminal.render(audit(sample), width=88, unicode=True, verbose=False, report=None)).rstrip("\n")
+        + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What every diagnoser must keep to; a failure names the diagnoser and what to change."""
 
+import functools
 import inspect
 import re
 import shutil
@@ -174,10 +175,16 @@ ODD = {
 }
 
 
+@pytest.fixture(scope="module")
+def odd_run(tmp_path_factory: pytest.TempPathFactory):
+    """A run by its name, built once for all diagnosers."""
+    return functools.cache(lambda name: ODD[name](tmp_path_factory.mktemp("odd") / "run"))
+
+
 @every
 @pytest.mark.parametrize("odd", ODD)
-def test_it_survives_odd_runs(diagnoser: Diagnoser, odd: str, tmp_path: Path):
-    outcome = examine(diagnoser, ODD[odd](tmp_path / "run"), {})
+def test_it_survives_odd_runs(diagnoser: Diagnoser, odd: str, odd_run):
+    outcome = examine(diagnoser, odd_run(odd), {})
     assert outcome.face != "failed", outcome.traceback
     for finding in outcome.findings:
         check_style(finding, diagnoser)

@@ -9,7 +9,6 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from gradaudit.audit import analyze
 from gradaudit.findings import Severity
 from gradaudit.run import load
 from gradaudit.schema import PrivateFacts
@@ -40,13 +39,13 @@ def test_findings_are_the_golden_ones(sample):
 
 @each_healthy
 def test_a_healthy_run_has_nothing_at_warning_or_above(sample):
-    alarms = [item.finding for item in analyze(load(sample / "run")).all_ranked()]
+    alarms = [item.finding for item in samples.audit(sample).all_ranked()]
     assert [finding.headline for finding in alarms if finding.severity is not Severity.NOTE] == []
 
 
 @each_sick
 def test_a_sick_run_shows_what_it_is_named_after(sample):
-    found = [outcome.diagnoser for outcome in analyze(load(sample / "run")).with_face("found")]
+    found = [outcome.diagnoser for outcome in samples.audit(sample).with_face("found")]
     assert sample.name in found
 
 
@@ -56,7 +55,7 @@ ODD = re.compile(r"no table|\bit needs\b|-\d\S* (?:decades|%)|\b\d{4,} %|\bfrom 
 
 @each_sample
 def test_no_check_speaks_in_riddles(sample):
-    for outcome in analyze(load(sample / "run")).outcomes:
+    for outcome in samples.audit(sample).outcomes:
         for text in (outcome.measured, outcome.reason, outcome.enable, *(f.seen for f in outcome.findings)):
             assert not ODD.search(text), f"{outcome.diagnoser}: {text}"
 

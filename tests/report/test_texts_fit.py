@@ -38,7 +38,14 @@ OUTSIDE = """() => {
 }"""
 
 
-@pytest.mark.parametrize("sample", recorded(), ids=lambda sample: sample.name)
+# A page takes seconds to draw; each kind of chart is in several samples.
+SAMPLES = [
+    pytest.param(folder, id=folder.name, marks=[pytest.mark.long] if index % 3 else [])
+    for index, folder in enumerate(recorded())
+]
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
 def test_no_text_is_cut_at_the_edge_of_its_picture(browser: Any, tmp_path: Path, sample: Path) -> None:
     file = tmp_path / "report.html"
     file.write_text(html.render(analyze(load(sample / "run"))), encoding="utf-8")
