@@ -226,6 +226,7 @@ def test_ranks_whose_files_are_missing_are_named(trained, tmp_path):
     assert "body.0.weight" in problem
 
 
+@pytest.mark.long
 def test_a_restarted_training_goes_on_where_it_ended(tmp_path):
     script(
         tmp_path,
