@@ -12,13 +12,15 @@ import torch
 from gradaudit.record.stats import COLUMNS, measure
 from tests.record.gradients import exact, gradients, mixed, poisoned
 
-pytest.importorskip("triton")
+triton = pytest.importorskip("triton")
 SINGLE = {**gradients(), **poisoned()}
 
 
 @pytest.fixture(scope="module")
 def interpreted(tmp_path_factory):
     """The rows of every scene of tests.record.interpreted."""
+    if triton.__version__.startswith("3.0."):
+        pytest.skip("the interpreter of Triton 3.0 loses what a kernel stores in a tensor of the CPU")
     file = tmp_path_factory.mktemp("kernels") / "rows.npz"
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     command = [sys.executable, "-m", "tests.record.interpreted", file]

@@ -38,7 +38,7 @@ def start(folder, *arguments, **options):
     return subprocess.Popen(command, cwd=folder, **options)
 
 
-def until(what, seconds=30.0):
+def until(what, seconds=120.0):
     deadline = time.monotonic() + seconds
     while not (found := what()):
         assert time.monotonic() < deadline
@@ -206,7 +206,7 @@ class Terminal:
             os.execv(sys.executable, [sys.executable, "-m", "gradaudit", "record", "-o", "run", *arguments])
         self.shown = ""
 
-    def until(self, text, seconds=30.0):
+    def until(self, text, seconds=120.0):
         deadline = time.monotonic() + seconds
         while text not in self.shown:
             assert time.monotonic() < deadline, self.shown
