@@ -222,7 +222,8 @@ def objectives(run):
 
 def some(name):
     """Once in the quick tests, 20 times in the long ones."""
-    return [pytest.param(name, 1, id=name), pytest.param(name, 20, id=f"{name}-20", marks=pytest.mark.long)]
+    often = [pytest.mark.long, pytest.mark.timeout(1800)]
+    return [pytest.param(name, 1, id=name), pytest.param(name, 20, id=f"{name}-20", marks=often)]
 
 
 @pytest.mark.parametrize(("name", "times"), [case for name in SCENARIOS for case in some(name)])
