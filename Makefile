@@ -66,8 +66,9 @@ samples: .venv/dev.stamp ## Record every sample run again and rewrite its findin
 goldens: .venv/dev.stamp ## Rewrite every findings.txt from the runs as they are.
 	$(BIN)/python -m tests.samples
 
-catalogue: .venv/dev.stamp ## Rewrite gradaudit/diagnosers/README.md from the docstrings.
+catalogue: .venv/dev.stamp ## Rewrite gradaudit/diagnosers/README.md from the docstrings, and say of new diagnosers that they are not measured.
 	$(BIN)/python -m gradaudit.report.pages
+	$(BIN)/python -m benchmarks.lab.base_rates --names
 
 bench: .venv/dev.stamp ## Measure what recording costs, side by side with a bare training, and what analyzing and the page cost.
 	$(BIN)/python -m benchmarks
@@ -78,10 +79,11 @@ gpu: .venv/kernels.stamp ## On a machine with a CUDA device: run the tests that 
 	$(BIN)/python -m pytest -m gpu -p no:cacheprovider tests/gpu
 	$(BIN)/python -m benchmarks.gpu
 
-lab: .venv/dev.stamp ## Record and analyze every training of the laboratory and write benchmarks/RESULTS.md; hours, resumable.
+lab: .venv/dev.stamp ## Record and analyze every training of the laboratory, write benchmarks/RESULTS.md and the base rates; hours, resumable.
 	$(BIN)/python -m benchmarks.lab.record
 	$(BIN)/python -m benchmarks.lab.analyze --half all
 	$(BIN)/python -m benchmarks.lab.table --write
+	$(BIN)/python -m benchmarks.lab.base_rates
 
 lab-quick: .venv/dev.stamp ## The same for a few trainings, in two minutes.
 	$(BIN)/python -m benchmarks.lab.quick

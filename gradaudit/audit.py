@@ -1,24 +1,25 @@
 """The one result: every diagnoser run over a run, causes before effects. Every report is a function of an `Audit`."""
 
 import dataclasses
-import re
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from difflib import get_close_matches
-from graphlib import TopologicalSorter
 from typing import Any, Literal
 
 import msgspec
 import numpy
 
 import gradaudit
+from gradaudit.base_rates import BaseRate, base_rate
+from gradaudit.causes import causal_depth
 from gradaudit.derived.training_loss import inside_compiled
 from gradaudit.derived.wording import plural
 from gradaudit.diagnoser import RECORDED, Diagnoser
 from gradaudit.diagnosers import all_diagnosers
 from gradaudit.findings import Clean, Confidence, CouldNotLook, Finding, NotApplicable, Severity, Value
 from gradaudit.overview import Overview, overview
+from gradaudit.privacy import without_folders
 from gradaudit.run import Run
 from gradaudit.schema import TABLES, Meta, PrivateFacts, UserError
 
@@ -52,6 +53,7 @@ class Ranked(Value, frozen=True, kw_only=True):
     diagnoser: str
     finding: Finding
     consequences: list["Ranked"] = []
+    base_rate: BaseRate | None = None  # None in an audit that an older gradaudit wrote
 
 
 class Audit(Value, frozen=True, kw_only=True):
@@ -127,7 +129,8 @@ def _audit(
         progress(item.name)
         outcomes.append(examine(item, run, overrides.get(item.name, {})))
     explains = {item.name: item.explains for item in chosen}
-    ranked = rank(outcomes, explains)
+    changed = {one.diagnoser for one, item in zip(outcomes, chosen, strict=True) if one.thresholds != item.thresholds}
+    ranked = rank(outcomes, explains, changed=changed)
     flagged = {name for outcome in outcomes for finding in outcome.findings for name in finding.tensors}
     return Audit(
         audit_version=AUDIT_VERSION,
@@ -158,13 +161,6 @@ def without_host(audit: Audit) -> Audit:
             for outcome in audit.outcomes
         ],
     )
-
-
-def without_folders(text: str) -> str:
-    """`text` in which of an absolute path only the last part is left."""
-    text = re.sub(r'(?<=File ")[^"]*[/\\]', "", text)
-    text = re.sub(r"""(?<=['"])(?:/|[A-Za-z]:\\)[^'"\n]*[/\\]""", "", text)  # in quotes, with spaces too
-    return re.sub(r"(?<![\w.:/\\])(?:/|[A-Za-z]:\\)(?:[^\s'\"<>|:/\\]+[/\\])+", "", text)
 
 
 def unknown(name: str, known: list[str]) -> str:
@@ -242,14 +238,20 @@ def examine(item: Diagnoser, run: Run, overrides: Mapping[str, float]) -> Outcom
     return outcome("clean", measured=measured)
 
 
-def rank(outcomes: Iterable[Outcome], explains: Mapping[str, tuple[str, ...]], window: int = 10) -> list[Ranked]:
+def rank(
+    outcomes: Iterable[Outcome],
+    explains: Mapping[str, tuple[str, ...]],
+    window: int = 10,
+    changed: Collection[str] = (),
+) -> list[Ranked]:
     """Order findings: the root of the worst first, each with the findings it explains nested under it.
 
     A finding explains another when its diagnoser says so, when it does not begin more than `window` steps after it
     (an effect cannot precede its cause), and when it is no mere note under something worse. A finding that names what
     it led to (`Finding.led_to`) may be a note and stand above what is worse, if that begins no later than ten windows
     after its end, and explains nothing else: a learning rate that was seen to jump is why the loss did. Of several
-    explanations the nearest is taken, so that chains show. Raises graphlib.CycleError when `explains` runs in a circle.
+    explanations the nearest is taken, so that chains show. The thresholds of diagnosers in `changed` are not those of
+    the laboratory. Raises graphlib.CycleError when `explains` runs in a circle.
     """
     depth = causal_depth(explains)
     found = [(outcome.diagnoser, finding) for outcome in outcomes for finding in outcome.findings]
@@ -278,7 +280,8 @@ def rank(outcomes: Iterable[Outcome], explains: Mapping[str, tuple[str, ...]], w
     def build(index: int) -> Ranked:
         anchor, name, finding = items[index]
         below = [build(child) for child in range(len(items)) if parent.get(child) == index]
-        return Ranked(anchor=anchor, diagnoser=name, finding=finding, consequences=below)
+        rate = base_rate(name, finding.severity, changed=name in changed)
+        return Ranked(anchor=anchor, diagnoser=name, finding=finding, consequences=below, base_rate=rate)
 
     def worst(item: Ranked) -> int:
         return min([item.finding.severity.rank, *(worst(child) for child in item.consequences)])
@@ -287,15 +290,3 @@ def rank(outcomes: Iterable[Outcome], explains: Mapping[str, tuple[str, ...]], w
     # `sorted` keeps the order of `items` among equals, from cause to effect.
     roots = (build(index) for index in range(len(items)) if index not in parent)
     return sorted(roots, key=lambda item: (worst(item), item.finding.confidence is not Confidence.CERTAIN))
-
-
-def causal_depth(explains: Mapping[str, tuple[str, ...]]) -> dict[str, int]:
-    """For each diagnoser the length of the longest chain of causes before it; 0 for one that nothing explains."""
-    causes: dict[str, list[str]] = {name: [] for name in explains}
-    for name, effects in explains.items():
-        for effect in effects:
-            causes.setdefault(effect, []).append(name)
-    depth: dict[str, int] = {}
-    for name in TopologicalSorter(causes).static_order():
-        depth[name] = max((depth[cause] + 1 for cause in causes[name]), default=0)
-    return depth

@@ -64,13 +64,15 @@
     const lines = [`### ${plain(words(one("h3", card)))}`, ""];
     lines.push(`${words(one(".severity", card))}, ${plain(card.id)}. ${words(one(".confidence", card))}.`, "");
     lines.push(plain(words(one(".seen", card))), "");
+    const laboratory = own(card, ".laboratory")[0];
+    if (laboratory) lines.push(plain(words(laboratory)), "");
     for (const [index, item] of own(card, "ol.next > li").entries()) {
       const code = one("pre", item);
       const text = words(item.firstChild);
       lines.push(`${index + 1}. ${plain(text)}`);
       if (code) lines.push("", fenced(code.textContent), "");
     }
-    for (const row of own(card, "details tbody tr").filter((row) => row.cells.length === 4 && !row.closest("figure"))) {
+    for (const row of own(card, ".measures tbody tr")) {
       lines.push(`- ${plain(words(row.cells[0]))}: ${plain(words(row.cells[1]))} (threshold ${plain(words(row.cells[2]))})`);
     }
     return lines.join("\n");

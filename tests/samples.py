@@ -4,8 +4,9 @@ import functools
 from pathlib import Path
 
 import click
+import msgspec
 
-from gradaudit.audit import Audit, analyze
+from gradaudit.audit import Audit, Ranked, analyze
 from gradaudit.report import terminal
 from gradaudit.run import load
 
@@ -26,11 +27,21 @@ def audit(sample: Path) -> Audit:
 
 
 def findings(sample: Path) -> str:
-    """What the terminal says about this sample: plain text, 88 columns, without the line that names the report."""
-    return (
-        click.unstyle(terminal.render(audit(sample), width=88, unicode=True, verbose=False, report=None)).rstrip("\n")
-        + "\n"
-    )
+    """What the terminal says about this sample: plain text, 88 columns, without the line that names the report.
+
+    The figures of the laboratory are left out: they change with its runs, not with this one.
+    """
+    shown = msgspec.structs.replace(audit(sample), ranked=without_base_rates(audit(sample).ranked))
+    text = terminal.render(shown, width=88, unicode=True, verbose=False, report=None)
+    return click.unstyle(text).rstrip("\n") + "\n"
+
+
+def without_base_rates(items: list[Ranked]) -> list[Ranked]:
+    """The same findings as of a gradaudit that had no laboratory."""
+    return [
+        msgspec.structs.replace(item, base_rate=None, consequences=without_base_rates(item.consequences))
+        for item in items
+    ]
 
 
 if __name__ == "__main__":

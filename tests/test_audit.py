@@ -8,9 +8,11 @@ import numpy
 import pandas
 import pytest
 
-from gradaudit.audit import Outcome, analyze, causal_depth, rank, without_folders
+from gradaudit.audit import Outcome, analyze, rank
+from gradaudit.causes import causal_depth
 from gradaudit.diagnosers import all_diagnosers
 from gradaudit.findings import Confidence, Finding, Severity, Span
+from gradaudit.privacy import without_folders
 from gradaudit.report.listing import row
 from gradaudit.report.page import worst
 from gradaudit.report.terminal import render

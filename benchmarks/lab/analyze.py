@@ -67,7 +67,6 @@ def _names(item: Ranked) -> list[Any]:
 
 def analyze(folder: Path, analysis: str) -> str:
     """Analyze the run in `folder` and write outcomes.json; returns the folder's trouble, or nothing."""
-    recorded = json.loads((folder / "recorded.json").read_text())["key"]
     try:
         run = load(folder / "run")
     except RunError as error:
@@ -77,7 +76,7 @@ def analyze(folder: Path, analysis: str) -> str:
         short = cut(run, count)
         if short is not run:
             found[str(count)] = outcomes_of(short)
-    kept = {"key": f"{recorded}-{analysis}", "steps": len(run.steps), "outcomes": found}
+    kept = {"key": f"{record.recording(folder)}-{analysis}", "steps": len(run.steps), "outcomes": found}
     (folder / "outcomes.json").write_text(json.dumps(kept))
     return ""
 
@@ -86,7 +85,7 @@ def is_analyzed(folder: Path, analysis: str) -> bool:
     """Whether outcomes.json belongs to this recording and to these diagnosers."""
     try:
         kept = json.loads((folder / "outcomes.json").read_text())["key"]
-        return bool(kept == f"{json.loads((folder / 'recorded.json').read_text())['key']}-{analysis}")
+        return bool(kept == f"{record.recording(folder)}-{analysis}")
     except FileNotFoundError:
         return False
 

@@ -96,7 +96,7 @@ def ask_live(folder: Path, tool: str) -> None:
 
 
 def _keep(folder: Path, tool: str, said: dict[str, Any]) -> None:
-    file, key = folder / "peers.json", json.loads((folder / "recorded.json").read_text())["key"]
+    file, key = folder / "peers.json", record.recording(folder)
     kept = json.loads(file.read_text()) if file.exists() else {}
     file.write_text(json.dumps({**kept, tool: {**said, "key": key}}))
 
@@ -104,10 +104,10 @@ def _keep(folder: Path, tool: str, said: dict[str, Any]) -> None:
 def said_of(folder: Path) -> dict[str, dict[str, Any]]:
     """What each tool said of the run as it is recorded now."""
     try:
-        kept, key = json.loads((folder / "peers.json").read_text()), json.loads((folder / "recorded.json").read_text())
+        kept, key = json.loads((folder / "peers.json").read_text()), record.recording(folder)
     except FileNotFoundError:
         return {}
-    return {tool: said for tool, said in kept.items() if said["key"] == key["key"]}
+    return {tool: said for tool, said in kept.items() if said["key"] == key}
 
 
 def alarms(said: dict[str, Any]) -> set[str]:

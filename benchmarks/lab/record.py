@@ -18,7 +18,7 @@ from benchmarks.lab.losses import parse, why_not_learned
 ROOT = Path(__file__).parents[2]
 LAB = ROOT / "build" / "lab"
 PRETRAINING = Path(__file__).parent / "pretraining"
-LIMIT = 600  # s; a script takes 2 to 8 alone
+LIMIT = 3600  # s; a script takes 2 to 8 alone, and on a busy machine, at the lowest priority, a hundred times that
 SEEDS = 3
 
 
@@ -35,20 +35,29 @@ def sources_of(*places: str) -> str:
 
 
 def key_of(experiment: Experiment) -> str:
-    """Changes with the script, with the checkpoint that it starts from, and with the recorder."""
+    """Changes with the script, and with the checkpoint that it starts from."""
     pretrained = [file.read_text() for file in sorted(PRETRAINING.glob("*.py")) if _checkpoint(file) in experiment.text]
-    recorder = sources_of("record/**/*.py", "schema.py")
-    return hashlib.sha256("\0".join([experiment.text, *pretrained, recorder]).encode()).hexdigest()[:16]
+    return hashlib.sha256("\0".join([experiment.text, *pretrained]).encode()).hexdigest()[:16]
 
 
-def is_recorded(experiment: Experiment, seed: int) -> bool:
-    """Whether this run exists, whole, of this script and this recorder."""
+def recorder_key() -> str:
+    """Changes with the recorder, and with what it records."""
+    return sources_of("record/**/*.py", "schema.py")
+
+
+def is_recorded(experiment: Experiment, seed: int, recorder: str = "") -> bool:
+    """Whether this run exists, whole, of this script; and by this recorder, where one is named."""
     try:
-        return bool(
-            json.loads((folder_of(experiment.name, seed) / "recorded.json").read_text())["key"] == key_of(experiment)
-        )
+        found = json.loads((folder_of(experiment.name, seed) / "recorded.json").read_text())
     except FileNotFoundError:
         return False
+    return bool(found["key"] == key_of(experiment) and recorder in ("", found["recorder"]))
+
+
+def recording(folder: Path) -> str:
+    """What tells the recording in `folder` from any other of this training: its script and its recorder."""
+    found = json.loads((folder / "recorded.json").read_text())
+    return f"{found['key']}-{found['recorder']}"
 
 
 def record(experiment: Experiment, seed: int) -> dict[str, object]:
@@ -71,7 +80,8 @@ def record(experiment: Experiment, seed: int) -> dict[str, object]:
             code = done.returncode
         except subprocess.TimeoutExpired:
             return {"exit_code": -1, "seconds": LIMIT}
-    found = {"key": key_of(experiment), "exit_code": code, "seconds": round(time.monotonic() - began, 2)}
+    seconds = round(time.monotonic() - began, 2)
+    found = {"key": key_of(experiment), "recorder": recorder_key(), "exit_code": code, "seconds": seconds}
     (folder / "recorded.json").write_text(json.dumps(found))
     return found
 
@@ -94,11 +104,18 @@ def _checkpoint(script: Path) -> str:
     return f"checkpoints/{script.stem}.pt"
 
 
-def record_all(experiments: list[Experiment], seeds: int, jobs: int, *, again: bool = False) -> None:
-    """Record what is missing, `jobs` at a time; prints a line a run, and at the end what did not go well."""
+def record_all(experiments: list[Experiment], seeds: int, jobs: int, *, again: bool = False, old: bool = False) -> None:
+    """Record what is missing, `jobs` at a time; prints a line a run, and at the end what did not go well.
+
+    What another recorder recorded is recorded anew, unless `old` runs are to stay. One seed of all comes before the
+    next: what was stopped early has every training.
+    """
     LAB.mkdir(parents=True, exist_ok=True)
     pretrain(experiments)
-    wanted = [(item, seed) for item in experiments for seed in range(seeds) if again or not is_recorded(item, seed)]
+    recorder = "" if old else recorder_key()
+    wanted = [
+        (item, seed) for seed in range(seeds) for item in experiments if again or not is_recorded(item, seed, recorder)
+    ]
     troubles, done = [], 0
     click.echo(f"{len(wanted)} of {len(experiments) * seeds} runs to record")
     with ThreadPoolExecutor(jobs) as pool:
@@ -123,10 +140,11 @@ def record_all(experiments: list[Experiment], seeds: int, jobs: int, *, again: b
 @click.option("--seeds", type=click.IntRange(min=1), default=SEEDS, show_default=True)
 @click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True)
 @click.option("--again", is_flag=True, help="Record also what is recorded already.")
+@click.option("--old", is_flag=True, help="Leave what another recorder recorded: only the diagnosers have changed.")
 @click.argument("names", nargs=-1)
-def main(half: str, kind: str, seeds: int, jobs: int, again: bool, names: tuple[str, ...]) -> None:
+def main(half: str, kind: str, seeds: int, jobs: int, again: bool, old: bool, names: tuple[str, ...]) -> None:
     """Record the trainings called NAMES, or all."""
-    record_all(chosen(half, kind, names), seeds, jobs, again=again)
+    record_all(chosen(half, kind, names), seeds, jobs, again=again, old=old)
 
 
 if __name__ == "__main__":

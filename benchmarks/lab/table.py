@@ -7,7 +7,7 @@ from statistics import median
 
 import click
 
-from benchmarks.lab import figures
+from benchmarks.lab import figures, record
 from benchmarks.lab.analyze import WHOLE, definitions_commit
 from benchmarks.lab.figures import ALARMS, ANY, Share, Trial, share
 from benchmarks.lab.losses import why_not_learned
@@ -184,6 +184,7 @@ def block(runs: list[Trial]) -> str:
         f"### {date.today().isoformat()}, definitions of commit {definitions_commit()}",
         f"Configurations: {counts}; {len(runs)} runs in all. {pace(runs)}",
         not_there(),
+        older(runs),
         not_learned(runs),
         bar_table(runs),
     ]
@@ -206,6 +207,13 @@ def not_there() -> str:
     lacking = figures.missing()
     told = ", ".join(lacking[:20]) + (f" and {len(lacking) - 20} more" if len(lacking) > 20 else "")
     return f"In no figure, since they were not recorded, read or analyzed: {told}." if lacking else ""
+
+
+def older(runs: list[Trial]) -> str:
+    """How many runs another recorder recorded than the one that is there: new diagnosers may lack what they look at."""
+    now = record.recorder_key()
+    count = sum(not record.is_recorded(run.experiment, run.seed, now) for run in runs)
+    return f"{count} of these runs were recorded by an earlier recorder." if count else ""
 
 
 def not_learned(runs: list[Trial]) -> str:

@@ -107,7 +107,7 @@ def write_index(
 
     Gives `file`; `named` says that it is the user who calls it so. Raises OutputError.
     """
-    from gradaudit.audit import without_folders
+    from gradaudit.privacy import without_folders
     from gradaudit.report import index
 
     runs = [run for run, *_ in audited]

@@ -21,3 +21,11 @@ ENTRIES = (
     Fact("Not applicable, could not look", "Not applicable: the run has no such thing. Could not look: it may "
          "have, but it was not recorded or the run was too short. Neither counts as passed."),
 )  # fmt: skip
+
+# Of a page with findings, which say how often they were seen there.
+LABORATORY = Fact(
+    "Laboratory",
+    "Small trainings, some healthy and some with one fault put in, each with up to three seeds, recorded and analyzed "
+    "like this run. How often a check speaks up in healthy ones says how much its finding means. Counted are the "
+    "healthy runs that the check could judge, and all runs with the fault of its name.",
+)

@@ -105,7 +105,7 @@ def build(audit: Audit) -> Page:
         parameters_total=len(audit.overview.table),
         run_facts=page.run_facts(audit),
         problems=page.problems(audit),
-        glossary=glossary.ENTRIES,
+        glossary=(*glossary.ENTRIES, *([glossary.LABORATORY] if any(card.laboratory for card in cards) else [])),
         version=name(audit.gradaudit_version),
         sources=sources(),
     )

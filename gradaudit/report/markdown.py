@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from gradaudit.audit import Audit, Ranked
 from gradaudit.findings import Severity
+from gradaudit.report import laboratory
 from gradaudit.report.page import MOST_LOSSES, counts, loss_ends, verdict_text
 from gradaudit.report.terminal import STATES
 from gradaudit.report.text import large, name, plural, quantity, sentence, visible_lines
@@ -73,6 +74,8 @@ def _finding(item: Ranked, cause: Ranked | None) -> Iterator[str]:
     finding = item.finding
     yield f"### {ICONS[finding.severity]} {finding.severity.value.capitalize()}: {escaped(finding.headline)}"
     yield f"{escaped(finding.seen)} ({escaped(item.anchor)}, {finding.confidence.value} confidence)"
+    if rate := laboratory.told(item.base_rate):
+        yield f"{escaped(rate)}."
     if cause:
         yield f"Explained by: {escaped(cause.finding.headline)}. Mend that first."
         return

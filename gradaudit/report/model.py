@@ -113,6 +113,7 @@ class CardView:
     headline: str
     seen: str
     steps: str
+    laboratory: str  # how often such a finding was seen in healthy and in faulty runs
     figures: tuple[FigureView, ...]
     why: tuple[Block, ...]
     wrong: tuple[Block, ...]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from gradaudit.audit import Audit, Outcome, Ranked
 from gradaudit.findings import Confidence, Severity
 from gradaudit.overview import Overview, ParameterRow
+from gradaudit.report import laboratory
 from gradaudit.report.charts import Budget, figure
 from gradaudit.report.measures import met
 from gradaudit.report.model import (
@@ -172,6 +173,7 @@ def cards(audit: Audit, budget: Budget) -> tuple[tuple[CardView, ...], int]:
             headline=sentence(finding.headline),
             seen=sentence(finding.seen),
             steps=f"step {first:,}" if first == last else f"steps {first:,} to {last:,}",
+            laboratory=laboratory.told(item.base_rate),
             figures=figures,
             why=prose(document.get("Why it matters", "")),
             wrong=prose(document.get("When it is wrong", "")),

@@ -8,6 +8,7 @@ import click
 
 from gradaudit.audit import Audit, Ranked
 from gradaudit.findings import Severity
+from gradaudit.report import laboratory
 from gradaudit.report.text import large, logged, name, plural, sentence
 from gradaudit.verdict import judged
 
@@ -103,7 +104,8 @@ def _finding(item: Ranked, paper: Paper, indent: int) -> Iterator[str]:
     yield from paper.wrapped(sentence(finding.seen), inner)
     if finding.actions and not indent:  # what is explained goes away with its cause
         yield from paper.wrapped(f"Next: {sentence(finding.actions[0].text)}", inner)
-    yield from (" " * inner + click.style(line.strip(), dim=True) for line in paper.wrapped(name(item.anchor), inner))
+    for quiet in filter(None, (laboratory.told(item.base_rate), name(item.anchor))):
+        yield from (" " * inner + click.style(line.strip(), dim=True) for line in paper.wrapped(quiet, inner))
     for child in item.consequences:
         yield ""
         yield from _finding(child, paper, min(indent + 2, 12))

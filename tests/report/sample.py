@@ -270,7 +270,7 @@ def _burst(run: Run) -> Finding:
             )
         ],
         actions=[Action(text="Find the operation.", code="torch.autograd.set_detect_anomaly(True)")],
-        measures=[Measure(quantity="NaN losses", observed="3", threshold="0")],
+        measures=[Measure(quantity="NaN losses", observed="3", threshold="> 0")],
     )
 
 
