@@ -249,9 +249,10 @@ def rank(
     A finding explains another when its diagnoser says so, when it does not begin more than `window` steps after it
     (an effect cannot precede its cause), and when it is no mere note under something worse. A finding that names what
     it led to (`Finding.led_to`) may be a note and stand above what is worse, if that begins no later than ten windows
-    after its end, and explains nothing else: a learning rate that was seen to jump is why the loss did. Of several
-    explanations the nearest is taken, so that chains show. The thresholds of diagnosers in `changed` are not those of
-    the laboratory. Raises graphlib.CycleError when `explains` runs in a circle.
+    after its end, and explains nothing else: a learning rate that was seen to jump is why the loss did. A finding that
+    names what it comes from (`Finding.follows`) stands under that, whenever either begins, and explains nothing. Of
+    several explanations the nearest is taken, so that chains show. The thresholds of diagnosers in `changed` are not
+    those of the laboratory. Raises graphlib.CycleError when `explains` runs in a circle.
     """
     depth = causal_depth(explains)
     found = [(outcome.diagnoser, finding) for outcome in outcomes for finding in outcome.findings]
@@ -262,18 +263,32 @@ def rank(
         anchors[name] = anchors.get(name, 0) + 1
         items.append((name if anchors[name] == 1 else f"{name}-{anchors[name]}", name, finding))
 
+    def grave(first: Finding, then: Finding) -> bool:
+        return first.severity is not Severity.NOTE or then.severity is Severity.NOTE
+
     def explained_by(cause: int, effect: int) -> bool:
         (_, cause_name, first), (_, effect_name, then) = items[cause], items[effect]
         in_time = first.span.first <= then.span.first + window
-        grave = first.severity is not Severity.NOTE or then.severity is Severity.NOTE
         near = then.span.first <= first.span.last + 10 * window
-        meant = (effect_name in first.led_to and near) if first.led_to else grave
+        meant = (effect_name in first.led_to and near) if first.led_to else grave(first, then)
         return effect_name in explains.get(cause_name, ()) and in_time and meant
 
+    def followed(effect: int) -> list[int]:
+        """What a finding comes from by its own word; never another one of that kind, so that no circle closes."""
+        then = items[effect][2]
+        return [
+            cause
+            for cause, (_, name, first) in enumerate(items)
+            if name in then.follows and not first.follows and grave(first, then)
+        ]
+
+    following = {effect: causes for effect in range(len(items)) if (causes := followed(effect))}
     parent: dict[int, int] = {}
     for effect in range(len(items)):
-        # Causes come before their effects in `items`: there is no circle to close.
-        causes = [cause for cause in range(effect) if explained_by(cause, effect)]
+        # Else causes come before their effects in `items`: there is no circle to close.
+        causes = following.get(effect) or [
+            cause for cause in range(effect) if cause not in following and explained_by(cause, effect)
+        ]
         if causes:
             parent[effect] = max(causes, key=lambda cause: (depth.get(items[cause][1], 0), -cause))
 

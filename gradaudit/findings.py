@@ -204,6 +204,9 @@ class Finding(Value, frozen=True, kw_only=True):
     # Of the diagnosers that its own explains: those whose findings this one was seen to bring about, worse ones, too.
     # Where it names some, it explains no others.
     led_to: list[str] = []
+    # Diagnosers that bring this finding about where they find something: it then stands under them and explains
+    # nothing, whatever its own diagnoser says.
+    follows: list[str] = []
     measuring: bool = False  # wrong is what is said of the model, not how it trains
 
 

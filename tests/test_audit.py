@@ -29,13 +29,14 @@ CRITICAL, WARNING, NOTE = Severity
 EXPLAINS = {item.name: item.explains for item in all_diagnosers()}
 
 
-def finding(severity=CRITICAL, first=0, confidence=Confidence.HIGH, led_to=()):
+def finding(severity=CRITICAL, first=0, confidence=Confidence.HIGH, led_to=(), follows=()):
     span = Span(first=first, last=max(199, first))
-    return Finding(severity=severity, confidence=confidence, headline="One", seen="It.", span=span, led_to=list(led_to))
+    causes = {"led_to": list(led_to), "follows": list(follows)}
+    return Finding(severity=severity, confidence=confidence, headline="One", seen="It.", span=span, **causes)
 
 
 def found(**findings):
-    """Outcomes of diagnosers that found something, given as (severity, first step, confidence, what it led to)."""
+    """Outcomes of diagnosers that found something, given as (severity, first step, confidence, led to, follows)."""
     return [
         Outcome(diagnoser=name, face="found", documentation={}, thresholds={}, findings=[finding(*given)])
         for name, given in findings.items()
@@ -87,6 +88,32 @@ def test_a_finding_leads_only_to_what_its_diagnoser_explains():
     schedule = (NOTE, 0, Confidence.CERTAIN, ["overfitting"])
     ranked = rank(found(learning_rate_schedule=schedule, overfitting=(WARNING, 100)), EXPLAINS)
     assert tree(ranked) == [("overfitting", []), ("learning_rate_schedule", [])]
+
+
+def test_what_follows_something_stands_under_it_and_explains_nothing():
+    """The usual direction is turned round, even where the effect is seen first."""
+    frozen = (CRITICAL, 0, Confidence.CERTAIN, (), ["learning_rate_too_low"])
+    others = {"learning_rate_too_low": (CRITICAL, 50), "no_learning": (NOTE, 180)}
+    ranked = rank(found(frozen_parameter=frozen, **others), EXPLAINS)
+    assert tree(ranked) == [("learning_rate_too_low", [("frozen_parameter", []), ("no_learning", [])])]
+
+
+def test_what_follows_something_that_was_not_found_is_a_cause_as_ever():
+    frozen = (CRITICAL, 0, Confidence.CERTAIN, (), ["constant_clipping"])
+    ranked = rank(found(frozen_parameter=frozen, no_learning=(CRITICAL, 180)), EXPLAINS)
+    assert tree(ranked) == [("frozen_parameter", [("no_learning", [])])]
+
+
+def test_nothing_worse_follows_a_note():
+    frozen = (CRITICAL, 0, Confidence.CERTAIN, (), ["learning_rate_too_low"])
+    ranked = rank(found(frozen_parameter=frozen, learning_rate_too_low=(NOTE, 0)), EXPLAINS)
+    assert tree(ranked) == [("frozen_parameter", [("learning_rate_too_low", [])])]
+
+
+def test_two_findings_that_follow_each_other_close_no_circle():
+    one, other = ((WARNING, 0, Confidence.HIGH, (), [name]) for name in ("loss_spike", "layer_imbalance"))
+    ranked = rank(found(layer_imbalance=one, loss_spike=other), EXPLAINS)
+    assert sorted(tree(ranked)) == [("layer_imbalance", []), ("loss_spike", [])]
 
 
 def test_a_frozen_backbone_is_not_why_something_else_is_broken():

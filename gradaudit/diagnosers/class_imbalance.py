@@ -4,9 +4,11 @@
 
 The training labels as they were counted, up to `classes` classes. It is a note when the most frequent class occurs
 `ratio` times as often as the rarest one that occurs at all, the loss has no class weights, and the last losses are less
-than `gain` below those of a predictor that knows the frequencies and nothing else. It is one, too, when the held-out
-loss is never clearly below that of an even guess: where the classes are distributed otherwise, what was learned is
-worth nothing. Imbalance alone, which the model copes with, is not reported.
+than `gain` away from those of a predictor that knows the frequencies and nothing else. It is one, too, when the
+held-out loss is never clearly below that of an even guess: where the classes are distributed otherwise, what was
+learned is worth nothing. Imbalance alone, which the model copes with, is not reported, and neither is a loss above that
+of the frequencies: such a model has not even learned those. What explains the loss by itself, as a learning rate or
+overfitting, stands above it.
 
 ## Why it matters
 
@@ -54,6 +56,26 @@ from gradaudit.run import Run
 
 _EVALUATIONS = 3  # one at the start, in the middle and at the end
 _GUESS = 0.95  # of the logarithm of the classes: the first evaluation may lie a little below it by chance
+# What explains the same losses whatever the labels are.
+_WHATEVER_THE_LABELS = [
+    "broadcast_loss",
+    "constant_clipping",
+    "dead_relu",
+    "divergence",
+    "double_softmax",
+    "excessive_weight_decay",
+    "exploding_gradient",
+    "frozen_parameter",
+    "learning_rate_schedule",
+    "learning_rate_too_high",
+    "learning_rate_too_low",
+    "non_finite",
+    "overfitting",
+    "saturated_activation",
+    "stale_gradient",
+    "unscaled_input",
+    "vanishing_gradient",
+]
 
 
 @diagnoser(worst=Severity.NOTE, needs=("steps",), minimum_steps=100, explains=("no_learning", "no_signal"))
@@ -61,7 +83,7 @@ def class_imbalance(
     run: Run,
     *,
     ratio: float = 10.0,  # SageMaker Debugger's default
-    gain: float = 0.1,  # of the loss of the frequencies; not measured: less is hardly more than those
+    gain: float = 0.1,  # of the loss of the frequencies; not measured: less is hardly more or less than those
     classes: float = 100,  # vocabularies are always uneven
 ) -> Iterator[Verdict]:
     """Compare the label counts, and the loss with that of the label frequencies."""
@@ -90,17 +112,20 @@ def class_imbalance(
         gained = (level - loss.last) / level if level > 0 else math.nan
         diverged = diverges(run, optimizer) is not None
         held_out = _worse_than_a_guess(run, loss)
-        if uneven < ratio or loss.facts.weighted or diverged or not (gained < gain or math.isfinite(held_out)):
+        at_frequencies = abs(gained) < gain
+        if uneven < ratio or loss.facts.weighted or diverged or not (at_frequencies or math.isfinite(held_out)):
+            side = "below" if gained > 0 else "above"
+            beside = f"; the loss is {percent(abs(gained))} {side} what the frequencies alone give"
             yield Clean(
                 measured=f"the most frequent class occurs {factor(uneven)} times as often as the rarest"
-                + (f"; the loss is {percent(gained)} below what the frequencies alone give" if gained >= gain else "")
+                + (beside if abs(gained) >= gain else "")
                 + label_of(run, optimizer)
             )
             return
         share = max(counts) / sum(counts)
         said = (
             f"the loss stays at {number(loss.last)}; the class frequencies alone give {number(level)}"
-            if gained < gain
+            if at_frequencies
             else f"the held-out loss is never below {number(held_out)}, and an even guess "
             f"among {count(loss.facts.classes)} classes has {number(math.log(max(2, loss.facts.classes)))}"
         )
@@ -113,6 +138,7 @@ def class_imbalance(
             f"{number(loss.last)}."
             + (f" The best held-out loss is {number(held_out)}." if math.isfinite(held_out) else ""),
             span=Span(first=int(loss.steps[0]), last=int(loss.steps[-1])),
+            follows=_WHATEVER_THE_LABELS,
             evidence=[
                 *label_bars(
                     loss.facts, "How often each class was a target of the training loss, the most frequent one marked.",
@@ -134,7 +160,7 @@ def class_imbalance(
                 Measure(quantity="most frequent / rarest class", observed=number(uneven),
                         threshold=f">= {setting(ratio)}", option="ratio"),
                 Measure(quantity="gain over the label frequencies", observed=percent(gained),
-                        threshold=f"< {percent(gain)}", option="gain"),
+                        threshold=f"< {percent(gain)}, and above {percent(-gain)}", option="gain"),
                 Measure(quantity="classes", observed=count(len(counts)), threshold=f"<= {count(classes)}",
                         option="classes"),
             ],

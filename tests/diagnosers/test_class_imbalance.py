@@ -1,11 +1,14 @@
 import msgspec
+import numpy
 import pytest
 
-from gradaudit.diagnosers.class_imbalance import class_imbalance
+from gradaudit.audit import analyze
+from gradaudit.diagnosers import all_diagnosers
+from gradaudit.diagnosers.class_imbalance import _WHATEVER_THE_LABELS, class_imbalance
 from gradaudit.findings import Distribution, Lines, Severity
 from gradaudit.schema import LossFacts
 from tests.build import build_run
-from tests.diagnosers.runs import TEN, flat, healthy
+from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick_facts import uneven_labels
 from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
 
@@ -20,6 +23,28 @@ def test_uneven_labels_that_the_model_copes_with_are_quiet(tmp_path):
 
 def test_a_weighted_loss_is_quiet(tmp_path):
     assert_clean(class_imbalance, uneven_labels(tmp_path / "a", weighted=True))
+
+
+def test_a_loss_above_that_of_the_frequencies_is_quiet(tmp_path):
+    """It has not even learned those, so that they are not why."""
+    assert assert_clean(class_imbalance, uneven_labels(tmp_path / "a", 0.25)).endswith(
+        "; the loss is 26 % above what the frequencies alone give"
+    )
+
+
+def test_it_never_stands_above_what_explains_the_loss(tmp_path):
+    """An overfitted model whose held-out loss was never below a guess."""
+    facts = LossFacts(id=0, function="cross_entropy", classes=2, label_counts=[9500, 500], label_entropy=0.1985)
+    curve = [0.9, 0.75, 0.7, *numpy.linspace(0.9, 3.5, 7).tolist()]
+    evaluations = [(20 * index, "validation", value) for index, value in enumerate(curve)]
+    loss = falling(200, 0.9, 0.01)
+    ranked = analyze(build_run(tmp_path / "a", loss=loss, facts=facts, evaluations=evaluations)).with_causes()
+    causes = {item.diagnoser: cause.diagnoser if cause else "" for item, cause in ranked}
+    assert causes["class_imbalance"] == "overfitting", causes
+
+
+def test_what_it_follows_exists():
+    assert set(_WHATEVER_THE_LABELS) < {item.name for item in all_diagnosers()} - {"no_learning", "no_signal"}
 
 
 def test_vocabularies_and_other_losses_are_not_judged(tmp_path):
