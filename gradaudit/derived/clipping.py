@@ -41,19 +41,19 @@ def clipping(run: Run, optimizer: int) -> Clipping | None:
     share_of_steps = len(frame) / len(kinds)
     if kind == BY_NORM:
         size = frame["gradient_norm"].to_numpy(dtype=float)
-        after = _after(run, optimizer, frame["step"].to_numpy(), "norm")
+        after = after_clipping(run, optimizer, frame["step"].to_numpy(), "norm")
         with numpy.errstate(divide="ignore", invalid="ignore"):
             over = size / threshold
             partial = median(after / threshold) > 1.05
             divided = median(over)
         clipped, excess = _share(over > 1, over) * share_of_steps, median(over)
     else:
-        size = _after(run, optimizer, frame["step"].to_numpy(), "largest")
-        typical = _after(run, optimizer, frame["step"].to_numpy(), "rms")
+        size = after_clipping(run, optimizer, frame["step"].to_numpy(), "largest")
+        typical = after_clipping(run, optimizer, frame["step"].to_numpy(), "rms")
         with numpy.errstate(divide="ignore", invalid="ignore"):
             over = size / threshold
             partial = median(over) > 1.05
-            after = _after(run, optimizer, frame["step"].to_numpy(), "norm")
+            after = after_clipping(run, optimizer, frame["step"].to_numpy(), "norm")
             divided = median(frame["gradient_norm"].to_numpy(dtype=float) / after)
         clipped, excess = _share(over > 0.999, over) * share_of_steps, median(typical / threshold)
     return Clipping(
@@ -74,7 +74,7 @@ def _share(happened: Mask, of: Floats) -> float:
     return float((happened & known).sum() / known.sum()) if known.any() else 0.0
 
 
-def _after(run: Run, optimizer: int, steps: Integers, what: Literal["norm", "largest", "rms"]) -> Floats:
+def after_clipping(run: Run, optimizer: int, steps: Integers, what: Literal["norm", "largest", "rms"]) -> Floats:
     """[steps]: of the whole gradient after clipping, from the tensors' statistics; NaN where none were recorded."""
     tensors = run.tensors_of(optimizer)
     owned = numpy.asarray([tensor.optimizer == optimizer for tensor in tensors], dtype=bool)

@@ -113,7 +113,8 @@ def class_imbalance(
         diverged = diverges(run, optimizer) is not None
         held_out = _worse_than_a_guess(run, loss)
         at_frequencies = abs(gained) < gain
-        if uneven < ratio or loss.facts.weighted or diverged or not (at_frequencies or math.isfinite(held_out)):
+        harmed = at_frequencies or (gained >= gain and math.isfinite(held_out))
+        if uneven < ratio or loss.facts.weighted or diverged or not harmed:
             side = "below" if gained > 0 else "above"
             beside = f"; the loss is {percent(abs(gained))} {side} what the frequencies alone give"
             yield Clean(

@@ -4,15 +4,18 @@
 
 The last half of the run. Clipping by norm that acts at more than `most` of the steps, with a median norm before
 clipping above `times` the threshold, is a warning under SGD and its like, and a note under optimizers that divide the
-size of the gradient out. Clipping by value that acts at more than `most` of the steps and leaves elements of at least
-`level` of the threshold on average (root mean square) is a note: most elements are then cut to the same value. Where
-that makes the norm of the gradient `times` smaller, it is a warning under SGD and its like, too.
+size of the gradient out. Under Adam it is a warning, too, where clipping takes the gradient of every weight layer below
+the optimizer's eps: there nothing divides its size out any more. Clipping by value that acts at more than `most` of the
+steps and leaves elements of at least `level` of the threshold on average (root mean square) is a note: most elements
+are then cut to the same value. Where that makes the norm of the gradient `times` smaller, it is a warning under SGD and
+its like, too.
 
 ## Why it matters
 
 Clipping is meant for the rare step that is too large. When every step is clipped, the threshold replaces the size of
 the gradient: under SGD the learning rate is in effect divided by the factor, and it no longer falls as training
-settles. Clipping by norm keeps the direction; clipping by value also turns the step towards the signs of the gradient.
+settles. Adam does not mind until the threshold is so small that its eps outweighs the gradient. Clipping by norm keeps
+the direction; clipping by value also turns the step towards the signs of the gradient.
 
 ## What to try
 
@@ -35,6 +38,8 @@ from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import norm_chart
 from gradaudit.derived.learning_rates import label_of, optimizer_class, peak_rates, rate_in_words, scale_free
 from gradaudit.derived.order_statistics import median, quantile
+from gradaudit.derived.ratios import last_half
+from gradaudit.derived.step_size import adam_eps, over_eps
 from gradaudit.derived.wording import count, factor, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
@@ -99,7 +104,9 @@ def constant_clipping(
 
 def _finding(run: Run, optimizer: int, cut: Clipping, most: float, limit: float, slower: bool) -> Finding:
     by_norm = cut.kind == "norm"
-    free = scale_free(run, optimizer)
+    left = over_eps(run, optimizer, last_half(run, optimizer), clipped=True)
+    starved = left < 1 <= over_eps(run, optimizer, last_half(run, optimizer), clipped=False)
+    free = scale_free(run, optimizer) and not starved
     threshold = median(cut.threshold)
     rates = peak_rates(run, optimizer)
     name = optimizer_class(run, optimizer)
@@ -116,6 +123,9 @@ def _finding(run: Run, optimizer: int, cut: Clipping, most: float, limit: float,
         seen.append(
             f"{name} evens out the size of the gradient, so the steps are nearly as large as without clipping."
             if free
+            else f"That takes every gradient below the eps of {name}, {setting(adam_eps(run, optimizer))}, where it no "
+            f"longer evens out their size: a step is {number(left / (1 + left), 2)} of the learning rate at most."
+            if starved
             else f"Under {name} this divides the learning rate of {rate_in_words(rates)} by {factor(cut.excess)}, to "
             f"{rate_in_words(rates / cut.excess)}."
         )
@@ -126,7 +136,9 @@ def _finding(run: Run, optimizer: int, cut: Clipping, most: float, limit: float,
                 code=f"torch.nn.utils.clip_grad_norm_(model.parameters(), {number(high, 2).replace(',', '')})",
             ),
             Action(text=f"Then set the learning rate anew: up to now {rate_in_words(rates / cut.excess)} was in effect")
-            if not free
+            if not free and not starved
+            else Action(text="Or clip nothing: the steps of Adam hardly grow with the gradient")
+            if starved
             else Action(text="Or leave it: the direction is kept, and the optimizer normalises the size anyway"),
             Action(text="With a GradScaler, call unscale_ before clipping", code="scaler.unscale_(optimizer)"),
         ]
@@ -138,7 +150,12 @@ def _finding(run: Run, optimizer: int, cut: Clipping, most: float, limit: float,
             f"of the threshold, {setting(threshold)}: most are cut to the same size. Clipping by value changes the "
             "direction of the step, here towards the signs of the gradient."
         ]
-        if slower and not free:
+        if slower and starved:
+            seen.append(
+                f"And every gradient is then below the eps of {name}, {setting(adam_eps(run, optimizer))}: a step is "
+                f"{number(left / (1 + left), 2)} of the learning rate at most."
+            )
+        elif slower and not free:
             seen.append(
                 f"Under {name} it also divides the learning rate of {rate_in_words(rates)} by {factor(cut.divided)}: "
                 "the norm of the gradient is as many times smaller after clipping."
@@ -176,6 +193,8 @@ def _finding(run: Run, optimizer: int, cut: Clipping, most: float, limit: float,
                     option="times" if by_norm else "level"),
             *([] if by_norm else [Measure(quantity="norm before clipping / after", observed=number(cut.divided),
                                           threshold="the limit of clipping by norm is a warning", option="times")]),
+            *([Measure(quantity="largest gradient per element after clipping / eps", observed=number(left),
+                       threshold="< 1 is a warning")] if starved else []),
             Measure(quantity="steps looked at", observed=count(len(cut.steps)), threshold="the last half"),
         ],
     )  # fmt: skip

@@ -48,8 +48,9 @@ from gradaudit.derived.learning_rates import (
 )
 from gradaudit.derived.order_statistics import Floats, median, quantile
 from gradaudit.derived.progress import constant_level, divergence
-from gradaudit.derived.ratios import judged_tensors, recorded_global_steps, step_weights, update_ratio
+from gradaudit.derived.ratios import judged_tensors, last_half, recorded_global_steps, step_weights, update_ratio
 from gradaudit.derived.reduce import plain
+from gradaudit.derived.step_size import below_precision, over_eps
 from gradaudit.derived.training_loss import TrainingLoss, adversarial, training_loss
 from gradaudit.derived.wording import count, factor, number, percent, setting
 from gradaudit.diagnoser import diagnoser
@@ -285,7 +286,7 @@ def _actions(run: Run, optimizer: int, rates: Floats, pace: float) -> list[Actio
                 Action(text="Set a learning rate: it is 0 at every step", code="optimizer.param_groups[0]['lr'] = 1e-3")
             ]
         return [Action(text="Raise the learning rate tenfold until the loss falls")]
-    if pace == 0:
+    if pace == 0 and not below_precision(run, optimizer).any():
         return [
             Action(
                 text="Check that the optimizer was made from the parameters of the model that is trained",
@@ -294,14 +295,19 @@ def _actions(run: Run, optimizer: int, rates: Floats, pace: float) -> list[Actio
         ]
     actions = []
     clipped, times = _clipping(run, optimizer)
-    if clipped > 0.9 and times > 5 and not scale_free(run, optimizer):
+    starved = over_eps(run, optimizer, last_half(run, optimizer), clipped=True) < 1
+    if clipped > 0.9 and times > 5 and (starved or not scale_free(run, optimizer)):
+        less = "takes every gradient below the optimizer's eps" if starved else (
+            f"divides the learning rate by {factor(times)}"
+        )  # fmt: skip
         actions.append(
             Action(
                 text=f"Raise the clip threshold: it is {factor(times)} times below the gradient norm and cuts "
-                f"{percent(clipped)} of the steps, which divides the learning rate by {factor(times)}"
+                f"{percent(clipped)} of the steps, which {less}"
             )
         )
-    times_ten = 10.0 ** min(3, max(1, round(math.log10(_USUAL / pace))))
+    # Where no weight moves at all, how far the rate is off is not known.
+    times_ten = 10.0 ** min(3, max(1, round(math.log10(_USUAL / pace)))) if pace > 0 else 1e3
     actions.append(
         Action(
             text=f"Raise the learning rate from {rate_in_words(rates)} to {rate_in_words(rates * times_ten)}, then up "

@@ -7,7 +7,7 @@ branch of the model. The last two layers `decades` above the first two, with a r
 between depth and gradient over at least four layers, is a warning; it is critical when the fall is still there in the
 last half of the run and the model has learned nothing. It is also a warning when, under an Adam-like optimizer, even
 the layer with the largest gradient has less per element than `below_eps` times the optimizer's eps over the first ten
-steps.
+steps, before clipping.
 
 ## Why it matters
 
@@ -39,9 +39,9 @@ from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart
 from gradaudit.derived.layers import weight_layers
 from gradaudit.derived.learning_rates import label_of, optimizer_class
-from gradaudit.derived.order_statistics import largest, medians
 from gradaudit.derived.ratios import recorded_global_steps, window
 from gradaudit.derived.reduce import short
+from gradaudit.derived.step_size import adam_eps, gradients_per_element, over_eps
 from gradaudit.derived.wording import count, fold, number, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
@@ -90,7 +90,8 @@ def vanishing_gradient(
         if steep is not None:
             yield _fading(run, optimizer, steep, decades, order)
             return
-        share = _over_eps(run, optimizer)
+        # What clipping made so small is told of by constant_clipping.
+        share = over_eps(run, optimizer, window(run, optimizer, 0, FIRST_STEPS), clipped=False)
         if share < below_eps:
             yield _under_eps(run, optimizer, share, below_eps)
         elif profiles:
@@ -161,31 +162,12 @@ def _fading(run: Run, optimizer: int, slope: Slope, decades: float, order: float
     )  # fmt: skip
 
 
-def _eps(run: Run, optimizer: int) -> float:
-    """The eps of an Adam-like optimizer; 0 for others."""
-    facts = next((facts for facts in run.meta.optimizers if facts.id == optimizer), None)
-    value = facts.defaults.get("eps") if facts and "adam" in facts.optimizer_class.lower() else None
-    return float(value) if isinstance(value, int | float) else 0.0
-
-
-def _over_eps(run: Run, optimizer: int) -> float:
-    """Gradient per element of the loudest weight layer over the first steps, over Adam's eps; infinite without one."""
-    eps, rows = _eps(run, optimizer), window(run, optimizer, 0, FIRST_STEPS)
-    chosen = weight_layers(run, optimizer)
-    if not eps or not rows.any() or not chosen.any():
-        return math.inf
-    size = numpy.sqrt([max(1, tensor.elements) for tensor in run.tensors_of(optimizer)])
-    loudest = largest((medians(run.matrix("gradient_norm", optimizer)[rows]) / size)[chosen])
-    return loudest / eps if loudest > 0 else math.inf
-
-
 def _under_eps(run: Run, optimizer: int, share: float, below_eps: float) -> Finding:
     steps = recorded_global_steps(run, optimizer)
     tensors = run.tensors_of(optimizer)
-    typical = medians(run.matrix("gradient_norm", optimizer)[window(run, optimizer, 0, FIRST_STEPS)])
-    size = numpy.sqrt([max(1, tensor.elements) for tensor in tensors])
+    typical = gradients_per_element(run, optimizer, window(run, optimizer, 0, FIRST_STEPS), clipped=False)
     chosen = numpy.flatnonzero(weight_layers(run, optimizer))
-    eps = _eps(run, optimizer)
+    eps = adam_eps(run, optimizer)
     name = optimizer_class(run, optimizer)
     return Finding(
         severity=Severity.WARNING,
@@ -203,7 +185,7 @@ def _under_eps(run: Run, optimizer: int, share: float, below_eps: float) -> Find
                 x_label="gradient RMS",
                 dots=[
                     Dot(label=tensors[int(i)].name,
-                        value=short(float(typical[i] / size[i])) if typical[i] > 0 else None,
+                        value=short(float(typical[i])) if typical[i] > 0 else None,
                         group=tensors[int(i)].role, flagged=True)
                     for i in chosen[:200]
                 ],

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import numpy
 
-from gradaudit.run import Run
+from gradaudit.run import Run, load
 from gradaudit.schema import DataFacts, OptimizerFacts
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat, parameters
@@ -68,14 +68,17 @@ def disordered(path: Path, decades: float) -> Run:
     return build_run(path, loss=falling(), tensors=parameters(8), stats={"gradient_norm": 10**logs}, facts=TEN)
 
 
+def with_eps(run: Run, eps: float) -> Run:
+    """The same run of an AdamW with this eps."""
+    optimizers = [OptimizerFacts(id=0, optimizer_class="AdamW", defaults={"eps": eps})]
+    (run.path / "run.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(run.meta, optimizers=optimizers)))
+    return load(run.path)
+
+
 def below_eps(path: Path, share: float = 0.01) -> Run:
     """Every gradient is `share` of Adam's eps per element."""
-    run = build_run(path, loss=falling(), tensors=parameters(6), stats={"gradient_norm": share * 1e-8 * 32}, facts=TEN)
-    optimizers = [OptimizerFacts(id=0, optimizer_class="AdamW", defaults={"eps": 1e-8})]
-    (path / "run.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(run.meta, optimizers=optimizers)))
-    from gradaudit.run import load
-
-    return load(path)
+    stats = {"gradient_norm": share * 1e-8 * 32}
+    return with_eps(build_run(path, loss=falling(), tensors=parameters(6), stats=stats, facts=TEN), 1e-8)
 
 
 def growing(path: Path, times: float = 6.0, loss: Any = None, noise: float = 0.05, **changes: Any) -> Run:

@@ -2,10 +2,11 @@ import numpy
 import pytest
 
 from gradaudit.diagnosers.constant_clipping import constant_clipping
+from gradaudit.diagnosers.vanishing_gradient import vanishing_gradient
 from gradaudit.findings import Severity
 from tests.build import build_run
-from tests.diagnosers.runs import falling, healthy
-from tests.diagnosers.sick_gradients import clipped, clipped_by_value
+from tests.diagnosers.runs import TEN, falling, flat, healthy, parameters
+from tests.diagnosers.sick_gradients import clipped, clipped_by_value, with_eps
 from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds
 
 
@@ -49,6 +50,24 @@ def test_constant_clipping_under_sgd_is_a_warning(tmp_path):
 def test_under_adam_it_is_a_note(tmp_path):
     finding = assert_finds(constant_clipping, clipped(tmp_path / "a", optimizer="AdamW"), Severity.NOTE)
     assert "keeps the direction" in finding.seen
+
+
+@pytest.mark.parametrize("kind", ["norm", "value"])
+def test_clipping_that_takes_every_gradient_below_the_eps_of_adam_is_a_warning(tmp_path, kind):
+    """clip_grad_norm_(parameters, 1e-9): what is left is a tenth of a thousandth of eps."""
+    left = 1e-12
+    tensors = parameters(6)
+    stats = {"gradient_norm": left * 32.0, "gradient_max_abs": left}
+    steps = {"clip_kind": 1 if kind == "norm" else 2, "clip_threshold": left * 32 * 6**0.5 if kind == "norm" else left}
+    run = build_run(
+        tmp_path / "a", loss=flat(), facts=TEN, tensors=tensors, stats=stats, steps={"gradient_norm": 1.0, **steps}
+    )
+    run = with_eps(run, 1e-8)
+    finding = assert_finds(constant_clipping, run, Severity.WARNING)
+    assert "below the eps of AdamW, 1e-8" in finding.seen
+    assert "a step is 1e-4 of the learning rate at most" in finding.seen
+    assert_finds(constant_clipping, with_eps(run, 1e-16), Severity.NOTE)
+    assert_clean(vanishing_gradient, with_eps(run, 1e-8))  # the clipping is why
 
 
 def test_value_clipping_of_most_elements_is_a_note_about_the_direction(tmp_path):
