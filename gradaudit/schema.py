@@ -311,6 +311,12 @@ class ModuleFacts(Facts, frozen=True, kw_only=True):
     dropout: float | None = None  # drop probability
     batch_norm: bool = False
     batch_norm_values: int = 0  # values per channel of its first training batch (batch size x positions); 0 unknown
+    # Where parameters beside it had no gradient: the steps over which its calls were watched for, how many of the
+    # modules watched were called before its first call (-1 it had none), and whether none of its calls was under
+    # autograd.
+    watched: int = 0
+    first_call: int = -1
+    without_gradient: bool = False
 
 
 class OptimizerFacts(Facts, frozen=True, kw_only=True):

@@ -13,7 +13,8 @@ import click
 from benchmarks.lab import record
 from benchmarks.lab.cut import cut
 from benchmarks.lab.experiments import chosen
-from gradaudit.audit import Ranked, examine, rank
+from gradaudit.audit import examine, rank
+from gradaudit.causes import Ranked
 from gradaudit.diagnosers import all_diagnosers
 from gradaudit.run import Run, RunError, load
 

@@ -1,9 +1,12 @@
 """Whether a tensor stood still over the whole run, and why as far as the record knows."""
 
+import re
 from typing import Literal
 
 import numpy
 
+from gradaudit.derived.calls import use_of
+from gradaudit.derived.copies import copies
 from gradaudit.derived.embedding_rows import RowHistory
 from gradaudit.derived.learning_rates import recorded_learning_rates
 from gradaudit.derived.order_statistics import Mask
@@ -11,7 +14,12 @@ from gradaudit.derived.per_run import per_run
 from gradaudit.run import Run
 from gradaudit.schema import TensorFacts
 
-Reason = Literal["frozen", "not owned", "rate zero", "no gradient", "zero gradient", "no effect"]
+# "copy": of trained tensors, which the script brings up to date. "fixed": frozen, and no optimizer was ever given it.
+# "unused": the optimizer has it, and no loss needs it. "idle": in no optimizer, and without a gradient.
+Reason = Literal[
+    "copy", "fixed", "frozen", "not owned", "idle", "rate zero", "unused", "no gradient", "zero gradient", "no effect"
+]
+MEANT: tuple[Reason, ...] = ("copy", "fixed")  # what nobody needs to be told of
 LEAST_STEPS = 5  # before that, nothing can be said about a tensor that has not moved
 
 
@@ -50,14 +58,19 @@ def reasons(run: Run, optimizer: int) -> list[Reason]:
     felt: Mask = numpy.asarray((run.matrix("gradient_norm", optimizer) > 0).any(axis=0))
 
     def reason(index: int, tensor: TensorFacts) -> Reason:
+        if tensor.id in copies(run):
+            return "copy"
         if not tensor.requires_grad:
-            return "frozen"
+            return "fixed" if tensor.optimizer < 0 else "frozen"
         if tensor.optimizer < 0:
-            return "not owned"
+            return "not owned" if present[index] else "idle"
         if zero_rate[index]:
             return "rate zero"
         if not present[index]:
-            return "no gradient"
+            unused = ["not called", "not used"]
+            if tensor.role != "embedding":
+                unused.append("dropped")  # nobody looks tokens up for nothing
+            return "unused" if use_of(run, tensor) in unused else "no gradient"
         return "no effect" if felt[index] else "zero gradient"
 
     return [reason(index, tensor) for index, tensor in enumerate(run.tensors_of(optimizer))]
@@ -66,3 +79,35 @@ def reasons(run: Run, optimizer: int) -> list[Reason]:
 def reason_for_rest(run: Run, optimizer: int, tensor: TensorFacts) -> Reason:
     """Why a tensor that never moved did not: the first of the reasons that holds."""
     return reasons(run, optimizer)[column_of(run, optimizer, tensor)]
+
+
+@per_run
+def fed_with_zeros(run: Run, optimizer: int) -> Mask:
+    """[tensors]: weights without any gradient beside a bias of the same module that has one: their inputs are zero."""
+    tensors = run.tensors_of(optimizer)
+    felt: Mask = numpy.asarray((run.matrix("gradient_norm", optimizer) > 0).any(axis=0))
+    biased = {tensors[i].module for i in numpy.flatnonzero(felt) if tensors[i].role == "bias"}
+    beside = [t.role == "weight" and bool(t.module_class) and t.module in biased for t in tensors]
+    return numpy.asarray(beside, dtype=numpy.bool_) & ~felt
+
+
+def all_owned(run: Run, optimizer: int, mine: list[TensorFacts]) -> bool:
+    """Whether these are all the tensors that the optimizer has."""
+    own = {tensor.id for tensor in mine}
+    return all(tensor.id in own for tensor in run.tensors_of(optimizer) if tensor.optimizer == optimizer)
+
+
+def one_of_many(run: Run, optimizer: int, mine: list[TensorFacts]) -> bool:
+    """Whether each has a namesake with another index that moved, as experts and blocks of a list have."""
+
+    def pattern(name: str) -> str:
+        return re.sub(r"(?<![^.])\d+(?![^.])", "*", name)
+
+    still = at_rest(run, optimizer)
+    trained = {
+        (pattern(t.name), tuple(t.shape))
+        for t, rests in zip(run.tensors_of(optimizer), still, strict=True)
+        if not rests and pattern(t.name).count("*") and pattern(t.name) != "*.weight" and pattern(t.name) != "*.bias"
+    }
+    before = [t.depth for t, rests in zip(run.tensors_of(optimizer), still, strict=True) if not rests]
+    return all((pattern(t.name), tuple(t.shape)) in trained and min(before) < t.depth for t in mine)

@@ -3,8 +3,9 @@
 ## What it looks for
 
 First, exactly: a table of which not one bit changed over the run, by its checksum; and why, as far as the record knows:
-frozen, in no optimizer, without a gradient, a learning rate of 0. A table that moves although none of its rows ever had
-a gradient is moved by weight decay alone, and is a warning. Then its pace: the median update-to-weight ratio of the
+frozen, in no optimizer, without a gradient, a learning rate of 0. A table that no step looks up is a note; one that is
+frozen and in no optimizer, or a copy of a trained one, is left alone. A table that moves although none of its rows ever
+had a gradient is moved by weight decay alone, and is a warning. Then its pace: the median update-to-weight ratio of the
 table over that of the median weight layer, divided by the square root of the share of rows that a step hits, since only
 those move. Below `slow` it is a warning over at least `least_steps` steps, and `far` below says how sure; so is a pace
 below 0.1 that is less than `apart` of another table's. Under optimizers that divide out the scale of the gradient, as
@@ -45,17 +46,16 @@ from gradaudit.derived.evidence import distance_chart
 from gradaudit.derived.layers import comparable_layers
 from gradaudit.derived.learning_rates import (
     label_of,
-    nobody_updates,
     optimizer_class,
     recorded_learning_rates,
     scale_free,
-    whole_model,
 )
 from gradaudit.derived.order_statistics import medians_across
 from gradaudit.derived.ratios import recorded_global_steps, update_ratio
 from gradaudit.derived.reduce import plain
 from gradaudit.derived.row_charts import hits_chart, movement_chart, reach_chart
-from gradaudit.derived.standstill import LEAST_STEPS, column_of, never_moved, reason_for_rest
+from gradaudit.derived.standstill import LEAST_STEPS, MEANT, column_of, never_moved, reason_for_rest
+from gradaudit.derived.table_words import why_it_rests
 from gradaudit.derived.weight_growth import weight_decays
 from gradaudit.derived.wording import count, factor, in_code, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
@@ -115,7 +115,11 @@ def dead_embedding(
     def _table(run: Run, optimizer: int, table: TensorFacts, pace: Pace | None, share: float) -> Iterator[Verdict]:
         history = row_history(run, optimizer, table.id)
         if never_moved(run, optimizer, table, history):
-            yield _unmoved(run, optimizer, table, history)
+            if (reason := reason_for_rest(run, optimizer, table)) in MEANT:
+                what = "a copy of a trained one" if reason == "copy" else "frozen, and in no optimizer"
+                yield Clean(measured=f"none of the {count(table.shape[0])} rows of {table.name} moves: it is {what}")
+            else:
+                yield _unmoved(run, optimizer, table, history)
             return
         if history is not None and history.tracked and not history.ever_hit and history.moved:
             yield _decaying(run, optimizer, table, history)
@@ -140,81 +144,8 @@ def dead_embedding(
     yield from each_optimizer(run, judge)
 
 
-def _reason(run: Run, optimizer: int, table: TensorFacts) -> tuple[Severity, str, list[Action]]:
-    """Why a table stayed where it was: how bad that is, the reason in a sentence, and what to do."""
-    match reason_for_rest(run, optimizer, table):
-        case "frozen":
-            return (
-                Severity.NOTE,
-                "It is frozen: requires_grad is False.",
-                [
-                    Action(text=f"Nothing, if its {count(table.elements)} elements are pretrained and meant to stay"),
-                    Action(text="Else let it train", code=f"{in_code(table.name)}.requires_grad_(True)"),
-                ],
-            )
-        case "not owned":
-            others = [t for t in run.meta.tensors if t.id != table.id and t.requires_grad]
-            outside = sum(t.elements for t in others if t.optimizer < 0)
-            backbone = outside > 0.5 * sum(t.elements for t in others)
-            return (
-                Severity.NOTE if backbone else Severity.WARNING,
-                nobody_updates(run, optimizer) + (
-                    " it, nor most other parameters." if backbone else " it, while the rest of the model is trained."
-                ),
-                [Action(text="Train all parameters of the model", code=whole_model(run, optimizer))],
-            )  # fmt: skip
-        case "rate zero":
-            return (
-                Severity.CRITICAL,
-                "The learning rate of its parameter group is 0 at every step.",
-                [Action(text="Set a learning rate", code=f"optimizer.param_groups[{table.group}]['lr'] = 1e-3")],
-            )
-        case "no gradient":
-            # A second table that does learn makes "not used" as likely as "cut off".
-            another = any(
-                reason_for_rest(run, optimizer, t) == "no effect"
-                for t in run.tensors_of(optimizer)
-                if t.role == "embedding" and t.id != table.id
-            )
-            return (
-                Severity.WARNING if another else Severity.CRITICAL,
-                "The optimizer has it, and it never received a gradient: its lookup is cut off from the loss, by "
-                "detach() or torch.no_grad(), or it is not used.",
-                [
-                    Action(
-                        text="Look up without torch.no_grad() and detach()",
-                        code=f"x = self.{table.module.rpartition('.')[2] or table.name}(tokens)",
-                    ),
-                    Action(text=f"If the table is not used, remove its {count(table.elements)} elements"),
-                ],
-            )
-        case "zero gradient":
-            return (
-                Severity.WARNING,
-                "Its gradient is exactly zero at every recorded step.",
-                [
-                    Action(
-                        text="Check that more than 0 tokens differ from padding_idx, and that no layer above it is dead"
-                    )
-                ],
-            )
-        case "no effect":
-            return (
-                Severity.CRITICAL,
-                "It has a gradient and a learning rate above 0, and still it does not move: the optimizer holds other "
-                "tensors than the model, or the updates are below the precision of the weights.",
-                [
-                    Action(
-                        text="Make the optimizer after the model is final: after .to(device), copying and loading",
-                        code="optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)",
-                    ),
-                    Action(text="Keep the weights in float32 when training in bfloat16"),
-                ],
-            )
-
-
 def _unmoved(run: Run, optimizer: int, table: TensorFacts, history: RowHistory | None) -> Finding:
-    severity, reason, actions = _reason(run, optimizer, table)
+    severity, reason, actions = why_it_rests(run, optimizer, table)
     steps = recorded_global_steps(run, optimizer)
     exact = history is not None and history.same_checksum
     what = (

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from gradaudit.record.internals import private, transformed
-from gradaudit.record.patches.names import find_roots, unwrap, walk
+from gradaudit.record.patches.names import find_roots, unwrap
 from gradaudit.record.samples import Sample, take
 from gradaudit.record.tensors import TensorTable
 
@@ -54,7 +54,7 @@ class Activations:
 
         for wrapped in roots:
             root = unwrap(wrapped)
-            if self._compiled or _compiled_already(wrapped):
+            if self._compiled or compiled_already(wrapped):
                 self.on_compiling()
                 return
             if isinstance(root, torch.jit.ScriptModule) or id(root) in self._hooked:
@@ -120,22 +120,12 @@ class Activations:
                 "no activation was sampled: the model calls no activation module, and functions such as torch.relu "
                 "cannot be seen"
             )
-        numbers = self._numbers() if taken else {}
+        numbers = self.table.numbers_of_modules() if taken else {}
         return [
             (numbers[id(module)], sample)
             for reference, sample in taken
             if (module := reference()) is not None and id(module) in numbers
         ]
-
-    def _numbers(self) -> dict[int, int]:
-        """The index in run.json of each module, by identity."""
-        numbers: dict[int, int] = {}
-        modules = [module for root in self.table.living_roots() for _, module in walk(root)]
-        # A model may have gone since the modules were numbered.
-        if len(modules) == len(self.table.modules):
-            for number, module in enumerate(modules):
-                numbers.setdefault(id(module), number)
-        return numbers
 
     def _say(self, message: str) -> None:
         if not self._said:
@@ -152,7 +142,7 @@ def _has_a_fast_path(module: nn.Module) -> bool:
     return isinstance(module, nn.TransformerEncoder | nn.TransformerEncoderLayer | nn.MultiheadAttention)
 
 
-def _compiled_already(root: nn.Module) -> bool:
+def compiled_already(root: nn.Module) -> bool:
     """Whether a model was compiled, or the compiler has seen any frame, before we were there to notice."""
     if private(sys.modules.get("torch._dynamo.convert_frame"), "FRAME_COUNTER", 0):
         return True

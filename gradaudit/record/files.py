@@ -14,6 +14,7 @@ import torch
 
 import gradaudit
 from gradaudit import outcome
+from gradaudit.record.calls import CALLS
 from gradaudit.record.settings import MOST_ARGUMENTS, Settings, in_utf8
 from gradaudit.record.writer import Writer
 from gradaudit.schema import DataFacts, Meta, PrivateFacts
@@ -68,7 +69,7 @@ class Files:
             restarts=self.restarts,
             every=self.settings.every or 0,
             tensors=observers.call("changes of requires_grad", table.facts_now, default=None) or list(table.facts),
-            modules=list(table.modules),
+            modules=observers.call(CALLS, recording.calls.facts, default=None) or list(table.modules),
             optimizers=list(table.optimizers),
             losses=observers.call("label counts", gathered.book.facts, default=None) or gathered.book.plain_facts(),
             data=DataFacts(batch_size=gathered.loader_batch_size, batches_per_epoch=gathered.batches_per_epoch),

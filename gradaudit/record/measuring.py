@@ -3,6 +3,7 @@
 from typing import Any
 
 from gradaudit.record import histograms
+from gradaudit.record.calls import CALLS
 from gradaudit.record.steps import StepRecord
 from gradaudit.record.tensors import ROWS_OF_TENSORS, Plan
 
@@ -27,6 +28,7 @@ def measure(recording: Any, optimizer: Any, record: StepRecord, step: int) -> Pl
     if plan.statistics is not None and (fault := plan.statistics.take_fault()):
         recording.event("fallback", f"Triton cannot be used here ({fault}); torch's own operations take its place")
     call(ROWS_OF_TENSORS, plan.count_rows, record.gradients, gradients)
+    call(CALLS, recording.calls.look, plan, parameters, gradients)
     call(_UPDATES, plan.look_before, record.gradients, gradients, parameters)
     if histograms.due(step, recording.settings.every):
         found = call(_HISTOGRAMS, histograms.of_step, plan.identifiers, gradients, parameters, default=[])

@@ -27,6 +27,7 @@ OF_SEAM = {
     "activations.on_output": "activations",
     "activations.on_compiling": "activations",
     "activations.on_scripting": "activations",
+    "calls.on_call": "calls of modules",
     "by_hand.before": "trainings by hand",
     "by_hand.after": "trainings by hand",
     "by_hand.on_clip": "trainings by hand",

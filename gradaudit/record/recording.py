@@ -16,6 +16,7 @@ from gradaudit.record.activations import EVERY, Activations
 from gradaudit.record.between import Between, Gathered
 from gradaudit.record.by_hand.hands import BY_HAND, Hands
 from gradaudit.record.cadence import Cadence, Meter
+from gradaudit.record.calls import CALLS, Calls
 from gradaudit.record.files import Files, rank_and_world
 from gradaudit.record.measuring import measure, measure_update
 from gradaudit.record.observers import Observers
@@ -62,6 +63,7 @@ class Recording:
         self.by_hand = Hands(self)
         self.gathered.settle = lambda: self.observers.call(BY_HAND, self.by_hand.settle)
         self.activations = Activations(self.table, self.event, enabled=settings.activations)
+        self.calls = Calls(self.table)
         self.files: Files | None = None
         self.global_step = 0
         self._began = self._stepped = time.perf_counter()
@@ -245,18 +247,16 @@ class Recording:
         measured = record.gradients is not None
         if cadence.note(record.row["step"], measured, self.meter.of_step(now - started), record.row["seconds"]):
             self.event("cadence", f"tensor statistics every {2**cadence.exponent} steps, to stay within the budget")
+        self.observers.call(CALLS, self.calls.stepped)
         due = self.waiting.add(record)
         if self.files is None:
             self.files, due = Files(self.settings, self), True
         if due:
             self.hand_over()
 
-    def _clock(self) -> float:
-        return time.perf_counter() - self._began
-
     def event(self, kind: str, message: str) -> None:
         """Note something about the recording itself."""
-        row = {"time": self._clock(), "step": self.global_step, "kind": kind, "message": message}
+        row = {"time": time.perf_counter() - self._began, "step": self.global_step, "kind": kind, "message": message}
         self.waiting.note(row)
 
     def hand_over(self, wait: bool = False) -> None:
@@ -289,6 +289,7 @@ class Recording:
         if reachable:
             with self.lock:
                 self.observers.call(BY_HAND, self.by_hand.end)
+                self.observers.call(CALLS, self.calls.end)
                 for between in self._threads.all():
                     self.observers.call("evaluation losses", between.close_pass)
         if self.files is None:

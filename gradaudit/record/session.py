@@ -141,6 +141,7 @@ def _give_up(recording: Recording, seam: str, error: Exception, *, inside: bool 
         _before.disabled(f"{reason} in {seam}")
     with contextlib.suppress(Exception):
         recording.activations.detach()
+        recording.calls.detach()
         if inside:
             recording.event("disabled", f"recording stopped in {seam}: {reason}")
         if recording.files is not None:
@@ -171,6 +172,7 @@ def stop(state: str) -> None:
         return
     finally:
         forget_places()
+        recording.calls.detach()
         if inside:
             recording.lock.release()
     files = recording.files
@@ -283,6 +285,7 @@ def _in_child() -> None:
     _before = _exit_code = None
     if _current is None:
         return
+    _current.calls.detach()
     if _current.files is not None and not idle.was_idle():
         settings, _current = _current.settings, None
         with contextlib.suppress(Exception):

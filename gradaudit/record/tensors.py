@@ -15,7 +15,7 @@ from gradaudit.record import groups
 from gradaudit.record.device import DeviceStatistics
 from gradaudit.record.observers import Observers
 from gradaudit.record.on_device import measure_on_device
-from gradaudit.record.patches.names import describe, find_roots, label_of, unwrap
+from gradaudit.record.patches.names import describe, find_roots, label_of, unwrap, walk
 from gradaudit.record.probe import Probe, device_of
 from gradaudit.record.ring import Slot
 from gradaudit.record.rows import OutputCounter, RowCounter, Snapshot
@@ -104,6 +104,16 @@ class TensorTable:
     def living_roots(self) -> list[nn.Module]:
         """The outermost modules that still exist."""
         return [root for reference in self.roots if (root := reference()) is not None]
+
+    def numbers_of_modules(self) -> dict[int, int]:
+        """The index in run.json of each module, by identity."""
+        numbers: dict[int, int] = {}
+        modules = [module for root in self.living_roots() for _, module in walk(root)]
+        # A model may have gone since the modules were numbered.
+        if len(modules) == len(self.modules):
+            for number, module in enumerate(modules):
+                numbers.setdefault(id(module), number)
+        return numbers
 
     def training(self) -> int:
         """1 when a recorded model is in training mode, 0 when none is, -1 before any is known."""

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from gradaudit.audit import Audit, Ranked
+from gradaudit.audit import Audit
+from gradaudit.causes import Ranked
 from gradaudit.findings import Severity
 from gradaudit.report.page import verdict_text
 from gradaudit.report.text import name, plural, sentence

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from gradaudit.audit import Audit, Outcome, Ranked
+from gradaudit.audit import Audit, Outcome
+from gradaudit.causes import Ranked
 from gradaudit.findings import Confidence, Severity
 from gradaudit.overview import Overview, ParameterRow
 from gradaudit.report import laboratory

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import click
 
-from gradaudit.audit import Audit, Ranked
+from gradaudit.audit import Audit
+from gradaudit.causes import Ranked
 from gradaudit.findings import Severity
 from gradaudit.report import laboratory
 from gradaudit.report.text import large, logged, name, plural, sentence

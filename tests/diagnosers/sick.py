@@ -17,7 +17,7 @@ from tests.diagnosers.sick_layers import LAYERS, silent_prediction
 from tests.diagnosers.sick_precision import PRECISION
 from tests.diagnosers.sick_replicas import REPLICAS
 from tests.diagnosers.sick_weights import WEIGHTS
-from tests.diagnosers.sick_wiring import WIRING
+from tests.diagnosers.sick_wiring import IN_ORDER, WIRING, calls
 
 Build = Callable[[Path], Run]
 NAN = float("nan")
@@ -147,7 +147,8 @@ def dead_table(path: Path) -> Run:
         {**row, "ever_hit": 0, "moved": 0, "checksum": 7, "hits_histogram": [50], "movement": [0.0]} for row in rows
     ]
     stats = {"has_grad": has_grad > 0, "update_norm": 1e-3 * update, "drift_norm": drift}
-    return build_run(path, loss=falling(), tensors=tensors, stats=stats, rows=rows)
+    watched = calls({"embedding": 1, **{name: place + 1 for name, place in IN_ORDER.items()}}, without_gradient=True)
+    return build_run(path, loss=falling(), tensors=tensors, stats=stats, rows=rows, modules=watched)
 
 
 def slow_table(path: Path, relative: float = 0.01, steps: int = 200) -> Run:

@@ -24,7 +24,10 @@ def resting(
     path: Path, which: tuple[int, ...] = (0, 1), *, gradient: float = 0.1, has_grad: bool = True,
     facts: dict[str, Any] | None = None, **changes: Any,
 ) -> Run:  # fmt: skip
-    """A stack of four linear layers of which the tensors `which` never move; `facts` changes what is known of them."""
+    """A stack of four linear layers of which the tensors `which` never move; `facts` changes what is known of them.
+
+    `values` are further statistics.
+    """
     tensors = changes.pop("tensors", None) or linear_stack()
     tensors = [msgspec.structs.replace(t, **(facts or {})) if t.id in which else t for t in tensors]
     at = numpy.isin(numpy.arange(len(tensors)), which)
@@ -33,8 +36,20 @@ def resting(
         "drift_norm": numpy.where(at, 0.0, 0.1),
         "gradient_norm": numpy.where(at, gradient if has_grad else NAN, 0.1),
         "has_grad": ~at | has_grad,
+        **changes.pop("values", {}),
     }
-    return build_run(path, loss=falling(), tensors=tensors, stats=stats, **{"facts": TEN, **changes})
+    return build_run(path, tensors=tensors, stats=stats, **{"loss": falling(), "facts": TEN, **changes})
+
+
+def calls(order: dict[str, int], **more: Any) -> list[ModuleFacts]:
+    """Modules whose calls were watched for, by name with the place of their first call; -1 of one that had none."""
+    return [
+        ModuleFacts(id=index, name=name, module_class="Linear" if name else "Net", watched=20, first_call=place, **more)
+        for index, (name, place) in enumerate({"": 0, **order}.items())
+    ]
+
+
+IN_ORDER = {f"layers.{layer}": layer + 1 for layer in range(4)}
 
 
 def outside(path: Path, which: tuple[int, ...] = (2, 3), **changes: Any) -> Run:

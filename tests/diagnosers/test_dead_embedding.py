@@ -10,6 +10,7 @@ from gradaudit.schema import OptimizerFacts, TensorFacts
 from tests.build import build_run, linear_stack, write_table
 from tests.diagnosers.runs import embedding_rows, falling, healthy
 from tests.diagnosers.sick import dead_table, rare_rows, slow_table, two_tables
+from tests.diagnosers.sick_wiring import IN_ORDER, calls
 from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
 
 NAN = float("nan")
@@ -127,7 +128,8 @@ def test_a_table_of_a_backbone_outside_the_optimizer_is_a_note(tmp_path):
     assert_finds(dead_embedding, unmoved(tmp_path / "run", tensors), Severity.NOTE)
 
 
-def test_an_unused_table_beside_one_that_learns_is_a_warning(tmp_path):
+def without_gradient(path, **changes):
+    """Two tables in front of the layers; the first never has a gradient."""
     other = TensorFacts(id=9, name="position.weight", role="embedding", shape=[50, 32], depth=1, optimizer=0, group=0)
     tensors = [*linear_stack(embedding=50), other]
     have = numpy.full((200, 10), True)
@@ -137,8 +139,36 @@ def test_an_unused_table_beside_one_that_learns_is_a_warning(tmp_path):
     rows = [{**row, "checksum": 7, "moved": 0, "ever_hit": 0} for row in embedding_rows(200, tensor=0, rows=50, hit=0)]
     drift = numpy.where(have, 0.1, 0.0)
     stats = {"has_grad": have, "update_norm": update, "drift_norm": drift}
-    run = build_run(tmp_path / "run", loss=falling(), tensors=tensors, stats=stats, rows=rows)
+    return build_run(path, loss=falling(), tensors=tensors, stats=stats, rows=rows, **changes)
+
+
+def test_a_table_without_a_gradient_whose_lookup_was_not_seen_is_a_warning(tmp_path):
+    finding = assert_finds(dead_embedding, without_gradient(tmp_path / "run"), Severity.WARNING)
+    assert finding.seen.endswith("by detach() or torch.no_grad(), or it is not used.")
+
+
+def test_a_table_that_no_step_looks_up_is_a_note(tmp_path):
+    run = without_gradient(tmp_path / "run", modules=calls({"embedding": -1, "position": 1, **IN_ORDER}))
+    finding = assert_finds(dead_embedding, run, Severity.NOTE)
+    assert "no step looks it up" in finding.seen
+
+
+def test_a_second_table_that_is_looked_up_and_cut_off_is_a_warning(tmp_path):
+    run = without_gradient(tmp_path / "run", modules=calls({**IN_ORDER, "embedding": 9}))
     assert_finds(dead_embedding, run, Severity.WARNING)
+
+
+def test_a_table_that_is_frozen_and_in_no_optimizer_is_quiet(tmp_path):
+    facts = with_table(requires_grad=False, optimizer=-1, group=-1)
+    run = unmoved(tmp_path / "run", facts, has_grad=False, gradient=NAN, ever_hit=0)
+    assert assert_clean(dead_embedding, run) == (
+        "none of the 50 rows of embedding.weight moves: it is frozen, and in no optimizer"
+    )
+
+
+def test_a_table_in_no_optimizer_that_gets_no_gradient_is_a_note(tmp_path):
+    run = unmoved(tmp_path / "run", with_table(optimizer=-1, group=-1), has_grad=False, gradient=NAN, ever_hit=0)
+    assert "it never received a gradient" in assert_finds(dead_embedding, run, Severity.NOTE).seen
 
 
 def test_a_table_that_moved_and_came_back_did_move(tmp_path):

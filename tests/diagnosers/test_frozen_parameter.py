@@ -8,8 +8,8 @@ from gradaudit.diagnosers.frozen_parameter import frozen_parameter
 from gradaudit.findings import Confidence, Numbers, Severity
 from gradaudit.schema import TensorFacts
 from tests.build import build_run, linear_stack
-from tests.diagnosers.runs import TEN, falling, healthy
-from tests.diagnosers.sick_wiring import outside, resting, rounded_away
+from tests.diagnosers.runs import TEN, falling, flat, healthy
+from tests.diagnosers.sick_wiring import IN_ORDER, calls, outside, resting, rounded_away
 from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
 
 EVERY = tuple(range(8))
@@ -152,16 +152,68 @@ def test_a_warmup_that_starts_at_zero_is_not(tmp_path):
     assert_clean(frozen_parameter, build_run(tmp_path / "a", loss=falling(), steps=rates))
 
 
+def cut_off(path, which=(0, 1), order=None, tensors=None, **more):
+    """The tensors `which` have no gradient; modules are called in `order`, else in that of registration."""
+    modules = calls(IN_ORDER if order is None else order, **more)
+    return resting(path, which, has_grad=False, modules=modules, **({"tensors": tensors} if tensors else {}))
+
+
 def test_a_front_that_is_cut_off_is_critical(tmp_path):
-    finding = assert_finds(frozen_parameter, resting(tmp_path / "a", has_grad=False), Severity.CRITICAL)
+    finding = assert_finds(frozen_parameter, cut_off(tmp_path / "a"), Severity.CRITICAL)
     assert finding.headline == "None of the 200 steps changes 2 of 8 parameter tensors: no gradient arrives"
     assert "detach()" in finding.actions[0].text
 
 
-def test_an_unused_part_in_the_middle_is_a_warning(tmp_path):
-    tensors = [msgspec.structs.replace(t, name=f"pooler.{t.role}") if t.id in (4, 5) else t for t in linear_stack()]
-    run = resting(tmp_path / "a", (4, 5), has_grad=False, tensors=tensors)
-    assert_finds(frozen_parameter, run, Severity.WARNING)
+def test_the_front_is_what_is_called_first_and_not_what_is_registered_first(tmp_path):
+    order = {"layers.3": 1, "layers.0": 2, "layers.1": 3, "layers.2": 4}
+    run = cut_off(tmp_path / "a", (6, 7), order, _named_modules())
+    assert_finds(frozen_parameter, run, Severity.CRITICAL)
+
+
+def test_a_module_that_no_step_calls_is_a_note(tmp_path):
+    """A normalisation that was registered first and is never called, as in TabNet."""
+    finding = assert_finds(frozen_parameter, cut_off(tmp_path / "a", order={**IN_ORDER, "layers.0": -1}), Severity.NOTE)
+    assert "No step calls model.layers[0]" in finding.seen
+    assert finding.headline.endswith("2 of 8 parameter tensors: the loss does not use them")
+    assert finding.actions[0].text.startswith("Remove 2 tensors of 1,056 elements")
+
+
+def test_a_module_whose_result_the_loss_does_not_use_is_a_note(tmp_path):
+    """The pooler of an encoder of which only the hidden states are used."""
+    finding = assert_finds(frozen_parameter, cut_off(tmp_path / "a", (4, 5), tensors=_named()), Severity.NOTE)
+    assert "is called, and the loss does not depend on its result" in finding.seen
+
+
+def test_a_parameter_that_its_module_does_not_use_is_a_note(tmp_path):
+    """A mask token of a model that is trained without masks: the model is called first of all."""
+    token = TensorFacts(
+        id=8, name="mask_token", role="other", module="", module_class="Net", shape=[1, 32], optimizer=0
+    )
+    tensors = [token, *linear_stack()]
+    run = resting(tmp_path / "a", (0,), has_grad=False, tensors=tensors, modules=calls(IN_ORDER))
+    finding = assert_finds(frozen_parameter, run, Severity.NOTE)
+    assert "The module is called and trains without them" in finding.seen
+
+
+def test_a_front_under_no_grad_is_a_warning(tmp_path):
+    finding = assert_finds(frozen_parameter, cut_off(tmp_path / "a", without_gradient=True), Severity.WARNING)
+    assert "under torch.no_grad() only" in finding.seen
+
+
+def test_where_calls_were_not_seen_a_front_without_a_gradient_is_a_warning(tmp_path):
+    finding = assert_finds(frozen_parameter, resting(tmp_path / "a", has_grad=False), Severity.WARNING)
+    assert "the calls of their modules were not seen" in finding.seen
+
+
+def test_a_part_that_is_used_by_what_holds_it_is_cut_off_with_that(tmp_path):
+    """The output projection of nn.MultiheadAttention is never called: the attention uses its weights itself."""
+    names = ["attention.out", "attention", "norm", "head"]
+    tensors = [
+        msgspec.structs.replace(t, name=f"{names[t.id // 2]}.{t.role}", module=names[t.id // 2]) for t in linear_stack()
+    ]
+    order = {"attention": 1, "attention.out": -1, "norm": 2, "head": 3}
+    finding = assert_finds(frozen_parameter, cut_off(tmp_path / "a", (0, 1, 2, 3), order, tensors), Severity.CRITICAL)
+    assert len(finding.tensors) == 4
 
 
 @pytest.mark.parametrize("seen", [{"has_grad": False}, {"gradient": 0.0}])
@@ -201,6 +253,11 @@ def _named():
     return [msgspec.structs.replace(t, name=f"{names[t.id // 2]}.{t.role}") for t in linear_stack()]
 
 
+def _named_modules():
+    """Names that are not those of blocks of a list, in modules that are."""
+    return [msgspec.structs.replace(t, module=f"layers.{t.id // 2}") for t in _named()]
+
+
 def test_a_gradient_without_an_update_is_critical(tmp_path):
     finding = assert_finds(frozen_parameter, resting(tmp_path / "a", facts={"dtype": "bfloat16"}), Severity.CRITICAL)
     assert "below its precision" in finding.seen
@@ -218,9 +275,96 @@ def test_large_tensors_are_sampled_and_so_not_certain(tmp_path):
 
 def test_each_reason_has_its_finding(tmp_path):
     tensors = [msgspec.structs.replace(t, optimizer=-1) if t.id == 4 else t for t in _named()]
-    run = resting(tmp_path / "a", (0, 1, 4), has_grad=False, tensors=tensors)
-    first = assert_finds(frozen_parameter, run, Severity.CRITICAL, count=2)
-    assert first.tensors == ["stem.weight", "stem.bias"]
+    first = assert_finds(frozen_parameter, cut_off(tmp_path / "a", (0, 1, 4), tensors=tensors), count=2)
+    assert (first.severity, first.tensors) == (Severity.CRITICAL, ["stem.weight", "stem.bias"])
+
+
+def test_what_is_frozen_and_in_no_optimizer_is_quiet(tmp_path):
+    """Frozen on purpose: from the start, and the optimizer was not given it. An optimizer that has it is told of."""
+    facts = {"requires_grad": False, "optimizer": -1, "group": -1}
+    measured = assert_clean(frozen_parameter, resting(tmp_path / "a", has_grad=False, facts=facts))
+    assert measured == (
+        "6 of 8 parameter tensors change during training; 2 frozen and in no optimizer, or copies of trained ones"
+    )
+
+
+def test_what_no_optimizer_has_and_no_gradient_reaches_is_not_to_be_given_to_it(tmp_path):
+    finding = assert_finds(frozen_parameter, outside(tmp_path / "a", has_grad=False), Severity.NOTE)
+    assert "no gradient arrives at them" in finding.seen
+    assert not any("to the optimizer" in action.text for action in finding.actions)
+
+
+def twins(path, **changes):
+    """A net and its target network, which is in no optimizer, has no gradient and never moves."""
+    both = [
+        msgspec.structs.replace(
+            t, id=t.id + 8 * copy, name=t.name.replace("layers", name), module=t.module.replace("layers", name),
+            depth=t.id + 8 * copy, optimizer=-copy,
+        )
+        for copy, name in enumerate(("q_net", "q_net_target"))
+        for t in linear_stack()
+    ]  # fmt: skip
+    values = numpy.tile(numpy.random.default_rng(0).uniform(1, 2, 8), 2)
+    values[8:] *= changes.pop("apart", 1.0)
+    still = numpy.arange(16) >= 8
+    stats = {
+        "update_norm": numpy.where(still, 0.0, 1e-3),
+        "drift_norm": numpy.where(still, 0.0, 0.1),
+        "has_grad": ~still,
+        "gradient_norm": numpy.where(still, numpy.nan, 0.1),
+        "weight_norm": values,
+        "weight_max_abs": values / 4,
+    }
+    changes["stats"] = {**stats, **changes.get("stats", {})}
+    return build_run(path, loss=falling(), tensors=changes.pop("tensors", both), facts=TEN, **changes)
+
+
+def test_a_target_network_that_is_not_updated_within_the_run_is_quiet(tmp_path):
+    measured = assert_clean(frozen_parameter, twins(tmp_path / "a"))
+    assert measured.endswith("; 8 frozen and in no optimizer, or copies of trained ones")
+
+
+def test_a_net_of_other_values_is_no_copy(tmp_path):
+    finding = assert_finds(frozen_parameter, twins(tmp_path / "a", apart=1.01), Severity.NOTE)
+    assert finding.tensors[0] == "q_net_target.0.weight"
+
+
+def test_a_twin_that_gets_a_gradient_is_no_copy(tmp_path):
+    """The second tower of a siamese net that was copied from the first, and left out of the optimizer."""
+    stats = {"has_grad": True, "gradient_norm": 0.1}
+    assert "no optimizer" in assert_finds(frozen_parameter, twins(tmp_path / "a", stats=stats)).headline
+
+
+def test_layers_of_one_list_that_begin_equal_are_no_copies(tmp_path):
+    """nn.TransformerEncoder makes all of its layers from one."""
+    values = {"weight_norm": [1.25, 1.5] * 4, "weight_max_abs": [0.5, 0.25] * 4}
+    tensors = [msgspec.structs.replace(t, name=t.name.replace("layers", "encoder.layers")) for t in linear_stack()]
+    assert_finds(frozen_parameter, outside(tmp_path / "a", tensors=tensors, values=values), Severity.WARNING)
+
+
+def test_updates_below_the_precision_of_the_weights_follow_the_learning_rate(tmp_path):
+    """AdamW at 1e-9: the weights of a normalisation are 1, and the next number is 1.2e-7 away."""
+    values = {"weight_norm": numpy.sqrt([1024, 32] * 4)}
+    rates = {"learning_rate": [[1e-9]] * 200}
+    finding = assert_finds(frozen_parameter, resting(tmp_path / "a", values=values, steps=rates), Severity.CRITICAL)
+    assert finding.follows[0] == "learning_rate_too_low"
+    assert "lost in the rounding of the weights" in finding.seen
+    # With a rate that the weights can hold, something undoes the updates, and that is a cause of its own.
+    usual = assert_finds(frozen_parameter, resting(tmp_path / "b", values=values), Severity.CRITICAL)
+    assert usual.follows == []
+
+
+def test_a_layer_whose_input_is_zero_is_told_to_look_in_front_of_it(tmp_path):
+    run = resting(tmp_path / "a", (2,), gradient=0.0)
+    finding = assert_finds(frozen_parameter, run, Severity.WARNING)
+    assert "Every input of model.layers[1] is zero" in finding.seen
+    assert "behind" not in " ".join(action.text for action in finding.actions)
+
+
+def test_a_part_that_rests_while_nothing_is_learned_is_critical(tmp_path):
+    """It stands above no_learning, and is not to be milder than that."""
+    run = resting(tmp_path / "a", (2,), gradient=0.0, loss=flat())
+    assert_finds(frozen_parameter, run, Severity.CRITICAL)
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1e4])

@@ -14,6 +14,7 @@ from torch.nn import functional
 from gradaudit.record import (
     activations,
     between,
+    calls,
     checksums,
     clips,
     disk,
@@ -74,6 +75,11 @@ OBSERVED = [
     (activations.Activations, "on_compiling", "activations"),
     (activations.Activations, "on_scripting", "activations"),
     (activations.Activations, "take", "activations"),
+    (calls.Calls, "look", "calls of modules"),
+    (calls.Calls, "on_call", "calls of modules"),
+    (calls.Calls, "stepped", "calls of modules"),
+    (calls.Calls, "end", "calls of modules"),
+    (calls.Calls, "facts", "calls of modules"),
     (tensors, "measure", "gradient statistics"),
     (steps, "_tensor_columns", "gradient statistics"),
     (tensors, "find_roots", "names of tensors and modules"),
@@ -113,8 +119,9 @@ def train(steps_=40):
     """A training that passes every seam: losses, clipping, AMP, a closure, a DataLoader, an embedding, evaluation."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(10, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 3))
-    table = nn.Embedding(5, 10)
-    optimizer = torch.optim.SGD([*model.parameters(), *table.parameters()], lr=0.1, momentum=0.9)
+    table, unused = nn.Embedding(5, 10), nn.Linear(2, 2)
+    parameters = [*model.parameters(), *table.parameters(), *unused.parameters()]
+    optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
     second = torch.optim.LBFGS(nn.Linear(10, 3).parameters(), lr=0.1, max_iter=2)
     scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
     x, y = batch(16)
@@ -195,7 +202,7 @@ def test_a_fault_costs_one_observer(tmp_path, bare, capsys, monkeypatch, place, 
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2, lines
     assert lines[0].startswith(f"gradaudit: {observer} are no longer recorded (")
-    assert lines[1].startswith(f"gradaudit: recorded {made} steps of 9 tensors")
+    assert lines[1].startswith(f"gradaudit: recorded {made} steps of 11 tensors")
     run = load(tmp_path / "run")
     # What a script logs may be an evaluation loss.
     assert {one.observer for one in run.meta.disabled} - {"logged losses"} <= {observer}
