@@ -9,7 +9,7 @@ from gradaudit.derived.run_facts import loss_identity
 from gradaudit.derived.wording import distance, names, number
 from gradaudit.differences import Change, changes, one_task
 from gradaudit.findings import Finding, Series, Severity, Value
-from gradaudit.overview import ParameterRow, held_out, split_kind
+from gradaudit.overview import ParameterRow, split_kind
 from gradaudit.schema import UserError
 
 COMPARISON_VERSION = 1
@@ -71,6 +71,7 @@ class Compared(Value, frozen=True, kw_only=True):
     steps: int
     loss: list[Series]
     evaluations: list[Series]
+    validation: str  # the series of `evaluations` that is judged; empty where that is not clear
     last_loss: float | None
     last_not_finite: str  # NaN or Inf where training ended in that
     best_evaluation: float | None
@@ -127,6 +128,7 @@ def _compared(label: str, audit: Audit) -> Compared:
         steps=overview.steps,
         loss=overview.loss,
         evaluations=overview.evaluations,
+        validation=overview.validation,
         last_loss=overview.last_loss,
         last_not_finite=overview.last_not_finite,
         best_evaluation=best.y if best else None,
@@ -241,17 +243,17 @@ def _details(label: str, findings: Sequence[Followed]) -> Iterator[str]:
 
 
 def _losses(base: Audit, other: Audit) -> str:
-    """How the best evaluation loss, or else the last training loss, differs; or why nobody can say."""
+    """How the best validation loss, or else the last training loss, differs; or why nobody can say."""
     functions = [loss_identity(audit.meta) for audit in (base, other)]
     if functions[0] != functions[1]:
         first, second = (function or "an unknown one" for function in functions)
         return f" Their loss functions differ ({first}; {second}), so their losses cannot be compared."
-    splits = [held_out(audit.overview.evaluations) for audit in (base, other)]
+    splits = [audit.overview.validation for audit in (base, other)]
     best = [audit.overview.best_evaluation for audit in (base, other)]
     if splits[0] and splits[1] and best[0] and best[1]:
-        if split_kind(splits[0].name) == split_kind(splits[1].name):
-            return _change("best evaluation loss", best[0].y, best[1].y)
-        named = " and ".join(split.name for split in splits if split)
+        if split_kind(splits[0]) == split_kind(splits[1]):
+            return _change("best validation loss", best[0].y, best[1].y)
+        named = " and ".join(splits)
         apart = f" Their evaluations are of different data, {named}, so these losses cannot be compared."
         return f"{apart}{_last(base, other)}"
     return _last(base, other)

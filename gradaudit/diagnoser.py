@@ -15,7 +15,7 @@ SECTIONS = ("What it looks for", "Why it matters", "What to try", "When it is wr
 # What the tables of a run hold, in the words of one who has never seen them.
 RECORDED = {
     "steps": "training steps",
-    "evaluations": "evaluation losses",
+    "evaluations": "validation losses",
     "tensors": "statistics of gradients and weights",
     "histograms": "histograms of gradients and weights",
     "rows": "statistics of single rows and outputs",

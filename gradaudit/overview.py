@@ -15,6 +15,7 @@ from gradaudit.derived.loss_ends import Ends, loss_ends, word
 from gradaudit.derived.reduce import banded, plain, short
 from gradaudit.derived.run_curves import gap, pace_steps, typical_pace, update_pace
 from gradaudit.derived.run_facts import optimizer_name, run_facts
+from gradaudit.derived.validation import validation
 from gradaudit.derived.wording import number
 from gradaudit.findings import Heatmap, Mark, Ridges, Series, Value
 from gradaudit.run import Run
@@ -64,11 +65,12 @@ class Overview(Value, frozen=True, kw_only=True):
     vectors: Heatmap | None  # norms and biases
     table: list[ParameterRow]
     facts: list[tuple[str, str]]
+    validation: str = ""  # the series of `evaluations` that is judged; empty where that is not clear
     not_finite_losses: int = 0  # steps whose loss was NaN or infinite
     first_not_finite: int | None = None  # the first of them
     weight_decay: list[float] = []  # of the parameter groups at the first step, equal ones merged
     last_not_finite: str = ""  # NaN, Inf or -Inf where that is the last loss
-    gap: list[Series] = []  # held-out minus training loss
+    gap: list[Series] = []  # validation minus training loss
     update_pace: list[Series] = []  # update-to-weight ratio of the layers
     norm_steps: int = 0  # steps with a gradient norm
     pace_steps: int = 0  # steps with updates, of the optimizer in `update_pace`
@@ -84,7 +86,6 @@ def overview(run: Run, flagged: set[str]) -> Overview:
     steps = run.steps
     column = "mean_loss" if numpy.isfinite(steps["mean_loss"].to_numpy(dtype=float)).any() else "objective"
     function = _loss_function(run, steps) if column == "mean_loss" else None
-    evaluations = _evaluations(run)
     ends = loss_ends(run)
     broken = bad_losses(steps)
     bad = steps[broken]
@@ -99,9 +100,10 @@ def overview(run: Run, flagged: set[str]) -> Overview:
         last_loss=ends[0].last if len(ends) == 1 else None,
         loss_name=function.function if function else column,
         loss=[_loss(run, optimizer) for optimizer in run.optimizers],
-        evaluations=evaluations,
+        evaluations=_evaluations(run),
         uniform=_uniform(function),
-        best_evaluation=_best(run, evaluations),
+        best_evaluation=_best(run),
+        validation=held_out.name if (held_out := validation(run)) is not None else "",
         learning_rate=_learning_rates(run),
         gradient_norm=_gradient_norms(run),
         weight_decay=_weight_decay(run),
@@ -162,25 +164,25 @@ def _uniform(function: LossFacts | None) -> Mark | None:
 
 
 def _evaluations(run: Run) -> list[Series]:
-    """One series for each split, the held-out ones first; an evaluation before the first step stands at step 0."""
+    """One series for each split, validation first; an evaluation before the first step stands at step 0."""
+    chosen = validation(run)
     found = []
     for split, rows in run.evaluations.groupby("split", sort=True):
         x = rows["after_step"].clip(lower=0).to_numpy(dtype=float)
-        # Beside the running training loss, which is drawn as "train".
-        name = "train, evaluated" if split == "train" else str(split)
+        name = chosen.name if chosen is not None and chosen.split == split else _called(str(split))
         y = rows["mean_loss"].to_numpy(dtype=float)
         # A pass that saw no valid target has no loss.
         bad = ~numpy.isfinite(y) & ~((rows["targets"].to_numpy() == 0) & numpy.isnan(y))
         found.append(plain(name, x, y, role="evaluation", bad=bad))
-    return sorted(found, key=lambda series: series.name.startswith("train"))
+    first = chosen.name if chosen is not None else ""
+    return sorted(found, key=lambda series: (series.name != first, series.name.startswith("train")))
 
 
-def held_out(evaluations: Sequence[Series]) -> Series | None:
-    """The validation split; with none of that name, the only split that is not training's."""
-    named = [series for series in evaluations if split_kind(series.name) == "validation"]
-    others = [series for series in evaluations if not series.name.lower().startswith("train")]
-    chosen = named or others
-    return chosen[0] if len(chosen) == 1 else None
+def _called(split: str) -> str:
+    """What a split is called that is not known to be validation's."""
+    if split == "train":
+        return "train, evaluated"  # beside the running training loss, which is drawn as "train"
+    return f"unnamed split{split.removeprefix('evaluation')}" if split.startswith("evaluation") else split
 
 
 def split_kind(name: str) -> str:
@@ -188,18 +190,14 @@ def split_kind(name: str) -> str:
     return "validation" if name.lower().startswith(("val", "dev")) else name
 
 
-def _best(run: Run, evaluations: Sequence[Series]) -> Mark | None:
-    """The least loss of the split that is held out."""
-    chosen = held_out(evaluations)
-    if chosen is None or len(chosen.x) < 2:
+def _best(run: Run) -> Mark | None:
+    """The least validation loss."""
+    chosen = validation(run)
+    if chosen is None or len(chosen.losses) < 2 or not numpy.isfinite(chosen.losses).any():
         return None
     # What is drawn is rounded and thinned out: equal there, another evaluation may be the best one.
-    rows = run.evaluations[run.evaluations["split"] == chosen.name]
-    losses = rows["mean_loss"].to_numpy(dtype=float)
-    if not numpy.isfinite(losses).any():
-        return None
-    at = int(numpy.argmin(numpy.where(numpy.isfinite(losses), losses, numpy.inf)))
-    x, y = float(rows["after_step"].clip(lower=0).iloc[at]), short(float(losses[at]), 6) or 0.0
+    at = int(numpy.argmin(numpy.where(numpy.isfinite(chosen.losses), chosen.losses, numpy.inf)))
+    x, y = float(max(chosen.steps[at], 0)), short(float(chosen.losses[at]), 6) or 0.0
     return Mark(label=f"best {chosen.name} {number(y)} · step {x:,.0f}", x=x, y=y, role="best")
 
 

@@ -62,7 +62,9 @@ class Run:
     @cached_property
     def evaluations(self) -> "pandas.DataFrame":
         """Table `evaluations`, in order of passes; of a pass that was written several times, what it came to last."""
-        return self._sorted("evaluations", ["pass", "split"])
+        found = self._sorted("evaluations", ["pass", "split"])
+        taken_back = found["batches"] == 0  # a split that turned out to be another one
+        return found[~taken_back].reset_index(drop=True) if taken_back.any() else found
 
     @cached_property
     def rows(self) -> "pandas.DataFrame":

@@ -104,7 +104,7 @@ EVALUATIONS = Table(
     "One row for each split of each evaluation pass: losses computed between two training steps without a backward.",
     (
         Column("pass", "int32", "count", "evaluation passes before this one"),
-        Column("split", "string", "", "'train', 'validation', 'test', or a label of the place in the script"),
+        Column("split", "string", "", "'train', 'validation', 'test', a label of a place in the script, or 'unknown'"),
         Column("after_step", "int64", "count", "global_step of the last training step; -1 before the first"),
         Column("time", "float64", "s", "since recording started"),
         Column("mean_loss", "float64", "loss", "mean loss per valid target over the pass"),

@@ -38,7 +38,7 @@ def test_a_run_and_itself_differ_in_nothing(audits: dict[str, Audit]) -> None:
     assert comparison.changes == []
     assert statuses(comparison) == {"overfitting": "still"}
     assert comparison.pairs[0].verdict == (
-        "overfitting is still there in B. The best evaluation loss is 0.822 in both."
+        "overfitting is still there in B. The best validation loss is 0.822 in both."
     )
     assert {shift.gradient_decades for shift in comparison.pairs[0].shifts} == {0.0}
     assert not comparison.reaches(Severity.NOTE)
@@ -180,14 +180,13 @@ def with_overview(audit: Audit, **fields: Any) -> Audit:
 
 def test_losses_of_different_splits_are_not_compared(audits: dict[str, Audit]) -> None:
     base = audits["overfitting"]
-    renamed = [msgspec.structs.replace(series, name="test") for series in base.overview.evaluations]
-    verdict = compare([base, with_overview(base, evaluations=renamed)]).pairs[0].verdict
+    verdict = compare([base, with_overview(base, validation="test")]).pairs[0].verdict
     assert (
         "Their evaluations are of different data, validation and test, so these losses cannot be compared." in verdict
     )
-    assert "best evaluation loss" not in verdict
-    same = [msgspec.structs.replace(series, name="val") for series in base.overview.evaluations]
-    assert "best evaluation loss is" in compare([base, with_overview(base, evaluations=same)]).pairs[0].verdict
+    assert "best validation loss" not in verdict
+    assert "best validation loss is" in compare([base, with_overview(base, validation="val")]).pairs[0].verdict
+    assert "best validation loss" not in compare([base, with_overview(base, validation="")]).pairs[0].verdict
 
 
 def test_a_loss_that_ends_in_nan_is_compared_as_such(audits: dict[str, Audit]) -> None:

@@ -70,6 +70,26 @@ def test_the_best_evaluation_is_that_of_the_validation_split(tmp_path: Path) -> 
     assert (view.best_evaluation.x, view.best_evaluation.y) == (9, 1.5)
 
 
+@pytest.mark.parametrize(
+    ("splits", "names", "validation"),
+    [
+        (["evaluation"], ["validation"], "validation"),
+        (["dev", "train"], ["validation", "train, evaluated"], "validation"),
+        (["test"], ["test"], "test"),
+        (["evaluation", "evaluation 2"], ["unnamed split", "unnamed split 2"], ""),
+        (["unknown"], ["unknown"], ""),
+    ],
+)
+def test_no_curve_is_called_validation_that_may_be_another(
+    tmp_path: Path, splits: list[str], names: list[str], validation: str
+) -> None:
+    view = look(tmp_path, evaluations=[(at, split, 3.0 - at / 20) for at in (9, 19, 29) for split in splits])
+    assert [series.name for series in view.evaluations] == names
+    assert view.validation == validation
+    assert bool(view.best_evaluation) == bool(validation)
+    assert bool(view.gap) <= bool(validation)
+
+
 def test_there_is_no_best_among_splits_without_a_name(tmp_path: Path) -> None:
     values = [(at, split, 1.0 + at) for at in (9, 19) for split in ("train.py:10", "train.py:20")]
     assert look(tmp_path, evaluations=values).best_evaluation is None

@@ -1,4 +1,4 @@
-"""What the held-out loss is compared with, and what early stopping would have made of it."""
+"""What the validation loss is compared with, and what early stopping would have made of it."""
 
 import math
 from dataclasses import dataclass
@@ -8,11 +8,12 @@ import numpy
 from gradaudit.derived.order_statistics import Floats, median
 from gradaudit.derived.reduce import banded, plain, smooth
 from gradaudit.derived.training_loss import TrainingLoss
-from gradaudit.derived.validation import training_evaluation
+from gradaudit.derived.validation import training_evaluation, validation
 from gradaudit.findings import Series
 from gradaudit.run import Run
 
 LEAST_EVALUATIONS = 5
+FEWEST = 3  # where what they show is beyond doubt
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +23,7 @@ class TrainingCurve:
     name: str
     steps: Floats
     values: Floats
-    comparable: bool  # on the same scale as the held-out loss: evaluation mode, or running without dropout
+    comparable: bool  # on the same scale as the validation loss: evaluation mode, or running without dropout
     noisy: bool = False  # the same loss, but for the noise of dropout or batch normalisation in training mode
     running: bool = False  # one value a step, as noisy as batches are
 
@@ -46,7 +47,9 @@ class TrainingCurve:
 def comparison(run: Run, losses: list[TrainingLoss]) -> TrainingCurve:
     """The training loss measured in evaluation mode where there is one, else the running one."""
     evaluated = training_evaluation(run)
-    if evaluated is not None and numpy.isfinite(evaluated.losses).sum() >= LEAST_EVALUATIONS:
+    held_out = validation(run)
+    least = LEAST_EVALUATIONS if held_out is None else min(LEAST_EVALUATIONS, max(FEWEST, len(held_out.losses)))
+    if evaluated is not None and numpy.isfinite(evaluated.losses).sum() >= least:
         return TrainingCurve("training loss (evaluation mode)", evaluated.steps.astype(float), evaluated.losses, True)
     longest = max(losses, key=lambda loss: int(numpy.isfinite(loss.values).sum()))
     dropout = any(module.dropout for module in run.meta.modules)
@@ -71,16 +74,17 @@ def fall_since(train: TrainingCurve, steps: Floats, best: int) -> float:
 
 @dataclass(frozen=True)
 class Rise:
-    """How the last three held-out losses compare with the best one."""
+    """How the last three validation losses compare with the best one."""
 
     best: int  # the place of the best evaluation
-    final: float  # median of the last three
-    risen: float  # above the median of the best and its neighbours
+    final: float  # median of the last three; of fewer than five evaluations the last one
+    risen: float  # above the median of the best and its neighbours; of so few above the best
     relative: float  # over what was gained until the best
     jump: float  # the usual one from one evaluation to the next
     dropped: float  # by what share the training loss fell since the best
     later: int  # evaluations after the best
     clear: bool  # a rise that is no noise, while the training loss falls
+    steady: float = math.nan  # of few evaluations: by what share of the best the lowest one after it is above it
 
 
 def held_out_rise(
@@ -93,9 +97,12 @@ def held_out_rise(
     scatter: float = 1.5,
     fell_far: float = 0.5,
     later: float = 3,
+    few: float = 0.05,
 ) -> Rise:
-    """The rise of the held-out losses (finite ones, at these steps); the thresholds are those of `overfitting`."""
+    """The rise of the validation losses (finite ones, at these steps); the thresholds are those of `overfitting`."""
     best = int(numpy.argmin(values))
+    if len(values) < LEAST_EVALUATIONS:
+        return _rise_of_few(values, train, steps, rise, fell, fell_far, few)
     final = median(values[-3:])
     gained = float(values[0] - values[best])
     # One lucky evaluation is not what the model had reached: the rise is measured from it and its neighbours.
@@ -109,6 +116,27 @@ def held_out_rise(
     after = len(values) - 1 - best
     clear = bool(after >= later and large and dropped > fell)
     return Rise(best, final, risen, relative, jump, dropped, after, clear)
+
+
+def _rise_of_few(
+    values: Floats, train: TrainingCurve, steps: Floats, rise: float, fell: float, fell_far: float, few: float
+) -> Rise:
+    """The rise of three or four validation losses: clear where each after the best is well above it, the last most.
+
+    And the training loss is less than half, then, of what it was or of what the validation loss ever was.
+    """
+    best = int(numpy.argmin(values))
+    least, after, final = float(values[best]), values[best + 1 :], float(values[-1])
+    dropped = fall_since(train, steps, best)
+    known = train.values[numpy.isfinite(train.values)]
+    start = max(float(values[0]), float(known[0]) if train.comparable and len(known) else -math.inf)
+    risen = final - least
+    relative = risen / (start - least) if start > least else math.inf if risen > 0 else 0.0
+    far = dropped > fell_far or (train.comparable and float(train.at(steps[-1:])[0]) < (1 - fell_far) * least)
+    steady = float(after.min() - least) / abs(least) if least and len(after) >= 2 else math.nan
+    clear = bool(steady > few and final >= values.max() and relative > rise and dropped > fell and far)
+    jump = median(numpy.abs(numpy.diff(values, 2)))
+    return Rise(best, final, risen, relative, jump, dropped, len(after), clear, steady)
 
 
 def distance_at_end(train: TrainingCurve, steps: Floats, final: float) -> float:

@@ -1,4 +1,4 @@
-"""What a model that ignores its input would score on held-out data."""
+"""What a model that ignores its input would score on validation data."""
 
 import math
 
@@ -10,7 +10,7 @@ from gradaudit.run import Run
 
 
 def held_out_constant(run: Run, losses: list[TrainingLoss]) -> tuple[float, TrainingLoss]:
-    """The held-out loss of the best constant predictor, and the training loss that knows the labels."""
+    """The validation loss of the best constant predictor, and the training loss that knows the labels."""
     used = set(run.evaluations["loss"])
     for loss in losses:
         for facts in run.meta.losses:

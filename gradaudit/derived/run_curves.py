@@ -23,7 +23,7 @@ _MOST_NAMED = 2
 
 
 def gap(run: Run) -> list[Series]:
-    """Held-out minus training loss at each evaluation, as an area over zero; empty where that is not comparable."""
+    """Validation minus training loss at each evaluation, as an area over zero; empty where that is not comparable."""
     held_out, losses = validation(run), [training_loss(run, optimizer) for optimizer in run.optimizers]
     if held_out is None or len(held_out.losses) < _LEAST_EVALUATIONS or not losses:
         return []

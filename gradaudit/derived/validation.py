@@ -1,4 +1,4 @@
-"""Which evaluation split is the held-out one, and its losses over the steps."""
+"""Which evaluation split is the validation one, and its losses over the steps."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -8,10 +8,12 @@ import numpy
 from gradaudit.derived.order_statistics import Floats, Integers
 from gradaudit.derived.per_run import per_run
 from gradaudit.derived.wording import setting
+from gradaudit.findings import CouldNotLook
 from gradaudit.run import Run
 
 HELD_OUT = ("validation", "val", "valid", "dev", "eval", "test")  # in order of preference
 _TRAIN = ("train", "training")
+UNKNOWN = "unknown"  # several sets of data that the recorder could not tell apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,17 +25,48 @@ class Evaluations:
     losses: Floats
     training: bool  # the model was in training mode
 
+    @property
+    def name(self) -> str:
+        """What reports call it: validation, but for a test set that stands in for one."""
+        return "test" if self.split.lower() == "test" else "validation"
+
 
 @per_run
 def validation(run: Run) -> Evaluations | None:
-    """The held-out split: named so, else the only split that is not named as training; None when that is unclear."""
-    splits = [str(split) for split in run.evaluations["split"].dropna().unique()]
+    """The validation split: named so, else the only split that is not named as training; None when that is unclear.
+
+    A last evaluation of test data, or a first one before the training, is no second curve beside one that goes along
+    with the training.
+    """
+    splits = _along(run, [split for split in _splits(run) if split.lower() not in _TRAIN])
     by_name = {split.lower(): split for split in reversed(splits)}
     for name in HELD_OUT:
         if name in by_name:
             return _of(run, by_name[name])
-    rest = [split for split in splits if split.lower() not in _TRAIN]
-    return _of(run, rest[0]) if len(rest) == 1 else None
+    return _of(run, splits[0]) if len(splits) == 1 and splits[0] != UNKNOWN else None
+
+
+def _splits(run: Run) -> list[str]:
+    return [str(split) for split in run.evaluations["split"].dropna().unique()]
+
+
+def _along(run: Run, splits: list[str]) -> list[str]:
+    """The splits that were evaluated several times and while a training went on; all, where none was."""
+    after = run.evaluations.groupby("split", sort=False)["after_step"]
+    steps = run.steps.groupby("optimizer")["global_step"]
+    ends = {*steps.max().tolist(), *(steps.min() - 1).tolist()}
+    found = [split for split in splits if len(of := after.get_group(split)) > 1 and not set(of.tolist()) <= ends]
+    return found or splits
+
+
+def unclear(run: Run) -> CouldNotLook:
+    """What a check says that needs the validation loss, where `validation` is None."""
+    splits = _splits(run)
+    named = ", ".join(split for split in splits if split != UNKNOWN)
+    why = f"it is not clear which evaluation is on validation data{': ' if named else ''}{named}"
+    if UNKNOWN in splits:
+        why = "several sets of data may be evaluated at one place of the script, and their losses are not told apart"
+    return CouldNotLook(reason=why, enable='name the splits: Recorder.log(loss=..., split="validation")')
 
 
 def more_evaluations(seen: Evaluations, least: float, when: str = " during the run") -> str:
@@ -46,9 +79,9 @@ def more_evaluations(seen: Evaluations, least: float, when: str = " during the r
 @per_run
 def training_evaluation(run: Run) -> Evaluations | None:
     """The loss of training data as an evaluation pass saw it, in evaluation mode; None when there is no such split."""
-    for split in run.evaluations["split"].dropna().unique():
-        if str(split).lower() in _TRAIN:
-            found = _of(run, str(split))
+    for split in _splits(run):
+        if split.lower() in _TRAIN:
+            found = _of(run, split)
             return None if found.training else found
     return None
 

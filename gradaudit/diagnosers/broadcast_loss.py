@@ -5,7 +5,7 @@
 The shapes with which mse_loss, l1_loss, smooth_l1_loss, huber_loss, poisson_nll_loss and gaussian_nll_loss were called.
 Prediction and target hold the same numbers in a different number of dimensions, such as (32, 1) and (32), and torch
 stretched them over each other, to 32 x 32 differences. In a training loss it is a warning, and critical when the model
-learns no more than the mean of the targets. In an evaluation loss alone it is a warning: that number says nothing of
+learns no more than the mean of the targets. In a validation loss alone it is a warning: that number says nothing of
 the model. It is a note where all pairs may be meant, with reduction "none", and where several optimizers take turns.
 
 ## Why it matters
@@ -54,7 +54,7 @@ from gradaudit.schema import LossFacts
 _WARNED = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")  # of these torch says so itself
 _MOST_DIMENSIONS, _LARGEST = 16, 2**40  # of a shape that a record may hold
 _VERBS = {"mean": "averaged", "sum": "summed", "none": "computed"}
-_MEASURED = ["no_signal", "overfitting", "validation_better_than_train"]  # what an evaluation loss can bring about
+_MEASURED = ["no_signal", "overfitting", "validation_better_than_train"]  # what a validation loss can bring about
 _WATCHED = (*_WARNED, "poisson_nll_loss", "gaussian_nll_loss")
 
 
@@ -109,7 +109,7 @@ def _finding(run: Run, facts: LossFacts) -> Finding:
     severity, confidence = _weight(run, facts, stuck and not _zeros_and_ones(facts))
     compared = math.prod(_together(prediction, target))
     own = math.prod(prediction)
-    where = "The training loss" if training else "The evaluation loss"
+    where = "The training loss" if training else "The validation loss"
     seen = [
         f"{facts.function} got a prediction of shape {_shape(prediction)} and a target of shape {_shape(target)}. "
         f"torch stretches them over each other to {_shape(_together(prediction, target))}, so "

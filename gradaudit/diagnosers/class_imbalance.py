@@ -5,7 +5,7 @@
 The training labels as they were counted, up to `classes` classes. It is a note when the most frequent class occurs
 `ratio` times as often as the rarest one that occurs at all, the loss has no class weights, and the last losses are less
 than `gain` away from those of a predictor that knows the frequencies and nothing else. It is one, too, when the
-held-out loss is never clearly below that of an even guess: where the classes are distributed otherwise, what was
+validation loss is never clearly below that of an even guess: where the classes are distributed otherwise, what was
 learned is worth nothing. Imbalance alone, which the model copes with, is not reported, and neither is a loss above that
 of the frequencies: such a model has not even learned those. What explains the loss by itself, as a learning rate or
 overfitting, stands above it.
@@ -127,7 +127,7 @@ def class_imbalance(
         said = (
             f"the loss stays at {number(loss.last)}; the class frequencies alone give {number(level)}"
             if at_frequencies
-            else f"the held-out loss is never below {number(held_out)}, and an even guess "
+            else f"the validation loss is never below {number(held_out)}, and an even guess "
             f"among {count(loss.facts.classes)} classes has {number(math.log(max(2, loss.facts.classes)))}"
         )
         yield Finding(
@@ -137,7 +137,7 @@ def class_imbalance(
             seen=f"The most frequent class occurs {factor(uneven)} times as often as the rarest. Always predicting "
             f"these frequencies, without looking at the input, gives {number(level)}; the loss ends at "
             f"{number(loss.last)}."
-            + (f" The best held-out loss is {number(held_out)}." if math.isfinite(held_out) else ""),
+            + (f" The best validation loss is {number(held_out)}." if math.isfinite(held_out) else ""),
             span=Span(first=int(loss.steps[0]), last=int(loss.steps[-1])),
             follows=_WHATEVER_THE_LABELS,
             evidence=[
@@ -171,7 +171,7 @@ def class_imbalance(
 
 
 def _worse_than_a_guess(run: Run, loss: TrainingLoss) -> float:
-    """The best held-out loss where that is not clearly below an even guess's; NaN where it is, or is not known."""
+    """The best validation loss where that is not clearly below an even guess's; NaN where it is, or is not known."""
     held_out = validation(run)
     if held_out is None or loss.kind != "classification" or loss.facts is None or loss.facts.classes < 2:
         return math.nan

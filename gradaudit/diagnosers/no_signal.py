@@ -1,32 +1,32 @@
-"""What the model learns never helps on held-out data.
+"""What the model learns never helps on validation data.
 
 ## What it looks for
 
-The held-out loss against that of always predicting the training labels' distribution: their entropy, or the variance of
-their target. When its best value is at `prior` of that or above, and it gained less than `gain` of the first training
-loss over the last half of the evaluations, the model has found nothing that carries over. One that is above and still
-falling, or broke, is not judged. It is a note, since held-out labels may be distributed otherwise and some healthy
-models start slowly. After `epochs` passes over the data it is critical where the training loss does not get below that,
-either, and a warning where the training loss does and the held-out loss rises as `overfitting` says: what is learned by
-heart then never helped.
+The validation loss against that of always predicting the training labels' distribution: their entropy, or the variance
+of their target. When its best value is at `prior` of that or above, and it gained less than `gain` of the first
+training loss over the last half of the evaluations, the model has found nothing that carries over. One that is above
+and still falling, or broke, is not judged. It is a note, since validation labels may be distributed otherwise and some
+healthy models start slowly. After `epochs` passes over the data it is critical where the training loss does not get
+below that, either, and a warning where the training loss does and the validation loss rises as `overfitting` says: what
+is learned by heart then never helped.
 
 ## Why it matters
 
 The training loss may fall all the same, because examples can be learned by heart. Where the gradients and updates look
-normal, only the held-out loss tells that input and label do not belong together; where they do not, as behind dead
+normal, only the validation loss tells that input and label do not belong together; where they do not, as behind dead
 layers or a vanishing gradient, this is their consequence.
 
 ## What to try
 
 Look at ten pairs of input and label by eye, as the model gets them. Shuffle inputs and labels with one permutation.
-Check that no loss broadcasts (N, 1) against (N), that the input reaches the output, and that held-out data goes through
-the same preprocessing.
+Check that no loss broadcasts (N, 1) against (N), that the input reaches the output, and that validation data goes
+through the same preprocessing.
 
 ## When it is wrong
 
-Labels that nothing in the input predicts look the same, and so does a held-out set of another distribution: 5 % of one
-class in training and half of it held out. A model that learns its data by heart within an epoch may be above the line
-from the first evaluation on: overfitting tells more of it.
+Labels that nothing in the input predicts look the same, and so does a validation set of another distribution: 5 % of
+one class in training and half of that of validation. A model that learns its data by heart within an epoch may be above
+the line from the first evaluation on: overfitting tells more of it.
 """
 
 import math
@@ -43,7 +43,7 @@ from gradaudit.derived.progress import epochs as epochs_of
 from gradaudit.derived.progress import not_learning
 from gradaudit.derived.reduce import banded, plain
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
-from gradaudit.derived.validation import Evaluations, more_evaluations, validation
+from gradaudit.derived.validation import Evaluations, more_evaluations, unclear, validation
 from gradaudit.derived.wording import count, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
@@ -78,14 +78,10 @@ def no_signal(
     gain: float = 0.005,  # of the first training loss: still on its way, if it gains more
     epochs: float = 5,  # before that, slow starts and wrong labels look the same
 ) -> Iterator[Verdict]:
-    """Compare the best held-out loss with that of a predictor that ignores its input."""
+    """Compare the best validation loss with that of a predictor that ignores its input."""
     held_out = validation(run)
     if held_out is None:
-        splits = ", ".join(str(split) for split in run.evaluations["split"].unique())
-        yield CouldNotLook(
-            reason=f"it is not clear which evaluation is on held-out data: {splits}",
-            enable='name the splits: Recorder.log(loss=..., split="validation")',
-        )
+        yield unclear(run)
         return
     losses = [training_loss(run, optimizer) for optimizer in run.optimizers]
     judged = [loss for loss in losses if not loss.unjudged]
@@ -98,7 +94,7 @@ def no_signal(
         yield CouldNotLook(
             reason="what a model that ignores its input would reach in the evaluations is not known"
             if math.isnan(level)
-            else f"only {plural(finite.sum(), 'finite evaluation')} of {held_out.split!r} recorded, and this "
+            else f"only {plural(finite.sum(), 'finite evaluation')} of the {held_out.name} loss recorded, and this "
             "check needs "
             f"{_EVALUATIONS}",
             enable="use one torch.nn.functional loss for training and evaluation"
@@ -110,7 +106,7 @@ def no_signal(
     best = float(values.min())
     gained = (float(values[: len(values) // 2 + 1].min()) - best) / loss.first if loss.first > 0 else math.nan
     gone = any(breakdown(run, o) is not None or diverges(run, o) is not None for o in run.optimizers)
-    beside = f"the best {held_out.split} loss is {number(best)}; always predicting the same gives {number(level)}"
+    beside = f"the best {held_out.name} loss is {number(best)}; always predicting the same gives {number(level)}"
     if best < prior * level:
         yield Clean(measured=beside + ("; the run breaks on the way" if gone else ""))
         return
@@ -123,7 +119,7 @@ def no_signal(
         yield CouldNotLook(
             reason=f"{beside}, and it is still falling, by {percent(gained)} of the first training loss over the last "
             "half: where it would stop is not known",
-            enable="train until the held-out loss stops falling",
+            enable="train until the validation loss stops falling",
         )
         return
     rising = held_out_rise(values, comparison(run, losses), held_out.steps[finite].astype(float)).clear
@@ -153,7 +149,7 @@ def _finding(
     passed = epochs_of(run, loss.optimizer)
     late = passed >= epochs
     nothing = not_learning(run, loss.optimizer)
-    # A training loss that falls is no witness: held-out labels that are distributed otherwise have another constant.
+    # A training loss that falls is no witness: validation labels that are distributed otherwise have another constant.
     sure = late and nothing
     finite = numpy.isfinite(held_out.losses)
     steps: Floats = numpy.maximum(held_out.steps[finite], 0).astype(float)
@@ -170,25 +166,25 @@ def _finding(
     return Finding(
         severity=Severity.CRITICAL if sure else Severity.WARNING if worse else Severity.NOTE,
         confidence=Confidence.HIGH if sure else Confidence.MEDIUM,
-        headline=f"The {held_out.split} loss never falls below {number(best)}; {_blind_guess(loss)} gives "
+        headline=f"The {held_out.name} loss never falls below {number(best)}; {_blind_guess(loss)} gives "
         f"{number(level)}",
         seen=f"The best of {plural(int(finite.sum()), 'evaluation')} over {plural(len(loss.values), 'step')}{after} is "
         f"{number(best)}. A model that ignores its input and knows how the training labels are distributed gets "
         f"{number(level)}. {training}"
-        + ("" if nothing else " Held-out labels with another distribution look the same.")
+        + ("" if nothing else " Validation labels with another distribution look the same.")
         + ("" if late else " Some healthy models are still there after a few hundred steps."),
         # Where the training loss stays as well, this is its consequence, and begins where that is seen.
         span=Span(first=int(loss.steps[-max(5, len(loss.steps) // 10) if nothing else 0]), last=int(loss.steps[-1])),
         evidence=[
             Lines(
-                title=f"Training and {held_out.split} loss",
+                title=f"Training and {held_out.name} loss",
                 caption="Always predicting the same gives the line; a model that uses its input gets below. The "
-                "held-out loss never does.",
+                "validation loss never does.",
                 x_label="step",
                 y_label="loss",
                 series=[
                     banded(loss.name, loss.steps, loss.values),
-                    plain(f"{held_out.split} loss", steps, held_out.losses[finite], role="evaluation"),
+                    plain(f"{held_out.name} loss", steps, held_out.losses[finite], role="evaluation"),
                 ],
                 marks=[Mark(label=f"always the same: {number(level)}", y=level, role="reference")],
             )
@@ -211,7 +207,7 @@ def _finding(
             ),
         ],
         measures=[
-            Measure(quantity=f"best {held_out.split} loss / that of always predicting the same",
+            Measure(quantity=f"best {held_out.name} loss / that of always predicting the same",
                     observed=number(best / level) if level else "infinity", threshold=f">= {setting(prior)}",
                     option="prior"),
             Measure(quantity="gained over the last half of the evaluations, of the first loss",

@@ -234,13 +234,13 @@ def _evaluation(run: Run) -> Iterator[Verdict]:
         yield Finding(
             severity=Severity.WARNING,
             confidence=Confidence.CERTAIN,
-            headline=f"The {held_out.split} loss is NaN or infinite in {count(bad.sum())} of {count(len(bad))} "
+            headline=f"The {held_out.name} loss is NaN or infinite in {count(bad.sum())} of {count(len(bad))} "
             "evaluations",
             seen="Every training loss is finite, and the loss of these evaluations is not. The steps are "
             f"{names([count(step) for step in steps], 5)}.",
             span=Span(first=int(max(steps[0], 0)), last=int(max(steps[-1], 0))),
             actions=[
-                Action(text="Check the held-out data for NaN", code="assert torch.isfinite(inputs).all()"),
+                Action(text="Check the validation data for NaN", code="assert torch.isfinite(inputs).all()"),
                 Action(text="Check for a batch with 0 valid targets: the mean over none is NaN"),
             ],
             measures=[Measure(quantity="evaluations with NaN or infinity", observed=count(bad.sum()), threshold="any")],

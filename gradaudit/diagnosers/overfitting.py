@@ -2,11 +2,11 @@
 
 ## What it looks for
 
-The best evaluation of the held-out split, with at least `later` evaluations after it. The median of the last three is
+The best evaluation of the validation split, with at least `later` evaluations after it. The median of the last three is
 compared with the median of the best and its two neighbours: a warning when it lies above by more than `rise` of what
 training had gained until then and by more than `share` of the best loss, while the training loss fell by more than
-`fell` since. Without such a rise, a note when the last three held-out losses lie above the training loss by more than
-`gap` of the first held-out loss. The training loss of that gap is the one measured in evaluation mode; the running
+`fell` since. Without such a rise, a note when the last three validation losses lie above the training loss by more than
+`gap` of the first validation loss. The training loss of that gap is the one measured in evaluation mode; the running
 training loss stands in only for models without dropout.
 
 The rise must also be larger than `scatter` times the usual jump from one evaluation to the next (the median second
@@ -27,7 +27,7 @@ better than always predicting the same, no checkpoint is worth keeping: see `no_
 ## When it is wrong
 
 A small validation set is noisy. A cross-entropy can rise from overconfidence while the accuracy still improves: look
-at the metric you care about. A held-out set from another distribution shows a gap without overfitting, and a count
+at the metric you care about. A validation set from another distribution shows a gap without overfitting, and a count
 (Poisson) loss has a gap of 0.4 in healthy runs.
 """
 
@@ -37,7 +37,9 @@ from collections.abc import Iterator
 import numpy
 
 from gradaudit.derived.generalisation import (
+    FEWEST,
     LEAST_EVALUATIONS,
+    Rise,
     TrainingCurve,
     comparison,
     distance_at_end,
@@ -50,7 +52,7 @@ from gradaudit.derived.order_statistics import Floats, median
 from gradaudit.derived.progress import NO_BETTER, divergence
 from gradaudit.derived.reduce import plain
 from gradaudit.derived.training_loss import adversarial, training_loss
-from gradaudit.derived.validation import more_evaluations, validation
+from gradaudit.derived.validation import more_evaluations, unclear, validation
 from gradaudit.derived.wording import count, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
@@ -81,84 +83,95 @@ def overfitting(
     fell_far: float = 0.5,  # a training loss that halves again is learning by heart, however noisy the evaluations
     later: float = 3,  # evaluations; the median of three ignores one bad one
     gap: float = 0.25,  # small healthy data sets reach 0.26, hence only a note
+    few: float = 0.05,  # of the best loss; more than `share`, since three evaluations tell nothing of their noise
     patience: float = 3,  # evaluations; the shortest that the advice on early stopping proposes
 ) -> Iterator[Verdict]:
-    """Compare the last held-out losses with the best one, and with the training loss."""
+    """Compare the last validation losses with the best one, and with the training loss."""
     held_out = validation(run)
     if held_out is None:
-        splits = ", ".join(str(split) for split in run.evaluations["split"].unique())
-        yield CouldNotLook(
-            reason=f"it is not clear which evaluation is on held-out data: {splits}",
-            enable='name the splits: Recorder.log(loss=..., split="validation")',
-        )
+        yield unclear(run)
         return
     losses = [training_loss(run, optimizer) for optimizer in run.optimizers]
     if adversarial(run) and all(loss.unjudged for loss in losses):
         yield NotApplicable(reason=losses[0].unjudged)
         return
     finite = numpy.isfinite(held_out.losses)
-    if finite.sum() < LEAST_EVALUATIONS:
+    steps, values = held_out.steps[finite].astype(float), held_out.losses[finite]
+    train = comparison(run, losses)
+    seen = (
+        held_out_rise(values, train, steps, rise, share, fell, scatter, fell_far, later, few)
+        if len(values) >= FEWEST
+        else None
+    )
+    diverged = any(divergence(run, optimizer) is not None for optimizer in run.optimizers)
+    clear = seen is not None and seen.clear and not diverged
+    if seen is None or (len(values) < LEAST_EVALUATIONS and not clear):
+        doubt = "" if seen is None else ", or a rise beyond doubt"
         yield CouldNotLook(
-            reason=f"only {plural(finite.sum(), 'finite evaluation')} of {held_out.split!r} recorded, and this check "
-            f"needs {LEAST_EVALUATIONS}",
+            reason=f"only {plural(len(values), 'finite evaluation')} of the {held_out.name} loss recorded, and this "
+            f"check needs {LEAST_EVALUATIONS}{doubt}",
             enable=more_evaluations(held_out, LEAST_EVALUATIONS),
         )
         return
-    steps, values = held_out.steps[finite].astype(float), held_out.losses[finite]
-    train = comparison(run, losses)
-    seen = held_out_rise(values, train, steps, rise, share, fell, scatter, fell_far, later)
-    best, final, risen, relative, jump, dropped = (
-        seen.best, seen.final, seen.risen, seen.relative, seen.jump, seen.dropped
-    )  # fmt: skip
-    diverged = any(divergence(run, optimizer) is not None for optimizer in run.optimizers)
-    if seen.clear and not diverged:
-        measures = [
-            Measure(
-                quantity="rise since the best / gain until then",
-                observed=percent(relative) if math.isfinite(relative) else "no gain",
-                threshold=f"> {percent(rise)}",
-                option="rise",
-            ),
-            Measure(
-                quantity="rise / best loss",
-                observed=percent(risen / abs(values[best])) if values[best] else "infinity",
-                threshold=f"> {percent(share)}",
-                option="share",
-            ),
-            Measure(
-                quantity="rise / usual jump between evaluations",
-                observed=number(risen / jump) if jump > 0 else "no jumps",
-                threshold=f"> {setting(scatter)}",
-                option="scatter",
-            ),
-            Measure(
-                quantity="fall of the training loss since",
-                observed=percent(dropped),
-                threshold=f"> {percent(fell)}",
-                option="fell",
-            ),
-            Measure(
-                quantity="evaluations after the best",
-                observed=count(seen.later),
-                threshold=f">= {count(later)}",
-                option="later",
-            ),
-        ]
+    best, final = seen.best, seen.final
+    if clear:
+        measures = _measures(seen, float(values[best]), rise, share, fell, scatter, later, few)
         judged = [loss for loss in losses if not loss.unjudged]
         constant = held_out_constant(run, judged)[0] if judged else math.nan
         blind = constant if values[best] >= NO_BETTER * constant else math.nan
-        yield _risen(run, held_out.split, train, steps, values, int(patience), measures, blind)
+        yield _risen(run, held_out.name, train, steps, values, int(min(patience, seen.later)), measures, blind)
         return
     distance, level = distance_at_end(train, steps, final), float(values[0])
     if distance > gap * level and level > 0 and not diverged:
-        yield _apart(run, held_out.split, train, steps, values, distance, gap)
+        yield _apart(run, held_out.name, train, steps, values, distance, gap)
         return
     side = "above" if distance > 0 else "below"
     apart = "" if math.isnan(distance) else f", {number(abs(distance))} {side} the {train.name} there"
     yield Clean(
-        measured=f"the last three {held_out.split} losses have a median of {number(final)}{apart}; the best of all is "
+        measured=f"the last three {held_out.name} losses have a median of {number(final)}{apart}; the best of all is "
         f"{number(float(values[best]))}, {_when(steps[best], _last_step(run))}"
     )
+
+
+def _measures(
+    seen: Rise, best: float, rise: float, share: float, fell: float, scatter: float, later: float, few: float
+) -> list[Measure]:
+    """What a rise was judged by: of few evaluations nothing tells how they scatter."""
+    of_few = math.isfinite(seen.steady)
+    large = Measure(
+        quantity="rise / best loss", observed=percent(seen.risen / abs(best)) if best else "infinity",
+        threshold=f"> {percent(share)}", option="share",
+    )  # fmt: skip
+    noise = Measure(
+        quantity="rise / usual jump between evaluations",
+        observed=number(seen.risen / seen.jump) if seen.jump > 0 else "no jumps",
+        threshold=f"> {setting(scatter)}", option="scatter",
+    )  # fmt: skip
+    lowest = Measure(
+        quantity="lowest rise after the best / best loss", observed=percent(seen.steady) if of_few else "",
+        threshold=f"> {percent(few)}", option="few",
+    )  # fmt: skip
+    return [
+        Measure(
+            quantity="rise since the best / gain until then",
+            observed=percent(seen.relative) if math.isfinite(seen.relative) else "no gain",
+            threshold=f"> {percent(rise)}",
+            option="rise",
+        ),
+        *([lowest] if of_few else [large, noise]),
+        Measure(
+            quantity="fall of the training loss since",
+            observed=percent(seen.dropped),
+            threshold=f"> {percent(fell)}",
+            option="fell",
+        ),
+        Measure(
+            quantity="evaluations after the best",
+            observed=count(seen.later),
+            threshold=f">= {count(2 if of_few else later)}",
+            option="" if of_few else "later",
+        ),
+    ]
 
 
 def _when(step: float, last: float = math.nan) -> str:
@@ -200,10 +213,12 @@ def _risen(
     run: Run, split: str, train: TrainingCurve, steps: Floats, values: Floats, least: int, measures: list[Measure],
     blind: float,
 ) -> Finding:  # fmt: skip
-    """`blind` is what always predicting the same gives where the best held-out loss is no better, else NaN."""
+    """`blind` is what always predicting the same gives where the best validation loss is no better, else NaN."""
     best, last = int(numpy.argmin(values)), _last_step(run)
     at = int(max(steps[best], 0))
-    final = median(values[-3:])
+    few = len(values) < LEAST_EVALUATIONS
+    final = float(values[-1]) if few else median(values[-3:])
+    above = percent(final / float(values[best]) - 1) if values[best] > 0 else number(final)
     then, now = map(float, train.at(steps[[best, -1]]))
     actions = (
         _stop_early(steps, values, split, last, least)
@@ -226,9 +241,9 @@ def _risen(
         severity=Severity.WARNING,
         confidence=Confidence.HIGH,
         headline=f"The {split} loss rises from {number(float(values[best]))} {_when(steps[best])} to {number(final)} "
-        "(median of the last three) while the training loss falls",
-        seen=f"The best of {count(len(values))} evaluations was {_when(steps[best], last)}; the median of "
-        f"the last three is {percent(final / float(values[best]) - 1) if values[best] > 0 else number(final)} above "
+        f"{'' if few else '(median of the last three) '}while the training loss falls",
+        seen=f"The best of {count(len(values))} evaluations was {_when(steps[best], last)}; the "
+        f"{'last' if few else 'median of the last three'} is {above} above "
         f"it. Meanwhile the {train.name} went from {number(then)} to {number(now)}."
         + (
             ""
@@ -315,7 +330,7 @@ def _apart(
         ],
         measures=[
             Measure(
-                quantity="gap / first held-out loss",
+                quantity="gap / first validation loss",
                 observed=setting(distance / float(values[0])),
                 threshold=f"> {setting(gap)}",
                 option="gap",

@@ -10,7 +10,7 @@ batch is that small, and is satisfied when it is not.
 ## Why it matters
 
 The mean and the variance of four numbers are mostly chance. They make training noisy, and they differ from the running
-statistics that evaluation uses: training and held-out loss are then those of two different models, and the distance
+statistics that evaluation uses: training and validation loss are then those of two different models, and the distance
 between them, to either side, says little about overfitting.
 
 ## What to try

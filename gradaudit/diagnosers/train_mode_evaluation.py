@@ -1,15 +1,15 @@
-"""The held-out data is evaluated in training mode.
+"""The validation data is evaluated in training mode.
 
 ## What it looks for
 
-The training flag of the model during each evaluation of the held-out split. Training mode in more than `most` of them
+The training flag of the model during each evaluation of the validation split. Training mode in more than `most` of them
 is a warning when the model has dropout or batch normalisation.
 
 ## Why it matters
 
 With dropout active the reported loss is that of a crippled model, and noisy. Batch normalisation in training mode uses
 the statistics of the evaluation batch, so the result depends on how the batches are cut, and it writes what it saw into
-the running statistics: the held-out data leaks into the model.
+the running statistics: the validation data leaks into the model.
 
 ## What to try
 
@@ -27,7 +27,7 @@ from gradaudit.derived.modes import mode_dependent, mode_matters
 from gradaudit.derived.order_statistics import Integers
 from gradaudit.derived.reduce import banded, plain
 from gradaudit.derived.training_loss import adversarial, training_loss
-from gradaudit.derived.validation import HELD_OUT, validation
+from gradaudit.derived.validation import HELD_OUT, unclear, validation
 from gradaudit.derived.wording import count, percent, plural
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
@@ -54,14 +54,10 @@ def train_mode_evaluation(
     *,
     most: float = 0.5,  # of the evaluations; the flag is exact, and one forgotten call is as good as all
 ) -> Iterator[Verdict]:
-    """Count the evaluations of the held-out split made in training mode."""
+    """Count the evaluations of the validation split made in training mode."""
     held_out = validation(run)
     if held_out is None:
-        splits = ", ".join(str(split) for split in run.evaluations["split"].unique())
-        yield CouldNotLook(
-            reason=f"it is not clear which evaluation is on held-out data: {splits}",
-            enable='name the splits: Recorder.log(loss=..., split="validation")',
-        )
+        yield unclear(run)
         return
     frame = run.evaluations[run.evaluations["split"] == held_out.split]
     flags = frame["training"].to_numpy()
@@ -75,7 +71,7 @@ def train_mode_evaluation(
     if share <= most:
         yield Clean(
             measured=f"the model is in evaluation mode in {count((flags == 0).sum())} of "
-            f"{plural(len(flags), 'evaluation')} of {held_out.split!r}{_unknown(flags)}"
+            f"{plural(len(flags), 'evaluation')} of the {held_out.name} loss{_unknown(flags)}"
         )
         return
     if mode_matters(run) is False:
@@ -91,21 +87,21 @@ def train_mode_evaluation(
         severity=Severity.WARNING if named else Severity.NOTE,
         confidence=Confidence.CERTAIN if named else Confidence.MEDIUM,
         headline=f"The model is in training mode in {count((flags == 1).sum())} of "
-        f"{plural(len(flags), 'evaluation')} of {held_out.split!r}{_unknown(flags)}",
+        f"{plural(len(flags), 'evaluation')} of the {held_out.name} loss{_unknown(flags)}",
         seen=f"The model has {mode_dependent(run) or 'modules that are not known'}. Dropout is active while the "
-        f"{held_out.split} loss is measured, and batch normalisation takes its statistics from the batch and keeps "
+        f"{held_out.name} loss is measured, and batch normalisation takes its statistics from the batch and keeps "
         "them.",
         span=Span(first=int(max(held_out.steps.min(), 0)), last=int(max(held_out.steps.max(), 0))),
         evidence=[
             Lines(
-                title="Training and held-out loss",
-                caption=f"The {held_out.split} loss was measured with dropout and batch normalisation as in training, "
+                title="Training and validation loss",
+                caption=f"The {held_out.name} loss was measured with dropout and batch normalisation as in training, "
                 "so its level is not that of the model in use.",
                 x_label="step",
                 y_label="loss",
                 series=[
                     banded(loss.name, loss.steps, loss.values),
-                    plain(f"{held_out.split} loss", held_out.steps, held_out.losses, role="evaluation"),
+                    plain(f"{held_out.name} loss", held_out.steps, held_out.losses, role="evaluation"),
                 ],
             )
         ],
@@ -114,7 +110,7 @@ def train_mode_evaluation(
                 text=f"Switch to evaluation mode for each of the {plural(len(flags), 'evaluation')}, and back after it",
                 code="model.eval()\nwith torch.no_grad():\n    ...\nmodel.train()",
             ),
-            Action(text=f"Compare the {held_out.split} losses of this run with those of others only after that"),
+            Action(text=f"Compare the {held_out.name} losses of this run with those of others only after that"),
         ],
         measures=[
             Measure(

@@ -9,7 +9,7 @@ two, with a rank correlation of at least `trend` over the parts, by at least `sh
 
 And the medians of the run's tenths: the last one above the lowest by at least `lost` of what had been gained by then,
 from the first loss, and by `errors` standard errors of their means, after a gain of at least `share` of the first loss.
-It is a note, and a warning when the held-out loss gives up as much of its own gain and the learning rate is no higher
+It is a note, and a warning when the validation loss gives up as much of its own gain and the learning rate is no higher
 than it was then.
 
 ## Why it matters
@@ -158,7 +158,7 @@ def _back_up(run: Run, loss: TrainingLoss, climbed: Climb, lost: float, errors: 
         "rate is "
         + (f"{rate_in_words(now)} from step {count(until)} on." if steady
            else f"{rate_in_words(then)} at step {count(until)} and {rate_in_words(now)} at the end.")
-        + (" The held-out loss climbs back, too." if worse else ""),
+        + (" The validation loss climbs back, too." if worse else ""),
         span=Span(first=until, last=int(loss.steps[-1])),
         evidence=[
             loss_chart(run, optimizer, "The training loss; the mark is where its best tenth ends.",
@@ -170,7 +170,7 @@ def _back_up(run: Run, loss: TrainingLoss, climbed: Climb, lost: float, errors: 
             hold(run, optimizer, rise) if rise is not None else
             Action(text=f"Keep the learning rate at or below {rate_in_words(then / 3)}, a third of what it is at step "
                    f"{count(until)}, or let it decay from there"),
-            Action(text=f"Compare the model with its weights of step {count(until)}, by the held-out loss"),
+            Action(text=f"Compare the model with its weights of step {count(until)}, by the validation loss"),
             Action(text="If the data, or a weight in the loss, changes there, judge by the validation loss"),
         ],
         measures=[
@@ -180,7 +180,7 @@ def _back_up(run: Run, loss: TrainingLoss, climbed: Climb, lost: float, errors: 
                     threshold=f">= {setting(errors)}", option="errors"),
             Measure(quantity="gain by then / first loss", observed=percent(climbed.gained),
                     threshold=f">= {percent(share)}", option="share"),
-            Measure(quantity="rise of the held-out loss / its gain",
+            Measure(quantity="rise of the validation loss / its gain",
                     observed=percent(_held_out_gone(run)) if numpy.isfinite(_held_out_gone(run)) else "not known",
                     threshold=f">= {percent(lost)} is a warning, with the row below", option="lost"),
             *([Measure(quantity="learning rate at the end / where the best tenth ends", observed=number(largest(grown)),
@@ -190,7 +190,7 @@ def _back_up(run: Run, loss: TrainingLoss, climbed: Climb, lost: float, errors: 
 
 
 def _held_out_gone(run: Run) -> float:
-    """The share of its gain that the held-out loss has given up at the end; NaN where it is not known."""
+    """The share of its gain that the validation loss has given up at the end; NaN where it is not known."""
     held_out = validation(run)
     values = held_out.losses[numpy.isfinite(held_out.losses)] if held_out is not None else numpy.zeros(0)
     if len(values) < _EVALUATIONS or not values[0] > values.min():

@@ -1,8 +1,8 @@
-"""The held-out loss lies clearly below the training loss.
+"""The validation loss lies clearly below the training loss.
 
 ## What it looks for
 
-The evaluations of the last half of the run, at least `evaluations` of them. A held-out loss more than `margin` below
+The evaluations of the last half of the run, at least `evaluations` of them. A validation loss more than `margin` below
 the training loss around it in `most` of them is a note. A training loss measured in evaluation mode can be compared,
 and so can the running one of a model without dropout, batch normalisation and label smoothing. With dropout or batch
 normalisation `noise` takes the place of `margin`: noise that takes away most of what the model can do is worth a note,
@@ -10,7 +10,7 @@ and a leak or augmented training data look the same.
 
 ## Why it matters
 
-Nothing learns data better that it has not seen. Either the held-out data is easier, or part of it is in the training
+Nothing learns data better that it has not seen. Either the validation data is easier, or part of it is in the training
 data, or the training loss is of harder inputs (augmentation, mixup) than the model will meet.
 
 ## What to try
@@ -21,7 +21,7 @@ Split by group and by time. Evaluate a fixed part of the training data in evalua
 ## When it is wrong
 
 Augmented or mixed training data is harder on purpose, and then this is as it should be. Batch normalisation in training
-mode adds to the running loss. A small held-out set can be easier by chance.
+mode adds to the running loss. A small validation set can be easier by chance.
 """
 
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ from gradaudit.derived.order_statistics import median
 from gradaudit.derived.progress import divergence as diverges
 from gradaudit.derived.reduce import plain
 from gradaudit.derived.training_loss import adversarial, training_loss
-from gradaudit.derived.validation import more_evaluations, validation
+from gradaudit.derived.validation import more_evaluations, unclear, validation
 from gradaudit.derived.wording import count, factor, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
@@ -61,14 +61,11 @@ def validation_better_than_train(
     most: float = 0.7,  # runmedic's share of the evaluations
     evaluations: float = 4,  # in the last half; fewer are chance
 ) -> Iterator[Verdict]:
-    """Compare each held-out loss of the last half with the training losses around it."""
+    """Compare each validation loss of the last half with the training losses around it."""
     held_out = validation(run)
     losses = [training_loss(run, optimizer) for optimizer in run.optimizers]
     if held_out is None:
-        yield CouldNotLook(
-            reason="it is not clear which evaluation is on held-out data",
-            enable='name the splits: Recorder.log(loss=..., split="validation")',
-        )
+        yield unclear(run)
         return
     if adversarial(run) or all(loss.unjudged for loss in losses):
         yield NotApplicable(reason=losses[0].unjudged or "several optimizers minimise different losses in turn")
@@ -95,7 +92,7 @@ def validation_better_than_train(
     if any(diverges(run, optimizer) is not None for optimizer in run.optimizers) or share < most or not share:
         typical = median(below)
         yield Clean(
-            measured=f"the {held_out.split} loss is {_beside(typical)} the {train.name}, in the median of "
+            measured=f"the {held_out.name} loss is {_beside(typical)} the {train.name}, in the median of "
             f"the {plural(len(steps), 'evaluation')} of the last half"
             if numpy.isfinite(typical)
             else f"none of {plural(len(steps), 'evaluation')} can be compared"
@@ -104,9 +101,9 @@ def validation_better_than_train(
     yield Finding(
         severity=Severity.NOTE,
         confidence=Confidence.LOW if train.name.endswith("(running)") else Confidence.MEDIUM,
-        headline=f"The {held_out.split} loss is {percent(median(below))} below the training loss in "
+        headline=f"The {held_out.name} loss is {percent(median(below))} below the training loss in "
         f"{count((below > least).sum())} of the {plural(len(steps), 'evaluation')} of the last half",
-        seen=f"In the last half the {held_out.split} loss is {number(median(values))} and the {train.name} around it "
+        seen=f"In the last half the {held_out.name} loss is {number(median(values))} and the {train.name} around it "
         f"{number(median(around))} (medians). "
         + (
             "Dropout or batch normalisation in training mode may cost the model that much; a leak or augmented "
@@ -117,13 +114,13 @@ def validation_better_than_train(
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         evidence=[
             Lines(
-                title="Training and held-out loss",
-                caption="The held-out loss below the training loss: easier data, or data that both sets share.",
+                title="Training and validation loss",
+                caption="The validation loss below the training loss: easier data, or data that both sets share.",
                 x_label="step",
                 y_label="loss",
                 series=[
                     train.drawn(),
-                    plain(f"{held_out.split} loss", held_out.steps, held_out.losses, role="evaluation"),
+                    plain(f"{held_out.name} loss", held_out.steps, held_out.losses, role="evaluation"),
                 ],
             )
         ],
@@ -132,12 +129,12 @@ def validation_better_than_train(
                    code="set(map(hash_of, train)) & set(map(hash_of, validation))"),
             Action(text="Split by group (person, document, day) instead of by example"),
             *(
-                [Action(text="Halve the dropout, and see whether the held-out loss gets lower")] if train.noisy else []
+                [Action(text="Halve the dropout: does the validation loss get lower?")] if train.noisy else []
             ),
             Action(text="If the training data is augmented, compare with a part of it without augmentation"),
         ],
         measures=[
-            Measure(quantity="evaluations with a lower held-out loss", observed=percent(share),
+            Measure(quantity="evaluations with a lower validation loss", observed=percent(share),
                     threshold=f">= {percent(most)}", option="most"),
             Measure(quantity="median distance", observed=percent(median(below)), threshold=f"> {percent(least)}",
                     option="noise" if train.noisy else "margin"),

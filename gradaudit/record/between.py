@@ -21,7 +21,7 @@ from gradaudit.record.samples import of_loss
 from gradaudit.record.seen import Seen, behind, written_out
 from gradaudit.record.sharding import local
 from gradaudit.record.splits import forget as forget_places
-from gradaudit.record.splits import note_training
+from gradaudit.record.splits import note_loader, note_training
 from gradaudit.record.tensors import Plan, TensorTable
 from gradaudit.record.threads import PerThread, leaves
 
@@ -194,6 +194,7 @@ class Between:
         shared = self.shared
         if shared.after_step < 0 and torch.is_grad_enabled():
             shared.batches_per_epoch, shared.loader_batch_size = batches_of(loader)
+            note_loader(loader)
 
     def log(self, loss: Any, split: str | None, count: int) -> None:
         """`Recorder.log`: a training loss of the coming step, or an evaluation loss."""
@@ -206,9 +207,7 @@ class Between:
             name = {"val": "validation", "valid": "validation"}.get(split or "", split or "evaluation")
             call = Call(book.logged(), torch.as_tensor(value), count, 0, count)
             # What the script logs is what it means; the same losses seen without a name are not a second split.
-            for label, entry in list(self.evaluations.open.items()):
-                if entry.loss != call.loss and (label == name or label.startswith("evaluation")):
-                    del self.evaluations.open[label]
+            self.evaluations.forget(name, call.loss)
             self._evaluate(call, 0, name)
 
     def close_pass(self) -> None:

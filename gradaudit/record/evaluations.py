@@ -2,11 +2,14 @@
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gradaudit.record import parts
 from gradaudit.record.losses import Call, wide
-from gradaudit.record.splits import current_split
+from gradaudit.record.parts import Key, Part
+from gradaudit.record.splits import current_part, rest
 
 _PAUSE = 5.0  # times the shortest time between two losses of a pass
 
@@ -19,12 +22,18 @@ class _Split:
     training: int = -1
     loss: int = -1
 
+    def add(self, other: "_Split") -> None:
+        """Take in another part of the same data; of a second loss function nothing: the first one is the pass's."""
+        if self.loss == other.loss:
+            self.total, self.valid = self.total + other.total, self.valid + other.valid
+            self.batches += other.batches
+
 
 class Evaluations:
     """Losses that a thread computed without a backward, gathered into passes between its training steps."""
 
     def __init__(self) -> None:
-        self.open: dict[str, _Split] = {}
+        self.open: dict[Key, _Split] = {}
         self._pass: dict[str, Any] = {}
         self._last = 0.0
         self._shortest = math.inf  # seconds between two losses of one pass
@@ -51,37 +60,48 @@ class Evaluations:
         if self.open:
             self._shortest = min(self._shortest, now - self._last)
         self._last = now
-        entry = self.open.setdefault(split or current_split(), _Split(training=training, loss=call.loss))
-        if call.loss != entry.loss:
-            return  # a second loss function of the same batch: the first one is the pass's
-        entry.total = entry.total + wide(call.mean) * call.valid
-        entry.valid = entry.valid + call.valid
-        entry.batches += 1
+        key = parts.key_of(Part(split) if split else current_part())
+        entry = self.open.setdefault(key, _Split(training=training, loss=call.loss))
+        entry.add(_Split(wide(call.mean) * call.valid, call.valid, 1, training, call.loss))
+        while parts.crowded(key, self.open):
+            self.open = _together({each: parts.shortened(each) for each in self.open}, self.open)
+
+    def forget(self, split: str, loss: int) -> None:
+        """Drop what was seen of this split, or of no named one, but for this loss: the script says what it means."""
+        of = (None, "evaluation", split)
+        self.open = {key: entry for key, entry in self.open.items() if key.name not in of or entry.loss == loss}
 
     def close(self) -> list[dict[str, Any]]:
         """End the pass and return its rows; values may still be on the device."""
-        rows = self.so_far()
+        rows = self.so_far(ended=True)
         self.open, self._written = {}, {}
+        rest()
         return rows
 
-    def _batches(self) -> dict[tuple[int, str], int]:
-        return {(self._pass["pass"], split): entry.batches for split, entry in self.open.items()}
+    def _splits(self, *, ended: bool = False) -> dict[str, _Split]:
+        """What was found of each split of the open pass."""
+        calls = {key: entry.batches for key, entry in self.open.items()}
+        return _together(parts.labels(calls, ended=ended), self.open)
+
+    def _batches(self, splits: dict[str, _Split]) -> dict[tuple[int, str], int]:
+        return {(self._pass["pass"], split): entry.batches for split, entry in splits.items()}
 
     def at_rest(self) -> bool:
         """Whether nothing was added to the open pass since this was asked before, and its rows are not written."""
-        before, self._looked = self._looked, self._batches()
+        before, self._looked = self._looked, self._batches(self._splits())
         written = {key: batches for key, (batches, _) in self._written.items() if batches}
         return before == self._looked != written
 
-    def so_far(self) -> list[dict[str, Any]]:
+    def so_far(self, *, ended: bool = False) -> list[dict[str, Any]]:
         """The rows of the pass that are new since this was asked before; its `mean_loss` is still the total.
 
         They take the place of earlier rows of the pass. A split without batches is one that was written and
         is taken back.
         """
-        rows, now = [], self._batches()
+        splits = self._splits(ended=ended)
+        rows, now = [], self._batches(splits)
         for (number, split), batches in now.items():
-            entry = self.open[split]
+            entry = splits[split]
             if self._written.get((number, split), (0, {}))[0] != batches:
                 numbers = {"targets": entry.valid, "batches": batches, "training": entry.training, "loss": entry.loss}
                 rows.append({**self._pass, "split": split, "mean_loss": entry.total, **numbers})
@@ -92,3 +112,12 @@ class Evaluations:
                 rows.append({**of_pass, "split": key[1], **nothing})
                 self._written[key] = 0, of_pass
         return rows
+
+
+def _together(names: Mapping[Any, Any], entries: Mapping[Any, _Split]) -> dict[Any, _Split]:
+    """The sum of the entries under each of their new names."""
+    found: dict[Any, _Split] = {}
+    for old, new in names.items():
+        entry = entries[old]
+        found.setdefault(new, _Split(training=entry.training, loss=entry.loss)).add(entry)
+    return found

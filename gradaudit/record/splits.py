@@ -1,61 +1,56 @@
-"""Tells training, validation and test losses apart by the place in the script that computes them."""
+"""Tells training, validation and test losses apart by the place in the script that computes them, and by its data."""
 
 import contextlib
-import linecache
-import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
-import torch
-from torch.utils.data import DataLoader
-
+from gradaudit.record import identity, parts, places, source
+from gradaudit.record.identity import Token, token
+from gradaudit.record.parts import FEW, Level, Part
+from gradaudit.record.places import Place, place_of
+from gradaudit.record.source import COMPREHENSIONS, Loop, Over, Position
 from gradaudit.record.variables import variables_of
+from gradaudit.record.words import held_out, one_of, tokens_of
 
-_WORDS = {
-    **dict.fromkeys(("train", "training", "trn", "trainset"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "validate", "validating", "dev", "devset", "holdout"), "validation"),
-    **dict.fromkeys(("test", "testing", "tst", "testset"), "test"),
-}
-# Parameters by which functions are told what to evaluate.
-_PARAMETERS = ("split", "phase", "mode", "stage", "subset", "partition", "fold")
-_DATA = {
-    "batches", "data", "dataloader", "dataset", "dl", "ds", "features", "idx", "index", "indices", "inputs", "iter",
-    "iterator", "loader", "mask", "samples", "set", "split", "trainset", "x", "y",
-}  # fmt: skip
 _DEEPEST = 12  # frames looked at, counted from the loss
-_MOST_DATA = 8  # kinds of data at one place; more are batches that look like data
+_DATA = {"data", "dataset", "examples", "samples"}  # parameters of a function that goes over one data set
+_MODES = ("mode", "stage")  # parameters in whose value "train" is what the model does, and not its data
 
-
-class _Place(NamedTuple):
-    """What the source says where a frame stands: cached, since reading it costs more than the loss."""
-
-    where: tuple[Any, ...]  # the function, and the lines and columns of its call: a faster call has another offset
-    word: str | None  # the split named by the call, its line or a loop around it
-    given: str | None  # the split named by what the call is given, or by the variable that takes its result
-    loops: tuple[str, ...]  # loop variables around it
-    options: tuple[str, ...]  # parameters that may name a split
-    data: tuple[str, ...]  # variables and parameters that may hold the data
-
-
-_places: dict[tuple[CodeType, int], _Place] = {}
-# By place: the data seen there, each with its label.
-_sites: dict[tuple[tuple[Any, ...], ...], dict[Any, str]] = {}
-_MOST_PLACES = 10_000  # code that a script makes at every step would otherwise be kept for ever
 _told: ContextVar[str | None] = ContextVar("told", default=None)  # what a framework says is evaluated now, here
 # Functions on the stack of a backward, the training loop and its callers; of an installed package its calls, since one
 # engine of it may train and another one evaluate.
 _training: set[CodeType | tuple[int, CodeType]] = set()
+_unread: set[tuple[CodeType, int]] = set()  # where they stood then, whose source is read when something is evaluated
+_loops_of_training: set[tuple[CodeType, tuple[int, int]]] = set()
+_loader: list[Token] = []  # the one that was gone over last, with gradients
+_trained: set[Token] = set()  # data sets that were gone over before a backward
+_ANYTHING = (bool, int, float, str, type(None))  # equal ones are one object
 _INSTALLED = ("site-packages", "dist-packages")
 
 
+class _Seen(NamedTuple):
+    """A frame, what the source says of its place, and its variables."""
+
+    frame: FrameType
+    place: Place
+    held: dict[str, Any]
+
+
 def forget() -> None:
-    """Start anew: the labels of a recording count from one. Code that the compiler made must not outlive it here."""
-    _places.clear()
-    _sites.clear()
-    _training.clear()
+    """Start anew: the labels of a recording count from one. Nothing that the compiler made must outlive it here."""
+    for module in (identity, parts, places):
+        module.forget()
+    for known in (_training, _trained, _loops_of_training, _unread):
+        known.clear()
+    _loader.clear()
+
+
+def rest() -> None:
+    """A pass is over: most places are read at the first evaluation."""
+    source.forget()
 
 
 @contextlib.contextmanager
@@ -68,9 +63,17 @@ def told(split: str) -> Iterator[None]:
         _told.reset(before)
 
 
+def note_loader(loader: Any) -> None:
+    """A loader is about to be gone over, with gradients: for training, if a backward follows."""
+    _loader[:] = [token(loader)]
+
+
 def note_training() -> None:
     """Remember the functions that train: what their names and loops say is not said of an evaluation inside them."""
-    _training.update(map(_of_training, _script_frames()))
+    _trained.update(_loader)
+    for frame in _script_frames():
+        _training.add(_of_training(frame))
+        _unread.add((frame.f_code, frame.f_lasti))
 
 
 def _of_training(frame: FrameType) -> CodeType | tuple[int, CodeType]:
@@ -78,118 +81,123 @@ def _of_training(frame: FrameType) -> CodeType | tuple[int, CodeType]:
     return (id(frame), code) if any(place in code.co_filename for place in _INSTALLED) else code
 
 
-def current_split() -> str:
-    """'train', 'validation' or 'test' when the calling script says so, else a label of the place and its data."""
+def current_part() -> Part:
+    """What is evaluated now: 'train', 'validation' or 'test' when the script says so, else its place and its data."""
     told_by_framework = _told.get()
     if told_by_framework is not None:
-        return told_by_framework
-    if len(_places) > _MOST_PLACES or len(_sites) > _MOST_PLACES:
-        _places.clear()
-        _sites.clear()
-    seen: list[FrameType] = []
+        return Part(told_by_framework)
+    if places.full():
+        places.forget()
+    while _unread:
+        code, instruction = _unread.pop()
+        _loops_of_training.update((code, loop.where) for loop in Position(code, instruction).loops())
+    seen: list[_Seen] = []
+    name = _name(seen)
+    levels = [level for each in reversed(seen) for level in _levels(each)]
+    if name is None and any(level.trained for level in levels):
+        name = "train"
+    if name is None:
+        return Part(None, tuple(levels), tuple(each.place.where for each in seen))
+    # The name tells which data it is, but for several sets under one name.
+    sure = tuple(found for level in levels if level.sure for found in level.tokens)
+    return Part(name, (Level(sure, sure=True),))
+
+
+def _name(seen: list[_Seen]) -> str | None:
+    """The split that the script names; the frames that were looked at for it are added to `seen`."""
     trains = False  # a function inside also trains, as a run_epoch(loader, optimizer=None) does
     named: str | None = None  # by the function that evaluates, unless its caller gives it other data
     for frame in _script_frames():
-        seen.append(frame)
-        place = _place(frame)
+        place, held = place_of(frame), _variables(frame)
+        seen.append(_Seen(frame, place, held))
+        for loop in place.loops:
+            word = one_of(value for name in loop.targets if isinstance(value := held.get(name), str))
+            if word := word or one_of(_element(loop, held)):
+                return word
         # What a function is told of itself says nothing of another one that it calls by name.
-        telling = place.loops if named is not None else (*place.loops, *place.options)
-        held = variables_of(frame) if telling else {}
-        for name in telling:
+        for name in place.options if named is None else ():
             value = held.get(name)
-            if isinstance(value, str) and (word := _only_word(value)):
+            word = one_of([value]) if isinstance(value, str) else None
+            if word := held_out(word) if name in _MODES else word:
                 return word
         if named is not None:
             # One test() for the data of all splits: what it is called with tells more than its name.
-            return (_held_out_only(place.given) if trains else place.given) or named
+            return (held_out(place.given) if trains else place.given) or named
         # Who calls a training function speaks of training, whatever is evaluated inside it.
-        named = _held_out_only(place.word) if trains else place.word
+        named = held_out(place.word) if trains else place.word
         if trains and named is None:
-            break
+            return None
         trains = trains or _of_training(frame) in _training
         if named is None and not trains:
             # An evaluation inside train() is not of the training data, so only the other words count.
-            named = _held_out(frame.f_code.co_name)
-    return named or _label_of_place(seen)
+            named = held_out(one_of([frame.f_code.co_name]))
+    return named
 
 
-def _label_of_place(frames: list[FrameType]) -> str:
-    """A label for each kind of data evaluated at a place that does not name it."""
-    labels = _sites.setdefault(tuple(_place(frame).where for frame in frames), {})
-    data = tuple(_identity(value) for frame in frames for value in _data_of(frame))
-    if data not in labels:
-        if len(labels) >= _MOST_DATA:
-            return next(iter(labels.values()))
-        number = sum(len(known) for known in _sites.values()) + 1
-        labels[data] = "evaluation" if number == 1 else f"evaluation {number}"
-    return labels[data]
+def _variables(frame: FrameType) -> dict[str, Any]:
+    """The variables of a frame; those of a comprehension with the ones around it, where its first iterable is."""
+    held = variables_of(frame)
+    code, outer = frame.f_code, frame.f_back
+    if code.co_name not in COMPREHENSIONS:
+        return held
+    while outer is not None and not any(constant is code for constant in outer.f_code.co_consts):
+        outer = outer.f_back
+    return {**_variables(outer), **held} if outer is not None else held
 
 
-def _data_of(frame: FrameType) -> list[Any]:
-    names = _place(frame).data
-    held = variables_of(frame) if names else {}
-    return [held.get(name) for name in names]
+def _element(loop: Loop, held: dict[str, Any]) -> Sequence[str]:
+    """The identifiers in the element of a loop that is written out, at which the loop is now."""
+    now = [held[name] for name in loop.targets if name in held and not isinstance(held[name], _ANYTHING)]
+    for names in loop.elements:
+        if any(held.get(name) is value for name in names for value in now):
+            return names
+    return ()
 
 
-def _identity(value: Any) -> Any:
-    """What tells one data set from another: the object, but not a batch, a number or a model."""
-    if isinstance(value, str):
-        return value
-    if value is None or isinstance(value, int | float | complex | torch.Tensor | torch.nn.Module):
+def _levels(seen: _Seen) -> Iterator[Level]:
+    """What may tell data apart in one frame, outermost first."""
+    values = [seen.held.get(name) for name in seen.place.parameters]
+    yield _level(values, None)
+    for loop in seen.place.loops:
+        if loop.trains or (seen.frame.f_code, loop.where) in _loops_of_training:
+            continue  # the evaluation is one of its parts
+        whole = _iterated(loop, seen)
+        if identity.is_set(whole):
+            yield Level((token(whole),), None, sure=True, trained=token(whole) in _trained)
+        values = [seen.held.get(name) for name in loop.targets]
+        given = loop.iterates[:1] if loop.iterates[:1] and loop.iterates[0] in seen.place.inputs else ()
+        yield _level(values, _over(loop, whole, *given))
+
+
+def _level(values: Sequence[Any], over: Over | None) -> Level:
+    tokens = tuple(map(identity.number if over == "splits" else token, values))
+    return Level(tokens, over, sure=over == "splits" or any(map(identity.is_set, values)))
+
+
+def _iterated(loop: Loop, seen: _Seen) -> Any:
+    """What a loop goes over, where a variable or its attribute holds it."""
+    if not loop.iterates:
         return None
-    if isinstance(value, DataLoader):
-        return id(value.dataset)  # loaders are made anew for each pass
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    if any(isinstance(item, torch.Tensor | int | float) for item in items):
-        return None
-    return id(value)
+    name, *attributes = loop.iterates
+    value = seen.held.get(name, seen.frame.f_globals.get(name))
+    for attribute in attributes:
+        value = identity.attributes_of(value).get(attribute)
+    return value
 
 
-def _place(frame: FrameType) -> _Place:
-    code = frame.f_code
-    key = (code, frame.f_lasti)
-    if key not in _places:
-        line, last_line, start, end = list(code.co_positions())[frame.f_lasti // 2]
-        text = linecache.getline(code.co_filename, line) if line else ""
-        call = text[start:end] if line == last_line and start is not None and end is not None else ""
-        heads = _loops_around(code, line) if line else []
-        targets = tuple(name for head in heads for name in _targets(head))
-        # A generator expression's only parameter, ".0", is an iterator: another one each time.
-        parameters = [
-            name for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] if name.isidentifier()
-        ]
-        said = _without_keywords(text.partition("#")[0])
-        word = _only_word(_without_keywords(call)) or _only_word(said) or _held_out(" ".join(heads))
-        options = tuple(name for name in parameters if name in _PARAMETERS)
-        where = (code, line, last_line, start, end)
-        _places[key] = _Place(where, word, _given(call, text), targets, options, (*targets, *parameters))
-    return _places[key]
-
-
-def _given(call: str, line: str) -> str | None:
-    """The split that the arguments of a call name, or else the variables that its result is assigned to."""
-    _, opened, arguments = call.partition("(")
-    # What trains may be any setting, so it must name data.
-    names = re.findall(r"[A-Za-z_]\w*", _without_keywords(f"({arguments}"))
-    found = {word for name in names if (word := _only_word(name)) and _of_data(name, word)}
-    if len(found) == 1:
-        return found.pop()
-    assigned, equals, _ = line.partition("#")[0].partition("=")
-    return _only_word(assigned) if opened and equals and not found and "(" not in assigned else None
-
-
-def _without_keywords(text: str) -> str:
-    """`text` without the names of keyword arguments, which are the callee's words: training=False is a mode."""
-    return re.sub(r"(?<=[(,])\s*[A-Za-z_]\w*\s*=(?!=)", " ", text)
-
-
-def _of_data(name: str, word: str) -> bool:
-    return word != "train" or bool(_tokens(name) & _DATA) or name == "train"
-
-
-def _targets(head: str) -> list[str]:
-    """The variables of a `for` statement."""
-    return re.findall(r"[A-Za-z_]\w*", head.partition(" in ")[0].replace("async ", "").strip().removeprefix("for "))
+def _over(loop: Loop, whole: Any, given: str = "") -> Over:
+    """What a loop goes over, by what it holds where its source does not tell; `given` is a parameter's name."""
+    if loop.over == "splits" or whole is None:
+        return loop.over
+    if identity.gives_batches(whole):
+        return "batches"
+    if isinstance(whole, dict) and whole and all(isinstance(key, str) for key in whole):
+        return "splits"
+    if isinstance(whole, list | tuple):
+        if any(map(identity.is_set, whole[:FEW])):
+            return "splits"
+        return "batches" if len(whole) > FEW or tokens_of(given) & _DATA else loop.over
+    return loop.over
 
 
 def _script_frames() -> Iterator[FrameType]:
@@ -203,44 +211,3 @@ def _script_frames() -> Iterator[FrameType]:
             found += 1
             yield frame
         frame, left = frame.f_back, left - 1
-
-
-def _held_out(text: str) -> str | None:
-    return _held_out_only(_only_word(text))
-
-
-def _held_out_only(word: str | None) -> str | None:
-    return None if word == "train" else word
-
-
-def _loops_around(code: CodeType, line: int) -> list[str]:
-    """The heads of the `for` statements around a line of a function."""
-    text = linecache.getline(code.co_filename, line)
-    least = len(text) - len(text.lstrip())
-    heads = []
-    for number in range(line - 1, code.co_firstlineno - 1, -1):
-        text = linecache.getline(code.co_filename, number)
-        indent = len(text) - len(text.lstrip())
-        if text.strip() and indent < least:
-            least = indent
-            if text.lstrip().startswith(("for ", "async for ")):
-                heads.append(text)
-        if not least:
-            break
-    return heads
-
-
-def _only_word(text: str) -> str | None:
-    """The one split that the identifiers in `text` speak of; None when there is none, or more than one."""
-    found = {_WORDS[token] for token in _tokens(text) if token in _WORDS}
-    # model.eval() and model.train() are modes, not data; eval_loader is data.
-    if any(
-        {"eval", "evaluation"} & (words := _tokens(name)) and words & _DATA for name in text.split() if "eval" in name
-    ):
-        found.add("validation")
-    return found.pop() if len(found) == 1 else None
-
-
-def _tokens(text: str) -> set[str]:
-    """The words of identifiers, in lower case."""
-    return set(re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).lower()))

@@ -7,7 +7,7 @@ from gradaudit.compare import Compared, Comparison, Followed, Pair, Shift, Statu
 from gradaudit.derived.wording import names
 from gradaudit.differences import GROUPS, Change
 from gradaudit.findings import Dot, Dots, Lines, Mark, Series
-from gradaudit.overview import held_out, split_kind
+from gradaudit.overview import split_kind
 from gradaudit.report.charts import Budget, figure
 from gradaudit.report.html import render_page, sources
 from gradaudit.report.marks import unchecked
@@ -140,7 +140,7 @@ def _change(change: Change) -> tuple[str, ...]:
 
 
 def loss_charts(comparison: Comparison) -> list[Lines]:
-    """Training and evaluation loss of every run, those of one loss function on one axis."""
+    """Training and validation loss of every run, those of one loss function on one axis."""
     panels: dict[str, list[tuple[int, Compared]]] = {}
     for index, run in enumerate(comparison.runs):
         if run.loss or run.evaluations:
@@ -153,7 +153,8 @@ def _loss_chart(function: str, runs: Sequence[tuple[int, Compared]], several: bo
     splits, left_out = [], False
     for index, run in runs:
         role = f"run {run.label}" if index < COLOURED else "reference"
-        evaluation = held_out(run.evaluations) or next(iter(run.evaluations), None)
+        # The one that is judged comes first.
+        evaluation = run.evaluations[0] if run.validation or len(run.evaluations) == 1 else None
         if evaluation:
             splits.append(evaluation.name)
         left_out |= len(run.loss) > 1 or len(run.evaluations) > 1
@@ -163,7 +164,7 @@ def _loss_chart(function: str, runs: Sequence[tuple[int, Compared]], several: bo
         ]
     values = [y for one in series for y in one.y if y is not None]
     log = bool(values) and min(values) > 0 and max(values) > 300 * min(values)
-    caption = ["Solid: training, smoothed. Dashed: evaluation. One colour a run."]
+    caption = ["Solid: training, smoothed. Dashed: validation. One colour a run."]
     if any(index >= COLOURED for index, _ in runs):
         caption.append(f"Runs after the first {COLOURED} are grey.")
     if len({split_kind(split) for split in splits}) > 1:

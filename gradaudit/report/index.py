@@ -52,7 +52,7 @@ class FindingView:
 
 @dataclass(frozen=True)
 class RunView:
-    """One row; `rank` sorts worst first, `best_value` is empty without an evaluation loss."""
+    """One row; `rank` sorts worst first, `best_value` is empty without a validation loss."""
 
     name: str
     href: str
@@ -140,7 +140,7 @@ def _view(run: Audited) -> RunView:
         findings = [FindingView("passed", "none", f"in {plural(len(audit.with_face('clean')), 'check')}")]
     elif not findings:
         findings = [FindingView("absent", "too little", "was recorded to judge")]
-    losses = [*overview.loss[:2], *overview.evaluations[:2]]
+    losses = [*overview.loss[:2], *(overview.evaluations[:1] if overview.validation else [])]
     ends = [
         f"{'of ' if owner else ''}{owner}{' ' if owner else ''}from {first} to {last}"
         for owner, first, last in loss_ends(overview)[:2]
@@ -169,7 +169,7 @@ def _rank(audit: Audit) -> int:
 
 
 def curves(series: Sequence[Series]) -> tuple[Curve, ...]:
-    """Each series as a line in one box; training solid, evaluation dashed."""
+    """Each series as a line in one box; training solid, validation dashed."""
     points = [
         (x, y)
         for one in series

@@ -65,7 +65,7 @@ def _head(audit: Audit) -> Iterator[str]:
         facts.append(f"training loss{' of ' if owner else ''}{escaped(owner)} {first} → {last}")
     best = overview.best_evaluation
     if best is not None and best.x is not None:
-        facts.append(f"best evaluation loss {quantity(best.y)} at step {best.x:,.0f}")
+        facts.append(f"best validation loss {quantity(best.y)} at step {best.x:,.0f}")
     yield "; ".join(facts) + "."
     if audit.state in STATES:
         yield f"**{STATES[audit.state].format(f'{max(0, overview.steps - 1):,}')}**"

@@ -134,9 +134,9 @@ def glance(overview: Overview) -> tuple[Fact, ...]:
         facts.append(Fact(f"Training loss{', ' if owner else ''}{owner}", f"{first} → {last}", ends))
     best = overview.best_evaluation
     if best is not None and best.x is not None:
-        facts.append(Fact("Best evaluation loss", quantity(best.y), f"step {best.x:,.0f} of {overview.steps - 1:,}"))
+        facts.append(Fact("Best validation loss", quantity(best.y), f"step {best.x:,.0f} of {overview.steps - 1:,}"))
     else:
-        facts.append(Fact("Evaluation loss", "–", "none was recorded" if not overview.evaluations else "no best told"))
+        facts.append(Fact("Validation loss", "–", _no_best(overview)))
     period = "a step of the median layer, last half of the run; about 1e-3 is usual"
     facts.append(Fact("Update / weight", quantity(overview.update_ratio), period))
     if overview.steps > 1 and overview.seconds > 0:
@@ -145,6 +145,13 @@ def glance(overview: Overview) -> tuple[Fact, ...]:
     else:
         facts.append(Fact("Time", "–", "one step alone takes no known time"))
     return tuple(facts)
+
+
+def _no_best(overview: Overview) -> str:
+    """Why no best validation loss is told."""
+    if not overview.evaluations:
+        return "none was recorded"
+    return "evaluated once" if overview.validation else "not told apart from other evaluations"
 
 
 def cards(audit: Audit, budget: Budget) -> tuple[tuple[CardView, ...], int]:

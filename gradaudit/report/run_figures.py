@@ -45,7 +45,7 @@ def _steps(overview: Overview) -> Domain:
 
 
 def loss_chart(overview: Overview) -> Lines:
-    """Training and evaluation loss, the loss of an even guess, the best evaluation, the first NaN."""
+    """Training and validation loss, the loss of an even guess, the best validation loss, the first NaN."""
     first = overview.first_not_finite
     marks = [mark for mark in (overview.uniform, overview.best_evaluation) if mark is not None]
     if first is not None:
@@ -53,7 +53,7 @@ def loss_chart(overview: Overview) -> Lines:
     log = _wide(overview.loss)
     words = ["Band: the least and the greatest training loss of each slice of steps, so that no spike is hidden."]
     words.append("Line: its centred smoothing." if not overview.evaluations else "Solid: its centred smoothing.")
-    words += ["Dashed: evaluation."] if overview.evaluations else []
+    words += [f"Dashed: {'validation' if overview.validation else 'evaluations'}."] if overview.evaluations else []
     if overview.uniform is not None:
         words.append("Grey: the loss of a guess that gives every class the same probability.")
     words += ["The axis is logarithmic."] if log else []
@@ -89,12 +89,12 @@ def _mostly_low(series: list[Series]) -> bool:
 
 
 def gap_chart(overview: Overview) -> Lines:
-    """How far the held-out loss lies above the training loss."""
+    """How far the validation loss lies above the training loss."""
     return Lines(
         title="Gap",
         caption=" ".join([_gap_of(overview), *_gap_reading(overview)]),
         x_label="step",
-        y_label="gap (held-out minus training loss)",
+        y_label="gap (validation minus training loss)",
         series=[*overview.gap],
         marks=[Mark(label="", y=0.0, role="reference")],
     )
@@ -103,7 +103,7 @@ def gap_chart(overview: Overview) -> Lines:
 def _gap_of(overview: Overview) -> str:
     """What is taken from what."""
     train = "training loss as evaluated" if overview.gap[0].name == GAP_TO_EVALUATED else "training loss"
-    return f"Held-out minus {train} at each evaluation."
+    return f"Validation minus {train} at each evaluation."
 
 
 def _gap_reading(overview: Overview) -> list[str]:
@@ -111,13 +111,13 @@ def _gap_reading(overview: Overview) -> list[str]:
     values = [y for series in overview.gap for y in series.y if y is not None]
     words = (
         [
-            "Above zero the model does worse on held-out data than on the training data: an area there that keeps "
+            "Above zero the model does worse on validation data than on the training data: an area there that keeps "
             "growing while the training loss falls is what overfitting looks like."
         ]
         if any(y > 0 for y in values)
         else []
     )
-    return [*words, "Below zero it does better on the held-out data."] if any(y < 0 for y in values) else words
+    return [*words, "Below zero it does better on the validation data."] if any(y < 0 for y in values) else words
 
 
 def update_pace_chart(overview: Overview) -> Lines:

@@ -25,7 +25,7 @@ FLAGGED: tuple[tuple[str, Dash], ...] = (
 )  # fmt: skip
 REFERENCE: tuple[tuple[str, Dash], ...] = ((MUTED, (5, 4)), (MUTED, (2, 3)))
 
-# Of several runs on one chart each has a colour: its training loss solid, its evaluation loss dashed.
+# Of several runs on one chart each has a colour: its training loss solid, its validation loss dashed.
 RUNS: dict[str, tuple[tuple[str, Dash], ...]] = {
     f"run {letter}": ((colour, ()), (colour, (6, 2)))
     for letter, colour in zip("ABCD", (BLUE, ORANGE, GREEN, PINK), strict=True)

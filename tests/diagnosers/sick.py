@@ -179,7 +179,7 @@ def rare_rows(path: Path, steps: dict[str, Any] | None = None, **last: Any) -> R
 
 
 def overfit(path: Path, rise: float = 0.5, fall: float = 0.5, **changes: Any) -> Run:
-    """The held-out loss is best at step 200 of 400 and then rises by `rise`, while training goes on falling."""
+    """The validation loss is best at step 200 of 400 and then rises by `rise`, while training goes on falling."""
     loss = numpy.concatenate([numpy.linspace(2.3, 1.0, 200), numpy.linspace(1.0, 1.0 - fall, 200)])
     held_out = numpy.concatenate([numpy.linspace(2.3, 1.1, 10), numpy.linspace(1.1, 1.1 + rise, 11)[1:]])
     evaluations = [(20 * (i + 1), "validation", float(value)) for i, value in enumerate(held_out[:20])]
@@ -203,7 +203,7 @@ def overfit_bumpy(path: Path) -> Run:
 
 
 def apart(path: Path) -> Run:
-    """The held-out loss levels off far above the training loss; the model has no dropout."""
+    """The validation loss levels off far above the training loss; the model has no dropout."""
     loss = numpy.linspace(2.3, 0.1, 400)
     evaluations = [(20 * i, "validation", float(max(1.2, 2.3 - 0.1 * i))) for i in range(20)]
     modules = [ModuleFacts(id=0, name="", module_class="Net")]

@@ -1,4 +1,4 @@
-"""Sick runs of the rules that note facts: labels, schedules, spikes, skipped steps, batches, odd held-out losses."""
+"""Sick runs of the rules that note facts: labels, schedules, spikes, skipped steps, batches, odd validation losses."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -67,7 +67,7 @@ def warming(path: Path, times: float = 100.0) -> Run:
 
 
 def easy_validation(path: Path, below: float = 0.4, every: int = 20, **changes: Any) -> Run:
-    """Held-out losses that lie `below` of the training loss under it."""
+    """Validation losses that lie `below` of the training loss under it."""
     loss = falling(200, last=0.8)
     evaluations = [(step, "validation", float((1 - below) * loss[step])) for step in range(0, 200, every)]
     return build_run(path, loss=loss, evaluations=evaluations, **{"facts": TEN, "modules": NET, **changes})

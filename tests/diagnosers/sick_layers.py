@@ -92,7 +92,7 @@ def saturated_output(path: Path, share: float = 0.95, first: float = 0.95) -> Ru
 def without_signal(
     path: Path, held_out: float = 2.4, gain: float = 0.0, epochs: int = 0, loss: Any = None, **changes: Any
 ) -> Run:
-    """The training loss falls and the held-out one stays at `held_out`, less `gain` over the run."""
+    """The training loss falls and the validation one stays at `held_out`, less `gain` over the run."""
     loss = falling(300) if loss is None else loss
     evaluations = [(step, "validation", float(held_out - gain * step / 300)) for step in range(0, 300, 30)]
     data = DataFacts(batch_size=32, batches_per_epoch=len(loss) // epochs if epochs else 0)

@@ -53,7 +53,7 @@ def test_torch_is_said_to_warn_where_it_does(tmp_path, function, said):
 
 def test_an_evaluation_loss_alone_is_a_warning(tmp_path):
     finding = assert_finds(broadcast_loss, stretched(tmp_path / "a", field="evaluation_broadcast"), Severity.WARNING)
-    assert finding.headline.startswith("The evaluation loss compares each of 32 predictions")
+    assert finding.headline.startswith("The validation loss compares each of 32 predictions")
     assert finding.measuring
     assert "no_learning" not in finding.led_to, "a loss without a gradient teaches nothing wrong"
 
@@ -62,7 +62,7 @@ def test_the_verdict_on_an_evaluation_loss_is_one_on_the_measurement(tmp_path):
     audit = analyze(stretched(tmp_path / "a", field="evaluation_broadcast"))
     assert "no_learning" in [item.diagnoser for item in audit.ranked], "no root of what the training loss shows"
     calm = analyze(stretched(tmp_path / "b", stuck=False, field="evaluation_broadcast"), select=["broadcast_loss"])
-    assert verdict(calm).startswith("This run is measured wrongly: the evaluation loss compares")
+    assert verdict(calm).startswith("This run is measured wrongly: the validation loss compares")
 
 
 def test_all_pairs_that_may_be_meant_are_a_note(tmp_path):

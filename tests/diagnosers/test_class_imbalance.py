@@ -73,7 +73,7 @@ def test_a_loss_at_the_frequencies_is_a_note(tmp_path):
 
 
 def unlike(path, held_out):
-    """Labels of which one class has 95 %, a loss far below that, and held-out losses at `held_out`."""
+    """Labels of which one class has 95 %, a loss far below that, and validation losses at `held_out`."""
     evaluations = [(step, "validation", held_out) for step in range(0, 200, 20)]
     return uneven_labels(path, 0.05, evaluations=evaluations)
 
@@ -84,7 +84,7 @@ def test_a_held_out_loss_below_a_guess_is_quiet(tmp_path):
 
 def test_held_out_classes_of_other_frequencies_that_are_worse_than_a_guess_are_a_note(tmp_path):
     finding = assert_finds(class_imbalance, unlike(tmp_path / "a", 3.0), Severity.NOTE)
-    assert "the held-out loss is never below 3.00, and an even guess among 2 classes has 0.693" in finding.headline
+    assert "the validation loss is never below 3.00, and an even guess among 2 classes has 0.693" in finding.headline
 
 
 def test_binary_targets_are_counted_by_their_mean(tmp_path):

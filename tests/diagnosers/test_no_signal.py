@@ -95,7 +95,7 @@ def test_scaling_the_loss_changes_nothing(tmp_path, scale):
 
 
 def by_heart(path, epochs=6):
-    """The training loss falls, and the held-out one rises from the first evaluation on."""
+    """The training loss falls, and the validation one rises from the first evaluation on."""
     evaluations = [(step, "validation", 2.4 + step / 200) for step in range(0, 300, 30)]
     data = DataFacts(batch_size=32, batches_per_epoch=300 // epochs)
     return build_run(path, loss=falling(300), evaluations=evaluations, data=data, facts=TEN)
@@ -109,3 +109,9 @@ def test_what_is_learned_by_heart_and_never_helps_is_a_warning_and_explains_over
     (root,) = analyze(run, select=["no_signal", "overfitting"]).ranked
     assert root.diagnoser == "no_signal"
     assert [below.diagnoser for below in root.consequences] == ["overfitting"]
+
+
+def test_a_last_test_is_no_second_validation(tmp_path):
+    evaluations = [*((step, "evaluation", 2.4) for step in range(29, 300, 30)), (299, "evaluation 2", 0.4)]
+    run = build_run(tmp_path / "a", loss=falling(300), evaluations=evaluations, facts=TEN)
+    assert "The validation loss never falls below 2.40" in assert_finds(no_signal, run).headline

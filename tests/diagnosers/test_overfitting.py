@@ -70,10 +70,57 @@ def test_mixup_keeps_the_running_loss_above_and_is_quiet(tmp_path):
     assert_clean(overfitting, with_evaluations(tmp_path / "a", numpy.geomspace(2.3, 0.2, 20).tolist(), loss=loss))
 
 
-def test_four_evaluations_are_too_few(tmp_path):
-    assert "4 finite evaluations" in assert_could_not_look(
-        overfitting, with_evaluations(tmp_path / "a", [2.3, 1.0, 1.5, 2.0])
-    )
+@pytest.mark.parametrize(
+    ("values", "end"),
+    [
+        ([2.3, 1.0, 1.02, 1.05], 0.1),  # near the best
+        ([2.3, 1.0, 1.5, 1.2], 0.1),  # the last is not the highest
+        ([2.3, 1.0, 1.5, 2.0], 0.9),  # the training loss is hardly below the best
+        ([0.6, 0.05, 0.055, 0.06], 0.01),  # little of what was gained
+        ([1.0, 0.9, 1.5], 0.1),  # one after the best
+    ],
+)
+def test_few_evaluations_are_too_few_where_there_is_any_doubt(tmp_path, values, end):
+    loss = numpy.linspace(2.3, end, 20 * len(values))
+    loss[:20] = numpy.linspace(2.3, min(2.0, 3 * end), 20)
+    loss[20:] = numpy.linspace(min(2.0, 1.3 * end), end, len(loss) - 20)
+    run = with_evaluations(tmp_path / "a", values, loss=loss)
+    assert f"only {len(values)} finite evaluations of the validation loss" in assert_could_not_look(overfitting, run)
+
+
+def test_three_evaluations_are_enough_where_the_rise_is_beyond_doubt(tmp_path):
+    """A character model on 90 names: the validation loss is above that of an untrained model from the start."""
+    loss = numpy.geomspace(3.3, 0.67, 300)
+    evaluations = [(99, "validation", 3.58), (199, "validation", 3.91), (299, "validation", 4.00)]
+    run = build_run(tmp_path / "a", loss=loss, facts=TEN, evaluations=evaluations)
+    finding = assert_finds(overfitting, run, Severity.WARNING)
+    assert finding.headline == "The validation loss rises from 3.58 at step 99 to 4.00 while the training loss falls"
+    assert "The best of 3 evaluations was at step 99 of 299; the last is 12 % above it." in finding.seen
+    assert {measure.option for measure in finding.measures} == {"rise", "few", "fell", ""}
+
+
+def test_the_thresholds_of_few_evaluations_hold(tmp_path):
+    evaluations = [(99, "validation", 1.5), (199, "validation", 1.6), (299, "validation", 1.9)]
+    loss, modules = numpy.geomspace(2.3, 0.2, 300), [ModuleFacts(id=0, name="fc", module_class="Linear")]
+    run = build_run(tmp_path / "a", loss=loss, facts=TEN, evaluations=evaluations, modules=modules)
+    assert_finds(overfitting, run, Severity.WARNING)
+    assert_could_not_look(overfitting, run, few=0.07)
+    assert_could_not_look(overfitting, run, rise=0.6)
+
+
+def test_a_last_test_is_no_second_validation(tmp_path):
+    values = [2.3, 1.5, 1.0, 0.8, 1.0, 1.2, 1.4, 1.5]
+    loss = numpy.linspace(2.3, 0.3, 160)
+    for number, last in enumerate(("evaluation 2", "test", "unknown")):
+        evaluations = [(20 * index + 19, "evaluation", value) for index, value in enumerate(values)]
+        run = build_run(tmp_path / str(number), loss=loss, facts=TEN, evaluations=[*evaluations, (159, last, 0.2)])
+        finding = assert_finds(overfitting, run, Severity.WARNING)
+        assert finding.headline.startswith("The validation loss rises from 0.8 at step 79 to 1.40"), last
+
+
+def test_splits_that_the_recorder_could_not_tell_apart_are_not_judged(tmp_path):
+    run = with_evaluations(tmp_path / "a", [2.3, 1.5, 1.0, 0.8, 1.0, 1.2, 1.4, 1.5], split="unknown")
+    assert "several sets of data may be evaluated at one place" in assert_could_not_look(overfitting, run)
 
 
 def test_splits_that_cannot_be_told_apart_could_not_be_looked_at(tmp_path):
@@ -118,7 +165,7 @@ def test_the_patience_it_proposes_reaches_the_best_evaluation(tmp_path):
 def test_the_only_split_that_is_not_training_is_the_held_out_one(tmp_path):
     values = [2.3, 1.5, 1.0, 0.8, 1.0, 1.2, 1.4, 1.5]
     finding = assert_finds(overfitting, with_evaluations(tmp_path / "a", values, split="evaluation"))
-    assert "The evaluation loss rises" in finding.headline
+    assert "The validation loss rises" in finding.headline
 
 
 def test_a_gap_without_a_rise_is_a_note(tmp_path):

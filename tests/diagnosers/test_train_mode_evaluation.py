@@ -11,7 +11,7 @@ from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_f
 
 def test_evaluation_mode_is_quiet(tmp_path):
     assert assert_clean(train_mode_evaluation, healthy(tmp_path, modules=DROPOUT)) == (
-        "the model is in evaluation mode in 10 of 10 evaluations of 'validation'"
+        "the model is in evaluation mode in 10 of 10 evaluations of the validation loss"
     )
 
 
@@ -37,7 +37,7 @@ def test_a_run_without_evaluations_or_modes_could_not_be_looked_at(tmp_path):
 def test_validation_in_training_mode_is_a_warning(tmp_path):
     finding = assert_finds(train_mode_evaluation, evaluated_in_training(tmp_path / "a"), Severity.WARNING)
     assert finding.measuring, "the training itself is as it was"
-    assert finding.headline == "The model is in training mode in 10 of 10 evaluations of 'validation'"
+    assert finding.headline == "The model is in training mode in 10 of 10 evaluations of the validation loss"
     assert finding.actions[0].code.startswith("model.eval()")
 
 
@@ -48,5 +48,5 @@ def test_a_split_of_unknown_purpose_is_a_note(tmp_path):
 def test_every_evaluation_is_counted_and_unknown_modes_are_told(tmp_path):
     measured = assert_clean(train_mode_evaluation, healthy(tmp_path, modules=DROPOUT, evaluating=[-1, *[0] * 9]))
     assert measured == (
-        "the model is in evaluation mode in 9 of 10 evaluations of 'validation'; the mode of 1 is not known"
+        "the model is in evaluation mode in 9 of 10 evaluations of the validation loss; the mode of 1 is not known"
     )

@@ -52,7 +52,7 @@ OBSERVED = [
     (between.Between, "_look_for_stale", "stale gradients"),
     (between.Between, "close_pass", "evaluation losses"),
     (evaluations.Evaluations, "add", "evaluation losses"),
-    (evaluations, "current_split", "evaluation losses"),
+    (evaluations, "current_part", "evaluation losses"),
     (between.Between, "on_scale", "AMP scales"),
     (step_row, "_scaling", "AMP scales"),
     (between.Between, "on_batch_norm", "BatchNorm batch sizes"),

@@ -47,9 +47,10 @@ def evaluate(batches, size=4):
 
 
 def test_a_pass_that_rests_is_written_and_written_again_when_it_goes_on(tmp_path):
+    sizes = ((2, 2), (3, 5), (1, 6))
     with recorded(tmp_path / "run") as run:
         train(3)
-        for more, so_far in ((2, 2), (3, 5), (1, 6)):  # from one line of the script: one split
+        for more, so_far in sizes:  # from one line of the script: one split
             evaluate(more)
             until(lambda so_far=so_far: (rows := live(run, "evaluations")) and rows[-1]["batches"] == so_far)
         assert len(live(run, "steps")) == 3

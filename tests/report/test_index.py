@@ -119,9 +119,9 @@ def test_it_sorts_and_filters(visit: Any, source: str) -> None:  # noqa: F811
     assert names() == ["c short", "b sick", "a calm"]
     page.get_by_role("button", name="Steps").click()
     assert names()[-1] == "c short"
-    page.get_by_role("button", name="Best evaluation loss").click()
+    page.get_by_role("button", name="Best validation loss").click()
     assert names()[-1] == "c short", "without a value it stays last"
-    page.get_by_role("button", name="Best evaluation loss").click()
+    page.get_by_role("button", name="Best validation loss").click()
     assert names()[-1] == "c short"
     page.get_by_role("button", name="Findings").click()
     assert names()[0] == "b sick"
