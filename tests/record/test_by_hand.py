@@ -9,6 +9,7 @@ import numpy
 import pytest
 
 from gradaudit.audit import analyze
+from gradaudit.record import between
 from gradaudit.record.by_hand import hands, opened, watch
 from gradaudit.record.patches import names
 from gradaudit.run import load
@@ -526,6 +527,22 @@ def test_two_threads_that_train_by_hand(tmp_path):
     run, watched = trained(tmp_path, text)
     found = [run.steps_of(number)["objective"].tolist() for number in range(2)]
     assert sorted(found) == [pytest.approx(each, rel=1e-6) for each in sorted(watched.losses)]
+
+
+def test_steps_are_told_apart_while_other_threads_may_write_their_gradients(tmp_path, monkeypatch):
+    """Nobody looks at gradients then; which parameters a backward reached is known from its graph."""
+    monkeypatch.setattr(between.Between, "undisturbed", lambda self, identities: False)
+    text = """
+    for step in range(25):
+        net.zero_grad()
+        loss = F.cross_entropy(net(x), y)
+        loss.backward()
+        known.append(loss.item())
+        with torch.no_grad():
+            for p in net.parameters(): p -= 0.1 * p.grad
+    """
+    run, watched = trained(tmp_path, text)
+    assert run.steps_of(0)["objective"].tolist() == pytest.approx(watched.known, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["before", "after", "on_clip", "settle", "end"])

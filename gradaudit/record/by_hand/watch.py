@@ -37,6 +37,7 @@ class Watch:
         self.backwards = self.since = 0  # in all, and since a step of torch's optimizers
         self._missed = 0  # backwards in a row that reached no tensor that is watched
         self._states: list[Any] = []
+        self._leaves: set[int] = set()  # of the backward that runs, where its gradients cannot be looked at
 
     def before(
         self, roots: Sequence[Any], given: Sequence[torch.Tensor] | None = None, names: dict[int, str] | None = None
@@ -56,6 +57,9 @@ class Watch:
         if leaves is not None and (looks or len(self.hands) < watched):
             self._take_up(roots, leaves, given is not None, names or {})
         self._states = [self._state(hand) for hand in self.hands]
+        if leaves is None and None in self._states:
+            leaves = leaves_of(roots)
+        self._leaves = {id(leaf) for leaf in leaves or ()}
         wanted = {id(leaf) for leaf in given or ()}
         return given is None or any(id(one) in wanted for hand in self.hands for one in hand.parameters())
 
@@ -68,7 +72,7 @@ class Watch:
                 hand.given = {id(leaf): gradient for leaf, gradient in zip(given, gradients, strict=True)}
                 if any(id(parameter) in hand.given for parameter in hand.parameters()):
                     reached.append(hand)
-            elif self._state(hand) != state or hand.changed():
+            elif self._reached(hand, state) or hand.changed():
                 reached.append(hand)
         for hand in reached:
             self._open(hand)
@@ -116,6 +120,13 @@ class Watch:
         for hand, opened in self.opened.items():
             if not hand.trial and any(id(parameter) in clipped for parameter in hand.parameters()):
                 opened.look(self.recording)
+
+    def _reached(self, hand: Hand, before: list[Any] | None) -> bool:
+        """Whether the backward gave the hand's parameters gradients, whose state was `before`."""
+        after = self._state(hand)
+        if before is None or after is None:
+            return not hand.held.isdisjoint(self._leaves)
+        return after != before
 
     def _state(self, hand: Hand) -> list[Any] | None:
         # What another thread writes to at this moment is not looked at.
