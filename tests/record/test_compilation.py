@@ -1,5 +1,6 @@
 """Compiled models and optimizers: the same graphs and the same numbers as without us, and the numbers are recorded."""
 
+import math
 import shutil
 
 import pytest
@@ -120,7 +121,8 @@ def test_a_whole_step_in_one_function(tmp_path):
 
     known = watched_as_bare(tmp_path, train, graphs=None, breaks_more=not SWITCH)
     run = run_of(tmp_path / "run")
-    assert run.steps["objective"].tolist() == pytest.approx(known)
+    # Without the switch nobody sees a backward inside a graph, and its objective is not known.
+    assert run.steps["objective"].tolist() == pytest.approx(known if SWITCH else [math.nan] * 4, nan_ok=True)
     assert (run.matrix("update_norm", 0) > 0).all()
 
 
@@ -141,8 +143,8 @@ def test_compiled_autograd(tmp_path):
     known = watched_as_bare(tmp_path, train, graphs=2, breaks_more=not SWITCH)
     run = run_of(tmp_path / "run")
     assert run.matrix("gradient_norm", 0)[:, 0].tolist() == pytest.approx(known, rel=1e-5)
-    assert run.steps["micro_steps"].tolist() == [1] * 4
-    assert run.steps["objective"].notna().all()
+    assert run.steps["micro_steps"].tolist() == [int(SWITCH)] * 4
+    assert run.steps["objective"].notna().tolist() == [SWITCH] * 4
 
 
 @pytest.mark.long
