@@ -9,7 +9,8 @@ from gradaudit.derived.layers import weight_layers
 from gradaudit.derived.learning_rates import learning_rates
 from gradaudit.derived.order_statistics import medians_across
 from gradaudit.derived.ratios import recorded_global_steps, typical_update
-from gradaudit.derived.reduce import banded, plain, wide
+from gradaudit.derived.reduce import banded, plain
+from gradaudit.derived.smoothing import wide
 from gradaudit.derived.training_loss import training_loss
 from gradaudit.derived.wording import count, plural
 from gradaudit.findings import Lines, Mark

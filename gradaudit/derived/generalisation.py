@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy
 
 from gradaudit.derived.order_statistics import Floats, median
-from gradaudit.derived.reduce import banded, plain, smooth
+from gradaudit.derived.reduce import banded, plain
+from gradaudit.derived.smoothing import smooth
 from gradaudit.derived.training_loss import TrainingLoss
 from gradaudit.derived.validation import training_evaluation, validation
 from gradaudit.findings import Series

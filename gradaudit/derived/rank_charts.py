@@ -4,8 +4,9 @@ import msgspec
 import numpy
 
 from gradaudit.derived.order_statistics import Floats, medians_across
-from gradaudit.derived.reduce import WIDEST, banded, plain, short, smooth
+from gradaudit.derived.reduce import WIDEST, banded, plain, short
 from gradaudit.derived.replicas import Checksums, SideBySide, spread
+from gradaudit.derived.smoothing import smooth
 from gradaudit.derived.wording import count, names
 from gradaudit.findings import Lines, Mark, Series
 

@@ -7,109 +7,14 @@ from typing import Any
 
 import numpy
 
+from gradaudit.derived.smoothing import NEAR, Floats, smooth, wide
 from gradaudit.findings import Series
 
-Floats = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
 Block = tuple[tuple[str, ...], tuple[str, ...], int]  # first path, last path, how many names
 Flags = numpy.ndarray[Any, numpy.dtype[numpy.bool_]]
 
 FAR = 3.0  # times the usual distance of two points, from which on nothing is known to lie between them
-NEAR = 9  # values, odd: a spike of half as many is the running median's
 WIDEST = 240  # buckets in a line chart: more than one a pixel and a half adds bytes, not information
-
-
-def wide(values: Any) -> bool:
-    """Whether positive values span more than two decades, so that a linear axis would flatten most of them."""
-    finite = numpy.asarray(values, dtype=float)
-    finite = finite[numpy.isfinite(finite)]
-    return bool(len(finite)) and float(finite.min()) > 0 and float(finite.max()) > 100 * float(finite.min())
-
-
-def smooth(values: Floats, window: int = 41, *, log: bool | None = None) -> Floats:
-    """Centred running median, then mean, of `values`; gaps (NaN, Inf) stay gaps.
-
-    Centred, since a causal average lags and puts the training loss above the validation loss. At the start
-    the window shrinks on both sides alike, since a one-sided one would pull the first loss down; at the end it
-    does not, since a window of one step would show the noise of the last step. Where the values become NaN for good it
-    does: a loss that ran away ends where it ended, and not where it was some steps before.
-
-    Values over decades (`log`; None: those that are `wide`) are smoothed as logarithms, for one spike outweighs the
-    plain mean of all its neighbours. Zeros have none: they stay what they are. Nothing is smoothed across a jump: no
-    value leaves the range of the `NEAR` values up to it nor that of the `NEAR` values from it on, and only values in
-    that range count for its mean. So nothing rises before what made it rise, and a spike raises the line where it is
-    and nowhere else.
-    """
-    count = len(values)
-    log = wide(values) if log is None else log
-    known = numpy.isfinite(values) & ((values > 0) | (not log))
-    finite = numpy.where(known, values, numpy.nan)
-    window = max(1, min(window, count // 8))
-    finite = numpy.log10(finite) if log else finite
-    low, high = _both_sides(finite)
-    middle = numpy.clip(_running_median(finite, min(NEAR, window)), low, high)
-    line = numpy.where(known, _mean_within(middle, window, low, high), numpy.nan)
-    # The short mean rounds corners.
-    line = numpy.where(known, _mean_within(line, min(5, window), low, high), numpy.nan)
-    return numpy.where(known, 10.0**line if log else line, numpy.where(numpy.isfinite(values), values, numpy.nan))
-
-
-def _mean_within(values: Floats, window: int, low: Floats, high: Floats) -> Floats:
-    """Centred mean of those values in the window that lie from `low` to `high` of its centre; the value where none."""
-    count = len(values)
-    place = numpy.arange(count)
-    end = _end(values)
-    before = numpy.minimum(window // 2, place)
-    after = numpy.minimum(before, count - 1 - place)
-    if end < count:
-        before = after = numpy.maximum(0, numpy.minimum(after, end - 1 - place))
-    sums, counts = numpy.zeros(count), numpy.zeros(count)
-    slack = 1e-12 * numpy.abs(values)
-    for shift in range(-min(window // 2, count - 1), min(window // 2, count - 1) + 1):
-        to, of = slice(max(0, -shift), count - max(0, shift)), slice(max(0, shift), count - max(0, -shift))
-        reach = after[to] >= shift if shift > 0 else before[to] >= -shift
-        with numpy.errstate(invalid="ignore"):
-            counted = reach & (values[of] >= (low - slack)[to]) & (values[of] <= (high + slack)[to])
-        sums[to] += numpy.where(counted, values[of], 0.0)
-        counts[to] += counted
-    with numpy.errstate(invalid="ignore", divide="ignore"):
-        return numpy.where(counts > 0, sums / counts, values)
-
-
-def _both_sides(values: Floats) -> tuple[Floats, Floats]:
-    """Least and greatest that the `NEAR` values up to each one have in common with the `NEAR` values from it on.
-
-    At the end, where fewer follow, the last `NEAR` values stand for those; at the start the line is the first value.
-    """
-    import pandas
-
-    count, end = len(values), _end(values)
-    place = numpy.arange(count)
-    last = numpy.clip(numpy.minimum(place + NEAR - 1, end - 1), 0, None)  # of the values from each one on
-    rolling = pandas.Series(values).rolling(NEAR, min_periods=1)
-    least, greatest = rolling.min().to_numpy(dtype=numpy.float64), rolling.max().to_numpy(dtype=numpy.float64)
-    return numpy.fmax(least, least[last]), numpy.fmin(greatest, greatest[last])
-
-
-def _end(values: Floats) -> int:
-    """How many values there are up to the last finite one."""
-    known = numpy.flatnonzero(numpy.isfinite(values))
-    return int(known[-1]) + 1 if len(known) else len(values)
-
-
-def _running_median(values: Floats, window: int) -> Floats:
-    """Centred; at the start, and before values that are NaN for good, the window shrinks on both sides alike."""
-    import pandas
-
-    half = window // 2
-    median = pandas.Series(values).rolling(2 * half + 1, center=True, min_periods=1).median().to_numpy(copy=True)
-    end = _end(values)
-    starts = [(place, values[: 2 * place + 1]) for place in range(min(half, len(values) // 2))]
-    tail = range(max(end - half, end // 2), end) if end < len(values) else ()
-    for place, part in [*starts, *((place, values[2 * place + 1 - end : end]) for place in tail)]:
-        part = part[numpy.isfinite(part)]
-        median[place] = numpy.median(part) if len(part) else numpy.nan
-    median[end:] = numpy.nan
-    return numpy.asarray(median, dtype=numpy.float64)
 
 
 def short(value: float, digits: int = 4) -> float | None:

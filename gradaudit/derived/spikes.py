@@ -6,7 +6,8 @@ import numpy
 
 from gradaudit.derived.learning_rates import learning_rates
 from gradaudit.derived.order_statistics import Floats, Integers, Mask
-from gradaudit.derived.reduce import plain, wide
+from gradaudit.derived.reduce import plain
+from gradaudit.derived.smoothing import wide
 from gradaudit.derived.wording import count
 from gradaudit.findings import Lines, Mark
 from gradaudit.run import Run

@@ -47,7 +47,8 @@ from gradaudit.derived.first_loss import CLOSE, classes_used, harm_done, objecti
 from gradaudit.derived.first_regression import first_errors, output_bias
 from gradaudit.derived.initialisation import output_layer
 from gradaudit.derived.learning_rates import label_of, scale_free
-from gradaudit.derived.reduce import plain, wide
+from gradaudit.derived.reduce import plain
+from gradaudit.derived.smoothing import wide
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
 from gradaudit.derived.wording import count, factor, in_code, number, plural, setting
 from gradaudit.diagnoser import diagnoser

@@ -33,8 +33,9 @@ import numpy
 
 from gradaudit.derived.order_statistics import Mask, median
 from gradaudit.derived.rank_charts import against_others, agreement_chart, drift_chart, spread_chart
-from gradaudit.derived.reduce import plain, wide
+from gradaudit.derived.reduce import plain
 from gradaudit.derived.replicas import Checksums, SideBySide, checksums, side_by_side, spread
+from gradaudit.derived.smoothing import wide
 from gradaudit.derived.wording import count, names, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradaudit.derived.reduce import WIDEST, _digits, banded, blocks, halved, plain, short, smooth
+from gradaudit.derived.reduce import WIDEST, _digits, banded, blocks, halved, plain, short
+from gradaudit.derived.smoothing import smooth
 from gradaudit.findings import Series
 
 
@@ -216,9 +217,29 @@ def test_the_line_of_a_jump_that_fades_falls_from_its_first_step() -> None:
 def test_the_line_never_leaves_the_range_of_the_steps_around_it(values: list[float]) -> None:
     line = smooth(numpy.asarray(values))
     for i, y in enumerate(line):
-        for near in (values[max(0, i - 8) : i + 1], values[min(i, len(values) - 9) : i + 9]):
-            slack = 1e-9 + 1e-9 * max(map(abs, near))
-            assert min(near) - slack <= y <= max(near) + slack
+        near = values[max(0, i - 26) : i + 27]  # of the median and the two means
+        slack = 1e-9 + 1e-9 * max(map(abs, near))
+        assert min(near) - slack <= y <= max(near) + slack
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.03, 0.1, 0.3])
+@pytest.mark.parametrize("slow", [5, 20])
+@pytest.mark.parametrize("count", [200, 384, 1000])
+def test_a_loss_that_falls_without_a_jump_has_a_line_without_one(count: int, slow: int, noise: float) -> None:
+    """On a noisy slope the line's steps are those of the slope, give or take less than the noise of one value."""
+    loss = 1.8 + 1.5 * numpy.exp(-slow * numpy.arange(count) / count)
+    for seed in range(10):
+        line = smooth(loss + noise * numpy.random.default_rng(seed).standard_normal(count))
+        assert (numpy.abs(numpy.diff(line)) - numpy.abs(numpy.diff(loss)))[20:].max() < 0.7 * noise
+
+
+@pytest.mark.parametrize("size", [0.5, 5.0])
+def test_a_jump_on_a_slope_stays_a_jump(size: float) -> None:
+    steps = numpy.arange(400)
+    loss = 1.8 + 1.5 * numpy.exp(-steps / 100) + 0.03 * numpy.random.default_rng(0).standard_normal(400)
+    line = smooth(loss + numpy.where(steps < 150, 0.0, size))
+    assert line[150] - line[149] > 0.8 * size
+    assert abs(line[149] - loss[140:150].mean()) < 0.06
 
 
 def test_half_the_points_of_a_sparse_end_are_all_of_them() -> None:
