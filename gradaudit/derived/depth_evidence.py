@@ -7,7 +7,7 @@ import numpy
 from gradaudit.derived.depth_slope import Slope
 from gradaudit.derived.evidence import MOST_DOTS
 from gradaudit.derived.finiteness import breakdown
-from gradaudit.derived.progress import climb, divergence, not_learning
+from gradaudit.derived.progress import NO_BETTER, climb, constant_level, divergence, not_learning
 from gradaudit.derived.reduce import short
 from gradaudit.derived.training_loss import training_loss
 from gradaudit.derived.wording import number
@@ -15,6 +15,7 @@ from gradaudit.findings import Dot, Dots
 from gradaudit.run import Run
 
 _LEARNED = 0.05  # of the first loss: less is what batches differ by
+_LOST = 0.5  # of what was gained
 
 
 def depth_dots(run: Run, optimizer: int, slope: Slope, flagged: set[str]) -> Dots:
@@ -51,7 +52,10 @@ def fate(run: Run, optimizer: int) -> str:
     """What became of a loss of which `learned_nothing` holds, in a sentence that no other finding contradicts."""
     loss = training_loss(run, optimizer)
     risen = climb(loss) if numpy.isfinite(loss.values).all() else None
-    if risen is not None and risen.gained >= _LEARNED:
+    # What falls from a loud start to what always predicting the same gives has learned nothing that could be lost.
+    best = NO_BETTER * constant_level(loss)
+    learned = risen is not None and risen.gained >= _LEARNED and not risen.best >= best
+    if risen is not None and learned and risen.lost >= _LOST:
         return (
             f"The model has lost what it had learned: the loss starts at {number(loss.first)}, falls to "
             f"{number(risen.best)} and ends at {number(loss.last)}."

@@ -7,13 +7,14 @@ import numpy
 
 from gradaudit.derived.layer_profile import logarithms_of
 from gradaudit.derived.layers import comparable_layers
-from gradaudit.derived.order_statistics import Floats, Integers, rank_correlation
+from gradaudit.derived.order_statistics import Floats, Integers, Mask, rank_correlation
 from gradaudit.derived.per_run import per_run
-from gradaudit.derived.ratios import last_half, window
+from gradaudit.derived.ratios import last_half, recorded_global_steps, window
+from gradaudit.derived.replaced import replaced_at
 from gradaudit.derived.wording import count, fold
 from gradaudit.run import Run
 
-FIRST_STEPS = 9  # the profile is taken over steps 0 to 9
+FIRST_STEPS = 9  # the profile is taken over steps 0 to 9, or as long as the weights are those of the start
 STEEP = 3.0  # decades; healthy models reach 1.4, and 2.5 where two nets are pooled; faulty ones start at 4.0
 ORDERED = 0.8  # Spearman's correlation of the layers' order with their gradient
 LEAST_LAYERS = 4
@@ -60,8 +61,16 @@ def along_the_depth(profile: Slope) -> str:
     )
 
 
+@per_run
+def profiled(run: Run, optimizer: int) -> Mask:
+    """[recorded steps]: the first ones, as long as the weights are those that the model started with."""
+    other = replaced_at(run, optimizer)
+    early = window(run, optimizer, 0, FIRST_STEPS)
+    return early if other is None else early & (recorded_global_steps(run, optimizer) < other)
+
+
 def _slopes(run: Run, optimizer: int) -> Iterator[Slope]:
-    rows = window(run, optimizer, 0, FIRST_STEPS)
+    rows = profiled(run, optimizer)
     if not rows.any():
         return
     norms = run.matrix("gradient_norm", optimizer)

@@ -29,12 +29,20 @@ import math
 from collections.abc import Iterator
 
 from gradaudit.derived.depth_evidence import depth_dots, fate, learned_nothing
-from gradaudit.derived.depth_slope import FIRST_STEPS, Slope, along_the_depth, growing_stretch, is_steep, slopes
+from gradaudit.derived.depth_slope import (
+    FIRST_STEPS,
+    Slope,
+    along_the_depth,
+    growing_stretch,
+    is_steep,
+    profiled,
+    slopes,
+)
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart
 from gradaudit.derived.inferred_saturation import BOUNDED
 from gradaudit.derived.learning_rates import label_of
-from gradaudit.derived.ratios import recorded_global_steps, window
+from gradaudit.derived.ratios import recorded_global_steps
 from gradaudit.derived.wording import count, fold, number, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
@@ -84,11 +92,11 @@ def exploding_gradient(
             yield _growing(run, optimizer, stretch, steady, order, "steady")
         elif profiles:
             yield Clean(measured=along_the_depth(profiles[0]) + label_of(run, optimizer))
-        elif window(run, optimizer, 0, FIRST_STEPS).any():
+        elif profiled(run, optimizer).any():
             yield NotApplicable(reason="the model has fewer than four weight layers whose gradients can be compared")
         else:
             yield CouldNotLook(
-                reason="no gradient statistics of the first ten steps were recorded",
+                reason="no gradient statistics of the first ten steps, with the weights of the start, were recorded",
                 enable="record from the first step on",
             )
 

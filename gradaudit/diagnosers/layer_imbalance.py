@@ -47,6 +47,7 @@ from gradaudit.derived.module_names import layer
 from gradaudit.derived.order_statistics import Floats, medians
 from gradaudit.derived.ratios import gradient_ratio, last_half, recorded_global_steps, update_ratio, window
 from gradaudit.derived.reduce import short
+from gradaudit.derived.replaced import replaced_at
 from gradaudit.derived.wording import count, factor, fold, in_code, names, number, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
@@ -67,6 +68,7 @@ from gradaudit.findings import (
 from gradaudit.run import Run
 
 _BOLD = 3.0  # times the learning rate of the others, as a first try
+_BLOWN_UP = ["divergence", "learning_rate_too_high", "loss_spike", "non_finite", "unstable_loss"]
 _UNLIKE = 2.0  # times: initial sizes that differ less are ordinary
 
 
@@ -201,6 +203,8 @@ def _finding(
         f"{fold(decades)} times" + label_of(run, optimizer),
         seen=" ".join(seen),
         span=Span(first=int(steps[window(run, optimizer, *EARLY)][0]), last=int(steps[-1])),
+        # Layers that were blown up or written over differ by what was done to them.
+        follows=_BLOWN_UP if replaced_at(run, optimizer) is not None else [],
         tensors=flagged[:20],
         evidence=[_dots(run, optimizer, name, flagged) for name in _both(quantity)],
         actions=_actions(run, optimizer, tensors[worst].name, tensors[worst].module, times, speed),

@@ -46,6 +46,7 @@ from gradaudit.derived.module_names import layer, named
 from gradaudit.derived.module_samples import SAMPLES, activation_outputs, last_samples
 from gradaudit.derived.order_statistics import median
 from gradaudit.derived.reduce import plain, short
+from gradaudit.derived.replaced import replaced_at
 from gradaudit.derived.wording import factor, in_code, names, number, percent, plural
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
 Sampled = list[tuple[ModuleFacts, "pandas.DataFrame"]]
 _LARGE = 1.5  # times Glorot's standard deviation
 _LINES = 4  # of code
+_BLOWN_UP = ["divergence", "learning_rate_too_high", "non_finite"]
 
 
 @diagnoser(
@@ -273,9 +275,13 @@ def _finding(
         )
     else:
         actions.append(Action(text="Or use GELU in its place", code=f"{in_code(module.name)} = nn.GELU()"))
+    begun = int(over.iloc[0]) if len(over) else last
+    others = [at for optimizer in run.optimizers if (at := replaced_at(run, optimizer)) is not None]
     return Finding(
         severity=Severity.WARNING,
         confidence=Confidence.MEDIUM if estimated else Confidence.HIGH,
+        # Weights that were blown up or written over saturate what was not saturated before.
+        follows=_BLOWN_UP if 0 < min(others, default=0) <= begun else [],
         headline=(
             f"At least {percent(share)} of the outputs of {called} are saturated"
             if least
@@ -284,7 +290,7 @@ def _finding(
         + (f", and so {'is' if len(found) == 2 else 'are'} "
            f"{plural(len(found) - 1, 'other activation')}" if len(found) > 1 else ""),
         seen=" ".join(seen),
-        span=Span(first=int(over.iloc[0]) if len(over) else last, last=last),
+        span=Span(first=begun, last=last),
         evidence=[
             _by_activation(run, found, sampled, most, output),
             Lines(

@@ -34,12 +34,12 @@ from collections.abc import Iterator
 import numpy
 
 from gradaudit.derived.depth_evidence import depth_dots, fate, learned_nothing
-from gradaudit.derived.depth_slope import FIRST_STEPS, Slope, along_the_depth, is_steep, slopes
+from gradaudit.derived.depth_slope import FIRST_STEPS, Slope, along_the_depth, is_steep, profiled, slopes
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart
 from gradaudit.derived.layers import weight_layers
 from gradaudit.derived.learning_rates import label_of, optimizer_class
-from gradaudit.derived.ratios import recorded_global_steps, window
+from gradaudit.derived.ratios import recorded_global_steps
 from gradaudit.derived.reduce import short
 from gradaudit.derived.step_size import adam_eps, gradients_per_element, over_eps
 from gradaudit.derived.wording import count, fold, number, setting
@@ -91,16 +91,16 @@ def vanishing_gradient(
             yield _fading(run, optimizer, steep, decades, order)
             return
         # What clipping made so small is told of by constant_clipping.
-        share = over_eps(run, optimizer, window(run, optimizer, 0, FIRST_STEPS), clipped=False)
+        share = over_eps(run, optimizer, profiled(run, optimizer), clipped=False)
         if share < below_eps:
             yield _under_eps(run, optimizer, share, below_eps)
         elif profiles:
             yield Clean(measured=along_the_depth(profiles[0]) + label_of(run, optimizer))
-        elif window(run, optimizer, 0, FIRST_STEPS).any():
+        elif profiled(run, optimizer).any():
             yield NotApplicable(reason="the model has fewer than four weight layers whose gradients can be compared")
         else:
             yield CouldNotLook(
-                reason="no gradient statistics of the first ten steps were recorded",
+                reason="no gradient statistics of the first ten steps, with the weights of the start, were recorded",
                 enable="record from the first step on",
             )
 
@@ -165,7 +165,7 @@ def _fading(run: Run, optimizer: int, slope: Slope, decades: float, order: float
 def _under_eps(run: Run, optimizer: int, share: float, below_eps: float) -> Finding:
     steps = recorded_global_steps(run, optimizer)
     tensors = run.tensors_of(optimizer)
-    typical = gradients_per_element(run, optimizer, window(run, optimizer, 0, FIRST_STEPS), clipped=False)
+    typical = gradients_per_element(run, optimizer, profiled(run, optimizer), clipped=False)
     chosen = numpy.flatnonzero(weight_layers(run, optimizer))
     eps = adam_eps(run, optimizer)
     name = optimizer_class(run, optimizer)
