@@ -155,7 +155,7 @@ def no_utf8(rows=4):
 @pytest.mark.parametrize("batch", [broken_offsets, no_utf8])
 def test_a_batch_that_is_not_sound_is_not_read(path, batch):
     sound = pyarrow.RecordBatch.from_pylist(
-        [{**dict.fromkeys(_evaluations().names, 0), "pass": 50, "split": "test"}], _evaluations()
+        [{**dict.fromkeys(_evaluations().names, 0), "pass": 50, "batches": 1, "split": "test"}], _evaluations()
     )
     stream(path, "evaluations", [sound, batch(), sound])
     code, complaint, _ = analyzed(path)

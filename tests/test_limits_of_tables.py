@@ -28,7 +28,8 @@ def put(path, name, table, **columns):
 
 
 def test_as_many_splits_as_a_program_names_are_read(path):
-    put(path, "evaluations", zeros("evaluations", MOST_SPLITS - 1), split=[f"s{i}" for i in range(MOST_SPLITS - 1)])
+    names = [f"s{i}" for i in range(MOST_SPLITS - 1)]
+    put(path, "evaluations", zeros("evaluations", len(names)), split=names, batches=[1] * len(names))
     assert load(path).evaluations["split"].nunique() == MOST_SPLITS
 
 

@@ -154,7 +154,8 @@ def _loss_chart(function: str, runs: Sequence[tuple[int, Compared]], several: bo
     for index, run in runs:
         role = f"run {run.label}" if index < COLOURED else "reference"
         # The one that is judged comes first.
-        evaluation = run.evaluations[0] if run.validation or len(run.evaluations) == 1 else None
+        judged = bool(run.validation) or len(run.evaluations) == 1
+        evaluation = next(iter(run.evaluations), None) if judged else None
         if evaluation:
             splits.append(evaluation.name)
         left_out |= len(run.loss) > 1 or len(run.evaluations) > 1

@@ -47,7 +47,7 @@ def _changes(comparison: Comparison, paper: Paper) -> Iterator[str]:
 
 
 def _pair(pair: Pair, paper: Paper) -> Iterator[str]:
-    yield click.style(f"From A to {pair.label}", bold=True)
+    yield click.style(f"From A to {name(pair.label)}", bold=True)
     for one in pair.findings:
         severity = one.after or one.before
         colour = "green" if one.status == "fixed" else COLOURS[severity] if severity else None

@@ -261,7 +261,6 @@ def test_a_finding_is_copied_as_markdown(visit: Any, page: str) -> None:
     assert "1. Look for a detach() or a no\\_grad() block" in text
     assert "```\n[name for name, p in model.named_parameters()" in text
     assert "- steps with a gradient of zero: 2,000 (threshold 20)" in text
-    assert "aboratory" in text
     assert "NaN" not in text, "the consequence has a button of its own"
     opened.page.locator("#non_finite [data-copy=markdown]").click()
     opened.page.wait_for_function("window.copied.includes('NaN')")
