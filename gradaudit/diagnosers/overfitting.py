@@ -11,7 +11,8 @@ training loss stands in only for models without dropout.
 
 The rise must also be larger than `scatter` times the usual jump from one evaluation to the next (the median second
 difference), unless the training loss has fallen by more than `fell_far` since the best: a small validation set is
-noisy.
+noisy. Three or four evaluations are enough where each after the best lies above it by more than `few` of it, the last
+one most, while the training loss has fallen by more than `fell_far`.
 
 ## Why it matters
 

@@ -186,6 +186,12 @@ def overfit(path: Path, rise: float = 0.5, fall: float = 0.5, **changes: Any) ->
     return build_run(path, loss=loss, facts=TEN, evaluations=evaluations, **changes)
 
 
+def overfit_at_once(path: Path) -> Run:
+    """Three evaluations, each worse than the one before by a tenth, while the training loss halves thrice."""
+    evaluations = [(99, "validation", 3.5), (199, "validation", 3.9), (299, "validation", 4.2)]
+    return build_run(path, loss=numpy.geomspace(3.3, 0.4, 300), facts=TEN, evaluations=evaluations)
+
+
 def overfit_noisy(path: Path) -> Run:
     """A rise that is no larger than the jumps between the evaluations, while training falls by a quarter."""
     loss = numpy.linspace(2.0, 1.0, 400)
@@ -281,6 +287,7 @@ SICK: dict[str, dict[str, tuple[Build, float]]] = {
         "later": (overfit, 1e9),
         "gap": (apart, 1e9),
         "patience": (overfit, 6),
+        "few": (overfit_at_once, 0.2),
     },
     **WIRING,
     **GRADIENTS,
