@@ -291,6 +291,7 @@ class TensorFacts(Facts, frozen=True, kw_only=True):
     placements: list[str] = []  # how it is laid over the ranks; empty when every rank holds it whole
     output_axis: int = -1  # the dimension that counts the module's outputs: 0 in Linear and Conv; -1 elsewhere
     share: int = -1  # elements that this rank's statistics stand for: its shard, 0 of a copy; -1 all of them
+    terms: list[int] = []  # numbers of the terms of the objective that reach it; empty where one does, or nobody looked
 
     @property
     def elements(self) -> int:
@@ -345,6 +346,11 @@ class LossFacts(Facts, frozen=True, kw_only=True):
     label_entropy: float | None = None  # nats, of the training targets: the best constant predictor's loss
     target_mean: float | None = None  # regression and binary losses
     target_variance: float | None = None
+    # Of a regression: the variance about the mean of each output, mean over the outputs, and for up to 16 equal parts
+    # of the training [calls, mean, its standard deviation over the calls, spread within a call, that of the spread].
+    output_variance: float | None = None
+    target_parts: list[list[float]] = []
+    target_trained: bool | None = None  # the target had a gradient of its own; None when nobody looked
     binary_entropy: float | None = None  # nats: mean entropy of binary targets per output
     # Shapes of prediction and target that torch stretched over each other, in a training and in an evaluation loss;
     # empty when it did not, None when nobody looked.

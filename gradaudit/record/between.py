@@ -17,12 +17,12 @@ from gradaudit.record.losses import Call, LossBook
 from gradaudit.record.normalisation import note
 from gradaudit.record.observers import Observers
 from gradaudit.record.on_host import value_of
-from gradaudit.record.samples import of_loss
 from gradaudit.record.seen import Seen, behind, written_out
 from gradaudit.record.sharding import local
 from gradaudit.record.splits import forget as forget_places
 from gradaudit.record.splits import note_loader, note_training
 from gradaudit.record.tensors import Plan, TensorTable
+from gradaudit.record.terms import TERMS, Terms
 from gradaudit.record.threads import PerThread, leaves
 
 _PENDING = 64  # training losses kept without a backward; more are somebody's metric
@@ -39,6 +39,7 @@ class Gathered:
         forget_places()
         self.table, self.observers = table, observers
         self.book = LossBook()
+        self.terms = Terms()
         self.evaluated: list[dict[str, Any]] = []
         self.passes = 0  # evaluation passes begun so far
         self.batches_per_epoch = self.loader_batch_size = 0
@@ -89,8 +90,7 @@ class Between:
         if result.requires_grad:
             if shared.samples_left > 0 and (reading is None or reading.input_known):
                 shared.samples_left -= 1
-                classes = shared.book.classes_of(seen.loss)
-                seen.sample = self.observers.call("loss inputs", of_loss, call["input"], classes)
+                seen.sample = self.observers.call("loss inputs", shared.book.sample, seen.loss, call)
             self._pending.append(seen)
             del self._pending[:-_PENDING]
         else:
@@ -121,6 +121,7 @@ class Between:
         if self.shared.after_step < 0:
             call("evaluation losses", note_training)
         call("objectives", self._add_roots, roots, gradients)
+        call(TERMS, self.shared.terms.look, roots, self.table.identifier)
         found = call("losses", behind, self._losses(), roots, default=[])
         self._seen.calls += found or call("hand-written losses", written_out, self, roots, gradients, default=[])
         self._seen.gather()

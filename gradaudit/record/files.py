@@ -16,6 +16,7 @@ import gradaudit
 from gradaudit import outcome
 from gradaudit.record.calls import CALLS
 from gradaudit.record.settings import MOST_ARGUMENTS, Settings, in_utf8
+from gradaudit.record.terms import TERMS
 from gradaudit.record.writer import Writer
 from gradaudit.schema import DataFacts, Meta, PrivateFacts
 
@@ -51,6 +52,7 @@ class Files:
         """The content of run.json now; called by the writer's thread."""
         recording, table = self.recording, self.recording.table
         gathered, observers = recording.gathered, recording.observers
+        tensors = observers.call("changes of requires_grad", table.facts_now, default=None) or list(table.facts)
         device = next((p.device for plan in list(table.plans.values()) for p in plan.parameters() or []), None)
         meta = Meta(
             name=in_utf8(self.settings.name or self.directory.name),
@@ -68,7 +70,7 @@ class Files:
             attempt=self.attempt,
             restarts=self.restarts,
             every=self.settings.every or 0,
-            tensors=observers.call("changes of requires_grad", table.facts_now, default=None) or list(table.facts),
+            tensors=observers.call(TERMS, gathered.terms.told, tensors, table.identifier, default=tensors),
             modules=observers.call(CALLS, recording.calls.facts, default=None) or list(table.modules),
             optimizers=list(table.optimizers),
             losses=observers.call("label counts", gathered.book.facts, default=None) or gathered.book.plain_facts(),

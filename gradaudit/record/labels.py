@@ -9,6 +9,7 @@ import numpy
 import torch
 
 from gradaudit.record.on_host import OnHost
+from gradaudit.record.targets import Targets, facts_of, observe, observe_on_host
 from gradaudit.schema import LossFacts
 
 CLASSIFICATION = ("cross_entropy", "nll_loss")
@@ -17,7 +18,6 @@ REGRESSION = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 
 _MOST_CLASSES = 2_000_000  # counted; beyond this the counts would weigh more than the loss itself
 LISTED_CLASSES = 1000
-_TARGET_SAMPLE = 4096  # elements of a regression target looked at in one call
 _MOST_OUTPUTS = 1024
 
 
@@ -29,9 +29,10 @@ class Kind:
     weights: torch.Tensor | None = None  # [classes]
     counts: torch.Tensor | None = None  # [classes]
     on_host: Any = None  # the same as a numpy array, if they are on the CPU
-    moments: torch.Tensor | None = None  # [3]: count, sum, sum of squares of regression targets
+    targets: Targets | None = None  # of a regression
     positives: torch.Tensor | None = None  # [1 + outputs]: count, then the sum of each output's targets
     shared: bool = False  # one of too many kinds to keep the labels of each
+    swapped: bool = False  # its target came before its prediction when it was last called in training
 
 
 def count_labels(kind: Kind, target: torch.Tensor) -> None:
@@ -55,10 +56,7 @@ def count_labels(kind: Kind, target: torch.Tensor) -> None:
             kind.positives = torch.zeros_like(seen)
         kind.positives += seen
     elif facts.function in REGRESSION:
-        flat = target.reshape(-1)
-        sample = flat[:: max(1, flat.numel() // _TARGET_SAMPLE)].double()
-        seen = torch.stack([torch.full_like(sample.sum(), float(sample.numel())), sample.sum(), sample.square().sum()])
-        kind.moments = seen if kind.moments is None else kind.moments + seen
+        kind.targets = observe(kind.targets, target)
 
 
 def count_on_host(kind: Kind, found: OnHost, shape: Sequence[int]) -> None:
@@ -83,10 +81,7 @@ def count_on_host(kind: Kind, found: OnHost, shape: Sequence[int]) -> None:
         seen = numpy.concatenate(([len(table)], table.sum(axis=0, dtype=numpy.float64)))
         kind.positives += torch.from_numpy(seen).to(kind.positives.device)
     elif facts.function in REGRESSION:
-        sample = found.targets[:: max(1, len(found.targets) // _TARGET_SAMPLE)].astype(numpy.float64)
-        if kind.moments is None:
-            kind.moments = torch.zeros(3, dtype=torch.float64)
-        kind.moments += torch.tensor((len(sample), sample.sum(), sample @ sample)).to(kind.moments.device)
+        kind.targets = observe_on_host(kind.targets, found.targets, shape)
 
 
 def with_labels(kind: Kind) -> LossFacts:
@@ -102,12 +97,8 @@ def with_labels(kind: Kind) -> LossFacts:
         listed = [int(count) for count in counts] if facts.classes <= LISTED_CLASSES else []
         entropy = max(0.0, float(-(share * share.log()).sum()))
         facts = msgspec.structs.replace(facts, label_counts=listed, label_entropy=entropy)
-    if kind.moments is not None:
-        count, total, squares = (float(value) for value in kind.moments)
-        mean = total / count if count else math.nan
-        variance = max(0.0, squares / count - mean * mean) if count else math.nan
-        if math.isfinite(mean) and math.isfinite(variance):
-            facts = msgspec.structs.replace(facts, target_mean=mean, target_variance=variance)
+    if kind.targets is not None:
+        facts = msgspec.structs.replace(facts, **facts_of(kind.targets))
     if kind.positives is not None:
         count, *positive = (float(value) for value in kind.positives)
         entropies = [_binary_entropy(value / count) for value in positive if count]

@@ -23,7 +23,8 @@ from gradaudit.record.labels import (
 )
 from gradaudit.record.observers import Observers
 from gradaudit.record.on_host import look
-from gradaudit.record.samples import Sample
+from gradaudit.record.samples import Sample, of_loss
+from gradaudit.record.targets import sides
 from gradaudit.record.transfer import to_host
 from gradaudit.schema import LossFacts
 
@@ -72,13 +73,18 @@ class LossBook:
 
         `reading` says what is known of a loss inside a compiled graph.
         """
-        input, target = call["input"], call["target"]
         self.observed += 1
         kind = self._kind(name, call)
+        input, target, kind.swapped = (
+            (call["input"], call["target"], False) if name in CLASSIFICATION else sides(call, kind.swapped)
+        )
+        if target.requires_grad and result.requires_grad and kind.facts.target_trained is False:
+            kind.facts = msgspec.structs.replace(kind.facts, target_trained=True)
+            self.changed = True
         if name in STRETCHING and input.shape != target.shape:
             self._note_broadcast(kind, input.shape, target.shape, "broadcast" if result.requires_grad else _EVALUATION)
         value = result if reading is None or reading.value is None else reading.value
-        counted = reading is None or reading.target_known
+        counted = reading is None or (reading.input_known if kind.swapped else reading.target_known)
         found = look(kind.facts, value, input, target, call.get("weight") is not None) if counted else None
         batch = int(input.shape[0]) if input.ndim else 1
         if found is not None:
@@ -93,9 +99,11 @@ class LossBook:
                 observers.call("label counts", count_labels, kind, target.detach())
         return Call(kind.facts.id, mean, valid, ignored, batch, node_key(result.grad_fn))
 
-    def classes_of(self, loss: int) -> int:
-        """The number of classes of the loss function with this index; 0 when it has none."""
-        return next((kind.facts.classes for kind in self.kinds.values() if kind.facts.id == loss), 0)
+    def sample(self, loss: int, call: dict[str, Any]) -> Sample | None:
+        """A sample of the prediction in a call of the loss function with this index, or of what should be logits."""
+        kind = next((kind for kind in self.kinds.values() if kind.facts.id == loss), None)
+        swapped = kind is not None and kind.swapped and kind.facts.function not in BINARY
+        return of_loss(call["target" if swapped else "input"], kind.facts.classes if kind is not None else 0)
 
     def logged(self) -> int:
         """The index of the loss given through Recorder.log."""
@@ -139,6 +147,7 @@ class LossBook:
                 id=index, function=name, classes=classes, reduction=str(reduction), label_smoothing=smoothing,
                 weighted=weight is not None, ignore_index=ignore, soft_targets=soft,
                 broadcast=watched, evaluation_broadcast=watched,
+                target_trained=None if name in CLASSIFICATION else False,
             )  # fmt: skip
 
         if key not in self.kinds and len(self.kinds) >= _MOST_KINDS:

@@ -216,6 +216,17 @@ FUNCTIONAL = {
             params[key] -= 0.05 * gradients[key]
     weights = list(params.values())
     """,
+    "target first": """
+    params = {key: value.detach().clone() for key, value in net.named_parameters()}
+    def loss_of(params, x, target):
+        return F.mse_loss(target, functional_call(net, params, x)[:, :1])
+    for step in range(20):
+        known.append(loss_of(params, x, target).item())
+        gradients = grad(loss_of)(params, x, target)
+        for key in params:
+            params[key] -= 0.05 * gradients[key]
+    weights = list(params.values())
+    """,
 }
 
 
@@ -226,6 +237,8 @@ def test_functional_training(tmp_path, text):
     assert steps["mean_loss"].tolist() == pytest.approx(watched.known, rel=1e-5)
     assert steps["objective"].tolist() == pytest.approx(watched.known, rel=1e-5)
     assert rates(run) == pytest.approx([0.05] * 20, rel=1e-5)
+    if run.meta.losses[0].function == "mse_loss":
+        assert run.meta.losses[0].target_mean == pytest.approx(float(watched.target.mean()), rel=1e-5)
     # A parameter is a new tensor at each step, and one tensor of the record.
     assert [tensor.name for tensor in run.meta.tensors] == ["0.weight", "0.bias", "2.weight", "2.bias"]
     assert all(tensor.optimizer == 0 and tensor.requires_grad for tensor in run.meta.tensors)

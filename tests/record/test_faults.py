@@ -22,6 +22,7 @@ from gradaudit.record import (
     files,
     histograms,
     install,
+    labels,
     losses,
     recording,
     rows,
@@ -30,6 +31,7 @@ from gradaudit.record import (
     step_row,
     steps,
     tensors,
+    terms,
     waiting,
     writer,
 )
@@ -48,6 +50,11 @@ OBSERVED = [
     (losses, "count_on_host", "label counts"),
     (losses.LossBook, "facts", "label counts"),
     (between.Between, "_add_roots", "objectives"),
+    (terms, "terms_of", "terms of the objective"),
+    (terms.Terms, "told", "terms of the objective"),
+    (losses, "sides", "losses"),
+    (labels, "observe_on_host", "label counts"),
+    (labels, "facts_of", "label counts"),
     (steps, "_objective", "objectives"),
     (between.Between, "_look_for_stale", "stale gradients"),
     (between.Between, "close_pass", "evaluation losses"),
@@ -64,7 +71,7 @@ OBSERVED = [
     (step_row, "_settings", "settings of parameter groups"),
     (between.Between, "log", "logged losses"),
     (between.Between, "on_loader", "batches per epoch"),
-    (between, "of_loss", "loss inputs"),
+    (losses, "of_loss", "loss inputs"),
     (samples.Sample, "row", "loss inputs"),
     (checksums, "checksum", "weight checksums"),
     (histograms, "of_step", "histograms"),
@@ -128,7 +135,8 @@ def train(steps_=40):
     seen = []
     for index, (i,) in enumerate(torch.utils.data.DataLoader(torch.arange(steps_)[:, None], 1, shuffle=True)):
         optimizer.zero_grad()
-        loss = functional.cross_entropy(model(x + table(i % 5)), y)
+        output = model(x + table(i % 5))
+        loss = functional.cross_entropy(output, y) + 0.1 * functional.mse_loss(output[:, 0], x[:, 0])
         scaler.scale(loss).backward()
         if index == 5:
             next(model.parameters()).grad[0, 0] = float("inf")

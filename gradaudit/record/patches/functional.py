@@ -18,7 +18,8 @@ from gradaudit.record.patches import Patch, leave_out_of, pass_over, replace
 class _Running:
     """A function made by torch.func.grad that is running: the losses in it, and what it returned."""
 
-    losses: list[tuple[str, torch.Tensor, dict[str, Any]]] = field(default_factory=list)
+    # The name of each, its value, its arguments, and which of those a gradient is asked through.
+    losses: list[tuple[str, torch.Tensor, dict[str, Any], list[str]]] = field(default_factory=list)
     result: torch.Tensor | None = None
 
 
@@ -48,7 +49,9 @@ def note_loss(name: str, result: torch.Tensor, call: dict[str, Any]) -> None:
     """A loss in such a function: what it stands for is a training loss, told when the function has run."""
     running = _running()
     if running is not None and _only_grad():
-        running.losses.append((name, _unwrapped(result).detach(), {k: _unwrapped(item) for k, item in call.items()}))
+        arguments = {key: _unwrapped(item) for key, item in call.items()}
+        trained = [key for key, item in call.items() if isinstance(item, torch.Tensor) and item.requires_grad]
+        running.losses.append((name, _unwrapped(result).detach(), arguments, trained))
 
 
 def _unwrapped(value: Any) -> Any:
@@ -126,7 +129,8 @@ def _watched_func(original: Callable[..., Any], value: bool) -> Callable[..., An
                 raise
             finally:
                 _local.running = None
-            for name, loss, arguments in running.losses:
+            for name, loss, arguments, trained in running.losses:
+                arguments |= {key: arguments[key].detach().requires_grad_() for key in trained}
                 session.guarded("between.on_loss", name, loss.requires_grad_(), arguments)
             roots = [running.result] if running.result is not None else []
             between = session.guarded("between.on_backward", roots, None)

@@ -1,0 +1,92 @@
+"""Which terms an objective has, and which parameters each reaches."""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from gradaudit.record import terms
+from tests.record.training import recorded, run_of
+
+
+def actor_and_critic(folder, loss_of, steps=3):
+    """The terms that reach each tensor of a model with two branches."""
+    with recorded(folder):
+        torch.manual_seed(0)
+        model = nn.ModuleDict({"trunk": nn.Linear(4, 8), "actor": nn.Linear(8, 3), "critic": nn.Linear(8, 1)})
+        optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            for loss in loss_of(model, torch.randn(16, 4)):
+                loss.backward(retain_graph=True)
+            optimizer.step()
+    return {tensor.name: set(tensor.terms) for tensor in run_of(folder).meta.tensors}
+
+
+def losses(model, x):
+    hidden = model["trunk"](x)
+    policy = -functional.log_softmax(model["actor"](hidden), 1)[:, 0].mean()
+    return policy, functional.mse_loss(model["critic"](hidden).squeeze(1), x[:, 0])
+
+
+def test_heads_of_different_losses_share_no_term(tmp_path):
+    found = actor_and_critic(tmp_path / "run", lambda model, x: [(lambda a, b: a + 0.5 * b)(*losses(model, x))])
+    assert not found["actor.weight"] & found["critic.weight"]
+    assert found["trunk.weight"] == found["actor.weight"] | found["critic.weight"]
+    assert len(found["trunk.weight"]) == 2
+
+
+def test_losses_with_a_backward_each_are_terms_too(tmp_path):
+    found = actor_and_critic(tmp_path / "run", losses)
+    assert not found["actor.weight"] & found["critic.weight"]
+    assert len(found["trunk.weight"]) == 2
+
+
+def test_one_loss_needs_no_terms(tmp_path):
+    found = actor_and_critic(tmp_path / "run", lambda model, x: losses(model, x)[1:])
+    assert set(map(tuple, found.values())) == {()}
+
+
+def test_penalties_on_single_tensors_are_no_terms(tmp_path):
+    def loss_of(model, x):
+        return [losses(model, x)[1] + sum(p.square().sum() for p in model.parameters())]
+
+    assert set(map(tuple, actor_and_critic(tmp_path / "run", loss_of).values())) == {()}
+
+
+def test_factors_and_lists_are_taken_apart():
+    a, b, c = (nn.Parameter(torch.ones(2)) for _ in range(3))
+    one, two, three = a.square().sum(), b.exp().mean(), c.abs().sum()
+    names = {"SumBackward0", "MeanBackward0"}
+    for root in (one + two / 3 - 2 * three, torch.stack([one, two, three]).mean(), sum([one, two, three])):
+        found = terms.terms_of(root.grad_fn)
+        assert len(found) == 3
+        assert {node.name() for node in found} == names
+    # A factor that learns is part of its term.
+    assert len(terms.terms_of((one * two).grad_fn)) == 1
+    assert len(terms.terms_of(sum(p.sum() for p in [a] * 40).grad_fn)) == 1
+
+
+def test_a_graph_that_is_too_large_is_not_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(terms, "_MOST_NODES", 3)
+    found = actor_and_critic(tmp_path / "run", lambda model, x: [sum(losses(model, x))])
+    assert set(map(tuple, found.values())) == {()}
+
+
+def test_graphs_that_differ_from_step_to_step_are_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(terms, "_MOST_TERMS", 2)
+    steps = iter(range(100))
+
+    def loss_of(model, x):
+        layer = list(model.values())[next(steps) % 3]
+        return [layer.weight.sum() * layer.bias.sum()]
+
+    assert set(map(tuple, actor_and_critic(tmp_path / "run", loss_of, steps=6).values())) == {()}
+
+
+def test_few_of_many_backward_passes_are_looked_at():
+    looked = []
+    book = terms.Terms()
+    book._name = looked.append
+    for _ in range(1000):
+        book.look([], {})
+    assert len(looked) == 8 + len([8, 16, 32, 64, 128, 256, 512])
