@@ -421,12 +421,9 @@ def _regression(
     if stuck and not harm:
         seen.append(f"At the end {factor(kept)} of the first loss is left.")
     seen.append(harm)
-    headline = (
-        f"The first loss is {number(loss.first)}, {factor(ratio)} times the variance of the target, whose standard "
-        f"deviation is {number(deviation)}"
-        if raw
-        else f"The first loss is {number(loss.first)}, {factor(ratio)} times the variance of the target"
-    )
+    headline = f"The first loss is {number(loss.first)}, {factor(ratio)} times the variance of the target"
+    if raw:
+        headline += f", whose standard deviation is {number(deviation)}"
     yield _finding(
         run,
         loss,
