@@ -19,6 +19,7 @@ STEEP = 3.0  # decades; healthy models reach 1.4, and 2.5 where two nets are poo
 ORDERED = 0.8  # Spearman's correlation of the layers' order with their gradient
 LEAST_LAYERS = 4
 LEAST_IN_STRETCH = 6  # layers in a row; by chance four fall in order in every 24th net, six in every 720th
+ALONE = 0.9  # of the change: a step between two modules that holds it is no slope; of a chain's it holds half at most
 EACH = 0.1  # decades from layer to layer of a stretch; parallel experts differ by less, the weakest fault by 0.2
 
 
@@ -86,6 +87,8 @@ def _slopes(run: Run, optimizer: int) -> Iterator[Slope]:
         if len(columns) < LEAST_LAYERS:
             continue
         early = every[columns]
+        if _side_by_side([names[int(column)] for column in columns], early):
+            continue
         yield Slope(
             branch=branch,
             columns=columns,
@@ -94,6 +97,21 @@ def _slopes(run: Run, optimizer: int) -> Iterator[Slope]:
             late_drop=_drop(late[columns]),
             order=rank_correlation(early),
         )
+
+
+def _side_by_side(modules: list[str], early: Floats) -> bool:
+    """Whether the gradient changes only from one module to its neighbour: two nets with a loss each, not one chain."""
+    steps = numpy.diff(early)
+    at = int(numpy.argmax(numpy.abs(steps)))
+    pair = [module.split(".") for module in modules[at : at + 2]]
+    shared = next((i for i, (a, b) in enumerate(zip(*pair, strict=False)) if a != b), -1)
+    nets = [".".join(path[: shared + 1]) for path in pair]
+    return (
+        shared >= 0
+        and not any(path[shared].isdigit() for path in pair)  # numbered modules are a chain
+        and all(sum(module.startswith(net + ".") for module in modules) > 1 for net in nets)
+        and abs(float(steps[at])) >= ALONE * abs(_drop(early))
+    )
 
 
 @per_run

@@ -25,7 +25,8 @@ eps.
 
 The slope is free of the scale of the loss and of clipping. Healthy models, plain ones 26 layers deep included, stay
 below 1.4 decades. Layers are ordered as they were registered; a model that registers them in another order than it
-uses them may hide a slope, and will hardly fake one.
+uses them may hide a slope, and will hardly fake one. Two nets side by side, as a policy and a value function in one
+module, are no chain: a profile that changes only from one of them to the other is left out.
 """
 
 import math

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from gradaudit.record import parts
 from gradaudit.record.losses import Call, wide
@@ -22,7 +22,7 @@ class _Split:
     training: int = -1
     loss: int = -1
 
-    def add(self, other: "_Split") -> None:
+    def add(self, other: Self) -> None:
         """Take in another part of the same data; of a second loss function nothing: the first one is the pass's."""
         if self.loss == other.loss:
             self.total, self.valid = self.total + other.total, self.valid + other.valid

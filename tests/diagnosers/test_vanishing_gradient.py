@@ -2,6 +2,7 @@ import msgspec
 import numpy
 import pytest
 
+from gradaudit.diagnosers.exploding_gradient import exploding_gradient
 from gradaudit.diagnosers.layer_imbalance import layer_imbalance
 from gradaudit.diagnosers.vanishing_gradient import vanishing_gradient
 from gradaudit.findings import Dots, Severity
@@ -10,6 +11,14 @@ from tests.diagnosers.runs import TEN, falling, flat, healthy, parameters
 from tests.diagnosers.sick import uneven
 from tests.diagnosers.sick_gradients import below_eps, sloped
 from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+
+
+def nets(path, modules, gradient):
+    tensors = [
+        msgspec.structs.replace(t, name=f"{module}.weight", module=module)
+        for t, module in zip(parameters(4), modules, strict=True)
+    ]
+    return build_run(path, loss=falling(), tensors=tensors, stats={"gradient_norm": numpy.asarray(gradient)})
 
 
 def test_even_gradients_are_quiet(tmp_path):
@@ -43,6 +52,20 @@ def test_layers_behind_a_dead_one_have_no_gradient_and_no_slope(tmp_path):
 def test_three_layers_and_a_late_record_cannot_be_judged(tmp_path):
     assert_not_applicable(vanishing_gradient, build_run(tmp_path / "a", loss=falling(), tensors=parameters(3)))
     assert_could_not_look(vanishing_gradient, build_run(tmp_path / "b", loss=falling(), recorded=[50, 199]))
+
+
+def test_two_nets_side_by_side_are_no_chain(tmp_path):
+    quiet, loud = [2e-5, 1.7e-5], [0.02, 0.022]  # a policy of small outputs beside the net of its values
+    for name, gradient in (("a", quiet + loud), ("b", loud + quiet)):
+        run = nets(tmp_path / name, ("body.policy.0", "body.policy.2", "body.value.0", "body.value.2"), gradient)
+        assert_not_applicable(vanishing_gradient, run)
+        assert_not_applicable(exploding_gradient, run)
+
+
+def test_a_chain_of_named_parts_fades_over_both(tmp_path):
+    names = ("body.encoder.0", "body.encoder.2", "body.decoder.0", "body.decoder.2")
+    run = nets(tmp_path, names, [1e-6, 1e-5, 1e-3, 1e-2])  # two of its four decades from part to part
+    assert_finds(vanishing_gradient, run, Severity.WARNING)
 
 
 def test_adam_with_gradients_above_its_eps_is_quiet(tmp_path):
