@@ -99,8 +99,14 @@ def current_part() -> Part:
     if name is None:
         return Part(None, tuple(levels), tuple(each.place.where for each in seen))
     # The name tells which data it is, but for several sets under one name.
-    sure = tuple(found for level in levels if level.sure for found in level.tokens)
+    sure = _beside_a_name([found for level in levels if level.sure for found in level.tokens])
     return Part(name, (Level(sure, sure=True),))
+
+
+def _beside_a_name(tokens: Sequence[Token]) -> tuple[Token, ...]:
+    """What tells data apart: in `for split, seed in (("train", 7), ("train", 8))` the name does, and no number."""
+    named = any(isinstance(found, str) and one_of([found]) for found in tokens)
+    return tuple(found for found in tokens if not (named and isinstance(found, int | float)))
 
 
 def _name(seen: list[_Seen]) -> str | None:
