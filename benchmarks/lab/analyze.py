@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from benchmarks.lab import record
+from benchmarks.lab.configuration import HALVES
 from benchmarks.lab.cut import cut
 from benchmarks.lab.experiments import chosen
 from gradaudit.audit import examine, rank
@@ -34,7 +35,7 @@ DEFINITIONS = (
 
 
 class NotCommittedError(click.ClickException):
-    """The held-out half must not be looked at yet."""
+    """What is held out must not be looked at yet."""
 
 
 def outcomes_of(run: Run) -> dict[str, Any]:
@@ -112,14 +113,14 @@ def _git(*arguments: str) -> str:
 
 
 @click.command()
-@click.option("--half", type=click.Choice(["development", "held-out", "all"]), default="development", show_default=True)
+@click.option("--half", type=click.Choice([*HALVES, "all"]), default="development", show_default=True)
 @click.option("--kind", type=click.Choice(["healthy", "faulty", "all"]), default="all", show_default=True)
 @click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True)
 @click.argument("names", nargs=-1)
 def main(half: str, kind: str, jobs: int, names: tuple[str, ...]) -> None:
     """Analyze the recorded runs of the trainings called NAMES, or of all."""
     experiments = chosen(half, kind, names)
-    if any(item.half == "held-out" for item in experiments):
+    if any(item.half != "development" for item in experiments):
         click.echo(f"the definitions are those of commit {definitions_commit()}")
     analysis = analysis_key()
     folders = [

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks.lab.configuration import Fault
 from benchmarks.lab.faults_data import DATA
+from benchmarks.lab.faults_families import FAMILIES
 from benchmarks.lab.faults_layers import LAYERS
 from benchmarks.lab.faults_numbers import NUMBERS
 from benchmarks.lab.faults_ranks import RANKS
@@ -20,16 +21,17 @@ from benchmarks.lab.faults_scale import SCALE
 from benchmarks.lab.faults_wiring import WIRING
 
 HARMFUL = 0.10  # share of the attainable loss reduction
-INJECTED: tuple[Fault, ...] = (*WIRING, *NUMBERS, *SCALE, *LAYERS, *RATE, *DATA, *RANKS)
+INJECTED: tuple[Fault, ...] = (*WIRING, *NUMBERS, *SCALE, *LAYERS, *RATE, *DATA, *RANKS, *FAMILIES)
 
 _HERE = Path(__file__).parent
+COSTS = _HERE / "fault_costs.csv"
 _CHOSEN = frozenset((_HERE / "faulty.txt").read_text(encoding="utf-8").split())
 FAULTY: tuple[Fault, ...] = tuple(fault for fault in INJECTED if fault.name in _CHOSEN)
 
 
 def measured_costs() -> dict[str, list[float]]:
     """Share of the attainable loss reduction that each injection has cost, one number a measured seed."""
-    with (_HERE / "fault_costs.csv").open(newline="", encoding="utf-8") as file:
+    with COSTS.open(newline="", encoding="utf-8") as file:
         return {name: [float(cost) for cost in costs if cost] for name, *costs in list(csv.reader(file))[1:]}
 
 

@@ -86,6 +86,26 @@ _UNEDITED = [
     "ddp_mlp",
     "ddp_cnn",
     "ddp_language_model",
+    "double_dqn_grid",
+    "dqn_pole",
+    "ppo_grid",
+    "ppo_continuous",
+    "vae_points",
+    "vae_annealed",
+    "wgan_penalty",
+    "lsgan_conditional",
+    "multitask_trunk",
+    "multitask_uncertainty",
+    "mean_teacher",
+    "distillation_features",
+    "retrieval_triplet",
+    "retrieval_in_batch",
+    "tabular_uncalled",
+    "tabular_steps",
+    "by_hand_mlp",
+    "by_hand_language_model",
+    "compiled_gpt",
+    "compiled_cnn",
 ]
 
 _EDITED = (
@@ -442,6 +462,104 @@ _EDITED = (
         ),
     ),
     Configuration("lora-rank_2", "lora", (("RANK = 8\n", "RANK = 2\n"),)),
+    # the second round: targets that move, several losses, parts that are not called, no optimizer, a compiler
+    Configuration(
+        "double_dqn_grid-hard_copy",
+        "double_dqn_grid",
+        (
+            (
+                "    with torch.no_grad():\n        for slow, fast in zip(target.parameters(), model.parameters(), "
+                "strict=True):\n            slow.lerp_(fast, FOLLOW)\n",
+                "    if step % 50 == 49:\n        target.load_state_dict(model.state_dict())\n",
+            ),
+        ),
+    ),
+    Configuration(
+        "dqn_pole-adamw_clip_value",
+        "dqn_pole",
+        (
+            _optimizer(_ADAM, "AdamW(model.parameters(), lr=LEARNING_RATE, amsgrad=True)"),
+            ("F.mse_loss(output, y)", "F.smooth_l1_loss(output, y)"),
+            (_STEP, "    nn.utils.clip_grad_value_(model.parameters(), 100)\n" + _STEP),
+        ),
+    ),
+    Configuration(
+        "ppo_grid-annealed",
+        "ppo_grid",
+        (
+            (
+                "eps=1e-5)\n",
+                "eps=1e-5)\nscheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / 480)\n",
+            ),
+            ("            optimizer.step()\n", "            optimizer.step()\n            scheduler.step()\n"),
+        ),
+    ),
+    Configuration(
+        "ppo_continuous-clipped",
+        "ppo_continuous",
+        (
+            (
+                "            loss.backward()\n",
+                "            loss.backward()\n            nn.utils.clip_grad_norm_(actor.parameters(), 0.5)\n",
+            ),
+        ),
+    ),
+    Configuration(
+        "vae_annealed-cyclic",
+        "vae_annealed",
+        (("min(1.0, step / FADE_IN)", "min(1.0, 2 * (step % FADE_IN) / FADE_IN)"),),
+    ),
+    Configuration(
+        "vae_points-adamw", "vae_points", (_optimizer(_ADAM, "AdamW(model.parameters(), lr=3e-3, weight_decay=0.05)"),)
+    ),
+    Configuration(
+        "wgan_penalty-rmsprop",
+        "wgan_penalty",
+        (
+            ("Adam(generator.parameters(), lr=LEARNING_RATE, betas=BETAS)", "RMSprop(generator.parameters(), lr=1e-3)"),
+            ("Adam(critic.parameters(), lr=LEARNING_RATE, betas=BETAS)", "RMSprop(critic.parameters(), lr=1e-3)"),
+        ),
+    ),
+    Configuration(
+        "multitask_trunk-momentum",
+        "multitask_trunk",
+        (_optimizer(_ADAM, "SGD(model.parameters(), lr=0.05, momentum=0.9)"),),
+    ),
+    Configuration(
+        "mean_teacher-cosine",
+        "mean_teacher",
+        _schedule(
+            "optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, weight_decay=1e-3)\n",
+            "CosineAnnealingLR(optimizer, STEPS)",
+        ),
+    ),
+    Configuration("retrieval_in_batch-small_batch", "retrieval_in_batch", (("BATCH = 64\n", "BATCH = 16\n"),)),
+    Configuration(
+        "tabular_uncalled-momentum",
+        "tabular_uncalled",
+        (_optimizer(_ADAM, "SGD(model.parameters(), lr=0.1, momentum=0.9)"),),
+    ),
+    Configuration(
+        "by_hand_mlp-momentum",
+        "by_hand_mlp",
+        (
+            (
+                'print(f"constant',
+                'pace = [torch.zeros_like(parameter) for parameter in parameters]\nprint(f"constant',
+            ),
+            ("for parameter in parameters:", "for speed, parameter in zip(pace, parameters, strict=True):"),
+            (
+                "            parameter -= LEARNING_RATE * parameter.grad\n",
+                "            speed.mul_(0.9).add_(parameter.grad)\n"
+                "            parameter -= 0.2 * LEARNING_RATE * speed\n",
+            ),
+        ),
+    ),
+    Configuration(
+        "compiled_cnn-one_cycle",
+        "compiled_cnn",
+        _schedule(_ADAMW, "OneCycleLR(optimizer, max_lr=1e-2, total_steps=STEPS)"),
+    ),
 )
 
 HEALTHY: tuple[Configuration, ...] = (*(Configuration(name, name) for name in _UNEDITED), *_EDITED)

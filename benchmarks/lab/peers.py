@@ -14,10 +14,11 @@ import click
 import pandas
 
 from benchmarks.lab import figures, record, thresholds
+from benchmarks.lab.configuration import HALVES
 from benchmarks.lab.experiments import Experiment, chosen
 from benchmarks.lab.figures import Share, Trial, share
 from benchmarks.lab.results import keep
-from benchmarks.lab.table import HALVES, in_half, markdown, of_kind
+from benchmarks.lab.table import in_half, markdown, of_kind
 from gradaudit.run import Run, load
 
 ENVIRONMENT = record.LAB / "peers"
@@ -156,7 +157,7 @@ def _percent(found: Share) -> str:
 
 
 @click.command()
-@click.option("--half", type=click.Choice(["development", "held-out", "all"]), default="all", show_default=True)
+@click.option("--half", type=click.Choice([*HALVES, "all"]), default="all", show_default=True)
 @click.option("--kind", type=click.Choice(["healthy", "faulty", "all"]), default="all", show_default=True)
 @click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True)
 @click.option("--live-seeds", type=click.IntRange(min=0), default=1, show_default=True,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from benchmarks.lab.configuration import HALVES
 from benchmarks.lab.experiments import Experiment, chosen
 from benchmarks.lab.losses import parse, why_not_learned
 
@@ -135,7 +136,7 @@ def record_all(experiments: list[Experiment], seeds: int, jobs: int, *, again: b
 
 
 @click.command()
-@click.option("--half", type=click.Choice(["development", "held-out", "all"]), default="all", show_default=True)
+@click.option("--half", type=click.Choice([*HALVES, "all"]), default="all", show_default=True)
 @click.option("--kind", type=click.Choice(["healthy", "faulty", "all"]), default="all", show_default=True)
 @click.option("--seeds", type=click.IntRange(min=1), default=SEEDS, show_default=True)
 @click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True)

@@ -9,13 +9,14 @@ import click
 
 from benchmarks.lab import figures, record
 from benchmarks.lab.analyze import WHOLE, definitions_commit
+from benchmarks.lab.configuration import HALVES
 from benchmarks.lab.figures import ALARMS, ANY, Share, Trial, share
 from benchmarks.lab.losses import why_not_learned
 from benchmarks.lab.results import keep
 
-HALVES = ("held-out", "development")
 WORDS = {True: "met: ", False: "missed: ", None: ""}
-BARS = {"warning": 0.02, "found": 0.95, "found as warning": 0.90, "root": 0.85}
+# Those of the second round; the blocks of the first one were held to 2, 95, 90 and 85 %.
+BARS = {"warning": 0.01, "found": 0.90, "found as warning": 0.80, "root": 0.85}
 
 
 def bars(runs: list[Trial]) -> Iterator[tuple[str, str, bool | None]]:
@@ -23,13 +24,13 @@ def bars(runs: list[Trial]) -> Iterator[tuple[str, str, bool | None]]:
     healthy, faulty = of_kind(runs)
     alarmed = share(healthy, figures.false_alarm)
     yield (
-        "healthy runs with a warning or critical finding, at most 2 %",
+        "healthy runs with a warning or critical finding, at most 1 %",
         *judged(alarmed, alarmed.value <= BARS["warning"]),
     )
     critical = share(healthy, lambda run: figures.false_alarm(run, ("critical",)))
     yield "healthy runs with a critical finding, none", *judged(critical, critical.hits == 0)
     anyhow = share(faulty, figures.found)
-    yield "faulty runs found, at least 95 %", *judged(anyhow, anyhow.value >= BARS["found"])
+    yield "faulty runs found, at least 90 %", *judged(anyhow, anyhow.value >= BARS["found"])
     bases = {(run.experiment.name, run.seed): run for run in healthy}
     apart = share(
         faulty,
@@ -37,7 +38,7 @@ def bars(runs: list[Trial]) -> Iterator[tuple[str, str, bool | None]]:
     )
     yield "found by a diagnoser that says nothing of the same training without the fault", str(apart), None
     loud = share(faulty, lambda run: figures.found(run, ALARMS))
-    yield "found as a warning or worse, at least 90 %", *judged(loud, loud.value >= BARS["found as warning"])
+    yield "found as a warning or worse, at least 80 %", *judged(loud, loud.value >= BARS["found as warning"])
     root = share(faulty, figures.root_first)
     yield "root cause first, at least 85 %", *judged(root, root.value >= BARS["root"])
     for count in ("50", "100"):

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from benchmarks.lab.configuration import SCRIPTS, edited, half_of
+from benchmarks.lab.configuration import SCRIPTS, SECOND_ROUND, edited, half_of
 from benchmarks.lab.healthy import HEALTHY
 
 each_healthy = pytest.mark.parametrize("configuration", HEALTHY, ids=lambda configuration: configuration.name)
@@ -31,6 +31,19 @@ def test_there_are_enough_healthy_configurations_and_all_differ():
 
 def test_every_script_is_used():
     assert {item.script for item in HEALTHY} == {path.stem for path in SCRIPTS.glob("*.py")}
+
+
+def test_each_family_of_the_second_round_has_a_script_on_either_side():
+    assert Counter(map(half_of, SECOND_ROUND)) == {"development": 10, "unseen": 10}
+    assert {item.script for item in HEALTHY} >= SECOND_ROUND
+    assert {half_of(script) for script in SECOND_ROUND if script.startswith("tabular")} == {"development", "unseen"}
+
+
+def test_the_unseen_half_stays_as_it_was_committed():
+    assert {script for script in SECOND_ROUND if half_of(script) == "unseen"} == {
+        "by_hand_language_model", "compiled_cnn", "distillation_features", "dqn_pole", "lsgan_conditional",
+        "multitask_uncertainty", "ppo_continuous", "retrieval_in_batch", "tabular_steps", "vae_annealed",
+    }  # fmt: skip
 
 
 def test_the_halves_stay_as_they_were_committed():
