@@ -5,9 +5,10 @@
 For each linear and convolution layer the outputs whose gradient was exactly zero at the last 30 recorded steps, at the
 end of the run: behind a ReLU those are units that are zero for every example. A share of `most` of at least `width`
 outputs is a warning, and so is a share of `nearly` of at least `least_width`; that is critical when the loss has
-learned nothing. Of several such layers the one closest to the output is named, since nothing passes a dead layer on its
-way back. A layer whose weights get no gradient while its bias does has inputs that are all zero: the layer before it is
-the dead one.
+learned nothing. Where a batch holds fewer than `examples` examples, always the same, only a share of `nearly` counts:
+half of all units are off for so few. Of several such layers the one closest to the output is named, since nothing
+passes a dead layer on its way back. A layer whose weights get no gradient while its bias does has inputs that are all
+zero: the layer before it is the dead one.
 
 ## Why it matters
 
@@ -46,6 +47,7 @@ from gradaudit.derived.module_names import named
 from gradaudit.derived.module_samples import activation_outputs, last_samples, loss_inputs, sampled_activations
 from gradaudit.derived.reduce import plain, short
 from gradaudit.derived.rising_rate import hold, rising_rate
+from gradaudit.derived.same_batch import same_batch
 from gradaudit.derived.silent_outputs import SILENT, SilentOutputs, silent_outputs
 from gradaudit.derived.training_loss import training_loss
 from gradaudit.derived.wording import count, in_code, names, percent, plural, setting
@@ -87,6 +89,7 @@ def dead_relu(
     width: float = 16,  # outputs; in narrow layers a few idle units are half of it
     nearly: float = 0.95,  # faults that stop learning had 0.81 to 1
     least_width: float = 4,  # one or two outputs are a head, not a layer of units
+    examples: float = 8,  # two to four examples leave up to 0.69 of 16 units off for all of them, and are learned
 ) -> Iterator[Verdict]:
     """Look for layers whose outputs have no gradient."""
 
@@ -106,11 +109,13 @@ def dead_relu(
                 "loss and the model, not in a layer"
             )
             return
+        few = same_batch(run, optimizer)
+        least = most if not 0 < few < examples else max(most, nearly)
         dead = [
             layer
             for layer in layers
             if not layer.zero_input
-            and ((layer.share >= most and layer.outputs >= width)
+            and ((layer.share >= least and layer.outputs >= width)
                  or (layer.share >= nearly and layer.outputs >= least_width))
             and not _idle_head(layer, layers)
         ]  # fmt: skip
@@ -136,12 +141,13 @@ def dead_relu(
                     else f"at {end} every output of the {plural(len(layers), 'layer')} has a gradient"
                 )
                 + (", because the loss has fallen to next to nothing" if dead else "")
+                + (f"; every batch holds the same {plural(few, 'example')}" if least > most else "")
                 + label_of(run, optimizer)
             )
             return
         # With no gradient anywhere it is the end of the model that is off, whatever its width.
         yield _finding(
-            run, optimizer, layers[-1] if nothing_left else dead[-1], layers, most, width, nearly, least_width
+            run, optimizer, layers[-1] if nothing_left else dead[-1], layers, least, width, nearly, least_width
         )
 
     yield from each_optimizer(run, judge)

@@ -189,8 +189,12 @@ def _collapse(
     return Finding(
         severity=Severity.NOTE,
         confidence=Confidence.MEDIUM,
-        headline=f"The learning rate is down to 1/{count(rate.max() / max(rate[fallen], rate.max() * 1e-9))} of its "
-        f"peak at step {count(at)}, with {percent(rest)} of the run to go" + label_of(run, optimizer),
+        headline=(
+            f"The learning rate is down to 1/{count(rate.max() / rate[fallen])} of its peak at step {count(at)}"
+            if rate[fallen] > 0
+            else f"The learning rate is 0 from step {count(at)} on"
+        )
+        + f", with {percent(rest)} of the run to go{label_of(run, optimizer)}",
         seen=f"It goes from {setting(rate.max())} to {setting(rate[fallen])}. "
         + (
             fall_in_words(run, optimizer, stopped)

@@ -75,6 +75,13 @@ def dead_layer(
     )  # fmt: skip
 
 
+def constant_inputs(path: Path, share: float = 0.75, size: int = 2, cosine: float = 0.95) -> Run:
+    """A layer with `share` of its outputs silent; a batch holds `size` examples, the same unless gradients differ."""
+    stats = {"gradient_norm": 0.1, "gradient_cosine": cosine}
+    rows = output_rows(200, {0: 0.0, 2: share, 4: 0.0, 6: 0.0})
+    return build_run(path, loss=falling(), rows=rows, stats=stats, facts=TEN, steps={"batch_size": size})
+
+
 def saturated(path: Path, share: float = 0.9, first: float | None = None, module: int = 2, **changes: Any) -> Run:
     """The outputs of a tanh are saturated to `share`."""
     samples = [activation(step, share, module) for step in range(0, 200, 10)]
@@ -184,6 +191,7 @@ LAYERS: dict[str, dict[str, Case]] = {
         "width": (lambda path: dead_layer(path, 0.75), 1e9),
         "nearly": (lambda path: dead_layer(path, loss=flat()), 1.1),
         "least_width": (lambda path: narrow(path, 8), 1e9),
+        "examples": (lambda path: constant_inputs(path, size=64), 1e9),
     },
     "saturated_activation": {
         "": (saturated, 0),

@@ -1,6 +1,9 @@
 import msgspec
 import numpy
 import pytest
+import torch
+from torch import nn
+from torch.nn import functional
 
 from gradaudit.diagnosers.dead_relu import dead_relu
 from gradaudit.findings import Dots, Lines, Severity
@@ -17,8 +20,9 @@ from tests.diagnosers.runs import (
     output_rows,
     parameters,
 )  # fmt: skip
-from tests.diagnosers.sick_layers import dead_layer, narrow
+from tests.diagnosers.sick_layers import constant_inputs, dead_layer, narrow
 from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+from tests.record.training import recorded, run_of
 
 
 def test_a_few_silent_units_are_quiet(tmp_path):
@@ -33,6 +37,33 @@ def test_narrow_layers_are_quiet_unless_nearly_all_is_dead(tmp_path):
     tensors = [msgspec.structs.replace(t, shape=[8, 32] if t.role == "weight" else [8]) for t in linear_stack()]
     assert_clean(dead_relu, dead_layer(tmp_path / "a", 0.75, tensors=tensors, outputs=8))
     assert_clean(dead_relu, narrow(tmp_path / "b", 2))
+
+
+def test_units_that_have_two_constant_inputs_to_tell_apart_are_quiet(tmp_path):
+    measured = assert_clean(dead_relu, constant_inputs(tmp_path / "a", 0.69))
+    assert measured.endswith("; every batch holds the same 2 examples")
+    # Two other examples at every step, sixty of them, should have woken more units, and so should many.
+    assert_finds(dead_relu, constant_inputs(tmp_path / "b", 0.69, cosine=0.1), Severity.WARNING)
+    assert_finds(dead_relu, constant_inputs(tmp_path / "c", 0.69, size=64), Severity.WARNING)
+    assert_finds(dead_relu, constant_inputs(tmp_path / "d", 0.97), Severity.WARNING)
+
+
+@pytest.mark.parametrize("seed", [1, 3])
+def test_xor_that_is_learned_is_quiet(tmp_path, seed):
+    """Four examples at every step; up to 69 % of 16 units are off for all of them, and the loss ends at 0."""
+    with recorded(tmp_path / "run"):
+        torch.manual_seed(seed)
+        x, y = torch.tensor([[0.0, 0], [0, 1], [1, 0], [1, 1]]), torch.tensor([[0.0], [1], [1], [0]])
+        model = nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 1))
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        for _ in range(200):
+            optimizer.zero_grad()
+            loss = functional.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+    assert loss.item() < 1e-5
+    measured = assert_clean(dead_relu, run_of(tmp_path / "run"))
+    assert measured.endswith("have no gradient; every batch holds the same 4 examples")
 
 
 def test_experts_that_are_not_chosen_are_quiet(tmp_path):

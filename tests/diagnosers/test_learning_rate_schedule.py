@@ -57,6 +57,12 @@ def test_a_collapse_that_stops_the_loss_is_a_note(tmp_path):
     assert "when stepped once a batch" in finding.actions[0].text
 
 
+def test_a_rate_that_becomes_zero_is_called_so(tmp_path):
+    """StepLR with a gamma of 0, and not one part in a billion."""
+    finding = assert_finds(learning_rate_schedule, collapsing(tmp_path / "a", floor=0.0), Severity.NOTE)
+    assert finding.headline == "The learning rate is 0 from step 80 on, with 60 % of the run to go"
+
+
 def test_a_warmup_that_never_ends_is_a_note(tmp_path):
     finding = assert_finds(learning_rate_schedule, warming(tmp_path / "a"), Severity.NOTE)
     assert finding.headline == "The learning rate rises to the last step, from 1e-5 to 0.001"
