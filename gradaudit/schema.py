@@ -158,8 +158,9 @@ TENSORS = Table(
 ROWS = Table(
     "rows",
     ("optimizer", "step", "tensor"),
-    "One row for each embedding table, and for each weight of a Linear or Conv module, at every tenth recorded step: "
-    "which of its rows are being trained. A row of a weight is an output of its module.",
+    "One row for each embedding table, and for each weight of a Linear or Conv module, at every tenth recorded step, "
+    "and more often where the last tenth of the run would have none: which of its rows are being trained. A row of a "
+    "weight is an output of its module.",
     (
         _OPTIMIZER,
         _STEP,
@@ -198,10 +199,10 @@ ROWS = Table(
 HISTOGRAMS = Table(
     "histograms",
     ("optimizer", "step", "tensor", "kind"),
-    "Signed log2 histograms of the gradients that the optimizer saw and of the weights before the step: at steps 0 and "
-    "10, at every 64th, and from step 2048 on 16 times in each doubling of the steps. Bin b counts the elements whose "
-    "absolute value lies from 2**(b/4) up to 2**((b+1)/4). Of a tensor cut up over ranks, the first rank's part is "
-    "counted; of more than 4,096 tensors, evenly spaced ones.",
+    "Signed log2 histograms of the gradients that the optimizer saw and of the weights before the step: at every 64th "
+    "step, before that so often that the last tenth of the run has some, and from step 2048 on 16 times in each "
+    "doubling of the steps. Bin b counts the elements whose absolute value lies from 2**(b/4) up to 2**((b+1)/4). Of a "
+    "tensor cut up over ranks, the first rank's part is counted; of more than 4,096 tensors, evenly spaced ones.",
     (
         _OPTIMIZER,
         _STEP,
@@ -220,9 +221,9 @@ HISTOGRAMS = Table(
 MODULES = Table(
     "modules",
     ("step", "module", "loss", "kind"),
-    "Samples of what goes into the training loss, at every recorded step, and with --activations, at every tenth, of "
-    "what goes into the model and comes out of its activation modules. Features and units are the last of two or three "
-    "dimensions, else the second one.",
+    "Samples of what goes into the training loss, at every recorded step, and with --activations, at every tenth and "
+    "in the last tenth of the run, of what goes into the model and comes out of its activation modules. Features and "
+    "units are the last of two or three dimensions, else the second one.",
     (
         Column("step", "int64", "count", "global_step of the step that the sample belongs to"),
         Column("module", "int32", "index", "module, as in run.json; -1 for the input of a loss"),

@@ -2,6 +2,7 @@
 
 import math
 
+from gradaudit.derived.last_tenth import reaches, steps_of_run
 from gradaudit.derived.module_samples import last_samples, loss_inputs
 from gradaudit.derived.training_loss import TrainingLoss
 from gradaudit.run import Run
@@ -10,12 +11,15 @@ from gradaudit.run import Run
 def output_spread(run: Run, loss: TrainingLoss) -> float:
     """The standard deviation over a batch of what went into the loss at the end of the run, mean over the outputs.
 
-    In logits, or in standard deviations of a regression target. NaN where it was not sampled, where the
+    In logits, or in standard deviations of a regression target. NaN where it was not sampled then, where the
     spread of the target is not known, and for losses of another kind.
     """
     if loss.facts is None or loss.kind not in ("classification", "binary", "regression"):
         return math.nan
-    spread = last_samples(loss_inputs(run, loss.facts.id), "batch_spread")
+    samples = loss_inputs(run, loss.facts.id)
+    if not len(samples) or not reaches(float(samples["step"].iloc[-1]), steps_of_run(run)):
+        return math.nan
+    spread = last_samples(samples, "batch_spread")
     if loss.kind != "regression":
         # A probability differs by a quarter of what its logit does, at most.
         return spread if loss.facts.function != "binary_cross_entropy" else 4 * spread

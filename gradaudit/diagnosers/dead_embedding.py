@@ -43,6 +43,7 @@ from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.embedding_pace import Pace, embedding_pace, table_speeds
 from gradaudit.derived.embedding_rows import RowHistory, row_history
 from gradaudit.derived.evidence import distance_chart
+from gradaudit.derived.last_tenth import end_unknown
 from gradaudit.derived.layers import comparable_layers
 from gradaudit.derived.learning_rates import (
     label_of,
@@ -132,11 +133,14 @@ def dead_embedding(
         elif pace is not None and long_enough and pace.relative < _FAR_BEHIND and share < apart:
             said = True
             yield _slow(run, optimizer, table, history, pace, apart, far, share)
-        if history is not None:
+        early = history and end_unknown("the rows", history.last_step, int(run.steps_of(optimizer)["step"].max()) + 1)
+        if history is not None and not early:
             for finding in _rows(run, optimizer, table, history, never_hit, large, stopped, stopped_rows):
                 said = True
                 yield finding
-        if not said:
+        if not said and early:
+            yield early
+        elif not said:
             speed = f" {number(pace.relative, 2)} times as fast as the other layers" if pace is not None else ""
             hit = f"; {count(history.ever_hit)} of {plural(history.tracked, 'row')} were used" if history else ""
             yield Clean(measured=f"{table.name} learns{speed}{hit}{_tied(table)}")

@@ -42,6 +42,7 @@ from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import MOST_DOTS
 from gradaudit.derived.finiteness import bad_gradients, breakdown
 from gradaudit.derived.gentle_rate import gentle_rate, rates_at
+from gradaudit.derived.last_tenth import end_unknown
 from gradaudit.derived.learning_rates import label_of, rate_in_words
 from gradaudit.derived.module_names import named
 from gradaudit.derived.module_samples import activation_outputs, last_samples, loss_inputs, sampled_activations
@@ -128,17 +129,21 @@ def dead_relu(
                 enable="mend what non_finite reports",
             )
             return
+        end = broken.step if broken is not None and ended else int(run.steps_of(optimizer)["global_step"].max()) + 1
+        if early := end_unknown("the outputs", max(int(layer.steps[-1]) for layer in layers), end):
+            yield early
+            return
         finished = nothing_left and training_loss(run, optimizer).improvement > _LEARNED
         if not dead or finished:
             worst = max(layers, key=lambda layer: layer.share)
-            end = "the end"
+            when = "the end"
             if broken is not None and ended:
-                end = f"step {count(broken.step - 1)}, before NaN or infinities,"
+                when = f"step {count(broken.step - 1)}, before NaN or infinities,"
             yield Clean(
                 measured=(
-                    f"at {end} up to {percent(worst.share)} of the outputs of a layer have no gradient"
+                    f"at {when} up to {percent(worst.share)} of the outputs of a layer have no gradient"
                     if worst.share
-                    else f"at {end} every output of the {plural(len(layers), 'layer')} has a gradient"
+                    else f"at {when} every output of the {plural(len(layers), 'layer')} has a gradient"
                 )
                 + (", because the loss has fallen to next to nothing" if dead else "")
                 + (f"; every batch holds the same {plural(few, 'example')}" if least > most else "")

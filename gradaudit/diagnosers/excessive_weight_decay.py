@@ -37,6 +37,7 @@ from gradaudit.derived.depth_evidence import fate, learned_nothing
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart
 from gradaudit.derived.finiteness import breakdown
+from gradaudit.derived.last_tenth import weights_at_the_end
 from gradaudit.derived.layers import weight_layers, zero_start
 from gradaudit.derived.learning_rates import (
     label_of,
@@ -113,6 +114,9 @@ def excessive_weight_decay(
                 reason="the directions of the updates at steps 2 to 40 were not recorded, or the weights do not change",
                 enable="record from the first step on, more often: --every 1",
             )
+            return
+        if unknown := weights_at_the_end(run, optimizer):
+            yield unknown
             return
         # The median over steps and layers at once: one layer may well shrink for reasons of its own.
         early = float(medians(cosines.reshape(-1, 1))[0])

@@ -41,6 +41,7 @@ import numpy
 
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.finiteness import breakdown
+from gradaudit.derived.last_tenth import weights_at_the_end
 from gradaudit.derived.layers import comparable_layers
 from gradaudit.derived.learning_rates import label_of
 from gradaudit.derived.order_statistics import Floats, Integers, Mask, medians, medians_across
@@ -126,6 +127,9 @@ def noise_module(
                 f"this check needs {_LEAST_PAIRS}",
                 enable="record every step at the start: --every 1",
             )
+            return
+        if early := weights_at_the_end(run, optimizer):
+            yield early
             return
         left = norms_over_first(run, optimizer)[-1]
         held = left * numpy.exp(numpy.minimum(taken, _MOST_TAKEN))

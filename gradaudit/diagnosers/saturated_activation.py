@@ -42,6 +42,7 @@ from gradaudit.derived.depth_evidence import fate, learned_nothing
 from gradaudit.derived.evidence import MOST_DOTS
 from gradaudit.derived.inferred_saturation import BOUNDED, inferred_hidden, inferred_output
 from gradaudit.derived.initialisation import first_rms
+from gradaudit.derived.last_tenth import end_unknown, reaches, steps_of_run
 from gradaudit.derived.module_names import layer, named
 from gradaudit.derived.module_samples import SAMPLES, activation_outputs, last_samples
 from gradaudit.derived.order_statistics import median
@@ -124,6 +125,10 @@ def saturated_activation(
             enable="record with gradaudit record --activations",
         )
         return
+    late = max(float(frame["step"].iloc[-1]) for _, frame in sampled)
+    if early := end_unknown("the outputs of activations", late, steps_of_run(run)):
+        yield early
+        return
     found = []
     for module, frame in sampled:
         share, first = last_samples(frame, "saturated_fraction"), float(frame["saturated_fraction"].iloc[0])
@@ -151,7 +156,7 @@ def _inferred(
     for module in bounded:
         ends = _ends(run, module)
         frame = inferred_output(run, module) if ends and module is bounded[-1] else inferred_hidden(run, module)
-        if frame is None or len(frame) < 2 * SAMPLES:
+        if frame is None or len(frame) < 2 * SAMPLES or not reaches(float(frame["step"].iloc[-1]), steps_of_run(run)):
             continue
         first = median(frame["saturated_fraction"].to_numpy(dtype=float)[:10])
         if min(first, last_samples(frame, "saturated_fraction")) > (output if ends else most):

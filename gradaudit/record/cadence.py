@@ -11,10 +11,25 @@ _LOOK = 64  # steps between two decisions
 _LEFT = 0.1  # of the budget is always left for statistics, however much the rows of every step take
 
 
+def in_last_tenth(step: int, every: int | None = None) -> bool:
+    """Whether a table that seldom has rows gets one at a step, so that it has one in the last tenth of any run.
+
+    The steps are the multiples of a power of two that is a tenth of the steps so far, or less; with `every` the
+    recorded steps are counted.
+    """
+    number, rest = divmod(step, every or 1)
+    return not rest and number % _tenth(number) == 0
+
+
+def _tenth(number: int) -> int:
+    return 1 << max(0, (number // 10).bit_length() - 1)
+
+
 class Cadence:
     """Grids of 2**k steps nest, so ranks and sparser runs always share the coarser one.
 
-    `every` fixes the grid; else k follows from what recording costs and `budget`, in percent.
+    `every` fixes the grid; else k follows from what recording costs and `budget`, in percent, but the last tenth of a
+    run always has a step with statistics.
     """
 
     def __init__(self, every: int | None = None, budget: float = BUDGET) -> None:
@@ -30,7 +45,7 @@ class Cadence:
         """Whether statistics are recorded at this step."""
         if self.every is not None:
             return step % self.every == 0
-        return step < FULL or step % 2**self.exponent == 0
+        return step < FULL or step % min(2**self.exponent, _tenth(step)) == 0
 
     def note(self, step: int, recorded: bool, cost: float, seconds: float) -> bool:
         """Take in what a step cost us and took in all, in seconds; True when the grid changed."""

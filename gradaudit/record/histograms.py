@@ -12,6 +12,7 @@ from typing import Any
 import numpy
 import torch
 
+from gradaudit.record.cadence import in_last_tenth
 from gradaudit.record.on_device import summed_rows
 from gradaudit.record.probe import stride_for
 from gradaudit.record.sharding import local
@@ -22,7 +23,6 @@ MOST_TENSORS = 4096  # of more, evenly spaced ones
 _AT_ONCE = 65_536  # elements
 BUDGET = 1_000_000  # elements of all tensors, of gradients and of weights each
 
-_EARLY = (0, 10)  # steps at which most faults already show
 _GRID = 64  # steps; the sparsest grid of tensor statistics, so that this one nests in it
 _IN_A_DOUBLING = 4  # 2**4 points of the grid
 _SHARES = tuple(2.0 ** (-quarter / 4) for quarter in (3, 2, 1))  # of an octave, as frexp's mantissas
@@ -34,15 +34,13 @@ _ZERO, _NONFINITE = 32_766, 32_767
 def due(step: int, every: int | None) -> bool:
     """Whether histograms are taken at a recorded step of an optimizer.
 
-    At steps 0 and 10, at every 64th, and from step 2048 on at every 2**k-th, 16 times in each
-    doubling of the steps: a week of training is some two hundred. With `every` the recorded steps
+    At every 64th and so often before that the last tenth of any run has some; from step 2048 on at every 2**k-th,
+    16 times in each doubling of the steps: a week of training is some three hundred. With `every` the recorded steps
     are counted.
     """
     number, rest = divmod(step, every or 1)
-    if rest:
-        return False
     grid = max(_GRID, 1 << max(0, number.bit_length() - 1 - _IN_A_DOUBLING))
-    return number in _EARLY or number % grid == 0
+    return not rest and (number % grid == 0 or in_last_tenth(number))
 
 
 @dataclass(eq=False)

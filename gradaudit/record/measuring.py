@@ -3,6 +3,7 @@
 from typing import Any
 
 from gradaudit.record import histograms
+from gradaudit.record.cadence import in_last_tenth
 from gradaudit.record.calls import CALLS
 from gradaudit.record.steps import StepRecord
 from gradaudit.record.tensors import ROWS_OF_TENSORS, Plan
@@ -30,6 +31,7 @@ def measure(recording: Any, optimizer: Any, record: StepRecord, step: int) -> Pl
     call(ROWS_OF_TENSORS, plan.count_rows, record.gradients, gradients)
     call(CALLS, recording.calls.look, plan, parameters, gradients)
     call(_UPDATES, plan.look_before, record.gradients, gradients, parameters)
+    record.rows_due = in_last_tenth(step, recording.settings.every)
     if histograms.due(step, recording.settings.every):
         found = call(_HISTOGRAMS, histograms.of_step, plan.identifiers, gradients, parameters, default=[])
         record.histograms = found
@@ -42,6 +44,6 @@ def measure_update(recording: Any, plan: Plan, record: StepRecord) -> None:
     if parameters is None:
         return
     record.probed = recording.observers.call(_UPDATES, plan.look_after, record.gradients, parameters, default={})
-    if plan.recorded % ROWS_EVERY == 0:
+    if plan.recorded % ROWS_EVERY == 0 or record.rows_due:
         record.snapshots = recording.observers.call(ROWS_OF_TENSORS, plan.snapshots, parameters, default=[])
     plan.recorded += 1

@@ -15,7 +15,7 @@ from gradaudit.record import checksums, closures, step_row
 from gradaudit.record.activations import EVERY, Activations
 from gradaudit.record.between import Between, Gathered
 from gradaudit.record.by_hand.hands import BY_HAND, Hands
-from gradaudit.record.cadence import Cadence, Meter
+from gradaudit.record.cadence import Cadence, Meter, in_last_tenth
 from gradaudit.record.calls import CALLS, Calls
 from gradaudit.record.files import Files, rank_and_world
 from gradaudit.record.measuring import measure, measure_update
@@ -212,9 +212,10 @@ class Recording:
 
     def sample_next(self, ahead: int = 0) -> list[tuple[int, Sample]]:
         """Decide what is sampled of the coming step, or of the one `ahead`; the samples since the last one."""
-        due = any(self.due(each, count + ahead) for each, count in self._counts.items())
-        self.between.sample_next(due)
-        due_next = due and (self.global_step + ahead) % EVERY == 0
+        steps = [count + ahead for each, count in self._counts.items() if self.due(each, count + ahead)]
+        self.between.sample_next(bool(steps))
+        late = any(in_last_tenth(step, self.settings.every) for step in steps)
+        due_next = late or (bool(steps) and (self.global_step + ahead) % EVERY == 0)
         found: list[tuple[int, Sample]] = self.observers.call(
             "activations", self.activations.take, due_next, default=[]
         )

@@ -46,6 +46,7 @@ class StepRecord:
     sharded: bool = False  # the norm over all tensors is known to no single rank
     gradients: Any = None  # [tensors, COLUMNS], or the slot of a ring that holds them
     probed: dict[str, Any] = field(default_factory=dict)  # columns of `tensors` found by the probe, [tensors] each
+    rows_due: bool = False  # whether `snapshots` are taken at this step in any case
     snapshots: list[tuple[int, Snapshot]] = field(default_factory=list)
     histograms: list[Sampled] = field(default_factory=list)
     samples: list[tuple[int, Sample]] = field(default_factory=list)  # by module
