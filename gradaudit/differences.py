@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from gradaudit.audit import Audit
+from gradaudit.derived.progress import MOST_BATCHES
 from gradaudit.derived.run_facts import loss_identity, loss_words
 from gradaudit.derived.wording import count, names, plural, setting
 from gradaudit.findings import Series, Value
@@ -65,8 +66,9 @@ def _settings(audit: Audit) -> Iterator[tuple[str, bool, str, str]]:
     yield OPTIMIZATION, True, "loss", "; ".join(dict.fromkeys(loss_words(facts) for facts in meta.losses))
     clip = f"norm {setting(overview.clip_threshold)}" if overview.clip_threshold else "none"
     yield OPTIMIZATION, True, "gradient clipping", clip
+    batches = meta.data.batches_per_epoch
     yield DATA, True, "batch size", count(meta.data.batch_size) if meta.data.batch_size else ""
-    yield DATA, True, "batches per epoch", count(meta.data.batches_per_epoch) if meta.data.batches_per_epoch else ""
+    yield DATA, True, "batches per epoch", count(batches) if 0 < batches < MOST_BATCHES else ""
     yield DATA, True, "steps", count(overview.steps)
     yield MODEL, True, "model", next((module.module_class for module in meta.modules if module.name == ""), "")
     yield MODEL, True, "parameters", count(overview.parameters)

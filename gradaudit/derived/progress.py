@@ -9,6 +9,7 @@ from gradaudit.derived.constant_predictor import constant_loss
 from gradaudit.derived.order_statistics import Mask, median, running_median
 from gradaudit.derived.per_run import per_run
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
+from gradaudit.derived.wording import setting
 from gradaudit.run import Run
 
 # Figures measured over 410 healthy and 618 faulty runs of small networks, in the tests' words:
@@ -20,6 +21,8 @@ SPIKE_FROM = 25  # steps, and a tenth of the run: a rise before then is the star
 TENTHS = 10
 NO_BETTER = 0.98  # share of the constant predictor's loss
 NO_PROGRESS = 0.02  # share of the first loss gained over the last half
+MOST_BATCHES = 10**8  # of an epoch: more is a sampler that never ends
+LEAST_TOLD = 0.01  # epochs
 FEW_TARGETS = 8  # below this the first loss alone is too noisy to compare with
 SMOOTH_TARGETS = 32  # the running median covers at least as many targets, within 50 steps
 
@@ -139,7 +142,13 @@ def not_learning(run: Run, optimizer: int, no_better: float = NO_BETTER) -> bool
 def epochs(run: Run, optimizer: int) -> float:
     """Passes over the data that this optimizer's steps made; NaN when no DataLoader told their length."""
     batches = run.meta.data.batches_per_epoch
-    return float(run.steps_of(optimizer)["micro_steps"].sum()) / batches if batches else math.nan
+    known = 0 < batches < MOST_BATCHES
+    return float(run.steps_of(optimizer)["micro_steps"].sum()) / batches if known else math.nan
+
+
+def epochs_in_words(passed: float) -> str:
+    """ ", 12 epochs" behind a number of steps; nothing where they are not known, or too few to say anything."""
+    return f", {setting(passed)} epochs" if passed >= LEAST_TOLD else ""
 
 
 def climb(loss: TrainingLoss) -> Climb | None:

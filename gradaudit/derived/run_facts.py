@@ -4,6 +4,7 @@ import numpy
 
 from gradaudit.derived.learning_rates import of_groups
 from gradaudit.derived.order_statistics import Floats
+from gradaudit.derived.progress import MOST_BATCHES
 from gradaudit.derived.wording import setting
 from gradaudit.run import Run
 from gradaudit.schema import LossFacts, Meta, OptimizerFacts
@@ -17,7 +18,8 @@ def run_facts(run: Run) -> list[tuple[str, str]]:
     root = next((module.module_class for module in meta.modules if module.name == ""), "")
     losses = "; ".join(loss_words(facts) for facts in meta.losses)
     data = [f"batch size {meta.data.batch_size:,}"] if meta.data.batch_size else []
-    data += [f"{meta.data.batches_per_epoch:,} batches per epoch"] if meta.data.batches_per_epoch else []
+    batches = meta.data.batches_per_epoch
+    data += [f"{batches:,} batches per epoch"] if 0 < batches < MOST_BATCHES else []
     period = " to ".join(
         time.replace("T", " ").replace("Z", " UTC").replace("+00:00", " UTC")
         for time in (meta.started, meta.ended)

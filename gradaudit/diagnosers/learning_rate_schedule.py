@@ -179,6 +179,15 @@ def _harmful_jumps(rates: Floats, loss: TrainingLoss, risen: float, gain: float)
     return found
 
 
+def _down_to(rate: Floats, fallen: int, step: int) -> str:
+    """Where a rate has come from its peak; a share below a millionth is as good as 0."""
+    if not rate[fallen]:
+        return f"0 from step {count(step)} on"
+    if rate[fallen] <= 1e-6 * rate.max():
+        return f"down to {setting(float(rate[fallen]))} at step {count(step)}"
+    return f"down to 1/{count(rate.max() / rate[fallen])} of its peak at step {count(step)}"
+
+
 def _collapse(
     run: Run, optimizer: int, rate: Floats, fallen: int, before: float, after: float, collapsed: float, early: float,
     gain: float, stopped: Starved | None,
@@ -189,12 +198,8 @@ def _collapse(
     return Finding(
         severity=Severity.NOTE,
         confidence=Confidence.MEDIUM,
-        headline=(
-            f"The learning rate is down to 1/{count(rate.max() / rate[fallen])} of its peak at step {count(at)}"
-            if rate[fallen] > 0
-            else f"The learning rate is 0 from step {count(at)} on"
-        )
-        + f", with {percent(rest)} of the run to go{label_of(run, optimizer)}",
+        headline=f"The learning rate is {_down_to(rate, fallen, at)}, with {percent(rest)} of the run to go"
+        f"{label_of(run, optimizer)}",
         seen=f"It goes from {setting(rate.max())} to {setting(rate[fallen])}. "
         + (
             fall_in_words(run, optimizer, stopped)

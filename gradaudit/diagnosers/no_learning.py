@@ -39,7 +39,7 @@ from gradaudit.derived.finiteness import breakdown
 from gradaudit.derived.label_counts import baseline_marks, label_bars
 from gradaudit.derived.learning_rates import label_of, peak_rates, rate_in_words
 from gradaudit.derived.output_spread import output_spread
-from gradaudit.derived.progress import NO_PROGRESS, constant_level, not_learning
+from gradaudit.derived.progress import NO_PROGRESS, constant_level, epochs_in_words, not_learning
 from gradaudit.derived.progress import divergence as diverges
 from gradaudit.derived.progress import epochs as epochs_of
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
@@ -130,9 +130,7 @@ def _finding(
         "binary": "always predicting the label frequencies gives",
         "regression": "always predicting the mean of the target gives",
     }.get(loss.kind, "always predicting the same gives")
-    after = f"after {plural(len(loss.values), 'step')}" + (
-        f", {setting(passed)} epochs" if math.isfinite(passed) else ""
-    )
+    after = f"after {plural(len(loss.values), 'step')}{epochs_in_words(passed)}"
     return Finding(
         severity=Severity.CRITICAL if late else Severity.WARNING if equal else Severity.NOTE,
         confidence=Confidence.HIGH if late or equal else Confidence.MEDIUM,

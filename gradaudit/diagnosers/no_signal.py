@@ -40,7 +40,7 @@ from gradaudit.derived.held_out_constant import held_out_constant
 from gradaudit.derived.order_statistics import Floats
 from gradaudit.derived.progress import divergence as diverges
 from gradaudit.derived.progress import epochs as epochs_of
-from gradaudit.derived.progress import not_learning
+from gradaudit.derived.progress import epochs_in_words, not_learning
 from gradaudit.derived.reduce import banded, plain
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
 from gradaudit.derived.validation import Evaluations, more_evaluations, unclear, validation
@@ -153,7 +153,7 @@ def _finding(
     sure = late and nothing
     finite = numpy.isfinite(held_out.losses)
     steps: Floats = numpy.maximum(held_out.steps[finite], 0).astype(float)
-    after = f", {setting(passed)} epochs" if math.isfinite(passed) else ""
+    after = epochs_in_words(passed)
     by_heart = not nothing and loss.last < prior * level
     # As sure as overfitting is of the same curves: what is learned by heart there never helped at all.
     worse = late and by_heart and rising

@@ -57,10 +57,14 @@ def test_a_collapse_that_stops_the_loss_is_a_note(tmp_path):
     assert "when stepped once a batch" in finding.actions[0].text
 
 
-def test_a_rate_that_becomes_zero_is_called_so(tmp_path):
+@pytest.mark.parametrize(
+    ("floor", "said"),
+    [(0.0, "0 from step 80 on"), (1e-9, "down to 1e-12 at step 80"), (1e-5, "down to 1/100,000 of its peak at step 80")],
+)
+def test_a_rate_of_zero_is_no_share_of_its_peak(tmp_path, floor, said):
     """StepLR with a gamma of 0, and not one part in a billion."""
-    finding = assert_finds(learning_rate_schedule, collapsing(tmp_path / "a", floor=0.0), Severity.NOTE)
-    assert finding.headline == "The learning rate is 0 from step 80 on, with 60 % of the run to go"
+    finding = assert_finds(learning_rate_schedule, collapsing(tmp_path / "a", floor=floor), Severity.NOTE)
+    assert finding.headline == f"The learning rate is {said}, with 60 % of the run to go"
 
 
 def test_a_warmup_that_never_ends_is_a_note(tmp_path):

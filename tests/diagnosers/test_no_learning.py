@@ -4,9 +4,10 @@ import msgspec
 import numpy
 import pytest
 
+from gradaudit.derived.run_facts import run_facts
 from gradaudit.diagnosers.no_learning import no_learning
 from gradaudit.findings import Distribution, Lines, Severity
-from gradaudit.schema import LossFacts
+from gradaudit.schema import DataFacts, LossFacts
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick_gradients import diverging, stuck
@@ -93,6 +94,17 @@ def test_an_input_that_does_not_reach_the_output_is_a_warning_at_once(tmp_path):
     assert_finds(no_learning, silent_prediction(tmp_path / "a", 0.02), Severity.NOTE)
     finding = assert_finds(no_learning, silent_prediction(tmp_path / "b", 0.002), Severity.WARNING)
     assert "Some healthy models" not in finding.seen
+
+
+@pytest.mark.parametrize(("batches", "said"), [(312_500_000, ""), (10**6, ""), (3000, ", 0.1 epochs")])
+def test_epochs_that_no_one_believes_are_not_told(tmp_path, batches, said):
+    """A sampler of ten thousand million draws ends no epoch, and a millionth of one says nothing."""
+    data = DataFacts(batch_size=32, batches_per_epoch=batches)
+    run = build_run(tmp_path / "a", loss=flat(300, 2.303), data=data, facts=TEN)
+    finding = assert_finds(no_learning, run, Severity.NOTE)
+    assert ("epochs" in finding.seen) == bool(said)
+    assert f"after 300 steps{said}" in finding.seen
+    assert ("batches per epoch" in str(run_facts(run))) == (batches < 10**8)
 
 
 def test_after_five_epochs_it_is_critical(tmp_path):
