@@ -62,7 +62,10 @@ def recording(folder: Path) -> str:
 
 
 def record(experiment: Experiment, seed: int) -> dict[str, object]:
-    """Record one run and return what recorded.json says of it; a run beyond `LIMIT` counts as not recorded."""
+    """Record one run and return what recorded.json says of it.
+
+    A run beyond `LIMIT`, or that a signal ended, is not recorded: no training of the laboratory ends by one.
+    """
     folder = folder_of(experiment.name, seed)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "recorded.json").unlink(missing_ok=True)
@@ -83,7 +86,8 @@ def record(experiment: Experiment, seed: int) -> dict[str, object]:
             return {"exit_code": -1, "seconds": LIMIT}
     seconds = round(time.monotonic() - began, 2)
     found = {"key": key_of(experiment), "recorder": recorder_key(), "exit_code": code, "seconds": seconds}
-    (folder / "recorded.json").write_text(json.dumps(found))
+    if code >= 0:
+        (folder / "recorded.json").write_text(json.dumps(found))
     return found
 
 
