@@ -59,7 +59,11 @@ def test_a_collapse_that_stops_the_loss_is_a_note(tmp_path):
 
 @pytest.mark.parametrize(
     ("floor", "said"),
-    [(0.0, "0 from step 80 on"), (1e-9, "down to 1e-12 at step 80"), (1e-5, "down to 1/100,000 of its peak at step 80")],
+    [
+        (0.0, "0 from step 80 on"),
+        (1e-9, "down to 1e-12 at step 80"),
+        (1e-5, "down to 1/100,000 of its peak at step 80"),
+    ],
 )
 def test_a_rate_of_zero_is_no_share_of_its_peak(tmp_path, floor, said):
     """StepLR with a gamma of 0, and not one part in a billion."""
