@@ -31,7 +31,7 @@ class Activations:
 
     def __init__(self, table: TensorTable, event: Callable[[str, str], None], *, enabled: bool) -> None:
         self.table, self.event, self.enabled = table, event, enabled
-        self.due = enabled
+        self.due = self.input_due = enabled
         self._handles: list[Any] = []
         self._hooked: dict[int, weakref.ref[nn.Module]] = {}
         self._taken: list[tuple[weakref.ref[nn.Module], Sample]] = []
@@ -89,7 +89,9 @@ class Activations:
     def on_input(self, module: nn.Module, arguments: Iterable[Any]) -> None:
         """A hooked model was called; its first tensor is its input, if that is not of integers."""
         first = next((value for value in arguments if isinstance(value, torch.Tensor)), None)
-        if self._inputs < _INPUTS and first is not None and first.is_floating_point() and self._wanted(module):
+        if not self.input_due or self._inputs == _INPUTS or first is None:
+            return
+        if first.is_floating_point() and self._wanted(module):
             self._inputs += 1
             self._keep(module, take("input", first, units=_units(first), features=True))
 
@@ -107,9 +109,12 @@ class Activations:
         if sample is not None:
             self._taken.append((weakref.ref(module), sample))
 
-    def take(self, due_next: bool) -> list[tuple[int, Sample]]:
-        """The samples since the last step, each with its module's index in run.json; `due_next`: take more."""
-        due, self.due = self.due, due_next and self.enabled
+    def take(self, due_next: bool, input_next: bool) -> list[tuple[int, Sample]]:
+        """The samples since the last step, each with its module's index in run.json.
+
+        `due_next`: take more, and with `input_next` of the model's input, too.
+        """
+        due, self.due, self.input_due = self.due, due_next and self.enabled, input_next
         taken, self._taken = self._taken, []
         self._seen.clear()
         if not due or not self._handles:

@@ -214,10 +214,10 @@ class Recording:
         """Decide what is sampled of the coming step, or of the one `ahead`; the samples since the last one."""
         steps = [count + ahead for each, count in self._counts.items() if self.due(each, count + ahead)]
         self.between.sample_next(bool(steps))
-        late = any(in_last_tenth(step, self.settings.every) for step in steps)
-        due_next = late or (bool(steps) and (self.global_step + ahead) % EVERY == 0)
+        on_grid = bool(steps) and (self.global_step + ahead) % EVERY == 0
+        due = on_grid or any(in_last_tenth(step, self.settings.every) for step in steps)
         found: list[tuple[int, Sample]] = self.observers.call(
-            "activations", self.activations.take, due_next, default=[]
+            "activations", self.activations.take, due, on_grid, default=[]
         )
         return found
 

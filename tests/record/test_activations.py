@@ -70,8 +70,8 @@ def test_outputs_of_an_activation(tmp_path, kind):
     run = run_of(tmp_path / "run")
     module = next(module for module in run.meta.modules if module.module_class == type(kind).__name__)
     found = run.samples[run.samples["kind"] == "output"]
-    assert found[["step", "module", "loss"]].to_numpy().tolist() == [[0, module.id, -1], [10, module.id, -1]]
-    for (_, row), output in zip(found.iterrows(), (known[0], known[10]), strict=True):
+    assert found[["step", "module", "loss"]].to_numpy().tolist() == [[step, module.id, -1] for step in known]
+    for (_, row), output in zip(found.iterrows(), known.values(), strict=True):
         assert (row["elements"], row["nonfinite"]) == (640, 0)
         assert row["maximum"] == pytest.approx(float(output.max()))
         assert row["zero_fraction"] == pytest.approx(float((output == 0).double().mean()))
@@ -95,7 +95,9 @@ def test_the_input_of_the_model(tmp_path):
     spread = x.double().std(0)
     assert found["maximum"][0] == pytest.approx(float(x.max()))
     assert found["feature_std_ratio"][0] == pytest.approx(float(spread.max() / spread.min()))
-    assert samples[samples["kind"] == "output"]["step"].tolist() == list(range(0, 111, 10))
+    outputs = set(samples[samples["kind"] == "output"]["step"])
+    assert set(range(0, 111, 10)) < outputs
+    assert len(outputs) < 50, "so many that any run has some in its last tenth, and no more"
 
 
 class Dead(nn.Module):
@@ -251,7 +253,7 @@ def test_a_model_that_is_scripted_traced_copied_or_saved_whole(tmp_path):
         assert double(torch.ones(1)) == 2
         train(model, steps=12)
     run = run_of(tmp_path / "run")
-    assert run.samples[run.samples["kind"] == "output"]["step"].tolist() == [0]
+    assert run.samples[run.samples["kind"] == "output"]["step"].tolist() == [0, 1]
     assert run.events["message"].str.contains("torch.jit.script").tolist() == [True]
 
 
@@ -325,4 +327,4 @@ def test_the_command(tmp_path):
     )
     result = record(tmp_path, "--activations", "-o", "run", "train.py")
     assert result.returncode == 0, result.stderr
-    assert run_of(tmp_path / "run").samples["kind"].tolist() == ["input", "output"]
+    assert run_of(tmp_path / "run").samples["kind"].tolist() == ["input", "output", "output"]
