@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from gradaudit.guard import Refused
-from gradaudit.thrift import Reader
+from gradaudit.thrift import BINARY, I32, I64, LIST, STRUCT, Reader
 
 MOST_PAGE = 64_000_000  # bytes of one page; the recorder's have a million
 MOST_FOOTER = 1_000_000  # bytes; the recorder's have some thousand
@@ -15,6 +15,13 @@ _TEXT = 6  # BYTE_ARRAY, a physical type
 # Texts in other encodings (DELTA_BYTE_ARRAY) unpack to more than their page says.
 _OF_TEXTS = {0, 2, 3, 8}  # PLAIN, PLAIN_DICTIONARY, RLE, RLE_DICTIONARY
 _OF_NUMBERS = {*_OF_TEXTS, 5, 9}  # DELTA_BINARY_PACKED, BYTE_STREAM_SPLIT
+# The lists of a footer, by the numbers of the fields that lead to each, with the type of their entries: parquet.thrift
+# of apache/parquet-format 2.12.
+_LISTS = {
+    (2,): STRUCT, (4,): STRUCT, (5,): STRUCT, (7,): STRUCT, (4, 1): STRUCT, (4, 4): STRUCT, (4, 1, 3, 2): I32,
+    (4, 1, 3, 3): BINARY, (4, 1, 3, 8): STRUCT, (4, 1, 3, 13): STRUCT, (4, 1, 3, 16, 2): I64, (4, 1, 3, 16, 3): I64,
+    (4, 1, 3, 17, 2): I32,
+}  # fmt: skip
 _LONGEST = (1 << 10, 1 << 20)  # bytes looked at for a header, at first and at last
 
 
@@ -40,19 +47,21 @@ def chunks(file: io.FileIO) -> list[list[Chunk]]:
     if not 0 < length <= min(MOST_FOOTER, end - 12):
         raise ValueError("its footer is longer than any recorder's")
     try:
-        footer = dict(Reader(os.pread(file.fileno(), length, end - 8 - length)).struct())
-        return [[_chunk(dict(column), int(group[3])) for column in group[1]] for group in footer.get(4, [])]
+        footer = dict(Reader(os.pread(file.fileno(), length, end - 8 - length), _LISTS).struct())
+        groups = footer.get((4, LIST), [])
+        return [[_chunk(column, group[3, I64]) for column in group[1, LIST]] for group in groups]
     except (LookupError, TypeError, AttributeError) as error:
         raise ValueError("its footer is damaged") from error
 
 
-def _chunk(column: dict[int, Any], rows: int) -> Chunk:
-    if 1 in column or 8 in column:
+def _chunk(column: dict[tuple[int, int], Any], rows: int) -> Chunk:
+    if any(number in (1, 8) for number, _ in column):
         raise Refused("was left out: it is encrypted, or its pages lie in another file")
-    facts = column[3]
-    dictionary, data = facts.get(11, 0), facts[9]
+    facts = column[3, STRUCT]
+    dictionary, data = facts.get((11, I64), 0), facts[9, I64]
     start = dictionary if 0 < dictionary < data else data
-    return Chunk(facts[3][0].decode(errors="replace"), rows, facts[1] == _TEXT, int(facts[5]), int(start))
+    name = facts[3, LIST][0].decode(errors="replace")
+    return Chunk(name, rows, facts[1, I32] == _TEXT, facts[5, I64], start)
 
 
 def unpacked(file: io.FileIO, chunk: Chunk, turn: Callable[[], None]) -> int:
@@ -86,17 +95,12 @@ def _header(file: io.FileIO, start: int) -> tuple[int, int, int, int, int, int]:
             fields = dict(reader.struct())
         except IndexError:
             continue
-        kind, plain, packed = (fields.get(number, 0) for number in (1, 2, 3))
-        # The three kinds of page that hold values, and where each keeps its encoding.
-        inner, where = next(
-            ((fields[number], at) for number, at in ((5, 2), (7, 2), (8, 4)) if number in fields), ({}, 2)
-        )
-        if not isinstance(inner, dict) or not all(isinstance(n, int) and n >= 0 for n in (kind, plain, packed)):
+        kind, plain, packed = (fields.get((number, I32), -1) for number in (1, 2, 3))
+        # Where each kind of page keeps its facts, and among them its encoding; an index page has no values.
+        inner, where = {0: (5, 2), _DICTIONARY: (7, 2), 3: (8, 4)}.get(kind, (0, 0))
+        facts = fields.get((inner, STRUCT), {})
+        count, encoding = (facts.get((1, I32), -1), facts.get((where, I32), -1)) if inner else (0, 0)
+        if min(kind, plain, packed, count) < 0:
             break
-        count, encoding = inner.get(1, 0), inner.get(where, -1)
-        if not (isinstance(count, int) and count >= 0):
-            break
-        if kind not in (0, _DICTIONARY, 3):  # an index page: no values
-            count, encoding = 0, 0
         return kind, plain, packed, count, encoding, reader.at
     raise ValueError("the header of a page is damaged")

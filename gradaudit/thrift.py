@@ -1,25 +1,39 @@
-"""Thrift's compact protocol, in which Parquet writes its footer and the headers of its pages, read without a schema."""
+"""Thrift's compact protocol, in which Parquet writes its footer and the headers of its pages, read without a schema.
 
-from collections.abc import Iterator
+A reader that knows the schema skips a field of another type. So a field goes by its number and its type here: what
+pyarrow would not take for a size is none.
+"""
+
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+I32, I64, BINARY, LIST, STRUCT = 5, 6, 8, 9, 12  # types of fields
+_DAMAGED = "its footer, or the header of a page, is damaged"
+_DEEPEST = 16  # structs and lists within each other; Parquet's have at most seven
 
 
 class Reader:
-    """Reads Thrift's compact protocol; raises IndexError at the end of the data, ValueError for garbage."""
+    """Reads Thrift's compact protocol; raises IndexError at the end of the data, ValueError for garbage.
 
-    def __init__(self, data: bytes) -> None:
-        self.data, self.at = data, 0
+    `lists` holds the type of the entries of each list that a schema knows, by the numbers of the fields that lead to
+    it: a reader that knows the schema never looks at the type that the data names.
+    """
 
-    def struct(self, depth: int = 0) -> Iterator[tuple[int, Any]]:
-        """(number, value) of each field."""
-        if depth > 16:
-            raise ValueError("its footer, or the header of a page, is damaged")
-        number = 0
+    def __init__(self, data: bytes, lists: Mapping[tuple[int, ...], int] | None = None) -> None:
+        self.data, self.lists, self.at = data, lists or {}, 0
+
+    def struct(self, path: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int, int], Any]]:
+        """((number, type), value) of each field."""
+        last = 0
         while head := self.byte():
-            number = number + (head >> 4) if head >> 4 else self.whole()
-            yield number, self.value(head & 15, depth)
+            number = last + (head >> 4) if head >> 4 else self.whole()
+            # Every writer goes up; a field that stands twice means one thing to one reader and another to the next.
+            if not last < number < 1 << 15:
+                raise ValueError(_DAMAGED)
+            last = number
+            yield (number, head & 15), self.value(head & 15, (*path, number))
 
-    def value(self, kind: int, depth: int) -> Any:
+    def value(self, kind: int, path: tuple[int, ...]) -> Any:
         """A value of this type; of a number with a fraction, and of a map, nothing is kept."""
         if kind in (1, 2):
             return kind == 1
@@ -31,13 +45,18 @@ class Reader:
             return self.take(8)
         if kind == 8:
             return self.take(self.varint())
+        if len(path) > _DEEPEST:
+            raise ValueError(_DAMAGED)
         if kind in (9, 10):
             head = self.byte()
-            count = head >> 4 if head >> 4 < 15 else self.varint()
-            return [self.value(self._of_entries(head & 15), depth + 1) for _ in range(count)]
-        if kind == 12:
-            return dict(self.struct(depth + 1))
-        raise ValueError("its footer, or the header of a page, is damaged")
+            count, entries = head >> 4 if head >> 4 < 15 else self.varint(), head & 15
+            if entries != self.lists.get(path, entries):
+                raise ValueError(_DAMAGED)
+            inner = path if entries == STRUCT else (*path, 0)
+            return [self.value(self._of_entries(entries), inner) for _ in range(count)]
+        if kind == STRUCT:
+            return dict(self.struct(path))
+        raise ValueError(_DAMAGED)
 
     def _of_entries(self, kind: int) -> int:
         return 3 if kind in (1, 2) else kind  # in a list a truth value takes a byte
@@ -64,7 +83,7 @@ class Reader:
                 return result
             shift += 7
             if shift > 63:
-                raise ValueError("its footer, or the header of a page, is damaged")
+                raise ValueError(_DAMAGED)
 
     def whole(self) -> int:
         """A whole number of either sign."""
