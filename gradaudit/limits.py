@@ -14,7 +14,7 @@ from gradaudit.schema import Column, Table
 if TYPE_CHECKING:
     import pyarrow
 
-MOST_RANKS = 4096  # folders of processes
+MOST_RANKS = 1024  # folders of processes; each takes some ten milliseconds to read
 MOST_NAMES = 10_000  # of files in one folder
 MOST_SEGMENTS = 1000  # of one table and process; a week of recording makes some thirty
 MOST_FILE = 256_000_000  # bytes of a segment on disk, and of its pages; the recorder's largest takes about 110 MB

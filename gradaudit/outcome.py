@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from gradaudit import guard
 
 ENDING = "ended.json"  # written by the process that waits for the command
-STARTS = "starts"  # a file for each process that imported torch, until its first step
+STARTS = "starts"  # a file for each process that imported torch, until its first step is written
 MOST_STARTS = 200
 MOST_LAUNCH = 20_000_000  # bytes of launch.json: a command line may be long
 _MOST_BYTES = 100_000
@@ -100,14 +100,17 @@ def alive(pid: int) -> bool:
 
 
 def _advance(start: dict[str, Any]) -> tuple[int, ...]:
-    return bool(_text(start.get("disabled"))), *(_count(start, name) for name in ("backwards", "losses", "evaluations"))
+    seen = (_count(start, name) for name in ("backwards", "losses", "evaluations"))
+    return bool(_text(start.get("disabled"))), start.get("stepped") is True, *seen
 
 
 def _how_far(start: dict[str, Any]) -> str:
     backwards, evaluations = _count(start, "backwards"), _count(start, "evaluations")
     if disabled := _text(start.get("disabled")):
         return f"the recorder was disabled: {disabled}"
-    if backwards:
+    if start.get("stepped") is True:
+        far = "torch was imported and an optimizer made a step, but none was written"
+    elif backwards:
         passes = f"{backwards:,} backward pass{'es' * (backwards > 1)}"
         far = f"torch was imported and ran {passes}, but no step of an optimizer was seen"
     else:

@@ -15,7 +15,7 @@ from gradaudit import guard
 from gradaudit.guard import Refused
 from gradaudit.limits import MOST_NAMES, MOST_RANKS, MOST_TEXT, Budget, checked
 from gradaudit.schema import TABLES, Facts, Meta, Table
-from gradaudit.segments import Part, clean_text, column, folder_of, parts, read, table_of
+from gradaudit.segments import Part, clean_text, column, columns, folder_of, parts, read, table_of
 from gradaudit.shards import Merged, Shard
 
 if TYPE_CHECKING:
@@ -120,18 +120,18 @@ def replica_columns(replicas: Sequence[Replica]) -> dict[str, "Array"]:
     """Column name -> [rows] of the steps of all `replicas`, by rank and step."""
     import numpy
 
-    table, names = TABLES["steps"], ("global_step", "mean_loss", "objective", "gradient_norm", "weight_checksum")
+    table, names = TABLES["steps"], ["global_step", "mean_loss", "objective", "gradient_norm", "weight_checksum"]
     found: dict[str, list[Array]] = {"rank": [numpy.zeros(0, numpy.int64)]}
     found |= {
         name: [numpy.zeros(0, numpy.float64 if "float" in table.column(name).dtype else numpy.int64)] for name in names
     }
     for replica in replicas:
         for part in replica.parts:
-            columns = {name: column(part, table, name) for name in names}
-            columns["global_step"] = columns["global_step"] + replica.begin
-            kept = columns["global_step"] < replica.end
-            columns["rank"] = numpy.full(len(kept), replica.rank)
-            for name, values in columns.items():
+            mine = columns(part, table, names)
+            mine["global_step"] = mine["global_step"] + replica.begin
+            kept = mine["global_step"] < replica.end
+            mine["rank"] = numpy.full(len(kept), replica.rank)
+            for name, values in mine.items():
                 found[name].append(values[kept])
     whole = {name: numpy.concatenate(values) for name, values in found.items()}
     order = numpy.lexsort((whole["global_step"], whole["rank"]))
@@ -278,10 +278,10 @@ class Later:
             "step": self._step_mover(table),
         }
         data = read(self.part, table, names)
-        columns = {name: data.column(name) for name in names}
-        for name in columns.keys() & moves.keys():
-            columns[name] = moves[name](columns[name].to_numpy())
-        return table_of(table, columns)
+        found = {name: data.column(name) for name in names}
+        for name in found.keys() & moves.keys():
+            found[name] = moves[name](found[name].to_numpy())
+        return table_of(table, found)
 
     def _step_mover(self, table: Table) -> "Callable[[Array], Array]":
         if "optimizer" not in table.key:

@@ -257,10 +257,7 @@ def load(path: str | Path) -> Run:
         raise RunError(f"{path}: the folder rank{meta.rank:05d} is missing, and it holds the recorded steps")
     if not run.has("steps"):
         lost = f" ({'; '.join(problems[:5])})" if problems else ""
-        raise RunError(
-            f"{path} holds no optimizer step{lost}: the script ended before its first optimizer.step() was written, "
-            "or trains with something that is not a torch.optim.Optimizer (then use gradaudit.Recorder)"
-        )
+        raise RunError(f"{path} holds no optimizer step{lost}: the script ended before its first step was written")
     return run
 
 

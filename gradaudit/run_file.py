@@ -34,9 +34,10 @@ def read_meta(path: Path, budget: Budget) -> Meta:
     except Refused as refused:
         raise RunError(_refused(file, str(refused))) from None
     except FileNotFoundError:
-        if any(path.glob("rank*")):
+        launched = (path / "launch.json").exists()
+        if any(path.glob("rank*")) and not (launched and outcome.starts(path)):
             raise RunError(f"{path}: run.json is missing, and without it the rank folders cannot be read") from None
-        if (path / "launch.json").exists():
+        if launched:
             raise RunError(f"{path} holds no step: {outcome.why_empty(path, _ignored(path))}") from None
         inside = next((f"; it holds runs: name one, or {path}/*" for _ in path.glob("*/run.json")), "")
         raise RunError(f"{path} is not a run: it has no run.json{inside}") from None

@@ -54,7 +54,7 @@ def parts(path: Path, name: str, meta: Meta, problems: list[str], budget: Budget
     """
     import pyarrow
 
-    faults = (Refused, OSError, ValueError, OverflowError, pyarrow.ArrowException)
+    faults = (Refused, OSError, ValueError, OverflowError, RecursionError, pyarrow.ArrowException)
     folder, table = folder_of(meta), TABLES[name]
     try:
         entries = guard.names(path, folder, most=MOST_NAMES)
@@ -107,8 +107,13 @@ def read(part: Part, table: Table, names: list[str]) -> "pyarrow.Table":
 
 def column(part: Part, table: Table, name: str) -> "numpy.ndarray[Any, Any]":
     """[rows] of one column of a part; a column that the part lacks is NaN."""
-    array: numpy.ndarray[Any, Any] = read(part, table, [name]).column(name).to_numpy()
-    return array
+    return columns(part, table, [name])[name]
+
+
+def columns(part: Part, table: Table, names: list[str]) -> "dict[str, numpy.ndarray[Any, Any]]":
+    """The same of several columns, for which the part is opened once."""
+    data = read(part, table, names)
+    return {name: data.column(name).to_numpy() for name in names}
 
 
 def table_of(table: Table, columns: dict[str, Any]) -> "pyarrow.Table":

@@ -75,15 +75,15 @@ class Reader:
 
     def varint(self) -> int:
         """A whole number, seven bits a byte."""
-        result = shift = 0
-        while True:
-            byte = self.byte()
+        data, at, result = self.data, self.at, 0
+        for shift in range(0, 70, 7):
+            byte = data[at]
+            at += 1
             result |= (byte & 127) << shift
             if byte < 128:
+                self.at = at
                 return result
-            shift += 7
-            if shift > 63:
-                raise ValueError(_DAMAGED)
+        raise ValueError(_DAMAGED)
 
     def whole(self) -> int:
         """A whole number of either sign."""

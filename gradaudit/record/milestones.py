@@ -1,14 +1,16 @@
-"""What a process has seen before its first step, in a small file: it tells why a run is empty, whatever ends it."""
+"""What a process has seen before its first step is written, in a small file: it tells why a run is empty."""
 
 import contextlib
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from gradaudit.outcome import MOST_STARTS, STARTS
 from gradaudit.record import signals
+from gradaudit.record.observers import reason_of
 from gradaudit.record.settings import Settings
 
 _MOST_WRITES = 18  # before the exit
@@ -50,6 +52,16 @@ class Milestones:
         self.facts["disabled"] = reason
         self._write()
 
+    def close(self, state: str, writer: Any) -> None:
+        """The process ends; `writer` is None where it has made no step."""
+        if writer is None:
+            self.end(state, getattr(sys, "last_value", None))
+        elif writer.begun:
+            self.written()
+        else:
+            self.facts["state"] = state
+            self.disabled("nothing of it could be written" if writer.error is None else reason_of(writer.error))
+
     def end(self, state: str, error: BaseException | None) -> None:
         """The process ends, and has made no step."""
         self.facts["state"] = state
@@ -60,7 +72,13 @@ class Milestones:
             self._write()
 
     def stepped(self) -> None:
-        """The first step was made: nothing is to be explained any more."""
+        """A step was made, and is not written yet."""
+        if "stepped" not in self.facts:
+            self.facts["stepped"] = True
+            self._write()
+
+    def written(self) -> None:
+        """The run can be read: nothing is to be explained any more."""
         self._aside(self._remove)
 
     def _remove(self) -> None:

@@ -5,7 +5,6 @@ import contextlib
 import functools
 import os
 import shlex
-import sys
 import time
 from collections.abc import Callable, Sequence
 from operator import attrgetter
@@ -31,7 +30,7 @@ LAST_PATIENCE = 5.0  # the same, when the process ends
 _current: Recording | None = None
 _registered = False
 _method = functools.cache(attrgetter)
-_before: Milestones | None = None  # until the first step
+_before: Milestones | None = None  # until the first step is written
 _exit_code: int | None = None  # of a child of multiprocessing, known before its exit handlers run
 _warned = False  # a script gets one line of trouble from us, not two
 
@@ -105,9 +104,11 @@ def _note_milestone(recording: Recording, seam: str, arguments: tuple[Any, ...])
         return
     if recording.files is None:
         _before.note(seam, arguments)
+    elif recording.files.writer.begun:
+        _before.written()
+        _before = None
     else:
         _before.stepped()
-        _before = None
 
 
 def contained(seam: str, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -137,7 +138,7 @@ def _give_up(recording: Recording, seam: str, error: Exception, *, inside: bool 
     _current = None
     reason = reason_of(error)
     warn(f"gradaudit: recording stopped in {seam} ({reason}); the training goes on")
-    if _before is not None and recording.files is None:
+    if _before is not None and (recording.files is None or not recording.files.writer.begun):
         _before.disabled(f"{reason} in {seam}")
     with contextlib.suppress(Exception):
         recording.activations.detach()
@@ -248,17 +249,13 @@ def note_exit_code(code: int) -> None:
 def _end(state: str, code: int | None) -> None:
     """End the recording together with the process."""
     global _before
-    before, recording = _before, _current
-    if recording is not None and recording.files is not None:
-        recording.files.exit_code = code
+    before, files = _before, _current.files if _current is not None else None
+    if files is not None:
+        files.exit_code = code
     stop(state)
     _before = None
-    if before is None:
-        return
-    if recording is not None and recording.files is not None:
-        before.stepped()
-    else:
-        before.end(state, getattr(sys, "last_value", None))
+    if before is not None:
+        before.close(state, None if files is None else files.writer)
 
 
 def _writer() -> Any:

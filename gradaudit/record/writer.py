@@ -55,6 +55,7 @@ class Writer:
         self.folder = folder
         self.facts, self.facts_file = facts, facts_file
         self.error: Exception | None = None
+        self.begun = False  # the run has its facts on disk, and with them what can be read
         self.spent = 0.0  # CPU seconds of the thread, for what was written
         self._overdue = overdue
         self._deadline: float | None = None
@@ -152,6 +153,7 @@ class Writer:
         # Before they are gathered: what changes meanwhile is written next time.
         self._stale = False
         replace(self.facts_file, self.facts())
+        self.begun = True
         ended = time.monotonic()
         self._allowed = ended + FACTS_SHARE * (ended - started)
         self._due = max(ended + FACTS_SECONDS, self._allowed)

@@ -73,6 +73,13 @@ STOPPED = """
     Recording.before_step = broken
     torch.optim.SGD(model.parameters(), lr=0.1).step()
 """
+STEP = """
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+"""
+LIMIT = """
+    import resource
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+"""
 KILLED = "    import signal; os.kill(os.getpid(), signal.SIGKILL)"
 
 
@@ -88,6 +95,7 @@ KILLED = "    import signal; os.kill(os.getpid(), signal.SIGKILL)"
         ("    raise KeyboardInterrupt", "no backward pass was seen; the script ended with KeyboardInterrupt"),
         ("    raise SystemError", "the script ended with SystemError"),
         ("    os._exit(3)", "no backward pass was seen; the script failed"),
+        (LIMIT + BACKWARD + STEP, "the recorder was disabled: OSError: [Errno 27] File too large; the script ended"),
         (BACKWARD + STOPPED, "the recorder was disabled: RuntimeError: no memory for that in before_step; the script"),
     ],
 )
@@ -184,6 +192,20 @@ def test_the_process_that_came_furthest_speaks(tmp_path):
         load(tmp_path)
 
 
+def test_a_step_that_was_never_written_is_named(tmp_path):
+    (tmp_path / "launch.json").write_text("{}")
+    mine = milestones.Milestones(Settings(directory=str(tmp_path)))
+    mine.begin()
+    mine.note("between.on_backward", ())
+    mine.stepped()
+    mine.facts["backwards"] = 0  # what follows is not written each time
+    mine.stepped()
+    said = "torch was imported and an optimizer made a step, but none was written; the script still runs"
+    assert outcome.why_empty(tmp_path) == said
+    mine.written()
+    assert outcome.starts(tmp_path) == []
+
+
 def test_a_killed_command_without_torch_is_named(tmp_path):
     script(tmp_path, f"import os; os.kill(os.getpid(), {int(signal.SIGKILL)})")
     (line,) = record(tmp_path, "train.py")
@@ -266,7 +288,7 @@ def test_a_disk_that_hangs_is_waited_for_once(tmp_path, monkeypatch):
     for _ in range(5):
         mine.disabled("no memory")
     mine.end("finished", None)
-    mine.stepped()
+    mine.written()
     hangs.set()
     assert len(calls) == 1
     assert 0.2 <= time.monotonic() - started < 2
