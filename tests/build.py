@@ -60,6 +60,7 @@ def build_run(
     recorded: Any = None,
     state: str = "finished",
     optimizer: str = "AdamW",
+    defaults: dict[str, Any] = {},  # noqa: B006
     modules: list[ModuleFacts] = [],  # noqa: B006
     **meta: Any,
 ) -> Run:
@@ -99,7 +100,8 @@ def build_run(
     times = {"started": "2026-01-01T00:00:00Z", "ended": "2026-01-01T00:00:10Z"}
     whole = Meta(
         name=path.name, state=state, tensors=tensors, losses=[facts], modules=modules, torch_version="2.13.0",
-        device="cpu", optimizers=[OptimizerFacts(id=0, optimizer_class=optimizer)], **{**times, **meta},
+        device="cpu", optimizers=[OptimizerFacts(id=0, optimizer_class=optimizer, defaults=defaults)],
+        **{**times, **meta},
     )  # fmt: skip
     folder = path / "rank00000"
     folder.mkdir(parents=True)

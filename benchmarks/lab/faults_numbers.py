@@ -119,7 +119,7 @@ def _small(optimizer: str, factor: str) -> Edits:
 
 
 _LOST = ("fp16_underflow", "frozen_parameter", "vanishing_gradient", "learning_rate_too_low")
-_EPS = ("vanishing_gradient", "learning_rate_too_low", "fp16_underflow")
+_EPS = ("vanishing_gradient", "epsilon_dominates", "learning_rate_too_low", "fp16_underflow")
 
 _UNDERFLOW: tuple[Fault, ...] = (
     *(

@@ -17,11 +17,12 @@ from benchmarks.lab.faults_layers import LAYERS
 from benchmarks.lab.faults_numbers import NUMBERS
 from benchmarks.lab.faults_ranks import RANKS
 from benchmarks.lab.faults_rate import RATE
+from benchmarks.lab.faults_recipe import RECIPE
 from benchmarks.lab.faults_scale import SCALE
 from benchmarks.lab.faults_wiring import WIRING
 
 HARMFUL = 0.10  # share of the attainable loss reduction
-INJECTED: tuple[Fault, ...] = (*WIRING, *NUMBERS, *SCALE, *LAYERS, *RATE, *DATA, *RANKS, *FAMILIES)
+INJECTED: tuple[Fault, ...] = (*WIRING, *NUMBERS, *SCALE, *LAYERS, *RATE, *DATA, *RANKS, *FAMILIES, *RECIPE)
 
 _HERE = Path(__file__).parent
 COSTS = _HERE / "fault_costs.csv"

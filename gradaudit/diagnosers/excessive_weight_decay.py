@@ -89,6 +89,7 @@ _TAKEN = 0.1  # of an idle weight over the whole run: what the suggested decay t
         "unstable_loss",
         "premature_plateau",
         "no_learning",
+        "embedding_shrinkage",
     ),
 )
 def excessive_weight_decay(

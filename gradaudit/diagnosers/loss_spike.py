@@ -8,7 +8,8 @@ batch to batch and by more than `share` of the first loss; it starts after the f
 below that height. It is a note, or a warning when the spike rises by `undone` or more of what the trend had gained from
 the first steps, their median, and that was 10 % of it or more. Spikes at more than 5 % of the steps, or 10 % if they
 are one or two, are how the loss is, and not reported. The median finds a spike; the steps and the height that are told
-are those of the losses themselves.
+are those of the losses themselves. Where every step around the highest spike has its statistics, the finding tells
+which left its usual range first: the updates, over the learning rate, the gradient norm or the loss.
 
 ## Why it matters
 
@@ -17,8 +18,9 @@ that was too small. Each costs the steps it takes to come back, and the next may
 
 ## What to try
 
-Look at the batches just before the spike. Clip the gradient norm at its 90th percentile. Under Adam, lower beta2 (0.95)
-or the learning rate.
+Updates that grow before the gradient does are those of stale moments; a gradient that rises with the loss, or before
+it, is a batch unlike the others. Look at the batches just before the spike. Clip the gradient norm at its 90th
+percentile. Under Adam, lower beta2 (0.95) or the learning rate.
 
 ## When it is wrong
 
@@ -31,6 +33,7 @@ from collections.abc import Iterator
 import numpy
 
 from gradaudit.derived.each_optimizer import each_optimizer
+from gradaudit.derived.first_crossings import Crossings, first_crossings, order_in_words
 from gradaudit.derived.learning_rates import label_of, learning_rates, rate_in_words
 from gradaudit.derived.order_statistics import Floats, median, quantile, running_median
 from gradaudit.derived.progress import divergence as diverges
@@ -107,6 +110,7 @@ def loss_spike(
         top, raw, usual = spikes.top, spikes.steps, float(trend[worst])
         norms = run.steps_of(optimizer)["gradient_norm"].to_numpy(dtype=float)
         rates, jump = learning_rates(run, optimizer), rate_jump(run, optimizer, spikes.first)
+        order = first_crossings(run, optimizer, loss, spikes)
         marks = [Mark(label=f"step {count(loss.steps[top])}", x=int(loss.steps[top]))]
         several = " around the highest of them" if len(starts) > 1 else ""
         around = spikes.around(len(loss.values))
@@ -118,7 +122,7 @@ def loss_spike(
             seen=f"{plural(len(starts), 'spike')} of {plural(len(raw), 'step')} in all, the first at step "
             f"{count(loss.steps[raw[0]])}. The highest loss of a step is {number(float(loss.values[top]))}, from a "
             f"trend of {number(usual)}, at a learning rate of {rate_in_words(rates[top])}."
-            + _of_the_rate(loss, rates, jump)
+            + (_of_the_rate(loss, rates, jump) or f" {order_in_words(run, optimizer, loss, order)}")
             + (f" That undoes {part} of what had been gained since the first steps." if lost >= undone else ""),
             span=Span(first=int(loss.steps[raw[0]]), last=int(loss.steps[raw[-1]])),
             evidence=[
@@ -133,7 +137,7 @@ def loss_spike(
                     "consequence.",
                 ),
             ],
-            actions=_actions(loss, rates, jump, spikes.first, float(quantile(norms.reshape(-1, 1), 0.9)[0])),
+            actions=_actions(loss, rates, jump, spikes.first, float(quantile(norms.reshape(-1, 1), 0.9)[0]), order),
             measures=[
                 Measure(quantity=f"loss / trend, median of {count(window_of_median)} steps",
                         observed=number(float(smooth[worst] / trend[worst])),
@@ -163,7 +167,9 @@ def _of_the_rate(loss: TrainingLoss, rates: Floats, jump: int | None) -> str:
     )
 
 
-def _actions(loss: TrainingLoss, rates: Floats, jump: int | None, first: int, clip: float) -> list[Action]:
+def _actions(
+    loss: TrainingLoss, rates: Floats, jump: int | None, first: int, clip: float, order: Crossings
+) -> list[Action]:
     at = count(loss.steps[first])
     norm = number(clip, 2) if clip > 0 else ""
     cut = Action(
@@ -174,6 +180,9 @@ def _actions(loss: TrainingLoss, rates: Floats, jump: int | None, first: int, cl
     if jump is not None:
         what, when = rate_in_words(rates[jump]), count(loss.steps[jump])
         return [Action(text=f"Find what sets the learning rate to {what} at step {when}"), cut, batches]
+    if order.first == "update":
+        moments = Action(text="Let the moments forget faster: lower beta2 to 0.95, which averages 20 gradients")
+        return [moments, cut, batches]
     lower = f"from {rate_in_words(rates[first])} to {rate_in_words(rates[first] / 3)}"
     return [batches, cut, Action(text=f"Or lower the learning rate at that point, {lower}")]
 

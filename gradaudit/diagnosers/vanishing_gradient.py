@@ -5,9 +5,7 @@
 The gradient norms of the weight layers in the order of depth, over the first ten steps, for each optimizer and each
 branch of the model. The last two layers `decades` above the first two, with a rank correlation of at least `order`
 between depth and gradient over at least four layers, is a warning; it is critical when the fall is still there in the
-last half of the run and the model has learned nothing. It is also a warning when, under an Adam-like optimizer, even
-the layer with the largest gradient has less per element than `below_eps` times the optimizer's eps over the first ten
-steps, before clipping.
+last half of the run and the model has learned nothing.
 
 ## Why it matters
 
@@ -18,8 +16,7 @@ used.
 ## What to try
 
 Residual paths and normalisation let the gradient pass. Replace sigmoid and tanh in deep stacks by ReLU or GELU, and
-initialise for the activation in use (He for ReLU, Glorot for tanh). Against eps: do not scale the loss down, or lower
-eps.
+initialise for the activation in use (He for ReLU, Glorot for tanh).
 
 ## When it is wrong
 
@@ -32,17 +29,12 @@ module, are no chain: a profile that changes only from one of them to the other 
 import math
 from collections.abc import Iterator
 
-import numpy
-
 from gradaudit.derived.depth_evidence import depth_dots, fate, learned_nothing
 from gradaudit.derived.depth_slope import FIRST_STEPS, Slope, along_the_depth, is_steep, profiled, slopes
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart
-from gradaudit.derived.layers import weight_layers
-from gradaudit.derived.learning_rates import label_of, optimizer_class
+from gradaudit.derived.learning_rates import label_of
 from gradaudit.derived.ratios import recorded_global_steps
-from gradaudit.derived.reduce import short
-from gradaudit.derived.step_size import adam_eps, gradients_per_element, over_eps
 from gradaudit.derived.wording import count, fold, number, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
@@ -50,10 +42,7 @@ from gradaudit.findings import (
     Clean,
     Confidence,
     CouldNotLook,
-    Dot,
-    Dots,
     Finding,
-    Mark,
     Measure,
     NotApplicable,
     Severity,
@@ -74,6 +63,7 @@ from gradaudit.run import Run
         "frozen_parameter",
         "learning_rate_too_low",
         "dead_embedding",
+        "epsilon_dominates",
     ),
 )
 def vanishing_gradient(
@@ -81,7 +71,6 @@ def vanishing_gradient(
     *,
     decades: float = 3.0,  # healthy models reach 1.4 (2.5 with two nets pooled), faulty ones start at 4.0
     order: float = 0.8,  # a slope, not one outlier: layer_imbalance looks at those
-    below_eps: float = 1.0,  # a gradient of eps halves Adam's step; healthy layers are 1,000 times above
 ) -> Iterator[Verdict]:
     """Compare the gradient of the first layers with that of the last."""
 
@@ -91,11 +80,7 @@ def vanishing_gradient(
         if steep is not None:
             yield _fading(run, optimizer, steep, decades, order)
             return
-        # What clipping made so small is told of by constant_clipping.
-        share = over_eps(run, optimizer, profiled(run, optimizer), clipped=False)
-        if share < below_eps:
-            yield _under_eps(run, optimizer, share, below_eps)
-        elif profiles:
+        if profiles:
             yield Clean(measured=along_the_depth(profiles[0]) + label_of(run, optimizer))
         elif profiled(run, optimizer).any():
             yield NotApplicable(reason="the model has fewer than four weight layers whose gradients can be compared")
@@ -159,48 +144,5 @@ def _fading(run: Run, optimizer: int, slope: Slope, decades: float, order: float
                     threshold=f">= {setting(order)}", option="order"),
             Measure(quantity="decades over the last half", observed=number(slope.late_drop),
                     threshold=f">= {setting(decades)} and no learning is critical", option="decades"),
-        ],
-    )  # fmt: skip
-
-
-def _under_eps(run: Run, optimizer: int, share: float, below_eps: float) -> Finding:
-    steps = recorded_global_steps(run, optimizer)
-    tensors = run.tensors_of(optimizer)
-    typical = gradients_per_element(run, optimizer, profiled(run, optimizer), clipped=False)
-    chosen = numpy.flatnonzero(weight_layers(run, optimizer))
-    eps = adam_eps(run, optimizer)
-    name = optimizer_class(run, optimizer)
-    return Finding(
-        severity=Severity.WARNING,
-        confidence=Confidence.HIGH,
-        headline=f"Every gradient is below the eps of {name}: {number(share * eps)} per element at most, eps is "
-        f"{setting(eps)}{label_of(run, optimizer)}",
-        seen=f"{name} divides by the size of the gradient plus eps. Below eps its step shrinks with the gradient, here "
-        f"to {number(share / (1 + share), 2)} of the learning rate, as under SGD.",
-        span=Span(first=int(steps[0]), last=int(steps[-1])),
-        tensors=[tensors[int(index)].name for index in chosen[:20]],
-        evidence=[
-            Dots(
-                title="Gradient per element by layer, first ten steps",
-                caption="The median of the first ten steps, from the input at the top to the output at the bottom.",
-                x_label="gradient RMS",
-                dots=[
-                    Dot(label=tensors[int(i)].name,
-                        value=short(float(typical[i])) if typical[i] > 0 else None,
-                        group=tensors[int(i)].role, flagged=True)
-                    for i in chosen[:200]
-                ],
-                marks=[Mark(label="eps", x=eps)],
-            )
-        ],
-        actions=[
-            Action(text="Do not divide the loss by a large number; take its mean over the batch"),
-            Action(text=f"Or set eps from {setting(eps)} to {setting(eps * 10 ** math.floor(math.log10(share) - 2))}",
-                   code=f"torch.optim.{name}(model.parameters(), eps="
-                   f"{setting(eps * 10 ** math.floor(math.log10(share) - 2))})"),
-        ],
-        measures=[
-            Measure(quantity="largest gradient per element / eps", observed=number(share),
-                    threshold=f"< {setting(below_eps)}", option="below_eps"),
         ],
     )  # fmt: skip

@@ -16,6 +16,9 @@ from benchmarks.lab.healthy import HEALTHY
 BASES = {item.name: item for item in HEALTHY}
 KNOWN = {path.stem for path in Path(gradaudit.diagnosers.__file__).parent.glob("*.py")}
 
+# Diagnosers that came after the last look: the halves that are held out stay as they were, without a fault of theirs.
+WRITTEN_LATER = {"embedding_shrinkage", "epsilon_dominates", "output_head_growth"}
+
 each_fault = pytest.mark.parametrize("fault", INJECTED, ids=lambda fault: fault.name)
 
 
@@ -63,7 +66,7 @@ def test_every_kind_has_three_models_and_both_halves():
     for kind, scripts in models.items():
         assert len(scripts) >= 3, kind
         assert "development" in (halves := {half_of(script) for script in scripts}), kind
-        assert halves & {"held-out", "unseen"}, kind
+        assert bool(halves & {"held-out", "unseen"}) is (kind not in WRITTEN_LATER), kind
     assert set(models) == KNOWN - {"__init__"}
     assert len(FAULTY) >= 100
 

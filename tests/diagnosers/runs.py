@@ -53,6 +53,9 @@ def model_input(step: int, low: float = -3.0, high: float = 3.0, ratio: float = 
 HEALTHY_WITH: dict[str, dict[str, Any]] = {
     "broadcast_loss": {"facts": LossFacts(id=0, function="mse_loss", broadcast=[], evaluation_broadcast=[])},
     "excessive_weight_decay": {"stats": {"update_weight_cosine": -0.05}},
+    "embedding_shrinkage": {"steps": {"weight_decay": [[0.01]] * 200}},
+    "epsilon_dominates": {"defaults": {"eps": 1e-8}},
+    "output_head_growth": {"steps": {"learning_rate": [[1e-3 * (1 - step / 200)] for step in range(200)]}},
     "noise_module": {"stats": {"gradient_cosine": 0.3}},
     "amp_overflow": {"steps": {"amp_scale": 65536.0}},
     "small_batch_normalization": {

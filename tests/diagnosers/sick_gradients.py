@@ -75,10 +75,25 @@ def with_eps(run: Run, eps: float) -> Run:
     return load(run.path)
 
 
-def below_eps(path: Path, share: float = 0.01) -> Run:
+def below_eps(path: Path, share: float = 0.01, eps: float = 1e-8, loss: Any = None, **changes: Any) -> Run:
     """Every gradient is `share` of Adam's eps per element."""
-    stats = {"gradient_norm": share * 1e-8 * 32}
-    return with_eps(build_run(path, loss=falling(), tensors=parameters(6), stats=stats, facts=TEN), 1e-8)
+    loss = falling() if loss is None else loss
+    stats = {"gradient_norm": share * eps * 32, "update_norm": 0.2e-3 * 32 * share / (1 + share)}
+    return build_run(
+        path, loss=loss, tensors=parameters(6),
+        **{"facts": TEN, "stats": stats, "defaults": {"eps": eps, "betas": [0.9, 0.999]}, **changes},
+    )  # fmt: skip
+
+
+def fading_into_eps(path: Path, from_step: int = 80, layers: int = 6, facts: Any = TEN, loss: Any = None) -> Run:
+    """The gradient of so many of six layers falls below eps, once and for all, at a step."""
+    late = (numpy.arange(200)[:, None] >= from_step) & (numpy.arange(6) < layers)
+    stats = {"gradient_norm": numpy.where(late, 0.5, 2.0) * 1e-8 * 32}
+    loss = falling() if loss is None else loss
+    return build_run(
+        path, loss=loss, tensors=parameters(6), stats=stats, facts=facts,
+        defaults={"eps": 1e-8, "betas": [0.9, 0.9]},
+    )  # fmt: skip
 
 
 def growing(path: Path, times: float = 6.0, loss: Any = None, noise: float = 0.05, **changes: Any) -> Run:
@@ -119,7 +134,13 @@ GRADIENTS: dict[str, dict[str, Case]] = {
         "": (sloped, 0),
         "decades": (sloped, 1e9),
         "order": (lambda path: disordered(path, 5.0), 1.0),
-        "below_eps": (below_eps, 0.0),
+    },
+    "epsilon_dominates": {
+        "": (below_eps, 0),
+        "below": (below_eps, 0.0),
+        "layers": (fading_into_eps, 1.1),
+        "most": (below_eps, 1.0),
+        "solved": (below_eps, 1.0),
     },
     "exploding_gradient": {
         "": (lambda path: sloped(path, -5.0), 0),

@@ -9,7 +9,7 @@ import numpy
 
 from gradaudit.run import Run
 from gradaudit.schema import TensorFacts
-from tests.build import build_run
+from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import TEN, falling, flat, parameters
 
 
@@ -74,6 +74,44 @@ def climbing(path: Path, height: float = 0.5, noise: float = 0.05, **changes: An
     return build_run(path, loss=loss, **{"facts": TEN, **changes})
 
 
+def cooling(
+    path: Path, head: float = 4.0, others: float = 1.1, climb: float = 0.5, end: float = 0.0, rates: Any = None,
+    **changes: Any,
+) -> Run:  # fmt: skip
+    """The learning rate falls to `end` of its peak from step 40 on; the head grows, and the loss climbs by `climb`."""
+    at = numpy.arange(400)
+    rate = 1e-3 * numpy.interp(at, [0, 40, 399], [1.0, 1.0, end]) if rates is None else rates
+    loss = numpy.interp(at, [0, 100, 200, 399], [2.3, 1.0, 1.0, 1.0 + climb])
+    loss *= 1 + 0.02 * numpy.random.default_rng(0).standard_normal(400)
+    norms = others ** numpy.interp(at, [40, 399], [0, 1])[:, None] * numpy.ones((1, 6))
+    norms[:, -1] = head ** numpy.interp(at, [40, 399], [0, 1])
+    settings = {
+        "tensors": parameters(6),
+        "facts": TEN,
+        "stats": {"weight_norm": norms},
+        "steps": {"learning_rate": rate[:, None].tolist()},
+    }
+    return build_run(path, loss=loss, **{**settings, **changes})
+
+
+def shrinking(
+    path: Path, last: float = 0.1, decay: float = 1.0, gradient: float = 5.0, noise: float = 0.0, **changes: Any
+) -> Run:
+    """An embedding whose norm falls to `last` of its start under AdamW at 0.01, while its gradient grows."""
+    steps = numpy.arange(300)
+    norms = numpy.ones((300, 9))
+    norms[:, 0] = last ** (steps / 299) * numpy.exp(noise * numpy.random.default_rng(0).standard_normal(300))
+    gradients = numpy.full((300, 9), 0.1)
+    gradients[:, 0] *= gradient ** (steps / 299)
+    settings = {
+        "tensors": linear_stack(embedding=50),
+        "facts": TEN,
+        "stats": {"weight_norm": norms, "gradient_norm": gradients},
+        "steps": {"weight_decay": [[decay]] * 300, "learning_rate": [[0.01]] * 300},
+    }
+    return build_run(path, loss=falling(300), **{**settings, **changes})
+
+
 Case = tuple[Callable[[Path], Run], float]
 WEIGHTS: dict[str, dict[str, Case]] = {
     "excessive_weight_decay": {
@@ -88,6 +126,20 @@ WEIGHTS: dict[str, dict[str, Case]] = {
         "shrunk": (noisy, 0.0),
         "down": (noisy_before_one_output, 0.0),
         "decay": (noisy, -1.0),
+    },
+    "embedding_shrinkage": {
+        "": (shrinking, 0),
+        "shrunk": (shrinking, 0.0),
+        "steady": (lambda path: shrinking(path, noise=0.1), 1.0),
+        "explained": (shrinking, 1e9),
+    },
+    "output_head_growth": {
+        "": (cooling, 0),
+        "cooled": (lambda path: cooling(path, end=0.1), 0.0),
+        "growth": (cooling, 1e9),
+        "apart": (cooling, 1e9),
+        "rise": (cooling, 1e9),
+        "errors": (cooling, 1e9),
     },
     "unstable_loss": {
         "": (swinging, 0),

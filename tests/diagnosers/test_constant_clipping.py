@@ -2,7 +2,7 @@ import numpy
 import pytest
 
 from gradaudit.diagnosers.constant_clipping import constant_clipping
-from gradaudit.diagnosers.vanishing_gradient import vanishing_gradient
+from gradaudit.diagnosers.epsilon_dominates import epsilon_dominates
 from gradaudit.findings import Severity
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat, healthy, parameters
@@ -67,7 +67,7 @@ def test_clipping_that_takes_every_gradient_below_the_eps_of_adam_is_a_warning(t
     assert "below the eps of AdamW, 1e-8" in finding.seen
     assert "a step is 1e-4 of the learning rate at most" in finding.seen
     assert_finds(constant_clipping, with_eps(run, 1e-16), Severity.NOTE)
-    assert_clean(vanishing_gradient, with_eps(run, 1e-8))  # the clipping is why
+    assert_clean(epsilon_dominates, with_eps(run, 1e-8))  # the clipping is why
 
 
 def test_value_clipping_of_most_elements_is_a_note_about_the_direction(tmp_path):

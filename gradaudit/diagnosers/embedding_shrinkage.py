@@ -1,0 +1,205 @@
+"""Weight decay shrinks an embedding table, and the layers behind it hear less and less of it.
+
+## What it looks for
+
+The norm of each embedding table over the run. It ends below `shrunk` of its start, it falls steadily (a rank
+correlation of at most -`steady` with the step), and the weight decay of its parameter group can have taken `explained`
+of that or more: learning rate times decay, summed over the steps, against the logarithm of what is left. Where decay
+passes the optimizer's own scaling, as in Adam, any decay can. It is a note, and tells whether the gradient of the table
+grew meanwhile.
+
+## Why it matters
+
+Most rows of a table have no gradient at most steps, and decay takes its share of them at each. Behind a normalisation
+layer a smaller input changes nothing but its gradient, which grows as one over the size of the input: small embeddings
+make large gradients in the first layers, and these make spikes. Without one, rare rows fade into each other.
+
+## What to try
+
+Leave embeddings out of weight decay, as with biases and normalisation. Start them smaller, where a table that began at
+a standard deviation of 1 only comes down to the size that it needs. A normalisation layer right behind the embedding
+keeps what follows from seeing its size.
+
+## When it is wrong
+
+Tables made by torch start at a standard deviation of 1 and may be meant to come down: in the laboratory a recommender
+ended better with 14 % of it than without decay and worse with 6 %, a word model better with 4 % and worse with 1 %.
+Where all weights shrink, `excessive_weight_decay` says so. A penalty in the loss, or code that scales the table, is not
+seen.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy
+
+from gradaudit.derived.each_optimizer import each_optimizer
+from gradaudit.derived.layers import embeddings, weight_layers, zero_start
+from gradaudit.derived.learning_rates import label_of, optimizer_class, peak_rates, rate_in_words
+from gradaudit.derived.order_statistics import Floats, Integers, median, medians_across, rank_correlation
+from gradaudit.derived.ratios import recorded_global_steps
+from gradaudit.derived.reduce import plain
+from gradaudit.derived.weight_growth import decay_paths, norms_over_first, weight_decays
+from gradaudit.derived.wording import factor, in_code, names, number, percent, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    Clean,
+    Confidence,
+    CouldNotLook,
+    Finding,
+    Lines,
+    Measure,
+    NotApplicable,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+
+_GROWN = 2.0  # times: from here on a gradient is said to have grown
+_MOST_LINES = 4
+
+
+@diagnoser(
+    worst=Severity.NOTE,
+    needs=("tensors.weight_norm",),
+    minimum_steps=100,
+    explains=("gradient_growth", "loss_spike", "no_learning", "no_signal"),
+)
+def embedding_shrinkage(
+    run: Run,
+    *,
+    shrunk: float = 0.3,  # of the first norm; none is published; in the laboratory harm began between 0.14 and 0.01
+    steady: float = 0.9,  # Spearman's: a table that decays falls at every step
+    explained: float = 0.5,  # of the logarithm of what is left: less decay than that is not its cause
+) -> Iterator[Verdict]:
+    """Follow the norm of every embedding table under weight decay."""
+
+    def judge(optimizer: int) -> Iterator[Verdict]:
+        tensors = run.tensors_of(optimizer)
+        owned = numpy.asarray([t.optimizer == optimizer and t.requires_grad for t in tensors], dtype=bool)
+        tables = numpy.flatnonzero(embeddings(run, optimizer) & owned & ~zero_start(run, optimizer))
+        decays, paths = weight_decays(run, optimizer), decay_paths(run, optimizer)
+        tables = numpy.asarray([i for i in tables if 0 <= tensors[i].group < len(decays)], dtype=numpy.int64)
+        if not len(tables):
+            yield NotApplicable(reason="no embedding table is trained")
+            return
+        if not any(decays[tensors[i].group] > 0 for i in tables):
+            yield NotApplicable(reason="the embedding tables have no weight decay")
+            return
+        left = norms_over_first(run, optimizer)[:, tables]
+        known = numpy.isfinite(left).all(axis=1)
+        if known.sum() < 3:
+            yield CouldNotLook(
+                reason="the norms of the tables were recorded at fewer than 3 steps",
+                enable="record more often: --every 1",
+            )
+            return
+        left = left[known]
+        found = [
+            place
+            for place, index in enumerate(tables.tolist())
+            if 0 < left[-1, place] < shrunk
+            and rank_correlation(left[:, place]) <= -steady
+            and decays[tensors[index].group] > 0
+            and not paths[tensors[index].group] < explained * -math.log(left[-1, place])
+        ]
+        if not found:
+            least = int(numpy.argmin(left[-1]))
+            yield Clean(
+                measured=f"of the embedding tables {tensors[tables[least]].name} ends smallest, at "
+                f"{number(float(left[-1, least]))} times its first norm{label_of(run, optimizer)}"
+            )
+            return
+        worst = min(found, key=lambda place: float(left[-1, place]))
+        columns = tables[[worst, *(place for place in found if place != worst)]]
+        steps = recorded_global_steps(run, optimizer)[known]
+        yield _finding(run, optimizer, columns, steps, left[:, worst], shrunk, steady, explained)
+
+    yield from each_optimizer(run, judge)
+
+
+def _finding(
+    run: Run,
+    optimizer: int,
+    columns: Integers,
+    steps: Integers,
+    left: Floats,
+    shrunk: float,
+    steady: float,
+    explained: float,
+) -> Finding:
+    tensors = [run.tensors_of(optimizer)[int(column)] for column in columns]
+    worst, others = tensors[0], [tensor.name for tensor in tensors[1:]]
+    decay = float(weight_decays(run, optimizer)[worst.group])
+    path = float(decay_paths(run, optimizer)[worst.group])
+    rate = rate_in_words(peak_rates(run, optimizer)[[worst.group]])
+    grown = _gradient(run, optimizer, int(columns[0]))
+    return Finding(
+        severity=Severity.NOTE,
+        confidence=Confidence.MEDIUM,
+        headline=f"A weight decay of {setting(decay)} shrinks the embedding {worst.name} to {percent(left[-1])} of its "
+        f"start{label_of(run, optimizer)}",
+        seen=f"Its norm falls steadily over the run{f', as does that of {names(others)}' if others else ''}. "
+        f"{optimizer_class(run, optimizer)} has a weight decay of {setting(decay)} on it, at a learning rate of at "
+        f"most {rate}"
+        + (f": alone that would leave {percent(math.exp(-path))}." if math.isfinite(path) else ".")
+        + (f" The gradient of the table grows {factor(grown)} times meanwhile." if grown >= _GROWN else ""),
+        span=Span(first=int(steps[0]), last=int(steps[-1])),
+        tensors=[tensor.name for tensor in tensors[:20]],
+        evidence=[_norms(run, optimizer, columns), _gradients(run, optimizer, columns)],
+        actions=[
+            Action(text=f"Take {worst.name} out of weight decay: a group of its own, with a decay of 0",
+                   code=f'{{"params": [{in_code(worst.name)}], "weight_decay": 0.0}}'),
+            Action(text=f"Or start it at the size that it comes down to, {percent(left[-1])} of its standard deviation "
+                   "now"),
+        ],
+        measures=[
+            Measure(quantity="last norm of the table / first", observed=number(float(left[-1])),
+                    threshold=f"< {setting(shrunk)}", option="shrunk"),
+            Measure(quantity="rank correlation of norm and step", observed=number(rank_correlation(left)),
+                    threshold=f"<= -{setting(steady)}", option="steady"),
+            Measure(quantity="decay over the run / logarithm of what is left",
+                    observed=number(path / -math.log(left[-1])) if math.isfinite(path) else "not known for "
+                    f"{optimizer_class(run, optimizer)}",
+                    threshold=f">= {setting(explained)}", option="explained"),
+        ],
+    )  # fmt: skip
+
+
+def _gradient(run: Run, optimizer: int, column: int) -> float:
+    """How many times the gradient of a table grows from the second fifth of the recorded steps to the last."""
+    norms = run.matrix("gradient_norm", optimizer)[:, column]
+    fifth = len(norms) // 5
+    before = median(norms[fifth : 2 * fifth])
+    return median(norms[-fifth:]) / before if fifth and before > 0 else math.nan
+
+
+def _norms(run: Run, optimizer: int, columns: Integers) -> Lines:
+    left, steps = norms_over_first(run, optimizer), recorded_global_steps(run, optimizer)
+    tensors = run.tensors_of(optimizer)
+    layers = weight_layers(run, optimizer) & ~zero_start(run, optimizer)
+    series = [plain(tensors[int(i)].name, steps, left[:, i], role="flagged") for i in columns[:_MOST_LINES]]
+    if layers.any():
+        series.append(plain("median weight layer", steps, medians_across(left[:, layers])))
+    return Lines(
+        title="Norm of the table",
+        caption="The norm of the weights over the first one.",
+        x_label="step",
+        y_label="|w| / first |w|",
+        series=series,
+    )
+
+
+def _gradients(run: Run, optimizer: int, columns: Integers) -> Lines:
+    norms, steps = run.matrix("gradient_norm", optimizer), recorded_global_steps(run, optimizer)
+    tensors = run.tensors_of(optimizer)
+    return Lines(
+        title="Gradient of the table",
+        caption="The norm of the gradient. Behind a normalisation layer it grows as the table shrinks.",
+        x_label="step",
+        y_label="gradient norm",
+        series=[plain(tensors[int(i)].name, steps, norms[:, i], role="flagged") for i in columns[:_MOST_LINES]],
+        log=True,
+    )

@@ -1,0 +1,234 @@
+"""The eps of Adam, and not the size of the gradient, sets the length of each step.
+
+## What it looks for
+
+Adam and its like divide by the root of a running mean of squared gradients, plus eps. That root, per element of each
+weight layer, as it follows from the recorded gradients before clipping and the optimizer's beta. Below `below` times
+eps in at least `layers` of the weight layers, at more than `most` of the steps, is a note. It is a warning when even
+the layer with the largest gradient has less per element than that over the first ten steps, and the eps is no larger
+than torch's default or the model has learned nothing. Where the loss has come down to `solved` of its first value,
+small gradients are the end of a training and not reported.
+
+## Why it matters
+
+Adam's step is as long for a small gradient as for a large one; that is why it trains layers of every scale. Below eps
+this is over: the step shrinks with the gradient, as under SGD with a learning rate divided by eps. Layers with small
+gradients fall behind, and a wide model can collapse that a smaller one of the same recipe does not.
+
+## What to try
+
+Lower eps to a hundredth of the remembered gradient or less: float32 has room down to 1e-15. Take the mean of the loss
+over the batch and do not divide it by a large number on top. In half precision look at the scale of the loss first.
+
+## When it is wrong
+
+A large eps may be meant: some recipes for vision set 0.1 or 1, some agents 1.5e-4. The learning rate then belongs to
+it. Parameter groups with an eps of their own are judged by that of the optimizer. Elements of one layer differ: half of
+them may lie far below what is given here. What clipping makes so small, `constant_clipping` tells.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy
+
+from gradaudit.derived.adam_memory import eps_of, remembered
+from gradaudit.derived.depth_evidence import fate, learned_nothing
+from gradaudit.derived.depth_slope import profiled
+from gradaudit.derived.each_optimizer import each_optimizer
+from gradaudit.derived.evidence import MOST_DOTS, loss_chart
+from gradaudit.derived.layers import weight_layers
+from gradaudit.derived.learning_rates import label_of, optimizer_class, optimizer_line
+from gradaudit.derived.order_statistics import Floats, Mask, largest, median, medians
+from gradaudit.derived.ratios import last_half, recorded_global_steps, step_weights
+from gradaudit.derived.reduce import short
+from gradaudit.derived.step_size import gradients_per_element
+from gradaudit.derived.training_loss import training_loss
+from gradaudit.derived.update_rms import USUAL, typical_update_rms
+from gradaudit.derived.wording import count, number, percent, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    Clean,
+    Confidence,
+    Dot,
+    Dots,
+    Finding,
+    Mark,
+    Measure,
+    NotApplicable,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+
+_USUAL_EPS = 1e-8  # torch's default: nobody chose it for this model
+_ROUNDING = 1.001  # settings are kept as float64, defaults of other libraries may be float32
+
+
+@diagnoser(
+    worst=Severity.WARNING,
+    needs=("tensors.gradient_norm",),
+    minimum_steps=10,
+    explains=(
+        "no_learning",
+        "no_signal",
+        "layer_imbalance",
+        "frozen_parameter",
+        "learning_rate_too_low",
+        "dead_embedding",
+    ),
+)
+def epsilon_dominates(
+    run: Run,
+    *,
+    below: float = 1.0,  # times eps: halves the step (arXiv 2309.14322, section 3.4); healthy runs stay above 98,000
+    layers: float = 0.5,  # of the weight layers: a single quiet layer is layer_imbalance's
+    most: float = 0.5,  # of the steps: gradients fall during training, and the whole run is judged
+    solved: float = 0.01,  # of the first loss: where it is gone, so is the gradient
+) -> Iterator[Verdict]:
+    """Compare what the optimizer remembers of each layer's gradient with its eps."""
+
+    def judge(optimizer: int) -> Iterator[Verdict]:
+        eps = eps_of(run, optimizer)
+        if not eps:
+            yield NotApplicable(
+                reason=f"{optimizer_class(run, optimizer)} adds no eps to the size of the gradient, or it is not known"
+            )
+            return
+        sizes = remembered(run, optimizer) / eps
+        chosen = weight_layers(run, optimizer) & (numpy.nan_to_num(sizes) > 0).any(axis=0)
+        if not chosen.any() or not numpy.isfinite(sizes[:, chosen]).any():
+            yield NotApplicable(reason="no weight layer has a gradient")
+            return
+        sizes = sizes[:, chosen]
+        known = numpy.isfinite(sizes)
+        with numpy.errstate(invalid="ignore"):
+            share = (sizes < below).sum(axis=1) / numpy.maximum(1, known.sum(axis=1))
+        weights = step_weights(run, optimizer)
+        dominated = known.any(axis=1) & (share >= layers) & (share > 0)
+        often = float((dominated * weights).sum() / weights.sum())
+        loss = training_loss(run, optimizer)
+        done = not loss.unjudged and loss.last <= solved * loss.first
+        # Where the loss does not say whether it is solved, gradients that fade late may be the end of the training.
+        early = weights.cumsum() <= weights.sum() / 5
+        late_only = bool(loss.unjudged) and not (dominated & early).any()
+        typical = median(medians(sizes[last_half(run, optimizer)]))
+        if often <= most or done or late_only:
+            yield Clean(
+                measured=f"in the last half of the run {optimizer_class(run, optimizer)} remembers a gradient of "
+                f"{number(typical)} times its eps in the median of {count(chosen.sum())} weight layers"
+                + (f", and the loss is down to {number(loss.last)}" if done and often > most else "")
+                + label_of(run, optimizer)
+            )
+            return
+        loudest = _at_first(run, optimizer, chosen) / eps
+        nothing = learned_nothing(run, optimizer)
+        grave = loudest < below and (eps <= _USUAL_EPS * _ROUNDING or nothing)
+        yield _finding(run, optimizer, chosen, dominated, often, typical, loudest, grave, nothing, below, layers, most)
+
+    yield from each_optimizer(run, judge)
+
+
+def _at_first(run: Run, optimizer: int, chosen: Mask) -> float:
+    """The gradient per element of the loudest of these layers over the first ten steps; NaN where it is not known."""
+    rows = profiled(run, optimizer)
+    return largest(gradients_per_element(run, optimizer, rows, clipped=False)[chosen]) if rows.any() else math.nan
+
+
+def _finding(
+    run: Run,
+    optimizer: int,
+    chosen: Mask,
+    dominated: Mask,
+    often: float,
+    typical: float,
+    loudest: float,
+    grave: bool,
+    nothing: bool,
+    below: float,
+    layers: float,
+    most: float,
+) -> Finding:
+    eps, name = eps_of(run, optimizer), optimizer_class(run, optimizer)
+    steps = recorded_global_steps(run, optimizer)[dominated]
+    tensors = [tensor for tensor, take in zip(run.tensors_of(optimizer), chosen, strict=True) if take]
+    sizes = medians(remembered(run, optimizer)[:, chosen][last_half(run, optimizer)])
+    under = [bool(numpy.isfinite(size) and size < below * eps) for size in sizes]
+    pace = typical_update_rms(run, optimizer)
+    lower = _lower(eps, sizes)
+    # That the step is short is arithmetic, so a note, too, may stand above what follows from short steps.
+    from_the_start = loudest < below and not grave
+    return Finding(
+        severity=Severity.WARNING if grave else Severity.NOTE,
+        confidence=Confidence.HIGH if grave else Confidence.MEDIUM,
+        headline=f"Every gradient is below the eps of {name}: {number(loudest * eps)} per element at most, eps is "
+        f"{setting(eps)}{label_of(run, optimizer)}"
+        if loudest < below
+        else f"The gradients of {count(sum(under))} of {count(len(under))} weight layers are below the eps of {name}, "
+        f"{setting(eps)}{label_of(run, optimizer)}",
+        seen=f"{name} divides by the remembered size of the gradient plus eps. In the median weight layer that size is "
+        f"{number(typical, 2)} times eps over the last half of the run, so the step is "
+        f"{percent(typical / (1 + typical))} of what it would be without eps, and shrinks with the gradient."
+        + (
+            f" The updates measure {number(pace, 2)} learning rates per element (root mean square), where "
+            f"{setting(USUAL[0])} to {setting(USUAL[1])} is usual."
+            if numpy.isfinite(pace) and pace < USUAL[0] else ""
+        )
+        + (f" {fate(run, optimizer)}" if nothing else ""),
+        span=Span(first=int(steps[0]), last=int(steps[-1])),
+        tensors=[tensor.name for tensor, low in zip(tensors, under, strict=True) if low][:20],
+        evidence=[
+            _dots(run, optimizer, chosen, sizes, eps, below),
+            loss_chart(run, optimizer, "The training loss of the run.", []),
+        ],
+        actions=[
+            Action(text=f"Set eps from {setting(eps)} to {setting(lower)}",
+                   code=optimizer_line(run, optimizer, eps=setting(lower))),
+            Action(text="Do not divide the loss by a large number; take its mean over the batch"),
+            *([] if eps <= _USUAL_EPS * _ROUNDING else [
+                Action(text=f"Or, if an eps of {setting(eps)} is meant, search the learning rate again for it")]),
+        ],
+        measures=[
+            Measure(quantity="steps at which the layers are below eps", observed=percent(often),
+                    threshold=f"> {percent(most)}", option="most"),
+            Measure(quantity="remembered gradient per element / eps, median layer", observed=number(typical),
+                    threshold=f"< {setting(below)}, in {percent(layers)} of the layers", option="below"),
+            *([] if not numpy.isfinite(loudest) else [
+            Measure(quantity="largest gradient per element / eps, first ten steps", observed=number(loudest),
+                    threshold=f"< {setting(below)}", option="below")]),
+        ],
+        led_to=["learning_rate_too_low", "dead_embedding", "layer_imbalance", "no_learning", "no_signal"]
+        if from_the_start else [],
+    )  # fmt: skip
+
+
+def _lower(eps: float, sizes: Floats) -> float:
+    """A power of ten at a hundredth of the smallest remembered gradient or below; 1e-15 where eps is above that."""
+    known = sizes[numpy.isfinite(sizes) & (sizes > 0)]
+    least = float(known.min()) if len(known) else eps
+    return float(min(eps / 10, max(1e-15, 10.0 ** math.floor(math.log10(least) - 2))))
+
+
+def _dots(run: Run, optimizer: int, chosen: Mask, sizes: Floats, eps: float, below: float) -> Dots:
+    """One dot a weight layer, in depth order: the remembered gradient per element, against eps."""
+    columns = numpy.flatnonzero(chosen)
+    every = math.ceil(len(columns) / MOST_DOTS)
+    tensors = run.tensors_of(optimizer)
+    return Dots(
+        title="Remembered gradient per element by layer, last half",
+        caption="What the optimizer divides by, before eps is added; from the input at the top to the output at the "
+        "bottom.",
+        x_label="root of the running mean of squared gradients",
+        dots=[
+            Dot(
+                label=tensors[int(column)].name,
+                value=short(float(size)) if size > 0 else None,
+                group=tensors[int(column)].role,
+                flagged=bool(size < below * eps),
+            )
+            for column, size in zip(columns[::every], sizes[::every], strict=True)
+        ],
+        marks=[Mark(label="eps", x=eps)],
+    )

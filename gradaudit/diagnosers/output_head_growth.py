@@ -1,0 +1,257 @@
+"""The output layer keeps growing while the learning rate falls, and the loss climbs.
+
+## What it looks for
+
+The stretch from the last step at which the learning rate was near its peak, where it falls to `cooled` of the peak or
+below. The norm of the weight that makes the outputs at `growth` times what it was at the beginning of that stretch, by
+`apart` more than the median of the other weight layers; and a last tenth of the stretch whose mean loss lies `rise`
+above that of its lowest tenth, by `errors` standard errors of the two, where that is none of the last two. It is a
+note.
+
+## Why it matters
+
+A small learning rate should let the loss settle. A head that grows all the same scales every output up: the answers
+become more certain than the data allows, the cross entropy of each mistake grows with them, and half precision rounds
+large outputs to steps of 0.5 and more. The loss of a large model rose so in its last days of training, and the reason
+was seen only once the norms of its layers were recorded.
+
+## What to try
+
+A small penalty on the logarithm of the softmax's denominator (z-loss, 1e-4) holds the outputs. Leave the head in the
+group with weight decay. Look for a term of the objective that gains from large outputs. Go back to the weights from
+before the climb.
+
+## When it is wrong
+
+Heads grow in every training while the loss falls, up to 1.7 times in healthy runs after the peak of the learning rate;
+that is not reported. Harder data towards the end raises the loss too, and a head may follow it. With a constant
+learning rate nothing is said: there a head that grows with its loss is one of `divergence` or `unstable_loss`.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy
+
+from gradaudit.derived.each_optimizer import each_optimizer
+from gradaudit.derived.evidence import loss_chart
+from gradaudit.derived.layers import weight_layers, zero_start
+from gradaudit.derived.learning_rates import label_of, learning_rates, rate_in_words, sustained
+from gradaudit.derived.module_samples import loss_inputs
+from gradaudit.derived.order_statistics import Floats, median, medians_across
+from gradaudit.derived.output_head import output_head
+from gradaudit.derived.progress import TENTHS
+from gradaudit.derived.ratios import recorded_global_steps
+from gradaudit.derived.reduce import plain
+from gradaudit.derived.training_loss import TrainingLoss, training_loss
+from gradaudit.derived.weight_growth import weight_decays
+from gradaudit.derived.wording import count, factor, in_code, number, percent, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    Clean,
+    Confidence,
+    CouldNotLook,
+    Finding,
+    Lines,
+    Mark,
+    Measure,
+    NotApplicable,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+
+_NEAR = 0.9  # of the peak of the learning rate: a plateau is no fall
+_LEAST = 50  # steps of falling rate: tenths of five losses
+_SAMPLES = 5  # samples of outputs whose median is told
+_ALONE = 2.0  # times, of itself and of the other layers: then the climb is the head's, and not of the learning rate
+
+
+@dataclass(frozen=True, eq=False)
+class Fall:
+    """The stretch over which the learning rate falls, and what head, other layers and loss do in it."""
+
+    turn: int  # the index of its first step
+    row: int  # the recorded step nearest to it
+    head: Floats  # [recorded steps] norm of the head's weight over that at the turn
+    others: Floats  # [recorded steps] the median of the other weight layers'
+    best: float  # mean loss of the lowest tenth
+    last: float  # mean loss of the last tenth
+    early: bool  # whether the lowest tenth is none of the last two
+    errors: float  # standard errors between the two
+
+
+@diagnoser(
+    worst=Severity.NOTE,
+    needs=("tensors.weight_norm",),
+    minimum_steps=100,
+    explains=("divergence", "unstable_loss", "no_learning", "gradient_growth"),
+)
+def output_head_growth(
+    run: Run,
+    *,
+    cooled: float = 0.5,  # of the peak of the learning rate: a fall, and not the slope of a long schedule
+    growth: float = 1.5,  # times; healthy heads reach 1.7 after the peak, but then the loss falls
+    apart: float = 1.5,  # times the growth of the other layers: all of them grow where the rate is too high
+    rise: float = 0.02,  # of the loss at its lowest; Marin 8B's loss rose by less, but over 1e5 steps
+    errors: float = 4.0,  # standard errors: chance does not reach it in a hundred runs
+) -> Iterator[Verdict]:
+    """Compare head and loss at the end of a falling learning rate with those at its beginning."""
+
+    def judge(optimizer: int) -> Iterator[Verdict]:
+        loss, head = training_loss(run, optimizer), output_head(run, optimizer)
+        if loss.unjudged:
+            yield NotApplicable(reason=loss.unjudged)
+            return
+        if head is None or bool(zero_start(run, optimizer)[head]):
+            yield NotApplicable(reason="no output layer is trained, or it starts at zero")
+            return
+        turn = _turn(run, optimizer, cooled)
+        if turn is None:
+            yield NotApplicable(
+                reason=f"the learning rate does not fall to {percent(cooled)} of its peak over {_LEAST} steps or more"
+            )
+            return
+        fall = _fall(run, optimizer, head, turn, loss)
+        if fall is None:
+            yield CouldNotLook(
+                reason="the weights of the output layer were not recorded while the learning rate fell",
+                enable="record more often: --every 1",
+            )
+            return
+        grown, rest = float(fall.head[-1]), max(1.0, float(numpy.nan_to_num(fall.others[-1], nan=1.0)))
+        risen = (fall.last - fall.best) / abs(fall.best) if fall.best else math.inf
+        climbs = fall.early and risen >= rise and fall.errors >= errors
+        name = run.tensors_of(optimizer)[head].name
+        if not (climbs and grown >= growth and grown / rest >= apart):
+            yield Clean(
+                measured=f"while the learning rate falls, from step {count(loss.steps[turn])} on, {name} ends at "
+                f"{factor(grown)} times its norm, and the loss goes from {number(fall.best)} at its lowest to "
+                f"{number(fall.last)}{label_of(run, optimizer)}"
+            )
+            return
+        measures = [
+            Measure(quantity="norm of the output layer, end / peak of the rate", observed=number(grown),
+                    threshold=f">= {setting(growth)}", option="growth"),
+            Measure(quantity="the same / that of the other layers", observed=number(grown / rest),
+                    threshold=f">= {setting(apart)}", option="apart"),
+            Measure(quantity="rise of the loss / its lowest tenth", observed=percent(risen),
+                    threshold=f">= {percent(rise)}", option="rise"),
+            Measure(quantity="rise of the loss / standard error", observed=number(fall.errors),
+                    threshold=f">= {setting(errors)}", option="errors"),
+        ]  # fmt: skip
+        yield _finding(run, optimizer, head, fall, loss, measures)
+
+    yield from each_optimizer(run, judge)
+
+
+def _turn(run: Run, optimizer: int, cooled: float) -> int | None:
+    """The index of the last step whose learning rate is near its peak; None where it does not fall after that."""
+    rates = learning_rates(run, optimizer)
+    highest = sustained(numpy.where(numpy.isfinite(rates), rates, 0.0).max(axis=1, initial=0.0))
+    peak = float(highest.max(initial=0.0))
+    if not 0 < peak < math.inf:
+        return None
+    turn = int(numpy.flatnonzero(highest >= _NEAR * peak)[-1])
+    return turn if highest[-1] <= cooled * peak and len(highest) - turn >= _LEAST else None
+
+
+def _fall(run: Run, optimizer: int, head: int, turn: int, loss: TrainingLoss) -> Fall | None:
+    norms = run.matrix("weight_norm", optimizer)
+    own = run.steps_of(optimizer)["step"].to_numpy(dtype=numpy.int64)
+    row = int(numpy.searchsorted(run.recorded_steps(optimizer), own[turn]))
+    tenths = [part[numpy.isfinite(part)] for part in numpy.array_split(loss.values[turn:], TENTHS)]
+    # A last recorded step long before the end says nothing of the end.
+    late = len(norms) and run.recorded_steps(optimizer)[-1] >= own[turn] + 0.8 * (own[-1] - own[turn])
+    if row >= len(norms) - 1 or not late or not norms[row, head] > 0 or not all(len(part) for part in tenths):
+        return None
+    with numpy.errstate(divide="ignore", invalid="ignore"):
+        over = norms / norms[row]
+    rest = weight_layers(run, optimizer) & ~zero_start(run, optimizer)
+    rest[head] = False
+    means = [float(part.mean()) for part in tenths]
+    best = int(numpy.argmin(means))
+    noise = math.hypot(*(float(tenths[i].std()) / math.sqrt(len(tenths[i])) for i in (best, -1)))
+    rise = means[-1] - means[best]
+    return Fall(
+        turn=turn,
+        row=row,
+        head=over[:, head],
+        others=medians_across(over[:, rest]) if rest.any() else numpy.full(len(over), numpy.nan),
+        best=means[best],
+        last=means[-1],
+        early=best < TENTHS - 2,
+        errors=rise / noise if noise > 0 else math.copysign(math.inf, rise),
+    )
+
+
+def _finding(run: Run, optimizer: int, head: int, fall: Fall, loss: TrainingLoss, measures: list[Measure]) -> Finding:
+    tensor = run.tensors_of(optimizer)[head]
+    steps, rates = recorded_global_steps(run, optimizer), learning_rates(run, optimizer)
+    at = int(loss.steps[fall.turn])
+    marks = [Mark(label=f"step {count(at)} · the learning rate begins to fall", x=at, role="reference")]
+    decay = float(weight_decays(run, optimizer)[tensor.group]) if tensor.group >= 0 else 0.0
+    logits = loss.kind == "classification"
+    others = float(fall.others[-1])
+    shown = slice(fall.row, None)
+    return Finding(
+        severity=Severity.NOTE,
+        confidence=Confidence.MEDIUM,
+        headline=f"The output layer {tensor.name} grows {factor(float(fall.head[-1]))} times while the learning rate "
+        f"falls, and the loss climbs{label_of(run, optimizer)}",
+        seen=f"From step {count(at)} on the learning rate falls from {rate_in_words(rates[fall.turn])} to "
+        f"{rate_in_words(rates[-1])}. "
+        + (f"The other weight layers end at {factor(others)} times their norm (median). "
+           if math.isfinite(others) else "")
+        + f"The loss of the last tenth of these steps is {number(fall.last)}, and {number(fall.best)} in the lowest."
+        + _outputs(run, loss, at),
+        span=Span(first=at, last=int(loss.steps[-1])),
+        tensors=[tensor.name],
+        evidence=[
+            Lines(
+                title="Norm of the output layer",
+                caption="Over that at the step from which the learning rate falls. Layers of a training that settles "
+                "stay where they are.",
+                x_label="step",
+                y_label="norm / norm at the peak of the learning rate",
+                series=[
+                    plain(tensor.name, steps[shown], fall.head[shown], role="flagged"),
+                    *([plain("median of the other layers", steps[shown], fall.others[shown])]
+                      if numpy.isfinite(fall.others[shown]).any() else []),
+                ],
+            ),
+            loss_chart(run, optimizer, "The training loss; the mark is where the learning rate begins to fall.", marks),
+        ],
+        actions=[
+            Action(text="Hold the outputs with a z-loss of 1e-4",
+                   code="loss = loss + 1e-4 * logits.logsumexp(dim=-1).square().mean()") if logits else
+            Action(text="Hold the outputs with a penalty on their square, of 1e-4 of the loss"),
+            Action(text=f"Look for a term of the objective that gains from large outputs, from step {count(at)} on"),
+            Action(text=f"Give {tensor.name} a weight decay of 0.1",
+                   code=f'{{"params": [{in_code(tensor.name)}], "weight_decay": 0.1}}') if not decay else
+            Action(text=f"Raise the weight decay of {tensor.name} above {setting(decay)}"),
+        ],
+        measures=measures,
+        led_to=["divergence", "unstable_loss", "no_learning", "gradient_growth"] if _alone(fall) else [],
+    )  # fmt: skip
+
+
+def _alone(fall: Fall) -> bool:
+    """Whether little else grows: a learning rate that is too high moves all layers."""
+    grown, others = float(fall.head[-1]), float(fall.others[-1])
+    return grown >= _ALONE and math.isfinite(others) and grown >= _ALONE * max(1.0, others)
+
+
+def _outputs(run: Run, loss: TrainingLoss, at: int) -> str:
+    """How large the outputs were and are, where they were sampled."""
+    if loss.facts is None:
+        return ""
+    samples = loss_inputs(run, loss.facts.id)
+    sizes = numpy.abs(samples[["minimum", "maximum"]].to_numpy(dtype=float)).max(axis=1, initial=0.0)
+    before = sizes[samples["step"].to_numpy() <= at]
+    if not len(before) or len(sizes) < 2 * _SAMPLES:
+        return ""
+    return f" The largest output goes from {number(median(before[-_SAMPLES:]))} to {number(median(sizes[-_SAMPLES:]))}."
