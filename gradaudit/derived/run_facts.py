@@ -5,6 +5,7 @@ import numpy
 from gradaudit.derived.learning_rates import of_groups
 from gradaudit.derived.order_statistics import Floats
 from gradaudit.derived.progress import MOST_BATCHES
+from gradaudit.derived.update_rms import update_sizes
 from gradaudit.derived.wording import setting
 from gradaudit.run import Run
 from gradaudit.schema import LossFacts, Meta, OptimizerFacts
@@ -39,6 +40,7 @@ def run_facts(run: Run) -> list[tuple[str, str]]:
         ("Processes", f"{meta.world_size}, this is rank {meta.rank}" if meta.world_size > 1 else "1"),
         ("Software", ", ".join(f"{name} {version}" for name, version in versions if version)),
         ("Statistics", _cadence_words(run)),
+        ("Update size", update_sizes(run)),
         ("Restarts", str(meta.attempt) if meta.attempt else ""),
     ]
     return [(name, value) for name, value in facts if value]

@@ -53,6 +53,7 @@ from gradaudit.derived.progress import epochs as epochs_of
 from gradaudit.derived.ratios import last_half, recorded_global_steps, typical_update, update_ratio
 from gradaudit.derived.rising_rate import hold, rising_rate
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
+from gradaudit.derived.update_rms import update_size
 from gradaudit.derived.wording import count, factor, number, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
@@ -274,6 +275,9 @@ def _finding(
         f"{optimizer_class(run, optimizer)} at a learning rate of {rate_in_words(rates)}.",
         consequence or "The loss shows no harm from it.",
     ]
+    if size := update_size(run, optimizer, numpy.arange(len(steps)) == peak):
+        first = " and about 1 at its first steps" if peak < _EARLY else ""
+        seen.append(f"The update is {size}{first}.")
     if fastest:
         seen.append(f"The largest update was that of {fastest[0]}, {factor(float(ratios.max()))} times its weights.")
     mark = Mark(label=f"step {count(at)}", x=at)

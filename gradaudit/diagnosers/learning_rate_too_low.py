@@ -52,6 +52,7 @@ from gradaudit.derived.ratios import judged_tensors, last_half, recorded_global_
 from gradaudit.derived.reduce import plain
 from gradaudit.derived.step_size import below_precision, over_eps
 from gradaudit.derived.training_loss import TrainingLoss, adversarial, training_loss
+from gradaudit.derived.update_rms import update_size
 from gradaudit.derived.wording import count, factor, number, percent, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
@@ -236,6 +237,8 @@ def _finding(
         f"steps), with {optimizer_class(run, optimizer)} at a learning rate of {rate_in_words(rates)}. "
         f"{_course(loss, start).capitalize()}: it {_gained(gain)}."
     )
+    if size := update_size(run, optimizer, last_half(run, optimizer)):
+        seen += f" Over the last half of the run updates are {size}."
     if trained_before:
         seen += " At the start the loss is low for an untrained model, so a slow fine-tuning may be meant."
     elif severity is Severity.NOTE:
