@@ -75,6 +75,8 @@ class Compared(Value, frozen=True, kw_only=True):
     last_loss: float | None
     last_not_finite: str  # NaN or Inf where training ended in that
     best_evaluation: float | None
+    loss_spike_score: float | None = None  # share of the losses far above those before
+    norm_spike_score: float | None = None  # the same of the gradient norms
     loss_function: str  # losses of different functions cannot be compared
 
 
@@ -132,6 +134,8 @@ def _compared(label: str, audit: Audit) -> Compared:
         last_loss=overview.last_loss,
         last_not_finite=overview.last_not_finite,
         best_evaluation=best.y if best else None,
+        loss_spike_score=overview.loss_spike_score,
+        norm_spike_score=overview.norm_spike_score,
         loss_function=loss_identity(audit.meta),
     )
 

@@ -3,8 +3,9 @@
 import math
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import numpy
 
 from gradaudit.derived.distributions import gradient_ridges, gradients_over_time
@@ -15,6 +16,7 @@ from gradaudit.derived.loss_ends import Ends, loss_ends, word
 from gradaudit.derived.reduce import banded, plain, short
 from gradaudit.derived.run_curves import gap, pace_steps, typical_pace, update_pace
 from gradaudit.derived.run_facts import optimizer_name, run_facts
+from gradaudit.derived.spike_score import loss_spike_score, norm_spike_score
 from gradaudit.derived.validation import validation
 from gradaudit.derived.wording import number
 from gradaudit.findings import Heatmap, Mark, Ridges, Series, Value
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     import pandas
 
 Floats = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
+
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 SPARK_POINTS = 30
 NORM_BUCKETS = 160  # of the gradient norm; its spikes are in the band
@@ -78,6 +82,8 @@ class Overview(Value, frozen=True, kw_only=True):
     distributions_over_time: list[Heatmap] = []  # first, middle and last layer
     ends: list[Ends] = []  # of the training loss: one an optimizer that has a loss of its own
     update_ratio: float | None = None  # median over the layers of `update_pace`, each over the last half of the run
+    loss_spike_score: Share | None = None  # share of the losses far above those before; None of too few
+    norm_spike_score: Share | None = None  # the same of the gradient norms
     skipped_unseen: int = 0  # steps that a GradScaler skipped for NaN or Inf, and at which no tensor was recorded
 
 
@@ -123,6 +129,8 @@ def overview(run: Run, flagged: set[str]) -> Overview:
         distributions_over_time=gradients_over_time(run),
         ends=ends,
         update_ratio=typical_pace(run),
+        loss_spike_score=short(score) if (score := loss_spike_score(run)) is not None else None,
+        norm_spike_score=short(score) if (score := norm_spike_score(run)) is not None else None,
         skipped_unseen=int((steps["skipped"].fillna(False).astype(bool) & ~steps["recorded"].astype(bool)).sum()),
     )
 

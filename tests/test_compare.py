@@ -44,6 +44,14 @@ def test_a_run_and_itself_differ_in_nothing(audits: dict[str, Audit]) -> None:
     assert not comparison.reaches(Severity.NOTE)
 
 
+def test_each_run_has_its_spike_scores(audits: dict[str, Audit]) -> None:
+    spiky = analyze(load(FOLDER / "loss_spike" / "run"), select=["loss_spike"])
+    ones = compare([spiky, audits["healthy_classifier"]]).runs
+    # Three gradient norms of the 272 that have 128 before them.
+    assert [one.norm_spike_score for one in ones] == [pytest.approx(3 / 272, rel=1e-3), 0.0]
+    assert [one.loss_spike_score for one in ones] == [0.0, 0.0]
+
+
 def test_neither_has_a_finding(audits: dict[str, Audit]) -> None:
     assert compare([audits["healthy_classifier"]] * 2).pairs[0].verdict.startswith("Neither A nor B has a finding.")
 

@@ -5,6 +5,7 @@ import numpy
 from gradaudit.derived.learning_rates import of_groups
 from gradaudit.derived.order_statistics import Floats
 from gradaudit.derived.progress import MOST_BATCHES
+from gradaudit.derived.spike_score import spike_scores
 from gradaudit.derived.update_rms import update_sizes
 from gradaudit.derived.wording import setting
 from gradaudit.run import Run
@@ -41,6 +42,7 @@ def run_facts(run: Run) -> list[tuple[str, str]]:
         ("Software", ", ".join(f"{name} {version}" for name, version in versions if version)),
         ("Statistics", _cadence_words(run)),
         ("Update size", update_sizes(run)),
+        ("Spike score", spike_scores(run)),
         ("Restarts", str(meta.attempt) if meta.attempt else ""),
     ]
     return [(name, value) for name, value in facts if value]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gradaudit.compare import Compared, Comparison, Followed, Pair, Shift, Status
-from gradaudit.derived.wording import names
+from gradaudit.derived.wording import names, percent
 from gradaudit.differences import GROUPS, Change
 from gradaudit.findings import Dot, Dots, Lines, Mark, Series
 from gradaudit.overview import split_kind
@@ -103,10 +103,7 @@ def build(comparison: Comparison) -> ComparePage:
     return ComparePage(
         title=f"{' and '.join(labels[:2])}{' …' if len(labels) > 2 else ''} compared – gradaudit",
         heading=f"{plural(len(labels), 'run')} compared",
-        runs=tuple(
-            RunLine(run.label, name(run.name) or "unnamed run", f"{plural(run.steps, 'step')}, {name(run.state)}")
-            for run in comparison.runs
-        ),
+        runs=tuple(RunLine(run.label, name(run.name) or "unnamed run", run_words(run)) for run in comparison.runs),
         settings=_settings(comparison, labels),
         losses=tuple(
             figure(chart, "figure-losses" + (f"-{index}" if index else ""), budget, height=280 if index == 0 else 220)
@@ -117,6 +114,14 @@ def build(comparison: Comparison) -> ComparePage:
         version=name(comparison.gradaudit_version),
         sources=sources(),
     )
+
+
+def run_words(run: Compared) -> str:
+    """How long a run is, how it ended, and how spiky it was."""
+    scores = ((run.loss_spike_score, "loss"), (run.norm_spike_score, "gradient norm"))
+    told = [f"{percent(score)} of the {what}" for score, what in scores if score is not None]
+    spikes = f"; spike score {names(told)}" if told else ""
+    return f"{plural(run.steps, 'step')}, {name(run.state)}{spikes}"
 
 
 def _settings(comparison: Comparison, labels: Sequence[str]) -> SettingsView:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import click
 
 from gradaudit.compare import Comparison, Pair
-from gradaudit.report.compare_page import NOTABLE, status_words, times
+from gradaudit.report.compare_page import NOTABLE, run_words, status_words, times
 from gradaudit.report.terminal import COLOURS, Paper, paper_for
 from gradaudit.report.text import name, plural, sentence
 
@@ -18,9 +18,7 @@ def render(comparison: Comparison, *, width: int, unicode: bool) -> str:
     paper = paper_for(width, unicode)
     lines: list[str] = []
     for run in comparison.runs:
-        lines += paper.wrapped(
-            f"{run.label}  {name(run.name)}: {plural(run.steps, 'step')}, {name(run.state)}", 0, hang=3
-        )
+        lines += paper.wrapped(f"{run.label}  {name(run.name)}: {run_words(run)}", 0, hang=3)
     for pair in comparison.pairs:
         lines += ["", *(click.style(line, bold=True) for line in paper.wrapped(sentence(pair.verdict)))]
         for one in pair.details:

@@ -25,21 +25,24 @@ class Row:
     steps: str
     finding: str
     severity: Severity | None = None
+    loss_spike_score: float | None = None  # share of the losses far above those before
+    norm_spike_score: float | None = None  # the same of the gradient norms
 
 
 def row(label: str, audit: Audit) -> Row:
     """The line of a run that was analyzed."""
+    scores = (audit.overview.loss_spike_score, audit.overview.norm_spike_score)
     started = visible(audit.meta.started[:16].replace("T", " "))
     flat = audit.all_ranked()
     if not flat:
         checks = len(audit.with_face("clean"))
         nothing = f"nothing in {plural(checks, 'check')}" if judged(audit) else "too little was recorded to judge"
-        return Row(started, name(label, NAME), audit.state, f"{audit.overview.steps:,}", nothing)
+        return Row(started, name(label, NAME), audit.state, f"{audit.overview.steps:,}", nothing, None, *scores)
     root = audit.ranked[0]
     more = f" (+{len(flat) - 1})" if len(flat) > 1 else ""
     text = f"{name(root.diagnoser)}{more}: {visible(root.finding.headline)}"
     severity = min((item.finding.severity for item in flat), key=lambda severity: severity.rank)
-    return Row(started, name(label, NAME), audit.state, f"{audit.overview.steps:,}", text, severity)
+    return Row(started, name(label, NAME), audit.state, f"{audit.overview.steps:,}", text, severity, *scores)
 
 
 def unreadable(label: str, complaint: str) -> Row:
@@ -55,6 +58,14 @@ def as_json(row: Row) -> str:
     return json.dumps(facts, ensure_ascii=False)
 
 
+def _spikes(row: Row) -> str:
+    """The spike scores of loss and gradient norm, as 0.1 / 2 %."""
+    scores = (row.loss_spike_score, row.norm_spike_score)
+    if scores == (None, None):
+        return ""
+    return f"{' / '.join('–' if one is None else f'{100 * one:.2g}' for one in scores)} %"
+
+
 def render(rows: Sequence[Row], *, width: int, unicode: bool) -> str:
     """The table, a line for each run, cut to `width` columns; styled by click."""
 
@@ -63,20 +74,27 @@ def render(rows: Sequence[Row], *, width: int, unicode: bool) -> str:
         return text if unicode else text.translate(PLAIN).encode("ascii", "backslashreplace").decode()
 
     head = Row("started", "run", "state", "steps", "main finding")
-    table = [(shown(r.started), shown(r.run), shown(r.state), shown(r.steps)) for r in (head, *rows)]
+    spikes = ["spikes", *map(_spikes, rows)]
+    table = [
+        (shown(r.started), shown(r.run), shown(r.state), shown(r.steps), shown(score))
+        for r, score in zip((head, *rows), spikes, strict=True)
+    ]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     room = max(NARROWEST, width - sum(widths) - 2 * len(widths) - 2)
     lines = []
     for cells, one in zip(table, (head, *rows), strict=True):
-        started, run, state, steps = (cell.ljust(size) for cell, size in zip(cells, widths, strict=True))
+        started, run, state, steps, score = (cell.ljust(size) for cell, size in zip(cells, widths, strict=True))
         mark = shown(MARKS[one.severity]) if one.severity else " "
         finding = shown(one.finding)
         # The beginning of a finding tells most.
         finding = finding if len(finding) <= room else f"{finding[: room - 3]}..."
         if one is head:
-            lines.append(click.style(f"{started}  {run}  {state}  {cells[3].rjust(widths[3])}    {finding}", bold=True))
+            lines.append(
+                click.style(f"{started}  {run}  {state}  {cells[3].rjust(widths[3])}  {score}    {finding}", bold=True)
+            )
             continue
         colour = COLOURS[one.severity] if one.severity else None
         said = click.style(f"{mark} {finding}", fg=colour) if colour else f"  {finding}"
-        lines.append(f"{started}  {click.style(run, bold=True)}  {state}  {steps.strip().rjust(widths[3])}  {said}")
+        steps = steps.strip().rjust(widths[3])
+        lines.append(f"{started}  {click.style(run, bold=True)}  {state}  {steps}  {score}  {said}")
     return "\n".join(line.rstrip() for line in lines)

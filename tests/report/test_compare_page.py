@@ -98,6 +98,18 @@ def test_the_terminal_tells_verdict_changes_and_findings(comparison: Comparison)
     assert max(map(len, lines)) <= 100
 
 
+def test_the_spike_scores_of_each_run_stand_beside_it(comparison: Comparison) -> None:
+    first, *others = comparison.runs
+    scored = [msgspec.structs.replace(first, loss_spike_score=0.0, norm_spike_score=0.004), *others]
+    comparison = msgspec.structs.replace(comparison, runs=scored)
+    words = "2,000 steps, finished; spike score 0 % of the loss and 0.4 % of the gradient norm"
+    assert words in " ".join(click.unstyle(compare_terminal.render(comparison, width=160, unicode=True)).split())
+    assert compare_page.build(comparison).runs[0].text == words
+    unknown = [msgspec.structs.replace(run, loss_spike_score=None, norm_spike_score=None) for run in others]
+    comparison = msgspec.structs.replace(comparison, runs=[first, *unknown])
+    assert compare_page.build(comparison).runs[1].text == "60 steps, finished"
+
+
 def test_a_finding_that_one_run_was_not_checked_for_has_a_word_of_its_own(comparison: Comparison) -> None:
     pair = comparison.pairs[0]
     one, warning = pair.findings[0], Severity.WARNING

@@ -1,5 +1,7 @@
 """Several runs as a table in the terminal."""
 
+import json
+
 import click
 import msgspec
 import pytest
@@ -18,10 +20,30 @@ def test_a_line_tells_state_steps_and_the_main_finding(audit: Audit) -> None:
         listing.unreadable("torn", "gradaudit: torn/run.json is damaged\n"),
     ]
     head, sick, calm, torn = click.unstyle(listing.render(rows, width=160, unicode=True)).split("\n")
-    assert head.split() == ["started", "run", "state", "steps", "main", "finding"]
-    assert "sick  finished    2,000  ✗ frozen_parameter (+4): One attention layer got a gradient" in sick
-    assert "killed      2,000    nothing in 12 checks" in calm
-    assert "torn  unreadable           torn/run.json is damaged" in torn
+    assert head.split() == ["started", "run", "state", "steps", "spikes", "main", "finding"]
+    # One loss and one norm of the 1,872 that have 128 before them.
+    assert "sick  finished    2,000  0.053 / 0.053 %  ✗ frozen_parameter (+4): One attention layer got" in sick
+    assert "killed      2,000  0.053 / 0.053 %    nothing in 12 checks" in calm
+    assert "torn  unreadable                            torn/run.json is damaged" in torn
+
+
+def scored(audit: Audit, loss: float | None, norm: float | None) -> Audit:
+    overview = msgspec.structs.replace(audit.overview, loss_spike_score=loss, norm_spike_score=norm)
+    return msgspec.structs.replace(audit, overview=overview)
+
+
+def test_spike_scores_of_loss_and_gradient_norm_are_a_column(audit: Audit) -> None:
+    rows = [listing.row(f"r{i}", scored(audit, *pair)) for i, pair in enumerate([(0.0, 0.004), (0.012, None)])]
+    rows.append(listing.row("r2", scored(audit, None, None)))
+    _, *lines = click.unstyle(listing.render(rows, width=160, unicode=True)).split("\n")
+    told = [line.partition("2,000")[2].partition("✗")[0].strip() for line in lines]
+    assert told == [
+        "0 % / 0.4 %",
+        "1.2 % / –",
+        "",
+    ]
+    facts = json.loads(listing.as_json(rows[1]))
+    assert (facts["loss_spike_score"], facts["norm_spike_score"]) == (0.012, None)
 
 
 @pytest.mark.parametrize("unicode", [True, False])
