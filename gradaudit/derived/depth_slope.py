@@ -1,5 +1,6 @@
 """How the gradient changes along the depth of a model: the profile behind vanishing and exploding gradients."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from gradaudit.derived.order_statistics import Floats, Integers, Mask, rank_corr
 from gradaudit.derived.per_run import per_run
 from gradaudit.derived.ratios import last_half, recorded_global_steps, window
 from gradaudit.derived.replaced import replaced_at
-from gradaudit.derived.wording import count, fold
+from gradaudit.derived.wording import count, fold, number
 from gradaudit.run import Run
 
 FIRST_STEPS = 9  # the profile is taken over steps 0 to 9, or as long as the weights are those of the start
@@ -60,6 +61,21 @@ def along_the_depth(profile: Slope) -> str:
         f"of {count(len(profile.columns))} weight layers the {larger} two have {fold(profile.drop)} times the gradient "
         f"of the {smaller} two, over steps 0 to {FIRST_STEPS}"
     )
+
+
+def growth_exponent(profile: Slope) -> float:
+    """Natural logarithm of the factor by which each layer multiplies the gradient on its way back; 0 keeps its size.
+
+    From the mean of the last two layers to that of the first two, over the layers between. After OLMo 2 (arXiv
+    2501.00656, section 3.2), which aims at 0: models of different depth can be compared by it.
+    """
+    return -profile.drop * math.log(10) / max(1, len(profile.columns) - 2)
+
+
+def per_layer(profile: Slope) -> str:
+    """The same in words, with the factor."""
+    exponent = growth_exponent(profile)
+    return f"each layer multiplies it by about {number(math.exp(exponent), 2)} (growth exponent {number(exponent, 2)})"
 
 
 @per_run

@@ -35,6 +35,7 @@ from gradaudit.derived.depth_slope import (
     along_the_depth,
     growing_stretch,
     is_steep,
+    per_layer,
     profiled,
     slopes,
 )
@@ -120,7 +121,7 @@ def _growing(run: Run, optimizer: int, slope: Slope, decades: float, order: floa
     seen = [
         f"Over the first ten steps the gradient norm is {number(10 ** float(slope.early[-2:].mean()))} in the last two "
         f"and {number(10 ** float(slope.early[:2].mean()))} in the first two of {count(len(slope.columns))} weight "
-        f"layers{branch}: on its way back each layer multiplies it by about {number(each, 2)}."
+        f"layers{branch}: on its way back {per_layer(slope)}."
     ]
     if math.isfinite(slope.late_drop):
         seen.append(

@@ -30,7 +30,7 @@ import math
 from collections.abc import Iterator
 
 from gradaudit.derived.depth_evidence import depth_dots, fate, learned_nothing
-from gradaudit.derived.depth_slope import FIRST_STEPS, Slope, along_the_depth, is_steep, profiled, slopes
+from gradaudit.derived.depth_slope import FIRST_STEPS, Slope, along_the_depth, is_steep, per_layer, profiled, slopes
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart
 from gradaudit.derived.learning_rates import label_of
@@ -104,7 +104,7 @@ def _fading(run: Run, optimizer: int, slope: Slope, decades: float, order: float
     seen = [
         f"Over the first ten steps the gradient norm is {number(10 ** float(slope.early[:2].mean()))} in the first two "
         f"and {number(10 ** float(slope.early[-2:].mean()))} in the last two of {count(len(slope.columns))} weight "
-        f"layers{branch}, and it shrinks from layer to layer."
+        f"layers{branch}: on its way back {per_layer(slope)}."
     ]
     if math.isfinite(slope.late_drop):
         seen.append(

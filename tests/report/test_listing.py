@@ -38,8 +38,8 @@ def test_spike_scores_of_loss_and_gradient_norm_are_a_column(audit: Audit) -> No
     _, *lines = click.unstyle(listing.render(rows, width=160, unicode=True)).split("\n")
     told = [line.partition("2,000")[2].partition("✗")[0].strip() for line in lines]
     assert told == [
-        "0 % / 0.4 %",
-        "1.2 % / –",
+        "0 / 0.4 %",
+        "1.2 / – %",
         "",
     ]
     facts = json.loads(listing.as_json(rows[1]))
