@@ -3,6 +3,7 @@
 import numpy
 
 from gradaudit.derived.learning_rates import of_groups
+from gradaudit.derived.noise_scale import noise_scales
 from gradaudit.derived.order_statistics import Floats
 from gradaudit.derived.progress import MOST_BATCHES
 from gradaudit.derived.spike_score import spike_scores
@@ -42,6 +43,7 @@ def run_facts(run: Run) -> list[tuple[str, str]]:
         ("Software", ", ".join(f"{name} {version}" for name, version in versions if version)),
         ("Statistics", _cadence_words(run)),
         ("Update size", update_sizes(run)),
+        ("Gradient noise scale", noise_scales(run)),
         ("Spike score", spike_scores(run)),
         ("Restarts", str(meta.attempt) if meta.attempt else ""),
     ]
