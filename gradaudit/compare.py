@@ -18,7 +18,6 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 Status = Literal["new", "worse", "unchecked_before", "still", "unchecked_after", "gone", "fixed"]
 
-
 ORDER: tuple[Status, ...] = get_args(Status)
 _NOT_IN_THE_BASE: tuple[Status, ...] = ("new", "worse", "unchecked_before")
 
@@ -75,8 +74,8 @@ class Compared(Value, frozen=True, kw_only=True):
     last_loss: float | None
     last_not_finite: str  # NaN or Inf where training ended in that
     best_evaluation: float | None
-    loss_spike_score: float | None = None  # share of the losses far above those before
-    norm_spike_score: float | None = None  # the same of the gradient norms
+    loss_spike_score: float | None = None  # as in `Overview`
+    norm_spike_score: float | None = None
     loss_function: str  # losses of different functions cannot be compared
 
 
@@ -269,14 +268,11 @@ def _last(base: Audit, other: Audit) -> str:
     bad = [audit.overview.last_not_finite for audit in (base, other)]
     if not any(bad):
         return _change("last training loss", base.overview.last_loss, other.overview.last_loss)
-    words = [one or _words(audit.overview.last_loss) for one, audit in zip(bad, (base, other), strict=True)]
+    last = [audit.overview.last_loss for audit in (base, other)]
+    words = [one or ("" if loss is None else number(loss)) for one, loss in zip(bad, last, strict=True)]
     if "" in words:
         return ""
     return f" The last training loss is {words[1]} {'in both' if words[0] == words[1] else f'instead of {words[0]}'}."
-
-
-def _words(value: float | None) -> str:
-    return "" if value is None else number(value)
 
 
 def _change(what: str, first: float | None, second: float | None) -> str:

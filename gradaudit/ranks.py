@@ -182,7 +182,7 @@ def _merged(
     path: Path, meta: Meta, others: Sequence[Meta], own: list[Part], problems: list[str], budget: Budget
 ) -> list[Part]:
     """One part in which the shards of all ranks are whole tensors."""
-    shards = [Shard(own, {facts.id: (facts.id, _share(facts, True)) for facts in meta.tensors})]
+    shards = [Shard(own, {facts.id: (facts.id, _share(facts, True)) for facts in meta.tensors}, meta.rank)]
     identifiers = {facts.name: facts.id for facts in meta.tensors}
     ranks = {meta.rank}
     for other in others:
@@ -190,7 +190,7 @@ def _merged(
             continue
         ranks.add(other.rank)
         table = {f.id: (identifiers[f.name], _share(f, False)) for f in other.tensors if f.name in identifiers}
-        shards.append(Shard(list(parts(path, "tensors", other, problems, budget)), table))
+        shards.append(Shard(list(parts(path, "tensors", other, problems, budget)), table, other.rank))
     try:
         # Of every row of the first rank, Merged keeps where it is found in each shard, and values of all of them.
         budget.spend(40 * len(shards) * sum(map(len, own)))

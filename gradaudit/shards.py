@@ -26,6 +26,7 @@ class Shard:
 
     parts: list[Part]
     tensors: dict[int, tuple[int, int]]
+    rank: int = 0
 
     def column(self, name: str) -> "Array":
         """[rows] of table `tensors`."""
@@ -71,7 +72,7 @@ class Merged:
             return codes
 
         wanted = code(base)
-        where = numpy.zeros((len(looked), len(wanted)), dtype=numpy.int64)
+        where = numpy.full((len(looked), len(wanted)), -1)
         share = numpy.zeros((len(looked), len(wanted)))
         complete = numpy.ones(len(wanted), dtype=bool)
         for index, (shard, keys) in enumerate(zip(self.shards, looked, strict=True)):
@@ -96,15 +97,29 @@ class Merged:
 
     def _gathered(self, name: str) -> "Array":
         """[shards, rows] of one column."""
+        return self.apart(name, slice(None))
+
+    def apart(self, name: str, rows: "Array | slice") -> "Array":
+        """[shards, rows] of one column at these rows, not merged; NaN where a shard has none."""
         import numpy
 
-        where = self._rows[1]
+        where = self._rows[1][:, rows]
         out = numpy.full(where.shape, numpy.nan)
         for index, shard in enumerate(self.shards):
             column = shard.column(name)
             if len(column):
-                out[index] = column[where[index]]
+                out[index] = numpy.where(where[index] >= 0, column[where[index]], numpy.nan)
         return out
+
+    @property
+    def steps_and_tensors(self) -> "tuple[Array, Array]":
+        """[rows] each: the step, and the tensor as the first rank numbers it."""
+        return self._rows[0][1], self._rows[0][2]
+
+    @property
+    def shares(self) -> "Array":
+        """[shards, rows]: elements that the shard holds; 0 of a copy."""
+        return self._rows[2]
 
     @cached_property
     def _has(self) -> "Array":

@@ -9,6 +9,11 @@ their size at more than `most` of the steps are a warning: averaged gradients ar
 weights, the mean loss of a rank over the last half that lies `standard_errors` away from the others' and by more than
 `share` of the first loss is a note: its data is different.
 
+Where the ranks hold shards, as DTensor lays them out, it compares what each rank measured of its own. Shards of half of
+the weights or more that are equal on two ranks at step 0, norm and largest element to the last bit, are a note, and a
+warning when they are equal at the last recorded step, too. A replicated tensor whose norms differ by more than `copies`
+between ranks is a note.
+
 ## Why it matters
 
 Every step averages the gradients of models that are not the same, so it descends none of their losses. Validation and
@@ -23,8 +28,9 @@ made, and load a checkpoint on all of them.
 ## When it is wrong
 
 Ranks that are separate runs on purpose, an ensemble or a search over seeds, differ from the first step on. Local SGD
-and other averaging every so many steps is a note. Sharded and pipeline-parallel models are not looked at. Buffers, as
-of batch normalisation, are no part of the sums, and differ between ranks by design.
+and other averaging every so many steps is a note. Pipeline-parallel models, and shards that are plain tensors as those
+of Megatron, are not looked at. Buffers, as of batch normalisation, are no part of the sums, and differ between ranks by
+design.
 """
 
 from collections.abc import Iterator
@@ -35,6 +41,7 @@ from gradaudit.derived.order_statistics import Mask, median
 from gradaudit.derived.rank_charts import against_others, agreement_chart, drift_chart, spread_chart
 from gradaudit.derived.reduce import plain
 from gradaudit.derived.replicas import Checksums, SideBySide, checksums, side_by_side, spread
+from gradaudit.derived.shards_apart import ShardsApart, shards_apart
 from gradaudit.derived.smoothing import wide
 from gradaudit.derived.wording import count, names, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
@@ -72,9 +79,14 @@ def rank_divergence(
     most: float = 0.5,  # of the steps; a single step may have been recorded with another micro-batch
     standard_errors: float = 5.0,  # of a rank's mean loss over the last half: chance does not reach it
     share: float = 0.1,  # of the first loss; not measured: less is the usual spread of shards
+    copies: float = 1e-4,  # of the norm; not measured: equal weights have equal norms but for rounding, 1e-7
 ) -> Iterator[Verdict]:
     """Compare the ranks' weights bit for bit, and where that is not known their gradients; then their losses."""
     if run.replicas.empty or run.replicas["rank"].nunique() < 2:
+        parts = shards_apart(run)
+        if parts is not None:
+            yield _parts(parts, copies)
+            return
         yield NotApplicable(
             reason="the run has one process"
             if run.meta.world_size < 2
@@ -108,6 +120,54 @@ def rank_divergence(
         f"trained by gradients that agree at {plural(len(norms.steps), 'step')}"
     )  # fmt: skip
     yield Clean(measured=f"the weights of {count(ranks)} ranks are {agree}")
+
+
+def _parts(parts: ShardsApart, copies: float) -> Verdict:
+    """What is to be said of shards: equal ones that should differ, copies that should be equal."""
+    differ = [(name, apart) for name, apart in parts.differ if apart > copies]
+    if parts.twins and len(parts.twins) >= parts.judged / 2:
+        always = parts.still == len(parts.twins)
+        one, other = parts.pair
+        return Finding(
+            severity=Severity.WARNING if always else Severity.NOTE,
+            confidence=Confidence.HIGH,
+            headline=f"Ranks {one} and {other} start with equal shards of {count(len(parts.twins))} of "
+            f"{count(parts.judged)} weights",
+            seen=f"Norm and largest element of the two shards of {parts.twins[0]} are equal to the last bit at step 0: "
+            "one seed made the random weights of both. "
+            + (f"At step {count(parts.last)} they still are: the two learn the same, and one of them is of no use."
+               if always else f"At step {count(parts.last)} {count(parts.still)} of them still are."),
+            span=Span(first=0, last=parts.last),
+            tensors=list(parts.twins[:20]),
+            actions=[
+                Action(text="Give each rank of a tensor-parallel group a seed of its own before it makes its shards",
+                       code="torch.manual_seed(seed + tensor_parallel_rank)"),
+                Action(text="Or make the whole weights on one rank and let torch.distributed.tensor distribute them"),
+            ],
+            measures=[Measure(quantity="weights with two equal shards at step 0",
+                              observed=f"{count(len(parts.twins))} of {count(parts.judged)}", threshold=">= 50 %")],
+        )  # fmt: skip
+    if differ:
+        name, apart = differ[0]
+        return Finding(
+            severity=Severity.NOTE,
+            confidence=Confidence.MEDIUM,
+            headline=f"Copies of {count(len(differ))} of {count(parts.copies)} replicated tensors differ between ranks",
+            seen=f"At step {count(parts.last)} the norms of {name} differ by {percent(apart)} over "
+            f"{count(parts.ranks)} ranks, and each rank is meant to hold the same.",
+            span=Span(first=0, last=parts.last),
+            tensors=[name for name, _ in differ[:20]],
+            actions=[
+                Action(text="Sum the gradients of replicated tensors over the tensor-parallel group before each step"),
+                Action(text="Clip all ranks by one norm: a rank that does not clip takes other steps"),
+            ],
+            measures=[Measure(quantity="difference of the norms / norm", observed=number(apart),
+                              threshold=f"> {setting(copies)}", option="copies")],
+        )  # fmt: skip
+    return Clean(
+        measured=f"no half of the {plural(parts.judged, 'sharded weight')} has equal shards at step 0, and copies of "
+        f"{plural(parts.copies, 'tensor')} agree at step {count(parts.last)}, over {count(parts.ranks)} ranks"
+    )
 
 
 def _weights(run: Run, sums: Checksums) -> Finding:

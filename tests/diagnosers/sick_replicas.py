@@ -6,11 +6,12 @@ from typing import Any
 
 import msgspec
 import numpy
+import pandas
 import pyarrow.parquet
 
 from gradaudit.run import Run, load
 from tests.build import build_run, write_table
-from tests.diagnosers.runs import TEN, falling
+from tests.diagnosers.runs import TEN, falling, parameters
 
 GRID = 64  # steps between two checksums, as recorded
 
@@ -53,6 +54,53 @@ def skewed(path: Path, times: float = 3.0, noise: float = 0.02) -> Run:
     return replicas(path, [{"mean_loss": loss}, {}])
 
 
+STEPS, RANKS, LAYERS = 100, 4, 4
+QUARTER = 32 * 32 // RANKS
+
+
+def sharded(path: Path, norms: Any, *, copies: Any = None, recorded: Any = range(STEPS)) -> Run:
+    """Weights cut up over four ranks and a replicated norm; `norms` [ranks, steps, layers] and `copies` [ranks, steps]
+    are what each rank measured of its own."""
+    tensors = [msgspec.structs.replace(tensor, placements=["S(0)"], share=QUARTER) for tensor in parameters(LAYERS)]
+    tensors.append(
+        msgspec.structs.replace(
+            tensors[0], id=LAYERS, depth=LAYERS, name="norm.weight", role="norm", shape=[32], placements=["R"], share=32
+        )
+    )
+    copies = numpy.ones((RANKS, STEPS)) if copies is None else copies
+    steps = list(recorded)
+    run = build_run(path, loss=falling(STEPS), tensors=tensors, facts=TEN, recorded=steps, world_size=RANKS)
+    frame = pyarrow.parquet.read_table(path / "rank00000" / "tensors-000000.parquet").to_pandas()
+    for rank in range(RANKS):
+        folder = path / f"rank{rank:05d}"
+        folder.mkdir(exist_ok=True)
+        held = [
+            msgspec.structs.replace(tensor, share=tensor.share if tensor.role == "weight" or not rank else 0)
+            for tensor in tensors
+        ]
+        if rank:
+            (folder / "rank.json").write_bytes(msgspec.json.encode(
+                msgspec.structs.replace(run.meta, rank=rank, tensors=held)))  # fmt: skip
+        own = numpy.concatenate([norms[rank][steps], copies[rank][steps, None]], axis=1)
+        columns = {"weight_norm": own.ravel(), "weight_max_abs": 0.1}
+        write_table(folder, "tensors", pandas.DataFrame(frame.assign(**columns)))
+    return load(path)
+
+
+def random_norms(seed: int = 0) -> Any:
+    """[ranks, steps, layers]: every shard has a norm of its own."""
+    random = numpy.random.default_rng(seed)
+    start = 1 + 0.05 * random.standard_normal((RANKS, 1, LAYERS))
+    return start + numpy.cumsum(1e-3 * random.standard_normal((RANKS, STEPS, LAYERS)), axis=1)
+
+
+def parting_copies(path: Path) -> Run:
+    """Shards of their own, and a replicated norm whose copy on one rank grows by 5 %."""
+    copies = numpy.ones((RANKS, STEPS))
+    copies[2] += numpy.linspace(0, 0.05, STEPS)
+    return sharded(path, random_norms(), copies=copies)
+
+
 Case = tuple[Callable[[Path], Run], float]
 REPLICAS: dict[str, dict[str, Case]] = {
     "rank_divergence": {
@@ -61,5 +109,6 @@ REPLICAS: dict[str, dict[str, Case]] = {
         "most": (own_gradients, 1.0),
         "standard_errors": (skewed, 1e9),
         "share": (skewed, 1e9),
+        "copies": (parting_copies, 0.1),
     },
 }

@@ -10,6 +10,7 @@ import numpy
 import pyarrow.parquet
 import pytest
 
+from gradaudit.derived.shards_apart import shards_apart
 from gradaudit.run import load
 from tests.record.training import record, run, script
 
@@ -216,6 +217,11 @@ def test_shards_are_no_copies(trained):
     assert len(run.replicas) == 0
     assert list(run.replicas) == list(load(trained[0] / "copies").replicas)
     assert not run.steps["weight_checksum"].any()
+    shards = [shards_apart(load(trained[0] / kind)) for kind in ("fully_shard", "fsdp1")]
+    assert [(one.judged, one.twins) for one in shards] == [
+        (2, ()),
+        (1, ()),
+    ]  # fsdp1 cuts the flat model: one rank has all of the head
 
 
 def test_ranks_whose_files_are_missing_are_named(trained, tmp_path):
