@@ -12,15 +12,15 @@ import numpy
 
 import gradaudit
 from gradaudit.causes import Ranked, in_order
-from gradaudit.derived.training_loss import inside_compiled
+from gradaudit.derived.unmet_need import unmet
 from gradaudit.derived.wording import plural
-from gradaudit.diagnoser import RECORDED, Diagnoser
+from gradaudit.diagnoser import Diagnoser
 from gradaudit.diagnosers import all_diagnosers
 from gradaudit.findings import Clean, CouldNotLook, Finding, NotApplicable, Severity, Value
 from gradaudit.overview import Overview, overview
 from gradaudit.privacy import without_folders
 from gradaudit.run import Run
-from gradaudit.schema import TABLES, Meta, PrivateFacts, UserError
+from gradaudit.schema import Meta, PrivateFacts, UserError
 
 AUDIT_VERSION = 1
 
@@ -194,13 +194,7 @@ def examine(item: Diagnoser, run: Run, overrides: Mapping[str, float]) -> Outcom
     try:
         for need in item.needs:
             if not run.has(need):
-                table = TABLES[need.partition(".")[0]]
-                lost = [problem for problem in run.problems if f"/{table.name}" in problem]
-                enable = f"mend what was left out: {lost[0]}" if lost else table.enable
-                what = RECORDED[table.name]
-                reason = f"the {what} could not be read" if lost else f"no {what} were recorded"
-                if table.name == "evaluations" and not lost and (told := inside_compiled(run)):
-                    reason = f"{reason}: {told}"
+                reason, enable = unmet(run, need)
                 return outcome("could_not_look", reason=reason, enable=enable)
         # Each optimizer has rows of its own, and several together make no longer run.
         steps = max((len(run.steps_of(optimizer)) for optimizer in run.optimizers), default=0)

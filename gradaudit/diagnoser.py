@@ -12,17 +12,6 @@ from gradaudit.schema import TABLES
 
 SECTIONS = ("What it looks for", "Why it matters", "What to try", "When it is wrong")
 
-# What the tables of a run hold, in the words of one who has never seen them.
-RECORDED = {
-    "steps": "training steps",
-    "evaluations": "validation losses",
-    "tensors": "statistics of gradients and weights",
-    "histograms": "histograms of gradients and weights",
-    "rows": "statistics of single rows and outputs",
-    "modules": "samples of inputs and activations",
-    "events": "events",
-}
-
 Check = Callable[..., Iterator[Verdict]]
 
 

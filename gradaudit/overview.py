@@ -93,7 +93,7 @@ def overview(run: Run, flagged: set[str]) -> Overview:
     column = "mean_loss" if numpy.isfinite(steps["mean_loss"].to_numpy(dtype=float)).any() else "objective"
     function = _loss_function(run, steps) if column == "mean_loss" else None
     ends = loss_ends(run)
-    broken = bad_losses(steps)
+    broken = bad_losses(run, steps)
     bad = steps[broken]
     tracks = [Track(run, optimizer) for optimizer in run.optimizers]
     end = int(steps["global_step"].max()) + 1
@@ -151,7 +151,7 @@ def _loss(run: Run, optimizer: int) -> Series:
     steps = run.steps_of(optimizer)
     mean = steps["mean_loss"].to_numpy(dtype=float)
     y = mean if numpy.isfinite(mean).any() else steps["objective"].to_numpy(dtype=float)
-    return banded(_named(run, optimizer, "train"), steps["global_step"], y, bad=bad_losses(steps))
+    return banded(_named(run, optimizer, "train"), steps["global_step"], y, bad=bad_losses(run, steps))
 
 
 def _loss_function(run: Run, steps: "pandas.DataFrame") -> LossFacts | None:

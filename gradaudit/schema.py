@@ -347,7 +347,7 @@ class LossFacts(Facts, frozen=True, kw_only=True):
     label_entropy: float | None = None  # nats, of the training targets: the best constant predictor's loss
     target_mean: float | None = None  # regression and binary losses
     target_variance: float | None = None
-    # Of a regression: the variance about the mean of each output, mean over the outputs, and for up to 16 equal parts
+    # Of a regression: the variance about the mean of each output, mean over the outputs, and for up to 32 equal parts
     # of the training [calls, mean, its standard deviation over the calls, spread within a call, that of the spread].
     output_variance: float | None = None
     target_parts: list[list[float]] = []

@@ -241,6 +241,19 @@ def test_the_steps_of_several_optimizers_make_no_longer_run(tmp_path):
     assert (outcome.face, outcome.reason) == ("could_not_look", "only 60 steps were recorded, and this check needs 100")
 
 
+def test_steps_whose_loss_is_never_finite_are_not_said_to_be_missing(tmp_path):
+    run = build_run(tmp_path / "a", loss=numpy.full(12, numpy.nan), facts=TEN)
+    outcome = analyze(run, select=["initial_loss_mismatch"]).outcomes[0]
+    assert outcome.face == "could_not_look"
+    assert outcome.reason == (
+        "training steps were recorded, but none with a finite value of objective (sum of the backward roots since the "
+        "last step)"
+    )
+    assert outcome.enable.startswith("mend what non_finite reports")
+    missing = analyze(run, select=["overfitting"]).outcomes[0]
+    assert missing.reason == "no validation losses were recorded"
+
+
 def test_a_run_of_which_most_checks_saw_too_little_is_not_called_free_of_problems(tmp_path):
     short = analyze(build_run(tmp_path / "a", loss=numpy.full(1, 2.3), facts=TEN))
     assert verdict(short).startswith("Too little was recorded to judge: ")

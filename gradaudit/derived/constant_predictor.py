@@ -30,7 +30,9 @@ def constant_loss(facts: LossFacts, kind: Kind) -> float:
     if kind == "binary":
         return math.nan if facts.binary_entropy is None or facts.weighted else facts.binary_entropy
     if kind == "regression":
-        return math.nan if facts.target_variance is None else facts.target_variance
+        # A constant for each output: pixels differ from each other by more than an image does from the mean image.
+        variance = facts.target_variance if facts.output_variance is None else facts.output_variance
+        return math.nan if variance is None else variance
     if kind != "classification" or facts.classes < 2:
         return math.nan
     smoothing = facts.label_smoothing

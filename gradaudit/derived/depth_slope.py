@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy
 
@@ -12,6 +13,7 @@ from gradaudit.derived.order_statistics import Floats, Integers, Mask, rank_corr
 from gradaudit.derived.per_run import per_run
 from gradaudit.derived.ratios import last_half, recorded_global_steps, window
 from gradaudit.derived.replaced import replaced_at
+from gradaudit.derived.term_groups import term_groups
 from gradaudit.derived.wording import count, fold, number
 from gradaudit.run import Run
 
@@ -97,22 +99,30 @@ def _slopes(run: Run, optimizer: int) -> Iterator[Slope]:
     names = [tensor.module for tensor in run.tensors_of(optimizer)]
     tops = [name.partition(".")[0] for name in names]
     branches = [top for top in dict.fromkeys(tops) if top and not all(top == other for other in tops)]
-    for branch in ["", *branches]:
+    groups, seen = term_groups(run, optimizer), set()
+    for branch, group in product(["", *branches], groups):
         mine = numpy.asarray([not branch or top == branch for top in tops], dtype=bool)
-        columns = numpy.flatnonzero(usable & mine)
-        if len(columns) < LEAST_LAYERS:
+        # The heads of two losses stand beside each other, and are no depth.
+        columns = numpy.flatnonzero(usable & mine & group)
+        if len(columns) < LEAST_LAYERS or columns.tobytes() in seen:
             continue
+        seen.add(columns.tobytes())
         early = every[columns]
         if _side_by_side([names[int(column)] for column in columns], early):
             continue
         yield Slope(
-            branch=branch,
+            branch=branch or _parts(tops, columns, usable),
             columns=columns,
             early=early,
             drop=_drop(early),
             late_drop=_drop(late[columns]),
             order=rank_correlation(early),
         )
+
+
+def _parts(tops: list[str], columns: Integers, usable: Mask) -> str:
+    """The outermost modules that some of the layers belong to; nothing where they are all."""
+    return "" if len(columns) == usable.sum() else ", ".join(dict.fromkeys(tops[int(column)] for column in columns))
 
 
 def _side_by_side(modules: list[str], early: Floats) -> bool:

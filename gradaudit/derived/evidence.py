@@ -24,7 +24,7 @@ def loss_chart(run: Run, optimizer: int, caption: str, marks: list[Mark], last_s
     """The training loss up to `last_step`, on a log axis where it spans more than two decades."""
     loss = training_loss(run, optimizer)
     shown = loss.steps <= last_step
-    bad = bad_losses(run.steps_of(optimizer)) & ~numpy.isfinite(loss.values)
+    bad = bad_losses(run, run.steps_of(optimizer)) & ~numpy.isfinite(loss.values)
     return Lines(
         title="Training loss",
         caption=caption,

@@ -34,6 +34,7 @@ class Breakdown:
     recovered: bool  # weights stayed finite and the run ended with finite losses
     rise: float  # greatest loss in the steps before, over the first loss
     pace: float  # greatest median update-to-weight ratio in the steps before
+    before_step: bool = False  # it is a weight, and was so before the step began
 
 
 def bad_gradients(run: Run, optimizer: int) -> Mask:
@@ -51,11 +52,13 @@ def bad_weights(run: Run, optimizer: int) -> Mask:
     return numpy.asarray(present & (~numpy.isfinite(weights) | ~numpy.isfinite(updates)) & filled)
 
 
-def bad_losses(steps: "pandas.DataFrame") -> Mask:
-    """[steps] bool: the loss became NaN or infinite. A mean loss that was not seen does not count."""
+def bad_losses(run: Run, steps: "pandas.DataFrame") -> Mask:
+    """[steps]: the loss became NaN or infinite. A loss that was not seen does not count."""
     objective = steps["objective"].to_numpy(dtype=float)
-    unseen = numpy.isnan(objective).all()
-    return numpy.asarray((~numpy.isfinite(objective) & (not unseen)) | _bad_means(steps))
+    seen = steps["micro_steps"].to_numpy() > 0
+    if any(fault.observer == "objectives" for fault in run.meta.disabled):
+        seen = seen & numpy.isinf(objective)  # where it ended, NaN stands for a loss that nobody read
+    return numpy.asarray((seen & ~numpy.isfinite(objective)) | _bad_means(steps))
 
 
 def _bad_means(steps: "pandas.DataFrame") -> Mask:
@@ -91,9 +94,8 @@ def breakdown(run: Run, optimizer: int, before: int = BEFORE) -> Breakdown | Non
     steps = frame["global_step"].to_numpy(dtype=numpy.int64)
     taken = ~frame["skipped"].fillna(False).to_numpy(dtype=bool)
     objective = frame["objective"].to_numpy(dtype=float)
-    seen = (frame["micro_steps"].to_numpy() > 0) & ~numpy.isnan(objective).all()
     mean = frame["mean_loss"].to_numpy(dtype=float)
-    bad_loss = taken & ((seen & ~numpy.isfinite(objective)) | _bad_means(frame))
+    bad_loss = taken & bad_losses(run, frame)
     gradients, weights = bad_gradients(run, optimizer), bad_weights(run, optimizer)
     skipped = skipped_at(run, optimizer)[:, None]
     gradients, weights = gradients & ~skipped, weights & ~skipped
@@ -109,11 +111,15 @@ def breakdown(run: Run, optimizer: int, before: int = BEFORE) -> Breakdown | Non
     at = int(numpy.argmax(bad_loss))
     infinite = numpy.isinf(objective[at]) or numpy.isinf(mean[at])
     tensors: tuple[str, ...] = ()
+    before_step = False
     if row is not None:
-        at_gradient = bool(gradients[row].any())
-        which = gradients[row] if at_gradient else weights[row]
+        # A step that breaks leaves its weights broken; those that were so when it began broke without it.
+        earlier = weights[row] & ~numpy.isfinite(run.matrix("weight_norm", optimizer)[row])
+        before_step = bool(earlier.any()) and first == tensors_step
+        at_gradient = bool(gradients[row].any()) and not before_step
+        which = earlier if before_step else gradients[row] if at_gradient else weights[row]
         tensors = tuple(t.name for t, bad in zip(run.tensors_of(optimizer), which, strict=True) if bad)
-        if loss_step is None or (tensors_step is not None and tensors_step < loss_step):
+        if before_step or loss_step is None or (tensors_step is not None and tensors_step < loss_step):
             where = "gradient" if at_gradient else "weight"
             infinite = not _has_nan(run, optimizer, where, row)
     rise, pace = _lead_up(run, optimizer, first, before)
@@ -130,6 +136,7 @@ def breakdown(run: Run, optimizer: int, before: int = BEFORE) -> Breakdown | Non
         recovered=not weights.any() and bool(numpy.isfinite(tail).all()) and not bad_loss[-len(tail) :].any(),
         rise=rise,
         pace=pace,
+        before_step=before_step,
     )
 
 

@@ -3,6 +3,7 @@
 import math
 
 from gradaudit.derived.finiteness import breakdown, ran_away
+from gradaudit.derived.objective import SAME, factor
 from gradaudit.derived.progress import divergence, not_learning
 from gradaudit.derived.training_loss import TrainingLoss
 from gradaudit.derived.wording import count
@@ -10,20 +11,29 @@ from gradaudit.run import Run
 from gradaudit.schema import LossFacts
 
 CLOSE = 0.05  # relative distance at which a factor is taken for the batch size or the micro-steps
+_EXACT = 1e-3  # the same where the steps are too few to tell a factor from further terms
 
 
 def objective_factor(run: Run, loss: TrainingLoss) -> tuple[float, int, str] | None:
-    """How many times the mean loss the first objective is, and the known amount, with its meaning, that it matches."""
-    row = run.steps_of(loss.optimizer).iloc[0]
+    """How many times the mean loss the first objective is, and the known amount, with its meaning, that it matches.
+
+    None where that is no factor alone: where other terms are minimised, too, a sum over the batch is their weight.
+    """
+    frame = run.steps_of(loss.optimizer)
+    row = frame.iloc[0]
     if not (loss.first > 0 and math.isfinite(loss.objective[0])):
         return None
     times = float(loss.objective[0]) / loss.first
+    throughout = factor(frame, loss.values)
+    if throughout is not None and throughout.range > SAME:
+        return None
+    close = CLOSE if throughout is not None else _EXACT
     for amount, meaning in (
         (int(row["targets"]), "targets"),
         (int(row["batch_size"]), "batch"),
         (int(row["micro_steps"]), "micro_steps"),
     ):
-        if amount > 1 and abs(times / amount - 1) < CLOSE:
+        if amount > 1 and abs(times / amount - 1) < close:
             return times, amount, meaning
     return None
 

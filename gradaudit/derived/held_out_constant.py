@@ -24,6 +24,7 @@ def held_out_constant(run: Run, losses: list[TrainingLoss]) -> tuple[float, Trai
                 label_counts=loss.facts.label_counts,
                 label_entropy=loss.facts.label_entropy,
                 target_variance=loss.facts.target_variance,
+                output_variance=loss.facts.output_variance,
                 binary_entropy=loss.facts.binary_entropy,
             )
             level = constant_loss(known, loss.kind)

@@ -30,6 +30,10 @@ class Profile:
         """Decades between the extremes, in the window where they are closer."""
         return min(_spread(self.early), _spread(self.late))
 
+    def of(self, layers: Mask) -> "Profile":
+        """The same of some of the compared layers."""
+        return Profile(self.early[layers], self.late[layers])
+
 
 def logarithms_of(values: Floats, rows: Mask) -> Floats:
     """[layers]: log10 of each layer's median over the chosen steps; NaN where it is zero or unknown."""

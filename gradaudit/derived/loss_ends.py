@@ -31,7 +31,7 @@ def loss_ends(run: Run) -> list[Ends]:
         steps = run.steps_of(optimizer)
         mean = steps["mean_loss"].to_numpy(dtype=float)
         loss = mean if numpy.isfinite(mean).any() else steps["objective"].to_numpy(dtype=float)
-        broken = bad_losses(steps)
+        broken = bad_losses(run, steps)
         seen = loss[numpy.isfinite(loss)]
         if not len(seen) and not (steps["micro_steps"].to_numpy() > 0).any() and len(run.optimizers) > 1:
             continue

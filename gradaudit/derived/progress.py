@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy
 
 from gradaudit.derived.constant_predictor import constant_loss
-from gradaudit.derived.order_statistics import Mask, median, running_median
+from gradaudit.derived.order_statistics import median, running_median
 from gradaudit.derived.per_run import per_run
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
 from gradaudit.derived.wording import setting
@@ -16,8 +16,7 @@ from gradaudit.run import Run
 SMOOTH = 5  # steps of the running median
 DOUBLED = 2.0  # times the start or the constant predictor; healthy runs stay below 1.3
 WORSE = 1.15  # last over first loss; healthy runs stay below 1
-SPIKE = 0.05  # of the steps at most, as in `loss_spike`
-SPIKE_FROM = 25  # steps, and a tenth of the run: a rise before then is the start's own
+BACK = 0.9  # of the start: a loss that ends below it has come back, whatever it did on the way
 TENTHS = 10
 NO_BETTER = 0.98  # share of the constant predictor's loss
 NO_PROGRESS = 0.02  # share of the first loss gained over the last half
@@ -82,23 +81,15 @@ def _scatter(loss: TrainingLoss) -> float:
         return median(numpy.abs(numpy.diff(loss.values[:20]))) / 0.954  # what it is of independent normal values
 
 
-def _passes(loss: TrainingLoss, above: Mask, start: float) -> bool:
-    """Whether the loss rises for a few steps only, far into the run, and comes back below its start: a spike."""
-    count = len(above)
-    first = int(numpy.argmax(above))
-    late = count >= 4 * SPIKE_FROM and first >= max(SPIKE_FROM, count // 10)
-    return bool(late and above.mean() <= SPIKE and loss.last < 0.9 * start and not above[-1])
-
-
 @per_run
 def divergence(run: Run, optimizer: int, doubled: float = DOUBLED, worse: float = WORSE) -> int | None:
     """The global step at which the loss left for good where it started, or None.
 
-    None also for losses whose shape says nothing (`TrainingLoss.unjudged`), and for a spike. Judged on finite values:
-    a run that ends in NaN diverged only if the loss rose before.
+    None also for losses whose shape says nothing (`TrainingLoss.shapeless`), and for one that ends well below its
+    start, as it came back. Judged on finite values: a run that ends in NaN diverged only if the loss rose before.
     """
     loss = training_loss(run, optimizer)
-    if loss.unjudged or len(loss.values) < 5:
+    if loss.shapeless or len(loss.values) < 5:
         return None
     start = start_level(loss)
     constant = constant_level(loss)
@@ -109,7 +100,7 @@ def divergence(run: Run, optimizer: int, doubled: float = DOUBLED, worse: float 
     smooth = running_median(loss.values, smoothing_window(loss))
     above = smooth > doubled * level
     above[:3] = False
-    if above.any() and not _passes(loss, above, start):
+    if above.any() and not loss.last < BACK * start:
         return int(loss.steps[numpy.argmax(above)])
     beginning = _beginning(loss, start)
     # The first loss is that of one batch, and may be as far off as the last ones are from each other.

@@ -18,6 +18,10 @@ from gradaudit.run import Run
 RISEN = 3.0  # times; a rate that grows by less is no warmup
 _LOST, _ERRORS, _GAINED = 0.15, 4.0, 0.1  # as in `unstable_loss`, which tells why
 _LAST = 0.95  # of the run: a peak after it is at its end
+_LONGER = 1.5  # times: a last level that is no longer than the ones before is one more stair
+
+
+_BATCHES, _STAIRS = 2, 4  # in an epoch, and changes of the rate: of fewer it may be chance
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,13 +36,26 @@ class RisingRate:
 
 
 def rises(rate: Floats, times: float) -> bool:
-    """Whether a rate [steps] never falls, is highest at the end, and rises more than `times` over the run."""
-    return bool(
-        len(rate)
-        and numpy.argmax(rate) >= _LAST * (len(rate) - 1)
-        and rate[-1] > times * rate[0]
-        and (numpy.diff(rate) >= 0).all()
-    )
+    """Whether a rate [steps] never falls, is still rising at the end, and rises more than `times` over the run.
+
+    A schedule that is advanced once an epoch climbs in stairs, and the last one is as long as the others.
+    """
+    if not len(rate) or not rate[-1] > times * rate[0] or not (numpy.diff(rate) >= 0).all():
+        return False
+    stairs = numpy.flatnonzero(numpy.diff(rate)) + 1
+    before = numpy.diff(numpy.concatenate([[0], stairs]))
+    one_more = len(stairs) >= _STAIRS and len(rate) - stairs[-1] <= _LONGER * before.max()
+    return bool(stairs[-1] >= _LAST * (len(rate) - 1) or one_more)
+
+
+def once_an_epoch(run: Run, optimizer: int, rate: Floats) -> int:
+    """How often a rate [steps] changed, where it only did so between passes over the data; 0 where it is unknown."""
+    batches = run.meta.data.batches_per_epoch
+    stairs = numpy.flatnonzero(numpy.diff(rate)) + 1
+    if batches < _BATCHES or len(stairs) < _STAIRS:
+        return 0
+    seen = numpy.cumsum(run.steps_of(optimizer)["micro_steps"].to_numpy(dtype=numpy.int64))
+    return len(stairs) if (seen[stairs - 1] % batches == 0).all() else 0
 
 
 @per_run
@@ -49,7 +66,7 @@ def rising_rate(run: Run, optimizer: int, times: float = RISEN) -> RisingRate | 
     """
     loss, rates = training_loss(run, optimizer), learning_rates(run, optimizer)
     known = numpy.where(numpy.isfinite(rates), rates, -numpy.inf).max(axis=1, initial=-numpy.inf)
-    if loss.unjudged or len(known) < TENTHS or not numpy.isfinite(known).all() or not rises(known, times):
+    if loss.shapeless or len(known) < TENTHS or not numpy.isfinite(known).all() or not rises(known, times):
         return None
     finite = numpy.flatnonzero(numpy.isfinite(loss.values))
     # What follows the last finite loss is no part of the course of the loss.

@@ -1,12 +1,15 @@
 """The training loss of each optimizer: its values, what kind of loss it is, how it began and how it ended."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy
 
+from gradaudit.derived.moving_target import movement
+from gradaudit.derived.objective import MOSTLY, factor
 from gradaudit.derived.order_statistics import Floats, Integers, median
 from gradaudit.derived.per_run import per_run
+from gradaudit.derived.wording import factor as few
 from gradaudit.run import Run
 from gradaudit.schema import LossFacts
 
@@ -44,6 +47,12 @@ class TrainingLoss:
     facts: LossFacts | None
     kind: Kind
     unjudged: str = ""  # why neither level nor shape of this loss says how training goes; empty when they do
+    one_of_several: str = ""  # why its shape is not that of what is minimised; its level means what it always does
+
+    @property
+    def shapeless(self) -> str:
+        """Why its shape says nothing of how training goes; empty when it does."""
+        return self.unjudged or self.one_of_several
 
     @property
     def first(self) -> float:
@@ -96,7 +105,7 @@ def training_loss(run: Run, optimizer: int) -> TrainingLoss:
         facts=facts,
         kind=kind,
     )
-    return TrainingLoss(**{**vars(loss), "unjudged": _unjudged(run, loss)})
+    return replace(loss, unjudged=_unjudged(run, loss), one_of_several=_one_of_several(run, loss))
 
 
 def inside_compiled(run: Run) -> str:
@@ -117,8 +126,25 @@ def _unjudged(run: Run, loss: TrainingLoss) -> str:
     if contrastive(loss):
         return "each batch has its own classes, as in contrastive training"
     if (loss.objective < 0).any() and (loss.values >= 0).all():
-        return "the objective is negative where the loss is not, as in policy gradients"
+        return "the objective is negative where the loss is not, as in policy gradients and under learned weights"
+    moves = movement(loss.facts)
+    if moves:
+        return f"its targets move while the model learns, as in reinforcement learning: {moves}"
     return ""
+
+
+def _one_of_several(run: Run, loss: TrainingLoss) -> str:
+    """Why what is minimised is more than this loss; empty where it is this loss, up to a factor or a small part."""
+    if loss.facts is None or loss.facts.function == "logged":
+        return ""
+    times = factor(run.steps_of(loss.optimizer), loss.values)
+    if times is None or times.spread <= MOSTLY:
+        return ""
+    return (
+        f"{loss.facts.function} is one of several terms, or weighted: what is minimised is "
+        f"{few(float(times.values[0]))} times it at first and {few(float(times.values[-1]))} times at the end"
+        + ("" if times.unit == "1" else f", per {times.unit.removeprefix('1 / ')}")
+    )
 
 
 @per_run

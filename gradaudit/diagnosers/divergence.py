@@ -5,10 +5,10 @@
 The running median of the training loss, over five steps or as many as cover 32 targets. Above `doubled` times its
 start, or times the loss of the best constant predictor where that is larger, it has diverged. So it has when the last
 tenth of the run lies above `worse` times the start by more than the noise. It is critical, or a warning when the loss
-comes back below nine tenths of its start, or never rises above what a constant predictor scores. Losses whose level
-means nothing (adversarial, contrastive, policy gradients, unknown ones) are not judged, and neither is a rise of at
-most 5 % of the steps, far into a run, that comes back below the start: `loss_spike` reports it. The first loss is that
-of one batch: the last ones must lie above it by more than batches differ, too.
+never rises above what a constant predictor scores. A loss that ends below nine tenths of its start has come back, and
+is left to `loss_spike` and `learning_rate_too_high`. Losses whose level means nothing (adversarial, contrastive, policy
+gradients, targets that move, one term of several, unknown ones) are not judged. The first loss is that of one batch:
+the last ones must lie above it by more than batches differ, too.
 
 ## Why it matters
 
@@ -69,7 +69,6 @@ from gradaudit.findings import (
 )
 from gradaudit.run import Run
 
-_BACK = 0.9  # of the start: a loss that ends below it has learned something all the same
 _LEAD_UP = 20  # steps before the loss leaves at which a step that is too large counts as its cause
 
 
@@ -89,8 +88,8 @@ def divergence(
 
     def judge(optimizer: int) -> Iterator[Verdict]:
         loss = training_loss(run, optimizer)
-        if loss.unjudged:
-            yield NotApplicable(reason=loss.unjudged)
+        if loss.shapeless:
+            yield NotApplicable(reason=loss.shapeless)
             return
         start = start_level(loss)
         if not math.isfinite(start) or len(loss.values) < 10:
@@ -116,7 +115,7 @@ def _finding(
 ) -> Finding:
     constant = constant_level(loss)
     top = largest(loss.values)
-    recovered = math.isfinite(loss.last) and loss.last < _BACK * start
+    returned = math.isfinite(loss.last) and loss.last <= start
     harmless = not math.isnan(constant) and top < constant
     mark = [Mark(label=f"step {count(at)}", x=at)]
     row = int(numpy.argmax(loss.steps >= at))
@@ -135,9 +134,7 @@ def _finding(
     ]
     if not math.isnan(constant):
         seen.append(f"Always predicting the same, without looking at the input, gives {number(constant)}.")
-    if recovered:
-        seen.append("It comes back below its start.")
-    elif math.isfinite(loss.last) and loss.last <= start:
+    if returned:
         seen.append("It comes back to about where it started: on balance nothing is learned.")
     grown = numpy.isfinite(rate) & numpy.isfinite(first_rate) & (rate > 3 * first_rate)
     if grown.any():
@@ -177,10 +174,15 @@ def _finding(
         )
     )
     return Finding(
-        severity=Severity.WARNING if recovered or harmless else Severity.CRITICAL,
-        confidence=Confidence.CERTAIN if wrong_way else Confidence.MEDIUM if recovered or harmless else Confidence.HIGH,
-        headline=f"The loss diverges at step {count(at)}: it climbs from {number(lowest)} to {number(top)} and ends at "
-        + ending
+        severity=Severity.WARNING if harmless else Severity.CRITICAL,
+        confidence=Confidence.CERTAIN if wrong_way else Confidence.MEDIUM if harmless else Confidence.HIGH,
+        headline=(
+            f"The loss climbs from {number(lowest)} to {number(top)} at step {count(at)} and only comes back to where "
+            f"it started, {ending}"
+            if returned
+            else f"The loss diverges at step {count(at)}: it climbs from {number(lowest)} to {number(top)} and ends at "
+            + ending
+        )
         + label_of(run, optimizer),
         seen=" ".join(seen),
         span=Span(first=at, last=last),

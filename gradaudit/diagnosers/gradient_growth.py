@@ -5,9 +5,10 @@
 The norm of the whole gradient before clipping, over the optimizer's own parameters. Its median in the last fifth of the
 run at `growth` times that of the second fifth or more, a rank correlation with the step of at least `trend` over the
 last three quarters, and a loss that falls by less than `gain` of its first value between the two: then it is a
-warning. Where the loss says nothing about progress (adversarial, contrastive, policy gradients, unknown ones), a
-growth of `unjudged` times from the first fifth to the last is a note, or a warning when an objective that is never
-negative, of the only optimizer, ends above `worse` times its start, too, and no tenth of the run was below 0.9 of it.
+warning. Where the loss says nothing about progress (adversarial, contrastive, policy gradients, targets that move, one
+term of several, unknown ones), a growth of `unjudged` times from the first fifth to the last is a note, or a warning
+when an unknown objective that is never negative, of the only optimizer, ends above `worse` times its start, too, and no
+tenth of the run was below 0.9 of it.
 
 ## Why it matters
 
@@ -87,7 +88,7 @@ def gradient_growth(
         loss = training_loss(run, optimizer)
         fifth = len(norms) // 5
         first, second, last = (median(norms[a : a + fifth]) for a in (0, fifth, len(norms) - fifth))
-        base = first if loss.unjudged else second
+        base = first if loss.shapeless else second
         steps = frame["global_step"].to_numpy()
         gone = diverges(run, optimizer)
         if gone is not None and gone < steps[fifth]:
@@ -103,15 +104,15 @@ def gradient_growth(
         before = median(loss.values[fifth : 2 * fifth])
         after = median(loss.values[len(norms) - fifth :])
         better = before - after >= gain * abs(loss.first)
-        limit = unjudged if loss.unjudged else growth
+        limit = unjudged if loss.shapeless else growth
         if (
             grown < limit
             or not correlation >= trend
-            or (not loss.unjudged and not before - after < gain * abs(loss.first))
+            or (not loss.shapeless and not before - after < gain * abs(loss.first))
         ):
             yield Clean(
                 measured=f"in the last fifth of the run the gradient norm is {factor(grown)} times that of the "
-                f"{'first' if loss.unjudged else 'second'} fifth"
+                f"{'first' if loss.shapeless else 'second'} fifth"
                 + (f", and the loss falls from {number(before)} to {number(after)}" if better else "")
                 + label_of(run, optimizer)
             )
@@ -119,29 +120,30 @@ def gradient_growth(
         start, end = median(loss.objective[:fifth]), median(loss.objective[len(norms) - fifth :])
         alone = len(run.optimizers) == 1 and bool((loss.objective >= 0).all())
         lowest = _lowest(loss.objective)
-        rises = bool(loss.unjudged) and alone and end > worse * start and lowest >= _FELL
+        # Of a loss that is known it is known, too, that it may rise: its targets move, or other terms are in it.
+        rises = loss.kind == "unknown" and alone and end > worse * start and lowest >= _FELL
         rates = peak_rates(run, optimizer)
         high = float(quantile(norms.reshape(-1, 1), 0.9)[0])
         rise = rising_rate(run, optimizer)
         decay = float(weight_decays(run, optimizer).max(initial=0.0))
         layers = _fastest(run, optimizer, grown)
         yield Finding(
-            severity=Severity.NOTE if loss.unjudged and not rises else Severity.WARNING,
+            severity=Severity.NOTE if loss.shapeless and not rises else Severity.WARNING,
             confidence=Confidence.MEDIUM,
             headline=f"The gradient norm grows {factor(grown)} times, from {number(base)} to {number(last)}"
             + (", and the objective rises with it" if rises else "")
-            + ("" if loss.unjudged else ", and the loss does not improve")
+            + ("" if loss.shapeless else ", and the loss does not improve")
             + label_of(run, optimizer),
-            seen=f"The median norm is {number(base)} in the {'first' if loss.unjudged else 'second'} fifth of the run "
+            seen=f"The median norm is {number(base)} in the {'first' if loss.shapeless else 'second'} fifth of the run "
             f"and {number(last)} in the last. "
             + (
-                f"What the loss means is not known: {loss.unjudged}."
+                f"What the loss does says nothing: {loss.shapeless}."
                 + (f" What is minimised goes from {number(start)} to {number(end)}." if rises else "")
-                if loss.unjudged
+                if loss.shapeless
                 else f"The loss goes from {number(before)} to {number(after)} meanwhile."
             )
             + (f" It grows most in {names(layers)}." if layers else ""),
-            span=Span(first=int(steps[0 if loss.unjudged else fifth]), last=int(steps[-1])),
+            span=Span(first=int(steps[0 if loss.shapeless else fifth]), last=int(steps[-1])),
             tensors=layers,
             evidence=[
                 norm_chart(
@@ -162,10 +164,10 @@ def gradient_growth(
             ],
             measures=[
                 Measure(quantity="gradient norm, last fifth / base", observed=number(grown),
-                        threshold=f">= {setting(limit)}", option="unjudged" if loss.unjudged else "growth"),
+                        threshold=f">= {setting(limit)}", option="unjudged" if loss.shapeless else "growth"),
                 Measure(quantity="rank correlation of norm and step", observed=number(correlation),
                         threshold=f">= {setting(trend)}", option="trend"),
-                *([] if loss.unjudged else [Measure(quantity="fall of the loss / first loss",
+                *([] if loss.shapeless else [Measure(quantity="fall of the loss / first loss",
                         observed=number((before - after) / abs(loss.first)) if loss.first else number(before - after),
                         threshold=f"< {setting(gain)}", option="gain")]),
                 *([] if not rises else [

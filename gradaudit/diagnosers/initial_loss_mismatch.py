@@ -10,9 +10,10 @@ labels, by up to `uneven` where nearly all are of one class. It is critical abov
 `binary_severe`) times when training then diverges or learns nothing. Below `low` times both ln N and the entropy of the
 labels it is a note. A negative first loss of a likelihood is always wrong.
 
-What was differentiated is then compared with the mean: a factor that matches the batch looks like reduction='sum', one
-that matches the micro-steps like accumulation without division. Labels that fill at most half of at most `vocabulary`
-outputs look like a wrong output layer.
+What was differentiated is then compared with the mean: a factor that matches the batch at every step looks like
+reduction='sum', one that matches the micro-steps like accumulation without division. Where other terms are minimised,
+too, the sum is their weight, and is meant. Labels that fill at most half of at most `vocabulary` outputs look like a
+wrong output layer.
 
 For a squared error the first loss is compared with the variance of the target (`variance` times), and the spread of the
 target with `spread`; this is a note, and a warning when training then keeps more than `learned` of the first loss.

@@ -2,9 +2,11 @@
 
 ## What it looks for
 
-Weight layers of one optimizer are held against each other; embeddings, norms, biases, layers with sparse gradients and
-layers that start at zero are left out. Norms are divided by the norm of the weights, so a layer's size does not matter,
-and updates by the learning rate of their group. Two windows are looked at: steps 10 to 60, and the last half.
+Weight layers of one optimizer that one term of the objective reaches are held against each other: the heads of a policy
+and of a value are not. Embeddings, norms, biases, layers with sparse gradients, layers that start at zero and a last
+layer that starts at a tenth of torch.nn's default or less, as those of policies do, are left out. Norms are divided by
+the norm of the weights, so a layer's size does not matter, and updates by the learning rate of their group. Two windows
+are looked at: steps 10 to 60, and the last half.
 
 It is a warning when one of these holds: the update-to-weight ratios span `update_spread` decades in both windows; the
 gradient-to-weight ratios span `gradient_spread` decades in both; sorted gradient norms have a gap of `gradient_gap`
@@ -44,10 +46,11 @@ from gradaudit.derived.layer_profile import EARLY, Quantity, largest_gap, logari
 from gradaudit.derived.layers import comparable_layers, weight_layers
 from gradaudit.derived.learning_rates import label_of, peak_rates, scale_free
 from gradaudit.derived.module_names import layer
-from gradaudit.derived.order_statistics import Floats, medians
+from gradaudit.derived.order_statistics import Floats, Mask, medians
 from gradaudit.derived.ratios import gradient_ratio, last_half, recorded_global_steps, update_ratio, window
 from gradaudit.derived.reduce import short
 from gradaudit.derived.replaced import replaced_at
+from gradaudit.derived.term_groups import small_heads, term_groups
 from gradaudit.derived.wording import count, factor, fold, in_code, names, number, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
@@ -92,7 +95,7 @@ def layer_imbalance(
     def judge(optimizer: int) -> Iterator[Verdict]:
         low_rate = list(_low_rate(run, optimizer, rate))
         yield from low_rate
-        chosen = comparable_layers(run, optimizer)
+        chosen = comparable_layers(run, optimizer) & ~small_heads(run, optimizer)
         if chosen.sum() < 2:
             if not low_rate:
                 yield NotApplicable(reason="the model has fewer than two weight layers that can be compared")
@@ -120,58 +123,77 @@ def layer_imbalance(
                     f"no single one stands out{label_of(run, optimizer)}"
                 )
             return
-        updates, gradients = profile(run, optimizer, "update"), profile(run, optimizer, "gradient")
-        gap = largest_gap(
-            logarithms_of(run.matrix("gradient_norm", optimizer)[:, chosen], window(run, optimizer, *EARLY))
-        )
-        measures = [
-            Measure(
-                quantity="spread of update-to-weight ratios, both windows",
-                observed=f"{number(updates.spread)} decades",
-                threshold=f">= {setting(update_spread)}, or a note from {setting(notable)}",
-                option="notable" if notable <= updates.spread < update_spread else "update_spread",
-            ),
-            Measure(
-                quantity="spread of gradient-to-weight ratios, both windows",
-                observed=f"{number(gradients.spread)} decades",
-                threshold=f">= {setting(gradient_spread)}",
-                option="gradient_spread",
-            ),
-            Measure(
-                quantity="largest gap between sorted gradient norms, steps 10 to 60",
-                observed=f"{number(gap)} decades",
-                threshold=f">= {setting(gradient_gap)}",
-                option="gradient_gap",
-            ),
+        limits = (update_spread, notable, gradient_spread, gradient_gap)
+        verdicts = [
+            _compared(run, optimizer, mine, *limits)
+            for group in term_groups(run, optimizer)
+            if (mine := chosen & group).sum() > 1
         ]
-        if updates.spread >= update_spread:
-            yield _finding(run, optimizer, Severity.WARNING, "update", updates.late, updates.spread, measures)
-        elif gradients.spread >= gradient_spread:
-            yield _finding(run, optimizer, Severity.WARNING, "gradient", gradients.late, gradients.spread, measures)
-        elif gap >= gradient_gap:
-            yield _finding(run, optimizer, Severity.WARNING, "gradient", gradients.early, gap, measures)
-        elif updates.spread >= notable:
-            yield _finding(run, optimizer, Severity.NOTE, "update", updates.late, updates.spread, measures)
-        elif not low_rate:
-            yield Clean(
-                measured=f"of {count(chosen.sum())} layers the largest update-to-weight ratio is "
-                f"{fold(updates.spread)} times the smallest, the largest gradient-to-weight ratio "
-                f"{fold(gradients.spread)} times" + label_of(run, optimizer)
-            )
+        found = [verdict for verdict in verdicts if isinstance(verdict, Finding)]
+        if found:
+            yield min(found, key=lambda finding: finding.severity.rank)
+        elif not low_rate and verdicts:
+            yield verdicts[0]
 
     yield from each_optimizer(run, judge)
+
+
+def _compared(
+    run: Run, optimizer: int, chosen: Mask, update_spread: float, notable: float, gradient_spread: float, gap_: float
+) -> Finding | Clean:
+    """Hold the `chosen` layers against each other."""
+    among = chosen[comparable_layers(run, optimizer)]
+    updates, gradients = (profile(run, optimizer, "update").of(among), profile(run, optimizer, "gradient").of(among))
+    gap = largest_gap(logarithms_of(run.matrix("gradient_norm", optimizer)[:, chosen], window(run, optimizer, *EARLY)))
+    measures = [
+        Measure(
+            quantity="spread of update-to-weight ratios, both windows",
+            observed=f"{number(updates.spread)} decades",
+            threshold=f">= {setting(update_spread)}, or a note from {setting(notable)}",
+            option="notable" if notable <= updates.spread < update_spread else "update_spread",
+        ),
+        Measure(
+            quantity="spread of gradient-to-weight ratios, both windows",
+            observed=f"{number(gradients.spread)} decades",
+            threshold=f">= {setting(gradient_spread)}",
+            option="gradient_spread",
+        ),
+        Measure(
+            quantity="largest gap between sorted gradient norms, steps 10 to 60",
+            observed=f"{number(gap)} decades",
+            threshold=f">= {setting(gap_)}",
+            option="gradient_gap",
+        ),
+    ]
+    found: tuple[Severity, Quantity, Floats, float] | None = None
+    if updates.spread >= update_spread:
+        found = (Severity.WARNING, "update", updates.late, updates.spread)
+    elif gradients.spread >= gradient_spread:
+        found = (Severity.WARNING, "gradient", gradients.late, gradients.spread)
+    elif gap >= gap_:
+        found = (Severity.WARNING, "gradient", gradients.early, gap)
+    elif updates.spread >= notable:
+        found = (Severity.NOTE, "update", updates.late, updates.spread)
+    if found is not None:
+        return _finding(run, optimizer, chosen, *found, measures)
+    return Clean(
+        measured=f"of {count(chosen.sum())} layers the largest update-to-weight ratio is "
+        f"{fold(updates.spread)} times the smallest, the largest gradient-to-weight ratio "
+        f"{fold(gradients.spread)} times" + label_of(run, optimizer)
+    )
 
 
 def _finding(
     run: Run,
     optimizer: int,
+    chosen: Mask,
     severity: Severity,
     quantity: Quantity,
     logarithms: Floats,
     decades: float,
     measures: list[Measure],
 ) -> Finding:
-    tensors = [t for t, take in zip(run.tensors_of(optimizer), comparable_layers(run, optimizer), strict=True) if take]
+    tensors = [t for t, take in zip(run.tensors_of(optimizer), chosen, strict=True) if take]
     away, out = outliers(logarithms)
     order = sorted(numpy.flatnonzero(out), key=lambda index: -abs(away[index]))
     worst = int(order[0])

@@ -2,13 +2,15 @@
 
 ## What it looks for
 
-Three facts about the learning rate, each a note. It fell to `collapsed` of its peak or less before `early` of the run
-was over, and the loss, which had been falling up to then, gained less than `gain` of its first value afterwards, or
-stopped there as `premature_plateau` tells: the usual cause is a schedule counted in epochs and stepped once a batch. It
-rose over the whole run by more than `risen` times and was highest at the end: the warmup never ended. Or the rate of a
-parameter group jumped to more than `risen` times within one step, and the loss rose there by more than `gain` of its
-first value. The first two look at the largest rate over the groups. Constant rates, long warmups and restarts that do
-no harm are not reported.
+Three facts about the learning rate, each a note, but for one. It fell to `collapsed` of its peak or less before `early`
+of the run was over, and the loss, which had been falling up to then, gained less than `gain` of its first value
+afterwards, or stopped there as `premature_plateau` tells: the usual cause is a schedule counted in epochs and stepped
+once a batch. It rose over the whole run by more than `risen` times and was still rising at the end: the warmup never
+ended. That is a warning where the rate changed between epochs only, over at least `stairs` epochs, and did not reach
+half the learning rate that the optimizer was made with: a schedule counted in steps and stepped once an epoch. Or the
+rate of a parameter group jumped to more than `risen` times within one step, and the loss rose there by more than `gain`
+of its first value. The first two look at the largest rate over the groups. Constant rates, long warmups and restarts
+that do no harm are not reported.
 
 Other findings are named as its consequences, worse ones, too, where the loss shows it: a loss that was falling fast
 when the rate was gone; one that had fallen under a rate that rises to the end, and diverged or climbed back after the
@@ -42,9 +44,9 @@ from gradaudit.derived.evidence import loss_chart, rate_chart
 from gradaudit.derived.learning_rates import BLIP, at_most, label_of, learning_rates, rate_in_words, sustained
 from gradaudit.derived.order_statistics import Floats, median
 from gradaudit.derived.plateaus import Starved, cut_short, fall_in_words
-from gradaudit.derived.rising_rate import hold, rises, rising_rate
+from gradaudit.derived.rising_rate import hold, once_an_epoch, rises, rising_rate
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
-from gradaudit.derived.wording import count, factor, number, percent, setting
+from gradaudit.derived.wording import count, factor, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -60,6 +62,7 @@ from gradaudit.findings import (
 )
 from gradaudit.run import Run
 
+_HALF = 0.5  # of the optimizer's own rate
 _AROUND = 10  # steps before and after a jump whose losses are compared
 _DRIVEN_UP = [
     "learning_rate_too_high",
@@ -74,7 +77,7 @@ _ERRORS = 3.0  # standard errors: what chance does to two times ten batches
 
 
 @diagnoser(
-    worst=Severity.NOTE,
+    worst=Severity.WARNING,
     needs=("steps.learning_rate",),
     minimum_steps=100,
     explains=(
@@ -95,6 +98,7 @@ def learning_rate_schedule(
     early: float = 0.8,  # gradsnitch's
     gain: float = 0.02,  # of the first loss: no progress, as elsewhere
     risen: float = 3.0,  # times; a rate that grows by less is no warmup, and no restart
+    stairs: float = 5,  # epochs; the first part of a longer run may well end in its warmup
 ) -> Iterator[Verdict]:
     """Look where the learning rate peaks and where it has gone."""
 
@@ -116,12 +120,12 @@ def learning_rate_schedule(
         fallen = int(low[0]) if len(low) and gone[low[0] :].all() else len(rate)
         before, after = _progress(loss, fallen)
         stopped = cut_short(run, optimizer, spent=collapsed)
-        slowed = not loss.unjudged and (before > gain > after or stopped is not None)
+        slowed = not loss.shapeless and (before > gain > after or stopped is not None)
         if fallen < early * len(rate) and slowed:
             yield _collapse(run, optimizer, held, fallen, before, after, collapsed, early, gain, stopped)
         elif rises(rate, risen):
-            yield _endless(run, optimizer, rate, risen)
-        elif harmful := [] if loss.unjudged else _harmful_jumps(rates, loss, risen, gain):
+            yield _endless(run, optimizer, rate, risen, stairs)
+        elif harmful := [] if loss.shapeless else _harmful_jumps(rates, loss, risen, gain):
             yield _restarts(run, optimizer, rates, rate, harmful, risen, gain)
         else:
             which = "the learning rate" if rates.shape[1] == 1 else "the largest learning rate of all groups"
@@ -250,8 +254,29 @@ def _since(
     ]  # fmt: skip
 
 
-def _endless(run: Run, optimizer: int, rate: Floats, risen: float) -> Finding:
+def _made_with(run: Run, optimizer: int) -> float:
+    """The learning rate that the optimizer was made with, on which schedules build; NaN where it is not known."""
+    facts = next((facts for facts in run.meta.optimizers if facts.id == optimizer), None)
+    value = facts.defaults.get("lr") if facts else None
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _in_epochs(run: Run, optimizer: int, rate: Floats, stairs: float) -> str:
+    """What tells that the schedule was meant to be stepped once a batch, in a sentence; empty where nothing does."""
+    changes, whole = once_an_epoch(run, optimizer, rate), _made_with(run, optimizer)
+    # A run that was stopped may have been stopped in its warmup, and a short one ends near the end of it.
+    if changes + 1 < stairs or not rate[-1] < _HALF * whole or run.state != "finished":
+        return ""
+    return (
+        f"It changes {plural(changes, 'time')}, and only between epochs; by the end it has come to "
+        f"{percent(rate[-1] / whole)} of {setting(whole)}, the learning rate that the optimizer was made with. So it "
+        "is advanced once an epoch, and its warmup is counted in steps."
+    )
+
+
+def _endless(run: Run, optimizer: int, rate: Floats, risen: float, stairs: float) -> Finding:
     loss = training_loss(run, optimizer)
+    meant = _in_epochs(run, optimizer, rate, stairs)
     harm = rising_rate(run, optimizer, risen)
     marks = [Mark(label=f"step {count(harm.since)}", x=harm.since)] if harm else []
     ends = "NaN or infinity" if not math.isfinite(loss.last) else number(loss.last)
@@ -259,9 +284,10 @@ def _endless(run: Run, optimizer: int, rate: Floats, risen: float) -> Finding:
     # A step that was to be a division: then a warmup of another length mends nothing.
     turned = Action(text="If it was meant to fall, turn the schedule round: a decay has a factor below 1")
     return Finding(
-        severity=Severity.NOTE,
-        confidence=Confidence.HIGH if harm else Confidence.MEDIUM,
-        headline=f"The learning rate rises to the last step, from {setting(rate[0])} to {setting(rate[-1])}"
+        severity=Severity.WARNING if meant else Severity.NOTE,
+        confidence=Confidence.HIGH if harm or meant else Confidence.MEDIUM,
+        headline=("The warmup never ends, as the schedule is stepped once an epoch: the" if meant else "The")
+        + f" learning rate rises to the last step, from {setting(rate[0])} to {setting(rate[-1])}"
         + (f", and from step {count(harm.since)} on the loss rises with it" if harm else "")
         + label_of(run, optimizer),
         seen=seen
@@ -270,7 +296,7 @@ def _endless(run: Run, optimizer: int, rate: Floats, risen: float) -> Finding:
             f"{number(loss.first)} to {number(harm.lowest)} (median of a tenth of the run); it ends at {ends} "
             "(mean of the last 10 %)."
             if harm
-            else "a warmup that is longer than the run, or a schedule of the wrong sign."
+            else meant or "a warmup that is longer than the run, or a schedule of the wrong sign."
         ),
         span=Span(first=harm.risen if harm else int(loss.steps[0]), last=int(loss.steps[-1])),
         led_to=_DRIVEN_UP if harm else [],
@@ -279,18 +305,25 @@ def _endless(run: Run, optimizer: int, rate: Floats, risen: float) -> Finding:
             *([loss_chart(run, optimizer, "The training loss; up to the mark it was lowest.", marks)] if harm else []),
         ],
         actions=[
+            *([Action(text="Call scheduler.step() once a batch, after optimizer.step()",
+                      code="optimizer.step()\nscheduler.step()")] if meant else []),
             hold(run, optimizer, harm)
             if harm
             else Action(
                 text=f"Warm up over 5 % of the run, {count(max(1, len(rate) / 20))} steps, and let it decay after"
             ),
             turned,
-            Action(text="If its numbers are meant as batches, call scheduler.step() once a batch"),
+            *([] if meant else
+              [Action(text="If its numbers are meant as batches, call scheduler.step() once a batch")]),
         ],
         measures=[
             Measure(quantity="last learning rate / first",
                     observed=factor(rate[-1] / rate[0]) if rate[0] > 0 else "infinity",
                     threshold=f"> {setting(risen)}", option="risen"),
+            Measure(quantity="changes between epochs, and none within",
+                    observed=count(once_an_epoch(run, optimizer, rate)),
+                    threshold=f">= {setting(stairs - 1)} is a warning below half the rate it was made with",
+                    option="stairs"),
         ],
     )  # fmt: skip
 

@@ -3,10 +3,11 @@
 ## What it looks for
 
 The update-to-weight ratio: how much of itself a typical weight layer changes in one step (the median over the weight
-layers), at its largest over the run. Above `note` it is worth knowing. It is a warning above `alone`, or above `note`
-when the loss overshoots at once: the median of steps 1 to 5 at `overshoot` times the first loss, or one of the first
-ten steps at `jump` times it. It is critical above `with_symptom` when training diverges, ends in NaN after growing, or
-learns nothing in `epochs` epochs (`steps` steps when the epochs are not known).
+layers), at its largest over the run. Above `note` it is worth knowing, and a warning when the loss overshoots at once,
+by more than batches differ: the median of steps 1 to 5 at `overshoot` times the first loss, or one of the first ten
+steps at `jump` times it. Above `alone` it is a warning, too, when the run ends with `kept` of its first loss or more.
+It is critical above `with_symptom` when training diverges, ends in NaN after growing, or learns nothing in `epochs`
+epochs (`steps` steps when the epochs are not known). A loss that shows no harm is no reason for a warning.
 
 ## Why it matters
 
@@ -54,7 +55,7 @@ from gradaudit.derived.ratios import last_half, recorded_global_steps, typical_u
 from gradaudit.derived.rising_rate import hold, rising_rate
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
 from gradaudit.derived.update_rms import update_size
-from gradaudit.derived.wording import count, factor, number, setting
+from gradaudit.derived.wording import count, factor, number, percent, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -74,6 +75,7 @@ from gradaudit.run import Run
 _EARLY = 10  # recorded steps
 _STARTING = 100  # steps, the length of the warmup that is advised: later a warmup comes too late
 _RECKLESS = 10.0  # times: a rate that was so much too high is no goal of a warmup
+_DEVIATIONS = 4.0  # standard deviations from batch to batch, on a logarithmic scale
 _LEAD_UP = 20  # steps before divergence, or at the start: SGD's updates grow over 3 to 30 steps
 
 
@@ -103,6 +105,7 @@ def learning_rate_too_high(
     with_symptom: float = 0.2,  # the weakest of 75 faulty runs reached 0.19
     overshoot: float = 1.6,  # measured together with `note` over 96 runs of a learning-rate sweep
     jump: float = 3.0,  # the same sweep
+    kept: float = 0.8,  # of the first loss; a small model under SGD takes such steps and learns well
     epochs: float = 5,  # before that, healthy models may still sit at the constant predictor
     steps: float = 200,  # at 100 steps, 6 of 410 healthy runs had not left the constant predictor
 ) -> Iterator[Verdict]:
@@ -123,11 +126,12 @@ def learning_rate_too_high(
         loss = training_loss(run, optimizer)
         symptom, since = _symptom(run, optimizer, epochs, steps)
         early = "" if climbs(run, optimizer) else _overshoot(loss, overshoot, jump)
+        little = "" if climbs(run, optimizer) else _little(loss, kept)
         if symptom and top >= with_symptom:
             severity = Severity.CRITICAL
         elif line_search(run, optimizer) and top >= note:
             severity = Severity.NOTE
-        elif top >= alone or (early and top >= note):
+        elif (early and top >= note) or (little and top >= alone):
             severity = Severity.WARNING
         elif top >= note:
             severity = Severity.NOTE
@@ -158,9 +162,10 @@ def learning_rate_too_high(
                 threshold=f">= {setting(note)}",
                 option="note",
             ),
-            *_overshoot_measures(loss, overshoot, jump),
+            *_harm_measures(loss, overshoot, jump, kept),
         ]
-        yield _finding(run, optimizer, severity, symptom or early, measures, with_symptom if symptom else note)
+        harm = symptom or early or (little if top >= alone else "")
+        yield _finding(run, optimizer, severity, harm, measures, with_symptom if symptom else note)
 
     yield from each_optimizer(run, judge)
 
@@ -193,19 +198,39 @@ def _unseen(run: Run, optimizer: int, since: int) -> bool:
 
 def _early(loss: TrainingLoss) -> tuple[float, float]:
     """The median of steps 1 to 5 and the largest of the first ten over the first loss; NaN where that says nothing."""
-    if loss.unjudged or not loss.first > 0:
+    if loss.shapeless or not loss.first > 0:
         return math.nan, math.nan
     return median(loss.values[1:6]) / loss.first, largest(loss.values[1:10]) / loss.first
 
 
+def _scatter(loss: TrainingLoss) -> float:
+    """The factor by which losses differ from batch to batch, after the first ten steps; 1 where none are known."""
+    after = loss.values[10:60]
+    with numpy.errstate(divide="ignore", invalid="ignore"):
+        apart = numpy.abs(numpy.diff(numpy.log(after)))
+    # A standard deviation of logarithms: the difference of two has the square root of two.
+    return math.exp(median(apart) / 0.954) if numpy.isfinite(apart).any() else 1.0
+
+
 def _overshoot(loss: TrainingLoss, overshoot: float, jump: float) -> str:
     middle, top = _early(loss)
-    if top >= jump:
+    # The first loss is that of one batch: of a loss whose batches differ three times it may be anything.
+    noise = _scatter(loss) ** _DEVIATIONS
+    if top >= max(jump, noise):
         return f"Within the first ten steps the loss jumps to {factor(top)} times its start."
-    return f"Over the first steps the loss is {factor(middle)} times its start." if middle >= overshoot else ""
+    if middle >= max(overshoot, noise):
+        return f"Over the first steps the loss is {factor(middle)} times its start."
+    return ""
 
 
-def _overshoot_measures(loss: TrainingLoss, overshoot: float, jump: float) -> list[Measure]:
+def _little(loss: TrainingLoss, kept: float) -> str:
+    """What a loss has come to that keeps `kept` of its first value; empty where it falls further, or says nothing."""
+    if loss.shapeless or not loss.first > 0 or not loss.last / loss.first >= kept:
+        return ""
+    return f"The loss ends at {number(loss.last)}, {percent(loss.last / loss.first)} of its start."
+
+
+def _harm_measures(loss: TrainingLoss, overshoot: float, jump: float, kept: float) -> list[Measure]:
     middle, top = _early(loss)
     if math.isnan(middle):
         return []
@@ -221,6 +246,12 @@ def _overshoot_measures(loss: TrainingLoss, overshoot: float, jump: float) -> li
             observed=number(top),
             threshold=f">= {setting(jump)}",
             option="jump",
+        ),
+        Measure(
+            quantity="last loss / first loss",
+            observed=number(loss.last / loss.first),
+            threshold=f">= {setting(kept)}",
+            option="kept",
         ),
     ]
 

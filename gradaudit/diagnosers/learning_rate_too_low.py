@@ -126,7 +126,9 @@ def learning_rate_too_low(
                 enable="mend what non_finite reports",
             )
             return
-        if math.isnan(gain) or broken is not None or divergence(run, optimizer) is not None:
+        # A term of several, or one whose target moves, may rise while the model learns.
+        rises = bool(loss.shapeless) and gain < -still
+        if math.isnan(gain) or rises or broken is not None or divergence(run, optimizer) is not None:
             yield Clean(measured=measured)
             return
         long_enough = len(loss.values) >= 100

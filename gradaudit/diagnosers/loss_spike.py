@@ -6,10 +6,11 @@ The running median of the loss over five steps (as many as cover 32 targets) aga
 `window` steps before. A spike is higher than `times` the trend, by more than `deviations` of the usual scatter from
 batch to batch and by more than `share` of the first loss; it starts after the first tenth of the run and comes back
 below that height. It is a note, or a warning when the spike rises by `undone` or more of what the trend had gained from
-the first steps, their median, and that was 10 % of it or more. Spikes at more than 5 % of the steps, or 10 % if they
+the first steps, their median, and that was 10 % of it or more. Spikes at more than 5 % of the steps, or 20 % if they
 are one or two, are how the loss is, and not reported. The median finds a spike; the steps and the height that are told
-are those of the losses themselves. Where every step around the highest spike has its statistics, the finding tells
-which left its usual range first: the updates, over the learning rate, the gradient norm or the loss.
+are those of the losses themselves. Three or more at equal distances are no accident, and a note: something in the
+script happens there. Where every step around the highest spike has its statistics, the finding tells which left its
+usual range first: the updates, over the learning rate, the gradient norm or the loss.
 
 ## Why it matters
 
@@ -24,7 +25,8 @@ percentile. Under Adam, lower beta2 (0.95) or the learning rate.
 
 ## When it is wrong
 
-A warm restart of the learning rate raises the loss on purpose, and so does a new phase with harder data.
+A warm restart of the learning rate raises the loss on purpose, and so does a new phase with harder data. Losses whose
+targets move, as in reinforcement learning, jump at each update of a target network, and are left out.
 """
 
 import math
@@ -35,7 +37,7 @@ import numpy
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.first_crossings import Crossings, first_crossings, order_in_words
 from gradaudit.derived.learning_rates import label_of, learning_rates, rate_in_words
-from gradaudit.derived.order_statistics import Floats, median, quantile, running_median
+from gradaudit.derived.order_statistics import Floats, Integers, median, quantile, running_median
 from gradaudit.derived.progress import divergence as diverges
 from gradaudit.derived.progress import smoothing_window
 from gradaudit.derived.spikes import rate_jump, raw_spikes, zoomed
@@ -58,7 +60,8 @@ from gradaudit.run import Run
 
 _OFTEN = 0.05  # of the steps: many spikes are how the loss is
 _GAIN = 0.1  # of the median of the first steps; of less, any spike undoes most
-_LONG = 0.1  # of the steps; one or two that take long to come back are no habit: a faulty run's took 22 of 300 steps
+_LONG = 0.2  # of the steps; one or two that take long to come back are no habit: faulty runs took 22 of 300, 25 of 200
+_REGULAR, _FEWEST = 0.1, 3  # spikes whose distances differ by less than a tenth of their mean, and how many those are
 
 
 @diagnoser(worst=Severity.WARNING, needs=("steps",), minimum_steps=100)
@@ -75,8 +78,8 @@ def loss_spike(
 
     def judge(optimizer: int) -> Iterator[Verdict]:
         loss = training_loss(run, optimizer)
-        if loss.unjudged:
-            yield NotApplicable(reason=loss.unjudged)
+        if loss.shapeless:
+            yield NotApplicable(reason=loss.shapeless)
             return
         smooth = running_median(loss.values, smoothing_window(loss))
         trend, scatter = _trend(loss.values, int(window))
@@ -113,16 +116,26 @@ def loss_spike(
         order = first_crossings(run, optimizer, loss, spikes)
         marks = [Mark(label=f"step {count(loss.steps[top])}", x=int(loss.steps[top]))]
         several = " around the highest of them" if len(starts) > 1 else ""
+        every = _period(starts)
         around = spikes.around(len(loss.values))
         yield Finding(
-            severity=Severity.WARNING if lost >= undone else Severity.NOTE,
+            severity=Severity.WARNING if lost >= undone and not every else Severity.NOTE,
             confidence=Confidence.MEDIUM,
-            headline=f"The loss jumps to {factor(loss.values[top] / usual)} times its trend at step "
-            f"{count(loss.steps[top])} and comes back" + label_of(run, optimizer),
+            headline=f"The loss jumps to {factor(loss.values[top] / usual)} times its trend "
+            + (
+                f"about every {plural(every, 'step')}, {plural(len(starts), 'time')}"
+                if every
+                else f"at step {count(loss.steps[top])} and comes back"
+            )
+            + label_of(run, optimizer),
             seen=f"{plural(len(starts), 'spike')} of {plural(len(raw), 'step')} in all, the first at step "
             f"{count(loss.steps[raw[0]])}. The highest loss of a step is {number(float(loss.values[top]))}, from a "
             f"trend of {number(usual)}, at a learning rate of {rate_in_words(rates[top])}."
-            + (_of_the_rate(loss, rates, jump) or f" {order_in_words(run, optimizer, loss, order)}")
+            + (
+                " They come at equal distances: something that the script does there raises the loss."
+                if every
+                else _of_the_rate(loss, rates, jump) or f" {order_in_words(run, optimizer, loss, order)}"
+            )
             + (f" That undoes {part} of what had been gained since the first steps." if lost >= undone else ""),
             span=Span(first=int(loss.steps[raw[0]]), last=int(loss.steps[raw[-1]])),
             evidence=[
@@ -137,7 +150,9 @@ def loss_spike(
                     "consequence.",
                 ),
             ],
-            actions=_actions(loss, rates, jump, spikes.first, float(quantile(norms.reshape(-1, 1), 0.9)[0]), order),
+            actions=_of_the_script(every)
+            if every and jump is None
+            else _actions(loss, rates, jump, spikes.first, float(quantile(norms.reshape(-1, 1), 0.9)[0]), order),
             measures=[
                 Measure(quantity=f"loss / trend, median of {count(window_of_median)} steps",
                         observed=number(float(smooth[worst] / trend[worst])),
@@ -156,6 +171,25 @@ def loss_spike(
         )  # fmt: skip
 
     yield from each_optimizer(run, judge)
+
+
+def _period(starts: Integers) -> float:
+    """The steps between spikes at equal distances; 0 where they are too few, or come as they like."""
+    apart = numpy.diff(starts)
+    return float(apart.mean()) if len(starts) >= _FEWEST and apart.std() < _REGULAR * apart.mean() else 0.0
+
+
+def _of_the_script(every: float) -> list[Action]:
+    """What to look at where spikes come at equal distances."""
+    return [
+        Action(
+            text=f"Find what the script does every {plural(every, 'step')}: the update of a target network, a small "
+            "last batch of an epoch, a schedule that restarts"
+        ),
+        Action(
+            text="If it is a small last batch, leave it out", code="DataLoader(dataset, batch_size, drop_last=True)"
+        ),
+    ]
 
 
 def _of_the_rate(loss: TrainingLoss, rates: Floats, jump: int | None) -> str:

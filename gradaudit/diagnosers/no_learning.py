@@ -14,6 +14,10 @@ standard deviation of the target, is 1), every input gets the same answer: the f
 frequent class first, or the mean of the target. Below a tenth of `spread` the input does not reach the
 output, and that is a warning before any number of epochs.
 
+A loss that is one of several terms is at most a warning: it may be meant to stay. Where the other terms have gone to a
+tenth of their share of the objective meanwhile, they have crowded it out: in a variational autoencoder the posterior
+has collapsed.
+
 ## Why it matters
 
 The model has found out how often each label occurs, and nothing else.
@@ -33,6 +37,7 @@ for a while, and large recommenders for an epoch.
 import math
 from collections.abc import Iterator
 
+from gradaudit.derived.crowded_out import crowding, crowding_in_words, weigh_terms
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart
 from gradaudit.derived.finiteness import breakdown
@@ -123,6 +128,7 @@ def _finding(
 ) -> Finding:
     differ = output_spread(run, loss)
     same, equal = differ < spread, differ < _EQUAL * spread
+    rest = crowding(run, loss)
     passed = epochs_of(run, optimizer)
     late = passed >= epochs
     what = {
@@ -131,14 +137,28 @@ def _finding(
         "regression": "always predicting the mean of the target gives",
     }.get(loss.kind, "always predicting the same gives")
     after = f"after {plural(len(loss.values), 'step')}{epochs_in_words(passed)}"
+    severity = Severity.CRITICAL if late else Severity.WARNING if equal else Severity.NOTE
+    if loss.one_of_several and rest is None and severity is Severity.CRITICAL:
+        severity = Severity.WARNING
+    name = f"The {loss.facts.function} among the terms" if loss.one_of_several and loss.facts else "The loss"
+    head = f"{name} ends at {number(loss.last)}, and {what} {number(level)}: nothing is learned"
+    if rest is not None:
+        collapse = "The posterior has collapsed" if rest.latent else "The other terms have crowded the loss out"
+        head = f"{collapse}: the loss ends at {number(loss.last)}, and {what} {number(level)}"
     return Finding(
-        severity=Severity.CRITICAL if late else Severity.WARNING if equal else Severity.NOTE,
+        severity=severity,
         confidence=Confidence.HIGH if late or equal else Confidence.MEDIUM,
-        headline=f"The loss ends at {number(loss.last)}, and {what} {number(level)}: nothing is learned"
-        + label_of(run, optimizer),
+        headline=head + label_of(run, optimizer),
         seen=f"A model that ignores its input and knows how the targets are distributed reaches {number(level)}. The "
         f"loss starts at {number(loss.first)} and is {number(loss.last)} {after}; it has stopped falling."
         + _answers(loss, differ, same=same)
+        + (
+            crowding_in_words(loss, rest)
+            if rest is not None
+            else f" {loss.one_of_several}."
+            if loss.one_of_several
+            else ""
+        )
         + ("" if late or equal else " Some healthy models are still there after a few hundred steps."),
         span=Span(first=int(loss.steps[-max(5, len(loss.steps) // 10)]), last=int(loss.steps[-1])),
         evidence=[
@@ -156,6 +176,7 @@ def _finding(
             ),
         ],
         actions=[
+            *(weigh_terms(loss) if rest is not None else []),
             *(
                 [
                     Action(

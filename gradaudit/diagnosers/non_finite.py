@@ -4,8 +4,10 @@
 
 The first step at which the loss, any gradient or any weight is NaN or infinite. This is exact: one such number is
 enough. It then looks at the 10 steps before. A loss above `rise` times the first loss there, or a median
-update-to-weight ratio above `fast`, means that training had already run away; otherwise one operation broke down.
-Steps that a GradScaler skipped because of an overflow are left to `amp_overflow`.
+update-to-weight ratio above `fast`, means that training had already run away; otherwise one operation broke down: in
+the backward pass where the loss is still finite, else in the forward pass, which the batch, the sampled input of the
+loss and the weights before the step say more of. Steps that a GradScaler skipped because of an overflow are left to
+`amp_overflow`.
 
 ## Why it matters
 
@@ -15,9 +17,10 @@ run does from there on is training.
 ## What to try
 
 If the loss rose first, lower the learning rate, warm up, or scale the target: NaN is the end of a divergence. If
-it did not, find the operation: `torch.autograd.set_detect_anomaly(True)` names the forward line whose backward
-first gave NaN. The usual ones are `sqrt` or `norm` at 0, `log` of 0, a division by 0, `exp` of a large number, and
-a mask that leaves a row of a softmax without entries.
+it did not, find the operation. Where the loss itself is NaN the forward pass broke: a forward hook on every module
+names the first whose output is not finite. Where only gradients are, `torch.autograd.set_detect_anomaly(True)` names
+the forward line whose backward first gave NaN. The usual ones are `sqrt` or `norm` at 0, `log` of 0, a division by 0,
+`exp` of a large number, the standard deviation of one value, and a mask that leaves a row of a softmax without entries.
 
 ## When it is wrong
 
@@ -30,6 +33,14 @@ from collections.abc import Iterator
 
 import numpy
 
+from gradaudit.derived.broken_forward import (
+    already_broken,
+    batch_in_words,
+    find_in_forward,
+    loss_input,
+    mend_batch,
+    odd_batch,
+)
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart, update_chart
 from gradaudit.derived.finiteness import Breakdown, breakdown, ran_away, typical_loss_before
@@ -70,11 +81,17 @@ def _broken(run: Run, broken: Breakdown, rise: float, fast: float) -> Finding:
     what = {"loss": "The loss", "gradient": _gradient_of(broken), "weight": f"The weight {_first(broken)}"}[
         broken.where
     ]
+    odd, size, usual = odd_batch(run, broken, looked=not (away or broken.before_step))
+    batch = {"all ignored": ", where all targets are ignored", "no example": ", at a batch without an example",
+             "one example": ", at a batch of one example"}.get(odd, "")  # fmt: skip
     if broken.recovered:
         head = f"{what} is {broken.what} at {plural(broken.steps_with, 'step')}, first at step {count(broken.step)}"
+        head += batch
     else:
         until = f", and training goes on to step {count(last)}" if last > broken.step else ""
-        head = f"{what} is {broken.what} from step {count(broken.step)}{until}"
+        head = f"{what} is {broken.what} from step {count(broken.step)}{batch}{until}"
+        if broken.before_step and _at_start(run, broken):
+            head = f"{what} is {broken.what} before the first step{until}"
     measures = [
         Measure(quantity="steps with NaN or infinity", observed=count(broken.steps_with), threshold="any"),
         Measure(
@@ -117,11 +134,11 @@ def _broken(run: Run, broken: Breakdown, rise: float, fast: float) -> Finding:
         severity=Severity.WARNING if broken.recovered else Severity.CRITICAL,
         confidence=Confidence.CERTAIN,
         headline=head + label_of(run, broken.optimizer),
-        seen=" ".join(_seen(run, broken, away)),
+        seen=" ".join(filter(None, (*_seen(run, broken, away), batch_in_words(odd, size, usual)))),
         span=Span(first=broken.step, last=last),
         tensors=list(broken.tensors[:20]),
         evidence=charts,  # type: ignore[arg-type]
-        actions=_actions(run, broken, away),
+        actions=mend_batch(odd) or _actions(run, broken, away),
         measures=measures,
     )
 
@@ -134,12 +151,21 @@ def _gradient_of(broken: Breakdown) -> str:
     return f"The gradient of {_first(broken)}"
 
 
+def _at_start(run: Run, broken: Breakdown) -> bool:
+    return broken.step == int(run.steps_of(broken.optimizer)["global_step"].iloc[0])
+
+
 def _seen(run: Run, broken: Breakdown, away: bool) -> Iterator[str]:
     before = typical_loss_before(run, broken)
-    if broken.where == "gradient" and broken.loss_finite:
+    if broken.before_step:
+        yield already_broken(run, broken)[0]
+    elif broken.where == "gradient" and not numpy.isfinite(training_loss(run, broken.optimizer).values).any():
+        yield f"At step {count(broken.step)} the gradient is not finite; no loss was seen, so it may have broken first."
+    elif broken.where == "gradient" and broken.loss_finite:
         yield f"At step {count(broken.step)} the loss is still finite and the gradient is not: the backward pass broke."
     elif broken.where == "loss":
         yield f"At step {count(broken.step)} the loss itself is no longer finite."
+        yield loss_input(run, broken)
     else:
         yield f"At step {count(broken.step)} a weight is no longer finite."
     if away:
@@ -157,14 +183,6 @@ def _seen(run: Run, broken: Breakdown, away: bool) -> Iterator[str]:
         rest = f", the last {broken.tensors[-1]}" if len(broken.tensors) > 1 else ""
         part = f"{count(len(broken.tensors))} of {plural(total, 'tensor')}"
         yield f"{part} are affected {at}: in depth order the first is {broken.tensors[0]}{rest}."
-    if _no_targets(run, broken):
-        yield "That batch has no valid target: a mean over none is NaN."
-
-
-def _no_targets(run: Run, broken: Breakdown) -> bool:
-    frame = run.steps_of(broken.optimizer)
-    row = frame[frame["global_step"] == broken.step]
-    return bool(len(row)) and int(row["targets"].iloc[0]) == 0 and int(row["ignored_targets"].iloc[0]) > 0
 
 
 def _actions(run: Run, broken: Breakdown, away: bool) -> list[Action]:
@@ -172,8 +190,6 @@ def _actions(run: Run, broken: Breakdown, away: bool) -> list[Action]:
     frame = run.steps_of(broken.optimizer)
     row = int(numpy.argmax(frame["global_step"].to_numpy() >= broken.step))
     rate = rates[row] if len(rates) else numpy.zeros(0)
-    if _no_targets(run, broken):
-        return [Action(text="Skip batches whose targets are all ignored", code="if (target != -100).any(): ...")]
     if away:
         return [
             Action(text=f"Lower the learning rate from {rate_in_words(rate)} to {rate_in_words(rate / 10)}"),
@@ -183,33 +199,22 @@ def _actions(run: Run, broken: Breakdown, away: bool) -> list[Action]:
                 code="torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)",
             ),
         ]
-    actions = [
+    if broken.before_step:
+        return already_broken(run, broken)[1]
+    if not broken.loss_finite:
+        return find_in_forward(run, broken)
+    inner = f" in or behind {broken.tensors[-1]}" if broken.tensors else ""
+    return [
         Action(
             text=f"Run again up to step {count(broken.step)} with anomaly detection: it names the line",
             code="torch.autograd.set_detect_anomaly(True)",
-        )
+        ),
+        Action(
+            text=f"Look{inner} for sqrt, norm or pow at 0 and for torch.where over a NaN branch: finite forward, "
+            "infinite slope",
+            code="x.square().sum(-1).add(1e-12).sqrt()",
+        ),
     ]
-    if broken.where == "gradient" and broken.loss_finite:
-        inner = f" in or behind {broken.tensors[-1]}" if broken.tensors else ""
-        actions.append(
-            Action(
-                text=f"Look{inner} for sqrt, norm or pow at 0 and for torch.where over a NaN branch: finite forward, "
-                "infinite slope",
-                code="x.square().sum(-1).add(1e-12).sqrt()",
-            )
-        )
-    else:
-        actions.append(
-            Action(
-                text="Look in the loss for log(0), a division by 0 and exp of a large number; use the loss that takes "
-                "logits",
-                code="F.cross_entropy(logits, target)  # not torch.log(torch.softmax(logits, -1))",
-            )
-        )
-        actions.append(
-            Action(text="Check the batch of that step for NaN", code="assert torch.isfinite(inputs).all()"),
-        )
-    return actions
 
 
 def _clean(run: Run, optimizer: int) -> Clean:

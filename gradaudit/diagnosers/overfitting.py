@@ -12,7 +12,9 @@ training loss stands in only for models without dropout.
 The rise must also be larger than `scatter` times the usual jump from one evaluation to the next (the median second
 difference), unless the training loss has fallen by more than `fell_far` since the best: a small validation set is
 noisy. Three or four evaluations are enough where each after the best lies above it by more than `few` of it, the last
-one most, while the training loss has fallen by more than `fell_far`.
+one most, while the training loss has fallen by more than `fell_far`. Where less than a third of what training gains
+before the first evaluation, within two epochs, carries over, it says so, and asks first whether both are measured
+alike.
 
 ## Why it matters
 
@@ -37,6 +39,7 @@ from collections.abc import Iterator
 
 import numpy
 
+from gradaudit.derived.early_gap import early_gap, measure_alike
 from gradaudit.derived.generalisation import (
     FEWEST,
     LEAST_EVALUATIONS,
@@ -120,11 +123,15 @@ def overfitting(
         judged = [loss for loss in losses if not loss.unjudged]
         constant = held_out_constant(run, judged)[0] if judged else math.nan
         blind = constant if values[best] >= NO_BETTER * constant else math.nan
-        yield _risen(run, held_out.name, train, steps, values, int(min(patience, seen.later)), measures, blind)
+        early = early_gap(run, losses, train, steps, values)
+        patient = int(min(patience, seen.later))
+        yield _risen(run, held_out.name, train, steps, values, patient, measures, blind, early)
         return
     distance, level = distance_at_end(train, steps, final), float(values[0])
-    if distance > gap * level and level > 0 and not diverged:
-        yield _apart(run, held_out.name, train, steps, values, distance, gap)
+    # A first loss near zero, as of a model that starts as the identity, is no measure for a gap.
+    if distance > gap * max(level, final) and level > 0 and not diverged:
+        early = early_gap(run, losses, train, steps, values)
+        yield _apart(run, held_out.name, train, steps, values, distance, gap, early)
         return
     side = "above" if distance > 0 else "below"
     apart = "" if math.isnan(distance) else f", {number(abs(distance))} {side} the {train.name} there"
@@ -212,7 +219,7 @@ def _chart(
 
 def _risen(
     run: Run, split: str, train: TrainingCurve, steps: Floats, values: Floats, least: int, measures: list[Measure],
-    blind: float,
+    blind: float, early: str,
 ) -> Finding:  # fmt: skip
     """`blind` is what always predicting the same gives where the best validation loss is no better, else NaN."""
     best, last = int(numpy.argmin(values)), _last_step(run)
@@ -241,11 +248,17 @@ def _risen(
     return Finding(
         severity=Severity.WARNING,
         confidence=Confidence.HIGH,
-        headline=f"The {split} loss rises from {number(float(values[best]))} {_when(steps[best])} to {number(final)} "
+        headline=(
+            f"The {split} loss is apart from the training loss at the first evaluation already, and "
+            if early
+            else f"The {split} loss "
+        )
+        + f"rises from {number(float(values[best]))} {_when(steps[best])} to {number(final)} "
         f"{'' if few else '(median of the last three) '}while the training loss falls",
         seen=f"The best of {count(len(values))} evaluations was {_when(steps[best], last)}; the "
         f"{'last' if few else 'median of the last three'} is {above} above "
         f"it. Meanwhile the {train.name} went from {number(then)} to {number(now)}."
+        + (f" {early}" if early else "")
         + (
             ""
             if math.isnan(blind)
@@ -268,7 +281,7 @@ def _risen(
                 shade=True,
             )
         ],
-        actions=actions,
+        actions=[*(measure_alike() if early else []), *actions],
         measures=measures,
     )
 
@@ -298,15 +311,16 @@ def _stop_early(steps: Floats, values: Floats, split: str, last: int, least: int
 
 
 def _apart(
-    run: Run, split: str, train: TrainingCurve, steps: Floats, values: Floats, distance: float, gap: float
+    run: Run, split: str, train: TrainingCurve, steps: Floats, values: Floats, distance: float, gap: float, early: str
 ) -> Finding:
     final = median(values[-3:])
     return Finding(
         severity=Severity.NOTE,
         confidence=Confidence.MEDIUM,
         headline=f"The last three {split} losses have a median of {number(final)}, {number(distance)} above the "
-        "training loss",
-        seen=f"The gap is {percent(distance / float(values[0]))} of the first {split} loss, "
+        "training loss" + (", and are so from the first evaluation on" if early else ""),
+        seen=(f"{early} " if early else "")
+        + f"The gap is {percent(distance / float(values[0]))} of the first {split} loss, "
         f"{number(float(values[0]))}. "
         f"The {split} loss itself does not rise. The training loss is the {train.name.removeprefix('training loss ')} "
         "one, its median at the same three evaluations.",
@@ -323,6 +337,7 @@ def _apart(
             )
         ],
         actions=[
+            *(measure_alike() if early else []),
             Action(
                 text=f"Train on more data, or augment what there is, until the gap is below {percent(gap)} of the "
                 f"first loss, {number(gap * float(values[0]))}"

@@ -89,8 +89,8 @@ def premature_plateau(
 
     def judge(optimizer: int) -> Iterator[Verdict]:
         loss = training_loss(run, optimizer)
-        if loss.unjudged:
-            yield NotApplicable(reason=loss.unjudged)
+        if loss.shapeless:
+            yield NotApplicable(reason=loss.shapeless)
             return
         if not math.isfinite(loss.first) or breakdown(run, optimizer) is not None:
             yield CouldNotLook(reason="the loss is not finite at every step", enable="mend what non_finite reports")

@@ -82,8 +82,8 @@ def unstable_loss(
 
     def judge(optimizer: int) -> Iterator[Verdict]:
         loss = training_loss(run, optimizer)
-        if loss.unjudged:
-            yield NotApplicable(reason=loss.unjudged)
+        if loss.shapeless:
+            yield NotApplicable(reason=loss.shapeless)
             return
         if not numpy.isfinite(loss.values).all():
             yield NotApplicable(reason=f"the loss is not finite at every step{label_of(run, optimizer)}")

@@ -6,17 +6,19 @@ The evaluations of the last half of the run, at least `evaluations` of them. A v
 the training loss around it in `most` of them is a note. A training loss measured in evaluation mode can be compared,
 and so can the running one of a model without dropout, batch normalisation and label smoothing. With dropout or batch
 normalisation `noise` takes the place of `margin`: noise that takes away most of what the model can do is worth a note,
-and a leak or augmented training data look the same.
+and augmented training data or a leak look the same.
 
 ## Why it matters
 
-Nothing learns data better that it has not seen. Either the validation data is easier, or part of it is in the training
-data, or the training loss is of harder inputs (augmentation, mixup) than the model will meet.
+Nothing learns data better that it has not seen. Either the training loss is of harder inputs (augmentation, mixup) than
+the model will meet, or the validation data is easier. Examples that are in both sets make the two losses alike, and lie
+below the training loss only where noise raises that.
 
 ## What to try
 
-Look for examples that are in both sets, and for near copies: neighbouring frames, the same patient, the same author.
-Split by group and by time. Evaluate a fixed part of the training data in evaluation mode, and compare with that.
+Evaluate a fixed part of the training data in evaluation mode and without augmentation, and compare with that. Look
+whether the validation data is easier: another source, no hard cases. Then look for examples that are in both sets, and
+for near copies: neighbouring frames, the same patient, the same author.
 
 ## When it is wrong
 
@@ -106,16 +108,18 @@ def validation_better_than_train(
         seen=f"In the last half the {held_out.name} loss is {number(median(values))} and the {train.name} around it "
         f"{number(median(around))} (medians). "
         + (
-            "Dropout or batch normalisation in training mode may cost the model that much; a leak or augmented "
-            "training data look the same."
+            "Dropout or batch normalisation in training mode may cost the model that much; augmented training data or "
+            "a leak look the same."
             if train.noisy
-            else "A model does not know new data better than what it was trained on."
+            else "A model does not know new data better than what it was trained on: the training inputs are harder, "
+            "as augmentation and mixup make them, or those of the validation easier."
         ),
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         evidence=[
             Lines(
                 title="Training and validation loss",
-                caption="The validation loss below the training loss: easier data, or data that both sets share.",
+                caption="The validation loss below the training loss: harder inputs in training, or easier validation "
+                "data.",
                 x_label="step",
                 y_label="loss",
                 series=[
@@ -125,13 +129,14 @@ def validation_better_than_train(
             )
         ],
         actions=[
-            Action(text="Look for examples that are in both sets, and for near copies: there must be 0",
-                   code="set(map(hash_of, train)) & set(map(hash_of, validation))"),
-            Action(text="Split by group (person, document, day) instead of by example"),
+            Action(text="If the training data is augmented or mixed, this is as it should be: compare with a part of "
+                   "it without augmentation, in evaluation mode", code="evaluate(model, DataLoader(plain_train_set))"),
             *(
                 [Action(text="Halve the dropout: does the validation loss get lower?")] if train.noisy else []
             ),
-            Action(text="If the training data is augmented, compare with a part of it without augmentation"),
+            Action(text="If it is not, look for examples that are in both sets, and for near copies: there must be 0",
+                   code="set(map(hash_of, train)) & set(map(hash_of, validation))"),
+            Action(text="Split by group (person, document, day) instead of by example"),
         ],
         measures=[
             Measure(quantity="evaluations with a lower validation loss", observed=percent(share),

@@ -1,13 +1,14 @@
 """What a loss without classes is trained towards: which of its two sides that is, and how it is spread and drifts."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy
 import torch
 
 PARTS = 16  # of the training; when all are full, two make one
+_TOGETHER = 64  # calls that are worked out at once: on a device each operation is a launch of its own
 _SAMPLE = 4096  # elements of a target looked at in one call
 _OUTPUTS = 256  # of an example, evenly spaced: more of its examples tell more than more of its outputs
 
@@ -28,30 +29,35 @@ class Targets:
     """Sums over the targets of a regression so far, on their device; they do not grow with the training."""
 
     parts: torch.Tensor  # [PARTS, 4]: over the calls of a part, their mean and its square, their spread and its square
-    total: torch.Tensor  # [2]: the elements looked at and their squares
-    outputs: torch.Tensor  # [2, outputs]: the same of each output
-    calls: int = 0
-    length: int = 1  # calls in one part
-    elements: int = 0
-    rows: int = 0  # behind `outputs`; 0 when their number changed on the way
+    outputs: torch.Tensor  # [2, outputs]: the sum over the examples, and that of the squares
+    calls: int = 0  # in `parts`
+    length: int = _TOGETHER // PARTS  # calls in one part
+    waiting: list[torch.Tensor] = field(default_factory=list)  # [2] of each further call: its mean, and that of squares
+    rows: int = 0  # examples in `outputs`; -1 when the number of outputs changed on the way
 
     def add(self, sums: torch.Tensor, rows: int) -> None:
         """Take in one call: `sums` [2, outputs] are those of its targets and of their squares."""
-        count = rows * sums.shape[1]
-        mean, square = sums.sum(dim=1).div(count)
-        spread = (square - mean * mean).clamp(min=0).sqrt()
+        if self.rows >= 0 and sums.shape == self.outputs.shape:
+            self.outputs += sums
+            self.rows += rows
+        else:
+            self.rows = -1
+        self.waiting.append(sums.sum(dim=1) / (rows * sums.shape[1]))
+        if len(self.waiting) == _TOGETHER:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Add what waits to the parts; when all of those are full, two make one."""
         if self.calls == PARTS * self.length:
             halves = self.parts.view(PARTS // 2, 2, 4).sum(dim=1)
             self.parts = torch.cat([halves, torch.zeros_like(halves)])
             self.length *= 2
-        self.parts[self.calls // self.length] += torch.stack([mean, mean * mean, spread, spread * spread])
-        self.total += sums.sum(dim=1)
-        self.elements += count
-        same = sums.shape == self.outputs.shape and (self.rows > 0 or not self.calls)
-        self.rows = self.rows + rows if same else 0
-        if same:
-            self.outputs += sums
-        self.calls += 1
+        mean, square = torch.stack(self.waiting).unbind(dim=1)
+        spread = (square - mean * mean).clamp(min=0).sqrt()
+        each = torch.stack([mean, mean * mean, spread, spread * spread], dim=1)
+        first, count = self.calls // self.length, max(1, _TOGETHER // self.length)
+        self.parts[first : first + count] += each.view(count, -1, 4).sum(dim=1)
+        self.calls, self.waiting = self.calls + _TOGETHER, []
 
 
 def observe(targets: Targets | None, target: torch.Tensor) -> Targets | None:
@@ -75,10 +81,9 @@ def observe_on_host(targets: Targets | None, values: Any, shape: Any) -> Targets
 
 def _taken(targets: Targets | None, sums: torch.Tensor, rows: int) -> Targets | None:
     if targets is None:
-        parts = torch.zeros((PARTS, 4), dtype=torch.float64, device=sums.device)
-        targets = Targets(parts, parts.new_zeros(2), torch.zeros_like(sums))
+        targets = Targets(sums.new_zeros((PARTS, 4)), torch.zeros_like(sums))
     # A model that moves to another device begins no new record, and its values would have to be waited for.
-    if sums.device == targets.parts.device:
+    if sums.device == targets.outputs.device:
         targets.add(sums, rows)
     return targets
 
@@ -99,30 +104,55 @@ def _spaced(size: int, most: int) -> slice:
 
 def facts_of(targets: Targets) -> dict[str, Any]:
     """The fields of `LossFacts` that the sums on the host give; those that are not finite are left out."""
+    parts = _parts(targets)
+    calls = sum(part[0] for part in parts)
+    if not calls:
+        return {}
+    # [4]: mean over the calls of their mean, of its square, of their spread, and of its square
+    means = [sum(part[1 + index] for part in parts) / calls for index in range(4)]
+    mean, variance = means[0], means[1] + means[3] - means[0] ** 2
+    within = None
+    if targets.rows > 0:
+        of_outputs = [(total / targets.rows, squares / targets.rows) for total, squares in targets.outputs.T.tolist()]
+        mean = sum(total for total, _ in of_outputs) / len(of_outputs)
+        variance = sum(squares for _, squares in of_outputs) / len(of_outputs) - mean**2
+        within = sum(squares - total**2 for total, squares in of_outputs) / len(of_outputs)
+        within = within * targets.rows / (targets.rows - 1) if targets.rows > 1 else None
     found: dict[str, Any] = {}
-    count, (total, squares) = targets.elements, targets.total.tolist()
-    mean, variance = total / count, _variance(total, squares, count)
     if math.isfinite(mean) and math.isfinite(variance):
-        found |= {"target_mean": mean, "target_variance": variance}
-    if targets.rows > 1:
-        sums_of = zip(*targets.outputs.tolist(), strict=True)
-        of_outputs = [_variance(total, squares, targets.rows) for total, squares in sums_of]
-        within = sum(of_outputs) / len(of_outputs) * targets.rows / (targets.rows - 1)
-        if math.isfinite(within):
-            found["output_variance"] = within
-    parts = []
-    for number, sums in enumerate(targets.parts.tolist()):
-        calls = min(targets.length, targets.calls - number * targets.length)
-        if calls > 0:
-            mean, mean_square, spread, spread_square = sums
-            errors = (_variance(mean, mean_square, calls), _variance(spread, spread_square, calls))
-            parts.append([calls, mean / calls, math.sqrt(errors[0]), spread / calls, math.sqrt(errors[1])])
-    if all(math.isfinite(value) for part in parts for value in part):
-        found["target_parts"] = parts
+        found |= {"target_mean": mean, "target_variance": max(0.0, variance)}
+    if within is not None and math.isfinite(within):
+        found["output_variance"] = max(0.0, within)
+    told = [
+        [
+            count,
+            mean / count,
+            _scatter(mean, mean_square, count),
+            spread / count,
+            _scatter(spread, spread_square, count),
+        ]
+        for count, mean, mean_square, spread, spread_square in parts
+    ]
+    if all(math.isfinite(value) for part in told for value in part):
+        found["target_parts"] = told
     return found
 
 
-def _variance(total: float, squares: float, count: float) -> float:
-    """That of `count` values with this sum and this sum of squares; NaN stays NaN."""
+def _parts(targets: Targets) -> list[list[float]]:
+    """The parts so far, [calls, their four sums] each, with the calls that still wait."""
+    length, calls, waiting = targets.length, targets.calls, list(targets.waiting)
+    begun = targets.parts.tolist()[: -(-calls // length)]
+    parts = [[float(min(length, calls - place * length)), *sums] for place, sums in enumerate(begun)]
+    for pair in waiting:
+        mean, square = pair.tolist()
+        spread = math.sqrt(max(0.0, square - mean * mean)) if math.isfinite(square) else math.nan
+        if not parts or parts[-1][0] == length:
+            parts.append([0.0] * 5)
+        parts[-1] = [one + other for one, other in zip(parts[-1], (1, mean, mean**2, spread, spread**2), strict=True)]
+    return parts
+
+
+def _scatter(total: float, squares: float, count: float) -> float:
+    """The standard deviation of `count` values with this sum and this sum of squares; NaN stays NaN."""
     variance = squares / count - (total / count) ** 2
-    return 0.0 if variance < 0 else variance
+    return 0.0 if variance < 0 else math.sqrt(variance) if math.isfinite(variance) else math.nan

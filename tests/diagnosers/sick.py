@@ -216,6 +216,14 @@ def apart(path: Path) -> Run:
     return build_run(path, loss=loss, facts=TEN, evaluations=evaluations, modules=modules)
 
 
+def divided_twice(path: Path, last: int = 2, factor: float = 1.0, **changes: Any) -> Run:
+    """A mean loss that is divided by the batch size, of which every tenth is `last` instead of 50, once more."""
+    sizes = numpy.where(numpy.arange(200) % 10 == 9, last, 50)
+    loss = changes.pop("loss", falling())
+    steps = {"batch_size": sizes, "targets": sizes, "objective": factor * loss / sizes, **changes.pop("steps", {})}
+    return build_run(path, loss=loss, steps=steps, **{"facts": TEN, "optimizer": "SGD", **changes})
+
+
 # For each diagnoser the run that shows it (under ""), and for each threshold a run and an extreme value.
 SICK: dict[str, dict[str, tuple[Build, float]]] = {
     "non_finite": {
@@ -240,7 +248,8 @@ SICK: dict[str, dict[str, tuple[Build, float]]] = {
     },
     "learning_rate_too_high": {
         "": (fast, 0),
-        "alone": (fast, 1e9),
+        "alone": (lambda path: fast(path, loss=falling(300, last=2.2)), 1e9),
+        "kept": (lambda path: fast(path, loss=falling(300, last=2.2)), 1.0),
         "note": (lambda path: fast(path, pace=0.6), 1e9),
         "with_symptom": (lambda path: stuck_for(path, 300), 1e9),
         "overshoot": (lambda path: overshooting(path, 2.0), 1e9),
@@ -288,6 +297,10 @@ SICK: dict[str, dict[str, tuple[Build, float]]] = {
         "gap": (apart, 1e9),
         "patience": (overfit, 6),
         "few": (overfit_at_once, 0.2),
+    },
+    "twice_averaged_loss": {
+        "": (divided_twice, 0),
+        "uneven": (divided_twice, 1e9),
     },
     **WIRING,
     **GRADIENTS,

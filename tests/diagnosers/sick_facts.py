@@ -4,10 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy
 
-from gradaudit.run import Run
-from gradaudit.schema import LossFacts, ModuleFacts, TensorFacts
+from gradaudit.run import Run, load
+from gradaudit.schema import DataFacts, LossFacts, ModuleFacts, OptimizerFacts, TensorFacts
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat
 
@@ -66,6 +67,17 @@ def warming(path: Path, times: float = 100.0) -> Run:
     return build_run(path, loss=falling(), facts=TEN, steps={"learning_rate": rates})
 
 
+def climbing_stairs(path: Path, epochs: int = 10, whole: float = 1e-2, off: int = 0, **changes: Any) -> Run:
+    """A warmup that is stepped once an epoch of 20 steps, `off` steps late; the optimizer was made with `whole`."""
+    rates = [[1e-4 * (1 + max(0, step - off) // 20)] for step in range(20 * epochs)]
+    data = DataFacts(batch_size=32, batches_per_epoch=20)
+    settings = {"loss": falling(20 * epochs), "facts": TEN, "data": data, **changes}
+    run = build_run(path, steps={"learning_rate": rates}, **settings)
+    optimizers = [OptimizerFacts(id=0, optimizer_class="AdamW", defaults={"lr": whole})]
+    (path / "run.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(run.meta, optimizers=optimizers)))
+    return load(path)
+
+
 def easy_validation(path: Path, below: float = 0.4, every: int = 20, **changes: Any) -> Run:
     """Validation losses that lie `below` of the training loss under it."""
     loss = falling(200, last=0.8)
@@ -106,6 +118,7 @@ FACTS: dict[str, dict[str, Case]] = {
         "early": (collapsing, 0.0),
         "gain": (collapsing, 1e9),
         "risen": (warming, 1e9),
+        "stairs": (climbing_stairs, 1e9),
     },
     "validation_better_than_train": {
         "": (easy_validation, 0),

@@ -4,7 +4,7 @@ import pytest
 
 from gradaudit.diagnosers.gradient_growth import gradient_growth
 from gradaudit.findings import Severity
-from gradaudit.schema import ModuleFacts
+from gradaudit.schema import LossFacts, ModuleFacts
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick_gradients import bursting, growing
@@ -103,3 +103,15 @@ def test_weight_decay_is_blamed_only_where_layers_are_normalised_and_decay(tmp_p
     assert advised(tmp_path / "a", 0.8, "LayerNorm")
     assert not advised(tmp_path / "b", 0.8, "Linear")
     assert not advised(tmp_path / "c", 0.0, "LayerNorm")
+
+
+def test_targets_that_move_make_it_a_note_whatever_the_loss_does(tmp_path):
+    """The loss of an agent rises with the returns that it is trained towards."""
+    parts = [[10, 1.0 + index, 0.1, 1.0, 0.1] for index in range(16)]
+    facts = LossFacts(id=0, function="mse_loss", target_variance=1.0, target_parts=parts)
+    loss = numpy.geomspace(0.1, 20, 200)
+    finding = assert_finds(gradient_growth, growing(tmp_path / "a", 30.0, loss=loss, facts=facts), Severity.NOTE)
+    assert "their mean goes from 2.50 to 14.5" in finding.seen
+    assert_clean(gradient_growth, growing(tmp_path / "b", 6.0, loss=loss, facts=facts))
+    fixed = msgspec.structs.replace(facts, target_parts=[])
+    assert_finds(gradient_growth, growing(tmp_path / "c", 6.0, loss=flat(200, 1.2), facts=fixed), Severity.WARNING)

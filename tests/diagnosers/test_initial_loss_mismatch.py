@@ -222,3 +222,21 @@ def test_the_order_of_tensors_does_not_matter(tmp_path):
     first = assert_finds(initial_loss_mismatch, loud_start(tmp_path / "a"))
     second = assert_finds(initial_loss_mismatch, loud_start(tmp_path / "b", tensors=tensors))
     assert first == second
+
+
+def test_a_sum_that_other_terms_are_weighed_against_is_meant(tmp_path):
+    """The likelihood of a variational autoencoder, summed over the batch beside a divergence that is summed, too."""
+    loss = falling(first=2.31, last=0.5)
+    elbo = build_run(tmp_path / "a", loss=loss, facts=TEN, steps={"objective": 32 * loss + numpy.linspace(0.1, 4, 200)})
+    assert_clean(initial_loss_mismatch, elbo)
+    alone = build_run(tmp_path / "b", loss=loss, facts=TEN, steps={"objective": 32 * loss}, optimizer="SGD")
+    assert_finds(initial_loss_mismatch, alone, Severity.WARNING)
+
+
+def test_a_few_steps_show_a_sum_only_where_it_is_exact(tmp_path):
+    loss = numpy.linspace(2.31, 2.2, 6)
+    exact = build_run(tmp_path / "a", loss=loss, facts=TEN, steps={"objective": 32 * loss})
+    assert_finds(initial_loss_mismatch, exact)
+    assert_clean(
+        initial_loss_mismatch, build_run(tmp_path / "b", loss=loss, facts=TEN, steps={"objective": 32.5 * loss})
+    )

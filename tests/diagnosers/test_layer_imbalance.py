@@ -156,3 +156,41 @@ def test_a_layer_that_lags_is_not_given_a_reckless_rate(tmp_path):
     assert not any("nitialise" in action.text for action in actions)
     assert actions[0].text.startswith("Check whether a scale, a multiplier")
     assert "its own learning rate, 0.003 instead of 0.001, and more only if the loss bears it" in actions[-1].text
+
+
+def _two_heads(path, terms, **stats):
+    """Three layers of a policy and three of a value, with a hundredth of the gradient; `terms` reach them."""
+    tensors = [
+        msgspec.structs.replace(tensor, name=f"{branch}.{tensor.id % 3}.weight", module=f"{branch}.{tensor.id % 3}",
+                                terms=terms[branch])
+        for tensor in parameters(6)
+        for branch in [["policy", "value"][tensor.id // 3]]
+    ]  # fmt: skip
+    gradient = numpy.where(numpy.arange(6) < 3, 1e-1, 1e-4)
+    return build_run(path, loss=falling(), tensors=tensors, stats={"gradient_norm": gradient, **stats})
+
+
+def test_heads_of_different_terms_are_not_held_against_each_other(tmp_path):
+    assert_clean(layer_imbalance, _two_heads(tmp_path / "a", {"policy": [0, 1], "value": [2]}))
+    shared = _two_heads(tmp_path / "b", {"policy": [0, 1], "value": [1]})
+    assert "1,000 times less gradient" in assert_finds(layer_imbalance, shared, Severity.WARNING).headline
+    unknown = _two_heads(tmp_path / "c", {"policy": [], "value": []})
+    assert_finds(layer_imbalance, unknown, Severity.WARNING)
+
+
+def test_an_imbalance_within_one_term_is_still_found(tmp_path):
+    update = numpy.where(numpy.arange(6) == 4, 1e-5, 1e-3)
+    run = _two_heads(tmp_path / "a", {"policy": [0], "value": [1]}, update_norm=update)
+    assert assert_finds(layer_imbalance, run, Severity.WARNING).tensors == ["value.1.weight"]
+
+
+def test_a_last_layer_that_starts_with_a_gain_of_a_hundredth_is_left_out(tmp_path):
+    """The layers behind it have a hundredth of its gradient until it has grown: so policies are initialised."""
+    default = 32 / numpy.sqrt(3 * 32)
+    weight = numpy.where(numpy.arange(6) == 5, 0.01 * default, default)
+    gradient = numpy.where(numpy.arange(6) == 5, 1.0, 5e-3)
+    stats = {"gradient_norm": gradient, "weight_norm": weight}
+    assert_clean(layer_imbalance, build_run(tmp_path / "a", loss=falling(), tensors=parameters(6), stats=stats))
+    stats["weight_norm"] = default
+    run = build_run(tmp_path / "b", loss=falling(), tensors=parameters(6), stats=stats)
+    assert_finds(layer_imbalance, run, Severity.WARNING)

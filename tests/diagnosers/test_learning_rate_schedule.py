@@ -8,7 +8,7 @@ from gradaudit.diagnosers.learning_rate_schedule import learning_rate_schedule
 from gradaudit.findings import Severity
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat, healthy
-from tests.diagnosers.sick_facts import collapsing, warming
+from tests.diagnosers.sick_facts import climbing_stairs, collapsing, warming
 from tests.diagnosers.sick_layers import caught
 from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds
 
@@ -69,6 +69,34 @@ def test_a_rate_of_zero_is_no_share_of_its_peak(tmp_path, floor, said):
     """StepLR with a gamma of 0, and not one part in a billion."""
     finding = assert_finds(learning_rate_schedule, collapsing(tmp_path / "a", floor=floor), Severity.NOTE)
     assert finding.headline == f"The learning rate is {said}, with 60 % of the run to go"
+
+
+def test_a_warmup_in_steps_that_is_stepped_once_an_epoch_is_a_warning(tmp_path):
+    finding = assert_finds(learning_rate_schedule, climbing_stairs(tmp_path / "a"), Severity.WARNING)
+    assert finding.headline == (
+        "The warmup never ends, as the schedule is stepped once an epoch: the learning rate rises to the last step, "
+        "from 1e-4 to 0.001"
+    )
+    assert "It changes 9 times, and only between epochs; by the end it has come to 10 % of 0.01" in finding.seen
+    assert finding.actions[0].text == "Call scheduler.step() once a batch, after optimizer.step()"
+
+
+def test_stairs_may_be_few_and_need_not_be_epochs(tmp_path):
+    """What rises to the last step is told all the same, and not why."""
+    few = climbing_stairs(tmp_path / "few", epochs=4)
+    between = climbing_stairs(tmp_path / "between", off=7)
+    whole = climbing_stairs(tmp_path / "whole", whole=1.2e-3)
+    stopped = climbing_stairs(tmp_path / "stopped", state="interrupted")
+    assert_could_not_look(learning_rate_schedule, few)
+    for run in (between, whole, stopped):
+        finding = assert_finds(learning_rate_schedule, run, Severity.NOTE)
+        assert finding.headline == "The learning rate rises to the last step, from 1e-4 to 0.001"
+
+
+def test_stairs_that_end_in_a_landing_are_quiet(tmp_path):
+    rates = [[1e-4 * min(5, 1 + step // 20)] for step in range(200)]
+    run = build_run(tmp_path / "a", loss=falling(), facts=TEN, steps={"learning_rate": rates})
+    assert_clean(learning_rate_schedule, run)
 
 
 def test_a_warmup_that_never_ends_is_a_note(tmp_path):

@@ -121,3 +121,34 @@ def test_a_rate_that_jumps_just_before_is_to_be_mended_first(tmp_path):
     rates[199], rates[180] = [0.004], [0.4]
     finding = assert_finds(loss_spike, spiking(tmp_path / "b", steps={"learning_rate": rates}))
     assert finding.actions[0].text.startswith("Look at the batches of step 200")
+
+
+def test_a_rise_of_a_few_steps_in_seven_that_comes_back_is_a_spike(tmp_path):
+    loss = falling()
+    loss[50:80] = 8.0
+    finding = assert_finds(loss_spike, build_run(tmp_path / "a", loss=loss, facts=TEN), Severity.WARNING)
+    assert finding.span.first == 50
+    assert "undoes all" in finding.seen
+
+
+def test_spikes_at_equal_distances_are_the_doing_of_the_script(tmp_path):
+    loss = falling(1000)
+    for at in range(200, 1000, 200):
+        loss[at : at + 6] += 2.0
+    finding = assert_finds(loss_spike, build_run(tmp_path / "a", loss=loss, facts=TEN), Severity.NOTE)
+    assert "times its trend about every 200 steps, 4 times" in finding.headline
+    assert finding.actions[0].text.startswith("Find what the script does every 200 steps: the update of a target")
+    assert "broken" not in " ".join(action.text for action in finding.actions)
+    loss = falling(1000)
+    for at in (200, 300, 800):
+        loss[at : at + 6] += 2.0
+    finding = assert_finds(loss_spike, build_run(tmp_path / "b", loss=loss, facts=TEN), Severity.WARNING)
+    assert "is one of them broken" in finding.actions[0].text
+
+
+def test_targets_that_move_jump_as_they_like(tmp_path):
+    parts = [[10, float(index), 0.1, 1.0, 0.1] for index in range(16)]
+    facts = LossFacts(id=0, function="smooth_l1_loss", target_parts=parts)
+    assert "their mean goes from 1.50 to 13.5" in assert_not_applicable(
+        loss_spike, spiking(tmp_path / "a", facts=facts)
+    )

@@ -7,7 +7,7 @@ import pytest
 from gradaudit.derived.run_facts import run_facts
 from gradaudit.diagnosers.no_learning import no_learning
 from gradaudit.findings import Distribution, Lines, Severity
-from gradaudit.schema import DataFacts, LossFacts
+from gradaudit.schema import DataFacts, LossFacts, ModuleFacts
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick_gradients import diverging, stuck
@@ -143,3 +143,42 @@ def test_a_regression_that_answers_the_mean_is_told_in_units_of_its_target(tmp_p
 
 def test_without_samples_nothing_is_said_of_the_outputs(tmp_path):
     assert "over a batch" not in assert_finds(no_learning, stuck(tmp_path / "a")).seen.lower()
+
+
+def _reconstruction(path, rest, modules=(), level=0.074):
+    """A mean squared error that stays at that of the mean of each output, beside `rest` of the same objective."""
+    facts = LossFacts(id=0, function="mse_loss", target_variance=0.141, output_variance=0.074)
+    loss = flat(300, level)
+    steps = {"objective": loss + rest}
+    names = [ModuleFacts(id=number, name=name, module_class="Linear") for number, name in enumerate(modules)]
+    data = DataFacts(batch_size=32, batches_per_epoch=50)
+    return build_run(path, loss=loss, facts=facts, steps=steps, modules=names, data=data)
+
+
+def test_a_posterior_that_collapsed_is_named(tmp_path):
+    rest = 0.05 * numpy.exp(-numpy.arange(300) / 10)
+    finding = assert_finds(
+        no_learning, _reconstruction(tmp_path / "a", rest, ["enc", "mu", "logvar"]), Severity.CRITICAL
+    )
+    assert finding.headline == (
+        "The posterior has collapsed: the loss ends at 0.074, and always predicting the mean of the target gives 0.074"
+    )
+    assert "40 % of it at first, less than 0.1 % at the end" in finding.seen
+    assert 'reduction="sum"' in finding.actions[0].code
+    finding = assert_finds(no_learning, _reconstruction(tmp_path / "b", rest, ["fc21"]), Severity.CRITICAL)
+    assert finding.headline.startswith("The other terms have crowded the loss out: the loss ends at 0.074,")
+
+
+def test_a_term_that_stays_beside_others_is_at_most_a_warning(tmp_path):
+    """A domain classifier behind a reversed gradient is meant to know nothing."""
+    finding = assert_finds(
+        no_learning, _reconstruction(tmp_path / "a", numpy.linspace(0.01, 0.5, 300)), Severity.WARNING
+    )
+    assert finding.headline.startswith("The mse_loss among the terms ends at 0.074,")
+
+
+def test_the_mean_of_each_output_is_the_constant_to_beat(tmp_path):
+    """A loss between the two variances has learned which pixels are dark, and nothing of the images."""
+    facts = LossFacts(id=0, function="mse_loss", target_variance=0.141, output_variance=0.074)
+    assert_finds(no_learning, stuck(tmp_path / "a", epochs=6, level=0.0745, facts=facts), Severity.CRITICAL)
+    assert_clean(no_learning, stuck(tmp_path / "b", epochs=6, level=0.05, facts=facts))

@@ -3,8 +3,10 @@ import pytest
 
 from gradaudit.diagnosers.non_finite import non_finite
 from gradaudit.findings import Confidence, Severity
-from tests.build import build_run
-from tests.diagnosers.runs import falling, flat, healthy
+from gradaudit.run import load
+from gradaudit.schema import DisabledFacts, ModuleFacts
+from tests.build import build_run, write_table
+from tests.diagnosers.runs import activation, falling, flat, healthy, loss_input
 from tests.diagnosers.sick import ran_away
 from tests.diagnosers.verbs import assert_clean, assert_finds
 
@@ -47,7 +49,10 @@ def test_a_loss_out_of_the_blue_is_not(tmp_path):
     finding = assert_finds(non_finite, build_run(tmp_path / "x", loss=loss), Severity.CRITICAL)
     assert finding.headline.startswith("The loss is infinite from step 50")
     assert "out of the blue" in finding.seen
-    assert "set_detect_anomaly" in finding.actions[0].code
+    # The forward pass broke: anomaly detection would name the first function of the backward, the end of the model.
+    assert finding.actions[0].text.startswith("Find the first module whose output is not finite, at step 50")
+    assert "register_forward_hook" in finding.actions[0].code
+    assert "set_detect_anomaly" not in str(finding.actions)
 
 
 def test_a_gradient_that_breaks_under_a_finite_loss_points_at_the_backward_pass(tmp_path):
@@ -59,6 +64,7 @@ def test_a_gradient_that_breaks_under_a_finite_loss_points_at_the_backward_pass(
     assert "the loss is still finite and the gradient is not" in finding.seen
     assert "layers.1.bias" in finding.seen  # the deepest one that is affected: the break is in or behind it
     assert "layers.1.bias" in finding.actions[1].text
+    assert "set_detect_anomaly" in finding.actions[0].code
     assert finding.tensors == ["layers.0.weight", "layers.0.bias", "layers.1.weight", "layers.1.bias"]
 
 
@@ -76,7 +82,7 @@ def test_a_nan_loss_of_a_batch_without_targets_is_a_warning_that_says_so(tmp_pat
     targets[40], ignored[40] = 0, 32
     run = build_run(tmp_path / "x", loss=loss, steps={"targets": targets, "ignored_targets": ignored})
     finding = assert_finds(non_finite, run, Severity.WARNING)
-    assert finding.headline == "The loss is NaN at 1 step, first at step 40"
+    assert finding.headline == "The loss is NaN at 1 step, first at step 40, where all targets are ignored"
     assert "no valid target" in finding.seen
 
 
@@ -108,3 +114,87 @@ def test_the_cause_does_not_depend_on_the_scale_of_the_loss(tmp_path, scale):
     )
     assert first.headline == second.headline
     assert first.actions == second.actions
+
+
+def _broken_batch(path, **row):
+    """NaN from step 60 on, at which the batch is another one than the 32 examples of the others."""
+    loss = flat(100)
+    loss[60:] = NAN
+    columns = {name: numpy.full(100, 32) for name in ("batch_size", "targets")} | {"ignored_targets": numpy.zeros(100)}
+    for name, value in row.items():
+        columns[name][60] = value
+    return build_run(path, loss=loss, steps=columns)
+
+
+def test_a_batch_of_one_is_named(tmp_path):
+    finding = assert_finds(non_finite, _broken_batch(tmp_path / "a", batch_size=1, targets=1), Severity.CRITICAL)
+    assert (
+        finding.headline == "The loss is NaN from step 60, at a batch of one example, and training goes on to step 99"
+    )
+    assert "the usual one 32: the standard deviation of one value is NaN" in finding.seen
+    assert finding.actions[0].text == "Do not normalise over a batch of one example"
+
+
+def test_a_batch_of_none_and_a_small_one_are_told(tmp_path):
+    none = assert_finds(non_finite, _broken_batch(tmp_path / "a", batch_size=0, targets=0))
+    assert none.headline.startswith("The loss is NaN from step 60, at a batch without an example")
+    small = assert_finds(non_finite, _broken_batch(tmp_path / "b", batch_size=5, targets=5))
+    assert "That batch is the smallest so far: 5 examples, and 32 are usual." in small.seen
+    assert "register_forward_hook" in small.actions[0].code
+    usual = assert_finds(non_finite, _broken_batch(tmp_path / "c"))
+    assert "batch" not in usual.seen
+
+
+def test_a_batch_of_one_is_not_blamed_for_a_divergence(tmp_path):
+    run = ran_away(tmp_path / "x")
+    sizes = numpy.where(numpy.arange(100) == 50, 1, 32)
+    frame = run.steps.assign(batch_size=sizes, targets=sizes)
+    write_table(tmp_path / "x" / "rank00000", "steps", frame)
+    assert "one example" not in assert_finds(non_finite, load(tmp_path / "x")).headline
+
+
+def test_a_weight_that_was_broken_before_the_first_step_is_named(tmp_path):
+    """Loss and gradients are NaN as well: what no step made broke first."""
+    weight, gradient = numpy.ones((50, 8)), numpy.zeros((50, 8))
+    weight[:, 2], gradient[:, 2:] = NAN, 4
+    stats = {"weight_norm": weight, "gradient_nan": gradient, "update_norm": numpy.where(weight == 1, 1e-3, NAN)}
+    finding = assert_finds(non_finite, build_run(tmp_path / "x", loss=numpy.full(50, NAN), stats=stats))
+    assert (
+        finding.headline == "The weight layers.1.weight is NaN before the first step, and training goes on to step 49"
+    )
+    assert finding.tensors == ["layers.1.weight"]
+    assert "no training made it so" in finding.seen
+    assert "initialised" in finding.actions[0].text
+
+
+def test_a_loss_that_is_nan_at_every_step_was_seen(tmp_path):
+    finding = assert_finds(non_finite, build_run(tmp_path / "x", loss=numpy.full(20, NAN), stats={"gradient_nan": 3}))
+    assert finding.headline == "The loss is NaN from step 0, and training goes on to step 19"
+    assert "still finite" not in finding.seen
+
+
+def test_an_objective_that_the_recorder_lost_is_not_nan(tmp_path):
+    loss = falling(100)
+    objective = numpy.where(numpy.arange(100) < 40, loss, NAN)
+    lost = [DisabledFacts(observer="objectives", reason="a fault", step=44)]
+    assert_clean(non_finite, build_run(tmp_path / "x", loss=loss, steps={"objective": objective}, disabled=lost))
+
+
+@pytest.mark.parametrize(("bad", "said"), [(320, "not finite, in 100 % of the elements"), (0, "was finite, as far as")])
+def test_the_sampled_input_of_the_loss_tells_model_from_loss(tmp_path, bad, said):
+    loss = flat(100)
+    loss[60:] = NAN
+    samples = [loss_input(step, nonfinite=bad if step == 60 else 0) for step in range(0, 100, 10)]
+    finding = assert_finds(non_finite, build_run(tmp_path / "x", loss=loss, samples=samples))
+    assert said in finding.seen
+
+
+def test_a_recorded_module_that_broke_first_is_named(tmp_path):
+    loss = flat(100)
+    loss[60:] = NAN
+    modules = [ModuleFacts(id=number, name=name, module_class="Tanh") for number, name in enumerate("abc")]
+    samples = [activation(60, module=number, nonfinite=9 * (number > 0)) for number in (2, 1, 0)]
+    run = build_run(tmp_path / "x", loss=loss, samples=samples, modules=modules)
+    assert assert_finds(non_finite, run).actions[0].text == (
+        "Look at b: it is the first module whose recorded output is not finite at step 60"
+    )

@@ -4,7 +4,7 @@ import pytest
 from gradaudit.derived.generalisation import early_stop, shortest_patience
 from gradaudit.diagnosers.overfitting import overfitting
 from gradaudit.findings import Lines, Severity
-from gradaudit.schema import ModuleFacts
+from gradaudit.schema import DataFacts, LossFacts, ModuleFacts
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, healthy
 from tests.diagnosers.sick import apart, overfit, overfit_bumpy
@@ -215,3 +215,35 @@ def test_where_no_evaluation_beats_always_predicting_the_same_no_checkpoint_is_w
     assert finding.actions[0].text.startswith("Find out first why nothing carries over")
     assert not any("Keep the checkpoint" in action.text or "patience" in action.text for action in finding.actions)
     assert "losses fall together" not in finding.evidence[0].caption
+
+
+def _early(path, first, batches=20):
+    """A training loss that falls at once, and evaluations that begin at `first` and rise from there."""
+    loss = 2.3 * numpy.exp(-numpy.arange(400) / 60)
+    evaluations = [(20 * i + 19, "validation", first + 0.06 * i) for i in range(20)]
+    modules = [ModuleFacts(id=0, name="", module_class="Net")]
+    data = DataFacts(batch_size=32, batches_per_epoch=batches)
+    return build_run(path, loss=loss, facts=TEN, evaluations=evaluations, modules=modules, data=data)
+
+
+def test_a_gap_of_the_first_evaluation_is_not_called_learning_by_heart_first(tmp_path):
+    finding = assert_finds(overfitting, _early(tmp_path / "a", 2.2), Severity.WARNING)
+    assert finding.headline.startswith(
+        "The validation loss is apart from the training loss at the first evaluation already, and rises from 2.20"
+    )
+    assert "of that carries over" in finding.seen
+    assert finding.actions[0].text.startswith("Evaluate a part of the training data with the code of the evaluation")
+    carried = assert_finds(overfitting, _early(tmp_path / "b", 1.8), Severity.WARNING)
+    assert carried.headline.startswith("The validation loss rises from 1.80")
+    late = assert_finds(overfitting, _early(tmp_path / "c", 2.2, batches=5), Severity.WARNING)
+    assert late.headline.startswith("The validation loss rises from 2.20"), "four epochs may be learned by heart"
+
+
+def test_a_first_loss_near_zero_is_no_measure_for_a_gap(tmp_path):
+    """A model that starts as the identity; its loss rises with the weight of another term."""
+    loss = numpy.linspace(3e-4, 0.25, 400)
+    evaluations = [(20 * i, "validation", float(loss[20 * i]) + 1e-3) for i in range(20)]
+    modules = [ModuleFacts(id=0, name="", module_class="Net")]
+    facts = LossFacts(id=0, function="mse_loss")
+    run = build_run(tmp_path / "a", loss=loss, facts=facts, evaluations=evaluations, modules=modules)
+    assert_clean(overfitting, run)

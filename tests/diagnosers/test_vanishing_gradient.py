@@ -105,3 +105,21 @@ def test_scale_and_cadence_change_nothing(tmp_path, scale, every):
         recorded=range(0, 200, every), optimizer="SGD",
     )  # fmt: skip
     assert "19,300 times" in assert_finds(vanishing_gradient, run, Severity.WARNING).headline
+
+
+def test_siblings_are_no_depth(tmp_path):
+    """A value net is registered before the policy net, and has a thousandth of its gradient."""
+    gradient = numpy.concatenate([numpy.logspace(-4.2, -4, 4), numpy.logspace(-0.2, 0, 4)])
+    tensors = [msgspec.structs.replace(tensor, terms=[int(tensor.id > 3)]) for tensor in parameters(8)]
+    stats = {"gradient_norm": gradient}
+    assert_clean(vanishing_gradient, build_run(tmp_path / "a", loss=falling(), tensors=tensors, stats=stats))
+    one = build_run(tmp_path / "b", loss=falling(), tensors=parameters(8), stats=stats)
+    assert_finds(vanishing_gradient, one, Severity.WARNING)
+
+
+def test_a_slope_within_one_term_is_found(tmp_path):
+    gradient = numpy.concatenate([numpy.full(4, 1.0), numpy.logspace(-6, 0, 4)])
+    tensors = [msgspec.structs.replace(tensor, terms=[int(tensor.id > 3)]) for tensor in parameters(8)]
+    run = build_run(tmp_path / "a", loss=falling(), tensors=tensors, stats={"gradient_norm": gradient})
+    finding = assert_finds(vanishing_gradient, run, Severity.WARNING)
+    assert finding.tensors[0] == "layers.4.weight"

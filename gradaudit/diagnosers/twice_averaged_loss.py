@@ -1,0 +1,192 @@
+"""The mean loss is divided by the batch size once more, so small batches take large steps.
+
+## What it looks for
+
+What was differentiated against the mean loss per target, at every step. Where their ratio is one over the number of
+examples, or of targets, and stays so to within 2 % while batches differ in size, a loss that is a mean already was
+divided by the batch size again. The largest batch at `uneven` times the smallest makes it a warning, and critical when
+training then diverges, ends in NaN or learns nothing. It is a note where the batches hardly differ, and where the
+optimizer divides the size of the gradient out again. Batches that are all of one size leave open what a factor means,
+and take steps of one length: they are not reported.
+
+## Why it matters
+
+With batches of one size this is a learning rate that is that many times smaller, and the rate is chosen to make up for
+it. Then the last batch of an epoch comes, with 2 examples instead of 50: its gradient is divided by 2, and its step is
+25 times as long as the others.
+
+## What to try
+
+Do not divide: losses average over the batch by default. Divide the learning rate by the usual batch size in exchange,
+so that the other steps stay what they are. Or sum in the loss, `reduction="sum"`, and divide once.
+
+## When it is wrong
+
+A script that weighs each example by one over the size of its batch on purpose does just this. A loss that is seen
+through a function of the script's own has to be a mean for the ratio to mean what it says; a sum over a few outputs
+of each example is none, and is not reported.
+"""
+
+from collections.abc import Iterator
+
+import numpy
+
+from gradaudit.derived.each_optimizer import each_optimizer
+from gradaudit.derived.evidence import loss_chart
+from gradaudit.derived.finiteness import breakdown, ran_away
+from gradaudit.derived.first_loss import harm_done
+from gradaudit.derived.learning_rates import (
+    label_of,
+    optimizer_line,
+    peak_rates,
+    rate_in_words,
+    same_rate,
+    scale_free,
+)
+from gradaudit.derived.objective import SAME, Factor, factor
+from gradaudit.derived.order_statistics import Floats, median
+from gradaudit.derived.reduce import plain
+from gradaudit.derived.training_loss import TrainingLoss, training_loss
+from gradaudit.derived.wording import count, number, plural, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    Clean,
+    Confidence,
+    CouldNotLook,
+    Finding,
+    Lines,
+    Mark,
+    Measure,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+
+
+@diagnoser(
+    worst=Severity.CRITICAL,
+    needs=("steps.mean_loss", "steps.objective"),
+    minimum_steps=10,
+    explains=(
+        "learning_rate_too_high",
+        "learning_rate_too_low",
+        "divergence",
+        "non_finite",
+        "loss_spike",
+        "unstable_loss",
+        "gradient_growth",
+        "dead_relu",
+        "no_learning",
+        "no_signal",
+        "constant_clipping",
+        "vanishing_gradient",
+        "premature_plateau",
+        "layer_imbalance",
+    ),
+)
+def twice_averaged_loss(
+    run: Run,
+    *,
+    uneven: float = 2.0,  # a step twice as long as the others; batches of accumulated or packed data differ by less
+) -> Iterator[Verdict]:
+    """Compare what was differentiated with the mean loss, step by step."""
+
+    def judge(optimizer: int) -> Iterator[Verdict]:
+        loss, frame = training_loss(run, optimizer), run.steps_of(optimizer)
+        times = factor(frame, loss.values)
+        if loss.facts is None or times is None:
+            yield CouldNotLook(
+                reason="no mean loss of a known function was seen beside what was differentiated",
+                enable="use a loss of torch.nn.functional (nn.CrossEntropyLoss uses one)",
+            )
+            return
+        sizes = _sizes(run, optimizer, times)
+        typical = median(times.values)
+        if sizes is None:
+            yield Clean(
+                measured=f"what was differentiated is {number(typical)} times the mean loss"
+                + ("" if times.unit == "1" else f", per {times.unit.removeprefix('1 / ')}")
+                + label_of(run, optimizer)
+            )
+            return
+        yield _finding(run, loss, times, sizes, uneven)
+
+    yield from each_optimizer(run, judge)
+
+
+def _sizes(run: Run, optimizer: int, times: Factor) -> Floats | None:
+    """[steps with both losses]: the batches by which a mean was divided again; None where it was not."""
+    frame = run.steps_of(optimizer)
+    for unit, column in (("1 / batch", "batch_size"), ("1 / targets", "targets")):
+        # In that unit the ratio is 1.
+        if times.unit == unit and times.range <= SAME and abs(median(times.values) - 1) <= SAME - 1:
+            return frame[column].to_numpy(dtype=float)[times.places]
+    return None
+
+
+def _finding(run: Run, loss: TrainingLoss, times: Factor, sizes: Floats, uneven: float) -> Finding:
+    optimizer, frame = loss.optimizer, run.steps_of(loss.optimizer)
+    usual, least = round(median(sizes)), int(sizes.min())
+    apart = usual / least
+    broken = breakdown(run, optimizer)
+    harm = harm_done(run, optimizer)
+    felt = apart >= uneven and not scale_free(run, optimizer)
+    severity = Severity.NOTE if not felt else Severity.CRITICAL if harm else Severity.WARNING
+    steps = loss.steps[times.places]
+    smallest = int(steps[int(numpy.argmin(sizes))])
+    function = loss.facts.function if loss.facts else "the loss"
+    rates = peak_rates(run, optimizer)
+    lower = rates / usual
+    of_objective = frame["objective"].to_numpy(dtype=float)[times.places] / loss.values[times.places]
+    seen = [
+        f"At each of {plural(len(sizes), 'step')} what was differentiated is {function} divided by the number of "
+        f"examples, and {function} is a mean already. The usual batch has {count(usual)}."
+    ]
+    seen.append(
+        f"The smallest has {count(least)}, first at step {count(smallest)}: its gradient is multiplied by "
+        f"{number(apart)} beside the others."
+    )
+    if scale_free(run, optimizer):
+        seen.append("The optimizer divides the size of the gradient out again, but for such a batch among others.")
+    if harm and not (broken is not None and not ran_away(broken)):
+        seen.append(harm)
+    return Finding(
+        severity=severity,
+        confidence=Confidence.CERTAIN,
+        headline="The mean loss is divided by the batch size once more"
+        + (f": a batch of {count(least)} takes a step {number(apart)} times as long as one of {count(usual)}"
+           if apart >= uneven else f", {count(usual)}")
+        + label_of(run, optimizer),
+        seen=" ".join(seen),
+        span=Span(first=int(steps[0]), last=int(steps[-1])),
+        evidence=[
+            Lines(
+                title="What was differentiated, of the mean loss",
+                caption="One over the batch size at every step: it leaps where a batch is small.",
+                x_label="step",
+                y_label="objective / mean loss",
+                series=[plain("objective / mean loss", steps, of_objective)],
+                marks=[Mark(label=f"1 / {count(usual)}", y=1 / usual, role="reference")],
+                log=bool(apart > 10),
+            ),
+            loss_chart(run, optimizer, "The training loss of the same steps.", []),
+        ],
+        actions=[
+            Action(text=f"Do not divide: {function} averages over the batch by default",
+                   code="loss = criterion(output, target)"),
+            Action(text=f"Divide the learning rate by {count(usual)} in exchange, from {rate_in_words(rates)} to "
+                   f"{rate_in_words(lower)}",
+                   code=optimizer_line(run, optimizer, lr=rate_in_words(lower)) if same_rate(lower) else ""),
+            Action(text="Or leave the last, small batch out", code="DataLoader(dataset, batch_size, drop_last=True)"),
+        ],
+        measures=[
+            Measure(quantity="objective / mean loss, times the batch size",
+                    observed=number(median(of_objective * sizes)), threshold="1"),
+            Measure(quantity="how much that varies over the steps", observed=number(times.range),
+                    threshold=f"<= {setting(SAME)}"),
+            Measure(quantity="usual batch / smallest", observed=number(apart),
+                    threshold=f">= {setting(uneven)} is a warning", option="uneven"),
+        ],
+    )  # fmt: skip
