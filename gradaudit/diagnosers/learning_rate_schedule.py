@@ -280,7 +280,7 @@ def _endless(run: Run, optimizer: int, rate: Floats, risen: float, stairs: float
     harm = rising_rate(run, optimizer, risen)
     marks = [Mark(label=f"step {count(harm.since)}", x=harm.since)] if harm else []
     ends = "NaN or infinity" if not math.isfinite(loss.last) else number(loss.last)
-    seen = f"It never falls in {count(len(rate))} steps and is highest at the last: "
+    seen = f"It never falls in {count(len(rate))} steps and is highest at the last"
     # A step that was to be a division: then a warmup of another length mends nothing.
     turned = Action(text="If it was meant to fall, turn the schedule round: a decay has a factor below 1")
     return Finding(
@@ -292,11 +292,13 @@ def _endless(run: Run, optimizer: int, rate: Floats, risen: float, stairs: float
         + label_of(run, optimizer),
         seen=seen
         + (
-            f"up to step {count(harm.since)}, at a rate of {rate_in_words(harm.rates)}, the loss had fallen from "
+            f": up to step {count(harm.since)}, at a rate of {rate_in_words(harm.rates)}, the loss had fallen from "
             f"{number(loss.first)} to {number(harm.lowest)} (median of a tenth of the run); it ends at {ends} "
             "(mean of the last 10 %)."
             if harm
-            else meant or "a warmup that is longer than the run, or a schedule of the wrong sign."
+            else f". {meant}"
+            if meant
+            else ": a warmup that is longer than the run, or a schedule of the wrong sign."
         ),
         span=Span(first=harm.risen if harm else int(loss.steps[0]), last=int(loss.steps[-1])),
         led_to=_DRIVEN_UP if harm else [],

@@ -77,7 +77,10 @@ def test_a_warmup_in_steps_that_is_stepped_once_an_epoch_is_a_warning(tmp_path):
         "The warmup never ends, as the schedule is stepped once an epoch: the learning rate rises to the last step, "
         "from 1e-4 to 0.001"
     )
-    assert "It changes 9 times, and only between epochs; by the end it has come to 10 % of 0.01" in finding.seen
+    assert (
+        "is highest at the last. It changes 9 times, and only between epochs; by the end it has come to 10 % of 0.01"
+        in finding.seen
+    )
     assert finding.actions[0].text == "Call scheduler.step() once a batch, after optimizer.step()"
 
 

@@ -9,7 +9,7 @@ from gradaudit.diagnosers.no_learning import no_learning
 from gradaudit.findings import Distribution, Lines, Severity
 from gradaudit.schema import DataFacts, LossFacts, ModuleFacts
 from tests.build import build_run
-from tests.diagnosers.runs import TEN, falling, flat, healthy
+from tests.diagnosers.runs import TEN, falling, flat, healthy, loss_input
 from tests.diagnosers.sick_gradients import diverging, stuck
 from tests.diagnosers.sick_layers import silent_prediction
 from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
@@ -145,14 +145,14 @@ def test_without_samples_nothing_is_said_of_the_outputs(tmp_path):
     assert "over a batch" not in assert_finds(no_learning, stuck(tmp_path / "a")).seen.lower()
 
 
-def _reconstruction(path, rest, modules=(), level=0.074):
+def _reconstruction(path, rest, modules=(), level=0.074, samples=()):
     """A mean squared error that stays at that of the mean of each output, beside `rest` of the same objective."""
     facts = LossFacts(id=0, function="mse_loss", target_variance=0.141, output_variance=0.074)
     loss = flat(300, level)
     steps = {"objective": loss + rest}
     names = [ModuleFacts(id=number, name=name, module_class="Linear") for number, name in enumerate(modules)]
     data = DataFacts(batch_size=32, batches_per_epoch=50)
-    return build_run(path, loss=loss, facts=facts, steps=steps, modules=names, data=data)
+    return build_run(path, loss=loss, facts=facts, steps=steps, modules=names, data=data, samples=list(samples))
 
 
 def test_a_posterior_that_collapsed_is_named(tmp_path):
@@ -167,6 +167,15 @@ def test_a_posterior_that_collapsed_is_named(tmp_path):
     assert 'reduction="sum"' in finding.actions[0].code
     finding = assert_finds(no_learning, _reconstruction(tmp_path / "b", rest, ["fc21"]), Severity.CRITICAL)
     assert finding.headline.startswith("The other terms have crowded the loss out: the loss ends at 0.074,")
+
+
+def test_outputs_of_a_code_that_is_drawn_differ_whatever_the_input_is(tmp_path):
+    rest = 0.05 * numpy.exp(-numpy.arange(300) / 10)
+    samples = [loss_input(step, batch_spread=0.06 * 0.141**0.5) for step in range(0, 300, 10)]
+    drawn = assert_finds(no_learning, _reconstruction(tmp_path / "a", rest, ["mu"], samples=samples), Severity.CRITICAL)
+    assert "the input reaches" not in drawn.seen
+    alone = assert_finds(no_learning, _reconstruction(tmp_path / "b", 0 * rest, samples=samples), Severity.CRITICAL)
+    assert "differ by 0.06 standard deviations of the target, so the input reaches them" in alone.seen
 
 
 def test_a_term_that_stays_beside_others_is_at_most_a_warning(tmp_path):
