@@ -3,11 +3,11 @@
 ## What it looks for
 
 What was differentiated against the mean loss per target, at every step. Where their ratio is one over the number of
-examples, or of targets, and stays so to within 2 % while batches differ in size, a loss that is a mean already was
-divided by the batch size again. The largest batch at `uneven` times the smallest makes it a warning, and critical when
-training then diverges, ends in NaN or learns nothing. It is a note where the batches hardly differ, and where the
-optimizer divides the size of the gradient out again. Batches that are all of one size leave open what a factor means,
-and take steps of one length: they are not reported.
+examples, or of targets, up to a weight, and stays so to within 2 % while batches differ in size, a loss that is a mean
+already was divided by the batch size again. The largest batch at `uneven` times the smallest makes it a warning, and
+critical when training then diverges, ends in NaN or learns nothing. It is a note where the batches hardly differ, and
+where the optimizer divides the size of the gradient out again. Batches that are all of one size leave open what a
+factor means, and take steps of one length: they are not reported.
 
 ## Why it matters
 
@@ -102,7 +102,7 @@ def twice_averaged_loss(
                 enable="use a loss of torch.nn.functional (nn.CrossEntropyLoss uses one)",
             )
             return
-        sizes = _sizes(run, optimizer, times)
+        sizes = _sizes(run, loss, times)
         typical = median(times.values)
         if sizes is None:
             yield Clean(
@@ -116,12 +116,14 @@ def twice_averaged_loss(
     yield from each_optimizer(run, judge)
 
 
-def _sizes(run: Run, optimizer: int, times: Factor) -> Floats | None:
+def _sizes(run: Run, loss: TrainingLoss, times: Factor) -> Floats | None:
     """[steps with both losses]: the batches by which a mean was divided again; None where it was not."""
-    frame = run.steps_of(optimizer)
+    frame = run.steps_of(loss.optimizer)
+    # Beside a mean of torch's own any further factor is a weight; what another function gives may be a sum.
+    mean = loss.facts is not None and loss.facts.reduction == "mean" and loss.facts.function != "logged"
     for unit, column in (("1 / batch", "batch_size"), ("1 / targets", "targets")):
-        # In that unit the ratio is 1.
-        if times.unit == unit and times.range <= SAME and abs(median(times.values) - 1) <= SAME - 1:
+        # In that unit the ratio is one number, and 1 without a weight.
+        if times.unit == unit and times.range <= SAME and (mean or abs(median(times.values) - 1) <= SAME - 1):
             return frame[column].to_numpy(dtype=float)[times.places]
     return None
 
@@ -140,9 +142,11 @@ def _finding(run: Run, loss: TrainingLoss, times: Factor, sizes: Floats, uneven:
     rates = peak_rates(run, optimizer)
     lower = rates / usual
     of_objective = frame["objective"].to_numpy(dtype=float)[times.places] / loss.values[times.places]
+    weight = median(of_objective * sizes)
+    weighed = "" if abs(weight - 1) <= SAME - 1 else f", times {number(weight)},"
     seen = [
-        f"At each of {plural(len(sizes), 'step')} what was differentiated is {function} divided by the number of "
-        f"examples, and {function} is a mean already. The usual batch has {count(usual)}."
+        f"At each of {plural(len(sizes), 'step')} what was differentiated is {function}{weighed} divided by the number "
+        f"of examples, and {function} is a mean already. The usual batch has {count(usual)}."
     ]
     seen.append(
         f"The smallest has {count(least)}, first at step {count(smallest)}: its gradient is multiplied by "
@@ -183,7 +187,7 @@ def _finding(run: Run, loss: TrainingLoss, times: Factor, sizes: Floats, uneven:
         ],
         measures=[
             Measure(quantity="objective / mean loss, times the batch size",
-                    observed=number(median(of_objective * sizes)), threshold="1"),
+                    observed=number(weight), threshold="1, or a weight"),
             Measure(quantity="how much that varies over the steps", observed=number(times.range),
                     threshold=f"<= {setting(SAME)}"),
             Measure(quantity="usual batch / smallest", observed=number(apart),

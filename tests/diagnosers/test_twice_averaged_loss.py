@@ -1,3 +1,4 @@
+import msgspec
 import numpy
 
 from gradaudit.audit import analyze
@@ -13,10 +14,10 @@ from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_f
 SIZES = numpy.where(numpy.arange(200) % 10 == 9, 2, 50)
 
 
-def of_sizes(path, factor, sizes=SIZES, **changes):
+def of_sizes(path, factor, sizes=SIZES, facts=TEN, **changes):
     """A loss whose objective is `factor` times it, over batches of these sizes."""
     steps = {"batch_size": sizes, "targets": sizes, "objective": factor * falling()}
-    return build_run(path, loss=falling(), facts=TEN, steps=steps, optimizer="SGD", **changes)
+    return build_run(path, loss=falling(), facts=facts, steps=steps, optimizer="SGD", **changes)
 
 
 def test_a_mean_is_quiet(tmp_path):
@@ -28,8 +29,14 @@ def test_sums_weights_and_further_terms_are_quiet(tmp_path):
     measured = assert_clean(twice_averaged_loss, of_sizes(tmp_path / "sum", SIZES))
     assert measured == "what was differentiated is 1.00 times the mean loss, per targets"
     assert_clean(twice_averaged_loss, of_sizes(tmp_path / "weight", 0.02))
-    assert_clean(twice_averaged_loss, of_sizes(tmp_path / "half", 0.5 / SIZES))
+    summed = msgspec.structs.replace(TEN, reduction="sum")
+    assert_clean(twice_averaged_loss, of_sizes(tmp_path / "half", 0.5 / SIZES, facts=summed))
     assert_clean(twice_averaged_loss, of_sizes(tmp_path / "terms", (1 + numpy.linspace(0, 0.5, 200)) / SIZES))
+
+
+def test_a_weight_beside_the_mean_changes_nothing(tmp_path):
+    finding = assert_finds(twice_averaged_loss, of_sizes(tmp_path / "half", 0.5 / SIZES), Severity.WARNING)
+    assert "what was differentiated is cross_entropy, times 0.5, divided by the number of examples" in finding.seen
 
 
 def test_batches_of_one_size_leave_it_open(tmp_path):
