@@ -110,10 +110,10 @@ def epsilon_dominates(
         dominated = known.any(axis=1) & (share >= layers) & (share > 0)
         often = float((dominated * weights).sum() / weights.sum())
         loss = training_loss(run, optimizer)
-        done = not loss.unjudged and loss.last <= solved * loss.first
+        done = not loss.shapeless and loss.last <= solved * loss.first
         # Where the loss does not say whether it is solved, gradients that fade late may be the end of the training.
         early = weights.cumsum() <= weights.sum() / 5
-        late_only = bool(loss.unjudged) and not (dominated & early).any()
+        late_only = bool(loss.shapeless) and not (dominated & early).any()
         typical = median(medians(sizes[last_half(run, optimizer)]))
         if often <= most or done or late_only:
             yield Clean(

@@ -131,11 +131,8 @@ def loss_spike(
             seen=f"{plural(len(starts), 'spike')} of {plural(len(raw), 'step')} in all, the first at step "
             f"{count(loss.steps[raw[0]])}. The highest loss of a step is {number(float(loss.values[top]))}, from a "
             f"trend of {number(usual)}, at a learning rate of {rate_in_words(rates[top])}."
-            + (
-                " They come at equal distances: something that the script does there raises the loss."
-                if every
-                else _of_the_rate(loss, rates, jump) or f" {order_in_words(run, optimizer, loss, order)}"
-            )
+            + (_of_the_rate(loss, rates, jump) or ("" if every else f" {order_in_words(run, optimizer, loss, order)}"))
+            + (" They come at equal distances: something that the script does there raises the loss." if every else "")
             + (f" That undoes {part} of what had been gained since the first steps." if lost >= undone else ""),
             span=Span(first=int(loss.steps[raw[0]]), last=int(loss.steps[raw[-1]])),
             evidence=[
