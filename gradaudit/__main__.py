@@ -1,15 +1,21 @@
 """The program `gradaudit`: its subcommands, none of which imports anything heavy before it runs."""
 
-import click
+import sys
 
-import gradaudit
-from gradaudit.commands.analyze import analyze
-from gradaudit.commands.compare import compare
-from gradaudit.commands.errors import Program
-from gradaudit.commands.explain import explain
-from gradaudit.commands.list_runs import list_runs
-from gradaudit.commands.record import record
-from gradaudit.commands.render import render
+try:
+    import click
+
+    import gradaudit
+    from gradaudit.commands.analyze import analyze
+    from gradaudit.commands.compare import compare
+    from gradaudit.commands.errors import Program
+    from gradaudit.commands.explain import explain
+    from gradaudit.commands.list_runs import list_runs
+    from gradaudit.commands.record import record
+    from gradaudit.commands.render import render
+except KeyboardInterrupt:  # later ones are the program's, below
+    sys.stderr.write("gradaudit: interrupted\n")
+    sys.exit(130)
 
 
 @click.group(cls=Program, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})

@@ -230,8 +230,8 @@ def _at_exit() -> None:
             exec("raise KeyboardInterrupt")
 
 
-def leave(code: int) -> None:
-    """The process is about to end with `code` and without its exit handlers."""
+def leave(code: int | None) -> None:
+    """The process is about to end without its exit handlers: with `code`, or as another program takes its place."""
     with contextlib.suppress(Exception, KeyboardInterrupt):
         recording = _current
         if recording is not None and recording.files is not None:

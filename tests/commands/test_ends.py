@@ -130,3 +130,13 @@ def test_ctrl_c_ends_an_analysis_of_many_runs(tmp_path):
     assert (process.returncode, err) == (130, "gradaudit: interrupted\n")
     assert not list(tmp_path.rglob("*.tmp"))
     assert not (tmp_path / "audits.html").exists()
+
+
+def test_ctrl_c_while_the_program_itself_is_imported(tmp_path):
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt")
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, "-m", "gradaudit", "list"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (130, "gradaudit: interrupted\n")

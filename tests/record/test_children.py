@@ -54,6 +54,54 @@ SPAWNED = {
 }
 
 
+LATE = """
+    import multiprocessing
+
+    def train():
+        import sys
+        import torch
+        weight = torch.zeros(3, requires_grad=True)
+        optimizer = torch.optim.SGD([weight], lr=0.1)
+        for step in range(5):
+            (weight - 1).square().sum().backward()
+            optimizer.step()
+        sys.exit(6)
+
+    if __name__ == "__main__":
+        child = multiprocessing.get_context("spawn").Process(target=train)
+        child.start()
+        child.join()
+        print(child.exitcode)
+"""
+
+
+def test_a_spawned_child_that_imports_torch_late_keeps_its_exit_code(tmp_path):
+    script(tmp_path, LATE)
+    assert record(tmp_path, "--quiet", "-o", "run", "train.py").stdout == "6\n"
+    run = load(tmp_path / "run")
+    assert (run.state, run.exit_code, len(run.steps)) == ("failed", 6, 5)
+
+
+@pytest.mark.parametrize("last", ["os.execlp(sys.executable, *again)",
+                                  pytest.param("os.execve(sys.executable, again, os.environ)", marks=pytest.mark.long)])  # fmt: skip
+def test_what_a_program_recorded_before_another_took_its_place_is_kept(tmp_path, last):
+    script(tmp_path, f"""
+        import os, sys
+        import torch
+        again = [sys.executable, "-S", "-c", "print('second'); raise SystemExit(4)"]
+        weight = torch.zeros(3, requires_grad=True)
+        optimizer = torch.optim.SGD([weight], lr=0.1)
+        for step in range(5):
+            (weight - 1).square().sum().backward()
+            optimizer.step()
+        {last}
+    """)  # fmt: skip
+    watched = record(tmp_path, "--quiet", "-o", "run", "train.py")
+    assert (watched.returncode, watched.stdout, watched.stderr) == (4, "second\n", "")
+    run = load(tmp_path / "run")
+    assert (run.state, run.exit_code, len(run.steps)) == ("failed", 4, 5)
+
+
 @pytest.mark.parametrize("endings", [FORKED, pytest.param(SPAWNED, marks=pytest.mark.long)], ids=["forked", "spawned"])
 def test_children_flush(tmp_path, endings):
     lines = [f"        {call}\n" for call in (COMPILER, *endings)]

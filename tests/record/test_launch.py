@@ -346,6 +346,7 @@ def test_a_command_that_leaves_no_room_for_the_recorder_runs_without_it(tmp_path
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.long
 def test_paths_and_arguments_that_are_no_utf_8(tmp_path):
     name = os.fsdecode(b"caf\xe9")
     script(tmp_path, STEPS, f"{name}.py")

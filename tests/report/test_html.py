@@ -212,6 +212,7 @@ def test_ten_thousand_tensors_with_long_names_stay_below_the_limit(tmp_path: Pat
     assert [row.flagged for row in view.parameters[:3]] == [True, True, False]
 
 
+@pytest.mark.long
 def test_five_hundred_findings_stay_below_the_limit(audit: Audit) -> None:
     one = next(item for item in audit.ranked if item.anchor == "overfitting")
     many = [msgspec.structs.replace(one, anchor=f"overfitting-{i}") for i in range(500)]
