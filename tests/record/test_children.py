@@ -82,8 +82,13 @@ def test_a_spawned_child_that_imports_torch_late_keeps_its_exit_code(tmp_path):
     assert (run.state, run.exit_code, len(run.steps)) == ("failed", 6, 5)
 
 
-@pytest.mark.parametrize("last", ["os.execlp(sys.executable, *again)",
-                                  pytest.param("os.execve(sys.executable, again, os.environ)", marks=pytest.mark.long)])  # fmt: skip
+@pytest.mark.parametrize(
+    "last",
+    [
+        "os.execlp(sys.executable, *again)",
+        pytest.param("os.execve(sys.executable, again, os.environ)", marks=pytest.mark.long),
+    ],
+)
 def test_what_a_program_recorded_before_another_took_its_place_is_kept(tmp_path, last):
     script(tmp_path, f"""
         import os, sys
