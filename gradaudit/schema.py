@@ -77,7 +77,12 @@ STEPS = Table(
         Column("clipped_fraction", "float32", "fraction", "elements that clip_grad_value_ changed; NaN elsewhere"),
         Column("amp_scale", "float32", "", "GradScaler's scale; NaN without one"),
         Column("skipped", "bool", "", "the GradScaler skipped this step because of an overflow"),
-        Column("micro_steps", "int32", "count", "backward calls since the last step"),
+        Column(
+            "micro_steps",
+            "int32",
+            "count",
+            "backward calls since the last step, without those whose gradients were cleared before it",
+        ),
         Column(
             "batch_size",
             "int64",

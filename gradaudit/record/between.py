@@ -2,12 +2,12 @@
 
 import threading
 from collections.abc import Callable, Sequence, Set
-from itertools import compress, islice
 from typing import Any
 
 import torch
 
 from gradaudit.record import losses
+from gradaudit.record.cleared import CLEARED, Gradients, counting, look_for_cleared, look_for_stale, note_gradients
 from gradaudit.record.clips import Clips
 from gradaudit.record.compiled import GraphLoss, Reading, readings
 from gradaudit.record.evaluations import Evaluations
@@ -18,7 +18,6 @@ from gradaudit.record.normalisation import note
 from gradaudit.record.observers import Observers
 from gradaudit.record.on_host import value_of
 from gradaudit.record.seen import Seen, behind, written_out
-from gradaudit.record.sharding import local
 from gradaudit.record.splits import forget as forget_places
 from gradaudit.record.splits import note_loader, note_training
 from gradaudit.record.tensors import Plan, TensorTable
@@ -29,7 +28,6 @@ _PENDING = 64  # training losses kept without a backward; more are somebody's me
 _SAMPLED = 4  # losses of one step whose input is sampled: those of the first micro-steps
 _MOST_PASSES = 10_000  # evaluation passes that wait for a first step
 _UNSTEPPED = 1000  # backward passes before the first step, after which the script is told that none was seen
-_STALE_LOOK = 4  # tensors looked at, to see whether gradients were zeroed
 
 
 class Gathered:
@@ -49,6 +47,7 @@ class Gathered:
         self.worker: bool | None = None  # this process loads data, and its losses are nobody's
         self.training: set[int] = set()  # threads that made a backward
         self.settle: Callable[[], None] = lambda: None  # closes a step made by hand, before an evaluation
+        self.by_hand: Callable[[], list[Any]] = list  # what this thread changes by hand
 
 
 class Between:
@@ -64,7 +63,8 @@ class Between:
         self.running = False  # a backward of this thread is under way: the engine writes gradients
         self.stepped: set[int] = set()  # optimizers
         self.leaves: set[int] | None = None  # identities of what the last backward reached; None where it was not asked
-        self._seen, self._taken = Seen(), Seen()
+        self.seen, self._taken = Seen(), Seen()
+        self.gradients = Gradients()
         self._pending: list[Call] = []
         self._scale: torch.Tensor | None = None
         self.clips = Clips()
@@ -108,8 +108,11 @@ class Between:
             shared.passes += 1
         self.evaluations.add(seen, self.table.training() if training is None else training, split)
 
-    def on_backward(self, roots: Sequence[Any], gradients: Any) -> "Between":
-        """`torch.autograd.backward` is about to run from `roots`; whoever runs it says afterwards that it is over."""
+    def on_backward(self, roots: Sequence[Any], gradients: Any, accumulates: bool = False) -> "Between":
+        """A backward is about to run from `roots`; whoever runs it says afterwards that it is over.
+
+        Whether it `accumulates` gradients in the parameters, as `torch.autograd.backward` does.
+        """
         call = self.observers.call
         self.backwards += 1
         self.shared.training.add(threading.get_ident())
@@ -120,17 +123,22 @@ class Between:
         call("evaluation losses", self.close_pass)
         if self.shared.after_step < 0:
             call("evaluation losses", note_training)
+        call(CLEARED, look_for_cleared, self, accumulates)
         call("objectives", self._add_roots, roots, gradients)
         call(TERMS, self.shared.terms.look, roots, self.table.identifier)
         found = call("losses", behind, self._losses(), roots, default=[])
-        self._seen.calls += found or call("hand-written losses", written_out, self, roots, gradients, default=[])
-        self._seen.gather()
+        self.seen.calls += found or call("hand-written losses", written_out, self, roots, gradients, default=[])
+        self.seen.gather()
         self._pending, self._scale = [], None
-        if self.shared.after_step < 0 and self._seen.backwards >= _UNSTEPPED:
+        if self.shared.after_step < 0 and self.seen.backwards >= _UNSTEPPED:
             self._tell_unstepped()
-        call("stale gradients", self._look_for_stale)
+        call("stale gradients", look_for_stale, self)
         self.running = True
         return self
+
+    def after_backward(self) -> None:
+        """A backward has run whose gradients are looked at."""
+        self.observers.call(CLEARED, note_gradients, self)
 
     def touches(self, plan: Plan) -> bool:
         """Whether a backward of this thread may be writing gradients of these tensors now, or a measured step is open.
@@ -147,6 +155,18 @@ class Between:
     def alone(self, plan: Plan) -> bool:
         """Whether no other thread writes gradients of these tensors while the recording's lock is held."""
         return not any(other.touches(plan) for other in self._threads.others())
+
+    def trains_alone(self) -> bool:
+        """Whether no other thread has made a backward."""
+        return len(self.shared.training) == 1 and not any(other.running for other in self._threads.others())
+
+    def steps_alone(self, optimizer: Any) -> bool:
+        """Whether this thread steps the optimizer and no other does, nor writes its gradients now."""
+        number = self.table.numbers.get(optimizer)
+        plan = self.table.plans.get(-1 if number is None else number)
+        if plan is None or number not in self.stepped or not self.alone(plan):
+            return False
+        return not any(number in other.stepped for other in self._threads.others())
 
     def undisturbed(self, identities: Set[int]) -> bool:
         """The same for tensors that are in no plan yet."""
@@ -169,15 +189,15 @@ class Between:
             if not isinstance(root, torch.Tensor) or not losses.has_value(root):
                 continue
             value = root.detach()
-            self._seen.backwards += 1
+            self.seen.backwards += 1
             known = value_of(value) if gradients is None else None
             if known is not None:
-                self._seen.roots.append((known, self._scale))
+                self.seen.roots.append((known, self._scale))
                 continue
             weight = values[index] if index < len(values) else None
             # Scripts change the loss in place after the backward: keep a copy.
             value = (value * weight.detach()).sum() if isinstance(weight, torch.Tensor) else value.sum().clone()
-            self._seen.roots.append((value, self._scale))
+            self.seen.roots.append((value, self._scale))
 
     def on_batch_norm(self, key: torch.Tensor, input: torch.Tensor) -> None:
         """A BatchNorm module that `key` belongs to is training on `input`."""
@@ -203,7 +223,7 @@ class Between:
         book = self.shared.book
         if split in (None, "train") and self.table.training() != 0:
             book.logged()
-            self._seen.logged = value
+            self.seen.logged = value
         else:
             name = {"val": "validation", "valid": "validation"}.get(split or "", split or "evaluation")
             call = Call(book.logged(), torch.as_tensor(value), count, 0, count)
@@ -221,22 +241,25 @@ class Between:
         """The open evaluation pass rests: write what it found so far; later rows of it take their place."""
         self.shared.evaluated += self.evaluations.so_far()
 
-    def take(self, number: int, first: bool) -> tuple[Seen, Any]:
+    def take(self, number: int, optimizer: Any, first: bool) -> tuple[Seen, Any]:
         """What belongs to the step that optimizer `number` makes now, and whether its gradients were cleared.
 
         An optimizer that steps right after another one, with no backward between, shares its losses.
         """
-        if self._pending and not self._seen.roots:
+        if self._pending and not self.seen.roots:
             # torch.autograd.grad leaves no backward root: the losses before the step are all there is.
-            self._seen.calls, self._pending = self._pending, []
-        if not self._seen:
+            self.seen.calls, self._pending = self._pending, []
+        if not self.seen:
             self._adopt(number)
-        if self._seen:
-            self._taken = self._seen
-        self._seen = Seen()
+        if self.seen:
+            self._taken = self.seen
+        self.seen = Seen()
         self.stepped.add(number)
         cleared = self.shared.cleared.pop(number, None)
-        return self._taken, None if first else cleared
+        taken = self._taken
+        if taken.marks:
+            taken = self.observers.call(CLEARED, counting, self, taken, optimizer, default=taken)
+        return taken, None if first else cleared
 
     def _adopt(self, number: int) -> None:
         """Take over what threads saw that never step themselves: a backward in a thread of its own, say."""
@@ -246,13 +269,13 @@ class Between:
         others = self._threads.others()
         ended = self._threads.ended() if others else []
         for other in others:
-            if other._seen and (not other.stepped or other in ended):
-                self._seen.add(other._seen)
-                other._seen = Seen()
+            if other.seen and (not other.stepped or other in ended):
+                self.seen.add(other.seen)
+                other.seen = Seen()
 
     def skip(self) -> None:
         """Drop what belongs to a step that is not recorded."""
-        self._seen, self._taken = Seen(), Seen()
+        self.seen, self._taken = Seen(), Seen()
 
     def sample_next(self, due: bool) -> None:
         """Whether the inputs of the coming step's losses are sampled."""
@@ -260,7 +283,7 @@ class Between:
 
     def forget(self) -> None:
         """Drop what a closure's further calls left behind: a line search, not the next step."""
-        self._seen, self._pending, self.clips.calls = Seen(), [], []
+        self.seen, self._pending, self.clips.calls = Seen(), [], []
 
     def _tell_unstepped(self) -> None:
         from gradaudit.record import session
@@ -269,24 +292,3 @@ class Between:
             f"gradaudit: {_UNSTEPPED:,} backward passes and no step: no optimizer has stepped, and no parameter that "
             "they reach was changed; nothing is recorded yet"
         )
-
-    def _look_for_stale(self) -> None:
-        """Were an optimizer's gradients absent or zero at some backward since its last step?
-
-        Of optimizers that this thread steps: the gradients of others may be written at this moment.
-        """
-        cleared = self.shared.cleared
-        for number, plan in self.table.plans.items():
-            if cleared.get(number) is True or number not in self.stepped or not self.alone(plan):
-                continue
-            # Those of a frozen front part never have one, and those of no optimizer are nobody's to clear.
-            owned = compress(plan.references, plan.owned)
-            given = (p.grad for r in owned if (p := r()) is not None and p.grad is not None)
-            looked = list(islice(given, _STALE_LOOK))
-            looked = [local(grad.detach()) for grad in looked if grad.layout == torch.strided]
-            if not looked:
-                cleared[number] = True
-                continue
-            zero = torch.stack([(grad.reshape(-1)[:256] == 0).all() for grad in looked]).all()
-            before = cleared.get(number)
-            cleared[number] = zero if before is None else zero | before

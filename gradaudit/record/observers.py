@@ -17,6 +17,7 @@ OF_SEAM = {
     "between.on_scale": "AMP scales",
     "between.clips.on_clip": "gradient clipping",
     "on_value_clip": "gradient clipping",
+    "between.after_backward": "cleared gradients",
     "between.on_batch_norm": "BatchNorm batch sizes",
     "between.on_loader": "batches per epoch",
     "between.log": "logged losses",

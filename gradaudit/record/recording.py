@@ -61,7 +61,6 @@ class Recording:
         self.gathered = Gathered(self.table, self.observers)
         self._threads: PerThread[Between] = PerThread(lambda: Between(self.gathered, self._threads))
         self.by_hand = Hands(self)
-        self.gathered.settle = lambda: self.observers.call(BY_HAND, self.by_hand.settle)
         self.activations = Activations(self.table, self.event, enabled=settings.activations)
         self.calls = Calls(self.table)
         self.files: Files | None = None

@@ -15,7 +15,7 @@ def begin(
     optimizer: Any, between: Between, keys: dict[str, Any], *, due: bool, training: int, observers: Observers
 ) -> StepRecord:
     """A step's row; `keys` are the columns by which it is known, with its time. Each fact costs itself alone."""
-    seen, cleared = between.take(keys["optimizer"], first=keys["step"] == 0)
+    seen, cleared = between.take(keys["optimizer"], optimizer, first=keys["step"] == 0)
     logged = between.shared.book.logged() if seen.logged is not None else -1
     row = {
         **keys,

@@ -100,7 +100,7 @@ def test_gradients_that_no_optimizer_uses_are_told_once_and_not_hoarded(tmp_path
             loss.backward()
             known += loss.item()
             functional.cross_entropy(model(x), y)
-        kept = session.current().between._seen
+        kept = session.current().between.seen
         assert max(len(kept.roots), len(kept.calls)) <= 17
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("gradaudit: 50 backward passes and no step")

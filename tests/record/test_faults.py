@@ -56,7 +56,8 @@ OBSERVED = [
     (labels, "observe_on_host", "label counts"),
     (labels, "facts_of", "label counts"),
     (steps, "_objective", "objectives"),
-    (between.Between, "_look_for_stale", "stale gradients"),
+    (between, "look_for_stale", "stale gradients"),
+    (between, "look_for_cleared", "cleared gradients"),
     (between.Between, "close_pass", "evaluation losses"),
     (evaluations.Evaluations, "add", "evaluation losses"),
     (evaluations, "current_part", "evaluation losses"),
@@ -185,8 +186,8 @@ def test_every_seam_is_in_the_tables():
         text = files.Path(file).read_text()
         called |= {part.split('"')[1] for part in text.split("guarded(")[1:] if part[0] == '"'}
     assert called >= {"between.on_loss", "before_step", "between.log"}
-    # Seams of compiled graphs and of trainings by hand: test_compiled_losses.py and test_by_hand.py have them.
-    named = {name for _, name, _ in OBSERVED} | {"on_graph", "after"}
+    # Others' tests: test_compiled_losses.py, test_by_hand.py and test_cleared.py have them.
+    named = {name for _, name, _ in OBSERVED} | {"on_graph", "after", "after_backward"}
     assert {seam for seam in called if seam in OF_SEAM and seam.rpartition(".")[2] not in named} == set()
     assert {seam.rpartition(".")[2] for seam in called - set(OF_SEAM)} - {name for _, name in CORE} == set()
 

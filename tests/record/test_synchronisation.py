@@ -186,7 +186,9 @@ def test_stale_gradients_logged_losses_and_scaled_ones():
     ],
     ids=["item", "bool", "cpu", "mask", "nonzero", "where", "to", "unique"],
 )
-@pytest.mark.parametrize(("place", "seam"), [(between.Between, "_look_for_stale"), (RowCounter, "observe")])
+@pytest.mark.parametrize(
+    ("place", "seam"), [(between, "look_for_stale"), (between, "look_for_cleared"), (RowCounter, "observe")]
+)
 def test_one_that_is_planted_is_found(plant, place, seam, monkeypatch):
     original = getattr(place, seam)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from gradaudit.record.by_hand.hand import Hand
 from gradaudit.record.by_hand.watch import Watch
 from gradaudit.record.threads import PerThread
 
@@ -17,6 +18,9 @@ class Hands:
     def __init__(self, recording: Any) -> None:
         self.recording = recording
         self._watches = PerThread(lambda: Watch(recording))
+        call, gathered = recording.observers.call, recording.gathered
+        gathered.settle = lambda: call(BY_HAND, self.settle)
+        gathered.by_hand = lambda: call(BY_HAND, self.mine, default=[])
 
     def before(self, roots: Sequence[Any], given: Sequence[torch.Tensor] | None = None, names: Any = None) -> bool:
         """A backward is about to run; whether it reaches parameters that are changed by hand."""
@@ -34,6 +38,10 @@ class Hands:
     def settle(self) -> None:
         """Something that is no training follows, as an evaluation: close what was made."""
         self._watches.mine().settle()
+
+    def mine(self) -> list[Hand]:
+        """What this thread changes by hand, or may be about to."""
+        return self._watches.mine().hands
 
     def on_step(self, optimizer: Any) -> None:
         """An optimizer steps by itself."""

@@ -62,7 +62,7 @@ def _watched_backward(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(tensors, grad_tensors, *args, **kwargs)
         roots = list(tensors) if isinstance(tensors, tuple | list) else [tensors]
         by_hand = session.guarded("by_hand.before", roots)
-        between = session.guarded("between.on_backward", roots, grad_tensors)
+        between = session.guarded("between.on_backward", roots, grad_tensors, True)
         try:
             result = original(tensors, grad_tensors, *args, **kwargs)
         except BaseException as error:
@@ -71,6 +71,8 @@ def _watched_backward(original: Callable[..., Any]) -> Callable[..., Any]:
         finally:
             if between is not None:
                 between.running = False
+        if between is not None and between.gradients.wanted:
+            session.guarded("between.after_backward")
         if by_hand:
             session.guarded("by_hand.after")
         return result
