@@ -90,7 +90,7 @@ def _owners(between: Any) -> list[Any]:
 
 def _parameters(owner: Any) -> Iterator[torch.Tensor]:
     if isinstance(owner, Hand):
-        return iter(owner.parameters())
+        return iter(owner.reached())
     return (parameter for group in owner.param_groups for parameter in group["params"])
 
 
@@ -121,17 +121,21 @@ def look_for_stale(between: Any) -> None:
     Of optimizers that this thread steps: the gradients of others may be written at this moment.
     """
     found = between.shared.cleared
+    parts = {between.table.numbers.get(hand): hand for hand in between.shared.by_hand() if hand.parts}
     for number, plan in between.table.plans.items():
         if found.get(number) is True or number not in between.stepped or not between.alone(plan):
             continue
         # Those of a frozen front part never have one, and those of no optimizer are nobody's to clear.
-        owned = compress(plan.references, plan.owned)
-        given = (p.grad for r in owned if (p := r()) is not None and p.grad is not None)
+        owned = (reference() for reference in compress(plan.references, plan.owned))
+        mine = parts[number].reached() if number in parts else owned
+        given = (p.grad for p in mine if p is not None and p.grad is not None)
         looked = list(islice(given, _STALE_LOOK))
         looked = [local(grad.detach()) for grad in looked if grad.layout == torch.strided]
-        if not looked:
+        # The parts that the next backward leaves out are not cleared for it.
+        if not looked or (number in parts and any(p.grad is None for p in parts[number].reached())):
             found[number] = True
             continue
-        zero = torch.stack([(grad.reshape(-1)[:_FEW] == 0).all() for grad in looked]).all()
+        zeros = torch.stack([(grad.reshape(-1)[:_FEW] == 0).all() for grad in looked])
+        zero = zeros.any() if number in parts else zeros.all()
         before = found.get(number)
         found[number] = zero if before is None else zero | before

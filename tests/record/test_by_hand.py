@@ -781,3 +781,32 @@ def test_the_last_step_of_a_script(tmp_path):
     assert watched.stdout == python(tmp_path, "train.py").stdout
     assert "recorded 9 steps of 4 tensors" in watched.stderr
     assert len(load(tmp_path / "run").steps) == 9
+
+
+@pytest.mark.parametrize("clear", ["p.grad = None", "p.grad = torch.zeros_like(p)"])
+def test_parts_of_a_model_that_are_trained_in_turn(tmp_path, clear):
+    """One optimizer by hand and a step for each backward; what another part has left is no gradient of it."""
+    text = f"""
+    net, heads = nn.Linear(5, 8), [nn.Linear(8, 3), nn.Linear(8, 3), nn.Linear(8, 3)]
+    weights = [p for one in (net, *heads) for p in one.parameters()]
+    for step in range(200):
+        head = heads[step % 3]
+        trained = [*net.parameters(), *head.parameters()]
+        for p in trained: {clear}
+        loss = F.cross_entropy(head(net(x).tanh()), y)
+        loss.backward()
+        with torch.no_grad():
+            for p in trained: p -= 0.1 * p.grad
+        known.append(loss.item())
+    """
+    run, watched = trained(tmp_path, text)
+    assert [facts.optimizer_class for facts in run.meta.optimizers] == [BY_HAND]
+    steps = stepped(run)
+    assert steps["objective"].tolist() == pytest.approx(watched.known, rel=1e-6)
+    assert {tensor.optimizer for tensor in run.meta.tensors} == {0}
+    # In the first step of a part there are no weights before it to solve the update with.
+    assert rates(run)[3:] == pytest.approx([0.1] * 197, rel=1e-5)
+    assert steps["stale"].tolist()[3:] == [0] * 197
+    reached = ~numpy.isnan(run.matrix("gradient_norm", 0)[3:])
+    assert (reached.sum(axis=1) == 4).all(), "a part has the gradient of a step before"
+    assert not [finding for outcome in analyze(run).outcomes for finding in outcome.findings]

@@ -40,6 +40,8 @@ class Hand:
         self._looks_left = _LOOKS
         self.unsure = False  # the first update has to follow the gradient
         self.identifiers: list[int] = []  # of the parameters, in the record
+        self.parts = False  # one backward reaches some of the parameters, another one others
+        self.touched: set[int] = set()  # those reached since the last step, where there are parts
         self.names = names  # of parameters that no module holds
         self.marks: list[Mark] = []
         self.mark()
@@ -47,6 +49,10 @@ class Hand:
     def parameters(self) -> list[torch.Tensor]:
         """Those that still exist."""
         return [parameter for reference in self.references if (parameter := reference()) is not None]
+
+    def reached(self) -> list[torch.Tensor]:
+        """Those that the last backwards gave gradients to: the others' may be left from a step before."""
+        return [parameter for parameter in self.parameters() if not self.parts or id(parameter) in self.touched]
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -70,7 +76,8 @@ class Hand:
         """The gradients that the script was given, or else those that the parameters hold."""
         if self.given is not None:
             return [self.given.get(id(parameter)) for parameter in parameters]
-        return [parameter.grad for parameter in parameters]
+        unreached = self.held - self.touched if self.parts else set()
+        return [None if id(parameter) in unreached else parameter.grad for parameter in parameters]
 
     def read_options(self) -> None:
         """Take the options that the script's optimizer has now: those of the coming step."""
@@ -132,7 +139,8 @@ class Hand:
         self.shapes = [(parameter.shape, parameter.dtype) for parameter in parameters]
 
     def extend(self, parameters: Sequence[torch.Tensor]) -> None:
-        """Take in tensors that were found to change as well."""
+        """Take in tensors that were found to change as well, at a backward that reached both."""
+        self.parts, self.gradients, self.touched = True, None, {*self.held, *(id(one) for one in parameters)}
         self.keep([*self.parameters(), *parameters])
 
     def fits(self, parameters: Sequence[torch.Tensor]) -> bool:
@@ -149,7 +157,8 @@ class Hand:
 def gradient_state(hand: Hand) -> list[Any]:
     """What tells that a backward has given the parameters a gradient, or that the script has cleared it."""
     mine = hand.parameters()
-    grads = [parameter.grad for parameter in mine[:: -(-len(mine) // _LOOKED) or 1]]
+    looked = mine if hand.parts else mine[:: -(-len(mine) // _LOOKED) or 1]
+    grads = [parameter.grad for parameter in looked]
     return [None if grad is None else (id(grad), version_of(grad)) for grad in grads]
 
 

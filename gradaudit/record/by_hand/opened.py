@@ -25,6 +25,7 @@ class Opened:
     def __init__(self, hand: Hand, between: Any) -> None:
         self.hand, self.between = hand, between
         self.backwards = 0
+        self.last = 0  # which backward of the thread it was
         self.crossed = False  # one of torch's optimizers stepped since
         self.time, self.training = 0.0, -1
         self.record: StepRecord | None = None  # the fields that were measured
@@ -35,9 +36,10 @@ class Opened:
         self._cosine = math.nan
         self.complete = False  # the weights were looked at after the update, too
 
-    def at(self, recording: Any) -> "Opened":
-        """One more backward has just run."""
+    def at(self, number: int) -> "Opened":
+        """One more backward has just run, the thread's with this number."""
         self.backwards += 1
+        self.last = number
         self.crossed = False
         self.time = time.perf_counter()
         self.hand.read_options()

@@ -75,6 +75,8 @@ class Watch:
             elif self._reached(hand, state) or hand.changed():
                 reached.append(hand)
         for hand in reached:
+            if hand.parts:
+                self._note_touched(hand)
             self._open(hand)
             hand.gradients = None if given is not None else self._state(hand)
         self._missed = 0 if reached else self._missed + 1
@@ -127,6 +129,17 @@ class Watch:
         if before is None or after is None:
             return not hand.held.isdisjoint(self._leaves)
         return after != before
+
+    def _note_touched(self, hand: Hand) -> None:
+        """Remember which parameters the backward has given gradients to."""
+        before, after = self._states[self.hands.index(hand)], self._state(hand)
+        if hand not in self.opened:
+            hand.touched = set()
+        if before is None or after is None:
+            hand.touched |= self._leaves
+            return
+        pairs = zip(hand.parameters(), before, after, strict=True)
+        hand.touched |= {id(parameter) for parameter, was, now in pairs if was != now}
 
     def _state(self, hand: Hand) -> list[Any] | None:
         # What another thread writes to at this moment is not looked at.
@@ -210,10 +223,10 @@ class Watch:
             opened = Opened(hand, self.between)
             if hand.changed():
                 # By a hook, while the backward ran: no moment was left to measure the weights before.
-                self._close(opened.at(recording), None)
+                self._close(opened.at(self.backwards), None)
                 return
             self.opened[hand] = opened
-        opened.at(recording)
+        opened.at(self.backwards)
         if hand.counts():
             self._measure(opened)
         elif not hand.trial:
@@ -262,7 +275,7 @@ class Watch:
                 (
                     other.hand
                     for other, _ in made
-                    if other.time == opened.time and other.hand.steps and other.backwards == other.hand.micro_steps
+                    if other.last == opened.last and other.hand.steps and other.backwards == other.hand.micro_steps
                 ),
                 None,
             )
