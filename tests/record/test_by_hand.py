@@ -810,3 +810,31 @@ def test_parts_of_a_model_that_are_trained_in_turn(tmp_path, clear):
     reached = ~numpy.isnan(run.matrix("gradient_norm", 0)[3:])
     assert (reached.sum(axis=1) == 4).all(), "a part has the gradient of a step before"
     assert not [finding for outcome in analyze(run).outcomes for finding in outcome.findings]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_thread_for_each_backward(tmp_path, threads):
+    """The update is made in the main thread; micro-steps may each be in a thread of their own."""
+    text = f"""
+    import threading
+    def differentiate(part):
+        loss = F.cross_entropy(net(x[part::{threads}]), y[part::{threads}]) / {threads}
+        loss.backward()
+        losses.append(loss.item())
+    for step in range(30):
+        net.zero_grad()
+        losses = []
+        for part in range({threads}):
+            thread = threading.Thread(target=differentiate, args=(part,))
+            thread.start()
+            thread.join()
+        with torch.no_grad():
+            for p in net.parameters(): p -= 0.1 * p.grad
+            known.append(sum(losses))
+    """
+    run, watched = trained(tmp_path, text)
+    steps = stepped(run)
+    assert steps["objective"].tolist() == pytest.approx(watched.known, rel=1e-6)
+    assert steps["global_step"].tolist() == list(range(30))
+    assert steps["micro_steps"].tolist() == [threads] * 30
+    assert rates(run) == pytest.approx([0.1] * 30, rel=1e-5)

@@ -29,7 +29,12 @@ class Hands:
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         if self.recording.only is not None or distributed:
             return False
-        return self._watches.mine().before(roots, given, names)
+        mine = self._watches.mine()
+        for watch in self._left():
+            # Whoever starts a thread for each backward changes the parameters in another one.
+            watch.settle()
+            _pass_on(watch, mine)
+        return mine.before(roots, given, names)
 
     def after(self, given: Sequence[torch.Tensor] | None = None, gradients: Sequence[Any] | None = None) -> None:
         """The backward has run, and `before` said yes."""
@@ -37,7 +42,8 @@ class Hands:
 
     def settle(self) -> None:
         """Something that is no training follows, as an evaluation: close what was made."""
-        self._watches.mine().settle()
+        for watch in [*self._left(), self._watches.mine()]:
+            watch.settle()
 
     def mine(self) -> list[Hand]:
         """What this thread changes by hand, or may be about to."""
@@ -45,13 +51,35 @@ class Hands:
 
     def on_step(self, optimizer: Any) -> None:
         """An optimizer steps by itself."""
-        self._watches.mine().on_step(optimizer)
+        for watch in [*self._left(), self._watches.mine()]:
+            watch.on_step(optimizer)
 
     def on_clip(self, parameters: Sequence[torch.Tensor]) -> None:
         """Gradients were clipped."""
-        self._watches.mine().on_clip(parameters)
+        for watch in [*self._left(), self._watches.mine()]:
+            watch.on_clip(parameters)
+
+    def _left(self) -> list[Watch]:
+        """What threads watched that have ended."""
+        others = [watch for watch in self._watches.others() if watch.hands]
+        return [watch for watch in self._watches.ended() if watch in others] if others else []
 
     def end(self) -> None:
         """Close what is still open, of all threads."""
         for watch in self._watches.all():
             watch.settle(ending=True)
+
+
+def _pass_on(watch: Watch, heir: Watch) -> None:
+    """Let another thread go on with what one watched that has ended."""
+    held = {key for hand in heir.hands for key in hand.held}
+    for hand in watch.hands:
+        if held.isdisjoint(hand.held):
+            heir.hands.append(hand)
+            if hand in watch.opened:
+                heir.opened[hand] = watch.opened[hand]
+                heir.opened[hand].between = heir.between
+    heir.backwards, heir.since = heir.backwards + watch.backwards, heir.since + watch.since
+    heir.between.seen.add(watch.between.seen)
+    watch.between.skip()
+    watch.hands, watch.opened, watch.backwards, watch.since = [], {}, 0, 0
