@@ -58,4 +58,27 @@ _DECAYED_TABLE: tuple[Fault, ...] = (
     *_decayed("recommender", "model.users.weight", ("3", "10")),
 )
 
-RECIPE: tuple[Fault, ...] = (*_LARGE_EPS, *_GROWING_HEAD, *_DECAYED_TABLE)
+_TWICE = ("twice_averaged_loss", "divergence", "loss_spike", "unstable_loss")
+
+
+def _twice(base: str, rate: str, loss: str, rows: str, sizes: tuple[int, ...]) -> tuple[Fault, ...]:
+    """A mean loss divided by the batch size, a learning rate that makes up for it, and every 20th batch a small one."""
+    edits = {
+        f"batch_{size}": (
+            (f"{rows}, (BATCH,)", f"{rows}, (BATCH if step % 20 else {size},)"),
+            (f"loss = {loss}\n", f"loss = {loss} / len(y)\n"),
+            (f"lr={rate},", f"lr={rate} * BATCH,"),
+        )
+        for size in sizes
+    }
+    return series("mean_divided", base, {**edits}, _TWICE, _TWICE[:1])
+
+
+_MEAN_DIVIDED: tuple[Fault, ...] = (
+    *_twice("huber_regression", "LEARNING_RATE", "F.huber_loss(output, y, delta=DELTA)", "len(train_x)", (1, 2)),
+    *_twice("deep_tanh", "LEARNING_RATE", "F.cross_entropy(output, y)", "len(train_x)", (1, 2)),
+    *_twice("mlp_regression-nesterov", "0.02", "F.mse_loss(output, y)", "len(train_x)", (1, 2)),
+    *_twice("tabular_uncalled-momentum", "0.1", "F.binary_cross_entropy_with_logits(output, y)", "len(train_y)", (2,)),
+)
+
+RECIPE: tuple[Fault, ...] = (*_LARGE_EPS, *_GROWING_HEAD, *_DECAYED_TABLE, *_MEAN_DIVIDED)
