@@ -62,7 +62,7 @@ def _head(audit: Audit) -> Iterator[str]:
     yield " · ".join(f"{count.number:,} {count.label}" for count in counts(audit))
     facts = [f"{plural(overview.steps, 'step')}, {large(overview.parameters)} parameters"]
     for owner, first, last in loss_ends(overview)[:MOST_LOSSES]:
-        facts.append(f"training loss{' of ' if owner else ''}{escaped(owner)} {first} → {last}")
+        facts.append(f"training loss{' of ' if owner else ''}{escaped(owner)} {first} → {escaped(last)}")
     best = overview.best_evaluation
     if best is not None and best.x is not None:
         facts.append(f"best validation loss {quantity(best.y)} at step {best.x:,.0f}")
