@@ -41,7 +41,7 @@ class Unwritten:
     """In the place of files: takes what is handed over and never reads it."""
 
     def __init__(self):
-        self.writer, self.error, self.spent, self.rank, self.directory = self, None, 0.0, 1, None
+        self.writer, self.begun, self.error, self.spent, self.rank, self.directory = self, True, None, 0.0, 1, None
         self.steps = []
 
     def put(self, batch, wait=False):
