@@ -13,6 +13,7 @@ from gradaudit.report.text import logged, name, plural, visible
 from gradaudit.verdict import judged
 
 NAME, NARROWEST = 40, 20  # columns of a name at most, of a finding at least
+WIDE = 100  # columns of a terminal that has room for the spike scores, too
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ def render(rows: Sequence[Row], *, width: int, unicode: bool) -> str:
         return text if unicode else text.translate(PLAIN).encode("ascii", "backslashreplace").decode()
 
     head = Row("started", "run", "state", "steps", "main finding")
-    spikes = ["spikes", *map(_spikes, rows)]
+    # On a narrow terminal the finding is worth more than the scores.
+    spikes = ["spikes", *map(_spikes, rows)] if width >= WIDE else [""] * (len(rows) + 1)
     table = [
         (shown(r.started), shown(r.run), shown(r.state), shown(r.steps), shown(score))
         for r, score in zip((head, *rows), spikes, strict=True)
