@@ -26,7 +26,7 @@ class Followed(Value, frozen=True, kw_only=True):
     """What became of the findings of one diagnoser from the base to another run.
 
     *new* and *fixed* say that the check looked at both runs. Where it could not look at one of them, nobody knows:
-    *gone* stands for *fixed* where the runs train different models on different losses: nothing was mended there.
+    *gone* stands for *fixed* where the runs train different models on different losses: nothing was fixed there.
     *unchecked_before* is found in the other and the base was not looked at, *unchecked_after* was found in the base
     and the other was not. *worse* is found in both and more severe in the other.
     """

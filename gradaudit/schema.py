@@ -15,7 +15,7 @@ BY_HAND = "updates by hand"  # the optimizer_class of parameters that the script
 
 
 class UserError(Exception):
-    """A mistake that the user can mend; every command shows it as one line and exits with 2."""
+    """A mistake that the user can fix; every command shows it as one line and exits with 2."""
 
 
 class Column(NamedTuple):

@@ -249,7 +249,7 @@ def test_steps_whose_loss_is_never_finite_are_not_said_to_be_missing(tmp_path):
         "training steps were recorded, but none with a finite value of objective (sum of the backward roots since the "
         "last step)"
     )
-    assert outcome.enable.startswith("mend what non_finite reports")
+    assert outcome.enable.startswith("fix what non_finite reports")
     missing = analyze(run, select=["overfitting"]).outcomes[0]
     assert missing.reason == "no validation losses were recorded"
 

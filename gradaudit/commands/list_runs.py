@@ -24,7 +24,7 @@ def list_runs(folder: Path | None, most: int | None, as_json: bool) -> None:
     """List the runs in FOLDER (default: runs/), newest first, each with its state and its main finding.
 
     Every run is analyzed for this, on all cores. Spikes are the share of the losses, and of the gradient norms,
-    7 standard deviations or more above the mean of the last 1,000 before. Exit codes: 0 done, 2 a run could not be
+    7 standard deviations or more above the mean of the 1,000 before. Exit codes: 0 done, 2 a run could not be
     read.
     """
     from gradaudit.report import listing

@@ -30,7 +30,7 @@ def effective(
 
     config = read(Path.cwd())
     typed = dict(assignment(text) for text in assignments)
-    # What is wrong is said once, before any run is read, and whether the file or the command line is to be mended.
+    # What is wrong is said once, before any run is read, and whether the file or the command line is to be fixed.
     choose(select, ignore, typed)
     try:
         choose(config.select, config.ignore, config.thresholds)

@@ -62,7 +62,7 @@ def batch_in_words(odd: Odd, size: int, usual: int) -> str:
     return words.get(odd, "")
 
 
-def mend_batch(odd: Odd) -> list[Action]:
+def fix_batch(odd: Odd) -> list[Action]:
     """What to do about a batch that breaks the loss."""
     if odd == "all ignored":
         return [Action(text="Skip batches whose targets are all ignored", code="if (target != -100).any(): ...")]

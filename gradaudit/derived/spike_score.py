@@ -84,7 +84,7 @@ def spike_scores(run: Run) -> str:
     scores = ((loss_spike_score(run), "losses"), (norm_spike_score(run), "gradient norms"))
     told = [f"{percent(share)} of the {what}" for share, what in scores if share is not None]
     return (
-        f"{names(told)} lie {setting(DEVIATIONS)} standard deviations or more above the mean of the last "
+        f"{names(told)} lie {setting(DEVIATIONS)} standard deviations or more above the mean of the "
         f"{count_of(WINDOW)} before (arXiv 2501.00656)"
         if told
         else ""

@@ -22,12 +22,12 @@ def unmet(run: Run, need: str) -> tuple[str, str]:
     table, what = TABLES[name], _RECORDED[name]
     lost = [problem for problem in run.problems if f"/{name}" in problem]
     if lost:
-        return f"the {what} could not be read", f"mend what was left out: {lost[0]}"
+        return f"the {what} could not be read", f"fix what was left out: {lost[0]}"
     if column and run.has(name):
         # The rows are there, and every value is NaN: of the losses, that they are not finite.
         return (
             f"{what} were recorded, but none with a finite value of {column} ({table.column(column).doc})",
-            "mend what non_finite reports, or train with a loss that the recorder can see"
+            "fix what non_finite reports, or train with a loss that the recorder can see"
             if name in ("steps", "evaluations")
             else table.enable,
         )

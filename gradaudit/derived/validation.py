@@ -72,7 +72,7 @@ def unclear(run: Run) -> CouldNotLook:
 def more_evaluations(seen: Evaluations, least: float, when: str = " during the run") -> str:
     """What to do where fewer than `least` finite losses of this split were recorded."""
     if not numpy.isfinite(seen.losses).all():
-        return f"mend what non_finite reports, or evaluate at least {setting(least)} times{when}"
+        return f"fix what non_finite reports, or evaluate at least {setting(least)} times{when}"
     return f"evaluate at least {setting(least)} times{when}"
 
 

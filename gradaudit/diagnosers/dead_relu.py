@@ -126,7 +126,7 @@ def dead_relu(
         if not dead and not ended and bad_gradients(run, optimizer)[-SILENT:].any():
             yield CouldNotLook(
                 reason="the gradients of the last steps hold NaN or infinity: neither zero nor a gradient",
-                enable="mend what non_finite reports",
+                enable="fix what non_finite reports",
             )
             return
         end = broken.step if broken is not None and ended else int(run.steps_of(optimizer)["global_step"].max()) + 1
@@ -173,7 +173,7 @@ def _blind(run: Run, optimizer: int) -> Verdict:
         return CouldNotLook(
             reason=f"before NaN or infinities, from step {count(broken.step)} on, the outputs of no layer were "
             f"followed over {SILENT} recorded steps",
-            enable="mend what non_finite reports",
+            enable="fix what non_finite reports",
         )
     outputs = [t for t in run.tensors_of(optimizer) if t.output_axis >= 0 and t.optimizer >= 0]
     followed = run.rows[(run.rows["optimizer"] == optimizer) & (run.rows["moved"] < 0)]

@@ -95,7 +95,7 @@ def divergence(
         if not math.isfinite(start) or len(loss.values) < 10:
             yield CouldNotLook(
                 reason=f"the first loss is {number(start)}, of {count(len(loss.values))} steps",
-                enable="mend what non_finite reports, or train for 10 steps",
+                enable="fix what non_finite reports, or train for 10 steps",
             )
             return
         at = diverges(run, optimizer, doubled, worse)

@@ -156,7 +156,7 @@ def _finding(
     tensors = [tensor for tensor, take in zip(run.tensors_of(optimizer), chosen, strict=True) if take]
     sizes = medians(remembered(run, optimizer)[:, chosen][last_half(run, optimizer)])
     under = [bool(numpy.isfinite(size) and size < below * eps) for size in sizes]
-    pace = typical_update_rms(run, optimizer)
+    update_rms = typical_update_rms(run, optimizer)
     lower = _lower(eps, sizes)
     # That the step is short is arithmetic, so a note, too, may stand above what follows from short steps.
     from_the_start = loudest < below and not grave
@@ -172,9 +172,9 @@ def _finding(
         f"{number(typical, 2)} times eps over the last half of the run, so the step is "
         f"{percent(typical / (1 + typical))} of what it would be without eps, and shrinks with the gradient."
         + (
-            f" The updates measure {number(pace, 2)} learning rates per element (root mean square), where "
+            f" The updates measure {number(update_rms, 2)} learning rates per element (root mean square), where "
             f"{setting(USUAL[0])} to {setting(USUAL[1])} is usual."
-            if numpy.isfinite(pace) and pace < USUAL[0] else ""
+            if numpy.isfinite(update_rms) and update_rms < USUAL[0] else ""
         )
         + (f" {fate(run, optimizer)}" if nothing else ""),
         span=Span(first=int(steps[0]), last=int(steps[-1])),

@@ -139,7 +139,7 @@ def initial_loss_mismatch(
         elif loss.unjudged:
             yield NotApplicable(reason=loss.unjudged)
         elif not math.isfinite(loss.first):
-            yield CouldNotLook(reason=f"the first loss is {number(loss.first)}", enable="mend what non_finite reports")
+            yield CouldNotLook(reason=f"the first loss is {number(loss.first)}", enable="fix what non_finite reports")
         elif loss.kind == "regression":
             yield from _regression(run, loss, facts, variance, spread, learned)
         elif loss.kind == "other":

@@ -26,7 +26,7 @@ residual path. Adam, or a learning rate for its group, levels out what is left.
 
 ## When it is wrong
 
-A layer whose weights start a thousand times too small mends itself within some 30 steps, which is why both windows
+A layer whose weights start a thousand times too small recovers within some 30 steps, which is why both windows
 must agree. Fine-tuning with smaller learning rates for lower layers is healthy (1/67 was measured). Healthy models span
 up to 0.9 decades of update and 2.1 of gradient. A gradient that changes steadily from layer to layer along the depth is
 left to `vanishing_gradient` and `exploding_gradient`.
@@ -105,7 +105,7 @@ def layer_imbalance(
             # The norms are of what is still finite, which is no longer the layer.
             yield CouldNotLook(
                 reason=f"from step {count(broken.step)} on there are NaN or infinities",
-                enable="mend what non_finite reports",
+                enable="fix what non_finite reports",
             )
             return
         if not window(run, optimizer, *EARLY).any() or not last_half(run, optimizer).any():

@@ -281,7 +281,7 @@ def _endless(run: Run, optimizer: int, rate: Floats, risen: float, stairs: float
     marks = [Mark(label=f"step {count(harm.since)}", x=harm.since)] if harm else []
     ends = "NaN or infinity" if not math.isfinite(loss.last) else number(loss.last)
     seen = f"It never falls in {count(len(rate))} steps and is highest at the last"
-    # A step that was to be a division: then a warmup of another length mends nothing.
+    # A step that was to be a division: then a warmup of another length fixes nothing.
     turned = Action(text="If it was meant to fall, turn the schedule round: a decay has a factor below 1")
     return Finding(
         severity=Severity.WARNING if meant else Severity.NOTE,
@@ -358,12 +358,12 @@ def _restarts(
     rose = f"rises by {percent(rise)} of its first value" if numpy.isfinite(rise) else "is not finite any more"
     back = _back(rates[:, group], at, risen)
     for_once = back is not None and len(jumps) == 1
-    mend = [
+    fix = [
         Action(text=f"Restart at {setting(old * risen)} or less, {factor(risen)}-fold at most"),
         Action(text="Let the rate rise over 50 steps after a restart, as in a warmup"),
     ]
     if for_once:
-        mend = [
+        fix = [
             Action(text=f"Find what sets the learning rate to {setting(new)} at step {count(steps[at])}: at step "
                    f"{count(int(steps[back]))} it is {setting(float(rates[back, group]))} again, so it is no restart"),
             Action(text="Print the learning rate around that step",
@@ -385,7 +385,7 @@ def _restarts(
             rate_chart(run, optimizer, marks),
             loss_chart(run, optimizer, "The training loss: it rises where the learning rate jumps.", marks),
         ],
-        actions=mend,
+        actions=fix,
         measures=[
             Measure(quantity="learning rate over that of the step before", observed=factor(times),
                     threshold=f"> {setting(risen)}", option="risen"),

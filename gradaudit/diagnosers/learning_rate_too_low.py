@@ -123,7 +123,7 @@ def learning_rate_too_low(
         if broken is not None and not broken.recovered:
             yield CouldNotLook(
                 reason=f"from step {count(broken.step)} on the run holds NaN or infinity, so its pace says nothing",
-                enable="mend what non_finite reports",
+                enable="fix what non_finite reports",
             )
             return
         # A term of several, or one whose target moves, may rise while the model learns.

@@ -151,7 +151,7 @@ def noise_module(
             yield CouldNotLook(
                 reason=f"from step {count(broken.step)} on there are NaN or infinities, so how far the weights come is "
                 "not known",
-                enable="mend what non_finite reports",
+                enable="fix what non_finite reports",
             )
         else:
             least = int(numpy.argmin(numpy.where(judged & numpy.isfinite(cosines), cosines, numpy.inf)))

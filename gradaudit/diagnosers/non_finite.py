@@ -37,8 +37,8 @@ from gradaudit.derived.broken_forward import (
     already_broken,
     batch_in_words,
     find_in_forward,
+    fix_batch,
     loss_input,
-    mend_batch,
     odd_batch,
 )
 from gradaudit.derived.each_optimizer import each_optimizer
@@ -138,7 +138,7 @@ def _broken(run: Run, broken: Breakdown, rise: float, fast: float) -> Finding:
         span=Span(first=broken.step, last=last),
         tensors=list(broken.tensors[:20]),
         evidence=charts,  # type: ignore[arg-type]
-        actions=mend_batch(odd) or _actions(run, broken, away),
+        actions=fix_batch(odd) or _actions(run, broken, away),
         measures=measures,
     )
 

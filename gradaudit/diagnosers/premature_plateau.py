@@ -22,7 +22,7 @@ learning rate is gone has not been caught: it would go on falling.
 
 ## What to try
 
-Where another finding, of dead or saturated units, stands above this one, mend that first. Then another seed: a trap
+Where another finding, of dead or saturated units, stands above this one, fix that first. Then another seed: a trap
 depends on the start. A wider model has fewer of them. A learning rate a third as high at the step before, or momentum,
 or a warmup. Where the learning rate is gone, a schedule as long as the run.
 
@@ -93,7 +93,7 @@ def premature_plateau(
             yield NotApplicable(reason=loss.shapeless)
             return
         if not math.isfinite(loss.first) or breakdown(run, optimizer) is not None:
-            yield CouldNotLook(reason="the loss is not finite at every step", enable="mend what non_finite reports")
+            yield CouldNotLook(reason="the loss is not finite at every step", enable="fix what non_finite reports")
             return
         limits = {"early": early, "left": left, "spent": spent, "unfinished": unfinished, "flat": flat}
         gone = cut_short(run, optimizer, **limits)

@@ -101,6 +101,7 @@ def _short(names: list[str], room: float) -> list[str]:
     ways: list[Callable[[str], str]] = [
         lambda name: name,
         lambda name: name.removesuffix(".weight"),
+        lambda name: name.partition(" (")[0],
         lambda name: name.rpartition(", ")[2],
         lambda name: name.partition(", ")[0],
         lambda name: name.removesuffix(".weight").rpartition(".")[2],

@@ -36,7 +36,7 @@ def _command(item: Ranked, cause: Ranked | None, run: str) -> str:
     title = property_value(f"{run}: {name(item.anchor)}" if run else name(item.anchor))
     action = f" Next: {finding.actions[0].text}" if finding.actions else ""
     if cause:
-        action = f" Explained by: {cause.finding.headline}. Mend that first."
+        action = f" Explained by: {cause.finding.headline}. Fix that first."
     return f"::{LEVELS[finding.severity]} title={title}::{data(f'{finding.headline}. {finding.seen}{action}')}"
 
 

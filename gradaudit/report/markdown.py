@@ -78,7 +78,7 @@ def _finding(item: Ranked, cause: Ranked | None) -> Iterator[str]:
     if rate := laboratory.told(item.base_rate):
         yield f"{escaped(rate)}."
     if cause:
-        yield f"Explained by: {escaped(cause.finding.headline)}. Mend that first."
+        yield f"Explained by: {escaped(cause.finding.headline)}. Fix that first."
         return
     for index, action in enumerate(finding.actions[:5], 1):
         yield f"{index}. {escaped(action.text)}"

@@ -15,7 +15,7 @@ ALONG = range(9, 100, 10)  # evaluations while a training of 100 steps goes on
     ("losses", "words"),
     [
         ([1.0, 0.9], "evaluate at least 5 times during the run"),
-        ([1.0, numpy.nan], "mend what non_finite reports, or evaluate at least 5 times during the run"),
+        ([1.0, numpy.nan], "fix what non_finite reports, or evaluate at least 5 times during the run"),
     ],
 )
 def test_losses_that_are_not_finite_are_mended_first(losses, words):

@@ -92,7 +92,7 @@ def test_the_terminal_tells_verdict_changes_and_findings(comparison: Comparison)
     text = click.unstyle(compare_terminal.render(comparison, width=88, unicode=True))
     lines = text.split("\n")
     assert lines[0].startswith("A  gpt-mini-12L-lr6e-4: 2,000 steps, finished")
-    assert "not found in B" in text, "another model on another loss mends nothing"
+    assert "not found in B" in text, "another model on another loss fixes nothing"
     assert "  steps: A 2,000; B 60; C 2,000" in lines
     assert any(line.startswith("  not found in B    dead_embedding: 100 of 8,192") for line in lines)
     assert max(map(len, lines)) <= 100

@@ -34,7 +34,7 @@ def test_the_verdict_the_counts_and_every_finding_are_there(audit: Audit) -> Non
     for item, cause in audit.with_causes():
         assert item.finding.headline in seen
         assert (item.finding.actions[0].text in seen) is (cause is None), "advice on what a cause explains fights it"
-    assert f"Explained by: {audit.ranked[0].finding.headline}. Mend that first." in seen
+    assert f"Explained by: {audit.ranked[0].finding.headline}. Fix that first." in seen
     assert "2 critical · 2 warnings · 1 note · 3 passed" in text
     assert "Could not run: small\\_batch\\_normalization." in text
     assert "- dead\\_relu: the run has no modules" in text
