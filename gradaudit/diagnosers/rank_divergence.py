@@ -10,9 +10,8 @@ weights, the mean loss of a rank over the last half that lies `standard_errors` 
 `share` of the first loss is a note: its data is different.
 
 Where the ranks hold shards, as DTensor lays them out, it compares what each rank measured of its own. Shards of half of
-the weights or more that are equal on two ranks at step 0, norm and largest element to the last bit, are a note, and a
-warning when they are equal at the last recorded step, too. A replicated tensor whose norms differ by more than `copies`
-between ranks is a note.
+the weights or more that are equal on two ranks at step 0, norm and largest element to the last bit, are a note. So is a
+replicated tensor whose norms differ by more than `copies` between ranks.
 
 ## Why it matters
 
@@ -129,7 +128,7 @@ def _parts(parts: ShardsApart, copies: float) -> Verdict:
         always = parts.still == len(parts.twins)
         one, other = parts.pair
         return Finding(
-            severity=Severity.WARNING if always else Severity.NOTE,
+            severity=Severity.NOTE,  # the laboratory trains no sharded model: it has not earned a warning yet
             confidence=Confidence.HIGH,
             headline=f"Ranks {one} and {other} start with equal shards of {count(len(parts.twins))} of "
             f"{count(parts.judged)} weights",

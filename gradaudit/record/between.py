@@ -10,6 +10,7 @@ from gradaudit.record import losses
 from gradaudit.record.cleared import CLEARED, Gradients, counting, look_for_cleared, look_for_stale, note_gradients
 from gradaudit.record.clips import Clips
 from gradaudit.record.compiled import GraphLoss, Reading, readings
+from gradaudit.record.evaluated import mode_here
 from gradaudit.record.evaluations import Evaluations
 from gradaudit.record.internals import private
 from gradaudit.record.loaders import batches_of
@@ -106,7 +107,10 @@ class Between:
         if not self.evaluations.open:
             self.evaluations.begin(shared.passes, shared.after_step, shared.time)
             shared.passes += 1
-        self.evaluations.add(seen, self.table.training() if training is None else training, split)
+        training = self.table.training() if training is None else training
+        if training == 1:
+            training = self.observers.call("evaluation losses", mode_here, self.table.living_roots(), default=1)
+        self.evaluations.add(seen, training, split)
 
     def on_backward(self, roots: Sequence[Any], gradients: Any, accumulates: bool = False) -> "Between":
         """A backward is about to run from `roots`; whoever runs it says afterwards that it is over.

@@ -71,7 +71,7 @@ def note_loader(loader: Any) -> None:
 def note_training() -> None:
     """Remember the functions that train: what their names and loops say is not said of an evaluation inside them."""
     _trained.update(_loader)
-    for frame in _script_frames():
+    for frame in script_frames():
         _training.add(_of_training(frame))
         _unread.add((frame.f_code, frame.f_lasti))
 
@@ -113,7 +113,7 @@ def _name(seen: list[_Seen]) -> str | None:
     """The split that the script names; the frames that were looked at for it are added to `seen`."""
     trains = False  # a function inside also trains, as a run_epoch(loader, optimizer=None) does
     named: str | None = None  # by the function that evaluates, unless its caller gives it other data
-    for frame in _script_frames():
+    for frame in script_frames():
         place, held = place_of(frame), _variables(frame)
         seen.append(_Seen(frame, place, held))
         for loop in place.loops:
@@ -206,7 +206,7 @@ def _over(loop: Loop, whole: Any, given: str = "") -> Over:
     return loop.over
 
 
-def _script_frames() -> Iterator[FrameType]:
+def script_frames() -> Iterator[FrameType]:
     """The frames of the user's own code, innermost first."""
     frame: FrameType | None = sys._getframe(1)
     left = 64

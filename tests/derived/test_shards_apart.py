@@ -21,11 +21,11 @@ def test_shards_of_their_own_and_equal_copies_are_quiet(tmp_path):
     )
 
 
-def test_shards_of_one_seed_that_stay_equal_are_a_warning(tmp_path):
+def test_shards_of_one_seed_that_stay_equal_are_a_note(tmp_path):
     norms = random_norms()
     norms[3] = norms[1]
     run = sharded(tmp_path / "a", norms)
-    finding = assert_finds(rank_divergence, run, Severity.WARNING)
+    finding = assert_finds(rank_divergence, run, Severity.NOTE)
     assert finding.headline == "Ranks 1 and 3 start with equal shards of 4 of 4 weights"
     assert finding.tensors == [f"layers.{layer}.weight" for layer in range(LAYERS)]
     assert "At step 99 they still are: the two learn the same" in finding.seen

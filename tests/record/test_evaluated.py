@@ -1,0 +1,136 @@
+"""The mode of what is evaluated while the trained model is in training mode: an average of it has a mode of its own."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel
+
+from tests.record.training import batch, classifier, recorded, run_of
+
+UNKNOWN, EVALUATION, TRAINING = -1, 0, 1
+
+
+@pytest.fixture
+def student():
+    return classifier()
+
+
+def step(model):
+    x, y = batch()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    functional.cross_entropy(model(x), y).backward()
+    optimizer.step()
+
+
+def modes(directory):
+    return run_of(directory).evaluations["training"].tolist()
+
+
+@torch.no_grad()
+def validate(model):
+    x, y = batch(16)
+    return functional.cross_entropy(model(x), y).item()
+
+
+def test_a_teacher_in_evaluation_mode_beside_a_student_that_trains(tmp_path, student):
+    teacher = copy.deepcopy(student).eval()
+    with recorded(tmp_path / "run"):
+        for _ in range(2):
+            step(student)
+            validate(teacher)
+    assert modes(tmp_path / "run") == [EVALUATION, EVALUATION]
+
+
+def test_the_student_itself_in_training_mode(tmp_path, student):
+    teacher = copy.deepcopy(student).eval()
+    with recorded(tmp_path / "run"):
+        step(student)
+        validate(student)
+    assert modes(tmp_path / "run") == [TRAINING]
+    assert not teacher.training
+
+
+def test_an_average_that_an_object_holds(tmp_path, student):
+    class Trainer:
+        def __init__(self):
+            self.average = AveragedModel(student).eval()
+
+        def validate(self):
+            x, y = batch(16)
+            with torch.no_grad():
+                return functional.cross_entropy(self.average(x), y).item()
+
+    trainer = Trainer()
+    with recorded(tmp_path / "run"):
+        step(student)
+        trainer.validate()
+    assert modes(tmp_path / "run") == [EVALUATION]
+
+
+def test_a_function_that_names_both_may_evaluate_either(tmp_path, student):
+    teacher = copy.deepcopy(student).eval()
+
+    @torch.no_grad()
+    def compare():
+        x, _ = batch(16)
+        return functional.cross_entropy(teacher(x), student(x).argmax(1)).item()
+
+    with recorded(tmp_path / "run"):
+        step(student)
+        compare()
+    assert modes(tmp_path / "run") == [UNKNOWN]
+
+
+def test_an_average_in_training_mode_is_no_excuse(tmp_path, student):
+    teacher = copy.deepcopy(student).train()
+    with recorded(tmp_path / "run"):
+        step(student)
+        validate(teacher)
+    assert modes(tmp_path / "run") == [TRAINING]
+
+
+def test_another_model_in_evaluation_mode_is_no_copy(tmp_path, student):
+    class Evaluator:
+        def __init__(self):
+            self.features = nn.Linear(10, 10).eval()
+            self.trained = student
+
+        def validate(self):
+            x, y = batch(16)
+            with torch.no_grad():
+                return functional.cross_entropy(self.trained(self.features(x)), y).item()
+
+    evaluator = Evaluator()
+    with recorded(tmp_path / "run"):
+        step(student)
+        evaluator.validate()
+    assert modes(tmp_path / "run") == [TRAINING]
+
+
+def test_no_attribute_is_computed_to_find_a_model(tmp_path, student):
+    asked = []
+
+    class Lazy:
+        def __getattr__(self, name):
+            asked.append(name)
+            raise AttributeError(name)
+
+        @property
+        def model(self):
+            asked.append("model")
+            return student
+
+    held = Lazy()
+    step(student)
+    with recorded(tmp_path / "run"):
+        step(student)
+        x, y = batch(16)
+        with torch.no_grad():
+            functional.cross_entropy(student(x), y)
+        before = list(asked)
+        _ = held.model
+    assert before == []
+    assert modes(tmp_path / "run") == [TRAINING]
