@@ -98,7 +98,8 @@ class TensorTable:
         self.identifier: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
         self.owner: dict[int, tuple[int, int]] = {}  # identifier -> optimizer, group
         self._next = 0
-        self.same: dict[tuple[str, frozenset[int]], int] = {}  # class and addresses of the parameters
+        # By class and addresses of the parameters, which are those of others once these are gone.
+        self.same: dict[tuple[str, frozenset[int]], tuple[int, list[weakref.ref[torch.Tensor]]]] = {}
         self.numbers: weakref.WeakKeyDictionary[torch.optim.Optimizer, int] = weakref.WeakKeyDictionary()
 
     def living_roots(self) -> list[nn.Module]:
@@ -107,13 +108,10 @@ class TensorTable:
 
     def numbers_of_modules(self) -> dict[int, int]:
         """The index in run.json of each module, by identity."""
-        numbers: dict[int, int] = {}
-        modules = [module for root in self.living_roots() for _, module in walk(root)]
-        # A model may have gone since the modules were numbered.
-        if len(modules) == len(self.modules):
-            for number, module in enumerate(modules):
-                numbers.setdefault(id(module), number)
-        return numbers
+        modules = [id(module) for root in self.living_roots() for _, module in walk(root)]
+        # A model may have gone since the modules were numbered. Of a module met twice the first number holds.
+        known = len(modules) == len(self.modules)
+        return {modules[number]: number for number in reversed(range(len(modules)))} if known else {}
 
     def training(self) -> int:
         """1 when a recorded model is in training mode, 0 when none is, -1 before any is known."""
@@ -151,12 +149,14 @@ class TensorTable:
         """The optimizer's index; a new one for an optimizer not seen before."""
         if optimizer not in self.numbers:
             # An optimizer built again for the same parameters, each epoch perhaps, goes on where the last one was.
-            held = frozenset(id(parameter) for group in optimizer.param_groups for parameter in group["params"])
-            key = (type(optimizer).__name__, held)
-            if key not in self.same:
-                self.same[key] = len(self.optimizers)
-                self.optimizers.append(groups.facts_of(len(self.optimizers), optimizer))
-            self.numbers[optimizer] = self.same[key]
+            held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            key = (type(optimizer).__name__, frozenset(map(id, held)))
+            number, references = self.same.get(key, (-1, []))
+            if number < 0 or any(reference() is None for reference in references):
+                number = len(self.optimizers)
+                self.same[key] = number, [weakref.ref(parameter) for parameter in held]
+                self.optimizers.append(groups.facts_of(number, optimizer))
+            self.numbers[optimizer] = number
         return self.numbers[optimizer]
 
     def known_plan(self, optimizer: torch.optim.Optimizer) -> Plan:

@@ -708,7 +708,7 @@ def test_torchs_optimizers_cost_no_look(tmp_path, monkeypatch):
 
 INPUTS = {
     "adversarial examples of a model": """
-    for step in range(12):
+    for step in range(120):
         point = torch.randn(8, 5, requires_grad=True)
         net.zero_grad()
         F.cross_entropy(net(point), y[:8]).backward()
@@ -756,6 +756,26 @@ def test_an_image_that_is_trained(tmp_path):
     run, watched = trained(tmp_path, text)
     assert [tensor.name for tensor in run.meta.tensors] == ["image"]
     assert run.steps["objective"].tolist() == pytest.approx(watched.known[100:], rel=1e-6)
+
+
+def test_a_tensor_that_is_trained_through_a_model_that_nobody_freezes(tmp_path):
+    """As a meta-gradient: the model's parameters get gradients, too, and are left alone."""
+    text = """
+    gamma = torch.zeros(5, requires_grad=True)
+    for step in range(150):
+        loss = F.cross_entropy(net(x * (1 + gamma)), y)
+        loss.backward()
+        with torch.no_grad():
+            gamma -= 0.1 * gamma.grad
+        gamma.grad = None
+        known.append(loss.item())
+    weights = [gamma]
+    """
+    run, watched = trained(tmp_path, text)
+    assert [tensor.name for tensor in run.meta.tensors if tensor.optimizer >= 0] == ["gamma"]
+    made = run.steps["objective"].tolist()
+    assert 30 <= len(made) <= 45  # after 16 backwards to find it, and 100 changes to tell it from an input
+    assert made == pytest.approx(watched.known[-len(made) :], rel=1e-6)
 
 
 def test_the_last_step_of_a_script(tmp_path):

@@ -57,6 +57,28 @@ def test_who_owns_each_tensor(tmp_path):
     assert [tensor.name for tensor in run.tensors_of(0)] == ["0.weight", "0.bias", "3.bias"]
 
 
+def test_optimizers_of_models_that_take_each_others_addresses_are_not_one(tmp_path):
+    """As of folds: the parameters of a model that is gone leave their addresses to those of the next."""
+
+    def train():
+        model = nn.Linear(10, 3, bias=False)
+        parameters = list(model.parameters())
+        optimizer = torch.optim.SGD(parameters, lr=0.1)
+        for _ in range(2):
+            optimizer.zero_grad()
+            backward(model)
+            optimizer.step()
+        again = torch.optim.SGD(parameters, lr=0.01)  # built anew for the same ones: one optimizer
+        again.step()
+        return id(model.weight)
+
+    with recorded(tmp_path / "run"):
+        addresses = [train() for _ in range(20)]
+    assert len(set(addresses)) < 20, "no address was taken again: the test shows nothing"
+    run = run_of(tmp_path / "run")
+    assert run.steps.groupby("optimizer").size().tolist() == [3] * 20
+
+
 def test_the_mode_of_each_training_step(tmp_path):
     with recorded(tmp_path / "run"):
         model = classifier()

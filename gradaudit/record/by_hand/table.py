@@ -19,7 +19,7 @@ def forget(table: TensorTable, hand: Any, other: Any) -> None:
     table.plans.pop(number, None)
     if number == len(table.optimizers) - 1:
         table.optimizers.pop()
-        table.same = {key: other for key, other in table.same.items() if other != number}
+        table.same = {key: other for key, other in table.same.items() if other[0] != number}
     table.facts = [
         msgspec.structs.replace(facts, optimizer=-1, group=-1, recorded_with=0) if facts.optimizer == number else facts
         for facts in table.facts
