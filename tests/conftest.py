@@ -1,5 +1,7 @@
 """What holds for all tests: in CI nothing may be skipped for want of a tool."""
 
+import functools
+import json
 import os
 
 import pytest
@@ -28,3 +30,22 @@ def pytest_make_collect_report(collector):
         report.outcome = "failed"
         report.longrepr = f"{collector.nodeid} was skipped whole in CI, where it must run: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _same_charts_drawn_once():
+    """Many tests draw the page of one run: the chart engine is asked once for each picture of a process."""
+    import vl_convert
+
+    draw = vl_convert.vegalite_to_svg
+
+    @functools.lru_cache(maxsize=1000)
+    def drawn(spec, urls):
+        return draw(json.loads(spec), allowed_base_urls=list(urls))
+
+    def once(spec, allowed_base_urls):
+        return drawn(json.dumps(spec), tuple(allowed_base_urls))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vl_convert, "vegalite_to_svg", once)
+        yield

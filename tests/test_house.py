@@ -251,26 +251,6 @@ def test_each_threshold_bites(diagnoser: Diagnoser, option: str, tmp_path: Path)
     assert said(before) != said(after), f"{option} = {extreme} changes nothing"
 
 
-SAMPLES = sorted(path.parent for path in (ROOT / "sample_runs").glob("*/run") if (path / "run.json").exists())
-
-
-@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
-def test_the_sample_runs_show_what_their_name_says(sample: Path):
-    run = load(sample / "run")
-    outcomes = {item.name: examine(item, run, {}) for item in DIAGNOSERS}
-    failed = [outcome.traceback for outcome in outcomes.values() if outcome.face == "failed"]
-    assert not failed, failed[0]
-    findings = [finding for outcome in outcomes.values() for finding in outcome.findings]
-    if sample.name.startswith("healthy"):
-        alarms = [finding.headline for finding in findings if finding.severity is not Severity.NOTE]
-        assert not alarms
-    else:
-        assert outcomes[sample.name].face == "found", outcomes[sample.name].measured or outcomes[sample.name].reason
-    for name, outcome in outcomes.items():
-        for finding in outcome.findings:
-            check_style(finding, next(item for item in DIAGNOSERS if item.name == name))
-
-
 def test_ten_thousand_tensors_are_no_problem(tmp_path: Path):
     tensors = linear_stack(depth=5_000, width=4)
     random = numpy.random.default_rng(0)

@@ -10,18 +10,13 @@ from gradaudit.diagnosers import all_diagnosers
 from gradaudit.run import Run, load
 from tests import samples, variants
 from tests.diagnosers.sick import sick_run
+from tests.thin import thin
 
 DIAGNOSERS = all_diagnosers()
 RUNS = samples.recorded()
 each_sample = pytest.mark.parametrize("sample", RUNS, ids=lambda folder: folder.name)
 # Every fifth in each round of tests, all of them among the long ones.
-some_samples = pytest.mark.parametrize(
-    "sample",
-    [
-        pytest.param(folder, id=folder.name, marks=[pytest.mark.long] if index % 5 else [])
-        for index, folder in enumerate(RUNS)
-    ],
-)
+some_samples = pytest.mark.parametrize("sample", thin(5, RUNS), ids=lambda folder: folder.name)
 
 
 def outcomes(run: Run) -> dict[str, Outcome]:

@@ -6,6 +6,7 @@ from gradaudit.audit import analyze
 from gradaudit.findings import Severity
 from tests.characters import train
 from tests.record.training import recorded, run_of
+from tests.thin import thin
 
 FAULTS = {
     "learning rate high": ({"lr": 1.0}, "learning_rate_too_high"),
@@ -38,7 +39,7 @@ def test_a_healthy_training_is_not_warned_of(audits):
     assert [item.diagnoser for item in audit.all_ranked() if item.finding.severity is not Severity.NOTE] == []
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", thin(2, FAULTS))
 def test_a_fault_of_one_setting_is_named_first(audits, fault):
     settings, name = FAULTS[fault]
     audit = audits(**settings)

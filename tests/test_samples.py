@@ -13,6 +13,7 @@ from gradaudit.findings import Severity
 from gradaudit.run import load
 from gradaudit.schema import PrivateFacts
 from tests import samples
+from tests.test_house import DIAGNOSERS, check_style
 
 LARGEST = 250_000  # bytes of a recorded run in the repository
 RUNS = samples.recorded()
@@ -47,6 +48,14 @@ def test_a_healthy_run_has_nothing_at_warning_or_above(sample):
 def test_a_sick_run_shows_what_it_is_named_after(sample):
     found = [outcome.diagnoser for outcome in samples.audit(sample).with_face("found")]
     assert sample.name in found
+
+
+@each_sample
+def test_every_diagnoser_looks_and_speaks_well(sample):
+    for outcome in samples.audit(sample).outcomes:
+        assert outcome.face != "failed", outcome.traceback
+        for finding in outcome.findings:
+            check_style(finding, next(item for item in DIAGNOSERS if item.name == outcome.diagnoser))
 
 
 # What a stranger stumbles over: words of the files and of the code, numbers that read as mistakes.

@@ -7,6 +7,8 @@ from benchmarks.lab.analyze import analysis_key, analyze
 from benchmarks.lab.experiments import chosen
 from benchmarks.lab.record import folder_of, is_recorded, key_of, record_all
 
+pytestmark = pytest.mark.long
+
 HEALTHY = quick.HEALTHY[:1]  # `make lab-quick` has the others
 FAULTY = quick.FAULTY[:2]
 

@@ -1,5 +1,6 @@
 """`gradaudit analyze`: outputs, exit codes, and every bad input as one line."""
 
+import itertools
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 
 from gradaudit.__main__ import main
 from tests.build import build_run
+from tests.thin import thin
 
 # With the learning rate at its default this is quiet, and its first loss is far above ln 10 = 2.30.
 QUIET_LOSS = 2.30 * numpy.exp(-numpy.arange(200) / 80)
@@ -93,9 +95,10 @@ def test_formats_go_where_they_are_told(run, tmp_path):
 HOSTILE = "ü\x1b[31m\n::error::x"
 
 
-@pytest.mark.parametrize("options", [(), ("-q",)])
-@pytest.mark.parametrize("more", [False, True])
-@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+@pytest.mark.parametrize(
+    ("encoding", "more", "options"),
+    thin(7, itertools.product(["ascii", "utf-8"], [False, True], [(), ("-q",)])),
+)
 def test_the_name_of_a_folder_is_shown_and_not_obeyed(run, options, more, encoding):
     odd = Path(shutil.move(run, run.parent / HOSTILE))
     runs = [odd, shutil.copytree(odd, odd.parent / "other")] if more else [odd]

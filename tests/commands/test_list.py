@@ -1,5 +1,6 @@
 """`gradaudit list`: the runs of a folder, newest first."""
 
+import itertools
 import json
 import os
 import time
@@ -8,6 +9,7 @@ import pytest
 
 from tests.build import build_run
 from tests.commands.test_analyze import QUIET_LOSS, SICK_LOSS, gradaudit, refused
+from tests.thin import thin
 
 
 @pytest.fixture
@@ -69,17 +71,17 @@ def test_a_folder_without_runs_is_one_line(tmp_path, monkeypatch):
     refused(gradaudit("list", "x"), "is a file")
 
 
-@pytest.mark.parametrize("variable", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"NO_COLOR": "", "TERM": "xterm"}])
-@pytest.mark.parametrize(
-    "command",
-    [
-        ("list",),
-        ("explain",),
-        ("explain", "overfitting"),
-        ("analyze", "runs/sick", "--format", "terminal"),
-        ("compare", "runs/quiet", "runs/sick", "--format", "terminal"),
-    ],
-)
+VARIABLES = [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"NO_COLOR": "", "TERM": "xterm"}]
+COMMANDS = [
+    ("list",),
+    ("explain",),
+    ("explain", "overfitting"),
+    ("analyze", "runs/sick", "--format", "terminal"),
+    ("compare", "runs/quiet", "runs/sick", "--format", "terminal"),
+]
+
+
+@pytest.mark.parametrize(("command", "variable"), thin(4, itertools.product(COMMANDS, VARIABLES)))
 def test_colours_are_left_out_where_none_are_wanted(folder, command, variable):
     result = gradaudit(*command, color=True, env={"NO_COLOR": None, "TERM": None, **variable})
     assert "overfitting" in result.stdout or "sick" in result.stdout

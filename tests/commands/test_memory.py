@@ -59,6 +59,7 @@ def test_of_several_runs_the_findings_are_printed(run, tmp_path):
     assert not list(tmp_path.rglob("*.html"))
 
 
+@pytest.mark.long
 def test_the_other_commands_say_it_in_a_line(run):
     result = limited("compare", run, run, "--format", "html", "--format", "json")
     one_line_each(result, run / "compare.html")

@@ -1,6 +1,7 @@
 """`gradaudit render`: the page again, byte for byte, from the JSON of an audit."""
 
 import copy
+import itertools
 import json
 import os
 import random
@@ -10,6 +11,7 @@ import pytest
 from gradaudit.schema import PrivateFacts
 from tests.build import build_run
 from tests.commands.test_analyze import QUIET_LOSS, SICK_LOSS, gradaudit, refused
+from tests.thin import thin
 
 
 @pytest.fixture
@@ -35,8 +37,10 @@ def test_the_json_comes_back_on_standard_output(analyzed):
     assert result.stdout_bytes == (analyzed / "audit.json").read_bytes()
 
 
-@pytest.mark.parametrize("format", ["html", "json", "terminal", "markdown", "junit", "github"])
-@pytest.mark.parametrize("show", [True, False])
+FORMATS = ["html", "json", "terminal", "markdown", "junit", "github"]
+
+
+@pytest.mark.parametrize(("format", "show"), thin(3, itertools.product(FORMATS, [True, False])))
 def test_private_facts_stay_in_the_json_unless_asked_for(tmp_path, format, show):
     private = PrivateFacts(host="secret-host", user="secret-user", directory="/secret", command=["secret.py"])
     run = build_run(tmp_path / "x", loss=QUIET_LOSS, private=private).path
@@ -165,7 +169,7 @@ def paths(value, path=()):
             yield from paths(value[key], (*path, key))
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", thin(4, range(20)))
 def test_mutations_are_drawn_or_refused(audit, tmp_path, seed):
     """In one of each kind of place: another value, half a list, a list three times."""
     random_ = random.Random(seed)

@@ -75,6 +75,7 @@ LATE = """
 """
 
 
+@pytest.mark.long
 def test_a_spawned_child_that_imports_torch_late_keeps_its_exit_code(tmp_path):
     script(tmp_path, LATE)
     assert record(tmp_path, "--quiet", "-o", "run", "train.py").stdout == "6\n"

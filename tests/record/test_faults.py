@@ -40,6 +40,7 @@ from gradaudit.record.observers import OF_SEAM
 from gradaudit.record.settings import Settings
 from gradaudit.run import load
 from tests.record.training import batch, classifier, recorded
+from tests.thin import thin
 
 # Places where a fault costs one observer: the observer that is named, and whether it needs ranks.
 OBSERVED = [
@@ -202,7 +203,11 @@ def fault(*args, **kwargs):
     raise RuntimeError("fault\nof ours")
 
 
-@pytest.mark.parametrize(("place", "name", "observer"), OBSERVED, ids=lambda value: getattr(value, "__name__", value))
+def _named(value):
+    return getattr(value, "__name__", value)
+
+
+@pytest.mark.parametrize(("place", "name", "observer"), thin(3, OBSERVED), ids=_named)
 def test_a_fault_costs_one_observer(tmp_path, bare, capsys, monkeypatch, place, name, observer):
     monkeypatch.setenv("WORLD_SIZE", "2")  # checksums of weights are for copies on several ranks
     monkeypatch.setattr(place, name, fault)
@@ -225,7 +230,7 @@ def test_a_fault_costs_one_observer(tmp_path, bare, capsys, monkeypatch, place, 
     assert run.has("histograms") or observer in ("histograms", "gradient statistics")
 
 
-@pytest.mark.parametrize(("place", "name"), CORE, ids=lambda value: getattr(value, "__name__", value))
+@pytest.mark.parametrize(("place", "name"), thin(2, CORE), ids=_named)
 def test_a_fault_of_the_core_ends_the_recording_with_one_line(tmp_path, bare, capsys, monkeypatch, place, name):
     monkeypatch.setattr(place, name, fault)
     assert same(train_recorded(tmp_path / "run"), bare)

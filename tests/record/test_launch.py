@@ -13,6 +13,7 @@ import pytest
 
 from gradaudit.run import RunError, load
 from tests.record.training import python, record, script
+from tests.thin import thin
 
 TRAIN = """
     import hashlib, sys
@@ -99,6 +100,7 @@ def test_default_folder_and_folders_that_are_taken(tmp_path):
     assert not list(folder.glob(".earlier-*"))
 
 
+@pytest.mark.long
 def test_what_cannot_be_started_costs_no_earlier_run(tmp_path):
     script(tmp_path, TRAIN)
     assert record(tmp_path, "-o", "run", "train.py").returncode == 0
@@ -114,17 +116,16 @@ def test_what_cannot_be_started_costs_no_earlier_run(tmp_path):
 INTERRUPTIBLE = "signal.signal(signal.SIGINT, signal.default_int_handler)"
 
 
-@pytest.mark.parametrize(
-    ("ending", "code", "state"),
-    [
-        ("sys.exit(3)", 3, "failed"),
-        ("raise ValueError('bad data')", 1, "failed"),
-        (f"{INTERRUPTIBLE}; os.kill(os.getpid(), signal.SIGINT); time.sleep(9)", -signal.SIGINT, "interrupted"),
-        ("time.sleep(2); os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)", -signal.SIGTERM, "killed"),
-        ("os._exit(5)", 5, "failed"),
-    ],
-    ids=["exit", "exception", "SIGINT", "SIGTERM", "_exit"],
-)
+ENDINGS = [
+    ("sys.exit(3)", 3, "failed"),
+    ("raise ValueError('bad data')", 1, "failed"),
+    (f"{INTERRUPTIBLE}; os.kill(os.getpid(), signal.SIGINT); time.sleep(9)", -signal.SIGINT, "interrupted"),
+    ("time.sleep(2); os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)", -signal.SIGTERM, "killed"),
+    ("os._exit(5)", 5, "failed"),
+]
+
+
+@pytest.mark.parametrize(("ending", "code", "state"), thin(2, ENDINGS))
 def test_exit_codes_and_tracebacks_are_the_scripts_own(tmp_path, ending, code, state):
     script(tmp_path, TRAIN.replace("main(20)", f"import os, signal, time; main(3); {ending}"))
     with ThreadPoolExecutor() as side_by_side:
@@ -182,10 +183,11 @@ def test_a_fork_after_the_start_does_not_write_into_the_parents_files(tmp_path):
     assert watched.stderr.count("gradaudit:") == 1
 
 
-def test_data_loader_workers_write_nothing(tmp_path):
+@pytest.mark.parametrize("contexts", thin(2, ['("fork",)', '("fork", "spawn", "forkserver")']))
+def test_data_loader_workers_write_nothing(tmp_path, contexts):
     script(
         tmp_path,
-        """
+        f"""
         import torch
         from torch.nn.functional import cross_entropy
 
@@ -200,7 +202,7 @@ def test_data_loader_workers_write_nothing(tmp_path):
         if __name__ == "__main__":
             model = torch.nn.Linear(10, 3)
             optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-            for context in ("fork", "spawn", "forkserver"):
+            for context in {contexts}:
                 for x, y in torch.utils.data.DataLoader(Data(), 8, num_workers=2, multiprocessing_context=context):
                     optimizer.zero_grad()
                     cross_entropy(model(x), y).backward()
@@ -211,7 +213,7 @@ def test_data_loader_workers_write_nothing(tmp_path):
     assert watched.returncode == 0, watched.stderr
     run = load(tmp_path / "run")
     assert sorted(path.name for path in run.path.iterdir()) == ["ended.json", "launch.json", "rank00000", "run.json"]
-    assert len(run.steps) == 15
+    assert len(run.steps) == 5 * len(eval(contexts))
     assert len(run.evaluations) == 0
     assert (run.meta.data.batches_per_epoch, run.meta.data.batch_size) == (5, 8)
 
@@ -226,6 +228,7 @@ def test_the_users_own_sitecustomize_still_runs(tmp_path):
     assert len(load(tmp_path / "run").steps) == 20
 
 
+@pytest.mark.long
 def test_an_interpreter_that_ignores_the_recorder_is_explained(tmp_path):
     script(tmp_path, TRAIN)
     watched = record(tmp_path, "-o", "run", "--", sys.executable, "-I", "train.py")
@@ -269,6 +272,7 @@ def test_no_host_leaves_nothing_private(tmp_path):
     assert not any(private.values())
 
 
+@pytest.mark.long
 def test_importing_torch_costs_no_compiler(tmp_path):
     script(
         tmp_path, "import sys, torch; print([m for m in ('torch._dynamo', 'pyarrow', 'pandas') if m in sys.modules])"
@@ -313,6 +317,7 @@ STEPS = """
 """
 
 
+@pytest.mark.long
 def test_a_command_longer_than_an_environment_variable(tmp_path):
     script(tmp_path, STEPS)
     names = [f"data/part-{number:020d}.parquet" for number in range(6000)]

@@ -220,10 +220,14 @@ def objectives(run):
     return [run.steps_of(optimizer)["objective"].tolist() for optimizer in run.optimizers]
 
 
+QUICK = ("two", "ensemble", "evaluating")
+
+
 def some(name):
-    """Once in the quick tests, 20 times in the long ones."""
+    """20 times in the long tests, and a few of them once in the quick ones."""
+    once = [] if name in QUICK else [pytest.mark.long]
     often = [pytest.mark.long, pytest.mark.timeout(1800)]
-    return [pytest.param(name, 1, id=name), pytest.param(name, 20, id=f"{name}-20", marks=often)]
+    return [pytest.param(name, 1, id=name, marks=once), pytest.param(name, 20, id=f"{name}-20", marks=often)]
 
 
 @pytest.mark.parametrize(("name", "times"), [case for name in SCENARIOS for case in some(name)])

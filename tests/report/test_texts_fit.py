@@ -9,6 +9,7 @@ from gradaudit.audit import analyze
 from gradaudit.report import html
 from gradaudit.run import load
 from tests.samples import recorded
+from tests.thin import thin
 
 pytestmark = pytest.mark.browser
 
@@ -39,13 +40,7 @@ OUTSIDE = """() => {
 
 
 # A page takes seconds to draw; each kind of chart is in several samples.
-SAMPLES = [
-    pytest.param(folder, id=folder.name, marks=[pytest.mark.long] if index % 3 else [])
-    for index, folder in enumerate(recorded())
-]
-
-
-@pytest.mark.parametrize("sample", SAMPLES)
+@pytest.mark.parametrize("sample", thin(7, recorded()), ids=lambda folder: folder.name)
 def test_no_text_is_cut_at_the_edge_of_its_picture(browser: Any, tmp_path: Path, sample: Path) -> None:
     file = tmp_path / "report.html"
     file.write_text(html.render(analyze(load(sample / "run"))), encoding="utf-8")
