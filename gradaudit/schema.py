@@ -118,7 +118,7 @@ EVALUATIONS = Table(
         Column("training", "int8", "flag", "training flag of the root module during the pass: 1, 0, or -1 unknown"),
         Column("loss", "int16", "index", "loss function, as in run.json; -1 when given by Recorder.log"),
     ),
-    "compute the validation loss with a torch.nn.functional loss (nn.CrossEntropyLoss uses one), "
+    "compute the validation loss under torch.no_grad() with a torch.nn.functional loss (nn.CrossEntropyLoss uses one), "
     'or call Recorder.log(loss=..., split="validation")',
 )
 

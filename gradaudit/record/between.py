@@ -1,7 +1,7 @@
 """What a thread shows between two optimizer steps: losses, backward roots, clipping, AMP scales, evaluation passes."""
 
 import threading
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Sequence, Set
 from typing import Any
 
 import torch
@@ -12,43 +12,23 @@ from gradaudit.record.clips import Clips
 from gradaudit.record.compiled import GraphLoss, Reading, readings
 from gradaudit.record.evaluated import mode_here
 from gradaudit.record.evaluations import Evaluations
+from gradaudit.record.gathered import SAMPLED, Gathered
 from gradaudit.record.internals import private
 from gradaudit.record.loaders import batches_of
-from gradaudit.record.losses import Call, LossBook
+from gradaudit.record.losses import Call
 from gradaudit.record.normalisation import note
-from gradaudit.record.observers import Observers
 from gradaudit.record.on_host import value_of
+from gradaudit.record.parts import Part
 from gradaudit.record.seen import Seen, behind, written_out
-from gradaudit.record.splits import forget as forget_places
 from gradaudit.record.splits import note_loader, note_training
-from gradaudit.record.tensors import Plan, TensorTable
-from gradaudit.record.terms import TERMS, Terms
+from gradaudit.record.tensors import Plan
+from gradaudit.record.terms import TERMS
 from gradaudit.record.threads import PerThread, leaves
+from gradaudit.record.unused import Unused
 
 _PENDING = 64  # training losses kept without a backward; more are somebody's metric
-_SAMPLED = 4  # losses of one step whose input is sampled: those of the first micro-steps
 _MOST_PASSES = 10_000  # evaluation passes that wait for a first step
 _UNSTEPPED = 1000  # backward passes before the first step, after which the script is told that none was seen
-
-
-class Gathered:
-    """What the threads of a recording share."""
-
-    def __init__(self, table: TensorTable, observers: Observers) -> None:
-        forget_places()
-        self.table, self.observers = table, observers
-        self.book = LossBook()
-        self.terms = Terms()
-        self.evaluated: list[dict[str, Any]] = []
-        self.passes = 0  # evaluation passes begun so far
-        self.batches_per_epoch = self.loader_batch_size = 0
-        self.after_step, self.time = -1, 0.0  # of the last step taken
-        self.samples_left = _SAMPLED  # inputs of losses still to be sampled in this step
-        self.cleared: dict[int, Any] = {}  # by optimizer: were its gradients zeroed since its last step
-        self.worker: bool | None = None  # this process loads data, and its losses are nobody's
-        self.training: set[int] = set()  # threads that made a backward
-        self.settle: Callable[[], None] = lambda: None  # closes a step made by hand, before an evaluation
-        self.by_hand: Callable[[], list[Any]] = list  # what this thread changes by hand
 
 
 class Between:
@@ -57,7 +37,7 @@ class Between:
     def __init__(self, shared: Gathered, threads: PerThread["Between"]) -> None:
         self._threads = threads
         self.shared, self.table, self.observers = shared, shared.table, shared.observers
-        self.evaluations = Evaluations()
+        self.evaluations, self.unused = Evaluations(), Unused()
         self.step: Any = None  # `recording.OpenStep` between the hooks of an optimizer's step
         self.hooked = 0  # steps that the hooks saw
         self.backwards = 0
@@ -89,6 +69,8 @@ class Between:
             return
         seen = shared.book.observe(name, result, call, self.observers, reading)
         if result.requires_grad:
+            if self.observers.call("evaluation losses", self.unused.takes, seen, self.table.training(), default=False):
+                return
             if shared.samples_left > 0 and (reading is None or reading.input_known):
                 shared.samples_left -= 1
                 seen.sample = self.observers.call("loss inputs", shared.book.sample, seen.loss, call)
@@ -97,7 +79,7 @@ class Between:
         else:
             self.observers.call("evaluation losses", self._evaluate, seen)
 
-    def _evaluate(self, seen: Call, training: int | None = None, split: str | None = None) -> None:
+    def _evaluate(self, seen: Call, training: int | None = None, part: Part | None = None) -> None:
         """Add a loss without a backward to the evaluation pass of this thread."""
         shared = self.shared
         shared.settle()
@@ -110,7 +92,7 @@ class Between:
         training = self.table.training() if training is None else training
         if training == 1:
             training = self.observers.call("evaluation losses", mode_here, self.table.living_roots(), default=1)
-        self.evaluations.add(seen, training, split)
+        self.evaluations.add(seen, training, part)
 
     def on_backward(self, roots: Sequence[Any], gradients: Any, accumulates: bool = False) -> "Between":
         """A backward is about to run from `roots`; whoever runs it says afterwards that it is over.
@@ -124,6 +106,7 @@ class Between:
         # The first one says so where others are running that may be about to train.
         first = self.backwards == 1 and threading.active_count() > 1
         self.leaves = leaves(roots) if first or len(self.shared.training) > 1 else None
+        call("evaluation losses", self._sort_unused, roots)
         call("evaluation losses", self.close_pass)
         if self.shared.after_step < 0:
             call("evaluation losses", note_training)
@@ -233,10 +216,21 @@ class Between:
             call = Call(book.logged(), torch.as_tensor(value), count, 0, count)
             # What the script logs is what it means; the same losses seen without a name are not a second split.
             self.evaluations.forget(name, call.loss)
-            self._evaluate(call, 0, name)
+            self._evaluate(call, 0, Part(name))
+
+    def on_derivative(self, roots: Sequence[Any]) -> None:
+        """The script asks for gradients of `roots`, which are no evaluation's losses then."""
+        self._sort_unused(roots, training=-1)
+
+    def _sort_unused(self, roots: Sequence[Any], training: int | None = None) -> None:
+        if self.unused.calls:
+            training = self.table.training() if training is None else training
+            self._pending = self.unused.trained(self._pending, roots, training) + self._pending
 
     def close_pass(self) -> None:
         """A training step begins, or all ends: the evaluation pass is complete."""
+        for call, part in self.unused.leave():
+            self._evaluate(call, 0, part)
         if self.evaluations.open:
             self.shared.evaluated += self.evaluations.close()
             del self.shared.evaluated[:-_MOST_PASSES]
@@ -250,7 +244,8 @@ class Between:
 
         An optimizer that steps right after another one, with no backward between, shares its losses.
         """
-        if self._pending and not self.seen.roots:
+        if not self.seen.roots and (self._pending or self.unused.calls):
+            self._sort_unused(())
             # torch.autograd.grad leaves no backward root: the losses before the step are all there is.
             self.seen.calls, self._pending = self._pending, []
         if not self.seen:
@@ -283,7 +278,7 @@ class Between:
 
     def sample_next(self, due: bool) -> None:
         """Whether the inputs of the coming step's losses are sampled."""
-        self.shared.samples_left = _SAMPLED if due else 0
+        self.shared.samples_left = SAMPLED if due else 0
 
     def forget(self) -> None:
         """Drop what a closure's further calls left behind: a line search, not the next step."""

@@ -54,13 +54,13 @@ class Evaluations:
         paused = time.perf_counter() - self._last > _PAUSE * self._shortest
         return advanced > 0 and (paused or advanced > max(10, int(self._pass["after_step"])))
 
-    def add(self, call: Call, training: int, split: str | None = None) -> None:
-        """Add one evaluation loss; `split` names it, else the script's source does."""
+    def add(self, call: Call, training: int, part: Part | None = None) -> None:
+        """Add one evaluation loss; `part` is what it belongs to, else the script's source says it."""
         now = time.perf_counter()
         if self.open:
             self._shortest = min(self._shortest, now - self._last)
         self._last = now
-        key = parts.key_of(Part(split) if split else current_part())
+        key = parts.key_of(part or current_part())
         entry = self.open.setdefault(key, _Split(training=training, loss=call.loss))
         entry.add(_Split(wide(call.mean) * call.valid, call.valid, 1, training, call.loss))
         while parts.crowded(key, self.open):

@@ -14,6 +14,7 @@ OF_SEAM = {
     "between.on_loss": "losses",
     "compiled": "losses inside compiled regions",
     "between.on_graph": "losses inside compiled regions",
+    "between.on_derivative": "evaluation losses",
     "between.on_scale": "AMP scales",
     "between.clips.on_clip": "gradient clipping",
     "on_value_clip": "gradient clipping",

@@ -13,11 +13,12 @@ from torch import nn
 
 from gradaudit.record import checksums, closures, step_row
 from gradaudit.record.activations import EVERY, Activations
-from gradaudit.record.between import Between, Gathered
+from gradaudit.record.between import Between
 from gradaudit.record.by_hand.hands import BY_HAND, Hands
 from gradaudit.record.cadence import Cadence, Meter, in_last_tenth
 from gradaudit.record.calls import CALLS, Calls
 from gradaudit.record.files import Files, rank_and_world
+from gradaudit.record.gathered import Gathered
 from gradaudit.record.measuring import measure, measure_update
 from gradaudit.record.observers import Observers
 from gradaudit.record.samples import Sample

@@ -66,8 +66,11 @@ class Seen:
 
 def behind(pending: list[Call], roots: Sequence[Any]) -> list[Call]:
     """The losses that `roots` were computed from; a metric that nobody differentiates is left out."""
-    if len(pending) < 2:
-        return list(pending)
+    return list(pending) if len(pending) < 2 else leading_to(pending, roots) or list(pending)
+
+
+def leading_to(pending: Sequence[Call], roots: Sequence[Any]) -> list[Call]:
+    """The losses that are found in the graph of `roots`."""
     wanted = {call.node: call for call in pending}
     found: set[Any] = set()
     queue = [root.grad_fn for root in roots if isinstance(root, torch.Tensor) and root.grad_fn is not None]
@@ -81,7 +84,7 @@ def behind(pending: list[Call], roots: Sequence[Any]) -> list[Call]:
             found.add(key)
         else:
             queue += [parent for parent, _ in node.next_functions if parent is not None]
-    return [call for call in pending if call.node in found] or list(pending)
+    return [call for call in pending if call.node in found]
 
 
 def written_out(between: Any, roots: Sequence[Any], gradients: Any) -> list[Call]:

@@ -15,7 +15,7 @@ from gradaudit.record import groups
 from gradaudit.record.device import DeviceStatistics
 from gradaudit.record.observers import Observers
 from gradaudit.record.on_device import measure_on_device
-from gradaudit.record.patches.names import describe, find_roots, label_of, unwrap, walk
+from gradaudit.record.patches.names import describe, find_roots, label_of, unlike, unwrap, walk
 from gradaudit.record.probe import Probe, device_of
 from gradaudit.record.ring import Slot
 from gradaudit.record.rows import OutputCounter, RowCounter, Snapshot
@@ -279,7 +279,8 @@ class TensorTable:
     def _label_optimizers(self) -> None:
         for optimizer, number in list(self.numbers.items()):
             facts = self.optimizers[number]
-            self.optimizers[number] = msgspec.structs.replace(facts, label=facts.label or label_of(optimizer))
+            label = facts.label or unlike(label_of(optimizer), [other.label for other in self.optimizers])
+            self.optimizers[number] = msgspec.structs.replace(facts, label=label)
 
     def facts_now(self) -> list[TensorFacts]:
         """The facts, with what a script changes on the way: a frozen tensor may have been unfrozen."""

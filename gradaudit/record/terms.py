@@ -77,20 +77,36 @@ class Terms:
 
 
 def terms_of(root: Any) -> list[Any]:
-    """The autograd nodes that a scalar is the sum of, up to constant factors; the root alone where there are many."""
+    """The autograd nodes that a scalar is the sum of, up to constant factors.
+
+    A stacked list of too many is one of them, as the losses of an episode, and where they still are too many the root.
+    """
+    found = _summands(root, lists=False)
+    if found is None:
+        return [root]
+    for node in list(found):
+        inside = _summands(node, lists=True)
+        if inside is not None and len(found) + len(inside) - 1 <= _MOST_TERMS:
+            place = found.index(node)
+            found[place : place + 1] = inside
+    return found
+
+
+def _summands(root: Any, lists: bool) -> list[Any] | None:
+    """What a node is the sum of, written out or also as a list; None of more than there may be."""
     found, queue = [], [root]
     while queue:
         node = queue.pop()
         parents = [parent for parent, _ in node.next_functions if parent is not None]
         name = node.name()
-        if name in ("SumBackward0", "MeanBackward0") and len(parents) == 1 and parents[0].name() in _JOINED:
-            queue += [parent for parent, _ in parents[0].next_functions if parent is not None]
-        elif name in ("AddBackward0", "SubBackward0") or (name in (*_FACTORS, *_SAME) and len(parents) == 1):
+        if name in ("AddBackward0", "SubBackward0") or (name in (*_FACTORS, *_SAME) and len(parents) == 1):
             queue += parents
+        elif lists and name in ("SumBackward0", "MeanBackward0") and parents and parents[0].name() in _JOINED:
+            queue += [parent for parent, _ in parents[0].next_functions if parent is not None]
         else:
             found.append(node)
         if len(found) + len(queue) > _MOST_TERMS:
-            return [root]
+            return None
     return found
 
 

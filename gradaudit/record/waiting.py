@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gradaudit.record.between import Between, Gathered
+from gradaudit.record.between import Between
 from gradaudit.record.cadence import Meter
+from gradaudit.record.gathered import Gathered
 from gradaudit.record.ring import Slot
 from gradaudit.record.steps import Batch, StepRecord, drop
 from gradaudit.record.threads import PerThread

@@ -32,6 +32,7 @@ from gradaudit.record import (
     steps,
     tensors,
     terms,
+    unused,
     waiting,
     writer,
 )
@@ -62,6 +63,9 @@ OBSERVED = [
     (between.Between, "close_pass", "evaluation losses"),
     (evaluations.Evaluations, "add", "evaluation losses"),
     (evaluations, "current_part", "evaluation losses"),
+    (between.Between, "_sort_unused", "evaluation losses"),
+    (unused.Unused, "takes", "evaluation losses"),
+    (between.Between, "on_derivative", "evaluation losses"),
     (between.Between, "on_scale", "AMP scales"),
     (step_row, "_scaling", "AMP scales"),
     (between.Between, "on_batch_norm", "BatchNorm batch sizes"),

@@ -1,5 +1,6 @@
 """Which terms an objective has, and which parameters each reaches."""
 
+import pytest
 import torch
 from torch import nn
 from torch.nn import functional
@@ -64,6 +65,19 @@ def test_factors_and_lists_are_taken_apart():
     # A factor that learns is part of its term.
     assert len(terms.terms_of((one * two).grad_fn)) == 1
     assert len(terms.terms_of(sum(p.sum() for p in [a] * 40).grad_fn)) == 1
+
+
+@pytest.mark.parametrize("count", [3, 60])
+def test_the_losses_of_an_episode_are_two_terms(tmp_path, count):
+    """As of torch's example of an actor and a critic: two lists of as many losses as the episode has steps."""
+
+    def loss_of(model, x):
+        policy, value = zip(*(losses(model, x) for _ in range(count)), strict=True)
+        return [torch.stack(policy).sum() + torch.stack(value).sum()]
+
+    found = actor_and_critic(tmp_path / "run", loss_of)
+    assert not found["actor.weight"] & found["critic.weight"]
+    assert found["trunk.weight"] == found["actor.weight"] | found["critic.weight"]
 
 
 def test_a_graph_that_is_too_large_is_not_told(tmp_path, monkeypatch):

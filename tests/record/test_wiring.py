@@ -57,6 +57,20 @@ def test_who_owns_each_tensor(tmp_path):
     assert [tensor.name for tensor in run.tensors_of(0)] == ["0.weight", "0.bias", "3.bias"]
 
 
+def test_optimizers_that_no_variable_names_have_labels_of_their_own(tmp_path):
+    class Layer(nn.Linear):
+        def __init__(self):
+            super().__init__(10, 10)
+            self.opt = torch.optim.Adam(self.parameters(), lr=0.01)
+
+    with recorded(tmp_path / "run"):
+        layers = [Layer() for _ in range(3)]
+        for layer in layers:
+            layer(X).square().mean().backward()
+            layer.opt.step()
+    assert [optimizer.label for optimizer in run_of(tmp_path / "run").meta.optimizers] == ["adam", "adam_2", "adam_3"]
+
+
 def test_optimizers_of_models_that_take_each_others_addresses_are_not_one(tmp_path):
     """As of folds: the parameters of a model that is gone leave their addresses to those of the next."""
 

@@ -119,12 +119,16 @@ def labels_of(things: Sequence[Any]) -> list[str]:
     """A label for each, no two the same."""
     labels: list[str] = []
     for thing in things:
-        label, number = label_of(thing), 2
-        unique = label
-        while unique in labels:
-            unique, number = f"{label}_{number}", number + 1
-        labels.append(unique)
+        labels.append(unlike(label_of(thing), labels))
     return labels
+
+
+def unlike(label: str, others: Sequence[str]) -> str:
+    """The label, with a number behind it where others have it."""
+    unique, number = label, 2
+    while unique in others:
+        unique, number = f"{label}_{number}", number + 1
+    return unique
 
 
 def registered() -> list[nn.Module]:

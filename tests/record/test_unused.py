@@ -1,0 +1,148 @@
+"""Validation losses that a script computes without `torch.no_grad`: no backward follows, so they are evaluations."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional
+
+from tests.record.training import batch, classifier, recorded, run_of
+
+X, Y = batch(24)
+
+
+@pytest.fixture
+def model():
+    return classifier()
+
+
+def sgd(model):
+    return torch.optim.SGD(model.parameters(), lr=0.1)
+
+
+def loss_of(model, rows):
+    return functional.cross_entropy(model(X[rows]), Y[rows])
+
+
+def step(model, optimizer):
+    model.train()
+    optimizer.zero_grad()
+    loss = loss_of(model, slice(0, 8))
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def test_a_validation_loss_with_a_gradient(tmp_path, model):
+    trained, seen = [], []
+    with recorded(tmp_path / "run"):
+        optimizer = sgd(model)
+        for _ in range(4):
+            trained.append(step(model, optimizer))
+            model.eval()
+            loss_val = loss_of(model, slice(8, 24))
+            seen.append(loss_val.item())
+    run = run_of(tmp_path / "run")
+    assert run.steps["mean_loss"].tolist() == pytest.approx(trained)
+    assert run.steps["objective"].tolist() == pytest.approx(trained)
+    assert run.evaluations["mean_loss"].tolist() == pytest.approx(seen)
+    assert run.evaluations["split"].tolist() == ["validation"] * 4
+    assert run.evaluations["after_step"].tolist() == [0, 1, 2, 3]
+    assert run.evaluations["training"].tolist() == [0] * 4
+
+
+def test_the_batches_of_two_sets_with_a_gradient_and_without(tmp_path, model):
+    """More batches than there are places for losses that wait for a backward."""
+
+    def validate():
+        return (
+            torch.stack([loss_of(model, slice(row, row + 1)) for _ in range(6) for row in range(8, 24)]).mean().item()
+        )
+
+    def test():
+        with torch.no_grad():
+            return loss_of(model, slice(0, 4)).item()
+
+    validated, tested = [], []
+    with recorded(tmp_path / "run"):
+        optimizer = sgd(model)
+        for _ in range(3):
+            step(model, optimizer)
+            model.eval()
+            validated.append(validate())
+            tested.append(test())
+    found = run_of(tmp_path / "run").evaluations.groupby("split")
+    assert found.get_group("validation")["mean_loss"].tolist() == pytest.approx(validated)
+    assert found.get_group("test")["mean_loss"].tolist() == pytest.approx(tested)
+    assert found.get_group("validation")["batches"].tolist() == [96] * 3
+
+
+def test_a_loss_written_by_hand_is_not_taken_for_the_validation_loss(tmp_path, model):
+    with recorded(tmp_path / "run"):
+        optimizer = sgd(model)
+        for _ in range(3):
+            model.train()
+            optimizer.zero_grad()
+            (model(X[:8]) - 1).abs().mean().backward()
+            optimizer.step()
+            model.eval()
+            loss_of(model, slice(8, 24))
+    run = run_of(tmp_path / "run")
+    assert run.steps["mean_loss"].isna().all()
+    assert len(run.evaluations) == 3
+
+
+@pytest.mark.parametrize("written", ["torch", "by hand"])
+def test_a_training_in_evaluation_mode_has_no_evaluations(tmp_path, model, written):
+    trained = []
+    with recorded(tmp_path / "run"):
+        optimizer = sgd(model)
+        model.eval()
+        for _ in range(4):
+            optimizer.zero_grad()
+            loss = loss_of(model, slice(0, 8))
+            trained.append(loss.item())
+            # Far more operations than are looked at to find the losses behind an objective.
+            whole = loss if written == "torch" else sum([loss * 0.001 for _ in range(1000)])
+            whole.backward()
+            optimizer.step()
+    run = run_of(tmp_path / "run")
+    assert run.steps["mean_loss"].tolist() == pytest.approx(trained)
+    assert len(run.evaluations) == 0
+
+
+def test_a_training_through_autograd_grad_in_evaluation_mode(tmp_path, model):
+    trained = []
+    with recorded(tmp_path / "run"):
+        optimizer = sgd(model)
+        model.eval()
+        for _ in range(4):
+            loss = loss_of(model, slice(0, 8))
+            parameters = list(model.parameters())
+            for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+                parameter.grad = gradient
+            optimizer.step()
+            trained.append(loss.item())
+    run = run_of(tmp_path / "run")
+    assert run.steps["mean_loss"].tolist() == pytest.approx(trained)
+    assert len(run.evaluations) == 0
+
+
+@pytest.mark.parametrize("asked", ["grad", "backward"])
+def test_losses_of_an_attack_are_no_evaluation(tmp_path, model, asked):
+    """As of adversarial robustness: the gradient of the input of a model in evaluation mode."""
+    with recorded(tmp_path / "run"):
+        optimizer = sgd(model)
+        for _ in range(4):
+            step(model, optimizer)
+            model.eval()
+            point = X[8:].clone().requires_grad_()
+            loss = functional.cross_entropy(model(point), Y[8:])
+            if asked == "grad":
+                torch.autograd.grad(loss, point)
+            else:
+                loss.backward()
+    run = run_of(tmp_path / "run")
+    assert len(run.evaluations) == 0
+    assert len(run.steps) == 4
+    assert not any(math.isnan(value) for value in run.steps["mean_loss"])
