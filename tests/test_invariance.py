@@ -16,7 +16,7 @@ DIAGNOSERS = all_diagnosers()
 RUNS = samples.recorded()
 each_sample = pytest.mark.parametrize("sample", RUNS, ids=lambda folder: folder.name)
 # Every fifth in each round of tests, all of them among the long ones.
-some_samples = pytest.mark.parametrize("sample", thin(5, RUNS), ids=lambda folder: folder.name)
+some_samples = pytest.mark.parametrize("sample", thin(10, RUNS), ids=lambda folder: folder.name)
 
 
 def outcomes(run: Run) -> dict[str, Outcome]:
@@ -108,7 +108,7 @@ VARIANTS = {
 @pytest.mark.parametrize(
     "variant", ["down", "sparse", *(pytest.param(name, marks=pytest.mark.long) for name in ("up", "renumbered"))]
 )
-@pytest.mark.parametrize("diagnoser", DIAGNOSERS, ids=lambda item: item.name)
+@pytest.mark.parametrize("diagnoser", thin(2, DIAGNOSERS), ids=lambda item: item.name)
 def test_each_diagnoser_says_the_same_of_its_sick_run(diagnoser, variant, tmp_path):
     sick_run(diagnoser.name, tmp_path)
     before = examine(diagnoser, load(tmp_path / "run"), {})

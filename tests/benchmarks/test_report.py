@@ -13,6 +13,8 @@ from gradaudit.run import load
 from tests.report.chromium import executable
 from tests.samples import FOLDER
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):

@@ -51,6 +51,7 @@ def test_a_page_that_cannot_be_drawn_costs_no_other_report(run):
     assert sorted(path.name for path in run.iterdir()) == ["audit.json", "rank00000", "run.json"]
 
 
+@pytest.mark.long
 def test_of_several_runs_the_findings_are_printed(run, tmp_path):
     other = build_run(tmp_path / "b", loss=SICK_LOSS).path
     result = limited("analyze", "-q", run, other, *QUICK)

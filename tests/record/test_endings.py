@@ -354,6 +354,7 @@ TRAIN = """
 """
 
 
+@pytest.mark.long
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     script(tmp_path, f"{TRAIN}\n    raise SystemExit(3)")
@@ -364,6 +365,7 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     assert watched.stderr == f"gradaudit: not recording: {reason}; the command runs without it\n"
 
 
+@pytest.mark.long
 def test_two_commands_given_one_folder_at_the_same_time(tmp_path):
     script(tmp_path, TRAIN)
     command = [sys.executable, "-m", "gradaudit", "record", "-o", "run", "train.py"]

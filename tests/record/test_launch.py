@@ -117,15 +117,15 @@ INTERRUPTIBLE = "signal.signal(signal.SIGINT, signal.default_int_handler)"
 
 
 ENDINGS = [
-    ("sys.exit(3)", 3, "failed"),
     ("raise ValueError('bad data')", 1, "failed"),
+    ("sys.exit(3)", 3, "failed"),
+    ("os._exit(5)", 5, "failed"),
     (f"{INTERRUPTIBLE}; os.kill(os.getpid(), signal.SIGINT); time.sleep(9)", -signal.SIGINT, "interrupted"),
     ("time.sleep(2); os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)", -signal.SIGTERM, "killed"),
-    ("os._exit(5)", 5, "failed"),
 ]
 
 
-@pytest.mark.parametrize(("ending", "code", "state"), thin(2, ENDINGS))
+@pytest.mark.parametrize(("ending", "code", "state"), thin(3, ENDINGS))
 def test_exit_codes_and_tracebacks_are_the_scripts_own(tmp_path, ending, code, state):
     script(tmp_path, TRAIN.replace("main(20)", f"import os, signal, time; main(3); {ending}"))
     with ThreadPoolExecutor() as side_by_side:
@@ -174,6 +174,7 @@ def test_kill_9_in_mid_run_loses_at_most_the_last_flush(tmp_path):
     assert run.recorded_steps(0)[:100].tolist() == list(range(100))
 
 
+@pytest.mark.long
 def test_a_fork_after_the_start_does_not_write_into_the_parents_files(tmp_path):
     forking = "torch.set_num_threads(1); main(3); import os; pid = os.fork(); main(2); pid and os.waitpid(pid, 0)"
     script(tmp_path, TRAIN.replace("main(20)", forking))
@@ -281,6 +282,7 @@ def test_importing_torch_costs_no_compiler(tmp_path):
     assert record(tmp_path, "-o", "run", "train.py").stdout == bare.stdout == "[]\n"
 
 
+@pytest.mark.long
 def test_start_is_not_waited_for(tmp_path):
     """The first hand-over is on disk while the script still runs."""
     script(tmp_path, TRAIN.replace("main(20)", "main(1); import time; print('done', flush=True); time.sleep(30)"))

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from gradaudit.record.words import one_of
 from tests.record.training import batch, classifier, recorded, run_of
+from tests.thin import thin
 
 PASSES = 4
 
@@ -119,7 +120,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("size", [2, 16], ids=["many", "few"])
-@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("kind", thin(2, KINDS.values()), ids=KINDS)
 def test_batches_that_are_objects_are_one_split(tmp_path, model, kind, size):
     x, y = data(1, 32)
 
@@ -378,17 +379,20 @@ def test_an_object_made_anew_for_each_pass_makes_no_new_split(tmp_path, model):
 
 @pytest.mark.parametrize(
     "statement",
-    [
-        "loss = get_loss(x, y, training=False)",
-        "loss = get_loss(x, y, train=False)",
-        "loss = get_loss(x, y, is_train)",
-        "loss = get_loss(x, y, train)",
-        "loss = get_loss(x, y, mode='train')",
-        "loss = get_loss(x, y, mode)",
-        "loss = get_loss(x, y, model.training)",
-        "model.train(False); loss = get_loss(x, y); model.train()",
-        "model.eval(); loss = get_loss(x, y) if not train else None",
-    ],
+    thin(
+        2,
+        [
+            "loss = get_loss(x, y, training=False)",
+            "loss = get_loss(x, y, train=False)",
+            "loss = get_loss(x, y, is_train)",
+            "loss = get_loss(x, y, train)",
+            "loss = get_loss(x, y, mode='train')",
+            "loss = get_loss(x, y, mode)",
+            "loss = get_loss(x, y, model.training)",
+            "model.train(False); loss = get_loss(x, y); model.train()",
+            "model.eval(); loss = get_loss(x, y) if not train else None",
+        ],
+    ),
 )
 def test_what_switches_the_mode_is_no_data(tmp_path, model, statement):
     text = f"""

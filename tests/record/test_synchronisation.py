@@ -19,6 +19,7 @@ from gradaudit.record.patches.optimizer import arm
 from gradaudit.record.rows import RowCounter
 from gradaudit.record.settings import Settings
 from tests.record.synchronisations import Synchronisations
+from tests.thin import thin
 
 META = torch.device("meta")
 STEPS = 3  # the first of them with row facts and histograms
@@ -174,16 +175,19 @@ def test_stale_gradients_logged_losses_and_scaled_ones():
 
 @pytest.mark.parametrize(
     "plant",
-    [
-        lambda tensor: tensor.sum().item(),
-        lambda tensor: bool((tensor > 0).any()),
-        lambda tensor: tensor.cpu(),
-        lambda tensor: tensor[tensor > 0],
-        lambda tensor: torch.nonzero(tensor),
-        lambda tensor: torch.where(tensor > 0, tensor, torch.tensor(1.0)),
-        lambda tensor: tensor + torch.tensor([1.0]).to(META),
-        lambda tensor: torch.unique(tensor),
-    ],
+    thin(
+        3,
+        [
+            lambda tensor: tensor.sum().item(),
+            lambda tensor: bool((tensor > 0).any()),
+            lambda tensor: tensor.cpu(),
+            lambda tensor: tensor[tensor > 0],
+            lambda tensor: torch.nonzero(tensor),
+            lambda tensor: torch.where(tensor > 0, tensor, torch.tensor(1.0)),
+            lambda tensor: tensor + torch.tensor([1.0]).to(META),
+            lambda tensor: torch.unique(tensor),
+        ],
+    ),
     ids=["item", "bool", "cpu", "mask", "nonzero", "where", "to", "unique"],
 )
 @pytest.mark.parametrize(

@@ -220,7 +220,7 @@ def objectives(run):
     return [run.steps_of(optimizer)["objective"].tolist() for optimizer in run.optimizers]
 
 
-QUICK = ("two", "ensemble", "evaluating")
+QUICK = ("two", "evaluating")
 
 
 def some(name):

@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, TensorDataset
 
 from tests.record.training import batch, classifier, recorded, run_of
+from tests.thin import thin
 
 X, Y = batch()
 
@@ -250,15 +251,18 @@ def epochs(model, loader, evaluation):
 
 @pytest.mark.parametrize(
     ("loader", "batches"),
-    [
-        (DataLoader(TensorDataset(X, Y), 2), 4),
-        (DataLoader(Endless(), 2), 0),
-        ([(X, Y)], 0),
-        (Few(DataLoader(TensorDataset(X, Y), 2, sampler=ENDLESS)), 4),
-        (DataLoader(TensorDataset(X, Y), 2, sampler=TWICE), 4),
-        (DataLoader(TensorDataset(X, Y), 2, sampler=range(4)), 2),
-        (DataLoader(Unsized(), 2, sampler=range(6)), 3),
-    ],
+    thin(
+        2,
+        [
+            (DataLoader(TensorDataset(X, Y), 2), 4),
+            (DataLoader(Endless(), 2), 0),
+            ([(X, Y)], 0),
+            (Few(DataLoader(TensorDataset(X, Y), 2, sampler=ENDLESS)), 4),
+            (DataLoader(TensorDataset(X, Y), 2, sampler=TWICE), 4),
+            (DataLoader(TensorDataset(X, Y), 2, sampler=range(4)), 2),
+            (DataLoader(Unsized(), 2, sampler=range(6)), 3),
+        ],
+    ),
 )
 def test_an_epoch_is_that_of_the_training_data(tmp_path, loader, batches):
     with recorded(tmp_path / "run"):

@@ -194,6 +194,7 @@ def test_the_sample_page_is_of_typical_size(page: str) -> None:
     assert len(page.encode()) < 600_000
 
 
+@pytest.mark.long
 def test_ten_thousand_tensors_with_long_names_stay_below_the_limit(tmp_path: Path, audit: Audit) -> None:
     tensors = [
         TensorFacts(id=i, name=f"{'block' * 50}.{i // 7}.{'layer' * 8}.{i}.weight", role="weight", shape=[8, 8],

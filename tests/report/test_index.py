@@ -89,6 +89,7 @@ def test_the_page_is_harmless(name: str, request: pytest.FixtureRequest) -> None
     assert_harmless(re.sub(r'href="\./[^"]*"', 'href="#"', request.getfixturevalue(name)))
 
 
+@pytest.mark.long
 def test_two_thousand_runs_stay_below_the_limit(audit: Audit) -> None:
     large = index.render(rows(audit)[:1] * 2000)
     assert len(large.encode()) < 4_000_000

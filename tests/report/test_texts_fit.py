@@ -40,7 +40,7 @@ OUTSIDE = """() => {
 
 
 # A page takes seconds to draw; each kind of chart is in several samples.
-@pytest.mark.parametrize("sample", thin(7, recorded()), ids=lambda folder: folder.name)
+@pytest.mark.parametrize("sample", thin(14, recorded()), ids=lambda folder: folder.name)
 def test_no_text_is_cut_at_the_edge_of_its_picture(browser: Any, tmp_path: Path, sample: Path) -> None:
     file = tmp_path / "report.html"
     file.write_text(html.render(analyze(load(sample / "run"))), encoding="utf-8")
