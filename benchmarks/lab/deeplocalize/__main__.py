@@ -1,4 +1,4 @@
-"""Records both programs of every pair at default flags and says what is found first: `python -m benchmarks.lab.deeplocalize`."""
+"""Records both programs of every pair at default flags, and says of each what is found first."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from benchmarks.lab.record import LAB, ROOT, recorder_key
 from gradaudit.run import load
 
 _PRINTED = re.compile(r"^(constant|final) (\S+)$", re.MULTILINE)
-ALARMS = ("critical", "warning")
+ALARMS = {"critical", "warning"}
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,13 @@ def judge(folder: Path) -> Judged:
     return Judged(
         constant=float(printed["constant"]),
         final=float(printed["final"]),
-        alarms=tuple(name for name, severity, _ in ranked if severity in ALARMS),
+        alarms=tuple(name for name, found in outcomes["findings"].items() if {f["severity"] for f in found} & ALARMS),
         first=ranked[0][0] if ranked else "",
     )
+
+
+def _losses(judged: Judged) -> tuple[str, str]:
+    return f"{judged.constant:.4g}", f"{judged.final:.4g}"
 
 
 def rows(pairs: list[Pair], seed: int) -> list[str]:
@@ -73,11 +77,11 @@ def rows(pairs: list[Pair], seed: int) -> list[str]:
         faulty, repaired = (judge(record(pair, seed, faulty=faulty)) for faulty in (True, False))
         right = faulty.first in pair.root
         found, silent = found + right, silent + (not repaired.alarms)
-        lines.append(
-            f"| {pair.post} | {pair.wrong} | {faulty.constant:.4g} | {faulty.final:.4g} | {faulty.first or 'nothing'} | "
-            f"{'yes' if right else 'no'} | {repaired.constant:.4g} | {repaired.final:.4g} | "
-            f"{', '.join(repaired.alarms) or 'silent'} |"
-        )
+        cells = (
+            pair.post, pair.wrong, *_losses(faulty), faulty.first or "nothing", "yes" if right else "no",
+            *_losses(repaired), ", ".join(repaired.alarms) or "silent",
+        )  # fmt: skip
+        lines.append(f"| {' | '.join(map(str, cells))} |")
         click.echo(lines[-1])
         if not repaired.learned:
             click.echo(f"not healthy: the repaired {pair.post} has not learned")

@@ -49,13 +49,13 @@ PAIRS = (
         post=31880720,
         wrong="softmax over a single output",
         edits=(("    nn.Sigmoid(),\n", f"    {_SOFTMAX},\n"),),
-        root=("squashed_output",),
+        root=("unreachable_target",),
     ),
     Pair(
         post=33969059,
         wrong="softmax over a single output, of a regression",
         edits=(("    nn.Linear(2, 1),\n", f"    nn.Linear(2, 1),\n    {_SOFTMAX},\n"),),
-        root=("squashed_output",),
+        root=("unreachable_target",),
     ),
     Pair(
         post=34311586,
@@ -64,7 +64,7 @@ PAIRS = (
             ("nn.Linear(3, 1), nn.Sigmoid()", f"nn.Linear(3, 1), {_SOFTMAX}"),
             ("EPOCHS, BATCH, LEARNING_RATE = 6000, 4, 0.1", "EPOCHS, BATCH, LEARNING_RATE = 20, 4, 0.001"),
         ),
-        root=("squashed_output",),
+        root=("unreachable_target",),
     ),
     Pair(
         post=38648195,
@@ -73,7 +73,7 @@ PAIRS = (
             ("    nn.Sigmoid(),\n", f"    {_SOFTMAX},\n"),
             ("criterion = F.binary_cross_entropy", "criterion = F.mse_loss"),
         ),
-        root=("squashed_output",),
+        root=("unreachable_target",),
     ),
     Pair(
         post=39217567,
@@ -90,13 +90,13 @@ PAIRS = (
         post=45337371,
         wrong="softmax over a single output",
         edits=(("nn.Linear(50, 1), nn.Sigmoid()", f"nn.Linear(50, 1), {_SOFTMAX}"),),
-        root=("squashed_output",),
+        root=("unreachable_target",),
     ),
     Pair(
         post=48221692,
         wrong="sigmoid at the end of a regression whose targets lie far above 1",
         edits=(("nn.Linear(5, 1))", "nn.Linear(5, 1), nn.Sigmoid())"),),
-        root=("squashed_output",),
+        root=("unreachable_target",),
     ),
     Pair(
         post=48934338,
@@ -132,7 +132,7 @@ PAIRS = (
             ("x = (x - x.mean()) / x.std()\ny = (y - y.mean()) / y.std()\n", ""),
             ("nn.Linear(1, 50), nn.ReLU()", "nn.Linear(1, 50), nn.Sigmoid()"),
         ),
-        root=("unscaled_input", "unscaled_target"),
+        root=("unscaled_input",),
     ),
     Pair(
         post=59278771,

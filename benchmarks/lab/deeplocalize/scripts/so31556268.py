@@ -17,7 +17,7 @@ optimizer = torch.optim.Adam(model.parameters())
 criterion = F.mse_loss
 
 print(f"constant {criterion(y.mean().expand_as(y), y):.4f}")
-for epoch in range(EPOCHS):
+for _ in range(EPOCHS):
     loss = criterion(model(x), y)
     optimizer.zero_grad()
     loss.backward()

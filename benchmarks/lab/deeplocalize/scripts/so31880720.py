@@ -25,7 +25,7 @@ model = nn.Sequential(
 optimizer = torch.optim.RMSprop(model.parameters(), lr=1e-3)
 
 print(f"constant {F.binary_cross_entropy(y.mean().expand_as(y), y):.4f}")
-for epoch in range(EPOCHS):
+for _ in range(EPOCHS):
     for rows in torch.randperm(len(x)).split(BATCH):
         loss = F.binary_cross_entropy(model(x[rows]), y[rows])
         optimizer.zero_grad()

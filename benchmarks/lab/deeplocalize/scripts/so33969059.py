@@ -26,7 +26,7 @@ for parameter in model.parameters():
 optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, nesterov=True)
 
 print(f"constant {F.mse_loss(y.mean().expand_as(y), y):.4f}")
-for epoch in range(EPOCHS):
+for _ in range(EPOCHS):
     for rows in torch.randperm(len(x)).split(BATCH):
         loss = F.mse_loss(model(x[rows]), y[rows])
         optimizer.zero_grad()

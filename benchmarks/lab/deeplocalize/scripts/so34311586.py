@@ -16,7 +16,7 @@ model = nn.Sequential(nn.Linear(2, 2), nn.Sigmoid(), nn.Linear(2, 3), nn.Sigmoid
 optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE, momentum=0.9, nesterov=True)
 
 print(f"constant {F.mse_loss(y.mean().expand_as(y), y):.4f}")
-for epoch in range(EPOCHS):
+for _ in range(EPOCHS):
     for rows in torch.randperm(len(x)).split(BATCH):
         loss = F.mse_loss(model(x[rows]), y[rows])
         optimizer.zero_grad()

@@ -18,7 +18,7 @@ criterion = F.binary_cross_entropy
 optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
 
 print(f"constant {criterion(y.mean(0).expand_as(y), y):.4f}")
-for epoch in range(EPOCHS):
+for _ in range(EPOCHS):
     for rows in torch.randperm(len(x)).split(BATCH):
         loss = criterion(model(x[rows]), y[rows])
         optimizer.zero_grad()

@@ -16,7 +16,7 @@ model = nn.Sequential(nn.Linear(5, 60), nn.ReLU(), nn.Linear(60, 50), nn.ReLU(),
 optimizer = torch.optim.Adam(model.parameters())
 
 print(f"constant {F.binary_cross_entropy(y.mean().expand_as(y), y):.4f}")
-for epoch in range(EPOCHS):
+for _ in range(EPOCHS):
     for rows in torch.randperm(len(x)).split(BATCH):
         loss = F.binary_cross_entropy(model(x[rows]), y[rows])
         optimizer.zero_grad()

@@ -16,7 +16,7 @@ model = nn.Sequential(nn.Linear(1, 5), nn.Sigmoid(), nn.Linear(5, 1))
 optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
 
 print(f"constant {F.mse_loss(y.mean().expand_as(y), y):.4f}")
-for epoch in range(EPOCHS):
+for _ in range(EPOCHS):
     loss = F.mse_loss(model(x), y)
     optimizer.zero_grad()
     loss.backward()

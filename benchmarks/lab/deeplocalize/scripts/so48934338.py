@@ -17,7 +17,7 @@ nn.init.uniform_(model[2].weight, -0.05, 0.05)
 optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
 
 print(f"constant {F.mse_loss(y.mean().expand_as(y), y):.4f}")
-for epoch in range(EPOCHS):
+for _ in range(EPOCHS):
     for rows in torch.randperm(len(x)).split(BATCH):
         loss = F.mse_loss(model(x[rows]), y[rows])
         optimizer.zero_grad()

@@ -17,7 +17,7 @@ optimizer = torch.optim.Adam(model.parameters())
 criterion = F.binary_cross_entropy
 
 print(f"constant {criterion(y.mean().expand_as(y), y):.4f}")
-for epoch in range(EPOCHS):
+for _ in range(EPOCHS):
     for rows in torch.randperm(len(x)).split(BATCH):
         loss = criterion(model(x[rows]), y[rows])
         optimizer.zero_grad()

@@ -24,7 +24,7 @@ for layer in (model[0], model[2]):
 optimizer = torch.optim.Adam(model.parameters())
 
 print(f"constant {torch.tensor(3.0).log():.4f}")
-for epoch in range(EPOCHS):
+for _ in range(EPOCHS):
     for rows in train[torch.randperm(75)].split(BATCH):
         loss = F.cross_entropy(model(x[rows]), kind[rows])
         optimizer.zero_grad()

@@ -18,7 +18,7 @@ model = nn.Sequential(nn.Linear(1, 50), nn.ReLU(), nn.Linear(50, 50), nn.ELU(), 
 optimizer = torch.optim.Adam(model.parameters())
 
 print(f"constant {F.mse_loss(y.mean().expand_as(y), y):.4f}")
-for epoch in range(EPOCHS):
+for _ in range(EPOCHS):
     loss = F.mse_loss(model(x), y)
     optimizer.zero_grad()
     loss.backward()
