@@ -34,7 +34,7 @@ def last_operation(prediction: torch.Tensor) -> tuple[str | None, int]:
 def _length(node: Any, output: int) -> int:
     """The length of the dimension that a softmax is over; 0 where torch does not say it."""
     given, dim = private(node, "_input_metadata") or (), private(node, "_saved_dim")
-    if output >= len(given) or not isinstance(dim, int):
+    if output >= len(given) or given[output].is_nested_tensor or not isinstance(dim, int):
         return 0
     shape = given[output].shape
     # A negative dimension is kept as an unsigned number.
