@@ -81,4 +81,18 @@ _MEAN_DIVIDED: tuple[Fault, ...] = (
     *_twice("tabular_uncalled-momentum", "0.1", "F.binary_cross_entropy_with_logits(output, y)", "len(train_y)", (2,)),
 )
 
-RECIPE: tuple[Fault, ...] = (*_LARGE_EPS, *_GROWING_HEAD, *_DECAYED_TABLE, *_MEAN_DIVIDED)
+_REACH = ("unreachable_target",)
+
+
+def _squashed(base: str, old: str, new: str) -> tuple[Fault, ...]:
+    """A sigmoid at the end of a regression, as of a classifier that was copied."""
+    return series("squashed_output", base, {"sigmoid": ((old, new),)}, _REACH)
+
+
+_SQUASHED: tuple[Fault, ...] = (
+    *_squashed("mlp_regression", "    nn.Linear(WIDTH, 1),\n", "    nn.Linear(WIDTH, 1),\n    nn.Sigmoid(),\n"),
+    *_squashed("huber_regression", "    nn.Linear(WIDTH, 1),\n", "    nn.Linear(WIDTH, 1),\n    nn.Sigmoid(),\n"),
+    *_squashed("recommender", "self.hidden(x))).squeeze(1)", "self.hidden(x))).squeeze(1).sigmoid()"),
+)
+
+RECIPE: tuple[Fault, ...] = (*_LARGE_EPS, *_GROWING_HEAD, *_DECAYED_TABLE, *_MEAN_DIVIDED, *_SQUASHED)

@@ -129,6 +129,11 @@ def not_learning(run: Run, optimizer: int, no_better: float = NO_BETTER) -> bool
     return bool(loss.last >= no_better * constant and stuck and not other_scale)
 
 
+def nearly_done(loss: TrainingLoss, left: float) -> bool:
+    """Whether at most this share of the first loss is left: then what a model is short of has cost it nothing."""
+    return not loss.unjudged and loss.last >= 0 and loss.improvement >= 1 - left
+
+
 @per_run
 def epochs(run: Run, optimizer: int) -> float:
     """Passes over the data that this optimizer's steps made; NaN when no DataLoader told their length."""

@@ -73,6 +73,7 @@ _WHATEVER_THE_LABELS = [
     "overfitting",
     "saturated_activation",
     "stale_gradient",
+    "unreachable_target",
     "unscaled_input",
     "vanishing_gradient",
 ]

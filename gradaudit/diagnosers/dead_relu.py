@@ -5,10 +5,10 @@
 For each linear and convolution layer the outputs whose gradient was exactly zero at the last 30 recorded steps, at the
 end of the run: behind a ReLU those are units that are zero for every example. A share of `most` of at least `width`
 outputs is a warning, and so is a share of `nearly` of at least `least_width`; that is critical when the loss has
-learned nothing. Where a batch holds fewer than `examples` examples, always the same, only a share of `nearly` counts:
-half of all units are off for so few. Of several such layers the one closest to the output is named, since nothing
-passes a dead layer on its way back. A layer whose weights get no gradient while its bias does has inputs that are all
-zero: the layer before it is the dead one.
+learned nothing, and a note when no more than `left` of the first loss is left. Where a batch holds fewer than
+`examples` examples, always the same, only a share of `nearly` counts: half of all units are off for so few. Of several
+such layers the one closest to the output is named, since nothing passes a dead layer on its way back. A layer whose
+weights get no gradient while its bias does has inputs that are all zero: the layer before it is the dead one.
 
 ## Why it matters
 
@@ -46,6 +46,7 @@ from gradaudit.derived.last_tenth import end_unknown
 from gradaudit.derived.learning_rates import label_of, rate_in_words
 from gradaudit.derived.module_names import named
 from gradaudit.derived.module_samples import activation_outputs, last_samples, loss_inputs, sampled_activations
+from gradaudit.derived.progress import nearly_done
 from gradaudit.derived.reduce import plain, short
 from gradaudit.derived.rising_rate import hold, rising_rate
 from gradaudit.derived.same_batch import same_batch
@@ -90,6 +91,7 @@ def dead_relu(
     width: float = 16,  # outputs; in narrow layers a few idle units are half of it
     nearly: float = 0.95,  # faults that stop learning had 0.81 to 1
     least_width: float = 4,  # one or two outputs are a head, not a layer of units
+    left: float = 0.05,  # of the first loss: units that a solved task did without are no harm
     examples: float = 8,  # two to four examples leave up to 0.69 of 16 units off for all of them, and are learned
 ) -> Iterator[Verdict]:
     """Look for layers whose outputs have no gradient."""
@@ -152,7 +154,7 @@ def dead_relu(
             return
         # With no gradient anywhere it is the end of the model that is off, whatever its width.
         yield _finding(
-            run, optimizer, layers[-1] if nothing_left else dead[-1], layers, least, width, nearly, least_width
+            run, optimizer, layers[-1] if nothing_left else dead[-1], layers, least, width, nearly, least_width, left
         )
 
     yield from each_optimizer(run, judge)
@@ -209,9 +211,11 @@ def _finding(
     width: float,
     nearly: float,
     least_width: float,
+    left: float,
 ) -> Finding:
     name = dead.layer.module or dead.layer.name
     nothing = dead.share >= nearly and learned_nothing(run, optimizer)
+    done = nearly_done(training_loss(run, optimizer), left)
     died = dead.first < _DIED * dead.share
     always = dead.first >= _FROM_THE_START * dead.share
     before = [other for other in layers if other.layer.depth < dead.layer.depth and not other.felt]
@@ -238,6 +242,10 @@ def _finding(
     seen += _confirmed(run, dead)
     if nothing:
         seen.append(fate(run, optimizer))
+    if done:
+        seen.append(
+            f"The loss has lost {percent(training_loss(run, optimizer).improvement)} of its start all the same."
+        )
     # Where half of them are silent for good, they are dying: what comes after that cannot be why.
     over = numpy.flatnonzero(dead.without < (_DIED * dead.share if died else min(most, dead.share)))
     begun = min(int(over[-1]) + 1, len(dead.steps) - 1) if len(over) else 0
@@ -251,7 +259,7 @@ def _finding(
     inputs = Action(text="Standardise the inputs: large ones of one sign switch whole units off")
     by_width = dead.outputs >= width and dead.share >= most
     return Finding(
-        severity=Severity.CRITICAL if nothing else Severity.WARNING,
+        severity=Severity.CRITICAL if nothing else Severity.NOTE if done else Severity.WARNING,
         confidence=Confidence.HIGH,
         headline=f"Layer {named(run, name)} has had no gradient at {percent(dead.share)} of its "
         f"{plural(dead.outputs, 'output')} for the last {SILENT} recorded steps{label_of(run, optimizer)}",
@@ -268,6 +276,9 @@ def _finding(
                     option="width" if by_width else "least_width"),
             Measure(quantity="for a critical finding, with a loss that ends no better than it began",
                     observed=percent(dead.share), threshold=f">= {percent(nearly)}", option="nearly"),
+            Measure(quantity="for a note, share of the first loss that is left",
+                    observed=percent(1 - training_loss(run, optimizer).improvement), threshold=f"<= {percent(left)}",
+                    option="left"),
         ],
     )  # fmt: skip
 

@@ -5,8 +5,9 @@
 cross_entropy and binary_cross_entropy_with_logits apply softmax and sigmoid themselves. What goes into them was sampled
 during training. Over samples that span `steps` steps or more every value of every sample lies between 0 and 1. For
 cross_entropy that is critical when each row sums to 1 with a mean error below `row_sum`, and a warning, as of a
-sigmoid, when rows do not and values go beyond `reach`. For the binary loss it is critical when the values are spread
-over `reach` or more, or when the model ends with a Sigmoid module.
+sigmoid, when rows do not and values go beyond `reach`, or the autograd graph behind the loss shows a sigmoid. For the
+binary loss it is critical when the values are spread over `reach` or more, when the graph shows a sigmoid, or when the
+model ends with a Sigmoid module.
 
 ## Why it matters
 
@@ -22,8 +23,8 @@ keep the softmax, use log_softmax with nll_loss; to keep the sigmoid, binary_cro
 
 Logits that are all between 0 and 1 and sum to 1 for fifty steps are not known by any other way. binary_cross_entropy
 and nll_loss expect what follows a sigmoid or log_softmax, and are not judged. Logits that are bounded on purpose, such
-as cosines without a temperature, look like a sigmoid, and are held back in the same way. A sigmoid that is called as a
-function and stays near 0.5 is not told from the small logits of a weak signal.
+as cosines without a temperature, look like a sigmoid, and are held back in the same way. In a compiled model a sigmoid
+that is called as a function and stays near 0.5 is not told from the small logits of a weak signal.
 """
 
 import math
@@ -134,16 +135,18 @@ def _judge(
         )  # fmt: skip
         if bounded and error < row_sum:
             return _finding(run, facts, frame, "softmax", Severity.CRITICAL, Confidence.CERTAIN, measures)
-        if bounded and high > reach and math.isfinite(error):
+        seen = facts.activation == "sigmoid"
+        if bounded and (seen or high > reach) and math.isfinite(error):
             measures.append(
-                Measure(quantity="largest value", observed=number(high), threshold=f"> {setting(reach)}",
-                        option="reach")
+                Measure(quantity="largest value", observed=number(high),
+                        threshold=f"> {setting(reach)}, or from a sigmoid", option="reach")
             )  # fmt: skip
-            return _finding(run, facts, frame, "sigmoid", Severity.WARNING, Confidence.MEDIUM, measures)
-    elif bounded and (high - low >= reach or _ends_with_sigmoid(run)):
+            sure = Confidence.CERTAIN if seen else Confidence.MEDIUM
+            return _finding(run, facts, frame, "sigmoid", Severity.WARNING, sure, measures)
+    elif bounded and (facts.activation == "sigmoid" or high - low >= reach or _ends_with_sigmoid(run)):
         measures.append(
             Measure(quantity="largest value - smallest", observed=number(high - low),
-                    threshold=f">= {setting(reach)}, or the model ends with a Sigmoid", option="reach")
+                    threshold=f">= {setting(reach)}, or from a sigmoid", option="reach")
         )  # fmt: skip
         return _finding(run, facts, frame, "sigmoid", Severity.CRITICAL, Confidence.HIGH, measures)
     return Clean(measured=f"the values that go into {facts.function} lie between {number(low)} and {number(high)}")

@@ -10,8 +10,9 @@ are looked at: steps 10 to 60, and the last half.
 
 It is a warning when one of these holds: the update-to-weight ratios span `update_spread` decades in both windows; the
 gradient-to-weight ratios span `gradient_spread` decades in both; sorted gradient norms have a gap of `gradient_gap`
-decades between neighbours in the first window, which shows what Adam's equal updates hide. An update spread from
-`notable` decades in both windows is a note. A parameter group whose learning rate stays below `rate` of the largest is
+decades between neighbours in the first window, which shows what Adam's equal updates hide; the last two are a note
+under such an optimizer when no more than `left` of the first loss is left. An update spread from `notable` decades in
+both windows is a note. A parameter group whose learning rate stays below `rate` of the largest is
 a warning.
 
 ## Why it matters
@@ -47,10 +48,12 @@ from gradaudit.derived.layers import comparable_layers, weight_layers
 from gradaudit.derived.learning_rates import label_of, peak_rates, scale_free
 from gradaudit.derived.module_names import layer
 from gradaudit.derived.order_statistics import Floats, Mask, medians
+from gradaudit.derived.progress import nearly_done
 from gradaudit.derived.ratios import gradient_ratio, last_half, recorded_global_steps, update_ratio, window
 from gradaudit.derived.reduce import short
 from gradaudit.derived.replaced import replaced_at
 from gradaudit.derived.term_groups import small_heads, term_groups
+from gradaudit.derived.training_loss import training_loss
 from gradaudit.derived.wording import count, factor, fold, in_code, names, number, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
@@ -88,6 +91,7 @@ def layer_imbalance(
     notable: float = 1.0,  # one order of magnitude, just above the healthy maximum
     gradient_spread: float = 2.5,  # healthy models reach 2.1 (ReZero)
     gradient_gap: float = 2.2,  # healthy models reach 1.7 (ReZero)
+    left: float = 0.05,  # of the first loss: a task that is solved under even updates took no harm
     rate: float = 1e-3,  # discriminative fine-tuning at 1/67 is healthy
 ) -> Iterator[Verdict]:
     """Compare the weight layers of each optimizer with each other."""
@@ -124,8 +128,9 @@ def layer_imbalance(
                 )
             return
         limits = (update_spread, notable, gradient_spread, gradient_gap)
+        harmless = scale_free(run, optimizer) and nearly_done(training_loss(run, optimizer), left)
         verdicts = [
-            _compared(run, optimizer, mine, *limits)
+            _compared(run, optimizer, mine, *limits, Severity.NOTE if harmless else Severity.WARNING)
             for group in term_groups(run, optimizer)
             if (mine := chosen & group).sum() > 1
         ]
@@ -139,9 +144,16 @@ def layer_imbalance(
 
 
 def _compared(
-    run: Run, optimizer: int, chosen: Mask, update_spread: float, notable: float, gradient_spread: float, gap_: float
+    run: Run,
+    optimizer: int,
+    chosen: Mask,
+    update_spread: float,
+    notable: float,
+    gradient_spread: float,
+    gap_: float,
+    uneven_gradient: Severity,
 ) -> Finding | Clean:
-    """Hold the `chosen` layers against each other."""
+    """Hold the `chosen` layers against each other; how bad it is where only their gradients differ."""
     among = chosen[comparable_layers(run, optimizer)]
     updates, gradients = (profile(run, optimizer, "update").of(among), profile(run, optimizer, "gradient").of(among))
     gap = largest_gap(logarithms_of(run.matrix("gradient_norm", optimizer)[:, chosen], window(run, optimizer, *EARLY)))
@@ -169,9 +181,9 @@ def _compared(
     if updates.spread >= update_spread:
         found = (Severity.WARNING, "update", updates.late, updates.spread)
     elif gradients.spread >= gradient_spread:
-        found = (Severity.WARNING, "gradient", gradients.late, gradients.spread)
+        found = (uneven_gradient, "gradient", gradients.late, gradients.spread)
     elif gap >= gap_:
-        found = (Severity.WARNING, "gradient", gradients.early, gap)
+        found = (uneven_gradient, "gradient", gradients.early, gap)
     elif updates.spread >= notable:
         found = (Severity.NOTE, "update", updates.late, updates.spread)
     if found is not None:

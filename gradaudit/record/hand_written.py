@@ -49,7 +49,8 @@ def likelihood(root: torch.Tensor, scaled: bool) -> Likelihood | None:
 
 
 @functools.lru_cache(maxsize=1000)
-def _kind_of(name: str) -> str:
+def kind_of(name: str) -> str:
+    """What a node is of: Mean of MeanBackward0; nothing of one of a script's own functions."""
     named = re.fullmatch(r"(\w+)Backward\d", name)
     return named[1] if named is not None else ""
 
@@ -237,7 +238,7 @@ class _Look:
         """What a node is of: Mean of MeanBackward0. Those of a script's own functions have no number."""
         self.left -= 1
         self._require(self.left > 0 and at[0] is not None)
-        return _kind_of(at[0].name())
+        return kind_of(at[0].name())
 
     def _only(self, at: At) -> At:
         return self._all(at, 1)[0]

@@ -23,11 +23,13 @@ TORCH = (
     Internal("_scale", "torch.amp.GradScaler", ("between.py",), "the scale of a loss, `amp_scale`; objectives keep it"),
     Internal("_sequence_nr", "autograd nodes", ("losses.py",), "which of several losses a backward was called on: all"),
     Internal(
-        "_input_metadata", "autograd nodes", ("hand_written.py",),
-        "the classes of cross entropies that a script writes out itself: only their objective is known", since="2.5",
+        "_input_metadata", "autograd nodes", ("hand_written.py", "last_operation.py"),
+        "the classes of cross entropies that a script writes out itself: only their objective is known; and how many "
+        "outputs a softmax before a loss is over", since="2.5",
     ),
     Internal(
-        "_saved_dim", "autograd nodes of log_softmax, logsumexp and gather", ("hand_written.py",), "as _input_metadata"
+        "_saved_dim", "autograd nodes of softmax, log_softmax, logsumexp and gather",
+        ("hand_written.py", "last_operation.py"), "as _input_metadata",
     ),
     Internal(
         "_saved_alpha", "autograd nodes of differences", ("hand_written.py",),

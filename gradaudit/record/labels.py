@@ -19,6 +19,7 @@ REGRESSION = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 _MOST_CLASSES = 2_000_000  # counted; beyond this the counts would weigh more than the loss itself
 LISTED_CLASSES = 1000
 _MOST_OUTPUTS = 1024
+LOOKS = 8  # a script that changes what it trains by begins with all of it
 
 
 @dataclass
@@ -32,6 +33,7 @@ class Kind:
     targets: Targets | None = None  # of a regression
     positives: torch.Tensor | None = None  # [1 + outputs]: count, then the sum of each output's targets
     shared: bool = False  # one of too many kinds to keep the labels of each
+    looks: int = LOOKS  # further training calls whose graph is asked for the activation before the loss
     swapped: bool = False  # its target came before its prediction when it was last called in training
 
 

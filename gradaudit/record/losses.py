@@ -15,12 +15,14 @@ from gradaudit.record.labels import (
     BINARY,
     CLASSIFICATION,
     LISTED_CLASSES,
+    LOOKS,
     REGRESSION,
     Kind,
     count_labels,
     count_on_host,
     with_labels,
 )
+from gradaudit.record.last_operation import last_operation
 from gradaudit.record.observers import Observers
 from gradaudit.record.on_host import look
 from gradaudit.record.samples import Sample, of_loss
@@ -78,6 +80,8 @@ class LossBook:
         input, target, kind.swapped = (
             (call["input"], call["target"], False) if name in CLASSIFICATION else sides(call, kind.swapped)
         )
+        if kind.looks > 0 and result.requires_grad and reading is None and not kind.shared:
+            observers.call("activations before losses", self._note_activation, kind, input)
         if target.requires_grad and result.requires_grad and kind.facts.target_trained is False:
             kind.facts = msgspec.structs.replace(kind.facts, target_trained=True)
             self.changed = True
@@ -163,6 +167,17 @@ class LossBook:
         """Keep the first shapes of a loss that compares every prediction with every target."""
         if not kind.shared and not getattr(kind.facts, field) and stretched(prediction, target):
             kind.facts = msgspec.structs.replace(kind.facts, **{field: [list(prediction), list(target)]})
+            self.changed = True
+
+    def _note_activation(self, kind: Kind, prediction: torch.Tensor) -> None:
+        """Keep the activation that the predictions come from, while it is one and the same."""
+        name, over = last_operation(prediction)
+        first = kind.looks == LOOKS
+        kind.looks -= 1
+        if not first and (name, over) != (kind.facts.activation, kind.facts.softmax_over):
+            name, over, kind.looks = "", 0, 0
+        if (name, over) != (kind.facts.activation, kind.facts.softmax_over):
+            kind.facts = msgspec.structs.replace(kind.facts, activation=name, softmax_over=over)
             self.changed = True
 
     def _add(self, key: tuple[Any, ...], make: Callable[[int], LossFacts]) -> Kind:

@@ -62,6 +62,11 @@ HEALTHY_WITH: dict[str, dict[str, Any]] = {
         "modules": [ModuleFacts(id=0, name="norm", module_class="BatchNorm1d", batch_norm=True)]
     },
     "validation_better_than_train": {"modules": [ModuleFacts(id=0, name="", module_class="Net")]},
+    "unreachable_target": {
+        "facts": LossFacts(
+            id=0, function="mse_loss", activation="sigmoid", target_mean=0.5, target_variance=0.04, output_variance=0.04
+        )
+    },
     "double_softmax": {"samples": [loss_input(step) for step in range(0, 200, 10)]},
     "saturated_activation": {
         "modules": [ModuleFacts(id=0, name="squash", module_class="Tanh")],

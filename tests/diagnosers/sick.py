@@ -122,7 +122,7 @@ def uneven(path: Path, *, update: float = 0.0, gradient: float = 0.0, weight: An
     stats = {"update_norm": updates, "gradient_norm": gradients}
     if weight is not None:
         stats["weight_norm"] = weight
-    return build_run(path, loss=falling(), tensors=parameters(6), stats=stats, **changes)
+    return build_run(path, tensors=parameters(6), stats=stats, **{"loss": falling(), **changes})
 
 
 def two_rates(path: Path) -> Run:
@@ -273,6 +273,7 @@ SICK: dict[str, dict[str, tuple[Build, float]]] = {
         "notable": (lambda path: uneven(path, update=1.2), 1e9),
         "gradient_spread": (lambda path: uneven(path, gradient=2.1), 0.0),
         "gradient_gap": (lambda path: uneven(path, gradient=2.3), 1e9),
+        "left": (lambda path: uneven(path, gradient=2.3, loss=falling(last=0.05), facts=TEN), 0.0),
         "rate": (two_rates, 0.0),
     },
     "dead_embedding": {

@@ -38,6 +38,17 @@ def stretched(path: Path, *, stuck: bool = True, field: str = "broadcast", **cha
     return build_run(path, **{"loss": loss, "facts": facts, **changes})
 
 
+def out_of_reach(
+    path: Path, activation: str = "sigmoid", mean: float = 45.0, variance: float = 400.0, over: int = 0
+) -> Run:
+    """Targets with this mean and variance, and predictions that come from this activation; the loss stays at both."""
+    facts = LossFacts(
+        id=0, function="mse_loss", activation=activation, softmax_over=over, target_mean=mean, target_variance=variance,
+        output_variance=variance,
+    )  # fmt: skip
+    return build_run(path, loss=flat(200, mean**2 + variance), facts=facts)
+
+
 def raw_input(path: Path, size: float = 100.0, bias: float = 1.0, **changes: Any) -> Run:
     """The first of four layers of 32 inputs gets inputs of this size; `bias` scales the gradient of its bias."""
     tensors = changes.pop("tensors", None) or linear_stack()
@@ -174,6 +185,10 @@ def stuck_output(path: Path, mean: float = 1.0, std: float = 0.0, last: float | 
 Case = tuple[Callable[[Path], Run], float]
 LAYERS: dict[str, dict[str, Case]] = {
     "broadcast_loss": {"": (stretched, 0)},
+    "unreachable_target": {
+        "": (out_of_reach, 0),
+        "lost": (lambda path: out_of_reach(path, mean=0.0, variance=1.0), 1.0),
+    },
     "double_softmax": {
         "": (probabilities, 0),
         "steps": (probabilities, 1e9),
@@ -191,6 +206,7 @@ LAYERS: dict[str, dict[str, Case]] = {
         "width": (lambda path: dead_layer(path, 0.75), 1e9),
         "nearly": (lambda path: dead_layer(path, loss=flat()), 1.1),
         "least_width": (lambda path: narrow(path, 8), 1e9),
+        "left": (lambda path: dead_layer(path, 0.75, loss=falling(last=0.05)), 0.0),
         "examples": (lambda path: constant_inputs(path, size=64), 1e9),
     },
     "saturated_activation": {

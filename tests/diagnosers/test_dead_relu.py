@@ -39,6 +39,13 @@ def test_narrow_layers_are_quiet_unless_nearly_all_is_dead(tmp_path):
     assert_clean(dead_relu, narrow(tmp_path / "b", 2))
 
 
+def test_units_that_a_solved_task_did_without_are_a_note(tmp_path):
+    """0.05 of 2.31 is left, or 0.15."""
+    note = assert_finds(dead_relu, dead_layer(tmp_path / "a", 0.75, loss=falling(last=0.05)), Severity.NOTE)
+    assert "The loss has lost 98 % of its start all the same." in note.seen
+    assert_finds(dead_relu, dead_layer(tmp_path / "b", 0.75, loss=falling(last=0.15)), Severity.WARNING)
+
+
 def test_units_that_have_two_constant_inputs_to_tell_apart_are_quiet(tmp_path):
     measured = assert_clean(dead_relu, constant_inputs(tmp_path / "a", 0.69))
     assert measured.endswith("; every batch holds the same 2 examples")

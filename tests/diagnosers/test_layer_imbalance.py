@@ -5,7 +5,7 @@ import pytest
 from gradaudit.diagnosers.layer_imbalance import layer_imbalance
 from gradaudit.findings import Dots, Severity
 from tests.build import build_run, linear_stack
-from tests.diagnosers.runs import falling, healthy, parameters
+from tests.diagnosers.runs import TEN, falling, healthy, parameters
 from tests.diagnosers.sick import two_rates, uneven
 from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
 
@@ -95,6 +95,16 @@ def test_a_cliff_in_the_gradients_shows_what_adam_hides(tmp_path):
     finding = assert_finds(layer_imbalance, uneven(tmp_path / "run", gradient=2.3), Severity.WARNING)
     assert "200 times less gradient" in finding.headline
     assert "the optimizer evens out the size of the gradient" in finding.seen
+
+
+def test_even_updates_that_solve_the_task_do_no_harm(tmp_path):
+    """98 % of the first loss is gone: a warning only where the optimizer passes the gradients on as they are."""
+    solved = {"loss": falling(last=0.05), "facts": TEN}
+    assert_finds(layer_imbalance, uneven(tmp_path / "a", gradient=2.3, **solved), Severity.NOTE)
+    assert_finds(layer_imbalance, uneven(tmp_path / "b", update=1.6, **solved), Severity.WARNING)
+    assert_finds(layer_imbalance, uneven(tmp_path / "c", gradient=2.3, optimizer="SGD", **solved), Severity.WARNING)
+    left = {"loss": falling(last=0.15), "facts": TEN}
+    assert_finds(layer_imbalance, uneven(tmp_path / "d", gradient=2.3, **left), Severity.WARNING)
 
 
 def test_a_slope_of_gradients_without_a_cliff_is_found(tmp_path):

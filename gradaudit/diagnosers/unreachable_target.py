@@ -1,0 +1,202 @@
+"""The last activation of the model keeps it from the targets.
+
+## What it looks for
+
+The operation that the predictions come from is read off the autograd graph behind the loss: softmax, sigmoid, tanh or
+relu. A softmax over one number is 1 whatever the input, which is critical. For losses that compare numbers with numbers
+the mean and the standard deviation of the targets are held against those that the activation can give: a sigmoid
+stays between 0 and 1, a tanh between -1 and 1, a relu is never negative, and the outputs of a softmax over n numbers
+have a mean of 1 / n. What no prediction can reach is known from that, whatever the weights. It is a warning above
+`lost` of the variance of the targets, and critical where it is more than the variance: then always saying the mean,
+without the activation, would be better than anything that the model can say.
+
+## Why it matters
+
+No learning rate, no initialisation and no further layer helps: the best that training can do is to press the activation
+against its bound, where its gradient is gone.
+
+## What to try
+
+Leave the activation out where the targets are free numbers, or scale the targets into its range and the predictions
+back. One output for two classes wants a sigmoid; several labels that may be right at once want one sigmoid each.
+
+## When it is wrong
+
+Mean and standard deviation prove that targets are out of reach, and never that all are within: a few targets outside,
+or negative ones beside larger positive ones behind a relu, are not known. Inside compiled models the last operation is
+not seen.
+"""
+
+import math
+from collections.abc import Iterator
+
+from gradaudit.derived.evidence import loss_chart
+from gradaudit.derived.reach import COMPARING, Reach, reach_of
+from gradaudit.derived.training_loss import training_loss
+from gradaudit.derived.wording import count, names, number, percent, setting
+from gradaudit.diagnoser import diagnoser
+from gradaudit.findings import (
+    Action,
+    AnyEvidence,
+    Clean,
+    Confidence,
+    CouldNotLook,
+    Finding,
+    Mark,
+    Measure,
+    NotApplicable,
+    Severity,
+    Span,
+    Verdict,
+)
+from gradaudit.run import Run
+from gradaudit.schema import LossFacts
+
+_VISIBLE = "compute the loss with torch.nn.functional outside of compiled regions, and record with this version"
+_GIVES = {"sigmoid": "between 0 and 1", "tanh": "between -1 and 1", "relu": "never negative"}
+
+
+@diagnoser(
+    worst=Severity.CRITICAL,
+    needs=("steps",),
+    explains=(
+        "frozen_parameter",
+        "initial_loss_mismatch",
+        "vanishing_gradient",
+        "saturated_activation",
+        "dead_relu",
+        "gradient_growth",
+        "learning_rate_too_low",
+        "layer_imbalance",
+        "premature_plateau",
+        "no_learning",
+        "no_signal",
+    ),
+)
+def unreachable_target(
+    run: Run,
+    *,
+    lost: float = 0.05,  # of the variance; what a laboratory's training must gain to count as one that learns
+) -> Iterator[Verdict]:
+    """Hold what the last activation can give against the targets."""
+    constant = [facts for facts in run.meta.losses if facts.activation == "softmax" and facts.softmax_over == 1]
+    comparing = [facts for facts in run.meta.losses if facts.function in COMPARING and facts not in constant]
+    if not constant and not comparing:
+        yield NotApplicable(reason="no loss was seen that compares the predictions with numbers that they should be")
+        return
+    known = [facts for facts in comparing if facts.activation is not None]
+    reached = [(facts, found) for facts in known if (found := reach_of(facts)) is not None]
+    missing = [(facts, found) for facts, found in reached if found.missed > lost * found.variance]
+    for facts in constant:
+        yield _finding(run, facts, None, lost)
+    for facts, found in missing:
+        yield _finding(run, facts, found, lost)
+    if constant or missing:
+        return
+    if not known:
+        yield CouldNotLook(reason="the operation that the predictions come from was not seen", enable=_VISIBLE)
+        return
+    if not reached:
+        free = names(sorted({facts.activation or "an operation without bounds" for facts in known}), 4)
+        yield NotApplicable(reason=f"the predictions come from {free}, and are compared with nothing beyond its range")
+        return
+    facts, worst = max(reached, key=lambda pair: pair[1].missed)
+    yield Clean(
+        measured=f"the predictions of {facts.function} come from {facts.activation}, and at least "
+        f"{number(worst.missed)} of the targets' variance, {number(worst.variance)}, is out of its reach"
+    )
+
+
+def _finding(run: Run, facts: LossFacts, found: Reach | None, lost: float) -> Finding:
+    optimizer = next((o for o in run.optimizers if training_loss(run, o).facts == facts), None)
+    steps = run.steps_of(optimizer if optimizer is not None else run.optimizers[0])["global_step"]
+    hopeless = found is None or found.missed >= found.variance
+    return Finding(
+        severity=Severity.CRITICAL if hopeless else Severity.WARNING,
+        confidence=Confidence.CERTAIN,
+        headline=_headline(facts, found),
+        seen=_seen(facts, found),
+        span=Span(first=int(steps.iloc[0]), last=int(steps.iloc[-1])),
+        evidence=_chart(run, facts, found, optimizer),
+        actions=_actions(facts, found),
+        measures=[
+            Measure(quantity="numbers that the softmax is over", observed="1", threshold="> 1")
+            if found is None
+            else Measure(
+                quantity="mean square out of reach / variance of the targets",
+                observed=number(found.missed / found.variance) if found.variance > 0 else "infinite",
+                threshold=f"> {setting(lost)}",
+                option="lost",
+            )
+        ],
+    )
+
+
+def _headline(facts: LossFacts, found: Reach | None) -> str:
+    if found is None:
+        return "The model ends in a softmax over one number: its output is 1 whatever the input"
+    if facts.activation == "softmax":
+        over = facts.softmax_over
+        return (
+            f"The {count(over)} outputs of the softmax sum to 1, and their targets to {number(over * found.mean)} on "
+            "average"
+            if over
+            else f"A softmax stays between 0 and 1, and {_targets(found)}"
+        )
+    return f"The model ends in {facts.activation}, {_GIVES[facts.activation or '']}, and {_targets(found)}"
+
+
+def _targets(found: Reach) -> str:
+    return f"the targets have mean {number(found.mean)} and standard deviation {number(math.sqrt(found.variance))}"
+
+
+def _seen(facts: LossFacts, found: Reach | None) -> str:
+    if found is None:
+        return (
+            f"What goes into {facts.function} comes from a softmax over a dimension of length 1. A softmax divides by "
+            "the sum of what it is over, so each output is 1, and its gradient is 0: nothing before it learns."
+        )
+    said = f"What goes into {facts.function} comes from {facts.activation}. "
+    if facts.function == "mse_loss":
+        said += f"With the best weights there are, the loss stays at {number(found.missed)} or above. "
+    elif facts.function not in ("l1_loss", "smooth_l1_loss", "huber_loss"):
+        said += "Softmax lets one label win at the cost of the others. "
+    if found.missed >= found.variance:
+        return said + f"Always saying the mean of the targets would cost their variance, {number(found.variance)}."
+    share = percent(found.missed / found.variance)
+    return said + f"That is {share} of what always saying the mean of the targets costs, {number(found.variance)}."
+
+
+def _chart(run: Run, facts: LossFacts, found: Reach | None, optimizer: int | None) -> list[AnyEvidence]:
+    if optimizer is None:
+        return []
+    marks = []
+    if found is not None and facts.function == "mse_loss":
+        marks = [
+            Mark(label=f"lowest possible: {number(found.missed)}", y=found.missed),
+            Mark(label=f"variance of the target: {number(found.variance)}", y=found.variance, role="reference"),
+        ]
+    return [loss_chart(run, optimizer, "The training loss, and where it has to stop.", marks)]
+
+
+def _actions(facts: LossFacts, found: Reach | None) -> list[Action]:
+    classes = facts.function.startswith("binary")
+    if facts.activation == "softmax" and (classes or found is None or facts.function == "mse_loss"):
+        several = "one sigmoid for each label" if found is not None else "a sigmoid, which is what one output wants"
+        return [
+            Action(text=f"Where the targets are 0 and 1, replace the softmax by {several}",
+                   code="loss = F.binary_cross_entropy_with_logits(output, target)"),
+            *([] if classes else [Action(text="Where they are free numbers, leave the softmax out")]),
+        ]  # fmt: skip
+    free = Action(text=f"Leave out the {facts.activation} at the end of the model")
+    if found is None or facts.activation == "relu":
+        return [free, Action(text="Or make every target 0 or more, if the relu is meant")]
+    # Two standard deviations on either side of the mean are nearly all there is.
+    spread = 2 * math.sqrt(found.variance)
+    low, width = (found.mean, spread) if facts.activation == "tanh" else (found.mean - spread, 2 * spread)
+    low_, width_ = (setting(float(f"{value:.3g}")) for value in (low, width))
+    return [
+        free,
+        Action(text=f"Or scale the targets into its range, and the predictions back: subtract {low_} and divide by "
+                    f"{width_}", code=f"target = (target - {low_}) / {width_}"),
+    ]  # fmt: skip

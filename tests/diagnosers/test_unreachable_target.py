@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import pytest
+
+from gradaudit.audit import analyze
+from gradaudit.diagnosers.unreachable_target import unreachable_target
+from gradaudit.findings import Confidence, Severity
+from gradaudit.schema import LossFacts
+from tests.build import build_run
+from tests.diagnosers.runs import HEALTHY_WITH, TEN, falling, flat, healthy
+from tests.diagnosers.sick_layers import out_of_reach
+from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+
+
+def test_targets_between_zero_and_one_are_reached_by_a_sigmoid(tmp_path: Path) -> None:
+    measured = assert_clean(unreachable_target, healthy(tmp_path, **HEALTHY_WITH["unreachable_target"]))
+    assert measured == (
+        "the predictions of mse_loss come from sigmoid, and at least 0 of the targets' variance, 0.04, is out of its "
+        "reach"
+    )
+
+
+def test_logits_are_bounded_by_nothing(tmp_path: Path) -> None:
+    run = build_run(tmp_path / "a", loss=falling(), facts=LossFacts(id=0, function="mse_loss", activation=""))
+    assert "an operation without bounds" in assert_not_applicable(unreachable_target, run)
+
+
+def test_standardised_targets_fit_a_tanh_and_not_a_sigmoid(tmp_path: Path) -> None:
+    assert_clean(unreachable_target, out_of_reach(tmp_path / "tanh", "tanh", 0.0, 1.0))
+    finding = assert_finds(unreachable_target, out_of_reach(tmp_path / "a", "sigmoid", 0.0, 1.0), Severity.WARNING)
+    assert "stays at 0.382 or above" in finding.seen
+    assert "38 %" in finding.seen
+
+
+def test_a_record_without_the_operation_cannot_be_judged(tmp_path: Path) -> None:
+    run = build_run(tmp_path / "a", loss=falling(), facts=LossFacts(id=0, function="mse_loss"))
+    assert "not seen" in assert_could_not_look(unreachable_target, run)
+
+
+def test_classes_have_no_range(tmp_path: Path) -> None:
+    run = build_run(tmp_path / "a", loss=falling(), facts=TEN)
+    assert "compares the predictions with numbers" in assert_not_applicable(unreachable_target, run)
+
+
+def test_targets_far_above_a_sigmoid_are_critical(tmp_path: Path) -> None:
+    finding = assert_finds(unreachable_target, out_of_reach(tmp_path / "a"), Severity.CRITICAL)
+    assert finding.headline == (
+        "The model ends in sigmoid, between 0 and 1, and the targets have mean 45 and standard deviation 20"
+    )
+    assert finding.confidence is Confidence.CERTAIN
+    assert "the loss stays at 2,330 or above" in finding.seen
+
+
+@pytest.mark.parametrize("function", ["mse_loss", "binary_cross_entropy", "cross_entropy"])
+def test_a_softmax_over_one_number_is_critical_under_any_loss(tmp_path: Path, function: str) -> None:
+    facts = LossFacts(id=0, function=function, activation="softmax", softmax_over=1, target_mean=0.5)
+    finding = assert_finds(unreachable_target, build_run(tmp_path / "a", loss=flat(), facts=facts), Severity.CRITICAL)
+    assert finding.headline == "The model ends in a softmax over one number: its output is 1 whatever the input"
+
+
+def test_labels_that_are_right_at_once_are_out_of_reach_of_a_softmax(tmp_path: Path) -> None:
+    run = out_of_reach(tmp_path / "a", "softmax", 0.6, 0.24, over=3)
+    finding = assert_finds(unreachable_target, run, Severity.WARNING)
+    assert finding.headline == "The 3 outputs of the softmax sum to 1, and their targets to 1.80 on average"
+    assert "one sigmoid for each label" in finding.actions[0].text
+
+
+def test_it_stands_above_what_it_brings_about(tmp_path: Path) -> None:
+    audit = analyze(out_of_reach(tmp_path / "a"))
+    assert audit.ranked[0].diagnoser == "unreachable_target"
+    assert "initial_loss_mismatch" in [item.diagnoser for item in audit.ranked[0].consequences]

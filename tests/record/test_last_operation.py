@@ -1,0 +1,66 @@
+"""The activation before a loss is read off the graph, past what only moves numbers."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from gradaudit.schema import LossFacts
+from tests.record.training import recorded, run_of
+
+Ending = Callable[[torch.Tensor], torch.Tensor]
+
+
+def trained(folder: Path, *endings: Ending) -> LossFacts:
+    """A step for each of these endings of a linear model of three outputs."""
+    with recorded(folder):
+        model = nn.Linear(4, 3)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        for ending in endings:
+            output = ending(model(torch.randn(8, 4)))
+            loss = functional.mse_loss(output, torch.rand(output.shape))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return run_of(folder).meta.losses[0]
+
+
+@pytest.mark.parametrize(
+    ("ending", "activation", "over"),
+    [
+        (lambda y: y, "", 0),
+        (lambda y: torch.sigmoid(y), "sigmoid", 0),
+        (lambda y: torch.sigmoid(y).reshape(-1).unsqueeze(1), "sigmoid", 0),
+        (lambda y: 2 * torch.sigmoid(y), "", 0),
+        (lambda y: torch.tanh(y).double().float(), "tanh", 0),
+        (lambda y: functional.relu(y, inplace=True), "relu", 0),
+        (lambda y: y.softmax(1), "softmax", 3),
+        (lambda y: y.softmax(-1), "softmax", 3),
+        (lambda y: y.softmax(0), "softmax", 8),
+        (lambda y: y[:, :1].softmax(dim=1).squeeze(1), "softmax", 1),
+    ],
+)
+def test_the_activation_is_known(tmp_path: Path, ending: Ending, activation: str, over: int) -> None:
+    facts = trained(tmp_path / "a", ending, ending)
+    assert (facts.activation, facts.softmax_over) == (activation, over)
+
+
+def test_two_models_under_one_loss_have_no_common_activation(tmp_path: Path) -> None:
+    facts = trained(tmp_path / "a", lambda y: torch.sigmoid(y), lambda y: y, lambda y: torch.sigmoid(y))
+    assert (facts.activation, facts.softmax_over) == ("", 0)
+
+
+def test_a_function_of_the_script_says_nothing(tmp_path: Path) -> None:
+    class Own(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, values):
+            return values.sigmoid()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return gradient
+
+    assert trained(tmp_path / "a", Own.apply).activation is None
