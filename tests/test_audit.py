@@ -84,6 +84,11 @@ def test_what_a_note_led_to_cannot_begin_before_it():
     assert tree(ranked) == [("divergence", []), ("learning_rate_schedule", [])]
 
 
+def test_weights_that_decay_ate_differ_by_what_it_left_of_them():
+    ranked = rank(found(layer_imbalance=(WARNING, 10), excessive_weight_decay=(CRITICAL, 0)), EXPLAINS)
+    assert tree(ranked) == [("excessive_weight_decay", [("layer_imbalance", [])])]
+
+
 def test_a_finding_leads_only_to_what_its_diagnoser_explains():
     schedule = (NOTE, 0, Confidence.CERTAIN, ["overfitting"])
     ranked = rank(found(learning_rate_schedule=schedule, overfitting=(WARNING, 100)), EXPLAINS)

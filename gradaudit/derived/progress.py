@@ -124,9 +124,12 @@ def not_learning(run: Run, optimizer: int, no_better: float = NO_BETTER) -> bool
     window = max(5, len(loss.values) // 10)
     middle = loss.values[half : half + window].mean()
     stuck = middle - loss.last <= NO_PROGRESS * loss.first
-    # A loss far above the constant predictor's that falls all the same is measured on another scale.
-    other_scale = loss.last > 1.3 * constant and loss.last < 0.7 * loss.first
-    return bool(loss.last >= no_better * constant and stuck and not other_scale)
+    return bool(loss.last >= no_better * constant and stuck and not other_scale(loss))
+
+
+def other_scale(loss: TrainingLoss) -> bool:
+    """Whether a loss far above the constant predictor's falls all the same: it is measured on another scale."""
+    return bool(loss.last > 1.3 * constant_level(loss) and loss.last < 0.7 * loss.first)
 
 
 def nearly_done(loss: TrainingLoss, left: float) -> bool:

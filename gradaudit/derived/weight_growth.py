@@ -1,11 +1,17 @@
 """How the weights grow or shrink over a run, and the weight decay that was set."""
 
+import math
+
 import numpy
 
+from gradaudit.derived.layers import weight_layers, zero_start
 from gradaudit.derived.learning_rates import learning_rates, of_groups, optimizer_class
-from gradaudit.derived.order_statistics import Floats
+from gradaudit.derived.order_statistics import Floats, medians_across
 from gradaudit.derived.per_run import per_run
+from gradaudit.derived.ratios import recorded_global_steps
 from gradaudit.run import Run
+
+_WITHIN = 10  # steps
 
 
 def norms_over_first(run: Run, optimizer: int) -> Floats:
@@ -16,6 +22,25 @@ def norms_over_first(run: Run, optimizer: int) -> Floats:
     first = norms[numpy.argmax(numpy.isfinite(norms), axis=0), numpy.arange(norms.shape[1])]
     with numpy.errstate(divide="ignore", invalid="ignore"):
         return numpy.where((first > 0) & numpy.isfinite(first), norms / first, numpy.nan)
+
+
+@per_run
+def fastest_growth(run: Run, optimizer: int) -> tuple[float, int]:
+    """How many times its size the median weight layer reaches within ten steps at most, and the first of the ten.
+
+    NaN and -1 where no ten steps in a row hold two recorded ones. Layers that start at zero grow by any factor and are
+    left out.
+    """
+    chosen = weight_layers(run, optimizer) & ~zero_start(run, optimizer)
+    norms, steps = run.matrix("weight_norm", optimizer)[:, chosen], run.recorded_steps(optimizer)
+    last = numpy.searchsorted(steps, steps + _WITHIN, side="right") - 1
+    with numpy.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        times = medians_across(norms[last] / norms)
+    known = numpy.flatnonzero((last > numpy.arange(len(steps))) & numpy.isfinite(times))
+    if not len(known):
+        return math.nan, -1
+    first = int(known[numpy.argmax(times[known])])
+    return float(times[first]), int(recorded_global_steps(run, optimizer)[first])
 
 
 @per_run

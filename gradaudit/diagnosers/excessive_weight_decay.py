@@ -89,6 +89,8 @@ _TAKEN = 0.1  # of an idle weight over the whole run: what the suggested decay t
         "unstable_loss",
         "premature_plateau",
         "no_learning",
+        "no_signal",
+        "layer_imbalance",
         "embedding_shrinkage",
     ),
 )

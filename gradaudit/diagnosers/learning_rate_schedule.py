@@ -2,14 +2,15 @@
 
 ## What it looks for
 
-Three facts about the learning rate, each a note, but for one. It fell to `collapsed` of its peak or less before `early`
+Four facts about the learning rate, each a note, but for one. It is exactly 0 from before `early` of the run to its end,
+and nothing moves, whatever the loss does. It fell to `collapsed` of its peak or less before `early`
 of the run was over, and the loss, which had been falling up to then, gained less than `gain` of its first value
 afterwards, or stopped there as `premature_plateau` tells: the usual cause is a schedule counted in epochs and stepped
 once a batch. It rose over the whole run by more than `risen` times and was still rising at the end: the warmup never
 ended. That is a warning where the rate changed between epochs only, over at least `stairs` epochs, and did not reach
 half the learning rate that the optimizer was made with: a schedule counted in steps and stepped once an epoch. Or the
 rate of a parameter group jumped to more than `risen` times within one step, and the loss rose there by more than `gain`
-of its first value. The first two look at the largest rate over the groups. Constant rates, long warmups and restarts
+of its first value. All but the last look at the largest rate over the groups. Constant rates, long warmups and restarts
 that do no harm are not reported.
 
 Other findings are named as its consequences, worse ones, too, where the loss shows it: a loss that was falling fast
@@ -62,6 +63,7 @@ from gradaudit.findings import (
 )
 from gradaudit.run import Run
 
+_FADED = 0.1  # of the peak: a schedule that fades to 0 was lower before
 _HALF = 0.5  # of the optimizer's own rate
 _AROUND = 10  # steps before and after a jump whose losses are compared
 _DRIVEN_UP = [
@@ -121,8 +123,11 @@ def learning_rate_schedule(
         before, after = _progress(loss, fallen)
         stopped = cut_short(run, optimizer, spent=collapsed)
         slowed = not loss.shapeless and (before > gain > after or stopped is not None)
+        idle = _idle(run, optimizer, rate)
         if fallen < early * len(rate) and slowed:
             yield _collapse(run, optimizer, held, fallen, before, after, collapsed, early, gain, stopped)
+        elif idle < early * len(rate):
+            yield _collapse(run, optimizer, rate, idle, math.nan, math.nan, collapsed, early, gain, None)
         elif rises(rate, risen):
             yield _endless(run, optimizer, rate, risen, stairs)
         elif harmful := [] if loss.shapeless else _harmful_jumps(rates, loss, risen, gain):
@@ -142,6 +147,17 @@ def _course(rate: Floats, peak: int) -> str:
     if start == top:
         return f"starts at {start}, its highest, and ends at {end}"
     return f"starts at {start}, is highest at step {count(peak)} with {top}, and ends at {end}"
+
+
+def _idle(run: Run, optimizer: int, rate: Floats) -> int:
+    """The step from which on every rate is exactly 0 and nothing is seen to move; the length of the run if none."""
+    at = int(numpy.flatnonzero(rate)[-1]) + 1
+    if at < len(rate) and run.has("tensors.update_norm"):
+        since = run.recorded_steps(optimizer) >= run.steps_of(optimizer)["step"].to_numpy()[at]
+        # Some optimizers step without a learning rate.
+        if (run.matrix("update_norm", optimizer)[since] > 0).any():
+            return len(rate)
+    return at
 
 
 def _progress(loss: TrainingLoss, at: int) -> tuple[float, float]:
@@ -192,22 +208,29 @@ def _down_to(rate: Floats, fallen: int, step: int) -> str:
     return f"down to 1/{count(rate.max() / rate[fallen])} of its peak at step {count(step)}"
 
 
+def _at_once(rate: Floats, fallen: int) -> bool:
+    return bool(rate[fallen] == 0 and rate[fallen - 1] > _FADED * rate.max())
+
+
 def _collapse(
     run: Run, optimizer: int, rate: Floats, fallen: int, before: float, after: float, collapsed: float, early: float,
     gain: float, stopped: Starved | None,
 ) -> Finding:  # fmt: skip
     steps = run.steps_of(optimizer)["global_step"].to_numpy()
     at, rest = int(steps[fallen]), 1 - fallen / len(rate)
+    idle = math.isnan(before) and stopped is None
     mark = [Mark(label=f"step {count(at)}", x=at)]
     return Finding(
         severity=Severity.NOTE,
-        confidence=Confidence.MEDIUM,
+        confidence=Confidence.CERTAIN if idle else Confidence.MEDIUM,
         headline=f"The learning rate is {_down_to(rate, fallen, at)}, with {percent(rest)} of the run to go"
         f"{label_of(run, optimizer)}",
         seen=f"It goes from {setting(rate.max())} to {setting(rate[fallen])}. "
         + (
             fall_in_words(run, optimizer, stopped)
             if stopped
+            else f"The last {plural(len(rate) - fallen, 'step')} change no parameter."
+            if idle
             else f"From step {count(steps[fallen // 2])} to step {count(at)} the loss fell by {percent(before)} of its "
             f"first value; to the last steps it has {'fallen' if after > 0 else 'risen'} by {percent(abs(after))} more."
         ),
@@ -215,9 +238,12 @@ def _collapse(
         led_to=["premature_plateau"] if stopped else [],
         evidence=[
             rate_chart(run, optimizer, mark),
-            loss_chart(run, optimizer, "The training loss: it stops falling with the learning rate.", mark),
+            loss_chart(run, optimizer, "The training loss: from the mark on only its batches differ." if idle else
+                       "The training loss: it stops falling with the learning rate.", mark),
         ],
         actions=[
+            *([Action(text=f"Check the factor of the scheduler, its gamma: one step of it takes the learning rate from "
+                      f"{setting(rate[fallen - 1])} to 0")] if fallen and _at_once(rate, fallen) else []),
             Action(text=f"Stretch the schedule over {count(len(rate))} steps, the length of the run, when stepped "
                    "once a batch",
                    code=f"torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max={len(rate)})"),
@@ -228,7 +254,7 @@ def _collapse(
                     threshold=f"<= {setting(collapsed)}", option="collapsed"),
             Measure(quantity="share of the run by then", observed=percent(1 - rest), threshold=f"< {percent(early)}",
                     option="early"),
-            *_since(training_loss(run, optimizer), fallen, before, after, gain, stopped),
+            *([] if idle else _since(training_loss(run, optimizer), fallen, before, after, gain, stopped)),
         ],
     )  # fmt: skip
 

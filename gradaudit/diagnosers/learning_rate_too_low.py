@@ -24,7 +24,8 @@ that the clip threshold is not far below the gradient norm and that the schedule
 
 Fine-tuning with a small learning rate is meant to move slowly (healthy runs go down to 3.5e-4). A learning rate less
 than 30 times too low cannot be told from a run that is too short. Pure bfloat16 weights lose small updates altogether,
-and that looks the same.
+and that looks the same. A run of which one step changed half of the median weight layer is left to
+`learning_rate_too_high`: what stands still afterwards was broken by that step.
 """
 
 import math
@@ -46,9 +47,16 @@ from gradaudit.derived.learning_rates import (
     same_rate,
     scale_free,
 )
-from gradaudit.derived.order_statistics import Floats, median, quantile
+from gradaudit.derived.order_statistics import Floats, largest, median, quantile
 from gradaudit.derived.progress import constant_level, divergence
-from gradaudit.derived.ratios import judged_tensors, last_half, recorded_global_steps, step_weights, update_ratio
+from gradaudit.derived.ratios import (
+    judged_tensors,
+    last_half,
+    recorded_global_steps,
+    step_weights,
+    typical_update,
+    update_ratio,
+)
 from gradaudit.derived.reduce import plain
 from gradaudit.derived.step_size import below_precision, over_eps
 from gradaudit.derived.training_loss import TrainingLoss, adversarial, training_loss
@@ -73,6 +81,7 @@ from gradaudit.run import Run
 
 _STARTING = 20  # steps at most whose losses are the start: a long run has learned most in its first twentieth
 _FROM_SCRATCH = 3.5e-4  # ratio; learning rates 100 times too small stay below it, and fine-tuning with a new head above
+_REPLACED = 0.5  # of the weights in one step: `learning_rate_too_high` tells of it from there on
 _USUAL = 3e-3  # the ratio that the advice aims at: the slowest healthy run from scratch has 2.9e-3
 
 
@@ -124,6 +133,14 @@ def learning_rate_too_low(
             yield CouldNotLook(
                 reason=f"from step {count(broken.step)} on the run holds NaN or infinity, so its pace says nothing",
                 enable="fix what non_finite reports",
+            )
+            return
+        # What stands still after such a step does so for what it did: dead units, or gradients that are gone.
+        top = largest(typical_update(run, optimizer))
+        if top >= _REPLACED:
+            yield NotApplicable(
+                reason=f"{measured}, and one step changed the median weight layer by {number(top)} times its size: see "
+                "learning_rate_too_high"
             )
             return
         # A term of several, or one whose target moves, may rise while the model learns.

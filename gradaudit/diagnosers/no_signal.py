@@ -25,8 +25,8 @@ through the same preprocessing.
 ## When it is wrong
 
 Labels that nothing in the input predicts look the same, and so does a validation set of another distribution: 5 % of
-one class in training and half of that of validation. A model that learns its data by heart within an epoch may be above
-the line from the first evaluation on: overfitting tells more of it.
+one class in training and half of that of validation. A model that learns its data by heart before the first evaluation
+is above the line from there on: where it rises from there, this is told as a consequence of `overfitting`.
 """
 
 import math
@@ -122,8 +122,11 @@ def no_signal(
             enable="train until the validation loss stops falling",
         )
         return
-    rising = held_out_rise(values, comparison(run, losses), held_out.steps[finite].astype(float)).clear
-    yield _finding(run, loss, held_out, level, best, gained, prior, gain, epochs, rising=rising)
+    train, steps = comparison(run, losses), held_out.steps[finite].astype(float)
+    seen = held_out_rise(values, train, steps)
+    # What was known before the first evaluation nobody has looked at.
+    unseen = seen.clear and seen.best == 0 and bool(train.at(steps[:1])[0] < prior * level)
+    yield _finding(run, loss, held_out, level, best, gained, prior, gain, epochs, rising=seen.clear, unseen=unseen)
 
 
 def _blind_guess(loss: TrainingLoss) -> str:
@@ -145,6 +148,7 @@ def _finding(
     epochs: float,
     *,
     rising: bool,
+    unseen: bool,
 ) -> Finding:
     passed = epochs_of(run, loss.optimizer)
     late = passed >= epochs
@@ -163,6 +167,10 @@ def _finding(
         training = f"The training loss ends at {number(loss.last)}: the model learns the training examples by heart."
     else:
         training = f"The training loss ends at {number(loss.last)}."
+    unseen = unseen and by_heart
+    if unseen:
+        first = f"At the first evaluation, after step {count(steps[0])}, it already does"
+        training += f" {first}: what it knew before is not known."
     return Finding(
         severity=Severity.CRITICAL if sure else Severity.WARNING if worse else Severity.NOTE,
         confidence=Confidence.HIGH if sure else Confidence.MEDIUM,
@@ -175,6 +183,7 @@ def _finding(
         + ("" if late else " Some healthy models are still there after a few hundred steps."),
         # Where the training loss stays as well, this is its consequence, and begins where that is seen.
         span=Span(first=int(loss.steps[-max(5, len(loss.steps) // 10) if nothing else 0]), last=int(loss.steps[-1])),
+        follows=["overfitting"] if unseen else [],
         evidence=[
             Lines(
                 title=f"Training and {held_out.name} loss",

@@ -92,6 +92,18 @@ def fast(path: Path, pace: float = 0.9, loss: Any = None, **changes: Any) -> Run
     return build_run(path, loss=loss, stats={"update_norm": update}, **{"facts": TEN, **changes})
 
 
+def blown_up(path: Path, by: float = 3.0, pace: float = 0.3, last: float = 2.0, **changes: Any) -> Run:
+    """A warmup of thirty steps takes the weights to `by` times their size within the first ten of them."""
+    update, weight = numpy.full((300, 1), 1e-3), numpy.full((300, 1), by)
+    weight[:11] = numpy.geomspace(1, by, 11)[:, None]
+    update[:11] = pace * weight[:11] * (1 - 0.01 * numpy.arange(11)[:, None])
+    rates = [[1e-2 * min(1.0, (step + 1) / 30)] for step in range(300)]
+    settings: dict[str, Any] = {"facts": TEN, "steps": {"learning_rate": rates}, **changes}
+    return build_run(
+        path, loss=falling(300, last=last), stats={"update_norm": update, "weight_norm": weight}, **settings
+    )
+
+
 def overshooting(path: Path, by: float) -> Run:
     loss = falling(300)
     loss[1:6] = by * loss[0]
@@ -250,6 +262,7 @@ SICK: dict[str, dict[str, tuple[Build, float]]] = {
         "": (fast, 0),
         "alone": (lambda path: fast(path, loss=falling(300, last=2.2)), 1e9),
         "kept": (lambda path: fast(path, loss=falling(300, last=2.2)), 1.0),
+        "grown": (lambda path: blown_up(path, by=3.0), 1e9),
         "note": (lambda path: fast(path, pace=0.6), 1e9),
         "with_symptom": (lambda path: stuck_for(path, 300), 1e9),
         "overshoot": (lambda path: overshooting(path, 2.0), 1e9),

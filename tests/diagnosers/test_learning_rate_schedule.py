@@ -57,6 +57,27 @@ def test_a_collapse_that_stops_the_loss_is_a_note(tmp_path):
     assert "when stepped once a batch" in finding.actions[0].text
 
 
+def gone_from(path, step, update=0.0):
+    """A loss that is at its end after 50 steps, and a learning rate of 0 from `step` on."""
+    loss = 0.1 + 2.2 * numpy.exp(-numpy.arange(200) / 5)
+    moved = numpy.where(numpy.arange(200) < step, 1e-3, update)[:, None]
+    rates = [[1e-3 if at < step else 0.0] for at in range(200)]
+    return build_run(path, loss=loss, facts=TEN, steps={"learning_rate": rates}, stats={"update_norm": moved})
+
+
+def test_a_rate_of_0_is_told_whatever_the_loss_does(tmp_path):
+    finding = assert_finds(learning_rate_schedule, gone_from(tmp_path / "a", 80), Severity.NOTE)
+    assert finding.headline == "The learning rate is 0 from step 80 on, with 60 % of the run to go"
+    assert finding.seen == "It goes from 0.001 to 0. The last 120 steps change no parameter."
+    assert finding.actions[0].text.endswith("one step of it takes the learning rate from 0.001 to 0")
+    assert (finding.span.first, finding.span.last) == (80, 199)
+
+
+def test_a_rate_of_0_at_the_end_or_beside_steps_that_move_is_quiet(tmp_path):
+    assert_clean(learning_rate_schedule, gone_from(tmp_path / "late", 170))
+    assert_clean(learning_rate_schedule, gone_from(tmp_path / "moving", 80, update=1e-3))
+
+
 @pytest.mark.parametrize(
     ("floor", "said"),
     [

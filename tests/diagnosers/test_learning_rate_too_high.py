@@ -12,7 +12,7 @@ from gradaudit.findings import Lines, Severity
 from gradaudit.schema import LossFacts, OptimizerFacts
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import TEN, falling, flat, healthy
-from tests.diagnosers.sick import fast, jumping, overshooting, ran_away, stuck_for
+from tests.diagnosers.sick import blown_up, fast, jumping, overshooting, ran_away, stuck_for
 from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
 
 
@@ -80,6 +80,45 @@ def test_replacing_the_weights_for_little_is_a_warning(tmp_path):
     finding = assert_finds(learning_rate_too_high, little, Severity.WARNING)
     assert "The loss ends at 1.99, 86 % of its start." in finding.seen
     assert_finds(learning_rate_too_high, fast(tmp_path / "b", pace=0.7, loss=falling(300, last=2.0)), Severity.NOTE)
+
+
+def even_guess(last):
+    """A vocabulary of 100 of which most is one word: the frequencies alone give 1.5, and an even guess 4.6."""
+    return {
+        "loss": falling(300, first=4.6, last=last),
+        "facts": LossFacts(id=0, function="cross_entropy", classes=100, label_entropy=1.5),
+    }
+
+
+def test_a_fall_to_the_frequencies_of_the_labels_is_little(tmp_path):
+    """28 % of the start, and yet nothing but how often each token occurs."""
+    finding = assert_finds(learning_rate_too_high, fast(tmp_path / "a", **even_guess(1.3)), Severity.WARNING)
+    assert "The loss ends at 1.30, and always predicting the same gives 1.50." in finding.seen
+    learned = assert_finds(learning_rate_too_high, fast(tmp_path / "b", **even_guess(1.0)), Severity.NOTE)
+    assert "The loss shows no harm from it." in learned.seen
+
+
+def test_a_squared_error_on_another_scale_is_not_held_against_its_variance(tmp_path):
+    facts = LossFacts(id=0, function="mse_loss", target_variance=1.0)
+    run = fast(tmp_path / "run", loss=falling(300, first=100.0, last=2.0), facts=facts)
+    assert "no harm" in assert_finds(learning_rate_too_high, run, Severity.NOTE).seen
+
+
+def test_a_warmup_that_blows_the_weights_up_for_little_is_a_warning(tmp_path):
+    """No single step replaces the weights, and ten of them do."""
+    finding = assert_finds(learning_rate_too_high, blown_up(tmp_path / "a"), Severity.WARNING)
+    assert finding.headline == "One step changes the weights by 0.3 times their size, at step 0"
+    assert "Within ten steps from step 0 on it grows to 3.0 times its size." in finding.seen
+    assert "The loss ends at 1.99, 86 % of its start." in finding.seen
+    assert (finding.span.first, finding.span.last) == (0, 10)
+    assert finding.actions[0].text == (
+        "Lower the learning rate from 0.01 to 1e-4: the first update that was too large, at step 0 and 3.33e-4, is "
+        "then near a tenth of the weights"
+    )
+    assert not any("warm up" in action.text for action in finding.actions)
+    assert_clean(learning_rate_too_high, blown_up(tmp_path / "b", by=1.9))
+    assert_clean(learning_rate_too_high, blown_up(tmp_path / "c", pace=0.19))
+    assert_clean(learning_rate_too_high, blown_up(tmp_path / "d", last=0.3))
 
 
 def test_batches_that_differ_three_times_do_not_overshoot(tmp_path):

@@ -8,7 +8,7 @@ from gradaudit.schema import LossFacts
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick import crawling
-from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds
+from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
 
 
 def test_a_healthy_pace_is_quiet(tmp_path):
@@ -157,3 +157,14 @@ def test_what_it_measured_says_which_steps_the_losses_are_of(tmp_path):
     measured = assert_clean(learning_rate_too_low, healthy(tmp_path))
     assert "(median of the first 10 steps)" in measured
     assert "(mean of the last 20)" in measured
+
+
+def test_what_stands_still_after_a_step_that_replaced_the_weights_is_left_to_it(tmp_path):
+    """Dead units have no gradient: a larger learning rate moves them no more than a smaller one."""
+    update = numpy.zeros((200, 1))
+    update[0] = 4.0
+    run = build_run(tmp_path / "a", loss=flat(200), facts=TEN, stats={"update_norm": update})
+    assert "changed the median weight layer by 4.00 times its size" in assert_not_applicable(learning_rate_too_low, run)
+    update[0] = 0.4
+    run = build_run(tmp_path / "b", loss=flat(200), facts=TEN, stats={"update_norm": update})
+    assert_finds(learning_rate_too_low, run, Severity.CRITICAL)

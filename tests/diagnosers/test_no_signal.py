@@ -115,3 +115,27 @@ def test_a_last_test_is_no_second_validation(tmp_path):
     evaluations = [*((step, "evaluation", 2.4) for step in range(29, 300, 30)), (299, "evaluation 2", 0.4)]
     run = build_run(tmp_path / "a", loss=falling(300), evaluations=evaluations, facts=TEN)
     assert "The validation loss never falls below 2.40" in assert_finds(no_signal, run).headline
+
+
+def by_heart_before(first: int) -> dict:
+    """Few examples that are learned by heart within fifty steps; evaluated from step `first` on, where it is worst."""
+    loss = 0.01 + 2.3 * numpy.exp(-numpy.arange(300) / 20)
+    evaluations = [(step, "validation", 2.5 + step / 100) for step in range(first, 300, 30)]
+    return {"loss": loss, "evaluations": evaluations, "facts": TEN, "data": DataFacts(batches_per_epoch=2)}
+
+
+def test_what_was_learned_before_the_first_evaluation_stands_under_overfitting(tmp_path):
+    late = build_run(tmp_path / "a", **by_heart_before(59))
+    finding = assert_finds(no_signal, late, Severity.WARNING)
+    assert "At the first evaluation, after step 59, it already does: what it knew before is not known." in finding.seen
+    [first] = [item for item in analyze(late).ranked if item.diagnoser in ("no_signal", "overfitting")]
+    assert first.diagnoser == "overfitting"
+    assert "no_signal" in [item.diagnoser for item in first.consequences]
+
+
+def test_a_model_that_never_knew_anything_stands_above_overfitting(tmp_path):
+    early = build_run(tmp_path / "a", **by_heart_before(0))
+    assert "first evaluation" not in assert_finds(no_signal, early, Severity.WARNING).seen
+    [first] = [item for item in analyze(early).ranked if item.diagnoser in ("no_signal", "overfitting")]
+    assert first.diagnoser == "no_signal"
+    assert "overfitting" in [item.diagnoser for item in first.consequences]
