@@ -34,7 +34,8 @@ over the batch, and give the output layer as many units as there are classes.
 
 A pretrained model starts low, which is why that is a note. A few healthy models start up to 1.2 times above ln N, and
 up to 1.5 times with two classes. A regression on raw targets can be handled by the initial bias or the learning rate.
-Losses whose start is not known (contrastive, adversarial, policy gradients, your own) are left out.
+Losses whose start is not known (contrastive, adversarial, policy gradients, your own) are left out, and so is a squared
+error that is less than half of the objective.
 """
 
 import math
@@ -134,7 +135,9 @@ def initial_loss_mismatch(
     def judge(optimizer: int) -> Iterator[Verdict]:
         loss = training_loss(run, optimizer)
         facts = loss.facts
-        if facts is None:
+        if loss.minor:
+            yield NotApplicable(reason=loss.minor)
+        elif facts is None:
             yield CouldNotLook(reason=loss.unjudged, enable=_VISIBLE)
         elif loss.unjudged:
             yield NotApplicable(reason=loss.unjudged)

@@ -225,8 +225,8 @@ def test_outputs_that_are_too_large_are_told_from_a_target_that_is_not_standardi
     assert "outputs have a root mean square of 7.19 and the target one of 2.43: the outputs are too large" in seen
     assert told[0] == "Standardise the inputs, if that is not done: large inputs make outputs as large as 7.19"
     assert told[1] == (
-        "Or scale down the initial weights of head.weight 9.8 times, to outputs of 0.737, the standard deviation of the "
-        "target"
+        "Or scale down the initial weights of head.weight 9.8 times, to outputs of 0.737, the standard deviation of "
+        "the target"
     )
     # With inputs that are standardised the target's offset is the larger part.
     seen, told = _advice(tmp_path / "b", 12.4, 2.32, 0.543, (-0.79, 0.99))
