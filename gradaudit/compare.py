@@ -135,8 +135,13 @@ def _compared(label: str, audit: Audit) -> Compared:
         best_evaluation=best.y if best else None,
         loss_spike_score=overview.loss_spike_score,
         norm_spike_score=overview.norm_spike_score,
-        loss_function=loss_identity(audit.meta),
+        loss_function=loss_identity(audit.meta) + ("; objective" if _shows_objective(audit) else ""),
     )
+
+
+def _shows_objective(audit: Audit) -> bool:
+    """Whether its training loss is the objective although a loss function was seen, which is a small term of it."""
+    return audit.overview.loss_name == "objective" and bool(audit.meta.losses)
 
 
 def _pair(label: str, base: Audit, other: Audit) -> Pair:
@@ -265,6 +270,8 @@ def _losses(base: Audit, other: Audit) -> str:
 def _last(base: Audit, other: Audit) -> str:
     if any(len(audit.overview.ends) > 1 for audit in (base, other)):
         return ""  # of several optimizers with losses of their own no one loss is the run's
+    if _shows_objective(base) != _shows_objective(other):
+        return " One shows its objective and the other a term of it, so their training losses cannot be compared."
     bad = [audit.overview.last_not_finite for audit in (base, other)]
     if not any(bad):
         return _change("last training loss", base.overview.last_loss, other.overview.last_loss)

@@ -13,6 +13,7 @@ from gradaudit.derived.finiteness import bad_losses, bad_norms
 from gradaudit.derived.gradient_scale import Track, edges, gradient_heatmap, median
 from gradaudit.derived.learning_rates import learning_rates
 from gradaudit.derived.loss_ends import Ends, loss_ends, word
+from gradaudit.derived.minor_term import shown_loss
 from gradaudit.derived.reduce import banded, plain, short
 from gradaudit.derived.run_curves import gap, pace_steps, typical_pace, update_pace
 from gradaudit.derived.run_facts import optimizer_name, run_facts
@@ -90,7 +91,7 @@ class Overview(Value, frozen=True, kw_only=True):
 def overview(run: Run, flagged: set[str]) -> Overview:
     """Reduce `run` to what the pages draw; rows of tensors named in `flagged` keep their own line."""
     steps = run.steps
-    column = "mean_loss" if numpy.isfinite(steps["mean_loss"].to_numpy(dtype=float)).any() else "objective"
+    column = "mean_loss" if any(shown_loss(run, one) == "mean_loss" for one in run.optimizers) else "objective"
     function = _loss_function(run, steps) if column == "mean_loss" else None
     ends = loss_ends(run)
     broken = bad_losses(run, steps)
@@ -147,10 +148,9 @@ def _named(run: Run, optimizer: int, name: str) -> str:
 
 
 def _loss(run: Run, optimizer: int) -> Series:
-    """The training loss of one optimizer: the mean loss if any was seen, else the objective."""
+    """The training loss of one optimizer: the mean loss if any was seen that is no small term, else the objective."""
     steps = run.steps_of(optimizer)
-    mean = steps["mean_loss"].to_numpy(dtype=float)
-    y = mean if numpy.isfinite(mean).any() else steps["objective"].to_numpy(dtype=float)
+    y = steps[shown_loss(run, optimizer)].to_numpy(dtype=float)
     return banded(_named(run, optimizer, "train"), steps["global_step"], y, bad=bad_losses(run, steps))
 
 

@@ -203,6 +203,16 @@ def test_a_loss_that_ends_in_nan_is_compared_as_such(audits: dict[str, Audit]) -
     assert "The last training loss is NaN instead of 0.00472." in compare([base, broken]).pairs[0].verdict
 
 
+def test_an_objective_is_not_compared_with_a_term_of_another(audits: dict[str, Audit]) -> None:
+    base = with_overview(audits["overfitting"], best_evaluation=None)
+    objective = with_overview(base, loss_name="objective")
+    compared = compare([base, objective])
+    assert "their training losses cannot be compared" in compared.pairs[0].verdict
+    assert "last training loss is" not in compared.pairs[0].verdict
+    assert compared.runs[0].loss_function != compared.runs[1].loss_function
+    assert "cannot be compared" not in compare([objective, objective]).pairs[0].verdict
+
+
 def test_settings_stand_in_groups_and_what_tells_most_comes_first(audits: dict[str, Audit]) -> None:
     changes = compare([audits["learning_rate_too_high"], audits["overfitting"]]).changes
     groups = list(dict.fromkeys(change.group for change in changes))

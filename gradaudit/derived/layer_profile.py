@@ -64,10 +64,28 @@ def _spread(logarithms: Floats) -> float:
     return float(finite.max() - finite.min()) if len(finite) > 1 else 0.0
 
 
-def largest_gap(logarithms: Floats) -> float:
-    """The largest distance between neighbours when the layers are sorted."""
-    finite = numpy.sort(logarithms[numpy.isfinite(logarithms)])
-    return float(numpy.diff(finite).max()) if len(finite) > 1 else 0.0
+@dataclass(frozen=True)
+class Gap:
+    """Decades between neighbours when the layers are sorted early, and between the same layers late."""
+
+    early: float  # the largest
+    late: float  # between the layers on both sides of it; negative where they overlap
+    both: float  # of the gap that lasts best: in the window where it is closer
+
+
+def lasting_gap(early: Floats, late: Floats) -> Gap:
+    """The largest gap of the early window, and what is left of it late; layers that one of them does not know are left
+    out."""
+    known = numpy.isfinite(early) & numpy.isfinite(late)
+    if known.sum() < 2:
+        return Gap(0.0, 0.0, 0.0)
+    order = numpy.argsort(early[known], kind="stable")
+    later = late[known][order]
+    first = numpy.diff(early[known][order])
+    second = numpy.minimum.accumulate(later[::-1])[::-1][1:] - numpy.maximum.accumulate(later)[:-1]
+    largest = int(numpy.argmax(first))
+    both = max(0.0, float(numpy.minimum(first, second).max()))
+    return Gap(float(first[largest]), float(second[largest]), both)
 
 
 def outliers(logarithms: Floats) -> tuple[Floats, Mask]:

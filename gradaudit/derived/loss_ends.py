@@ -6,6 +6,7 @@ import msgspec
 import numpy
 
 from gradaudit.derived.finiteness import bad_losses
+from gradaudit.derived.minor_term import shown_loss
 from gradaudit.derived.reduce import short
 from gradaudit.derived.run_facts import optimizer_name
 from gradaudit.findings import Value
@@ -29,8 +30,7 @@ def loss_ends(run: Run) -> list[Ends]:
     found = []
     for optimizer in run.optimizers:
         steps = run.steps_of(optimizer)
-        mean = steps["mean_loss"].to_numpy(dtype=float)
-        loss = mean if numpy.isfinite(mean).any() else steps["objective"].to_numpy(dtype=float)
+        loss = steps[shown_loss(run, optimizer)].to_numpy(dtype=float)
         broken = bad_losses(run, steps)
         seen = loss[numpy.isfinite(loss)]
         if not len(seen) and not (steps["micro_steps"].to_numpy() > 0).any() and len(run.optimizers) > 1:

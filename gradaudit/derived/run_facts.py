@@ -3,12 +3,13 @@
 import numpy
 
 from gradaudit.derived.learning_rates import of_groups
+from gradaudit.derived.minor_term import minor_share
 from gradaudit.derived.noise_scale import noise_scales
 from gradaudit.derived.order_statistics import Floats
 from gradaudit.derived.progress import MOST_BATCHES
 from gradaudit.derived.spike_score import spike_scores
 from gradaudit.derived.update_rms import update_sizes
-from gradaudit.derived.wording import setting
+from gradaudit.derived.wording import percent, setting
 from gradaudit.run import Run
 from gradaudit.schema import LossFacts, Meta, OptimizerFacts
 
@@ -19,7 +20,11 @@ def run_facts(run: Run) -> list[tuple[str, str]]:
     elements = sum(tensor.elements for tensor in meta.tensors)
     trained = sum(tensor.elements for tensor in meta.tensors if tensor.optimizer >= 0 and tensor.requires_grad)
     root = next((module.module_class for module in meta.modules if module.name == ""), "")
-    losses = "; ".join(loss_words(facts) for facts in meta.losses)
+    shares = [share for optimizer in run.optimizers if (share := minor_share(run, optimizer)) is not None]
+    called = [loss_words(facts) for facts in meta.losses]
+    losses = "; ".join(
+        [*called, *(f"about {percent(share)} of the objective, which is shown instead" for share in shares)]
+    )
     data = [f"batch size {meta.data.batch_size:,}"] if meta.data.batch_size else []
     batches = meta.data.batches_per_epoch
     data += [f"{batches:,} batches per epoch"] if 0 < batches < MOST_BATCHES else []

@@ -3,24 +3,21 @@
 from gradaudit.derived.calls import use_of
 from gradaudit.derived.learning_rates import nobody_updates, whole_model
 from gradaudit.derived.standstill import reason_for_rest
-from gradaudit.derived.wording import count, in_code
+from gradaudit.derived.wording import count
 from gradaudit.findings import Action, Severity
 from gradaudit.run import Run
 from gradaudit.schema import TensorFacts
 
 
-def why_it_rests(run: Run, optimizer: int, table: TensorFacts) -> tuple[Severity, str, list[Action]]:
-    """Why a table stayed where it was: how bad that is, the reason in a sentence, and what to do."""
+def why_it_rests(run: Run, optimizer: int, table: TensorFacts) -> tuple[Severity, str, list[Action]] | None:
+    """Why a table stayed where it was: how bad that is, the reason in a sentence, and what to do.
+
+    None where it is meant: requires_grad was False at every step, as of a fixed table of positions or of pretrained
+    vectors, whether or not the script gave it to the optimizer with all its parameters.
+    """
     match reason_for_rest(run, optimizer, table):
         case "frozen" | "fixed" | "copy":
-            return (
-                Severity.NOTE,
-                "It is frozen: requires_grad is False.",
-                [
-                    Action(text=f"Nothing, if its {count(table.elements)} elements are pretrained and meant to stay"),
-                    Action(text="Else let it train", code=f"{in_code(table.name)}.requires_grad_(True)"),
-                ],
-            )
+            return None
         case "idle":
             return (
                 Severity.NOTE,

@@ -5,11 +5,13 @@ from typing import Literal
 
 import numpy
 
+from gradaudit.derived.minor_term import minor_share
 from gradaudit.derived.moving_target import movement
 from gradaudit.derived.objective import MOSTLY, factor
 from gradaudit.derived.order_statistics import Floats, Integers, median
 from gradaudit.derived.per_run import per_run
 from gradaudit.derived.wording import factor as few
+from gradaudit.derived.wording import percent
 from gradaudit.run import Run
 from gradaudit.schema import LossFacts
 
@@ -47,6 +49,7 @@ class TrainingLoss:
     facts: LossFacts | None
     kind: Kind
     unjudged: str = ""  # why neither level nor shape of this loss says how training goes; empty when they do
+    minor: str = ""  # which loss was called that is a small term only: `values` is the objective then, without `facts`
     one_of_several: str = ""  # why its shape is not that of what is minimised; its level means what it always does
 
     @property
@@ -74,13 +77,16 @@ class TrainingLoss:
     @property
     def name(self) -> str:
         """What a chart calls it."""
-        return f"training loss ({self.facts.function})" if self.facts else "training loss"
+        return (
+            f"training loss ({self.facts.function})" if self.facts else "objective" if self.minor else "training loss"
+        )
 
 
 @per_run
 def training_loss(run: Run, optimizer: int) -> TrainingLoss:
-    """The training loss seen at this optimizer's steps.
+    """The training loss seen at this optimizer's steps; the objective where that loss is a small term of it.
 
+    Of a likelihood that is a small term the values stay: its level means what it always does.
     An optimizer that steps on a backward pass already counted for another one has no loss of its
     own and is given the latest one before its step.
     """
@@ -96,6 +102,13 @@ def training_loss(run: Run, optimizer: int) -> TrainingLoss:
     known = index[index >= 0]
     facts = run.loss_facts(int(numpy.bincount(known).argmax())) if len(known) and column == "mean_loss" else None
     kind = _KINDS.get(facts.function, "unknown") if facts else "unknown"
+    minor, share = "", minor_share(run, optimizer)
+    if facts is not None and share is not None and kind not in ("classification", "binary"):
+        minor = (
+            f"{facts.function} is about {percent(share)} of what is minimised, and where the sum of all terms should "
+            "start and end is not known"
+        )
+        values, facts, kind = frame["objective"].to_numpy(dtype=float), None, "unknown"
     loss = TrainingLoss(
         optimizer=optimizer,
         steps=frame["global_step"].to_numpy(dtype=numpy.int64),
@@ -104,6 +117,7 @@ def training_loss(run: Run, optimizer: int) -> TrainingLoss:
         targets=frame["targets"].to_numpy(dtype=numpy.int64),
         facts=facts,
         kind=kind,
+        minor=minor,
     )
     return replace(loss, unjudged=_unjudged(run, loss), one_of_several=_one_of_several(run, loss))
 
@@ -116,8 +130,10 @@ def inside_compiled(run: Run) -> str:
 
 def _unjudged(run: Run, loss: TrainingLoss) -> str:
     if loss.facts is None:
-        return inside_compiled(run) or (
-            "no torch.nn.functional loss was seen, so it is not known what the objective measures"
+        return (
+            loss.minor
+            or inside_compiled(run)
+            or ("no torch.nn.functional loss was seen, so it is not known what the objective measures")
         )
     if loss.kind == "unknown":
         return f"what {loss.facts.function} should start at and tend to is not known"
@@ -138,7 +154,7 @@ def _one_of_several(run: Run, loss: TrainingLoss) -> str:
     if loss.facts is None or loss.facts.function == "logged":
         return ""
     times = factor(run.steps_of(loss.optimizer), loss.values)
-    if times is None or times.spread <= MOSTLY:
+    if times is None or (times.spread <= MOSTLY and minor_share(run, loss.optimizer) is None):
         return ""
     return (
         f"{loss.facts.function} is one of several terms, or weighted: what is minimised is "

@@ -19,13 +19,15 @@ the direction; clipping by value also turns the step towards the signs of the gr
 
 ## What to try
 
-Set the threshold at the 90th percentile of the norms before clipping, so that one step in ten is clipped; or remove it
-and set the learning rate that is then in effect.
+Set the threshold at the 90th percentile of the norms before clipping, so that one step in ten is clipped, and under SGD
+divide the learning rate by the factor at the same time: the steps would be as many times larger. Under Adam leave a
+threshold that a recipe gives, unless the loss is known not to fall.
 
 ## When it is wrong
 
 Clipped steps as such are healthy: of healthy runs that clip, 17 % clip more than half of their steps, by up to 3.3
-times under SGD. Some recipes normalise the gradient on purpose with a large learning rate to match. With a GradScaler a
+times under SGD. Some recipes normalise the gradient on purpose with a large learning rate to match, and those of
+reinforcement learning clip at 0.5, under Adam, whatever the size of the returns makes of the norm. With a GradScaler a
 norm taken before `unscale_()` is that of the scaled gradient, and clipping it is a mistake of its own.
 """
 
@@ -40,6 +42,7 @@ from gradaudit.derived.learning_rates import label_of, optimizer_class, peak_rat
 from gradaudit.derived.order_statistics import median, quantile
 from gradaudit.derived.ratios import last_half
 from gradaudit.derived.step_size import adam_eps, over_eps
+from gradaudit.derived.training_loss import training_loss
 from gradaudit.derived.wording import count, factor, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
@@ -55,6 +58,8 @@ from gradaudit.findings import (
     Verdict,
 )
 from gradaudit.run import Run
+
+_LEARNS = 0.2  # of the first loss: a training that loses more of it bears its threshold
 
 
 @diagnoser(
@@ -110,7 +115,6 @@ def _finding(run: Run, optimizer: int, cut: Clipping, most: float, limit: float,
     threshold = median(cut.threshold)
     rates = peak_rates(run, optimizer)
     name = optimizer_class(run, optimizer)
-    high = float(quantile(cut.size.reshape(-1, 1), 0.9)[0])
     if by_norm:
         headline = (
             f"Gradients are clipped at {percent(cut.clipped)} of the steps: their norm is {factor(cut.excess)} times "
@@ -129,19 +133,7 @@ def _finding(run: Run, optimizer: int, cut: Clipping, most: float, limit: float,
             else f"Under {name} this divides the learning rate of {rate_in_words(rates)} by {factor(cut.excess)}, to "
             f"{rate_in_words(rates / cut.excess)}."
         )
-        actions = [
-            Action(
-                text=f"Clip at {number(high, 2)}, the 90th percentile of the norm before clipping, instead of "
-                f"{setting(threshold)}",
-                code=f"torch.nn.utils.clip_grad_norm_(model.parameters(), {number(high, 2).replace(',', '')})",
-            ),
-            Action(text=f"Then set the learning rate anew: up to now {rate_in_words(rates / cut.excess)} was in effect")
-            if not free and not starved
-            else Action(text="Or clip nothing: the steps of Adam hardly grow with the gradient")
-            if starved
-            else Action(text="Or leave it: the direction is kept, and the optimizer normalises the size anyway"),
-            Action(text="With a GradScaler, call unscale_ before clipping", code="scaler.unscale_(optimizer)"),
-        ]
+        actions = _by_norm(run, optimizer, cut, free, starved)
     else:
         headline = f"Values are clipped at {percent(cut.clipped)} of the steps, to {percent(cut.excess)} of the " \
             "threshold on average"  # fmt: skip
@@ -198,3 +190,32 @@ def _finding(run: Run, optimizer: int, cut: Clipping, most: float, limit: float,
             Measure(quantity="steps looked at", observed=count(len(cut.steps)), threshold="the last half"),
         ],
     )  # fmt: skip
+
+
+def _by_norm(run: Run, optimizer: int, cut: Clipping, free: bool, starved: bool) -> list[Action]:
+    """A larger threshold, and what keeps the steps as large as training bears them now."""
+    loss = training_loss(run, optimizer)
+    high, threshold = float(quantile(cut.size.reshape(-1, 1), 0.9)[0]), setting(median(cut.threshold))
+    larger = f"Clip at {number(high, 2)}, the 90th percentile of the norm before clipping, instead of {threshold}"
+    code = f"torch.nn.utils.clip_grad_norm_(model.parameters(), {number(high, 2).replace(',', '')})"
+    unscale = Action(text="With a GradScaler, call unscale_ before clipping", code="scaler.unscale_(optimizer)")
+    if free:
+        name = optimizer_class(run, optimizer)
+        leave = Action(
+            text=f"Leave {threshold} if it comes from a recipe, as 0.5 does in PPO: {name} normalises the size anyway, "
+            "and a rare large gradient still counts no more than the others"
+        )
+        # What does not show that training suffers is no reason to let a rare step through that is 50 times as large.
+        suffers = not loss.shapeless and not loss.improvement >= _LEARNS
+        return [leave, *([Action(text=larger, code=code)] if suffers else []), unscale]
+    if starved:
+        return [
+            Action(text=larger, code=code),
+            Action(text="Or clip nothing: the steps of Adam hardly grow with the gradient"),
+            unscale,
+        ]
+    now = rate_in_words(peak_rates(run, optimizer) / cut.excess)
+    return [
+        Action(text=f"{larger}, and start from a learning rate of {now}: that was in effect up to now", code=code),
+        unscale,
+    ]

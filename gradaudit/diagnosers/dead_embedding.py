@@ -3,16 +3,16 @@
 ## What it looks for
 
 First, exactly: a table of which not one bit changed over the run, by its checksum; and why, as far as the record knows:
-frozen, in no optimizer, without a gradient, a learning rate of 0. A table that no step looks up is a note; one that is
-frozen and in no optimizer, or a copy of a trained one, is left alone. A table that moves although none of its rows ever
-had a gradient is moved by weight decay alone, and is a warning. Then its pace: the median update-to-weight ratio of the
-table over that of the median weight layer, divided by the square root of the share of rows that a step hits, since only
-those move. Below `slow` it is a warning over at least `least_steps` steps, and `far` below says how sure; so is a pace
-below 0.1 that is less than `apart` of another table's. Under optimizers that divide out the scale of the gradient, as
-Adam, it is the update per element that is compared with another table's, since a pace tells no more there than how
-large a table started; tables that start at zero are left out of the comparison. Rows are looked at last, as a note:
-more than `never_hit` of a table of at least `large` rows without a single gradient; more than `stopped` of the rows
-that were hit, and at least `stopped_rows`, without one for 20 times their usual interval.
+in no optimizer, without a gradient, a learning rate of 0. A table that no step looks up is a note; one whose
+requires_grad is False at every step, or a copy of a trained one, is left alone. A table that moves although none of its
+rows ever had a gradient is moved by weight decay alone, and is a warning. Then its pace: the median update-to-weight
+ratio of the table over that of the median weight layer, divided by the square root of the share of rows that a step
+hits, since only those move. Below `slow` it is a warning over at least `least_steps` steps, and `far` below says how
+sure; so is a pace below 0.1 that is less than `apart` of another table's. Under optimizers that divide out the scale of
+the gradient, as Adam, it is the update per element that is compared with another table's, since a pace tells no more
+there than how large a table started; tables that start at zero are left out of the comparison. Rows are looked at last,
+as a note: more than `never_hit` of a table of at least `large` rows without a single gradient; more than `stopped` of
+the rows that were hit, and at least `stopped_rows`, without one for 20 times their usual interval.
 
 ## Why it matters
 
@@ -27,7 +27,8 @@ the table.
 
 ## When it is wrong
 
-Pretrained vectors may be frozen on purpose, which is a note. Rows of a byte vocabulary that the text never uses are
+A table that was frozen by mistake, with requires_grad=False, is taken for one that is fixed on purpose, as pretrained
+vectors and positions made of sines are, and is not found. Rows of a byte vocabulary that the text never uses are
 healthy (63 % were measured), and so are rows that belong to one part of the data when it is not shuffled. Rows are
 counted by their gradients, since weight decay moves rows that nothing looks up; a table that is tied to the output
 layer has a gradient in every row, looked up or not. The slowest healthy table measured has a relative pace of 0.038,
@@ -55,7 +56,7 @@ from gradaudit.derived.order_statistics import medians_across
 from gradaudit.derived.ratios import recorded_global_steps, update_ratio
 from gradaudit.derived.reduce import plain
 from gradaudit.derived.row_charts import hits_chart, movement_chart, reach_chart
-from gradaudit.derived.standstill import LEAST_STEPS, MEANT, column_of, never_moved, reason_for_rest
+from gradaudit.derived.standstill import LEAST_STEPS, Reason, column_of, never_moved, reason_for_rest
 from gradaudit.derived.table_words import why_it_rests
 from gradaudit.derived.weight_growth import weight_decays
 from gradaudit.derived.wording import count, factor, in_code, number, percent, plural, setting
@@ -77,6 +78,11 @@ from gradaudit.findings import (
 from gradaudit.run import Run
 from gradaudit.schema import TensorFacts
 
+_MEANT: dict[Reason, str] = {
+    "copy": "a copy of a trained one",
+    "fixed": "frozen, and in no optimizer",
+    "frozen": "frozen, with requires_grad=False at every step",
+}
 _FAR_BEHIND = 0.1  # of the layers' pace: above it a table that lags behind another learns all the same
 
 
@@ -116,11 +122,12 @@ def dead_embedding(
     def _table(run: Run, optimizer: int, table: TensorFacts, pace: Pace | None, share: float) -> Iterator[Verdict]:
         history = row_history(run, optimizer, table.id)
         if never_moved(run, optimizer, table, history):
-            if (reason := reason_for_rest(run, optimizer, table)) in MEANT:
-                what = "a copy of a trained one" if reason == "copy" else "frozen, and in no optimizer"
+            told = why_it_rests(run, optimizer, table)
+            if told is None:
+                what = _MEANT.get(reason_for_rest(run, optimizer, table), "")
                 yield Clean(measured=f"none of the {count(table.shape[0])} rows of {table.name} moves: it is {what}")
             else:
-                yield _unmoved(run, optimizer, table, history)
+                yield _unmoved(run, optimizer, table, history, *told)
             return
         if history is not None and history.tracked and not history.ever_hit and history.moved:
             yield _decaying(run, optimizer, table, history)
@@ -148,8 +155,10 @@ def dead_embedding(
     yield from each_optimizer(run, judge)
 
 
-def _unmoved(run: Run, optimizer: int, table: TensorFacts, history: RowHistory | None) -> Finding:
-    severity, reason, actions = why_it_rests(run, optimizer, table)
+def _unmoved(
+    run: Run, optimizer: int, table: TensorFacts, history: RowHistory | None,
+    severity: Severity, reason: str, actions: list[Action],
+) -> Finding:  # fmt: skip
     steps = recorded_global_steps(run, optimizer)
     exact = history is not None and history.same_checksum
     what = (

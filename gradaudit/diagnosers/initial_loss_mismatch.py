@@ -16,7 +16,8 @@ too, the sum is their weight, and is meant. Labels that fill at most half of at 
 wrong output layer.
 
 For a squared error the first loss is compared with the variance of the target (`variance` times), and the spread of the
-target with `spread`; this is a note, and a warning when training then keeps more than `learned` of the first loss.
+target with `spread`; this is a note, and a warning when training then keeps more than `learned` of the first loss. The
+mean square of the untrained outputs against that of the target tells which of the two is the cause.
 
 ## Why it matters
 
@@ -26,14 +27,15 @@ start.
 
 ## What to try
 
-Initialise the output layer small, standardise inputs and regression targets, average the loss over the batch, and give
-the output layer as many units as there are classes.
+Initialise the output layer small, standardise inputs and regression targets, whichever of them is off, average the loss
+over the batch, and give the output layer as many units as there are classes.
 
 ## When it is wrong
 
 A pretrained model starts low, which is why that is a note. A few healthy models start up to 1.2 times above ln N, and
 up to 1.5 times with two classes. A regression on raw targets can be handled by the initial bias or the learning rate.
-Losses whose start is not known (contrastive, adversarial, policy gradients, your own) are left out.
+Losses whose start is not known (contrastive, adversarial, policy gradients, your own) are left out, and so is a squared
+error that is less than half of the objective.
 """
 
 import math
@@ -45,7 +47,7 @@ import numpy
 from gradaudit.derived.constant_predictor import constant_loss, uniform_loss
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.first_loss import CLOSE, classes_used, harm_done, objective_factor, unevenness
-from gradaudit.derived.first_regression import first_errors, output_bias
+from gradaudit.derived.first_regression import advice, cause, in_words, standardise_inputs
 from gradaudit.derived.initialisation import output_layer
 from gradaudit.derived.learning_rates import label_of, scale_free
 from gradaudit.derived.reduce import plain
@@ -72,7 +74,6 @@ from gradaudit.schema import LossFacts
 
 _VISIBLE = "use a loss of torch.nn.functional (nn.CrossEntropyLoss uses one), so that its classes can be seen"
 _SHOWN = 50  # steps in the chart of the start
-_OFF_CENTRE = 0.5  # standard deviations of the target: a mean nearer to 0 is found in a few steps
 _LARGE_START = 3.0  # times torch.nn's default RMS: worth naming as the reason
 
 
@@ -134,7 +135,9 @@ def initial_loss_mismatch(
     def judge(optimizer: int) -> Iterator[Verdict]:
         loss = training_loss(run, optimizer)
         facts = loss.facts
-        if facts is None:
+        if loss.minor:
+            yield NotApplicable(reason=loss.minor)
+        elif facts is None:
             yield CouldNotLook(reason=loss.unjudged, enable=_VISIBLE)
         elif loss.unjudged:
             yield NotApplicable(reason=loss.unjudged)
@@ -321,12 +324,7 @@ def _too_high(run: Run, loss: TrainingLoss, level: Level) -> Finding:
         )
     else:
         actions.append(Action(text="Scale down the initial weights of the output layer, to a tenth for a start"))
-    actions.append(
-        Action(
-            text="Standardise the inputs: large inputs make large logits",
-            code="x = (x - x.mean(0)) / x.std(0)",
-        )
-    )
+    actions += standardise_inputs(run, loss.optimizer, "large inputs make large logits")
     actions.append(Action(text="Check that the loss gets logits and that the labels are in the order of the outputs"))
     seen.append(harm)
     return _finding(
@@ -413,12 +411,12 @@ def _regression(
     kept = loss.last / loss.first if loss.first > 0 else math.nan
     stuck = not kept <= learned  # also when the last loss is NaN
     raw = deviation > spread
+    found = cause(run, loss, mean, deviation, variance, spread)
     seen = [
         f"The target has mean {number(mean)} and standard deviation {number(deviation)}; the first loss is "
         f"{number(loss.first)}, {factor(ratio)} times its variance."
     ]
-    if raw:
-        seen.append(first_errors(mean, deviation))
+    seen.append(in_words(found))
     if stuck and not harm:
         seen.append(f"At the end {factor(kept)} of the first loss is left.")
     seen.append(harm)
@@ -432,14 +430,7 @@ def _regression(
         Confidence.HIGH if stuck or harm else Confidence.MEDIUM,
         headline,
         " ".join(filter(None, seen)),
-        [
-            Action(
-                text=f"Standardise the target: subtract {number(mean)} and divide by {number(deviation)}; undo it when "
-                "predicting",
-                code=f"y = (y - {float(f'{mean:.3g}'):g}) / {float(f'{deviation:.3g}'):g}",
-            ),
-            *_shifted(run, loss.optimizer, mean, deviation),
-        ],
+        advice(run, loss, found),
         [
             Measure(quantity="first loss / variance of the target", observed=factor(ratio),
                     threshold=f"> {setting(variance)}", option="variance"),
@@ -450,16 +441,3 @@ def _regression(
         ],
         reference=Mark(label=f"variance of the target = {number(target)}", y=target, role="reference"),
     )  # fmt: skip
-
-
-def _shifted(run: Run, optimizer: int, mean: float, deviation: float) -> list[Action]:
-    """To start the output bias at the mean of the target, where that is far enough from 0 to matter."""
-    if not abs(mean) > _OFF_CENTRE * deviation:
-        return []
-    bias = output_bias(run, optimizer)
-    return [
-        Action(
-            text=f"Or start {bias or 'the output bias'} at the mean of the target, {number(mean)}",
-            code=f"nn.init.constant_({in_code(bias)}, {float(f'{mean:.3g}'):g})" if bias else "",
-        )
-    ]

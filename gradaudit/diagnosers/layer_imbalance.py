@@ -10,10 +10,10 @@ are looked at: steps 10 to 60, and the last half.
 
 It is a warning when one of these holds: the update-to-weight ratios span `update_spread` decades in both windows; the
 gradient-to-weight ratios span `gradient_spread` decades in both; sorted gradient norms have a gap of `gradient_gap`
-decades between neighbours in the first window, which shows what Adam's equal updates hide; the last two are a note
-under such an optimizer when no more than `left` of the first loss is left. An update spread from `notable` decades in
-both windows is a note. A parameter group whose learning rate stays below `rate` of the largest is
-a warning.
+decades between neighbours in the first window, which shows what Adam's equal updates hide, and the layers on both sides
+of it are as far apart in the second; the last two are a note under such an optimizer when no more than `left` of the
+first loss is left. An update spread from `notable` decades in both windows is a note. A parameter group whose learning
+rate stays below `rate` of the largest is a warning.
 
 ## Why it matters
 
@@ -27,10 +27,10 @@ residual path. Adam, or a learning rate for its group, levels out what is left.
 
 ## When it is wrong
 
-A layer whose weights start a thousand times too small recovers within some 30 steps, which is why both windows
-must agree. Fine-tuning with smaller learning rates for lower layers is healthy (1/67 was measured). Healthy models span
-up to 0.9 decades of update and 2.1 of gradient. A gradient that changes steadily from layer to layer along the depth is
-left to `vanishing_gradient` and `exploding_gradient`.
+A layer whose weights start a thousand times too small recovers within some 30 steps, and a head whose loss is weak at
+first catches up, which is why both windows must agree. Fine-tuning with smaller learning rates for lower layers is
+healthy (1/67 was measured). Healthy models span up to 0.9 decades of update and 2.1 of gradient. A gradient that
+changes steadily from layer to layer along the depth is left to `vanishing_gradient` and `exploding_gradient`.
 """
 
 import math
@@ -43,7 +43,7 @@ from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import MOST_DOTS
 from gradaudit.derived.finiteness import breakdown
 from gradaudit.derived.initialisation import first_rms
-from gradaudit.derived.layer_profile import EARLY, Quantity, largest_gap, logarithms_of, outliers, profile
+from gradaudit.derived.layer_profile import EARLY, Quantity, lasting_gap, logarithms_of, outliers, profile
 from gradaudit.derived.layers import comparable_layers, weight_layers
 from gradaudit.derived.learning_rates import label_of, peak_rates, scale_free
 from gradaudit.derived.module_names import layer
@@ -156,7 +156,10 @@ def _compared(
     """Hold the `chosen` layers against each other; how bad it is where only their gradients differ."""
     among = chosen[comparable_layers(run, optimizer)]
     updates, gradients = (profile(run, optimizer, "update").of(among), profile(run, optimizer, "gradient").of(among))
-    gap = largest_gap(logarithms_of(run.matrix("gradient_norm", optimizer)[:, chosen], window(run, optimizer, *EARLY)))
+    norms = run.matrix("gradient_norm", optimizer)[:, chosen]
+    gap = lasting_gap(
+        logarithms_of(norms, window(run, optimizer, *EARLY)), logarithms_of(norms, last_half(run, optimizer))
+    )
     measures = [
         Measure(
             quantity="spread of update-to-weight ratios, both windows",
@@ -171,8 +174,8 @@ def _compared(
             option="gradient_spread",
         ),
         Measure(
-            quantity="largest gap between sorted gradient norms, steps 10 to 60",
-            observed=f"{number(gap)} decades",
+            quantity="largest gap between sorted gradient norms, both windows",
+            observed=f"{number(gap.both)} decades",
             threshold=f">= {setting(gap_)}",
             option="gradient_gap",
         ),
@@ -182,8 +185,8 @@ def _compared(
         found = (Severity.WARNING, "update", updates.late, updates.spread)
     elif gradients.spread >= gradient_spread:
         found = (uneven_gradient, "gradient", gradients.late, gradients.spread)
-    elif gap >= gap_:
-        found = (uneven_gradient, "gradient", gradients.early, gap)
+    elif gap.both >= gap_:
+        found = (uneven_gradient, "gradient", gradients.late, gap.both)
     elif updates.spread >= notable:
         found = (Severity.NOTE, "update", updates.late, updates.spread)
     if found is not None:
@@ -191,8 +194,11 @@ def _compared(
     return Clean(
         measured=f"of {count(chosen.sum())} layers the largest update-to-weight ratio is "
         f"{fold(updates.spread)} times the smallest, the largest gradient-to-weight ratio "
-        f"{fold(gradients.spread)} times" + label_of(run, optimizer)
-    )
+        f"{fold(gradients.spread)} times"
+        + (f"; a gap of {fold(gap.early)} times between their gradients at steps 10 to 60 has closed to "
+           f"{fold(max(0.0, gap.late))} times in the last half" if gap.early >= gap_ else "")
+        + label_of(run, optimizer)
+    )  # fmt: skip
 
 
 def _finding(
@@ -221,14 +227,13 @@ def _finding(
     ]
     if len(flagged) > 1:
         seen.append(f"{count(len(flagged))} layers stand out: {names(flagged, 4)}.")
+    seen.append("It is so at steps 10 to 60 and over the last half: training does not level it out.")
     if quantity == "gradient":
         seen.append(
             "The updates are nearly even, because the optimizer evens out the size of the gradient."
             if scale_free(run, optimizer)
             else "The updates do not differ as much."
         )
-    else:
-        seen.append("It is so at steps 10 to 60 and over the last half: training does not level it out.")
     steps = recorded_global_steps(run, optimizer)
     return Finding(
         severity=severity,

@@ -58,6 +58,7 @@ from gradaudit.findings import (
     Lines,
     Mark,
     Measure,
+    NotApplicable,
     Severity,
     Span,
     Verdict,
@@ -96,6 +97,9 @@ def twice_averaged_loss(
     def judge(optimizer: int) -> Iterator[Verdict]:
         loss, frame = training_loss(run, optimizer), run.steps_of(optimizer)
         times = factor(frame, loss.values)
+        if loss.minor:
+            yield NotApplicable(reason=loss.minor)
+            return
         if loss.facts is None or times is None:
             yield CouldNotLook(
                 reason="no mean loss of a known function was seen beside what was differentiated",

@@ -44,12 +44,30 @@ def test_constant_clipping_under_sgd_is_a_warning(tmp_path):
     finding = assert_finds(constant_clipping, clipped(tmp_path / "a"), Severity.WARNING)
     assert finding.headline == ("Gradients are clipped at 100 % of the steps: their norm is 20 times the threshold")
     assert "divides the learning rate of 0.001 by 20, to 5e-5" in finding.seen
-    assert finding.actions[0].text == ("Clip at 10, the 90th percentile of the norm before clipping, instead of 0.5")
+    assert finding.actions[0].text == (
+        "Clip at 10, the 90th percentile of the norm before clipping, instead of 0.5, and start from a learning rate "
+        "of 5e-5: that was in effect up to now"
+    )
 
 
 def test_under_adam_it_is_a_note(tmp_path):
     finding = assert_finds(constant_clipping, clipped(tmp_path / "a", optimizer="AdamW"), Severity.NOTE)
     assert "keeps the direction" in finding.seen
+
+
+def test_under_adam_a_larger_threshold_is_advised_only_where_training_is_known_to_suffer(tmp_path):
+    """0.5 is what PPO clips at, and what its objective measures is not known; nor does a loss that falls suffer."""
+
+    def told(name, **changes):
+        run = clipped(tmp_path / name, optimizer="Adam", **changes)
+        return [action.text for action in assert_finds(constant_clipping, run, Severity.NOTE).actions]
+
+    unknown = told("a", steps={"loss": -1, "mean_loss": numpy.nan})
+    assert unknown[0].startswith("Leave 0.5 if it comes from a recipe")
+    assert not any("90th percentile" in text for text in unknown)
+    assert not any("90th percentile" in text for text in told("b"))
+    stuck = told("c", steps={"mean_loss": flat(200), "objective": flat(200)})
+    assert "Clip at 10, the 90th percentile of the norm before clipping, instead of 0.5" in stuck
 
 
 @pytest.mark.parametrize("kind", ["norm", "value"])

@@ -111,9 +111,15 @@ def test_a_learning_rate_of_zero_is_critical_and_said(tmp_path):
     assert finding.actions[0].code == "optimizer.param_groups[1]['lr'] = 1e-3"
 
 
-def test_a_frozen_table_is_a_note(tmp_path):
+def test_a_table_that_is_frozen_from_the_start_is_quiet_even_in_an_optimizer(tmp_path):
+    """Positions made of sines, from_pretrained(table, freeze=True), given to the optimizer with model.parameters()."""
     run = unmoved(tmp_path / "run", with_table(requires_grad=False), has_grad=False, gradient=NAN, ever_hit=0)
-    assert "frozen" in assert_finds(dead_embedding, run, Severity.NOTE).seen
+    assert assert_clean(dead_embedding, run) == (
+        "none of the 50 rows of embedding.weight moves: it is frozen, with requires_grad=False at every step"
+    )
+    # One that was not frozen and never got a gradient either still is.
+    run = unmoved(tmp_path / "b", with_table(), has_grad=False, gradient=NAN, ever_hit=0)
+    assert_finds(dead_embedding, run, Severity.WARNING)
 
 
 def test_a_table_outside_the_optimizer_is_a_warning_while_the_rest_trains(tmp_path):

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from gradaudit.diagnosers.initial_loss_mismatch import initial_loss_mismatch
 from gradaudit.findings import Lines, Severity
-from gradaudit.schema import LossFacts
+from gradaudit.schema import LossFacts, TensorFacts
 from tests.build import build_run, linear_stack
-from tests.diagnosers.runs import TEN, falling, healthy
+from tests.diagnosers.runs import TEN, falling, healthy, loss_input
 from tests.diagnosers.sick import loud_and_stuck, loud_start, raw_target, wide_output
 from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
 
@@ -200,6 +200,62 @@ def test_a_centred_target_needs_no_bias(tmp_path):
     facts = LossFacts(id=0, function="mse_loss", target_mean=1.2e-4, target_variance=0.003)
     finding = assert_finds(initial_loss_mismatch, start_at(tmp_path / "a", 0.1, facts))
     assert not any("bias" in action.text for action in finding.actions)
+
+
+def _regression(path, first, mean, variance, outputs, inputs=None):
+    """A squared error whose untrained outputs have this mean and standard deviation, and the inputs such a size."""
+    sample = {**loss_input(0), "mean": outputs[0], "std": outputs[1]}
+    given = {**sample, "kind": "input", "module": 0, "loss": -1, "mean": 0.0, "std": inputs}
+    facts = LossFacts(id=0, function="mse_loss", target_mean=mean, target_variance=variance)
+    samples = [sample] + ([given] if inputs else [])
+    # A single output tells nothing of the size of its inputs.
+    weight = TensorFacts(id=0, name="head.weight", role="weight", module="head", shape=[1, 4], optimizer=0, group=0)
+    bias = TensorFacts(id=1, name="head.bias", role="bias", module="head", shape=[1], depth=1, optimizer=0, group=0)
+    return start_at(path, first, facts, samples=samples, tensors=[weight, bias])
+
+
+def _advice(path, *numbers, **more):
+    finding = assert_finds(initial_loss_mismatch, _regression(path, *numbers, **more))
+    return finding.seen, [action.text for action in finding.actions]
+
+
+def test_outputs_that_are_too_large_are_told_from_a_target_that_is_not_standardised(tmp_path):
+    """The figures of a linear regression of 15 points whose inputs lie between 2.2 and 10.8."""
+    seen, told = _advice(tmp_path / "a", 92.1, 2.32, 0.543, (-6.80, 2.34))
+    assert "outputs have a root mean square of 7.19 and the target one of 2.43: the outputs are too large" in seen
+    assert told[0] == "Standardise the inputs, if that is not done: large inputs make outputs as large as 7.19"
+    assert told[1] == (
+        "Or scale down the initial weights of head.weight 9.8 times, to outputs of 0.737, the standard deviation of "
+        "the target"
+    )
+    # With inputs that are standardised the target's offset is the larger part.
+    seen, told = _advice(tmp_path / "b", 12.4, 2.32, 0.543, (-0.79, 0.99))
+    assert "too large" not in seen
+    assert told[0] == "Standardise the target: subtract 2.32 and divide by 0.737; undo it when predicting"
+    assert not any("outputs" in text for text in told)
+
+
+def test_what_is_done_already_is_not_advised(tmp_path):
+    _, told = _advice(tmp_path / "a", 56.6, -2.8e-7, 1.0, (-6.80, 2.34))
+    assert not any("tandardise the target" in text for text in told)
+    _, told = _advice(tmp_path / "b", 56.6, -2.8e-7, 1.0, (-6.80, 2.34), inputs=1.0)
+    assert [text[:10] for text in told] == ["Scale down"]
+    _, told = _advice(tmp_path / "c", 6500.0, 0.0, 6400.0, (0.0, 1.0))
+    assert told == ["Standardise the target: divide by 80; undo it when predicting"]
+    _, told = _advice(tmp_path / "d", 56.6, -2.8e-7, 1.0, (-6.80, 2.34), inputs=6.0)
+    assert told[0].startswith("Standardise the inputs, whose root mean square is 6.0: ")
+
+
+def test_a_target_that_is_small_beside_outputs_of_order_one_is_to_be_standardised(tmp_path):
+    seen, told = _advice(tmp_path / "a", 1.01, 0.0, 0.01, (0.0, 1.0))
+    assert "it is too small for outputs of order 1" in seen
+    assert told == ["Standardise the target: divide by 0.1; undo it when predicting"]
+
+
+def test_without_a_sample_of_the_outputs_the_loss_tells_their_share(tmp_path):
+    facts = LossFacts(id=0, function="mse_loss", target_mean=0.0, target_variance=1.0)
+    finding = assert_finds(initial_loss_mismatch, start_at(tmp_path / "a", 50.0, facts))
+    assert "The untrained outputs have a root mean square of 7.00 and the target one of 1.00" in finding.seen
 
 
 def test_an_unknown_spread_of_the_target_could_not_be_looked_at(tmp_path):

@@ -107,6 +107,41 @@ def test_even_updates_that_solve_the_task_do_no_harm(tmp_path):
     assert_finds(layer_imbalance, uneven(tmp_path / "d", gradient=2.3, **left), Severity.WARNING)
 
 
+def _cliff_until(path, last, late=0.0, other=0.0):
+    """Six layers: the third has a thousandth of the gradient up to step `last`, and `late` decades less after it."""
+    gradient = numpy.full((200, 6), 0.1)
+    gradient[:last, 2] *= 1e-3
+    gradient[last:, 2] *= 10**-late
+    gradient[:, 4] *= 10**-other
+    return build_run(path, loss=falling(), tensors=parameters(6), stats={"gradient_norm": gradient})
+
+
+def test_a_cliff_that_closes_is_no_finding(tmp_path):
+    """A head whose loss is weak for the first hundred steps only."""
+    measured = assert_clean(layer_imbalance, _cliff_until(tmp_path / "a", 100))
+    assert measured.endswith(
+        "a gap of 1,000 times between their gradients at steps 10 to 60 has closed to 1.0 times in the last half"
+    )
+    assert_clean(layer_imbalance, _cliff_until(tmp_path / "b", 100, late=2.1))
+    assert_clean(layer_imbalance, _cliff_until(tmp_path / "c", 100, late=-2.4))  # it is above the others now
+
+
+def test_a_cliff_is_told_by_what_is_left_of_it(tmp_path):
+    finding = assert_finds(layer_imbalance, _cliff_until(tmp_path / "a", 100, late=2.3), Severity.WARNING)
+    assert finding.headline == (
+        "Layer layers.2.weight has 200 times less gradient than the median layer; the layers differ up to 200 times"
+    )
+    assert "It is so at steps 10 to 60 and over the last half" in finding.seen
+    dots = finding.evidence[0]
+    assert isinstance(dots, Dots)
+    assert dots.dots[2].value == pytest.approx(dots.dots[0].value * 10**-2.3, rel=1e-3)
+
+
+def test_a_cliff_that_lasts_beside_one_that_closes_is_found(tmp_path):
+    run = _cliff_until(tmp_path / "a", 100, other=6.0)
+    assert assert_finds(layer_imbalance, run, Severity.WARNING).tensors == ["layers.4.weight"]
+
+
 def test_a_slope_of_gradients_without_a_cliff_is_found(tmp_path):
     gradient = numpy.geomspace(1e-4, 1e-1, 6)
     run = build_run(tmp_path / "run", loss=falling(), tensors=parameters(6), stats={"gradient_norm": gradient})
