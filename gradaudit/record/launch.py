@@ -123,6 +123,8 @@ def resolve(command: list[str]) -> tuple[str, list[str], str]:
         if len(command) < 2:
             raise LaunchError("nothing to record after --; give a command: gradaudit record -- torchrun train.py")
         program = shutil.which(command[1])
+        if program is None and command[1].endswith(".py") and Path(command[1]).is_file():
+            return resolve(command[1:])  # `-- train.py`, as other launchers take it
         if program is None:
             raise LaunchError(f"{command[1]}: no such command")
         scripts = [argument for argument in command[1:] if argument.endswith(".py")]

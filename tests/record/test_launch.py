@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from gradaudit.record.launch import LaunchError, resolve
 from gradaudit.run import RunError, load
 from tests.record.training import python, record, script
 from tests.thin import thin
@@ -261,6 +262,15 @@ def test_what_cannot_be_launched_is_one_line(tmp_path):
         assert message in result.stderr
         assert "Traceback" not in result.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_script_after_the_dashes_is_a_script(tmp_path, monkeypatch):
+    (tmp_path / "train.py").touch()
+    monkeypatch.chdir(tmp_path)
+    asked = ["train.py", "--epochs", "3"]
+    assert resolve(["--", *asked]) == resolve(asked) == (sys.executable, asked, "train")
+    with pytest.raises(LaunchError, match="no such command"):
+        resolve(["--", "missing.py"])
 
 
 def test_no_host_leaves_nothing_private(tmp_path):
