@@ -21,11 +21,11 @@ def number(value: float, digits: int = 3) -> str:
     return text if exponent == 0 or "." not in text else text.rstrip("0").rstrip(".")
 
 
-def setting(value: float | None) -> str:
+def setting(value: float | None, digits: int = 3) -> str:
     """A setting as a user types it, without padding zeros: 300, 0.05, 1e-4; None, a JSON null, is NaN or infinite."""
     if value is None:
         return "not finite"
-    text = f"{value:.3g}" if value == 0 or abs(value) >= 1e-3 else f"{value:.2e}"
+    text = f"{value:.{digits}g}" if value == 0 or abs(value) >= 1e-3 else f"{value:.{digits - 1}e}"
     mantissa, exponential, power = text.partition("e")
     if not exponential:
         return mantissa

@@ -261,13 +261,13 @@ def _finding(
         evidence=[_by_layer(dead, layers, most if by_width else nearly), _over_time(dead, layers)],
         actions=[slower, leaky, start] if died else [start, inputs if always else slower, leaky],
         measures=[
-            Measure(quantity="outputs without a gradient", observed=percent(dead.share),
-                    threshold=f">= {percent(most if by_width else nearly)}", option="most" if by_width else "nearly"),
-            Measure(quantity="outputs of the layer", observed=count(dead.outputs),
-                    threshold=f">= {count(width if by_width else least_width)}",
+            Measure(quantity="outputs without a gradient", value=dead.share, comparison=">=",
+                    threshold=most if by_width else nearly, unit="fraction", option="most" if by_width else "nearly"),
+            Measure(quantity="outputs of the layer", value=dead.outputs, comparison=">=",
+                    threshold=width if by_width else least_width, unit="count",
                     option="width" if by_width else "least_width"),
-            Measure(quantity="for a critical finding, with a loss that ends no better than it began",
-                    observed=percent(dead.share), threshold=f">= {percent(nearly)}", option="nearly"),
+            Measure(quantity="the same, with a loss that ends no better than it began", value=dead.share,
+                    comparison=">=", threshold=nearly, unit="fraction", option="nearly", decides="critical"),
         ],
     )  # fmt: skip
 

@@ -55,6 +55,7 @@ from gradaudit.findings import (
     Severity,
     Span,
     Verdict,
+    ratio,
 )
 from gradaudit.run import Run
 
@@ -163,19 +164,18 @@ def gradient_growth(
                        "gradient grow")] if decay > 0 and _normalised(run) else []),
             ],
             measures=[
-                Measure(quantity="gradient norm, last fifth / base", observed=number(grown),
-                        threshold=f">= {setting(limit)}", option="unjudged" if loss.shapeless else "growth"),
-                Measure(quantity="rank correlation of norm and step", observed=number(correlation),
-                        threshold=f">= {setting(trend)}", option="trend"),
-                *([] if loss.shapeless else [Measure(quantity="fall of the loss / first loss",
-                        observed=number((before - after) / abs(loss.first)) if loss.first else number(before - after),
-                        threshold=f"< {setting(gain)}", option="gain")]),
+                Measure(quantity="gradient norm, last fifth / base", value=grown, comparison=">=", threshold=limit,
+                        option="unjudged" if loss.shapeless else "growth"),
+                Measure(quantity="rank correlation of norm and step", value=correlation, comparison=">=",
+                        threshold=trend, option="trend"),
+                *([] if loss.shapeless else [
+                    ratio(("fall of the loss", before - after), ("first loss", abs(loss.first)), "<", gain,
+                          option="gain")]),
                 *([] if not rises else [
-                Measure(quantity="objective, last fifth / first fifth",
-                        observed=number(end / start if start > 0 else numpy.inf),
-                        threshold=f"> {setting(worse)}", option="worse"),
-                Measure(quantity="objective, lowest tenth / first steps", observed=number(lowest),
-                        threshold=f">= {setting(_FELL)}")]),
+                    ratio(("objective, last fifth", end), ("first fifth", start), ">", worse, option="worse",
+                          decides="warning"),
+                    Measure(quantity="objective, lowest tenth / first steps", value=lowest, comparison=">=",
+                            threshold=_FELL, decides="warning")]),
             ],
         )  # fmt: skip
 

@@ -77,6 +77,7 @@ _STARTING = 100  # steps, the length of the warmup that is advised: later a warm
 _RECKLESS = 10.0  # times: a rate that was so much too high is no goal of a warmup
 _DEVIATIONS = 4.0  # standard deviations from batch to batch, on a logarithmic scale
 _LEAD_UP = 20  # steps before divergence, or at the start: SGD's updates grow over 3 to 30 steps
+_SIZE = "largest median update-to-weight ratio"
 
 
 @diagnoser(
@@ -150,19 +151,8 @@ def learning_rate_too_high(
             )
             return
         measures = [
-            Measure(
-                quantity="largest median update-to-weight ratio",
-                observed=number(top),
-                threshold=f">= {setting(with_symptom if severity is Severity.CRITICAL else alone)}",
-                option="with_symptom" if severity is Severity.CRITICAL else "alone",
-            ),
-            Measure(
-                quantity="for a note, or with an early overshoot",
-                observed=number(top),
-                threshold=f">= {setting(note)}",
-                option="note",
-            ),
-            *_harm_measures(loss, overshoot, jump, kept),
+            *_size_measures(top, severity, with_symptom, note),
+            *_harm_measures(loss, top, overshoot, jump, kept, alone),
         ]
         harm = symptom or early or (little if top >= alone else "")
         yield _finding(run, optimizer, severity, harm, measures, with_symptom if symptom else note)
@@ -230,30 +220,34 @@ def _little(loss: TrainingLoss, kept: float) -> str:
     return f"The loss ends at {number(loss.last)}, {percent(loss.last / loss.first)} of its start."
 
 
-def _harm_measures(loss: TrainingLoss, overshoot: float, jump: float, kept: float) -> list[Measure]:
-    middle, top = _early(loss)
+def _size_measures(top: float, severity: Severity, with_symptom: float, note: float) -> list[Measure]:
+    if severity is Severity.CRITICAL:
+        return [
+            Measure(quantity=f"{_SIZE}, of a training that suffers", value=top, comparison=">=",
+                    threshold=with_symptom, option="with_symptom", decides="critical"),
+        ]  # fmt: skip
+    return [Measure(quantity=_SIZE, value=top, comparison=">=", threshold=note, option="note")]
+
+
+def _harm_measures(
+    loss: TrainingLoss, top: float, overshoot: float, jump: float, kept: float, alone: float
+) -> list[Measure]:
+    """What makes it a warning: an early jump of the loss, or larger steps and a loss that keeps its height."""
+    middle, highest = _early(loss)
     if math.isnan(middle):
         return []
+    keeps = Measure(
+        quantity="last loss / first loss", value=loss.last / loss.first, comparison=">=", threshold=kept,
+        option="kept", decides="warning", any_of="harm",
+    )  # fmt: skip
     return [
-        Measure(
-            quantity="median loss of steps 1-5 / first loss",
-            observed=number(middle),
-            threshold=f">= {setting(overshoot)}",
-            option="overshoot",
-        ),
-        Measure(
-            quantity="largest of the first ten losses / first loss",
-            observed=number(top),
-            threshold=f">= {setting(jump)}",
-            option="jump",
-        ),
-        Measure(
-            quantity="last loss / first loss",
-            observed=number(loss.last / loss.first),
-            threshold=f">= {setting(kept)}",
-            option="kept",
-        ),
-    ]
+        Measure(quantity="median loss of steps 1-5 / first loss", value=middle, comparison=">=", threshold=overshoot,
+                option="overshoot", decides="warning", any_of="harm"),
+        Measure(quantity="largest of the first ten losses / first loss", value=highest, comparison=">=", threshold=jump,
+                option="jump", decides="warning", any_of="harm"),
+        Measure(quantity=f"{_SIZE}, of a loss that keeps {setting(kept)} of its start", value=top, comparison=">=",
+                threshold=alone, option="alone", decides="warning", any_of="harm") if keeps.met else keeps,
+    ]  # fmt: skip
 
 
 def _only_early(run: Run, optimizer: int, peak: int, consequence: str) -> bool:

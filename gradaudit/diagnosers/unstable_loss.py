@@ -58,6 +58,7 @@ from gradaudit.findings import (
     Severity,
     Span,
     Verdict,
+    ratio,
 )
 from gradaudit.run import Run
 
@@ -174,17 +175,17 @@ def _back_up(run: Run, loss: TrainingLoss, climbed: Climb, lost: float, errors: 
             Action(text="If the data, or a weight in the loss, changes there, judge by the validation loss"),
         ],
         measures=[
-            Measure(quantity="rise since the best tenth / gain by then", observed=percent(climbed.lost),
-                    threshold=f">= {percent(lost)}", option="lost"),
-            Measure(quantity="rise / standard error", observed=number(climbed.errors),
-                    threshold=f">= {setting(errors)}", option="errors"),
-            Measure(quantity="gain by then / first loss", observed=percent(climbed.gained),
-                    threshold=f">= {percent(share)}", option="share"),
-            Measure(quantity="rise of the validation loss / its gain",
-                    observed=percent(_held_out_gone(run)) if numpy.isfinite(_held_out_gone(run)) else "not known",
-                    threshold=f">= {percent(lost)} is a warning, with the row below", option="lost"),
-            *([Measure(quantity="learning rate at the end / where the best tenth ends", observed=number(largest(grown)),
-                       threshold="> 1 leaves it a note")] if numpy.isfinite(grown).any() else []),
+            Measure(quantity="rise since the best tenth / gain by then", value=climbed.lost, comparison=">=",
+                    threshold=lost, unit="fraction", option="lost"),
+            Measure(quantity="rise / standard error", value=climbed.errors, comparison=">=", threshold=errors,
+                    option="errors"),
+            Measure(quantity="gain by then / first loss", value=climbed.gained, comparison=">=", threshold=share,
+                    unit="fraction", option="share"),
+            Measure(quantity="rise of the validation loss / its gain", value=_held_out_gone(run), comparison=">=",
+                    threshold=lost, unit="fraction", option="lost", decides="warning"),
+            *([] if not numpy.isfinite(grown).any() else [
+                Measure(quantity="learning rate at the end / where the best tenth ends", value=largest(grown),
+                        comparison=">", threshold=1, decides="note")]),
         ],
     )  # fmt: skip
 
@@ -244,15 +245,13 @@ def _finding(
             Action(text="If the batches differ much, take 4 times as many examples a step"),
         ],
         measures=[
-            Measure(quantity="swing of the last quarter / first", observed=number(late / early),
-                    threshold=f">= {setting(growth)}", option="growth"),
-            Measure(quantity="rank correlation of swing and time", observed=number(rank_correlation(widths)),
-                    threshold=f">= {setting(trend)}", option="trend"),
-            Measure(quantity="swing / first loss", observed=percent(late / first) if first else "infinity",
-                    threshold=f">= {percent(share)}", option="share"),
-            Measure(quantity="crossings of the trend, last quarter", observed=count(crossings),
-                    threshold=f">= {setting(turns)}", option="turns"),
-            Measure(quantity="fall of the loss / first loss", observed=number(fall / first) if first else number(fall),
-                    threshold=f"< {setting(gain)}", option="gain"),
+            ratio(("swing of the last quarter", late), ("first", early), ">=", growth, option="growth"),
+            Measure(quantity="rank correlation of swing and time", value=rank_correlation(widths), comparison=">=",
+                    threshold=trend, option="trend"),
+            ratio(("swing of the last quarter", late), ("first loss", first), ">=", share, unit="fraction",
+                  option="share"),
+            Measure(quantity="crossings of the trend, last quarter", value=crossings, comparison=">=",
+                    threshold=turns, unit="count", option="turns"),
+            ratio(("fall of the loss", fall), ("first loss", first), "<", gain, option="gain"),
         ],
     )  # fmt: skip
