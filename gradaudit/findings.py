@@ -235,16 +235,9 @@ def _finite(number: float) -> float | None:
 
 
 def ratio(
-    part: tuple[str, float],
-    whole: tuple[str, float],
-    comparison: Comparison,
-    threshold: float,
-    *,
-    unit: Unit = "",
-    option: str = "",
-    decides: Decides = "finding",
-    any_of: str = "",
-) -> Measure:
+    part: tuple[str, float], whole: tuple[str, float], comparison: Comparison, threshold: float, *,
+    unit: Unit = "", option: str = "", decides: Decides = "finding", any_of: str = "",
+) -> Measure:  # fmt: skip
     """The measure of one number over another, each with its name.
 
     Where the second is not above 0, of the first number against the threshold times the second.

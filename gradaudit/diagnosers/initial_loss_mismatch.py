@@ -240,17 +240,9 @@ def _even_mark(level: Level) -> Mark:
     return Mark(label=level.words, y=level.even, role="reference")
 
 
-def _first_measure(
-    loss: TrainingLoss, comparison: Comparison, threshold: float, option: str, decides: Decides = "finding"
-) -> Measure:
-    return Measure(
-        quantity="first mean loss per target",
-        value=loss.first,
-        comparison=comparison,
-        threshold=threshold,
-        option=option,
-        decides=decides,
-    )
+def _first_measure(loss: TrainingLoss, comparison: Comparison, limit: float, option: str, decides: Decides) -> Measure:
+    return Measure(quantity="first mean loss per target", value=loss.first, comparison=comparison, threshold=limit,
+                   option=option, decides=decides)  # fmt: skip
 
 
 def _negative(run: Run, loss: TrainingLoss, facts: LossFacts, level: Level) -> Finding:
@@ -267,7 +259,7 @@ def _negative(run: Run, loss: TrainingLoss, facts: LossFacts, level: Level) -> F
             Action(text=f"Give {facts.function} what it expects: {right}"),
             Action(text="Or pass raw logits to the combined loss", code="loss = F.cross_entropy(logits, target)"),
         ],
-        [_first_measure(loss, "<", 0, "")],
+        [_first_measure(loss, "<", 0, "", "finding")],
         reference=_even_mark(level),
     )
 
@@ -331,10 +323,7 @@ def _too_high(run: Run, loss: TrainingLoss, level: Level) -> Finding:
     else:
         actions.append(Action(text="Scale down the initial weights of the output layer, to a tenth for a start"))
     actions.append(
-        Action(
-            text="Standardise the inputs: large inputs make large logits",
-            code="x = (x - x.mean(0)) / x.std(0)",
-        )
+        Action(text="Standardise the inputs: large inputs make large logits", code="x = (x - x.mean(0)) / x.std(0)")
     )
     actions.append(Action(text="Check that the loss gets logits and that the labels are in the order of the outputs"))
     seen.append(harm)
@@ -346,20 +335,15 @@ def _too_high(run: Run, loss: TrainingLoss, level: Level) -> Finding:
         f"The first loss is {number(loss.first)}, {level.times(loss.first)}",
         " ".join(filter(None, seen)),
         actions,
-        [
-            _first_measure(loss, ">", level.high, level.option),
-            _first_measure(
-                loss, ">", level.severe, "binary_severe" if level.option == "binary_excess" else "severe", "critical"
-            ),
-        ],
+        [_first_measure(loss, ">", level.high, level.option, "finding"),
+         _first_measure(loss, ">", level.severe, "binary_severe" if level.option == "binary_excess" else "severe",
+                        "critical")],
         reference=_even_mark(level),
         tensors=[start.name] if start is not None and large else [],
-    )
+    )  # fmt: skip
 
 
-def _too_many_outputs(
-    run: Run, loss: TrainingLoss, facts: LossFacts, level: Level, used: int, vocabulary: float
-) -> Finding:
+def _too_many_outputs(run: Run, loss: TrainingLoss, facts: LossFacts, level: Level, used: int, most: float) -> Finding:
     start = output_layer(run, loss.optimizer)
     return _finding(
         run,
@@ -371,27 +355,19 @@ def _too_many_outputs(
         f"The output layer has {count(facts.classes)} units, and only the first {used} of them ever occur as a label. "
         "Training spends its first steps learning that the others do not exist.",
         [
-            Action(
-                text=f"Give the output layer {used} units instead of {count(facts.classes)}",
-                code=f"nn.Linear(features, {used})",
-            ),
+            Action(text=f"Give the output layer {used} units instead of {count(facts.classes)}",
+                   code=f"nn.Linear(features, {used})"),
             Action(text="Check that no class is missing from the training labels"),
         ],
         [
-            _first_measure(loss, ">", math.log(used) + level.high - level.even, level.option),
+            _first_measure(loss, ">", math.log(used) + level.high - level.even, level.option, "finding"),
             Measure(quantity="outputs", value=facts.classes, comparison=">=", threshold=2 * used, unit="count"),
-            Measure(
-                quantity="outputs",
-                value=facts.classes,
-                comparison="<=",
-                threshold=vocabulary,
-                unit="count",
-                option="vocabulary",
-            ),
+            Measure(quantity="outputs", value=facts.classes, comparison="<=", threshold=most, unit="count",
+                    option="vocabulary"),
         ],
         reference=Mark(label=f"ln {used} = {number(math.log(used))}", y=math.log(used), role="reference"),
         tensors=[start.name] if start is not None else [],
-    )
+    )  # fmt: skip
 
 
 def _too_low(run: Run, loss: TrainingLoss, facts: LossFacts, level: Level) -> Finding:
@@ -407,7 +383,7 @@ def _too_low(run: Run, loss: TrainingLoss, facts: LossFacts, level: Level) -> Fi
             Action(text="If the model is not pretrained, look for the label, or a copy of it, among the inputs"),
             Action(text=f"Check that {count(facts.classes or 2)} is the number of classes you expect"),
         ],
-        [_first_measure(loss, "<", level.low, "low")],
+        [_first_measure(loss, "<", level.low, "low", "finding")],
         reference=_even_mark(level),
     )
 
