@@ -40,7 +40,7 @@ from gradaudit.derived.learning_rates import label_of, optimizer_class, peak_rat
 from gradaudit.derived.order_statistics import median, quantile
 from gradaudit.derived.ratios import last_half
 from gradaudit.derived.step_size import adam_eps, over_eps
-from gradaudit.derived.wording import factor, number, percent, plural, setting
+from gradaudit.derived.wording import factor, literal, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -134,7 +134,7 @@ def _finding(run: Run, optimizer: int, cut: Clipping, most: float, limit: float,
             Action(
                 text=f"Clip at {number(high, 2)}, the 90th percentile of the norm before clipping, instead of "
                 f"{setting(threshold)}",
-                code=f"torch.nn.utils.clip_grad_norm_(model.parameters(), {number(high, 2).replace(',', '')})",
+                code=f"torch.nn.utils.clip_grad_norm_(model.parameters(), {literal(high)})",
             ),
             Action(text=f"Then set the learning rate anew: up to now {rate_in_words(rates / cut.excess)} was in effect")
             if not free and not starved

@@ -42,7 +42,7 @@ from gradaudit.derived.ratios import recorded_global_steps
 from gradaudit.derived.rising_rate import hold, rising_rate
 from gradaudit.derived.training_loss import training_loss
 from gradaudit.derived.weight_growth import weight_decays
-from gradaudit.derived.wording import count, factor, names, number, setting
+from gradaudit.derived.wording import count, factor, literal, names, number, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -159,7 +159,7 @@ def gradient_growth(
                 hold(run, optimizer, rise) if rise is not None else
                 Action(text=f"Divide the learning rate ({rate_in_words(rates)}) by 3, or let it decay"),
                 Action(text=f"Clip at {number(high, 2)}, the 90th percentile of the norm",
-                       code=f"torch.nn.utils.clip_grad_norm_(model.parameters(), {number(high, 2).replace(',', '')})"),
+                       code=f"torch.nn.utils.clip_grad_norm_(model.parameters(), {literal(high)})"),
                 *([Action(text=f"Lower the weight decay of {setting(decay)}: normalised weights that shrink make their "
                        "gradient grow")] if decay > 0 and _normalised(run) else []),
             ],

@@ -42,7 +42,7 @@ from gradaudit.derived.progress import divergence as diverges
 from gradaudit.derived.progress import smoothing_window
 from gradaudit.derived.spikes import rate_jump, raw_spikes, zoomed
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
-from gradaudit.derived.wording import count, factor, number, percent, plural
+from gradaudit.derived.wording import count, factor, literal, number, percent, plural
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -203,7 +203,7 @@ def _actions(
     norm = number(clip, 2) if clip > 0 else ""
     cut = Action(
         text=f"Clip the gradient norm at {norm}, its 90th percentile" if norm else "Clip the gradient norm",
-        code=f"torch.nn.utils.clip_grad_norm_(model.parameters(), {norm.replace(',', '') or '1.0'})",
+        code=f"torch.nn.utils.clip_grad_norm_(model.parameters(), {literal(clip) if clip > 0 else '1.0'})",
     )
     batches = Action(text=f"Look at the batches of step {at} and of those before: is one of them broken?")
     if jump is not None:

@@ -45,7 +45,7 @@ from gradaudit.derived.progress import divergence as diverges
 from gradaudit.derived.rising_rate import hold, rising_rate
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
 from gradaudit.derived.validation import validation
-from gradaudit.derived.wording import count, factor, number, percent, plural, setting
+from gradaudit.derived.wording import count, factor, literal, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -219,7 +219,7 @@ def _finding(
     rates = learning_rates(run, optimizer)[at]
     rise = rising_rate(run, optimizer)
     norms = run.steps_of(optimizer)["gradient_norm"].to_numpy(dtype=float)
-    clip = number(float(quantile(norms.reshape(-1, 1), 0.9)[0]), 2) if numpy.isfinite(norms).any() else "1"
+    high = float(quantile(norms.reshape(-1, 1), 0.9)[0]) if numpy.isfinite(norms).any() else None
     return Finding(
         severity=Severity.NOTE,
         confidence=Confidence.MEDIUM,
@@ -240,8 +240,8 @@ def _finding(
             hold(run, optimizer, rise) if rise is not None else
             Action(text=f"Keep the learning rate at or below {rate_in_words(rates / 3)}, a third of what it is at step "
                    f"{count(start)}, or let it decay from there"),
-            Action(text=f"Clip the gradient norm at {clip}, its 90th percentile",
-                   code=f"torch.nn.utils.clip_grad_norm_(model.parameters(), {clip.replace(',', '')})"),
+            Action(text=f"Clip the gradient norm at {'1' if high is None else number(high, 2)}, its 90th percentile",
+                   code=f"torch.nn.utils.clip_grad_norm_(model.parameters(), {1 if high is None else literal(high)})"),
             Action(text="If the batches differ much, take 4 times as many examples a step"),
         ],
         measures=[
