@@ -176,7 +176,7 @@ def sample_audit(run: Run) -> Audit:
         gradaudit_version="0.1.0",
         meta=run.meta,
         state=run.state,
-        problems=list(run.problems),
+        problems=[problem.message for problem in run.problems],
         overview=overview(run, flagged),
         outcomes=outcomes,
         ranked=rank(outcomes, {"frozen_parameter": ("layer_imbalance", "non_finite")}),
