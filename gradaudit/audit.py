@@ -126,7 +126,7 @@ def _audit(
         gradaudit_version=gradaudit.__version__,
         meta=run.meta,
         state=run.state,
-        problems=list(run.problems),
+        problems=[problem.message for problem in run.problems],
         overview=overview(run, flagged),
         outcomes=outcomes,
         ranked=ranked,

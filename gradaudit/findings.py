@@ -3,7 +3,11 @@
 All of these are immutable values that serialise to JSON and back without loss.
 """
 
+import math
+import operator
+import sys
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
 
@@ -180,13 +184,78 @@ class Action(Value, frozen=True, kw_only=True):
     code: str = ""
 
 
+Comparison = Literal[">", ">=", "<", "<=", "=="]
+# How a number is shown: as it is; a share of a whole, 0.05, as 5 %; a whole number of things; powers of ten.
+Unit = Literal["", "fraction", "count", "decades"]
+# What a measure that is met speaks for, with the others that decide the same: that there is a finding; that it is at
+# least a warning, or critical; that it is no more than a note; the cause that the finding names.
+Decides = Literal["finding", "warning", "critical", "note", "cause"]
+
+_ORDERS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le, "==": operator.eq}
+
+
 class Measure(Value, frozen=True, kw_only=True):
-    """One line of "how this was decided": what was observed against which threshold."""
+    """One line of "how this was decided": a number, and the threshold that it was held against.
+
+    Value and threshold are in one unit. JSON has no NaN and no infinity: a value of NaN becomes None, unknown, and
+    infinity the largest float. A finding's measures that decide a finding are all met or unknown, but of those that
+    share a word in `any_of` one is enough.
+
+    >>> Measure(quantity="rows never hit", value=0.97, comparison=">", threshold=0.8, unit="fraction").met
+    True
+    """
 
     quantity: str
-    observed: str
-    threshold: str
+    value: float | None
+    comparison: Comparison
+    threshold: float
+    unit: Unit = ""
     option: str = ""  # name of the threshold argument, for --set
+    decides: Decides = "finding"
+    any_of: str = ""
+
+    def __post_init__(self) -> None:
+        """Make plain finite floats of both numbers. Raises ValueError for a threshold of NaN."""
+        threshold = _finite(self.threshold)
+        if threshold is None:
+            raise ValueError(f"the threshold of {self.quantity!r} is not a number")
+        msgspec.structs.force_setattr(self, "threshold", threshold)
+        msgspec.structs.force_setattr(self, "value", None if self.value is None else _finite(self.value))
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the value is on this side of the threshold; None where it is unknown."""
+        return None if self.value is None else bool(_ORDERS[self.comparison](self.value, self.threshold))
+
+
+def _finite(number: float) -> float | None:
+    """A plain float within what JSON can hold; None for NaN."""
+    most = sys.float_info.max
+    return None if math.isnan(number) else min(max(float(number), -most), most)
+
+
+def ratio(
+    part: tuple[str, float], whole: tuple[str, float], comparison: Comparison, threshold: float, *,
+    unit: Unit = "", option: str = "", decides: Decides = "finding", any_of: str = "",
+) -> Measure:  # fmt: skip
+    """The measure of one number over another, each with its name.
+
+    Where the second is not above 0, of the first number against the threshold times the second.
+
+    >>> ratio(("rise", 0.5), ("best loss", 2.0), ">", 0.03).value
+    0.25
+    >>> ratio(("rise", 0.5), ("best loss", 0.0), ">", 0.03).quantity
+    'rise, against 0.03 times best loss'
+    """
+    (name, value), (over, size) = part, whole
+    if size <= 0:
+        quantity, threshold, unit = f"{name}, against {threshold:g} times {over}", threshold * size, ""
+    else:
+        quantity, value = f"{name} / {over}", float(value) / float(size)
+    return Measure(
+        quantity=quantity, value=value, comparison=comparison, threshold=threshold, unit=unit, option=option,
+        decides=decides, any_of=any_of,
+    )  # fmt: skip
 
 
 class Finding(Value, frozen=True, kw_only=True):

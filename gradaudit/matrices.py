@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gradaudit.guard import Refused
 from gradaudit.limits import MOST_HISTOGRAM_STEPS, MOST_OPTIMIZERS, MOST_SPLITS, MOST_STEPS, Budget, weight_of_rows
 from gradaudit.schema import TABLES, Meta
-from gradaudit.segments import Part, column, read
+from gradaudit.segments import Part, Problem, column, read
 
 if TYPE_CHECKING:
     import numpy
@@ -54,7 +54,7 @@ class Places:
 
 
 def within_matrices(
-    parts: MutableMapping[str, tuple[Part, ...]], meta: Meta, problems: list[str], budget: Budget
+    parts: MutableMapping[str, tuple[Part, ...]], meta: Meta, problems: list[Problem], budget: Budget
 ) -> None:
     """Leave tables out whose keys would make more optimizers or larger matrices than `budget` has room for."""
     import numpy
@@ -64,7 +64,7 @@ def within_matrices(
             continue
         owners = {int(owner) for part in parts[name] for owner in numpy.unique(column(part, TABLES[name], "optimizer"))}
         if len(owners) > MOST_OPTIMIZERS:
-            problems.append(f"table {name} was left out: it names {len(owners):,} optimizers")
+            problems.append(Problem(f"table {name} was left out: it names {len(owners):,} optimizers", name))
             parts[name] = ()
     for name, column_name, most in (
         ("evaluations", "split", MOST_SPLITS),
@@ -72,16 +72,17 @@ def within_matrices(
     ):
         different = {value for part in parts[name] for value in _distinct(part, name, column_name, most)}
         if len(different) > most:
-            problems.append(f"table {name} was left out: it has more than {most:,} {column_name}s")
+            problems.append(Problem(f"table {name} was left out: it has more than {most:,} {column_name}s", name))
             parts[name] = ()
     steps_in_all = sum(map(len, parts["steps"]))
     if steps_in_all > MOST_STEPS:
-        problems.append(f"table steps was left out: it has {steps_in_all:,} rows, and {MOST_STEPS:,} are the most")
+        why = f"it has {steps_in_all:,} rows, and {MOST_STEPS:,} are the most"
+        problems.append(Problem(f"table steps was left out: {why}", "steps"))
         parts["steps"] = ()
     try:
         budget.spend(_WEIGHT_OF_A_RATE * _rates(parts["steps"]))
     except Refused as refused:
-        problems.append(f"table steps {refused}")
+        problems.append(Problem(f"table steps {refused}", "steps"))
         parts["steps"] = ()
     sizes = Counter(facts.recorded_with for facts in meta.tensors)
     steps: dict[int, set[int]] = {}
@@ -96,7 +97,7 @@ def within_matrices(
         # A cell without a row takes as much as one with it.
         budget.spend(weight_of_rows(TABLES["tensors"], max(0, cells - rows)))
     except Refused as refused:
-        problems.append(f"table tensors {refused}")
+        problems.append(Problem(f"table tensors {refused}", "tensors"))
         parts["tensors"] = ()
 
 

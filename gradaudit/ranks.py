@@ -15,7 +15,7 @@ from gradaudit import guard
 from gradaudit.guard import Refused
 from gradaudit.limits import MOST_NAMES, MOST_RANKS, MOST_TEXT, Budget, checked
 from gradaudit.schema import TABLES, Facts, Meta, Table
-from gradaudit.segments import Part, clean_text, column, columns, folder_of, parts, read, table_of
+from gradaudit.segments import Part, Problem, clean_text, column, columns, folder_of, parts, read, table_of
 from gradaudit.shards import Merged, Shard
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Processes:
     replicas: tuple["Replica", ...] = ()  # of a training whose every rank holds a copy of the model
 
 
-def together(path: Path, first: Meta, problems: list[str], budget: Budget) -> Processes:
+def together(path: Path, first: Meta, problems: list[Problem], budget: Budget) -> Processes:
     """Read what every process wrote; `problems` gains what is damaged, missing or was not merged."""
     others = _others(path, problems, budget)
     attempts = [first]
@@ -53,9 +53,8 @@ def together(path: Path, first: Meta, problems: list[str], budget: Budget) -> Pr
     for meta in others:
         lone = sum(facts.name not in known for facts in meta.tensors)
         if meta.rank != first.rank and lone:
-            problems.append(
-                f"{folder_of(meta)} trains {lone:,} tensors that rank {first.rank} lacks; they were not merged"
-            )
+            lacks = f"{lone:,} tensors that rank {first.rank} lacks; they were not merged"
+            problems.append(Problem(f"{folder_of(meta)} trains {lacks}"))
     found: dict[str, list[Part]] = {name: [] for name in TABLES}
     losses, starts = list(first.losses), [0]
     for number, meta in enumerate(attempts):
@@ -93,7 +92,7 @@ def _replicas(
     attempts: list[Meta],
     starts: list[int],
     steps: tuple[Part, ...],
-    problems: list[str],
+    problems: list[Problem],
     budget: Budget,
 ) -> tuple[Replica, ...]:
     """The steps of every rank; empty unless there are several, each with the whole model."""
@@ -138,12 +137,13 @@ def replica_columns(replicas: Sequence[Replica]) -> dict[str, "Array"]:
     return {name: values[order] for name, values in whole.items()}
 
 
-def _others(path: Path, problems: list[str], budget: Budget) -> list[Meta]:
+def _others(path: Path, problems: list[Problem], budget: Budget) -> list[Meta]:
     """The facts of every process but the first one of rank 0, by rank and attempt."""
     metas = []
     folders = [name for name in guard.names(path, most=MOST_NAMES) if name.startswith("rank")]
     if len(folders) > MOST_RANKS:
-        problems.append(f"{path.name} has {len(folders):,} folders of ranks; all above {MOST_RANKS:,} were left out")
+        most = f"all above {MOST_RANKS:,} were left out"
+        problems.append(Problem(f"{path.name} has {len(folders):,} folders of ranks; {most}"))
     for folder in folders[:MOST_RANKS]:
         shown = clean_text(folder)
         try:
@@ -154,20 +154,20 @@ def _others(path: Path, problems: list[str], budget: Budget) -> list[Meta]:
             metas.append(meta)
         except (FileNotFoundError, NotADirectoryError):
             if "." in folder:
-                problems.append(f"{shown} has no readable rank.json and was not merged")
+                problems.append(Problem(f"{shown} has no readable rank.json and was not merged"))
         except Refused as refused:
+            link = "is a link" in str(refused)
+            why = "is a link, or holds one, and was not followed"
             problems.append(
-                f"{shown} is a link, or holds one, and was not followed"
-                if "is a link" in str(refused)
-                else f"{shown}/rank.json {refused}, and the rank was not merged"
+                Problem(f"{shown} {why}" if link else f"{shown}/rank.json {refused}, and the rank was not merged")
             )
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            problems.append(f"{shown} has no readable rank.json and was not merged")
+            problems.append(Problem(f"{shown} has no readable rank.json and was not merged"))
     return sorted(metas, key=lambda meta: (meta.rank, meta.attempt))
 
 
-def _left_out(meta: Meta, reason: str) -> str:
-    return f"{folder_of(meta)} was written by another process and was not merged: {reason}"
+def _left_out(meta: Meta, reason: str) -> Problem:
+    return Problem(f"{folder_of(meta)} was written by another process and was not merged: {reason}")
 
 
 def _follows(before: Meta, meta: Meta) -> bool:
@@ -179,7 +179,7 @@ def _follows(before: Meta, meta: Meta) -> bool:
 
 
 def _merged(
-    path: Path, meta: Meta, others: Sequence[Meta], own: list[Part], problems: list[str], budget: Budget
+    path: Path, meta: Meta, others: Sequence[Meta], own: list[Part], problems: list[Problem], budget: Budget
 ) -> list[Part]:
     """One part in which the shards of all ranks are whole tensors."""
     shards = [Shard(own, {facts.id: (facts.id, _share(facts, True)) for facts in meta.tensors}, meta.rank)]
@@ -195,7 +195,7 @@ def _merged(
         # Of every row of the first rank, Merged keeps where it is found in each shard, and values of all of them.
         budget.spend(40 * len(shards) * sum(map(len, own)))
     except Refused as refused:
-        problems.append(f"the merged shards of {len(shards):,} ranks {refused}")
+        problems.append(Problem(f"the merged shards of {len(shards):,} ranks {refused}", "tensors"))
         return []
     covered = dict.fromkeys(identifiers.values(), 0)
     for shard in shards:
@@ -203,10 +203,9 @@ def _merged(
             covered[identifier] += share
     short = [facts for facts in meta.tensors if facts.placements and covered[facts.id] != facts.elements]
     if short:
-        problems.append(
-            f"files of {meta.world_size - len(shards)} of {meta.world_size} ranks are missing: statistics of "
-            f"{len(short):,} sharded tensors ({clean_text(short[0].name)}, ...) are those of the shards that were found"
-        )
+        missing = f"files of {meta.world_size - len(shards)} of {meta.world_size} ranks are missing: statistics of "
+        some = f"{len(short):,} sharded tensors ({clean_text(short[0].name)}, ...)"
+        problems.append(Problem(f"{missing}{some} are those of the shards that were found"))
     return [Merged(shards)]
 
 

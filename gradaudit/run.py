@@ -13,7 +13,7 @@ from gradaudit.matrices import LARGE, Layout, layout, tensor_column, within_matr
 from gradaudit.ranks import Replica, replica_columns, together
 from gradaudit.run_file import RunError, cleaned, exit_code_of, read_meta, state_of
 from gradaudit.schema import TABLES, LossFacts, Meta, TensorFacts, arrow_schema
-from gradaudit.segments import Made, read
+from gradaudit.segments import Made, Problem, read
 
 if TYPE_CHECKING:
     import numpy
@@ -31,7 +31,7 @@ class Run:
     path: Path
     meta: Meta
     state: str  # running | finished | failed | interrupted | killed
-    problems: tuple[str, ...]
+    problems: tuple[Problem, ...]
     parts: Mapping[str, tuple["pyarrow.Table | Made", ...]]
     attempts: tuple[int, ...] = (0,)  # the global step at which each attempt of a restarted training begins
     expected_frozen: tuple[str, ...] = ()  # patterns (fnmatch) of the tensors that the user says stay as they are
@@ -240,12 +240,14 @@ def load(path: str | Path) -> Run:
     Parts that cannot be read are left out and named in `Run.problems`.
     """
     path = Path(path)
-    problems: list[str] = []
+    problems: list[Problem] = []
     budget = Budget()
     processes = together(path, read_meta(path, budget), problems, budget)
     meta: Meta = cleaned(processes.meta)
     problems += [
-        f"{fault.observer} are not recorded from step {fault.step:,} on: a fault of the recorder ({fault.reason})"
+        Problem(
+            f"{fault.observer} are not recorded from step {fault.step:,} on: a fault of the recorder ({fault.reason})"
+        )
         for fault in meta.disabled
     ]
     within_matrices(processes.parts, meta, problems, budget)
@@ -256,7 +258,7 @@ def load(path: str | Path) -> Run:
     if not run.has("steps") and not (path / f"rank{meta.rank:05d}").is_dir():
         raise RunError(f"{path}: the folder rank{meta.rank:05d} is missing, and it holds the recorded steps")
     if not run.has("steps"):
-        lost = f" ({'; '.join(problems[:5])})" if problems else ""
+        lost = f" ({'; '.join(problem.message for problem in problems[:5])})" if problems else ""
         raise RunError(f"{path} holds no optimizer step{lost}: the script ended before its first step was written")
     return run
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -30,6 +31,15 @@ class Made(Protocol):
 
 Part: TypeAlias = "pyarrow.Table | Made"
 
+
+@dataclass(frozen=True)
+class Problem:
+    """Something of a run that was left out: what, in words, and the table of which rows are missing, if it is one."""
+
+    message: str
+    table: str = ""
+
+
 # Control characters, the marks that reorder or hide text, and halves of characters: a name must print as what it is.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]")
 
@@ -47,7 +57,7 @@ def folder_of(meta: Meta) -> str:
     return f"rank{meta.rank:05d}" + (f".{meta.attempt}" if meta.attempt else "")
 
 
-def parts(path: Path, name: str, meta: Meta, problems: list[str], budget: Budget) -> Iterator[Part]:
+def parts(path: Path, name: str, meta: Meta, problems: list[Problem], budget: Budget) -> Iterator[Part]:
     """The readable parts of one table of the process that `meta` describes: closed segments, then the open one.
 
     What they weigh is taken off `budget`; `problems` gains what was left out.
@@ -69,23 +79,24 @@ def parts(path: Path, name: str, meta: Meta, problems: list[str], budget: Budget
         except FileNotFoundError:
             entries = guard.names(path, folder, most=MOST_NAMES)  # it was closed meanwhile
         except faults as error:
-            problems.append(f"{folder}/{live} {_why(error)}")
+            problems.append(Problem(f"{folder}/{live} {_why(error)}", name))
     closed = set()
     found = [entry for entry in entries if entry.startswith(f"{name}-") and entry.endswith(".parquet")]
     if len(found) > MOST_SEGMENTS:
-        problems.append(f"{folder} has {len(found):,} segments of {name}; all above {MOST_SEGMENTS:,} were left out")
+        most = f"all above {MOST_SEGMENTS:,} were left out"
+        problems.append(Problem(f"{folder} has {len(found):,} segments of {name}; {most}", name))
     for file in found[:MOST_SEGMENTS]:
         shown = f"{folder}/{clean_text(file)}"
         try:
             part = checked_segment(path, (folder, file), table, budget)
         except faults as error:
-            problems.append(f"{shown} {_why(error)}")
+            problems.append(Problem(f"{shown} {_why(error)}", name))
         else:
             closed.add(file)
             yield part
     if opened is not None and f"{name}-{opened[0]}.parquet" not in closed:
         if opened[2]:
-            problems.append(f"{folder}/{live} {opened[2]}")
+            problems.append(Problem(f"{folder}/{live} {opened[2]}", name))
         yield opened[1]
 
 

@@ -15,7 +15,7 @@ import pytest
 from gradaudit.audit import examine
 from gradaudit.diagnoser import SECTIONS, Diagnoser
 from gradaudit.diagnosers import all_diagnosers
-from gradaudit.findings import Confidence, Finding, Lines, Severity
+from gradaudit.findings import Confidence, Finding, Lines, Measure, Severity
 from gradaudit.run import Run, load
 from gradaudit.schema import TABLES, LossFacts, TensorFacts
 from tests.build import build_run, linear_stack
@@ -224,6 +224,7 @@ def check_style(finding: Finding, diagnoser: Diagnoser) -> None:
             assert all(len(series.x) == len(series.y) for series in evidence.series)
     options = {measure.option for measure in finding.measures} - {""}
     assert options <= set(diagnoser.thresholds), options
+    check_measures(finding)
     assert finding.actions
     assert re.search(r"\d", " ".join(action.text + action.code for action in finding.actions)), (
         f"no next action has a number in it: {headline}"
@@ -232,6 +233,19 @@ def check_style(finding: Finding, diagnoser: Diagnoser) -> None:
         assert action.text[0].isupper()
         assert not action.text.endswith("."), action.text
         assert "nan" not in action.text.split(), action.text
+
+
+def check_measures(finding: Finding) -> None:
+    """What decides that there is a finding is met or unknown; of the measures that share `any_of` one is enough."""
+    together: dict[object, list[Measure]] = {}
+    for place, measure in enumerate(finding.measures):
+        together.setdefault(measure.any_of or place, []).append(measure)
+    for group in together.values():
+        if any(measure.decides == "finding" for measure in group):
+            assert any(measure.met is not False for measure in group), (finding.headline, group)
+        decided = {measure.decides for measure in group} - {"finding"}
+        if finding.severity is Severity.CRITICAL and decided == {"critical"}:
+            assert any(measure.met is not False for measure in group), (finding.headline, group)
 
 
 @pytest.mark.parametrize(
@@ -244,6 +258,8 @@ def test_each_threshold_bites(diagnoser: Diagnoser, option: str, tmp_path: Path)
     run = build(tmp_path / "run")
     before, after = examine(diagnoser, run, {}), examine(diagnoser, run, {option: extreme})
     assert after.face != "failed", after.traceback
+    for finding in [*before.findings, *after.findings]:
+        check_measures(finding)
 
     def said(outcome):
         return outcome.face, [(f.severity, f.confidence, f.headline, f.seen, f.actions) for f in outcome.findings]

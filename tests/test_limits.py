@@ -118,9 +118,10 @@ def test_a_table_of_other_columns_is_left_out_and_named(path, case):
     run = load(path)
     assert len(run.evaluations) == 0
     (problem,) = run.problems
-    assert problem.startswith("rank00000/evaluations-000000.parquet ")
-    assert "left out" in problem
-    assert reason in problem
+    assert problem.message.startswith("rank00000/evaluations-000000.parquet ")
+    assert problem.table == "evaluations"
+    assert "left out" in problem.message
+    assert reason in problem.message
 
 
 def stream(path, name, batches, **options):
@@ -161,7 +162,8 @@ def test_a_batch_that_is_not_sound_is_not_read(path, batch):
     code, complaint, _ = analyzed(path)
     assert (code, complaint) == (0, "")
     run = load(path)
-    assert run.problems == ("rank00000/evaluations.live.arrows is damaged, and was left out from there on",)
+    (problem,) = run.problems
+    assert problem.message == "rank00000/evaluations.live.arrows is damaged, and was left out from there on"
     assert run.evaluations["split"].tolist()[-1] == "test"
     assert len(run.evaluations) == 6
 
@@ -175,7 +177,7 @@ def test_a_stream_is_not_unpacked(path):
     code, complaint, peak = analyzed(path)
     assert (code, complaint) == (0, "")
     assert peak < 500
-    assert "compressed" in load(path).problems[0]
+    assert "compressed" in load(path).problems[0].message
 
 
 @pytest.mark.long
@@ -189,7 +191,7 @@ def test_many_small_segments_share_one_budget(path):
     assert (code, complaint) == (0, "")
     assert peak < 1000
     run = load(path)
-    assert any("MB are left" in problem for problem in run.problems)
+    assert any("MB are left" in problem.message for problem in run.problems)
     rows = sum(len(part) for part in run.parts["tensors"])
     assert 5_000_000 < rows < MOST_WEIGHT / 50
 
@@ -201,7 +203,7 @@ def test_pages_that_unpack_to_more_than_the_footer_says_are_refused(path):
     pyarrow.parquet.write_table(table, file, compression="zstd", use_dictionary=False, data_page_size=1 << 30,
                                 max_rows_per_page=1 << 30, row_group_size=1 << 30)  # fmt: skip
     run = load(path)
-    assert any("rows-000000.parquet was left out" in problem for problem in run.problems)
+    assert any("rows-000000.parquet was left out" in problem.message for problem in run.problems)
 
 
 def test_a_tensor_number_sizes_nothing(path):
@@ -226,7 +228,7 @@ def test_matrices_of_nothing_are_not_made(tmp_path):
     table = table.set_column(2, "tensor", pyarrow.array(numpy.arange(count) % 5000, pyarrow.int32()))
     pyarrow.parquet.write_table(table, path / "rank00000" / "tensors-000001.parquet")
     run = load(path)
-    assert any("table tensors was left out" in problem for problem in run.problems)
+    assert any("table tensors was left out" in problem.message for problem in run.problems)
     assert not run.has("tensors")
 
 

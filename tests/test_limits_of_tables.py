@@ -5,6 +5,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from gradaudit.derived.unmet_need import unmet
 from gradaudit.limits import MOST_HISTOGRAM_STEPS, MOST_SPLITS
 from gradaudit.run import load
 from gradaudit.run_file import RunError
@@ -37,7 +38,13 @@ def test_a_curve_for_every_row_is_not_drawn(path):
     """Each split is a series: 20,000 took twelve seconds."""
     put(path, "evaluations", zeros("evaluations", MOST_SPLITS), split=[f"s{i}" for i in range(MOST_SPLITS)])
     run = load(path)
-    assert run.problems == (f"table evaluations was left out: it has more than {MOST_SPLITS:,} splits",)
+    (problem,) = run.problems
+    assert problem.message == f"table evaluations was left out: it has more than {MOST_SPLITS:,} splits"
+    assert problem.table == "evaluations"
+    assert unmet(run, "evaluations") == (
+        "the validation losses could not be read",
+        f"fix what was left out: {problem.message}",
+    )
     assert len(run.evaluations) == 0
 
 
@@ -46,7 +53,8 @@ def test_histograms_of_every_step_are_not_read(path):
     count = MOST_HISTOGRAM_STEPS + 1
     put(path, "histograms", zeros("histograms", count), step=range(count), kind=["gradient"] * count)
     run = load(path)
-    assert run.problems == (f"table histograms was left out: it has more than {MOST_HISTOGRAM_STEPS:,} steps",)
+    (problem,) = run.problems
+    assert problem.message == f"table histograms was left out: it has more than {MOST_HISTOGRAM_STEPS:,} steps"
     assert len(run.histograms) == 0
 
 

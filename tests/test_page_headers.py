@@ -63,7 +63,7 @@ def test_a_footer_of_lists_within_lists_is_left_out(tmp_path):
     file.write_bytes(b"PAR1" + NESTED_LISTS + len(NESTED_LISTS).to_bytes(4, "little") + b"PAR1")
     run = load(tmp_path / "run")
     assert len(run.steps) == 2
-    assert any("steps-000001.parquet is damaged and was left out" in problem for problem in run.problems)
+    assert any("steps-000001.parquet is damaged and was left out" in problem.message for problem in run.problems)
 
 
 def test_a_page_header_of_lists_within_lists_is_left_out(tmp_path):
@@ -73,4 +73,4 @@ def test_a_page_header_of_lists_within_lists_is_left_out(tmp_path):
     data[4 : 4 + 60] = b"\x19" * 60
     file.with_name("steps-000001.parquet").write_bytes(data)
     run = load(tmp_path / "run")
-    assert any("steps-000001.parquet is damaged and was left out" in problem for problem in run.problems)
+    assert any("steps-000001.parquet is damaged and was left out" in problem.message for problem in run.problems)

@@ -34,7 +34,7 @@ def test_a_truncated_part_is_left_out_and_named(tmp_path):
     part = run.path / "rank00000" / "tensors-000000.parquet"
     part.write_bytes(part.read_bytes()[:-50])
     again = load(run.path)
-    assert any("tensors-000000.parquet is damaged" in problem for problem in again.problems)
+    assert any("tensors-000000.parquet is damaged" in problem.message for problem in again.problems)
     assert again.matrix("gradient_norm", 0).shape[0] == 0
 
 

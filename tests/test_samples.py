@@ -10,6 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from gradaudit.findings import Severity
+from gradaudit.report import measure_text
 from gradaudit.run import load
 from gradaudit.schema import PrivateFacts
 from tests import samples
@@ -56,6 +57,16 @@ def test_every_diagnoser_looks_and_speaks_well(sample):
         assert outcome.face != "failed", outcome.traceback
         for finding in outcome.findings:
             check_style(finding, next(item for item in DIAGNOSERS if item.name == outcome.diagnoser))
+
+
+@each_sample
+def test_the_page_says_of_each_measure_whether_it_is_met(sample):
+    for item in samples.audit(sample).all_ranked():
+        for measure in item.finding.measures:
+            shown = measure_text.view(measure)
+            assert shown.met in ("met", "not met") or (measure.value is None and shown.met == "unknown")
+            same = shown.observed == shown.threshold.removeprefix(f"{measure.comparison} ")
+            assert not same or measure.value == measure.threshold, f"{measure.quantity} contradicts itself"
 
 
 # What a stranger stumbles over: words of the files and of the code, numbers that read as mistakes.

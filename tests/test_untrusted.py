@@ -12,6 +12,7 @@ import pytest
 from gradaudit.run import load
 from gradaudit.run_file import RunError
 from gradaudit.schema import TABLES, arrow_schema
+from gradaudit.segments import Problem
 from tests.build import build_run
 
 FALLING = numpy.linspace(2.3, 1.0, 50)
@@ -93,7 +94,7 @@ def test_no_link_is_followed(tmp_path, part):
         assert "link" in str(error)  # noqa: PT017
     else:
         assert part == "rank00001"
-        assert "rank00001 is a link, or holds one, and was not followed" in run.problems
+        assert Problem("rank00001 is a link, or holds one, and was not followed") in run.problems
         assert run.steps["objective"].max() < 100
 
 
@@ -102,8 +103,8 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(path / "rank00000" / "tensors-000009.parquet")
     os.mkfifo(path / "rank00000" / "steps.live.arrows")
     assert load(path).problems == (
-        "rank00000/steps.live.arrows is no file and was left out",
-        "rank00000/tensors-000009.parquet is no file and was left out",
+        Problem("rank00000/steps.live.arrows is no file and was left out", "steps"),
+        Problem("rank00000/tensors-000009.parquet is no file and was left out", "tensors"),
     )
     (path / "run.json").unlink()
     os.mkfifo(path / "run.json")

@@ -11,9 +11,11 @@ from gradaudit.derived.per_run import per_run
 from gradaudit.derived.progress import divergence as diverges
 from gradaudit.derived.training_loss import training_loss
 from gradaudit.derived.wording import count, number, percent
+from gradaudit.findings import Measure
 from gradaudit.run import Run
 
 LEAST_STEPS = 100
+FLAT, UNFINISHED = 0.02, 0.1  # of the start, as on the page of `premature_plateau`
 STILL = 0.3  # of a small gain, over the second half of the learning rate; at a steady pace it is half
 
 
@@ -118,11 +120,11 @@ def cut_short(
     run: Run,
     optimizer: int,
     *,
-    flat: float = 0.02,
+    flat: float = FLAT,
     early: float = 0.6,
     left: float = 0.3,
     spent: float = 0.01,
-    unfinished: float = 0.1,
+    unfinished: float = UNFINISHED,
 ) -> Starved | None:
     """Where a learning rate that is gone has stopped a loss that would go on falling; None where it has not.
 
@@ -134,8 +136,30 @@ def cut_short(
     steps = len(training_loss(run, optimizer).values)
     stopped = gone.start < early * steps and gone.after < flat and gone.level > left
     # A loss that can fall by little falls as fast as others at first, and has come to rest like them later.
-    begun = gone.gained < unfinished and gone.fell >= max(STILL * gone.gained, 2 * gone.noise)
+    begun = gone.gained < unfinished and gone.fell >= _still_falling(gone)
     return gone if stopped and (gone.fell >= unfinished or begun) else None
+
+
+def _still_falling(gone: Starved) -> float:
+    """The fall over the second half of the learning rate that is large beside a small gain, and no noise."""
+    return max(STILL * gone.gained, 2 * gone.noise)
+
+
+def falling_until(gone: Starved, unfinished: float = UNFINISHED, option: str = "") -> list[Measure]:
+    """What tells that the loss was still falling while the learning rate was spent."""
+    what = "fall over the second half of the learning rate, of the start"
+    far = Measure(
+        quantity=what, value=gone.fell, comparison=">=", threshold=unfinished, unit="fraction", option=option
+    )  # fmt: skip
+    if far.met:
+        return [far]
+    return [
+        Measure(quantity=what, value=gone.fell, comparison=">=", threshold=_still_falling(gone), unit="fraction"),
+        Measure(
+            quantity="whole gain, of the start", value=gone.gained, comparison="<", threshold=unfinished,
+            unit="fraction", option=option,
+        ),
+    ]  # fmt: skip
 
 
 def fall_in_words(run: Run, optimizer: int, gone: Starved) -> str:

@@ -11,9 +11,10 @@ from gradaudit.derived.progress import constant_level, divergence, not_learning,
 from gradaudit.derived.progress import epochs as epochs_of
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
 from gradaudit.derived.wording import count, factor, number, percent, setting
-from gradaudit.findings import Measure
+from gradaudit.findings import Measure, Severity
 from gradaudit.run import Run
 
+_SIZE = "largest median update-to-weight ratio"
 _DEVIATIONS = 4.0  # standard deviations from batch to batch, on a logarithmic scale
 
 
@@ -83,43 +84,52 @@ def _of_constant(loss: TrainingLoss) -> float:
     return math.nan if loss.shapeless or other_scale(loss) or not level > 0 else loss.last / level
 
 
-def harm_measures(loss: TrainingLoss, overshoot: float, jump: float, kept: float) -> list[Measure]:
-    """The figures behind `overshooting` and `little`; none where the loss says nothing."""
-    middle, top = _early(loss)
+def size_measures(
+    top: float, severity: Severity, times: float, *, with_symptom: float, note: float, grown: float
+) -> list[Measure]:
+    """How large the steps are, and how much the weights have grown by them."""
+    growth = Measure(
+        quantity="growth of the median weight layer within ten steps", value=times if times > 0 else None,
+        comparison=">=", threshold=grown, option="grown", decides="warning",
+    )  # fmt: skip
+    if severity is Severity.CRITICAL:
+        return [
+            Measure(quantity=f"{_SIZE}, of a training that suffers", value=top, comparison=">=",
+                    threshold=with_symptom, option="with_symptom", decides="critical"),
+        ]  # fmt: skip
+    if top >= note:
+        return [Measure(quantity=_SIZE, value=top, comparison=">=", threshold=note, option="note"), growth]
+    return [
+        Measure(quantity=f"{_SIZE}, where the weights grow at once", value=top, comparison=">=", threshold=with_symptom,
+                option="with_symptom"),
+        growth,
+    ]  # fmt: skip
+
+
+def harm_measures(
+    loss: TrainingLoss, top: float, *, overshoot: float, jump: float, kept: float, alone: float
+) -> list[Measure]:
+    """What makes it a warning: an early jump of the loss, or larger steps and a loss that keeps its height."""
+    middle, highest = _early(loss)
     if math.isnan(middle):
         return []
+    first = Measure(
+        quantity="last loss / first loss", value=loss.last / loss.first, comparison=">=", threshold=kept,
+        option="kept", decides="warning", any_of="harm",
+    )  # fmt: skip
+    constant = Measure(
+        quantity="last loss / that of always predicting the same", value=_of_constant(loss), comparison=">=",
+        threshold=kept, option="kept", decides="warning", any_of="harm",
+    )  # fmt: skip
+    large = Measure(
+        quantity=f"{_SIZE}, of a loss that keeps {setting(kept)} of its start", value=top, comparison=">=",
+        threshold=alone, option="alone", decides="warning", any_of="harm",
+    )  # fmt: skip
+    known = [first] if constant.value is None else [first, constant]
     return [
-        Measure(
-            quantity="median loss of steps 1-5 / first loss",
-            observed=number(middle),
-            threshold=f">= {setting(overshoot)}",
-            option="overshoot",
-        ),
-        Measure(
-            quantity="largest of the first ten losses / first loss",
-            observed=number(top),
-            threshold=f">= {setting(jump)}",
-            option="jump",
-        ),
-        Measure(
-            quantity="last loss / first loss",
-            observed=number(loss.last / loss.first),
-            threshold=f">= {setting(kept)}",
-            option="kept",
-        ),
-        *_constant_measure(loss, kept),
-    ]
-
-
-def _constant_measure(loss: TrainingLoss, kept: float) -> list[Measure]:
-    share = _of_constant(loss)
-    if math.isnan(share):
-        return []
-    return [
-        Measure(
-            quantity="last loss / that of always predicting the same",
-            observed=number(share),
-            threshold=f">= {setting(kept)}",
-            option="kept",
-        )
-    ]
+        Measure(quantity="median loss of steps 1-5 / first loss", value=middle, comparison=">=", threshold=overshoot,
+                option="overshoot", decides="warning", any_of="harm"),
+        Measure(quantity="largest of the first ten losses / first loss", value=highest, comparison=">=", threshold=jump,
+                option="jump", decides="warning", any_of="harm"),
+        *([large] if any(each.met for each in known) else known),
+    ]  # fmt: skip

@@ -20,7 +20,7 @@ def unmet(run: Run, need: str) -> tuple[str, str]:
     """Why "table" or "table.column" is not to be had from this run, and what to do about it."""
     name, _, column = need.partition(".")
     table, what = TABLES[name], _RECORDED[name]
-    lost = [problem for problem in run.problems if f"/{name}" in problem]
+    lost = [problem.message for problem in run.problems if problem.table == name]
     if lost:
         return f"the {what} could not be read", f"fix what was left out: {lost[0]}"
     if column and run.has(name):

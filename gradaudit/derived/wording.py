@@ -3,7 +3,7 @@
 import math
 
 
-def number(value: float, digits: int = 3) -> str:
+def number(value: float, digits: int = 3, thousands: str = ",") -> str:
     """`value` to `digits` significant digits: 2.30, 146, 12,300, 0.05, 2.1e-4, 3.4e7, NaN."""
     if math.isnan(value):
         return "NaN"
@@ -16,16 +16,21 @@ def number(value: float, digits: int = 3) -> str:
         mantissa, _, power = f"{value:.{max(digits - 2, 0)}e}".partition("e")
         return f"{mantissa.removesuffix('.0')}e{int(power)}"
     decimals = max(digits - 1 - exponent, 0)
-    text = f"{round(value, digits - 1 - exponent):,.{decimals}f}"
+    text = f"{round(value, digits - 1 - exponent):{thousands}.{decimals}f}"
     # 2.30 shows how exact it is; 0.00100 and 80.0 only look odd.
     return text if exponent == 0 or "." not in text else text.rstrip("0").rstrip(".")
 
 
-def setting(value: float | None) -> str:
+def literal(value: float, digits: int = 2) -> str:
+    """`number` as Python reads it, for code to copy: 12000, 0.05, 2.1e-4."""
+    return number(value, digits, thousands="")
+
+
+def setting(value: float | None, digits: int = 3) -> str:
     """A setting as a user types it, without padding zeros: 300, 0.05, 1e-4; None, a JSON null, is NaN or infinite."""
     if value is None:
         return "not finite"
-    text = f"{value:.3g}" if value == 0 or abs(value) >= 1e-3 else f"{value:.2e}"
+    text = f"{value:.{digits}g}" if value == 0 or abs(value) >= 1e-3 else f"{value:.{digits - 1}e}"
     mantissa, exponential, power = text.partition("e")
     if not exponential:
         return mantissa

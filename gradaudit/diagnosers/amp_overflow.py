@@ -28,7 +28,7 @@ import numpy
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart
 from gradaudit.derived.learning_rates import label_of
-from gradaudit.derived.wording import count, percent, plural, setting
+from gradaudit.derived.wording import count, percent, plural
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -110,15 +110,34 @@ def amp_overflow(
             measures=[
                 Measure(
                     quantity="skipped steps after the first fifth",
-                    observed=percent(share),
-                    threshold=f"> {percent(often)} is a warning",
+                    value=share,
+                    comparison=">",
+                    threshold=often,
+                    unit="fraction",
                     option="often",
+                    decides="warning",
                 ),
-                Measure(
-                    quantity="for a note",
-                    observed=f"{percent(share)}, {plural(late.sum(), 'step')}",
-                    threshold=f"> {percent(now_and_then)} and >= {setting(least)} steps",
-                    option="now_and_then",
+                *(
+                    []
+                    if share > often
+                    else [
+                        Measure(
+                            quantity="skipped steps after the first fifth",
+                            value=share,
+                            comparison=">",
+                            threshold=now_and_then,
+                            unit="fraction",
+                            option="now_and_then",
+                        ),
+                        Measure(
+                            quantity="their number",
+                            value=late.sum(),
+                            comparison=">=",
+                            threshold=least,
+                            unit="count",
+                            option="least",
+                        ),
+                    ]
                 ),
             ],
         )

@@ -147,7 +147,8 @@ def _finding(run: Run, facts: LossFacts) -> Finding:
                         code="assert prediction.shape == target.shape"),
         ],
         measures=[
-            Measure(quantity="differences that are averaged", observed=count(compared), threshold=f"> {count(own)}"),
+            Measure(quantity="differences that are averaged", value=compared, comparison=">", threshold=own,
+                    unit="count"),
         ],
     )  # fmt: skip
 

@@ -38,7 +38,7 @@ from gradaudit.derived.progress import constant_level
 from gradaudit.derived.progress import divergence as diverges
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
 from gradaudit.derived.validation import validation
-from gradaudit.derived.wording import count, factor, number, percent, setting
+from gradaudit.derived.wording import count, factor, number, percent
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -159,12 +159,16 @@ def class_imbalance(
                        code="torch.utils.data.WeightedRandomSampler(weights, len(weights))"),
             ],
             measures=[
-                Measure(quantity="most frequent / rarest class", observed=number(uneven),
-                        threshold=f">= {setting(ratio)}", option="ratio"),
-                Measure(quantity="gain over the label frequencies", observed=percent(gained),
-                        threshold=f"< {percent(gain)}, and above {percent(-gain)}", option="gain"),
-                Measure(quantity="classes", observed=count(len(counts)), threshold=f"<= {count(classes)}",
-                        option="classes"),
+                Measure(quantity="most frequent / rarest class", value=uneven, comparison=">=", threshold=ratio,
+                        option="ratio"),
+                Measure(quantity="distance from the loss of the label frequencies", value=abs(gained), comparison="<",
+                        threshold=gain, unit="fraction", option="gain", any_of="harm"),
+                *([] if math.isnan(held_out) else [
+                    Measure(quantity="best validation loss / an even guess's",
+                            value=held_out / math.log(loss.facts.classes), comparison=">=", threshold=_GUESS,
+                            any_of="harm")]),
+                Measure(quantity="classes", value=loss.facts.classes or len(counts), comparison="<=", threshold=classes,
+                        unit="count", option="classes"),
             ],
         )  # fmt: skip
 

@@ -43,7 +43,7 @@ from gradaudit.derived.order_statistics import median, quantile
 from gradaudit.derived.ratios import last_half
 from gradaudit.derived.step_size import adam_eps, over_eps
 from gradaudit.derived.training_loss import training_loss
-from gradaudit.derived.wording import count, factor, number, percent, plural, setting
+from gradaudit.derived.wording import factor, literal, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -91,7 +91,7 @@ def constant_clipping(
             return
         limit = times if cut.kind == "norm" else level
         if cut.clipped > most and cut.excess > limit:
-            yield _finding(run, optimizer, cut, most, limit, cut.divided > times)
+            yield _finding(run, optimizer, cut, most, limit, times)
         else:
             what = f"{factor(cut.excess)} times the threshold" if cut.kind == "norm" else (
                 f"an RMS of {number(cut.excess)} of the threshold"
@@ -107,7 +107,8 @@ def constant_clipping(
     yield from each_optimizer(run, judge)
 
 
-def _finding(run: Run, optimizer: int, cut: Clipping, most: float, limit: float, slower: bool) -> Finding:
+def _finding(run: Run, optimizer: int, cut: Clipping, most: float, limit: float, times: float) -> Finding:
+    slower = cut.divided > times
     by_norm = cut.kind == "norm"
     left = over_eps(run, optimizer, last_half(run, optimizer), clipped=True)
     starved = left < 1 <= over_eps(run, optimizer, last_half(run, optimizer), clipped=False)
@@ -178,16 +179,16 @@ def _finding(run: Run, optimizer: int, cut: Clipping, most: float, limit: float,
         ],
         actions=actions,
         measures=[
-            Measure(quantity="steps clipped, last half", observed=percent(cut.clipped),
-                    threshold=f"> {percent(most)}", option="most"),
+            Measure(quantity="steps clipped, last half", value=cut.clipped, comparison=">", threshold=most,
+                    unit="fraction", option="most"),
             Measure(quantity="median norm / threshold" if by_norm else "RMS of the elements / threshold",
-                    observed=number(cut.excess), threshold=f"> {setting(limit)}",
-                    option="times" if by_norm else "level"),
-            *([] if by_norm else [Measure(quantity="norm before clipping / after", observed=number(cut.divided),
-                                          threshold="the limit of clipping by norm is a warning", option="times")]),
-            *([Measure(quantity="largest gradient per element after clipping / eps", observed=number(left),
-                       threshold="< 1 is a warning")] if starved else []),
-            Measure(quantity="steps looked at", observed=count(len(cut.steps)), threshold="the last half"),
+                    value=cut.excess, comparison=">", threshold=limit, option="times" if by_norm else "level"),
+            *([] if by_norm else [
+                Measure(quantity="norm before clipping / after", value=cut.divided, comparison=">", threshold=times,
+                        option="times", decides="warning")]),
+            *([] if not starved else [
+                Measure(quantity="largest gradient per element after clipping / eps", value=left, comparison="<",
+                        threshold=1, decides="warning")]),
         ],
     )  # fmt: skip
 
@@ -197,7 +198,7 @@ def _by_norm(run: Run, optimizer: int, cut: Clipping, free: bool, starved: bool)
     loss = training_loss(run, optimizer)
     high, threshold = float(quantile(cut.size.reshape(-1, 1), 0.9)[0]), setting(median(cut.threshold))
     larger = f"Clip at {number(high, 2)}, the 90th percentile of the norm before clipping, instead of {threshold}"
-    code = f"torch.nn.utils.clip_grad_norm_(model.parameters(), {number(high, 2).replace(',', '')})"
+    code = f"torch.nn.utils.clip_grad_norm_(model.parameters(), {literal(high)})"
     unscale = Action(text="With a GradScaler, call unscale_ before clipping", code="scaler.unscale_(optimizer)")
     if free:
         name = optimizer_class(run, optimizer)

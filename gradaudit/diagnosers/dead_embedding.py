@@ -185,8 +185,10 @@ def _unmoved(
         measures=[
             Measure(
                 quantity="rows that differ from the start",
-                observed=f"{count(history.moved if history else 0)} of {count(history.tracked if history else rows)}",
-                threshold="0",
+                value=history.moved if history else 0,
+                comparison="==",
+                threshold=0,
+                unit="count",
             )
         ],
     )
@@ -210,7 +212,9 @@ def _decaying(run: Run, optimizer: int, table: TensorFacts, history: RowHistory)
                 code=f"{{'params': [{in_code(table.name)}], 'weight_decay': 0.0}}",
             ),
         ],
-        measures=[Measure(quantity="rows with a gradient", observed="0", threshold="0")],
+        measures=[
+            Measure(quantity="rows with a gradient", value=history.ever_hit, comparison="==", threshold=0, unit="count")
+        ],
     )
 
 
@@ -308,10 +312,9 @@ def _slow(
             *([] if math.isnan(share) else [
                 Measure(quantity="update per element / fastest table's" if scale_free(run, optimizer)
                         else "pace of the table / fastest table's",
-                        observed=number(share), threshold=f"< {setting(slow)}", option="apart")]),
-            Measure(quantity="pace of the table / median layer / sqrt(share of rows hit)",
-                    observed=number(pace.relative),
-                    threshold=f"< {setting(slow if math.isnan(share) else _FAR_BEHIND)}",
+                        value=share, comparison="<", threshold=slow, option="apart")]),
+            Measure(quantity="pace of the table / median layer / sqrt(share of rows hit)", value=pace.relative,
+                    comparison="<", threshold=slow if math.isnan(share) else _FAR_BEHIND,
                     option="slow" if math.isnan(share) else ""),
         ],
     )  # fmt: skip
@@ -361,14 +364,18 @@ def _rows(
             measures=[
                 Measure(
                     quantity="rows never hit",
-                    observed=percent(share),
-                    threshold=f"> {percent(never_hit)}",
+                    value=share,
+                    comparison=">",
+                    threshold=never_hit,
+                    unit="fraction",
                     option="never_hit",
                 ),
                 Measure(
                     quantity="rows of the table",
-                    observed=count(history.rows),
-                    threshold=f">= {count(large)}",
+                    value=history.rows,
+                    comparison=">=",
+                    threshold=large,
+                    unit="count",
                     option="large",
                 ),
             ],
@@ -394,14 +401,18 @@ def _rows(
             measures=[
                 Measure(
                     quantity="rows that stopped / rows ever hit",
-                    observed=percent(silent),
-                    threshold=f"> {percent(stopped)}",
+                    value=silent,
+                    comparison=">",
+                    threshold=stopped,
+                    unit="fraction",
                     option="stopped",
                 ),
                 Measure(
                     quantity="rows that stopped",
-                    observed=count(history.stopped),
-                    threshold=f">= {count(stopped_rows)}",
+                    value=history.stopped,
+                    comparison=">=",
+                    threshold=stopped_rows,
+                    unit="count",
                     option="stopped_rows",
                 ),
             ],

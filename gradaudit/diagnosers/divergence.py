@@ -51,7 +51,7 @@ from gradaudit.derived.progress import divergence as diverges
 from gradaudit.derived.ratios import typical_update
 from gradaudit.derived.rising_rate import hold, rising_rate
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
-from gradaudit.derived.wording import count, number, setting
+from gradaudit.derived.wording import count, number
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -61,11 +61,11 @@ from gradaudit.findings import (
     CouldNotLook,
     Finding,
     Mark,
-    Measure,
     NotApplicable,
     Severity,
     Span,
     Verdict,
+    ratio,
 )
 from gradaudit.run import Run
 
@@ -197,19 +197,15 @@ def _finding(
             Action(text=f"Look at the batches just before step {count(at)}, and at what the schedule does there"),
         ],
         measures=[
-            Measure(
-                quantity=f"largest loss, median of {count(window)} steps / "
-                + ("start" if level == start else "loss of a constant"),
-                observed=number(largest(smooth) / level) if level else number(top),
-                threshold=f"> {setting(doubled)}, or the row below",
+            ratio(
+                (f"largest loss, median of {count(window)} steps", largest(smooth[3:])),
+                ("start" if level == start else "loss of a constant", level),
+                ">",
+                doubled,
                 option="doubled",
+                any_of="height",
             ),
-            Measure(
-                quantity="last loss / start",
-                observed=number(loss.last / start) if start and math.isfinite(loss.last) else ending,
-                threshold=f"> {setting(worse)} by more than the noise, or the row above",
-                option="worse",
-            ),
+            ratio(("last loss", loss.last), ("start", start), ">", worse, option="worse", any_of="height"),
         ],
     )
 

@@ -38,7 +38,7 @@ from gradaudit.derived.module_names import layer
 from gradaudit.derived.module_samples import loss_inputs
 from gradaudit.derived.reduce import plain
 from gradaudit.derived.training_loss import training_loss
-from gradaudit.derived.wording import count, in_code, number, plural, setting
+from gradaudit.derived.wording import count, in_code, number, plural
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -123,31 +123,36 @@ def _judge(
     # Outputs that are all zero are a dead layer's: a sigmoid gives 0.5 for it.
     bounded = low >= 0 and 0 < high <= 1 + _ROUNDING
     measures = [
-        Measure(quantity="values that go into the loss", observed=f"{number(low)} to {number(high)}",
-                threshold="0 to 1"),
-        Measure(quantity="steps between the first and the last sample", observed=count(_span(frame) + 1),
-                threshold=f">= {count(steps)}", option="steps"),
+        Measure(quantity="smallest value that goes into the loss", value=low, comparison=">=", threshold=0),
+        Measure(quantity="largest value that goes into the loss", value=high, comparison="<=", threshold=1 + _ROUNDING),
+        Measure(quantity="steps between the first and the last sample", value=_span(frame) + 1, comparison=">=",
+                threshold=steps, unit="count", option="steps"),
     ]  # fmt: skip
     if facts.function == _SOFTMAX:
         measures.append(
-            Measure(quantity="mean |row sum - 1|, at most", observed=number(error), threshold=f"< {setting(row_sum)}",
-                    option="row_sum")
+            Measure(quantity="mean |row sum - 1|, at most", value=error, comparison="<", threshold=row_sum,
+                    option="row_sum", any_of="normalised")
         )  # fmt: skip
         if bounded and error < row_sum:
             return _finding(run, facts, frame, "softmax", Severity.CRITICAL, Confidence.CERTAIN, measures)
         seen = facts.activation == "sigmoid"
         if bounded and (seen or high > reach) and math.isfinite(error):
-            measures.append(
-                Measure(quantity="largest value", observed=number(high),
-                        threshold=f"> {setting(reach)}, or from a sigmoid", option="reach")
-            )  # fmt: skip
+            measures.extend([
+                Measure(quantity="largest value", value=high, comparison=">", threshold=reach, option="reach",
+                        any_of="sigmoid"),
+                Measure(quantity="sigmoids that the values were seen to come from", value=seen, comparison=">=",
+                        threshold=1, unit="count", any_of="sigmoid"),
+            ])  # fmt: skip
             sure = Confidence.CERTAIN if seen else Confidence.MEDIUM
             return _finding(run, facts, frame, "sigmoid", Severity.WARNING, sure, measures)
     elif bounded and (facts.activation == "sigmoid" or high - low >= reach or _ends_with_sigmoid(run)):
-        measures.append(
-            Measure(quantity="largest value - smallest", observed=number(high - low),
-                    threshold=f">= {setting(reach)}, or from a sigmoid", option="reach")
-        )  # fmt: skip
+        ends = facts.activation == "sigmoid" or _ends_with_sigmoid(run)
+        measures += [
+            Measure(quantity="largest value - smallest", value=high - low, comparison=">=", threshold=reach,
+                    option="reach", any_of="sigmoid"),
+            Measure(quantity="sigmoids at the end of the model", value=ends, comparison=">=", threshold=1, unit="count",
+                    any_of="sigmoid"),
+        ]  # fmt: skip
         return _finding(run, facts, frame, "sigmoid", Severity.CRITICAL, Confidence.HIGH, measures)
     return Clean(measured=f"the values that go into {facts.function} lie between {number(low)} and {number(high)}")
 

@@ -54,6 +54,7 @@ from gradaudit.findings import (
     Severity,
     Span,
     Verdict,
+    ratio,
 )
 from gradaudit.run import Run
 
@@ -156,14 +157,12 @@ def _finding(
                    "now"),
         ],
         measures=[
-            Measure(quantity="last norm of the table / first", observed=number(float(left[-1])),
-                    threshold=f"< {setting(shrunk)}", option="shrunk"),
-            Measure(quantity="rank correlation of norm and step", observed=number(rank_correlation(left)),
-                    threshold=f"<= -{setting(steady)}", option="steady"),
-            Measure(quantity="decay over the run / logarithm of what is left",
-                    observed=number(path / -math.log(left[-1])) if math.isfinite(path) else "not known for "
-                    f"{optimizer_class(run, optimizer)}",
-                    threshold=f">= {setting(explained)}", option="explained"),
+            Measure(quantity="last norm of the table / first", value=float(left[-1]), comparison="<",
+                    threshold=shrunk, option="shrunk"),
+            Measure(quantity="rank correlation of norm and step", value=rank_correlation(left), comparison="<=",
+                    threshold=-steady, option="steady"),
+            ratio(("decay over the run", path if math.isfinite(path) else math.nan),
+                  ("logarithm of what is left", -math.log(left[-1])), ">=", explained, option="explained"),
         ],
     )  # fmt: skip
 

@@ -104,8 +104,7 @@ def epsilon_dominates(
             return
         sizes = sizes[:, chosen]
         known = numpy.isfinite(sizes)
-        with numpy.errstate(invalid="ignore"):
-            share = (sizes < below).sum(axis=1) / numpy.maximum(1, known.sum(axis=1))
+        share = _share_below(sizes, below)
         weights = step_weights(run, optimizer)
         dominated = known.any(axis=1) & (share >= layers) & (share > 0)
         often = float((dominated * weights).sum() / weights.sum())
@@ -129,6 +128,13 @@ def epsilon_dominates(
         yield _finding(run, optimizer, chosen, dominated, often, typical, loudest, grave, nothing, below, layers, most)
 
     yield from each_optimizer(run, judge)
+
+
+def _share_below(sizes: Floats, below: float) -> Floats:
+    """[steps]: of the layers of `sizes` [steps, layers] that are known, the share below `below`."""
+    with numpy.errstate(invalid="ignore"):
+        small = (sizes < below).sum(axis=1)
+    return numpy.asarray(small / numpy.maximum(1, numpy.isfinite(sizes).sum(axis=1)), dtype=float)
 
 
 def _at_first(run: Run, optimizer: int, chosen: Mask) -> float:
@@ -155,6 +161,7 @@ def _finding(
     steps = recorded_global_steps(run, optimizer)[dominated]
     tensors = [tensor for tensor, take in zip(run.tensors_of(optimizer), chosen, strict=True) if take]
     sizes = medians(remembered(run, optimizer)[:, chosen][last_half(run, optimizer)])
+    sizes_then = remembered(run, optimizer)[:, chosen][dominated] / eps
     under = [bool(numpy.isfinite(size) and size < below * eps) for size in sizes]
     update_rms = typical_update_rms(run, optimizer)
     lower = _lower(eps, sizes)
@@ -191,13 +198,13 @@ def _finding(
                 Action(text=f"Or, if an eps of {setting(eps)} is meant, search the learning rate again for it")]),
         ],
         measures=[
-            Measure(quantity="steps at which the layers are below eps", observed=percent(often),
-                    threshold=f"> {percent(most)}", option="most"),
-            Measure(quantity="remembered gradient per element / eps, median layer", observed=number(typical),
-                    threshold=f"< {setting(below)}, in {percent(layers)} of the layers", option="below"),
+            Measure(quantity="steps at which the layers are below eps", value=often, comparison=">", threshold=most,
+                    unit="fraction", option="most"),
+            Measure(quantity="layers below eps at these steps, fewest", value=_share_below(sizes_then, below).min(),
+                    comparison=">=", threshold=layers, unit="fraction", option="layers"),
             *([] if not numpy.isfinite(loudest) else [
-            Measure(quantity="largest gradient per element / eps, first ten steps", observed=number(loudest),
-                    threshold=f"< {setting(below)}", option="below")]),
+            Measure(quantity="largest gradient per element / eps, first ten steps", value=loudest, comparison="<",
+                    threshold=below, option="below", decides="warning")]),
         ],
         led_to=["learning_rate_too_low", "dead_embedding", "layer_imbalance", "no_learning", "no_signal"]
         if from_the_start else [],

@@ -124,10 +124,10 @@ def eval_mode_training(
                        code="for m in model.modules():\n    if isinstance(m, nn.BatchNorm2d): m.eval()"),
             ],
             measures=[
-                Measure(quantity="steps in evaluation mode", observed=percent(share), threshold=f"> {percent(most)}",
-                        option="most"),
-                Measure(quantity="steps at the end, all in evaluation mode", observed=percent(ending / len(flags)),
-                        threshold=f"> {percent(tail)}", option="tail"),
+                Measure(quantity="steps in evaluation mode", value=share, comparison=">", threshold=most,
+                        unit="fraction", option="most", any_of="steps"),
+                Measure(quantity="steps at the end, all in evaluation mode", value=ending / len(flags),
+                        comparison=">", threshold=tail, unit="fraction", option="tail", any_of="steps"),
             ],
         )  # fmt: skip
 

@@ -68,6 +68,7 @@ from gradaudit.findings import (
     Severity,
     Span,
     Verdict,
+    ratio,
 )
 from gradaudit.run import Run
 
@@ -216,17 +217,15 @@ def _finding(
         evidence=[_chart(run, optimizer, steps, order, middle), loss_chart(run, optimizer, "The training loss.", [])],
         actions=_actions(run, optimizer, decay, group),
         measures=[
-            Measure(quantity="cosine of update and weights, steps 2 to 40", observed=number(early),
-                    threshold=f"< {setting(thresholds['cosine'])}", option="cosine"),
-            Measure(quantity="last norm / first, median layer", observed=number(remains),
-                    threshold=f"< {setting(thresholds['shrunk'])}", option="shrunk"),
+            Measure(quantity="cosine of update and weights, steps 2 to 40", value=early, comparison="<",
+                    threshold=thresholds['cosine'], option="cosine"),
+            Measure(quantity="last norm / first, median layer", value=remains, comparison="<",
+                    threshold=thresholds['shrunk'], option="shrunk"),
             *([] if math.isnan(level) else [
-                Measure(quantity="last loss / constant prediction's", observed=number(level),
-                        threshold=f"< {setting(thresholds['learned'])} is a note, with the row below",
-                        option="learned"),
-                Measure(quantity="fall of the loss, second fifth of the run to the last / first loss",
-                        observed=number(fall / abs(loss.first)) if loss.first else number(fall),
-                        threshold=f">= {setting(_FALLS)} is a note, with the row above")]),
+                Measure(quantity="last loss / constant prediction's", value=level, comparison="<",
+                        threshold=thresholds["learned"], option="learned", decides="note"),
+                ratio(("fall of the loss, second fifth of the run to the last", fall), ("first loss", abs(loss.first)),
+                      ">=", _FALLS, decides="note")]),
         ],
     )  # fmt: skip
 

@@ -44,7 +44,7 @@ from gradaudit.derived.evidence import loss_chart
 from gradaudit.derived.inferred_saturation import BOUNDED
 from gradaudit.derived.learning_rates import label_of
 from gradaudit.derived.ratios import recorded_global_steps
-from gradaudit.derived.wording import count, fold, number, setting
+from gradaudit.derived.wording import count, fold, number
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -160,13 +160,13 @@ def _growing(run: Run, optimizer: int, slope: Slope, decades: float, order: floa
             ),
         ],
         measures=[
-            Measure(quantity="decades from the last to the first layers", observed=number(-slope.drop),
-                    threshold=f">= {setting(decades)}", option=option),
-            Measure(quantity="rank correlation of depth and gradient", observed=number(-slope.order),
-                    threshold=f">= {setting(order)}", option="order"),
-            Measure(quantity="decades over the last half", observed=number(-slope.late_drop),
-                    threshold=f">= {setting(decades)}" + ("" if option == "steady" else " and no learning is critical"),
-                    option=option),
+            Measure(quantity="rise from the last to the first layers", value=-slope.drop, comparison=">=",
+                    threshold=decades, unit="decades", option=option),
+            Measure(quantity="rank correlation of depth and gradient", value=-slope.order, comparison=">=",
+                    threshold=order, option="order"),
+            Measure(quantity="rise over the last half", value=-slope.late_drop, comparison=">=",
+                    threshold=decades / 2 if option == "steady" else decades, unit="decades", option=option,
+                    decides="finding" if option == "steady" else "critical"),
         ],
     )  # fmt: skip
 

@@ -195,12 +195,12 @@ def _finding(
         evidence=[gradient_sizes(seen, coarse), loss_chart(run, optimizer, "The training loss.", [])],
         actions=_actions(seen, scaled),
         measures=[
-            Measure(quantity="elements below 2**-14", observed=percent(small), threshold=f"> {percent(coarse)}",
-                    option="coarse"),
-            Measure(quantity="elements below 2**-21", observed=percent(few), threshold=f"> {percent(crushed)}",
-                    option="crushed"),
-            Measure(quantity="elements below 2**-24", observed=percent(gone), threshold=f"> {percent(lost)}",
-                    option="lost"),
+            Measure(quantity="elements below 2**-14", value=small, comparison=">", threshold=coarse, unit="fraction",
+                    option="coarse", any_of="lost"),
+            Measure(quantity="elements below 2**-21", value=few, comparison=">", threshold=crushed, unit="fraction",
+                    option="crushed", decides="warning"),
+            Measure(quantity="elements below 2**-24", value=gone, comparison=">", threshold=lost, unit="fraction",
+                    option="lost", any_of="lost"),
         ],
     )  # fmt: skip
 

@@ -160,7 +160,7 @@ def frozen_parameter(
 
 
 def _groups(
-    run: Run, optimizer: int, still: Mask, why: list[Reason], fainter: Floats
+    run: Run, optimizer: int, still: Mask, why: list[Reason], fainter: Mask
 ) -> dict[tuple[Reason, bool, str], list[int]]:
     """The tensors that one finding tells of together: they rest for the same reason, known in the same detail."""
     tensors, dry = run.tensors_of(optimizer), fed_with_zeros(run, optimizer)
@@ -179,13 +179,18 @@ def _groups(
     return found
 
 
-def _faint(run: Run, optimizer: int, faint: float) -> Floats:
+def _faint(run: Run, optimizer: int, faint: float) -> Mask:
     """[tensors]: whether the typical gradient is below `faint` of the largest tensor's, per element."""
+    with numpy.errstate(invalid="ignore"):
+        return numpy.asarray(_beside_largest(run, optimizer) < faint)
+
+
+def _beside_largest(run: Run, optimizer: int) -> Floats:
+    """[tensors]: the typical gradient per element over that of the tensor where it is largest; NaN where all are 0."""
     size = numpy.sqrt([max(1, tensor.elements) for tensor in run.tensors_of(optimizer)])
     typical = medians(run.matrix("gradient_norm", optimizer)) / size
     most = largest(typical)
-    with numpy.errstate(invalid="ignore"):
-        return numpy.asarray(typical < faint * most)
+    return typical / most if most > 0 else numpy.full(len(typical), numpy.nan)
 
 
 def _finding(
@@ -203,25 +208,24 @@ def _finding(
         who = "1 parameter tensor"
     measures = [
         Measure(
-            quantity="recorded steps that changed them",
-            observed="0",
-            threshold=f"0 of {plural(len(steps), 'step')}",
-            option="least_steps",
+            quantity=f"steps that changed them, of {plural(len(steps), 'recorded step')}",
+            value=0,
+            comparison="==",
+            threshold=0,
+            unit="count",
         )
     ]
     if reason == "not owned":
         measures.append(
-            Measure(
-                quantity="share of the elements", observed=percent(elements / total),
-                threshold=f"> {percent(backbone)} is a note", option="backbone",
-            )
+            Measure(quantity="share of the elements", value=elements / total, comparison=">", threshold=backbone,
+                    unit="fraction", option="backbone", decides="note")
         )  # fmt: skip
     if reason == "no effect":
+        chosen = [tensor in mine for tensor in run.tensors_of(optimizer)]
         measures.append(
-            Measure(
-                quantity="gradient per element / largest tensor's", observed="below" if is_faint else "above",
-                threshold=f"< {setting(faint)} is a note", option="faint",
-            )
+            Measure(quantity="gradient per element / largest tensor's",
+                    value=largest(_beside_largest(run, optimizer)[chosen]),
+                    comparison="<", threshold=faint, option="faint", decides="note")
         )  # fmt: skip
     listed = names([tensor.name for tensor in mine], 4)
     return Finding(
@@ -288,8 +292,8 @@ def _lost(run: Run, optimizer: int, lost: LostUpdates, rounded: float) -> Findin
             ),
         ],
         measures=[
-            Measure(quantity="elements whose update is undone, median step", observed=percent(lost.share),
-                    threshold=f"> {percent(rounded)}", option="rounded"),
+            Measure(quantity="elements whose update is undone, median step", value=lost.share, comparison=">",
+                    threshold=rounded, unit="fraction", option="rounded"),
         ],
     )  # fmt: skip
 

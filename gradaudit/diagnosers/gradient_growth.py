@@ -42,7 +42,7 @@ from gradaudit.derived.ratios import recorded_global_steps
 from gradaudit.derived.rising_rate import hold, rising_rate
 from gradaudit.derived.training_loss import training_loss
 from gradaudit.derived.weight_growth import weight_decays
-from gradaudit.derived.wording import count, factor, names, number, setting
+from gradaudit.derived.wording import count, factor, literal, names, number, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -55,6 +55,7 @@ from gradaudit.findings import (
     Severity,
     Span,
     Verdict,
+    ratio,
 )
 from gradaudit.run import Run
 
@@ -158,24 +159,23 @@ def gradient_growth(
                 hold(run, optimizer, rise) if rise is not None else
                 Action(text=f"Divide the learning rate ({rate_in_words(rates)}) by 3, or let it decay"),
                 Action(text=f"Clip at {number(high, 2)}, the 90th percentile of the norm",
-                       code=f"torch.nn.utils.clip_grad_norm_(model.parameters(), {number(high, 2).replace(',', '')})"),
+                       code=f"torch.nn.utils.clip_grad_norm_(model.parameters(), {literal(high)})"),
                 *([Action(text=f"Lower the weight decay of {setting(decay)}: normalised weights that shrink make their "
                        "gradient grow")] if decay > 0 and _normalised(run) else []),
             ],
             measures=[
-                Measure(quantity="gradient norm, last fifth / base", observed=number(grown),
-                        threshold=f">= {setting(limit)}", option="unjudged" if loss.shapeless else "growth"),
-                Measure(quantity="rank correlation of norm and step", observed=number(correlation),
-                        threshold=f">= {setting(trend)}", option="trend"),
-                *([] if loss.shapeless else [Measure(quantity="fall of the loss / first loss",
-                        observed=number((before - after) / abs(loss.first)) if loss.first else number(before - after),
-                        threshold=f"< {setting(gain)}", option="gain")]),
+                Measure(quantity="gradient norm, last fifth / base", value=grown, comparison=">=", threshold=limit,
+                        option="unjudged" if loss.shapeless else "growth"),
+                Measure(quantity="rank correlation of norm and step", value=correlation, comparison=">=",
+                        threshold=trend, option="trend"),
+                *([] if loss.shapeless else [
+                    ratio(("fall of the loss", before - after), ("first loss", abs(loss.first)), "<", gain,
+                          option="gain")]),
                 *([] if not rises else [
-                Measure(quantity="objective, last fifth / first fifth",
-                        observed=number(end / start if start > 0 else numpy.inf),
-                        threshold=f"> {setting(worse)}", option="worse"),
-                Measure(quantity="objective, lowest tenth / first steps", observed=number(lowest),
-                        threshold=f">= {setting(_FELL)}")]),
+                    ratio(("objective, last fifth", end), ("first fifth", start), ">", worse, option="worse",
+                          decides="warning"),
+                    Measure(quantity="objective, lowest tenth / first steps", value=lowest, comparison=">=",
+                            threshold=_FELL, decides="warning")]),
             ],
         )  # fmt: skip
 

@@ -58,8 +58,10 @@ from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
     Clean,
+    Comparison,
     Confidence,
     CouldNotLook,
+    Decides,
     Finding,
     Lines,
     Mark,
@@ -186,7 +188,7 @@ def _likelihood(run: Run, loss: TrainingLoss, facts: LossFacts, level: Level, vo
     elif first > level.high:
         yield _too_high(run, loss, level)
     elif used and first > math.log(used) + level.high - level.even and first > level.even - (level.high - level.even):
-        yield _too_many_outputs(run, loss, facts, level, used)
+        yield _too_many_outputs(run, loss, facts, level, used, vocabulary)
     elif first < level.low and from_scratch:
         yield _too_low(run, loss, facts, level)
     else:
@@ -241,10 +243,9 @@ def _even_mark(level: Level) -> Mark:
     return Mark(label=level.words, y=level.even, role="reference")
 
 
-def _first_measure(loss: TrainingLoss, threshold: str, option: str) -> Measure:
-    return Measure(
-        quantity="first mean loss per target", observed=number(loss.first), threshold=threshold, option=option
-    )
+def _first_measure(loss: TrainingLoss, comparison: Comparison, limit: float, option: str, decides: Decides) -> Measure:
+    return Measure(quantity="first mean loss per target", value=loss.first, comparison=comparison, threshold=limit,
+                   option=option, decides=decides)  # fmt: skip
 
 
 def _negative(run: Run, loss: TrainingLoss, facts: LossFacts, level: Level) -> Finding:
@@ -261,7 +262,7 @@ def _negative(run: Run, loss: TrainingLoss, facts: LossFacts, level: Level) -> F
             Action(text=f"Give {facts.function} what it expects: {right}"),
             Action(text="Or pass raw logits to the combined loss", code="loss = F.cross_entropy(logits, target)"),
         ],
-        [_first_measure(loss, "< 0", "")],
+        [_first_measure(loss, "<", 0, "", "finding")],
         reference=_even_mark(level),
     )
 
@@ -294,10 +295,10 @@ def _scaled(run: Run, loss: TrainingLoss, level: Level, times: float, amount: in
         f"Every gradient is {factor(times)} times larger than with a mean. {harm}".strip(),
         actions,
         [
-            Measure(quantity="first objective", observed=number(loss.objective[0]),
-                    threshold=f"> {number(level.high)}", option=level.option),
-            Measure(quantity="first objective / mean loss", observed=factor(times),
-                    threshold="the batch or micro-steps"),
+            Measure(quantity="first objective", value=loss.objective[0], comparison=">", threshold=level.high,
+                    option=level.option),
+            Measure(quantity=f"distance of objective / mean loss from {count(amount)}", value=abs(times / amount - 1),
+                    comparison="<", threshold=CLOSE, unit="fraction"),
         ],
         reference=_even_mark(level),
     )  # fmt: skip
@@ -335,13 +336,15 @@ def _too_high(run: Run, loss: TrainingLoss, level: Level) -> Finding:
         f"The first loss is {number(loss.first)}, {level.times(loss.first)}",
         " ".join(filter(None, seen)),
         actions,
-        [_first_measure(loss, f"> {number(level.high)}", level.option)],
+        [_first_measure(loss, ">", level.high, level.option, "finding"),
+         _first_measure(loss, ">", level.severe, "binary_severe" if level.option == "binary_excess" else "severe",
+                        "critical")],
         reference=_even_mark(level),
         tensors=[start.name] if start is not None and large else [],
-    )
+    )  # fmt: skip
 
 
-def _too_many_outputs(run: Run, loss: TrainingLoss, facts: LossFacts, level: Level, used: int) -> Finding:
+def _too_many_outputs(run: Run, loss: TrainingLoss, facts: LossFacts, level: Level, used: int, most: float) -> Finding:
     start = output_layer(run, loss.optimizer)
     return _finding(
         run,
@@ -353,19 +356,19 @@ def _too_many_outputs(run: Run, loss: TrainingLoss, facts: LossFacts, level: Lev
         f"The output layer has {count(facts.classes)} units, and only the first {used} of them ever occur as a label. "
         "Training spends its first steps learning that the others do not exist.",
         [
-            Action(
-                text=f"Give the output layer {used} units instead of {count(facts.classes)}",
-                code=f"nn.Linear(features, {used})",
-            ),
+            Action(text=f"Give the output layer {used} units instead of {count(facts.classes)}",
+                   code=f"nn.Linear(features, {used})"),
             Action(text="Check that no class is missing from the training labels"),
         ],
         [
-            _first_measure(loss, f"> {number(math.log(used) + level.high - level.even)}", level.option),
-            Measure(quantity="outputs", observed=count(facts.classes), threshold=f">= {2 * used}", option="vocabulary"),
+            _first_measure(loss, ">", math.log(used) + level.high - level.even, level.option, "finding"),
+            Measure(quantity="outputs", value=facts.classes, comparison=">=", threshold=2 * used, unit="count"),
+            Measure(quantity="outputs", value=facts.classes, comparison="<=", threshold=most, unit="count",
+                    option="vocabulary"),
         ],
         reference=Mark(label=f"ln {used} = {number(math.log(used))}", y=math.log(used), role="reference"),
         tensors=[start.name] if start is not None else [],
-    )
+    )  # fmt: skip
 
 
 def _too_low(run: Run, loss: TrainingLoss, facts: LossFacts, level: Level) -> Finding:
@@ -381,7 +384,7 @@ def _too_low(run: Run, loss: TrainingLoss, facts: LossFacts, level: Level) -> Fi
             Action(text="If the model is not pretrained, look for the label, or a copy of it, among the inputs"),
             Action(text=f"Check that {count(facts.classes or 2)} is the number of classes you expect"),
         ],
-        [_first_measure(loss, f"< {number(level.low)}", "low")],
+        [_first_measure(loss, "<", level.low, "low", "finding")],
         reference=_even_mark(level),
     )
 
@@ -432,12 +435,12 @@ def _regression(
         " ".join(filter(None, seen)),
         advice(run, loss, found),
         [
-            Measure(quantity="first loss / variance of the target", observed=factor(ratio),
-                    threshold=f"> {setting(variance)}", option="variance"),
-            Measure(quantity="standard deviation of the target", observed=number(deviation),
-                    threshold=f"> {setting(spread)}", option="spread"),
-            Measure(quantity="last loss / first loss", observed=number(kept),
-                    threshold=f"> {setting(learned)} is a warning", option="learned"),
+            Measure(quantity="first loss / variance of the target", value=ratio, comparison=">", threshold=variance,
+                    option="variance", any_of="scale"),
+            Measure(quantity="standard deviation of the target", value=deviation, comparison=">", threshold=spread,
+                    option="spread", any_of="scale"),
+            Measure(quantity="last loss / first loss", value=kept, comparison=">", threshold=learned,
+                    option="learned", decides="warning"),
         ],
         reference=Mark(label=f"variance of the target = {number(target)}", y=target, role="reference"),
     )  # fmt: skip

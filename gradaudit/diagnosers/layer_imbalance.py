@@ -54,7 +54,7 @@ from gradaudit.derived.reduce import short
 from gradaudit.derived.replaced import replaced_at
 from gradaudit.derived.term_groups import small_heads, term_groups
 from gradaudit.derived.training_loss import training_loss
-from gradaudit.derived.wording import count, factor, fold, in_code, names, number, setting
+from gradaudit.derived.wording import count, factor, fold, in_code, names, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -163,21 +163,42 @@ def _compared(
     measures = [
         Measure(
             quantity="spread of update-to-weight ratios, both windows",
-            observed=f"{number(updates.spread)} decades",
-            threshold=f">= {setting(update_spread)}, or a note from {setting(notable)}",
-            option="notable" if notable <= updates.spread < update_spread else "update_spread",
+            value=updates.spread,
+            comparison=">=",
+            threshold=update_spread,
+            unit="decades",
+            option="update_spread",
+            decides="warning",
+            any_of="uneven",
+        ),
+        Measure(
+            quantity="spread of update-to-weight ratios, for a note",
+            value=updates.spread,
+            comparison=">=",
+            threshold=notable,
+            unit="decades",
+            option="notable",
+            any_of="uneven",
         ),
         Measure(
             quantity="spread of gradient-to-weight ratios, both windows",
-            observed=f"{number(gradients.spread)} decades",
-            threshold=f">= {setting(gradient_spread)}",
+            value=gradients.spread,
+            comparison=">=",
+            threshold=gradient_spread,
+            unit="decades",
             option="gradient_spread",
+            decides="warning",
+            any_of="uneven",
         ),
         Measure(
             quantity="largest gap between sorted gradient norms, both windows",
-            observed=f"{number(gap.both)} decades",
-            threshold=f">= {setting(gap_)}",
+            value=gap.both,
+            comparison=">=",
+            threshold=gap_,
+            unit="decades",
             option="gradient_gap",
+            decides="warning",
+            any_of="uneven",
         ),
     ]
     found: tuple[Severity, Quantity, Floats, float] | None = None
@@ -381,8 +402,9 @@ def _low_rate(run: Run, optimizer: int, rate: float) -> Iterator[Finding]:
             measures=[
                 Measure(
                     quantity="learning rate of the group / largest",
-                    observed=number(float(peaks[group]) / top),
-                    threshold=f"< {setting(rate)}",
+                    value=float(peaks[group]) / top,
+                    comparison="<",
+                    threshold=rate,
                     option="rate",
                 )
             ],

@@ -44,7 +44,7 @@ from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart, rate_chart
 from gradaudit.derived.learning_rates import BLIP, at_most, label_of, learning_rates, rate_in_words, sustained
 from gradaudit.derived.order_statistics import Floats, median
-from gradaudit.derived.plateaus import Starved, cut_short, fall_in_words
+from gradaudit.derived.plateaus import FLAT, Starved, cut_short, fall_in_words, falling_until
 from gradaudit.derived.rising_rate import hold, once_an_epoch, rises, rising_rate
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
 from gradaudit.derived.wording import count, factor, number, percent, plural, setting
@@ -60,6 +60,7 @@ from gradaudit.findings import (
     Severity,
     Span,
     Verdict,
+    ratio,
 )
 from gradaudit.run import Run
 
@@ -250,10 +251,11 @@ def _collapse(
             Action(text="If its numbers are meant as epochs, call scheduler.step() once an epoch"),
         ],
         measures=[
-            Measure(quantity="learning rate / peak", observed=number(rate[fallen] / rate.max()),
-                    threshold=f"<= {setting(collapsed)}", option="collapsed"),
-            Measure(quantity="share of the run by then", observed=percent(1 - rest), threshold=f"< {percent(early)}",
-                    option="early"),
+            # Rates are kept as float32: a hundredth of one is seldom exactly that.
+            Measure(quantity="learning rate / peak", value=float(f"{rate[fallen] / rate.max():.5g}"), comparison="<=",
+                    threshold=collapsed, option="collapsed"),
+            Measure(quantity="share of the run by then", value=1 - rest, comparison="<", threshold=early,
+                    unit="fraction", option="early"),
             *([] if idle else _since(training_loss(run, optimizer), fallen, before, after, gain, stopped)),
         ],
     )  # fmt: skip
@@ -266,17 +268,16 @@ def _since(
     if stopped:
         middle = loss.steps[(fallen + len(loss.values)) // 2]
         return [
-            Measure(quantity="fall while its second half was spent, of the start", observed=percent(stopped.fell),
-                    threshold="see premature_plateau"),
+            *falling_until(stopped),
             Measure(quantity=f"fall since, before step {count(middle)} to after it, of the start",
-                    observed=percent(stopped.after), threshold=f"< {percent(gain)}", option="gain"),
+                    value=stopped.after, comparison="<", threshold=FLAT, unit="fraction"),
         ]  # fmt: skip
     first, at = count(loss.steps[fallen // 2]), count(loss.steps[fallen])
     return [
-        Measure(quantity=f"fall from step {first} to step {at}, of the first loss", observed=percent(before),
-                threshold=f"> {percent(gain)}", option="gain"),
-        Measure(quantity="fall from there to the end, of the first loss", observed=percent(after),
-                threshold=f"< {percent(gain)}", option="gain"),
+        Measure(quantity=f"fall from step {first} to step {at}, of the first loss", value=before, comparison=">",
+                threshold=gain, unit="fraction", option="gain"),
+        Measure(quantity="fall from there to the end, of the first loss", value=after, comparison="<",
+                threshold=gain, unit="fraction", option="gain"),
     ]  # fmt: skip
 
 
@@ -345,13 +346,11 @@ def _endless(run: Run, optimizer: int, rate: Floats, risen: float, stairs: float
               [Action(text="If its numbers are meant as batches, call scheduler.step() once a batch")]),
         ],
         measures=[
-            Measure(quantity="last learning rate / first",
-                    observed=factor(rate[-1] / rate[0]) if rate[0] > 0 else "infinity",
-                    threshold=f"> {setting(risen)}", option="risen"),
-            Measure(quantity="changes between epochs, and none within",
-                    observed=count(once_an_epoch(run, optimizer, rate)),
-                    threshold=f">= {setting(stairs - 1)} is a warning below half the rate it was made with",
-                    option="stairs"),
+            ratio(("last learning rate", float(rate[-1])), ("first", float(rate[0])), ">", risen, option="risen"),
+            Measure(quantity="changes between epochs, and none within", value=once_an_epoch(run, optimizer, rate),
+                    comparison=">=", threshold=stairs - 1, unit="count", option="stairs", decides="warning"),
+            ratio(("last learning rate", float(rate[-1])), ("that it was made with", _made_with(run, optimizer)), "<",
+                  _HALF, decides="warning"),
         ],
     )  # fmt: skip
 
@@ -413,9 +412,9 @@ def _restarts(
         ],
         actions=fix,
         measures=[
-            Measure(quantity="learning rate over that of the step before", observed=factor(times),
-                    threshold=f"> {setting(risen)}", option="risen"),
-            Measure(quantity="rise of the loss, of its first value", observed=percent(rise),
-                    threshold=f"> {percent(gain)}", option="gain"),
+            Measure(quantity="learning rate over that of the step before", value=times, comparison=">",
+                    threshold=risen, option="risen"),
+            Measure(quantity="rise of the loss, of its first value", value=rise, comparison=">", threshold=gain,
+                    unit="fraction", option="gain"),
         ],
     )  # fmt: skip

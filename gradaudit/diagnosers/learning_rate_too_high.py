@@ -54,7 +54,7 @@ from gradaudit.derived.learning_rates import (
 from gradaudit.derived.order_statistics import largest, median
 from gradaudit.derived.ratios import last_half, recorded_global_steps, typical_update, update_ratio
 from gradaudit.derived.rising_rate import hold, rising_rate
-from gradaudit.derived.step_harm import harm_measures, little, overshooting, symptom
+from gradaudit.derived.step_harm import harm_measures, little, overshooting, size_measures, symptom
 from gradaudit.derived.training_loss import training_loss
 from gradaudit.derived.update_rms import update_size
 from gradaudit.derived.weight_growth import fastest_growth
@@ -155,27 +155,9 @@ def learning_rate_too_high(
                 f"step {count(at)}" + label_of(run, optimizer)
             )
             return
-        suffers = severity is Severity.CRITICAL or (times >= grown and not early)
         measures = [
-            Measure(
-                quantity="largest median update-to-weight ratio",
-                observed=number(top),
-                threshold=f">= {setting(with_symptom if suffers else alone)}",
-                option="with_symptom" if suffers else "alone",
-            ),
-            Measure(
-                quantity="for a note, or with an early overshoot",
-                observed=number(top),
-                threshold=f">= {setting(note)}",
-                option="note",
-            ),
-            Measure(
-                quantity="growth of the median weight layer within ten steps",
-                observed=factor(times) if times > 0 else "not recorded",
-                threshold=f">= {setting(grown)}",
-                option="grown",
-            ),
-            *harm_measures(loss, overshoot, jump, kept),
+            *size_measures(top, severity, times, with_symptom=with_symptom, note=note, grown=grown),
+            *harm_measures(loss, top, overshoot=overshoot, jump=jump, kept=kept, alone=alone),
         ]
         harm = broken or early or poor
         grows = times >= grown

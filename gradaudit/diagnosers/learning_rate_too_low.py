@@ -76,6 +76,7 @@ from gradaudit.findings import (
     Severity,
     Span,
     Verdict,
+    ratio,
 )
 from gradaudit.run import Run
 
@@ -173,26 +174,29 @@ def learning_rate_too_low(
         measures = [
             Measure(
                 quantity="largest update-to-weight ratio (95th percentile)",
-                observed=number(pace),
-                threshold=f"< {setting(limit)}",
+                value=pace,
+                comparison="<",
+                threshold=limit,
                 option=option,
             ),
             Measure(
                 quantity="improvement of the loss",
-                observed=percent(gain),
-                threshold=f"< {percent(least)}",
+                value=gain,
+                comparison="<",
+                threshold=least,
+                unit="fraction",
                 option=gain_option,
             ),
         ]
         if not math.isnan(even):
             measures.append(
-                Measure(
-                    quantity="loss at the start / of an even guess"
-                    if loss.kind != "regression"
-                    else "loss at the start / of a constant",
-                    observed=number(start / even),
-                    threshold=f"< {setting(pretrained)} is a note",
+                ratio(
+                    ("loss at the start", start),
+                    ("that of a constant" if loss.kind == "regression" else "that of an even guess", even),
+                    "<",
+                    pretrained,
                     option="pretrained",
+                    decides="note",
                 )
             )
         found = Severity.NOTE if trained_before else severity

@@ -42,7 +42,7 @@ from gradaudit.derived.progress import divergence as diverges
 from gradaudit.derived.progress import smoothing_window
 from gradaudit.derived.spikes import rate_jump, raw_spikes, zoomed
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
-from gradaudit.derived.wording import count, factor, number, percent, plural, setting
+from gradaudit.derived.wording import count, factor, literal, number, percent, plural
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -55,6 +55,7 @@ from gradaudit.findings import (
     Severity,
     Span,
     Verdict,
+    ratio,
 )
 from gradaudit.run import Run
 
@@ -151,19 +152,16 @@ def loss_spike(
             if every and jump is None
             else _actions(loss, rates, jump, spikes.first, float(quantile(norms.reshape(-1, 1), 0.9)[0]), order),
             measures=[
-                Measure(quantity=f"loss / trend, median of {count(window_of_median)} steps",
-                        observed=number(float(smooth[worst] / trend[worst])),
-                        threshold=f"> {setting(times)}", option="times"),
-                Measure(quantity="height of that median / scatter",
-                        observed=number(float(above[worst] / scatter[worst])) if scatter[worst] else "infinity",
-                        threshold=f"> {setting(deviations)}", option="deviations"),
-                Measure(quantity="height of that median / first loss",
-                        observed=percent(float(above[worst]) / abs(loss.first)),
-                        threshold=f"> {percent(share)}", option="share"),
-                Measure(quantity="height of that median / gain so far",
-                        observed="100 % or more" if lost >= 1 else percent(lost) if lost > 0
-                        else f"a gain under {percent(_GAIN)} of the start",
-                        threshold=f">= {percent(undone)} is a warning", option="undone"),
+                ratio((f"loss, median of {count(window_of_median)} steps", float(smooth[worst])), ("trend", usual), ">",
+                      times, option="times"),
+                ratio(("height of that median", float(above[worst])), ("scatter", float(scatter[worst])), ">",
+                      deviations, option="deviations"),
+                ratio(("height of that median", float(above[worst])), ("first loss", abs(loss.first)), ">", share,
+                      unit="fraction", option="share"),
+                ratio(("gain so far", gained), ("start", abs(start)), ">=", _GAIN, unit="fraction", decides="warning"),
+                *([] if not lost else [
+                    Measure(quantity="height of that median / gain so far", value=lost, comparison=">=",
+                            threshold=undone, unit="fraction", option="undone", decides="warning")]),
             ],
         )  # fmt: skip
 
@@ -205,7 +203,7 @@ def _actions(
     norm = number(clip, 2) if clip > 0 else ""
     cut = Action(
         text=f"Clip the gradient norm at {norm}, its 90th percentile" if norm else "Clip the gradient norm",
-        code=f"torch.nn.utils.clip_grad_norm_(model.parameters(), {norm.replace(',', '') or '1.0'})",
+        code=f"torch.nn.utils.clip_grad_norm_(model.parameters(), {literal(clip) if clip > 0 else '1.0'})",
     )
     batches = Action(text=f"Look at the batches of step {at} and of those before: is one of them broken?")
     if jump is not None:

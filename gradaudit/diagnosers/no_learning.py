@@ -48,7 +48,7 @@ from gradaudit.derived.progress import NO_PROGRESS, constant_level, epochs_in_wo
 from gradaudit.derived.progress import divergence as diverges
 from gradaudit.derived.progress import epochs as epochs_of
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
-from gradaudit.derived.wording import count, number, percent, plural, setting
+from gradaudit.derived.wording import number, percent, plural
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -61,6 +61,7 @@ from gradaudit.findings import (
     Severity,
     Span,
     Verdict,
+    ratio,
 )
 from gradaudit.run import Run
 
@@ -201,24 +202,38 @@ def _finding(
             ),
         ],
         measures=[
-            Measure(
-                quantity="last loss / that of always predicting the same",
-                observed=number(loss.last / level) if level else "infinity",
-                threshold=f">= {setting(constant)}",
+            ratio(
+                ("last loss", loss.last),
+                ("that of always predicting the same", level),
+                ">=",
+                constant,
                 option="constant",
             ),
             Measure(
-                quantity="epochs",
-                observed=setting(passed) if math.isfinite(passed) else "unknown",
-                threshold=f">= {count(epochs)} is critical",
-                option="epochs",
+                quantity="epochs", value=passed, comparison=">=", threshold=epochs, option="epochs", decides="critical"
             ),
-            Measure(quantity="gained over the last half", observed=percent(_gained(loss)), threshold="<= 2 %"),
+            Measure(
+                quantity="gained over the last half",
+                value=_gained(loss),
+                comparison="<=",
+                threshold=NO_PROGRESS,
+                unit="fraction",
+            ),
+            Measure(
+                quantity="spread of the outputs over a batch, as of one answer for all",
+                value=differ,
+                comparison="<",
+                threshold=spread,
+                option="spread",
+                decides="cause",
+            ),
             Measure(
                 quantity="spread of the outputs over a batch",
-                observed=number(differ) if math.isfinite(differ) else "not sampled",
-                threshold=f"< {setting(spread)} is one answer for all",
+                value=differ,
+                comparison="<",
+                threshold=_EQUAL * spread,
                 option="spread",
+                decides="warning",
             ),
         ],
     )

@@ -44,7 +44,7 @@ from gradaudit.derived.progress import epochs_in_words, not_learning
 from gradaudit.derived.reduce import banded, plain
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
 from gradaudit.derived.validation import Evaluations, more_evaluations, unclear, validation
-from gradaudit.derived.wording import count, number, percent, plural, setting
+from gradaudit.derived.wording import count, number, percent, plural
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -59,6 +59,7 @@ from gradaudit.findings import (
     Severity,
     Span,
     Verdict,
+    ratio,
 )
 from gradaudit.run import Run
 
@@ -216,12 +217,11 @@ def _finding(
             ),
         ],
         measures=[
-            Measure(quantity=f"best {held_out.name} loss / that of always predicting the same",
-                    observed=number(best / level) if level else "infinity", threshold=f">= {setting(prior)}",
-                    option="prior"),
-            Measure(quantity="gained over the last half of the evaluations, of the first loss",
-                    observed=percent(gained), threshold=f"< {percent(gain)}", option="gain"),
-            Measure(quantity="epochs", observed=setting(passed) if math.isfinite(passed) else "unknown",
-                    threshold=f">= {count(epochs)} is critical where the training loss stays, too", option="epochs"),
+            ratio((f"best {held_out.name} loss", best), ("that of always predicting the same", level), ">=", prior,
+                  option="prior"),
+            Measure(quantity="gained over the last half of the evaluations, of the first loss", value=gained,
+                    comparison="<", threshold=gain, unit="fraction", option="gain"),
+            Measure(quantity="epochs, where the training loss stays, too", value=passed, comparison=">=",
+                    threshold=epochs, option="epochs", decides="critical"),
         ],
     )  # fmt: skip

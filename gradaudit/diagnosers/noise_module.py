@@ -247,12 +247,13 @@ def _finding(
                    "activations, in training mode only", code="x + 0.1 * x.std() * torch.randn_like(x)"),
         ],
         measures=[
-            Measure(quantity="cosine of successive gradients, median size", observed=number(float(cosines[worst])),
-                    threshold=f"< {setting(cosine.value)}", option=cosine.option),
-            Measure(quantity="last norm / first, without decay", observed=number(float(held[worst])),
-                    threshold=f"< {setting(shrunk.value)}", option=shrunk.option),
-            Measure(quantity="last norm / first, median of the others", observed=number(_median(held[others])),
-                    threshold=">= 1" if shrunk.option == "shrunk" else f">= {setting(_GROWN)}"),
+            Measure(quantity="cosine of successive gradients, median size", value=float(cosines[worst]),
+                    comparison="<", threshold=cosine.value, option=cosine.option),
+            Measure(quantity="last norm / first, without decay", value=float(held[worst]), comparison="<",
+                    threshold=shrunk.value, option=shrunk.option),
+            Measure(quantity="last norm / first, median of the layers beside it",
+                    value=_of_others(held, comparable_layers(run, optimizer), worst), comparison=">=",
+                    threshold=1 if shrunk.option == "shrunk" else _GROWN),
         ],
     )  # fmt: skip
 

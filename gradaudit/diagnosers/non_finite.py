@@ -93,18 +93,26 @@ def _broken(run: Run, broken: Breakdown, rise: float, fast: float) -> Finding:
         if broken.before_step and _at_start(run, broken):
             head = f"{what} is {broken.what} before the first step{until}"
     measures = [
-        Measure(quantity="steps with NaN or infinity", observed=count(broken.steps_with), threshold="any"),
+        Measure(
+            quantity="steps with NaN or infinity", value=broken.steps_with, comparison=">", threshold=0, unit="count"
+        ),
         Measure(
             quantity="loss in the 10 steps before / first loss",
-            observed=number(broken.rise),
-            threshold=f"> {setting(rise)} means it ran away",
+            value=broken.rise,
+            comparison=">",
+            threshold=rise,
             option="rise",
+            decides="cause",
+            any_of="ran away",
         ),
         Measure(
             quantity="update-to-weight ratio in the 10 steps before",
-            observed=number(broken.pace),
-            threshold=f"> {setting(fast)} means it ran away",
+            value=broken.pace,
+            comparison=">",
+            threshold=fast,
             option="fast",
+            decides="cause",
+            any_of="ran away",
         ),
     ]
     near = max(60, 2 * broken.step)
@@ -248,5 +256,13 @@ def _evaluation(run: Run) -> Iterator[Verdict]:
                 Action(text="Check the validation data for NaN", code="assert torch.isfinite(inputs).all()"),
                 Action(text="Check for a batch with 0 valid targets: the mean over none is NaN"),
             ],
-            measures=[Measure(quantity="evaluations with NaN or infinity", observed=count(bad.sum()), threshold="any")],
+            measures=[
+                Measure(
+                    quantity="evaluations with NaN or infinity",
+                    value=bad.sum(),
+                    comparison=">",
+                    threshold=0,
+                    unit="count",
+                )
+            ],
         )

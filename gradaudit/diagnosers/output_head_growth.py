@@ -61,6 +61,7 @@ from gradaudit.findings import (
     Severity,
     Span,
     Verdict,
+    ratio,
 )
 from gradaudit.run import Run
 
@@ -134,14 +135,14 @@ def output_head_growth(
             )
             return
         measures = [
-            Measure(quantity="norm of the output layer, end / peak of the rate", observed=number(grown),
-                    threshold=f">= {setting(growth)}", option="growth"),
-            Measure(quantity="the same / that of the other layers", observed=number(grown / rest),
-                    threshold=f">= {setting(apart)}", option="apart"),
-            Measure(quantity="rise of the loss / its lowest tenth", observed=percent(risen),
-                    threshold=f">= {percent(rise)}", option="rise"),
-            Measure(quantity="rise of the loss / standard error", observed=number(fall.errors),
-                    threshold=f">= {setting(errors)}", option="errors"),
+            Measure(quantity="norm of the output layer, end / peak of the rate", value=grown, comparison=">=",
+                    threshold=growth, option="growth"),
+            Measure(quantity="the same / that of the other layers", value=grown / rest, comparison=">=",
+                    threshold=apart, option="apart"),
+            ratio(("rise of the loss", fall.last - fall.best), ("its lowest tenth", abs(fall.best)), ">=", rise,
+                  unit="fraction", option="rise"),
+            Measure(quantity="rise of the loss / standard error", value=fall.errors, comparison=">=",
+                    threshold=errors, option="errors"),
         ]  # fmt: skip
         yield _finding(run, optimizer, head, fall, loss, measures)
 

@@ -57,7 +57,7 @@ from gradaudit.derived.progress import NO_BETTER, divergence
 from gradaudit.derived.reduce import plain
 from gradaudit.derived.training_loss import adversarial, training_loss
 from gradaudit.derived.validation import more_evaluations, unclear, validation
-from gradaudit.derived.wording import count, number, percent, plural, setting
+from gradaudit.derived.wording import count, number, percent, plural
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -72,6 +72,7 @@ from gradaudit.findings import (
     Severity,
     Span,
     Verdict,
+    ratio,
 )
 from gradaudit.run import Run
 
@@ -119,7 +120,7 @@ def overfitting(
         return
     best, final = seen.best, seen.final
     if clear:
-        measures = _measures(seen, float(values[best]), rise, share, fell, scatter, later, few)
+        measures = _measures(seen, float(values[best]), rise, share, fell, scatter, fell_far, later, few)
         judged = [loss for loss in losses if not loss.unjudged]
         constant = held_out_constant(run, judged)[0] if judged else math.nan
         blind = constant if values[best] >= NO_BETTER * constant else math.nan
@@ -142,44 +143,35 @@ def overfitting(
 
 
 def _measures(
-    seen: Rise, best: float, rise: float, share: float, fell: float, scatter: float, later: float, few: float
-) -> list[Measure]:
+    seen: Rise, best: float, rise: float, share: float, fell: float, scatter: float, fell_far: float, later: float,
+    few: float,
+) -> list[Measure]:  # fmt: skip
     """What a rise was judged by: of few evaluations nothing tells how they scatter."""
     of_few = math.isfinite(seen.steady)
-    large = Measure(
-        quantity="rise / best loss", observed=percent(seen.risen / abs(best)) if best else "infinity",
-        threshold=f"> {percent(share)}", option="share",
-    )  # fmt: skip
-    noise = Measure(
-        quantity="rise / usual jump between evaluations",
-        observed=number(seen.risen / seen.jump) if seen.jump > 0 else "no jumps",
-        threshold=f"> {setting(scatter)}", option="scatter",
-    )  # fmt: skip
+    # Without a gain the first number is infinite: then any rise is more than enough.
+    gained = seen.risen / seen.relative if seen.relative else math.nan
+    dropped = "fall of the training loss since"
+    large = [
+        ratio(("rise", seen.risen), ("best loss", abs(best)), ">", share, unit="fraction", option="share"),
+        ratio(("rise", seen.risen), ("usual jump between evaluations", seen.jump), ">", scatter, option="scatter",
+              any_of="noise"),
+        Measure(quantity=dropped, value=seen.dropped, comparison=">", threshold=fell_far, unit="fraction",
+                option="fell_far", any_of="noise"),
+    ]  # fmt: skip
     lowest = Measure(
-        quantity="lowest rise after the best / best loss", observed=percent(seen.steady) if of_few else "",
-        threshold=f"> {percent(few)}", option="few",
+        quantity="lowest rise after the best / best loss", value=seen.steady, comparison=">", threshold=few,
+        unit="fraction", option="few",
     )  # fmt: skip
     return [
+        ratio(("rise since the best", seen.risen), ("gain until then", gained), ">", rise, unit="fraction",
+              option="rise"),
+        *([lowest] if of_few else large),
+        Measure(quantity=dropped, value=seen.dropped, comparison=">", threshold=fell, unit="fraction", option="fell"),
         Measure(
-            quantity="rise since the best / gain until then",
-            observed=percent(seen.relative) if math.isfinite(seen.relative) else "no gain",
-            threshold=f"> {percent(rise)}",
-            option="rise",
+            quantity="evaluations after the best", value=seen.later, comparison=">=",
+            threshold=2 if of_few else later, unit="count", option="" if of_few else "later",
         ),
-        *([lowest] if of_few else [large, noise]),
-        Measure(
-            quantity="fall of the training loss since",
-            observed=percent(seen.dropped),
-            threshold=f"> {percent(fell)}",
-            option="fell",
-        ),
-        Measure(
-            quantity="evaluations after the best",
-            observed=count(seen.later),
-            threshold=f">= {count(2 if of_few else later)}",
-            option="" if of_few else "later",
-        ),
-    ]
+    ]  # fmt: skip
 
 
 def _when(step: float, last: float = math.nan) -> str:
@@ -347,8 +339,9 @@ def _apart(
         measures=[
             Measure(
                 quantity="gap / first validation loss",
-                observed=setting(distance / float(values[0])),
-                threshold=f"> {setting(gap)}",
+                value=distance / float(values[0]),
+                comparison=">",
+                threshold=gap,
                 option="gap",
             )
         ],

@@ -40,18 +40,10 @@ from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart, norm_chart, rate_chart
 from gradaudit.derived.finiteness import breakdown
 from gradaudit.derived.learning_rates import label_of, peak_rates, rate_in_words
-from gradaudit.derived.plateaus import (
-    LEAST_STEPS,
-    STILL,
-    Plateau,
-    Starved,
-    cut_short,
-    fall_in_words,
-    plateau,
-)
+from gradaudit.derived.plateaus import LEAST_STEPS, Plateau, Starved, cut_short, fall_in_words, falling_until, plateau
 from gradaudit.derived.progress import divergence as diverges
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
-from gradaudit.derived.wording import count, factor, number, percent, setting
+from gradaudit.derived.wording import count, factor, number, percent
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -168,14 +160,14 @@ def _finding(run: Run, optimizer: int, loss: TrainingLoss, found: Plateau, thres
             Action(text=f"End such a run at step {count(at + (last - at) // 4)}: nothing came after"),
         ],
         measures=[
-            Measure(quantity="start of the plateau, share of the run", observed=percent(share),
-                    threshold=f"< {percent(thresholds['early'])}", option="early"),
-            Measure(quantity="loss on it / first loss", observed=number(found.level),
-                    threshold=f"> {setting(thresholds['left'])}", option="left"),
-            Measure(quantity="fall over the half before, of the first loss", observed=percent(found.fell),
-                    threshold=f"> {percent(thresholds['fell'])}", option="fell"),
-            Measure(quantity="gradient on it / before", observed=number(found.gradient),
-                    threshold=f"< {setting(thresholds['faded'])}", option="faded"),
+            Measure(quantity="start of the plateau, share of the run", value=share, comparison="<",
+                    threshold=thresholds['early'], unit="fraction", option="early"),
+            Measure(quantity="loss on it / first loss", value=found.level, comparison=">",
+                    threshold=thresholds['left'], option="left"),
+            Measure(quantity="fall over the half before, of the first loss", value=found.fell, comparison=">",
+                    threshold=thresholds['fell'], unit="fraction", option="fell"),
+            Measure(quantity="gradient on it / before", value=found.gradient, comparison="<",
+                    threshold=thresholds['faded'], option="faded"),
         ],
     )  # fmt: skip
 
@@ -208,17 +200,12 @@ def _starved(run: Run, optimizer: int, loss: TrainingLoss, gone: Starved, thresh
             Action(text=f"End such a run at step {count(at)}: nothing came after"),
         ],
         measures=[
-            Measure(quantity="learning rate gone, share of the run", observed=percent(share),
-                    threshold=f"< {percent(thresholds['early'])}", option="early"),
-            Measure(quantity="loss since / first loss", observed=number(gone.level),
-                    threshold=f"> {setting(thresholds['left'])}", option="left"),
-            Measure(quantity="fall over the second half of the learning rate, of the first loss",
-                    observed=percent(gone.fell),
-                    threshold=f">= {percent(thresholds['unfinished'])}, or {percent(STILL)} of a whole gain below it",
-                    option="unfinished"),
-            Measure(quantity="whole gain, of the start", observed=percent(gone.gained),
-                    threshold=f"< {percent(thresholds['unfinished'])}, or that fall above it", option="unfinished"),
-            Measure(quantity="fall since, of the start", observed=percent(gone.after),
-                    threshold=f"< {percent(thresholds['flat'])}", option="flat"),
+            Measure(quantity="learning rate gone, share of the run", value=share, comparison="<",
+                    threshold=thresholds['early'], unit="fraction", option="early"),
+            Measure(quantity="loss since / first loss", value=gone.level, comparison=">",
+                    threshold=thresholds['left'], option="left"),
+            *falling_until(gone, thresholds["unfinished"], "unfinished"),
+            Measure(quantity="fall since, of the start", value=gone.after, comparison="<",
+                    threshold=thresholds['flat'], unit="fraction", option="flat"),
         ],
     )  # fmt: skip

@@ -42,7 +42,7 @@ from gradaudit.derived.reduce import plain
 from gradaudit.derived.replicas import Checksums, SideBySide, checksums, side_by_side, spread
 from gradaudit.derived.shards_apart import ShardsApart, shards_apart
 from gradaudit.derived.smoothing import wide
-from gradaudit.derived.wording import count, names, number, percent, plural, setting
+from gradaudit.derived.wording import count, names, number, percent, plural
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -144,7 +144,8 @@ def _parts(parts: ShardsApart, copies: float) -> Verdict:
                 Action(text="Or make the whole weights on one rank and let torch.distributed.tensor distribute them"),
             ],
             measures=[Measure(quantity="weights with two equal shards at step 0",
-                              observed=f"{count(len(parts.twins))} of {count(parts.judged)}", threshold=">= 50 %")],
+                              value=len(parts.twins) / parts.judged, comparison=">=", threshold=0.5,
+                              unit="fraction")],
         )  # fmt: skip
     if differ:
         name, apart = differ[0]
@@ -160,8 +161,8 @@ def _parts(parts: ShardsApart, copies: float) -> Verdict:
                 Action(text="Sum the gradients of replicated tensors over the tensor-parallel group before each step"),
                 Action(text="Clip all ranks by one norm: a rank that does not clip takes other steps"),
             ],
-            measures=[Measure(quantity="difference of the norms / norm", observed=number(apart),
-                              threshold=f"> {setting(copies)}", option="copies")],
+            measures=[Measure(quantity="difference of the norms / norm", value=apart, comparison=">",
+                              threshold=copies, option="copies")],
         )  # fmt: skip
     return Clean(
         measured=f"no half of the {plural(parts.judged, 'sharded weight')} has equal shards at step 0, and copies of "
@@ -208,8 +209,8 @@ def _weights(run: Run, sums: Checksums) -> Finding:
                    code="torch.manual_seed(0)"),
         ],
         measures=[
-            Measure(quantity="steps at which the weights differ",
-                    observed=f"{count(sums.differ.sum())} of {count(len(sums.steps))}", threshold="0, exactly"),
+            Measure(quantity="steps at which the weights differ", value=sums.differ.sum(), comparison=">", threshold=0,
+                    unit="count"),
         ],
     )  # fmt: skip
 
@@ -306,10 +307,10 @@ def _gradients(run: Run, norms: SideBySide, apart: Mask, gradient: float, most: 
                    "micro-batches of each step"),
         ],
         measures=[
-            Measure(quantity="steps whose gradient norms differ", observed=percent(float(apart.mean())),
-                    threshold=f"> {percent(most)}", option="most"),
-            Measure(quantity="difference / norm (median)", observed=number(typical),
-                    threshold=f"> {setting(gradient)}", option="gradient"),
+            Measure(quantity="steps whose gradient norms differ", value=float(apart.mean()), comparison=">",
+                    threshold=most, unit="fraction", option="most"),
+            Measure(quantity="difference / norm at these steps (median)",
+                    value=median(spread(norms.values)[apart]), comparison=">", threshold=gradient, option="gradient"),
         ],
     )  # fmt: skip
 
@@ -358,9 +359,9 @@ def _losses(
             Action(text="Check that no file or class of the data goes to one rank alone"),
         ],
         measures=[
-            Measure(quantity="distance of the loss / standard error", observed=number(errors),
-                    threshold=f">= {setting(standard_errors)}", option="standard_errors"),
-            Measure(quantity="distance / first loss", observed=percent(distance), threshold=f"> {percent(share)}",
-                    option="share"),
+            Measure(quantity="distance of the loss / standard error", value=errors, comparison=">=",
+                    threshold=standard_errors, option="standard_errors"),
+            Measure(quantity="distance / first loss", value=distance, comparison=">", threshold=share,
+                    unit="fraction", option="share"),
         ],
     )  # fmt: skip

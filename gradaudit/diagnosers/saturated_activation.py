@@ -239,6 +239,7 @@ def _finding(
     # The first in the order of the model: what it does not pass on never reaches the ones behind it.
     module, frame = found[0]
     share, first = shares[module.id], float(frame["saturated_fraction"].iloc[0])
+    begin = median(frame["saturated_fraction"].to_numpy(dtype=float)[:10]) if estimated else first
     ends, kind = _ends(run, module), f" ({module.module_class})"
     name = named(run, module.name) or module.module_class
     called = layer(run, module.name) or name
@@ -315,11 +316,11 @@ def _finding(
         ],
         actions=actions,
         measures=[
-            Measure(quantity="saturated share, median of the last five samples", observed=percent(share),
-                    threshold=f"> {percent(output if ends else most)}", option="output" if ends else "most"),
-            Measure(quantity=f"saturated share of the first {'step' if estimated else 'sample'}",
-                    observed=percent(first), threshold=f"> {percent(output)}" if ends else "not judged",
-                    option="output" if ends else ""),
+            Measure(quantity="saturated share, median of the last five samples", value=share, comparison=">",
+                    threshold=output if ends else most, unit="fraction", option="output" if ends else "most"),
+            *([Measure(quantity=f"saturated share, {'median of the first ten steps' if estimated else 'first sample'}",
+                       value=begin, comparison=">", threshold=output if ends else most, unit="fraction",
+                       option="output" if ends else "most")] if ends or estimated else []),
         ],
     )  # fmt: skip
 

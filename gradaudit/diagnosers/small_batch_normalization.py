@@ -103,8 +103,10 @@ def small_batch_normalization(
             Action(text=f"Or use a batch of {setting(2 * values)} or more"),
         ],
         measures=[
-            Measure(quantity="values per channel", observed=count(size), threshold=f"< {setting(values)}, or < "
-                    f"{setting(few)} for a warning", option="few" if size < few else "values"),
+            Measure(quantity="values per channel", value=size, comparison="<", threshold=values, unit="count",
+                    option="values"),
+            Measure(quantity="values per channel", value=size, comparison="<", threshold=few, unit="count",
+                    option="few", decides="warning"),
         ],
     )  # fmt: skip
 

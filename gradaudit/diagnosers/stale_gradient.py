@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart, norm_chart
 from gradaudit.derived.learning_rates import label_of
-from gradaudit.derived.wording import count, percent, plural, setting
+from gradaudit.derived.wording import count, percent, plural
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import Action, Clean, Confidence, CouldNotLook, Finding, Measure, Severity, Span, Verdict
 from gradaudit.run import Run
@@ -111,14 +111,11 @@ def stale_gradient(
                        "zero_grad() together, after every 4th backward pass"),
             ],
             measures=[
-                Measure(
-                    quantity="steps whose gradients were not zeroed since the step before",
-                    observed=percent(share),
-                    threshold=f"> {percent(always if every else often)}",
-                    option="always" if every else "often",
-                ),
-                Measure(quantity="steps of which it is known", observed=count(known.sum()),
-                        threshold=f">= {setting(least_steps)}", option="least_steps"),
+                Measure(quantity="steps whose gradients were not zeroed since the step before", value=share,
+                        comparison=">", threshold=always if every else often, unit="fraction",
+                        option="always" if every else "often"),
+                Measure(quantity="steps of which it is known", value=known.sum(), comparison=">=",
+                        threshold=least_steps, unit="count", option="least_steps"),
             ],
         )  # fmt: skip
 

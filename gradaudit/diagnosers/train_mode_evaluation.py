@@ -28,7 +28,7 @@ from gradaudit.derived.order_statistics import Integers
 from gradaudit.derived.reduce import banded, plain
 from gradaudit.derived.training_loss import adversarial, training_loss
 from gradaudit.derived.validation import HELD_OUT, unclear, validation
-from gradaudit.derived.wording import count, percent, plural
+from gradaudit.derived.wording import count, plural
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -115,8 +115,10 @@ def train_mode_evaluation(
         measures=[
             Measure(
                 quantity="evaluations in training mode",
-                observed=percent(share),
-                threshold=f"> {percent(most)}",
+                value=share,
+                comparison=">",
+                threshold=most,
+                unit="fraction",
                 option="most",
             )
         ],

@@ -47,7 +47,7 @@ from gradaudit.derived.objective import SAME, Factor, factor
 from gradaudit.derived.order_statistics import Floats, median
 from gradaudit.derived.reduce import plain
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
-from gradaudit.derived.wording import count, number, plural, setting
+from gradaudit.derived.wording import count, number, plural
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -190,11 +190,9 @@ def _finding(run: Run, loss: TrainingLoss, times: Factor, sizes: Floats, uneven:
             Action(text="Or leave the last, small batch out", code="DataLoader(dataset, batch_size, drop_last=True)"),
         ],
         measures=[
-            Measure(quantity="objective / mean loss, times the batch size",
-                    observed=number(weight), threshold="1, or a weight"),
-            Measure(quantity="how much that varies over the steps", observed=number(times.range),
-                    threshold=f"<= {setting(SAME)}"),
-            Measure(quantity="usual batch / smallest", observed=number(apart),
-                    threshold=f">= {setting(uneven)} is a warning", option="uneven"),
+            Measure(quantity="how much that varies over the steps", value=times.range, comparison="<=",
+                    threshold=SAME),
+            Measure(quantity="usual batch / smallest", value=apart, comparison=">=", threshold=uneven,
+                    option="uneven", decides="warning"),
         ],
     )  # fmt: skip

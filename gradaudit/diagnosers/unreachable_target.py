@@ -48,6 +48,7 @@ from gradaudit.findings import (
     Severity,
     Span,
     Verdict,
+    ratio,
 )
 from gradaudit.run import Run
 from gradaudit.schema import LossFacts
@@ -120,12 +121,13 @@ def _finding(run: Run, facts: LossFacts, found: Reach | None, lost: float) -> Fi
         evidence=_chart(run, facts, found, optimizer),
         actions=_actions(facts, found),
         measures=[
-            Measure(quantity="numbers that the softmax is over", observed="1", threshold="> 1")
+            Measure(quantity="numbers that the softmax is over", value=1, comparison="<=", threshold=1, unit="count")
             if found is None
-            else Measure(
-                quantity="mean square out of reach / variance of the targets",
-                observed=number(found.missed / found.variance) if found.variance > 0 else "infinite",
-                threshold=f"> {setting(lost)}",
+            else ratio(
+                ("mean square out of reach", found.missed),
+                ("variance of the targets", found.variance),
+                ">",
+                lost,
                 option="lost",
             )
         ],

@@ -184,7 +184,7 @@ def _estimated(run: Run, optimizer: int, found: InputScale, scale: float) -> Fin
         actions=_actions(found.typical),
         measures=[
             Measure(quantity="estimated size of the inputs, first step and median of the first 20",
-                    observed=number(found.typical), threshold=f"> {setting(scale)}", option="scale"),
+                    value=found.typical, comparison=">", threshold=scale, option="scale"),
         ],
     )  # fmt: skip
 
@@ -247,7 +247,7 @@ def _sampled(run: Run, top: float, ratio: float, largest: float) -> Finding:
         ],
         actions=_actions(top),
         measures=[
-            Measure(quantity="largest absolute input", observed=number(top), threshold=f"> {setting(largest)}",
+            Measure(quantity="largest absolute input", value=top, comparison=">", threshold=largest,
                     option="largest"),
         ],
     )  # fmt: skip

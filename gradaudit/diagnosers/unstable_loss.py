@@ -45,7 +45,7 @@ from gradaudit.derived.progress import divergence as diverges
 from gradaudit.derived.rising_rate import hold, rising_rate
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
 from gradaudit.derived.validation import validation
-from gradaudit.derived.wording import count, factor, number, percent, plural, setting
+from gradaudit.derived.wording import count, factor, literal, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -58,6 +58,7 @@ from gradaudit.findings import (
     Severity,
     Span,
     Verdict,
+    ratio,
 )
 from gradaudit.run import Run
 
@@ -174,17 +175,17 @@ def _back_up(run: Run, loss: TrainingLoss, climbed: Climb, lost: float, errors: 
             Action(text="If the data, or a weight in the loss, changes there, judge by the validation loss"),
         ],
         measures=[
-            Measure(quantity="rise since the best tenth / gain by then", observed=percent(climbed.lost),
-                    threshold=f">= {percent(lost)}", option="lost"),
-            Measure(quantity="rise / standard error", observed=number(climbed.errors),
-                    threshold=f">= {setting(errors)}", option="errors"),
-            Measure(quantity="gain by then / first loss", observed=percent(climbed.gained),
-                    threshold=f">= {percent(share)}", option="share"),
-            Measure(quantity="rise of the validation loss / its gain",
-                    observed=percent(_held_out_gone(run)) if numpy.isfinite(_held_out_gone(run)) else "not known",
-                    threshold=f">= {percent(lost)} is a warning, with the row below", option="lost"),
-            *([Measure(quantity="learning rate at the end / where the best tenth ends", observed=number(largest(grown)),
-                       threshold="> 1 leaves it a note")] if numpy.isfinite(grown).any() else []),
+            Measure(quantity="rise since the best tenth / gain by then", value=climbed.lost, comparison=">=",
+                    threshold=lost, unit="fraction", option="lost"),
+            Measure(quantity="rise / standard error", value=climbed.errors, comparison=">=", threshold=errors,
+                    option="errors"),
+            Measure(quantity="gain by then / first loss", value=climbed.gained, comparison=">=", threshold=share,
+                    unit="fraction", option="share"),
+            Measure(quantity="rise of the validation loss / its gain", value=_held_out_gone(run), comparison=">=",
+                    threshold=lost, unit="fraction", option="lost", decides="warning"),
+            *([] if not numpy.isfinite(grown).any() else [
+                Measure(quantity="learning rate at the end / where the best tenth ends", value=largest(grown),
+                        comparison=">", threshold=1, decides="note")]),
         ],
     )  # fmt: skip
 
@@ -218,7 +219,7 @@ def _finding(
     rates = learning_rates(run, optimizer)[at]
     rise = rising_rate(run, optimizer)
     norms = run.steps_of(optimizer)["gradient_norm"].to_numpy(dtype=float)
-    clip = number(float(quantile(norms.reshape(-1, 1), 0.9)[0]), 2) if numpy.isfinite(norms).any() else "1"
+    high = float(quantile(norms.reshape(-1, 1), 0.9)[0]) if numpy.isfinite(norms).any() else None
     return Finding(
         severity=Severity.NOTE,
         confidence=Confidence.MEDIUM,
@@ -239,20 +240,18 @@ def _finding(
             hold(run, optimizer, rise) if rise is not None else
             Action(text=f"Keep the learning rate at or below {rate_in_words(rates / 3)}, a third of what it is at step "
                    f"{count(start)}, or let it decay from there"),
-            Action(text=f"Clip the gradient norm at {clip}, its 90th percentile",
-                   code=f"torch.nn.utils.clip_grad_norm_(model.parameters(), {clip.replace(',', '')})"),
+            Action(text=f"Clip the gradient norm at {'1' if high is None else number(high, 2)}, its 90th percentile",
+                   code=f"torch.nn.utils.clip_grad_norm_(model.parameters(), {1 if high is None else literal(high)})"),
             Action(text="If the batches differ much, take 4 times as many examples a step"),
         ],
         measures=[
-            Measure(quantity="swing of the last quarter / first", observed=number(late / early),
-                    threshold=f">= {setting(growth)}", option="growth"),
-            Measure(quantity="rank correlation of swing and time", observed=number(rank_correlation(widths)),
-                    threshold=f">= {setting(trend)}", option="trend"),
-            Measure(quantity="swing / first loss", observed=percent(late / first) if first else "infinity",
-                    threshold=f">= {percent(share)}", option="share"),
-            Measure(quantity="crossings of the trend, last quarter", observed=count(crossings),
-                    threshold=f">= {setting(turns)}", option="turns"),
-            Measure(quantity="fall of the loss / first loss", observed=number(fall / first) if first else number(fall),
-                    threshold=f"< {setting(gain)}", option="gain"),
+            ratio(("swing of the last quarter", late), ("first", early), ">=", growth, option="growth"),
+            Measure(quantity="rank correlation of swing and time", value=rank_correlation(widths), comparison=">=",
+                    threshold=trend, option="trend"),
+            ratio(("swing of the last quarter", late), ("first loss", first), ">=", share, unit="fraction",
+                  option="share"),
+            Measure(quantity="crossings of the trend, last quarter", value=crossings, comparison=">=",
+                    threshold=turns, unit="count", option="turns"),
+            ratio(("fall of the loss", fall), ("first loss", first), "<", gain, option="gain"),
         ],
     )  # fmt: skip

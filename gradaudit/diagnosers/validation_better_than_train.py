@@ -139,12 +139,12 @@ def validation_better_than_train(
             Action(text="Split by group (person, document, day) instead of by example"),
         ],
         measures=[
-            Measure(quantity="evaluations with a lower validation loss", observed=percent(share),
-                    threshold=f">= {percent(most)}", option="most"),
-            Measure(quantity="median distance", observed=percent(median(below)), threshold=f"> {percent(least)}",
-                    option="noise" if train.noisy else "margin"),
-            Measure(quantity="evaluations in the last half", observed=count(len(steps)),
-                    threshold=f">= {setting(evaluations)}", option="evaluations"),
+            Measure(quantity="evaluations with a lower validation loss", value=share, comparison=">=",
+                    threshold=most, unit="fraction", option="most"),
+            Measure(quantity="median distance of these", value=median(below[below > least]),
+                    comparison=">", threshold=least, unit="fraction", option="noise" if train.noisy else "margin"),
+            Measure(quantity="evaluations in the last half", value=len(steps), comparison=">=",
+                    threshold=evaluations, unit="count", option="evaluations"),
         ],
     )  # fmt: skip
 

@@ -35,7 +35,7 @@ from gradaudit.derived.each_optimizer import each_optimizer
 from gradaudit.derived.evidence import loss_chart
 from gradaudit.derived.learning_rates import label_of
 from gradaudit.derived.ratios import recorded_global_steps
-from gradaudit.derived.wording import count, fold, number, setting
+from gradaudit.derived.wording import count, fold, number
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
     Action,
@@ -138,11 +138,11 @@ def _fading(run: Run, optimizer: int, slope: Slope, decades: float, order: float
             ),
         ],
         measures=[
-            Measure(quantity="decades from the first to the last layers", observed=number(slope.drop),
-                    threshold=f">= {setting(decades)}", option="decades"),
-            Measure(quantity="rank correlation of depth and gradient", observed=number(slope.order),
-                    threshold=f">= {setting(order)}", option="order"),
-            Measure(quantity="decades over the last half", observed=number(slope.late_drop),
-                    threshold=f">= {setting(decades)} and no learning is critical", option="decades"),
+            Measure(quantity="fall from the last to the first layers", value=slope.drop, comparison=">=",
+                    threshold=decades, unit="decades", option="decades"),
+            Measure(quantity="rank correlation of depth and gradient", value=slope.order, comparison=">=",
+                    threshold=order, option="order"),
+            Measure(quantity="fall over the last half", value=slope.late_drop, comparison=">=", threshold=decades,
+                    unit="decades", option="decades", decides="critical"),
         ],
     )  # fmt: skip

@@ -97,8 +97,9 @@ class MeasureView:
     quantity: str
     observed: str
     threshold: str
+    met: Literal["met", "not met", "unknown"]
+    decides: str  # finding, warning, critical, note or cause; "one of: " before what has alternatives
     option: str
-    met: str  # "met", "not met", or "" where that is not said
 
 
 @dataclass(frozen=True)

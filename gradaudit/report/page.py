@@ -7,9 +7,8 @@ from gradaudit.audit import Audit, Outcome
 from gradaudit.causes import Ranked
 from gradaudit.findings import Confidence, Severity
 from gradaudit.overview import Overview, ParameterRow
-from gradaudit.report import laboratory
+from gradaudit.report import laboratory, measure_text
 from gradaudit.report.charts import Budget, figure
-from gradaudit.report.measures import met
 from gradaudit.report.model import (
     ActionView,
     CardView,
@@ -18,7 +17,6 @@ from gradaudit.report.model import (
     Fact,
     First,
     Icon,
-    MeasureView,
     ParameterView,
 )
 from gradaudit.report.prose import prose
@@ -187,16 +185,7 @@ def cards(audit: Audit, budget: Budget) -> tuple[tuple[CardView, ...], int]:
             wrong=prose(document.get("When it is wrong", "")),
             actions=actions,
             advice=() if actions else prose(document.get("What to try", "")),
-            measures=tuple(
-                MeasureView(
-                    name(one.quantity),
-                    name(one.observed),
-                    name(one.threshold),
-                    name(one.option),
-                    met(one.observed, one.threshold),
-                )
-                for one in finding.measures[:20]
-            ),
+            measures=tuple(measure_text.view(one) for one in finding.measures[:20]),
             cause=sentence(cause.finding.headline) if cause else "",
             cause_id=anchor(cause.anchor) if cause else "",
             consequences=below,

@@ -1,6 +1,6 @@
 import pytest
 
-from gradaudit.derived.wording import distance, factor, fold, in_code, names, number, percent, plural, setting
+from gradaudit.derived.wording import distance, factor, fold, in_code, literal, names, number, percent, plural, setting
 
 
 @pytest.mark.parametrize(
@@ -69,3 +69,9 @@ def test_a_distance_is_a_share_or_a_factor(after, words):
 @pytest.mark.parametrize(("decades", "words"), [(4.1, "12,600"), (-4.1, "12,600"), (0.0, "1.0")])
 def test_powers_of_ten_read_as_a_factor_either_way(decades, words):
     assert fold(decades) == words
+
+
+@pytest.mark.parametrize("value", [12_345.6, 999_000.0, 0.05, 2.1e-4, 3.4e7, 1.0])
+def test_a_number_in_code_is_the_number_of_the_sentence(value):
+    assert literal(value) == number(value, 2).replace(",", "")
+    assert float(literal(value)) == pytest.approx(value, rel=0.2)

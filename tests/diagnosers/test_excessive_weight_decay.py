@@ -144,8 +144,8 @@ def test_momentum_repeats_the_decay_and_stays_in_the_code(tmp_path):
 def test_what_makes_it_a_note_is_in_the_table(tmp_path):
     finding = assert_finds(excessive_weight_decay, decayed(tmp_path / "a"), Severity.NOTE)
     level, fall = finding.measures[-2:]
-    assert level.threshold == "< 0.96 is a note, with the row below"
-    assert fall.threshold == ">= 0.01 is a note, with the row above"
+    assert (level.comparison, level.threshold, level.decides, level.met) == ("<", 0.96, "note", True)
+    assert (fall.comparison, fall.threshold, fall.decides, fall.met) == (">=", 0.01, "note", True)
 
 
 def test_the_norm_of_weights_that_ran_away_is_not_told(tmp_path):

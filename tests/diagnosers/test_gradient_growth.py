@@ -73,7 +73,8 @@ def test_what_makes_it_a_warning_is_measured(tmp_path):
     never_lower = numpy.interp(numpy.arange(200), [0, 30, 199], [1.0, 1.0, 8.0])
     finding = assert_finds(gradient_growth, growing(tmp_path / "a", times=40, loss=never_lower, facts=UNKNOWN))
     measure = next(measure for measure in finding.measures if measure.option == "worse")
-    assert (measure.observed, measure.threshold) == ("7.19", "> 2")
+    assert measure.value == pytest.approx(7.19, abs=0.005)
+    assert (measure.comparison, measure.threshold, measure.decides) == (">", 2.0, "warning")
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1e4])

@@ -61,13 +61,16 @@ def test_a_first_batch_far_off_decides_nothing(tmp_path):
     run = build_run(tmp_path / "small", loss=loss, facts=TEN)
     finding = assert_finds(loss_spike, run, Severity.NOTE)
     assert "undoes" not in finding.seen, "less than 10 % was gained"
-    assert finding.measures[-1].observed == "a gain under 10 % of the start"
+    assert finding.measures[-1].quantity == "gain so far / start"
+    assert finding.measures[-1].met is False
     loss = falling(400)
     loss[200:208] += 2.5
     loss[0] = 100.0
     finding = assert_finds(loss_spike, build_run(tmp_path / "high", loss=loss, facts=TEN), Severity.WARNING, share=0.0)
     assert "undoes all of" in finding.seen
-    assert finding.measures[-1].observed == "100 % or more"
+    undone = finding.measures[-1]
+    assert (undone.option, undone.decides) == ("undone", "warning")
+    assert undone.value > 1
     loss[0] = 0.7
     assert_finds(loss_spike, build_run(tmp_path / "low", loss=loss, facts=TEN), Severity.WARNING)
 

@@ -118,8 +118,9 @@ def test_the_scale_of_the_loss_does_not_matter(tmp_path, scale):
 def test_a_rate_that_was_raised_is_in_the_table_as_what_leaves_it_a_note(tmp_path):
     steps = {"learning_rate": [[1e-3 if step < 300 else 1e-2] for step in range(400)]}
     finding = assert_finds(unstable_loss, climbing(tmp_path / "a", evaluations=RISING, steps=steps), Severity.NOTE)
-    assert finding.measures[-1].observed == "10"
-    assert finding.measures[-1].threshold == "> 1 leaves it a note"
+    raised = finding.measures[-1]
+    assert raised.value == pytest.approx(10)
+    assert (raised.comparison, raised.threshold, raised.decides) == (">", 1, "note")
 
 
 def test_a_schedule_that_raises_the_rate_is_the_root_of_all_with_one_advice(tmp_path):

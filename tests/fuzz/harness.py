@@ -84,7 +84,7 @@ def read_with(path: Path, data: bytes) -> str:
             len(frame)
         for optimizer in run.optimizers:
             run.matrix("gradient_norm", optimizer)
-        return "\n".join(run.problems)
+        return "\n".join(problem.message for problem in run.problems)
     except UserError as error:
         return str(error)
     finally:

@@ -228,8 +228,8 @@ def test_ranks_whose_files_are_missing_are_named(trained, tmp_path):
     shutil.copytree(trained[0] / "fully_shard", tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "rank00001")
     (problem,) = load(tmp_path / "run").problems
-    assert "files of 1 of 2 ranks are missing" in problem
-    assert "body.0.weight" in problem
+    assert "files of 1 of 2 ranks are missing" in problem.message
+    assert "body.0.weight" in problem.message
 
 
 @pytest.mark.long
@@ -334,6 +334,6 @@ def test_spawned_ranks_and_forked_children(tmp_path):
     assert len(run.steps) == 3
     assert run.meta.world_size == 2
     (problem,) = run.problems
-    assert problem.startswith("rank00000.1 was written by another process and was not merged")
+    assert problem.message.startswith("rank00000.1 was written by another process and was not merged")
     beside = pyarrow.parquet.read_table(run.path / "rank00001" / "steps-000000.parquet")
     assert len(beside) == 4

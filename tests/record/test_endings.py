@@ -389,4 +389,4 @@ def test_two_trainings_of_one_command_at_the_same_time(tmp_path):
     found = load(tmp_path / "run")
     assert len(found.steps) == 60
     (problem,) = found.problems
-    assert problem.startswith("rank00000.1 was written by another process")
+    assert problem.message.startswith("rank00000.1 was written by another process")

@@ -225,7 +225,7 @@ def test_a_fault_costs_one_observer(tmp_path, bare, capsys, monkeypatch, place, 
     # What a script logs may be an evaluation loss.
     assert {one.observer for one in run.meta.disabled} - {"logged losses"} <= {observer}
     assert "RuntimeError: fault" in run.meta.disabled[0].reason
-    assert any(observer in problem for problem in run.problems), run.problems
+    assert any(observer in problem.message for problem in run.problems), run.problems
     assert len(run.steps) == made
     assert run.has("steps.objective") or observer == "objectives"
     assert run.has("steps.mean_loss") or observer == "losses"

@@ -176,7 +176,7 @@ def sample_audit(run: Run) -> Audit:
         gradaudit_version="0.1.0",
         meta=run.meta,
         state=run.state,
-        problems=list(run.problems),
+        problems=[problem.message for problem in run.problems],
         overview=overview(run, flagged),
         outcomes=outcomes,
         ranked=rank(outcomes, {"frozen_parameter": ("layer_imbalance", "non_finite")}),
@@ -201,10 +201,13 @@ def _dead_layer(run: Run) -> Finding:
             Action(text="If it is meant to be frozen, set requires_grad=False on it."),
         ],
         measures=[
-            Measure(quantity="steps with a gradient of zero", observed="2,000", threshold="20", option="patience"),
-            Measure(quantity="movement since step 0", observed="0", threshold="0"),
+            Measure(
+                quantity="steps with a gradient of zero", value=STEPS, comparison=">=", threshold=20, unit="count",
+                option="patience",
+            ),
+            Measure(quantity="movement since step 0", value=0, comparison="==", threshold=0),
         ],
-    )
+    )  # fmt: skip
 
 
 def _heat(run: Run) -> Heatmap:
@@ -249,7 +252,16 @@ def _imbalance(run: Run) -> Finding:
             )
         ],
         actions=[Action(text="Put the LayerNorm in front of attention and MLP.", code="x = x + attn(ln_1(x))")],
-        measures=[Measure(quantity="decades between blocks", observed="1.87", threshold="1.50", option="decades")],
+        measures=[
+            Measure(
+                quantity="distance between blocks",
+                value=1.87,
+                comparison=">=",
+                threshold=1.5,
+                unit="decades",
+                option="decades",
+            )
+        ],
     )
 
 
@@ -270,7 +282,7 @@ def _burst(run: Run) -> Finding:
             )
         ],
         actions=[Action(text="Find the operation.", code="torch.autograd.set_detect_anomaly(True)")],
-        measures=[Measure(quantity="NaN losses", observed="3", threshold="> 0")],
+        measures=[Measure(quantity="NaN losses", value=3, comparison=">", threshold=0, unit="count")],
     )
 
 
@@ -315,7 +327,7 @@ def _overfitting(run: Run) -> Finding:
             )
         ],
         actions=[Action(text="Use the checkpoint nearest step 1,299.")],
-        measures=[Measure(quantity="rise since the best", observed="0.32", threshold="0.05", option="rise")],
+        measures=[Measure(quantity="rise since the best", value=0.32, comparison=">", threshold=0.05, option="rise")],
     )
 
 
@@ -351,5 +363,14 @@ def _unused_rows() -> Finding:
         tensors=["transformer.wte.weight"],
         evidence=evidence,
         actions=[Action(text="Check that tokenizer and data belong together.")],
-        measures=[Measure(quantity="rows never hit", observed="1.2 %", threshold="1 %", option="share")],
+        measures=[
+            Measure(
+                quantity="rows never hit",
+                value=100 / 8192,
+                comparison=">",
+                threshold=0.01,
+                unit="fraction",
+                option="share",
+            )
+        ],
     )

@@ -14,9 +14,8 @@ import gradaudit
 from gradaudit.audit import Audit, Outcome
 from gradaudit.findings import Measure, Severity
 from gradaudit.overview import overview
-from gradaudit.report import charts, html, measures
-from gradaudit.report.charts import Budget
-from gradaudit.report.page import MOST_CARDS, banner, cards, first_things, headline_line, title
+from gradaudit.report import charts, html
+from gradaudit.report.page import MOST_CARDS, banner, first_things, headline_line, title
 from gradaudit.report.theme import INKS
 from gradaudit.run import Run
 from gradaudit.schema import PrivateFacts, TensorFacts
@@ -334,42 +333,23 @@ def test_a_page_of_one_rank_says_so(audit: Audit) -> None:
     assert "rank" not in headline_line(audit)
 
 
-@pytest.mark.parametrize(
-    ("observed", "threshold", "words"),
-    [
-        ("95 %", "> 90 %", "met"),
-        ("80 %", "> 90 %", "not met"),
-        ("-0.2 %", "< 5 %", "met"),
-        ("12,300", ">= 1e4", "met"),
-        ("3e-7", "<= 2e-4", "met"),
-        ("80 %", ">= 90 % is a warning", "not met"),
-        ("1.00", ">= 1", "met"),
-        ("1.00", "< 1", ""),  # rounded to the same
-        ("80 %", "> 0.9", ""),  # of another unit
-        ("0.97", "> 1.15, or the row above", ""),
-        ("NaN", "> 1", ""),
-        ("0 of 120", "0", ""),
-        ("\u0661", "> 0", ""),
-    ],
-)
-def test_a_measure_says_whether_it_is_met_where_that_is_known(
-    audit: Audit, observed: str, threshold: str, words: str
-) -> None:
-    assert measures.met(observed, threshold) == words
-    known = Measure(quantity="share", observed="95 %", threshold="> 90 %")
-    other = Measure(quantity="rise", observed=observed, threshold=threshold)
-    card = msgspec.structs.replace(audit.ranked[0].finding, measures=[known, other])
-    ranked = [msgspec.structs.replace(audit.ranked[0], finding=card, consequences=[])]
-    views, _ = cards(msgspec.structs.replace(audit, ranked=ranked), Budget(left=0))
-    assert [one.met for one in views[0].measures] == ["met", words]
-
-
-def test_the_column_of_what_is_met_is_left_out_where_nothing_is_known(audit: Audit) -> None:
-    finding = msgspec.structs.replace(
-        audit.ranked[0].finding, measures=[Measure(quantity="rise", observed="NaN", threshold="> 90 %")]
-    )
+def test_the_table_of_measures_says_what_is_met_and_what_it_decides(audit: Audit) -> None:
+    measures = [
+        Measure(quantity="share", value=0.95, comparison=">", threshold=0.9, unit="fraction", option="most"),
+        Measure(quantity="rise", value=0.2, comparison=">", threshold=2, decides="warning", any_of="height"),
+        Measure(quantity="epochs", value=None, comparison=">=", threshold=5, decides="critical"),
+    ]
+    finding = msgspec.structs.replace(audit.ranked[0].finding, measures=measures)
     ranked = [msgspec.structs.replace(audit.ranked[0], finding=finding, consequences=[])]
-    assert "Met?" not in html.render(msgspec.structs.replace(audit, ranked=ranked)).partition("</h3>")[2]
+    page = html.render(msgspec.structs.replace(audit, ranked=ranked))
+    rows = re.findall(r"<tr>(.*?)</tr>", page[page.index('<table class="measures">') :].partition("</tbody>")[0])
+    cells = [[re.sub(r"<[^>]*>", "", cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row)] for row in rows]
+    plain = [[cell.replace("\xa0", " ").replace("\u202f", " ") for cell in row] for row in cells if row]
+    assert [row[:5] for row in plain] == [
+        ["share", "95 %", "&gt; 90 %", "met", "finding"],
+        ["rise", "0.2", "&gt; 2", "not met", "one of: warning"],
+        ["epochs", "unknown", "&gt;= 5", "unknown", "critical"],
+    ]
 
 
 def test_only_the_reason_of_a_first_thing_stands_on_a_line_of_its_own() -> None:
