@@ -10,7 +10,7 @@ from gradaudit.record import losses
 from gradaudit.record.cleared import CLEARED, Gradients, counting, look_for_cleared, look_for_stale, note_gradients
 from gradaudit.record.clips import Clips
 from gradaudit.record.compiled import GraphLoss, Reading, readings
-from gradaudit.record.evaluated import mode_here
+from gradaudit.record.evaluated import MODES, mode_here
 from gradaudit.record.evaluations import Evaluations
 from gradaudit.record.gathered import SAMPLED, Gathered
 from gradaudit.record.internals import private
@@ -24,7 +24,7 @@ from gradaudit.record.splits import note_loader, note_training
 from gradaudit.record.tensors import Plan
 from gradaudit.record.terms import TERMS
 from gradaudit.record.threads import PerThread, leaves
-from gradaudit.record.unused import Unused
+from gradaudit.record.undecided import Undecided
 
 _PENDING = 64  # training losses kept without a backward; more are somebody's metric
 _MOST_PASSES = 10_000  # evaluation passes that wait for a first step
@@ -37,7 +37,8 @@ class Between:
     def __init__(self, shared: Gathered, threads: PerThread["Between"]) -> None:
         self._threads = threads
         self.shared, self.table, self.observers = shared, shared.table, shared.observers
-        self.evaluations, self.unused = Evaluations(), Unused()
+        self.evaluations, self.undecided = Evaluations(), Undecided()
+        self._modes: dict[object, int] = {}  # of what is evaluated in this pass, by the function that does
         self.step: Any = None  # `recording.OpenStep` between the hooks of an optimizer's step
         self.hooked = 0  # steps that the hooks saw
         self.backwards = 0
@@ -69,8 +70,10 @@ class Between:
             return
         seen = shared.book.observe(name, result, call, self.observers, reading)
         if result.requires_grad:
-            if self.observers.call("evaluation losses", self.unused.takes, seen, self.table.training(), default=False):
-                return
+            if self.undecided.expects and self.table.training() == 0:
+                shared.settle()  # a step that was made by hand ends here
+                if self.observers.call("evaluation losses", self.undecided.add, seen, default=False):
+                    return
             if shared.samples_left > 0 and (reading is None or reading.input_known):
                 shared.samples_left -= 1
                 seen.sample = self.observers.call("loss inputs", shared.book.sample, seen.loss, call)
@@ -91,7 +94,7 @@ class Between:
             shared.passes += 1
         training = self.table.training() if training is None else training
         if training == 1:
-            training = self.observers.call("evaluation losses", mode_here, self.table.living_roots(), default=1)
+            training = self.observers.call(MODES, mode_here, self.table.living_roots(), self._modes, default=1)
         self.evaluations.add(seen, training, part)
 
     def on_backward(self, roots: Sequence[Any], gradients: Any, accumulates: bool = False) -> "Between":
@@ -106,7 +109,7 @@ class Between:
         # The first one says so where others are running that may be about to train.
         first = self.backwards == 1 and threading.active_count() > 1
         self.leaves = leaves(roots) if first or len(self.shared.training) > 1 else None
-        call("evaluation losses", self._sort_unused, roots)
+        call("evaluation losses", self._decide, roots)
         call("evaluation losses", self.close_pass)
         if self.shared.after_step < 0:
             call("evaluation losses", note_training)
@@ -215,23 +218,26 @@ class Between:
             name = {"val": "validation", "valid": "validation"}.get(split or "", split or "evaluation")
             call = Call(book.logged(), torch.as_tensor(value), count, 0, count)
             # What the script logs is what it means; the same losses seen without a name are not a second split.
+            self.undecided.leave()
             self.evaluations.forget(name, call.loss)
             self._evaluate(call, 0, Part(name))
 
     def on_derivative(self, roots: Sequence[Any]) -> None:
         """The script asks for gradients of `roots`, which are no evaluation's losses then."""
-        self._sort_unused(roots, training=-1)
+        if self.undecided.calls:
+            self._decide(roots)
 
-    def _sort_unused(self, roots: Sequence[Any], training: int | None = None) -> None:
-        if self.unused.calls:
-            training = self.table.training() if training is None else training
-            self._pending = self.unused.trained(self._pending, roots, training) + self._pending
+    def _decide(self, roots: Sequence[Any]) -> None:
+        """What is differentiated now, or will be, is no evaluation's loss."""
+        training = self.undecided.training(self._pending, roots, self.table.training())
+        self._pending = [*training, *self._pending][-_PENDING:]
 
     def close_pass(self) -> None:
         """A training step begins, or all ends: the evaluation pass is complete."""
-        for call, part in self.unused.leave():
+        for call, part in self.undecided.leave():
             self._evaluate(call, 0, part)
         if self.evaluations.open:
+            self._modes.clear()
             self.shared.evaluated += self.evaluations.close()
             del self.shared.evaluated[:-_MOST_PASSES]
 
@@ -244,8 +250,7 @@ class Between:
 
         An optimizer that steps right after another one, with no backward between, shares its losses.
         """
-        if not self.seen.roots and (self._pending or self.unused.calls):
-            self._sort_unused(())
+        if not self.seen.roots and self._pending:
             # torch.autograd.grad leaves no backward root: the losses before the step are all there is.
             self.seen.calls, self._pending = self._pending, []
         if not self.seen:

@@ -5,37 +5,54 @@ from types import FrameType
 from typing import cast
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from gradaudit.record.identity import attributes_of
+from gradaudit.record.patches.names import own_parameters, walk
 from gradaudit.record.splits import script_frames
 from gradaudit.record.variables import variables_of
 
-_UNKNOWN, _EVALUATION, _TRAINING = -1, 0, 1
+MODES = "modes of evaluations"  # the observer
+_TRAINING, _UNKNOWN = 1, -1
 
 
-def mode_here(roots: Sequence[nn.Module]) -> int:
+def mode_here(roots: Sequence[nn.Module], known: dict[object, int]) -> int:
     """The mode of what the script evaluates here, where a trained model is in training mode.
 
-    The innermost function that names a model tells. Where all that it names are copies of a trained one, in evaluation
-    mode, an average of its weights is evaluated; where it names both it could be either.
+    The innermost function that names a model tells. Where it names a copy of a trained one in evaluation mode, an
+    average of its weights perhaps, it may be that which is evaluated. What was found of a function is `known` then.
     """
-    trained = {id(parameter) for root in roots for parameter in root.parameters()}
-    shapes = [[parameter.shape for parameter in root.parameters()] for root in roots]
+    place = next((frame.f_code for frame in script_frames()), None)
+    if place not in known:
+        known[place] = _look(roots)
+    return known[place]
+
+
+def _look(roots: Sequence[nn.Module]) -> int:
+    trained = {id(parameter) for root in roots for parameter in _parameters(root)}
+    shapes = [_shapes(root) for root in roots]
     for frame in script_frames():
-        models = [(module, list(module.parameters())) for module in _named(frame)]
-        own = any(id(parameter) in trained for _, parameters in models for parameter in parameters)
-        copies = [
-            module
-            for module, parameters in models
-            if parameters
-            and not any(id(parameter) in trained for parameter in parameters)
-            and [parameter.shape for parameter in parameters] in shapes
-        ]
-        if copies and not any(module.training for module in copies):
-            return _UNKNOWN if own else _EVALUATION
-        if own or copies:
+        models = [(module, _parameters(module)) for module in _named(frame)]
+        others = [module for module, held in models if held and trained.isdisjoint(map(id, held))]
+        copies = [module for module in others if _shapes(module) in shapes]
+        if copies and not any(_is_training(module) for module in copies):
+            return _UNKNOWN
+        if copies or any(not trained.isdisjoint(map(id, held)) for _, held in models):
             return _TRAINING
     return _TRAINING
+
+
+def _parameters(module: nn.Module) -> list[nn.Parameter]:
+    # What a script's class makes of `parameters()` is not asked.
+    return own_parameters([part for _, part in walk(module)])
+
+
+def _shapes(module: nn.Module) -> list[tuple[int, ...]]:
+    return [tuple(parameter.shape) for parameter in _parameters(module) if not is_lazy(parameter)]
+
+
+def _is_training(module: nn.Module) -> bool:
+    return bool(attributes_of(module).get("training", True))
 
 
 def _named(frame: FrameType) -> Iterator[nn.Module]:

@@ -10,7 +10,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from tests.record.training import batch, classifier, recorded, run_of
 
-UNKNOWN, EVALUATION, TRAINING = -1, 0, 1
+UNKNOWN, TRAINING = -1, 1
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_a_teacher_in_evaluation_mode_beside_a_student_that_trains(tmp_path, stu
         for _ in range(2):
             step(student)
             validate(teacher)
-    assert modes(tmp_path / "run") == [EVALUATION, EVALUATION]
+    assert modes(tmp_path / "run") == [UNKNOWN, UNKNOWN]
 
 
 def test_the_student_itself_in_training_mode(tmp_path, student):
@@ -67,7 +67,7 @@ def test_an_average_that_an_object_holds(tmp_path, student):
     with recorded(tmp_path / "run"):
         step(student)
         trainer.validate()
-    assert modes(tmp_path / "run") == [EVALUATION]
+    assert modes(tmp_path / "run") == [UNKNOWN]
 
 
 def test_a_function_that_names_both_may_evaluate_either(tmp_path, student):
@@ -82,6 +82,31 @@ def test_a_function_that_names_both_may_evaluate_either(tmp_path, student):
         step(student)
         compare()
     assert modes(tmp_path / "run") == [UNKNOWN]
+
+
+@pytest.mark.parametrize("odd", ["lazy", "own parameters"])
+def test_models_of_any_kind_beside_it(tmp_path, student, odd):
+    asked = []
+
+    class Own(nn.Linear):
+        def parameters(self, recurse=True):
+            asked.append(recurse)
+            return super().parameters(recurse)
+
+    other = nn.LazyLinear(3) if odd == "lazy" else Own(2, 2)
+
+    @torch.no_grad()
+    def evaluate():
+        x, y = batch(16)
+        return functional.cross_entropy(student(x), y).item() if other.training else 0.0
+
+    with recorded(tmp_path / "run"):
+        step(student)
+        asked.clear()
+        evaluate()
+        assert not asked
+    assert modes(tmp_path / "run") == [TRAINING]
+    assert not run_of(tmp_path / "run").meta.disabled
 
 
 def test_an_average_in_training_mode_is_no_excuse(tmp_path, student):

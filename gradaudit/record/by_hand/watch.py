@@ -22,7 +22,6 @@ _FIRST = 3  # backwards whose leaves are looked for; later those whose number is
 _PATIENCE = 3  # backwards, after which an optimizer that never stepped is taken to be there for another purpose
 _TRIAL = 100  # changes of an input, after which to optimise it is taken for the training
 _UNCHANGED = 64  # backwards that change nothing, after which none is measured any more
-_RESTS = 8  # backwards that leave the parameters of a model alone, after which it may be another leaf that is trained
 _PASSED = 2  # steps of another hand, after which tensors that they leave as they were are not measured as one
 _MOST = 64  # hands of one thread
 _KINDS = (torch.Tensor, nn.Parameter)
@@ -172,15 +171,14 @@ class Watch:
         self, roots: Sequence[Any], leaves: Sequence[torch.Tensor], given: bool, names: dict[int, str]
     ) -> None:
         """Watch the leaves that nobody changes yet."""
-        known, modelled = bool(optimizers()), any(isinstance(leaf, nn.Parameter) for leaf in leaves)
-        if known and not modelled:
+        known = bool(optimizers())
+        if known and not any(isinstance(leaf, nn.Parameter) for leaf in leaves):
             return
         held = self._held() | {id(parameter) for hand in self.hands for parameter in hand.parameters()}
         mine = [leaf for leaf in dict.fromkeys(leaves) if id(leaf) not in held and type(leaf) in _KINDS]
-        # Beside parameters of a model that are trained, or beside torch's optimizers, another leaf is an input.
+        # Beside the parameters of a model, or beside torch's optimizers, another leaf is an input.
         parameters: list[torch.Tensor] = [leaf for leaf in mine if isinstance(leaf, nn.Parameter)]
-        rests = any(opened.backwards > _RESTS and not hand.steps for hand, opened in self.opened.items())
-        mine = parameters or ([] if known or (modelled and not rests) else mine)
+        mine = parameters or ([] if known or any(isinstance(leaf, nn.Parameter) for leaf in leaves) else mine)
         if not mine or len(self.hands) >= _MOST:
             return
         copied_from = None if parameters else matching(mine)
@@ -250,9 +248,11 @@ class Watch:
             self.between.skip()
             hand.mark()
             return
-        if changed is not None and not hand.steps and (apart := opened.left_alone(changed)):
-            hand.keep([parameter for parameter in hand.parameters() if id(parameter) not in apart])
-            disown(recording.table, hand)
+        if changed is not None and not hand.steps:
+            apart = opened.left_alone(changed)
+            if apart:
+                hand.keep([parameter for parameter in hand.parameters() if id(parameter) not in apart])
+                disown(recording.table, hand)
         opened.finish(recording)
         if hand.unsure and not hand.steps and not opened.descends():
             self._drop(hand)
@@ -293,7 +293,8 @@ class Watch:
 
     def _drop(self, hand: Hand) -> None:
         self.hands.remove(hand)
-        if (opened := self.opened.pop(hand, None)) is not None:
+        opened = self.opened.pop(hand, None)
+        if opened is not None:
             opened.drop()
         if not hand.steps:
             forget(self.recording.table, hand, None)

@@ -72,9 +72,10 @@ def _only_grad() -> bool:
 def _watched_grad(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, *args: Any, **kwargs: Any) -> Any:
-        if not _not_ours():
+        not_ours = _not_ours()
+        if not not_ours:
             session.guarded("between.on_derivative", _listed(outputs))
-        if _not_ours() or kwargs.get("create_graph") or (len(args) > 1 and args[1]) or _called_by_torch():
+        if not_ours or kwargs.get("create_graph") or (len(args) > 1 and args[1]) or _called_by_torch():
             return original(outputs, inputs, grad_outputs, *args, **kwargs)
         roots, given = _listed(outputs), _listed(inputs)
         leaves = all(isinstance(item, torch.Tensor) and item.is_leaf and item.requires_grad for item in given)

@@ -1,11 +1,13 @@
 """Validation losses that a script computes without `torch.no_grad`: no backward follows, so they are evaluations."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from torch.nn import functional
 
+from gradaudit.record import session, undecided
 from tests.record.training import batch, classifier, recorded, run_of
 
 X, Y = batch(24)
@@ -146,3 +148,72 @@ def test_losses_of_an_attack_are_no_evaluation(tmp_path, model, asked):
     assert len(run.evaluations) == 0
     assert len(run.steps) == 4
     assert not any(math.isnan(value) for value in run.steps["mean_loss"])
+
+
+def test_losses_of_threads_that_have_no_backward_are_the_trainings(tmp_path, model):
+    """As of replicas of a model in evaluation mode; the backward is the main thread's."""
+    trained = []
+    with recorded(tmp_path / "run"), ThreadPoolExecutor(2) as pool:
+        optimizer = sgd(model)
+        model.eval()
+        for _ in range(4):
+            optimizer.zero_grad()
+            parts = [pool.submit(loss_of, model, slice(row, row + 8)) for row in (0, 8)]
+            loss = sum(part.result() for part in parts) / 2
+            loss.backward()
+            optimizer.step()
+            trained.append(loss.item())
+    run = run_of(tmp_path / "run")
+    assert run.steps["mean_loss"].tolist() == pytest.approx(trained)
+    assert len(run.evaluations) == 0
+
+
+def test_a_metric_of_a_training_in_evaluation_mode_is_no_evaluation(tmp_path, model):
+    with recorded(tmp_path / "run"):
+        optimizer = sgd(model)
+        model.eval()
+        for _ in range(4):
+            optimizer.zero_grad()
+            output = model(X[:8])
+            functional.l1_loss(output[:, 0], Y[:8].float())
+            functional.cross_entropy(output, Y[:8]).backward()
+            optimizer.step()
+    assert len(run_of(tmp_path / "run").evaluations) == 0
+
+
+def test_what_the_script_logs_is_not_counted_twice(tmp_path, model):
+    with recorded(tmp_path / "run"):
+        optimizer = sgd(model)
+        for _ in range(3):
+            step(model, optimizer)
+            model.eval()
+            session.guarded("between.log", loss_of(model, slice(8, 24)).item(), "validation", 16)
+    assert run_of(tmp_path / "run").evaluations["split"].tolist() == ["validation"] * 3
+
+
+def test_steps_by_hand_are_closed_before_the_evaluation(tmp_path, model):
+    with recorded(tmp_path / "run"):
+        for _ in range(4):
+            model.train()
+            loss_of(model, slice(0, 8)).backward()
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter -= 0.1 * parameter.grad
+                    parameter.grad = None
+            model.eval()
+            loss_of(model, slice(8, 24))
+    run = run_of(tmp_path / "run")
+    assert len(run.steps) == 4
+    assert run.evaluations["after_step"].tolist() == [0, 1, 2, 3]
+
+
+def test_an_evaluation_of_more_batches_than_are_kept_is_left_out(tmp_path, model, monkeypatch):
+    monkeypatch.setattr(undecided, "_MOST", 8)
+    with recorded(tmp_path / "run"):
+        optimizer = sgd(model)
+        for batches in (4, 12, 4):
+            step(model, optimizer)
+            model.eval()
+            for row in range(batches):
+                loss_of(model, slice(row, row + 1))
+    assert run_of(tmp_path / "run").evaluations["batches"].tolist() == [4, 4]
