@@ -27,7 +27,7 @@ PAYLOADS = (
     "line\n::error::boo\r\n",
     "&lt;script&gt;&#x3c;",
 )  # fmt: skip
-KEPT = {"state", "face", "started"}  # closed sets, and a time that is cut to its date
+KEPT = {"state", "face", "comparison", "started"}  # closed sets, and a time that is cut to its date
 
 
 def poisoned(value: Any, field: str = "") -> Any:
