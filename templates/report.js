@@ -203,7 +203,7 @@
     };
   }
 
-  // Read-outs: what the charts say under the pointer. A heatmap's values are read back from the colours of its picture.
+  // Read-outs: what the charts say under the pointer.
   const note = document.createElement("div");
   const rule = document.createElement("div");
   note.className = "readout";
@@ -229,48 +229,33 @@
     const place = (series, i) => (series.x[at[i]] === lines[main].x[at[main]] ? "" : ` (${plot.label} ${shown(series.x[at[i]])})`);
     return [head, ...lines.map((series, i) => `${series.name}: ${shown(series.y[at[i]])}${place(series, i)}`)];
   };
-  const pixels = new Map();
-  const load = (image) => {
-    if (!pixels.has(image)) {
-      pixels.set(image, null);
-      const copy = new Image();
-      copy.onload = () => {
-        const canvas = document.createElement("canvas");
-        [canvas.width, canvas.height] = [copy.width, copy.height];
-        const context = canvas.getContext("2d");
-        context.drawImage(copy, 0, 0);
-        pixels.set(image, context.getImageData(0, 0, copy.width, copy.height));
-      };
-      copy.src = image.href.baseVal;
-    }
-    return pixels.get(image);
-  };
-  const cellWords = (plot, figure, picture, column, row) => {
-    const at = 4 * (row * picture.width + column);
-    const seen = [...picture.data.slice(at, at + 3)];
-    if (!picture.data[at + 3]) return plot.empty;
-    if (`${seen}` === "255,255,255") return "exactly zero, or no gradient";
-    if (`${seen}` === "214,39,40") return "NaN or Inf";
-    const stops = all("stop", figure).map((stop) => stop.getAttribute("stop-color").match(/\d+/g).map(Number));
-    let [best, least] = [0, Infinity];
-    for (let i = 0; i < 240; i++) {
-      const place = (i / 239) * (stops.length - 1);
-      const low = Math.min(Math.floor(place), stops.length - 2);
-      let away = 0;
-      for (const c of [0, 1, 2]) away += Math.abs(stops[low][c] + (place - low) * (stops[low + 1][c] - stops[low][c]) - seen[c]);
-      if (away < least) [best, least] = [i, away];
-    }
+  const cellWords = (plot, cell) => {
+    if (cell < plot.words.length) return plot.words[cell];
     const [from, to] = plot.range;
-    return `${plot.unit}: about ${(10 ** (from + (best / 239) * (to - from))).toExponential(1)}`;
+    const place = (cell - plot.words.length) / (plot.shades - 1);
+    return `${plot.unit}: about ${(10 ** (from + place * (to - from))).toExponential(1)}`;
   };
-  const heatWords = (plot, figure, svg, panels, x, down) => {
+  // The pixels of our PNG, each a number: deflated, behind its palette and before a checksum and the last chunk.
+  const unpack = async (plot, images) => {
+    plot.cells = [];
+    plot.cells = await Promise.all(images.map((image) => {
+      const file = atob(image.href.baseVal.split(",")[1]);
+      const packed = Uint8Array.from(file.slice(file.indexOf("IDAT") + 4, -16), (letter) => letter.charCodeAt(0));
+      const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+      return new Response(stream).arrayBuffer().then((data) => new Uint8Array(data));
+    }));
+  };
+  const heatWords = (plot, svg, panels, x, down) => {
     const index = panels.findIndex((panel) => down >= panel[0] && down < panel[0] + panel[1] * panel[2]);
-    const picture = index < 0 ? null : load(all("image", svg)[index]);
-    if (!picture) return null;
+    if (!plot.cells) unpack(plot, all("image", svg));
+    const cells = plot.cells[index];
+    if (!cells) return null;
+    // The first byte of a line is no pixel.
+    const line = cells.length / plot.rows[index].length;
     const row = Math.floor((down - panels[index][0]) / panels[index][1]);
     const [first, last] = plot.x;
-    const column = Math.min(picture.width - 1, Math.floor(((x - first) / (last - first)) * picture.width));
-    return [plot.rows[index][row], `${plot.label} ${shown(Math.round(x))}`, cellWords(plot, figure, picture, column, row)];
+    const column = Math.min(line - 2, Math.floor(((x - first) / (last - first)) * (line - 1)));
+    return [plot.rows[index][row], `${plot.label} ${shown(Math.round(x))}`, cellWords(plot, cells[row * line + 1 + column])];
   };
   // Dots and bars tell their value, a ridge how much of it lies in the bin under the pointer.
   const spotWords = (plot, across, down) => {
@@ -298,7 +283,7 @@
         const down = (event.clientY - box.top) / scale - top;
         if (across < 0 || across > 1 || down < 0 || down > height) return hide();
         const x = plot.x[0] + across * (plot.x[1] - plot.x[0]);
-        const said = plot.spots ? spotWords(plot, across, down / height) : plot.series ? lineWords(plot, x) : heatWords(plot, figure, svg, plot[size].panels, x, down);
+        const said = plot.spots ? spotWords(plot, across, down / height) : plot.series ? lineWords(plot, x) : heatWords(plot, svg, plot[size].panels, x, down);
         if (!said) return hide();
         note.textContent = said.join("\n");
         note.hidden = rule.hidden = false;

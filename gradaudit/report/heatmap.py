@@ -36,6 +36,7 @@ VIRIDIS = (
 SHADES = 240
 ABSENT, ZERO, BAD, FIRST_SHADE = 0, 1, 2, 3  # palette indices
 ZERO_COLOUR, BAD_COLOUR, EMPTY_COLOUR = "#ffffff", "#d62728", GRID
+ZERO_WORDS, BAD_WORDS = "exactly zero, or no gradient", "NaN or Inf"
 GAP = 22  # px between two panels
 MOST_NAMED = 24
 FEW, NAMED_ROW = 30, 12  # so many rows are made so high, px, that each of them has room for its name
@@ -75,7 +76,7 @@ def scale_of(heatmaps: list[Heatmap]) -> Domain:
 
 
 def png(heatmap: Heatmap, scale: Domain) -> str:
-    """The cells as the data URI of an 8-bit palette PNG."""
+    """The cells as the data URI of an 8-bit palette PNG; the script of the page reads its palette indices."""
     rows, columns = len(heatmap.rows), max(map(len, heatmap.values), default=0)
     cells = numpy.full((rows, columns), numpy.nan)
     for i, values in enumerate(heatmap.values):
@@ -101,9 +102,9 @@ def special(heatmaps: list[Heatmap]) -> tuple[tuple[str, str], ...]:
     """The colours of cells without a place on the scale, as far as there are such cells, and what they mean."""
     found = []
     if any(any(heatmap.zero) for heatmap in heatmaps):
-        found.append((ZERO_COLOUR, "exactly zero, or no gradient"))
+        found.append((ZERO_COLOUR, ZERO_WORDS))
     if any(any(heatmap.bad) for heatmap in heatmaps):
-        found.append((BAD_COLOUR, "NaN or Inf"))
+        found.append((BAD_COLOUR, BAD_WORDS))
     empty = dict.fromkeys(heatmap.empty for heatmap in heatmaps if _has_empty(heatmap))
     return (*found, *((EMPTY_COLOUR, name(words)) for words in empty))
 

@@ -36,7 +36,10 @@ def of_lines(evidence: Lines, domain: Domain | None, height: int) -> str:
 
 
 def of_heatmaps(panels: list[Heatmap]) -> str:
-    """The names of the rows, the scale of the colours, and where each panel stands."""
+    """The names of the rows, what the numbers of the pictures' pixels mean, and where each panel stands.
+
+    Such a number is the place of its words, or behind those the place of a value on the scale.
+    """
     places = {
         size: {
             "frame": _place(heatmap.shape(panels, narrow=narrow)),
@@ -49,8 +52,9 @@ def of_heatmaps(panels: list[Heatmap]) -> str:
     first, last = min(panel.first_step for panel in panels), max(panel.last_step for panel in panels)
     rows = [[name(row) for row in panel.rows] for panel in panels]
     facts = {"label": "step", "x": (first, max(last, first + 1)), "unit": name(panels[0].unit)}
-    facts["empty"] = name(panels[0].empty)
-    return _json({**facts, "range": heatmap.scale_of(panels), "rows": rows, **places})
+    words = [name(panels[0].empty), heatmap.ZERO_WORDS, heatmap.BAD_WORDS]  # by palette index
+    values = {"range": heatmap.scale_of(panels), "shades": heatmap.SHADES, "words": words}
+    return _json({**facts, **values, "rows": rows, **places})
 
 
 def of_dots(evidence: Dots) -> str:

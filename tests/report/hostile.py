@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 
+from gradaudit.findings import Measure
+
 PAYLOADS = (
     "</script><script>window.pwned=1</script>",
     "<!--<script>",
@@ -28,6 +30,7 @@ PAYLOADS = (
     "&lt;script&gt;&#x3c;",
 )  # fmt: skip
 KEPT = {"state", "face", "started"}  # closed sets, and a time that is cut to its date
+KEPT_OF_A_MEASURE = {"comparison", "unit", "decides"}  # closed sets, too; other values are refused when JSON is read
 
 
 def poisoned(value: Any, field: str = "") -> Any:
@@ -43,6 +46,8 @@ def _poison(value: Any, field: str, turn: Any) -> Any:
     if isinstance(value, dict):
         return {key: _poison(item, field, turn) for key, item in value.items()}
     if isinstance(value, msgspec.Struct):
-        fields = {name: _poison(getattr(value, name), name, turn) for name in value.__struct_fields__}
+        kept = KEPT_OF_A_MEASURE if isinstance(value, Measure) else set()
+        given = {name: getattr(value, name) for name in value.__struct_fields__}
+        fields = {name: one if name in kept else _poison(one, name, turn) for name, one in given.items()}
         return type(value)(**fields)
     return value

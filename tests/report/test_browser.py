@@ -260,7 +260,7 @@ def test_a_finding_is_copied_as_markdown(visit: Any, page: str) -> None:
     assert text.startswith("### One attention layer got a gradient of exactly zero in 2,000 of 2,000 steps\n")
     assert "1. Look for a detach() or a no\\_grad() block" in text
     assert "```\n[name for name, p in model.named_parameters()" in text
-    assert "- steps with a gradient of zero: 2,000 (threshold 20)" in text
+    assert "- steps with a gradient of zero: 2,000 (threshold \\>= 20)" in text
     assert "NaN" not in text, "the consequence has a button of its own"
     opened.page.locator("#non_finite [data-copy=markdown]").click()
     opened.page.wait_for_function("window.copied.includes('NaN')")
@@ -284,7 +284,7 @@ def hovered(page: Any, figure: str, across: float, down: float) -> str:
     svg.scroll_into_view_if_needed()
     page.wait_for_timeout(50)
     box = svg.bounding_box()
-    for nudge in (0, 0.2):  # the first touch of a heatmap loads its pixels
+    for nudge in (0, 0.2):  # the first touch of a heatmap unpacks its cells
         page.mouse.move(box["x"] + across * box["width"] + nudge, box["y"] + down * box["height"])
         page.wait_for_timeout(60)
     return str(page.inner_text(".readout")) if page.locator(".readout").is_visible() else ""

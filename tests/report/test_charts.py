@@ -27,7 +27,7 @@ from gradaudit.findings import (
     Ridges,
     Series,
 )
-from gradaudit.report import charts, dots, heatmap, lines
+from gradaudit.report import charts, dots, heatmap, lines, readouts
 from gradaudit.report.charts import Budget, draw, figure, render
 from gradaudit.report.marks import around, decades, telling, telling_apart, wide
 from gradaudit.report.run_figures import gradient_norm_chart, learning_rate_chart, loss_chart
@@ -165,6 +165,20 @@ def test_cells_become_palette_indices() -> None:
         [middle, middle, heatmap.BAD],
     ]
     assert pixels(heatmap.png(heat([[-9.0, 9.0]]), (-4.0, -2.0))) == [[low, high]]
+
+
+def test_the_script_knows_what_each_palette_index_means() -> None:
+    shown = heat([[-4.0, -2.0, None], [-3.0, -3.0, -3.0]], zero=[[1], []], bad=[[], [2]], empty="not sampled")
+    plot = json.loads(readouts.of_heatmaps([shown]))
+    assert plot["words"][heatmap.ABSENT] == "not sampled"
+    assert plot["words"][heatmap.ZERO] == "exactly zero, or no gradient"
+    assert plot["words"][heatmap.BAD] == "NaN or Inf"
+    assert len(plot["words"]) == heatmap.FIRST_SHADE
+    assert plot["shades"] == heatmap.SHADES
+    picture = base64.b64decode(heatmap.png(shown, (-4.0, -2.0)).partition(",")[2])
+    # The script takes the pixels from between these: the numbers are the last chunk, before a checksum and an end.
+    lines = zlib.decompress(picture[picture.index(b"IDAT") + 4 : -16])
+    assert len(lines) == 2 * (1 + 3)
 
 
 def test_the_colours_of_special_cells_are_no_shades() -> None:

@@ -19,6 +19,15 @@ def test_an_audit_comes_back_as_it_went(audit: Audit, hostile_audit: Audit, tmp_
         assert json_file.read(file) == one
 
 
+@pytest.mark.parametrize("field", ["comparison", "unit", "decides"])
+def test_a_measure_of_another_kind_is_refused(audit: Audit, field: str) -> None:
+    whole = json.loads(json_file.render(audit))
+    finding = next(finding for outcome in whole["outcomes"] for finding in outcome["findings"])
+    finding["measures"][0][field] = "<b>"
+    with pytest.raises(AuditFileError, match="Invalid enum value '<b>'"):
+        json_file.parse(json.dumps(whole), "audit.json")
+
+
 def test_the_page_can_be_made_from_the_file(audit: Audit, page: str) -> None:
     assert html.render(json_file.parse(json_file.render(audit), "audit.json")) == page
 
