@@ -51,7 +51,7 @@ from gradaudit.derived.progress import constant_level, divergence
 from gradaudit.derived.ratios import judged_tensors, last_half, recorded_global_steps, step_weights, update_ratio
 from gradaudit.derived.reduce import plain
 from gradaudit.derived.step_size import below_precision, over_eps
-from gradaudit.derived.training_loss import TrainingLoss, adversarial, training_loss
+from gradaudit.derived.training_loss import TrainingLoss, adversarial, course
 from gradaudit.derived.update_rms import update_size
 from gradaudit.derived.wording import count, factor, number, percent, setting
 from gradaudit.diagnoser import diagnoser
@@ -97,7 +97,7 @@ def learning_rate_too_low(
 
     def judge(optimizer: int) -> Iterator[Verdict]:
         chosen = judged_tensors(run, optimizer)
-        loss = training_loss(run, optimizer)
+        loss = course(run, optimizer)
         if not chosen.any():
             yield NotApplicable(reason="the model has no trained weight matrix that starts away from zero")
             return
