@@ -34,8 +34,7 @@ over the batch, and give the output layer as many units as there are classes.
 
 A pretrained model starts low, which is why that is a note. A few healthy models start up to 1.2 times above ln N, and
 up to 1.5 times with two classes. A regression on raw targets can be handled by the initial bias or the learning rate.
-Losses whose start is not known (contrastive, adversarial, policy gradients, your own) are left out, and so is a squared
-error that is less than half of the objective.
+Losses whose start is not known (contrastive, adversarial, policy gradients, your own) are left out.
 """
 
 import math
