@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from gradaudit.audit import Audit, Face, Outcome
 from gradaudit.derived.run_facts import loss_identity
 from gradaudit.derived.wording import distance, names, number
-from gradaudit.differences import Change, changes, one_task
+from gradaudit.differences import Change, changes, one_task, shown_loss
 from gradaudit.findings import Finding, Series, Severity, Value
 from gradaudit.overview import ParameterRow, split_kind
 from gradaudit.schema import UserError
@@ -135,13 +135,8 @@ def _compared(label: str, audit: Audit) -> Compared:
         best_evaluation=best.y if best else None,
         loss_spike_score=overview.loss_spike_score,
         norm_spike_score=overview.norm_spike_score,
-        loss_function=loss_identity(audit.meta) + ("; objective" if _shows_objective(audit) else ""),
+        loss_function=shown_loss(audit),
     )
-
-
-def _shows_objective(audit: Audit) -> bool:
-    """Whether its training loss is the objective although a loss function was seen, which is a small term of it."""
-    return audit.overview.loss_name == "objective" and bool(audit.meta.losses)
 
 
 def _pair(label: str, base: Audit, other: Audit) -> Pair:
@@ -261,25 +256,23 @@ def _losses(base: Audit, other: Audit) -> str:
     if splits[0] and splits[1] and best[0] and best[1]:
         if split_kind(splits[0]) == split_kind(splits[1]):
             return _change("best validation loss", best[0].y, best[1].y)
-        named = " and ".join(splits)
-        apart = f" Their evaluations are of different data, {named}, so these losses cannot be compared."
-        return f"{apart}{_last(base, other)}"
+        apart = f"of different data, {' and '.join(splits)}, so these losses cannot be compared."
+        return f" Their evaluations are {apart}{_last(base, other)}"
     return _last(base, other)
 
 
 def _last(base: Audit, other: Audit) -> str:
     if any(len(audit.overview.ends) > 1 for audit in (base, other)):
         return ""  # of several optimizers with losses of their own no one loss is the run's
-    if _shows_objective(base) != _shows_objective(other):
-        return " One shows its objective and the other a term of it, so their training losses cannot be compared."
+    if shown_loss(base) != shown_loss(other):
+        return " One shows its objective, the other a term of it: their training losses cannot be compared."
     bad = [audit.overview.last_not_finite for audit in (base, other)]
     if not any(bad):
         return _change("last training loss", base.overview.last_loss, other.overview.last_loss)
     last = [audit.overview.last_loss for audit in (base, other)]
     words = [one or ("" if loss is None else number(loss)) for one, loss in zip(bad, last, strict=True)]
-    if "" in words:
-        return ""
-    return f" The last training loss is {words[1]} {'in both' if words[0] == words[1] else f'instead of {words[0]}'}."
+    told = f" The last training loss is {words[1]} {'in both' if words[0] == words[1] else f'instead of {words[0]}'}."
+    return "" if "" in words else told
 
 
 def _change(what: str, first: float | None, second: float | None) -> str:
