@@ -322,7 +322,9 @@ def _too_high(run: Run, loss: TrainingLoss, level: Level) -> Finding:
             )
         )
     else:
-        actions.append(Action(text="Scale down the initial weights of the output layer, to a tenth for a start"))
+        actions.append(
+            Action(text="Scale down the initial weights of the output layer, to 0.1 of their size for a start")
+        )
     actions += standardise_inputs(run, loss.optimizer, "large inputs make large logits")
     actions.append(Action(text="Check that the loss gets logits and that the labels are in the order of the outputs"))
     seen.append(harm)
