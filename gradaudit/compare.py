@@ -5,11 +5,10 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
 
 from gradaudit.audit import Audit, Face, Outcome
-from gradaudit.derived.run_facts import loss_identity
 from gradaudit.derived.wording import names
-from gradaudit.differences import Change, changes, one_task
+from gradaudit.differences import Change, changes, one_task, shown_loss
 from gradaudit.findings import Finding, Series, Severity, Value
-from gradaudit.loss_change import loss_change, shows_objective
+from gradaudit.loss_change import loss_change
 from gradaudit.overview import ParameterRow
 from gradaudit.schema import UserError
 
@@ -136,7 +135,7 @@ def _compared(label: str, audit: Audit) -> Compared:
         best_evaluation=best.y if best else None,
         loss_spike_score=overview.loss_spike_score,
         norm_spike_score=overview.norm_spike_score,
-        loss_function=loss_identity(audit.meta) + ("; objective" if shows_objective(audit) else ""),
+        loss_function=shown_loss(audit),
     )
 
 

@@ -42,6 +42,12 @@ def changes(audits: Sequence[Audit]) -> Iterator[Change]:
     yield from sorted(found, key=lambda change: (GROUPS.index(change.group), not change.telling))
 
 
+def shown_loss(audit: Audit) -> str:
+    """Which training losses can be compared: those of equal functions, unless one is an objective with more terms."""
+    more = audit.overview.loss_name == "objective" and bool(audit.meta.losses)
+    return loss_identity(audit.meta) + ("; objective" if more else "")
+
+
 def one_task(base: Audit, other: Audit) -> bool:
     """Whether the runs minimise the same loss, or at least share parameters: else one says nothing of the other."""
     tensors = [{(tensor.name, *tensor.shape) for tensor in audit.meta.tensors} for audit in (base, other)]

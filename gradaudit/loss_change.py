@@ -3,12 +3,8 @@
 from gradaudit.audit import Audit
 from gradaudit.derived.run_facts import loss_identity
 from gradaudit.derived.wording import distance, number
+from gradaudit.differences import shown_loss
 from gradaudit.overview import split_kind
-
-
-def shows_objective(audit: Audit) -> bool:
-    """Whether its training loss is the objective although a loss function was seen, which is a small term of it."""
-    return audit.overview.loss_name == "objective" and bool(audit.meta.losses)
 
 
 def loss_change(base: Audit, other: Audit) -> str:
@@ -31,8 +27,8 @@ def loss_change(base: Audit, other: Audit) -> str:
 def _last(base: Audit, other: Audit) -> str:
     if any(len(audit.overview.ends) > 1 for audit in (base, other)):
         return ""  # of several optimizers with losses of their own no one loss is the run's
-    if shows_objective(base) != shows_objective(other):
-        return " One shows its objective and the other a term of it, so their training losses cannot be compared."
+    if shown_loss(base) != shown_loss(other):
+        return " One shows its objective, the other a term of it: their training losses cannot be compared."
     bad = [audit.overview.last_not_finite for audit in (base, other)]
     if not any(bad):
         return _change("last training loss", base.overview.last_loss, other.overview.last_loss)

@@ -64,7 +64,7 @@ def in_words(found: Cause) -> str:
     if found.too_large:
         return f"{sizes}: the outputs are too large for it."
     if found.outputs > found.target:
-        return f"{sizes}: it is too small for outputs of order 1."
+        return f"{sizes}: the target is too small for outputs of order 1."
     return first_errors(found.mean, found.deviation) if found.raw else ""
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 import numpy
 
 from gradaudit.derived.objective import SAME, factor
+from gradaudit.derived.order_statistics import Integers
 from gradaudit.derived.per_run import per_run
 from gradaudit.run import Run
 
@@ -22,7 +23,7 @@ def minor_share(run: Run, optimizer: int) -> float | None:
     frame = run.steps_of(optimizer)
     mean_loss = frame["mean_loss"].to_numpy(dtype=float)
     times = factor(frame, mean_loss)
-    if times is None or times.range <= SAME:
+    if times is None or times.range <= SAME or _logged(run, frame["loss"].to_numpy()):
         return None
     objective, mean = frame["objective"].to_numpy(dtype=float)[times.places], mean_loss[times.places]
     with numpy.errstate(divide="ignore", invalid="ignore"):
@@ -33,6 +34,12 @@ def minor_share(run: Run, optimizer: int) -> float | None:
         shares = [float(numpy.median(numpy.abs(part) / size)) for part in (mean, weight * loss)]
     share = max(shares)
     return share if math.isfinite(share) and share < MINOR else None
+
+
+def _logged(run: Run, losses: Integers) -> bool:
+    """Whether the script named its loss itself: then that is what it wants to see, on whatever scale."""
+    named = {facts.id for facts in run.meta.losses if facts.function == "logged"}
+    return bool(numpy.isin(losses, list(named)).any())
 
 
 def shown_loss(run: Run, optimizer: int) -> Literal["mean_loss", "objective"]:

@@ -86,7 +86,7 @@ class TrainingLoss:
 def training_loss(run: Run, optimizer: int) -> TrainingLoss:
     """The training loss seen at this optimizer's steps; the objective where that loss is a small term of it.
 
-    Of a likelihood that is a small term the values stay: its level means what it always does.
+    Where the level of such a term means something the values stay: a constant has a known loss whatever is added.
     An optimizer that steps on a backward pass already counted for another one has no loss of its
     own and is given the latest one before its step.
     """
@@ -102,13 +102,6 @@ def training_loss(run: Run, optimizer: int) -> TrainingLoss:
     known = index[index >= 0]
     facts = run.loss_facts(int(numpy.bincount(known).argmax())) if len(known) and column == "mean_loss" else None
     kind = _KINDS.get(facts.function, "unknown") if facts else "unknown"
-    minor, share = "", minor_share(run, optimizer)
-    if facts is not None and share is not None and kind not in ("classification", "binary"):
-        minor = (
-            f"{facts.function} is about {percent(share)} of what is minimised, and where the sum of all terms should "
-            "start and end is not known"
-        )
-        values, facts, kind = frame["objective"].to_numpy(dtype=float), None, "unknown"
     loss = TrainingLoss(
         optimizer=optimizer,
         steps=frame["global_step"].to_numpy(dtype=numpy.int64),
@@ -117,9 +110,31 @@ def training_loss(run: Run, optimizer: int) -> TrainingLoss:
         targets=frame["targets"].to_numpy(dtype=numpy.int64),
         facts=facts,
         kind=kind,
-        minor=minor,
     )
+    if loss.facts is not None and not _has_level(loss.facts, kind):
+        loss = _or_objective(loss, minor_share(run, optimizer))
     return replace(loss, unjudged=_unjudged(run, loss), one_of_several=_one_of_several(run, loss))
+
+
+@per_run
+def course(run: Run, optimizer: int) -> TrainingLoss:
+    """The training loss, or the objective where that loss is a small term of it, whatever its level means."""
+    return _or_objective(training_loss(run, optimizer), minor_share(run, optimizer))
+
+
+def _has_level(facts: LossFacts, kind: Kind) -> bool:
+    return kind in ("classification", "binary") or (kind == "regression" and not movement(facts))
+
+
+def _or_objective(loss: TrainingLoss, share: float | None) -> TrainingLoss:
+    """The loss as it is, or the objective of which it is this small `share`."""
+    if loss.facts is None or share is None:
+        return loss
+    minor = (
+        f"{loss.facts.function} is about {percent(share)} of what is minimised, and where the sum of all terms should "
+        "start and end is not known"
+    )
+    return replace(loss, values=loss.objective, facts=None, kind="unknown", minor=minor, unjudged=minor)
 
 
 def inside_compiled(run: Run) -> str:

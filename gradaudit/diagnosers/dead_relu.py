@@ -51,7 +51,7 @@ from gradaudit.derived.reduce import plain, short
 from gradaudit.derived.rising_rate import hold, rising_rate
 from gradaudit.derived.same_batch import same_batch
 from gradaudit.derived.silent_outputs import SILENT, SilentOutputs, silent_outputs
-from gradaudit.derived.training_loss import training_loss
+from gradaudit.derived.training_loss import course
 from gradaudit.derived.wording import count, in_code, names, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import (
@@ -135,7 +135,7 @@ def dead_relu(
         if early := end_unknown("the outputs", max(int(layer.steps[-1]) for layer in layers), end):
             yield early
             return
-        finished = nothing_left and training_loss(run, optimizer).improvement > _LEARNED
+        finished = nothing_left and course(run, optimizer).improvement > _LEARNED
         if not dead or finished:
             worst = max(layers, key=lambda layer: layer.share)
             when = "the end"

@@ -34,8 +34,7 @@ over the batch, and give the output layer as many units as there are classes.
 
 A pretrained model starts low, which is why that is a note. A few healthy models start up to 1.2 times above ln N, and
 up to 1.5 times with two classes. A regression on raw targets can be handled by the initial bias or the learning rate.
-Losses whose start is not known (contrastive, adversarial, policy gradients, your own) are left out, and so is a squared
-error that is less than half of the objective.
+Losses whose start is not known (contrastive, adversarial, policy gradients, your own) are left out.
 """
 
 import math
@@ -324,7 +323,9 @@ def _too_high(run: Run, loss: TrainingLoss, level: Level) -> Finding:
             )
         )
     else:
-        actions.append(Action(text="Scale down the initial weights of the output layer, to a tenth for a start"))
+        actions.append(
+            Action(text="Scale down the initial weights of the output layer, to 0.1 of their size for a start")
+        )
     actions += standardise_inputs(run, loss.optimizer, "large inputs make large logits")
     actions.append(Action(text="Check that the loss gets logits and that the labels are in the order of the outputs"))
     seen.append(harm)

@@ -59,7 +59,7 @@ from gradaudit.derived.ratios import (
 )
 from gradaudit.derived.reduce import plain
 from gradaudit.derived.step_size import below_precision, over_eps
-from gradaudit.derived.training_loss import TrainingLoss, adversarial, training_loss
+from gradaudit.derived.training_loss import TrainingLoss, adversarial, course
 from gradaudit.derived.update_rms import update_size
 from gradaudit.derived.wording import count, factor, number, percent, setting
 from gradaudit.diagnoser import diagnoser
@@ -107,7 +107,7 @@ def learning_rate_too_low(
 
     def judge(optimizer: int) -> Iterator[Verdict]:
         chosen = judged_tensors(run, optimizer)
-        loss = training_loss(run, optimizer)
+        loss = course(run, optimizer)
         if not chosen.any():
             yield NotApplicable(reason="the model has no trained weight matrix that starts away from zero")
             return

@@ -3,7 +3,7 @@ import pytest
 
 from gradaudit.derived.loss_ends import loss_ends
 from gradaudit.derived.minor_term import minor_share
-from gradaudit.derived.training_loss import training_loss
+from gradaudit.derived.training_loss import course, training_loss
 from gradaudit.diagnosers.initial_loss_mismatch import initial_loss_mismatch
 from gradaudit.diagnosers.learning_rate_too_low import learning_rate_too_low
 from gradaudit.diagnosers.twice_averaged_loss import twice_averaged_loss
@@ -70,6 +70,23 @@ def test_what_moves_is_the_small_term_and_not_what_is_judged(tmp_path):
     assert "targets move" not in training_loss(run, 0).shapeless
     for diagnoser in (initial_loss_mismatch, twice_averaged_loss):
         assert assert_not_applicable(diagnoser, run).startswith("mse_loss is about 9.4 % of what is minimised")
+
+
+def test_a_squared_error_whose_target_stays_keeps_its_level_while_the_objective_tells_the_pace(tmp_path):
+    """Always predicting the mean has a known loss, as in a posterior that collapsed: no_learning judges that."""
+    facts = LossFacts(id=0, function="mse_loss", target_mean=0.0, target_variance=0.074)
+    run = autoencoder(tmp_path / "a", facts=facts)
+    loss, way = training_loss(run, 0), course(run, 0)
+    assert (loss.kind, loss.facts, loss.unjudged) == ("regression", facts, "")
+    assert loss.first == run.steps["mean_loss"].iloc[0]
+    assert loss.shapeless.startswith("mse_loss is one of several terms")
+    assert (way.first, way.facts) == (run.steps["objective"].iloc[0], None)
+    assert "the loss goes from 1.42 (median of the first 10 steps)" in assert_clean(learning_rate_too_low, run)
+
+
+def test_a_loss_that_the_script_logs_is_shown_as_it_is(tmp_path):
+    run = autoencoder(tmp_path / "a", facts=LossFacts(id=0, function="logged"))
+    assert (minor_share(run, 0), overview(run, set()).loss_name) == (None, "logged")
 
 
 def test_a_likelihood_keeps_its_level_and_is_no_curve_of_the_training(tmp_path):

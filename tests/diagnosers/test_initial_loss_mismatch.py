@@ -248,7 +248,7 @@ def test_what_is_done_already_is_not_advised(tmp_path):
 
 def test_a_target_that_is_small_beside_outputs_of_order_one_is_to_be_standardised(tmp_path):
     seen, told = _advice(tmp_path / "a", 1.01, 0.0, 0.01, (0.0, 1.0))
-    assert "it is too small for outputs of order 1" in seen
+    assert "the target is too small for outputs of order 1" in seen
     assert told == ["Standardise the target: divide by 0.1; undo it when predicting"]
 
 
