@@ -15,7 +15,7 @@ from tests.thin import thin
 DIAGNOSERS = all_diagnosers()
 RUNS = samples.recorded()
 each_sample = pytest.mark.parametrize("sample", RUNS, ids=lambda folder: folder.name)
-# Every fifth in each round of tests, all of them among the long ones.
+# Every tenth in each round of tests, all of them among the long ones.
 some_samples = pytest.mark.parametrize("sample", thin(10, RUNS), ids=lambda folder: folder.name)
 
 

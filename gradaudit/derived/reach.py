@@ -8,6 +8,7 @@ from gradaudit.schema import LossFacts
 _RANGES = {"sigmoid": (0.0, 1.0), "softmax": (0.0, 1.0), "tanh": (-1.0, 1.0)}
 _SQUARED = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")  # of whose targets the variance is known
 _BINARY = "binary_cross_entropy"
+_SAMPLED = 256  # outputs of an example whose targets the recorder samples: of more the mean is not that of their sum
 COMPARING = (*_SQUARED, _BINARY)  # each prediction with a number that it should be
 
 
@@ -23,6 +24,9 @@ def reach_of(facts: LossFacts) -> Reach | None:
     """What the activation before this loss makes impossible, whatever the weights; None where that is not known."""
     mean, variance = facts.target_mean, facts.target_variance
     if not facts.activation or mean is None or facts.weighted or facts.target_trained or facts.broadcast:
+        return None
+    # What a script leaves out or weights in a loss of each element is not known.
+    if facts.reduction == "none" or (facts.activation == "softmax" and (facts.softmax_over or 0) > _SAMPLED):
         return None
     if facts.function == _BINARY:
         # Labels of 0 and 1 have this variance, and labels between them less.

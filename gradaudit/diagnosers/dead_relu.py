@@ -215,7 +215,7 @@ def _finding(
 ) -> Finding:
     name = dead.layer.module or dead.layer.name
     nothing = dead.share >= nearly and learned_nothing(run, optimizer)
-    done = nearly_done(training_loss(run, optimizer), left)
+    done = nearly_done(course(run, optimizer), left)
     died = dead.first < _DIED * dead.share
     always = dead.first >= _FROM_THE_START * dead.share
     before = [other for other in layers if other.layer.depth < dead.layer.depth and not other.felt]
@@ -243,9 +243,7 @@ def _finding(
     if nothing:
         seen.append(fate(run, optimizer))
     if done:
-        seen.append(
-            f"The loss has lost {percent(training_loss(run, optimizer).improvement)} of its start all the same."
-        )
+        seen.append(f"The loss has lost {percent(course(run, optimizer).improvement)} of its start all the same.")
     # Where half of them are silent for good, they are dying: what comes after that cannot be why.
     over = numpy.flatnonzero(dead.without < (_DIED * dead.share if died else min(most, dead.share)))
     begun = min(int(over[-1]) + 1, len(dead.steps) - 1) if len(over) else 0
@@ -277,7 +275,7 @@ def _finding(
             Measure(quantity="the same, with a loss that ends no better than it began", value=dead.share,
                     comparison=">=", threshold=nearly, unit="fraction", option="nearly", decides="critical"),
             Measure(quantity="share of the first loss that is left", comparison="<=", threshold=left, unit="fraction",
-                    value=1 - training_loss(run, optimizer).improvement, option="left", decides="note"),
+                    value=1 - course(run, optimizer).improvement, option="left", decides="note"),
         ],
     )  # fmt: skip
 

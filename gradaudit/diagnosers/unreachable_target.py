@@ -183,7 +183,7 @@ def _chart(run: Run, facts: LossFacts, found: Reach | None, optimizer: int | Non
 
 def _actions(facts: LossFacts, found: Reach | None) -> list[Action]:
     classes = facts.function.startswith("binary")
-    if facts.activation == "softmax" and (classes or found is None or facts.function == "mse_loss"):
+    if facts.activation == "softmax":
         several = "one sigmoid for each label" if found is not None else "a sigmoid, which is what one output wants"
         return [
             Action(text=f"Where the targets are 0 and 1, replace the softmax by {several}",

@@ -19,7 +19,6 @@ REGRESSION = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 _MOST_CLASSES = 2_000_000  # counted; beyond this the counts would weigh more than the loss itself
 LISTED_CLASSES = 1000
 _MOST_OUTPUTS = 1024
-LOOKS = 8  # a script that changes what it trains by begins with all of it
 
 
 @dataclass
@@ -33,7 +32,7 @@ class Kind:
     targets: Targets | None = None  # of a regression
     positives: torch.Tensor | None = None  # [1 + outputs]: count, then the sum of each output's targets
     shared: bool = False  # one of too many kinds to keep the labels of each
-    looks: int = LOOKS  # further training calls whose graph is asked for the activation before the loss
+    calls: int = 0  # training calls whose graph may be asked for the activation before the loss; -1: it varies
     swapped: bool = False  # its target came before its prediction when it was last called in training
 
 

@@ -15,7 +15,6 @@ from gradaudit.record.labels import (
     BINARY,
     CLASSIFICATION,
     LISTED_CLASSES,
-    LOOKS,
     REGRESSION,
     Kind,
     count_labels,
@@ -37,6 +36,7 @@ STRETCHING = (*REGRESSION, "poisson_nll_loss", "gaussian_nll_loss")  # accept sh
 FUNCTIONS = (*CLASSIFICATION, *BINARY, *STRETCHING, "kl_div")
 
 _EVALUATION = "evaluation_broadcast"  # the field of a loss without a gradient
+_ACTIVATIONS = 8  # calls that are all asked for the activation before the loss, and of the later ones one in so many
 _LOOKS = 8  # backward passes of unknown losses that are looked at; a script that writes its own begins with it
 _MOST_KINDS = 200  # of functions with their options; a smoothing that changes at every step would be thousands
 
@@ -80,8 +80,10 @@ class LossBook:
         input, target, kind.swapped = (
             (call["input"], call["target"], False) if name in CLASSIFICATION else sides(call, kind.swapped)
         )
-        if kind.looks > 0 and result.requires_grad and reading is None and not kind.shared:
-            observers.call("activations before losses", self._note_activation, kind, input)
+        if kind.calls >= 0 and result.requires_grad and reading is None and not kind.shared:
+            number, kind.calls = kind.calls, kind.calls + 1
+            if number < _ACTIVATIONS or number % _ACTIVATIONS == 0:
+                observers.call("activations before losses", self._note_activation, kind, input, number == 0)
         if target.requires_grad and result.requires_grad and kind.facts.target_trained is False:
             kind.facts = msgspec.structs.replace(kind.facts, target_trained=True)
             self.changed = True
@@ -169,13 +171,11 @@ class LossBook:
             kind.facts = msgspec.structs.replace(kind.facts, **{field: [list(prediction), list(target)]})
             self.changed = True
 
-    def _note_activation(self, kind: Kind, prediction: torch.Tensor) -> None:
+    def _note_activation(self, kind: Kind, prediction: torch.Tensor, first: bool) -> None:
         """Keep the activation that the predictions come from, while it is one and the same."""
         name, over = last_operation(prediction)
-        first = kind.looks == LOOKS
-        kind.looks -= 1
         if not first and (name, over) != (kind.facts.activation, kind.facts.softmax_over):
-            name, over, kind.looks = "", 0, 0
+            name, over, kind.calls = "", 0, -1
         if (name, over) != (kind.facts.activation, kind.facts.softmax_over):
             kind.facts = msgspec.structs.replace(kind.facts, activation=name, softmax_over=over)
             self.changed = True

@@ -54,6 +54,12 @@ def test_the_variance_of_binary_labels_follows_from_their_mean():
     assert reach_of(facts("sigmoid", 0.6, None, function="binary_cross_entropy")) is None
 
 
-@pytest.mark.parametrize("more", [{"weighted": True}, {"target_trained": True}, {"broadcast": [[8, 1], [8]]}])
+@pytest.mark.parametrize(
+    "more", [{"weighted": True}, {"target_trained": True}, {"broadcast": [[8, 1], [8]]}, {"reduction": "none"}]
+)
 def test_what_is_not_compared_number_by_number_is_not_judged(more):
     assert reach_of(facts("sigmoid", 45.0, 400.0, **more)) is None
+
+
+def test_targets_of_which_some_outputs_are_sampled_are_not_summed():
+    assert reach_of(facts("softmax", 5.0 / 1024, 5.0 / 1024, over=1024)) is None

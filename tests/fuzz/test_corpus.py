@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.thin import thin
-
 CORPUS = Path(__file__).with_name("corpus")
 CHILD = """
 import pathlib, sys, tempfile, warnings
@@ -25,7 +23,7 @@ for file in sorted(pathlib.Path(sys.argv[2]).iterdir())[:: int(sys.argv[3])]:
 """
 
 
-@pytest.mark.parametrize("every", thin(2, [4, 1]))
+@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.long)])
 def test_the_corpus_is_read_without_harm(tmp_path, every):
     done = subprocess.run(
         [sys.executable, "-X", "faulthandler", "-c", CHILD, tmp_path, CORPUS, str(every)],

@@ -53,6 +53,12 @@ def test_two_models_under_one_loss_have_no_common_activation(tmp_path: Path) -> 
     assert (facts.activation, facts.softmax_over) == ("", 0)
 
 
+def test_a_second_phase_of_training_is_seen(tmp_path: Path) -> None:
+    phases = [torch.sigmoid] * 40 + [torch.Tensor.double] * 9
+    facts = trained(tmp_path / "a", *phases)
+    assert (facts.activation, facts.softmax_over) == ("", 0)
+
+
 def test_a_function_of_the_script_says_nothing(tmp_path: Path) -> None:
     class Own(torch.autograd.Function):
         @staticmethod

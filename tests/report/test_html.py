@@ -185,6 +185,7 @@ def test_long_texts_of_digits_take_no_time() -> None:
     assert seconds(200_000) < 20 * max(seconds(100_000), 0.01)
 
 
+@pytest.mark.usefixtures("charts_drawn_anew")
 def test_the_same_audit_gives_the_same_bytes(audit: Audit, page: str) -> None:
     assert html.render(audit) == page
 
