@@ -40,12 +40,13 @@ def shards_apart(run: Run) -> ShardsApart | None:
     steps, tensors = merged.steps_and_tensors
     if not len(steps):
         return None
+    facts = {tensor.id: tensor for tensor in run.meta.tensors}
     last = int(steps.max())
-    ends = numpy.flatnonzero((steps == 0) | (steps == last))
+    # A damaged run has rows of tensors that it does not list.
+    ends = numpy.flatnonzero(((steps == 0) | (steps == last)) & numpy.isin(tensors, list(facts)))
     steps, tensors, shares = steps[ends], tensors[ends], merged.shares[:, ends]
     norms, largest = (merged.apart(name, ends) for name in ("weight_norm", "weight_max_abs"))
     ranks = [shard.rank for shard in merged.shards]
-    facts = {tensor.id: tensor for tensor in run.meta.tensors}
     at_end = {int(tensors[row]): int(row) for row in numpy.flatnonzero(steps == last)}
 
     def equal(row: int) -> tuple[int, int] | None:

@@ -95,7 +95,7 @@ KILLED = "    import signal; os.kill(os.getpid(), signal.SIGKILL)"
         ("    raise KeyboardInterrupt", "no backward pass was seen; the script ended with KeyboardInterrupt"),
         ("    raise SystemError", "the script ended with SystemError"),
         ("    os._exit(3)", "no backward pass was seen; the script failed"),
-        (LIMIT + BACKWARD + STEP, "the recorder was disabled: OSError: [Errno 27] File too large; the script ended"),
+        (LIMIT + BACKWARD + STEP, "the recorder was disabled: OSError: [Errno 27] File too large"),
         (BACKWARD + STOPPED, "the recorder was disabled: RuntimeError: no memory for that in before_step; the script"),
     ],
 )
