@@ -18,6 +18,7 @@ from gradaudit.report.page import worst
 from gradaudit.report.terminal import render
 from gradaudit.run import load
 from gradaudit.schema import DisabledFacts, LossFacts
+from gradaudit.segments import Problem
 from gradaudit.verdict import verdict
 from tests.build import build_run, write_table
 from tests.diagnosers.runs import TEN, flat, parameters
@@ -340,7 +341,7 @@ def test_without_host_no_reason_names_a_folder_of_this_machine(tmp_path):
     run = build_run(tmp_path / "run", loss=flat(200))
     fault = DisabledFacts(observer="losses", reason="FileNotFoundError: '/home/alice/data/x.csv'", step=3)
     run = dataclasses.replace(run, meta=msgspec.structs.replace(run.meta, disabled=[fault]),
-                              problems=("/home/alice/runs/x/steps: torn",))  # fmt: skip
+                              problems=(Problem("/home/alice/runs/x/steps: torn", "steps"),))  # fmt: skip
     assert "alice" in msgspec.json.encode(analyze(run, show_host=True)).decode()
     shown = analyze(run)
     assert shown.meta.disabled[0].reason == "FileNotFoundError: 'x.csv'"

@@ -139,9 +139,9 @@ def _judge(
         if bounded and (seen or high > reach) and math.isfinite(error):
             measures.extend([
                 Measure(quantity="largest value", value=high, comparison=">", threshold=reach, option="reach",
-                        any_of="sigmoid"),
+                        any_of="normalised"),
                 Measure(quantity="sigmoids that the values were seen to come from", value=seen, comparison=">=",
-                        threshold=1, unit="count", any_of="sigmoid"),
+                        threshold=1, unit="count", any_of="normalised"),
             ])  # fmt: skip
             sure = Confidence.CERTAIN if seen else Confidence.MEDIUM
             return _finding(run, facts, frame, "sigmoid", Severity.WARNING, sure, measures)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from gradaudit.record import session, undecided
+from gradaudit.record import between, session, undecided
 from tests.record.training import batch, classifier, recorded, run_of
 
 X, Y = batch(24)
@@ -217,3 +217,20 @@ def test_an_evaluation_of_more_batches_than_are_kept_is_left_out(tmp_path, model
             for row in range(batches):
                 loss_of(model, slice(row, row + 1))
     assert run_of(tmp_path / "run").evaluations["batches"].tolist() == [4, 4]
+
+
+def test_a_fault_costs_the_evaluations_and_no_step(tmp_path, model, monkeypatch, capsys):
+    def fault(*_):
+        raise RuntimeError("fault of ours")
+
+    monkeypatch.setattr(between.Between, "on_derivative", fault)
+    with recorded(tmp_path / "run"):
+        optimizer = sgd(model)
+        for _ in range(3):
+            step(model, optimizer)
+            point = X.clone().requires_grad_()
+            torch.autograd.grad(functional.cross_entropy(model(point), Y), point)
+    run = run_of(tmp_path / "run")
+    assert [one.observer for one in run.meta.disabled] == ["evaluation losses"]
+    assert len(run.steps) == 3
+    assert "evaluation losses are no longer recorded" in capsys.readouterr().err
