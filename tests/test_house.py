@@ -23,6 +23,7 @@ from tests.diagnosers.runs import HEALTHY_WITH, embedding_rows, falling, healthy
 from tests.diagnosers.sick import SICK, sick_run
 from tests.diagnosers.sick_precision import histogram, in_half
 from tests.diagnosers.sick_replicas import replicas
+from tests.thin import thin
 
 ROOT = Path(__file__).parent.parent
 DIAGNOSERS = all_diagnosers()
@@ -249,7 +250,7 @@ def check_measures(finding: Finding) -> None:
 
 
 @pytest.mark.parametrize(
-    ("diagnoser", "option"), THRESHOLDS, ids=[f"{item.name}.{option}" for item, option in THRESHOLDS]
+    ("diagnoser", "option"), thin(2, THRESHOLDS), ids=[f"{item.name}.{option}" for item, option in THRESHOLDS]
 )
 def test_each_threshold_bites(diagnoser: Diagnoser, option: str, tmp_path: Path):
     case = SICK[diagnoser.name].get(option)

@@ -39,7 +39,7 @@ def test_a_healthy_training_is_not_warned_of(audits):
     assert [item.diagnoser for item in audit.all_ranked() if item.finding.severity is not Severity.NOTE] == []
 
 
-@pytest.mark.parametrize("fault", thin(3, FAULTS))
+@pytest.mark.parametrize("fault", thin(6, FAULTS))
 def test_a_fault_of_one_setting_is_named_first(audits, fault):
     settings, name = FAULTS[fault]
     audit = audits(**settings)

@@ -211,7 +211,7 @@ def _named(value):
     return getattr(value, "__name__", value)
 
 
-@pytest.mark.parametrize(("place", "name", "observer"), thin(3, OBSERVED), ids=_named)
+@pytest.mark.parametrize(("place", "name", "observer"), thin(5, OBSERVED), ids=_named)
 def test_a_fault_costs_one_observer(tmp_path, bare, capsys, monkeypatch, place, name, observer):
     monkeypatch.setenv("WORLD_SIZE", "2")  # checksums of weights are for copies on several ranks
     monkeypatch.setattr(place, name, fault)
