@@ -71,7 +71,7 @@ def little(loss: TrainingLoss, kept: float) -> str:
         return ""
     if loss.last / loss.first >= kept:
         return f"The loss ends at {number(loss.last)}, {percent(loss.last / loss.first)} of its start."
-    # How often each token occurs is learned in a few steps: a fall from an even guess to that shows nothing.
+    # How often each token occurs is learned in a few steps: a fall from a uniform prediction to that shows nothing.
     if _of_constant(loss) >= kept:
         level = number(constant_level(loss))
         return f"The loss ends at {number(loss.last)}, and always predicting the same gives {level}."
