@@ -70,7 +70,8 @@ class Between:
             return
         seen = shared.book.observe(name, result, call, self.observers, reading)
         if result.requires_grad:
-            if self.undecided.expects and self.table.training() == 0:
+            # Where several threads train, the mode of one model tells nothing of another's.
+            if self.undecided.expects and len(shared.training) == 1 and self.table.training() == 0:
                 shared.settle()  # a step that was made by hand ends here
                 if self.observers.call("evaluation losses", self.undecided.add, seen, default=False):
                     return
@@ -234,7 +235,8 @@ class Between:
 
     def close_pass(self) -> None:
         """A training step begins, or all ends: the evaluation pass is complete."""
-        for call, part in self.undecided.leave():
+        left = self.undecided.leave()
+        for call, part in left if len(self.shared.training) == 1 else ():
             self._evaluate(call, 0, part)
         if self.evaluations.open:
             self._modes.clear()

@@ -1,6 +1,7 @@
 """Validation losses that a script computes without `torch.no_grad`: no backward follows, so they are evaluations."""
 
 import math
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -234,3 +235,24 @@ def test_a_fault_costs_the_evaluations_and_no_step(tmp_path, model, monkeypatch,
     assert [one.observer for one in run.meta.disabled] == ["evaluation losses"]
     assert len(run.steps) == 3
     assert "evaluation losses are no longer recorded" in capsys.readouterr().err
+
+
+def test_of_several_threads_that_train_none_is_told(tmp_path):
+    """One is in training mode while another evaluates: some of its losses would be taken for all."""
+
+    def train(turn):
+        model = classifier()
+        optimizer = sgd(model)
+        for _ in range(5):
+            step(model, optimizer)
+            turn.wait()
+            model.eval()
+            loss_of(model, slice(8, 24))
+
+    turn = threading.Barrier(2)
+    with recorded(tmp_path / "run"), ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(train, turn) for _ in range(2)]:
+            done.result()
+    run = run_of(tmp_path / "run")
+    assert len(run.steps) == 10
+    assert len(run.evaluations) == 0
