@@ -88,8 +88,8 @@ def record(folder: Path, steps_in_all: int = STEPS) -> None:
 
 def analyzed(folder: Path) -> None:
     """Analyze the run in this process, and print what it took as JSON."""
-    from gradaudit.audit import analyze
-    from gradaudit.run import load
+    from gradaudit.audit.runner import analyze
+    from gradaudit.reading.run import load
 
     audit = analyze(load(folder))
     failed = [outcome.traceback for outcome in audit.with_face("failed")]

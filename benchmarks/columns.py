@@ -118,7 +118,7 @@ def recorded(training: Training, folder: Path, every: int | None) -> Iterator[Co
 
 def _kept(folder: Path) -> str:
     """The rows and columns of table `tensors` that are on the disk, read back."""
-    from gradaudit.run import load
+    from gradaudit.reading.run import load
 
     run = load(folder)
     steps, rows = len(run.steps), len(run.recorded_steps(0))

@@ -3,14 +3,20 @@
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Recorder", "__version__", "analyze", "load"]
+__all__ = ["Recorder", "__version__", "analyze", "compare", "load"]
 
 if TYPE_CHECKING:
-    from gradaudit.audit import analyze
+    from gradaudit.audit.compare import compare
+    from gradaudit.audit.runner import analyze
+    from gradaudit.reading.run import load
     from gradaudit.record.recorder import Recorder
-    from gradaudit.run import load
 
-_HOME = {"Recorder": "gradaudit.record.recorder", "load": "gradaudit.run", "analyze": "gradaudit.audit"}
+_HOME = {
+    "Recorder": "gradaudit.record.recorder",
+    "analyze": "gradaudit.audit.runner",
+    "compare": "gradaudit.audit.compare",
+    "load": "gradaudit.reading.run",
+}
 
 
 def __getattr__(name: str) -> Any:

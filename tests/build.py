@@ -9,7 +9,7 @@ import pandas
 import pyarrow
 import pyarrow.parquet
 
-from gradaudit.run import Run, load
+from gradaudit.reading.run import Run, load
 from gradaudit.schema import TABLES, LossFacts, Meta, ModuleFacts, OptimizerFacts, TensorFacts, arrow_schema
 
 DEFAULTS: dict[str, Any] = {

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 from playwright.sync_api import sync_playwright
 
-from gradaudit.audit import analyze
+from gradaudit.audit.runner import analyze
+from gradaudit.reading.run import load
 from gradaudit.report import html
-from gradaudit.run import load
 from tests.samples import FOLDER
 
 PICTURES = Path(__file__).parents[1] / ".github" / "pictures"

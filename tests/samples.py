@@ -6,9 +6,11 @@ from pathlib import Path
 import click
 import msgspec
 
-from gradaudit.audit import Audit, Ranked, analyze
+from gradaudit.audit.causes import Ranked
+from gradaudit.audit.result import Audit
+from gradaudit.audit.runner import analyze
+from gradaudit.reading.run import load
 from gradaudit.report import terminal
-from gradaudit.run import load
 
 FOLDER = Path(__file__).parents[1] / "sample_runs"
 REWRITE = "make goldens"

@@ -12,11 +12,11 @@ import numpy
 import pyarrow.parquet
 import pytest
 
-from gradaudit.audit import examine
+from gradaudit.audit.runner import examine
 from gradaudit.diagnoser import SECTIONS, Diagnoser
 from gradaudit.diagnosers import all_diagnosers
 from gradaudit.findings import Confidence, Finding, Lines, Measure, Severity
-from gradaudit.run import Run, load
+from gradaudit.reading.run import Run, load
 from gradaudit.schema import TABLES, LossFacts, TensorFacts
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import HEALTHY_WITH, embedding_rows, falling, healthy

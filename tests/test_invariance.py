@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from gradaudit.audit import Outcome, examine
+from gradaudit.audit.result import Outcome
+from gradaudit.audit.runner import examine
 from gradaudit.diagnosers import all_diagnosers
-from gradaudit.run import Run, load
+from gradaudit.reading.run import Run, load
 from tests import samples, variants
 from tests.diagnosers.sick import sick_run
 from tests.thin import thin

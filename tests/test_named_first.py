@@ -2,7 +2,7 @@
 
 import pytest
 
-from gradaudit.audit import analyze
+from gradaudit.audit.runner import analyze
 from gradaudit.findings import Severity
 from tests.characters import train
 from tests.record.training import recorded, run_of

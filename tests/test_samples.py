@@ -10,8 +10,8 @@ import pyarrow.parquet
 import pytest
 
 from gradaudit.findings import Severity
+from gradaudit.reading.run import load
 from gradaudit.report import measure_text
-from gradaudit.run import load
 from gradaudit.schema import PrivateFacts
 from tests import samples
 from tests.test_house import DIAGNOSERS, check_style

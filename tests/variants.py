@@ -10,7 +10,7 @@ import pandas
 import pyarrow.parquet
 
 from gradaudit.derived.learning_rates import scale_free
-from gradaudit.run import Run, load
+from gradaudit.reading.run import Run, load
 from gradaudit.schema import Meta
 from tests.build import write_table
 

@@ -14,10 +14,10 @@ from benchmarks.lab import record
 from benchmarks.lab.configuration import HALVES
 from benchmarks.lab.cut import cut
 from benchmarks.lab.experiments import chosen
-from gradaudit.audit import examine, rank
-from gradaudit.causes import Ranked
+from gradaudit.audit.causes import Ranked
+from gradaudit.audit.runner import examine, rank
 from gradaudit.diagnosers import all_diagnosers
-from gradaudit.run import Run, RunError, load
+from gradaudit.reading.run import Run, RunError, load
 
 CUTS = (20, 50, 100, 200)  # steps; beside the whole run
 WHOLE = "whole"

@@ -10,7 +10,7 @@ import msgspec
 from benchmarks.lab import figures
 from benchmarks.lab.analyze import WHOLE, definitions_commit
 from benchmarks.lab.figures import Trial
-from gradaudit.base_rates import FILE, Laboratory, Tally, laboratory
+from gradaudit.audit.base_rates import FILE, Laboratory, Tally, laboratory
 from gradaudit.diagnosers import all_diagnosers
 from gradaudit.findings import Severity
 
@@ -68,7 +68,7 @@ def text(figured: Laboratory) -> str:
 @click.command()
 @click.option("--names", is_flag=True, help="Keep the figures; only add diagnosers that are new, and drop those gone.")
 def main(names: bool) -> None:
-    """Write gradaudit/base_rates.json from every run that is recorded and analyzed."""
+    """Write gradaudit/audit/base_rates.json from every run that is recorded and analyzed."""
     catalogue = [item.name for item in all_diagnosers()]
     runs = [] if names else figures.trials()
     if not names and not runs:

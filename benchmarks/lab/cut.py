@@ -7,9 +7,9 @@ import pandas
 import pyarrow
 import pyarrow.compute
 
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
+from gradaudit.reading.segments import read
 from gradaudit.schema import TABLES, Meta, Table, arrow_schema
-from gradaudit.segments import read
 
 # Which column of a table says when: the step of its optimizer, or the global step.
 _OWN = {"steps": "step", "tensors": "step", "rows": "step", "histograms": "step"}

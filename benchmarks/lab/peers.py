@@ -19,7 +19,7 @@ from benchmarks.lab.experiments import Experiment, chosen
 from benchmarks.lab.figures import Share, Trial, share
 from benchmarks.lab.results import keep
 from benchmarks.lab.table import in_half, markdown, of_kind
-from gradaudit.run import Run, load
+from gradaudit.reading.run import Run, load
 
 ENVIRONMENT = record.LAB / "peers"
 PYTHON = ENVIRONMENT / "bin" / "python"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import numpy
 
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 Rule = Callable[[Run], bool]
 

@@ -19,8 +19,8 @@ from gradaudit.commands.workers import apart, each
 from gradaudit.schema import UserError
 
 if TYPE_CHECKING:
-    from gradaudit.audit import Audit
-    from gradaudit.compare import Comparison
+    from gradaudit.audit.compare import Comparison
+    from gradaudit.audit.result import Audit
 
 FORMATS = ("html", "json", "terminal")
 
@@ -59,7 +59,7 @@ def compare(
 
     Exit codes: 0 done, 1 a new finding at or above --fail-on, 2 a run could not be read or the page not written.
     """
-    from gradaudit.compare import compare as side_by_side
+    from gradaudit.audit.compare import compare as side_by_side
     from gradaudit.findings import Severity
 
     # runs/* names the page over them, too.
@@ -101,7 +101,7 @@ def read(wishes: Wishes, path: Path) -> "Audit":
     """The audit of a run, or the one in a JSON file. Raises UserError."""
     if not path.is_file():
         return examined(path, wishes)
-    from gradaudit.audit import without_host
+    from gradaudit.audit.privacy import without_host
     from gradaudit.report import json_file
 
     audit = json_file.read(path)

@@ -15,7 +15,7 @@ def explain(name: str | None) -> None:
 
     Without NAME, list every diagnoser.
     """
-    from gradaudit.audit import unknown
+    from gradaudit.audit.runner import unknown
     from gradaudit.diagnosers import all_diagnosers
     from gradaudit.report import pages
 

@@ -14,7 +14,7 @@ from gradaudit.commands.workers import apart
 from gradaudit.schema import UserError
 
 if TYPE_CHECKING:
-    from gradaudit.audit import Audit
+    from gradaudit.audit.result import Audit
 
 WIDEST = 88  # columns of the terminal report; longer lines are hard to read
 # And where each goes by default.

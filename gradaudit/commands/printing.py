@@ -13,7 +13,7 @@ from gradaudit.commands.output import LOG, STDOUT, WIDEST, Target, render, size,
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gradaudit.audit import Audit
+    from gradaudit.audit.result import Audit
 
 
 def said(text: str) -> str:
@@ -44,8 +44,8 @@ class Printing:
         """Every report that goes to standard output."""
         formats = [target.format for target in self.chosen if target.place(run) == STDOUT]
         if self.quiet and self.talks(run):
+            from gradaudit.audit.verdict import verdict
             from gradaudit.report.text import sentence
-            from gradaudit.verdict import verdict
 
             text = sentence(verdict(audit))
             click.echo(said(f"{run}: {text}" if self.named else text))

@@ -12,7 +12,7 @@ from gradaudit.commands.printing import said
 from gradaudit.commands.workers import apart
 
 if TYPE_CHECKING:
-    from gradaudit.audit import Audit
+    from gradaudit.audit.result import Audit
 
 
 @click.command(short_help="Make a report again from the JSON of an audit.")
@@ -38,7 +38,7 @@ def render(audit: Path, output: Path | None, format: str, show_host: bool) -> No
 
     The page has the same bytes as the one that gradaudit analyze wrote.
     """
-    from gradaudit.audit import without_host
+    from gradaudit.audit.privacy import without_host
     from gradaudit.report import json_file
 
     (target,) = targets((format,), output, 1)

@@ -26,7 +26,7 @@ def effective(
     select: Sequence[str] = (), ignore: Sequence[str] = (), assignments: Sequence[str] = (), fail_on: str | None = None
 ) -> Settings:
     """The settings for options as click gives them: each replaces what the file says. Raises UserError."""
-    from gradaudit.audit import choose
+    from gradaudit.audit.runner import choose
 
     config = read(Path.cwd())
     typed = dict(assignment(text) for text in assignments)
@@ -64,7 +64,7 @@ def assignment(text: str) -> tuple[str, float]:
 
 def shown(settings: Settings) -> Iterator[str]:
     """The settings as lines of TOML, each threshold with where it comes from."""
-    from gradaudit.audit import choose
+    from gradaudit.audit.runner import choose
 
     yield f"# from {settings.config.file or 'the defaults: no pyproject.toml here or above has [tool.gradaudit]'}"
     yield "[tool.gradaudit]"

@@ -13,7 +13,7 @@ from gradaudit.commands.settings import Settings
 from gradaudit.schema import UserError
 
 if TYPE_CHECKING:
-    from gradaudit.audit import Audit
+    from gradaudit.audit.result import Audit
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Analyzed:
 
 def examined(path: Path, wishes: Wishes, show: Callable[[str], None] = lambda what: None) -> "Audit":
     """The audit of the run in `path`. Raises UserError."""
-    from gradaudit.audit import analyze
-    from gradaudit.run import load
+    from gradaudit.audit.runner import analyze
+    from gradaudit.reading.run import load
 
     try:
         return analyze(
@@ -107,7 +107,7 @@ def write_index(
 
     Gives `file`; `named` says that it is the user who calls it so. Raises OutputError.
     """
-    from gradaudit.privacy import without_folders
+    from gradaudit.audit.privacy import without_folders
     from gradaudit.report import index
 
     runs = [run for run, *_ in audited]

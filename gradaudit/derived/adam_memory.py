@@ -5,7 +5,7 @@ import numpy
 from gradaudit.derived.order_statistics import Floats
 from gradaudit.derived.per_run import per_run
 from gradaudit.derived.step_size import adam_eps, clipped_away
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 from gradaudit.schema import OptimizerFacts
 
 

@@ -10,7 +10,7 @@ from gradaudit.derived.order_statistics import median
 from gradaudit.derived.training_loss import training_loss
 from gradaudit.derived.wording import count, percent, plural
 from gradaudit.findings import Action
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 _SMALL = 0.25  # of the usual batch: worth telling
 

@@ -6,7 +6,7 @@ import numpy
 
 from gradaudit.derived.order_statistics import Mask
 from gradaudit.derived.per_run import per_run
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 from gradaudit.schema import ModuleFacts, TensorFacts
 
 # "not called": no step calls the module. "not used": the module is called, and it or its parts train without this

@@ -7,7 +7,7 @@ import numpy
 
 from gradaudit.derived.order_statistics import Floats, Integers, Mask, median
 from gradaudit.derived.per_run import per_run
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 BY_NORM, BY_VALUE = 1, 2
 

@@ -7,7 +7,7 @@ import numpy
 
 from gradaudit.derived.order_statistics import Mask
 from gradaudit.derived.per_run import per_run
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
 
 _Prefix = tuple[str, ...]

@@ -8,7 +8,7 @@ from gradaudit.derived.order_statistics import median
 from gradaudit.derived.training_loss import TrainingLoss
 from gradaudit.derived.wording import percent
 from gradaudit.findings import Action
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 _STARTED = 0.05  # of the objective: less was never much of it
 _LEFT = 0.1  # of what the rest was at first: it is nearly gone

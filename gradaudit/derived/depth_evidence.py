@@ -12,7 +12,7 @@ from gradaudit.derived.reduce import short
 from gradaudit.derived.training_loss import training_loss
 from gradaudit.derived.wording import number
 from gradaudit.findings import Dot, Dots
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 _LEARNED = 0.05  # of the first loss: less is what batches differ by
 _LOST = 0.5  # of what was gained

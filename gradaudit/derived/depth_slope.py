@@ -15,7 +15,7 @@ from gradaudit.derived.ratios import last_half, recorded_global_steps, window
 from gradaudit.derived.replaced import replaced_at
 from gradaudit.derived.term_groups import term_groups
 from gradaudit.derived.wording import count, fold, number
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 FIRST_STEPS = 9  # the profile is taken over steps 0 to 9, or as long as the weights are those of the start
 STEEP = 3.0  # decades; healthy models reach 1.4, and 2.5 where two nets are pooled; faulty ones start at 4.0

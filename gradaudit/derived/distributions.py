@@ -13,7 +13,7 @@ from gradaudit.derived.reduce import blocks, short
 from gradaudit.derived.run_facts import optimizer_name
 from gradaudit.derived.wording import names, number, percent
 from gradaudit.findings import Heatmap, Ridge, Ridges, Zone
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
 
 if TYPE_CHECKING:

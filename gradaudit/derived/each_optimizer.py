@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 
 from gradaudit.findings import Clean, Finding, Verdict
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 
 def each_optimizer(run: Run, judge: Callable[[int], Iterable[Verdict]]) -> Iterator[Verdict]:

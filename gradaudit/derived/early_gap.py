@@ -8,7 +8,7 @@ from gradaudit.derived.progress import start_level
 from gradaudit.derived.training_loss import TrainingLoss
 from gradaudit.derived.wording import number, percent
 from gradaudit.findings import Action
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 _CARRIED = 0.3  # of what training has gained by the first evaluation; in healthy runs most of it carries over
 _GAINED = 0.1  # of the first loss: of less nothing can be told

@@ -11,7 +11,7 @@ from gradaudit.derived.learning_rates import scale_free
 from gradaudit.derived.order_statistics import Floats, median, medians
 from gradaudit.derived.per_run import per_run
 from gradaudit.derived.ratios import step_weights, update_ratio
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 PROBED = 4096  # elements of a tensor behind update_norm, see the recorder's probe
 _ENOUGH = 30  # probed elements that move; with fewer a median over the steps is mostly sampling noise

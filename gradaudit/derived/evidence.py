@@ -14,7 +14,7 @@ from gradaudit.derived.smoothing import wide
 from gradaudit.derived.training_loss import training_loss
 from gradaudit.derived.wording import count, plural
 from gradaudit.findings import Lines, Mark
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
 
 MOST_DOTS = 200  # one a tensor; more would not be told apart

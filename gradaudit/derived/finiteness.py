@@ -9,7 +9,7 @@ from gradaudit.derived.order_statistics import Mask, largest, median
 from gradaudit.derived.per_run import per_run
 from gradaudit.derived.ratios import recorded_global_steps, typical_update
 from gradaudit.derived.training_loss import training_loss
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 if TYPE_CHECKING:
     import pandas

@@ -11,7 +11,7 @@ from gradaudit.derived.order_statistics import Floats, median
 from gradaudit.derived.spikes import Spikes
 from gradaudit.derived.training_loss import TrainingLoss
 from gradaudit.derived.wording import count
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 First = Literal["update", "gradient", "batch", "loss", "unclear", "unknown"]
 

@@ -7,7 +7,7 @@ from gradaudit.derived.objective import SAME, factor
 from gradaudit.derived.progress import divergence, not_learning
 from gradaudit.derived.training_loss import TrainingLoss
 from gradaudit.derived.wording import count
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 from gradaudit.schema import LossFacts
 
 CLOSE = 0.05  # relative distance at which a factor is taken for the batch size or the micro-steps

@@ -10,7 +10,7 @@ from gradaudit.derived.module_samples import loss_inputs, model_inputs
 from gradaudit.derived.training_loss import TrainingLoss
 from gradaudit.derived.wording import factor, in_code, number
 from gradaudit.findings import Action
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 _HELPS = 2.0  # times: a target whose standardisation takes less off the ratio of loss to variance is not the cause
 _OFF_CENTRE = 0.5  # standard deviations of the target: a mean nearer to 0 is found in a few steps

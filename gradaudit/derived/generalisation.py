@@ -11,7 +11,7 @@ from gradaudit.derived.smoothing import smooth
 from gradaudit.derived.training_loss import TrainingLoss
 from gradaudit.derived.validation import training_evaluation, validation
 from gradaudit.findings import Series
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 LEAST_EVALUATIONS = 5
 FEWEST = 3  # where what they show is beyond doubt

@@ -8,7 +8,7 @@ import numpy
 from gradaudit.derived.learning_rates import learning_rates, peak_rates
 from gradaudit.derived.order_statistics import Floats
 from gradaudit.derived.ratios import recorded_global_steps, typical_update
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 AIM = 0.1  # of the weights: the largest update of all but a few healthy runs is below 0.3
 HARMFUL = 0.2  # update-to-weight ratio that goes with harm, as in `learning_rate_too_high`

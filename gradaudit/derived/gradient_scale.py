@@ -10,7 +10,7 @@ import numpy
 from gradaudit.derived.ratios import last_half
 from gradaudit.derived.reduce import blocks
 from gradaudit.findings import Heatmap
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
 
 Floats = numpy.ndarray[Any, numpy.dtype[numpy.float64]]

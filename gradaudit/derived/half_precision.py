@@ -11,7 +11,7 @@ from gradaudit.derived.per_run import per_run
 from gradaudit.derived.reduce import blocks, short
 from gradaudit.derived.wording import percent
 from gradaudit.findings import Ridge, Ridges, Zone
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 # Four bins to the octave, as in table `histograms`; what lies outside is counted in the first and the last.
 OCTAVE = 4

@@ -6,7 +6,7 @@ import msgspec
 
 from gradaudit.derived.constant_predictor import constant_loss
 from gradaudit.derived.training_loss import TrainingLoss
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 
 def held_out_constant(run: Run, losses: list[TrainingLoss]) -> tuple[float, TrainingLoss]:

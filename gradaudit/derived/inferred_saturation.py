@@ -9,7 +9,7 @@ from gradaudit.derived.layers import weight_layers
 from gradaudit.derived.module_samples import loss_inputs
 from gradaudit.derived.order_statistics import Floats
 from gradaudit.derived.ratios import recorded_global_steps
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 from gradaudit.schema import LossFacts, ModuleFacts
 
 if TYPE_CHECKING:

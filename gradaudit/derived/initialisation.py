@@ -7,7 +7,7 @@ import numpy
 
 from gradaudit.derived.layers import weight_layers
 from gradaudit.derived.per_run import per_run
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
 
 

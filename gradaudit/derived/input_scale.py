@@ -9,7 +9,7 @@ from gradaudit.derived.layers import weight_layers, zero_start
 from gradaudit.derived.order_statistics import Flags, Floats, Integers, median
 from gradaudit.derived.per_run import per_run
 from gradaudit.derived.ratios import recorded_global_steps, window
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
 
 FIRST_STEPS = 19  # the scale is read over steps 0 to 19

@@ -2,7 +2,7 @@
 
 from gradaudit.derived.wording import count
 from gradaudit.findings import CouldNotLook
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 LAST = 0.1  # of a run; the recorder leaves no table without rows there, unless the disk is too slow
 

@@ -10,7 +10,7 @@ from gradaudit.derived.learning_rates import recorded_learning_rates
 from gradaudit.derived.order_statistics import Floats, Mask, medians
 from gradaudit.derived.per_run import per_run
 from gradaudit.derived.ratios import gradient_ratio, last_half, update_ratio, window
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 Quantity = Literal["update", "gradient"]
 

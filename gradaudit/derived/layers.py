@@ -4,7 +4,7 @@ import numpy
 
 from gradaudit.derived.order_statistics import Mask
 from gradaudit.derived.per_run import per_run
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
 
 # Substrings of the class of a module whose matrices mix inputs into outputs; MultiheadAttention holds in_proj_weight.

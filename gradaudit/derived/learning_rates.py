@@ -7,7 +7,7 @@ import numpy
 from gradaudit.derived.order_statistics import Floats, Mask
 from gradaudit.derived.per_run import per_run
 from gradaudit.derived.wording import names, setting
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 from gradaudit.schema import BY_HAND
 
 # The classes of torch.optim: one that is not among them was imported from elsewhere.

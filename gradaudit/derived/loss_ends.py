@@ -10,7 +10,7 @@ from gradaudit.derived.minor_term import shown_loss
 from gradaudit.derived.reduce import short
 from gradaudit.derived.run_facts import optimizer_name
 from gradaudit.findings import Value
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 
 class Ends(Value, frozen=True, kw_only=True):

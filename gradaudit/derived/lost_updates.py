@@ -9,7 +9,7 @@ from gradaudit.derived.learning_rates import recorded_learning_rates
 from gradaudit.derived.order_statistics import Floats, Integers, medians
 from gradaudit.derived.per_run import per_run
 from gradaudit.derived.ratios import recorded_global_steps
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
 
 HALF = ("float16", "bfloat16")

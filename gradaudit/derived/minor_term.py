@@ -8,7 +8,7 @@ import numpy
 from gradaudit.derived.objective import SAME, factor
 from gradaudit.derived.order_statistics import Integers
 from gradaudit.derived.per_run import per_run
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 MINOR = 0.5  # of the objective: the other terms are more than the loss that was called
 

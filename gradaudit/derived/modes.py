@@ -1,7 +1,7 @@
 """Which modules of the model act differently in training mode and in evaluation mode."""
 
 from gradaudit.derived.wording import names, plural
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 
 def mode_dependent(run: Run) -> str:

@@ -1,6 +1,6 @@
 """What to call a module in a sentence: a name that is only a number says nothing without its class."""
 
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 
 def named(run: Run, name: str) -> str:

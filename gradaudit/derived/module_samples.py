@@ -6,7 +6,7 @@ import numpy
 
 from gradaudit.derived.order_statistics import Mask, median
 from gradaudit.derived.per_run import per_run
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 if TYPE_CHECKING:
     import pandas

@@ -11,7 +11,7 @@ from gradaudit.derived.per_run import per_run
 from gradaudit.derived.ratios import last_half
 from gradaudit.derived.same_batch import same_batch
 from gradaudit.derived.wording import count, number
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 LEAST = 100  # pairs of successive gradients: with fewer the standard error is that of the blocks' own noise
 BLOCKS = 10  # of successive pairs, whose means are taken as independent: neighbouring pairs share a gradient

@@ -5,7 +5,7 @@ import numpy
 from gradaudit.derived.layers import weight_layers
 from gradaudit.derived.per_run import per_run
 from gradaudit.derived.training_loss import training_loss
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 
 @per_run

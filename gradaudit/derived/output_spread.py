@@ -5,7 +5,7 @@ import math
 from gradaudit.derived.last_tenth import reaches, steps_of_run
 from gradaudit.derived.module_samples import last_samples, loss_inputs
 from gradaudit.derived.training_loss import TrainingLoss
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 
 def output_spread(run: Run, loss: TrainingLoss) -> float:

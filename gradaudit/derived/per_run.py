@@ -5,7 +5,7 @@ from functools import wraps
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 Answer = TypeVar("Answer")
 

@@ -12,7 +12,7 @@ from gradaudit.derived.progress import divergence as diverges
 from gradaudit.derived.training_loss import training_loss
 from gradaudit.derived.wording import count, number, percent
 from gradaudit.findings import Measure
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 LEAST_STEPS = 100
 FLAT, UNFINISHED = 0.02, 0.1  # of the start, as on the page of `premature_plateau`

@@ -10,7 +10,7 @@ from gradaudit.derived.order_statistics import median, running_median
 from gradaudit.derived.per_run import per_run
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
 from gradaudit.derived.wording import setting
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 # Figures measured over 410 healthy and 618 faulty runs of small networks, in the tests' words:
 SMOOTH = 5  # steps of the running median

@@ -5,7 +5,7 @@ import numpy
 from gradaudit.derived.layers import embeddings, weight_layers, zero_start
 from gradaudit.derived.order_statistics import Floats, Integers, Mask, medians_across
 from gradaudit.derived.per_run import per_run
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 _COLLAPSED = 0.3  # of the first norm: weight decay ate the weights, and the ratio grows without any learning
 

@@ -5,7 +5,7 @@ import numpy
 from gradaudit.derived.layers import weight_layers, zero_start
 from gradaudit.derived.per_run import per_run
 from gradaudit.derived.ratios import recorded_global_steps
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 _LEAP = 1.0  # update over weight: nothing of what a layer was is left; healthy runs peak at 0.3
 _WRITTEN = 0.5  # of the weights, and twice the update: how far they are from where the step left them

@@ -10,7 +10,7 @@ from gradaudit.derived.standstill import Reason, all_owned, fed_with_zeros, one_
 from gradaudit.derived.step_size import below_precision
 from gradaudit.derived.wording import count, in_code, names, plural, setting
 from gradaudit.findings import Action, Severity
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
 
 

@@ -13,7 +13,7 @@ from gradaudit.derived.progress import divergence as diverges
 from gradaudit.derived.training_loss import training_loss
 from gradaudit.derived.wording import count, setting
 from gradaudit.findings import Action
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 RISEN = 3.0  # times; a rate that grows by less is no warmup
 _LOST, _ERRORS, _GAINED = 0.15, 4.0, 0.1  # as in `unstable_loss`, which tells why

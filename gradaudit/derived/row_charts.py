@@ -3,7 +3,7 @@
 from gradaudit.derived.embedding_rows import RowHistory, bin_label
 from gradaudit.derived.reduce import plain, short
 from gradaudit.findings import AnyEvidence, Bin, Distribution, Lines
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 
 def reach_chart(run: Run, optimizer: int, history: RowHistory | None) -> list[AnyEvidence]:

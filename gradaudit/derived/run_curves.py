@@ -13,7 +13,7 @@ from gradaudit.derived.reduce import plain, short
 from gradaudit.derived.training_loss import training_loss
 from gradaudit.derived.validation import validation
 from gradaudit.findings import Series
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 GAP_TO_EVALUATED = "gap to the training loss as evaluated"
 _LEAST_EVALUATIONS = 3

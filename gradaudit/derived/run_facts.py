@@ -10,7 +10,7 @@ from gradaudit.derived.progress import MOST_BATCHES
 from gradaudit.derived.spike_score import spike_scores
 from gradaudit.derived.update_rms import update_sizes
 from gradaudit.derived.wording import percent, setting
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 from gradaudit.schema import LossFacts, Meta, OptimizerFacts
 
 

@@ -5,7 +5,7 @@ import numpy
 from gradaudit.derived.layers import weight_layers
 from gradaudit.derived.order_statistics import median
 from gradaudit.derived.per_run import per_run
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 _EARLY = 30  # recorded steps: later on a loss of zero leaves gradients without a direction
 _ALIKE = 0.8  # cosine of successive gradients; the same two to four examples have 0.91 and more, random ones 0.09

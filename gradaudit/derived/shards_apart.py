@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy
 
 from gradaudit.derived.per_run import per_run
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
+from gradaudit.reading.shards import Merged
 from gradaudit.schema import TensorFacts
-from gradaudit.shards import Merged
 
 _CONSTANT = 1e-3  # of the norm: weights that all have one size are equal on all ranks, whatever the seed
 

@@ -9,7 +9,7 @@ from gradaudit.derived.layers import weight_layers
 from gradaudit.derived.order_statistics import Floats, Integers
 from gradaudit.derived.per_run import per_run
 from gradaudit.derived.ratios import recorded_global_steps
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
 
 SILENT = 30  # recorded steps without a gradient after which the recorder calls an output silent

@@ -7,7 +7,7 @@ from gradaudit.derived.per_run import per_run
 from gradaudit.derived.training_loss import training_loss
 from gradaudit.derived.wording import count as count_of
 from gradaudit.derived.wording import names, percent, setting
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 # OLMo 2 (arXiv 2501.00656, section 3): seven standard deviations, of the last 1,000 values.
 DEVIATIONS = 7.0

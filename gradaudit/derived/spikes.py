@@ -10,7 +10,7 @@ from gradaudit.derived.reduce import plain
 from gradaudit.derived.smoothing import wide
 from gradaudit.derived.wording import count
 from gradaudit.findings import Lines, Mark
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 _APART = 5  # steps between spikes: nearer ones are one
 _MARGIN = 25  # steps shown before and after a spike

@@ -11,7 +11,7 @@ from gradaudit.derived.embedding_rows import RowHistory
 from gradaudit.derived.learning_rates import recorded_learning_rates
 from gradaudit.derived.order_statistics import Mask
 from gradaudit.derived.per_run import per_run
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
 
 # "copy": of trained tensors, which the script brings up to date. "fixed": frozen, and no optimizer was ever given it.

@@ -12,7 +12,7 @@ from gradaudit.derived.progress import epochs as epochs_of
 from gradaudit.derived.training_loss import TrainingLoss, training_loss
 from gradaudit.derived.wording import count, factor, number, percent, setting
 from gradaudit.findings import Measure, Severity
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 _SIZE = "largest median update-to-weight ratio"
 _DEVIATIONS = 4.0  # standard deviations from batch to batch, on a logarithmic scale

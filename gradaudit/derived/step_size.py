@@ -9,7 +9,7 @@ from gradaudit.derived.layers import weight_layers
 from gradaudit.derived.learning_rates import recorded_learning_rates, scale_free
 from gradaudit.derived.order_statistics import Floats, Mask, largest, medians
 from gradaudit.derived.per_run import per_run
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 # Of a weight: half the distance to the next number, which is what rounding takes from an update.
 _HALF_A_STEP = {"float64": 2.0**-54, "float32": 2.0**-25, "bfloat16": 2.0**-9, "float16": 2.0**-12}

@@ -5,7 +5,7 @@ from gradaudit.derived.learning_rates import nobody_updates, whole_model
 from gradaudit.derived.standstill import reason_for_rest
 from gradaudit.derived.wording import count
 from gradaudit.findings import Action, Severity
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
 
 

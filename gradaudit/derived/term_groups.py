@@ -8,7 +8,7 @@ from gradaudit.derived.initialisation import first_rms
 from gradaudit.derived.layers import comparable_layers
 from gradaudit.derived.order_statistics import Mask
 from gradaudit.derived.per_run import per_run
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 _SMALL = 0.1  # of torch.nn's default: heads of policies are initialised with a gain of 0.01
 

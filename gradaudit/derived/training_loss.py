@@ -12,7 +12,7 @@ from gradaudit.derived.order_statistics import Floats, Integers, median
 from gradaudit.derived.per_run import per_run
 from gradaudit.derived.wording import factor as few
 from gradaudit.derived.wording import percent
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 from gradaudit.schema import LossFacts
 
 Kind = Literal["classification", "binary", "regression", "other", "unknown"]

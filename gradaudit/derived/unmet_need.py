@@ -1,7 +1,7 @@
 """Why a diagnoser cannot look at what it needs, and how a user gets it recorded."""
 
 from gradaudit.derived.training_loss import inside_compiled
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 from gradaudit.schema import TABLES
 
 # What the tables of a run hold, in the words of one who has never seen them.

@@ -8,7 +8,7 @@ from gradaudit.derived.order_statistics import Floats, Mask, median, medians
 from gradaudit.derived.per_run import per_run
 from gradaudit.derived.ratios import last_half
 from gradaudit.derived.wording import number, setting
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 # Moonlight (arXiv 2502.16982, section 2.2) gives 0.2 to 0.4 for AdamW. The weight layers of two healthy runs of the
 # laboratory, at every eps from 1e-12 to 1e-4: 0.18 to 0.29.

@@ -9,7 +9,7 @@ from gradaudit.derived.order_statistics import Floats, Integers
 from gradaudit.derived.per_run import per_run
 from gradaudit.derived.wording import setting
 from gradaudit.findings import CouldNotLook
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 HELD_OUT = ("validation", "val", "valid", "dev", "eval", "test")  # in order of preference
 _TRAIN = ("train", "training")

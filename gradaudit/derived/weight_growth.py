@@ -9,7 +9,7 @@ from gradaudit.derived.learning_rates import learning_rates, of_groups, optimize
 from gradaudit.derived.order_statistics import Floats, medians_across
 from gradaudit.derived.per_run import per_run
 from gradaudit.derived.ratios import recorded_global_steps
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 _WITHIN = 10  # steps
 

@@ -42,7 +42,7 @@ from gradaudit.findings import (
     Span,
     Verdict,
 )
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 _MARKS = 5  # vertical lines that a small chart can hold
 

@@ -52,7 +52,7 @@ from gradaudit.findings import (
     Span,
     Verdict,
 )
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 _EVALUATIONS = 3  # one at the start, in the middle and at the end
 _GUESS = 0.95  # of the logarithm of the classes: the first evaluation may lie a little below it by chance

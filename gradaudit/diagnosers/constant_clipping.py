@@ -57,7 +57,7 @@ from gradaudit.findings import (
     Span,
     Verdict,
 )
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 _LEARNS = 0.2  # of the first loss: a training that loses more of it bears its threshold
 

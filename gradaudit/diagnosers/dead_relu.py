@@ -70,7 +70,7 @@ from gradaudit.findings import (
     Span,
     Verdict,
 )
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 from gradaudit.schema import ROWS
 
 _WARMUP = 100  # steps

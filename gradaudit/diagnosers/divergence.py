@@ -67,7 +67,7 @@ from gradaudit.findings import (
     Verdict,
     ratio,
 )
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 _LEAD_UP = 20  # steps before the loss leaves at which a step that is too large counts as its cause
 

@@ -55,7 +55,7 @@ from gradaudit.findings import (
     Span,
     Verdict,
 )
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 from gradaudit.schema import LossFacts
 
 if TYPE_CHECKING:

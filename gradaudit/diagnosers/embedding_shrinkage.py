@@ -56,7 +56,7 @@ from gradaudit.findings import (
     Verdict,
     ratio,
 )
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 _GROWN = 2.0  # times: from here on a gradient is said to have grown
 _MOST_LINES = 4

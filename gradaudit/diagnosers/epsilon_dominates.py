@@ -61,7 +61,7 @@ from gradaudit.findings import (
     Span,
     Verdict,
 )
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 _USUAL_EPS = 1e-8  # torch's default: nobody chose it for this model
 _ROUNDING = 1.001  # settings are kept as float64, defaults of other libraries may be float32

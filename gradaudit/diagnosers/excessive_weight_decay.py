@@ -70,7 +70,7 @@ from gradaudit.findings import (
     Verdict,
     ratio,
 )
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 _EARLY = (2, 40)  # steps: late in training decay and gradient balance in healthy normalised layers, too
 _EXPLAINED = 0.1  # of the shrinkage, as a logarithm: less decay than that is not its cause

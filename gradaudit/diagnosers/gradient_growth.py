@@ -57,7 +57,7 @@ from gradaudit.findings import (
     Verdict,
     ratio,
 )
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 _FELL = (
     0.9  # of its first steps: an objective that was lower has learned, and TD losses of healthy agents rise after it

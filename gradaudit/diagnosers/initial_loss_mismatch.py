@@ -70,7 +70,7 @@ from gradaudit.findings import (
     Span,
     Verdict,
 )
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 from gradaudit.schema import LossFacts
 
 _VISIBLE = "use a loss of torch.nn.functional (nn.CrossEntropyLoss uses one), so that its classes can be seen"

@@ -62,7 +62,7 @@ from gradaudit.findings import (
     Verdict,
     ratio,
 )
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 _FADED = 0.1  # of the peak: a schedule that fades to 0 was lower before
 _HALF = 0.5  # of the optimizer's own rate

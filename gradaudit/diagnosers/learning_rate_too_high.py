@@ -73,7 +73,7 @@ from gradaudit.findings import (
     Span,
     Verdict,
 )
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 _EARLY = 10  # recorded steps
 _STARTING = 100  # steps, the length of the warmup that is advised: later a warmup comes too late

@@ -61,7 +61,7 @@ from gradaudit.findings import (
     Verdict,
     ratio,
 )
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 _EVALUATIONS = 3  # one at the start, in the middle and at the end
 

@@ -50,7 +50,7 @@ from gradaudit.derived.validation import validation
 from gradaudit.derived.wording import count, factor, names, number, plural, setting
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import Action, Clean, Confidence, Evidence, Finding, Mark, Measure, Severity, Span, Verdict
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 
 @diagnoser(worst=Severity.CRITICAL, needs=("steps",), minimum_steps=1)

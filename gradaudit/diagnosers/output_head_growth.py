@@ -63,7 +63,7 @@ from gradaudit.findings import (
     Verdict,
     ratio,
 )
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 _NEAR = 0.9  # of the peak of the learning rate: a plateau is no fall
 _LEAST = 50  # steps of falling rate: tenths of five losses

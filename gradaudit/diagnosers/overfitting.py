@@ -74,7 +74,7 @@ from gradaudit.findings import (
     Verdict,
     ratio,
 )
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 
 @diagnoser(worst=Severity.WARNING, needs=("evaluations.mean_loss",), minimum_steps=5)

@@ -60,7 +60,7 @@ from gradaudit.findings import (
     Span,
     Verdict,
 )
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 _FEW = 20  # steps: fewer say nothing about a rank's gradients or data
 _MOST_LINES = 4

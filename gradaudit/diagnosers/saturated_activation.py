@@ -66,7 +66,7 @@ from gradaudit.findings import (
     Span,
     Verdict,
 )
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 from gradaudit.schema import ModuleFacts, TensorFacts
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ from gradaudit.derived.learning_rates import label_of
 from gradaudit.derived.wording import count, percent, plural
 from gradaudit.diagnoser import diagnoser
 from gradaudit.findings import Action, Clean, Confidence, CouldNotLook, Finding, Measure, Severity, Span, Verdict
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 
 @diagnoser(

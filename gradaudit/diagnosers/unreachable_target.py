@@ -50,7 +50,7 @@ from gradaudit.findings import (
     Verdict,
     ratio,
 )
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 from gradaudit.schema import LossFacts
 
 _VISIBLE = "compute the loss with torch.nn.functional outside of compiled regions, and record with this version"

@@ -54,7 +54,7 @@ from gradaudit.findings import (
     Span,
     Verdict,
 )
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 _UNEVEN = 100.0  # times between the spread of features that is worth a sentence
 

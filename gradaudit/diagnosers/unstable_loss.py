@@ -60,7 +60,7 @@ from gradaudit.findings import (
     Verdict,
     ratio,
 )
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 _SKIPPED = 0.2  # of the run: a loss that starts to learn swings as it falls
 _PARTS = 8

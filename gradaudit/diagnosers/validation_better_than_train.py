@@ -51,7 +51,7 @@ from gradaudit.findings import (
     Span,
     Verdict,
 )
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 
 @diagnoser(worst=Severity.NOTE, needs=("evaluations.mean_loss",), minimum_steps=50)

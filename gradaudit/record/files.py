@@ -13,7 +13,7 @@ import msgspec
 import torch
 
 import gradaudit
-from gradaudit import outcome
+from gradaudit import endings
 from gradaudit.record.calls import CALLS
 from gradaudit.record.settings import MOST_ARGUMENTS, Settings, in_utf8
 from gradaudit.record.terms import TERMS
@@ -132,7 +132,7 @@ def _private(settings: Settings) -> PrivateFacts:
 
 def _command(directory: Path) -> list[str]:
     """The command line that `gradaudit record` left; that of this process where it cannot be read."""
-    found = outcome.facts(directory, "launch.json", most=outcome.MOST_LAUNCH).get("command")
+    found = endings.facts(directory, "launch.json", most=endings.MOST_LAUNCH).get("command")
     if isinstance(found, list) and found and all(isinstance(part, str) for part in found):
         return [in_utf8(part) for part in found[:MOST_ARGUMENTS]]
     return [in_utf8(part) for part in sys.orig_argv[:MOST_ARGUMENTS]]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gradaudit.outcome import MOST_STARTS, STARTS
+from gradaudit.endings import MOST_STARTS, STARTS
 from gradaudit.record import signals
 from gradaudit.record.observers import reason_of
 from gradaudit.record.settings import Settings

@@ -195,7 +195,7 @@ def _tell(directory: str, quiet: bool, ignored: str) -> None:
     from pathlib import Path
 
     sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-    from gradaudit.outcome import starts, why_empty
+    from gradaudit.endings import starts, why_empty
 
     where = Path(directory)
     if not any(facts.get("told") for facts in starts(where)):

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gradaudit.compare import Compared, Comparison, Followed, Pair, Shift, Status
+from gradaudit.audit.compare import Compared, Comparison, Followed, Pair, Shift, Status
+from gradaudit.audit.differences import GROUPS, Change
+from gradaudit.audit.overview import split_kind
 from gradaudit.derived.wording import names, percent
-from gradaudit.differences import GROUPS, Change
 from gradaudit.findings import Dot, Dots, Lines, Mark, Series
-from gradaudit.overview import split_kind
 from gradaudit.report.charts import Budget, figure
 from gradaudit.report.html import render_page, sources
 from gradaudit.report.marks import unchecked

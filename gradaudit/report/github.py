@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
-from gradaudit.audit import Audit
-from gradaudit.causes import Ranked
+from gradaudit.audit.causes import Ranked
+from gradaudit.audit.result import Audit
+from gradaudit.audit.verdict import judged
 from gradaudit.findings import Severity
 from gradaudit.report.page import verdict_text
 from gradaudit.report.text import name, plural, sentence
-from gradaudit.verdict import judged
 
 MOST = 10  # GitHub shows ten annotations of a level for each step of a job, and drops the others without a word
 LEVELS = {Severity.CRITICAL: "error", Severity.WARNING: "warning", Severity.NOTE: "notice"}

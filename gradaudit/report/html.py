@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 import gradaudit
-from gradaudit.audit import Audit
+from gradaudit.audit.result import Audit
 from gradaudit.report import glossary, page
 from gradaudit.report.charts import Budget, figure
 from gradaudit.report.marks import unchecked

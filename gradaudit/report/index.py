@@ -7,14 +7,14 @@ from pathlib import PurePosixPath
 from urllib.parse import quote
 
 import gradaudit
-from gradaudit.audit import Audit
+from gradaudit.audit.result import Audit
+from gradaudit.audit.verdict import judged
 from gradaudit.findings import Series, Severity
 from gradaudit.report.html import render_page, sources
 from gradaudit.report.model import Count, Entry, Icon, Sources
 from gradaudit.report.page import ICONS, loss_ends, worst
 from gradaudit.report.text import name, plural, quantity, sentence, visible
 from gradaudit.report.theme import BLUE, ORANGE
-from gradaudit.verdict import judged
 
 MOST_RUNS, MOST_FINDINGS = 1000, 3
 BOX = (150, 40)  # px of a loss curve

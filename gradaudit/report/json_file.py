@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from gradaudit.audit import AUDIT_VERSION, Audit
+from gradaudit.audit.result import AUDIT_VERSION, Audit
 from gradaudit.schema import UserError
 
 # What an audit may hold. One of 20,000 tensors has 15 MB and 1.5 million values, and a value takes up to 100 bytes.

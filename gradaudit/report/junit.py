@@ -2,7 +2,7 @@
 
 from xml.etree import ElementTree
 
-from gradaudit.audit import Audit, Outcome
+from gradaudit.audit.result import Audit, Outcome
 from gradaudit.findings import Finding, Severity
 from gradaudit.report.text import name, sentence
 

@@ -1,6 +1,6 @@
 """A base rate in words: how often the laboratory saw such a finding where nothing was wrong, and where this was."""
 
-from gradaudit.base_rates import BaseRate
+from gradaudit.audit.base_rates import BaseRate
 from gradaudit.findings import Severity
 from gradaudit.report.text import plural, sentence
 

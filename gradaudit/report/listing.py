@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 
 import click
 
-from gradaudit.audit import Audit
+from gradaudit.audit.result import Audit
+from gradaudit.audit.verdict import judged
 from gradaudit.findings import Severity
 from gradaudit.report.terminal import COLOURS, MARKS, PLAIN
 from gradaudit.report.text import logged, name, plural, visible
-from gradaudit.verdict import judged
 
 NAME, NARROWEST = 40, 20  # columns of a name at most, of a finding at least
 WIDE = 100  # columns of a terminal that has room for the spike scores, too

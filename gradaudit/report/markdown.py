@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterator
 
-from gradaudit.audit import Audit
-from gradaudit.causes import Ranked
+from gradaudit.audit.causes import Ranked
+from gradaudit.audit.result import Audit
 from gradaudit.findings import Severity
 from gradaudit.report import laboratory
 from gradaudit.report.page import MOST_LOSSES, counts, loss_ends, verdict_text

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from gradaudit.audit import Audit, Outcome
-from gradaudit.causes import Ranked
+from gradaudit.audit.causes import Ranked
+from gradaudit.audit.overview import Overview, ParameterRow
+from gradaudit.audit.result import Audit, Outcome
+from gradaudit.audit.verdict import judged, verdict
 from gradaudit.findings import Confidence, Severity
-from gradaudit.overview import Overview, ParameterRow
 from gradaudit.report import laboratory, measure_text
 from gradaudit.report.charts import Budget, figure
 from gradaudit.report.model import (
@@ -21,7 +22,6 @@ from gradaudit.report.model import (
 )
 from gradaudit.report.prose import prose
 from gradaudit.report.text import duration, large, name, plural, quantity, sentence, visible, visible_lines
-from gradaudit.verdict import judged, verdict
 
 MOST_LOSSES = 4  # tiles
 LITERAL = ("Run", "Host", "User", "Directory", "Command")  # facts that are shown as they were typed

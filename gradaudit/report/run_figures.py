@@ -1,8 +1,8 @@
 """The charts that every page shows: loss, learning rate, gradient norm, and every layer at every step."""
 
+from gradaudit.audit.overview import Overview
 from gradaudit.derived.run_curves import GAP_TO_EVALUATED
 from gradaudit.findings import Lines, Mark, Series
-from gradaudit.overview import Overview
 from gradaudit.report.charts import Budget, figure, panels_figure
 from gradaudit.report.marks import Domain
 from gradaudit.report.model import FigureView, TableView

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import click
 
-from gradaudit.audit import Audit
-from gradaudit.causes import Ranked
+from gradaudit.audit.causes import Ranked
+from gradaudit.audit.result import Audit
+from gradaudit.audit.verdict import judged
 from gradaudit.findings import Severity
 from gradaudit.report import laboratory
 from gradaudit.report.text import large, logged, name, plural, sentence
-from gradaudit.verdict import judged
 
 WIDEST, NARROWEST = 100, 40  # columns: longer lines are hard to read, shorter ones hold nothing
 MARKS = {Severity.CRITICAL: "✗", Severity.WARNING: "!", Severity.NOTE: "·"}

@@ -8,7 +8,7 @@ from benchmarks.lab.configuration import Fault
 from benchmarks.lab.experiments import Experiment
 from benchmarks.lab.figures import Trial
 from benchmarks.lab.losses import Losses
-from gradaudit.base_rates import Laboratory
+from gradaudit.audit.base_rates import Laboratory
 from gradaudit.findings import Severity
 
 LOSSES = Losses(2.0, {0: 2.0}, 1.0)

@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from benchmarks import analysis, report
-from gradaudit.audit import analyze
+from gradaudit.audit.runner import analyze
+from gradaudit.reading.run import load
 from gradaudit.report import json_file
-from gradaudit.run import load
 from tests.report.chromium import executable
 from tests.samples import FOLDER
 

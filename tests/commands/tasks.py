@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from gradaudit.outcome import alive
+from gradaudit.endings import alive
 
 
 def slow(path):

@@ -242,13 +242,13 @@ def test_a_summary_that_cannot_be_written_is_one_line(run, tmp_path, monkeypatch
 def test_a_failed_check_does_not_tell_the_folders_of_this_machine(run, monkeypatch):
     from dataclasses import replace
 
-    from gradaudit import audit
+    from gradaudit.audit import runner
     from gradaudit.diagnosers import all_diagnosers
 
     def broken(run, **thresholds):
         yield Path("/very/secret place/x").read_text()
 
-    monkeypatch.setattr(audit, "all_diagnosers", lambda: [replace(all_diagnosers()[0], check=broken)])
+    monkeypatch.setattr(runner, "all_diagnosers", lambda: [replace(all_diagnosers()[0], check=broken)])
     for show in (False, True):
         result = gradaudit("analyze", run, "--format", "json=-", *(["--show-host"] if show else []))
         (outcome,) = json.loads(result.stdout)["outcomes"]
@@ -286,13 +286,13 @@ def test_a_threshold_from_the_command_line_reaches_the_diagnoser(run):
 def test_a_diagnoser_that_fails_is_named_and_changes_no_exit_code(run, monkeypatch):
     from dataclasses import replace
 
-    from gradaudit import audit
+    from gradaudit.audit import runner
     from gradaudit.diagnosers import all_diagnosers
 
     def broken(run, **thresholds):
         yield 1 / 0
 
-    monkeypatch.setattr(audit, "all_diagnosers", lambda: [replace(all_diagnosers()[0], check=broken)])
+    monkeypatch.setattr(runner, "all_diagnosers", lambda: [replace(all_diagnosers()[0], check=broken)])
     result = gradaudit("analyze", run)
     assert result.exit_code == 0, result.output
     assert "could not run" in result.stdout.lower()

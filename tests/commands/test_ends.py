@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gradaudit.outcome import alive
+from gradaudit.endings import alive
 from tests.build import build_run
 from tests.commands.tasks import deaf, one_is_killed, slow, unlinked
 from tests.commands.test_analyze import QUIET_LOSS

@@ -76,7 +76,7 @@ def test_a_run_that_does_not_fit_is_named(run, monkeypatch, error, count):
     def load(path):
         raise error
 
-    monkeypatch.setattr("gradaudit.run.load", load)
+    monkeypatch.setattr("gradaudit.reading.run.load", load)
     monkeypatch.setattr("gradaudit.commands.workers.cores", lambda: 1)
     runs = [run] * count
     result = gradaudit("analyze", *runs)

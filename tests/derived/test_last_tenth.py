@@ -5,13 +5,13 @@ import pyarrow.compute
 import pyarrow.parquet
 import pytest
 
-from gradaudit.audit import examine
+from gradaudit.audit.runner import examine
 from gradaudit.derived.last_tenth import end_unknown, reaches
 from gradaudit.derived.output_spread import output_spread
 from gradaudit.derived.training_loss import training_loss
 from gradaudit.diagnosers import all_diagnosers
 from gradaudit.diagnosers.dead_embedding import dead_embedding
-from gradaudit.run import load
+from gradaudit.reading.run import load
 from tests.diagnosers.sick import SICK, sick_run
 from tests.diagnosers.verbs import assert_could_not_look, assert_finds
 

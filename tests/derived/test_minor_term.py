@@ -1,13 +1,13 @@
 import numpy
 import pytest
 
+from gradaudit.audit.overview import overview
 from gradaudit.derived.loss_ends import loss_ends
 from gradaudit.derived.minor_term import minor_share
 from gradaudit.derived.training_loss import course, training_loss
 from gradaudit.diagnosers.initial_loss_mismatch import initial_loss_mismatch
 from gradaudit.diagnosers.learning_rate_too_low import learning_rate_too_low
 from gradaudit.diagnosers.twice_averaged_loss import twice_averaged_loss
-from gradaudit.overview import overview
 from gradaudit.schema import LossFacts
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling

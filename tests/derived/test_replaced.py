@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gradaudit.audit import analyze
+from gradaudit.audit.runner import analyze
 from gradaudit.derived.depth_slope import profiled
 from gradaudit.derived.replaced import replaced_at
 from tests.build import build_run

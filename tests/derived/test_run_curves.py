@@ -3,8 +3,8 @@
 import numpy
 import pytest
 
+from gradaudit.audit.overview import overview
 from gradaudit.derived.run_curves import gap, update_pace
-from gradaudit.overview import overview
 from gradaudit.schema import ModuleFacts
 from tests.build import build_run
 

@@ -6,7 +6,7 @@ import pytest
 from gradaudit.derived.shards_apart import shards_apart
 from gradaudit.diagnosers.rank_divergence import rank_divergence
 from gradaudit.findings import Severity
-from gradaudit.run import load
+from gradaudit.reading.run import load
 from tests.build import build_run, write_table
 from tests.diagnosers.runs import TEN, falling, parameters
 from tests.diagnosers.sick_replicas import LAYERS, QUARTER, RANKS, STEPS, random_norms, sharded

@@ -9,7 +9,7 @@ import numpy
 import pandas
 import pytest
 
-from gradaudit.audit import analyze
+from gradaudit.audit.runner import analyze
 from gradaudit.derived.constant_predictor import constant_loss, uniform_loss
 from gradaudit.derived.finiteness import breakdown, ran_away
 from gradaudit.derived.layers import comparable_layers, weight_layers
@@ -26,7 +26,7 @@ from gradaudit.derived.ratios import (
 )
 from gradaudit.derived.training_loss import adversarial, training_loss
 from gradaudit.derived.validation import training_evaluation, validation
-from gradaudit.run import Run, load
+from gradaudit.reading.run import Run, load
 from gradaudit.schema import DataFacts, LossFacts, OptimizerFacts, TensorFacts
 from tests.build import build_run, linear_stack, write_table
 from tests.diagnosers.runs import TEN, falling, flat, healthy

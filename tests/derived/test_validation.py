@@ -4,7 +4,7 @@ import numpy
 import pytest
 
 from gradaudit.derived.validation import Evaluations, more_evaluations, validation
-from gradaudit.run import load
+from gradaudit.reading.run import load
 from tests.build import build_run
 from tests.diagnosers.runs import falling
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy
 
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 from gradaudit.schema import LossFacts, ModuleFacts, TensorFacts
 from tests.build import build_run, linear_stack
 

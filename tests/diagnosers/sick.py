@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import numpy
 
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 from gradaudit.schema import DataFacts, LossFacts, ModuleFacts
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import TEN, embedding_rows, falling, flat, parameters

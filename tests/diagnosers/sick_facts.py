@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import numpy
 
-from gradaudit.run import Run, load
+from gradaudit.reading.run import Run, load
 from gradaudit.schema import DataFacts, LossFacts, ModuleFacts, OptimizerFacts, TensorFacts
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat

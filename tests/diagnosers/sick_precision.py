@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import numpy
 
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, parameters
 

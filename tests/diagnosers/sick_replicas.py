@@ -9,7 +9,7 @@ import numpy
 import pandas
 import pyarrow.parquet
 
-from gradaudit.run import Run, load
+from gradaudit.reading.run import Run, load
 from tests.build import build_run, write_table
 from tests.diagnosers.runs import TEN, falling, parameters
 

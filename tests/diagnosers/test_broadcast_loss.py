@@ -1,11 +1,11 @@
 import pytest
 
-from gradaudit.audit import analyze, examine
+from gradaudit.audit.runner import analyze, examine
+from gradaudit.audit.verdict import verdict
 from gradaudit.diagnosers.broadcast_loss import broadcast_loss
 from gradaudit.findings import Numbers, Severity
-from gradaudit.run_file import RunError
+from gradaudit.reading.run_file import RunError
 from gradaudit.schema import LossFacts
-from gradaudit.verdict import verdict
 from tests.build import build_run
 from tests.diagnosers.runs import HEALTHY_WITH, TEN, falling, flat, healthy
 from tests.diagnosers.sick_layers import stretched

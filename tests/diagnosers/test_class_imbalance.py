@@ -2,7 +2,7 @@ import msgspec
 import numpy
 import pytest
 
-from gradaudit.audit import analyze
+from gradaudit.audit.runner import analyze
 from gradaudit.diagnosers import all_diagnosers
 from gradaudit.diagnosers.class_imbalance import _WHATEVER_THE_LABELS, class_imbalance
 from gradaudit.findings import Distribution, Lines, Severity

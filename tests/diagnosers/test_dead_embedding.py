@@ -5,7 +5,7 @@ import pytest
 
 from gradaudit.diagnosers.dead_embedding import dead_embedding
 from gradaudit.findings import Confidence, Distribution, Lines, Severity
-from gradaudit.run import load
+from gradaudit.reading.run import load
 from gradaudit.schema import OptimizerFacts, TensorFacts
 from tests.build import build_run, linear_stack, write_table
 from tests.diagnosers.runs import embedding_rows, falling, healthy

@@ -1,7 +1,7 @@
 import numpy
 import pytest
 
-from gradaudit.audit import analyze
+from gradaudit.audit.runner import analyze
 from gradaudit.derived.plateaus import starved
 from gradaudit.derived.wording import setting
 from gradaudit.diagnosers.learning_rate_schedule import learning_rate_schedule

@@ -4,7 +4,7 @@ import msgspec
 import numpy
 import pytest
 
-from gradaudit.audit import analyze
+from gradaudit.audit.runner import analyze
 from gradaudit.diagnosers.no_signal import no_signal
 from gradaudit.findings import Severity
 from gradaudit.schema import DataFacts, LossFacts

@@ -3,7 +3,7 @@ import pytest
 
 from gradaudit.diagnosers.non_finite import non_finite
 from gradaudit.findings import Confidence, Severity
-from gradaudit.run import load
+from gradaudit.reading.run import load
 from gradaudit.schema import DisabledFacts, ModuleFacts
 from tests.build import build_run, write_table
 from tests.diagnosers.runs import activation, falling, flat, healthy, loss_input

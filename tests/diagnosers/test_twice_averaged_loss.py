@@ -1,10 +1,10 @@
 import msgspec
 import numpy
 
-from gradaudit.audit import analyze
+from gradaudit.audit.runner import analyze
 from gradaudit.diagnosers.twice_averaged_loss import twice_averaged_loss
 from gradaudit.findings import Confidence, Severity
-from gradaudit.run import load
+from gradaudit.reading.run import load
 from gradaudit.schema import LossFacts
 from tests.build import build_run, write_table
 from tests.diagnosers.runs import TEN, falling, healthy

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from gradaudit.audit import analyze
+from gradaudit.audit.runner import analyze
 from gradaudit.diagnosers.unreachable_target import unreachable_target
 from gradaudit.findings import Confidence, Severity
 from gradaudit.schema import LossFacts

@@ -2,7 +2,7 @@ import msgspec
 import numpy
 import pytest
 
-from gradaudit.audit import analyze
+from gradaudit.audit.runner import analyze
 from gradaudit.diagnosers.unstable_loss import unstable_loss
 from gradaudit.findings import Severity
 from tests.build import build_run

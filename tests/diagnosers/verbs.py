@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from gradaudit.audit import Outcome, examine
+from gradaudit.audit.result import Outcome
+from gradaudit.audit.runner import examine
 from gradaudit.diagnoser import Diagnoser
 from gradaudit.findings import Finding, Severity
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 
 
 def _outcome(diagnoser: Diagnoser, run: Run, face: str, thresholds: dict[str, Any]) -> Outcome:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy
 import pandas
 
+from gradaudit.reading.run import load
 from gradaudit.record.writer import _Segment
-from gradaudit.run import load
 from gradaudit.schema import EVALUATIONS, HISTOGRAMS, STEPS, TABLES, UserError
 from tests.build import build_run
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import gradaudit
+from gradaudit.reading.run import load
 from gradaudit.record import imports
-from gradaudit.run import load
 from tests.record.training import record, script
 
 BOOT = Path(gradaudit.__file__).parent / "record" / "boot"

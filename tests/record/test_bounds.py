@@ -16,8 +16,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from gradaudit.reading.run import load
 from gradaudit.record import between, losses, seen, session, tensors, writer
-from gradaudit.run import load
 from gradaudit.schema import EVALUATIONS, EVENTS, ROWS, STEPS, TENSORS, Meta
 from tests.record.training import batch, classifier, recorded, run_of, script
 

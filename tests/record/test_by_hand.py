@@ -8,11 +8,11 @@ import types
 import numpy
 import pytest
 
-from gradaudit.audit import analyze
+from gradaudit.audit.runner import analyze
+from gradaudit.reading.run import load
 from gradaudit.record import between
 from gradaudit.record.by_hand import hands, opened, watch
 from gradaudit.record.patches import names
-from gradaudit.run import load
 from gradaudit.schema import BY_HAND
 from tests.record.training import python, record, recorded, script
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gradaudit.audit import analyze
+from gradaudit.audit.runner import analyze
 from gradaudit.diagnosers.dead_embedding import dead_embedding
 from gradaudit.diagnosers.frozen_parameter import frozen_parameter
 from gradaudit.findings import Severity

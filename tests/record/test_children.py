@@ -5,7 +5,7 @@ import json
 import pyarrow.parquet
 import pytest
 
-from gradaudit.run import load
+from gradaudit.reading.run import load
 from tests.record.training import record, script
 
 TRAIN = """

@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from gradaudit.audit import analyze
+from gradaudit.audit.runner import analyze
 from gradaudit.record import between
 from tests.record.training import recorded, run_of, script
 from tests.thin import thin

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch.nn import functional
 
+from gradaudit.reading.run import load
 from gradaudit.record.cadence import FULL
 from gradaudit.record.recorder import Recorder
-from gradaudit.run import load
 from gradaudit.schema import TENSORS
 from tests.record.training import classifier
 

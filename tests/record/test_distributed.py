@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 
 from gradaudit.derived.shards_apart import shards_apart
-from gradaudit.run import load
+from gradaudit.reading.run import load
 from tests.record.training import record, run, script
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")

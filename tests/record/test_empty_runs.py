@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from gradaudit import outcome
+from gradaudit import endings
+from gradaudit.reading.run import RunError, load
 from gradaudit.record import milestones
 from gradaudit.record.settings import Settings
-from gradaudit.run import RunError, load
 from tests.record.training import record as recorder
 from tests.record.training import script
 
@@ -117,7 +117,7 @@ def test_without_host_an_error_is_its_type_alone(tmp_path, driver):
     driver.stdout.readline()
     with pytest.raises(RunError, match=r"ended with ValueError$"):
         load(tmp_path / "run")
-    (facts,) = outcome.starts(tmp_path / "run")
+    (facts,) = endings.starts(tmp_path / "run")
     assert "secret" not in json.dumps(facts)
 
 
@@ -153,7 +153,7 @@ def record(folder, *command, quiet=False, **options):
 def test_record_says_at_its_end_that_torch_was_never_imported(tmp_path):
     script(tmp_path, "")
     (line,) = record(tmp_path, "train.py")
-    assert line == f"gradaudit: no step was recorded: {outcome.NEVER}"
+    assert line == f"gradaudit: no step was recorded: {endings.NEVER}"
     with pytest.raises(RunError, match="the command never imported torch"):
         load(tmp_path / "run")
     assert record(tmp_path, "--force", "train.py", quiet=True) == []
@@ -201,9 +201,9 @@ def test_a_step_that_was_never_written_is_named(tmp_path):
     mine.facts["backwards"] = 0  # what follows is not written each time
     mine.stepped()
     said = "torch was imported and an optimizer made a step, but none was written; the script still runs"
-    assert outcome.why_empty(tmp_path) == said
+    assert endings.why_empty(tmp_path) == said
     mine.written()
-    assert outcome.starts(tmp_path) == []
+    assert endings.starts(tmp_path) == []
 
 
 def test_a_killed_command_without_torch_is_named(tmp_path):
@@ -244,7 +244,7 @@ def test_a_recorder_that_cannot_start_is_not_ended_by_a_limit_and_names_no_folde
     for option, kept in (("--quiet", "alice"), ("--no-host", "PermissionError")):
         done = recorder(tmp_path, option, "-o", f"run{option}", "train.py", PYTHONPATH=path)
         assert done.stdout == "trained\n"
-        (facts,) = outcome.starts(tmp_path / f"run{option}")
+        (facts,) = endings.starts(tmp_path / f"run{option}")
         assert kept in facts["disabled"]
         assert ("alice" in facts["disabled"]) == (kept == "alice")
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pyarrow
 import pytest
 
-from gradaudit.run import RunError, load
+from gradaudit.reading.run import RunError, load
 from tests.record.training import record, run, script
 
 # One process imports torch and forks a child for each training: the import costs more than the training.

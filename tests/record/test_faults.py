@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from gradaudit.reading.run import load
 from gradaudit.record import (
     activations,
     between,
@@ -39,7 +40,6 @@ from gradaudit.record import (
 from gradaudit.record.by_hand import hands
 from gradaudit.record.observers import OF_SEAM
 from gradaudit.record.settings import Settings
-from gradaudit.run import load
 from tests.record.training import batch, classifier, recorded
 from tests.thin import thin
 

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from gradaudit.run import load
+from gradaudit.reading.run import load
 from tests.record.training import record, script
 
 pytestmark = pytest.mark.long

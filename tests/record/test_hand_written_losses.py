@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gradaudit.audit import analyze
+from gradaudit.audit.runner import analyze
 from gradaudit.record import internals, seen
 from gradaudit.record.hand_written import likelihood
 from tests.record.training import recorded, run_of

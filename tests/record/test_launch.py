@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from gradaudit.reading.run import RunError, load
 from gradaudit.record.launch import LaunchError, resolve
-from gradaudit.run import RunError, load
 from tests.record.training import python, record, script
 from tests.thin import thin
 

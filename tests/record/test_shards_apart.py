@@ -8,7 +8,7 @@ import pytest
 from gradaudit.derived.shards_apart import shards_apart
 from gradaudit.diagnosers.rank_divergence import rank_divergence
 from gradaudit.findings import Severity
-from gradaudit.run import load
+from gradaudit.reading.run import load
 from tests.diagnosers.verbs import assert_clean, assert_finds
 from tests.record.training import run, script
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch.nn import functional
 
+from gradaudit.reading.run import load
 from gradaudit.record import between, idle, session, writer
 from gradaudit.record.patches.optimizer import arm
-from gradaudit.run import load
 from tests.record.training import batch, classifier, recorded, run_of
 
 

@@ -11,7 +11,7 @@ import textwrap
 
 import pytest
 
-from gradaudit.run import load
+from gradaudit.reading.run import load
 from tests.record.training import python, record, script
 
 # What all scenarios share. `say` keeps what the script computed; a recording must not change it.

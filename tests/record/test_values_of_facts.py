@@ -6,9 +6,9 @@ import math
 import torch
 from torch.nn import functional
 
-from gradaudit.audit import analyze
+from gradaudit.audit.differences import changes
+from gradaudit.audit.runner import analyze
 from gradaudit.derived.constant_predictor import constant_loss
-from gradaudit.differences import changes
 from gradaudit.report import json_file
 from tests.record.training import batch, classifier, recorded, run_of
 

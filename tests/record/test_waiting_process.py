@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gradaudit import outcome
+from gradaudit import endings
 from gradaudit.record.child import ignoring_option
 from tests.record.training import record, script
 
@@ -121,13 +121,13 @@ def test_the_end_is_the_commands(tmp_path, ending, code):
         assert process.wait() == code
     facts = ended(tmp_path)
     assert facts["exit_code" if code >= 0 else "signal"] == abs(code)
-    assert outcome.ending(tmp_path / "run").state("finished") == {
+    assert endings.ending(tmp_path / "run").state("finished") == {
         0: "finished", -signal.SIGINT: "interrupted",
     }.get(code, "failed" if code > 0 else "killed")  # fmt: skip
 
 
 def alive(pid):
-    return outcome.alive(pid)
+    return endings.alive(pid)
 
 
 def test_kill_9_ends_the_command_too(tmp_path):
@@ -239,7 +239,7 @@ def test_ctrl_c_at_a_terminal_interrupts_once(tmp_path):
     _, status = os.waitpid(terminal.pid, 0)
     assert os.WTERMSIG(status) == signal.SIGINT
     assert terminal.shown.count("interrupted\r") == 1
-    assert outcome.ending(tmp_path / "run").signal == signal.SIGINT
+    assert endings.ending(tmp_path / "run").signal == signal.SIGINT
 
 
 def test_ctrl_z_stops_what_the_shell_waits_for_and_fg_goes_on(tmp_path):

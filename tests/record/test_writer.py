@@ -4,10 +4,10 @@ import numpy
 import pyarrow
 import pytest
 
-from gradaudit.limits import Budget
+from gradaudit.reading.limits import Budget
+from gradaudit.reading.segments import parts, read
 from gradaudit.record import writer
 from gradaudit.schema import EVENTS, ROWS, STEPS, TENSORS, Meta, arrow_schema
-from gradaudit.segments import parts, read
 
 
 def tensor_rows(step, tensors=20):

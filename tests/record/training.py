@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 
+from gradaudit.reading.run import Run, load
 from gradaudit.record import install, session
 from gradaudit.record.patches import optimizer
 from gradaudit.record.settings import Settings
-from gradaudit.run import Run, load
 
 
 @contextlib.contextmanager

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from gradaudit.audit import Audit
+from gradaudit.audit.result import Audit
+from gradaudit.reading.run import Run
 from gradaudit.report import html
-from gradaudit.run import Run
 from tests.report.chromium import SWITCHES, executable
 from tests.report.hostile import poisoned
 from tests.report.sample import sample_audit, sample_run

@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy
 
-from gradaudit.audit import AUDIT_VERSION, Audit, Outcome, rank
+from gradaudit.audit.overview import overview
+from gradaudit.audit.result import AUDIT_VERSION, Audit, Outcome
+from gradaudit.audit.runner import rank
 from gradaudit.findings import (
     Action,
     AnyEvidence,
@@ -24,8 +26,7 @@ from gradaudit.findings import (
     Severity,
     Span,
 )
-from gradaudit.overview import overview
-from gradaudit.run import Run
+from gradaudit.reading.run import Run
 from gradaudit.schema import LossFacts, ModuleFacts, TensorFacts
 from tests.build import build_run
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from gradaudit.audit import Audit
-from gradaudit.compare import compare
+from gradaudit.audit.compare import compare
+from gradaudit.audit.result import Audit
 from gradaudit.report import compare_page, html, index
 from tests.report.test_browser import visit, without_policy  # noqa: F401
 from tests.report.test_html import without_findings

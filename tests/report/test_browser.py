@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from gradaudit.audit import Audit, analyze
+from gradaudit.audit.result import Audit
+from gradaudit.audit.runner import analyze
+from gradaudit.reading.run import load
 from gradaudit.report import html
-from gradaudit.run import load
 from tests.samples import FOLDER as SAMPLES
 
 pytestmark = pytest.mark.browser

@@ -12,7 +12,7 @@ import msgspec
 import numpy
 import pytest
 
-from gradaudit.audit import Audit
+from gradaudit.audit.result import Audit
 from gradaudit.findings import (
     AnyEvidence,
     Bin,

@@ -6,10 +6,10 @@ import click
 import msgspec
 import pytest
 
-from gradaudit.audit import Audit
-from gradaudit.compare import Comparison, compare
+from gradaudit.audit.compare import Comparison, compare
+from gradaudit.audit.overview import overview
+from gradaudit.audit.result import Audit
 from gradaudit.findings import Severity
-from gradaudit.overview import overview
 from gradaudit.report import compare_page, compare_terminal
 from gradaudit.report.compare_page import times
 from tests.build import build_run

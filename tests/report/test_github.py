@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from gradaudit.audit import Audit
+from gradaudit.audit.result import Audit
 from gradaudit.report import github, terminal
 from gradaudit.report.github import data, property_value
 from tests.report.hostile import PAYLOADS

@@ -11,13 +11,13 @@ import numpy
 import pytest
 
 import gradaudit
-from gradaudit.audit import Audit, Outcome
+from gradaudit.audit.overview import overview
+from gradaudit.audit.result import Audit, Outcome
 from gradaudit.findings import Measure, Severity
-from gradaudit.overview import overview
+from gradaudit.reading.run import Run
 from gradaudit.report import charts, html
 from gradaudit.report.page import MOST_CARDS, banner, first_things, headline_line, title
 from gradaudit.report.theme import INKS
-from gradaudit.run import Run
 from gradaudit.schema import PrivateFacts, TensorFacts
 from tests.build import build_run
 from tests.report.parsed import Parsed

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gradaudit.audit import Audit
+from gradaudit.audit.result import Audit
 from gradaudit.findings import Series
 from gradaudit.report import index
 from gradaudit.report.index import Audited, address, curves

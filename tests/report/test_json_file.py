@@ -7,7 +7,7 @@ import jsonschema
 import msgspec
 import pytest
 
-from gradaudit.audit import AUDIT_VERSION, Audit
+from gradaudit.audit.result import AUDIT_VERSION, Audit
 from gradaudit.report import html, json_file
 from gradaudit.report.json_file import AuditFileError
 

@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from gradaudit.audit import Audit
+from gradaudit.audit.result import Audit
 from gradaudit.report import junit
 
 

@@ -4,8 +4,9 @@ import click
 import msgspec
 import pytest
 
-from gradaudit.audit import Audit, Ranked
-from gradaudit.base_rates import BaseRate
+from gradaudit.audit.base_rates import BaseRate
+from gradaudit.audit.causes import Ranked
+from gradaudit.audit.result import Audit
 from gradaudit.findings import Severity
 from gradaudit.report import html, json_file, markdown, terminal
 from tests.report.parsed import Parsed

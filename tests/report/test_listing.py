@@ -6,7 +6,7 @@ import click
 import msgspec
 import pytest
 
-from gradaudit.audit import Audit
+from gradaudit.audit.result import Audit
 from gradaudit.report import listing
 from tests.report.hostile import PAYLOADS
 from tests.report.test_github import obeyed

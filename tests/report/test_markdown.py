@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from markdown_it import MarkdownIt
 
-from gradaudit.audit import Audit
+from gradaudit.audit.result import Audit
 from gradaudit.report import markdown
 from gradaudit.report.markdown import escaped, fenced
 from tests.report.hostile import PAYLOADS

@@ -6,7 +6,7 @@ from typing import Any
 import numpy
 import pytest
 
-from gradaudit.overview import Overview, overview
+from gradaudit.audit.overview import Overview, overview
 from gradaudit.report.charts import Budget
 from gradaudit.report.model import FigureView
 from gradaudit.report.run_figures import gap_chart, learning_rate_chart, run_figures

@@ -4,7 +4,7 @@ import click
 import msgspec
 import pytest
 
-from gradaudit.audit import Audit
+from gradaudit.audit.result import Audit
 from gradaudit.report import terminal
 from gradaudit.report.text import clipped, duration, large, visible
 

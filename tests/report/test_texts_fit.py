@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from gradaudit.audit import analyze
+from gradaudit.audit.runner import analyze
+from gradaudit.reading.run import load
 from gradaudit.report import html
-from gradaudit.run import load
 from tests.samples import recorded
 from tests.thin import thin
 

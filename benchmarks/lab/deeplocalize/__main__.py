@@ -14,7 +14,7 @@ from benchmarks.lab.analyze import outcomes_of
 from benchmarks.lab.deeplocalize.pairs import PAIRS, Pair
 from benchmarks.lab.losses import CLEARLY
 from benchmarks.lab.record import LAB, ROOT, recorder_key
-from gradaudit.run import load
+from gradaudit.reading.run import load
 
 _PRINTED = re.compile(r"^(constant|final) (\S+)$", re.MULTILINE)
 ALARMS = {"critical", "warning"}

@@ -1,0 +1,64 @@
+"""The one result of an analysis. Every report is a function of an `Audit`."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+from gradaudit.audit.causes import Ranked
+from gradaudit.audit.overview import Overview
+from gradaudit.findings import Finding, Severity, Value
+from gradaudit.schema import Meta
+
+AUDIT_VERSION = 1
+
+Face = Literal["found", "clean", "not_applicable", "could_not_look", "failed"]
+
+
+class Outcome(Value, frozen=True, kw_only=True):
+    """What one diagnoser came to. `face` is exactly one of five; the other fields follow from it."""
+
+    diagnoser: str
+    face: Face
+    documentation: dict[str, str]  # "headline" and the four sections
+    thresholds: dict[str, float]
+    findings: list[Finding] = []
+    measured: str = ""  # clean: what was measured
+    reason: str = ""  # not applicable, could not look: why
+    enable: str = ""  # could not look: how to enable it
+    traceback: str = ""  # failed: our bug
+
+
+class Audit(Value, frozen=True, kw_only=True):
+    """A whole audit; JSON holds it all, and every report is a function of it."""
+
+    audit_version: int
+    gradaudit_version: str
+    meta: Meta
+    state: str
+    problems: list[str]
+    overview: Overview
+    outcomes: list[Outcome]
+    ranked: list[Ranked]
+
+    def all_ranked(self) -> list[Ranked]:
+        """Every finding, each root followed by its consequences."""
+        return [item for item, _ in self.with_causes()]
+
+    def with_causes(self) -> list[tuple[Ranked, Ranked | None]]:
+        """The same, each with the finding that explains it; None of a root."""
+        flat: list[tuple[Ranked, Ranked | None]] = []
+
+        def visit(items: Iterable[Ranked], cause: Ranked | None) -> None:
+            for item in items:
+                flat.append((item, cause))
+                visit(item.consequences, item)
+
+        visit(self.ranked, None)
+        return flat
+
+    def count(self, severity: Severity) -> int:
+        """How many findings have this severity."""
+        return sum(item.finding.severity is severity for item in self.all_ranked())
+
+    def with_face(self, face: Face) -> list[Outcome]:
+        """The outcomes with this face, by name."""
+        return [outcome for outcome in self.outcomes if outcome.face == face]

@@ -1,0 +1,158 @@
+"""Every diagnoser run over a run, each on its own, and what they found put in order: causes before effects."""
+
+import dataclasses
+import traceback
+import warnings
+from collections.abc import Callable, Collection, Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+import numpy
+
+import gradaudit
+from gradaudit.audit.causes import Ranked, in_order
+from gradaudit.audit.overview import overview
+from gradaudit.audit.privacy import without_host
+from gradaudit.audit.result import AUDIT_VERSION, Audit, Face, Outcome
+from gradaudit.derived.unmet_need import unmet
+from gradaudit.derived.wording import plural
+from gradaudit.diagnoser import Diagnoser
+from gradaudit.diagnosers import all_diagnosers
+from gradaudit.findings import Clean, CouldNotLook, Finding, NotApplicable
+from gradaudit.reading.run import Run
+from gradaudit.schema import UserError
+
+
+class UnknownNameError(UserError):
+    """A diagnoser or threshold that does not exist, or a choice that leaves none."""
+
+
+def analyze(
+    run: Run,
+    *,
+    select: Iterable[str] = (),
+    ignore: Iterable[str] = (),
+    thresholds: Mapping[str, float] | None = None,
+    show_host: bool = False,
+    expected_frozen: Iterable[str] = (),
+    progress: Callable[[str], None] = lambda name: None,
+) -> Audit:
+    """Run every diagnoser (or those in `select`, less `ignore`) over `run`; none can stop another.
+
+    `thresholds` maps "diagnoser.threshold" to a value; `expected_frozen` holds patterns of the names of
+    tensors that are not trained on purpose. `progress` is called with each name before
+    it runs. Raises UnknownNameError for a name that does not exist.
+    """
+    chosen, overrides = choose(select, ignore, thresholds or {})
+    # A run may hold any number, NaN and 1e308 among them: what comes of it in arithmetic is no news for the user.
+    with numpy.errstate(all="ignore"), warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+        audit = _audit(chosen, overrides, run, tuple(expected_frozen), progress)
+    return audit if show_host else without_host(audit)
+
+
+def _audit(
+    chosen: list[Diagnoser],
+    overrides: Mapping[str, Mapping[str, float]],
+    run: Run,
+    expected_frozen: tuple[str, ...],
+    progress: Callable[[str], None],
+) -> Audit:
+    run = dataclasses.replace(run, expected_frozen=expected_frozen)
+    outcomes = []
+    for item in chosen:
+        progress(item.name)
+        outcomes.append(examine(item, run, overrides.get(item.name, {})))
+    explains = {item.name: item.explains for item in chosen}
+    changed = {one.diagnoser for one, item in zip(outcomes, chosen, strict=True) if one.thresholds != item.thresholds}
+    ranked = rank(outcomes, explains, changed=changed)
+    flagged = {name for outcome in outcomes for finding in outcome.findings for name in finding.tensors}
+    return Audit(
+        audit_version=AUDIT_VERSION,
+        gradaudit_version=gradaudit.__version__,
+        meta=run.meta,
+        state=run.state,
+        problems=[problem.message for problem in run.problems],
+        overview=overview(run, flagged),
+        outcomes=outcomes,
+        ranked=ranked,
+    )
+
+
+def unknown(name: str, known: list[str]) -> str:
+    """The sentence for a diagnoser that does not exist, with the nearest name that does."""
+    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else "gradaudit explain lists them"
+    return f"no diagnoser is called {name!r}; {hint}"
+
+
+def choose(
+    select: Iterable[str], ignore: Iterable[str], thresholds: Mapping[str, float]
+) -> tuple[list[Diagnoser], dict[str, dict[str, float]]]:
+    """The diagnosers to run, and for each its changed thresholds. Raises as `analyze` does."""
+    catalogue = {item.name: item for item in all_diagnosers()}
+    select, ignore = list(select), list(ignore)
+    for name in [*select, *ignore]:
+        if name not in catalogue:
+            raise UnknownNameError(unknown(name, list(catalogue)))
+    overrides: dict[str, dict[str, float]] = {}
+    for key, value in thresholds.items():
+        name, _, option = key.partition(".")
+        if name not in catalogue:
+            raise UnknownNameError(unknown(name, list(catalogue)))
+        if option not in catalogue[name].thresholds:
+            known = ", ".join(catalogue[name].thresholds)
+            raise UnknownNameError(f"{name} has no threshold {option!r}; it has {known}")
+        overrides.setdefault(name, {})[option] = value
+    names = [name for name in catalogue if (not select or name in select) and name not in ignore]
+    if not names:
+        raise UnknownNameError("no diagnoser is left to run: every selected one is ignored, too")
+    return [catalogue[name] for name in names], overrides
+
+
+def examine(item: Diagnoser, run: Run, overrides: Mapping[str, float]) -> Outcome:
+    """Run one diagnoser: its needs and minimum evidence first, then its check; an exception becomes an outcome."""
+    documentation = {"headline": item.documentation.headline, **item.documentation.sections}
+    thresholds = {**item.thresholds, **overrides}
+
+    def outcome(face: Face, **more: Any) -> Outcome:
+        return Outcome(diagnoser=item.name, face=face, documentation=documentation, thresholds=thresholds, **more)
+
+    try:
+        for need in item.needs:
+            if not run.has(need):
+                reason, enable = unmet(run, need)
+                return outcome("could_not_look", reason=reason, enable=enable)
+        # Each optimizer has rows of its own, and several together make no longer run.
+        steps = max((len(run.steps_of(optimizer)) for optimizer in run.optimizers), default=0)
+        if steps < item.minimum_steps:
+            recorded = f"{plural(steps, 'step')} {'was' if steps == 1 else 'were'} recorded"
+            return outcome(
+                "could_not_look",
+                reason=f"only {recorded}, and this check needs {item.minimum_steps}",
+                enable=f"train for at least {item.minimum_steps} steps",
+            )
+        verdicts = list(item.check(run, **overrides))
+    except Exception:
+        return outcome("failed", traceback=traceback.format_exc())
+    findings = [verdict for verdict in verdicts if isinstance(verdict, Finding)]
+    if findings:
+        return outcome("found", findings=sorted(findings, key=lambda f: (f.severity.rank, f.span.first)))
+    for verdict in verdicts:
+        if isinstance(verdict, CouldNotLook):
+            return outcome("could_not_look", reason=verdict.reason, enable=verdict.enable)
+    for verdict in verdicts:
+        if isinstance(verdict, NotApplicable):
+            return outcome("not_applicable", reason=verdict.reason)
+    measured = "; ".join(verdict.measured for verdict in verdicts if isinstance(verdict, Clean))
+    return outcome("clean", measured=measured)
+
+
+def rank(
+    outcomes: Iterable[Outcome],
+    explains: Mapping[str, tuple[str, ...]],
+    window: int = 10,
+    changed: Collection[str] = (),
+) -> list[Ranked]:
+    """What was found, causes before effects: `causes.in_order`, and what it raises."""
+    found = [(outcome.diagnoser, finding) for outcome in outcomes for finding in outcome.findings]
+    return in_order(found, explains, window, changed)

@@ -1,0 +1,42 @@
+"""The verdict on a run: its whole audit in one sentence."""
+
+import re
+
+from gradaudit.audit.result import Audit
+from gradaudit.derived.wording import plural
+from gradaudit.findings import Finding, Severity
+
+
+def judged(audit: Audit) -> bool:
+    """Whether enough was recorded for a verdict: something was found, or most checks that apply could look."""
+    looked = len(audit.with_face("clean")) + len(audit.with_face("found"))
+    return bool(audit.ranked) or looked >= len(audit.with_face("could_not_look"))
+
+
+def verdict(audit: Audit) -> str:
+    """The whole audit in one sentence; never "healthy", only what was and was not found."""
+    looked = len(audit.with_face("clean")) + len(audit.with_face("found"))
+    blind = len(audit.outcomes) - looked
+    if not audit.ranked:
+        could_not = f"; {blind} could not look or do not apply" if blind else ""
+        if not judged(audit):
+            return f"Too little was recorded to judge: {plural(looked, 'check')} of {len(audit.outcomes)} could look."
+        return f"No problem found in {plural(looked, 'check')}{could_not}."
+    worst = min((item.finding.severity for item in audit.all_ranked()), key=lambda s: s.rank)
+    opening = {
+        Severity.CRITICAL: "This run is broken",
+        Severity.WARNING: "This run trains worse than it needs to",
+        Severity.NOTE: "Nothing alarming; worth knowing",
+    }[worst]
+    if worst is not Severity.NOTE and all(
+        item.finding.measuring for item in audit.all_ranked() if item.finding.severity is worst
+    ):
+        opening = "This run is measured wrongly"
+    return f"{opening}: {_within(audit.ranked[0].finding)}."
+
+
+def _within(finding: Finding) -> str:
+    """The headline as it goes on within a sentence: "the loss", but "GradScaler" and names of the model as they are."""
+    word = finding.headline.partition(" ")[0]
+    plain = re.fullmatch(r"[A-Z][a-z]*", word) and word not in finding.tensors
+    return finding.headline[:1].lower() + finding.headline[1:] if plain else finding.headline

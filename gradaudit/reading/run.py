@@ -1,0 +1,269 @@
+"""A recorded run, read back: `load(path)` gives a `Run`, and says what it had to leave out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradaudit.reading.limits import Budget
+from gradaudit.reading.list_columns import objects
+from gradaudit.reading.matrices import LARGE, Layout, layout, tensor_column, within_matrices
+from gradaudit.reading.ranks import Replica, replica_columns, together
+from gradaudit.reading.run_file import RunError, cleaned, exit_code_of, read_meta, state_of
+from gradaudit.reading.segments import Made, Problem, read
+from gradaudit.schema import TABLES, LossFacts, Meta, TensorFacts, arrow_schema
+
+if TYPE_CHECKING:
+    import numpy
+    import pandas
+    import pyarrow
+
+    Floats = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
+    Integers = numpy.ndarray[Any, numpy.dtype[numpy.int64]]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A recorded run. Frames are read when first asked for; `problems` names what was left out."""
+
+    path: Path
+    meta: Meta
+    state: str  # running | finished | failed | interrupted | killed
+    problems: tuple[Problem, ...]
+    parts: Mapping[str, tuple["pyarrow.Table | Made", ...]]
+    attempts: tuple[int, ...] = (0,)  # the global step at which each attempt of a restarted training begins
+    expected_frozen: tuple[str, ...] = ()  # patterns (fnmatch) of the tensors that the user says stay as they are
+    ranks: tuple[Replica, ...] = ()  # of a data-parallel training
+    exit_code: int | None = None  # of its process, where it is known
+
+    @cached_property
+    def steps(self) -> "pandas.DataFrame":
+        """Table `steps`, one row a step, in global order."""
+        return self._whole_norms(self._sorted("steps", ["global_step"]))
+
+    def _whole_norms(self, steps: "pandas.DataFrame") -> "pandas.DataFrame":
+        """`steps` with the gradient norms that no single rank knows: of tensors that are sharded."""
+        import numpy
+
+        if not any(tensor.placements for tensor in self.meta.tensors):
+            return steps
+        for optimizer in self._layouts:
+            mine = [tensor.optimizer == optimizer for tensor in self.tensors_of(optimizer)]
+            squares = self.matrix("gradient_norm", optimizer)[:, mine] ** 2
+            broken = self.matrix("gradient_nan", optimizer)[:, mine] + self.matrix("gradient_inf", optimizer)[:, mine]
+            norms = numpy.where(broken.sum(axis=1) > 0, numpy.nan, numpy.sqrt(numpy.nansum(squares, axis=1)))
+            known = dict(zip(self.recorded_steps(optimizer).tolist(), norms.tolist(), strict=True))
+            gaps = (steps["optimizer"] == optimizer) & steps["gradient_norm"].isna()
+            steps.loc[gaps, "gradient_norm"] = steps.loc[gaps, "step"].map(known)
+        return steps
+
+    @cached_property
+    def evaluations(self) -> "pandas.DataFrame":
+        """Table `evaluations`, in order of passes; of a pass that was written several times, what it came to last."""
+        found = self._sorted("evaluations", ["pass", "split"])
+        taken_back = found["batches"] == 0  # a split that turned out to be another one
+        return found[~taken_back].reset_index(drop=True) if taken_back.any() else found
+
+    @cached_property
+    def rows(self) -> "pandas.DataFrame":
+        """Table `rows`: embedding rows."""
+        return self._sorted("rows", ["optimizer", "step", "tensor"])
+
+    @cached_property
+    def histograms(self) -> "pandas.DataFrame":
+        """Table `histograms`."""
+        return self._sorted("histograms", ["optimizer", "step", "tensor", "kind"])
+
+    @cached_property
+    def samples(self) -> "pandas.DataFrame":
+        """Table `modules`: samples of the loss's input and of activations, in order of steps."""
+        return self._sorted("modules", ["step", "module", "loss", "kind"])
+
+    @cached_property
+    def replicas(self) -> "pandas.DataFrame":
+        """One row for each rank and step of a training that is data parallel, by rank and step; else empty.
+
+        Columns `rank`, and of table `steps` global_step, mean_loss, objective, gradient_norm and
+        weight_checksum; ranks but the first record no gradients, so their norm is NaN without clipping.
+        """
+        import pandas
+
+        return pandas.DataFrame(replica_columns(self.ranks))
+
+    @cached_property
+    def events(self) -> "pandas.DataFrame":
+        """Table `events`."""
+        return self._frame("events")
+
+    def has(self, need: str) -> bool:
+        """Whether "table" or "table.column" was recorded: it has rows, and one value that is not NaN."""
+        table, _, column = need.partition(".")
+        if not column:
+            return any(len(read(part, TABLES[table], [TABLES[table].key[0]])) for part in self.parts[table])
+        for part in self.parts[table]:
+            values = read(part, TABLES[table], [column]).column(column)
+            if values.type in ("float", "double"):
+                import pyarrow.compute as compute
+
+                values = values.filter(compute.is_finite(values))
+            if len(values) > values.null_count:
+                return True
+        return False
+
+    @cached_property
+    def optimizers(self) -> list[int]:
+        """Identifiers of the optimizers that made at least one step."""
+        return sorted(int(value) for value in self.steps["optimizer"].unique())
+
+    def steps_of(self, optimizer: int) -> "pandas.DataFrame":
+        """The rows of `steps` that belong to one optimizer, in order."""
+        mine = self._steps_by_optimizer.get(optimizer)
+        return (self.steps.iloc[:0] if mine is None else mine).copy(deep=False)
+
+    @cached_property
+    def _steps_by_optimizer(self) -> "dict[int, pandas.DataFrame]":
+        owner = self.steps["optimizer"]
+        if len(self.optimizers) == 1:
+            return {self.optimizers[0]: self.steps}
+        return {number: self.steps[owner == number].reset_index(drop=True) for number in self.optimizers}
+
+    def tensors_of(self, optimizer: int) -> list[TensorFacts]:
+        """The tensors whose statistics are recorded at this optimizer's steps, in depth order."""
+        return list(self._tensors_by_optimizer.get(optimizer, ()))
+
+    @cached_property
+    def _tensors_by_optimizer(self) -> dict[int, list[TensorFacts]]:
+        found: dict[int, list[TensorFacts]] = {}
+        for tensor in sorted(self.meta.tensors, key=lambda tensor: (tensor.depth, tensor.id)):
+            found.setdefault(tensor.recorded_with, []).append(tensor)
+        return found
+
+    def frozen_on_purpose(self, tensor: TensorFacts) -> bool:
+        """Whether the user says that this tensor is not trained."""
+        return any(fnmatchcase(name, p) for p in self.expected_frozen for name in (tensor.name, *tensor.aliases))
+
+    def loss_facts(self, loss: int) -> LossFacts | None:
+        """The loss function with this index, or None."""
+        return next((facts for facts in self.meta.losses if facts.id == loss), None)
+
+    def recorded_steps(self, optimizer: int) -> "Integers":
+        """[recorded steps]: the optimizer's steps at which tensor statistics exist, ascending."""
+        return self._layouts[optimizer].steps if optimizer in self._layouts else _integers([])
+
+    def matrix(self, stat: str, optimizer: int) -> "Floats":
+        """[recorded steps, tensors] of one column of `tensors`; NaN where there is no row.
+
+        Rows follow `recorded_steps(optimizer)`, columns `tensors_of(optimizer)`.
+        Raises KeyError when the schema has no such column.
+        """
+        import numpy
+
+        TABLES["tensors"].column(stat)
+        if (stat, optimizer) not in self._matrices:
+            column = tensor_column(self.parts["tensors"], stat)
+            for owner, layout in self._layouts.items():
+                self._matrices[stat, owner] = layout.matrix(column)
+        kept = self._matrices.get((stat, optimizer))
+        if kept is None:
+            return numpy.full((0, len(self.tensors_of(optimizer))), numpy.nan)
+        return numpy.asarray(kept, dtype=numpy.float64)
+
+    @cached_property
+    def _matrices(self) -> "dict[tuple[str, int], numpy.ndarray[Any, Any]]":
+        """As wide as they were recorded: half the memory of what `matrix` returns."""
+        return {}
+
+    @cached_property
+    def _layouts(self) -> dict[int, Layout]:
+        """For each optimizer of table `tensors`: its recorded steps, and where its rows go in a matrix."""
+        import numpy
+
+        owner, step, tensor = (tensor_column(self.parts["tensors"], name) for name in TABLES["tensors"].key)
+        return {
+            optimizer: layout(owner, step, tensor, optimizer, [t.id for t in self.tensors_of(optimizer)])
+            for optimizer in numpy.unique(owner).tolist()
+        }
+
+    def _sorted(self, name: str, order: list[str]) -> "pandas.DataFrame":
+        """The frame of a table in this order. A later row supersedes the ones before it that have the same key."""
+        import numpy
+
+        table = TABLES[name]
+        keys = self._frame(name, list(dict.fromkeys([*order, *table.key])))
+        if len(order) == 1 and bool((keys[order[0]].diff().iloc[1:] > 0).all()):
+            return self._frame(name)  # as recorded: no two rows have one key
+        keys = keys[~keys.duplicated(list(table.key), keep="last")].sort_values(order, kind="stable")
+        rows = keys.index.to_numpy(dtype=numpy.int64)
+        del keys
+        return self._frame(name, rows=rows)
+
+    def _frame(self, name: str, names: list[str] | None = None, rows: "Integers | None" = None) -> "pandas.DataFrame":
+        """A table, or some of its columns and rows; column by column, so that it is held once."""
+        import pandas
+        import pyarrow
+
+        table = TABLES[name]
+        columns: dict[str, Any] = {}
+        for column in table.columns:
+            if names is not None and column.name not in names:
+                continue
+            kind = arrow_schema(table).field(column.name).type
+            parts = [read(part, table, [column.name]).column(column.name) for part in self.parts[name]]
+            values = pyarrow.chunked_array([chunk for part in parts for chunk in part.chunks], kind)
+            del parts
+            series: Any
+            if column.dtype.startswith("list"):
+                series = objects(values)
+            elif column.dtype == "bool":
+                series = values.fill_null(False).to_numpy()
+            else:
+                series = values.to_pandas()
+                # Arrow lends its memory read-only; a copy lets go of it.
+                lent = isinstance(series.array, pandas.arrays.NumpyExtensionArray) and not series.values.flags.writeable
+                series = series.copy() if lent and rows is None else series
+            if rows is not None:
+                series = series[rows] if not isinstance(series, pandas.Series) else series.take(rows)
+                series = series.reset_index(drop=True) if isinstance(series, pandas.Series) else series
+            columns[column.name] = series
+            if len(values) > LARGE:
+                del values
+                pyarrow.default_memory_pool().release_unused()
+        return pandas.DataFrame(columns, copy=False)
+
+
+def load(path: str | Path) -> Run:
+    """Read a recorded run.
+
+    Raises RunError when `path` is not a run, holds no step, or was written in a newer format.
+    Parts that cannot be read are left out and named in `Run.problems`.
+    """
+    path = Path(path)
+    problems: list[Problem] = []
+    budget = Budget()
+    processes = together(path, read_meta(path, budget), problems, budget)
+    meta: Meta = cleaned(processes.meta)
+    problems += [
+        Problem(
+            f"{fault.observer} are not recorded from step {fault.step:,} on: a fault of the recorder ({fault.reason})"
+        )
+        for fault in meta.disabled
+    ]
+    within_matrices(processes.parts, meta, problems, budget)
+    run = Run(
+        path, meta, state_of(path, meta), tuple(problems), processes.parts, processes.attempts,
+        ranks=processes.replicas, exit_code=exit_code_of(path, meta),
+    )  # fmt: skip
+    if not run.has("steps") and not (path / f"rank{meta.rank:05d}").is_dir():
+        raise RunError(f"{path}: the folder rank{meta.rank:05d} is missing, and it holds the recorded steps")
+    if not run.has("steps"):
+        lost = f" ({'; '.join(problem.message for problem in problems[:5])})" if problems else ""
+        raise RunError(f"{path} holds no optimizer step{lost}: the script ended before its first step was written")
+    return run
+
+
+def _integers(values: list[int]) -> "Integers":
+    import numpy
+
+    return numpy.asarray(values, dtype=numpy.int64)
