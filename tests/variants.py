@@ -9,9 +9,9 @@ import numpy
 import pandas
 import pyarrow.parquet
 
-from gradaudit.derived.learning_rates import scale_free
 from gradaudit.reading.run import Run, load
 from gradaudit.schema import Meta
+from gradaudit.signals.updates.learning_rates import scale_free
 from tests.build import write_table
 
 Change = Callable[[pandas.DataFrame], pandas.DataFrame]

@@ -95,7 +95,8 @@ def is_analyzed(folder: Path, analysis: str) -> bool:
 def analysis_key() -> str:
     """Changes with the diagnosers, with what they share, and with how the laboratory asks them."""
     own = b"".join((Path(__file__).parent / name).read_bytes() for name in ("analyze.py", "cut.py"))
-    return record.sources_of("*.py", "derived/*.py", "diagnosers/*.py") + hashlib.sha256(own).hexdigest()[:4]
+    rooms = ("reading", "signals", "evidence", "diagnosers", "audit")
+    return record.sources_of("*.py", *(f"{room}/**/*.py" for room in rooms)) + hashlib.sha256(own).hexdigest()[:4]
 
 
 def definitions_commit() -> str:

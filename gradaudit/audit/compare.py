@@ -8,7 +8,7 @@ from gradaudit.audit.differences import Change, changes, one_task, shown_loss
 from gradaudit.audit.loss_change import loss_change
 from gradaudit.audit.overview import ParameterRow
 from gradaudit.audit.result import Audit, Face, Outcome
-from gradaudit.derived.wording import names
+from gradaudit.evidence.words.wording import names
 from gradaudit.findings import Finding, Series, Severity, Value
 from gradaudit.schema import UserError
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 
 from gradaudit.audit.result import Audit
-from gradaudit.derived.progress import MOST_BATCHES
-from gradaudit.derived.run_facts import loss_identity, loss_words
-from gradaudit.derived.wording import count, names, plural, setting
+from gradaudit.evidence.words.run_facts import loss_identity, loss_words
+from gradaudit.evidence.words.wording import count, names, plural, setting
 from gradaudit.findings import Series, Value
 from gradaudit.schema import Meta, OptimizerFacts
+from gradaudit.signals.loss.progress import MOST_BATCHES
 
 MOST_SHAPES = 20
 COMMAND, OPTIMIZATION, DATA = "command line", "optimization", "data and length"

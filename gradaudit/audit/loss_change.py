@@ -3,8 +3,8 @@
 from gradaudit.audit.differences import shown_loss
 from gradaudit.audit.overview import split_kind
 from gradaudit.audit.result import Audit
-from gradaudit.derived.run_facts import loss_identity
-from gradaudit.derived.wording import distance, number
+from gradaudit.evidence.words.run_facts import loss_identity
+from gradaudit.evidence.words.wording import distance, number
 
 
 def loss_change(base: Audit, other: Audit) -> str:

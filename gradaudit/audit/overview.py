@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import numpy
 
-from gradaudit.derived.distributions import gradient_ridges, gradients_over_time
-from gradaudit.derived.finiteness import bad_losses, bad_norms
-from gradaudit.derived.gradient_scale import Track, edges, gradient_heatmap, median
-from gradaudit.derived.learning_rates import learning_rates
-from gradaudit.derived.loss_ends import Ends, loss_ends, word
-from gradaudit.derived.minor_term import shown_loss
-from gradaudit.derived.reduce import banded, plain, short
-from gradaudit.derived.run_curves import gap, pace_steps, typical_pace, update_pace
-from gradaudit.derived.run_facts import optimizer_name, run_facts
-from gradaudit.derived.spike_score import loss_spike_score, norm_spike_score
-from gradaudit.derived.validation import validation
-from gradaudit.derived.wording import number
+from gradaudit.audit.loss_ends import Ends, loss_ends, word
+from gradaudit.evidence.charts.distributions import gradient_ridges, gradients_over_time
+from gradaudit.evidence.charts.heatmap import gradient_heatmap
+from gradaudit.evidence.charts.reduce import banded, plain, short
+from gradaudit.evidence.charts.run_curves import gap, pace_steps, typical_pace, update_pace
+from gradaudit.evidence.words.run_facts import optimizer_name, run_facts
+from gradaudit.evidence.words.wording import number
 from gradaudit.findings import Heatmap, Mark, Ridges, Series, Value
 from gradaudit.reading.run import Run
 from gradaudit.schema import LossFacts
+from gradaudit.signals.evaluation.validation import validation
+from gradaudit.signals.gradients.finiteness import bad_losses, bad_norms
+from gradaudit.signals.gradients.gradient_scale import Track, edges, median
+from gradaudit.signals.loss.minor_term import shown_loss
+from gradaudit.signals.loss.spike_score import loss_spike_score, norm_spike_score
+from gradaudit.signals.updates.learning_rates import learning_rates
 
 if TYPE_CHECKING:
     import pandas

@@ -14,10 +14,10 @@ from gradaudit.audit.causes import Ranked, in_order
 from gradaudit.audit.overview import overview
 from gradaudit.audit.privacy import without_host
 from gradaudit.audit.result import AUDIT_VERSION, Audit, Face, Outcome
-from gradaudit.derived.unmet_need import unmet
-from gradaudit.derived.wording import plural
 from gradaudit.diagnoser import Diagnoser
 from gradaudit.diagnosers import all_diagnosers
+from gradaudit.evidence.words.unmet_need import unmet
+from gradaudit.evidence.words.wording import plural
 from gradaudit.findings import Clean, CouldNotLook, Finding, NotApplicable
 from gradaudit.reading.run import Run
 from gradaudit.schema import UserError

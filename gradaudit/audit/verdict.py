@@ -3,7 +3,7 @@
 import re
 
 from gradaudit.audit.result import Audit
-from gradaudit.derived.wording import plural
+from gradaudit.evidence.words.wording import plural
 from gradaudit.findings import Finding, Severity
 
 

@@ -28,11 +28,9 @@ loss is right; targets that are only zeros and ones are never critical. Shapes o
 import math
 from collections.abc import Iterator
 
-from gradaudit.derived.evidence import loss_chart
-from gradaudit.derived.progress import not_learning
-from gradaudit.derived.training_loss import adversarial, training_loss
-from gradaudit.derived.wording import count, names, number
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.lines import loss_chart
+from gradaudit.evidence.words.wording import count, names, number
 from gradaudit.findings import (
     Action,
     AnyEvidence,
@@ -50,6 +48,8 @@ from gradaudit.findings import (
 )
 from gradaudit.reading.run import Run
 from gradaudit.schema import LossFacts
+from gradaudit.signals.loss.progress import not_learning
+from gradaudit.signals.loss.training_loss import adversarial, training_loss
 
 _WARNED = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")  # of these torch says so itself
 _MOST_DIMENSIONS, _LARGEST = 16, 2**40  # of a shape that a record may hold

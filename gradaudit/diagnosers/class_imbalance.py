@@ -30,16 +30,12 @@ from collections.abc import Iterator
 
 import numpy
 
-from gradaudit.derived.each_optimizer import each_optimizer
-from gradaudit.derived.evidence import loss_chart
-from gradaudit.derived.label_counts import baseline_marks, label_bars, label_counts
-from gradaudit.derived.learning_rates import label_of
-from gradaudit.derived.progress import constant_level
-from gradaudit.derived.progress import divergence as diverges
-from gradaudit.derived.training_loss import TrainingLoss, training_loss
-from gradaudit.derived.validation import validation
-from gradaudit.derived.wording import count, factor, number, percent
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.labels import baseline_marks, label_bars
+from gradaudit.evidence.charts.lines import loss_chart
+from gradaudit.evidence.each_optimizer import each_optimizer
+from gradaudit.evidence.words.optimizers import label_of
+from gradaudit.evidence.words.wording import count, factor, number, percent
 from gradaudit.findings import (
     Action,
     Clean,
@@ -53,6 +49,11 @@ from gradaudit.findings import (
     Verdict,
 )
 from gradaudit.reading.run import Run
+from gradaudit.signals.evaluation.validation import validation
+from gradaudit.signals.loss.label_counts import label_counts
+from gradaudit.signals.loss.progress import constant_level
+from gradaudit.signals.loss.progress import divergence as diverges
+from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 
 _EVALUATIONS = 3  # one at the start, in the middle and at the end
 _GUESS = 0.95  # of the logarithm of the classes: the first evaluation may lie a little below it by chance

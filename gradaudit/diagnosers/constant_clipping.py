@@ -35,16 +35,11 @@ from collections.abc import Iterator
 
 import numpy
 
-from gradaudit.derived.clipping import Clipping, clipping
-from gradaudit.derived.each_optimizer import each_optimizer
-from gradaudit.derived.evidence import norm_chart
-from gradaudit.derived.learning_rates import label_of, optimizer_class, peak_rates, rate_in_words, scale_free
-from gradaudit.derived.order_statistics import median, quantile
-from gradaudit.derived.ratios import last_half
-from gradaudit.derived.step_size import adam_eps, over_eps
-from gradaudit.derived.training_loss import training_loss
-from gradaudit.derived.wording import factor, literal, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.lines import norm_chart
+from gradaudit.evidence.each_optimizer import each_optimizer
+from gradaudit.evidence.words.optimizers import label_of, rate_in_words
+from gradaudit.evidence.words.wording import factor, literal, number, percent, plural, setting
 from gradaudit.findings import (
     Action,
     Clean,
@@ -58,6 +53,12 @@ from gradaudit.findings import (
     Verdict,
 )
 from gradaudit.reading.run import Run
+from gradaudit.signals.gradients.clipping import Clipping, clipping
+from gradaudit.signals.loss.training_loss import training_loss
+from gradaudit.signals.order_statistics import median, quantile
+from gradaudit.signals.updates.learning_rates import optimizer_class, peak_rates, scale_free
+from gradaudit.signals.updates.ratios import last_half
+from gradaudit.signals.updates.step_size import adam_eps, over_eps
 
 _LEARNS = 0.2  # of the first loss: a training that loses more of it bears its threshold
 

@@ -40,27 +40,15 @@ from collections.abc import Iterator
 
 import numpy
 
-from gradaudit.derived.each_optimizer import each_optimizer
-from gradaudit.derived.embedding_pace import Pace, embedding_pace, table_speeds
-from gradaudit.derived.embedding_rows import RowHistory, row_history
-from gradaudit.derived.evidence import distance_chart
-from gradaudit.derived.last_tenth import end_unknown
-from gradaudit.derived.layers import comparable_layers
-from gradaudit.derived.learning_rates import (
-    label_of,
-    optimizer_class,
-    recorded_learning_rates,
-    scale_free,
-)
-from gradaudit.derived.order_statistics import medians_across
-from gradaudit.derived.ratios import recorded_global_steps, update_ratio
-from gradaudit.derived.reduce import plain
-from gradaudit.derived.row_charts import hits_chart, movement_chart, reach_chart
-from gradaudit.derived.standstill import LEAST_STEPS, Reason, column_of, never_moved, reason_for_rest
-from gradaudit.derived.table_words import why_it_rests
-from gradaudit.derived.weight_growth import weight_decays
-from gradaudit.derived.wording import count, factor, in_code, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.lines import distance_chart
+from gradaudit.evidence.charts.reduce import plain
+from gradaudit.evidence.charts.rows import hits_chart, movement_chart, reach_chart
+from gradaudit.evidence.each_optimizer import each_optimizer
+from gradaudit.evidence.words.last_tenth import end_unknown
+from gradaudit.evidence.words.optimizers import label_of
+from gradaudit.evidence.words.table import why_it_rests
+from gradaudit.evidence.words.wording import count, factor, in_code, number, percent, plural, setting
 from gradaudit.findings import (
     Action,
     AnyEvidence,
@@ -77,6 +65,14 @@ from gradaudit.findings import (
 )
 from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
+from gradaudit.signals.embeddings.embedding_pace import Pace, embedding_pace, table_speeds
+from gradaudit.signals.embeddings.embedding_rows import RowHistory, row_history
+from gradaudit.signals.layers.layers import comparable_layers
+from gradaudit.signals.layers.standstill import LEAST_STEPS, Reason, column_of, never_moved, reason_for_rest
+from gradaudit.signals.order_statistics import medians_across
+from gradaudit.signals.updates.learning_rates import optimizer_class, recorded_learning_rates, scale_free
+from gradaudit.signals.updates.ratios import recorded_global_steps, update_ratio
+from gradaudit.signals.updates.weight_growth import weight_decays
 
 _MEANT: dict[Reason, str] = {
     "copy": "a copy of a trained one",

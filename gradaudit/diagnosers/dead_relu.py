@@ -36,24 +36,16 @@ from collections.abc import Iterator
 
 import numpy
 
-from gradaudit.derived.depth_evidence import fate, learned_nothing
-from gradaudit.derived.depth_slope import is_steep, slopes
-from gradaudit.derived.each_optimizer import each_optimizer
-from gradaudit.derived.evidence import MOST_DOTS
-from gradaudit.derived.finiteness import bad_gradients, breakdown
-from gradaudit.derived.gentle_rate import gentle_rate, rates_at
-from gradaudit.derived.last_tenth import end_unknown
-from gradaudit.derived.learning_rates import label_of, rate_in_words
-from gradaudit.derived.module_names import named
-from gradaudit.derived.module_samples import activation_outputs, last_samples, loss_inputs, sampled_activations
-from gradaudit.derived.progress import nearly_done
-from gradaudit.derived.reduce import plain, short
-from gradaudit.derived.rising_rate import hold, rising_rate
-from gradaudit.derived.same_batch import same_batch
-from gradaudit.derived.silent_outputs import SILENT, SilentOutputs, silent_outputs
-from gradaudit.derived.training_loss import course
-from gradaudit.derived.wording import count, in_code, names, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.lines import MOST_DOTS
+from gradaudit.evidence.charts.reduce import plain, short
+from gradaudit.evidence.each_optimizer import each_optimizer
+from gradaudit.evidence.words.depth import fate
+from gradaudit.evidence.words.last_tenth import end_unknown
+from gradaudit.evidence.words.module_names import named
+from gradaudit.evidence.words.optimizers import label_of, rate_in_words
+from gradaudit.evidence.words.schedules import hold
+from gradaudit.evidence.words.wording import count, in_code, names, percent, plural, setting
 from gradaudit.findings import (
     Action,
     Clean,
@@ -72,6 +64,20 @@ from gradaudit.findings import (
 )
 from gradaudit.reading.run import Run
 from gradaudit.schema import ROWS
+from gradaudit.signals.activations.module_samples import (
+    activation_outputs,
+    last_samples,
+    loss_inputs,
+    sampled_activations,
+)
+from gradaudit.signals.activations.silent_outputs import SILENT, SilentOutputs, silent_outputs
+from gradaudit.signals.gradients.depth_slope import is_steep, slopes
+from gradaudit.signals.gradients.finiteness import bad_gradients, breakdown
+from gradaudit.signals.gradients.same_batch import same_batch
+from gradaudit.signals.loss.progress import learned_nothing, nearly_done
+from gradaudit.signals.loss.training_loss import course
+from gradaudit.signals.updates.gentle_rate import gentle_rate, rates_at
+from gradaudit.signals.updates.rising_rate import rising_rate
 
 _WARMUP = 100  # steps
 _DIED, _FROM_THE_START = 0.5, 0.9  # of the share at the end; between them part of the outputs died and part never woke

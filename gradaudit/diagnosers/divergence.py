@@ -32,27 +32,12 @@ from collections.abc import Iterator
 
 import numpy
 
-from gradaudit.derived.each_optimizer import each_optimizer
-from gradaudit.derived.evidence import loss_chart, update_chart
-from gradaudit.derived.gentle_rate import gentle_rate
-from gradaudit.derived.learning_rates import (
-    by_hand,
-    climbs,
-    label_of,
-    learning_rates,
-    optimizer_class,
-    optimizer_line,
-    rate_in_words,
-    same_rate,
-)
-from gradaudit.derived.order_statistics import Floats, largest, running_median
-from gradaudit.derived.progress import constant_level, smoothing_window, start_level
-from gradaudit.derived.progress import divergence as diverges
-from gradaudit.derived.ratios import typical_update
-from gradaudit.derived.rising_rate import hold, rising_rate
-from gradaudit.derived.training_loss import TrainingLoss, training_loss
-from gradaudit.derived.wording import count, number
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.lines import loss_chart, update_chart
+from gradaudit.evidence.each_optimizer import each_optimizer
+from gradaudit.evidence.words.optimizers import label_of, optimizer_line, rate_in_words
+from gradaudit.evidence.words.schedules import hold
+from gradaudit.evidence.words.wording import count, number
 from gradaudit.findings import (
     Action,
     AnyEvidence,
@@ -68,6 +53,14 @@ from gradaudit.findings import (
     ratio,
 )
 from gradaudit.reading.run import Run
+from gradaudit.signals.loss.progress import constant_level, smoothing_window, start_level
+from gradaudit.signals.loss.progress import divergence as diverges
+from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
+from gradaudit.signals.order_statistics import Floats, largest, running_median
+from gradaudit.signals.updates.gentle_rate import gentle_rate
+from gradaudit.signals.updates.learning_rates import by_hand, climbs, learning_rates, optimizer_class, same_rate
+from gradaudit.signals.updates.ratios import typical_update
+from gradaudit.signals.updates.rising_rate import rising_rate
 
 _LEAD_UP = 20  # steps before the loss leaves at which a step that is too large counts as its cause
 

@@ -33,13 +33,11 @@ from typing import TYPE_CHECKING
 
 import numpy
 
-from gradaudit.derived.evidence import loss_chart
-from gradaudit.derived.module_names import layer
-from gradaudit.derived.module_samples import loss_inputs
-from gradaudit.derived.reduce import plain
-from gradaudit.derived.training_loss import training_loss
-from gradaudit.derived.wording import count, in_code, number, plural
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.lines import loss_chart
+from gradaudit.evidence.charts.reduce import plain
+from gradaudit.evidence.words.module_names import layer
+from gradaudit.evidence.words.wording import count, in_code, number, plural
 from gradaudit.findings import (
     Action,
     AnyEvidence,
@@ -57,6 +55,8 @@ from gradaudit.findings import (
 )
 from gradaudit.reading.run import Run
 from gradaudit.schema import LossFacts
+from gradaudit.signals.activations.module_samples import loss_inputs
+from gradaudit.signals.loss.training_loss import training_loss
 
 if TYPE_CHECKING:
     import pandas

@@ -33,15 +33,11 @@ from collections.abc import Iterator
 
 import numpy
 
-from gradaudit.derived.each_optimizer import each_optimizer
-from gradaudit.derived.layers import embeddings, weight_layers, zero_start
-from gradaudit.derived.learning_rates import label_of, optimizer_class, peak_rates, rate_in_words
-from gradaudit.derived.order_statistics import Floats, Integers, median, medians_across, rank_correlation
-from gradaudit.derived.ratios import recorded_global_steps
-from gradaudit.derived.reduce import plain
-from gradaudit.derived.weight_growth import decay_paths, norms_over_first, weight_decays
-from gradaudit.derived.wording import factor, in_code, names, number, percent, setting
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.reduce import plain
+from gradaudit.evidence.each_optimizer import each_optimizer
+from gradaudit.evidence.words.optimizers import label_of, rate_in_words
+from gradaudit.evidence.words.wording import factor, in_code, names, number, percent, setting
 from gradaudit.findings import (
     Action,
     Clean,
@@ -57,6 +53,11 @@ from gradaudit.findings import (
     ratio,
 )
 from gradaudit.reading.run import Run
+from gradaudit.signals.layers.layers import embeddings, weight_layers, zero_start
+from gradaudit.signals.order_statistics import Floats, Integers, median, medians_across, rank_correlation
+from gradaudit.signals.updates.learning_rates import optimizer_class, peak_rates
+from gradaudit.signals.updates.ratios import recorded_global_steps
+from gradaudit.signals.updates.weight_growth import decay_paths, norms_over_first, weight_decays
 
 _GROWN = 2.0  # times: from here on a gradient is said to have grown
 _MOST_LINES = 4

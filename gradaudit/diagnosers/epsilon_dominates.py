@@ -32,21 +32,13 @@ from collections.abc import Iterator
 
 import numpy
 
-from gradaudit.derived.adam_memory import eps_of, remembered
-from gradaudit.derived.depth_evidence import fate, learned_nothing
-from gradaudit.derived.depth_slope import profiled
-from gradaudit.derived.each_optimizer import each_optimizer
-from gradaudit.derived.evidence import MOST_DOTS, loss_chart
-from gradaudit.derived.layers import weight_layers
-from gradaudit.derived.learning_rates import label_of, optimizer_class, optimizer_line
-from gradaudit.derived.order_statistics import Floats, Mask, largest, median, medians
-from gradaudit.derived.ratios import last_half, recorded_global_steps, step_weights
-from gradaudit.derived.reduce import short
-from gradaudit.derived.step_size import gradients_per_element
-from gradaudit.derived.training_loss import training_loss
-from gradaudit.derived.update_rms import USUAL, typical_update_rms
-from gradaudit.derived.wording import count, number, percent, setting
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.lines import MOST_DOTS, loss_chart
+from gradaudit.evidence.charts.reduce import short
+from gradaudit.evidence.each_optimizer import each_optimizer
+from gradaudit.evidence.words.depth import fate
+from gradaudit.evidence.words.optimizers import label_of, optimizer_line
+from gradaudit.evidence.words.wording import count, number, percent, setting
 from gradaudit.findings import (
     Action,
     Clean,
@@ -62,6 +54,16 @@ from gradaudit.findings import (
     Verdict,
 )
 from gradaudit.reading.run import Run
+from gradaudit.signals.gradients.depth_slope import profiled
+from gradaudit.signals.layers.layers import weight_layers
+from gradaudit.signals.loss.progress import learned_nothing
+from gradaudit.signals.loss.training_loss import training_loss
+from gradaudit.signals.order_statistics import Floats, Mask, largest, median, medians
+from gradaudit.signals.updates.adam_memory import eps_of, remembered
+from gradaudit.signals.updates.learning_rates import optimizer_class
+from gradaudit.signals.updates.ratios import last_half, recorded_global_steps, step_weights
+from gradaudit.signals.updates.step_size import gradients_per_element
+from gradaudit.signals.updates.update_rms import USUAL, typical_update_rms
 
 _USUAL_EPS = 1e-8  # torch's default: nobody chose it for this model
 _ROUNDING = 1.001  # settings are kept as float64, defaults of other libraries may be float32

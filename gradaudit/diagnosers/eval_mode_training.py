@@ -27,12 +27,12 @@ from collections.abc import Iterator
 
 import numpy
 
-from gradaudit.derived.each_optimizer import each_optimizer
-from gradaudit.derived.evidence import loss_chart
-from gradaudit.derived.learning_rates import label_of
-from gradaudit.derived.modes import mode_dependent, mode_matters
-from gradaudit.derived.wording import count, percent, plural
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.lines import loss_chart
+from gradaudit.evidence.each_optimizer import each_optimizer
+from gradaudit.evidence.words.modes import mode_dependent, mode_matters
+from gradaudit.evidence.words.optimizers import label_of
+from gradaudit.evidence.words.wording import count, percent, plural
 from gradaudit.findings import (
     Action,
     Clean,

@@ -33,28 +33,14 @@ from collections.abc import Iterator
 
 import numpy
 
-from gradaudit.derived.depth_evidence import fate, learned_nothing
-from gradaudit.derived.each_optimizer import each_optimizer
-from gradaudit.derived.evidence import loss_chart
-from gradaudit.derived.finiteness import breakdown
-from gradaudit.derived.last_tenth import weights_at_the_end
-from gradaudit.derived.layers import weight_layers, zero_start
-from gradaudit.derived.learning_rates import (
-    label_of,
-    learning_rates,
-    optimizer_class,
-    optimizer_line,
-    peak_rates,
-    rate_in_words,
-)
-from gradaudit.derived.order_statistics import Floats, Integers, median, medians, medians_across
-from gradaudit.derived.progress import constant_level
-from gradaudit.derived.ratios import recorded_global_steps, window
-from gradaudit.derived.reduce import plain
-from gradaudit.derived.training_loss import training_loss
-from gradaudit.derived.weight_growth import decay_paths, momentum_gain, norms_over_first, weight_decays
-from gradaudit.derived.wording import count, number, percent, setting
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.lines import loss_chart
+from gradaudit.evidence.charts.reduce import plain
+from gradaudit.evidence.each_optimizer import each_optimizer
+from gradaudit.evidence.words.depth import fate
+from gradaudit.evidence.words.last_tenth import weights_at_the_end
+from gradaudit.evidence.words.optimizers import label_of, optimizer_line, rate_in_words
+from gradaudit.evidence.words.wording import count, number, percent, setting
 from gradaudit.findings import (
     Action,
     Clean,
@@ -71,6 +57,14 @@ from gradaudit.findings import (
     ratio,
 )
 from gradaudit.reading.run import Run
+from gradaudit.signals.gradients.finiteness import breakdown
+from gradaudit.signals.layers.layers import weight_layers, zero_start
+from gradaudit.signals.loss.progress import constant_level, learned_nothing
+from gradaudit.signals.loss.training_loss import training_loss
+from gradaudit.signals.order_statistics import Floats, Integers, median, medians, medians_across
+from gradaudit.signals.updates.learning_rates import learning_rates, optimizer_class, peak_rates
+from gradaudit.signals.updates.ratios import recorded_global_steps, window
+from gradaudit.signals.updates.weight_growth import decay_paths, momentum_gain, norms_over_first, weight_decays
 
 _EARLY = (2, 40)  # steps: late in training decay and gradient balance in healthy normalised layers, too
 _EXPLAINED = 0.1  # of the shrinkage, as a logarithm: less decay than that is not its cause

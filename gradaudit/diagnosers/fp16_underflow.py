@@ -32,21 +32,12 @@ from collections.abc import Iterator
 
 import numpy
 
-from gradaudit.derived.each_optimizer import each_optimizer
-from gradaudit.derived.evidence import loss_chart
-from gradaudit.derived.half_precision import (
-    LOWEST,
-    NORMAL,
-    SMALLEST,
-    THREE_BITS,
-    Gradients,
-    first_gradients,
-    gradient_sizes,
-    gradients,
-)
-from gradaudit.derived.learning_rates import label_of
-from gradaudit.derived.wording import count, names, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.half_precision import gradient_sizes
+from gradaudit.evidence.charts.lines import loss_chart
+from gradaudit.evidence.each_optimizer import each_optimizer
+from gradaudit.evidence.words.optimizers import label_of
+from gradaudit.evidence.words.wording import count, names, percent, plural, setting
 from gradaudit.findings import (
     Action,
     Clean,
@@ -60,6 +51,15 @@ from gradaudit.findings import (
     Verdict,
 )
 from gradaudit.reading.run import Run
+from gradaudit.signals.gradients.half_precision import (
+    LOWEST,
+    NORMAL,
+    SMALLEST,
+    THREE_BITS,
+    Gradients,
+    first_gradients,
+    gradients,
+)
 
 
 @diagnoser(

@@ -47,19 +47,13 @@ from collections.abc import Iterator
 
 import numpy
 
-from gradaudit.derived.calls import use_of
-from gradaudit.derived.each_optimizer import each_optimizer
-from gradaudit.derived.evidence import distance_chart
-from gradaudit.derived.finiteness import skipped_at
-from gradaudit.derived.learning_rates import by_hand, label_of, usual_rate
-from gradaudit.derived.lost_updates import LostUpdates, lost_updates
-from gradaudit.derived.order_statistics import Floats, Mask, largest, medians
-from gradaudit.derived.ratios import recorded_global_steps
-from gradaudit.derived.reduce import plain
-from gradaudit.derived.rest_words import in_short, judged
-from gradaudit.derived.standstill import MEANT, Reason, all_owned, at_rest, fed_with_zeros, reasons
-from gradaudit.derived.wording import count, names, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.lines import distance_chart
+from gradaudit.evidence.charts.reduce import plain
+from gradaudit.evidence.each_optimizer import each_optimizer
+from gradaudit.evidence.words.optimizers import label_of, usual_rate
+from gradaudit.evidence.words.standstill import in_short, judged
+from gradaudit.evidence.words.wording import count, names, number, percent, plural, setting
 from gradaudit.findings import (
     Action,
     Clean,
@@ -77,6 +71,13 @@ from gradaudit.findings import (
 )
 from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
+from gradaudit.signals.gradients.finiteness import skipped_at
+from gradaudit.signals.layers.calls import use_of
+from gradaudit.signals.layers.standstill import MEANT, Reason, all_owned, at_rest, fed_with_zeros, reasons
+from gradaudit.signals.order_statistics import Floats, Mask, largest, medians
+from gradaudit.signals.updates.learning_rates import by_hand
+from gradaudit.signals.updates.lost_updates import LostUpdates, lost_updates
+from gradaudit.signals.updates.ratios import recorded_global_steps
 
 _PROBED_WHOLE = 4096  # elements; a larger tensor is sampled
 

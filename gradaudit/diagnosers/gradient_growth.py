@@ -32,18 +32,12 @@ from collections.abc import Iterator
 
 import numpy
 
-from gradaudit.derived.each_optimizer import each_optimizer
-from gradaudit.derived.evidence import loss_chart, norm_chart
-from gradaudit.derived.learning_rates import label_of, peak_rates, rate_in_words
-from gradaudit.derived.order_statistics import Floats, median, quantile, rank_correlation
-from gradaudit.derived.progress import SMOOTH, TENTHS
-from gradaudit.derived.progress import divergence as diverges
-from gradaudit.derived.ratios import recorded_global_steps
-from gradaudit.derived.rising_rate import hold, rising_rate
-from gradaudit.derived.training_loss import training_loss
-from gradaudit.derived.weight_growth import weight_decays
-from gradaudit.derived.wording import count, factor, literal, names, number, setting
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.lines import loss_chart, norm_chart
+from gradaudit.evidence.each_optimizer import each_optimizer
+from gradaudit.evidence.words.optimizers import label_of, rate_in_words
+from gradaudit.evidence.words.schedules import hold
+from gradaudit.evidence.words.wording import count, factor, literal, names, number, setting
 from gradaudit.findings import (
     Action,
     Clean,
@@ -58,6 +52,14 @@ from gradaudit.findings import (
     ratio,
 )
 from gradaudit.reading.run import Run
+from gradaudit.signals.loss.progress import SMOOTH, TENTHS
+from gradaudit.signals.loss.progress import divergence as diverges
+from gradaudit.signals.loss.training_loss import training_loss
+from gradaudit.signals.order_statistics import Floats, median, quantile, rank_correlation
+from gradaudit.signals.updates.learning_rates import peak_rates
+from gradaudit.signals.updates.ratios import recorded_global_steps
+from gradaudit.signals.updates.rising_rate import rising_rate
+from gradaudit.signals.updates.weight_growth import weight_decays
 
 _FELL = (
     0.9  # of its first steps: an objective that was lower has learned, and TD losses of healthy agents rise after it

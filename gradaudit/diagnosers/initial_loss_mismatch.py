@@ -43,17 +43,13 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.derived.constant_predictor import constant_loss, uniform_loss
-from gradaudit.derived.each_optimizer import each_optimizer
-from gradaudit.derived.first_loss import CLOSE, classes_used, harm_done, objective_factor, unevenness
-from gradaudit.derived.first_regression import advice, cause, in_words, standardise_inputs
-from gradaudit.derived.initialisation import output_layer
-from gradaudit.derived.learning_rates import label_of, scale_free
-from gradaudit.derived.reduce import plain
-from gradaudit.derived.smoothing import wide
-from gradaudit.derived.training_loss import TrainingLoss, training_loss
-from gradaudit.derived.wording import count, factor, in_code, number, plural, setting
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.reduce import plain
+from gradaudit.evidence.each_optimizer import each_optimizer
+from gradaudit.evidence.words.first_regression import advice, in_words, standardise_inputs
+from gradaudit.evidence.words.optimizers import label_of
+from gradaudit.evidence.words.outcomes import harm_done
+from gradaudit.evidence.words.wording import count, factor, in_code, number, plural, setting
 from gradaudit.findings import (
     Action,
     Clean,
@@ -72,6 +68,13 @@ from gradaudit.findings import (
 )
 from gradaudit.reading.run import Run
 from gradaudit.schema import LossFacts
+from gradaudit.signals.layers.initialisation import output_layer
+from gradaudit.signals.loss.constant_predictor import constant_loss, uniform_loss
+from gradaudit.signals.loss.first_loss import CLOSE, classes_used, objective_factor, unevenness
+from gradaudit.signals.loss.first_regression import cause
+from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
+from gradaudit.signals.smoothing import wide
+from gradaudit.signals.updates.learning_rates import scale_free
 
 _VISIBLE = "use a loss of torch.nn.functional (nn.CrossEntropyLoss uses one), so that its classes can be seen"
 _SHOWN = 50  # steps in the chart of the start

@@ -38,24 +38,13 @@ from collections.abc import Iterator
 
 import numpy
 
-from gradaudit.derived.depth_slope import slope
-from gradaudit.derived.each_optimizer import each_optimizer
-from gradaudit.derived.evidence import MOST_DOTS
-from gradaudit.derived.finiteness import breakdown
-from gradaudit.derived.initialisation import first_rms
-from gradaudit.derived.layer_profile import EARLY, Quantity, lasting_gap, logarithms_of, outliers, profile
-from gradaudit.derived.layers import comparable_layers, weight_layers
-from gradaudit.derived.learning_rates import label_of, peak_rates, scale_free
-from gradaudit.derived.module_names import layer
-from gradaudit.derived.order_statistics import Floats, Mask, medians
-from gradaudit.derived.progress import nearly_done
-from gradaudit.derived.ratios import gradient_ratio, last_half, recorded_global_steps, update_ratio, window
-from gradaudit.derived.reduce import short
-from gradaudit.derived.replaced import replaced_at
-from gradaudit.derived.term_groups import small_heads, term_groups
-from gradaudit.derived.training_loss import training_loss
-from gradaudit.derived.wording import count, factor, fold, in_code, names, setting
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.lines import MOST_DOTS
+from gradaudit.evidence.charts.reduce import short
+from gradaudit.evidence.each_optimizer import each_optimizer
+from gradaudit.evidence.words.module_names import layer
+from gradaudit.evidence.words.optimizers import label_of
+from gradaudit.evidence.words.wording import count, factor, fold, in_code, names, setting
 from gradaudit.findings import (
     Action,
     Clean,
@@ -72,6 +61,18 @@ from gradaudit.findings import (
     Verdict,
 )
 from gradaudit.reading.run import Run
+from gradaudit.signals.gradients.depth_slope import slope
+from gradaudit.signals.gradients.finiteness import breakdown
+from gradaudit.signals.layers.initialisation import first_rms
+from gradaudit.signals.layers.layer_profile import EARLY, Quantity, lasting_gap, logarithms_of, outliers, profile
+from gradaudit.signals.layers.layers import comparable_layers, weight_layers
+from gradaudit.signals.layers.replaced import replaced_at
+from gradaudit.signals.layers.term_groups import small_heads, term_groups
+from gradaudit.signals.loss.progress import nearly_done
+from gradaudit.signals.loss.training_loss import training_loss
+from gradaudit.signals.order_statistics import Floats, Mask, medians
+from gradaudit.signals.updates.learning_rates import peak_rates, scale_free
+from gradaudit.signals.updates.ratios import gradient_ratio, last_half, recorded_global_steps, update_ratio, window
 
 _BOLD = 3.0  # times the learning rate of the others, as a first try
 _BLOWN_UP = ["divergence", "learning_rate_too_high", "loss_spike", "non_finite", "unstable_loss"]

@@ -40,15 +40,12 @@ from collections.abc import Iterator
 
 import numpy
 
-from gradaudit.derived.each_optimizer import each_optimizer
-from gradaudit.derived.evidence import loss_chart, rate_chart
-from gradaudit.derived.learning_rates import BLIP, at_most, label_of, learning_rates, rate_in_words, sustained
-from gradaudit.derived.order_statistics import Floats, median
-from gradaudit.derived.plateaus import FLAT, Starved, cut_short, fall_in_words, falling_until
-from gradaudit.derived.rising_rate import hold, once_an_epoch, rises, rising_rate
-from gradaudit.derived.training_loss import TrainingLoss, training_loss
-from gradaudit.derived.wording import count, factor, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.lines import loss_chart, rate_chart
+from gradaudit.evidence.each_optimizer import each_optimizer
+from gradaudit.evidence.words.optimizers import label_of, rate_in_words
+from gradaudit.evidence.words.schedules import fall_in_words, falling_until, hold
+from gradaudit.evidence.words.wording import count, factor, number, percent, plural, setting
 from gradaudit.findings import (
     Action,
     Clean,
@@ -63,6 +60,11 @@ from gradaudit.findings import (
     ratio,
 )
 from gradaudit.reading.run import Run
+from gradaudit.signals.loss.plateaus import FLAT, Starved, cut_short
+from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
+from gradaudit.signals.order_statistics import Floats, median
+from gradaudit.signals.updates.learning_rates import BLIP, at_most, learning_rates, sustained
+from gradaudit.signals.updates.rising_rate import once_an_epoch, rises, rising_rate
 
 _FADED = 0.1  # of the peak: a schedule that fades to 0 was lower before
 _HALF = 0.5  # of the optimizer's own rate

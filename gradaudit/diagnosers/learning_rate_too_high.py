@@ -36,30 +36,14 @@ from collections.abc import Iterator
 
 import numpy
 
-from gradaudit.derived.each_optimizer import each_optimizer
-from gradaudit.derived.evidence import loss_chart, update_chart
-from gradaudit.derived.gentle_rate import AIM, GentleRate, gentle_rate, rates_at
-from gradaudit.derived.layers import weight_layers
-from gradaudit.derived.learning_rates import (
-    climbs,
-    label_of,
-    line_search,
-    optimizer_class,
-    optimizer_line,
-    peak_rates,
-    rate_in_words,
-    same_rate,
-    scale_free,
-)
-from gradaudit.derived.order_statistics import largest, median
-from gradaudit.derived.ratios import last_half, recorded_global_steps, typical_update, update_ratio
-from gradaudit.derived.rising_rate import hold, rising_rate
-from gradaudit.derived.step_harm import harm_measures, little, overshooting, size_measures, symptom
-from gradaudit.derived.training_loss import training_loss
-from gradaudit.derived.update_rms import update_size
-from gradaudit.derived.weight_growth import fastest_growth
-from gradaudit.derived.wording import count, factor, number, setting
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.lines import loss_chart, update_chart
+from gradaudit.evidence.each_optimizer import each_optimizer
+from gradaudit.evidence.words.optimizers import label_of, optimizer_line, rate_in_words
+from gradaudit.evidence.words.run_numbers import update_size
+from gradaudit.evidence.words.schedules import hold
+from gradaudit.evidence.words.step_harm import harm_measures, little, overshooting, size_measures, symptom
+from gradaudit.evidence.words.wording import count, factor, number, setting
 from gradaudit.findings import (
     Action,
     Clean,
@@ -74,6 +58,21 @@ from gradaudit.findings import (
     Verdict,
 )
 from gradaudit.reading.run import Run
+from gradaudit.signals.layers.layers import weight_layers
+from gradaudit.signals.loss.training_loss import training_loss
+from gradaudit.signals.order_statistics import largest, median
+from gradaudit.signals.updates.gentle_rate import AIM, GentleRate, gentle_rate, rates_at
+from gradaudit.signals.updates.learning_rates import (
+    climbs,
+    line_search,
+    optimizer_class,
+    peak_rates,
+    same_rate,
+    scale_free,
+)
+from gradaudit.signals.updates.ratios import last_half, recorded_global_steps, typical_update, update_ratio
+from gradaudit.signals.updates.rising_rate import rising_rate
+from gradaudit.signals.updates.weight_growth import fastest_growth
 
 _EARLY = 10  # recorded steps
 _STARTING = 100  # steps, the length of the warmup that is advised: later a warmup comes too late

@@ -33,36 +33,13 @@ from collections.abc import Iterator
 
 import numpy
 
-from gradaudit.derived.constant_predictor import uniform_loss
-from gradaudit.derived.each_optimizer import each_optimizer
-from gradaudit.derived.evidence import loss_chart
-from gradaudit.derived.finiteness import breakdown
-from gradaudit.derived.learning_rates import (
-    label_of,
-    learning_rates,
-    optimizer_class,
-    optimizer_line,
-    peak_rates,
-    rate_in_words,
-    same_rate,
-    scale_free,
-)
-from gradaudit.derived.order_statistics import Floats, largest, median, quantile
-from gradaudit.derived.progress import constant_level, divergence
-from gradaudit.derived.ratios import (
-    judged_tensors,
-    last_half,
-    recorded_global_steps,
-    step_weights,
-    typical_update,
-    update_ratio,
-)
-from gradaudit.derived.reduce import plain
-from gradaudit.derived.step_size import below_precision, over_eps
-from gradaudit.derived.training_loss import TrainingLoss, adversarial, course
-from gradaudit.derived.update_rms import update_size
-from gradaudit.derived.wording import count, factor, number, percent, setting
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.lines import loss_chart
+from gradaudit.evidence.charts.reduce import plain
+from gradaudit.evidence.each_optimizer import each_optimizer
+from gradaudit.evidence.words.optimizers import label_of, optimizer_line, rate_in_words
+from gradaudit.evidence.words.run_numbers import update_size
+from gradaudit.evidence.words.wording import count, factor, number, percent, setting
 from gradaudit.findings import (
     Action,
     Clean,
@@ -79,6 +56,21 @@ from gradaudit.findings import (
     ratio,
 )
 from gradaudit.reading.run import Run
+from gradaudit.signals.gradients.finiteness import breakdown
+from gradaudit.signals.loss.constant_predictor import uniform_loss
+from gradaudit.signals.loss.progress import constant_level, divergence
+from gradaudit.signals.loss.training_loss import TrainingLoss, adversarial, course
+from gradaudit.signals.order_statistics import Floats, largest, median, quantile
+from gradaudit.signals.updates.learning_rates import learning_rates, optimizer_class, peak_rates, same_rate, scale_free
+from gradaudit.signals.updates.ratios import (
+    judged_tensors,
+    last_half,
+    recorded_global_steps,
+    step_weights,
+    typical_update,
+    update_ratio,
+)
+from gradaudit.signals.updates.step_size import below_precision, over_eps
 
 _STARTING = 20  # steps at most whose losses are the start: a long run has learned most in its first twentieth
 _FROM_SCRATCH = 3.5e-4  # ratio; learning rates 100 times too small stay below it, and fine-tuning with a new head above

@@ -34,16 +34,12 @@ from collections.abc import Iterator
 
 import numpy
 
-from gradaudit.derived.each_optimizer import each_optimizer
-from gradaudit.derived.first_crossings import Crossings, first_crossings, order_in_words
-from gradaudit.derived.learning_rates import label_of, learning_rates, rate_in_words
-from gradaudit.derived.order_statistics import Floats, Integers, median, quantile, running_median
-from gradaudit.derived.progress import divergence as diverges
-from gradaudit.derived.progress import smoothing_window
-from gradaudit.derived.spikes import rate_jump, raw_spikes, zoomed
-from gradaudit.derived.training_loss import TrainingLoss, training_loss
-from gradaudit.derived.wording import count, factor, literal, number, percent, plural
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.spikes import zoomed
+from gradaudit.evidence.each_optimizer import each_optimizer
+from gradaudit.evidence.words.optimizers import label_of, rate_in_words
+from gradaudit.evidence.words.spikes import order_in_words
+from gradaudit.evidence.words.wording import count, factor, literal, number, percent, plural
 from gradaudit.findings import (
     Action,
     Clean,
@@ -58,6 +54,13 @@ from gradaudit.findings import (
     ratio,
 )
 from gradaudit.reading.run import Run
+from gradaudit.signals.loss.first_crossings import Crossings, first_crossings
+from gradaudit.signals.loss.progress import divergence as diverges
+from gradaudit.signals.loss.progress import smoothing_window
+from gradaudit.signals.loss.spikes import rate_jump, raw_spikes
+from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
+from gradaudit.signals.order_statistics import Floats, Integers, median, quantile, running_median
+from gradaudit.signals.updates.learning_rates import learning_rates
 
 _OFTEN = 0.05  # of the steps: many spikes are how the loss is
 _GAIN = 0.1  # of the median of the first steps; of less, any spike undoes most

@@ -37,19 +37,14 @@ for a while, and large recommenders for an epoch.
 import math
 from collections.abc import Iterator
 
-from gradaudit.derived.crowded_out import crowding, crowding_in_words, weigh_terms
-from gradaudit.derived.each_optimizer import each_optimizer
-from gradaudit.derived.evidence import loss_chart
-from gradaudit.derived.finiteness import breakdown
-from gradaudit.derived.label_counts import baseline_marks, label_bars
-from gradaudit.derived.learning_rates import label_of, peak_rates, rate_in_words
-from gradaudit.derived.output_spread import output_spread
-from gradaudit.derived.progress import NO_PROGRESS, constant_level, epochs_in_words, not_learning
-from gradaudit.derived.progress import divergence as diverges
-from gradaudit.derived.progress import epochs as epochs_of
-from gradaudit.derived.training_loss import TrainingLoss, training_loss
-from gradaudit.derived.wording import number, percent, plural
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.labels import baseline_marks, label_bars
+from gradaudit.evidence.charts.lines import loss_chart
+from gradaudit.evidence.each_optimizer import each_optimizer
+from gradaudit.evidence.words.crowded_out import crowding_in_words, weigh_terms
+from gradaudit.evidence.words.optimizers import label_of, rate_in_words
+from gradaudit.evidence.words.outcomes import epochs_in_words
+from gradaudit.evidence.words.wording import number, percent, plural
 from gradaudit.findings import (
     Action,
     Clean,
@@ -64,6 +59,14 @@ from gradaudit.findings import (
     ratio,
 )
 from gradaudit.reading.run import Run
+from gradaudit.signals.activations.output_spread import output_spread
+from gradaudit.signals.gradients.finiteness import breakdown
+from gradaudit.signals.loss.crowded_out import crowding
+from gradaudit.signals.loss.progress import NO_PROGRESS, constant_level, not_learning
+from gradaudit.signals.loss.progress import divergence as diverges
+from gradaudit.signals.loss.progress import epochs as epochs_of
+from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
+from gradaudit.signals.updates.learning_rates import peak_rates
 
 _EQUAL = 0.1  # of `spread`; faulty models reach 0.0023 of a logit, healthy ones never less than 0.39
 

@@ -34,18 +34,11 @@ from collections.abc import Iterator
 
 import numpy
 
-from gradaudit.derived.finiteness import breakdown
-from gradaudit.derived.generalisation import comparison, held_out_rise
-from gradaudit.derived.held_out_constant import held_out_constant
-from gradaudit.derived.order_statistics import Floats
-from gradaudit.derived.progress import divergence as diverges
-from gradaudit.derived.progress import epochs as epochs_of
-from gradaudit.derived.progress import epochs_in_words, not_learning
-from gradaudit.derived.reduce import banded, plain
-from gradaudit.derived.training_loss import TrainingLoss, training_loss
-from gradaudit.derived.validation import Evaluations, more_evaluations, unclear, validation
-from gradaudit.derived.wording import count, number, percent, plural
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.reduce import banded, plain
+from gradaudit.evidence.words.outcomes import epochs_in_words
+from gradaudit.evidence.words.validation import more_evaluations, unclear
+from gradaudit.evidence.words.wording import count, number, percent, plural
 from gradaudit.findings import (
     Action,
     Clean,
@@ -62,6 +55,15 @@ from gradaudit.findings import (
     ratio,
 )
 from gradaudit.reading.run import Run
+from gradaudit.signals.evaluation.generalisation import comparison, held_out_rise
+from gradaudit.signals.evaluation.held_out_constant import held_out_constant
+from gradaudit.signals.evaluation.validation import Evaluations, validation
+from gradaudit.signals.gradients.finiteness import breakdown
+from gradaudit.signals.loss.progress import divergence as diverges
+from gradaudit.signals.loss.progress import epochs as epochs_of
+from gradaudit.signals.loss.progress import not_learning
+from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
+from gradaudit.signals.order_statistics import Floats
 
 _EVALUATIONS = 3  # one at the start, in the middle and at the end
 

@@ -39,17 +39,12 @@ from typing import NamedTuple
 
 import numpy
 
-from gradaudit.derived.each_optimizer import each_optimizer
-from gradaudit.derived.finiteness import breakdown
-from gradaudit.derived.last_tenth import weights_at_the_end
-from gradaudit.derived.layers import comparable_layers
-from gradaudit.derived.learning_rates import label_of
-from gradaudit.derived.order_statistics import Floats, Integers, Mask, medians, medians_across
-from gradaudit.derived.ratios import recorded_global_steps, window
-from gradaudit.derived.reduce import plain, short
-from gradaudit.derived.weight_growth import decay_paths, norms_over_first
-from gradaudit.derived.wording import count, factor, in_code, names, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.reduce import plain, short
+from gradaudit.evidence.each_optimizer import each_optimizer
+from gradaudit.evidence.words.last_tenth import weights_at_the_end
+from gradaudit.evidence.words.optimizers import label_of
+from gradaudit.evidence.words.wording import count, factor, in_code, names, number, percent, plural, setting
 from gradaudit.findings import (
     Action,
     Clean,
@@ -68,6 +63,11 @@ from gradaudit.findings import (
 )
 from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
+from gradaudit.signals.gradients.finiteness import breakdown
+from gradaudit.signals.layers.layers import comparable_layers
+from gradaudit.signals.order_statistics import Floats, Integers, Mask, medians, medians_across
+from gradaudit.signals.updates.ratios import recorded_global_steps, window
+from gradaudit.signals.updates.weight_growth import decay_paths, norms_over_first
 
 _EARLY = (2, 60)  # steps
 _LEAST_PAIRS = 10  # of successive recorded steps

@@ -33,7 +33,10 @@ from collections.abc import Iterator
 
 import numpy
 
-from gradaudit.derived.broken_forward import (
+from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.lines import loss_chart, update_chart
+from gradaudit.evidence.each_optimizer import each_optimizer
+from gradaudit.evidence.words.broken_forward import (
     already_broken,
     batch_in_words,
     find_in_forward,
@@ -41,16 +44,14 @@ from gradaudit.derived.broken_forward import (
     loss_input,
     odd_batch,
 )
-from gradaudit.derived.each_optimizer import each_optimizer
-from gradaudit.derived.evidence import loss_chart, update_chart
-from gradaudit.derived.finiteness import Breakdown, breakdown, ran_away, typical_loss_before
-from gradaudit.derived.learning_rates import label_of, learning_rates, rate_in_words
-from gradaudit.derived.training_loss import training_loss
-from gradaudit.derived.validation import validation
-from gradaudit.derived.wording import count, factor, names, number, plural, setting
-from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.words.optimizers import label_of, rate_in_words
+from gradaudit.evidence.words.wording import count, factor, names, number, plural, setting
 from gradaudit.findings import Action, Clean, Confidence, Evidence, Finding, Mark, Measure, Severity, Span, Verdict
 from gradaudit.reading.run import Run
+from gradaudit.signals.evaluation.validation import validation
+from gradaudit.signals.gradients.finiteness import Breakdown, breakdown, ran_away, typical_loss_before
+from gradaudit.signals.loss.training_loss import training_loss
+from gradaudit.signals.updates.learning_rates import learning_rates
 
 
 @diagnoser(worst=Severity.CRITICAL, needs=("steps",), minimum_steps=1)

@@ -34,20 +34,12 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.derived.each_optimizer import each_optimizer
-from gradaudit.derived.evidence import loss_chart
-from gradaudit.derived.layers import weight_layers, zero_start
-from gradaudit.derived.learning_rates import label_of, learning_rates, rate_in_words, sustained
-from gradaudit.derived.module_samples import loss_inputs
-from gradaudit.derived.order_statistics import Floats, median, medians_across
-from gradaudit.derived.output_head import output_head
-from gradaudit.derived.progress import TENTHS
-from gradaudit.derived.ratios import recorded_global_steps
-from gradaudit.derived.reduce import plain
-from gradaudit.derived.training_loss import TrainingLoss, training_loss
-from gradaudit.derived.weight_growth import weight_decays
-from gradaudit.derived.wording import count, factor, in_code, number, percent, setting
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.lines import loss_chart
+from gradaudit.evidence.charts.reduce import plain
+from gradaudit.evidence.each_optimizer import each_optimizer
+from gradaudit.evidence.words.optimizers import label_of, rate_in_words
+from gradaudit.evidence.words.wording import count, factor, in_code, number, percent, setting
 from gradaudit.findings import (
     Action,
     Clean,
@@ -64,6 +56,15 @@ from gradaudit.findings import (
     ratio,
 )
 from gradaudit.reading.run import Run
+from gradaudit.signals.activations.module_samples import loss_inputs
+from gradaudit.signals.layers.layers import weight_layers, zero_start
+from gradaudit.signals.layers.output_head import output_head
+from gradaudit.signals.loss.progress import TENTHS
+from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
+from gradaudit.signals.order_statistics import Floats, median, medians_across
+from gradaudit.signals.updates.learning_rates import learning_rates, sustained
+from gradaudit.signals.updates.ratios import recorded_global_steps
+from gradaudit.signals.updates.weight_growth import weight_decays
 
 _NEAR = 0.9  # of the peak of the learning rate: a plateau is no fall
 _LEAST = 50  # steps of falling rate: tenths of five losses

@@ -39,26 +39,12 @@ from collections.abc import Iterator
 
 import numpy
 
-from gradaudit.derived.early_gap import early_gap, measure_alike
-from gradaudit.derived.generalisation import (
-    FEWEST,
-    LEAST_EVALUATIONS,
-    Rise,
-    TrainingCurve,
-    comparison,
-    distance_at_end,
-    early_stop,
-    held_out_rise,
-    shortest_patience,
-)
-from gradaudit.derived.held_out_constant import held_out_constant
-from gradaudit.derived.order_statistics import Floats, median
-from gradaudit.derived.progress import NO_BETTER, divergence
-from gradaudit.derived.reduce import plain
-from gradaudit.derived.training_loss import adversarial, training_loss
-from gradaudit.derived.validation import more_evaluations, unclear, validation
-from gradaudit.derived.wording import count, number, percent, plural
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.lines import training_curve
+from gradaudit.evidence.charts.reduce import plain
+from gradaudit.evidence.words.early_gap import early_gap, measure_alike
+from gradaudit.evidence.words.validation import more_evaluations, unclear
+from gradaudit.evidence.words.wording import count, number, percent, plural
 from gradaudit.findings import (
     Action,
     Clean,
@@ -75,6 +61,22 @@ from gradaudit.findings import (
     ratio,
 )
 from gradaudit.reading.run import Run
+from gradaudit.signals.evaluation.generalisation import (
+    FEWEST,
+    LEAST_EVALUATIONS,
+    Rise,
+    TrainingCurve,
+    comparison,
+    distance_at_end,
+    early_stop,
+    held_out_rise,
+    shortest_patience,
+)
+from gradaudit.signals.evaluation.held_out_constant import held_out_constant
+from gradaudit.signals.evaluation.validation import validation
+from gradaudit.signals.loss.progress import NO_BETTER, divergence
+from gradaudit.signals.loss.training_loss import adversarial, training_loss
+from gradaudit.signals.order_statistics import Floats, median
 
 
 @diagnoser(worst=Severity.WARNING, needs=("evaluations.mean_loss",), minimum_steps=5)
@@ -194,7 +196,7 @@ def _chart(
         x_label="step",
         y_label="loss",
         series=[
-            train.drawn(),
+            training_curve(train),
             plain(f"{split} loss", steps, values, role="evaluation"),
         ],
         marks=[

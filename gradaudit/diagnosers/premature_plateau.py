@@ -36,15 +36,12 @@ that was lowered because the loss had come to rest is not reported.
 import math
 from collections.abc import Iterator
 
-from gradaudit.derived.each_optimizer import each_optimizer
-from gradaudit.derived.evidence import loss_chart, norm_chart, rate_chart
-from gradaudit.derived.finiteness import breakdown
-from gradaudit.derived.learning_rates import label_of, peak_rates, rate_in_words
-from gradaudit.derived.plateaus import LEAST_STEPS, Plateau, Starved, cut_short, fall_in_words, falling_until, plateau
-from gradaudit.derived.progress import divergence as diverges
-from gradaudit.derived.training_loss import TrainingLoss, training_loss
-from gradaudit.derived.wording import count, factor, number, percent
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.lines import loss_chart, norm_chart, rate_chart
+from gradaudit.evidence.each_optimizer import each_optimizer
+from gradaudit.evidence.words.optimizers import label_of, rate_in_words
+from gradaudit.evidence.words.schedules import fall_in_words, falling_until
+from gradaudit.evidence.words.wording import count, factor, number, percent
 from gradaudit.findings import (
     Action,
     Clean,
@@ -59,6 +56,11 @@ from gradaudit.findings import (
     Verdict,
 )
 from gradaudit.reading.run import Run
+from gradaudit.signals.gradients.finiteness import breakdown
+from gradaudit.signals.loss.plateaus import LEAST_STEPS, Plateau, Starved, cut_short, plateau
+from gradaudit.signals.loss.progress import divergence as diverges
+from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
+from gradaudit.signals.updates.learning_rates import peak_rates
 
 
 @diagnoser(

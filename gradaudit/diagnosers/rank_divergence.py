@@ -36,14 +36,10 @@ from collections.abc import Iterator
 
 import numpy
 
-from gradaudit.derived.order_statistics import Mask, median
-from gradaudit.derived.rank_charts import against_others, agreement_chart, drift_chart, spread_chart
-from gradaudit.derived.reduce import plain
-from gradaudit.derived.replicas import Checksums, SideBySide, checksums, side_by_side, spread
-from gradaudit.derived.shards_apart import ShardsApart, shards_apart
-from gradaudit.derived.smoothing import wide
-from gradaudit.derived.wording import count, names, number, percent, plural
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.ranks import against_others, agreement_chart, drift_chart, spread_chart
+from gradaudit.evidence.charts.reduce import plain
+from gradaudit.evidence.words.wording import count, names, number, percent, plural
 from gradaudit.findings import (
     Action,
     AnyEvidence,
@@ -61,6 +57,10 @@ from gradaudit.findings import (
     Verdict,
 )
 from gradaudit.reading.run import Run
+from gradaudit.signals.order_statistics import Mask, median
+from gradaudit.signals.ranks.replicas import Checksums, SideBySide, checksums, side_by_side, spread
+from gradaudit.signals.ranks.shards_apart import ShardsApart, shards_apart
+from gradaudit.signals.smoothing import wide
 
 _FEW = 20  # steps: fewer say nothing about a rank's gradients or data
 _MOST_LINES = 4

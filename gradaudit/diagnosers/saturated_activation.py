@@ -38,18 +38,13 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gradaudit.derived.depth_evidence import fate, learned_nothing
-from gradaudit.derived.evidence import MOST_DOTS
-from gradaudit.derived.inferred_saturation import BOUNDED, inferred_hidden, inferred_output
-from gradaudit.derived.initialisation import first_rms
-from gradaudit.derived.last_tenth import end_unknown, reaches, steps_of_run
-from gradaudit.derived.module_names import layer, named
-from gradaudit.derived.module_samples import SAMPLES, activation_outputs, last_samples
-from gradaudit.derived.order_statistics import median
-from gradaudit.derived.reduce import plain, short
-from gradaudit.derived.replaced import replaced_at
-from gradaudit.derived.wording import factor, in_code, names, number, percent, plural
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.lines import MOST_DOTS
+from gradaudit.evidence.charts.reduce import plain, short
+from gradaudit.evidence.words.depth import fate
+from gradaudit.evidence.words.last_tenth import end_unknown
+from gradaudit.evidence.words.module_names import layer, named
+from gradaudit.evidence.words.wording import factor, in_code, names, number, percent, plural
 from gradaudit.findings import (
     Action,
     Clean,
@@ -68,6 +63,13 @@ from gradaudit.findings import (
 )
 from gradaudit.reading.run import Run
 from gradaudit.schema import ModuleFacts, TensorFacts
+from gradaudit.signals.activations.inferred_saturation import BOUNDED, inferred_hidden, inferred_output
+from gradaudit.signals.activations.module_samples import SAMPLES, activation_outputs, last_samples
+from gradaudit.signals.layers.initialisation import first_rms
+from gradaudit.signals.layers.replaced import replaced_at
+from gradaudit.signals.loss.progress import learned_nothing
+from gradaudit.signals.order_statistics import median
+from gradaudit.signals.run.last_tenth import reaches, steps_of_run
 
 if TYPE_CHECKING:
     import pandas

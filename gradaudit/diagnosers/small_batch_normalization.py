@@ -26,12 +26,10 @@ move are taken for frozen. The curves hardly show the harm, so this rests on the
 
 from collections.abc import Iterator
 
-from gradaudit.derived.evidence import loss_chart
-from gradaudit.derived.module_names import layer
-from gradaudit.derived.order_statistics import median
-from gradaudit.derived.standstill import at_rest
-from gradaudit.derived.wording import count, names, plural, setting
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.lines import loss_chart
+from gradaudit.evidence.words.module_names import layer
+from gradaudit.evidence.words.wording import count, names, plural, setting
 from gradaudit.findings import (
     Action,
     Clean,
@@ -46,6 +44,8 @@ from gradaudit.findings import (
 )
 from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
+from gradaudit.signals.layers.standstill import at_rest
+from gradaudit.signals.order_statistics import median
 
 
 @diagnoser(worst=Severity.WARNING, needs=("steps.batch_size",), minimum_steps=5)

@@ -25,11 +25,11 @@ that sets some gradients to zero by hand and keeps the others can mislead it.
 
 from collections.abc import Iterator
 
-from gradaudit.derived.each_optimizer import each_optimizer
-from gradaudit.derived.evidence import loss_chart, norm_chart
-from gradaudit.derived.learning_rates import label_of
-from gradaudit.derived.wording import count, percent, plural
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.lines import loss_chart, norm_chart
+from gradaudit.evidence.each_optimizer import each_optimizer
+from gradaudit.evidence.words.optimizers import label_of
+from gradaudit.evidence.words.wording import count, percent, plural
 from gradaudit.findings import Action, Clean, Confidence, CouldNotLook, Finding, Measure, Severity, Span, Verdict
 from gradaudit.reading.run import Run
 

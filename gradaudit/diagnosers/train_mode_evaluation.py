@@ -23,13 +23,11 @@ not be an evaluation at all; it is reported as a note.
 
 from collections.abc import Iterator
 
-from gradaudit.derived.modes import mode_dependent, mode_matters
-from gradaudit.derived.order_statistics import Integers
-from gradaudit.derived.reduce import banded, plain
-from gradaudit.derived.training_loss import adversarial, training_loss
-from gradaudit.derived.validation import HELD_OUT, unclear, validation
-from gradaudit.derived.wording import count, plural
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.reduce import banded, plain
+from gradaudit.evidence.words.modes import mode_dependent, mode_matters
+from gradaudit.evidence.words.validation import unclear
+from gradaudit.evidence.words.wording import count, plural
 from gradaudit.findings import (
     Action,
     Clean,
@@ -44,6 +42,9 @@ from gradaudit.findings import (
     Verdict,
 )
 from gradaudit.reading.run import Run
+from gradaudit.signals.evaluation.validation import HELD_OUT, validation
+from gradaudit.signals.loss.training_loss import adversarial, training_loss
+from gradaudit.signals.order_statistics import Integers
 
 
 @diagnoser(

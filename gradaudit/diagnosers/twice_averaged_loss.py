@@ -31,24 +31,13 @@ from collections.abc import Iterator
 
 import numpy
 
-from gradaudit.derived.each_optimizer import each_optimizer
-from gradaudit.derived.evidence import loss_chart
-from gradaudit.derived.finiteness import breakdown, ran_away
-from gradaudit.derived.first_loss import harm_done
-from gradaudit.derived.learning_rates import (
-    label_of,
-    optimizer_line,
-    peak_rates,
-    rate_in_words,
-    same_rate,
-    scale_free,
-)
-from gradaudit.derived.objective import SAME, Factor, factor
-from gradaudit.derived.order_statistics import Floats, median
-from gradaudit.derived.reduce import plain
-from gradaudit.derived.training_loss import TrainingLoss, training_loss
-from gradaudit.derived.wording import count, number, plural
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.lines import loss_chart
+from gradaudit.evidence.charts.reduce import plain
+from gradaudit.evidence.each_optimizer import each_optimizer
+from gradaudit.evidence.words.optimizers import label_of, optimizer_line, rate_in_words
+from gradaudit.evidence.words.outcomes import harm_done
+from gradaudit.evidence.words.wording import count, number, plural
 from gradaudit.findings import (
     Action,
     Clean,
@@ -64,6 +53,11 @@ from gradaudit.findings import (
     Verdict,
 )
 from gradaudit.reading.run import Run
+from gradaudit.signals.gradients.finiteness import breakdown, ran_away
+from gradaudit.signals.loss.objective import SAME, Factor, factor
+from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
+from gradaudit.signals.order_statistics import Floats, median
+from gradaudit.signals.updates.learning_rates import peak_rates, same_rate, scale_free
 
 
 @diagnoser(

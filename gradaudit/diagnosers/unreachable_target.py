@@ -30,11 +30,9 @@ not seen.
 import math
 from collections.abc import Iterator
 
-from gradaudit.derived.evidence import loss_chart
-from gradaudit.derived.reach import COMPARING, Reach, reach_of
-from gradaudit.derived.training_loss import training_loss
-from gradaudit.derived.wording import count, names, number, percent, setting
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.lines import loss_chart
+from gradaudit.evidence.words.wording import count, names, number, percent, setting
 from gradaudit.findings import (
     Action,
     AnyEvidence,
@@ -52,6 +50,8 @@ from gradaudit.findings import (
 )
 from gradaudit.reading.run import Run
 from gradaudit.schema import LossFacts
+from gradaudit.signals.loss.reach import COMPARING, Reach, reach_of
+from gradaudit.signals.loss.training_loss import training_loss
 
 _VISIBLE = "compute the loss with torch.nn.functional outside of compiled regions, and record with this version"
 _GIVES = {"sigmoid": "between 0 and 1", "tanh": "between -1 and 1", "relu": "never negative"}

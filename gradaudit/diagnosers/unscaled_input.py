@@ -29,16 +29,13 @@ from collections.abc import Iterator
 
 import numpy
 
-from gradaudit.derived.each_optimizer import each_optimizer
-from gradaudit.derived.evidence import loss_chart
-from gradaudit.derived.finiteness import breakdown
-from gradaudit.derived.input_scale import ROUNDING, InputScale, input_scale
-from gradaudit.derived.learning_rates import label_of
-from gradaudit.derived.module_names import named
-from gradaudit.derived.module_samples import model_inputs
-from gradaudit.derived.reduce import plain
-from gradaudit.derived.wording import count, factor, number, plural, setting
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.lines import loss_chart
+from gradaudit.evidence.charts.reduce import plain
+from gradaudit.evidence.each_optimizer import each_optimizer
+from gradaudit.evidence.words.module_names import named
+from gradaudit.evidence.words.optimizers import label_of
+from gradaudit.evidence.words.wording import count, factor, number, plural, setting
 from gradaudit.findings import (
     Action,
     AnyEvidence,
@@ -55,6 +52,9 @@ from gradaudit.findings import (
     Verdict,
 )
 from gradaudit.reading.run import Run
+from gradaudit.signals.activations.input_scale import ROUNDING, InputScale, input_scale
+from gradaudit.signals.activations.module_samples import model_inputs
+from gradaudit.signals.gradients.finiteness import breakdown
 
 _UNEVEN = 100.0  # times between the spread of features that is worth a sentence
 

@@ -36,17 +36,12 @@ from collections.abc import Iterator
 
 import numpy
 
-from gradaudit.derived.each_optimizer import each_optimizer
-from gradaudit.derived.evidence import loss_chart, norm_chart
-from gradaudit.derived.learning_rates import label_of, learning_rates, rate_in_words
-from gradaudit.derived.order_statistics import Floats, largest, quantile, rank_correlation
-from gradaudit.derived.progress import Climb, climb
-from gradaudit.derived.progress import divergence as diverges
-from gradaudit.derived.rising_rate import hold, rising_rate
-from gradaudit.derived.training_loss import TrainingLoss, training_loss
-from gradaudit.derived.validation import validation
-from gradaudit.derived.wording import count, factor, literal, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.lines import loss_chart, norm_chart
+from gradaudit.evidence.each_optimizer import each_optimizer
+from gradaudit.evidence.words.optimizers import label_of, rate_in_words
+from gradaudit.evidence.words.schedules import hold
+from gradaudit.evidence.words.wording import count, factor, literal, number, percent, plural, setting
 from gradaudit.findings import (
     Action,
     Clean,
@@ -61,6 +56,13 @@ from gradaudit.findings import (
     ratio,
 )
 from gradaudit.reading.run import Run
+from gradaudit.signals.evaluation.validation import validation
+from gradaudit.signals.loss.progress import Climb, climb
+from gradaudit.signals.loss.progress import divergence as diverges
+from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
+from gradaudit.signals.order_statistics import Floats, largest, quantile, rank_correlation
+from gradaudit.signals.updates.learning_rates import learning_rates
+from gradaudit.signals.updates.rising_rate import rising_rate
 
 _SKIPPED = 0.2  # of the run: a loss that starts to learn swings as it falls
 _PARTS = 8

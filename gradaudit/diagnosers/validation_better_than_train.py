@@ -30,14 +30,11 @@ from collections.abc import Iterator
 
 import numpy
 
-from gradaudit.derived.generalisation import comparison
-from gradaudit.derived.order_statistics import median
-from gradaudit.derived.progress import divergence as diverges
-from gradaudit.derived.reduce import plain
-from gradaudit.derived.training_loss import adversarial, training_loss
-from gradaudit.derived.validation import more_evaluations, unclear, validation
-from gradaudit.derived.wording import count, factor, number, percent, plural, setting
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.lines import training_curve
+from gradaudit.evidence.charts.reduce import plain
+from gradaudit.evidence.words.validation import more_evaluations, unclear
+from gradaudit.evidence.words.wording import count, factor, number, percent, plural, setting
 from gradaudit.findings import (
     Action,
     Clean,
@@ -52,6 +49,11 @@ from gradaudit.findings import (
     Verdict,
 )
 from gradaudit.reading.run import Run
+from gradaudit.signals.evaluation.generalisation import comparison
+from gradaudit.signals.evaluation.validation import validation
+from gradaudit.signals.loss.progress import divergence as diverges
+from gradaudit.signals.loss.training_loss import adversarial, training_loss
+from gradaudit.signals.order_statistics import median
 
 
 @diagnoser(worst=Severity.NOTE, needs=("evaluations.mean_loss",), minimum_steps=50)
@@ -123,7 +125,7 @@ def validation_better_than_train(
                 x_label="step",
                 y_label="loss",
                 series=[
-                    train.drawn(),
+                    training_curve(train),
                     plain(f"{held_out.name} loss", held_out.steps, held_out.losses, role="evaluation"),
                 ],
             )

@@ -29,14 +29,13 @@ module, are no chain: a profile that changes only from one of them to the other 
 import math
 from collections.abc import Iterator
 
-from gradaudit.derived.depth_evidence import depth_dots, fate, learned_nothing
-from gradaudit.derived.depth_slope import FIRST_STEPS, Slope, along_the_depth, is_steep, per_layer, profiled, slopes
-from gradaudit.derived.each_optimizer import each_optimizer
-from gradaudit.derived.evidence import loss_chart
-from gradaudit.derived.learning_rates import label_of
-from gradaudit.derived.ratios import recorded_global_steps
-from gradaudit.derived.wording import count, fold, number
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.depth import depth_dots
+from gradaudit.evidence.charts.lines import loss_chart
+from gradaudit.evidence.each_optimizer import each_optimizer
+from gradaudit.evidence.words.depth import along_the_depth, fate, per_layer
+from gradaudit.evidence.words.optimizers import label_of
+from gradaudit.evidence.words.wording import count, fold, number
 from gradaudit.findings import (
     Action,
     Clean,
@@ -50,6 +49,9 @@ from gradaudit.findings import (
     Verdict,
 )
 from gradaudit.reading.run import Run
+from gradaudit.signals.gradients.depth_slope import FIRST_STEPS, Slope, is_steep, profiled, slopes
+from gradaudit.signals.loss.progress import learned_nothing
+from gradaudit.signals.updates.ratios import recorded_global_steps
 
 
 @diagnoser(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from gradaudit.audit.compare import Compared, Comparison, Followed, Pair, Shift, Status
 from gradaudit.audit.differences import GROUPS, Change
 from gradaudit.audit.overview import split_kind
-from gradaudit.derived.wording import names, percent
+from gradaudit.evidence.words.wording import names, percent
 from gradaudit.findings import Dot, Dots, Lines, Mark, Series
 from gradaudit.report.charts import Budget, figure
 from gradaudit.report.html import render_page, sources

@@ -6,7 +6,7 @@ from itertools import groupby, pairwise
 
 import altair
 
-from gradaudit.derived.reduce import blocks
+from gradaudit.evidence.charts.reduce import blocks
 from gradaudit.findings import Dot, Dots
 from gradaudit.report.marks import (
     Domain,

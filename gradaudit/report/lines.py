@@ -8,7 +8,7 @@ from typing import Literal
 import altair
 import msgspec
 
-from gradaudit.derived.reduce import FAR, halved
+from gradaudit.evidence.charts.reduce import FAR, halved
 from gradaudit.findings import Lines, Series
 from gradaudit.report import ends, lacks, rules
 from gradaudit.report.marks import Domain, Part, chart, drawable, layered

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from gradaudit.derived.wording import count, number, percent, setting
+from gradaudit.evidence.words.wording import count, number, percent, setting
 from gradaudit.findings import Measure, Unit
 from gradaudit.report.model import MeasureView
 from gradaudit.report.text import name

@@ -1,7 +1,7 @@
 """The charts that every page shows: loss, learning rate, gradient norm, and every layer at every step."""
 
 from gradaudit.audit.overview import Overview
-from gradaudit.derived.run_curves import GAP_TO_EVALUATED
+from gradaudit.evidence.charts.run_curves import GAP_TO_EVALUATED
 from gradaudit.findings import Lines, Mark, Series
 from gradaudit.report.charts import Budget, figure, panels_figure
 from gradaudit.report.marks import Domain

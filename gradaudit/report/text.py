@@ -3,7 +3,7 @@
 import re
 from datetime import timedelta
 
-from gradaudit.derived.wording import number
+from gradaudit.evidence.words.wording import number
 
 LONGEST_NAME = 80  # characters of a name on a page; beyond it the middle is cut
 LONGEST_TEXT = 2000

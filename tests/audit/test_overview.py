@@ -8,12 +8,13 @@ import numpy
 import pytest
 
 from gradaudit.audit.overview import Overview, overview
-from gradaudit.derived.gradient_scale import MOST_COLUMNS, MOST_ROWS, Track
+from gradaudit.evidence.charts.heatmap import MOST_COLUMNS, MOST_ROWS
 from gradaudit.findings import Heatmap
 from gradaudit.report.charts import Budget
 from gradaudit.report.page import glance
 from gradaudit.report.run_figures import layers_figure
 from gradaudit.schema import LossFacts, PrivateFacts, TensorFacts
+from gradaudit.signals.gradients.gradient_scale import Track
 from tests.build import build_run, linear_stack
 
 

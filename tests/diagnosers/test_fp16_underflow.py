@@ -1,10 +1,10 @@
 import numpy
 import pytest
 
-from gradaudit.derived.half_precision import gradients as seen
-from gradaudit.derived.wording import percent
 from gradaudit.diagnosers.fp16_underflow import fp16_underflow
+from gradaudit.evidence.words.wording import percent
 from gradaudit.findings import Confidence, Ridges, Severity
+from gradaudit.signals.gradients.half_precision import gradients as seen
 from tests.build import build_run
 from tests.diagnosers.runs import falling
 from tests.diagnosers.sick_precision import STEPS, gradients, histogram, in_half, in_half_well

@@ -2,10 +2,10 @@ import numpy
 import pytest
 
 from gradaudit.audit.runner import analyze
-from gradaudit.derived.plateaus import starved
-from gradaudit.derived.wording import setting
 from gradaudit.diagnosers.learning_rate_schedule import learning_rate_schedule
+from gradaudit.evidence.words.wording import setting
 from gradaudit.findings import Severity
+from gradaudit.signals.loss.plateaus import starved
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick_facts import climbing_stairs, collapsing, warming

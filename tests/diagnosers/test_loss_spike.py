@@ -1,8 +1,8 @@
 import numpy
 import pytest
 
-from gradaudit.derived.wording import number
 from gradaudit.diagnosers.loss_spike import loss_spike
+from gradaudit.evidence.words.wording import number
 from gradaudit.findings import Lines, Severity
 from gradaudit.schema import LossFacts
 from tests.build import build_run

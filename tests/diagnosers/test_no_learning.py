@@ -4,8 +4,8 @@ import msgspec
 import numpy
 import pytest
 
-from gradaudit.derived.run_facts import run_facts
 from gradaudit.diagnosers.no_learning import no_learning
+from gradaudit.evidence.words.run_facts import run_facts
 from gradaudit.findings import Distribution, Lines, Severity
 from gradaudit.schema import DataFacts, LossFacts, ModuleFacts
 from tests.build import build_run

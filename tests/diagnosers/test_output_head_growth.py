@@ -2,10 +2,10 @@ import msgspec
 import numpy
 import pytest
 
-from gradaudit.derived.output_head import output_head
 from gradaudit.diagnosers.output_head_growth import output_head_growth
 from gradaudit.findings import Severity
 from gradaudit.schema import LossFacts
+from gradaudit.signals.layers.output_head import output_head
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import HEALTHY_WITH, TEN, falling, healthy, loss_input, parameters
 from tests.diagnosers.sick_weights import cooling

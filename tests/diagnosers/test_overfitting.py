@@ -1,10 +1,10 @@
 import numpy
 import pytest
 
-from gradaudit.derived.generalisation import early_stop, shortest_patience
 from gradaudit.diagnosers.overfitting import overfitting
 from gradaudit.findings import Lines, Severity
 from gradaudit.schema import DataFacts, LossFacts, ModuleFacts
+from gradaudit.signals.evaluation.generalisation import early_stop, shortest_patience
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, healthy
 from tests.diagnosers.sick import apart, overfit, overfit_bumpy

@@ -1,10 +1,10 @@
 import numpy
 import pytest
 
-from gradaudit.derived.plateaus import starved
 from gradaudit.diagnosers.premature_plateau import premature_plateau
 from gradaudit.findings import Severity
 from gradaudit.schema import LossFacts
+from gradaudit.signals.loss.plateaus import starved
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick_layers import caught, starving

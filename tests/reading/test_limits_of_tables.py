@@ -5,7 +5,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from gradaudit.derived.unmet_need import unmet
+from gradaudit.evidence.words.unmet_need import unmet
 from gradaudit.reading.limits import MOST_HISTOGRAM_STEPS, MOST_SPLITS
 from gradaudit.reading.run import load
 from gradaudit.reading.run_file import RunError
@@ -71,8 +71,8 @@ def test_one_long_list_does_not_widen_every_row(path):
 
 
 def test_lists_of_different_lengths_are_laid_out(path):
-    from gradaudit.derived.learning_rates import learning_rates, of_groups
-    from gradaudit.derived.weight_growth import weight_decays
+    from gradaudit.signals.updates.learning_rates import learning_rates, of_groups
+    from gradaudit.signals.updates.weight_growth import weight_decays
 
     run = build_run(
         path.parent / "grown", loss=[2.0, 1.0, 1.0],

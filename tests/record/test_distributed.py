@@ -10,8 +10,8 @@ import numpy
 import pyarrow.parquet
 import pytest
 
-from gradaudit.derived.shards_apart import shards_apart
 from gradaudit.reading.run import load
+from gradaudit.signals.ranks.shards_apart import shards_apart
 from tests.record.training import record, run, script
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from gradaudit.derived.shards_apart import shards_apart
 from gradaudit.diagnosers.rank_divergence import rank_divergence
 from gradaudit.findings import Severity
 from gradaudit.reading.run import load
+from gradaudit.signals.ranks.shards_apart import shards_apart
 from tests.diagnosers.verbs import assert_clean, assert_finds
 from tests.record.training import run, script
 

@@ -8,8 +8,8 @@ from torch.nn import functional
 
 from gradaudit.audit.differences import changes
 from gradaudit.audit.runner import analyze
-from gradaudit.derived.constant_predictor import constant_loss
 from gradaudit.report import json_file
+from gradaudit.signals.loss.constant_predictor import constant_loss
 from tests.record.training import batch, classifier, recorded, run_of
 
 

@@ -6,7 +6,7 @@ from functools import partial
 import numpy
 import pytest
 
-from gradaudit.derived.reduce import banded, plain
+from gradaudit.evidence.charts.reduce import banded, plain
 from gradaudit.findings import Dot, Dots, Lines, Mark, Series
 from gradaudit.report.charts import Budget, draw, figure
 from gradaudit.report.lines import inks

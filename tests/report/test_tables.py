@@ -3,7 +3,7 @@
 import numpy
 import pytest
 
-from gradaudit.derived.reduce import banded, plain
+from gradaudit.evidence.charts.reduce import banded, plain
 from gradaudit.findings import Dot, Dots, Heatmap, Lines, Numbers, Series
 from gradaudit.report.model import Piece, TableView
 from gradaudit.report.prose import prose

@@ -1,1 +1,0 @@
-"""Series that several diagnosers share: pure functions of a `Run`."""

@@ -1,0 +1,1 @@
+"""Charts that several findings or reports show, already reduced."""

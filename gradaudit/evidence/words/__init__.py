@@ -1,0 +1,1 @@
+"""Sentences, measures and advice that several findings share."""

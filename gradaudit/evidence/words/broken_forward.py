@@ -1,0 +1,142 @@
+"""Where a loss that is not finite came from: the batch of that step, the model's forward, or the loss function."""
+
+from typing import Literal
+
+import numpy
+
+from gradaudit.evidence.words.module_names import named
+from gradaudit.evidence.words.wording import count, percent, plural
+from gradaudit.findings import Action
+from gradaudit.reading.run import Run
+from gradaudit.signals.gradients.finiteness import Breakdown
+from gradaudit.signals.loss.training_loss import training_loss
+from gradaudit.signals.order_statistics import median
+
+_SMALL = 0.25  # of the usual batch: worth telling
+
+# Five lines that name the first module; a loss that is not finite without it is broken by the loss function itself.
+FIND = """\
+def check(name, module, inputs, output):
+    if isinstance(output, torch.Tensor) and not output.isfinite().all():
+        raise ValueError(f"{name} first; its inputs are finite: {[x.isfinite().all().item() for x in inputs]}")
+for name, module in model.named_modules():
+    module.register_forward_hook(functools.partial(check, name))"""
+
+Odd = Literal["one example", "no example", "all ignored", "small", ""]
+
+
+def odd_batch(run: Run, broken: Breakdown, *, looked: bool = True) -> tuple[Odd, int, int]:
+    """What is special about the batch of the first step, how many examples it has, and how many are usual.
+
+    Nothing where something else is known to have broken the training, and nobody `looked`.
+    """
+    frame = run.steps_of(broken.optimizer)
+    row = frame[frame["global_step"] == broken.step]
+    sizes = frame["batch_size"].to_numpy(dtype=float)
+    if not looked or not len(row) or not (sizes > 0).any():
+        return "", 0, 0
+    size, targets, ignored = (int(row[name].iloc[0]) for name in ("batch_size", "targets", "ignored_targets"))
+    usual = round(median(sizes[sizes > 0]))
+    if not targets and ignored:
+        return "all ignored", size, usual
+    if not targets and not size and int(row["loss"].iloc[0]) >= 0:
+        return "no example", size, usual
+    # One call of the loss on one example: with more calls the sum of their batches is no batch.
+    if size == 1 < usual:
+        return "one example", size, usual
+    before = sizes[(frame["global_step"].to_numpy() < broken.step) & (sizes > 0)]
+    if 0 < size <= _SMALL * usual and len(before) and size < before.min():
+        return "small", size, usual
+    return "", size, usual
+
+
+def batch_in_words(odd: Odd, size: int, usual: int) -> str:
+    """The same in a sentence; empty where nothing is."""
+    words = {
+        "all ignored": "That batch has no valid target: a mean over none is NaN.",
+        "no example": "That batch holds no example: a mean over none is NaN.",
+        "one example": f"That batch holds one example, the usual one {count(usual)}: the standard deviation of one "
+        "value is NaN, and so is what is divided by it.",
+        "small": f"That batch is the smallest so far: {plural(size, 'example')}, and {count(usual)} are usual.",
+    }
+    return words.get(odd, "")
+
+
+def fix_batch(odd: Odd) -> list[Action]:
+    """What to do about a batch that breaks the loss."""
+    if odd == "all ignored":
+        return [Action(text="Skip batches whose targets are all ignored", code="if (target != -100).any(): ...")]
+    if odd == "no example":
+        return [Action(text="Skip batches without an example", code="if len(target): ...")]
+    if odd == "one example":
+        return [
+            Action(text="Do not normalise over a batch of one example",
+                   code="if len(x) > 1: x = (x - x.mean()) / (x.std() + 1e-8)"),
+            Action(text="Or leave the last, small batch out", code="DataLoader(dataset, batch_size, drop_last=True)"),
+        ]  # fmt: skip
+    return []
+
+
+def first_module(run: Run, broken: Breakdown) -> str:
+    """The first module whose recorded output is not finite at that step; empty where none was recorded."""
+    samples = run.samples
+    bad = samples[
+        (samples["step"] == broken.step) & (samples["kind"] == "output") & (samples["nonfinite"] > 0)
+    ].sort_values("module")
+    names = {module.id: module.name for module in run.meta.modules}
+    return named(run, names[int(bad["module"].iloc[0])]) if len(bad) and int(bad["module"].iloc[0]) in names else ""
+
+
+def loss_input(run: Run, broken: Breakdown) -> str:
+    """Whether what went into the loss of that step was finite, in a sentence; empty where it was not sampled."""
+    loss = training_loss(run, broken.optimizer)
+    samples = run.samples
+    mine = samples[(samples["step"] == broken.step) & (samples["kind"] == "loss_input")]
+    if loss.facts is None or not len(mine):
+        return ""
+    nonfinite, elements = int(mine["nonfinite"].iloc[0]), int(mine["elements"].iloc[0])
+    if nonfinite:
+        share = percent(nonfinite / elements) if elements else "some"
+        return (
+            f"What went into {loss.facts.function} was not finite, in {share} of the elements sampled: the forward "
+            "pass of the model broke."
+        )
+    return f"What went into {loss.facts.function} was finite, as far as it was sampled."
+
+
+def find_in_forward(run: Run, broken: Breakdown) -> list[Action]:
+    """How to find where the forward pass breaks; `set_detect_anomaly` names the end of the model instead."""
+    at = f"at step {count(broken.step)}"
+    module = first_module(run, broken)
+    return [
+        Action(
+            text=f"Look at {module}: it is the first module whose recorded output is not finite {at}"
+            if module
+            else f"Find the first module whose output is not finite, {at}; if none is, the loss function breaks",
+            code=FIND,
+        ),
+        Action(text="Check the batch of that step for NaN", code="assert torch.isfinite(inputs).all()"),
+        Action(
+            text="Look there for log(0), a division by 0, sqrt of a negative number and exp of a large one; use the "
+            "loss that takes logits",
+            code="F.cross_entropy(logits, target)  # not torch.log(torch.softmax(logits, -1))",
+        ),
+    ]
+
+
+def already_broken(run: Run, broken: Breakdown) -> tuple[str, list[Action]]:
+    """The sentence and the advice for a weight that was not finite when the step began."""
+    first = run.steps_of(broken.optimizer)["global_step"].to_numpy()[:1]
+    name = broken.tensors[0] if broken.tensors else "a weight"
+    if len(first) and numpy.equal(first[0], broken.step):
+        return (
+            f"{name} is not finite before the first step: no training made it so, and every output behind it is not "
+            "finite either.",
+            [Action(text=f"Look at how {name} is initialised before step 0, or at what is loaded into it",
+                    code="assert all(p.isfinite().all() for p in model.parameters())")],
+        )  # fmt: skip
+    return (
+        f"{name} was so when step {count(broken.step)} began: a step before it that was not recorded, or the script "
+        "itself, made it so.",
+        [Action(text="Record every step, to see which one", code="gradaudit record --every 1 train.py")],
+    )

@@ -1,0 +1,47 @@
+"""How the gradient changes along the depth of a model, and what became of the loss, in words."""
+
+import math
+
+import numpy
+
+from gradaudit.evidence.words.wording import count, fold, number
+from gradaudit.reading.run import Run
+from gradaudit.signals.gradients.depth_slope import FIRST_STEPS, Slope, growth_exponent
+from gradaudit.signals.gradients.finiteness import breakdown
+from gradaudit.signals.loss.progress import LEARNED, NO_BETTER, climb, constant_level, divergence, not_learning
+from gradaudit.signals.loss.training_loss import training_loss
+
+_LOST = 0.5  # of what was gained
+
+
+def along_the_depth(profile: Slope) -> str:
+    """How the gradient of the first layers compares with that of the last, in words."""
+    larger, smaller = ("last", "first") if profile.drop > 0 else ("first", "last")
+    return (
+        f"of {count(len(profile.columns))} weight layers the {larger} two have {fold(profile.drop)} times the gradient "
+        f"of the {smaller} two, over steps 0 to {FIRST_STEPS}"
+    )
+
+
+def per_layer(profile: Slope) -> str:
+    """The same in words, with the factor."""
+    exponent = growth_exponent(profile)
+    return f"each layer multiplies it by about {number(math.exp(exponent), 2)} (growth exponent {number(exponent, 2)})"
+
+
+def fate(run: Run, optimizer: int) -> str:
+    """What became of a loss of which `learned_nothing` holds, in a sentence that no other finding contradicts."""
+    loss = training_loss(run, optimizer)
+    risen = climb(loss) if numpy.isfinite(loss.values).all() else None
+    # What falls from a loud start to what always predicting the same gives has learned nothing that could be lost.
+    best = NO_BETTER * constant_level(loss)
+    learned = risen is not None and risen.gained >= LEARNED and not risen.best >= best
+    if risen is not None and learned and risen.lost >= _LOST:
+        return (
+            f"The model has lost what it had learned: the loss starts at {number(loss.first)}, falls to "
+            f"{number(risen.best)} and ends at {number(loss.last)}."
+        )
+    gone = breakdown(run, optimizer) is not None or divergence(run, optimizer) is not None
+    if not_learning(run, optimizer) and not gone:
+        return "The model has learned nothing."
+    return f"The loss starts at {number(loss.first)} and ends at {number(loss.last)}."

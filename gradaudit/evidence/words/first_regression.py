@@ -1,0 +1,109 @@
+"""Where a regression's first loss comes from, in words, and what to do about it."""
+
+import math
+
+from gradaudit.evidence.words.wording import factor, in_code, number
+from gradaudit.findings import Action
+from gradaudit.reading.run import Run
+from gradaudit.signals.activations.input_scale import input_scale
+from gradaudit.signals.activations.module_samples import model_inputs
+from gradaudit.signals.layers.initialisation import output_layer
+from gradaudit.signals.loss.first_regression import Cause, off_standard
+from gradaudit.signals.loss.training_loss import TrainingLoss
+
+_OFF_CENTRE = 0.5  # standard deviations of the target: a mean nearer to 0 is found in a few steps
+_STANDARD = 2.0  # root mean square: inputs below it need no standardisation
+
+
+def in_words(found: Cause) -> str:
+    """The larger of the two, if it is off."""
+    outputs, target = number(math.sqrt(found.outputs)), number(math.sqrt(found.target))
+    sizes = f"The untrained outputs have a root mean square of {outputs} and the target one of {target}"
+    if found.too_large:
+        return f"{sizes}: the outputs are too large for it."
+    if found.outputs > found.target:
+        return f"{sizes}: the target is too small for outputs of order 1."
+    return first_errors(found.mean, found.deviation) if found.raw else ""
+
+
+def first_errors(mean: float, deviation: float) -> str:
+    """How large its first errors are, its outputs being near 0."""
+    words = (
+        "A network starts with outputs of order 1, so its first errors are those of the raw target: "
+        f"{number(math.hypot(mean, deviation))} (root mean square)"
+    )
+    return f"{words}, of which its mean alone makes {number(abs(mean))}." if abs(mean) > deviation else f"{words}."
+
+
+def advice(run: Run, loss: TrainingLoss, found: Cause) -> list[Action]:
+    """What makes the first loss smaller, the larger cause first, and nothing that is done already."""
+    of_target = [
+        *_standardise(found.mean, found.deviation),
+        *_shifted(run, loss.optimizer, found.mean, found.deviation),
+    ] if found.standardising_helps else []  # fmt: skip
+    if of_target and not found.too_large:
+        return of_target
+    return [*_smaller_outputs(run, loss.optimizer, found), *of_target]
+
+
+def standardise_inputs(run: Run, optimizer: int, why: str) -> list[Action]:
+    """To standardise the inputs; nothing where they are known to be of order 1."""
+    size = _input_size(run, optimizer)
+    if size <= _STANDARD:
+        return []
+    known = f", whose root mean square is {number(size, 2)}" if math.isfinite(size) else ", if that is not done"
+    return [Action(text=f"Standardise the inputs{known}: {why}", code="x = (x - x.mean(0)) / x.std(0)")]
+
+
+def _input_size(run: Run, optimizer: int) -> float:
+    """The root mean square of the first inputs, sampled or told by the gradient of the first layer; else NaN."""
+    samples = model_inputs(run)
+    if len(samples):
+        return math.hypot(float(samples["mean"].iloc[0]), float(samples["std"].iloc[0]))
+    found = input_scale(run, optimizer)
+    return found.typical if found is not None else math.nan
+
+
+def _standardise(mean: float, deviation: float) -> list[Action]:
+    """To subtract the mean and divide by the standard deviation, as far as either does anything."""
+    shift, scale = off_standard(mean, deviation)
+    steps = [f"subtract {number(mean)}"] * shift + [f"divide by {number(deviation)}"] * scale
+    if not steps:
+        return []
+    shifted = f"(y - {float(f'{mean:.3g}'):g})" if shift else "y"
+    code = f"y = {shifted}" + (f" / {float(f'{deviation:.3g}'):g}" if scale else "")
+    return [Action(text=f"Standardise the target: {' and '.join(steps)}; undo it when predicting", code=code)]
+
+
+def _shifted(run: Run, optimizer: int, mean: float, deviation: float) -> list[Action]:
+    """To start the output bias at the mean of the target, where that is far enough from 0 to matter."""
+    if not abs(mean) > _OFF_CENTRE * deviation:
+        return []
+    bias = _output_bias(run, optimizer)
+    return [
+        Action(
+            text=f"Or start {bias or 'the output bias'} at the mean of the target, {number(mean)}",
+            code=f"nn.init.constant_({in_code(bias)}, {float(f'{mean:.3g}'):g})" if bias else "",
+        )
+    ]
+
+
+def _smaller_outputs(run: Run, optimizer: int, found: Cause) -> list[Action]:
+    size = math.sqrt(found.outputs)
+    times = size / found.deviation
+    start = output_layer(run, optimizer)
+    inputs = standardise_inputs(run, optimizer, f"large inputs make outputs as large as {number(size)}")
+    what = f"the initial weights of {start.name}" if start is not None else "the initial weights of the output layer"
+    smaller = Action(
+        text=f"{'Or scale' if inputs else 'Scale'} down {what} {factor(times)} times, to outputs of "
+        f"{number(found.deviation)}, the standard deviation of the target",
+        code=f"nn.init.normal_({in_code(start.name)}, std={float(f'{start.rms / times:.2g}'):g})" if start else "",
+    )
+    return [*inputs, smaller]
+
+
+def _output_bias(run: Run, optimizer: int) -> str:
+    """The name of the output layer's bias; empty where there is none, or it is not known."""
+    start = output_layer(run, optimizer)
+    bias = f"{start.name.rpartition('.')[0]}.bias" if start is not None else ""
+    return bias if any(tensor.name == bias for tensor in run.meta.tensors) else ""

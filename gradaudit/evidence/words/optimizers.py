@@ -1,0 +1,79 @@
+"""How a sentence and a line of code name an optimizer and its learning rate."""
+
+from typing import Any
+
+import numpy
+
+from gradaudit.evidence.words.wording import names, setting
+from gradaudit.reading.run import Run
+from gradaudit.signals.order_statistics import Floats
+from gradaudit.signals.updates.learning_rates import by_hand, optimizer_class, peak_rates
+
+# The classes of torch.optim: one that is not among them was imported from elsewhere.
+_OF_TORCH = frozenset(
+    ("Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "LBFGS", "Muon", "NAdam", "RAdam",
+     "RMSprop", "Rprop", "SGD", "SparseAdam")
+)  # fmt: skip
+
+
+def usual_rate(run: Run, optimizer: int) -> str:
+    """The greatest learning rate of the run, for code to copy; 1e-3 where none above 0 is known."""
+    rates = peak_rates(run, optimizer)
+    known = rates[numpy.isfinite(rates) & (rates > 0)]
+    return setting(float(known.max())) if len(known) else "1e-3"
+
+
+def rate_in_words(rates: Floats) -> str:
+    """The learning rates of all groups: 0.05, or when they differ 1e-5 and 1e-3, or 1e-5 to 1e-3 by group.
+
+    Two are not given as a range, which would read as a schedule.
+    """
+    texts = [setting(float(rate)) for rate in sorted(set(rates[numpy.isfinite(rates)].tolist()))]
+    different = list(dict.fromkeys(texts))
+    if len(different) > 3:
+        return f"{different[0]} to {different[-1]} by group"
+    return names(different) if different else "unknown"
+
+
+def optimizer_line(run: Run, optimizer: int, **changes: str) -> str:
+    """The line that makes this optimizer with `changes`, as text, and what else it was made with that is not usual."""
+    facts = next((facts for facts in run.meta.optimizers if facts.id == optimizer), None)
+    if by_hand(run, optimizer):
+        return f"lr = {changes['lr']}" if set(changes) == {"lr"} else ""
+    name = facts.optimizer_class if facts else "optimizer"
+    kept = dict(facts.defaults) if facts else {}
+    usual: dict[str, Any] = {"momentum": 0.0, "dampening": 0.0, "nesterov": False, "betas": [0.9, 0.999]}
+    usual["weight_decay"] = 0.01 if name == "AdamW" else 0.0
+    texts = {}
+    for key, common in usual.items():
+        value = kept.get(key)
+        if value is not None and value != common:
+            texts[key] = (
+                f"({', '.join(map(setting, value))})"
+                if isinstance(value, list)
+                else (str(value) if isinstance(value, bool) else setting(value))
+            )
+    arguments = ", ".join(f"{key}={text}" for key, text in {**texts, **changes}.items() if key != "lr")
+    rate = f"lr={changes['lr']}" if "lr" in changes else ""
+    place = "torch.optim." if name in _OF_TORCH else ""
+    return f"{place}{name}({', '.join(filter(None, ['model.parameters()', rate, arguments]))})"
+
+
+def nobody_updates(run: Run, optimizer: int) -> str:
+    """How a sentence about tensors begins that this optimizer does not hold."""
+    return "The script does not update" if by_hand(run, optimizer) else "No optimizer has"
+
+
+def whole_model(run: Run, optimizer: int) -> str:
+    """The expression that makes this optimizer of all parameters; nothing where the script updates them itself."""
+    if by_hand(run, optimizer):
+        return ""
+    return f"torch.optim.{optimizer_class(run, optimizer)}(model.parameters(), lr={usual_rate(run, optimizer)})"
+
+
+def label_of(run: Run, optimizer: int) -> str:
+    """How a sentence names this optimizer: nothing when it is the only one."""
+    if len(run.optimizers) < 2:
+        return ""
+    facts = next((facts for facts in run.meta.optimizers if facts.id == optimizer), None)
+    return f" (optimizer {facts.label or optimizer}, {facts.optimizer_class})" if facts else f" (optimizer {optimizer})"

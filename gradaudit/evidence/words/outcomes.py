@@ -1,0 +1,24 @@
+"""What became of a training and how long it was, in words."""
+
+from gradaudit.evidence.words.wording import count, setting
+from gradaudit.reading.run import Run
+from gradaudit.signals.gradients.finiteness import breakdown, ran_away
+from gradaudit.signals.loss.progress import divergence, not_learning
+
+_LEAST_TOLD = 0.01  # epochs
+
+
+def harm_done(run: Run, optimizer: int) -> str:
+    """What became of the training, when it is bad enough to call the start its cause; else nothing."""
+    broken = breakdown(run, optimizer)
+    if broken is not None and ran_away(broken):
+        return f"Training ran away: NaN or infinity at step {count(broken.step)}."
+    away = divergence(run, optimizer)
+    if away is not None:
+        return f"Training then diverges at step {count(away)}."
+    return "Training then learns nothing." if not_learning(run, optimizer) else ""
+
+
+def epochs_in_words(passed: float) -> str:
+    """ ", 12 epochs" behind a number of steps; nothing where they are not known, or too few to say anything."""
+    return f", {setting(passed)} epochs" if passed >= _LEAST_TOLD else ""

@@ -1,0 +1,48 @@
+"""Schedules of the learning rate that end too early or rise too far, in words, measures and advice."""
+
+from gradaudit.evidence.words.optimizers import rate_in_words
+from gradaudit.evidence.words.wording import count, number, percent, setting
+from gradaudit.findings import Action, Measure
+from gradaudit.reading.run import Run
+from gradaudit.signals.loss.plateaus import UNFINISHED, Starved, still_falling
+from gradaudit.signals.loss.training_loss import training_loss
+from gradaudit.signals.updates.learning_rates import same_rate
+from gradaudit.signals.updates.rising_rate import RisingRate, sound
+
+
+def falling_until(gone: Starved, unfinished: float = UNFINISHED, option: str = "") -> list[Measure]:
+    """What tells that the loss was still falling while the learning rate was spent."""
+    what = "fall over the second half of the learning rate, of the start"
+    far = Measure(
+        quantity=what, value=gone.fell, comparison=">=", threshold=unfinished, unit="fraction", option=option
+    )  # fmt: skip
+    if far.met:
+        return [far]
+    return [
+        Measure(quantity=what, value=gone.fell, comparison=">=", threshold=still_falling(gone), unit="fraction"),
+        Measure(
+            quantity="whole gain, of the start", value=gone.gained, comparison="<", threshold=unfinished,
+            unit="fraction", option=option,
+        ),
+    ]  # fmt: skip
+
+
+def fall_in_words(run: Run, optimizer: int, gone: Starved) -> str:
+    """What the loss did while the learning rate was spent, and since."""
+    loss = training_loss(run, optimizer)
+    return (
+        f"While the second half of the learning rate was spent, from step {count(loss.steps[gone.half])} to step "
+        f"{count(loss.steps[gone.start])}, the loss fell from {number(gone.then)} to {number(gone.reached)} (medians), "
+        f"by {percent(gone.fell)} of its start; at the end it is {number(loss.last)}."
+    )
+
+
+def hold(run: Run, optimizer: int, rise: RisingRate) -> Action:
+    """The one advice of all findings about a rate that rises too far."""
+    most, steps = sound(rise), len(run.steps_of(optimizer))
+    top = setting(float(most[0])) if same_rate(most) else f"[{', '.join(setting(float(rate)) for rate in most)}]"
+    return Action(
+        text=f"Keep the learning rate at or below {rate_in_words(most)}, a third of what it is at step "
+        f"{count(rise.since)}, up to which the loss fell: the schedule raises it to {rate_in_words(rise.last)}",
+        code=f"torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr={top}, total_steps={steps}, cycle_momentum=False)",
+    )

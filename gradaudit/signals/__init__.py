@@ -1,0 +1,1 @@
+"""Numbers that several diagnosers share: pure functions of a `Run`, without findings, charts or sentences."""

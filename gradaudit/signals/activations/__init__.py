@@ -1,0 +1,1 @@
+"""What goes into layers, modules and losses, and what comes out."""

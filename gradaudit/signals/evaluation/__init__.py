@@ -1,0 +1,1 @@
+"""Losses on other data than the training's."""

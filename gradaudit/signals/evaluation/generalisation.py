@@ -1,0 +1,159 @@
+"""What the validation loss is compared with, and what early stopping would have made of it."""
+
+import math
+from dataclasses import dataclass
+
+import numpy
+
+from gradaudit.reading.run import Run
+from gradaudit.signals.evaluation.validation import training_evaluation, validation
+from gradaudit.signals.loss.training_loss import TrainingLoss
+from gradaudit.signals.order_statistics import Floats, median
+from gradaudit.signals.smoothing import smooth
+
+LEAST_EVALUATIONS = 5
+FEWEST = 3  # where what they show is beyond doubt
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingCurve:
+    """The training loss to compare with: steps [points], values [points]."""
+
+    name: str
+    steps: Floats
+    values: Floats
+    comparable: bool  # on the same scale as the validation loss: evaluation mode, or running without dropout
+    noisy: bool = False  # the same loss, but for the noise of dropout or batch normalisation in training mode
+    running: bool = False  # one value a step, as noisy as batches are
+
+    def at(self, steps: Floats) -> Floats:
+        """The loss at these steps, as charts draw it: smoothed when it is the running one, straight between points.
+
+        NaN past the last point when the loss had become NaN or infinite by then.
+        """
+        line = smooth(self.values) if self.running else self.values
+        known = numpy.isfinite(line)
+        if not known.any():
+            return numpy.full(len(steps), numpy.nan)
+        after = line[known][-1] if known[-1] else math.nan
+        return numpy.asarray(numpy.interp(steps, self.steps[known], line[known], right=after), dtype=numpy.float64)
+
+
+def comparison(run: Run, losses: list[TrainingLoss]) -> TrainingCurve:
+    """The training loss measured in evaluation mode where there is one, else the running one."""
+    evaluated = training_evaluation(run)
+    held_out = validation(run)
+    least = LEAST_EVALUATIONS if held_out is None else min(LEAST_EVALUATIONS, max(FEWEST, len(held_out.losses)))
+    if evaluated is not None and numpy.isfinite(evaluated.losses).sum() >= least:
+        return TrainingCurve("training loss (evaluation mode)", evaluated.steps.astype(float), evaluated.losses, True)
+    longest = max(losses, key=lambda loss: int(numpy.isfinite(loss.values).sum()))
+    dropout = any(module.dropout for module in run.meta.modules)
+    smoothed = longest.facts is not None and longest.facts.label_smoothing > 0
+    known = longest.facts is not None and not longest.unjudged and bool(run.meta.modules)
+    same = known and not smoothed and _same_loss(run, longest)
+    noisy = same and (dropout or any(module.batch_norm for module in run.meta.modules))
+    steps = longest.steps.astype(float)
+    return TrainingCurve("training loss (running)", steps, longest.values, same and not dropout, noisy, running=True)
+
+
+def _same_loss(run: Run, loss: TrainingLoss) -> bool:
+    functions = {facts.function for facts in run.meta.losses if facts.id in set(run.evaluations["loss"])}
+    return loss.facts is not None and functions == {loss.facts.function}
+
+
+def fall_since(train: TrainingCurve, steps: Floats, best: int) -> float:
+    """By what share the training loss fell between the best and the last evaluation; NaN when not known."""
+    before, after = train.at(steps[[best, -1]])
+    return float((before - after) / abs(before)) if before else math.nan
+
+
+@dataclass(frozen=True)
+class Rise:
+    """How the last three validation losses compare with the best one."""
+
+    best: int  # the place of the best evaluation
+    final: float  # median of the last three; of fewer than five evaluations the last one
+    risen: float  # above the median of the best and its neighbours; of so few above the best
+    relative: float  # over what was gained until the best
+    jump: float  # the usual one from one evaluation to the next
+    dropped: float  # by what share the training loss fell since the best
+    later: int  # evaluations after the best
+    clear: bool  # a rise that is no noise, while the training loss falls
+    steady: float = math.nan  # of few evaluations: by what share of the best the lowest one after it is above it
+
+
+def held_out_rise(
+    values: Floats,
+    train: TrainingCurve,
+    steps: Floats,
+    rise: float = 0.10,
+    share: float = 0.03,
+    fell: float = 0.01,
+    scatter: float = 1.5,
+    fell_far: float = 0.5,
+    later: float = 3,
+    few: float = 0.05,
+) -> Rise:
+    """The rise of the validation losses (finite ones, at these steps); the thresholds are those of `overfitting`."""
+    best = int(numpy.argmin(values))
+    if len(values) < LEAST_EVALUATIONS:
+        return _rise_of_few(values, train, steps, rise, fell, fell_far, few)
+    final = median(values[-3:])
+    gained = float(values[0] - values[best])
+    # One lucky evaluation is not what the model had reached: the rise is measured from it and its neighbours.
+    risen = final - median(values[max(0, best - 1) : best + 2])
+    dropped = fall_since(train, steps, best)
+    relative = risen / gained if gained > 0 else math.inf if risen > 0 else 0.0
+    # Second differences: a steady rise has none, so they measure the noise of an evaluation alone.
+    jump = median(numpy.abs(numpy.diff(values, 2)))
+    no_noise = risen > scatter * jump or dropped > fell_far
+    large = relative > rise and risen > share * abs(values[best]) and no_noise
+    after = len(values) - 1 - best
+    clear = bool(after >= later and large and dropped > fell)
+    return Rise(best, final, risen, relative, jump, dropped, after, clear)
+
+
+def _rise_of_few(
+    values: Floats, train: TrainingCurve, steps: Floats, rise: float, fell: float, fell_far: float, few: float
+) -> Rise:
+    """The rise of three or four validation losses: clear where each after the best is well above it, the last most.
+
+    And the training loss is less than half, then, of what it was or of what the validation loss ever was.
+    """
+    best = int(numpy.argmin(values))
+    least, after, final = float(values[best]), values[best + 1 :], float(values[-1])
+    dropped = fall_since(train, steps, best)
+    known = train.values[numpy.isfinite(train.values)]
+    start = max(float(values[0]), float(known[0]) if train.comparable and len(known) else -math.inf)
+    risen = final - least
+    relative = risen / (start - least) if start > least else math.inf if risen > 0 else 0.0
+    far = dropped > fell_far or (train.comparable and float(train.at(steps[-1:])[0]) < (1 - fell_far) * least)
+    steady = float(after.min() - least) / abs(least) if least and len(after) >= 2 else math.nan
+    clear = bool(steady > few and final >= values.max() and relative > rise and dropped > fell and far)
+    jump = median(numpy.abs(numpy.diff(values, 2)))
+    return Rise(best, final, risen, relative, jump, dropped, len(after), clear, steady)
+
+
+def distance_at_end(train: TrainingCurve, steps: Floats, final: float) -> float:
+    """How far `final` lies above the training loss at the last three evaluations; NaN if not comparable."""
+    return final - median(train.at(steps[-3:])) if train.comparable else math.nan
+
+
+def early_stop(values: Floats, patience: int) -> int:
+    """The evaluation at which early stopping ends: the first with `patience` evaluations since the best so far."""
+    best = 0
+    for index, value in enumerate(values):
+        if value < values[best]:
+            best = index
+        if index - best >= patience:
+            return index
+    return len(values) - 1
+
+
+def shortest_patience(values: Floats, least: int) -> int:
+    """The smallest patience, at least `least`, with which early stopping still reaches the best evaluation."""
+    best = int(numpy.argmin(values))
+    patience = least
+    while patience < len(values) and early_stop(values, patience) < best:
+        patience += 1
+    return patience

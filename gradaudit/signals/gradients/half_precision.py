@@ -1,0 +1,98 @@
+"""The gradients of a run on the number line of float16: what it rounds to zero, and what it keeps few bits of."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy
+
+from gradaudit.reading.run import Run
+from gradaudit.signals.order_statistics import Floats, Integers
+from gradaudit.signals.per_run import per_run
+
+# Four bins to the octave, as in table `histograms`; what lies outside is counted in the first and the last.
+OCTAVE = 4
+LOWEST, HIGHEST = -4 * 40, 4 * 16
+SMALLEST = -4 * 24  # 2**-24 is float16's smallest number above zero
+NORMAL = -4 * 14  # below 2**-14 it keeps fewer than 11 bits
+THREE_BITS = -4 * 21  # below 2**-21 there are seven numbers on each side of zero
+# Multiples 1, 2, 3 and 4 of 2**-24 fall into these bins, and none into those between them.
+_TAKEN = numpy.asarray([0, 4, 6, 8]) + SMALLEST - LOWEST
+_EMPTY = numpy.asarray([1, 2, 3, 5, 7]) + SMALLEST - LOWEST
+_ENOUGH = 20  # elements in those bins; of a smooth distribution half would fall between: 1 in a million by chance
+
+
+@dataclass(frozen=True, eq=False)
+class Gradients:
+    """Histograms of gradients before they were unscaled, pooled over some of the steps at which they were taken."""
+
+    names: list[str]  # [tensors]
+    counts: Integers  # [tensors, bins from LOWEST on] elements by absolute value
+    zeros: Integers  # [tensors] elements exactly zero
+    steps: Integers  # [steps] global steps
+    scale: float  # the GradScaler's, the smallest of these steps; 1 without one
+    torn: int = 0  # histograms left out: their sides of zero have different numbers of bins
+
+    def below(self, limit: int) -> Floats:
+        """[tensors]: the share of the elements other than zero that lies below bin `limit`; NaN without any."""
+        some = self.counts.sum(axis=1)
+        few = self.counts[:, : limit - LOWEST].sum(axis=1)
+        return numpy.where(some > 0, few / numpy.where(some > 0, some, 1), numpy.nan)
+
+    @property
+    def rounded(self) -> bool:
+        """Whether the smallest elements are whole multiples of 2**-24, as only float16 leaves them."""
+        pooled = self.counts.sum(axis=0)
+        between = pooled[_EMPTY].sum() + pooled[: SMALLEST - LOWEST].sum()
+        return bool(pooled[_TAKEN].sum() >= _ENOUGH and between == 0)
+
+
+@per_run
+def gradients(run: Run, optimizer: int) -> Gradients | None:
+    """The gradient histograms of one optimizer's tensors, embedding tables left out, of the later half of the steps."""
+    return _gathered(run, optimizer, lambda steps: steps[len(steps) // 2 :])
+
+
+@per_run
+def first_gradients(run: Run, optimizer: int) -> Gradients | None:
+    """The same of the first step alone at which histograms were taken."""
+    return _gathered(run, optimizer, lambda steps: steps[:1])
+
+
+def _gathered(run: Run, optimizer: int, chosen: Callable[[Integers], Integers]) -> Gradients | None:
+    frame = run.histograms
+    frame = frame[(frame["kind"] == "gradient") & (frame["optimizer"] == optimizer)]
+    tensors = [t for t in run.tensors_of(optimizer) if t.optimizer == optimizer and t.role != "embedding"]
+    place = {tensor.id: index for index, tensor in enumerate(tensors)}
+    frame = frame[frame["tensor"].isin(list(place))]
+    if frame.empty:
+        return None
+    own = run.steps_of(optimizer).set_index("step")
+    steps = chosen(numpy.intersect1d(frame["step"], own.index))
+    if not len(steps):
+        return None
+    scales = own["amp_scale"].reindex(steps).fillna(1.0)
+    scales = scales.where((scales > 0) & numpy.isfinite(scales), 1.0)
+    counts = numpy.zeros((len(tensors), HIGHEST - LOWEST), dtype=numpy.int64)
+    zeros = numpy.zeros(len(tensors), dtype=numpy.int64)
+    torn = 0
+    later = frame[frame["step"].isin(steps)]
+    shifts = (4 * numpy.log2(scales)).round().astype(int)
+    for tensor, step, lowest, none, positive, negative in zip(
+        *(later[name] for name in ("tensor", "step", "lowest", "zeros", "positive", "negative")), strict=True
+    ):
+        if len(positive) != len(negative) or not (math.isfinite(lowest) and math.isfinite(none)):
+            torn += 1
+            continue
+        both = numpy.asarray(positive, dtype=numpy.int64) + numpy.asarray(negative, dtype=numpy.int64)
+        bins = int(lowest) + int(shifts[step]) - LOWEST + numpy.arange(len(both))
+        numpy.add.at(counts[place[tensor]], numpy.clip(bins, 0, counts.shape[1] - 1), both)
+        zeros[place[tensor]] += int(none)
+    return Gradients(
+        names=[tensor.name for tensor in tensors],
+        counts=counts,
+        zeros=zeros,
+        steps=own["global_step"].reindex(steps).dropna().to_numpy(dtype=numpy.int64),
+        scale=float(scales.min()),
+        torn=torn,
+    )

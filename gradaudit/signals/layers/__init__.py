@@ -1,0 +1,1 @@
+"""Which tensors may be compared, how they began, and which stand still."""

@@ -1,0 +1,64 @@
+"""What becomes of parameters without a gradient, by the calls of their modules: never called, not used, or cut off."""
+
+from typing import Literal
+
+import numpy
+
+from gradaudit.reading.run import Run
+from gradaudit.schema import ModuleFacts, TensorFacts
+from gradaudit.signals.order_statistics import Mask
+from gradaudit.signals.per_run import per_run
+
+# "not called": no step calls the module. "not used": the module is called, and it or its parts train without this
+# tensor. "dropped": it is called after something that trains, and the loss does not rest on its result. "cut off": it
+# is called before anything that trains, so that its result is what the rest is given.
+Use = Literal["unknown", "not called", "not used", "dropped", "cut off", "cut off by no_grad"]
+
+
+@per_run
+def uses(run: Run, optimizer: int) -> dict[int, Use]:
+    """By id of each of the optimizer's tensors that never had a gradient: as far as calls were watched for."""
+    tensors = [tensor for tensor in run.tensors_of(optimizer) if tensor.optimizer == optimizer]
+    present: Mask = numpy.asarray((run.matrix("has_grad", optimizer) > 0).any(axis=0))
+    felt = {run.tensors_of(optimizer)[place].id for place in numpy.flatnonzero(present).tolist()}
+    modules = {module.name: module for module in run.meta.modules}
+    training = {t.module for t in tensors if t.id in felt and t.module_class}
+    around = training | {outer for name in training for outer in _around(name)}
+    # A module that holds others is called before them, whenever it uses parameters of its own.
+    hold = {outer for t in run.meta.tensors if t.module_class for outer in _around(t.module)}
+    called = [modules[name].first_call for name in training - hold if name in modules]
+    first = min((place for place in called if place >= 0), default=-1)
+    return {
+        t.id: _use(t.module, modules, around, first) if t.module_class else "unknown"
+        for t in tensors
+        if t.id not in felt
+    }
+
+
+def use_of(run: Run, tensor: TensorFacts) -> Use:
+    """The same of one tensor."""
+    return uses(run, tensor.recorded_with).get(tensor.id, "unknown")
+
+
+def _around(name: str) -> list[str]:
+    """The names of the modules that a module is part of, the nearest first; that of the outermost is empty."""
+    steps = name.split(".") if name else []
+    return [".".join(steps[:length]) for length in range(len(steps) - 1, -1, -1)]
+
+
+def _use(name: str, modules: dict[str, ModuleFacts], around: set[str], first: int) -> Use:
+    """A part that is never called itself may be used by what it is part of, where that has no gradient either."""
+    if name not in modules or not modules[name].watched:
+        return "unknown"
+    called = (place for place in (name, *_around(name)) if place in modules and modules[place].first_call >= 0)
+    place = next(called, None)
+    if place is None:
+        return "not called"
+    module = modules[place]
+    if place in around:
+        return "not used" if place == name else "not called"
+    if first < 0:
+        return "unknown"
+    if module.first_call > first:
+        return "dropped"
+    return "cut off by no_grad" if module.without_gradient else "cut off"

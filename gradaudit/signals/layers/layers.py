@@ -1,0 +1,69 @@
+"""Which tensors may be compared with which: weight layers, dense ones, ones that start at zero."""
+
+import numpy
+
+from gradaudit.reading.run import Run
+from gradaudit.schema import TensorFacts
+from gradaudit.signals.order_statistics import Mask
+from gradaudit.signals.per_run import per_run
+
+# Substrings of the class of a module whose matrices mix inputs into outputs; MultiheadAttention holds in_proj_weight.
+_LAYERS = ("Linear", "Conv", "RNN", "LSTM", "GRU", "Attention", "Dense")
+_DENSE = 0.8  # share of the steps with a non-zero gradient; mixture-of-experts layers stay below
+_ZERO_START = 1e-6  # RMS of the first weights: zero-initialised heads, LoRA's B, ReZero
+
+
+def _is_layer(tensor: TensorFacts) -> bool:
+    # weight_norm and spectral_norm move the matrix into a ParametrizationList; original0 of weight_norm is its scale.
+    parametrized = tensor.module_class == "ParametrizationList" and not tensor.name.endswith("original0")
+    return parametrized or any(word in tensor.module_class for word in _LAYERS)
+
+
+@per_run
+def weight_layers(run: Run, optimizer: int) -> Mask:
+    """[tensors]: trainable matrices of linear, convolution and recurrent layers that an optimizer owns.
+
+    No embeddings, norms, biases or single elements: their scale says nothing about their learning.
+    A model without any such layer class is taken by its matrices.
+    """
+    tensors = run.tensors_of(optimizer)
+    matrices = [
+        t.role == "weight" and len(t.shape) >= 2 and t.elements > 1 and t.requires_grad and t.optimizer >= 0
+        for t in tensors
+    ]
+    layers = [matrix and _is_layer(tensor) for matrix, tensor in zip(matrices, tensors, strict=True)]
+    return numpy.asarray(layers if any(layers) else matrices, dtype=bool)
+
+
+@per_run
+def embeddings(run: Run, optimizer: int) -> Mask:
+    """[tensors]: embedding tables."""
+    return numpy.asarray([tensor.role == "embedding" for tensor in run.tensors_of(optimizer)], dtype=bool)
+
+
+@per_run
+def dense(run: Run, optimizer: int) -> Mask:
+    """[tensors]: a non-zero gradient at more than 80 % of the recorded steps."""
+    norms = run.matrix("gradient_norm", optimizer)
+    if not len(norms):
+        return numpy.zeros(norms.shape[1], dtype=bool)
+    unusable = run.matrix("gradient_nan", optimizer) + run.matrix("gradient_inf", optimizer) > 0
+    return numpy.asarray(((norms > 0) | unusable).mean(axis=0) > _DENSE)
+
+
+@per_run
+def zero_start(run: Run, optimizer: int) -> Mask:
+    """[tensors]: weights that were zero at the first recorded step, so that every ratio to them is meaningless."""
+    tensors = run.tensors_of(optimizer)
+    norms = run.matrix("weight_norm", optimizer)
+    if not len(norms):
+        return numpy.zeros(len(tensors), dtype=bool)
+    first = norms[numpy.argmax(numpy.isfinite(norms), axis=0), numpy.arange(len(tensors))]
+    size = numpy.sqrt([max(tensor.elements, 1) for tensor in tensors])
+    return numpy.asarray(first < _ZERO_START * size)
+
+
+@per_run
+def comparable_layers(run: Run, optimizer: int) -> Mask:
+    """[tensors]: weight layers, dense, not starting at zero: those whose statistics may be held against each other."""
+    return weight_layers(run, optimizer) & dense(run, optimizer) & ~zero_start(run, optimizer)

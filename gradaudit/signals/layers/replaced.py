@@ -1,0 +1,43 @@
+"""Where the weights became others than those that were trained so far: NaN, blown up in one step, or written over."""
+
+import numpy
+
+from gradaudit.reading.run import Run
+from gradaudit.signals.layers.layers import weight_layers, zero_start
+from gradaudit.signals.per_run import per_run
+from gradaudit.signals.updates.ratios import recorded_global_steps
+
+_LEAP = 1.0  # update over weight: nothing of what a layer was is left; healthy runs peak at 0.3
+_WRITTEN = 0.5  # of the weights, and twice the update: how far they are from where the step left them
+_MOST = 0.5  # of the layers
+
+
+@per_run
+def replaced_at(run: Run, optimizer: int) -> int | None:
+    """The first global step whose gradients are those of other weights, or None.
+
+    What is measured from there on, as a profile of gradients, is a consequence and tells nothing of the model.
+    """
+    chosen = weight_layers(run, optimizer) & ~zero_start(run, optimizer)
+    weights, updates, drifts = (
+        run.matrix(stat, optimizer)[:, chosen] for stat in ("weight_norm", "update_norm", "drift_norm")
+    )
+    steps, own = recorded_global_steps(run, optimizer), run.recorded_steps(optimizer)
+    if not weights.size:
+        return None
+    known = run.matrix("has_grad", optimizer)[:, chosen] > 0
+    with numpy.errstate(invalid="ignore", over="ignore"):
+        broken = known & ~numpy.isfinite(weights)
+        leapt = known & ~(updates < _LEAP * weights)
+        # Only what was recorded step by step tells what the script did between two of them.
+        apart = numpy.maximum(numpy.abs(numpy.diff(weights, axis=0)), numpy.abs(numpy.diff(drifts, axis=0)))
+        written = (apart > 2 * updates[:-1] + _WRITTEN * weights[:-1]) & (numpy.diff(own) == 1)[:, None]
+    at = [
+        *numpy.flatnonzero(broken.mean(axis=1) >= _MOST),
+        *(numpy.flatnonzero(leapt.mean(axis=1) >= _MOST) + 1),
+        *(numpy.flatnonzero(written.mean(axis=1) >= _MOST) + 1),
+    ]
+    first = min((int(row) for row in at), default=None)
+    if first is None:
+        return None
+    return int(steps[first]) if first < len(steps) else int(steps[-1]) + 1

@@ -1,0 +1,1 @@
+"""The training loss: its kind, its start, its course and its end."""

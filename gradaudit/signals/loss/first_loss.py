@@ -1,0 +1,57 @@
+"""What the first loss looks like: the objective beside it, the classes in use and how even the labels are."""
+
+import math
+
+from gradaudit.reading.run import Run
+from gradaudit.schema import LossFacts
+from gradaudit.signals.loss.objective import SAME, factor
+from gradaudit.signals.loss.training_loss import TrainingLoss
+
+CLOSE = 0.05  # relative distance at which a factor is taken for the batch size or the micro-steps
+_EXACT = 1e-3  # the same where the steps are too few to tell a factor from further terms
+
+
+def objective_factor(run: Run, loss: TrainingLoss) -> tuple[float, int, str] | None:
+    """How many times the mean loss the first objective is, and the known amount, with its meaning, that it matches.
+
+    None where that is no factor alone: where other terms are minimised, too, a sum over the batch is their weight.
+    """
+    frame = run.steps_of(loss.optimizer)
+    row = frame.iloc[0]
+    if not (loss.first > 0 and math.isfinite(loss.objective[0])):
+        return None
+    times = float(loss.objective[0]) / loss.first
+    throughout = factor(frame, loss.values)
+    if throughout is not None and throughout.range > SAME:
+        return None
+    close = CLOSE if throughout is not None else _EXACT
+    for amount, meaning in (
+        (int(row["targets"]), "targets"),
+        (int(row["batch_size"]), "batch"),
+        (int(row["micro_steps"]), "micro_steps"),
+    ):
+        if amount > 1 and abs(times / amount - 1) < close:
+            return times, amount, meaning
+    return None
+
+
+def classes_used(facts: LossFacts, vocabulary: float) -> int:
+    """The number of classes in the labels when they are the first few of at least twice as many outputs, else 0."""
+    counts = facts.label_counts
+    used = sum(amount > 0 for amount in counts)
+    first_few = all(amount > 0 for amount in counts[:used])
+    return used if 2 <= used <= len(counts) / 2 and len(counts) <= vocabulary and first_few else 0
+
+
+def unevenness(facts: LossFacts) -> float:
+    """How far the most frequent class is from an even share: 0 for even labels, 1 when all are of one class.
+
+    And 1 for a loss that the script writes out itself, whose labels are never seen.
+    """
+    if facts.function == "log_softmax":
+        return 1.0
+    counts = facts.label_counts
+    if len(counts) < 2 or not any(counts):
+        return 0.0
+    even = 1 / len(counts)
+    return max(0.0, (max(counts) / sum(counts) - even) / (1 - even))

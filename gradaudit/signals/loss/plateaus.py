@@ -1,0 +1,158 @@
+"""Where a loss stops falling: the step, how fast it had been falling until then, and what became of the gradient."""
+
+import math
+from dataclasses import dataclass
+
+import numpy
+
+from gradaudit.reading.run import Run
+from gradaudit.signals.loss.progress import divergence as diverges
+from gradaudit.signals.loss.training_loss import training_loss
+from gradaudit.signals.order_statistics import Floats, median
+from gradaudit.signals.per_run import per_run
+from gradaudit.signals.updates.learning_rates import at_most, learning_rates, sustained
+
+LEAST_STEPS = 100
+FLAT, UNFINISHED = 0.02, 0.1  # of the start, as on the page of `premature_plateau`
+STILL = 0.3  # of a small gain, over the second half of the learning rate; at a steady pace it is half
+
+
+@dataclass(frozen=True, eq=False)
+class Plateau:
+    """The stretch at the end of a run over which the loss stays where it is; losses are shares of the first one."""
+
+    start: int  # index of this optimizer's step
+    level: float  # the loss over the plateau
+    fell: float  # over the half of the steps before the plateau
+    gradient: float  # median gradient norm over the last fifth / over the half before the plateau; NaN if not known
+    rate: float  # learning rate at the start of the plateau / its peak; NaN if not known
+
+
+@per_run
+def plateau(run: Run, optimizer: int, flat: float) -> Plateau | None:
+    """The plateau that the run ends on: from its start on the loss stays within `flat` of its last level.
+
+    None for runs under `LEAST_STEPS`, losses that are not positive or not finite at the start, and a loss that
+    still falls, or never did.
+    """
+    loss = training_loss(run, optimizer)
+    values = loss.values
+    count = len(values)
+    start_level = float(numpy.median(values[:3])) if count >= LEAST_STEPS else math.nan
+    if not (math.isfinite(start_level) and start_level > 0) or not numpy.isfinite(values).all():
+        return None
+    width = max(5, count // 50)
+    smooth = _centred(values, width) / start_level
+    level = float(numpy.median(smooth[-max(5, count // 10) :]))
+    outside = numpy.flatnonzero(numpy.abs(smooth - level) > flat)
+    start = int(outside[-1]) + 1 if len(outside) else 0
+    if start < 2 * width or start >= count - width:
+        return None
+    norms = run.steps_of(optimizer)["gradient_norm"].to_numpy(dtype=float)
+    before, after = median(norms[start // 2 : start]), median(norms[-max(5, count // 5) :])
+    return Plateau(
+        start=start,
+        level=level,
+        fell=float(smooth[start // 2] - smooth[start]),
+        gradient=after / before if before > 0 else math.nan,
+        rate=_rate(run, optimizer, start),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Starved:
+    """The stretch at the end of a run over which the learning rate is gone; losses are shares of the start."""
+
+    start: int  # index of this optimizer's step
+    half: int  # that at which half of the learning rate was spent, summed over the steps
+    then: float  # the loss around that step, as it is
+    reached: float  # the loss over the first half of the stretch, as it is
+    level: float  # the loss at the end
+    gained: float  # from the first steps to the end
+    fell: float  # from half to all of the learning rate, summed over the steps
+    after: float  # from the first half of the stretch to the second
+    noise: float  # standard error of `fell`
+
+
+@per_run
+def starved(run: Run, optimizer: int, spent: float) -> Starved | None:
+    """Where the largest learning rate falls for good to `spent` of its peak; None where it does not, or is not known.
+
+    What a loss does while the learning rate falls is told against the sum of the rates: of a rate that fades over 100
+    steps, most is spent in the first ten.
+    """
+    values = training_loss(run, optimizer).values
+    of_groups = learning_rates(run, optimizer)
+    if not numpy.isfinite(of_groups).all():
+        return None
+    rates = sustained(of_groups.max(axis=1, initial=0.0))
+    high = numpy.flatnonzero(~at_most(rates, spent, rates.max(initial=0.0)))
+    gone = int(high[-1]) + 1 if len(high) else 0
+    if len(values) < LEAST_STEPS or not 10 <= gone <= len(values) - 10 or not numpy.isfinite(values).all():
+        return None
+    width = max(5, gone // 10)
+    first = median(values[:width])
+    half = int(numpy.searchsorted(numpy.cumsum(rates[:gone]), rates[:gone].sum() / 2))
+    around = values[max(0, half - width) : half + width]
+    middle = (gone + len(values)) // 2
+    then, early, late = median(around), median(values[gone:middle]), median(values[middle:])
+    # What the differences of neighbours and a median are of independent normal values.
+    scatter = median(numpy.abs(numpy.diff(values[gone:]))) / 0.954
+    noise = 1.25 * scatter * math.sqrt(1 / len(around) + 1 / (middle - gone))
+    if not first > 0:
+        return None
+    return Starved(
+        start=gone,
+        half=half,
+        then=then,
+        reached=early,
+        level=late / first,
+        gained=(first - late) / first,
+        fell=(then - early) / first,
+        after=(early - late) / first,
+        noise=noise / first,
+    )
+
+
+def cut_short(
+    run: Run,
+    optimizer: int,
+    *,
+    flat: float = FLAT,
+    early: float = 0.6,
+    left: float = 0.3,
+    spent: float = 0.01,
+    unfinished: float = UNFINISHED,
+) -> Starved | None:
+    """Where a learning rate that is gone has stopped a loss that would go on falling; None where it has not.
+
+    The limits are those of `premature_plateau`, whose page tells what they mean.
+    """
+    gone = starved(run, optimizer, spent)
+    if gone is None or diverges(run, optimizer) is not None:
+        return None
+    steps = len(training_loss(run, optimizer).values)
+    stopped = gone.start < early * steps and gone.after < flat and gone.level > left
+    # A loss that can fall by little falls as fast as others at first, and has come to rest like them later.
+    begun = gone.gained < unfinished and gone.fell >= still_falling(gone)
+    return gone if stopped and (gone.fell >= unfinished or begun) else None
+
+
+def still_falling(gone: Starved) -> float:
+    """The fall over the second half of the learning rate that is large beside a small gain, and no noise."""
+    return max(STILL * gone.gained, 2 * gone.noise)
+
+
+def _centred(values: Floats, width: int) -> Floats:
+    import pandas
+
+    series = pandas.Series(values).rolling(2 * (width // 2) + 1, center=True, min_periods=1).median()
+    return numpy.asarray(series, dtype=numpy.float64)
+
+
+def _rate(run: Run, optimizer: int, start: int) -> float:
+    rates = learning_rates(run, optimizer)
+    if not rates.size or not numpy.isfinite(rates).any():
+        return math.nan
+    largest = numpy.where(numpy.isfinite(rates), rates, 0.0).max(axis=1)
+    return float(largest[start] / largest.max()) if largest.max() > 0 else math.nan

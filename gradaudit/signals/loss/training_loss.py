@@ -1,0 +1,211 @@
+"""The training loss of each optimizer: its values, what kind of loss it is, how it began and how it ended."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy
+
+from gradaudit.evidence.words.wording import factor as few
+from gradaudit.evidence.words.wording import percent
+from gradaudit.reading.run import Run
+from gradaudit.schema import LossFacts
+from gradaudit.signals.loss.minor_term import minor_share
+from gradaudit.signals.loss.moving_target import movement
+from gradaudit.signals.loss.objective import MOSTLY, factor
+from gradaudit.signals.order_statistics import Floats, Integers, median
+from gradaudit.signals.per_run import per_run
+
+Kind = Literal["classification", "binary", "regression", "other", "unknown"]
+
+# What torch.nn.functional minimises from above zero: the level or at least the shape of these means something.
+_KINDS: dict[str, Kind] = {
+    "cross_entropy": "classification",
+    "nll_loss": "classification",
+    "log_softmax": "classification",  # a cross entropy that the script writes out itself
+    "binary_cross_entropy": "binary",
+    "binary_cross_entropy_with_logits": "binary",
+    "mse_loss": "regression",
+    "l1_loss": "other",
+    "smooth_l1_loss": "other",
+    "huber_loss": "other",
+    "kl_div": "other",
+    "ctc_loss": "other",
+    "multi_margin_loss": "other",
+    "multilabel_margin_loss": "other",
+    "multilabel_soft_margin_loss": "other",
+    "soft_margin_loss": "other",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingLoss:
+    """One optimizer's training loss; `values` is the mean per valid target, else the objective."""
+
+    optimizer: int
+    steps: Integers  # [steps] global steps
+    values: Floats  # [steps]
+    objective: Floats  # [steps] what was differentiated
+    targets: Integers  # [steps] valid targets behind each value
+    facts: LossFacts | None
+    kind: Kind
+    unjudged: str = ""  # why neither level nor shape of this loss says how training goes; empty when they do
+    minor: str = ""  # which loss was called that is a small term only: `values` is the objective then, without `facts`
+    one_of_several: str = ""  # why its shape is not that of what is minimised; its level means what it always does
+
+    @property
+    def shapeless(self) -> str:
+        """Why its shape says nothing of how training goes; empty when it does."""
+        return self.unjudged or self.one_of_several
+
+    @property
+    def first(self) -> float:
+        """The loss of the first step, NaN and infinities as they are."""
+        return float(self.values[0]) if len(self.values) else float("nan")
+
+    @property
+    def last(self) -> float:
+        """Mean of the last 10 % of the steps, at least 5; not finite when one of them is not."""
+        tail = self.values[-max(5, len(self.values) // 10) :]
+        with numpy.errstate(invalid="ignore", over="ignore"):
+            return float(tail.mean()) if len(tail) else float("nan")
+
+    @property
+    def improvement(self) -> float:
+        """How much of the first loss is gone at the end, as a share; NaN unless the first is positive."""
+        return (self.first - self.last) / self.first if self.first > 0 else float("nan")
+
+    @property
+    def name(self) -> str:
+        """What a chart calls it."""
+        return (
+            f"training loss ({self.facts.function})" if self.facts else "objective" if self.minor else "training loss"
+        )
+
+
+@per_run
+def training_loss(run: Run, optimizer: int) -> TrainingLoss:
+    """The training loss seen at this optimizer's steps; the objective where that loss is a small term of it.
+
+    Where the level of such a term means something the values stay: a constant has a known loss whatever is added.
+    An optimizer that steps on a backward pass already counted for another one has no loss of its
+    own and is given the latest one before its step.
+    """
+    mine = run.steps["optimizer"].to_numpy() == optimizer
+    frame = run.steps[mine]
+    column = "mean_loss" if frame["mean_loss"].notna().any() and (frame["loss"] >= 0).any() else "objective"
+    values = frame[column].to_numpy(dtype=float)
+    index = frame["loss"].to_numpy()
+    if not len(values) or (numpy.isnan(values).all() and (frame["micro_steps"].to_numpy() == 0).all()):
+        borrowed = run.steps[["mean_loss", "objective", "loss"]].ffill()[mine]
+        column = "mean_loss" if borrowed["mean_loss"].notna().any() else "objective"
+        values = borrowed[column].to_numpy(dtype=float)
+    known = index[index >= 0]
+    facts = run.loss_facts(int(numpy.bincount(known).argmax())) if len(known) and column == "mean_loss" else None
+    kind = _KINDS.get(facts.function, "unknown") if facts else "unknown"
+    loss = TrainingLoss(
+        optimizer=optimizer,
+        steps=frame["global_step"].to_numpy(dtype=numpy.int64),
+        values=values,
+        objective=frame["objective"].to_numpy(dtype=float),
+        targets=frame["targets"].to_numpy(dtype=numpy.int64),
+        facts=facts,
+        kind=kind,
+    )
+    if loss.facts is not None and not _has_level(loss.facts, kind):
+        loss = _or_objective(loss, minor_share(run, optimizer))
+    return replace(loss, unjudged=_unjudged(run, loss), one_of_several=_one_of_several(run, loss))
+
+
+@per_run
+def course(run: Run, optimizer: int) -> TrainingLoss:
+    """The training loss, or the objective where that loss is a small term of it, whatever its level means."""
+    return _or_objective(training_loss(run, optimizer), minor_share(run, optimizer))
+
+
+def _has_level(facts: LossFacts, kind: Kind) -> bool:
+    return kind in ("classification", "binary") or (kind == "regression" and not movement(facts))
+
+
+def _or_objective(loss: TrainingLoss, share: float | None) -> TrainingLoss:
+    """The loss as it is, or the objective of which it is this small `share`."""
+    if loss.facts is None or share is None:
+        return loss
+    minor = (
+        f"{loss.facts.function} is about {percent(share)} of what is minimised, and where the sum of all terms should "
+        "start and end is not known"
+    )
+    return replace(loss, values=loss.objective, facts=None, kind="unknown", minor=minor, unjudged=minor)
+
+
+def inside_compiled(run: Run) -> str:
+    """What the recorder says of a loss that it could not see inside a compiled region; else nothing."""
+    told = run.events[run.events["kind"] == "compiled"]["message"]
+    return str(told.iloc[0])[:300] if len(told) else ""
+
+
+def _unjudged(run: Run, loss: TrainingLoss) -> str:
+    if loss.facts is None:
+        return (
+            loss.minor
+            or inside_compiled(run)
+            or ("no torch.nn.functional loss was seen, so it is not known what the objective measures")
+        )
+    if loss.kind == "unknown":
+        return f"what {loss.facts.function} should start at and tend to is not known"
+    if loss.kind != "classification" and adversarial(run):
+        return "several optimizers minimise different losses in turn, as in adversarial training"
+    if contrastive(loss):
+        return "each batch has its own classes, as in contrastive training"
+    if (loss.objective < 0).any() and (loss.values >= 0).all():
+        return "the objective is negative where the loss is not, as in policy gradients and under learned weights"
+    moves = movement(loss.facts)
+    if moves:
+        return f"its targets move while the model learns, as in reinforcement learning: {moves}"
+    return ""
+
+
+def _one_of_several(run: Run, loss: TrainingLoss) -> str:
+    """Why what is minimised is more than this loss; empty where it is this loss, up to a factor or a small part."""
+    if loss.facts is None or loss.facts.function == "logged":
+        return ""
+    times = factor(run.steps_of(loss.optimizer), loss.values)
+    if times is None or (times.spread <= MOSTLY and minor_share(run, loss.optimizer) is None):
+        return ""
+    return (
+        f"{loss.facts.function} is one of several terms, or weighted: what is minimised is "
+        f"{few(float(times.values[0]))} times it at first and {few(float(times.values[-1]))} times at the end"
+        + ("" if times.unit == "1" else f", per {times.unit.removeprefix('1 / ')}")
+    )
+
+
+@per_run
+def adversarial(run: Run) -> bool:
+    """Whether several optimizers take turns on losses of different value, as a GAN's two sides do."""
+    curves = []
+    for optimizer in run.optimizers:
+        frame = run.steps_of(optimizer)
+        losses = frame["objective"].to_numpy(dtype=float)
+        if numpy.isfinite(losses).any():
+            curves.append((frame["global_step"].to_numpy(), losses))
+    for number, (steps, losses) in enumerate(curves):
+        for other_steps, other_losses in curves[number + 1 :]:
+            in_turn = steps[0] < other_steps[-1] and other_steps[0] < steps[-1]
+            common = min(len(losses), len(other_losses))
+            apart = numpy.abs(losses[:common] - other_losses[:common])
+            size = numpy.abs(losses[:common]) + numpy.abs(other_losses[:common])
+            if in_turn and median(apart) > 1e-6 * median(size):
+                return True
+    return False
+
+
+def contrastive(loss: TrainingLoss) -> bool:
+    """Whether the classes are the batch itself (InfoNCE): as many classes as targets, each as often as any other."""
+    facts = loss.facts
+    if facts is None or loss.kind != "classification" or facts.classes < 2:
+        return False
+    one_each = (loss.targets % facts.classes == 0).mean() > 0.9 and median(loss.targets.astype(float)) > 0
+    if facts.label_counts:
+        even = len(set(facts.label_counts)) == 1
+    else:
+        even = facts.label_entropy is not None and abs(facts.label_entropy - numpy.log(facts.classes)) < 1e-9
+    return bool(one_each and even and int(median(loss.targets.astype(float))) == facts.classes)

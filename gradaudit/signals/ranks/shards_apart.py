@@ -1,0 +1,100 @@
+"""The shards of a model beside each other: equal ones that should differ, and copies that should be equal."""
+
+import math
+from dataclasses import dataclass
+
+import numpy
+
+from gradaudit.reading.run import Run
+from gradaudit.reading.shards import Merged
+from gradaudit.schema import TensorFacts
+from gradaudit.signals.per_run import per_run
+
+_CONSTANT = 1e-3  # of the norm: weights that all have one size are equal on all ranks, whatever the seed
+
+
+@dataclass(frozen=True)
+class ShardsApart:
+    """What the ranks' own statistics say of the parts of one model."""
+
+    ranks: int
+    judged: int  # sharded weights whose shards at step 0 are known and are not constant
+    twins: tuple[str, ...]  # of these, those of which two ranks hold equal shards at step 0
+    pair: tuple[int, int]  # two such ranks, of the first of them
+    still: int  # of the twins, those whose shards are equal at the last recorded step, too
+    copies: int  # tensors of which several ranks hold a copy
+    differ: tuple[tuple[str, float], ...]  # of these, the relative difference of the norms at the last recorded step
+    last: int  # the last recorded step
+
+
+@per_run
+def shards_apart(run: Run) -> ShardsApart | None:
+    """None where nothing of several ranks' shards is known. A later attempt is not looked at.
+
+    Shards are equal where norm and largest element are, to the last bit of a float32: of random weights that happens
+    once in 10^14. A copy's norms are equal for equal weights, since each rank measures the same sample of it.
+    """
+    merged = next((part for part in run.parts["tensors"] if isinstance(part, Merged)), None)
+    if merged is None or len(merged.shards) < 2:
+        return None
+    steps, tensors = merged.steps_and_tensors
+    if not len(steps):
+        return None
+    facts = {tensor.id: tensor for tensor in run.meta.tensors}
+    last = int(steps.max())
+    # A damaged run has rows of tensors that it does not list.
+    ends = numpy.flatnonzero(((steps == 0) | (steps == last)) & numpy.isin(tensors, list(facts)))
+    steps, tensors, shares = steps[ends], tensors[ends], merged.shares[:, ends]
+    norms, largest = (merged.apart(name, ends) for name in ("weight_norm", "weight_max_abs"))
+    ranks = [shard.rank for shard in merged.shards]
+    at_end = {int(tensors[row]): int(row) for row in numpy.flatnonzero(steps == last)}
+
+    def equal(row: int) -> tuple[int, int] | None:
+        """Two ranks with equal shards in this row; None without."""
+        seen: dict[tuple[float, float, float], int] = {}
+        for index, rank in enumerate(ranks):
+            key = (float(norms[index, row]), float(largest[index, row]), float(shares[index, row]))
+            if not _random(*key):
+                continue
+            if key in seen:
+                return seen[key], rank
+            seen[key] = rank
+        return None
+
+    judged, twins, pairs, still, copies, differ = 0, [], [], 0, 0, []
+    for row in numpy.flatnonzero(steps == 0).tolist():
+        tensor = facts[int(tensors[row])]
+        known = sum(_random(*map(float, column)) for column in zip(norms[:, row], largest[:, row], shares[:, row],
+                                                                   strict=True))  # fmt: skip
+        if not tensor.placements or tensor.role not in ("weight", "embedding") or known < 2:
+            continue
+        judged += 1
+        if (pair := equal(row)) is not None:
+            twins.append(tensor.name)
+            pairs.append(pair)
+            end = at_end.get(tensor.id)
+            still += last > 0 and end is not None and equal(end) is not None
+    for identifier, row in at_end.items():
+        there = norms[:, row][numpy.isfinite(norms[:, row])]
+        if _copied(facts[identifier]) and len(there) > 1:
+            copies += 1
+            if there.max() > there.min():
+                differ.append((facts[identifier].name, float((there.max() - there.min()) / there.max())))
+    if not judged and not copies:
+        return None
+    differ.sort(key=lambda one: -one[1])
+    return ShardsApart(
+        len(ranks), judged, tuple(twins), pairs[0] if pairs else (0, 0), still, copies, tuple(differ), last
+    )
+
+
+def _random(norm: float, largest: float, share: float) -> bool:
+    """Whether a shard holds weights that differ in size."""
+    return share > 1 and norm > 0 and largest > 0 and abs(norm / (largest * math.sqrt(share)) - 1) > _CONSTANT
+
+
+def _copied(tensor: TensorFacts) -> bool:
+    """Whether every rank is meant to hold the same; experts and their like have weights of their own on each rank."""
+    if not tensor.placements:
+        return tensor.role == "norm"
+    return all(placement.startswith("R") for placement in tensor.placements)

@@ -1,0 +1,1 @@
+"""Updates and learning rates: how far the weights move at a step."""

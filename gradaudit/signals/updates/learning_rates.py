@@ -1,0 +1,112 @@
+"""Learning rates as numbers: per step and parameter group, and what kind of optimizer uses them."""
+
+import numpy
+
+from gradaudit.reading.run import Run
+from gradaudit.schema import BY_HAND
+from gradaudit.signals.order_statistics import Floats, Mask
+from gradaudit.signals.per_run import per_run
+
+# Updates of these do not grow with the gradient, so its scale does not matter to them.
+_SCALE_FREE = ("adam", "rmsprop", "adagrad", "adadelta", "lion", "lamb", "adafactor", "muon", "rprop")
+
+
+BLIP = 5  # steps: a rate that is back by then was wrong for once
+_ROUNDING = 1e-6  # learning rates are kept as float32: a hundredth of one is seldom exactly that
+
+
+def at_most(rates: Floats, share: float, peak: float) -> Mask:
+    """Where a rate is `share` of `peak` or less, as far as float32 can tell."""
+    return numpy.asarray(rates <= share * peak * (1 + _ROUNDING))
+
+
+def sustained(rate: Floats, times: float = 3.0) -> Floats:
+    """[steps]: a rate without its blips: jumps to more than `times` that are undone within `BLIP` steps.
+
+    One wrong step is no peak that a schedule comes down from.
+    """
+    kept = rate.copy()
+    with numpy.errstate(invalid="ignore"):
+        jumps = numpy.flatnonzero((rate[1:] > times * rate[:-1]) & (rate[:-1] > 0)) + 1
+    for at in jumps.tolist():
+        back = numpy.flatnonzero(rate[at + 1 : at + 1 + BLIP] <= times * rate[at - 1])
+        if len(back):
+            kept[at : at + 1 + int(back[0])] = kept[at - 1]
+    return kept
+
+
+def line_search(run: Run, optimizer: int) -> bool:
+    """Whether the optimizer (LBFGS) chooses each step's length by the loss: a long step is then no sign of harm."""
+    return any(facts.optimizer_class == "LBFGS" for facts in run.meta.optimizers if facts.id == optimizer)
+
+
+def climbs(run: Run, optimizer: int) -> bool:
+    """Whether the optimizer was made with maximize=True: it then walks up what backward() was called on."""
+    return any(facts.defaults.get("maximize") is True for facts in run.meta.optimizers if facts.id == optimizer)
+
+
+@per_run
+def learning_rates(run: Run, optimizer: int) -> Floats:
+    """[steps of this optimizer, parameter groups]; NaN where a group did not exist yet."""
+    return of_groups(run, optimizer, "learning_rate")
+
+
+def of_groups(run: Run, optimizer: int, column: str) -> Floats:
+    """[steps of this optimizer, parameter groups]: a column of lists of `steps`; NaN where a list is shorter."""
+    lists = list(run.steps_of(optimizer)[column])
+    if not lists:
+        return numpy.zeros((0, 0))
+    sizes = numpy.fromiter(map(len, lists), dtype=numpy.int64, count=len(lists))
+    matrix = numpy.full((len(lists), int(sizes.max())), numpy.nan)
+    matrix[numpy.arange(matrix.shape[1]) < sizes[:, None]] = numpy.concatenate(lists)
+    return matrix
+
+
+@per_run
+def recorded_learning_rates(run: Run, optimizer: int) -> Floats:
+    """[recorded steps, tensors]: the learning rate of each tensor's group; NaN when it has no group."""
+    rates = learning_rates(run, optimizer)
+    tensors = run.tensors_of(optimizer)
+    own = run.steps_of(optimizer)["step"].to_numpy(dtype=numpy.int64)
+    recorded = run.recorded_steps(optimizer)
+    if not len(own) or not len(recorded):
+        return numpy.full((len(recorded), len(tensors)), numpy.nan)
+    rows = rates[numpy.clip(numpy.searchsorted(own, recorded), 0, len(own) - 1)]
+    groups = numpy.asarray([t.group if 0 <= t.group < rows.shape[1] else -1 for t in tensors], dtype=numpy.int64)
+    if len(set(groups.tolist())) == 1 and groups[0] >= 0:
+        return numpy.broadcast_to(rows[:, groups[:1]], (len(rows), len(tensors)))
+    return numpy.column_stack([rows, numpy.full(len(rows), numpy.nan)])[:, groups]
+
+
+def peak_rates(run: Run, optimizer: int) -> Floats:
+    """[parameter groups]: the greatest learning rate of each group over the run; NaN when none was recorded."""
+    rates = learning_rates(run, optimizer)
+    finite = numpy.where(numpy.isfinite(rates), rates, -numpy.inf).max(axis=0, initial=-numpy.inf)
+    return numpy.where(numpy.isfinite(finite), finite, numpy.nan)
+
+
+def same_rate(rates: Floats) -> bool:
+    """Whether all groups have one learning rate: only then one line of code can set it."""
+    return len(set(rates[numpy.isfinite(rates)].tolist())) == 1
+
+
+def by_hand(run: Run, optimizer: int) -> bool:
+    """Whether no optimizer steps: the script itself changes the parameters."""
+    return any(facts.optimizer_class == BY_HAND for facts in run.meta.optimizers if facts.id == optimizer)
+
+
+def optimizer_class(run: Run, optimizer: int) -> str:
+    """The class of an optimizer, or 'optimizer' when it is not known."""
+    facts = next((facts for facts in run.meta.optimizers if facts.id == optimizer), None)
+    return facts.optimizer_class if facts else "optimizer"
+
+
+def scale_free(run: Run, optimizer: int) -> bool:
+    """Whether the optimizer divides out the scale of the gradient, as Adam does and SGD does not.
+
+    Updates by hand whose formula is not known may do so.
+    """
+    if by_hand(run, optimizer):
+        return not numpy.isfinite(peak_rates(run, optimizer)).any()
+    name = optimizer_class(run, optimizer).lower()
+    return any(word in name for word in _SCALE_FREE)

@@ -1,0 +1,110 @@
+"""A schedule that raises the learning rate to the last step, and a loss that comes up again on the way."""
+
+import math
+from dataclasses import dataclass
+
+import numpy
+
+from gradaudit.reading.run import Run
+from gradaudit.signals.loss.progress import TENTHS, climb
+from gradaudit.signals.loss.progress import divergence as diverges
+from gradaudit.signals.loss.training_loss import training_loss
+from gradaudit.signals.order_statistics import Floats, median
+from gradaudit.signals.per_run import per_run
+from gradaudit.signals.updates.learning_rates import learning_rates
+
+RISEN = 3.0  # times; a rate that grows by less is no warmup
+_LOST, _ERRORS, _GAINED = 0.15, 4.0, 0.1  # as in `unstable_loss`, which tells why
+_LAST = 0.95  # of the run: a peak after it is at its end
+_LONGER = 1.5  # times: a last level that is no longer than the ones before is one more stair
+
+
+_BATCHES, _STAIRS = 2, 4  # in an epoch, and changes of the rate: of fewer it may be chance
+
+
+@dataclass(frozen=True, eq=False)
+class RisingRate:
+    """A learning rate that never falls and is highest at the end, and the loss that it has driven up again."""
+
+    risen: int  # global step at which the rate has risen `RISEN` times
+    since: int  # the global step before which the loss was lowest: the first one after its lowest tenth
+    lowest: float  # median of that tenth
+    rates: Floats  # [groups] at that step
+    last: Floats  # [groups] at the last step
+
+
+def rises(rate: Floats, times: float) -> bool:
+    """Whether a rate [steps] never falls, is still rising at the end, and rises more than `times` over the run.
+
+    A schedule that is advanced once an epoch climbs in stairs, and the last one is as long as the others.
+    """
+    if not len(rate) or not rate[-1] > times * rate[0] or not (numpy.diff(rate) >= 0).all():
+        return False
+    stairs = numpy.flatnonzero(numpy.diff(rate)) + 1
+    before = numpy.diff(numpy.concatenate([[0], stairs]))
+    one_more = len(stairs) >= _STAIRS and len(rate) - stairs[-1] <= _LONGER * before.max()
+    return bool(stairs[-1] >= _LAST * (len(rate) - 1) or one_more)
+
+
+def once_an_epoch(run: Run, optimizer: int, rate: Floats) -> int:
+    """How often a rate [steps] changed, where it only did so between passes over the data; 0 where it is unknown."""
+    batches = run.meta.data.batches_per_epoch
+    stairs = numpy.flatnonzero(numpy.diff(rate)) + 1
+    if batches < _BATCHES or len(stairs) < _STAIRS:
+        return 0
+    seen = numpy.cumsum(run.steps_of(optimizer)["micro_steps"].to_numpy(dtype=numpy.int64))
+    return len(stairs) if (seen[stairs - 1] % batches == 0).all() else 0
+
+
+@per_run
+def rising_rate(run: Run, optimizer: int, times: float = RISEN) -> RisingRate | None:
+    """The rising learning rate that has undone what the loss had gained; None where the loss came to no harm.
+
+    The loss has to have fallen first, under a lower rate: then it is the rise that has driven it up.
+    """
+    loss, rates = training_loss(run, optimizer), learning_rates(run, optimizer)
+    known = numpy.where(numpy.isfinite(rates), rates, -numpy.inf).max(axis=1, initial=-numpy.inf)
+    if loss.shapeless or len(known) < TENTHS or not numpy.isfinite(known).all() or not rises(known, times):
+        return None
+    finite = numpy.flatnonzero(numpy.isfinite(loss.values))
+    # What follows the last finite loss is no part of the course of the loss.
+    values = loss.values[: int(finite[-1]) + 1] if len(finite) else loss.values[:0]
+    harmed = _harmed(run, optimizer, len(values))
+    parts = numpy.array_split(numpy.arange(len(values)), TENTHS)
+    if harmed is None or len(values) < TENTHS or not loss.first > 0:
+        return None
+
+    before = [part for part in parts if part[-1] < harmed]
+    levels = [median(values[part]) for part in before]
+    if not before or not math.isfinite(min(levels)):
+        return None
+    best = int(numpy.argmin(levels))
+    since, lowest = int(before[best][-1]) + 1, levels[best]
+    if not loss.first - lowest >= _GAINED * loss.first or not known[harmed] > times * known[0]:
+        return None
+    return RisingRate(
+        risen=int(loss.steps[numpy.argmax(known > times * known[0])]),
+        since=int(loss.steps[since]),
+        lowest=lowest,
+        rates=rates[since],
+        last=rates[-1],
+    )
+
+
+def _harmed(run: Run, optimizer: int, count_finite: int) -> int | None:
+    """The index of the step at which the loss is known to have come up: it diverges, ends in NaN, or climbs back."""
+    loss = training_loss(run, optimizer)
+    away = diverges(run, optimizer)
+    if away is not None:
+        return int(numpy.argmax(loss.steps >= away))
+    if count_finite < len(loss.values):
+        return None  # NaN without a rise before it may have any cause
+    climbed = climb(loss)
+    if climbed and climbed.lost >= _LOST and climbed.errors >= _ERRORS and climbed.gained >= _GAINED:
+        return len(loss.values) - 1
+    return None
+
+
+def sound(rise: RisingRate) -> Floats:
+    """[groups]: a third of the rates at which the loss was lowest, to two digits."""
+    return numpy.asarray([float(f"{rate / 3:.2g}") for rate in rise.rates])
