@@ -14,6 +14,7 @@ from gradaudit.reading.ranks import Replica, replica_columns, together
 from gradaudit.reading.run_file import RunError, cleaned, exit_code_of, read_meta, state_of
 from gradaudit.reading.segments import Made, Problem, read
 from gradaudit.schema import TABLES, LossFacts, Meta, TensorFacts, arrow_schema
+from gradaudit.training import Training
 
 if TYPE_CHECKING:
     import numpy
@@ -49,13 +50,13 @@ class Run:
 
         if not any(tensor.placements for tensor in self.meta.tensors):
             return steps
-        for optimizer in self._layouts:
-            mine = [tensor.optimizer == optimizer for tensor in self.tensors_of(optimizer)]
-            squares = self.matrix("gradient_norm", optimizer)[:, mine] ** 2
-            broken = self.matrix("gradient_nan", optimizer)[:, mine] + self.matrix("gradient_inf", optimizer)[:, mine]
+        for training in map(self._training, self.layouts):
+            mine = [tensor.optimizer == training.id for tensor in training.tensors]
+            squares = training.matrix("gradient_norm")[:, mine] ** 2
+            broken = training.matrix("gradient_nan")[:, mine] + training.matrix("gradient_inf")[:, mine]
             norms = numpy.where(broken.sum(axis=1) > 0, numpy.nan, numpy.sqrt(numpy.nansum(squares, axis=1)))
-            known = dict(zip(self.recorded_steps(optimizer).tolist(), norms.tolist(), strict=True))
-            gaps = (steps["optimizer"] == optimizer) & steps["gradient_norm"].isna()
+            known = dict(zip(training.recorded.tolist(), norms.tolist(), strict=True))
+            gaps = (steps["optimizer"] == training.id) & steps["gradient_norm"].isna()
             steps.loc[gaps, "gradient_norm"] = steps.loc[gaps, "step"].map(known)
         return steps
 
@@ -113,6 +114,19 @@ class Run:
         return False
 
     @cached_property
+    def trainings(self) -> tuple[Training, ...]:
+        """What each optimizer did that made at least one step, by its identifier."""
+        return tuple(map(self._training, sorted(self.steps["optimizer"].unique().tolist())))
+
+    def _training(self, number: int) -> Training:
+        return Training(self, number, self._tensors_by_optimizer.get(number, ()))
+
+    @cached_property
+    def answers(self) -> dict[Any, Any]:
+        """What signals came to for this run as a whole."""
+        return {}
+
+    @cached_property
     def optimizers(self) -> list[int]:
         """Identifiers of the optimizers that made at least one step."""
         return sorted(int(value) for value in self.steps["optimizer"].unique())
@@ -134,11 +148,11 @@ class Run:
         return list(self._tensors_by_optimizer.get(optimizer, ()))
 
     @cached_property
-    def _tensors_by_optimizer(self) -> dict[int, list[TensorFacts]]:
+    def _tensors_by_optimizer(self) -> dict[int, tuple[TensorFacts, ...]]:
         found: dict[int, list[TensorFacts]] = {}
         for tensor in sorted(self.meta.tensors, key=lambda tensor: (tensor.depth, tensor.id)):
             found.setdefault(tensor.recorded_with, []).append(tensor)
-        return found
+        return {number: tuple(tensors) for number, tensors in found.items()}
 
     def frozen_on_purpose(self, tensor: TensorFacts) -> bool:
         """Whether the user says that this tensor is not trained."""
@@ -150,7 +164,7 @@ class Run:
 
     def recorded_steps(self, optimizer: int) -> "Integers":
         """[recorded steps]: the optimizer's steps at which tensor statistics exist, ascending."""
-        return self._layouts[optimizer].steps if optimizer in self._layouts else _integers([])
+        return self._training(optimizer).recorded
 
     def matrix(self, stat: str, optimizer: int) -> "Floats":
         """[recorded steps, tensors] of one column of `tensors`; NaN where there is no row.
@@ -158,33 +172,34 @@ class Run:
         Rows follow `recorded_steps(optimizer)`, columns `tensors_of(optimizer)`.
         Raises KeyError when the schema has no such column.
         """
-        import numpy
-
-        TABLES["tensors"].column(stat)
-        if (stat, optimizer) not in self._matrices:
-            column = tensor_column(self.parts["tensors"], stat)
-            for owner, layout in self._layouts.items():
-                self._matrices[stat, owner] = layout.matrix(column)
-        kept = self._matrices.get((stat, optimizer))
-        if kept is None:
-            return numpy.full((0, len(self.tensors_of(optimizer))), numpy.nan)
-        return numpy.asarray(kept, dtype=numpy.float64)
+        return self._training(optimizer).matrix(stat)
 
     @cached_property
-    def _matrices(self) -> "dict[tuple[str, int], numpy.ndarray[Any, Any]]":
-        """As wide as they were recorded: half the memory of what `matrix` returns."""
-        return {}
-
-    @cached_property
-    def _layouts(self) -> dict[int, Layout]:
+    def layouts(self) -> Mapping[int, Layout]:
         """For each optimizer of table `tensors`: its recorded steps, and where its rows go in a matrix."""
         import numpy
 
         owner, step, tensor = (tensor_column(self.parts["tensors"], name) for name in TABLES["tensors"].key)
         return {
-            optimizer: layout(owner, step, tensor, optimizer, [t.id for t in self.tensors_of(optimizer)])
-            for optimizer in numpy.unique(owner).tolist()
+            number: layout(owner, step, tensor, number, [t.id for t in self._tensors_by_optimizer.get(number, ())])
+            for number in numpy.unique(owner).tolist()
         }
+
+    def matrices(self, stat: str) -> "Mapping[int, numpy.ndarray[Any, Any]]":
+        """For each optimizer of table `tensors` its [recorded steps, tensors] of one column, as wide as recorded.
+
+        Raises KeyError when the schema has no such column.
+        """
+        TABLES["tensors"].column(stat)
+        if stat not in self._matrices:
+            column = tensor_column(self.parts["tensors"], stat)
+            self._matrices[stat] = {number: layout.matrix(column) for number, layout in self.layouts.items()}
+        return self._matrices[stat]
+
+    @cached_property
+    def _matrices(self) -> "dict[str, dict[int, numpy.ndarray[Any, Any]]]":
+        """As wide as they were recorded: half the memory of what `Training.matrix` returns."""
+        return {}
 
     def _sorted(self, name: str, order: list[str]) -> "pandas.DataFrame":
         """The frame of a table in this order. A later row supersedes the ones before it that have the same key."""
@@ -261,9 +276,3 @@ def load(path: str | Path) -> Run:
         lost = f" ({'; '.join(problem.message for problem in problems[:5])})" if problems else ""
         raise RunError(f"{path} holds no optimizer step{lost}: the script ended before its first step was written")
     return run
-
-
-def _integers(values: list[int]) -> "Integers":
-    import numpy
-
-    return numpy.asarray(values, dtype=numpy.int64)
