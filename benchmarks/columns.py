@@ -121,10 +121,10 @@ def _kept(folder: Path) -> str:
     from gradaudit.reading.run import load
 
     run = load(folder)
-    steps, rows = len(run.steps), len(run.recorded_steps(0))
+    steps, rows = len(run.steps), len(run.trainings[0].recorded)
     tensors = len(run.meta.tensors)
     names = [column.name for column in TENSORS.columns if column.name not in TENSORS.key]
-    filled = sum(bool((run.matrix(name, 0) == run.matrix(name, 0)).any()) for name in names)
+    filled = sum(bool((run.trainings[0].matrix(name) == run.trainings[0].matrix(name)).any()) for name in names)
     return (
         f"{filled} of {len(names)} columns of {tensors} tensors at {rows} of {steps} steps, and {steps} rows of losses"
     )

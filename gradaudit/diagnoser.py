@@ -1,11 +1,11 @@
-"""What a diagnoser is: a pure generator over a `Run` with a documented page and named thresholds."""
+"""What a diagnoser is: a pure generator over a `Run` or `Training` with a documented page and named thresholds."""
 
 import inspect
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from gradaudit.findings import Severity, Verdict
 from gradaudit.schema import TABLES
@@ -13,6 +13,7 @@ from gradaudit.schema import TABLES
 SECTIONS = ("What it looks for", "Why it matters", "What to try", "When it is wrong")
 
 Check = Callable[..., Iterator[Verdict]]
+Per = Literal["run", "training"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Diagnoser:
 
     name: str
     check: Check
+    per: Per  # what `check` is called with: the run, or each training of it
     worst: Severity
     needs: tuple[str, ...]  # "table" or "table.column"
     minimum_steps: int
@@ -45,12 +47,18 @@ def parse_documentation(docstring: str) -> Documentation:
 
 
 def diagnoser(
-    *, worst: Severity, needs: tuple[str, ...] = (), minimum_steps: int = 1, explains: tuple[str, ...] = ()
+    *,
+    worst: Severity,
+    per: Per = "run",
+    needs: tuple[str, ...] = (),
+    minimum_steps: int = 1,
+    explains: tuple[str, ...] = (),
 ) -> Callable[[Check], Diagnoser]:
-    """Turn a generator function into a `Diagnoser`.
+    """Turn a generator function over a `Run`, or over a `Training`, into a `Diagnoser`.
 
-    Thresholds are the function's keyword-only arguments. Raises ValueError at import when `needs`
-    names a table or column that the schema does not have.
+    Where there are several trainings the runner says in what was found, and in what is clean, whose it is. Thresholds
+    are the function's keyword-only arguments. Raises ValueError at import when `needs` names a table or column that the
+    schema does not have.
     """
     for need in needs:
         table, _, column = need.partition(".")
@@ -63,6 +71,7 @@ def diagnoser(
         return Diagnoser(
             name=check.__name__,
             check=check,
+            per=per,
             worst=worst,
             needs=needs,
             minimum_steps=minimum_steps,

@@ -77,3 +77,12 @@ def test_no_file_holds_a_path_of_the_machine_it_was_written_on():
         if file.is_file() and (match := pattern.search(file.read_bytes()))
     ]
     assert found == []
+
+
+@each_module
+def test_what_one_optimizer_did_is_handed_on_as_a_training(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    for function in functions:
+        names = {argument.arg for argument in (*function.args.args, *function.args.kwonlyargs)}
+        assert not {"run", "optimizer"} <= names, f"{function.name} takes a run and an optimizer; it wants a Training"

@@ -18,6 +18,7 @@ from gradaudit.diagnosers import all_diagnosers
 from gradaudit.findings import Confidence, Finding, Lines, Measure, Severity
 from gradaudit.reading.run import Run, load
 from gradaudit.schema import TABLES, LossFacts, TensorFacts
+from gradaudit.training import Training
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import HEALTHY_WITH, embedding_rows, falling, healthy
 from tests.diagnosers.sick import SICK, sick_run
@@ -70,10 +71,10 @@ def test_what_it_explains_exists(diagnoser: Diagnoser):
 
 
 @every
-def test_it_is_a_generator_over_a_run_and_keyword_thresholds(diagnoser: Diagnoser):
+def test_it_is_a_generator_over_a_run_or_a_training_and_keyword_thresholds(diagnoser: Diagnoser):
     assert inspect.isgeneratorfunction(diagnoser.check)
     first, *rest = inspect.signature(diagnoser.check).parameters.values()
-    assert first.name == "run"
+    assert (first.name, first.annotation) == (diagnoser.per, {"run": Run, "training": Training}[diagnoser.per])
     assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in rest)
 
 

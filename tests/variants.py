@@ -40,7 +40,7 @@ def scaled(sample: Path, path: Path, times: float) -> Run:
     updates stay.
     """
     before = load(sample)
-    free = {optimizer for optimizer in before.optimizers if scale_free(before, optimizer)}
+    free = {training.id for training in before.trainings if scale_free(training)}
 
     def facts(meta: Meta) -> Meta:
         optimizers = [

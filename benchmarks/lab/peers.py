@@ -48,13 +48,13 @@ def install() -> None:
 
 def scalar_log(run: Run) -> pandas.DataFrame:
     """What a user would have logged of the first optimizer: a row a step."""
-    optimizer = run.optimizers[0]
-    steps = run.steps_of(optimizer)
+    training = run.trainings[0]
+    steps = training.steps
     log = pandas.DataFrame({"step": steps["global_step"], "train_loss": steps["objective"]})
     log["grad_norm"], log["lr"] = steps["gradient_norm"], steps["learning_rate"].str[0]
-    updates, weights = (run.matrix(stat, optimizer) for stat in ("update_norm", "weight_norm"))
+    updates, weights = (training.matrix(stat) for stat in ("update_norm", "weight_norm"))
     ratio = ((updates**2).sum(axis=1) / (weights**2).sum(axis=1)) ** 0.5
-    log["update_ratio"] = steps["step"].map(dict(zip(run.recorded_steps(optimizer).tolist(), ratio, strict=True)))
+    log["update_ratio"] = steps["step"].map(dict(zip(training.recorded.tolist(), ratio, strict=True)))
     held_out = run.evaluations.drop_duplicates("after_step").set_index("after_step")["mean_loss"]
     log["val_loss"] = log["step"].map(held_out)
     return log

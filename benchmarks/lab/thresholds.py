@@ -23,19 +23,19 @@ def fired(run: Run) -> dict[str, list[str]]:
 
 def _tensors(run: Run, stat: str) -> Iterator[numpy.ndarray]:
     """[recorded steps, tensors] of each optimizer."""
-    for optimizer in run.optimizers:
-        yield run.matrix(stat, optimizer)
+    for training in run.trainings:
+        yield training.matrix(stat)
 
 
 def _losses(run: Run) -> numpy.ndarray:
-    return run.steps_of(run.optimizers[0])["objective"].to_numpy(float)
+    return run.trainings[0].steps["objective"].to_numpy(float)
 
 
 def _vanishing(run: Run) -> bool:
     """The mean absolute gradient of any tensor below 1e-7; its upper bound, the RMS, stands in for it."""
-    for optimizer in run.optimizers:
-        elements = numpy.array([tensor.elements for tensor in run.tensors_of(optimizer)], dtype=float)
-        if (run.matrix("gradient_norm", optimizer) / numpy.sqrt(elements) < 1e-7).any():
+    for training in run.trainings:
+        elements = numpy.array([tensor.elements for tensor in training.tensors], dtype=float)
+        if (training.matrix("gradient_norm") / numpy.sqrt(elements) < 1e-7).any():
             return True
     return False
 
@@ -91,10 +91,10 @@ def _class_imbalance(run: Run) -> bool:
 
 def _kernels(run: Run) -> Iterator[numpy.ndarray]:
     """[recorded steps, weights] of gradient norms in depth order, of each optimizer with two weights or more."""
-    for optimizer in run.optimizers:
-        kernels = [index for index, tensor in enumerate(run.tensors_of(optimizer)) if tensor.role == "weight"]
+    for training in run.trainings:
+        kernels = [index for index, tensor in enumerate(training.tensors) if tensor.role == "weight"]
         if len(kernels) >= 2:
-            yield run.matrix("gradient_norm", optimizer)[:, kernels]
+            yield training.matrix("gradient_norm")[:, kernels]
 
 
 def _first_fades(run: Run) -> bool:
@@ -109,9 +109,9 @@ def _first_explodes(run: Run) -> bool:
 
 def _dying_relu(run: Run) -> bool:
     """At least 0.7 of all gradient elements exactly zero."""
-    for optimizer in run.optimizers:
-        elements = numpy.array([tensor.elements for tensor in run.tensors_of(optimizer)], dtype=float)
-        zeros = numpy.nan_to_num(run.matrix("gradient_zero_fraction", optimizer))
+    for training in run.trainings:
+        elements = numpy.array([tensor.elements for tensor in training.tensors], dtype=float)
+        zeros = numpy.nan_to_num(training.matrix("gradient_zero_fraction"))
         if (zeros @ elements / elements.sum() >= 0.7).any():
             return True
     return False

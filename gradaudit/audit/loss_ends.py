@@ -28,18 +28,18 @@ def loss_ends(run: Run) -> list[Ends]:
     Optimizers that step on one backward pass share its loss, which only the first of them has.
     """
     found = []
-    for optimizer in run.optimizers:
-        steps = run.steps_of(optimizer)
-        loss = steps[shown_loss(run, optimizer)].to_numpy(dtype=float)
+    for training in run.trainings:
+        steps = training.steps
+        loss = steps[shown_loss(training)].to_numpy(dtype=float)
         broken = bad_losses(run, steps)
         seen = loss[numpy.isfinite(loss)]
-        if not len(seen) and not (steps["micro_steps"].to_numpy() > 0).any() and len(run.optimizers) > 1:
+        if not len(seen) and not (steps["micro_steps"].to_numpy() > 0).any() and len(run.trainings) > 1:
             continue
         tail = loss[-max(1, len(loss) // 10) :]
         tail = tail[numpy.isfinite(tail)]
         found.append(
             Ends(
-                optimizer=optimizer_name(run.meta, optimizer),
+                optimizer=optimizer_name(training),
                 first=short(float(seen[0])) if len(seen) else None,
                 last=short(float(tail.mean())) if len(tail) else None,
                 last_not_finite=word(float(loss[-1])) if broken[-1:].any() else "",

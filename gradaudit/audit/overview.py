@@ -23,7 +23,7 @@ from gradaudit.signals.gradients.finiteness import bad_losses, bad_norms
 from gradaudit.signals.gradients.gradient_scale import Track, edges, median
 from gradaudit.signals.loss.minor_term import shown_loss
 from gradaudit.signals.loss.spike_score import loss_spike_score, norm_spike_score
-from gradaudit.signals.updates.learning_rates import learning_rates
+from gradaudit.training import Training
 
 if TYPE_CHECKING:
     import pandas
@@ -92,12 +92,12 @@ class Overview(Value, frozen=True, kw_only=True):
 def overview(run: Run, flagged: set[str]) -> Overview:
     """Reduce `run` to what the pages draw; rows of tensors named in `flagged` keep their own line."""
     steps = run.steps
-    column = "mean_loss" if any(shown_loss(run, one) == "mean_loss" for one in run.optimizers) else "objective"
+    column = "mean_loss" if any(shown_loss(training) == "mean_loss" for training in run.trainings) else "objective"
     function = _loss_function(run, steps) if column == "mean_loss" else None
     ends = loss_ends(run)
     broken = bad_losses(run, steps)
     bad = steps[broken]
-    tracks = [Track(run, optimizer) for optimizer in run.optimizers]
+    tracks = [Track(training) for training in run.trainings]
     end = int(steps["global_step"].max()) + 1
     return Overview(
         steps=len(steps),
@@ -107,7 +107,7 @@ def overview(run: Run, flagged: set[str]) -> Overview:
         first_loss=ends[0].first if len(ends) == 1 else None,
         last_loss=ends[0].last if len(ends) == 1 else None,
         loss_name=function.function if function else column,
-        loss=[_loss(run, optimizer) for optimizer in run.optimizers],
+        loss=[_loss(training) for training in run.trainings],
         evaluations=_evaluations(run),
         uniform=_uniform(function),
         best_evaluation=_best(run),
@@ -125,7 +125,7 @@ def overview(run: Run, flagged: set[str]) -> Overview:
         last_not_finite=word(float(steps[column].iloc[-1])) if broken[-1:].any() else "",
         gap=gap(run),
         update_pace=update_pace(run, flagged),
-        norm_steps=sum(len(_with_norm(run, optimizer)) for optimizer in run.optimizers),
+        norm_steps=sum(len(_with_norm(training)) for training in run.trainings),
         pace_steps=pace_steps(run),
         distributions=gradient_ridges(run, flagged),
         distributions_over_time=gradients_over_time(run),
@@ -143,16 +143,16 @@ def _seconds(times: Floats) -> float:
     return float(numpy.ptp(known)) if len(known) else 0.0
 
 
-def _named(run: Run, optimizer: int, name: str) -> str:
+def _named(training: Training, name: str) -> str:
     """`name`, and which optimizer's when there are several."""
-    return name if len(run.optimizers) == 1 else f"{name}, {optimizer_name(run.meta, optimizer)}"
+    return name if len(training.run.trainings) == 1 else f"{name}, {optimizer_name(training)}"
 
 
-def _loss(run: Run, optimizer: int) -> Series:
+def _loss(training: Training) -> Series:
     """The training loss of one optimizer: the mean loss if any was seen that is no small term, else the objective."""
-    steps = run.steps_of(optimizer)
-    y = steps[shown_loss(run, optimizer)].to_numpy(dtype=float)
-    return banded(_named(run, optimizer, "train"), steps["global_step"], y, bad=bad_losses(run, steps))
+    steps = training.steps
+    y = steps[shown_loss(training)].to_numpy(dtype=float)
+    return banded(_named(training, "train"), steps["global_step"], y, bad=bad_losses(training.run, steps))
 
 
 def _loss_function(run: Run, steps: "pandas.DataFrame") -> LossFacts | None:
@@ -213,20 +213,20 @@ def _best(run: Run) -> Mark | None:
 def _learning_rates(run: Run) -> list[Series]:
     """One series for each distinct learning rate over the run, named after its parameter groups."""
     found: list[Series] = []
-    for optimizer in run.optimizers:
-        steps, rates = run.steps_of(optimizer), learning_rates(run, optimizer)
+    for training in run.trainings:
+        steps, rates = training.steps, training.learning_rates
         groups: dict[bytes, list[int]] = {}
         for group in range(rates.shape[1]):
             groups.setdefault(sha256(rates[:, group].tobytes()).digest(), []).append(group)
         for members in list(groups.values())[: MOST_RATES - len(found)]:
             several = f"group{'s' if len(members) > 1 else ''} {_ranges(members)}" if len(groups) > 1 else ""
-            name = _named(run, optimizer, several or "learning rate")
+            name = _named(training, several or "learning rate")
             found.append(plain(name, steps["global_step"], rates[:, members[0]]))
     return found
 
 
 def _weight_decay(run: Run) -> list[float]:
-    rows = [run.steps_of(optimizer)["weight_decay"] for optimizer in run.optimizers]
+    rows = [training.steps["weight_decay"] for training in run.trainings]
     values = [float(value) for row in rows if len(row) and row.iloc[0] is not None for value in row.iloc[0]]
     return sorted({short(value) or 0.0 for value in values if math.isfinite(value)})
 
@@ -243,9 +243,9 @@ def _ranges(numbers: Sequence[int]) -> str:
     return ", ".join(text)
 
 
-def _with_norm(run: Run, optimizer: int) -> "pandas.DataFrame":
+def _with_norm(training: Training) -> "pandas.DataFrame":
     """The steps whose gradient norm is known. A step without statistics is no gap; a recorded NaN is."""
-    steps = run.steps_of(optimizer)
+    steps = training.steps
     known = steps["recorded"].astype(bool) | numpy.isfinite(steps["gradient_norm"].to_numpy(dtype=float))
     found: pandas.DataFrame = steps[known]
     return found
@@ -253,11 +253,11 @@ def _with_norm(run: Run, optimizer: int) -> "pandas.DataFrame":
 
 def _gradient_norms(run: Run) -> list[Series]:
     found = []
-    for optimizer in run.optimizers:
-        steps = _with_norm(run, optimizer)
+    for training in run.trainings:
+        steps = _with_norm(training)
         norm = steps["gradient_norm"].to_numpy(dtype=float)
         if numpy.isfinite(norm).any():
-            name, bad = _named(run, optimizer, "gradient norm"), bad_norms(steps)
+            name, bad = _named(training, "gradient norm"), bad_norms(steps)
             found.append(banded(name, steps["global_step"], norm, buckets=NORM_BUCKETS, log=True, bad=bad))
     return found
 

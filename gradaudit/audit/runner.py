@@ -16,9 +16,10 @@ from gradaudit.audit.privacy import without_host
 from gradaudit.audit.result import AUDIT_VERSION, Audit, Face, Outcome
 from gradaudit.diagnoser import Diagnoser
 from gradaudit.diagnosers import all_diagnosers
+from gradaudit.evidence.each_training import each_training
 from gradaudit.evidence.words.unmet_need import unmet
 from gradaudit.evidence.words.wording import plural
-from gradaudit.findings import Clean, CouldNotLook, Finding, NotApplicable
+from gradaudit.findings import Clean, CouldNotLook, Finding, NotApplicable, Verdict
 from gradaudit.reading.run import Run
 from gradaudit.schema import UserError
 
@@ -123,7 +124,7 @@ def examine(item: Diagnoser, run: Run, overrides: Mapping[str, float]) -> Outcom
                 reason, enable = unmet(run, need)
                 return outcome("could_not_look", reason=reason, enable=enable)
         # Each optimizer has rows of its own, and several together make no longer run.
-        steps = max((len(run.steps_of(optimizer)) for optimizer in run.optimizers), default=0)
+        steps = max((len(training.steps) for training in run.trainings), default=0)
         if steps < item.minimum_steps:
             recorded = f"{plural(steps, 'step')} {'was' if steps == 1 else 'were'} recorded"
             return outcome(
@@ -131,7 +132,7 @@ def examine(item: Diagnoser, run: Run, overrides: Mapping[str, float]) -> Outcom
                 reason=f"only {recorded}, and this check needs {item.minimum_steps}",
                 enable=f"train for at least {item.minimum_steps} steps",
             )
-        verdicts = list(item.check(run, **overrides))
+        verdicts = _verdicts(item, run, overrides)
     except Exception:
         return outcome("failed", traceback=traceback.format_exc())
     findings = [verdict for verdict in verdicts if isinstance(verdict, Finding)]
@@ -145,6 +146,12 @@ def examine(item: Diagnoser, run: Run, overrides: Mapping[str, float]) -> Outcom
             return outcome("not_applicable", reason=verdict.reason)
     measured = "; ".join(verdict.measured for verdict in verdicts if isinstance(verdict, Clean))
     return outcome("clean", measured=measured)
+
+
+def _verdicts(item: Diagnoser, run: Run, overrides: Mapping[str, float]) -> list[Verdict]:
+    if item.per == "run":
+        return list(item.check(run, **overrides))
+    return each_training(run, lambda training: item.check(training, **overrides))
 
 
 def rank(

@@ -27,8 +27,6 @@ import numpy
 
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
-from gradaudit.evidence.each_optimizer import each_optimizer
-from gradaudit.evidence.words.optimizers import label_of
 from gradaudit.evidence.words.wording import count, percent, plural
 from gradaudit.findings import (
     Action,
@@ -42,7 +40,7 @@ from gradaudit.findings import (
     Span,
     Verdict,
 )
-from gradaudit.reading.run import Run
+from gradaudit.training import Training
 
 _MARKS = 5  # vertical lines that a small chart can hold
 
@@ -54,92 +52,93 @@ def _marked(steps: int) -> str:
     return f"the lines are the {plural(steps, 'step')} skipped after the first fifth of the run."
 
 
-@diagnoser(worst=Severity.WARNING, needs=("steps",), minimum_steps=10, explains=("no_learning", "fp16_underflow"))
+@diagnoser(
+    per="training",
+    worst=Severity.WARNING,
+    needs=("steps",),
+    minimum_steps=10,
+    explains=("no_learning", "fp16_underflow"),
+)
 def amp_overflow(
-    run: Run,
+    training: Training,
     *,
     often: float = 0.05,  # a GradScaler that doubles its scale every 2,000 steps skips fewer than 1 in 1,000
     now_and_then: float = 0.01,  # ten times what the default growth interval gives
     least: float = 3,  # one or two skipped steps of a short run are no pattern
 ) -> Iterator[Verdict]:
     """Count the steps skipped after the first fifth of the run."""
-
-    def judge(optimizer: int) -> Iterator[Verdict]:
-        frame = run.steps_of(optimizer)
-        skipped = frame["skipped"].fillna(False).to_numpy(dtype=bool)
-        if not skipped.any() and not numpy.isfinite(frame["amp_scale"].to_numpy(dtype=float)).any():
-            yield NotApplicable(reason="no GradScaler was seen")
-            return
-        settled = len(frame) // 5  # the scaler finds its scale in the beginning
-        late = skipped[settled:]
-        share = float(late.mean()) if len(late) else 0.0
-        if not (share > often or (share > now_and_then and late.sum() >= least)):
-            yield Clean(
-                measured=f"the GradScaler skipped {plural(skipped.sum(), 'step')} of {count(len(frame))}, "
-                f"{count(late.sum())} of them after the first fifth{label_of(run, optimizer)}"
-            )
-            return
-        steps = frame["global_step"].to_numpy()[settled:][late]
-        yield Finding(
-            severity=Severity.WARNING if share > often else Severity.NOTE,
-            confidence=Confidence.CERTAIN,
-            headline=f"The GradScaler skips {plural(late.sum(), 'step')} after the first fifth of the run, "
-            f"{percent(share)} of the steps there{label_of(run, optimizer)}",
-            seen="The scaled gradient overflowed at these steps, so the scaler left the weights as they were and "
-            f"halved its scale. In the whole run it skipped {count(skipped.sum())} of {plural(len(skipped), 'step')}.",
-            span=Span(first=int(steps[0]), last=int(steps[-1])),
-            evidence=[
-                loss_chart(
-                    run,
-                    optimizer,
-                    f"The training loss; {_marked(len(steps))}",
-                    [
-                        Mark(label=f"first of {count(len(steps))} skipped" if index == 0 else "", x=int(step))
-                        for index, step in enumerate(steps[:_MARKS])
-                    ],
-                )
-            ],
-            actions=[
-                Action(text="Use bfloat16, which needs no scaler", code="torch.autocast('cuda', dtype=torch.bfloat16)"),
-                Action(
-                    text="Raise growth_interval, so that the scale is probed less often",
-                    code="GradScaler(growth_interval=4000)",
-                ),
-                Action(text="Look for activations near 65,504, the largest number of float16"),
-            ],
-            measures=[
-                Measure(
-                    quantity="skipped steps after the first fifth",
-                    value=share,
-                    comparison=">",
-                    threshold=often,
-                    unit="fraction",
-                    option="often",
-                    decides="warning",
-                ),
-                *(
-                    []
-                    if share > often
-                    else [
-                        Measure(
-                            quantity="skipped steps after the first fifth",
-                            value=share,
-                            comparison=">",
-                            threshold=now_and_then,
-                            unit="fraction",
-                            option="now_and_then",
-                        ),
-                        Measure(
-                            quantity="their number",
-                            value=late.sum(),
-                            comparison=">=",
-                            threshold=least,
-                            unit="count",
-                            option="least",
-                        ),
-                    ]
-                ),
-            ],
+    frame = training.steps
+    skipped = frame["skipped"].fillna(False).to_numpy(dtype=bool)
+    if not skipped.any() and not numpy.isfinite(frame["amp_scale"].to_numpy(dtype=float)).any():
+        yield NotApplicable(reason="no GradScaler was seen")
+        return
+    settled = len(frame) // 5  # the scaler finds its scale in the beginning
+    late = skipped[settled:]
+    share = float(late.mean()) if len(late) else 0.0
+    if not (share > often or (share > now_and_then and late.sum() >= least)):
+        yield Clean(
+            measured=f"the GradScaler skipped {plural(skipped.sum(), 'step')} of {count(len(frame))}, "
+            f"{count(late.sum())} of them after the first fifth"
         )
-
-    yield from each_optimizer(run, judge)
+        return
+    steps = frame["global_step"].to_numpy()[settled:][late]
+    yield Finding(
+        severity=Severity.WARNING if share > often else Severity.NOTE,
+        confidence=Confidence.CERTAIN,
+        headline=f"The GradScaler skips {plural(late.sum(), 'step')} after the first fifth of the run, "
+        f"{percent(share)} of the steps there",
+        seen="The scaled gradient overflowed at these steps, so the scaler left the weights as they were and "
+        f"halved its scale. In the whole run it skipped {count(skipped.sum())} of {plural(len(skipped), 'step')}.",
+        span=Span(first=int(steps[0]), last=int(steps[-1])),
+        evidence=[
+            loss_chart(
+                training,
+                f"The training loss; {_marked(len(steps))}",
+                [
+                    Mark(label=f"first of {count(len(steps))} skipped" if index == 0 else "", x=int(step))
+                    for index, step in enumerate(steps[:_MARKS])
+                ],
+            )
+        ],
+        actions=[
+            Action(text="Use bfloat16, which needs no scaler", code="torch.autocast('cuda', dtype=torch.bfloat16)"),
+            Action(
+                text="Raise growth_interval, so that the scale is probed less often",
+                code="GradScaler(growth_interval=4000)",
+            ),
+            Action(text="Look for activations near 65,504, the largest number of float16"),
+        ],
+        measures=[
+            Measure(
+                quantity="skipped steps after the first fifth",
+                value=share,
+                comparison=">",
+                threshold=often,
+                unit="fraction",
+                option="often",
+                decides="warning",
+            ),
+            *(
+                []
+                if share > often
+                else [
+                    Measure(
+                        quantity="skipped steps after the first fifth",
+                        value=share,
+                        comparison=">",
+                        threshold=now_and_then,
+                        unit="fraction",
+                        option="now_and_then",
+                    ),
+                    Measure(
+                        quantity="their number",
+                        value=late.sum(),
+                        comparison=">=",
+                        threshold=least,
+                        unit="count",
+                        option="least",
+                    ),
+                ]
+            ),
+        ],
+    )

@@ -102,21 +102,21 @@ def _shapes_of(recorded: list[list[int]] | None) -> list[list[int]]:
 
 
 def _finding(run: Run, facts: LossFacts) -> Finding:
-    training = bool(_shapes_of(facts.broadcast))
+    trained = bool(_shapes_of(facts.broadcast))
     prediction, target = _shapes_of(facts.broadcast) or _shapes_of(facts.evaluation_broadcast)
-    optimizer = next((o for o in run.optimizers if training_loss(run, o).facts == facts), None)
-    stuck = training and optimizer is not None and not_learning(run, optimizer)
+    training = next((one for one in run.trainings if training_loss(one).facts == facts), None)
+    stuck = trained and training is not None and not_learning(training)
     severity, confidence = _weight(run, facts, stuck and not _zeros_and_ones(facts))
     compared = math.prod(_together(prediction, target))
     own = math.prod(prediction)
-    where = "The training loss" if training else "The validation loss"
+    where = "The training loss" if trained else "The validation loss"
     seen = [
         f"{facts.function} got a prediction of shape {_shape(prediction)} and a target of shape {_shape(target)}. "
         f"torch stretches them over each other to {_shape(_together(prediction, target))}, so "
         f"{count(compared)} differences are {_VERBS.get(facts.reduction, 'computed')} where {count(own)} were meant."
     ]
     chart: list[AnyEvidence] = [_shapes(prediction, target)]
-    if training and optimizer is not None:
+    if trained and training is not None:
         if stuck:
             seen.append("The loss ends where that of always predicting the mean is: nothing was learned.")
         caption = "The training loss. Compared with all targets at once, the best prediction is their mean"
@@ -125,13 +125,13 @@ def _finding(run: Run, facts: LossFacts) -> Finding:
             caption += ", and the loss of that is their variance: the line"
             words = f"variance of the target = {number(facts.target_variance)}"
             marks = [Mark(label=words, y=facts.target_variance, role="reference")]
-        chart.append(loss_chart(run, optimizer, f"{caption}.", marks))
-    steps = run.steps_of(optimizer if optimizer is not None else run.optimizers[0])["global_step"]
+        chart.append(loss_chart(training, f"{caption}.", marks))
+    steps = (training or run.trainings[0]).steps["global_step"]
     return Finding(
         severity=severity,
         confidence=confidence,
-        measuring=not training,
-        led_to=[] if training else _MEASURED,
+        measuring=not trained,
+        led_to=[] if trained else _MEASURED,
         headline=f"{where} compares each of {count(own)} predictions with all {count(own)} targets: "
         f"{_shape(prediction)} against {_shape(target)}",
         seen=" ".join(seen),

@@ -33,8 +33,6 @@ import numpy
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.labels import baseline_marks, label_bars
 from gradaudit.evidence.charts.lines import loss_chart
-from gradaudit.evidence.each_optimizer import each_optimizer
-from gradaudit.evidence.words.optimizers import label_of
 from gradaudit.evidence.words.wording import count, factor, number, percent
 from gradaudit.findings import (
     Action,
@@ -54,6 +52,7 @@ from gradaudit.signals.loss.label_counts import label_counts
 from gradaudit.signals.loss.progress import constant_level
 from gradaudit.signals.loss.progress import divergence as diverges
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
+from gradaudit.training import Training
 
 _EVALUATIONS = 3  # one at the start, in the middle and at the end
 _GUESS = 0.95  # of the logarithm of the classes: the first evaluation may lie a little below it by chance
@@ -80,100 +79,97 @@ _WHATEVER_THE_LABELS = [
 ]
 
 
-@diagnoser(worst=Severity.NOTE, needs=("steps",), minimum_steps=100, explains=("no_learning", "no_signal"))
+@diagnoser(
+    per="training", worst=Severity.NOTE, needs=("steps",), minimum_steps=100, explains=("no_learning", "no_signal")
+)
 def class_imbalance(
-    run: Run,
+    training: Training,
     *,
     ratio: float = 10.0,  # SageMaker Debugger's default
     gain: float = 0.1,  # of the loss of the frequencies; not measured: less is hardly more or less than those
     classes: float = 100,  # vocabularies are always uneven
 ) -> Iterator[Verdict]:
     """Compare the label counts, and the loss with that of the label frequencies."""
-
-    def judge(optimizer: int) -> Iterator[Verdict]:
-        loss = training_loss(run, optimizer)
-        if loss.unjudged or loss.facts is None:
-            yield NotApplicable(reason=loss.unjudged or "no loss function was seen")
-            return
-        counts = [amount for amount in label_counts(loss.facts) if amount]
-        if loss.kind not in ("classification", "binary") or loss.facts.classes > classes:
-            yield NotApplicable(
-                reason=f"{loss.facts.function} has no classes"
-                if loss.kind not in ("classification", "binary")
-                else f"its {count(loss.facts.classes)} classes are a vocabulary, in which most are rare"
-            )
-            return
-        if len(counts) < 2:
-            yield CouldNotLook(
-                reason="the labels of fewer than two classes were counted",
-                enable="use a torch.nn.functional loss that takes class indices",
-            )
-            return
-        uneven = max(counts) / min(counts)
-        level = constant_level(loss)
-        gained = (level - loss.last) / level if level > 0 else math.nan
-        diverged = diverges(run, optimizer) is not None
-        held_out = _worse_than_a_guess(run, loss)
-        at_frequencies = abs(gained) < gain
-        harmed = at_frequencies or (gained >= gain and math.isfinite(held_out))
-        if uneven < ratio or loss.facts.weighted or diverged or not harmed:
-            side = "below" if gained > 0 else "above"
-            beside = f"; the loss is {percent(abs(gained))} {side} what the frequencies alone give"
-            yield Clean(
-                measured=f"the most frequent class occurs {factor(uneven)} times as often as the rarest"
-                + (beside if abs(gained) >= gain else "")
-                + label_of(run, optimizer)
-            )
-            return
-        share = max(counts) / sum(counts)
-        said = (
-            f"the loss stays at {number(loss.last)}; the class frequencies alone give {number(level)}"
-            if at_frequencies
-            else f"the validation loss is never below {number(held_out)}, and an even guess "
-            f"among {count(loss.facts.classes)} classes has {number(math.log(max(2, loss.facts.classes)))}"
+    loss = training_loss(training)
+    if loss.unjudged or loss.facts is None:
+        yield NotApplicable(reason=loss.unjudged or "no loss function was seen")
+        return
+    counts = [amount for amount in label_counts(loss.facts) if amount]
+    if loss.kind not in ("classification", "binary") or loss.facts.classes > classes:
+        yield NotApplicable(
+            reason=f"{loss.facts.function} has no classes"
+            if loss.kind not in ("classification", "binary")
+            else f"its {count(loss.facts.classes)} classes are a vocabulary, in which most are rare"
         )
-        yield Finding(
-            severity=Severity.NOTE,
-            confidence=Confidence.MEDIUM,
-            headline=f"One class has {percent(share)} of the labels, and {said}" + label_of(run, optimizer),
-            seen=f"The most frequent class occurs {factor(uneven)} times as often as the rarest. Always predicting "
-            f"these frequencies, without looking at the input, gives {number(level)}; the loss ends at "
-            f"{number(loss.last)}."
-            + (f" The best validation loss is {number(held_out)}." if math.isfinite(held_out) else ""),
-            span=Span(first=int(loss.steps[0]), last=int(loss.steps[-1])),
-            follows=_WHATEVER_THE_LABELS,
-            evidence=[
-                *label_bars(
-                    loss.facts, "How often each class was a target of the training loss, the most frequent one marked.",
-                    flagged=True,
-                ),
-                loss_chart(
-                    run, optimizer,
-                    "The training loss against what is scored without looking at the input. A model that has learned "
-                    "no more than how often each class occurs stays at the line of the label frequencies.",
-                    baseline_marks(loss, level),
-                ),
-            ],
-            actions=[
-                Action(text="Look at the recall of each class, not at the accuracy alone"),
-                Action(text=f"Show the model the rare class up to {factor(math.sqrt(uneven))} times as often",
-                       code="torch.utils.data.WeightedRandomSampler(weights, len(weights))"),
-            ],
-            measures=[
-                Measure(quantity="most frequent / rarest class", value=uneven, comparison=">=", threshold=ratio,
-                        option="ratio"),
-                Measure(quantity="distance from the loss of the label frequencies", value=abs(gained), comparison="<",
-                        threshold=gain, unit="fraction", option="gain", any_of="harm"),
-                *([] if math.isnan(held_out) else [
-                    Measure(quantity="best validation loss / an even guess's",
-                            value=held_out / math.log(loss.facts.classes), comparison=">=", threshold=_GUESS,
-                            any_of="harm")]),
-                Measure(quantity="classes", value=loss.facts.classes or len(counts), comparison="<=", threshold=classes,
-                        unit="count", option="classes"),
-            ],
-        )  # fmt: skip
-
-    yield from each_optimizer(run, judge)
+        return
+    if len(counts) < 2:
+        yield CouldNotLook(
+            reason="the labels of fewer than two classes were counted",
+            enable="use a torch.nn.functional loss that takes class indices",
+        )
+        return
+    uneven = max(counts) / min(counts)
+    level = constant_level(loss)
+    gained = (level - loss.last) / level if level > 0 else math.nan
+    diverged = diverges(training) is not None
+    held_out = _worse_than_a_guess(training.run, loss)
+    at_frequencies = abs(gained) < gain
+    harmed = at_frequencies or (gained >= gain and math.isfinite(held_out))
+    if uneven < ratio or loss.facts.weighted or diverged or not harmed:
+        side = "below" if gained > 0 else "above"
+        beside = f"; the loss is {percent(abs(gained))} {side} what the frequencies alone give"
+        yield Clean(
+            measured=f"the most frequent class occurs {factor(uneven)} times as often as the rarest"
+            + (beside if abs(gained) >= gain else "")
+        )
+        return
+    share = max(counts) / sum(counts)
+    said = (
+        f"the loss stays at {number(loss.last)}; the class frequencies alone give {number(level)}"
+        if at_frequencies
+        else f"the validation loss is never below {number(held_out)}, and an even guess "
+        f"among {count(loss.facts.classes)} classes has {number(math.log(max(2, loss.facts.classes)))}"
+    )
+    yield Finding(
+        severity=Severity.NOTE,
+        confidence=Confidence.MEDIUM,
+        headline=f"One class has {percent(share)} of the labels, and {said}",
+        seen=f"The most frequent class occurs {factor(uneven)} times as often as the rarest. Always predicting "
+        f"these frequencies, without looking at the input, gives {number(level)}; the loss ends at "
+        f"{number(loss.last)}."
+        + (f" The best validation loss is {number(held_out)}." if math.isfinite(held_out) else ""),
+        span=Span(first=int(loss.steps[0]), last=int(loss.steps[-1])),
+        follows=_WHATEVER_THE_LABELS,
+        evidence=[
+            *label_bars(
+                loss.facts, "How often each class was a target of the training loss, the most frequent one marked.",
+                flagged=True,
+            ),
+            loss_chart(
+                training,
+                "The training loss against what is scored without looking at the input. A model that has learned "
+                "no more than how often each class occurs stays at the line of the label frequencies.",
+                baseline_marks(loss, level),
+            ),
+        ],
+        actions=[
+            Action(text="Look at the recall of each class, not at the accuracy alone"),
+            Action(text=f"Show the model the rare class up to {factor(math.sqrt(uneven))} times as often",
+                   code="torch.utils.data.WeightedRandomSampler(weights, len(weights))"),
+        ],
+        measures=[
+            Measure(quantity="most frequent / rarest class", value=uneven, comparison=">=", threshold=ratio,
+                    option="ratio"),
+            Measure(quantity="distance from the loss of the label frequencies", value=abs(gained), comparison="<",
+                    threshold=gain, unit="fraction", option="gain", any_of="harm"),
+            *([] if math.isnan(held_out) else [
+                Measure(quantity="best validation loss / an even guess's",
+                        value=held_out / math.log(loss.facts.classes), comparison=">=", threshold=_GUESS,
+                        any_of="harm")]),
+            Measure(quantity="classes", value=loss.facts.classes or len(counts), comparison="<=", threshold=classes,
+                    unit="count", option="classes"),
+        ],
+    )  # fmt: skip
 
 
 def _worse_than_a_guess(run: Run, loss: TrainingLoss) -> float:

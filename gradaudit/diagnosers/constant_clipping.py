@@ -37,8 +37,7 @@ import numpy
 
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import norm_chart
-from gradaudit.evidence.each_optimizer import each_optimizer
-from gradaudit.evidence.words.optimizers import label_of, rate_in_words
+from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.wording import factor, literal, number, percent, plural, setting
 from gradaudit.findings import (
     Action,
@@ -52,71 +51,68 @@ from gradaudit.findings import (
     Span,
     Verdict,
 )
-from gradaudit.reading.run import Run
 from gradaudit.signals.gradients.clipping import Clipping, clipping
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.order_statistics import median, quantile
 from gradaudit.signals.updates.learning_rates import optimizer_class, peak_rates, scale_free
 from gradaudit.signals.updates.ratios import last_half
 from gradaudit.signals.updates.step_size import adam_eps, over_eps
+from gradaudit.training import Training
 
 _LEARNS = 0.2  # of the first loss: a training that loses more of it bears its threshold
 
 
 @diagnoser(
+    per="training",
     worst=Severity.WARNING,
     needs=("steps",),
     minimum_steps=50,
     explains=("learning_rate_too_low", "dead_embedding", "no_learning"),
 )
 def constant_clipping(
-    run: Run,
+    training: Training,
     *,
     most: float = 0.9,  # active clipping is healthy; 17 % of healthy runs that clip do so at half of their steps
     times: float = 5.0,  # healthy SGD runs stay below 3.3, faulty ones start at 16
     level: float = 0.5,  # not measured: a quarter of the elements at the threshold suffices for it
 ) -> Iterator[Verdict]:
     """Judge the clipping over the last half of the run."""
-
-    def judge(optimizer: int) -> Iterator[Verdict]:
-        cut = clipping(run, optimizer)
-        if cut is None:
-            steps = plural(len(run.steps_of(optimizer)), "step")
-            yield Clean(measured=f"in the last half of the {steps} nothing was clipped{label_of(run, optimizer)}")
-            return
-        if cut.partial:
-            yield CouldNotLook(
-                reason="only some of the optimizer's tensors are clipped, and their norm alone is not recorded",
-                enable="clip all parameters in one call",
-            )
-            return
-        limit = times if cut.kind == "norm" else level
-        if cut.clipped > most and cut.excess > limit:
-            yield _finding(run, optimizer, cut, most, limit, times)
-        else:
-            what = f"{factor(cut.excess)} times the threshold" if cut.kind == "norm" else (
-                f"an RMS of {number(cut.excess)} of the threshold"
-            )  # fmt: skip
-            yield Clean(
-                measured=f"in the last half {percent(cut.clipped)} of the steps are clipped by {cut.kind}, at "
-                "a median of "
-                f"{what}{label_of(run, optimizer)}"
-                if numpy.isfinite(cut.excess)
-                else f"no norm of a clipped gradient is known{label_of(run, optimizer)}"
-            )
-
-    yield from each_optimizer(run, judge)
+    cut = clipping(training)
+    if cut is None:
+        steps = plural(len(training.steps), "step")
+        yield Clean(measured=f"in the last half of the {steps} nothing was clipped")
+        return
+    if cut.partial:
+        yield CouldNotLook(
+            reason="only some of the optimizer's tensors are clipped, and their norm alone is not recorded",
+            enable="clip all parameters in one call",
+        )
+        return
+    limit = times if cut.kind == "norm" else level
+    if cut.clipped > most and cut.excess > limit:
+        yield _finding(training, cut, most, limit, times)
+    else:
+        what = f"{factor(cut.excess)} times the threshold" if cut.kind == "norm" else (
+            f"an RMS of {number(cut.excess)} of the threshold"
+        )  # fmt: skip
+        yield Clean(
+            measured=f"in the last half {percent(cut.clipped)} of the steps are clipped by {cut.kind}, at "
+            "a median of "
+            f"{what}"
+            if numpy.isfinite(cut.excess)
+            else "no norm of a clipped gradient is known"
+        )
 
 
-def _finding(run: Run, optimizer: int, cut: Clipping, most: float, limit: float, times: float) -> Finding:
+def _finding(training: Training, cut: Clipping, most: float, limit: float, times: float) -> Finding:
     slower = cut.divided > times
     by_norm = cut.kind == "norm"
-    left = over_eps(run, optimizer, last_half(run, optimizer), clipped=True)
-    starved = left < 1 <= over_eps(run, optimizer, last_half(run, optimizer), clipped=False)
-    free = scale_free(run, optimizer) and not starved
+    left = over_eps(training, last_half(training), clipped=True)
+    starved = left < 1 <= over_eps(training, last_half(training), clipped=False)
+    free = scale_free(training) and not starved
     threshold = median(cut.threshold)
-    rates = peak_rates(run, optimizer)
-    name = optimizer_class(run, optimizer)
+    rates = peak_rates(training)
+    name = optimizer_class(training)
     if by_norm:
         headline = (
             f"Gradients are clipped at {percent(cut.clipped)} of the steps: their norm is {factor(cut.excess)} times "
@@ -129,13 +125,13 @@ def _finding(run: Run, optimizer: int, cut: Clipping, most: float, limit: float,
         seen.append(
             f"{name} evens out the size of the gradient, so the steps are nearly as large as without clipping."
             if free
-            else f"That takes every gradient below the eps of {name}, {setting(adam_eps(run, optimizer))}, where it no "
+            else f"That takes every gradient below the eps of {name}, {setting(adam_eps(training))}, where it no "
             f"longer evens out their size: a step is {number(left / (1 + left), 2)} of the learning rate at most."
             if starved
             else f"Under {name} this divides the learning rate of {rate_in_words(rates)} by {factor(cut.excess)}, to "
             f"{rate_in_words(rates / cut.excess)}."
         )
-        actions = _by_norm(run, optimizer, cut, free, starved)
+        actions = _by_norm(training, cut, free, starved)
     else:
         headline = f"Values are clipped at {percent(cut.clipped)} of the steps, to {percent(cut.excess)} of the " \
             "threshold on average"  # fmt: skip
@@ -146,7 +142,7 @@ def _finding(run: Run, optimizer: int, cut: Clipping, most: float, limit: float,
         ]
         if slower and starved:
             seen.append(
-                f"And every gradient is then below the eps of {name}, {setting(adam_eps(run, optimizer))}: a step is "
+                f"And every gradient is then below the eps of {name}, {setting(adam_eps(training))}: a step is "
                 f"{number(left / (1 + left), 2)} of the learning rate at most."
             )
         elif slower and not free:
@@ -164,13 +160,12 @@ def _finding(run: Run, optimizer: int, cut: Clipping, most: float, limit: float,
     return Finding(
         severity=Severity.WARNING if slower and not free else Severity.NOTE,
         confidence=Confidence.HIGH if slower and not free else Confidence.MEDIUM,
-        headline=headline + label_of(run, optimizer),
+        headline=headline,
         seen=" ".join(seen),
         span=Span(first=cut.since, last=int(cut.steps[-1])),
         evidence=[
             norm_chart(
-                run,
-                optimizer,
+                training,
                 "The norm before clipping against the threshold. Clipping that is meant for single steps lies above "
                 "most of the line."
                 if by_norm
@@ -194,15 +189,15 @@ def _finding(run: Run, optimizer: int, cut: Clipping, most: float, limit: float,
     )  # fmt: skip
 
 
-def _by_norm(run: Run, optimizer: int, cut: Clipping, free: bool, starved: bool) -> list[Action]:
+def _by_norm(training: Training, cut: Clipping, free: bool, starved: bool) -> list[Action]:
     """A larger threshold, and what keeps the steps as large as training bears them now."""
-    loss = training_loss(run, optimizer)
+    loss = training_loss(training)
     high, threshold = float(quantile(cut.size.reshape(-1, 1), 0.9)[0]), setting(median(cut.threshold))
     larger = f"Clip at {number(high, 2)}, the 90th percentile of the norm before clipping, instead of {threshold}"
     code = f"torch.nn.utils.clip_grad_norm_(model.parameters(), {literal(high)})"
     unscale = Action(text="With a GradScaler, call unscale_ before clipping", code="scaler.unscale_(optimizer)")
     if free:
-        name = optimizer_class(run, optimizer)
+        name = optimizer_class(training)
         leave = Action(
             text=f"Leave {threshold} if it comes from a recipe, as 0.5 does in PPO: {name} normalises the size anyway, "
             "and a rare large gradient still counts no more than the others"
@@ -216,7 +211,7 @@ def _by_norm(run: Run, optimizer: int, cut: Clipping, free: bool, starved: bool)
             Action(text="Or clip nothing: the steps of Adam hardly grow with the gradient"),
             unscale,
         ]
-    now = rate_in_words(peak_rates(run, optimizer) / cut.excess)
+    now = rate_in_words(peak_rates(training) / cut.excess)
     return [
         Action(text=f"{larger}, and start from a learning rate of {now}: that was in effect up to now", code=code),
         unscale,

@@ -44,9 +44,7 @@ from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import distance_chart
 from gradaudit.evidence.charts.reduce import plain
 from gradaudit.evidence.charts.rows import hits_chart, movement_chart, reach_chart
-from gradaudit.evidence.each_optimizer import each_optimizer
 from gradaudit.evidence.words.last_tenth import end_unknown
-from gradaudit.evidence.words.optimizers import label_of
 from gradaudit.evidence.words.table import why_it_rests
 from gradaudit.evidence.words.wording import count, factor, in_code, number, percent, plural, setting
 from gradaudit.findings import (
@@ -63,7 +61,6 @@ from gradaudit.findings import (
     Span,
     Verdict,
 )
-from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
 from gradaudit.signals.embeddings.embedding_pace import Pace, embedding_pace, table_speeds
 from gradaudit.signals.embeddings.embedding_rows import RowHistory, row_history
@@ -71,8 +68,9 @@ from gradaudit.signals.layers.layers import comparable_layers
 from gradaudit.signals.layers.standstill import LEAST_STEPS, Reason, column_of, never_moved, reason_for_rest
 from gradaudit.signals.order_statistics import medians_across
 from gradaudit.signals.updates.learning_rates import optimizer_class, recorded_learning_rates, scale_free
-from gradaudit.signals.updates.ratios import recorded_global_steps, update_ratio
+from gradaudit.signals.updates.ratios import update_ratio
 from gradaudit.signals.updates.weight_growth import weight_decays
+from gradaudit.training import Training
 
 _MEANT: dict[Reason, str] = {
     "copy": "a copy of a trained one",
@@ -82,9 +80,9 @@ _MEANT: dict[Reason, str] = {
 _FAR_BEHIND = 0.1  # of the layers' pace: above it a table that lags behind another learns all the same
 
 
-@diagnoser(worst=Severity.CRITICAL, needs=("tensors.has_grad",))
+@diagnoser(per="training", worst=Severity.CRITICAL, needs=("tensors.has_grad",))
 def dead_embedding(
-    run: Run,
+    training: Training,
     *,
     slow: float = 0.02,  # healthy tables stay above 0.038, faulty ones below 0.017: narrow
     far: float = 0.003,  # below it the confidence is high
@@ -97,48 +95,30 @@ def dead_embedding(
 ) -> Iterator[Verdict]:
     """Judge each embedding table: did it move, how fast, and which rows."""
 
-    def judge(optimizer: int) -> Iterator[Verdict]:
-        tables = [t for t in run.tensors_of(optimizer) if t.role == "embedding" and not run.frozen_on_purpose(t)]
-        recorded = run.recorded_steps(optimizer)
-        if not tables:
-            yield NotApplicable(reason="the model has no embedding table")
-        elif not len(recorded) or recorded[-1] - recorded[0] + 1 < LEAST_STEPS:
-            yield CouldNotLook(
-                reason=f"tensor statistics span fewer than {LEAST_STEPS} steps",
-                enable="train longer, or record more often",
-            )
-        else:
-            paces = {table.id: embedding_pace(run, optimizer, table.id) for table in tables}
-            speeds = table_speeds(run, optimizer, paces)
-            for table in tables:
-                fastest = max((speed for other, speed in speeds.items() if other != table.id), default=0.0)
-                share = speeds[table.id] / fastest if table.id in speeds and fastest > 0 else math.nan
-                yield from _table(run, optimizer, table, paces[table.id], share)
-
-    def _table(run: Run, optimizer: int, table: TensorFacts, pace: Pace | None, share: float) -> Iterator[Verdict]:
-        history = row_history(run, optimizer, table.id)
-        if never_moved(run, optimizer, table, history):
-            told = why_it_rests(run, optimizer, table)
+    def judged(table: TensorFacts, pace: Pace | None, share: float) -> Iterator[Verdict]:
+        history = row_history(training, table.id)
+        if never_moved(training, table, history):
+            told = why_it_rests(training, table)
             if told is None:
-                what = _MEANT.get(reason_for_rest(run, optimizer, table), "")
+                what = _MEANT.get(reason_for_rest(training, table), "")
                 yield Clean(measured=f"none of the {count(table.shape[0])} rows of {table.name} moves: it is {what}")
             else:
-                yield _unmoved(run, optimizer, table, history, *told)
+                yield _unmoved(training, table, history, *told)
             return
         if history is not None and history.tracked and not history.ever_hit and history.moved:
-            yield _decaying(run, optimizer, table, history)
+            yield _decaying(training, table, history)
             return
-        long_enough = len(run.steps_of(optimizer)) >= least_steps
+        long_enough = len(training.steps) >= least_steps
         said = False
         if pace is not None and long_enough and pace.relative < slow:
             said = True
-            yield _slow(run, optimizer, table, history, pace, slow, far)
+            yield _slow(training, table, history, pace, slow, far)
         elif pace is not None and long_enough and pace.relative < _FAR_BEHIND and share < apart:
             said = True
-            yield _slow(run, optimizer, table, history, pace, apart, far, share)
-        early = history and end_unknown("the rows", history.last_step, int(run.steps_of(optimizer)["step"].max()) + 1)
+            yield _slow(training, table, history, pace, apart, far, share)
+        early = history and end_unknown("the rows", history.last_step, int(training.steps["step"].max()) + 1)
         if history is not None and not early:
-            for finding in _rows(run, optimizer, table, history, never_hit, large, stopped, stopped_rows):
+            for finding in _rows(training, table, history, never_hit, large, stopped, stopped_rows):
                 said = True
                 yield finding
         if not said and early:
@@ -148,14 +128,29 @@ def dead_embedding(
             hit = f"; {count(history.ever_hit)} of {plural(history.tracked, 'row')} were used" if history else ""
             yield Clean(measured=f"{table.name} learns{speed}{hit}{_tied(table)}")
 
-    yield from each_optimizer(run, judge)
+    tables = [t for t in training.tensors if t.role == "embedding" and not training.run.frozen_on_purpose(t)]
+    recorded = training.recorded
+    if not tables:
+        yield NotApplicable(reason="the model has no embedding table")
+    elif not len(recorded) or recorded[-1] - recorded[0] + 1 < LEAST_STEPS:
+        yield CouldNotLook(
+            reason=f"tensor statistics span fewer than {LEAST_STEPS} steps",
+            enable="train longer, or record more often",
+        )
+    else:
+        paces = {table.id: embedding_pace(training, table.id) for table in tables}
+        speeds = table_speeds(training, paces)
+        for table in tables:
+            fastest = max((speed for other, speed in speeds.items() if other != table.id), default=0.0)
+            share = speeds[table.id] / fastest if table.id in speeds and fastest > 0 else math.nan
+            yield from judged(table, paces[table.id], share)
 
 
 def _unmoved(
-    run: Run, optimizer: int, table: TensorFacts, history: RowHistory | None,
+    training: Training, table: TensorFacts, history: RowHistory | None,
     severity: Severity, reason: str, actions: list[Action],
 ) -> Finding:  # fmt: skip
-    steps = recorded_global_steps(run, optimizer)
+    steps = training.recorded_global_steps
     exact = history is not None and history.same_checksum
     what = (
         f"Not one bit of its {plural(table.elements, 'weight')} differs between the first and the last record."
@@ -172,11 +167,11 @@ def _unmoved(
         severity=severity,
         confidence=Confidence.CERTAIN if exact else Confidence.HIGH,
         headline=f"The table {table.name} never moves: all {plural(rows, 'row')} are as they were at the start, "
-        f"{plural(int(steps[-1]) + 1, 'step')} later{label_of(run, optimizer)}",
+        f"{plural(int(steps[-1]) + 1, 'step')} later",
         seen=f"{what}{hits} {reason}",
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         tensors=[table.name],
-        evidence=[_movement(run, optimizer, table), *reach_chart(run, optimizer, history)],
+        evidence=[_movement(training, table), *reach_chart(training, history)],
         actions=actions,
         measures=[
             Measure(
@@ -190,17 +185,17 @@ def _unmoved(
     )
 
 
-def _decaying(run: Run, optimizer: int, table: TensorFacts, history: RowHistory) -> Finding:
-    steps = recorded_global_steps(run, optimizer)
+def _decaying(training: Training, table: TensorFacts, history: RowHistory) -> Finding:
+    steps = training.recorded_global_steps
     return Finding(
         severity=Severity.WARNING,
         confidence=Confidence.HIGH,
         headline=f"The table {table.name} learns nothing: none of its {plural(history.tracked, 'row')} ever had a "
-        f"gradient{label_of(run, optimizer)}",
-        seen=f"{count(history.moved)} rows moved all the same, by {_moved_alone(history)}: {_mover(run, optimizer)}.",
+        f"gradient",
+        seen=f"{count(history.moved)} rows moved all the same, by {_moved_alone(history)}: {_mover(training)}.",
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         tensors=[table.name],
-        evidence=[_movement(run, optimizer, table), *reach_chart(run, optimizer, history)],
+        evidence=[_movement(training, table), *reach_chart(training, history)],
         actions=[
             Action(text="Look up without torch.no_grad() and detach(), and with tokens other than the padding_idx"),
             Action(
@@ -214,9 +209,9 @@ def _decaying(run: Run, optimizer: int, table: TensorFacts, history: RowHistory)
     )
 
 
-def _mover(run: Run, optimizer: int) -> str:
+def _mover(training: Training) -> str:
     """What moves rows that have no gradient."""
-    decay = float(weight_decays(run, optimizer).max(initial=0.0))
+    decay = float(weight_decays(training).max(initial=0.0))
     if decay > 0:
         return f"a weight decay of {setting(decay)} moves rows without a gradient, too"
     return "not the optimizer, which has no weight decay, but something in the script (max_norm renormalises rows)"
@@ -232,23 +227,23 @@ def _tied(table: TensorFacts) -> str:
     return f"; it is tied to {', '.join(table.aliases)}, whose gradient reaches every row" if table.aliases else ""
 
 
-def _movement(run: Run, optimizer: int, table: TensorFacts) -> Lines:
+def _movement(training: Training, table: TensorFacts) -> Lines:
     caption = (
         "How far the weights are from their first values, over the size of those. A table that learns leaves the zero "
         "line with the layers above it."
     )
-    return distance_chart(run, optimizer, [table], caption)
+    return distance_chart(training, [table], caption)
 
 
 def _slow(
-    run: Run, optimizer: int, table: TensorFacts, history: RowHistory | None, pace: Pace, slow: float, far: float,
+    training: Training, table: TensorFacts, history: RowHistory | None, pace: Pace, slow: float, far: float,
     share: float = math.nan,
 ) -> Finding:  # fmt: skip
-    steps = recorded_global_steps(run, optimizer)
-    column = column_of(run, optimizer, table)
-    ratios = update_ratio(run, optimizer)
+    steps = training.recorded_global_steps
+    column = column_of(training, table)
+    ratios = update_ratio(training)
     times = 1 / pace.relative if pace.relative > 0 else math.inf
-    layers = comparable_layers(run, optimizer)
+    layers = comparable_layers(training)
     evidence: list[AnyEvidence] = [
         Lines(
             title="Update-to-weight ratio",
@@ -265,13 +260,13 @@ def _slow(
     ]
     if history is not None and history.hits:
         evidence += movement_chart(history) or [hits_chart(history, flagged=set())]
-    rates = recorded_learning_rates(run, optimizer)[:, column]
+    rates = recorded_learning_rates(training)[:, column]
     rate = float(rates[numpy.isfinite(rates)].max()) if numpy.isfinite(rates).any() else math.nan
     actions = []
-    if not scale_free(run, optimizer):
+    if not scale_free(training):
         actions.append(
             Action(
-                text=f"Train the table with Adam or Adagrad: with {optimizer_class(run, optimizer)} a row receives "
+                text=f"Train the table with Adam or Adagrad: with {optimizer_class(training)} a row receives "
                 "only "
                 "its share of a batch's mean gradient",
                 code=f"torch.optim.Adagrad([{in_code(table.name)}], lr=0.01)",
@@ -289,8 +284,7 @@ def _slow(
     return Finding(
         severity=Severity.WARNING,
         confidence=Confidence.HIGH if pace.relative < far else Confidence.MEDIUM,
-        headline=f"The table {table.name} moves {factor(times)} times less per step than the median layer"
-        + label_of(run, optimizer),
+        headline=f"The table {table.name} moves {factor(times)} times less per step than the median layer",
         seen=f"A step changes the table by {number(pace.table)} of its size and the median weight layer by "
         f"{number(pace.layers)}. A step hits {percent(pace.hit_share)} of its rows, which alone would explain a "
         "factor of "
@@ -306,7 +300,7 @@ def _slow(
         actions=actions,
         measures=[
             *([] if math.isnan(share) else [
-                Measure(quantity="update per element / fastest table's" if scale_free(run, optimizer)
+                Measure(quantity="update per element / fastest table's" if scale_free(training)
                         else "pace of the table / fastest table's",
                         value=share, comparison="<", threshold=slow, option="apart")]),
             Measure(quantity="pace of the table / median layer / sqrt(share of rows hit)", value=pace.relative,
@@ -322,8 +316,7 @@ def _examples(rows: list[int]) -> str:
 
 
 def _rows(
-    run: Run,
-    optimizer: int,
+    training: Training,
     table: TensorFacts,
     history: RowHistory,
     never_hit: float,
@@ -331,7 +324,7 @@ def _rows(
     stopped: float,
     stopped_rows: float,
 ) -> Iterator[Finding]:
-    steps = recorded_global_steps(run, optimizer)
+    steps = training.recorded_global_steps
     span = Span(first=int(steps[0]), last=int(steps[-1]))
     share = history.never_hit / history.tracked if history.tracked else 0.0
     if share > never_hit and history.rows >= large:
@@ -342,13 +335,13 @@ def _rows(
             seen=f"{count(history.never_hit)} of {plural(history.tracked, 'row')} were not hit once"
             f"{_examples(history.never_hit_rows)}. "
             + (
-                f"They moved by {_moved_alone(history)} all the same: {_mover(run, optimizer)}."
+                f"They moved by {_moved_alone(history)} all the same: {_mover(training)}."
                 if history.movement and history.movement[0] > 0
                 else "They stay as they were drawn."
             ),
             span=span,
             tensors=[table.name],
-            evidence=[hits_chart(history, {0}), *reach_chart(run, optimizer, history)],
+            evidence=[hits_chart(history, {0}), *reach_chart(training, history)],
             actions=[
                 Action(text="Check that the vocabulary was built from this data"),
                 Action(
@@ -386,7 +379,7 @@ def _rows(
             f"{_examples(history.stopped_rows)}. They are {percent(silent)} of the rows ever hit.",
             span=span,
             tensors=[table.name],
-            evidence=[hits_chart(history, set()), *reach_chart(run, optimizer, history)],
+            evidence=[hits_chart(history, set()), *reach_chart(training, history)],
             actions=[
                 Action(
                     text=f"Check that the data is shuffled: else rows such as these {count(history.stopped)} come in "

@@ -39,11 +39,10 @@ import numpy
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import MOST_DOTS
 from gradaudit.evidence.charts.reduce import plain, short
-from gradaudit.evidence.each_optimizer import each_optimizer
 from gradaudit.evidence.words.depth import fate
 from gradaudit.evidence.words.last_tenth import end_unknown
 from gradaudit.evidence.words.module_names import named
-from gradaudit.evidence.words.optimizers import label_of, rate_in_words
+from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.schedules import hold
 from gradaudit.evidence.words.wording import count, in_code, names, percent, plural, setting
 from gradaudit.findings import (
@@ -78,6 +77,7 @@ from gradaudit.signals.loss.progress import learned_nothing, nearly_done
 from gradaudit.signals.loss.training_loss import course
 from gradaudit.signals.updates.gentle_rate import gentle_rate, rates_at
 from gradaudit.signals.updates.rising_rate import rising_rate
+from gradaudit.training import Training
 
 _WARMUP = 100  # steps
 _DIED, _FROM_THE_START = 0.5, 0.9  # of the share at the end; between them part of the outputs died and part never woke
@@ -85,13 +85,14 @@ _LEARNED = 0.5  # of the first loss gone: a gradient of zero everywhere is then 
 
 
 @diagnoser(
+    per="training",
     worst=Severity.CRITICAL,
     needs=("steps",),
     minimum_steps=40,
     explains=("no_learning", "no_signal", "frozen_parameter", "premature_plateau", "layer_imbalance"),
 )
 def dead_relu(
-    run: Run,
+    training: Training,
     *,
     most: float = 0.6,  # the healthiest extreme had 0.50, the weakest fault 0.62
     width: float = 16,  # outputs; in narrow layers a few idle units are half of it
@@ -101,81 +102,74 @@ def dead_relu(
     examples: float = 8,  # two to four examples leave up to 0.69 of 16 units off for all of them, and are learned
 ) -> Iterator[Verdict]:
     """Look for layers whose outputs have no gradient."""
-
-    def judge(optimizer: int) -> Iterator[Verdict]:
-        layers = silent_outputs(run, optimizer)
-        if not layers:
-            yield _blind(run, optimizer)
-            return
-        if any(profile.drop > 0 and is_steep(profile) for profile in slopes(run, optimizer)):
-            yield NotApplicable(
-                reason="the gradient shrinks from layer to layer and leaves none for the first: see vanishing_gradient"
-            )
-            return
-        if _lost_behind(run, optimizer):
-            yield NotApplicable(
-                reason="no tensor ever had a gradient, while the outputs of the model differ: it is lost between the "
-                "loss and the model, not in a layer"
-            )
-            return
-        few = same_batch(run, optimizer)
-        least = most if not 0 < few < examples else max(most, nearly)
-        dead = [
-            layer
-            for layer in layers
-            if not layer.zero_input
-            and ((layer.share >= least and layer.outputs >= width)
-                 or (layer.share >= nearly and layer.outputs >= least_width))
-            and not _idle_head(layer, layers)
-        ]  # fmt: skip
-        nothing_left = not any(layer.felt for layer in layers)
-        broken = breakdown(run, optimizer)
-        ended = broken is not None and not broken.recovered  # the layers are those before it
-        if not dead and not ended and bad_gradients(run, optimizer)[-SILENT:].any():
-            yield CouldNotLook(
-                reason="the gradients of the last steps hold NaN or infinity: neither zero nor a gradient",
-                enable="fix what non_finite reports",
-            )
-            return
-        end = broken.step if broken is not None and ended else int(run.steps_of(optimizer)["global_step"].max()) + 1
-        if early := end_unknown("the outputs", max(int(layer.steps[-1]) for layer in layers), end):
-            yield early
-            return
-        finished = nothing_left and course(run, optimizer).improvement > _LEARNED
-        if not dead or finished:
-            worst = max(layers, key=lambda layer: layer.share)
-            when = "the end"
-            if broken is not None and ended:
-                when = f"step {count(broken.step - 1)}, before NaN or infinities,"
-            yield Clean(
-                measured=(
-                    f"at {when} up to {percent(worst.share)} of the outputs of a layer have no gradient"
-                    if worst.share
-                    else f"at {when} every output of the {plural(len(layers), 'layer')} has a gradient"
-                )
-                + (", because the loss has fallen to next to nothing" if dead else "")
-                + (f"; every batch holds the same {plural(few, 'example')}" if least > most else "")
-                + label_of(run, optimizer)
-            )
-            return
-        # With no gradient anywhere it is the end of the model that is off, whatever its width.
-        yield _finding(
-            run, optimizer, layers[-1] if nothing_left else dead[-1], layers, least, width, nearly, least_width, left
+    layers = silent_outputs(training)
+    if not layers:
+        yield _blind(training)
+        return
+    if any(profile.drop > 0 and is_steep(profile) for profile in slopes(training)):
+        yield NotApplicable(
+            reason="the gradient shrinks from layer to layer and leaves none for the first: see vanishing_gradient"
         )
+        return
+    if _lost_behind(training):
+        yield NotApplicable(
+            reason="no tensor ever had a gradient, while the outputs of the model differ: it is lost between the "
+            "loss and the model, not in a layer"
+        )
+        return
+    few = same_batch(training)
+    least = most if not 0 < few < examples else max(most, nearly)
+    dead = [
+        layer
+        for layer in layers
+        if not layer.zero_input
+        and ((layer.share >= least and layer.outputs >= width)
+             or (layer.share >= nearly and layer.outputs >= least_width))
+        and not _idle_head(layer, layers)
+    ]  # fmt: skip
+    nothing_left = not any(layer.felt for layer in layers)
+    broken = breakdown(training)
+    ended = broken is not None and not broken.recovered  # the layers are those before it
+    if not dead and not ended and bad_gradients(training)[-SILENT:].any():
+        yield CouldNotLook(
+            reason="the gradients of the last steps hold NaN or infinity: neither zero nor a gradient",
+            enable="fix what non_finite reports",
+        )
+        return
+    end = broken.step if broken is not None and ended else int(training.steps["global_step"].max()) + 1
+    if early := end_unknown("the outputs", max(int(layer.steps[-1]) for layer in layers), end):
+        yield early
+        return
+    finished = nothing_left and course(training).improvement > _LEARNED
+    if not dead or finished:
+        worst = max(layers, key=lambda layer: layer.share)
+        when = "the end"
+        if broken is not None and ended:
+            when = f"step {count(broken.step - 1)}, before NaN or infinities,"
+        yield Clean(
+            measured=(
+                f"at {when} up to {percent(worst.share)} of the outputs of a layer have no gradient"
+                if worst.share
+                else f"at {when} every output of the {plural(len(layers), 'layer')} has a gradient"
+            )
+            + (", because the loss has fallen to next to nothing" if dead else "")
+            + (f"; every batch holds the same {plural(few, 'example')}" if least > most else "")
+        )
+        return
+    # With no gradient anywhere it is the end of the model that is off, whatever its width.
+    yield _finding(training, layers[-1] if nothing_left else dead[-1], layers, least, width, nearly, least_width, left)
 
-    yield from each_optimizer(run, judge)
 
-
-def _lost_behind(run: Run, optimizer: int) -> bool:
+def _lost_behind(training: Training) -> bool:
     """Whether every gradient is zero from the first step on, and no dead output is why: the loss's input varies."""
-    if (run.matrix("gradient_norm", optimizer) > 0).any() or len(run.meta.losses) != 1:
+    if (training.matrix("gradient_norm") > 0).any() or len(training.run.meta.losses) != 1:
         return False
-    spread = loss_inputs(run, run.meta.losses[0].id)["std"].to_numpy(dtype=float)
+    spread = loss_inputs(training.run, training.run.meta.losses[0].id)["std"].to_numpy(dtype=float)
     return len(spread) > 0 and bool((spread > 0).all())
 
 
-def _blind(run: Run, optimizer: int) -> Verdict:
-    broken = breakdown(run, optimizer)
+def _blind(training: Training) -> Verdict:
+    broken = breakdown(training)
     if broken is not None and not broken.recovered:
         # NaN is not zero: what has no number has no silence to tell of.
         return CouldNotLook(
@@ -183,14 +177,14 @@ def _blind(run: Run, optimizer: int) -> Verdict:
             f"followed over {SILENT} recorded steps",
             enable="fix what non_finite reports",
         )
-    outputs = [t for t in run.tensors_of(optimizer) if t.output_axis >= 0 and t.optimizer >= 0]
-    followed = run.rows[(run.rows["optimizer"] == optimizer) & (run.rows["moved"] < 0)]
+    outputs = [t for t in training.tensors if t.output_axis >= 0 and t.optimizer >= 0]
+    followed = training.run.rows[(training.run.rows["optimizer"] == training.id) & (training.run.rows["moved"] < 0)]
     if outputs or len(followed):
         return CouldNotLook(
             reason=f"the outputs of no layer were followed over {SILENT} recorded steps",
             enable=f"train for at least 40 steps, and record statistics at {SILENT} of them or more",
         )
-    if any("Linear" in t.module_class or "Conv" in t.module_class for t in run.tensors_of(optimizer)):
+    if any("Linear" in t.module_class or "Conv" in t.module_class for t in training.tensors):
         return CouldNotLook(reason="the outputs of the layers were not followed one by one", enable=ROWS.enable)
     return NotApplicable(reason="the model has no Linear or Conv module that is trained")
 
@@ -209,8 +203,7 @@ def _idle_head(layer: SilentOutputs, layers: list[SilentOutputs]) -> bool:
 
 
 def _finding(
-    run: Run,
-    optimizer: int,
+    training: Training,
     dead: SilentOutputs,
     layers: list[SilentOutputs],
     most: float,
@@ -220,8 +213,8 @@ def _finding(
     left: float,
 ) -> Finding:
     name = dead.layer.module or dead.layer.name
-    nothing = dead.share >= nearly and learned_nothing(run, optimizer)
-    done = nearly_done(course(run, optimizer), left)
+    nothing = dead.share >= nearly and learned_nothing(training)
+    done = nearly_done(course(training), left)
     died = dead.first < _DIED * dead.share
     always = dead.first >= _FROM_THE_START * dead.share
     before = [other for other in layers if other.layer.depth < dead.layer.depth and not other.felt]
@@ -245,15 +238,15 @@ def _finding(
         seen.append(
             f"{plural(len(before), 'layer')} before it {f'{verb} none' if always else f'no longer {verb} any'}."
         )
-    seen += _confirmed(run, dead)
+    seen += _confirmed(training.run, dead)
     if nothing:
-        seen.append(fate(run, optimizer))
+        seen.append(fate(training))
     if done:
-        seen.append(f"The loss has lost {percent(course(run, optimizer).improvement)} of its start all the same.")
+        seen.append(f"The loss has lost {percent(course(training).improvement)} of its start all the same.")
     # Where half of them are silent for good, they are dying: what comes after that cannot be why.
     over = numpy.flatnonzero(dead.without < (_DIED * dead.share if died else min(most, dead.share)))
     begun = min(int(over[-1]) + 1, len(dead.steps) - 1) if len(over) else 0
-    slower = _slower(run, optimizer, int(dead.steps[begun]), died)
+    slower = _slower(training, int(dead.steps[begun]), died)
     start = Action(
         text=f"Start layer {name} with biases of 0 and weights of standard deviation "
         f"{setting(float(f'{math.sqrt(2 / _inputs(dead)):.2g}'))}, for its {count(_inputs(dead))} inputs",
@@ -265,8 +258,8 @@ def _finding(
     return Finding(
         severity=Severity.CRITICAL if nothing else Severity.NOTE if done else Severity.WARNING,
         confidence=Confidence.HIGH,
-        headline=f"Layer {named(run, name)} has had no gradient at {percent(dead.share)} of its "
-        f"{plural(dead.outputs, 'output')} for the last {SILENT} recorded steps{label_of(run, optimizer)}",
+        headline=f"Layer {named(training.run, name)} has had no gradient at {percent(dead.share)} of its "
+        f"{plural(dead.outputs, 'output')} for the last {SILENT} recorded steps",
         seen=" ".join(seen),
         span=Span(first=int(dead.steps[begun]), last=int(dead.steps[-1])),
         tensors=[dead.layer.name],
@@ -281,20 +274,20 @@ def _finding(
             Measure(quantity="the same, with a loss that ends no better than it began", value=dead.share,
                     comparison=">=", threshold=nearly, unit="fraction", option="nearly", decides="critical"),
             Measure(quantity="share of the first loss that is left", comparison="<=", threshold=left, unit="fraction",
-                    value=1 - course(run, optimizer).improvement, option="left", decides="note"),
+                    value=1 - course(training).improvement, option="left", decides="note"),
         ],
     )  # fmt: skip
 
 
-def _slower(run: Run, optimizer: int, at: int, died: bool) -> Action:
+def _slower(training: Training, at: int, died: bool) -> Action:
     """The learning rate that other findings name, where a step was too large by then; else a tenth of the rate.
 
     What was set when the units died counts: a schedule may have raised the rate long after.
     """
-    rise, gentle = rising_rate(run, optimizer), gentle_rate(run, optimizer)
+    rise, gentle = rising_rate(training), gentle_rate(training)
     if died and rise is not None and at >= rise.risen:
-        return hold(run, optimizer, rise)
-    rates = rates_at(run, optimizer, at)
+        return hold(training, rise)
+    rates = rates_at(training, at)
     when = f" at step {count(at)}"
     lower = rates / 10
     if gentle is not None and gentle.step <= at:

@@ -34,8 +34,7 @@ import numpy
 
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, update_chart
-from gradaudit.evidence.each_optimizer import each_optimizer
-from gradaudit.evidence.words.optimizers import label_of, optimizer_line, rate_in_words
+from gradaudit.evidence.words.optimizers import optimizer_line, rate_in_words
 from gradaudit.evidence.words.schedules import hold
 from gradaudit.evidence.words.wording import count, number
 from gradaudit.findings import (
@@ -52,67 +51,62 @@ from gradaudit.findings import (
     Verdict,
     ratio,
 )
-from gradaudit.reading.run import Run
 from gradaudit.signals.loss.progress import constant_level, smoothing_window, start_level
 from gradaudit.signals.loss.progress import divergence as diverges
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 from gradaudit.signals.order_statistics import Floats, largest, running_median
 from gradaudit.signals.updates.gentle_rate import gentle_rate
-from gradaudit.signals.updates.learning_rates import by_hand, climbs, learning_rates, optimizer_class, same_rate
+from gradaudit.signals.updates.learning_rates import by_hand, climbs, optimizer_class, same_rate
 from gradaudit.signals.updates.ratios import typical_update
 from gradaudit.signals.updates.rising_rate import rising_rate
+from gradaudit.training import Training
 
 _LEAD_UP = 20  # steps before the loss leaves at which a step that is too large counts as its cause
 
 
 @diagnoser(
+    per="training",
     worst=Severity.CRITICAL,
     needs=("steps",),
     minimum_steps=10,
     explains=("non_finite", "no_learning", "loss_spike"),
 )
 def divergence(
-    run: Run,
+    training: Training,
     *,
     doubled: float = 2.0,  # times the start; healthy runs stay below 1.3
     worse: float = 1.15,  # last over first loss; healthy runs stay below 1
 ) -> Iterator[Verdict]:
     """Compare the running median of the loss with its start."""
-
-    def judge(optimizer: int) -> Iterator[Verdict]:
-        loss = training_loss(run, optimizer)
-        if loss.shapeless:
-            yield NotApplicable(reason=loss.shapeless)
-            return
-        start = start_level(loss)
-        if not math.isfinite(start) or len(loss.values) < 10:
-            yield CouldNotLook(
-                reason=f"the first loss is {number(start)}, of {count(len(loss.values))} steps",
-                enable="fix what non_finite reports, or train for 10 steps",
-            )
-            return
-        at = diverges(run, optimizer, doubled, worse)
-        if at is None:
-            yield Clean(
-                measured=f"the loss starts at {number(start)}, ends at {number(loss.last)} (mean of the last 10 %) and "
-                f"is never above {number(largest(loss.values))}{label_of(run, optimizer)}"
-            )
-        else:
-            yield _finding(run, optimizer, loss, start, at, doubled, worse)
-
-    yield from each_optimizer(run, judge)
+    loss = training_loss(training)
+    if loss.shapeless:
+        yield NotApplicable(reason=loss.shapeless)
+        return
+    start = start_level(loss)
+    if not math.isfinite(start) or len(loss.values) < 10:
+        yield CouldNotLook(
+            reason=f"the first loss is {number(start)}, of {count(len(loss.values))} steps",
+            enable="fix what non_finite reports, or train for 10 steps",
+        )
+        return
+    at = diverges(training, doubled, worse)
+    if at is None:
+        yield Clean(
+            measured=f"the loss starts at {number(start)}, ends at {number(loss.last)} (mean of the last 10 %) and "
+            f"is never above {number(largest(loss.values))}"
+        )
+    else:
+        yield _finding(training, loss, start, at, doubled, worse)
 
 
-def _finding(
-    run: Run, optimizer: int, loss: TrainingLoss, start: float, at: int, doubled: float, worse: float
-) -> Finding:
+def _finding(training: Training, loss: TrainingLoss, start: float, at: int, doubled: float, worse: float) -> Finding:
     constant = constant_level(loss)
     top = largest(loss.values)
     returned = math.isfinite(loss.last) and loss.last <= start
     harmless = not math.isnan(constant) and top < constant
     mark = [Mark(label=f"step {count(at)}", x=at)]
     row = int(numpy.argmax(loss.steps >= at))
-    rates = learning_rates(run, optimizer)
+    rates = training.learning_rates
     rate, first_rate = rates[row], rates[0]
     window = smoothing_window(loss)
     smooth = running_median(loss.values, window)
@@ -134,36 +128,34 @@ def _finding(
         seen.append(f"By then the learning rate has gone from {rate_in_words(first_rate)} to {rate_in_words(rate)}.")
     evidence: list[AnyEvidence] = [
         loss_chart(
-            run,
-            optimizer,
+            training,
             "The training loss; the mark is where it runs away, the line where it started.",
             [*mark, Mark(label="start", y=start, role="reference")],
         )
     ]
-    if numpy.isfinite(typical_update(run, optimizer)).any():
+    if numpy.isfinite(typical_update(training)).any():
         evidence.append(
             update_chart(
-                run,
-                optimizer,
+                training,
                 "How much of itself a typical weight layer changed in one step. Where that grows before the mark the "
                 "steps had become too large; where it grows after it, the loss was first.",
                 mark,
             )
         )
     last = int(loss.steps[-1])
-    wrong_way, hand = climbs(run, optimizer), by_hand(run, optimizer)
+    wrong_way, hand = climbs(training), by_hand(training)
     if wrong_way:
         seen.append(
             "The script adds the gradient instead of subtracting it: it walks up the loss."
             if hand
-            else f"{optimizer_class(run, optimizer)} was made with maximize=True: it walks up the loss."
+            else f"{optimizer_class(training)} was made with maximize=True: it walks up the loss."
         )
     turn = (
         Action(text="Subtract the gradient, if the loss is meant to fall", code="p -= lr * p.grad")
         if hand
         else Action(
             text="Remove maximize=True: the optimizer raises the loss on purpose",
-            code=optimizer_line(run, optimizer, lr=rate_in_words(rate)) if same_rate(rate) else "",
+            code=optimizer_line(training, lr=rate_in_words(rate)) if same_rate(rate) else "",
         )
     )
     return Finding(
@@ -175,14 +167,13 @@ def _finding(
             if returned
             else f"The loss diverges at step {count(at)}: it climbs from {number(lowest)} to {number(top)} and ends at "
             + ending
-        )
-        + label_of(run, optimizer),
+        ),
         seen=" ".join(seen),
         span=Span(first=at, last=last),
         evidence=evidence,
         actions=[
             *([turn] if wrong_way else []),
-            _slower(run, optimizer, at, rate),
+            _slower(training, at, rate),
             Action(
                 text="Clip the gradient norm before each step",
                 code="torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)",
@@ -203,17 +194,17 @@ def _finding(
     )
 
 
-def _slower(run: Run, optimizer: int, at: int, rate: Floats) -> Action:
+def _slower(training: Training, at: int, rate: Floats) -> Action:
     """The learning rate that learning_rate_too_high names, where it was too high before; else a tenth of the rate."""
-    rise = rising_rate(run, optimizer)
+    rise = rising_rate(training)
     if rise is not None:
-        return hold(run, optimizer, rise)
-    gentle = gentle_rate(run, optimizer)
+        return hold(training, rise)
+    gentle = gentle_rate(training)
     if gentle is not None and gentle.step <= at + _LEAD_UP:
         text = f"Lower the learning rate from {rate_in_words(gentle.rates)} to {rate_in_words(gentle.lower)}"
         lower = gentle.lower
     else:
         lower = rate / 10
         text = f"Lower the learning rate at step {count(at)} from {rate_in_words(rate)} to {rate_in_words(lower)}"
-    code = optimizer_line(run, optimizer, lr=rate_in_words(lower)) if same_rate(lower) else ""
+    code = optimizer_line(training, lr=rate_in_words(lower)) if same_rate(lower) else ""
     return Action(text=text, code=code)

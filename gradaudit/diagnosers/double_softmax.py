@@ -189,10 +189,10 @@ def _finding(
     if math.isfinite(floor):
         seen.append(f"With every answer right the loss would still be {number(floor)}.")
     chart: list[AnyEvidence] = [_range_chart(facts, frame)]
-    optimizer = next((o for o in run.optimizers if training_loss(run, o).facts == facts), None)
-    if optimizer is not None:
+    training = next((one for one in run.trainings if training_loss(one).facts == facts), None)
+    if training is not None:
         marks = [Mark(label=f"lowest possible: {number(floor)}", y=floor)] if math.isfinite(floor) else []
-        chart.append(loss_chart(run, optimizer, "The training loss, and where it has to stop.", marks))
+        chart.append(loss_chart(training, "The training loss, and where it has to stop.", marks))
     modules = [module for module in run.meta.modules if module.module_class.lower().startswith(what)]
     own_module = layer(run, modules[0].name) or modules[0].module_class if len(modules) == 1 else ""
     remove = f"Remove {own_module}" if own_module else f"Remove the {what} before the loss"

@@ -35,8 +35,7 @@ import numpy
 
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.reduce import plain
-from gradaudit.evidence.each_optimizer import each_optimizer
-from gradaudit.evidence.words.optimizers import label_of, rate_in_words
+from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.wording import factor, in_code, names, number, percent, setting
 from gradaudit.findings import (
     Action,
@@ -52,79 +51,74 @@ from gradaudit.findings import (
     Verdict,
     ratio,
 )
-from gradaudit.reading.run import Run
 from gradaudit.signals.layers.layers import embeddings, weight_layers, zero_start
 from gradaudit.signals.order_statistics import Floats, Integers, median, medians_across, rank_correlation
 from gradaudit.signals.updates.learning_rates import optimizer_class, peak_rates
-from gradaudit.signals.updates.ratios import recorded_global_steps
 from gradaudit.signals.updates.weight_growth import decay_paths, norms_over_first, weight_decays
+from gradaudit.training import Training
 
 _GROWN = 2.0  # times: from here on a gradient is said to have grown
 _MOST_LINES = 4
 
 
 @diagnoser(
+    per="training",
     worst=Severity.NOTE,
     needs=("tensors.weight_norm",),
     minimum_steps=100,
     explains=("gradient_growth", "loss_spike", "no_learning", "no_signal"),
 )
 def embedding_shrinkage(
-    run: Run,
+    training: Training,
     *,
     shrunk: float = 0.3,  # of the first norm; none is published; in the laboratory harm began between 0.14 and 0.01
     steady: float = 0.9,  # Spearman's: a table that decays falls at every step
     explained: float = 0.5,  # of the logarithm of what is left: less decay than that is not its cause
 ) -> Iterator[Verdict]:
     """Follow the norm of every embedding table under weight decay."""
-
-    def judge(optimizer: int) -> Iterator[Verdict]:
-        tensors = run.tensors_of(optimizer)
-        owned = numpy.asarray([t.optimizer == optimizer and t.requires_grad for t in tensors], dtype=bool)
-        tables = numpy.flatnonzero(embeddings(run, optimizer) & owned & ~zero_start(run, optimizer))
-        decays, paths = weight_decays(run, optimizer), decay_paths(run, optimizer)
-        tables = numpy.asarray([i for i in tables if 0 <= tensors[i].group < len(decays)], dtype=numpy.int64)
-        if not len(tables):
-            yield NotApplicable(reason="no embedding table is trained")
-            return
-        if not any(decays[tensors[i].group] > 0 for i in tables):
-            yield NotApplicable(reason="the embedding tables have no weight decay")
-            return
-        left = norms_over_first(run, optimizer)[:, tables]
-        known = numpy.isfinite(left).all(axis=1)
-        if known.sum() < 3:
-            yield CouldNotLook(
-                reason="the norms of the tables were recorded at fewer than 3 steps",
-                enable="record more often: --every 1",
-            )
-            return
-        left = left[known]
-        found = [
-            place
-            for place, index in enumerate(tables.tolist())
-            if 0 < left[-1, place] < shrunk
-            and rank_correlation(left[:, place]) <= -steady
-            and decays[tensors[index].group] > 0
-            and not paths[tensors[index].group] < explained * -math.log(left[-1, place])
-        ]
-        if not found:
-            least = int(numpy.argmin(left[-1]))
-            yield Clean(
-                measured=f"of the embedding tables {tensors[tables[least]].name} ends smallest, at "
-                f"{number(float(left[-1, least]))} times its first norm{label_of(run, optimizer)}"
-            )
-            return
-        worst = min(found, key=lambda place: float(left[-1, place]))
-        columns = tables[[worst, *(place for place in found if place != worst)]]
-        steps = recorded_global_steps(run, optimizer)[known]
-        yield _finding(run, optimizer, columns, steps, left[:, worst], shrunk, steady, explained)
-
-    yield from each_optimizer(run, judge)
+    tensors = training.tensors
+    owned = numpy.asarray([t.optimizer == training.id and t.requires_grad for t in tensors], dtype=bool)
+    tables = numpy.flatnonzero(embeddings(training) & owned & ~zero_start(training))
+    decays, paths = weight_decays(training), decay_paths(training)
+    tables = numpy.asarray([i for i in tables if 0 <= tensors[i].group < len(decays)], dtype=numpy.int64)
+    if not len(tables):
+        yield NotApplicable(reason="no embedding table is trained")
+        return
+    if not any(decays[tensors[i].group] > 0 for i in tables):
+        yield NotApplicable(reason="the embedding tables have no weight decay")
+        return
+    left = norms_over_first(training)[:, tables]
+    known = numpy.isfinite(left).all(axis=1)
+    if known.sum() < 3:
+        yield CouldNotLook(
+            reason="the norms of the tables were recorded at fewer than 3 steps",
+            enable="record more often: --every 1",
+        )
+        return
+    left = left[known]
+    found = [
+        place
+        for place, index in enumerate(tables.tolist())
+        if 0 < left[-1, place] < shrunk
+        and rank_correlation(left[:, place]) <= -steady
+        and decays[tensors[index].group] > 0
+        and not paths[tensors[index].group] < explained * -math.log(left[-1, place])
+    ]
+    if not found:
+        least = int(numpy.argmin(left[-1]))
+        yield Clean(
+            measured=f"of the embedding tables {tensors[tables[least]].name} ends smallest, at "
+            f"{number(float(left[-1, least]))} times its first norm"
+        )
+        return
+    worst = min(found, key=lambda place: float(left[-1, place]))
+    columns = tables[[worst, *(place for place in found if place != worst)]]
+    steps = training.recorded_global_steps[known]
+    yield _finding(training, columns, steps, left[:, worst], shrunk, steady, explained)
 
 
 def _finding(
-    run: Run,
-    optimizer: int,
+    training: Training,
     columns: Integers,
     steps: Integers,
     left: Floats,
@@ -132,25 +126,25 @@ def _finding(
     steady: float,
     explained: float,
 ) -> Finding:
-    tensors = [run.tensors_of(optimizer)[int(column)] for column in columns]
+    tensors = [training.tensors[int(column)] for column in columns]
     worst, others = tensors[0], [tensor.name for tensor in tensors[1:]]
-    decay = float(weight_decays(run, optimizer)[worst.group])
-    path = float(decay_paths(run, optimizer)[worst.group])
-    rate = rate_in_words(peak_rates(run, optimizer)[[worst.group]])
-    grown = _gradient(run, optimizer, int(columns[0]))
+    decay = float(weight_decays(training)[worst.group])
+    path = float(decay_paths(training)[worst.group])
+    rate = rate_in_words(peak_rates(training)[[worst.group]])
+    grown = _gradient(training, int(columns[0]))
     return Finding(
         severity=Severity.NOTE,
         confidence=Confidence.MEDIUM,
         headline=f"A weight decay of {setting(decay)} shrinks the embedding {worst.name} to {percent(left[-1])} of its "
-        f"start{label_of(run, optimizer)}",
+        f"start",
         seen=f"Its norm falls steadily over the run{f', as does that of {names(others)}' if others else ''}. "
-        f"{optimizer_class(run, optimizer)} has a weight decay of {setting(decay)} on it, at a learning rate of at "
+        f"{optimizer_class(training)} has a weight decay of {setting(decay)} on it, at a learning rate of at "
         f"most {rate}"
         + (f": alone that would leave {percent(math.exp(-path))}." if math.isfinite(path) else ".")
         + (f" The gradient of the table grows {factor(grown)} times meanwhile." if grown >= _GROWN else ""),
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         tensors=[tensor.name for tensor in tensors[:20]],
-        evidence=[_norms(run, optimizer, columns), _gradients(run, optimizer, columns)],
+        evidence=[_norms(training, columns), _gradients(training, columns)],
         actions=[
             Action(text=f"Take {worst.name} out of weight decay: a group of its own, with a decay of 0",
                    code=f'{{"params": [{in_code(worst.name)}], "weight_decay": 0.0}}'),
@@ -168,18 +162,18 @@ def _finding(
     )  # fmt: skip
 
 
-def _gradient(run: Run, optimizer: int, column: int) -> float:
+def _gradient(training: Training, column: int) -> float:
     """How many times the gradient of a table grows from the second fifth of the recorded steps to the last."""
-    norms = run.matrix("gradient_norm", optimizer)[:, column]
+    norms = training.matrix("gradient_norm")[:, column]
     fifth = len(norms) // 5
     before = median(norms[fifth : 2 * fifth])
     return median(norms[-fifth:]) / before if fifth and before > 0 else math.nan
 
 
-def _norms(run: Run, optimizer: int, columns: Integers) -> Lines:
-    left, steps = norms_over_first(run, optimizer), recorded_global_steps(run, optimizer)
-    tensors = run.tensors_of(optimizer)
-    layers = weight_layers(run, optimizer) & ~zero_start(run, optimizer)
+def _norms(training: Training, columns: Integers) -> Lines:
+    left, steps = norms_over_first(training), training.recorded_global_steps
+    tensors = training.tensors
+    layers = weight_layers(training) & ~zero_start(training)
     series = [plain(tensors[int(i)].name, steps, left[:, i], role="flagged") for i in columns[:_MOST_LINES]]
     if layers.any():
         series.append(plain("median weight layer", steps, medians_across(left[:, layers])))
@@ -192,9 +186,9 @@ def _norms(run: Run, optimizer: int, columns: Integers) -> Lines:
     )
 
 
-def _gradients(run: Run, optimizer: int, columns: Integers) -> Lines:
-    norms, steps = run.matrix("gradient_norm", optimizer), recorded_global_steps(run, optimizer)
-    tensors = run.tensors_of(optimizer)
+def _gradients(training: Training, columns: Integers) -> Lines:
+    norms, steps = training.matrix("gradient_norm"), training.recorded_global_steps
+    tensors = training.tensors
     return Lines(
         title="Gradient of the table",
         caption="The norm of the gradient. Behind a normalisation layer it grows as the table shrinks.",

@@ -35,9 +35,8 @@ import numpy
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import MOST_DOTS, loss_chart
 from gradaudit.evidence.charts.reduce import short
-from gradaudit.evidence.each_optimizer import each_optimizer
 from gradaudit.evidence.words.depth import fate
-from gradaudit.evidence.words.optimizers import label_of, optimizer_line
+from gradaudit.evidence.words.optimizers import optimizer_line
 from gradaudit.evidence.words.wording import count, number, percent, setting
 from gradaudit.findings import (
     Action,
@@ -53,7 +52,6 @@ from gradaudit.findings import (
     Span,
     Verdict,
 )
-from gradaudit.reading.run import Run
 from gradaudit.signals.gradients.depth_slope import profiled
 from gradaudit.signals.layers.layers import weight_layers
 from gradaudit.signals.loss.progress import learned_nothing
@@ -61,15 +59,17 @@ from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.order_statistics import Floats, Mask, largest, median, medians
 from gradaudit.signals.updates.adam_memory import eps_of, remembered
 from gradaudit.signals.updates.learning_rates import optimizer_class
-from gradaudit.signals.updates.ratios import last_half, recorded_global_steps, step_weights
+from gradaudit.signals.updates.ratios import last_half, step_weights
 from gradaudit.signals.updates.step_size import gradients_per_element
 from gradaudit.signals.updates.update_rms import USUAL, typical_update_rms
+from gradaudit.training import Training
 
 _USUAL_EPS = 1e-8  # torch's default: nobody chose it for this model
 _ROUNDING = 1.001  # settings are kept as float64, defaults of other libraries may be float32
 
 
 @diagnoser(
+    per="training",
     worst=Severity.WARNING,
     needs=("tensors.gradient_norm",),
     minimum_steps=10,
@@ -83,7 +83,7 @@ _ROUNDING = 1.001  # settings are kept as float64, defaults of other libraries m
     ),
 )
 def epsilon_dominates(
-    run: Run,
+    training: Training,
     *,
     below: float = 1.0,  # times eps: halves the step (arXiv 2309.14322, section 3.4); healthy runs stay above 98,000
     layers: float = 0.5,  # of the weight layers: a single quiet layer is layer_imbalance's
@@ -91,45 +91,40 @@ def epsilon_dominates(
     solved: float = 0.01,  # of the first loss: where it is gone, so is the gradient
 ) -> Iterator[Verdict]:
     """Compare what the optimizer remembers of each layer's gradient with its eps."""
-
-    def judge(optimizer: int) -> Iterator[Verdict]:
-        eps = eps_of(run, optimizer)
-        if not eps:
-            yield NotApplicable(
-                reason=f"{optimizer_class(run, optimizer)} adds no eps to the size of the gradient, or it is not known"
-            )
-            return
-        sizes = remembered(run, optimizer) / eps
-        chosen = weight_layers(run, optimizer) & (numpy.nan_to_num(sizes) > 0).any(axis=0)
-        if not chosen.any() or not numpy.isfinite(sizes[:, chosen]).any():
-            yield NotApplicable(reason="no weight layer has a gradient")
-            return
-        sizes = sizes[:, chosen]
-        known = numpy.isfinite(sizes)
-        share = _share_below(sizes, below)
-        weights = step_weights(run, optimizer)
-        dominated = known.any(axis=1) & (share >= layers) & (share > 0)
-        often = float((dominated * weights).sum() / weights.sum())
-        loss = training_loss(run, optimizer)
-        done = not loss.shapeless and loss.last <= solved * loss.first
-        # Where the loss does not say whether it is solved, gradients that fade late may be the end of the training.
-        early = weights.cumsum() <= weights.sum() / 5
-        late_only = bool(loss.shapeless) and not (dominated & early).any()
-        typical = median(medians(sizes[last_half(run, optimizer)]))
-        if often <= most or done or late_only:
-            yield Clean(
-                measured=f"in the last half of the run {optimizer_class(run, optimizer)} remembers a gradient of "
-                f"{number(typical)} times its eps in the median of {count(chosen.sum())} weight layers"
-                + (f", and the loss is down to {number(loss.last)}" if done and often > most else "")
-                + label_of(run, optimizer)
-            )
-            return
-        loudest = _at_first(run, optimizer, chosen) / eps
-        nothing = learned_nothing(run, optimizer)
-        grave = loudest < below and (eps <= _USUAL_EPS * _ROUNDING or nothing)
-        yield _finding(run, optimizer, chosen, dominated, often, typical, loudest, grave, nothing, below, layers, most)
-
-    yield from each_optimizer(run, judge)
+    eps = eps_of(training)
+    if not eps:
+        yield NotApplicable(
+            reason=f"{optimizer_class(training)} adds no eps to the size of the gradient, or it is not known"
+        )
+        return
+    sizes = remembered(training) / eps
+    chosen = weight_layers(training) & (numpy.nan_to_num(sizes) > 0).any(axis=0)
+    if not chosen.any() or not numpy.isfinite(sizes[:, chosen]).any():
+        yield NotApplicable(reason="no weight layer has a gradient")
+        return
+    sizes = sizes[:, chosen]
+    known = numpy.isfinite(sizes)
+    share = _share_below(sizes, below)
+    weights = step_weights(training)
+    dominated = known.any(axis=1) & (share >= layers) & (share > 0)
+    often = float((dominated * weights).sum() / weights.sum())
+    loss = training_loss(training)
+    done = not loss.shapeless and loss.last <= solved * loss.first
+    # Where the loss does not say whether it is solved, gradients that fade late may be the end of the training.
+    early = weights.cumsum() <= weights.sum() / 5
+    late_only = bool(loss.shapeless) and not (dominated & early).any()
+    typical = median(medians(sizes[last_half(training)]))
+    if often <= most or done or late_only:
+        yield Clean(
+            measured=f"in the last half of the run {optimizer_class(training)} remembers a gradient of "
+            f"{number(typical)} times its eps in the median of {count(chosen.sum())} weight layers"
+            + (f", and the loss is down to {number(loss.last)}" if done and often > most else "")
+        )
+        return
+    loudest = _at_first(training, chosen) / eps
+    nothing = learned_nothing(training)
+    grave = loudest < below and (eps <= _USUAL_EPS * _ROUNDING or nothing)
+    yield _finding(training, chosen, dominated, often, typical, loudest, grave, nothing, below, layers, most)
 
 
 def _share_below(sizes: Floats, below: float) -> Floats:
@@ -139,15 +134,14 @@ def _share_below(sizes: Floats, below: float) -> Floats:
     return numpy.asarray(small / numpy.maximum(1, numpy.isfinite(sizes).sum(axis=1)), dtype=float)
 
 
-def _at_first(run: Run, optimizer: int, chosen: Mask) -> float:
+def _at_first(training: Training, chosen: Mask) -> float:
     """The gradient per element of the loudest of these layers over the first ten steps; NaN where it is not known."""
-    rows = profiled(run, optimizer)
-    return largest(gradients_per_element(run, optimizer, rows, clipped=False)[chosen]) if rows.any() else math.nan
+    rows = profiled(training)
+    return largest(gradients_per_element(training, rows, clipped=False)[chosen]) if rows.any() else math.nan
 
 
 def _finding(
-    run: Run,
-    optimizer: int,
+    training: Training,
     chosen: Mask,
     dominated: Mask,
     often: float,
@@ -159,13 +153,13 @@ def _finding(
     layers: float,
     most: float,
 ) -> Finding:
-    eps, name = eps_of(run, optimizer), optimizer_class(run, optimizer)
-    steps = recorded_global_steps(run, optimizer)[dominated]
-    tensors = [tensor for tensor, take in zip(run.tensors_of(optimizer), chosen, strict=True) if take]
-    sizes = medians(remembered(run, optimizer)[:, chosen][last_half(run, optimizer)])
-    sizes_then = remembered(run, optimizer)[:, chosen][dominated] / eps
+    eps, name = eps_of(training), optimizer_class(training)
+    steps = training.recorded_global_steps[dominated]
+    tensors = [tensor for tensor, take in zip(training.tensors, chosen, strict=True) if take]
+    sizes = medians(remembered(training)[:, chosen][last_half(training)])
+    sizes_then = remembered(training)[:, chosen][dominated] / eps
     under = [bool(numpy.isfinite(size) and size < below * eps) for size in sizes]
-    update_rms = typical_update_rms(run, optimizer)
+    update_rms = typical_update_rms(training)
     lower = _lower(eps, sizes)
     # That the step is short is arithmetic, so a note, too, may stand above what follows from short steps.
     from_the_start = loudest < below and not grave
@@ -173,10 +167,10 @@ def _finding(
         severity=Severity.WARNING if grave else Severity.NOTE,
         confidence=Confidence.HIGH if grave else Confidence.MEDIUM,
         headline=f"Every gradient is below the eps of {name}: {number(loudest * eps)} per element at most, eps is "
-        f"{setting(eps)}{label_of(run, optimizer)}"
+        f"{setting(eps)}"
         if loudest < below
         else f"The gradients of {count(sum(under))} of {count(len(under))} weight layers are below the eps of {name}, "
-        f"{setting(eps)}{label_of(run, optimizer)}",
+        f"{setting(eps)}",
         seen=f"{name} divides by the remembered size of the gradient plus eps. In the median weight layer that size is "
         f"{number(typical, 2)} times eps over the last half of the run, so the step is "
         f"{percent(typical / (1 + typical))} of what it would be without eps, and shrinks with the gradient."
@@ -185,16 +179,16 @@ def _finding(
             f"{setting(USUAL[0])} to {setting(USUAL[1])} is usual."
             if numpy.isfinite(update_rms) and update_rms < USUAL[0] else ""
         )
-        + (f" {fate(run, optimizer)}" if nothing else ""),
+        + (f" {fate(training)}" if nothing else ""),
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         tensors=[tensor.name for tensor, low in zip(tensors, under, strict=True) if low][:20],
         evidence=[
-            _dots(run, optimizer, chosen, sizes, eps, below),
-            loss_chart(run, optimizer, "The training loss of the run.", []),
+            _dots(training, chosen, sizes, eps, below),
+            loss_chart(training, "The training loss of the run.", []),
         ],
         actions=[
             Action(text=f"Set eps from {setting(eps)} to {setting(lower)}",
-                   code=optimizer_line(run, optimizer, eps=setting(lower))),
+                   code=optimizer_line(training, eps=setting(lower))),
             Action(text="Do not divide the loss by a large number; take its mean over the batch"),
             *([] if eps <= _USUAL_EPS * _ROUNDING else [
                 Action(text=f"Or, if an eps of {setting(eps)} is meant, search the learning rate again for it")]),
@@ -220,11 +214,11 @@ def _lower(eps: float, sizes: Floats) -> float:
     return float(min(eps / 10, max(1e-15, 10.0 ** math.floor(math.log10(least) - 2))))
 
 
-def _dots(run: Run, optimizer: int, chosen: Mask, sizes: Floats, eps: float, below: float) -> Dots:
+def _dots(training: Training, chosen: Mask, sizes: Floats, eps: float, below: float) -> Dots:
     """One dot a weight layer, in depth order: the remembered gradient per element, against eps."""
     columns = numpy.flatnonzero(chosen)
     every = math.ceil(len(columns) / MOST_DOTS)
-    tensors = run.tensors_of(optimizer)
+    tensors = training.tensors
     return Dots(
         title="Remembered gradient per element by layer, last half",
         caption="What the optimizer divides by, before eps is added; from the input at the top to the output at the "

@@ -29,9 +29,7 @@ import numpy
 
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
-from gradaudit.evidence.each_optimizer import each_optimizer
 from gradaudit.evidence.words.modes import mode_dependent, mode_matters
-from gradaudit.evidence.words.optimizers import label_of
 from gradaudit.evidence.words.wording import count, percent, plural
 from gradaudit.findings import (
     Action,
@@ -46,89 +44,81 @@ from gradaudit.findings import (
     Span,
     Verdict,
 )
-from gradaudit.reading.run import Run
+from gradaudit.training import Training
 
 
 @diagnoser(
+    per="training",
     worst=Severity.WARNING,
     needs=("steps.training",),
     minimum_steps=5,
     explains=("no_learning", "no_signal", "overfitting"),
 )
 def eval_mode_training(
-    run: Run,
+    training: Training,
     *,
     most: float = 0.9,  # found 9 of 9 faulty runs, and none of 410 healthy ones
     tail: float = 0.2,  # of the steps; not measured: a run that ends with so many was not left so on purpose
 ) -> Iterator[Verdict]:
     """Count the steps made in evaluation mode."""
-
-    def judge(optimizer: int) -> Iterator[Verdict]:
-        frame = run.steps_of(optimizer)
-        flags = frame["training"].to_numpy()[frame["micro_steps"].to_numpy() > 0]
-        steps = frame["global_step"].to_numpy()[frame["micro_steps"].to_numpy() > 0]
-        if not (flags >= 0).any():
-            yield CouldNotLook(
-                reason="the mode of the model is not known",
-                enable="train parameters that belong to a torch.nn.Module",
+    frame = training.steps
+    flags = frame["training"].to_numpy()[frame["micro_steps"].to_numpy() > 0]
+    steps = frame["global_step"].to_numpy()[frame["micro_steps"].to_numpy() > 0]
+    if not (flags >= 0).any():
+        yield CouldNotLook(
+            reason="the mode of the model is not known",
+            enable="train parameters that belong to a torch.nn.Module",
+        )
+        return
+    off = flags == 0
+    share = float(off.mean())
+    on = numpy.flatnonzero(flags == 1)
+    ending = len(flags) - 1 - int(on[-1]) if len(on) else len(flags)
+    after = share <= most and ending / len(flags) > tail
+    if share <= most and not after:
+        yield Clean(
+            measured=f"the model is in training mode at {count((flags == 1).sum())} of {plural(len(flags), 'step')}"
+        )
+        return
+    if mode_matters(training.run) is False:
+        yield NotApplicable(reason="the model has neither dropout nor batch normalisation: its mode changes nothing")
+        return
+    first = int(steps[len(flags) - ending]) if after else int(steps[numpy.argmax(off)])
+    has = mode_dependent(training.run) or "modules that are not known"
+    yield Finding(
+        severity=Severity.WARNING if mode_matters(training.run) else Severity.NOTE,
+        confidence=Confidence.CERTAIN if mode_matters(training.run) else Confidence.MEDIUM,
+        headline=(
+            f"The model stays in evaluation mode from step {count(first)} on, {percent(ending / len(flags))} of "
+            "the run"
+            if after
+            else f"The model is in evaluation mode at {count(off.sum())} of {plural(len(flags), 'training step')}"
+        ),
+        seen=f"The model has {has}. In evaluation mode dropout does nothing, and batch normalisation neither uses "
+        "nor updates the statistics of the batch."
+        + (f" Up to step {count(first - 1)} the model is in training mode." if after else ""),
+        span=Span(first=first, last=int(steps[-1])),
+        evidence=[
+            loss_chart(
+                training,
+                "The training loss seldom shows the mode; the mark is where evaluation mode begins.",
+                [Mark(label="evaluation mode", x=first)],
             )
-            return
-        off = flags == 0
-        share = float(off.mean())
-        training = numpy.flatnonzero(flags == 1)
-        ending = len(flags) - 1 - int(training[-1]) if len(training) else len(flags)
-        after = share <= most and ending / len(flags) > tail
-        if share <= most and not after:
-            yield Clean(
-                measured=f"the model is in training mode at {count((flags == 1).sum())} of {plural(len(flags), 'step')}"
-                + label_of(run, optimizer)
-            )
-            return
-        if mode_matters(run) is False:
-            yield NotApplicable(
-                reason="the model has neither dropout nor batch normalisation: its mode changes nothing"
-            )
-            return
-        first = int(steps[len(flags) - ending]) if after else int(steps[numpy.argmax(off)])
-        has = mode_dependent(run) or "modules that are not known"
-        yield Finding(
-            severity=Severity.WARNING if mode_matters(run) else Severity.NOTE,
-            confidence=Confidence.CERTAIN if mode_matters(run) else Confidence.MEDIUM,
-            headline=(
-                f"The model stays in evaluation mode from step {count(first)} on, {percent(ending / len(flags))} of "
-                "the run"
+        ],
+        actions=[
+            Action(
+                text="Go back to training mode after each evaluation"
                 if after
-                else f"The model is in evaluation mode at {count(off.sum())} of {plural(len(flags), 'training step')}"
-            )
-            + label_of(run, optimizer),
-            seen=f"The model has {has}. In evaluation mode dropout does nothing, and batch normalisation neither uses "
-            "nor updates the statistics of the batch."
-            + (f" Up to step {count(first - 1)} the model is in training mode." if after else ""),
-            span=Span(first=first, last=int(steps[-1])),
-            evidence=[
-                loss_chart(
-                    run,
-                    optimizer,
-                    "The training loss seldom shows the mode; the mark is where evaluation mode begins.",
-                    [Mark(label="evaluation mode", x=first)],
-                )
-            ],
-            actions=[
-                Action(
-                    text="Go back to training mode after each evaluation"
-                    if after
-                    else "Switch to training mode before the first step",
-                    code="model.train()",
-                ),
-                Action(text="If only batch normalisation is meant to be frozen, switch those modules alone",
-                       code="for m in model.modules():\n    if isinstance(m, nn.BatchNorm2d): m.eval()"),
-            ],
-            measures=[
-                Measure(quantity="steps in evaluation mode", value=share, comparison=">", threshold=most,
-                        unit="fraction", option="most", any_of="steps"),
-                Measure(quantity="steps at the end, all in evaluation mode", value=ending / len(flags),
-                        comparison=">", threshold=tail, unit="fraction", option="tail", any_of="steps"),
-            ],
-        )  # fmt: skip
-
-    yield from each_optimizer(run, judge)
+                else "Switch to training mode before the first step",
+                code="model.train()",
+            ),
+            Action(text="If only batch normalisation is meant to be frozen, switch those modules alone",
+                   code="for m in model.modules():\n    if isinstance(m, nn.BatchNorm2d): m.eval()"),
+        ],
+        measures=[
+            Measure(quantity="steps in evaluation mode", value=share, comparison=">", threshold=most,
+                    unit="fraction", option="most", any_of="steps"),
+            Measure(quantity="steps at the end, all in evaluation mode", value=ending / len(flags),
+                    comparison=">", threshold=tail, unit="fraction", option="tail", any_of="steps"),
+        ],
+    )  # fmt: skip

@@ -36,10 +36,9 @@ import numpy
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.charts.reduce import plain
-from gradaudit.evidence.each_optimizer import each_optimizer
 from gradaudit.evidence.words.depth import fate
 from gradaudit.evidence.words.last_tenth import weights_at_the_end
-from gradaudit.evidence.words.optimizers import label_of, optimizer_line, rate_in_words
+from gradaudit.evidence.words.optimizers import optimizer_line, rate_in_words
 from gradaudit.evidence.words.wording import count, number, percent, setting
 from gradaudit.findings import (
     Action,
@@ -56,15 +55,15 @@ from gradaudit.findings import (
     Verdict,
     ratio,
 )
-from gradaudit.reading.run import Run
 from gradaudit.signals.gradients.finiteness import breakdown
 from gradaudit.signals.layers.layers import weight_layers, zero_start
 from gradaudit.signals.loss.progress import constant_level, learned_nothing
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.order_statistics import Floats, Integers, median, medians, medians_across
-from gradaudit.signals.updates.learning_rates import learning_rates, optimizer_class, peak_rates
-from gradaudit.signals.updates.ratios import recorded_global_steps, window
+from gradaudit.signals.updates.learning_rates import optimizer_class, peak_rates
+from gradaudit.signals.updates.ratios import window
 from gradaudit.signals.updates.weight_growth import decay_paths, momentum_gain, norms_over_first, weight_decays
+from gradaudit.training import Training
 
 _EARLY = (2, 40)  # steps: late in training decay and gradient balance in healthy normalised layers, too
 _EXPLAINED = 0.1  # of the shrinkage, as a logarithm: less decay than that is not its cause
@@ -73,6 +72,7 @@ _TAKEN = 0.1  # of an idle weight over the whole run: what the suggested decay t
 
 
 @diagnoser(
+    per="training",
     worst=Severity.CRITICAL,
     needs=("tensors.update_weight_cosine", "tensors.weight_norm"),
     minimum_steps=40,
@@ -90,80 +90,69 @@ _TAKEN = 0.1  # of an idle weight over the whole run: what the suggested decay t
     ),
 )
 def excessive_weight_decay(
-    run: Run,
+    training: Training,
     *,
     cosine: float = -0.5,  # healthy runs stay above -0.23, faulty ones below -0.73
     shrunk: float = 0.5,  # of the first norm; healthy layers keep 0.99, faulty ones at most 0.22
     learned: float = 0.96,  # of a constant's loss: runs that decay holds down end at 0.99, one that learns at 0.87
 ) -> Iterator[Verdict]:
     """Judge the direction of the early updates and what is left of the weights."""
-
-    def judge(optimizer: int) -> Iterator[Verdict]:
-        tensors = run.tensors_of(optimizer)
-        owned = numpy.asarray([t.optimizer == optimizer for t in tensors], dtype=bool)
-        columns = numpy.flatnonzero(weight_layers(run, optimizer) & owned & ~zero_start(run, optimizer))
-        if not len(columns):
-            yield NotApplicable(reason="no weight layer that does not start at zero is trained")
-            return
-        cosines = run.matrix("update_weight_cosine", optimizer)[window(run, optimizer, *_EARLY)][:, columns]
-        left = norms_over_first(run, optimizer)[:, columns]
-        if not numpy.isfinite(cosines).any() or not numpy.isfinite(left).any():
-            yield CouldNotLook(
-                reason="the directions of the updates at steps 2 to 40 were not recorded, or the weights do not change",
-                enable="record from the first step on, more often: --every 1",
-            )
-            return
-        if unknown := weights_at_the_end(run, optimizer):
-            yield unknown
-            return
-        # The median over steps and layers at once: one layer may well shrink for reasons of its own.
-        early = float(medians(cosines.reshape(-1, 1))[0])
-        last = medians_across(left)
-        last = last[numpy.isfinite(last)]
-        remains = float(last[-1])
-        if not (early < cosine and remains < shrunk):
-            broken = breakdown(run, optimizer)
-            lost = broken is not None and not broken.recovered
-            yield Clean(
-                measured=f"the early updates have a cosine of {number(early, 2)} with the weights (-1 is nothing but "
-                "decay)"
-                # What the norms are where a run breaks says nothing of decay.
-                + (
-                    ""
-                    if lost
-                    else f", and the weights end at {number(remains, 2)} times their first norm (median layer)"
-                )
-                + label_of(run, optimizer)
-            )
-            return
-        yield _finding(
-            run, optimizer, columns, early, remains, {"cosine": cosine, "shrunk": shrunk, "learned": learned}
+    tensors = training.tensors
+    owned = numpy.asarray([t.optimizer == training.id for t in tensors], dtype=bool)
+    columns = numpy.flatnonzero(weight_layers(training) & owned & ~zero_start(training))
+    if not len(columns):
+        yield NotApplicable(reason="no weight layer that does not start at zero is trained")
+        return
+    cosines = training.matrix("update_weight_cosine")[window(training, *_EARLY)][:, columns]
+    left = norms_over_first(training)[:, columns]
+    if not numpy.isfinite(cosines).any() or not numpy.isfinite(left).any():
+        yield CouldNotLook(
+            reason="the directions of the updates at steps 2 to 40 were not recorded, or the weights do not change",
+            enable="record from the first step on, more often: --every 1",
         )
-
-    yield from each_optimizer(run, judge)
+        return
+    if unknown := weights_at_the_end(training):
+        yield unknown
+        return
+    # The median over steps and layers at once: one layer may well shrink for reasons of its own.
+    early = float(medians(cosines.reshape(-1, 1))[0])
+    last = medians_across(left)
+    last = last[numpy.isfinite(last)]
+    remains = float(last[-1])
+    if not (early < cosine and remains < shrunk):
+        broken = breakdown(training)
+        lost = broken is not None and not broken.recovered
+        yield Clean(
+            measured=f"the early updates have a cosine of {number(early, 2)} with the weights (-1 is nothing but "
+            "decay)"
+            # What the norms are where a run breaks says nothing of decay.
+            + ("" if lost else f", and the weights end at {number(remains, 2)} times their first norm (median layer)")
+        )
+        return
+    yield _finding(training, columns, early, remains, {"cosine": cosine, "shrunk": shrunk, "learned": learned})
 
 
 def _finding(
-    run: Run, optimizer: int, columns: Integers, early: float, remains: float, thresholds: dict[str, float]
+    training: Training, columns: Integers, early: float, remains: float, thresholds: dict[str, float]
 ) -> Finding:
-    steps = recorded_global_steps(run, optimizer)
-    left = norms_over_first(run, optimizer)
+    steps = training.recorded_global_steps
+    left = norms_over_first(training)
     middle = medians_across(left[:, columns])
     halved = numpy.flatnonzero(middle < 0.5)
-    group = _decaying_group(run, optimizer, columns)
-    set_decay = float(weight_decays(run, optimizer)[group]) if group >= 0 else 0.0
-    able = _able(run, optimizer, set_decay, remains)
+    group = _decaying_group(training, columns)
+    set_decay = float(weight_decays(training)[group]) if group >= 0 else 0.0
+    able = _able(training, set_decay, remains)
     decay = set_decay if able else 0.0
-    nothing = learned_nothing(run, optimizer)
-    loss = training_loss(run, optimizer)
+    nothing = learned_nothing(training)
+    loss = training_loss(training)
     constant = math.nan if loss.unjudged else constant_level(loss)
     level = loss.last / constant if constant > 0 else math.nan  # targets that are all the same have a constant at 0
     fifth = len(loss.values) // 5
     fall = median(loss.values[fifth : 2 * fifth]) - median(loss.values[-fifth:])
     falls = fall >= _FALLS * abs(loss.first)
     learns = level < thresholds["learned"] and not nothing and falls
-    rates = peak_rates(run, optimizer)[[group]] if group >= 0 else peak_rates(run, optimizer)
-    tensors = run.tensors_of(optimizer)
+    rates = peak_rates(training)[[group]] if group >= 0 else peak_rates(training)
+    tensors = training.tensors
     ends = numpy.nan_to_num(left[-1], nan=1.0)
     # The median layer has shrunk, not each one: the others are no part of it.
     order = numpy.asarray([i for i in columns[numpy.argsort(ends[columns])] if ends[i] < thresholds["shrunk"]])
@@ -175,7 +164,7 @@ def _finding(
     ]
     if decay:
         seen.append(
-            f"{optimizer_class(run, optimizer)} has a weight decay of {setting(decay)} at a learning rate of "
+            f"{optimizer_class(training)} has a weight decay of {setting(decay)} at a learning rate of "
             f"{rate_in_words(rates)}."
         )
     elif set_decay:
@@ -188,7 +177,7 @@ def _finding(
             "These layers have no weight decay: a penalty in the loss shrinks them, or code that sets their size."
         )
     if nothing:
-        seen.append(fate(run, optimizer))
+        seen.append(fate(training))
     elif learns:
         seen.append(
             f"The loss ends at {percent(level)} of the best constant prediction's: it learns all the same. Only a run "
@@ -204,12 +193,12 @@ def _finding(
             if set_decay
             else "With no weight decay set, steps shrink"
         )
-        + f" the weights to {percent(remains)} of their start{label_of(run, optimizer)}",
+        + f" the weights to {percent(remains)} of their start",
         seen=" ".join(seen),
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         tensors=[tensors[int(index)].name for index in order[:20]],
-        evidence=[_chart(run, optimizer, steps, order, middle), loss_chart(run, optimizer, "The training loss.", [])],
-        actions=_actions(run, optimizer, decay, group),
+        evidence=[_chart(training, steps, order, middle), loss_chart(training, "The training loss.", [])],
+        actions=_actions(training, decay, group),
         measures=[
             Measure(quantity="cosine of update and weights, steps 2 to 40", value=early, comparison="<",
                     threshold=thresholds['cosine'], option="cosine"),
@@ -224,24 +213,24 @@ def _finding(
     )  # fmt: skip
 
 
-def _able(run: Run, optimizer: int, decay: float, remains: float) -> bool:
+def _able(training: Training, decay: float, remains: float) -> bool:
     """Whether the weight decay can have shrunk the weights to `remains`, or is not known to be too small for it."""
-    paths = decay_paths(run, optimizer)
+    paths = decay_paths(training)
     if not numpy.isfinite(paths).all() or not remains > 0:
         return decay > 0
     return decay > 0 and not 0 < float(paths.max(initial=0.0)) < _EXPLAINED * -math.log(remains)
 
 
-def _decaying_group(run: Run, optimizer: int, columns: Integers) -> int:
+def _decaying_group(training: Training, columns: Integers) -> int:
     """The parameter group of the judged layers whose weight decay takes most: learning rate times decay, summed."""
-    tensors, decays = run.tensors_of(optimizer), weight_decays(run, optimizer)
+    tensors, decays = training.tensors, weight_decays(training)
     groups = sorted({tensors[int(index)].group for index in columns} & set(range(len(decays))))
-    paths = numpy.nan_to_num(learning_rates(run, optimizer)).sum(axis=0)
+    paths = numpy.nan_to_num(training.learning_rates).sum(axis=0)
     return max(groups, key=lambda group: (decays[group] * paths[group], decays[group])) if groups else -1
 
 
-def _chart(run: Run, optimizer: int, steps: Integers, order: Integers, middle: Floats) -> Lines:
-    left, tensors = norms_over_first(run, optimizer), run.tensors_of(optimizer)
+def _chart(training: Training, steps: Integers, order: Integers, middle: Floats) -> Lines:
+    left, tensors = norms_over_first(training), training.tensors
     worst = [plain(tensors[int(i)].name, steps, left[:, int(i)], role="flagged") for i in order[:3]]
     return Lines(
         title="Norm of the weights",
@@ -255,19 +244,19 @@ def _chart(run: Run, optimizer: int, steps: Integers, order: Integers, middle: F
     )
 
 
-def _actions(run: Run, optimizer: int, decay: float, group: int) -> list[Action]:
+def _actions(training: Training, decay: float, group: int) -> list[Action]:
     if not decay:
         return [
             Action(text="Divide the penalty on the weights in the loss by 100, or remove it"),
             Action(text="Or initialise the weights with a standard deviation of 1 / sqrt(inputs)",
                    code="layer.reset_parameters()"),
         ]  # fmt: skip
-    name = optimizer_class(run, optimizer)
-    rates = numpy.nan_to_num(learning_rates(run, optimizer))[:, group]
-    path = float(rates.sum()) * momentum_gain(run, optimizer)
+    name = optimizer_class(training)
+    rates = numpy.nan_to_num(training.learning_rates)[:, group]
+    path = float(rates.sum()) * momentum_gain(training)
     better = min(decay / 10, _TAKEN / path) if path > 0 else decay / 100
     text = setting(float(f"{better:.0e}"))
-    of_group = f" of group {group}" if len(weight_decays(run, optimizer)) > 1 else ""
+    of_group = f" of group {group}" if len(weight_decays(training)) > 1 else ""
     actions = [
         Action(
             text=f"Lower the weight decay{of_group} from {setting(decay)} to {text}"
@@ -276,7 +265,7 @@ def _actions(run: Run, optimizer: int, decay: float, group: int) -> list[Action]
                if name in ("SGD", "AdamW") else ""),
             code=f"optimizer.param_groups[{group}]['weight_decay'] = {text}"
             if of_group
-            else optimizer_line(run, optimizer, lr=setting(float(rates.max())), weight_decay=text),
+            else optimizer_line(training, lr=setting(float(rates.max())), weight_decay=text),
         )
     ]  # fmt: skip
     if name == "Adam":

@@ -31,9 +31,7 @@ from collections.abc import Iterator
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.depth import depth_dots
 from gradaudit.evidence.charts.lines import loss_chart
-from gradaudit.evidence.each_optimizer import each_optimizer
 from gradaudit.evidence.words.depth import along_the_depth, fate, per_layer
-from gradaudit.evidence.words.optimizers import label_of
 from gradaudit.evidence.words.wording import count, fold, number
 from gradaudit.findings import (
     Action,
@@ -51,10 +49,11 @@ from gradaudit.reading.run import Run
 from gradaudit.signals.activations.inferred_saturation import BOUNDED
 from gradaudit.signals.gradients.depth_slope import FIRST_STEPS, Slope, growing_stretch, is_steep, profiled, slopes
 from gradaudit.signals.loss.progress import learned_nothing
-from gradaudit.signals.updates.ratios import recorded_global_steps
+from gradaudit.training import Training
 
 
 @diagnoser(
+    per="training",
     worst=Severity.CRITICAL,
     needs=("tensors.gradient_norm",),
     minimum_steps=10,
@@ -69,32 +68,28 @@ from gradaudit.signals.updates.ratios import recorded_global_steps
     ),
 )
 def exploding_gradient(
-    run: Run,
+    training: Training,
     *,
     decades: float = 3.0,  # healthy models reach 1.4 (2.5 with two nets pooled), faulty ones start at 4.0
     steady: float = 1.2,  # from layer to layer, six or more in a row: healthy models have 0.4, faulty ones 1.3
     order: float = 0.8,  # a slope, not one outlier: layer_imbalance looks at those
 ) -> Iterator[Verdict]:
     """Compare the gradient of the last layers with that of the first."""
-
-    def judge(optimizer: int) -> Iterator[Verdict]:
-        profiles = slopes(run, optimizer)
-        steep = next((s for s in profiles if s.drop < 0 and is_steep(s, decades, order)), None)
-        if steep is not None:
-            yield _growing(run, optimizer, steep, decades, order)
-        elif (stretch := growing_stretch(run, optimizer)) is not None and _lasts(stretch, steady):
-            yield _growing(run, optimizer, stretch, steady, order, "steady")
-        elif profiles:
-            yield Clean(measured=along_the_depth(profiles[0]) + label_of(run, optimizer))
-        elif profiled(run, optimizer).any():
-            yield NotApplicable(reason="the model has fewer than four weight layers whose gradients can be compared")
-        else:
-            yield CouldNotLook(
-                reason="no gradient statistics of the first ten steps, with the weights of the start, were recorded",
-                enable="record from the first step on",
-            )
-
-    yield from each_optimizer(run, judge)
+    profiles = slopes(training)
+    steep = next((s for s in profiles if s.drop < 0 and is_steep(s, decades, order)), None)
+    if steep is not None:
+        yield _growing(training, steep, decades, order)
+    elif (stretch := growing_stretch(training)) is not None and _lasts(stretch, steady):
+        yield _growing(training, stretch, steady, order, "steady")
+    elif profiles:
+        yield Clean(measured=along_the_depth(profiles[0]))
+    elif profiled(training).any():
+        yield NotApplicable(reason="the model has fewer than four weight layers whose gradients can be compared")
+    else:
+        yield CouldNotLook(
+            reason="no gradient statistics of the first ten steps, with the weights of the start, were recorded",
+            enable="record from the first step on",
+        )
 
 
 def _lasts(stretch: Slope, steady: float) -> bool:
@@ -102,13 +97,13 @@ def _lasts(stretch: Slope, steady: float) -> bool:
     return -stretch.drop >= steady and -stretch.late_drop >= steady / 2
 
 
-def _growing(run: Run, optimizer: int, slope: Slope, decades: float, order: float, option: str = "decades") -> Finding:
-    tensors = run.tensors_of(optimizer)
+def _growing(training: Training, slope: Slope, decades: float, order: float, option: str = "decades") -> Finding:
+    tensors = training.tensors
     persists = -slope.late_drop >= decades
-    nothing = persists and option == "decades" and learned_nothing(run, optimizer)
+    nothing = persists and option == "decades" and learned_nothing(training)
     apart = slope.early > slope.early[-2:].mean() + (decades if option == "decades" else decades / 2)
     loudest = [tensors[int(c)].name for c in slope.columns[apart]]
-    steps = recorded_global_steps(run, optimizer)
+    steps = training.recorded_global_steps
     branch = f" in {slope.branch}" if slope.branch else ""
     each = 10 ** (-slope.drop / max(1, len(slope.columns) - 2))
     seen = [
@@ -125,26 +120,26 @@ def _growing(run: Run, optimizer: int, slope: Slope, decades: float, order: floa
             else "In the last half of the run it no longer grows that way."
         )
     if nothing:
-        seen.append(fate(run, optimizer))
+        seen.append(fate(training))
     last = int(steps[-1]) if persists else int(steps[min(FIRST_STEPS, len(steps) - 1)])
     return Finding(
         severity=Severity.CRITICAL if nothing else Severity.WARNING,
         confidence=Confidence.HIGH if option == "decades" else Confidence.MEDIUM,
         headline=f"The gradient becomes {fold(slope.drop)} times larger on its way back through "
                  f"{count(len(slope.columns))} "
-        f"layers{branch}{label_of(run, optimizer)}",
+        f"layers{branch}",
         seen=" ".join(seen),
         span=Span(first=int(steps[0]), last=last),
         tensors=loudest[:20],
         evidence=[
-            depth_dots(run, optimizer, slope, set(loudest)),
-            loss_chart(run, optimizer, "The training loss of the run.", []),
+            depth_dots(training, slope, set(loudest)),
+            loss_chart(training, "The training loss of the run.", []),
         ],
         actions=[
             Action(
                 text=f"Divide the initial weights of these layers by {number(each, 2)}, or initialise them for their "
-                f"activation{_for(run)}",
-                code=_initialisation(run),
+                f"activation{_for(training.run)}",
+                code=_initialisation(training.run),
             ),
             Action(text="Normalise between the layers", code="nn.LayerNorm(width)"),
             Action(

@@ -35,8 +35,6 @@ import numpy
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.half_precision import gradient_sizes
 from gradaudit.evidence.charts.lines import loss_chart
-from gradaudit.evidence.each_optimizer import each_optimizer
-from gradaudit.evidence.words.optimizers import label_of
 from gradaudit.evidence.words.wording import count, names, percent, plural, setting
 from gradaudit.findings import (
     Action,
@@ -50,7 +48,6 @@ from gradaudit.findings import (
     Span,
     Verdict,
 )
-from gradaudit.reading.run import Run
 from gradaudit.signals.gradients.half_precision import (
     LOWEST,
     NORMAL,
@@ -60,56 +57,55 @@ from gradaudit.signals.gradients.half_precision import (
     first_gradients,
     gradients,
 )
+from gradaudit.training import Training
 
 
 @diagnoser(
-    worst=Severity.WARNING, needs=("steps",), explains=("layer_imbalance", "learning_rate_too_low", "no_learning")
+    per="training",
+    worst=Severity.WARNING,
+    needs=("steps",),
+    explains=("layer_imbalance", "learning_rate_too_low", "no_learning"),
 )
 def fp16_underflow(
-    run: Run,
+    training: Training,
     *,
     coarse: float = 0.5,  # of the elements; not measured: more than half of the gradient keeps fewer bits
     crushed: float = 0.5,  # of the elements; trainings that lost their gradient had 0.94 and more, others 0.00
     lost: float = 0.05,  # of the elements; not measured. Loss scaling was made for detectors that lost such shares
 ) -> Iterator[Verdict]:
     """Count the elements of the gradients that float16 cannot hold, or holds badly."""
-
-    def judge(optimizer: int) -> Iterator[Verdict]:
-        seen = gradients(run, optimizer)
-        why, proven = _in_half(run, optimizer, seen)
-        if seen is not None and seen.torn and not seen.counts.any():
-            yield CouldNotLook(
-                reason=f"the {plural(seen.torn, 'histogram')} of the gradients cannot be read: each has more bins on "
-                "one side of zero than on the other",
-                enable="record the run again",
-            )
-            return
-        if not why:
-            yield NotApplicable(reason=_elsewhere(seen))
-            return
-        if seen is None or not seen.counts.any():
-            yield CouldNotLook(
-                reason="no histogram of a gradient was recorded",
-                enable="record the run again with this version, for more than one step",
-            )
-            return
-        if not proven and not numpy.isfinite(run.steps_of(optimizer)["amp_scale"].to_numpy(dtype=float)).any():
-            yield CouldNotLook(
-                reason="a GradScaler skipped steps, and by what it scaled the loss was not recorded",
-                enable="record the run again with this version",
-            )
-            return
-        small, gone = _share(seen, NORMAL), _share(seen, SMALLEST)
-        if small > coarse or gone > lost:
-            yield _finding(run, optimizer, seen, why, proven, small, gone, coarse, crushed, lost)
-        else:
-            yield Clean(
-                measured=f"{percent(small)} of the elements of the gradients lie below 2**-14, and {percent(gone)} "
-                f"below 2**-24, at a scale of {_in_words(seen.scale)}{label_of(run, optimizer)}"
-                + (f"; all this {_torn(seen)}" if seen.torn else "")
-            )
-
-    yield from each_optimizer(run, judge)
+    seen = gradients(training)
+    why, proven = _in_half(training, seen)
+    if seen is not None and seen.torn and not seen.counts.any():
+        yield CouldNotLook(
+            reason=f"the {plural(seen.torn, 'histogram')} of the gradients cannot be read: each has more bins on "
+            "one side of zero than on the other",
+            enable="record the run again",
+        )
+        return
+    if not why:
+        yield NotApplicable(reason=_elsewhere(seen))
+        return
+    if seen is None or not seen.counts.any():
+        yield CouldNotLook(
+            reason="no histogram of a gradient was recorded",
+            enable="record the run again with this version, for more than one step",
+        )
+        return
+    if not proven and not numpy.isfinite(training.steps["amp_scale"].to_numpy(dtype=float)).any():
+        yield CouldNotLook(
+            reason="a GradScaler skipped steps, and by what it scaled the loss was not recorded",
+            enable="record the run again with this version",
+        )
+        return
+    small, gone = _share(seen, NORMAL), _share(seen, SMALLEST)
+    if small > coarse or gone > lost:
+        yield _finding(training, seen, why, proven, small, gone, coarse, crushed, lost)
+    else:
+        yield Clean(
+            measured=f"{percent(small)} of the elements of the gradients lie below 2**-14, and {percent(gone)} "
+            f"below 2**-24, at a scale of {_in_words(seen.scale)}" + (f"; all this {_torn(seen)}" if seen.torn else "")
+        )
 
 
 def _share(seen: Gradients, limit: int) -> float:
@@ -128,13 +124,13 @@ def _in_words(scale: float) -> str:
     return f"{scale:.0f}" if scale >= 1 else setting(scale)
 
 
-def _in_half(run: Run, optimizer: int, seen: Gradients | None) -> tuple[str, bool]:
+def _in_half(training: Training, seen: Gradients | None) -> tuple[str, bool]:
     """How one knows that gradients are computed in float16, empty where nothing says so, and whether that is sure."""
-    half = [t.name for t in run.tensors_of(optimizer) if t.optimizer == optimizer and t.dtype == "float16"]
+    half = [t.name for t in training.tensors if t.optimizer == training.id and t.dtype == "float16"]
     if half:
         return f"{plural(len(half), 'parameter')}, {names(half, 2)}, {'is' if len(half) == 1 else 'are'} float16.", True
-    frame = run.steps_of(optimizer)
-    scaler = numpy.isfinite(frame["amp_scale"].to_numpy(dtype=float)).any() or _skips(run, optimizer)
+    frame = training.steps
+    scaler = numpy.isfinite(frame["amp_scale"].to_numpy(dtype=float)).any() or _skips(training)
     if seen is not None and seen.rounded:
         why = "Their smallest elements are whole multiples of 2**-24, as only float16 leaves them"
         return f"{why}." if scaler else f"{why}, and no GradScaler was seen.", True
@@ -143,9 +139,9 @@ def _in_half(run: Run, optimizer: int, seen: Gradients | None) -> tuple[str, boo
     return (why, False) if scaler else ("", False)
 
 
-def _skips(run: Run, optimizer: int) -> bool:
+def _skips(training: Training) -> bool:
     """Whether a GradScaler skipped a step, whatever its scale."""
-    return bool(run.steps_of(optimizer)["skipped"].fillna(False).to_numpy(dtype=bool).any())
+    return bool(training.steps["skipped"].fillna(False).to_numpy(dtype=bool).any())
 
 
 def _elsewhere(seen: Gradients | None) -> str:
@@ -159,7 +155,7 @@ def _elsewhere(seen: Gradients | None) -> str:
 
 
 def _finding(
-    run: Run, optimizer: int, seen: Gradients, why: str, proven: bool, small: float, gone: float, coarse: float,
+    training: Training, seen: Gradients, why: str, proven: bool, small: float, gone: float, coarse: float,
     crushed: float, lost: float,
 ) -> Finding:  # fmt: skip
     below = seen.below(NORMAL)
@@ -170,7 +166,7 @@ def _finding(
     few = _share(seen, THREE_BITS)
     grave = proven and few > crushed
     keeps = "keeps" if proven else "would keep"
-    start = first_gradients(run, optimizer)
+    start = first_gradients(training)
     always = start is not None and start.counts.any() and _share(start, NORMAL) > coarse
     first = start.steps[0] if start is not None and always else seen.steps[0]
     return Finding(
@@ -180,8 +176,7 @@ def _finding(
             f"Of the gradient's elements {percent(few)} are so small that float16 {keeps} three bits of them or less"
             if few > crushed
             else f"Of the gradient's elements {percent(small)} are so small that float16 {keeps} fewer than 11 bits"
-        )
-        + label_of(run, optimizer),
+        ),
         seen=f"At {plural(len(seen.steps), 'step')} from {count(seen.steps[0])} to {count(seen.steps[-1])}, "
         f"{percent(small)} of the elements other than zero are below 2**-14 = 6.1e-5"
         + (f" after scaling by {_in_words(seen.scale)}" if scaled else "")
@@ -192,7 +187,7 @@ def _finding(
         + (f" All this {_torn(seen)}." if seen.torn else ""),
         span=Span(first=int(first), last=int(seen.steps[-1])),
         tensors=worst[:20],
-        evidence=[gradient_sizes(seen, coarse), loss_chart(run, optimizer, "The training loss.", [])],
+        evidence=[gradient_sizes(seen, coarse), loss_chart(training, "The training loss.", [])],
         actions=_actions(seen, scaled),
         measures=[
             Measure(quantity="elements below 2**-14", value=small, comparison=">", threshold=coarse, unit="fraction",

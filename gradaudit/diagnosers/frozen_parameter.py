@@ -50,8 +50,7 @@ import numpy
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import distance_chart
 from gradaudit.evidence.charts.reduce import plain
-from gradaudit.evidence.each_optimizer import each_optimizer
-from gradaudit.evidence.words.optimizers import label_of, usual_rate
+from gradaudit.evidence.words.optimizers import usual_rate
 from gradaudit.evidence.words.standstill import in_short, judged
 from gradaudit.evidence.words.wording import count, names, number, percent, plural, setting
 from gradaudit.findings import (
@@ -69,7 +68,6 @@ from gradaudit.findings import (
     Span,
     Verdict,
 )
-from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
 from gradaudit.signals.gradients.finiteness import skipped_at
 from gradaudit.signals.layers.calls import use_of
@@ -77,19 +75,20 @@ from gradaudit.signals.layers.standstill import MEANT, Reason, all_owned, at_res
 from gradaudit.signals.order_statistics import Floats, Mask, largest, medians
 from gradaudit.signals.updates.learning_rates import by_hand
 from gradaudit.signals.updates.lost_updates import LostUpdates, lost_updates
-from gradaudit.signals.updates.ratios import recorded_global_steps
+from gradaudit.training import Training
 
 _PROBED_WHOLE = 4096  # elements; a larger tensor is sampled
 
 
 @diagnoser(
+    per="training",
     worst=Severity.CRITICAL,
     needs=("tensors.update_norm", "tensors.drift_norm"),
     minimum_steps=5,
     explains=("dead_embedding", "learning_rate_too_low", "no_learning", "no_signal", "layer_imbalance"),
 )
 def frozen_parameter(
-    run: Run,
+    training: Training,
     *,
     least_steps: float = 5,  # an exact zero five times in a row is no accident
     backbone: float = 0.5,  # of the elements: training a head on a pretrained model leaves more than half outside
@@ -97,74 +96,65 @@ def frozen_parameter(
     faint: float = 1e-4,  # of the largest gradient per element; biases before a normalisation are at 1e-6
 ) -> Iterator[Verdict]:
     """Report the tensors that never moved, one finding for each reason."""
-
-    def judge(optimizer: int) -> Iterator[Verdict]:
-        tensors = run.tensors_of(optimizer)
-        on_purpose = numpy.asarray([run.frozen_on_purpose(tensor) for tensor in tensors], dtype=bool)
-        looked_at = numpy.asarray([t.role != "embedding" and t.elements > 0 for t in tensors], dtype=bool) & ~on_purpose
-        if not looked_at.any():
-            yield NotApplicable(
-                reason="the model has no parameter but embedding tables and those expected to be frozen"
-                if on_purpose.any()
-                else "the model has no parameter but embedding tables"
-            )
-            return
-        taken = int((~skipped_at(run, optimizer)).sum())
-        if taken < least_steps:
-            yield CouldNotLook(
-                reason=f"gradient statistics of only {plural(taken, 'step')} were recorded, and this check needs "
-                f"{setting(least_steps)}",
-                enable="train longer, or record more often: --every 1",
-            )
-            return
-        still = at_rest(run, optimizer) & looked_at
-        fainter = _faint(run, optimizer, faint)
-        why = reasons(run, optimizer)
-        meant = numpy.asarray([reason in MEANT for reason in why], dtype=bool) & still
-        found = False
-        for (reason, is_faint, _), group in _groups(run, optimizer, still & ~meant, why, fainter).items():
-            # A bias whose gradient is nothing but rounding has nothing to learn.
-            silent = is_faint or (
-                reason == "zero gradient" and not all_owned(run, optimizer, [tensors[i] for i in group])
-            )
-            weights = {tensors[i].module for i in group if tensors[i].role == "weight"}
-            named = [i for i in group if not silent or tensors[i].module in weights]
-            if reason == "frozen" and not any(tensors[i].role == "weight" for i in named):
-                continue  # fixed position tables and the like
-            if any(tensors[i].role == "weight" or not silent for i in named):
-                found = True
-                yield _finding(run, optimizer, reason, [tensors[i] for i in named], backbone, faint, is_faint)
-        lost = lost_updates(run, optimizer)
-        # What rounding undoes at every step is told of already; tensors that rest for another reason hide nothing.
-        told = any(why[index] == "no effect" for index in numpy.flatnonzero(still))
-        if lost is not None and lost.share > rounded and not told:
+    tensors = training.tensors
+    on_purpose = numpy.asarray([training.run.frozen_on_purpose(tensor) for tensor in tensors], dtype=bool)
+    looked_at = numpy.asarray([t.role != "embedding" and t.elements > 0 for t in tensors], dtype=bool) & ~on_purpose
+    if not looked_at.any():
+        yield NotApplicable(
+            reason="the model has no parameter but embedding tables and those expected to be frozen"
+            if on_purpose.any()
+            else "the model has no parameter but embedding tables"
+        )
+        return
+    taken = int((~skipped_at(training)).sum())
+    if taken < least_steps:
+        yield CouldNotLook(
+            reason=f"gradient statistics of only {plural(taken, 'step')} were recorded, and this check needs "
+            f"{setting(least_steps)}",
+            enable="train longer, or record more often: --every 1",
+        )
+        return
+    still = at_rest(training) & looked_at
+    fainter = _faint(training, faint)
+    why = reasons(training)
+    meant = numpy.asarray([reason in MEANT for reason in why], dtype=bool) & still
+    found = False
+    for (reason, is_faint, _), group in _groups(training, still & ~meant, why, fainter).items():
+        # A bias whose gradient is nothing but rounding has nothing to learn.
+        silent = is_faint or (reason == "zero gradient" and not all_owned(training, [tensors[i] for i in group]))
+        weights = {tensors[i].module for i in group if tensors[i].role == "weight"}
+        named = [i for i in group if not silent or tensors[i].module in weights]
+        if reason == "frozen" and not any(tensors[i].role == "weight" for i in named):
+            continue  # fixed position tables and the like
+        if any(tensors[i].role == "weight" or not silent for i in named):
             found = True
-            yield _lost(run, optimizer, lost, rounded)
-        if not found:
-            moving, still = int((looked_at & ~still).sum()), still & ~meant
-            tables = sum(tensor.role == "embedding" for tensor in tensors)
-            apart = [
-                f"{plural(tables, 'embedding table')} left to dead_embedding" if tables else "",
-                f"{count(on_purpose.sum())} expected to be frozen" if on_purpose.any() else "",
-                f"{count(meant.sum())} frozen and in no optimizer, or copies of trained ones" if meant.any() else "",
-            ]
-            yield Clean(
-                measured=(
-                    f"{count(moving)} of {plural(looked_at.sum(), 'parameter tensor')} change during training"
-                    + label_of(run, optimizer)
-                )
-                + (f"; the other {plural(still.sum(), 'has', 'have')} next to no gradient" if still.any() else "")
-                + "".join(f"; {words}" for words in apart if words)
-            )
-
-    yield from each_optimizer(run, judge)
+            yield _finding(training, reason, [tensors[i] for i in named], backbone, faint, is_faint)
+    lost = lost_updates(training)
+    # What rounding undoes at every step is told of already; tensors that rest for another reason hide nothing.
+    told = any(why[index] == "no effect" for index in numpy.flatnonzero(still))
+    if lost is not None and lost.share > rounded and not told:
+        found = True
+        yield _lost(training, lost, rounded)
+    if not found:
+        moving, still = int((looked_at & ~still).sum()), still & ~meant
+        tables = sum(tensor.role == "embedding" for tensor in tensors)
+        apart = [
+            f"{plural(tables, 'embedding table')} left to dead_embedding" if tables else "",
+            f"{count(on_purpose.sum())} expected to be frozen" if on_purpose.any() else "",
+            f"{count(meant.sum())} frozen and in no optimizer, or copies of trained ones" if meant.any() else "",
+        ]
+        yield Clean(
+            measured=(f"{count(moving)} of {plural(looked_at.sum(), 'parameter tensor')} change during training")
+            + (f"; the other {plural(still.sum(), 'has', 'have')} next to no gradient" if still.any() else "")
+            + "".join(f"; {words}" for words in apart if words)
+        )
 
 
 def _groups(
-    run: Run, optimizer: int, still: Mask, why: list[Reason], fainter: Mask
+    training: Training, still: Mask, why: list[Reason], fainter: Mask
 ) -> dict[tuple[Reason, bool, str], list[int]]:
     """The tensors that one finding tells of together: they rest for the same reason, known in the same detail."""
-    tensors, dry = run.tensors_of(optimizer), fed_with_zeros(run, optimizer)
+    tensors, dry = training.tensors, fed_with_zeros(training)
     # Behind a dead layer inputs are zero, too, and the dead layer has no gradient itself.
     zero = [i for i in numpy.flatnonzero(still).tolist() if why[i] == "zero gradient"]
     fed = all(dry[i] for i in zero)
@@ -173,33 +163,33 @@ def _groups(
         weak = why[i] == "no effect" and bool(fainter[i])
         detail = ""
         if why[i] in ("unused", "no gradient"):
-            detail = use_of(run, tensors[i])
+            detail = use_of(training.run, tensors[i])
         elif why[i] == "zero gradient":
             detail = "input" if fed else ""
         found.setdefault((why[i], weak, detail), []).append(i)
     return found
 
 
-def _faint(run: Run, optimizer: int, faint: float) -> Mask:
+def _faint(training: Training, faint: float) -> Mask:
     """[tensors]: whether the typical gradient is below `faint` of the largest tensor's, per element."""
     with numpy.errstate(invalid="ignore"):
-        return numpy.asarray(_beside_largest(run, optimizer) < faint)
+        return numpy.asarray(_beside_largest(training) < faint)
 
 
-def _beside_largest(run: Run, optimizer: int) -> Floats:
+def _beside_largest(training: Training) -> Floats:
     """[tensors]: the typical gradient per element over that of the tensor where it is largest; NaN where all are 0."""
-    size = numpy.sqrt([max(1, tensor.elements) for tensor in run.tensors_of(optimizer)])
-    typical = medians(run.matrix("gradient_norm", optimizer)) / size
+    size = numpy.sqrt([max(1, tensor.elements) for tensor in training.tensors])
+    typical = medians(training.matrix("gradient_norm")) / size
     most = largest(typical)
     return typical / most if most > 0 else numpy.full(len(typical), numpy.nan)
 
 
 def _finding(
-    run: Run, optimizer: int, reason: Reason, mine: list[TensorFacts], backbone: float, faint: float, is_faint: bool
+    training: Training, reason: Reason, mine: list[TensorFacts], backbone: float, faint: float, is_faint: bool
 ) -> Finding:
-    said = judged(run, optimizer, reason, mine, backbone, faint, is_faint)
-    steps = recorded_global_steps(run, optimizer)
-    every = [tensor for tensor in run.tensors_of(optimizer) if tensor.elements]
+    said = judged(training, reason, mine, backbone, faint, is_faint)
+    steps = training.recorded_global_steps
+    every = [tensor for tensor in training.tensors if tensor.elements]
     elements, total = sum(t.elements for t in mine), sum(t.elements for t in every)
     certain = reason in ("frozen", "not owned", "idle", "rate zero", "unused") or all(
         t.elements <= _PROBED_WHOLE for t in mine
@@ -222,10 +212,10 @@ def _finding(
                     unit="fraction", option="backbone", decides="note")
         )  # fmt: skip
     if reason == "no effect":
-        chosen = [tensor in mine for tensor in run.tensors_of(optimizer)]
+        chosen = [tensor in mine for tensor in training.tensors]
         measures.append(
             Measure(quantity="gradient per element / largest tensor's",
-                    value=largest(_beside_largest(run, optimizer)[chosen]),
+                    value=largest(_beside_largest(training)[chosen]),
                     comparison="<", threshold=faint, option="faint", decides="note")
         )  # fmt: skip
     listed = names([tensor.name for tensor in mine], 4)
@@ -233,21 +223,19 @@ def _finding(
         severity=said.severity,
         confidence=Confidence.CERTAIN if certain else Confidence.HIGH,
         headline=f"None of the {plural(int(steps[-1]) + 1, 'step')} changes {who}: "
-        + in_short(reason, is_faint=is_faint, hand=by_hand(run, optimizer))
-        + label_of(run, optimizer),
+        + in_short(reason, is_faint=is_faint, hand=by_hand(training)),
         seen=f"{listed} {'stays' if len(mine) == 1 else 'stay'} as at the start: {percent(elements / total)} of the "
         f"elements. {said.sentence}",
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         tensors=[tensor.name for tensor in mine[:20]],
         evidence=[
             distance_chart(
-                run,
-                optimizer,
+                training,
                 mine,
                 "How far the weights are from their first values, over the size of those. What learns leaves the zero "
                 "line.",
             ),
-            _table(run, optimizer, mine),
+            _table(training, mine),
         ],
         actions=said.actions,
         measures=measures,
@@ -255,7 +243,7 @@ def _finding(
     )
 
 
-def _lost(run: Run, optimizer: int, lost: LostUpdates, rounded: float) -> Finding:
+def _lost(training: Training, lost: LostUpdates, rounded: float) -> Finding:
     """Most updates vanish in the rounding of the weights."""
     order = [int(i) for i in numpy.argsort(-lost.shares, kind="stable")]
     worst = [lost.tensors[i] for i in order if lost.shares[i] > rounded] or [lost.tensors[order[0]]]
@@ -264,7 +252,7 @@ def _lost(run: Run, optimizer: int, lost: LostUpdates, rounded: float) -> Findin
     return Finding(
         severity=Severity.WARNING,
         confidence=Confidence.MEDIUM,
-        headline=f"Rounding to {dtype} undoes {percent(lost.share)} of the updates{label_of(run, optimizer)}",
+        headline=f"Rounding to {dtype} undoes {percent(lost.share)} of the updates",
         seen=f"A number of type {dtype} has {bits} bits, so an update below 2**-{bits + 1} to 2**-{bits} of a weight "
         f"leaves it as it was. At the median step that holds for {percent(lost.share)} of the elements of "
         f"{plural(len(lost.tensors), 'tensor')} beyond those without a gradient, most in "
@@ -288,7 +276,7 @@ def _lost(run: Run, optimizer: int, lost: LostUpdates, rounded: float) -> Findin
                 code=f"model.float()\nwith torch.autocast(device_type, dtype=torch.{dtype}): loss = ...",
             ),
             Action(
-                text=f"Or raise the learning rate from {usual_rate(run, optimizer)}, so that updates are above "
+                text=f"Or raise the learning rate from {usual_rate(training)}, so that updates are above "
                 f"2**-{bits} of the weights"
             ),
         ],
@@ -299,16 +287,16 @@ def _lost(run: Run, optimizer: int, lost: LostUpdates, rounded: float) -> Findin
     )  # fmt: skip
 
 
-def _table(run: Run, optimizer: int, mine: list[TensorFacts]) -> Numbers:
-    place = {tensor.id: index for index, tensor in enumerate(run.tensors_of(optimizer))}
-    norms = medians(run.matrix("gradient_norm", optimizer))
-    gradients = run.matrix("gradient_norm", optimizer)
+def _table(training: Training, mine: list[TensorFacts]) -> Numbers:
+    place = {tensor.id: index for index, tensor in enumerate(training.tensors)}
+    norms = medians(training.matrix("gradient_norm"))
+    gradients = training.matrix("gradient_norm")
     # A gradient that is NaN is one all the same; one of zero moves nothing.
-    felt = ((run.matrix("has_grad", optimizer) > 0) & (gradients != 0)).mean(axis=0)
-    drift = run.matrix("drift_norm", optimizer)[-1]
-    moved = numpy.flatnonzero(~at_rest(run, optimizer))
+    felt = ((training.matrix("has_grad") > 0) & (gradients != 0)).mean(axis=0)
+    drift = training.matrix("drift_norm")[-1]
+    moved = numpy.flatnonzero(~at_rest(training))
     rows = [*(place[tensor.id] for tensor in mine[:12]), *(int(index) for index in moved[:4])]
-    tensors = run.tensors_of(optimizer)
+    tensors = training.tensors
     return Numbers(
         title="The tensors that stay, and the first that move",
         caption="Median gradient norm over the recorded steps, and the distance from the first value at the end, as a "

@@ -45,9 +45,7 @@ import numpy
 
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.reduce import plain
-from gradaudit.evidence.each_optimizer import each_optimizer
 from gradaudit.evidence.words.first_regression import advice, in_words, standardise_inputs
-from gradaudit.evidence.words.optimizers import label_of
 from gradaudit.evidence.words.outcomes import harm_done
 from gradaudit.evidence.words.wording import count, factor, in_code, number, plural, setting
 from gradaudit.findings import (
@@ -75,6 +73,7 @@ from gradaudit.signals.loss.first_regression import cause
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 from gradaudit.signals.smoothing import wide
 from gradaudit.signals.updates.learning_rates import scale_free
+from gradaudit.training import Training
 
 _VISIBLE = "use a loss of torch.nn.functional (nn.CrossEntropyLoss uses one), so that its classes can be seen"
 _SHOWN = 50  # steps in the chart of the start
@@ -103,6 +102,7 @@ class Level:
 
 
 @diagnoser(
+    per="training",
     worst=Severity.CRITICAL,
     needs=("steps.objective",),
     minimum_steps=1,
@@ -119,7 +119,7 @@ class Level:
     ),
 )
 def initial_loss_mismatch(
-    run: Run,
+    training: Training,
     *,
     excess: float = 0.25,  # healthy starts reach 1.18 ln N with 10 classes or more
     floor: float = 0.35,  # nats; a wide head on two classes starts up to 0.33 above ln 2
@@ -135,46 +135,42 @@ def initial_loss_mismatch(
     learned: float = 0.7,  # a run that loses more of its first loss has coped
 ) -> Iterator[Verdict]:
     """Compare the first loss with that of an untrained model."""
-
-    def judge(optimizer: int) -> Iterator[Verdict]:
-        loss = training_loss(run, optimizer)
-        facts = loss.facts
-        if loss.minor:
-            yield NotApplicable(reason=loss.minor)
-        elif facts is None:
-            yield CouldNotLook(reason=loss.unjudged, enable=_VISIBLE)
-        elif loss.unjudged:
-            yield NotApplicable(reason=loss.unjudged)
-        elif not math.isfinite(loss.first):
-            yield CouldNotLook(reason=f"the first loss is {number(loss.first)}", enable="fix what non_finite reports")
-        elif loss.kind == "regression":
-            yield from _regression(run, loss, facts, variance, spread, learned)
-        elif loss.kind == "other":
-            yield NotApplicable(reason=f"where {facts.function} starts depends on the scale of the data")
-        else:
-            even, constant = uniform_loss(facts, loss.kind), constant_loss(facts, loss.kind)
-            margin = max(excess * even, floor) if loss.kind == "classification" else (binary_excess - 1) * even
-            # Where one class is nearly all, its logit alone decides, and nothing averages out.
-            margin += uneven * unevenness(facts)
-            # The loss of a few targets scatters around its mean with one over the root of their number.
-            margin *= max(1.0, math.sqrt(few / max(1, int(loss.targets[0]))))
-            name = f"ln {facts.classes}" if loss.kind == "classification" else "ln 2"
-            above = "floor" if floor > excess * even else "excess"
-            level = Level(
-                name=name if abs(even - math.log(facts.classes or 2)) < 1e-9 else f"weighted {name}",
-                even=even,
-                high=even + margin,
-                severe=max(even * (severe if loss.kind == "classification" else binary_severe), even + margin),
-                # A bias initialised to the label frequencies starts at their entropy.
-                low=low * (even if math.isnan(constant) else min(even, constant)),
-                option=above if loss.kind == "classification" else "binary_excess",
-            )
-            if math.isnan(even):
-                yield NotApplicable(reason=f"the weights of {facts.function} are not known, so neither is its start")
-                return
-            yield from _likelihood(run, loss, facts, level, vocabulary)
-
-    yield from each_optimizer(run, judge)
+    loss = training_loss(training)
+    facts = loss.facts
+    if loss.minor:
+        yield NotApplicable(reason=loss.minor)
+    elif facts is None:
+        yield CouldNotLook(reason=loss.unjudged, enable=_VISIBLE)
+    elif loss.unjudged:
+        yield NotApplicable(reason=loss.unjudged)
+    elif not math.isfinite(loss.first):
+        yield CouldNotLook(reason=f"the first loss is {number(loss.first)}", enable="fix what non_finite reports")
+    elif loss.kind == "regression":
+        yield from _regression(training.run, loss, facts, variance, spread, learned)
+    elif loss.kind == "other":
+        yield NotApplicable(reason=f"where {facts.function} starts depends on the scale of the data")
+    else:
+        even, constant = uniform_loss(facts, loss.kind), constant_loss(facts, loss.kind)
+        margin = max(excess * even, floor) if loss.kind == "classification" else (binary_excess - 1) * even
+        # Where one class is nearly all, its logit alone decides, and nothing averages out.
+        margin += uneven * unevenness(facts)
+        # The loss of a few targets scatters around its mean with one over the root of their number.
+        margin *= max(1.0, math.sqrt(few / max(1, int(loss.targets[0]))))
+        name = f"ln {facts.classes}" if loss.kind == "classification" else "ln 2"
+        above = "floor" if floor > excess * even else "excess"
+        level = Level(
+            name=name if abs(even - math.log(facts.classes or 2)) < 1e-9 else f"weighted {name}",
+            even=even,
+            high=even + margin,
+            severe=max(even * (severe if loss.kind == "classification" else binary_severe), even + margin),
+            # A bias initialised to the label frequencies starts at their entropy.
+            low=low * (even if math.isnan(constant) else min(even, constant)),
+            option=above if loss.kind == "classification" else "binary_excess",
+        )
+        if math.isnan(even):
+            yield NotApplicable(reason=f"the weights of {facts.function} are not known, so neither is its start")
+            return
+        yield from _likelihood(training.run, loss, facts, level, vocabulary)
 
 
 def _likelihood(run: Run, loss: TrainingLoss, facts: LossFacts, level: Level, vocabulary: float) -> Iterator[Verdict]:
@@ -182,7 +178,7 @@ def _likelihood(run: Run, loss: TrainingLoss, facts: LossFacts, level: Level, vo
     scale = objective_factor(run, loss)
     used = classes_used(facts, vocabulary)
     # A resumed run, and the second optimizer of a script, may well start from trained weights.
-    from_scratch = run.meta.attempt == 0 and loss.optimizer == run.optimizers[0]
+    from_scratch = run.meta.attempt == 0 and loss.training is run.trainings[0]
     if first < 0:
         yield _negative(run, loss, facts, level)
     elif scale is not None and loss.objective[0] > level.high:
@@ -194,7 +190,7 @@ def _likelihood(run: Run, loss: TrainingLoss, facts: LossFacts, level: Level, vo
     elif first < level.low and from_scratch:
         yield _too_low(run, loss, facts, level)
     else:
-        even = f"an even guess has {level.words}{label_of(run, loss.optimizer)}"
+        even = f"an even guess has {level.words}"
         yield Clean(measured=f"the first loss is {number(first)}, {even}")
 
 
@@ -220,7 +216,7 @@ def _finding(
     return Finding(
         severity=severity,
         confidence=confidence,
-        headline=headline + label_of(run, loss.optimizer),
+        headline=headline,
         seen=seen,
         span=Span(first=int(loss.steps[0]), last=int(loss.steps[0])),
         tensors=tensors or [],
@@ -270,7 +266,7 @@ def _negative(run: Run, loss: TrainingLoss, facts: LossFacts, level: Level) -> F
 
 
 def _scaled(run: Run, loss: TrainingLoss, level: Level, times: float, amount: int, meaning: str) -> Finding:
-    harm = harm_done(run, loss.optimizer)
+    harm = harm_done(loss.training)
     if meaning == "micro_steps":
         looks = f"it looks like {count(amount)} accumulated micro-steps without division"
         actions = [
@@ -285,7 +281,7 @@ def _scaled(run: Run, loss: TrainingLoss, level: Level, times: float, amount: in
         ]
     # Adam and its kin divide the factor out again, whatever else went wrong; clipping and weight decay still feel it.
     severity = Severity.CRITICAL if harm else Severity.WARNING
-    if scale_free(run, loss.optimizer):
+    if scale_free(loss.training):
         severity, harm = Severity.NOTE, ""
     return _finding(
         run,
@@ -307,8 +303,8 @@ def _scaled(run: Run, loss: TrainingLoss, level: Level, times: float, amount: in
 
 
 def _too_high(run: Run, loss: TrainingLoss, level: Level) -> Finding:
-    harm = harm_done(run, loss.optimizer)
-    start = output_layer(run, loss.optimizer)
+    harm = harm_done(loss.training)
+    start = output_layer(loss.training)
     seen = [f"The mean loss per target of the first step is {number(loss.first)}; an even guess has {level.words}."]
     seen.append("The untrained model is confident and wrong: its outputs are too large.")
     actions = []
@@ -329,7 +325,7 @@ def _too_high(run: Run, loss: TrainingLoss, level: Level) -> Finding:
         actions.append(
             Action(text="Scale down the initial weights of the output layer, to 0.1 of their size for a start")
         )
-    actions += standardise_inputs(run, loss.optimizer, "large inputs make large logits")
+    actions += standardise_inputs(loss.training, "large inputs make large logits")
     actions.append(Action(text="Check that the loss gets logits and that the labels are in the order of the outputs"))
     seen.append(harm)
     return _finding(
@@ -349,7 +345,7 @@ def _too_high(run: Run, loss: TrainingLoss, level: Level) -> Finding:
 
 
 def _too_many_outputs(run: Run, loss: TrainingLoss, facts: LossFacts, level: Level, used: int, most: float) -> Finding:
-    start = output_layer(run, loss.optimizer)
+    start = output_layer(loss.training)
     return _finding(
         run,
         loss,
@@ -410,11 +406,11 @@ def _regression(
     if ratio <= variance and deviation <= spread:
         yield Clean(
             measured=f"the first loss is {number(loss.first)}, {factor(ratio)} times the variance of the target, whose "
-            f"standard deviation is {number(deviation)}{label_of(run, loss.optimizer)}"
+            f"standard deviation is {number(deviation)}"
         )
         return
     mean = facts.target_mean or 0.0
-    harm = harm_done(run, loss.optimizer)
+    harm = harm_done(loss.training)
     kept = loss.last / loss.first if loss.first > 0 else math.nan
     stuck = not kept <= learned  # also when the last loss is NaN
     raw = deviation > spread

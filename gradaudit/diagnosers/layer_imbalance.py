@@ -41,9 +41,7 @@ import numpy
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import MOST_DOTS
 from gradaudit.evidence.charts.reduce import short
-from gradaudit.evidence.each_optimizer import each_optimizer
 from gradaudit.evidence.words.module_names import layer
-from gradaudit.evidence.words.optimizers import label_of
 from gradaudit.evidence.words.wording import count, factor, fold, in_code, names, setting
 from gradaudit.findings import (
     Action,
@@ -60,7 +58,6 @@ from gradaudit.findings import (
     Span,
     Verdict,
 )
-from gradaudit.reading.run import Run
 from gradaudit.signals.gradients.depth_slope import slope
 from gradaudit.signals.gradients.finiteness import breakdown
 from gradaudit.signals.layers.initialisation import first_rms
@@ -72,7 +69,8 @@ from gradaudit.signals.loss.progress import nearly_done
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.order_statistics import Floats, Mask, medians
 from gradaudit.signals.updates.learning_rates import peak_rates, scale_free
-from gradaudit.signals.updates.ratios import gradient_ratio, last_half, recorded_global_steps, update_ratio, window
+from gradaudit.signals.updates.ratios import gradient_ratio, last_half, update_ratio, window
+from gradaudit.training import Training
 
 _BOLD = 3.0  # times the learning rate of the others, as a first try
 _BLOWN_UP = ["divergence", "learning_rate_too_high", "loss_spike", "non_finite", "unstable_loss"]
@@ -80,13 +78,14 @@ _UNLIKE = 2.0  # times: initial sizes that differ less are ordinary
 
 
 @diagnoser(
+    per="training",
     worst=Severity.WARNING,
     needs=("tensors.gradient_norm", "tensors.weight_norm", "tensors.update_norm"),
     minimum_steps=100,
     explains=("learning_rate_too_low", "no_learning"),
 )
 def layer_imbalance(
-    run: Run,
+    training: Training,
     *,
     update_spread: float = 1.5,  # decades; healthy models reach 0.9, faults start at 1.3
     notable: float = 1.0,  # one order of magnitude, just above the healthy maximum
@@ -96,57 +95,52 @@ def layer_imbalance(
     rate: float = 1e-3,  # discriminative fine-tuning at 1/67 is healthy
 ) -> Iterator[Verdict]:
     """Compare the weight layers of each optimizer with each other."""
-
-    def judge(optimizer: int) -> Iterator[Verdict]:
-        low_rate = list(_low_rate(run, optimizer, rate))
-        yield from low_rate
-        chosen = comparable_layers(run, optimizer) & ~small_heads(run, optimizer)
-        if chosen.sum() < 2:
-            if not low_rate:
-                yield NotApplicable(reason="the model has fewer than two weight layers that can be compared")
-            return
-        broken = breakdown(run, optimizer)
-        if broken is not None and not broken.recovered:
-            # The norms are of what is still finite, which is no longer the layer.
-            yield CouldNotLook(
-                reason=f"from step {count(broken.step)} on there are NaN or infinities",
-                enable="fix what non_finite reports",
+    low_rate = list(_low_rate(training, rate))
+    yield from low_rate
+    chosen = comparable_layers(training) & ~small_heads(training)
+    if chosen.sum() < 2:
+        if not low_rate:
+            yield NotApplicable(reason="the model has fewer than two weight layers that can be compared")
+        return
+    broken = breakdown(training)
+    if broken is not None and not broken.recovered:
+        # The norms are of what is still finite, which is no longer the layer.
+        yield CouldNotLook(
+            reason=f"from step {count(broken.step)} on there are NaN or infinities",
+            enable="fix what non_finite reports",
+        )
+        return
+    if not window(training, *EARLY).any() or not last_half(training).any():
+        yield CouldNotLook(
+            reason="no statistics were recorded at steps 10 to 60 or in the last half",
+            enable="record more often: --every 1",
+        )
+        return
+    along = slope(training)
+    if along is not None:
+        # One and the same profile: vanishing_gradient or exploding_gradient says it better.
+        if not low_rate:
+            yield Clean(
+                measured=f"the gradient changes {fold(along.drop)} times along the depth, a little in every layer: "
+                f"no single one stands out"
             )
-            return
-        if not window(run, optimizer, *EARLY).any() or not last_half(run, optimizer).any():
-            yield CouldNotLook(
-                reason="no statistics were recorded at steps 10 to 60 or in the last half",
-                enable="record more often: --every 1",
-            )
-            return
-        along = slope(run, optimizer)
-        if along is not None:
-            # One and the same profile: vanishing_gradient or exploding_gradient says it better.
-            if not low_rate:
-                yield Clean(
-                    measured=f"the gradient changes {fold(along.drop)} times along the depth, a little in every layer: "
-                    f"no single one stands out{label_of(run, optimizer)}"
-                )
-            return
-        limits = (update_spread, notable, gradient_spread, gradient_gap)
-        harmless = scale_free(run, optimizer) and nearly_done(training_loss(run, optimizer), left)
-        verdicts = [
-            _compared(run, optimizer, mine, *limits, Severity.NOTE if harmless else Severity.WARNING)
-            for group in term_groups(run, optimizer)
-            if (mine := chosen & group).sum() > 1
-        ]
-        found = [verdict for verdict in verdicts if isinstance(verdict, Finding)]
-        if found:
-            yield min(found, key=lambda finding: finding.severity.rank)
-        elif not low_rate and verdicts:
-            yield verdicts[0]
-
-    yield from each_optimizer(run, judge)
+        return
+    limits = (update_spread, notable, gradient_spread, gradient_gap)
+    harmless = scale_free(training) and nearly_done(training_loss(training), left)
+    verdicts = [
+        _compared(training, mine, *limits, Severity.NOTE if harmless else Severity.WARNING)
+        for group in term_groups(training)
+        if (mine := chosen & group).sum() > 1
+    ]
+    found = [verdict for verdict in verdicts if isinstance(verdict, Finding)]
+    if found:
+        yield min(found, key=lambda finding: finding.severity.rank)
+    elif not low_rate and verdicts:
+        yield verdicts[0]
 
 
 def _compared(
-    run: Run,
-    optimizer: int,
+    training: Training,
     chosen: Mask,
     update_spread: float,
     notable: float,
@@ -155,12 +149,10 @@ def _compared(
     uneven_gradient: Severity,
 ) -> Finding | Clean:
     """Hold the `chosen` layers against each other; how bad it is where only their gradients differ."""
-    among = chosen[comparable_layers(run, optimizer)]
-    updates, gradients = (profile(run, optimizer, "update").of(among), profile(run, optimizer, "gradient").of(among))
-    norms = run.matrix("gradient_norm", optimizer)[:, chosen]
-    gap = lasting_gap(
-        logarithms_of(norms, window(run, optimizer, *EARLY)), logarithms_of(norms, last_half(run, optimizer))
-    )
+    among = chosen[comparable_layers(training)]
+    updates, gradients = (profile(training, "update").of(among), profile(training, "gradient").of(among))
+    norms = training.matrix("gradient_norm")[:, chosen]
+    gap = lasting_gap(logarithms_of(norms, window(training, *EARLY)), logarithms_of(norms, last_half(training)))
     measures = [
         Measure(
             quantity="spread of update-to-weight ratios, both windows",
@@ -212,20 +204,18 @@ def _compared(
     elif updates.spread >= notable:
         found = (Severity.NOTE, "update", updates.late, updates.spread)
     if found is not None:
-        return _finding(run, optimizer, chosen, *found, measures)
+        return _finding(training, chosen, *found, measures)
     return Clean(
         measured=f"of {count(chosen.sum())} layers the largest update-to-weight ratio is "
         f"{fold(updates.spread)} times the smallest, the largest gradient-to-weight ratio "
         f"{fold(gradients.spread)} times"
         + (f"; a gap of {fold(gap.early)} times between their gradients at steps 10 to 60 has closed to "
            f"{fold(max(0.0, gap.late))} times in the last half" if gap.early >= gap_ else "")
-        + label_of(run, optimizer)
     )  # fmt: skip
 
 
 def _finding(
-    run: Run,
-    optimizer: int,
+    training: Training,
     chosen: Mask,
     severity: Severity,
     quantity: Quantity,
@@ -233,7 +223,7 @@ def _finding(
     decades: float,
     measures: list[Measure],
 ) -> Finding:
-    tensors = [t for t, take in zip(run.tensors_of(optimizer), chosen, strict=True) if take]
+    tensors = [t for t, take in zip(training.tensors, chosen, strict=True) if take]
     away, out = outliers(logarithms)
     order = sorted(numpy.flatnonzero(out), key=lambda index: -abs(away[index]))
     worst = int(order[0])
@@ -253,22 +243,22 @@ def _finding(
     if quantity == "gradient":
         seen.append(
             "The updates are nearly even, because the optimizer evens out the size of the gradient."
-            if scale_free(run, optimizer)
+            if scale_free(training)
             else "The updates do not differ as much."
         )
-    steps = recorded_global_steps(run, optimizer)
+    steps = training.recorded_global_steps
     return Finding(
         severity=severity,
         confidence=Confidence.HIGH if severity is Severity.WARNING else Confidence.MEDIUM,
         headline=f"Layer {tensors[worst].name} {verb} than the median layer; the layers differ up to "
-        f"{fold(decades)} times" + label_of(run, optimizer),
+        f"{fold(decades)} times",
         seen=" ".join(seen),
-        span=Span(first=int(steps[window(run, optimizer, *EARLY)][0]), last=int(steps[-1])),
+        span=Span(first=int(steps[window(training, *EARLY)][0]), last=int(steps[-1])),
         # Layers that were blown up or written over differ by what was done to them.
-        follows=_BLOWN_UP if replaced_at(run, optimizer) is not None else [],
+        follows=_BLOWN_UP if replaced_at(training) is not None else [],
         tensors=flagged[:20],
-        evidence=[_dots(run, optimizer, name, flagged) for name in _both(quantity)],
-        actions=_actions(run, optimizer, tensors[worst].name, tensors[worst].module, times, speed),
+        evidence=[_dots(training, name, flagged) for name in _both(quantity)],
+        actions=_actions(training, tensors[worst].name, tensors[worst].module, times, speed),
         measures=measures,
     )
 
@@ -277,20 +267,20 @@ def _both(first: Quantity) -> list[Quantity]:
     return ["update", "gradient"] if first == "update" else ["gradient", "update"]
 
 
-def _dots(run: Run, optimizer: int, quantity: Quantity, flagged: list[str]) -> Dots:
+def _dots(training: Training, quantity: Quantity, flagged: list[str]) -> Dots:
     """One dot a weight layer, in depth order; of very many layers the flagged ones and an even choice of the others."""
-    values = update_ratio(run, optimizer) if quantity == "update" else gradient_ratio(run, optimizer)
-    middle = medians(values[last_half(run, optimizer)])
+    values = update_ratio(training) if quantity == "update" else gradient_ratio(training)
+    middle = medians(values[last_half(training)])
     marked = set(flagged)
     all_layers = [
         Dot(label=tensor.name, value=short(float(value)) if value > 0 else None, group=tensor.role,
             flagged=tensor.name in marked)
-        for tensor, value, take in zip(run.tensors_of(optimizer), middle, weight_layers(run, optimizer), strict=True)
+        for tensor, value, take in zip(training.tensors, middle, weight_layers(training), strict=True)
         if take
     ]  # fmt: skip
     every = math.ceil(len(all_layers) / MOST_DOTS)
     kept = [dot for index, dot in enumerate(all_layers) if dot.flagged or index % every == 0][: 2 * MOST_DOTS]
-    compared = middle[comparable_layers(run, optimizer)]
+    compared = middle[comparable_layers(training)]
     typical = float(medians(compared.reshape(-1, 1))[0])
     return Dots(
         title=f"{quantity.capitalize()}-to-weight ratio by layer",
@@ -303,19 +293,19 @@ def _dots(run: Run, optimizer: int, quantity: Quantity, flagged: list[str]) -> D
     )
 
 
-def _actions(run: Run, optimizer: int, name: str, module: str, times: float, speed: str) -> list[Action]:
-    rate = peak_rates(run, optimizer)
+def _actions(training: Training, name: str, module: str, times: float, speed: str) -> list[Action]:
+    rate = peak_rates(training)
     usual = float(numpy.nanmax(rate)) if numpy.isfinite(rate).any() else math.nan
     # A layer that lags 20 times does not bear 20 times the rate: the others may be what makes it lag.
     better = usual * min(times, _BOLD) if speed == "slower" else usual / times
     actions = [
-        *_start_anew(run, optimizer, name, module),
+        *_start_anew(training, name, module),
         Action(
-            text=f"Check whether a scale, a multiplier or a detach() stands in or behind {layer(run, module) or name}: "
-            f"what makes it {factor(times)} times {speed} was not recorded"
+            text=f"Check whether a scale, a multiplier or a detach() stands in or behind "
+            f"{layer(training.run, module) or name}: what makes it {factor(times)} times {speed} was not recorded"
         ),
     ]
-    if not scale_free(run, optimizer):
+    if not scale_free(training):
         actions.append(
             Action(
                 text="Use an optimizer that evens out the size of the gradient",
@@ -337,13 +327,15 @@ def _actions(run: Run, optimizer: int, name: str, module: str, times: float, spe
     return actions
 
 
-def _start_anew(run: Run, optimizer: int, name: str, module: str) -> list[Action]:
+def _start_anew(training: Training, name: str, module: str) -> list[Action]:
     """Which layers to initialise otherwise, where they start at sizes that differ; nothing where they do not."""
     mine, chosen = math.nan, []
-    for tensor, take in zip(run.tensors_of(optimizer), comparable_layers(run, optimizer), strict=True):
+    for tensor, take in zip(training.tensors, comparable_layers(training), strict=True):
         # Recurrent layers have defaults of their own.
         known = take and any(word in tensor.module_class for word in ("Linear", "Conv"))
-        size = first_rms(run, tensor) * math.sqrt(3 * max(1, math.prod(tensor.shape[1:]))) if known else math.nan
+        size = (
+            first_rms(training.run, tensor) * math.sqrt(3 * max(1, math.prod(tensor.shape[1:]))) if known else math.nan
+        )
         if tensor.name == name:
             mine = size
         elif math.isfinite(size):
@@ -369,29 +361,29 @@ def _start_anew(run: Run, optimizer: int, name: str, module: str) -> list[Action
     ]
 
 
-def _low_rate(run: Run, optimizer: int, rate: float) -> Iterator[Finding]:
-    peaks = peak_rates(run, optimizer)
+def _low_rate(training: Training, rate: float) -> Iterator[Finding]:
+    peaks = peak_rates(training)
     usable = numpy.flatnonzero(peaks > 0)
     if len(usable) < 2:
         return
     top = float(peaks[usable].max())
-    tensors = [t for t, take in zip(run.tensors_of(optimizer), weight_layers(run, optimizer), strict=True) if take]
+    tensors = [t for t, take in zip(training.tensors, weight_layers(training), strict=True) if take]
     for group in usable:
         members = [tensor.name for tensor in tensors if tensor.group == group]
         if not members or peaks[group] >= rate * top:
             continue
-        frame = run.steps_of(optimizer)
+        frame = training.steps
         yield Finding(
             severity=Severity.WARNING,
             confidence=Confidence.CERTAIN,
             headline=f"Parameter group {group} has a learning rate of {setting(float(peaks[group]))}, "
-            f"{factor(top / float(peaks[group]))} times below the largest{label_of(run, optimizer)}",
+            f"{factor(top / float(peaks[group]))} times below the largest",
             seen=f"Group {group} holds {names(members)}. At this rate it stays close to where it started while the "
             "other "
             f"groups train at {setting(top)}.",
             span=Span(first=int(frame["global_step"].min()), last=int(frame["global_step"].max())),
             tensors=members[:20],
-            evidence=[_dots(run, optimizer, "update", members)],
+            evidence=[_dots(training, "update", members)],
             actions=[
                 Action(
                     text=f"Raise its learning rate from {setting(float(peaks[group]))} to {setting(top / 10)}, or "

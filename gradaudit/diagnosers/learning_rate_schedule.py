@@ -42,8 +42,7 @@ import numpy
 
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, rate_chart
-from gradaudit.evidence.each_optimizer import each_optimizer
-from gradaudit.evidence.words.optimizers import label_of, rate_in_words
+from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.schedules import fall_in_words, falling_until, hold
 from gradaudit.evidence.words.wording import count, factor, number, percent, plural, setting
 from gradaudit.findings import (
@@ -59,12 +58,12 @@ from gradaudit.findings import (
     Verdict,
     ratio,
 )
-from gradaudit.reading.run import Run
 from gradaudit.signals.loss.plateaus import FLAT, Starved, cut_short
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 from gradaudit.signals.order_statistics import Floats, median
-from gradaudit.signals.updates.learning_rates import BLIP, at_most, learning_rates, sustained
+from gradaudit.signals.updates.learning_rates import BLIP, at_most, sustained
 from gradaudit.signals.updates.rising_rate import once_an_epoch, rises, rising_rate
+from gradaudit.training import Training
 
 _FADED = 0.1  # of the peak: a schedule that fades to 0 was lower before
 _HALF = 0.5  # of the optimizer's own rate
@@ -82,6 +81,7 @@ _ERRORS = 3.0  # standard errors: what chance does to two times ten batches
 
 
 @diagnoser(
+    per="training",
     worst=Severity.WARNING,
     needs=("steps.learning_rate",),
     minimum_steps=100,
@@ -97,7 +97,7 @@ _ERRORS = 3.0  # standard errors: what chance does to two times ten batches
     ),
 )
 def learning_rate_schedule(
-    run: Run,
+    training: Training,
     *,
     collapsed: float = 0.01,  # gradsnitch's; a cosine gets there at 94 % of the run, a linear decay at 99 %
     early: float = 0.8,  # gradsnitch's
@@ -106,40 +106,36 @@ def learning_rate_schedule(
     stairs: float = 5,  # epochs; the first part of a longer run may well end in its warmup
 ) -> Iterator[Verdict]:
     """Look where the learning rate peaks and where it has gone."""
-
-    def judge(optimizer: int) -> Iterator[Verdict]:
-        rates = learning_rates(run, optimizer)
-        rate = numpy.where(numpy.isfinite(rates), rates, -numpy.inf).max(axis=1, initial=-numpy.inf)
-        rate = numpy.where(rate >= 0, rate, numpy.nan)
-        if not numpy.isfinite(rate).all() or not len(rate) or rate.max() <= 0:
-            yield CouldNotLook(
-                reason="the learning rate is not known at every step, or 0 throughout",
-                enable="keep it as a number in optimizer.param_groups",
-            )
-            return
-        loss = training_loss(run, optimizer)
-        peak = int(numpy.argmax(rate))
-        held = sustained(rate, risen)
-        gone = at_most(held, collapsed, held.max())
-        low = numpy.flatnonzero(gone & (numpy.arange(len(rate)) > numpy.argmax(held)))
-        fallen = int(low[0]) if len(low) and gone[low[0] :].all() else len(rate)
-        before, after = _progress(loss, fallen)
-        stopped = cut_short(run, optimizer, spent=collapsed)
-        slowed = not loss.shapeless and (before > gain > after or stopped is not None)
-        idle = _idle(run, optimizer, rate)
-        if fallen < early * len(rate) and slowed:
-            yield _collapse(run, optimizer, held, fallen, before, after, collapsed, early, gain, stopped)
-        elif idle < early * len(rate):
-            yield _collapse(run, optimizer, rate, idle, math.nan, math.nan, collapsed, early, gain, None)
-        elif rises(rate, risen):
-            yield _endless(run, optimizer, rate, risen, stairs)
-        elif harmful := [] if loss.shapeless else _harmful_jumps(rates, loss, risen, gain):
-            yield _restarts(run, optimizer, rates, rate, harmful, risen, gain)
-        else:
-            which = "the learning rate" if rates.shape[1] == 1 else "the largest learning rate of all groups"
-            yield Clean(measured=f"{which} {_course(rate, peak)}{label_of(run, optimizer)}")
-
-    yield from each_optimizer(run, judge)
+    rates = training.learning_rates
+    rate = numpy.where(numpy.isfinite(rates), rates, -numpy.inf).max(axis=1, initial=-numpy.inf)
+    rate = numpy.where(rate >= 0, rate, numpy.nan)
+    if not numpy.isfinite(rate).all() or not len(rate) or rate.max() <= 0:
+        yield CouldNotLook(
+            reason="the learning rate is not known at every step, or 0 throughout",
+            enable="keep it as a number in optimizer.param_groups",
+        )
+        return
+    loss = training_loss(training)
+    peak = int(numpy.argmax(rate))
+    held = sustained(rate, risen)
+    gone = at_most(held, collapsed, held.max())
+    low = numpy.flatnonzero(gone & (numpy.arange(len(rate)) > numpy.argmax(held)))
+    fallen = int(low[0]) if len(low) and gone[low[0] :].all() else len(rate)
+    before, after = _progress(loss, fallen)
+    stopped = cut_short(training, spent=collapsed)
+    slowed = not loss.shapeless and (before > gain > after or stopped is not None)
+    idle = _idle(training, rate)
+    if fallen < early * len(rate) and slowed:
+        yield _collapse(training, held, fallen, before, after, collapsed, early, gain, stopped)
+    elif idle < early * len(rate):
+        yield _collapse(training, rate, idle, math.nan, math.nan, collapsed, early, gain, None)
+    elif rises(rate, risen):
+        yield _endless(training, rate, risen, stairs)
+    elif harmful := [] if loss.shapeless else _harmful_jumps(rates, loss, risen, gain):
+        yield _restarts(training, rates, rate, harmful, risen, gain)
+    else:
+        which = "the learning rate" if rates.shape[1] == 1 else "the largest learning rate of all groups"
+        yield Clean(measured=f"{which} {_course(rate, peak)}")
 
 
 def _course(rate: Floats, peak: int) -> str:
@@ -152,13 +148,13 @@ def _course(rate: Floats, peak: int) -> str:
     return f"starts at {start}, is highest at step {count(peak)} with {top}, and ends at {end}"
 
 
-def _idle(run: Run, optimizer: int, rate: Floats) -> int:
+def _idle(training: Training, rate: Floats) -> int:
     """The step from which on every rate is exactly 0 and nothing is seen to move; the length of the run if none."""
     at = int(numpy.flatnonzero(rate)[-1]) + 1
-    if at < len(rate) and run.has("tensors.update_norm"):
-        since = run.recorded_steps(optimizer) >= run.steps_of(optimizer)["step"].to_numpy()[at]
+    if at < len(rate) and training.run.has("tensors.update_norm"):
+        since = training.recorded >= training.steps["step"].to_numpy()[at]
         # Some optimizers step without a learning rate.
-        if (run.matrix("update_norm", optimizer)[since] > 0).any():
+        if (training.matrix("update_norm")[since] > 0).any():
             return len(rate)
     return at
 
@@ -216,21 +212,20 @@ def _at_once(rate: Floats, fallen: int) -> bool:
 
 
 def _collapse(
-    run: Run, optimizer: int, rate: Floats, fallen: int, before: float, after: float, collapsed: float, early: float,
+    training: Training, rate: Floats, fallen: int, before: float, after: float, collapsed: float, early: float,
     gain: float, stopped: Starved | None,
 ) -> Finding:  # fmt: skip
-    steps = run.steps_of(optimizer)["global_step"].to_numpy()
+    steps = training.steps["global_step"].to_numpy()
     at, rest = int(steps[fallen]), 1 - fallen / len(rate)
     idle = math.isnan(before) and stopped is None
     mark = [Mark(label=f"step {count(at)}", x=at)]
     return Finding(
         severity=Severity.NOTE,
         confidence=Confidence.CERTAIN if idle else Confidence.MEDIUM,
-        headline=f"The learning rate is {_down_to(rate, fallen, at)}, with {percent(rest)} of the run to go"
-        f"{label_of(run, optimizer)}",
+        headline=f"The learning rate is {_down_to(rate, fallen, at)}, with {percent(rest)} of the run to go",
         seen=f"It goes from {setting(rate.max())} to {setting(rate[fallen])}. "
         + (
-            fall_in_words(run, optimizer, stopped)
+            fall_in_words(training, stopped)
             if stopped
             else f"The last {plural(len(rate) - fallen, 'step')} change no parameter."
             if idle
@@ -240,8 +235,8 @@ def _collapse(
         span=Span(first=at, last=int(steps[-1])),
         led_to=["premature_plateau"] if stopped else [],
         evidence=[
-            rate_chart(run, optimizer, mark),
-            loss_chart(run, optimizer, "The training loss: from the mark on only its batches differ." if idle else
+            rate_chart(training, mark),
+            loss_chart(training, "The training loss: from the mark on only its batches differ." if idle else
                        "The training loss: it stops falling with the learning rate.", mark),
         ],
         actions=[
@@ -258,7 +253,7 @@ def _collapse(
                     threshold=collapsed, option="collapsed"),
             Measure(quantity="share of the run by then", value=1 - rest, comparison="<", threshold=early,
                     unit="fraction", option="early"),
-            *([] if idle else _since(training_loss(run, optimizer), fallen, before, after, gain, stopped)),
+            *([] if idle else _since(training_loss(training), fallen, before, after, gain, stopped)),
         ],
     )  # fmt: skip
 
@@ -283,18 +278,18 @@ def _since(
     ]  # fmt: skip
 
 
-def _made_with(run: Run, optimizer: int) -> float:
+def _made_with(training: Training) -> float:
     """The learning rate that the optimizer was made with, on which schedules build; NaN where it is not known."""
-    facts = next((facts for facts in run.meta.optimizers if facts.id == optimizer), None)
+    facts = training.optimizer
     value = facts.defaults.get("lr") if facts else None
     return float(value) if isinstance(value, int | float) else math.nan
 
 
-def _in_epochs(run: Run, optimizer: int, rate: Floats, stairs: float) -> str:
+def _in_epochs(training: Training, rate: Floats, stairs: float) -> str:
     """What tells that the schedule was meant to be stepped once a batch, in a sentence; empty where nothing does."""
-    changes, whole = once_an_epoch(run, optimizer, rate), _made_with(run, optimizer)
+    changes, whole = once_an_epoch(training, rate), _made_with(training)
     # A run that was stopped may have been stopped in its warmup, and a short one ends near the end of it.
-    if changes + 1 < stairs or not rate[-1] < _HALF * whole or run.state != "finished":
+    if changes + 1 < stairs or not rate[-1] < _HALF * whole or training.run.state != "finished":
         return ""
     return (
         f"It changes {plural(changes, 'time')}, and only between epochs; by the end it has come to "
@@ -303,10 +298,10 @@ def _in_epochs(run: Run, optimizer: int, rate: Floats, stairs: float) -> str:
     )
 
 
-def _endless(run: Run, optimizer: int, rate: Floats, risen: float, stairs: float) -> Finding:
-    loss = training_loss(run, optimizer)
-    meant = _in_epochs(run, optimizer, rate, stairs)
-    harm = rising_rate(run, optimizer, risen)
+def _endless(training: Training, rate: Floats, risen: float, stairs: float) -> Finding:
+    loss = training_loss(training)
+    meant = _in_epochs(training, rate, stairs)
+    harm = rising_rate(training, risen)
     marks = [Mark(label=f"step {count(harm.since)}", x=harm.since)] if harm else []
     ends = "NaN or infinity" if not math.isfinite(loss.last) else number(loss.last)
     seen = f"It never falls in {count(len(rate))} steps and is highest at the last"
@@ -317,8 +312,7 @@ def _endless(run: Run, optimizer: int, rate: Floats, risen: float, stairs: float
         confidence=Confidence.HIGH if harm or meant else Confidence.MEDIUM,
         headline=("The warmup never ends, as the schedule is stepped once an epoch: the" if meant else "The")
         + f" learning rate rises to the last step, from {setting(rate[0])} to {setting(rate[-1])}"
-        + (f", and from step {count(harm.since)} on the loss rises with it" if harm else "")
-        + label_of(run, optimizer),
+        + (f", and from step {count(harm.since)} on the loss rises with it" if harm else ""),
         seen=seen
         + (
             f": up to step {count(harm.since)}, at a rate of {rate_in_words(harm.rates)}, the loss had fallen from "
@@ -332,13 +326,13 @@ def _endless(run: Run, optimizer: int, rate: Floats, risen: float, stairs: float
         span=Span(first=harm.risen if harm else int(loss.steps[0]), last=int(loss.steps[-1])),
         led_to=_DRIVEN_UP if harm else [],
         evidence=[
-            rate_chart(run, optimizer, marks),
-            *([loss_chart(run, optimizer, "The training loss; up to the mark it was lowest.", marks)] if harm else []),
+            rate_chart(training, marks),
+            *([loss_chart(training, "The training loss; up to the mark it was lowest.", marks)] if harm else []),
         ],
         actions=[
             *([Action(text="Call scheduler.step() once a batch, after optimizer.step()",
                       code="optimizer.step()\nscheduler.step()")] if meant else []),
-            hold(run, optimizer, harm)
+            hold(training, harm)
             if harm
             else Action(
                 text=f"Warm up over 5 % of the run, {count(max(1, len(rate) / 20))} steps, and let it decay after"
@@ -349,9 +343,9 @@ def _endless(run: Run, optimizer: int, rate: Floats, risen: float, stairs: float
         ],
         measures=[
             ratio(("last learning rate", float(rate[-1])), ("first", float(rate[0])), ">", risen, option="risen"),
-            Measure(quantity="changes between epochs, and none within", value=once_an_epoch(run, optimizer, rate),
+            Measure(quantity="changes between epochs, and none within", value=once_an_epoch(training, rate),
                     comparison=">=", threshold=stairs - 1, unit="count", option="stairs", decides="warning"),
-            ratio(("last learning rate", float(rate[-1])), ("that it was made with", _made_with(run, optimizer)), "<",
+            ratio(("last learning rate", float(rate[-1])), ("that it was made with", _made_with(training)), "<",
                   _HALF, decides="warning"),
         ],
     )  # fmt: skip
@@ -367,9 +361,9 @@ def _stays_up(loss: TrainingLoss, jump: int) -> bool:
 
 
 def _restarts(
-    run: Run, optimizer: int, rates: Floats, rate: Floats, harmful: list[tuple[int, float]], risen: float, gain: float
+    training: Training, rates: Floats, rate: Floats, harmful: list[tuple[int, float]], risen: float, gain: float
 ) -> Finding:
-    steps = run.steps_of(optimizer)["global_step"].to_numpy()
+    steps = training.steps["global_step"].to_numpy()
     at, rise = max(harmful, key=lambda jump: numpy.nan_to_num(jump[1], nan=numpy.inf))
     ratios = rates[at] / numpy.where(rates[at - 1] > 0, rates[at - 1], numpy.nan)
     group = int(numpy.nanargmax(ratios))
@@ -377,7 +371,7 @@ def _restarts(
     # Where one jump is known to do harm, those before it count, too: the first has no steps before it to compare with.
     jumps = _jumps(rates, risen)
     first, last = int(steps[jumps[0]]), int(steps[harmful[-1][0]])
-    loss = training_loss(run, optimizer)
+    loss = training_loss(training)
     if _stays_up(loss, steps[at]):
         last = int(loss.steps[-1])
     where = f"step {count(first)}" if len(jumps) == 1 else f"{count(len(jumps))} steps from {count(first)} on"
@@ -399,8 +393,7 @@ def _restarts(
     return Finding(
         severity=Severity.NOTE,
         confidence=Confidence.CERTAIN,
-        headline=f"The learning rate jumps to {factor(times)} times the one before at {where}, and the loss {rose}"
-        + label_of(run, optimizer),
+        headline=f"The learning rate jumps to {factor(times)} times the one before at {where}, and the loss {rose}",
         seen=f"At step {count(steps[at])} a parameter group goes from {setting(old)} to "
         f"{setting(new)} within one step"
         + (f", and back by step {count(int(steps[back]))}" if for_once else "")
@@ -409,8 +402,8 @@ def _restarts(
         span=Span(first=first, last=last),
         led_to=_DRIVEN_UP,
         evidence=[
-            rate_chart(run, optimizer, marks),
-            loss_chart(run, optimizer, "The training loss: it rises where the learning rate jumps.", marks),
+            rate_chart(training, marks),
+            loss_chart(training, "The training loss: it rises where the learning rate jumps.", marks),
         ],
         actions=fix,
         measures=[

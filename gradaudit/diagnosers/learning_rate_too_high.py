@@ -38,8 +38,7 @@ import numpy
 
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, update_chart
-from gradaudit.evidence.each_optimizer import each_optimizer
-from gradaudit.evidence.words.optimizers import label_of, optimizer_line, rate_in_words
+from gradaudit.evidence.words.optimizers import optimizer_line, rate_in_words
 from gradaudit.evidence.words.run_numbers import update_size
 from gradaudit.evidence.words.schedules import hold
 from gradaudit.evidence.words.step_harm import harm_measures, little, overshooting, size_measures, symptom
@@ -57,7 +56,6 @@ from gradaudit.findings import (
     Span,
     Verdict,
 )
-from gradaudit.reading.run import Run
 from gradaudit.signals.layers.layers import weight_layers
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.order_statistics import largest, median
@@ -70,9 +68,10 @@ from gradaudit.signals.updates.learning_rates import (
     same_rate,
     scale_free,
 )
-from gradaudit.signals.updates.ratios import last_half, recorded_global_steps, typical_update, update_ratio
+from gradaudit.signals.updates.ratios import last_half, typical_update, update_ratio
 from gradaudit.signals.updates.rising_rate import rising_rate
 from gradaudit.signals.updates.weight_growth import fastest_growth
+from gradaudit.training import Training
 
 _EARLY = 10  # recorded steps
 _STARTING = 100  # steps, the length of the warmup that is advised: later a warmup comes too late
@@ -82,6 +81,7 @@ _LEAD_UP = 20  # steps before divergence, or at the start: SGD's updates grow ov
 
 
 @diagnoser(
+    per="training",
     worst=Severity.CRITICAL,
     needs=("tensors.update_norm", "tensors.weight_norm"),
     minimum_steps=10,
@@ -100,7 +100,7 @@ _LEAD_UP = 20  # steps before divergence, or at the start: SGD's updates grow ov
     ),
 )
 def learning_rate_too_high(
-    run: Run,
+    training: Training,
     *,
     alone: float = 0.8,  # healthy runs stay below 0.47, runs with a learning rate 10 times too high start at 0.79
     note: float = 0.5,  # just above the largest healthy value, 0.47 (Adagrad's first step)
@@ -113,80 +113,76 @@ def learning_rate_too_high(
     steps: float = 200,  # at 100 steps, 6 of 410 healthy runs had not left the constant predictor
 ) -> Iterator[Verdict]:
     """Judge the largest median update-to-weight ratio together with what the loss did."""
-
-    def judge(optimizer: int) -> Iterator[Verdict]:
-        if not weight_layers(run, optimizer).any():
-            yield NotApplicable(reason="the model has no trained weight matrix")
-            return
-        pace = typical_update(run, optimizer)
-        top = largest(pace)
-        if math.isnan(top):
-            yield CouldNotLook(
-                reason="no finite update of a weight layer was recorded",
-                enable="record from the first step on; layers that start at zero cannot be judged",
-            )
-            return
-        loss = training_loss(run, optimizer)
-        broken, since = symptom(run, optimizer, epochs, steps)
-        early = "" if climbs(run, optimizer) else overshooting(loss, overshoot, jump)
-        times, _ = fastest_growth(run, optimizer)
-        enough = with_symptom if times >= grown else alone
-        poor = "" if climbs(run, optimizer) or top < enough else little(loss, kept)
-        if broken and top >= with_symptom:
-            severity = Severity.CRITICAL
-        elif line_search(run, optimizer) and top >= note:
-            severity = Severity.NOTE
-        elif (early and top >= note) or poor:
-            severity = Severity.WARNING
-        elif top >= note:
-            severity = Severity.NOTE
-        elif (broken or early) and _unseen(run, optimizer, since):
-            yield CouldNotLook(
-                reason=f"{(broken or early).rstrip('.')}, and the updates of most of the {_LEAD_UP} steps before were "
-                "not recorded",
-                enable="record every step: --every 1",
-            )
-            return
-        else:
-            at = int(recorded_global_steps(run, optimizer)[int(numpy.nanargmax(pace))])
-            yield Clean(
-                measured=f"one step changes the median weight layer by at most {number(top, 2)} times its size, at "
-                f"step {count(at)}" + label_of(run, optimizer)
-            )
-            return
-        measures = [
-            *size_measures(top, severity, times, with_symptom=with_symptom, note=note, grown=grown),
-            *harm_measures(loss, top, overshoot=overshoot, jump=jump, kept=kept, alone=alone),
-        ]
-        harm = broken or early or poor
-        grows = times >= grown
-        yield _finding(run, optimizer, severity, harm, measures, with_symptom if broken or top < note else note, grows)
-
-    yield from each_optimizer(run, judge)
+    if not weight_layers(training).any():
+        yield NotApplicable(reason="the model has no trained weight matrix")
+        return
+    pace = typical_update(training)
+    top = largest(pace)
+    if math.isnan(top):
+        yield CouldNotLook(
+            reason="no finite update of a weight layer was recorded",
+            enable="record from the first step on; layers that start at zero cannot be judged",
+        )
+        return
+    loss = training_loss(training)
+    broken, since = symptom(training, epochs, steps)
+    early = "" if climbs(training) else overshooting(loss, overshoot, jump)
+    times, _ = fastest_growth(training)
+    enough = with_symptom if times >= grown else alone
+    poor = "" if climbs(training) or top < enough else little(loss, kept)
+    if broken and top >= with_symptom:
+        severity = Severity.CRITICAL
+    elif line_search(training) and top >= note:
+        severity = Severity.NOTE
+    elif (early and top >= note) or poor:
+        severity = Severity.WARNING
+    elif top >= note:
+        severity = Severity.NOTE
+    elif (broken or early) and _unseen(training, since):
+        yield CouldNotLook(
+            reason=f"{(broken or early).rstrip('.')}, and the updates of most of the {_LEAD_UP} steps before were "
+            "not recorded",
+            enable="record every step: --every 1",
+        )
+        return
+    else:
+        at = int(training.recorded_global_steps[int(numpy.nanargmax(pace))])
+        yield Clean(
+            measured=f"one step changes the median weight layer by at most {number(top, 2)} times its size, at "
+            f"step {count(at)}"
+        )
+        return
+    measures = [
+        *size_measures(top, severity, times, with_symptom=with_symptom, note=note, grown=grown),
+        *harm_measures(loss, top, overshoot=overshoot, jump=jump, kept=kept, alone=alone),
+    ]
+    harm = broken or early or poor
+    grows = times >= grown
+    yield _finding(training, severity, harm, measures, with_symptom if broken or top < note else note, grows)
 
 
-def _unseen(run: Run, optimizer: int, since: int) -> bool:
+def _unseen(training: Training, since: int) -> bool:
     """Whether most of the steps were not recorded that led to step `since`, or of the first steps."""
-    everywhere = run.steps_of(optimizer)["global_step"].to_numpy()
+    everywhere = training.steps["global_step"].to_numpy()
     before = everywhere[everywhere <= since][-_LEAD_UP:] if since > everywhere[0] else everywhere[:_LEAD_UP]
-    return bool(numpy.isin(before, recorded_global_steps(run, optimizer)).mean() < 0.5)
+    return bool(numpy.isin(before, training.recorded_global_steps).mean() < 0.5)
 
 
-def _only_early(run: Run, optimizer: int, peak: int, consequence: str) -> bool:
+def _only_early(training: Training, peak: int, consequence: str) -> bool:
     """Whether only the first steps are too large: the updates then settle by themselves, and the run is well."""
-    pace = typical_update(run, optimizer)
-    settled = median(pace[last_half(run, optimizer)])
+    pace = typical_update(training)
+    settled = median(pace[last_half(training)])
     return not consequence and peak < _EARLY and settled < AIM
 
 
-def _slower(run: Run, optimizer: int, gentle: GentleRate, only_early: bool) -> list[Action]:
+def _slower(training: Training, gentle: GentleRate, only_early: bool) -> list[Action]:
     """A learning rate that makes the first update that is too large a tenth of the weights; and a warmup.
 
     The fitting one comes first. A rate ten times too high or more is not worth a warmup, and one that still rises
     has one.
     """
     rates, lower, times = gentle.rates, gentle.lower, gentle.times
-    peak = peak_rates(run, optimizer)
+    peak = peak_rates(training)
     warming = bool((peak > _STILL_RISING * rates).any())
     reduce = Action(
         text=f"Lower the learning rate from {rate_in_words(peak)} to {rate_in_words(lower)}: the first update that "
@@ -194,7 +190,7 @@ def _slower(run: Run, optimizer: int, gentle: GentleRate, only_early: bool) -> l
         if warming
         else f"Lower the learning rate from {rate_in_words(rates)} to {rate_in_words(lower)}: the first update that "
         "was too large is then near a tenth of the weights",
-        code=optimizer_line(run, optimizer, lr=rate_in_words(lower)) if same_rate(rates) else "",
+        code=optimizer_line(training, lr=rate_in_words(lower)) if same_rate(rates) else "",
     )
     if warming:
         return [reduce]
@@ -211,48 +207,47 @@ def _slower(run: Run, optimizer: int, gentle: GentleRate, only_early: bool) -> l
     return [reduce, warm] if times < _RECKLESS and gentle.step < _STARTING else [reduce]
 
 
-def _growth(run: Run, optimizer: int) -> str:
-    times, since = fastest_growth(run, optimizer)
+def _growth(training: Training) -> str:
+    times, since = fastest_growth(training)
     return f" Within ten steps from step {count(since)} on it grows to {factor(times)} times its size."
 
 
 def _finding(
-    run: Run,
-    optimizer: int,
+    training: Training,
     severity: Severity,
     consequence: str,
     measures: list[Measure],
     from_ratio: float,
     grows: bool,
 ) -> Finding:
-    pace = typical_update(run, optimizer)
-    steps = recorded_global_steps(run, optimizer)
+    pace = typical_update(training)
+    steps = training.recorded_global_steps
     filled = numpy.where(numpy.isfinite(pace), pace, -numpy.inf)
     peak = int(numpy.argmax(filled))
     over = numpy.flatnonzero(filled >= from_ratio)
     top, at = float(pace[peak]), int(steps[peak])
-    rates = rates_at(run, optimizer, at)
-    layers = weight_layers(run, optimizer)
-    ratios = numpy.where(layers, numpy.nan_to_num(update_ratio(run, optimizer)[peak], nan=-1.0, posinf=-1.0), -1.0)
-    tensors = run.tensors_of(optimizer)
+    rates = rates_at(training, at)
+    layers = weight_layers(training)
+    ratios = numpy.where(layers, numpy.nan_to_num(update_ratio(training)[peak], nan=-1.0, posinf=-1.0), -1.0)
+    tensors = training.tensors
     fastest = [tensors[int(i)].name for i in numpy.argsort(-ratios)[:3] if ratios[int(i)] > 0]
     seen = [
         f"At step {count(at)} the update of the median weight layer was {number(top)} times its weights, with "
-        f"{optimizer_class(run, optimizer)} at a learning rate of {rate_in_words(rates)}."
-        + (_growth(run, optimizer) if grows else ""),
+        f"{optimizer_class(training)} at a learning rate of {rate_in_words(rates)}."
+        + (_growth(training) if grows else ""),
         consequence or "The loss shows no harm from it.",
     ]
-    if size := update_size(run, optimizer, numpy.arange(len(steps)) == peak):
+    if size := update_size(training, numpy.arange(len(steps)) == peak):
         first = " and about 1 at its first steps" if peak < _EARLY else ""
         seen.append(f"The update is {size}{first}.")
     if fastest:
         seen.append(f"The largest update was that of {fastest[0]}, {factor(float(ratios.max()))} times its weights.")
     mark = Mark(label=f"step {count(at)}", x=at)
-    gentle, rise = gentle_rate(run, optimizer, min(from_ratio, top)), rising_rate(run, optimizer)
-    actions = [] if gentle is None else _slower(run, optimizer, gentle, _only_early(run, optimizer, peak, consequence))
+    gentle, rise = gentle_rate(training, min(from_ratio, top)), rising_rate(training)
+    actions = [] if gentle is None else _slower(training, gentle, _only_early(training, peak, consequence))
     if rise is not None and int(steps[over[0] if len(over) else peak]) >= rise.risen:
-        actions = [hold(run, optimizer, rise)]
-    if scale_free(run, optimizer):
+        actions = [hold(training, rise)]
+    if scale_free(training):
         actions.append(
             Action(
                 text="Compare the learning rate with the size of the initial weights: the first update changes every "
@@ -269,20 +264,18 @@ def _finding(
     return Finding(
         severity=severity,
         confidence=Confidence.HIGH if severity is Severity.CRITICAL or consequence else Confidence.MEDIUM,
-        headline=f"One step changes the weights by {number(top)} times their size, at step {count(at)}"
-        + label_of(run, optimizer),
+        headline=f"One step changes the weights by {number(top)} times their size, at step {count(at)}",
         seen=" ".join(seen),
         span=Span(first=int(steps[over[0]]) if len(over) else at, last=int(steps[over[-1]]) if len(over) else at),
         tensors=fastest,
         evidence=[
             update_chart(
-                run,
-                optimizer,
+                training,
                 "How much of itself a typical weight layer changed in one step. Healthy training mostly stays between "
                 "1e-4 and 1e-2; near 1 a step replaces the weights.",
                 [mark, Mark(label=setting(from_ratio), y=from_ratio)],
             ),
-            loss_chart(run, optimizer, "The loss over the same steps: see what follows the mark.", [mark]),
+            loss_chart(training, "The loss over the same steps: see what follows the mark.", [mark]),
         ],
         actions=actions,
         measures=measures,

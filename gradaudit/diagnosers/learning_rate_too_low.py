@@ -36,8 +36,7 @@ import numpy
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.charts.reduce import plain
-from gradaudit.evidence.each_optimizer import each_optimizer
-from gradaudit.evidence.words.optimizers import label_of, optimizer_line, rate_in_words
+from gradaudit.evidence.words.optimizers import optimizer_line, rate_in_words
 from gradaudit.evidence.words.run_numbers import update_size
 from gradaudit.evidence.words.wording import count, factor, number, percent, setting
 from gradaudit.findings import (
@@ -55,22 +54,21 @@ from gradaudit.findings import (
     Verdict,
     ratio,
 )
-from gradaudit.reading.run import Run
 from gradaudit.signals.gradients.finiteness import breakdown
 from gradaudit.signals.loss.constant_predictor import uniform_loss
 from gradaudit.signals.loss.progress import constant_level, divergence
 from gradaudit.signals.loss.training_loss import TrainingLoss, adversarial, course
 from gradaudit.signals.order_statistics import Floats, largest, median, quantile
-from gradaudit.signals.updates.learning_rates import learning_rates, optimizer_class, peak_rates, same_rate, scale_free
+from gradaudit.signals.updates.learning_rates import optimizer_class, peak_rates, same_rate, scale_free
 from gradaudit.signals.updates.ratios import (
     judged_tensors,
     last_half,
-    recorded_global_steps,
     step_weights,
     typical_update,
     update_ratio,
 )
 from gradaudit.signals.updates.step_size import below_precision, over_eps
+from gradaudit.training import Training
 
 _STARTING = 20  # steps at most whose losses are the start: a long run has learned most in its first twentieth
 _FROM_SCRATCH = 3.5e-4  # ratio; learning rates 100 times too small stay below it, and fine-tuning with a new head above
@@ -79,13 +77,14 @@ _USUAL = 3e-3  # the ratio that the advice aims at: the slowest healthy run from
 
 
 @diagnoser(
+    per="training",
     worst=Severity.CRITICAL,
     needs=("tensors.update_norm", "tensors.weight_norm"),
     minimum_steps=50,
     explains=("no_learning", "no_signal", "dead_embedding"),
 )
 def learning_rate_too_low(
-    run: Run,
+    training: Training,
     *,
     slow: float = 2e-4,  # faulty runs stay below 5e-5, healthy ones above 3.5e-4
     still: float = 0.05,  # a learning rate 1,000 times too small leaves 94 % or more of what could be gained
@@ -96,105 +95,96 @@ def learning_rate_too_low(
     pretrained: float = 0.85,  # of ln N; models that start below it have been trained before
 ) -> Iterator[Verdict]:
     """Judge the 95th percentile of the largest update-to-weight ratio together with the improvement of the loss."""
-
-    def judge(optimizer: int) -> Iterator[Verdict]:
-        chosen = judged_tensors(run, optimizer)
-        loss = course(run, optimizer)
-        if not chosen.any():
-            yield NotApplicable(reason="the model has no trained weight matrix that starts away from zero")
-            return
-        if adversarial(run) and loss.unjudged:
-            yield NotApplicable(reason=loss.unjudged)
-            return
-        ratios = update_ratio(run, optimizer)[:, chosen]
-        high = quantile(ratios, 0.95, step_weights(run, optimizer))
-        if not numpy.isfinite(high).any():
-            yield CouldNotLook(
-                reason="no finite update of the weights was recorded", enable="record from the first step on"
-            )
-            return
-        pace = float(numpy.nanmax(high))
-        start = _start(loss)
-        gain = (start - loss.last) / start if start > 0 else math.nan
-        even = _untrained(loss)
-        measured = (
-            f"the fastest weight tensor changes by {number(pace, 2)} of its size per step (95th percentile of the "
-            f"steps), and {_course(loss, start)}{label_of(run, optimizer)}"
+    chosen = judged_tensors(training)
+    loss = course(training)
+    if not chosen.any():
+        yield NotApplicable(reason="the model has no trained weight matrix that starts away from zero")
+        return
+    if adversarial(training.run) and loss.unjudged:
+        yield NotApplicable(reason=loss.unjudged)
+        return
+    ratios = update_ratio(training)[:, chosen]
+    high = quantile(ratios, 0.95, step_weights(training))
+    if not numpy.isfinite(high).any():
+        yield CouldNotLook(
+            reason="no finite update of the weights was recorded", enable="record from the first step on"
         )
-        broken = breakdown(run, optimizer)
-        if broken is not None and not broken.recovered:
-            yield CouldNotLook(
-                reason=f"from step {count(broken.step)} on the run holds NaN or infinity, so its pace says nothing",
-                enable="fix what non_finite reports",
+        return
+    pace = float(numpy.nanmax(high))
+    start = _start(loss)
+    gain = (start - loss.last) / start if start > 0 else math.nan
+    even = _untrained(loss)
+    measured = (
+        f"the fastest weight tensor changes by {number(pace, 2)} of its size per step (95th percentile of the "
+        f"steps), and {_course(loss, start)}"
+    )
+    broken = breakdown(training)
+    if broken is not None and not broken.recovered:
+        yield CouldNotLook(
+            reason=f"from step {count(broken.step)} on the run holds NaN or infinity, so its pace says nothing",
+            enable="fix what non_finite reports",
+        )
+        return
+    # What stands still after such a step does so for what it did: dead units, or gradients that are gone.
+    top = largest(typical_update(training))
+    if top >= _REPLACED:
+        yield NotApplicable(
+            reason=f"{measured}, and one step changed the median weight layer by {number(top)} times its size: see "
+            "learning_rate_too_high"
+        )
+        return
+    # A term of several, or one whose target moves, may rise while the model learns.
+    rises = bool(loss.shapeless) and gain < -still
+    if math.isnan(gain) or rises or broken is not None or divergence(training) is not None:
+        yield Clean(measured=measured)
+        return
+    long_enough = len(loss.values) >= 100
+    if pace < slow and gain < still:
+        severity, option, limit, least, gain_option = Severity.CRITICAL, "slow", slow, still, "still"
+    elif pace < slow and gain < hardly:
+        severity, option, limit, least, gain_option = Severity.WARNING, "slow", slow, hardly, "hardly"
+    elif pace < slower_than_usual and gain < little and long_enough:
+        severity, option, limit = Severity.WARNING, "slower_than_usual", slower_than_usual
+        least, gain_option = little, "little"
+    elif pace < min(_FROM_SCRATCH, slower_than_usual) and gain < scratch and long_enough and start >= pretrained * even:
+        # The first part of a longer run may well end in its warmup.
+        severity = Severity.NOTE if _rising(training) else Severity.WARNING
+        option, limit = "slower_than_usual", min(_FROM_SCRATCH, slower_than_usual)
+        least, gain_option = scratch, "scratch"
+    else:
+        yield Clean(measured=measured)
+        return
+    trained_before = start < pretrained * even
+    measures = [
+        Measure(
+            quantity="largest update-to-weight ratio (95th percentile)",
+            value=pace,
+            comparison="<",
+            threshold=limit,
+            option=option,
+        ),
+        Measure(
+            quantity="improvement of the loss",
+            value=gain,
+            comparison="<",
+            threshold=least,
+            unit="fraction",
+            option=gain_option,
+        ),
+    ]
+    if not math.isnan(even):
+        measures.append(
+            ratio(
+                ("loss at the start", start),
+                ("that of a constant" if loss.kind == "regression" else "that of an even guess", even),
+                "<",
+                pretrained,
+                option="pretrained",
+                decides="note",
             )
-            return
-        # What stands still after such a step does so for what it did: dead units, or gradients that are gone.
-        top = largest(typical_update(run, optimizer))
-        if top >= _REPLACED:
-            yield NotApplicable(
-                reason=f"{measured}, and one step changed the median weight layer by {number(top)} times its size: see "
-                "learning_rate_too_high"
-            )
-            return
-        # A term of several, or one whose target moves, may rise while the model learns.
-        rises = bool(loss.shapeless) and gain < -still
-        if math.isnan(gain) or rises or broken is not None or divergence(run, optimizer) is not None:
-            yield Clean(measured=measured)
-            return
-        long_enough = len(loss.values) >= 100
-        if pace < slow and gain < still:
-            severity, option, limit, least, gain_option = Severity.CRITICAL, "slow", slow, still, "still"
-        elif pace < slow and gain < hardly:
-            severity, option, limit, least, gain_option = Severity.WARNING, "slow", slow, hardly, "hardly"
-        elif pace < slower_than_usual and gain < little and long_enough:
-            severity, option, limit = Severity.WARNING, "slower_than_usual", slower_than_usual
-            least, gain_option = little, "little"
-        elif (
-            pace < min(_FROM_SCRATCH, slower_than_usual)
-            and gain < scratch
-            and long_enough
-            and start >= pretrained * even
-        ):
-            # The first part of a longer run may well end in its warmup.
-            severity = Severity.NOTE if _rising(run, optimizer) else Severity.WARNING
-            option, limit = "slower_than_usual", min(_FROM_SCRATCH, slower_than_usual)
-            least, gain_option = scratch, "scratch"
-        else:
-            yield Clean(measured=measured)
-            return
-        trained_before = start < pretrained * even
-        measures = [
-            Measure(
-                quantity="largest update-to-weight ratio (95th percentile)",
-                value=pace,
-                comparison="<",
-                threshold=limit,
-                option=option,
-            ),
-            Measure(
-                quantity="improvement of the loss",
-                value=gain,
-                comparison="<",
-                threshold=least,
-                unit="fraction",
-                option=gain_option,
-            ),
-        ]
-        if not math.isnan(even):
-            measures.append(
-                ratio(
-                    ("loss at the start", start),
-                    ("that of a constant" if loss.kind == "regression" else "that of an even guess", even),
-                    "<",
-                    pretrained,
-                    option="pretrained",
-                    decides="note",
-                )
-            )
-        found = Severity.NOTE if trained_before else severity
-        yield _finding(run, optimizer, loss, found, pace, limit, measures, high, start, gain, trained_before)
-
-    yield from each_optimizer(run, judge)
+        )
+    found = Severity.NOTE if trained_before else severity
+    yield _finding(training, loss, found, pace, limit, measures, high, start, gain, trained_before)
 
 
 def _start(loss: TrainingLoss) -> float:
@@ -214,9 +204,9 @@ def _course(loss: TrainingLoss, start: float) -> str:
     )
 
 
-def _rising(run: Run, optimizer: int) -> bool:
+def _rising(training: Training) -> bool:
     """Whether the learning rate is at its highest at the last step, and was clearly lower at the middle one."""
-    rates = numpy.nan_to_num(learning_rates(run, optimizer)).max(axis=1, initial=0.0)
+    rates = numpy.nan_to_num(training.learning_rates).max(axis=1, initial=0.0)
     return bool(len(rates) and rates[-1] >= rates.max() and rates[len(rates) // 2] < 0.9 * rates[-1])
 
 
@@ -228,8 +218,7 @@ def _untrained(loss: TrainingLoss) -> float:
 
 
 def _finding(
-    run: Run,
-    optimizer: int,
+    training: Training,
     loss: TrainingLoss,
     severity: Severity,
     pace: float,
@@ -240,19 +229,19 @@ def _finding(
     gain: float,
     trained_before: bool,
 ) -> Finding:
-    chosen = judged_tensors(run, optimizer)
-    tensors = [tensor for tensor, take in zip(run.tensors_of(optimizer), chosen, strict=True) if take]
+    chosen = judged_tensors(training)
+    tensors = [tensor for tensor, take in zip(training.tensors, chosen, strict=True) if take]
     fastest = tensors[int(numpy.nanargmax(high))].name
-    rates = peak_rates(run, optimizer)
-    steps = recorded_global_steps(run, optimizer)
-    ratios = update_ratio(run, optimizer)[:, chosen]
+    rates = peak_rates(training)
+    steps = training.recorded_global_steps
+    ratios = update_ratio(training)[:, chosen]
     every = numpy.where(numpy.isfinite(ratios), ratios, -numpy.inf).max(axis=1, initial=-numpy.inf)
     seen = (
         f"Even {fastest}, the fastest tensor, changes by {number(pace)} of its size per step (95th percentile of the "
-        f"steps), with {optimizer_class(run, optimizer)} at a learning rate of {rate_in_words(rates)}. "
+        f"steps), with {optimizer_class(training)} at a learning rate of {rate_in_words(rates)}. "
         f"{_course(loss, start).capitalize()}: it {_gained(gain)}."
     )
-    if size := update_size(run, optimizer, last_half(run, optimizer)):
+    if size := update_size(training, last_half(training)):
         seen += f" Over the last half of the run updates are {size}."
     if trained_before:
         seen += " At the start the loss is low for an untrained model, so a slow fine-tuning may be meant."
@@ -266,7 +255,7 @@ def _finding(
     return Finding(
         severity=severity,
         confidence=Confidence.HIGH if severity is Severity.CRITICAL else Confidence.MEDIUM,
-        headline=headline + label_of(run, optimizer),
+        headline=headline,
         seen=seen,
         span=Span(first=int(loss.steps[0]), last=int(loss.steps[-1])),
         tensors=[fastest],
@@ -281,9 +270,9 @@ def _finding(
                 marks=[Mark(label=setting(limit), y=limit)],
                 log=True,
             ),
-            loss_chart(run, optimizer, "The loss over the same steps.", []),
+            loss_chart(training, "The loss over the same steps.", []),
         ],
-        actions=_actions(run, optimizer, rates, pace),
+        actions=_actions(training, rates, pace),
         measures=measures,
     )
 
@@ -297,14 +286,14 @@ def _gained(improvement: float) -> str:
     return f"falls by {percent(improvement)}" if improvement > 0 else f"rises by {percent(-improvement)}"
 
 
-def _actions(run: Run, optimizer: int, rates: Floats, pace: float) -> list[Action]:
+def _actions(training: Training, rates: Floats, pace: float) -> list[Action]:
     if not (rates > 0).any():
         if numpy.isfinite(rates).any():
             return [
                 Action(text="Set a learning rate: it is 0 at every step", code="optimizer.param_groups[0]['lr'] = 1e-3")
             ]
         return [Action(text="Raise the learning rate tenfold until the loss falls")]
-    if pace == 0 and not below_precision(run, optimizer).any():
+    if pace == 0 and not below_precision(training).any():
         return [
             Action(
                 text="Check that the optimizer was made from the parameters of the model that is trained",
@@ -312,9 +301,9 @@ def _actions(run: Run, optimizer: int, rates: Floats, pace: float) -> list[Actio
             )
         ]
     actions = []
-    clipped, times = _clipping(run, optimizer)
-    starved = over_eps(run, optimizer, last_half(run, optimizer), clipped=True) < 1
-    if clipped > 0.9 and times > 5 and (starved or not scale_free(run, optimizer)):
+    clipped, times = _clipping(training)
+    starved = over_eps(training, last_half(training), clipped=True) < 1
+    if clipped > 0.9 and times > 5 and (starved or not scale_free(training)):
         less = "takes every gradient below the optimizer's eps" if starved else (
             f"divides the learning rate by {factor(times)}"
         )  # fmt: skip
@@ -330,23 +319,23 @@ def _actions(run: Run, optimizer: int, rates: Floats, pace: float) -> list[Actio
         Action(
             text=f"Raise the learning rate from {rate_in_words(rates)} to {rate_in_words(rates * times_ten)}, then up "
             "or down by factors of 3",
-            code=_construct(run, optimizer, rates * times_ten),
+            code=_construct(training, rates * times_ten),
         )
     )
     actions.append(Action(text="Or train longer, if the small steps are meant"))
     return actions
 
 
-def _construct(run: Run, optimizer: int, rates: Floats) -> str:
+def _construct(training: Training, rates: Floats) -> str:
     """The line that makes the optimizer with one learning rate; nothing when its groups differ."""
     if not same_rate(rates):
         return ""
-    return optimizer_line(run, optimizer, lr=rate_in_words(rates))
+    return optimizer_line(training, lr=rate_in_words(rates))
 
 
-def _clipping(run: Run, optimizer: int) -> tuple[float, float]:
+def _clipping(training: Training) -> tuple[float, float]:
     """The share of steps at which the norm was clipped, and the median norm over the threshold."""
-    frame = run.steps_of(optimizer)
+    frame = training.steps
     over = frame["gradient_norm"].to_numpy(dtype=float) / frame["clip_threshold"].to_numpy(dtype=float)
     by_norm = frame["clip_kind"].to_numpy() == 1
     return float((by_norm & (over > 1)).mean()), median(over[by_norm])

@@ -36,8 +36,7 @@ import numpy
 
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.spikes import zoomed
-from gradaudit.evidence.each_optimizer import each_optimizer
-from gradaudit.evidence.words.optimizers import label_of, rate_in_words
+from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.spikes import order_in_words
 from gradaudit.evidence.words.wording import count, factor, literal, number, percent, plural
 from gradaudit.findings import (
@@ -53,14 +52,13 @@ from gradaudit.findings import (
     Verdict,
     ratio,
 )
-from gradaudit.reading.run import Run
 from gradaudit.signals.loss.first_crossings import Crossings, first_crossings
 from gradaudit.signals.loss.progress import divergence as diverges
 from gradaudit.signals.loss.progress import smoothing_window
 from gradaudit.signals.loss.spikes import rate_jump, raw_spikes
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 from gradaudit.signals.order_statistics import Floats, Integers, median, quantile, running_median
-from gradaudit.signals.updates.learning_rates import learning_rates
+from gradaudit.training import Training
 
 _OFTEN = 0.05  # of the steps: many spikes are how the loss is
 _GAIN = 0.1  # of the median of the first steps; of less, any spike undoes most
@@ -68,9 +66,9 @@ _LONG = 0.2  # of the steps; one or two that take long to come back are no habit
 _REGULAR, _FEWEST = 0.1, 3  # spikes whose distances differ by less than a tenth of their mean, and how many those are
 
 
-@diagnoser(worst=Severity.WARNING, needs=("steps",), minimum_steps=100)
+@diagnoser(per="training", worst=Severity.WARNING, needs=("steps",), minimum_steps=100)
 def loss_spike(
-    run: Run,
+    training: Training,
     *,
     times: float = 1.5,  # runmedic's factor over the trend
     deviations: float = 8.0,  # runmedic's robust z; faulty runs start at 11
@@ -79,96 +77,90 @@ def loss_spike(
     window: float = 50,  # steps; long against a spike, short against a run
 ) -> Iterator[Verdict]:
     """Look for stretches of steps at which the loss stands far above the steps before."""
-
-    def judge(optimizer: int) -> Iterator[Verdict]:
-        loss = training_loss(run, optimizer)
-        if loss.shapeless:
-            yield NotApplicable(reason=loss.shapeless)
-            return
-        smooth = running_median(loss.values, smoothing_window(loss))
-        trend, scatter = _trend(loss.values, int(window))
-        with numpy.errstate(invalid="ignore"):
-            above = smooth - trend
-            high = (smooth > times * trend) & (above > deviations * scatter) & (above > share * abs(loss.first))
-        high[: max(int(window) // 2, len(high) // 10)] = False
-        starts = numpy.flatnonzero(high & ~numpy.concatenate([[False], high[:-1]]))
-        # The trend catches up with a loss that stays up: it has to come back below where the trend was before.
-        back = len(starts) and bool((smooth[starts[-1] :] < times * trend[starts[-1]]).any())
-        gone = diverges(run, optimizer) is not None
-        if not len(starts) or not back or gone or high.mean() > (_LONG if len(starts) <= 2 else _OFTEN) or high[-1]:
-            yield Clean(
-                measured=(
-                    f"no spike that the loss comes back from in {plural(len(smooth), 'step')}"
-                    if gone or not back or not len(starts)
-                    else f"the loss is up more often than a spike is, {plural(len(starts), 'time')} in "
-                    f"{plural(len(smooth), 'step')} and at {percent(float(high.mean()))} of them"
-                )
-                + label_of(run, optimizer)
+    loss = training_loss(training)
+    if loss.shapeless:
+        yield NotApplicable(reason=loss.shapeless)
+        return
+    smooth = running_median(loss.values, smoothing_window(loss))
+    trend, scatter = _trend(loss.values, int(window))
+    with numpy.errstate(invalid="ignore"):
+        above = smooth - trend
+        high = (smooth > times * trend) & (above > deviations * scatter) & (above > share * abs(loss.first))
+    high[: max(int(window) // 2, len(high) // 10)] = False
+    starts = numpy.flatnonzero(high & ~numpy.concatenate([[False], high[:-1]]))
+    # The trend catches up with a loss that stays up: it has to come back below where the trend was before.
+    back = len(starts) and bool((smooth[starts[-1] :] < times * trend[starts[-1]]).any())
+    gone = diverges(training) is not None
+    if not len(starts) or not back or gone or high.mean() > (_LONG if len(starts) <= 2 else _OFTEN) or high[-1]:
+        yield Clean(
+            measured=(
+                f"no spike that the loss comes back from in {plural(len(smooth), 'step')}"
+                if gone or not back or not len(starts)
+                else f"the loss is up more often than a spike is, {plural(len(starts), 'time')} in "
+                f"{plural(len(smooth), 'step')} and at {percent(float(high.mean()))} of them"
             )
-            return
-        worst = int(numpy.argmax(numpy.where(high, above, -numpy.inf)))
-        # The first loss is one batch's, and may be far off.
-        start = median(loss.values[: smoothing_window(loss)])
-        gained = start - float(trend[worst])
-        lost = float(above[worst]) / gained if gained >= _GAIN * abs(start) and gained > 0 else 0.0
-        part = "all" if lost >= 1 else percent(lost)
-        window_of_median = smoothing_window(loss)
-        spikes = raw_spikes(loss.values, high, times * trend, worst, window_of_median)
-        top, raw, usual = spikes.top, spikes.steps, float(trend[worst])
-        norms = run.steps_of(optimizer)["gradient_norm"].to_numpy(dtype=float)
-        rates, jump = learning_rates(run, optimizer), rate_jump(run, optimizer, spikes.first)
-        order = first_crossings(run, optimizer, loss, spikes)
-        marks = [Mark(label=f"step {count(loss.steps[top])}", x=int(loss.steps[top]))]
-        several = " around the highest of them" if len(starts) > 1 else ""
-        every = _period(starts)
-        around = spikes.around(len(loss.values))
-        yield Finding(
-            severity=Severity.WARNING if lost >= undone and not every else Severity.NOTE,
-            confidence=Confidence.MEDIUM,
-            headline=f"The loss jumps to {factor(loss.values[top] / usual)} times its trend "
-            + (
-                f"about every {plural(every, 'step')}, {plural(len(starts), 'time')}"
-                if every
-                else f"at step {count(loss.steps[top])} and comes back"
-            )
-            + label_of(run, optimizer),
-            seen=f"{plural(len(starts), 'spike')} of {plural(len(raw), 'step')} in all, the first at step "
-            f"{count(loss.steps[raw[0]])}. The highest loss of a step is {number(float(loss.values[top]))}, from a "
-            f"trend of {number(usual)}, at a learning rate of {rate_in_words(rates[top])}."
-            + (_of_the_rate(loss, rates, jump) or ("" if every else f" {order_in_words(run, optimizer, loss, order)}"))
-            + (" They come at equal distances: something that the script does there raises the loss." if every else "")
-            + (f" That undoes {part} of what had been gained since the first steps." if lost >= undone else ""),
-            span=Span(first=int(loss.steps[raw[0]]), last=int(loss.steps[raw[-1]])),
-            evidence=[
-                zoomed(
-                    loss.name, "Training loss", "loss", loss.steps, loss.values, around, marks,
-                    f"The loss of each step{several}; the mark is the spike's highest step.",
-                ),
-                zoomed(
-                    "gradient norm", "Gradient norm", "gradient norm before clipping", loss.steps, norms, around, marks,
-                    f"The gradient norm of the same steps{several}, where it was recorded; the mark is the spike's "
-                    "highest step. A norm that rises before the loss is its cause, one that rises after it the "
-                    "consequence.",
-                ),
-            ],
-            actions=_of_the_script(every)
-            if every and jump is None
-            else _actions(loss, rates, jump, spikes.first, float(quantile(norms.reshape(-1, 1), 0.9)[0]), order),
-            measures=[
-                ratio((f"loss, median of {count(window_of_median)} steps", float(smooth[worst])), ("trend", usual), ">",
-                      times, option="times"),
-                ratio(("height of that median", float(above[worst])), ("scatter", float(scatter[worst])), ">",
-                      deviations, option="deviations"),
-                ratio(("height of that median", float(above[worst])), ("first loss", abs(loss.first)), ">", share,
-                      unit="fraction", option="share"),
-                ratio(("gain so far", gained), ("start", abs(start)), ">=", _GAIN, unit="fraction", decides="warning"),
-                *([] if not lost else [
-                    Measure(quantity="height of that median / gain so far", value=lost, comparison=">=",
-                            threshold=undone, unit="fraction", option="undone", decides="warning")]),
-            ],
-        )  # fmt: skip
-
-    yield from each_optimizer(run, judge)
+        )
+        return
+    worst = int(numpy.argmax(numpy.where(high, above, -numpy.inf)))
+    # The first loss is one batch's, and may be far off.
+    start = median(loss.values[: smoothing_window(loss)])
+    gained = start - float(trend[worst])
+    lost = float(above[worst]) / gained if gained >= _GAIN * abs(start) and gained > 0 else 0.0
+    part = "all" if lost >= 1 else percent(lost)
+    window_of_median = smoothing_window(loss)
+    spikes = raw_spikes(loss.values, high, times * trend, worst, window_of_median)
+    top, raw, usual = spikes.top, spikes.steps, float(trend[worst])
+    norms = training.steps["gradient_norm"].to_numpy(dtype=float)
+    rates, jump = training.learning_rates, rate_jump(training, spikes.first)
+    order = first_crossings(training, loss, spikes)
+    marks = [Mark(label=f"step {count(loss.steps[top])}", x=int(loss.steps[top]))]
+    several = " around the highest of them" if len(starts) > 1 else ""
+    every = _period(starts)
+    around = spikes.around(len(loss.values))
+    yield Finding(
+        severity=Severity.WARNING if lost >= undone and not every else Severity.NOTE,
+        confidence=Confidence.MEDIUM,
+        headline=f"The loss jumps to {factor(loss.values[top] / usual)} times its trend "
+        + (
+            f"about every {plural(every, 'step')}, {plural(len(starts), 'time')}"
+            if every
+            else f"at step {count(loss.steps[top])} and comes back"
+        ),
+        seen=f"{plural(len(starts), 'spike')} of {plural(len(raw), 'step')} in all, the first at step "
+        f"{count(loss.steps[raw[0]])}. The highest loss of a step is {number(float(loss.values[top]))}, from a "
+        f"trend of {number(usual)}, at a learning rate of {rate_in_words(rates[top])}."
+        + (_of_the_rate(loss, rates, jump) or ("" if every else f" {order_in_words(training, loss, order)}"))
+        + (" They come at equal distances: something that the script does there raises the loss." if every else "")
+        + (f" That undoes {part} of what had been gained since the first steps." if lost >= undone else ""),
+        span=Span(first=int(loss.steps[raw[0]]), last=int(loss.steps[raw[-1]])),
+        evidence=[
+            zoomed(
+                loss.name, "Training loss", "loss", loss.steps, loss.values, around, marks,
+                f"The loss of each step{several}; the mark is the spike's highest step.",
+            ),
+            zoomed(
+                "gradient norm", "Gradient norm", "gradient norm before clipping", loss.steps, norms, around, marks,
+                f"The gradient norm of the same steps{several}, where it was recorded; the mark is the spike's "
+                "highest step. A norm that rises before the loss is its cause, one that rises after it the "
+                "consequence.",
+            ),
+        ],
+        actions=_of_the_script(every)
+        if every and jump is None
+        else _actions(loss, rates, jump, spikes.first, float(quantile(norms.reshape(-1, 1), 0.9)[0]), order),
+        measures=[
+            ratio((f"loss, median of {count(window_of_median)} steps", float(smooth[worst])), ("trend", usual), ">",
+                  times, option="times"),
+            ratio(("height of that median", float(above[worst])), ("scatter", float(scatter[worst])), ">",
+                  deviations, option="deviations"),
+            ratio(("height of that median", float(above[worst])), ("first loss", abs(loss.first)), ">", share,
+                  unit="fraction", option="share"),
+            ratio(("gain so far", gained), ("start", abs(start)), ">=", _GAIN, unit="fraction", decides="warning"),
+            *([] if not lost else [
+                Measure(quantity="height of that median / gain so far", value=lost, comparison=">=",
+                        threshold=undone, unit="fraction", option="undone", decides="warning")]),
+        ],
+    )  # fmt: skip
 
 
 def _period(starts: Integers) -> float:

@@ -40,7 +40,6 @@ from collections.abc import Iterator
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.labels import baseline_marks, label_bars
 from gradaudit.evidence.charts.lines import loss_chart
-from gradaudit.evidence.each_optimizer import each_optimizer
 from gradaudit.evidence.words.crowded_out import crowding_in_words, weigh_terms
 from gradaudit.evidence.words.optimizers import label_of, rate_in_words
 from gradaudit.evidence.words.outcomes import epochs_in_words
@@ -58,7 +57,6 @@ from gradaudit.findings import (
     Verdict,
     ratio,
 )
-from gradaudit.reading.run import Run
 from gradaudit.signals.activations.output_spread import output_spread
 from gradaudit.signals.gradients.finiteness import breakdown
 from gradaudit.signals.loss.crowded_out import crowding
@@ -67,73 +65,68 @@ from gradaudit.signals.loss.progress import divergence as diverges
 from gradaudit.signals.loss.progress import epochs as epochs_of
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 from gradaudit.signals.updates.learning_rates import peak_rates
+from gradaudit.training import Training
 
 _EQUAL = 0.1  # of `spread`; faulty models reach 0.0023 of a logit, healthy ones never less than 0.39
 
 
-@diagnoser(worst=Severity.CRITICAL, needs=("steps",), minimum_steps=100, explains=("no_signal",))
+@diagnoser(per="training", worst=Severity.CRITICAL, needs=("steps",), minimum_steps=100, explains=("no_signal",))
 def no_learning(
-    run: Run,
+    training: Training,
     *,
     constant: float = 0.98,  # a model that learned anything is further below; six healthy ones were not at 100 steps
     epochs: float = 5,  # before that, slow starts and wrong labels look the same
     spread: float = 0.05,  # not measured; probabilities then differ by 1 %
 ) -> Iterator[Verdict]:
     """Compare the last losses with the best constant predictor's."""
-
-    def judge(optimizer: int) -> Iterator[Verdict]:
-        loss = training_loss(run, optimizer)
-        if loss.unjudged:
-            yield NotApplicable(reason=loss.unjudged)
-            return
-        level = constant_level(loss)
-        if math.isnan(level):
-            yield CouldNotLook(
-                reason="the labels were not counted, so it is not known what a model that ignores its input "
-                "would reach",
-                enable="use a torch.nn.functional loss that takes the labels themselves",
-            )
-            return
-        broken = breakdown(run, optimizer)
-        gone = broken is not None or diverges(run, optimizer) is not None
-        beside = f"the loss ends at {_end(loss.last)}; always predicting the same gives {number(level)}"
-        if loss.last < constant * level:
-            yield Clean(measured=beside + ("; the loss diverges on the way" if gone else "") + label_of(run, optimizer))
-            return
-        if gone:
-            # It may have learned before: what broke it is told of by another finding.
-            yield NotApplicable(
-                reason=f"{beside}{label_of(run, optimizer)}, "
-                + ("after NaN or infinities: see non_finite" if broken is not None else "and it rose: see divergence")
-            )
-            return
-        if not not_learning(run, optimizer, constant):
-            falling = _gained(loss) > NO_PROGRESS
-            yield CouldNotLook(
-                reason=f"{beside}{label_of(run, optimizer)}, "
-                + (
-                    f"and it is still falling, by {percent(_gained(loss))} of its start over the last half"
-                    if falling
-                    else f"and yet it has fallen from {number(loss.first)}"
-                ),
-                enable="train until the loss stops falling"
+    loss = training_loss(training)
+    if loss.unjudged:
+        yield NotApplicable(reason=loss.unjudged)
+        return
+    level = constant_level(loss)
+    if math.isnan(level):
+        yield CouldNotLook(
+            reason="the labels were not counted, so it is not known what a model that ignores its input would reach",
+            enable="use a torch.nn.functional loss that takes the labels themselves",
+        )
+        return
+    broken = breakdown(training)
+    gone = broken is not None or diverges(training) is not None
+    beside = f"the loss ends at {_end(loss.last)}; always predicting the same gives {number(level)}"
+    if loss.last < constant * level:
+        yield Clean(measured=beside + ("; the loss diverges on the way" if gone else ""))
+        return
+    if gone:
+        # It may have learned before: what broke it is told of by another finding.
+        yield NotApplicable(
+            reason=f"{beside}{label_of(training)}, "
+            + ("after NaN or infinities: see non_finite" if broken is not None else "and it rose: see divergence")
+        )
+        return
+    if not not_learning(training, constant):
+        falling = _gained(loss) > NO_PROGRESS
+        yield CouldNotLook(
+            reason=f"{beside}{label_of(training)}, "
+            + (
+                f"and it is still falling, by {percent(_gained(loss))} of its start over the last half"
                 if falling
-                else "standardise inputs and targets, so that the loss starts near what always predicting the same "
-                "gives",
-            )
-            return
-        yield _finding(run, optimizer, loss, level, constant, epochs, spread)
-
-    yield from each_optimizer(run, judge)
+                else f"and yet it has fallen from {number(loss.first)}"
+            ),
+            enable="train until the loss stops falling"
+            if falling
+            else "standardise inputs and targets, so that the loss starts near what always predicting the same gives",
+        )
+        return
+    yield _finding(training, loss, level, constant, epochs, spread)
 
 
 def _finding(
-    run: Run, optimizer: int, loss: TrainingLoss, level: float, constant: float, epochs: float, spread: float
+    training: Training, loss: TrainingLoss, level: float, constant: float, epochs: float, spread: float
 ) -> Finding:
-    differ = output_spread(run, loss)
+    differ = output_spread(training.run, loss)
     same, equal = differ < spread, differ < _EQUAL * spread
-    rest = crowding(run, loss)
-    passed = epochs_of(run, optimizer)
+    rest = crowding(training.run, loss)
+    passed = epochs_of(training)
     late = passed >= epochs
     what = {
         "classification": "always predicting the label frequencies gives",
@@ -152,7 +145,7 @@ def _finding(
     return Finding(
         severity=severity,
         confidence=Confidence.HIGH if late or equal else Confidence.MEDIUM,
-        headline=head + label_of(run, optimizer),
+        headline=head,
         seen=f"A model that ignores its input and knows how the targets are distributed reaches {number(level)}. The "
         f"loss starts at {number(loss.first)} and is {number(loss.last)} {after}; it has stopped falling."
         # A code that is drawn at random makes outputs differ whatever the input is.
@@ -168,8 +161,7 @@ def _finding(
         span=Span(first=int(loss.steps[-max(5, len(loss.steps) // 10)]), last=int(loss.steps[-1])),
         evidence=[
             loss_chart(
-                run,
-                optimizer,
+                training,
                 "The training loss against that of always predicting the same. A model that uses its input goes below "
                 "the lines.",
                 baseline_marks(loss, level),
@@ -199,10 +191,7 @@ def _finding(
                 "not the data",
                 code="x, y = next(iter(loader))\nfor _ in range(500): ...",
             ),
-            Action(
-                text=f"Try ten times the learning rate of {rate_in_words(peak_rates(run, optimizer))}, and a "
-                "tenth of it"
-            ),
+            Action(text=f"Try ten times the learning rate of {rate_in_words(peak_rates(training))}, and a tenth of it"),
         ],
         measures=[
             ratio(

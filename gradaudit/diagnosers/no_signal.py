@@ -86,7 +86,7 @@ def no_signal(
     if held_out is None:
         yield unclear(run)
         return
-    losses = [training_loss(run, optimizer) for optimizer in run.optimizers]
+    losses = [training_loss(training) for training in run.trainings]
     judged = [loss for loss in losses if not loss.unjudged]
     if not judged:
         yield NotApplicable(reason=losses[0].unjudged)
@@ -108,13 +108,13 @@ def no_signal(
     values = held_out.losses[finite]
     best = float(values.min())
     gained = (float(values[: len(values) // 2 + 1].min()) - best) / loss.first if loss.first > 0 else math.nan
-    gone = any(breakdown(run, o) is not None or diverges(run, o) is not None for o in run.optimizers)
+    gone = any(breakdown(training) is not None or diverges(training) is not None for training in run.trainings)
     beside = f"the best {held_out.name} loss is {number(best)}; always predicting the same gives {number(level)}"
     if best < prior * level:
         yield Clean(measured=beside + ("; the run breaks on the way" if gone else ""))
         return
     if gone:
-        broken = any(breakdown(run, optimizer) is not None for optimizer in run.optimizers)
+        broken = any(breakdown(training) is not None for training in run.trainings)
         why = "there are NaN or infinities: see non_finite" if broken else "the training loss rose: see divergence"
         yield NotApplicable(reason=f"{beside}, and {why}")
         return
@@ -153,9 +153,9 @@ def _finding(
     rising: bool,
     unseen: bool,
 ) -> Finding:
-    passed = epochs_of(run, loss.optimizer)
+    passed = epochs_of(loss.training)
     late = passed >= epochs
-    nothing = not_learning(run, loss.optimizer)
+    nothing = not_learning(loss.training)
     # A training loss that falls is no witness: validation labels that are distributed otherwise have another constant.
     sure = late and nothing
     finite = numpy.isfinite(held_out.losses)

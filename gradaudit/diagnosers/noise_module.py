@@ -34,16 +34,14 @@ example behind a residual path, may shrink in the same way. The gradients must b
 0.65, its weight shrinks to 0.89, and the other layers hardly grow.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy
 
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.reduce import plain, short
-from gradaudit.evidence.each_optimizer import each_optimizer
 from gradaudit.evidence.words.last_tenth import weights_at_the_end
-from gradaudit.evidence.words.optimizers import label_of
 from gradaudit.evidence.words.wording import count, factor, in_code, names, number, percent, plural, setting
 from gradaudit.findings import (
     Action,
@@ -61,13 +59,13 @@ from gradaudit.findings import (
     Span,
     Verdict,
 )
-from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
 from gradaudit.signals.gradients.finiteness import breakdown
 from gradaudit.signals.layers.layers import comparable_layers
 from gradaudit.signals.order_statistics import Floats, Integers, Mask, medians, medians_across
-from gradaudit.signals.updates.ratios import recorded_global_steps, window
+from gradaudit.signals.updates.ratios import window
 from gradaudit.signals.updates.weight_growth import decay_paths, norms_over_first
+from gradaudit.training import Training
 
 _EARLY = (2, 60)  # steps
 _LEAST_PAIRS = 10  # of successive recorded steps
@@ -91,84 +89,81 @@ class Limit(NamedTuple):
 
 
 @diagnoser(
+    per="training",
     worst=Severity.WARNING,
     needs=("tensors.gradient_cosine", "tensors.weight_norm"),
     minimum_steps=200,
     explains=("layer_imbalance", "no_learning"),
 )
 def noise_module(
-    run: Run,
+    training: Training,
     *,
     cosine: float = 0.08,  # layers behind additive noise lie at 0.00 to 0.06
     shrunk: float = 0.95,  # of the first norm; healthy layers with so small a cosine end above 1.03
     down: float = 0.93,  # noise before a single output ends at 0.82 to 0.91; healthy weights of this kind grow
 ) -> Iterator[Verdict]:
     """Look for weights that hear noise and are turned down."""
-
-    def judge(optimizer: int) -> Iterator[Verdict]:
-        tensors = run.tensors_of(optimizer)
-        paths = decay_paths(run, optimizer)
-        taken = numpy.asarray([paths[t.group] if 0 <= t.group < len(paths) else 0.0 for t in tensors])
-        large = numpy.asarray([t.elements >= _LEAST_ELEMENTS for t in tensors], dtype=bool)
-        layers = comparable_layers(run, optimizer)
-        judged = layers & large & numpy.isfinite(taken)
-        if layers.sum() < 2 or not judged.any():
-            yield NotApplicable(
-                reason="the model has fewer than two weight layers that can be compared"
-                if layers.sum() < 2
-                else "every weight is too small for this, or it is not known how much the weight decay takes from it"
-            )
-            return
-        rows = _successive(run, optimizer)
-        cosines = medians(numpy.abs(run.matrix("gradient_cosine", optimizer)[rows]))
-        if rows.sum() < _LEAST_PAIRS or not numpy.isfinite(cosines[judged]).any():
-            yield CouldNotLook(
-                reason=f"of steps 2 to 60 only {plural(rows.sum(), 'pair')} of successive steps were recorded, and "
-                f"this check needs {_LEAST_PAIRS}",
-                enable="record every step at the start: --every 1",
-            )
-            return
-        if early := weights_at_the_end(run, optimizer):
-            yield early
-            return
-        left = norms_over_first(run, optimizer)[-1]
-        held = left * numpy.exp(numpy.minimum(taken, _MOST_TAKEN))
-        beside = _of_bias(tensors, cosines)
-        others = numpy.asarray([_of_others(held, layers, i) for i in range(len(held))])
-        limit = numpy.where(beside >= _STEADY, max(shrunk, _BARELY), shrunk)
-        heard = judged & (cosines < cosine) & (held < limit) & (others >= 1.0)
-        single = judged & (beside >= _ONE_DIRECTION) & (cosines < _HALF_STEADY) & (held < down) & (others >= _GROWN)
-        single &= ~_last(tensors, layers)
-        for i in numpy.flatnonzero(single):
-            single[i] = cosines[i] < _of_others(cosines, layers, int(i))
-        if heard.any():
-            limits = [Limit("cosine", cosine), Limit("shrunk", float(limit[heard & (left == left[heard].min())][0]))]
-            yield _finding(run, optimizer, numpy.flatnonzero(heard), cosines, left, held, limits)
-        elif single.any():
-            limits = [Limit("", _HALF_STEADY), Limit("down", down)]
-            yield _finding(run, optimizer, numpy.flatnonzero(single), cosines, left, held, limits)
-        elif (broken := breakdown(run, optimizer)) is not None and not broken.recovered:
-            yield CouldNotLook(
-                reason=f"from step {count(broken.step)} on there are NaN or infinities, so how far the weights come is "
-                "not known",
-                enable="fix what non_finite reports",
-            )
-        else:
-            least = int(numpy.argmin(numpy.where(judged & numpy.isfinite(cosines), cosines, numpy.inf)))
-            yield Clean(
-                measured=f"from step to step the gradients agree least in {tensors[least].name} (cosine "
-                f"{number(float(cosines[least]), 2)}); its weights end at {factor(float(left[least]))} times their "
-                f"first norm{label_of(run, optimizer)}"
-            )
-
-    yield from each_optimizer(run, judge)
+    tensors = training.tensors
+    paths = decay_paths(training)
+    taken = numpy.asarray([paths[t.group] if 0 <= t.group < len(paths) else 0.0 for t in tensors])
+    large = numpy.asarray([t.elements >= _LEAST_ELEMENTS for t in tensors], dtype=bool)
+    layers = comparable_layers(training)
+    judged = layers & large & numpy.isfinite(taken)
+    if layers.sum() < 2 or not judged.any():
+        yield NotApplicable(
+            reason="the model has fewer than two weight layers that can be compared"
+            if layers.sum() < 2
+            else "every weight is too small for this, or it is not known how much the weight decay takes from it"
+        )
+        return
+    rows = _successive(training)
+    cosines = medians(numpy.abs(training.matrix("gradient_cosine")[rows]))
+    if rows.sum() < _LEAST_PAIRS or not numpy.isfinite(cosines[judged]).any():
+        yield CouldNotLook(
+            reason=f"of steps 2 to 60 only {plural(rows.sum(), 'pair')} of successive steps were recorded, and "
+            f"this check needs {_LEAST_PAIRS}",
+            enable="record every step at the start: --every 1",
+        )
+        return
+    if early := weights_at_the_end(training):
+        yield early
+        return
+    left = norms_over_first(training)[-1]
+    held = left * numpy.exp(numpy.minimum(taken, _MOST_TAKEN))
+    beside = _of_bias(tensors, cosines)
+    others = numpy.asarray([_of_others(held, layers, i) for i in range(len(held))])
+    limit = numpy.where(beside >= _STEADY, max(shrunk, _BARELY), shrunk)
+    heard = judged & (cosines < cosine) & (held < limit) & (others >= 1.0)
+    single = judged & (beside >= _ONE_DIRECTION) & (cosines < _HALF_STEADY) & (held < down) & (others >= _GROWN)
+    single &= ~_last(tensors, layers)
+    for i in numpy.flatnonzero(single):
+        single[i] = cosines[i] < _of_others(cosines, layers, int(i))
+    if heard.any():
+        limits = [Limit("cosine", cosine), Limit("shrunk", float(limit[heard & (left == left[heard].min())][0]))]
+        yield _finding(training, numpy.flatnonzero(heard), cosines, left, held, limits)
+    elif single.any():
+        limits = [Limit("", _HALF_STEADY), Limit("down", down)]
+        yield _finding(training, numpy.flatnonzero(single), cosines, left, held, limits)
+    elif (broken := breakdown(training)) is not None and not broken.recovered:
+        yield CouldNotLook(
+            reason=f"from step {count(broken.step)} on there are NaN or infinities, so how far the weights come is "
+            "not known",
+            enable="fix what non_finite reports",
+        )
+    else:
+        least = int(numpy.argmin(numpy.where(judged & numpy.isfinite(cosines), cosines, numpy.inf)))
+        yield Clean(
+            measured=f"from step to step the gradients agree least in {tensors[least].name} (cosine "
+            f"{number(float(cosines[least]), 2)}); its weights end at {factor(float(left[least]))} times their "
+            f"first norm"
+        )
 
 
-def _successive(run: Run, optimizer: int) -> Mask:
+def _successive(training: Training) -> Mask:
     """[recorded steps]: those of the early window whose step before was recorded, too."""
-    recorded = run.recorded_steps(optimizer)
+    recorded = training.recorded
     gaps = numpy.diff(recorded, prepend=recorded[:1] - 2)
-    return numpy.asarray(window(run, optimizer, *_EARLY) & (gaps == 1))
+    return numpy.asarray(window(training, *_EARLY) & (gaps == 1))
 
 
 def _of_others(values: Floats, layers: Mask, i: int) -> float:
@@ -176,13 +171,13 @@ def _of_others(values: Floats, layers: Mask, i: int) -> float:
     return _median(values[layers & (numpy.arange(len(values)) != i)])
 
 
-def _last(tensors: list[TensorFacts], layers: Mask) -> Mask:
+def _last(tensors: Sequence[TensorFacts], layers: Mask) -> Mask:
     """[tensors]: the layer that makes the output, which is not in front of it."""
     depths = numpy.asarray([t.depth for t in tensors])
     return numpy.asarray(layers & (depths == depths[layers].max()))
 
 
-def _of_bias(tensors: list[TensorFacts], cosines: Floats) -> Floats:
+def _of_bias(tensors: Sequence[TensorFacts], cosines: Floats) -> Floats:
     """[tensors]: for each weight the value of the bias of its module; 0 where there is none, or a small one."""
     biases = {t.module: float(cosines[i]) for i, t in enumerate(tensors) if _large_bias(t)}
     values = [biases.get(t.module, 0.0) if t.role == "weight" else 0.0 for t in tensors]
@@ -198,16 +193,15 @@ def _median(values: Floats) -> float:
 
 
 def _finding(
-    run: Run,
-    optimizer: int,
+    training: Training,
     found: Integers,
     cosines: Floats,
     left: Floats,
     held: Floats,
     limits: list[Limit],
 ) -> Finding:
-    tensors, steps = run.tensors_of(optimizer), recorded_global_steps(run, optimizer)
-    layers = numpy.flatnonzero(comparable_layers(run, optimizer))
+    tensors, steps = training.tensors, training.recorded_global_steps
+    layers = numpy.flatnonzero(comparable_layers(training))
     noisy = sorted((int(i) for i in found), key=lambda i: float(left[i]))
     cosine, shrunk = limits
     worst = noisy[0]
@@ -232,12 +226,11 @@ def _finding(
         severity=Severity.WARNING,
         confidence=Confidence.MEDIUM,
         headline=f"Module {module} seems to add only noise: its gradients point elsewhere at each step (cosine "
-        f"{number(float(cosines[worst]), 2)}), and its weight shrinks to {percent(float(left[worst]))}"
-        + label_of(run, optimizer),
+        f"{number(float(cosines[worst]), 2)}), and its weight shrinks to {percent(float(left[worst]))}",
         seen=" ".join(seen),
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         tensors=[tensors[i].name for i in noisy[:20]],
-        evidence=[_dots(run, optimizer, layers, noisy, cosines, cosine.value), _lines(run, optimizer, noisy, others)],
+        evidence=[_dots(training, layers, noisy, cosines, cosine.value), _lines(training, noisy, others)],
         actions=[
             Action(text="Compare two passes of one batch in evaluation mode: they must differ by 0",
                    code="model.eval()\nprint((model(x) - model(x)).abs().max())"),
@@ -252,14 +245,14 @@ def _finding(
             Measure(quantity="last norm / first, without decay", value=float(held[worst]), comparison="<",
                     threshold=shrunk.value, option=shrunk.option),
             Measure(quantity="last norm / first, median of the layers beside it",
-                    value=_of_others(held, comparable_layers(run, optimizer), worst), comparison=">=",
+                    value=_of_others(held, comparable_layers(training), worst), comparison=">=",
                     threshold=1 if shrunk.option == "shrunk" else _GROWN),
         ],
     )  # fmt: skip
 
 
-def _dots(run: Run, optimizer: int, layers: Integers, noisy: list[int], cosines: Floats, cosine: float) -> Dots:
-    tensors = run.tensors_of(optimizer)
+def _dots(training: Training, layers: Integers, noisy: list[int], cosines: Floats, cosine: float) -> Dots:
+    tensors = training.tensors
     every = -(-len(layers) // _MOST_DOTS)
     shown = sorted({*layers[::every].tolist(), *noisy})
     return Dots(
@@ -276,9 +269,9 @@ def _dots(run: Run, optimizer: int, layers: Integers, noisy: list[int], cosines:
     )  # fmt: skip
 
 
-def _lines(run: Run, optimizer: int, noisy: list[int], others: Integers) -> Lines:
-    left, tensors = norms_over_first(run, optimizer), run.tensors_of(optimizer)
-    steps = recorded_global_steps(run, optimizer)
+def _lines(training: Training, noisy: list[int], others: Integers) -> Lines:
+    left, tensors = norms_over_first(training), training.tensors
+    steps = training.recorded_global_steps
     return Lines(
         title="Norm of the weights",
         caption="The norm of each weight over its first. What is useful grows, and what only adds noise is turned "

@@ -35,7 +35,7 @@ import numpy
 
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, update_chart
-from gradaudit.evidence.each_optimizer import each_optimizer
+from gradaudit.evidence.each_training import each_training
 from gradaudit.evidence.words.broken_forward import (
     already_broken,
     batch_in_words,
@@ -44,14 +44,14 @@ from gradaudit.evidence.words.broken_forward import (
     loss_input,
     odd_batch,
 )
-from gradaudit.evidence.words.optimizers import label_of, rate_in_words
+from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.wording import count, factor, names, number, plural, setting
 from gradaudit.findings import Action, Clean, Confidence, Evidence, Finding, Mark, Measure, Severity, Span, Verdict
 from gradaudit.reading.run import Run
 from gradaudit.signals.evaluation.validation import validation
 from gradaudit.signals.gradients.finiteness import Breakdown, breakdown, ran_away, typical_loss_before
 from gradaudit.signals.loss.training_loss import training_loss
-from gradaudit.signals.updates.learning_rates import learning_rates
+from gradaudit.training import Training
 
 
 @diagnoser(worst=Severity.CRITICAL, needs=("steps",), minimum_steps=1)
@@ -63,21 +63,21 @@ def non_finite(
 ) -> Iterator[Verdict]:
     """Report the first NaN or infinity, and whether training had run away before."""
 
-    def judge(optimizer: int) -> Iterator[Verdict]:
-        broken = breakdown(run, optimizer)
+    def judge(training: Training) -> Iterator[Verdict]:
+        broken = breakdown(training)
         if broken is not None:
             yield _broken(run, broken, rise, fast)
         else:
-            yield _clean(run, optimizer)
+            yield _clean(training)
 
-    yield from each_optimizer(run, judge)
-    if all(breakdown(run, optimizer) is None for optimizer in run.optimizers):
+    yield from each_training(run, judge)
+    if all(breakdown(training) is None for training in run.trainings):
         yield from _evaluation(run)
 
 
 def _broken(run: Run, broken: Breakdown, rise: float, fast: float) -> Finding:
-    loss = training_loss(run, broken.optimizer)
-    last = int(run.steps_of(broken.optimizer)["global_step"].max())
+    loss = training_loss(broken.training)
+    last = int(broken.training.steps["global_step"].max())
     away = ran_away(broken, rise, fast)
     what = {"loss": "The loss", "gradient": _gradient_of(broken), "weight": f"The weight {_first(broken)}"}[
         broken.where
@@ -122,8 +122,7 @@ def _broken(run: Run, broken: Breakdown, rise: float, fast: float) -> Finding:
     if numpy.isfinite(loss.values).any():
         charts.append(
             loss_chart(
-                run,
-                broken.optimizer,
+                broken.training,
                 "The line ends where the loss is no longer a number. A climb before the mark is a divergence; a flat "
                 "line that stops is one bad operation.",
                 mark,
@@ -133,8 +132,7 @@ def _broken(run: Run, broken: Breakdown, rise: float, fast: float) -> Finding:
     if away and not numpy.isnan(broken.pace):
         charts.append(
             update_chart(
-                run,
-                broken.optimizer,
+                broken.training,
                 "How much of itself a typical weight layer changed in one step. Near 1 a step replaces the weights.",
                 [*mark, Mark(label=f"{setting(fast)}", y=fast)],
             )
@@ -142,7 +140,7 @@ def _broken(run: Run, broken: Breakdown, rise: float, fast: float) -> Finding:
     return Finding(
         severity=Severity.WARNING if broken.recovered else Severity.CRITICAL,
         confidence=Confidence.CERTAIN,
-        headline=head + label_of(run, broken.optimizer),
+        headline=head,
         seen=" ".join(filter(None, (*_seen(run, broken, away), batch_in_words(odd, size, usual)))),
         span=Span(first=broken.step, last=last),
         tensors=list(broken.tensors[:20]),
@@ -161,14 +159,14 @@ def _gradient_of(broken: Breakdown) -> str:
 
 
 def _at_start(run: Run, broken: Breakdown) -> bool:
-    return broken.step == int(run.steps_of(broken.optimizer)["global_step"].iloc[0])
+    return broken.step == int(broken.training.steps["global_step"].iloc[0])
 
 
 def _seen(run: Run, broken: Breakdown, away: bool) -> Iterator[str]:
     before = typical_loss_before(run, broken)
     if broken.before_step:
         yield already_broken(run, broken)[0]
-    elif broken.where == "gradient" and not numpy.isfinite(training_loss(run, broken.optimizer).values).any():
+    elif broken.where == "gradient" and not numpy.isfinite(training_loss(broken.training).values).any():
         yield f"At step {count(broken.step)} the gradient is not finite; no loss was seen, so it may have broken first."
     elif broken.where == "gradient" and broken.loss_finite:
         yield f"At step {count(broken.step)} the loss is still finite and the gradient is not: the backward pass broke."
@@ -187,7 +185,7 @@ def _seen(run: Run, broken: Breakdown, away: bool) -> Iterator[str]:
     elif before == before:
         yield f"In the 10 steps before, the loss was steady at {number(before)}: this came out of the blue."
     if broken.tensors and broken.tensors_step is not None:
-        total = len(run.tensors_of(broken.optimizer))
+        total = len(broken.training.tensors)
         at = "there" if broken.tensors_step == broken.step else f"at step {count(broken.tensors_step)}"
         rest = f", the last {broken.tensors[-1]}" if len(broken.tensors) > 1 else ""
         part = f"{count(len(broken.tensors))} of {plural(total, 'tensor')}"
@@ -195,8 +193,8 @@ def _seen(run: Run, broken: Breakdown, away: bool) -> Iterator[str]:
 
 
 def _actions(run: Run, broken: Breakdown, away: bool) -> list[Action]:
-    rates = learning_rates(run, broken.optimizer)
-    frame = run.steps_of(broken.optimizer)
+    rates = broken.training.learning_rates
+    frame = broken.training.steps
     row = int(numpy.argmax(frame["global_step"].to_numpy() >= broken.step))
     rate = rates[row] if len(rates) else numpy.zeros(0)
     if away:
@@ -226,11 +224,11 @@ def _actions(run: Run, broken: Breakdown, away: bool) -> list[Action]:
     ]
 
 
-def _clean(run: Run, optimizer: int) -> Clean:
-    recorded = len(run.recorded_steps(optimizer))
-    skipped = int(run.steps_of(optimizer)["skipped"].fillna(False).sum())
-    tensors = int(run.matrix("has_grad", optimizer).any(axis=0).sum())
-    losses = plural(len(run.steps_of(optimizer)), "loss", "losses")
+def _clean(training: Training) -> Clean:
+    recorded = len(training.recorded)
+    skipped = int(training.steps["skipped"].fillna(False).sum())
+    tensors = int(training.matrix("has_grad").any(axis=0).sum())
+    losses = plural(len(training.steps), "loss", "losses")
     early = f"; the GradScaler skipped {plural(skipped, 'step')}" if skipped else ""
     if not recorded:
         return Clean(measured=f"{losses} are finite; no tensor statistics could be read{early}")

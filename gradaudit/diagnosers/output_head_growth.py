@@ -37,8 +37,7 @@ import numpy
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.charts.reduce import plain
-from gradaudit.evidence.each_optimizer import each_optimizer
-from gradaudit.evidence.words.optimizers import label_of, rate_in_words
+from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.wording import count, factor, in_code, number, percent, setting
 from gradaudit.findings import (
     Action,
@@ -62,9 +61,9 @@ from gradaudit.signals.layers.output_head import output_head
 from gradaudit.signals.loss.progress import TENTHS
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 from gradaudit.signals.order_statistics import Floats, median, medians_across
-from gradaudit.signals.updates.learning_rates import learning_rates, sustained
-from gradaudit.signals.updates.ratios import recorded_global_steps
+from gradaudit.signals.updates.learning_rates import sustained
 from gradaudit.signals.updates.weight_growth import weight_decays
+from gradaudit.training import Training
 
 _NEAR = 0.9  # of the peak of the learning rate: a plateau is no fall
 _LEAST = 50  # steps of falling rate: tenths of five losses
@@ -87,13 +86,14 @@ class Fall:
 
 
 @diagnoser(
+    per="training",
     worst=Severity.NOTE,
     needs=("tensors.weight_norm",),
     minimum_steps=100,
     explains=("divergence", "unstable_loss", "no_learning", "gradient_growth"),
 )
 def output_head_growth(
-    run: Run,
+    training: Training,
     *,
     cooled: float = 0.5,  # of the peak of the learning rate: a fall, and not the slope of a long schedule
     growth: float = 1.5,  # times; healthy heads reach 1.7 after the peak, but then the loss falls
@@ -102,57 +102,53 @@ def output_head_growth(
     errors: float = 4.0,  # standard errors: chance does not reach it in a hundred runs
 ) -> Iterator[Verdict]:
     """Compare head and loss at the end of a falling learning rate with those at its beginning."""
-
-    def judge(optimizer: int) -> Iterator[Verdict]:
-        loss, head = training_loss(run, optimizer), output_head(run, optimizer)
-        if loss.unjudged:
-            yield NotApplicable(reason=loss.unjudged)
-            return
-        if head is None or bool(zero_start(run, optimizer)[head]):
-            yield NotApplicable(reason="no output layer is trained, or it starts at zero")
-            return
-        turn = _turn(run, optimizer, cooled)
-        if turn is None:
-            yield NotApplicable(
-                reason=f"the learning rate does not fall to {percent(cooled)} of its peak over {_LEAST} steps or more"
-            )
-            return
-        fall = _fall(run, optimizer, head, turn, loss)
-        if fall is None:
-            yield CouldNotLook(
-                reason="the weights of the output layer were not recorded while the learning rate fell",
-                enable="record more often: --every 1",
-            )
-            return
-        grown, rest = float(fall.head[-1]), max(1.0, float(numpy.nan_to_num(fall.others[-1], nan=1.0)))
-        risen = (fall.last - fall.best) / abs(fall.best) if fall.best else math.inf
-        climbs = fall.early and risen >= rise and fall.errors >= errors
-        name = run.tensors_of(optimizer)[head].name
-        if not (climbs and grown >= growth and grown / rest >= apart):
-            yield Clean(
-                measured=f"while the learning rate falls, from step {count(loss.steps[turn])} on, {name} ends at "
-                f"{factor(grown)} times its norm, and the loss goes from {number(fall.best)} at its lowest to "
-                f"{number(fall.last)}{label_of(run, optimizer)}"
-            )
-            return
-        measures = [
-            Measure(quantity="norm of the output layer, end / peak of the rate", value=grown, comparison=">=",
-                    threshold=growth, option="growth"),
-            Measure(quantity="the same / that of the other layers", value=grown / rest, comparison=">=",
-                    threshold=apart, option="apart"),
-            ratio(("rise of the loss", fall.last - fall.best), ("its lowest tenth", abs(fall.best)), ">=", rise,
-                  unit="fraction", option="rise"),
-            Measure(quantity="rise of the loss / standard error", value=fall.errors, comparison=">=",
-                    threshold=errors, option="errors"),
-        ]  # fmt: skip
-        yield _finding(run, optimizer, head, fall, loss, measures)
-
-    yield from each_optimizer(run, judge)
+    loss, head = training_loss(training), output_head(training)
+    if loss.unjudged:
+        yield NotApplicable(reason=loss.unjudged)
+        return
+    if head is None or bool(zero_start(training)[head]):
+        yield NotApplicable(reason="no output layer is trained, or it starts at zero")
+        return
+    turn = _turn(training, cooled)
+    if turn is None:
+        yield NotApplicable(
+            reason=f"the learning rate does not fall to {percent(cooled)} of its peak over {_LEAST} steps or more"
+        )
+        return
+    fall = _fall(training, head, turn, loss)
+    if fall is None:
+        yield CouldNotLook(
+            reason="the weights of the output layer were not recorded while the learning rate fell",
+            enable="record more often: --every 1",
+        )
+        return
+    grown, rest = float(fall.head[-1]), max(1.0, float(numpy.nan_to_num(fall.others[-1], nan=1.0)))
+    risen = (fall.last - fall.best) / abs(fall.best) if fall.best else math.inf
+    climbs = fall.early and risen >= rise and fall.errors >= errors
+    name = training.tensors[head].name
+    if not (climbs and grown >= growth and grown / rest >= apart):
+        yield Clean(
+            measured=f"while the learning rate falls, from step {count(loss.steps[turn])} on, {name} ends at "
+            f"{factor(grown)} times its norm, and the loss goes from {number(fall.best)} at its lowest to "
+            f"{number(fall.last)}"
+        )
+        return
+    measures = [
+        Measure(quantity="norm of the output layer, end / peak of the rate", value=grown, comparison=">=",
+                threshold=growth, option="growth"),
+        Measure(quantity="the same / that of the other layers", value=grown / rest, comparison=">=",
+                threshold=apart, option="apart"),
+        ratio(("rise of the loss", fall.last - fall.best), ("its lowest tenth", abs(fall.best)), ">=", rise,
+              unit="fraction", option="rise"),
+        Measure(quantity="rise of the loss / standard error", value=fall.errors, comparison=">=",
+                threshold=errors, option="errors"),
+    ]  # fmt: skip
+    yield _finding(training, head, fall, loss, measures)
 
 
-def _turn(run: Run, optimizer: int, cooled: float) -> int | None:
+def _turn(training: Training, cooled: float) -> int | None:
     """The index of the last step whose learning rate is near its peak; None where it does not fall after that."""
-    rates = learning_rates(run, optimizer)
+    rates = training.learning_rates
     highest = sustained(numpy.where(numpy.isfinite(rates), rates, 0.0).max(axis=1, initial=0.0))
     peak = float(highest.max(initial=0.0))
     if not 0 < peak < math.inf:
@@ -161,18 +157,18 @@ def _turn(run: Run, optimizer: int, cooled: float) -> int | None:
     return turn if highest[-1] <= cooled * peak and len(highest) - turn >= _LEAST else None
 
 
-def _fall(run: Run, optimizer: int, head: int, turn: int, loss: TrainingLoss) -> Fall | None:
-    norms = run.matrix("weight_norm", optimizer)
-    own = run.steps_of(optimizer)["step"].to_numpy(dtype=numpy.int64)
-    row = int(numpy.searchsorted(run.recorded_steps(optimizer), own[turn]))
+def _fall(training: Training, head: int, turn: int, loss: TrainingLoss) -> Fall | None:
+    norms = training.matrix("weight_norm")
+    own = training.steps["step"].to_numpy(dtype=numpy.int64)
+    row = int(numpy.searchsorted(training.recorded, own[turn]))
     tenths = [part[numpy.isfinite(part)] for part in numpy.array_split(loss.values[turn:], TENTHS)]
     # A last recorded step long before the end says nothing of the end.
-    late = len(norms) and run.recorded_steps(optimizer)[-1] >= own[turn] + 0.8 * (own[-1] - own[turn])
+    late = len(norms) and training.recorded[-1] >= own[turn] + 0.8 * (own[-1] - own[turn])
     if row >= len(norms) - 1 or not late or not norms[row, head] > 0 or not all(len(part) for part in tenths):
         return None
     with numpy.errstate(divide="ignore", invalid="ignore"):
         over = norms / norms[row]
-    rest = weight_layers(run, optimizer) & ~zero_start(run, optimizer)
+    rest = weight_layers(training) & ~zero_start(training)
     rest[head] = False
     means = [float(part.mean()) for part in tenths]
     best = int(numpy.argmin(means))
@@ -190,12 +186,12 @@ def _fall(run: Run, optimizer: int, head: int, turn: int, loss: TrainingLoss) ->
     )
 
 
-def _finding(run: Run, optimizer: int, head: int, fall: Fall, loss: TrainingLoss, measures: list[Measure]) -> Finding:
-    tensor = run.tensors_of(optimizer)[head]
-    steps, rates = recorded_global_steps(run, optimizer), learning_rates(run, optimizer)
+def _finding(training: Training, head: int, fall: Fall, loss: TrainingLoss, measures: list[Measure]) -> Finding:
+    tensor = training.tensors[head]
+    steps, rates = training.recorded_global_steps, training.learning_rates
     at = int(loss.steps[fall.turn])
     marks = [Mark(label=f"step {count(at)} · the learning rate begins to fall", x=at, role="reference")]
-    decay = float(weight_decays(run, optimizer)[tensor.group]) if tensor.group >= 0 else 0.0
+    decay = float(weight_decays(training)[tensor.group]) if tensor.group >= 0 else 0.0
     logits = loss.kind == "classification"
     others = float(fall.others[-1])
     shown = slice(fall.row, None)
@@ -203,13 +199,13 @@ def _finding(run: Run, optimizer: int, head: int, fall: Fall, loss: TrainingLoss
         severity=Severity.NOTE,
         confidence=Confidence.MEDIUM,
         headline=f"The output layer {tensor.name} grows {factor(float(fall.head[-1]))} times while the learning rate "
-        f"falls, and the loss climbs{label_of(run, optimizer)}",
+        f"falls, and the loss climbs",
         seen=f"From step {count(at)} on the learning rate falls from {rate_in_words(rates[fall.turn])} to "
         f"{rate_in_words(rates[-1])}. "
         + (f"The other weight layers end at {factor(others)} times their norm (median). "
            if math.isfinite(others) else "")
         + f"The loss of the last tenth of these steps is {number(fall.last)}, and {number(fall.best)} in the lowest."
-        + _outputs(run, loss, at),
+        + _outputs(training.run, loss, at),
         span=Span(first=at, last=int(loss.steps[-1])),
         tensors=[tensor.name],
         evidence=[
@@ -225,7 +221,7 @@ def _finding(run: Run, optimizer: int, head: int, fall: Fall, loss: TrainingLoss
                       if numpy.isfinite(fall.others[shown]).any() else []),
                 ],
             ),
-            loss_chart(run, optimizer, "The training loss; the mark is where the learning rate begins to fall.", marks),
+            loss_chart(training, "The training loss; the mark is where the learning rate begins to fall.", marks),
         ],
         actions=[
             Action(text="Hold the outputs with a z-loss of 1e-4",

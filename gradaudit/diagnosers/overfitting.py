@@ -98,7 +98,7 @@ def overfitting(
     if held_out is None:
         yield unclear(run)
         return
-    losses = [training_loss(run, optimizer) for optimizer in run.optimizers]
+    losses = [training_loss(training) for training in run.trainings]
     if adversarial(run) and all(loss.unjudged for loss in losses):
         yield NotApplicable(reason=losses[0].unjudged)
         return
@@ -110,7 +110,7 @@ def overfitting(
         if len(values) >= FEWEST
         else None
     )
-    diverged = any(divergence(run, optimizer) is not None for optimizer in run.optimizers)
+    diverged = any(divergence(training) is not None for training in run.trainings)
     clear = seen is not None and seen.clear and not diverged
     if seen is None or (len(values) < LEAST_EVALUATIONS and not clear):
         doubt = "" if seen is None else ", or a rise beyond doubt"

@@ -38,8 +38,7 @@ from collections.abc import Iterator
 
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, norm_chart, rate_chart
-from gradaudit.evidence.each_optimizer import each_optimizer
-from gradaudit.evidence.words.optimizers import label_of, rate_in_words
+from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.schedules import fall_in_words, falling_until
 from gradaudit.evidence.words.wording import count, factor, number, percent
 from gradaudit.findings import (
@@ -55,21 +54,22 @@ from gradaudit.findings import (
     Span,
     Verdict,
 )
-from gradaudit.reading.run import Run
 from gradaudit.signals.gradients.finiteness import breakdown
 from gradaudit.signals.loss.plateaus import LEAST_STEPS, Plateau, Starved, cut_short, plateau
 from gradaudit.signals.loss.progress import divergence as diverges
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 from gradaudit.signals.updates.learning_rates import peak_rates
+from gradaudit.training import Training
 
 
 @diagnoser(
+    per="training",
     worst=Severity.WARNING,
     needs=("steps.gradient_norm",),
     minimum_steps=LEAST_STEPS,
 )
 def premature_plateau(
-    run: Run,
+    training: Training,
     *,
     flat: float = 0.02,  # of the first loss: no progress, as elsewhere
     early: float = 0.6,  # a plateau over less than 40 % of a run may be the end of its schedule
@@ -80,43 +80,38 @@ def premature_plateau(
     faded: float = 0.1,  # AutoTrainer's and gradsnitch's limits of a collapse are 0.05 and below; noise keeps it near 1
 ) -> Iterator[Verdict]:
     """Look for a sudden end of the fall, with the gradient gone."""
-
-    def judge(optimizer: int) -> Iterator[Verdict]:
-        loss = training_loss(run, optimizer)
-        if loss.shapeless:
-            yield NotApplicable(reason=loss.shapeless)
-            return
-        if not math.isfinite(loss.first) or breakdown(run, optimizer) is not None:
-            yield CouldNotLook(reason="the loss is not finite at every step", enable="fix what non_finite reports")
-            return
-        limits = {"early": early, "left": left, "spent": spent, "unfinished": unfinished, "flat": flat}
-        gone = cut_short(run, optimizer, **limits)
-        if gone is not None:
-            yield _starved(run, optimizer, loss, gone, limits)
-            return
-        found = plateau(run, optimizer, flat)
-        if found is None or diverges(run, optimizer) is not None:
-            yield Clean(
-                measured=f"the loss goes from {number(loss.first)} to {number(loss.last)}, and does not stop on a "
-                f"plateau after a fall{label_of(run, optimizer)}"
+    loss = training_loss(training)
+    if loss.shapeless:
+        yield NotApplicable(reason=loss.shapeless)
+        return
+    if not math.isfinite(loss.first) or breakdown(training) is not None:
+        yield CouldNotLook(reason="the loss is not finite at every step", enable="fix what non_finite reports")
+        return
+    limits = {"early": early, "left": left, "spent": spent, "unfinished": unfinished, "flat": flat}
+    gone = cut_short(training, **limits)
+    if gone is not None:
+        yield _starved(training, loss, gone, limits)
+        return
+    found = plateau(training, flat)
+    if found is None or diverges(training) is not None:
+        yield Clean(
+            measured=f"the loss goes from {number(loss.first)} to {number(loss.last)}, and does not stop on a "
+            f"plateau after a fall"
+        )
+        return
+    sudden = found.fell > fell and found.level > left and found.start < early * len(loss.values)
+    if not sudden or not found.gradient < faded:
+        yield Clean(
+            measured=f"the loss is flat from step {count(loss.steps[found.start])} on at {percent(found.level)} of "
+            f"its start, but does not stop short: over the steps before it {_moved(found.fell)}"
+            + (
+                f", and the gradient norm ends at {factor(found.gradient)} times what it was then"
+                if math.isfinite(found.gradient)
+                else ""
             )
-            return
-        sudden = found.fell > fell and found.level > left and found.start < early * len(loss.values)
-        if not sudden or not found.gradient < faded:
-            yield Clean(
-                measured=f"the loss is flat from step {count(loss.steps[found.start])} on at {percent(found.level)} of "
-                f"its start, but does not stop short: over the steps before it {_moved(found.fell)}"
-                + (
-                    f", and the gradient norm ends at {factor(found.gradient)} times what it was then"
-                    if math.isfinite(found.gradient)
-                    else ""
-                )
-                + label_of(run, optimizer)
-            )
-            return
-        yield _finding(run, optimizer, loss, found, {"early": early, "left": left, "fell": fell, "faded": faded})
-
-    yield from each_optimizer(run, judge)
+        )
+        return
+    yield _finding(training, loss, found, {"early": early, "left": left, "fell": fell, "faded": faded})
 
 
 def _moved(fell: float) -> str:
@@ -124,10 +119,10 @@ def _moved(fell: float) -> str:
     return f"{'fell' if fell >= 0 else 'rose'} by {percent(abs(fell))} of its start"
 
 
-def _finding(run: Run, optimizer: int, loss: TrainingLoss, found: Plateau, thresholds: dict[str, float]) -> Finding:
+def _finding(training: Training, loss: TrainingLoss, found: Plateau, thresholds: dict[str, float]) -> Finding:
     at, last = int(loss.steps[found.start]), int(loss.steps[-1])
     share = found.start / len(loss.values)
-    rates = peak_rates(run, optimizer)
+    rates = peak_rates(training)
     mark = [Mark(label=f"step {count(at)}", x=at)]
     decayed = found.rate < 0.5
     seen = [
@@ -147,12 +142,12 @@ def _finding(run: Run, optimizer: int, loss: TrainingLoss, found: Plateau, thres
         severity=Severity.NOTE,
         confidence=Confidence.MEDIUM,
         headline=f"The loss stops at {number(loss.last)} at step {count(at)}, and the gradient is down to "
-        f"{percent(found.gradient)}{label_of(run, optimizer)}",
+        f"{percent(found.gradient)}",
         seen=" ".join(seen),
         span=Span(first=at, last=last),
         evidence=[
-            loss_chart(run, optimizer, "The training loss: see how suddenly it ends at the mark.", mark),
-            norm_chart(run, optimizer, "The gradient norm of the same steps: batch noise keeps that of a loss that has "
+            loss_chart(training, "The training loss: see how suddenly it ends at the mark.", mark),
+            norm_chart(training, "The gradient norm of the same steps: batch noise keeps that of a loss that has "
                        "reached its floor.", mark),
         ],
         actions=[
@@ -174,25 +169,24 @@ def _finding(run: Run, optimizer: int, loss: TrainingLoss, found: Plateau, thres
     )  # fmt: skip
 
 
-def _starved(run: Run, optimizer: int, loss: TrainingLoss, gone: Starved, thresholds: dict[str, float]) -> Finding:
+def _starved(training: Training, loss: TrainingLoss, gone: Starved, thresholds: dict[str, float]) -> Finding:
     at, share = int(loss.steps[gone.start]), gone.start / len(loss.values)
-    rates = peak_rates(run, optimizer)
+    rates = peak_rates(training)
     mark = [Mark(label=f"step {count(at)}", x=at)]
     # The same words as in learning_rate_schedule: both may stand on one page.
-    while_it_lasted = fall_in_words(run, optimizer, gone)
+    while_it_lasted = fall_in_words(training, gone)
     if gone.fell < thresholds["unfinished"]:
         while_it_lasted += f" In all it has fallen by {percent(max(0.0, gone.gained))} of its start."
     return Finding(
         severity=Severity.WARNING,
         confidence=Confidence.HIGH,
-        headline=f"The loss stays at {number(loss.last)} from step {count(at)} on, where the learning rate is used up"
-        + label_of(run, optimizer),
+        headline=f"The loss stays at {number(loss.last)} from step {count(at)} on, where the learning rate is used up",
         seen=f"From step {count(at)} on, for {percent(1 - share)} of the run, the learning rate is at "
         f"{percent(thresholds['spent'])} of its peak of {rate_in_words(rates)} or less. {while_it_lasted}",
         span=Span(first=at, last=int(loss.steps[-1])),
         evidence=[
-            loss_chart(run, optimizer, "The training loss: it stops where the learning rate is used up.", mark),
-            rate_chart(run, optimizer, mark),
+            loss_chart(training, "The training loss: it stops where the learning rate is used up.", mark),
+            rate_chart(training, mark),
         ],
         actions=[
             Action(text=f"Stretch the schedule over {count(len(loss.values))} steps, the length of the run, when "

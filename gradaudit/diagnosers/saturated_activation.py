@@ -266,7 +266,7 @@ def _finding(
             else "The outputs were not sampled; this is estimated from the weights and gradients of the layer "
             "before it."
         )
-    seen += [fate(run, optimizer) for optimizer in run.optimizers if learned_nothing(run, optimizer)]
+    seen += [fate(training) for training in run.trainings if learned_nothing(training)]
     last = int(frame["step"].iloc[-1])
     over = frame["step"][frame["saturated_fraction"] > (output if ends else most)]
     actions = [
@@ -284,7 +284,7 @@ def _finding(
     else:
         actions.append(Action(text="Or use GELU in its place", code=f"{in_code(module.name)} = nn.GELU()"))
     begun = int(over.iloc[0]) if len(over) else last
-    others = [at for optimizer in run.optimizers if (at := replaced_at(run, optimizer)) is not None]
+    others = [at for training in run.trainings if (at := replaced_at(training)) is not None]
     return Finding(
         severity=Severity.WARNING,
         confidence=Confidence.MEDIUM if estimated else Confidence.HIGH,

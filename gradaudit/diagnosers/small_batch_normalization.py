@@ -94,7 +94,7 @@ def small_batch_normalization(
         seen=f"A forward pass has {count(size)} examples, and behind a linear layer each is one value per channel: the "
         f"mean and the variance of {called} are those of {count(size)} numbers.",
         span=Span(first=int(steps.iloc[0]), last=int(steps.iloc[-1])),
-        evidence=[loss_chart(run, run.optimizers[0], "The training loss; small batches make it noisy.", [])],
+        evidence=[loss_chart(run.trainings[0], "The training loss; small batches make it noisy.", [])],
         actions=[
             Action(
                 text=f"Replace {called} by a normalisation that does not depend on the batch",
@@ -123,6 +123,7 @@ def _values_are_examples(run: Run, module: str) -> bool:
 
 
 def _rests(run: Run, tensor: TensorFacts) -> bool:
-    column = [t.id for t in run.tensors_of(tensor.recorded_with)].index(tensor.id)
-    still = at_rest(run, tensor.recorded_with)
+    training = run.training(tensor.recorded_with)
+    column = [t.id for t in training.tensors].index(tensor.id)
+    still = at_rest(training)
     return not tensor.requires_grad or bool(still[column])

@@ -27,14 +27,13 @@ from collections.abc import Iterator
 
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, norm_chart
-from gradaudit.evidence.each_optimizer import each_optimizer
-from gradaudit.evidence.words.optimizers import label_of
 from gradaudit.evidence.words.wording import count, percent, plural
 from gradaudit.findings import Action, Clean, Confidence, CouldNotLook, Finding, Measure, Severity, Span, Verdict
-from gradaudit.reading.run import Run
+from gradaudit.training import Training
 
 
 @diagnoser(
+    per="training",
     worst=Severity.CRITICAL,
     needs=("steps.stale",),
     minimum_steps=3,
@@ -52,71 +51,66 @@ from gradaudit.reading.run import Run
     ),
 )
 def stale_gradient(
-    run: Run,
+    training: Training,
     *,
     always: float = 0.9,  # all 18 runs without zero_grad have 1.0, all 260 healthy ones 0
     often: float = 0.2,  # zero_grad on every second step leaves 0.5; healthy runs have 0
     least_steps: float = 3,  # one leftover gradient may be a warm-up backward
 ) -> Iterator[Verdict]:
     """Count the steps whose gradients were not zeroed since the step before."""
-
-    def judge(optimizer: int) -> Iterator[Verdict]:
-        frame = run.steps_of(optimizer)
-        flags = frame["stale"].to_numpy()
-        known = flags >= 0
-        if known.sum() < least_steps:
-            yield CouldNotLook(
-                reason=f"whether gradients were zeroed is known of {plural(known.sum(), 'step')}",
-                enable="call loss.backward(); torch.autograd.grad leaves nothing to look at",
-            )
-            return
-        stale = flags == 1
-        share = float(stale.sum() / known.sum())
-        if share <= min(often, always):
-            yield Clean(
-                measured=f"gradients were zeroed before {count((flags == 0).sum())} of {plural(known.sum(), 'step')}"
-                + label_of(run, optimizer)
-            )
-            return
-        steps = frame["global_step"].to_numpy()[stale]
-        every = share > always
-        yield Finding(
-            severity=Severity.CRITICAL if every else Severity.WARNING,
-            confidence=Confidence.CERTAIN,
-            headline=f"Gradients are not zeroed before {percent(share)} of the steps, {count(stale.sum())} of "
-            f"{count(known.sum())}{label_of(run, optimizer)}",
-            seen=(
-                "Each of these backward passes adds to the gradient that the optimizer has already used: it steps "
-                "along the sum of all gradients since the start."
-                if every
-                else "Each of these backward passes adds to the gradient that the optimizer has already used; at the "
-                "other steps they were zeroed, so they are zeroed less often than the optimizer steps."
+    frame = training.steps
+    flags = frame["stale"].to_numpy()
+    known = flags >= 0
+    if known.sum() < least_steps:
+        yield CouldNotLook(
+            reason=f"whether gradients were zeroed is known of {plural(known.sum(), 'step')}",
+            enable="call loss.backward(); torch.autograd.grad leaves nothing to look at",
+        )
+        return
+    stale = flags == 1
+    share = float(stale.sum() / known.sum())
+    if share <= min(often, always):
+        yield Clean(
+            measured=f"gradients were zeroed before {count((flags == 0).sum())} of {plural(known.sum(), 'step')}"
+        )
+        return
+    steps = frame["global_step"].to_numpy()[stale]
+    every = share > always
+    yield Finding(
+        severity=Severity.CRITICAL if every else Severity.WARNING,
+        confidence=Confidence.CERTAIN,
+        headline=f"Gradients are not zeroed before {percent(share)} of the steps, {count(stale.sum())} of "
+        f"{count(known.sum())}",
+        seen=(
+            "Each of these backward passes adds to the gradient that the optimizer has already used: it steps "
+            "along the sum of all gradients since the start."
+            if every
+            else "Each of these backward passes adds to the gradient that the optimizer has already used; at the "
+            "other steps they were zeroed, so they are zeroed less often than the optimizer steps."
+        ),
+        span=Span(first=int(steps[0]), last=int(steps[-1])),
+        evidence=[
+            norm_chart(
+                training, "The norm of the gradient that the optimizer was given. A sum that is never "
+                "zeroed keeps growing, or swings.", []
             ),
-            span=Span(first=int(steps[0]), last=int(steps[-1])),
-            evidence=[
-                norm_chart(
-                    run, optimizer, "The norm of the gradient that the optimizer was given. A sum that is never "
-                    "zeroed keeps growing, or swings.", []
-                ),
-                loss_chart(run, optimizer, "The training loss over the same steps.", []),
-            ],
-            actions=[
-                Action(
-                    text=f"Zero the gradients before each of the {count(len(steps))} backward passes"
-                    if every
-                    else f"Zero the gradients at every step, not at {percent(1 - share)} of them",
-                    code="optimizer.zero_grad()\nloss.backward()\noptimizer.step()",
-                ),
-                Action(text="If gradients are accumulated on purpose, over 4 batches for example, call step() and "
-                       "zero_grad() together, after every 4th backward pass"),
-            ],
-            measures=[
-                Measure(quantity="steps whose gradients were not zeroed since the step before", value=share,
-                        comparison=">", threshold=always if every else often, unit="fraction",
-                        option="always" if every else "often"),
-                Measure(quantity="steps of which it is known", value=known.sum(), comparison=">=",
-                        threshold=least_steps, unit="count", option="least_steps"),
-            ],
-        )  # fmt: skip
-
-    yield from each_optimizer(run, judge)
+            loss_chart(training, "The training loss over the same steps.", []),
+        ],
+        actions=[
+            Action(
+                text=f"Zero the gradients before each of the {count(len(steps))} backward passes"
+                if every
+                else f"Zero the gradients at every step, not at {percent(1 - share)} of them",
+                code="optimizer.zero_grad()\nloss.backward()\noptimizer.step()",
+            ),
+            Action(text="If gradients are accumulated on purpose, over 4 batches for example, call step() and "
+                   "zero_grad() together, after every 4th backward pass"),
+        ],
+        measures=[
+            Measure(quantity="steps whose gradients were not zeroed since the step before", value=share,
+                    comparison=">", threshold=always if every else often, unit="fraction",
+                    option="always" if every else "often"),
+            Measure(quantity="steps of which it is known", value=known.sum(), comparison=">=",
+                    threshold=least_steps, unit="count", option="least_steps"),
+        ],
+    )  # fmt: skip

@@ -82,7 +82,7 @@ def train_mode_evaluation(
         yield NotApplicable(reason="several optimizers minimise different losses in turn, as in adversarial training")
         return
     named = held_out.split.lower() in HELD_OUT and bool(mode_matters(run))
-    loss = training_loss(run, run.optimizers[0])
+    loss = training_loss(run.trainings[0])
     yield Finding(
         measuring=True,
         severity=Severity.WARNING if named else Severity.NOTE,

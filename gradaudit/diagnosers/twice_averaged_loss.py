@@ -34,8 +34,7 @@ import numpy
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.charts.reduce import plain
-from gradaudit.evidence.each_optimizer import each_optimizer
-from gradaudit.evidence.words.optimizers import label_of, optimizer_line, rate_in_words
+from gradaudit.evidence.words.optimizers import optimizer_line, rate_in_words
 from gradaudit.evidence.words.outcomes import harm_done
 from gradaudit.evidence.words.wording import count, number, plural
 from gradaudit.findings import (
@@ -52,15 +51,16 @@ from gradaudit.findings import (
     Span,
     Verdict,
 )
-from gradaudit.reading.run import Run
 from gradaudit.signals.gradients.finiteness import breakdown, ran_away
 from gradaudit.signals.loss.objective import SAME, Factor, factor
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 from gradaudit.signals.order_statistics import Floats, median
 from gradaudit.signals.updates.learning_rates import peak_rates, same_rate, scale_free
+from gradaudit.training import Training
 
 
 @diagnoser(
+    per="training",
     worst=Severity.CRITICAL,
     needs=("steps.mean_loss", "steps.objective"),
     minimum_steps=10,
@@ -82,41 +82,36 @@ from gradaudit.signals.updates.learning_rates import peak_rates, same_rate, scal
     ),
 )
 def twice_averaged_loss(
-    run: Run,
+    training: Training,
     *,
     uneven: float = 2.0,  # a step twice as long as the others; batches of accumulated or packed data differ by less
 ) -> Iterator[Verdict]:
     """Compare what was differentiated with the mean loss, step by step."""
-
-    def judge(optimizer: int) -> Iterator[Verdict]:
-        loss, frame = training_loss(run, optimizer), run.steps_of(optimizer)
-        times = factor(frame, loss.values)
-        if loss.minor:
-            yield NotApplicable(reason=loss.minor)
-            return
-        if loss.facts is None or times is None:
-            yield CouldNotLook(
-                reason="no mean loss of a known function was seen beside what was differentiated",
-                enable="use a loss of torch.nn.functional (nn.CrossEntropyLoss uses one)",
-            )
-            return
-        sizes = _sizes(run, loss, times)
-        typical = median(times.values)
-        if sizes is None:
-            yield Clean(
-                measured=f"what was differentiated is {number(typical)} times the mean loss"
-                + ("" if times.unit == "1" else f", per {times.unit.removeprefix('1 / ')}")
-                + label_of(run, optimizer)
-            )
-            return
-        yield _finding(run, loss, times, sizes, uneven)
-
-    yield from each_optimizer(run, judge)
+    loss, frame = training_loss(training), training.steps
+    times = factor(frame, loss.values)
+    if loss.minor:
+        yield NotApplicable(reason=loss.minor)
+        return
+    if loss.facts is None or times is None:
+        yield CouldNotLook(
+            reason="no mean loss of a known function was seen beside what was differentiated",
+            enable="use a loss of torch.nn.functional (nn.CrossEntropyLoss uses one)",
+        )
+        return
+    sizes = _sizes(loss, times)
+    typical = median(times.values)
+    if sizes is None:
+        yield Clean(
+            measured=f"what was differentiated is {number(typical)} times the mean loss"
+            + ("" if times.unit == "1" else f", per {times.unit.removeprefix('1 / ')}")
+        )
+        return
+    yield _finding(loss, times, sizes, uneven)
 
 
-def _sizes(run: Run, loss: TrainingLoss, times: Factor) -> Floats | None:
+def _sizes(loss: TrainingLoss, times: Factor) -> Floats | None:
     """[steps with both losses]: the batches by which a mean was divided again; None where it was not."""
-    frame = run.steps_of(loss.optimizer)
+    frame = loss.training.steps
     # Beside a mean of torch's own any further factor is a weight; what another function gives may be a sum.
     mean = loss.facts is not None and loss.facts.reduction == "mean" and loss.facts.function != "logged"
     for unit, column in (("1 / batch", "batch_size"), ("1 / targets", "targets")):
@@ -126,18 +121,18 @@ def _sizes(run: Run, loss: TrainingLoss, times: Factor) -> Floats | None:
     return None
 
 
-def _finding(run: Run, loss: TrainingLoss, times: Factor, sizes: Floats, uneven: float) -> Finding:
-    optimizer, frame = loss.optimizer, run.steps_of(loss.optimizer)
+def _finding(loss: TrainingLoss, times: Factor, sizes: Floats, uneven: float) -> Finding:
+    training, frame = loss.training, loss.training.steps
     usual, least = round(median(sizes)), int(sizes.min())
     apart = usual / least
-    broken = breakdown(run, optimizer)
-    harm = harm_done(run, optimizer)
-    felt = apart >= uneven and not scale_free(run, optimizer)
+    broken = breakdown(training)
+    harm = harm_done(training)
+    felt = apart >= uneven and not scale_free(training)
     severity = Severity.NOTE if not felt else Severity.CRITICAL if harm else Severity.WARNING
     steps = loss.steps[times.places]
     smallest = int(steps[int(numpy.argmin(sizes))])
     function = loss.facts.function if loss.facts else "the loss"
-    rates = peak_rates(run, optimizer)
+    rates = peak_rates(training)
     lower = rates / usual
     of_objective = frame["objective"].to_numpy(dtype=float)[times.places] / loss.values[times.places]
     weight = median(of_objective * sizes)
@@ -150,7 +145,7 @@ def _finding(run: Run, loss: TrainingLoss, times: Factor, sizes: Floats, uneven:
         f"The smallest has {count(least)}, first at step {count(smallest)}: its gradient is multiplied by "
         f"{number(apart)} beside the others."
     )
-    if scale_free(run, optimizer):
+    if scale_free(training):
         seen.append("The optimizer divides the size of the gradient out again, but for such a batch among others.")
     if harm and not (broken is not None and not ran_away(broken)):
         seen.append(harm)
@@ -159,8 +154,7 @@ def _finding(run: Run, loss: TrainingLoss, times: Factor, sizes: Floats, uneven:
         confidence=Confidence.CERTAIN,
         headline="The mean loss is divided by the batch size once more"
         + (f": a batch of {count(least)} takes a step {number(apart)} times as long as one of {count(usual)}"
-           if apart >= uneven else f", {count(usual)}")
-        + label_of(run, optimizer),
+           if apart >= uneven else f", {count(usual)}"),
         seen=" ".join(seen),
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         evidence=[
@@ -173,14 +167,14 @@ def _finding(run: Run, loss: TrainingLoss, times: Factor, sizes: Floats, uneven:
                 marks=[Mark(label=f"1 / {count(usual)}", y=1 / usual, role="reference")],
                 log=bool(apart > 10),
             ),
-            loss_chart(run, optimizer, "The training loss of the same steps.", []),
+            loss_chart(training, "The training loss of the same steps.", []),
         ],
         actions=[
             Action(text=f"Do not divide: {function} averages over the batch by default",
                    code="loss = criterion(output, target)"),
             Action(text=f"Divide the learning rate by {count(usual)} in exchange, from {rate_in_words(rates)} to "
                    f"{rate_in_words(lower)}",
-                   code=optimizer_line(run, optimizer, lr=rate_in_words(lower)) if same_rate(lower) else ""),
+                   code=optimizer_line(training, lr=rate_in_words(lower)) if same_rate(lower) else ""),
             Action(text="Or leave the last, small batch out", code="DataLoader(dataset, batch_size, drop_last=True)"),
         ],
         measures=[

@@ -52,6 +52,7 @@ from gradaudit.reading.run import Run
 from gradaudit.schema import LossFacts
 from gradaudit.signals.loss.reach import COMPARING, Reach, reach_of
 from gradaudit.signals.loss.training_loss import training_loss
+from gradaudit.training import Training
 
 _VISIBLE = "compute the loss with torch.nn.functional outside of compiled regions, and record with this version"
 _GIVES = {"sigmoid": "between 0 and 1", "tanh": "between -1 and 1", "relu": "never negative"}
@@ -109,8 +110,8 @@ def unreachable_target(
 
 
 def _finding(run: Run, facts: LossFacts, found: Reach | None, lost: float) -> Finding:
-    optimizer = next((o for o in run.optimizers if training_loss(run, o).facts == facts), None)
-    steps = run.steps_of(optimizer if optimizer is not None else run.optimizers[0])["global_step"]
+    training = next((one for one in run.trainings if training_loss(one).facts == facts), None)
+    steps = (training or run.trainings[0]).steps["global_step"]
     hopeless = found is None or found.missed >= found.variance
     return Finding(
         severity=Severity.CRITICAL if hopeless else Severity.WARNING,
@@ -118,7 +119,7 @@ def _finding(run: Run, facts: LossFacts, found: Reach | None, lost: float) -> Fi
         headline=_headline(facts, found),
         seen=_seen(facts, found),
         span=Span(first=int(steps.iloc[0]), last=int(steps.iloc[-1])),
-        evidence=_chart(run, facts, found, optimizer),
+        evidence=_chart(facts, found, training),
         actions=_actions(facts, found),
         measures=[
             Measure(quantity="numbers that the softmax is over", value=1, comparison="<=", threshold=1, unit="count")
@@ -169,8 +170,8 @@ def _seen(facts: LossFacts, found: Reach | None) -> str:
     return said + f"That is {share} of what always saying the mean of the targets costs, {number(found.variance)}."
 
 
-def _chart(run: Run, facts: LossFacts, found: Reach | None, optimizer: int | None) -> list[AnyEvidence]:
-    if optimizer is None:
+def _chart(facts: LossFacts, found: Reach | None, training: Training | None) -> list[AnyEvidence]:
+    if training is None:
         return []
     marks = []
     if found is not None and facts.function == "mse_loss":
@@ -178,7 +179,7 @@ def _chart(run: Run, facts: LossFacts, found: Reach | None, optimizer: int | Non
             Mark(label=f"lowest possible: {number(found.missed)}", y=found.missed),
             Mark(label=f"variance of the target: {number(found.variance)}", y=found.variance, role="reference"),
         ]
-    return [loss_chart(run, optimizer, "The training loss, and where it has to stop.", marks)]
+    return [loss_chart(training, "The training loss, and where it has to stop.", marks)]
 
 
 def _actions(facts: LossFacts, found: Reach | None) -> list[Action]:

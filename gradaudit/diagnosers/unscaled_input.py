@@ -32,9 +32,8 @@ import numpy
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.charts.reduce import plain
-from gradaudit.evidence.each_optimizer import each_optimizer
+from gradaudit.evidence.each_training import each_training
 from gradaudit.evidence.words.module_names import named
-from gradaudit.evidence.words.optimizers import label_of
 from gradaudit.evidence.words.wording import count, factor, number, plural, setting
 from gradaudit.findings import (
     Action,
@@ -55,6 +54,7 @@ from gradaudit.reading.run import Run
 from gradaudit.signals.activations.input_scale import ROUNDING, InputScale, input_scale
 from gradaudit.signals.activations.module_samples import model_inputs
 from gradaudit.signals.gradients.finiteness import breakdown
+from gradaudit.training import Training
 
 _UNEVEN = 100.0  # times between the spread of features that is worth a sentence
 
@@ -98,16 +98,16 @@ def unscaled_input(
             yield _sampled(run, top, float(row["feature_std_ratio"]), largest)
             return
 
-    def judge(optimizer: int) -> Iterator[Verdict]:
-        found = input_scale(run, optimizer)
+    def judge(training: Training) -> Iterator[Verdict]:
+        found = input_scale(training)
         # A sample of the inputs is the better witness where there is one.
         small = len(inputs) > 0 and top <= scale
         if found is not None and found.typical > scale and not small:
-            yield _estimated(run, optimizer, found, scale)
+            yield _estimated(training, found, scale)
         elif found is not None and math.isfinite(found.typical) and not small:
             yield Clean(
                 measured=f"the inputs of the first layer, {named(run, found.layer.module) or found.layer.name}, have a "
-                f"size of about {number(found.typical, 2)} (root mean square){label_of(run, optimizer)}"
+                f"size of about {number(found.typical, 2)} (root mean square)"
             )
         elif len(inputs):
             yield Clean(measured=f"the largest value of the first sampled input is {number(top)}")
@@ -118,7 +118,7 @@ def unscaled_input(
                 enable="gradaudit record --activations samples the inputs themselves",
             )
 
-    yield from each_optimizer(run, judge)
+    yield from each_training(run, judge)
 
 
 def _normalised(run: Run) -> str:
@@ -145,16 +145,16 @@ def _actions(size: float) -> list[Action]:
     ]  # fmt: skip
 
 
-def _estimated(run: Run, optimizer: int, found: InputScale, scale: float) -> Finding:
+def _estimated(training: Training, found: InputScale, scale: float) -> Finding:
     layer = found.layer
-    name = named(run, layer.module) or layer.name
+    name = named(training.run, layer.module) or layer.name
     rows = layer.shape[max(layer.output_axis, 0)]
     shown = slice(0, 200)
     seen = [
         f"Layer {name} is the first. The gradient of its weights is {number(found.typical, 2)} times that of its "
         f"bias for each of its {plural(layer.elements / rows, 'input')}, so the inputs are about that large (root mean "
         "square), and the layer was initialised for inputs of size 1.",
-        *_unevenness(run),
+        *_unevenness(training.run),
     ]
     last = int(found.steps[min(len(found.steps) - 1, 19)])
     evidence: list[AnyEvidence] = [
@@ -169,14 +169,13 @@ def _estimated(run: Run, optimizer: int, found: InputScale, scale: float) -> Fin
             marks=[Mark(label=setting(scale), y=scale), Mark(label="standardised", y=1.0, role="reference")],
             log=True,
         ),
-        loss_chart(run, optimizer, "The training loss of the run.", []),
+        loss_chart(training, "The training loss of the run.", []),
     ]
-    sure = breakdown(run, optimizer) is None or int(numpy.isfinite(found.values).sum()) >= 20
+    sure = breakdown(training) is None or int(numpy.isfinite(found.values).sum()) >= 20
     return Finding(
         severity=Severity.WARNING,
         confidence=Confidence.HIGH if sure else Confidence.MEDIUM,
-        headline=f"The inputs of layer {name} have a size of {number(found.typical, 2)}; it is made for a size of 1"
-        + label_of(run, optimizer),
+        headline=f"The inputs of layer {name} have a size of {number(found.typical, 2)}; it is made for a size of 1",
         seen=" ".join(seen),
         span=Span(first=int(found.steps[0]), last=max(last, int(found.steps[0]))),
         tensors=[layer.name],

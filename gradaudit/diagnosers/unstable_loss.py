@@ -38,7 +38,6 @@ import numpy
 
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, norm_chart
-from gradaudit.evidence.each_optimizer import each_optimizer
 from gradaudit.evidence.words.optimizers import label_of, rate_in_words
 from gradaudit.evidence.words.schedules import hold
 from gradaudit.evidence.words.wording import count, factor, literal, number, percent, plural, setting
@@ -61,17 +60,17 @@ from gradaudit.signals.loss.progress import Climb, climb
 from gradaudit.signals.loss.progress import divergence as diverges
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 from gradaudit.signals.order_statistics import Floats, largest, quantile, rank_correlation
-from gradaudit.signals.updates.learning_rates import learning_rates
 from gradaudit.signals.updates.rising_rate import rising_rate
+from gradaudit.training import Training
 
 _SKIPPED = 0.2  # of the run: a loss that starts to learn swings as it falls
 _PARTS = 8
 _EVALUATIONS = 4
 
 
-@diagnoser(worst=Severity.WARNING, needs=("steps",), minimum_steps=200)
+@diagnoser(per="training", worst=Severity.WARNING, needs=("steps",), minimum_steps=200)
 def unstable_loss(
-    run: Run,
+    training: Training,
     *,
     growth: float = 2.0,  # gradsnitch takes 1.6; of our sample runs those that train well reach 1.6
     trend: float = 0.75,  # Spearman's, over eight parts: 1 in 50 by chance
@@ -82,45 +81,41 @@ def unstable_loss(
     errors: float = 4.0,  # standard errors; those faulty ones start at 5
 ) -> Iterator[Verdict]:
     """Compare how widely the loss swings at the end and at the beginning."""
-
-    def judge(optimizer: int) -> Iterator[Verdict]:
-        loss = training_loss(run, optimizer)
-        if loss.shapeless:
-            yield NotApplicable(reason=loss.shapeless)
-            return
-        if not numpy.isfinite(loss.values).all():
-            yield NotApplicable(reason=f"the loss is not finite at every step{label_of(run, optimizer)}")
-            return
-        if diverges(run, optimizer) is not None:
-            yield NotApplicable(reason=f"the loss diverges, which is worse than a swing{label_of(run, optimizer)}")
-            return
-        climbed = climb(loss)
-        if climbed and climbed.lost >= lost and climbed.errors >= errors and climbed.gained >= share:
-            yield _back_up(run, loss, climbed, lost, errors, share)
-            return
-        parts = numpy.array_split(loss.values[int(_SKIPPED * len(loss.values)) :], _PARTS)
-        left = [_around_line(part) for part in parts]
-        widths = numpy.asarray([_width(part) for part in left])
-        early, late = float(widths[:2].mean()), float(widths[-2:].mean())
-        grown = late / early if early > 0 else 1.0
-        fall = float(numpy.concatenate(parts[:2]).mean() - numpy.concatenate(parts[-2:]).mean())
-        crossings = sum(_turns(part) for part in left[-2:])
-        if (
-            grown < growth
-            or not rank_correlation(widths) >= trend
-            or late < share * abs(loss.first)
-            or crossings < turns
-            or fall >= gain * abs(loss.first)
-        ):
-            yield Clean(
-                measured=f"the loss swings by {number(late, 2)} at the end, {factor(grown)} times as widely as at the "
-                f"beginning{label_of(run, optimizer)}"
-            )
-            return
-        limits = (growth, trend, share, turns, gain)
-        yield _finding(run, loss, parts, widths, crossings, fall, limits)
-
-    yield from each_optimizer(run, judge)
+    loss = training_loss(training)
+    if loss.shapeless:
+        yield NotApplicable(reason=loss.shapeless)
+        return
+    if not numpy.isfinite(loss.values).all():
+        yield NotApplicable(reason=f"the loss is not finite at every step{label_of(training)}")
+        return
+    if diverges(training) is not None:
+        yield NotApplicable(reason=f"the loss diverges, which is worse than a swing{label_of(training)}")
+        return
+    climbed = climb(loss)
+    if climbed and climbed.lost >= lost and climbed.errors >= errors and climbed.gained >= share:
+        yield _back_up(training.run, loss, climbed, lost, errors, share)
+        return
+    parts = numpy.array_split(loss.values[int(_SKIPPED * len(loss.values)) :], _PARTS)
+    left = [_around_line(part) for part in parts]
+    widths = numpy.asarray([_width(part) for part in left])
+    early, late = float(widths[:2].mean()), float(widths[-2:].mean())
+    grown = late / early if early > 0 else 1.0
+    fall = float(numpy.concatenate(parts[:2]).mean() - numpy.concatenate(parts[-2:]).mean())
+    crossings = sum(_turns(part) for part in left[-2:])
+    if (
+        grown < growth
+        or not rank_correlation(widths) >= trend
+        or late < share * abs(loss.first)
+        or crossings < turns
+        or fall >= gain * abs(loss.first)
+    ):
+        yield Clean(
+            measured=f"the loss swings by {number(late, 2)} at the end, {factor(grown)} times as widely as at the "
+            f"beginning"
+        )
+        return
+    limits = (growth, trend, share, turns, gain)
+    yield _finding(loss, parts, widths, crossings, fall, limits)
 
 
 def _around_line(part: Floats) -> Floats:
@@ -142,20 +137,20 @@ def _turns(left: Floats) -> int:
 
 
 def _back_up(run: Run, loss: TrainingLoss, climbed: Climb, lost: float, errors: float, share: float) -> Finding:
-    optimizer = loss.optimizer
+    training = loss.training
     start, until = int(loss.steps[climbed.index]), int(loss.steps[climbed.until])
-    rates = learning_rates(run, optimizer)
+    rates = training.learning_rates
     then, now = rates[climbed.until], rates[-1]
     steady = numpy.array_equal(rates[climbed.until :], numpy.broadcast_to(then, rates[climbed.until :].shape), True)
     worse = _held_out_gone(run) >= lost
-    rise = rising_rate(run, optimizer)
+    rise = rising_rate(training)
     grown = rates[-1] / numpy.where(then > 0, then, numpy.nan)
     raised = bool((now > then).any())
     return Finding(
         severity=Severity.WARNING if worse and not raised else Severity.NOTE,
         confidence=Confidence.MEDIUM if worse else Confidence.LOW,
         headline=f"The loss climbs back from {number(climbed.best)} at steps {count(start)} to {count(until - 1)} to "
-        f"{number(climbed.last)} at the end{label_of(run, optimizer)}",
+        f"{number(climbed.last)} at the end",
         seen=f"It had fallen by {percent(climbed.gained)} of its first value, {number(loss.first)}, and "
         f"{percent(climbed.lost)} of that is gone again in the last tenth of the run (medians of tenths). The learning "
         "rate is "
@@ -164,13 +159,13 @@ def _back_up(run: Run, loss: TrainingLoss, climbed: Climb, lost: float, errors: 
         + (" The validation loss climbs back, too." if worse else ""),
         span=Span(first=until, last=int(loss.steps[-1])),
         evidence=[
-            loss_chart(run, optimizer, "The training loss; the mark is where its best tenth ends.",
+            loss_chart(training, "The training loss; the mark is where its best tenth ends.",
                        [Mark(label=f"step {count(until)}", x=until)]),
-            norm_chart(run, optimizer, "The gradient norm over the same steps: steps that overshoot make it grow, "
+            norm_chart(training, "The gradient norm over the same steps: steps that overshoot make it grow, "
                        "too.", []),
         ],
         actions=[
-            hold(run, optimizer, rise) if rise is not None else
+            hold(training, rise) if rise is not None else
             Action(text=f"Keep the learning rate at or below {rate_in_words(then / 3)}, a third of what it is at step "
                    f"{count(until)}, or let it decay from there"),
             Action(text=f"Compare the model with its weights of step {count(until)}, by the validation loss"),
@@ -202,7 +197,6 @@ def _held_out_gone(run: Run) -> float:
 
 
 def _finding(
-    run: Run,
     loss: TrainingLoss,
     parts: list[Floats],
     widths: Floats,
@@ -211,35 +205,35 @@ def _finding(
     limits: tuple[float, float, float, float, float],
 ) -> Finding:
     growth, trend, share, turns, gain = limits
-    optimizer, first = loss.optimizer, abs(loss.first)
+    training, first = loss.training, abs(loss.first)
     early, late = float(widths[:2].mean()), float(widths[-2:].mean())
     # The first part after which every one swings more widely than the first two did.
     narrow = numpy.flatnonzero(widths < growth * early)
     begins = min(int(narrow[-1]) + 1, len(parts) - 2) if len(narrow) else 0
     at = len(loss.values) - sum(len(part) for part in parts[begins:])
     start = int(loss.steps[at])
-    rates = learning_rates(run, optimizer)[at]
-    rise = rising_rate(run, optimizer)
-    norms = run.steps_of(optimizer)["gradient_norm"].to_numpy(dtype=float)
+    rates = training.learning_rates[at]
+    rise = rising_rate(training)
+    norms = training.steps["gradient_norm"].to_numpy(dtype=float)
     high = float(quantile(norms.reshape(-1, 1), 0.9)[0]) if numpy.isfinite(norms).any() else None
     return Finding(
         severity=Severity.NOTE,
         confidence=Confidence.MEDIUM,
         headline=f"The loss swings {factor(late / early)} times as widely at the end, by {number(late, 2)}, and no "
-        f"longer falls{label_of(run, optimizer)}",
+        f"longer falls",
         seen=f"From step {count(start)} on it swings at least {setting(growth)} times as widely as at the beginning. "
         f"In the last quarter it crosses its trend {plural(crossings, 'time')} and swings by "
         f"{percent(late / first) if first else number(late)} of the first loss, at a learning rate of "
-        f"{rate_in_words(learning_rates(run, optimizer)[-1])}.",
+        f"{rate_in_words(training.learning_rates[-1])}.",
         span=Span(first=start, last=int(loss.steps[-1])),
         evidence=[
-            loss_chart(run, optimizer, "The training loss; the mark is where its swings have become wide.",
+            loss_chart(training, "The training loss; the mark is where its swings have become wide.",
                        [Mark(label=f"step {count(start)}", x=start)]),
-            norm_chart(run, optimizer, "The gradient norm over the same steps: steps that overshoot make it grow, "
+            norm_chart(training, "The gradient norm over the same steps: steps that overshoot make it grow, "
                        "too.", []),
         ],
         actions=[
-            hold(run, optimizer, rise) if rise is not None else
+            hold(training, rise) if rise is not None else
             Action(text=f"Keep the learning rate at or below {rate_in_words(rates / 3)}, a third of what it is at step "
                    f"{count(start)}, or let it decay from there"),
             Action(text=f"Clip the gradient norm at {'1' if high is None else number(high, 2)}, its 90th percentile",

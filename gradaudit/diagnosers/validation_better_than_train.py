@@ -67,7 +67,7 @@ def validation_better_than_train(
 ) -> Iterator[Verdict]:
     """Compare each validation loss of the last half with the training losses around it."""
     held_out = validation(run)
-    losses = [training_loss(run, optimizer) for optimizer in run.optimizers]
+    losses = [training_loss(training) for training in run.trainings]
     if held_out is None:
         yield unclear(run)
         return
@@ -93,7 +93,7 @@ def validation_better_than_train(
     with numpy.errstate(divide="ignore", invalid="ignore"):
         below = (around - values) / numpy.abs(around)
     share = float((below > least).mean())
-    if any(diverges(run, optimizer) is not None for optimizer in run.optimizers) or share < most or not share:
+    if any(diverges(training) is not None for training in run.trainings) or share < most or not share:
         typical = median(below)
         yield Clean(
             measured=f"the {held_out.name} loss is {_beside(typical)} the {train.name}, in the median of "

@@ -32,9 +32,7 @@ from collections.abc import Iterator
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.depth import depth_dots
 from gradaudit.evidence.charts.lines import loss_chart
-from gradaudit.evidence.each_optimizer import each_optimizer
 from gradaudit.evidence.words.depth import along_the_depth, fate, per_layer
-from gradaudit.evidence.words.optimizers import label_of
 from gradaudit.evidence.words.wording import count, fold, number
 from gradaudit.findings import (
     Action,
@@ -48,13 +46,13 @@ from gradaudit.findings import (
     Span,
     Verdict,
 )
-from gradaudit.reading.run import Run
 from gradaudit.signals.gradients.depth_slope import FIRST_STEPS, Slope, is_steep, profiled, slopes
 from gradaudit.signals.loss.progress import learned_nothing
-from gradaudit.signals.updates.ratios import recorded_global_steps
+from gradaudit.training import Training
 
 
 @diagnoser(
+    per="training",
     worst=Severity.CRITICAL,
     needs=("tensors.gradient_norm",),
     minimum_steps=10,
@@ -69,39 +67,35 @@ from gradaudit.signals.updates.ratios import recorded_global_steps
     ),
 )
 def vanishing_gradient(
-    run: Run,
+    training: Training,
     *,
     decades: float = 3.0,  # healthy models reach 1.4 (2.5 with two nets pooled), faulty ones start at 4.0
     order: float = 0.8,  # a slope, not one outlier: layer_imbalance looks at those
 ) -> Iterator[Verdict]:
     """Compare the gradient of the first layers with that of the last."""
-
-    def judge(optimizer: int) -> Iterator[Verdict]:
-        profiles = slopes(run, optimizer)
-        steep = next((s for s in profiles if s.drop > 0 and is_steep(s, decades, order)), None)
-        if steep is not None:
-            yield _fading(run, optimizer, steep, decades, order)
-            return
-        if profiles:
-            yield Clean(measured=along_the_depth(profiles[0]) + label_of(run, optimizer))
-        elif profiled(run, optimizer).any():
-            yield NotApplicable(reason="the model has fewer than four weight layers whose gradients can be compared")
-        else:
-            yield CouldNotLook(
-                reason="no gradient statistics of the first ten steps, with the weights of the start, were recorded",
-                enable="record from the first step on",
-            )
-
-    yield from each_optimizer(run, judge)
+    profiles = slopes(training)
+    steep = next((s for s in profiles if s.drop > 0 and is_steep(s, decades, order)), None)
+    if steep is not None:
+        yield _fading(training, steep, decades, order)
+        return
+    if profiles:
+        yield Clean(measured=along_the_depth(profiles[0]))
+    elif profiled(training).any():
+        yield NotApplicable(reason="the model has fewer than four weight layers whose gradients can be compared")
+    else:
+        yield CouldNotLook(
+            reason="no gradient statistics of the first ten steps, with the weights of the start, were recorded",
+            enable="record from the first step on",
+        )
 
 
-def _fading(run: Run, optimizer: int, slope: Slope, decades: float, order: float) -> Finding:
-    tensors = run.tensors_of(optimizer)
+def _fading(training: Training, slope: Slope, decades: float, order: float) -> Finding:
+    tensors = training.tensors
     first = tensors[int(slope.columns[0])].name
     persists = slope.late_drop >= decades
-    nothing = persists and learned_nothing(run, optimizer)
+    nothing = persists and learned_nothing(training)
     weakest = [tensors[int(c)].name for c in slope.columns[slope.early < slope.early[-2:].mean() - decades]]
-    steps = recorded_global_steps(run, optimizer)
+    steps = training.recorded_global_steps
     branch = f" in {slope.branch}" if slope.branch else ""
     seen = [
         f"Over the first ten steps the gradient norm is {number(10 ** float(slope.early[:2].mean()))} in the first two "
@@ -117,19 +111,19 @@ def _fading(run: Run, optimizer: int, slope: Slope, decades: float, order: float
             else "In the last half of the run it no longer shrinks that way."
         )
     if nothing:
-        seen.append(fate(run, optimizer))
+        seen.append(fate(training))
     return Finding(
         severity=Severity.CRITICAL if nothing else Severity.WARNING,
         confidence=Confidence.HIGH,
         headline=f"The gradient becomes {fold(slope.drop)} times smaller on its way back through "
                  f"{count(len(slope.columns))} "
-        f"layers{branch}{label_of(run, optimizer)}",
+        f"layers{branch}",
         seen=" ".join(seen),
         span=Span(first=int(steps[0]), last=int(steps[-1 if persists else min(FIRST_STEPS, len(steps) - 1)])),
         tensors=weakest[:20],
         evidence=[
-            depth_dots(run, optimizer, slope, set(weakest)),
-            loss_chart(run, optimizer, "The training loss of the run.", []),
+            depth_dots(training, slope, set(weakest)),
+            loss_chart(training, "The training loss of the run.", []),
         ],
         actions=[
             Action(text=f"Add residual connections, so that the gradient reaches {first}", code="x = x + block(x)"),

@@ -50,7 +50,7 @@ class Run:
 
         if not any(tensor.placements for tensor in self.meta.tensors):
             return steps
-        for training in map(self._training, self.layouts):
+        for training in map(self.training, self.layouts):
             mine = [tensor.optimizer == training.id for tensor in training.tensors]
             squares = training.matrix("gradient_norm")[:, mine] ** 2
             broken = training.matrix("gradient_nan")[:, mine] + training.matrix("gradient_inf")[:, mine]
@@ -116,36 +116,22 @@ class Run:
     @cached_property
     def trainings(self) -> tuple[Training, ...]:
         """What each optimizer did that made at least one step, by its identifier."""
-        return tuple(map(self._training, sorted(self.steps["optimizer"].unique().tolist())))
+        return tuple(map(self.training, sorted(self.steps["optimizer"].unique().tolist())))
 
-    def _training(self, number: int) -> Training:
-        return Training(self, number, self._tensors_by_optimizer.get(number, ()))
+    def training(self, number: int) -> Training:
+        """What the optimizer with this identifier did; it may have made no step, and hold nothing."""
+        if number not in self._trainings:
+            self._trainings[number] = Training(self, number, self._tensors_by_optimizer.get(number, ()))
+        return self._trainings[number]
+
+    @cached_property
+    def _trainings(self) -> dict[int, Training]:
+        return {}
 
     @cached_property
     def answers(self) -> dict[Any, Any]:
         """What signals came to for this run as a whole."""
         return {}
-
-    @cached_property
-    def optimizers(self) -> list[int]:
-        """Identifiers of the optimizers that made at least one step."""
-        return sorted(int(value) for value in self.steps["optimizer"].unique())
-
-    def steps_of(self, optimizer: int) -> "pandas.DataFrame":
-        """The rows of `steps` that belong to one optimizer, in order."""
-        mine = self._steps_by_optimizer.get(optimizer)
-        return (self.steps.iloc[:0] if mine is None else mine).copy(deep=False)
-
-    @cached_property
-    def _steps_by_optimizer(self) -> "dict[int, pandas.DataFrame]":
-        owner = self.steps["optimizer"]
-        if len(self.optimizers) == 1:
-            return {self.optimizers[0]: self.steps}
-        return {number: self.steps[owner == number].reset_index(drop=True) for number in self.optimizers}
-
-    def tensors_of(self, optimizer: int) -> list[TensorFacts]:
-        """The tensors whose statistics are recorded at this optimizer's steps, in depth order."""
-        return list(self._tensors_by_optimizer.get(optimizer, ()))
 
     @cached_property
     def _tensors_by_optimizer(self) -> dict[int, tuple[TensorFacts, ...]]:
@@ -161,18 +147,6 @@ class Run:
     def loss_facts(self, loss: int) -> LossFacts | None:
         """The loss function with this index, or None."""
         return next((facts for facts in self.meta.losses if facts.id == loss), None)
-
-    def recorded_steps(self, optimizer: int) -> "Integers":
-        """[recorded steps]: the optimizer's steps at which tensor statistics exist, ascending."""
-        return self._training(optimizer).recorded
-
-    def matrix(self, stat: str, optimizer: int) -> "Floats":
-        """[recorded steps, tensors] of one column of `tensors`; NaN where there is no row.
-
-        Rows follow `recorded_steps(optimizer)`, columns `tensors_of(optimizer)`.
-        Raises KeyError when the schema has no such column.
-        """
-        return self._training(optimizer).matrix(stat)
 
     @cached_property
     def layouts(self) -> Mapping[int, Layout]:

@@ -302,7 +302,7 @@ def test_steps_that_a_scaler_skipped_unseen_are_told_under_the_heatmap(tmp_path:
 def test_a_step_of_another_optimizer_is_no_zero(tmp_path: Path) -> None:
     """Before the first step of its own a tensor is not recorded."""
     run = build_run(tmp_path / "run", loss=numpy.ones(2), recorded=[1])
-    log, zero, bad = Track(run, 0).reduced(numpy.asarray([0.0, 1.0, 2.0]))
+    log, zero, bad = Track(run.trainings[0]).reduced(numpy.asarray([0.0, 1.0, 2.0]))
     assert numpy.isnan(log[0]).all()
     assert numpy.isfinite(log[1]).all()
     assert not zero.any()

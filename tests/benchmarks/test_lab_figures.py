@@ -87,8 +87,8 @@ def run(tmp_path_factory):
 def test_a_cut_run_holds_the_first_steps_of_every_table(run):
     short = cut(run, 25)
     assert short.steps["step"].tolist() == list(range(25))
-    assert short.recorded_steps(0).tolist() == list(range(0, 25, 2))
-    assert short.matrix("gradient_norm", 0).shape == (13, 8)
+    assert short.trainings[0].recorded.tolist() == list(range(0, 25, 2))
+    assert short.trainings[0].matrix("gradient_norm").shape == (13, 8)
     assert short.evaluations["after_step"].tolist() == [0, 10, 20]
     assert short.samples["step"].tolist() == [0]
     assert short.has("evaluations.mean_loss")

@@ -66,7 +66,7 @@ def test_histograms_of_weights_are_not_taken_for_gradients(tmp_path):
 
 def test_half_precision_without_a_scale_is_known_by_its_steps(tmp_path):
     run = in_half(tmp_path / "a")
-    assert seen(run, 0).rounded
+    assert seen(run.trainings[0]).rounded
     finding = assert_finds(fp16_underflow, run, Severity.NOTE)
     assert "whole multiples of 2**-24" in finding.seen
     sizes = finding.evidence[0]
@@ -97,7 +97,7 @@ def test_a_grad_scaler_alone_proves_no_float16_and_is_a_note(tmp_path):
     """One left on under bfloat16: its gradients reach below 2**-24, and between the multiples of it."""
     rows = [histogram(gradients(1e-9), step, tensor) for step in STEPS for tensor in range(4)]
     run = in_half(tmp_path / "a", scale=8.0, histograms=rows)
-    assert not seen(run, 0).rounded
+    assert not seen(run.trainings[0]).rounded
     finding = assert_finds(fp16_underflow, run, Severity.NOTE)
     assert finding.headline.endswith("so small that float16 would keep three bits of them or less")
     assert finding.confidence is Confidence.LOW
@@ -130,7 +130,7 @@ def test_a_scale_that_collapsed_is_a_note(tmp_path):
 def test_the_scale_moves_the_limits(tmp_path, scale):
     """Of gradients around 1e-5, about 2**-17, half lie below 2**-14 up to a scale of 8."""
     run = in_half(tmp_path / "a", scale=scale, dtype="float16")
-    share = numpy.nanmean(seen(run, 0).below(-56))
+    share = numpy.nanmean(seen(run.trainings[0]).below(-56))
     expected = (gradients(1e-5, scale=scale) * scale < 2.0**-14).mean()
     assert share == pytest.approx(expected, abs=0.01)
 

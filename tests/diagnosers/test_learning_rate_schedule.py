@@ -187,7 +187,7 @@ def test_a_hundredth_in_float32_is_a_hundredth(tmp_path):
     loss[80:] = loss[80]
     run = build_run(tmp_path / "a", loss=loss, facts=TEN, steps={"learning_rate": rates})
     assert assert_finds(learning_rate_schedule, run).span.first == 80
-    assert starved(run, 0, 0.01).start == 80
+    assert starved(run.trainings[0], 0.01).start == 80
 
 
 def test_a_schedule_that_ends_too_early_is_the_root_of_the_plateau_with_the_same_numbers(tmp_path):

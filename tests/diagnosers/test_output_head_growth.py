@@ -37,7 +37,7 @@ def test_a_last_noisy_tenth_is_no_climb(tmp_path):
     assert_finds(output_head_growth, run)
     quiet = build_run(
         tmp_path / "b", loss=loss, facts=TEN, tensors=parameters(6),
-        stats={"weight_norm": run.matrix("weight_norm", 0)},
+        stats={"weight_norm": run.trainings[0].matrix("weight_norm")},
         steps={"learning_rate": list(run.steps["learning_rate"])},
     )  # fmt: skip
     assert_clean(output_head_growth, quiet)
@@ -91,7 +91,7 @@ def test_where_all_layers_grow_it_stands_above_nothing_worse(tmp_path):
 @pytest.mark.parametrize("every", [1, 4])
 def test_scale_and_cadence_change_nothing(tmp_path, scale, every):
     run = cooling(tmp_path / "a")
-    norms = run.matrix("weight_norm", 0)
+    norms = run.trainings[0].matrix("weight_norm")
     again = build_run(
         tmp_path / "b", loss=scale * run.steps["mean_loss"].to_numpy(), tensors=parameters(6),
         facts=LossFacts(id=0, function="mse_loss", target_variance=scale), recorded=range(0, 400, every),
@@ -106,7 +106,7 @@ def test_the_head_is_the_weight_with_a_row_for_each_class(tmp_path):
             msgspec.structs.replace(t, shape=shape, role=role, aliases=list(aliases) if role == "embedding" else [])
             for t, shape, role in zip(parameters(len(shapes)), shapes, roles, strict=True)
         ]
-        return output_head(build_run(path, loss=falling(20), tensors=tensors, facts=TEN), 0)
+        return output_head(build_run(path, loss=falling(20), tensors=tensors, facts=TEN).trainings[0])
 
     weight = ["weight"] * 3
     assert of(tmp_path / "a", [[32, 8], [10, 32], [32, 32]], weight) == 1
@@ -115,4 +115,4 @@ def test_the_head_is_the_weight_with_a_row_for_each_class(tmp_path):
     assert of(tmp_path / "c", [[10, 32], [32, 32], [32, 32]], table, ["head.weight"]) == 0
     assert of(tmp_path / "d", [[10, 32], [32, 32], [32, 32]], table) == 2
     assert of(tmp_path / "e", [[10, 32], [32, 32], [10, 32]], table) == 2
-    assert output_head(build_run(tmp_path / "f", loss=falling(20), tensors=linear_stack(depth=0)), 0) is None
+    assert output_head(build_run(tmp_path / "f", loss=falling(20), tensors=linear_stack(depth=0)).trainings[0]) is None

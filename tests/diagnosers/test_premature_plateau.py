@@ -88,7 +88,7 @@ def lowered(path, lost=None):
 
 def test_a_small_gain_at_rest_when_the_rate_is_lowered_is_quiet(tmp_path):
     run = lowered(tmp_path / "a")
-    gone = starved(run, 0, 0.01)
+    gone = starved(run.trainings[0], 0.01)
     assert gone is not None
     assert 0.03 < gone.gained < 0.1
     assert gone.fell < 0.3 * gone.gained
@@ -100,7 +100,7 @@ def test_a_gain_within_the_noise_tells_no_fall(tmp_path):
 
 
 def test_a_rate_that_is_not_known_is_not_gone(tmp_path):
-    assert starved(lowered(tmp_path / "a", lost=200), 0, 0.01) is None
+    assert starved(lowered(tmp_path / "a", lost=200).trainings[0], 0.01) is None
     rates = [[1e-3] if step < 90 else [numpy.nan] for step in range(400)]
     assert_clean(premature_plateau, caught(tmp_path / "b", gradient=0.4, steps_columns={"learning_rate": rates}))
 

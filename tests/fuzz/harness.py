@@ -82,8 +82,8 @@ def read_with(path: Path, data: bytes) -> str:
         run = load(path)
         for frame in (run.steps, run.evaluations, run.rows, run.histograms, run.samples, run.events, run.replicas):
             len(frame)
-        for optimizer in run.optimizers:
-            run.matrix("gradient_norm", optimizer)
+        for training in run.trainings:
+            training.matrix("gradient_norm")
         return "\n".join(problem.message for problem in run.problems)
     except UserError as error:
         return str(error)

@@ -214,7 +214,7 @@ def test_a_tensor_number_sizes_nothing(path):
 
     rewrite(path, "tensors", far)
     run = load(path)
-    norms = run.matrix("gradient_norm", 0)
+    norms = run.trainings[0].matrix("gradient_norm")
     assert norms.shape == (50, 8)
     assert numpy.isnan(norms).sum() == 1
 

@@ -71,7 +71,6 @@ def test_one_long_list_does_not_widen_every_row(path):
 
 
 def test_lists_of_different_lengths_are_laid_out(path):
-    from gradaudit.signals.updates.learning_rates import learning_rates, of_groups
     from gradaudit.signals.updates.weight_growth import weight_decays
 
     run = build_run(
@@ -79,6 +78,6 @@ def test_lists_of_different_lengths_are_laid_out(path):
         steps={"learning_rate": [[0.1], [0.1, 0.2], []], "weight_decay": [[0.5, numpy.nan], [0.25, 0.75], [numpy.inf]]},
     )  # fmt: skip
     nan = numpy.nan
-    numpy.testing.assert_allclose(learning_rates(run, 0), [[0.1, nan], [0.1, 0.2], [nan, nan]], rtol=1e-6)
-    numpy.testing.assert_allclose(weight_decays(run, 0), [numpy.finfo(numpy.float32).max, 0.75])
-    assert of_groups(run, 7, "learning_rate").shape == (0, 0)
+    numpy.testing.assert_allclose(run.trainings[0].learning_rates, [[0.1, nan], [0.1, 0.2], [nan, nan]], rtol=1e-6)
+    numpy.testing.assert_allclose(weight_decays(run.trainings[0]), [numpy.finfo(numpy.float32).max, 0.75])
+    assert run.training(7).learning_rates.shape == (0, 0)

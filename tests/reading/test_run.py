@@ -15,9 +15,9 @@ def test_a_run_comes_back_as_it_was_written(tmp_path):
     run = build_run(tmp_path / "x", loss=[5, 4, 3, 2, 1], tensors=tensors, stats={"gradient_norm": norms})
     assert run.state == "finished"
     assert list(run.steps["mean_loss"]) == [5, 4, 3, 2, 1]
-    assert [tensor.name for tensor in run.tensors_of(0)] == [tensor.name for tensor in tensors]
-    assert numpy.array_equal(run.matrix("gradient_norm", 0), norms)
-    assert list(run.recorded_steps(0)) == [0, 1, 2, 3, 4]
+    assert [tensor.name for tensor in run.trainings[0].tensors] == [tensor.name for tensor in tensors]
+    assert numpy.array_equal(run.trainings[0].matrix("gradient_norm"), norms)
+    assert list(run.trainings[0].recorded) == [0, 1, 2, 3, 4]
     assert run.has("tensors.gradient_norm")
     assert not run.has("evaluations")
 
@@ -25,8 +25,8 @@ def test_a_run_comes_back_as_it_was_written(tmp_path):
 def test_columns_of_the_matrix_follow_depth_not_identifiers(tmp_path):
     tensors = [TensorFacts(id=0, name="late", depth=9), TensorFacts(id=1, name="early", depth=1)]
     run = build_run(tmp_path / "x", loss=[1.0], tensors=tensors, stats={"gradient_norm": [[7.0, 3.0]]})
-    assert [tensor.name for tensor in run.tensors_of(0)] == ["early", "late"]
-    assert run.matrix("gradient_norm", 0).tolist() == [[3.0, 7.0]]
+    assert [tensor.name for tensor in run.trainings[0].tensors] == ["early", "late"]
+    assert run.trainings[0].matrix("gradient_norm").tolist() == [[3.0, 7.0]]
 
 
 def test_a_truncated_part_is_left_out_and_named(tmp_path):
@@ -35,7 +35,7 @@ def test_a_truncated_part_is_left_out_and_named(tmp_path):
     part.write_bytes(part.read_bytes()[:-50])
     again = load(run.path)
     assert any("tensors-000000.parquet is damaged" in problem.message for problem in again.problems)
-    assert again.matrix("gradient_norm", 0).shape[0] == 0
+    assert again.trainings[0].matrix("gradient_norm").shape[0] == 0
 
 
 @pytest.mark.parametrize(

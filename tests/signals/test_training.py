@@ -1,8 +1,6 @@
 """The facts about a run's training that diagnosers share, against hand-made runs."""
 
-import gc
 import math
-import weakref
 
 import msgspec
 import numpy
@@ -11,7 +9,7 @@ import pytest
 
 from gradaudit.audit.runner import analyze
 from gradaudit.evidence.words.optimizers import rate_in_words
-from gradaudit.reading.run import Run, load
+from gradaudit.reading.run import load
 from gradaudit.schema import DataFacts, LossFacts, OptimizerFacts, TensorFacts
 from gradaudit.signals.evaluation.validation import training_evaluation, validation
 from gradaudit.signals.gradients.finiteness import breakdown, ran_away
@@ -19,11 +17,9 @@ from gradaudit.signals.layers.layers import comparable_layers, weight_layers
 from gradaudit.signals.loss.constant_predictor import constant_loss, uniform_loss
 from gradaudit.signals.loss.progress import divergence, epochs, not_learning
 from gradaudit.signals.loss.training_loss import adversarial, training_loss
-from gradaudit.signals.per_run import per_run
-from gradaudit.signals.updates.learning_rates import learning_rates, peak_rates, recorded_learning_rates
+from gradaudit.signals.updates.learning_rates import peak_rates, recorded_learning_rates
 from gradaudit.signals.updates.ratios import (
     last_half,
-    recorded_global_steps,
     step_weights,
     typical_update,
     update_ratio,
@@ -58,19 +54,19 @@ def test_two_sides_of_a_game_are_told_from_two_optimizers_of_one_loss(tmp_path):
     assert adversarial(two_optimizers(tmp_path / "gan", a, b))
     assert not adversarial(two_optimizers(tmp_path / "muon and adam", a, a))
     assert not adversarial(two_optimizers(tmp_path / "shared", a, a, shared=True))
-    game = training_loss(two_optimizers(tmp_path / "again", a, b), 0)
+    game = training_loss(two_optimizers(tmp_path / "again", a, b).trainings[0])
     assert "adversarial" in game.unjudged
-    likelihood = training_loss(two_optimizers(tmp_path / "likelihoods", a, b, "cross_entropy"), 0)
+    likelihood = training_loss(two_optimizers(tmp_path / "likelihoods", a, b, "cross_entropy").trainings[0])
     assert not likelihood.unjudged
 
 
 def test_an_optimizer_that_shares_a_backward_pass_shares_its_loss(tmp_path):
     run = two_optimizers(tmp_path / "run", falling(100), falling(100), "cross_entropy", shared=True)
-    assert numpy.allclose(training_loss(run, 1).values, training_loss(run, 0).values)
+    assert numpy.allclose(training_loss(run.trainings[1]).values, training_loss(run.trainings[0]).values)
 
 
 def test_the_start_and_the_end_of_a_loss(tmp_path):
-    loss = training_loss(build_run(tmp_path / "run", loss=numpy.linspace(10, 0.1, 100), facts=TEN), 0)
+    loss = training_loss(build_run(tmp_path / "run", loss=numpy.linspace(10, 0.1, 100), facts=TEN).trainings[0])
     assert loss.first == 10
     assert loss.last == pytest.approx(numpy.linspace(10, 0.1, 100)[-10:].mean())
     assert loss.improvement == pytest.approx(1 - loss.last / 10)
@@ -114,8 +110,8 @@ def test_the_smoothed_entropy_is_bounded_from_below_when_only_the_entropy_is_kno
 
 
 def test_a_loss_that_falls_or_stays_does_not_diverge(tmp_path):
-    assert divergence(build_run(tmp_path / "a", loss=falling(), facts=TEN), 0) is None
-    assert divergence(build_run(tmp_path / "b", loss=flat(), facts=TEN), 0) is None
+    assert divergence(build_run(tmp_path / "a", loss=falling(), facts=TEN).trainings[0]) is None
+    assert divergence(build_run(tmp_path / "b", loss=flat(), facts=TEN).trainings[0]) is None
 
 
 def test_a_noisy_batch_of_one_does_not_diverge(tmp_path):
@@ -123,29 +119,29 @@ def test_a_noisy_batch_of_one_does_not_diverge(tmp_path):
     facts = LossFacts(id=0, function="mse_loss", target_variance=1.0)
     loss = random.chisquare(1, 300)
     loss[0] = 1e-3
-    assert divergence(build_run(tmp_path / "a", loss=loss, facts=facts, steps={"targets": 1}), 0) is None
+    assert divergence(build_run(tmp_path / "a", loss=loss, facts=facts, steps={"targets": 1}).trainings[0]) is None
 
 
 def test_a_loss_that_leaves_diverges_where_it_leaves(tmp_path):
     loss = falling()
     loss[60:] = 9.0
-    assert divergence(build_run(tmp_path / "a", loss=loss, facts=TEN), 0) == 62
+    assert divergence(build_run(tmp_path / "a", loss=loss, facts=TEN).trainings[0]) == 62
     unknown = LossFacts(id=0, function="logged")
-    assert divergence(build_run(tmp_path / "b", loss=loss, facts=unknown), 0) is None
+    assert divergence(build_run(tmp_path / "b", loss=loss, facts=unknown).trainings[0]) is None
 
 
 def test_learning_nothing_needs_a_hundred_steps_and_known_labels(tmp_path):
-    assert not_learning(build_run(tmp_path / "a", loss=flat(), facts=TEN), 0)
-    assert not not_learning(build_run(tmp_path / "b", loss=flat(99), facts=TEN), 0)
-    assert not not_learning(build_run(tmp_path / "c", loss=falling(), facts=TEN), 0)
+    assert not_learning(build_run(tmp_path / "a", loss=flat(), facts=TEN).trainings[0])
+    assert not not_learning(build_run(tmp_path / "b", loss=flat(99), facts=TEN).trainings[0])
+    assert not not_learning(build_run(tmp_path / "c", loss=falling(), facts=TEN).trainings[0])
     unknown = LossFacts(id=0, function="huber_loss")
-    assert not not_learning(build_run(tmp_path / "d", loss=flat(), facts=unknown), 0)
+    assert not not_learning(build_run(tmp_path / "d", loss=flat(), facts=unknown).trainings[0])
 
 
 def test_epochs_are_counted_in_micro_steps(tmp_path):
     data = DataFacts(batches_per_epoch=50)
-    assert epochs(build_run(tmp_path / "a", loss=falling(100), data=data, steps={"micro_steps": 4}), 0) == 8
-    assert math.isnan(epochs(build_run(tmp_path / "b", loss=falling(100)), 0))
+    assert epochs(build_run(tmp_path / "a", loss=falling(100), data=data, steps={"micro_steps": 4}).trainings[0]) == 8
+    assert math.isnan(epochs(build_run(tmp_path / "b", loss=falling(100)).trainings[0]))
 
 
 def test_which_tensors_are_weight_layers(tmp_path):
@@ -164,54 +160,57 @@ def test_which_tensors_are_weight_layers(tmp_path):
         tensor(7, "Linear", [1, 1]),
     ]
     run = build_run(tmp_path / "a", loss=falling(20), tensors=tensors)
-    assert numpy.flatnonzero(weight_layers(run, 0)).tolist() == [1, 3]
+    assert numpy.flatnonzero(weight_layers(run.trainings[0])).tolist() == [1, 3]
     own = [tensor(0, "MyLayer", [4, 4]), tensor(1, "MyLayer", [4], role="bias")]
-    assert weight_layers(build_run(tmp_path / "b", loss=falling(20), tensors=own), 0).tolist() == [True, False]
+    assert weight_layers(build_run(tmp_path / "b", loss=falling(20), tensors=own).trainings[0]).tolist() == [
+        True,
+        False,
+    ]
 
 
 def test_sparse_layers_are_not_compared(tmp_path):
     gradient = numpy.full((100, 8), 0.1)
     gradient[::2, 0] = 0.0
     run = build_run(tmp_path / "a", loss=falling(100), stats={"gradient_norm": gradient})
-    assert numpy.flatnonzero(comparable_layers(run, 0)).tolist() == [2, 4, 6]
+    assert numpy.flatnonzero(comparable_layers(run.trainings[0])).tolist() == [2, 4, 6]
 
 
 def test_ratios_are_unknown_where_they_are_meaningless(tmp_path):
     weight = numpy.ones((4, 8))
     weight[0], weight[1] = 0.0, math.inf
     run = build_run(tmp_path / "a", loss=falling(4), stats={"weight_norm": weight, "update_norm": 0.5})
-    assert numpy.isnan(update_ratio(run, 0)[:2]).all()
-    assert (update_ratio(run, 0)[2:] == 0.5).all()
+    assert numpy.isnan(update_ratio(run.trainings[0])[:2]).all()
+    assert (update_ratio(run.trainings[0])[2:] == 0.5).all()
 
 
 def test_the_typical_update_leaves_out_what_shrank(tmp_path):
     weight = numpy.ones((10, 8))
     weight[5:] = 0.1
     run = build_run(tmp_path / "a", loss=falling(10), stats={"weight_norm": weight, "update_norm": 0.01})
-    assert typical_update(run, 0)[:5].tolist() == pytest.approx([0.01] * 5)
-    assert numpy.isnan(typical_update(run, 0)[5:]).all()
+    assert typical_update(run.trainings[0])[:5].tolist() == pytest.approx([0.01] * 5)
+    assert numpy.isnan(typical_update(run.trainings[0])[5:]).all()
 
 
 def test_thinned_records_stand_for_the_steps_up_to_the_next(tmp_path):
     run = build_run(tmp_path / "a", loss=falling(40), recorded=[0, 1, 2, 10, 20, 36])
-    assert step_weights(run, 0).tolist() == [1, 1, 8, 10, 16, 16]
-    assert window(run, 0, 2, 10).tolist() == [False, False, True, True, False, False]
-    assert last_half(run, 0).tolist() == [False, False, False, False, True, True]
+    assert step_weights(run.trainings[0]).tolist() == [1, 1, 8, 10, 16, 16]
+    assert window(run.trainings[0], 2, 10).tolist() == [False, False, True, True, False, False]
+    assert last_half(run.trainings[0]).tolist() == [False, False, False, False, True, True]
 
 
 def test_recorded_steps_are_placed_on_the_common_clock(tmp_path):
     run = two_optimizers(tmp_path / "run", falling(10), falling(10))
-    assert recorded_global_steps(run, 0).tolist() == list(range(0, 20, 2))
+    assert run.trainings[0].recorded_global_steps.tolist() == list(range(0, 20, 2))
 
 
 def test_learning_rates_by_group_and_by_tensor(tmp_path):
     tensors = [msgspec.structs.replace(tensor, group=tensor.id % 2) for tensor in linear_stack(depth=1)]
     rates = [[0.1, 0.5], [0.2, 0.5], [0.05, 0.5]]
     run = build_run(tmp_path / "a", loss=falling(3), tensors=tensors, steps={"learning_rate": rates}, recorded=[0, 2])
-    assert learning_rates(run, 0) == pytest.approx(numpy.asarray(rates))
-    assert peak_rates(run, 0) == pytest.approx([0.2, 0.5])
-    assert recorded_learning_rates(run, 0) == pytest.approx(numpy.array([[0.1, 0.5], [0.05, 0.5]]))
-    assert rate_in_words(peak_rates(run, 0)) == "0.2 and 0.5", "a range would read as a schedule"
+    assert run.trainings[0].learning_rates == pytest.approx(numpy.asarray(rates))
+    assert peak_rates(run.trainings[0]) == pytest.approx([0.2, 0.5])
+    assert recorded_learning_rates(run.trainings[0]) == pytest.approx(numpy.array([[0.1, 0.5], [0.05, 0.5]]))
+    assert rate_in_words(peak_rates(run.trainings[0])) == "0.2 and 0.5", "a range would read as a schedule"
     assert rate_in_words(numpy.asarray([0.1, 0.1])) == "0.1"
     assert rate_in_words(numpy.geomspace(1e-5, 1e-2, 4)) == "1e-5 to 0.01 by group"
 
@@ -236,7 +235,7 @@ def test_the_held_out_split_goes_by_its_name_or_by_being_alone(tmp_path):
 
 
 def test_a_breakdown_of_a_finite_run_is_none(tmp_path):
-    assert breakdown(healthy(tmp_path), 0) is None
+    assert breakdown(healthy(tmp_path).trainings[0]) is None
 
 
 def test_a_breakdown_that_the_scaler_skipped_is_none(tmp_path):
@@ -244,37 +243,20 @@ def test_a_breakdown_that_the_scaler_skipped_is_none(tmp_path):
     bad[7] = 1
     skipped = numpy.arange(20) == 7
     run = build_run(tmp_path / "a", loss=falling(20), stats={"gradient_inf": bad}, steps={"skipped": skipped})
-    assert breakdown(run, 0) is None
+    assert breakdown(run.trainings[0]) is None
 
 
 def test_a_breakdown_knows_how_it_came_about(tmp_path):
     loss = flat(40)
     loss[20:] = math.nan
-    calm = breakdown(build_run(tmp_path / "a", loss=loss), 0)
+    calm = breakdown(build_run(tmp_path / "a", loss=loss).trainings[0])
     assert calm is not None
     assert (calm.step, calm.where, calm.what, calm.recovered) == (20, "loss", "NaN", False)
     assert not ran_away(calm)
     loss[12:20] = 40.0
-    wild = breakdown(build_run(tmp_path / "b", loss=loss), 0)
+    wild = breakdown(build_run(tmp_path / "b", loss=loss).trainings[0])
     assert wild is not None
     assert ran_away(wild)
-
-
-def test_an_answer_is_computed_once_and_dies_with_its_run(tmp_path):
-    calls = []
-
-    @per_run
-    def costly(run: Run, number: int) -> int:
-        calls.append(number)
-        return number + 1
-
-    run = build_run(tmp_path / "a", loss=falling(5))
-    assert [costly(run, 1), costly(run, 1), costly(run, 2)] == [2, 2, 3]
-    assert calls == [1, 2]
-    grave = weakref.ref(run)
-    del run
-    gc.collect()
-    assert grave() is None
 
 
 def test_the_folds_of_a_cross_validation_are_not_one_curve(tmp_path):
@@ -300,7 +282,7 @@ def test_a_loss_inside_a_compiled_region_is_named_where_it_is_missed(tmp_path):
     write_table(tmp_path / "rank00000", "steps", steps)
     row = {"time": 0.1, "step": 0, "kind": "compiled", "message": told}
     write_table(tmp_path / "rank00000", "events", pandas.DataFrame([row]))
-    assert training_loss(load(tmp_path), 0).unjudged == told
+    assert training_loss(load(tmp_path).trainings[0]).unjudged == told
     outcome = {each.diagnoser: each for each in analyze(load(tmp_path)).outcomes}
     assert told in outcome["initial_loss_mismatch"].reason
     assert told in outcome["overfitting"].reason

@@ -5,13 +5,13 @@ import math
 from gradaudit.evidence.charts.lines import MOST_DOTS
 from gradaudit.evidence.charts.reduce import short
 from gradaudit.findings import Dot, Dots
-from gradaudit.reading.run import Run
 from gradaudit.signals.gradients.depth_slope import Slope
+from gradaudit.training import Training
 
 
-def depth_dots(run: Run, optimizer: int, slope: Slope, flagged: set[str]) -> Dots:
+def depth_dots(training: Training, slope: Slope, flagged: set[str]) -> Dots:
     """One dot a weight layer, in depth order: its gradient norm over the first steps."""
-    tensors = run.tensors_of(optimizer)
+    tensors = training.tensors
     dots = [
         Dot(
             label=tensors[int(column)].name,

@@ -23,6 +23,7 @@ from gradaudit.signals.gradients.distributions import (
     share_below,
 )
 from gradaudit.signals.layers.layers import weight_layers
+from gradaudit.training import Training
 
 _JOINED = 2  # quarter-octave bins to a bin that is drawn
 _LEAST_STEPS = 6  # histograms over time that make a picture
@@ -34,12 +35,12 @@ _LEAST_SHARE = 1e-3  # of the elements: less is a handful of a sample
 
 def gradient_ridges(run: Run, flagged: set[str]) -> Ridges | None:
     """The distribution of the last recorded gradients in each block of the model; None without histograms."""
-    optimizer = _main_optimizer(run)
-    by_step = gradient_counts(run, optimizer) if optimizer is not None else {}
-    if optimizer is None or not by_step:
+    training = _main_training(run)
+    by_step = gradient_counts(training) if training is not None else {}
+    if training is None or not by_step:
         return None
     step, counts = list(by_step.items())[-1]
-    tensors = [t for t, chosen in zip(run.tensors_of(optimizer), weight_layers(run, optimizer), strict=True)
+    tensors = [t for t, chosen in zip(training.tensors, weight_layers(training), strict=True)
                if chosen and t.id in counts and counts[t.id].sum()]  # fmt: skip
     if not tensors:
         return None
@@ -61,8 +62,8 @@ def gradient_ridges(run: Run, flagged: set[str]) -> Ridges | None:
         for (label, block), total in zip(members, sums, strict=True)
     ]
     caption = [
-        f"One ridge for each block of weight matrices{_whose(run, optimizer)}, the input at the top: how its gradient "
-        f"elements at step {_everywhere(run, optimizer, step):,} are spread over sizes, each ridge to its own height. "
+        f"One ridge for each block of weight matrices{_whose(training)}, the input at the top: how its gradient "
+        f"elements at step {_everywhere(training, step):,} are spread over sizes, each ridge to its own height. "
         "Where ridges drift sideways from top to bottom the gradient grows or shrinks on its way."
     ]
     if low / 4 < SUBNORMAL:
@@ -88,15 +89,15 @@ def gradient_ridges(run: Run, flagged: set[str]) -> Ridges | None:
 
 def gradients_over_time(run: Run) -> list[Heatmap]:
     """The distribution over the steps, for the first, the middle and the last weight matrix; empty when too few."""
-    optimizer = _main_optimizer(run)
-    by_step = gradient_counts(run, optimizer) if optimizer is not None else {}
-    if optimizer is None or len(by_step) < _LEAST_STEPS:
+    training = _main_training(run)
+    by_step = gradient_counts(training) if training is not None else {}
+    if training is None or len(by_step) < _LEAST_STEPS:
         return []
-    layers = [t for t, chosen in zip(run.tensors_of(optimizer), weight_layers(run, optimizer), strict=True)
+    layers = [t for t, chosen in zip(training.tensors, weight_layers(training), strict=True)
               if chosen and t.elements >= _LEAST_ELEMENTS]  # fmt: skip
     chosen = [layers[i] for i in sorted({0, len(layers) // 2, len(layers) - 1})] if layers else []
     own = list(by_step)
-    steps = numpy.asarray([_everywhere(run, optimizer, step) for step in own])
+    steps = numpy.asarray([_everywhere(training, step) for step in own])
     last = int(run.steps["global_step"].max()) + 1
     columns = numpy.linspace(0, last, min(_MOST_COLUMNS, max(len(steps), 60)), endpoint=False)
     # Histograms are sparse: each stands until the next one.
@@ -105,15 +106,15 @@ def gradients_over_time(run: Run) -> list[Heatmap]:
     return [panel for tensor in chosen if (panel := _panel(tensor, by_step, shown, last)) is not None]
 
 
-def _everywhere(run: Run, optimizer: int, step: int) -> int:
+def _everywhere(training: Training, step: int) -> int:
     """The global step of one of this optimizer's steps; other optimizers have steps between."""
-    frame = run.steps_of(optimizer)
+    frame = training.steps
     found = frame.loc[frame["step"] == step, "global_step"]
     return int(found.iloc[-1]) if len(found) else step
 
 
-def _whose(run: Run, optimizer: int) -> str:
-    return f" that {optimizer_name(run.meta, optimizer)} trains" if len(run.optimizers) > 1 else ""
+def _whose(training: Training) -> str:
+    return f" that {optimizer_name(training)} trains" if len(training.run.trainings) > 1 else ""
 
 
 def _panel(tensor: TensorFacts, by_step: dict[int, Histograms], at: Sequence[int], last: int) -> Heatmap | None:
@@ -141,9 +142,9 @@ def _panel(tensor: TensorFacts, by_step: dict[int, Histograms], at: Sequence[int
     )
 
 
-def _main_optimizer(run: Run) -> int | None:
-    """The optimizer with the most weight matrices."""
-    return max(run.optimizers, key=lambda optimizer: int(weight_layers(run, optimizer).sum()), default=None)
+def _main_training(run: Run) -> Training | None:
+    """The training with the most weight matrices."""
+    return max(run.trainings, key=lambda training: int(weight_layers(training).sum()), default=None)
 
 
 def _first(pair: tuple[str, TensorFacts]) -> str:

@@ -7,7 +7,6 @@ import numpy
 from gradaudit.evidence.charts.reduce import banded, plain
 from gradaudit.evidence.words.wording import count, plural
 from gradaudit.findings import Lines, Mark, Series
-from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
 from gradaudit.signals.evaluation.generalisation import TrainingCurve
 from gradaudit.signals.gradients.finiteness import bad_losses, bad_norms, bad_weights
@@ -15,17 +14,17 @@ from gradaudit.signals.layers.layers import weight_layers
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.order_statistics import medians_across
 from gradaudit.signals.smoothing import wide
-from gradaudit.signals.updates.learning_rates import learning_rates
-from gradaudit.signals.updates.ratios import recorded_global_steps, typical_update
+from gradaudit.signals.updates.ratios import typical_update
+from gradaudit.training import Training
 
 MOST_DOTS = 200  # one a tensor; more would not be told apart
 
 
-def loss_chart(run: Run, optimizer: int, caption: str, marks: list[Mark], last_step: float = math.inf) -> Lines:
+def loss_chart(training: Training, caption: str, marks: list[Mark], last_step: float = math.inf) -> Lines:
     """The training loss up to `last_step`, on a log axis where it spans more than two decades."""
-    loss = training_loss(run, optimizer)
+    loss = training_loss(training)
     shown = loss.steps <= last_step
-    bad = bad_losses(run, run.steps_of(optimizer)) & ~numpy.isfinite(loss.values)
+    bad = bad_losses(training.run, training.steps) & ~numpy.isfinite(loss.values)
     return Lines(
         title="Training loss",
         caption=caption,
@@ -42,32 +41,32 @@ def training_curve(curve: TrainingCurve) -> Series:
     return (banded if curve.running else plain)(curve.name, curve.steps, curve.values)
 
 
-def update_chart(run: Run, optimizer: int, caption: str, marks: list[Mark]) -> Lines:
+def update_chart(training: Training, caption: str, marks: list[Mark]) -> Lines:
     """The median update-to-weight ratio of the weight layers over the recorded steps."""
-    typical = typical_update(run, optimizer)
-    bad = bad_weights(run, optimizer).any(axis=1) & ~numpy.isfinite(typical)
+    typical = typical_update(training)
+    bad = bad_weights(training).any(axis=1) & ~numpy.isfinite(typical)
     return Lines(
         title="Update-to-weight ratio",
-        caption=caption + _recorded(run, optimizer, len(typical)),
+        caption=caption + _recorded(training, len(typical)),
         x_label="step",
         y_label="|update| / |weight|",
         series=[
-            plain("median weight layer", recorded_global_steps(run, optimizer), typical, bad=bad),
+            plain("median weight layer", training.recorded_global_steps, typical, bad=bad),
         ],
         marks=marks,
         log=True,
     )
 
 
-def _recorded(run: Run, optimizer: int, steps: int) -> str:
+def _recorded(training: Training, steps: int) -> str:
     """At how many of an optimizer's steps a chart has values, where that is not all."""
-    every = len(run.steps_of(optimizer))
+    every = len(training.steps)
     return f" Recorded at {count(steps)} of {plural(every, 'step')}." if 0 < steps < every else ""
 
 
-def rate_chart(run: Run, optimizer: int, marks: list[Mark]) -> Lines:
+def rate_chart(training: Training, marks: list[Mark]) -> Lines:
     """The largest learning rate over the parameter groups at each step."""
-    rates = learning_rates(run, optimizer)
+    rates = training.learning_rates
     known = numpy.isfinite(rates)
     largest = numpy.where(known, rates, 0.0).max(axis=1, initial=0.0)
     return Lines(
@@ -78,7 +77,7 @@ def rate_chart(run: Run, optimizer: int, marks: list[Mark]) -> Lines:
         series=[
             plain(
                 "learning rate",
-                run.steps_of(optimizer)["global_step"].to_numpy(),
+                training.steps["global_step"].to_numpy(),
                 numpy.where(known.any(axis=1), largest, numpy.nan),
             )
         ],
@@ -87,15 +86,15 @@ def rate_chart(run: Run, optimizer: int, marks: list[Mark]) -> Lines:
     )
 
 
-def distance_chart(run: Run, optimizer: int, flagged: list[TensorFacts], caption: str) -> Lines:
+def distance_chart(training: Training, flagged: list[TensorFacts], caption: str) -> Lines:
     """How far some tensors, and the median of the other weight layers, have gone from where they started."""
-    drift, weight = run.matrix("drift_norm", optimizer), run.matrix("weight_norm", optimizer)
-    steps = recorded_global_steps(run, optimizer)
-    tensors = run.tensors_of(optimizer)
+    drift, weight = training.matrix("drift_norm"), training.matrix("weight_norm")
+    steps = training.recorded_global_steps
+    tensors = training.tensors
     with numpy.errstate(divide="ignore", invalid="ignore"):
         share = numpy.where(weight[0] > 0, drift / weight[0], numpy.nan)
     marked = {tensor.id for tensor in flagged}
-    others = weight_layers(run, optimizer) & numpy.asarray([tensor.id not in marked for tensor in tensors], dtype=bool)
+    others = weight_layers(training) & numpy.asarray([tensor.id not in marked for tensor in tensors], dtype=bool)
     series = []
     for tensor in flagged[:4]:
         own = share[:, next(index for index, facts in enumerate(tensors) if facts.id == tensor.id)]
@@ -104,22 +103,22 @@ def distance_chart(run: Run, optimizer: int, flagged: list[TensorFacts], caption
         series.append(plain("median of the other layers", steps, medians_across(share[:, others])))
     return Lines(
         title="Distance from the start",
-        caption=caption + _recorded(run, optimizer, len(steps)),
+        caption=caption + _recorded(training, len(steps)),
         x_label="step",
         y_label="|w - first w| / |first w|",
         series=series,
     )
 
 
-def norm_chart(run: Run, optimizer: int, caption: str, marks: list[Mark]) -> Lines:
+def norm_chart(training: Training, caption: str, marks: list[Mark]) -> Lines:
     """The norm of the whole gradient at each step, before clipping."""
-    frame = run.steps_of(optimizer)
+    frame = training.steps
     # A step without statistics is no gap; a recorded NaN is.
     frame = frame[frame["recorded"].astype(bool) | numpy.isfinite(frame["gradient_norm"].to_numpy(dtype=float))]
     norms = frame["gradient_norm"].to_numpy(dtype=float)
     return Lines(
         title="Gradient norm",
-        caption=caption + _recorded(run, optimizer, len(norms)),
+        caption=caption + _recorded(training, len(norms)),
         x_label="step",
         y_label="gradient norm before clipping",
         series=[banded("gradient norm", frame["global_step"].to_numpy(), norms, log=True, bad=bad_norms(frame))],

@@ -2,15 +2,15 @@
 
 from gradaudit.evidence.charts.reduce import plain, short
 from gradaudit.findings import AnyEvidence, Bin, Distribution, Lines
-from gradaudit.reading.run import Run
 from gradaudit.signals.embeddings.embedding_rows import RowHistory, bin_label
+from gradaudit.training import Training
 
 
-def reach_chart(run: Run, optimizer: int, history: RowHistory | None) -> list[AnyEvidence]:
+def reach_chart(training: Training, history: RowHistory | None) -> list[AnyEvidence]:
     """The share of the rows that had a gradient so far, and of those that moved; none without any such row."""
     if history is None or not (history.reached.any() or history.changed.any()):
         return []
-    own = run.steps_of(optimizer)
+    own = training.steps
     place = dict(zip(own["step"].tolist(), own["global_step"].tolist(), strict=True))
     steps = [place.get(step, step) for step in history.steps.tolist()]
     return [

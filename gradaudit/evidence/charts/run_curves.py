@@ -13,7 +13,8 @@ from gradaudit.signals.evaluation.validation import validation
 from gradaudit.signals.layers.layers import weight_layers, zero_start
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.order_statistics import Floats, Mask
-from gradaudit.signals.updates.ratios import last_half, recorded_global_steps, update_ratio
+from gradaudit.signals.updates.ratios import last_half, update_ratio
+from gradaudit.training import Training
 
 GAP_TO_EVALUATED = "gap to the training loss as evaluated"
 _LEAST_EVALUATIONS = 3
@@ -24,7 +25,7 @@ _MOST_NAMED = 2
 
 def gap(run: Run) -> list[Series]:
     """Validation minus training loss at each evaluation, as an area over zero; empty where that is not comparable."""
-    held_out, losses = validation(run), [training_loss(run, optimizer) for optimizer in run.optimizers]
+    held_out, losses = validation(run), [training_loss(training) for training in run.trainings]
     if held_out is None or len(held_out.losses) < _LEAST_EVALUATIONS or not losses:
         return []
     train = comparison(run, losses)
@@ -41,8 +42,8 @@ def gap(run: Run) -> list[Series]:
 
 def pace_steps(run: Run) -> int:
     """How many steps `update_pace` has values of."""
-    most = _main_optimizer(run)
-    return len(run.matrix("update_norm", most)) if most is not None else 0
+    training = _main_training(run)
+    return len(training.matrix("update_norm")) if training is not None else 0
 
 
 def update_pace(run: Run, flagged: set[str]) -> list[Series]:
@@ -50,12 +51,12 @@ def update_pace(run: Run, flagged: set[str]) -> list[Series]:
 
     Of the optimizer with the most layers; empty below `_LEAST_LAYERS` of them.
     """
-    most = _main_optimizer(run)
-    chosen = _paced(run, most) if most is not None else numpy.zeros(0, bool)
-    if most is None or chosen.sum() < _LEAST_LAYERS:
+    training = _main_training(run)
+    chosen = _paced(training) if training is not None else numpy.zeros(0, bool)
+    if training is None or chosen.sum() < _LEAST_LAYERS:
         return []
-    ratio = update_ratio(run, most)[:, chosen]
-    steps = recorded_global_steps(run, most).astype(float)
+    ratio = update_ratio(training)[:, chosen]
+    steps = training.recorded_global_steps.astype(float)
     edges = numpy.linspace(0, len(steps), min(_BUCKETS, len(steps)) + 1).astype(int)
     x = [float(steps[first]) for first in edges[:-1]]
     parts = [ratio[first:last] for first, last in pairwise(edges)]
@@ -65,7 +66,7 @@ def update_pace(run: Run, flagged: set[str]) -> list[Series]:
         Series(name="90 % of the layers", x=x, y=[None] * len(x), low=p5, high=p95, role="reference"),
         Series(name="median, and half of the layers", x=x, y=p50, low=p25, high=p75),
     ]
-    tensors = [t for t, mine in zip(run.tensors_of(most), chosen, strict=True) if mine]
+    tensors = [t for t, mine in zip(training.tensors, chosen, strict=True) if mine]
     named = [i for i, tensor in enumerate(tensors) if tensor.name in flagged]
     whole, single = _middle(ratio.ravel()), [_middle(column) for column in ratio.T]
     # Those farthest from the median say most.
@@ -78,21 +79,21 @@ def update_pace(run: Run, flagged: set[str]) -> list[Series]:
 
 def typical_pace(run: Run) -> float | None:
     """Median over the layers of `update_pace` of each one's median update-to-weight ratio in the last half."""
-    most = _main_optimizer(run)
-    if most is None:
+    training = _main_training(run)
+    if training is None:
         return None
-    late = update_ratio(run, most)[last_half(run, most)]
-    return _percentiles(late[:, _paced(run, most)])[2]
+    late = update_ratio(training)[last_half(training)]
+    return _percentiles(late[:, _paced(training)])[2]
 
 
-def _main_optimizer(run: Run) -> int | None:
-    """The optimizer with the most weight layers."""
-    return max(run.optimizers, key=lambda optimizer: int(weight_layers(run, optimizer).sum()), default=None)
+def _main_training(run: Run) -> Training | None:
+    """The training with the most weight layers."""
+    return max(run.trainings, key=lambda training: int(weight_layers(training).sum()), default=None)
 
 
-def _paced(run: Run, optimizer: int) -> Mask:
+def _paced(training: Training) -> Mask:
     """[tensors]: the layers whose pace is drawn; one that started at zero changes by more than it holds."""
-    return numpy.asarray(weight_layers(run, optimizer) & ~zero_start(run, optimizer))
+    return numpy.asarray(weight_layers(training) & ~zero_start(training))
 
 
 def _percentiles(part: Floats) -> list[float | None]:

@@ -30,7 +30,7 @@ def odd_batch(run: Run, broken: Breakdown, *, looked: bool = True) -> tuple[Odd,
 
     Nothing where something else is known to have broken the training, and nobody `looked`.
     """
-    frame = run.steps_of(broken.optimizer)
+    frame = broken.training.steps
     row = frame[frame["global_step"] == broken.step]
     sizes = frame["batch_size"].to_numpy(dtype=float)
     if not looked or not len(row) or not (sizes > 0).any():
@@ -89,7 +89,7 @@ def first_module(run: Run, broken: Breakdown) -> str:
 
 def loss_input(run: Run, broken: Breakdown) -> str:
     """Whether what went into the loss of that step was finite, in a sentence; empty where it was not sampled."""
-    loss = training_loss(run, broken.optimizer)
+    loss = training_loss(broken.training)
     samples = run.samples
     mine = samples[(samples["step"] == broken.step) & (samples["kind"] == "loss_input")]
     if loss.facts is None or not len(mine):
@@ -126,7 +126,7 @@ def find_in_forward(run: Run, broken: Breakdown) -> list[Action]:
 
 def already_broken(run: Run, broken: Breakdown) -> tuple[str, list[Action]]:
     """The sentence and the advice for a weight that was not finite when the step began."""
-    first = run.steps_of(broken.optimizer)["global_step"].to_numpy()[:1]
+    first = broken.training.steps["global_step"].to_numpy()[:1]
     name = broken.tensors[0] if broken.tensors else "a weight"
     if len(first) and numpy.equal(first[0], broken.step):
         return (

@@ -10,6 +10,7 @@ from gradaudit.signals.activations.module_samples import model_inputs
 from gradaudit.signals.layers.initialisation import output_layer
 from gradaudit.signals.loss.first_regression import Cause, off_standard
 from gradaudit.signals.loss.training_loss import TrainingLoss
+from gradaudit.training import Training
 
 _OFF_CENTRE = 0.5  # standard deviations of the target: a mean nearer to 0 is found in a few steps
 _STANDARD = 2.0  # root mean square: inputs below it need no standardisation
@@ -39,28 +40,28 @@ def advice(run: Run, loss: TrainingLoss, found: Cause) -> list[Action]:
     """What makes the first loss smaller, the larger cause first, and nothing that is done already."""
     of_target = [
         *_standardise(found.mean, found.deviation),
-        *_shifted(run, loss.optimizer, found.mean, found.deviation),
+        *_shifted(loss.training, found.mean, found.deviation),
     ] if found.standardising_helps else []  # fmt: skip
     if of_target and not found.too_large:
         return of_target
-    return [*_smaller_outputs(run, loss.optimizer, found), *of_target]
+    return [*_smaller_outputs(loss.training, found), *of_target]
 
 
-def standardise_inputs(run: Run, optimizer: int, why: str) -> list[Action]:
+def standardise_inputs(training: Training, why: str) -> list[Action]:
     """To standardise the inputs; nothing where they are known to be of order 1."""
-    size = _input_size(run, optimizer)
+    size = _input_size(training)
     if size <= _STANDARD:
         return []
     known = f", whose root mean square is {number(size, 2)}" if math.isfinite(size) else ", if that is not done"
     return [Action(text=f"Standardise the inputs{known}: {why}", code="x = (x - x.mean(0)) / x.std(0)")]
 
 
-def _input_size(run: Run, optimizer: int) -> float:
+def _input_size(training: Training) -> float:
     """The root mean square of the first inputs, sampled or told by the gradient of the first layer; else NaN."""
-    samples = model_inputs(run)
+    samples = model_inputs(training.run)
     if len(samples):
         return math.hypot(float(samples["mean"].iloc[0]), float(samples["std"].iloc[0]))
-    found = input_scale(run, optimizer)
+    found = input_scale(training)
     return found.typical if found is not None else math.nan
 
 
@@ -75,11 +76,11 @@ def _standardise(mean: float, deviation: float) -> list[Action]:
     return [Action(text=f"Standardise the target: {' and '.join(steps)}; undo it when predicting", code=code)]
 
 
-def _shifted(run: Run, optimizer: int, mean: float, deviation: float) -> list[Action]:
+def _shifted(training: Training, mean: float, deviation: float) -> list[Action]:
     """To start the output bias at the mean of the target, where that is far enough from 0 to matter."""
     if not abs(mean) > _OFF_CENTRE * deviation:
         return []
-    bias = _output_bias(run, optimizer)
+    bias = _output_bias(training)
     return [
         Action(
             text=f"Or start {bias or 'the output bias'} at the mean of the target, {number(mean)}",
@@ -88,11 +89,11 @@ def _shifted(run: Run, optimizer: int, mean: float, deviation: float) -> list[Ac
     ]
 
 
-def _smaller_outputs(run: Run, optimizer: int, found: Cause) -> list[Action]:
+def _smaller_outputs(training: Training, found: Cause) -> list[Action]:
     size = math.sqrt(found.outputs)
     times = size / found.deviation
-    start = output_layer(run, optimizer)
-    inputs = standardise_inputs(run, optimizer, f"large inputs make outputs as large as {number(size)}")
+    start = output_layer(training)
+    inputs = standardise_inputs(training, f"large inputs make outputs as large as {number(size)}")
     what = f"the initial weights of {start.name}" if start is not None else "the initial weights of the output layer"
     smaller = Action(
         text=f"{'Or scale' if inputs else 'Scale'} down {what} {factor(times)} times, to outputs of "
@@ -102,8 +103,8 @@ def _smaller_outputs(run: Run, optimizer: int, found: Cause) -> list[Action]:
     return [*inputs, smaller]
 
 
-def _output_bias(run: Run, optimizer: int) -> str:
+def _output_bias(training: Training) -> str:
     """The name of the output layer's bias; empty where there is none, or it is not known."""
-    start = output_layer(run, optimizer)
+    start = output_layer(training)
     bias = f"{start.name.rpartition('.')[0]}.bias" if start is not None else ""
-    return bias if any(tensor.name == bias for tensor in run.meta.tensors) else ""
+    return bias if any(tensor.name == bias for tensor in training.run.meta.tensors) else ""

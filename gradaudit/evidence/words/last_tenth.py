@@ -2,8 +2,8 @@
 
 from gradaudit.evidence.words.wording import count
 from gradaudit.findings import CouldNotLook
-from gradaudit.reading.run import Run
 from gradaudit.signals.run.last_tenth import reaches
+from gradaudit.training import Training
 
 
 def end_unknown(what: str, last: float, steps: float) -> CouldNotLook | None:
@@ -16,7 +16,7 @@ def end_unknown(what: str, last: float, steps: float) -> CouldNotLook | None:
     )
 
 
-def weights_at_the_end(run: Run, optimizer: int) -> CouldNotLook | None:
+def weights_at_the_end(training: Training) -> CouldNotLook | None:
     """The same of the statistics of tensors, in the optimizer's own steps."""
-    recorded = run.recorded_steps(optimizer)
-    return end_unknown("the weights", int(recorded[-1]), int(run.steps_of(optimizer)["step"].max()) + 1)
+    recorded = training.recorded
+    return end_unknown("the weights", int(recorded[-1]), int(training.steps["step"].max()) + 1)

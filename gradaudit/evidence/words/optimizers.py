@@ -5,9 +5,9 @@ from typing import Any
 import numpy
 
 from gradaudit.evidence.words.wording import names, setting
-from gradaudit.reading.run import Run
 from gradaudit.signals.order_statistics import Floats
 from gradaudit.signals.updates.learning_rates import by_hand, optimizer_class, peak_rates
+from gradaudit.training import Training
 
 # The classes of torch.optim: one that is not among them was imported from elsewhere.
 _OF_TORCH = frozenset(
@@ -16,9 +16,9 @@ _OF_TORCH = frozenset(
 )  # fmt: skip
 
 
-def usual_rate(run: Run, optimizer: int) -> str:
+def usual_rate(training: Training) -> str:
     """The greatest learning rate of the run, for code to copy; 1e-3 where none above 0 is known."""
-    rates = peak_rates(run, optimizer)
+    rates = peak_rates(training)
     known = rates[numpy.isfinite(rates) & (rates > 0)]
     return setting(float(known.max())) if len(known) else "1e-3"
 
@@ -35,10 +35,10 @@ def rate_in_words(rates: Floats) -> str:
     return names(different) if different else "unknown"
 
 
-def optimizer_line(run: Run, optimizer: int, **changes: str) -> str:
+def optimizer_line(training: Training, **changes: str) -> str:
     """The line that makes this optimizer with `changes`, as text, and what else it was made with that is not usual."""
-    facts = next((facts for facts in run.meta.optimizers if facts.id == optimizer), None)
-    if by_hand(run, optimizer):
+    facts = training.optimizer
+    if by_hand(training):
         return f"lr = {changes['lr']}" if set(changes) == {"lr"} else ""
     name = facts.optimizer_class if facts else "optimizer"
     kept = dict(facts.defaults) if facts else {}
@@ -59,21 +59,25 @@ def optimizer_line(run: Run, optimizer: int, **changes: str) -> str:
     return f"{place}{name}({', '.join(filter(None, ['model.parameters()', rate, arguments]))})"
 
 
-def nobody_updates(run: Run, optimizer: int) -> str:
+def nobody_updates(training: Training) -> str:
     """How a sentence about tensors begins that this optimizer does not hold."""
-    return "The script does not update" if by_hand(run, optimizer) else "No optimizer has"
+    return "The script does not update" if by_hand(training) else "No optimizer has"
 
 
-def whole_model(run: Run, optimizer: int) -> str:
+def whole_model(training: Training) -> str:
     """The expression that makes this optimizer of all parameters; nothing where the script updates them itself."""
-    if by_hand(run, optimizer):
+    if by_hand(training):
         return ""
-    return f"torch.optim.{optimizer_class(run, optimizer)}(model.parameters(), lr={usual_rate(run, optimizer)})"
+    return f"torch.optim.{optimizer_class(training)}(model.parameters(), lr={usual_rate(training)})"
 
 
-def label_of(run: Run, optimizer: int) -> str:
+def label_of(training: Training) -> str:
     """How a sentence names this optimizer: nothing when it is the only one."""
-    if len(run.optimizers) < 2:
+    if len(training.run.trainings) < 2:
         return ""
-    facts = next((facts for facts in run.meta.optimizers if facts.id == optimizer), None)
-    return f" (optimizer {facts.label or optimizer}, {facts.optimizer_class})" if facts else f" (optimizer {optimizer})"
+    facts = training.optimizer
+    return (
+        f" (optimizer {facts.label or training.id}, {facts.optimizer_class})"
+        if facts
+        else f" (optimizer {training.id})"
+    )

@@ -1,22 +1,22 @@
 """What became of a training and how long it was, in words."""
 
 from gradaudit.evidence.words.wording import count, setting
-from gradaudit.reading.run import Run
 from gradaudit.signals.gradients.finiteness import breakdown, ran_away
 from gradaudit.signals.loss.progress import divergence, not_learning
+from gradaudit.training import Training
 
 _LEAST_TOLD = 0.01  # epochs
 
 
-def harm_done(run: Run, optimizer: int) -> str:
+def harm_done(training: Training) -> str:
     """What became of the training, when it is bad enough to call the start its cause; else nothing."""
-    broken = breakdown(run, optimizer)
+    broken = breakdown(training)
     if broken is not None and ran_away(broken):
         return f"Training ran away: NaN or infinity at step {count(broken.step)}."
-    away = divergence(run, optimizer)
+    away = divergence(training)
     if away is not None:
         return f"Training then diverges at step {count(away)}."
-    return "Training then learns nothing." if not_learning(run, optimizer) else ""
+    return "Training then learns nothing." if not_learning(training) else ""
 
 
 def epochs_in_words(passed: float) -> str:

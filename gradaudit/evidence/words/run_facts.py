@@ -9,7 +9,7 @@ from gradaudit.schema import LossFacts, Meta, OptimizerFacts
 from gradaudit.signals.loss.minor_term import minor_share
 from gradaudit.signals.loss.progress import MOST_BATCHES
 from gradaudit.signals.order_statistics import Floats
-from gradaudit.signals.updates.learning_rates import of_groups
+from gradaudit.training import Training
 
 
 def run_facts(run: Run) -> list[tuple[str, str]]:
@@ -18,7 +18,7 @@ def run_facts(run: Run) -> list[tuple[str, str]]:
     elements = sum(tensor.elements for tensor in meta.tensors)
     trained = sum(tensor.elements for tensor in meta.tensors if tensor.optimizer >= 0 and tensor.requires_grad)
     root = next((module.module_class for module in meta.modules if module.name == ""), "")
-    shares = [share for optimizer in run.optimizers if (share := minor_share(run, optimizer)) is not None]
+    shares = [share for training in run.trainings if (share := minor_share(training)) is not None]
     called = [loss_words(facts) for facts in meta.losses]
     losses = "; ".join(
         [*called, *(f"about {percent(share)} of the objective, which is shown instead" for share in shares)]
@@ -53,12 +53,12 @@ def run_facts(run: Run) -> list[tuple[str, str]]:
     return [(name, value) for name, value in facts if value]
 
 
-def optimizer_name(meta: Meta, optimizer: int) -> str:
+def optimizer_name(training: Training) -> str:
     """What tells one of several optimizers apart: its variable in the script and its class, o2 (SGD)."""
-    facts = next((facts for facts in meta.optimizers if facts.id == optimizer), None)
+    facts = training.optimizer
     if facts is None:
-        return f"optimizer {optimizer}"
-    return f"{facts.label} ({facts.optimizer_class})" if facts.label else f"{facts.optimizer_class} {optimizer}"
+        return f"optimizer {training.id}"
+    return f"{facts.label} ({facts.optimizer_class})" if facts.label else f"{facts.optimizer_class} {training.id}"
 
 
 def loss_words(facts: LossFacts) -> str:
@@ -95,10 +95,11 @@ def _cadence_words(run: Run) -> str:
 
 
 def _optimizer_words(run: Run, facts: OptimizerFacts) -> str:
-    words = [optimizer_name(run.meta, facts.id) if len(run.meta.optimizers) > 1 else facts.optimizer_class]
+    training = run.training(facts.id)
+    words = [optimizer_name(training) if len(run.meta.optimizers) > 1 else facts.optimizer_class]
     # What the groups had: an optimizer's defaults need not be what any group uses.
     for column, label in (("learning_rate", "learning rate"), ("weight_decay", "weight decay")):
-        words += [f"{label} {said}"] if (said := _over_the_run(of_groups(run, facts.id, column))) else []
+        words += [f"{label} {said}"] if (said := _over_the_run(training.of_groups(column))) else []
     for key in ("momentum", "betas", "eps"):
         value = facts.defaults.get(key)
         if isinstance(value, list):

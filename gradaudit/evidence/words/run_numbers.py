@@ -12,13 +12,14 @@ from gradaudit.signals.order_statistics import Mask, median, medians
 from gradaudit.signals.updates.learning_rates import optimizer_class
 from gradaudit.signals.updates.ratios import last_half
 from gradaudit.signals.updates.update_rms import USUAL, update_rms
+from gradaudit.training import Training
 
 
 def noise_scales(run: Run) -> str:
     """The noise scale of each optimizer in words, with its uncertainty and source; empty where none is known."""
     told = []
-    for optimizer in run.optimizers:
-        found = noise_scale(run, optimizer)
+    for training in run.trainings:
+        found = noise_scale(training)
         if found is None:
             continue
         low, high = found.bounds
@@ -26,7 +27,7 @@ def noise_scales(run: Run) -> str:
         told.append(
             f"{number(found.value, 2)} examples or tokens, as the loss counts them (95 %: {interval}), at a batch of "
             f"{count(found.batch)}: {count(found.pairs)} pairs of successive gradients have a cosine of "
-            f"{number(found.cosine, 2)} ± {number(found.error, 2)}{label_of(run, optimizer)}"
+            f"{number(found.cosine, 2)} ± {number(found.error, 2)}{label_of(training)}"
         )
     return f"{'; '.join(told)} (arXiv 1812.06162)" if told else ""
 
@@ -43,14 +44,14 @@ def spike_scores(run: Run) -> str:
     )
 
 
-def update_size(run: Run, optimizer: int, rows: Mask) -> str:
+def update_size(training: Training, rows: Mask) -> str:
     """The typical update at the chosen recorded steps, in learning rates, and what is usual; of Adam and its like only.
 
     Empty where it is not known, or no update was made.
     """
-    layers = update_rms(run, optimizer)[:, weight_layers(run, optimizer)]
+    layers = update_rms(training)[:, weight_layers(training)]
     typical = median(medians(layers[rows]))
-    name = optimizer_class(run, optimizer)
+    name = optimizer_class(training)
     if "adam" not in name.lower() or not typical > 0:
         return ""
     return (
@@ -61,9 +62,6 @@ def update_size(run: Run, optimizer: int, rows: Mask) -> str:
 
 def update_sizes(run: Run) -> str:
     """`update_size` over the last half of the run, of each optimizer, with its source."""
-    found = [
-        (update_size(run, optimizer, last_half(run, optimizer)), label_of(run, optimizer))
-        for optimizer in run.optimizers
-    ]
+    found = [(update_size(training, last_half(training)), label_of(training)) for training in run.trainings]
     said = "; ".join(f"{words}{label}" for words, label in found if words)
     return f"{said} (arXiv 2502.16982); over the last half of the run" if said else ""

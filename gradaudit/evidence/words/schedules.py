@@ -3,11 +3,11 @@
 from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.wording import count, number, percent, setting
 from gradaudit.findings import Action, Measure
-from gradaudit.reading.run import Run
 from gradaudit.signals.loss.plateaus import UNFINISHED, Starved, still_falling
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.updates.learning_rates import same_rate
 from gradaudit.signals.updates.rising_rate import RisingRate, sound
+from gradaudit.training import Training
 
 
 def falling_until(gone: Starved, unfinished: float = UNFINISHED, option: str = "") -> list[Measure]:
@@ -27,9 +27,9 @@ def falling_until(gone: Starved, unfinished: float = UNFINISHED, option: str = "
     ]  # fmt: skip
 
 
-def fall_in_words(run: Run, optimizer: int, gone: Starved) -> str:
+def fall_in_words(training: Training, gone: Starved) -> str:
     """What the loss did while the learning rate was spent, and since."""
-    loss = training_loss(run, optimizer)
+    loss = training_loss(training)
     return (
         f"While the second half of the learning rate was spent, from step {count(loss.steps[gone.half])} to step "
         f"{count(loss.steps[gone.start])}, the loss fell from {number(gone.then)} to {number(gone.reached)} (medians), "
@@ -37,9 +37,9 @@ def fall_in_words(run: Run, optimizer: int, gone: Starved) -> str:
     )
 
 
-def hold(run: Run, optimizer: int, rise: RisingRate) -> Action:
+def hold(training: Training, rise: RisingRate) -> Action:
     """The one advice of all findings about a rate that rises too far."""
-    most, steps = sound(rise), len(run.steps_of(optimizer))
+    most, steps = sound(rise), len(training.steps)
     top = setting(float(most[0])) if same_rate(most) else f"[{', '.join(setting(float(rate)) for rate in most)}]"
     return Action(
         text=f"Keep the learning rate at or below {rate_in_words(most)}, a third of what it is at step "

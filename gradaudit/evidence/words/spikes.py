@@ -1,22 +1,22 @@
 """What rose first at a spike of the loss, in words."""
 
 from gradaudit.evidence.words.wording import count
-from gradaudit.reading.run import Run
 from gradaudit.signals.loss.first_crossings import Crossings
 from gradaudit.signals.loss.training_loss import TrainingLoss
 from gradaudit.signals.updates.learning_rates import optimizer_class, scale_free
+from gradaudit.training import Training
 
 
-def order_in_words(run: Run, optimizer: int, loss: TrainingLoss, crossings: Crossings) -> str:
+def order_in_words(training: Training, loss: TrainingLoss, crossings: Crossings) -> str:
     """What rose first and what that says, as a sentence; where it is not known, why."""
 
     def at(index: int | None) -> str:
         return f"step {count(loss.steps[index])}" if index is not None else "no step"
 
-    name = optimizer_class(run, optimizer)
+    name = optimizer_class(training)
     match crossings.first:
         case "update":
-            moments = f"the moments of {name} were stale" if scale_free(run, optimizer) else "momentum carried it on"
+            moments = f"the moments of {name} were stale" if scale_free(training) else "momentum carried it on"
             return (
                 f"The updates left their usual size first, at {at(crossings.update)}, before the loss at "
                 f"{at(crossings.loss)} and the gradient at {at(crossings.gradient)}: {moments}."

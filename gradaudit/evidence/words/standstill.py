@@ -13,6 +13,7 @@ from gradaudit.signals.loss.progress import learned_nothing
 from gradaudit.signals.updates.learning_rates import by_hand
 from gradaudit.signals.updates.lost_updates import HALF
 from gradaudit.signals.updates.step_size import below_precision
+from gradaudit.training import Training
 
 
 class Judged(NamedTuple):
@@ -45,14 +46,14 @@ def in_short(reason: Reason, *, is_faint: bool, hand: bool) -> str:
 
 
 def judged(
-    run: Run, optimizer: int, reason: Reason, mine: list[TensorFacts], backbone: float, faint: float, is_faint: bool
+    training: Training, reason: Reason, mine: list[TensorFacts], backbone: float, faint: float, is_faint: bool
 ) -> Judged:
     """What is said of tensors that rest for the same reason."""
     match reason:
         case "frozen" | "fixed" | "copy":
             found = _frozen(mine)
         case "not owned" | "idle":
-            found = _outside(run, optimizer, reason, mine, backbone)
+            found = _outside(training, reason, mine, backbone)
         case "rate zero":
             found = Judged(
                 Severity.CRITICAL, "The learning rate of their parameter group is 0 at every step.", [
@@ -62,15 +63,15 @@ def judged(
                 ],
             )  # fmt: skip
         case "unused":
-            found = _unused(run, mine)
+            found = _unused(training.run, mine)
         case "no gradient":
-            found = _without_gradient(run, optimizer, mine)
+            found = _without_gradient(training, mine)
         case "zero gradient":
-            found = _zero(run, optimizer, mine)
+            found = _zero(training, mine)
         case "no effect":
-            found = _faint(mine, faint) if is_faint else _no_effect(run, optimizer, mine)
+            found = _faint(mine, faint) if is_faint else _no_effect(training, mine)
     # What is missing where nothing is learned is why.
-    broken = found.severity is Severity.WARNING and learned_nothing(run, optimizer)
+    broken = found.severity is Severity.WARNING and learned_nothing(training)
     return found._replace(severity=Severity.CRITICAL) if broken else found
 
 
@@ -78,12 +79,12 @@ def _module(mine: list[TensorFacts]) -> str:
     return in_code(mine[0].module) if mine[0].module else "the module"
 
 
-def _rebuild(run: Run, optimizer: int) -> Action:
-    if by_hand(run, optimizer):
+def _rebuild(training: Training) -> Action:
+    if by_hand(training):
         return Action(text="Update the parameters of the model that is trained, after it is moved, copied or loaded")
     return Action(
         text="Make the optimizer from the model that is trained, after it is moved, copied or loaded",
-        code=f"optimizer = {whole_model(run, optimizer)}",
+        code=f"optimizer = {whole_model(training)}",
     )
 
 
@@ -104,8 +105,8 @@ def _frozen(mine: list[TensorFacts]) -> Judged:
     )
 
 
-def _outside(run: Run, optimizer: int, reason: Reason, mine: list[TensorFacts], backbone: float) -> Judged:
-    nobody, hand = nobody_updates(run, optimizer), by_hand(run, optimizer)
+def _outside(training: Training, reason: Reason, mine: list[TensorFacts], backbone: float) -> Judged:
+    nobody, hand = nobody_updates(training), by_hand(training)
     if reason == "idle":
         # With the optimizer they would stay as they are, too.
         return Judged(
@@ -117,8 +118,8 @@ def _outside(run: Run, optimizer: int, reason: Reason, mine: list[TensorFacts], 
                 _attach(mine),
             ],
         )
-    outside = sum(t.elements for t in mine) / max(1, sum(t.elements for t in run.meta.tensors))
-    transfer = _in_front(run, mine) or outside > backbone
+    outside = sum(t.elements for t in mine) / max(1, sum(t.elements for t in training.run.meta.tensors))
+    transfer = _in_front(training.run, mine) or outside > backbone
     if transfer:
         give = Action(text="Nothing, if only the rest is meant to be trained")
     elif hand:
@@ -133,7 +134,7 @@ def _outside(run: Run, optimizer: int, reason: Reason, mine: list[TensorFacts], 
         f"{nobody} them; what comes after them is trained, as in transfer learning."
         if transfer
         else f"{nobody} them, while their neighbours are trained.",
-        [give, _rebuild(run, optimizer)],
+        [give, _rebuild(training)],
     )
 
 
@@ -154,22 +155,22 @@ def _unused(run: Run, mine: list[TensorFacts]) -> Judged:
     return Judged(Severity.NOTE, sentence, [action])
 
 
-def _without_gradient(run: Run, optimizer: int, mine: list[TensorFacts]) -> Judged:
+def _without_gradient(training: Training, mine: list[TensorFacts]) -> Judged:
     module, attach = _module(mine), _attach(mine)
-    if all_owned(run, optimizer, mine):
+    if all_owned(training, mine):
         sentence = (
             "The optimizer holds tensors on which the loss does not depend: those of a model that was made again, "
             "copied or loaded since, or the loss is cut off from the model."
         )
-        return Judged(Severity.CRITICAL, sentence, [_rebuild(run, optimizer), attach])
-    if one_of_many(run, optimizer, mine):
+        return Judged(Severity.CRITICAL, sentence, [_rebuild(training), attach])
+    if one_of_many(training, mine):
         return Judged(Severity.NOTE, "Blocks like them are trained, so these are not used rather than cut off.", [
             Action(text=f"Remove {plural(len(mine), 'tensor')}, or check why none is ever chosen"),
         ])  # fmt: skip
     freeze = Action(
         text="If they are meant to stay, freeze them, which also saves memory", code=f"{module}.requires_grad_(False)"
     )
-    use = use_of(run, mine[0])
+    use = use_of(training.run, mine[0])
     if use == "cut off":
         return Judged(
             Severity.CRITICAL,
@@ -191,9 +192,9 @@ def _without_gradient(run: Run, optimizer: int, mine: list[TensorFacts]) -> Judg
     ])  # fmt: skip
 
 
-def _zero(run: Run, optimizer: int, mine: list[TensorFacts]) -> Judged:
+def _zero(training: Training, mine: list[TensorFacts]) -> Judged:
     module = _module(mine)
-    if all_owned(run, optimizer, mine):
+    if all_owned(training, mine):
         return Judged(Severity.CRITICAL, "Every gradient of this optimizer is exactly zero when it steps.", [
             Action(text="Zero the gradients before the backward pass, not between it and the step",
                    code="optimizer.zero_grad(); loss.backward(); optimizer.step()"),
@@ -202,7 +203,7 @@ def _zero(run: Run, optimizer: int, mine: list[TensorFacts]) -> Judged:
                    code="scaler = torch.amp.GradScaler()\nscaler.scale(loss).backward()"),
         ])  # fmt: skip
     own = {tensor.id for tensor in mine}
-    if fed_with_zeros(run, optimizer)[[tensor.id in own for tensor in run.tensors_of(optimizer)]].all():
+    if fed_with_zeros(training)[[tensor.id in own for tensor in training.tensors]].all():
         return Judged(
             Severity.WARNING,
             f"Every input of {module} is zero: its bias has a gradient, and its weights have none. What goes into it "
@@ -213,7 +214,7 @@ def _zero(run: Run, optimizer: int, mine: list[TensorFacts]) -> Judged:
                 Action(text=f"Look in front of {module} for a factor or mask of 0, and for data that was never filled"),
             ],
         )  # fmt: skip
-    unused = one_of_many(run, optimizer, mine)
+    unused = one_of_many(training, mine)
     return Judged(
         Severity.NOTE if unused else Severity.WARNING,
         "Their gradient is exactly zero at every recorded step: " + (
@@ -236,8 +237,8 @@ def _faint(mine: list[TensorFacts], faint: float) -> Judged:
     )
 
 
-def _no_effect(run: Run, optimizer: int, mine: list[TensorFacts]) -> Judged:
-    rebuild, dtype = _rebuild(run, optimizer), mine[0].dtype
+def _no_effect(training: Training, mine: list[TensorFacts]) -> Judged:
+    rebuild, dtype = _rebuild(training), mine[0].dtype
     if dtype in HALF:
         return Judged(
             Severity.CRITICAL,
@@ -249,8 +250,8 @@ def _no_effect(run: Run, optimizer: int, mine: list[TensorFacts]) -> Judged:
                 rebuild,
             ],
         )  # fmt: skip
-    place = {tensor.id: index for index, tensor in enumerate(run.tensors_of(optimizer))}
-    if below_precision(run, optimizer)[[place[tensor.id] for tensor in mine]].all():
+    place = {tensor.id: index for index, tensor in enumerate(training.tensors)}
+    if below_precision(training)[[place[tensor.id] for tensor in mine]].all():
         return Judged(
             Severity.CRITICAL,
             f"There is a gradient, and a learning rate above 0, and the steps are so small that they are lost in the "

@@ -6,33 +6,33 @@ import numpy
 
 from gradaudit.evidence.words.wording import count, factor, number, percent, setting
 from gradaudit.findings import Measure, Severity
-from gradaudit.reading.run import Run
 from gradaudit.signals.gradients.finiteness import breakdown, ran_away
 from gradaudit.signals.loss.progress import constant_level, divergence, not_learning, other_scale
 from gradaudit.signals.loss.progress import epochs as epochs_of
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 from gradaudit.signals.order_statistics import largest, median
 from gradaudit.signals.updates.learning_rates import climbs
+from gradaudit.training import Training
 
 _SIZE = "largest median update-to-weight ratio"
 _DEVIATIONS = 4.0  # standard deviations from batch to batch, on a logarithmic scale
 
 
-def symptom(run: Run, optimizer: int, epochs: float, steps: float) -> tuple[str, int]:
+def symptom(training: Training, epochs: float, steps: float) -> tuple[str, int]:
     """What training suffers from, in a sentence, and from which global step on; empty when nothing."""
-    broken = breakdown(run, optimizer)
+    broken = breakdown(training)
     if broken is not None and not broken.recovered and ran_away(broken):
         return f"The run ends in NaN or infinity, first at step {count(broken.step)}.", broken.step
-    if climbs(run, optimizer):
+    if climbs(training):
         return "", 0  # a loss that rises because it is maximized says nothing of the size of the steps
-    away = divergence(run, optimizer)
+    away = divergence(training)
     if away is not None:
-        loss = training_loss(run, optimizer)
+        loss = training_loss(training)
         from_to = f"it starts at {number(loss.first)} and ends at {number(loss.last)}"
         return f"The loss diverges at step {count(away)}: {from_to}.", away
-    passed = epochs_of(run, optimizer)
-    long_enough = len(run.steps_of(optimizer)) >= steps if math.isnan(passed) else passed >= epochs
-    if long_enough and not_learning(run, optimizer):
+    passed = epochs_of(training)
+    long_enough = len(training.steps) >= steps if math.isnan(passed) else passed >= epochs
+    if long_enough and not_learning(training):
         return "The loss ends no lower than that of a model that ignores its input.", 0
     return "", 0
 

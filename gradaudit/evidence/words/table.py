@@ -3,29 +3,29 @@
 from gradaudit.evidence.words.optimizers import nobody_updates, whole_model
 from gradaudit.evidence.words.wording import count
 from gradaudit.findings import Action, Severity
-from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
 from gradaudit.signals.layers.calls import use_of
 from gradaudit.signals.layers.standstill import reason_for_rest
+from gradaudit.training import Training
 
 
-def why_it_rests(run: Run, optimizer: int, table: TensorFacts) -> tuple[Severity, str, list[Action]] | None:
+def why_it_rests(training: Training, table: TensorFacts) -> tuple[Severity, str, list[Action]] | None:
     """Why a table stayed where it was: how bad that is, the reason in a sentence, and what to do.
 
     None where it is meant: requires_grad was False at every step, as of a fixed table of positions or of pretrained
     vectors, whether or not the script gave it to the optimizer with all its parameters.
     """
-    match reason_for_rest(run, optimizer, table):
+    match reason_for_rest(training, table):
         case "frozen" | "fixed" | "copy":
             return None
         case "idle":
             return (
                 Severity.NOTE,
-                nobody_updates(run, optimizer) + " it, and it never received a gradient.",
+                nobody_updates(training) + " it, and it never received a gradient.",
                 [Action(text=f"Nothing, if its {count(table.elements)} elements are not used or not meant to train")],
             )
         case "unused":
-            called = use_of(run, table) != "not called"
+            called = use_of(training.run, table) != "not called"
             return (
                 Severity.NOTE,
                 f"The optimizer has it, and {'its lookup does not use it' if called else 'no step looks it up'}: the "
@@ -33,15 +33,15 @@ def why_it_rests(run: Run, optimizer: int, table: TensorFacts) -> tuple[Severity
                 [Action(text=f"Remove its {count(table.elements)} elements, or look up tokens in it")],
             )
         case "not owned":
-            others = [t for t in run.meta.tensors if t.id != table.id and t.requires_grad]
+            others = [t for t in training.run.meta.tensors if t.id != table.id and t.requires_grad]
             outside = sum(t.elements for t in others if t.optimizer < 0)
             backbone = outside > 0.5 * sum(t.elements for t in others)
             return (
                 Severity.NOTE if backbone else Severity.WARNING,
-                nobody_updates(run, optimizer) + (
+                nobody_updates(training) + (
                     " it, nor most other parameters." if backbone else " it, while the rest of the model is trained."
                 ),
-                [Action(text="Train all parameters of the model", code=whole_model(run, optimizer))],
+                [Action(text="Train all parameters of the model", code=whole_model(training))],
             )  # fmt: skip
         case "rate zero":
             return (
@@ -50,7 +50,7 @@ def why_it_rests(run: Run, optimizer: int, table: TensorFacts) -> tuple[Severity
                 [Action(text="Set a learning rate", code=f"optimizer.param_groups[{table.group}]['lr'] = 1e-3")],
             )
         case "no gradient":
-            use = use_of(run, table)
+            use = use_of(training.run, table)
             or_else = {"unknown": ", or it is not used", "dropped": ", or its result is not used"}.get(use, "")
             remove = Action(text=f"If the table is not used, remove its {count(table.elements)} elements")
             return (

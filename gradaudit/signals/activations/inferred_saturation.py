@@ -10,7 +10,6 @@ from gradaudit.schema import LossFacts, ModuleFacts
 from gradaudit.signals.activations.module_samples import loss_inputs
 from gradaudit.signals.layers.layers import weight_layers
 from gradaudit.signals.order_statistics import Floats
-from gradaudit.signals.updates.ratios import recorded_global_steps
 
 if TYPE_CHECKING:
     import pandas
@@ -71,13 +70,13 @@ def inferred_hidden(run: Run, module: ModuleFacts) -> "pandas.DataFrame | None":
     source = _before(run, linear) if linear is not None and linear.module_class == "Linear" else None
     if linear is None or source is None or _kind(source) not in BOUNDED:
         return None
-    for optimizer in run.optimizers:
-        tensors = run.tensors_of(optimizer)
-        at = {t.role: i for i, t in enumerate(tensors) if t.module == linear.name and t.optimizer == optimizer}
-        if not {"weight", "bias"} <= set(at) or not weight_layers(run, optimizer)[at["weight"]]:
+    for training in run.trainings:
+        tensors = training.tensors
+        at = {t.role: i for i, t in enumerate(tensors) if t.module == linear.name and t.optimizer == training.id}
+        if not {"weight", "bias"} <= set(at) or not weight_layers(training)[at["weight"]]:
             continue
         outputs, inputs = tensors[at["weight"]].shape
-        gradients, norms = run.matrix("gradient_norm", optimizer), run.matrix("weight_norm", optimizer)
+        gradients, norms = training.matrix("gradient_norm"), training.matrix("weight_norm")
         with numpy.errstate(divide="ignore", invalid="ignore"):
             size = gradients[:, at["weight"]] / gradients[:, at["bias"]] / math.sqrt(inputs)
         entering = numpy.hypot(
@@ -85,7 +84,7 @@ def inferred_hidden(run: Run, module: ModuleFacts) -> "pandas.DataFrame | None":
         ) / math.sqrt(outputs)  # fmt: skip
         share = _outside(entering, _BEYOND[_kind(module)])
         known = numpy.isfinite(share)
-        steps = recorded_global_steps(run, optimizer)
+        steps = training.recorded_global_steps
         return pandas.DataFrame({"step": steps[known], "saturated_fraction": share[known]})
     return None
 

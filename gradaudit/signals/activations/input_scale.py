@@ -9,8 +9,8 @@ from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
 from gradaudit.signals.layers.layers import weight_layers, zero_start
 from gradaudit.signals.order_statistics import Flags, Floats, Integers, median
-from gradaudit.signals.per_run import per_run
-from gradaudit.signals.updates.ratios import recorded_global_steps, window
+from gradaudit.signals.updates.ratios import window
+from gradaudit.training import Training, signal
 
 FIRST_STEPS = 19  # the scale is read over steps 0 to 19
 # Of the weight's, per output. What takes any bias out again, as a batch normalisation or the softmax behind a key
@@ -36,8 +36,8 @@ class InputScale:
     typical: float  # the first value or the median over the first steps, whichever is less; NaN where too few are known
 
 
-@per_run
-def input_scale(run: Run, optimizer: int) -> InputScale | None:
+@signal
+def input_scale(training: Training) -> InputScale | None:
     """The scale of what the first layer of the model gets; None when that layer is not trained here or has no bias.
 
     The layer is the first in registration order; tokens and tables of positions that are the same for a whole batch,
@@ -46,9 +46,9 @@ def input_scale(run: Run, optimizer: int) -> InputScale | None:
     that average out over a large batch leave the bias less gradient from step to step, which is why the first step
     counts, too.
     """
-    tensors = run.tensors_of(optimizer)
+    tensors = training.tensors
     first = next((index for index, tensor in enumerate(tensors) if _has_inputs(tensor)), None)
-    if first is None or not (weight_layers(run, optimizer) & ~zero_start(run, optimizer))[first]:
+    if first is None or not (weight_layers(training) & ~zero_start(training))[first]:
         return None
     layer = tensors[first]
     path, _, leaf = layer.name.rpartition(".")
@@ -57,22 +57,22 @@ def input_scale(run: Run, optimizer: int) -> InputScale | None:
     rows = layer.shape[max(layer.output_axis, 0)]
     if not biases or tensors[biases[0]].elements != rows or rows < 2:
         return None
-    norms = run.matrix("gradient_norm", optimizer)
+    norms = training.matrix("gradient_norm")
     of_weight, of_bias = norms[:, first], norms[:, biases[0]]
-    least = _IN_A_CHAIN if _is_chain(run) else _NO_BIAS_GRADIENT
+    least = _IN_A_CHAIN if _is_chain(training.run) else _NO_BIAS_GRADIENT
     felt = (of_bias >= least * of_weight / math.sqrt(rows)) & (of_bias > 0) & (of_weight > 0)
     with numpy.errstate(divide="ignore", invalid="ignore"):
         values = of_weight / (of_bias * math.sqrt(layer.elements / rows))
     above = felt & (values > ROUNDING)
     estimates = numpy.where(felt, values, numpy.nan)
     values = numpy.where(above, numpy.nan, estimates)
-    early = window(run, optimizer, 0, FIRST_STEPS)
+    early = window(training, 0, FIRST_STEPS)
     # A net that dies after a few steps has no gradient left to ask.
     asked = numpy.isfinite(of_bias) & (of_weight > 0) & early
     enough = asked.any() and numpy.isfinite(values[asked]).mean() > 0.5
     known = values[early & numpy.isfinite(values)]
     typical = min(median(known), float(known[0])) if enough else math.nan
-    return InputScale(layer, recorded_global_steps(run, optimizer), values, estimates, above, typical)
+    return InputScale(layer, training.recorded_global_steps, values, estimates, above, typical)
 
 
 def _has_inputs(tensor: TensorFacts) -> bool:

@@ -6,7 +6,7 @@ import numpy
 
 from gradaudit.reading.run import Run
 from gradaudit.signals.order_statistics import Mask, median
-from gradaudit.signals.per_run import per_run
+from gradaudit.training import signal
 
 if TYPE_CHECKING:
     import pandas
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 SAMPLES = 5  # the last so many samples are what a module has come to
 
 
-@per_run
+@signal
 def loss_inputs(run: Run, loss: int) -> "pandas.DataFrame":
     """The samples of one loss function's input whose range is known, in order of steps."""
     return _known(run, "loss_input", "loss", loss)
 
 
-@per_run
+@signal
 def model_inputs(run: Run) -> "pandas.DataFrame":
     """The samples of what the model was given, never of integers, whose range is known, in order of steps."""
     frame = run.samples
@@ -28,13 +28,13 @@ def model_inputs(run: Run) -> "pandas.DataFrame":
     return frame[_finite(frame)]
 
 
-@per_run
+@signal
 def activation_outputs(run: Run, module: int) -> "pandas.DataFrame":
     """The samples of one activation module's output, in order of steps."""
     return _known(run, "output", "module", module)
 
 
-@per_run
+@signal
 def sampled_activations(run: Run) -> list[int]:
     """The identifiers of the activation modules whose outputs were sampled."""
     frame = run.samples

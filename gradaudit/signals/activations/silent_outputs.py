@@ -4,13 +4,11 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
 from gradaudit.signals.gradients.finiteness import breakdown
 from gradaudit.signals.layers.layers import weight_layers
 from gradaudit.signals.order_statistics import Floats, Integers
-from gradaudit.signals.per_run import per_run
-from gradaudit.signals.updates.ratios import recorded_global_steps
+from gradaudit.training import Training, signal
 
 SILENT = 30  # recorded steps without a gradient after which the recorder calls an output silent
 
@@ -29,28 +27,28 @@ class SilentOutputs:
     zero_input: bool  # the bias has a gradient and no weight has: every input of the layer is zero
 
 
-@per_run
-def silent_outputs(run: Run, optimizer: int) -> list[SilentOutputs]:
+@signal
+def silent_outputs(training: Training) -> list[SilentOutputs]:
     """The trained layers whose outputs were followed to the end, in depth order.
 
     Layers that had no gradient at all at some recorded step (experts that were not chosen) are left out, and
     so are those that were followed for fewer than `SILENT` recorded steps. Of a run that breaks, the part before.
     """
-    own = run.steps_of(optimizer)
+    own = training.steps
     place = dict(zip(own["step"].tolist(), own["global_step"].tolist(), strict=True))
-    frame = run.rows[run.rows["optimizer"] == optimizer]
-    broken = breakdown(run, optimizer)
-    finite = numpy.ones(len(run.recorded_steps(optimizer)), dtype=bool)
+    frame = training.run.rows[training.run.rows["optimizer"] == training.id]
+    broken = breakdown(training)
+    finite = numpy.ones(len(training.recorded), dtype=bool)
     if broken is not None and not broken.recovered:
-        finite = recorded_global_steps(run, optimizer) < broken.step
+        finite = training.recorded_global_steps < broken.step
         frame = frame[[place.get(step, step) < broken.step for step in frame["step"].tolist()]]
-    recorded = run.recorded_steps(optimizer)[finite]
+    recorded = training.recorded[finite]
     if not len(frame) or len(recorded) < SILENT:
         return []
-    layers = weight_layers(run, optimizer)
-    tensors = run.tensors_of(optimizer)
-    present = run.matrix("has_grad", optimizer)[finite] > 0
-    late = run.matrix("gradient_norm", optimizer)[finite][-SILENT:]
+    layers = weight_layers(training)
+    tensors = training.tensors
+    present = training.matrix("has_grad")[finite] > 0
+    late = training.matrix("gradient_norm")[finite][-SILENT:]
     found = []
     for column in numpy.flatnonzero(layers & present.all(axis=0)).tolist():
         layer = tensors[column]

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.reading.run import Run
 from gradaudit.signals.embeddings.embedding_rows import row_history
 from gradaudit.signals.layers.layers import comparable_layers, zero_start
 from gradaudit.signals.order_statistics import Floats, median, medians
-from gradaudit.signals.per_run import per_run
 from gradaudit.signals.updates.learning_rates import scale_free
 from gradaudit.signals.updates.ratios import step_weights, update_ratio
+from gradaudit.training import Training, signal
 
 PROBED = 4096  # elements of a tensor behind update_norm, see the recorder's probe
 _ENOUGH = 30  # probed elements that move; with fewer a median over the steps is mostly sampling noise
@@ -28,37 +27,37 @@ class Pace:
     update: float  # root mean square of a step's update of an element in a row that it hits
 
 
-@per_run
-def embedding_pace(run: Run, optimizer: int, tensor: int) -> Pace | None:
+@signal
+def embedding_pace(training: Training, tensor: int) -> Pace | None:
     """The pace of one table; None when it or the layers have no finite ratio, or too few probed elements move.
 
     A step moves only the rows that were hit, so the norm of a table's update is smaller by the square
     root of their share. Medians over the steps; where the probe holds few elements of hit rows, root
     mean squares instead, which sampling does not bias.
     """
-    tensors = run.tensors_of(optimizer)
+    tensors = training.tensors
     column = next(index for index, facts in enumerate(tensors) if facts.id == tensor)
-    ratios, weights = update_ratio(run, optimizer), step_weights(run, optimizer)
+    ratios, weights = update_ratio(training), step_weights(training)
     if not numpy.isfinite(ratios[:, column]).any():
         return None
     # SparseAdam and the like hold nothing but tables: those are compared with the layers of the others.
-    own_layers = comparable_layers(run, optimizer).any()
-    beside = [optimizer] if own_layers else run.optimizers
-    history = row_history(run, optimizer, tensor)
+    own_layers = comparable_layers(training).any()
+    beside = [training] if own_layers else training.run.trainings
+    history = row_history(training, tensor)
     share = history.hit_share if history is not None else math.nan
     if math.isnan(share):
-        zeros = median(run.matrix("gradient_zero_fraction", optimizer)[:, column])
+        zeros = median(training.matrix("gradient_zero_fraction")[:, column])
         share = 1.0 if math.isnan(zeros) else 1 - zeros
     if share <= 0:
         return None
-    updates = run.matrix("update_norm", optimizer)[:, [column]]
+    updates = training.matrix("update_norm")[:, [column]]
     expected = min(tensors[column].elements, PROBED) * share
     if expected >= _ENOUGH:
         own, size = medians(ratios[:, [column]], weights)[0], medians(updates, weights)[0]
-        others = median(numpy.concatenate([medians(_layers(run, o), step_weights(run, o)) for o in beside]))
+        others = median(numpy.concatenate([medians(_layers(other), step_weights(other)) for other in beside]))
     elif expected * len(ratios) >= 100 * _ENOUGH:
         own, size = _root_mean_squares(ratios[:, [column]], weights)[0], _root_mean_squares(updates, weights)[0]
-        squares = [_root_mean_squares(_layers(run, o), step_weights(run, o)) for o in beside]
+        squares = [_root_mean_squares(_layers(other), step_weights(other)) for other in beside]
         others = median(numpy.concatenate(squares))
     else:
         return None
@@ -68,17 +67,17 @@ def embedding_pace(run: Run, optimizer: int, tensor: int) -> Pace | None:
     return Pace(float(own), float(others), share, relative, float(size) / math.sqrt(share * tensors[column].elements))
 
 
-def table_speeds(run: Run, optimizer: int, paces: dict[int, Pace | None]) -> dict[int, float]:
+def table_speeds(training: Training, paces: dict[int, Pace | None]) -> dict[int, float]:
     """What tables are compared with each other by; those without a pace or a size at the start are left out."""
-    empty = {t.id for t, zero in zip(run.tensors_of(optimizer), zero_start(run, optimizer), strict=True) if zero}
+    empty = {t.id for t, zero in zip(training.tensors, zero_start(training), strict=True) if zero}
     known = {table: pace for table, pace in paces.items() if pace is not None and table not in empty}
     # Adam moves all elements alike: a pace then tells how large the tables started, and nothing of their gradients.
-    absolute = scale_free(run, optimizer)
+    absolute = scale_free(training)
     return {table: pace.update if absolute else pace.relative for table, pace in known.items()}
 
 
-def _layers(run: Run, optimizer: int) -> Floats:
-    ratios: Floats = update_ratio(run, optimizer)[:, comparable_layers(run, optimizer)]
+def _layers(training: Training) -> Floats:
+    ratios: Floats = update_ratio(training)[:, comparable_layers(training)]
     return ratios
 
 

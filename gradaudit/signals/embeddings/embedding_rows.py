@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy
 
-from gradaudit.reading.run import Run
 from gradaudit.signals.order_statistics import Floats, Integers
-from gradaudit.signals.per_run import per_run
+from gradaudit.training import Training, signal
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,11 +36,11 @@ class RowHistory:
         return self.tracked - self.ever_hit
 
 
-@per_run
-def row_history(run: Run, optimizer: int, tensor: int) -> RowHistory | None:
+@signal
+def row_history(training: Training, tensor: int) -> RowHistory | None:
     """The history of one table, or None when its rows were not recorded."""
-    frame = run.rows
-    frame = frame[(frame["optimizer"] == optimizer) & (frame["tensor"] == tensor)]
+    frame = training.run.rows
+    frame = frame[(frame["optimizer"] == training.id) & (frame["tensor"] == tensor)]
     if not len(frame):
         return None
     last = frame.iloc[-1]

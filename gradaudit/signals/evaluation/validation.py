@@ -7,7 +7,7 @@ import numpy
 
 from gradaudit.reading.run import Run
 from gradaudit.signals.order_statistics import Floats, Integers
-from gradaudit.signals.per_run import per_run
+from gradaudit.training import signal
 
 HELD_OUT = ("validation", "val", "valid", "dev", "eval", "test")  # in order of preference
 _TRAIN = ("train", "training")
@@ -29,7 +29,7 @@ class Evaluations:
         return "test" if self.split.lower() == "test" else "validation"
 
 
-@per_run
+@signal
 def validation(run: Run) -> Evaluations | None:
     """The validation split: named so, else the only split that is not named as training; None when that is unclear.
 
@@ -58,7 +58,7 @@ def _along(run: Run, splits: list[str]) -> list[str]:
     return found or splits
 
 
-@per_run
+@signal
 def training_evaluation(run: Run) -> Evaluations | None:
     """The loss of training data as an evaluation pass saw it, in evaluation mode; None when there is no such split."""
     for split in splits_of(run):

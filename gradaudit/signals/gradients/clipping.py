@@ -5,9 +5,8 @@ from typing import Literal
 
 import numpy
 
-from gradaudit.reading.run import Run
 from gradaudit.signals.order_statistics import Floats, Integers, Mask, median
-from gradaudit.signals.per_run import per_run
+from gradaudit.training import Training, signal
 
 BY_NORM, BY_VALUE = 1, 2
 
@@ -27,10 +26,10 @@ class Clipping:
     partial: bool  # only a part of the optimizer's tensors was clipped, so the norm is not theirs
 
 
-@per_run
-def clipping(run: Run, optimizer: int) -> Clipping | None:
+@signal
+def clipping(training: Training) -> Clipping | None:
     """What was clipped in the last half of the run; None when nothing was."""
-    whole = run.steps_of(optimizer)
+    whole = training.steps
     frame = whole[len(whole) // 2 :]
     kinds = frame["clip_kind"].to_numpy()
     if not len(kinds) or not (kinds > 0).any():
@@ -41,19 +40,19 @@ def clipping(run: Run, optimizer: int) -> Clipping | None:
     share_of_steps = len(frame) / len(kinds)
     if kind == BY_NORM:
         size = frame["gradient_norm"].to_numpy(dtype=float)
-        after = after_clipping(run, optimizer, frame["step"].to_numpy(), "norm")
+        after = after_clipping(training, frame["step"].to_numpy(), "norm")
         with numpy.errstate(divide="ignore", invalid="ignore"):
             over = size / threshold
             partial = median(after / threshold) > 1.05
             divided = median(over)
         clipped, excess = _share(over > 1, over) * share_of_steps, median(over)
     else:
-        size = after_clipping(run, optimizer, frame["step"].to_numpy(), "largest")
-        typical = after_clipping(run, optimizer, frame["step"].to_numpy(), "rms")
+        size = after_clipping(training, frame["step"].to_numpy(), "largest")
+        typical = after_clipping(training, frame["step"].to_numpy(), "rms")
         with numpy.errstate(divide="ignore", invalid="ignore"):
             over = size / threshold
             partial = median(over) > 1.05
-            after = after_clipping(run, optimizer, frame["step"].to_numpy(), "norm")
+            after = after_clipping(training, frame["step"].to_numpy(), "norm")
             divided = median(frame["gradient_norm"].to_numpy(dtype=float) / after)
         clipped, excess = _share(over > 0.999, over) * share_of_steps, median(typical / threshold)
     return Clipping(
@@ -74,19 +73,19 @@ def _share(happened: Mask, of: Floats) -> float:
     return float((happened & known).sum() / known.sum()) if known.any() else 0.0
 
 
-def after_clipping(run: Run, optimizer: int, steps: Integers, what: Literal["norm", "largest", "rms"]) -> Floats:
+def after_clipping(training: Training, steps: Integers, what: Literal["norm", "largest", "rms"]) -> Floats:
     """[steps]: of the whole gradient after clipping, from the tensors' statistics; NaN where none were recorded."""
-    tensors = run.tensors_of(optimizer)
-    owned = numpy.asarray([tensor.optimizer == optimizer for tensor in tensors], dtype=bool)
-    recorded = run.recorded_steps(optimizer)
+    tensors = training.tensors
+    owned = numpy.asarray([tensor.optimizer == training.id for tensor in tensors], dtype=bool)
+    recorded = training.recorded
     if not owned.any() or not len(recorded):
         return numpy.full(len(steps), numpy.nan)
     if what == "largest":
-        greatest = run.matrix("gradient_max_abs", optimizer)[:, owned]
+        greatest = training.matrix("gradient_max_abs")[:, owned]
         values = numpy.where(numpy.isfinite(greatest), greatest, 0.0).max(axis=1)
     else:
-        norms = run.matrix("gradient_norm", optimizer)[:, owned]
-        size = sum(tensor.elements for tensor in tensors if tensor.optimizer == optimizer) if what == "rms" else 1
+        norms = training.matrix("gradient_norm")[:, owned]
+        size = sum(tensor.elements for tensor in tensors if tensor.optimizer == training.id) if what == "rms" else 1
         with numpy.errstate(over="ignore"):
             values = numpy.sqrt(numpy.nansum(norms**2, axis=1) / max(1, size))
     place = numpy.clip(numpy.searchsorted(recorded, steps), 0, len(recorded) - 1)

@@ -7,14 +7,13 @@ from itertools import product
 
 import numpy
 
-from gradaudit.reading.run import Run
 from gradaudit.signals.layers.layer_profile import logarithms_of
 from gradaudit.signals.layers.layers import comparable_layers
 from gradaudit.signals.layers.replaced import replaced_at
 from gradaudit.signals.layers.term_groups import term_groups
 from gradaudit.signals.order_statistics import Floats, Integers, Mask, rank_correlation
-from gradaudit.signals.per_run import per_run
-from gradaudit.signals.updates.ratios import last_half, recorded_global_steps, window
+from gradaudit.signals.updates.ratios import last_half, window
+from gradaudit.training import Training, signal
 
 FIRST_STEPS = 9  # the profile is taken over steps 0 to 9, or as long as the weights are those of the start
 STEEP = 3.0  # decades; healthy models reach 1.4, and 2.5 where two nets are pooled; faulty ones start at 4.0
@@ -37,16 +36,16 @@ class Slope:
     order: float  # Spearman's correlation over the layers, in the first steps
 
 
-@per_run
-def slopes(run: Run, optimizer: int) -> tuple[Slope, ...]:
+@signal
+def slopes(training: Training) -> tuple[Slope, ...]:
     """The profile of all layers, then of each branch of the model; layers without a gradient are left out."""
-    return tuple(_slopes(run, optimizer))
+    return tuple(_slopes(training))
 
 
-@per_run
-def slope(run: Run, optimizer: int, steep: float = STEEP, ordered: float = ORDERED) -> Slope | None:
+@signal
+def slope(training: Training, steep: float = STEEP, ordered: float = ORDERED) -> Slope | None:
     """The first profile that is steep in one direction, or None."""
-    return next((s for s in slopes(run, optimizer) if is_steep(s, steep, ordered)), None)
+    return next((s for s in slopes(training) if is_steep(s, steep, ordered)), None)
 
 
 def is_steep(profile: Slope, steep: float = STEEP, ordered: float = ORDERED) -> bool:
@@ -64,26 +63,26 @@ def growth_exponent(profile: Slope) -> float:
     return -profile.drop * math.log(10) / max(1, len(profile.columns) - 2)
 
 
-@per_run
-def profiled(run: Run, optimizer: int) -> Mask:
+@signal
+def profiled(training: Training) -> Mask:
     """[recorded steps]: the first ones, as long as the weights are those that the model started with."""
-    other = replaced_at(run, optimizer)
-    early = window(run, optimizer, 0, FIRST_STEPS)
-    return early if other is None else early & (recorded_global_steps(run, optimizer) < other)
+    other = replaced_at(training)
+    early = window(training, 0, FIRST_STEPS)
+    return early if other is None else early & (training.recorded_global_steps < other)
 
 
-def _slopes(run: Run, optimizer: int) -> Iterator[Slope]:
-    rows = profiled(run, optimizer)
+def _slopes(training: Training) -> Iterator[Slope]:
+    rows = profiled(training)
     if not rows.any():
         return
-    norms = run.matrix("gradient_norm", optimizer)
+    norms = training.matrix("gradient_norm")
     every = logarithms_of(norms, rows)
-    late = logarithms_of(norms, last_half(run, optimizer))
-    usable = comparable_layers(run, optimizer) & numpy.isfinite(every)
-    names = [tensor.module for tensor in run.tensors_of(optimizer)]
+    late = logarithms_of(norms, last_half(training))
+    usable = comparable_layers(training) & numpy.isfinite(every)
+    names = [tensor.module for tensor in training.tensors]
     tops = [name.partition(".")[0] for name in names]
     branches = [top for top in dict.fromkeys(tops) if top and not all(top == other for other in tops)]
-    groups, seen = term_groups(run, optimizer), set()
+    groups, seen = term_groups(training), set()
     for branch, group in product(["", *branches], groups):
         mine = numpy.asarray([not branch or top == branch for top in tops], dtype=bool)
         # The heads of two losses stand beside each other, and are no depth.
@@ -124,15 +123,15 @@ def _side_by_side(modules: list[str], early: Floats) -> bool:
     )
 
 
-@per_run
-def growing_stretch(run: Run, optimizer: int) -> Slope | None:
+@signal
+def growing_stretch(training: Training) -> Slope | None:
     """The layers in a row over which the gradient grows most towards the input, each by 10^EACH or more; None without.
 
     What stands before and behind them does not count: a head that is not saturated has a gradient of its own.
     """
-    late = logarithms_of(run.matrix("gradient_norm", optimizer), last_half(run, optimizer))
+    late = logarithms_of(training.matrix("gradient_norm"), last_half(training))
     best: Slope | None = None
-    for profile in slopes(run, optimizer):
+    for profile in slopes(training):
         falls = [False, *(bool(fall <= -EACH) for fall in numpy.diff(profile.early)), False]
         starts = [i for i in range(1, len(falls)) if falls[i] and not falls[i - 1]]
         for start in starts:

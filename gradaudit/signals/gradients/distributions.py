@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from gradaudit.reading.run import Run
-from gradaudit.signals.per_run import per_run
+from gradaudit.training import Training, signal
 
 if TYPE_CHECKING:
     import pandas
@@ -45,11 +44,11 @@ class Histograms(Mapping[int, Floats]):
         return len(self.tensors)
 
 
-@per_run
-def gradient_counts(run: Run, optimizer: int) -> dict[int, Histograms]:
+@signal
+def gradient_counts(training: Training) -> dict[int, Histograms]:
     """The histograms of each step that has some."""
-    frame = run.histograms
-    frame = frame[(frame["kind"] == "gradient") & (frame["optimizer"] == optimizer)]
+    frame = training.run.histograms
+    frame = frame[(frame["kind"] == "gradient") & (frame["optimizer"] == training.id)]
     steps, starts = numpy.unique(frame["step"].to_numpy(), return_index=True)
     ends = [*starts[1:].tolist(), len(frame)][: len(starts)]
     return {

@@ -8,8 +8,8 @@ import numpy
 from gradaudit.reading.run import Run
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.order_statistics import Mask, largest, median
-from gradaudit.signals.per_run import per_run
-from gradaudit.signals.updates.ratios import recorded_global_steps, typical_update
+from gradaudit.signals.updates.ratios import typical_update
+from gradaudit.training import Training, signal
 
 if TYPE_CHECKING:
     import pandas
@@ -23,7 +23,7 @@ FAST = 0.3  # median update-to-weight ratio; healthy runs peak below in 398 of 4
 class Breakdown:
     """The first non-finite number of one optimizer's training."""
 
-    optimizer: int
+    training: Training
     step: int  # global
     where: Literal["loss", "gradient", "weight"]
     what: Literal["NaN", "infinite"]
@@ -37,18 +37,18 @@ class Breakdown:
     before_step: bool = False  # it is a weight, and was so before the step began
 
 
-def bad_gradients(run: Run, optimizer: int) -> Mask:
+def bad_gradients(training: Training) -> Mask:
     """[recorded steps, tensors]: the gradient held NaN or Inf."""
-    bad: Mask = numpy.nan_to_num(run.matrix("gradient_nan", optimizer)) > 0
-    return numpy.asarray(bad | (numpy.nan_to_num(run.matrix("gradient_inf", optimizer)) > 0))
+    bad: Mask = numpy.nan_to_num(training.matrix("gradient_nan")) > 0
+    return numpy.asarray(bad | (numpy.nan_to_num(training.matrix("gradient_inf")) > 0))
 
 
-def bad_weights(run: Run, optimizer: int) -> Mask:
+def bad_weights(training: Training) -> Mask:
     """[recorded steps, tensors]: the sampled weights held NaN or Inf before the step, or the step made them so."""
-    present = run.matrix("has_grad", optimizer) > 0
-    weights, updates = run.matrix("weight_norm", optimizer), run.matrix("update_norm", optimizer)
+    present = training.matrix("has_grad") > 0
+    weights, updates = training.matrix("weight_norm"), training.matrix("update_norm")
     # An empty tensor has no norm to speak of.
-    filled = numpy.asarray([tensor.elements > 0 for tensor in run.tensors_of(optimizer)], dtype=bool)
+    filled = numpy.asarray([tensor.elements > 0 for tensor in training.tensors], dtype=bool)
     return numpy.asarray(present & (~numpy.isfinite(weights) | ~numpy.isfinite(updates)) & filled)
 
 
@@ -77,29 +77,29 @@ def bad_norms(steps: "pandas.DataFrame") -> Mask:
     return numpy.asarray(steps["recorded"].to_numpy(dtype=bool) & ~numpy.isfinite(norms))
 
 
-def skipped_at(run: Run, optimizer: int) -> Mask:
+def skipped_at(training: Training) -> Mask:
     """[recorded steps]: the GradScaler skipped this step."""
-    frame = run.steps_of(optimizer)
+    frame = training.steps
     skipped = frame.loc[frame["skipped"].fillna(False).to_numpy(dtype=bool), "step"].to_numpy()
-    return numpy.isin(run.recorded_steps(optimizer), skipped)
+    return numpy.isin(training.recorded, skipped)
 
 
-@per_run
-def breakdown(run: Run, optimizer: int, before: int = BEFORE) -> Breakdown | None:
+@signal
+def breakdown(training: Training, before: int = BEFORE) -> Breakdown | None:
     """The first non-finite loss, gradient or weight at a step that was taken, or None.
 
     A gradient that overflowed at a step which the GradScaler skipped does not count.
     """
-    frame = run.steps_of(optimizer)
+    frame = training.steps
     steps = frame["global_step"].to_numpy(dtype=numpy.int64)
     taken = ~frame["skipped"].fillna(False).to_numpy(dtype=bool)
     objective = frame["objective"].to_numpy(dtype=float)
     mean = frame["mean_loss"].to_numpy(dtype=float)
-    bad_loss = taken & bad_losses(run, frame)
-    gradients, weights = bad_gradients(run, optimizer), bad_weights(run, optimizer)
-    skipped = skipped_at(run, optimizer)[:, None]
+    bad_loss = taken & bad_losses(training.run, frame)
+    gradients, weights = bad_gradients(training), bad_weights(training)
+    skipped = skipped_at(training)[:, None]
     gradients, weights = gradients & ~skipped, weights & ~skipped
-    recorded = recorded_global_steps(run, optimizer)
+    recorded = training.recorded_global_steps
     bad_rows = (gradients | weights).any(axis=1)
     loss_step = int(steps[numpy.argmax(bad_loss)]) if bad_loss.any() else None
     row = int(numpy.argmax(bad_rows)) if bad_rows.any() else None
@@ -114,18 +114,18 @@ def breakdown(run: Run, optimizer: int, before: int = BEFORE) -> Breakdown | Non
     before_step = False
     if row is not None:
         # A step that breaks leaves its weights broken; those that were so when it began broke without it.
-        earlier = weights[row] & ~numpy.isfinite(run.matrix("weight_norm", optimizer)[row])
+        earlier = weights[row] & ~numpy.isfinite(training.matrix("weight_norm")[row])
         before_step = bool(earlier.any()) and first == tensors_step
         at_gradient = bool(gradients[row].any()) and not before_step
         which = earlier if before_step else gradients[row] if at_gradient else weights[row]
-        tensors = tuple(t.name for t, bad in zip(run.tensors_of(optimizer), which, strict=True) if bad)
+        tensors = tuple(t.name for t, bad in zip(training.tensors, which, strict=True) if bad)
         if before_step or loss_step is None or (tensors_step is not None and tensors_step < loss_step):
             where = "gradient" if at_gradient else "weight"
-            infinite = not _has_nan(run, optimizer, where, row)
-    rise, pace = _lead_up(run, optimizer, first, before)
+            infinite = not _has_nan(training, where, row)
+    rise, pace = _lead_up(training, first, before)
     tail = objective[-max(5, len(objective) // 10) :]
     return Breakdown(
-        optimizer=optimizer,
+        training=training,
         step=first,
         where=where,
         what="infinite" if infinite else "NaN",
@@ -140,23 +140,23 @@ def breakdown(run: Run, optimizer: int, before: int = BEFORE) -> Breakdown | Non
     )
 
 
-def _has_nan(run: Run, optimizer: int, where: str, row: int) -> bool:
+def _has_nan(training: Training, where: str, row: int) -> bool:
     """Whether a recorded step holds NaN, and not infinities only."""
     if where == "gradient":
-        return bool((numpy.nan_to_num(run.matrix("gradient_nan", optimizer)[row]) > 0).any())
-    present = run.matrix("has_grad", optimizer)[row] > 0
-    return bool(numpy.isnan(run.matrix("weight_norm", optimizer)[row][present]).any())
+        return bool((numpy.nan_to_num(training.matrix("gradient_nan")[row]) > 0).any())
+    present = training.matrix("has_grad")[row] > 0
+    return bool(numpy.isnan(training.matrix("weight_norm")[row][present]).any())
 
 
-def _lead_up(run: Run, optimizer: int, first: int, before: int) -> tuple[float, float]:
-    loss = training_loss(run, optimizer)
+def _lead_up(training: Training, first: int, before: int) -> tuple[float, float]:
+    loss = training_loss(training)
     near = (loss.steps >= first - before) & (loss.steps < first)
     top = largest(loss.values[near])
     start = loss.first
     rise = top / start if numpy.isfinite(start) and start > 0 else float("nan")
-    recorded = recorded_global_steps(run, optimizer)
+    recorded = training.recorded_global_steps
     # The step itself counts: a weight that the step made infinite was finite before it.
-    pace = largest(typical_update(run, optimizer)[(recorded >= first - before) & (recorded <= first)])
+    pace = largest(typical_update(training)[(recorded >= first - before) & (recorded <= first)])
     return float(rise), pace
 
 
@@ -167,5 +167,5 @@ def ran_away(broken: Breakdown, rise: float = RISE, fast: float = FAST) -> bool:
 
 def typical_loss_before(run: Run, broken: Breakdown, before: int = BEFORE) -> float:
     """Median loss of the steps before the first non-finite number; NaN when it is the first step."""
-    loss = training_loss(run, broken.optimizer)
+    loss = training_loss(broken.training)
     return median(loss.values[(loss.steps >= broken.step - before) & (loss.steps < broken.step)])

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy
 
-from gradaudit.reading.run import Run
 from gradaudit.signals.updates.ratios import last_half
+from gradaudit.training import Training
 
 Floats = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
 
@@ -15,15 +15,15 @@ Floats = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
 class Track:
     """One optimizer's tensors and their gradient RMS per element at each recorded step."""
 
-    def __init__(self, run: Run, optimizer: int) -> None:
-        self.tensors = run.tensors_of(optimizer)
-        self._run, self._optimizer = run, optimizer
-        place = run.steps_of(optimizer).set_index("step")["global_step"]
-        place = place[~place.index.duplicated(keep="last")].reindex(run.recorded_steps(optimizer))
+    def __init__(self, training: Training) -> None:
+        self.tensors = training.tensors
+        self._training = training
+        place = training.steps.set_index("step")["global_step"]
+        place = place[~place.index.duplicated(keep="last")].reindex(training.recorded)
         # A damaged part of `steps` may have been left out: then nobody knows where these rows belong.
         self._known = place.notna().to_numpy()
         self.steps = place.to_numpy(dtype=float)[self._known]  # [recorded] global steps
-        self.late = last_half(run, optimizer)[self._known]  # [recorded] whether in the second half of the run
+        self.late = last_half(training)[self._known]  # [recorded] whether in the second half of the run
         size = numpy.sqrt([max(1, tensor.elements) for tensor in self.tensors])
         has_grad = self.matrix("has_grad")
         broken = self.matrix("gradient_nan") + self.matrix("gradient_inf")
@@ -37,7 +37,7 @@ class Track:
 
     def matrix(self, stat: str) -> Floats:
         """[recorded steps, tensors] of one column of `tensors`."""
-        return self._run.matrix(stat, self._optimizer)[self._known]
+        return self._training.matrix(stat)[self._known]
 
     def reduced(self, borders: Floats) -> tuple[Floats, Floats, Floats]:
         """[columns, tensors] of log10 RMS (median of each column), of "always zero" and of "once not finite".

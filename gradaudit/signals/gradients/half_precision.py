@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.reading.run import Run
 from gradaudit.signals.order_statistics import Floats, Integers
-from gradaudit.signals.per_run import per_run
+from gradaudit.training import Training, signal
 
 # Four bins to the octave, as in table `histograms`; what lies outside is counted in the first and the last.
 OCTAVE = 4
@@ -47,27 +46,27 @@ class Gradients:
         return bool(pooled[_TAKEN].sum() >= _ENOUGH and between == 0)
 
 
-@per_run
-def gradients(run: Run, optimizer: int) -> Gradients | None:
+@signal
+def gradients(training: Training) -> Gradients | None:
     """The gradient histograms of one optimizer's tensors, embedding tables left out, of the later half of the steps."""
-    return _gathered(run, optimizer, lambda steps: steps[len(steps) // 2 :])
+    return _gathered(training, lambda steps: steps[len(steps) // 2 :])
 
 
-@per_run
-def first_gradients(run: Run, optimizer: int) -> Gradients | None:
+@signal
+def first_gradients(training: Training) -> Gradients | None:
     """The same of the first step alone at which histograms were taken."""
-    return _gathered(run, optimizer, lambda steps: steps[:1])
+    return _gathered(training, lambda steps: steps[:1])
 
 
-def _gathered(run: Run, optimizer: int, chosen: Callable[[Integers], Integers]) -> Gradients | None:
-    frame = run.histograms
-    frame = frame[(frame["kind"] == "gradient") & (frame["optimizer"] == optimizer)]
-    tensors = [t for t in run.tensors_of(optimizer) if t.optimizer == optimizer and t.role != "embedding"]
+def _gathered(training: Training, chosen: Callable[[Integers], Integers]) -> Gradients | None:
+    frame = training.run.histograms
+    frame = frame[(frame["kind"] == "gradient") & (frame["optimizer"] == training.id)]
+    tensors = [t for t in training.tensors if t.optimizer == training.id and t.role != "embedding"]
     place = {tensor.id: index for index, tensor in enumerate(tensors)}
     frame = frame[frame["tensor"].isin(list(place))]
     if frame.empty:
         return None
-    own = run.steps_of(optimizer).set_index("step")
+    own = training.steps.set_index("step")
     steps = chosen(numpy.intersect1d(frame["step"], own.index))
     if not len(steps):
         return None

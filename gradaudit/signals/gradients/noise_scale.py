@@ -5,11 +5,10 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.reading.run import Run
 from gradaudit.signals.gradients.same_batch import same_batch
 from gradaudit.signals.order_statistics import Floats
-from gradaudit.signals.per_run import per_run
 from gradaudit.signals.updates.ratios import last_half
+from gradaudit.training import Training, signal
 
 LEAST = 100  # pairs of successive gradients: with fewer the standard error is that of the blocks' own noise
 BLOCKS = 10  # of successive pairs, whose means are taken as independent: neighbouring pairs share a gradient
@@ -41,17 +40,17 @@ def _scale(batch: float, cosine: float) -> float:
     return batch * (1 - cosine) / cosine
 
 
-@per_run
-def noise_scale(run: Run, optimizer: int) -> NoiseScale | None:
+@signal
+def noise_scale(training: Training) -> NoiseScale | None:
     """From the cosine of successive gradients over the last half of the run; None where that does not tell.
 
     Two gradients of independent batches of B have the true gradient G in common: their cosine is
     |G|^2 / (|G|^2 + tr(S) / B), and the scale tr(S) / |G|^2 is B (1 - cosine) / cosine. The weights move between the
     two, which counts as noise. It needs statistics at successive steps, and batches that differ.
     """
-    cosines = successive_cosines(run, optimizer)
-    batch = _batch(run, optimizer)
-    if len(cosines) < LEAST or not batch or same_batch(run, optimizer):
+    cosines = successive_cosines(training)
+    batch = _batch(training)
+    if len(cosines) < LEAST or not batch or same_batch(training):
         return None
     mean = float(cosines.mean())
     means = [float(block.mean()) for block in numpy.array_split(cosines, BLOCKS)]
@@ -59,13 +58,13 @@ def noise_scale(run: Run, optimizer: int) -> NoiseScale | None:
     return NoiseScale(batch, len(cosines), mean, error) if mean > 0 else None
 
 
-@per_run
-def successive_cosines(run: Run, optimizer: int) -> Floats:
+@signal
+def successive_cosines(training: Training) -> Floats:
     """[pairs of recorded steps without one between, last half]: cosine of the whole gradients, put together from those
     of the tensors."""
-    norms, cosines = run.matrix("gradient_norm", optimizer), run.matrix("gradient_cosine", optimizer)
-    next_to = numpy.diff(run.recorded_steps(optimizer)) == 1
-    chosen = next_to & last_half(run, optimizer)[1:]
+    norms, cosines = training.matrix("gradient_norm"), training.matrix("gradient_cosine")
+    next_to = numpy.diff(training.recorded) == 1
+    chosen = next_to & last_half(training)[1:]
     here, before = norms[1:][chosen], norms[:-1][chosen]
     with numpy.errstate(divide="ignore", invalid="ignore"):
         together = numpy.nansum(cosines[1:][chosen] * here * before, axis=1)
@@ -73,12 +72,12 @@ def successive_cosines(run: Run, optimizer: int) -> Floats:
     return numpy.asarray(found[numpy.isfinite(found)])
 
 
-def _batch(run: Run, optimizer: int) -> float:
+def _batch(training: Training) -> float:
     """The size of a typical batch, over all ranks that average their gradients; 0 where it is not known."""
-    frame = run.steps_of(optimizer)
+    frame = training.steps
     sizes = frame["batch_size"].to_numpy()[len(frame) // 2 :]
-    size = float(numpy.median(sizes[sizes > 0])) if (sizes > 0).any() else float(run.meta.data.batch_size)
-    if run.meta.world_size < 2:
+    size = float(numpy.median(sizes[sizes > 0])) if (sizes > 0).any() else float(training.run.meta.data.batch_size)
+    if training.run.meta.world_size < 2:
         return size
-    copies = 0 if run.replicas.empty else int(run.replicas["rank"].nunique())
-    return size * copies if copies == run.meta.world_size else 0.0
+    copies = 0 if training.run.replicas.empty else int(training.run.replicas["rank"].nunique())
+    return size * copies if copies == training.run.meta.world_size else 0.0

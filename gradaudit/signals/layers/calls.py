@@ -7,7 +7,7 @@ import numpy
 from gradaudit.reading.run import Run
 from gradaudit.schema import ModuleFacts, TensorFacts
 from gradaudit.signals.order_statistics import Mask
-from gradaudit.signals.per_run import per_run
+from gradaudit.training import Training, signal
 
 # "not called": no step calls the module. "not used": the module is called, and it or its parts train without this
 # tensor. "dropped": it is called after something that trains, and the loss does not rest on its result. "cut off": it
@@ -15,18 +15,18 @@ from gradaudit.signals.per_run import per_run
 Use = Literal["unknown", "not called", "not used", "dropped", "cut off", "cut off by no_grad"]
 
 
-@per_run
-def uses(run: Run, optimizer: int) -> dict[int, Use]:
+@signal
+def uses(training: Training) -> dict[int, Use]:
     """By id of each of the optimizer's tensors that never had a gradient: as far as calls were watched for."""
-    tensors = [tensor for tensor in run.tensors_of(optimizer) if tensor.optimizer == optimizer]
-    present: Mask = numpy.asarray((run.matrix("has_grad", optimizer) > 0).any(axis=0))
-    felt = {run.tensors_of(optimizer)[place].id for place in numpy.flatnonzero(present).tolist()}
-    modules = {module.name: module for module in run.meta.modules}
-    training = {t.module for t in tensors if t.id in felt and t.module_class}
-    around = training | {outer for name in training for outer in _around(name)}
+    tensors = [tensor for tensor in training.tensors if tensor.optimizer == training.id]
+    present: Mask = numpy.asarray((training.matrix("has_grad") > 0).any(axis=0))
+    felt = {training.tensors[place].id for place in numpy.flatnonzero(present).tolist()}
+    modules = {module.name: module for module in training.run.meta.modules}
+    trained = {t.module for t in tensors if t.id in felt and t.module_class}
+    around = trained | {outer for name in trained for outer in _around(name)}
     # A module that holds others is called before them, whenever it uses parameters of its own.
-    hold = {outer for t in run.meta.tensors if t.module_class for outer in _around(t.module)}
-    called = [modules[name].first_call for name in training - hold if name in modules]
+    hold = {outer for t in training.run.meta.tensors if t.module_class for outer in _around(t.module)}
+    called = [modules[name].first_call for name in trained - hold if name in modules]
     first = min((place for place in called if place >= 0), default=-1)
     return {
         t.id: _use(t.module, modules, around, first) if t.module_class else "unknown"
@@ -37,7 +37,7 @@ def uses(run: Run, optimizer: int) -> dict[int, Use]:
 
 def use_of(run: Run, tensor: TensorFacts) -> Use:
     """The same of one tensor."""
-    return uses(run, tensor.recorded_with).get(tensor.id, "unknown")
+    return uses(run.training(tensor.recorded_with)).get(tensor.id, "unknown")
 
 
 def _around(name: str) -> list[str]:

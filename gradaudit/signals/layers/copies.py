@@ -8,13 +8,13 @@ import numpy
 from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
 from gradaudit.signals.order_statistics import Mask
-from gradaudit.signals.per_run import per_run
+from gradaudit.training import signal
 
 _Prefix = tuple[str, ...]
 _Parts = dict[_Prefix, list[TensorFacts]]
 
 
-@per_run
+@signal
 def copies(run: Run) -> dict[int, TensorFacts]:
     """Of each tensor that is a copy, by id, the trained one that it is a copy of.
 
@@ -44,22 +44,22 @@ def copies(run: Run) -> dict[int, TensorFacts]:
 def _felt(run: Run) -> set[int]:
     """The tensors that had a gradient at some record."""
     found: set[int] = set()
-    for optimizer in {tensor.recorded_with for tensor in run.meta.tensors}:
-        present: Mask = numpy.asarray((run.matrix("has_grad", optimizer) > 0).any(axis=0))
-        found |= {run.tensors_of(optimizer)[place].id for place in numpy.flatnonzero(present).tolist()}
+    for training in map(run.training, {tensor.recorded_with for tensor in run.meta.tensors}):
+        present: Mask = numpy.asarray((training.matrix("has_grad") > 0).any(axis=0))
+        found |= {training.tensors[place].id for place in numpy.flatnonzero(present).tolist()}
     return found
 
 
 def _first_values(run: Run) -> dict[int, tuple[float, float]]:
     """The norm of each tensor's weights and the greatest of them, at the first record that has them."""
     found: dict[int, tuple[float, float]] = {}
-    for optimizer in {tensor.recorded_with for tensor in run.meta.tensors}:
-        norms, greatest = (run.matrix(stat, optimizer) for stat in ("weight_norm", "weight_max_abs"))
+    for training in map(run.training, {tensor.recorded_with for tensor in run.meta.tensors}):
+        norms, greatest = (training.matrix(stat) for stat in ("weight_norm", "weight_max_abs"))
         if not len(norms):
             continue
         first = numpy.argmax(numpy.isfinite(norms), axis=0), numpy.arange(norms.shape[1])
         pairs = zip(norms[first].tolist(), greatest[first].tolist(), strict=True)
-        found |= {t.id: pair for t, pair in zip(run.tensors_of(optimizer), pairs, strict=True)}
+        found |= {t.id: pair for t, pair in zip(training.tensors, pairs, strict=True)}
     return found
 
 

@@ -8,7 +8,7 @@ import numpy
 from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
 from gradaudit.signals.layers.layers import weight_layers
-from gradaudit.signals.per_run import per_run
+from gradaudit.training import Training, signal
 
 
 @dataclass(frozen=True)
@@ -21,15 +21,15 @@ class Start:
     inputs: int
 
 
-@per_run
-def output_layer(run: Run, optimizer: int) -> Start | None:
+@signal
+def output_layer(training: Training) -> Start | None:
     """The deepest weight layer as it started, or None when its statistics do not begin at the first step."""
-    layers = numpy.flatnonzero(weight_layers(run, optimizer))
-    recorded = run.recorded_steps(optimizer)
+    layers = numpy.flatnonzero(weight_layers(training))
+    recorded = training.recorded
     if not len(layers) or not len(recorded) or recorded[0] != 0:
         return None
-    tensor = run.tensors_of(optimizer)[int(layers[-1])]
-    norm = float(run.matrix("weight_norm", optimizer)[0, layers[-1]])
+    tensor = training.tensors[int(layers[-1])]
+    norm = float(training.matrix("weight_norm")[0, layers[-1]])
     inputs = max(1, math.prod(tensor.shape[1:]))
     if not math.isfinite(norm):
         return None
@@ -38,9 +38,9 @@ def output_layer(run: Run, optimizer: int) -> Start | None:
 
 def first_rms(run: Run, tensor: TensorFacts) -> float:
     """The root mean square of a tensor's elements as it started; NaN when it was not recorded from the first step."""
-    optimizer = tensor.recorded_with
-    recorded = run.recorded_steps(optimizer)
+    training = run.training(tensor.recorded_with)
+    recorded = training.recorded
     if not len(recorded) or recorded[0] != 0 or not tensor.elements:
         return math.nan
-    column = [facts.id for facts in run.tensors_of(optimizer)].index(tensor.id)
-    return float(run.matrix("weight_norm", optimizer)[0, column]) / math.sqrt(tensor.elements)
+    column = [facts.id for facts in training.tensors].index(tensor.id)
+    return float(training.matrix("weight_norm")[0, column]) / math.sqrt(tensor.elements)

@@ -5,12 +5,11 @@ from typing import Literal
 
 import numpy
 
-from gradaudit.reading.run import Run
 from gradaudit.signals.layers.layers import comparable_layers
 from gradaudit.signals.order_statistics import Floats, Mask, medians
-from gradaudit.signals.per_run import per_run
 from gradaudit.signals.updates.learning_rates import recorded_learning_rates
 from gradaudit.signals.updates.ratios import gradient_ratio, last_half, update_ratio, window
+from gradaudit.training import Training, signal
 
 Quantity = Literal["update", "gradient"]
 
@@ -41,22 +40,20 @@ def logarithms_of(values: Floats, rows: Mask) -> Floats:
     return numpy.log10(numpy.where(middle > 0, middle, numpy.nan))
 
 
-@per_run
-def profile(run: Run, optimizer: int, quantity: Quantity) -> Profile:
+@signal
+def profile(training: Training, quantity: Quantity) -> Profile:
     """The quantity over the weights of each comparable layer; updates also over the learning rate of their group."""
-    chosen = comparable_layers(run, optimizer)
+    chosen = comparable_layers(training)
     if quantity == "update":
-        rates = recorded_learning_rates(run, optimizer)
+        rates = recorded_learning_rates(training)
         # Groups may have their own learning rates on purpose; `rate` looks at those.
-        values = update_ratio(run, optimizer) / numpy.where(rates > 0, rates, numpy.nan)
+        values = update_ratio(training) / numpy.where(rates > 0, rates, numpy.nan)
         if not numpy.isfinite(rates).any():
-            values = update_ratio(run, optimizer)
+            values = update_ratio(training)
     else:
-        values = gradient_ratio(run, optimizer)
+        values = gradient_ratio(training)
     values = values[:, chosen]
-    return Profile(
-        logarithms_of(values, window(run, optimizer, *EARLY)), logarithms_of(values, last_half(run, optimizer))
-    )
+    return Profile(logarithms_of(values, window(training, *EARLY)), logarithms_of(values, last_half(training)))
 
 
 def _spread(logarithms: Floats) -> float:

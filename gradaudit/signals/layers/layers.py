@@ -2,10 +2,9 @@
 
 import numpy
 
-from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
 from gradaudit.signals.order_statistics import Mask
-from gradaudit.signals.per_run import per_run
+from gradaudit.training import Training, signal
 
 # Substrings of the class of a module whose matrices mix inputs into outputs; MultiheadAttention holds in_proj_weight.
 _LAYERS = ("Linear", "Conv", "RNN", "LSTM", "GRU", "Attention", "Dense")
@@ -19,14 +18,14 @@ def _is_layer(tensor: TensorFacts) -> bool:
     return parametrized or any(word in tensor.module_class for word in _LAYERS)
 
 
-@per_run
-def weight_layers(run: Run, optimizer: int) -> Mask:
+@signal
+def weight_layers(training: Training) -> Mask:
     """[tensors]: trainable matrices of linear, convolution and recurrent layers that an optimizer owns.
 
     No embeddings, norms, biases or single elements: their scale says nothing about their learning.
     A model without any such layer class is taken by its matrices.
     """
-    tensors = run.tensors_of(optimizer)
+    tensors = training.tensors
     matrices = [
         t.role == "weight" and len(t.shape) >= 2 and t.elements > 1 and t.requires_grad and t.optimizer >= 0
         for t in tensors
@@ -35,27 +34,27 @@ def weight_layers(run: Run, optimizer: int) -> Mask:
     return numpy.asarray(layers if any(layers) else matrices, dtype=bool)
 
 
-@per_run
-def embeddings(run: Run, optimizer: int) -> Mask:
+@signal
+def embeddings(training: Training) -> Mask:
     """[tensors]: embedding tables."""
-    return numpy.asarray([tensor.role == "embedding" for tensor in run.tensors_of(optimizer)], dtype=bool)
+    return numpy.asarray([tensor.role == "embedding" for tensor in training.tensors], dtype=bool)
 
 
-@per_run
-def dense(run: Run, optimizer: int) -> Mask:
+@signal
+def dense(training: Training) -> Mask:
     """[tensors]: a non-zero gradient at more than 80 % of the recorded steps."""
-    norms = run.matrix("gradient_norm", optimizer)
+    norms = training.matrix("gradient_norm")
     if not len(norms):
         return numpy.zeros(norms.shape[1], dtype=bool)
-    unusable = run.matrix("gradient_nan", optimizer) + run.matrix("gradient_inf", optimizer) > 0
+    unusable = training.matrix("gradient_nan") + training.matrix("gradient_inf") > 0
     return numpy.asarray(((norms > 0) | unusable).mean(axis=0) > _DENSE)
 
 
-@per_run
-def zero_start(run: Run, optimizer: int) -> Mask:
+@signal
+def zero_start(training: Training) -> Mask:
     """[tensors]: weights that were zero at the first recorded step, so that every ratio to them is meaningless."""
-    tensors = run.tensors_of(optimizer)
-    norms = run.matrix("weight_norm", optimizer)
+    tensors = training.tensors
+    norms = training.matrix("weight_norm")
     if not len(norms):
         return numpy.zeros(len(tensors), dtype=bool)
     first = norms[numpy.argmax(numpy.isfinite(norms), axis=0), numpy.arange(len(tensors))]
@@ -63,7 +62,7 @@ def zero_start(run: Run, optimizer: int) -> Mask:
     return numpy.asarray(first < _ZERO_START * size)
 
 
-@per_run
-def comparable_layers(run: Run, optimizer: int) -> Mask:
+@signal
+def comparable_layers(training: Training) -> Mask:
     """[tensors]: weight layers, dense, not starting at zero: those whose statistics may be held against each other."""
-    return weight_layers(run, optimizer) & dense(run, optimizer) & ~zero_start(run, optimizer)
+    return numpy.asarray(weight_layers(training) & dense(training) & ~zero_start(training))

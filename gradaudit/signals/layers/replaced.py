@@ -2,30 +2,28 @@
 
 import numpy
 
-from gradaudit.reading.run import Run
 from gradaudit.signals.layers.layers import weight_layers, zero_start
-from gradaudit.signals.per_run import per_run
-from gradaudit.signals.updates.ratios import recorded_global_steps
+from gradaudit.training import Training, signal
 
 _LEAP = 1.0  # update over weight: nothing of what a layer was is left; healthy runs peak at 0.3
 _WRITTEN = 0.5  # of the weights, and twice the update: how far they are from where the step left them
 _MOST = 0.5  # of the layers
 
 
-@per_run
-def replaced_at(run: Run, optimizer: int) -> int | None:
+@signal
+def replaced_at(training: Training) -> int | None:
     """The first global step whose gradients are those of other weights, or None.
 
     What is measured from there on, as a profile of gradients, is a consequence and tells nothing of the model.
     """
-    chosen = weight_layers(run, optimizer) & ~zero_start(run, optimizer)
+    chosen = weight_layers(training) & ~zero_start(training)
     weights, updates, drifts = (
-        run.matrix(stat, optimizer)[:, chosen] for stat in ("weight_norm", "update_norm", "drift_norm")
+        training.matrix(stat)[:, chosen] for stat in ("weight_norm", "update_norm", "drift_norm")
     )
-    steps, own = recorded_global_steps(run, optimizer), run.recorded_steps(optimizer)
+    steps, own = training.recorded_global_steps, training.recorded
     if not weights.size:
         return None
-    known = run.matrix("has_grad", optimizer)[:, chosen] > 0
+    known = training.matrix("has_grad")[:, chosen] > 0
     with numpy.errstate(invalid="ignore", over="ignore"):
         broken = known & ~numpy.isfinite(weights)
         leapt = known & ~(updates < _LEAP * weights)

@@ -4,22 +4,21 @@ import math
 
 import numpy
 
-from gradaudit.reading.run import Run
 from gradaudit.signals.layers.initialisation import first_rms
 from gradaudit.signals.layers.layers import comparable_layers
 from gradaudit.signals.order_statistics import Mask
-from gradaudit.signals.per_run import per_run
+from gradaudit.training import Training, signal
 
 _SMALL = 0.1  # of torch.nn's default: heads of policies are initialised with a gain of 0.01
 
 
-@per_run
-def term_groups(run: Run, optimizer: int) -> tuple[Mask, ...]:
+@signal
+def term_groups(training: Training) -> tuple[Mask, ...]:
     """Masks [tensors] of what each term of the objective reaches, each once; one of all where only one is known.
 
     What no recorded term reaches may belong to any.
     """
-    tensors = run.tensors_of(optimizer)
+    tensors = training.tensors
     numbers = sorted({number for tensor in tensors for number in tensor.terms})
     masks: dict[bytes, Mask] = {}
     for number in numbers:
@@ -28,18 +27,18 @@ def term_groups(run: Run, optimizer: int) -> tuple[Mask, ...]:
     return tuple(masks.values()) or (numpy.ones(len(tensors), dtype=bool),)
 
 
-@per_run
-def small_heads(run: Run, optimizer: int) -> Mask:
+@signal
+def small_heads(training: Training) -> Mask:
     """[tensors]: the last layer of each group, where it starts at a tenth of torch.nn's default or less.
 
     What stands behind it has as much less gradient until it has grown, by design.
     """
-    tensors, chosen = run.tensors_of(optimizer), comparable_layers(run, optimizer)
+    tensors, chosen = training.tensors, comparable_layers(training)
     found = numpy.zeros(len(tensors), dtype=bool)
-    for group in term_groups(run, optimizer):
+    for group in term_groups(training):
         mine = numpy.flatnonzero(chosen & group)
         last = tensors[int(mine[-1])] if len(mine) else None
         if last is not None and any(word in last.module_class for word in ("Linear", "Conv")):
             default = 1 / math.sqrt(3 * max(1, math.prod(last.shape[1:])))
-            found[mine[-1]] = first_rms(run, last) <= _SMALL * default
+            found[mine[-1]] = first_rms(training.run, last) <= _SMALL * default
     return found

@@ -29,7 +29,7 @@ def crowding(run: Run, loss: TrainingLoss) -> Rest | None:
 
     The loss counts by the least weight that it had, so that the rest is never negative.
     """
-    times = factor(run.steps_of(loss.optimizer), loss.values)
+    times = factor(loss.training.steps, loss.values)
     if times is None or times.values.min() <= 0:
         return None
     least = float(times.values.min())

@@ -6,11 +6,10 @@ from typing import Literal
 
 import numpy
 
-from gradaudit.reading.run import Run
 from gradaudit.signals.loss.spikes import Spikes
 from gradaudit.signals.loss.training_loss import TrainingLoss
 from gradaudit.signals.order_statistics import Floats, median
-from gradaudit.signals.updates.learning_rates import learning_rates
+from gradaudit.training import Training
 
 First = Literal["update", "gradient", "batch", "loss", "unclear", "unknown"]
 
@@ -31,14 +30,14 @@ class Crossings:
     loss: int | None
 
 
-def first_crossings(run: Run, optimizer: int, loss: TrainingLoss, spikes: Spikes) -> Crossings:
+def first_crossings(training: Training, loss: TrainingLoss, spikes: Spikes) -> Crossings:
     """What rose first at the highest spike, from a few steps before it to its end.
 
     A loss and a gradient belong to the weights before the step, an update to what the step does. So a gradient that
     rises with the loss is the batch's, and an update that rises before both is the optimizer's own.
     """
-    norms = run.steps_of(optimizer)["gradient_norm"].to_numpy(dtype=float)
-    update, known_updates = _crossing(update_norms(run, optimizer), spikes)
+    norms = training.steps["gradient_norm"].to_numpy(dtype=float)
+    update, known_updates = _crossing(update_norms(training), spikes)
     gradient, known_gradients = _crossing(norms, spikes)
     risen, _ = _crossing(loss.values, spikes)
     never = math.inf
@@ -57,21 +56,21 @@ def first_crossings(run: Run, optimizer: int, loss: TrainingLoss, spikes: Spikes
     return Crossings(first, update, gradient, risen)
 
 
-def update_norms(run: Run, optimizer: int) -> Floats:
+def update_norms(training: Training) -> Floats:
     """[steps]: L2 norm of the whole update over the learning rate; NaN where it was not recorded.
 
     Over the learning rate, since a step that a schedule makes longer is no surprise.
     """
-    own = run.steps_of(optimizer)["step"].to_numpy(dtype=numpy.int64)
+    own = training.steps["step"].to_numpy(dtype=numpy.int64)
     norms = numpy.full(len(own), numpy.nan)
-    updates = run.matrix("update_norm", optimizer)
-    mine = numpy.asarray([tensor.optimizer == optimizer for tensor in run.tensors_of(optimizer)], dtype=bool)
-    recorded = run.recorded_steps(optimizer)
+    updates = training.matrix("update_norm")
+    mine = numpy.asarray([tensor.optimizer == training.id for tensor in training.tensors], dtype=bool)
+    recorded = training.recorded
     known = numpy.isin(recorded, own)
     with numpy.errstate(over="ignore"):
         whole = numpy.sqrt(numpy.nansum(updates[known][:, mine] ** 2, axis=1))
     norms[numpy.isin(own, recorded)] = numpy.where(whole > 0, whole, numpy.nan)
-    rates = learning_rates(run, optimizer)
+    rates = training.learning_rates
     highest = numpy.where(numpy.isfinite(rates), rates, 0.0).max(axis=1, initial=0.0)
     return numpy.where(highest > 0, norms / numpy.where(highest > 0, highest, 1.0), norms)
 

@@ -16,7 +16,7 @@ def objective_factor(run: Run, loss: TrainingLoss) -> tuple[float, int, str] | N
 
     None where that is no factor alone: where other terms are minimised, too, a sum over the batch is their weight.
     """
-    frame = run.steps_of(loss.optimizer)
+    frame = loss.training.steps
     row = frame.iloc[0]
     if not (loss.first > 0 and math.isfinite(loss.objective[0])):
         return None

@@ -8,22 +8,22 @@ import numpy
 from gradaudit.reading.run import Run
 from gradaudit.signals.loss.objective import SAME, factor
 from gradaudit.signals.order_statistics import Integers
-from gradaudit.signals.per_run import per_run
+from gradaudit.training import Training, signal
 
 MINOR = 0.5  # of the objective: the other terms are more than the loss that was called
 
 
-@per_run
-def minor_share(run: Run, optimizer: int) -> float | None:
+@signal
+def minor_share(training: Training) -> float | None:
     """The share of the called loss in the objective, where that is small; None where it is not, or not known.
 
     The weight of the loss is not recorded. The changes of both from one step to the next tell it: what the objective
     changes by where the loss changes by one. Terms that change together make it too large rather than too small.
     """
-    frame = run.steps_of(optimizer)
+    frame = training.steps
     mean_loss = frame["mean_loss"].to_numpy(dtype=float)
     times = factor(frame, mean_loss)
-    if times is None or times.range <= SAME or _logged(run, frame["loss"].to_numpy()):
+    if times is None or times.range <= SAME or _logged(training.run, frame["loss"].to_numpy()):
         return None
     objective, mean = frame["objective"].to_numpy(dtype=float)[times.places], mean_loss[times.places]
     with numpy.errstate(divide="ignore", invalid="ignore"):
@@ -42,7 +42,7 @@ def _logged(run: Run, losses: Integers) -> bool:
     return bool(numpy.isin(losses, list(named)).any())
 
 
-def shown_loss(run: Run, optimizer: int) -> Literal["mean_loss", "objective"]:
+def shown_loss(training: Training) -> Literal["mean_loss", "objective"]:
     """The column of `steps` that shows how this optimizer's training goes."""
-    seen = numpy.isfinite(run.steps_of(optimizer)["mean_loss"].to_numpy(dtype=float)).any()
-    return "mean_loss" if seen and minor_share(run, optimizer) is None else "objective"
+    seen = numpy.isfinite(training.steps["mean_loss"].to_numpy(dtype=float)).any()
+    return "mean_loss" if seen and minor_share(training) is None else "objective"

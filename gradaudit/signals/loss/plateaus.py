@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.reading.run import Run
 from gradaudit.signals.loss.progress import divergence as diverges
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.order_statistics import Floats, median
-from gradaudit.signals.per_run import per_run
-from gradaudit.signals.updates.learning_rates import at_most, learning_rates, sustained
+from gradaudit.signals.updates.learning_rates import at_most, sustained
+from gradaudit.training import Training, signal
 
 LEAST_STEPS = 100
 FLAT, UNFINISHED = 0.02, 0.1  # of the start, as on the page of `premature_plateau`
@@ -28,14 +27,14 @@ class Plateau:
     rate: float  # learning rate at the start of the plateau / its peak; NaN if not known
 
 
-@per_run
-def plateau(run: Run, optimizer: int, flat: float) -> Plateau | None:
+@signal
+def plateau(training: Training, flat: float) -> Plateau | None:
     """The plateau that the run ends on: from its start on the loss stays within `flat` of its last level.
 
     None for runs under `LEAST_STEPS`, losses that are not positive or not finite at the start, and a loss that
     still falls, or never did.
     """
-    loss = training_loss(run, optimizer)
+    loss = training_loss(training)
     values = loss.values
     count = len(values)
     start_level = float(numpy.median(values[:3])) if count >= LEAST_STEPS else math.nan
@@ -48,14 +47,14 @@ def plateau(run: Run, optimizer: int, flat: float) -> Plateau | None:
     start = int(outside[-1]) + 1 if len(outside) else 0
     if start < 2 * width or start >= count - width:
         return None
-    norms = run.steps_of(optimizer)["gradient_norm"].to_numpy(dtype=float)
+    norms = training.steps["gradient_norm"].to_numpy(dtype=float)
     before, after = median(norms[start // 2 : start]), median(norms[-max(5, count // 5) :])
     return Plateau(
         start=start,
         level=level,
         fell=float(smooth[start // 2] - smooth[start]),
         gradient=after / before if before > 0 else math.nan,
-        rate=_rate(run, optimizer, start),
+        rate=_rate(training, start),
     )
 
 
@@ -74,15 +73,15 @@ class Starved:
     noise: float  # standard error of `fell`
 
 
-@per_run
-def starved(run: Run, optimizer: int, spent: float) -> Starved | None:
+@signal
+def starved(training: Training, spent: float) -> Starved | None:
     """Where the largest learning rate falls for good to `spent` of its peak; None where it does not, or is not known.
 
     What a loss does while the learning rate falls is told against the sum of the rates: of a rate that fades over 100
     steps, most is spent in the first ten.
     """
-    values = training_loss(run, optimizer).values
-    of_groups = learning_rates(run, optimizer)
+    values = training_loss(training).values
+    of_groups = training.learning_rates
     if not numpy.isfinite(of_groups).all():
         return None
     rates = sustained(of_groups.max(axis=1, initial=0.0))
@@ -115,8 +114,7 @@ def starved(run: Run, optimizer: int, spent: float) -> Starved | None:
 
 
 def cut_short(
-    run: Run,
-    optimizer: int,
+    training: Training,
     *,
     flat: float = FLAT,
     early: float = 0.6,
@@ -128,10 +126,10 @@ def cut_short(
 
     The limits are those of `premature_plateau`, whose page tells what they mean.
     """
-    gone = starved(run, optimizer, spent)
-    if gone is None or diverges(run, optimizer) is not None:
+    gone = starved(training, spent)
+    if gone is None or diverges(training) is not None:
         return None
-    steps = len(training_loss(run, optimizer).values)
+    steps = len(training_loss(training).values)
     stopped = gone.start < early * steps and gone.after < flat and gone.level > left
     # A loss that can fall by little falls as fast as others at first, and has come to rest like them later.
     begun = gone.gained < unfinished and gone.fell >= still_falling(gone)
@@ -150,8 +148,8 @@ def _centred(values: Floats, width: int) -> Floats:
     return numpy.asarray(series, dtype=numpy.float64)
 
 
-def _rate(run: Run, optimizer: int, start: int) -> float:
-    rates = learning_rates(run, optimizer)
+def _rate(training: Training, start: int) -> float:
+    rates = training.learning_rates
     if not rates.size or not numpy.isfinite(rates).any():
         return math.nan
     largest = numpy.where(numpy.isfinite(rates), rates, 0.0).max(axis=1)

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.reading.run import Run
 from gradaudit.signals.loss.constant_predictor import constant_loss
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 from gradaudit.signals.order_statistics import median, running_median
-from gradaudit.signals.per_run import per_run
+from gradaudit.training import Training, signal
 
 # Figures measured over 410 healthy and 618 faulty runs of small networks, in the tests' words:
 SMOOTH = 5  # steps of the running median
@@ -79,14 +78,14 @@ def _scatter(loss: TrainingLoss) -> float:
         return median(numpy.abs(numpy.diff(loss.values[:20]))) / 0.954  # what it is of independent normal values
 
 
-@per_run
-def divergence(run: Run, optimizer: int, doubled: float = DOUBLED, worse: float = WORSE) -> int | None:
+@signal
+def divergence(training: Training, doubled: float = DOUBLED, worse: float = WORSE) -> int | None:
     """The global step at which the loss left for good where it started, or None.
 
     None also for losses whose shape says nothing (`TrainingLoss.shapeless`), and for one that ends well below its
     start, as it came back. Judged on finite values: a run that ends in NaN diverged only if the loss rose before.
     """
-    loss = training_loss(run, optimizer)
+    loss = training_loss(training)
     if loss.shapeless or len(loss.values) < 5:
         return None
     start = start_level(loss)
@@ -108,13 +107,13 @@ def divergence(run: Run, optimizer: int, doubled: float = DOUBLED, worse: float 
     return None
 
 
-@per_run
-def not_learning(run: Run, optimizer: int, no_better: float = NO_BETTER) -> bool:
+@signal
+def not_learning(training: Training, no_better: float = NO_BETTER) -> bool:
     """Whether the loss ends no lower than the best constant predictor's and has stopped falling.
 
     False where that is not known: an unjudged loss, unknown labels, fewer than 100 steps.
     """
-    loss = training_loss(run, optimizer)
+    loss = training_loss(training)
     constant = constant_level(loss)
     if loss.unjudged or len(loss.values) < 100 or math.isnan(constant) or not math.isfinite(loss.last):
         return False
@@ -135,12 +134,12 @@ def nearly_done(loss: TrainingLoss, left: float) -> bool:
     return not loss.unjudged and loss.last >= 0 and loss.improvement >= 1 - left
 
 
-@per_run
-def epochs(run: Run, optimizer: int) -> float:
+@signal
+def epochs(training: Training) -> float:
     """Passes over the data that this optimizer's steps made; NaN when no DataLoader told their length."""
-    batches = run.meta.data.batches_per_epoch
+    batches = training.run.meta.data.batches_per_epoch
     known = 0 < batches < MOST_BATCHES
-    return float(run.steps_of(optimizer)["micro_steps"].sum()) / batches if known else math.nan
+    return float(training.steps["micro_steps"].sum()) / batches if known else math.nan
 
 
 def climb(loss: TrainingLoss) -> Climb | None:
@@ -167,9 +166,9 @@ def climb(loss: TrainingLoss) -> Climb | None:
 LEARNED = 0.05  # of the first loss: less is what batches differ by
 
 
-def learned_nothing(run: Run, optimizer: int) -> bool:
+def learned_nothing(training: Training) -> bool:
     """Whether a loss whose shape means something ends where it began, or no better than a constant predictor's."""
-    loss = training_loss(run, optimizer)
+    loss = training_loss(training)
     if loss.unjudged or len(loss.values) < 100:
         return False
-    return not_learning(run, optimizer) or loss.improvement < LEARNED
+    return not_learning(training) or loss.improvement < LEARNED

@@ -5,7 +5,7 @@ import numpy
 from gradaudit.reading.run import Run
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.order_statistics import Floats
-from gradaudit.signals.per_run import per_run
+from gradaudit.training import signal
 
 # OLMo 2 (arXiv 2501.00656, section 3): seven standard deviations, of the last 1,000 values.
 DEVIATIONS = 7.0
@@ -13,16 +13,16 @@ WINDOW = 1000
 LEAST = 128  # values before it: what OLMo-core's SkipStepOptimizer asks for
 
 
-@per_run
+@signal
 def loss_spike_score(run: Run) -> float | None:
     """The share of training losses, of all optimizers, that are spikes; None where too few are known."""
-    return _pooled([training_loss(run, optimizer).values for optimizer in run.optimizers])
+    return _pooled([training_loss(training).values for training in run.trainings])
 
 
-@per_run
+@signal
 def norm_spike_score(run: Run) -> float | None:
     """The same of the norms of the whole gradient before clipping, at the steps at which they are known."""
-    return _pooled([run.steps_of(optimizer)["gradient_norm"].to_numpy(dtype=float) for optimizer in run.optimizers])
+    return _pooled([training.steps["gradient_norm"].to_numpy(dtype=float) for training in run.trainings])
 
 
 def _pooled(series: list[Floats]) -> float | None:

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.reading.run import Run
 from gradaudit.signals.order_statistics import Floats, Integers, Mask
-from gradaudit.signals.updates.learning_rates import learning_rates
+from gradaudit.training import Training
 
 _APART = 5  # steps between spikes: nearer ones are one
 _MARGIN = 25  # steps shown before and after a spike
@@ -42,12 +41,12 @@ def raw_spikes(values: Floats, high: Mask, limit: Floats, worst: int, window: in
     return Spikes(steps=steps, first=int(spike[0]), last=int(spike[-1]), top=top)
 
 
-def rate_jump(run: Run, optimizer: int, first: int) -> int | None:
+def rate_jump(training: Training, first: int) -> int | None:
     """The step, at most a few before step `first`, at which a learning rate was several times that of the one before.
 
     Both are indices of this optimizer's steps; None where no rate jumped.
     """
-    rates = learning_rates(run, optimizer)
+    rates = training.learning_rates
     for at in range(first, max(0, first - _BEFORE), -1):
         if (rates[at] > _RISEN * numpy.where(rates[at - 1] > 0, rates[at - 1], numpy.inf)).any():
             return at

@@ -13,7 +13,7 @@ from gradaudit.signals.loss.minor_term import minor_share
 from gradaudit.signals.loss.moving_target import movement
 from gradaudit.signals.loss.objective import MOSTLY, factor
 from gradaudit.signals.order_statistics import Floats, Integers, median
-from gradaudit.signals.per_run import per_run
+from gradaudit.training import Training, signal
 
 Kind = Literal["classification", "binary", "regression", "other", "unknown"]
 
@@ -41,7 +41,7 @@ _KINDS: dict[str, Kind] = {
 class TrainingLoss:
     """One optimizer's training loss; `values` is the mean per valid target, else the objective."""
 
-    optimizer: int
+    training: Training
     steps: Integers  # [steps] global steps
     values: Floats  # [steps]
     objective: Floats  # [steps] what was differentiated
@@ -82,28 +82,30 @@ class TrainingLoss:
         )
 
 
-@per_run
-def training_loss(run: Run, optimizer: int) -> TrainingLoss:
+@signal
+def training_loss(training: Training) -> TrainingLoss:
     """The training loss seen at this optimizer's steps; the objective where that loss is a small term of it.
 
     Where the level of such a term means something the values stay: a constant has a known loss whatever is added.
     An optimizer that steps on a backward pass already counted for another one has no loss of its
     own and is given the latest one before its step.
     """
-    mine = run.steps["optimizer"].to_numpy() == optimizer
-    frame = run.steps[mine]
+    mine = training.run.steps["optimizer"].to_numpy() == training.id
+    frame = training.run.steps[mine]
     column = "mean_loss" if frame["mean_loss"].notna().any() and (frame["loss"] >= 0).any() else "objective"
     values = frame[column].to_numpy(dtype=float)
     index = frame["loss"].to_numpy()
     if not len(values) or (numpy.isnan(values).all() and (frame["micro_steps"].to_numpy() == 0).all()):
-        borrowed = run.steps[["mean_loss", "objective", "loss"]].ffill()[mine]
+        borrowed = training.run.steps[["mean_loss", "objective", "loss"]].ffill()[mine]
         column = "mean_loss" if borrowed["mean_loss"].notna().any() else "objective"
         values = borrowed[column].to_numpy(dtype=float)
     known = index[index >= 0]
-    facts = run.loss_facts(int(numpy.bincount(known).argmax())) if len(known) and column == "mean_loss" else None
+    facts = (
+        training.run.loss_facts(int(numpy.bincount(known).argmax())) if len(known) and column == "mean_loss" else None
+    )
     kind = _KINDS.get(facts.function, "unknown") if facts else "unknown"
     loss = TrainingLoss(
-        optimizer=optimizer,
+        training=training,
         steps=frame["global_step"].to_numpy(dtype=numpy.int64),
         values=values,
         objective=frame["objective"].to_numpy(dtype=float),
@@ -112,14 +114,14 @@ def training_loss(run: Run, optimizer: int) -> TrainingLoss:
         kind=kind,
     )
     if loss.facts is not None and not _has_level(loss.facts, kind):
-        loss = _or_objective(loss, minor_share(run, optimizer))
-    return replace(loss, unjudged=_unjudged(run, loss), one_of_several=_one_of_several(run, loss))
+        loss = _or_objective(loss, minor_share(training))
+    return replace(loss, unjudged=_unjudged(training.run, loss), one_of_several=_one_of_several(training.run, loss))
 
 
-@per_run
-def course(run: Run, optimizer: int) -> TrainingLoss:
+@signal
+def course(training: Training) -> TrainingLoss:
     """The training loss, or the objective where that loss is a small term of it, whatever its level means."""
-    return _or_objective(training_loss(run, optimizer), minor_share(run, optimizer))
+    return _or_objective(training_loss(training), minor_share(training))
 
 
 def _has_level(facts: LossFacts, kind: Kind) -> bool:
@@ -168,8 +170,8 @@ def _one_of_several(run: Run, loss: TrainingLoss) -> str:
     """Why what is minimised is more than this loss; empty where it is this loss, up to a factor or a small part."""
     if loss.facts is None or loss.facts.function == "logged":
         return ""
-    times = factor(run.steps_of(loss.optimizer), loss.values)
-    if times is None or (times.spread <= MOSTLY and minor_share(run, loss.optimizer) is None):
+    times = factor(loss.training.steps, loss.values)
+    if times is None or (times.spread <= MOSTLY and minor_share(loss.training) is None):
         return ""
     return (
         f"{loss.facts.function} is one of several terms, or weighted: what is minimised is "
@@ -178,12 +180,12 @@ def _one_of_several(run: Run, loss: TrainingLoss) -> str:
     )
 
 
-@per_run
+@signal
 def adversarial(run: Run) -> bool:
     """Whether several optimizers take turns on losses of different value, as a GAN's two sides do."""
     curves = []
-    for optimizer in run.optimizers:
-        frame = run.steps_of(optimizer)
+    for training in run.trainings:
+        frame = training.steps
         losses = frame["objective"].to_numpy(dtype=float)
         if numpy.isfinite(losses).any():
             curves.append((frame["global_step"].to_numpy(), losses))

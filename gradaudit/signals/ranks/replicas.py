@@ -6,7 +6,7 @@ import numpy
 
 from gradaudit.reading.run import Run
 from gradaudit.signals.order_statistics import Floats, Integers, Mask
-from gradaudit.signals.per_run import per_run
+from gradaudit.training import signal
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class Checksums:
     differ: Mask  # [steps]: some rank's weights are not those of the others
 
 
-@per_run
+@signal
 def checksums(run: Run) -> Checksums:
     """The checksums of the weights by step and rank; no steps where fewer than two ranks took them."""
     frame = run.replicas
@@ -45,7 +45,7 @@ def checksums(run: Run) -> Checksums:
     return Checksums(ranks=ranks, steps=steps, sums=sums, differ=differ)
 
 
-@per_run
+@signal
 def side_by_side(run: Run, name: str) -> SideBySide:
     """A column of `Run.replicas` by step and rank."""
     frame = run.replicas

@@ -8,7 +8,7 @@ import numpy
 from gradaudit.reading.run import Run
 from gradaudit.reading.shards import Merged
 from gradaudit.schema import TensorFacts
-from gradaudit.signals.per_run import per_run
+from gradaudit.training import signal
 
 _CONSTANT = 1e-3  # of the norm: weights that all have one size are equal on all ranks, whatever the seed
 
@@ -27,7 +27,7 @@ class ShardsApart:
     last: int  # the last recorded step
 
 
-@per_run
+@signal
 def shards_apart(run: Run) -> ShardsApart | None:
     """None where nothing of several ranks' shards is known. A later attempt is not looked at.
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.reading.run import Run
 from gradaudit.signals.order_statistics import Floats
-from gradaudit.signals.updates.learning_rates import learning_rates, peak_rates
-from gradaudit.signals.updates.ratios import recorded_global_steps, typical_update
+from gradaudit.signals.updates.learning_rates import peak_rates
+from gradaudit.signals.updates.ratios import typical_update
+from gradaudit.training import Training
 
 AIM = 0.1  # of the weights: the largest update of all but a few healthy runs is below 0.3
 HARMFUL = 0.2  # update-to-weight ratio that goes with harm, as in `learning_rate_too_high`
@@ -25,25 +25,25 @@ class GentleRate:
     times: float  # rates / lower
 
 
-def gentle_rate(run: Run, optimizer: int, limit: float = HARMFUL) -> GentleRate | None:
+def gentle_rate(training: Training, limit: float = HARMFUL) -> GentleRate | None:
     """The learning rates that make the first update of `limit` or more a tenth of the weights; None without one.
 
     An update is proportional to the learning rate, under SGD and, as long as the gradients are alike, under Adam; those
     after it, in a run that runs away, are what the first ones have done.
     """
-    pace = typical_update(run, optimizer)
+    pace = typical_update(training)
     over = numpy.flatnonzero(numpy.where(numpy.isfinite(pace), pace, -numpy.inf) >= limit)
     if not len(over):
         return None
-    step, ratio = int(recorded_global_steps(run, optimizer)[over[0]]), float(pace[over[0]])
-    rates = rates_at(run, optimizer, step)
+    step, ratio = int(training.recorded_global_steps[over[0]]), float(pace[over[0]])
+    rates = rates_at(training, step)
     times = max(3.0, ratio / AIM)
     lower = [float(f"{rate / times:.0e}") if math.isfinite(rate) else rate for rate in rates]
     return GentleRate(step=step, ratio=ratio, rates=rates, lower=numpy.asarray(lower), times=times)
 
 
-def rates_at(run: Run, optimizer: int, step: int) -> Floats:
+def rates_at(training: Training, step: int) -> Floats:
     """[groups]: the learning rates at a global step, or the greatest of the run where they are 0 there."""
-    own = run.steps_of(optimizer)["global_step"].to_numpy()
-    rates = learning_rates(run, optimizer)[int(numpy.argmax(own >= step))]
-    return rates if (rates > 0).any() else peak_rates(run, optimizer)
+    own = training.steps["global_step"].to_numpy()
+    rates = training.learning_rates[int(numpy.argmax(own >= step))]
+    return rates if (rates > 0).any() else peak_rates(training)

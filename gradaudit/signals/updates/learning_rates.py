@@ -2,10 +2,9 @@
 
 import numpy
 
-from gradaudit.reading.run import Run
 from gradaudit.schema import BY_HAND
 from gradaudit.signals.order_statistics import Floats, Mask
-from gradaudit.signals.per_run import per_run
+from gradaudit.training import Training, signal
 
 # Updates of these do not grow with the gradient, so its scale does not matter to them.
 _SCALE_FREE = ("adam", "rmsprop", "adagrad", "adadelta", "lion", "lamb", "adafactor", "muon", "rprop")
@@ -35,40 +34,24 @@ def sustained(rate: Floats, times: float = 3.0) -> Floats:
     return kept
 
 
-def line_search(run: Run, optimizer: int) -> bool:
+def line_search(training: Training) -> bool:
     """Whether the optimizer (LBFGS) chooses each step's length by the loss: a long step is then no sign of harm."""
-    return any(facts.optimizer_class == "LBFGS" for facts in run.meta.optimizers if facts.id == optimizer)
+    return optimizer_class(training) == "LBFGS"
 
 
-def climbs(run: Run, optimizer: int) -> bool:
+def climbs(training: Training) -> bool:
     """Whether the optimizer was made with maximize=True: it then walks up what backward() was called on."""
-    return any(facts.defaults.get("maximize") is True for facts in run.meta.optimizers if facts.id == optimizer)
+    facts = training.optimizer
+    return facts is not None and facts.defaults.get("maximize") is True
 
 
-@per_run
-def learning_rates(run: Run, optimizer: int) -> Floats:
-    """[steps of this optimizer, parameter groups]; NaN where a group did not exist yet."""
-    return of_groups(run, optimizer, "learning_rate")
-
-
-def of_groups(run: Run, optimizer: int, column: str) -> Floats:
-    """[steps of this optimizer, parameter groups]: a column of lists of `steps`; NaN where a list is shorter."""
-    lists = list(run.steps_of(optimizer)[column])
-    if not lists:
-        return numpy.zeros((0, 0))
-    sizes = numpy.fromiter(map(len, lists), dtype=numpy.int64, count=len(lists))
-    matrix = numpy.full((len(lists), int(sizes.max())), numpy.nan)
-    matrix[numpy.arange(matrix.shape[1]) < sizes[:, None]] = numpy.concatenate(lists)
-    return matrix
-
-
-@per_run
-def recorded_learning_rates(run: Run, optimizer: int) -> Floats:
+@signal
+def recorded_learning_rates(training: Training) -> Floats:
     """[recorded steps, tensors]: the learning rate of each tensor's group; NaN when it has no group."""
-    rates = learning_rates(run, optimizer)
-    tensors = run.tensors_of(optimizer)
-    own = run.steps_of(optimizer)["step"].to_numpy(dtype=numpy.int64)
-    recorded = run.recorded_steps(optimizer)
+    rates = training.learning_rates
+    tensors = training.tensors
+    own = training.steps["step"].to_numpy(dtype=numpy.int64)
+    recorded = training.recorded
     if not len(own) or not len(recorded):
         return numpy.full((len(recorded), len(tensors)), numpy.nan)
     rows = rates[numpy.clip(numpy.searchsorted(own, recorded), 0, len(own) - 1)]
@@ -78,9 +61,9 @@ def recorded_learning_rates(run: Run, optimizer: int) -> Floats:
     return numpy.column_stack([rows, numpy.full(len(rows), numpy.nan)])[:, groups]
 
 
-def peak_rates(run: Run, optimizer: int) -> Floats:
+def peak_rates(training: Training) -> Floats:
     """[parameter groups]: the greatest learning rate of each group over the run; NaN when none was recorded."""
-    rates = learning_rates(run, optimizer)
+    rates = training.learning_rates
     finite = numpy.where(numpy.isfinite(rates), rates, -numpy.inf).max(axis=0, initial=-numpy.inf)
     return numpy.where(numpy.isfinite(finite), finite, numpy.nan)
 
@@ -90,23 +73,22 @@ def same_rate(rates: Floats) -> bool:
     return len(set(rates[numpy.isfinite(rates)].tolist())) == 1
 
 
-def by_hand(run: Run, optimizer: int) -> bool:
+def by_hand(training: Training) -> bool:
     """Whether no optimizer steps: the script itself changes the parameters."""
-    return any(facts.optimizer_class == BY_HAND for facts in run.meta.optimizers if facts.id == optimizer)
+    return optimizer_class(training) == BY_HAND
 
 
-def optimizer_class(run: Run, optimizer: int) -> str:
+def optimizer_class(training: Training) -> str:
     """The class of an optimizer, or 'optimizer' when it is not known."""
-    facts = next((facts for facts in run.meta.optimizers if facts.id == optimizer), None)
-    return facts.optimizer_class if facts else "optimizer"
+    return training.optimizer.optimizer_class if training.optimizer else "optimizer"
 
 
-def scale_free(run: Run, optimizer: int) -> bool:
+def scale_free(training: Training) -> bool:
     """Whether the optimizer divides out the scale of the gradient, as Adam does and SGD does not.
 
     Updates by hand whose formula is not known may do so.
     """
-    if by_hand(run, optimizer):
-        return not numpy.isfinite(peak_rates(run, optimizer)).any()
-    name = optimizer_class(run, optimizer).lower()
+    if by_hand(training):
+        return not numpy.isfinite(peak_rates(training)).any()
+    name = optimizer_class(training).lower()
     return any(word in name for word in _SCALE_FREE)

@@ -4,13 +4,11 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
 from gradaudit.signals.gradients.finiteness import skipped_at
 from gradaudit.signals.order_statistics import Floats, Integers, medians
-from gradaudit.signals.per_run import per_run
 from gradaudit.signals.updates.learning_rates import recorded_learning_rates
-from gradaudit.signals.updates.ratios import recorded_global_steps
+from gradaudit.training import Training, signal
 
 HALF = ("float16", "bfloat16")
 _LEAST_STEPS = 20
@@ -28,22 +26,24 @@ class LostUpdates:
     share: float  # of all their elements
 
 
-@per_run
-def lost_updates(run: Run, optimizer: int) -> LostUpdates | None:
+@signal
+def lost_updates(training: Training) -> LostUpdates | None:
     """What rounding undoes of the updates; None without half-precision weights or with too few steps to tell.
 
     Elements whose gradient is exactly zero are taken off: no update was meant for them. The steps are those
     at half of the largest learning rate or more.
     """
-    tensors = run.tensors_of(optimizer)
-    mine = [i for i, t in enumerate(tensors) if t.dtype in HALF and t.optimizer == optimizer and t.role != "embedding"]
-    rates = recorded_learning_rates(run, optimizer)
+    tensors = training.tensors
+    mine = [
+        i for i, t in enumerate(tensors) if t.dtype in HALF and t.optimizer == training.id and t.role != "embedding"
+    ]
+    rates = recorded_learning_rates(training)
     if not mine or not numpy.isfinite(rates[:, mine]).any():
         return None
     peaks = numpy.nanmax(numpy.where(numpy.isfinite(rates), rates, 0.0), axis=0)
-    training = (rates[:, mine] >= _TRAINING * peaks[mine]).all(axis=1) & ~skipped_at(run, optimizer)
-    still, unasked = (run.matrix(stat, optimizer) for stat in ("unchanged_fraction", "gradient_zero_fraction"))
-    lost = numpy.clip(still - unasked, 0.0, 1.0)[training][:, mine]
+    at_work = (rates[:, mine] >= _TRAINING * peaks[mine]).all(axis=1) & ~skipped_at(training)
+    still, unasked = (training.matrix(stat) for stat in ("unchanged_fraction", "gradient_zero_fraction"))
+    lost = numpy.clip(still - unasked, 0.0, 1.0)[at_work][:, mine]
     kept = [k for k in range(len(mine)) if numpy.isfinite(lost[:, k]).sum() >= _LEAST_STEPS]
     if not kept:
         return None
@@ -56,7 +56,7 @@ def lost_updates(run: Run, optimizer: int) -> LostUpdates | None:
     shares = medians(lost)
     return LostUpdates(
         tensors=[tensors[mine[k]] for k in kept],
-        steps=recorded_global_steps(run, optimizer)[training],
+        steps=training.recorded_global_steps[at_work],
         over_time=over_time,
         shares=shares,
         share=float((shares * size).sum() / size.sum()),

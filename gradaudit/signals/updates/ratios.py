@@ -2,40 +2,39 @@
 
 import numpy
 
-from gradaudit.reading.run import Run
 from gradaudit.signals.layers.layers import embeddings, weight_layers, zero_start
-from gradaudit.signals.order_statistics import Floats, Integers, Mask, medians_across
-from gradaudit.signals.per_run import per_run
+from gradaudit.signals.order_statistics import Floats, Mask, medians_across
+from gradaudit.training import Training, signal
 
 _COLLAPSED = 0.3  # of the first norm: weight decay ate the weights, and the ratio grows without any learning
 
 
-def _over_weights(run: Run, stat: str, optimizer: int) -> Floats:
-    weights = run.matrix("weight_norm", optimizer)
+def _over_weights(training: Training, stat: str) -> Floats:
+    weights = training.matrix("weight_norm")
     with numpy.errstate(divide="ignore", invalid="ignore"):
-        ratio = run.matrix(stat, optimizer) / weights
+        ratio = training.matrix(stat) / weights
     return numpy.where((weights > 0) & numpy.isfinite(weights) & numpy.isfinite(ratio), ratio, numpy.nan)
 
 
-def update_ratio(run: Run, optimizer: int) -> Floats:
+def update_ratio(training: Training) -> Floats:
     """[recorded steps, tensors]: L2 norm of the update over that of the weights; NaN where either is unknown or 0/0."""
-    return _over_weights(run, "update_norm", optimizer)
+    return _over_weights(training, "update_norm")
 
 
-def gradient_ratio(run: Run, optimizer: int) -> Floats:
+def gradient_ratio(training: Training) -> Floats:
     """[recorded steps, tensors]: L2 norm of the gradient over that of the weights."""
-    return _over_weights(run, "gradient_norm", optimizer)
+    return _over_weights(training, "gradient_norm")
 
 
-@per_run
-def typical_update(run: Run, optimizer: int) -> Floats:
+@signal
+def typical_update(training: Training) -> Floats:
     """[recorded steps]: median update-to-weight ratio over the weight layers that did not start at zero.
 
     Weights that shrank below 0.3 of their first norm are left out: their ratio grows by shrinking.
     """
-    chosen = weight_layers(run, optimizer) & ~zero_start(run, optimizer)
-    ratio = update_ratio(run, optimizer)[:, chosen]
-    weights = run.matrix("weight_norm", optimizer)[:, chosen]
+    chosen = weight_layers(training) & ~zero_start(training)
+    ratio = update_ratio(training)[:, chosen]
+    weights = training.matrix("weight_norm")[:, chosen]
     if not ratio.size:
         return numpy.full(len(ratio), numpy.nan)
     with numpy.errstate(invalid="ignore"):
@@ -43,32 +42,18 @@ def typical_update(run: Run, optimizer: int) -> Floats:
     return medians_across(numpy.where(shrunk, numpy.nan, ratio))
 
 
-@per_run
-def judged_tensors(run: Run, optimizer: int) -> Mask:
+@signal
+def judged_tensors(training: Training) -> Mask:
     """[tensors]: weight layers and embedding tables that did not start at zero and are trained."""
-    owned = numpy.asarray([t.requires_grad and t.optimizer >= 0 for t in run.tensors_of(optimizer)], dtype=bool)
-    chosen: Mask = weight_layers(run, optimizer) | embeddings(run, optimizer)
-    return numpy.asarray(chosen & owned & ~zero_start(run, optimizer))
+    owned = numpy.asarray([t.requires_grad and t.optimizer >= 0 for t in training.tensors], dtype=bool)
+    chosen: Mask = weight_layers(training) | embeddings(training)
+    return numpy.asarray(chosen & owned & ~zero_start(training))
 
 
-@per_run
-def recorded_global_steps(run: Run, optimizer: int) -> Integers:
-    """[recorded steps]: the global step of each recorded step of this optimizer."""
-    frame = run.steps_of(optimizer)
-    own = frame["step"].to_numpy(dtype=numpy.int64)
-    everywhere = frame["global_step"].to_numpy(dtype=numpy.int64)
-    recorded = run.recorded_steps(optimizer)
-    if not len(own):
-        return recorded
-    place = numpy.clip(numpy.searchsorted(own, recorded), 0, len(own) - 1)
-    # A part of `steps` may be lost while its statistics survive: those keep their own count.
-    return numpy.where(own[place] == recorded, everywhere[place], recorded)
-
-
-@per_run
-def step_weights(run: Run, optimizer: int) -> Floats:
+@signal
+def step_weights(training: Training) -> Floats:
     """[recorded steps]: how many steps each recorded one stands for, up to the next recorded one."""
-    recorded = run.recorded_steps(optimizer)
+    recorded = training.recorded
     if not len(recorded):
         return numpy.zeros(0)
     gaps = numpy.diff(recorded)
@@ -76,14 +61,14 @@ def step_weights(run: Run, optimizer: int) -> Floats:
     return numpy.append(gaps, last).astype(numpy.float64)
 
 
-def window(run: Run, optimizer: int, first: float, last: float) -> Mask:
+def window(training: Training, first: float, last: float) -> Mask:
     """[recorded steps]: those with `first` <= step <= `last`, in this optimizer's own steps."""
-    recorded = run.recorded_steps(optimizer)
+    recorded = training.recorded
     return (recorded >= first) & (recorded <= last)
 
 
-def last_half(run: Run, optimizer: int) -> Mask:
+def last_half(training: Training) -> Mask:
     """[recorded steps]: those in the second half of this optimizer's steps."""
-    frame = run.steps_of(optimizer)
+    frame = training.steps
     total = int(frame["step"].max()) + 1 if len(frame) else 0
-    return window(run, optimizer, total // 2, total)
+    return window(training, total // 2, total)

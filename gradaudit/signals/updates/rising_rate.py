@@ -5,13 +5,11 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.reading.run import Run
 from gradaudit.signals.loss.progress import TENTHS, climb
 from gradaudit.signals.loss.progress import divergence as diverges
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.order_statistics import Floats, median
-from gradaudit.signals.per_run import per_run
-from gradaudit.signals.updates.learning_rates import learning_rates
+from gradaudit.training import Training, signal
 
 RISEN = 3.0  # times; a rate that grows by less is no warmup
 _LOST, _ERRORS, _GAINED = 0.15, 4.0, 0.1  # as in `unstable_loss`, which tells why
@@ -46,30 +44,30 @@ def rises(rate: Floats, times: float) -> bool:
     return bool(stairs[-1] >= _LAST * (len(rate) - 1) or one_more)
 
 
-def once_an_epoch(run: Run, optimizer: int, rate: Floats) -> int:
+def once_an_epoch(training: Training, rate: Floats) -> int:
     """How often a rate [steps] changed, where it only did so between passes over the data; 0 where it is unknown."""
-    batches = run.meta.data.batches_per_epoch
+    batches = training.run.meta.data.batches_per_epoch
     stairs = numpy.flatnonzero(numpy.diff(rate)) + 1
     if batches < _BATCHES or len(stairs) < _STAIRS:
         return 0
-    seen = numpy.cumsum(run.steps_of(optimizer)["micro_steps"].to_numpy(dtype=numpy.int64))
+    seen = numpy.cumsum(training.steps["micro_steps"].to_numpy(dtype=numpy.int64))
     return len(stairs) if (seen[stairs - 1] % batches == 0).all() else 0
 
 
-@per_run
-def rising_rate(run: Run, optimizer: int, times: float = RISEN) -> RisingRate | None:
+@signal
+def rising_rate(training: Training, times: float = RISEN) -> RisingRate | None:
     """The rising learning rate that has undone what the loss had gained; None where the loss came to no harm.
 
     The loss has to have fallen first, under a lower rate: then it is the rise that has driven it up.
     """
-    loss, rates = training_loss(run, optimizer), learning_rates(run, optimizer)
+    loss, rates = training_loss(training), training.learning_rates
     known = numpy.where(numpy.isfinite(rates), rates, -numpy.inf).max(axis=1, initial=-numpy.inf)
     if loss.shapeless or len(known) < TENTHS or not numpy.isfinite(known).all() or not rises(known, times):
         return None
     finite = numpy.flatnonzero(numpy.isfinite(loss.values))
     # What follows the last finite loss is no part of the course of the loss.
     values = loss.values[: int(finite[-1]) + 1] if len(finite) else loss.values[:0]
-    harmed = _harmed(run, optimizer, len(values))
+    harmed = _harmed(training, len(values))
     parts = numpy.array_split(numpy.arange(len(values)), TENTHS)
     if harmed is None or len(values) < TENTHS or not loss.first > 0:
         return None
@@ -91,10 +89,10 @@ def rising_rate(run: Run, optimizer: int, times: float = RISEN) -> RisingRate | 
     )
 
 
-def _harmed(run: Run, optimizer: int, count_finite: int) -> int | None:
+def _harmed(training: Training, count_finite: int) -> int | None:
     """The index of the step at which the loss is known to have come up: it diverges, ends in NaN, or climbs back."""
-    loss = training_loss(run, optimizer)
-    away = diverges(run, optimizer)
+    loss = training_loss(training)
+    away = diverges(training)
     if away is not None:
         return int(numpy.argmax(loss.steps >= away))
     if count_finite < len(loss.values):

@@ -2,29 +2,28 @@
 
 import numpy
 
-from gradaudit.reading.run import Run
 from gradaudit.signals.layers.layers import weight_layers
 from gradaudit.signals.order_statistics import Floats, median, medians
-from gradaudit.signals.per_run import per_run
 from gradaudit.signals.updates.learning_rates import recorded_learning_rates
 from gradaudit.signals.updates.ratios import last_half
+from gradaudit.training import Training, signal
 
 # Moonlight (arXiv 2502.16982, section 2.2) gives 0.2 to 0.4 for AdamW. The weight layers of two healthy runs of the
 # laboratory, at every eps from 1e-12 to 1e-4: 0.18 to 0.29.
 USUAL = (0.2, 0.4)
 
 
-@per_run
-def update_rms(run: Run, optimizer: int) -> Floats:
+@signal
+def update_rms(training: Training) -> Floats:
     """[recorded steps, tensors]: root mean square of the update over the learning rate; NaN where either is unknown."""
-    elements = numpy.sqrt([max(1, tensor.elements) for tensor in run.tensors_of(optimizer)])
-    rates = recorded_learning_rates(run, optimizer)
+    elements = numpy.sqrt([max(1, tensor.elements) for tensor in training.tensors])
+    rates = recorded_learning_rates(training)
     with numpy.errstate(divide="ignore", invalid="ignore"):
-        return numpy.asarray(run.matrix("update_norm", optimizer) / elements / numpy.where(rates > 0, rates, numpy.nan))
+        return numpy.asarray(training.matrix("update_norm") / elements / numpy.where(rates > 0, rates, numpy.nan))
 
 
-@per_run
-def typical_update_rms(run: Run, optimizer: int) -> float:
+@signal
+def typical_update_rms(training: Training) -> float:
     """The same of the median weight layer over the last half of the run; NaN where it is not known."""
-    layers = update_rms(run, optimizer)[:, weight_layers(run, optimizer)]
-    return median(medians(layers[last_half(run, optimizer)]))
+    layers = update_rms(training)[:, weight_layers(training)]
+    return median(medians(layers[last_half(training)]))

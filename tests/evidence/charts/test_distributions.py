@@ -58,7 +58,7 @@ def test_a_sample_counts_for_the_whole_tensor(tmp_path):
 
 def test_the_share_below_a_power_of_two(tmp_path):
     run = recorded(tmp_path / "a", (LOST - 1, LOST, LOST + 1, 0))
-    (first, *_) = gradient_counts(run, 0).values()
+    (first, *_) = gradient_counts(run.trainings[0]).values()
     assert [share_below(first[tensor], LOST) for tensor in (0, 2, 4, 6)] == [1.0, 0.0, 0.0, 0.0]
     assert math.isnan(share_below(numpy.zeros(1200), LOST))
 

@@ -20,7 +20,7 @@ def chain(path, factor, depth):
 @pytest.mark.parametrize("depth", [8, 30])
 @pytest.mark.parametrize("factor", [0.3, 1.0, 1.2, 3.0])
 def test_it_is_the_logarithm_of_the_factor_whatever_the_depth(tmp_path, factor, depth):
-    (whole,) = slopes(chain(tmp_path / "a", factor, depth), 0)
+    (whole,) = slopes(chain(tmp_path / "a", factor, depth).trainings[0])
     # Norms are kept as float32.
     assert growth_exponent(whole) == pytest.approx(math.log(factor), abs=1e-6)
 
@@ -28,7 +28,7 @@ def test_it_is_the_logarithm_of_the_factor_whatever_the_depth(tmp_path, factor, 
 def test_one_layer_that_differs_counts_by_its_share_of_the_depth(tmp_path):
     norms = numpy.asarray([4.0, 4.0, 4.0, 1.0, 1.0, 1.0])
     run = build_run(tmp_path / "a", loss=falling(), tensors=parameters(6), stats={"gradient_norm": norms}, facts=TEN)
-    assert growth_exponent(slopes(run, 0)[0]) == pytest.approx(math.log(4) / 4, rel=1e-6)
+    assert growth_exponent(slopes(run.trainings[0])[0]) == pytest.approx(math.log(4) / 4, rel=1e-6)
 
 
 def test_findings_along_the_depth_tell_it(tmp_path):

@@ -42,12 +42,12 @@ def test_the_cosine_is_that_of_the_whole_gradients(tmp_path):
         for t in range(STEPS // 2, STEPS)
     ]
     run = recorded_run(tmp_path / "a", found)
-    numpy.testing.assert_allclose(successive_cosines(run, 0), expected, atol=1e-6)
+    numpy.testing.assert_allclose(successive_cosines(run.trainings[0]), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("scale", [10.0, 100.0, 1000.0])
 def test_it_is_the_noise_over_the_true_gradient(tmp_path, scale):
-    found = noise_scale(recorded_run(tmp_path / "a", gradients(scale)), 0)
+    found = noise_scale(recorded_run(tmp_path / "a", gradients(scale)).trainings[0])
     assert found.value == pytest.approx(scale, rel=0.15)
     assert found.pairs == STEPS // 2
 
@@ -56,12 +56,12 @@ def test_clipping_to_another_norm_at_each_step_changes_nothing(tmp_path):
     found = gradients(100.0)
     clip = numpy.random.default_rng(1).uniform(0.1, 1.0, STEPS)
     runs = [recorded_run(tmp_path / "a", found), recorded_run(tmp_path / "b", found, clip=clip)]
-    assert noise_scale(runs[1], 0).value == pytest.approx(noise_scale(runs[0], 0).value, rel=1e-4)
+    assert noise_scale(runs[1].trainings[0]).value == pytest.approx(noise_scale(runs[0].trainings[0]).value, rel=1e-4)
 
 
 def test_the_truth_is_within_the_bounds_nineteen_times_of_twenty(tmp_path):
     """By chance 16 of 20 or fewer once in 60 times; the seeds are fixed."""
-    bounds = [noise_scale(recorded_run(tmp_path / str(s), gradients(100.0, s)), 0).bounds for s in range(20)]
+    bounds = [noise_scale(recorded_run(tmp_path / str(s), gradients(100.0, s)).trainings[0]).bounds for s in range(20)]
     assert sum(low < 100 < high for low, high in bounds) >= 17
 
 
@@ -75,25 +75,25 @@ def test_gradients_that_turn_back_have_none(tmp_path):
     found = gradients(1.0)
     found[::2] *= -1
     run = recorded_run(tmp_path / "a", found)
-    assert noise_scale(run, 0) is None
+    assert noise_scale(run.trainings[0]) is None
     assert "Gradient noise scale" not in dict(run_facts(run))
 
 
 @pytest.mark.parametrize("recorded", [range(0, STEPS, 2), [*range(300), *range(300, STEPS, 4)], range(0, 380)])
 def test_without_successive_gradients_in_the_last_half_nothing_is_known(tmp_path, recorded):
-    assert noise_scale(recorded_run(tmp_path / "a", gradients(100.0), recorded=recorded), 0) is None
+    assert noise_scale(recorded_run(tmp_path / "a", gradients(100.0), recorded=recorded).trainings[0]) is None
 
 
 def test_the_batch_must_be_known(tmp_path):
-    assert noise_scale(recorded_run(tmp_path / "a", gradients(100.0), batch=0), 0) is None
+    assert noise_scale(recorded_run(tmp_path / "a", gradients(100.0), batch=0).trainings[0]) is None
     told = recorded_run(tmp_path / "b", gradients(100.0), batch=0, data=DataFacts(batch_size=64))
-    assert noise_scale(told, 0).batch == 64
+    assert noise_scale(told.trainings[0]).batch == 64
     alone = recorded_run(tmp_path / "c", gradients(100.0), world_size=4)
-    assert noise_scale(alone, 0) is None  # how many ranks average is not known
+    assert noise_scale(alone.trainings[0]) is None  # how many ranks average is not known
 
 
 def test_the_same_batch_at_every_step_tells_nothing_of_batches(tmp_path):
-    assert noise_scale(recorded_run(tmp_path / "a", gradients(1e-6)), 0) is None
+    assert noise_scale(recorded_run(tmp_path / "a", gradients(1e-6)).trainings[0]) is None
 
 
 def test_the_facts_of_a_run_give_it_with_its_uncertainty(tmp_path):

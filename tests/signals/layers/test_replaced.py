@@ -34,21 +34,21 @@ def changed(path, at, how, layers=slice(None), recorded=None):
 @pytest.mark.parametrize("at", [1, 3, 150])
 def test_the_first_step_whose_gradients_are_those_of_other_weights(tmp_path, how, at):
     run = changed(tmp_path / "a", at, how)
-    assert replaced_at(run, 0) == at
-    assert numpy.flatnonzero(profiled(run, 0)).tolist() == list(range(min(10, at)))
+    assert replaced_at(run.trainings[0]) == at
+    assert numpy.flatnonzero(profiled(run.trainings[0])).tolist() == list(range(min(10, at)))
 
 
 def test_weights_that_are_trained_are_never_others(tmp_path):
-    assert replaced_at(healthy(tmp_path), 0) is None
+    assert replaced_at(healthy(tmp_path).trainings[0]) is None
 
 
 @pytest.mark.parametrize("how", ["leap", "NaN", "written"])
 def test_two_of_six_layers_are_not_the_model(tmp_path, how):
-    assert replaced_at(changed(tmp_path / "a", 3, how, slice(0, 2)), 0) is None
+    assert replaced_at(changed(tmp_path / "a", 3, how, slice(0, 2)).trainings[0]) is None
 
 
 def test_between_steps_that_were_not_recorded_weights_may_go_far(tmp_path):
-    assert replaced_at(changed(tmp_path / "a", 50, "written", recorded=numpy.arange(0, 200, 10)), 0) is None
+    assert replaced_at(changed(tmp_path / "a", 50, "written", recorded=numpy.arange(0, 200, 10)).trainings[0]) is None
 
 
 def tanh(width=32, depth=8):
@@ -72,7 +72,7 @@ def test_a_profile_of_weights_that_were_written_over_is_no_cause(tmp_path):
             functional.cross_entropy(model(x), (x @ rule).argmax(1)).backward()
             optimizer.step()
     run = run_of(tmp_path / "run")
-    assert replaced_at(run, 0) == 3
+    assert replaced_at(run.trainings[0]) == 3
     causes = {item.diagnoser: cause.diagnoser if cause else "" for item, cause in analyze(run).with_causes()}
     assert causes["divergence"] == ""
     assert "exploding_gradient" not in causes

@@ -28,33 +28,33 @@ def autoencoder(path, weight=1.0, commitment=(0.08, 0.08), reconstruction=(1.4, 
 
 
 def test_a_term_is_held_against_the_objective_with_its_weight(tmp_path):
-    assert minor_share(autoencoder(tmp_path / "a"), 0) == pytest.approx(0.1, abs=0.03)
+    assert minor_share(autoencoder(tmp_path / "a").trainings[0]) == pytest.approx(0.1, abs=0.03)
     # Ten times as much of the objective, and as small a number: the changes from step to step tell the weight.
     heavy = autoencoder(tmp_path / "b", weight=100.0, reconstruction=(1.4, 1.2))
-    assert minor_share(heavy, 0) is None
+    assert minor_share(heavy.trainings[0]) is None
     weighed = autoencoder(tmp_path / "c", weight=10.0, commitment=(0.05, 0.05), reconstruction=(2.0, 2.0))
-    assert minor_share(weighed, 0) == pytest.approx(0.2, abs=0.1)
+    assert minor_share(weighed.trainings[0]) == pytest.approx(0.2, abs=0.1)
 
 
 def test_a_loss_that_is_most_of_the_objective_or_all_of_it_is_none(tmp_path):
     loss = falling()
     for number, objective in enumerate([loss, 1e-3 * loss, 3 * loss + 0.05, loss + 0.3]):
         run = build_run(tmp_path / str(number), loss=loss, facts=TEN, steps={"objective": objective})
-        assert minor_share(run, 0) is None
+        assert minor_share(run.trainings[0]) is None
     few = build_run(tmp_path / "few", loss=falling(9), facts=TEN, steps={"objective": falling(9) + 30})
-    assert minor_share(few, 0) is None
+    assert minor_share(few.trainings[0]) is None
 
 
 def test_a_sum_over_uneven_batches_is_not_taken_for_a_small_term(tmp_path):
     loss, sizes = noisy(2.3, 0.5, seed=3), numpy.random.default_rng(4).integers(8, 64, 200)
     steps = {"objective": loss * sizes + 0.5, "targets": sizes, "batch_size": sizes}
-    assert minor_share(build_run(tmp_path / "a", loss=loss, facts=TEN, steps=steps), 0) is None
+    assert minor_share(build_run(tmp_path / "a", loss=loss, facts=TEN, steps=steps).trainings[0]) is None
 
 
 def test_the_objective_is_shown_and_judged_where_the_loss_is_a_small_term(tmp_path):
     run = autoencoder(tmp_path / "a")
     objective = run.steps["objective"].to_numpy()
-    loss, ends, shown = training_loss(run, 0), loss_ends(run)[0], overview(run, set())
+    loss, ends, shown = training_loss(run.trainings[0]), loss_ends(run)[0], overview(run, set())
     assert loss.first == objective[0]
     assert ends.first == pytest.approx(objective[0], rel=1e-3)
     assert ends.last == pytest.approx(loss.last, rel=1e-3)
@@ -67,7 +67,7 @@ def test_the_objective_is_shown_and_judged_where_the_loss_is_a_small_term(tmp_pa
 
 def test_what_moves_is_the_small_term_and_not_what_is_judged(tmp_path):
     run = autoencoder(tmp_path / "a")
-    assert "targets move" not in training_loss(run, 0).shapeless
+    assert "targets move" not in training_loss(run.trainings[0]).shapeless
     for diagnoser in (initial_loss_mismatch, twice_averaged_loss):
         assert assert_not_applicable(diagnoser, run).startswith("mse_loss is about 9.4 % of what is minimised")
 
@@ -76,7 +76,7 @@ def test_a_squared_error_whose_target_stays_keeps_its_level_while_the_objective_
     """Always predicting the mean has a known loss, as in a posterior that collapsed: no_learning judges that."""
     facts = LossFacts(id=0, function="mse_loss", target_mean=0.0, target_variance=0.074)
     run = autoencoder(tmp_path / "a", facts=facts)
-    loss, way = training_loss(run, 0), course(run, 0)
+    loss, way = training_loss(run.trainings[0]), course(run.trainings[0])
     assert (loss.kind, loss.facts, loss.unjudged) == ("regression", facts, "")
     assert loss.first == run.steps["mean_loss"].iloc[0]
     assert loss.shapeless.startswith("mse_loss is one of several terms")
@@ -86,13 +86,13 @@ def test_a_squared_error_whose_target_stays_keeps_its_level_while_the_objective_
 
 def test_a_loss_that_the_script_logs_is_shown_as_it_is(tmp_path):
     run = autoencoder(tmp_path / "a", facts=LossFacts(id=0, function="logged"))
-    assert (minor_share(run, 0), overview(run, set()).loss_name) == (None, "logged")
+    assert (minor_share(run.trainings[0]), overview(run, set()).loss_name) == (None, "logged")
 
 
 def test_a_likelihood_keeps_its_level_and_is_no_curve_of_the_training(tmp_path):
     """Its level means what it always does, even where it is a small term; the page shows the objective."""
     run = autoencoder(tmp_path / "a", commitment=(2.3, 2.0), reconstruction=(30.0, 25.0), facts=TEN)
-    loss = training_loss(run, 0)
+    loss = training_loss(run.trainings[0])
     assert (loss.kind, loss.facts, loss.unjudged) == ("classification", TEN, "")
     assert loss.shapeless.startswith("cross_entropy is one of several terms")
     assert overview(run, set()).loss_name == "objective"

@@ -51,9 +51,9 @@ def test_too_few_steps_give_no_factor(tmp_path):
 
 def test_a_loss_that_is_most_of_the_objective_keeps_its_shape(tmp_path):
     alone = build_run(tmp_path / "a", loss=falling(), facts=TEN, steps={"objective": 3 * falling() + 0.05})
-    assert training_loss(alone, 0).shapeless == ""
+    assert training_loss(alone.trainings[0]).shapeless == ""
     several = build_run(tmp_path / "b", loss=falling(), facts=TEN, steps={"objective": falling() + 3})
-    loss = training_loss(several, 0)
+    loss = training_loss(several.trainings[0])
     assert loss.unjudged == ""
     assert loss.shapeless == loss.one_of_several
     assert loss.shapeless.startswith("cross_entropy is one of several terms, or weighted")

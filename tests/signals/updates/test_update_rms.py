@@ -37,13 +37,13 @@ def test_it_is_the_root_mean_square_over_the_learning_rate_of_that_step(tmp_path
     run = moving(tmp_path / "a", recorded=recorded)
     kept = numpy.arange(STEPS) if recorded is None else numpy.asarray(recorded)
     expected = numpy.where(kept < 40, 0.3, 0.6)[:, None] * numpy.asarray([0.5, 1.0, 1.0, 2.0])
-    numpy.testing.assert_allclose(update_rms(run, 0), expected, rtol=1e-5)
-    assert typical_update_rms(run, 0) == pytest.approx(0.6, rel=1e-5)
+    numpy.testing.assert_allclose(update_rms(run.trainings[0]), expected, rtol=1e-5)
+    assert typical_update_rms(run.trainings[0]) == pytest.approx(0.6, rel=1e-5)
 
 
 def test_a_learning_rate_of_zero_has_no_updates_in_its_units(tmp_path):
     run = moving(tmp_path / "a", rates=numpy.zeros(STEPS))
-    assert numpy.isnan(update_rms(run, 0)).all()
+    assert numpy.isnan(update_rms(run.trainings[0])).all()
     assert update_sizes(run) == ""
 
 
@@ -58,7 +58,7 @@ def test_the_facts_of_a_run_give_it_with_unit_and_source(tmp_path):
 @pytest.mark.parametrize("optimizer", ["SGD", "Lion", "RMSprop"])
 def test_of_other_optimizers_nothing_is_usual(tmp_path, optimizer):
     run = moving(tmp_path / "a", optimizer=optimizer)
-    assert update_size(run, 0, last_half(run, 0)) == ""
+    assert update_size(run.trainings[0], last_half(run.trainings[0])) == ""
     assert "Update size" not in dict(run_facts(run))
 
 
