@@ -17,7 +17,10 @@ from torch import nn
 from torch.nn import functional
 
 from gradaudit.reading.run import load
-from gradaudit.record import between, losses, seen, session, tensors, writer
+from gradaudit.record import session
+from gradaudit.record.observe import between, tensors
+from gradaudit.record.observe.loss import losses, seen
+from gradaudit.record.storage import writer
 from gradaudit.schema import EVALUATIONS, EVENTS, ROWS, STEPS, TENSORS, Meta
 from tests.record.training import batch, classifier, recorded, run_of, script
 
@@ -89,7 +92,7 @@ def test_an_evaluation_with_gradients_keeps_no_graph_alive(tmp_path):
 
 
 def test_gradients_that_no_optimizer_uses_are_told_once_and_not_hoarded(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(between, "_UNSTEPPED", 50)
+    monkeypatch.setattr(between, "UNSTEPPED", 50)
     monkeypatch.setattr(seen, "_GATHERED", 16)
     with recorded(tmp_path / "run"):
         model = classifier()
