@@ -5,10 +5,10 @@ import math
 from typing import Any
 
 from gradaudit.findings import Distribution, Dots, Heatmap, Lines, Ridges
-from gradaudit.report import bars, dots, heatmap, lines, plane, ridges
-from gradaudit.report.marks import Domain
+from gradaudit.report.charts import bars, dots, heatmap, lines, plane, ridges
+from gradaudit.report.charts.marks import Domain
+from gradaudit.report.charts.theme import Frame
 from gradaudit.report.text import name, quantity
-from gradaudit.report.theme import Frame
 
 SIZES = (("wide", False), ("narrow", True))
 MOST_SERIES = 6

@@ -10,11 +10,11 @@ from markupsafe import Markup, escape
 
 import gradaudit
 from gradaudit.audit.result import Audit
-from gradaudit.report import glossary, page
-from gradaudit.report.charts import Budget, figure
-from gradaudit.report.marks import unchecked
+from gradaudit.report.charts.figures import Budget, figure
+from gradaudit.report.charts.marks import unchecked
+from gradaudit.report.html import glossary, view
+from gradaudit.report.html.run_figures import layers_figure, over_time_figure, run_figures
 from gradaudit.report.model import Page, Sources
-from gradaudit.report.run_figures import layers_figure, over_time_figure, run_figures
 from gradaudit.report.text import name
 
 _JOINT = re.compile(r"([_/-])(?=\w)")
@@ -80,31 +80,31 @@ def build(audit: Audit) -> Page:
     sizes = audit.overview.distributions
     distribution = figure(sizes, "figure-sizes", budget) if sizes is not None else None
     over_time = over_time_figure(audit.overview, budget)
-    cards, cards_left_out = page.cards(audit, budget)
+    cards, cards_left_out = view.cards(audit, budget)
     return Page(
-        title=page.title(audit),
+        title=view.title(audit),
         name=name(audit.meta.name) or "unnamed run",
-        line=page.headline_line(audit),
-        banner=page.banner(audit),
-        icon=page.worst(audit),
-        verdict=page.verdict_text(audit),
-        counts=tuple(page.counts(audit)),
-        first=page.first_things(audit.ranked),
-        facts=page.glance(audit.overview),
+        line=view.headline_line(audit),
+        banner=view.banner(audit),
+        icon=view.worst(audit),
+        verdict=view.verdict_text(audit),
+        counts=tuple(view.counts(audit)),
+        first=view.first_things(audit.ranked),
+        facts=view.glance(audit.overview),
         run_figures=overview_figures,
         layers=layers,
         distribution=distribution,
         over_time=over_time,
         cards=cards,
         cards_left_out=cards_left_out,
-        passed=page.entries(audit.with_face("clean")),
-        not_applicable=page.entries(audit.with_face("not_applicable")),
-        could_not_look=page.entries(audit.with_face("could_not_look")),
-        failed=page.entries(audit.with_face("failed")),
-        parameters=page.parameters(audit.overview.table),
+        passed=view.entries(audit.with_face("clean")),
+        not_applicable=view.entries(audit.with_face("not_applicable")),
+        could_not_look=view.entries(audit.with_face("could_not_look")),
+        failed=view.entries(audit.with_face("failed")),
+        parameters=view.parameters(audit.overview.table),
         parameters_total=len(audit.overview.table),
-        run_facts=page.run_facts(audit),
-        problems=page.problems(audit),
+        run_facts=view.run_facts(audit),
+        problems=view.problems(audit),
         glossary=(*glossary.ENTRIES, *([glossary.LABORATORY] if any(card.laboratory for card in cards) else [])),
         version=name(audit.gradaudit_version),
         sources=sources(),

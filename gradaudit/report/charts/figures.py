@@ -9,12 +9,12 @@ import msgspec
 from markupsafe import Markup
 
 from gradaudit.findings import AnyEvidence, Distribution, Dots, Heatmap, Lines, Numbers, Ridges
-from gradaudit.report import bars, dots, heatmap, lacks, lines, plane, readouts, ridges, tables
-from gradaudit.report.marks import Domain, signed
+from gradaudit.report.charts import bars, dots, heatmap, lacks, lines, plane, readouts, ridges, tables
+from gradaudit.report.charts.marks import Domain, signed
+from gradaudit.report.charts.svg import tidy
+from gradaudit.report.charts.theme import CONFIG, Frame
 from gradaudit.report.model import FigureView, Key, Ramp
-from gradaudit.report.svg import tidy
 from gradaudit.report.text import name, sentence, visible
-from gradaudit.report.theme import CONFIG, Frame
 
 MOST_KEYS = 12
 SHARED = 0.7  # of the run's steps; a chart over fewer has its own axis

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from gradaudit.findings import Lines
-from gradaudit.report.marks import Part, drawable, fitting, signed, text, wide
-from gradaudit.report.plane import Plane
+from gradaudit.report.charts.marks import Part, drawable, fitting, signed, text, wide
+from gradaudit.report.charts.plane import Plane
 from gradaudit.report.text import name, quantity
 
 EARLY = 24  # px before the right edge

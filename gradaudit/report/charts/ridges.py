@@ -5,7 +5,7 @@ import math
 import altair
 
 from gradaudit.findings import Ridges
-from gradaudit.report.marks import (
+from gradaudit.report.charts.marks import (
     Domain,
     Part,
     axis_of,
@@ -18,8 +18,8 @@ from gradaudit.report.marks import (
     text,
     wide,
 )
+from gradaudit.report.charts.theme import BAND, BLUE, CRITICAL, GRID, MUTED, ORANGE, Frame, frame
 from gradaudit.report.text import name
-from gradaudit.report.theme import BAND, BLUE, CRITICAL, GRID, MUTED, ORANGE, Frame, frame
 
 LEAST = 2e-3  # of the peak: less is thinner than the line
 OVERLAP = 1.7  # how far a ridge may rise, in rows

@@ -1,10 +1,10 @@
 """What has no place in the plot of `Lines`, and must be seen all the same: zeros on a log axis, NaN and infinities."""
 
 from gradaudit.findings import Lines, Series
-from gradaudit.report.marks import Part, drawable, patches, wide
-from gradaudit.report.plane import Plane
+from gradaudit.report.charts.marks import Part, drawable, patches, wide
+from gradaudit.report.charts.plane import Plane
+from gradaudit.report.charts.theme import CRITICAL
 from gradaudit.report.text import name
-from gradaudit.report.theme import CRITICAL
 
 HEIGHT = 4  # px of a stroke at the edge of the plot
 LEAST = 3  # px of its length

@@ -8,11 +8,11 @@ from gradaudit.audit.differences import GROUPS, Change
 from gradaudit.audit.overview import split_kind
 from gradaudit.evidence.words.wording import names, percent
 from gradaudit.findings import Dot, Dots, Lines, Mark, Series
-from gradaudit.report.charts import Budget, figure
-from gradaudit.report.html import render_page, sources
-from gradaudit.report.marks import unchecked
+from gradaudit.report.charts.figures import Budget, figure
+from gradaudit.report.charts.marks import unchecked
+from gradaudit.report.html.report_page import render_page, sources
+from gradaudit.report.html.view import ICONS
 from gradaudit.report.model import FigureView, Icon, Sources, TableView
-from gradaudit.report.page import ICONS
 from gradaudit.report.text import name, plural, quantity, sentence
 
 COLOURED, MOST_DOTS, MOST_SHIFTS, MOST_CHANGES, MOST_PANELS = 4, 40, 100, 200, 6

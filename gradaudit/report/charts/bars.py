@@ -3,9 +3,9 @@
 import altair
 
 from gradaudit.findings import Distribution
-from gradaudit.report.marks import Part, axis_of, chart, fitting, layered, number_format, text, wide
+from gradaudit.report.charts.marks import Part, axis_of, chart, fitting, layered, number_format, text, wide
+from gradaudit.report.charts.theme import BLUE, CRITICAL, MUTED, Frame, frame
 from gradaudit.report.text import quantity
-from gradaudit.report.theme import BLUE, CRITICAL, MUTED, Frame, frame
 
 
 def shape(*, narrow: bool) -> Frame:

@@ -3,8 +3,8 @@
 from gradaudit.audit.overview import Overview
 from gradaudit.evidence.charts.run_curves import GAP_TO_EVALUATED
 from gradaudit.findings import Lines, Mark, Series
-from gradaudit.report.charts import Budget, figure, panels_figure
-from gradaudit.report.marks import Domain
+from gradaudit.report.charts.figures import Budget, figure, panels_figure
+from gradaudit.report.charts.marks import Domain
 from gradaudit.report.model import FigureView, TableView
 from gradaudit.report.text import name, plural, quantity
 

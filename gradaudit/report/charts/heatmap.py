@@ -11,7 +11,7 @@ import altair
 import numpy
 
 from gradaudit.findings import Heatmap
-from gradaudit.report.marks import (
+from gradaudit.report.charts.marks import (
     Domain,
     Part,
     chart,
@@ -24,8 +24,8 @@ from gradaudit.report.marks import (
     wide,
     x_axis,
 )
+from gradaudit.report.charts.theme import AXIS, BOLD, CRITICAL, GRID, MUTED, Frame, frame
 from gradaudit.report.text import name
-from gradaudit.report.theme import AXIS, BOLD, CRITICAL, GRID, MUTED, Frame, frame
 
 # Anchors of viridis (matplotlib, CC0). White is the colour farthest from all of them in every colour
 # vision deficiency, so "exactly zero" is white; red tells "not finite".

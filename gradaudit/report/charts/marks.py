@@ -10,8 +10,8 @@ from typing import Any
 import altair
 from altair.utils.schemapi import debug_mode
 
+from gradaudit.report.charts.theme import BOLD, CHARACTER, MUTED, PAPER, Frame
 from gradaudit.report.text import name
-from gradaudit.report.theme import BOLD, CHARACTER, MUTED, PAPER, Frame
 
 Layer = altair.Chart | altair.LayerChart
 Domain = tuple[float, float]

@@ -9,7 +9,8 @@ from gradaudit.audit.result import Audit, Outcome
 from gradaudit.audit.verdict import judged, verdict
 from gradaudit.findings import Confidence, Severity
 from gradaudit.report import laboratory, measure_text
-from gradaudit.report.charts import Budget, figure
+from gradaudit.report.charts.figures import Budget, figure
+from gradaudit.report.html.prose import prose
 from gradaudit.report.model import (
     ActionView,
     CardView,
@@ -20,7 +21,6 @@ from gradaudit.report.model import (
     Icon,
     ParameterView,
 )
-from gradaudit.report.prose import prose
 from gradaudit.report.text import duration, large, name, plural, quantity, sentence, visible, visible_lines
 
 MOST_LOSSES = 4  # tiles

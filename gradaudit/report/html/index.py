@@ -10,11 +10,11 @@ import gradaudit
 from gradaudit.audit.result import Audit
 from gradaudit.audit.verdict import judged
 from gradaudit.findings import Series, Severity
-from gradaudit.report.html import render_page, sources
+from gradaudit.report.charts.theme import BLUE, ORANGE
+from gradaudit.report.html.report_page import render_page, sources
+from gradaudit.report.html.view import ICONS, loss_ends, worst
 from gradaudit.report.model import Count, Entry, Icon, Sources
-from gradaudit.report.page import ICONS, loss_ends, worst
 from gradaudit.report.text import name, plural, quantity, sentence, visible
-from gradaudit.report.theme import BLUE, ORANGE
 
 MOST_RUNS, MOST_FINDINGS = 1000, 3
 BOX = (150, 40)  # px of a loss curve

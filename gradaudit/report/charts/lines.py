@@ -10,21 +10,10 @@ import msgspec
 
 from gradaudit.evidence.charts.reduce import FAR, halved
 from gradaudit.findings import Lines, Series
-from gradaudit.report import ends, lacks, rules
-from gradaudit.report.marks import Domain, Part, chart, drawable, layered
-from gradaudit.report.plane import Plane
-from gradaudit.report.theme import (
-    BAND,
-    CRITICAL,
-    EVALUATION,
-    FLAGGED,
-    MAIN,
-    REFERENCE,
-    RUNS,
-    Dash,
-    Frame,
-    frame,
-)
+from gradaudit.report.charts import ends, lacks, rules
+from gradaudit.report.charts.marks import Domain, Part, chart, drawable, layered
+from gradaudit.report.charts.plane import Plane
+from gradaudit.report.charts.theme import BAND, CRITICAL, EVALUATION, FLAGGED, MAIN, REFERENCE, RUNS, Dash, Frame, frame
 
 STYLES = {"main": MAIN, "evaluation": EVALUATION, "flagged": FLAGGED, "reference": REFERENCE, **RUNS}
 MOST_NARROW = 60  # points of a band on small screens

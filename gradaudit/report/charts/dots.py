@@ -8,7 +8,7 @@ import altair
 
 from gradaudit.evidence.charts.reduce import blocks
 from gradaudit.findings import Dot, Dots
-from gradaudit.report.marks import (
+from gradaudit.report.charts.marks import (
     Domain,
     Part,
     around,
@@ -24,8 +24,8 @@ from gradaudit.report.marks import (
     text,
     wide,
 )
+from gradaudit.report.charts.theme import AXIS, BAND, BLUE, CRITICAL, GREEN, GRID, MUTED, ORANGE, PINK, Frame, frame
 from gradaudit.report.text import name, plural
-from gradaudit.report.theme import AXIS, BAND, BLUE, CRITICAL, GREEN, GRID, MUTED, ORANGE, PINK, Frame, frame
 
 FEW = 12
 KINDS = {

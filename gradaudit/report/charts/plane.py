@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import altair
 
 from gradaudit.findings import Lines, Series
-from gradaudit.report.marks import (
+from gradaudit.report.charts.marks import (
     Domain,
     Part,
     around,
@@ -20,7 +20,7 @@ from gradaudit.report.marks import (
     wide,
     x_axis,
 )
-from gradaudit.report.theme import Frame
+from gradaudit.report.charts.theme import Frame
 
 ON_BAND = 3  # what it costs a label to stand on a band, in points of lines that it would cover
 ABOVE = -11.0  # px from the top of the plot to the words above it

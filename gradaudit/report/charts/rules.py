@@ -3,10 +3,10 @@
 import re
 
 from gradaudit.findings import Mark
-from gradaudit.report.marks import Part, chart, drawable, fitting, signed, wide
-from gradaudit.report.plane import ABOVE, Plane
+from gradaudit.report.charts.marks import Part, chart, drawable, fitting, signed, wide
+from gradaudit.report.charts.plane import ABOVE, Plane
+from gradaudit.report.charts.theme import CRITICAL, MUTED, ORANGE
 from gradaudit.report.text import name
-from gradaudit.report.theme import CRITICAL, MUTED, ORANGE
 
 COLOURS = {"threshold": CRITICAL, "reference": MUTED, "best": ORANGE}
 HEIGHTS = (0.34, 0.22, 0.5, 0.64, 0.1, 0.78, 0.92, 0.04, 0.28, 0.42, 0.57, 0.71, 0.85)  # of a label beside a mark
