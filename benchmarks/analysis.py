@@ -19,7 +19,7 @@ import msgspec
 import numpy
 
 from benchmarks import memory
-from gradaudit.record.writer import Writer
+from gradaudit.record.storage.writer import Writer
 from gradaudit.schema import TENSORS, LossFacts, Meta, ModuleFacts, OptimizerFacts, TensorFacts
 
 LAYERS, STEPS, ROUNDS = 75, 10_000, 3

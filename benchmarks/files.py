@@ -14,7 +14,7 @@ import torch
 from benchmarks import columns
 from benchmarks.overhead import step
 from benchmarks.trainings import perceptron
-from gradaudit.record.writer import _Segment
+from gradaudit.record.storage.writer import _Segment
 from gradaudit.schema import TENSORS
 
 _MEMORY = """

@@ -18,9 +18,9 @@ from torch import nn
 from torch.nn import functional
 
 from gradaudit.record import install, session
-from gradaudit.record.device import DeviceStatistics
+from gradaudit.record.measure.device import DeviceStatistics
+from gradaudit.record.measure.probe import Probe
 from gradaudit.record.patches.optimizer import arm
-from gradaudit.record.probe import Probe
 from gradaudit.record.recording import Recording
 from gradaudit.record.settings import Settings
 

@@ -17,7 +17,8 @@ from typing import NamedTuple
 import click
 
 from benchmarks import memory
-from gradaudit.report import html, json_file
+from gradaudit.report import json_file
+from gradaudit.report.html import report_page
 
 ROUNDS, VISITS = 3, 7
 SETTLED = 300  # ms after which a page has done what it does by itself
@@ -52,7 +53,7 @@ def write_audit(folder: Path) -> Path:
 
 def drawn(file: Path) -> None:
     """Draw the page of an audit in this process, write it beside the audit, and print what it took as JSON."""
-    page = html.render(json_file.read(file)).encode()
+    page = report_page.render(json_file.read(file)).encode()
     took = {"seconds": time.process_time(), "mebibytes": memory.peak(), "kilobytes": len(page) / 1000}
     file.with_suffix(".html").write_bytes(page)
     click.echo(json.dumps(took))

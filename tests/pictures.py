@@ -9,7 +9,7 @@ from playwright.sync_api import sync_playwright
 
 from gradaudit.audit.runner import analyze
 from gradaudit.reading.run import load
-from gradaudit.report import html
+from gradaudit.report.html import report_page
 from tests.samples import FOLDER
 
 PICTURES = Path(__file__).parents[1] / ".github" / "pictures"
@@ -32,7 +32,7 @@ def draw(browser: object, page: Path, scheme: str) -> Path:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as play:
         page = Path(folder) / "report.html"
-        page.write_text(html.render(analyze(load(FOLDER / SAMPLE / "run"))), encoding="utf-8")
+        page.write_text(report_page.render(analyze(load(FOLDER / SAMPLE / "run"))), encoding="utf-8")
         chromium = play.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )

@@ -67,7 +67,11 @@ def test_the_installed_program_draws_a_report(installed, tmp_path):
 def test_the_wheel_holds_what_it_needs_and_nothing_else(built):
     names = zipfile.ZipFile(built[1]).namelist()
     assert any(name.endswith("dist-info/licenses/LICENSE") for name in names)
-    assert {"gradaudit/diagnosers/README.md", "gradaudit/report/audit.schema.json"} <= set(names)
+    assert {
+        "gradaudit/audit/base_rates.json",
+        "gradaudit/diagnosers/README.md",
+        "gradaudit/report/audit.schema.json",
+    } <= set(names)
     shipped = {f"gradaudit/templates/{path.name}" for path in (ROOT / "templates").iterdir() if path.is_file()}
     assert shipped
     assert shipped <= set(names)

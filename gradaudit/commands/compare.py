@@ -112,7 +112,7 @@ def render(comparison: "Comparison", format: str, *, plain: bool) -> str:
     """The comparison in this format; `plain` leaves out what only a terminal shows."""
     match format:
         case "html":
-            from gradaudit.report import compare_page
+            from gradaudit.report.html import compare_page
 
             return compare_page.render(comparison)
         case "json":

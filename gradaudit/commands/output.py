@@ -87,9 +87,9 @@ def render(audit: "Audit", format: str, fail_on: str = "never") -> str:
     # Each draws with other libraries, and only the one that is wanted is loaded.
     match format:
         case "html":
-            from gradaudit.report import html
+            from gradaudit.report.html import report_page
 
-            return html.render(audit)
+            return report_page.render(audit)
         case "json":
             from gradaudit.report import json_file
 

@@ -108,7 +108,7 @@ def write_index(
     Gives `file`; `named` says that it is the user who calls it so. Raises OutputError.
     """
     from gradaudit.audit.privacy import without_folders
-    from gradaudit.report import index
+    from gradaudit.report.html import index
 
     runs = [run for run, *_ in audited]
     try:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from gradaudit.record import frameworks
+from gradaudit.record.observe import naming
 from gradaudit.record.patches import (
     Patch,
     amp,
@@ -14,7 +15,6 @@ from gradaudit.record.patches import (
     leaving,
     losses,
     modules,
-    names,
     optimizer,
 )
 
@@ -25,7 +25,7 @@ _handles: list[Any] = []
 def install(*, activations: bool = False) -> None:
     """Patch torch; done right after torch is imported, so that ``from ... import cross_entropy`` finds ours."""
     if not _patches:
-        _handles.extend(names.install())
+        _handles.extend(naming.install())
         for seam in (losses, functional, optimizer, clipping, amp, batch_norm, data, graphs, leaving):
             _patches.extend(seam.install())
         if activations:

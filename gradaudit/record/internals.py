@@ -20,19 +20,25 @@ class Internal(NamedTuple):
 
 
 TORCH = (
-    Internal("_scale", "torch.amp.GradScaler", ("between.py",), "the scale of a loss, `amp_scale`; objectives keep it"),
-    Internal("_sequence_nr", "autograd nodes", ("losses.py",), "which of several losses a backward was called on: all"),
     Internal(
-        "_input_metadata", "autograd nodes", ("hand_written.py", "last_operation.py"),
+        "_scale", "torch.amp.GradScaler", ("observe/between.py",),
+        "the scale of a loss, `amp_scale`; objectives keep it",
+    ),
+    Internal(
+        "_sequence_nr", "autograd nodes", ("observe/loss/losses.py",),
+        "which of several losses a backward was called on: all",
+    ),
+    Internal(
+        "_input_metadata", "autograd nodes", ("observe/loss/hand_written.py", "observe/loss/last_operation.py"),
         "the classes of cross entropies that a script writes out itself: only their objective is known; and how many "
         "outputs a softmax before a loss is over", since="2.5",
     ),
     Internal(
         "_saved_dim", "autograd nodes of softmax, log_softmax, logsumexp and gather",
-        ("hand_written.py", "last_operation.py"), "as _input_metadata",
+        ("observe/loss/hand_written.py", "observe/loss/last_operation.py"), "as _input_metadata",
     ),
     Internal(
-        "_saved_alpha", "autograd nodes of differences", ("hand_written.py",),
+        "_saved_alpha", "autograd nodes of differences", ("observe/loss/hand_written.py",),
         "as _input_metadata, where they are written as a difference of logits",
     ),
     Internal(
@@ -40,7 +46,7 @@ TORCH = (
         "losses and activations under vmap and functorch's grad are no longer passed over",
     ),
     Internal(
-        "_current_graph_task_id", "torch._C", ("threads.py",),
+        "_current_graph_task_id", "torch._C", ("observe/threads.py",),
         "objectives under reentrant checkpointing, whose inner roots are added to them",
     ),
     Internal(
@@ -51,12 +57,17 @@ TORCH = (
         "_pop_mode_temporarily", "torch.utils._python_dispatch", ("modes.py",), "as _len_torch_dispatch_stack"
     ),
     Internal(
-        "_IterableDataset_len_called", "torch.utils.data.DataLoader", ("loaders.py",),
+        "_IterableDataset_len_called", "torch.utils.data.DataLoader", ("observe/loaders.py",),
         "nothing, but that torch may warn of the length of an iterable data set at its next batch",
     ),
-    Internal("_foreach_copy_", "torch", ("probe.py",), "nothing; each sampled tensor is copied in a call of its own"),
-    Internal("_indices", "sparse tensors", ("on_device.py",), "nothing, but a wait for the device at sparse gradients"),
-    Internal("_values", "sparse tensors", ("on_device.py",), "as _indices"),
+    Internal(
+        "_foreach_copy_", "torch", ("measure/probe.py",), "nothing; each sampled tensor is copied in a call of its own",
+    ),
+    Internal(
+        "_indices", "sparse tensors", ("measure/on_device.py",),
+        "nothing, but a wait for the device at sparse gradients",
+    ),
+    Internal("_values", "sparse tensors", ("measure/on_device.py",), "as _indices"),
     Internal(
         "_version", "tensors", ("by_hand/graph.py",),
         "steps that a script makes by hand on a device, unless it writes to `.data`",
@@ -74,14 +85,14 @@ TORCH = (
     Internal(
         "_pytree", "torch.utils", ("patches/functional.py",), "steps made by hand with the gradients of torch.func.grad"
     ),
-    Internal("_modules", "torch.nn.Module", ("patches/names.py",), "further names of a module that has several"),
-    Internal("_parameters", "torch.nn.Module", ("patches/names.py",), "further names of a tied tensor in one module"),
+    Internal("_modules", "torch.nn.Module", ("observe/naming.py",), "further names of a module that has several"),
+    Internal("_parameters", "torch.nn.Module", ("observe/naming.py",), "further names of a tied tensor in one module"),
     Internal(
-        "_compiled_call_impl", "torch.nn.Module", ("activations.py",),
+        "_compiled_call_impl", "torch.nn.Module", ("observe/activations.py",),
         "with --activations: hooks are put on a model that module.compile() compiled before",
     ),
     Internal(
-        "FRAME_COUNTER", "torch._dynamo.convert_frame", ("activations.py",),
+        "FRAME_COUNTER", "torch._dynamo.convert_frame", ("observe/activations.py",),
         "with --activations: hooks are put on a model that was compiled before the recorder was there",
     ),
     Internal(
@@ -89,7 +100,7 @@ TORCH = (
         "losses and evaluations inside compiled models",
     ),
     Internal(
-        "example_value", "the notes of torch.compile on a node of its graph", ("graph_values.py",),
+        "example_value", "the notes of torch.compile on a node of its graph", ("observe/loss/graph_values.py",),
         "losses inside compiled models, where neither the logits nor the targets are inputs or outputs of the model",
     ),
     Internal(
@@ -104,11 +115,11 @@ TORCH = (
         since="2.8",
     ),
     Internal(
-        "_orig_mod", "torch._dynamo.OptimizedModule", ("patches/names.py",),
+        "_orig_mod", "torch._dynamo.OptimizedModule", ("observe/naming.py",),
         "names without the prefix of the wrapper: `_orig_mod.` stays",
     ),
-    Internal("_fsdp_wrapped_module", "FullyShardedDataParallel", ("patches/names.py",), "as _orig_mod, with FSDP 1"),
-    Internal("_checkpoint_wrapped_module", "CheckpointWrapper", ("patches/names.py",), "as _orig_mod"),
+    Internal("_fsdp_wrapped_module", "FullyShardedDataParallel", ("observe/naming.py",), "as _orig_mod, with FSDP 1"),
+    Internal("_checkpoint_wrapped_module", "CheckpointWrapper", ("observe/naming.py",), "as _orig_mod"),
     Internal(
         "_frames_up", "torch.jit.script", ("patches/modules.py",),
         "with --activations: torch.jit.script finds no local names of a function that calls it",
@@ -121,9 +132,12 @@ TORCH = (
         "__script_if_tracing_wrapper", "functions for torch.jit.script, set by us", ("patches/__init__.py",),
         "as __original_fn",
     ),
-    Internal("_handle", "FullyShardedDataParallel", ("sharding.py",), "whole shapes of parameters that FSDP 1 cut up"),
-    Internal("_params", "the flat parameter of FSDP 1", ("sharding.py",), "as _handle"),
-    Internal("_shapes", "the flat parameter of FSDP 1", ("sharding.py",), "as _handle"),
+    Internal(
+        "_handle", "FullyShardedDataParallel", ("measure/sharding.py",),
+        "whole shapes of parameters that FSDP 1 cut up",
+    ),
+    Internal("_params", "the flat parameter of FSDP 1", ("measure/sharding.py",), "as _handle"),
+    Internal("_shapes", "the flat parameter of FSDP 1", ("measure/sharding.py",), "as _handle"),
 )  # fmt: skip
 
 FRAMEWORKS = (

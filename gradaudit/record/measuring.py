@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from gradaudit.record import histograms
 from gradaudit.record.cadence import in_last_tenth
-from gradaudit.record.calls import CALLS
-from gradaudit.record.steps import StepRecord
-from gradaudit.record.tensors import ROWS_OF_TENSORS, Plan
+from gradaudit.record.measure import histograms
+from gradaudit.record.observe.calls import CALLS
+from gradaudit.record.observe.tensors import ROWS_OF_TENSORS, Plan
+from gradaudit.record.storage.steps import StepRecord
 
 ROWS_EVERY = 10  # recorded steps between two looks at embedding rows
 _GRADIENTS, _UPDATES, _HISTOGRAMS = "gradient statistics", "weight and update statistics", "histograms"  # observers

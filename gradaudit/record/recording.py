@@ -4,43 +4,32 @@ import math
 import time
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from gradaudit.record import checksums, closures, step_row
-from gradaudit.record.activations import EVERY, Activations
-from gradaudit.record.between import Between
 from gradaudit.record.by_hand.hands import BY_HAND, Hands
 from gradaudit.record.cadence import Cadence, Meter, in_last_tenth
-from gradaudit.record.calls import CALLS, Calls
-from gradaudit.record.files import Files, rank_and_world
-from gradaudit.record.gathered import Gathered
+from gradaudit.record.measure import checksums
+from gradaudit.record.measure.samples import Sample
 from gradaudit.record.measuring import measure, measure_update
+from gradaudit.record.observe.activations import EVERY, Activations
+from gradaudit.record.observe.between import Between
+from gradaudit.record.observe.calls import CALLS, Calls
+from gradaudit.record.observe.gathered import Gathered
+from gradaudit.record.observe.stack import is_on_stack, wrapper_frame
+from gradaudit.record.observe.tensors import Plan, TensorTable
+from gradaudit.record.observe.threads import PerThread
 from gradaudit.record.observers import Observers
-from gradaudit.record.samples import Sample
+from gradaudit.record.patches import closures
 from gradaudit.record.settings import Settings
-from gradaudit.record.stack import is_on_stack, wrapper_frame
-from gradaudit.record.steps import Batch, StepRecord
-from gradaudit.record.tensors import Plan, TensorTable
-from gradaudit.record.threads import PerThread
-from gradaudit.record.waiting import Waiting
+from gradaudit.record.storage import step_row
+from gradaudit.record.storage.files import Files, rank_and_world
+from gradaudit.record.storage.steps import Batch, OpenStep, StepRecord
+from gradaudit.record.storage.waiting import Waiting
 from gradaudit.schema import DisabledFacts
-
-
-@dataclass(eq=False)
-class OpenStep:
-    """A step between its two hooks. `frame` is the identity of the optimizer's wrapper on the stack."""
-
-    frame: int
-    optimizer: "weakref.ref[torch.optim.Optimizer]"
-    closure: bool = False
-    record: StepRecord | None = None
-    plan: Plan | None = None
-    measured: bool = False  # the gradients, and the weights before the step
 
 
 class Recording:

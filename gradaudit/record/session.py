@@ -15,14 +15,14 @@ import torch
 from torch import nn
 
 from gradaudit.record import idle
-from gradaudit.record.files import exit_state
 from gradaudit.record.milestones import Milestones
 from gradaudit.record.modes import unseen
+from gradaudit.record.observe.evaluation.splits import forget as forget_places
 from gradaudit.record.observers import OF_SEAM, from_a_signal, reason_of
 from gradaudit.record.recording import Recording
 from gradaudit.record.settings import Settings
-from gradaudit.record.splits import forget as forget_places
 from gradaudit.record.stderr import remember, say
+from gradaudit.record.storage.files import exit_state
 
 PATIENCE = 30.0  # seconds that a thread waits for another one that is inside the recording, once and never again
 LAST_PATIENCE = 5.0  # the same, when the process ends

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import click
 
 from gradaudit.audit.compare import Comparison, Pair
-from gradaudit.report.compare_page import NOTABLE, run_words, status_words, times
+from gradaudit.report.html.compare_page import NOTABLE, run_words, status_words, times
 from gradaudit.report.terminal import COLOURS, Paper, paper_for
 from gradaudit.report.text import name, plural, sentence
 

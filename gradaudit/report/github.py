@@ -6,7 +6,7 @@ from gradaudit.audit.causes import Ranked
 from gradaudit.audit.result import Audit
 from gradaudit.audit.verdict import judged
 from gradaudit.findings import Severity
-from gradaudit.report.page import verdict_text
+from gradaudit.report.html.view import verdict_text
 from gradaudit.report.text import name, plural, sentence
 
 MOST = 10  # GitHub shows ten annotations of a level for each step of a job, and drops the others without a word

@@ -7,7 +7,7 @@ from gradaudit.audit.causes import Ranked
 from gradaudit.audit.result import Audit
 from gradaudit.findings import Severity
 from gradaudit.report import laboratory
-from gradaudit.report.page import MOST_LOSSES, counts, loss_ends, verdict_text
+from gradaudit.report.html.view import MOST_LOSSES, counts, loss_ends, verdict_text
 from gradaudit.report.terminal import STATES
 from gradaudit.report.text import large, name, plural, quantity, sentence, visible_lines
 

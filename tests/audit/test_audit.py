@@ -17,8 +17,8 @@ from gradaudit.diagnosers import all_diagnosers
 from gradaudit.findings import Confidence, Finding, Severity, Span
 from gradaudit.reading.run import load
 from gradaudit.reading.segments import Problem
+from gradaudit.report.html.view import worst
 from gradaudit.report.listing import row
-from gradaudit.report.page import worst
 from gradaudit.report.terminal import render
 from gradaudit.schema import DisabledFacts, LossFacts
 from tests.build import build_run, write_table

@@ -10,9 +10,9 @@ import pytest
 from gradaudit.audit.overview import Overview, overview
 from gradaudit.evidence.charts.heatmap import MOST_COLUMNS, MOST_ROWS
 from gradaudit.findings import Heatmap
-from gradaudit.report.charts import Budget
-from gradaudit.report.page import glance
-from gradaudit.report.run_figures import layers_figure
+from gradaudit.report.charts.figures import Budget
+from gradaudit.report.html.run_figures import layers_figure
+from gradaudit.report.html.view import glance
 from gradaudit.schema import LossFacts, PrivateFacts, TensorFacts
 from gradaudit.signals.gradients.gradient_scale import Track
 from tests.build import build_run, linear_stack

@@ -10,7 +10,7 @@ import numpy
 import pandas
 
 from gradaudit.reading.run import load
-from gradaudit.record.writer import _Segment
+from gradaudit.record.storage.writer import _Segment
 from gradaudit.schema import EVALUATIONS, HISTOGRAMS, STEPS, TABLES, UserError
 from tests.build import build_run
 

@@ -5,10 +5,10 @@ import gc
 import torch
 
 from benchmarks.gpu import GPT, small
-from gradaudit.record.device import WIDTH
+from gradaudit.record.measure.device import WIDTH
+from gradaudit.record.measure.ring import Ring
+from gradaudit.record.observe.tensors import TensorTable
 from gradaudit.record.observers import Observers
-from gradaudit.record.ring import Ring
-from gradaudit.record.tensors import TensorTable
 
 
 def test_the_shapes_are_those_of_gpt_2():

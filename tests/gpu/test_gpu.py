@@ -10,13 +10,13 @@ from torch import nn
 from torch.nn import functional
 
 from gradaudit.record import install, session
-from gradaudit.record.device import DeviceStatistics
-from gradaudit.record.on_device import measure_on_device
+from gradaudit.record.measure.device import DeviceStatistics
+from gradaudit.record.measure.on_device import measure_on_device
+from gradaudit.record.measure.probe import Probe
+from gradaudit.record.measure.ring import BUFFERS
+from gradaudit.record.measure.stats import COLUMNS, measure
 from gradaudit.record.patches.optimizer import arm
-from gradaudit.record.probe import Probe
-from gradaudit.record.ring import BUFFERS
 from gradaudit.record.settings import Settings
-from gradaudit.record.stats import COLUMNS, measure
 from tests.record.gradients import exact, gradients, mixed, poisoned
 from tests.record.training import recorded, run_of
 

@@ -9,9 +9,9 @@ import sys
 import numpy
 import torch
 
-from gradaudit.record.device import DeviceStatistics, probed_columns
-from gradaudit.record.probe import COLUMNS as COLUMNS_OF_PROBE
-from gradaudit.record.probe import Probe
+from gradaudit.record.measure.device import DeviceStatistics, probed_columns
+from gradaudit.record.measure.probe import COLUMNS as COLUMNS_OF_PROBE
+from gradaudit.record.measure.probe import Probe
 from tests.record.gradients import gradients, mixed, poisoned
 
 

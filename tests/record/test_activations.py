@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 import gradaudit
-from gradaudit.record import activations
+from gradaudit.record.observe import activations
 from tests.record.training import record, recorded, run_of, script
 
 ACTIVATIONS = [nn.ReLU(), nn.Sigmoid(), nn.Tanh(), nn.GELU(), nn.LeakyReLU(), nn.SiLU(), nn.ReLU6()]

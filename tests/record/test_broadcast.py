@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gradaudit.record.losses import stretched
+from gradaudit.record.observe.loss.losses import stretched
 from gradaudit.schema import LossFacts
 from tests.record.training import recorded, run_of
 

@@ -10,9 +10,8 @@ import pytest
 
 from gradaudit.audit.runner import analyze
 from gradaudit.reading.run import load
-from gradaudit.record import between
 from gradaudit.record.by_hand import hands, opened, watch
-from gradaudit.record.patches import names
+from gradaudit.record.observe import between, naming
 from gradaudit.schema import BY_HAND
 from tests.record.training import python, record, recorded, script
 
@@ -699,7 +698,7 @@ def test_torchs_optimizers_cost_no_look(tmp_path, monkeypatch):
     def refuse(*_):
         raise AssertionError("a training with an optimizer of torch was looked at")
 
-    monkeypatch.setattr(names, "_registry", {})  # other tests' models
+    monkeypatch.setattr(naming, "_registry", {})  # other tests' models
     monkeypatch.setattr(watch, "leaves_of", refuse)
     monkeypatch.setattr(opened.Opened, "look", refuse)
     run, _ = trained(tmp_path, WITH_TORCH["accumulation"].replace("range(8)", "range(2)"))

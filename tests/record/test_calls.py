@@ -12,7 +12,7 @@ from gradaudit.audit.runner import analyze
 from gradaudit.diagnosers.dead_embedding import dead_embedding
 from gradaudit.diagnosers.frozen_parameter import frozen_parameter
 from gradaudit.findings import Severity
-from gradaudit.record import calls
+from gradaudit.record.observe import calls
 from tests.diagnosers.verbs import assert_clean, assert_finds
 from tests.record.training import batch, recorded, run_of
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from gradaudit.record.checksums import checksum
+from gradaudit.record.measure.checksums import checksum
 from tests.record.training import batch, classifier, recorded, run_of
 
 INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}

@@ -7,7 +7,7 @@ import types
 import pytest
 
 from gradaudit.audit.runner import analyze
-from gradaudit.record import between
+from gradaudit.record.observe import between
 from tests.record.training import recorded, run_of, script
 from tests.thin import thin
 

@@ -8,8 +8,8 @@ import torch._dynamo.testing
 from torch import nn
 from torch.nn import functional
 
-from gradaudit.record import between
 from gradaudit.record.frameworks import compiler
+from gradaudit.record.observe import between
 from tests.record.training import batch, classifier, recorded, run_of
 from tests.thin import thin
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from gradaudit.record import disk
+from gradaudit.record.storage import disk
 from tests.record.training import run
 
 
@@ -101,7 +101,8 @@ def test_a_number_given_to_another_file_in_the_middle_of_a_write(file, monkeypat
 LIMIT = """
 import errno, os, resource, signal
 from pathlib import Path
-from gradaudit.record import disk, signals
+from gradaudit.record import signals
+from gradaudit.record.storage import disk
 signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 file, most = Path("file"), resource.RLIM_INFINITY
 left = disk.create(file, bytes(60))

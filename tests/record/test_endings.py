@@ -22,8 +22,9 @@ DRIVER = """
     import atexit, ctypes, json, os, resource, shutil, signal, sys, threading, time, traceback
     import pyarrow.parquet
     import torch
-    from gradaudit.record import install, session, writer
+    from gradaudit.record import install, session
     from gradaudit.record.settings import Settings
+    from gradaudit.record.storage import writer
     from torch.nn import functional
 
     torch.set_num_threads(1)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gradaudit.record.rows import OutputCounter
+from gradaudit.record.measure.rows import OutputCounter
 from tests.record.training import batch, classifier, recorded, run_of
 
 

@@ -12,34 +12,15 @@ from torch import nn
 from torch.nn import functional
 
 from gradaudit.reading.run import load
-from gradaudit.record import (
-    activations,
-    between,
-    calls,
-    checksums,
-    clips,
-    disk,
-    evaluations,
-    files,
-    histograms,
-    install,
-    labels,
-    losses,
-    recording,
-    rows,
-    samples,
-    session,
-    step_row,
-    steps,
-    tensors,
-    terms,
-    undecided,
-    waiting,
-    writer,
-)
+from gradaudit.record import install, recording, session
 from gradaudit.record.by_hand import hands
+from gradaudit.record.measure import checksums, histograms, rows, samples
+from gradaudit.record.observe import activations, between, calls, clips, tensors, terms
+from gradaudit.record.observe.evaluation import evaluations
+from gradaudit.record.observe.loss import labels, losses, undecided
 from gradaudit.record.observers import OF_SEAM
 from gradaudit.record.settings import Settings
+from gradaudit.record.storage import disk, files, step_row, steps, waiting, writer
 from tests.record.training import batch, classifier, recorded
 from tests.thin import thin
 

@@ -8,8 +8,9 @@ from torch import nn
 from torch.nn import functional
 
 from gradaudit.audit.runner import analyze
-from gradaudit.record import internals, seen
-from gradaudit.record.hand_written import likelihood
+from gradaudit.record import internals
+from gradaudit.record.observe.loss import seen
+from gradaudit.record.observe.loss.hand_written import likelihood
 from tests.record.training import recorded, run_of
 from tests.thin import thin
 

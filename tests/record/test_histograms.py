@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gradaudit.record import histograms
+from gradaudit.record.measure import histograms
 from tests.record.training import batch, classifier, recorded, run_of
 
 

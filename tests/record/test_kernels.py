@@ -9,7 +9,7 @@ import numpy
 import pytest
 import torch
 
-from gradaudit.record.stats import COLUMNS, measure
+from gradaudit.record.measure.stats import COLUMNS, measure
 from tests.record.gradients import exact, gradients, mixed, poisoned
 
 triton = pytest.importorskip("triton")
@@ -73,7 +73,7 @@ def test_the_kernels_compile_for_devices_that_are_not_here(dtype, capability, tm
 
     if "constexprs" not in inspect.signature(ASTSource).parameters:
         pytest.skip("the Triton of this torch compiles from another description")
-    from gradaudit.record import kernels
+    from gradaudit.record.measure import kernels
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     constants = {"ELEMENT": kernels.ELEMENTS[dtype], "DIVISOR": 16, "PARTIALS": kernels.PARTIALS, "BLOCK": 1024}

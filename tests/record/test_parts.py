@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from gradaudit.record.words import one_of
+from gradaudit.record.observe.evaluation.words import one_of
 from tests.record.training import batch, classifier, recorded, run_of
 from tests.thin import thin
 

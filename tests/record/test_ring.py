@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gradaudit.record.ring import BUFFERS, MOST_BYTES, Ring
+from gradaudit.record.measure.ring import BUFFERS, MOST_BYTES, Ring
 
 CPU = torch.device("cpu")
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from gradaudit.record import samples
+from gradaudit.record.measure import samples
 from tests.record.training import batch, classifier, recorded, run_of
 
 

@@ -4,10 +4,10 @@ import numpy
 import pytest
 import torch
 
-from gradaudit.record.on_device import measure_on_device
-from gradaudit.record.probe import Probe, stride_for
-from gradaudit.record.rows import _rows_with_a_value
-from gradaudit.record.stats import COLUMNS, measure
+from gradaudit.record.measure.on_device import measure_on_device
+from gradaudit.record.measure.probe import Probe, stride_for
+from gradaudit.record.measure.rows import _rows_with_a_value
+from gradaudit.record.measure.stats import COLUMNS, measure
 from tests.record.gradients import exact, gradients
 
 NORM, MEAN, STD, MAX, ZERO, NAN, INF = range(1, len(COLUMNS))

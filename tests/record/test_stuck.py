@@ -12,8 +12,10 @@ import torch
 from torch.nn import functional
 
 from gradaudit.reading.run import load
-from gradaudit.record import between, idle, session, writer
+from gradaudit.record import idle, session
+from gradaudit.record.observe import between
 from gradaudit.record.patches.optimizer import arm
+from gradaudit.record.storage import writer
 from tests.record.training import batch, classifier, recorded, run_of
 
 

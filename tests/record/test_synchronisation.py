@@ -13,10 +13,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gradaudit.record import between, install, losses, session
-from gradaudit.record.activations import EVERY
+from gradaudit.record import install, session
+from gradaudit.record.measure.rows import RowCounter
+from gradaudit.record.observe import between
+from gradaudit.record.observe.activations import EVERY
+from gradaudit.record.observe.loss import losses
 from gradaudit.record.patches.optimizer import arm
-from gradaudit.record.rows import RowCounter
 from gradaudit.record.settings import Settings
 from tests.record.synchronisations import Synchronisations
 from tests.thin import thin

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gradaudit.record.targets import PARTS, facts_of, observe, observe_on_host
+from gradaudit.record.observe.loss.targets import PARTS, facts_of, observe, observe_on_host
 from tests.record.training import recorded, run_of
 
 

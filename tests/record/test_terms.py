@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gradaudit.record import terms
+from gradaudit.record.observe import terms
 from tests.record.training import recorded, run_of
 
 

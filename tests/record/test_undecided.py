@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from gradaudit.record import between, session, undecided
+from gradaudit.record import session
+from gradaudit.record.observe import between
+from gradaudit.record.observe.loss import undecided
 from tests.record.training import batch, classifier, recorded, run_of
 
 X, Y = batch(24)

@@ -7,7 +7,7 @@ that depends on values, raises.
 import pytest
 import torch
 
-from gradaudit.record import checksums, histograms, samples
+from gradaudit.record.measure import checksums, histograms, samples
 
 
 def test_nothing_waits_for_the_device():

@@ -6,7 +6,7 @@ import pytest
 
 from gradaudit.reading.limits import Budget
 from gradaudit.reading.segments import parts, read
-from gradaudit.record import writer
+from gradaudit.record.storage import writer
 from gradaudit.schema import EVENTS, ROWS, STEPS, TENSORS, Meta, arrow_schema
 
 

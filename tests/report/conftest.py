@@ -9,7 +9,7 @@ import pytest
 
 from gradaudit.audit.result import Audit
 from gradaudit.reading.run import Run
-from gradaudit.report import html
+from gradaudit.report.html import report_page
 from tests.report.chromium import SWITCHES, executable
 from tests.report.hostile import poisoned
 from tests.report.sample import sample_audit, sample_run
@@ -27,7 +27,7 @@ def audit(run: Run) -> Audit:
 
 @pytest.fixture(scope="session")
 def page(audit: Audit) -> str:
-    return html.render(audit)
+    return report_page.render(audit)
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +37,7 @@ def hostile_audit(audit: Audit) -> Audit:
 
 @pytest.fixture(scope="session")
 def hostile_page(hostile_audit: Audit) -> str:
-    return html.render(hostile_audit)
+    return report_page.render(hostile_audit)
 
 
 @pytest.fixture(scope="session")

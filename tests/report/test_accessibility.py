@@ -10,7 +10,7 @@ import pytest
 
 from gradaudit.audit.compare import compare
 from gradaudit.audit.result import Audit
-from gradaudit.report import compare_page, html, index
+from gradaudit.report.html import compare_page, index, report_page
 from tests.report.test_browser import visit, without_policy  # noqa: F401
 from tests.report.test_html import without_findings
 from tests.report.test_index import rows
@@ -25,7 +25,7 @@ def pages(audit: Audit, page: str) -> dict[str, str]:
     calm = without_findings(audit)
     return {
         "report": page,
-        "calm": html.render(calm),
+        "calm": report_page.render(calm),
         "index": index.render(rows(audit), [("broken", "run.json is damaged")]),
         "comparison": compare_page.render(compare([audit, calm])),
     }

@@ -11,7 +11,7 @@ import pytest
 from gradaudit.audit.result import Audit
 from gradaudit.audit.runner import analyze
 from gradaudit.reading.run import load
-from gradaudit.report import html
+from gradaudit.report.html import report_page
 from tests.samples import FOLDER as SAMPLES
 
 pytestmark = pytest.mark.browser
@@ -135,7 +135,7 @@ INSIDE = """card => {
 
 def test_nested_findings_stay_clear_of_the_edge_on_a_small_screen(visit: Any) -> None:
     # Three levels: the scale of the target, the learning rate, the divergence and its NaN.
-    nested = html.render(analyze(load(SAMPLES / "non_finite" / "run")))
+    nested = report_page.render(analyze(load(SAMPLES / "non_finite" / "run")))
     opened = visit(nested, viewport={"width": 400, "height": 800}).page
     assert opened.locator(".consequences .consequences .card").count() >= 1
     touching = {card.get_attribute("id"): card.evaluate(INSIDE) for card in opened.locator(".card").all()}

@@ -27,13 +27,13 @@ from gradaudit.findings import (
     Ridges,
     Series,
 )
-from gradaudit.report import charts, dots, heatmap, lines, readouts
-from gradaudit.report.charts import Budget, draw, figure, render
-from gradaudit.report.marks import around, decades, telling, telling_apart, wide
-from gradaudit.report.run_figures import gradient_norm_chart, learning_rate_chart, loss_chart
-from gradaudit.report.svg import path_of, tidy
+from gradaudit.report.charts import dots, figures, heatmap, lines, readouts
+from gradaudit.report.charts.figures import Budget, draw, figure, render
+from gradaudit.report.charts.marks import around, decades, telling, telling_apart, wide
+from gradaudit.report.charts.svg import path_of, tidy
+from gradaudit.report.charts.theme import AXIS, frame
+from gradaudit.report.html.run_figures import gradient_norm_chart, learning_rate_chart, loss_chart
 from gradaudit.report.text import quantity
-from gradaudit.report.theme import AXIS, frame
 
 HOSTILE = "\x00</text><script>\x1b[2J\u202e\uffff'\"&"
 
@@ -393,7 +393,7 @@ def test_an_engine_panic_leaves_the_numbers(monkeypatch: pytest.MonkeyPatch) -> 
     def broken(*_: object) -> None:
         raise Panic("index out of bounds")
 
-    monkeypatch.setattr(charts, "render", broken)
+    monkeypatch.setattr(figures, "render", broken)
     view = figure(line(1.0, 2.0), "f", Budget())
     assert view.wide is None
     assert "index out of bounds" in view.note
@@ -456,7 +456,7 @@ def test_the_legend_of_a_heatmap_names_only_the_colours_that_occur() -> None:
 
 def test_what_is_not_known_has_another_colour_than_zero() -> None:
     shown = heat([[None, -1.0]])
-    drawn = str(render(*charts.draw_panels([shown], narrow=False), "id", "t", "d"))
+    drawn = str(render(*figures.draw_panels([shown], narrow=False), "id", "t", "d"))
     assert f'fill="{heatmap.EMPTY_COLOUR}"' in drawn
     assert heatmap.EMPTY_COLOUR != heatmap.ZERO_COLOUR
 

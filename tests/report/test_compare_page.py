@@ -10,8 +10,9 @@ from gradaudit.audit.compare import Comparison, compare
 from gradaudit.audit.overview import overview
 from gradaudit.audit.result import Audit
 from gradaudit.findings import Severity
-from gradaudit.report import compare_page, compare_terminal
-from gradaudit.report.compare_page import times
+from gradaudit.report import compare_terminal
+from gradaudit.report.html import compare_page
+from gradaudit.report.html.compare_page import times
 from tests.build import build_run
 from tests.report.hostile import poisoned
 from tests.report.parsed import Parsed

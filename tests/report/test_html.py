@@ -15,9 +15,10 @@ from gradaudit.audit.overview import overview
 from gradaudit.audit.result import Audit, Outcome
 from gradaudit.findings import Measure, Severity
 from gradaudit.reading.run import Run
-from gradaudit.report import charts, html
-from gradaudit.report.page import MOST_CARDS, banner, first_things, headline_line, title
-from gradaudit.report.theme import INKS
+from gradaudit.report.charts import figures
+from gradaudit.report.charts.theme import INKS
+from gradaudit.report.html import report_page
+from gradaudit.report.html.view import MOST_CARDS, banner, first_things, headline_line, title
 from gradaudit.schema import PrivateFacts, TensorFacts
 from tests.build import build_run
 from tests.report.parsed import Parsed
@@ -42,7 +43,7 @@ def sha256(text: str) -> str:
 
 def template(file: str) -> str:
     """A style sheet or script as pages carry it."""
-    return html.squeezed((html.templates_folder() / file).read_text())
+    return report_page.squeezed((report_page.templates_folder() / file).read_text())
 
 
 def assert_harmless(source: str) -> None:
@@ -117,7 +118,7 @@ def test_the_anchor_of_a_finding_is_its_name(page: str) -> None:
 
 
 def test_consequences_stand_inside_their_root(audit: Audit) -> None:
-    view = html.build(audit)
+    view = report_page.build(audit)
     root = next(card for card in view.cards if card.id == "frozen_parameter")
     assert {card.id for card in root.consequences} == {"layer_imbalance", "non_finite"}
     assert {card.cause_id for card in root.consequences} == {"frozen_parameter"}
@@ -131,7 +132,7 @@ def test_first_things_are_those_of_the_roots(audit: Audit) -> None:
 
 
 def test_a_run_without_findings_is_not_called_healthy(audit: Audit) -> None:
-    source = html.render(without_findings(audit))
+    source = report_page.render(without_findings(audit))
     text = Parsed(source).text
     assert "No problem found in 12 checks." in text
     assert "healthy" not in text.lower()
@@ -155,21 +156,21 @@ def test_a_run_that_did_not_end_by_itself_says_so(audit: Audit, state: str, word
 
 def test_what_was_left_out_is_named(audit: Audit) -> None:
     problems = ["rank00000/steps-000001.parquet is damaged and was left out"]
-    view = html.build(msgspec.structs.replace(audit, problems=problems))
+    view = report_page.build(msgspec.structs.replace(audit, problems=problems))
     assert view.problems == tuple(problems)
-    assert problems[0] in html.render_page(view)
+    assert problems[0] in report_page.render_page(view)
 
 
 def test_private_facts_are_shown_only_when_the_audit_holds_them(audit: Audit, page: str) -> None:
     private = PrivateFacts(host="machine-7", user="ada", directory="/home/ada", command=["python", "train.py"])
     open_audit = msgspec.structs.replace(audit, meta=msgspec.structs.replace(audit.meta, private=private))
-    assert "machine-7" in html.render(open_audit)
+    assert "machine-7" in report_page.render(open_audit)
     assert "Host" not in Parsed(page).text
 
 
 def test_a_command_is_shown_as_it_was_typed(audit: Audit) -> None:
     typed = PrivateFacts(command=["train.py", "--lr", "1e-4", "--shift", "-1", "--cut", "5 %"], directory="/d/-3")
-    source = html.render(msgspec.structs.replace(audit, meta=msgspec.structs.replace(audit.meta, private=typed)))
+    source = report_page.render(msgspec.structs.replace(audit, meta=msgspec.structs.replace(audit.meta, private=typed)))
     assert "train.py --lr 1e-4 --shift -1 --cut 5 %" in source
     assert "/d/-3" in source
 
@@ -179,7 +180,7 @@ def test_long_texts_of_digits_take_no_time() -> None:
 
     def seconds(length: int) -> float:
         started = time.process_time()
-        html.unbroken("1." * length)
+        report_page.unbroken("1." * length)
         return time.process_time() - started
 
     assert seconds(200_000) < 20 * max(seconds(100_000), 0.01)
@@ -187,7 +188,7 @@ def test_long_texts_of_digits_take_no_time() -> None:
 
 @pytest.mark.usefixtures("charts_drawn_anew")
 def test_the_same_audit_gives_the_same_bytes(audit: Audit, page: str) -> None:
-    assert html.render(audit) == page
+    assert report_page.render(audit) == page
 
 
 def test_the_sample_page_is_of_typical_size(page: str) -> None:
@@ -204,8 +205,8 @@ def test_ten_thousand_tensors_with_long_names_stay_below_the_limit(tmp_path: Pat
     run = build_run(tmp_path / "large", loss=numpy.linspace(9, 2, 4), tensors=tensors)
     flagged = {run.meta.tensors[7].name, run.meta.tensors[9000].name}
     large = msgspec.structs.replace(audit, overview=overview(run, flagged))
-    view = html.build(large)
-    source = html.render_page(view)
+    view = report_page.build(large)
+    source = report_page.render_page(view)
     assert len(source.encode()) < 2_000_000
     assert "The first 300 are shown" in Parsed(source).text
     assert len(view.parameters) == 300
@@ -218,7 +219,7 @@ def test_five_hundred_findings_stay_below_the_limit(audit: Audit) -> None:
     one = next(item for item in audit.ranked if item.anchor == "overfitting")
     many = [msgspec.structs.replace(one, anchor=f"overfitting-{i}") for i in range(500)]
     # One figure each is enough to spend the budget; drawing all would only be slow.
-    source = html.render(msgspec.structs.replace(audit, ranked=many))
+    source = report_page.render(msgspec.structs.replace(audit, ranked=many))
     assert len(source.encode()) < 2_000_000
     assert f"{500 - MOST_CARDS} more findings are in the JSON" in Parsed(source).text
     assert "as many charts as it can hold" in source
@@ -228,8 +229,8 @@ def test_a_chart_that_fails_does_not_cost_the_report(audit: Audit, monkeypatch: 
     def broken(*_: object, **__: object) -> None:
         raise ValueError("no </script> engine")
 
-    monkeypatch.setattr(charts, "render", broken)
-    source = html.render(audit)
+    monkeypatch.setattr(figures, "render", broken)
+    source = report_page.render(audit)
     text = Parsed(source).text
     for item in audit.all_ranked():
         assert item.finding.headline in text
@@ -239,7 +240,7 @@ def test_a_chart_that_fails_does_not_cost_the_report(audit: Audit, monkeypatch: 
 
 
 def test_every_ink_follows_the_dark_theme() -> None:
-    css = (html.templates_folder() / "report.css").read_text()
+    css = (report_page.templates_folder() / "report.css").read_text()
     for ink in INKS:
         variables = re.findall(rf'\.ink \[(?:fill|stroke)="{ink}"\] {{ (?:fill|stroke): var\((--[\w-]+)\)', css)
         assert len(variables) == 2, f"{ink} lacks a rule for fill or stroke"
@@ -253,10 +254,10 @@ def test_the_script_is_small() -> None:
 
 def test_squeezing_changes_no_text_of_the_script() -> None:
     texts = re.compile(r'"(?:[^"\\\n]|\\.)*"')
-    source = (html.templates_folder() / "report.js").read_text()
+    source = (report_page.templates_folder() / "report.js").read_text()
     kept = "\n".join(line for line in source.splitlines() if not line.strip().startswith("//"))
     assert len(texts.findall(kept)) > 100
-    assert texts.findall(html.squeezed(source)) == texts.findall(kept)
+    assert texts.findall(report_page.squeezed(source)) == texts.findall(kept)
 
 
 def test_the_script_makes_no_markup() -> None:
@@ -264,41 +265,43 @@ def test_the_script_makes_no_markup() -> None:
 
 
 def test_the_repository_templates_win_in_a_checkout() -> None:
-    assert html.templates_folder() == Path(gradaudit.__file__).parents[1] / "templates"
+    assert report_page.templates_folder() == Path(gradaudit.__file__).parents[1] / "templates"
 
 
 def test_an_installed_package_uses_its_own_templates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "site-packages" / "gradaudit"
     (package / "templates").mkdir(parents=True)
     monkeypatch.setattr(gradaudit, "__file__", str(package / "__init__.py"))
-    assert html.templates_folder() == package / "templates"
+    assert report_page.templates_folder() == package / "templates"
     # A folder called templates that belongs to something else is not ours.
     (tmp_path / "site-packages" / "templates").mkdir()
     (tmp_path / "site-packages" / "templates" / "report.html").write_text("other")
-    assert html.templates_folder() == package / "templates"
+    assert report_page.templates_folder() == package / "templates"
 
 
 def test_numbers_do_not_break_at_their_minus() -> None:
-    assert str(html.unbroken("only 3.3e-7 <b>")) == 'only <span class="number">3.3e−7</span> &lt;b&gt;'
+    assert str(report_page.unbroken("only 3.3e-7 <b>")) == 'only <span class="number">3.3e−7</span> &lt;b&gt;'
 
 
 def test_a_percentage_does_not_break() -> None:
-    assert str(html.unbroken("8.3 % of 12% and %d %")) == "8.3\u00a0% of 12% and %d %"
+    assert str(report_page.unbroken("8.3 % of 12% and %d %")) == "8.3\u00a0% of 12% and %d %"
 
 
 def test_prose_has_the_minus_of_the_charts_and_code_its_own() -> None:
-    assert str(html.unbroken("from -0.5 to (-1, 3-5)")) == "from −0.5 to (−1, 3-5)"
+    assert str(report_page.unbroken("from -0.5 to (-1, 3-5)")) == "from −0.5 to (−1, 3-5)"
     for code in ("softmax(dim=-1)", "softmax(-1)", "lr=1e-4", "layer-1", "x[0,-1]"):
-        assert code in str(html.unbroken(f"call {code} first")), code
+        assert code in str(report_page.unbroken(f"call {code} first")), code
 
 
 def test_code_does_not_break_inside_a_number() -> None:
-    assert str(html.code("f(0.1, model.layers.0.weight)")) == ("f(<wbr>0.1, model.<wbr>layers.<wbr>0.<wbr>weight)")
+    assert str(report_page.code("f(0.1, model.layers.0.weight)")) == (
+        "f(<wbr>0.1, model.<wbr>layers.<wbr>0.<wbr>weight)"
+    )
 
 
 def test_lines_of_code_end_behind_dots_and_brackets() -> None:
-    assert html.code("model.fc.requires_grad_(False)") == "model.<wbr>fc.<wbr>requires_grad_(<wbr>False)"
-    assert html.code("<b>.x&") == "&lt;b&gt;.<wbr>x&amp;"
+    assert report_page.code("model.fc.requires_grad_(False)") == "model.<wbr>fc.<wbr>requires_grad_(<wbr>False)"
+    assert report_page.code("<b>.x&") == "&lt;b&gt;.<wbr>x&amp;"
 
 
 def test_severities_are_words_not_only_colours(page: str) -> None:
@@ -309,14 +312,14 @@ def test_severities_are_words_not_only_colours(page: str) -> None:
 
 def test_a_run_of_one_step_has_a_page(tmp_path: Path, audit: Audit) -> None:
     run: Run = build_run(tmp_path / "one", loss=[2.3])
-    assert_harmless(html.render(msgspec.structs.replace(audit, overview=overview(run, set()), meta=run.meta)))
+    assert_harmless(report_page.render(msgspec.structs.replace(audit, overview=overview(run, set()), meta=run.meta)))
 
 
 def test_a_run_of_nan_has_a_page(tmp_path: Path, audit: Audit) -> None:
     nan = numpy.nan
     stats = {"gradient_norm": nan, "gradient_nan": 3, "weight_norm": nan, "update_norm": nan}
     run = build_run(tmp_path / "nan", loss=[nan] * 5, stats=stats, steps={"gradient_norm": nan})
-    text = Parsed(html.render(msgspec.structs.replace(audit, overview=overview(run, set()), meta=run.meta))).text
+    text = Parsed(report_page.render(msgspec.structs.replace(audit, overview=overview(run, set()), meta=run.meta))).text
     assert "The loss was NaN or infinite at 5 steps, first at step 0." in text
     assert "could not be drawn" not in text
 
@@ -342,7 +345,7 @@ def test_the_table_of_measures_says_what_is_met_and_what_it_decides(audit: Audit
     ]
     finding = msgspec.structs.replace(audit.ranked[0].finding, measures=measures)
     ranked = [msgspec.structs.replace(audit.ranked[0], finding=finding, consequences=[])]
-    page = html.render(msgspec.structs.replace(audit, ranked=ranked))
+    page = report_page.render(msgspec.structs.replace(audit, ranked=ranked))
     rows = re.findall(r"<tr>(.*?)</tr>", page[page.index('<table class="measures">') :].partition("</tbody>")[0])
     cells = [[re.sub(r"<[^>]*>", "", cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row)] for row in rows]
     plain = [[cell.replace("\xa0", " ").replace("\u202f", " ") for cell in row] for row in cells if row]

@@ -9,8 +9,8 @@ import pytest
 
 from gradaudit.audit.result import Audit
 from gradaudit.findings import Series
-from gradaudit.report import index
-from gradaudit.report.index import Audited, address, curves
+from gradaudit.report.html import index
+from gradaudit.report.html.index import Audited, address, curves
 from tests.report.hostile import PAYLOADS
 from tests.report.parsed import Parsed
 from tests.report.test_browser import visit, without_policy  # noqa: F401

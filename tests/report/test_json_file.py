@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from gradaudit.audit.result import AUDIT_VERSION, Audit
-from gradaudit.report import html, json_file
+from gradaudit.report import json_file
+from gradaudit.report.html import report_page
 from gradaudit.report.json_file import AuditFileError
 
 
@@ -29,7 +30,7 @@ def test_a_measure_of_another_kind_is_refused(audit: Audit, field: str) -> None:
 
 
 def test_the_page_can_be_made_from_the_file(audit: Audit, page: str) -> None:
-    assert html.render(json_file.parse(json_file.render(audit), "audit.json")) == page
+    assert report_page.render(json_file.parse(json_file.render(audit), "audit.json")) == page
 
 
 def test_the_same_audit_gives_the_same_bytes(audit: Audit) -> None:

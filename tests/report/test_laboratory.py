@@ -8,7 +8,8 @@ from gradaudit.audit.base_rates import BaseRate
 from gradaudit.audit.causes import Ranked
 from gradaudit.audit.result import Audit
 from gradaudit.findings import Severity
-from gradaudit.report import html, json_file, markdown, terminal
+from gradaudit.report import json_file, markdown, terminal
+from gradaudit.report.html import report_page
 from tests.report.parsed import Parsed
 
 WORDS = {
@@ -45,7 +46,7 @@ def on_paper(audit: Audit) -> str:
 
 
 def on_page(audit: Audit) -> str:
-    return flat(Parsed(html.render(audit)).text)
+    return flat(Parsed(report_page.render(audit)).text)
 
 
 @pytest.mark.parametrize("report", [on_paper, markdown.render, on_page], ids=["terminal", "markdown", "page"])
@@ -74,6 +75,6 @@ def test_an_audit_that_an_older_gradaudit_wrote_is_read_and_says_nothing_of_it(t
 
 
 def test_the_page_explains_the_word_where_it_stands(told: Audit) -> None:
-    assert "Laboratory" in [fact.name for fact in html.build(told).glossary]
+    assert "Laboratory" in [fact.name for fact in report_page.build(told).glossary]
     nothing = msgspec.structs.replace(told, ranked=[])
-    assert "Laboratory" not in [fact.name for fact in html.build(nothing).glossary]
+    assert "Laboratory" not in [fact.name for fact in report_page.build(nothing).glossary]

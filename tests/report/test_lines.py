@@ -8,10 +8,10 @@ import pytest
 
 from gradaudit.evidence.charts.reduce import banded, plain
 from gradaudit.findings import Dot, Dots, Lines, Mark, Series
-from gradaudit.report.charts import Budget, draw, figure
-from gradaudit.report.lines import inks
-from gradaudit.report.marks import signed
-from gradaudit.report.plane import Plane
+from gradaudit.report.charts.figures import Budget, draw, figure
+from gradaudit.report.charts.lines import inks
+from gradaudit.report.charts.marks import signed
+from gradaudit.report.charts.plane import Plane
 
 STEPS = numpy.arange(300)
 TURNS_ZERO = numpy.where(STEPS < 150, 1e-3, 0.0)

@@ -7,9 +7,9 @@ import numpy
 import pytest
 
 from gradaudit.audit.overview import Overview, overview
-from gradaudit.report.charts import Budget
+from gradaudit.report.charts.figures import Budget
+from gradaudit.report.html.run_figures import gap_chart, learning_rate_chart, run_figures
 from gradaudit.report.model import FigureView
-from gradaudit.report.run_figures import gap_chart, learning_rate_chart, run_figures
 from gradaudit.schema import ModuleFacts
 from tests.build import build_run
 

@@ -5,9 +5,9 @@ import pytest
 
 from gradaudit.evidence.charts.reduce import banded, plain
 from gradaudit.findings import Dot, Dots, Heatmap, Lines, Numbers, Series
+from gradaudit.report.charts.tables import MOST_ROWS, SLICES, numbers
+from gradaudit.report.html.prose import prose
 from gradaudit.report.model import Piece, TableView
-from gradaudit.report.prose import prose
-from gradaudit.report.tables import MOST_ROWS, SLICES, numbers
 from gradaudit.report.text import quantity
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from gradaudit.audit.runner import analyze
 from gradaudit.reading.run import load
-from gradaudit.report import html
+from gradaudit.report.html import report_page
 from tests.samples import recorded
 from tests.thin import thin
 
@@ -43,7 +43,7 @@ OUTSIDE = """() => {
 @pytest.mark.parametrize("sample", thin(14, recorded()), ids=lambda folder: folder.name)
 def test_no_text_is_cut_at_the_edge_of_its_picture(browser: Any, tmp_path: Path, sample: Path) -> None:
     file = tmp_path / "report.html"
-    file.write_text(html.render(analyze(load(sample / "run"))), encoding="utf-8")
+    file.write_text(report_page.render(analyze(load(sample / "run"))), encoding="utf-8")
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     try:
         page = context.new_page()

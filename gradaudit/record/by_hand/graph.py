@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from gradaudit.record.internals import private
-from gradaudit.record.patches.names import own_parameters
+from gradaudit.record.observe.naming import own_parameters
 
 MOST_NODES = 50_000  # of a graph that are looked at
 # What the nodes of linear, convolutional and other layers keep of their weights.

@@ -9,7 +9,7 @@ import torch
 
 from gradaudit.record.by_hand.graph import Mark, version_of
 from gradaudit.record.by_hand.rate import UNKNOWN, Solved
-from gradaudit.record.variables import namespaces
+from gradaudit.record.observe.variables import namespaces
 from gradaudit.schema import BY_HAND
 
 _MARKED = 8  # tensors looked at, once it is known which ones the script changes

@@ -7,7 +7,7 @@ import torch
 
 from gradaudit.record.by_hand.hand import Hand
 from gradaudit.record.by_hand.watch import Watch
-from gradaudit.record.threads import PerThread
+from gradaudit.record.observe.threads import PerThread
 
 BY_HAND = "trainings by hand"
 

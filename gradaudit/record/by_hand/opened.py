@@ -10,10 +10,10 @@ import torch
 from gradaudit.record.by_hand.graph import sample_of, version_of
 from gradaudit.record.by_hand.hand import Hand
 from gradaudit.record.by_hand.rate import UNKNOWN, Solved, solve
+from gradaudit.record.measure.stats import COLUMNS
 from gradaudit.record.measuring import measure, measure_update
-from gradaudit.record.stats import COLUMNS
-from gradaudit.record.steps import StepRecord, drop
-from gradaudit.record.tensors import Plan
+from gradaudit.record.observe.tensors import Plan
+from gradaudit.record.storage.steps import StepRecord, drop
 
 _DESCENDS = 0.1  # the least cosine of the first update with the gradient, where it may be no training at all
 _NORM = COLUMNS.index("gradient_norm")

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import torch
 
-from gradaudit.record.tensors import TensorTable
+from gradaudit.record.observe.tensors import TensorTable
 
 
 def forget(table: TensorTable, hand: Any, other: Any) -> None:

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from gradaudit.record import session
-from gradaudit.record.compiled import GraphLoss, losses_of
 from gradaudit.record.internals import private, transformed
+from gradaudit.record.observe.loss.compiled import GraphLoss, losses_of
 from gradaudit.record.patches import Patch, replace
 from gradaudit.record.patches.losses import observed
 

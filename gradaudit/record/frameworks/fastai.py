@@ -5,8 +5,8 @@ from typing import Any
 
 from gradaudit.record.frameworks.optimizer import watch_steps
 from gradaudit.record.internals import private
+from gradaudit.record.observe.evaluation.splits import told
 from gradaudit.record.patches import Patch, leave_out_of, replace
-from gradaudit.record.splits import told
 
 # The last callback of an optimizer is its rule.
 _CLASSES = {

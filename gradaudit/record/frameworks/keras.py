@@ -11,14 +11,15 @@ import torch
 from gradaudit.record import session
 from gradaudit.record.frameworks.optimizer import watch_steps
 from gradaudit.record.internals import private
-from gradaudit.record.patches import Patch, leave_out_of, names, replace
-from gradaudit.record.splits import told
+from gradaudit.record.observe import naming
+from gradaudit.record.observe.evaluation.splits import told
+from gradaudit.record.patches import Patch, leave_out_of, replace
 
 
 def install(module: Any) -> list[Patch]:
     """Wrap BaseOptimizer.apply of the module keras.src.optimizers.base_optimizer."""
-    if _layers not in names.views:
-        names.views.append(_layers)
+    if _layers not in naming.views:
+        naming.views.append(_layers)
     return [
         watch_steps(
             module.BaseOptimizer, "apply", groups=_groups, class_of=lambda optimizer: type(optimizer).__name__,
@@ -102,12 +103,12 @@ def _gradients(optimizer: Any, grads: Any, trainable_variables: Any = None) -> d
     return found
 
 
-def _layers(root: Any) -> Iterator[names.Held] | None:
+def _layers(root: Any) -> Iterator[naming.Held] | None:
     """The layers of a Keras model with their own trainable variables, in the order of the model; None of another."""
     flatten = private(root, "_flatten_layers")
     if flatten is None:
         return None
-    return (names.Held(getattr(layer, "path", None) or layer.name, layer, _own(layer)) for layer in flatten())
+    return (naming.Held(getattr(layer, "path", None) or layer.name, layer, _own(layer)) for layer in flatten())
 
 
 def _own(layer: Any) -> dict[str, torch.Tensor]:

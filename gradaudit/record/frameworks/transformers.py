@@ -4,8 +4,8 @@ import functools
 from typing import Any
 
 from gradaudit.record import session
+from gradaudit.record.observe.evaluation.splits import told
 from gradaudit.record.patches import Patch, replace
-from gradaudit.record.splits import told
 
 _SPLITS = {"eval": "validation", "test": "test", "train": "train"}
 

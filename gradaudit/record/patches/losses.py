@@ -9,9 +9,9 @@ import torch
 
 from gradaudit.record import session
 from gradaudit.record.internals import transformed
-from gradaudit.record.losses import FUNCTIONS, arguments_of
+from gradaudit.record.observe.loss.losses import FUNCTIONS, arguments_of
+from gradaudit.record.observe.threads import inside_backward
 from gradaudit.record.patches import Patch, functional, hide_from_compiler, leave_out_of, pass_over, replace, scriptable
-from gradaudit.record.threads import inside_backward
 
 observed = threading.local()  # calls of loss functions that this thread has shown
 

@@ -1,0 +1,299 @@
+"""What a thread shows between two optimizer steps: losses, backward roots, clipping, AMP scales, evaluation passes."""
+
+import threading
+from collections.abc import Sequence, Set
+from typing import Any
+
+import torch
+
+from gradaudit.record.internals import private
+from gradaudit.record.measure.on_host import value_of
+from gradaudit.record.observe.cleared import (
+    CLEARED,
+    Gradients,
+    counting,
+    look_for_cleared,
+    look_for_stale,
+    note_gradients,
+)
+from gradaudit.record.observe.clips import Clips
+from gradaudit.record.observe.evaluation.evaluated import MODES, mode_here
+from gradaudit.record.observe.evaluation.evaluations import Evaluations
+from gradaudit.record.observe.evaluation.parts import Part
+from gradaudit.record.observe.evaluation.splits import note_loader, note_training
+from gradaudit.record.observe.gathered import SAMPLED, Gathered
+from gradaudit.record.observe.loaders import batches_of
+from gradaudit.record.observe.loss import losses
+from gradaudit.record.observe.loss.compiled import GraphLoss, Reading, readings
+from gradaudit.record.observe.loss.losses import Call
+from gradaudit.record.observe.loss.seen import Seen, behind, written_out
+from gradaudit.record.observe.loss.undecided import Undecided
+from gradaudit.record.observe.normalisation import note
+from gradaudit.record.observe.tensors import Plan
+from gradaudit.record.observe.terms import TERMS
+from gradaudit.record.observe.threads import PerThread, leaves
+from gradaudit.record.observe.unstepped import UNSTEPPED, tell_unstepped
+
+_PENDING = 64  # training losses kept without a backward; more are somebody's metric
+_MOST_PASSES = 10_000  # evaluation passes that wait for a first step
+
+
+class Between:
+    """Gathers what the seams see in one thread until an optimizer steps there and takes it."""
+
+    def __init__(self, shared: Gathered, threads: PerThread["Between"]) -> None:
+        self._threads = threads
+        self.shared, self.table, self.observers = shared, shared.table, shared.observers
+        self.evaluations, self.undecided = Evaluations(), Undecided()
+        self._modes: dict[object, int] = {}  # of what is evaluated in this pass, by the function that does
+        self.step: Any = None  # `steps.OpenStep` between the hooks of an optimizer's step
+        self.hooked = 0  # steps that the hooks saw
+        self.backwards = 0
+        self.running = False  # a backward of this thread is under way: the engine writes gradients
+        self.stepped: set[int] = set()  # optimizers
+        self.leaves: set[int] | None = None  # identities of what the last backward reached; None where it was not asked
+        self.seen, self._taken = Seen(), Seen()
+        self.gradients = Gradients()
+        self._pending: list[Call] = []
+        self._scale: torch.Tensor | None = None
+        self.clips = Clips()
+
+    def on_graph(self, found: Sequence[GraphLoss], inputs: Sequence[Any], outputs: Any) -> None:
+        """A compiled graph with these losses has run."""
+        for reading in readings(found, inputs, outputs):
+            self.on_loss(reading.name, reading.result, reading.call, reading)
+
+    def on_loss(self, name: str, result: torch.Tensor, call: dict[str, Any], reading: Reading | None = None) -> None:
+        """A loss function returned `result`: for training if a backward follows, else for evaluation.
+
+        `reading` says what is known of a loss inside a compiled graph.
+        """
+        shared = self.shared
+        if not losses.has_value(result):
+            return
+        if shared.worker is None:
+            shared.worker = torch.utils.data.get_worker_info() is not None
+        if shared.worker:
+            return
+        seen = shared.book.observe(name, result, call, self.observers, reading)
+        if result.requires_grad:
+            # Where several threads train, the mode of one model tells nothing of another's.
+            if self.undecided.expects and len(shared.training) == 1 and self.table.training() == 0:
+                shared.settle()  # a step that was made by hand ends here
+                if self.observers.call("evaluation losses", self.undecided.add, seen, default=False):
+                    return
+            if shared.samples_left > 0 and (reading is None or reading.input_known):
+                shared.samples_left -= 1
+                seen.sample = self.observers.call("loss inputs", shared.book.sample, seen.loss, call)
+            self._pending.append(seen)
+            del self._pending[:-_PENDING]
+        else:
+            self.observers.call("evaluation losses", self._evaluate, seen)
+
+    def _evaluate(self, seen: Call, training: int | None = None, part: Part | None = None) -> None:
+        """Add a loss without a backward to the evaluation pass of this thread."""
+        shared = self.shared
+        shared.settle()
+        # A thread that never trains, beside one that does, has no backward to end its passes.
+        if self.evaluations.open and not self.backwards and self.evaluations.interrupted(shared.after_step):
+            self.close_pass()
+        if not self.evaluations.open:
+            self.evaluations.begin(shared.passes, shared.after_step, shared.time)
+            shared.passes += 1
+        training = self.table.training() if training is None else training
+        if training == 1:
+            training = self.observers.call(MODES, mode_here, self.table.living_roots(), self._modes, default=1)
+        self.evaluations.add(seen, training, part)
+
+    def on_backward(self, roots: Sequence[Any], gradients: Any, accumulates: bool = False) -> "Between":
+        """A backward is about to run from `roots`; whoever runs it says afterwards that it is over.
+
+        Whether it `accumulates` gradients in the parameters, as `torch.autograd.backward` does.
+        """
+        call = self.observers.call
+        self.backwards += 1
+        self.shared.training.add(threading.get_ident())
+        # Where several threads train, each says what it writes to; one backward may reach other tensors than the last.
+        # The first one says so where others are running that may be about to train.
+        first = self.backwards == 1 and threading.active_count() > 1
+        self.leaves = leaves(roots) if first or len(self.shared.training) > 1 else None
+        call("evaluation losses", self._decide, roots)
+        call("evaluation losses", self.close_pass)
+        if self.shared.after_step < 0:
+            call("evaluation losses", note_training)
+        call(CLEARED, look_for_cleared, self, accumulates)
+        call("objectives", self._add_roots, roots, gradients)
+        call(TERMS, self.shared.terms.look, roots, self.table.identifier)
+        found = call("losses", behind, self._losses(), roots, default=[])
+        self.seen.calls += found or call("hand-written losses", written_out, self, roots, gradients, default=[])
+        self.seen.gather()
+        self._pending, self._scale = [], None
+        if self.shared.after_step < 0 and self.seen.backwards >= UNSTEPPED:
+            tell_unstepped(UNSTEPPED)
+        call("stale gradients", look_for_stale, self)
+        self.running = True
+        return self
+
+    def after_backward(self) -> None:
+        """A backward has run whose gradients are looked at."""
+        self.observers.call(CLEARED, note_gradients, self)
+
+    def touches(self, plan: Plan) -> bool:
+        """Whether a backward of this thread may be writing gradients of these tensors now, or a measured step is open.
+
+        Its measurement is in the plan, and another one would take its place.
+        """
+        measured = self.step is not None and self.step.measured and self.step.plan is plan
+        return measured or (self.running and self.reaches(plan.identities))
+
+    def reaches(self, identities: Set[int]) -> bool:
+        """Whether a backward of this thread gives gradients to these tensors, as far as is known."""
+        return self.leaves is None or not identities.isdisjoint(self.leaves)
+
+    def alone(self, plan: Plan) -> bool:
+        """Whether no other thread writes gradients of these tensors while the recording's lock is held."""
+        return not any(other.touches(plan) for other in self._threads.others())
+
+    def trains_alone(self) -> bool:
+        """Whether no other thread has made a backward."""
+        return len(self.shared.training) == 1 and not any(other.running for other in self._threads.others())
+
+    def steps_alone(self, optimizer: Any) -> bool:
+        """Whether this thread steps the optimizer and no other does, nor writes its gradients now."""
+        number = self.table.numbers.get(optimizer)
+        plan = self.table.plans.get(-1 if number is None else number)
+        if plan is None or number not in self.stepped or not self.alone(plan):
+            return False
+        return not any(number in other.stepped for other in self._threads.others())
+
+    def undisturbed(self, identities: Set[int]) -> bool:
+        """The same for tensors that are in no plan yet."""
+        return not any(other.running and other.reaches(identities) for other in self._threads.others())
+
+    def _losses(self) -> list[Call]:
+        """The losses that may be behind a backward of this thread."""
+        if self._pending:
+            return self._pending
+        # Replicas of a model compute their losses in threads of their own, which have no backward.
+        for other in self._threads.others():
+            if not other.backwards:
+                self._pending += other._pending
+                other._pending = []
+        return self._pending
+
+    def _add_roots(self, roots: Sequence[Any], gradients: Any) -> None:
+        values = list(gradients) if isinstance(gradients, tuple | list) else [gradients]
+        for index, root in enumerate(roots):
+            if not isinstance(root, torch.Tensor) or not losses.has_value(root):
+                continue
+            value = root.detach()
+            self.seen.backwards += 1
+            known = value_of(value) if gradients is None else None
+            if known is not None:
+                self.seen.roots.append((known, self._scale))
+                continue
+            weight = values[index] if index < len(values) else None
+            # Scripts change the loss in place after the backward: keep a copy.
+            value = (value * weight.detach()).sum() if isinstance(weight, torch.Tensor) else value.sum().clone()
+            self.seen.roots.append((value, self._scale))
+
+    def on_batch_norm(self, key: torch.Tensor, input: torch.Tensor) -> None:
+        """A BatchNorm module that `key` belongs to is training on `input`."""
+        note(key, input)
+
+    def on_scale(self, scaler: Any) -> None:
+        """A GradScaler scaled the loss that is differentiated next."""
+        scale = private(scaler, "_scale")  # a disabled scaler has none
+        if isinstance(scale, torch.Tensor):
+            self._scale = scale.detach().clone()
+
+    def on_loader(self, loader: Any) -> None:
+        """A DataLoader is about to be iterated in this process: the one before the first step feeds the training."""
+        # An evaluation before the first step runs without gradients.
+        shared = self.shared
+        if shared.after_step < 0 and torch.is_grad_enabled():
+            shared.batches_per_epoch, shared.loader_batch_size = batches_of(loader)
+            note_loader(loader)
+
+    def log(self, loss: Any, split: str | None, count: int) -> None:
+        """`Recorder.log`: a training loss of the coming step, or an evaluation loss."""
+        value = loss.detach().clone() if isinstance(loss, torch.Tensor) else float(loss)
+        book = self.shared.book
+        if split in (None, "train") and self.table.training() != 0:
+            book.logged()
+            self.seen.logged = value
+        else:
+            name = {"val": "validation", "valid": "validation"}.get(split or "", split or "evaluation")
+            call = Call(book.logged(), torch.as_tensor(value), count, 0, count)
+            # What the script logs is what it means; the same losses seen without a name are not a second split.
+            self.undecided.leave()
+            self.evaluations.forget(name, call.loss)
+            self._evaluate(call, 0, Part(name))
+
+    def on_derivative(self, roots: Sequence[Any]) -> None:
+        """The script asks for gradients of `roots`, which are no evaluation's losses then."""
+        if self.undecided.calls:
+            self._decide(roots)
+
+    def _decide(self, roots: Sequence[Any]) -> None:
+        """What is differentiated now, or will be, is no evaluation's loss."""
+        training = self.undecided.training(self._pending, roots, self.table.training())
+        self._pending = [*training, *self._pending][-_PENDING:]
+
+    def close_pass(self) -> None:
+        """A training step begins, or all ends: the evaluation pass is complete."""
+        left = self.undecided.leave()
+        for call, part in left if len(self.shared.training) == 1 else ():
+            self._evaluate(call, 0, part)
+        if self.evaluations.open:
+            self._modes.clear()
+            self.shared.evaluated += self.evaluations.close()
+            del self.shared.evaluated[:-_MOST_PASSES]
+
+    def note_pass(self) -> None:
+        """The open evaluation pass rests: write what it found so far; later rows of it take their place."""
+        self.shared.evaluated += self.evaluations.so_far()
+
+    def take(self, number: int, optimizer: Any, first: bool) -> tuple[Seen, Any]:
+        """What belongs to the step that optimizer `number` makes now, and whether its gradients were cleared.
+
+        An optimizer that steps right after another one, with no backward between, shares its losses.
+        """
+        if not self.seen.roots and self._pending:
+            # torch.autograd.grad leaves no backward root: the losses before the step are all there is.
+            self.seen.calls, self._pending = self._pending, []
+        if not self.seen:
+            self._adopt(number)
+        if self.seen:
+            self._taken = self.seen
+        self.seen = Seen()
+        self.stepped.add(number)
+        cleared = self.shared.cleared.pop(number, None)
+        taken = self._taken
+        if taken.marks:
+            taken = self.observers.call(CLEARED, counting, self, taken, optimizer, default=taken)
+        return taken, None if first else cleared
+
+    def _adopt(self, number: int) -> None:
+        """Take over what threads saw that never step themselves: a backward in a thread of its own, say."""
+        plan = self.table.plans.get(number)
+        if plan is None or not self.alone(plan) or all(p.grad is None for p in plan.parameters() or []):
+            return  # a step without a gradient is nobody's
+        others = self._threads.others()
+        ended = self._threads.ended() if others else []
+        for other in others:
+            if other.seen and (not other.stepped or other in ended):
+                self.seen.add(other.seen)
+                other.seen = Seen()
+
+    def skip(self) -> None:
+        """Drop what belongs to a step that is not recorded."""
+        self.seen, self._taken = Seen(), Seen()
+
+    def sample_next(self, due: bool) -> None:
+        """Whether the inputs of the coming step's losses are sampled."""
+        self.shared.samples_left = SAMPLED if due else 0
+
+    def forget(self) -> None:
+        """Drop what a closure's further calls left behind: a line search, not the next step."""
+        self.seen, self._pending, self.clips.calls = Seen(), [], []

@@ -1,0 +1,32 @@
+"""What the threads of a recording share of what they see between two steps."""
+
+from collections.abc import Callable
+from typing import Any
+
+from gradaudit.record.observe.evaluation.splits import forget as forget_places
+from gradaudit.record.observe.loss.losses import LossBook
+from gradaudit.record.observe.tensors import TensorTable
+from gradaudit.record.observe.terms import Terms
+from gradaudit.record.observers import Observers
+
+SAMPLED = 4  # losses of one step whose input is sampled: those of the first micro-steps
+
+
+class Gathered:
+    """What the threads of a recording share."""
+
+    def __init__(self, table: TensorTable, observers: Observers) -> None:
+        forget_places()
+        self.table, self.observers = table, observers
+        self.book = LossBook()
+        self.terms = Terms()
+        self.evaluated: list[dict[str, Any]] = []
+        self.passes = 0  # evaluation passes begun so far
+        self.batches_per_epoch = self.loader_batch_size = 0
+        self.after_step, self.time = -1, 0.0  # of the last step taken
+        self.samples_left = SAMPLED  # inputs of losses still to be sampled in this step
+        self.cleared: dict[int, Any] = {}  # by optimizer: were its gradients zeroed since its last step
+        self.worker: bool | None = None  # this process loads data, and its losses are nobody's
+        self.training: set[int] = set()  # threads that made a backward
+        self.settle: Callable[[], None] = lambda: None  # closes a step made by hand, before an evaluation
+        self.by_hand: Callable[[], list[Any]] = list  # what this thread changes by hand

@@ -1,0 +1,300 @@
+"""Which tensors a run has: names, owners and identifiers, found when an optimizer makes its first step."""
+
+import math
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy
+import torch
+from torch import nn
+
+from gradaudit.record.measure.device import DeviceStatistics
+from gradaudit.record.measure.on_device import measure_on_device
+from gradaudit.record.measure.probe import Probe, device_of
+from gradaudit.record.measure.ring import Slot
+from gradaudit.record.measure.rows import OutputCounter, RowCounter, Snapshot
+from gradaudit.record.measure.stats import ZERO_FRACTION, measure
+from gradaudit.record.observe import groups
+from gradaudit.record.observe.naming import describe, find_roots, label_of, unlike, unwrap, walk
+from gradaudit.record.observe.walking import in_training, steadily
+from gradaudit.record.observers import Observers
+from gradaudit.schema import ModuleFacts, OptimizerFacts, TensorFacts
+
+# A script that builds a model for each of its million episodes is followed up to here; beyond, a record would
+# be nothing but names.
+MOST_TENSORS, MOST_OPTIMIZERS = 50_000, 5_000
+ROWS_OF_TENSORS, _NAMES = "embedding rows and outputs", "names of tensors and modules"  # observers
+
+
+@dataclass(eq=False)
+class Plan:
+    """What is measured at the steps of one optimizer. Parameters are held weakly: a freed model stays freed."""
+
+    optimizer: int
+    shape: tuple[int, ...]  # parameters of each group when the plan was made
+    references: list["weakref.ref[torch.Tensor]"]
+    identifiers: numpy.ndarray[Any, numpy.dtype[numpy.int32]]
+    owned: numpy.ndarray[Any, numpy.dtype[numpy.bool_]]
+    probe: Probe
+    counters: dict[int, RowCounter | OutputCounter] = field(default_factory=dict)  # by position in `references`
+    recorded: int = 0
+    statistics: DeviceStatistics | None = None  # on a CUDA device
+    identities: frozenset[int] = frozenset()  # of the parameters, by which threads are told apart
+
+    def measure(self, gradients: Sequence[torch.Tensor | None]) -> Any:
+        """The statistics of the gradients: a numpy array on the CPU, a tensor or a slot of a ring elsewhere."""
+        if self.statistics is not None:
+            return self.statistics.measure(gradients)
+        if self.probe.device.type != "cpu":
+            return measure_on_device(gradients, self.probe.device)
+        return measure(gradients)
+
+    def look_before(
+        self, measured: Any, gradients: Sequence[torch.Tensor | None], parameters: Sequence[torch.Tensor]
+    ) -> None:
+        """Probe gradients and weights before a step; `measured` is what `measure` gave for it."""
+        if self.statistics is None or not self.statistics.look_before(measured, parameters):
+            self.probe.before(parameters, gradients)
+
+    def look_after(self, measured: Any, parameters: Sequence[torch.Tensor]) -> dict[str, Any]:
+        """Probe the weights after the step; its columns, but for those that the slot of a ring holds."""
+        if self.statistics is not None and isinstance(measured, Slot) and measured.probed:
+            self.statistics.look_after(measured, parameters)
+            return {}
+        return self.probe.after(parameters)
+
+    def count_rows(self, measured: Any, gradients: Sequence[torch.Tensor | None]) -> None:
+        """Count the rows of embeddings and outputs that have a gradient."""
+        on_host = isinstance(measured, numpy.ndarray)
+        for position, counter in self.counters.items():
+            counter.observe(gradients[position], measured[position, ZERO_FRACTION] if on_host else math.nan)
+
+    def snapshots(self, parameters: Sequence[torch.Tensor]) -> list[tuple[int, Snapshot]]:
+        """The facts of the rows so far, by the tensor's identifier."""
+        return [
+            (int(self.identifiers[position]), counter.snapshot(parameters[position]))
+            for position, counter in self.counters.items()
+        ]
+
+    def parameters(self) -> list[torch.Tensor] | None:
+        """The parameters, or None when one of them no longer exists."""
+        alive = [reference() for reference in self.references]
+        return None if any(parameter is None for parameter in alive) else alive  # type: ignore[return-value]
+
+
+class TensorTable:
+    """All tensors of the run. Identifiers never change; names may gain a label when a second model appears."""
+
+    def __init__(self, observers: Observers, models: Sequence[nn.Module] = ()) -> None:
+        self.observers = observers
+        self.roots: list[weakref.ref[nn.Module]] = [weakref.ref(model) for model in models]
+        self.facts: list[TensorFacts] = []
+        self.modules: list[ModuleFacts] = []
+        self.optimizers: list[OptimizerFacts] = []
+        self.plans: dict[int, Plan] = {}
+        self.identifier: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
+        self.owner: dict[int, tuple[int, int]] = {}  # identifier -> optimizer, group
+        self._next = 0
+        # By class and addresses of the parameters, which are those of others once these are gone.
+        self.same: dict[tuple[str, frozenset[int]], tuple[int, list[weakref.ref[torch.Tensor]]]] = {}
+        self.numbers: weakref.WeakKeyDictionary[torch.optim.Optimizer, int] = weakref.WeakKeyDictionary()
+
+    def living_roots(self) -> list[nn.Module]:
+        """The outermost modules that still exist."""
+        return [root for reference in self.roots if (root := reference()) is not None]
+
+    def numbers_of_modules(self) -> dict[int, int]:
+        """The index in run.json of each module, by identity."""
+        modules = [id(module) for root in self.living_roots() for _, module in walk(root)]
+        # A model may have gone since the modules were numbered. Of a module met twice the first number holds.
+        known = len(modules) == len(self.modules)
+        return {modules[number]: number for number in reversed(range(len(modules)))} if known else {}
+
+    def training(self) -> int:
+        """1 when a recorded model is in training mode, 0 when none is, -1 before any is known."""
+        roots = self.living_roots()
+        return int(any(in_training(unwrap(root)) for root in roots)) if roots else -1
+
+    def sharded(self) -> bool:
+        """Whether every rank holds a part of the tensors; else all ranks have the same and rank 0 speaks for them."""
+        return any(facts.placements for facts in self.facts)
+
+    def takes(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Whether the steps of this optimizer are recorded: it is known, or there is room for one more."""
+        if optimizer in self.numbers:
+            return True
+        return len(self.optimizers) < MOST_OPTIMIZERS and len(self.facts) < MOST_TENSORS
+
+    def away(self) -> bool:
+        """Whether any value may be on a device that is not the CPU."""
+        on_device = any(plan.probe.device.type != "cpu" for plan in self.plans.values())
+        return on_device or bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+
+    def knows(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Whether the optimizer has made a step."""
+        return optimizer in self.numbers
+
+    def identifiers_of(self, parameters: Sequence[torch.Tensor]) -> list[int]:
+        """The identifiers of these tensors."""
+        return [self._identify(parameter) for parameter in parameters]
+
+    def owned_by(self, number: int, identifiers: Sequence[int]) -> "numpy.ndarray[Any, numpy.dtype[numpy.bool_]]":
+        """Which of these tensors the optimizer holds."""
+        return numpy.asarray([self.owner.get(one, (-1, -1))[0] == number for one in identifiers], dtype=bool)
+
+    def number(self, optimizer: torch.optim.Optimizer) -> int:
+        """The optimizer's index; a new one for an optimizer not seen before."""
+        if optimizer not in self.numbers:
+            # An optimizer built again for the same parameters, each epoch perhaps, goes on where the last one was.
+            held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            key = (type(optimizer).__name__, frozenset(map(id, held)))
+            number, references = self.same.get(key, (-1, []))
+            if number < 0 or any(reference() is None for reference in references):
+                number = len(self.optimizers)
+                self.same[key] = number, [weakref.ref(parameter) for parameter in held]
+                self.optimizers.append(groups.facts_of(number, optimizer))
+            self.numbers[optimizer] = number
+        return self.numbers[optimizer]
+
+    def known_plan(self, optimizer: torch.optim.Optimizer) -> Plan:
+        """The plan of an optimizer, without a look at each of its parameters; made if there is none."""
+        plan = self.plans.get(self.number(optimizer))
+        if plan is None or plan.shape != tuple([len(group["params"]) for group in optimizer.param_groups]):
+            plan, _ = self.plan_for(optimizer)
+        return plan
+
+    def plan_for(self, optimizer: torch.optim.Optimizer) -> tuple[Plan, list[torch.Tensor]]:
+        """The plan of an optimizer and its parameters; made anew when groups were added or parameters replaced."""
+        number = self.number(optimizer)
+        shape = tuple(len(group["params"]) for group in optimizer.param_groups)
+        plan = self.plans.get(number)
+        if plan is not None and plan.shape == shape:
+            parameters = plan.parameters()
+            if parameters is not None and device_of(parameters) == plan.probe.device:
+                return plan, parameters
+        self.resolve(number, optimizer)
+        plan = self.plans[number]
+        return plan, plan.parameters() or []
+
+    def resolve(self, number: int, optimizer: torch.optim.Optimizer) -> None:
+        """Find the names and owners of an optimizer's tensors, and make its plan anew."""
+        self._forget_the_dead()
+        mine = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        held = {id(parameter) for root in self.living_roots() for parameter in root.parameters()}
+        missing = [parameter for parameter in mine if id(parameter) not in held]
+        if missing:
+            found_roots = self.observers.call(_NAMES, steadily, find_roots, missing, default=())
+            self.roots += [weakref.ref(root) for root in found_roots]
+        known = [alive for reference, _ in self.identifier.values() if (alive := reference()) is not None]
+        # Without names the parameters are numbered.
+        given = getattr(optimizer, "names", {})  # of a training by hand
+        described, self.modules = self.observers.call(
+            _NAMES, steadily, describe, self.living_roots(), [*known, *mine], given
+        ) or describe([], [*known, *mine])
+        table = {facts.id: facts for facts in self.facts}
+        found: list[tuple[torch.Tensor, TensorFacts]] = []
+        for parameter, facts in described:
+            identifier = self._identify(parameter)
+            # What no module holds any more, as it was replaced at a step made by hand, keeps its name.
+            kept = table.get(identifier, facts) if not facts.module_class else facts
+            found.append((parameter, msgspec.structs.replace(kept, id=identifier)))
+        for index, group in enumerate(optimizer.param_groups):
+            for parameter in group["params"]:
+                self.owner.setdefault(self._identify(parameter), (number, index))
+        for _, facts in found:
+            owner, group_index = self.owner.get(facts.id, (-1, -1))
+            # What no optimizer holds is looked at with the optimizer that its model was found by.
+            before = table.get(facts.id)
+            carrier = owner if owner >= 0 else number if before is None else before.recorded_with
+            table[facts.id] = msgspec.structs.replace(facts, optimizer=owner, group=group_index, recorded_with=carrier)
+        self.facts = [table[identifier] for identifier in sorted(table)]
+        if len(self.optimizers) > 1:
+            self._label_optimizers()
+        recorded_with: dict[int, list[torch.Tensor]] = {other: [] for other in (number, *self.plans)}
+        for parameter, facts in found:
+            recorded_with.setdefault(table[facts.id].recorded_with, []).append(parameter)
+        for other in {number, *self.plans}:
+            self._make_plan(other, recorded_with[other])
+        self.plans[number].shape = tuple(len(group["params"]) for group in optimizer.param_groups)
+
+    def _forget_the_dead(self) -> None:
+        """Let go of what was measured for models that no longer exist; their facts stay, for the rows they have."""
+        self.roots = [reference for reference in self.roots if reference() is not None]
+        self.identifier = {key: entry for key, entry in self.identifier.items() if entry[0]() is not None}
+        for number, plan in list(self.plans.items()):
+            if plan.references and all(reference() is None for reference in plan.references):
+                del self.plans[number]
+
+    def _identify(self, parameter: torch.Tensor) -> int:
+        entry = self.identifier.get(id(parameter))
+        if entry is None or entry[0]() is not parameter:
+            # The address of a freed tensor may be used again: a new tensor is never an old identifier.
+            entry = (weakref.ref(parameter), self._next)
+            self._next += 1
+            self.identifier[id(parameter)] = entry
+        return entry[1]
+
+    def _make_plan(self, number: int, parameters: list[torch.Tensor]) -> None:
+        identifiers = [self._identify(parameter) for parameter in parameters]
+        old = self.plans.get(number)
+        device = device_of(parameters)
+        owned = self.owned_by(number, identifiers)
+        if old is not None and old.identifiers.tolist() == identifiers and old.probe.device == device:
+            # Parameters that were nobody's may have been added to a group; steps on their way keep the array they had.
+            old.owned = owned
+            return
+        table = {facts.id: facts for facts in self.facts}
+        embeddings = {
+            position for position, identifier in enumerate(identifiers) if table[identifier].role == "embedding"
+        }
+        probe = Probe(parameters, scattered=embeddings)
+        plan = Plan(
+            optimizer=number,
+            shape=old.shape if old else (),
+            references=[weakref.ref(parameter) for parameter in parameters],
+            identifiers=numpy.asarray(identifiers, dtype=numpy.int32),
+            owned=owned,
+            probe=probe,
+            statistics=DeviceStatistics(parameters, probe) if device.type == "cuda" else None,
+            identities=frozenset(id(parameter) for parameter in parameters),
+        )
+        for position, (identifier, parameter) in enumerate(zip(identifiers, parameters, strict=True)):
+            facts = table[identifier]
+            # The rows of a shard are another rank's too, and are not counted.
+            if facts.placements or not parameter.numel():
+                continue
+            if facts.role == "embedding" and parameter.ndim == 2:
+                counter = self.observers.call(ROWS_OF_TENSORS, RowCounter, parameter)
+            elif facts.output_axis == 0 and not parameter.is_complex():
+                counter = self.observers.call(ROWS_OF_TENSORS, OutputCounter, parameter)
+            else:
+                continue
+            if counter is not None:
+                plan.counters[position] = counter
+        self.plans[number] = plan
+
+    def _label_optimizers(self) -> None:
+        for optimizer, number in list(self.numbers.items()):
+            facts = self.optimizers[number]
+            label = facts.label or unlike(label_of(optimizer), [other.label for other in self.optimizers])
+            self.optimizers[number] = msgspec.structs.replace(facts, label=label)
+
+    def facts_now(self) -> list[TensorFacts]:
+        """The facts, with what a script changes on the way: a frozen tensor may have been unfrozen."""
+        flags = {
+            identifier: parameter.requires_grad
+            for reference, identifier in list(self.identifier.values())
+            if (parameter := reference()) is not None
+        }
+        # Functional training gives its parameters to a function, and they need no flag.
+        by_hand = {number for optimizer, number in list(self.numbers.items()) if hasattr(optimizer, "given")}
+        trained = {identifier for identifier, (owner, _) in self.owner.items() if owner in by_hand}
+        return [
+            msgspec.structs.replace(
+                facts, requires_grad=flags.get(facts.id, facts.requires_grad) or facts.id in trained
+            )
+            for facts in self.facts
+        ]

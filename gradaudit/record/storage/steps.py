@@ -1,0 +1,282 @@
+"""One optimizer step as it is handed to the writer, and how a batch of steps becomes rows.
+
+What is measured stays where it was computed until the writer's thread asks for it, so that the
+training thread never waits for a device.
+"""
+
+import math
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy
+import torch
+
+from gradaudit.record.measure.device import probed_columns
+from gradaudit.record.measure.histograms import Sampled
+from gradaudit.record.measure.probe import COLUMNS as COLUMNS_OF_PROBE
+from gradaudit.record.measure.ring import Arrival, Slot
+from gradaudit.record.measure.rows import Snapshot
+from gradaudit.record.measure.samples import Sample
+from gradaudit.record.measure.stats import COLUMNS
+from gradaudit.record.measure.transfer import to_host
+from gradaudit.record.observe.loss.losses import Call
+from gradaudit.record.observe.tensors import Plan
+from gradaudit.record.observers import Observers
+from gradaudit.schema import EVALUATIONS, EVENTS, HISTOGRAMS, MODULES, ROWS, STEPS, TENSORS, Table
+
+Columns = dict[str, Any]
+
+
+@dataclass(eq=False)
+class StepRecord:
+    """The facts of one step; tensors among them are read later."""
+
+    row: dict[str, Any]
+    roots: list[tuple[torch.Tensor | float, torch.Tensor | None]]  # backward roots and the AMP scale they carry
+    calls: list[Call]
+    logged: float | torch.Tensor | None = None
+    clip_norm: torch.Tensor | None = None
+    clipped: torch.Tensor | None = None  # share of elements that value clipping changed
+    amp_scale: torch.Tensor | None = None  # gradients still carry it (fused optimizers)
+    found_inf: torch.Tensor | None = None
+    cleared: torch.Tensor | bool | None = None
+    weights: torch.Tensor | None = None  # their checksum
+    identifiers: Any = None  # [tensors]
+    owned: Any = None
+    sharded: bool = False  # the norm over all tensors is known to no single rank
+    gradients: Any = None  # [tensors, COLUMNS], or the slot of a ring that holds them
+    probed: dict[str, Any] = field(default_factory=dict)  # columns of `tensors` found by the probe, [tensors] each
+    rows_due: bool = False  # whether `snapshots` are taken at this step in any case
+    snapshots: list[tuple[int, Snapshot]] = field(default_factory=list)
+    histograms: list[Sampled] = field(default_factory=list)
+    samples: list[tuple[int, Sample]] = field(default_factory=list)  # by module
+
+
+@dataclass(eq=False)
+class OpenStep:
+    """A step between its two hooks. `frame` is the identity of the optimizer's wrapper on the stack."""
+
+    frame: int
+    optimizer: "weakref.ref[torch.optim.Optimizer]"
+    closure: bool = False
+    record: StepRecord | None = None
+    plan: Plan | None = None
+    measured: bool = False  # the gradients, and the weights before the step
+
+
+@dataclass(eq=False)
+class Batch:
+    """Everything handed over at once; calling it gives the rows of each table."""
+
+    steps: list[StepRecord]
+    evaluations: list[dict[str, Any]]
+    events: list[dict[str, Any]]
+    observers: Observers
+    ready: list[Any] = field(default_factory=list)  # events after the last measurements, of each device
+    away: bool = True  # some values may be on a device
+
+    def __call__(self) -> dict[str, Columns]:
+        """Wait for what is still on its way from a device, and lay everything out as columns."""
+        if not self.away:
+            return self._tables()
+        arrivals = _arrivals(self.steps)
+        for arrival in arrivals:
+            arrival.wait()
+        for step in self.steps:
+            if isinstance(step.gradients, Slot):
+                slot, rows = step.gradients, step.gradients.read()
+                step.gradients = rows[:, : len(COLUMNS)]
+                if slot.probed:
+                    step.probed = probed_columns(rows)
+        for arrival in arrivals:
+            arrival.release()
+        self.steps, self.evaluations = to_host((self.steps, self.evaluations), self.ready)
+        return self._tables()
+
+    def _tables(self) -> dict[str, Columns]:
+        call = self.observers.call
+        rows = [_finish(step, self.observers) for step in self.steps]
+        evaluations = call("evaluation losses", _evaluations, self.evaluations, default=[])
+        return {
+            "steps": _columns(STEPS, rows),
+            "evaluations": _columns(EVALUATIONS, evaluations),
+            "tensors": call("gradient statistics", _tensor_columns, self.steps, default=None) or _columns(TENSORS, []),
+            "histograms": _columns(HISTOGRAMS, call("histograms", _flat, _histograms, self.steps, default=[])),
+            "rows": _columns(ROWS, call("embedding rows and outputs", _flat, _snapshots, self.steps, default=[])),
+            "modules": _columns(MODULES, call("loss inputs", _flat, _sampled, self.steps, default=[])),
+            "events": _columns(EVENTS, self.events),
+        }
+
+
+def _flat(rows_of: Callable[[StepRecord], list[dict[str, Any]]], steps: Sequence[StepRecord]) -> list[dict[str, Any]]:
+    return [row for step in steps for row in rows_of(step)]
+
+
+def _evaluations(evaluated: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of table `evaluations`: the total of each becomes the mean."""
+    rows = [{name: _number(value) for name, value in row.items()} for row in evaluated]
+    return [{**row, "mean_loss": row["mean_loss"] / row["targets"] if row["targets"] else math.nan} for row in rows]
+
+
+def _snapshots(step: StepRecord) -> list[dict[str, Any]]:
+    """The rows of table `rows`."""
+    key = {"optimizer": step.row["optimizer"], "step": step.row["step"]}
+    return [{**key, "tensor": tensor, **snapshot.row()} for tensor, snapshot in step.snapshots]
+
+
+def drop(steps: Sequence[StepRecord]) -> int:
+    """Give up the statistics of steps that the writer is too far behind to take; returns their number."""
+    for arrival in _arrivals(steps):
+        arrival.release()
+    for step in steps:
+        step.gradients, step.probed = None, {}
+        step.row["recorded"], step.snapshots, step.histograms, step.samples = False, [], [], []
+    return len(steps)
+
+
+def _arrivals(steps: Sequence[StepRecord]) -> set[Arrival]:
+    """The copies under way that hold the steps' gradients."""
+    slots = [step.gradients for step in steps if isinstance(step.gradients, Slot)]
+    return {slot.arrival for slot in slots if slot.arrival is not None}
+
+
+def _number(value: Any) -> Any:
+    return value.item() if isinstance(value, torch.Tensor) else value
+
+
+def _array(value: Any) -> Any:
+    return value.cpu().numpy() if isinstance(value, torch.Tensor) else value
+
+
+def _finish(step: StepRecord, observers: Observers) -> dict[str, Any]:
+    """The row of table `steps`: device values read, losses of the micro-steps combined."""
+    row, call = dict(step.row), observers.call
+    row["objective"] = call("objectives", _objective, step.roots, default=math.nan)
+    names = ("mean_loss", "loss", "targets", "ignored_targets", "batch_size")
+    row |= zip(names, call("losses", _mean_loss, step.calls, default=_NO_LOSS), strict=True)
+    if step.logged is not None and math.isnan(row["mean_loss"]):
+        row["mean_loss"], row["loss"] = float(_number(step.logged)), row["logged_loss"]
+    scale = call("AMP scales", _unscale, step, row)
+    call("gradient statistics", _norm, step, row, scale)
+    row["clipped_fraction"] = math.nan
+    call("gradient clipping", _clipped, step, row)
+    if step.weights is not None:
+        row["weight_checksum"] = call("weight checksums", lambda: int(_number(step.weights)), default=0)
+    if step.cleared is not None:
+        row["stale"] = call("stale gradients", lambda: int(not bool(_number(step.cleared))), default=-1)
+    return row
+
+
+_NO_LOSS = (math.nan, -1, 0, 0, 0)
+
+
+def _unscale(step: StepRecord, row: dict[str, Any]) -> float | None:
+    """Note what a GradScaler did; gives the scale that the step's gradients still carry."""
+    if step.found_inf is not None and _number(step.found_inf) > 0:
+        row["skipped"] = True
+    scale = _number(step.amp_scale) if step.amp_scale is not None else None
+    # GradScaler unscales in place for other optimizers than fused ones; their scale is the one the loss carried.
+    row["amp_scale"] = scale or _loss_scale(step.roots)
+    return scale
+
+
+def _norm(step: StepRecord, row: dict[str, Any], scale: float | None) -> None:
+    """The gradient norm over the optimizer's tensors, of the gradients without the AMP scale."""
+    if step.gradients is None:
+        return
+    gradients = _array(step.gradients)
+    if scale:
+        gradients = gradients.copy()
+        gradients[:, 1:5] /= scale  # norm, mean, standard deviation, largest
+    step.gradients = gradients
+    norms = gradients[step.owned, 1]
+    finite = norms[~numpy.isnan(norms)]
+    largest = float(finite.max(initial=0.0)) or 1.0
+    row["gradient_norm"] = largest * float(numpy.sqrt(((finite / largest) ** 2).sum())) if len(finite) else math.nan
+    if step.sharded or (gradients[step.owned, 6:8] > 0).any():
+        row["gradient_norm"] = math.nan
+
+
+def _clipped(step: StepRecord, row: dict[str, Any]) -> None:
+    if step.clip_norm is not None:
+        row["gradient_norm"] = float(_number(step.clip_norm))
+    if step.clipped is not None:
+        row["clipped_fraction"] = float(_number(step.clipped))
+
+
+def _histograms(step: StepRecord) -> list[dict[str, Any]]:
+    """The rows of table `histograms`; gradients of fused optimizers still carry the AMP scale."""
+    scale = _number(step.amp_scale) if step.amp_scale is not None else 1.0
+    key = {"optimizer": step.row["optimizer"], "step": step.row["step"]}
+    return [
+        {**key, **row}
+        for sampled in step.histograms
+        for row in sampled.rows(scale if sampled.kind == "gradient" and scale else 1.0)
+    ]
+
+
+def _sampled(step: StepRecord) -> list[dict[str, Any]]:
+    """The rows of table `modules`: of modules, and of the input of each loss function at its first call."""
+    if not step.row["recorded"]:
+        return []
+    number = step.row["global_step"]
+    rows: dict[int, dict[str, Any]] = {}
+    for call in step.calls:
+        # Optimizers that step one after the other share their losses, and each sample is written once.
+        sample, call.sample = call.sample, None
+        if sample is not None and call.loss not in rows:
+            rows[call.loss] = sample.row(number, -1, call.loss)
+    return [*rows.values(), *(sample.row(number, module, -1) for module, sample in step.samples)]
+
+
+def _loss_scale(roots: Sequence[tuple[torch.Tensor | float, torch.Tensor | None]]) -> float:
+    """The AMP scale of the step's last backward root that has one; NaN without."""
+    scales = [scale for _, scale in roots if scale is not None]
+    return float(_number(scales[-1])) if scales else math.nan
+
+
+def _objective(roots: Sequence[tuple[torch.Tensor | float, torch.Tensor | None]]) -> float:
+    """The sum of the backward roots, without the AMP scale."""
+    values = [float(_number(root)) / (float(_number(scale)) if scale is not None else 1.0) for root, scale in roots]
+    return sum(values) if values else math.nan
+
+
+def _mean_loss(calls: list[Call]) -> tuple[float, int, int, int, int]:
+    """(mean loss per valid target, loss, valid, ignored, batch size) of the loss function seen first in the step."""
+    if not calls:
+        return _NO_LOSS
+    first = calls[0].loss
+    mine = [call for call in calls if call.loss == first]
+    valid = [int(_number(call.valid)) for call in mine]
+    ignored = sum(int(_number(call.ignored)) for call in mine)
+    total = sum(float(_number(call.mean)) * count for call, count in zip(mine, valid, strict=True) if count)
+    batch_size = sum(call.batch_size for call in mine)
+    return (total / sum(valid) if sum(valid) else math.nan), first, sum(valid), ignored, batch_size
+
+
+def _columns(table: Table, rows: list[dict[str, Any]]) -> Columns:
+    return {column.name: [row[column.name] for row in rows] for column in table.columns}
+
+
+def _tensor_columns(steps: Sequence[StepRecord]) -> Columns:
+    steps = [step for step in steps if step.gradients is not None]
+    if not steps:
+        return _columns(TENSORS, [])
+    gradients = numpy.concatenate([step.gradients for step in steps])
+    counts = [len(step.identifiers) for step in steps]
+    columns: Columns = {name: gradients[:, index] for index, name in enumerate(COLUMNS)}
+    for name in ("gradient_nan", "gradient_inf"):
+        columns[name] = numpy.nan_to_num(columns[name]).astype(numpy.int64)
+    for name in COLUMNS_OF_PROBE:
+        columns[name] = numpy.concatenate(
+            [
+                _array(step.probed[name]) if name in step.probed else numpy.full(count, numpy.nan)
+                for step, count in zip(steps, counts, strict=True)
+            ]
+        )
+    columns["optimizer"] = numpy.repeat([step.row["optimizer"] for step in steps], counts)
+    columns["step"] = numpy.repeat([step.row["step"] for step in steps], counts)
+    columns["tensor"] = numpy.concatenate([step.identifiers for step in steps])
+    return columns
