@@ -46,7 +46,6 @@ from gradaudit.findings import (
     Span,
     Verdict,
 )
-from gradaudit.reading.run import Run
 from gradaudit.signals.evaluation.validation import validation
 from gradaudit.signals.loss.label_counts import label_counts
 from gradaudit.signals.loss.progress import constant_level
@@ -112,7 +111,7 @@ def class_imbalance(
     level = constant_level(loss)
     gained = (level - loss.last) / level if level > 0 else math.nan
     diverged = diverges(training) is not None
-    held_out = _worse_than_a_guess(training.run, loss)
+    held_out = _worse_than_a_guess(loss)
     at_frequencies = abs(gained) < gain
     harmed = at_frequencies or (gained >= gain and math.isfinite(held_out))
     if uneven < ratio or loss.facts.weighted or diverged or not harmed:
@@ -172,9 +171,9 @@ def class_imbalance(
     )  # fmt: skip
 
 
-def _worse_than_a_guess(run: Run, loss: TrainingLoss) -> float:
+def _worse_than_a_guess(loss: TrainingLoss) -> float:
     """The best validation loss where that is not clearly below an even guess's; NaN where it is, or is not known."""
-    held_out = validation(run)
+    held_out = validation(loss.training.run)
     if held_out is None or loss.kind != "classification" or loss.facts is None or loss.facts.classes < 2:
         return math.nan
     values = held_out.losses[numpy.isfinite(held_out.losses)]

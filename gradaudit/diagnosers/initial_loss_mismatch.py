@@ -64,7 +64,6 @@ from gradaudit.findings import (
     Span,
     Verdict,
 )
-from gradaudit.reading.run import Run
 from gradaudit.schema import LossFacts
 from gradaudit.signals.layers.initialisation import output_layer
 from gradaudit.signals.loss.constant_predictor import constant_loss, uniform_loss
@@ -146,7 +145,7 @@ def initial_loss_mismatch(
     elif not math.isfinite(loss.first):
         yield CouldNotLook(reason=f"the first loss is {number(loss.first)}", enable="fix what non_finite reports")
     elif loss.kind == "regression":
-        yield from _regression(training.run, loss, facts, variance, spread, learned)
+        yield from _regression(loss, facts, variance, spread, learned)
     elif loss.kind == "other":
         yield NotApplicable(reason=f"where {facts.function} starts depends on the scale of the data")
     else:
@@ -170,32 +169,32 @@ def initial_loss_mismatch(
         if math.isnan(even):
             yield NotApplicable(reason=f"the weights of {facts.function} are not known, so neither is its start")
             return
-        yield from _likelihood(training.run, loss, facts, level, vocabulary)
+        yield from _likelihood(loss, facts, level, vocabulary)
 
 
-def _likelihood(run: Run, loss: TrainingLoss, facts: LossFacts, level: Level, vocabulary: float) -> Iterator[Verdict]:
+def _likelihood(loss: TrainingLoss, facts: LossFacts, level: Level, vocabulary: float) -> Iterator[Verdict]:
     first = loss.first
-    scale = objective_factor(run, loss)
+    scale = objective_factor(loss)
     used = classes_used(facts, vocabulary)
     # A resumed run, and the second optimizer of a script, may well start from trained weights.
+    run = loss.training.run
     from_scratch = run.meta.attempt == 0 and loss.training is run.trainings[0]
     if first < 0:
-        yield _negative(run, loss, facts, level)
+        yield _negative(loss, facts, level)
     elif scale is not None and loss.objective[0] > level.high:
-        yield _scaled(run, loss, level, *scale)
+        yield _scaled(loss, level, *scale)
     elif first > level.high:
-        yield _too_high(run, loss, level)
+        yield _too_high(loss, level)
     elif used and first > math.log(used) + level.high - level.even and first > level.even - (level.high - level.even):
-        yield _too_many_outputs(run, loss, facts, level, used, vocabulary)
+        yield _too_many_outputs(loss, facts, level, used, vocabulary)
     elif first < level.low and from_scratch:
-        yield _too_low(run, loss, facts, level)
+        yield _too_low(loss, facts, level)
     else:
         even = f"an even guess has {level.words}"
         yield Clean(measured=f"the first loss is {number(first)}, {even}")
 
 
 def _finding(
-    run: Run,
     loss: TrainingLoss,
     severity: Severity,
     confidence: Confidence,
@@ -246,10 +245,9 @@ def _first_measure(loss: TrainingLoss, comparison: Comparison, limit: float, opt
                    option=option, decides=decides)  # fmt: skip
 
 
-def _negative(run: Run, loss: TrainingLoss, facts: LossFacts, level: Level) -> Finding:
+def _negative(loss: TrainingLoss, facts: LossFacts, level: Level) -> Finding:
     right = "log_softmax(logits, dim=1)" if facts.function == "nll_loss" else "logits, and targets in [0, 1]"
     return _finding(
-        run,
         loss,
         Severity.CRITICAL,
         Confidence.CERTAIN,
@@ -265,7 +263,7 @@ def _negative(run: Run, loss: TrainingLoss, facts: LossFacts, level: Level) -> F
     )
 
 
-def _scaled(run: Run, loss: TrainingLoss, level: Level, times: float, amount: int, meaning: str) -> Finding:
+def _scaled(loss: TrainingLoss, level: Level, times: float, amount: int, meaning: str) -> Finding:
     harm = harm_done(loss.training)
     if meaning == "micro_steps":
         looks = f"it looks like {count(amount)} accumulated micro-steps without division"
@@ -284,7 +282,6 @@ def _scaled(run: Run, loss: TrainingLoss, level: Level, times: float, amount: in
     if scale_free(loss.training):
         severity, harm = Severity.NOTE, ""
     return _finding(
-        run,
         loss,
         severity,
         Confidence.HIGH,
@@ -302,7 +299,7 @@ def _scaled(run: Run, loss: TrainingLoss, level: Level, times: float, amount: in
     )  # fmt: skip
 
 
-def _too_high(run: Run, loss: TrainingLoss, level: Level) -> Finding:
+def _too_high(loss: TrainingLoss, level: Level) -> Finding:
     harm = harm_done(loss.training)
     start = output_layer(loss.training)
     seen = [f"The mean loss per target of the first step is {number(loss.first)}; an even guess has {level.words}."]
@@ -329,7 +326,6 @@ def _too_high(run: Run, loss: TrainingLoss, level: Level) -> Finding:
     actions.append(Action(text="Check that the loss gets logits and that the labels are in the order of the outputs"))
     seen.append(harm)
     return _finding(
-        run,
         loss,
         Severity.CRITICAL if harm and loss.first > level.severe else Severity.WARNING,
         Confidence.HIGH,
@@ -344,10 +340,9 @@ def _too_high(run: Run, loss: TrainingLoss, level: Level) -> Finding:
     )  # fmt: skip
 
 
-def _too_many_outputs(run: Run, loss: TrainingLoss, facts: LossFacts, level: Level, used: int, most: float) -> Finding:
+def _too_many_outputs(loss: TrainingLoss, facts: LossFacts, level: Level, used: int, most: float) -> Finding:
     start = output_layer(loss.training)
     return _finding(
-        run,
         loss,
         Severity.WARNING,
         Confidence.MEDIUM,
@@ -371,9 +366,8 @@ def _too_many_outputs(run: Run, loss: TrainingLoss, facts: LossFacts, level: Lev
     )  # fmt: skip
 
 
-def _too_low(run: Run, loss: TrainingLoss, facts: LossFacts, level: Level) -> Finding:
+def _too_low(loss: TrainingLoss, facts: LossFacts, level: Level) -> Finding:
     return _finding(
-        run,
         loss,
         Severity.NOTE,
         Confidence.MEDIUM,
@@ -390,7 +384,7 @@ def _too_low(run: Run, loss: TrainingLoss, facts: LossFacts, level: Level) -> Fi
 
 
 def _regression(
-    run: Run, loss: TrainingLoss, facts: LossFacts, variance: float, spread: float, learned: float
+    loss: TrainingLoss, facts: LossFacts, variance: float, spread: float, learned: float
 ) -> Iterator[Verdict]:
     target = facts.target_variance
     if target is None or not math.isfinite(target):
@@ -414,7 +408,7 @@ def _regression(
     kept = loss.last / loss.first if loss.first > 0 else math.nan
     stuck = not kept <= learned  # also when the last loss is NaN
     raw = deviation > spread
-    found = cause(run, loss, mean, deviation, variance, spread)
+    found = cause(loss, mean, deviation, variance, spread)
     seen = [
         f"The target has mean {number(mean)} and standard deviation {number(deviation)}; the first loss is "
         f"{number(loss.first)}, {factor(ratio)} times its variance."
@@ -427,13 +421,12 @@ def _regression(
     if raw:
         headline += f", whose standard deviation is {number(deviation)}"
     yield _finding(
-        run,
         loss,
         Severity.WARNING if stuck or harm else Severity.NOTE,
         Confidence.HIGH if stuck or harm else Confidence.MEDIUM,
         headline,
         " ".join(filter(None, seen)),
-        advice(run, loss, found),
+        advice(loss, found),
         [
             Measure(quantity="first loss / variance of the target", value=ratio, comparison=">", threshold=variance,
                     option="variance", any_of="scale"),

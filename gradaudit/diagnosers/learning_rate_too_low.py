@@ -36,7 +36,7 @@ import numpy
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.charts.reduce import plain
-from gradaudit.evidence.words.optimizers import optimizer_line, rate_in_words
+from gradaudit.evidence.words.optimizers import label_of, optimizer_line, rate_in_words
 from gradaudit.evidence.words.run_numbers import update_size
 from gradaudit.evidence.words.wording import count, factor, number, percent, setting
 from gradaudit.findings import (
@@ -129,8 +129,8 @@ def learning_rate_too_low(
     top = largest(typical_update(training))
     if top >= _REPLACED:
         yield NotApplicable(
-            reason=f"{measured}, and one step changed the median weight layer by {number(top)} times its size: see "
-            "learning_rate_too_high"
+            reason=f"{measured}{label_of(training)}, and one step changed the median weight layer by {number(top)} "
+            "times its size: see learning_rate_too_high"
         )
         return
     # A term of several, or one whose target moves, may rise while the model learns.

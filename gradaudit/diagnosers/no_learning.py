@@ -123,9 +123,9 @@ def no_learning(
 def _finding(
     training: Training, loss: TrainingLoss, level: float, constant: float, epochs: float, spread: float
 ) -> Finding:
-    differ = output_spread(training.run, loss)
+    differ = output_spread(loss)
     same, equal = differ < spread, differ < _EQUAL * spread
-    rest = crowding(training.run, loss)
+    rest = crowding(loss)
     passed = epochs_of(training)
     late = passed >= epochs
     what = {

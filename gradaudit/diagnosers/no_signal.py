@@ -129,7 +129,7 @@ def no_signal(
     seen = held_out_rise(values, train, steps)
     # What was known before the first evaluation nobody has looked at.
     unseen = seen.clear and seen.best == 0 and bool(train.at(steps[:1])[0] < prior * level)
-    yield _finding(run, loss, held_out, level, best, gained, prior, gain, epochs, rising=seen.clear, unseen=unseen)
+    yield _finding(loss, held_out, level, best, gained, prior, gain, epochs, rising=seen.clear, unseen=unseen)
 
 
 def _blind_guess(loss: TrainingLoss) -> str:
@@ -140,7 +140,6 @@ def _blind_guess(loss: TrainingLoss) -> str:
 
 
 def _finding(
-    run: Run,
     loss: TrainingLoss,
     held_out: Evaluations,
     level: float,

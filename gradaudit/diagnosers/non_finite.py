@@ -66,7 +66,7 @@ def non_finite(
     def judge(training: Training) -> Iterator[Verdict]:
         broken = breakdown(training)
         if broken is not None:
-            yield _broken(run, broken, rise, fast)
+            yield _broken(broken, rise, fast)
         else:
             yield _clean(training)
 
@@ -75,14 +75,14 @@ def non_finite(
         yield from _evaluation(run)
 
 
-def _broken(run: Run, broken: Breakdown, rise: float, fast: float) -> Finding:
+def _broken(broken: Breakdown, rise: float, fast: float) -> Finding:
     loss = training_loss(broken.training)
     last = int(broken.training.steps["global_step"].max())
     away = ran_away(broken, rise, fast)
     what = {"loss": "The loss", "gradient": _gradient_of(broken), "weight": f"The weight {_first(broken)}"}[
         broken.where
     ]
-    odd, size, usual = odd_batch(run, broken, looked=not (away or broken.before_step))
+    odd, size, usual = odd_batch(broken, looked=not (away or broken.before_step))
     batch = {"all ignored": ", where all targets are ignored", "no example": ", at a batch without an example",
              "one example": ", at a batch of one example"}.get(odd, "")  # fmt: skip
     if broken.recovered:
@@ -91,7 +91,7 @@ def _broken(run: Run, broken: Breakdown, rise: float, fast: float) -> Finding:
     else:
         until = f", and training goes on to step {count(last)}" if last > broken.step else ""
         head = f"{what} is {broken.what} from step {count(broken.step)}{batch}{until}"
-        if broken.before_step and _at_start(run, broken):
+        if broken.before_step and _at_start(broken):
             head = f"{what} is {broken.what} before the first step{until}"
     measures = [
         Measure(
@@ -141,11 +141,11 @@ def _broken(run: Run, broken: Breakdown, rise: float, fast: float) -> Finding:
         severity=Severity.WARNING if broken.recovered else Severity.CRITICAL,
         confidence=Confidence.CERTAIN,
         headline=head,
-        seen=" ".join(filter(None, (*_seen(run, broken, away), batch_in_words(odd, size, usual)))),
+        seen=" ".join(filter(None, (*_seen(broken, away), batch_in_words(odd, size, usual)))),
         span=Span(first=broken.step, last=last),
         tensors=list(broken.tensors[:20]),
         evidence=charts,  # type: ignore[arg-type]
-        actions=fix_batch(odd) or _actions(run, broken, away),
+        actions=fix_batch(odd) or _actions(broken, away),
         measures=measures,
     )
 
@@ -158,21 +158,21 @@ def _gradient_of(broken: Breakdown) -> str:
     return f"The gradient of {_first(broken)}"
 
 
-def _at_start(run: Run, broken: Breakdown) -> bool:
+def _at_start(broken: Breakdown) -> bool:
     return broken.step == int(broken.training.steps["global_step"].iloc[0])
 
 
-def _seen(run: Run, broken: Breakdown, away: bool) -> Iterator[str]:
-    before = typical_loss_before(run, broken)
+def _seen(broken: Breakdown, away: bool) -> Iterator[str]:
+    before = typical_loss_before(broken)
     if broken.before_step:
-        yield already_broken(run, broken)[0]
+        yield already_broken(broken)[0]
     elif broken.where == "gradient" and not numpy.isfinite(training_loss(broken.training).values).any():
         yield f"At step {count(broken.step)} the gradient is not finite; no loss was seen, so it may have broken first."
     elif broken.where == "gradient" and broken.loss_finite:
         yield f"At step {count(broken.step)} the loss is still finite and the gradient is not: the backward pass broke."
     elif broken.where == "loss":
         yield f"At step {count(broken.step)} the loss itself is no longer finite."
-        yield loss_input(run, broken)
+        yield loss_input(broken)
     else:
         yield f"At step {count(broken.step)} a weight is no longer finite."
     if away:
@@ -192,7 +192,7 @@ def _seen(run: Run, broken: Breakdown, away: bool) -> Iterator[str]:
         yield f"{part} are affected {at}: in depth order the first is {broken.tensors[0]}{rest}."
 
 
-def _actions(run: Run, broken: Breakdown, away: bool) -> list[Action]:
+def _actions(broken: Breakdown, away: bool) -> list[Action]:
     rates = broken.training.learning_rates
     frame = broken.training.steps
     row = int(numpy.argmax(frame["global_step"].to_numpy() >= broken.step))
@@ -207,9 +207,9 @@ def _actions(run: Run, broken: Breakdown, away: bool) -> list[Action]:
             ),
         ]
     if broken.before_step:
-        return already_broken(run, broken)[1]
+        return already_broken(broken)[1]
     if not broken.loss_finite:
-        return find_in_forward(run, broken)
+        return find_in_forward(broken)
     inner = f" in or behind {broken.tensors[-1]}" if broken.tensors else ""
     return [
         Action(

@@ -54,7 +54,6 @@ from gradaudit.findings import (
     Verdict,
     ratio,
 )
-from gradaudit.reading.run import Run
 from gradaudit.signals.activations.module_samples import loss_inputs
 from gradaudit.signals.layers.layers import weight_layers, zero_start
 from gradaudit.signals.layers.output_head import output_head
@@ -205,7 +204,7 @@ def _finding(training: Training, head: int, fall: Fall, loss: TrainingLoss, meas
         + (f"The other weight layers end at {factor(others)} times their norm (median). "
            if math.isfinite(others) else "")
         + f"The loss of the last tenth of these steps is {number(fall.last)}, and {number(fall.best)} in the lowest."
-        + _outputs(training.run, loss, at),
+        + _outputs(loss, at),
         span=Span(first=at, last=int(loss.steps[-1])),
         tensors=[tensor.name],
         evidence=[
@@ -243,11 +242,11 @@ def _alone(fall: Fall) -> bool:
     return grown >= _ALONE and math.isfinite(others) and grown >= _ALONE * max(1.0, others)
 
 
-def _outputs(run: Run, loss: TrainingLoss, at: int) -> str:
+def _outputs(loss: TrainingLoss, at: int) -> str:
     """How large the outputs were and are, where they were sampled."""
     if loss.facts is None:
         return ""
-    samples = loss_inputs(run, loss.facts.id)
+    samples = loss_inputs(loss.training.run, loss.facts.id)
     sizes = numpy.abs(samples[["minimum", "maximum"]].to_numpy(dtype=float)).max(axis=1, initial=0.0)
     before = sizes[samples["step"].to_numpy() <= at]
     if not len(before) or len(sizes) < 2 * _SAMPLES:

@@ -93,7 +93,7 @@ def unstable_loss(
         return
     climbed = climb(loss)
     if climbed and climbed.lost >= lost and climbed.errors >= errors and climbed.gained >= share:
-        yield _back_up(training.run, loss, climbed, lost, errors, share)
+        yield _back_up(loss, climbed, lost, errors, share)
         return
     parts = numpy.array_split(loss.values[int(_SKIPPED * len(loss.values)) :], _PARTS)
     left = [_around_line(part) for part in parts]
@@ -136,13 +136,14 @@ def _turns(left: Floats) -> int:
     return int((numpy.diff(numpy.sign(left)) != 0).sum())
 
 
-def _back_up(run: Run, loss: TrainingLoss, climbed: Climb, lost: float, errors: float, share: float) -> Finding:
+def _back_up(loss: TrainingLoss, climbed: Climb, lost: float, errors: float, share: float) -> Finding:
     training = loss.training
     start, until = int(loss.steps[climbed.index]), int(loss.steps[climbed.until])
     rates = training.learning_rates
     then, now = rates[climbed.until], rates[-1]
     steady = numpy.array_equal(rates[climbed.until :], numpy.broadcast_to(then, rates[climbed.until :].shape), True)
-    worse = _held_out_gone(run) >= lost
+    held_out = _held_out_gone(training.run)
+    worse = held_out >= lost
     rise = rising_rate(training)
     grown = rates[-1] / numpy.where(then > 0, then, numpy.nan)
     raised = bool((now > then).any())
@@ -178,7 +179,7 @@ def _back_up(run: Run, loss: TrainingLoss, climbed: Climb, lost: float, errors: 
                     option="errors"),
             Measure(quantity="gain by then / first loss", value=climbed.gained, comparison=">=", threshold=share,
                     unit="fraction", option="share"),
-            Measure(quantity="rise of the validation loss / its gain", value=_held_out_gone(run), comparison=">=",
+            Measure(quantity="rise of the validation loss / its gain", value=held_out, comparison=">=",
                     threshold=lost, unit="fraction", option="lost", decides="warning"),
             *([] if not numpy.isfinite(grown).any() else [
                 Measure(quantity="learning rate at the end / where the best tenth ends", value=largest(grown),

@@ -4,7 +4,6 @@ import math
 
 from gradaudit.evidence.words.wording import factor, in_code, number
 from gradaudit.findings import Action
-from gradaudit.reading.run import Run
 from gradaudit.signals.activations.input_scale import input_scale
 from gradaudit.signals.activations.module_samples import model_inputs
 from gradaudit.signals.layers.initialisation import output_layer
@@ -36,7 +35,7 @@ def first_errors(mean: float, deviation: float) -> str:
     return f"{words}, of which its mean alone makes {number(abs(mean))}." if abs(mean) > deviation else f"{words}."
 
 
-def advice(run: Run, loss: TrainingLoss, found: Cause) -> list[Action]:
+def advice(loss: TrainingLoss, found: Cause) -> list[Action]:
     """What makes the first loss smaller, the larger cause first, and nothing that is done already."""
     of_target = [
         *_standardise(found.mean, found.deviation),

@@ -2,13 +2,12 @@
 
 import math
 
-from gradaudit.reading.run import Run
 from gradaudit.signals.activations.module_samples import last_samples, loss_inputs
 from gradaudit.signals.loss.training_loss import TrainingLoss
 from gradaudit.signals.run.last_tenth import reaches, steps_of_run
 
 
-def output_spread(run: Run, loss: TrainingLoss) -> float:
+def output_spread(loss: TrainingLoss) -> float:
     """The standard deviation over a batch of what went into the loss at the end of the run, mean over the outputs.
 
     In logits, or in standard deviations of a regression target. NaN where it was not sampled then, where the
@@ -16,6 +15,7 @@ def output_spread(run: Run, loss: TrainingLoss) -> float:
     """
     if loss.facts is None or loss.kind not in ("classification", "binary", "regression"):
         return math.nan
+    run = loss.training.run
     samples = loss_inputs(run, loss.facts.id)
     if not len(samples) or not reaches(float(samples["step"].iloc[-1]), steps_of_run(run)):
         return math.nan

@@ -50,13 +50,14 @@ def comparison(run: Run, losses: list[TrainingLoss]) -> TrainingCurve:
     dropout = any(module.dropout for module in run.meta.modules)
     smoothed = longest.facts is not None and longest.facts.label_smoothing > 0
     known = longest.facts is not None and not longest.unjudged and bool(run.meta.modules)
-    same = known and not smoothed and _same_loss(run, longest)
+    same = known and not smoothed and _same_loss(longest)
     noisy = same and (dropout or any(module.batch_norm for module in run.meta.modules))
     steps = longest.steps.astype(float)
     return TrainingCurve("training loss (running)", steps, longest.values, same and not dropout, noisy, running=True)
 
 
-def _same_loss(run: Run, loss: TrainingLoss) -> bool:
+def _same_loss(loss: TrainingLoss) -> bool:
+    run = loss.training.run
     functions = {facts.function for facts in run.meta.losses if facts.id in set(run.evaluations["loss"])}
     return loss.facts is not None and functions == {loss.facts.function}
 

@@ -165,7 +165,7 @@ def ran_away(broken: Breakdown, rise: float = RISE, fast: float = FAST) -> bool:
     return broken.rise > rise or broken.pace > fast
 
 
-def typical_loss_before(run: Run, broken: Breakdown, before: int = BEFORE) -> float:
+def typical_loss_before(broken: Breakdown, before: int = BEFORE) -> float:
     """Median loss of the steps before the first non-finite number; NaN when it is the first step."""
     loss = training_loss(broken.training)
     return median(loss.values[(loss.steps >= broken.step - before) & (loss.steps < broken.step)])

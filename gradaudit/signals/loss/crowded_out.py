@@ -3,7 +3,6 @@
 import re
 from dataclasses import dataclass
 
-from gradaudit.reading.run import Run
 from gradaudit.signals.loss.objective import factor
 from gradaudit.signals.loss.training_loss import TrainingLoss
 from gradaudit.signals.order_statistics import median
@@ -24,7 +23,7 @@ class Rest:
     latent: bool  # the model has layers named as those of a variational autoencoder
 
 
-def crowding(run: Run, loss: TrainingLoss) -> Rest | None:
+def crowding(loss: TrainingLoss) -> Rest | None:
     """The other terms where they have gone to nearly nothing; None where there are none, or they have not.
 
     The loss counts by the least weight that it had, so that the rest is never negative.
@@ -37,5 +36,5 @@ def crowding(run: Run, loss: TrainingLoss) -> Rest | None:
     last = 1 - least / median(times.values[-max(5, len(times.values) // 10) :])
     if first < _STARTED or last > _LEFT * first:
         return None
-    latent = any(_LATENT.search(module.name) for module in run.meta.modules)
+    latent = any(_LATENT.search(module.name) for module in loss.training.run.meta.modules)
     return Rest(first, last, latent)

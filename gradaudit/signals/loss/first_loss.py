@@ -2,7 +2,6 @@
 
 import math
 
-from gradaudit.reading.run import Run
 from gradaudit.schema import LossFacts
 from gradaudit.signals.loss.objective import SAME, factor
 from gradaudit.signals.loss.training_loss import TrainingLoss
@@ -11,7 +10,7 @@ CLOSE = 0.05  # relative distance at which a factor is taken for the batch size 
 _EXACT = 1e-3  # the same where the steps are too few to tell a factor from further terms
 
 
-def objective_factor(run: Run, loss: TrainingLoss) -> tuple[float, int, str] | None:
+def objective_factor(loss: TrainingLoss) -> tuple[float, int, str] | None:
     """How many times the mean loss the first objective is, and the known amount, with its meaning, that it matches.
 
     None where that is no factor alone: where other terms are minimised, too, a sum over the batch is their weight.

@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 
-from gradaudit.reading.run import Run
 from gradaudit.signals.activations.module_samples import loss_inputs
 from gradaudit.signals.loss.training_loss import TrainingLoss
 
@@ -29,10 +28,10 @@ class Cause:
         return self.mean**2 + self.deviation**2
 
 
-def cause(run: Run, loss: TrainingLoss, mean: float, deviation: float, variance: float, spread: float) -> Cause:
+def cause(loss: TrainingLoss, mean: float, deviation: float, variance: float, spread: float) -> Cause:
     """Tell a target that is not standardised from outputs that are too large."""
     ratio, raw = loss.first / deviation**2, deviation > spread
-    outputs = _first_outputs(run, loss, mean**2 + deviation**2)
+    outputs = _first_outputs(loss, mean**2 + deviation**2)
     # Outputs that stay as they are beside a target of mean 0 and variance 1 leave a ratio of their square and 1.
     left = outputs + 1
     helps = any(off_standard(mean, deviation)) and (raw or ratio > _HELPS * left)
@@ -45,9 +44,9 @@ def off_standard(mean: float, deviation: float) -> tuple[bool, bool]:
     return abs(mean) > _NOTHING * deviation, abs(math.log(deviation)) > _NOTHING
 
 
-def _first_outputs(run: Run, loss: TrainingLoss, target: float) -> float:
+def _first_outputs(loss: TrainingLoss, target: float) -> float:
     """The mean square of the outputs at the first step: sampled, or what `target`, its own, leaves of the loss."""
-    samples = loss_inputs(run, loss.facts.id) if loss.facts is not None else None
+    samples = loss_inputs(loss.training.run, loss.facts.id) if loss.facts is not None else None
     if samples is not None and len(samples) and int(samples["step"].iloc[0]) == int(loss.steps[0]):
         sampled = float(samples["mean"].iloc[0]) ** 2 + float(samples["std"].iloc[0]) ** 2
         if math.isfinite(sampled):

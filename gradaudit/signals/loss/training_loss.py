@@ -115,7 +115,7 @@ def training_loss(training: Training) -> TrainingLoss:
     )
     if loss.facts is not None and not _has_level(loss.facts, kind):
         loss = _or_objective(loss, minor_share(training))
-    return replace(loss, unjudged=_unjudged(training.run, loss), one_of_several=_one_of_several(training.run, loss))
+    return replace(loss, unjudged=_unjudged(loss), one_of_several=_one_of_several(loss))
 
 
 @signal
@@ -145,16 +145,16 @@ def inside_compiled(run: Run) -> str:
     return str(told.iloc[0])[:300] if len(told) else ""
 
 
-def _unjudged(run: Run, loss: TrainingLoss) -> str:
+def _unjudged(loss: TrainingLoss) -> str:
     if loss.facts is None:
         return (
             loss.minor
-            or inside_compiled(run)
+            or inside_compiled(loss.training.run)
             or ("no torch.nn.functional loss was seen, so it is not known what the objective measures")
         )
     if loss.kind == "unknown":
         return f"what {loss.facts.function} should start at and tend to is not known"
-    if loss.kind != "classification" and adversarial(run):
+    if loss.kind != "classification" and adversarial(loss.training.run):
         return "several optimizers minimise different losses in turn, as in adversarial training"
     if contrastive(loss):
         return "each batch has its own classes, as in contrastive training"
@@ -166,7 +166,7 @@ def _unjudged(run: Run, loss: TrainingLoss) -> str:
     return ""
 
 
-def _one_of_several(run: Run, loss: TrainingLoss) -> str:
+def _one_of_several(loss: TrainingLoss) -> str:
     """Why what is minimised is more than this loss; empty where it is this loss, up to a factor or a small part."""
     if loss.facts is None or loss.facts.function == "logged":
         return ""

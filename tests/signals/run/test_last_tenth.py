@@ -55,9 +55,9 @@ def test_rows_that_are_not_recorded_to_the_end_are_not_said_to_stop(tmp_path):
 def test_what_goes_into_the_loss_in_the_middle_is_not_what_goes_into_it_at_the_end(tmp_path):
     build, _ = SICK["no_learning"]["spread"]
     run = build(tmp_path / "run")
-    assert output_spread(run, training_loss(run.trainings[0])) == pytest.approx(1e-4)
+    assert output_spread(training_loss(run.trainings[0])) == pytest.approx(1e-4)
     run = cut(run, "modules", 0.8)
-    assert numpy.isnan(output_spread(run, training_loss(run.trainings[0])))
+    assert numpy.isnan(output_spread(training_loss(run.trainings[0])))
 
 
 @pytest.mark.parametrize(
