@@ -1,5 +1,6 @@
 """A training, against the tables of its run as pandas has them; and that a signal is worked out once."""
 
+import dataclasses
 import gc
 import weakref
 
@@ -8,6 +9,7 @@ import numpy
 import pandas
 import pytest
 
+from gradaudit.audit.runner import analyze
 from gradaudit.reading.run import Run, load
 from gradaudit.schema import OptimizerFacts
 from gradaudit.training import Training, signal
@@ -156,3 +158,25 @@ def test_what_was_worked_out_goes_with_the_run(tmp_path):
     del run, training
     gc.collect()
     assert grave() is None
+
+
+def test_an_analysis_holds_no_run_when_it_is_done(tmp_path):
+    run = build_run(tmp_path, loss=falling(200))
+    gc.collect()
+    gc.disable()
+    try:
+        analyze(run)
+        held = [thing for thing in gc.get_objects() if isinstance(thing, Run | Training) and thing is not run]
+    finally:
+        gc.enable()
+    assert held == []
+    assert run.path == tmp_path
+
+
+def test_an_analysis_keeps_the_patterns_that_a_run_has(tmp_path):
+    frozen = {"update_norm": 0.0, "drift_norm": 0.0, "unchanged_fraction": 1.0}
+    run = dataclasses.replace(build_run(tmp_path, loss=falling(200), stats=frozen), expected_frozen=("layers.*",))
+    (kept,) = analyze(run, select=["frozen_parameter"]).outcomes
+    (other,) = analyze(run, select=["frozen_parameter"], expected_frozen=["nothing"]).outcomes
+    assert (kept.face, other.face) != ("found", "found")
+    assert other.face == "found"

@@ -41,13 +41,17 @@ def analyze(
     """Run every diagnoser (or those in `select`, less `ignore`) over `run`; none can stop another.
 
     `thresholds` maps "diagnoser.threshold" to a value; `expected_frozen` holds patterns of the names of
-    tensors that are not trained on purpose. `progress` is called with each name before
+    tensors that are not trained on purpose, in place of the run's own. `progress` is called with each name before
     it runs. Raises UnknownNameError for a name that does not exist.
     """
     chosen, overrides = choose(select, ignore, thresholds or {})
+    own = dataclasses.replace(run, expected_frozen=tuple(expected_frozen) or run.expected_frozen)
     # A run may hold any number, NaN and 1e308 among them: what comes of it in arithmetic is no news for the user.
     with numpy.errstate(all="ignore"), warnings.catch_warnings(action="ignore", category=RuntimeWarning):
-        audit = _audit(chosen, overrides, run, tuple(expected_frozen), progress)
+        try:
+            audit = _audit(chosen, overrides, own, progress)
+        finally:
+            own.forget()
     return audit if show_host else without_host(audit)
 
 
@@ -55,10 +59,8 @@ def _audit(
     chosen: list[Diagnoser],
     overrides: Mapping[str, Mapping[str, float]],
     run: Run,
-    expected_frozen: tuple[str, ...],
     progress: Callable[[str], None],
 ) -> Audit:
-    run = dataclasses.replace(run, expected_frozen=expected_frozen)
     outcomes = []
     for item in chosen:
         progress(item.name)

@@ -100,6 +100,15 @@ class Run:
 
     def has(self, need: str) -> bool:
         """Whether "table" or "table.column" was recorded: it has rows, and one value that is not NaN."""
+        if need not in self._known_needs:
+            self._known_needs[need] = self._look_for(need)
+        return self._known_needs[need]
+
+    @cached_property
+    def _known_needs(self) -> dict[str, bool]:
+        return {}
+
+    def _look_for(self, need: str) -> bool:
         table, _, column = need.partition(".")
         if not column:
             return any(len(read(part, TABLES[table], [TABLES[table].key[0]])) for part in self.parts[table])
@@ -127,6 +136,17 @@ class Run:
     @cached_property
     def _trainings(self) -> dict[int, Training]:
         return {}
+
+    def forget(self) -> None:
+        """Let go of the trainings and of what was worked out of them and of the run.
+
+        A training holds its run: without this the memory of both comes back only when Python looks for such circles.
+        """
+        for training in self._trainings.values():
+            training.answers.clear()
+        self.answers.clear()
+        self._trainings.clear()
+        self.__dict__.pop("trainings", None)
 
     @cached_property
     def answers(self) -> dict[Any, Any]:
