@@ -74,6 +74,24 @@ def test_a_slow_pace_from_scratch_needs_a_gain_of_30_percent(tmp_path):
     assert_clean(learning_rate_too_low, crawling(tmp_path / "c", pace=9e-4, last=1.8))  # fine-tuning with a new head
 
 
+def as_drawn(tensors):
+    """[tensors]: the largest element of a uniform matrix of norm 1."""
+    return numpy.asarray([(3 / tensor.elements) ** 0.5 for tensor in tensors])
+
+
+def test_parameters_as_torch_sets_them_show_that_nothing_was_trained_before(tmp_path):
+    """Whatever the loss is, and where it starts: of a hand-written one nobody knows what knowing nothing scores."""
+    tensors = linear_stack()
+    assert sum(tensor.elements for tensor in tensors) >= 1024
+    slow = {"loss": falling(200, 0.4, 0.35, noise=1e-3), "facts": LossFacts(id=0, function="triplet_margin_loss")}
+    stats = {"update_norm": 3.4e-4, "weight_norm": 1.0, "weight_max_abs": as_drawn(tensors)}
+    run = build_run(tmp_path / "new", tensors=tensors, stats=stats, **slow)
+    finding = assert_finds(learning_rate_too_low, run, Severity.WARNING)
+    assert [measure.value for measure in finding.measures if measure.decides == "warning"] == [1.0]
+    before = {**stats, "weight_max_abs": 2 * as_drawn(tensors)}
+    assert_clean(learning_rate_too_low, build_run(tmp_path / "before", tensors=tensors, stats=before, **slow))
+
+
 def test_a_warmup_that_is_not_over_is_a_note(tmp_path):
     steps = {"learning_rate": [[1e-6 * (step + 1)] for step in range(200)]}
     loss = falling(200, 2.31, 1.8, noise=1e-3)

@@ -86,6 +86,23 @@ def lowered(path, lost=None):
     return build_run(path, loss=loss, facts=TEN, steps={"learning_rate": [[rate] for rate in rates.tolist()]})
 
 
+@pytest.mark.parametrize(("fade", "worth"), [(0.9, 0.025), (0.96, 0.0625), (0.975, None)])
+def test_a_rate_that_is_gone_before_anything_was_learned_is_a_warning(tmp_path, fade, worth):
+    """Noise hides whether the loss fell; 400 steps that are worth 10, or 25, of the first have not begun."""
+    loss = 1.2 + 0.15 * numpy.random.default_rng(0).standard_normal(400)
+    rates = [[1e-2 * fade**step] for step in range(400)]
+    run = build_run(tmp_path / "a", loss=loss, facts=TEN, steps={"learning_rate": rates})
+    gone = starved(run, 0, 0.01)
+    assert gone is not None
+    if worth is None:
+        assert gone.worth > 0.1 * 0.99
+        assert_clean(premature_plateau, run)
+        return
+    assert gone.worth == pytest.approx(worth, rel=1e-3)
+    finding = assert_finds(premature_plateau, run, Severity.WARNING)
+    assert f"worth {400 * worth:.0f} at its peak" in finding.seen
+
+
 def test_a_small_gain_at_rest_when_the_rate_is_lowered_is_quiet(tmp_path):
     run = lowered(tmp_path / "a")
     gone = starved(run, 0, 0.01)

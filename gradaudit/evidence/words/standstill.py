@@ -9,6 +9,7 @@ from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
 from gradaudit.signals.layers.calls import use_of
 from gradaudit.signals.layers.standstill import Reason, all_owned, fed_with_zeros, one_of_many
+from gradaudit.signals.layers.untrained import MOST, initial_share
 from gradaudit.signals.loss.progress import learned_nothing
 from gradaudit.signals.updates.learning_rates import by_hand
 from gradaudit.signals.updates.lost_updates import HALF
@@ -118,7 +119,8 @@ def _outside(run: Run, optimizer: int, reason: Reason, mine: list[TensorFacts], 
             ],
         )
     outside = sum(t.elements for t in mine) / max(1, sum(t.elements for t in run.meta.tensors))
-    transfer = _in_front(run, mine) or outside > backbone
+    fresh = initial_share(run, optimizer, {tensor.id for tensor in mine}) > MOST
+    transfer = (_in_front(run, mine) or outside > backbone) and not fresh
     if transfer:
         give = Action(text="Nothing, if only the rest is meant to be trained")
     elif hand:
@@ -132,6 +134,9 @@ def _outside(run: Run, optimizer: int, reason: Reason, mine: list[TensorFacts], 
         Severity.NOTE if transfer else Severity.WARNING,
         f"{nobody} them; what comes after them is trained, as in transfer learning."
         if transfer
+        else f"{nobody} them, and they start as torch.nn sets them: nothing trained was loaded into them, and the "
+        "rest learns on random features."
+        if fresh
         else f"{nobody} them, while their neighbours are trained.",
         [give, _rebuild(run, optimizer)],
     )
