@@ -5,6 +5,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -20,7 +21,7 @@ from gradaudit.evidence.each_training import each_training
 from gradaudit.evidence.words.unmet_need import unmet
 from gradaudit.evidence.words.wording import plural
 from gradaudit.findings import Clean, CouldNotLook, Finding, NotApplicable, Verdict
-from gradaudit.reading.run import Run
+from gradaudit.reading.run import Run, load
 from gradaudit.schema import UserError
 
 
@@ -29,7 +30,7 @@ class UnknownNameError(UserError):
 
 
 def analyze(
-    run: Run,
+    run: Run | str | Path,
     *,
     select: Iterable[str] = (),
     ignore: Iterable[str] = (),
@@ -38,14 +39,20 @@ def analyze(
     expected_frozen: Iterable[str] = (),
     progress: Callable[[str], None] = lambda name: None,
 ) -> Audit:
-    """Run every diagnoser (or those in `select`, less `ignore`) over `run`; none can stop another.
+    """Run every diagnoser (or those in `select`, less `ignore`) over `run`, or the run in that folder.
+
+    None can stop another. What was found is in `ranked`, causes before effects:
+
+        >>> audit = gradaudit.analyze("runs/x")
+        >>> [ranked.finding.headline for ranked in audit.ranked]
 
     `thresholds` maps "diagnoser.threshold" to a value; `expected_frozen` holds patterns of the names of
     tensors that are not trained on purpose, in place of the run's own. `progress` is called with each name before
-    it runs. Raises UnknownNameError for a name that does not exist.
+    it runs. Raises UnknownNameError for a name that does not exist, and RunError for a folder that is no run.
     """
     chosen, overrides = choose(select, ignore, thresholds or {})
-    own = dataclasses.replace(run, expected_frozen=tuple(expected_frozen) or run.expected_frozen)
+    read = run if isinstance(run, Run) else load(run)
+    own = dataclasses.replace(read, expected_frozen=tuple(expected_frozen) or read.expected_frozen)
     # A run may hold any number, NaN and 1e308 among them: what comes of it in arithmetic is no news for the user.
     with numpy.errstate(all="ignore"), warnings.catch_warnings(action="ignore", category=RuntimeWarning):
         try:

@@ -6,9 +6,10 @@ The update-to-weight ratio of every weight layer and embedding table at its 95th
 these the largest: the fastest part of the model in its fast moments. Below `slow`, a loss that improved by less than
 `still` is critical and by less than `hardly` is a warning. Below `slower_than_usual`, over at least 100 steps, a loss
 that improved by less than `little` is a warning. So is, below a ratio of 3.5e-4, one that improved by less than
-`scratch` where it started at `pretrained` times that of an even guess (in regression, of a constant) or above; it is a
-note while the learning rate still rises. A model that starts below that has less to learn, so there it is a note. The
-loss of the start is the median of up to twenty steps.
+`scratch` where nothing was trained before: it started at `pretrained` times that of a uniform prediction (in
+regression, of a constant) or above, or most parameters start as torch.nn sets them; it is a note while the learning
+rate still rises. Where neither is so and the loss starts lower, the model has less to learn, and it is a note. The loss
+of the start is the median of up to twenty steps.
 
 ## Why it matters
 
@@ -55,6 +56,7 @@ from gradaudit.findings import (
     ratio,
 )
 from gradaudit.signals.gradients.finiteness import breakdown
+from gradaudit.signals.layers.untrained import MOST, initial_share
 from gradaudit.signals.loss.constant_predictor import uniform_loss
 from gradaudit.signals.loss.progress import constant_level, divergence
 from gradaudit.signals.loss.training_loss import TrainingLoss, adversarial, course
@@ -113,7 +115,7 @@ def learning_rate_too_low(
     pace = float(numpy.nanmax(high))
     start = _start(loss)
     gain = (start - loss.last) / start if start > 0 else math.nan
-    even = _untrained(loss)
+    even, fresh = _untrained(loss), initial_share(training)
     measured = (
         f"the fastest weight tensor changes by {number(pace, 2)} of its size per step (95th percentile of the "
         f"steps), and {_course(loss, start)}"
@@ -146,7 +148,12 @@ def learning_rate_too_low(
     elif pace < slower_than_usual and gain < little and long_enough:
         severity, option, limit = Severity.WARNING, "slower_than_usual", slower_than_usual
         least, gain_option = little, "little"
-    elif pace < min(_FROM_SCRATCH, slower_than_usual) and gain < scratch and long_enough and start >= pretrained * even:
+    elif (
+        pace < min(_FROM_SCRATCH, slower_than_usual)
+        and gain < scratch
+        and long_enough
+        and (start >= pretrained * even or fresh >= MOST)
+    ):
         # The first part of a longer run may well end in its warmup.
         severity = Severity.NOTE if _rising(training) else Severity.WARNING
         option, limit = "slower_than_usual", min(_FROM_SCRATCH, slower_than_usual)
@@ -154,7 +161,7 @@ def learning_rate_too_low(
     else:
         yield Clean(measured=measured)
         return
-    trained_before = start < pretrained * even
+    trained_before = start < pretrained * even and not fresh >= MOST
     measures = [
         Measure(
             quantity="largest update-to-weight ratio (95th percentile)",
@@ -183,6 +190,11 @@ def learning_rate_too_low(
                 decides="note",
             )
         )
+    if fresh >= MOST:
+        measures.append(
+            Measure(quantity="parameters that start as torch.nn sets them", value=fresh, comparison=">=",
+                    threshold=MOST, unit="fraction", decides="warning")
+        )  # fmt: skip
     found = Severity.NOTE if trained_before else severity
     yield _finding(training, loss, found, pace, limit, measures, high, start, gain, trained_before)
 

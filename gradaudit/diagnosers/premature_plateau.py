@@ -10,8 +10,10 @@ and the median gradient norm of the last fifth is below `faded` of that of those
 It is a warning when the largest learning rate falls for good to `spent` of its peak or less before `early` of the run
 is over, the loss falls by less than `flat` over the steps since then, is still above `left`, and had not come to rest:
 while the second half of the learning rate was spent, summed over the steps, it fell by `unfinished` or more, or it had
-gained less than that in all, and 30 % or more of it over that half, by more than twice the noise of the batches. Where
-the learning rate of a group is not known at every step, there is no such warning.
+gained less than that in all, and 30 % or more of it over that half, by more than twice the noise of the batches. Or it
+had gained less than that in all, the learning rates of all steps add up to less than a tenth of as many steps at the
+peak, and most parameters start as torch.nn sets them: nothing had begun. Where the learning rate of a group is not
+known at every step, there is no such warning.
 
 ## Why it matters
 
@@ -55,7 +57,7 @@ from gradaudit.findings import (
     Verdict,
 )
 from gradaudit.signals.gradients.finiteness import breakdown
-from gradaudit.signals.loss.plateaus import LEAST_STEPS, Plateau, Starved, cut_short, plateau
+from gradaudit.signals.loss.plateaus import LEAST_STEPS, Plateau, Starved, cut_short, hardly_begun, plateau
 from gradaudit.signals.loss.progress import divergence as diverges
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 from gradaudit.signals.updates.learning_rates import peak_rates
@@ -174,8 +176,8 @@ def _starved(training: Training, loss: TrainingLoss, gone: Starved, thresholds: 
     rates = peak_rates(training)
     mark = [Mark(label=f"step {count(at)}", x=at)]
     # The same words as in learning_rate_schedule: both may stand on one page.
-    while_it_lasted = fall_in_words(training, gone)
-    if gone.fell < thresholds["unfinished"]:
+    while_it_lasted = fall_in_words(training, gone, thresholds["unfinished"])
+    if gone.fell < thresholds["unfinished"] and not hardly_begun(gone, thresholds["unfinished"]):
         while_it_lasted += f" In all it has fallen by {percent(max(0.0, gone.gained))} of its start."
     return Finding(
         severity=Severity.WARNING,

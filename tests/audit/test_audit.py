@@ -16,6 +16,7 @@ from gradaudit.audit.verdict import verdict
 from gradaudit.diagnosers import all_diagnosers
 from gradaudit.findings import Confidence, Finding, Severity, Span
 from gradaudit.reading.run import load
+from gradaudit.reading.run_file import RunError
 from gradaudit.reading.segments import Problem
 from gradaudit.report.html.view import worst
 from gradaudit.report.listing import row
@@ -359,3 +360,11 @@ def test_without_host_no_reason_names_a_folder_of_this_machine(tmp_path):
 )
 def test_of_a_path_its_last_part_is_left(told, kept):
     assert without_folders(told) == kept
+
+
+def test_a_folder_is_read(tmp_path):
+    run = build_run(tmp_path / "run", loss=flat())
+    assert msgspec.json.encode(analyze(tmp_path / "run")) == msgspec.json.encode(analyze(run))
+    assert analyze(str(tmp_path / "run")).meta == run.meta
+    with pytest.raises(RunError, match="nothing"):
+        analyze(tmp_path / "nothing")

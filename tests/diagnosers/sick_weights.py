@@ -13,6 +13,11 @@ from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import TEN, falling, flat, parameters
 
 
+def as_drawn() -> Any:
+    """[tensors]: the largest element of each tensor of the stack, as of a uniform one whose norm is 1."""
+    return numpy.asarray([(3 / tensor.elements) ** 0.5 for tensor in linear_stack()])
+
+
 def decayed(path: Path, cosine: float = -0.9, last: float = 0.1, decay: float = 0.5, **changes: Any) -> Run:
     """Updates at a cosine of `cosine` with the weights, whose norm falls to `last` of its start."""
     loss = changes.pop("loss", None)

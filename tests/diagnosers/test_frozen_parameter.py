@@ -3,14 +3,19 @@ from dataclasses import replace
 import msgspec
 import numpy
 import pytest
+import torch
+from torch import nn
+from torch.nn import functional
 
 from gradaudit.diagnosers.frozen_parameter import frozen_parameter
 from gradaudit.findings import Confidence, Numbers, Severity
+from gradaudit.reading.run import load
 from gradaudit.schema import TensorFacts
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick_wiring import IN_ORDER, calls, outside, resting, rounded_away
 from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+from tests.record.training import recorded
 
 EVERY = tuple(range(8))
 
@@ -140,6 +145,27 @@ def test_a_layer_that_the_optimizer_was_not_given_is_a_warning(tmp_path):
     assert "while their neighbours are trained" in finding.seen
     assert finding.tensors == ["layers.1.weight", "layers.1.bias"]
     assert finding.confidence is Confidence.CERTAIN
+
+
+@pytest.mark.parametrize(("before", "severity"), [(0, Severity.WARNING), (100, Severity.NOTE)])
+def test_a_head_on_features_that_nobody_trained_is_a_warning(tmp_path, before, severity):
+    """Real trainings: the head alone is in the optimizer, of a new model and of one that was trained before."""
+    torch.manual_seed(0)
+    inputs = torch.randn(256, 24)
+    labels = (inputs @ torch.randn(24, 4)).argmax(dim=1)
+    model = nn.Sequential(nn.Linear(24, 48), nn.ReLU(), nn.Linear(48, 48), nn.ReLU(), nn.Linear(48, 4))
+
+    def train(optimizer, steps):
+        for _ in range(steps):
+            optimizer.zero_grad()
+            functional.cross_entropy(model(inputs), labels).backward()
+            optimizer.step()
+
+    train(torch.optim.Adam(model.parameters(), lr=0.01), before)
+    with recorded(tmp_path / "run"):
+        train(torch.optim.Adam(model[4].parameters(), lr=0.01), 20)
+    finding = assert_finds(frozen_parameter, load(tmp_path / "run"), severity)
+    assert finding.tensors == ["0.weight", "0.bias", "2.weight", "2.bias"]
 
 
 def test_a_learning_rate_of_zero_is_critical(tmp_path):

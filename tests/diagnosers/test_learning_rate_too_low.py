@@ -8,6 +8,7 @@ from gradaudit.schema import LossFacts
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick import crawling
+from tests.diagnosers.sick_weights import as_drawn
 from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
 
 
@@ -72,6 +73,17 @@ def test_a_slow_pace_from_scratch_needs_a_gain_of_30_percent(tmp_path):
     assert "the loss falls by 20 %" in finding.headline
     assert_clean(learning_rate_too_low, crawling(tmp_path / "b", pace=3.4e-4, last=1.5))
     assert_clean(learning_rate_too_low, crawling(tmp_path / "c", pace=9e-4, last=1.8))  # fine-tuning with a new head
+
+
+def test_parameters_as_torch_sets_them_show_that_nothing_was_trained_before(tmp_path):
+    """Whatever the loss is, and where it starts: of a hand-written one nobody knows what knowing nothing scores."""
+    slow = {"loss": falling(200, 0.4, 0.35, noise=1e-3), "facts": LossFacts(id=0, function="triplet_margin_loss")}
+    stats = {"update_norm": 3.4e-4, "weight_norm": 1.0, "weight_max_abs": as_drawn()}
+    run = build_run(tmp_path / "new", stats=stats, **slow)
+    finding = assert_finds(learning_rate_too_low, run, Severity.WARNING)
+    assert [measure.value for measure in finding.measures if measure.decides == "warning"] == [1.0]
+    before = {**stats, "weight_max_abs": 2 * as_drawn()}
+    assert_clean(learning_rate_too_low, build_run(tmp_path / "before", stats=before, **slow))
 
 
 def test_a_warmup_that_is_not_over_is_a_note(tmp_path):
@@ -140,7 +152,7 @@ def test_the_order_of_tensors_does_not_matter(tmp_path):
     tensors = linear_stack()
     update = numpy.geomspace(1e-6, 1e-5, 8)
     turned = [msgspec.structs.replace(tensor, depth=7 - tensor.depth) for tensor in tensors]
-    first = build_run(tmp_path / "a", loss=falling(last=2.25), tensors=tensors, stats={"update_norm": update})
+    first = build_run(tmp_path / "a", loss=falling(last=2.25), stats={"update_norm": update})
     second = build_run(tmp_path / "b", loss=falling(last=2.25), tensors=turned, stats={"update_norm": update})
     a, b = (assert_finds(learning_rate_too_low, run) for run in (first, second))
     assert (a.headline, a.tensors) == (b.headline, b.tensors)

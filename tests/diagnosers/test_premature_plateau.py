@@ -8,6 +8,7 @@ from gradaudit.signals.loss.plateaus import starved
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick_layers import caught, starving
+from tests.diagnosers.sick_weights import as_drawn
 from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
 
 
@@ -84,6 +85,26 @@ def lowered(path, lost=None):
     if lost is not None:
         rates[lost:] = numpy.nan
     return build_run(path, loss=loss, facts=TEN, steps={"learning_rate": [[rate] for rate in rates.tolist()]})
+
+
+@pytest.mark.parametrize(("fade", "worth"), [(0.9, 0.025), (0.96, 0.0625), (0.98, None)])
+def test_a_rate_that_is_gone_before_anything_was_learned_is_a_warning(tmp_path, fade, worth):
+    """Noise hides whether the loss fell; 400 steps that are worth 10, or 25, of the first have not begun."""
+    loss = 1.2 + 0.05 * numpy.random.default_rng(0).standard_normal(400)
+    rates = [[1e-2 * fade**step] for step in range(400)]
+    stats = {"weight_norm": 1.0, "weight_max_abs": as_drawn()}
+    run = build_run(tmp_path / "a", loss=loss, facts=TEN, stats=stats, steps={"learning_rate": rates})
+    gone = starved(run.trainings[0], 0.01)
+    assert gone is not None
+    if worth is None:
+        assert gone.worth == pytest.approx(0.125, rel=1e-2)
+        assert_clean(premature_plateau, run)
+        return
+    assert gone.worth == pytest.approx(worth, rel=1e-3)
+    finding = assert_finds(premature_plateau, run, Severity.WARNING)
+    assert f"worth {400 * worth:.0f} at its peak" in finding.seen
+    before = build_run(tmp_path / "b", loss=loss, facts=TEN, steps={"learning_rate": rates})
+    assert_clean(premature_plateau, before)
 
 
 def test_a_small_gain_at_rest_when_the_rate_is_lowered_is_quiet(tmp_path):

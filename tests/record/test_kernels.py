@@ -80,10 +80,10 @@ def test_the_kernels_compile_for_devices_that_are_not_here(dtype, capability, tm
     types = {"addresses": "*i64", "owners": "*i32", "offsets": "*i64", "lengths": "*i32", "partials": "*fp64"}
     types |= {"first": "i32", **dict.fromkeys(constants, "constexpr")}
     source = ASTSource(fn=kernels._reduce, signature=types, constexprs=constants)
-    code = triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": kernels.WARPS})
+    code = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=kernels.OPTIONS)
     # 16 bytes in one load, or the kernel would be far from the speed of the memory.
     assert dtype == torch.float64 or "ld.global.v4.b32" in code.asm["ptx"]
     constants = {"WIDTH": 16, "PARTIALS": kernels.PARTIALS, "MERGED": kernels.MERGED}
     types = {"addresses": "*i64", "spans": "*i32", "partials": "*fp64", "rows": "*fp64"}
     source = ASTSource(fn=kernels._merge, signature=types | dict.fromkeys(constants, "constexpr"), constexprs=constants)
-    triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": kernels.WARPS})
+    triton.compile(source, target=GPUTarget("cuda", capability, 32), options=kernels.OPTIONS)

@@ -3,7 +3,7 @@
 from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.wording import count, number, percent, setting
 from gradaudit.findings import Action, Measure
-from gradaudit.signals.loss.plateaus import UNFINISHED, Starved, still_falling
+from gradaudit.signals.loss.plateaus import UNFINISHED, WORTH, Starved, hardly_begun, still_falling
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.updates.learning_rates import same_rate
 from gradaudit.signals.updates.rising_rate import RisingRate, sound
@@ -18,18 +18,29 @@ def falling_until(gone: Starved, unfinished: float = UNFINISHED, option: str = "
     )  # fmt: skip
     if far.met:
         return [far]
+    gained = Measure(
+        quantity="whole gain, of the start", value=gone.gained, comparison="<", threshold=unfinished, unit="fraction",
+        option=option,
+    )  # fmt: skip
+    if hardly_begun(gone, unfinished):
+        worth = Measure(quantity="sum of the learning rates / peak, of the steps", value=gone.worth, comparison="<",
+                        threshold=WORTH, unit="fraction")  # fmt: skip
+        return [worth, gained]
     return [
         Measure(quantity=what, value=gone.fell, comparison=">=", threshold=still_falling(gone), unit="fraction"),
-        Measure(
-            quantity="whole gain, of the start", value=gone.gained, comparison="<", threshold=unfinished,
-            unit="fraction", option=option,
-        ),
-    ]  # fmt: skip
+        gained,
+    ]
 
 
-def fall_in_words(training: Training, gone: Starved) -> str:
+def fall_in_words(training: Training, gone: Starved, unfinished: float = UNFINISHED) -> str:
     """What the loss did while the learning rate was spent, and since."""
     loss = training_loss(training)
+    if hardly_begun(gone, unfinished):
+        steps = len(loss.values)
+        return (
+            f"All {count(steps)} steps together are worth {count(max(1, gone.worth * steps))} at its peak, and the "
+            f"loss has {'fallen' if gone.gained >= 0 else 'risen'} by {percent(abs(gone.gained))} of its start."
+        )
     return (
         f"While the second half of the learning rate was spent, from step {count(loss.steps[gone.half])} to step "
         f"{count(loss.steps[gone.start])}, the loss fell from {number(gone.then)} to {number(gone.reached)} (medians), "

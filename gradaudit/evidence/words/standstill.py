@@ -9,6 +9,7 @@ from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
 from gradaudit.signals.layers.calls import use_of
 from gradaudit.signals.layers.standstill import Reason, all_owned, fed_with_zeros, one_of_many
+from gradaudit.signals.layers.untrained import MOST, initial_share
 from gradaudit.signals.loss.progress import learned_nothing
 from gradaudit.signals.updates.learning_rates import by_hand
 from gradaudit.signals.updates.lost_updates import HALF
@@ -119,7 +120,8 @@ def _outside(training: Training, reason: Reason, mine: list[TensorFacts], backbo
             ],
         )
     outside = sum(t.elements for t in mine) / max(1, sum(t.elements for t in training.run.meta.tensors))
-    transfer = _in_front(training.run, mine) or outside > backbone
+    fresh = initial_share(training, {tensor.id for tensor in mine}) > MOST
+    transfer = (_in_front(training.run, mine) or outside > backbone) and not fresh
     if transfer:
         give = Action(text="Nothing, if only the rest is meant to be trained")
     elif hand:
@@ -133,6 +135,9 @@ def _outside(training: Training, reason: Reason, mine: list[TensorFacts], backbo
         Severity.NOTE if transfer else Severity.WARNING,
         f"{nobody} them; what comes after them is trained, as in transfer learning."
         if transfer
+        else f"{nobody} them, and they start as torch.nn sets them: nothing trained was loaded into them, and the "
+        "rest learns on random features."
+        if fresh
         else f"{nobody} them, while their neighbours are trained.",
         [give, _rebuild(training)],
     )

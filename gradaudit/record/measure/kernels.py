@@ -13,7 +13,8 @@ import triton.language as tl
 
 CHUNK = 65_536  # elements of a program: 40 sums of float32 in each lane before float64 takes over
 BLOCK = 1024  # elements of one load
-WARPS = 4
+# Of every launch. Where it is not asked for, Triton 3.9 warns on the standard error of the user's program.
+OPTIONS = {"num_warps": 4, "enable_fp_fusion": True}
 MERGED = 128  # chunks merged at a time
 PARTIALS = 7  # of a chunk: finite elements, mean, root of the summed squares around it, largest, zeros, NaN, Inf
 
@@ -238,12 +239,12 @@ def reduce(
     """Reduce the `chunks` of `table`, whose gradients all have `dtype`; `aligned`: and lie at multiples of 16 bytes."""
     _reduce[(len(chunks),)](
         addresses, *table, partials, chunks.start,
-        ELEMENT=ELEMENTS[dtype], DIVISOR=16 if aligned else 1, PARTIALS=PARTIALS, BLOCK=BLOCK, num_warps=WARPS,
+        ELEMENT=ELEMENTS[dtype], DIVISOR=16 if aligned else 1, PARTIALS=PARTIALS, BLOCK=BLOCK, **OPTIONS,
     )  # fmt: skip
 
 
 def merge(addresses: torch.Tensor, spans: torch.Tensor, partials: torch.Tensor, rows: torch.Tensor) -> None:
     """Merge `partials` into `rows` [tensors, width]; `spans` [tensors, 2] is each tensor's first chunk and its end."""
     _merge[(len(rows),)](
-        addresses, spans, partials, rows, WIDTH=rows.shape[1], PARTIALS=PARTIALS, MERGED=MERGED, num_warps=WARPS
+        addresses, spans, partials, rows, WIDTH=rows.shape[1], PARTIALS=PARTIALS, MERGED=MERGED, **OPTIONS
     )

@@ -7,7 +7,7 @@ import torch
 import triton
 import triton.language as tl
 
-from gradaudit.record.measure.kernels import ELEMENTS, WARPS, pointer_to
+from gradaudit.record.measure.kernels import ELEMENTS, OPTIONS, pointer_to
 
 BLOCK = 1024
 
@@ -22,6 +22,7 @@ def _before(
     count, stride = tl.load(layout + 2 * tensor), tl.load(layout + 2 * tensor + 1)
     start = tl.load(starts + tensor)
     at = tl.load(gradients + tensor)
+    held = tl.where(at != 0, count, 0)  # not a mask of one element: Triton 3.9's interpreter cannot stretch it
     gradient = pointer_to(at, ELEMENT, 1)
     parameter = pointer_to(tl.load(parameters + tensor), ELEMENT, 1)
     lane = tl.arange(0, BLOCK)
@@ -33,7 +34,7 @@ def _before(
         place = (offset + lane).to(tl.int64) * stride
         kept = start + offset + lane
         # A missing gradient is zeros.
-        now = tl.load(gradient + place, mask=inside & (at != 0), other=0.0).to(KEPT)
+        now = tl.load(gradient + place, mask=offset + lane < held, other=0.0).to(KEPT)
         then = tl.load(previous + kept, mask=inside, other=0.0).to(tl.float64)
         tl.store(previous + kept, now, mask=inside)
         wide = now.to(tl.float64)
@@ -107,7 +108,7 @@ def look_before(
     """
     _before[(len(members),)](
         gradients, parameters, members, *layout, *kept, rows, ELEMENT=ELEMENTS[dtype], KEPT=ELEMENTS[kept[0].dtype],
-        WIDTH=rows.shape[1], COLUMN=column, BLOCK=BLOCK, num_warps=WARPS,
+        WIDTH=rows.shape[1], COLUMN=column, BLOCK=BLOCK, **OPTIONS,
     )  # fmt: skip
 
 
@@ -124,5 +125,5 @@ def look_after(
     """Write the six columns of the weights, from `column` of `rows` on; `kept`: those before the step and at first."""
     _after[(len(members),)](
         parameters, members, *layout, *kept, scales, rows, ELEMENT=ELEMENTS[dtype], KEPT=ELEMENTS[kept[0].dtype],
-        WIDTH=rows.shape[1], COLUMN=column, BLOCK=BLOCK, num_warps=WARPS,
+        WIDTH=rows.shape[1], COLUMN=column, BLOCK=BLOCK, **OPTIONS,
     )  # fmt: skip

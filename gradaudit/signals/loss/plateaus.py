@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy
 
+from gradaudit.signals.layers.untrained import MOST, initial_share
 from gradaudit.signals.loss.progress import divergence as diverges
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.order_statistics import Floats, median
@@ -13,6 +14,7 @@ from gradaudit.training import Training, signal
 
 LEAST_STEPS = 100
 FLAT, UNFINISHED = 0.02, 0.1  # of the start, as on the page of `premature_plateau`
+WORTH = 0.1  # of the steps; an exponential decay to 1 % at the end of the run has 0.21, a linear or cosine one 0.5
 STILL = 0.3  # of a small gain, over the second half of the learning rate; at a steady pace it is half
 
 
@@ -71,6 +73,7 @@ class Starved:
     fell: float  # from half to all of the learning rate, summed over the steps
     after: float  # from the first half of the stretch to the second
     noise: float  # standard error of `fell`
+    worth: float  # the sum of the learning rates over the peak: so many steps at the peak, as a share of the steps
 
 
 @signal
@@ -110,6 +113,7 @@ def starved(training: Training, spent: float) -> Starved | None:
         fell=(then - early) / first,
         after=(early - late) / first,
         noise=noise / first,
+        worth=float(rates.sum() / rates.max() / len(rates)),
     )
 
 
@@ -133,7 +137,14 @@ def cut_short(
     stopped = gone.start < early * steps and gone.after < flat and gone.level > left
     # A loss that can fall by little falls as fast as others at first, and has come to rest like them later.
     begun = gone.gained < unfinished and gone.fell >= still_falling(gone)
-    return gone if stopped and (gone.fell >= unfinished or begun) else None
+    # A model that was trained before may have little to gain, and its learning rate lowered because of that.
+    new = hardly_begun(gone, unfinished) and initial_share(training) >= MOST
+    return gone if stopped and (gone.fell >= unfinished or begun or new) else None
+
+
+def hardly_begun(gone: Starved, unfinished: float = UNFINISHED) -> bool:
+    """Whether the learning rate was gone before the loss had got anywhere: all steps are worth next to none."""
+    return gone.worth < WORTH and gone.gained < unfinished and gone.fell < still_falling(gone)
 
 
 def still_falling(gone: Starved) -> float:
