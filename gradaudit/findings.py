@@ -263,7 +263,8 @@ class Finding(Value, frozen=True, kw_only=True):
 
     severity: Severity
     confidence: Confidence
-    headline: str
+    title: str = ""  # the disease by name, in two to five words: "Vanishing gradient", "NaN from step 6"
+    headline: str  # one sentence with the decisive number
     seen: str
     span: Span
     tensors: list[str] = []
