@@ -9,7 +9,7 @@ from gradaudit.audit.overview import split_kind
 from gradaudit.evidence.words.wording import names, percent
 from gradaudit.findings import Dot, Dots, Lines, Mark, Series
 from gradaudit.report.charts.figures import Budget, figure
-from gradaudit.report.charts.marks import unchecked
+from gradaudit.report.charts.primitives import unchecked
 from gradaudit.report.html.report_page import render_page, sources
 from gradaudit.report.html.view import ICONS
 from gradaudit.report.model import FigureView, Icon, Sources, TableView

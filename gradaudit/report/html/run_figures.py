@@ -3,8 +3,9 @@
 from gradaudit.audit.overview import Overview
 from gradaudit.evidence.charts.run_curves import GAP_TO_EVALUATED
 from gradaudit.findings import Lines, Mark, Series
-from gradaudit.report.charts.figures import Budget, figure, panels_figure
-from gradaudit.report.charts.marks import Domain
+from gradaudit.report.charts.figures import Budget, chart_figure, figure
+from gradaudit.report.charts.heatmap import HeatmapChart
+from gradaudit.report.charts.primitives import Domain
 from gradaudit.report.model import FigureView, TableView
 from gradaudit.report.text import name, plural, quantity
 
@@ -151,7 +152,7 @@ def over_time_figure(overview: Overview, budget: Budget) -> FigureView | None:
         "sinks is a layer whose gradients shrink. The axis leaves out the smallest 2 % of all elements."
     )
     which = {1: "One layer", 2: "The first and the last layer"}.get(len(panels), "The first, middle and last layer")
-    return panels_figure(panels, which, caption, "figure-times", budget)
+    return chart_figure(HeatmapChart(panels), which, caption, "figure-times", budget)
 
 
 def learning_rate_chart(overview: Overview) -> Lines:
@@ -218,4 +219,4 @@ def layers_figure(overview: Overview, budget: Budget) -> FigureView | None:
             f" A GradScaler found NaN or Inf and skipped {plural(overview.skipped_unseen, 'step')}; no tensor was "
             "recorded there, so none is marked."
         )
-    return panels_figure(panels, "Every layer, every step", caption, "figure-layers", budget)
+    return chart_figure(HeatmapChart(panels), "Every layer, every step", caption, "figure-layers", budget)

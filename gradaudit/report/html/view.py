@@ -14,12 +14,12 @@ from gradaudit.report.html.prose import prose
 from gradaudit.report.model import (
     ActionView,
     CardView,
+    CheckRow,
     Count,
-    Entry,
     Fact,
-    First,
     Icon,
     ParameterView,
+    TopAction,
 )
 from gradaudit.report.text import duration, large, name, plural, quantity, sentence, visible, visible_lines
 
@@ -102,14 +102,14 @@ def counts(audit: Audit) -> Iterator[Count]:
             yield Count(icon, number, label, href)
 
 
-def first_things(ranked: Iterable[Ranked], most: int = 3) -> tuple[First, ...]:
+def top_actions(ranked: Iterable[Ranked], most: int = 3) -> tuple[TopAction, ...]:
     """The first action of each root, worst first; notes only where nothing is worse."""
     roots = [item for item in ranked if item.finding.actions]
     severe = [item for item in roots if item.finding.severity is not Severity.NOTE] or roots
-    found: dict[str, First] = {}
+    found: dict[str, TopAction] = {}
     for item in severe:
         text = sentence(item.finding.actions[0].text)
-        found.setdefault(text, First(text, sentence(item.finding.headline), anchor(item.anchor)))
+        found.setdefault(text, TopAction(text, sentence(item.finding.headline), anchor(item.anchor)))
     return tuple(found.values())[:most]
 
 
@@ -124,7 +124,7 @@ def loss_ends(overview: Overview) -> list[tuple[str, str, str]]:
     ]
 
 
-def glance(overview: Overview) -> tuple[Fact, ...]:
+def summary_facts(overview: Overview) -> tuple[Fact, ...]:
     """The numbers under "The run"."""
     facts = []
     for (owner, first, last), one in list(zip(loss_ends(overview), overview.ends, strict=True))[:MOST_LOSSES]:
@@ -195,10 +195,10 @@ def cards(audit: Audit, budget: Budget) -> tuple[tuple[CardView, ...], int]:
     return shown, len(audit.all_ranked()) - (MOST_CARDS - room)
 
 
-def entries(outcomes: Iterable[Outcome]) -> tuple[Entry, ...]:
+def entries(outcomes: Iterable[Outcome]) -> tuple[CheckRow, ...]:
     """Checks without a finding: what was measured, or why not and how to enable it."""
     return tuple(
-        Entry(
+        CheckRow(
             name(outcome.diagnoser),
             sentence(outcome.measured or outcome.reason),
             sentence(outcome.enable),
