@@ -18,7 +18,8 @@ from gradaudit.reading.run import Run
 from gradaudit.report.charts import figures
 from gradaudit.report.charts.theme import INKS
 from gradaudit.report.html import report_page
-from gradaudit.report.html.view import MOST_CARDS, banner, headline_line, title, top_actions
+from gradaudit.report.html.view import MOST_CARDS, headline_line, title, top_actions
+from gradaudit.report.run_state import banner
 from gradaudit.schema import PrivateFacts, TensorFacts
 from tests.build import build_run
 from tests.report.parsed import Parsed

@@ -8,6 +8,7 @@ from itertools import groupby, pairwise
 import altair
 
 from gradaudit.evidence.charts.reduce import blocks
+from gradaudit.evidence.words.wording import plural
 from gradaudit.findings import Dot, Dots
 from gradaudit.report.charts import tooltips
 from gradaudit.report.charts.primitives import (
@@ -29,7 +30,7 @@ from gradaudit.report.charts.primitives import (
 from gradaudit.report.charts.tables import number_table
 from gradaudit.report.charts.theme import AXIS, BAND, BLUE, CRITICAL, GREEN, GRID, MUTED, ORANGE, PINK, Frame, frame
 from gradaudit.report.model import Legend, LegendEntry, TableView
-from gradaudit.report.text import name, plural, quantity
+from gradaudit.report.text import name, quantity
 
 FEW = 12
 ALL_ZERO = "Every value is exactly 0."

@@ -13,6 +13,7 @@ from altair.utils.schemapi import debug_mode
 from gradaudit.report.charts.theme import BOLD, CHARACTER, MUTED, PAPER, Frame
 from gradaudit.report.text import name
 
+WIDE_RANGE = 300  # greatest value over least from which on a linear axis would flatten the rest
 Layer = altair.Chart | altair.LayerChart
 Domain = tuple[float, float]
 
@@ -186,6 +187,12 @@ def around(low: float, high: float) -> Domain:
     """The powers of ten that enclose two positive values."""
     first, last = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9)
     return (10.0 ** (first - 1), 10.0 ** (last + 1)) if first == last else (10.0**first, 10.0**last)
+
+
+def spans_decades(values: Iterable[float | None]) -> bool:
+    """Whether positive values differ so much that a linear axis would flatten all but the greatest."""
+    known = [value for value in values if value is not None]
+    return bool(known) and min(known) > 0 and max(known) > WIDE_RANGE * min(known)
 
 
 def number_format(low: float, high: float) -> Any:

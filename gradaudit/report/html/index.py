@@ -9,12 +9,13 @@ from urllib.parse import quote
 import gradaudit
 from gradaudit.audit.result import Audit
 from gradaudit.audit.verdict import judged
+from gradaudit.evidence.words.wording import plural
 from gradaudit.findings import Series, Severity
 from gradaudit.report.charts.theme import BLUE, ORANGE
 from gradaudit.report.html.report_page import render_page, sources
 from gradaudit.report.html.view import ICONS, loss_ends, worst
 from gradaudit.report.model import CheckRow, Count, Icon, Sources
-from gradaudit.report.text import name, plural, quantity, sentence, visible
+from gradaudit.report.text import name, quantity, sentence, visible
 
 MOST_RUNS, MOST_FINDINGS = 1000, 3
 BOX = (150, 40)  # px of a loss curve

@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 
 import gradaudit
 from gradaudit.audit.result import Audit
+from gradaudit.report import run_state
 from gradaudit.report.charts.figures import Budget, figure
 from gradaudit.report.charts.primitives import unchecked
 from gradaudit.report.html import glossary, view
@@ -85,7 +86,7 @@ def build(audit: Audit) -> Page:
         title=view.title(audit),
         name=name(audit.meta.name) or "unnamed run",
         line=view.headline_line(audit),
-        banner=view.banner(audit),
+        banner=run_state.banner(audit),
         icon=view.worst(audit),
         verdict=view.verdict_text(audit),
         counts=tuple(view.counts(audit)),

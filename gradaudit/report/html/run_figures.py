@@ -2,16 +2,16 @@
 
 from gradaudit.audit.overview import Overview
 from gradaudit.evidence.charts.run_curves import GAP_TO_EVALUATED
+from gradaudit.evidence.words.wording import plural
 from gradaudit.findings import Lines, Mark, Series
 from gradaudit.report.charts.figures import Budget, chart_figure, figure
 from gradaudit.report.charts.heatmap import HeatmapChart
-from gradaudit.report.charts.primitives import Domain
+from gradaudit.report.charts.primitives import Domain, spans_decades
 from gradaudit.report.model import FigureView, TableView
-from gradaudit.report.text import name, plural, quantity
+from gradaudit.report.text import name, quantity
 
 MOST_FLAT = 3  # learning rates told in a sentence
 LOW, MOST_LOW = 0.011, 0.15  # of the peak; share of a schedule that may lie below it on a linear axis
-WIDE_RANGE = 300  # greatest loss over least from which a linear axis would flatten the rest
 
 
 def run_figures(overview: Overview, budget: Budget) -> tuple[FigureView, ...]:
@@ -51,7 +51,7 @@ def loss_chart(overview: Overview) -> Lines:
     marks = [mark for mark in (overview.uniform, overview.best_evaluation) if mark is not None]
     if first is not None:
         marks.append(Mark(label="first NaN or Inf", x=float(first)))
-    log = _wide(overview.loss)
+    log = spans_decades(v for one in overview.loss for v in (*one.low, *one.high))
     words = ["Band: the least and the greatest training loss of each slice of steps, so that no spike is hidden."]
     words.append("Line: its centred smoothing." if not overview.evaluations else "Solid: its centred smoothing.")
     words += [f"Dashed: {'validation' if overview.validation else 'evaluations'}."] if overview.evaluations else []
@@ -71,12 +71,6 @@ def loss_chart(overview: Overview) -> Lines:
         marks=marks,
         log=log,
     )
-
-
-def _wide(series: list[Series]) -> bool:
-    """Whether the values span so many decades that only a logarithmic axis shows them all."""
-    values = [v for one in series for v in (*one.low, *one.high) if v is not None]
-    return bool(values) and min(values) > 0 and max(values) > WIDE_RANGE * min(values)
 
 
 def _mostly_low(series: list[Series]) -> bool:

@@ -7,8 +7,9 @@ from gradaudit.audit.causes import Ranked
 from gradaudit.audit.overview import Overview, ParameterRow
 from gradaudit.audit.result import Audit, Outcome
 from gradaudit.audit.verdict import judged, verdict
+from gradaudit.evidence.words.wording import plural
 from gradaudit.findings import Confidence, Severity
-from gradaudit.report import laboratory, measure_text
+from gradaudit.report import laboratory, measure_text, run_state
 from gradaudit.report.charts.figures import Budget, figure
 from gradaudit.report.html.prose import prose
 from gradaudit.report.model import (
@@ -21,7 +22,7 @@ from gradaudit.report.model import (
     ParameterView,
     TopAction,
 )
-from gradaudit.report.text import duration, large, name, plural, quantity, sentence, visible, visible_lines
+from gradaudit.report.text import duration, large, name, quantity, sentence, visible, visible_lines
 
 MOST_LOSSES = 4  # tiles
 LITERAL = ("Run", "Host", "User", "Directory", "Command")  # facts that are shown as they were typed
@@ -32,7 +33,6 @@ CONFIDENCE = {
     Confidence.MEDIUM: "Medium confidence",
     Confidence.LOW: "Low confidence",
 }
-ENDED = {"killed": "killed", "failed": "failed", "interrupted": "cut short", "running": "still training"}
 ICONS: dict[Severity, Icon] = {
     Severity.CRITICAL: "critical",
     Severity.WARNING: "warning",
@@ -43,17 +43,6 @@ ICONS: dict[Severity, Icon] = {
 def anchor(text: str) -> str:
     """An id that is safe in a URL; the page's own ids have a hyphen, those of findings come from one word."""
     return re.sub(r"[^A-Za-z0-9_-]", "-", text)[:100] or "finding"
-
-
-def banner(audit: Audit) -> str:
-    """What a reader must know before the verdict: the run did not end by itself."""
-    last = max(0, audit.overview.steps - 1)
-    return {
-        "killed": f"The run was killed: the record ends at step {last:,}. What is below holds up to there.",
-        "failed": f"The script ended with an error at step {last:,}. What is below holds up to there.",
-        "interrupted": f"The run was cut short at step {last:,}. What is below holds up to there.",
-        "running": f"The run is still training: the record reached step {last:,} when it was read.",
-    }.get(audit.state, "")
 
 
 def headline_line(audit: Audit) -> str:
@@ -265,5 +254,5 @@ def title(audit: Audit) -> str:
     found = [f"{count.number} {count.label}" for count in counts(audit) if count.icon in ICONS.values()]
     if not found:
         found = ["nothing found" if judged(audit) else "too little recorded"]
-    ended = [ENDED[audit.state]] if audit.state in ENDED else []
-    return f"{', '.join([*ended, *found])} – {visible(name(audit.meta.name, 60))} – gradaudit"
+    words = ", ".join(filter(None, [run_state.label(audit), *found]))
+    return f"{words} – {visible(name(audit.meta.name, 60))} – gradaudit"
