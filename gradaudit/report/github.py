@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 from gradaudit.audit.causes import Ranked
 from gradaudit.audit.result import Audit
 from gradaudit.audit.verdict import judged
+from gradaudit.evidence.words.wording import plural
 from gradaudit.findings import Severity
 from gradaudit.report.html.view import verdict_text
-from gradaudit.report.text import name, plural, sentence
+from gradaudit.report.text import name, sentence
 
 MOST = 10  # GitHub shows ten annotations of a level for each step of a job, and drops the others without a word
 LEVELS = {Severity.CRITICAL: "error", Severity.WARNING: "warning", Severity.NOTE: "notice"}

@@ -8,9 +8,10 @@ import click
 
 from gradaudit.audit.result import Audit
 from gradaudit.audit.verdict import judged
+from gradaudit.evidence.words.wording import plural
 from gradaudit.findings import Severity
-from gradaudit.report.terminal import COLOURS, MARKS, PLAIN
-from gradaudit.report.text import logged, name, plural, visible
+from gradaudit.report.terminal import COLOURS, MARKS, Paper
+from gradaudit.report.text import name, visible
 
 NAME, NARROWEST = 40, 20  # columns of a name at most, of a finding at least
 WIDE = 100  # columns of a terminal that has room for the spike scores, too
@@ -69,11 +70,7 @@ def _spikes(row: Row) -> str:
 
 def render(rows: Sequence[Row], *, width: int, unicode: bool) -> str:
     """The table, a line for each run, cut to `width` columns; styled by click."""
-
-    def shown(text: str) -> str:
-        text = logged(text)
-        return text if unicode else text.translate(PLAIN).encode("ascii", "backslashreplace").decode()
-
+    shown = Paper(width, unicode).shown
     head = Row("started", "run", "state", "steps", "main finding")
     # On a narrow terminal the finding is worth more than the scores.
     spikes = ["spikes", *map(_spikes, rows)] if width >= WIDE else [""] * (len(rows) + 1)

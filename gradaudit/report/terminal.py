@@ -9,19 +9,14 @@ import click
 from gradaudit.audit.causes import Ranked
 from gradaudit.audit.result import Audit
 from gradaudit.audit.verdict import judged
+from gradaudit.evidence.words.wording import plural
 from gradaudit.findings import Severity
-from gradaudit.report import laboratory
-from gradaudit.report.text import large, logged, name, plural, sentence
+from gradaudit.report import laboratory, run_state
+from gradaudit.report.text import large, logged, name, sentence
 
 WIDEST, NARROWEST = 100, 40  # columns: longer lines are hard to read, shorter ones hold nothing
 MARKS = {Severity.CRITICAL: "✗", Severity.WARNING: "!", Severity.NOTE: "·"}
 COLOURS = {Severity.CRITICAL: "red", Severity.WARNING: "yellow", Severity.NOTE: "blue"}
-STATES = {
-    "killed": "The run was killed: the record ends at step {}.",
-    "failed": "The script ended with an error at step {}.",
-    "interrupted": "The run was cut short at step {}.",
-    "running": "The run is still training: the record reached step {}.",
-}
 PLAIN = str.maketrans(
     {"✗": "x", "·": "-", "↳": "`", "…": "...", "–": "-", "—": "-", "−": "-", "×": "x", "→": "->", "’": "'"}
 )
@@ -87,9 +82,7 @@ def _title(audit: Audit, paper: Paper) -> Iterator[str]:
     size = f"{plural(overview.tensors, 'parameter tensor')} of {large(overview.parameters)} elements"
     yield from (click.style(line, bold=True) for line in paper.wrapped(name(audit.meta.name) or "unnamed run"))
     yield from paper.wrapped(f"{plural(overview.steps, 'step')}, {size}")
-    if audit.state in STATES:
-        state = STATES[audit.state].format(f"{max(0, overview.steps - 1):,}")
-        yield from (click.style(line, fg="yellow") for line in paper.wrapped(state))
+    yield from (click.style(line, fg="yellow") for line in paper.wrapped(run_state.sentence(audit)))
 
 
 def _finding(item: Ranked, paper: Paper, indent: int) -> Iterator[str]:
