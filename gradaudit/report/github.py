@@ -34,11 +34,12 @@ def property_value(text: str) -> str:
 
 def _command(item: Ranked, cause: Ranked | None, run: str) -> str:
     finding = item.finding
-    title = property_value(f"{run}: {name(item.anchor)}" if run else name(item.anchor))
+    title = property_value(f"{run}: {item.title}" if run else item.title)
     action = f" Next: {finding.actions[0].text}" if finding.actions else ""
     if cause:
-        action = f" Explained by: {cause.finding.headline}. Fix that first."
-    return f"::{LEVELS[finding.severity]} title={title}::{data(f'{finding.headline}. {finding.seen}{action}')}"
+        action = f" Explained by: {cause.title}. Fix that first."
+    message = data(f"{finding.headline}. {finding.seen}{action} ({item.anchor})")
+    return f"::{LEVELS[finding.severity]} title={title}::{message}"
 
 
 def _rest(audits: Sequence[Audit], flat: list[Ranked]) -> Iterator[str]:

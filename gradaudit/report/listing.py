@@ -42,7 +42,7 @@ def row(label: str, audit: Audit) -> Row:
         return Row(started, name(label, NAME), audit.state, f"{audit.overview.steps:,}", nothing, None, *scores)
     root = audit.ranked[0]
     more = f" (+{len(flat) - 1})" if len(flat) > 1 else ""
-    text = f"{name(root.diagnoser)}{more}: {visible(root.finding.headline)}"
+    text = f"{visible(root.title)}{more}: {visible(root.finding.headline)}"
     severity = min((item.finding.severity for item in flat), key=lambda severity: severity.rank)
     return Row(started, name(label, NAME), audit.state, f"{audit.overview.steps:,}", text, severity, *scores)
 

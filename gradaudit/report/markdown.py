@@ -73,12 +73,13 @@ def _head(audit: Audit) -> Iterator[str]:
 
 def _finding(item: Ranked, cause: Ranked | None) -> Iterator[str]:
     finding = item.finding
-    yield f"### {ICONS[finding.severity]} {finding.severity.value.capitalize()}: {escaped(finding.headline)}"
-    yield f"{escaped(finding.seen)} ({escaped(item.anchor)}, {finding.confidence.value} confidence)"
+    yield f"### {ICONS[finding.severity]} {finding.severity.value.capitalize()}: {escaped(item.title)}"
+    where = f"({escaped(item.anchor)}, {finding.confidence.value} confidence)"
+    yield f"**{escaped(finding.headline)}.** {escaped(finding.seen)} {where}"
     if rate := laboratory.told(item.base_rate):
         yield f"{escaped(rate)}."
     if cause:
-        yield f"Explained by: {escaped(cause.finding.headline)}. Fix that first."
+        yield f"Explained by: {escaped(cause.title)}. Fix that first."
         return
     for index, action in enumerate(finding.actions[:5], 1):
         yield f"{index}. {escaped(action.text)}"

@@ -118,6 +118,7 @@ class CardView:
     icon: Icon
     severity: str
     confidence: str
+    title: str  # the disease by name
     headline: str
     seen: str
     steps: str

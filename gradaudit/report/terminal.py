@@ -90,11 +90,12 @@ def _finding(item: Ranked, paper: Paper, indent: int) -> Iterator[str]:
     finding = item.finding
     head = paper.shown(f"{'↳ ' if indent else ''}{MARKS[finding.severity]} {finding.severity.value:<8}  ")
     inner = indent + len(head)
-    first, *rest = paper.wrapped(sentence(finding.headline), inner) or [""]
+    first, *rest = paper.wrapped(sentence(item.title), inner) or [""]
     bold = finding.severity is Severity.CRITICAL
     styled = click.style(head, fg=COLOURS[finding.severity], bold=bold)
     yield " " * indent + styled + click.style(first.strip(), bold=True)
     yield from (" " * inner + click.style(line.strip(), bold=True) for line in rest)
+    yield from paper.wrapped(f"{sentence(finding.headline)}.", inner)
     yield from paper.wrapped(sentence(finding.seen), inner)
     if finding.actions and not indent:  # what is explained goes away with its cause
         yield from paper.wrapped(f"Next: {sentence(finding.actions[0].text)}", inner)

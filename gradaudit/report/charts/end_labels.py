@@ -42,7 +42,7 @@ def labels(evidence: Lines, colours: list[str], plot: PlotArea) -> list[Part]:
     found = _ends(evidence, colours, plot)
     late = [end for end in found if end.across >= plot.frame.width - EARLY]
     parts: list[Part] = []
-    # TopAction those that keep their place, for the others must keep away from them.
+    # First those that keep their place, for the others must keep away from them.
     column, left_over = _column(late, plot), []
     for end in found:
         if end not in late:

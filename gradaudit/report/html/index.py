@@ -134,9 +134,11 @@ def _view(run: Audited) -> RunView:
     audit, overview = run.audit, run.audit.overview
     best = overview.best_evaluation
     # The causes before what they explain, however bad that is.
-    causes = [item.finding for item in audit.ranked]
-    effects = [item.finding for item in audit.all_ranked() if item not in audit.ranked]
-    findings = [FindingView(ICONS[f.severity], f.severity.value, sentence(f.headline)) for f in (*causes, *effects)]
+    effects = [item for item in audit.all_ranked() if item not in audit.ranked]
+    findings = [
+        FindingView(ICONS[item.finding.severity], item.finding.severity.value, sentence(item.title))
+        for item in (*audit.ranked, *effects)
+    ]
     if not findings and judged(audit):
         findings = [FindingView("passed", "none", f"in {plural(len(audit.with_face('clean')), 'check')}")]
     elif not findings:

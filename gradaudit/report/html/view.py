@@ -98,7 +98,7 @@ def top_actions(ranked: Iterable[Ranked], most: int = 3) -> tuple[TopAction, ...
     found: dict[str, TopAction] = {}
     for item in severe:
         text = sentence(item.finding.actions[0].text)
-        found.setdefault(text, TopAction(text, sentence(item.finding.headline), anchor(item.anchor)))
+        found.setdefault(text, TopAction(text, sentence(item.title), anchor(item.anchor)))
     return tuple(found.values())[:most]
 
 
@@ -165,6 +165,7 @@ def cards(audit: Audit, budget: Budget) -> tuple[tuple[CardView, ...], int]:
             icon=ICONS[finding.severity],
             severity=finding.severity.value.capitalize(),
             confidence=CONFIDENCE[finding.confidence],
+            title=sentence(item.title),
             headline=sentence(finding.headline),
             seen=sentence(finding.seen),
             steps=f"step {first:,}" if first == last else f"steps {first:,} to {last:,}",
@@ -175,7 +176,7 @@ def cards(audit: Audit, budget: Budget) -> tuple[tuple[CardView, ...], int]:
             actions=actions,
             advice=() if actions else prose(document.get("What to try", "")),
             measures=tuple(measure_text.view(one) for one in finding.measures[:20]),
-            cause=sentence(cause.finding.headline) if cause else "",
+            cause=sentence(cause.title) if cause else "",
             cause_id=anchor(cause.anchor) if cause else "",
             consequences=below,
         )
