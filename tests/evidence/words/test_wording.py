@@ -11,6 +11,7 @@ from gradaudit.evidence.words.wording import (
     percent,
     plural,
     setting,
+    times,
 )
 
 
@@ -42,6 +43,13 @@ def test_shares_factors_and_counts():
     assert plural(1, "step") == "1 step"
     assert plural(1320, "step") == "1,320 steps"
     assert plural(2, "loss", "losses") == "2 losses"
+
+
+def test_large_factors_are_told_in_words():
+    values = (1.44, 19_306.0, 1.31e7, 2.5e9, 1.23e14, 3e17)
+    assert [times(value) for value in values] == [
+        "1.4", "19,300", "13 million", "2.5 billion", "123 trillion", "3e17",
+    ]  # fmt: skip
 
 
 def test_lists():
