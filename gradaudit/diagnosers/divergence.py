@@ -1,19 +1,19 @@
-"""The loss runs away from where it started and does not come back.
+"""The loss diverges: it rises above its start and does not recover.
 
 ## What it looks for
 
 The running median of the training loss, over five steps or as many as cover 32 targets. Above `doubled` times its
 start, or times the loss of the best constant predictor where that is larger, it has diverged. So it has when the last
 tenth of the run lies above `worse` times the start by more than the noise. It is critical, or a warning when the loss
-never rises above what a constant predictor scores. A loss that ends below nine tenths of its start has come back, and
+never rises above what a constant predictor scores. A loss that ends below nine tenths of its start has recovered, and
 is left to `loss_spike` and `learning_rate_too_high`. Losses whose level means nothing (adversarial, contrastive, policy
 gradients, targets that move, one term of several, unknown ones) are not judged. The first loss is that of one batch:
 the last ones must lie above it by more than batches differ, too.
 
 ## Why it matters
 
-What had been learned is gone. Where the loss stays above its start the model is worse than before training; where it
-only comes back to it, the steps were for nothing. Further ones begin no better than from a random place.
+What had been learned is lost. Where the loss stays above its start the model is worse than before training; where it
+only returns to it, the steps were for nothing. Further training starts no better than from random weights.
 
 ## What to try
 
@@ -120,16 +120,16 @@ def _finding(training: Training, loss: TrainingLoss, start: float, at: int, doub
         f"is {ending}."
     ]
     if not math.isnan(constant):
-        seen.append(f"Always predicting the same, without looking at the input, gives {number(constant)}.")
+        seen.append(f"A constant prediction has a loss of {number(constant)}.")
     if returned:
-        seen.append("It comes back to about where it started: on balance nothing is learned.")
+        seen.append("It returns to about its start: on balance nothing is learned.")
     grown = numpy.isfinite(rate) & numpy.isfinite(first_rate) & (rate > 3 * first_rate)
     if grown.any():
-        seen.append(f"By then the learning rate has gone from {rate_in_words(first_rate)} to {rate_in_words(rate)}.")
+        seen.append(f"By then the learning rate has risen from {rate_in_words(first_rate)} to {rate_in_words(rate)}.")
     evidence: list[AnyEvidence] = [
         loss_chart(
             training,
-            "The training loss; the mark is where it runs away, the line where it started.",
+            "The training loss; the mark is where it diverges, the line where it starts.",
             [*mark, Mark(label="start", y=start, role="reference")],
         )
     ]
@@ -146,9 +146,9 @@ def _finding(training: Training, loss: TrainingLoss, start: float, at: int, doub
     wrong_way, hand = climbs(training), by_hand(training)
     if wrong_way:
         seen.append(
-            "The script adds the gradient instead of subtracting it: it walks up the loss."
+            "The script adds the gradient instead of subtracting it: it raises the loss."
             if hand
-            else f"{optimizer_class(training)} was made with maximize=True: it walks up the loss."
+            else f"{optimizer_class(training)} was made with maximize=True: it raises the loss."
         )
     turn = (
         Action(text="Subtract the gradient, if the loss is meant to fall", code="p -= lr * p.grad")
@@ -161,11 +161,14 @@ def _finding(training: Training, loss: TrainingLoss, start: float, at: int, doub
     return Finding(
         severity=Severity.WARNING if harmless else Severity.CRITICAL,
         confidence=Confidence.CERTAIN if wrong_way else Confidence.MEDIUM if harmless else Confidence.HIGH,
+        title="Gradient ascent instead of descent"
+        if wrong_way
+        else f"{'Rising loss' if harmless else 'Divergence'} from step {count(at)}",
         headline=(
-            f"The loss climbs from {number(lowest)} to {number(top)} at step {count(at)} and only comes back to where "
-            f"it started, {ending}"
+            f"The loss rises from {number(lowest)} to {number(top)} at step {count(at)} and only returns to its "
+            f"start, {ending}"
             if returned
-            else f"The loss diverges at step {count(at)}: it climbs from {number(lowest)} to {number(top)} and ends at "
+            else f"The loss diverges at step {count(at)}: it rises from {number(lowest)} to {number(top)} and ends at "
             + ending
         ),
         seen=" ".join(seen),

@@ -1,9 +1,9 @@
-"""The loss is given probabilities where it expects logits.
+"""Softmax or sigmoid is applied twice: the loss receives probabilities where it expects logits.
 
 ## What it looks for
 
-cross_entropy and binary_cross_entropy_with_logits apply softmax and sigmoid themselves. What goes into them was sampled
-during training. Over samples that span `steps` steps or more every value of every sample lies between 0 and 1. For
+cross_entropy and binary_cross_entropy_with_logits apply softmax and sigmoid themselves. Their input is sampled during
+training. Over samples that span `steps` steps or more every value of every sample lies between 0 and 1. For
 cross_entropy that is critical when each row sums to 1 with a mean error below `row_sum`, and a warning, as of a
 sigmoid, when rows do not and values go beyond `reach`, or the autograd graph behind the loss shows a sigmoid. For the
 binary loss it is critical when the values are spread over `reach` or more, when the graph shows a sigmoid, or when the
@@ -11,8 +11,8 @@ model ends with a Sigmoid module.
 
 ## Why it matters
 
-A probability as a logit lets the loss tell right from wrong by a factor of e at most. The loss stops far above zero (at
-1.46 with ten classes), and every gradient is shrunk by the slope of the first softmax, most where the model is sure.
+With probabilities as logits the loss can favour the right class by a factor of e at most. It stops far above zero (at
+1.46 with ten classes), and the first softmax shrinks every gradient, most where the model is confident.
 
 ## What to try
 
@@ -21,7 +21,7 @@ keep the softmax, use log_softmax with nll_loss; to keep the sigmoid, binary_cro
 
 ## When it is wrong
 
-Logits that are all between 0 and 1 and sum to 1 for fifty steps are not known by any other way. binary_cross_entropy
+No other cause is known for logits that are all between 0 and 1 and sum to 1 for fifty steps. binary_cross_entropy
 and nll_loss expect what follows a sigmoid or log_softmax, and are not judged. Logits that are bounded on purpose, such
 as cosines without a temperature, look like a sigmoid, and are held back in the same way. In a compiled model a sigmoid
 that is called as a function and stays near 0.5 is not told from the small logits of a weak signal.
@@ -87,7 +87,7 @@ def double_softmax(
     row_sum: float = 1e-3,  # rounding leaves 1e-7 in float32, and 1e-3 of what float16 sums to
     reach: float = 0.9,  # a sigmoid that learns comes near its bounds; small logits do not stop there
 ) -> Iterator[Verdict]:
-    """Look at the range and the row sums of what goes into the loss."""
+    """Look at the range and the row sums of the input of the loss."""
     judged = [facts for facts in run.meta.losses if facts.function in (_SOFTMAX, _SIGMOID)]
     if not judged:
         yield NotApplicable(reason="no loss was seen that applies softmax or sigmoid itself")
@@ -99,7 +99,7 @@ def double_softmax(
         yield CouldNotLook(
             reason=f"the samples of the loss's input span {plural(spans, 'step')}, and this check needs {count(steps)}"
             if spans
-            else "the values that go into the loss were not sampled",
+            else "the input of the loss was not sampled",
             enable=f"train for at least {count(steps)} steps"
             if spans
             else "compute the loss with torch.nn.functional (nn.CrossEntropyLoss uses it), and record with this "
@@ -123,8 +123,8 @@ def _judge(
     # Outputs that are all zero are a dead layer's: a sigmoid gives 0.5 for it.
     bounded = low >= 0 and 0 < high <= 1 + _ROUNDING
     measures = [
-        Measure(quantity="smallest value that goes into the loss", value=low, comparison=">=", threshold=0),
-        Measure(quantity="largest value that goes into the loss", value=high, comparison="<=", threshold=1 + _ROUNDING),
+        Measure(quantity="smallest input of the loss", value=low, comparison=">=", threshold=0),
+        Measure(quantity="largest input of the loss", value=high, comparison="<=", threshold=1 + _ROUNDING),
         Measure(quantity="steps between the first and the last sample", value=_span(frame) + 1, comparison=">=",
                 threshold=steps, unit="count", option="steps"),
     ]  # fmt: skip
@@ -154,7 +154,7 @@ def _judge(
                     any_of="sigmoid"),
         ]  # fmt: skip
         return _finding(run, facts, frame, "sigmoid", Severity.CRITICAL, Confidence.HIGH, measures)
-    return Clean(measured=f"the values that go into {facts.function} lie between {number(low)} and {number(high)}")
+    return Clean(measured=f"the input of {facts.function} lies between {number(low)} and {number(high)}")
 
 
 def _ends_with_sigmoid(run: Run) -> bool:
@@ -175,19 +175,16 @@ def _finding(
 ) -> Finding:
     low, high = float(frame["minimum"].min()), float(frame["maximum"].max())
     own = "softmax" if facts.function == _SOFTMAX else "sigmoid"
-    sums = ", each row sums to 1" if what == "softmax" else ""
-    twice = "softmax is applied twice" if what == own == "softmax" else (
-        "sigmoid is applied twice" if what == own else "a sigmoid stands before softmax"
-    )  # fmt: skip
+    sums = " with row sums of 1" if what == "softmax" else ""
     floor = _floor(facts)
     seen = [
         f"In all {plural(len(frame), 'sample')} from step {count(frame['step'].iloc[0])} to "
         f"{count(frame['step'].iloc[-1])} the values lie between {number(low)} and {number(high)}"
         + (" and each row sums to 1" if sums else "")
-        + f", as after a {what}; {facts.function} then applies {own} to them."
+        + f", as after a {what}. {facts.function} then applies {own} to them."
     ]
     if math.isfinite(floor):
-        seen.append(f"With every answer right the loss would still be {number(floor)}.")
+        seen.append(f"Even with every prediction right the loss would be {number(floor)}.")
     chart: list[AnyEvidence] = [_range_chart(facts, frame)]
     training = next((one for one in run.trainings if training_loss(one).facts == facts), None)
     if training is not None:
@@ -205,12 +202,14 @@ def _finding(
     return Finding(
         severity=severity,
         confidence=confidence,
-        headline=f"What goes into {facts.function} lies between {number(low)} and {number(high)}{sums}: {twice}",
+        title=f"{what.capitalize()} applied twice" if what == own else "Sigmoid before cross-entropy",
+        headline=f"The input of {facts.function} lies between {number(low)} and {number(high)}{sums}: probabilities, "
+        "not logits",
         seen=" ".join(seen),
         span=Span(first=int(frame["step"].iloc[0]), last=int(frame["step"].iloc[-1])),
         evidence=chart,
         actions=[
-            Action(text=f"{remove}: {facts.function} wants logits, and applies {own} itself",
+            Action(text=f"{remove}: {facts.function} expects logits, and applies {own} itself",
                    code=f"{in_code(modules[0].name)} = nn.Identity()" if len(modules) == 1 else
                    f"loss = {facts.function}(logits, target)"),
             Action(text=f"Or keep it, and use the loss that expects {expects}", code=instead),
@@ -233,7 +232,7 @@ def _floor(facts: LossFacts) -> float:
 def _range_chart(facts: LossFacts, frame: "pandas.DataFrame") -> Lines:
     steps = frame["step"].to_numpy()
     return Lines(
-        title=f"What goes into {facts.function}",
+        title=f"Input of {facts.function}",
         caption="The smallest and the largest value of each sample. Logits go below 0 and above 1.",
         x_label="step",
         y_label="value",

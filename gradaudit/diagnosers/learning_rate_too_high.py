@@ -1,12 +1,12 @@
-"""Updates are so large that they replace the weights instead of adjusting them.
+"""The learning rate is too high: updates replace the weights instead of adjusting them.
 
 ## What it looks for
 
-The update-to-weight ratio: how much of itself a typical weight layer changes in one step (the median over the weight
-layers), at its largest over the run. Above `note` it is worth knowing, and a warning when the loss overshoots at once,
+The update-to-weight ratio: the size of one update over that of the weights (the median over the weight layers), at its
+largest over the run. Above `note` it is a note, and a warning when the loss overshoots at once,
 by more than batches differ: the median of steps 1 to 5 at `overshoot` times the first loss, or one of the first ten
 steps at `jump` times it. Above `alone` it is a warning, too, when the run ends with `kept` of its first loss or more,
-or with `kept` of that of always predicting the same: the frequencies of the labels, or the mean of the target. It is
+or with `kept` of that of a constant prediction: the frequencies of the labels, or the mean of the target. It is
 one from `with_symptom` on where the median weight layer grows `grown` times within ten steps as well: a warmup or a
 clip threshold spreads one step that is too large over several.
 It is critical above `with_symptom` when training diverges, ends in NaN after growing, or learns nothing in `epochs`
@@ -14,8 +14,8 @@ epochs (`steps` steps when the epochs are not known). A loss that shows no harm 
 
 ## Why it matters
 
-A step that changes a layer by half of its own size leaves nothing of what the layer knew. Units die, the loss jumps,
-and afterwards the updates can look small, because nothing is left to train: only the early maximum tells.
+A step that changes a layer by half of its own size destroys what the layer had learned. Units die, the loss jumps, and
+afterwards the updates can look small, because dead units receive no gradient: only the early maximum shows it.
 
 ## What to try
 
@@ -27,8 +27,8 @@ over the batch and that inputs and targets are standardised.
 
 Adagrad and RMSprop make one large first step (up to 0.47 in healthy runs), and a one-layer model can take large steps
 (0.35). A missing warmup and a learning rate that is too high look the same here. Layers that start at zero, and weights
-that weight decay has shrunk below 0.3 of their start, are left out. Where the loss leaves and most of the steps before
-were not recorded, the rule could not look.
+that weight decay has shrunk below 0.3 of their start, are left out. Where the loss diverges and most of the steps
+before were not recorded, the check is skipped.
 """
 
 import math
@@ -207,9 +207,16 @@ def _slower(training: Training, gentle: GentleRate, only_early: bool) -> list[Ac
     return [reduce, warm] if times < _RECKLESS and gentle.step < _STARTING else [reduce]
 
 
+def _size(ratio: float) -> str:
+    """To three digits, because thresholds lie close: 0.386; in words from a million on."""
+    return number(ratio) if ratio < 1e6 else factor(ratio)
+
+
 def _growth(training: Training) -> str:
     times, since = fastest_growth(training)
-    return f" Within ten steps from step {count(since)} on it grows to {factor(times)} times its size."
+    return (
+        f" The median weight layer grows to {factor(times)} times its size within ten steps from step {count(since)}."
+    )
 
 
 def _finding(
@@ -232,16 +239,15 @@ def _finding(
     tensors = training.tensors
     fastest = [tensors[int(i)].name for i in numpy.argsort(-ratios)[:3] if ratios[int(i)] > 0]
     seen = [
-        f"At step {count(at)} the update of the median weight layer was {number(top)} times its weights, with "
-        f"{optimizer_class(training)} at a learning rate of {rate_in_words(rates)}."
+        f"{optimizer_class(training)} makes this update at a learning rate of {rate_in_words(rates)}."
         + (_growth(training) if grows else ""),
-        consequence or "The loss shows no harm from it.",
+        consequence or "The loss shows no harm.",
     ]
     if size := update_size(training, numpy.arange(len(steps)) == peak):
         first = " and about 1 at its first steps" if peak < _EARLY else ""
         seen.append(f"The update is {size}{first}.")
     if fastest:
-        seen.append(f"The largest update was that of {fastest[0]}, {factor(float(ratios.max()))} times its weights.")
+        seen.append(f"The largest is that of {fastest[0]}, {factor(float(ratios.max()))} times its weights.")
     mark = Mark(label=f"step {count(at)}", x=at)
     gentle, rise = gentle_rate(training, min(from_ratio, top)), rising_rate(training)
     actions = [] if gentle is None else _slower(training, gentle, _only_early(training, peak, consequence))
@@ -264,15 +270,16 @@ def _finding(
     return Finding(
         severity=severity,
         confidence=Confidence.HIGH if severity is Severity.CRITICAL or consequence else Confidence.MEDIUM,
-        headline=f"One step changes the weights by {number(top)} times their size, at step {count(at)}",
+        title=f"Oversized update at step {count(at)}" if severity is Severity.NOTE else "Learning rate too high",
+        headline=f"At step {count(at)} the update of the median weight layer is {_size(top)} times its weights",
         seen=" ".join(seen),
         span=Span(first=int(steps[over[0]]) if len(over) else at, last=int(steps[over[-1]]) if len(over) else at),
         tensors=fastest,
         evidence=[
             update_chart(
                 training,
-                "How much of itself a typical weight layer changed in one step. Healthy training mostly stays between "
-                "1e-4 and 1e-2; near 1 a step replaces the weights.",
+                "The update of the median weight layer over its weights, step by step. Healthy training mostly stays "
+                "between 1e-4 and 1e-2; near 1 a step replaces the weights.",
                 [mark, Mark(label=setting(from_ratio), y=from_ratio)],
             ),
             loss_chart(training, "The loss over the same steps: see what follows the mark.", [mark]),

@@ -1,26 +1,26 @@
-"""The loss jumps far above its trend and comes back.
+"""Loss spikes: the loss jumps far above its trend and recovers.
 
 ## What it looks for
 
 The running median of the loss over five steps (as many as cover 32 targets) against its trend, the median of the
 `window` steps before. A spike is higher than `times` the trend, by more than `deviations` of the usual scatter from
-batch to batch and by more than `share` of the first loss; it starts after the first tenth of the run and comes back
+batch to batch and by more than `share` of the first loss; it starts after the first tenth of the run and falls back
 below that height. It is a note, or a warning when the spike rises by `undone` or more of what the trend had gained from
 the first steps, their median, and that was 10 % of it or more. Spikes at more than 5 % of the steps, or 20 % if they
-are one or two, are how the loss is, and not reported. The median finds a spike; the steps and the height that are told
-are those of the losses themselves. Three or more at equal distances are no accident, and a note: something in the
-script happens there. Where every step around the highest spike has its statistics, the finding tells which left its
+are one or two, are ordinary for that loss, and not reported. The median finds a spike; the steps and the height in the
+finding are those of the losses themselves. Three or more at equal distances are periodic, and a note: something in the
+script happens there. Where every step around the highest spike has its statistics, the finding says which left its
 usual range first: the updates, over the learning rate, the gradient norm or the loss.
 
 ## Why it matters
 
 A spike of several steps is a step that went wrong: a bad batch, a learning rate at its limit, a moment estimate of Adam
-that was too small. Each costs the steps it takes to come back, and the next may not come back.
+that was too small. Each costs the steps that the loss takes to recover, and it may not recover from the next.
 
 ## What to try
 
-Updates that grow before the gradient does are those of stale moments; a gradient that rises with the loss, or before
-it, is a batch unlike the others. Look at the batches just before the spike. Clip the gradient norm at its 90th
+Updates that grow before the gradient does come from stale moments; a gradient that rises with the loss, or before
+it, comes from a batch unlike the others. Look at the batches just before the spike. Clip the gradient norm at its 90th
 percentile. Under Adam, lower beta2 (0.95) or the learning rate.
 
 ## When it is wrong
@@ -94,7 +94,7 @@ def loss_spike(
     if not len(starts) or not back or gone or high.mean() > (_LONG if len(starts) <= 2 else _OFTEN) or high[-1]:
         yield Clean(
             measured=(
-                f"no spike that the loss comes back from in {plural(len(smooth), 'step')}"
+                f"no spike that the loss recovers from in {plural(len(smooth), 'step')}"
                 if gone or not back or not len(starts)
                 else f"the loss is up more often than a spike is, {plural(len(starts), 'time')} in "
                 f"{plural(len(smooth), 'step')} and at {percent(float(high.mean()))} of them"
@@ -120,18 +120,21 @@ def loss_spike(
     yield Finding(
         severity=Severity.WARNING if lost >= undone and not every else Severity.NOTE,
         confidence=Confidence.MEDIUM,
+        title=f"Loss spike every {plural(every, 'step')}"
+        if every
+        else f"Loss spike{'s, highest' if len(starts) > 1 else ''} at step {count(loss.steps[top])}",
         headline=f"The loss jumps to {factor(loss.values[top] / usual)} times its trend "
         + (
-            f"about every {plural(every, 'step')}, {plural(len(starts), 'time')}"
+            f"about every {plural(every, 'step')}, {plural(len(starts), 'time')} in all"
             if every
-            else f"at step {count(loss.steps[top])} and comes back"
+            else f"at step {count(loss.steps[top])} and recovers"
         ),
         seen=f"{plural(len(starts), 'spike')} of {plural(len(raw), 'step')} in all, the first at step "
         f"{count(loss.steps[raw[0]])}. The highest loss of a step is {number(float(loss.values[top]))}, from a "
         f"trend of {number(usual)}, at a learning rate of {rate_in_words(rates[top])}."
         + (_of_the_rate(loss, rates, jump) or ("" if every else f" {order_in_words(training, loss, order)}"))
-        + (" They come at equal distances: something that the script does there raises the loss." if every else "")
-        + (f" That undoes {part} of what had been gained since the first steps." if lost >= undone else ""),
+        + (" The spikes are periodic: something that the script does at these steps raises the loss." if every else "")
+        + (f" The spike undoes {part} of the improvement since the first steps." if lost >= undone else ""),
         span=Span(first=int(loss.steps[raw[0]]), last=int(loss.steps[raw[-1]])),
         evidence=[
             zoomed(

@@ -3,7 +3,7 @@
 ## What it looks for
 
 At every backward pass the recorder looks whether the gradients of the optimizer's parameters are absent or zero. A
-step before which that never happened adds its gradient to all those before it. More than `always` of the steps is
+step before which that never happened adds its gradient to those before it. More than `always` of the steps is
 critical, more than `often` a warning, which is what a `zero_grad()` on only some of the steps leaves. At least
 `least_steps` steps are needed.
 
@@ -79,14 +79,14 @@ def stale_gradient(
     yield Finding(
         severity=Severity.CRITICAL if every else Severity.WARNING,
         confidence=Confidence.CERTAIN,
-        headline=f"Gradients are not zeroed before {percent(share)} of the steps, {count(stale.sum())} of "
-        f"{count(known.sum())}",
-        seen=(
-            "Each of these backward passes adds to the gradient that the optimizer has already used: it steps "
-            "along the sum of all gradients since the start."
+        title="Gradients not zeroed" if every else "Gradients zeroed too rarely",
+        headline=f"Gradients of earlier steps are still in the sum at {count(stale.sum())} of "
+        f"{plural(known.sum(), 'step')} ({percent(share)})",
+        seen="Each of these backward passes adds to a gradient that the optimizer has already used. "
+        + (
+            "The optimizer steps along the sum of all gradients since the start."
             if every
-            else "Each of these backward passes adds to the gradient that the optimizer has already used; at the "
-            "other steps they were zeroed, so they are zeroed less often than the optimizer steps."
+            else "At the other steps the gradients are zeroed: zero_grad() is called less often than step()."
         ),
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         evidence=[

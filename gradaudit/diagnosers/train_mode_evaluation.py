@@ -7,9 +7,9 @@ is a warning when the model has dropout or batch normalisation.
 
 ## Why it matters
 
-With dropout active the reported loss is that of a crippled model, and noisy. Batch normalisation in training mode uses
-the statistics of the evaluation batch, so the result depends on how the batches are cut, and it writes what it saw into
-the running statistics: the validation data leaks into the model.
+With dropout active the reported loss is too high, and noisy. Batch normalisation in training mode uses
+the statistics of the evaluation batch, so the result depends on how the batches are cut. It also updates the running
+statistics: the validation data leaks into the model.
 
 ## What to try
 
@@ -87,11 +87,12 @@ def train_mode_evaluation(
         measuring=True,
         severity=Severity.WARNING if named else Severity.NOTE,
         confidence=Confidence.CERTAIN if named else Confidence.MEDIUM,
+        title="Evaluation in training mode",
         headline=f"The model is in training mode in {count((flags == 1).sum())} of "
         f"{plural(len(flags), 'evaluation')} of the {held_out.name} loss{_unknown(flags)}",
-        seen=f"The model has {mode_dependent(run) or 'modules that are not known'}. Dropout is active while the "
-        f"{held_out.name} loss is measured, and batch normalisation takes its statistics from the batch and keeps "
-        "them.",
+        seen=f"The model has {mode_dependent(run) or 'modules that are not known'}. In training mode dropout is "
+        "active, and batch normalisation uses the statistics of the evaluation batch and updates its running "
+        "statistics with them.",
         span=Span(first=int(max(held_out.steps.min(), 0)), last=int(max(held_out.steps.max(), 0))),
         evidence=[
             Lines(

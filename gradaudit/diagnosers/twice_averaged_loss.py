@@ -1,13 +1,13 @@
-"""The mean loss is divided by the batch size once more, so small batches take large steps.
+"""The loss is averaged twice: the mean is divided by the batch size again, so small batches take large steps.
 
 ## What it looks for
 
-What was differentiated against the mean loss per target, at every step. Where their ratio is one over the number of
-examples, or of targets, up to a weight, and stays so to within 2 % while batches differ in size, a loss that is a mean
-already was divided by the batch size again. The largest batch at `uneven` times the smallest makes it a warning, and
+The differentiated loss over the mean loss per target, at every step. Where that ratio is one over the number of
+examples, or of targets, up to a weight, and stays so to within 2 % while batches differ in size, a loss that is already
+a mean was divided by the batch size again. The largest batch at `uneven` times the smallest makes it a warning, and
 critical when training then diverges, ends in NaN or learns nothing. It is a note where the batches hardly differ, and
-where the optimizer divides the size of the gradient out again. Batches that are all of one size leave open what a
-factor means, and take steps of one length: they are not reported.
+where the optimizer divides by the size of the gradient, as Adam does. With batches of one size the factor can mean
+anything, and all steps have one length: they are not reported.
 
 ## Why it matters
 
@@ -37,6 +37,7 @@ from gradaudit.evidence.charts.reduce import plain
 from gradaudit.evidence.words.optimizers import optimizer_line, rate_in_words
 from gradaudit.evidence.words.outcomes import harm_done
 from gradaudit.evidence.words.wording import count, number, plural
+from gradaudit.evidence.words.wording import factor as factor_of
 from gradaudit.findings import (
     Action,
     Clean,
@@ -127,8 +128,8 @@ def _finding(loss: TrainingLoss, times: Factor, sizes: Floats, uneven: float) ->
     apart = usual / least
     broken = breakdown(training)
     harm = harm_done(training)
-    felt = apart >= uneven and not scale_free(training)
-    severity = Severity.NOTE if not felt else Severity.CRITICAL if harm else Severity.WARNING
+    matters = apart >= uneven and not scale_free(training)
+    severity = Severity.NOTE if not matters else Severity.CRITICAL if harm else Severity.WARNING
     steps = loss.steps[times.places]
     smallest = int(steps[int(numpy.argmin(sizes))])
     function = loss.facts.function if loss.facts else "the loss"
@@ -138,28 +139,30 @@ def _finding(loss: TrainingLoss, times: Factor, sizes: Floats, uneven: float) ->
     weight = median(of_objective * sizes)
     weighed = "" if abs(weight - 1) <= SAME - 1 else f", times {number(weight)},"
     seen = [
-        f"At each of {plural(len(sizes), 'step')} what was differentiated is {function}{weighed} divided by the number "
-        f"of examples, and {function} is a mean already. The usual batch has {count(usual)}."
+        f"At each of {plural(len(sizes), 'step')} the differentiated loss is {function}{weighed} divided by the number "
+        f"of examples, and {function} is already a mean. The usual batch has {count(usual)}."
     ]
     seen.append(
-        f"The smallest has {count(least)}, first at step {count(smallest)}: its gradient is multiplied by "
-        f"{number(apart)} beside the others."
+        f"The smallest has {count(least)}, first at step {count(smallest)}: its gradient is {number(apart)} times as "
+        "large as with a plain mean, compared with the others."
     )
     if scale_free(training):
-        seen.append("The optimizer divides the size of the gradient out again, but for such a batch among others.")
+        seen.append("The optimizer divides by the size of the gradient, which evens this out but for single batches.")
     if harm and not (broken is not None and not ran_away(broken)):
         seen.append(harm)
     return Finding(
         severity=severity,
         confidence=Confidence.CERTAIN,
-        headline="The mean loss is divided by the batch size once more"
-        + (f": a batch of {count(least)} takes a step {number(apart)} times as long as one of {count(usual)}"
-           if apart >= uneven else f", {count(usual)}"),
+        title="Loss averaged twice",
+        headline=f"A batch of {count(least)} counts {factor_of(apart)} times as much as one of {count(usual)}: "
+        "the mean loss is divided by the batch size again"
+        if apart >= uneven
+        else f"The mean loss is divided by the batch size again, which is {count(usual)}",
         seen=" ".join(seen),
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         evidence=[
             Lines(
-                title="What was differentiated, of the mean loss",
+                title="Differentiated loss over mean loss",
                 caption="One over the batch size at every step: it leaps where a batch is small.",
                 x_label="step",
                 y_label="objective / mean loss",

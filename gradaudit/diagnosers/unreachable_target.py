@@ -1,4 +1,4 @@
-"""The last activation of the model keeps it from the targets.
+"""The targets lie outside the range of the model's last activation.
 
 ## What it looks for
 
@@ -6,14 +6,14 @@ The operation that the predictions come from is read off the autograd graph behi
 relu. A softmax over one number is 1 whatever the input, which is critical. For losses that compare numbers with numbers
 the mean and the standard deviation of the targets are held against those that the activation can give: a sigmoid
 stays between 0 and 1, a tanh between -1 and 1, a relu is never negative, and the outputs of a softmax over n numbers
-have a mean of 1 / n. What no prediction can reach is known from that, whatever the weights. It is a warning above
-`lost` of the variance of the targets, and critical where it is more than the variance: then always saying the mean,
-without the activation, would be better than anything that the model can say.
+have a mean of 1 / n. From that follows the smallest mean squared error that any weights can reach. It is a warning
+above `lost` of the variance of the targets, and critical above the variance: then always predicting the mean, without
+the activation, would be better than anything that the model can predict.
 
 ## Why it matters
 
 No learning rate, no initialisation and no further layer helps: the best that training can do is to press the activation
-against its bound, where its gradient is gone.
+against its bound, where its gradient vanishes.
 
 ## What to try
 
@@ -55,7 +55,7 @@ from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.training import Training
 
 _VISIBLE = "compute the loss with torch.nn.functional outside of compiled regions, and record with this version"
-_GIVES = {"sigmoid": "between 0 and 1", "tanh": "between -1 and 1", "relu": "never negative"}
+_GIVES = {"sigmoid": "stays between 0 and 1", "tanh": "stays between -1 and 1", "relu": "is never negative"}
 
 
 @diagnoser(
@@ -116,6 +116,7 @@ def _finding(run: Run, facts: LossFacts, found: Reach | None, lost: float) -> Fi
     return Finding(
         severity=Severity.CRITICAL if hopeless else Severity.WARNING,
         confidence=Confidence.CERTAIN,
+        title=_title(facts, found),
         headline=_headline(facts, found),
         seen=_seen(facts, found),
         span=Span(first=int(steps.iloc[0]), last=int(steps.iloc[-1])),
@@ -135,18 +136,24 @@ def _finding(run: Run, facts: LossFacts, found: Reach | None, lost: float) -> Fi
     )
 
 
+def _title(facts: LossFacts, found: Reach | None) -> str:
+    if found is None:
+        return "Softmax over a single output"
+    return "Softmax cannot fit the targets" if facts.activation == "softmax" else "Targets outside the output range"
+
+
 def _headline(facts: LossFacts, found: Reach | None) -> str:
     if found is None:
-        return "The model ends in a softmax over one number: its output is 1 whatever the input"
+        return "The model ends in a softmax over one number, so its output is always 1"
     if facts.activation == "softmax":
         over = facts.softmax_over
         return (
-            f"The {count(over)} outputs of the softmax sum to 1, and their targets to {number(over * found.mean)} on "
-            "average"
+            f"The {count(over)} outputs of the softmax sum to 1, but their targets sum to {number(over * found.mean)} "
+            "on average"
             if over
-            else f"A softmax stays between 0 and 1, and {_targets(found)}"
+            else f"The softmax at the end stays between 0 and 1, but {_targets(found)}"
         )
-    return f"The model ends in {facts.activation}, {_GIVES[facts.activation or '']}, and {_targets(found)}"
+    return f"The {facts.activation} at the end {_GIVES[facts.activation or '']}, but {_targets(found)}"
 
 
 def _targets(found: Reach) -> str:
@@ -156,18 +163,18 @@ def _targets(found: Reach) -> str:
 def _seen(facts: LossFacts, found: Reach | None) -> str:
     if found is None:
         return (
-            f"What goes into {facts.function} comes from a softmax over a dimension of length 1. A softmax divides by "
-            "the sum of what it is over, so each output is 1, and its gradient is 0: nothing before it learns."
+            f"The input of {facts.function} comes from a softmax over a dimension of length 1. A softmax divides by "
+            "the sum over that dimension, so each output is 1 and its gradient is 0: no layer before it learns."
         )
-    said = f"What goes into {facts.function} comes from {facts.activation}. "
+    said = f"The input of {facts.function} comes from {facts.activation}. "
     if facts.function == "mse_loss":
-        said += f"With the best weights there are, the loss stays at {number(found.missed)} or above. "
+        said += f"Even with the best weights the loss stays at {number(found.missed)} or above. "
     elif facts.function not in ("l1_loss", "smooth_l1_loss", "huber_loss"):
         said += "Softmax lets one label win at the cost of the others. "
     if found.missed >= found.variance:
-        return said + f"Always saying the mean of the targets would cost their variance, {number(found.variance)}."
+        return said + f"Always predicting the mean of the targets would cost their variance, {number(found.variance)}."
     share = percent(found.missed / found.variance)
-    return said + f"That is {share} of what always saying the mean of the targets costs, {number(found.variance)}."
+    return said + f"That is {share} of what always predicting the mean of the targets costs, {number(found.variance)}."
 
 
 def _chart(facts: LossFacts, found: Reach | None, training: Training | None) -> list[AnyEvidence]:

@@ -1,35 +1,34 @@
-"""The loss swings more and more widely and no longer falls, or climbs back from its best.
+"""The loss oscillates more and more widely and no longer falls, or rebounds from its best.
 
 ## What it looks for
 
-The last four fifths of the run in eight parts. In each part, how widely the loss swings around its own straight line:
-from the 10th to the 90th percentile of what is left. The last two parts swinging `growth` times as widely as the first
-two, with a rank correlation of at least `trend` over the parts, by at least `share` of the first loss and at least
-`turns` times up and down, while the loss falls by less than `gain` of its first value: then it is a note.
+The last four fifths of the run in eight parts. In each part, how widely the loss oscillates around its own straight
+line: from the 10th to the 90th percentile of the residuals. The last two parts oscillating `growth` times as widely as
+the first two, with a rank correlation of at least `trend` over the parts, by at least `share` of the first loss and at
+least `turns` times up and down, while the loss falls by less than `gain` of its first value: then it is a note.
 
-And the medians of the run's tenths: the last one above the lowest by at least `lost` of what had been gained by then,
-from the first loss, and by `errors` standard errors of their means, after a gain of at least `share` of the first loss.
-It is a note, and a warning when the validation loss gives up as much of its own gain and the learning rate is no higher
-than it was then.
+And the medians of the run's tenths: the last one above the lowest by at least `lost` of the improvement by then,
+from the first loss, and by `errors` standard errors of their means, after an improvement of at least `share` of the
+first loss. It is a note, and a warning when the validation loss loses as much of its own improvement and the learning
+rate is no higher than it was then.
 
 ## Why it matters
 
-A swing that grows is a step that overshoots a little more each time: the learning rate has passed what the sharpest
-direction of the loss allows. Left alone it ends in a spike or in divergence, and what it learns meanwhile is
-averaged away. A loss that climbs back has given away steps that were paid for: the best weights of the run are not its
-last.
+An oscillation that grows is a step that overshoots a little more each time: the learning rate is above what the
+sharpest direction of the loss allows. It tends to end in a spike or in divergence, and learning stops meanwhile. A loss
+that rebounds has lost what earlier steps had gained: the best weights of the run are not its last.
 
 ## What to try
 
-Divide the learning rate by 3, or let it decay from where the swings begin. Lower the momentum from 0.99 to 0.9, and
-clip the gradient norm at its 90th percentile. Keep a checkpoint of the best step.
+Divide the learning rate by 3, or let it decay from where the oscillation begins. Lower the momentum from 0.99 to 0.9,
+and clip the gradient norm at its 90th percentile. Keep a checkpoint of the best step.
 
 ## When it is wrong
 
-A loss that is steady but noisy swings as widely at the end as before and is not reported, and neither is one that still
-falls. Data that becomes harder or more mixed over the run looks the same, and so does a penalty that sets in late. A
-run that diverged, or that holds NaN, is left to `divergence` and `non_finite`; adversarial, contrastive and
-policy-gradient losses swing by nature.
+A loss that is steady but noisy oscillates as widely at the end as before and is not reported, and neither is one that
+still falls. Data that becomes harder or more mixed over the run looks the same, and so does a penalty that sets in
+late. A run that diverged, or that holds NaN, is left to `divergence` and `non_finite`; adversarial, contrastive and
+policy-gradient losses oscillate by nature.
 """
 
 from collections.abc import Iterator
@@ -80,7 +79,7 @@ def unstable_loss(
     lost: float = 0.15,  # of the gain; healthy runs reach 0.14 at 1.5 standard errors, faulty ones start at 0.20
     errors: float = 4.0,  # standard errors; those faulty ones start at 5
 ) -> Iterator[Verdict]:
-    """Compare how widely the loss swings at the end and at the beginning."""
+    """Compare how widely the loss oscillates at the end and at the beginning."""
     loss = training_loss(training)
     if loss.shapeless:
         yield NotApplicable(reason=loss.shapeless)
@@ -89,7 +88,7 @@ def unstable_loss(
         yield NotApplicable(reason=f"the loss is not finite at every step{label_of(training)}")
         return
     if diverges(training) is not None:
-        yield NotApplicable(reason=f"the loss diverges, which is worse than a swing{label_of(training)}")
+        yield NotApplicable(reason=f"the loss diverges, which is worse than an oscillation{label_of(training)}")
         return
     climbed = climb(loss)
     if climbed and climbed.lost >= lost and climbed.errors >= errors and climbed.gained >= share:
@@ -110,7 +109,7 @@ def unstable_loss(
         or fall >= gain * abs(loss.first)
     ):
         yield Clean(
-            measured=f"the loss swings by {number(late, 2)} at the end, {factor(grown)} times as widely as at the "
+            measured=f"the loss oscillates by {number(late, 2)} at the end, {factor(grown)} times as widely as at the "
             f"beginning"
         )
         return
@@ -142,7 +141,7 @@ def _back_up(loss: TrainingLoss, climbed: Climb, lost: float, errors: float, sha
     rates = training.learning_rates
     then, now = rates[climbed.until], rates[-1]
     steady = numpy.array_equal(rates[climbed.until :], numpy.broadcast_to(then, rates[climbed.until :].shape), True)
-    held_out = _held_out_gone(training.run)
+    held_out = _validation_rebound(training.run)
     worse = held_out >= lost
     rise = rising_rate(training)
     grown = rates[-1] / numpy.where(then > 0, then, numpy.nan)
@@ -150,14 +149,14 @@ def _back_up(loss: TrainingLoss, climbed: Climb, lost: float, errors: float, sha
     return Finding(
         severity=Severity.WARNING if worse and not raised else Severity.NOTE,
         confidence=Confidence.MEDIUM if worse else Confidence.LOW,
-        headline=f"The loss climbs back from {number(climbed.best)} at steps {count(start)} to {count(until - 1)} to "
+        title=f"Loss rebound from step {count(until)}",
+        headline=f"The loss rebounds from {number(climbed.best)} at steps {count(start)} to {count(until - 1)} to "
         f"{number(climbed.last)} at the end",
-        seen=f"It had fallen by {percent(climbed.gained)} of its first value, {number(loss.first)}, and "
-        f"{percent(climbed.lost)} of that is gone again in the last tenth of the run (medians of tenths). The learning "
-        "rate is "
+        seen=f"It had fallen by {percent(climbed.gained)} of its first value, {number(loss.first)}, and has lost "
+        f"{percent(climbed.lost)} of that again in the last tenth of the run (medians of tenths). The learning rate is "
         + (f"{rate_in_words(now)} from step {count(until)} on." if steady
            else f"{rate_in_words(then)} at step {count(until)} and {rate_in_words(now)} at the end.")
-        + (" The validation loss climbs back, too." if worse else ""),
+        + (" The validation loss rebounds, too." if worse else ""),
         span=Span(first=until, last=int(loss.steps[-1])),
         evidence=[
             loss_chart(training, "The training loss; the mark is where its best tenth ends.",
@@ -173,13 +172,13 @@ def _back_up(loss: TrainingLoss, climbed: Climb, lost: float, errors: float, sha
             Action(text="If the data, or a weight in the loss, changes there, judge by the validation loss"),
         ],
         measures=[
-            Measure(quantity="rise since the best tenth / gain by then", value=climbed.lost, comparison=">=",
+            Measure(quantity="rise since the best tenth / improvement by then", value=climbed.lost, comparison=">=",
                     threshold=lost, unit="fraction", option="lost"),
             Measure(quantity="rise / standard error", value=climbed.errors, comparison=">=", threshold=errors,
                     option="errors"),
-            Measure(quantity="gain by then / first loss", value=climbed.gained, comparison=">=", threshold=share,
+            Measure(quantity="improvement by then / first loss", value=climbed.gained, comparison=">=", threshold=share,
                     unit="fraction", option="share"),
-            Measure(quantity="rise of the validation loss / its gain", value=held_out, comparison=">=",
+            Measure(quantity="rise of the validation loss / its improvement", value=held_out, comparison=">=",
                     threshold=lost, unit="fraction", option="lost", decides="warning"),
             *([] if not numpy.isfinite(grown).any() else [
                 Measure(quantity="learning rate at the end / where the best tenth ends", value=largest(grown),
@@ -188,8 +187,8 @@ def _back_up(loss: TrainingLoss, climbed: Climb, lost: float, errors: float, sha
     )  # fmt: skip
 
 
-def _held_out_gone(run: Run) -> float:
-    """The share of its gain that the validation loss has given up at the end; NaN where it is not known."""
+def _validation_rebound(run: Run) -> float:
+    """The share of its improvement that the validation loss has lost at the end; NaN where it is not known."""
     held_out = validation(run)
     values = held_out.losses[numpy.isfinite(held_out.losses)] if held_out is not None else numpy.zeros(0)
     if len(values) < _EVALUATIONS or not values[0] > values.min():
@@ -220,15 +219,16 @@ def _finding(
     return Finding(
         severity=Severity.NOTE,
         confidence=Confidence.MEDIUM,
-        headline=f"The loss swings {factor(late / early)} times as widely at the end, by {number(late, 2)}, and no "
+        title=f"Oscillating loss from step {count(start)}",
+        headline=f"The loss oscillates {factor(late / early)} times as widely at the end, by {number(late, 2)}, and no "
         f"longer falls",
-        seen=f"From step {count(start)} on it swings at least {setting(growth)} times as widely as at the beginning. "
-        f"In the last quarter it crosses its trend {plural(crossings, 'time')} and swings by "
+        seen=f"From step {count(start)} on it oscillates at least {setting(growth)} times as widely as at the "
+        f"beginning. In the last quarter it crosses its trend {plural(crossings, 'time')} and oscillates by "
         f"{percent(late / first) if first else number(late)} of the first loss, at a learning rate of "
         f"{rate_in_words(training.learning_rates[-1])}.",
         span=Span(first=start, last=int(loss.steps[-1])),
         evidence=[
-            loss_chart(training, "The training loss; the mark is where its swings have become wide.",
+            loss_chart(training, "The training loss; the mark is where its oscillation has become wide.",
                        [Mark(label=f"step {count(start)}", x=start)]),
             norm_chart(training, "The gradient norm over the same steps: steps that overshoot make it grow, "
                        "too.", []),
@@ -242,10 +242,10 @@ def _finding(
             Action(text="If the batches differ much, take 4 times as many examples a step"),
         ],
         measures=[
-            ratio(("swing of the last quarter", late), ("first", early), ">=", growth, option="growth"),
-            Measure(quantity="rank correlation of swing and time", value=rank_correlation(widths), comparison=">=",
-                    threshold=trend, option="trend"),
-            ratio(("swing of the last quarter", late), ("first loss", first), ">=", share, unit="fraction",
+            ratio(("oscillation of the last quarter", late), ("first", early), ">=", growth, option="growth"),
+            Measure(quantity="rank correlation of oscillation and time", value=rank_correlation(widths),
+                    comparison=">=", threshold=trend, option="trend"),
+            ratio(("oscillation of the last quarter", late), ("first loss", first), ">=", share, unit="fraction",
                   option="share"),
             Measure(quantity="crossings of the trend, last quarter", value=crossings, comparison=">=",
                     threshold=turns, unit="count", option="turns"),

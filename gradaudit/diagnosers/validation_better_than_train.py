@@ -5,14 +5,14 @@
 The evaluations of the last half of the run, at least `evaluations` of them. A validation loss more than `margin` below
 the training loss around it in `most` of them is a note. A training loss measured in evaluation mode can be compared,
 and so can the running one of a model without dropout, batch normalisation and label smoothing. With dropout or batch
-normalisation `noise` takes the place of `margin`: noise that takes away most of what the model can do is worth a note,
-and augmented training data or a leak look the same.
+normalisation `noise` takes the place of `margin`: they raise the training loss, and only a gap that they rarely explain
+is worth a note. Augmented training data or a leak look the same.
 
 ## Why it matters
 
-Nothing learns data better that it has not seen. Either the training loss is of harder inputs (augmentation, mixup) than
-the model will meet, or the validation data is easier. Examples that are in both sets make the two losses alike, and lie
-below the training loss only where noise raises that.
+No model predicts new data better than its training data. Either the training inputs are harder than those the model
+will meet (augmentation, mixup), or the validation data is easier. Examples that are in both sets make the two losses
+alike; the validation loss is then lower only where dropout or batch normalisation raises the training loss.
 
 ## What to try
 
@@ -105,16 +105,17 @@ def validation_better_than_train(
     yield Finding(
         severity=Severity.NOTE,
         confidence=Confidence.LOW if train.name.endswith("(running)") else Confidence.MEDIUM,
+        title="Validation loss below training loss",
         headline=f"The {held_out.name} loss is {percent(median(below))} below the training loss in "
-        f"{count((below > least).sum())} of the {plural(len(steps), 'evaluation')} of the last half",
-        seen=f"In the last half the {held_out.name} loss is {number(median(values))} and the {train.name} around it "
-        f"{number(median(around))} (medians). "
+        f"{count((below > least).sum())} of {plural(len(steps), 'evaluation')} of the last half",
+        seen=f"In the last half the {held_out.name} loss is {number(median(values))}, and the {train.name} at the same "
+        f"steps is {number(median(around))} (medians). "
         + (
-            "Dropout or batch normalisation in training mode may cost the model that much; augmented training data or "
-            "a leak look the same."
+            "Dropout or batch normalisation in training mode may raise the training loss that much. Augmented training "
+            "data or a leak look the same."
             if train.noisy
-            else "A model does not know new data better than what it was trained on: the training inputs are harder, "
-            "as augmentation and mixup make them, or those of the validation easier."
+            else "A model does not predict new data better than its training data. Either the training inputs are "
+            "harder, as augmentation and mixup make them, or the validation data is easier."
         ),
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         evidence=[

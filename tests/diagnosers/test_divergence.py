@@ -53,7 +53,9 @@ def test_a_first_loss_that_is_no_number_cannot_be_compared_with(tmp_path):
 
 def test_a_loss_that_leaves_for_good_is_critical(tmp_path):
     finding = assert_finds(divergence, diverging(tmp_path / "a"), Severity.CRITICAL)
-    assert finding.headline == "The loss diverges at step 141: it climbs from 1.16 to 40 and ends at 29.1"
+    assert finding.title == "Divergence from step 141"
+    assert finding.headline.endswith("from 1.16 to 40 and ends at 29.1")
+    assert finding.measures[1].value == pytest.approx(12.6, abs=0.1), "last loss over the start"
     assert finding.span.first == 141
     assert finding.actions[0].text == "Lower the learning rate at step 141 from 0.001 to 1e-4"
 
@@ -61,7 +63,7 @@ def test_a_loss_that_leaves_for_good_is_critical(tmp_path):
 def test_it_names_a_learning_rate_that_grew(tmp_path):
     rates = [[1e-3 * 1.02**step] for step in range(200)]
     finding = assert_finds(divergence, diverging(tmp_path / "a", steps={"learning_rate": rates}))
-    assert "the learning rate has gone from 0.001 to" in finding.seen
+    assert "the learning rate has risen from 0.001 to" in finding.seen
 
 
 @pytest.mark.parametrize("steps", [slice(50, 80), slice(1, 30), slice(100, 108), slice(20, 160)])
@@ -75,9 +77,8 @@ def test_a_loss_that_only_comes_back_to_its_start_is_critical(tmp_path):
     loss = flat(200, 2.25)
     loss[20:60] = 9.0
     finding = assert_finds(divergence, build_run(tmp_path / "a", loss=loss, facts=TEN), Severity.CRITICAL)
-    assert finding.headline == (
-        "The loss climbs from 2.25 to 9.00 at step 22 and only comes back to where it started, 2.25"
-    )
+    assert finding.title == "Divergence from step 22"
+    assert "from 2.25 to 9.00 at step 22 and only returns to its start, 2.25" in finding.headline
 
 
 def test_targets_that_move_are_not_judged(tmp_path):
@@ -120,13 +121,15 @@ def test_an_optimizer_that_maximizes_is_named_first(tmp_path):
     run = build_run(tmp_path / "a", loss=numpy.geomspace(2.3, 500, 200), facts=TEN)
     run = dataclasses.replace(run, meta=msgspec.structs.replace(run.meta, optimizers=[facts]))
     finding = assert_finds(divergence, run, Severity.CRITICAL)
+    assert finding.title == "Gradient ascent instead of descent"
     assert "maximize=True" in finding.seen
     assert finding.actions[0].text.startswith("Remove maximize=True")
 
 
 def test_a_rise_below_the_constant_predictor_is_a_warning(tmp_path):
     loss = numpy.linspace(0.5, 1.0, 200)
-    assert_finds(divergence, build_run(tmp_path / "a", loss=loss, facts=TEN), Severity.WARNING)
+    finding = assert_finds(divergence, build_run(tmp_path / "a", loss=loss, facts=TEN), Severity.WARNING)
+    assert finding.title == f"Rising loss from step {finding.span.first}"
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1e4])
@@ -140,7 +143,7 @@ def test_a_loss_that_comes_back_to_its_start_is_not_called_worse_than_it(tmp_pat
     loss = numpy.interp(numpy.arange(400), [0, 100, 250, 300, 399], [2.3, 1.0, 9.0, 9.0, 2.2])
     loss[360:] = 2.2
     finding = assert_finds(divergence, build_run(tmp_path / "a", loss=loss, facts=TEN), Severity.CRITICAL)
-    assert "It comes back to about where it started: on balance nothing is learned." in finding.seen
+    assert "on balance nothing is learned" in finding.seen
     assert "the mean of the last 40 is 2.20" in finding.seen
     assert "worse than" not in finding.seen
 
@@ -149,7 +152,7 @@ def test_one_low_batch_is_not_the_lowest_that_it_was(tmp_path):
     loss = diverging(tmp_path / "a").steps["mean_loss"].to_numpy().copy()
     loss[60] = 0.01
     finding = assert_finds(divergence, build_run(tmp_path / "b", loss=loss, facts=TEN))
-    assert "climbs from 1.16 to" in finding.headline
+    assert "rises from 1.16 to" in finding.headline
     assert "(median of 5 steps)" in finding.seen
 
 

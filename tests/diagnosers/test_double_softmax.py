@@ -48,15 +48,15 @@ def test_small_logits_of_a_weak_signal_are_no_sigmoid(tmp_path):
 
 def test_few_steps_or_no_samples_cannot_be_judged(tmp_path):
     assert "span 41 steps" in assert_could_not_look(double_softmax, probabilities(tmp_path / "a", last=40))
-    assert "were not sampled" in assert_could_not_look(double_softmax, healthy(tmp_path))
+    assert "was not sampled" in assert_could_not_look(double_softmax, healthy(tmp_path))
 
 
 def test_probabilities_into_cross_entropy_are_critical(tmp_path):
     finding = assert_finds(double_softmax, probabilities(tmp_path / "a"), Severity.CRITICAL)
-    assert finding.headline == (
-        "What goes into cross_entropy lies between 0.01 and 0.97, each row sums to 1: softmax is applied twice"
-    )
-    assert "With every answer right the loss would still be 1.46." in finding.seen
+    assert finding.title == "Softmax applied twice"
+    assert "between 0.01 and 0.97 with row sums of 1" in finding.headline
+    assert [measure.value for measure in finding.measures[:2]] == pytest.approx([0.01, 0.97])
+    assert "the loss would be 1.46." in finding.seen
     assert finding.confidence == "certain"
 
 
@@ -70,16 +70,18 @@ def test_the_softmax_of_the_model_is_named(tmp_path):
 def test_a_sigmoid_before_the_binary_loss_is_critical(tmp_path):
     run = probabilities(tmp_path / "a", error=float("nan"), facts=BINARY)
     finding = assert_finds(double_softmax, run, Severity.CRITICAL)
-    assert finding.headline.endswith("between 0.01 and 0.97: sigmoid is applied twice")
-    assert "would still be 0.541" in finding.seen
+    assert finding.title == "Sigmoid applied twice"
+    assert "between 0.01 and 0.97:" in finding.headline
+    assert "would be 0.541" in finding.seen
 
 
 def test_a_sigmoid_before_cross_entropy_is_a_warning(tmp_path):
-    assert_finds(double_softmax, probabilities(tmp_path / "a", error=0.8), Severity.WARNING)
+    finding = assert_finds(double_softmax, probabilities(tmp_path / "a", error=0.8), Severity.WARNING)
+    assert finding.title == "Sigmoid before cross-entropy"
 
 
 def test_class_weights_leave_the_floor_open(tmp_path):
     import msgspec
 
     facts = msgspec.structs.replace(TEN, weighted=True, class_weights=[1.0] * 10)
-    assert "would still be" not in assert_finds(double_softmax, probabilities(tmp_path / "a", facts=facts)).seen
+    assert "the loss would be" not in assert_finds(double_softmax, probabilities(tmp_path / "a", facts=facts)).seen

@@ -67,8 +67,9 @@ def test_a_loss_of_unknown_sign_is_no_symptom(tmp_path):
 
 def test_replacing_the_weights_without_harm_is_a_note(tmp_path):
     finding = assert_finds(learning_rate_too_high, fast(tmp_path / "run"), Severity.NOTE)
-    assert "The loss shows no harm from it." in finding.seen
-    assert finding.headline == "One step changes the weights by 0.9 times their size, at step 0"
+    assert "The loss shows no harm." in finding.seen
+    assert finding.title == "Oversized update at step 0"
+    assert finding.headline == "At step 0 the update of the median weight layer is 0.9 times its weights"
     assert finding.actions[0].text == (
         "Warm up over the first 100 steps, from 1e-4 to 0.001: only the first updates are too large"
     )
@@ -79,11 +80,12 @@ def test_replacing_the_weights_for_little_is_a_warning(tmp_path):
     little = fast(tmp_path / "a", loss=falling(300, last=2.0))
     finding = assert_finds(learning_rate_too_high, little, Severity.WARNING)
     assert "The loss ends at 1.99, 86 % of its start." in finding.seen
+    assert finding.title == "Learning rate too high"
     assert_finds(learning_rate_too_high, fast(tmp_path / "b", pace=0.7, loss=falling(300, last=2.0)), Severity.NOTE)
 
 
-def even_guess(last):
-    """A vocabulary of 100 of which most is one word: the frequencies alone give 1.5, and an even guess 4.6."""
+def uniform_start(last):
+    """A vocabulary of 100 of which most is one word: the frequencies alone give 1.5, a uniform prediction 4.6."""
     return {
         "loss": falling(300, first=4.6, last=last),
         "facts": LossFacts(id=0, function="cross_entropy", classes=100, label_entropy=1.5),
@@ -92,10 +94,10 @@ def even_guess(last):
 
 def test_a_fall_to_the_frequencies_of_the_labels_is_little(tmp_path):
     """28 % of the start, and yet nothing but how often each token occurs."""
-    finding = assert_finds(learning_rate_too_high, fast(tmp_path / "a", **even_guess(1.3)), Severity.WARNING)
-    assert "The loss ends at 1.30, and always predicting the same gives 1.50." in finding.seen
-    learned = assert_finds(learning_rate_too_high, fast(tmp_path / "b", **even_guess(1.0)), Severity.NOTE)
-    assert "The loss shows no harm from it." in learned.seen
+    finding = assert_finds(learning_rate_too_high, fast(tmp_path / "a", **uniform_start(1.3)), Severity.WARNING)
+    assert "The loss ends at 1.30, and a constant prediction has 1.50." in finding.seen
+    learned = assert_finds(learning_rate_too_high, fast(tmp_path / "b", **uniform_start(1.0)), Severity.NOTE)
+    assert "The loss shows no harm." in learned.seen
 
 
 def test_a_squared_error_on_another_scale_is_not_held_against_its_variance(tmp_path):
@@ -107,8 +109,8 @@ def test_a_squared_error_on_another_scale_is_not_held_against_its_variance(tmp_p
 def test_a_warmup_that_blows_the_weights_up_for_little_is_a_warning(tmp_path):
     """No single step replaces the weights, and ten of them do."""
     finding = assert_finds(learning_rate_too_high, blown_up(tmp_path / "a"), Severity.WARNING)
-    assert finding.headline == "One step changes the weights by 0.3 times their size, at step 0"
-    assert "Within ten steps from step 0 on it grows to 3.0 times its size." in finding.seen
+    assert [round(measure.value, 3) for measure in finding.measures[:2]] == [0.3, 3.0]
+    assert "The median weight layer grows to 3.0 times its size within ten steps from step 0." in finding.seen
     assert "The loss ends at 1.99, 86 % of its start." in finding.seen
     assert (finding.span.first, finding.span.last) == (0, 10)
     assert finding.actions[0].text == (

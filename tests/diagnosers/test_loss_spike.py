@@ -12,7 +12,7 @@ from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_f
 
 
 def test_a_falling_loss_is_quiet(tmp_path):
-    assert assert_clean(loss_spike, healthy(tmp_path)) == "no spike that the loss comes back from in 200 steps"
+    assert assert_clean(loss_spike, healthy(tmp_path)) == "no spike that the loss recovers from in 200 steps"
 
 
 def test_one_bad_batch_is_quiet(tmp_path):
@@ -51,7 +51,7 @@ def test_a_spike_is_a_note(tmp_path):
 
 def test_one_that_undoes_what_was_gained_is_a_warning(tmp_path):
     finding = assert_finds(loss_spike, spiking(tmp_path / "a"), Severity.WARNING)
-    assert "undoes all of what had been gained since the first steps" in finding.seen
+    assert "undoes all of the improvement since the first steps" in finding.seen
 
 
 def test_a_first_batch_far_off_decides_nothing(tmp_path):
@@ -101,7 +101,8 @@ def test_the_steps_and_the_height_are_those_of_the_losses_and_not_of_their_media
     loss[200:205] += numpy.asarray([1.0, 1.4, 1.8, 1.4, 1.0])
     finding = assert_finds(loss_spike, build_run(tmp_path / "a", loss=loss, facts=TEN))
     assert (finding.span.first, finding.span.last) == (200, 204)
-    assert "at step 202 and comes back" in finding.headline
+    assert finding.title == "Loss spike at step 202"
+    assert "at step 202 and recovers" in finding.headline
     assert f"The highest loss of a step is {number(loss[202])}" in finding.seen
     assert "median of 5 steps" in finding.measures[0].quantity
 
@@ -139,6 +140,7 @@ def test_spikes_at_equal_distances_are_the_doing_of_the_script(tmp_path):
     for at in range(200, 1000, 200):
         loss[at : at + 6] += 2.0
     finding = assert_finds(loss_spike, build_run(tmp_path / "a", loss=loss, facts=TEN), Severity.NOTE)
+    assert finding.title == "Loss spike every 200 steps"
     assert "times its trend about every 200 steps, 4 times" in finding.headline
     assert finding.actions[0].text.startswith("Find what the script does every 200 steps: the update of a target")
     assert "broken" not in " ".join(action.text for action in finding.actions)

@@ -28,7 +28,8 @@ def test_what_was_not_seen_is_not_judged(tmp_path):
 
 def test_never_zeroed_is_critical_and_certain(tmp_path):
     finding = assert_finds(stale_gradient, never_zeroed(tmp_path / "a"), Severity.CRITICAL)
-    assert finding.headline == "Gradients are not zeroed before 100 % of the steps, 199 of 199"
+    assert finding.title == "Gradients not zeroed"
+    assert [measure.value for measure in finding.measures] == [1.0, 199]
     assert finding.confidence is Confidence.CERTAIN
     assert finding.span.first == 1
 
@@ -42,4 +43,6 @@ def test_zeroing_at_every_fourth_step_is_a_warning(tmp_path):
     stale = (numpy.arange(200) % 4 != 0).astype(int)
     run = build_run(tmp_path / "a", loss=falling(), steps={"stale": stale})
     finding = assert_finds(stale_gradient, run, Severity.WARNING)
+    assert finding.title == "Gradients zeroed too rarely"
+    assert finding.measures[0].value == 0.75
     assert finding.actions[0].text == "Zero the gradients at every step, not at 25 % of them"

@@ -37,7 +37,9 @@ def test_a_run_without_evaluations_or_modes_could_not_be_looked_at(tmp_path):
 def test_validation_in_training_mode_is_a_warning(tmp_path):
     finding = assert_finds(train_mode_evaluation, evaluated_in_training(tmp_path / "a"), Severity.WARNING)
     assert finding.measuring, "the training itself is as it was"
-    assert finding.headline == "The model is in training mode in 10 of 10 evaluations of the validation loss"
+    assert finding.title == "Evaluation in training mode"
+    assert "10 of 10 evaluations of the validation loss" in finding.headline
+    assert [measure.value for measure in finding.measures] == [1.0]
     assert finding.actions[0].code.startswith("model.eval()")
 
 

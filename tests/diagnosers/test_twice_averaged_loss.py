@@ -36,7 +36,7 @@ def test_sums_weights_and_further_terms_are_quiet(tmp_path):
 
 def test_a_weight_beside_the_mean_changes_nothing(tmp_path):
     finding = assert_finds(twice_averaged_loss, of_sizes(tmp_path / "half", 0.5 / SIZES), Severity.WARNING)
-    assert "what was differentiated is cross_entropy, times 0.5, divided by the number of examples" in finding.seen
+    assert "the differentiated loss is cross_entropy, times 0.5, divided by the number of examples" in finding.seen
 
 
 def test_batches_of_one_size_leave_it_open(tmp_path):
@@ -51,9 +51,9 @@ def test_a_loss_that_was_not_seen_cannot_be_compared(tmp_path):
 def test_a_small_last_batch_makes_it_a_warning(tmp_path):
     finding = assert_finds(twice_averaged_loss, divided_twice(tmp_path / "a"), Severity.WARNING)
     assert finding.confidence is Confidence.CERTAIN
-    assert finding.headline == (
-        "The mean loss is divided by the batch size once more: a batch of 2 takes a step 25 times as long as one of 50"
-    )
+    assert finding.title == "Loss averaged twice"
+    assert finding.headline.startswith("A batch of 2 counts 25 times as much as one of 50")
+    assert finding.measures[1].value == 25
     assert "The smallest has 2, first at step 9" in finding.seen
     assert finding.actions[1].text.startswith("Divide the learning rate by 50 in exchange, from 0.001 to 2e-5")
 

@@ -44,9 +44,9 @@ def test_classes_have_no_range(tmp_path: Path) -> None:
 
 def test_targets_far_above_a_sigmoid_are_critical(tmp_path: Path) -> None:
     finding = assert_finds(unreachable_target, out_of_reach(tmp_path / "a"), Severity.CRITICAL)
-    assert finding.headline == (
-        "The model ends in sigmoid, between 0 and 1, and the targets have mean 45 and standard deviation 20"
-    )
+    assert finding.title == "Targets outside the output range"
+    assert "the targets have mean 45 and standard deviation 20" in finding.headline
+    assert finding.measures[0].value == pytest.approx(5.83, abs=0.01), "of the variance"
     assert finding.confidence is Confidence.CERTAIN
     assert "the loss stays at 2,330 or above" in finding.seen
 
@@ -55,13 +55,15 @@ def test_targets_far_above_a_sigmoid_are_critical(tmp_path: Path) -> None:
 def test_a_softmax_over_one_number_is_critical_under_any_loss(tmp_path: Path, function: str) -> None:
     facts = LossFacts(id=0, function=function, activation="softmax", softmax_over=1, target_mean=0.5)
     finding = assert_finds(unreachable_target, build_run(tmp_path / "a", loss=flat(), facts=facts), Severity.CRITICAL)
-    assert finding.headline == "The model ends in a softmax over one number: its output is 1 whatever the input"
+    assert finding.title == "Softmax over a single output"
+    assert finding.measures[0].value == 1
 
 
 def test_labels_that_are_right_at_once_are_out_of_reach_of_a_softmax(tmp_path: Path) -> None:
     run = out_of_reach(tmp_path / "a", "softmax", 0.6, 0.24, over=3)
     finding = assert_finds(unreachable_target, run, Severity.WARNING)
-    assert finding.headline == "The 3 outputs of the softmax sum to 1, and their targets to 1.80 on average"
+    assert finding.title == "Softmax cannot fit the targets"
+    assert "their targets sum to 1.80 on average" in finding.headline
     assert "one sigmoid for each label" in finding.actions[0].text
 
 

@@ -82,7 +82,9 @@ def test_a_rate_that_was_raised_is_why_the_loss_climbs_back(tmp_path):
 
 def test_a_loss_that_climbs_back_with_the_held_out_one_is_a_warning(tmp_path):
     finding = assert_finds(unstable_loss, climbing(tmp_path / "a", evaluations=RISING), Severity.WARNING)
-    assert finding.headline.startswith("The loss climbs back from 0.")
+    assert finding.title == f"Loss rebound from step {finding.span.first}"
+    assert finding.headline.startswith("The loss rebounds from 0.")
+    assert finding.measures[0].value >= 0.15
     assert 200 <= finding.span.first <= 240
     assert finding.span.last == 399
 
@@ -105,6 +107,7 @@ def test_short_runs_cannot_be_judged(tmp_path):
 def test_swings_that_grow_are_a_note(tmp_path, period):
     finding = assert_finds(unstable_loss, swinging(tmp_path / "a", period=period), Severity.NOTE)
     assert 80 < finding.span.first < 300
+    assert finding.title == f"Oscillating loss from step {finding.span.first}"
     assert "a third of what it is at step" in finding.actions[0].text
 
 

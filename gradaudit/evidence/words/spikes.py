@@ -16,7 +16,7 @@ def order_in_words(training: Training, loss: TrainingLoss, crossings: Crossings)
     name = optimizer_class(training)
     match crossings.first:
         case "update":
-            moments = f"the moments of {name} were stale" if scale_free(training) else "momentum carried it on"
+            moments = f"the moments of {name} were stale" if scale_free(training) else "momentum had built up"
             return (
                 f"The updates left their usual size first, at {at(crossings.update)}, before the loss at "
                 f"{at(crossings.loss)} and the gradient at {at(crossings.gradient)}: {moments}."
@@ -34,9 +34,9 @@ def order_in_words(training: Training, loss: TrainingLoss, crossings: Crossings)
         case "loss":
             return f"The loss left its usual range at {at(crossings.loss)}, before the gradient and the updates."
         case "unclear":
-            return "No single loss around it is far outside its usual range, so nothing is said of what rose first."
+            return "No single loss around it is far outside its usual range, so what rose first is not known."
         case _:
             return (
-                "Whether the updates, the gradient or the loss rose first is not known: not every step around it has "
-                "its statistics."
+                "Whether the updates, the gradient or the loss rose first is not known: statistics were not recorded "
+                "at every step around it."
             )

@@ -19,7 +19,7 @@ _DEVIATIONS = 4.0  # standard deviations from batch to batch, on a logarithmic s
 
 
 def symptom(training: Training, epochs: float, steps: float) -> tuple[str, int]:
-    """What training suffers from, in a sentence, and from which global step on; empty when nothing."""
+    """How training fails, in a sentence, and from which global step on; empty when nothing."""
     broken = breakdown(training)
     if broken is not None and not broken.recovered and ran_away(broken):
         return f"The run ends in NaN or infinity, first at step {count(broken.step)}.", broken.step
@@ -74,7 +74,7 @@ def little(loss: TrainingLoss, kept: float) -> str:
     # How often each token occurs is learned in a few steps: a fall from a uniform prediction to that shows nothing.
     if _of_constant(loss) >= kept:
         level = number(constant_level(loss))
-        return f"The loss ends at {number(loss.last)}, and always predicting the same gives {level}."
+        return f"The loss ends at {number(loss.last)}, and a constant prediction has {level}."
     return ""
 
 
@@ -94,7 +94,7 @@ def size_measures(
     )  # fmt: skip
     if severity is Severity.CRITICAL:
         return [
-            Measure(quantity=f"{_SIZE}, of a training that suffers", value=top, comparison=">=",
+            Measure(quantity=f"{_SIZE}, of a training that fails", value=top, comparison=">=",
                     threshold=with_symptom, option="with_symptom", decides="critical"),
         ]  # fmt: skip
     if top >= note:
@@ -118,7 +118,7 @@ def harm_measures(
         option="kept", decides="warning", any_of="harm",
     )  # fmt: skip
     constant = Measure(
-        quantity="last loss / that of always predicting the same", value=_of_constant(loss), comparison=">=",
+        quantity="last loss / that of a constant prediction", value=_of_constant(loss), comparison=">=",
         threshold=kept, option="kept", decides="warning", any_of="harm",
     )  # fmt: skip
     large = Measure(

@@ -67,7 +67,10 @@ def distance(before: float, after: float) -> str:
 
 
 def factor(value: float) -> str:
-    """How many times: 1.4, 63, 2,100, 3.4e7."""
+    """How many times: 1.4, 63, 2,100, 13 million, 4.9 billion, 3e17."""
+    for size, word in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
+        if size <= float(f"{abs(value):.2e}") < 1e15:
+            return f"{number(value / size, 2 if abs(value) < 100 * size else 3)} {word}"
     return number(value, 2 if abs(value) < 100 else 3)
 
 

@@ -40,6 +40,9 @@ def test_shares_factors_and_counts():
         "12 %", "5 %", "0.4 %", "0.012 %", "0 %",
     ]  # fmt: skip
     assert [factor(value) for value in (1.44, 63.4, 2123)] == ["1.4", "63", "2,120"]
+    large = (999_999, 1.34e7, -6.2e6, 4.94e10, 1.5e12, 3e17, float("inf"))
+    words = ["1.0 million", "13 million", "-6.2 million", "49 billion", "1.5 trillion", "3e17", "infinity"]
+    assert [factor(value) for value in large] == words
     assert plural(1, "step") == "1 step"
     assert plural(1320, "step") == "1,320 steps"
     assert plural(2, "loss", "losses") == "2 losses"
