@@ -34,8 +34,8 @@ def verdict(audit: Audit) -> str:
     ):
         opening = "This run is measured wrongly"
     root = audit.ranked[0]
-    # The symptom first, where it is worse than what brought it about.
-    symptom = min(root.below(), key=lambda item: item.finding.severity.rank, default=root)
+    # The symptom first, where it is worse than what brought it about: the last of what followed.
+    symptom = min(reversed(list(root.below())), key=lambda item: item.finding.severity.rank, default=root)
     named = within(root)
     if symptom.finding.severity.rank < root.finding.severity.rank:
         named = f"{within(symptom)}, caused by {within(root)}"
