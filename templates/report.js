@@ -1,4 +1,4 @@
-// Theme, copy, filter, sort, read-outs, keyboard and deep links. Every page is complete without this file.
+// Theme, copy, filter, sort, tooltips, keyboard and deep links. Every page is complete without this file.
 (() => {
   "use strict";
   const one = (selector, root = document) => root.querySelector(selector);
@@ -203,11 +203,11 @@
     };
   }
 
-  // Read-outs: what the charts say under the pointer.
+  // Tooltips: what the charts say under the pointer.
   const note = document.createElement("div");
   const rule = document.createElement("div");
-  note.className = "readout";
-  rule.className = "readout-rule";
+  note.className = "tooltip";
+  rule.className = "tooltip-rule";
   note.hidden = rule.hidden = true;
   document.body.append(note, rule);
   const shown = (value) => {

