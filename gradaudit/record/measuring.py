@@ -5,6 +5,7 @@ from typing import Any
 from gradaudit.record.cadence import in_last_tenth
 from gradaudit.record.measure import histograms
 from gradaudit.record.observe.calls import CALLS
+from gradaudit.record.observe.groups import OptimizerLike
 from gradaudit.record.observe.tensors import ROWS_OF_TENSORS, Plan
 from gradaudit.record.storage.steps import StepRecord
 
@@ -12,7 +13,7 @@ ROWS_EVERY = 10  # recorded steps between two looks at embedding rows
 _GRADIENTS, _UPDATES, _HISTOGRAMS = "gradient statistics", "weight and update statistics", "histograms"  # observers
 
 
-def measure(recording: Any, optimizer: Any, record: StepRecord, step: int) -> Plan | None:
+def measure(recording: Any, optimizer: OptimizerLike, record: StepRecord, step: int) -> Plan | None:
     """Measure the gradients, and the weights before the step; None where that cannot be done."""
     call = recording.observers.call
     plan: Plan

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from gradaudit.endings import MOST_STARTS, STARTS
 from gradaudit.record import signals
@@ -34,14 +34,8 @@ class Milestones:
         """The recorder has started."""
         self._write()
 
-    def note(self, seam: str, arguments: tuple[Any, ...]) -> None:
-        """A seam was called."""
-        if seam == "between.on_backward":
-            kind = "backwards"
-        elif seam == "between.on_loss":
-            kind = "losses" if arguments[1].requires_grad else "evaluations"
-        else:
-            return
+    def count(self, kind: Literal["backwards", "losses", "evaluations"]) -> None:
+        """A backward ran, or a loss was computed: of the training, or of an evaluation."""
         self.facts[kind] += 1
         count = self.facts[kind]
         if count == 1 or (kind == "evaluations" and count & (count - 1) == 0) or (count == 1000):

@@ -1,4 +1,4 @@
-"""The recording of one process: what each seam saw, put together at the optimizer's step."""
+"""The recording of one process: what each hook saw, put together at the optimizer's step."""
 
 import math
 import time
@@ -19,6 +19,7 @@ from gradaudit.record.observe.activations import EVERY, Activations
 from gradaudit.record.observe.between import Between
 from gradaudit.record.observe.calls import CALLS, Calls
 from gradaudit.record.observe.gathered import Gathered
+from gradaudit.record.observe.groups import OptimizerLike
 from gradaudit.record.observe.stack import is_on_stack, wrapper_frame
 from gradaudit.record.observe.tensors import Plan, TensorTable
 from gradaudit.record.observe.threads import PerThread
@@ -33,7 +34,7 @@ from gradaudit.schema import DisabledFacts
 
 
 class Recording:
-    """Everything recorded by this process. Methods are called by the seams, through `session.guarded`.
+    """Everything recorded by this process. Its methods are called by `hooks`, through `session.guarded`.
 
     That holds `lock`, so that one thread is inside at a time; what belongs to one thread is in its own `Between`.
     """
@@ -76,7 +77,7 @@ class Recording:
         self.event("disabled", f"{fault.observer}: {fault.reason}")
         session.warn(f"gradaudit: {fault.observer} are no longer recorded ({fault.reason}); all else is")
 
-    def on_scaler_step(self, optimizer: torch.optim.Optimizer, hooked_before: int) -> None:
+    def on_scaler_step(self, optimizer: OptimizerLike, hooked_before: int) -> None:
         """GradScaler.step returned; no hook fired inside means that it skipped the step."""
         if self.hooked_steps() == hooked_before and self.takes(optimizer):
             plan = self.table.known_plan(optimizer)
@@ -89,7 +90,7 @@ class Recording:
         due = [self._cadence(number).due(self._counts.get(number, 0)) for number in self.table.plans]
         self.between.clips.on_value_clip(parameters, threshold, any(due) or not due, self.table.sharded())
 
-    def before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
+    def before_step(self, optimizer: OptimizerLike, args: Any, kwargs: Any) -> Any:
         """The optimizer is about to step; returns its arguments anew when a closure has to be watched."""
         if not self.takes(optimizer) or self._inside_a_step(optimizer):
             return None
@@ -107,13 +108,13 @@ class Recording:
             return args, {**kwargs, "closure": watched}
         return (args[0], watched, *args[2:]), kwargs
 
-    def after_closure(self, optimizer: torch.optim.Optimizer) -> None:
+    def after_closure(self, optimizer: OptimizerLike) -> None:
         """The closure returned for the first time: gradients exist."""
         step = self.between.step
         if step is not None and step.record is None:
             self._snapshot(optimizer, step)
 
-    def after_step(self, optimizer: torch.optim.Optimizer) -> None:
+    def after_step(self, optimizer: OptimizerLike) -> None:
         """The optimizer has stepped: measure the update and close the row."""
         between = self.between
         step, started = between.step, time.perf_counter()
@@ -128,7 +129,7 @@ class Recording:
             measure_update(self, step.plan, step.record)
         self.finish(step.plan, step.record, started)
 
-    def takes(self, optimizer: torch.optim.Optimizer) -> bool:
+    def takes(self, optimizer: OptimizerLike) -> bool:
         """Whether the steps of this optimizer are recorded."""
         if self.only is not None and optimizer not in self.only:
             return False
@@ -139,7 +140,7 @@ class Recording:
             self.event("disabled", "too many optimizers and tensors: steps of further optimizers are not recorded")
         return False
 
-    def _inside_a_step(self, optimizer: torch.optim.Optimizer) -> bool:
+    def _inside_a_step(self, optimizer: OptimizerLike) -> bool:
         """Whether this is a nested step: of a subclass calling its parent, or of a wrapped optimizer."""
         between = self.between
         if between.step is None:
@@ -150,7 +151,7 @@ class Recording:
         between.step = None
         return False
 
-    def _snapshot(self, optimizer: torch.optim.Optimizer, step: OpenStep) -> None:
+    def _snapshot(self, optimizer: OptimizerLike, step: OpenStep) -> None:
         """Measure the gradients, and the weights before the step."""
         call = self.observers.call
         step.plan = self.table.known_plan(optimizer)
@@ -172,7 +173,7 @@ class Recording:
             self.event("threads", "threads train the same tensors at once; statistics of such steps are left out")
 
     def open_record(
-        self, optimizer: Any, plan: Plan, at: float | None = None, between: Between | None = None
+        self, optimizer: OptimizerLike, plan: Plan, at: float | None = None, between: Between | None = None
     ) -> StepRecord:
         """The record of a step that is made now, or was `at` another time, with what its thread has shown."""
         number, between, gathered = plan.optimizer, between or self.between, self.gathered
@@ -210,7 +211,7 @@ class Recording:
         )
         return found
 
-    def coming(self, optimizer: Any) -> tuple[int, bool]:
+    def coming(self, optimizer: OptimizerLike) -> tuple[int, bool]:
         """The number of the optimizer's coming step, and whether its statistics are due."""
         self._find_rank()
         number = self.table.known_plan(optimizer).optimizer

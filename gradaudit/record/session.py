@@ -2,23 +2,21 @@
 
 import atexit
 import contextlib
-import functools
 import os
 import shlex
 import time
 from collections.abc import Callable, Sequence
-from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import nn
 
-from gradaudit.record import idle
+from gradaudit.record import hooks, idle
 from gradaudit.record.milestones import Milestones
 from gradaudit.record.modes import unseen
 from gradaudit.record.observe.evaluation.splits import forget as forget_places
-from gradaudit.record.observers import OF_SEAM, from_a_signal, reason_of
+from gradaudit.record.observers import from_a_signal, reason_of
 from gradaudit.record.recording import Recording
 from gradaudit.record.settings import Settings
 from gradaudit.record.stderr import remember, say
@@ -27,9 +25,12 @@ from gradaudit.record.storage.files import exit_state
 PATIENCE = 30.0  # seconds that a thread waits for another one that is inside the recording, once and never again
 LAST_PATIENCE = 5.0  # the same, when the process ends
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_OCCUPIED = "another thread did not leave the recorder"
+
 _current: Recording | None = None
 _registered = False
-_method = functools.cache(attrgetter)
 _before: Milestones | None = None  # until the first step is written
 _exit_code: int | None = None  # of a child of multiprocessing, known before its exit handlers run
 _warned = False  # a script gets one line of trouble from us, not two
@@ -59,21 +60,22 @@ def current() -> Recording | None:
     return _current
 
 
-def guarded(seam: str, *arguments: Any) -> Any:
-    """Call a method of the recording; an exception ends the observer behind it, and never reaches the script.
+def guarded(hook: Callable[Concatenate[Recording, _P], _R], *arguments: _P.args, **keywords: _P.kwargs) -> _R | None:
+    """Call one of `hooks` on the recording; None where none is going on, or the hook fails.
 
-    A fault of the core ends the recording, with one line.
+    An exception ends the observer behind the hook, and never reaches the script. A fault of the core ends the
+    recording, with one line.
     """
     recording = _current
     if recording is None:
         return None
-    observer = OF_SEAM.get(seam)
+    observer = hooks.OBSERVERS.get(hook)
     if observer is not None and observer in recording.observers.disabled:
         return None
     started = time.perf_counter()
     if not recording.lock.acquire(timeout=PATIENCE):
         # Whoever is inside for so long waits for this thread, and what was missed now would make the rest wrong.
-        _give_up(recording, seam, TimeoutError("another thread did not leave the recorder"), inside=False)
+        _give_up(recording, hook.__name__, TimeoutError(_OCCUPIED), inside=False)
         return None
     try:
         # A torch without CUDA refuses the second question.
@@ -83,45 +85,47 @@ def guarded(seam: str, *arguments: Any) -> Any:
             return None
         with unseen():
             if _before is not None:
-                _note_milestone(recording, seam, arguments)
-            return _method(seam)(recording)(*arguments)
+                _note_milestone(_before, recording, hook, arguments)
+            return hook(recording, *arguments, **keywords)
     except Exception as error:
         if from_a_signal(error):
             raise
         if observer is not None:
             recording.observers.disable(observer, error)
         else:
-            _give_up(recording, seam, error)
+            _give_up(recording, hook.__name__, error)
         return None
     finally:
         recording.meter.spent += time.perf_counter() - started
         recording.lock.release()
 
 
-def _note_milestone(recording: Recording, seam: str, arguments: tuple[Any, ...]) -> None:
+def _note_milestone(milestones: Milestones, recording: Recording, hook: object, arguments: tuple[Any, ...]) -> None:
     global _before
-    if _before is None:
-        return
     if recording.files is None:
-        _before.note(seam, arguments)
+        if hook is hooks.on_backward:
+            milestones.count("backwards")
+        elif hook is hooks.on_loss:
+            milestones.count("losses" if arguments[1].requires_grad else "evaluations")
     elif recording.files.writer.begun:
-        _before.written()
+        milestones.written()
         _before = None
     else:
-        _before.stepped()
+        milestones.stepped()
 
 
-def contained(seam: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function of ours outside of the recording as `guarded` calls its methods."""
+def guarded_call(observer: str, function: Callable[_P, _R], *arguments: _P.args, **keywords: _P.kwargs) -> _R | None:
+    """Call a function of ours outside of the recording as `guarded` calls a hook that `observer` is behind."""
     recording = _current
     if recording is None:
         return None
     if not recording.lock.acquire(timeout=PATIENCE):
-        _give_up(recording, seam, TimeoutError("another thread did not leave the recorder"), inside=False)
+        _give_up(recording, function.__name__, TimeoutError(_OCCUPIED), inside=False)
         return None
     try:
         with unseen():
-            return recording.observers.call(OF_SEAM[seam], function, *arguments)
+            result: _R | None = recording.observers.call(observer, function, *arguments, **keywords)
+            return result
     finally:
         recording.lock.release()
 
@@ -132,19 +136,19 @@ def event(kind: str, message: str) -> None:
         _current.event(kind, message)
 
 
-def _give_up(recording: Recording, seam: str, error: Exception, *, inside: bool = True) -> None:
+def _give_up(recording: Recording, place: str, error: Exception, *, inside: bool = True) -> None:
     """End the recording for a fault of its core; not `inside` is who could not get the recording's lock."""
     global _current
     _current = None
     reason = reason_of(error)
-    warn(f"gradaudit: recording stopped in {seam} ({reason}); the training goes on")
+    warn(f"gradaudit: recording stopped in {place} ({reason}); the training goes on")
     if _before is not None and (recording.files is None or not recording.files.writer.begun):
-        _before.disabled(f"{reason} in {seam}")
+        _before.disabled(f"{reason} in {place}")
     with contextlib.suppress(Exception):
         recording.activations.detach()
         recording.calls.detach()
         if inside:
-            recording.event("disabled", f"recording stopped in {seam}: {reason}")
+            recording.event("disabled", f"recording stopped in {place}: {reason}")
         if recording.files is not None:
             recording.files.state = "finished"
             if not inside:
@@ -165,7 +169,7 @@ def stop(state: str) -> None:
         with unseen():
             directory = recording.close(state, reachable=inside)
         if not inside:
-            raise TimeoutError("another thread did not leave the recorder")
+            raise TimeoutError(_OCCUPIED)
         if recording.files is not None and recording.files.writer.error is not None:
             raise recording.files.writer.error
     except Exception as error:

@@ -196,7 +196,7 @@ def test_a_step_that_was_never_written_is_named(tmp_path):
     (tmp_path / "launch.json").write_text("{}")
     mine = milestones.Milestones(Settings(directory=str(tmp_path)))
     mine.begin()
-    mine.note("between.on_backward", ())
+    mine.count("backwards")
     mine.stepped()
     mine.facts["backwards"] = 0  # what follows is not written each time
     mine.stepped()

@@ -1,6 +1,8 @@
 """Whatever breaks in the recorder, the training goes on: same result, one line, and what was written loads."""
 
 import errno
+import inspect
+import re
 import shutil
 import threading
 import time
@@ -12,13 +14,12 @@ from torch import nn
 from torch.nn import functional
 
 from gradaudit.reading.run import load
-from gradaudit.record import install, recording, session
+from gradaudit.record import hooks, install, recording, session
 from gradaudit.record.by_hand import hands
 from gradaudit.record.measure import checksums, histograms, rows, samples
 from gradaudit.record.observe import activations, between, calls, clips, tensors, terms
 from gradaudit.record.observe.evaluation import evaluations
 from gradaudit.record.observe.loss import labels, losses, undecided
-from gradaudit.record.observers import OF_SEAM
 from gradaudit.record.settings import Settings
 from gradaudit.record.storage import disk, files, step_row, steps, waiting, writer
 from tests.record.training import batch, classifier, recorded
@@ -110,7 +111,7 @@ CORE = [
 
 
 def train(steps_=40):
-    """A training that passes every seam: losses, clipping, AMP, a closure, a DataLoader, an embedding, evaluation."""
+    """A training that passes every hook: losses, clipping, AMP, a closure, a DataLoader, an embedding, evaluation."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(10, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 3))
     table, unused = nn.Embedding(5, 10), nn.Linear(2, 2)
@@ -134,7 +135,7 @@ def train(steps_=40):
         scaler.update()
         with torch.no_grad():
             seen.append((loss.item(), functional.cross_entropy(model(x), y).item()))
-            session.guarded("between.log", 0.5, "test", 1)  # as Recorder.log does
+            session.guarded(hooks.on_logged_loss, 0.5, "test", 1)  # as Recorder.log does
         if index < 2:
             second.step(lambda: model(x).sum() * 0)
     # Neither is compiled before it is called.
@@ -165,17 +166,22 @@ def train_recorded(directory, activations=True):
     return result
 
 
-def test_every_seam_is_in_the_tables():
+def test_every_hook_is_called_and_in_the_tables():
     called = set()
     room = files.Path(recording.__file__).parent
-    for file in (*room.glob("patches/*.py"), *room.glob("frameworks/*.py"), room / "recorder.py", recording.__file__):
-        text = files.Path(file).read_text()
-        called |= {part.split('"')[1] for part in text.split("guarded(")[1:] if part[0] == '"'}
-    assert called >= {"between.on_loss", "before_step", "between.log"}
+    for file in (*room.glob("patches/*.py"), *room.glob("frameworks/*.py"), room / "recorder.py"):
+        called |= set(re.findall(r"guarded\(hooks\.(\w+)", file.read_text()))
+    known = {
+        name for name, hook in vars(hooks).items() if inspect.isfunction(hook) and hook.__module__ == hooks.__name__
+    }
+    assert called == known - {"observer"}
     # Others' tests: test_compiled_losses.py, test_by_hand.py, test_cleared.py and test_undecided.py have them.
-    named = {name for _, name, _ in OBSERVED} | {"on_graph", "after", "after_backward", "on_derivative"}
-    assert {seam for seam in called if seam in OF_SEAM and seam.rpartition(".")[2] not in named} == set()
-    assert {seam.rpartition(".")[2] for seam in called - set(OF_SEAM)} - {name for _, name in CORE} == set()
+    observed = {name for _, name, _ in OBSERVED} | {"on_graph", "after", "after_backward", "on_derivative"}
+    core = {name for _, name in CORE}
+    for name in called:
+        hook = getattr(hooks, name)
+        behind = hook.__code__.co_names[-1]  # the method that it calls
+        assert behind in (observed if hook in hooks.OBSERVERS else core), name
 
 
 @pytest.mark.parametrize("activations", [False, True])

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gradaudit.record import install, session
+from gradaudit.record import hooks, install, session
 from gradaudit.record.measure.rows import RowCounter
 from gradaudit.record.observe import between
 from gradaudit.record.observe.activations import EVERY
@@ -149,8 +149,8 @@ def test_embeddings_tied_weights_and_gradients_that_are_missing(sparse):
             functional.cross_entropy(head(table(labels())), labels()).backward()
             nn.utils.clip_grad_value_(head.parameters(), 1.0)
             # SGD itself would coalesce; the hooks are what is looked at.
-            session.guarded("before_step", optimizer, (optimizer,), {})
-            session.guarded("after_step", optimizer)
+            session.guarded(hooks.before_step, optimizer, (optimizer,), {})
+            session.guarded(hooks.after_step, optimizer)
     assert waits.found == []
     assert len(steps) == STEPS
     assert {tensor for step in steps for tensor, _ in step.snapshots}
@@ -164,11 +164,11 @@ def test_stale_gradients_logged_losses_and_scaled_ones():
     with watched() as (waits, steps):
         for _ in range(3):
             loss = functional.cross_entropy(model(torch.empty(8, 4, device=META)), labels())
-            session.guarded("between.log", loss, None, 1)
-            session.guarded("between.log", loss, "validation", 1)
+            session.guarded(hooks.on_logged_loss, loss, None, 1)
+            session.guarded(hooks.on_logged_loss, loss, "validation", 1)
             loss.backward()
-            session.guarded("before_step", optimizer, (optimizer,), {})
-            session.guarded("after_step", optimizer)
+            session.guarded(hooks.before_step, optimizer, (optimizer,), {})
+            session.guarded(hooks.after_step, optimizer)
     assert waits.found == []
     assert isinstance(steps[-1].cleared, torch.Tensor)
     assert steps[-1].found_inf is not None

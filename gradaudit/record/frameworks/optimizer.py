@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from gradaudit.record import session
+from gradaudit.record import hooks, session
 from gradaudit.record.patches import Patch, leave_out_of, replace
 
 Groups = Callable[[Any], list[dict[str, Any]]]
@@ -69,13 +69,13 @@ def watch_steps(
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
         if session.current() is None or torch.compiler.is_compiling():
             return original(self, *args, **kwargs)
-        stand_in = session.contained("frameworks", begin, self, args, kwargs)
+        stand_in = session.guarded_call("optimizers of other frameworks", begin, self, args, kwargs)
         if stand_in is not None:
-            session.guarded("before_step", stand_in, (), {})
+            session.guarded(hooks.before_step, stand_in, (), {})
         try:
             result = original(self, *args, **kwargs)
             if stand_in is not None:
-                session.guarded("after_step", stand_in)
+                session.guarded(hooks.after_step, stand_in)
             return result
         except BaseException as error:
             leave_out_of(error)

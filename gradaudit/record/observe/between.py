@@ -22,6 +22,7 @@ from gradaudit.record.observe.evaluation.evaluations import Evaluations
 from gradaudit.record.observe.evaluation.parts import Part
 from gradaudit.record.observe.evaluation.splits import note_loader, note_training
 from gradaudit.record.observe.gathered import SAMPLED, Gathered
+from gradaudit.record.observe.groups import OptimizerLike
 from gradaudit.record.observe.loaders import batches_of
 from gradaudit.record.observe.loss import losses
 from gradaudit.record.observe.loss.compiled import GraphLoss, Reading, readings
@@ -158,7 +159,7 @@ class Between:
         """Whether no other thread has made a backward."""
         return len(self.shared.training) == 1 and not any(other.running for other in self._threads.others())
 
-    def steps_alone(self, optimizer: Any) -> bool:
+    def steps_alone(self, optimizer: OptimizerLike) -> bool:
         """Whether this thread steps the optimizer and no other does, nor writes its gradients now."""
         number = self.table.numbers.get(optimizer)
         plan = self.table.plans.get(-1 if number is None else number)
@@ -254,7 +255,7 @@ class Between:
         """The open evaluation pass rests: write what it found so far; later rows of it take their place."""
         self.shared.evaluated += self.evaluations.so_far()
 
-    def take(self, number: int, optimizer: Any, first: bool) -> tuple[Seen, Any]:
+    def take(self, number: int, optimizer: OptimizerLike, first: bool) -> tuple[Seen, Any]:
         """What belongs to the step that optimizer `number` makes now, and whether its gradients were cleared.
 
         An optimizer that steps right after another one, with no backward between, shares its losses.

@@ -1,11 +1,21 @@
 """The options of an optimizer's parameter groups, as numbers."""
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from gradaudit.schema import OptimizerFacts
+
+
+class OptimizerLike(Protocol):
+    """An optimizer of torch, or what stands for another one: a framework's, or a script that has none."""
+
+    defaults: dict[str, Any]
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The parameters and options."""
 
 
 def number(value: Any) -> float:
@@ -22,7 +32,7 @@ def momentum(group: dict[str, Any]) -> float:
     return number(betas[0] if isinstance(betas, tuple | list) and betas else group.get("momentum", 0.0))
 
 
-def facts_of(index: int, optimizer: torch.optim.Optimizer) -> OptimizerFacts:
+def facts_of(index: int, optimizer: OptimizerLike) -> OptimizerFacts:
     """What is known of an optimizer when it makes its first step."""
     defaults: dict[str, Any] = {}
     for name, value in optimizer.defaults.items():

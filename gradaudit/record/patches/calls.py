@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gradaudit.record import session
+from gradaudit.record import hooks, session
 from gradaudit.record.patches import hide_from_compiler
 
 
@@ -15,7 +15,7 @@ def watch(wanted: Callable[[nn.Module], bool]) -> Any:
 
     def on_call(module: nn.Module, args: Any) -> None:
         if not torch.compiler.is_compiling() and wanted(module):
-            session.guarded("calls.on_call", module)
+            session.guarded(hooks.on_module_call, module)
 
     hide_from_compiler(on_call, callees=True)
     return nn.modules.module.register_module_forward_pre_hook(on_call)

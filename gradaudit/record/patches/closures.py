@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
+from gradaudit.record.observe.groups import OptimizerLike
 from gradaudit.record.patches import leave_out_of
 
 
-def watched(closure: Callable[[], Any], optimizer: torch.optim.Optimizer) -> Callable[[], Any]:
+def watched(closure: Callable[[], Any], optimizer: OptimizerLike) -> Callable[[], Any]:
     """`closure`, after each call of which the recording looks at `optimizer`."""
-    from gradaudit.record import session
+    from gradaudit.record import hooks, session
 
     def call() -> Any:
         try:
@@ -18,7 +17,7 @@ def watched(closure: Callable[[], Any], optimizer: torch.optim.Optimizer) -> Cal
         except BaseException as error:
             leave_out_of(error)
             raise
-        session.guarded("after_closure", optimizer)
+        session.guarded(hooks.after_closure, optimizer)
         return result
 
     return call

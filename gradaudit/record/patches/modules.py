@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gradaudit.record import session
+from gradaudit.record import hooks, session
 from gradaudit.record.internals import tracing
 from gradaudit.record.patches import Patch, hide_from_compiler, leave_out_of, replace
 
@@ -25,13 +25,13 @@ class _Hook:
 class _Input(_Hook):
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not torch.compiler.is_compiling() and not tracing():
-            session.guarded("activations.on_input", module, (*args, *kwargs.values()))
+            session.guarded(hooks.on_module_input, module, (*args, *kwargs.values()))
 
 
 class _Output(_Hook):
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if not torch.compiler.is_compiling() and not tracing():
-            session.guarded("activations.on_output", module, output)
+            session.guarded(hooks.on_module_output, module, output)
 
 
 INPUT, OUTPUT = _Input(), _Output()
@@ -53,7 +53,7 @@ def _scripting(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def script(obj: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(obj, nn.Module):
-            session.guarded("activations.on_scripting")
+            session.guarded(hooks.on_scripting)
         if not args and "_frames_up" in known:
             # It looks up names in the frames of its caller, which is one further away.
             kwargs["_frames_up"] = kwargs.get("_frames_up", 0) + 1
@@ -71,7 +71,7 @@ def _compiling(original: Callable[..., Any]) -> Callable[..., Any]:
     def compile(model: Any = None, *args: Any, **kwargs: Any) -> Any:
         # An optimizer's step calls no module.
         if model is not None and not isinstance(getattr(model, "__self__", None), torch.optim.Optimizer):
-            session.guarded("activations.on_compiling")
+            session.guarded(hooks.on_compiling)
         try:
             return original(model, *args, **kwargs)
         except BaseException as error:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.optim import optimizer as optimizers
 
-from gradaudit.record import session
+from gradaudit.record import hooks, session
 from gradaudit.record.by_hand import known
 from gradaudit.record.patches import Patch, leave_out_of, replace
 
@@ -71,15 +71,15 @@ def _arming(original: Callable[..., Any]) -> Callable[..., Any]:
             raise
         if not torch.compiler.is_compiling():
             known.add(self)
-            session.guarded("activations.attach", self.param_groups[-1]["params"])
+            session.guarded(hooks.attach_activations, self.param_groups[-1]["params"])
         return result
 
     return add_param_group
 
 
 def _before(optimizer: Any, args: Any, kwargs: Any) -> Any:
-    return session.guarded("before_step", optimizer, args, kwargs)
+    return session.guarded(hooks.before_step, optimizer, args, kwargs)
 
 
 def _after(optimizer: Any, args: Any, kwargs: Any) -> None:
-    session.guarded("after_step", optimizer)
+    session.guarded(hooks.after_step, optimizer)

@@ -7,12 +7,13 @@ import torch
 
 from gradaudit.record.observe import groups
 from gradaudit.record.observe.between import Between
+from gradaudit.record.observe.groups import OptimizerLike
 from gradaudit.record.observers import Observers
 from gradaudit.record.storage.steps import StepRecord
 
 
 def begin(
-    optimizer: Any, between: Between, keys: dict[str, Any], *, due: bool, training: int, observers: Observers
+    optimizer: OptimizerLike, between: Between, keys: dict[str, Any], *, due: bool, training: int, observers: Observers
 ) -> StepRecord:
     """A step's row; `keys` are the columns by which it is known, with its time. Each fact costs itself alone."""
     seen, cleared = between.take(keys["optimizer"], optimizer, first=keys["step"] == 0)
@@ -41,7 +42,7 @@ def begin(
 _UNKNOWN: dict[str, list[float]] = {"learning_rate": [], "weight_decay": [], "momentum": []}
 
 
-def _settings(optimizer: Any) -> dict[str, list[float]]:
+def _settings(optimizer: OptimizerLike) -> dict[str, list[float]]:
     return {
         "learning_rate": [groups.number(group.get("lr")) for group in optimizer.param_groups],
         "weight_decay": [groups.number(group.get("weight_decay", 0.0)) for group in optimizer.param_groups],
@@ -49,7 +50,7 @@ def _settings(optimizer: Any) -> dict[str, list[float]]:
     }
 
 
-def _scaling(optimizer: Any, record: StepRecord) -> None:
+def _scaling(optimizer: OptimizerLike, record: StepRecord) -> None:
     scale, found_inf = getattr(optimizer, "grad_scale", None), getattr(optimizer, "found_inf", None)
     if isinstance(scale, torch.Tensor):
         record.amp_scale = scale.detach().clone()
@@ -57,7 +58,7 @@ def _scaling(optimizer: Any, record: StepRecord) -> None:
         record.found_inf = found_inf.detach().clone()
 
 
-def _clipping(optimizer: Any, between: Between, record: StepRecord) -> None:
+def _clipping(optimizer: OptimizerLike, between: Between, record: StepRecord) -> None:
     clipped = between.clips.take(optimizer)
     if clipped is not None:
         clip, whole = clipped

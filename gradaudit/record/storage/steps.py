@@ -21,6 +21,7 @@ from gradaudit.record.measure.rows import Snapshot
 from gradaudit.record.measure.samples import Sample
 from gradaudit.record.measure.stats import COLUMNS
 from gradaudit.record.measure.transfer import to_host
+from gradaudit.record.observe.groups import OptimizerLike
 from gradaudit.record.observe.loss.losses import Call
 from gradaudit.record.observe.tensors import Plan
 from gradaudit.record.observers import Observers
@@ -59,7 +60,7 @@ class OpenStep:
     """A step between its two hooks. `frame` is the identity of the optimizer's wrapper on the stack."""
 
     frame: int
-    optimizer: "weakref.ref[torch.optim.Optimizer]"
+    optimizer: "weakref.ref[OptimizerLike]"
     closure: bool = False
     record: StepRecord | None = None
     plan: Plan | None = None
