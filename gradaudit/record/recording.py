@@ -28,7 +28,8 @@ from gradaudit.record.patches import closures
 from gradaudit.record.settings import Settings
 from gradaudit.record.storage import step_row
 from gradaudit.record.storage.files import Files, rank_and_world
-from gradaudit.record.storage.steps import Batch, OpenStep, StepRecord
+from gradaudit.record.storage.step_record import OpenStep, StepRecord, StepRow
+from gradaudit.record.storage.steps import Batch
 from gradaudit.record.storage.waiting import Waiting
 from gradaudit.schema import DisabledFacts
 
@@ -82,7 +83,7 @@ class Recording:
         if self.hooked_steps() == hooked_before and self.takes(optimizer):
             plan = self.table.known_plan(optimizer)
             record = self.open_record(optimizer, plan)
-            record.row["skipped"], record.row["recorded"] = True, False
+            record.row.skipped, record.row.recorded = True, False
             self.finish(plan, record, time.perf_counter())
 
     def on_value_clip(self, parameters: Sequence[torch.Tensor], threshold: Any) -> None:
@@ -125,8 +126,8 @@ class Recording:
             between.forget()
         if step.record is None or step.plan is None:
             return
-        if step.measured:
-            measure_update(self, step.plan, step.record)
+        if step.record.tensors is not None:
+            measure_update(self, step.plan, step.record.tensors)
         self.finish(step.plan, step.record, started)
 
     def takes(self, optimizer: OptimizerLike) -> bool:
@@ -156,15 +157,15 @@ class Recording:
         call = self.observers.call
         step.plan = self.table.known_plan(optimizer)
         step.record = record = self.open_record(optimizer, step.plan)
-        if checksums.due(record.row["step"], self._world) and not self.table.sharded():
+        if checksums.due(record.row.step, self._world) and not self.table.sharded():
             record.weights = call("weight checksums", checksums.checksum, step.plan.parameters() or [])
-        if not record.row["recorded"]:
+        if not record.row.recorded:
             return
-        plan = measure(self, optimizer, record, record.row["step"])
-        if plan is None:
-            record.row["recorded"] = False
+        measured = measure(self, optimizer, record.row.step)
+        if measured is None:
+            record.row.recorded = False
             return
-        step.plan, step.measured = plan, True
+        step.plan, record.tensors = measured
 
     def note_crowd(self) -> None:
         """Another thread is writing gradients of these tensors: whoever reads them now may read freed memory."""
@@ -180,17 +181,16 @@ class Recording:
         step = self._counts.get(number, 0)
         self._find_rank()
         now = time.perf_counter() if at is None else at
-        keys = {
-            "optimizer": number,
-            "step": step,
-            "global_step": self.global_step,
-            "time": now - self._began,
-            "seconds": now - self._stepped if self.global_step else math.nan,
-        }
-        record = step_row.begin(
-            optimizer, between, keys, due=self.due(number, step), training=self.table.training(),
-            observers=self.observers,
-        )  # fmt: skip
+        row = StepRow(
+            optimizer=number,
+            step=step,
+            global_step=self.global_step,
+            time=now - self._began,
+            seconds=now - self._stepped if self.global_step else math.nan,
+            training=self.table.training(),
+            recorded=self.due(number, step),
+        )
+        record = step_row.begin(optimizer, between, row, self.observers)
         self.observers.call("evaluation losses", between.close_pass)
         gathered.after_step, gathered.time = self.global_step, now - self._began
         self._stepped = now
@@ -235,8 +235,8 @@ class Recording:
         """The step is complete: its record waits for the writer."""
         now = time.perf_counter()
         cadence = self._cadence(plan.optimizer)
-        measured = record.gradients is not None
-        if cadence.note(record.row["step"], measured, self.meter.of_step(now - started), record.row["seconds"]):
+        measured, row = record.tensors is not None, record.row
+        if cadence.note(row.step, measured, self.meter.of_step(now - started), row.seconds):
             self.event("cadence", f"tensor statistics every {2**cadence.exponent} steps, to stay within the budget")
         self.observers.call(CALLS, self.calls.stepped)
         due = self.waiting.add(record)

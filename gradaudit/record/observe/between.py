@@ -47,7 +47,7 @@ class Between:
         self.shared, self.table, self.observers = shared, shared.table, shared.observers
         self.evaluations, self.undecided = Evaluations(), Undecided()
         self._modes: dict[object, int] = {}  # of what is evaluated in this pass, by the function that does
-        self.step: Any = None  # `steps.OpenStep` between the hooks of an optimizer's step
+        self.step: Any = None  # `step_record.OpenStep` between the hooks of an optimizer's step
         self.hooked = 0  # steps that the hooks saw
         self.backwards = 0
         self.running = False  # a backward of this thread is under way: the engine writes gradients

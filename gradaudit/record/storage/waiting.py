@@ -11,7 +11,8 @@ from gradaudit.record.measure.transfer import departures, streams
 from gradaudit.record.observe.between import Between
 from gradaudit.record.observe.gathered import Gathered
 from gradaudit.record.observe.threads import PerThread
-from gradaudit.record.storage.steps import Batch, StepRecord, drop
+from gradaudit.record.storage.step_record import StepRecord
+from gradaudit.record.storage.steps import Batch, drop
 from gradaudit.record.storage.writer import Writer
 
 HAND_OVER_STEPS = 32  # with statistics
@@ -44,7 +45,7 @@ class Waiting:
         with self.lock:
             self.steps.append(record)
             self._streams = streams()
-            self._measured += record.gradients is not None
+            self._measured += record.tensors is not None
             fresh = len(self.steps) - self._refused
             late = time.perf_counter() - self._given > HAND_OVER_SECONDS
             return self._measured >= HAND_OVER_STEPS or fresh >= HAND_OVER_MOST or late
@@ -61,7 +62,7 @@ class Waiting:
             if writer.put(self._batch(departures((fresh, self.gathered.evaluated))), wait):
                 self._forget()
                 return
-            self._drop([step for step in fresh if step.gradients is not None])
+            self._drop([step for step in fresh if step.tensors is not None])
             del self.steps[:-MOST_WAITING], self.gathered.evaluated[:-MOST_WAITING]
             self._refused = len(self.steps)
 
@@ -98,7 +99,7 @@ class Waiting:
         self.meter.note_writer(writer.spent, len(self.steps))
         # Those refused before hold no statistics any more: only the new ones are looked at, whatever waits.
         fresh = self.steps[self._refused :]
-        self._drop([step for step in fresh if isinstance(step.gradients, Slot) and not step.gradients.depart()])
+        self._drop([step for step in fresh if step.tensors is not None and not _departed(step.tensors.gradients)])
         return fresh
 
     def _drop(self, steps: Sequence[StepRecord]) -> None:
@@ -112,3 +113,8 @@ class Waiting:
 
     def _forget(self) -> None:
         self.steps, self.gathered.evaluated, self.events, self._refused = [], [], [], 0
+
+
+def _departed(gradients: Any) -> bool:
+    """Whether the statistics are here, or on their way from the device."""
+    return gradients.depart() if isinstance(gradients, Slot) else True
