@@ -10,29 +10,30 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from gradaudit.record.observe import normalisation
 from gradaudit.record.observe.between import Between
 from gradaudit.record.observe.groups import OptimizerLike
 from gradaudit.record.observe.loss.compiled import GraphLoss
 from gradaudit.record.recording import Recording
 
-_Hook = TypeVar("_Hook", bound=Callable[..., Any])
+Hook = TypeVar("Hook", bound=Callable[..., Any])
 
 OBSERVERS: dict[Callable[..., Any], str] = {}  # the observer behind each hook that has one
 
 
-def observer(name: str) -> Callable[[_Hook], _Hook]:
+def observer(name: str) -> Callable[[Hook], Hook]:
     """Mark a hook: a fault behind it ends this observer, and nothing else."""
 
-    def mark(hook: _Hook) -> _Hook:
+    def mark(hook: Hook) -> Hook:
         OBSERVERS[hook] = name
         return hook
 
     return mark
 
 
-def before_step(recording: Recording, optimizer: OptimizerLike, args: Any, kwargs: Any) -> Any:
-    """The optimizer is about to step; returns its arguments anew when a closure has to be watched."""
-    return recording.before_step(optimizer, args, kwargs)
+def before_step(recording: Recording, optimizer: OptimizerLike, closure: Any) -> bool:
+    """The optimizer is about to step; whether its closure has to be watched."""
+    return recording.before_step(optimizer, closure)
 
 
 def after_closure(recording: Recording, optimizer: OptimizerLike) -> None:
@@ -115,7 +116,7 @@ def after_norm_clip(
 @observer("BatchNorm batch sizes")
 def on_batch_norm(recording: Recording, key: torch.Tensor, input: torch.Tensor) -> None:
     """A BatchNorm module that `key` belongs to is training on `input`."""
-    recording.between.on_batch_norm(key, input)
+    normalisation.note(key, input)
 
 
 @observer("batches per epoch")

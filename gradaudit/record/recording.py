@@ -3,9 +3,9 @@
 import math
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -24,7 +24,6 @@ from gradaudit.record.observe.stack import is_on_stack, wrapper_frame
 from gradaudit.record.observe.tensors import Plan, TensorTable
 from gradaudit.record.observe.threads import PerThread
 from gradaudit.record.observers import Observers
-from gradaudit.record.patches import closures
 from gradaudit.record.settings import Settings
 from gradaudit.record.storage import step_row
 from gradaudit.record.storage.files import Files, rank_and_world
@@ -32,6 +31,9 @@ from gradaudit.record.storage.step_record import OpenStep, StepRecord, StepRow
 from gradaudit.record.storage.steps import Batch
 from gradaudit.record.storage.waiting import Waiting
 from gradaudit.schema import DisabledFacts
+
+if TYPE_CHECKING:
+    from gradaudit.record.module_hooks import ModuleHooks
 
 
 class Recording:
@@ -45,16 +47,21 @@ class Recording:
         settings: Settings,
         models: Sequence[nn.Module] = (),
         optimizers: Sequence[torch.optim.Optimizer] | None = None,
+        *,
+        warn: Callable[[str], None],
+        module_hooks: "ModuleHooks",
     ) -> None:
         self.settings = settings
         self.only = None if optimizers is None else weakref.WeakSet(optimizers)
         self.observers = Observers(lambda: self.global_step, self._note_disabled)
         self.table = TensorTable(self.observers, models)
-        self.gathered = Gathered(self.table, self.observers)
+        self.gathered = Gathered(self.table, self.observers, warn)
         self._threads: PerThread[Between] = PerThread(lambda: Between(self.gathered, self._threads))
         self.by_hand = Hands(self)
-        self.activations = Activations(self.table, self.event, enabled=settings.activations)
-        self.calls = Calls(self.table)
+        self.activations = Activations(
+            self.table, self.event, (module_hooks.input, module_hooks.output), enabled=settings.activations
+        )
+        self.calls = Calls(self.table, module_hooks.watch_calls)
         self.files: Files | None = None
         self.global_step = 0
         self._began = self._stepped = time.perf_counter()
@@ -73,10 +80,8 @@ class Recording:
         return self._threads.mine()
 
     def _note_disabled(self, fault: DisabledFacts) -> None:
-        from gradaudit.record import session
-
         self.event("disabled", f"{fault.observer}: {fault.reason}")
-        session.warn(f"gradaudit: {fault.observer} are no longer recorded ({fault.reason}); all else is")
+        self.gathered.warn(f"gradaudit: {fault.observer} are no longer recorded ({fault.reason}); all else is")
 
     def on_scaler_step(self, optimizer: OptimizerLike, hooked_before: int) -> None:
         """GradScaler.step returned; no hook fired inside means that it skipped the step."""
@@ -91,23 +96,17 @@ class Recording:
         due = [self._cadence(number).due(self._counts.get(number, 0)) for number in self.table.plans]
         self.between.clips.on_value_clip(parameters, threshold, any(due) or not due, self.table.sharded())
 
-    def before_step(self, optimizer: OptimizerLike, args: Any, kwargs: Any) -> Any:
-        """The optimizer is about to step; returns its arguments anew when a closure has to be watched."""
+    def before_step(self, optimizer: OptimizerLike, closure: Any) -> bool:
+        """The optimizer is about to step; whether its closure has to be watched, which computes the gradients."""
         if not self.takes(optimizer) or self._inside_a_step(optimizer):
-            return None
+            return False
         between = self.between
         between.hooked += 1
         self.observers.call(BY_HAND, self.by_hand.on_step, optimizer)
-        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
         between.step = OpenStep(id(wrapper_frame()), weakref.ref(optimizer), closure=callable(closure))
         if not callable(closure):
             self._snapshot(optimizer, between.step)
-            return None
-        # The gradients do not exist yet: they are computed by the closure's first call.
-        watched = closures.watched(closure, optimizer)
-        if "closure" in kwargs:
-            return args, {**kwargs, "closure": watched}
-        return (args[0], watched, *args[2:]), kwargs
+        return callable(closure)
 
     def after_closure(self, optimizer: OptimizerLike) -> None:
         """The closure returned for the first time: gradients exist."""
@@ -241,7 +240,7 @@ class Recording:
         self.observers.call(CALLS, self.calls.stepped)
         due = self.waiting.add(record)
         if self.files is None:
-            self.files, due = Files(self.settings, self), True
+            self.files, due = Files(self.settings, self.gathered, self.calls, self.overdue), True
         if due:
             self.hand_over()
 

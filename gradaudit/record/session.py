@@ -3,18 +3,18 @@
 import atexit
 import contextlib
 import os
-import shlex
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import nn
 
 from gradaudit.record import hooks, idle
+from gradaudit.record.last_line import last_line
 from gradaudit.record.milestones import Milestones
 from gradaudit.record.modes import unseen
+from gradaudit.record.module_hooks import ModuleHooks
 from gradaudit.record.observe.evaluation.splits import forget as forget_places
 from gradaudit.record.observers import from_a_signal, reason_of
 from gradaudit.record.recording import Recording
@@ -25,8 +25,8 @@ from gradaudit.record.storage.files import exit_state
 PATIENCE = 30.0  # seconds that a thread waits for another one that is inside the recording, once and never again
 LAST_PATIENCE = 5.0  # the same, when the process ends
 
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
+P = ParamSpec("P")
+R = TypeVar("R")
 _OCCUPIED = "another thread did not leave the recorder"
 
 _current: Recording | None = None
@@ -47,7 +47,7 @@ def start(
         atexit.register(_at_exit)
         os.register_at_fork(before=_before_fork, after_in_parent=idle.after_fork, after_in_child=_in_child)
         _registered = True
-    _current = Recording(settings, models, optimizers)
+    _current = _recording(settings, models, optimizers)
     _before = None
     if not settings.explicit:
         _before = Milestones(settings)
@@ -55,12 +55,18 @@ def start(
     return _current
 
 
+def _recording(
+    settings: Settings, models: Sequence[nn.Module] = (), optimizers: Sequence[torch.optim.Optimizer] | None = None
+) -> Recording:
+    return Recording(settings, models, optimizers, warn=warn, module_hooks=ModuleHooks(guarded))
+
+
 def current() -> Recording | None:
     """The recording of this process, if one is going on."""
     return _current
 
 
-def guarded(hook: Callable[Concatenate[Recording, _P], _R], *arguments: _P.args, **keywords: _P.kwargs) -> _R | None:
+def guarded(hook: Callable[Concatenate[Recording, P], R], *arguments: P.args, **keywords: P.kwargs) -> R | None:
     """Call one of `hooks` on the recording; None where none is going on, or the hook fails.
 
     An exception ends the observer behind the hook, and never reaches the script. A fault of the core ends the
@@ -114,7 +120,7 @@ def _note_milestone(milestones: Milestones, recording: Recording, hook: object, 
         milestones.stepped()
 
 
-def guarded_call(observer: str, function: Callable[_P, _R], *arguments: _P.args, **keywords: _P.kwargs) -> _R | None:
+def guarded_call(observer: str, function: Callable[P, R], *arguments: P.args, **keywords: P.kwargs) -> R | None:
     """Call a function of ours outside of the recording as `guarded` calls a hook that `observer` is behind."""
     recording = _current
     if recording is None:
@@ -124,7 +130,7 @@ def guarded_call(observer: str, function: Callable[_P, _R], *arguments: _P.args,
         return None
     try:
         with unseen():
-            result: _R | None = recording.observers.call(observer, function, *arguments, **keywords)
+            result: R | None = recording.observers.call(observer, function, *arguments, **keywords)
             return result
     finally:
         recording.lock.release()
@@ -188,20 +194,7 @@ def stop(state: str) -> None:
         and files.rank == 0
         and files.attempt in (0, files.restarts)
     ):
-        command = f"gradaudit analyze {shlex.quote(str(_relative(directory)))}"
-        say(f"gradaudit: recorded {_extent(recording)}; next: {command}")
-
-
-def _extent(recording: Recording) -> str:
-    """How much was recorded, in words."""
-    steps, tensors, cadences = recording.global_step, len(recording.table.facts), recording._cadences.values()
-    looked = sum(cadence.recorded for cadence in cadences) - recording.waiting.dropped
-    words = f"{steps:,} step{'s' * (steps != 1)} of {tensors:,} tensor{'s' * (tensors != 1)}"
-    if looked < steps:
-        words += f", {looked:,} of them with tensor statistics"
-    if any(cadence.left_out for cadence in cadences):
-        words += f" ({'every=1' if recording.settings.explicit else '--every 1'} keeps them all)"
-    return words
+        say(last_line(recording, directory))
 
 
 def warn(line: str) -> None:
@@ -212,12 +205,6 @@ def warn(line: str) -> None:
     if not _warned:
         _warned = True
         say(line)
-
-
-def _relative(path: Path) -> Path:
-    with contextlib.suppress(ValueError, OSError):
-        return path.relative_to(Path.cwd())
-    return path
 
 
 def _at_exit() -> None:
@@ -294,7 +281,7 @@ def _in_child() -> None:
             _before.disabled("it was forked while the disk was behind, with the recorder at work")
         return
     try:
-        _current = Recording(_current.settings)
+        _current = _recording(_current.settings)
         _before = Milestones(_current.settings)
     except Exception:
         _current = None

@@ -17,7 +17,7 @@ from gradaudit.reading.run import load
 from gradaudit.record import hooks, install, recording, session
 from gradaudit.record.by_hand import hands
 from gradaudit.record.measure import checksums, histograms, rows, samples
-from gradaudit.record.observe import activations, between, calls, clips, tensors, terms
+from gradaudit.record.observe import activations, between, calls, clips, normalisation, tensors, terms
 from gradaudit.record.observe.evaluation import evaluations
 from gradaudit.record.observe.loss import labels, losses, undecided
 from gradaudit.record.settings import Settings
@@ -50,7 +50,7 @@ OBSERVED = [
     (evaluations, "current_part", "evaluation losses"),
     (between.Between, "on_scale", "AMP scales"),
     (step_row, "_scaling", "AMP scales"),
-    (between.Between, "on_batch_norm", "BatchNorm batch sizes"),
+    (normalisation, "note", "BatchNorm batch sizes"),
     (clips.Clips, "on_clip", "gradient clipping"),
     (clips.Clips, "take", "gradient clipping"),
     (recording.Recording, "on_value_clip", "gradient clipping"),
@@ -169,8 +169,14 @@ def train_recorded(directory, activations=True):
 def test_every_hook_is_called_and_in_the_tables():
     called = set()
     room = files.Path(recording.__file__).parent
-    for file in (*room.glob("patches/*.py"), *room.glob("frameworks/*.py"), room / "recorder.py"):
-        called |= set(re.findall(r"guarded\(hooks\.(\w+)", file.read_text()))
+    callers = (
+        room / "recorder.py",
+        room / "module_hooks.py",
+        *room.glob("patches/*.py"),
+        *room.glob("frameworks/*.py"),
+    )
+    for file in callers:
+        called |= set(re.findall(r"guard(?:ed)?\(hooks\.(\w+)", file.read_text()))
     known = {
         name for name, hook in vars(hooks).items() if inspect.isfunction(hook) and hook.__module__ == hooks.__name__
     }

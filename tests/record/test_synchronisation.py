@@ -149,7 +149,7 @@ def test_embeddings_tied_weights_and_gradients_that_are_missing(sparse):
             functional.cross_entropy(head(table(labels())), labels()).backward()
             nn.utils.clip_grad_value_(head.parameters(), 1.0)
             # SGD itself would coalesce; the hooks are what is looked at.
-            session.guarded(hooks.before_step, optimizer, (optimizer,), {})
+            session.guarded(hooks.before_step, optimizer, None)
             session.guarded(hooks.after_step, optimizer)
     assert waits.found == []
     assert len(steps) == STEPS
@@ -167,7 +167,7 @@ def test_stale_gradients_logged_losses_and_scaled_ones():
             session.guarded(hooks.on_logged_loss, loss, None, 1)
             session.guarded(hooks.on_logged_loss, loss, "validation", 1)
             loss.backward()
-            session.guarded(hooks.before_step, optimizer, (optimizer,), {})
+            session.guarded(hooks.before_step, optimizer, None)
             session.guarded(hooks.after_step, optimizer)
     assert waits.found == []
     assert isinstance(steps[-1].cleared, torch.Tensor)

@@ -7,9 +7,10 @@ from typing import Any
 import numpy
 import torch
 
-from gradaudit.record.by_hand.graph import sample_of, version_of
+from gradaudit.record.by_hand.graph import sample_of
 from gradaudit.record.by_hand.hand import Hand
 from gradaudit.record.by_hand.rate import UNKNOWN, Solved, solve
+from gradaudit.record.internals import version_of
 from gradaudit.record.measure.stats import COLUMNS
 from gradaudit.record.measuring import measure, measure_update
 from gradaudit.record.observe.tensors import Plan

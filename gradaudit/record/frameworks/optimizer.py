@@ -71,7 +71,7 @@ def watch_steps(
             return original(self, *args, **kwargs)
         stand_in = session.guarded_call("optimizers of other frameworks", begin, self, args, kwargs)
         if stand_in is not None:
-            session.guarded(hooks.before_step, stand_in, (), {})
+            session.guarded(hooks.before_step, stand_in, None)
         try:
             result = original(self, *args, **kwargs)
             if stand_in is not None:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Sequence, Set
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -29,11 +29,13 @@ from gradaudit.record.observe.loss.compiled import GraphLoss, Reading, readings
 from gradaudit.record.observe.loss.losses import Call
 from gradaudit.record.observe.loss.seen import Seen, behind, written_out
 from gradaudit.record.observe.loss.undecided import Undecided
-from gradaudit.record.observe.normalisation import note
 from gradaudit.record.observe.tensors import Plan
 from gradaudit.record.observe.terms import TERMS
 from gradaudit.record.observe.threads import PerThread, leaves
-from gradaudit.record.observe.unstepped import UNSTEPPED, tell_unstepped
+from gradaudit.record.observe.unstepped import UNSTEPPED, unstepped
+
+if TYPE_CHECKING:
+    from gradaudit.record.storage.step_record import OpenStep
 
 _PENDING = 64  # training losses kept without a backward; more are somebody's metric
 _MOST_PASSES = 10_000  # evaluation passes that wait for a first step
@@ -47,7 +49,7 @@ class Between:
         self.shared, self.table, self.observers = shared, shared.table, shared.observers
         self.evaluations, self.undecided = Evaluations(), Undecided()
         self._modes: dict[object, int] = {}  # of what is evaluated in this pass, by the function that does
-        self.step: Any = None  # `step_record.OpenStep` between the hooks of an optimizer's step
+        self.step: OpenStep | None = None  # between the hooks of an optimizer's step
         self.hooked = 0  # steps that the hooks saw
         self.backwards = 0
         self.running = False  # a backward of this thread is under way: the engine writes gradients
@@ -130,7 +132,7 @@ class Between:
         self.seen.gather()
         self._pending, self._scale = [], None
         if self.shared.after_step < 0 and self.seen.backwards >= UNSTEPPED:
-            tell_unstepped(UNSTEPPED)
+            self.shared.warn(unstepped(UNSTEPPED))
         call("stale gradients", look_for_stale, self)
         self.running = True
         return self
@@ -197,10 +199,6 @@ class Between:
             # Scripts change the loss in place after the backward: keep a copy.
             value = (value * weight.detach()).sum() if isinstance(weight, torch.Tensor) else value.sum().clone()
             self.seen.roots.append((value, self._scale))
-
-    def on_batch_norm(self, key: torch.Tensor, input: torch.Tensor) -> None:
-        """A BatchNorm module that `key` belongs to is training on `input`."""
-        note(key, input)
 
     def on_scale(self, scaler: Any) -> None:
         """A GradScaler scaled the loss that is differentiated next."""

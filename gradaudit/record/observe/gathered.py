@@ -15,9 +15,9 @@ SAMPLED = 4  # losses of one step whose input is sampled: those of the first mic
 class Gathered:
     """What the threads of a recording share."""
 
-    def __init__(self, table: TensorTable, observers: Observers) -> None:
+    def __init__(self, table: TensorTable, observers: Observers, warn: Callable[[str], None]) -> None:
         forget_places()
-        self.table, self.observers = table, observers
+        self.table, self.observers, self.warn = table, observers, warn
         self.book = LossBook()
         self.terms = Terms()
         self.evaluated: list[dict[str, Any]] = []

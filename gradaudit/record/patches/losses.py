@@ -8,10 +8,11 @@ from typing import Any
 import torch
 
 from gradaudit.record import hooks, session
+from gradaudit.record.compiler import hide_from_compiler
 from gradaudit.record.internals import transformed
 from gradaudit.record.observe.loss.losses import FUNCTIONS, arguments_of
 from gradaudit.record.observe.threads import inside_backward
-from gradaudit.record.patches import Patch, functional, hide_from_compiler, leave_out_of, pass_over, replace, scriptable
+from gradaudit.record.patches import Patch, functional, leave_out_of, pass_over, replace, scriptable
 
 observed = threading.local()  # calls of loss functions that this thread has shown
 

@@ -1,6 +1,5 @@
-"""Seam: forward hooks on a model and its activation modules, for `--activations` only."""
+"""Seam: torch.compile and torch.jit.script, which take the hooks off a model, for `--activations` only."""
 
-import contextlib
 import functools
 import inspect
 from collections.abc import Callable
@@ -10,36 +9,14 @@ import torch
 from torch import nn
 
 from gradaudit.record import hooks, session
-from gradaudit.record.internals import tracing
-from gradaudit.record.patches import Patch, hide_from_compiler, leave_out_of, replace
-
-
-class _Hook:
-    """A forward hook that a copied or saved model does not take along."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # A model saved whole must load where gradaudit is not installed; this method takes anything and does nothing.
-        return getattr, (contextlib.nullcontext(), "__exit__")
-
-
-class _Input(_Hook):
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if not torch.compiler.is_compiling() and not tracing():
-            session.guarded(hooks.on_module_input, module, (*args, *kwargs.values()))
-
-
-class _Output(_Hook):
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if not torch.compiler.is_compiling() and not tracing():
-            session.guarded(hooks.on_module_output, module, output)
-
-
-INPUT, OUTPUT = _Input(), _Output()
+from gradaudit.record.compiler import hide_from_compiler
+from gradaudit.record.module_hooks import InputHook, OutputHook
+from gradaudit.record.patches import Patch, leave_out_of, replace
 
 
 def install() -> list[Patch]:
     """Take the hooks off before a module is compiled or scripted: both compile the hooks that they find."""
-    for hook in (_Input, _Output):
+    for hook in (InputHook, OutputHook):
         hide_from_compiler(hook.__call__, callees=False)
     return [
         replace(torch.jit, "script", _scripting(torch.jit.script)),

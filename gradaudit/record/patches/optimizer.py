@@ -10,7 +10,7 @@ import torch
 from torch.optim import optimizer as optimizers
 
 from gradaudit.record import hooks, session
-from gradaudit.record.by_hand import known
+from gradaudit.record.observe import optimizers as made
 from gradaudit.record.patches import Patch, leave_out_of, replace
 
 _handles: list[Any] = []
@@ -70,7 +70,7 @@ def _arming(original: Callable[..., Any]) -> Callable[..., Any]:
             leave_out_of(error)
             raise
         if not torch.compiler.is_compiling():
-            known.add(self)
+            made.add(self)
             session.guarded(hooks.attach_activations, self.param_groups[-1]["params"])
         return result
 
@@ -78,7 +78,28 @@ def _arming(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _before(optimizer: Any, args: Any, kwargs: Any) -> Any:
-    return session.guarded(hooks.before_step, optimizer, args, kwargs)
+    closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+    if not session.guarded(hooks.before_step, optimizer, closure):
+        return None
+    watched = _watched(closure, optimizer)
+    if "closure" in kwargs:
+        return args, {**kwargs, "closure": watched}
+    return (args[0], watched, *args[2:]), kwargs
+
+
+def _watched(closure: Callable[[], Any], optimizer: Any) -> Callable[[], Any]:
+    """`closure`, after each call of which the recording looks at `optimizer`: before it there are no gradients."""
+
+    def call() -> Any:
+        try:
+            result = closure()
+        except BaseException as error:
+            leave_out_of(error)
+            raise
+        session.guarded(hooks.after_closure, optimizer)
+        return result
+
+    return call
 
 
 def _after(optimizer: Any, args: Any, kwargs: Any) -> None:
