@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from gradaudit.record.observe import normalisation
+from gradaudit.record.observe import batch_norm
 from gradaudit.record.observe.between import Between
-from gradaudit.record.observe.groups import OptimizerLike
 from gradaudit.record.observe.loss.compiled import GraphLoss
+from gradaudit.record.observe.optimizers import OptimizerLike
 from gradaudit.record.recording import Recording
 
 Hook = TypeVar("Hook", bound=Callable[..., Any])
@@ -116,7 +116,7 @@ def after_norm_clip(
 @observer("BatchNorm batch sizes")
 def on_batch_norm(recording: Recording, key: torch.Tensor, input: torch.Tensor) -> None:
     """A BatchNorm module that `key` belongs to is training on `input`."""
-    normalisation.note(key, input)
+    batch_norm.note(key, input)
 
 
 @observer("batches per epoch")

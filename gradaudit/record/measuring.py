@@ -5,7 +5,7 @@ from typing import Any
 from gradaudit.record.cadence import in_last_tenth
 from gradaudit.record.measure import histograms
 from gradaudit.record.observe.calls import CALLS
-from gradaudit.record.observe.groups import OptimizerLike
+from gradaudit.record.observe.optimizers import OptimizerLike
 from gradaudit.record.observe.tensors import ROWS_OF_TENSORS, Plan
 from gradaudit.record.storage.step_record import TensorStatistics
 

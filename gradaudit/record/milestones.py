@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gradaudit.endings import MOST_STARTS, STARTS
-from gradaudit.record import signals
+from gradaudit.record import os_signals
 from gradaudit.record.observers import reason_of
 from gradaudit.record.settings import Settings
 
@@ -86,7 +86,7 @@ class Milestones:
 
     def _aside(self, write: Callable[[], None]) -> None:
         if not self._slow:
-            self._slow = not signals.aside(write, _PATIENCE)
+            self._slow = not os_signals.aside(write, _PATIENCE)
 
     def _put(self, content: str) -> None:
         if not self.writes and not self._room():

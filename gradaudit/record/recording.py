@@ -18,9 +18,9 @@ from gradaudit.record.measuring import measure, measure_update
 from gradaudit.record.observe.activations import EVERY, Activations
 from gradaudit.record.observe.between import Between
 from gradaudit.record.observe.calls import CALLS, Calls
+from gradaudit.record.observe.frames import is_on_stack, wrapper_frame
 from gradaudit.record.observe.gathered import Gathered
-from gradaudit.record.observe.groups import OptimizerLike
-from gradaudit.record.observe.stack import is_on_stack, wrapper_frame
+from gradaudit.record.observe.optimizers import OptimizerLike
 from gradaudit.record.observe.tensors import Plan, TensorTable
 from gradaudit.record.observe.threads import PerThread
 from gradaudit.record.observers import Observers

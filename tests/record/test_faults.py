@@ -17,7 +17,7 @@ from gradaudit.reading.run import load
 from gradaudit.record import hooks, install, recording, session
 from gradaudit.record.by_hand import hands
 from gradaudit.record.measure import checksums, histograms, rows, samples
-from gradaudit.record.observe import activations, between, calls, clips, normalisation, tensors, terms
+from gradaudit.record.observe import activations, batch_norm, between, calls, clips, tensors, terms
 from gradaudit.record.observe.evaluation import evaluations
 from gradaudit.record.observe.loss import labels, losses, undecided
 from gradaudit.record.settings import Settings
@@ -50,7 +50,7 @@ OBSERVED = [
     (evaluations, "current_part", "evaluation losses"),
     (between.Between, "on_scale", "AMP scales"),
     (step_row, "_scaling", "AMP scales"),
-    (normalisation, "note", "BatchNorm batch sizes"),
+    (batch_norm, "note", "BatchNorm batch sizes"),
     (clips.Clips, "on_clip", "gradient clipping"),
     (clips.Clips, "take", "gradient clipping"),
     (recording.Recording, "on_value_clip", "gradient clipping"),

@@ -10,8 +10,8 @@ import torch
 from gradaudit.record.by_hand.graph import Mark
 from gradaudit.record.by_hand.rate import UNKNOWN, Solved
 from gradaudit.record.internals import version_of
+from gradaudit.record.observe.frame_locals import namespaces
 from gradaudit.record.observe.optimizers import ByHand
-from gradaudit.record.observe.variables import namespaces
 from gradaudit.schema import BY_HAND
 
 _MARKED = 8  # tensors looked at, once it is known which ones the script changes

@@ -22,13 +22,13 @@ from gradaudit.record.observe.evaluation.evaluations import Evaluations
 from gradaudit.record.observe.evaluation.parts import Part
 from gradaudit.record.observe.evaluation.splits import note_loader, note_training
 from gradaudit.record.observe.gathered import SAMPLED, Gathered
-from gradaudit.record.observe.groups import OptimizerLike
 from gradaudit.record.observe.loaders import batches_of
 from gradaudit.record.observe.loss import losses
 from gradaudit.record.observe.loss.compiled import GraphLoss, Reading, readings
 from gradaudit.record.observe.loss.losses import Call
 from gradaudit.record.observe.loss.seen import Seen, behind, written_out
 from gradaudit.record.observe.loss.undecided import Undecided
+from gradaudit.record.observe.optimizers import OptimizerLike
 from gradaudit.record.observe.tensors import Plan
 from gradaudit.record.observe.terms import TERMS
 from gradaudit.record.observe.threads import PerThread, leaves

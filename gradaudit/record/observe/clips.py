@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from gradaudit.record.measure.sharding import local
-from gradaudit.record.observe.groups import OptimizerLike
+from gradaudit.record.observe.optimizers import OptimizerLike
 
 _MOST = 16  # calls kept without a step
 

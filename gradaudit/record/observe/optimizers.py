@@ -2,7 +2,7 @@
 
 import contextlib
 import weakref
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -18,6 +18,16 @@ def add(optimizer: Any) -> None:
 def known() -> list[Any]:
     """The optimizers that exist."""
     return list(_known)
+
+
+class OptimizerLike(Protocol):
+    """An optimizer of torch, or what stands for another one: a framework's, or a script that has none."""
+
+    defaults: dict[str, Any]
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The parameters and options."""
 
 
 class ByHand:

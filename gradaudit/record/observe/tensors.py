@@ -17,9 +17,9 @@ from gradaudit.record.measure.probe import Probe, device_of
 from gradaudit.record.measure.ring import Slot
 from gradaudit.record.measure.rows import OutputCounter, RowCounter, Snapshot
 from gradaudit.record.measure.stats import ZERO_FRACTION, measure
-from gradaudit.record.observe import groups
-from gradaudit.record.observe.groups import OptimizerLike
+from gradaudit.record.observe import param_groups
 from gradaudit.record.observe.naming import describe, find_roots, label_of, unlike, unwrap, walk
+from gradaudit.record.observe.optimizers import OptimizerLike
 from gradaudit.record.observe.walking import in_training, steadily
 from gradaudit.record.observers import Observers
 from gradaudit.schema import ModuleFacts, OptimizerFacts, TensorFacts
@@ -156,7 +156,7 @@ class TensorTable:
             if number < 0 or any(reference() is None for reference in references):
                 number = len(self.optimizers)
                 self.same[key] = number, [weakref.ref(parameter) for parameter in held]
-                self.optimizers.append(groups.facts_of(number, optimizer))
+                self.optimizers.append(param_groups.facts_of(number, optimizer))
             self.numbers[optimizer] = number
         return self.numbers[optimizer]
 

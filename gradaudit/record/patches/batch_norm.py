@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from gradaudit.record import hooks, session
-from gradaudit.record.observe.normalisation import known
+from gradaudit.record.observe.batch_norm import known
 from gradaudit.record.patches import Patch, leave_out_of, replace, scriptable
 
 

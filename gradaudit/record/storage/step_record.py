@@ -10,8 +10,8 @@ import torch
 from gradaudit.record.measure.histograms import Sampled
 from gradaudit.record.measure.rows import Snapshot
 from gradaudit.record.measure.samples import Sample
-from gradaudit.record.observe.groups import OptimizerLike
 from gradaudit.record.observe.loss.losses import Call
+from gradaudit.record.observe.optimizers import OptimizerLike
 from gradaudit.record.observe.tensors import Plan
 
 

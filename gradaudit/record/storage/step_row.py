@@ -2,9 +2,9 @@
 
 import torch
 
-from gradaudit.record.observe import groups
+from gradaudit.record.observe import param_groups
 from gradaudit.record.observe.between import Between
-from gradaudit.record.observe.groups import OptimizerLike
+from gradaudit.record.observe.optimizers import OptimizerLike
 from gradaudit.record.observers import Observers
 from gradaudit.record.storage.step_record import StepRecord, StepRow
 
@@ -24,9 +24,9 @@ def begin(optimizer: OptimizerLike, between: Between, row: StepRow, observers: O
 def _settings(optimizer: OptimizerLike, row: StepRow) -> None:
     options = optimizer.param_groups
     row.learning_rate, row.weight_decay, row.momentum = (
-        [groups.number(group.get("lr")) for group in options],
-        [groups.number(group.get("weight_decay", 0.0)) for group in options],
-        [groups.momentum(group) for group in options],
+        [param_groups.number(group.get("lr")) for group in options],
+        [param_groups.number(group.get("weight_decay", 0.0)) for group in options],
+        [param_groups.momentum(group) for group in options],
     )
 
 

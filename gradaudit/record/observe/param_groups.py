@@ -1,21 +1,12 @@
 """The options of an optimizer's parameter groups, as numbers."""
 
 import math
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
+from gradaudit.record.observe.optimizers import OptimizerLike
 from gradaudit.schema import OptimizerFacts
-
-
-class OptimizerLike(Protocol):
-    """An optimizer of torch, or what stands for another one: a framework's, or a script that has none."""
-
-    defaults: dict[str, Any]
-
-    @property
-    def param_groups(self) -> list[dict[str, Any]]:
-        """The parameters and options."""
 
 
 def number(value: Any) -> float:
