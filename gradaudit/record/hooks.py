@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from gradaudit.record.observe import batch_norm
-from gradaudit.record.observe.between import Between
+from gradaudit.record.observe.between import StepObserver
 from gradaudit.record.observe.loss.compiled import GraphLoss
 from gradaudit.record.observe.optimizers import OptimizerLike
 from gradaudit.record.recording import Recording
@@ -46,7 +46,7 @@ def after_step(recording: Recording, optimizer: OptimizerLike) -> None:
     recording.after_step(optimizer)
 
 
-def on_backward(recording: Recording, roots: Sequence[Any], gradients: Any, accumulates: bool = False) -> Between:
+def on_backward(recording: Recording, roots: Sequence[Any], gradients: Any, accumulates: bool = False) -> StepObserver:
     """A backward is about to run; returns what the caller tells that it is over."""
     return recording.between.on_backward(roots, gradients, accumulates)
 

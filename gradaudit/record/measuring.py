@@ -31,7 +31,7 @@ def measure(recording: Any, optimizer: OptimizerLike, step: int) -> tuple[Plan, 
         recording.event("fallback", f"Triton cannot be used here ({fault}); torch's own operations take its place")
     call(ROWS_OF_TENSORS, plan.count_rows, found, gradients)
     call(CALLS, recording.calls.look, plan, parameters, gradients)
-    call(_UPDATES, plan.look_before, found, gradients, parameters)
+    call(_UPDATES, plan.sample_before_step, found, gradients, parameters)
     measured.rows_due = in_last_tenth(step, recording.settings.every)
     if histograms.due(step, recording.settings.every):
         sampled = call(_HISTOGRAMS, histograms.of_step, plan.identifiers, gradients, parameters, default=[])
@@ -45,7 +45,7 @@ def measure_update(recording: Any, plan: Plan, measured: TensorStatistics) -> No
     if parameters is None:
         return
     call = recording.observers.call
-    measured.probed = call(_UPDATES, plan.look_after, measured.gradients, parameters, default={})
+    measured.probed = call(_UPDATES, plan.sample_after_step, measured.gradients, parameters, default={})
     if plan.recorded % ROWS_EVERY == 0 or measured.rows_due:
         measured.snapshots = call(ROWS_OF_TENSORS, plan.snapshots, parameters, default=[])
     plan.recorded += 1

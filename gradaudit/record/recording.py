@@ -16,7 +16,7 @@ from gradaudit.record.measure import checksums
 from gradaudit.record.measure.samples import Sample
 from gradaudit.record.measuring import measure, measure_update
 from gradaudit.record.observe.activations import EVERY, Activations
-from gradaudit.record.observe.between import Between
+from gradaudit.record.observe.between import StepObserver
 from gradaudit.record.observe.calls import CALLS, Calls
 from gradaudit.record.observe.frames import is_on_stack, wrapper_frame
 from gradaudit.record.observe.gathered import Gathered
@@ -28,7 +28,7 @@ from gradaudit.record.settings import Settings
 from gradaudit.record.storage import step_row
 from gradaudit.record.storage.files import Files, rank_and_world
 from gradaudit.record.storage.step_record import OpenStep, StepRecord, StepRow
-from gradaudit.record.storage.steps import Batch
+from gradaudit.record.storage.steps import WriteBatch
 from gradaudit.record.storage.waiting import Waiting
 from gradaudit.schema import DisabledFacts
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 class Recording:
     """Everything recorded by this process. Its methods are called by `hooks`, through `session.guarded`.
 
-    That holds `lock`, so that one thread is inside at a time; what belongs to one thread is in its own `Between`.
+    That holds `lock`, so that one thread is inside at a time; what belongs to one thread is in its own `StepObserver`.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Recording:
         self.observers = Observers(lambda: self.global_step, self._note_disabled)
         self.table = TensorTable(self.observers, models)
         self.gathered = Gathered(self.table, self.observers, warn)
-        self._threads: PerThread[Between] = PerThread(lambda: Between(self.gathered, self._threads))
+        self._threads: PerThread[StepObserver] = PerThread(lambda: StepObserver(self.gathered, self._threads))
         self.by_hand = Hands(self)
         self.activations = Activations(
             self.table, self.event, (module_hooks.input, module_hooks.output), enabled=settings.activations
@@ -75,7 +75,7 @@ class Recording:
         self._captured = self._crowded = False
 
     @property
-    def between(self) -> Between:
+    def between(self) -> StepObserver:
         """What this thread has shown since its last step."""
         return self._threads.mine()
 
@@ -173,7 +173,7 @@ class Recording:
             self.event("threads", "threads train the same tensors at once; statistics of such steps are left out")
 
     def open_record(
-        self, optimizer: OptimizerLike, plan: Plan, at: float | None = None, between: Between | None = None
+        self, optimizer: OptimizerLike, plan: Plan, at: float | None = None, between: StepObserver | None = None
     ) -> StepRecord:
         """The record of a step that is made now, or was `at` another time, with what its thread has shown."""
         number, between, gathered = plan.optimizer, between or self.between, self.gathered
@@ -190,7 +190,7 @@ class Recording:
             recorded=self.due(number, step),
         )
         record = step_row.begin(optimizer, between, row, self.observers)
-        self.observers.call("evaluation losses", between.close_pass)
+        self.observers.call("evaluation losses", between.finish_evaluation)
         gathered.after_step, gathered.time = self.global_step, now - self._began
         self._stepped = now
         self._counts[number] = step + 1
@@ -257,7 +257,7 @@ class Recording:
             raise self.files.writer.error
         self.waiting.hand_over(self.files.writer, wait)
 
-    def overdue(self) -> Batch | None:
+    def overdue(self) -> WriteBatch | None:
         """What has waited too long for a step to hand it over; called by the writer's thread."""
         return self.waiting.overdue(self.files.writer) if self.files is not None else None
 
@@ -281,7 +281,7 @@ class Recording:
                 self.observers.call(BY_HAND, self.by_hand.end)
                 self.observers.call(CALLS, self.calls.end)
                 for between in self._threads.all():
-                    self.observers.call("evaluation losses", between.close_pass)
+                    self.observers.call("evaluation losses", between.finish_evaluation)
         if self.files is None:
             return None
         if reachable:

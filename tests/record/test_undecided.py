@@ -226,7 +226,7 @@ def test_a_fault_costs_the_evaluations_and_no_step(tmp_path, model, monkeypatch,
     def fault(*_):
         raise RuntimeError("fault of ours")
 
-    monkeypatch.setattr(between.Between, "on_derivative", fault)
+    monkeypatch.setattr(between.StepObserver, "on_derivative", fault)
     with recorded(tmp_path / "run"):
         optimizer = sgd(model)
         for _ in range(3):

@@ -13,7 +13,7 @@ from gradaudit.record.patches import Patch, leave_out_of, replace
 Groups = Callable[[Any], list[dict[str, Any]]]
 
 
-class StandIn:
+class OptimizerAdapter:
     """What the recording asks of an optimizer, answered for one that is not torch's."""
 
     def __init__(self, optimizer: Any, groups: Groups) -> None:
@@ -34,7 +34,7 @@ class StandIn:
         return [self._gradients.get(id(parameter), parameter.grad) for parameter in parameters]
 
 
-_stand_ins: "weakref.WeakKeyDictionary[Any, StandIn]" = weakref.WeakKeyDictionary()
+_stand_ins: "weakref.WeakKeyDictionary[Any, OptimizerAdapter]" = weakref.WeakKeyDictionary()
 
 
 def watch_steps(
@@ -53,10 +53,10 @@ def watch_steps(
     """
     original = getattr(owner, name)
 
-    def begin(optimizer: Any, args: Any, kwargs: Any) -> StandIn | None:
+    def begin(optimizer: Any, args: Any, kwargs: Any) -> OptimizerAdapter | None:
         stand_in = _stand_ins.get(optimizer)
         if stand_in is None:
-            kind = type(class_of(optimizer), (StandIn,), {})
+            kind = type(class_of(optimizer), (OptimizerAdapter,), {})
             stand_in = _stand_ins[optimizer] = kind(optimizer, groups)
         stand_in.steps += 1
         if not due(optimizer, stand_in.steps):

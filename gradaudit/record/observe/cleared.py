@@ -14,7 +14,7 @@ import torch
 
 from gradaudit.record.internals import version_of
 from gradaudit.record.measure.sharding import local
-from gradaudit.record.observe.loss.seen import Seen
+from gradaudit.record.observe.loss.seen import StepObservation
 from gradaudit.record.observe.optimizers import ByHand, known
 
 CLEARED = "cleared gradients"  # an observer
@@ -61,7 +61,7 @@ def note_gradients(between: Any) -> None:
     gradients.after = {id(owner): _states(_parameters(owner)) for owner in owners if id(owner) in gradients.before}
 
 
-def counting(between: Any, seen: Seen, optimizer: Any) -> Seen:
+def counting(between: Any, seen: StepObservation, optimizer: Any) -> StepObservation:
     """What of `seen` counts for the step that the optimizer makes."""
     return seen.since(optimizer) if _made_with_the_last(between.gradients, optimizer) else seen
 

@@ -53,17 +53,17 @@ class Plan:
             return measure_on_device(gradients, self.probe.device)
         return measure(gradients)
 
-    def look_before(
+    def sample_before_step(
         self, measured: Any, gradients: Sequence[torch.Tensor | None], parameters: Sequence[torch.Tensor]
     ) -> None:
         """Probe gradients and weights before a step; `measured` is what `measure` gave for it."""
-        if self.statistics is None or not self.statistics.look_before(measured, parameters):
+        if self.statistics is None or not self.statistics.sample_before_step(measured, parameters):
             self.probe.before(parameters, gradients)
 
-    def look_after(self, measured: Any, parameters: Sequence[torch.Tensor]) -> dict[str, Any]:
+    def sample_after_step(self, measured: Any, parameters: Sequence[torch.Tensor]) -> dict[str, Any]:
         """Probe the weights after the step; its columns, but for those that the slot of a ring holds."""
         if self.statistics is not None and isinstance(measured, Slot) and measured.probed:
-            self.statistics.look_after(measured, parameters)
+            self.statistics.sample_after_step(measured, parameters)
             return {}
         return self.probe.after(parameters)
 

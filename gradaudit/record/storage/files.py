@@ -18,7 +18,7 @@ from gradaudit.record.observe.calls import CALLS, Calls
 from gradaudit.record.observe.gathered import Gathered
 from gradaudit.record.observe.terms import TERMS
 from gradaudit.record.settings import MOST_ARGUMENTS, Settings, in_utf8
-from gradaudit.record.storage.steps import Batch
+from gradaudit.record.storage.steps import WriteBatch
 from gradaudit.record.storage.writer import Writer
 from gradaudit.schema import DataFacts, Meta, PrivateFacts
 
@@ -27,7 +27,7 @@ class Files:
     """The files of this process. Made at the first optimizer step: helpers and workers write nothing."""
 
     def __init__(
-        self, settings: Settings, gathered: Gathered, calls: Calls, overdue: Callable[[], Batch | None]
+        self, settings: Settings, gathered: Gathered, calls: Calls, overdue: Callable[[], WriteBatch | None]
     ) -> None:
         self.settings, self.gathered, self.calls = settings, gathered, calls
         self.directory = Path(settings.directory)

@@ -3,13 +3,13 @@
 import torch
 
 from gradaudit.record.observe import param_groups
-from gradaudit.record.observe.between import Between
+from gradaudit.record.observe.between import StepObserver
 from gradaudit.record.observe.optimizers import OptimizerLike
 from gradaudit.record.observers import Observers
 from gradaudit.record.storage.step_record import StepRecord, StepRow
 
 
-def begin(optimizer: OptimizerLike, between: Between, row: StepRow, observers: Observers) -> StepRecord:
+def begin(optimizer: OptimizerLike, between: StepObserver, row: StepRow, observers: Observers) -> StepRecord:
     """The record of a step; what the optimizer says of it goes into `row`. A fault in a fact costs that fact alone."""
     seen, cleared = between.take(row.optimizer, optimizer, first=row.step == 0)
     row.micro_steps = seen.backwards
@@ -38,7 +38,7 @@ def _scaling(optimizer: OptimizerLike, record: StepRecord) -> None:
         record.found_inf = found_inf.detach().clone()
 
 
-def _clipping(optimizer: OptimizerLike, between: Between, record: StepRecord) -> None:
+def _clipping(optimizer: OptimizerLike, between: StepObserver, record: StepRecord) -> None:
     clipped = between.clips.take(optimizer)
     if clipped is not None:
         clip, whole = clipped

@@ -15,7 +15,7 @@ import torch
 
 from gradaudit.record.measure.device import probed_columns
 from gradaudit.record.measure.probe import COLUMNS as COLUMNS_OF_PROBE
-from gradaudit.record.measure.ring import Arrival, Slot
+from gradaudit.record.measure.ring import HostCopy, Slot
 from gradaudit.record.measure.stats import COLUMNS
 from gradaudit.record.measure.transfer import to_host
 from gradaudit.record.observe.loss.losses import Call
@@ -27,7 +27,7 @@ Columns = dict[str, Any]
 
 
 @dataclass(eq=False)
-class Batch:
+class WriteBatch:
     """Everything handed over at once; calling it gives the rows of each table."""
 
     steps: list[StepRecord]
@@ -102,7 +102,7 @@ def release(measured: Sequence[TensorStatistics]) -> None:
         arrival.release()
 
 
-def _arrivals(measured: Sequence[TensorStatistics]) -> set[Arrival]:
+def _arrivals(measured: Sequence[TensorStatistics]) -> set[HostCopy]:
     """The copies under way that hold the gradients."""
     slots = [one.gradients for one in measured if isinstance(one.gradients, Slot)]
     return {slot.arrival for slot in slots if slot.arrival is not None}
