@@ -24,7 +24,7 @@ keep the softmax, use log_softmax with nll_loss; to keep the sigmoid, binary_cro
 No other cause is known for logits that are all between 0 and 1 and sum to 1 for fifty steps. binary_cross_entropy
 and nll_loss expect what follows a sigmoid or log_softmax, and are not judged. Logits that are bounded on purpose, such
 as cosines without a temperature, look like a sigmoid, and are held back in the same way. In a compiled model a sigmoid
-that is called as a function and stays near 0.5 is not told from the small logits of a weak signal.
+that is called as a function and stays near 0.5 is not distinguished from the small logits of a weak signal.
 """
 
 import math

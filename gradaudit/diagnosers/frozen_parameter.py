@@ -16,16 +16,16 @@ largest tensor's, per element. Embedding tables are left to `dead_embedding`.
 Nothing is said of what is frozen and in no optimizer, nor of copies: parts without a gradient that have the names,
 shapes and first values of a part that is trained, as target networks, teachers and averages.
 
-Weights in float16 or bfloat16 are looked at once more: it is a warning when rounding undoes the update of more than
-`rounded` of their elements, at the median of the steps with half of the largest learning rate or more. It is not said
-beside tensors that have a gradient and never move.
+Weights in float16 or bfloat16 are checked once more: it is a warning when rounding undoes the update of more than
+`rounded` of their elements, at the median of the steps with half of the largest learning rate or more. It is not
+reported beside tensors that have a gradient and never change.
 
 Tensors that match a pattern of `expected-frozen` in `[tool.gradaudit]` are not looked at.
 
 ## Why it matters
 
-What does not move does not learn. The rest of the model adapts to random weights, the loss falls all the same, and
-only the final quality shows that a part of the model is missing.
+Parameters that do not change do not learn. The rest of the model adapts to random weights, the loss falls all the same,
+and only the final quality shows that a part of the model is missing.
 
 ## What to try
 
@@ -35,7 +35,7 @@ and `step()`. Keep weights in float32 when training in bfloat16.
 
 ## When it is wrong
 
-Frozen and pretrained parts stay on purpose, and nothing in a run tells purpose from mistake. Calls are not seen in
+Frozen and pretrained parts stay unchanged on purpose, and a run does not show the purpose. Calls are not seen in
 compiled, scripted and data-parallel models, nor is the use of a module's weights without a call. Tensors above 4,096
 elements are judged by a sample of that size. A bias in front of a normalisation has a gradient of rounding errors and
 may not move; biases with so faint a gradient, and tensors that start to move later, are not reported. An optimizer that
@@ -78,6 +78,7 @@ from gradaudit.signals.updates.lost_updates import LostUpdates, lost_updates
 from gradaudit.training import Training
 
 _PROBED_WHOLE = 4096  # elements; a larger tensor is sampled
+_LONGEST_NAME = 35  # characters of a tensor's name, in a headline of at most 110
 
 
 @diagnoser(
@@ -95,7 +96,7 @@ def frozen_parameter(
     rounded: float = 0.75,  # of the elements; a training that this slowed down lost 0.86, in float32 it is 0.00
     faint: float = 1e-4,  # of the largest gradient per element; biases before a normalisation are at 1e-6
 ) -> Iterator[Verdict]:
-    """Report the tensors that never moved, one finding for each reason."""
+    """Report the tensors that never changed, one finding for each reason."""
     tensors = training.tensors
     on_purpose = numpy.asarray([training.run.frozen_on_purpose(tensor) for tensor in tensors], dtype=bool)
     looked_at = numpy.asarray([t.role != "embedding" and t.elements > 0 for t in tensors], dtype=bool) & ~on_purpose
@@ -130,9 +131,9 @@ def frozen_parameter(
             found = True
             yield _finding(training, reason, [tensors[i] for i in named], backbone, faint, is_faint)
     lost = lost_updates(training)
-    # What rounding undoes at every step is told of already; tensors that rest for another reason hide nothing.
-    told = any(why[index] == "no effect" for index in numpy.flatnonzero(still))
-    if lost is not None and lost.share > rounded and not told:
+    # What rounding undoes at every step is reported already; tensors unchanged for another reason hide nothing.
+    reported = any(why[index] == "no effect" for index in numpy.flatnonzero(still))
+    if lost is not None and lost.share > rounded and not reported:
         found = True
         yield _lost(training, lost, rounded)
     if not found:
@@ -153,7 +154,7 @@ def frozen_parameter(
 def _groups(
     training: Training, still: Mask, why: list[Reason], fainter: Mask
 ) -> dict[tuple[Reason, bool, str], list[int]]:
-    """The tensors that one finding tells of together: they rest for the same reason, known in the same detail."""
+    """The tensors of one finding: unchanged for the same reason, known in the same detail."""
     tensors, dry = training.tensors, fed_with_zeros(training)
     # Behind a dead layer inputs are zero, too, and the dead layer has no gradient itself.
     zero = [i for i in numpy.flatnonzero(still).tolist() if why[i] == "zero gradient"]
@@ -195,7 +196,7 @@ def _finding(
         t.elements <= _PROBED_WHOLE for t in mine
     )
     who = mine[0].name if len(mine) == 1 else f"{count(len(mine))} of {plural(len(every), 'parameter tensor')}"
-    if len(who) > 60:
+    if len(who) > _LONGEST_NAME:
         who = "1 parameter tensor"
     measures = [
         Measure(
@@ -222,18 +223,19 @@ def _finding(
     return Finding(
         severity=said.severity,
         confidence=Confidence.CERTAIN if certain else Confidence.HIGH,
+        title=said.title,
         headline=f"None of the {plural(int(steps[-1]) + 1, 'step')} changes {who}: "
         + in_short(reason, is_faint=is_faint, hand=by_hand(training)),
-        seen=f"{listed} {'stays' if len(mine) == 1 else 'stay'} as at the start: {percent(elements / total)} of the "
-        f"elements. {said.sentence}",
+        seen=f"{listed} {'does' if len(mine) == 1 else 'do'} not change: {percent(elements / total)} of the elements. "
+        f"{said.sentence}",
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         tensors=[tensor.name for tensor in mine[:20]],
         evidence=[
             distance_chart(
                 training,
                 mine,
-                "How far the weights are from their first values, over the size of those. What learns leaves the zero "
-                "line.",
+                "How far the weights are from their initial values, over the size of those. Weights that learn leave "
+                "the zero line.",
             ),
             _table(training, mine),
         ],
@@ -252,9 +254,10 @@ def _lost(training: Training, lost: LostUpdates, rounded: float) -> Finding:
     return Finding(
         severity=Severity.WARNING,
         confidence=Confidence.MEDIUM,
+        title=f"Updates lost to {dtype} rounding",
         headline=f"Rounding to {dtype} undoes {percent(lost.share)} of the updates",
         seen=f"A number of type {dtype} has {bits} bits, so an update below 2**-{bits + 1} to 2**-{bits} of a weight "
-        f"leaves it as it was. At the median step that holds for {percent(lost.share)} of the elements of "
+        f"does not change it. At the median step that holds for {percent(lost.share)} of the elements of "
         f"{plural(len(lost.tensors), 'tensor')} beyond those without a gradient, most in "
         f"{names([tensor.name for tensor in worst], 3)} ({percent(float(lost.shares[order[0]]))}).",
         span=Span(first=int(lost.steps[0]), last=int(lost.steps[-1])),
@@ -292,21 +295,21 @@ def _table(training: Training, mine: list[TensorFacts]) -> Numbers:
     norms = medians(training.matrix("gradient_norm"))
     gradients = training.matrix("gradient_norm")
     # A gradient that is NaN is one all the same; one of zero moves nothing.
-    felt = ((training.matrix("has_grad") > 0) & (gradients != 0)).mean(axis=0)
+    has_nonzero_grad = ((training.matrix("has_grad") > 0) & (gradients != 0)).mean(axis=0)
     drift = training.matrix("drift_norm")[-1]
     moved = numpy.flatnonzero(~at_rest(training))
     rows = [*(place[tensor.id] for tensor in mine[:12]), *(int(index) for index in moved[:4])]
     tensors = training.tensors
     return Numbers(
-        title="The tensors that stay, and the first that move",
-        caption="Median gradient norm over the recorded steps, and the distance from the first value at the end, as a "
-        "norm: the chart above has it over the size of the weights.",
-        columns=["tensor", "shape", "steps with a gradient above 0", "gradient norm", "moved by"],
+        title="Unchanged tensors, and the first that change",
+        caption="Median gradient norm over the recorded steps, and the distance from the initial value at the end, as "
+        "a norm: the chart above has it over the size of the weights.",
+        columns=["tensor", "shape", "steps with a gradient above 0", "gradient norm", "changed by"],
         cells=[
             [
                 tensors[index].name,
                 " x ".join(count(size) for size in tensors[index].shape) or "1",
-                percent(float(felt[index])),
+                percent(float(has_nonzero_grad[index])),
                 "none" if numpy.isnan(norms[index]) else number(float(norms[index])),
                 number(float(drift[index])),
             ]

@@ -2,7 +2,7 @@
 
 ## What it looks for
 
-An untrained classifier that guesses evenly among N classes has a loss of ln N, and ln 2 for each binary output. The
+An untrained classifier predicts N classes uniformly and has a loss of ln N, and ln 2 for each binary output. The
 first mean loss per valid target is compared with that. Label smoothing, and class weights with reduction='mean', do not
 move it. A first loss above ln N by more than `excess` of it, and by more than `floor`, is a warning; for binary outputs
 above `binary_excess` times ln 2. A first batch of fewer than `few` targets is given more room, and so are uneven
@@ -10,20 +10,20 @@ labels, by up to `uneven` where nearly all are of one class. It is critical abov
 `binary_severe`) times when training then diverges or learns nothing. Below `low` times both ln N and the entropy of the
 labels it is a note. A negative first loss of a likelihood is always wrong.
 
-What was differentiated is then compared with the mean: a factor that matches the batch at every step looks like
+The differentiated loss is then compared with the mean: a factor that matches the batch at every step looks like
 reduction='sum', one that matches the micro-steps like accumulation without division. Where other terms are minimised,
 too, the sum is their weight, and is meant. Labels that fill at most half of at most `vocabulary` outputs look like a
 wrong output layer.
 
 For a squared error the first loss is compared with the variance of the target (`variance` times), and the spread of the
 target with `spread`; this is a note, and a warning when training then keeps more than `learned` of the first loss. The
-mean square of the untrained outputs against that of the target tells which of the two is the cause.
+mean square of the untrained outputs against that of the target shows which of the two is the cause.
 
 ## Why it matters
 
-It is the one value of a run that is known in advance. A start far above it means logits, a target or a reduction on the
-wrong scale; the first updates are then far too large, and the run spends its first steps, or all of them, undoing the
-start.
+The first loss is the one value of a run that is known in advance. A start far above it means logits, a target or a
+reduction on the wrong scale; the first updates are then far too large, and the run spends its first steps, or all of
+them, undoing them.
 
 ## What to try
 
@@ -45,7 +45,7 @@ import numpy
 
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.reduce import plain
-from gradaudit.evidence.words.first_regression import advice, in_words, standardise_inputs
+from gradaudit.evidence.words.first_regression import advice, disease, in_words, standardise_inputs
 from gradaudit.evidence.words.outcomes import harm_done
 from gradaudit.evidence.words.wording import count, factor, in_code, number, plural, setting
 from gradaudit.findings import (
@@ -81,10 +81,10 @@ _LARGE_START = 3.0  # times torch.nn's default RMS: worth naming as the reason
 
 @dataclass(frozen=True)
 class Level:
-    """What the first loss of a likelihood is held against; all in nats."""
+    """What the first loss of a likelihood is compared with; all in nats."""
 
     name: str  # ln 10
-    even: float  # the loss of an even guess
+    uniform: float  # the loss of a uniform prediction
     high: float
     severe: float
     low: float
@@ -92,12 +92,12 @@ class Level:
 
     @property
     def words(self) -> str:
-        """`even` as a sentence shows it: ln 10 = 2.30."""
-        return f"{self.name} = {number(self.even)}"
+        """`uniform` as a sentence shows it: ln 10 = 2.30."""
+        return f"{self.name} = {number(self.uniform)}"
 
     def times(self, loss: float) -> str:
         """How large a loss is beside it."""
-        return f"{factor(loss / self.even)} times that of an even guess, {self.words}"
+        return f"{factor(loss / self.uniform)} times that of a uniform prediction, {self.words}"
 
 
 @diagnoser(
@@ -149,24 +149,24 @@ def initial_loss_mismatch(
     elif loss.kind == "other":
         yield NotApplicable(reason=f"where {facts.function} starts depends on the scale of the data")
     else:
-        even, constant = uniform_loss(facts, loss.kind), constant_loss(facts, loss.kind)
-        margin = max(excess * even, floor) if loss.kind == "classification" else (binary_excess - 1) * even
+        uniform, constant = uniform_loss(facts, loss.kind), constant_loss(facts, loss.kind)
+        margin = max(excess * uniform, floor) if loss.kind == "classification" else (binary_excess - 1) * uniform
         # Where one class is nearly all, its logit alone decides, and nothing averages out.
         margin += uneven * unevenness(facts)
         # The loss of a few targets scatters around its mean with one over the root of their number.
         margin *= max(1.0, math.sqrt(few / max(1, int(loss.targets[0]))))
         name = f"ln {facts.classes}" if loss.kind == "classification" else "ln 2"
-        above = "floor" if floor > excess * even else "excess"
+        above = "floor" if floor > excess * uniform else "excess"
         level = Level(
-            name=name if abs(even - math.log(facts.classes or 2)) < 1e-9 else f"weighted {name}",
-            even=even,
-            high=even + margin,
-            severe=max(even * (severe if loss.kind == "classification" else binary_severe), even + margin),
+            name=name if abs(uniform - math.log(facts.classes or 2)) < 1e-9 else f"weighted {name}",
+            uniform=uniform,
+            high=uniform + margin,
+            severe=max(uniform * (severe if loss.kind == "classification" else binary_severe), uniform + margin),
             # A bias initialised to the label frequencies starts at their entropy.
-            low=low * (even if math.isnan(constant) else min(even, constant)),
+            low=low * (uniform if math.isnan(constant) else min(uniform, constant)),
             option=above if loss.kind == "classification" else "binary_excess",
         )
-        if math.isnan(even):
+        if math.isnan(uniform):
             yield NotApplicable(reason=f"the weights of {facts.function} are not known, so neither is its start")
             return
         yield from _likelihood(loss, facts, level, vocabulary)
@@ -176,6 +176,7 @@ def _likelihood(loss: TrainingLoss, facts: LossFacts, level: Level, vocabulary: 
     first = loss.first
     scale = objective_factor(loss)
     used = classes_used(facts, vocabulary)
+    margin = level.high - level.uniform
     # A resumed run, and the second optimizer of a script, may well start from trained weights.
     run = loss.training.run
     from_scratch = run.meta.attempt == 0 and loss.training is run.trainings[0]
@@ -185,19 +186,19 @@ def _likelihood(loss: TrainingLoss, facts: LossFacts, level: Level, vocabulary: 
         yield _scaled(loss, level, *scale)
     elif first > level.high:
         yield _too_high(loss, level)
-    elif used and first > math.log(used) + level.high - level.even and first > level.even - (level.high - level.even):
+    elif used and first > math.log(used) + margin and first > level.uniform - margin:
         yield _too_many_outputs(loss, facts, level, used, vocabulary)
     elif first < level.low and from_scratch:
         yield _too_low(loss, facts, level)
     else:
-        even = f"an even guess has {level.words}"
-        yield Clean(measured=f"the first loss is {number(first)}, {even}")
+        yield Clean(measured=f"the first loss is {number(first)}, that of a uniform prediction is {level.words}")
 
 
 def _finding(
     loss: TrainingLoss,
     severity: Severity,
     confidence: Confidence,
+    title: str,
     headline: str,
     seen: str,
     actions: list[Action],
@@ -210,11 +211,12 @@ def _finding(
     series = [plain("mean loss per target", loss.steps[shown], loss.values[shown])]
     compared = loss.objective[shown]
     if len(compared) and abs(compared[0] - loss.first) > CLOSE * abs(loss.first):
-        series.append(plain("objective (what was differentiated)", loss.steps[shown], compared, role="flagged"))
+        series.append(plain("objective (the differentiated loss)", loss.steps[shown], compared, role="flagged"))
     values = numpy.concatenate([loss.values[shown], compared, [reference.y or math.nan]])
     return Finding(
         severity=severity,
         confidence=confidence,
+        title=title,
         headline=headline,
         seen=seen,
         span=Span(first=int(loss.steps[0]), last=int(loss.steps[0])),
@@ -236,8 +238,8 @@ def _finding(
     )
 
 
-def _even_mark(level: Level) -> Mark:
-    return Mark(label=level.words, y=level.even, role="reference")
+def _uniform_mark(level: Level) -> Mark:
+    return Mark(label=level.words, y=level.uniform, role="reference")
 
 
 def _first_measure(loss: TrainingLoss, comparison: Comparison, limit: float, option: str, decides: Decides) -> Measure:
@@ -251,15 +253,16 @@ def _negative(loss: TrainingLoss, facts: LossFacts, level: Level) -> Finding:
         loss,
         Severity.CRITICAL,
         Confidence.CERTAIN,
-        f"The first loss is {number(loss.first)}, and a {facts.function} of probabilities cannot be negative",
-        f"{facts.function} is minus the logarithm of a probability, so it is never below 0. It started at "
-        f"{number(loss.first)}: its input is not a log-probability, or its target is outside [0, 1].",
+        "Negative likelihood loss",
+        f"The first loss is {number(loss.first)}, but {facts.function} cannot be negative",
+        f"{facts.function} is minus the logarithm of a probability, so it is never below 0. Either its input is not a "
+        "log-probability, or its target is outside [0, 1].",
         [
             Action(text=f"Give {facts.function} what it expects: {right}"),
             Action(text="Or pass raw logits to the combined loss", code="loss = F.cross_entropy(logits, target)"),
         ],
         [_first_measure(loss, "<", 0, "", "finding")],
-        reference=_even_mark(level),
+        reference=_uniform_mark(level),
     )
 
 
@@ -277,7 +280,7 @@ def _scaled(loss: TrainingLoss, level: Level, times: float, amount: int, meaning
             Action(text="Average the loss over the batch", code='criterion = nn.CrossEntropyLoss(reduction="mean")'),
             Action(text=f"Or, to keep the sum, divide the learning rate by {count(amount)}"),
         ]
-    # Adam and its kin divide the factor out again, whatever else went wrong; clipping and weight decay still feel it.
+    # Adam and its kin divide the factor out again, whatever else went wrong; it still matters to clipping and decay.
     severity = Severity.CRITICAL if harm else Severity.WARNING
     if scale_free(loss.training):
         severity, harm = Severity.NOTE, ""
@@ -285,8 +288,9 @@ def _scaled(loss: TrainingLoss, level: Level, times: float, amount: int, meaning
         loss,
         severity,
         Confidence.HIGH,
+        "Accumulated loss not divided" if meaning == "micro_steps" else "Loss summed over the batch",
         f"The first loss is {number(loss.objective[0])}, {level.times(loss.objective[0])}",
-        f"What was differentiated is {factor(times)} times the mean loss per target, {number(loss.first)}: {looks}. "
+        f"The differentiated loss is {factor(times)} times the mean loss per target, {number(loss.first)}: {looks}. "
         f"Every gradient is {factor(times)} times larger than with a mean. {harm}".strip(),
         actions,
         [
@@ -295,14 +299,16 @@ def _scaled(loss: TrainingLoss, level: Level, times: float, amount: int, meaning
             Measure(quantity=f"distance of objective / mean loss from {count(amount)}", value=abs(times / amount - 1),
                     comparison="<", threshold=CLOSE, unit="fraction"),
         ],
-        reference=_even_mark(level),
+        reference=_uniform_mark(level),
     )  # fmt: skip
 
 
 def _too_high(loss: TrainingLoss, level: Level) -> Finding:
     harm = harm_done(loss.training)
     start = output_layer(loss.training)
-    seen = [f"The mean loss per target of the first step is {number(loss.first)}; an even guess has {level.words}."]
+    seen = [
+        f"The mean loss per target of the first step is {number(loss.first)}; a uniform prediction has {level.words}."
+    ]
     seen.append("The untrained model is confident and wrong: its outputs are too large.")
     actions = []
     large = start is not None and start.rms > _LARGE_START * start.usual
@@ -329,13 +335,14 @@ def _too_high(loss: TrainingLoss, level: Level) -> Finding:
         loss,
         Severity.CRITICAL if harm and loss.first > level.severe else Severity.WARNING,
         Confidence.HIGH,
+        "Output layer initialised too large" if large else "Overconfident initial predictions",
         f"The first loss is {number(loss.first)}, {level.times(loss.first)}",
         " ".join(filter(None, seen)),
         actions,
         [_first_measure(loss, ">", level.high, level.option, "finding"),
          _first_measure(loss, ">", level.severe, "binary_severe" if level.option == "binary_excess" else "severe",
                         "critical")],
-        reference=_even_mark(level),
+        reference=_uniform_mark(level),
         tensors=[start.name] if start is not None and large else [],
     )  # fmt: skip
 
@@ -346,17 +353,18 @@ def _too_many_outputs(loss: TrainingLoss, facts: LossFacts, level: Level, used: 
         loss,
         Severity.WARNING,
         Confidence.MEDIUM,
-        f"The first loss is {number(loss.first)}, near {level.words}, and the labels hold only {used} classes: "
-        f"ln {used} = {number(math.log(used))}",
+        "More outputs than classes",
+        f"The first loss is {number(loss.first)}, near {level.words}, but the labels have only {used} classes "
+        f"(ln {used} = {number(math.log(used))})",
         f"The output layer has {count(facts.classes)} units, and only the first {used} of them ever occur as a label. "
-        "Training spends its first steps learning that the others do not exist.",
+        "The model spends its first steps learning that the others do not occur.",
         [
             Action(text=f"Give the output layer {used} units instead of {count(facts.classes)}",
                    code=f"nn.Linear(features, {used})"),
             Action(text="Check that no class is missing from the training labels"),
         ],
         [
-            _first_measure(loss, ">", math.log(used) + level.high - level.even, level.option, "finding"),
+            _first_measure(loss, ">", math.log(used) + level.high - level.uniform, level.option, "finding"),
             Measure(quantity="outputs", value=facts.classes, comparison=">=", threshold=2 * used, unit="count"),
             Measure(quantity="outputs", value=facts.classes, comparison="<=", threshold=most, unit="count",
                     option="vocabulary"),
@@ -371,15 +379,16 @@ def _too_low(loss: TrainingLoss, facts: LossFacts, level: Level) -> Finding:
         loss,
         Severity.NOTE,
         Confidence.MEDIUM,
+        "Initial loss below chance level",
         f"The first loss is {number(loss.first)}, {level.times(loss.first)}",
-        "The model knows more at its first step than an untrained one can. A pretrained start explains it, and so do a "
-        "label that leaks into the input and steps taken before recording began.",
+        "At its first step the model predicts better than an untrained one can. Pretrained weights explain it, and so "
+        "do a label that leaks into the input and steps taken before recording began.",
         [
             Action(text="If the model is not pretrained, look for the label, or a copy of it, among the inputs"),
             Action(text=f"Check that {count(facts.classes or 2)} is the number of classes you expect"),
         ],
         [_first_measure(loss, "<", level.low, "low", "finding")],
-        reference=_even_mark(level),
+        reference=_uniform_mark(level),
     )
 
 
@@ -415,15 +424,16 @@ def _regression(
     ]
     seen.append(in_words(found))
     if stuck and not harm:
-        seen.append(f"At the end {factor(kept)} of the first loss is left.")
+        seen.append(f"The last loss is {factor(kept)} times the first.")
     seen.append(harm)
     headline = f"The first loss is {number(loss.first)}, {factor(ratio)} times the variance of the target"
     if raw:
-        headline += f", whose standard deviation is {number(deviation)}"
+        headline += f" (standard deviation {number(deviation)})"
     yield _finding(
         loss,
         Severity.WARNING if stuck or harm else Severity.NOTE,
         Confidence.HIGH if stuck or harm else Confidence.MEDIUM,
+        disease(found),
         headline,
         " ".join(filter(None, seen)),
         advice(loss, found),

@@ -1,12 +1,12 @@
-"""Some layers learn orders of magnitude faster or slower than others.
+"""Layers are out of balance: some learn orders of magnitude faster or slower than others.
 
 ## What it looks for
 
-Weight layers of one optimizer that one term of the objective reaches are held against each other: the heads of a policy
-and of a value are not. Embeddings, norms, biases, layers with sparse gradients, layers that start at zero and a last
-layer that starts at a tenth of torch.nn's default or less, as those of policies do, are left out. Norms are divided by
-the norm of the weights, so a layer's size does not matter, and updates by the learning rate of their group. Two windows
-are looked at: steps 10 to 60, and the last half.
+Weight layers of one optimizer that one term of the objective reaches are compared with each other: the heads of a
+policy and of a value are not. Embeddings, norms, biases, layers with sparse gradients, layers that start at zero and a
+last layer that starts at a tenth of torch.nn's default or less, as those of policies do, are left out. Norms are
+divided by the norm of the weights, so a layer's size does not matter, and updates by the learning rate of their group.
+Two windows are compared: steps 10 to 60, and the last half.
 
 It is a warning when one of these holds: the update-to-weight ratios span `update_spread` decades in both windows; the
 gradient-to-weight ratios span `gradient_spread` decades in both; sorted gradient norms have a gap of `gradient_gap`
@@ -23,7 +23,7 @@ fast ones limit the rate that all the others could use.
 ## What to try
 
 Look at the layer that stands out: its initialisation, a multiplier or scale in front of it, a missing normalisation or
-residual path. Adam, or a learning rate for its group, levels out what is left.
+residual path. Adam, or a learning rate for its group, evens out the rest.
 
 ## When it is wrong
 
@@ -74,6 +74,7 @@ from gradaudit.training import Training
 
 _BOLD = 3.0  # times the learning rate of the others, as a first try
 _BLOWN_UP = ["divergence", "learning_rate_too_high", "loss_spike", "non_finite", "unstable_loss"]
+_LONGEST_NAME = 26  # characters of a tensor's name, in a headline of at most 110
 _UNLIKE = 2.0  # times: initial sizes that differ less are ordinary
 
 
@@ -148,7 +149,7 @@ def _compared(
     gap_: float,
     uneven_gradient: Severity,
 ) -> Finding | Clean:
-    """Hold the `chosen` layers against each other; how bad it is where only their gradients differ."""
+    """Compare the `chosen` layers with each other; `uneven_gradient` is how bad it is where only gradients differ."""
     among = chosen[comparable_layers(training)]
     updates, gradients = (profile(training, "update").of(among), profile(training, "gradient").of(among))
     norms = training.matrix("gradient_norm")[:, chosen]
@@ -228,21 +229,22 @@ def _finding(
     order = sorted(numpy.flatnonzero(out), key=lambda index: -abs(away[index]))
     worst = int(order[0])
     flagged = [tensors[int(index)].name for index in order]
+    name = flagged[0]
     speed = "slower" if away[worst] < 0 else "faster"
     times = 10 ** abs(float(away[worst]))
     verb = f"changes {factor(times)} times {speed}" if quantity == "update" else (
-        f"has {factor(times)} times {'less' if away[worst] < 0 else 'more'} gradient"
+        f"has {factor(times)} times {'less' if away[worst] < 0 else 'more'}"
     )  # fmt: skip
     seen = [
-        f"The {quantity}-to-weight ratio of {tensors[worst].name} is {factor(times)} times "
+        f"The {quantity}-to-weight ratio of {name} is {factor(times)} times "
         f"{'smaller' if away[worst] < 0 else 'larger'} than the median of {count(len(tensors))} layers."
     ]
     if len(flagged) > 1:
         seen.append(f"{count(len(flagged))} layers stand out: {names(flagged, 4)}.")
-    seen.append("It is so at steps 10 to 60 and over the last half: training does not level it out.")
+    seen.append("This holds at steps 10 to 60 and over the last half: training does not even it out.")
     if quantity == "gradient":
         seen.append(
-            "The updates are nearly even, because the optimizer evens out the size of the gradient."
+            "The updates are nearly even, because the optimizer divides by the size of the gradient."
             if scale_free(training)
             else "The updates do not differ as much."
         )
@@ -250,15 +252,16 @@ def _finding(
     return Finding(
         severity=severity,
         confidence=Confidence.HIGH if severity is Severity.WARNING else Confidence.MEDIUM,
-        headline=f"Layer {tensors[worst].name} {verb} than the median layer; the layers differ up to "
-        f"{fold(decades)} times",
+        title="Uneven updates across layers" if quantity == "update" else "Uneven gradients across layers",
+        headline=f"{quantity.capitalize()}s differ up to {fold(decades)} times: "
+        f"{name if len(name) <= _LONGEST_NAME else 'one layer'} {verb} than the median layer",
         seen=" ".join(seen),
         span=Span(first=int(steps[window(training, *EARLY)][0]), last=int(steps[-1])),
-        # Layers that were blown up or written over differ by what was done to them.
+        # Layers whose weights were blown up or overwritten differ because of that.
         follows=_BLOWN_UP if replaced_at(training) is not None else [],
         tensors=flagged[:20],
         evidence=[_dots(training, name, flagged) for name in _both(quantity)],
-        actions=_actions(training, tensors[worst].name, tensors[worst].module, times, speed),
+        actions=_actions(training, name, tensors[worst].module, times, speed),
         measures=measures,
     )
 
@@ -285,8 +288,7 @@ def _dots(training: Training, quantity: Quantity, flagged: list[str]) -> Dots:
     return Dots(
         title=f"{quantity.capitalize()}-to-weight ratio by layer",
         caption="The median over the last half of the run, from the input at the top to the output at the bottom. "
-        "Layers "
-        "that learn alike stand under each other; each decade is a factor of ten.",
+        "Layers that learn at the same rate lie under each other; each decade is a factor of ten.",
         x_label=f"|{quantity}| / |weight|",
         dots=kept,
         marks=[Mark(label="median layer", x=short(typical), role="reference")] if typical > 0 else [],
@@ -308,7 +310,7 @@ def _actions(training: Training, name: str, module: str, times: float, speed: st
     if not scale_free(training):
         actions.append(
             Action(
-                text="Use an optimizer that evens out the size of the gradient",
+                text="Use an optimizer that divides by the size of the gradient",
                 code="torch.optim.AdamW(model.parameters(), lr=1e-3)",
             )
         )
@@ -376,19 +378,18 @@ def _low_rate(training: Training, rate: float) -> Iterator[Finding]:
         yield Finding(
             severity=Severity.WARNING,
             confidence=Confidence.CERTAIN,
+            title="Group learning rate too low",
             headline=f"Parameter group {group} has a learning rate of {setting(float(peaks[group]))}, "
             f"{factor(top / float(peaks[group]))} times below the largest",
-            seen=f"Group {group} holds {names(members)}. At this rate it stays close to where it started while the "
-            "other "
-            f"groups train at {setting(top)}.",
+            seen=f"Group {group} holds {names(members)}. At this rate its weights hardly change while the other groups "
+            f"train at {setting(top)}.",
             span=Span(first=int(frame["global_step"].min()), last=int(frame["global_step"].max())),
             tensors=members[:20],
             evidence=[_dots(training, "update", members)],
             actions=[
                 Action(
                     text=f"Raise its learning rate from {setting(float(peaks[group]))} to {setting(top / 10)}, or "
-                    "freeze "
-                    "it on purpose",
+                    "freeze it on purpose",
                     code=f"optimizer.param_groups[{group}]['lr'] = {setting(top / 10)}",
                 )
             ],

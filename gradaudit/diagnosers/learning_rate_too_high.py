@@ -116,8 +116,8 @@ def learning_rate_too_high(
     if not weight_layers(training).any():
         yield NotApplicable(reason="the model has no trained weight matrix")
         return
-    pace = typical_update(training)
-    top = largest(pace)
+    updates = typical_update(training)
+    top = largest(updates)
     if math.isnan(top):
         yield CouldNotLook(
             reason="no finite update of a weight layer was recorded",
@@ -146,7 +146,7 @@ def learning_rate_too_high(
         )
         return
     else:
-        at = int(training.recorded_global_steps[int(numpy.nanargmax(pace))])
+        at = int(training.recorded_global_steps[int(numpy.nanargmax(updates))])
         yield Clean(
             measured=f"one step changes the median weight layer by at most {number(top, 2)} times its size, at "
             f"step {count(at)}"
@@ -170,8 +170,8 @@ def _unseen(training: Training, since: int) -> bool:
 
 def _only_early(training: Training, peak: int, consequence: str) -> bool:
     """Whether only the first steps are too large: the updates then settle by themselves, and the run is well."""
-    pace = typical_update(training)
-    settled = median(pace[last_half(training)])
+    updates = typical_update(training)
+    settled = median(updates[last_half(training)])
     return not consequence and peak < _EARLY and settled < AIM
 
 
@@ -227,12 +227,12 @@ def _finding(
     from_ratio: float,
     grows: bool,
 ) -> Finding:
-    pace = typical_update(training)
+    updates = typical_update(training)
     steps = training.recorded_global_steps
-    filled = numpy.where(numpy.isfinite(pace), pace, -numpy.inf)
+    filled = numpy.where(numpy.isfinite(updates), updates, -numpy.inf)
     peak = int(numpy.argmax(filled))
     over = numpy.flatnonzero(filled >= from_ratio)
-    top, at = float(pace[peak]), int(steps[peak])
+    top, at = float(updates[peak]), int(steps[peak])
     rates = rates_at(training, at)
     layers = weight_layers(training)
     ratios = numpy.where(layers, numpy.nan_to_num(update_ratio(training)[peak], nan=-1.0, posinf=-1.0), -1.0)
@@ -271,7 +271,8 @@ def _finding(
         severity=severity,
         confidence=Confidence.HIGH if severity is Severity.CRITICAL or consequence else Confidence.MEDIUM,
         title=f"Oversized update at step {count(at)}" if severity is Severity.NOTE else "Learning rate too high",
-        headline=f"At step {count(at)} the update of the median weight layer is {_size(top)} times its weights",
+        headline=f"At step {count(at)} the update of the median weight layer is {_size(top)} times the size of its "
+        "weights",
         seen=" ".join(seen),
         span=Span(first=int(steps[over[0]]) if len(over) else at, last=int(steps[over[-1]]) if len(over) else at),
         tensors=fastest,

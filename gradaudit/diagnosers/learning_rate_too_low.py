@@ -1,14 +1,14 @@
-"""Updates are so small that the weights hardly change, and the loss hardly falls.
+"""The learning rate is too low: the weights hardly change, and the loss hardly falls.
 
 ## What it looks for
 
 The update-to-weight ratio of every weight layer and embedding table at its 95th percentile over the steps, and of
-these the largest: the fastest part of the model in its fast moments. Below `slow`, a loss that improved by less than
+these the largest: the fastest part of the model at its fastest steps. Below `slow`, a loss that improved by less than
 `still` is critical and by less than `hardly` is a warning. Below `slower_than_usual`, over at least 100 steps, a loss
 that improved by less than `little` is a warning. So is, below a ratio of 3.5e-4, one that improved by less than
 `scratch` where nothing was trained before: it started at `pretrained` times that of a uniform prediction (in
 regression, of a constant) or above, or most parameters start as torch.nn sets them; it is a note while the learning
-rate still rises. Where neither is so and the loss starts lower, the model has less to learn, and it is a note. The loss
+rate still rises. Where neither holds and the loss starts lower, the model has less to learn, and it is a note. The loss
 of the start is the median of up to twenty steps.
 
 ## Why it matters
@@ -24,9 +24,9 @@ that the clip threshold is not far below the gradient norm and that the schedule
 ## When it is wrong
 
 Fine-tuning with a small learning rate is meant to move slowly (healthy runs go down to 3.5e-4). A learning rate less
-than 30 times too low cannot be told from a run that is too short. Pure bfloat16 weights lose small updates altogether,
-and that looks the same. A run of which one step changed half of the median weight layer is left to
-`learning_rate_too_high`: what stands still afterwards was broken by that step.
+than 30 times too low cannot be distinguished from a run that is too short. Pure bfloat16 weights lose small updates
+altogether, and that looks the same. A run in which one step changed half of the median weight layer is left to
+`learning_rate_too_high`: that step broke the layers that do not change afterwards.
 """
 
 import math
@@ -74,7 +74,7 @@ from gradaudit.training import Training
 
 _STARTING = 20  # steps at most whose losses are the start: a long run has learned most in its first twentieth
 _FROM_SCRATCH = 3.5e-4  # ratio; learning rates 100 times too small stay below it, and fine-tuning with a new head above
-_REPLACED = 0.5  # of the weights in one step: `learning_rate_too_high` tells of it from there on
+_REPLACED = 0.5  # of the weights in one step: `learning_rate_too_high` reports it from there on
 _USUAL = 3e-3  # the ratio that the advice aims at: the slowest healthy run from scratch has 2.9e-3
 
 
@@ -112,22 +112,22 @@ def learning_rate_too_low(
             reason="no finite update of the weights was recorded", enable="record from the first step on"
         )
         return
-    pace = float(numpy.nanmax(high))
+    top_ratio = float(numpy.nanmax(high))
     start = _start(loss)
     gain = (start - loss.last) / start if start > 0 else math.nan
-    even, fresh = _untrained(loss), initial_share(training)
+    uniform, fresh = _untrained(loss), initial_share(training)
     measured = (
-        f"the fastest weight tensor changes by {number(pace, 2)} of its size per step (95th percentile of the "
+        f"the fastest weight tensor changes by {number(top_ratio, 2)} of its size per step (95th percentile of the "
         f"steps), and {_course(loss, start)}"
     )
     broken = breakdown(training)
     if broken is not None and not broken.recovered:
         yield CouldNotLook(
-            reason=f"from step {count(broken.step)} on the run holds NaN or infinity, so its pace says nothing",
+            reason=f"from step {count(broken.step)} on the run holds NaN or infinity, so its updates say nothing",
             enable="fix what non_finite reports",
         )
         return
-    # What stands still after such a step does so for what it did: dead units, or gradients that are gone.
+    # Layers that do not change after such a step were broken by it: dead units, or vanished gradients.
     top = largest(typical_update(training))
     if top >= _REPLACED:
         yield NotApplicable(
@@ -141,18 +141,18 @@ def learning_rate_too_low(
         yield Clean(measured=measured)
         return
     long_enough = len(loss.values) >= 100
-    if pace < slow and gain < still:
+    if top_ratio < slow and gain < still:
         severity, option, limit, least, gain_option = Severity.CRITICAL, "slow", slow, still, "still"
-    elif pace < slow and gain < hardly:
+    elif top_ratio < slow and gain < hardly:
         severity, option, limit, least, gain_option = Severity.WARNING, "slow", slow, hardly, "hardly"
-    elif pace < slower_than_usual and gain < little and long_enough:
+    elif top_ratio < slower_than_usual and gain < little and long_enough:
         severity, option, limit = Severity.WARNING, "slower_than_usual", slower_than_usual
         least, gain_option = little, "little"
     elif (
-        pace < min(_FROM_SCRATCH, slower_than_usual)
+        top_ratio < min(_FROM_SCRATCH, slower_than_usual)
         and gain < scratch
         and long_enough
-        and (start >= pretrained * even or fresh >= MOST)
+        and (start >= pretrained * uniform or fresh >= MOST)
     ):
         # The first part of a longer run may well end in its warmup.
         severity = Severity.NOTE if _rising(training) else Severity.WARNING
@@ -161,11 +161,11 @@ def learning_rate_too_low(
     else:
         yield Clean(measured=measured)
         return
-    trained_before = start < pretrained * even and not fresh >= MOST
+    trained_before = start < pretrained * uniform and not fresh >= MOST
     measures = [
         Measure(
             quantity="largest update-to-weight ratio (95th percentile)",
-            value=pace,
+            value=top_ratio,
             comparison="<",
             threshold=limit,
             option=option,
@@ -179,11 +179,11 @@ def learning_rate_too_low(
             option=gain_option,
         ),
     ]
-    if not math.isnan(even):
+    if not math.isnan(uniform):
         measures.append(
             ratio(
                 ("loss at the start", start),
-                ("that of a constant" if loss.kind == "regression" else "that of an even guess", even),
+                ("that of a constant" if loss.kind == "regression" else "that of a uniform prediction", uniform),
                 "<",
                 pretrained,
                 option="pretrained",
@@ -196,7 +196,7 @@ def learning_rate_too_low(
                     threshold=MOST, unit="fraction", decides="warning")
         )  # fmt: skip
     found = Severity.NOTE if trained_before else severity
-    yield _finding(training, loss, found, pace, limit, measures, high, start, gain, trained_before)
+    yield _finding(training, loss, found, top_ratio, limit, measures, high, start, gain, trained_before)
 
 
 def _start(loss: TrainingLoss) -> float:
@@ -223,7 +223,7 @@ def _rising(training: Training) -> bool:
 
 
 def _untrained(loss: TrainingLoss) -> float:
-    """What a model that knows nothing scores: of an even guess, in regression of a constant; NaN where unknown."""
+    """The loss of a uniform prediction, in regression of a constant; NaN where unknown."""
     if loss.facts is None:
         return math.nan
     return constant_level(loss) if loss.kind == "regression" else uniform_loss(loss.facts, loss.kind)
@@ -233,7 +233,7 @@ def _finding(
     training: Training,
     loss: TrainingLoss,
     severity: Severity,
-    pace: float,
+    top_ratio: float,
     limit: float,
     measures: list[Measure],
     high: Floats,
@@ -249,24 +249,25 @@ def _finding(
     ratios = update_ratio(training)[:, chosen]
     every = numpy.where(numpy.isfinite(ratios), ratios, -numpy.inf).max(axis=1, initial=-numpy.inf)
     seen = (
-        f"Even {fastest}, the fastest tensor, changes by {number(pace)} of its size per step (95th percentile of the "
-        f"steps), with {optimizer_class(training)} at a learning rate of {rate_in_words(rates)}. "
+        f"Even {fastest}, the fastest tensor, changes by {number(top_ratio)} of its size per step (95th percentile of "
+        f"the steps), with {optimizer_class(training)} at a learning rate of {rate_in_words(rates)}. "
         f"{_course(loss, start).capitalize()}: it {_gained(gain)}."
     )
     if size := update_size(training, last_half(training)):
         seen += f" Over the last half of the run updates are {size}."
     if trained_before:
-        seen += " At the start the loss is low for an untrained model, so a slow fine-tuning may be meant."
+        seen += " At the start the loss is low for an untrained model, so slow fine-tuning may be meant."
     elif severity is Severity.NOTE:
         seen += " The learning rate still rises at the last step, as in a warmup that is not over."
     headline = (
-        f"The weights change by {number(pace)} of their size per step, and the loss {_gained(gain)}"
-        if pace > 0
+        f"The weights change by {number(top_ratio)} of their size per step, and the loss {_gained(gain)}"
+        if top_ratio > 0
         else f"No weight changes in {count(len(loss.values))} steps, and the loss {_gained(gain)}"
     )
     return Finding(
         severity=severity,
         confidence=Confidence.HIGH if severity is Severity.CRITICAL else Confidence.MEDIUM,
+        title=_title(rates, top_ratio, severity, trained_before),
         headline=headline,
         seen=seen,
         span=Span(first=int(loss.steps[0]), last=int(loss.steps[-1])),
@@ -284,9 +285,17 @@ def _finding(
             ),
             loss_chart(training, "The loss over the same steps.", []),
         ],
-        actions=_actions(training, rates, pace),
+        actions=_actions(training, rates, top_ratio),
         measures=measures,
     )
+
+
+def _title(rates: Floats, top_ratio: float, severity: Severity, trained_before: bool) -> str:
+    if not top_ratio > 0:
+        return "Learning rate zero" if rates.size and not rates.any() else "Weights do not change"
+    if trained_before:
+        return "Fine-tuning with tiny updates"
+    return "Warmup not finished" if severity is Severity.NOTE else "Learning rate too low"
 
 
 def _gained(improvement: float) -> str:
@@ -298,14 +307,14 @@ def _gained(improvement: float) -> str:
     return f"falls by {percent(improvement)}" if improvement > 0 else f"rises by {percent(-improvement)}"
 
 
-def _actions(training: Training, rates: Floats, pace: float) -> list[Action]:
+def _actions(training: Training, rates: Floats, top_ratio: float) -> list[Action]:
     if not (rates > 0).any():
         if numpy.isfinite(rates).any():
             return [
                 Action(text="Set a learning rate: it is 0 at every step", code="optimizer.param_groups[0]['lr'] = 1e-3")
             ]
         return [Action(text="Raise the learning rate tenfold until the loss falls")]
-    if pace == 0 and not below_precision(training).any():
+    if top_ratio == 0 and not below_precision(training).any():
         return [
             Action(
                 text="Check that the optimizer was made from the parameters of the model that is trained",
@@ -314,9 +323,9 @@ def _actions(training: Training, rates: Floats, pace: float) -> list[Action]:
         ]
     actions = []
     clipped, times = _clipping(training)
-    starved = over_eps(training, last_half(training), clipped=True) < 1
-    if clipped > 0.9 and times > 5 and (starved or not scale_free(training)):
-        less = "takes every gradient below the optimizer's eps" if starved else (
+    below_eps = over_eps(training, last_half(training), clipped=True) < 1
+    if clipped > 0.9 and times > 5 and (below_eps or not scale_free(training)):
+        less = "takes every gradient below the optimizer's eps" if below_eps else (
             f"divides the learning rate by {factor(times)}"
         )  # fmt: skip
         actions.append(
@@ -326,7 +335,7 @@ def _actions(training: Training, rates: Floats, pace: float) -> list[Action]:
             )
         )
     # Where no weight moves at all, how far the rate is off is not known.
-    times_ten = 10.0 ** min(3, max(1, round(math.log10(_USUAL / pace)))) if pace > 0 else 1e3
+    times_ten = 10.0 ** min(3, max(1, round(math.log10(_USUAL / top_ratio)))) if top_ratio > 0 else 1e3
     actions.append(
         Action(
             text=f"Raise the learning rate from {rate_in_words(rates)} to {rate_in_words(rates * times_ten)}, then up "

@@ -90,12 +90,12 @@ def loss_spike(
     starts = numpy.flatnonzero(high & ~numpy.concatenate([[False], high[:-1]]))
     # The trend catches up with a loss that stays up: it has to come back below where the trend was before.
     back = len(starts) and bool((smooth[starts[-1] :] < times * trend[starts[-1]]).any())
-    gone = diverges(training) is not None
-    if not len(starts) or not back or gone or high.mean() > (_LONG if len(starts) <= 2 else _OFTEN) or high[-1]:
+    diverged = diverges(training) is not None
+    if not len(starts) or not back or diverged or high.mean() > (_LONG if len(starts) <= 2 else _OFTEN) or high[-1]:
         yield Clean(
             measured=(
                 f"no spike that the loss recovers from in {plural(len(smooth), 'step')}"
-                if gone or not back or not len(starts)
+                if diverged or not back or not len(starts)
                 else f"the loss is up more often than a spike is, {plural(len(starts), 'time')} in "
                 f"{plural(len(smooth), 'step')} and at {percent(float(high.mean()))} of them"
             )
@@ -122,7 +122,9 @@ def loss_spike(
         confidence=Confidence.MEDIUM,
         title=f"Loss spike every {plural(every, 'step')}"
         if every
-        else f"Loss spike{'s, highest' if len(starts) > 1 else ''} at step {count(loss.steps[top])}",
+        else f"Loss spikes from step {count(loss.steps[raw[0]])}"
+        if len(starts) > 1
+        else f"Loss spike at step {count(loss.steps[top])}",
         headline=f"The loss jumps to {factor(loss.values[top] / usual)} times its trend "
         + (
             f"about every {plural(every, 'step')}, {plural(len(starts), 'time')} in all"

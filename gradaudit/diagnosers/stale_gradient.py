@@ -10,7 +10,7 @@ critical, more than `often` a warning, which is what a `zero_grad()` on only som
 ## Why it matters
 
 The sum of all gradients so far points where the model was pointed long ago, and it grows with every step. The run
-behaves as if it had a momentum of 1: it overshoots, swings and often diverges.
+behaves as if it had a momentum of 1: it overshoots, oscillates and often diverges.
 
 ## What to try
 
@@ -92,7 +92,7 @@ def stale_gradient(
         evidence=[
             norm_chart(
                 training, "The norm of the gradient that the optimizer was given. A sum that is never "
-                "zeroed keeps growing, or swings.", []
+                "zeroed keeps growing, or oscillates.", []
             ),
             loss_chart(training, "The training loss over the same steps.", []),
         ],

@@ -87,7 +87,7 @@ def twice_averaged_loss(
     *,
     uneven: float = 2.0,  # a step twice as long as the others; batches of accumulated or packed data differ by less
 ) -> Iterator[Verdict]:
-    """Compare what was differentiated with the mean loss, step by step."""
+    """Compare the differentiated loss with the mean loss, step by step."""
     loss, frame = training_loss(training), training.steps
     times = factor(frame, loss.values)
     if loss.minor:
@@ -95,7 +95,7 @@ def twice_averaged_loss(
         return
     if loss.facts is None or times is None:
         yield CouldNotLook(
-            reason="no mean loss of a known function was seen beside what was differentiated",
+            reason="no mean loss of a known function was seen beside the differentiated loss",
             enable="use a loss of torch.nn.functional (nn.CrossEntropyLoss uses one)",
         )
         return
@@ -103,7 +103,7 @@ def twice_averaged_loss(
     typical = median(times.values)
     if sizes is None:
         yield Clean(
-            measured=f"what was differentiated is {number(typical)} times the mean loss"
+            measured=f"the differentiated loss is {number(typical)} times the mean loss"
             + ("" if times.unit == "1" else f", per {times.unit.removeprefix('1 / ')}")
         )
         return

@@ -4,7 +4,7 @@
 
 The operation that the predictions come from is read off the autograd graph behind the loss: softmax, sigmoid, tanh or
 relu. A softmax over one number is 1 whatever the input, which is critical. For losses that compare numbers with numbers
-the mean and the standard deviation of the targets are held against those that the activation can give: a sigmoid
+the mean and the standard deviation of the targets are compared with those that the activation can give: a sigmoid
 stays between 0 and 1, a tanh between -1 and 1, a relu is never negative, and the outputs of a softmax over n numbers
 have a mean of 1 / n. From that follows the smallest mean squared error that any weights can reach. It is a warning
 above `lost` of the variance of the targets, and critical above the variance: then always predicting the mean, without

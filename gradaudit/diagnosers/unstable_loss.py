@@ -62,7 +62,7 @@ from gradaudit.signals.order_statistics import Floats, largest, quantile, rank_c
 from gradaudit.signals.updates.rising_rate import rising_rate
 from gradaudit.training import Training
 
-_SKIPPED = 0.2  # of the run: a loss that starts to learn swings as it falls
+_SKIPPED = 0.2  # of the run: a loss that starts to learn oscillates as it falls
 _PARTS = 8
 _EVALUATIONS = 4
 
@@ -73,7 +73,7 @@ def unstable_loss(
     *,
     growth: float = 2.0,  # gradsnitch takes 1.6; of our sample runs those that train well reach 1.6
     trend: float = 0.75,  # Spearman's, over eight parts: 1 in 50 by chance
-    share: float = 0.1,  # of the first loss; not measured: smaller swings cost little
+    share: float = 0.1,  # of the first loss; not measured: smaller oscillations cost little
     turns: float = 6.0,  # gradsnitch's number of reversals: less is a slope or a spike
     gain: float = 0.01,  # of the first loss; while it falls, the noise may grow with what is learned
     lost: float = 0.15,  # of the gain; healthy runs reach 0.14 at 1.5 standard errors, faulty ones start at 0.20
@@ -207,7 +207,7 @@ def _finding(
     growth, trend, share, turns, gain = limits
     training, first = loss.training, abs(loss.first)
     early, late = float(widths[:2].mean()), float(widths[-2:].mean())
-    # The first part after which every one swings more widely than the first two did.
+    # The first part after which every one oscillates more widely than the first two did.
     narrow = numpy.flatnonzero(widths < growth * early)
     begins = min(int(narrow[-1]) + 1, len(parts) - 2) if len(narrow) else 0
     at = len(loss.values) - sum(len(part) for part in parts[begins:])

@@ -74,7 +74,8 @@ def test_what_warmup_and_the_end_of_a_schedule_lose_is_quiet(tmp_path):
 
 def test_updates_that_rounding_undoes_are_a_warning(tmp_path):
     finding = assert_finds(frozen_parameter, rounded_away(tmp_path / "a"), Severity.WARNING)
-    assert finding.headline == "Rounding to bfloat16 undoes 90 % of the updates"
+    assert finding.title == "Updates lost to bfloat16 rounding"
+    assert finding.measures[0].value == pytest.approx(0.9)
     assert "below 2**-9 to 2**-8 of a weight" in finding.seen
     assert "float32" in finding.actions[0].text
 
@@ -82,7 +83,7 @@ def test_updates_that_rounding_undoes_are_a_warning(tmp_path):
 def test_a_frozen_layer_does_not_hide_what_rounding_undoes(tmp_path):
     run = resting_in_half(tmp_path / "a", requires_grad=False)
     rounded = assert_finds(frozen_parameter, run, Severity.WARNING, count=2)
-    assert rounded.headline == "Rounding to bfloat16 undoes 90 % of the updates"
+    assert rounded.title == "Updates lost to bfloat16 rounding"
 
 
 def test_weights_that_rounding_holds_still_are_told_once(tmp_path):
@@ -127,6 +128,7 @@ def test_skipped_steps_are_no_evidence(tmp_path):
 
 def test_what_was_frozen_by_hand_is_a_note(tmp_path):
     finding = assert_finds(frozen_parameter, resting(tmp_path / "a", facts={"requires_grad": False}), Severity.NOTE)
+    assert finding.title == "Frozen parameters in the optimizer"
     assert finding.headline == "None of the 200 steps changes 2 of 8 parameter tensors: requires_grad is False"
 
 
@@ -142,6 +144,7 @@ def test_adapters_between_the_layers_of_a_backbone_are_a_note(tmp_path):
 
 def test_a_layer_that_the_optimizer_was_not_given_is_a_warning(tmp_path):
     finding = assert_finds(frozen_parameter, outside(tmp_path / "a"), Severity.WARNING)
+    assert finding.title == "Layers outside the optimizer"
     assert "while their neighbours are trained" in finding.seen
     assert finding.tensors == ["layers.1.weight", "layers.1.bias"]
     assert finding.confidence is Confidence.CERTAIN
@@ -170,7 +173,7 @@ def test_a_head_on_features_that_nobody_trained_is_a_warning(tmp_path, before, s
 
 def test_a_learning_rate_of_zero_is_critical(tmp_path):
     run = resting(tmp_path / "a", EVERY, steps={"learning_rate": [[0.0]] * 200})
-    assert "the learning rate is 0" in assert_finds(frozen_parameter, run, Severity.CRITICAL).headline
+    assert assert_finds(frozen_parameter, run, Severity.CRITICAL).title == "Learning rate zero"
 
 
 def test_a_warmup_that_starts_at_zero_is_not(tmp_path):
@@ -186,7 +189,8 @@ def cut_off(path, which=(0, 1), order=None, tensors=None, **more):
 
 def test_a_front_that_is_cut_off_is_critical(tmp_path):
     finding = assert_finds(frozen_parameter, cut_off(tmp_path / "a"), Severity.CRITICAL)
-    assert finding.headline == "None of the 200 steps changes 2 of 8 parameter tensors: no gradient arrives"
+    assert finding.title == "First layers detached from loss"
+    assert "2 of 8 parameter tensors: no gradient arrives" in finding.headline
     assert "detach()" in finding.actions[0].text
 
 
@@ -200,7 +204,8 @@ def test_a_module_that_no_step_calls_is_a_note(tmp_path):
     """A normalisation that was registered first and is never called, as in TabNet."""
     finding = assert_finds(frozen_parameter, cut_off(tmp_path / "a", order={**IN_ORDER, "layers.0": -1}), Severity.NOTE)
     assert "No step calls model.layers[0]" in finding.seen
-    assert finding.headline.endswith("2 of 8 parameter tensors: the loss does not use them")
+    assert finding.title == "Unused parameters"
+    assert finding.headline.endswith("2 of 8 parameter tensors: not used in the loss")
     assert finding.actions[0].text.startswith("Remove 2 tensors of 1,056 elements")
 
 
@@ -223,11 +228,13 @@ def test_a_parameter_that_its_module_does_not_use_is_a_note(tmp_path):
 
 def test_a_front_under_no_grad_is_a_warning(tmp_path):
     finding = assert_finds(frozen_parameter, cut_off(tmp_path / "a", without_gradient=True), Severity.WARNING)
+    assert finding.title == "First layers under torch.no_grad()"
     assert "under torch.no_grad() only" in finding.seen
 
 
 def test_where_calls_were_not_seen_a_front_without_a_gradient_is_a_warning(tmp_path):
     finding = assert_finds(frozen_parameter, resting(tmp_path / "a", has_grad=False), Severity.WARNING)
+    assert finding.title == "Parameters without a gradient"
     assert "the calls of their modules were not seen" in finding.seen
 
 
@@ -245,16 +252,19 @@ def test_a_part_that_is_used_by_what_holds_it_is_cut_off_with_that(tmp_path):
 @pytest.mark.parametrize("seen", [{"has_grad": False}, {"gradient": 0.0}])
 def test_an_expert_that_is_never_chosen_is_a_note(tmp_path, seen):
     finding = assert_finds(frozen_parameter, resting(tmp_path / "a", (4, 5), **seen), Severity.NOTE)
+    assert finding.title == "Unused experts or blocks"
     assert "locks like them are trained" in finding.seen
 
 
 def test_an_optimizer_of_another_model_is_critical(tmp_path):
     finding = assert_finds(frozen_parameter, resting(tmp_path / "a", EVERY, has_grad=False), Severity.CRITICAL)
-    assert "a model that was made again" in finding.seen
+    assert finding.title == "No gradient for any parameter"
+    assert "the model was made again" in finding.seen
 
 
 def test_zeroing_between_backward_and_step_is_critical(tmp_path):
     finding = assert_finds(frozen_parameter, resting(tmp_path / "a", EVERY, gradient=0.0), Severity.CRITICAL)
+    assert finding.title == "All gradients are zero"
     assert "exactly zero when it steps" in finding.seen
     assert finding.actions[0].code == "optimizer.zero_grad(); loss.backward(); optimizer.step()"
 
@@ -262,8 +272,9 @@ def test_zeroing_between_backward_and_step_is_critical(tmp_path):
 def test_zero_gradients_behind_a_dead_layer_are_a_warning(tmp_path):
     run = resting(tmp_path / "a", (0, 1), gradient=0.0, tensors=_named())
     finding = assert_finds(frozen_parameter, run, Severity.WARNING)
-    # The bias rests with its weight, and a gradient of zero is none.
-    assert "changes 2 of 8 parameter tensors: the gradient is exactly zero" in finding.headline
+    # The bias does not change either, and a gradient of zero is none.
+    assert finding.title == "Gradient exactly zero"
+    assert "changes 2 of 8 parameter tensors: the gradient is exactly 0" in finding.headline
     table = finding.evidence[1]
     assert isinstance(table, Numbers)
     assert table.columns[2] == "steps with a gradient above 0"
@@ -286,11 +297,13 @@ def _named_modules():
 
 def test_a_gradient_without_an_update_is_critical(tmp_path):
     finding = assert_finds(frozen_parameter, resting(tmp_path / "a", facts={"dtype": "bfloat16"}), Severity.CRITICAL)
+    assert finding.title == "Updates below bfloat16 precision"
     assert "below its precision" in finding.seen
 
 
 def test_a_weight_with_next_to_no_gradient_is_a_note(tmp_path):
-    assert_finds(frozen_parameter, resting(tmp_path / "a", (2,), gradient=1e-6), Severity.NOTE)
+    finding = assert_finds(frozen_parameter, resting(tmp_path / "a", (2,), gradient=1e-6), Severity.NOTE)
+    assert finding.title == "Negligible gradient"
 
 
 def test_large_tensors_are_sampled_and_so_not_certain(tmp_path):
@@ -316,7 +329,8 @@ def test_what_is_frozen_and_in_no_optimizer_is_quiet(tmp_path):
 
 def test_what_no_optimizer_has_and_no_gradient_reaches_is_not_to_be_given_to_it(tmp_path):
     finding = assert_finds(frozen_parameter, outside(tmp_path / "a", has_grad=False), Severity.NOTE)
-    assert "no gradient arrives at them" in finding.seen
+    assert finding.title == "Parameters without a gradient"
+    assert "no gradient reaches them" in finding.seen
     assert not any("to the optimizer" in action.text for action in finding.actions)
 
 
@@ -374,15 +388,18 @@ def test_updates_below_the_precision_of_the_weights_follow_the_learning_rate(tmp
     rates = {"learning_rate": [[1e-9]] * 200}
     finding = assert_finds(frozen_parameter, resting(tmp_path / "a", values=values, steps=rates), Severity.CRITICAL)
     assert finding.follows[0] == "learning_rate_too_low"
+    assert finding.title == "Updates below float32 precision"
     assert "lost in the rounding of the weights" in finding.seen
     # With a rate that the weights can hold, something undoes the updates, and that is a cause of its own.
     usual = assert_finds(frozen_parameter, resting(tmp_path / "b", values=values), Severity.CRITICAL)
     assert usual.follows == []
+    assert usual.title == "Updates without effect"
 
 
 def test_a_layer_whose_input_is_zero_is_told_to_look_in_front_of_it(tmp_path):
     run = resting(tmp_path / "a", (2,), gradient=0.0)
     finding = assert_finds(frozen_parameter, run, Severity.WARNING)
+    assert finding.title == "Layer input is all zeros"
     assert "Every input of model.layers[1] is zero" in finding.seen
     assert "behind" not in " ".join(action.text for action in finding.actions)
 

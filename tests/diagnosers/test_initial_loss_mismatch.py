@@ -22,7 +22,7 @@ def start_at(path, first, facts=TEN, **changes):
 def test_a_start_at_ln_n_is_quiet(tmp_path):
     assert (
         assert_clean(initial_loss_mismatch, healthy(tmp_path))
-        == "the first loss is 2.31, an even guess has ln 10 = 2.30"
+        == "the first loss is 2.31, that of a uniform prediction is ln 10 = 2.30"
     )
 
 
@@ -104,7 +104,8 @@ def test_a_nan_start_is_left_to_non_finite(tmp_path):
 
 def test_a_high_start_is_a_warning(tmp_path):
     finding = assert_finds(initial_loss_mismatch, loud_start(tmp_path / "run"), Severity.WARNING)
-    assert finding.headline == "The first loss is 6.00, 2.6 times that of an even guess, ln 10 = 2.30"
+    assert finding.title == "Overconfident initial predictions"
+    assert finding.headline == "The first loss is 6.00, 2.6 times that of a uniform prediction, ln 10 = 2.30"
     (chart,) = finding.evidence
     assert isinstance(chart, Lines)
     assert [(mark.role, mark.y) for mark in chart.marks] == [("reference", math.log(10))]
@@ -114,6 +115,7 @@ def test_a_large_output_layer_is_named(tmp_path):
     weight = numpy.ones(8)
     weight[6] = 32.0  # 32 x 32 elements of RMS 1
     finding = assert_finds(initial_loss_mismatch, loud_start(tmp_path / "run", stats={"weight_norm": weight}))
+    assert finding.title == "Output layer initialised too large"
     assert finding.tensors == ["layers.3.weight"]
     assert "9.8 times torch.nn's default for 32 inputs" in finding.seen
     assert finding.actions[0].code == "nn.init.normal_(model.layers[3].weight, std=0.1)"
@@ -126,7 +128,8 @@ def test_a_high_start_that_ends_badly_is_critical(tmp_path):
 def test_a_sum_over_the_batch_is_recognised(tmp_path):
     run = start_at(tmp_path, 2.31, steps={"objective": 32 * falling(first=2.31, last=0.1)}, optimizer="SGD")
     finding = assert_finds(initial_loss_mismatch, run, Severity.WARNING)
-    assert finding.headline == "The first loss is 73.9, 32 times that of an even guess, ln 10 = 2.30"
+    assert finding.title == "Loss summed over the batch"
+    assert finding.measures[0].value == pytest.approx(73.9, abs=0.1)
     assert "reduction='sum'" in finding.seen
 
 
@@ -138,6 +141,7 @@ def test_a_sum_is_a_note_for_an_optimizer_that_divides_it_out(tmp_path):
 def test_undivided_accumulation_is_recognised(tmp_path):
     steps = {"objective": 8 * falling(first=2.31, last=0.1), "micro_steps": 8, "targets": 256, "batch_size": 256}
     finding = assert_finds(initial_loss_mismatch, start_at(tmp_path, 2.31, steps=steps))
+    assert finding.title == "Accumulated loss not divided"
     assert "8 accumulated micro-steps without division" in finding.seen
     assert finding.actions[0].code == "(loss / 8).backward()"
 
@@ -150,14 +154,14 @@ def test_a_negative_likelihood_is_critical(tmp_path):
     facts = LossFacts(id=0, function="nll_loss", classes=10)
     run = build_run(tmp_path / "run", loss=numpy.linspace(-0.1, -0.9, 100), facts=facts)
     finding = assert_finds(initial_loss_mismatch, run, Severity.CRITICAL)
-    assert "cannot be negative" in finding.headline
+    assert finding.title == "Negative likelihood loss"
+    assert finding.measures[0].value == pytest.approx(-0.1)
 
 
 def test_more_outputs_than_classes_are_recognised(tmp_path):
     finding = assert_finds(initial_loss_mismatch, wide_output(tmp_path / "run"), Severity.WARNING)
-    assert (
-        finding.headline == "The first loss is 3.00, near ln 20 = 3.00, and the labels hold only 3 classes: ln 3 = 1.10"
-    )
+    assert finding.title == "More outputs than classes"
+    assert "the labels have only 3 classes (ln 3 = 1.10)" in finding.headline
 
 
 def test_a_vocabulary_with_unused_entries_is_quiet(tmp_path):
@@ -166,7 +170,8 @@ def test_a_vocabulary_with_unused_entries_is_quiet(tmp_path):
 
 
 def test_a_low_start_is_a_note_unless_the_run_was_resumed(tmp_path):
-    assert_finds(initial_loss_mismatch, start_at(tmp_path / "a", 0.9), Severity.NOTE)
+    finding = assert_finds(initial_loss_mismatch, start_at(tmp_path / "a", 0.9), Severity.NOTE)
+    assert finding.title == "Initial loss below chance level"
     assert_clean(initial_loss_mismatch, start_at(tmp_path / "b", 0.9, attempt=1))
 
 
@@ -174,7 +179,7 @@ def test_binary_losses_are_held_against_ln_2(tmp_path):
     facts = LossFacts(id=0, function="binary_cross_entropy_with_logits")
     assert_clean(initial_loss_mismatch, start_at(tmp_path / "a", 1.26 * math.log(2), facts))
     finding = assert_finds(initial_loss_mismatch, start_at(tmp_path / "b", 1.3, facts), Severity.WARNING)
-    assert finding.headline == "The first loss is 1.30, 1.9 times that of an even guess, ln 2 = 0.693"
+    assert "1.9 times that of a uniform prediction, ln 2 = 0.693" in finding.headline
 
 
 def test_a_standardised_target_is_quiet(tmp_path):
@@ -188,10 +193,9 @@ def test_a_raw_target_that_training_copes_with_is_a_note(tmp_path):
 
 def test_a_raw_target_that_training_does_not_cope_with_is_a_warning(tmp_path):
     finding = assert_finds(initial_loss_mismatch, raw_target(tmp_path / "run"), Severity.WARNING)
-    assert finding.headline == (
-        "The first loss is 30,000, 4.7 times the variance of the target, whose standard deviation is 80"
-    )
-    assert "the raw target: 170 (root mean square), of which its mean alone makes 150." in finding.seen
+    assert finding.title == "Targets not standardised"
+    assert [measure.value for measure in finding.measures[:2]] == pytest.approx([4.69, 80], abs=0.01)
+    assert "the raw target: 170 (root mean square), of which its mean accounts for 150." in finding.seen
     assert finding.actions[0].code == "y = (y - 150) / 80"
     assert finding.actions[1].code == "nn.init.constant_(model.layers[3].bias, 150)"
 
@@ -255,6 +259,7 @@ def test_a_target_that_is_small_beside_outputs_of_order_one_is_to_be_standardise
 def test_without_a_sample_of_the_outputs_the_loss_tells_their_share(tmp_path):
     facts = LossFacts(id=0, function="mse_loss", target_mean=0.0, target_variance=1.0)
     finding = assert_finds(initial_loss_mismatch, start_at(tmp_path / "a", 50.0, facts))
+    assert finding.title == "Untrained outputs too large"
     assert "The untrained outputs have a root mean square of 7.00 and the target one of 1.00" in finding.seen
 
 

@@ -69,7 +69,7 @@ def test_replacing_the_weights_without_harm_is_a_note(tmp_path):
     finding = assert_finds(learning_rate_too_high, fast(tmp_path / "run"), Severity.NOTE)
     assert "The loss shows no harm." in finding.seen
     assert finding.title == "Oversized update at step 0"
-    assert finding.headline == "At step 0 the update of the median weight layer is 0.9 times its weights"
+    assert finding.headline == "At step 0 the update of the median weight layer is 0.9 times the size of its weights"
     assert finding.actions[0].text == (
         "Warm up over the first 100 steps, from 1e-4 to 0.001: only the first updates are too large"
     )

@@ -22,12 +22,12 @@ def of_sizes(path, factor, sizes=SIZES, facts=TEN, **changes):
 
 def test_a_mean_is_quiet(tmp_path):
     measured = assert_clean(twice_averaged_loss, healthy(tmp_path))
-    assert measured == "what was differentiated is 1.00 times the mean loss"
+    assert measured == "the differentiated loss is 1.00 times the mean loss"
 
 
 def test_sums_weights_and_further_terms_are_quiet(tmp_path):
     measured = assert_clean(twice_averaged_loss, of_sizes(tmp_path / "sum", SIZES))
-    assert measured == "what was differentiated is 1.00 times the mean loss, per targets"
+    assert measured == "the differentiated loss is 1.00 times the mean loss, per targets"
     assert_clean(twice_averaged_loss, of_sizes(tmp_path / "weight", 0.02))
     summed = msgspec.structs.replace(TEN, reduction="sum")
     assert_clean(twice_averaged_loss, of_sizes(tmp_path / "half", 0.5 / SIZES, facts=summed))

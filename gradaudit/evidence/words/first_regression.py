@@ -15,6 +15,13 @@ _OFF_CENTRE = 0.5  # standard deviations of the target: a mean nearer to 0 is fo
 _STANDARD = 2.0  # root mean square: inputs below it need no standardisation
 
 
+def disease(found: Cause) -> str:
+    """The title of a first loss that is too large."""
+    if found.too_large:
+        return "Untrained outputs too large"
+    return "Targets not standardised" if found.raw or found.standardising_helps else "Initial loss too high"
+
+
 def in_words(found: Cause) -> str:
     """The larger of the two, if it is off."""
     outputs, target = number(math.sqrt(found.outputs)), number(math.sqrt(found.target))
@@ -32,7 +39,7 @@ def first_errors(mean: float, deviation: float) -> str:
         "A network starts with outputs of order 1, so its first errors are those of the raw target: "
         f"{number(math.hypot(mean, deviation))} (root mean square)"
     )
-    return f"{words}, of which its mean alone makes {number(abs(mean))}." if abs(mean) > deviation else f"{words}."
+    return f"{words}, of which its mean accounts for {number(abs(mean))}." if abs(mean) > deviation else f"{words}."
 
 
 def advice(loss: TrainingLoss, found: Cause) -> list[Action]:

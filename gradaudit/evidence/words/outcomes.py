@@ -12,7 +12,7 @@ def harm_done(training: Training) -> str:
     """What became of the training, when it is bad enough to call the start its cause; else nothing."""
     broken = breakdown(training)
     if broken is not None and ran_away(broken):
-        return f"Training ran away: NaN or infinity at step {count(broken.step)}."
+        return f"Training diverges to NaN or infinity at step {count(broken.step)}."
     away = divergence(training)
     if away is not None:
         return f"Training then diverges at step {count(away)}."

@@ -18,8 +18,9 @@ from gradaudit.training import Training
 
 
 class Judged(NamedTuple):
-    """How bad it is, the reason in a sentence, and what to do."""
+    """What it is called, how bad it is, the reason in a sentence, and what to do."""
 
+    title: str
     severity: Severity
     sentence: str
     actions: list[Action]
@@ -34,22 +35,20 @@ def in_short(reason: Reason, *, is_faint: bool, hand: bool) -> str:
         "copy": "a copy of trained parameters",
         "fixed": "requires_grad is False",
         "frozen": "requires_grad is False",
-        "not owned": "the script does not update them" if hand else "in no optimizer",
-        "idle": "no gradient arrives, and the script does not update them"
-        if hand
-        else "in no optimizer, and without a gradient",
+        "not owned": "not updated by the script" if hand else "in no optimizer",
+        "idle": "no gradient and no update" if hand else "in no optimizer, and no gradient",
         "rate zero": "the learning rate is 0",
-        "unused": "the loss does not use them",
+        "unused": "not used in the loss",
         "no gradient": "no gradient arrives",
-        "zero gradient": "the gradient is exactly zero",
-        "no effect": "there is a gradient, and no update",
+        "zero gradient": "the gradient is exactly 0",
+        "no effect": "the updates have no effect",
     }[reason]
 
 
 def judged(
     training: Training, reason: Reason, mine: list[TensorFacts], backbone: float, faint: float, is_faint: bool
 ) -> Judged:
-    """What is said of tensors that rest for the same reason."""
+    """What is said of tensors that do not change for the same reason."""
     match reason:
         case "frozen" | "fixed" | "copy":
             found = _frozen(mine)
@@ -57,7 +56,8 @@ def judged(
             found = _outside(training, reason, mine, backbone)
         case "rate zero":
             found = Judged(
-                Severity.CRITICAL, "The learning rate of their parameter group is 0 at every step.", [
+                "Learning rate zero", Severity.CRITICAL,
+                "The learning rate of their parameter group is 0 at every step.", [
                     Action(text=f"Set a learning rate for group {mine[0].group}",
                            code=f"optimizer.param_groups[{max(mine[0].group, 0)}]['lr'] = 1e-3"),
                     Action(text="Check that the scheduler's factor is not 0 from the first step on"),
@@ -97,6 +97,7 @@ def _attach(mine: list[TensorFacts]) -> Action:
 
 def _frozen(mine: list[TensorFacts]) -> Judged:
     return Judged(
+        "Frozen parameters in the optimizer",
         Severity.NOTE,
         "This was set by hand, which is usual for a pretrained part.",
         [
@@ -109,10 +110,11 @@ def _frozen(mine: list[TensorFacts]) -> Judged:
 def _outside(training: Training, reason: Reason, mine: list[TensorFacts], backbone: float) -> Judged:
     nobody, hand = nobody_updates(training), by_hand(training)
     if reason == "idle":
-        # With the optimizer they would stay as they are, too.
+        # In the optimizer they would not change either.
         return Judged(
+            "Parameters without a gradient",
             Severity.NOTE,
-            f"{nobody} them, and no gradient arrives at them: they are not used, or under torch.no_grad() as a part "
+            f"{nobody} them, and no gradient reaches them: they are not used, or run under torch.no_grad() as a part "
             "that is not meant to train.",
             [
                 Action(text=f"Nothing, if {names([tensor.name for tensor in mine])} are not meant to train"),
@@ -132,11 +134,12 @@ def _outside(training: Training, reason: Reason, mine: list[TensorFacts], backbo
             code=f"optimizer.add_param_group({{'params': {_module(mine)}.parameters()}})",
         )
     return Judged(
+        "Parameters never updated" if hand else "Layers outside the optimizer",
         Severity.NOTE if transfer else Severity.WARNING,
-        f"{nobody} them; what comes after them is trained, as in transfer learning."
+        f"{nobody} them; the layers after them are trained, as in transfer learning."
         if transfer
-        else f"{nobody} them, and they start as torch.nn sets them: nothing trained was loaded into them, and the "
-        "rest learns on random features."
+        else f"{nobody} them, and they have the initial values of torch.nn: no pretrained weights were loaded, and "
+        "the rest learns on random features."
         if fresh
         else f"{nobody} them, while their neighbours are trained.",
         [give, _rebuild(training)],
@@ -149,7 +152,7 @@ def _unused(run: Run, mine: list[TensorFacts]) -> Judged:
     amount = f"{plural(len(mine), 'tensor')} of {plural(sum(t.elements for t in mine), 'element')}"
     match use:
         case "not called":
-            sentence = f"No step calls {module}: the loss cannot depend on them, and the rest trains without."
+            sentence = f"No step calls {module}: the loss cannot depend on them, and the rest trains without them."
             action = Action(text=f"Remove {amount}, or call {module} in forward(), if it is meant to be used")
         case "not used":
             sentence = f"{module.capitalize() if module == 'the module' else module} is called and trains without them."
@@ -157,19 +160,20 @@ def _unused(run: Run, mine: list[TensorFacts]) -> Judged:
         case _:
             sentence = f"{module} is called, and the loss does not depend on its result."
             action = Action(text=f"Use the result of {module} in the loss, or remove {amount}")
-    return Judged(Severity.NOTE, sentence, [action])
+    return Judged("Unused parameters", Severity.NOTE, sentence, [action])
 
 
 def _without_gradient(training: Training, mine: list[TensorFacts]) -> Judged:
     module, attach = _module(mine), _attach(mine)
     if all_owned(training, mine):
         sentence = (
-            "The optimizer holds tensors on which the loss does not depend: those of a model that was made again, "
-            "copied or loaded since, or the loss is cut off from the model."
+            "The loss does not depend on the tensors in the optimizer: either the model was made again, copied or "
+            "loaded since, or the loss is detached from the model."
         )
-        return Judged(Severity.CRITICAL, sentence, [_rebuild(training), attach])
+        return Judged("No gradient for any parameter", Severity.CRITICAL, sentence, [_rebuild(training), attach])
     if one_of_many(training, mine):
-        return Judged(Severity.NOTE, "Blocks like them are trained, so these are not used rather than cut off.", [
+        said = "Blocks like them are trained, so these are unused rather than detached."
+        return Judged("Unused experts or blocks", Severity.NOTE, said, [
             Action(text=f"Remove {plural(len(mine), 'tensor')}, or check why none is ever chosen"),
         ])  # fmt: skip
     freeze = Action(
@@ -178,19 +182,23 @@ def _without_gradient(training: Training, mine: list[TensorFacts]) -> Judged:
     use = use_of(training.run, mine[0])
     if use == "cut off":
         return Judged(
+            "First layers detached from loss",
             Severity.CRITICAL,
-            "The optimizer has them, and the loss is cut off from the first part of the model: it is called before all "
-            "that is trained.",
+            "The optimizer has them, but no gradient reaches the first part of the model, which is called before every "
+            "layer that is trained.",
             [attach, freeze],
         )
     if use == "cut off by no_grad":
         return Judged(
+            "First layers under torch.no_grad()",
             Severity.WARNING,
-            "The optimizer has them, and they are called under torch.no_grad() only, before all that is trained.",
+            "The optimizer has them, but they are called under torch.no_grad() only, before every layer that is "
+            "trained.",
             [Action(text=f"Call {module} outside of torch.no_grad()"), freeze],
         )
-    return Judged(Severity.WARNING, "The optimizer has them, and no loss depends on them: they are not used, or cut "
-                  "off. Which of both is not known: the calls of their modules were not seen.", [
+    return Judged("Parameters without a gradient", Severity.WARNING,
+                  "The optimizer has them, and no loss depends on them: they are unused or detached. Which of the two "
+                  "is not known: the calls of their modules were not seen.", [
         Action(text=f"Check that forward() calls {module} and that its result reaches the loss, for "
                f"{plural(len(mine), 'tensor')} without a gradient"),
         attach,
@@ -200,7 +208,8 @@ def _without_gradient(training: Training, mine: list[TensorFacts]) -> Judged:
 def _zero(training: Training, mine: list[TensorFacts]) -> Judged:
     module = _module(mine)
     if all_owned(training, mine):
-        return Judged(Severity.CRITICAL, "Every gradient of this optimizer is exactly zero when it steps.", [
+        return Judged("All gradients are zero", Severity.CRITICAL,
+                      "Every gradient of this optimizer is exactly zero when it steps.", [
             Action(text="Zero the gradients before the backward pass, not between it and the step",
                    code="optimizer.zero_grad(); loss.backward(); optimizer.step()"),
             Action(text="Check that the loss is not multiplied by 0 and no mask removes every target"),
@@ -210,9 +219,10 @@ def _zero(training: Training, mine: list[TensorFacts]) -> Judged:
     own = {tensor.id for tensor in mine}
     if fed_with_zeros(training)[[tensor.id in own for tensor in training.tensors]].all():
         return Judged(
+            "Layer input is all zeros",
             Severity.WARNING,
-            f"Every input of {module} is zero: its bias has a gradient, and its weights have none. What goes into it "
-            "is multiplied by 0, masked, or comes out of a dead layer.",
+            f"Every input of {module} is zero: its bias has a gradient, its weights have none. The input is multiplied "
+            "by 0, masked, or the output of a dead layer.",
             [
                 Action(text=f"Print what goes into {module}: it is zero at every recorded step",
                        code=f"{module}.register_forward_pre_hook(lambda m, args: print(args[0].abs().max()))"),
@@ -221,6 +231,7 @@ def _zero(training: Training, mine: list[TensorFacts]) -> Judged:
         )  # fmt: skip
     unused = one_of_many(training, mine)
     return Judged(
+        "Unused experts or blocks" if unused else "Gradient exactly zero",
         Severity.NOTE if unused else Severity.WARNING,
         "Their gradient is exactly zero at every recorded step: " + (
             "blocks like them are trained, and these were never chosen." if unused
@@ -235,8 +246,9 @@ def _zero(training: Training, mine: list[TensorFacts]) -> Judged:
 
 def _faint(mine: list[TensorFacts], faint: float) -> Judged:
     return Judged(
+        "Negligible gradient",
         Severity.NOTE,
-        "Their gradient is thousands of times smaller than the others', and their updates vanish in the rounding of "
+        "Their gradient is thousands of times smaller than the others', and their updates are lost in the rounding of "
         "the weights.",
         [Action(text=f"Look for a factor below {setting(faint)} or a saturated activation behind {_module(mine)}")],
     )
@@ -246,8 +258,9 @@ def _no_effect(training: Training, mine: list[TensorFacts]) -> Judged:
     rebuild, dtype = _rebuild(training), mine[0].dtype
     if dtype in HALF:
         return Judged(
+            f"Updates below {dtype} precision",
             Severity.CRITICAL,
-            f"There is a gradient, and a learning rate above 0. Their type is {dtype}: the updates are below its "
+            f"They have a gradient and a learning rate above 0. Their type is {dtype}: the updates are below its "
             "precision.",
             [
                 Action(text="Keep the weights in float32 and autocast the forward pass",
@@ -258,16 +271,18 @@ def _no_effect(training: Training, mine: list[TensorFacts]) -> Judged:
     place = {tensor.id: index for index, tensor in enumerate(training.tensors)}
     if below_precision(training)[[place[tensor.id] for tensor in mine]].all():
         return Judged(
+            f"Updates below {dtype} precision",
             Severity.CRITICAL,
-            f"There is a gradient, and a learning rate above 0, and the steps are so small that they are lost in the "
+            f"They have a gradient and a learning rate above 0, but the updates are so small that they are lost in the "
             f"rounding of the weights, which are of type {dtype}.",
             [Action(text="Raise the learning rate until the update is above 1e-7 of the weights")],
             ["learning_rate_too_low", "constant_clipping", "vanishing_gradient"],
         )
     return Judged(
+        "Updates without effect",
         Severity.CRITICAL,
-        "There is a gradient, and a learning rate above 0, and still no step changes them: the updates are undone, or "
-        "the optimizer leaves them out.",
+        "They have a gradient and a learning rate above 0, but no step changes them: the updates are undone, or the "
+        "optimizer skips them.",
         [
             rebuild,
             Action(text="Look for what writes to them between the steps: load_state_dict(), copy_(), .data"),
