@@ -11,8 +11,8 @@ are still falling.
 
 The samples of the loss's input tell how. Where the outputs of one batch differ by less than `spread` (a logit, or the
 standard deviation of the target, is 1), every input gets the same answer: the frequencies of the labels, the most
-frequent class first, or the mean of the target. Below a tenth of `spread` the input does not reach the
-output, and that is a warning before any number of epochs.
+frequent class first, or the mean of the target. Below a tenth of `spread` the input does not reach the output, and that
+is a warning before any number of epochs.
 
 A loss that is one of several terms is at most a warning: it may be meant to stay. Where the other terms have gone to a
 tenth of their share of the objective meanwhile, they have crowded it out: in a variational autoencoder the posterior

@@ -20,8 +20,8 @@ by 255. Take the logarithm of amounts that span decades. Or put a normalisation 
 
 ## When it is wrong
 
-Healthy runs had 0.13 to 3, raw tables and pixels 52 to 2,500. A layer without a bias, or one that a normalisation
-or an attention follows, says nothing, and a first layer that is frozen says nothing either; the sampled inputs do.
+Healthy runs had 0.13 to 3, raw tables and pixels 52 to 2,500. A layer without a bias, or one that a normalisation or an
+attention follows, says nothing, and a first layer that is frozen says nothing either; the sampled inputs do.
 """
 
 import math

@@ -71,6 +71,14 @@ def factor(value: float) -> str:
     return number(value, 2 if abs(value) < 100 else 3)
 
 
+def times(value: float) -> str:
+    """`factor`, in words from a million on: 1.4, 63, 19,300, 13 million, 250 billion."""
+    for size, word in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
+        if 0.9995 * size <= value < 1e15:
+            return f"{factor(value / size)} {word}"
+    return factor(value)
+
+
 def fold(decades: float) -> str:
     """How many times that many powers of ten are, either way: 13,000 for 4.1 and for -4.1."""
     return factor(10 ** abs(decades))
