@@ -17,15 +17,15 @@ fade, what was learned is forgotten as fast as it comes, and the model ends at a
 
 ## What to try
 
-A weight decay whose product with the learning rate, summed over the run, stays near 0.1 (with SGD's momentum, 0.1
-times 1 - momentum): it then takes a tenth of a weight that nothing else moves. Leave biases and normalisation out. With
-Adam use AdamW, since a decay in the gradient is divided by the gradient's own size.
+A weight decay whose product with the learning rate, summed over the run, stays near 0.1 (with SGD's momentum, 0.1 times
+1 - momentum): it then takes a tenth of a weight that nothing else moves. Leave biases and normalisation out. With Adam
+use AdamW, since a decay in the gradient is divided by the gradient's own size.
 
 ## When it is wrong
 
 The rule is the same for decay in the gradient (SGD, Adam), beside it (AdamW) and in the loss. Healthy runs stay above
--0.23 and keep 0.99 of their norm; normalised layers reach -0.24 late in training, which is why early steps count.
-A decay that acts slowly, over thousands of steps, is not seen.
+-0.23 and keep 0.99 of their norm; normalised layers reach -0.24 late in training, which is why early steps count. A
+decay that acts slowly, over thousands of steps, is not seen.
 """
 
 import math

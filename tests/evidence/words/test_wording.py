@@ -35,6 +35,15 @@ def test_settings_are_as_a_user_types_them(value, text):
     assert float(text) == pytest.approx(value)
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1.4, "1.4"), (19_300, "19,300"), (999_400, "999,000"), (999_900, "1.0 million"), (1.3e7, "13 million"),
+     (2.5e11, "250 billion"), (3e12, "3.0 trillion"), (1e15, "1e15"), (float("inf"), "infinity")],
+)  # fmt: skip
+def test_many_times_are_told_without_an_exponent(value, text):
+    assert times(value) == text
+
+
 def test_shares_factors_and_counts():
     assert [percent(share) for share in (0.123, 0.05, 0.004, 0.00012, 0.0)] == [
         "12 %", "5 %", "0.4 %", "0.012 %", "0 %",
