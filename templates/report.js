@@ -61,7 +61,7 @@
   };
   const own = (card, selector) => all(selector, card).filter((element) => element.closest(".card") === card);
   const findingMarkdown = (card) => {
-    const lines = [`### ${plain(words(one("h3", card)))}`, ""];
+    const lines = [`### ${plain(words(one("h3", card)))}`, "", `**${plain(words(one(".headline", card)))}**`, ""];
     lines.push(`${words(one(".severity", card))}, ${plain(card.id)}. ${words(one(".confidence", card))}.`, "");
     lines.push(plain(words(one(".seen", card))), "");
     const laboratory = own(card, ".laboratory")[0];

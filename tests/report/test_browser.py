@@ -258,7 +258,9 @@ def test_a_finding_is_copied_as_markdown(visit: Any, page: str) -> None:
     opened.page.locator("#frozen_parameter [data-copy=markdown]").first.click()
     opened.page.wait_for_function("window.copied")
     text = opened.page.evaluate("window.copied")
-    assert text.startswith("### One attention layer got a gradient of exactly zero in 2,000 of 2,000 steps\n")
+    assert text.startswith(
+        "### Frozen parameter\n\n**One attention layer got a gradient of exactly zero in 2,000 of 2,000 steps"
+    )
     assert "1. Look for a detach() or a no\\_grad() block" in text
     assert "```\n[name for name, p in model.named_parameters()" in text
     assert "- steps with a gradient of zero: 2,000 (threshold \\>= 20)" in text

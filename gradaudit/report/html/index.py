@@ -48,7 +48,7 @@ class FindingView:
 
     icon: Icon
     severity: str
-    headline: str
+    title: str
 
 
 @dataclass(frozen=True)
