@@ -323,11 +323,11 @@ def _endless(training: Training, rate: Floats, risen: float, stairs: float) -> F
         else "Scheduler stepped once an epoch"
         if meant
         else "Warmup never ends",
-        headline=f"The learning rate rises to the last step, from {setting(rate[0])} to {setting(rate[-1])}"
+        headline=f"The learning rate rises to the end, from {setting(rate[0])} to {setting(rate[-1])}"
         + (
-            f", and from step {count(harm.since)} on the loss rises with it"
+            f", and from step {count(harm.since)} so does the loss"
             if harm
-            else ", in a warmup that is stepped once an epoch"
+            else ", in a warmup stepped once an epoch"
             if meant
             else ""
         ),
@@ -392,7 +392,7 @@ def _restarts(
     loss = training_loss(training)
     if _stays_up(loss, steps[at]):
         last = int(loss.steps[-1])
-    where = f"step {count(first)}" if len(jumps) == 1 else f"{count(len(jumps))} steps from step {count(first)} on"
+    where = f"step {count(first)}" if len(jumps) == 1 else f"{count(len(jumps))} steps from step {count(first)}"
     marks = [Mark(label=f"step {count(steps[each])}", x=int(steps[each])) for each in jumps[:5]]
     rose = f"rises by {percent(rise)} of its first value" if numpy.isfinite(rise) else "becomes NaN or infinite"
     back = _back(rates[:, group], at, risen)

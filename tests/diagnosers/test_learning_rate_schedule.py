@@ -97,7 +97,7 @@ def test_a_warmup_in_steps_that_is_stepped_once_an_epoch_is_a_warning(tmp_path):
     finding = assert_finds(learning_rate_schedule, climbing_stairs(tmp_path / "a"), Severity.WARNING)
     assert finding.title == "Scheduler stepped once an epoch"
     assert finding.headline == (
-        "The learning rate rises to the last step, from 1e-4 to 0.001, in a warmup that is stepped once an epoch"
+        "The learning rate rises to the end, from 1e-4 to 0.001, in a warmup stepped once an epoch"
     )
     assert "It changes 9 times, only between epochs, and ends at 10 % of 0.01" in finding.seen
     assert [measure.value for measure in finding.measures] == pytest.approx([10, 9, 0.1])
@@ -125,7 +125,7 @@ def test_stairs_that_end_in_a_landing_are_quiet(tmp_path):
 
 def test_a_warmup_that_never_ends_is_a_note(tmp_path):
     finding = assert_finds(learning_rate_schedule, warming(tmp_path / "a"), Severity.NOTE)
-    assert finding.headline == "The learning rate rises to the last step, from 1e-5 to 0.001"
+    assert finding.headline == "The learning rate rises to the end, from 1e-5 to 0.001"
 
 
 def drifting(path, growth=1.03, back=2.0, steps=200):
@@ -140,7 +140,7 @@ def test_a_rate_that_rises_until_the_loss_comes_up_again_is_the_root(tmp_path):
     run = drifting(tmp_path / "a", back=9.0)
     finding = assert_finds(learning_rate_schedule, run, Severity.NOTE)
     assert finding.title == "Learning rate keeps rising"
-    assert finding.headline.endswith("and from step 100 on the loss rises with it")
+    assert finding.headline.endswith("and from step 100 so does the loss")
     assert finding.span.first == 38, "the step at which the rate has risen threefold: 1.03 ** 38"
     sound = setting(float(f"{1e-3 * 1.03**100 / 3:.2g}"))
     assert f"at or below {sound}, a third of what it is at step 100" in finding.actions[0].text
@@ -221,7 +221,7 @@ def jumping(path, times=30.0, rise=0.5):
 def test_restarts_that_raise_the_loss_are_a_note(tmp_path):
     finding = assert_finds(learning_rate_schedule, jumping(tmp_path / "a"), Severity.NOTE)
     assert finding.title == "Learning rate restart too high"
-    assert finding.headline.startswith("The learning rate jumps 30-fold at 3 steps from step 50 on, and the loss rises")
+    assert finding.headline.startswith("The learning rate jumps 30-fold at 3 steps from step 50, and the loss rises")
     assert finding.measures[0].value == pytest.approx(30)
     assert (finding.span.first, finding.span.last) == (50, 150)
     assert "0.003 or less" in finding.actions[0].text
