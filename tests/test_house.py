@@ -204,13 +204,16 @@ def test_it_finds_its_sick_run_and_says_so_well(diagnoser: Diagnoser, tmp_path: 
 
 def check_style(finding: Finding, diagnoser: Diagnoser) -> None:
     """Hold a finding to the house's style; severity and confidence to what its diagnoser may say."""
+    assert re.fullmatch(r"[A-Z]\S*( \S+){0,6}", finding.title), f"no disease by name: {finding.title!r}"
+    assert len(finding.title) <= 40, finding.title
+    assert not finding.title.endswith("."), finding.title
     headline = finding.headline
     assert headline[0].isupper(), headline
     assert not headline.endswith("."), headline
     assert re.search(r"\d", headline), f"no number in: {headline}"
     advice = r"\b(should|must|try|lower|raise|use|consider|may|might|could)\b"
     assert not re.search(advice, headline, re.IGNORECASE), f"advice or hedging in: {headline}"
-    assert len(headline) <= 140, headline
+    assert len(re.sub(r" \(optimizer .*\)$", "", headline)) <= 110, headline
     assert finding.seen.endswith((".", ")")), finding.seen
     assert "  " not in finding.seen, finding.seen
     assert "nan" not in re.findall(r"\b\w+\b", f"{headline} {finding.seen}"), finding.seen

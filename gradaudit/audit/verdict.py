@@ -38,7 +38,7 @@ def verdict(audit: Audit) -> str:
     symptom = min(reversed(list(root.below())), key=lambda item: item.finding.severity.rank, default=root)
     named = within(root)
     if symptom.finding.severity.rank < root.finding.severity.rank:
-        named = f"{within(symptom)}, caused by {within(root)}"
+        named = f"{within(symptom)}; cause: {within(root)}"
     return f"{opening}: {named}. {root.finding.headline}."
 
 

@@ -317,7 +317,7 @@ def test_the_verdict_names_the_last_symptom_and_its_cause(clean):
         for one in found(**chain)
     ]
     audit = msgspec.structs.replace(clean, outcomes=outcomes, ranked=rank(outcomes, EXPLAINS))
-    assert verdict(audit) == "This run is broken: a non_finite, caused by a initial_loss_mismatch. It."
+    assert verdict(audit) == "This run is broken: a non_finite; cause: a initial_loss_mismatch. It."
 
 
 def test_a_jump_that_the_loss_came_back_from_is_no_root_of_what_comes_much_later(tmp_path):
