@@ -16,8 +16,8 @@ rows that were hit, and at least `stopped_rows`, without one for 20 times their 
 
 ## Why it matters
 
-The layers on top adapt to random vectors and the loss falls all the same, so the curve hardly shows it. What the
-vocabulary could have carried is lost.
+The layers on top adapt to random vectors and the loss still falls, so the curve hardly shows it. What the vocabulary
+could have carried is lost.
 
 ## What to try
 
@@ -370,14 +370,14 @@ def _rows(
                 ),
             ],
         )
-    silent = history.stopped / history.ever_hit if history.ever_hit else 0.0
-    if silent > stopped and history.stopped >= stopped_rows:
+    stopped_share = history.stopped / history.ever_hit if history.ever_hit else 0.0
+    if stopped_share > stopped and history.stopped >= stopped_rows:
         yield Finding(
             severity=Severity.NOTE,
             confidence=Confidence.MEDIUM,
             title="Dead embedding rows",
-            headline=f"Gradients stop reaching {plural(history.stopped, 'row')} of {table.name}, {percent(silent)} of "
-            "those ever hit",
+            headline=f"Gradients stop reaching {plural(history.stopped, 'row')} of {table.name}, "
+            f"{percent(stopped_share)} of those ever hit",
             seen="Each had a gradient at five steps or more and then none for 20 times its usual interval"
             f"{_examples(history.stopped_rows)}.",
             span=span,
@@ -393,7 +393,7 @@ def _rows(
             measures=[
                 Measure(
                     quantity="rows that stopped / rows ever hit",
-                    value=silent,
+                    value=stopped_share,
                     comparison=">",
                     threshold=stopped,
                     unit="fraction",

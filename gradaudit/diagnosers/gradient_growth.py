@@ -91,9 +91,9 @@ def gradient_growth(
     first, second, last = (median(norms[a : a + fifth]) for a in (0, fifth, len(norms) - fifth))
     base = first if loss.shapeless else second
     steps = frame["global_step"].to_numpy()
-    gone = diverges(training)
-    if gone is not None and gone < steps[fifth]:
-        yield Clean(measured=f"the loss diverges at step {count(gone)}, before a slow growth could be seen")
+    diverged = diverges(training)
+    if diverged is not None and diverged < steps[fifth]:
+        yield Clean(measured=f"the loss diverges at step {count(diverged)}, before a slow growth could be seen")
         return
     if not (base > 0 and last > 0):
         yield CouldNotLook(

@@ -69,6 +69,8 @@ from gradaudit.training import Training
 
 _EQUAL = 0.1  # of `spread`; faulty models reach 0.0023 of a logit, healthy ones never less than 0.39
 
+_BEST = 1.1  # of the best constant prediction's loss; not measured: up to it a constant output is called the best one
+
 
 @diagnoser(per="training", worst=Severity.CRITICAL, needs=("steps",), minimum_steps=100, explains=("no_signal",))
 def no_learning(
@@ -91,12 +93,12 @@ def no_learning(
         )
         return
     broken = breakdown(training)
-    gone = broken is not None or diverges(training) is not None
+    failed = broken is not None or diverges(training) is not None
     beside = f"the loss ends at {_end(loss.last)}; a constant prediction gives {number(level)}"
     if loss.last < constant * level:
-        yield Clean(measured=beside + ("; the loss diverges on the way" if gone else ""))
+        yield Clean(measured=beside + ("; the loss diverges on the way" if failed else ""))
         return
-    if gone:
+    if failed:
         # It may have learned before: what broke it is told of by another finding.
         yield NotApplicable(
             reason=f"{beside}{label_of(training)}, "
@@ -154,7 +156,7 @@ def _finding(
         seen=f"The best constant prediction, of a model that ignores its input, gives {number(level)}. The loss starts "
         f"at {number(loss.first)} and is {number(loss.last)} {after}; it has stopped falling."
         # A latent code that is sampled makes outputs differ whatever the input is.
-        + ("" if rest is not None and not same else _predictions(loss, differ, same=same))
+        + ("" if rest is not None and not same else _predictions(loss, level, differ, same=same))
         + (
             crowding_in_words(loss, rest)
             if rest is not None
@@ -247,7 +249,7 @@ def _gained(loss: TrainingLoss) -> float:
     return (middle - loss.last) / loss.first if loss.first > 0 else math.nan
 
 
-def _predictions(loss: TrainingLoss, differ: float, *, same: bool) -> str:
+def _predictions(loss: TrainingLoss, level: float, differ: float, *, same: bool) -> str:
     """Whether the predictions of a batch depend on the input, in a sentence; empty where they were not sampled."""
     if math.isnan(differ):
         return ""
@@ -265,4 +267,6 @@ def _predictions(loss: TrainingLoss, differ: float, *, same: bool) -> str:
             constant += f", class {most} first ({percent(max(counts) / sum(counts))} of the labels)"
     spread = f"differ by {number(differ, 2)} {unit}" if differ else "do not differ at all"
     same_for_all = "nearly the same" if differ else "the same"
-    return f" Over a batch the outputs {spread}: the prediction is {same_for_all} for every input, {constant}."
+    # Far above the best constant prediction's loss it is another constant.
+    best = f", {constant}" if loss.last < _BEST * level else ""
+    return f" Over a batch the outputs {spread}: the prediction is {same_for_all} for every input{best}."

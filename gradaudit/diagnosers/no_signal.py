@@ -108,12 +108,12 @@ def no_signal(
     values = held_out.losses[finite]
     best = float(values.min())
     gained = (float(values[: len(values) // 2 + 1].min()) - best) / loss.first if loss.first > 0 else math.nan
-    gone = any(breakdown(training) is not None or diverges(training) is not None for training in run.trainings)
+    failed = any(breakdown(training) is not None or diverges(training) is not None for training in run.trainings)
     beside = f"the best {held_out.name} loss is {number(best)}; a constant prediction gives {number(level)}"
     if best < prior * level:
-        yield Clean(measured=beside + ("; the run breaks on the way" if gone else ""))
+        yield Clean(measured=beside + ("; the run breaks on the way" if failed else ""))
         return
-    if gone:
+    if failed:
         broken = any(breakdown(training) is not None for training in run.trainings)
         why = "there are NaN or infinities: see non_finite" if broken else "the training loss rose: see divergence"
         yield NotApplicable(reason=f"{beside}, and {why}")

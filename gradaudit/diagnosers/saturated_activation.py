@@ -16,9 +16,9 @@ second: its share, for normally distributed inputs, must be above `most` at the 
 ## Why it matters
 
 Where it is flat the slope is below a hundredth, and so is what passes of the gradient: units that are flat for every
-example no longer learn, nor does what only they use. The others pass theirs on, so the loss may fall all the same.
-Weights that are too large saturate, and multiply the gradient of what is not saturated by more in each layer: the first
-layers may then have more of it than the last (`exploding_gradient`).
+example no longer learn, nor does what only they use. The others pass theirs on, so the loss may still fall. Weights
+that are too large saturate, and multiply the gradient of what is not saturated by more in each layer: the first layers
+may then have more of it than the last (`exploding_gradient`).
 
 ## What to try
 

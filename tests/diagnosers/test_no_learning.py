@@ -141,6 +141,8 @@ def test_a_regression_that_predicts_the_mean_is_told_in_units_of_its_target(tmp_
         "0.025 standard deviations of the target: the prediction is nearly the same for every input, the mean"
         in finding.seen
     )
+    other = assert_finds(no_learning, silent_prediction(tmp_path / "c", 2.0, facts, level=4 * 6400.0))
+    assert "the prediction is nearly the same for every input." in other.seen, "and it is not the mean"
     quiet = assert_finds(no_learning, silent_prediction(tmp_path / "b", 40.0, facts, level=6400.0))
     assert "so they depend on the input" in quiet.seen
 
