@@ -68,7 +68,7 @@ goldens: .venv/dev.stamp ## Rewrite every findings.txt from the runs as they are
 	$(BIN)/python -m tests.samples
 
 catalogue: .venv/dev.stamp ## Rewrite gradaudit/diagnosers/README.md from the docstrings, and say of new diagnosers that they are not measured.
-	$(BIN)/python -m gradaudit.report.pages
+	$(BIN)/python -m gradaudit.report.explain
 	$(BIN)/python -m benchmarks.lab.base_rates --names
 
 bench: .venv/dev.stamp ## Measure what recording costs, side by side with a bare training, and what analyzing and the page cost.

@@ -67,10 +67,10 @@ class _Spent:
     hooks: float = 0.0
     original: Callable[..., Any] = field(default=session.guarded)
 
-    def guarded(self, seam: str, *arguments: Any) -> Any:
+    def guarded(self, hook: Callable[..., Any], *arguments: Any) -> Any:
         began = time.thread_time()
         try:
-            return self.original(seam, *arguments)
+            return self.original(hook, *arguments)
         finally:
             self.hooks += time.thread_time() - began
 

@@ -13,6 +13,7 @@ import click
 import torch
 
 from gradaudit.record import session
+from gradaudit.record.module_hooks import ModuleHooks
 from gradaudit.record.recording import Recording
 from gradaudit.record.settings import Settings
 
@@ -35,10 +36,11 @@ def seconds(tensors: int, parameters: int, steps: int) -> list[float]:
     optimizer = torch.optim.SGD(weights, lr=1e-3)
     times = []
     with tempfile.TemporaryDirectory() as folder:
-        recording = Recording(Settings(directory=str(Path(folder) / "run"), every=1, quiet=True))
+        settings = Settings(directory=str(Path(folder) / "run"), every=1, quiet=True)
+        recording = Recording(settings, warn=session.warn, module_hooks=ModuleHooks(session.guarded))
         for _ in range(steps + 2):
             began = time.thread_time()
-            recording.before_step(optimizer, (optimizer,), {})
+            recording.before_step(optimizer, None)
             recording.after_step(optimizer)
             times.append(time.thread_time() - began)
         recording.close("finished")

@@ -1,4 +1,4 @@
-// Theme, copy, filter, sort, read-outs, keyboard and deep links. Every page is complete without this file.
+// Theme, copy, filter, sort, tooltips, keyboard and deep links. Every page is complete without this file.
 (() => {
   "use strict";
   const one = (selector, root = document) => root.querySelector(selector);
@@ -61,7 +61,7 @@
   };
   const own = (card, selector) => all(selector, card).filter((element) => element.closest(".card") === card);
   const findingMarkdown = (card) => {
-    const lines = [`### ${plain(words(one("h3", card)))}`, ""];
+    const lines = [`### ${plain(words(one("h3", card)))}`, "", `**${plain(words(one(".headline", card)))}**`, ""];
     lines.push(`${words(one(".severity", card))}, ${plain(card.id)}. ${words(one(".confidence", card))}.`, "");
     lines.push(plain(words(one(".seen", card))), "");
     const laboratory = own(card, ".laboratory")[0];
@@ -203,11 +203,11 @@
     };
   }
 
-  // Read-outs: what the charts say under the pointer.
+  // Tooltips: what the charts say under the pointer.
   const note = document.createElement("div");
   const rule = document.createElement("div");
-  note.className = "readout";
-  rule.className = "readout-rule";
+  note.className = "tooltip";
+  rule.className = "tooltip-rule";
   note.hidden = rule.hidden = true;
   document.body.append(note, rule);
   const shown = (value) => {

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from gradaudit.diagnosers import all_diagnosers
-from gradaudit.report import pages
+from gradaudit.report import explain
 from tests import documentation
 from tests.samples import FOLDER
 
@@ -21,8 +21,8 @@ def test_generated_blocks_of_the_readme_are_current(name):
 
 
 def test_the_catalogue_is_current():
-    on_disk = pages.CATALOGUE.read_text(encoding="utf-8")
-    assert on_disk == pages.catalogue(all_diagnosers()), f"renew it with `{pages.RENEW}`"
+    on_disk = explain.CATALOGUE.read_text(encoding="utf-8")
+    assert on_disk == explain.catalogue(all_diagnosers()), f"renew it with `{explain.RENEW}`"
 
 
 def test_every_sample_has_its_line():

@@ -1,6 +1,6 @@
 """Which finding explains which: the earliest root first, what follows from it nested under it."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from graphlib import TopologicalSorter
 
 from gradaudit.audit.base_rates import BaseRate, base_rate
@@ -15,6 +15,17 @@ class Ranked(Value, frozen=True, kw_only=True):
     finding: Finding
     consequences: list["Ranked"] = []
     base_rate: BaseRate | None = None  # None where the laboratory says nothing of it
+
+    @property
+    def title(self) -> str:
+        """The disease by name: what the finding is called, else its diagnoser in words."""
+        return self.finding.title or self.diagnoser.replace("_", " ").capitalize()
+
+    def below(self) -> Iterator["Ranked"]:
+        """All that it explains, at any depth, each before what it explains itself."""
+        for item in self.consequences:
+            yield item
+            yield from item.below()
 
 
 def in_order(

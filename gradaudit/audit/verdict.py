@@ -2,9 +2,10 @@
 
 import re
 
+from gradaudit.audit.causes import Ranked
 from gradaudit.audit.result import Audit
 from gradaudit.evidence.words.wording import plural
-from gradaudit.findings import Finding, Severity
+from gradaudit.findings import Severity
 
 
 def judged(audit: Audit) -> bool:
@@ -32,11 +33,16 @@ def verdict(audit: Audit) -> str:
         item.finding.measuring for item in audit.all_ranked() if item.finding.severity is worst
     ):
         opening = "This run is measured wrongly"
-    return f"{opening}: {_within(audit.ranked[0].finding)}."
+    root = audit.ranked[0]
+    # The symptom first, where it is worse than what brought it about: the last of what followed.
+    symptom = min(reversed(list(root.below())), key=lambda item: item.finding.severity.rank, default=root)
+    named = within(root)
+    if symptom.finding.severity.rank < root.finding.severity.rank:
+        named = f"{within(symptom)}, caused by {within(root)}"
+    return f"{opening}: {named}. {root.finding.headline}."
 
 
-def _within(finding: Finding) -> str:
-    """The headline as it goes on within a sentence: "the loss", but "GradScaler" and names of the model as they are."""
-    word = finding.headline.partition(" ")[0]
-    plain = re.fullmatch(r"[A-Z][a-z]*", word) and word not in finding.tensors
-    return finding.headline[:1].lower() + finding.headline[1:] if plain else finding.headline
+def within(item: Ranked) -> str:
+    """The title as it goes on within a sentence: "learning rate", but "NaN", "GradScaler" and "ReLU" as they are."""
+    word = item.title.partition(" ")[0]
+    return item.title[:1].lower() + item.title[1:] if re.fullmatch(r"[A-Z][a-z]*", word) else item.title

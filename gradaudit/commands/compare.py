@@ -10,7 +10,7 @@ import click
 
 from gradaudit.commands.analyze import FOUND, INDEX
 from gradaudit.commands.errors import COULD_NOT
-from gradaudit.commands.output import STDOUT, WIDEST, size, write
+from gradaudit.commands.output import STDOUT, WIDEST, shared_place, size, target_of, write
 from gradaudit.commands.printing import said
 from gradaudit.commands.progress import progress
 from gradaudit.commands.settings import effective
@@ -134,17 +134,12 @@ def _places(formats: tuple[str, ...], output: Path | None, run: Path) -> dict[st
     default = {"html": output or beside / "compare.html", "json": beside / "compare.json", "terminal": STDOUT}
     places: dict[str, Path] = {}
     for text in formats or ("terminal", "html"):
-        format, equals, file = text.partition("=")
-        if format not in FORMATS:
-            raise UserError(f"--format {text}: no such format; there are {', '.join(FORMATS)}")
-        if format in places:
-            raise UserError(f"--format {format} is given twice")
-        if equals and not file:
-            raise UserError(f"--format {text} names no file; write {format}=FILE, or {format}=- for standard output")
-        places[format] = Path(file) if equals else default[format]
-        if list(places.values()).count(places[format]) > 1:
-            where = "standard output" if places[format] == STDOUT else str(places[format])
-            raise UserError(f"two reports would go to {where}; give one of them a file: --format FORMAT=FILE")
+        chosen = target_of(text, FORMATS)
+        if chosen.format in places:
+            raise UserError(f"--format {chosen.format} is given twice")
+        places[chosen.format] = chosen.path or default[chosen.format]
+        if list(places.values()).count(places[chosen.format]) > 1:
+            raise shared_place(places[chosen.format])
     if output is not None and places.get("html") != output:
         raise UserError("-o names the file of the page, which is not asked for; add --format html")
     return places

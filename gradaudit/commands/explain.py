@@ -17,13 +17,13 @@ def explain(name: str | None) -> None:
     """
     from gradaudit.audit.runner import unknown
     from gradaudit.diagnosers import all_diagnosers
-    from gradaudit.report import pages
+    from gradaudit.report.explain import listing, text
 
     width = min(88, shutil.get_terminal_size((88, 24)).columns)
     catalogue = {item.name: item for item in all_diagnosers()}
     if name is None:
-        click.echo(pages.listing(catalogue.values(), width=width))
+        click.echo(listing(catalogue.values(), width=width))
     elif name in catalogue:
-        click.echo(pages.text(catalogue[name], width=width))
+        click.echo(text(catalogue[name], width=width))
     else:
         raise UserError(unknown(name, list(catalogue)))

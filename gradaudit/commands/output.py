@@ -1,7 +1,7 @@
 """Where a report goes: which formats, to which files, written whole or not at all."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -54,7 +54,7 @@ def targets(formats: tuple[str, ...], output: Path | None, runs: int) -> list[Ta
     Raises UserError for an unknown format, for two reports in one place, and for an `output` that
     is needed by no format or by several.
     """
-    chosen = [_target(text) for text in formats or ("terminal", "html")]
+    chosen = [target_of(text) for text in formats or ("terminal", "html")]
     if output is not None:
         open_ends = [item for item in chosen if item.path is None and (item.format not in LOG or len(chosen) == 1)]
         if len(open_ends) != 1:
@@ -68,18 +68,24 @@ def targets(formats: tuple[str, ...], output: Path | None, runs: int) -> list[Ta
         sharing = [item.format for item, at in zip(chosen, places, strict=True) if at == place]
         together = place == STDOUT and set(sharing) <= set(LOG) and len(set(sharing)) == len(sharing)
         if len(sharing) > 1 and not together:
-            where = "standard output" if place == STDOUT else str(place)
-            raise UserError(f"two reports would go to {where}; give one of them a file: --format FORMAT=FILE")
+            raise shared_place(place)
     return chosen
 
 
-def _target(text: str) -> Target:
+def target_of(text: str, formats: Collection[str] = FORMATS.keys()) -> Target:
+    """Read one ``--format``: a format, or FORMAT=FILE. Raises UserError."""
     name, equals, path = text.partition("=")
-    if name not in FORMATS:
-        raise UserError(f"--format {text}: no such format; there are {', '.join(FORMATS)}")
+    if name not in formats:
+        raise UserError(f"--format {text}: no such format; there are {', '.join(formats)}")
     if equals and not path:
         raise UserError(f"--format {text} names no file; write {name}=FILE, or {name}=- for standard output")
     return Target(name, Path(path) if equals else None)
+
+
+def shared_place(place: Path) -> UserError:
+    """The complaint that two reports have one place."""
+    where = "standard output" if place == STDOUT else str(place)
+    return UserError(f"two reports would go to {where}; give one of them a file: --format FORMAT=FILE")
 
 
 def render(audit: "Audit", format: str, fail_on: str = "never") -> str:

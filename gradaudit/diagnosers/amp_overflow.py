@@ -1,4 +1,4 @@
-"""The GradScaler skips steps because the scaled gradient overflows.
+"""The scaled gradient overflows, and the GradScaler skips steps.
 
 ## What it looks for
 
@@ -8,7 +8,7 @@ them is a warning; more than `now_and_then` of them, and at least `least`, is a 
 ## Why it matters
 
 A skipped step is lost work, and the scaler halves its scale each time. When that goes on, the scale falls until small
-gradients no longer fit into half precision, or training stands still.
+gradients underflow in half precision, or the weights no longer change.
 
 ## What to try
 
@@ -17,8 +17,8 @@ large for half precision (65,504), and clip after `unscale_()`.
 
 ## When it is wrong
 
-A scaler that doubles its scale every 2,000 steps skips one step each time: fewer than 1 in 1,000. Runs shorter than
-its search for a scale show more.
+A scaler that doubles its scale every 2,000 steps skips one step each time: fewer than 1 in 1,000. Runs that end before
+the scaler has found its scale show more.
 """
 
 from collections.abc import Iterator
@@ -85,10 +85,11 @@ def amp_overflow(
     yield Finding(
         severity=Severity.WARNING if share > often else Severity.NOTE,
         confidence=Confidence.CERTAIN,
-        headline=f"The GradScaler skips {plural(late.sum(), 'step')} after the first fifth of the run, "
-        f"{percent(share)} of the steps there",
-        seen="The scaled gradient overflowed at these steps, so the scaler left the weights as they were and "
-        f"halved its scale. In the whole run it skipped {count(skipped.sum())} of {plural(len(skipped), 'step')}.",
+        title="AMP gradient overflow",
+        headline=f"GradScaler skips {percent(share)} of the steps after the first fifth of the run, "
+        f"{count(late.sum())} of {count(len(late))}",
+        seen="At these steps the scaled gradient overflowed: the scaler skipped the step of the optimizer and lowered "
+        f"its scale. In the whole run it skipped {count(skipped.sum())} of {plural(len(skipped), 'step')}.",
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         evidence=[
             loss_chart(

@@ -1,28 +1,29 @@
-"""The loss compares every prediction with every target, not each with its own.
+"""The loss broadcasts predictions and targets: it compares every prediction with every target.
 
 ## What it looks for
 
 The shapes with which mse_loss, l1_loss, smooth_l1_loss, huber_loss, poisson_nll_loss and gaussian_nll_loss were called.
-Prediction and target hold the same numbers in a different number of dimensions, such as (32, 1) and (32), and torch
-stretched them over each other, to 32 x 32 differences. In a training loss it is a warning, and critical when the model
-learns no more than the mean of the targets. In a validation loss alone it is a warning: that number says nothing of
-the model. It is a note where all pairs may be meant, with reduction "none", and where several optimizers take turns.
+Prediction and target hold as many numbers in a different number of dimensions, such as (32, 1) and (32), and torch
+broadcast them to 32 x 32 differences. In a training loss it is a warning, and critical when the model learns no more
+than the mean of the targets. In a validation loss alone it is a warning: that number says nothing about the model. It
+is a note where all pairs may be meant: with reduction "none", and where several optimizers take turns.
 
 ## Why it matters
 
-Each prediction is pulled towards all targets of its batch, and what is nearest to all of them is their mean. The loss
+Each prediction is pulled towards all targets of its batch, and the best answer to all of them is their mean. The loss
 falls to the variance of the targets and stays there, whatever the model, the data or the learning rate.
 
 ## What to try
 
-Give both the same shape: squeeze the prediction, or unsqueeze the target. For the first four losses torch warns of the
-two sizes once, on standard error; turn that warning into an error.
+Give both the same shape: squeeze the prediction, or unsqueeze the target. For the first four losses torch
+warns once about the two sizes, on standard error; turn that warning into an error.
 
 ## When it is wrong
 
-Where all targets of a call are equal, as the ones and zeros of a least-squares GAN, each is as good as the next and the
-loss is right; targets that are only zeros and ones are never critical. Shapes of as many dimensions, such as (N, 1) and
-(1, M), are taken as meant. A loss that is written out, as ((prediction - target) ** 2).mean(), is not seen.
+Where all targets of a call are equal, such as the ones or zeros of a least-squares GAN, broadcasting changes nothing
+and the loss is right; targets that are only zeros and ones are never critical. Shapes with the same number of
+dimensions, such as (N, 1) and (1, M), are taken as meant. A loss that is written out, such as
+((prediction - target) ** 2).mean(), is not seen.
 """
 
 import math
@@ -53,6 +54,7 @@ from gradaudit.signals.loss.training_loss import adversarial, training_loss
 
 _WARNED = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")  # of these torch says so itself
 _MOST_DIMENSIONS, _LARGEST = 16, 2**40  # of a shape that a record may hold
+_LONGEST = 30  # characters of two shapes in a headline; the explanation has them all
 _VERBS = {"mean": "averaged", "sum": "summed", "none": "computed"}
 _MEASURED = ["no_signal", "overfitting", "validation_better_than_train"]  # what a validation loss can bring about
 _WATCHED = (*_WARNED, "poisson_nll_loss", "gaussian_nll_loss")
@@ -72,15 +74,15 @@ _WATCHED = (*_WARNED, "poisson_nll_loss", "gaussian_nll_loss")
     ),
 )
 def broadcast_loss(run: Run) -> Iterator[Verdict]:
-    """Look at the shapes that were stretched over each other."""
+    """Look at the shapes that torch broadcast."""
     losses = [facts for facts in run.meta.losses if facts.function in _WATCHED]
     if not losses:
-        yield NotApplicable(reason=f"no loss was seen that stretches shapes: {names(list(_WATCHED), 6)}")
+        yield NotApplicable(reason=f"no loss was seen that broadcasts shapes: {names(list(_WATCHED), 6)}")
         return
-    stretched = [facts for facts in losses if _shapes_of(facts.broadcast) or _shapes_of(facts.evaluation_broadcast)]
-    for facts in stretched:
+    broadcast = [facts for facts in losses if _shapes_of(facts.broadcast) or _shapes_of(facts.evaluation_broadcast)]
+    for facts in broadcast:
         yield _finding(run, facts)
-    if stretched:
+    if broadcast:
         return
     if all(facts.broadcast is None for facts in losses):
         yield CouldNotLook(
@@ -88,11 +90,11 @@ def broadcast_loss(run: Run) -> Iterator[Verdict]:
         )
         return
     seen = names([facts.function for facts in losses], 4)
-    yield Clean(measured=f"{seen}: 0 calls stretched the prediction over the target, or the target over it")
+    yield Clean(measured=f"{seen}: 0 calls broadcast the prediction or the target")
 
 
 def _shapes_of(recorded: list[list[int]] | None) -> list[list[int]]:
-    """The shapes of prediction and target; empty when torch stretched none, and when the record is damaged."""
+    """The shapes of prediction and target; empty when torch broadcast none, and when the record is damaged."""
     if not recorded or len(recorded) != 2 or any(len(sizes) > _MOST_DIMENSIONS for sizes in recorded):
         return []
     alike = [size for size in recorded[0] if size != 1] == [size for size in recorded[1] if size != 1]
@@ -110,15 +112,17 @@ def _finding(run: Run, facts: LossFacts) -> Finding:
     compared = math.prod(_together(prediction, target))
     own = math.prod(prediction)
     where = "The training loss" if trained else "The validation loss"
+    shapes = f"{_shape(prediction)} with {_shape(target)}"
+    shapes = shapes if len(shapes) <= _LONGEST else "the prediction with the target"
     seen = [
         f"{facts.function} got a prediction of shape {_shape(prediction)} and a target of shape {_shape(target)}. "
-        f"torch stretches them over each other to {_shape(_together(prediction, target))}, so "
+        f"torch broadcasts them to {_shape(_together(prediction, target))}, so "
         f"{count(compared)} differences are {_VERBS.get(facts.reduction, 'computed')} where {count(own)} were meant."
     ]
     chart: list[AnyEvidence] = [_shapes(prediction, target)]
     if trained and training is not None:
         if stuck:
-            seen.append("The loss ends where that of always predicting the mean is: nothing was learned.")
+            seen.append("The loss ends at that of always predicting the mean: the model has learned nothing.")
         caption = "The training loss. Compared with all targets at once, the best prediction is their mean"
         marks = []
         if facts.function == "mse_loss" and facts.target_variance:
@@ -132,14 +136,14 @@ def _finding(run: Run, facts: LossFacts) -> Finding:
         confidence=confidence,
         measuring=not trained,
         led_to=[] if trained else _MEASURED,
-        headline=f"{where} compares each of {count(own)} predictions with all {count(own)} targets: "
-        f"{_shape(prediction)} against {_shape(target)}",
+        title="Broadcasting in the loss" if trained else "Broadcasting in the validation loss",
+        headline=f"{where} broadcasts {shapes}: {count(compared)} differences instead of {count(own)}",
         seen=" ".join(seen),
         span=Span(first=int(steps.iloc[0]), last=int(steps.iloc[-1])),
         evidence=chart,
         actions=[
             Action(text=f"Give both the same shape, {_shape(min(prediction, target, key=len))}",
-                   code=_mended(facts.function, prediction, target)),
+                   code=_fixed_call(facts.function, prediction, target)),
             Action(text="Turn torch's warning of it into an error, so that it cannot come back",
                    code='warnings.filterwarnings("error", message="Using a target size")')
             if facts.function in _WARNED
@@ -178,7 +182,7 @@ def _together(first: list[int], second: list[int]) -> list[int]:
     return [max(pair) for pair in zip(*padded, strict=True)]
 
 
-def _mended(function: str, prediction: list[int], target: list[int]) -> str:
+def _fixed_call(function: str, prediction: list[int], target: list[int]) -> str:
     longer, shorter = (prediction, target) if len(prediction) > len(target) else (target, prediction)
     place = next((i for i in range(len(longer)) if longer[:i] + longer[i + 1 :] == shorter), None)
     squeeze = f".squeeze({place})" if place is not None else f".reshape{_shape(shorter)}"

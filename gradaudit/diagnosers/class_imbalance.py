@@ -1,18 +1,18 @@
-"""One class is so frequent that the model has learned little but its frequency.
+"""Classes are imbalanced, and the model has learned little but their frequencies.
 
 ## What it looks for
 
 The training labels as they were counted, up to `classes` classes. It is a note when the most frequent class occurs
 `ratio` times as often as the rarest one that occurs at all, the loss has no class weights, and the last losses are less
-than `gain` away from those of a predictor that knows the frequencies and nothing else. It is one, too, when the
-validation loss is never clearly below that of an even guess: where the classes are distributed otherwise, what was
-learned is worth nothing. Imbalance alone, which the model copes with, is not reported, and neither is a loss above that
-of the frequencies: such a model has not even learned those. What explains the loss by itself, as a learning rate or
-overfitting, stands above it.
+than `gain` away from those of a predictor that knows the frequencies and nothing else. It is a note, too, when the
+validation loss is never clearly below that of a uniform prediction: where the classes are distributed differently,
+what was learned is worth nothing. Imbalance alone, which the model copes with, is not reported, and neither is a loss
+above that of the frequencies: such a model has not even learned those. What explains the loss by itself, such as a
+learning rate or overfitting, stands above it.
 
 ## Why it matters
 
-A model that always answers with the frequent class has a good accuracy and a low loss, and is of no use for the others.
+A model that always predicts the frequent class has a good accuracy and a low loss, and is useless for the others.
 
 ## What to try
 
@@ -21,8 +21,8 @@ change what the outputs mean as probabilities.
 
 ## When it is wrong
 
-Labels that the input hardly tells stay near their frequencies with balanced classes too. A sampler that balances the
-classes is seen through, since the labels are counted as the loss gets them.
+Labels that the input hardly determines stay near their frequencies with balanced classes too. A sampler that balances
+the classes is taken into account, since the labels are counted as the loss gets them.
 """
 
 import math
@@ -33,7 +33,7 @@ import numpy
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.labels import baseline_marks, label_bars
 from gradaudit.evidence.charts.lines import loss_chart
-from gradaudit.evidence.words.wording import count, factor, number, percent
+from gradaudit.evidence.words.wording import count, factor, number, percent, times
 from gradaudit.findings import (
     Action,
     Clean,
@@ -54,7 +54,7 @@ from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 from gradaudit.training import Training
 
 _EVALUATIONS = 3  # one at the start, in the middle and at the end
-_GUESS = 0.95  # of the logarithm of the classes: the first evaluation may lie a little below it by chance
+_CHANCE = 0.95  # of the logarithm of the classes: the first evaluation may lie a little below it by chance
 # What explains the same losses whatever the labels are.
 _WHATEVER_THE_LABELS = [
     "broadcast_loss",
@@ -111,7 +111,7 @@ def class_imbalance(
     level = constant_level(loss)
     gained = (level - loss.last) / level if level > 0 else math.nan
     diverged = diverges(training) is not None
-    held_out = _worse_than_a_guess(loss)
+    held_out = _at_chance(loss)
     at_frequencies = abs(gained) < gain
     harmed = at_frequencies or (gained >= gain and math.isfinite(held_out))
     if uneven < ratio or loss.facts.weighted or diverged or not harmed:
@@ -123,20 +123,25 @@ def class_imbalance(
         )
         return
     share = max(counts) / sum(counts)
-    said = (
-        f"the loss stays at {number(loss.last)}; the class frequencies alone give {number(level)}"
+    chance = number(math.log(max(2, loss.facts.classes)))
+    outcome = (
+        f"the loss ends at {number(loss.last)} (class frequencies alone: {number(level)})"
         if at_frequencies
-        else f"the validation loss is never below {number(held_out)}, and an even guess "
-        f"among {count(loss.facts.classes)} classes has {number(math.log(max(2, loss.facts.classes)))}"
+        else f"the validation loss is never below {number(held_out)} (chance level {chance})"
     )
     yield Finding(
         severity=Severity.NOTE,
         confidence=Confidence.MEDIUM,
-        headline=f"One class has {percent(share)} of the labels, and {said}",
-        seen=f"The most frequent class occurs {factor(uneven)} times as often as the rarest. Always predicting "
-        f"these frequencies, without looking at the input, gives {number(level)}; the loss ends at "
-        f"{number(loss.last)}."
-        + (f" The best validation loss is {number(held_out)}." if math.isfinite(held_out) else ""),
+        title="Class imbalance" if at_frequencies else "Class imbalance, validation at chance",
+        headline=f"One class has {percent(share)} of the labels, and {outcome}",
+        seen=f"The most frequent class occurs {times(uneven)} times as often as the rarest. Always predicting "
+        f"the class frequencies, whatever the input, gives {number(level)}; the loss ends at {number(loss.last)}."
+        + (
+            f" The best validation loss is {number(held_out)}; a uniform prediction over "
+            f"{count(loss.facts.classes)} classes gives {chance}."
+            if math.isfinite(held_out)
+            else ""
+        ),
         span=Span(first=int(loss.steps[0]), last=int(loss.steps[-1])),
         follows=_WHATEVER_THE_LABELS,
         evidence=[
@@ -146,8 +151,8 @@ def class_imbalance(
             ),
             loss_chart(
                 training,
-                "The training loss against what is scored without looking at the input. A model that has learned "
-                "no more than how often each class occurs stays at the line of the label frequencies.",
+                "The training loss against that of predictions that ignore the input. A model that has learned only "
+                "how often each class occurs stays at the line of the label frequencies.",
                 baseline_marks(loss, level),
             ),
         ],
@@ -162,8 +167,8 @@ def class_imbalance(
             Measure(quantity="distance from the loss of the label frequencies", value=abs(gained), comparison="<",
                     threshold=gain, unit="fraction", option="gain", any_of="harm"),
             *([] if math.isnan(held_out) else [
-                Measure(quantity="best validation loss / an even guess's",
-                        value=held_out / math.log(loss.facts.classes), comparison=">=", threshold=_GUESS,
+                Measure(quantity="best validation loss / a uniform prediction's",
+                        value=held_out / math.log(loss.facts.classes), comparison=">=", threshold=_CHANCE,
                         any_of="harm")]),
             Measure(quantity="classes", value=loss.facts.classes or len(counts), comparison="<=", threshold=classes,
                     unit="count", option="classes"),
@@ -171,12 +176,12 @@ def class_imbalance(
     )  # fmt: skip
 
 
-def _worse_than_a_guess(loss: TrainingLoss) -> float:
-    """The best validation loss where that is not clearly below an even guess's; NaN where it is, or is not known."""
+def _at_chance(loss: TrainingLoss) -> float:
+    """The best validation loss where it is not clearly below a uniform prediction's; NaN where it is, or not known."""
     held_out = validation(loss.training.run)
     if held_out is None or loss.kind != "classification" or loss.facts is None or loss.facts.classes < 2:
         return math.nan
     values = held_out.losses[numpy.isfinite(held_out.losses)]
-    if len(values) < _EVALUATIONS or values.min() < _GUESS * math.log(loss.facts.classes):
+    if len(values) < _EVALUATIONS or values.min() < _CHANCE * math.log(loss.facts.classes):
         return math.nan
     return float(values.min())

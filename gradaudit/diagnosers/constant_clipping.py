@@ -1,21 +1,21 @@
-"""Every gradient is clipped, far below its size.
+"""Gradient clipping acts at every step, and cuts far below the usual norm.
 
 ## What it looks for
 
 The last half of the run. Clipping by norm that acts at more than `most` of the steps, with a median norm before
-clipping above `times` the threshold, is a warning under SGD and its like, and a note under optimizers that divide the
-size of the gradient out. Under Adam it is a warning, too, where clipping takes the gradient of every weight layer below
-the optimizer's eps: there nothing divides its size out any more. Clipping by value that acts at more than `most` of the
-steps and leaves elements of at least `level` of the threshold on average (root mean square) is a note: most elements
-are then cut to the same value. Where that makes the norm of the gradient `times` smaller, it is a warning under SGD and
-its like, too.
+clipping above `times` the threshold, is a warning under SGD and its like, and a note under adaptive optimizers, which
+normalise the size of the gradient. Under Adam it is a warning, too, where clipping takes the gradient of every weight
+layer below the optimizer's eps, which then outweighs it. Clipping by value that acts at more than `most` of the steps
+and leaves elements of at least `level` of the threshold on average (root mean square) is a note: most elements are then
+cut to the same value. Where that makes the norm of the gradient `times` smaller, it is a warning under SGD and its
+like, too.
 
 ## Why it matters
 
 Clipping is meant for the rare step that is too large. When every step is clipped, the threshold replaces the size of
-the gradient: under SGD the learning rate is in effect divided by the factor, and it no longer falls as training
-settles. Adam does not mind until the threshold is so small that its eps outweighs the gradient. Clipping by norm keeps
-the direction; clipping by value also turns the step towards the signs of the gradient.
+the gradient: under SGD the learning rate is in effect divided by the factor, and the steps no longer shrink as training
+converges. Adam is not affected until the threshold is so small that its eps outweighs the gradient. Clipping by norm
+keeps the direction; clipping by value also turns the step towards the signs of the gradient.
 
 ## What to try
 
@@ -27,8 +27,8 @@ threshold that a recipe gives, unless the loss is known not to fall.
 
 Clipped steps as such are healthy: of healthy runs that clip, 17 % clip more than half of their steps, by up to 3.3
 times under SGD. Some recipes normalise the gradient on purpose with a large learning rate to match, and those of
-reinforcement learning clip at 0.5, under Adam, whatever the size of the returns makes of the norm. With a GradScaler a
-norm taken before `unscale_()` is that of the scaled gradient, and clipping it is a mistake of its own.
+reinforcement learning clip at 0.5, under Adam, however large the returns make the norm. With a GradScaler a norm taken
+before `unscale_()` is that of the scaled gradient, and clipping it is a mistake of its own.
 """
 
 from collections.abc import Iterator
@@ -39,6 +39,7 @@ from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import norm_chart
 from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.wording import factor, literal, number, percent, plural, setting
+from gradaudit.evidence.words.wording import times as times_in_words
 from gradaudit.findings import (
     Action,
     Clean,
@@ -59,7 +60,7 @@ from gradaudit.signals.updates.ratios import last_half
 from gradaudit.signals.updates.step_size import adam_eps, over_eps
 from gradaudit.training import Training
 
-_LEARNS = 0.2  # of the first loss: a training that loses more of it bears its threshold
+_LEARNS = 0.2  # of the first loss: a training that lowers it by more is not hurt by its threshold
 
 
 @diagnoser(
@@ -108,47 +109,51 @@ def _finding(training: Training, cut: Clipping, most: float, limit: float, times
     slower = cut.divided > times
     by_norm = cut.kind == "norm"
     left = over_eps(training, last_half(training), clipped=True)
-    starved = left < 1 <= over_eps(training, last_half(training), clipped=False)
-    free = scale_free(training) and not starved
+    below_eps = left < 1 <= over_eps(training, last_half(training), clipped=False)
+    free = scale_free(training) and not below_eps
     threshold = median(cut.threshold)
     rates = peak_rates(training)
     name = optimizer_class(training)
     if by_norm:
+        title = "Gradients clipped below eps" if below_eps else "Constant gradient clipping"
         headline = (
-            f"Gradients are clipped at {percent(cut.clipped)} of the steps: their norm is {factor(cut.excess)} times "
-            "the threshold"
+            f"Clipping acts at {percent(cut.clipped)} of the steps: the median norm is "
+            f"{times_in_words(cut.excess)} times the threshold"
         )
         seen = [
             f"Over the last half the gradient norm before clipping is {number(median(cut.size))} (median), and the "
             f"threshold is {setting(threshold)}. Clipping by norm keeps the direction of the step."
         ]
         seen.append(
-            f"{name} evens out the size of the gradient, so the steps are nearly as large as without clipping."
+            f"{name} normalises the size of the gradient, so the steps are nearly as large as without clipping."
             if free
-            else f"That takes every gradient below the eps of {name}, {setting(adam_eps(training))}, where it no "
-            f"longer evens out their size: a step is {number(left / (1 + left), 2)} of the learning rate at most."
-            if starved
-            else f"Under {name} this divides the learning rate of {rate_in_words(rates)} by {factor(cut.excess)}, to "
-            f"{rate_in_words(rates / cut.excess)}."
+            else f"That takes every gradient below the eps of {name}, {setting(adam_eps(training))}, which then "
+            f"outweighs it: a step is {number(left / (1 + left), 2)} of the learning rate at most."
+            if below_eps
+            else f"Under {name} this divides the learning rate of {rate_in_words(rates)} by "
+            f"{times_in_words(cut.excess)}, to {rate_in_words(rates / cut.excess)}."
         )
-        actions = _by_norm(training, cut, free, starved)
+        actions = _by_norm(training, cut, free, below_eps)
     else:
-        headline = f"Values are clipped at {percent(cut.clipped)} of the steps, to {percent(cut.excess)} of the " \
-            "threshold on average"  # fmt: skip
+        title = "Constant clipping by value"
+        headline = (
+            f"Clipping by value acts at {percent(cut.clipped)} of the steps: the elements' RMS is "
+            f"{percent(cut.excess)} of the threshold"
+        )
         seen = [
             f"Over the last half the elements of the clipped gradient have a root mean square of {number(cut.excess)} "
             f"of the threshold, {setting(threshold)}: most are cut to the same size. Clipping by value changes the "
             "direction of the step, here towards the signs of the gradient."
         ]
-        if slower and starved:
+        if slower and below_eps:
             seen.append(
-                f"And every gradient is then below the eps of {name}, {setting(adam_eps(training))}: a step is "
+                f"Every gradient is then below the eps of {name}, {setting(adam_eps(training))}: a step is "
                 f"{number(left / (1 + left), 2)} of the learning rate at most."
             )
         elif slower and not free:
             seen.append(
-                f"Under {name} it also divides the learning rate of {rate_in_words(rates)} by {factor(cut.divided)}: "
-                "the norm of the gradient is as many times smaller after clipping."
+                f"Under {name} it also divides the learning rate of {rate_in_words(rates)} by "
+                f"{times_in_words(cut.divided)}: the norm of the gradient is as many times smaller after clipping."
             )
         actions = [
             Action(
@@ -160,13 +165,14 @@ def _finding(training: Training, cut: Clipping, most: float, limit: float, times
     return Finding(
         severity=Severity.WARNING if slower and not free else Severity.NOTE,
         confidence=Confidence.HIGH if slower and not free else Confidence.MEDIUM,
+        title=title,
         headline=headline,
         seen=" ".join(seen),
         span=Span(first=cut.since, last=int(cut.steps[-1])),
         evidence=[
             norm_chart(
                 training,
-                "The norm before clipping against the threshold. Clipping that is meant for single steps lies above "
+                "The norm before clipping against the threshold. A threshold that is meant for single steps lies above "
                 "most of the line."
                 if by_norm
                 else f"The norm of the gradient. Its elements were cut at {setting(threshold)}.",
@@ -182,15 +188,15 @@ def _finding(training: Training, cut: Clipping, most: float, limit: float, times
             *([] if by_norm else [
                 Measure(quantity="norm before clipping / after", value=cut.divided, comparison=">", threshold=times,
                         option="times", decides="warning")]),
-            *([] if not starved else [
+            *([] if not below_eps else [
                 Measure(quantity="largest gradient per element after clipping / eps", value=left, comparison="<",
                         threshold=1, decides="warning")]),
         ],
     )  # fmt: skip
 
 
-def _by_norm(training: Training, cut: Clipping, free: bool, starved: bool) -> list[Action]:
-    """A larger threshold, and what keeps the steps as large as training bears them now."""
+def _by_norm(training: Training, cut: Clipping, free: bool, below_eps: bool) -> list[Action]:
+    """A larger threshold, and what keeps the steps as large as they are now."""
     loss = training_loss(training)
     high, threshold = float(quantile(cut.size.reshape(-1, 1), 0.9)[0]), setting(median(cut.threshold))
     larger = f"Clip at {number(high, 2)}, the 90th percentile of the norm before clipping, instead of {threshold}"
@@ -205,7 +211,7 @@ def _by_norm(training: Training, cut: Clipping, free: bool, starved: bool) -> li
         # What does not show that training suffers is no reason to let a rare step through that is 50 times as large.
         suffers = not loss.shapeless and not loss.improvement >= _LEARNS
         return [leave, *([Action(text=larger, code=code)] if suffers else []), unscale]
-    if starved:
+    if below_eps:
         return [
             Action(text=larger, code=code),
             Action(text="Or clip nothing: the steps of Adam hardly grow with the gradient"),

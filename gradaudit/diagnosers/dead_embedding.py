@@ -4,15 +4,15 @@
 
 First, exactly: a table of which not one bit changed over the run, by its checksum; and why, as far as the record knows:
 in no optimizer, without a gradient, a learning rate of 0. A table that no step looks up is a note; one whose
-requires_grad is False at every step, or a copy of a trained one, is left alone. A table that moves although none of its
-rows ever had a gradient is moved by weight decay alone, and is a warning. Then its pace: the median update-to-weight
-ratio of the table over that of the median weight layer, divided by the square root of the share of rows that a step
-hits, since only those move. Below `slow` it is a warning over at least `least_steps` steps, and `far` below says how
-sure; so is a pace below 0.1 that is less than `apart` of another table's. Under optimizers that divide out the scale of
-the gradient, as Adam, it is the update per element that is compared with another table's, since a pace tells no more
-there than how large a table started; tables that start at zero are left out of the comparison. Rows are looked at last,
-as a note: more than `never_hit` of a table of at least `large` rows without a single gradient; more than `stopped` of
-the rows that were hit, and at least `stopped_rows`, without one for 20 times their usual interval.
+requires_grad is False at every step, or a copy of a trained one, is left alone. A table that changes although none of
+its rows ever had a gradient is changed by weight decay alone, and is a warning. Then its relative update-to-weight
+ratio: the median of the table over that of the median weight layer, divided by the square root of the share of rows
+that a step hits, since only those change. Below `slow` it is a warning over at least `least_steps` steps, and below
+`far` the confidence is high. So is a ratio below 0.1 that is less than `apart` of another table's. Under adaptive
+optimizers, such as Adam, the update per element is compared with another table's, since the ratio says no more there
+than how large a table started; tables that start at zero are left out of the comparison. Rows are looked at last, as a
+note: more than `never_hit` of a table of at least `large` rows without a single gradient; more than `stopped` of the
+rows that were hit, and at least `stopped_rows`, without one for 20 times their usual interval.
 
 ## Why it matters
 
@@ -30,9 +30,9 @@ the table.
 A table that was frozen by mistake, with requires_grad=False, is taken for one that is fixed on purpose, as pretrained
 vectors and positions made of sines are, and is not found. Rows of a byte vocabulary that the text never uses are
 healthy (63 % were measured), and so are rows that belong to one part of the data when it is not shuffled. Rows are
-counted by their gradients, since weight decay moves rows that nothing looks up; a table that is tied to the output
-layer has a gradient in every row, looked up or not. The slowest healthy table measured has a relative pace of 0.038,
-which is close to `slow`, 0.02 unless set with `--set dead_embedding.slow`.
+counted by their gradients, since weight decay changes rows that nothing looks up; a table that is tied to the output
+layer has a gradient in every row, looked up or not. The slowest healthy table measured has a relative update-to-weight
+ratio of 0.038, which is close to `slow`, 0.02 unless set with `--set dead_embedding.slow`.
 """
 
 import math
@@ -47,6 +47,7 @@ from gradaudit.evidence.charts.rows import hits_chart, movement_chart, reach_cha
 from gradaudit.evidence.words.last_tenth import end_unknown
 from gradaudit.evidence.words.table import why_it_rests
 from gradaudit.evidence.words.wording import count, factor, in_code, number, percent, plural, setting
+from gradaudit.evidence.words.wording import times as times_in_words
 from gradaudit.findings import (
     Action,
     AnyEvidence,
@@ -77,7 +78,7 @@ _MEANT: dict[Reason, str] = {
     "fixed": "frozen, and in no optimizer",
     "frozen": "frozen, with requires_grad=False at every step",
 }
-_FAR_BEHIND = 0.1  # of the layers' pace: above it a table that lags behind another learns all the same
+_FAR_BEHIND = 0.1  # of the layers' update ratio: above it a table that lags behind another still learns
 
 
 @diagnoser(per="training", worst=Severity.CRITICAL, needs=("tensors.has_grad",))
@@ -86,7 +87,7 @@ def dead_embedding(
     *,
     slow: float = 0.02,  # healthy tables stay above 0.038, faulty ones below 0.017: narrow
     far: float = 0.003,  # below it the confidence is high
-    apart: float = 0.05,  # of another table's pace; healthy tables stay above 0.12, faulty ones below 0.022
+    apart: float = 0.05,  # of another table's update ratio; healthy tables stay above 0.12, faulty ones below 0.022
     least_steps: float = 100,  # all faulty tables were found by then, without a false alarm
     never_hit: float = 0.5,  # a healthy byte vocabulary has 0.63, hence only a note
     large: float = 1000,  # rows; small tables often have rows to spare
@@ -101,7 +102,7 @@ def dead_embedding(
             told = why_it_rests(training, table)
             if told is None:
                 what = _MEANT.get(reason_for_rest(training, table), "")
-                yield Clean(measured=f"none of the {count(table.shape[0])} rows of {table.name} moves: it is {what}")
+                yield Clean(measured=f"none of the {count(table.shape[0])} rows of {table.name} changes: it is {what}")
             else:
                 yield _unmoved(training, table, history, *told)
             return
@@ -166,8 +167,8 @@ def _unmoved(
     return Finding(
         severity=severity,
         confidence=Confidence.CERTAIN if exact else Confidence.HIGH,
-        headline=f"The table {table.name} never moves: all {plural(rows, 'row')} are as they were at the start, "
-        f"{plural(int(steps[-1]) + 1, 'step')} later",
+        title="Embedding never updated",
+        headline=f"None of the {plural(rows, 'row')} of {table.name} changes in {plural(int(steps[-1]) + 1, 'step')}",
         seen=f"{what}{hits} {reason}",
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         tensors=[table.name],
@@ -190,9 +191,9 @@ def _decaying(training: Training, table: TensorFacts, history: RowHistory) -> Fi
     return Finding(
         severity=Severity.WARNING,
         confidence=Confidence.HIGH,
-        headline=f"The table {table.name} learns nothing: none of its {plural(history.tracked, 'row')} ever had a "
-        f"gradient",
-        seen=f"{count(history.moved)} rows moved all the same, by {_moved_alone(history)}: {_mover(training)}.",
+        title="Embedding without a gradient",
+        headline=f"None of the {plural(history.tracked, 'row')} of {table.name} ever receives a gradient",
+        seen=f"Still {plural(history.moved, 'row')} changed, by {_moved_alone(history)}: {_mover(training)}.",
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         tensors=[table.name],
         evidence=[_movement(training, table), *reach_chart(training, history)],
@@ -210,17 +211,17 @@ def _decaying(training: Training, table: TensorFacts, history: RowHistory) -> Fi
 
 
 def _mover(training: Training) -> str:
-    """What moves rows that have no gradient."""
+    """What changes rows that have no gradient."""
     decay = float(weight_decays(training).max(initial=0.0))
     if decay > 0:
-        return f"a weight decay of {setting(decay)} moves rows without a gradient, too"
+        return f"a weight decay of {setting(decay)} changes rows without a gradient, too"
     return "not the optimizer, which has no weight decay, but something in the script (max_norm renormalises rows)"
 
 
 def _moved_alone(history: RowHistory) -> str:
     """How far the rows without a gradient have moved, in words."""
     moved = history.movement[0] if history.movement else math.nan
-    return f"{percent(moved)} of their size (median)" if math.isfinite(moved) else "a little"
+    return f"{percent(moved)} of their norm (median)" if math.isfinite(moved) else "a little"
 
 
 def _tied(table: TensorFacts) -> str:
@@ -229,8 +230,8 @@ def _tied(table: TensorFacts) -> str:
 
 def _movement(training: Training, table: TensorFacts) -> Lines:
     caption = (
-        "How far the weights are from their first values, over the size of those. A table that learns leaves the zero "
-        "line with the layers above it."
+        "How far the weights are from their first values, over the size of those. The distance of a table that learns "
+        "grows as that of the layers above it."
     )
     return distance_chart(training, [table], caption)
 
@@ -247,8 +248,8 @@ def _slow(
     evidence: list[AnyEvidence] = [
         Lines(
             title="Update-to-weight ratio",
-            caption="The table beside the median weight layer. Their distance, less what the share of rows that a step "
-            "hits explains, is what was judged.",
+            caption="The table beside the median weight layer. What was judged is their ratio, divided by the square "
+            "root of the share of rows that a step hits.",
             x_label="step",
             y_label="|update| / |weight|",
             series=[
@@ -266,9 +267,8 @@ def _slow(
     if not scale_free(training):
         actions.append(
             Action(
-                text=f"Train the table with Adam or Adagrad: with {optimizer_class(training)} a row receives "
-                "only "
-                "its share of a batch's mean gradient",
+                text=f"Train the table with Adam or Adagrad: with {optimizer_class(training)} a row receives only its "
+                "share of a batch's mean gradient",
                 code=f"torch.optim.Adagrad([{in_code(table.name)}], lr=0.01)",
             )
         )
@@ -284,13 +284,13 @@ def _slow(
     return Finding(
         severity=Severity.WARNING,
         confidence=Confidence.HIGH if pace.relative < far else Confidence.MEDIUM,
-        headline=f"The table {table.name} moves {factor(times)} times less per step than the median layer",
-        seen=f"A step changes the table by {number(pace.table)} of its size and the median weight layer by "
-        f"{number(pace.layers)}. A step hits {percent(pace.hit_share)} of its rows, which alone would explain a "
-        "factor of "
+        title="Embedding learns too slowly",
+        headline=f"Rows of {table.name} change {times_in_words(times)} times less per update than the median layer",
+        seen=f"The update-to-weight ratio is {number(pace.table)} for the table and {number(pace.layers)} for the "
+        f"median weight layer. A step hits {percent(pace.hit_share)} of the rows, which alone explains a factor of "
         f"{factor(1 / math.sqrt(pace.hit_share))}."
         + (
-            f" Another table, measured in the same way, learns {factor(1 / share)} times as fast."
+            f" Another table, measured in the same way, learns {times_in_words(1 / share)} times as fast."
             if share > 0
             else ""
         ),
@@ -301,10 +301,10 @@ def _slow(
         measures=[
             *([] if math.isnan(share) else [
                 Measure(quantity="update per element / fastest table's" if scale_free(training)
-                        else "pace of the table / fastest table's",
+                        else "update-to-weight ratio, table / fastest table's",
                         value=share, comparison="<", threshold=slow, option="apart")]),
-            Measure(quantity="pace of the table / median layer / sqrt(share of rows hit)", value=pace.relative,
-                    comparison="<", threshold=slow if math.isnan(share) else _FAR_BEHIND,
+            Measure(quantity="update-to-weight ratio, table / median layer / sqrt(share of rows hit)",
+                    value=pace.relative, comparison="<", threshold=slow if math.isnan(share) else _FAR_BEHIND,
                     option="slow" if math.isnan(share) else ""),
         ],
     )  # fmt: skip
@@ -331,13 +331,14 @@ def _rows(
         yield Finding(
             severity=Severity.NOTE,
             confidence=Confidence.HIGH,
-            headline=f"{percent(share)} of the rows of {table.name} never receive a gradient",
+            title="Unused embedding rows",
+            headline=f"No gradient ever reaches {percent(share)} of the rows of {table.name}",
             seen=f"{count(history.never_hit)} of {plural(history.tracked, 'row')} were not hit once"
             f"{_examples(history.never_hit_rows)}. "
             + (
-                f"They moved by {_moved_alone(history)} all the same: {_mover(training)}."
+                f"Still they changed by {_moved_alone(history)}: {_mover(training)}."
                 if history.movement and history.movement[0] > 0
-                else "They stay as they were drawn."
+                else "They keep their initial values."
             ),
             span=span,
             tensors=[table.name],
@@ -374,9 +375,11 @@ def _rows(
         yield Finding(
             severity=Severity.NOTE,
             confidence=Confidence.MEDIUM,
-            headline=f"{count(history.stopped)} rows of {table.name} stop receiving a gradient",
+            title="Dead embedding rows",
+            headline=f"Gradients stop reaching {plural(history.stopped, 'row')} of {table.name}, {percent(silent)} of "
+            "those ever hit",
             seen="Each had a gradient at five steps or more and then none for 20 times its usual interval"
-            f"{_examples(history.stopped_rows)}. They are {percent(silent)} of the rows ever hit.",
+            f"{_examples(history.stopped_rows)}.",
             span=span,
             tensors=[table.name],
             evidence=[hits_chart(history, set()), *reach_chart(training, history)],

@@ -1,4 +1,4 @@
-"""Most units of a layer no longer get a gradient.
+"""Most units of a layer are dead: they no longer receive a gradient.
 
 ## What it looks for
 
@@ -6,7 +6,7 @@ For each linear and convolution layer the outputs whose gradient was exactly zer
 end of the run: behind a ReLU those are units that are zero for every example. A share of `most` of at least `width`
 outputs is a warning, and so is a share of `nearly` of at least `least_width`; that is critical when the loss has
 learned nothing, and a note when no more than `left` of the first loss is left. Where a batch holds fewer than
-`examples` examples, always the same, only a share of `nearly` counts: half of all units are off for so few. Of several
+`examples` examples, always the same, only a share of `nearly` counts: so few leave half of all units off. Of several
 such layers the one closest to the output is named, since nothing passes a dead layer on its way back. A layer whose
 weights get no gradient while its bias does has inputs that are all zero: the layer before it is the dead one.
 
@@ -18,17 +18,17 @@ left of it, and with nothing left everything before it has stopped learning.
 ## What to try
 
 A lower learning rate or a warmup, when the units died on the way; what counts is the rate at that time. When they were
-silent from the start: biases of 0, weights with a variance of 2 / inputs, and standardised inputs. LeakyReLU or GELU
-let a little gradient through.
+dead from the start: biases of 0, weights with a variance of 2 / inputs, and standardised inputs. LeakyReLU or GELU let
+a little gradient through.
 
 ## When it is wrong
 
-Healthy layers had up to half of their outputs silent, and a network with 65 % dead from the start still learned its
+In healthy layers up to half of the outputs were dead, and a network with 65 % dead from the start still learned its
 task, which is why only a run that learns nothing makes it critical. Outputs of a head that were masked from the start
 are not reported where no layer behind it takes as many inputs. Layers without any gradient at some steps (experts that
-were not chosen) and a gradient that fades along the depth are left to others. A loss that has reached zero has no
-gradient, either, and is not reported. Nor is it where no tensor ever had a gradient while the outputs of the model
-differ: then it is lost behind the model, as in half precision without a GradScaler.
+were not chosen) and a gradient that vanishes along the depth are left to other checks. A loss that has reached zero has
+no gradient, either, and is not reported. Nor are runs reported where no tensor ever had a gradient while the outputs of
+the model differ: then it is lost behind the model, as in half precision without a GradScaler.
 """
 
 import math
@@ -171,7 +171,7 @@ def _lost_behind(training: Training) -> bool:
 def _blind(training: Training) -> Verdict:
     broken = breakdown(training)
     if broken is not None and not broken.recovered:
-        # NaN is not zero: what has no number has no silence to tell of.
+        # NaN is not zero: whether an output is dead cannot be told from it.
         return CouldNotLook(
             reason=f"before NaN or infinities, from step {count(broken.step)} on, the outputs of no layer were "
             f"followed over {SILENT} recorded steps",
@@ -218,23 +218,23 @@ def _finding(
     died = dead.first < _DIED * dead.share
     always = dead.first >= _FROM_THE_START * dead.share
     before = [other for other in layers if other.layer.depth < dead.layer.depth and not other.felt]
-    hungry = [other.layer.module for other in layers if other.zero_input and other.layer.depth > dead.layer.depth]
+    fed_zeros = [other.layer.module for other in layers if other.zero_input and other.layer.depth > dead.layer.depth]
     seen = [
-        f"At the first record {percent(dead.first)} of its outputs were without a gradient, at the end "
-        f"{percent(dead.share)} have had none for {SILENT} recorded steps: "
+        f"At the first record {percent(dead.first)} of its outputs have no gradient; at the end {percent(dead.share)} "
+        f"have had none for {SILENT} recorded steps. "
         + (
-            "they died during training."
+            "They died during training."
             if died
-            else "they were silent from the start."
+            else "They were dead from the start."
             if always
-            else "some were silent from the start, and others died during training."
+            else "Some were dead from the start, and others died during training."
         )
     ]
-    if hungry:
-        which = f"layer {hungry[0]}" if len(hungry) == 1 else f"the layers {names(hungry)}"
+    if fed_zeros:
+        which = f"layer {fed_zeros[0]}" if len(fed_zeros) == 1 else f"the layers {names(fed_zeros)}"
         seen.append(f"All inputs of {which} are zero because of it.")
     if before and dead.share >= 1:
-        verb = "get" if len(before) > 1 else "gets"
+        verb = "receive" if len(before) > 1 else "receives"
         seen.append(
             f"{plural(len(before), 'layer')} before it {f'{verb} none' if always else f'no longer {verb} any'}."
         )
@@ -242,7 +242,7 @@ def _finding(
     if nothing:
         seen.append(fate(training))
     if done:
-        seen.append(f"The loss has lost {percent(course(training).improvement)} of its start all the same.")
+        seen.append(f"The loss still falls, by {percent(course(training).improvement)} of its start.")
     # Where half of them are silent for good, they are dying: what comes after that cannot be why.
     over = numpy.flatnonzero(dead.without < (_DIED * dead.share if died else min(most, dead.share)))
     begun = min(int(over[-1]) + 1, len(dead.steps) - 1) if len(over) else 0
@@ -258,8 +258,10 @@ def _finding(
     return Finding(
         severity=Severity.CRITICAL if nothing else Severity.NOTE if done else Severity.WARNING,
         confidence=Confidence.HIGH,
-        headline=f"Layer {named(training.run, name)} has had no gradient at {percent(dead.share)} of its "
-        f"{plural(dead.outputs, 'output')} for the last {SILENT} recorded steps",
+        title=("Dead layer" if dead.share >= 1 else "Dead units")
+        + (f" since step {count(dead.steps[begun])}" if died else ""),
+        headline=f"Layer {named(training.run, name)} receives no gradient at {percent(dead.share)} of its "
+        f"{plural(dead.outputs, 'output')} (last {SILENT} recorded steps)",
         seen=" ".join(seen),
         span=Span(first=int(dead.steps[begun]), last=int(dead.steps[-1])),
         tensors=[dead.layer.name],
@@ -323,15 +325,15 @@ def _by_layer(dead: SilentOutputs, layers: list[SilentOutputs], limit: float) ->
     fed = [layer.layer.name for layer in layers if layer.zero_input]
     kept = {id(layer) for layer in sorted(layers, key=lambda layer: layer is not dead)[:MOST_DOTS]}
     return Dots(
-        title="Silent outputs of each layer",
+        title="Dead outputs of each layer",
         caption=f"The share of a layer's outputs that had no gradient at any of the last {SILENT} recorded steps, the "
         "input of the model at the top and the dead layer marked."
         + (
-            " Nothing passes a dead layer on its way back, so the layers before it are silent with it."
+            " Nothing passes a dead layer on its way back, so the layers before it have no gradient either."
             if before
             else ""
         )
-        # The weights behind a dead layer have no gradient, but their outputs have: the bias feels it.
+        # The weights behind a dead layer have no gradient, but their outputs have: the bias receives one.
         + (
             f" The weights of {names(fed)} have no gradient because their inputs are all zero; they are left out."
             if fed
@@ -360,5 +362,5 @@ def _over_time(dead: SilentOutputs, layers: list[SilentOutputs]) -> Lines:
             plain(dead.layer.module or dead.layer.name, dead.steps, dead.without, role="flagged"),
             *[plain(layer.layer.module or layer.layer.name, layer.steps, layer.without) for layer in others],
         ],
-        marks=[Mark(label="every output learns", y=0.0, role="reference")],
+        marks=[Mark(label="every output has a gradient", y=0.0, role="reference")],
     )

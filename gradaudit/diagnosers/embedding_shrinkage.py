@@ -1,11 +1,11 @@
-"""Weight decay shrinks an embedding table, and the layers behind it hear less and less of it.
+"""Weight decay shrinks an embedding table, and the layers behind it receive smaller and smaller inputs.
 
 ## What it looks for
 
 The norm of each embedding table over the run. It ends below `shrunk` of its start, it falls steadily (a rank
 correlation of at most -`steady` with the step), and the weight decay of its parameter group can have taken `explained`
 of that or more: learning rate times decay, summed over the steps, against the logarithm of what is left. Where decay
-passes the optimizer's own scaling, as in Adam, any decay can. It is a note, and tells whether the gradient of the table
+passes the optimizer's own scaling, as in Adam, any decay can. It is a note, and says whether the gradient of the table
 grew meanwhile.
 
 ## Why it matters
@@ -16,13 +16,13 @@ make large gradients in the first layers, and these make spikes. Without one, ra
 
 ## What to try
 
-Leave embeddings out of weight decay, as with biases and normalisation. Start them smaller, where a table that began at
-a standard deviation of 1 only comes down to the size that it needs. A normalisation layer right behind the embedding
-keeps what follows from seeing its size.
+Exclude embeddings from weight decay, as with biases and normalisation. Initialise them smaller, where a table that
+began at a standard deviation of 1 only shrinks to the size that it needs. A normalisation layer right behind the
+embedding makes the layers after it independent of its size.
 
 ## When it is wrong
 
-Tables made by torch start at a standard deviation of 1 and may be meant to come down: in the laboratory a recommender
+Tables made by torch start at a standard deviation of 1 and may be meant to shrink: in the laboratory a recommender
 ended better with 14 % of it than without decay and worse with 6 %, a word model better with 4 % and worse with 1 %.
 Where all weights shrink, `excessive_weight_decay` says so. A penalty in the loss, or code that scales the table, is not
 seen.
@@ -36,7 +36,7 @@ import numpy
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.reduce import plain
 from gradaudit.evidence.words.optimizers import rate_in_words
-from gradaudit.evidence.words.wording import factor, in_code, names, number, percent, setting
+from gradaudit.evidence.words.wording import in_code, names, number, percent, setting, times
 from gradaudit.findings import (
     Action,
     Clean,
@@ -135,21 +135,21 @@ def _finding(
     return Finding(
         severity=Severity.NOTE,
         confidence=Confidence.MEDIUM,
-        headline=f"A weight decay of {setting(decay)} shrinks the embedding {worst.name} to {percent(left[-1])} of its "
-        f"start",
+        title="Embeddings shrunk by weight decay",
+        headline=f"A weight decay of {setting(decay)} shrinks {worst.name} to {percent(left[-1])} of its initial norm",
         seen=f"Its norm falls steadily over the run{f', as does that of {names(others)}' if others else ''}. "
-        f"{optimizer_class(training)} has a weight decay of {setting(decay)} on it, at a learning rate of at "
-        f"most {rate}"
-        + (f": alone that would leave {percent(math.exp(-path))}." if math.isfinite(path) else ".")
-        + (f" The gradient of the table grows {factor(grown)} times meanwhile." if grown >= _GROWN else ""),
+        f"{optimizer_class(training)} applies a weight decay of {setting(decay)} to it, at a learning rate of at "
+        f"most {rate}."
+        + (f" Weight decay alone would leave {percent(math.exp(-path))}." if math.isfinite(path) else "")
+        + (f" Meanwhile the gradient of the table grows {times(grown)} times." if grown >= _GROWN else ""),
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         tensors=[tensor.name for tensor in tensors[:20]],
         evidence=[_norms(training, columns), _gradients(training, columns)],
         actions=[
-            Action(text=f"Take {worst.name} out of weight decay: a group of its own, with a decay of 0",
+            Action(text=f"Exclude {worst.name} from weight decay: a group of its own, with a weight decay of 0",
                    code=f'{{"params": [{in_code(worst.name)}], "weight_decay": 0.0}}'),
-            Action(text=f"Or start it at the size that it comes down to, {percent(left[-1])} of its standard deviation "
-                   "now"),
+            Action(text=f"Or initialise it at the size that it shrinks to, {percent(left[-1])} of its standard "
+                   "deviation"),
         ],
         measures=[
             Measure(quantity="last norm of the table / first", value=float(left[-1]), comparison="<",

@@ -1,30 +1,30 @@
-"""The eps of Adam, and not the size of the gradient, sets the length of each step.
+"""The gradients are below the optimizer's eps, which then sets the size of each step.
 
 ## What it looks for
 
-Adam and its like divide by the root of a running mean of squared gradients, plus eps. That root, per element of each
-weight layer, as it follows from the recorded gradients before clipping and the optimizer's beta. Below `below` times
-eps in at least `layers` of the weight layers, at more than `most` of the steps, is a note. It is a warning when even
-the layer with the largest gradient has less per element than that over the first ten steps, and the eps is no larger
-than torch's default or the model has learned nothing. Where the loss has come down to `solved` of its first value,
-small gradients are the end of a training and not reported.
+Adam and similar optimizers divide by the root of a running mean of squared gradients, plus eps. That root is computed
+per element of each weight layer, from the recorded gradients before clipping and the optimizer's beta. It is a note
+when it lies below `below` times eps in at least `layers` of the weight layers, at more than `most` of the steps. It is
+a warning when even the layer with the largest gradient has less per element than that over the first ten steps, and the
+eps is no larger than torch's default or the model has learned nothing. Where the loss has come down to `solved` of its
+first value, small gradients are the end of a training and are not reported.
 
 ## Why it matters
 
 Adam's step is as long for a small gradient as for a large one; that is why it trains layers of every scale. Below eps
-this is over: the step shrinks with the gradient, as under SGD with a learning rate divided by eps. Layers with small
-gradients fall behind, and a wide model can collapse that a smaller one of the same recipe does not.
+this no longer holds: the step shrinks with the gradient, as under SGD with the learning rate divided by eps. Layers
+with small gradients fall behind, and a wide model can collapse where a smaller one of the same recipe does not.
 
 ## What to try
 
-Lower eps to a hundredth of the remembered gradient or less: float32 has room down to 1e-15. Take the mean of the loss
-over the batch and do not divide it by a large number on top. In half precision look at the scale of the loss first.
+Lower eps to a hundredth of that root or less: float32 has room down to 1e-15. Take the mean of the loss over the batch,
+and do not divide it by a large number on top. In half precision look at the scale of the loss first.
 
 ## When it is wrong
 
-A large eps may be meant: some recipes for vision set 0.1 or 1, some agents 1.5e-4. The learning rate then belongs to
+A large eps may be meant: some recipes for vision set 0.1 or 1, some agents 1.5e-4. The learning rate is then tuned to
 it. Parameter groups with an eps of their own are judged by that of the optimizer. Elements of one layer differ: half of
-them may lie far below what is given here. What clipping makes so small, `constant_clipping` tells.
+them may lie far below the value given here. Gradients that clipping makes so small are left to `constant_clipping`.
 """
 
 import math
@@ -90,7 +90,7 @@ def epsilon_dominates(
     most: float = 0.5,  # of the steps: gradients fall during training, and the whole run is judged
     solved: float = 0.01,  # of the first loss: where it is gone, so is the gradient
 ) -> Iterator[Verdict]:
-    """Compare what the optimizer remembers of each layer's gradient with its eps."""
+    """Compare the running RMS of each layer's gradient with the optimizer's eps."""
     eps = eps_of(training)
     if not eps:
         yield NotApplicable(
@@ -116,15 +116,15 @@ def epsilon_dominates(
     typical = median(medians(sizes[last_half(training)]))
     if often <= most or done or late_only:
         yield Clean(
-            measured=f"in the last half of the run {optimizer_class(training)} remembers a gradient of "
+            measured=f"in the last half of the run {optimizer_class(training)} has a running gradient RMS of "
             f"{number(typical)} times its eps in the median of {count(chosen.sum())} weight layers"
             + (f", and the loss is down to {number(loss.last)}" if done and often > most else "")
         )
         return
-    loudest = _at_first(training, chosen) / eps
+    largest_grad = _at_first(training, chosen) / eps
     nothing = learned_nothing(training)
-    grave = loudest < below and (eps <= _USUAL_EPS * _ROUNDING or nothing)
-    yield _finding(training, chosen, dominated, often, typical, loudest, grave, nothing, below, layers, most)
+    grave = largest_grad < below and (eps <= _USUAL_EPS * _ROUNDING or nothing)
+    yield _finding(training, chosen, dominated, often, typical, largest_grad, grave, nothing, below, layers, most)
 
 
 def _share_below(sizes: Floats, below: float) -> Floats:
@@ -135,7 +135,7 @@ def _share_below(sizes: Floats, below: float) -> Floats:
 
 
 def _at_first(training: Training, chosen: Mask) -> float:
-    """The gradient per element of the loudest of these layers over the first ten steps; NaN where it is not known."""
+    """The largest gradient per element of these layers over the first ten steps; NaN where it is not known."""
     rows = profiled(training)
     return largest(gradients_per_element(training, rows, clipped=False)[chosen]) if rows.any() else math.nan
 
@@ -146,7 +146,7 @@ def _finding(
     dominated: Mask,
     often: float,
     typical: float,
-    loudest: float,
+    largest_grad: float,
     grave: bool,
     nothing: bool,
     below: float,
@@ -162,20 +162,21 @@ def _finding(
     update_rms = typical_update_rms(training)
     lower = _lower(eps, sizes)
     # That the step is short is arithmetic, so a note, too, may stand above what follows from short steps.
-    from_the_start = loudest < below and not grave
+    from_the_start = largest_grad < below and not grave
     return Finding(
         severity=Severity.WARNING if grave else Severity.NOTE,
         confidence=Confidence.HIGH if grave else Confidence.MEDIUM,
-        headline=f"Every gradient is below the eps of {name}: {number(loudest * eps)} per element at most, eps is "
-        f"{setting(eps)}"
-        if loudest < below
+        title="Gradients below the optimizer's eps",
+        headline=f"Every gradient is below the eps of {name}: at most {number(largest_grad * eps)} per element, and "
+        f"eps is {setting(eps)}"
+        if largest_grad < below
         else f"The gradients of {count(sum(under))} of {count(len(under))} weight layers are below the eps of {name}, "
         f"{setting(eps)}",
-        seen=f"{name} divides by the remembered size of the gradient plus eps. In the median weight layer that size is "
-        f"{number(typical, 2)} times eps over the last half of the run, so the step is "
+        seen=f"{name} divides by the root of its running mean of squared gradients, plus eps. In the median weight "
+        f"layer that root is {number(typical, 2)} times eps over the last half of the run. So the step is "
         f"{percent(typical / (1 + typical))} of what it would be without eps, and shrinks with the gradient."
         + (
-            f" The updates measure {number(update_rms, 2)} learning rates per element (root mean square), where "
+            f" The updates have an RMS of {number(update_rms, 2)} learning rates per element; "
             f"{setting(USUAL[0])} to {setting(USUAL[1])} is usual."
             if numpy.isfinite(update_rms) and update_rms < USUAL[0] else ""
         )
@@ -198,8 +199,8 @@ def _finding(
                     unit="fraction", option="most"),
             Measure(quantity="layers below eps at these steps, fewest", value=_share_below(sizes_then, below).min(),
                     comparison=">=", threshold=layers, unit="fraction", option="layers"),
-            *([] if not numpy.isfinite(loudest) else [
-            Measure(quantity="largest gradient per element / eps, first ten steps", value=loudest, comparison="<",
+            *([] if not numpy.isfinite(largest_grad) else [
+            Measure(quantity="largest gradient per element / eps, first ten steps", value=largest_grad, comparison="<",
                     threshold=below, option="below", decides="warning")]),
         ],
         led_to=["learning_rate_too_low", "dead_embedding", "layer_imbalance", "no_learning", "no_signal"]
@@ -208,19 +209,19 @@ def _finding(
 
 
 def _lower(eps: float, sizes: Floats) -> float:
-    """A power of ten at a hundredth of the smallest remembered gradient or below; 1e-15 where eps is above that."""
+    """A power of ten at a hundredth of the smallest running RMS or below; 1e-15 where eps is above that."""
     known = sizes[numpy.isfinite(sizes) & (sizes > 0)]
     least = float(known.min()) if len(known) else eps
     return float(min(eps / 10, max(1e-15, 10.0 ** math.floor(math.log10(least) - 2))))
 
 
 def _dots(training: Training, chosen: Mask, sizes: Floats, eps: float, below: float) -> Dots:
-    """One dot a weight layer, in depth order: the remembered gradient per element, against eps."""
+    """One dot a weight layer, in depth order: the running RMS of the gradient, against eps."""
     columns = numpy.flatnonzero(chosen)
     every = math.ceil(len(columns) / MOST_DOTS)
     tensors = training.tensors
     return Dots(
-        title="Remembered gradient per element by layer, last half",
+        title="Running gradient RMS by layer, last half",
         caption="What the optimizer divides by, before eps is added; from the input at the top to the output at the "
         "bottom.",
         x_label="root of the running mean of squared gradients",

@@ -2,16 +2,16 @@
 
 ## What it looks for
 
-The training flag of the root module at each step. More than `most` of the steps in evaluation mode is a warning, and so
-is a run whose last steps, at least `tail` of it, are all in evaluation mode after it had begun in training mode: then
-`model.train()` is missing after an evaluation. Only models with dropout or batch normalisation are judged; for others
-the mode changes nothing.
+The training flag of the root module at each step. More than `most` of the steps in evaluation mode is a warning. So is
+a run that begins in training mode and whose last steps, at least `tail` of all, are in evaluation mode: `model.train()`
+is missing after an evaluation. Only models with dropout or batch normalisation are judged. For others the mode changes
+nothing.
 
 ## Why it matters
 
 In evaluation mode dropout drops nothing, and batch normalisation uses running statistics that no longer follow the
-data: they stay at 0 and 1 when they were never updated. The loss curve does not show it; such runs reached
-accuracies from 0.69 to 0.95.
+data: they stay at 0 and 1 when they were never updated. The loss curve does not show it; such runs reached accuracies
+from 0.69 to 0.95.
 
 ## What to try
 
@@ -88,6 +88,7 @@ def eval_mode_training(
     yield Finding(
         severity=Severity.WARNING if mode_matters(training.run) else Severity.NOTE,
         confidence=Confidence.CERTAIN if mode_matters(training.run) else Confidence.MEDIUM,
+        title=f"Evaluation mode since step {count(first)}" if after else "Trained in evaluation mode",
         headline=(
             f"The model stays in evaluation mode from step {count(first)} on, {percent(ending / len(flags))} of "
             "the run"

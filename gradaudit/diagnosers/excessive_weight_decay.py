@@ -1,31 +1,31 @@
-"""Weight decay shrinks the weights faster than the loss can teach them.
+"""Weight decay is too high: it shrinks the weights faster than the gradient makes them grow.
 
 ## What it looks for
 
-The cosine of each update with the weights it changes. An update that only decays points straight at zero, at a cosine
-of -1. A median over steps 2 to 40 and the weight layers below `cosine`, while the last norm of the median layer is
-below `shrunk` of its first, is a warning; it is critical when the model has learned nothing. It is a note where the
-loss keeps falling and ends below `learned` of that of the best constant prediction: what it would reach with less decay
-this run cannot tell. And it is one where no optimizer group has a weight decay, or one far too small for it: learning
-rate times decay, summed over the run, below a tenth of what the weights lost. Then a penalty in the loss does the same,
-or weights that started too large.
+The cosine of each update with the weights it changes. An update of nothing but decay points straight at zero, at a
+cosine of -1. A median over steps 2 to 40 and the weight layers below `cosine`, while the last norm of the median layer
+is below `shrunk` of its first, is a warning; it is critical when the model has learned nothing. It is a note where the
+loss keeps falling and ends below `learned` of that of the best constant prediction: this run cannot tell what it would
+reach with less decay. It is a note, too, where no optimizer group has a weight decay, or one far too small for it:
+learning rate times decay, summed over the run, below a tenth of what the weights lost. Then a penalty in the loss does
+the same, or weights that started too large.
 
 ## Why it matters
 
-Every step takes a share of the weights away, whatever the loss says. Once decay outweighs the gradient the outputs
-fade, what was learned is forgotten as fast as it comes, and the model ends at a constant prediction.
+Every step takes a share of the weights away, whatever the loss is. Once decay outweighs the gradient the outputs shrink
+towards zero, what was learned is lost as fast as it is learned, and the model ends at a constant prediction.
 
 ## What to try
 
-A weight decay whose product with the learning rate, summed over the run, stays near 0.1 (with SGD's momentum, 0.1
-times 1 - momentum): it then takes a tenth of a weight that nothing else moves. Leave biases and normalisation out. With
-Adam use AdamW, since a decay in the gradient is divided by the gradient's own size.
+A weight decay whose product with the learning rate, summed over the run, stays near 0.1 (with SGD's momentum, 0.1 times
+1 - momentum): it then takes a tenth of a weight that nothing else moves. Leave biases and normalisation out. With Adam
+use AdamW, since a decay in the gradient is divided by the gradient's own size.
 
 ## When it is wrong
 
 The rule is the same for decay in the gradient (SGD, Adam), beside it (AdamW) and in the loss. Healthy runs stay above
--0.23 and keep 0.99 of their norm; normalised layers reach -0.24 late in training, which is why early steps count.
-A decay that acts slowly, over thousands of steps, is not seen.
+-0.23 and keep 0.99 of their norm; normalised layers reach -0.24 late in training, which is why early steps count. A
+decay that acts slowly, over thousands of steps, is not seen.
 """
 
 import math
@@ -159,8 +159,8 @@ def _finding(
     seen = [
         f"The updates of steps {_EARLY[0]} to {_EARLY[1]} have a cosine of {number(early, 2)} with the weights "
         f"(median), where -1 is nothing but decay. The median of {count(len(columns))} weight layers ends at "
-        f"{percent(remains)} of its first norm"
-        + (f"; half of it is gone by step {count(steps[halved[0]])}." if len(halved) else ".")
+        f"{percent(remains)} of its initial norm"
+        + (f"; it falls below half of it at step {count(steps[halved[0]])}." if len(halved) else ".")
     ]
     if decay:
         seen.append(
@@ -170,7 +170,7 @@ def _finding(
     elif set_decay:
         seen.append(
             f"A weight decay of {setting(set_decay)} at a learning rate of {rate_in_words(rates)} is far too small for "
-            "that: a penalty in the loss shrinks them, or code that sets their size."
+            "that: a penalty in the loss shrinks the weights, or code that sets their size."
         )
     else:
         seen.append(
@@ -180,20 +180,17 @@ def _finding(
         seen.append(fate(training))
     elif learns:
         seen.append(
-            f"The loss ends at {percent(level)} of the best constant prediction's: it learns all the same. Only a run "
-            "with less decay can tell what that costs."
+            f"The loss ends at {percent(level)} of the best constant prediction's, so the model still learns. Only a "
+            "run with less decay can tell what the decay costs."
         )
     return Finding(
         severity=Severity.NOTE if not decay or learns else Severity.CRITICAL if nothing else Severity.WARNING,
         confidence=Confidence.HIGH if decay else Confidence.MEDIUM,
-        headline=(
-            f"A weight decay of {setting(decay)} shrinks"
-            if decay
-            else "Something other than weight decay shrinks"
-            if set_decay
-            else "With no weight decay set, steps shrink"
-        )
-        + f" the weights to {percent(remains)} of their start",
+        title=("Strong weight decay" if learns else "Weight decay too high") if decay else "Shrinking weights",
+        headline=f"A weight decay of {setting(decay)} shrinks the weights to {percent(remains)} of their initial norm"
+        if decay
+        else f"The weights shrink to {percent(remains)} of their initial norm, "
+        + (f"which a weight decay of {setting(set_decay)} cannot explain" if set_decay else "without any weight decay"),
         seen=" ".join(seen),
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         tensors=[tensors[int(index)].name for index in order[:20]],

@@ -1,4 +1,4 @@
-"""The gradient grows by orders of magnitude on its way to the first layers.
+"""The gradient explodes: it grows by orders of magnitude on its way back to the first layers.
 
 ## What it looks for
 
@@ -10,8 +10,8 @@ gradient of the next, are a warning from `steady` decades on, when half of those
 
 ## Why it matters
 
-The learning rate that the first layers can bear is a thousandth of what the last ones need. At a larger one the first
-layers run away within a few steps, and the loss with them.
+The first layers need a learning rate a thousand times smaller than the last ones. At a larger one they diverge within a
+few steps, and the loss with them.
 
 ## What to try
 
@@ -20,8 +20,8 @@ or residual paths whose branches start near zero. Clipping the norm bounds the d
 
 ## When it is wrong
 
-The slope is free of the scale of the loss and of clipping. Healthy models stay below 1.4 decades. Layers are ordered
-as they were registered. A gradient that grows with the steps and not with the depth is the matter of
+The slope depends neither on the scale of the loss nor on clipping. Healthy models stay below 1.4 decades. Layers are
+ordered as they were registered. A gradient that grows with the steps and not with the depth is reported by
 `gradient_growth`.
 """
 
@@ -32,7 +32,7 @@ from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.depth import depth_dots
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.words.depth import along_the_depth, fate, per_layer
-from gradaudit.evidence.words.wording import count, fold, number
+from gradaudit.evidence.words.wording import count, fold, number, times
 from gradaudit.findings import (
     Action,
     Clean,
@@ -102,7 +102,7 @@ def _growing(training: Training, slope: Slope, decades: float, order: float, opt
     persists = -slope.late_drop >= decades
     nothing = persists and option == "decades" and learned_nothing(training)
     apart = slope.early > slope.early[-2:].mean() + (decades if option == "decades" else decades / 2)
-    loudest = [tensors[int(c)].name for c in slope.columns[apart]]
+    largest = [tensors[int(c)].name for c in slope.columns[apart]]
     steps = training.recorded_global_steps
     branch = f" in {slope.branch}" if slope.branch else ""
     each = 10 ** (-slope.drop / max(1, len(slope.columns) - 2))
@@ -113,11 +113,11 @@ def _growing(training: Training, slope: Slope, decades: float, order: float, opt
     ]
     if math.isfinite(slope.late_drop):
         seen.append(
-            f"In the last half of the run it is still {fold(slope.late_drop)} times."
+            f"In the last half of the run it still grows {fold(slope.late_drop)} times."
             if persists
-            else f"In the last half of the run {fold(slope.late_drop)} times are left."
+            else f"In the last half of the run it grows only {fold(slope.late_drop)} times."
             if slope.late_drop < 0
-            else "In the last half of the run it no longer grows that way."
+            else "In the last half of the run it no longer grows on its way back."
         )
     if nothing:
         seen.append(fate(training))
@@ -125,14 +125,14 @@ def _growing(training: Training, slope: Slope, decades: float, order: float, opt
     return Finding(
         severity=Severity.CRITICAL if nothing else Severity.WARNING,
         confidence=Confidence.HIGH if option == "decades" else Confidence.MEDIUM,
-        headline=f"The gradient becomes {fold(slope.drop)} times larger on its way back through "
-                 f"{count(len(slope.columns))} "
-        f"layers{branch}",
+        title="Exploding gradient",
+        headline=f"The gradient grows {times(10**-slope.drop)} times on its way back through "
+        f"{count(len(slope.columns))} layers{branch}",
         seen=" ".join(seen),
         span=Span(first=int(steps[0]), last=last),
-        tensors=loudest[:20],
+        tensors=largest[:20],
         evidence=[
-            depth_dots(training, slope, set(loudest)),
+            depth_dots(training, slope, set(largest)),
             loss_chart(training, "The training loss of the run.", []),
         ],
         actions=[

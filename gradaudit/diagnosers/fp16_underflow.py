@@ -1,31 +1,32 @@
-"""The gradients are too small for half precision.
+"""Gradients underflow in half precision: they are too small for float16.
 
 ## What it looks for
 
-Trainings that compute gradients in float16: their weights are float16, a GradScaler is at work, or the smallest
-elements of the gradients are whole multiples of 2**-24, as nothing but float16 leaves them. The recorded histograms of
-their gradients, times the scale of the GradScaler, embedding tables left out. More than `coarse` of all elements other
-than zero below 2**-14, where float16 keeps fewer than the usual 11 bits, is a note; more than `crushed` of them below
-2**-21, where it keeps three bits and less, is a warning, but a note where only the GradScaler speaks for float16: one
-left on under bfloat16 looks the same. A note, too, is a share of more than `lost` below 2**-24, where it keeps nothing;
-such elements are seen only where the scale changed after the backward pass.
+Trainings that compute gradients in float16: their weights are float16, a GradScaler is in use, or the smallest gradient
+elements are whole multiples of 2**-24, which only float16 produces. It reads the recorded histograms of the gradients,
+times the scale of the GradScaler, without embedding tables. It is a note when more than `coarse` of the nonzero
+elements are below 2**-14, where float16 keeps fewer than its 11 bits. It is a warning when more than `crushed` of them
+are below 2**-21, where it keeps three bits or fewer, but a note where only the GradScaler points to float16: one left
+on under bfloat16 looks the same. It is a note, too, when more than `lost` are below 2**-24, where nothing is kept; such
+elements are seen only where the scale changed after the backward pass.
 
 ## Why it matters
 
-float16 ends at 6e-8. What is smaller becomes zero, and what is a little larger is rounded to one of a few values: those
-weights stop learning, the smallest gradients first. The loss shows it as a plateau, late, when gradients have shrunk.
+The smallest number of float16 is 6e-8. What is smaller becomes zero, and what is a little larger is rounded to one of a
+few values: those weights stop learning, the smallest gradients first. The loss shows it late, as a plateau, when the
+gradients have shrunk.
 
 ## What to try
 
 Scale the loss up before the backward pass with a GradScaler, which leaves the gradients unscaled for the optimizer; or
-use bfloat16, which has the range of float32 and needs no scale. Take means over fewer terms, or sums.
+use bfloat16, which has the range of float32 and needs no scale. Average the loss over fewer terms, or sum it.
 
 ## When it is wrong
 
 Elements a little below 2**-14 may not matter to what is learned, which is why that is a note. Trainings in float32 and
-bfloat16 are not looked at, unless a GradScaler is on, whose gradients may never have been float16; a working GradScaler
-keeps its gradients far above. Without one, clipping hides the traces of float16 in the gradients, and the rule does not
-apply. Zeros are not counted: masks, ReLUs and unused rows leave them as well.
+bfloat16 are not checked, unless a GradScaler is on; their gradients may never have been float16. A working GradScaler
+keeps gradients far above the limits. Without one, clipping hides the traces of float16 in the gradients, and the rule
+does not apply. Zeros are not counted: masks, ReLUs and unused rows produce them as well.
 """
 
 from collections.abc import Iterator
@@ -73,7 +74,7 @@ def fp16_underflow(
     crushed: float = 0.5,  # of the elements; trainings that lost their gradient had 0.94 and more, others 0.00
     lost: float = 0.05,  # of the elements; not measured. Loss scaling was made for detectors that lost such shares
 ) -> Iterator[Verdict]:
-    """Count the elements of the gradients that float16 cannot hold, or holds badly."""
+    """Count the gradient elements that float16 cannot represent, or only with few bits."""
     seen = gradients(training)
     why, proven = _in_half(training, seen)
     if seen is not None and seen.torn and not seen.counts.any():
@@ -103,7 +104,7 @@ def fp16_underflow(
         yield _finding(training, seen, why, proven, small, gone, coarse, crushed, lost)
     else:
         yield Clean(
-            measured=f"{percent(small)} of the elements of the gradients lie below 2**-14, and {percent(gone)} "
+            measured=f"{percent(small)} of the gradient elements are below 2**-14, and {percent(gone)} "
             f"below 2**-24, at a scale of {_in_words(seen.scale)}" + (f"; all this {_torn(seen)}" if seen.torn else "")
         )
 
@@ -132,10 +133,10 @@ def _in_half(training: Training, seen: Gradients | None) -> tuple[str, bool]:
     frame = training.steps
     scaler = numpy.isfinite(frame["amp_scale"].to_numpy(dtype=float)).any() or _skips(training)
     if seen is not None and seen.rounded:
-        why = "Their smallest elements are whole multiples of 2**-24, as only float16 leaves them"
+        why = "The smallest elements are whole multiples of 2**-24, which only float16 produces"
         return f"{why}." if scaler else f"{why}, and no GradScaler was seen.", True
     # A GradScaler left on under bfloat16 scales what needs no scale.
-    why = "A GradScaler scales the loss, as for float16; should autocast be in bfloat16, no bits are lost."
+    why = "A GradScaler scales the loss, as for float16; if autocast runs in bfloat16, no bits are lost."
     return (why, False) if scaler else ("", False)
 
 
@@ -165,23 +166,20 @@ def _finding(
     cut = int(seen.zeros.sum())
     few = _share(seen, THREE_BITS)
     grave = proven and few > crushed
-    keeps = "keeps" if proven else "would keep"
+    title, headline = _named(few, small, gone, coarse, crushed, proven)
     start = first_gradients(training)
     always = start is not None and start.counts.any() and _share(start, NORMAL) > coarse
     first = start.steps[0] if start is not None and always else seen.steps[0]
     return Finding(
         severity=Severity.WARNING if grave else Severity.NOTE,
         confidence=Confidence.HIGH if grave else Confidence.MEDIUM if proven else Confidence.LOW,
-        headline=(
-            f"Of the gradient's elements {percent(few)} are so small that float16 {keeps} three bits of them or less"
-            if few > crushed
-            else f"Of the gradient's elements {percent(small)} are so small that float16 {keeps} fewer than 11 bits"
-        ),
+        title=title,
+        headline=headline,
         seen=f"At {plural(len(seen.steps), 'step')} from {count(seen.steps[0])} to {count(seen.steps[-1])}, "
-        f"{percent(small)} of the elements other than zero are below 2**-14 = 6.1e-5"
+        f"{percent(small)} of the nonzero gradient elements are below 2**-14 = 6.1e-5"
         + (f" after scaling by {_in_words(seen.scale)}" if scaled else "")
-        + f", where float16 keeps fewer than its 11 bits, and {percent(cut / (cut + int(seen.counts.sum())))} "
-          "of all are exactly zero. "
+        + ", where float16 keeps fewer than its 11 bits. "
+        f"Of all elements, {percent(cut / (cut + int(seen.counts.sum())))} are exactly zero. "
         + why
         + (f" Most of them are in {names(worst, 3)}." if worst else "")
         + (f" All this {_torn(seen)}." if seen.torn else ""),
@@ -198,6 +196,26 @@ def _finding(
                     option="lost", any_of="lost"),
         ],
     )  # fmt: skip
+
+
+def _named(few: float, small: float, gone: float, coarse: float, crushed: float, proven: bool) -> tuple[str, str]:
+    """Title and headline, by the worst of the three limits that is passed."""
+    would = "" if proven else "would "
+    s = "s" if proven else ""
+    if few > crushed:
+        return (
+            "Gradient underflow in float16",
+            f"Float16 {would}keep{s} 3 bits or fewer of {percent(few)} of the gradient elements",
+        )
+    if small > coarse:
+        return (
+            "Gradients lose precision in float16",
+            f"Float16 {would}keep{s} fewer than 11 bits of {percent(small)} of the gradient elements",
+        )
+    return (
+        "Gradient underflow in float16",
+        f"Float16 {would}round{s} {percent(gone)} of the gradient elements to zero: they are below 2**-24",
+    )
 
 
 def _actions(seen: Gradients, scaled: bool) -> list[Action]:

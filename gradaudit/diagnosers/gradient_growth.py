@@ -4,22 +4,22 @@
 
 The norm of the whole gradient before clipping, over the optimizer's own parameters. Its median in the last fifth of the
 run at `growth` times that of the second fifth or more, a rank correlation with the step of at least `trend` over the
-last three quarters, and a loss that falls by less than `gain` of its first value between the two: then it is a
-warning. Where the loss says nothing about progress (adversarial, contrastive, policy gradients, targets that move, one
-term of several, unknown ones), a growth of `unjudged` times from the first fifth to the last is a note, or a warning
-when an unknown objective that is never negative, of the only optimizer, ends above `worse` times its start, too, and no
-tenth of the run was below 0.9 of it.
+last three quarters, and a loss that falls by less than `gain` of its first value between the two: then it is a warning.
+Where the loss says nothing about progress (adversarial, contrastive, policy gradients, targets that move, one term of
+several, unknown ones), a growth of `unjudged` times from the first fifth to the last is a note, or a warning when an
+unknown objective that is never negative, of the only optimizer, ends above `worse` times its start, too, and no tenth
+of the run was below 0.9 of it.
 
 ## Why it matters
 
-In a training that settles, gradients shrink or stay. When they grow without progress the run is leaving a good region:
-weights or activations grow, a normalised layer shrinks, or the data changed. The next thing to happen is a divergence.
+In a training that converges, gradients shrink or stay. When they grow without progress the run is leaving a good
+region: weights or activations grow, a normalised layer shrinks, or the data changed. Divergence often follows.
 
 ## What to try
 
-Lower the learning rate or let it decay; where the schedule raises it, stop the rise. Look which layers grow in the
-heatmap of gradients. With normalised layers and weight decay, lower the decay: shrinking weights make the gradient
-grow. Clip at the 90th percentile of the norm.
+Lower the learning rate or let it decay; where the schedule raises it, cap it. The heatmap of gradients shows which
+layers grow. With normalised layers and weight decay, lower the decay: shrinking weights make the gradient grow. Clip at
+the 90th percentile of the norm.
 
 ## When it is wrong
 
@@ -36,7 +36,7 @@ from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, norm_chart
 from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.schedules import hold
-from gradaudit.evidence.words.wording import count, factor, literal, names, number, setting
+from gradaudit.evidence.words.wording import count, factor, literal, names, number, setting, times
 from gradaudit.findings import (
     Action,
     Clean,
@@ -130,14 +130,15 @@ def gradient_growth(
     yield Finding(
         severity=Severity.NOTE if loss.shapeless and not rises else Severity.WARNING,
         confidence=Confidence.MEDIUM,
-        headline=f"The gradient norm grows {factor(grown)} times, from {number(base)} to {number(last)}"
+        title="Rising loss and gradient norm" if rises else "Growing gradient norm",
+        headline=f"The gradient norm grows {times(grown)} times, from {number(base)} to {number(last)}"
         + (", and the objective rises with it" if rises else "")
         + ("" if loss.shapeless else ", and the loss does not improve"),
         seen=f"The median norm is {number(base)} in the {'first' if loss.shapeless else 'second'} fifth of the run "
         f"and {number(last)} in the last. "
         + (
-            f"What the loss does says nothing: {loss.shapeless}."
-            + (f" What is minimised goes from {number(start)} to {number(end)}." if rises else "")
+            f"The loss does not tell whether the model improves: {loss.shapeless}."
+            + (f" The objective goes from {number(start)} to {number(end)}." if rises else "")
             if loss.shapeless
             else f"The loss goes from {number(before)} to {number(after)} meanwhile."
         )
@@ -147,7 +148,7 @@ def gradient_growth(
         evidence=[
             norm_chart(
                 training,
-                "The norm of the whole gradient before clipping. In a training that settles it falls or stays.",
+                "The norm of the whole gradient before clipping. In a training that converges it falls or stays.",
                 [Mark(label="before", y=base, role="reference")],
             ),
             loss_chart(training, "The training loss over the same steps.", []),

@@ -1,37 +1,37 @@
-"""The learning rate's schedule does not fit the length of the run.
+"""The learning rate schedule does not fit the run: it decays too early, never ends its warmup, or jumps.
 
 ## What it looks for
 
-Four facts about the learning rate, each a note, but for one. It is exactly 0 from before `early` of the run to its end,
-and nothing moves, whatever the loss does. It fell to `collapsed` of its peak or less before `early`
-of the run was over, and the loss, which had been falling up to then, gained less than `gain` of its first value
+Four facts about the learning rate; each is a note, except for one case. It is exactly 0 from before `early` of the run
+to its end, and no parameter changes, whatever the loss does. It decayed to `collapsed` of its peak or less before
+`early` of the run was over, and the loss, which had been falling up to then, gained less than `gain` of its first value
 afterwards, or stopped there as `premature_plateau` tells: the usual cause is a schedule counted in epochs and stepped
 once a batch. It rose over the whole run by more than `risen` times and was still rising at the end: the warmup never
 ended. That is a warning where the rate changed between epochs only, over at least `stairs` epochs, and did not reach
 half the learning rate that the optimizer was made with: a schedule counted in steps and stepped once an epoch. Or the
 rate of a parameter group jumped to more than `risen` times within one step, and the loss rose there by more than `gain`
-of its first value. All but the last look at the largest rate over the groups. Constant rates, long warmups and restarts
-that do no harm are not reported.
+of its first value. All but the last look at the largest rate over the groups. Constant rates, long warmups and harmless
+restarts are not reported.
 
 Other findings are named as its consequences, worse ones, too, where the loss shows it: a loss that was falling fast
-when the rate was gone; one that had fallen under a rate that rises to the end, and diverged or climbed back after the
+when the rate had decayed; one that had fallen under a rate that rises to the end, and diverged or rose again after the
 rate had risen by more than `risen` times; one that rose at a jump.
 
 ## Why it matters
 
 Steps at a hundredth of the learning rate cost as much as the others and change next to nothing. A warmup that never
-ends has not trained at the rate that was meant. A restart that is too high throws away what was learned before it.
+ends has not trained at the intended rate. A restart that is too high destroys what was learned before it.
 
 ## What to try
 
-Give the scheduler the number of steps that it will really be stepped, `epochs * len(loader)` when it is stepped once a
-batch, and print the learning rate at the start, the middle and the end. Let the rate rise over some steps after a
-restart, to a lower peak than the last one.
+Give the scheduler the number of times that it will really be stepped, `epochs * len(loader)` when it is stepped once a
+batch, and print the learning rate at the start, in the middle and at the end. After a restart let the rate rise over
+some steps, to a lower peak than the last one.
 
 ## When it is wrong
 
 A model that has converged gains nothing more at any rate; ReduceLROnPlateau lowers the rate because of that, and only
-a fall of the loss right before the drop tells the two apart. The first part of a longer run may well end in its warmup.
+a loss that falls right before the drop tells the two apart. The first part of a longer run may well end in its warmup.
 Warm restarts are meant to raise the loss for a while; whether it was worth it shows at the end.
 """
 
@@ -44,7 +44,7 @@ from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, rate_chart
 from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.schedules import fall_in_words, falling_until, hold
-from gradaudit.evidence.words.wording import count, factor, number, percent, plural, setting
+from gradaudit.evidence.words.wording import count, factor, number, percent, plural, setting, times
 from gradaudit.findings import (
     Action,
     Clean,
@@ -67,6 +67,7 @@ from gradaudit.training import Training
 
 _FADED = 0.1  # of the peak: a schedule that fades to 0 was lower before
 _HALF = 0.5  # of the optimizer's own rate
+_SHOWN = 1e-3  # of the peak: a smaller share reads better as 1/100,000
 _AROUND = 10  # steps before and after a jump whose losses are compared
 _DRIVEN_UP = [
     "learning_rate_too_high",
@@ -105,7 +106,7 @@ def learning_rate_schedule(
     risen: float = 3.0,  # times; a rate that grows by less is no warmup, and no restart
     stairs: float = 5,  # epochs; the first part of a longer run may well end in its warmup
 ) -> Iterator[Verdict]:
-    """Look where the learning rate peaks and where it has gone."""
+    """Look where the learning rate peaks, where it has decayed, and where it jumps."""
     rates = training.learning_rates
     rate = numpy.where(numpy.isfinite(rates), rates, -numpy.inf).max(axis=1, initial=-numpy.inf)
     rate = numpy.where(rate >= 0, rate, numpy.nan)
@@ -199,12 +200,19 @@ def _harmful_jumps(rates: Floats, loss: TrainingLoss, risen: float, gain: float)
 
 
 def _down_to(rate: Floats, fallen: int, step: int) -> str:
-    """Where a rate has come from its peak; a share below a millionth is as good as 0."""
+    """What a rate has done since its peak, after "the learning rate"; a share below a millionth is as good as 0."""
     if not rate[fallen]:
-        return f"0 from step {count(step)} on"
-    if rate[fallen] <= 1e-6 * rate.max():
-        return f"down to {setting(float(rate[fallen]))} at step {count(step)}"
-    return f"down to 1/{count(rate.max() / rate[fallen])} of its peak at step {count(step)}"
+        return f"is 0 from step {count(step)} on"
+    share = _share_of_peak(rate, fallen)
+    if share <= 1e-6:
+        return f"falls to {setting(float(rate[fallen]))} by step {count(step)}"
+    left = percent(share) if share >= _SHOWN else f"1/{count(1 / share)}"
+    return f"falls to {left} of its peak by step {count(step)}"
+
+
+def _share_of_peak(rate: Floats, fallen: int) -> float:
+    """Rates are kept as float32: a hundredth of one is seldom exactly that."""
+    return float(f"{rate[fallen] / rate.max():.5g}")
 
 
 def _at_once(rate: Floats, fallen: int) -> bool:
@@ -222,21 +230,22 @@ def _collapse(
     return Finding(
         severity=Severity.NOTE,
         confidence=Confidence.CERTAIN if idle else Confidence.MEDIUM,
-        headline=f"The learning rate is {_down_to(rate, fallen, at)}, with {percent(rest)} of the run to go",
-        seen=f"It goes from {setting(rate.max())} to {setting(rate[fallen])}. "
+        title="Learning rate decayed too early" if rate[fallen] else f"Learning rate is 0 from step {count(at)}",
+        headline=f"The learning rate {_down_to(rate, fallen, at)}, with {percent(rest)} of the run to go",
+        seen=f"It falls from {setting(rate.max())} to {setting(rate[fallen])}. "
         + (
             fall_in_words(training, stopped)
             if stopped
             else f"The last {plural(len(rate) - fallen, 'step')} change no parameter."
             if idle
             else f"From step {count(steps[fallen // 2])} to step {count(at)} the loss fell by {percent(before)} of its "
-            f"first value; to the last steps it has {'fallen' if after > 0 else 'risen'} by {percent(abs(after))} more."
+            f"first value. From there to the end it has {'fallen' if after > 0 else 'risen'} by {percent(abs(after))}."
         ),
         span=Span(first=at, last=int(steps[-1])),
         led_to=["premature_plateau"] if stopped else [],
         evidence=[
             rate_chart(training, mark),
-            loss_chart(training, "The training loss: from the mark on only its batches differ." if idle else
+            loss_chart(training, "The training loss: from the mark on only the batches differ." if idle else
                        "The training loss: it stops falling with the learning rate.", mark),
         ],
         actions=[
@@ -248,8 +257,7 @@ def _collapse(
             Action(text="If its numbers are meant as epochs, call scheduler.step() once an epoch"),
         ],
         measures=[
-            # Rates are kept as float32: a hundredth of one is seldom exactly that.
-            Measure(quantity="learning rate / peak", value=float(f"{rate[fallen] / rate.max():.5g}"), comparison="<=",
+            Measure(quantity="learning rate / peak", value=_share_of_peak(rate, fallen), comparison="<=",
                     threshold=collapsed, option="collapsed"),
             Measure(quantity="share of the run by then", value=1 - rest, comparison="<", threshold=early,
                     unit="fraction", option="early"),
@@ -261,12 +269,12 @@ def _collapse(
 def _since(
     loss: TrainingLoss, fallen: int, before: float, after: float, gain: float, stopped: Starved | None
 ) -> list[Measure]:
-    """How the loss fell before the learning rate was gone, and how little since."""
+    """How the loss fell before the learning rate had decayed, and how little since."""
     if stopped:
         middle = loss.steps[(fallen + len(loss.values)) // 2]
         return [
             *falling_until(stopped),
-            Measure(quantity=f"fall since, before step {count(middle)} to after it, of the start",
+            Measure(quantity=f"fall since, before step {count(middle)} to after it, of the first loss",
                     value=stopped.after, comparison="<", threshold=FLAT, unit="fraction"),
         ]  # fmt: skip
     first, at = count(loss.steps[fallen // 2]), count(loss.steps[fallen])
@@ -292,9 +300,9 @@ def _in_epochs(training: Training, rate: Floats, stairs: float) -> str:
     if changes + 1 < stairs or not rate[-1] < _HALF * whole or training.run.state != "finished":
         return ""
     return (
-        f"It changes {plural(changes, 'time')}, and only between epochs; by the end it has come to "
-        f"{percent(rate[-1] / whole)} of {setting(whole)}, the learning rate that the optimizer was made with. So it "
-        "is advanced once an epoch, and its warmup is counted in steps."
+        f"It changes {plural(changes, 'time')}, only between epochs, and ends at {percent(rate[-1] / whole)} of "
+        f"{setting(whole)}, the learning rate that the optimizer was made with. So scheduler.step() is called once an "
+        "epoch, and the warmup is counted in steps."
     )
 
 
@@ -304,24 +312,34 @@ def _endless(training: Training, rate: Floats, risen: float, stairs: float) -> F
     harm = rising_rate(training, risen)
     marks = [Mark(label=f"step {count(harm.since)}", x=harm.since)] if harm else []
     ends = "NaN or infinity" if not math.isfinite(loss.last) else number(loss.last)
-    seen = f"It never falls in {count(len(rate))} steps and is highest at the last"
+    seen = f"It never falls in {count(len(rate))} steps and is highest at the last."
     # A step that was to be a division: then a warmup of another length fixes nothing.
-    turned = Action(text="If it was meant to fall, turn the schedule round: a decay has a factor below 1")
+    turned = Action(text="If it was meant to decay, invert the schedule: the factor of a decay is below 1")
     return Finding(
         severity=Severity.WARNING if meant else Severity.NOTE,
         confidence=Confidence.HIGH if harm or meant else Confidence.MEDIUM,
-        headline=("The warmup never ends, as the schedule is stepped once an epoch: the" if meant else "The")
-        + f" learning rate rises to the last step, from {setting(rate[0])} to {setting(rate[-1])}"
-        + (f", and from step {count(harm.since)} on the loss rises with it" if harm else ""),
+        title="Learning rate keeps rising"
+        if harm
+        else "Scheduler stepped once an epoch"
+        if meant
+        else "Warmup never ends",
+        headline=f"The learning rate rises to the end, from {setting(rate[0])} to {setting(rate[-1])}"
+        + (
+            f", and from step {count(harm.since)} so does the loss"
+            if harm
+            else ", in a warmup stepped once an epoch"
+            if meant
+            else ""
+        ),
         seen=seen
         + (
-            f": up to step {count(harm.since)}, at a rate of {rate_in_words(harm.rates)}, the loss had fallen from "
-            f"{number(loss.first)} to {number(harm.lowest)} (median of a tenth of the run); it ends at {ends} "
+            f" Up to step {count(harm.since)}, at a rate of {rate_in_words(harm.rates)}, the loss falls from "
+            f"{number(loss.first)} to {number(harm.lowest)} (median of a tenth of the run). It ends at {ends} "
             "(mean of the last 10 %)."
             if harm
-            else f". {meant}"
+            else f" {meant}"
             if meant
-            else ": a warmup that is longer than the run, or a schedule of the wrong sign."
+            else " Either the warmup is longer than the run, or the schedule grows where it is meant to decay."
         ),
         span=Span(first=harm.risen if harm else int(loss.steps[0]), last=int(loss.steps[-1])),
         led_to=_DRIVEN_UP if harm else [],
@@ -364,19 +382,19 @@ def _restarts(
     training: Training, rates: Floats, rate: Floats, harmful: list[tuple[int, float]], risen: float, gain: float
 ) -> Finding:
     steps = training.steps["global_step"].to_numpy()
-    at, rise = max(harmful, key=lambda jump: numpy.nan_to_num(jump[1], nan=numpy.inf))
+    at, rise = max(harmful, key=lambda one: numpy.nan_to_num(one[1], nan=numpy.inf))
     ratios = rates[at] / numpy.where(rates[at - 1] > 0, rates[at - 1], numpy.nan)
     group = int(numpy.nanargmax(ratios))
-    times, old, new = (float(values[group]) for values in (ratios, rates[at - 1], rates[at]))
+    jump, old, new = (float(values[group]) for values in (ratios, rates[at - 1], rates[at]))
     # Where one jump is known to do harm, those before it count, too: the first has no steps before it to compare with.
     jumps = _jumps(rates, risen)
     first, last = int(steps[jumps[0]]), int(steps[harmful[-1][0]])
     loss = training_loss(training)
     if _stays_up(loss, steps[at]):
         last = int(loss.steps[-1])
-    where = f"step {count(first)}" if len(jumps) == 1 else f"{count(len(jumps))} steps from {count(first)} on"
-    marks = [Mark(label=f"step {count(steps[jump])}", x=int(steps[jump])) for jump in jumps[:5]]
-    rose = f"rises by {percent(rise)} of its first value" if numpy.isfinite(rise) else "is not finite any more"
+    where = f"step {count(first)}" if len(jumps) == 1 else f"{count(len(jumps))} steps from step {count(first)}"
+    marks = [Mark(label=f"step {count(steps[each])}", x=int(steps[each])) for each in jumps[:5]]
+    rose = f"rises by {percent(rise)} of its first value" if numpy.isfinite(rise) else "becomes NaN or infinite"
     back = _back(rates[:, group], at, risen)
     for_once = back is not None and len(jumps) == 1
     fix = [
@@ -393,12 +411,12 @@ def _restarts(
     return Finding(
         severity=Severity.NOTE,
         confidence=Confidence.CERTAIN,
-        headline=f"The learning rate jumps to {factor(times)} times the one before at {where}, and the loss {rose}",
-        seen=f"At step {count(steps[at])} a parameter group goes from {setting(old)} to "
+        title=f"Learning rate jump at step {count(first)}" if for_once else "Learning rate restart too high",
+        headline=f"The learning rate jumps {times(jump)}-fold at {where}, and the loss {rose}",
+        seen=f"At step {count(steps[at])} the learning rate of a parameter group goes from {setting(old)} to "
         f"{setting(new)} within one step"
         + (f", and back by step {count(int(steps[back]))}" if for_once else "")
-        + f". The median loss of the {_AROUND} steps after it "
-        f"{rose}, compared with the {_AROUND} before.",
+        + f". From the {_AROUND} steps before to the {_AROUND} after, the median loss {rose}.",
         span=Span(first=first, last=last),
         led_to=_DRIVEN_UP,
         evidence=[
@@ -407,7 +425,7 @@ def _restarts(
         ],
         actions=fix,
         measures=[
-            Measure(quantity="learning rate over that of the step before", value=times, comparison=">",
+            Measure(quantity="learning rate / that of the step before", value=jump, comparison=">",
                     threshold=risen, option="risen"),
             Measure(quantity="rise of the loss, of its first value", value=rise, comparison=">", threshold=gain,
                     unit="fraction", option="gain"),

@@ -1,31 +1,31 @@
-"""The loss ends no lower than that of a model that ignores its input.
+"""The model learns nothing: its loss ends no lower than that of a constant prediction.
 
 ## What it looks for
 
-The loss of the last tenth of the run, against that of always predicting the same at best: the entropy of the labels, or
-the variance of the target. At `constant` of it or above, with less than 2 % of the first loss gained over the last
-half, the model has learned nothing from its input. It is a note at first, because healthy models may sit there for some
-hundred steps, and critical after `epochs` passes over the data. Losses whose level means nothing are not judged, and
-neither are runs that end above that of always predicting the same because they broke (`divergence`, `non_finite`) or
-are still falling.
+The loss of the last tenth of the run, against that of the best constant prediction: the entropy of the labels, or the
+variance of the target. At `constant` of it or above, and with a fall of less than 2 % of the first loss over the last
+half, the model has learned nothing from its input. It is a note at first, because healthy models may stay there for
+some hundred steps, and critical after `epochs` passes over the data. Losses whose level means nothing are not judged,
+and neither are runs that end above a constant prediction because they broke (`divergence`, `non_finite`) or are still
+falling.
 
-The samples of the loss's input tell how. Where the outputs of one batch differ by less than `spread` (a logit, or the
-standard deviation of the target, is 1), every input gets the same answer: the frequencies of the labels, the most
-frequent class first, or the mean of the target. Below a tenth of `spread` the input does not reach the
-output, and that is a warning before any number of epochs.
+The samples of the loss's input show how. Where the outputs of one batch differ by less than `spread` (a logit, or the
+standard deviation of the target, is 1), the prediction is the same for every input: the frequencies of the labels, the
+most frequent class first, or the mean of the target. Below a tenth of `spread` the input does not reach the output, and
+that is a warning before any number of epochs.
 
-A loss that is one of several terms is at most a warning: it may be meant to stay. Where the other terms have gone to a
-tenth of their share of the objective meanwhile, they have crowded it out: in a variational autoencoder the posterior
-has collapsed.
+A loss that is one of several terms is at most a warning: it may be meant to stay. Where the other terms have fallen to
+a tenth of their share of the objective meanwhile, they outweigh it: in a variational autoencoder that is posterior
+collapse.
 
 ## Why it matters
 
-The model has found out how often each label occurs, and nothing else.
+The model has learned how often each label occurs, and nothing else.
 
 ## What to try
 
 Check that inputs and labels belong together: shuffle both with one permutation, and look at ten pairs by eye. Train on
-one batch until its loss is zero; if that fails, the wiring is at fault, not the data. Check that the input reaches the
+one batch until its loss is zero; if that fails, the code is at fault, not the data. Check that the input reaches the
 output: print how much the outputs differ over a batch.
 
 ## When it is wrong
@@ -92,7 +92,7 @@ def no_learning(
         return
     broken = breakdown(training)
     gone = broken is not None or diverges(training) is not None
-    beside = f"the loss ends at {_end(loss.last)}; always predicting the same gives {number(level)}"
+    beside = f"the loss ends at {_end(loss.last)}; a constant prediction gives {number(level)}"
     if loss.last < constant * level:
         yield Clean(measured=beside + ("; the loss diverges on the way" if gone else ""))
         return
@@ -114,7 +114,7 @@ def no_learning(
             ),
             enable="train until the loss stops falling"
             if falling
-            else "standardise inputs and targets, so that the loss starts near what always predicting the same gives",
+            else "standardise inputs and targets, so that the loss starts near that of a constant prediction",
         )
         return
     yield _finding(training, loss, level, constant, epochs, spread)
@@ -129,27 +129,32 @@ def _finding(
     passed = epochs_of(training)
     late = passed >= epochs
     what = {
-        "classification": "always predicting the label frequencies gives",
-        "binary": "always predicting the label frequencies gives",
-        "regression": "always predicting the mean of the target gives",
-    }.get(loss.kind, "always predicting the same gives")
+        "classification": "predicting the label frequencies",
+        "binary": "predicting the label frequencies",
+        "regression": "predicting the mean of the target",
+    }.get(loss.kind, "a constant prediction")
     after = f"after {plural(len(loss.values), 'step')}{epochs_in_words(passed)}"
     severity = Severity.CRITICAL if late else Severity.WARNING if equal else Severity.NOTE
     if loss.one_of_several and rest is None and severity is Severity.CRITICAL:
         severity = Severity.WARNING
-    name = f"The {loss.facts.function} among the terms" if loss.one_of_several and loss.facts else "The loss"
-    head = f"{name} ends at {number(loss.last)}, and {what} {number(level)}: nothing is learned"
+    name = f"The {loss.facts.function} term" if loss.one_of_several and loss.facts else "The loss"
     if rest is not None:
-        collapse = "The posterior has collapsed" if rest.latent else "The other terms have crowded the loss out"
-        head = f"{collapse}: the loss ends at {number(loss.last)}, and {what} {number(level)}"
+        title = "Posterior collapse" if rest.latent else "Loss outweighed by other terms"
+    elif same:
+        title = "Constant prediction"
+    elif loss.one_of_several:
+        title = "Loss term does not improve"
+    else:
+        title = "Model does not learn" if late else "No learning yet"
     return Finding(
         severity=severity,
         confidence=Confidence.HIGH if late or equal else Confidence.MEDIUM,
-        headline=head,
-        seen=f"A model that ignores its input and knows how the targets are distributed reaches {number(level)}. The "
-        f"loss starts at {number(loss.first)} and is {number(loss.last)} {after}; it has stopped falling."
-        # A code that is drawn at random makes outputs differ whatever the input is.
-        + ("" if rest is not None and not same else _answers(loss, differ, same=same))
+        title=title,
+        headline=f"{name} ends at {number(loss.last)}; {what} gives {number(level)}",
+        seen=f"The best constant prediction, of a model that ignores its input, gives {number(level)}. The loss starts "
+        f"at {number(loss.first)} and is {number(loss.last)} {after}; it has stopped falling."
+        # A latent code that is sampled makes outputs differ whatever the input is.
+        + ("" if rest is not None and not same else _predictions(loss, differ, same=same))
         + (
             crowding_in_words(loss, rest)
             if rest is not None
@@ -162,14 +167,14 @@ def _finding(
         evidence=[
             loss_chart(
                 training,
-                "The training loss against that of always predicting the same. A model that uses its input goes below "
-                "the lines.",
+                "The training loss against that of a constant prediction. A model that uses its input goes below the "
+                "lines.",
                 baseline_marks(loss, level),
             ),
             *label_bars(
                 loss.facts,
-                "How often each class was a target: all that the model seems to know, and the height of the "
-                "lowest line above.",
+                "How often each class was a target: all that the model has learned. Their entropy is the lowest line "
+                "above.",
             ),
         ],
         actions=[
@@ -196,7 +201,7 @@ def _finding(
         measures=[
             ratio(
                 ("last loss", loss.last),
-                ("that of always predicting the same", level),
+                ("a constant prediction's", level),
                 ">=",
                 constant,
                 option="constant",
@@ -205,14 +210,14 @@ def _finding(
                 quantity="epochs", value=passed, comparison=">=", threshold=epochs, option="epochs", decides="critical"
             ),
             Measure(
-                quantity="gained over the last half",
+                quantity="fall over the last half, of the first loss",
                 value=_gained(loss),
                 comparison="<=",
                 threshold=NO_PROGRESS,
                 unit="fraction",
             ),
             Measure(
-                quantity="spread of the outputs over a batch, as of one answer for all",
+                quantity="spread of the outputs over a batch, for a constant prediction",
                 value=differ,
                 comparison="<",
                 threshold=spread,
@@ -242,21 +247,22 @@ def _gained(loss: TrainingLoss) -> float:
     return (middle - loss.last) / loss.first if loss.first > 0 else math.nan
 
 
-def _answers(loss: TrainingLoss, differ: float, *, same: bool) -> str:
-    """What the outputs of a batch say about how nothing is learned; nothing where they were not sampled."""
+def _predictions(loss: TrainingLoss, differ: float, *, same: bool) -> str:
+    """Whether the predictions of a batch depend on the input, in a sentence; empty where they were not sampled."""
     if math.isnan(differ):
         return ""
     unit = "standard deviations of the target" if loss.kind == "regression" else "of a logit"
     if not differ:
         unit = ""
     if not same:
-        return f" Over a batch the outputs differ by {number(differ, 2)} {unit}, so the input reaches them."
-    answer = "the mean of the target"
+        return f" Over a batch the outputs differ by {number(differ, 2)} {unit}, so they depend on the input."
+    constant = "the mean of the target"
     if loss.kind != "regression":
-        answer = "the frequencies of the labels"
+        constant = "the frequencies of the labels"
         counts = loss.facts.label_counts if loss.facts else []
         if counts:
             most = counts.index(max(counts))
-            answer += f", class {most} first ({percent(max(counts) / sum(counts))} of the labels)"
+            constant += f", class {most} first ({percent(max(counts) / sum(counts))} of the labels)"
     spread = f"differ by {number(differ, 2)} {unit}" if differ else "do not differ at all"
-    return f" Over a batch the outputs {spread}: every input gets the same answer, {answer}."
+    same_for_all = "nearly the same" if differ else "the same"
+    return f" Over a batch the outputs {spread}: the prediction is {same_for_all} for every input, {constant}."

@@ -1,20 +1,20 @@
-"""What the model learns never helps on validation data.
+"""The model never does better on validation data than a constant prediction.
 
 ## What it looks for
 
-The validation loss against that of always predicting the training labels' distribution: their entropy, or the variance
-of their target. When its best value is at `prior` of that or above, and it gained less than `gain` of the first
-training loss over the last half of the evaluations, the model has found nothing that carries over. One that is above
-and still falling, or broke, is not judged. It is a note, since validation labels may be distributed otherwise and some
-healthy models start slowly. After `epochs` passes over the data it is critical where the training loss does not get
-below that, either, and a warning where the training loss does and the validation loss rises as `overfitting` says: what
-is learned by heart then never helped.
+The validation loss against that of a constant prediction, the training labels' distribution: their entropy, or the
+variance of the target. When its best value is at `prior` of that or above, and it fell by less than `gain` of the first
+training loss over the last half of the evaluations, nothing that the model has learned generalises. One that is above
+and still falling, or that broke, is not judged. It is a note, since validation labels may be distributed otherwise and
+some healthy models start slowly. After `epochs` passes over the data it is critical where the training loss does not
+get below that, either, and a warning where the training loss does and the validation loss rises as `overfitting` says:
+what the model memorised then never generalised.
 
 ## Why it matters
 
-The training loss may fall all the same, because examples can be learned by heart. Where the gradients and updates look
-normal, only the validation loss tells that input and label do not belong together; where they do not, as behind dead
-layers or a vanishing gradient, this is their consequence.
+The training loss may still fall, because a model can memorise examples. Where the gradients and updates look normal,
+only the validation loss shows that inputs and labels do not belong together. Where they do not, as behind dead layers
+or a vanishing gradient, this is their consequence.
 
 ## What to try
 
@@ -25,8 +25,8 @@ through the same preprocessing.
 ## When it is wrong
 
 Labels that nothing in the input predicts look the same, and so does a validation set of another distribution: 5 % of
-one class in training and half of that of validation. A model that learns its data by heart before the first evaluation
-is above the line from there on: where it rises from there, this is told as a consequence of `overfitting`.
+one class in training and half of that of validation. A model that has memorised its data before the first evaluation is
+above that loss from there on. Where it rises from there, this is reported as a consequence of `overfitting`.
 """
 
 import math
@@ -109,7 +109,7 @@ def no_signal(
     best = float(values.min())
     gained = (float(values[: len(values) // 2 + 1].min()) - best) / loss.first if loss.first > 0 else math.nan
     gone = any(breakdown(training) is not None or diverges(training) is not None for training in run.trainings)
-    beside = f"the best {held_out.name} loss is {number(best)}; always predicting the same gives {number(level)}"
+    beside = f"the best {held_out.name} loss is {number(best)}; a constant prediction gives {number(level)}"
     if best < prior * level:
         yield Clean(measured=beside + ("; the run breaks on the way" if gone else ""))
         return
@@ -132,11 +132,19 @@ def no_signal(
     yield _finding(loss, held_out, level, best, gained, prior, gain, epochs, rising=seen.clear, unseen=unseen)
 
 
-def _blind_guess(loss: TrainingLoss) -> str:
-    """What a model does that ignores its input."""
+def _constant_prediction(loss: TrainingLoss) -> str:
+    """The best prediction of a model that ignores its input."""
     if loss.kind == "regression":
-        return "always predicting the mean of the training target"
-    return "always predicting the training labels' frequencies"
+        return "predicting the mean of the training targets"
+    return "predicting the training labels' frequencies"
+
+
+def _title(loss: TrainingLoss, *, memorises: bool) -> str:
+    if memorises:
+        return "Memorisation without generalisation"
+    if loss.kind == "regression":
+        return "Validation no better than the mean"
+    return "Validation loss at chance level"
 
 
 def _finding(
@@ -160,28 +168,31 @@ def _finding(
     finite = numpy.isfinite(held_out.losses)
     steps: Floats = numpy.maximum(held_out.steps[finite], 0).astype(float)
     after = epochs_in_words(passed)
-    by_heart = not nothing and loss.last < prior * level
-    # As sure as overfitting is of the same curves: what is learned by heart there never helped at all.
-    worse = late and by_heart and rising
+    memorises = not nothing and loss.last < prior * level
+    # As sure as overfitting is of the same curves: what is memorised there never helped at all.
+    worse = late and memorises and rising
     if nothing:
         training = "The training loss does not get below it, either."
-    elif by_heart:
-        training = f"The training loss ends at {number(loss.last)}: the model learns the training examples by heart."
+    elif memorises:
+        training = f"The training loss ends at {number(loss.last)}: the model memorises the training examples."
     else:
         training = f"The training loss ends at {number(loss.last)}."
-    unseen = unseen and by_heart
+    unseen = unseen and memorises
     if unseen:
-        first = f"At the first evaluation, after step {count(steps[0])}, it already does"
-        training += f" {first}: what it knew before is not known."
+        training += (
+            f" It already does so at the first evaluation, after step {count(steps[0])}: whether it generalised before "
+            "that is not known."
+        )
     return Finding(
         severity=Severity.CRITICAL if sure else Severity.WARNING if worse else Severity.NOTE,
         confidence=Confidence.HIGH if sure else Confidence.MEDIUM,
-        headline=f"The {held_out.name} loss never falls below {number(best)}; {_blind_guess(loss)} gives "
+        title=_title(loss, memorises=worse),
+        headline=f"The {held_out.name} loss never falls below {number(best)}; {_constant_prediction(loss)} gives "
         f"{number(level)}",
         seen=f"The best of {plural(int(finite.sum()), 'evaluation')} over {plural(len(loss.values), 'step')}{after} is "
-        f"{number(best)}. A model that ignores its input and knows how the training labels are distributed gets "
-        f"{number(level)}. {training}"
-        + ("" if nothing else " Validation labels with another distribution look the same.")
+        f"{number(best)}. The best constant prediction, of a model that ignores its input, gives {number(level)}. "
+        f"{training}"
+        + ("" if nothing else " Validation labels with another distribution than the training labels look the same.")
         + ("" if late else " Some healthy models are still there after a few hundred steps."),
         # Where the training loss stays as well, this is its consequence, and begins where that is seen.
         span=Span(first=int(loss.steps[-max(5, len(loss.steps) // 10) if nothing else 0]), last=int(loss.steps[-1])),
@@ -189,7 +200,7 @@ def _finding(
         evidence=[
             Lines(
                 title=f"Training and {held_out.name} loss",
-                caption="Always predicting the same gives the line; a model that uses its input gets below. The "
+                caption="A constant prediction gives the line; a model that uses its input gets below. The "
                 "validation loss never does.",
                 x_label="step",
                 y_label="loss",
@@ -197,7 +208,7 @@ def _finding(
                     banded(loss.name, loss.steps, loss.values),
                     plain(f"{held_out.name} loss", steps, held_out.losses[finite], role="evaluation"),
                 ],
-                marks=[Mark(label=f"always the same: {number(level)}", y=level, role="reference")],
+                marks=[Mark(label=f"constant prediction: {number(level)}", y=level, role="reference")],
             )
         ],
         actions=[
@@ -212,17 +223,17 @@ def _finding(
             ),
             *(
                 []
-                if by_heart  # so the input reaches the output
+                if memorises  # so the input reaches the output
                 else [Action(text="Train on 16 examples until the loss is near 0; if that fails, the input does not "
                                   "reach the output")]
             ),
         ],
         measures=[
-            ratio((f"best {held_out.name} loss", best), ("that of always predicting the same", level), ">=", prior,
+            ratio((f"best {held_out.name} loss", best), ("a constant prediction's", level), ">=", prior,
                   option="prior"),
             Measure(quantity="gained over the last half of the evaluations, of the first loss", value=gained,
                     comparison="<", threshold=gain, unit="fraction", option="gain"),
-            Measure(quantity="epochs, where the training loss stays, too", value=passed, comparison=">=",
+            Measure(quantity="epochs, where the training loss does not fall either", value=passed, comparison=">=",
                     threshold=epochs, option="epochs", decides="critical"),
         ],
     )  # fmt: skip

@@ -1,24 +1,24 @@
-"""A module only adds noise, and training turns it down.
+"""A module adds only noise, and training shrinks its weights.
 
 ## What it looks for
 
-A weight layer that hears noise: the cosine of its gradient with that of the step before has a median size below
-`cosine` over steps 2 to 60, and its weight ends below `shrunk` of its first norm, while the median of the other layers
-does not shrink. Both together are a warning; the gradients of noisy but useful layers point anywhere, too, and their
-weights grow. Where the bias of the same module agrees at 0.5 or more, 0.98 of the first norm is enough: the loss
-reaches the module, and what it hears from its input is noise.
+A weight layer whose input is noise: the cosine of its gradient with that of the step before has a median absolute value
+below `cosine` over steps 2 to 60, and its weight ends below `shrunk` of its first norm, while the median of the other
+layers does not shrink. Both together are a warning; the gradients of noisy but useful layers point anywhere, too, and
+their weights grow. Where the bias of the same module has a cosine of 0.5 or more, 0.98 of the first norm is enough: the
+loss reaches the module, and it is the input that is noise.
 
 In front of a single output all gradients of a weight share one direction, and their cosines are not near zero. There it
 is a warning when a weight other than the last layer's ends below `down` of its first norm while the median of the
-others grows to 1.5 times theirs, with a cosine below 0.55 and below the median of the other layers', beside a bias that
-agrees at 0.9. What weight decay takes is added to the norms before; where the optimizer's scaling hides it, as in Adam,
-weights that decay are left out, and so are weights of fewer than 100 elements, whose cosines are never near zero, and
-biases of fewer than 8, whose cosines are never far from one.
+others grows to 1.5 times theirs, with a cosine below 0.55 and below the median of the other layers', next to a bias
+with a cosine of 0.9. What weight decay removes is added to the norms before. Where the optimizer's scaling hides it, as
+in Adam, weights with decay are left out. So are weights of fewer than 100 elements, whose cosines are never near zero,
+and biases of fewer than 8, whose cosines are never far from one.
 
 ## Why it matters
 
 What a module computes from random numbers says nothing about the target. The layers around it spend their updates on
-turning it down, the loss stays above what it could reach, and none of this shows in a loss curve or a gradient norm.
+suppressing it, the loss stays above what it could reach, and none of this shows in a loss curve or a gradient norm.
 
 ## What to try
 
@@ -30,8 +30,8 @@ step or uninitialised memory (torch.empty) in the forward pass of the module.
 Noise that multiplies is not found: then the whole network becomes noise. A layer that the network does not need, for
 example behind a residual path, may shrink in the same way. The gradients must be recorded at successive steps; with
 `--every 10` they are not, and the rule does not look. Layers of healthy models whose cosines are as small grow to
-1.03 times their first norm or more. The first layer of a generator hears noise, as it should: its gradients agree at
-0.65, its weight shrinks to 0.89, and the other layers hardly grow.
+1.03 times their first norm or more. The input of a generator's first layer is noise, as it should be: its gradients
+have a cosine of 0.65, its weight shrinks to 0.89, and the other layers hardly grow.
 """
 
 from collections.abc import Iterator, Sequence
@@ -71,13 +71,14 @@ _EARLY = (2, 60)  # steps
 _LEAST_PAIRS = 10  # of successive recorded steps
 _LEAST_ELEMENTS = 100  # the cosine of two random vectors of n elements has a standard deviation of 1 / sqrt(n)
 _LEAST_BIAS = 8  # elements: the cosine of two numbers is 1 or -1 whatever they are
-# Beside a bias that agrees (behind noise at 0.9 to 1, in deep healthy nets at 0.1 to 0.4) noise is turned down to 0.94
+# Beside a bias that agrees (behind noise at 0.9 to 1, in deep healthy nets at 0.1 to 0.4) noise shrinks weights to 0.94
 # to 0.965, and healthy layers with so small a cosine end above 1.03.
 _STEADY, _BARELY = 0.5, 0.98
-# In front of a single output the gradients of a bias agree at 1, but for the sign; those of a weight that hears noise
+# In front of a single output the gradients of a bias agree at 1, but for the sign; those of a weight behind noise
 # at 0.15 to 0.45, while the other layers grow to 2.5. A generator's first layer agrees at 0.65, beside others at 1.26.
 _ONE_DIRECTION, _HALF_STEADY, _GROWN = 0.9, 0.55, 1.5
 _MOST_DOTS = 200
+_LONGEST_NAME = 30  # characters of a module's name in a headline
 _MOST_TAKEN = 50.0  # as a logarithm: beyond that nothing is left to judge
 
 
@@ -102,7 +103,7 @@ def noise_module(
     shrunk: float = 0.95,  # of the first norm; healthy layers with so small a cosine end above 1.03
     down: float = 0.93,  # noise before a single output ends at 0.82 to 0.91; healthy weights of this kind grow
 ) -> Iterator[Verdict]:
-    """Look for weights that hear noise and are turned down."""
+    """Look for weights behind an input of noise, which training shrinks."""
     tensors = training.tensors
     paths = decay_paths(training)
     taken = numpy.asarray([paths[t.group] if 0 <= t.group < len(paths) else 0.0 for t in tensors])
@@ -133,14 +134,17 @@ def noise_module(
     beside = _of_bias(tensors, cosines)
     others = numpy.asarray([_of_others(held, layers, i) for i in range(len(held))])
     limit = numpy.where(beside >= _STEADY, max(shrunk, _BARELY), shrunk)
-    heard = judged & (cosines < cosine) & (held < limit) & (others >= 1.0)
+    noise = judged & (cosines < cosine) & (held < limit) & (others >= 1.0)
     single = judged & (beside >= _ONE_DIRECTION) & (cosines < _HALF_STEADY) & (held < down) & (others >= _GROWN)
     single &= ~_last(tensors, layers)
     for i in numpy.flatnonzero(single):
         single[i] = cosines[i] < _of_others(cosines, layers, int(i))
-    if heard.any():
-        limits = [Limit("cosine", cosine), Limit("shrunk", float(limit[heard & (left == left[heard].min())][0]))]
-        yield _finding(training, numpy.flatnonzero(heard), cosines, left, held, limits)
+    if noise.any():
+        limits = [
+            Limit("cosine", cosine),
+            Limit("shrunk", float(limit[noise & (left == left[noise].min())][0])),
+        ]
+        yield _finding(training, numpy.flatnonzero(noise), cosines, left, held, limits)
     elif single.any():
         limits = [Limit("", _HALF_STEADY), Limit("down", down)]
         yield _finding(training, numpy.flatnonzero(single), cosines, left, held, limits)
@@ -211,22 +215,24 @@ def _finding(
         f"Over steps {_EARLY[0]} to {_EARLY[1]} the gradient of {tensors[worst].name} has a cosine of "
         f"{number(float(cosines[worst]), 2)} with that of the step before (median of the absolute values); the other "
         f"layers have {number(_median(cosines[others]), 2)}. The norm of the weight ends at "
-        f"{percent(float(left[worst]))} of its first, that of the others at {percent(_median(left[others]))}."
+        f"{percent(float(left[worst]))} of its first value, that of the others at {percent(_median(left[others]))}."
     ]
     bias = [i for i, t in enumerate(tensors) if t.module == tensors[worst].module and _large_bias(t)]
     if bias and numpy.isfinite(cosines[bias[0]]) and cosines[bias[0]] > min(0.9, 3 * cosine.value):
         seen.append(
             f"The gradients of its bias agree (cosine {number(float(cosines[bias[0]]), 2)}): the loss reaches "
-            "the module, and only "
-            "what it computes from its input is noise."
+            "the module, so it is the input that is noise."
         )
+    else:
+        seen.append("That is how a layer behaves whose input is noise.")
     if len(noisy) > 1:
         seen.append(f"{count(len(noisy))} layers are like this: {names([tensors[i].name for i in noisy], 4)}.")
     return Finding(
         severity=Severity.WARNING,
         confidence=Confidence.MEDIUM,
-        headline=f"Module {module} seems to add only noise: its gradients point elsewhere at each step (cosine "
-        f"{number(float(cosines[worst]), 2)}), and its weight shrinks to {percent(float(left[worst]))}",
+        title="Module adds only noise",
+        headline=f"Successive gradients of {module if len(module) <= _LONGEST_NAME else 'a module'} have a cosine of "
+        f"{number(float(cosines[worst]), 2)}, and its weight shrinks to {percent(float(left[worst]))}",
         seen=" ".join(seen),
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         tensors=[tensors[i].name for i in noisy[:20]],
@@ -240,11 +246,11 @@ def _finding(
                    "activations, in training mode only", code="x + 0.1 * x.std() * torch.randn_like(x)"),
         ],
         measures=[
-            Measure(quantity="cosine of successive gradients, median size", value=float(cosines[worst]),
+            Measure(quantity="cosine of successive gradients, median absolute value", value=float(cosines[worst]),
                     comparison="<", threshold=cosine.value, option=cosine.option),
             Measure(quantity="last norm / first, without decay", value=float(held[worst]), comparison="<",
                     threshold=shrunk.value, option=shrunk.option),
-            Measure(quantity="last norm / first, median of the layers beside it",
+            Measure(quantity="last norm / first, median of the other layers",
                     value=_of_others(held, comparable_layers(training), worst), comparison=">=",
                     threshold=1 if shrunk.option == "shrunk" else _GROWN),
         ],
@@ -257,7 +263,7 @@ def _dots(training: Training, layers: Integers, noisy: list[int], cosines: Float
     shown = sorted({*layers[::every].tolist(), *noisy})
     return Dots(
         title="Cosine of successive gradients by layer, steps 2 to 60",
-        caption="The median size of the cosine, from the input at the top to the output at the bottom. Layers that "
+        caption="The median absolute cosine, from the input at the top to the output at the bottom. Layers that "
         "learn get much the same gradient at successive steps.",
         x_label="|cosine|",
         dots=[
@@ -274,8 +280,7 @@ def _lines(training: Training, noisy: list[int], others: Integers) -> Lines:
     steps = training.recorded_global_steps
     return Lines(
         title="Norm of the weights",
-        caption="The norm of each weight over its first. What is useful grows, and what only adds noise is turned "
-        "down.",
+        caption="The norm of each weight over its first. Useful weights grow, and those that only add noise shrink.",
         x_label="step",
         y_label="|w| / |first w|",
         series=[

@@ -4,27 +4,27 @@
 
 The first step at which the loss, any gradient or any weight is NaN or infinite. This is exact: one such number is
 enough. It then looks at the 10 steps before. A loss above `rise` times the first loss there, or a median
-update-to-weight ratio above `fast`, means that training had already run away; otherwise one operation broke down: in
-the backward pass where the loss is still finite, else in the forward pass, which the batch, the sampled input of the
-loss and the weights before the step say more of. Steps that a GradScaler skipped because of an overflow are left to
+update-to-weight ratio above `fast`, means that training had already diverged. Otherwise one operation produced it: in
+the backward pass where the loss is still finite, else in the forward pass. There the batch, the sampled input of the
+loss and the weights before the step tell more. Steps that a GradScaler skipped because of an overflow are left to
 `amp_overflow`.
 
 ## Why it matters
 
-NaN spreads: one NaN gradient makes every weight that it updates NaN, and every loss after that. Nothing that the
-run does from there on is training.
+NaN spreads: one NaN gradient makes every weight that it updates NaN, and every loss after that. From there on the run
+does not train.
 
 ## What to try
 
 If the loss rose first, lower the learning rate, warm up, or scale the target: NaN is the end of a divergence. If
-it did not, find the operation. Where the loss itself is NaN the forward pass broke: a forward hook on every module
+it did not, find the operation. Where the loss itself is NaN it is in the forward pass: a forward hook on every module
 names the first whose output is not finite. Where only gradients are, `torch.autograd.set_detect_anomaly(True)` names
 the forward line whose backward first gave NaN. The usual ones are `sqrt` or `norm` at 0, `log` of 0, a division by 0,
 `exp` of a large number, the standard deviation of one value, and a mask that leaves a row of a softmax without entries.
 
 ## When it is wrong
 
-The numbers are exact, and the cause is a reading of the steps before. With thinned statistics (`--every N`) a
+The numbers are exact, and the cause is inferred from the steps before. With thinned statistics (`--every N`) a
 gradient can be NaN some steps before the first record that shows it. A loss that is NaN only because a batch has no
 valid target does no harm; it is reported as a warning.
 """
@@ -45,13 +45,17 @@ from gradaudit.evidence.words.broken_forward import (
     odd_batch,
 )
 from gradaudit.evidence.words.optimizers import rate_in_words
-from gradaudit.evidence.words.wording import count, factor, names, number, plural, setting
+from gradaudit.evidence.words.wording import count, names, number, plural, setting, times
 from gradaudit.findings import Action, Clean, Confidence, Evidence, Finding, Mark, Measure, Severity, Span, Verdict
 from gradaudit.reading.run import Run
 from gradaudit.signals.evaluation.validation import validation
 from gradaudit.signals.gradients.finiteness import Breakdown, breakdown, ran_away, typical_loss_before
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.training import Training
+
+_LONGEST = 110  # characters of a headline
+_LONGEST_NAME = 40  # of a tensor's name in it
+_LONGEST_SPLIT = 20  # of a split's name in a title
 
 
 @diagnoser(worst=Severity.CRITICAL, needs=("steps",), minimum_steps=1)
@@ -61,7 +65,7 @@ def non_finite(
     rise: float = 3.0,  # separated all 23 runs that diverged first from all 18 with one bad operation
     fast: float = 0.3,  # 398 of 404 healthy runs never reach it
 ) -> Iterator[Verdict]:
-    """Report the first NaN or infinity, and whether training had run away before."""
+    """Report the first NaN or infinity, and whether training had diverged before."""
 
     def judge(training: Training) -> Iterator[Verdict]:
         broken = breakdown(training)
@@ -79,20 +83,13 @@ def _broken(broken: Breakdown, rise: float, fast: float) -> Finding:
     loss = training_loss(broken.training)
     last = int(broken.training.steps["global_step"].max())
     away = ran_away(broken, rise, fast)
-    what = {"loss": "The loss", "gradient": _gradient_of(broken), "weight": f"The weight {_first(broken)}"}[
-        broken.where
-    ]
     odd, size, usual = odd_batch(broken, looked=not (away or broken.before_step))
     batch = {"all ignored": ", where all targets are ignored", "no example": ", at a batch without an example",
              "one example": ", at a batch of one example"}.get(odd, "")  # fmt: skip
-    if broken.recovered:
-        head = f"{what} is {broken.what} at {plural(broken.steps_with, 'step')}, first at step {count(broken.step)}"
-        head += batch
-    else:
-        until = f", and training goes on to step {count(last)}" if last > broken.step else ""
-        head = f"{what} is {broken.what} from step {count(broken.step)}{batch}{until}"
-        if broken.before_step and _at_start(broken):
-            head = f"{what} is {broken.what} before the first step{until}"
+    until = f", and training goes on to step {count(last)}" if last > broken.step and not broken.recovered else ""
+    headline = f"{_subject(broken)} is {broken.what} {_when(broken)}"
+    for part in (batch, until):
+        headline += part if len(headline + part) <= _LONGEST else ""
     measures = [
         Measure(
             quantity="steps with NaN or infinity", value=broken.steps_with, comparison=">", threshold=0, unit="count"
@@ -123,8 +120,8 @@ def _broken(broken: Breakdown, rise: float, fast: float) -> Finding:
         charts.append(
             loss_chart(
                 broken.training,
-                "The line ends where the loss is no longer a number. A climb before the mark is a divergence; a flat "
-                "line that stops is one bad operation.",
+                "The line ends where the loss is not finite. A rise before the mark is a divergence; a flat line that "
+                "stops is one bad operation.",
                 mark,
                 last_step=near,
             )
@@ -133,14 +130,15 @@ def _broken(broken: Breakdown, rise: float, fast: float) -> Finding:
         charts.append(
             update_chart(
                 broken.training,
-                "How much of itself a typical weight layer changed in one step. Near 1 a step replaces the weights.",
+                "The update-to-weight ratio of the median weight layer. At 1 a step replaces the weights.",
                 [*mark, Mark(label=f"{setting(fast)}", y=fast)],
             )
         )
     return Finding(
         severity=Severity.WARNING if broken.recovered else Severity.CRITICAL,
         confidence=Confidence.CERTAIN,
-        headline=head,
+        title=_title(broken),
+        headline=headline,
         seen=" ".join(filter(None, (*_seen(broken, away), batch_in_words(odd, size, usual)))),
         span=Span(first=broken.step, last=last),
         tensors=list(broken.tensors[:20]),
@@ -150,16 +148,44 @@ def _broken(broken: Breakdown, rise: float, fast: float) -> Finding:
     )
 
 
+def _short(split: str) -> str:
+    """The name of a split as a title has room for it."""
+    return split if len(split) <= _LONGEST_SPLIT else "validation"
+
+
 def _first(broken: Breakdown) -> str:
     return broken.tensors[0] if broken.tensors else "a tensor"
 
 
-def _gradient_of(broken: Breakdown) -> str:
-    return f"The gradient of {_first(broken)}"
+def _title(broken: Breakdown) -> str:
+    kind = "NaN" if broken.what == "NaN" else "Infinite"
+    where = {"loss": "loss", "gradient": "gradient", "weight": "weights"}[broken.where]
+    if not broken.recovered:
+        when = "before training" if _at_start(broken) else f"from step {count(broken.step)}"
+    else:
+        when = f"at step {count(broken.step)}" if broken.steps_with == 1 else f"at {count(broken.steps_with)} steps"
+    return f"{kind} {where} {when}"
+
+
+def _subject(broken: Breakdown) -> str:
+    """What is not finite, as the headline begins; a name that is too long for it is in the explanation."""
+    name = _first(broken)
+    if broken.where == "loss":
+        return "The loss"
+    if broken.where == "gradient":
+        return f"The gradient of {name}" if len(name) <= _LONGEST_NAME else "A gradient"
+    return f"The weight {name}" if len(name) <= _LONGEST_NAME else "A weight"
+
+
+def _when(broken: Breakdown) -> str:
+    if broken.recovered:
+        return f"at {plural(broken.steps_with, 'step')}, first at step {count(broken.step)}"
+    return "before the first step" if _at_start(broken) else f"from step {count(broken.step)}"
 
 
 def _at_start(broken: Breakdown) -> bool:
-    return broken.step == int(broken.training.steps["global_step"].iloc[0])
+    """Whether a weight was not finite before the first step of the run."""
+    return broken.before_step and broken.step == int(broken.training.steps["global_step"].iloc[0])
 
 
 def _seen(broken: Breakdown, away: bool) -> Iterator[str]:
@@ -167,9 +193,12 @@ def _seen(broken: Breakdown, away: bool) -> Iterator[str]:
     if broken.before_step:
         yield already_broken(broken)[0]
     elif broken.where == "gradient" and not numpy.isfinite(training_loss(broken.training).values).any():
-        yield f"At step {count(broken.step)} the gradient is not finite; no loss was seen, so it may have broken first."
+        yield f"At step {count(broken.step)} the gradient is not finite. No loss was seen, so it may have been first."
     elif broken.where == "gradient" and broken.loss_finite:
-        yield f"At step {count(broken.step)} the loss is still finite and the gradient is not: the backward pass broke."
+        yield (
+            f"At step {count(broken.step)} the loss is still finite and the gradient is not, so it comes from the "
+            "backward pass."
+        )
     elif broken.where == "loss":
         yield f"At step {count(broken.step)} the loss itself is no longer finite."
         yield loss_input(broken)
@@ -178,12 +207,12 @@ def _seen(broken: Breakdown, away: bool) -> Iterator[str]:
     if away:
         grew = []
         if broken.rise == broken.rise and broken.rise > 1:
-            grew.append(f"the loss rose to {factor(broken.rise)} times its first value")
+            grew.append(f"the loss rose to {times(broken.rise)} times its first value")
         if broken.pace == broken.pace:
-            grew.append(f"the largest median update was {factor(broken.pace)} times the weights")
-        yield f"In the 10 steps before, {' and '.join(grew)}: training had already run away."
+            grew.append(f"the median update-to-weight ratio reached {times(broken.pace)}")
+        yield f"In the 10 steps before, {' and '.join(grew)}: training had already diverged."
     elif before == before:
-        yield f"In the 10 steps before, the loss was steady at {number(before)}: this came out of the blue."
+        yield f"In the 10 steps before, the loss was steady at {number(before)}: training had not diverged."
     if broken.tensors and broken.tensors_step is not None:
         total = len(broken.training.tensors)
         at = "there" if broken.tensors_step == broken.step else f"at step {count(broken.tensors_step)}"
@@ -246,6 +275,7 @@ def _evaluation(run: Run) -> Iterator[Verdict]:
         yield Finding(
             severity=Severity.WARNING,
             confidence=Confidence.CERTAIN,
+            title=f"Non-finite {_short(held_out.name)} loss",
             headline=f"The {held_out.name} loss is NaN or infinite in {count(bad.sum())} of {count(len(bad))} "
             "evaluations",
             seen="Every training loss is finite, and the loss of these evaluations is not. The steps are "

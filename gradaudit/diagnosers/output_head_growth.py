@@ -1,31 +1,32 @@
-"""The output layer keeps growing while the learning rate falls, and the loss climbs.
+"""The norm of the output layer keeps growing while the learning rate falls, and the loss rises.
 
 ## What it looks for
 
-The stretch from the last step at which the learning rate was near its peak, where it falls to `cooled` of the peak or
-below. The norm of the weight that makes the outputs at `growth` times what it was at the beginning of that stretch, by
-`apart` more than the median of the other weight layers; and a last tenth of the stretch whose mean loss lies `rise`
-above that of its lowest tenth, by `errors` standard errors of the two, where that is none of the last two. It is a
-note.
+The steps after the last one at which the learning rate was near its peak, if it falls to `cooled` of the peak or below.
+It is a note when the weight norm of the output layer ends at `growth` times what it was at the first of these steps,
+and at `apart` times the growth of the other weight layers (median), and the loss rises: the mean of their last tenth
+lies `rise` above that of the lowest tenth, by `errors` standard errors of the two, and the lowest is none of the last
+two.
 
 ## Why it matters
 
-A small learning rate should let the loss settle. A head that grows all the same scales every output up: the answers
-become more certain than the data allows, the cross entropy of each mistake grows with them, and half precision rounds
-large outputs to steps of 0.5 and more. The loss of a large model rose so in its last days of training, and the reason
+A small learning rate should let the loss converge. An output layer that grows all the same scales every logit up: the
+predictions become overconfident, the cross-entropy of each mistake grows with them, and half precision rounds large
+outputs to steps of 0.5 and more. The loss of a large model rose like this in its last days of training, and the reason
 was seen only once the norms of its layers were recorded.
 
 ## What to try
 
-A small penalty on the logarithm of the softmax's denominator (z-loss, 1e-4) holds the outputs. Leave the head in the
-group with weight decay. Look for a term of the objective that gains from large outputs. Go back to the weights from
-before the climb.
+A small penalty on the logarithm of the softmax's denominator (z-loss, 1e-4) limits the logits. Keep the output layer in
+the parameter group with weight decay. Look for a term of the objective that gains from large outputs. Go back to the
+weights from before the rise.
 
 ## When it is wrong
 
-Heads grow in every training while the loss falls, up to 1.7 times in healthy runs after the peak of the learning rate;
-that is not reported. Harder data towards the end raises the loss too, and a head may follow it. With a constant
-learning rate nothing is said: there a head that grows with its loss is one of `divergence` or `unstable_loss`.
+Output layers grow in every training while the loss falls, up to 1.7 times in healthy runs after the peak of the
+learning rate; that is not reported. Harder data towards the end raises the loss too, and the output layer may follow
+it. Runs with a constant learning rate are not checked: there such growth is a matter of `divergence` or
+`unstable_loss`.
 """
 
 import math
@@ -38,7 +39,7 @@ from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.charts.reduce import plain
 from gradaudit.evidence.words.optimizers import rate_in_words
-from gradaudit.evidence.words.wording import count, factor, in_code, number, percent, setting
+from gradaudit.evidence.words.wording import count, factor, in_code, number, percent, setting, times
 from gradaudit.findings import (
     Action,
     Clean,
@@ -197,21 +198,21 @@ def _finding(training: Training, head: int, fall: Fall, loss: TrainingLoss, meas
     return Finding(
         severity=Severity.NOTE,
         confidence=Confidence.MEDIUM,
-        headline=f"The output layer {tensor.name} grows {factor(float(fall.head[-1]))} times while the learning rate "
-        f"falls, and the loss climbs",
+        title="Output layer norm keeps growing",
+        headline=f"The output layer grows {times(float(fall.head[-1]))} times while the learning rate falls, and the "
+        f"loss rises from {number(fall.best)} to {number(fall.last)}",
         seen=f"From step {count(at)} on the learning rate falls from {rate_in_words(rates[fall.turn])} to "
-        f"{rate_in_words(rates[-1])}. "
-        + (f"The other weight layers end at {factor(others)} times their norm (median). "
-           if math.isfinite(others) else "")
-        + f"The loss of the last tenth of these steps is {number(fall.last)}, and {number(fall.best)} in the lowest."
-        + _outputs(loss, at),
+        f"{rate_in_words(rates[-1])}. The norm of {tensor.name} ends at {times(float(fall.head[-1]))} times what it was"
+        + (f", those of the other weight layers at {factor(others)} times (median)" if math.isfinite(others) else "")
+        + f". The mean loss of a tenth of these steps is {number(fall.best)} at its lowest and {number(fall.last)} at "
+        f"the end.{_outputs(loss, at)}",
         span=Span(first=at, last=int(loss.steps[-1])),
         tensors=[tensor.name],
         evidence=[
             Lines(
                 title="Norm of the output layer",
-                caption="Over that at the step from which the learning rate falls. Layers of a training that settles "
-                "stay where they are.",
+                caption="Relative to the step from which the learning rate falls. In a training that converges, "
+                "norms hardly change.",
                 x_label="step",
                 y_label="norm / norm at the peak of the learning rate",
                 series=[
@@ -223,9 +224,9 @@ def _finding(training: Training, head: int, fall: Fall, loss: TrainingLoss, meas
             loss_chart(training, "The training loss; the mark is where the learning rate begins to fall.", marks),
         ],
         actions=[
-            Action(text="Hold the outputs with a z-loss of 1e-4",
+            Action(text="Limit the logits with a z-loss of 1e-4",
                    code="loss = loss + 1e-4 * logits.logsumexp(dim=-1).square().mean()") if logits else
-            Action(text="Hold the outputs with a penalty on their square, of 1e-4 of the loss"),
+            Action(text="Limit the outputs with a penalty on their square, of 1e-4 of the loss"),
             Action(text=f"Look for a term of the objective that gains from large outputs, from step {count(at)} on"),
             Action(text=f"Give {tensor.name} a weight decay of 0.1",
                    code=f'{{"params": [{in_code(tensor.name)}], "weight_decay": 0.1}}') if not decay else

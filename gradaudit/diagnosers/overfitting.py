@@ -1,31 +1,31 @@
-"""The validation loss rises while the training loss goes on falling.
+"""The model overfits: the validation loss rises while the training loss goes on falling.
 
 ## What it looks for
 
 The best evaluation of the validation split, with at least `later` evaluations after it. The median of the last three is
 compared with the median of the best and its two neighbours: a warning when it lies above by more than `rise` of what
 training had gained until then and by more than `share` of the best loss, while the training loss fell by more than
-`fell` since. Without such a rise, a note when the last three validation losses lie above the training loss by more than
-`gap` of the first validation loss. The training loss of that gap is the one measured in evaluation mode; the running
-training loss stands in only for models without dropout.
+`fell` since. Without such a rise, it is a note when the last three validation losses lie above the training loss by
+more than `gap` of the first validation loss. The training loss of that gap is the one measured in evaluation mode; the
+running training loss stands in only for models without dropout.
 
 The rise must also be larger than `scatter` times the usual jump from one evaluation to the next (the median second
 difference), unless the training loss has fallen by more than `fell_far` since the best: a small validation set is
 noisy. Three or four evaluations are enough where each after the best lies above it by more than `few` of it, the last
 one most, while the training loss has fallen by more than `fell_far`. Where less than a third of what training gains
-before the first evaluation, within two epochs, carries over, it says so, and asks first whether both are measured
-alike.
+before the first evaluation, within two epochs, carries over, it says so, and asks first whether both losses are
+measured in the same way.
 
 ## Why it matters
 
-After the best evaluation the model learns the training examples by heart. The last checkpoint is worse than one that
-the run has already had, and the steps since then were for nothing.
+After the best evaluation the model memorises the training examples. The last checkpoint is worse than one that the run
+has already had, and the steps since then were for nothing.
 
 ## What to try
 
 Keep the checkpoint of the best evaluation and stop early, with a patience of `patience` evaluations or more. Then, in
 this order: more data or augmentation, weight decay and dropout, a smaller model. Where even the best evaluation is no
-better than always predicting the same, no checkpoint is worth keeping: see `no_signal` first.
+better than a constant prediction, no checkpoint is worth keeping: see `no_signal` first.
 
 ## When it is wrong
 
@@ -78,6 +78,8 @@ from gradaudit.signals.loss.progress import NO_BETTER, divergence
 from gradaudit.signals.loss.training_loss import adversarial, training_loss
 from gradaudit.signals.order_statistics import Floats, median
 
+_GAP_FROM_START = "Train-validation gap from the start"
+
 
 @diagnoser(worst=Severity.WARNING, needs=("evaluations.mean_loss",), minimum_steps=5)
 def overfitting(
@@ -87,7 +89,7 @@ def overfitting(
     share: float = 0.03,  # a recommender rose by 0.18 of a tiny improvement, and by 1 % of the best loss
     fell: float = 0.01,  # else both losses rise, and that is no overfitting
     scatter: float = 1.5,  # times the usual jump; white noise alone (simulated) stays below it in 19 of 20 runs
-    fell_far: float = 0.5,  # a training loss that halves again is learning by heart, however noisy the evaluations
+    fell_far: float = 0.5,  # a training loss that halves again is memorising, however noisy the evaluations
     later: float = 3,  # evaluations; the median of three ignores one bad one
     gap: float = 0.25,  # small healthy data sets reach 0.26, hence only a note
     few: float = 0.05,  # of the best loss; more than `share`, since three evaluations tell nothing of their noise
@@ -228,7 +230,7 @@ def _risen(
         else [
             Action(
                 text=f"Find out first why nothing carries over: even the best {split} loss is no lower than "
-                f"{number(blind)}, what always predicting the same gives. No checkpoint of this run is worth keeping"
+                f"{number(blind)}, that of a constant prediction. No checkpoint of this run is worth keeping"
             )
         ]
     )
@@ -242,13 +244,18 @@ def _risen(
     return Finding(
         severity=Severity.WARNING,
         confidence=Confidence.HIGH,
-        headline=(
-            f"The {split} loss is apart from the training loss at the first evaluation already, and "
-            if early
-            else f"The {split} loss "
-        )
-        + f"rises from {number(float(values[best]))} {_when(steps[best])} to {number(final)} "
-        f"{'' if few else '(median of the last three) '}while the training loss falls",
+        title=_GAP_FROM_START
+        if early
+        else "Overfitting without generalisation"
+        if not math.isnan(blind)
+        else f"Overfitting since step {count(at)}"
+        if steps[best] >= 0
+        else "Overfitting from the start",
+        headline=f"The {split} loss is above the training loss from the start, and rises from "
+        f"{number(float(values[best]))} to {number(final)}"
+        if early
+        else f"The {split} loss rises from {number(float(values[best]))} {_when(steps[best])} to {number(final)} while "
+        "the training loss falls",
         seen=f"The best of {count(len(values))} evaluations was {_when(steps[best], last)}; the "
         f"{'last' if few else 'median of the last three'} is {above} above "
         f"it. Meanwhile the {train.name} went from {number(then)} to {number(now)}."
@@ -256,7 +263,7 @@ def _risen(
         + (
             ""
             if math.isnan(blind)
-            else f" Always predicting the same gives {number(blind)}: at no evaluation did the model know more."
+            else f" A constant prediction gives {number(blind)}, and no evaluation is clearly better."
         ),
         span=Span(first=at, last=last),
         evidence=[
@@ -271,7 +278,7 @@ def _risen(
                     if best
                     else "No evaluation is better than the first. In"
                 )
-                + " the shaded part only the training loss falls: what is learned there does not carry over.",
+                + " the shaded part only the training loss falls: what is learned there does not generalise.",
                 shade=True,
             )
         ],
@@ -311,13 +318,13 @@ def _apart(
     return Finding(
         severity=Severity.NOTE,
         confidence=Confidence.MEDIUM,
-        headline=f"The last three {split} losses have a median of {number(final)}, {number(distance)} above the "
-        "training loss" + (", and are so from the first evaluation on" if early else ""),
+        title=_GAP_FROM_START if early else "Generalisation gap",
+        headline=f"The {split} loss ends at {number(final)}, {number(distance)} above the training loss"
+        + (", and is above it from the start" if early else ""),
         seen=(f"{early} " if early else "")
         + f"The gap is {percent(distance / float(values[0]))} of the first {split} loss, "
-        f"{number(float(values[0]))}. "
-        f"The {split} loss itself does not rise. The training loss is the {train.name.removeprefix('training loss ')} "
-        "one, its median at the same three evaluations.",
+        f"{number(float(values[0]))}. The {split} loss itself does not rise. Both losses are medians over the "
+        f"last three evaluations (training: {train.name.removeprefix('training loss ').strip('()')}).",
         span=Span(first=int(max(steps[0], 0)), last=_last_step(run)),
         evidence=[
             _chart(
@@ -326,7 +333,7 @@ def _apart(
                 train,
                 steps,
                 values,
-                "The distance between the lines is what the model knows of the training examples only.",
+                "The gap between the lines is what the model has learned of the training examples only.",
                 shade=False,
             )
         ],

@@ -1,22 +1,22 @@
-"""The copies of the model on different ranks are no longer the same model.
+"""The ranks of a distributed training no longer hold the same weights.
 
 ## What it looks for
 
-A data-parallel training, in which every rank holds the whole model. The ranks sum the bits of their weights at every
-64th step: sums that differ are a warning, exactly and from the first step at which they do; a note where they become
-equal again, which is periodic averaging. Where no sums tell, gradient norms that differ by more than `gradient` of
-their size at more than `most` of the steps are a warning: averaged gradients are equal on all ranks. With equal
-weights, the mean loss of a rank over the last half that lies `standard_errors` away from the others' and by more than
-`share` of the first loss is a note: its data is different.
+A data-parallel training, in which every rank holds the whole model. Each rank computes a checksum of its weights at
+every 64th step. Checksums that differ are a warning, exact and from the first step at which they do; they are a note
+where they become equal again, which is periodic averaging. Where there are no checksums, gradient norms that differ by
+more than `gradient` of their size at more than `most` of the steps are a warning: averaged gradients are equal on all
+ranks. With equal weights it is a note when the mean loss of a rank over the last half lies `standard_errors` away from
+the others' and by more than `share` of the first loss: its data is different.
 
-Where the ranks hold shards, as DTensor lays them out, it compares what each rank measured of its own. Shards of half of
-the weights or more that are equal on two ranks at step 0, norm and largest element to the last bit, are a note. So is a
-replicated tensor whose norms differ by more than `copies` between ranks.
+Where the ranks hold shards, as DTensor lays them out, it compares what each rank measured of its own. It is a note when
+the shards of half of the weights or more are identical on two ranks at step 0, norm and largest element to the last
+bit. So is a replicated tensor whose norms differ by more than `copies` between ranks.
 
 ## Why it matters
 
-Every step averages the gradients of models that are not the same, so it descends none of their losses. Validation and
-checkpoints come from one rank, and show nothing of the others. It is a common end of a run that trained well at first.
+Every step averages the gradients of different models, so it follows the gradient of none of them. Validation and
+checkpoints come from one rank and show nothing of the others. Many runs that trained well at first end like this.
 
 ## What to try
 
@@ -27,9 +27,9 @@ made, and load a checkpoint on all of them.
 ## When it is wrong
 
 Ranks that are separate runs on purpose, an ensemble or a search over seeds, differ from the first step on. Local SGD
-and other averaging every so many steps is a note. Pipeline-parallel models, and shards that are plain tensors as those
-of Megatron, are not looked at. Buffers, as of batch normalisation, are no part of the sums, and differ between ranks by
-design.
+and other periodic averaging is a note. Pipeline-parallel models, and shards that are plain tensors as those of
+Megatron, are not checked. Buffers, such as those of batch normalisation, are no part of the checksums, and differ
+between ranks by design.
 """
 
 from collections.abc import Iterator
@@ -130,11 +130,12 @@ def _parts(parts: ShardsApart, copies: float) -> Verdict:
         return Finding(
             severity=Severity.NOTE,  # the laboratory trains no sharded model: it has not earned a warning yet
             confidence=Confidence.HIGH,
-            headline=f"Ranks {one} and {other} start with equal shards of {count(len(parts.twins))} of "
+            title="Identical shards on two ranks",
+            headline=f"Ranks {one} and {other} start with identical shards of {count(len(parts.twins))} of "
             f"{count(parts.judged)} weights",
             seen=f"Norm and largest element of the two shards of {parts.twins[0]} are equal to the last bit at step 0: "
-            "one seed made the random weights of both. "
-            + (f"At step {count(parts.last)} they still are: the two learn the same, and one of them is of no use."
+            "both ranks drew their random weights from one seed. "
+            + (f"At step {count(parts.last)} they still are: the two compute the same, and one of them is redundant."
                if always else f"At step {count(parts.last)} {count(parts.still)} of them still are."),
             span=Span(first=0, last=parts.last),
             tensors=list(parts.twins[:20]),
@@ -143,7 +144,7 @@ def _parts(parts: ShardsApart, copies: float) -> Verdict:
                        code="torch.manual_seed(seed + tensor_parallel_rank)"),
                 Action(text="Or make the whole weights on one rank and let torch.distributed.tensor distribute them"),
             ],
-            measures=[Measure(quantity="weights with two equal shards at step 0",
+            measures=[Measure(quantity="weights with two identical shards at step 0",
                               value=len(parts.twins) / parts.judged, comparison=">=", threshold=0.5,
                               unit="fraction")],
         )  # fmt: skip
@@ -152,9 +153,10 @@ def _parts(parts: ShardsApart, copies: float) -> Verdict:
         return Finding(
             severity=Severity.NOTE,
             confidence=Confidence.MEDIUM,
+            title="Replicated tensors out of sync",
             headline=f"Copies of {count(len(differ))} of {count(parts.copies)} replicated tensors differ between ranks",
             seen=f"At step {count(parts.last)} the norms of {name} differ by {percent(apart)} over "
-            f"{count(parts.ranks)} ranks, and each rank is meant to hold the same.",
+            f"{count(parts.ranks)} ranks, and every rank should hold the same copy.",
             span=Span(first=0, last=parts.last),
             tensors=[name for name, _ in differ[:20]],
             actions=[
@@ -174,7 +176,13 @@ def _weights(run: Run, sums: Checksums) -> Finding:
     first = int(numpy.argmax(sums.differ))
     at, last = int(sums.steps[first]), int(sums.steps[-1])
     back = not sums.differ[-1]
-    before = f"equal at step {count(sums.steps[first - 1])} and " if first else ""
+    begin = (
+        f"are equal at step {count(sums.steps[first - 1])} and differ at step {count(at)}"
+        if first
+        else f"differ at step {count(at)}"
+        if back
+        else f"differ from step {count(at)} on"
+    )
     odd = _minority(sums, first)
     alone = _alone(sums, odd)
     wrapping = Action(
@@ -192,12 +200,15 @@ def _weights(run: Run, sums: Checksums) -> Finding:
     return Finding(
         severity=Severity.NOTE if back else Severity.WARNING,
         confidence=Confidence.CERTAIN,
-        headline=f"The weights of {count(len(sums.ranks))} ranks are {before}different at step {count(at)}"
+        title="Weights averaged only periodically"
+        if back
+        else f"Ranks diverged by step {count(at)}"
         if first
-        else f"The weights of {count(len(sums.ranks))} ranks differ from step {count(at)} on",
-        seen=f"Their bits were summed at {plural(len(sums.steps), 'step')}, and they differ at "
-        f"{count(sums.differ.sum())} of them"
-        + (f"; at step {count(last)} they are equal again, as with averaging every so many steps." if back else ".")
+        else "Ranks start with different weights",
+        headline=f"The weights of {count(len(sums.ranks))} ranks {begin}"
+        + (f", and are equal again at step {count(last)}" if back else ""),
+        seen=f"The checksums of the weights differ at {count(sums.differ.sum())} of {plural(len(sums.steps), 'step')}"
+        + (f"; at step {count(last)} they are equal again, as with periodic averaging." if back else ".")
         + (f" {alone}" if alone else "")
         + ("" if back else " Each rank trains a model of its own, whether gradients are averaged or not."),
         # They parted at some step after the last at which they were seen to be equal.
@@ -231,7 +242,7 @@ def _alone(sums: Checksums, odd: list[int]) -> str:
         return ""
     subject = "Rank" if len(odd) == 1 else "Ranks"
     listed = names([str(int(sums.ranks[index])) for index in odd], 6)
-    return f"{subject} {listed} {'has' if len(odd) == 1 else 'have'} other weights."
+    return f"{subject} {listed} {'differs' if len(odd) == 1 else 'differ'} from the majority."
 
 
 def _table(sums: Checksums) -> Numbers:
@@ -288,10 +299,10 @@ def _gradients(run: Run, norms: SideBySide, apart: Mask, gradient: float, most: 
     return Finding(
         severity=Severity.WARNING,
         confidence=Confidence.HIGH,
-        headline=f"The gradients of {count(len(norms.ranks))} ranks differ by {percent(typical)} at "
+        title="Gradients not averaged across ranks",
+        headline=f"The gradient norms of {count(len(norms.ranks))} ranks differ by {percent(typical)} at "
         f"{count(len(steps))} of {plural(len(norms.steps), 'step')}",
-        seen="The norm of the whole gradient is the same on all ranks when it is averaged over them. Here each rank "
-        "steps along its own.",
+        seen="Averaged gradients have the same norm on all ranks. Here each rank steps along its own gradient.",
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         evidence=[
             spread_chart(norms, "gradient norm", gradient),
@@ -345,7 +356,9 @@ def _losses(
     return Finding(
         severity=Severity.NOTE,
         confidence=Confidence.MEDIUM,
-        headline=f"The loss of rank {rank} is {number(own)} over the last half, and {number(rest)} on the others",
+        title="Different data on one rank",
+        headline=f"The loss of rank {rank} is {number(own)} over the last half of the run, and {number(rest)} on the "
+        "other ranks",
         seen=f"That is {number(errors, 2)} standard errors apart, while the ranks hold the same weights: the data of "
         f"rank {rank} is different, or harder.",
         span=Span(first=int(losses.steps[half]), last=int(losses.steps[-1])),

@@ -1,16 +1,16 @@
-"""A sigmoid or tanh is driven so far that it no longer reacts.
+"""A sigmoid or tanh is saturated: its output hardly depends on its input any more.
 
 ## What it looks for
 
 Samples of what comes out of the nn.Sigmoid and nn.Tanh modules, as `gradaudit record --activations` takes them. A value
 counts as saturated outside (0.01, 0.99) for a sigmoid, and beyond 0.99 for a tanh. It is a warning when the median
-share over the last five samples of a hidden activation is above `most`. The activation at the end of the model is to be
-sure at the end of training, so it must be above `output` both in the first sample and in the last ones.
+share over the last five samples of a hidden activation is above `most`. The activation at the end of the model may be
+saturated at the end of training, so it must be above `output` both in the first sample and in the last ones.
 
-Without such samples only what is certain enough is said. Of a sigmoid or tanh that ends the model, as the last child of
-an nn.Sequential or as its last module and the only bounded one, mean and standard deviation of the loss's input give
-the least share that is saturated; binary targets of which fewer than 1 % differ from the rest are not judged so.
-Between two activations of an nn.Sequential, gradients and weights of the Linear tell the size of what enters the
+Without such samples only what is certain enough is reported. Of a sigmoid or tanh that ends the model, as the last
+child of an nn.Sequential or as its last module and the only bounded one, mean and standard deviation of the loss's
+input give the least share that is saturated; binary targets of which fewer than 1 % differ from the rest are not judged
+so. Between two activations of an nn.Sequential, gradients and weights of the Linear give the size of what enters the
 second: its share, for normally distributed inputs, must be above `most` at the first ten steps and at the last ones.
 
 ## Why it matters
@@ -30,8 +30,8 @@ logits.
 
 Healthy runs had up to 0.11, and an overfitted language model 0.48. Gates are meant to open and close, and may be
 saturated when they have learned to. torch.tanh and torch.sigmoid called as functions are no modules and are not seen.
-What was not sampled is not cleared: trained weights let in more than is estimated. Estimates of healthy runs stay below
-0.12.
+An activation that was not sampled may be saturated unseen: trained weights let in more than is estimated. Estimates of
+healthy runs stay below 0.12.
 """
 
 import math
@@ -229,8 +229,8 @@ def _too_large(run: Run, module: ModuleFacts, first: float) -> list[str]:
         return []
     times = first_rms(run, weight) / _glorot(weight, module)
     return [
-        f"{weight.name} starts {factor(times)} times as large as Glorot's initialisation: such weights drive the "
-        "activation to its ends, and multiply the gradient that still passes on its way back."
+        f"{weight.name} starts {factor(times)} times as large as Glorot's initialisation: such weights saturate the "
+        "activation, and amplify the gradient that still passes."
     ]
 
 
@@ -251,17 +251,17 @@ def _finding(
         f"{least.capitalize()}{percent(share)} of the {'' if estimated else 'sampled '}outputs of {name}"
         f"{'' if name.endswith(kind) else kind} are below {limits}, and {least}{percent(first)} were so "
         f"{'at the first step' if estimated else 'in the first sample'}.",
-        "There its slope is below 0.01, and so is the share of the gradient that passes."
+        "There its slope is below 0.01: less than 1 % of the gradient passes."
         if module.module_class == "Sigmoid"
-        else "There its slope is below 0.02, and so is the share of the gradient that passes.",
+        else "There its slope is below 0.02: less than 2 % of the gradient passes.",
     ]
     if len(found) > 1:
-        seen.append(f"Saturated, too: {names([named(run, m.name) for m, _ in found[1:]])}.")
+        seen.append(f"Also saturated: {names([named(run, m.name) for m, _ in found[1:]])}.")
     seen += _too_large(run, module, first)
     if estimated:
         seen.append(
-            f"The outputs were not sampled: where {name} makes the loss's input, the mean and spread of that "
-            "allow no less."
+            f"The outputs were not sampled: {name} makes the loss's input, whose mean and standard deviation allow no "
+            "smaller share."
             if ends
             else "The outputs were not sampled; this is estimated from the weights and gradients of the layer "
             "before it."
@@ -290,11 +290,8 @@ def _finding(
         confidence=Confidence.MEDIUM if estimated else Confidence.HIGH,
         # Weights that were blown up or written over saturate what was not saturated before.
         follows=_BLOWN_UP if 0 < min(others, default=0) <= begun else [],
-        headline=(
-            f"At least {percent(share)} of the outputs of {called} are saturated"
-            if least
-            else f"Activation {name} is saturated at {percent(share)} of its outputs"
-        )
+        title="Saturated output activation" if ends else f"Saturated activation{'s' if len(found) > 1 else ''}",
+        headline=f"Activation {name} is saturated for {least if share < 1 else ''}{percent(share)} of its outputs"
         + (f", and so {'is' if len(found) == 2 else 'are'} "
            f"{plural(len(found) - 1, 'other activation')}" if len(found) > 1 else ""),
         seen=" ".join(seen),

@@ -1,17 +1,17 @@
-"""Batch normalisation takes its statistics from too few values.
+"""Batch normalisation estimates mean and variance from too few examples.
 
 ## What it looks for
 
-The number of examples in one forward pass, of models with BatchNorm in training mode. Behind a linear layer BatchNorm1d
-has one value a channel for each example: fewer than `values` is a note, fewer than `few` a warning. Behind a
-convolution each example brings as many values as it has positions, which is not recorded: there it cannot look when the
-batch is that small, and is satisfied when it is not.
+The number of examples in one forward pass, for models with BatchNorm in training mode. Behind a linear layer
+BatchNorm1d has one value per channel for each example: fewer than `values` is a note, fewer than `few` a warning.
+Behind a convolution each example brings as many values as it has positions. These are not recorded, so there it can
+only say that a batch of `values` or more is large enough.
 
 ## Why it matters
 
 The mean and the variance of four numbers are mostly chance. They make training noisy, and they differ from the running
-statistics that evaluation uses: training and validation loss are then those of two different models, and the distance
-between them, to either side, says little about overfitting.
+statistics that evaluation uses. Training and validation loss are then those of two different models, and the gap
+between them says little about overfitting.
 
 ## What to try
 
@@ -20,8 +20,8 @@ Gradient accumulation does not help: each forward pass is normalised on its own.
 
 ## When it is wrong
 
-Frozen batch normalisation uses running statistics, and its batch does not matter; layers whose scale and shift never
-move are taken for frozen. The curves hardly show the harm, so this rests on the sizes alone.
+Frozen batch normalisation uses running statistics, so its batch size does not matter; layers whose scale and shift
+never change are taken for frozen. The loss curves hardly show the harm, so this is judged by the sizes alone.
 """
 
 from collections.abc import Iterator
@@ -89,15 +89,16 @@ def small_batch_normalization(
     yield Finding(
         severity=Severity.WARNING if size < few else Severity.NOTE,
         confidence=Confidence.HIGH,
-        headline=f"Batch normalisation averages over only {count(size)} values per channel, in "
+        title="Batch norm over too few examples",
+        headline=f"Batch norm computes mean and variance from {count(size)} values per channel, in "
         + plural(len(behind), "layer"),
-        seen=f"A forward pass has {count(size)} examples, and behind a linear layer each is one value per channel: the "
-        f"mean and the variance of {called} are those of {count(size)} numbers.",
+        seen=f"A forward pass has {count(size)} examples. Behind a linear layer each example is one value per channel, "
+        f"so the statistics of {called} come from {count(size)} numbers.",
         span=Span(first=int(steps.iloc[0]), last=int(steps.iloc[-1])),
         evidence=[loss_chart(run.trainings[0], "The training loss; small batches make it noisy.", [])],
         actions=[
             Action(
-                text=f"Replace {called} by a normalisation that does not depend on the batch",
+                text=f"Replace {called} with a normalisation that does not depend on the batch",
                 code="nn.LayerNorm(width)",
             ),
             Action(text=f"Or use a batch of {setting(2 * values)} or more"),
@@ -115,14 +116,14 @@ def _values_are_examples(run: Run, module: str) -> bool:
     """Whether a BatchNorm1d follows a linear layer and is trained, so that each example is one value a channel."""
     facts = next(facts for facts in run.meta.modules if facts.name == module)
     own = [tensor for tensor in run.meta.tensors if tensor.module == module]
-    if facts.module_class not in ("BatchNorm1d", "SyncBatchNorm") or not own or _rests(run, own[0]):
+    if facts.module_class not in ("BatchNorm1d", "SyncBatchNorm") or not own or _is_frozen(run, own[0]):
         return False
     before = [t for t in run.meta.tensors if t.depth < own[0].depth and t.role == "weight"]
     last = max(before, key=lambda tensor: tensor.depth, default=None)
     return last is not None and last.module_class.endswith("Linear")
 
 
-def _rests(run: Run, tensor: TensorFacts) -> bool:
+def _is_frozen(run: Run, tensor: TensorFacts) -> bool:
     training = run.training(tensor.recorded_with)
     column = [t.id for t in training.tensors].index(tensor.id)
     still = at_rest(training)

@@ -1,4 +1,4 @@
-"""The inputs of the model are far larger than its weights are made for.
+"""The inputs are not standardised: they are far larger than the initial weights are made for.
 
 ## What it looks for
 
@@ -10,8 +10,8 @@ sampled, it is one too when the first sample holds a value beyond `largest`, unl
 ## Why it matters
 
 torch.nn initialises layers for inputs of size 1. Inputs of size 100 make outputs, the first loss and the first
-gradients a hundred times larger; a learning rate that is small enough for them is too small for everything behind them.
-Where features differ in size, the largest decides and the others hardly count.
+gradients a hundred times larger; a learning rate that is small enough for them is too small for all layers after them.
+Where features differ in size, the largest dominates and the others hardly count.
 
 ## What to try
 
@@ -20,8 +20,8 @@ by 255. Take the logarithm of amounts that span decades. Or put a normalisation 
 
 ## When it is wrong
 
-Healthy runs had 0.13 to 3, raw tables and pixels 52 to 2,500. A layer without a bias, or one that a normalisation
-or an attention follows, says nothing, and a first layer that is frozen says nothing either; the sampled inputs do.
+Healthy runs had 0.13 to 3, raw tables and pixels 52 to 2,500. A first layer that is frozen, has no bias, or is followed
+by a normalisation or an attention does not tell the size of the inputs. The sampled inputs do.
 """
 
 import math
@@ -33,8 +33,9 @@ from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.charts.reduce import plain
 from gradaudit.evidence.each_training import each_training
+from gradaudit.evidence.words.module_names import layer as layer_in_words
 from gradaudit.evidence.words.module_names import named
-from gradaudit.evidence.words.wording import count, factor, number, plural, setting
+from gradaudit.evidence.words.wording import count, number, plural, setting, times
 from gradaudit.findings import (
     Action,
     AnyEvidence,
@@ -151,9 +152,9 @@ def _estimated(training: Training, found: InputScale, scale: float) -> Finding:
     rows = layer.shape[max(layer.output_axis, 0)]
     shown = slice(0, 200)
     seen = [
-        f"Layer {name} is the first. The gradient of its weights is {number(found.typical, 2)} times that of its "
-        f"bias for each of its {plural(layer.elements / rows, 'input')}, so the inputs are about that large (root mean "
-        "square), and the layer was initialised for inputs of size 1.",
+        f"The first layer, {name}, has {plural(layer.elements / rows, 'input')}. The gradient of its weights over that "
+        f"of its bias gives the size of the inputs: about {number(found.typical, 2)} (root mean square). Its weights "
+        "were initialised for inputs of size 1.",
         *_unevenness(training.run),
     ]
     last = int(found.steps[min(len(found.steps) - 1, 19)])
@@ -175,7 +176,9 @@ def _estimated(training: Training, found: InputScale, scale: float) -> Finding:
     return Finding(
         severity=Severity.WARNING,
         confidence=Confidence.HIGH if sure else Confidence.MEDIUM,
-        headline=f"The inputs of layer {name} have a size of {number(found.typical, 2)}; it is made for a size of 1",
+        title="Inputs not standardised",
+        headline=f"The inputs of {layer_in_words(training.run, layer.module) or layer.name} have an RMS of "
+        f"{number(found.typical, 2)}; its initial weights are made for 1",
         seen=" ".join(seen),
         span=Span(first=int(found.steps[0]), last=max(last, int(found.steps[0]))),
         tensors=[layer.name],
@@ -209,7 +212,9 @@ def _not_drawn(found: InputScale, shown: slice) -> str:
 def _unevenness(run: Run) -> list[str]:
     inputs = model_inputs(run)
     ratio = float(inputs["feature_std_ratio"].iloc[0]) if len(inputs) else math.nan
-    return [f"The spread of the features differs by a factor of {factor(ratio)}."] if ratio >= _UNEVEN else []
+    return (
+        [f"The standard deviations of the features differ by a factor of {times(ratio)}."] if ratio >= _UNEVEN else []
+    )
 
 
 def _sampled(run: Run, top: float, ratio: float, largest: float) -> Finding:
@@ -221,8 +226,9 @@ def _sampled(run: Run, top: float, ratio: float, largest: float) -> Finding:
     return Finding(
         severity=Severity.WARNING,
         confidence=Confidence.HIGH,
+        title="Inputs not standardised",
         headline=f"The inputs of the model reach {number(top)} at step {count(step)}; "
-        "its layers are made for a size of 1",
+        "its initial weights are made for a size of 1",
         seen=" ".join(
             [
                 f"The first sampled input has a mean of {number(float(row['mean']))} and a standard deviation of "

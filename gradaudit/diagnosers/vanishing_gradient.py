@@ -1,17 +1,17 @@
-"""The gradient fades on its way to the first layers.
+"""The gradient vanishes on its way back to the first layers.
 
 ## What it looks for
 
-The gradient norms of the weight layers in the order of depth, over the first ten steps, for each optimizer and each
-branch of the model. The last two layers `decades` above the first two, with a rank correlation of at least `order`
-between depth and gradient over at least four layers, is a warning; it is critical when the fall is still there in the
+The gradient norms of the weight layers in order of depth, over the first ten steps, for each optimizer and each branch
+of the model. It is a warning when the last two layers lie `decades` above the first two, with a rank correlation of at
+least `order` between depth and gradient over at least four layers. It is critical when the drop is still there in the
 last half of the run and the model has learned nothing.
 
 ## Why it matters
 
-A layer that gets a thousandth of its neighbours' gradient learns a thousand times more slowly under SGD. Adam evens the
-size out and then steps along rounding errors. The first layers keep their random weights: depth is paid for and not
-used.
+A layer that receives a thousandth of its neighbours' gradient learns a thousand times more slowly under SGD. Adam
+rescales it and then steps along rounding errors. The first layers keep their random weights: the depth of the model is
+paid for and not used.
 
 ## What to try
 
@@ -20,10 +20,10 @@ initialise for the activation in use (He for ReLU, Glorot for tanh).
 
 ## When it is wrong
 
-The slope is free of the scale of the loss and of clipping. Healthy models, plain ones 26 layers deep included, stay
-below 1.4 decades. Layers are ordered as they were registered; a model that registers them in another order than it
-uses them may hide a slope, and will hardly fake one. Two nets side by side, as a policy and a value function in one
-module, are no chain: a profile that changes only from one of them to the other is left out.
+The slope depends neither on the scale of the loss nor on clipping. Healthy models, plain ones 26 layers deep included,
+stay below 1.4 decades. Layers are ordered as they were registered; a model that registers them in another order than
+it uses them may hide a slope, and will hardly fake one. Two networks side by side, such as a policy and a value
+function in one module, are no chain: a profile that changes only from one of them to the other is left out.
 """
 
 import math
@@ -33,7 +33,7 @@ from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.depth import depth_dots
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.words.depth import along_the_depth, fate, per_layer
-from gradaudit.evidence.words.wording import count, fold, number
+from gradaudit.evidence.words.wording import count, number, times
 from gradaudit.findings import (
     Action,
     Clean,
@@ -76,7 +76,7 @@ def vanishing_gradient(
     profiles = slopes(training)
     steep = next((s for s in profiles if s.drop > 0 and is_steep(s, decades, order)), None)
     if steep is not None:
-        yield _fading(training, steep, decades, order)
+        yield _vanishing(training, steep, decades, order)
         return
     if profiles:
         yield Clean(measured=along_the_depth(profiles[0]))
@@ -89,7 +89,7 @@ def vanishing_gradient(
         )
 
 
-def _fading(training: Training, slope: Slope, decades: float, order: float) -> Finding:
+def _vanishing(training: Training, slope: Slope, decades: float, order: float) -> Finding:
     tensors = training.tensors
     first = tensors[int(slope.columns[0])].name
     persists = slope.late_drop >= decades
@@ -100,24 +100,24 @@ def _fading(training: Training, slope: Slope, decades: float, order: float) -> F
     seen = [
         f"Over the first ten steps the gradient norm is {number(10 ** float(slope.early[:2].mean()))} in the first two "
         f"and {number(10 ** float(slope.early[-2:].mean()))} in the last two of {count(len(slope.columns))} weight "
-        f"layers{branch}: on its way back {per_layer(slope)}."
+        f"layers{branch}. On the way back {per_layer(slope)}."
     ]
     if math.isfinite(slope.late_drop):
         seen.append(
-            f"In the last half of the run they still differ {fold(slope.late_drop)} times."
+            f"In the last half of the run they still differ by a factor of {times(10**slope.late_drop)}."
             if persists
-            else f"In the last half of the run they differ {fold(slope.late_drop)} times."
+            else f"In the last half of the run they differ by a factor of {times(10**slope.late_drop)}."
             if slope.late_drop > 0
-            else "In the last half of the run it no longer shrinks that way."
+            else "In the last half of the run it no longer shrinks on the way back."
         )
     if nothing:
         seen.append(fate(training))
     return Finding(
         severity=Severity.CRITICAL if nothing else Severity.WARNING,
         confidence=Confidence.HIGH,
-        headline=f"The gradient becomes {fold(slope.drop)} times smaller on its way back through "
-                 f"{count(len(slope.columns))} "
-        f"layers{branch}",
+        title="Vanishing gradient",
+        headline=f"The gradient becomes {times(10**slope.drop)} times smaller on its way back through "
+        f"{count(len(slope.columns))} layers",
         seen=" ".join(seen),
         span=Span(first=int(steps[0]), last=int(steps[-1 if persists else min(FIRST_STEPS, len(steps) - 1)])),
         tensors=weakest[:20],
@@ -134,11 +134,11 @@ def _fading(training: Training, slope: Slope, decades: float, order: float) -> F
             ),
         ],
         measures=[
-            Measure(quantity="fall from the last to the first layers", value=slope.drop, comparison=">=",
+            Measure(quantity="drop from the last to the first layers", value=slope.drop, comparison=">=",
                     threshold=decades, unit="decades", option="decades"),
             Measure(quantity="rank correlation of depth and gradient", value=slope.order, comparison=">=",
                     threshold=order, option="order"),
-            Measure(quantity="fall over the last half", value=slope.late_drop, comparison=">=", threshold=decades,
+            Measure(quantity="drop over the last half", value=slope.late_drop, comparison=">=", threshold=decades,
                     unit="decades", option="decades", decides="critical"),
         ],
     )  # fmt: skip

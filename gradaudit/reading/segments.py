@@ -1,6 +1,5 @@
 """The parts of a table: closed Parquet segments and the open Arrow stream, of which any may be torn or foreign."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from gradaudit import guard
 from gradaudit.guard import Refused
+from gradaudit.hidden_characters import escaped
 from gradaudit.reading.closed_segment import checked_segment
 from gradaudit.reading.columns import LONGEST_NAME, as_schema
 from gradaudit.reading.limits import MOST_NAMES, MOST_SEGMENTS, Budget
@@ -40,16 +40,12 @@ class Problem:
     table: str = ""
 
 
-# Control characters, the marks that reorder or hide text, and halves of characters: a name must print as what it is.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]")
-
-
 def clean_text(text: str) -> str:
-    """`text` on one line, with control and direction characters shown as escapes, at most `LONGEST_NAME` long."""
+    """`text` on one line, with hidden characters shown as escapes, at most `LONGEST_NAME` long."""
     if len(text) > LONGEST_NAME:
         half = LONGEST_NAME // 2
         text = f"{text[:half]}…{text[-half:]}"
-    return _UNPRINTABLE.sub(lambda match: match.group().encode("unicode_escape").decode(), text)
+    return escaped(text)
 
 
 def folder_of(meta: Meta) -> str:

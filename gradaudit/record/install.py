@@ -9,9 +9,9 @@ from gradaudit.record.patches import (
     amp,
     batch_norm,
     clipping,
-    data,
+    cuda_graphs,
+    dataloader,
     functional,
-    graphs,
     leaving,
     losses,
     modules,
@@ -26,7 +26,7 @@ def install(*, activations: bool = False) -> None:
     """Patch torch; done right after torch is imported, so that ``from ... import cross_entropy`` finds ours."""
     if not _patches:
         _handles.extend(naming.install())
-        for seam in (losses, functional, optimizer, clipping, amp, batch_norm, data, graphs, leaving):
+        for seam in (losses, functional, optimizer, clipping, amp, batch_norm, dataloader, cuda_graphs, leaving):
             _patches.extend(seam.install())
         if activations:
             _patches.extend(modules.install())

@@ -69,7 +69,7 @@ TORCH = (
     ),
     Internal("_values", "sparse tensors", ("measure/on_device.py",), "as _indices"),
     Internal(
-        "_version", "tensors", ("by_hand/graph.py",),
+        "_version", "tensors", ("internals.py",),
         "steps that a script makes by hand on a device, unless it writes to `.data`",
     ),
     Internal(
@@ -104,14 +104,14 @@ TORCH = (
         "losses inside compiled models, where neither the logits nor the targets are inputs or outputs of the model",
     ),
     Internal(
-        "set_code_exec_strategy", "torch._C._dynamo.eval_frame", ("patches/__init__.py",),
+        "set_code_exec_strategy", "torch._C._dynamo.eval_frame", ("compiler.py",),
         "nothing, but a graph break more where compiled code calls backward", since="2.8",
     ),
     Internal(
-        "_FrameAction", "torch._C._dynamo.eval_frame", ("patches/__init__.py",), "as its neighbour", since="2.8"
+        "_FrameAction", "torch._C._dynamo.eval_frame", ("compiler.py",), "as its neighbour", since="2.8"
     ),
     Internal(
-        "_FrameExecStrategy", "torch._C._dynamo.eval_frame", ("patches/__init__.py",), "as set_code_exec_strategy",
+        "_FrameExecStrategy", "torch._C._dynamo.eval_frame", ("compiler.py",), "as set_code_exec_strategy",
         since="2.8",
     ),
     Internal(
@@ -178,3 +178,8 @@ def transformed() -> bool:
 def tracing() -> bool:
     """Whether torch.jit.trace is at work."""
     return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
+
+
+def version_of(tensor: torch.Tensor) -> int:
+    """How often operations have changed the tensor in place."""
+    return int(private(tensor, "_version", 0))

@@ -5,14 +5,15 @@ from typing import Any
 from gradaudit.record.cadence import in_last_tenth
 from gradaudit.record.measure import histograms
 from gradaudit.record.observe.calls import CALLS
+from gradaudit.record.observe.optimizers import OptimizerLike
 from gradaudit.record.observe.tensors import ROWS_OF_TENSORS, Plan
-from gradaudit.record.storage.steps import StepRecord
+from gradaudit.record.storage.step_record import TensorStatistics
 
 ROWS_EVERY = 10  # recorded steps between two looks at embedding rows
 _GRADIENTS, _UPDATES, _HISTOGRAMS = "gradient statistics", "weight and update statistics", "histograms"  # observers
 
 
-def measure(recording: Any, optimizer: Any, record: StepRecord, step: int) -> Plan | None:
+def measure(recording: Any, optimizer: OptimizerLike, step: int) -> tuple[Plan, TensorStatistics] | None:
     """Measure the gradients, and the weights before the step; None where that cannot be done."""
     call = recording.observers.call
     plan: Plan
@@ -22,28 +23,29 @@ def measure(recording: Any, optimizer: Any, record: StepRecord, step: int) -> Pl
         return None
     given = getattr(optimizer, "gradients_of", None)  # of a framework's optimizer, which is not torch's
     gradients = given(parameters) if given else [parameter.grad for parameter in parameters]
-    record.identifiers, record.owned = plan.identifiers, plan.owned
-    record.gradients, record.sharded = call(_GRADIENTS, plan.measure, gradients), recording.table.sharded()
-    if record.gradients is None:
+    found = call(_GRADIENTS, plan.measure, gradients)
+    if found is None:
         return None
+    measured = TensorStatistics(plan.identifiers, plan.owned, found, recording.table.sharded())
     if plan.statistics is not None and (fault := plan.statistics.take_fault()):
         recording.event("fallback", f"Triton cannot be used here ({fault}); torch's own operations take its place")
-    call(ROWS_OF_TENSORS, plan.count_rows, record.gradients, gradients)
+    call(ROWS_OF_TENSORS, plan.count_rows, found, gradients)
     call(CALLS, recording.calls.look, plan, parameters, gradients)
-    call(_UPDATES, plan.look_before, record.gradients, gradients, parameters)
-    record.rows_due = in_last_tenth(step, recording.settings.every)
+    call(_UPDATES, plan.sample_before_step, found, gradients, parameters)
+    measured.rows_due = in_last_tenth(step, recording.settings.every)
     if histograms.due(step, recording.settings.every):
-        found = call(_HISTOGRAMS, histograms.of_step, plan.identifiers, gradients, parameters, default=[])
-        record.histograms = found
-    return plan
+        sampled = call(_HISTOGRAMS, histograms.of_step, plan.identifiers, gradients, parameters, default=[])
+        measured.histograms = sampled
+    return plan, measured
 
 
-def measure_update(recording: Any, plan: Plan, record: StepRecord) -> None:
+def measure_update(recording: Any, plan: Plan, measured: TensorStatistics) -> None:
     """Look at the weights after a step that was measured before it."""
     parameters = plan.parameters()
     if parameters is None:
         return
-    record.probed = recording.observers.call(_UPDATES, plan.look_after, record.gradients, parameters, default={})
-    if plan.recorded % ROWS_EVERY == 0 or record.rows_due:
-        record.snapshots = recording.observers.call(ROWS_OF_TENSORS, plan.snapshots, parameters, default=[])
+    call = recording.observers.call
+    measured.probed = call(_UPDATES, plan.sample_after_step, measured.gradients, parameters, default={})
+    if plan.recorded % ROWS_EVERY == 0 or measured.rows_due:
+        measured.snapshots = call(ROWS_OF_TENSORS, plan.snapshots, parameters, default=[])
     plan.recorded += 1

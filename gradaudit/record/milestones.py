@@ -6,10 +6,10 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from gradaudit.endings import MOST_STARTS, STARTS
-from gradaudit.record import signals
+from gradaudit.record import os_signals
 from gradaudit.record.observers import reason_of
 from gradaudit.record.settings import Settings
 
@@ -34,14 +34,8 @@ class Milestones:
         """The recorder has started."""
         self._write()
 
-    def note(self, seam: str, arguments: tuple[Any, ...]) -> None:
-        """A seam was called."""
-        if seam == "between.on_backward":
-            kind = "backwards"
-        elif seam == "between.on_loss":
-            kind = "losses" if arguments[1].requires_grad else "evaluations"
-        else:
-            return
+    def count(self, kind: Literal["backwards", "losses", "evaluations"]) -> None:
+        """A backward ran, or a loss was computed: of the training, or of an evaluation."""
         self.facts[kind] += 1
         count = self.facts[kind]
         if count == 1 or (kind == "evaluations" and count & (count - 1) == 0) or (count == 1000):
@@ -92,7 +86,7 @@ class Milestones:
 
     def _aside(self, write: Callable[[], None]) -> None:
         if not self._slow:
-            self._slow = not signals.aside(write, _PATIENCE)
+            self._slow = not os_signals.aside(write, _PATIENCE)
 
     def _put(self, content: str) -> None:
         if not self.writes and not self._room():

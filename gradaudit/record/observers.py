@@ -8,35 +8,6 @@ from typing import Any
 from gradaudit.record.settings import in_utf8
 from gradaudit.schema import DisabledFacts
 
-# The observer behind each seam that patches call through `session.guarded`. A seam that is missing here is the core:
-# backward passes, steps, hand-overs and files, without which nothing could be recorded.
-OF_SEAM = {
-    "between.on_loss": "losses",
-    "compiled": "losses inside compiled regions",
-    "between.on_graph": "losses inside compiled regions",
-    "between.on_derivative": "evaluation losses",
-    "between.on_scale": "AMP scales",
-    "between.clips.on_clip": "gradient clipping",
-    "on_value_clip": "gradient clipping",
-    "between.after_backward": "cleared gradients",
-    "between.on_batch_norm": "BatchNorm batch sizes",
-    "between.on_loader": "batches per epoch",
-    "between.log": "logged losses",
-    "on_scaler_step": "skipped steps",
-    "hooked_steps": "skipped steps",
-    "activations.attach": "activations",
-    "activations.on_input": "activations",
-    "activations.on_output": "activations",
-    "activations.on_compiling": "activations",
-    "activations.on_scripting": "activations",
-    "calls.on_call": "calls of modules",
-    "by_hand.before": "trainings by hand",
-    "by_hand.after": "trainings by hand",
-    "by_hand.on_clip": "trainings by hand",
-    "torch.func.grad": "trainings by hand",
-    "frameworks": "optimizers of other frameworks",
-}
-
 
 class Observers:
     """Which observers of a recording have been ended, and why. Called by every thread."""

@@ -8,7 +8,7 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-from gradaudit.record import install, session
+from gradaudit.record import hooks, install, session
 from gradaudit.record.patches import optimizer as optimizer_seam
 from gradaudit.record.settings import Settings
 
@@ -67,7 +67,7 @@ class Recorder:
             explicit=True,
         )
         self._recording = session.start(settings, [model], optimizers or None)
-        session.guarded("activations.attach", list(model.parameters()))
+        session.guarded(hooks.attach_activations, list(model.parameters()))
         optimizer_seam.arm()
 
     def log(self, *, loss: float | torch.Tensor, split: str | None = None, count: int = 1) -> None:
@@ -75,7 +75,7 @@ class Recorder:
 
         `count` weighs the loss when several are logged for one split between two steps.
         """
-        session.guarded("between.log", loss, split, count)
+        session.guarded(hooks.on_logged_loss, loss, split, count)
 
     def close(self, state: str = "finished") -> None:
         """Write what is left. Safe to call twice."""

@@ -1,11 +1,11 @@
-"""The recording of one process: what each seam saw, put together at the optimizer's step."""
+"""The recording of one process: what each hook saw, put together at the optimizer's step."""
 
 import math
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -16,26 +16,30 @@ from gradaudit.record.measure import checksums
 from gradaudit.record.measure.samples import Sample
 from gradaudit.record.measuring import measure, measure_update
 from gradaudit.record.observe.activations import EVERY, Activations
-from gradaudit.record.observe.between import Between
+from gradaudit.record.observe.between import StepObserver
 from gradaudit.record.observe.calls import CALLS, Calls
+from gradaudit.record.observe.frames import is_on_stack, wrapper_frame
 from gradaudit.record.observe.gathered import Gathered
-from gradaudit.record.observe.stack import is_on_stack, wrapper_frame
+from gradaudit.record.observe.optimizers import OptimizerLike
 from gradaudit.record.observe.tensors import Plan, TensorTable
 from gradaudit.record.observe.threads import PerThread
 from gradaudit.record.observers import Observers
-from gradaudit.record.patches import closures
 from gradaudit.record.settings import Settings
 from gradaudit.record.storage import step_row
 from gradaudit.record.storage.files import Files, rank_and_world
-from gradaudit.record.storage.steps import Batch, OpenStep, StepRecord
+from gradaudit.record.storage.step_record import OpenStep, StepRecord, StepRow
+from gradaudit.record.storage.steps import WriteBatch
 from gradaudit.record.storage.waiting import Waiting
 from gradaudit.schema import DisabledFacts
 
+if TYPE_CHECKING:
+    from gradaudit.record.module_hooks import ModuleHooks
+
 
 class Recording:
-    """Everything recorded by this process. Methods are called by the seams, through `session.guarded`.
+    """Everything recorded by this process. Its methods are called by `hooks`, through `session.guarded`.
 
-    That holds `lock`, so that one thread is inside at a time; what belongs to one thread is in its own `Between`.
+    That holds `lock`, so that one thread is inside at a time; what belongs to one thread is in its own `StepObserver`.
     """
 
     def __init__(
@@ -43,16 +47,21 @@ class Recording:
         settings: Settings,
         models: Sequence[nn.Module] = (),
         optimizers: Sequence[torch.optim.Optimizer] | None = None,
+        *,
+        warn: Callable[[str], None],
+        module_hooks: "ModuleHooks",
     ) -> None:
         self.settings = settings
         self.only = None if optimizers is None else weakref.WeakSet(optimizers)
         self.observers = Observers(lambda: self.global_step, self._note_disabled)
         self.table = TensorTable(self.observers, models)
-        self.gathered = Gathered(self.table, self.observers)
-        self._threads: PerThread[Between] = PerThread(lambda: Between(self.gathered, self._threads))
+        self.gathered = Gathered(self.table, self.observers, warn)
+        self._threads: PerThread[StepObserver] = PerThread(lambda: StepObserver(self.gathered, self._threads))
         self.by_hand = Hands(self)
-        self.activations = Activations(self.table, self.event, enabled=settings.activations)
-        self.calls = Calls(self.table)
+        self.activations = Activations(
+            self.table, self.event, (module_hooks.input, module_hooks.output), enabled=settings.activations
+        )
+        self.calls = Calls(self.table, module_hooks.watch_calls)
         self.files: Files | None = None
         self.global_step = 0
         self._began = self._stepped = time.perf_counter()
@@ -66,22 +75,20 @@ class Recording:
         self._captured = self._crowded = False
 
     @property
-    def between(self) -> Between:
+    def between(self) -> StepObserver:
         """What this thread has shown since its last step."""
         return self._threads.mine()
 
     def _note_disabled(self, fault: DisabledFacts) -> None:
-        from gradaudit.record import session
-
         self.event("disabled", f"{fault.observer}: {fault.reason}")
-        session.warn(f"gradaudit: {fault.observer} are no longer recorded ({fault.reason}); all else is")
+        self.gathered.warn(f"gradaudit: {fault.observer} are no longer recorded ({fault.reason}); all else is")
 
-    def on_scaler_step(self, optimizer: torch.optim.Optimizer, hooked_before: int) -> None:
+    def on_scaler_step(self, optimizer: OptimizerLike, hooked_before: int) -> None:
         """GradScaler.step returned; no hook fired inside means that it skipped the step."""
         if self.hooked_steps() == hooked_before and self.takes(optimizer):
             plan = self.table.known_plan(optimizer)
             record = self.open_record(optimizer, plan)
-            record.row["skipped"], record.row["recorded"] = True, False
+            record.row.skipped, record.row.recorded = True, False
             self.finish(plan, record, time.perf_counter())
 
     def on_value_clip(self, parameters: Sequence[torch.Tensor], threshold: Any) -> None:
@@ -89,31 +96,25 @@ class Recording:
         due = [self._cadence(number).due(self._counts.get(number, 0)) for number in self.table.plans]
         self.between.clips.on_value_clip(parameters, threshold, any(due) or not due, self.table.sharded())
 
-    def before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
-        """The optimizer is about to step; returns its arguments anew when a closure has to be watched."""
+    def before_step(self, optimizer: OptimizerLike, closure: Any) -> bool:
+        """The optimizer is about to step; whether its closure has to be watched, which computes the gradients."""
         if not self.takes(optimizer) or self._inside_a_step(optimizer):
-            return None
+            return False
         between = self.between
         between.hooked += 1
         self.observers.call(BY_HAND, self.by_hand.on_step, optimizer)
-        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
         between.step = OpenStep(id(wrapper_frame()), weakref.ref(optimizer), closure=callable(closure))
         if not callable(closure):
             self._snapshot(optimizer, between.step)
-            return None
-        # The gradients do not exist yet: they are computed by the closure's first call.
-        watched = closures.watched(closure, optimizer)
-        if "closure" in kwargs:
-            return args, {**kwargs, "closure": watched}
-        return (args[0], watched, *args[2:]), kwargs
+        return callable(closure)
 
-    def after_closure(self, optimizer: torch.optim.Optimizer) -> None:
+    def after_closure(self, optimizer: OptimizerLike) -> None:
         """The closure returned for the first time: gradients exist."""
         step = self.between.step
         if step is not None and step.record is None:
             self._snapshot(optimizer, step)
 
-    def after_step(self, optimizer: torch.optim.Optimizer) -> None:
+    def after_step(self, optimizer: OptimizerLike) -> None:
         """The optimizer has stepped: measure the update and close the row."""
         between = self.between
         step, started = between.step, time.perf_counter()
@@ -124,11 +125,11 @@ class Recording:
             between.forget()
         if step.record is None or step.plan is None:
             return
-        if step.measured:
-            measure_update(self, step.plan, step.record)
+        if step.record.tensors is not None:
+            measure_update(self, step.plan, step.record.tensors)
         self.finish(step.plan, step.record, started)
 
-    def takes(self, optimizer: torch.optim.Optimizer) -> bool:
+    def takes(self, optimizer: OptimizerLike) -> bool:
         """Whether the steps of this optimizer are recorded."""
         if self.only is not None and optimizer not in self.only:
             return False
@@ -139,7 +140,7 @@ class Recording:
             self.event("disabled", "too many optimizers and tensors: steps of further optimizers are not recorded")
         return False
 
-    def _inside_a_step(self, optimizer: torch.optim.Optimizer) -> bool:
+    def _inside_a_step(self, optimizer: OptimizerLike) -> bool:
         """Whether this is a nested step: of a subclass calling its parent, or of a wrapped optimizer."""
         between = self.between
         if between.step is None:
@@ -150,20 +151,20 @@ class Recording:
         between.step = None
         return False
 
-    def _snapshot(self, optimizer: torch.optim.Optimizer, step: OpenStep) -> None:
+    def _snapshot(self, optimizer: OptimizerLike, step: OpenStep) -> None:
         """Measure the gradients, and the weights before the step."""
         call = self.observers.call
         step.plan = self.table.known_plan(optimizer)
         step.record = record = self.open_record(optimizer, step.plan)
-        if checksums.due(record.row["step"], self._world) and not self.table.sharded():
+        if checksums.due(record.row.step, self._world) and not self.table.sharded():
             record.weights = call("weight checksums", checksums.checksum, step.plan.parameters() or [])
-        if not record.row["recorded"]:
+        if not record.row.recorded:
             return
-        plan = measure(self, optimizer, record, record.row["step"])
-        if plan is None:
-            record.row["recorded"] = False
+        measured = measure(self, optimizer, record.row.step)
+        if measured is None:
+            record.row.recorded = False
             return
-        step.plan, step.measured = plan, True
+        step.plan, record.tensors = measured
 
     def note_crowd(self) -> None:
         """Another thread is writing gradients of these tensors: whoever reads them now may read freed memory."""
@@ -172,25 +173,24 @@ class Recording:
             self.event("threads", "threads train the same tensors at once; statistics of such steps are left out")
 
     def open_record(
-        self, optimizer: Any, plan: Plan, at: float | None = None, between: Between | None = None
+        self, optimizer: OptimizerLike, plan: Plan, at: float | None = None, between: StepObserver | None = None
     ) -> StepRecord:
         """The record of a step that is made now, or was `at` another time, with what its thread has shown."""
         number, between, gathered = plan.optimizer, between or self.between, self.gathered
         step = self._counts.get(number, 0)
         self._find_rank()
         now = time.perf_counter() if at is None else at
-        keys = {
-            "optimizer": number,
-            "step": step,
-            "global_step": self.global_step,
-            "time": now - self._began,
-            "seconds": now - self._stepped if self.global_step else math.nan,
-        }
-        record = step_row.begin(
-            optimizer, between, keys, due=self.due(number, step), training=self.table.training(),
-            observers=self.observers,
-        )  # fmt: skip
-        self.observers.call("evaluation losses", between.close_pass)
+        row = StepRow(
+            optimizer=number,
+            step=step,
+            global_step=self.global_step,
+            time=now - self._began,
+            seconds=now - self._stepped if self.global_step else math.nan,
+            training=self.table.training(),
+            recorded=self.due(number, step),
+        )
+        record = step_row.begin(optimizer, between, row, self.observers)
+        self.observers.call("evaluation losses", between.finish_evaluation)
         gathered.after_step, gathered.time = self.global_step, now - self._began
         self._stepped = now
         self._counts[number] = step + 1
@@ -210,7 +210,7 @@ class Recording:
         )
         return found
 
-    def coming(self, optimizer: Any) -> tuple[int, bool]:
+    def coming(self, optimizer: OptimizerLike) -> tuple[int, bool]:
         """The number of the optimizer's coming step, and whether its statistics are due."""
         self._find_rank()
         number = self.table.known_plan(optimizer).optimizer
@@ -234,13 +234,13 @@ class Recording:
         """The step is complete: its record waits for the writer."""
         now = time.perf_counter()
         cadence = self._cadence(plan.optimizer)
-        measured = record.gradients is not None
-        if cadence.note(record.row["step"], measured, self.meter.of_step(now - started), record.row["seconds"]):
+        measured, row = record.tensors is not None, record.row
+        if cadence.note(row.step, measured, self.meter.of_step(now - started), row.seconds):
             self.event("cadence", f"tensor statistics every {2**cadence.exponent} steps, to stay within the budget")
         self.observers.call(CALLS, self.calls.stepped)
         due = self.waiting.add(record)
         if self.files is None:
-            self.files, due = Files(self.settings, self), True
+            self.files, due = Files(self.settings, self.gathered, self.calls, self.overdue), True
         if due:
             self.hand_over()
 
@@ -257,7 +257,7 @@ class Recording:
             raise self.files.writer.error
         self.waiting.hand_over(self.files.writer, wait)
 
-    def overdue(self) -> Batch | None:
+    def overdue(self) -> WriteBatch | None:
         """What has waited too long for a step to hand it over; called by the writer's thread."""
         return self.waiting.overdue(self.files.writer) if self.files is not None else None
 
@@ -281,7 +281,7 @@ class Recording:
                 self.observers.call(BY_HAND, self.by_hand.end)
                 self.observers.call(CALLS, self.calls.end)
                 for between in self._threads.all():
-                    self.observers.call("evaluation losses", between.close_pass)
+                    self.observers.call("evaluation losses", between.finish_evaluation)
         if self.files is None:
             return None
         if reachable:

@@ -2,23 +2,21 @@
 
 import atexit
 import contextlib
-import functools
 import os
-import shlex
 import time
 from collections.abc import Callable, Sequence
-from operator import attrgetter
-from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import nn
 
-from gradaudit.record import idle
+from gradaudit.record import hooks, idle
+from gradaudit.record.last_line import last_line
 from gradaudit.record.milestones import Milestones
 from gradaudit.record.modes import unseen
+from gradaudit.record.module_hooks import ModuleHooks
 from gradaudit.record.observe.evaluation.splits import forget as forget_places
-from gradaudit.record.observers import OF_SEAM, from_a_signal, reason_of
+from gradaudit.record.observers import from_a_signal, reason_of
 from gradaudit.record.recording import Recording
 from gradaudit.record.settings import Settings
 from gradaudit.record.stderr import remember, say
@@ -27,9 +25,12 @@ from gradaudit.record.storage.files import exit_state
 PATIENCE = 30.0  # seconds that a thread waits for another one that is inside the recording, once and never again
 LAST_PATIENCE = 5.0  # the same, when the process ends
 
+P = ParamSpec("P")
+R = TypeVar("R")
+_OCCUPIED = "another thread did not leave the recorder"
+
 _current: Recording | None = None
 _registered = False
-_method = functools.cache(attrgetter)
 _before: Milestones | None = None  # until the first step is written
 _exit_code: int | None = None  # of a child of multiprocessing, known before its exit handlers run
 _warned = False  # a script gets one line of trouble from us, not two
@@ -46,7 +47,7 @@ def start(
         atexit.register(_at_exit)
         os.register_at_fork(before=_before_fork, after_in_parent=idle.after_fork, after_in_child=_in_child)
         _registered = True
-    _current = Recording(settings, models, optimizers)
+    _current = _recording(settings, models, optimizers)
     _before = None
     if not settings.explicit:
         _before = Milestones(settings)
@@ -54,26 +55,33 @@ def start(
     return _current
 
 
+def _recording(
+    settings: Settings, models: Sequence[nn.Module] = (), optimizers: Sequence[torch.optim.Optimizer] | None = None
+) -> Recording:
+    return Recording(settings, models, optimizers, warn=warn, module_hooks=ModuleHooks(guarded))
+
+
 def current() -> Recording | None:
     """The recording of this process, if one is going on."""
     return _current
 
 
-def guarded(seam: str, *arguments: Any) -> Any:
-    """Call a method of the recording; an exception ends the observer behind it, and never reaches the script.
+def guarded(hook: Callable[Concatenate[Recording, P], R], *arguments: P.args, **keywords: P.kwargs) -> R | None:
+    """Call one of `hooks` on the recording; None where none is going on, or the hook fails.
 
-    A fault of the core ends the recording, with one line.
+    An exception ends the observer behind the hook, and never reaches the script. A fault of the core ends the
+    recording, with one line.
     """
     recording = _current
     if recording is None:
         return None
-    observer = OF_SEAM.get(seam)
+    observer = hooks.OBSERVERS.get(hook)
     if observer is not None and observer in recording.observers.disabled:
         return None
     started = time.perf_counter()
     if not recording.lock.acquire(timeout=PATIENCE):
         # Whoever is inside for so long waits for this thread, and what was missed now would make the rest wrong.
-        _give_up(recording, seam, TimeoutError("another thread did not leave the recorder"), inside=False)
+        _give_up(recording, hook.__name__, TimeoutError(_OCCUPIED), inside=False)
         return None
     try:
         # A torch without CUDA refuses the second question.
@@ -83,45 +91,47 @@ def guarded(seam: str, *arguments: Any) -> Any:
             return None
         with unseen():
             if _before is not None:
-                _note_milestone(recording, seam, arguments)
-            return _method(seam)(recording)(*arguments)
+                _note_milestone(_before, recording, hook, arguments)
+            return hook(recording, *arguments, **keywords)
     except Exception as error:
         if from_a_signal(error):
             raise
         if observer is not None:
             recording.observers.disable(observer, error)
         else:
-            _give_up(recording, seam, error)
+            _give_up(recording, hook.__name__, error)
         return None
     finally:
         recording.meter.spent += time.perf_counter() - started
         recording.lock.release()
 
 
-def _note_milestone(recording: Recording, seam: str, arguments: tuple[Any, ...]) -> None:
+def _note_milestone(milestones: Milestones, recording: Recording, hook: object, arguments: tuple[Any, ...]) -> None:
     global _before
-    if _before is None:
-        return
     if recording.files is None:
-        _before.note(seam, arguments)
+        if hook is hooks.on_backward:
+            milestones.count("backwards")
+        elif hook is hooks.on_loss:
+            milestones.count("losses" if arguments[1].requires_grad else "evaluations")
     elif recording.files.writer.begun:
-        _before.written()
+        milestones.written()
         _before = None
     else:
-        _before.stepped()
+        milestones.stepped()
 
 
-def contained(seam: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function of ours outside of the recording as `guarded` calls its methods."""
+def guarded_call(observer: str, function: Callable[P, R], *arguments: P.args, **keywords: P.kwargs) -> R | None:
+    """Call a function of ours outside of the recording as `guarded` calls a hook that `observer` is behind."""
     recording = _current
     if recording is None:
         return None
     if not recording.lock.acquire(timeout=PATIENCE):
-        _give_up(recording, seam, TimeoutError("another thread did not leave the recorder"), inside=False)
+        _give_up(recording, function.__name__, TimeoutError(_OCCUPIED), inside=False)
         return None
     try:
         with unseen():
-            return recording.observers.call(OF_SEAM[seam], function, *arguments)
+            result: R | None = recording.observers.call(observer, function, *arguments, **keywords)
+            return result
     finally:
         recording.lock.release()
 
@@ -132,19 +142,19 @@ def event(kind: str, message: str) -> None:
         _current.event(kind, message)
 
 
-def _give_up(recording: Recording, seam: str, error: Exception, *, inside: bool = True) -> None:
+def _give_up(recording: Recording, place: str, error: Exception, *, inside: bool = True) -> None:
     """End the recording for a fault of its core; not `inside` is who could not get the recording's lock."""
     global _current
     _current = None
     reason = reason_of(error)
-    warn(f"gradaudit: recording stopped in {seam} ({reason}); the training goes on")
+    warn(f"gradaudit: recording stopped in {place} ({reason}); the training goes on")
     if _before is not None and (recording.files is None or not recording.files.writer.begun):
-        _before.disabled(f"{reason} in {seam}")
+        _before.disabled(f"{reason} in {place}")
     with contextlib.suppress(Exception):
         recording.activations.detach()
         recording.calls.detach()
         if inside:
-            recording.event("disabled", f"recording stopped in {seam}: {reason}")
+            recording.event("disabled", f"recording stopped in {place}: {reason}")
         if recording.files is not None:
             recording.files.state = "finished"
             if not inside:
@@ -165,7 +175,7 @@ def stop(state: str) -> None:
         with unseen():
             directory = recording.close(state, reachable=inside)
         if not inside:
-            raise TimeoutError("another thread did not leave the recorder")
+            raise TimeoutError(_OCCUPIED)
         if recording.files is not None and recording.files.writer.error is not None:
             raise recording.files.writer.error
     except Exception as error:
@@ -184,20 +194,7 @@ def stop(state: str) -> None:
         and files.rank == 0
         and files.attempt in (0, files.restarts)
     ):
-        command = f"gradaudit analyze {shlex.quote(str(_relative(directory)))}"
-        say(f"gradaudit: recorded {_extent(recording)}; next: {command}")
-
-
-def _extent(recording: Recording) -> str:
-    """How much was recorded, in words."""
-    steps, tensors, cadences = recording.global_step, len(recording.table.facts), recording._cadences.values()
-    looked = sum(cadence.recorded for cadence in cadences) - recording.waiting.dropped
-    words = f"{steps:,} step{'s' * (steps != 1)} of {tensors:,} tensor{'s' * (tensors != 1)}"
-    if looked < steps:
-        words += f", {looked:,} of them with tensor statistics"
-    if any(cadence.left_out for cadence in cadences):
-        words += f" ({'every=1' if recording.settings.explicit else '--every 1'} keeps them all)"
-    return words
+        say(last_line(recording, directory))
 
 
 def warn(line: str) -> None:
@@ -208,12 +205,6 @@ def warn(line: str) -> None:
     if not _warned:
         _warned = True
         say(line)
-
-
-def _relative(path: Path) -> Path:
-    with contextlib.suppress(ValueError, OSError):
-        return path.relative_to(Path.cwd())
-    return path
 
 
 def _at_exit() -> None:
@@ -290,7 +281,7 @@ def _in_child() -> None:
             _before.disabled("it was forked while the disk was behind, with the recorder at work")
         return
     try:
-        _current = Recording(_current.settings)
+        _current = _recording(_current.settings)
         _before = Milestones(_current.settings)
     except Exception:
         _current = None

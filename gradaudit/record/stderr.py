@@ -5,7 +5,7 @@ import os
 import select
 import sys
 
-from gradaudit.record import signals
+from gradaudit.record import os_signals
 
 _NUMBER = 2  # of standard error's descriptor
 
@@ -33,7 +33,7 @@ def say(line: str) -> None:
     A script that closed descriptor 2 and opened a file may have been given the number for it: where the
     descriptor is no longer what it was when the recording began, nothing is written.
     """
-    with contextlib.suppress(Exception), signals.writing():
+    with contextlib.suppress(Exception), os_signals.writing():
         stream = sys.stderr
         if _number(stream) != _NUMBER:
             stream.write(f"{line}\n")

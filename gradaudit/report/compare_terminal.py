@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import click
 
 from gradaudit.audit.compare import Comparison, Pair
+from gradaudit.evidence.words.wording import plural
 from gradaudit.report.html.compare_page import NOTABLE, run_words, status_words, times
 from gradaudit.report.terminal import COLOURS, Paper, paper_for
-from gradaudit.report.text import name, plural, sentence
+from gradaudit.report.text import name, sentence
 
 MOST_CHANGES, MOST_SHIFTS = 20, 5
 COLUMN = 18  # of what became of a finding

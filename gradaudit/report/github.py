@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 from gradaudit.audit.causes import Ranked
 from gradaudit.audit.result import Audit
 from gradaudit.audit.verdict import judged
+from gradaudit.evidence.words.wording import plural
 from gradaudit.findings import Severity
 from gradaudit.report.html.view import verdict_text
-from gradaudit.report.text import name, plural, sentence
+from gradaudit.report.text import name, sentence
 
 MOST = 10  # GitHub shows ten annotations of a level for each step of a job, and drops the others without a word
 LEVELS = {Severity.CRITICAL: "error", Severity.WARNING: "warning", Severity.NOTE: "notice"}
@@ -33,11 +34,12 @@ def property_value(text: str) -> str:
 
 def _command(item: Ranked, cause: Ranked | None, run: str) -> str:
     finding = item.finding
-    title = property_value(f"{run}: {name(item.anchor)}" if run else name(item.anchor))
+    title = property_value(f"{run}: {item.title}" if run else item.title)
     action = f" Next: {finding.actions[0].text}" if finding.actions else ""
     if cause:
-        action = f" Explained by: {cause.finding.headline}. Fix that first."
-    return f"::{LEVELS[finding.severity]} title={title}::{data(f'{finding.headline}. {finding.seen}{action}')}"
+        action = f" Explained by: {cause.title}. Fix that first."
+    message = data(f"{finding.headline}. {finding.seen}{action} ({item.anchor})")
+    return f"::{LEVELS[finding.severity]} title={title}::{message}"
 
 
 def _rest(audits: Sequence[Audit], flat: list[Ranked]) -> Iterator[str]:

@@ -38,7 +38,8 @@ def _case(outcome: Outcome, fail_on: str) -> ElementTree.Element:
     if skipped:
         ElementTree.SubElement(case, "skipped", {"message": sentence(skipped)})
     for finding in failing[:1]:
-        head = {"message": sentence(finding.headline), "type": finding.severity.value}
+        named = f"{finding.title}: {finding.headline}" if finding.title else finding.headline
+        head = {"message": sentence(named), "type": finding.severity.value}
         ElementTree.SubElement(case, "failure", head).text = "\n\n".join(map(_words, failing))
     below = [finding for finding in outcome.findings if finding not in failing]
     told = "\n\n".join(map(_words, below)) or sentence(outcome.measured)

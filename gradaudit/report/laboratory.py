@@ -1,8 +1,9 @@
 """A base rate in words: how often the laboratory saw such a finding where nothing was wrong, and where this was."""
 
 from gradaudit.audit.base_rates import BaseRate
+from gradaudit.evidence.words.wording import plural
 from gradaudit.findings import Severity
-from gradaudit.report.text import plural, sentence
+from gradaudit.report.text import sentence
 
 SEEN = {
     Severity.CRITICAL: "seen as critical",

@@ -8,9 +8,10 @@ import click
 
 from gradaudit.audit.result import Audit
 from gradaudit.audit.verdict import judged
+from gradaudit.evidence.words.wording import plural
 from gradaudit.findings import Severity
-from gradaudit.report.terminal import COLOURS, MARKS, PLAIN
-from gradaudit.report.text import logged, name, plural, visible
+from gradaudit.report.terminal import COLOURS, MARKS, Paper
+from gradaudit.report.text import name, visible
 
 NAME, NARROWEST = 40, 20  # columns of a name at most, of a finding at least
 WIDE = 100  # columns of a terminal that has room for the spike scores, too
@@ -18,13 +19,14 @@ WIDE = 100  # columns of a terminal that has room for the spike scores, too
 
 @dataclass(frozen=True)
 class Row:
-    """One line: texts that are fit to print, and the worst severity."""
+    """One line: texts that are fit to print, numbers, and the worst severity."""
 
     started: str
     run: str
     state: str
-    steps: str
-    finding: str
+    steps: int | None
+    finding: str  # its title, how many more there are, and its headline
+    diagnoser: str | None = None  # of the main finding
     severity: Severity | None = None
     loss_spike_score: float | None = None  # share of the losses far above those before
     norm_spike_score: float | None = None  # the same of the gradient norms
@@ -38,24 +40,24 @@ def row(label: str, audit: Audit) -> Row:
     if not flat:
         checks = len(audit.with_face("clean"))
         nothing = f"nothing in {plural(checks, 'check')}" if judged(audit) else "too little was recorded to judge"
-        return Row(started, name(label, NAME), audit.state, f"{audit.overview.steps:,}", nothing, None, *scores)
+        return Row(started, name(label, NAME), audit.state, audit.overview.steps, nothing, None, None, *scores)
     root = audit.ranked[0]
     more = f" (+{len(flat) - 1})" if len(flat) > 1 else ""
-    text = f"{name(root.diagnoser)}{more}: {visible(root.finding.headline)}"
+    text = f"{visible(root.title)}{more}: {visible(root.finding.headline)}"
     severity = min((item.finding.severity for item in flat), key=lambda severity: severity.rank)
-    return Row(started, name(label, NAME), audit.state, f"{audit.overview.steps:,}", text, severity, *scores)
+    found_by = name(root.diagnoser)
+    return Row(started, name(label, NAME), audit.state, audit.overview.steps, text, found_by, severity, *scores)
 
 
 def unreadable(label: str, complaint: str) -> Row:
     """The line of a run that could not be read."""
     last = complaint.strip().rpartition("\n")[2].removeprefix("gradaudit: ")
-    return Row("", name(label, NAME), "unreadable", "", visible(last))
+    return Row("", name(label, NAME), "unreadable", None, visible(last))
 
 
 def as_json(row: Row) -> str:
     """The line as a JSON object; the texts are made visible as everywhere."""
-    steps = int(row.steps.replace(",", "")) if row.steps else None
-    facts = asdict(row) | {"steps": steps, "severity": row.severity.value if row.severity else None}
+    facts = asdict(row) | {"severity": row.severity.value if row.severity else None}
     return json.dumps(facts, ensure_ascii=False)
 
 
@@ -69,34 +71,30 @@ def _spikes(row: Row) -> str:
 
 def render(rows: Sequence[Row], *, width: int, unicode: bool) -> str:
     """The table, a line for each run, cut to `width` columns; styled by click."""
-
-    def shown(text: str) -> str:
-        text = logged(text)
-        return text if unicode else text.translate(PLAIN).encode("ascii", "backslashreplace").decode()
-
-    head = Row("started", "run", "state", "steps", "main finding")
+    shown = Paper(width, unicode).shown
+    head = ("started", "run", "state", "steps", "spikes", "main finding")
     # On a narrow terminal the finding is worth more than the scores.
-    spikes = ["spikes", *map(_spikes, rows)] if width >= WIDE else [""] * (len(rows) + 1)
+    wide = width >= WIDE
     table = [
-        (shown(r.started), shown(r.run), shown(r.state), shown(r.steps), shown(score))
-        for r, score in zip((head, *rows), spikes, strict=True)
-    ]
+        [shown(one.started), shown(one.run), shown(one.state), "" if one.steps is None else f"{one.steps:,}",
+         shown(_spikes(one)) if wide else ""]
+        for one in rows
+    ]  # fmt: skip
+    table = [[*head[:4], head[4] if wide else ""], *table]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     room = max(NARROWEST, width - sum(widths) - 2 * len(widths) - 2)
     lines = []
-    for cells, one in zip(table, (head, *rows), strict=True):
+    for cells, one in zip(table, (None, *rows), strict=True):
         started, run, state, steps, score = (cell.ljust(size) for cell, size in zip(cells, widths, strict=True))
+        steps = steps.strip().rjust(widths[3])
+        if one is None:
+            lines.append(click.style(f"{started}  {run}  {state}  {steps}  {score}    {head[5]}", bold=True))
+            continue
         mark = shown(MARKS[one.severity]) if one.severity else " "
         finding = shown(one.finding)
         # The beginning of a finding tells most.
         finding = finding if len(finding) <= room else f"{finding[: room - 3]}..."
-        if one is head:
-            lines.append(
-                click.style(f"{started}  {run}  {state}  {cells[3].rjust(widths[3])}  {score}    {finding}", bold=True)
-            )
-            continue
         colour = COLOURS[one.severity] if one.severity else None
         said = click.style(f"{mark} {finding}", fg=colour) if colour else f"  {finding}"
-        steps = steps.strip().rjust(widths[3])
         lines.append(f"{started}  {click.style(run, bold=True)}  {state}  {steps}  {score}  {said}")
     return "\n".join(line.rstrip() for line in lines)

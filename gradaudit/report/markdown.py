@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 from gradaudit.audit.causes import Ranked
 from gradaudit.audit.result import Audit
+from gradaudit.evidence.words.wording import plural
 from gradaudit.findings import Severity
-from gradaudit.report import laboratory
+from gradaudit.report import laboratory, run_state
 from gradaudit.report.html.view import MOST_LOSSES, counts, loss_ends, verdict_text
-from gradaudit.report.terminal import STATES
-from gradaudit.report.text import large, name, plural, quantity, sentence, visible_lines
+from gradaudit.report.text import large, name, quantity, sentence, visible_lines
 
 LONGEST = 60_000  # characters; GitHub refuses a comment of more than 65,536
 MOST_FINDINGS = 20
@@ -67,18 +67,19 @@ def _head(audit: Audit) -> Iterator[str]:
     if best is not None and best.x is not None:
         facts.append(f"best validation loss {quantity(best.y)} at step {best.x:,.0f}")
     yield "; ".join(facts) + "."
-    if audit.state in STATES:
-        yield f"**{STATES[audit.state].format(f'{max(0, overview.steps - 1):,}')}**"
+    if ended := run_state.sentence(audit):
+        yield f"**{ended}**"
 
 
 def _finding(item: Ranked, cause: Ranked | None) -> Iterator[str]:
     finding = item.finding
-    yield f"### {ICONS[finding.severity]} {finding.severity.value.capitalize()}: {escaped(finding.headline)}"
-    yield f"{escaped(finding.seen)} ({escaped(item.anchor)}, {finding.confidence.value} confidence)"
+    yield f"### {ICONS[finding.severity]} {finding.severity.value.capitalize()}: {escaped(item.title)}"
+    where = f"({escaped(item.anchor)}, {finding.confidence.value} confidence)"
+    yield f"**{escaped(finding.headline)}.** {escaped(finding.seen)} {where}"
     if rate := laboratory.told(item.base_rate):
         yield f"{escaped(rate)}."
     if cause:
-        yield f"Explained by: {escaped(cause.finding.headline)}. Fix that first."
+        yield f"Explained by: {escaped(cause.title)}. Fix that first."
         return
     for index, action in enumerate(finding.actions[:5], 1):
         yield f"{index}. {escaped(action.text)}"

@@ -44,7 +44,7 @@ class TableView:
 
 
 @dataclass(frozen=True)
-class Key:
+class LegendEntry:
     """One entry of a chart's legend."""
 
     name: str
@@ -56,7 +56,7 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Ramp:
+class ColourScale:
     """A heatmap's colour scale."""
 
     low: str
@@ -64,6 +64,14 @@ class Ramp:
     unit: str
     stops: tuple[tuple[str, str], ...]
     special: tuple[tuple[str, str], ...] = ()  # colours outside the scale that occur, and what they mean
+
+
+@dataclass(frozen=True)
+class Legend:
+    """What the colours, dashes and shapes of a chart mean; empty where nothing has to be told apart."""
+
+    entries: tuple[LegendEntry, ...] = ()
+    scale: ColourScale | None = None
 
 
 @dataclass(frozen=True)
@@ -76,10 +84,9 @@ class FigureView:
     wide: Markup | None
     narrow: Markup | None
     table: TableView
-    keys: tuple[Key, ...] = ()
-    ramp: Ramp | None = None
+    legend: Legend = Legend()
     note: str = ""  # why there is no picture
-    plot: str = ""  # JSON: what the script needs to say what is under the pointer
+    tooltip: str = ""  # JSON: what the script needs to say what is under the pointer
 
 
 @dataclass(frozen=True)
@@ -111,6 +118,7 @@ class CardView:
     icon: Icon
     severity: str
     confidence: str
+    title: str  # the disease by name
     headline: str
     seen: str
     steps: str
@@ -127,7 +135,7 @@ class CardView:
 
 
 @dataclass(frozen=True)
-class Entry:
+class CheckRow:
     """A diagnoser without a finding, and why."""
 
     name: str
@@ -147,7 +155,7 @@ class Count:
 
 
 @dataclass(frozen=True)
-class First:
+class TopAction:
     """One of the things to do first."""
 
     text: str
@@ -189,18 +197,18 @@ class Page:
     icon: Icon
     verdict: str
     counts: tuple[Count, ...]
-    first: tuple[First, ...]
-    facts: tuple[Fact, ...]
+    top_actions: tuple[TopAction, ...]
+    summary_facts: tuple[Fact, ...]
     run_figures: tuple[FigureView, ...]
     layers: FigureView | None
     distribution: FigureView | None  # of the gradients, by block
     over_time: FigureView | None  # the same, over the steps
     cards: tuple[CardView, ...]
     cards_left_out: int
-    passed: tuple[Entry, ...]
-    not_applicable: tuple[Entry, ...]
-    could_not_look: tuple[Entry, ...]
-    failed: tuple[Entry, ...]
+    passed: tuple[CheckRow, ...]
+    not_applicable: tuple[CheckRow, ...]
+    could_not_look: tuple[CheckRow, ...]
+    failed: tuple[CheckRow, ...]
     parameters: tuple[ParameterView, ...]
     parameters_total: int
     run_facts: tuple[Fact, ...]

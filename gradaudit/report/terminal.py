@@ -9,19 +9,14 @@ import click
 from gradaudit.audit.causes import Ranked
 from gradaudit.audit.result import Audit
 from gradaudit.audit.verdict import judged
+from gradaudit.evidence.words.wording import plural
 from gradaudit.findings import Severity
-from gradaudit.report import laboratory
-from gradaudit.report.text import large, logged, name, plural, sentence
+from gradaudit.report import laboratory, run_state
+from gradaudit.report.text import large, logged, name, sentence
 
 WIDEST, NARROWEST = 100, 40  # columns: longer lines are hard to read, shorter ones hold nothing
 MARKS = {Severity.CRITICAL: "✗", Severity.WARNING: "!", Severity.NOTE: "·"}
 COLOURS = {Severity.CRITICAL: "red", Severity.WARNING: "yellow", Severity.NOTE: "blue"}
-STATES = {
-    "killed": "The run was killed: the record ends at step {}.",
-    "failed": "The script ended with an error at step {}.",
-    "interrupted": "The run was cut short at step {}.",
-    "running": "The run is still training: the record reached step {}.",
-}
 PLAIN = str.maketrans(
     {"✗": "x", "·": "-", "↳": "`", "…": "...", "–": "-", "—": "-", "−": "-", "×": "x", "→": "->", "’": "'"}
 )
@@ -87,9 +82,7 @@ def _title(audit: Audit, paper: Paper) -> Iterator[str]:
     size = f"{plural(overview.tensors, 'parameter tensor')} of {large(overview.parameters)} elements"
     yield from (click.style(line, bold=True) for line in paper.wrapped(name(audit.meta.name) or "unnamed run"))
     yield from paper.wrapped(f"{plural(overview.steps, 'step')}, {size}")
-    if audit.state in STATES:
-        state = STATES[audit.state].format(f"{max(0, overview.steps - 1):,}")
-        yield from (click.style(line, fg="yellow") for line in paper.wrapped(state))
+    yield from (click.style(line, fg="yellow") for line in paper.wrapped(run_state.sentence(audit)))
 
 
 def _finding(item: Ranked, paper: Paper, indent: int) -> Iterator[str]:
@@ -97,11 +90,12 @@ def _finding(item: Ranked, paper: Paper, indent: int) -> Iterator[str]:
     finding = item.finding
     head = paper.shown(f"{'↳ ' if indent else ''}{MARKS[finding.severity]} {finding.severity.value:<8}  ")
     inner = indent + len(head)
-    first, *rest = paper.wrapped(sentence(finding.headline), inner) or [""]
+    first, *rest = paper.wrapped(sentence(item.title), inner) or [""]
     bold = finding.severity is Severity.CRITICAL
     styled = click.style(head, fg=COLOURS[finding.severity], bold=bold)
     yield " " * indent + styled + click.style(first.strip(), bold=True)
     yield from (" " * inner + click.style(line.strip(), bold=True) for line in rest)
+    yield from paper.wrapped(f"{sentence(finding.headline)}.", inner)
     yield from paper.wrapped(sentence(finding.seen), inner)
     if finding.actions and not indent:  # what is explained goes away with its cause
         yield from paper.wrapped(f"Next: {sentence(finding.actions[0].text)}", inner)

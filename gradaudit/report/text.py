@@ -4,21 +4,15 @@ import re
 from datetime import timedelta
 
 from gradaudit.evidence.words.wording import number
+from gradaudit.hidden_characters import escaped
 
 LONGEST_NAME = 80  # characters of a name on a page; beyond it the middle is cut
 LONGEST_TEXT = 2000
 
-# Control characters, marks that reorder or hide text, and code points that XML and UTF-8 refuse.
-_HIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u2028-\u202f"
-    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff\ud800-\udfff\U000e0000-\U000e007f]"
-)
-
 
 def visible(text: str) -> str:
-    """`text` on one line, every control and direction character shown as its escape."""
-    text = _HIDDEN.sub(lambda match: match.group().encode("unicode_escape").decode(), text)
-    return text.replace("\n", "\\n").replace("\t", " ")
+    """`text` on one line, every hidden character shown as its escape, a tab as a blank."""
+    return escaped(text.replace("\t", " "))
 
 
 def visible_lines(text: str) -> str:
@@ -77,8 +71,3 @@ def duration(seconds: float) -> str:
     units = [(whole.days, "d"), (hours, "h"), (minutes, "min"), (left, "s")]
     first = next(i for i, (amount, _) in enumerate(units) if amount)
     return " ".join(f"{amount} {unit}" for amount, unit in units[first : first + 2] if amount)
-
-
-def plural(count: int, noun: str, nouns: str = "") -> str:
-    """ "1 step", "2,000 steps"."""
-    return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"

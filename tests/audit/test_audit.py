@@ -35,7 +35,9 @@ EXPLAINS = {item.name: item.explains for item in all_diagnosers()}
 def finding(severity=CRITICAL, first=0, confidence=Confidence.HIGH, led_to=(), follows=()):
     span = Span(first=first, last=max(199, first))
     causes = {"led_to": list(led_to), "follows": list(follows)}
-    return Finding(severity=severity, confidence=confidence, headline="One", seen="It.", span=span, **causes)
+    return Finding(
+        severity=severity, confidence=confidence, title="One", headline="It", seen="It.", span=span, **causes
+    )
 
 
 def found(**findings):
@@ -297,15 +299,25 @@ def test_a_finding_about_the_measuring_does_not_say_that_training_is_bad(clean, 
 
 
 @pytest.mark.parametrize(
-    ("headline", "within"),
-    [("The loss", ": the loss."), ("GradScaler skips", ": GradScaler skips."), ("Head stays", ": Head stays."),
-     ("0.weight is", ": 0.weight is.")],
+    ("title", "within"),
+    [("Vanishing gradient", ": vanishing gradient. It."), ("NaN from step 6", ": NaN from step 6. It."),
+     ("ReLU units are dead", ": ReLU units are dead. It."), ("", ": divergence. It.")],
 )  # fmt: skip
-def test_the_headline_goes_on_within_the_verdict(clean, headline, within):
-    one = msgspec.structs.replace(finding(), headline=headline, tensors=["Head"])
+def test_the_title_goes_on_within_the_verdict(clean, title, within):
+    one = msgspec.structs.replace(finding(), title=title)
     outcome = Outcome(diagnoser="divergence", face="found", documentation={}, thresholds={}, findings=[one])
     audit = msgspec.structs.replace(clean, outcomes=[outcome], ranked=rank([outcome], EXPLAINS))
     assert verdict(audit).endswith(within)
+
+
+def test_the_verdict_names_the_last_symptom_and_its_cause(clean):
+    chain = {"initial_loss_mismatch": (WARNING,), "learning_rate_too_high": (CRITICAL,), "non_finite": (CRITICAL, 6)}
+    outcomes = [
+        msgspec.structs.replace(one, findings=[msgspec.structs.replace(one.findings[0], title=f"A {one.diagnoser}")])
+        for one in found(**chain)
+    ]
+    audit = msgspec.structs.replace(clean, outcomes=outcomes, ranked=rank(outcomes, EXPLAINS))
+    assert verdict(audit) == "This run is broken: a non_finite, caused by a initial_loss_mismatch. It."
 
 
 def test_a_jump_that_the_loss_came_back_from_is_no_root_of_what_comes_much_later(tmp_path):

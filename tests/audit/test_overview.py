@@ -12,7 +12,7 @@ from gradaudit.evidence.charts.heatmap import MOST_COLUMNS, MOST_ROWS
 from gradaudit.findings import Heatmap
 from gradaudit.report.charts.figures import Budget
 from gradaudit.report.html.run_figures import layers_figure
-from gradaudit.report.html.view import glance
+from gradaudit.report.html.view import summary_facts
 from gradaudit.schema import LossFacts, PrivateFacts, TensorFacts
 from gradaudit.signals.gradients.gradient_scale import Track
 from tests.build import build_run, linear_stack
@@ -102,7 +102,7 @@ def test_nan_losses_are_counted(tmp_path: Path) -> None:
     view = look(tmp_path, loss=loss)
     assert (view.not_finite_losses, view.first_not_finite, view.last_loss) == (20, 30, None)
     assert view.last_not_finite == "NaN"
-    assert glance(view)[0].value == "2.30 → NaN"
+    assert summary_facts(view)[0].value == "2.30 → NaN"
     assert view.loss[0].y[40] is None
 
 
@@ -113,7 +113,7 @@ def test_what_training_ends_in_has_a_name(tmp_path: Path, last: float, word: str
     loss[-1] = last
     view = look(tmp_path, loss=loss)
     assert view.last_not_finite == word
-    assert glance(view)[0].value.endswith(f"→ {word or '1.05'}")
+    assert summary_facts(view)[0].value.endswith(f"→ {word or '1.05'}")
 
 
 def test_groups_with_one_learning_rate_are_one_line(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_two_optimizers_have_a_pair_of_losses_each(tmp_path: Path) -> None:
     owner = numpy.arange(50) % 2
     loss = numpy.where(owner == 0, 5.0, 0.5)
     view = look(tmp_path, loss=loss, steps={"optimizer": owner, "step": numpy.arange(50) // 2})
-    tiles = [(fact.name, fact.value) for fact in glance(view)[:2]]
+    tiles = [(fact.name, fact.value) for fact in summary_facts(view)[:2]]
     assert tiles == [("Training loss, AdamW 0", "5.00 → 5.00"), ("Training loss, optimizer 1", "0.5 → 0.5")]
     assert (view.first_loss, view.last_loss) == (None, None), "the mean of two losses is nobody's"
 
@@ -266,7 +266,7 @@ def test_the_tile_tells_the_update_of_the_median_layer_that_the_chart_draws(tmp_
     assert view.update_ratio == pytest.approx(3e-3)
     drawn = [y for series in view.update_pace if series.name.startswith("median") for y in series.y[25:]]
     assert set(drawn) == {view.update_ratio}
-    assert "last half" in next(fact.note for fact in glance(view) if fact.name == "Update / weight")
+    assert "last half" in next(fact.note for fact in summary_facts(view) if fact.name == "Update / weight")
 
 
 def test_the_last_half_is_of_the_steps_and_not_of_what_was_recorded(tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def test_the_last_half_is_of_the_steps_and_not_of_what_was_recorded(tmp_path: Pa
 
 def test_the_time_is_that_of_the_steps_without_what_came_before(tmp_path: Path) -> None:
     view = look(tmp_path, steps={"time": 10 + 0.5 * numpy.arange(50)})
-    time = next(fact for fact in glance(view) if fact.name == "Time")
+    time = next(fact for fact in summary_facts(view) if fact.name == "Time")
     assert (time.value, time.note) == ("24.5 s", "first step to last; 2.00 steps per second")
 
 

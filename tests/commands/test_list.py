@@ -32,7 +32,7 @@ def test_runs_are_listed_newest_first_with_state_and_finding(folder):
     assert result.stderr == ""
     _, sick, quiet, torn = result.stdout.splitlines()
     assert sick.split()[2:5] == ["sick", "finished", "200"]
-    assert "! initial_loss_mismatch" in sick
+    assert "! First loss" in sick or "! Initial loss" in sick
     assert quiet.split()[2:4] == ["quiet", "failed"]
     assert torn.split()[:2] == ["torn", "unreadable"]
     assert "runs/torn/run.json is damaged" in torn
@@ -52,7 +52,7 @@ def test_machines_get_a_json_object_a_run(folder):
     assert result.exit_code == 2, "one could not be read"
     sick, quiet, torn = map(json.loads, result.stdout.splitlines())
     assert (sick["run"], sick["state"], sick["steps"], sick["severity"]) == ("sick", "finished", 200, "warning")
-    assert sick["finding"].startswith("initial_loss_mismatch")
+    assert sick["diagnoser"] == "initial_loss_mismatch"
     assert (quiet["run"], quiet["state"], quiet["severity"]) == ("quiet", "failed", None)
     assert (torn["run"], torn["state"]) == ("torn", "unreadable")
 

@@ -32,9 +32,9 @@ def test_one_step_of_a_short_run_is_quiet(tmp_path):
 def test_few_later_overflows_are_a_note_and_many_a_warning(tmp_path):
     assert_finds(amp_overflow, overflowing(tmp_path / "few", 3), Severity.NOTE)
     finding = assert_finds(amp_overflow, overflowing(tmp_path / "many", 10), Severity.WARNING)
-    assert finding.headline == (
-        "The GradScaler skips 10 steps after the first fifth of the run, 12 % of the steps there"
-    )
+    assert finding.title == "AMP gradient overflow"
+    assert finding.headline == "GradScaler skips 12 % of the steps after the first fifth of the run, 10 of 80"
+    assert [measure.value for measure in finding.measures] == [10 / 80]
     chart = finding.evidence[0]
     assert isinstance(chart, Lines)
     assert [mark.label for mark in chart.marks] == ["first of 10 skipped", "", "", "", ""]

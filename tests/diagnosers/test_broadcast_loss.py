@@ -29,9 +29,9 @@ def test_a_record_without_shapes_cannot_be_judged(tmp_path):
 
 def test_a_model_that_learns_the_mean_is_critical(tmp_path):
     finding = assert_finds(broadcast_loss, stretched(tmp_path / "a"), Severity.CRITICAL)
-    assert finding.headline == (
-        "The training loss compares each of 32 predictions with all 32 targets: (32, 1) against (32)"
-    )
+    assert finding.title == "Broadcasting in the loss"
+    assert finding.headline == "The training loss broadcasts (32, 1) with (32): 1,024 differences instead of 32"
+    assert (finding.measures[0].value, finding.measures[0].threshold) == (1024, 32)
     assert "1,024 differences are averaged where 32 were meant" in finding.seen
     assert finding.confidence == "certain"
     assert finding.actions[0].code == "loss = torch.nn.functional.mse_loss(prediction.squeeze(1), target)"
@@ -53,7 +53,8 @@ def test_torch_is_said_to_warn_where_it_does(tmp_path, function, said):
 
 def test_an_evaluation_loss_alone_is_a_warning(tmp_path):
     finding = assert_finds(broadcast_loss, stretched(tmp_path / "a", field="evaluation_broadcast"), Severity.WARNING)
-    assert finding.headline.startswith("The validation loss compares each of 32 predictions")
+    assert finding.title == "Broadcasting in the validation loss"
+    assert finding.measures[0].value == 1024
     assert finding.measuring
     assert "no_learning" not in finding.led_to, "a loss without a gradient teaches nothing wrong"
 
@@ -62,7 +63,7 @@ def test_the_verdict_on_an_evaluation_loss_is_one_on_the_measurement(tmp_path):
     audit = analyze(stretched(tmp_path / "a", field="evaluation_broadcast"))
     assert "no_learning" in [item.diagnoser for item in audit.ranked], "no root of what the training loss shows"
     calm = analyze(stretched(tmp_path / "b", stuck=False, field="evaluation_broadcast"), select=["broadcast_loss"])
-    assert verdict(calm).startswith("This run is measured wrongly: the validation loss compares")
+    assert verdict(calm).startswith("This run is measured wrongly: the validation loss broadcasts")
 
 
 def test_all_pairs_that_may_be_meant_are_a_note(tmp_path):

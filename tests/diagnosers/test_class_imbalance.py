@@ -61,9 +61,11 @@ def test_labels_that_were_not_counted_cannot_be_judged(tmp_path):
 
 def test_a_loss_at_the_frequencies_is_a_note(tmp_path):
     finding = assert_finds(class_imbalance, uneven_labels(tmp_path / "a"), Severity.NOTE)
+    assert finding.title == "Class imbalance"
     assert finding.headline == (
-        "One class has 95 % of the labels, and the loss stays at 0.2; the class frequencies alone give 0.199"
+        "One class has 95 % of the labels, and the loss ends at 0.2 (class frequencies alone: 0.199)"
     )
+    assert [measure.value for measure in finding.measures] == pytest.approx([19, 0.0071, 2], rel=0.01)
     bars, loss = finding.evidence
     assert isinstance(bars, Distribution)
     assert [(entry.count, entry.flagged) for entry in bars.bins] == [(9500, True), (500, False)]
@@ -82,9 +84,11 @@ def test_a_held_out_loss_below_a_guess_is_quiet(tmp_path):
     assert_clean(class_imbalance, unlike(tmp_path / "a", 0.1))
 
 
-def test_held_out_classes_of_other_frequencies_that_are_worse_than_a_guess_are_a_note(tmp_path):
+def test_validation_classes_of_other_frequencies_at_chance_level_are_a_note(tmp_path):
     finding = assert_finds(class_imbalance, unlike(tmp_path / "a", 3.0), Severity.NOTE)
-    assert "the validation loss is never below 3.00, and an even guess among 2 classes has 0.693" in finding.headline
+    assert finding.title == "Class imbalance, validation at chance"
+    assert "the validation loss is never below 3.00 (chance level 0.693)" in finding.headline
+    assert finding.measures[2].value == pytest.approx(3 / numpy.log(2), rel=1e-4)
 
 
 def test_binary_targets_are_counted_by_their_mean(tmp_path):

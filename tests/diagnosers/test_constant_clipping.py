@@ -42,7 +42,9 @@ def test_value_clipping_of_few_elements_is_quiet(tmp_path):
 
 def test_constant_clipping_under_sgd_is_a_warning(tmp_path):
     finding = assert_finds(constant_clipping, clipped(tmp_path / "a"), Severity.WARNING)
-    assert finding.headline == ("Gradients are clipped at 100 % of the steps: their norm is 20 times the threshold")
+    assert finding.title == "Constant gradient clipping"
+    assert finding.headline == "Clipping acts at 100 % of the steps: the median norm is 20 times the threshold"
+    assert [measure.value for measure in finding.measures] == pytest.approx([1.0, 20.0])
     assert "divides the learning rate of 0.001 by 20, to 5e-5" in finding.seen
     assert finding.actions[0].text == (
         "Clip at 10, the 90th percentile of the norm before clipping, instead of 0.5, and start from a learning rate "
@@ -82,6 +84,8 @@ def test_clipping_that_takes_every_gradient_below_the_eps_of_adam_is_a_warning(t
     )
     run = with_eps(run, 1e-8)
     finding = assert_finds(constant_clipping, run, Severity.WARNING)
+    assert finding.title == ("Gradients clipped below eps" if kind == "norm" else "Constant clipping by value")
+    assert kind == "value" or finding.headline.endswith("the median norm is 13 billion times the threshold")
     assert "below the eps of AdamW, 1e-8" in finding.seen
     assert "a step is 1e-4 of the learning rate at most" in finding.seen
     assert_finds(constant_clipping, with_eps(run, 1e-16), Severity.NOTE)
@@ -90,6 +94,10 @@ def test_clipping_that_takes_every_gradient_below_the_eps_of_adam_is_a_warning(t
 
 def test_value_clipping_of_most_elements_is_a_note_about_the_direction(tmp_path):
     finding = assert_finds(constant_clipping, clipped_by_value(tmp_path / "a"), Severity.NOTE)
+    assert finding.title == "Constant clipping by value"
+    assert (
+        finding.headline == "Clipping by value acts at 100 % of the steps: the elements' RMS is 90 % of the threshold"
+    )
     assert "changes the direction" in finding.seen
 
 

@@ -86,9 +86,9 @@ def test_a_byte_vocabulary_with_unused_rows_is_quiet(tmp_path):
 def test_a_table_behind_no_grad_is_critical_and_certain(tmp_path):
     finding = assert_finds(dead_embedding, dead_table(tmp_path / "run"), Severity.CRITICAL)
     assert finding.confidence is Confidence.CERTAIN
-    assert finding.headline == (
-        "The table embedding.weight never moves: all 50 rows are as they were at the start, 200 steps later"
-    )
+    assert finding.title == "Embedding never updated"
+    assert finding.headline == "None of the 50 rows of embedding.weight changes in 200 steps"
+    assert finding.measures[0].value == 0
     assert "never received a gradient" in finding.seen
     assert [evidence.title for evidence in finding.evidence] == ["Distance from the start"], (
         "no row has a story to tell"
@@ -115,7 +115,7 @@ def test_a_table_that_is_frozen_from_the_start_is_quiet_even_in_an_optimizer(tmp
     """Positions made of sines, from_pretrained(table, freeze=True), given to the optimizer with model.parameters()."""
     run = unmoved(tmp_path / "run", with_table(requires_grad=False), has_grad=False, gradient=NAN, ever_hit=0)
     assert assert_clean(dead_embedding, run) == (
-        "none of the 50 rows of embedding.weight moves: it is frozen, with requires_grad=False at every step"
+        "none of the 50 rows of embedding.weight changes: it is frozen, with requires_grad=False at every step"
     )
     # One that was not frozen and never got a gradient either still is.
     run = unmoved(tmp_path / "b", with_table(), has_grad=False, gradient=NAN, ever_hit=0)
@@ -168,7 +168,7 @@ def test_a_table_that_is_frozen_and_in_no_optimizer_is_quiet(tmp_path):
     facts = with_table(requires_grad=False, optimizer=-1, group=-1)
     run = unmoved(tmp_path / "run", facts, has_grad=False, gradient=NAN, ever_hit=0)
     assert assert_clean(dead_embedding, run) == (
-        "none of the 50 rows of embedding.weight moves: it is frozen, and in no optimizer"
+        "none of the 50 rows of embedding.weight changes: it is frozen, and in no optimizer"
     )
 
 
@@ -227,7 +227,9 @@ def drawn_apart(path, token=1.0, position=0.02, update=1.0, **changes):
 
 def test_a_slow_table_is_a_warning(tmp_path):
     finding = assert_finds(dead_embedding, slow_table(tmp_path / "run"), Severity.WARNING)
-    assert finding.headline == "The table embedding.weight moves 100 times less per step than the median layer"
+    assert finding.title == "Embedding learns too slowly"
+    assert finding.headline == "Rows of embedding.weight change 100 times less per update than the median layer"
+    assert finding.measures[0].value == pytest.approx(0.01)
     assert finding.confidence is Confidence.MEDIUM
     slower = assert_finds(dead_embedding, slow_table(tmp_path / "slower", relative=1e-3))
     assert slower.confidence is Confidence.HIGH
@@ -248,7 +250,7 @@ def test_a_slow_table_with_an_optimizer_of_its_own_is_compared_with_the_layers_o
     statistics["optimizer"] = (statistics["tensor"] > 0).astype(int)
     write_table(run.path / "rank00000", "tensors", statistics)
     finding = assert_finds(dead_embedding, load(run.path), Severity.WARNING)
-    assert "moves 100 times less per step" in finding.headline
+    assert finding.measures[0].value == pytest.approx(0.01)
 
 
 def test_a_slow_table_shows_how_far_its_rows_moved(tmp_path):
@@ -257,14 +259,16 @@ def test_a_slow_table_shows_how_far_its_rows_moved(tmp_path):
     assert [bar.count for bar in movement.bins] == [0, 0, 0.1]
 
 
-def test_the_pace_needs_a_hundred_steps(tmp_path):
+def test_the_update_ratio_needs_a_hundred_steps(tmp_path):
     assert_clean(dead_embedding, slow_table(tmp_path / "run", steps=90))
 
 
 def test_rows_that_are_never_hit_in_a_large_table_are_a_note(tmp_path):
     run = rare_rows(tmp_path / "run", ever_hit=400, never_hit_rows=[3, 5, 8])
     finding = assert_finds(dead_embedding, run, Severity.NOTE)
-    assert finding.headline == "80 % of the rows of embedding.weight never receive a gradient"
+    assert finding.title == "Unused embedding rows"
+    assert finding.headline == "No gradient ever reaches 80 % of the rows of embedding.weight"
+    assert [measure.value for measure in finding.measures] == [0.8, 2000]
     assert "for example rows 3, 5, 8" in finding.seen
     chart, reach = finding.evidence
     assert isinstance(reach, Lines)
@@ -275,10 +279,10 @@ def test_rows_that_are_never_hit_in_a_large_table_are_a_note(tmp_path):
 
 def test_decay_is_told_from_hits(tmp_path):
     still = assert_finds(dead_embedding, rare_rows(tmp_path / "a", ever_hit=400, movement=[0.0, NAN, 0.2]))
-    assert "They stay as they were drawn." in still.seen
+    assert "They keep their initial values." in still.seen
     changes = {"ever_hit": 400, "movement": [0.07, NAN, 0.2]}
     decayed = assert_finds(dead_embedding, rare_rows(tmp_path / "b", steps={"weight_decay": [[0.1]] * 200}, **changes))
-    assert "They moved by 7 % of their size (median) all the same: a weight decay of 0.1" in decayed.seen
+    assert "Still they changed by 7 % of their norm (median): a weight decay of 0.1" in decayed.seen
     other = assert_finds(dead_embedding, rare_rows(tmp_path / "c", **changes))
     assert "max_norm" in other.seen
 
@@ -291,8 +295,9 @@ def test_a_table_that_only_decays_is_a_warning(tmp_path):
     steps = {"weight_decay": [[0.01]] * 200}
     run = build_run(tmp_path / "a", loss=falling(), tensors=linear_stack(embedding=50), rows=rows, steps=steps)
     finding = assert_finds(dead_embedding, run, Severity.WARNING)
-    assert finding.headline == "The table embedding.weight learns nothing: none of its 50 rows ever had a gradient"
-    assert "50 rows moved all the same, by 5 % of their size (median): a weight decay of 0.01" in finding.seen
+    assert finding.title == "Embedding without a gradient"
+    assert finding.headline == "None of the 50 rows of embedding.weight ever receives a gradient"
+    assert "Still 50 rows changed, by 5 % of their norm (median): a weight decay of 0.01" in finding.seen
 
 
 def test_a_tied_table_is_quiet_and_said_to_be_tied(tmp_path):
@@ -306,7 +311,9 @@ def test_a_tied_table_is_quiet_and_said_to_be_tied(tmp_path):
 def test_rows_that_stop_are_a_note(tmp_path):
     run = rare_rows(tmp_path / "run", ever_hit=1900, stopped=300, stopped_rows=[7])
     finding = assert_finds(dead_embedding, run, Severity.NOTE)
-    assert finding.headline == "300 rows of embedding.weight stop receiving a gradient"
+    assert finding.title == "Dead embedding rows"
+    assert finding.headline == "Gradients stop reaching 300 rows of embedding.weight, 16 % of those ever hit"
+    assert finding.measures[1].value == 300
     assert "for example row 7" in finding.seen
 
 

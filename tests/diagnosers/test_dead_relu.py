@@ -42,7 +42,7 @@ def test_narrow_layers_are_quiet_unless_nearly_all_is_dead(tmp_path):
 def test_units_that_a_solved_task_did_without_are_a_note(tmp_path):
     """0.05 of 2.31 is left, or 0.15."""
     note = assert_finds(dead_relu, dead_layer(tmp_path / "a", 0.75, loss=falling(last=0.05)), Severity.NOTE)
-    assert "The loss has lost 98 % of its start all the same." in note.seen
+    assert "The loss still falls, by 98 % of its start." in note.seen
     assert_finds(dead_relu, dead_layer(tmp_path / "b", 0.75, loss=falling(last=0.15)), Severity.WARNING)
 
 
@@ -141,33 +141,33 @@ def test_short_runs_and_models_without_such_layers_cannot_be_judged(tmp_path):
 
 def test_a_dead_layer_is_a_warning_and_the_one_closest_to_the_output_is_named(tmp_path):
     finding = assert_finds(dead_relu, dead_layer(tmp_path / "a"), Severity.WARNING)
-    assert (
-        finding.headline
-        == "Layer layers.2 has had no gradient at 100 % of its 32 outputs for the last 30 recorded steps"
-    )
+    assert finding.title == "Dead layer"
+    assert finding.headline == "Layer layers.2 receives no gradient at 100 % of its 32 outputs (last 30 recorded steps)"
+    assert [measure.value for measure in finding.measures[:2]] == [1.0, 32]
     assert finding.tensors == ["layers.2.weight"]
-    assert "All inputs of layer layers.3 are zero because of it. 2 layers before it get none." in finding.seen
+    assert "All inputs of layer layers.3 are zero because of it. 2 layers before it receive none." in finding.seen
     dots, lines = finding.evidence
     assert isinstance(dots, Dots)
     assert [(dot.label, dot.value, dot.flagged) for dot in dots.dots] == [
         ("layers.0.weight", 1.0, False),
         ("layers.1.weight", 1.0, False),
         ("layers.2.weight", 1.0, True),
-    ], "layers.3 has inputs of zero, but its outputs feel the loss through the bias"
+    ], "layers.3 has inputs of zero, but its outputs receive a gradient through the bias"
     assert "because their inputs are all zero; they are left out." in dots.caption
     assert [mark.x for mark in dots.marks] == [0.6]
-    assert "the layers before it are silent with it" in dots.caption
+    assert "so the layers before it have no gradient either" in dots.caption
     assert isinstance(lines, Lines)
     assert lines.series[0].role == "flagged"
 
 
 def test_a_large_part_of_a_layer_is_a_warning(tmp_path):
     finding = assert_finds(dead_relu, dead_layer(tmp_path / "a", 0.75), Severity.WARNING)
-    assert finding.headline.startswith("Layer layers.2 has had no gradient at 75 % of its 32 outputs")
+    assert finding.title == "Dead units"
+    assert finding.headline.startswith("Layer layers.2 receives no gradient at 75 % of its 32 outputs")
     dots = finding.evidence[0]
     assert isinstance(dots, Dots)
     assert [dot.value for dot in dots.dots] == [0, 0, 0.75, 0]
-    assert "silent with it" not in dots.caption
+    assert "no gradient either" not in dots.caption
 
 
 def test_of_many_layers_the_dead_one_is_always_drawn(tmp_path):
@@ -187,15 +187,16 @@ def test_it_is_critical_when_nothing_is_learned(tmp_path):
 
 def test_units_of_which_some_died_and_some_never_lived_are_called_so(tmp_path):
     both = assert_finds(dead_relu, dead_layer(tmp_path / "a", 0.81, first=0.5))
-    assert "some were silent from the start, and others died during training" in both.seen
+    assert "Some were dead from the start, and others died during training" in both.seen
 
 
 def test_units_that_died_and_units_that_never_lived_have_different_remedies(tmp_path):
     died = assert_finds(dead_relu, dead_layer(tmp_path / "a", 0.75, first=0.1))
-    assert "died during training" in died.seen
+    assert died.title == "Dead units since step 10"
+    assert "They died during training" in died.seen
     assert died.actions[0].text.startswith("Lower the learning rate at step 10 from 0.001 to 1e-4")
     never = assert_finds(dead_relu, dead_layer(tmp_path / "b", 0.75))
-    assert "they were silent from the start" in never.seen
+    assert "They were dead from the start" in never.seen
     assert "standard deviation 0.25, for its 32 inputs" in never.actions[0].text
 
 
@@ -204,9 +205,7 @@ def test_without_any_gradient_the_end_of_the_model_is_named(tmp_path):
     rows.sort(key=lambda row: (row["step"], row["tensor"]))
     run = build_run(tmp_path / "a", loss=flat(), rows=rows, stats={"gradient_norm": 0.0}, facts=TEN)
     finding = assert_finds(dead_relu, run, Severity.CRITICAL)
-    assert (
-        finding.headline == "Layer layers.3 has had no gradient at 100 % of its 1 output for the last 30 recorded steps"
-    )
+    assert finding.headline == "Layer layers.3 receives no gradient at 100 % of its 1 output (last 30 recorded steps)"
 
 
 def test_a_sampled_activation_confirms_it(tmp_path):

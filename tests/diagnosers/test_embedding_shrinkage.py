@@ -43,11 +43,13 @@ def test_two_recorded_steps_are_no_course(tmp_path):
 
 def test_a_table_that_decay_takes_down_is_a_note(tmp_path):
     finding = assert_finds(embedding_shrinkage, shrinking(tmp_path / "a"), Severity.NOTE)
-    assert finding.headline == "A weight decay of 1 shrinks the embedding embedding.weight to 10 % of its start"
+    assert finding.title == "Embeddings shrunk by weight decay"
+    assert finding.headline == "A weight decay of 1 shrinks embedding.weight to 10 % of its initial norm"
+    assert finding.measures[0].value == pytest.approx(0.1, abs=0.01)
     # exp(-300 * 0.01 * 1)
-    assert "alone that would leave 5 %" in finding.seen
+    assert "Weight decay alone would leave 5 %" in finding.seen
     # 5 to the power of three fifths
-    assert "The gradient of the table grows 2.6 times meanwhile" in finding.seen
+    assert "Meanwhile the gradient of the table grows 2.6 times" in finding.seen
     assert finding.actions[0].code == '{"params": [model.embedding.weight], "weight_decay": 0.0}'
 
 
@@ -68,7 +70,7 @@ def test_the_table_that_lost_most_is_told_and_the_other_named(tmp_path):
 
 def test_of_adam_any_decay_may_have_done_it(tmp_path):
     finding = assert_finds(embedding_shrinkage, shrinking(tmp_path / "a", decay=1e-3, optimizer="Adam"))
-    assert "alone that" not in finding.seen
+    assert "decay alone" not in finding.seen
     assert finding.measures[2].value is None
 
 

@@ -63,10 +63,12 @@ def test_without_such_an_eps_there_is_nothing_to_judge(tmp_path, optimizer, defa
 
 def test_every_gradient_below_the_eps_of_torch_is_a_warning(tmp_path):
     finding = assert_finds(epsilon_dominates, below_eps(tmp_path / "a"), Severity.WARNING)
-    assert finding.headline == "Every gradient is below the eps of AdamW: 1e-10 per element at most, eps is 1e-8"
+    assert finding.title == "Gradients below the optimizer's eps"
+    assert finding.headline == "Every gradient is below the eps of AdamW: at most 1e-10 per element, and eps is 1e-8"
+    assert [measure.value for measure in finding.measures] == pytest.approx([1, 1, 0.01], rel=1e-3)
     assert finding.actions[0].text == "Set eps from 1e-8 to 1e-12"
     assert "1 % of what it would be without eps" in finding.seen
-    assert "measure 0.002 learning rates per element" in finding.seen
+    assert "an RMS of 0.002 learning rates per element" in finding.seen
     dots = finding.evidence[0]
     assert isinstance(dots, Dots)
     assert [dot.flagged for dot in dots.dots] == [True] * 6
@@ -88,6 +90,7 @@ def test_the_eps_of_rmsprop_counts_too(tmp_path):
 
 def test_layers_that_sink_below_it_are_a_note_and_named(tmp_path):
     finding = assert_finds(epsilon_dominates, fading_into_eps(tmp_path / "a", layers=4), Severity.NOTE)
+    assert finding.title == "Gradients below the optimizer's eps"
     assert finding.headline == "The gradients of 4 of 6 weight layers are below the eps of AdamW, 1e-8"
     assert finding.tensors == [f"layers.{layer}.weight" for layer in range(4)]
     # 4 * 0.9**k + 0.25 * (1 - 0.9**k) is below 1 from k = 16 on; step 80 is k = 1.
@@ -104,5 +107,5 @@ def test_steps_without_a_gradient_leave_the_memory_as_it_is(tmp_path):
     norms[1::2] = numpy.nan
     run = below_eps(tmp_path / "a", stats={"gradient_norm": norms, "has_grad": numpy.isfinite(norms)})
     finding = assert_finds(epsilon_dominates, run)
-    assert "that size is 0.01 times eps" in finding.seen
+    assert "that root is 0.01 times eps" in finding.seen
     assert finding.measures[1].value == 1.0, "of the layers"

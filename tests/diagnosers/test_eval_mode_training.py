@@ -40,12 +40,14 @@ def test_an_unknown_mode_is_not_judged(tmp_path):
 
 def test_evaluation_mode_throughout_is_a_warning(tmp_path):
     finding = assert_finds(eval_mode_training, evaluating(tmp_path / "a"), Severity.WARNING)
+    assert finding.title == "Trained in evaluation mode"
     assert finding.headline == "The model is in evaluation mode at 200 of 200 training steps"
     assert "1 module with dropout (0.1) and 1 batch normalisation" in finding.seen
 
 
 def test_a_missing_return_to_training_mode_is_a_warning(tmp_path):
     finding = assert_finds(eval_mode_training, evaluating(tmp_path / "a", 0.6), Severity.WARNING)
+    assert finding.title == "Evaluation mode since step 80"
     assert finding.headline == "The model stays in evaluation mode from step 80 on, 60 % of the run"
     assert finding.span.first == 80
 

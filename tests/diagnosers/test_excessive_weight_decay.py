@@ -2,6 +2,7 @@ import dataclasses
 
 import msgspec
 import numpy
+import pytest
 
 from gradaudit.diagnosers.excessive_weight_decay import excessive_weight_decay
 from gradaudit.findings import Severity
@@ -70,13 +71,16 @@ def test_every_tenth_step_is_enough(tmp_path):
 def test_decay_that_outweighs_the_gradient_is_a_warning(tmp_path):
     held_down = falling(first=2.5, last=2.26)
     finding = assert_finds(excessive_weight_decay, decayed(tmp_path / "a", loss=held_down), Severity.WARNING)
-    assert "weight decay of 0.5 shrinks the weights to 10 %" in finding.headline
+    assert finding.title == "Weight decay too high"
+    assert finding.headline == "A weight decay of 0.5 shrinks the weights to 10 % of their initial norm"
+    assert [measure.value for measure in finding.measures[:2]] == pytest.approx([-0.9, 0.1], abs=1e-3)
     assert "from 0.5 to 0.05" in finding.actions[0].text
 
 
 def test_while_the_loss_learns_it_is_a_note(tmp_path):
     finding = assert_finds(excessive_weight_decay, decayed(tmp_path / "a"), Severity.NOTE)
-    assert "it learns all the same" in finding.seen
+    assert finding.title == "Strong weight decay"
+    assert "so the model still learns" in finding.seen
 
 
 def test_a_loss_that_decay_brings_back_up_is_a_warning(tmp_path):
@@ -90,12 +94,15 @@ def test_and_critical_when_nothing_is_learned(tmp_path):
 
 def test_without_a_weight_decay_it_is_a_note(tmp_path):
     finding = assert_finds(excessive_weight_decay, decayed(tmp_path / "a", decay=0.0), Severity.NOTE)
+    assert finding.title == "Shrinking weights"
+    assert finding.headline == "The weights shrink to 10 % of their initial norm, without any weight decay"
     assert "penalty in the loss" in finding.seen
 
 
 def test_a_decay_far_too_small_for_it_is_not_blamed(tmp_path):
     finding = assert_finds(excessive_weight_decay, decayed(tmp_path / "a", decay=0.01, loss=flat()), Severity.NOTE)
-    assert finding.headline.startswith("Something other than weight decay shrinks the weights to 10 %")
+    assert finding.title == "Shrinking weights"
+    assert finding.headline.endswith("10 % of their initial norm, which a weight decay of 0.01 cannot explain")
     assert "A weight decay of 0.01" in finding.seen
     assert "penalty" in finding.actions[0].text
 

@@ -26,7 +26,9 @@ def test_a_slope_that_levels_out_or_has_a_step_the_wrong_way_is_quiet(tmp_path):
 
 def test_a_steady_slope_before_a_head_with_a_gradient_of_its_own_is_a_warning(tmp_path):
     finding = assert_finds(exploding_gradient, stretched(tmp_path / "a"), Severity.WARNING)
-    assert finding.headline == "The gradient becomes 52 times larger on its way back through 8 layers"
+    assert finding.title == "Exploding gradient"
+    assert finding.headline == "The gradient grows 52 times on its way back through 8 layers"
+    assert finding.measures[0].value == pytest.approx(1.72, abs=0.01)
     assert "layers.8.weight" not in finding.tensors
     assert finding.confidence is Confidence.MEDIUM
 
@@ -43,7 +45,8 @@ def test_three_layers_and_a_late_record_cannot_be_judged(tmp_path):
 
 def test_a_gradient_that_grows_towards_the_input_is_a_warning(tmp_path):
     finding = assert_finds(exploding_gradient, sloped(tmp_path / "a", -5.0), Severity.WARNING)
-    assert finding.headline == "The gradient becomes 19,300 times larger on its way back through 8 layers"
+    assert finding.headline == "The gradient grows 19,300 times on its way back through 8 layers"
+    assert finding.measures[0].value == pytest.approx(4.29, abs=0.01)
     assert finding.actions[0].text.startswith("Divide the initial weights of these layers by 5.2")
 
 

@@ -85,12 +85,16 @@ def test_half_precision_without_a_scale_is_known_by_its_steps(tmp_path):
 
 def test_weights_in_half_precision_say_so_themselves(tmp_path):
     finding = assert_finds(fp16_underflow, in_half(tmp_path / "a", dtype="float16"), Severity.NOTE)
+    assert finding.title == "Gradients lose precision in float16"
     assert "are float16" in finding.seen
+    assert finding.measures[0].value > 0.5 > finding.measures[1].value
 
 
 def test_a_gradient_of_which_three_bits_are_left_is_a_warning(tmp_path):
     finding = assert_finds(fp16_underflow, in_half(tmp_path / "a", 1e-7), Severity.WARNING)
-    assert finding.headline.endswith("so small that float16 keeps three bits of them or less")
+    assert finding.title == "Gradient underflow in float16"
+    assert finding.headline.startswith("Float16 keeps 3 bits or fewer of")
+    assert finding.measures[1].value > 0.5
 
 
 def test_a_grad_scaler_alone_proves_no_float16_and_is_a_note(tmp_path):
@@ -99,11 +103,12 @@ def test_a_grad_scaler_alone_proves_no_float16_and_is_a_note(tmp_path):
     run = in_half(tmp_path / "a", scale=8.0, histograms=rows)
     assert not seen(run.trainings[0]).rounded
     finding = assert_finds(fp16_underflow, run, Severity.NOTE)
-    assert finding.headline.endswith("so small that float16 would keep three bits of them or less")
+    assert finding.title == "Gradient underflow in float16"
+    assert finding.headline.startswith("Float16 would keep 3 bits or fewer of")
     assert finding.confidence is Confidence.LOW
-    assert "should autocast be in bfloat16, no bits are lost" in finding.seen
+    assert "if autocast runs in bfloat16, no bits are lost" in finding.seen
     rounded = assert_finds(fp16_underflow, in_half(tmp_path / "b", 1e-7 / 8, scale=8.0), Severity.WARNING)
-    assert "as only float16 leaves them." in rounded.seen
+    assert "which only float16 produces." in rounded.seen
 
 
 def test_it_reaches_back_to_the_first_record_where_that_was_as_small(tmp_path):
@@ -117,7 +122,10 @@ def test_elements_below_the_smallest_number_are_a_note(tmp_path):
     """Seen where the gradient was divided after the backward pass, as by clipping."""
     run = in_half_well(tmp_path / "a")
     assert "4 % below 2**-24" in assert_clean(fp16_underflow, run).replace("3.8", "4")
-    assert_finds(fp16_underflow, run, Severity.NOTE, lost=0.03)
+    finding = assert_finds(fp16_underflow, run, Severity.NOTE, lost=0.03)
+    assert finding.title == "Gradient underflow in float16"
+    assert finding.headline.startswith("Float16 rounds 3.8 % of the gradient elements to zero")
+    assert finding.measures[2].value == pytest.approx(0.038, abs=1e-3)
 
 
 def test_a_scale_that_collapsed_is_a_note(tmp_path):

@@ -42,7 +42,9 @@ def test_unknown_norms_and_short_runs_cannot_be_judged(tmp_path):
 
 def test_growth_without_progress_is_a_warning(tmp_path):
     finding = assert_finds(gradient_growth, growing(tmp_path / "a"), Severity.WARNING)
-    assert "and the loss does not improve" in finding.headline
+    assert finding.title == "Growing gradient norm"
+    assert finding.headline == "The gradient norm grows 5.1 times, from 1.12 to 5.65, and the loss does not improve"
+    assert finding.measures[0].value == pytest.approx(5.06, abs=0.01)
     assert finding.span.first == 40
 
 
@@ -55,7 +57,8 @@ def test_an_unknown_objective_that_rises_with_it_is_a_warning(tmp_path):
     finding = assert_finds(
         gradient_growth, growing(tmp_path / "a", times=40, loss=rising, facts=UNKNOWN), Severity.WARNING
     )
-    assert "the objective rises with it" in finding.headline
+    assert finding.title == "Rising loss and gradient norm"
+    assert finding.headline.endswith(", and the objective rises with it")
     signed = growing(tmp_path / "b", times=40, loss=rising - 1, facts=UNKNOWN)
     assert_finds(gradient_growth, signed, Severity.NOTE)
 

@@ -50,9 +50,9 @@ def test_an_unknown_rate_cannot_be_judged(tmp_path):
 
 def test_a_collapse_that_stops_the_loss_is_a_note(tmp_path):
     finding = assert_finds(learning_rate_schedule, collapsing(tmp_path / "a"), Severity.NOTE)
-    assert finding.headline == (
-        "The learning rate is down to 1/1,000 of its peak at step 80, with 60 % of the run to go"
-    )
+    assert finding.title == "Learning rate decayed too early"
+    assert finding.headline == "The learning rate falls to 0.1 % of its peak by step 80, with 60 % of the run to go"
+    assert [measure.value for measure in finding.measures[:2]] == pytest.approx([1e-3, 0.4])
     assert finding.actions[0].code.endswith("T_max=200)")
     assert "when stepped once a batch" in finding.actions[0].text
 
@@ -67,8 +67,9 @@ def gone_from(path, step, update=0.0):
 
 def test_a_rate_of_0_is_told_whatever_the_loss_does(tmp_path):
     finding = assert_finds(learning_rate_schedule, gone_from(tmp_path / "a", 80), Severity.NOTE)
+    assert finding.title == "Learning rate is 0 from step 80"
     assert finding.headline == "The learning rate is 0 from step 80 on, with 60 % of the run to go"
-    assert finding.seen == "It goes from 0.001 to 0. The last 120 steps change no parameter."
+    assert finding.seen == "It falls from 0.001 to 0. The last 120 steps change no parameter."
     assert finding.actions[0].text.endswith("one step of it takes the learning rate from 0.001 to 0")
     assert (finding.span.first, finding.span.last) == (80, 199)
 
@@ -81,27 +82,25 @@ def test_a_rate_of_0_at_the_end_or_beside_steps_that_move_is_quiet(tmp_path):
 @pytest.mark.parametrize(
     ("floor", "said"),
     [
-        (0.0, "0 from step 80 on"),
-        (1e-9, "down to 1e-12 at step 80"),
-        (1e-5, "down to 1/100,000 of its peak at step 80"),
+        (0.0, "is 0 from step 80 on"),
+        (1e-9, "falls to 1e-12 by step 80"),
+        (1e-5, "falls to 1/100,000 of its peak by step 80"),
     ],
 )
 def test_a_rate_of_zero_is_no_share_of_its_peak(tmp_path, floor, said):
     """StepLR with a gamma of 0, and not one part in a billion."""
     finding = assert_finds(learning_rate_schedule, collapsing(tmp_path / "a", floor=floor), Severity.NOTE)
-    assert finding.headline == f"The learning rate is {said}, with 60 % of the run to go"
+    assert finding.headline == f"The learning rate {said}, with 60 % of the run to go"
 
 
 def test_a_warmup_in_steps_that_is_stepped_once_an_epoch_is_a_warning(tmp_path):
     finding = assert_finds(learning_rate_schedule, climbing_stairs(tmp_path / "a"), Severity.WARNING)
+    assert finding.title == "Scheduler stepped once an epoch"
     assert finding.headline == (
-        "The warmup never ends, as the schedule is stepped once an epoch: the learning rate rises to the last step, "
-        "from 1e-4 to 0.001"
+        "The learning rate rises to the end, from 1e-4 to 0.001, in a warmup stepped once an epoch"
     )
-    assert (
-        "is highest at the last. It changes 9 times, and only between epochs; by the end it has come to 10 % of 0.01"
-        in finding.seen
-    )
+    assert "It changes 9 times, only between epochs, and ends at 10 % of 0.01" in finding.seen
+    assert [measure.value for measure in finding.measures] == pytest.approx([10, 9, 0.1])
     assert finding.actions[0].text == "Call scheduler.step() once a batch, after optimizer.step()"
 
 
@@ -114,7 +113,8 @@ def test_stairs_may_be_few_and_need_not_be_epochs(tmp_path):
     assert_could_not_look(learning_rate_schedule, few)
     for run in (between, whole, stopped):
         finding = assert_finds(learning_rate_schedule, run, Severity.NOTE)
-        assert finding.headline == "The learning rate rises to the last step, from 1e-4 to 0.001"
+        assert finding.title == "Warmup never ends"
+        assert finding.measures[0].value == pytest.approx(10)
 
 
 def test_stairs_that_end_in_a_landing_are_quiet(tmp_path):
@@ -125,7 +125,7 @@ def test_stairs_that_end_in_a_landing_are_quiet(tmp_path):
 
 def test_a_warmup_that_never_ends_is_a_note(tmp_path):
     finding = assert_finds(learning_rate_schedule, warming(tmp_path / "a"), Severity.NOTE)
-    assert finding.headline == "The learning rate rises to the last step, from 1e-5 to 0.001"
+    assert finding.headline == "The learning rate rises to the end, from 1e-5 to 0.001"
 
 
 def drifting(path, growth=1.03, back=2.0, steps=200):
@@ -139,7 +139,8 @@ def drifting(path, growth=1.03, back=2.0, steps=200):
 def test_a_rate_that_rises_until_the_loss_comes_up_again_is_the_root(tmp_path):
     run = drifting(tmp_path / "a", back=9.0)
     finding = assert_finds(learning_rate_schedule, run, Severity.NOTE)
-    assert finding.headline.endswith("and from step 100 on the loss rises with it")
+    assert finding.title == "Learning rate keeps rising"
+    assert finding.headline.endswith("and from step 100 so does the loss")
     assert finding.span.first == 38, "the step at which the rate has risen threefold: 1.03 ** 38"
     sound = setting(float(f"{1e-3 * 1.03**100 / 3:.2g}"))
     assert f"at or below {sound}, a third of what it is at step 100" in finding.actions[0].text
@@ -178,7 +179,9 @@ def test_a_rate_wrong_for_one_step_is_no_restart(tmp_path):
     assert finding.actions[0].text == (
         "Find what sets the learning rate to 0.1 at step 100: at step 101 it is 0.001 again, so it is no restart"
     )
+    assert finding.title == "Learning rate jump at step 100"
     assert "and back by step 101" in finding.seen
+    assert finding.measures[0].value == pytest.approx(100)
 
 
 def test_a_hundredth_in_float32_is_a_hundredth(tmp_path):
@@ -196,9 +199,9 @@ def test_a_schedule_that_ends_too_early_is_the_root_of_the_plateau_with_the_same
     assert root.diagnoser == "learning_rate_schedule"
     plateau = next(item.finding for item in root.consequences if item.diagnoser == "premature_plateau")
     assert plateau.severity is Severity.WARNING
-    words = "While the second half of the learning rate was spent, from step 39 to step 80, the loss fell from 1."
+    words = "From step 39 to step 80, over the second half of the summed learning rate, the loss fell from 1."
     assert words in root.finding.seen
-    assert root.finding.seen.partition("While")[2] == plateau.seen.partition("While")[2]
+    assert root.finding.seen.partition("From step 39")[2] == plateau.seen.partition("From step 39")[2]
 
 
 def test_the_largest_of_several_rates_is_called_so(tmp_path):
@@ -217,7 +220,9 @@ def jumping(path, times=30.0, rise=0.5):
 
 def test_restarts_that_raise_the_loss_are_a_note(tmp_path):
     finding = assert_finds(learning_rate_schedule, jumping(tmp_path / "a"), Severity.NOTE)
-    assert finding.headline.startswith("The learning rate jumps to 30 times the one before at 3 steps from 50 on, ")
+    assert finding.title == "Learning rate restart too high"
+    assert finding.headline.startswith("The learning rate jumps 30-fold at 3 steps from step 50, and the loss rises")
+    assert finding.measures[0].value == pytest.approx(30)
     assert (finding.span.first, finding.span.last) == (50, 150)
     assert "0.003 or less" in finding.actions[0].text
 
@@ -240,7 +245,7 @@ def test_a_loss_that_ends_at_a_restart_is_told(tmp_path):
     rates = [[0.1 if step == 50 else 1e-3] for step in range(200)]
     run = build_run(tmp_path / "a", loss=loss, facts=TEN, steps={"learning_rate": rates})
     finding = assert_finds(learning_rate_schedule, run, Severity.NOTE)
-    assert "the loss is not finite any more" in finding.headline
+    assert "the loss becomes NaN or infinite" in finding.headline
 
 
 def test_a_group_that_appears_later_does_not_jump(tmp_path):

@@ -16,7 +16,7 @@ from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_f
 
 
 def test_a_falling_loss_is_quiet(tmp_path):
-    assert "always predicting the same gives 2.30" in assert_clean(no_learning, healthy(tmp_path))
+    assert "a constant prediction gives 2.30" in assert_clean(no_learning, healthy(tmp_path))
 
 
 def test_a_loss_that_still_falls_is_quiet(tmp_path):
@@ -33,7 +33,7 @@ def test_imbalanced_labels_have_a_lower_entropy_to_beat(tmp_path):
 def test_a_loss_on_another_scale_that_falls_is_quiet(tmp_path):
     facts = LossFacts(id=0, function="mse_loss", target_variance=0.01)
     run = build_run(tmp_path / "a", loss=falling(300, 1.0, 0.3), facts=facts)
-    assert "the loss ends at 0.301; always predicting the same gives 0.01" in assert_could_not_look(no_learning, run)
+    assert "the loss ends at 0.301; a constant prediction gives 0.01" in assert_could_not_look(no_learning, run)
     early = numpy.concatenate([falling(100, 1.0, 0.3), flat(200, 0.3)])
     reason = assert_could_not_look(no_learning, build_run(tmp_path / "b", loss=early, facts=facts))
     assert reason.endswith("and yet it has fallen from 1.00")
@@ -86,13 +86,14 @@ def test_labels_that_were_not_counted_or_are_a_vocabulary_have_no_bars(tmp_path)
 
 
 def test_before_five_epochs_it_is_a_note(tmp_path):
-    assert_finds(no_learning, stuck(tmp_path / "a"), Severity.NOTE)
+    assert assert_finds(no_learning, stuck(tmp_path / "a"), Severity.NOTE).title == "No learning yet"
     assert_finds(no_learning, stuck(tmp_path / "b", epochs=3), Severity.NOTE)
 
 
 def test_an_input_that_does_not_reach_the_output_is_a_warning_at_once(tmp_path):
     assert_finds(no_learning, silent_prediction(tmp_path / "a", 0.02), Severity.NOTE)
     finding = assert_finds(no_learning, silent_prediction(tmp_path / "b", 0.002), Severity.WARNING)
+    assert finding.title == "Constant prediction"
     assert "Some healthy models" not in finding.seen
 
 
@@ -109,10 +110,10 @@ def test_epochs_that_no_one_believes_are_not_told(tmp_path, batches, said):
 
 def test_after_five_epochs_it_is_critical(tmp_path):
     finding = assert_finds(no_learning, stuck(tmp_path / "a", epochs=6), Severity.CRITICAL)
-    assert (
-        finding.headline
-        == "The loss ends at 2.30, and always predicting the label frequencies gives 2.30: nothing is learned"
-    )
+    assert finding.title == "Model does not learn"
+    assert finding.headline == "The loss ends at 2.30; predicting the label frequencies gives 2.30"
+    assert finding.measures[0].value == pytest.approx(1.0, abs=1e-3)
+    assert finding.measures[1].value == 6
     assert "after 300 steps, 6 epochs" in finding.seen
 
 
@@ -122,23 +123,26 @@ def test_scaling_the_loss_changes_nothing(tmp_path, scale):
     assert_finds(no_learning, stuck(tmp_path / "a", level=scale, epochs=6, facts=facts), Severity.CRITICAL)
 
 
-def test_outputs_that_differ_over_a_batch_are_told_from_one_answer_for_all(tmp_path):
+def test_outputs_that_differ_over_a_batch_are_told_from_a_constant_prediction(tmp_path):
     differ = assert_finds(no_learning, silent_prediction(tmp_path / "a", 0.8))
-    assert "differ by 0.8 of a logit, so the input reaches them" in differ.seen
+    assert "differ by 0.8 of a logit, so they depend on the input" in differ.seen
     same = assert_finds(no_learning, silent_prediction(tmp_path / "b", 1e-4))
     assert (
-        "every input gets the same answer, the frequencies of the labels, class 0 first (10 % of the labels)"
+        "nearly the same for every input, the frequencies of the labels, class 0 first (10 % of the labels)"
         in same.seen
     )
     assert same.actions[0].text.startswith("Find where the input is lost")
 
 
-def test_a_regression_that_answers_the_mean_is_told_in_units_of_its_target(tmp_path):
+def test_a_regression_that_predicts_the_mean_is_told_in_units_of_its_target(tmp_path):
     facts = LossFacts(id=0, function="mse_loss", target_mean=150.0, target_variance=6400.0)
     finding = assert_finds(no_learning, silent_prediction(tmp_path / "a", 2.0, facts, level=6400.0))
-    assert "0.025 standard deviations of the target: every input gets the same answer, the mean" in finding.seen
+    assert (
+        "0.025 standard deviations of the target: the prediction is nearly the same for every input, the mean"
+        in finding.seen
+    )
     quiet = assert_finds(no_learning, silent_prediction(tmp_path / "b", 40.0, facts, level=6400.0))
-    assert "so the input reaches them" in quiet.seen
+    assert "so they depend on the input" in quiet.seen
 
 
 def test_without_samples_nothing_is_said_of_the_outputs(tmp_path):
@@ -160,22 +164,21 @@ def test_a_posterior_that_collapsed_is_named(tmp_path):
     finding = assert_finds(
         no_learning, _reconstruction(tmp_path / "a", rest, ["enc", "mu", "logvar"]), Severity.CRITICAL
     )
-    assert finding.headline == (
-        "The posterior has collapsed: the loss ends at 0.074, and always predicting the mean of the target gives 0.074"
-    )
+    assert finding.title == "Posterior collapse"
+    assert finding.headline == "The loss ends at 0.074; predicting the mean of the target gives 0.074"
     assert "40 % of it at first, less than 0.1 % at the end" in finding.seen
     assert 'reduction="sum"' in finding.actions[0].code
     finding = assert_finds(no_learning, _reconstruction(tmp_path / "b", rest, ["fc21"]), Severity.CRITICAL)
-    assert finding.headline.startswith("The other terms have crowded the loss out: the loss ends at 0.074,")
+    assert finding.title == "Loss outweighed by other terms"
 
 
 def test_outputs_of_a_code_that_is_drawn_differ_whatever_the_input_is(tmp_path):
     rest = 0.05 * numpy.exp(-numpy.arange(300) / 10)
     samples = [loss_input(step, batch_spread=0.06 * 0.141**0.5) for step in range(0, 300, 10)]
     drawn = assert_finds(no_learning, _reconstruction(tmp_path / "a", rest, ["mu"], samples=samples), Severity.CRITICAL)
-    assert "the input reaches" not in drawn.seen
+    assert "depend on the input" not in drawn.seen
     alone = assert_finds(no_learning, _reconstruction(tmp_path / "b", 0 * rest, samples=samples), Severity.CRITICAL)
-    assert "differ by 0.06 standard deviations of the target, so the input reaches them" in alone.seen
+    assert "differ by 0.06 standard deviations of the target, so they depend on the input" in alone.seen
 
 
 def test_a_term_that_stays_beside_others_is_at_most_a_warning(tmp_path):
@@ -183,7 +186,8 @@ def test_a_term_that_stays_beside_others_is_at_most_a_warning(tmp_path):
     finding = assert_finds(
         no_learning, _reconstruction(tmp_path / "a", numpy.linspace(0.01, 0.5, 300)), Severity.WARNING
     )
-    assert finding.headline.startswith("The mse_loss among the terms ends at 0.074,")
+    assert finding.title == "Loss term does not improve"
+    assert finding.headline.startswith("The mse_loss term ends at 0.074;")
 
 
 def test_the_mean_of_each_output_is_the_constant_to_beat(tmp_path):

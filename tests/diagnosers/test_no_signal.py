@@ -15,7 +15,7 @@ from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_f
 
 
 def test_a_held_out_loss_that_falls_is_quiet(tmp_path):
-    assert "always predicting the same gives 2.30" in assert_clean(no_signal, healthy(tmp_path))
+    assert "a constant prediction gives 2.30" in assert_clean(no_signal, healthy(tmp_path))
 
 
 def test_a_model_that_starts_slowly_but_gains_is_quiet(tmp_path):
@@ -65,10 +65,12 @@ def test_losses_of_unknown_level_are_not_judged(tmp_path):
 
 def test_before_five_epochs_it_is_a_note(tmp_path):
     finding = assert_finds(no_signal, without_signal(tmp_path / "a"), Severity.NOTE)
+    assert finding.title == "Validation loss at chance level"
     assert finding.headline == (
-        "The validation loss never falls below 2.40; always predicting the training labels' frequencies gives 2.30"
+        "The validation loss never falls below 2.40; predicting the training labels' frequencies gives 2.30"
     )
-    assert "by heart" in finding.seen
+    assert "memorises the training examples" in finding.seen
+    assert finding.measures[0].value == pytest.approx(2.4 / math.log(10))
 
 
 def test_after_five_epochs_it_is_critical_where_training_stays_too(tmp_path):
@@ -91,21 +93,24 @@ def test_a_training_loss_that_stays_there_too_is_said(tmp_path):
 def test_scaling_the_loss_changes_nothing(tmp_path, scale):
     facts = LossFacts(id=0, function="mse_loss", target_variance=scale)
     run = without_signal(tmp_path / "a", held_out=1.02 * scale, loss=scale * numpy.linspace(1, 0.4, 300), facts=facts)
-    assert_finds(no_signal, run, Severity.NOTE)
+    finding = assert_finds(no_signal, run, Severity.NOTE)
+    assert finding.title == "Validation no better than the mean"
+    assert finding.measures[0].value == pytest.approx(1.02)
 
 
-def by_heart(path, epochs=6):
+def memorised(path, epochs=6):
     """The training loss falls, and the validation one rises from the first evaluation on."""
     evaluations = [(step, "validation", 2.4 + step / 200) for step in range(0, 300, 30)]
     data = DataFacts(batch_size=32, batches_per_epoch=300 // epochs)
     return build_run(path, loss=falling(300), evaluations=evaluations, data=data, facts=TEN)
 
 
-def test_what_is_learned_by_heart_and_never_helps_is_a_warning_and_explains_overfitting(tmp_path):
-    run = by_heart(tmp_path / "a")
+def test_what_is_memorised_and_never_generalises_is_a_warning_and_explains_overfitting(tmp_path):
+    run = memorised(tmp_path / "a")
     finding = assert_finds(no_signal, run, Severity.WARNING)
+    assert finding.title == "Memorisation without generalisation"
     assert not any("16 examples" in action.text for action in finding.actions)
-    assert_finds(no_signal, by_heart(tmp_path / "b", epochs=3), Severity.NOTE)
+    assert_finds(no_signal, memorised(tmp_path / "b", epochs=3), Severity.NOTE)
     (root,) = analyze(run, select=["no_signal", "overfitting"]).ranked
     assert root.diagnoser == "no_signal"
     assert [below.diagnoser for below in root.consequences] == ["overfitting"]
@@ -118,7 +123,7 @@ def test_a_last_test_is_no_second_validation(tmp_path):
 
 
 def by_heart_before(first: int) -> dict:
-    """Few examples that are learned by heart within fifty steps; evaluated from step `first` on, where it is worst."""
+    """Few examples that are memorised within fifty steps; evaluated from step `first` on, where it is worst."""
     loss = 0.01 + 2.3 * numpy.exp(-numpy.arange(300) / 20)
     evaluations = [(step, "validation", 2.5 + step / 100) for step in range(first, 300, 30)]
     return {"loss": loss, "evaluations": evaluations, "facts": TEN, "data": DataFacts(batches_per_epoch=2)}
@@ -127,7 +132,7 @@ def by_heart_before(first: int) -> dict:
 def test_what_was_learned_before_the_first_evaluation_stands_under_overfitting(tmp_path):
     late = build_run(tmp_path / "a", **by_heart_before(59))
     finding = assert_finds(no_signal, late, Severity.WARNING)
-    assert "At the first evaluation, after step 59, it already does: what it knew before is not known." in finding.seen
+    assert "It already does so at the first evaluation, after step 59: whether it generalised" in finding.seen
     [first] = [item for item in analyze(late).ranked if item.diagnoser in ("no_signal", "overfitting")]
     assert first.diagnoser == "overfitting"
     assert "no_signal" in [item.diagnoser for item in first.consequences]

@@ -1,3 +1,4 @@
+import msgspec
 import numpy
 import pytest
 
@@ -6,7 +7,7 @@ from gradaudit.findings import Confidence, Severity
 from gradaudit.reading.run import load
 from gradaudit.schema import DisabledFacts, ModuleFacts
 from tests.build import build_run, write_table
-from tests.diagnosers.runs import activation, falling, flat, healthy, loss_input
+from tests.diagnosers.runs import activation, falling, flat, healthy, loss_input, parameters
 from tests.diagnosers.sick import ran_away
 from tests.diagnosers.verbs import assert_clean, assert_finds
 
@@ -36,9 +37,11 @@ def test_a_loss_that_was_never_seen_is_not_nan(tmp_path):
 
 def test_a_loss_that_rose_first_is_called_a_divergence(tmp_path):
     finding = assert_finds(non_finite, ran_away(tmp_path / "x"), Severity.CRITICAL)
+    assert finding.title == "NaN loss from step 50"
     assert finding.headline == "The loss is NaN from step 50, and training goes on to step 99"
     assert finding.confidence is Confidence.CERTAIN
-    assert "had already run away" in finding.seen
+    assert "had already diverged" in finding.seen
+    assert finding.measures[1].value == pytest.approx(50 / 2.3, rel=0.05)
     assert (finding.span.first, finding.span.last) == (50, 99)
     assert finding.actions[0].text == "Lower the learning rate from 0.001 to 1e-4"
 
@@ -47,8 +50,9 @@ def test_a_loss_out_of_the_blue_is_not(tmp_path):
     loss = flat(100)
     loss[50:] = INF
     finding = assert_finds(non_finite, build_run(tmp_path / "x", loss=loss), Severity.CRITICAL)
-    assert finding.headline.startswith("The loss is infinite from step 50")
-    assert "out of the blue" in finding.seen
+    assert finding.title == "Infinite loss from step 50"
+    assert "training had not diverged" in finding.seen
+    assert finding.span.first == 50
     # The forward pass broke: anomaly detection would name the first function of the backward, the end of the model.
     assert finding.actions[0].text.startswith("Find the first module whose output is not finite, at step 50")
     assert "register_forward_hook" in finding.actions[0].code
@@ -60,6 +64,7 @@ def test_a_gradient_that_breaks_under_a_finite_loss_points_at_the_backward_pass(
     loss[51:] = NAN
     run = build_run(tmp_path / "x", loss=loss, stats=_gradient(100, 50, slice(0, 4)))
     finding = assert_finds(non_finite, run, Severity.CRITICAL)
+    assert finding.title == "NaN gradient from step 50"
     assert finding.headline.startswith("The gradient of layers.0.weight is NaN from step 50")
     assert "the loss is still finite and the gradient is not" in finding.seen
     assert "layers.1.bias" in finding.seen  # the deepest one that is affected: the break is in or behind it
@@ -72,7 +77,17 @@ def test_weights_that_a_step_made_infinite_are_found(tmp_path):
     weight = numpy.ones((100, 8))
     weight[60:, 2] = INF
     finding = assert_finds(non_finite, build_run(tmp_path / "x", loss=falling(100), stats={"weight_norm": weight}))
+    assert finding.title == "Infinite weights from step 60"
     assert finding.headline.startswith("The weight layers.1.weight is infinite from step 60")
+
+
+def test_long_names_leave_the_headline_short(tmp_path):
+    tensors = [msgspec.structs.replace(t, name=f"{'encoder.' * 9}{t.id}.weight") for t in parameters(8)]
+    gradient = _gradient(100, 50, slice(0, 4))
+    finding = assert_finds(non_finite, build_run(tmp_path / "x", loss=falling(100), tensors=tensors, stats=gradient))
+    assert len(finding.headline) <= 110
+    assert finding.headline.startswith("A gradient is NaN")
+    assert finding.tensors[0] in finding.seen
 
 
 def test_a_nan_loss_of_a_batch_without_targets_is_a_warning_that_says_so(tmp_path):
@@ -82,6 +97,7 @@ def test_a_nan_loss_of_a_batch_without_targets_is_a_warning_that_says_so(tmp_pat
     targets[40], ignored[40] = 0, 32
     run = build_run(tmp_path / "x", loss=loss, steps={"targets": targets, "ignored_targets": ignored})
     finding = assert_finds(non_finite, run, Severity.WARNING)
+    assert finding.title == "NaN loss at step 40"
     assert finding.headline == "The loss is NaN at 1 step, first at step 40, where all targets are ignored"
     assert "no valid target" in finding.seen
 
@@ -101,6 +117,7 @@ def test_a_held_out_loss_that_is_nan_while_training_is_finite_is_a_warning(tmp_p
     finding = assert_finds(
         non_finite, build_run(tmp_path / "x", loss=falling(100), evaluations=evaluations), Severity.WARNING
     )
+    assert finding.title == "Non-finite validation loss"
     assert finding.headline == "The validation loss is NaN or infinite in 1 of 3 evaluations"
 
 
@@ -162,8 +179,9 @@ def test_a_weight_that_was_broken_before_the_first_step_is_named(tmp_path):
     assert (
         finding.headline == "The weight layers.1.weight is NaN before the first step, and training goes on to step 49"
     )
+    assert finding.title == "NaN weights before training"
     assert finding.tensors == ["layers.1.weight"]
-    assert "no training made it so" in finding.seen
+    assert "training did not cause it" in finding.seen
     assert "initialised" in finding.actions[0].text
 
 

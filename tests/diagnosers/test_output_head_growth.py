@@ -72,10 +72,10 @@ def test_a_head_that_grows_while_the_loss_climbs_is_a_note(tmp_path):
     samples = [loss_input(step, low=-4.0 if step <= 80 else -40.0) for step in range(0, 400, 5)]
     finding = assert_finds(output_head_growth, cooling(tmp_path / "a", samples=samples), Severity.NOTE)
     # 4 to the power of 323 / 359: the rate leaves 0.9 of its peak at step 76.
-    assert finding.headline == (
-        "The output layer layers.5.weight grows 3.5 times while the learning rate falls, and the loss climbs"
-    )
-    assert "The other weight layers end at 1.1 times their norm" in finding.seen
+    assert finding.title == "Output layer norm keeps growing"
+    assert finding.headline.startswith("The output layer grows 3.5 times while the learning rate falls, and the loss")
+    assert finding.measures[0].value == pytest.approx(3.5, abs=0.05)
+    assert "The norm of layers.5.weight ends at 3.5 times what it was" in finding.seen
     assert "The largest output goes from 4.00 to 40." in finding.seen
     assert finding.span.first == pytest.approx(75, abs=2)
     assert finding.tensors == ["layers.5.weight"]

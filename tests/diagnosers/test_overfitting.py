@@ -94,6 +94,7 @@ def test_three_evaluations_are_enough_where_the_rise_is_beyond_doubt(tmp_path):
     evaluations = [(99, "validation", 3.58), (199, "validation", 3.91), (299, "validation", 4.00)]
     run = build_run(tmp_path / "a", loss=loss, facts=TEN, evaluations=evaluations)
     finding = assert_finds(overfitting, run, Severity.WARNING)
+    assert finding.title == "Overfitting without generalisation", "no better than always predicting the same"
     assert finding.headline == "The validation loss rises from 3.58 at step 99 to 4.00 while the training loss falls"
     assert "The best of 3 evaluations was at step 99 of 299; the last is 12 % above it." in finding.seen
     assert {measure.option for measure in finding.measures} == {"rise", "few", "fell", ""}
@@ -135,10 +136,8 @@ def test_a_run_without_evaluations_could_not_be_looked_at(tmp_path):
 
 def test_a_held_out_loss_that_turns_up_is_a_warning(tmp_path):
     finding = assert_finds(overfitting, overfit(tmp_path / "run"), Severity.WARNING)
-    assert finding.headline == (
-        "The validation loss rises from 1.10 at step 200 to 1.55 (median of the last three) while the "
-        "training loss falls"
-    )
+    assert finding.title == "Overfitting since step 200"
+    assert finding.headline == "The validation loss rises from 1.10 at step 200 to 1.55 while the training loss falls"
     assert (finding.span.first, finding.span.last) == (200, 399)
     (chart,) = finding.evidence
     assert isinstance(chart, Lines)
@@ -165,12 +164,14 @@ def test_the_patience_it_proposes_reaches_the_best_evaluation(tmp_path):
 def test_the_only_split_that_is_not_training_is_the_held_out_one(tmp_path):
     values = [2.3, 1.5, 1.0, 0.8, 1.0, 1.2, 1.4, 1.5]
     finding = assert_finds(overfitting, with_evaluations(tmp_path / "a", values, split="evaluation"))
-    assert "The validation loss rises" in finding.headline
+    assert finding.title == "Overfitting since step 60"
 
 
 def test_a_gap_without_a_rise_is_a_note(tmp_path):
     finding = assert_finds(overfitting, apart(tmp_path / "run"), Severity.NOTE)
-    assert finding.headline == ("The last three validation losses have a median of 1.20, 0.885 above the training loss")
+    assert finding.title == "Generalisation gap"
+    assert finding.headline == "The validation loss ends at 1.20, 0.885 above the training loss"
+    assert finding.measures[0].value == pytest.approx(0.885 / 2.3, rel=1e-2)
 
 
 def test_a_gap_to_the_training_loss_in_evaluation_mode_is_a_note(tmp_path):
@@ -181,7 +182,8 @@ def test_a_gap_to_the_training_loss_in_evaluation_mode_is_a_note(tmp_path):
         tmp_path / "run", loss=numpy.full(400, 1.5), facts=TEN, evaluations=sorted(held_out + train), modules=modules
     )
     finding = assert_finds(overfitting, run, Severity.NOTE)
-    assert "0.9 above the training loss" in finding.headline
+    assert finding.measures[0].value == pytest.approx(0.9 / 2.3, rel=1e-3)
+    assert "(training: evaluation mode)" in finding.seen
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1e4])
@@ -211,7 +213,8 @@ def test_where_no_evaluation_beats_always_predicting_the_same_no_checkpoint_is_w
     run = build_run(tmp_path / "a", loss=falling(300), evaluations=evaluations, facts=TEN)
     finding = assert_finds(overfitting, run, Severity.WARNING)
     assert "from 2.40 before the first step to" in finding.headline
-    assert "Always predicting the same gives 2.30: at no evaluation" in finding.seen
+    assert finding.title == "Overfitting without generalisation"
+    assert "A constant prediction gives 2.30, and no evaluation is clearly better." in finding.seen
     assert finding.actions[0].text.startswith("Find out first why nothing carries over")
     assert not any("Keep the checkpoint" in action.text or "patience" in action.text for action in finding.actions)
     assert "losses fall together" not in finding.evidence[0].caption
@@ -226,17 +229,18 @@ def _early(path, first, batches=20):
     return build_run(path, loss=loss, facts=TEN, evaluations=evaluations, modules=modules, data=data)
 
 
-def test_a_gap_of_the_first_evaluation_is_not_called_learning_by_heart_first(tmp_path):
+def test_a_gap_of_the_first_evaluation_is_not_called_memorisation_first(tmp_path):
     finding = assert_finds(overfitting, _early(tmp_path / "a", 2.2), Severity.WARNING)
+    assert finding.title == "Train-validation gap from the start"
     assert finding.headline.startswith(
-        "The validation loss is apart from the training loss at the first evaluation already, and rises from 2.20"
+        "The validation loss is above the training loss from the start, and rises from 2.20"
     )
     assert "of that carries over" in finding.seen
     assert finding.actions[0].text.startswith("Evaluate a part of the training data with the code of the evaluation")
     carried = assert_finds(overfitting, _early(tmp_path / "b", 1.8), Severity.WARNING)
     assert carried.headline.startswith("The validation loss rises from 1.80")
     late = assert_finds(overfitting, _early(tmp_path / "c", 2.2, batches=5), Severity.WARNING)
-    assert late.headline.startswith("The validation loss rises from 2.20"), "four epochs may be learned by heart"
+    assert late.headline.startswith("The validation loss rises from 2.20"), "four epochs may be memorised"
 
 
 def test_a_first_loss_near_zero_is_no_measure_for_a_gap(tmp_path):

@@ -56,23 +56,27 @@ def test_other_losses_and_nan_are_not_judged(tmp_path):
 
 def test_a_loss_that_is_caught_is_a_note(tmp_path):
     finding = assert_finds(premature_plateau, caught(tmp_path / "a"), Severity.NOTE)
-    assert finding.headline.startswith("The loss stops at 1.15 at step")
+    assert finding.title == f"Loss plateau since step {finding.span.first}"
+    assert finding.headline.startswith("The loss stops falling at step")
+    assert [measure.value for measure in finding.measures] == pytest.approx([0.25, 0.5, 0.25, 0.01], rel=0.15)
     assert abs(finding.span.first - 100) < 10
     assert finding.actions[1].text.startswith("Lower the learning rate from 0.001 to 3.33e-4")
 
 
-def test_a_learning_rate_that_was_gone_by_then_is_said(tmp_path):
+def test_a_learning_rate_that_had_decayed_by_then_is_told(tmp_path):
     rates = [[1e-3 if step < 90 else 2e-5] for step in range(400)]
     finding = assert_finds(premature_plateau, caught(tmp_path / "a", steps_columns={"learning_rate": rates}))
-    assert "The learning rate was at 2 % of its peak by then." in finding.seen
+    assert "The learning rate had decayed to 2 % of its peak by then." in finding.seen
     assert finding.actions[1].text.startswith("Keep the learning rate up")
 
 
 @pytest.mark.parametrize("time", [20, 300])
-def test_a_loss_whose_learning_rate_is_gone_is_a_warning(tmp_path, time):
+def test_a_loss_whose_learning_rate_decayed_too_early_is_a_warning(tmp_path, time):
     finding = assert_finds(premature_plateau, starving(tmp_path / "a", time=time), Severity.WARNING)
-    assert finding.headline.endswith("from step 90 on, where the learning rate is used up")
-    assert ("In all it has fallen by 5.9 % of its start." in finding.seen) is (time == 300)
+    assert finding.title == "Loss plateau after learning rate decay"
+    assert finding.headline.startswith("The learning rate is at 1 % of its peak or less from step 90 on")
+    assert ("In all it has fallen by 5.9 % of its first value." in finding.seen) is (time == 300)
+    assert finding.measures[0].value == 90 / 400
     assert finding.span.first == 90
     assert "when stepped once a batch" in finding.actions[0].text
 
@@ -102,7 +106,7 @@ def test_a_rate_that_is_gone_before_anything_was_learned_is_a_warning(tmp_path, 
         return
     assert gone.worth == pytest.approx(worth, rel=1e-3)
     finding = assert_finds(premature_plateau, run, Severity.WARNING)
-    assert f"worth {400 * worth:.0f} at its peak" in finding.seen
+    assert f"of all 400 steps add up to {400 * worth:.0f} times the peak" in finding.seen
     before = build_run(tmp_path / "b", loss=loss, facts=TEN, steps={"learning_rate": rates})
     assert_clean(premature_plateau, before)
 

@@ -66,7 +66,8 @@ def test_weights_that_part_are_a_certain_warning(tmp_path):
     finding = assert_finds(
         rank_divergence, replicas(tmp_path / "a", [{"weight_checksum": sums(100)}]), Severity.WARNING
     )
-    assert finding.headline == "The weights of 2 ranks are equal at step 64 and different at step 128"
+    assert finding.title == "Ranks diverged by step 128"
+    assert finding.headline == "The weights of 2 ranks are equal at step 64 and differ at step 128"
     assert finding.confidence == "certain"
     assert finding.span.first == 65
     assert any("not model.module" in action.text for action in finding.actions)
@@ -74,13 +75,14 @@ def test_weights_that_part_are_a_certain_warning(tmp_path):
 
 def test_weights_that_were_never_equal_point_at_the_wrapping(tmp_path):
     finding = assert_finds(rank_divergence, replicas(tmp_path / "a", [{"weight_checksum": sums(0)}]), Severity.WARNING)
+    assert finding.title == "Ranks start with different weights"
     assert finding.headline == "The weights of 2 ranks differ from step 0 on"
     assert "DistributedDataParallel" in finding.actions[0].code
 
 
 def test_the_rank_that_stands_alone_is_named(tmp_path):
     run = replicas(tmp_path / "a", [{}, {"weight_checksum": sums(64)}, {}])
-    assert "Rank 2 has other weights." in assert_finds(rank_divergence, run).seen
+    assert "Rank 2 differs from the majority." in assert_finds(rank_divergence, run).seen
 
 
 def lines(finding: Finding) -> dict[str, Lines]:
@@ -136,7 +138,9 @@ def test_gradients_apart_are_drawn_against_what_is_judged(tmp_path):
 
 def test_averaging_every_so_many_steps_is_a_note(tmp_path):
     run = replicas(tmp_path / "a", [{"weight_checksum": sums(64, 128)}])
-    assert "equal again" in assert_finds(rank_divergence, run, Severity.NOTE).seen
+    finding = assert_finds(rank_divergence, run, Severity.NOTE)
+    assert finding.title == "Weights averaged only periodically"
+    assert finding.headline.endswith(", and are equal again at step 192")
 
 
 def test_a_rank_that_stopped_early_is_compared_as_far_as_it_came(tmp_path):
@@ -146,11 +150,14 @@ def test_a_rank_that_stopped_early_is_compared_as_far_as_it_came(tmp_path):
 
 def test_gradients_that_are_not_averaged_are_a_warning(tmp_path):
     finding = assert_finds(rank_divergence, own_gradients(tmp_path / "a"), Severity.WARNING)
-    assert "at 200 of 200 steps" in finding.headline
+    assert finding.title == "Gradients not averaged across ranks"
+    assert finding.measures[0].value == 1
+    assert finding.measures[1].value == pytest.approx(0.2 / 1.2, rel=1e-3)
 
 
 def test_a_rank_whose_loss_stays_far_above_is_a_note(tmp_path):
     finding = assert_finds(rank_divergence, skewed(tmp_path / "a"), Severity.NOTE)
+    assert finding.title == "Different data on one rank"
     assert "loss of rank 1 is" in finding.headline
     apart, losses = lines(finding).values()
     assert [series.role for series in apart.series] == ["flagged", "main", "main"]

@@ -71,7 +71,8 @@ def test_modules_that_may_not_follow_each_other_say_nothing(tmp_path):
 @pytest.mark.parametrize("kind", ["Tanh", "Sigmoid"])
 def test_large_weights_between_two_activations_tell_of_it_without_a_sample(tmp_path, kind):
     finding = assert_finds(saturated_activation, chained(tmp_path / "a", 40.0, kind), Severity.WARNING)
-    assert finding.headline.startswith(f"Activation 3 ({kind}) is saturated at 9")
+    assert finding.title == "Saturated activations"
+    assert finding.headline.startswith(f"Activation 3 ({kind}) is saturated for 9")
     assert finding.confidence is Confidence.MEDIUM
     assert "were not sampled" in finding.seen
 
@@ -84,12 +85,13 @@ def test_an_output_that_is_not_stuck_from_the_start_to_the_end_is_quiet(tmp_path
 
 def test_an_output_that_is_stuck_is_known_by_the_losss_input(tmp_path):
     finding = assert_finds(saturated_activation, stuck_output(tmp_path / "a"), Severity.WARNING)
-    assert finding.headline == "At least 100 % of the outputs of squash are saturated"
+    assert finding.title == "Saturated output activation"
+    assert finding.headline == "Activation squash is saturated for 100 % of its outputs"
     assert finding.seen.startswith("At least 100 % of the outputs")
     assert "were so at the first step" in finding.seen
     assert finding.confidence is Confidence.MEDIUM
-    sure = stuck_output(tmp_path / "b", mean=0.0, std=0.9995)
-    assert_finds(saturated_activation, sure, Severity.WARNING)
+    sure = assert_finds(saturated_activation, stuck_output(tmp_path / "b", mean=0.0, std=0.9995), Severity.WARNING)
+    assert sure.headline == "Activation squash is saturated for at least 95 % of its outputs"
 
 
 def test_what_another_module_may_return_is_not_taken_for_the_output(tmp_path):
@@ -118,7 +120,9 @@ def listed(names):
 
 def test_a_saturated_layer_is_a_warning(tmp_path):
     finding = assert_finds(saturated_activation, saturated(tmp_path / "a"), Severity.WARNING)
-    assert finding.headline == "Activation squash is saturated at 90 % of its outputs"
+    assert finding.title == "Saturated activation"
+    assert finding.headline == "Activation squash is saturated for 90 % of its outputs"
+    assert finding.measures[0].value == pytest.approx(0.9)
     assert finding.span.first == 0
     assert finding.actions[0].text == "Initialise layers.0.weight with a standard deviation of 0.29: Glorot's for tanh"
 
@@ -157,7 +161,7 @@ def test_several_are_told_once_and_the_first_is_named(tmp_path):
     samples = [activation(step, 0.9, module) for step in range(0, 200, 10) for module in (2, 4)]
     run = build_run(tmp_path / "a", loss=falling(), modules=modules, samples=samples)
     finding = assert_finds(saturated_activation, run)
-    assert finding.headline == "Activation squash is saturated at 90 % of its outputs, and so is 1 other activation"
+    assert finding.headline == "Activation squash is saturated for 90 % of its outputs, and so is 1 other activation"
 
 
 def test_every_sampled_activation_is_drawn_and_the_saturated_ones_are_marked(tmp_path):

@@ -40,8 +40,10 @@ def test_processes_that_share_their_statistics_count_together(tmp_path):
 
 def test_four_examples_are_a_warning_and_eight_a_note(tmp_path):
     finding = assert_finds(rule, normalized(tmp_path / "a", 4), Severity.WARNING)
-    assert finding.headline == "Batch normalisation averages over only 4 values per channel, in 1 layer"
-    assert_finds(rule, normalized(tmp_path / "b", 8), Severity.NOTE)
+    assert finding.title == "Batch norm over too few examples"
+    assert finding.headline == "Batch norm computes mean and variance from 4 values per channel, in 1 layer"
+    assert [measure.value for measure in finding.measures] == [4, 4]
+    assert assert_finds(rule, normalized(tmp_path / "b", 8), Severity.NOTE).measures[0].value == 8
 
 
 def test_accumulation_does_not_make_the_batch_larger(tmp_path):
@@ -50,4 +52,4 @@ def test_accumulation_does_not_make_the_batch_larger(tmp_path):
 
 def test_the_advice_names_the_layers(tmp_path):
     finding = assert_finds(rule, normalized(tmp_path / "a"))
-    assert finding.actions[0].text.startswith("Replace norm by a normalisation")
+    assert finding.actions[0].text.startswith("Replace norm with a normalisation")

@@ -75,7 +75,9 @@ def test_sampled_inputs_overrule_the_estimate(tmp_path):
 
 def test_raw_inputs_are_a_warning(tmp_path):
     finding = assert_finds(unscaled_input, raw_input(tmp_path / "a"), Severity.WARNING)
-    assert finding.headline == "The inputs of layer layers.0 have a size of 100; it is made for a size of 1"
+    assert finding.title == "Inputs not standardised"
+    assert finding.headline == "The inputs of layers.0 have an RMS of 100; its initial weights are made for 1"
+    assert finding.measures[0].value == pytest.approx(100)
     assert finding.tensors == ["layers.0.weight"]
 
 
@@ -158,8 +160,12 @@ def test_a_net_that_dies_at_once_is_judged_by_the_steps_before(tmp_path):
 
 def test_a_large_sampled_input_is_a_warning(tmp_path):
     finding = assert_finds(unscaled_input, large_sample(tmp_path / "a", ratio=3000.0), Severity.WARNING)
-    assert finding.headline == "The inputs of the model reach 255 at step 0; its layers are made for a size of 1"
-    assert "differs by a factor of 3,000" in finding.seen
+    assert finding.title == "Inputs not standardised"
+    assert finding.headline == (
+        "The inputs of the model reach 255 at step 0; its initial weights are made for a size of 1"
+    )
+    assert finding.measures[0].value == 255
+    assert "differ by a factor of 3,000" in finding.seen
     assert isinstance(finding.evidence[0], Numbers)
 
 
@@ -181,4 +187,4 @@ def test_scale_and_cadence_change_nothing(tmp_path, scale, every):
     run = build_run(
         tmp_path / "a", loss=scale * falling(), stats={"gradient_norm": gradient}, recorded=range(0, 200, every)
     )
-    assert "a size of 100" in assert_finds(unscaled_input, run).headline
+    assert assert_finds(unscaled_input, run).measures[0].value == pytest.approx(100)

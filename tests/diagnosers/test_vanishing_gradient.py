@@ -70,7 +70,9 @@ def test_a_chain_of_named_parts_fades_over_both(tmp_path):
 
 def test_a_fading_gradient_is_a_warning(tmp_path):
     finding = assert_finds(vanishing_gradient, sloped(tmp_path / "a"), Severity.WARNING)
+    assert finding.title == "Vanishing gradient"
     assert finding.headline == "The gradient becomes 19,300 times smaller on its way back through 8 layers"
+    assert finding.measures[0].value == pytest.approx(numpy.log10(19_300), abs=0.01)
     assert finding.tensors[0] == "layers.0.weight"
     dots = finding.evidence[0]
     assert isinstance(dots, Dots)
@@ -89,7 +91,9 @@ def test_a_branch_is_found_inside_a_model_without_a_slope(tmp_path):
     ]
     gradient = numpy.concatenate([numpy.full(6, 0.1), numpy.logspace(-5, 0, 6)])
     run = build_run(tmp_path / "a", loss=falling(), tensors=tensors, stats={"gradient_norm": gradient}, facts=TEN)
-    assert "through 6 layers in b" in assert_finds(vanishing_gradient, run).headline
+    finding = assert_finds(vanishing_gradient, run)
+    assert "of 6 weight layers in b." in finding.seen
+    assert {name.partition(".")[0] for name in finding.tensors} == {"b"}
 
 
 def test_it_is_said_once_and_not_as_an_imbalance_too(tmp_path):
@@ -104,7 +108,8 @@ def test_scale_and_cadence_change_nothing(tmp_path, scale, every):
         tmp_path / "a", loss=scale * falling(), tensors=parameters(8), stats={"gradient_norm": gradient},
         recorded=range(0, 200, every), optimizer="SGD",
     )  # fmt: skip
-    assert "19,300 times" in assert_finds(vanishing_gradient, run, Severity.WARNING).headline
+    finding = assert_finds(vanishing_gradient, run, Severity.WARNING)
+    assert finding.measures[0].value == pytest.approx(numpy.log10(19_300), abs=0.01)
 
 
 def test_siblings_are_no_depth(tmp_path):

@@ -4,10 +4,10 @@ import weakref
 
 import pytest
 
-from gradaudit.record.by_hand import known
+from gradaudit.record.observe import optimizers
 
 
 @pytest.fixture(autouse=True)
 def _no_optimizers_of_other_tests(monkeypatch):
     """What torch's compiler keeps of their optimizers, or pytest of a failure, is not this test's."""
-    monkeypatch.setattr(known, "_known", weakref.WeakSet())
+    monkeypatch.setattr(optimizers, "_known", weakref.WeakSet())

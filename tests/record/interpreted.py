@@ -50,12 +50,12 @@ def probed() -> dict[str, numpy.ndarray]:
     probe = Probe(parameters)
     for step, changes in enumerate(probed_gradients(parameters)):
         slot = statistics.measure(changes)
-        assert statistics.look_before(slot, parameters)
+        assert statistics.sample_before_step(slot, parameters)
         probe.before(parameters, changes)
         for parameter, change in zip(parameters, changes, strict=True):
             if change is not None and step != 1:
                 parameter -= 0.1 * change
-        statistics.look_after(slot, parameters)
+        statistics.sample_after_step(slot, parameters)
         ours.append(slot)
         columns = probe.after(parameters)
         theirs.append([numpy.array(columns[name]) for name in COLUMNS_OF_PROBE])

@@ -543,7 +543,7 @@ def test_two_threads_that_train_by_hand(tmp_path):
 
 def test_steps_are_told_apart_while_other_threads_may_write_their_gradients(tmp_path, monkeypatch):
     """Nobody looks at gradients then; which parameters a backward reached is known from its graph."""
-    monkeypatch.setattr(between.Between, "undisturbed", lambda self, identities: False)
+    monkeypatch.setattr(between.StepObserver, "undisturbed", lambda self, identities: False)
     text = """
     for step in range(25):
         net.zero_grad()

@@ -101,7 +101,7 @@ def test_a_number_given_to_another_file_in_the_middle_of_a_write(file, monkeypat
 LIMIT = """
 import errno, os, resource, signal
 from pathlib import Path
-from gradaudit.record import signals
+from gradaudit.record import os_signals
 from gradaudit.record.storage import disk
 signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 file, most = Path("file"), resource.RLIM_INFINITY
@@ -109,7 +109,7 @@ left = disk.create(file, bytes(60))
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, most))
 for write in (lambda: disk.append(file, left, bytes(80)), lambda: disk.create(Path("new"), bytes(120))):
     try:
-        with signals.writing():
+        with os_signals.writing():
             write()
     except OSError as error:
         assert error.errno == errno.EFBIG

@@ -196,7 +196,7 @@ def test_a_step_that_was_never_written_is_named(tmp_path):
     (tmp_path / "launch.json").write_text("{}")
     mine = milestones.Milestones(Settings(directory=str(tmp_path)))
     mine.begin()
-    mine.note("between.on_backward", ())
+    mine.count("backwards")
     mine.stepped()
     mine.facts["backwards"] = 0  # what follows is not written each time
     mine.stepped()
@@ -252,10 +252,10 @@ def test_a_recorder_that_cannot_start_is_not_ended_by_a_limit_and_names_no_folde
 def test_without_host_no_fault_of_the_recorder_names_a_folder(tmp_path):
     text = """
         import torch
-        from gradaudit.record.observe.between import Between
+        from gradaudit.record.observe.between import StepObserver
         def broken(*arguments):
             raise OSError(13, "Permission denied", "/home/alice/x")
-        Between.on_loss = broken
+        StepObserver.on_loss = broken
         model = torch.nn.Linear(4, 2)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         for _ in range(3):

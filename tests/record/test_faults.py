@@ -1,6 +1,8 @@
 """Whatever breaks in the recorder, the training goes on: same result, one line, and what was written loads."""
 
 import errno
+import inspect
+import re
 import shutil
 import threading
 import time
@@ -12,13 +14,12 @@ from torch import nn
 from torch.nn import functional
 
 from gradaudit.reading.run import load
-from gradaudit.record import install, recording, session
+from gradaudit.record import hooks, install, recording, session
 from gradaudit.record.by_hand import hands
 from gradaudit.record.measure import checksums, histograms, rows, samples
-from gradaudit.record.observe import activations, between, calls, clips, tensors, terms
+from gradaudit.record.observe import activations, batch_norm, between, calls, clips, tensors, terms
 from gradaudit.record.observe.evaluation import evaluations
 from gradaudit.record.observe.loss import labels, losses, undecided
-from gradaudit.record.observers import OF_SEAM
 from gradaudit.record.settings import Settings
 from gradaudit.record.storage import disk, files, step_row, steps, waiting, writer
 from tests.record.training import batch, classifier, recorded
@@ -26,16 +27,16 @@ from tests.thin import thin
 
 # Places where a fault costs one observer: the observer that is named, and whether it needs ranks.
 OBSERVED = [
-    (between.Between, "on_loss", "losses"),
-    (losses.LossBook, "observe", "losses"),
+    (between.StepObserver, "on_loss", "losses"),
+    (losses.LossRegistry, "observe", "losses"),
     (steps, "_mean_loss", "losses"),
     (between, "behind", "losses"),
     (losses, "count_on_host", "label counts"),
-    (losses.LossBook, "facts", "label counts"),
-    (between.Between, "_add_roots", "objectives"),
+    (losses.LossRegistry, "facts", "label counts"),
+    (between.StepObserver, "_add_roots", "objectives"),
     (terms, "terms_of", "terms of the objective"),
     (terms.Terms, "told", "terms of the objective"),
-    (between.Between, "_decide", "evaluation losses"),
+    (between.StepObserver, "_decide", "evaluation losses"),
     (undecided.Undecided, "training", "evaluation losses"),
     (between, "mode_here", "modes of evaluations"),
     (losses, "sides", "losses"),
@@ -44,20 +45,20 @@ OBSERVED = [
     (steps, "_objective", "objectives"),
     (between, "look_for_stale", "stale gradients"),
     (between, "look_for_cleared", "cleared gradients"),
-    (between.Between, "close_pass", "evaluation losses"),
+    (between.StepObserver, "finish_evaluation", "evaluation losses"),
     (evaluations.Evaluations, "add", "evaluation losses"),
     (evaluations, "current_part", "evaluation losses"),
-    (between.Between, "on_scale", "AMP scales"),
+    (between.StepObserver, "on_scale", "AMP scales"),
     (step_row, "_scaling", "AMP scales"),
-    (between.Between, "on_batch_norm", "BatchNorm batch sizes"),
+    (batch_norm, "note", "BatchNorm batch sizes"),
     (clips.Clips, "on_clip", "gradient clipping"),
     (clips.Clips, "take", "gradient clipping"),
     (recording.Recording, "on_value_clip", "gradient clipping"),
     (recording.Recording, "on_scaler_step", "skipped steps"),
     (recording.Recording, "hooked_steps", "skipped steps"),
     (step_row, "_settings", "settings of parameter groups"),
-    (between.Between, "log", "logged losses"),
-    (between.Between, "on_loader", "batches per epoch"),
+    (between.StepObserver, "log", "logged losses"),
+    (between.StepObserver, "on_loader", "batches per epoch"),
     (losses, "of_loss", "loss inputs"),
     (samples.Sample, "row", "loss inputs"),
     (checksums, "checksum", "weight checksums"),
@@ -81,8 +82,8 @@ OBSERVED = [
     (tensors, "RowCounter", "embedding rows and outputs"),
     (tensors, "OutputCounter", "embedding rows and outputs"),
     (rows.Snapshot, "row", "embedding rows and outputs"),
-    (tensors.Plan, "look_before", "weight and update statistics"),
-    (tensors.Plan, "look_after", "weight and update statistics"),
+    (tensors.Plan, "sample_before_step", "weight and update statistics"),
+    (tensors.Plan, "sample_after_step", "weight and update statistics"),
     (hands.Hands, "before", "trainings by hand"),
     (hands.Hands, "on_clip", "trainings by hand"),
     (hands.Hands, "on_step", "trainings by hand"),
@@ -91,8 +92,8 @@ OBSERVED = [
 ]
 # Places where a fault ends the recording: what knows the steps, and what writes them.
 CORE = [
-    (between.Between, "on_backward"),
-    (between.Between, "take"),
+    (between.StepObserver, "on_backward"),
+    (between.StepObserver, "take"),
     (recording.Recording, "before_step"),
     (recording.Recording, "after_step"),
     (recording.Recording, "after_closure"),
@@ -102,7 +103,7 @@ CORE = [
     (files.Files, "__init__"),
     (files.Files, "facts"),
     (files.Files, "close"),
-    (steps.Batch, "__call__"),
+    (steps.WriteBatch, "__call__"),
     (writer._Segment, "append"),
     (writer._Segment, "close"),
     (disk, "create"),
@@ -110,7 +111,7 @@ CORE = [
 
 
 def train(steps_=40):
-    """A training that passes every seam: losses, clipping, AMP, a closure, a DataLoader, an embedding, evaluation."""
+    """A training that passes every hook: losses, clipping, AMP, a closure, a DataLoader, an embedding, evaluation."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(10, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 3))
     table, unused = nn.Embedding(5, 10), nn.Linear(2, 2)
@@ -134,7 +135,7 @@ def train(steps_=40):
         scaler.update()
         with torch.no_grad():
             seen.append((loss.item(), functional.cross_entropy(model(x), y).item()))
-            session.guarded("between.log", 0.5, "test", 1)  # as Recorder.log does
+            session.guarded(hooks.on_logged_loss, 0.5, "test", 1)  # as Recorder.log does
         if index < 2:
             second.step(lambda: model(x).sum() * 0)
     # Neither is compiled before it is called.
@@ -165,17 +166,28 @@ def train_recorded(directory, activations=True):
     return result
 
 
-def test_every_seam_is_in_the_tables():
+def test_every_hook_is_called_and_in_the_tables():
     called = set()
     room = files.Path(recording.__file__).parent
-    for file in (*room.glob("patches/*.py"), *room.glob("frameworks/*.py"), room / "recorder.py", recording.__file__):
-        text = files.Path(file).read_text()
-        called |= {part.split('"')[1] for part in text.split("guarded(")[1:] if part[0] == '"'}
-    assert called >= {"between.on_loss", "before_step", "between.log"}
+    callers = (
+        room / "recorder.py",
+        room / "module_hooks.py",
+        *room.glob("patches/*.py"),
+        *room.glob("frameworks/*.py"),
+    )
+    for file in callers:
+        called |= set(re.findall(r"guard(?:ed)?\(hooks\.(\w+)", file.read_text()))
+    known = {
+        name for name, hook in vars(hooks).items() if inspect.isfunction(hook) and hook.__module__ == hooks.__name__
+    }
+    assert called == known - {"observer"}
     # Others' tests: test_compiled_losses.py, test_by_hand.py, test_cleared.py and test_undecided.py have them.
-    named = {name for _, name, _ in OBSERVED} | {"on_graph", "after", "after_backward", "on_derivative"}
-    assert {seam for seam in called if seam in OF_SEAM and seam.rpartition(".")[2] not in named} == set()
-    assert {seam.rpartition(".")[2] for seam in called - set(OF_SEAM)} - {name for _, name in CORE} == set()
+    observed = {name for _, name, _ in OBSERVED} | {"on_graph", "after", "after_backward", "on_derivative"}
+    core = {name for _, name in CORE}
+    for name in called:
+        hook = getattr(hooks, name)
+        behind = hook.__code__.co_names[-1]  # the method that it calls
+        assert behind in (observed if hook in hooks.OBSERVERS else core), name
 
 
 @pytest.mark.parametrize("activations", [False, True])

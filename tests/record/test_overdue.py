@@ -7,7 +7,7 @@ import pyarrow
 import torch
 from torch.nn import functional
 
-from gradaudit.record import session
+from gradaudit.record import hooks, session
 from tests.record.training import batch, classifier, recorded
 
 TOOK = 20.0  # seconds that a busy machine may take for what is there after one or two
@@ -74,7 +74,7 @@ def test_a_split_that_the_script_names_itself_takes_back_what_was_written(tmp_pa
         train(2)
         evaluate(2)
         until(lambda: live(run, "evaluations"))
-        session.guarded("between.log", 0.5, "validation", 8)
+        session.guarded(hooks.on_logged_loss, 0.5, "validation", 8)
         rows = until(lambda: len(live(run, "evaluations")) == 3 and live(run, "evaluations"))
     found = {(each["pass"], each["split"]): (each["batches"], each["mean_loss"]) for each in rows}
     (named,) = [key for key in found if key[1] == "validation"]

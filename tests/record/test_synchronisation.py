@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gradaudit.record import install, session
+from gradaudit.record import hooks, install, session
 from gradaudit.record.measure.rows import RowCounter
 from gradaudit.record.observe import between
 from gradaudit.record.observe.activations import EVERY
@@ -117,12 +117,12 @@ def test_every_loss_and_kind_of_layer():
                 functional.cross_entropy(model(images()), labels(), ignore_index=-100)
     assert waits.found == []
     assert waits.seen > 100
-    assert [step.gradients.shape for step in steps] == [(8, 8)] * STEPS
-    assert len(steps[0].snapshots) == 2
-    assert [histogram.kind for histogram in steps[0].histograms] == ["gradient", "parameter"]
+    assert [step.tensors.gradients.shape for step in steps] == [(8, 8)] * STEPS
+    assert len(steps[0].tensors.snapshots) == 2
+    assert [histogram.kind for histogram in steps[0].tensors.histograms] == ["gradient", "parameter"]
     assert any(call.sample for call in steps[0].calls)
-    assert all("update_norm" in step.probed for step in steps)
-    assert steps[-1].row["clip_kind"] == 1
+    assert all("update_norm" in step.tensors.probed for step in steps)
+    assert steps[-1].row.clip_kind == 1
 
 
 def test_activations():
@@ -149,11 +149,11 @@ def test_embeddings_tied_weights_and_gradients_that_are_missing(sparse):
             functional.cross_entropy(head(table(labels())), labels()).backward()
             nn.utils.clip_grad_value_(head.parameters(), 1.0)
             # SGD itself would coalesce; the hooks are what is looked at.
-            session.guarded("before_step", optimizer, (optimizer,), {})
-            session.guarded("after_step", optimizer)
+            session.guarded(hooks.before_step, optimizer, None)
+            session.guarded(hooks.after_step, optimizer)
     assert waits.found == []
     assert len(steps) == STEPS
-    assert {tensor for step in steps for tensor, _ in step.snapshots}
+    assert {tensor for step in steps for tensor, _ in step.tensors.snapshots}
 
 
 def test_stale_gradients_logged_losses_and_scaled_ones():
@@ -164,15 +164,15 @@ def test_stale_gradients_logged_losses_and_scaled_ones():
     with watched() as (waits, steps):
         for _ in range(3):
             loss = functional.cross_entropy(model(torch.empty(8, 4, device=META)), labels())
-            session.guarded("between.log", loss, None, 1)
-            session.guarded("between.log", loss, "validation", 1)
+            session.guarded(hooks.on_logged_loss, loss, None, 1)
+            session.guarded(hooks.on_logged_loss, loss, "validation", 1)
             loss.backward()
-            session.guarded("before_step", optimizer, (optimizer,), {})
-            session.guarded("after_step", optimizer)
+            session.guarded(hooks.before_step, optimizer, None)
+            session.guarded(hooks.after_step, optimizer)
     assert waits.found == []
     assert isinstance(steps[-1].cleared, torch.Tensor)
     assert steps[-1].found_inf is not None
-    assert math.isnan(steps[-1].row["learning_rate"][0])
+    assert math.isnan(steps[-1].row.learning_rate[0])
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from gradaudit.record import session
+from gradaudit.record import hooks, session
 from gradaudit.record.observe import between
 from gradaudit.record.observe.loss import undecided
 from tests.record.training import batch, classifier, recorded, run_of
@@ -190,7 +190,7 @@ def test_what_the_script_logs_is_not_counted_twice(tmp_path, model):
         for _ in range(3):
             step(model, optimizer)
             model.eval()
-            session.guarded("between.log", loss_of(model, slice(8, 24)).item(), "validation", 16)
+            session.guarded(hooks.on_logged_loss, loss_of(model, slice(8, 24)).item(), "validation", 16)
     assert run_of(tmp_path / "run").evaluations["split"].tolist() == ["validation"] * 3
 
 
@@ -226,7 +226,7 @@ def test_a_fault_costs_the_evaluations_and_no_step(tmp_path, model, monkeypatch,
     def fault(*_):
         raise RuntimeError("fault of ours")
 
-    monkeypatch.setattr(between.Between, "on_derivative", fault)
+    monkeypatch.setattr(between.StepObserver, "on_derivative", fault)
     with recorded(tmp_path / "run"):
         optimizer = sgd(model)
         for _ in range(3):

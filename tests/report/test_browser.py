@@ -258,7 +258,9 @@ def test_a_finding_is_copied_as_markdown(visit: Any, page: str) -> None:
     opened.page.locator("#frozen_parameter [data-copy=markdown]").first.click()
     opened.page.wait_for_function("window.copied")
     text = opened.page.evaluate("window.copied")
-    assert text.startswith("### One attention layer got a gradient of exactly zero in 2,000 of 2,000 steps\n")
+    assert text.startswith(
+        "### Frozen parameter\n\n**One attention layer got a gradient of exactly zero in 2,000 of 2,000 steps"
+    )
     assert "1. Look for a detach() or a no\\_grad() block" in text
     assert "```\n[name for name, p in model.named_parameters()" in text
     assert "- steps with a gradient of zero: 2,000 (threshold \\>= 20)" in text
@@ -280,7 +282,7 @@ def test_hostile_names_stay_text_in_markdown(visit: Any, hostile_page: str) -> N
 
 
 def hovered(page: Any, figure: str, across: float, down: float) -> str:
-    """What the read-out says at a place of a chart, given as shares of the picture."""
+    """What the tooltip says at a place of a chart, given as shares of the picture."""
     svg = page.locator(f"#{figure} svg.chart:visible")
     svg.scroll_into_view_if_needed()
     page.wait_for_timeout(50)
@@ -288,7 +290,7 @@ def hovered(page: Any, figure: str, across: float, down: float) -> str:
     for nudge in (0, 0.2):  # the first touch of a heatmap unpacks its cells
         page.mouse.move(box["x"] + across * box["width"] + nudge, box["y"] + down * box["height"])
         page.wait_for_timeout(60)
-    return str(page.inner_text(".readout")) if page.locator(".readout").is_visible() else ""
+    return str(page.inner_text(".tooltip")) if page.locator(".tooltip").is_visible() else ""
 
 
 @pytest.mark.parametrize("width", [1280, 400])
@@ -369,11 +371,11 @@ def test_dots_bars_and_ridges_tell_what_is_under_the_pointer(
     opened.assert_quiet()
 
 
-def test_hostile_names_are_text_in_the_read_out(visit: Any, hostile_page: str) -> None:
+def test_hostile_names_are_text_in_the_tooltip(visit: Any, hostile_page: str) -> None:
     opened = visit(without_policy(hostile_page), viewport={"width": 1280, "height": 900})
     assert "\n" in hovered(opened.page, "figure-loss", 0.5, 0.5)
     assert hovered(opened.page, "figure-layers", 0.5, 0.2)
-    assert opened.page.evaluate("document.querySelector('.readout').children.length") == 0
+    assert opened.page.evaluate("document.querySelector('.tooltip').children.length") == 0
     opened.assert_quiet()
 
 

@@ -6,6 +6,7 @@ import re
 import struct
 import zlib
 from itertools import pairwise
+from typing import get_args
 from xml.etree import ElementTree
 
 import msgspec
@@ -27,13 +28,16 @@ from gradaudit.findings import (
     Ridges,
     Series,
 )
-from gradaudit.report.charts import dots, figures, heatmap, lines, readouts
-from gradaudit.report.charts.figures import Budget, draw, figure, render
-from gradaudit.report.charts.marks import around, decades, telling, telling_apart, wide
-from gradaudit.report.charts.svg import path_of, tidy
+from gradaudit.report.charts import dots, figures, heatmap, lines
+from gradaudit.report.charts import heatmap_cells as cells
+from gradaudit.report.charts.figures import Budget, chart_of, figure, render
+from gradaudit.report.charts.heatmap import HeatmapChart
+from gradaudit.report.charts.primitives import abbreviate, abbreviate_all, around, decades, text_width
+from gradaudit.report.charts.svg import path_of, sanitize
 from gradaudit.report.charts.theme import AXIS, frame
 from gradaudit.report.html.run_figures import gradient_norm_chart, learning_rate_chart, loss_chart
 from gradaudit.report.text import quantity
+from tests.report.drawn import draw
 
 HOSTILE = "\x00</text><script>\x1b[2J\u202e\uffff'\"&"
 
@@ -99,6 +103,11 @@ ODD: dict[str, AnyEvidence] = {
 }  # fmt: skip
 
 
+def test_every_kind_of_evidence_has_a_chart() -> None:
+    assert set(figures.CHARTS) == set(get_args(AnyEvidence))
+    assert {type(evidence) for evidence in ODD.values()} == set(figures.CHARTS)
+
+
 @pytest.mark.parametrize("evidence", ODD.values(), ids=ODD.keys())
 def test_odd_evidence_is_drawn_or_told(evidence: AnyEvidence) -> None:
     view = figure(evidence, "f", Budget())
@@ -153,39 +162,39 @@ def test_what_is_drawn_is_taken_off_the_budget() -> None:
     view = figure(line(1.0, 2.0), "f", budget)
     assert view.wide is not None
     assert view.narrow is not None
-    assert view.plot
-    assert budget.left == 100_000 - len(view.wide) - len(view.narrow) - len(view.plot)
+    assert view.tooltip
+    assert budget.left == 100_000 - len(view.wide) - len(view.narrow) - len(view.tooltip)
 
 
 def test_cells_become_palette_indices() -> None:
     shown = heat([[-4.0, -2.0, None], [-3.0, -3.0, -3.0]], zero=[[1], []], bad=[[], [2]])
-    low, middle, high = heatmap.FIRST_SHADE, heatmap.FIRST_SHADE + 120, heatmap.FIRST_SHADE + heatmap.SHADES - 1
-    assert pixels(heatmap.png(shown, (-4.0, -2.0))) == [
-        [low, heatmap.ZERO, heatmap.ABSENT],
-        [middle, middle, heatmap.BAD],
+    low, middle, high = cells.FIRST_SHADE, cells.FIRST_SHADE + 120, cells.FIRST_SHADE + cells.SHADES - 1
+    assert pixels(cells.png(shown, (-4.0, -2.0))) == [
+        [low, cells.ZERO, cells.ABSENT],
+        [middle, middle, cells.BAD],
     ]
-    assert pixels(heatmap.png(heat([[-9.0, 9.0]]), (-4.0, -2.0))) == [[low, high]]
+    assert pixels(cells.png(heat([[-9.0, 9.0]]), (-4.0, -2.0))) == [[low, high]]
 
 
 def test_the_script_knows_what_each_palette_index_means() -> None:
     shown = heat([[-4.0, -2.0, None], [-3.0, -3.0, -3.0]], zero=[[1], []], bad=[[], [2]], empty="not sampled")
-    plot = json.loads(readouts.of_heatmaps([shown]))
-    assert plot["words"][heatmap.ABSENT] == "not sampled"
-    assert plot["words"][heatmap.ZERO] == "exactly zero, or no gradient"
-    assert plot["words"][heatmap.BAD] == "NaN or Inf"
-    assert len(plot["words"]) == heatmap.FIRST_SHADE
-    assert plot["shades"] == heatmap.SHADES
-    picture = base64.b64decode(heatmap.png(shown, (-4.0, -2.0)).partition(",")[2])
+    plot = json.loads(chart_of(shown).tooltip())
+    assert plot["words"][cells.ABSENT] == "not sampled"
+    assert plot["words"][cells.ZERO] == "exactly zero, or no gradient"
+    assert plot["words"][cells.BAD] == "NaN or Inf"
+    assert len(plot["words"]) == cells.FIRST_SHADE
+    assert plot["shades"] == cells.SHADES
+    picture = base64.b64decode(cells.png(shown, (-4.0, -2.0)).partition(",")[2])
     # The script takes the pixels from between these: the numbers are the last chunk, before a checksum and an end.
     lines = zlib.decompress(picture[picture.index(b"IDAT") + 4 : -16])
     assert len(lines) == 2 * (1 + 3)
 
 
 def test_the_colours_of_special_cells_are_no_shades() -> None:
-    colours = heatmap.palette()
-    assert len(colours) == heatmap.FIRST_SHADE + heatmap.SHADES <= 256
-    assert colours[heatmap.ZERO] not in colours[heatmap.FIRST_SHADE :]
-    assert colours[heatmap.BAD] not in colours[heatmap.FIRST_SHADE :]
+    colours = cells.palette()
+    assert len(colours) == cells.FIRST_SHADE + cells.SHADES <= 256
+    assert colours[cells.ZERO] not in colours[cells.FIRST_SHADE :]
+    assert colours[cells.BAD] not in colours[cells.FIRST_SHADE :]
 
 
 @pytest.mark.parametrize("narrow", [False, True])
@@ -204,16 +213,16 @@ def test_the_legend_names_every_series_of_several() -> None:
     two = msgspec.structs.replace(
         two, series=[*two.series, Series(name="validation", x=[0.0], y=[1.0], role="evaluation")]
     )
-    keys = figure(two, "f", Budget()).keys
-    assert [key.name for key in keys] == ["train", "validation"]
-    assert len({(key.colour, key.dash) for key in keys}) == 2
-    assert figure(line(1.0, 2.0), "f", Budget()).keys == ()
+    entries = figure(two, "f", Budget()).legend.entries
+    assert [entry.name for entry in entries] == ["train", "validation"]
+    assert len({(entry.colour, entry.dash) for entry in entries}) == 2
+    assert figure(line(1.0, 2.0), "f", Budget()).legend.entries == ()
 
 
 def test_series_of_one_role_differ_in_colour_or_dash() -> None:
     many = Lines(title="t", caption="c", x_label="x", y_label="y",
                  series=[Series(name=str(i), x=[0.0], y=[1.0]) for i in range(4)])  # fmt: skip
-    assert len(set(lines.inks(many))) == 4
+    assert len(set(lines.line_styles(many))) == 4
 
 
 def test_end_labels_are_kept_apart() -> None:
@@ -255,8 +264,8 @@ def test_shares_are_dots_at_the_end_of_a_line_from_zero() -> None:
 
 
 def test_dots_of_one_kind_need_no_legend() -> None:
-    assert figure(shares(0.5, 0.9), "f", Budget()).keys == ()
-    assert len(figure(shares(0.5, 0.9, groups=("weight", "bias")), "f", Budget()).keys) == 2
+    assert figure(shares(0.5, 0.9), "f", Budget()).legend.entries == ()
+    assert len(figure(shares(0.5, 0.9, groups=("weight", "bias")), "f", Budget()).legend.entries) == 2
 
 
 def test_each_bar_says_its_value_where_all_have_room() -> None:
@@ -303,7 +312,7 @@ def test_tidy_keeps_only_what_a_chart_needs() -> None:
         '<g clip-path="url(#c)"><path d="M0,0L1,1" stroke="#0b65b0" onclick="j()" style="k" fill="url(https://l.invalid)"/></g>'
         '<text fill="#5b6470" x="0.25">&lt;script&gt; 1.23456</text></svg>'
     )  # fmt: skip
-    clean = tidy(raw, identifier="one", title="<t>", description='"d"')
+    clean = sanitize(raw, identifier="one", title="<t>", description='"d"')
     root = ElementTree.fromstring(clean)
     assert [child.tag.rpartition("}")[2] for child in root] == ["title", "desc", "image", "clipPath", "g", "text"]
     for text in (
@@ -367,21 +376,21 @@ RIDGES = Ridges(
 )  # fmt: skip
 
 
-def test_read_outs_stand_where_the_marks_do() -> None:
-    dots = json.loads(figure(shares(0.5, 0.9), "f", Budget()).plot)
+def test_tooltips_stand_where_the_marks_do() -> None:
+    dots = json.loads(figure(shares(0.5, 0.9), "f", Budget()).tooltip)
     assert [spot[2:] for spot in dots["spots"]] == [["layers.0.weight", "0.5"], ["layers.1.weight", "0.9"]]
     assert [spot[1] for spot in dots["spots"]] == [0.25, 0.75]
     assert dots["spots"][1][0] / dots["spots"][0][0] == pytest.approx(1.8, abs=0.01)
     bins = [Bin(label=str(i), count=i) for i in range(4)]
     bars = figure(Distribution(title="t", caption="c", x_label="class", y_label="n", bins=bins), "f", Budget())
-    assert json.loads(bars.plot)["spots"][3] == [0.875, 0, "class 3", "3.00"]
-    ridges = json.loads(figure(RIDGES, "f", Budget()).plot)
+    assert json.loads(bars.tooltip)["spots"][3] == [0.875, 0, "class 3", "3.00"]
+    ridges = json.loads(figure(RIDGES, "f", Budget()).tooltip)
     assert [spot[2:] for spot in ridges["spots"]] == [["a\nodd", [500, 250, 250]], ["b", [0, 1000, 0]]]
 
 
 def test_two_pictures_share_no_id() -> None:
     raw = '<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"><clipPath id="clip1"><rect/></clipPath></svg>'
-    first, second = (ElementTree.fromstring(tidy(raw, identifier=i, title="", description="")) for i in "ab")
+    first, second = (ElementTree.fromstring(sanitize(raw, identifier=i, title="", description="")) for i in "ab")
     ids = [{element.get("id") for element in root.iter() if element.get("id")} for root in (first, second)]
     assert not ids[0] & ids[1]
 
@@ -424,9 +433,9 @@ def test_labels_of_marks_do_not_cover_each_other() -> None:
     ],
 )
 def test_a_label_that_is_cut_keeps_the_number_of_its_layer(label: str, room: int, shown: str) -> None:
-    width = room * wide("x")
-    assert telling(label, width) == shown
-    assert wide(telling(label, width)) <= width
+    width = room * text_width("x")
+    assert abbreviate(label, width) == shown
+    assert text_width(abbreviate(label, width)) <= width
 
 
 @pytest.mark.parametrize("narrow", [False, True], ids=["wide", "narrow"])
@@ -434,7 +443,8 @@ def test_every_row_of_a_small_model_has_its_name(narrow: bool) -> None:
     names = [f"block.{i // 2}.{kind}" for i, kind in enumerate(["norm.bias", "fc.bias"] * 8)]
     shown = msgspec.structs.replace(heat([[-3.0] * 9] * 16), rows=names, groups=["block"] * 16)
     panels = [msgspec.structs.replace(shown, title="Weight matrices"), shown]
-    chart, size = heatmap.draw(panels, heatmap.shape(panels, narrow=narrow)), heatmap.shape(panels, narrow=narrow)
+    size = HeatmapChart(panels).frame(narrow=narrow)
+    chart = HeatmapChart(panels).draw(size)
     texts = re.findall(r">([^<>]+)</text>", str(render(chart, size, "id", "t", "d")))
     for label in names:
         assert texts.count(label) >= 2, f"{label} has no label"
@@ -446,19 +456,25 @@ def test_rows_that_are_places_of_a_scale_are_labelled_by_their_decade() -> None:
     assert heatmap.named_rows(heat([[-1.0]] * 3))
 
 
+def special(shown: Heatmap) -> tuple[tuple[str, str], ...]:
+    scale = chart_of(shown).legend().scale
+    assert scale is not None
+    return scale.special
+
+
 def test_the_legend_of_a_heatmap_names_only_the_colours_that_occur() -> None:
-    words = [name for _, name in heatmap.special([heat([[-1.0, None]], empty="nothing of this size")])]
+    words = [name for _, name in special(heat([[-1.0, None]], empty="nothing of this size"))]
     assert words == ["nothing of this size"]
-    assert heatmap.special([heat([[-1.0, -2.0]])]) == ()
-    words = [name for _, name in heatmap.special([heat([[None, None]], zero=[[0]], bad=[[1]])])]
+    assert special(heat([[-1.0, -2.0]])) == ()
+    words = [name for _, name in special(heat([[None, None]], zero=[[0]], bad=[[1]]))]
     assert words == ["exactly zero, or no gradient", "NaN or Inf"]
 
 
 def test_what_is_not_known_has_another_colour_than_zero() -> None:
     shown = heat([[None, -1.0]])
-    drawn = str(render(*figures.draw_panels([shown], narrow=False), "id", "t", "d"))
-    assert f'fill="{heatmap.EMPTY_COLOUR}"' in drawn
-    assert heatmap.EMPTY_COLOUR != heatmap.ZERO_COLOUR
+    drawn = str(render(*draw(shown, narrow=False), "id", "t", "d"))
+    assert f'fill="{cells.EMPTY_COLOUR}"' in drawn
+    assert cells.EMPTY_COLOUR != cells.ZERO_COLOUR
 
 
 def test_a_few_dots_have_a_row_and_a_name_each() -> None:
@@ -470,5 +486,10 @@ def test_a_few_dots_have_a_row_and_a_name_each() -> None:
 
 def test_labels_with_one_beginning_lose_it_together() -> None:
     labels = ["stem.weight", "blocks.0.bn1.weight", "blocks.0.bn1.bias", "head.weight"]
-    assert telling_apart(labels, 18 * wide("x")) == ["stem.weight", "…0.bn1.weight", "…0.bn1.bias", "head.weight"]
-    assert telling_apart(labels, 19 * wide("x")) == labels
+    assert abbreviate_all(labels, 18 * text_width("x")) == [
+        "stem.weight",
+        "…0.bn1.weight",
+        "…0.bn1.bias",
+        "head.weight",
+    ]
+    assert abbreviate_all(labels, 19 * text_width("x")) == labels

@@ -18,10 +18,11 @@ def test_every_finding_is_one_command_worst_first(audit: Audit) -> None:
     lines = github.render(audit).splitlines()
     levels = [line.split(" ")[0] for line in lines]
     assert levels == ["::error", "::error", "::warning", "::warning", "::notice"]
-    assert lines[0].startswith("::error title=gpt-mini-12L-lr6e-4%3A frozen_parameter::One attention layer got")
+    assert lines[0].startswith("::error title=gpt-mini-12L-lr6e-4%3A Frozen parameter::One attention layer got")
+    assert lines[0].endswith("(frozen_parameter)")
     assert " Next: Look for a detach() or a no_grad() block" in lines[0]
     assert "0.8 %25 of the model" in lines[0]
-    assert "Explained by: One attention layer got" in lines[1]
+    assert "Explained by: Frozen parameter. Fix that first." in lines[1]
     assert "Next:" not in lines[1]
 
 

@@ -45,7 +45,7 @@ def test_every_run_is_readable_without_a_script(source: str, audit: Audit) -> No
     assert "3 runs analyzed" in text
     for words in ("b sick", "a calm", "killed", "c short", "step 1,299", "and 2 more", "in 12 checks", "broken"):
         assert words in text
-    assert audit.ranked[0].finding.headline in text
+    assert audit.ranked[0].title in text
     assert "1 at worst critical" in text
     assert "run.json is damaged" in text
 
@@ -60,7 +60,7 @@ def test_causes_stand_before_what_they_explain(audit: Audit) -> None:
     root = msgspec.structs.replace(audit.ranked[-1], consequences=[worse])
     nested = Audited("a", PurePosixPath("a"), msgspec.structs.replace(audit, ranked=[root]))
     found = index.build([nested]).runs[0].findings
-    assert [view.headline for view in found] == [item.finding.headline for item in (root, worse)]
+    assert [view.title for view in found] == [item.title for item in (root, worse)]
     assert found[0].icon != "critical"
 
 

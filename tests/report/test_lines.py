@@ -8,10 +8,11 @@ import pytest
 
 from gradaudit.evidence.charts.reduce import banded, plain
 from gradaudit.findings import Dot, Dots, Lines, Mark, Series
-from gradaudit.report.charts.figures import Budget, draw, figure
-from gradaudit.report.charts.lines import inks
-from gradaudit.report.charts.marks import signed
-from gradaudit.report.charts.plane import Plane
+from gradaudit.report.charts.figures import Budget, figure
+from gradaudit.report.charts.lines import line_styles
+from gradaudit.report.charts.plot_area import PlotArea
+from gradaudit.report.charts.primitives import signed
+from tests.report.drawn import draw
 
 STEPS = numpy.arange(300)
 TURNS_ZERO = numpy.where(STEPS < 150, 1e-3, 0.0)
@@ -159,9 +160,11 @@ def test_numbers_of_a_chart_have_a_minus_sign() -> None:
 
 def test_a_band_without_a_line_has_a_swatch_in_the_legend() -> None:
     ribbon = Series(name="90 %", x=[0, 1], y=[None, None], low=[1, 1], high=[2, 2], role="reference")
-    keys = figure(chart(ribbon, banded("median", [0, 1], [1.5, 1.5]), plain("one", [0, 1], [1, 2])), "f", Budget()).keys
-    assert [key.shape for key in keys] == ["area", "band", "line"]
-    assert [bool(key.area) for key in keys] == [True, True, False]
+    entries = figure(
+        chart(ribbon, banded("median", [0, 1], [1.5, 1.5]), plain("one", [0, 1], [1, 2])), "f", Budget()
+    ).legend.entries
+    assert [entry.shape for entry in entries] == ["area", "band", "line"]
+    assert [bool(entry.area) for entry in entries] == [True, True, False]
 
 
 def test_a_label_without_room_loses_its_number_before_its_words() -> None:
@@ -199,7 +202,7 @@ def test_the_label_of_a_level_covers_no_line(loss: numpy.ndarray, narrow: bool) 
     shown = chart(Series(name="train", x=list(STEPS), y=list(loss)), log=False, marks=[mark])
     left, right, middle = boxes(shown, "ln(10)", narrow=narrow)
     size = draw(shown, narrow=narrow)[1]  # type: ignore[index]
-    place = Plane(shown, size, None)
+    place = PlotArea(shown, size, None)
     inside = [y for x, y in zip(STEPS, loss, strict=True) if left <= place.across(float(x)) <= right]
     assert all(abs(place.down(y) - middle) > 6 for y in inside)
     assert right <= size.width + size.right, "and lies within the picture"
@@ -211,20 +214,20 @@ def test_the_label_of_a_point_stands_near_it(narrow: bool) -> None:
     shown = chart(loss, log=False, marks=[Mark(label="best validation 0.3 · step 150", x=150, y=0.3, role="best")])
     size = draw(shown, narrow=narrow)[1]  # type: ignore[index]
     left, right, middle = boxes(shown, "best validation", narrow=narrow)
-    place = Plane(shown, size, None)
+    place = PlotArea(shown, size, None)
     assert abs(middle - place.down(0.3)) < 30
     assert min(abs(left - place.across(150)), abs(right - place.across(150))) < 30
 
 
 def test_six_lines_of_a_role_differ_in_colour_and_dash() -> None:
     for role in ("main", "flagged", "evaluation"):
-        found = inks(chart(*(Series(name=str(i), x=[0], y=[1], role=role) for i in range(6))))
-        assert len({ink.colour for ink in found}) == 6
-        assert len({ink.dash for ink in found}) == 6
-    mixed = inks(
+        found = line_styles(chart(*(Series(name=str(i), x=[0], y=[1], role=role) for i in range(6))))
+        assert len({style.colour for style in found}) == 6
+        assert len({style.dash for style in found}) == 6
+    mixed = line_styles(
         chart(*(Series(name=str(i), x=[0], y=[1], role=role) for i, role in enumerate(4 * ["flagged"] + ["main"])))
     )
-    assert len({ink.colour for ink in mixed}) == 5
+    assert len({style.colour for style in mixed}) == 5
 
 
 def test_the_area_between_a_line_and_zero_ends_at_the_line() -> None:

@@ -22,7 +22,7 @@ def test_a_line_tells_state_steps_and_the_main_finding(audit: Audit) -> None:
     head, sick, calm, torn = click.unstyle(listing.render(rows, width=160, unicode=True)).split("\n")
     assert head.split() == ["started", "run", "state", "steps", "spikes", "main", "finding"]
     # One loss and one norm of the 1,872 that have 128 before them.
-    assert "sick  finished    2,000  0.053 / 0.053 %  ✗ frozen_parameter (+4): One attention layer got" in sick
+    assert "sick  finished    2,000  0.053 / 0.053 %  ✗ Frozen parameter (+4): One attention layer got" in sick
     assert "killed      2,000  0.053 / 0.053 %    nothing in 12 checks" in calm
     assert "torn  unreadable                            torn/run.json is damaged" in torn
 

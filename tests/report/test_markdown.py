@@ -32,9 +32,10 @@ def test_the_verdict_the_counts_and_every_finding_are_there(audit: Audit) -> Non
     assert text.startswith("## gradaudit: gpt-mini-12L-lr6e-4\n\n**This run is broken: ")
     seen = shown(text)
     for item, cause in audit.with_causes():
+        assert f": {item.title}" in seen
         assert item.finding.headline in seen
         assert (item.finding.actions[0].text in seen) is (cause is None), "advice on what a cause explains fights it"
-    assert f"Explained by: {audit.ranked[0].finding.headline}. Fix that first." in seen
+    assert f"Explained by: {audit.ranked[0].title}. Fix that first." in seen
     assert "2 critical · 2 warnings · 1 note · 3 passed" in text
     assert "Could not run: small\\_batch\\_normalization." in text
     assert "- dead\\_relu: the run has no modules" in text

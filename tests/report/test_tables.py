@@ -4,11 +4,17 @@ import numpy
 import pytest
 
 from gradaudit.evidence.charts.reduce import banded, plain
-from gradaudit.findings import Dot, Dots, Heatmap, Lines, Numbers, Series
-from gradaudit.report.charts.tables import MOST_ROWS, SLICES, numbers
+from gradaudit.findings import AnyEvidence, Dot, Dots, Heatmap, Lines, Numbers, Series
+from gradaudit.report.charts.figures import chart_of
+from gradaudit.report.charts.line_table import SLICES
+from gradaudit.report.charts.tables import MOST_ROWS
 from gradaudit.report.html.prose import prose
 from gradaudit.report.model import Piece, TableView
 from gradaudit.report.text import quantity
+
+
+def numbers(evidence: AnyEvidence) -> TableView:
+    return chart_of(evidence).table()
 
 
 def test_few_points_are_listed_one_by_one() -> None:

@@ -98,10 +98,10 @@ def loss_input(broken: Breakdown) -> str:
     if nonfinite:
         share = percent(nonfinite / elements) if elements else "some"
         return (
-            f"What went into {loss.facts.function} was not finite, in {share} of the elements sampled: the forward "
-            "pass of the model broke."
+            f"The input of {loss.facts.function} was not finite, in {share} of the elements sampled, so it comes from "
+            "the forward pass of the model."
         )
-    return f"What went into {loss.facts.function} was finite, as far as it was sampled."
+    return f"The input of {loss.facts.function} was finite, as far as it was sampled."
 
 
 def find_in_forward(broken: Breakdown) -> list[Action]:
@@ -130,13 +130,13 @@ def already_broken(broken: Breakdown) -> tuple[str, list[Action]]:
     name = broken.tensors[0] if broken.tensors else "a weight"
     if len(first) and numpy.equal(first[0], broken.step):
         return (
-            f"{name} is not finite before the first step: no training made it so, and every output behind it is not "
-            "finite either.",
+            f"{name} is not finite before the first step: training did not cause it, and every output that depends "
+            "on it is not finite either.",
             [Action(text=f"Look at how {name} is initialised before step 0, or at what is loaded into it",
                     code="assert all(p.isfinite().all() for p in model.parameters())")],
         )  # fmt: skip
     return (
-        f"{name} was so when step {count(broken.step)} began: a step before it that was not recorded, or the script "
-        "itself, made it so.",
+        f"{name} was already not finite when step {count(broken.step)} began: a step that was not recorded, or the "
+        "script itself, caused it.",
         [Action(text="Record every step, to see which one", code="gradaudit record --every 1 train.py")],
     )

@@ -1,4 +1,4 @@
-"""A loss that other terms have crowded out, in words, and what to do about it."""
+"""A loss that other terms outweigh, in words, and what to do about it."""
 
 from gradaudit.evidence.words.wording import percent
 from gradaudit.findings import Action
@@ -13,9 +13,9 @@ def crowding_in_words(loss: TrainingLoss, rest: Rest) -> str:
     function = loss.facts.function if loss.facts else "the loss"
     last = percent(rest.last) if rest.last >= _TOLD else f"less than {percent(_TOLD)}"
     return (
-        f" What is minimised has other terms: {percent(rest.first)} of it at first, {last} at the end. "
-        f"They were worth more than {function} was, and training has got rid of them instead. In a variational "
-        "autoencoder that is posterior collapse: the code says the same of every input, and the decoder gives the mean."
+        f" The objective has other terms: {percent(rest.first)} of it at first, {last} at the end. "
+        f"Training has minimised them instead of {function}. In a variational autoencoder that is posterior collapse: "
+        "the latent code is the same for every input, and the decoder predicts the mean."
     )
 
 

@@ -1,4 +1,4 @@
-"""A validation loss that is apart from the training loss before anything can have been learned by heart."""
+"""A validation loss that is above the training loss before anything can have been memorised."""
 
 import math
 
@@ -12,7 +12,7 @@ from gradaudit.signals.order_statistics import Floats
 
 _CARRIED = 0.3  # of what training has gained by the first evaluation; in healthy runs most of it carries over
 _GAINED = 0.1  # of the first loss: of less nothing can be told
-_EPOCHS = 2.0  # after fewer, each example was seen too seldom to be known by heart
+_EPOCHS = 2.0  # after fewer, each example was seen too seldom to be memorised
 
 
 def early_gap(run: Run, losses: list[TrainingLoss], train: TrainingCurve, steps: Floats, values: Floats) -> str:
@@ -27,9 +27,9 @@ def early_gap(run: Run, losses: list[TrainingLoss], train: TrainingCurve, steps:
     if not gained > _GAINED * start or not carried < _CARRIED * gained:
         return ""
     return (
-        f"The gap is there from the first evaluation on: the training loss has gone from {number(start)} to "
-        f"{number(there)} by then, and {percent(max(0.0, carried / gained))} of that carries over. So early nothing is "
-        "known by heart: the two are not measured alike, or not of like data."
+        f"By the first evaluation the training loss has fallen from {number(start)} to {number(there)}, and "
+        f"{percent(max(0.0, carried / gained))} of that carries over to the validation loss. So early this is not "
+        "memorisation: the two losses are measured differently, or on different data."
     )
 
 
@@ -38,7 +38,7 @@ def measure_alike() -> list[Action]:
     return [
         Action(
             text="Evaluate a part of the training data with the code of the evaluation: if the gap is there, too, it "
-            "is the mode, the buffers or the preprocessing, and not the data",
+            "comes from the mode, the buffers or the preprocessing, and not from the data",
             code="evaluate(model, DataLoader(train_set, batch_size))",
         ),
         Action(

@@ -1,4 +1,4 @@
-"""Schedules of the learning rate that end too early or rise too far, in words, measures and advice."""
+"""Schedules of the learning rate that decay too early or rise too far, in words, measures and advice."""
 
 from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.wording import count, number, percent, setting
@@ -11,16 +11,16 @@ from gradaudit.training import Training
 
 
 def falling_until(gone: Starved, unfinished: float = UNFINISHED, option: str = "") -> list[Measure]:
-    """What tells that the loss was still falling while the learning rate was spent."""
-    what = "fall over the second half of the learning rate, of the start"
+    """What tells that the loss was still falling while the learning rate decayed."""
+    what = "fall over the second half of the summed learning rate, of the first loss"
     far = Measure(
         quantity=what, value=gone.fell, comparison=">=", threshold=unfinished, unit="fraction", option=option
     )  # fmt: skip
     if far.met:
         return [far]
     gained = Measure(
-        quantity="whole gain, of the start", value=gone.gained, comparison="<", threshold=unfinished, unit="fraction",
-        option=option,
+        quantity="whole gain, of the first loss", value=gone.gained, comparison="<", threshold=unfinished,
+        unit="fraction", option=option,
     )  # fmt: skip
     if hardly_begun(gone, unfinished):
         worth = Measure(quantity="sum of the learning rates / peak, of the steps", value=gone.worth, comparison="<",
@@ -33,18 +33,19 @@ def falling_until(gone: Starved, unfinished: float = UNFINISHED, option: str = "
 
 
 def fall_in_words(training: Training, gone: Starved, unfinished: float = UNFINISHED) -> str:
-    """What the loss did while the learning rate was spent, and since."""
+    """What the loss did while the learning rate decayed, and since."""
     loss = training_loss(training)
     if hardly_begun(gone, unfinished):
         steps = len(loss.values)
         return (
-            f"All {count(steps)} steps together are worth {count(max(1, gone.worth * steps))} at its peak, and the "
-            f"loss has {'fallen' if gone.gained >= 0 else 'risen'} by {percent(abs(gone.gained))} of its start."
+            f"The learning rates of all {count(steps)} steps add up to {count(max(1, gone.worth * steps))} times the "
+            f"peak, and the loss has {'fallen' if gone.gained >= 0 else 'risen'} by {percent(abs(gone.gained))} of its "
+            "first value."
         )
     return (
-        f"While the second half of the learning rate was spent, from step {count(loss.steps[gone.half])} to step "
-        f"{count(loss.steps[gone.start])}, the loss fell from {number(gone.then)} to {number(gone.reached)} (medians), "
-        f"by {percent(gone.fell)} of its start; at the end it is {number(loss.last)}."
+        f"From step {count(loss.steps[gone.half])} to step {count(loss.steps[gone.start])}, over the second half of "
+        f"the summed learning rate, the loss fell from {number(gone.then)} to {number(gone.reached)} (medians), by "
+        f"{percent(gone.fell)} of its first value. At the end it is {number(loss.last)}."
     )
 
 

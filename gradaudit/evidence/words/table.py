@@ -1,4 +1,4 @@
-"""An embedding table that never moves, in words: how bad the reason is, what it means, and what to do about it."""
+"""An embedding table that never changes, in words: how bad the reason is, what it means, and what to do about it."""
 
 from gradaudit.evidence.words.optimizers import nobody_updates, whole_model
 from gradaudit.evidence.words.wording import count
@@ -10,7 +10,7 @@ from gradaudit.training import Training
 
 
 def why_it_rests(training: Training, table: TensorFacts) -> tuple[Severity, str, list[Action]] | None:
-    """Why a table stayed where it was: how bad that is, the reason in a sentence, and what to do.
+    """Why a table did not change: how bad that is, the reason in a sentence, and what to do.
 
     None where it is meant: requires_grad was False at every step, as of a fixed table of positions or of pretrained
     vectors, whether or not the script gave it to the optimizer with all its parameters.
@@ -78,7 +78,7 @@ def why_it_rests(training: Training, table: TensorFacts) -> tuple[Severity, str,
         case "no effect":
             return (
                 Severity.CRITICAL,
-                "It has a gradient and a learning rate above 0, and still it does not move: the optimizer holds other "
+                "It has a gradient and a learning rate above 0, and still does not change: the optimizer holds other "
                 "tensors than the model, or the updates are below the precision of the weights.",
                 [
                     Action(

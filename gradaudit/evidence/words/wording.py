@@ -74,6 +74,14 @@ def factor(value: float) -> str:
     return number(value, 2 if abs(value) < 100 else 3)
 
 
+def times(value: float) -> str:
+    """`factor`, with large numbers in words: 63, 19,300, 13 million, 4.2 trillion; 3e17 above that."""
+    for size, word in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
+        if size <= abs(value) < 1e15:
+            return f"{number(value / size, 2 if abs(value) < 100 * size else 3)} {word}"
+    return factor(value)
+
+
 def fold(decades: float) -> str:
     """How many times that many powers of ten are, either way: 13,000 for 4.1 and for -4.1."""
     return factor(10 ** abs(decades))

@@ -92,7 +92,7 @@ def _leave_word(reason: str) -> None:
             json.dump({"pid": os.getpid(), "disabled": reason[:300], "told": True}, file)
 
     try:  # noqa: SIM105  (as below)
-        _load("signals").aside(write, 1.0)
+        _load("os_signals").aside(write, 1.0)
     except Exception:  # the script is worth more
         pass
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gradaudit.record.internals import private
+from gradaudit.record.internals import private, version_of
 from gradaudit.record.observe.naming import own_parameters
 
 MOST_NODES = 50_000  # of a graph that are looked at
@@ -63,11 +63,6 @@ def _nodes(roots: Iterable[Any]) -> Iterator[Any]:
 
 def _plain(tensor: torch.Tensor) -> bool:
     return tensor.layout == torch.strided and not tensor.is_meta and tensor.numel() > 0
-
-
-def version_of(tensor: torch.Tensor) -> int:
-    """How often operations have changed the tensor in place."""
-    return int(private(tensor, "_version", 0))
 
 
 class Mark:

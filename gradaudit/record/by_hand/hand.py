@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 
-from gradaudit.record.by_hand.graph import Mark, version_of
+from gradaudit.record.by_hand.graph import Mark
 from gradaudit.record.by_hand.rate import UNKNOWN, Solved
-from gradaudit.record.observe.variables import namespaces
+from gradaudit.record.internals import version_of
+from gradaudit.record.observe.frame_locals import namespaces
+from gradaudit.record.observe.optimizers import ByHand
 from gradaudit.schema import BY_HAND
 
 _MARKED = 8  # tensors looked at, once it is known which ones the script changes
@@ -19,7 +21,7 @@ _RATES = ("lr", "learning_rate")
 _MOST_ITEMS = 10_000  # of a list that may hold the parameters
 
 
-class Hand:
+class Hand(ByHand):
     """What the recording asks of an optimizer, answered for parameters that the script changes itself."""
 
     def __init__(self, parameters: Sequence[torch.Tensor], optimizer: Any, names: dict[int, str]) -> None:
@@ -53,6 +55,10 @@ class Hand:
     def reached(self) -> list[torch.Tensor]:
         """Those that the last backwards gave gradients to: the others' may be left from a step before."""
         return [parameter for parameter in self.parameters() if not self.parts or id(parameter) in self.touched]
+
+    def follows_the_gradients(self) -> bool:
+        """Whether the update is known to be a multiple of the gradients."""
+        return not math.isnan(self.solved.rate)
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:

@@ -7,13 +7,15 @@ from typing import Any
 import numpy
 import torch
 
-from gradaudit.record.by_hand.graph import sample_of, version_of
+from gradaudit.record.by_hand.graph import sample_of
 from gradaudit.record.by_hand.hand import Hand
 from gradaudit.record.by_hand.rate import UNKNOWN, Solved, solve
+from gradaudit.record.internals import version_of
 from gradaudit.record.measure.stats import COLUMNS
 from gradaudit.record.measuring import measure, measure_update
 from gradaudit.record.observe.tensors import Plan
-from gradaudit.record.storage.steps import StepRecord, drop
+from gradaudit.record.storage.step_record import TensorStatistics
+from gradaudit.record.storage.steps import release
 
 _DESCENDS = 0.1  # the least cosine of the first update with the gradient, where it may be no training at all
 _NORM = COLUMNS.index("gradient_norm")
@@ -28,7 +30,7 @@ class Opened:
         self.last = 0  # which backward of the thread it was
         self.crossed = False  # one of torch's optimizers stepped since
         self.time, self.training = 0.0, -1
-        self.record: StepRecord | None = None  # the fields that were measured
+        self.measured: TensorStatistics | None = None
         self.plan: Plan | None = None
         self.samples: list[Any] = []
         self._kept: tuple[torch.Tensor, int, torch.Tensor] | None = None  # a gradient, its version and its values
@@ -75,14 +77,13 @@ class Opened:
         step, due = recording.coming(self.hand)
         self.hand.identifiers = recording.table.identifiers_of(self.hand.parameters())
         if due:
-            record = StepRecord({}, [], [])
-            self.plan = measure(recording, self.hand, record, step)
-            self.record = None if self.plan is None else record
-        return self.record is not None
+            found = measure(recording, self.hand, step)
+            self.plan, self.measured = found if found is not None else (None, None)
+        return self.measured is not None
 
     def record_step(self, recording: Any, started: float) -> None:
         """The parameters were changed: the record of one step more."""
-        hand, measured = self.hand, self.record
+        hand, measured = self.hand, self.measured
         if not recording.takes(hand):
             return
         # At the end the model may be gone, and the plan that it had is left.
@@ -96,21 +97,19 @@ class Opened:
             measured = None
         record = recording.open_record(hand, plan, self.time, self.between)
         record.samples = self.samples
-        record.row["recorded"] = measured is not None
+        record.row.recorded = measured is not None
         if self.training >= 0:
-            record.row["training"] = self.training
+            record.row.training = self.training
         if measured is not None:
-            record.identifiers, record.sharded = measured.identifiers, measured.sharded
-            record.owned = recording.table.owned_by(plan.optimizer, measured.identifiers.tolist())
-            record.gradients, record.probed = measured.gradients, measured.probed
-            record.snapshots, record.histograms = measured.snapshots, measured.histograms
+            measured.owned = recording.table.owned_by(plan.optimizer, measured.identifiers.tolist())
+            record.tensors = measured
         recording.finish(plan, record, started)
 
     def drop(self) -> None:
         """Throw away what was measured."""
-        if self.record is not None:
-            drop([self.record])
-        self.record, self.plan, self._few, self._kept = None, None, [], None
+        if self.measured is not None:
+            release([self.measured])
+        self.measured, self.plan, self._few, self._kept = None, None, [], None
 
     def left_alone(self, changed: list[torch.Tensor]) -> set[int]:
         """The parameters that stay although such a gradient moves others: the script does not change them."""
@@ -135,17 +134,17 @@ class Opened:
         """The update was made: look at the weights again, and solve it for the learning rate."""
         solved, parameters = UNKNOWN, self.plan.parameters() if self.plan is not None else None
         factor = self._factor()
-        if self.record is not None and self.plan is not None and parameters is not None:
+        if self.measured is not None and self.plan is not None and parameters is not None:
             sampled = self.plan.probe.sampled(parameters)
             if sampled is not None:
                 weight, after, gradient, counts = sampled
-                reached = [gradient is not None for gradient in self.record.gradients[:, _NORM]]
+                reached = [gradient is not None for gradient in self.measured.gradients[:, _NORM]]
                 rounding = numpy.repeat([_rounding(parameter) for parameter in parameters], counts)
                 mine = numpy.repeat(self.plan.owned & numpy.asarray(reached), counts)
                 weight, after, gradient, rounding = (part[mine] for part in (weight, after, gradient, rounding))
                 self._cosine = _cosine(after - weight, gradient)
                 solved = solve(weight, after, gradient, rounding)
-            measure_update(recording, self.plan, self.record)
+            measure_update(recording, self.plan, self.measured)
             self.complete = True
         elif self._few:
             solved = self._solve_few()

@@ -13,10 +13,10 @@ from torch import nn
 
 from gradaudit.record.by_hand.graph import goes_through, leaves_of
 from gradaudit.record.by_hand.hand import Hand, gradient_state, make
-from gradaudit.record.by_hand.known import known as optimizers
 from gradaudit.record.by_hand.opened import Opened
 from gradaudit.record.by_hand.table import disown, forget, rebind
 from gradaudit.record.observe.naming import matching, own_parameters, registered
+from gradaudit.record.observe.optimizers import known as optimizers
 
 _FIRST = 3  # backwards whose leaves are looked for; later those whose number is a power of two
 _PATIENCE = 3  # backwards, after which an optimizer that never stepped is taken to be there for another purpose

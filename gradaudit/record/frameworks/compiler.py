@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from gradaudit.record import session
+from gradaudit.record import hooks, session
 from gradaudit.record.internals import private, transformed
 from gradaudit.record.observe.loss.compiled import GraphLoss, losses_of
 from gradaudit.record.patches import Patch, replace
@@ -25,7 +25,7 @@ def install(module: Any) -> list[Patch]:
     def call_user_compiler(self: Any, gm: Any, *args: Any, **kwargs: Any) -> Any:
         # What is exported or packaged is saved, and must load where gradaudit is not installed.
         kept = getattr(self, "export", False) or getattr(self, "package", None) is not None
-        found = None if kept else session.contained("compiled", losses_of, gm, _tell)
+        found = None if kept else session.guarded_call("losses inside compiled regions", losses_of, gm, _tell)
         compiled = original(self, gm, *args, **kwargs)
         return _watched(compiled, found) if found else compiled
 
@@ -43,7 +43,7 @@ def _watched(compiled: Callable[..., Any], found: list[GraphLoss]) -> Callable[.
         # A backend that runs the graph in Python calls the loss functions themselves, which were seen then.
         if session.current() is not None and getattr(observed, "calls", 0) == before and not transformed():
             observed.calls = before + 1
-            session.guarded("between.on_graph", found, args, outputs)
+            session.guarded(hooks.on_graph, found, args, outputs)
         return outputs
 
     # No attribute is taken over: older compilers follow one of them back to what is inside, past this function.

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from gradaudit.record import session
+from gradaudit.record import hooks, session
 from gradaudit.record.frameworks.optimizer import watch_steps
 from gradaudit.record.internals import private
 from gradaudit.record.observe import naming
@@ -54,7 +54,7 @@ def install_losses(module: Any) -> list[Patch]:
         if before == recording.gathered.book.observed and isinstance(loss, torch.Tensor) and not loss.is_meta:
             targets = kwargs.get("y")
             count = len(targets) if isinstance(targets, torch.Tensor) and targets.ndim else 1
-            session.guarded("between.log", loss, split, count)
+            session.guarded(hooks.on_logged_loss, loss, split, count)
         return loss
 
     return [replace(module.Trainer, "_compute_loss", _compute_loss)]

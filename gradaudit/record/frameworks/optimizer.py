@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from gradaudit.record import session
+from gradaudit.record import hooks, session
 from gradaudit.record.patches import Patch, leave_out_of, replace
 
 Groups = Callable[[Any], list[dict[str, Any]]]
 
 
-class StandIn:
+class OptimizerAdapter:
     """What the recording asks of an optimizer, answered for one that is not torch's."""
 
     def __init__(self, optimizer: Any, groups: Groups) -> None:
@@ -34,7 +34,7 @@ class StandIn:
         return [self._gradients.get(id(parameter), parameter.grad) for parameter in parameters]
 
 
-_stand_ins: "weakref.WeakKeyDictionary[Any, StandIn]" = weakref.WeakKeyDictionary()
+_stand_ins: "weakref.WeakKeyDictionary[Any, OptimizerAdapter]" = weakref.WeakKeyDictionary()
 
 
 def watch_steps(
@@ -53,10 +53,10 @@ def watch_steps(
     """
     original = getattr(owner, name)
 
-    def begin(optimizer: Any, args: Any, kwargs: Any) -> StandIn | None:
+    def begin(optimizer: Any, args: Any, kwargs: Any) -> OptimizerAdapter | None:
         stand_in = _stand_ins.get(optimizer)
         if stand_in is None:
-            kind = type(class_of(optimizer), (StandIn,), {})
+            kind = type(class_of(optimizer), (OptimizerAdapter,), {})
             stand_in = _stand_ins[optimizer] = kind(optimizer, groups)
         stand_in.steps += 1
         if not due(optimizer, stand_in.steps):
@@ -69,13 +69,13 @@ def watch_steps(
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
         if session.current() is None or torch.compiler.is_compiling():
             return original(self, *args, **kwargs)
-        stand_in = session.contained("frameworks", begin, self, args, kwargs)
+        stand_in = session.guarded_call("optimizers of other frameworks", begin, self, args, kwargs)
         if stand_in is not None:
-            session.guarded("before_step", stand_in, (), {})
+            session.guarded(hooks.before_step, stand_in, None)
         try:
             result = original(self, *args, **kwargs)
             if stand_in is not None:
-                session.guarded("after_step", stand_in)
+                session.guarded(hooks.after_step, stand_in)
             return result
         except BaseException as error:
             leave_out_of(error)

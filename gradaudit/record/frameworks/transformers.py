@@ -3,7 +3,7 @@
 import functools
 from typing import Any
 
-from gradaudit.record import session
+from gradaudit.record import hooks, session
 from gradaudit.record.observe.evaluation.splits import told
 from gradaudit.record.patches import Patch, replace
 
@@ -27,7 +27,7 @@ def install(module: Any) -> list[Patch]:
             output = original(self, *args, **kwargs)
         if recording.gathered.book.observed == before:
             # A loss that is written by hand, whose value the Trainer tells.
-            session.contained("frameworks", _log, output, prefix, split)
+            session.guarded_call("optimizers of other frameworks", _log, output, prefix, split)
         return output
 
     return [replace(module.Trainer, "evaluation_loop", evaluation_loop)]
@@ -37,4 +37,4 @@ def _log(output: Any, prefix: str, split: str) -> None:
     name = "_".join((prefix, "loss"))
     value = dict(output.metrics or {}).get(name)
     if isinstance(value, float):
-        session.guarded("between.log", value, split, max(1, int(output.num_samples or 1)))
+        session.guarded(hooks.on_logged_loss, value, split, max(1, int(output.num_samples or 1)))

@@ -77,7 +77,7 @@ class DeviceStatistics:
             slot.rows[:, :_PROBED].copy_(measure_on_device(gradients, self.device))
         return slot
 
-    def look_before(self, slot: Slot, parameters: Sequence[torch.Tensor]) -> bool:
+    def sample_before_step(self, slot: Slot, parameters: Sequence[torch.Tensor]) -> bool:
         """Probe the gradients just measured and the weights before the step; False: this is left to `probe.Probe`."""
         if self._probing is None or self.fault:
             return False
@@ -90,7 +90,7 @@ class DeviceStatistics:
         slot.probed = True
         return True
 
-    def look_after(self, slot: Slot, parameters: Sequence[torch.Tensor]) -> None:
+    def sample_after_step(self, slot: Slot, parameters: Sequence[torch.Tensor]) -> None:
         """Probe the weights after the step."""
         addresses, others = self.addresses_of(parameters)
         if self._probing is not None and not others:
@@ -173,7 +173,9 @@ class _DeviceProbe:
         self._send(addresses)
         kept, column = (self._gradient, self._before), _PROBED + COLUMNS_OF_PROBE.index("gradient_cosine")
         for dtype, members in self._groups:
-            self._kernels.look_before(gradients, self._addresses, members, self._layout, kept, rows, column, dtype)
+            self._kernels.sample_before_step(
+                gradients, self._addresses, members, self._layout, kept, rows, column, dtype
+            )
         if self._origin is None:
             self._origin = self._before.clone()
 
@@ -183,7 +185,9 @@ class _DeviceProbe:
         self._send(addresses)
         kept = self._before, self._origin
         for dtype, members in self._groups:
-            self._kernels.look_after(self._addresses, members, self._layout, kept, self._scales, rows, _PROBED, dtype)
+            self._kernels.sample_after_step(
+                self._addresses, members, self._layout, kept, self._scales, rows, _PROBED, dtype
+            )
 
     def _send(self, addresses: list[int]) -> None:
         if addresses != self._sent:

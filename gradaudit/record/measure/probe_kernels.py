@@ -91,7 +91,7 @@ def _after(
     tl.store(out + 5, tl.sum(both, axis=0) / tl.sqrt(weight * update))
 
 
-def look_before(
+def sample_before_step(
     gradients: torch.Tensor,
     parameters: torch.Tensor,
     members: torch.Tensor,
@@ -112,7 +112,7 @@ def look_before(
     )  # fmt: skip
 
 
-def look_after(
+def sample_after_step(
     parameters: torch.Tensor,
     members: torch.Tensor,
     layout: tuple[torch.Tensor, torch.Tensor],

@@ -16,7 +16,7 @@ SLOTS = 16  # of each half: with more of them the ring alone would be a percent 
 MOST_BYTES = 4_194_304  # of each half: a model of 20,000 tensors gets fewer slots, not more memory
 
 
-class Arrival:
+class HostCopy:
     """One copy to the host; `wait` and `release` are called by the writer's thread."""
 
     def __init__(self, host: torch.Tensor, done: Any, free: "queue.SimpleQueue[torch.Tensor]") -> None:
@@ -37,7 +37,7 @@ class Slot:
 
     def __init__(self, ring: "Ring", rows: torch.Tensor, place: int) -> None:
         self.rows, self.place = rows, place
-        self.arrival: Arrival | None = None
+        self.arrival: HostCopy | None = None
         self.dropped = False
         self.probed = False  # whether the probe's columns are filled too
         self._ring = ring
@@ -116,7 +116,7 @@ class Ring:
                 # Blocking: the writer sleeps in the driver instead of spinning on a core.
                 done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
                 done.record()
-        arrival = Arrival(host, done, self._free)
+        arrival = HostCopy(host, done, self._free)
         for slot in slots:
             slot.arrival = arrival
         self._left[self._half] = done

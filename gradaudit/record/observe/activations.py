@@ -21,6 +21,8 @@ _INPUTS = 10  # samples of the model's input: it seldom changes
 _MOST_MODULES = 512  # hooked; of more, evenly spaced ones
 _UNSEEN = 3  # sampled steps without an output, after which the record says that there is none
 
+# The forward pre-hook of a model, and the forward hook of an activation module.
+Hooks = tuple[Callable[..., None], Callable[..., None]]
 _RECTIFIED = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.GELU, nn.SiLU)
 _LIMITS: dict[type[nn.Module], tuple[float, float]] = {nn.Sigmoid: (0.01, 0.99), nn.Tanh: (-0.99, 0.99)}
 _KINDS = (*_RECTIFIED, *_LIMITS)
@@ -29,8 +31,9 @@ _KINDS = (*_RECTIFIED, *_LIMITS)
 class Activations:
     """The samples of one recording. Hooks stay until `detach`: a change of them would compile a model anew."""
 
-    def __init__(self, table: TensorTable, event: Callable[[str, str], None], *, enabled: bool) -> None:
+    def __init__(self, table: TensorTable, event: Callable[[str, str], None], hooks: Hooks, *, enabled: bool) -> None:
         self.table, self.event, self.enabled = table, event, enabled
+        self._input_hook, self._output_hook = hooks
         self.due = self.input_due = enabled
         self._handles: list[Any] = []
         self._hooked: dict[int, weakref.ref[nn.Module]] = {}
@@ -50,8 +53,6 @@ class Activations:
 
     def attach_to(self, roots: Iterable[nn.Module]) -> None:
         """Hook these models."""
-        from gradaudit.record.patches.modules import INPUT, OUTPUT
-
         for wrapped in roots:
             root = unwrap(wrapped)
             if self._compiled or compiled_already(wrapped):
@@ -63,10 +64,10 @@ class Activations:
             # Inside these, torch takes another path where it finds a hook, and rounds differently.
             own = {id(part) for module in root.modules() if _has_a_fast_path(module) for part in module.modules()}
             if id(root) not in own:
-                self._handles.append(root.register_forward_pre_hook(INPUT, with_kwargs=True))
+                self._handles.append(root.register_forward_pre_hook(self._input_hook, with_kwargs=True))
             found = [module for module in root.modules() if isinstance(module, _KINDS) and id(module) not in own]
             for module in found[:: -(-len(found) // _MOST_MODULES) or 1]:
-                self._handles.append(module.register_forward_hook(OUTPUT))
+                self._handles.append(module.register_forward_hook(self._output_hook))
 
     def detach(self) -> None:
         """Remove the hooks."""

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Sequence, Set
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -26,33 +26,36 @@ from gradaudit.record.observe.loaders import batches_of
 from gradaudit.record.observe.loss import losses
 from gradaudit.record.observe.loss.compiled import GraphLoss, Reading, readings
 from gradaudit.record.observe.loss.losses import Call
-from gradaudit.record.observe.loss.seen import Seen, behind, written_out
+from gradaudit.record.observe.loss.seen import StepObservation, behind, written_out
 from gradaudit.record.observe.loss.undecided import Undecided
-from gradaudit.record.observe.normalisation import note
+from gradaudit.record.observe.optimizers import OptimizerLike
 from gradaudit.record.observe.tensors import Plan
 from gradaudit.record.observe.terms import TERMS
 from gradaudit.record.observe.threads import PerThread, leaves
-from gradaudit.record.observe.unstepped import UNSTEPPED, tell_unstepped
+from gradaudit.record.observe.unstepped import UNSTEPPED, unstepped
+
+if TYPE_CHECKING:
+    from gradaudit.record.storage.step_record import OpenStep
 
 _PENDING = 64  # training losses kept without a backward; more are somebody's metric
 _MOST_PASSES = 10_000  # evaluation passes that wait for a first step
 
 
-class Between:
+class StepObserver:
     """Gathers what the seams see in one thread until an optimizer steps there and takes it."""
 
-    def __init__(self, shared: Gathered, threads: PerThread["Between"]) -> None:
+    def __init__(self, shared: Gathered, threads: PerThread["StepObserver"]) -> None:
         self._threads = threads
         self.shared, self.table, self.observers = shared, shared.table, shared.observers
         self.evaluations, self.undecided = Evaluations(), Undecided()
         self._modes: dict[object, int] = {}  # of what is evaluated in this pass, by the function that does
-        self.step: Any = None  # `steps.OpenStep` between the hooks of an optimizer's step
+        self.step: OpenStep | None = None  # between the hooks of an optimizer's step
         self.hooked = 0  # steps that the hooks saw
         self.backwards = 0
         self.running = False  # a backward of this thread is under way: the engine writes gradients
         self.stepped: set[int] = set()  # optimizers
         self.leaves: set[int] | None = None  # identities of what the last backward reached; None where it was not asked
-        self.seen, self._taken = Seen(), Seen()
+        self.seen, self._taken = StepObservation(), StepObservation()
         self.gradients = Gradients()
         self._pending: list[Call] = []
         self._scale: torch.Tensor | None = None
@@ -96,7 +99,7 @@ class Between:
         shared.settle()
         # A thread that never trains, beside one that does, has no backward to end its passes.
         if self.evaluations.open and not self.backwards and self.evaluations.interrupted(shared.after_step):
-            self.close_pass()
+            self.finish_evaluation()
         if not self.evaluations.open:
             self.evaluations.begin(shared.passes, shared.after_step, shared.time)
             shared.passes += 1
@@ -105,7 +108,7 @@ class Between:
             training = self.observers.call(MODES, mode_here, self.table.living_roots(), self._modes, default=1)
         self.evaluations.add(seen, training, part)
 
-    def on_backward(self, roots: Sequence[Any], gradients: Any, accumulates: bool = False) -> "Between":
+    def on_backward(self, roots: Sequence[Any], gradients: Any, accumulates: bool = False) -> "StepObserver":
         """A backward is about to run from `roots`; whoever runs it says afterwards that it is over.
 
         Whether it `accumulates` gradients in the parameters, as `torch.autograd.backward` does.
@@ -118,7 +121,7 @@ class Between:
         first = self.backwards == 1 and threading.active_count() > 1
         self.leaves = leaves(roots) if first or len(self.shared.training) > 1 else None
         call("evaluation losses", self._decide, roots)
-        call("evaluation losses", self.close_pass)
+        call("evaluation losses", self.finish_evaluation)
         if self.shared.after_step < 0:
             call("evaluation losses", note_training)
         call(CLEARED, look_for_cleared, self, accumulates)
@@ -129,7 +132,7 @@ class Between:
         self.seen.gather()
         self._pending, self._scale = [], None
         if self.shared.after_step < 0 and self.seen.backwards >= UNSTEPPED:
-            tell_unstepped(UNSTEPPED)
+            self.shared.warn(unstepped(UNSTEPPED))
         call("stale gradients", look_for_stale, self)
         self.running = True
         return self
@@ -158,7 +161,7 @@ class Between:
         """Whether no other thread has made a backward."""
         return len(self.shared.training) == 1 and not any(other.running for other in self._threads.others())
 
-    def steps_alone(self, optimizer: Any) -> bool:
+    def steps_alone(self, optimizer: OptimizerLike) -> bool:
         """Whether this thread steps the optimizer and no other does, nor writes its gradients now."""
         number = self.table.numbers.get(optimizer)
         plan = self.table.plans.get(-1 if number is None else number)
@@ -196,10 +199,6 @@ class Between:
             # Scripts change the loss in place after the backward: keep a copy.
             value = (value * weight.detach()).sum() if isinstance(weight, torch.Tensor) else value.sum().clone()
             self.seen.roots.append((value, self._scale))
-
-    def on_batch_norm(self, key: torch.Tensor, input: torch.Tensor) -> None:
-        """A BatchNorm module that `key` belongs to is training on `input`."""
-        note(key, input)
 
     def on_scale(self, scaler: Any) -> None:
         """A GradScaler scaled the loss that is differentiated next."""
@@ -240,7 +239,7 @@ class Between:
         training = self.undecided.training(self._pending, roots, self.table.training())
         self._pending = [*training, *self._pending][-_PENDING:]
 
-    def close_pass(self) -> None:
+    def finish_evaluation(self) -> None:
         """A training step begins, or all ends: the evaluation pass is complete."""
         left = self.undecided.leave()
         for call, part in left if len(self.shared.training) == 1 else ():
@@ -254,7 +253,7 @@ class Between:
         """The open evaluation pass rests: write what it found so far; later rows of it take their place."""
         self.shared.evaluated += self.evaluations.so_far()
 
-    def take(self, number: int, optimizer: Any, first: bool) -> tuple[Seen, Any]:
+    def take(self, number: int, optimizer: OptimizerLike, first: bool) -> tuple[StepObservation, Any]:
         """What belongs to the step that optimizer `number` makes now, and whether its gradients were cleared.
 
         An optimizer that steps right after another one, with no backward between, shares its losses.
@@ -266,7 +265,7 @@ class Between:
             self._adopt(number)
         if self.seen:
             self._taken = self.seen
-        self.seen = Seen()
+        self.seen = StepObservation()
         self.stepped.add(number)
         cleared = self.shared.cleared.pop(number, None)
         taken = self._taken
@@ -284,11 +283,11 @@ class Between:
         for other in others:
             if other.seen and (not other.stepped or other in ended):
                 self.seen.add(other.seen)
-                other.seen = Seen()
+                other.seen = StepObservation()
 
     def skip(self) -> None:
         """Drop what belongs to a step that is not recorded."""
-        self.seen, self._taken = Seen(), Seen()
+        self.seen, self._taken = StepObservation(), StepObservation()
 
     def sample_next(self, due: bool) -> None:
         """Whether the inputs of the coming step's losses are sampled."""
@@ -296,4 +295,4 @@ class Between:
 
     def forget(self) -> None:
         """Drop what a closure's further calls left behind: a line search, not the next step."""
-        self.seen, self._pending, self.clips.calls = Seen(), [], []
+        self.seen, self._pending, self.clips.calls = StepObservation(), [], []

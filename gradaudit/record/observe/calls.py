@@ -6,12 +6,13 @@ changed. Compiled and scripted models are left as they are.
 """
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from gradaudit.record.internals import tracing, transformed
 from gradaudit.record.observe.activations import compiled_already
@@ -30,10 +31,11 @@ _ELSEWHERE = (torch.jit.ScriptModule, nn.DataParallel)
 class Calls:
     """The calls of one recording; once for each optimizer that has parameters without a gradient beside others."""
 
-    def __init__(self, table: TensorTable) -> None:
+    def __init__(self, table: TensorTable, watch: Callable[[Callable[[nn.Module], bool]], RemovableHandle]) -> None:
         self.table = table
+        self._watch = watch  # the calls of modules that are wanted, until the handle is removed
         self._looks: dict[int, int] = {}  # of each optimizer
-        self._handle: Any = None
+        self._handle: RemovableHandle | None = None
         self._watched: dict[int, weakref.ref[nn.Module]] = {}
         self._names: dict[int, str] = {}  # when the watch began
         self._order: dict[int, int] = {}  # of first calls, by the identity of the module
@@ -61,9 +63,7 @@ class Calls:
         self._names = self._names_now()
         # The step that is being made has called its modules already.
         self._order, self._with_gradient, self._steps = {}, set(), -1
-        from gradaudit.record.patches import calls as seam
-
-        self._handle = seam.watch(self.wanted)
+        self._handle = self._watch(self.wanted)
 
     def wanted(self, module: nn.Module) -> bool:
         """Whether this call is news. What is evaluated is not trained, and tells nothing."""

@@ -5,7 +5,6 @@ are no micro-steps of that step. A script may have kept copies of them, to accum
 is not made with the gradients of the backwards that are left, and all of them count.
 """
 
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import compress, islice
@@ -13,11 +12,10 @@ from typing import Any
 
 import torch
 
-from gradaudit.record.by_hand.graph import version_of
-from gradaudit.record.by_hand.hand import Hand
-from gradaudit.record.by_hand.known import known
+from gradaudit.record.internals import version_of
 from gradaudit.record.measure.sharding import local
-from gradaudit.record.observe.loss.seen import Seen
+from gradaudit.record.observe.loss.seen import StepObservation
+from gradaudit.record.observe.optimizers import ByHand, known
 
 CLEARED = "cleared gradients"  # an observer
 
@@ -63,15 +61,15 @@ def note_gradients(between: Any) -> None:
     gradients.after = {id(owner): _states(_parameters(owner)) for owner in owners if id(owner) in gradients.before}
 
 
-def counting(between: Any, seen: Seen, optimizer: Any) -> Seen:
+def counting(between: Any, seen: StepObservation, optimizer: Any) -> StepObservation:
     """What of `seen` counts for the step that the optimizer makes."""
     return seen.since(optimizer) if _made_with_the_last(between.gradients, optimizer) else seen
 
 
 def _made_with_the_last(gradients: Gradients, optimizer: Any) -> bool:
     """Whether it is certain that the step is made with the gradients of the last backward as they lie."""
-    if isinstance(optimizer, Hand):
-        return not math.isnan(optimizer.solved.rate)  # the update is a multiple of them
+    if isinstance(optimizer, ByHand):
+        return optimizer.follows_the_gradients()
     if not isinstance(optimizer, torch.optim.Optimizer):
         return False  # a framework's, which may accumulate in buffers of its own
     before, after = (states.get(id(optimizer), {}) for states in (gradients.before, gradients.after))
@@ -89,7 +87,7 @@ def _owners(between: Any) -> list[Any]:
 
 
 def _parameters(owner: Any) -> Iterator[torch.Tensor]:
-    if isinstance(owner, Hand):
+    if isinstance(owner, ByHand):
         return iter(owner.reached())
     return (parameter for group in owner.param_groups for parameter in group["params"])
 

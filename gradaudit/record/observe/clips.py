@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from gradaudit.record.measure.sharding import local
+from gradaudit.record.observe.optimizers import OptimizerLike
 
 _MOST = 16  # calls kept without a step
 
@@ -58,7 +59,7 @@ class Clips:
                 norms = [torch.linalg.vector_norm(gradient, dtype=torch.float64).to(device) for gradient in gradients]
                 self.calls[-1].norm = torch.linalg.vector_norm(torch.stack(norms))
 
-    def take(self, optimizer: torch.optim.Optimizer) -> tuple[Clip, bool] | None:
+    def take(self, optimizer: OptimizerLike) -> tuple[Clip, bool] | None:
         """The clipping of this optimizer's gradients since its last step, and whether its norm is that of all of them.
 
         Of several, as where one only reads the norm, the tightest threshold and the first norm hold.

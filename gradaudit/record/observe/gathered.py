@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gradaudit.record.observe.evaluation.splits import forget as forget_places
-from gradaudit.record.observe.loss.losses import LossBook
+from gradaudit.record.observe.loss.losses import LossRegistry
 from gradaudit.record.observe.tensors import TensorTable
 from gradaudit.record.observe.terms import Terms
 from gradaudit.record.observers import Observers
@@ -15,10 +15,10 @@ SAMPLED = 4  # losses of one step whose input is sampled: those of the first mic
 class Gathered:
     """What the threads of a recording share."""
 
-    def __init__(self, table: TensorTable, observers: Observers) -> None:
+    def __init__(self, table: TensorTable, observers: Observers, warn: Callable[[str], None]) -> None:
         forget_places()
-        self.table, self.observers = table, observers
-        self.book = LossBook()
+        self.table, self.observers, self.warn = table, observers, warn
+        self.book = LossRegistry()
         self.terms = Terms()
         self.evaluated: list[dict[str, Any]] = []
         self.passes = 0  # evaluation passes begun so far

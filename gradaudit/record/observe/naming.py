@@ -10,8 +10,8 @@ from torch import nn
 
 from gradaudit.record.internals import private
 from gradaudit.record.measure.sharding import class_name, flattened_shapes, part_of
-from gradaudit.record.observe.normalisation import values_of
-from gradaudit.record.observe.variables import namespaces, variable_names
+from gradaudit.record.observe.batch_norm import values_of
+from gradaudit.record.observe.frame_locals import namespaces, variable_names
 from gradaudit.schema import ModuleFacts, TensorFacts
 
 # Wrappers add a level to every name. They are recognised by type: a user's own attribute called

@@ -17,8 +17,9 @@ from gradaudit.record.measure.probe import Probe, device_of
 from gradaudit.record.measure.ring import Slot
 from gradaudit.record.measure.rows import OutputCounter, RowCounter, Snapshot
 from gradaudit.record.measure.stats import ZERO_FRACTION, measure
-from gradaudit.record.observe import groups
+from gradaudit.record.observe import param_groups
 from gradaudit.record.observe.naming import describe, find_roots, label_of, unlike, unwrap, walk
+from gradaudit.record.observe.optimizers import OptimizerLike
 from gradaudit.record.observe.walking import in_training, steadily
 from gradaudit.record.observers import Observers
 from gradaudit.schema import ModuleFacts, OptimizerFacts, TensorFacts
@@ -52,17 +53,17 @@ class Plan:
             return measure_on_device(gradients, self.probe.device)
         return measure(gradients)
 
-    def look_before(
+    def sample_before_step(
         self, measured: Any, gradients: Sequence[torch.Tensor | None], parameters: Sequence[torch.Tensor]
     ) -> None:
         """Probe gradients and weights before a step; `measured` is what `measure` gave for it."""
-        if self.statistics is None or not self.statistics.look_before(measured, parameters):
+        if self.statistics is None or not self.statistics.sample_before_step(measured, parameters):
             self.probe.before(parameters, gradients)
 
-    def look_after(self, measured: Any, parameters: Sequence[torch.Tensor]) -> dict[str, Any]:
+    def sample_after_step(self, measured: Any, parameters: Sequence[torch.Tensor]) -> dict[str, Any]:
         """Probe the weights after the step; its columns, but for those that the slot of a ring holds."""
         if self.statistics is not None and isinstance(measured, Slot) and measured.probed:
-            self.statistics.look_after(measured, parameters)
+            self.statistics.sample_after_step(measured, parameters)
             return {}
         return self.probe.after(parameters)
 
@@ -100,7 +101,7 @@ class TensorTable:
         self._next = 0
         # By class and addresses of the parameters, which are those of others once these are gone.
         self.same: dict[tuple[str, frozenset[int]], tuple[int, list[weakref.ref[torch.Tensor]]]] = {}
-        self.numbers: weakref.WeakKeyDictionary[torch.optim.Optimizer, int] = weakref.WeakKeyDictionary()
+        self.numbers: weakref.WeakKeyDictionary[OptimizerLike, int] = weakref.WeakKeyDictionary()
 
     def living_roots(self) -> list[nn.Module]:
         """The outermost modules that still exist."""
@@ -122,7 +123,7 @@ class TensorTable:
         """Whether every rank holds a part of the tensors; else all ranks have the same and rank 0 speaks for them."""
         return any(facts.placements for facts in self.facts)
 
-    def takes(self, optimizer: torch.optim.Optimizer) -> bool:
+    def takes(self, optimizer: OptimizerLike) -> bool:
         """Whether the steps of this optimizer are recorded: it is known, or there is room for one more."""
         if optimizer in self.numbers:
             return True
@@ -133,7 +134,7 @@ class TensorTable:
         on_device = any(plan.probe.device.type != "cpu" for plan in self.plans.values())
         return on_device or bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
 
-    def knows(self, optimizer: torch.optim.Optimizer) -> bool:
+    def knows(self, optimizer: OptimizerLike) -> bool:
         """Whether the optimizer has made a step."""
         return optimizer in self.numbers
 
@@ -145,7 +146,7 @@ class TensorTable:
         """Which of these tensors the optimizer holds."""
         return numpy.asarray([self.owner.get(one, (-1, -1))[0] == number for one in identifiers], dtype=bool)
 
-    def number(self, optimizer: torch.optim.Optimizer) -> int:
+    def number(self, optimizer: OptimizerLike) -> int:
         """The optimizer's index; a new one for an optimizer not seen before."""
         if optimizer not in self.numbers:
             # An optimizer built again for the same parameters, each epoch perhaps, goes on where the last one was.
@@ -155,18 +156,18 @@ class TensorTable:
             if number < 0 or any(reference() is None for reference in references):
                 number = len(self.optimizers)
                 self.same[key] = number, [weakref.ref(parameter) for parameter in held]
-                self.optimizers.append(groups.facts_of(number, optimizer))
+                self.optimizers.append(param_groups.facts_of(number, optimizer))
             self.numbers[optimizer] = number
         return self.numbers[optimizer]
 
-    def known_plan(self, optimizer: torch.optim.Optimizer) -> Plan:
+    def known_plan(self, optimizer: OptimizerLike) -> Plan:
         """The plan of an optimizer, without a look at each of its parameters; made if there is none."""
         plan = self.plans.get(self.number(optimizer))
         if plan is None or plan.shape != tuple([len(group["params"]) for group in optimizer.param_groups]):
             plan, _ = self.plan_for(optimizer)
         return plan
 
-    def plan_for(self, optimizer: torch.optim.Optimizer) -> tuple[Plan, list[torch.Tensor]]:
+    def plan_for(self, optimizer: OptimizerLike) -> tuple[Plan, list[torch.Tensor]]:
         """The plan of an optimizer and its parameters; made anew when groups were added or parameters replaced."""
         number = self.number(optimizer)
         shape = tuple(len(group["params"]) for group in optimizer.param_groups)
@@ -179,7 +180,7 @@ class TensorTable:
         plan = self.plans[number]
         return plan, plan.parameters() or []
 
-    def resolve(self, number: int, optimizer: torch.optim.Optimizer) -> None:
+    def resolve(self, number: int, optimizer: OptimizerLike) -> None:
         """Find the names and owners of an optimizer's tensors, and make its plan anew."""
         self._forget_the_dead()
         mine = [parameter for group in optimizer.param_groups for parameter in group["params"]]

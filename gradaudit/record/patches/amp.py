@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from gradaudit.record import session
+from gradaudit.record import hooks, session
 from gradaudit.record.patches import Patch, leave_out_of, replace
 
 
@@ -25,7 +25,7 @@ def _scale(original: Callable[..., Any]) -> Callable[..., Any]:
             leave_out_of(error)
             raise
         if session.current() is not None:
-            session.guarded("between.on_scale", self)
+            session.guarded(hooks.on_scale, self)
         return result
 
     return scale
@@ -34,14 +34,14 @@ def _scale(original: Callable[..., Any]) -> Callable[..., Any]:
 def _step(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def step(self: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
-        hooked = session.guarded("hooked_steps")
+        hooked = session.guarded(hooks.hooked_steps)
         try:
             result = original(self, optimizer, *args, **kwargs)
         except BaseException as error:
             leave_out_of(error)
             raise
         if hooked is not None and self.is_enabled():
-            session.guarded("on_scaler_step", optimizer, hooked)
+            session.guarded(hooks.on_scaler_step, optimizer, hooked)
         return result
 
     return step

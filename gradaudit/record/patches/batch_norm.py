@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from gradaudit.record import session
-from gradaudit.record.observe.normalisation import known
+from gradaudit.record import hooks, session
+from gradaudit.record.observe.batch_norm import known
 from gradaudit.record.patches import Patch, leave_out_of, replace, scriptable
 
 
@@ -27,7 +27,7 @@ def _watched(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(input, running_mean, running_var, weight, bias, training, *args, **kwargs)
         key = running_mean if weight is None else weight
         if training and session.current() is not None and not known(key):
-            session.guarded("between.on_batch_norm", key, input)
+            session.guarded(hooks.on_batch_norm, key, input)
         try:
             return original(input, running_mean, running_var, weight, bias, training, *args, **kwargs)
         except BaseException as error:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.nn import utils
 
-from gradaudit.record import session
+from gradaudit.record import hooks, session
 from gradaudit.record.patches import Patch, leave_out_of, replace
 
 BY_NORM, BY_VALUE = 1, 2
@@ -36,7 +36,7 @@ def _watched(original: Callable[..., Any], kind: int, threshold_name: str) -> Ca
         tensors = [seen] if isinstance(seen, torch.Tensor) else seen
         if kind == BY_VALUE and isinstance(tensors, list | tuple):
             # What it takes away cannot be seen afterwards.
-            session.guarded("on_value_clip", tensors, threshold)
+            session.guarded(hooks.before_value_clip, tensors, threshold)
         try:
             result = original(given, *args, **kwargs)
         except BaseException as error:
@@ -44,9 +44,9 @@ def _watched(original: Callable[..., Any], kind: int, threshold_name: str) -> Ca
             raise
         if kind == BY_NORM and isinstance(tensors, list | tuple):
             norm_type = args[1] if len(args) > 1 else kwargs.get("norm_type", 2.0)
-            session.guarded("between.clips.on_clip", kind, tensors, threshold, result, norm_type)
+            session.guarded(hooks.after_norm_clip, kind, tensors, threshold, result, norm_type)
         if isinstance(tensors, list | tuple):
-            session.guarded("by_hand.on_clip", tensors)
+            session.guarded(hooks.on_clip_by_hand, tensors)
         return result
 
     return clip

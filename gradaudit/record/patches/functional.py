@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from gradaudit.record import session
+from gradaudit.record import hooks, session
 from gradaudit.record.internals import private, transformed
 from gradaudit.record.patches import Patch, leave_out_of, pass_over, replace
 
@@ -74,13 +74,13 @@ def _watched_grad(original: Callable[..., Any]) -> Callable[..., Any]:
     def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, *args: Any, **kwargs: Any) -> Any:
         not_ours = _not_ours()
         if not not_ours:
-            session.guarded("between.on_derivative", _listed(outputs))
+            session.guarded(hooks.on_derivative, _listed(outputs))
         if not_ours or kwargs.get("create_graph") or (len(args) > 1 and args[1]) or _called_by_torch():
             return original(outputs, inputs, grad_outputs, *args, **kwargs)
         roots, given = _listed(outputs), _listed(inputs)
         leaves = all(isinstance(item, torch.Tensor) and item.is_leaf and item.requires_grad for item in given)
-        watched = leaves and session.guarded("by_hand.before", roots, given)
-        between = session.guarded("between.on_backward", roots, grad_outputs) if watched else None
+        watched = leaves and session.guarded(hooks.before_backward_by_hand, roots, given)
+        between = session.guarded(hooks.on_backward, roots, grad_outputs) if watched else None
         try:
             result = original(outputs, inputs, grad_outputs, *args, **kwargs)
         except BaseException as error:
@@ -90,7 +90,7 @@ def _watched_grad(original: Callable[..., Any]) -> Callable[..., Any]:
             if between is not None:
                 between.running = False
         if watched:
-            session.guarded("by_hand.after", given, list(result))
+            session.guarded(hooks.after_backward_by_hand, given, list(result))
         return result
 
     return grad
@@ -110,7 +110,7 @@ def _watched_func(original: Callable[..., Any], value: bool) -> Callable[..., An
                 leave_out_of(error)
                 raise
             if inside() and not torch.compiler.is_compiling():
-                session.contained("torch.func.grad", _note, result[0] if has_aux else result)
+                session.guarded_call("trainings by hand", _note, result[0] if has_aux else result)
             return result
 
         plain, inner = original(func, argnums, has_aux), original(noted, argnums, has_aux)
@@ -122,7 +122,7 @@ def _watched_func(original: Callable[..., Any], value: bool) -> Callable[..., An
                 return plain(*args, **kwargs)
             paths = pytree.tree_flatten_with_path(args[argnums])[0]
             given = [leaf for _, leaf in paths if isinstance(leaf, torch.Tensor)]
-            if len(given) < len(paths) or not session.guarded("by_hand.before", [], given, _names(paths)):
+            if len(given) < len(paths) or not session.guarded(hooks.before_backward_by_hand, [], given, _names(paths)):
                 return plain(*args, **kwargs)
             running = _local.running = _Running()
             try:
@@ -134,13 +134,13 @@ def _watched_func(original: Callable[..., Any], value: bool) -> Callable[..., An
                 _local.running = None
             for name, loss, arguments, trained in running.losses:
                 arguments |= {key: arguments[key].detach().requires_grad_() for key in trained}
-                session.guarded("between.on_loss", name, loss.requires_grad_(), arguments)
+                session.guarded(hooks.on_loss, name, loss.requires_grad_(), arguments)
             roots = [running.result] if running.result is not None else []
-            between = session.guarded("between.on_backward", roots, None)
+            between = session.guarded(hooks.on_backward, roots, None)
             if between is not None:
                 between.running = False
             gradients = result[0] if value or has_aux else result
-            session.guarded("by_hand.after", given, pytree.tree_leaves(gradients))
+            session.guarded(hooks.after_backward_by_hand, given, pytree.tree_leaves(gradients))
             return result
 
         pass_over(noted)

@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 
-from gradaudit.record import session
+from gradaudit.record import hooks, session
+from gradaudit.record.compiler import hide_from_compiler
 from gradaudit.record.internals import transformed
 from gradaudit.record.observe.loss.losses import FUNCTIONS, arguments_of
 from gradaudit.record.observe.threads import inside_backward
-from gradaudit.record.patches import Patch, functional, hide_from_compiler, leave_out_of, pass_over, replace, scriptable
+from gradaudit.record.patches import Patch, functional, leave_out_of, pass_over, replace, scriptable
 
 observed = threading.local()  # calls of loss functions that this thread has shown
 
@@ -44,10 +45,10 @@ def _watched_loss(name: str, original: Callable[..., Any]) -> Callable[..., Any]
         seen = session.current() is not None and type(result) is torch.Tensor
         if seen and transformed():
             if functional.inside():
-                session.contained("between.on_loss", functional.note_loss, name, result, bind(args, kwargs))
+                session.guarded_call("losses", functional.note_loss, name, result, bind(args, kwargs))
         elif seen:
             observed.calls = before + 1
-            session.guarded("between.on_loss", name, result, bind(args, kwargs))
+            session.guarded(hooks.on_loss, name, result, bind(args, kwargs))
         return result
 
     return scriptable(loss, original)
@@ -61,8 +62,8 @@ def _watched_backward(original: Callable[..., Any]) -> Callable[..., Any]:
             # Reentrant checkpointing calls backward inside backward: its roots are not losses.
             return original(tensors, grad_tensors, *args, **kwargs)
         roots = list(tensors) if isinstance(tensors, tuple | list) else [tensors]
-        by_hand = session.guarded("by_hand.before", roots)
-        between = session.guarded("between.on_backward", roots, grad_tensors, True)
+        by_hand = session.guarded(hooks.before_backward_by_hand, roots)
+        between = session.guarded(hooks.on_backward, roots, grad_tensors, True)
         try:
             result = original(tensors, grad_tensors, *args, **kwargs)
         except BaseException as error:
@@ -72,9 +73,9 @@ def _watched_backward(original: Callable[..., Any]) -> Callable[..., Any]:
             if between is not None:
                 between.running = False
         if between is not None and between.gradients.wanted:
-            session.guarded("between.after_backward")
+            session.guarded(hooks.after_backward)
         if by_hand:
-            session.guarded("by_hand.after")
+            session.guarded(hooks.after_backward_by_hand)
         return result
 
     pass_over(backward)

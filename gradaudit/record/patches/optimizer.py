@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch.optim import optimizer as optimizers
 
-from gradaudit.record import session
-from gradaudit.record.by_hand import known
+from gradaudit.record import hooks, session
+from gradaudit.record.observe import optimizers as made
 from gradaudit.record.patches import Patch, leave_out_of, replace
 
 _handles: list[Any] = []
@@ -70,16 +70,37 @@ def _arming(original: Callable[..., Any]) -> Callable[..., Any]:
             leave_out_of(error)
             raise
         if not torch.compiler.is_compiling():
-            known.add(self)
-            session.guarded("activations.attach", self.param_groups[-1]["params"])
+            made.add(self)
+            session.guarded(hooks.attach_activations, self.param_groups[-1]["params"])
         return result
 
     return add_param_group
 
 
 def _before(optimizer: Any, args: Any, kwargs: Any) -> Any:
-    return session.guarded("before_step", optimizer, args, kwargs)
+    closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+    if not session.guarded(hooks.before_step, optimizer, closure):
+        return None
+    watched = _watched(closure, optimizer)
+    if "closure" in kwargs:
+        return args, {**kwargs, "closure": watched}
+    return (args[0], watched, *args[2:]), kwargs
+
+
+def _watched(closure: Callable[[], Any], optimizer: Any) -> Callable[[], Any]:
+    """`closure`, after each call of which the recording looks at `optimizer`: before it there are no gradients."""
+
+    def call() -> Any:
+        try:
+            result = closure()
+        except BaseException as error:
+            leave_out_of(error)
+            raise
+        session.guarded(hooks.after_closure, optimizer)
+        return result
+
+    return call
 
 
 def _after(optimizer: Any, args: Any, kwargs: Any) -> None:
-    session.guarded("after_step", optimizer)
+    session.guarded(hooks.after_step, optimizer)

@@ -5,30 +5,31 @@ import os
 import platform
 import socket
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 import torch
 
 import gradaudit
 from gradaudit import endings
-from gradaudit.record.observe.calls import CALLS
+from gradaudit.record.observe.calls import CALLS, Calls
+from gradaudit.record.observe.gathered import Gathered
 from gradaudit.record.observe.terms import TERMS
 from gradaudit.record.settings import MOST_ARGUMENTS, Settings, in_utf8
+from gradaudit.record.storage.steps import WriteBatch
 from gradaudit.record.storage.writer import Writer
 from gradaudit.schema import DataFacts, Meta, PrivateFacts
-
-if TYPE_CHECKING:
-    from gradaudit.record.recording import Recording
 
 
 class Files:
     """The files of this process. Made at the first optimizer step: helpers and workers write nothing."""
 
-    def __init__(self, settings: Settings, recording: "Recording") -> None:
-        self.settings, self.recording = settings, recording
+    def __init__(
+        self, settings: Settings, gathered: Gathered, calls: Calls, overdue: Callable[[], WriteBatch | None]
+    ) -> None:
+        self.settings, self.gathered, self.calls = settings, gathered, calls
         self.directory = Path(settings.directory)
         self.rank, self.world_size = rank_and_world()
         self.pid = os.getpid()
@@ -41,7 +42,7 @@ class Files:
         main = self.rank == 0 and self.attempt == 0
         self.facts_file = self.directory / "run.json" if main else self.folder / "rank.json"
         # Written by its thread: what the training's thread writes, a limit or a slow disk would have it suffer for.
-        self.writer = Writer(self.folder, self.facts, self.facts_file, recording.overdue)
+        self.writer = Writer(self.folder, self.facts, self.facts_file, overdue)
 
     def close(self, state: str) -> None:
         """Finish the writer's thread, which writes `state` last."""
@@ -50,8 +51,8 @@ class Files:
 
     def facts(self) -> bytes:
         """The content of run.json now; called by the writer's thread."""
-        recording, table = self.recording, self.recording.table
-        gathered, observers = recording.gathered, recording.observers
+        gathered = self.gathered
+        table, observers = gathered.table, gathered.observers
         tensors = observers.call("changes of requires_grad", table.facts_now, default=None) or list(table.facts)
         device = next((p.device for plan in list(table.plans.values()) for p in plan.parameters() or []), None)
         meta = Meta(
@@ -71,7 +72,7 @@ class Files:
             restarts=self.restarts,
             every=self.settings.every or 0,
             tensors=observers.call(TERMS, gathered.terms.told, tensors, table.identifier, default=tensors),
-            modules=observers.call(CALLS, recording.calls.facts, default=None) or list(table.modules),
+            modules=observers.call(CALLS, self.calls.facts, default=None) or list(table.modules),
             optimizers=list(table.optimizers),
             losses=observers.call("label counts", gathered.book.facts, default=None) or gathered.book.plain_facts(),
             data=DataFacts(batch_size=gathered.loader_batch_size, batches_per_epoch=gathered.batches_per_epoch),

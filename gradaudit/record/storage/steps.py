@@ -1,11 +1,11 @@
-"""One optimizer step as it is handed to the writer, and how a batch of steps becomes rows.
+"""How a batch of steps becomes rows.
 
 What is measured stays where it was computed until the writer's thread asks for it, so that the
 training thread never waits for a device.
 """
 
+import dataclasses
 import math
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,60 +14,20 @@ import numpy
 import torch
 
 from gradaudit.record.measure.device import probed_columns
-from gradaudit.record.measure.histograms import Sampled
 from gradaudit.record.measure.probe import COLUMNS as COLUMNS_OF_PROBE
-from gradaudit.record.measure.ring import Arrival, Slot
-from gradaudit.record.measure.rows import Snapshot
-from gradaudit.record.measure.samples import Sample
+from gradaudit.record.measure.ring import HostCopy, Slot
 from gradaudit.record.measure.stats import COLUMNS
 from gradaudit.record.measure.transfer import to_host
 from gradaudit.record.observe.loss.losses import Call
-from gradaudit.record.observe.tensors import Plan
 from gradaudit.record.observers import Observers
+from gradaudit.record.storage.step_record import StepRecord, StepRow, TensorStatistics
 from gradaudit.schema import EVALUATIONS, EVENTS, HISTOGRAMS, MODULES, ROWS, STEPS, TENSORS, Table
 
 Columns = dict[str, Any]
 
 
 @dataclass(eq=False)
-class StepRecord:
-    """The facts of one step; tensors among them are read later."""
-
-    row: dict[str, Any]
-    roots: list[tuple[torch.Tensor | float, torch.Tensor | None]]  # backward roots and the AMP scale they carry
-    calls: list[Call]
-    logged: float | torch.Tensor | None = None
-    clip_norm: torch.Tensor | None = None
-    clipped: torch.Tensor | None = None  # share of elements that value clipping changed
-    amp_scale: torch.Tensor | None = None  # gradients still carry it (fused optimizers)
-    found_inf: torch.Tensor | None = None
-    cleared: torch.Tensor | bool | None = None
-    weights: torch.Tensor | None = None  # their checksum
-    identifiers: Any = None  # [tensors]
-    owned: Any = None
-    sharded: bool = False  # the norm over all tensors is known to no single rank
-    gradients: Any = None  # [tensors, COLUMNS], or the slot of a ring that holds them
-    probed: dict[str, Any] = field(default_factory=dict)  # columns of `tensors` found by the probe, [tensors] each
-    rows_due: bool = False  # whether `snapshots` are taken at this step in any case
-    snapshots: list[tuple[int, Snapshot]] = field(default_factory=list)
-    histograms: list[Sampled] = field(default_factory=list)
-    samples: list[tuple[int, Sample]] = field(default_factory=list)  # by module
-
-
-@dataclass(eq=False)
-class OpenStep:
-    """A step between its two hooks. `frame` is the identity of the optimizer's wrapper on the stack."""
-
-    frame: int
-    optimizer: "weakref.ref[torch.optim.Optimizer]"
-    closure: bool = False
-    record: StepRecord | None = None
-    plan: Plan | None = None
-    measured: bool = False  # the gradients, and the weights before the step
-
-
-@dataclass(eq=False)
-class Batch:
+class WriteBatch:
     """Everything handed over at once; calling it gives the rows of each table."""
 
     steps: list[StepRecord]
@@ -81,15 +41,16 @@ class Batch:
         """Wait for what is still on its way from a device, and lay everything out as columns."""
         if not self.away:
             return self._tables()
-        arrivals = _arrivals(self.steps)
+        all_measured = [step.tensors for step in self.steps if step.tensors is not None]
+        arrivals = _arrivals(all_measured)
         for arrival in arrivals:
             arrival.wait()
-        for step in self.steps:
-            if isinstance(step.gradients, Slot):
-                slot, rows = step.gradients, step.gradients.read()
-                step.gradients = rows[:, : len(COLUMNS)]
+        for measured in all_measured:
+            if isinstance(measured.gradients, Slot):
+                slot, rows = measured.gradients, measured.gradients.read()
+                measured.gradients = rows[:, : len(COLUMNS)]
                 if slot.probed:
-                    step.probed = probed_columns(rows)
+                    measured.probed = probed_columns(rows)
         for arrival in arrivals:
             arrival.release()
         self.steps, self.evaluations = to_host((self.steps, self.evaluations), self.ready)
@@ -100,7 +61,7 @@ class Batch:
         rows = [_finish(step, self.observers) for step in self.steps]
         evaluations = call("evaluation losses", _evaluations, self.evaluations, default=[])
         return {
-            "steps": _columns(STEPS, rows),
+            "steps": _columns(STEPS, [vars(row) for row in rows]),
             "evaluations": _columns(EVALUATIONS, evaluations),
             "tensors": call("gradient statistics", _tensor_columns, self.steps, default=None) or _columns(TENSORS, []),
             "histograms": _columns(HISTOGRAMS, call("histograms", _flat, _histograms, self.steps, default=[])),
@@ -122,23 +83,28 @@ def _evaluations(evaluated: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _snapshots(step: StepRecord) -> list[dict[str, Any]]:
     """The rows of table `rows`."""
-    key = {"optimizer": step.row["optimizer"], "step": step.row["step"]}
-    return [{**key, "tensor": tensor, **snapshot.row()} for tensor, snapshot in step.snapshots]
+    key = {"optimizer": step.row.optimizer, "step": step.row.step}
+    snapshots = step.tensors.snapshots if step.tensors is not None else []
+    return [{**key, "tensor": tensor, **snapshot.row()} for tensor, snapshot in snapshots]
 
 
 def drop(steps: Sequence[StepRecord]) -> int:
     """Give up the statistics of steps that the writer is too far behind to take; returns their number."""
-    for arrival in _arrivals(steps):
-        arrival.release()
+    release([step.tensors for step in steps if step.tensors is not None])
     for step in steps:
-        step.gradients, step.probed = None, {}
-        step.row["recorded"], step.snapshots, step.histograms, step.samples = False, [], [], []
+        step.row.recorded, step.tensors, step.samples = False, None, []
     return len(steps)
 
 
-def _arrivals(steps: Sequence[StepRecord]) -> set[Arrival]:
-    """The copies under way that hold the steps' gradients."""
-    slots = [step.gradients for step in steps if isinstance(step.gradients, Slot)]
+def release(measured: Sequence[TensorStatistics]) -> None:
+    """Let go of the copies under way that hold these."""
+    for arrival in _arrivals(measured):
+        arrival.release()
+
+
+def _arrivals(measured: Sequence[TensorStatistics]) -> set[HostCopy]:
+    """The copies under way that hold the gradients."""
+    slots = [one.gradients for one in measured if isinstance(one.gradients, Slot)]
     return {slot.arrival for slot in slots if slot.arrival is not None}
 
 
@@ -150,78 +116,77 @@ def _array(value: Any) -> Any:
     return value.cpu().numpy() if isinstance(value, torch.Tensor) else value
 
 
-def _finish(step: StepRecord, observers: Observers) -> dict[str, Any]:
+def _finish(step: StepRecord, observers: Observers) -> StepRow:
     """The row of table `steps`: device values read, losses of the micro-steps combined."""
-    row, call = dict(step.row), observers.call
-    row["objective"] = call("objectives", _objective, step.roots, default=math.nan)
-    names = ("mean_loss", "loss", "targets", "ignored_targets", "batch_size")
-    row |= zip(names, call("losses", _mean_loss, step.calls, default=_NO_LOSS), strict=True)
-    if step.logged is not None and math.isnan(row["mean_loss"]):
-        row["mean_loss"], row["loss"] = float(_number(step.logged)), row["logged_loss"]
+    row, call = dataclasses.replace(step.row), observers.call
+    row.objective = call("objectives", _objective, step.roots, default=math.nan)
+    row.mean_loss, row.loss, row.targets, row.ignored_targets, row.batch_size = call(
+        "losses", _mean_loss, step.calls, default=_NO_LOSS
+    )
+    if step.logged is not None and math.isnan(row.mean_loss):
+        row.mean_loss, row.loss = float(_number(step.logged)), step.logged_loss
     scale = call("AMP scales", _unscale, step, row)
-    call("gradient statistics", _norm, step, row, scale)
-    row["clipped_fraction"] = math.nan
+    if step.tensors is not None:
+        call("gradient statistics", _norm, step.tensors, row, scale)
     call("gradient clipping", _clipped, step, row)
     if step.weights is not None:
-        row["weight_checksum"] = call("weight checksums", lambda: int(_number(step.weights)), default=0)
+        row.weight_checksum = call("weight checksums", lambda: int(_number(step.weights)), default=0)
     if step.cleared is not None:
-        row["stale"] = call("stale gradients", lambda: int(not bool(_number(step.cleared))), default=-1)
+        row.stale = call("stale gradients", lambda: int(not bool(_number(step.cleared))), default=-1)
     return row
 
 
 _NO_LOSS = (math.nan, -1, 0, 0, 0)
 
 
-def _unscale(step: StepRecord, row: dict[str, Any]) -> float | None:
+def _unscale(step: StepRecord, row: StepRow) -> float | None:
     """Note what a GradScaler did; gives the scale that the step's gradients still carry."""
     if step.found_inf is not None and _number(step.found_inf) > 0:
-        row["skipped"] = True
+        row.skipped = True
     scale = _number(step.amp_scale) if step.amp_scale is not None else None
     # GradScaler unscales in place for other optimizers than fused ones; their scale is the one the loss carried.
-    row["amp_scale"] = scale or _loss_scale(step.roots)
+    row.amp_scale = scale or _loss_scale(step.roots)
     return scale
 
 
-def _norm(step: StepRecord, row: dict[str, Any], scale: float | None) -> None:
+def _norm(measured: TensorStatistics, row: StepRow, scale: float | None) -> None:
     """The gradient norm over the optimizer's tensors, of the gradients without the AMP scale."""
-    if step.gradients is None:
-        return
-    gradients = _array(step.gradients)
+    gradients = _array(measured.gradients)
     if scale:
         gradients = gradients.copy()
         gradients[:, 1:5] /= scale  # norm, mean, standard deviation, largest
-    step.gradients = gradients
-    norms = gradients[step.owned, 1]
+    measured.gradients = gradients
+    norms = gradients[measured.owned, 1]
     finite = norms[~numpy.isnan(norms)]
     largest = float(finite.max(initial=0.0)) or 1.0
-    row["gradient_norm"] = largest * float(numpy.sqrt(((finite / largest) ** 2).sum())) if len(finite) else math.nan
-    if step.sharded or (gradients[step.owned, 6:8] > 0).any():
-        row["gradient_norm"] = math.nan
+    row.gradient_norm = largest * float(numpy.sqrt(((finite / largest) ** 2).sum())) if len(finite) else math.nan
+    if measured.sharded or (gradients[measured.owned, 6:8] > 0).any():
+        row.gradient_norm = math.nan
 
 
-def _clipped(step: StepRecord, row: dict[str, Any]) -> None:
+def _clipped(step: StepRecord, row: StepRow) -> None:
     if step.clip_norm is not None:
-        row["gradient_norm"] = float(_number(step.clip_norm))
+        row.gradient_norm = float(_number(step.clip_norm))
     if step.clipped is not None:
-        row["clipped_fraction"] = float(_number(step.clipped))
+        row.clipped_fraction = float(_number(step.clipped))
 
 
 def _histograms(step: StepRecord) -> list[dict[str, Any]]:
     """The rows of table `histograms`; gradients of fused optimizers still carry the AMP scale."""
     scale = _number(step.amp_scale) if step.amp_scale is not None else 1.0
-    key = {"optimizer": step.row["optimizer"], "step": step.row["step"]}
+    key = {"optimizer": step.row.optimizer, "step": step.row.step}
     return [
         {**key, **row}
-        for sampled in step.histograms
+        for sampled in (step.tensors.histograms if step.tensors is not None else [])
         for row in sampled.rows(scale if sampled.kind == "gradient" and scale else 1.0)
     ]
 
 
 def _sampled(step: StepRecord) -> list[dict[str, Any]]:
     """The rows of table `modules`: of modules, and of the input of each loss function at its first call."""
-    if not step.row["recorded"]:
+    if not step.row.recorded:
         return []
-    number = step.row["global_step"]
+    number = step.row.global_step
     rows: dict[int, dict[str, Any]] = {}
     for call in step.calls:
         # Optimizers that step one after the other share their losses, and each sample is written once.
@@ -261,22 +226,22 @@ def _columns(table: Table, rows: list[dict[str, Any]]) -> Columns:
 
 
 def _tensor_columns(steps: Sequence[StepRecord]) -> Columns:
-    steps = [step for step in steps if step.gradients is not None]
-    if not steps:
+    found = [(step.row, step.tensors) for step in steps if step.tensors is not None]
+    if not found:
         return _columns(TENSORS, [])
-    gradients = numpy.concatenate([step.gradients for step in steps])
-    counts = [len(step.identifiers) for step in steps]
+    gradients = numpy.concatenate([measured.gradients for _, measured in found])
+    counts = [len(measured.identifiers) for _, measured in found]
     columns: Columns = {name: gradients[:, index] for index, name in enumerate(COLUMNS)}
     for name in ("gradient_nan", "gradient_inf"):
         columns[name] = numpy.nan_to_num(columns[name]).astype(numpy.int64)
     for name in COLUMNS_OF_PROBE:
         columns[name] = numpy.concatenate(
             [
-                _array(step.probed[name]) if name in step.probed else numpy.full(count, numpy.nan)
-                for step, count in zip(steps, counts, strict=True)
+                _array(measured.probed[name]) if name in measured.probed else numpy.full(count, numpy.nan)
+                for (_, measured), count in zip(found, counts, strict=True)
             ]
         )
-    columns["optimizer"] = numpy.repeat([step.row["optimizer"] for step in steps], counts)
-    columns["step"] = numpy.repeat([step.row["step"] for step in steps], counts)
-    columns["tensor"] = numpy.concatenate([step.identifiers for step in steps])
+    columns["optimizer"] = numpy.repeat([row.optimizer for row, _ in found], counts)
+    columns["step"] = numpy.repeat([row.step for row, _ in found], counts)
+    columns["tensor"] = numpy.concatenate([measured.identifiers for _, measured in found])
     return columns

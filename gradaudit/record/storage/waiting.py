@@ -8,10 +8,11 @@ from typing import Any
 from gradaudit.record.cadence import Meter
 from gradaudit.record.measure.ring import Slot
 from gradaudit.record.measure.transfer import departures, streams
-from gradaudit.record.observe.between import Between
+from gradaudit.record.observe.between import StepObserver
 from gradaudit.record.observe.gathered import Gathered
 from gradaudit.record.observe.threads import PerThread
-from gradaudit.record.storage.steps import Batch, StepRecord, drop
+from gradaudit.record.storage.step_record import StepRecord
+from gradaudit.record.storage.steps import WriteBatch, drop
 from gradaudit.record.storage.writer import Writer
 
 HAND_OVER_STEPS = 32  # with statistics
@@ -25,7 +26,7 @@ class Waiting:
     """Steps, evaluation passes and events that are not handed over yet."""
 
     def __init__(
-        self, gathered: Gathered, threads: PerThread[Between], meter: Meter, event: Callable[[str, str], None]
+        self, gathered: Gathered, threads: PerThread[StepObserver], meter: Meter, event: Callable[[str, str], None]
     ) -> None:
         self.lock = threading.RLock()  # of the whole recording: everything that the writer's thread takes over
         self.gathered, self.meter = gathered, meter
@@ -44,7 +45,7 @@ class Waiting:
         with self.lock:
             self.steps.append(record)
             self._streams = streams()
-            self._measured += record.gradients is not None
+            self._measured += record.tensors is not None
             fresh = len(self.steps) - self._refused
             late = time.perf_counter() - self._given > HAND_OVER_SECONDS
             return self._measured >= HAND_OVER_STEPS or fresh >= HAND_OVER_MOST or late
@@ -61,11 +62,11 @@ class Waiting:
             if writer.put(self._batch(departures((fresh, self.gathered.evaluated))), wait):
                 self._forget()
                 return
-            self._drop([step for step in fresh if step.gradients is not None])
+            self._drop([step for step in fresh if step.tensors is not None])
             del self.steps[:-MOST_WAITING], self.gathered.evaluated[:-MOST_WAITING]
             self._refused = len(self.steps)
 
-    def overdue(self, writer: Writer) -> Batch | None:
+    def overdue(self, writer: Writer) -> WriteBatch | None:
         """What no step handed over in time; for the writer's thread.
 
         Nothing is launched on a stream of the training: what is on its way is waited for by events.
@@ -89,7 +90,7 @@ class Waiting:
         finally:
             self.lock.release()
 
-    def _resting(self) -> list[Between]:
+    def _resting(self) -> list[StepObserver]:
         return [between for between in self._threads.all() if between.evaluations.at_rest()]
 
     def _depart(self, writer: Writer) -> list[StepRecord]:
@@ -98,7 +99,7 @@ class Waiting:
         self.meter.note_writer(writer.spent, len(self.steps))
         # Those refused before hold no statistics any more: only the new ones are looked at, whatever waits.
         fresh = self.steps[self._refused :]
-        self._drop([step for step in fresh if isinstance(step.gradients, Slot) and not step.gradients.depart()])
+        self._drop([step for step in fresh if step.tensors is not None and not _departed(step.tensors.gradients)])
         return fresh
 
     def _drop(self, steps: Sequence[StepRecord]) -> None:
@@ -106,9 +107,16 @@ class Waiting:
             self.dropped += drop(steps)
             self._event("dropped", f"the disk is behind: tensor statistics of {len(steps)} steps were dropped")
 
-    def _batch(self, ready: list[Any]) -> Batch:
+    def _batch(self, ready: list[Any]) -> WriteBatch:
         gathered = self.gathered
-        return Batch(self.steps, gathered.evaluated, self.events, gathered.observers, ready, away=gathered.table.away())
+        return WriteBatch(
+            self.steps, gathered.evaluated, self.events, gathered.observers, ready, away=gathered.table.away()
+        )
 
     def _forget(self) -> None:
         self.steps, self.gathered.evaluated, self.events, self._refused = [], [], [], 0
+
+
+def _departed(gradients: Any) -> bool:
+    """Whether the statistics are here, or on their way from the device."""
+    return gradients.depart() if isinstance(gradients, Slot) else True

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy
 
-from gradaudit.record import signals
+from gradaudit.record import os_signals
 from gradaudit.record.storage import disk
 from gradaudit.record.storage.disk import Left, replace
 from gradaudit.schema import EVALUATIONS, EVENTS, HISTOGRAMS, MODULES, ROWS, STEPS, TENSORS, Table, arrow_schema
@@ -66,7 +66,7 @@ class Writer:
         self._stale = True  # run.json is behind the rows
         self._due = self._allowed = 0.0  # when it is written next, while the training goes on and at the earliest
         self._thread = threading.Thread(target=self._work, name="gradaudit-writer", daemon=True)
-        with signals.inherited_blocked():
+        with os_signals.inherited_blocked():
             self._thread.start()
 
     def put(self, batch: Rows, wait: bool = False) -> bool:

@@ -1,42 +1,39 @@
 """Draws `Heatmap` panels: each a picture of one pixel a cell, stretched by the chart that surrounds it."""
 
-import base64
 import math
-import struct
-import zlib
 from dataclasses import dataclass
 from itertools import groupby
 
 import altair
-import numpy
 
 from gradaudit.findings import Heatmap
-from gradaudit.report.charts.marks import (
-    Domain,
+from gradaudit.report.charts import tooltips
+from gradaudit.report.charts.heatmap_cells import (
+    BAD_WORDS,
+    EMPTY_COLOUR,
+    SHADES,
+    ZERO_WORDS,
+    colour_scale,
+    png,
+    scale_of,
+)
+from gradaudit.report.charts.primitives import (
     Part,
+    abbreviate,
+    abbreviate_all,
     chart,
-    fitting,
     layered,
     pixels,
-    telling,
-    telling_apart,
     text,
-    wide,
+    text_width,
+    truncate,
     x_axis,
 )
-from gradaudit.report.charts.theme import AXIS, BOLD, CRITICAL, GRID, MUTED, Frame, frame
-from gradaudit.report.text import name
+from gradaudit.report.charts.tables import number_table
+from gradaudit.report.charts.theme import AXIS, BOLD, CRITICAL, MUTED, Frame, frame
+from gradaudit.report.model import Legend, TableView
+from gradaudit.report.text import name, quantity
 
-# Anchors of viridis (matplotlib, CC0). White is the colour farthest from all of them in every colour
-# vision deficiency, so "exactly zero" is white; red tells "not finite".
-VIRIDIS = (
-    (68, 1, 84), (72, 36, 117), (65, 68, 135), (53, 95, 141), (42, 120, 142), (33, 145, 140),
-    (34, 168, 132), (68, 191, 112), (122, 209, 81), (189, 223, 38), (253, 231, 37),
-)  # fmt: skip
-SHADES = 240
-ABSENT, ZERO, BAD, FIRST_SHADE = 0, 1, 2, 3  # palette indices
-ZERO_COLOUR, BAD_COLOUR, EMPTY_COLOUR = "#ffffff", "#d62728", GRID
-ZERO_WORDS, BAD_WORDS = "exactly zero, or no gradient", "NaN or Inf"
 GAP = 22  # px between two panels
 MOST_NAMED = 24
 FEW, NAMED_ROW = 30, 12  # so many rows are made so high, px, that each of them has room for its name
@@ -56,69 +53,6 @@ class Panel:
         return self.row * len(self.heatmap.rows)
 
 
-def palette() -> list[tuple[int, int, int]]:
-    """Colours by palette index."""
-    anchors = numpy.asarray(VIRIDIS, dtype=float)
-    place = numpy.linspace(0, len(anchors) - 1, SHADES)
-    shades = numpy.stack([numpy.interp(place, range(len(anchors)), channel) for channel in anchors.T], axis=1)
-    colours = [(int(r), int(g), int(b)) for r, g, b in shades.round()]
-    return [(255, 255, 255), (255, 255, 255), (214, 39, 40), *colours]
-
-
-def scale_of(heatmaps: list[Heatmap]) -> Domain:
-    """The log10 range of the colours: whole decades around all but the outermost half per cent."""
-    values = [v for heatmap in heatmaps for row in heatmap.values for v in row if v is not None and math.isfinite(v)]
-    if not values:
-        return (-1.0, 0.0)
-    low, high = numpy.percentile(values, [0.5, 99.5])
-    first = math.floor(low)
-    return (float(first), float(max(math.ceil(high), first + 1)))
-
-
-def png(heatmap: Heatmap, scale: Domain) -> str:
-    """The cells as the data URI of an 8-bit palette PNG; the script of the page reads its palette indices."""
-    rows, columns = len(heatmap.rows), max(map(len, heatmap.values), default=0)
-    cells = numpy.full((rows, columns), numpy.nan)
-    for i, values in enumerate(heatmap.values):
-        cells[i, : len(values)] = [numpy.nan if v is None else v for v in values]
-    low, high = scale
-    shade = numpy.clip(numpy.nan_to_num((cells - low) / (high - low)), 0, 1) * (SHADES - 1)
-    index = numpy.where(numpy.isfinite(cells), shade.round() + FIRST_SHADE, ABSENT).astype(numpy.uint8)
-    for mark, marked in ((ZERO, heatmap.zero), (BAD, heatmap.bad)):
-        for i, places in enumerate(marked[:rows]):
-            index[i, [place for place in places if 0 <= place < columns]] = mark
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    lines = b"".join(b"\0" + line.tobytes() for line in index)
-    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", columns, rows, 8, 3, 0, 0, 0))
-    data += chunk(b"PLTE", bytes(value for colour in palette() for value in colour)) + chunk(b"tRNS", b"\0")
-    data += chunk(b"IDAT", zlib.compress(lines, 9)) + chunk(b"IEND", b"")
-    return "data:image/png;base64," + base64.b64encode(data).decode()
-
-
-def special(heatmaps: list[Heatmap]) -> tuple[tuple[str, str], ...]:
-    """The colours of cells without a place on the scale, as far as there are such cells, and what they mean."""
-    found = []
-    if any(any(heatmap.zero) for heatmap in heatmaps):
-        found.append((ZERO_COLOUR, ZERO_WORDS))
-    if any(any(heatmap.bad) for heatmap in heatmaps):
-        found.append((BAD_COLOUR, BAD_WORDS))
-    empty = dict.fromkeys(heatmap.empty for heatmap in heatmaps if _has_empty(heatmap))
-    return (*found, *((EMPTY_COLOUR, name(words)) for words in empty))
-
-
-def _has_empty(heatmap: Heatmap) -> bool:
-    columns = max(map(len, heatmap.values), default=0)
-    for row, values in enumerate(heatmap.values):
-        told = {*(heatmap.zero[row] if row < len(heatmap.zero) else ())}
-        told |= {*(heatmap.bad[row] if row < len(heatmap.bad) else ())}
-        if len(values) < columns or any(value is None and i not in told for i, value in enumerate(values)):
-            return True
-    return False
-
-
 def panels(heatmaps: list[Heatmap], *, narrow: bool) -> list[Panel]:
     """Where each heatmap stands: rows as high as leaves the picture on one screen."""
     found: list[Panel] = []
@@ -131,53 +65,6 @@ def panels(heatmaps: list[Heatmap], *, narrow: bool) -> list[Panel]:
         found.append(Panel(heatmap, top, row))
         top += found[-1].height + GAP
     return found
-
-
-def shape(heatmaps: list[Heatmap], *, narrow: bool) -> Frame:
-    """The frame: as high as the panels, with a margin that holds the labels of the blocks."""
-    last = panels(heatmaps, narrow=narrow)[-1]
-    shown = [label for panel in panels(heatmaps, narrow=narrow) for label in _labels(panel)]
-    labels = [wide(name(label)) for label in shown]
-    left = min(124 if narrow else 200, max(round(16 + max(labels, default=0)), 40))
-    return frame(math.ceil(last.top + last.height), narrow=narrow, left=left, right=18 if narrow else 112)
-
-
-def draw(heatmaps: list[Heatmap], frame: Frame) -> altair.LayerChart:
-    """The chart: one panel under the other over the same steps."""
-    scale = scale_of(heatmaps)
-    first = min(heatmap.first_step for heatmap in heatmaps)
-    last = max(heatmap.last_step for heatmap in heatmaps)
-    domain = (float(first), float(max(last, first + 1)))
-    y = pixels("y", frame.height)
-    layers: list[Part] = []
-    for panel in panels(heatmaps, narrow=frame.narrow):
-        heatmap = panel.heatmap
-        place = {
-            "x": heatmap.first_step, "x2": max(heatmap.last_step, heatmap.first_step + 1),
-            "y": panel.top, "y2": panel.top + panel.height,
-        }  # fmt: skip
-        # What shows through where nothing is known: a grey that is no colour of the scale.
-        ground = chart([place]).mark_rect(fill=EMPTY_COLOUR, stroke=None)
-        layers.append(ground.encode(x=x_axis("x", domain, frame, "step"), x2="x2", y=y, y2="y2"))
-        image = chart([place]).mark_image(url=png(heatmap, scale), aspect=False)
-        layers.append(image.encode(x=x_axis("x", domain, frame, "step"), x2="x2", y=y, y2="y2"))
-        # A row of exact zeros is as white as the page: the outline shows that it is there.
-        outline = chart([place]).mark_rect(fill=None, stroke=AXIS, strokeWidth=1)
-        layers.append(outline.encode(x=x_axis("x", domain, frame, "step"), x2="x2", y=y, y2="y2"))
-        if len(heatmaps) > 1:
-            layers.append(
-                text(
-                    fitting(heatmap.title, frame.width, bold=True),
-                    0,
-                    panel.top - 8,
-                    align="left",
-                    baseline="middle",
-                    bold=True,
-                )
-            )
-        layers += _groups(panel, frame)
-        layers += _pointed(panel, frame) if frame.narrow else _named(panel, frame)
-    return layered(layers)
 
 
 def named_rows(heatmap: Heatmap) -> bool:
@@ -198,7 +85,7 @@ def _groups(panel: Panel, frame: Frame) -> list[Part]:
     rules = []
     row, written = 0, -99.0
     labels = [name(label) for label in _labels(panel)]
-    shown = dict(zip(labels, telling_apart(labels, frame.left - 12), strict=True))
+    shown = dict(zip(labels, abbreviate_all(labels, frame.left - 12), strict=True))
     for label, members in groupby(labels):
         count = len(list(members))
         middle = panel.top + (row + count / 2) * panel.row
@@ -217,7 +104,9 @@ def _named(panel: Panel, frame: Frame) -> list[Part]:
     layers: list[Part] = []
     for label, middle, wrong in _flagged(panel):
         words = wrong or ("in a finding" if _labels(panel) is panel.heatmap.rows else name(label))
-        shown = f"◂ {telling(words, frame.right - 10 - wide('◂ ', bold=True) - wide(words) * (BOLD - 1))}"
+        shown = (
+            f"◂ {abbreviate(words, frame.right - 10 - text_width('◂ ', bold=True) - text_width(words) * (BOLD - 1))}"
+        )
         colour = CRITICAL if wrong else MUTED
         layers.append(text(shown, frame.width + 6, middle, colour, align="left", baseline="middle", bold=True))
     return layers
@@ -232,7 +121,7 @@ def _pointed(panel: Panel, frame: Frame) -> list[Part]:
         layers.append(text("◂", frame.width + 4, middle, colour, align="left", baseline="middle", bold=True))
         said.append(wrong or "in a finding")
     if said:
-        words = fitting("◂ " + ", ".join(dict.fromkeys(said)), frame.width * 0.55)
+        words = truncate("◂ " + ", ".join(dict.fromkeys(said)), frame.width * 0.55)
         colour = CRITICAL if set(said) - {"in a finding"} else MUTED
         layers.append(text(words, frame.width + 12, panel.top - 8, colour, align="right", baseline="middle"))
     return layers
@@ -252,3 +141,110 @@ def _flagged(panel: Panel) -> list[tuple[str, float, str]]:
         wrong = "no gradient" if zeros and zeros >= columns / 2 else "NaN or Inf" if bads else ""
         found.append((label, middle, wrong))
     return found
+
+
+def _median(heatmap: Heatmap, rows: range, columns: range) -> float | None:
+    """The median of a patch, turned back from log10."""
+    cells = sorted(
+        value for i in rows for value in heatmap.values[i][columns.start : columns.stop] if value is not None
+    )
+    return float(10 ** cells[len(cells) // 2]) if cells else None
+
+
+@dataclass(frozen=True)
+class HeatmapChart:
+    """Heatmaps over the same steps, one under the other, in one colour scale."""
+
+    heatmaps: list[Heatmap]
+
+    def frame(self, *, narrow: bool) -> Frame:
+        """The frame: as high as the panels, with a margin that holds the labels of the blocks."""
+        heatmaps = self.heatmaps
+        last = panels(heatmaps, narrow=narrow)[-1]
+        shown = [label for panel in panels(heatmaps, narrow=narrow) for label in _labels(panel)]
+        labels = [text_width(name(label)) for label in shown]
+        left = min(124 if narrow else 200, max(round(16 + max(labels, default=0)), 40))
+        return frame(math.ceil(last.top + last.height), narrow=narrow, left=left, right=18 if narrow else 112)
+
+    def draw(self, frame: Frame) -> altair.LayerChart:
+        """The chart: one panel under the other over the same steps."""
+        heatmaps = self.heatmaps
+        scale = scale_of(heatmaps)
+        first = min(heatmap.first_step for heatmap in heatmaps)
+        last = max(heatmap.last_step for heatmap in heatmaps)
+        domain = (float(first), float(max(last, first + 1)))
+        y = pixels("y", frame.height)
+        layers: list[Part] = []
+        for panel in panels(heatmaps, narrow=frame.narrow):
+            heatmap = panel.heatmap
+            place = {
+                "x": heatmap.first_step, "x2": max(heatmap.last_step, heatmap.first_step + 1),
+                "y": panel.top, "y2": panel.top + panel.height,
+            }  # fmt: skip
+            # What shows through where nothing is known: a grey that is no colour of the scale.
+            ground = chart([place]).mark_rect(fill=EMPTY_COLOUR, stroke=None)
+            layers.append(ground.encode(x=x_axis("x", domain, frame, "step"), x2="x2", y=y, y2="y2"))
+            image = chart([place]).mark_image(url=png(heatmap, scale), aspect=False)
+            layers.append(image.encode(x=x_axis("x", domain, frame, "step"), x2="x2", y=y, y2="y2"))
+            # A row of exact zeros is as white as the page: the outline shows that it is there.
+            outline = chart([place]).mark_rect(fill=None, stroke=AXIS, strokeWidth=1)
+            layers.append(outline.encode(x=x_axis("x", domain, frame, "step"), x2="x2", y=y, y2="y2"))
+            if len(heatmaps) > 1:
+                layers.append(
+                    text(
+                        truncate(heatmap.title, frame.width, bold=True),
+                        0,
+                        panel.top - 8,
+                        align="left",
+                        baseline="middle",
+                        bold=True,
+                    )
+                )
+            layers += _groups(panel, frame)
+            layers += _pointed(panel, frame) if frame.narrow else _named(panel, frame)
+        return layered(layers)
+
+    def tooltip(self) -> str:
+        """The names of the rows, what the numbers of the pictures' pixels mean, and where each panel stands.
+
+        Such a number is the place of its words, or behind those the place of a value on the scale.
+        """
+        heatmaps = self.heatmaps
+        places = {
+            size: {
+                "frame": tooltips.box(self.frame(narrow=narrow)),
+                "panels": [[one.top, one.row, len(one.heatmap.rows)] for one in panels(heatmaps, narrow=narrow)],
+            }
+            for size, narrow in tooltips.SIZES
+        }
+        first, last = min(one.first_step for one in heatmaps), max(one.last_step for one in heatmaps)
+        rows = [[name(row) for row in one.rows] for one in heatmaps]
+        facts = {"label": "step", "x": (first, max(last, first + 1)), "unit": name(heatmaps[0].unit)}
+        words = [name(heatmaps[0].empty), ZERO_WORDS, BAD_WORDS]  # by palette index
+        values = {"range": scale_of(heatmaps), "shades": SHADES, "words": words}
+        return tooltips.encoded({**facts, **values, "rows": rows, **places})
+
+    def table(self) -> TableView:
+        """Each block's median cell at the start, in the middle and at the end, and how many cells are special."""
+        rows = []
+        for heatmap in self.heatmaps:
+            columns = max(map(len, heatmap.values), default=0)
+            thirds = [range(0, max(1, columns // 10)), range(columns * 9 // 20, max(columns * 11 // 20, 1))]
+            thirds.append(range(columns - max(1, columns // 10), columns))
+            start = 0
+            for label, members in groupby(heatmap.groups):
+                stop = start + len(list(members))
+                cells = [quantity(_median(heatmap, range(start, stop), part)) for part in thirds]
+                special = [f"{sum(map(len, part[start:stop])):,}" for part in (heatmap.zero, heatmap.bad)]
+                prefix = f"{heatmap.title}: " if len(self.heatmaps) > 1 else ""
+                rows.append((name(f"{prefix}{label}"), *cells, *special))
+                start = stop
+        return number_table(("block", "first tenth", "middle", "last tenth", "zero cells", "NaN or Inf cells"), rows)
+
+    def legend(self) -> Legend:
+        """The colour scale."""
+        return Legend(scale=colour_scale(self.heatmaps))
+
+    def placeholder(self) -> str:
+        """Nothing: cells without a value have a colour, too."""
+        return ""

@@ -28,7 +28,7 @@ _REFERENCE = re.compile(r"url\(#([\w-]+)\)")
 _URL = re.compile(r"url\s*\(", re.IGNORECASE)
 
 
-def tidy(raw: str, *, identifier: str, title: str, description: str) -> str:
+def sanitize(raw: str, *, identifier: str, title: str, description: str) -> str:
     """An `<svg>` element to put into HTML as it is.
 
     Only `ELEMENTS` and `ATTRIBUTES` stay, images only as inline PNG, references only to ids of this

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from gradaudit.audit.compare import Compared, Comparison, Followed, Pair, Shift, Status
 from gradaudit.audit.differences import GROUPS, Change
 from gradaudit.audit.overview import split_kind
-from gradaudit.evidence.words.wording import names, percent
+from gradaudit.evidence.words.wording import names, percent, plural
 from gradaudit.findings import Dot, Dots, Lines, Mark, Series
 from gradaudit.report.charts.figures import Budget, figure
-from gradaudit.report.charts.marks import unchecked
+from gradaudit.report.charts.primitives import spans_decades, unchecked
 from gradaudit.report.html.report_page import render_page, sources
 from gradaudit.report.html.view import ICONS
 from gradaudit.report.model import FigureView, Icon, Sources, TableView
-from gradaudit.report.text import name, plural, quantity, sentence
+from gradaudit.report.text import name, quantity, sentence
 
 COLOURED, MOST_DOTS, MOST_SHIFTS, MOST_CHANGES, MOST_PANELS = 4, 40, 100, 200, 6
 NOTABLE = 0.3  # decades; a factor of two is more than a seed changes a median over half a run
@@ -168,8 +168,7 @@ def _loss_chart(function: str, runs: Sequence[tuple[int, Compared]], several: bo
             Series(name=f"{run.label} {one.name}", x=one.x, y=one.y, role=role, bad=one.bad)
             for one in (*run.loss[:1], *([evaluation] if evaluation else []))
         ]
-    values = [y for one in series for y in one.y if y is not None]
-    log = bool(values) and min(values) > 0 and max(values) > 300 * min(values)
+    log = spans_decades(y for one in series for y in one.y)
     caption = ["Solid: training, smoothed. Dashed: validation. One colour a run."]
     if any(index >= COLOURED for index, _ in runs):
         caption.append(f"Runs after the first {COLOURED} are grey.")

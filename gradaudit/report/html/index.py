@@ -9,12 +9,13 @@ from urllib.parse import quote
 import gradaudit
 from gradaudit.audit.result import Audit
 from gradaudit.audit.verdict import judged
+from gradaudit.evidence.words.wording import plural
 from gradaudit.findings import Series, Severity
 from gradaudit.report.charts.theme import BLUE, ORANGE
 from gradaudit.report.html.report_page import render_page, sources
 from gradaudit.report.html.view import ICONS, loss_ends, worst
-from gradaudit.report.model import Count, Entry, Icon, Sources
-from gradaudit.report.text import name, plural, quantity, sentence, visible
+from gradaudit.report.model import CheckRow, Count, Icon, Sources
+from gradaudit.report.text import name, quantity, sentence, visible
 
 MOST_RUNS, MOST_FINDINGS = 1000, 3
 BOX = (150, 40)  # px of a loss curve
@@ -47,7 +48,7 @@ class FindingView:
 
     icon: Icon
     severity: str
-    headline: str
+    title: str
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class IndexPage:
     counts: tuple[Count, ...]
     runs: tuple[RunView, ...]
     left_out: str
-    unread: tuple[Entry, ...]
+    unread: tuple[CheckRow, ...]
     version: str
     sources: Sources
 
@@ -101,7 +102,7 @@ def build(runs: Sequence[Audited], unread: Sequence[tuple[str, str]] = ()) -> In
         counts=counts,
         runs=tuple(map(_view, runs[:MOST_RUNS])),
         left_out=f"{plural(left_out, 'more run')} not shown here." if left_out > 0 else "",
-        unread=tuple(Entry(name(label), sentence(reason)) for label, reason in unread),
+        unread=tuple(CheckRow(name(label), sentence(reason)) for label, reason in unread),
         version=gradaudit.__version__,
         sources=sources(),
     )
@@ -133,9 +134,11 @@ def _view(run: Audited) -> RunView:
     audit, overview = run.audit, run.audit.overview
     best = overview.best_evaluation
     # The causes before what they explain, however bad that is.
-    causes = [item.finding for item in audit.ranked]
-    effects = [item.finding for item in audit.all_ranked() if item not in audit.ranked]
-    findings = [FindingView(ICONS[f.severity], f.severity.value, sentence(f.headline)) for f in (*causes, *effects)]
+    effects = [item for item in audit.all_ranked() if item not in audit.ranked]
+    findings = [
+        FindingView(ICONS[item.finding.severity], item.finding.severity.value, sentence(item.title))
+        for item in (*audit.ranked, *effects)
+    ]
     if not findings and judged(audit):
         findings = [FindingView("passed", "none", f"in {plural(len(audit.with_face('clean')), 'check')}")]
     elif not findings:

@@ -10,8 +10,9 @@ from markupsafe import Markup, escape
 
 import gradaudit
 from gradaudit.audit.result import Audit
+from gradaudit.report import run_state
 from gradaudit.report.charts.figures import Budget, figure
-from gradaudit.report.charts.marks import unchecked
+from gradaudit.report.charts.primitives import unchecked
 from gradaudit.report.html import glossary, view
 from gradaudit.report.html.run_figures import layers_figure, over_time_figure, run_figures
 from gradaudit.report.model import Page, Sources
@@ -48,13 +49,13 @@ def render_page(view: object, template: str = "report.html") -> str:
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["unbroken"] = unbroken
+    environment.filters["no_break"] = no_break
     environment.filters["breakable"] = breakable
     environment.filters["code"] = code
     return environment.get_template(template).render(page=view)
 
 
-def unbroken(text: str) -> Markup:
+def no_break(text: str) -> Markup:
     """Escaped `text` in which no line ends within a number such as 3.3e−7 or 12 %; minus signs as in the charts."""
     whole = _NEGATIVE.sub(lambda found: found.group().replace("-", "−"), str(escape(text)))
     whole = _PERCENT.sub("\N{NO-BREAK SPACE}", whole)
@@ -85,12 +86,12 @@ def build(audit: Audit) -> Page:
         title=view.title(audit),
         name=name(audit.meta.name) or "unnamed run",
         line=view.headline_line(audit),
-        banner=view.banner(audit),
+        banner=run_state.banner(audit),
         icon=view.worst(audit),
         verdict=view.verdict_text(audit),
         counts=tuple(view.counts(audit)),
-        first=view.first_things(audit.ranked),
-        facts=view.glance(audit.overview),
+        top_actions=view.top_actions(audit.ranked),
+        summary_facts=view.summary_facts(audit.overview),
         run_figures=overview_figures,
         layers=layers,
         distribution=distribution,
@@ -113,21 +114,8 @@ def build(audit: Audit) -> Page:
 
 def sources() -> Sources:
     """The style sheet and the script of every page."""
-    css, js = (
-        squeezed((templates_folder() / file).read_text(encoding="utf-8")) for file in ("report.css", "report.js")
-    )
+    css, js = ((templates_folder() / file).read_text(encoding="utf-8") for file in ("report.css", "report.js"))
     return Sources(Markup(css), Markup(js), _hash(css), _hash(js))
-
-
-def squeezed(source: str) -> str:
-    """A style sheet or script without indentation, blank lines, whole-line comments and the ends of most lines.
-
-    The spaces around =, => and the like go, too: no text in a script may hold these.
-    """
-    lines = (line.strip() for line in source.splitlines())
-    kept = "\n".join(line for line in lines if line and not line.startswith("//"))
-    # Beside these no end of a line is the end of a statement, in a style sheet or in a script that writes its `;`.
-    return re.sub(r" (=>?|===|&&|\|\|) ", r"\1", re.sub(r"(?<=[{};,(])\n|\n(?=[})])", "", kept))
 
 
 def _hash(source: str) -> str:

@@ -2,15 +2,16 @@
 
 from gradaudit.audit.overview import Overview
 from gradaudit.evidence.charts.run_curves import GAP_TO_EVALUATED
+from gradaudit.evidence.words.wording import plural
 from gradaudit.findings import Lines, Mark, Series
-from gradaudit.report.charts.figures import Budget, figure, panels_figure
-from gradaudit.report.charts.marks import Domain
+from gradaudit.report.charts.figures import Budget, chart_figure, figure
+from gradaudit.report.charts.heatmap import HeatmapChart
+from gradaudit.report.charts.primitives import Domain, spans_decades
 from gradaudit.report.model import FigureView, TableView
-from gradaudit.report.text import name, plural, quantity
+from gradaudit.report.text import name, quantity
 
 MOST_FLAT = 3  # learning rates told in a sentence
 LOW, MOST_LOW = 0.011, 0.15  # of the peak; share of a schedule that may lie below it on a linear axis
-WIDE_RANGE = 300  # greatest loss over least from which a linear axis would flatten the rest
 
 
 def run_figures(overview: Overview, budget: Budget) -> tuple[FigureView, ...]:
@@ -50,7 +51,7 @@ def loss_chart(overview: Overview) -> Lines:
     marks = [mark for mark in (overview.uniform, overview.best_evaluation) if mark is not None]
     if first is not None:
         marks.append(Mark(label="first NaN or Inf", x=float(first)))
-    log = _wide(overview.loss)
+    log = spans_decades(v for one in overview.loss for v in (*one.low, *one.high))
     words = ["Band: the least and the greatest training loss of each slice of steps, so that no spike is hidden."]
     words.append("Line: its centred smoothing." if not overview.evaluations else "Solid: its centred smoothing.")
     words += [f"Dashed: {'validation' if overview.validation else 'evaluations'}."] if overview.evaluations else []
@@ -70,12 +71,6 @@ def loss_chart(overview: Overview) -> Lines:
         marks=marks,
         log=log,
     )
-
-
-def _wide(series: list[Series]) -> bool:
-    """Whether the values span so many decades that only a logarithmic axis shows them all."""
-    values = [v for one in series for v in (*one.low, *one.high) if v is not None]
-    return bool(values) and min(values) > 0 and max(values) > WIDE_RANGE * min(values)
 
 
 def _mostly_low(series: list[Series]) -> bool:
@@ -151,7 +146,7 @@ def over_time_figure(overview: Overview, budget: Budget) -> FigureView | None:
         "sinks is a layer whose gradients shrink. The axis leaves out the smallest 2 % of all elements."
     )
     which = {1: "One layer", 2: "The first and the last layer"}.get(len(panels), "The first, middle and last layer")
-    return panels_figure(panels, which, caption, "figure-times", budget)
+    return chart_figure(HeatmapChart(panels), which, caption, "figure-times", budget)
 
 
 def learning_rate_chart(overview: Overview) -> Lines:
@@ -218,4 +213,4 @@ def layers_figure(overview: Overview, budget: Budget) -> FigureView | None:
             f" A GradScaler found NaN or Inf and skipped {plural(overview.skipped_unseen, 'step')}; no tensor was "
             "recorded there, so none is marked."
         )
-    return panels_figure(panels, "Every layer, every step", caption, "figure-layers", budget)
+    return chart_figure(HeatmapChart(panels), "Every layer, every step", caption, "figure-layers", budget)

@@ -7,21 +7,22 @@ from gradaudit.audit.causes import Ranked
 from gradaudit.audit.overview import Overview, ParameterRow
 from gradaudit.audit.result import Audit, Outcome
 from gradaudit.audit.verdict import judged, verdict
+from gradaudit.evidence.words.wording import plural
 from gradaudit.findings import Confidence, Severity
-from gradaudit.report import laboratory, measure_text
+from gradaudit.report import laboratory, measure_text, run_state
 from gradaudit.report.charts.figures import Budget, figure
 from gradaudit.report.html.prose import prose
 from gradaudit.report.model import (
     ActionView,
     CardView,
+    CheckRow,
     Count,
-    Entry,
     Fact,
-    First,
     Icon,
     ParameterView,
+    TopAction,
 )
-from gradaudit.report.text import duration, large, name, plural, quantity, sentence, visible, visible_lines
+from gradaudit.report.text import duration, large, name, quantity, sentence, visible, visible_lines
 
 MOST_LOSSES = 4  # tiles
 LITERAL = ("Run", "Host", "User", "Directory", "Command")  # facts that are shown as they were typed
@@ -32,7 +33,6 @@ CONFIDENCE = {
     Confidence.MEDIUM: "Medium confidence",
     Confidence.LOW: "Low confidence",
 }
-ENDED = {"killed": "killed", "failed": "failed", "interrupted": "cut short", "running": "still training"}
 ICONS: dict[Severity, Icon] = {
     Severity.CRITICAL: "critical",
     Severity.WARNING: "warning",
@@ -43,17 +43,6 @@ ICONS: dict[Severity, Icon] = {
 def anchor(text: str) -> str:
     """An id that is safe in a URL; the page's own ids have a hyphen, those of findings come from one word."""
     return re.sub(r"[^A-Za-z0-9_-]", "-", text)[:100] or "finding"
-
-
-def banner(audit: Audit) -> str:
-    """What a reader must know before the verdict: the run did not end by itself."""
-    last = max(0, audit.overview.steps - 1)
-    return {
-        "killed": f"The run was killed: the record ends at step {last:,}. What is below holds up to there.",
-        "failed": f"The script ended with an error at step {last:,}. What is below holds up to there.",
-        "interrupted": f"The run was cut short at step {last:,}. What is below holds up to there.",
-        "running": f"The run is still training: the record reached step {last:,} when it was read.",
-    }.get(audit.state, "")
 
 
 def headline_line(audit: Audit) -> str:
@@ -102,14 +91,14 @@ def counts(audit: Audit) -> Iterator[Count]:
             yield Count(icon, number, label, href)
 
 
-def first_things(ranked: Iterable[Ranked], most: int = 3) -> tuple[First, ...]:
+def top_actions(ranked: Iterable[Ranked], most: int = 3) -> tuple[TopAction, ...]:
     """The first action of each root, worst first; notes only where nothing is worse."""
     roots = [item for item in ranked if item.finding.actions]
     severe = [item for item in roots if item.finding.severity is not Severity.NOTE] or roots
-    found: dict[str, First] = {}
+    found: dict[str, TopAction] = {}
     for item in severe:
         text = sentence(item.finding.actions[0].text)
-        found.setdefault(text, First(text, sentence(item.finding.headline), anchor(item.anchor)))
+        found.setdefault(text, TopAction(text, sentence(item.title), anchor(item.anchor)))
     return tuple(found.values())[:most]
 
 
@@ -124,7 +113,7 @@ def loss_ends(overview: Overview) -> list[tuple[str, str, str]]:
     ]
 
 
-def glance(overview: Overview) -> tuple[Fact, ...]:
+def summary_facts(overview: Overview) -> tuple[Fact, ...]:
     """The numbers under "The run"."""
     facts = []
     for (owner, first, last), one in list(zip(loss_ends(overview), overview.ends, strict=True))[:MOST_LOSSES]:
@@ -176,6 +165,7 @@ def cards(audit: Audit, budget: Budget) -> tuple[tuple[CardView, ...], int]:
             icon=ICONS[finding.severity],
             severity=finding.severity.value.capitalize(),
             confidence=CONFIDENCE[finding.confidence],
+            title=sentence(item.title),
             headline=sentence(finding.headline),
             seen=sentence(finding.seen),
             steps=f"step {first:,}" if first == last else f"steps {first:,} to {last:,}",
@@ -186,7 +176,7 @@ def cards(audit: Audit, budget: Budget) -> tuple[tuple[CardView, ...], int]:
             actions=actions,
             advice=() if actions else prose(document.get("What to try", "")),
             measures=tuple(measure_text.view(one) for one in finding.measures[:20]),
-            cause=sentence(cause.finding.headline) if cause else "",
+            cause=sentence(cause.title) if cause else "",
             cause_id=anchor(cause.anchor) if cause else "",
             consequences=below,
         )
@@ -195,10 +185,10 @@ def cards(audit: Audit, budget: Budget) -> tuple[tuple[CardView, ...], int]:
     return shown, len(audit.all_ranked()) - (MOST_CARDS - room)
 
 
-def entries(outcomes: Iterable[Outcome]) -> tuple[Entry, ...]:
+def entries(outcomes: Iterable[Outcome]) -> tuple[CheckRow, ...]:
     """Checks without a finding: what was measured, or why not and how to enable it."""
     return tuple(
-        Entry(
+        CheckRow(
             name(outcome.diagnoser),
             sentence(outcome.measured or outcome.reason),
             sentence(outcome.enable),
@@ -265,5 +255,5 @@ def title(audit: Audit) -> str:
     found = [f"{count.number} {count.label}" for count in counts(audit) if count.icon in ICONS.values()]
     if not found:
         found = ["nothing found" if judged(audit) else "too little recorded"]
-    ended = [ENDED[audit.state]] if audit.state in ENDED else []
-    return f"{', '.join([*ended, *found])} – {visible(name(audit.meta.name, 60))} – gradaudit"
+    words = ", ".join(filter(None, [run_state.label(audit), *found]))
+    return f"{words} – {visible(name(audit.meta.name, 60))} – gradaudit"

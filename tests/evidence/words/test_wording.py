@@ -11,6 +11,7 @@ from gradaudit.evidence.words.wording import (
     percent,
     plural,
     setting,
+    times,
 )
 
 
@@ -34,6 +35,15 @@ def test_settings_are_as_a_user_types_them(value, text):
     assert float(text) == pytest.approx(value)
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1.4, "1.4"), (19_300, "19,300"), (999_400, "999,000"), (999_900, "1.0 million"), (1.3e7, "13 million"),
+     (2.5e11, "250 billion"), (3e12, "3.0 trillion"), (1e15, "1e15"), (float("inf"), "infinity")],
+)  # fmt: skip
+def test_many_times_are_told_without_an_exponent(value, text):
+    assert times(value) == text
+
+
 def test_shares_factors_and_counts():
     assert [percent(share) for share in (0.123, 0.05, 0.004, 0.00012, 0.0)] == [
         "12 %", "5 %", "0.4 %", "0.012 %", "0 %",
@@ -45,6 +55,13 @@ def test_shares_factors_and_counts():
     assert plural(1, "step") == "1 step"
     assert plural(1320, "step") == "1,320 steps"
     assert plural(2, "loss", "losses") == "2 losses"
+
+
+def test_large_factors_are_told_in_words():
+    values = (1.44, 19_306.0, 1.31e7, 2.5e9, 1.23e14, 3e17)
+    assert [times(value) for value in values] == [
+        "1.4", "19,300", "13 million", "2.5 billion", "123 trillion", "3e17",
+    ]  # fmt: skip
 
 
 def test_lists():

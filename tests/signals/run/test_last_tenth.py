@@ -48,7 +48,7 @@ def test_a_check_of_the_end_needs_records_of_the_end(tmp_path, name, table):
 def test_rows_that_are_not_recorded_to_the_end_are_not_said_to_stop(tmp_path):
     build, _ = SICK["dead_embedding"]["stopped"]
     run = build(tmp_path / "run")
-    assert "stop receiving a gradient" in assert_finds(dead_embedding, run).headline
+    assert "Dead embedding rows" in assert_finds(dead_embedding, run).title
     assert "the rows were last recorded at step" in assert_could_not_look(dead_embedding, cut(run, "rows", 0.8))
 
 

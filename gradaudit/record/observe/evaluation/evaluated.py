@@ -9,8 +9,8 @@ from torch.nn.parameter import is_lazy
 
 from gradaudit.record.observe.evaluation.identity import attributes_of
 from gradaudit.record.observe.evaluation.splits import script_frames
+from gradaudit.record.observe.frame_locals import variables_of
 from gradaudit.record.observe.naming import own_parameters, walk
-from gradaudit.record.observe.variables import variables_of
 
 MODES = "modes of evaluations"  # the observer
 _TRAINING, _UNKNOWN = 1, -1

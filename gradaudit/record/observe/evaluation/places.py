@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from gradaudit.record.observe.evaluation import source
 from gradaudit.record.observe.evaluation.source import Loop, Position, identifiers, text_of
 from gradaudit.record.observe.evaluation.words import held_out, is_data, one_of, splits_of, tokens_of
-from gradaudit.record.observe.variables import variables_of
+from gradaudit.record.observe.frame_locals import variables_of
 
 # Parameters by which functions are told what to evaluate.
 OPTIONS = ("split", "phase", "mode", "stage", "subset", "partition", "fold")

@@ -13,7 +13,7 @@ from gradaudit.record.observe.evaluation.parts import FEW, Level, Part
 from gradaudit.record.observe.evaluation.places import Place, place_of
 from gradaudit.record.observe.evaluation.source import COMPREHENSIONS, Loop, Over, Position
 from gradaudit.record.observe.evaluation.words import held_out, one_of, tokens_of
-from gradaudit.record.observe.variables import variables_of
+from gradaudit.record.observe.frame_locals import variables_of
 
 _DEEPEST = 12  # frames looked at, counted from the loss
 _DATA = {"data", "dataset", "examples", "samples"}  # parameters of a function that goes over one data set

@@ -73,7 +73,7 @@ class GraphLoss:
 
 
 class Reading(NamedTuple):
-    """One loss as `Between.on_loss` takes it."""
+    """One loss as `StepObserver.on_loss` takes it."""
 
     name: str
     result: torch.Tensor

@@ -55,7 +55,7 @@ class Call:
 
 
 @dataclass
-class LossBook:
+class LossRegistry:
     """The loss functions seen so far."""
 
     kinds: dict[tuple[Any, ...], Kind] = field(default_factory=dict)

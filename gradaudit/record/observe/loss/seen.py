@@ -7,13 +7,13 @@ from typing import Any
 import torch
 
 from gradaudit.record.observe.loss.hand_written import likelihood
-from gradaudit.record.observe.loss.losses import Call, LossBook, has_value, node_key, together
+from gradaudit.record.observe.loss.losses import Call, LossRegistry, has_value, node_key, together
 
 _GATHERED = 1024  # backward roots and losses kept one by one; more are added up
 
 
 @dataclass(eq=False)
-class Seen:
+class StepObservation:
     """What belongs to one step."""
 
     # Their values, with the AMP scale.
@@ -28,7 +28,7 @@ class Seen:
     def __bool__(self) -> bool:
         return bool(self.roots or self.calls) or self.logged is not None
 
-    def add(self, other: "Seen") -> None:
+    def add(self, other: "StepObservation") -> None:
         """Take in what another thread saw for the same step."""
         self.marks = {} if self else other.marks
         self.roots += other.roots
@@ -41,10 +41,12 @@ class Seen:
         """The optimizer's gradients were cleared."""
         self.marks[id(optimizer)] = (len(self.roots), len(self.calls), self.backwards)
 
-    def since(self, optimizer: Any) -> "Seen":
+    def since(self, optimizer: Any) -> "StepObservation":
         """What was seen since the optimizer's gradients were cleared last."""
         roots, calls, backwards = self.marks.get(id(optimizer), (0, 0, 0))
-        rest = Seen(self.roots[roots:], self.calls[calls:], self.logged, self.backwards - backwards, self.given)
+        rest = StepObservation(
+            self.roots[roots:], self.calls[calls:], self.logged, self.backwards - backwards, self.given
+        )
         for call in rest.calls:
             # A sample of the input of the same loss is better than none.
             if all(one.sample is None for one in rest.calls if one.loss == call.loss):
@@ -89,8 +91,8 @@ def leading_to(pending: Sequence[Call], roots: Sequence[Any]) -> list[Call]:
 
 def written_out(between: Any, roots: Sequence[Any], gradients: Any) -> list[Call]:
     """The cross entropy that the one root is, where the script wrote it out itself; its value was seen last."""
-    book: LossBook = between.shared.book
-    seen: Seen = between.seen
+    book: LossRegistry = between.shared.book
+    seen: StepObservation = between.seen
     root = roots[0] if book.looks and gradients is None and len(roots) == 1 and seen.roots else None
     if type(root) is not torch.Tensor or root.grad_fn is None or not has_value(root):
         return []

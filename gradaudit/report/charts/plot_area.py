@@ -6,18 +6,18 @@ from collections.abc import Iterator
 import altair
 
 from gradaudit.findings import Lines, Series
-from gradaudit.report.charts.marks import (
+from gradaudit.report.charts.primitives import (
     Domain,
     Part,
     around,
     axis_of,
     decades,
     drawable,
-    fitting,
     number_format,
     power_format,
     text,
-    wide,
+    text_width,
+    truncate,
     x_axis,
 )
 from gradaudit.report.charts.theme import Frame
@@ -50,7 +50,7 @@ def heights(evidence: Lines) -> Domain:
     return (low if low == 0 else low - pad, high + pad)
 
 
-class Plane:
+class PlotArea:
     """The plot's area: from values to px."""
 
     def __init__(self, evidence: Lines, frame: Frame, domain: Domain | None) -> None:
@@ -70,8 +70,8 @@ class Plane:
         drawn = [y for series in evidence.series for y in series.y if y is not None and drawable(y, self.log)]
         self.whole = max(drawn, default=0) > 1 and all(abs(y) < 1e6 and float(y).is_integer() for y in drawn)  # counts
         self.whole_x = all(float(x).is_integer() for series in evidence.series for x in series.x)
-        self.x_label, self.y_label = evidence.x_label, fitting(evidence.y_label, frame.width)
-        self.take(0.0, ABOVE, wide(self.y_label))
+        self.x_label, self.y_label = evidence.x_label, truncate(evidence.y_label, frame.width)
+        self.take(0.0, ABOVE, text_width(self.y_label))
         # Below the stroke of NaN and infinities.
         self.ceiling = 13.0 if any(series.bad for series in evidence.series) else 4.0
 
@@ -119,7 +119,7 @@ class Plane:
 
         Lines that they have to cross go on around the letters.
         """
-        size = wide(words, bold=bold)
+        size = text_width(words, bold=bold)
         left, middle = min(spots, key=lambda spot: self.covered(spot[0], spot[0] + size, spot[1]))
         halo = self.covered(left, left + size, middle) > 0
         self.take(left, middle, size)

@@ -12,7 +12,7 @@ from gradaudit.diagnoser import SECTIONS, Diagnoser
 from gradaudit.schema import TABLES
 
 CATALOGUE = Path(__file__).parents[1] / "diagnosers" / "README.md"
-RENEW = "python -m gradaudit.report.pages"
+RENEW = "python -m gradaudit.report.explain"
 
 
 def listing(diagnosers: Iterable[Diagnoser], *, width: int = 88) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from gradaudit.record.observe.optimizers import OptimizerLike
 from gradaudit.schema import OptimizerFacts
 
 
@@ -22,7 +23,7 @@ def momentum(group: dict[str, Any]) -> float:
     return number(betas[0] if isinstance(betas, tuple | list) and betas else group.get("momentum", 0.0))
 
 
-def facts_of(index: int, optimizer: torch.optim.Optimizer) -> OptimizerFacts:
+def facts_of(index: int, optimizer: OptimizerLike) -> OptimizerFacts:
     """What is known of an optimizer when it makes its first step."""
     defaults: dict[str, Any] = {}
     for name, value in optimizer.defaults.items():

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from gradaudit.record import session
+from gradaudit.record import hooks, session
 from gradaudit.record.patches import Patch, leave_out_of, replace
 
 
@@ -20,7 +20,7 @@ def _watched(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def __iter__(self: Any) -> Any:
         if session.current() is not None and torch.utils.data.get_worker_info() is None:
-            session.guarded("between.on_loader", self)
+            session.guarded(hooks.on_loader, self)
         try:
             return original(self)
         except BaseException as error:

@@ -13,6 +13,7 @@ from altair.utils.schemapi import debug_mode
 from gradaudit.report.charts.theme import BOLD, CHARACTER, MUTED, PAPER, Frame
 from gradaudit.report.text import name
 
+WIDE_RANGE = 300  # greatest value over least from which on a linear axis would flatten the rest
 Layer = altair.Chart | altair.LayerChart
 Domain = tuple[float, float]
 
@@ -38,7 +39,7 @@ def x_axis(field: str, domain: Domain, frame: Frame, title: str, *, whole: bool 
     if whole and domain[1] - domain[0] < frame.ticks:
         ticks = {"values": list(range(math.ceil(domain[0]), math.floor(domain[1]) + 1))}
     format = ",d" if "values" in ticks else number_format(*domain)
-    axis = axis_of(format, title=fitting(title, frame.width), **ticks)
+    axis = axis_of(format, title=truncate(title, frame.width), **ticks)
     return altair.X(f"{field}:Q", scale=altair.Scale(domain=list(domain), nice=False, zero=False), axis=axis)
 
 
@@ -125,50 +126,52 @@ def patches(boxes: Sequence[tuple[float, float, float, float]], colour: str, *, 
     return patch
 
 
-def fitting(label: str, width: float, *, bold: bool = False) -> str:
+def truncate(label: str, width: float, *, bold: bool = False) -> str:
     """`label`, its middle cut out so that it takes at most about `width` px."""
     return name(label, max(4, int(width / CHARACTER / (BOLD if bold else 1))))
 
 
-def telling(label: str, width: float) -> str:
+def abbreviate(label: str, width: float) -> str:
     """The name of a tensor or module in at most about `width` px: the end of its path, and the number of its layer.
 
     Of `layers.12.mlp.expand` stays `…12.mlp.expand` or `…12…expand`: what all names begin with tells none apart.
     """
-    if wide(label) <= width:
+    if text_width(label) <= width:
         return label
     parts = label.split(".")
     indices = [i for i, part in enumerate(parts[:-1]) if part.isdigit()]
     for first in range(1, indices[0] + 1 if indices else 0):
         shown = "…" + ".".join(parts[first:])
-        if wide(shown) <= width:
+        if text_width(shown) <= width:
             return shown
     if indices:
         head = f"…{parts[indices[0]]}…"
         for first in range(indices[0] + 1, len(parts)):
             shown = head + ".".join(parts[first:])
-            if wide(shown) <= width:
+            if text_width(shown) <= width:
                 return shown
-        room = int((width - wide(head)) / CHARACTER)
+        room = int((width - text_width(head)) / CHARACTER)
         if room >= 3:
             return head + parts[-1][-room:]
-    return fitting(label, width)
+    return truncate(label, width)
 
 
-def telling_apart(labels: Sequence[str], width: float) -> list[str]:
-    """`telling` of each; where one loses the beginning of its path, those with the same beginning lose it, too."""
-    cut = {label.partition(".")[0] for label in labels if wide(label) > width}
+def abbreviate_all(labels: Sequence[str], width: float) -> list[str]:
+    """`abbreviate` of each; where one loses the beginning of its path, those with the same beginning lose it, too."""
+    cut = {label.partition(".")[0] for label in labels if text_width(label) > width}
 
     def numbered(label: str) -> bool:
         return any(part.isdigit() for part in label.split(".")[1:-1])
 
     return [
-        telling(label, min(width, wide(label) - 1) if numbered(label) and label.partition(".")[0] in cut else width)
+        abbreviate(
+            label, min(width, text_width(label) - 1) if numbered(label) and label.partition(".")[0] in cut else width
+        )
         for label in labels
     ]
 
 
-def wide(label: str, *, bold: bool = False) -> float:
+def text_width(label: str, *, bold: bool = False) -> float:
     """About how many px `label` takes."""
     return len(label) * CHARACTER * (BOLD if bold else 1)
 
@@ -184,6 +187,12 @@ def around(low: float, high: float) -> Domain:
     """The powers of ten that enclose two positive values."""
     first, last = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9)
     return (10.0 ** (first - 1), 10.0 ** (last + 1)) if first == last else (10.0**first, 10.0**last)
+
+
+def spans_decades(values: Iterable[float | None]) -> bool:
+    """Whether positive values differ so much that a linear axis would flatten all but the greatest."""
+    known = [value for value in values if value is not None]
+    return bool(known) and min(known) > 0 and max(known) > WIDE_RANGE * min(known)
 
 
 def number_format(low: float, high: float) -> Any:

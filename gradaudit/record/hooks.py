@@ -1,0 +1,184 @@
+"""The hooks of a recording: what patches and frameworks call, always through `session.guarded`.
+
+Each hands on to the part of the recording that is concerned. A fault behind one that is marked with an observer ends
+that observer. The others are the core: backward passes and steps, without which nothing could be recorded.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from gradaudit.record.observe import batch_norm
+from gradaudit.record.observe.between import StepObserver
+from gradaudit.record.observe.loss.compiled import GraphLoss
+from gradaudit.record.observe.optimizers import OptimizerLike
+from gradaudit.record.recording import Recording
+
+Hook = TypeVar("Hook", bound=Callable[..., Any])
+
+OBSERVERS: dict[Callable[..., Any], str] = {}  # the observer behind each hook that has one
+
+
+def observer(name: str) -> Callable[[Hook], Hook]:
+    """Mark a hook: a fault behind it ends this observer, and nothing else."""
+
+    def mark(hook: Hook) -> Hook:
+        OBSERVERS[hook] = name
+        return hook
+
+    return mark
+
+
+def before_step(recording: Recording, optimizer: OptimizerLike, closure: Any) -> bool:
+    """The optimizer is about to step; whether its closure has to be watched."""
+    return recording.before_step(optimizer, closure)
+
+
+def after_closure(recording: Recording, optimizer: OptimizerLike) -> None:
+    """The closure of an optimizer's step returned."""
+    recording.after_closure(optimizer)
+
+
+def after_step(recording: Recording, optimizer: OptimizerLike) -> None:
+    """The optimizer has stepped."""
+    recording.after_step(optimizer)
+
+
+def on_backward(recording: Recording, roots: Sequence[Any], gradients: Any, accumulates: bool = False) -> StepObserver:
+    """A backward is about to run; returns what the caller tells that it is over."""
+    return recording.between.on_backward(roots, gradients, accumulates)
+
+
+@observer("cleared gradients")
+def after_backward(recording: Recording) -> None:
+    """A backward has run whose gradients are looked at."""
+    recording.between.after_backward()
+
+
+@observer("losses")
+def on_loss(recording: Recording, name: str, result: torch.Tensor, call: dict[str, Any]) -> None:
+    """The loss function `name` returned `result` for the arguments `call`."""
+    recording.between.on_loss(name, result, call)
+
+
+@observer("losses inside compiled regions")
+def on_graph(recording: Recording, found: Sequence[GraphLoss], inputs: Sequence[Any], outputs: Any) -> None:
+    """A compiled graph with these losses has run."""
+    recording.between.on_graph(found, inputs, outputs)
+
+
+@observer("evaluation losses")
+def on_derivative(recording: Recording, roots: Sequence[Any]) -> None:
+    """The script asks for gradients of `roots`."""
+    recording.between.on_derivative(roots)
+
+
+@observer("logged losses")
+def on_logged_loss(recording: Recording, loss: Any, split: str | None, count: int) -> None:
+    """The script, or its framework, tells a loss; of the coming training step where there is no split."""
+    recording.between.log(loss, split, count)
+
+
+@observer("AMP scales")
+def on_scale(recording: Recording, scaler: Any) -> None:
+    """A GradScaler scaled a loss."""
+    recording.between.on_scale(scaler)
+
+
+@observer("skipped steps")
+def hooked_steps(recording: Recording) -> int:
+    """How many steps of this thread the hooks have seen."""
+    return recording.hooked_steps()
+
+
+@observer("skipped steps")
+def on_scaler_step(recording: Recording, optimizer: OptimizerLike, hooked_before: int) -> None:
+    """GradScaler.step returned."""
+    recording.on_scaler_step(optimizer, hooked_before)
+
+
+@observer("gradient clipping")
+def before_value_clip(recording: Recording, parameters: Sequence[torch.Tensor], threshold: Any) -> None:
+    """clip_grad_value_ is about to run."""
+    recording.on_value_clip(parameters, threshold)
+
+
+@observer("gradient clipping")
+def after_norm_clip(
+    recording: Recording, kind: int, parameters: Sequence[torch.Tensor], threshold: Any, norm: Any, norm_type: Any
+) -> None:
+    """clip_grad_norm_ returned `norm`."""
+    recording.between.clips.on_clip(kind, parameters, threshold, norm, norm_type)
+
+
+@observer("BatchNorm batch sizes")
+def on_batch_norm(recording: Recording, key: torch.Tensor, input: torch.Tensor) -> None:
+    """A BatchNorm module that `key` belongs to is training on `input`."""
+    batch_norm.note(key, input)
+
+
+@observer("batches per epoch")
+def on_loader(recording: Recording, loader: Any) -> None:
+    """A DataLoader is about to be iterated in this process."""
+    recording.between.on_loader(loader)
+
+
+@observer("activations")
+def attach_activations(recording: Recording, parameters: Sequence[torch.Tensor]) -> None:
+    """Hook the models that hold `parameters`, where activations are sampled."""
+    recording.activations.attach(parameters)
+
+
+@observer("activations")
+def on_module_input(recording: Recording, module: nn.Module, arguments: Iterable[Any]) -> None:
+    """A hooked model was called."""
+    recording.activations.on_input(module, arguments)
+
+
+@observer("activations")
+def on_module_output(recording: Recording, module: nn.Module, output: Any) -> None:
+    """An activation module returned `output`."""
+    recording.activations.on_output(module, output)
+
+
+@observer("activations")
+def on_compiling(recording: Recording) -> None:
+    """Something is about to be compiled."""
+    recording.activations.on_compiling()
+
+
+@observer("activations")
+def on_scripting(recording: Recording) -> None:
+    """A module is about to be scripted."""
+    recording.activations.on_scripting()
+
+
+@observer("calls of modules")
+def on_module_call(recording: Recording, module: nn.Module) -> None:
+    """A module is about to be called, while calls are watched for."""
+    recording.calls.on_call(module)
+
+
+@observer("trainings by hand")
+def before_backward_by_hand(
+    recording: Recording, roots: Sequence[Any], given: Sequence[torch.Tensor] | None = None,
+    names: dict[int, str] | None = None,
+) -> bool:  # fmt: skip
+    """A backward is about to run; whether it reaches parameters that are changed by hand."""
+    return recording.by_hand.before(roots, given, names)
+
+
+@observer("trainings by hand")
+def after_backward_by_hand(
+    recording: Recording, given: Sequence[torch.Tensor] | None = None, gradients: Sequence[Any] | None = None
+) -> None:
+    """The backward has run, and `before_backward_by_hand` said yes."""
+    recording.by_hand.after(given, gradients)
+
+
+@observer("trainings by hand")
+def on_clip_by_hand(recording: Recording, parameters: Sequence[torch.Tensor]) -> None:
+    """Gradients were clipped."""
+    recording.by_hand.on_clip(parameters)

@@ -1,0 +1,31 @@
+"""The line that a recording ends with: how much was recorded, and what to do next."""
+
+import contextlib
+import shlex
+from pathlib import Path
+
+from gradaudit.record.recording import Recording
+
+
+def last_line(recording: Recording, directory: Path) -> str:
+    """What is said of a recording that lies in `directory`."""
+    command = f"gradaudit analyze {shlex.quote(str(_relative(directory)))}"
+    return f"gradaudit: recorded {_extent(recording)}; next: {command}"
+
+
+def _extent(recording: Recording) -> str:
+    """How much was recorded, in words."""
+    steps, tensors, cadences = recording.global_step, len(recording.table.facts), recording._cadences.values()
+    looked = sum(cadence.recorded for cadence in cadences) - recording.waiting.dropped
+    words = f"{steps:,} step{'s' * (steps != 1)} of {tensors:,} tensor{'s' * (tensors != 1)}"
+    if looked < steps:
+        words += f", {looked:,} of them with tensor statistics"
+    if any(cadence.left_out for cadence in cadences):
+        words += f" ({'every=1' if recording.settings.explicit else '--every 1'} keeps them all)"
+    return words
+
+
+def _relative(path: Path) -> Path:
+    with contextlib.suppress(ValueError, OSError):
+        return path.relative_to(Path.cwd())
+    return path

@@ -1,0 +1,95 @@
+"""What is kept of one optimizer step until the writer's thread takes it, and reads the tensors in it."""
+
+import math
+import weakref
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from gradaudit.record.measure.histograms import Sampled
+from gradaudit.record.measure.rows import Snapshot
+from gradaudit.record.measure.samples import Sample
+from gradaudit.record.observe.loss.losses import Call
+from gradaudit.record.observe.optimizers import OptimizerLike
+from gradaudit.record.observe.tensors import Plan
+
+
+@dataclass(eq=False, kw_only=True)
+class StepRow:
+    """A row of table `steps`: one field a column, in the order and with the units of `schema.STEPS`."""
+
+    optimizer: int
+    step: int
+    global_step: int
+    time: float
+    seconds: float
+    objective: float = math.nan
+    mean_loss: float = math.nan
+    loss: int = -1
+    targets: int = 0
+    ignored_targets: int = 0
+    learning_rate: list[float] = field(default_factory=list)
+    weight_decay: list[float] = field(default_factory=list)
+    momentum: list[float] = field(default_factory=list)
+    gradient_norm: float = math.nan
+    clip_threshold: float = math.nan
+    clip_kind: int = 0
+    clipped_fraction: float = math.nan
+    amp_scale: float = math.nan
+    skipped: bool = False
+    micro_steps: int = 0
+    batch_size: int = 0
+    training: int = -1
+    stale: int = -1
+    recorded: bool = False
+    weight_checksum: int = 0
+
+
+@dataclass(eq=False)
+class TensorStatistics:
+    """What is measured of an optimizer's tensors at one step."""
+
+    identifiers: Any  # [tensors]
+    owned: Any  # [tensors], whether the optimizer updates them
+    gradients: Any  # [tensors, COLUMNS], or the slot of a ring that holds them
+    sharded: bool = False  # the norm over all tensors is known to no single rank
+    probed: dict[str, Any] = field(default_factory=dict)  # columns of `tensors` found by the probe, [tensors] each
+    rows_due: bool = False  # whether `snapshots` are taken at this step in any case
+    snapshots: list[tuple[int, Snapshot]] = field(default_factory=list)
+    histograms: list[Sampled] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class StepRecord:
+    """The facts of one step; tensors among them are read later."""
+
+    row: StepRow
+    roots: list[tuple[torch.Tensor | float, torch.Tensor | None]]  # backward roots and the AMP scale they carry
+    calls: list[Call]
+    logged: float | torch.Tensor | None = None
+    logged_loss: int = -1  # the loss function that stands for logged losses
+    clip_norm: torch.Tensor | None = None
+    clipped: torch.Tensor | None = None  # share of elements that value clipping changed
+    amp_scale: torch.Tensor | None = None  # gradients still carry it (fused optimizers)
+    found_inf: torch.Tensor | None = None
+    cleared: torch.Tensor | bool | None = None
+    weights: torch.Tensor | None = None  # their checksum
+    tensors: TensorStatistics | None = None
+    samples: list[tuple[int, Sample]] = field(default_factory=list)  # by module
+
+
+@dataclass(eq=False)
+class OpenStep:
+    """A step between its two hooks. `frame` is the identity of the optimizer's wrapper on the stack."""
+
+    frame: int
+    optimizer: "weakref.ref[OptimizerLike]"
+    closure: bool = False
+    record: StepRecord | None = None
+    plan: Plan | None = None
+
+    @property
+    def measured(self) -> bool:
+        """Whether the gradients were measured, and the weights before the step."""
+        return self.record is not None and self.record.tensors is not None
