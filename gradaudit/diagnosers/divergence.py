@@ -168,6 +168,8 @@ def _finding(training: Training, loss: TrainingLoss, start: float, at: int, doub
             f"The loss rises from {number(lowest)} to {number(top)} at step {count(at)} and only returns to its "
             f"start, {ending}"
             if returned
+            else f"From step {count(at)} the loss rises from {number(lowest)} to {number(top)}, and it ends at {ending}"
+            if harmless
             else f"The loss diverges at step {count(at)}: it rises from {number(lowest)} to {number(top)} and ends at "
             + ending
         ),

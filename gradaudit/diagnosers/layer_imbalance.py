@@ -74,7 +74,7 @@ from gradaudit.training import Training
 
 _BOLD = 3.0  # times the learning rate of the others, as a first try
 _BLOWN_UP = ["divergence", "learning_rate_too_high", "loss_spike", "non_finite", "unstable_loss"]
-_LONGEST_NAME = 26  # characters of a tensor's name, in a headline of at most 110
+_LONGEST_NAME = 25  # characters of a tensor's name, in a headline of at most 110
 _UNLIKE = 2.0  # times: initial sizes that differ less are ordinary
 
 
@@ -254,7 +254,7 @@ def _finding(
         confidence=Confidence.HIGH if severity is Severity.WARNING else Confidence.MEDIUM,
         title="Uneven updates across layers" if quantity == "update" else "Uneven gradients across layers",
         headline=f"{quantity.capitalize()}s differ up to {fold(decades)} times: "
-        f"{name if len(name) <= _LONGEST_NAME else 'one layer'} {verb} than the median layer",
+        f"{name if len(name) <= _LONGEST_NAME else 'one layer'} {verb} than the median",
         seen=" ".join(seen),
         span=Span(first=int(steps[window(training, *EARLY)][0]), last=int(steps[-1])),
         # Layers whose weights were blown up or overwritten differ because of that.

@@ -247,7 +247,7 @@ def _finding(
         first = " and about 1 at its first steps" if peak < _EARLY else ""
         seen.append(f"The update is {size}{first}.")
     if fastest:
-        seen.append(f"The largest is that of {fastest[0]}, {factor(float(ratios.max()))} times its weights.")
+        seen.append(f"The largest update is that of {fastest[0]}, {factor(float(ratios.max()))} times its weights.")
     mark = Mark(label=f"step {count(at)}", x=at)
     gentle, rise = gentle_rate(training, min(from_ratio, top)), rising_rate(training)
     actions = [] if gentle is None else _slower(training, gentle, _only_early(training, peak, consequence))

@@ -130,6 +130,7 @@ def loss_spike(
             f"about every {plural(every, 'step')}, {plural(len(starts), 'time')} in all"
             if every
             else f"at step {count(loss.steps[top])} and recovers"
+            + (f", the highest of {count(len(starts))} spikes" if len(starts) > 1 else "")
         ),
         seen=f"{plural(len(starts), 'spike')} of {plural(len(raw), 'step')} in all, the first at step "
         f"{count(loss.steps[raw[0]])}. The highest loss of a step is {number(float(loss.values[top]))}, from a "

@@ -80,7 +80,7 @@ def test_another_model_on_another_loss_mends_nothing(audits: dict[str, Audit]) -
         "so their losses cannot be compared."
     )
     assert comparison.pairs[0].details == [
-        "In A: One step changes the weights by 9.75 times their size, at step 0.",
+        "In A: At step 0 the update of the median weight layer is 9.75 times the size of its weights.",
         "In B: The validation loss rises from 0.822 at step 77 to 1.72 while the training loss falls.",
     ]
     assert statuses(comparison) == {"overfitting": "new", "learning_rate_too_high": "gone"}

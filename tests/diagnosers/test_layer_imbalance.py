@@ -82,7 +82,7 @@ def test_one_decade_of_updates_is_a_note_and_one_and_a_half_a_warning(tmp_path):
     finding = assert_finds(layer_imbalance, uneven(tmp_path / "b", update=2.0), Severity.WARNING)
     assert finding.title == "Uneven updates across layers"
     assert finding.headline == (
-        "Updates differ up to 100 times: layers.2.weight changes 100 times slower than the median layer"
+        "Updates differ up to 100 times: layers.2.weight changes 100 times slower than the median"
     )
     assert finding.tensors == ["layers.2.weight"]
     dots = finding.evidence[0]
