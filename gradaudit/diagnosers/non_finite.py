@@ -179,7 +179,8 @@ def _subject(broken: Breakdown) -> str:
 
 def _when(broken: Breakdown) -> str:
     if broken.recovered:
-        return f"at {plural(broken.steps_with, 'step')}, first at step {count(broken.step)}"
+        several = f"{count(broken.steps_with)} steps, first at " if broken.steps_with > 1 else ""
+        return f"at {several}step {count(broken.step)}"
     return "before the first step" if _at_start(broken) else f"from step {count(broken.step)}"
 
 

@@ -136,7 +136,8 @@ def _parts(parts: ShardsApart, copies: float) -> Verdict:
             seen=f"Norm and largest element of the two shards of {parts.twins[0]} are equal to the last bit at step 0: "
             "both ranks drew their random weights from one seed. "
             + (f"At step {count(parts.last)} they still are: the two compute the same, and one of them is redundant."
-               if always else f"At step {count(parts.last)} {count(parts.still)} of them still are."),
+               if always
+               else f"At step {count(parts.last)}, {count(parts.still)} of {count(len(parts.twins))} still are."),
             span=Span(first=0, last=parts.last),
             tensors=list(parts.twins[:20]),
             actions=[

@@ -98,7 +98,7 @@ def test_a_nan_loss_of_a_batch_without_targets_is_a_warning_that_says_so(tmp_pat
     run = build_run(tmp_path / "x", loss=loss, steps={"targets": targets, "ignored_targets": ignored})
     finding = assert_finds(non_finite, run, Severity.WARNING)
     assert finding.title == "NaN loss at step 40"
-    assert finding.headline == "The loss is NaN at 1 step, first at step 40, where all targets are ignored"
+    assert finding.headline == "The loss is NaN at step 40, where all targets are ignored"
     assert "no valid target" in finding.seen
 
 

@@ -220,10 +220,10 @@ def test_where_no_evaluation_beats_always_predicting_the_same_no_checkpoint_is_w
     assert "losses fall together" not in finding.evidence[0].caption
 
 
-def _early(path, first, batches=20):
-    """A training loss that falls at once, and evaluations that begin at `first` and rise from there."""
+def _early(path, first, batches=20, rise=0.06, at=19):
+    """A training loss that falls at once, and evaluations from step `at` on, which begin at `first` and rise."""
     loss = 2.3 * numpy.exp(-numpy.arange(400) / 60)
-    evaluations = [(20 * i + 19, "validation", first + 0.06 * i) for i in range(20)]
+    evaluations = [(20 * i + at, "validation", first + rise * i) for i in range(20)]
     modules = [ModuleFacts(id=0, name="", module_class="Net")]
     data = DataFacts(batch_size=32, batches_per_epoch=batches)
     return build_run(path, loss=loss, facts=TEN, evaluations=evaluations, modules=modules, data=data)
@@ -239,6 +239,12 @@ def test_a_gap_of_the_first_evaluation_is_not_called_memorisation_first(tmp_path
     assert finding.actions[0].text.startswith("Evaluate a part of the training data with the code of the evaluation")
     carried = assert_finds(overfitting, _early(tmp_path / "b", 1.8), Severity.WARNING)
     assert carried.headline.startswith("The validation loss rises from 1.80")
+    assert carried.title == "Overfitting since step 19"
+    level = assert_finds(overfitting, _early(tmp_path / "d", 2.2, rise=0.0), Severity.NOTE)
+    assert level.title == "Train-validation gap from the start"
+    assert level.headline.endswith(" above the training loss, and is above it from the start")
+    never = assert_finds(overfitting, _early(tmp_path / "e", 1.0, at=-1), Severity.WARNING)
+    assert never.title == "Overfitting from the start"
     late = assert_finds(overfitting, _early(tmp_path / "c", 2.2, batches=5), Severity.WARNING)
     assert late.headline.startswith("The validation loss rises from 2.20"), "four epochs may be memorised"
 
