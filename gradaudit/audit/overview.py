@@ -62,7 +62,7 @@ class Overview(Value, frozen=True, kw_only=True):
     loss_name: str  # "mean_loss" of which function, or "objective"
     loss: list[Series]  # training: one series an optimizer, with band
     evaluations: list[Series]
-    uniform: Mark | None  # ln(N), the loss of an even guess
+    uniform: Mark | None  # ln(N), the loss of a uniform prediction
     best_evaluation: Mark | None
     learning_rate: list[Series]  # one a parameter group, equal ones merged
     gradient_norm: list[Series]
@@ -168,7 +168,7 @@ def _uniform(function: LossFacts | None) -> Mark | None:
     classes = 2 if function.function.startswith("binary_cross_entropy") else function.classes
     if classes < 2:
         return None
-    label = f"ln({classes:,}) = {math.log(classes):.2f} · an even guess"
+    label = f"ln({classes:,}) = {math.log(classes):.2f} · uniform prediction"
     return Mark(label=label, y=short(math.log(classes)), role="reference")
 
 

@@ -32,7 +32,7 @@ def test_runs_are_listed_newest_first_with_state_and_finding(folder):
     assert result.stderr == ""
     _, sick, quiet, torn = result.stdout.splitlines()
     assert sick.split()[2:5] == ["sick", "finished", "200"]
-    assert "! First loss" in sick or "! Initial loss" in sick
+    assert "! Overconfident initial predict" in sick
     assert quiet.split()[2:4] == ["quiet", "failed"]
     assert torn.split()[:2] == ["torn", "unreadable"]
     assert "runs/torn/run.json is damaged" in torn

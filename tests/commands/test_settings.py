@@ -83,7 +83,7 @@ def test_other_commands_follow_the_file(project):
     result = gradaudit("compare", "runs/sick", "runs/sick", "--format", "json=-")
     assert result.exit_code == 0, result.output
     assert [one["diagnoser"] for one in json.loads(result.stdout)["pairs"][0]["findings"]] == ["initial_loss_mismatch"]
-    assert "initial_loss_mismatch" in gradaudit("list").stdout
+    assert "! Overconfident initial predict" in gradaudit("list").stdout
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,9 @@ def test_the_verdict_on_an_evaluation_loss_is_one_on_the_measurement(tmp_path):
     audit = analyze(stretched(tmp_path / "a", field="evaluation_broadcast"))
     assert "no_learning" in [item.diagnoser for item in audit.ranked], "no root of what the training loss shows"
     calm = analyze(stretched(tmp_path / "b", stuck=False, field="evaluation_broadcast"), select=["broadcast_loss"])
-    assert verdict(calm).startswith("This run is measured wrongly: the validation loss broadcasts")
+    assert verdict(calm).startswith(
+        "This run is measured wrongly: broadcasting in the validation loss. The validation loss broadcasts"
+    )
 
 
 def test_all_pairs_that_may_be_meant_are_a_note(tmp_path):

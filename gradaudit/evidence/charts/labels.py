@@ -42,5 +42,5 @@ def baseline_marks(loss: TrainingLoss, level: float) -> list[Mark]:
     marks = [Mark(label=f"{words}: {number(level)}", y=level, role="reference")]
     even = uniform_loss(loss.facts, loss.kind) if loss.facts is not None else math.nan
     if math.isfinite(even) and abs(even - level) > _NEAR * even:
-        marks.append(Mark(label=f"even guess: {number(even)}", y=even, role="reference"))
+        marks.append(Mark(label=f"uniform prediction: {number(even)}", y=even, role="reference"))
     return marks

@@ -46,7 +46,7 @@ def _steps(overview: Overview) -> Domain:
 
 
 def loss_chart(overview: Overview) -> Lines:
-    """Training and validation loss, the loss of an even guess, the best validation loss, the first NaN."""
+    """Training and validation loss, the loss of a uniform prediction, the best validation loss, the first NaN."""
     first = overview.first_not_finite
     marks = [mark for mark in (overview.uniform, overview.best_evaluation) if mark is not None]
     if first is not None:

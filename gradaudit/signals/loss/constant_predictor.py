@@ -9,7 +9,7 @@ from gradaudit.signals.loss.training_loss import Kind
 
 
 def uniform_loss(facts: LossFacts, kind: Kind) -> float:
-    """The loss of an even guess: ln N for N classes, ln 2 for each binary output; NaN for other losses.
+    """The loss of a uniform prediction: ln N for N classes, ln 2 for each binary output; NaN for other losses.
 
     Label smoothing does not move it, and neither do class weights with reduction='mean', which
     divides by their sum. Other reductions multiply it by the mean weight of a target.
