@@ -166,7 +166,7 @@ def test_an_analysis_holds_no_run_when_it_is_done(tmp_path):
     gc.disable()
     try:
         analyze(run)
-        held = [thing for thing in gc.get_objects() if isinstance(thing, Run | Training) and thing is not run]
+        held = [thing for thing in gc.get_objects() if type(thing) in (Run, Training) and thing is not run]
     finally:
         gc.enable()
     assert held == []

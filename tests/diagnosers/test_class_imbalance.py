@@ -70,7 +70,7 @@ def test_a_loss_at_the_frequencies_is_a_note(tmp_path):
     assert isinstance(bars, Distribution)
     assert [(entry.count, entry.flagged) for entry in bars.bins] == [(9500, True), (500, False)]
     assert isinstance(loss, Lines)
-    assert [mark.label for mark in loss.marks] == ["label frequencies alone: 0.199", "even guess: 0.693"]
+    assert [mark.label for mark in loss.marks] == ["label frequencies alone: 0.199", "uniform prediction: 0.693"]
     assert loss.marks[0].y == pytest.approx(0.1985, abs=1e-3)
 
 

@@ -68,7 +68,7 @@ def test_the_loss_is_drawn_against_the_label_counts(tmp_path):
     facts = msgspec.structs.replace(TEN, classes=2, label_counts=[900, 100], label_entropy=0.325)
     loss, bars = assert_finds(no_learning, stuck(tmp_path / "a", level=0.325, facts=facts)).evidence
     assert isinstance(loss, Lines)
-    assert [mark.label for mark in loss.marks] == ["label frequencies alone: 0.325", "even guess: 0.693"]
+    assert [mark.label for mark in loss.marks] == ["label frequencies alone: 0.325", "uniform prediction: 0.693"]
     assert isinstance(bars, Distribution)
     assert [entry.count for entry in bars.bins] == [900, 100]
     assert not any(entry.flagged for entry in bars.bins)

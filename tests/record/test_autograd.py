@@ -106,14 +106,14 @@ def test_an_optimizer_for_each_parameter_that_steps_inside_the_backward(tmp_path
             loss.backward()
             losses.append(loss.item())
     run = run_of(tmp_path / "run")
-    assert len(run.optimizers) == 4
-    for number in run.optimizers:
-        steps = run.steps_of(number)
+    assert len(run.trainings) == 4
+    for number in range(len(run.trainings)):
+        steps = run.training(number).steps
         assert steps["mean_loss"].tolist() == pytest.approx(losses)
         assert steps["step"].tolist() == [0, 1, 2]
-        (tensor,) = run.tensors_of(number)
+        (tensor,) = run.training(number).tensors
         assert tensor.optimizer == number
-        assert run.matrix("has_grad", number).all()
+        assert run.training(number).matrix("has_grad").all()
     assert sorted(run.steps["gradient_norm"]) == pytest.approx(sorted(norms), rel=1e-5)
 
 
@@ -134,9 +134,12 @@ def test_one_backward_for_two_optimizers(tmp_path):
     run = run_of(tmp_path / "run")
     assert [facts.label for facts in run.meta.optimizers][1] == "head"
     for number in (0, 1):
-        assert run.steps_of(number)["mean_loss"].tolist() == pytest.approx(losses)
-        assert run.steps_of(number)["stale"].tolist() == [-1, 0, 0]
-    assert [[t.name for t in run.tensors_of(n)] for n in (0, 1)] == [["0.weight", "0.bias"], ["3.weight", "3.bias"]]
+        assert run.training(number).steps["mean_loss"].tolist() == pytest.approx(losses)
+        assert run.training(number).steps["stale"].tolist() == [-1, 0, 0]
+    assert [[t.name for t in run.training(n).tensors] for n in (0, 1)] == [
+        ["0.weight", "0.bias"],
+        ["3.weight", "3.bias"],
+    ]
 
 
 def test_a_gan_in_a_function_is_labelled_by_its_variables(tmp_path):
@@ -166,11 +169,11 @@ def test_a_gan_in_a_function_is_labelled_by_its_variables(tmp_path):
         known = main()
     run = run_of(tmp_path / "run")
     assert [facts.label for facts in run.meta.optimizers] == ["critic_optimizer", "generator_optimizer"]
-    assert [tensor.name for tensor in run.tensors_of(0)] == ["critic.weight", "critic.bias"]
+    assert [tensor.name for tensor in run.training(0).tensors] == ["critic.weight", "critic.bias"]
     names = [f"generator.{name}" for name in ("0.weight", "0.bias", "2.weight", "2.bias")]
-    assert [tensor.name for tensor in run.tensors_of(1)] == names
+    assert [tensor.name for tensor in run.training(1).tensors] == names
     for number in (0, 1):
-        assert run.steps_of(number)["objective"].tolist() == pytest.approx([pair[number] for pair in known])
+        assert run.training(number).steps["objective"].tolist() == pytest.approx([pair[number] for pair in known])
 
 
 def test_frozen_and_then_unfrozen(tmp_path):
@@ -186,7 +189,7 @@ def test_frozen_and_then_unfrozen(tmp_path):
             functional.cross_entropy(model(x), y).backward()
             optimizer.step()
     run = run_of(tmp_path / "run")
-    has_grad, moved = run.matrix("has_grad", 0), run.matrix("update_norm", 0) > 0
+    has_grad, moved = run.training(0).matrix("has_grad"), run.training(0).matrix("update_norm") > 0
     for seen in (has_grad == 1, moved):
         assert seen[:, 0].tolist() == [False, False, True, True]
         assert seen[:, 2].all()
@@ -205,9 +208,9 @@ def test_embedding_bags(tmp_path, sparse):
             known = float((model[0].weight.grad.to_dense() if sparse else model[0].weight.grad).norm())
             optimizer.step()
     run = run_of(tmp_path / "run")
-    assert run.matrix("gradient_norm", 0)[-1, 0] == pytest.approx(known, rel=1e-5)
+    assert run.training(0).matrix("gradient_norm")[-1, 0] == pytest.approx(known, rel=1e-5)
     assert (run.rows.iloc[0]["hit"], run.rows.iloc[0]["rows"]) == (3, 20)
-    assert run.tensors_of(0)[0].role == "embedding"
+    assert run.training(0).tensors[0].role == "embedding"
 
 
 def test_bfloat16_autocast(tmp_path):
@@ -249,8 +252,8 @@ def test_parameters_that_no_module_holds(tmp_path):
         (first.sum() + second.square().sum()).backward()
         optimizer.step()
     run = run_of(tmp_path / "run")
-    assert [tensor.shape for tensor in run.tensors_of(0)] == [[3], [2, 2]]
-    assert run.matrix("gradient_norm", 0)[0].tolist() == pytest.approx([3**0.5, 8.0])
+    assert [tensor.shape for tensor in run.training(0).tensors] == [[3], [2, 2]]
+    assert run.training(0).matrix("gradient_norm")[0].tolist() == pytest.approx([3**0.5, 8.0])
 
 
 def test_a_script_that_is_one_of_many_ways_to_write_it(tmp_path):

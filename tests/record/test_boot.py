@@ -248,4 +248,4 @@ def test_a_script_that_looks_for_torch_first_is_recorded(tmp_path):
     )
     run = load(tmp_path / "run")
     assert len(run.steps) == 30
-    assert run.steps["recorded"].sum() == len(run.recorded_steps(0)) == 5
+    assert run.steps["recorded"].sum() == len(run.training(0).recorded) == 5

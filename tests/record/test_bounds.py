@@ -247,6 +247,6 @@ def test_twenty_thousand_tensors(tmp_path):
             optimizer.step()
     run = run_of(tmp_path / "run")
     assert run.problems == ()
-    assert run.matrix("gradient_norm", 0).shape == (2, 20_000)
-    assert run.matrix("gradient_norm", 0)[0] == pytest.approx(2 * 3**0.5)
+    assert run.training(0).matrix("gradient_norm").shape == (2, 20_000)
+    assert run.training(0).matrix("gradient_norm")[0] == pytest.approx(2 * 3**0.5)
     assert (run.path / "run.json").stat().st_size < 15_000_000

@@ -50,11 +50,11 @@ def trained(tmp_path, text, every=1):
 
 
 def rates(run, optimizer=0):
-    return [float(value) for row in run.steps_of(optimizer)["learning_rate"] for value in row]
+    return [float(value) for row in run.training(optimizer).steps["learning_rate"] for value in row]
 
 
 def stepped(run, optimizer=0):
-    steps = run.steps_of(optimizer)
+    steps = run.training(optimizer).steps
     assert steps["step"].tolist() == list(range(len(steps)))
     return steps
 
@@ -93,7 +93,7 @@ def test_parameters_changed_after_a_backward(tmp_path, update):
     assert steps["recorded"].tolist()[:-1] == [True] * 19
     assert steps["stale"].tolist()[1:] == [0] * 19
     assert steps["training"].tolist() == [1] * 20
-    updates, gradients = run.matrix("update_norm", 0), run.matrix("gradient_norm", 0)
+    updates, gradients = run.training(0).matrix("update_norm"), run.training(0).matrix("gradient_norm")
     assert updates[:-1] == pytest.approx(0.05 * gradients[:-1], rel=1e-3)
 
 
@@ -134,7 +134,7 @@ def test_a_language_model_by_hand(tmp_path):
     assert steps["mean_loss"].tolist() == pytest.approx(watched.known, rel=1e-6)
     assert rates(run) == pytest.approx([20.0] * 8 + [5.0] * 8 + [1.25] * 8, rel=1e-5)
     assert steps["clip_threshold"].tolist() == pytest.approx([0.25] * 24)
-    clipped = numpy.sqrt((run.matrix("gradient_norm", 0) ** 2).sum(axis=1))
+    clipped = numpy.sqrt((run.training(0).matrix("gradient_norm") ** 2).sum(axis=1))
     assert clipped.max() <= 0.2501, "gradients before clipping are given as those that the step used"
     assert run.evaluations["after_step"].tolist() == [7, 15, 23]
     assert run.evaluations["split"].tolist() == ["validation"] * 3
@@ -241,7 +241,7 @@ def test_functional_training(tmp_path, text):
     # A parameter is a new tensor at each step, and one tensor of the record.
     assert [tensor.name for tensor in run.meta.tensors] == ["0.weight", "0.bias", "2.weight", "2.bias"]
     assert all(tensor.optimizer == 0 and tensor.requires_grad for tensor in run.meta.tensors)
-    assert (run.matrix("update_norm", 0)[:-1, 1] > 0).all()
+    assert (run.training(0).matrix("update_norm")[:-1, 1] > 0).all()
 
 
 def test_a_dictionary_given_to_a_function(tmp_path):
@@ -537,7 +537,7 @@ def test_two_threads_that_train_by_hand(tmp_path):
     weights = [p for one in nets for p in one.parameters()]
     """
     run, watched = trained(tmp_path, text)
-    found = [run.steps_of(number)["objective"].tolist() for number in range(2)]
+    found = [run.training(number).steps["objective"].tolist() for number in range(2)]
     assert sorted(found) == [pytest.approx(each, rel=1e-6) for each in sorted(watched.losses)]
 
 
@@ -554,7 +554,7 @@ def test_steps_are_told_apart_while_other_threads_may_write_their_gradients(tmp_
             for p in net.parameters(): p -= 0.1 * p.grad
     """
     run, watched = trained(tmp_path, text)
-    assert run.steps_of(0)["objective"].tolist() == pytest.approx(watched.known, rel=1e-6)
+    assert run.training(0).steps["objective"].tolist() == pytest.approx(watched.known, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["before", "after", "on_clip", "settle", "end"])
@@ -829,7 +829,7 @@ def test_parts_of_a_model_that_are_trained_in_turn(tmp_path, clear):
     # In the first step of a part there are no weights before it to solve the update with.
     assert rates(run)[3:] == pytest.approx([0.1] * 197, rel=1e-5)
     assert steps["stale"].tolist()[3:] == [0] * 197
-    reached = ~numpy.isnan(run.matrix("gradient_norm", 0)[3:])
+    reached = ~numpy.isnan(run.training(0).matrix("gradient_norm")[3:])
     assert (reached.sum(axis=1) == 4).all(), "a part has the gradient of a step before"
     assert not [finding for outcome in analyze(run).outcomes for finding in outcome.findings]
 

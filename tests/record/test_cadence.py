@@ -109,11 +109,11 @@ def test_every_table_of_a_run_has_rows_in_its_last_tenth(tmp_path, monkeypatch, 
     run = run_of(tmp_path / "run")
     samples = run.samples
     tables = {
-        "tensors": run.recorded_steps(0),
+        "tensors": run.training(0).recorded,
         "embedding": run.rows[run.rows["moved"] >= 0]["step"],
         "outputs": run.rows[run.rows["moved"] < 0]["step"],
         "histograms": run.histograms["step"],
         **{kind: samples[samples["kind"] == kind]["step"] for kind in ("loss_input", "output")},
     }
     assert {name: int(found.max()) >= 0.9 * steps - 1 for name, found in tables.items()} == dict.fromkeys(tables, True)
-    assert len(run.recorded_steps(0)) < steps or steps <= FULL
+    assert len(run.training(0).recorded) < steps or steps <= FULL

@@ -99,8 +99,8 @@ def test_a_compiled_optimizer(tmp_path, kind):
     known = watched_as_bare(tmp_path, train)
     run = run_of(tmp_path / "run")
     assert run.steps["mean_loss"].tolist() == pytest.approx(known)
-    assert run.recorded_steps(0).tolist() == [0, 1, 2, 3]
-    assert (run.matrix("update_norm", 0) > 0).all()
+    assert run.training(0).recorded.tolist() == [0, 1, 2, 3]
+    assert (run.training(0).matrix("update_norm") > 0).all()
 
 
 def test_a_whole_step_in_one_function(tmp_path):
@@ -123,7 +123,7 @@ def test_a_whole_step_in_one_function(tmp_path):
     run = run_of(tmp_path / "run")
     # Without the switch nobody sees a backward inside a graph, and its objective is not known.
     assert run.steps["objective"].tolist() == pytest.approx(known if SWITCH else [math.nan] * 4, nan_ok=True)
-    assert (run.matrix("update_norm", 0) > 0).all()
+    assert (run.training(0).matrix("update_norm") > 0).all()
 
 
 def test_compiled_autograd(tmp_path):
@@ -142,7 +142,7 @@ def test_compiled_autograd(tmp_path):
 
     known = watched_as_bare(tmp_path, train, graphs=2, breaks_more=not SWITCH)
     run = run_of(tmp_path / "run")
-    assert run.matrix("gradient_norm", 0)[:, 0].tolist() == pytest.approx(known, rel=1e-5)
+    assert run.training(0).matrix("gradient_norm")[:, 0].tolist() == pytest.approx(known, rel=1e-5)
     assert run.steps["micro_steps"].tolist() == [int(SWITCH)] * 4
     assert run.steps["objective"].notna().tolist() == [SWITCH] * 4
 

@@ -39,14 +39,14 @@ def test_the_smallest_budget_keeps_the_training_and_rows_of_every_tensor(tmp_pat
     assert run.steps[["objective", "mean_loss", "seconds"]].iloc[1:].notna().all().all()
     assert (run.steps["targets"] == 16).all()
     assert (run.steps["batch_size"] == 16).all()
-    steps = run.recorded_steps(0)
+    steps = run.training(0).recorded
     assert steps[:FULL].tolist() == list(range(FULL))
     later = steps[FULL:]
     assert 0.01 * (STEPS - FULL) <= len(later) < 0.1 * (STEPS - FULL)
     tensors = len(list(model.parameters()))
     for column in TENSORS.columns:
         if column.name not in TENSORS.key:
-            matrix = run.matrix(column.name, 0)
+            matrix = run.training(0).matrix(column.name)
             assert matrix.shape == (len(steps), tensors), column.name
             # Only the first gradient has none before it.
             assert numpy.isfinite(matrix[1:].astype(float)).all(), column.name

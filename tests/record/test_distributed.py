@@ -149,20 +149,22 @@ def test_merged_statistics_are_those_of_one_process(trained, kind):
     truth = truths["clipped" if kind == "clipped" else "plain"]
     recorded = load(folder / kind)
     assert recorded.problems == ()
-    tensors = recorded.tensors_of(0)
+    tensors = recorded.training(0).tensors
     assert [tensor.name for tensor in tensors] == truth["names"]
     assert [tensor.module_class for tensor in tensors] == ["Linear"] * 2 + ["LayerNorm"] * 2 + ["Linear"] * 2
     assert [tensor.shape for tensor in tensors] == [[37, 10], [37], [37], [37], [3, 37], [3]]
     assert [tensor.role for tensor in tensors] == ["weight", "bias", "norm", "norm", "weight", "bias"]
-    assert recorded.recorded_steps(0).tolist() == [0, 1, 2]
+    assert recorded.training(0).recorded.tolist() == [0, 1, 2]
     for name in ("norm", "mean", "std", "max_abs"):
         # Gradients of a softmax sum to zero over the classes, up to rounding.
-        assert recorded.matrix(f"gradient_{name}", 0) == pytest.approx(numpy.array(truth[name]), rel=1e-5, abs=1e-7)
+        assert recorded.training(0).matrix(f"gradient_{name}") == pytest.approx(
+            numpy.array(truth[name]), rel=1e-5, abs=1e-7
+        )
     for name in ("weight", "update", "drift"):
         # The optimizer divides by the gradient's root of squares, which magnifies the rounding of sums.
         close = pytest.approx(numpy.array(truth[name]), rel=1e-5 if name == "weight" else 1e-3, abs=1e-8)
-        assert recorded.matrix(f"{name}_norm", 0) == close
-    assert recorded.matrix("has_grad", 0).all()
+        assert recorded.training(0).matrix(f"{name}_norm") == close
+    assert recorded.training(0).matrix("has_grad").all()
     assert recorded.steps["gradient_norm"].tolist() == pytest.approx(truth["whole"], rel=1e-5)
     assert recorded.steps["micro_steps"].tolist() == [2 if kind == "accumulated" else 1] * 3
     assert recorded.steps["stale"].tolist() == [-1, 0, 0]
@@ -171,7 +173,7 @@ def test_merged_statistics_are_those_of_one_process(trained, kind):
 def test_no_rank_waits_for_another_because_of_us(trained):
     alone = load(trained[0] / "alone")
     assert len(alone.steps) == 5
-    assert alone.recorded_steps(0).tolist() == [0, 1, 2], "a step that one rank lacks cannot be merged"
+    assert alone.training(0).recorded.tolist() == [0, 1, 2], "a step that one rank lacks cannot be merged"
 
 
 def test_the_recorder_knows_no_collective():
@@ -288,7 +290,7 @@ def test_a_restarted_training_goes_on_where_it_ended(tmp_path):
     assert steps["mean_loss"][begin : begin + 5].tolist() == pytest.approx(printed[-5:])
     assert steps["mean_loss"][: min(begin, 3)].tolist() == pytest.approx(printed[: min(begin, 3)])
     assert steps["time"].is_monotonic_increasing
-    assert run.recorded_steps(0).tolist() == list(range(begin + 6))
+    assert run.training(0).recorded.tolist() == list(range(begin + 6))
     assert run.evaluations["after_step"].tolist()[-1] == begin + 4
     assert [facts.function for facts in run.meta.losses] == ["cross_entropy"]
     copies = run.replicas.groupby("rank")["global_step"]

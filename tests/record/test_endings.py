@@ -147,7 +147,7 @@ def test_kill_9_at_any_moment_loses_at_most_the_ring(tmp_path, driver, times):
         # 32 steps wait for the next hand-over, and as many in each of those on their way to the disk.
         assert made - 5 * 32 <= len(found.steps) <= made + 1
         assert found.steps["step"].tolist() == list(range(len(found.steps)))
-        kept = found.recorded_steps(0).tolist()
+        kept = found.training(0).recorded.tolist()
         lost = set(range(kept[-1] + 1 if kept else 0)) - set(kept)
         # On a busy machine the writer falls behind, and says so.
         assert not lost or "dropped" in set(found.events["kind"]), sorted(lost)

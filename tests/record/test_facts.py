@@ -40,7 +40,7 @@ def test_directions_of_gradients_and_updates(tmp_path, every):
     run = run_of(tmp_path / "run")
     truth = numpy.array(known)
     for index, name in enumerate(("gradient_cosine", "update_weight_cosine", "weight_max_abs")):
-        assert run.matrix(name, 0) == pytest.approx(truth[:, index], abs=1e-5, nan_ok=True), name
+        assert run.training(0).matrix(name) == pytest.approx(truth[:, index], abs=1e-5, nan_ok=True), name
     assert (numpy.abs(truth[1:, 0]) < 0.99).all(), "the gradients turned, or the test shows nothing"
 
 
@@ -60,7 +60,7 @@ def test_weights_that_a_step_leaves_as_they_were(tmp_path):
             shares.append(float((model.weight == before).double().mean()))
     run = run_of(tmp_path / "run")
     assert 0.5 < shares[0] < 1
-    assert run.matrix("unchanged_fraction", 0)[:, 0].tolist() == pytest.approx(shares)
+    assert run.training(0).matrix("unchanged_fraction")[:, 0].tolist() == pytest.approx(shares)
 
 
 def test_cosines_of_missing_and_zero_gradients_are_unknown(tmp_path):
@@ -74,7 +74,7 @@ def test_cosines_of_missing_and_zero_gradients_are_unknown(tmp_path):
             if step == 2:
                 model[0].weight.grad = None
             optimizer.step()
-    turned = run_of(tmp_path / "run").matrix("gradient_cosine", 0)
+    turned = run_of(tmp_path / "run").training(0).matrix("gradient_cosine")
     assert numpy.isnan(turned).all(), "of the first step, of a zero gradient, after a zero gradient"
 
 

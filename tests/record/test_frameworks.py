@@ -210,7 +210,7 @@ def test_hugging_face_trainer(tmp_path, ranks):
     assert run.steps["targets"].tolist() == [2 * 2 * 11] * 3
     assert run.steps["mean_loss"].tolist() == pytest.approx(known["means"], rel=1e-4)
     assert run.steps["clip_threshold"].tolist() == pytest.approx([0.1] * 3)
-    at_step = (run.matrix("gradient_norm", 0) ** 2).sum(axis=1) ** 0.5
+    at_step = (run.training(0).matrix("gradient_norm") ** 2).sum(axis=1) ** 0.5
     assert at_step.tolist() == pytest.approx(known["norms"], rel=1e-4)
     tied = next(tensor for tensor in run.meta.tensors if tensor.aliases)
     assert (tied.name, tied.aliases, tied.role) == ("transformer.wte.weight", ["lm_head.weight"], "embedding")
@@ -307,7 +307,7 @@ def test_keras_on_torch(tmp_path, every):
     assert run.steps["objective"].tolist() == pytest.approx([sum(group) for group in groups], rel=1e-5)
     assert run.steps["mean_loss"].tolist() == pytest.approx([sum(group) / every for group in groups], rel=1e-5)
     assert run.steps["gradient_norm"].tolist() == pytest.approx(known["norms"], rel=1e-5)
-    assert run.matrix("update_norm", 0)[:, 0].tolist() == pytest.approx(known["moved"], rel=1e-4)
+    assert run.training(0).matrix("update_norm")[:, 0].tolist() == pytest.approx(known["moved"], rel=1e-4)
     assert [list(rates) for rates in run.steps["learning_rate"]] == [pytest.approx([1e-2])] * len(groups)
     assert run.meta.optimizers[0].optimizer_class == "Watched"
     assert [tensor.name for tensor in run.meta.tensors] == known["paths"]
@@ -380,7 +380,7 @@ def test_fastai(tmp_path, optimizer):
     assert run.steps["mean_loss"].tolist() == pytest.approx(known["losses"], rel=1e-5)
     assert run.steps["objective"].tolist() == pytest.approx(known["losses"], rel=1e-5)
     assert run.steps["gradient_norm"].tolist() == pytest.approx(known["norms"], rel=1e-5)
-    assert run.matrix("update_norm", 0)[:, 0].tolist() == pytest.approx(known["moved"], rel=1e-4)
+    assert run.training(0).matrix("update_norm")[:, 0].tolist() == pytest.approx(known["moved"], rel=1e-4)
     assert [list(rates) for rates in run.steps["learning_rate"]] == [pytest.approx([1e-2])] * 8
     assert run.meta.optimizers[0].optimizer_class == "Adam"
     assert [tensor.name for tensor in run.meta.tensors] == ["0.weight", "0.bias", "2.weight", "2.bias"]

@@ -205,7 +205,7 @@ def test_without_one_of_them_every_step_and_loss_is_recorded(tmp_path, monkeypat
     }  # fmt: skip
     aliases = {alias for tensor in run.meta.tensors for alias in tensor.aliases}
     assert aliases == (set() if name == "_modules" else {"again.weight", "again.bias"})
-    assert run.matrix("gradient_norm", 1).shape == (STEPS, 1)
+    assert run.training(1).matrix("gradient_norm").shape == (STEPS, 1)
     assert not [kind for kind in run.events["kind"] if kind == "disabled"]
     trained = run.rows[(run.rows["optimizer"] == 1) & (run.rows["step"] == 0)]
     assert trained["hit"].tolist() == [5], "rows of the embedding in the first batch"

@@ -64,7 +64,7 @@ def test_nothing_changes_but_one_line(tmp_path):
     assert run.steps["mean_loss"].tolist() == pytest.approx(printed)
     assert run.evaluations["split"].tolist() == ["validation"] * 4
     assert run.evaluations["after_step"].tolist() == [4, 9, 14, 19]
-    assert run.recorded_steps(0).tolist() == list(range(20))
+    assert run.training(0).recorded.tolist() == list(range(20))
 
 
 def test_quiet_modules_and_commands(tmp_path):
@@ -172,7 +172,7 @@ def test_kill_9_in_mid_run_loses_at_most_the_last_flush(tmp_path):
     assert run.problems == ()
     # Up to 128 steps wait for the next hand-over, and as many may be on their way to the disk.
     assert done - 256 <= len(run.steps) <= done + 2
-    assert run.recorded_steps(0)[:100].tolist() == list(range(100))
+    assert run.training(0).recorded[:100].tolist() == list(range(100))
 
 
 @pytest.mark.long

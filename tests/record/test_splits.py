@@ -139,9 +139,9 @@ def test_an_optimizer_built_again_goes_on(tmp_path, model):
         for _ in range(3):
             step(model)
     run = run_of(tmp_path / "run")
-    assert run.optimizers == [0]
+    assert [one.id for one in run.trainings] == [0]
     assert run.steps["step"].tolist() == [0, 1, 2]
-    assert run.matrix("has_grad", 0).shape == (3, 4)
+    assert run.training(0).matrix("has_grad").shape == (3, 4)
 
 
 def test_a_framework_that_says_it_fits_does_not_rename_its_sanity_check(tmp_path, model):

@@ -202,7 +202,7 @@ def test_the_losses_of_a_living_task_are_its_own(tmp_path):
     with recorded(tmp_path / "run"), ThreadPoolExecutor(1) as pool:
         pool.submit(asyncio.run, main(seen)).result()
     run = run_of(tmp_path / "run")
-    found = [run.steps_of(optimizer)["objective"].dropna().tolist() for optimizer in run.optimizers]
+    found = [one.steps["objective"].dropna().tolist() for one in run.trainings]
     assert sorted(found) == sorted([seen, []])
 
 
@@ -226,7 +226,7 @@ def test_a_step_that_is_measured_keeps_its_measurement(tmp_path, trained):
         for _ in range(5):
             step(model, slow)
     run = run_of(tmp_path / "run")
-    ratios = run.matrix("update_norm", 0) / run.matrix("weight_norm", 0)
+    ratios = run.training(0).matrix("update_norm") / run.training(0).matrix("weight_norm")
     assert ratios[ratios == ratios].max() < 0.5
     assert run.steps["recorded"].sum() < len(run.steps)
     assert "threads" in set(run.events["kind"])

@@ -217,7 +217,7 @@ def recorded(folder, name):
 
 def objectives(run):
     """The objectives of each optimizer, in order."""
-    return [run.steps_of(optimizer)["objective"].tolist() for optimizer in run.optimizers]
+    return [one.steps["objective"].tolist() for one in run.trainings]
 
 
 QUICK = ("two", "evaluating")

@@ -44,7 +44,7 @@ def test_a_plain_loop(tmp_path):
     assert steps["mean_loss"].tolist() == pytest.approx(known["loss"])
     assert steps["objective"].tolist() == pytest.approx(known["loss"])
     assert steps["gradient_norm"].tolist() == pytest.approx(known["norm"], rel=1e-5)
-    assert run.matrix("update_norm", 0)[:, 0].tolist() == pytest.approx(known["update"], rel=1e-5)
+    assert run.training(0).matrix("update_norm")[:, 0].tolist() == pytest.approx(known["update"], rel=1e-5)
     assert [list(value) for value in steps["learning_rate"]] == [pytest.approx([1e-2])] * 4
     assert [list(value) for value in steps["weight_decay"]] == [pytest.approx([0.1])] * 4
     assert [list(value) for value in steps["momentum"]] == [pytest.approx([0.8])] * 4
@@ -79,7 +79,7 @@ def test_norm_clipping_records_the_norm_before_and_the_threshold(tmp_path):
     assert run.steps["clip_kind"].tolist() == [1] * 4
     assert run.steps["clip_threshold"].tolist() == pytest.approx([0.01] * 4)
     assert (run.steps["gradient_norm"] > 0.05).all()
-    at_step = numpy.sqrt((run.matrix("gradient_norm", 0) ** 2).sum(axis=1))
+    at_step = numpy.sqrt((run.training(0).matrix("gradient_norm") ** 2).sum(axis=1))
     assert at_step.tolist() == pytest.approx(known["norm"], rel=1e-5)
 
 
@@ -104,7 +104,7 @@ def test_value_clipping_records_the_norm_before_and_the_share(tmp_path):
     assert run.steps["clipped_fraction"].tolist() == pytest.approx(
         [*(share for _, share in known), math.nan], nan_ok=True
     )
-    assert run.matrix("gradient_max_abs", 0)[:3].max(axis=1).tolist() == pytest.approx([0.03] * 3)
+    assert run.training(0).matrix("gradient_max_abs")[:3].max(axis=1).tolist() == pytest.approx([0.03] * 3)
 
 
 def test_a_generator_given_to_clipping_is_not_used_up(tmp_path):
@@ -123,7 +123,7 @@ def test_a_generator_given_to_clipping_is_not_used_up(tmp_path):
         assert said or torch.__version__ < "2.6"
     run = run_of(tmp_path / "run")
     assert run.steps["clip_kind"].tolist() == [2]
-    assert run.matrix("gradient_max_abs", 0).max() == pytest.approx(1e-4)
+    assert run.training(0).matrix("gradient_max_abs").max() == pytest.approx(1e-4)
 
 
 @pytest.mark.parametrize("fused", [False, True])
@@ -168,7 +168,7 @@ def test_a_closure_is_measured_after_its_first_call(tmp_path):
         optimizer.step(closure=closure)
     run = run_of(tmp_path / "run")
     assert len(run.steps) == 2
-    assert run.matrix("has_grad", 0).all()
+    assert run.training(0).matrix("has_grad").all()
     assert run.steps["mean_loss"][0] == pytest.approx(first)
     assert run.steps["micro_steps"].tolist() == [1, 1], "the line search's backwards are not the next step's"
 
@@ -190,10 +190,10 @@ def test_two_optimizers_get_their_own_losses_and_names(tmp_path):
             (critic(generator(torch.ones(2, 4))).sum() * 0 + 7.0 + generator.weight.sum() * 0).backward()
             second.step()
     run = run_of(tmp_path / "run")
-    assert run.optimizers == [0, 1]
-    assert run.steps_of(1)["objective"].tolist() == pytest.approx([7.0] * 3)
-    assert run.steps_of(0)["objective"].tolist() != pytest.approx([7.0] * 3)
-    assert sorted(len(run.tensors_of(number)) for number in run.optimizers) == [2, 2]
+    assert [one.id for one in run.trainings] == [0, 1]
+    assert run.training(1).steps["objective"].tolist() == pytest.approx([7.0] * 3)
+    assert run.training(0).steps["objective"].tolist() != pytest.approx([7.0] * 3)
+    assert sorted(len(one.tensors) for one in run.trainings) == [2, 2]
     names = {tensor.name for tensor in run.meta.tensors}
     assert len(names) == 4, names
 
@@ -227,12 +227,12 @@ def test_parameters_without_optimizer_frozen_tied_and_without_gradient(tmp_path)
     assert tensors["embedding.weight"].role == "embedding"
     assert tensors["body.weight"].optimizer == -1
     assert tensors["body.bias"].requires_grad is False
-    column = {tensor.name: index for index, tensor in enumerate(run.tensors_of(0))}
-    has_grad = run.matrix("has_grad", 0)[0]
+    column = {tensor.name: index for index, tensor in enumerate(run.training(0).tensors)}
+    has_grad = run.training(0).matrix("has_grad")[0]
     assert has_grad[column["body.weight"]] == 1, "a tensor outside the optimizer is still seen"
     assert has_grad[column["unused.weight"]] == 0
-    assert numpy.isnan(run.matrix("gradient_norm", 0)[0, column["unused.weight"]])
-    assert run.matrix("update_norm", 0)[0, column["unused.weight"]] == 0
+    assert numpy.isnan(run.training(0).matrix("gradient_norm")[0, column["unused.weight"]])
+    assert run.training(0).matrix("update_norm")[0, column["unused.weight"]] == 0
 
 
 def test_forgotten_zero_grad_is_seen_and_zeroing_in_place_is_not_mistaken_for_it(tmp_path):
@@ -258,7 +258,9 @@ def test_groups_added_later_are_recorded_from_then_on(tmp_path):
         train(model, optimizer, steps=2)
     run = run_of(tmp_path / "run")
     assert [list(value) for value in run.steps["learning_rate"]][-1] == pytest.approx([0.1, 0.5])
-    moved = run.matrix("update_norm", 0)[:, [tensor.name for tensor in run.tensors_of(0)].index("3.weight")]
+    moved = run.training(0).matrix("update_norm")[
+        :, [tensor.name for tensor in run.training(0).tensors].index("3.weight")
+    ]
     assert moved[:2].tolist() == [0, 0]
     assert (moved[2:] > 0).all()
 
@@ -303,7 +305,9 @@ def test_a_step_that_calls_its_parents_step_is_recorded_once(tmp_path):
         known = train(model, Sharper(model.parameters(), lr=0.1), steps=3)
     run = run_of(tmp_path / "run")
     assert len(run.steps) == 3
-    assert run.matrix("update_norm", 0)[:, 0].tolist() == pytest.approx(known["update"], rel=1e-5), "of both steps"
+    assert run.training(0).matrix("update_norm")[:, 0].tolist() == pytest.approx(known["update"], rel=1e-5), (
+        "of both steps"
+    )
 
 
 def test_data_parallel_leaves_the_names_as_they_are(tmp_path):
@@ -386,7 +390,7 @@ def test_sparse_embeddings(tmp_path):
         true = float(model[0].weight.grad.to_dense().norm())
         optimizer.step()
     run = run_of(tmp_path / "run")
-    assert run.matrix("gradient_norm", 0)[0, 0] == pytest.approx(true, rel=1e-5)
+    assert run.training(0).matrix("gradient_norm")[0, 0] == pytest.approx(true, rel=1e-5)
     assert run.rows.iloc[0]["hit"] == 3
 
 
@@ -401,8 +405,8 @@ def test_nan_is_recorded_and_never_dropped(tmp_path):
             optimizer.step()
     run = run_of(tmp_path / "run")
     assert numpy.isnan(run.steps["objective"].to_numpy()).tolist() == [False, True, True]
-    assert (run.matrix("gradient_nan", 0)[1] > 0).all()
-    assert numpy.isnan(run.matrix("weight_norm", 0)[2]).all()
+    assert (run.training(0).matrix("gradient_nan")[1] > 0).all()
+    assert numpy.isnan(run.training(0).matrix("weight_norm")[2]).all()
 
 
 def test_statistics_thin_out_on_a_grid_and_losses_do_not(tmp_path):
@@ -410,7 +414,7 @@ def test_statistics_thin_out_on_a_grid_and_losses_do_not(tmp_path):
         model = classifier()
         train(model, torch.optim.SGD(model.parameters(), lr=0.1), steps=10)
     run = run_of(tmp_path / "run")
-    assert run.recorded_steps(0).tolist() == [0, 4, 8]
+    assert run.training(0).recorded.tolist() == [0, 4, 8]
     assert len(run.steps) == 10
     assert run.steps["mean_loss"].notna().all()
 
@@ -488,4 +492,4 @@ def test_tensors_outside_any_module_are_all_recorded(tmp_path):
         optimizer.step()
     run = run_of(tmp_path / "run")
     assert [tensor.shape for tensor in run.meta.tensors] == [[3], [2, 2]]
-    assert run.matrix("has_grad", 0).tolist() == [[1, 1]]
+    assert run.training(0).matrix("has_grad").tolist() == [[1, 1]]

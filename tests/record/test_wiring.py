@@ -30,7 +30,7 @@ def test_a_missing_a_zero_and_a_broken_gradient_are_three_things(tmp_path):
         optimizer.step()
     run = run_of(tmp_path / "run")
     facts = {
-        name: run.matrix(name, 0)[0].tolist()
+        name: run.training(0).matrix(name)[0].tolist()
         for name in ("has_grad", "gradient_norm", "gradient_zero_fraction", "gradient_nan")
     }
     assert facts["has_grad"] == [1, 1, 1, 0]
@@ -55,7 +55,7 @@ def test_who_owns_each_tensor(tmp_path):
     owners = {tensor.name: (tensor.optimizer, tensor.group) for tensor in run.meta.tensors}
     assert owners == {"0.weight": (0, 0), "0.bias": (0, 1), "3.weight": (1, 0), "3.bias": (-1, -1)}
     assert [optimizer.optimizer_class for optimizer in run.meta.optimizers] == ["SGD", "Adam"]
-    assert [tensor.name for tensor in run.tensors_of(0)] == ["0.weight", "0.bias", "3.bias"]
+    assert [tensor.name for tensor in run.training(0).tensors] == ["0.weight", "0.bias", "3.bias"]
 
 
 def test_optimizers_that_no_variable_names_have_labels_of_their_own(tmp_path):
@@ -175,7 +175,7 @@ def test_a_critic_polluted_by_its_generators_backward_is_not_stale(tmp_path):
             critic(generator(torch.ones(2, 4))).mean().backward()
             of_generator.step()
     run = run_of(tmp_path / "run")
-    assert run.steps_of(0)["stale"].tolist() == run.steps_of(1)["stale"].tolist() == [-1, 0, 0]
+    assert run.training(0).steps["stale"].tolist() == run.training(1).steps["stale"].tolist() == [-1, 0, 0]
 
 
 @pytest.mark.parametrize("ignored", [None, 2])

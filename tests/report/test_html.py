@@ -102,7 +102,7 @@ def test_every_finding_and_every_check_is_readable_without_a_script(page: str, a
         assert outcome.diagnoser in text
         assert (outcome.measured or outcome.reason) in text
     assert "KeyError: 'x'" in text
-    assert "ln(8,192) = 9.01 · an even guess" in text
+    assert "ln(8,192) = 9.01 · uniform prediction" in text
     assert "record with --activations" in text
 
 

@@ -198,7 +198,7 @@ def boxes(evidence: Lines, words: str, *, narrow: bool = False) -> tuple[float, 
     ids=["on", "around", "across"],
 )
 def test_the_label_of_a_level_covers_no_line(loss: numpy.ndarray, narrow: bool) -> None:
-    mark = Mark(label="ln(10) = 2.30 · an even guess", y=2.3, role="reference")
+    mark = Mark(label="ln(10) = 2.30 · uniform prediction", y=2.3, role="reference")
     shown = chart(Series(name="train", x=list(STEPS), y=list(loss)), log=False, marks=[mark])
     left, right, middle = boxes(shown, "ln(10)", narrow=narrow)
     size = draw(shown, narrow=narrow)[1]  # type: ignore[index]
