@@ -45,4 +45,4 @@ def verdict(audit: Audit) -> str:
 def within(item: Ranked) -> str:
     """The title as it goes on within a sentence: "learning rate", but "NaN", "GradScaler" and "ReLU" as they are."""
     word = item.title.partition(" ")[0]
-    return item.title[:1].lower() + item.title[1:] if re.fullmatch(r"[A-Z][a-z]*", word) else item.title
+    return item.title[:1].lower() + item.title[1:] if re.fullmatch(r"[A-Z][a-z]*(-[a-z]+)*", word) else item.title
