@@ -300,7 +300,8 @@ def test_a_finding_about_the_measuring_does_not_say_that_training_is_bad(clean, 
 
 @pytest.mark.parametrize(
     ("title", "within"),
-    [("Vanishing gradient", ": vanishing gradient. It."), ("Train-test gap", ": train-test gap. It."), ("NaN from step 6", ": NaN from step 6. It."),
+    [("Vanishing gradient", ": vanishing gradient. It."), ("Train-test gap", ": train-test gap. It."),
+     ("NaN from step 6", ": NaN from step 6. It."),
      ("ReLU units are dead", ": ReLU units are dead. It."), ("", ": divergence. It.")],
 )  # fmt: skip
 def test_the_title_goes_on_within_the_verdict(clean, title, within):

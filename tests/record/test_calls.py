@@ -94,7 +94,8 @@ def test_what_is_not_used_is_a_note_each_kind_for_itself(tmp_path):
     told = {finding.tensors[0]: finding.seen.partition("elements. ")[2] for finding in findings}
     assert told == {
         "scale": "The module is called and trains without them.",
-        "unused.weight": "No step calls model.unused: the loss cannot depend on them, and the rest trains without them.",
+        "unused.weight": "No step calls model.unused: the loss cannot depend on them, and the rest trains without "
+        "them.",
         "pooler.weight": "model.pooler is called, and the loss does not depend on its result.",
     }
 
