@@ -160,13 +160,19 @@ def test_what_was_worked_out_goes_with_the_run(tmp_path):
     assert grave() is None
 
 
+def alive():
+    """The runs and trainings that this process holds; not by isinstance, which asks lazy objects of torch."""
+    return [thing for thing in gc.get_objects() if type(thing) in (Run, Training)]
+
+
 def test_an_analysis_holds_no_run_when_it_is_done(tmp_path):
     run = build_run(tmp_path, loss=falling(200))
     gc.collect()
+    before = alive()
     gc.disable()
     try:
         analyze(run)
-        held = [thing for thing in gc.get_objects() if type(thing) in (Run, Training) and thing is not run]
+        held = [thing for thing in alive() if not any(thing is one for one in before)]
     finally:
         gc.enable()
     assert held == []
