@@ -239,7 +239,7 @@ def _finding(
     tensors = training.tensors
     fastest = [tensors[int(i)].name for i in numpy.argsort(-ratios)[:3] if ratios[int(i)] > 0]
     seen = [
-        f"{optimizer_class(training)} makes this update at a learning rate of {rate_in_words(rates)}."
+        f"It is made with {optimizer_class(training)} at a learning rate of {rate_in_words(rates)}."
         + (_growth(training) if grows else ""),
         consequence or "The loss shows no harm.",
     ]
