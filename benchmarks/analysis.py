@@ -92,7 +92,7 @@ def analyzed(folder: Path) -> None:
     from gradaudit.reading.run import load
 
     audit = analyze(load(folder))
-    failed = [outcome.traceback for outcome in audit.with_face("failed")]
+    failed = [outcome.traceback for outcome in audit.with_status("failed")]
     if failed:
         raise click.ClickException(failed[0])
     click.echo(json.dumps({"seconds": time.process_time(), "mebibytes": memory.peak(), "rules": len(audit.outcomes)}))

@@ -92,7 +92,7 @@ def recorded(training: Training, folder: Path, every: int | None) -> Iterator[Co
         session.guarded, session._current = spent.original, None
         cadence.FULL, cadence._LOOK = constants
         install.uninstall()
-        recording.hand_over(wait=True)
+        recording.flush(wait=True)
         if recording.files is not None:
             while not recording.files.writer._queue.empty():
                 time.sleep(0.01)

@@ -1,19 +1,25 @@
-"""What a diagnoser is: a pure generator over a `Run` or `Training` with a documented page and named thresholds."""
+"""What a diagnoser is: a check that judges a `Run` or a `Training` in numbers, and tells that put them into words."""
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, make_dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast, get_args, get_type_hints
 
-from gradaudit.findings import Severity, Verdict
+from gradaudit.findings import Clean, Finding, NotApplicable, Severity, Skipped, Verdict
 from gradaudit.schema import TABLES
 
 SECTIONS = ("What it looks for", "Why it matters", "What to try", "When it is wrong")
 
-Check = Callable[..., Iterator[Verdict]]
+Check = Callable[..., Iterator[Any]]
+Tell = TypeVar("Tell", bound=Callable[..., Verdict])
 Per = Literal["run", "training"]
+
+
+@dataclass(frozen=True)
+class NoLimits:
+    """The thresholds of a diagnoser that has none: an exact fact needs no limit."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,11 @@ class Documentation:
 
 @dataclass(frozen=True)
 class Diagnoser:
-    """One rule. Its `name` is the file, the anchor, the sample run and the test file."""
+    """One rule. Its `name` is the file, the anchor, the sample run and the test file.
+
+    Its check yields numbers: frozen dataclasses, each of a kind that one of its tells knows; `NotApplicable` and
+    `Skipped` where there is nothing to judge.
+    """
 
     name: str
     check: Check
@@ -35,8 +45,61 @@ class Diagnoser:
     needs: tuple[str, ...]  # "table" or "table.column"
     minimum_steps: int
     explains: tuple[str, ...]  # diagnosers whose findings are consequences of this one's
-    thresholds: MappingProxyType[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    limits: type = NoLimits  # a dataclass; its fields are the thresholds, with the reason of each in a comment
     documentation: Documentation = Documentation("", MappingProxyType({}))
+    tells: dict[type, Callable[..., Verdict]] = field(default_factory=dict)  # by what the check found
+
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """Each threshold with its default."""
+        return asdict(self.limits())
+
+    def tell(self, function: Tell) -> Tell:
+        """Let `function` tell what the check found of the kind, or kinds, that its first argument is annotated with.
+
+        It is called with what was found, then with the run or training, for the charts, then with the limits; it may
+        take fewer. Raises TypeError at import when two functions tell one kind.
+        """
+        found = next(iter(inspect.signature(function).parameters))
+        annotation = get_type_hints(function)[found]
+        for kind in get_args(annotation) or (annotation,):
+            if kind in self.tells:
+                raise TypeError(f"{self.name} has two tells for {kind.__name__}")
+            self.tells[kind] = function
+        return function
+
+    def judge(self, subject: Any, overrides: Mapping[str, float] = MappingProxyType({})) -> Iterator[Any]:
+        """What the check finds in a run or training, in numbers, with these thresholds changed."""
+        if issubclass(self.limits, Keywords):
+            yield from self.check(subject, **asdict(self.limits(**overrides)))
+        elif self.limits is NoLimits:
+            yield from self.check(subject)
+        else:
+            yield from self.check(subject, self.limits(**overrides))
+
+    def verdicts(self, subject: Any, overrides: Mapping[str, float] = MappingProxyType({})) -> Iterator[Verdict]:
+        """The same, told. Raises KeyError where the check yields what none of its tells knows."""
+        for found in self.judge(subject, overrides):
+            if isinstance(found, Finding | Clean | NotApplicable | Skipped):
+                yield found
+                continue
+            tell = self.tells[type(found)]
+            given = (found, subject, self.limits(**overrides))
+            yield tell(*given[: len(inspect.signature(tell).parameters)])
+
+
+@dataclass(frozen=True)
+class Keywords:
+    """Thresholds that are keyword arguments of the check: of the diagnosers that are not split yet."""
+
+
+def _limits(check: Check) -> type:
+    hints = get_type_hints(check)
+    if "limits" in hints:
+        return cast("type", hints["limits"])
+    named = [p for p in inspect.signature(check).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    fields = [(p.name, float, field(default=p.default)) for p in named]
+    return make_dataclass("Keywords", fields, bases=(Keywords,), frozen=True) if named else NoLimits
 
 
 def parse_documentation(docstring: str) -> Documentation:
@@ -57,8 +120,8 @@ def diagnoser(
     """Turn a generator function over a `Run`, or over a `Training`, into a `Diagnoser`.
 
     Where there are several trainings the runner says in what was found, and in what is clean, whose it is. Thresholds
-    are the function's keyword-only arguments. Raises ValueError at import when `needs` names a table or column that the
-    schema does not have.
+    are the fields of the dataclass that the function's second argument is annotated with. Raises ValueError at import
+    when `needs` names a table or column that the schema does not have.
     """
     for need in needs:
         table, _, column = need.partition(".")
@@ -67,7 +130,7 @@ def diagnoser(
 
     def wrap(check: Check) -> Diagnoser:
         module: Any = inspect.getmodule(check)
-        parameters = inspect.signature(check).parameters.values()
+        limits = _limits(check)
         return Diagnoser(
             name=check.__name__,
             check=check,
@@ -76,7 +139,7 @@ def diagnoser(
             needs=needs,
             minimum_steps=minimum_steps,
             explains=explains,
-            thresholds=MappingProxyType({p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}),
+            limits=limits,
             documentation=parse_documentation(module.__doc__ or ""),
         )
 

@@ -265,7 +265,7 @@ class Finding(Value, frozen=True, kw_only=True):
     confidence: Confidence
     title: str = ""  # the disease by name, in two to five words: "Vanishing gradient", "NaN from step 6"
     headline: str  # one sentence with the decisive number
-    seen: str
+    explanation: str
     span: Span
     tensors: list[str] = []
     evidence: list[AnyEvidence] = []
@@ -273,11 +273,11 @@ class Finding(Value, frozen=True, kw_only=True):
     measures: list[Measure] = []
     # Of the diagnosers that its own explains: those whose findings this one was seen to bring about, worse ones, too.
     # Where it names some, it explains no others.
-    led_to: list[str] = []
+    caused: list[str] = []
     # Diagnosers that bring this finding about where they find something: it then stands under them and explains
     # nothing, whatever its own diagnoser says.
     follows: list[str] = []
-    measuring: bool = False  # wrong is what is said of the model, not how it trains
+    is_measurement_issue: bool = False  # wrong is what is said of the model, not how it trains
 
 
 class Clean(Value, frozen=True, kw_only=True):
@@ -292,11 +292,11 @@ class NotApplicable(Value, frozen=True, kw_only=True):
     reason: str
 
 
-class CouldNotLook(Value, frozen=True, kw_only=True):
+class Skipped(Value, frozen=True, kw_only=True):
     """Not recorded or too short: why, and how to enable it."""
 
     reason: str
     enable: str
 
 
-Verdict = Finding | Clean | NotApplicable | CouldNotLook
+Verdict = Finding | Clean | NotApplicable | Skipped

@@ -63,7 +63,7 @@
   const findingMarkdown = (card) => {
     const lines = [`### ${plain(words(one("h3", card)))}`, "", `**${plain(words(one(".headline", card)))}**`, ""];
     lines.push(`${words(one(".severity", card))}, ${plain(card.id)}. ${words(one(".confidence", card))}.`, "");
-    lines.push(plain(words(one(".seen", card))), "");
+    lines.push(plain(words(one(".explanation", card))), "");
     const laboratory = own(card, ".laboratory")[0];
     if (laboratory) lines.push(plain(words(laboratory)), "");
     for (const [index, item] of own(card, "ol.next > li").entries()) {

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from gradaudit.audit.causes import Ranked
+from gradaudit.audit.causes import RankedFinding
 from gradaudit.audit.result import Audit
 from gradaudit.audit.runner import analyze
 from gradaudit.reading.run import load
@@ -38,7 +38,7 @@ def findings(sample: Path) -> str:
     return click.unstyle(text).rstrip("\n") + "\n"
 
 
-def without_base_rates(items: list[Ranked]) -> list[Ranked]:
+def without_base_rates(items: list[RankedFinding]) -> list[RankedFinding]:
     """The same findings as of a gradaudit that had no laboratory."""
     return [
         msgspec.structs.replace(item, base_rate=None, consequences=without_base_rates(item.consequences))

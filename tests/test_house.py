@@ -1,5 +1,7 @@
 """What every diagnoser must keep to; a failure names the diagnoser and what to change."""
 
+import ast
+import dataclasses
 import functools
 import inspect
 import re
@@ -17,6 +19,7 @@ from gradaudit.diagnoser import SECTIONS, Diagnoser
 from gradaudit.diagnosers import all_diagnosers
 from gradaudit.findings import Confidence, Finding, Lines, Measure, Severity
 from gradaudit.reading.run import Run, load
+from gradaudit.report.explain import threshold_source
 from gradaudit.schema import TABLES, LossFacts, TensorFacts
 from gradaudit.training import Training
 from tests.build import build_run, linear_stack
@@ -55,12 +58,12 @@ def test_its_page_has_a_failing_sentence_and_four_sections_in_order(diagnoser: D
 
 @every
 def test_every_threshold_is_named_on_its_page_and_has_a_reason(diagnoser: Diagnoser):
-    source = inspect.getsource(diagnoser.check)
+    source = threshold_source(diagnoser)
     text = " ".join(diagnoser.documentation.sections.values())
     for option, default in diagnoser.thresholds.items():
         assert f"`{option}`" in text, f"{option} is not named in the docstring of {diagnoser.name}"
         assert isinstance(default, int | float), option
-        assert re.search(rf"^ +{option}: float = [^#\n]+,  # .+$", source, re.MULTILINE), (
+        assert re.search(rf"^ +{option}: float = [^#\n]+  # .+$", source, re.MULTILINE), (
             f"{option} needs a comment with the reason or the source of its default"
         )
 
@@ -71,18 +74,41 @@ def test_what_it_explains_exists(diagnoser: Diagnoser):
 
 
 @every
-def test_it_is_a_generator_over_a_run_or_a_training_and_keyword_thresholds(diagnoser: Diagnoser):
+def test_it_is_a_generator_over_a_run_or_a_training_and_its_limits(diagnoser: Diagnoser):
     assert inspect.isgeneratorfunction(diagnoser.check)
     first, *rest = inspect.signature(diagnoser.check).parameters.values()
     assert (first.name, first.annotation) == (diagnoser.per, {"run": Run, "training": Training}[diagnoser.per])
-    assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in rest)
+    assert [parameter.name for parameter in rest] in ([], ["limits"]) or NOT_SPLIT(diagnoser)
+
+
+def NOT_SPLIT(diagnoser: Diagnoser) -> bool:
+    return not diagnoser.tells
+
+
+@every
+def test_it_judges_in_numbers_and_tells_in_words(diagnoser: Diagnoser):
+    """Above the first tell no text is made of numbers, and below it nothing is worked out."""
+    if NOT_SPLIT(diagnoser):
+        pytest.skip("not split yet")
+    source = (ROOT / "gradaudit" / "diagnosers" / f"{diagnoser.name}.py").read_text()
+    functions = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    tells = [node.lineno for node in functions if f"{diagnoser.name}.tell" in map(ast.unparse, node.decorator_list)]
+    for node in functions:
+        inside = list(ast.walk(node))
+        if node.lineno < min(tells):
+            made = [one.lineno for one in inside if isinstance(one, ast.JoinedStr)]
+            assert not made, f"{diagnoser.name}.{node.name} makes text, line {made}"
+        else:
+            worked = [one.lineno for one in inside if isinstance(one, ast.Name) and one.id in ("numpy", "pandas")]
+            assert not worked, f"{diagnoser.name}.{node.name} tells, and works something out, line {worked}"
+    assert all(dataclasses.is_dataclass(kind) for kind in diagnoser.tells)
 
 
 @every
 def test_it_is_quiet_on_a_healthy_run_and_says_what_it_measured(diagnoser: Diagnoser, tmp_path: Path):
     build = HEALTHY_BY.get(diagnoser.name, healthy)
     outcome = examine(diagnoser, build(tmp_path, **HEALTHY_WITH.get(diagnoser.name, {})), {})
-    assert outcome.face == "clean", outcome.traceback or outcome.reason or outcome.findings
+    assert outcome.status == "clean", outcome.traceback or outcome.reason or outcome.findings
     assert re.search(r"\d", outcome.measured)
 
 
@@ -187,7 +213,7 @@ def odd_run(tmp_path_factory: pytest.TempPathFactory):
 @pytest.mark.parametrize("odd", ODD)
 def test_it_survives_odd_runs(diagnoser: Diagnoser, odd: str, odd_run):
     outcome = examine(diagnoser, odd_run(odd), {})
-    assert outcome.face != "failed", outcome.traceback
+    assert outcome.status != "failed", outcome.traceback
     for finding in outcome.findings:
         check_style(finding, diagnoser)
 
@@ -195,7 +221,7 @@ def test_it_survives_odd_runs(diagnoser: Diagnoser, odd: str, odd_run):
 @every
 def test_it_finds_its_sick_run_and_says_so_well(diagnoser: Diagnoser, tmp_path: Path):
     outcome = examine(diagnoser, sick_run(diagnoser.name, tmp_path), {})
-    assert outcome.face == "found", outcome.traceback or outcome.measured or outcome.reason
+    assert outcome.status == "found", outcome.traceback or outcome.measured or outcome.reason
     for finding in outcome.findings:
         check_style(finding, diagnoser)
         assert finding.measures
@@ -214,9 +240,9 @@ def check_style(finding: Finding, diagnoser: Diagnoser) -> None:
     advice = r"\b(should|must|try|lower|raise|use|consider|may|might|could)\b"
     assert not re.search(advice, headline, re.IGNORECASE), f"advice or hedging in: {headline}"
     assert len(re.sub(r" \(optimizer .*\)$", "", headline)) <= 110, headline
-    assert finding.seen.endswith((".", ")")), finding.seen
-    assert "  " not in finding.seen, finding.seen
-    assert "nan" not in re.findall(r"\b\w+\b", f"{headline} {finding.seen}"), finding.seen
+    assert finding.explanation.endswith((".", ")")), finding.explanation
+    assert "  " not in finding.explanation, finding.explanation
+    assert "nan" not in re.findall(r"\b\w+\b", f"{headline} {finding.explanation}"), finding.explanation
     assert finding.severity.rank >= diagnoser.worst.rank, headline
     assert finding.confidence is not Confidence.LOW or finding.severity is Severity.NOTE
     assert finding.span.first <= finding.span.last
@@ -262,12 +288,14 @@ def test_each_threshold_bites(diagnoser: Diagnoser, option: str, tmp_path: Path)
     build, extreme = case
     run = build(tmp_path / "run")
     before, after = examine(diagnoser, run, {}), examine(diagnoser, run, {option: extreme})
-    assert after.face != "failed", after.traceback
+    assert after.status != "failed", after.traceback
     for finding in [*before.findings, *after.findings]:
         check_measures(finding)
 
     def said(outcome):
-        return outcome.face, [(f.severity, f.confidence, f.headline, f.seen, f.actions) for f in outcome.findings]
+        return outcome.status, [
+            (f.severity, f.confidence, f.headline, f.explanation, f.actions) for f in outcome.findings
+        ]
 
     assert said(before) != said(after), f"{option} = {extreme} changes nothing"
 
@@ -281,7 +309,7 @@ def test_ten_thousand_tensors_are_no_problem(tmp_path: Path):
     )
     for diagnoser in DIAGNOSERS:
         outcome = examine(diagnoser, run, {})
-        assert outcome.face != "failed", outcome.traceback
+        assert outcome.status != "failed", outcome.traceback
         for finding in outcome.findings:
             check_style(finding, diagnoser)
             assert len(finding.tensors) <= 50
@@ -290,4 +318,4 @@ def test_ten_thousand_tensors_are_no_problem(tmp_path: Path):
 def test_a_median_of_nothing_warns_nobody(tmp_path: Path):
     run = build_run(tmp_path / "run", loss=falling(120), stats={"weight_norm": numpy.nan})
     for diagnoser in DIAGNOSERS:
-        assert examine(diagnoser, run, {}).face != "failed"
+        assert examine(diagnoser, run, {}).status != "failed"

@@ -32,12 +32,12 @@ def as_recorded(sample: Path) -> dict[str, Outcome]:
 def verdict(outcome: Outcome) -> tuple[str, list[str]]:
     """The face, and how bad what was found is."""
     if outcome.diagnoser == "epsilon_dominates":
-        return outcome.face, []  # whether eps is torch's default decides how bad, and scaling makes another of it
-    return outcome.face, [finding.severity.value for finding in outcome.findings]
+        return outcome.status, []  # whether eps is torch's default decides how bad, and scaling makes another of it
+    return outcome.status, [finding.severity.value for finding in outcome.findings]
 
 
 def changed(before: dict[str, Outcome], after: dict[str, Outcome]) -> dict[str, tuple[object, object]]:
-    failed = [outcome.traceback for outcome in after.values() if outcome.face == "failed"]
+    failed = [outcome.traceback for outcome in after.values() if outcome.status == "failed"]
     assert not failed, failed[0]
     return {
         name: (verdict(before[name]), verdict(after[name]))
@@ -53,7 +53,7 @@ def test_the_same_run_told_otherwise_gets_the_same_verdicts(sample, tmp_path):
     change = variants.told_otherwise if one_rank else variants.renumbered
     before, after = as_recorded(sample), outcomes(change(sample / "run", tmp_path / "run"))
     ranks = after.pop("rank_divergence")
-    assert ranks.face != "found" or not one_rank
+    assert ranks.status != "found" or not one_rank
     assert changed({name: before[name] for name in after}, after) == {}
 
 
@@ -83,19 +83,19 @@ def test_a_second_rank_with_the_same_weights_changes_no_verdict(sample, tmp_path
         pytest.skip("recorded on two ranks")
     run = variants.on_two_ranks(sample / "run", tmp_path / "run")
     after = outcomes(run)
-    expected = "clean" if len(run.steps) > 64 else "could_not_look"
-    assert after.pop("rank_divergence").face == expected
+    expected = "clean" if len(run.steps) > 64 else "skipped"
+    assert after.pop("rank_divergence").status == expected
     assert changed({name: as_recorded(sample)[name] for name in after}, after) == {}
 
 
 @some_samples
 def test_fewer_statistics_never_turn_a_verdict_around(sample, tmp_path):
-    """It may become "could not look", and what was found may weigh more or less."""
+    """It may become "skipped", and what was found may weigh more or less."""
     run = variants.sparse(sample / "run", tmp_path / "run")
     turned = {
-        name: faces
-        for name, (*faces,) in changed(as_recorded(sample), outcomes(run)).items()
-        if faces[1][0] != "could_not_look" and faces[0][0] != faces[1][0]
+        name: statuses
+        for name, (*statuses,) in changed(as_recorded(sample), outcomes(run)).items()
+        if statuses[1][0] != "skipped" and statuses[0][0] != statuses[1][0]
     }
     assert turned == {}
 
@@ -116,8 +116,8 @@ def test_each_diagnoser_says_the_same_of_its_sick_run(diagnoser, variant, tmp_pa
     sick_run(diagnoser.name, tmp_path)
     before = examine(diagnoser, load(tmp_path / "run"), {})
     after = examine(diagnoser, VARIANTS[variant](tmp_path / "run", tmp_path / "other"), {})
-    assert before.face == "found"
+    assert before.status == "found"
     if variant == "sparse":
-        assert after.face in ("found", "could_not_look"), after.traceback or after.measured or after.reason
+        assert after.status in ("found", "skipped"), after.traceback or after.measured or after.reason
     else:
         assert verdict(after) == verdict(before), after.traceback or after.measured or after.reason

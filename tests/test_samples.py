@@ -47,14 +47,14 @@ def test_a_healthy_run_has_nothing_at_warning_or_above(sample):
 
 @each_sick
 def test_a_sick_run_shows_what_it_is_named_after(sample):
-    found = [outcome.diagnoser for outcome in samples.audit(sample).with_face("found")]
+    found = [outcome.diagnoser for outcome in samples.audit(sample).with_status("found")]
     assert sample.name in found
 
 
 @each_sample
 def test_every_diagnoser_looks_and_speaks_well(sample):
     for outcome in samples.audit(sample).outcomes:
-        assert outcome.face != "failed", outcome.traceback
+        assert outcome.status != "failed", outcome.traceback
         for finding in outcome.findings:
             check_style(finding, next(item for item in DIAGNOSERS if item.name == outcome.diagnoser))
 
@@ -76,7 +76,7 @@ ODD = re.compile(r"no table|\bit needs\b|-\d\S* (?:decades|%)|\b\d{4,} %|\bfrom 
 @each_sample
 def test_no_check_speaks_in_riddles(sample):
     for outcome in samples.audit(sample).outcomes:
-        for text in (outcome.measured, outcome.reason, outcome.enable, *(f.seen for f in outcome.findings)):
+        for text in (outcome.measured, outcome.reason, outcome.enable, *(f.explanation for f in outcome.findings)):
             assert not ODD.search(text), f"{outcome.diagnoser}: {text}"
 
 

@@ -11,7 +11,7 @@ import pyarrow.parquet
 
 from gradaudit.reading.run import Run, load
 from gradaudit.schema import Meta
-from gradaudit.signals.updates.learning_rates import scale_free
+from gradaudit.signals.updates.learning_rates import is_adaptive
 from tests.build import write_table
 
 Change = Callable[[pandas.DataFrame], pandas.DataFrame]
@@ -40,7 +40,7 @@ def scaled(sample: Path, path: Path, times: float) -> Run:
     updates stay.
     """
     before = load(sample)
-    free = {training.id for training in before.trainings if scale_free(training)}
+    free = {training.id for training in before.trainings if is_adaptive(training)}
 
     def facts(meta: Meta) -> Meta:
         optimizers = [

@@ -14,7 +14,7 @@ from benchmarks.lab import record
 from benchmarks.lab.configuration import HALVES
 from benchmarks.lab.cut import cut
 from benchmarks.lab.experiments import chosen
-from gradaudit.audit.causes import Ranked
+from gradaudit.audit.causes import RankedFinding
 from gradaudit.audit.runner import examine, rank
 from gradaudit.diagnosers import all_diagnosers
 from gradaudit.reading.run import Run, RunError, load
@@ -47,7 +47,7 @@ def outcomes_of(run: Run) -> dict[str, Any]:
         seconds[diagnoser.name] = round(time.process_time() - began, 4)
     ranked = rank(outcomes, {diagnoser.name: diagnoser.explains for diagnoser in diagnosers})
     return {
-        "faces": {outcome.diagnoser: outcome.face for outcome in outcomes},
+        "faces": {outcome.diagnoser: outcome.status for outcome in outcomes},
         "why": {outcome.diagnoser: outcome.reason or outcome.traceback for outcome in outcomes},
         "findings": {
             outcome.diagnoser: [
@@ -62,7 +62,7 @@ def outcomes_of(run: Run) -> dict[str, Any]:
     }
 
 
-def _names(item: Ranked) -> list[Any]:
+def _names(item: RankedFinding) -> list[Any]:
     """[diagnoser, severity, consequences] of one finding in the report."""
     return [item.diagnoser, item.finding.severity, [_names(child) for child in item.consequences]]
 

@@ -44,8 +44,10 @@ def bars(runs: list[Trial]) -> Iterator[tuple[str, str, bool | None]]:
     for count in ("50", "100"):
         early = share(healthy, lambda run, count=count: figures.false_alarm(run, cut=count))
         yield f"the same after {count} steps: no more false alarms", *judged(early, early.hits <= alarmed.hits)
-    silent = sum(not run.outcomes[WHOLE]["why"][name] for run in runs for name, face in faces(run) if face in BLIND)
-    failed = sum(face == "failed" for run in runs for _, face in faces(run))
+    silent = sum(
+        not run.outcomes[WHOLE]["why"][name] for run in runs for name, status in statuses(run) if status in BLIND
+    )
+    failed = sum(status == "failed" for run in runs for _, status in statuses(run))
     yield (
         "diagnosers that could not look and do not say why, or failed: none",
         f"{silent + failed}",
@@ -53,10 +55,10 @@ def bars(runs: list[Trial]) -> Iterator[tuple[str, str, bool | None]]:
     )
 
 
-BLIND = ("could_not_look", "not_applicable")
+BLIND = ("skipped", "not_applicable")
 
 
-def faces(run: Trial) -> list[tuple[str, str]]:
+def statuses(run: Trial) -> list[tuple[str, str]]:
     """(diagnoser, face) over the whole run."""
     return list(run.outcomes[WHOLE]["faces"].items())
 
@@ -111,9 +113,9 @@ def diagnoser_table(runs: list[Trial]) -> str:
     """A row for each diagnoser."""
     healthy, faulty = of_kind(runs)
     rows = []
-    for name in sorted({name for run in runs for name, _ in faces(run)}):
+    for name in sorted({name for run in runs for name, _ in statuses(run)}):
         mine = [run for run in faulty if run.experiment.fault and name in run.experiment.fault.accepted]
-        blind = sum(dict(faces(run)).get(name) == "could_not_look" for run in runs)
+        blind = sum(dict(statuses(run)).get(name) == "skipped" for run in runs)
         seconds = [run.outcomes[WHOLE]["seconds"].get(name, math.nan) for run in runs]
         rows.append([
             f"`{name}`",
@@ -155,7 +157,7 @@ def alarms_list(runs: list[Trial]) -> str:
             lines.append(
                 f"- root not first: {run.experiment.name} seed {run.seed}: {run.outcomes[WHOLE]['ranked'][0][0]}"
             )
-    failed = {(name, run.experiment.name) for run in runs for name, face in faces(run) if face == "failed"}
+    failed = {(name, run.experiment.name) for run in runs for name, status in statuses(run) if status == "failed"}
     return "\n".join([*lines, *(f"- failed: {name} on {where}" for name, where in sorted(failed))])
 
 
@@ -183,7 +185,7 @@ def block(runs: list[Trial]) -> str:
     )
     parts = [
         f"### {date.today().isoformat()}, definitions of commit {definitions_commit()}",
-        f"Configurations: {counts}; {len(runs)} runs in all. {pace(runs)}",
+        f"Configurations: {counts}; {len(runs)} runs in all. {update_ratio(runs)}",
         not_there(),
         older(runs),
         not_learned(runs),
@@ -195,7 +197,7 @@ def block(runs: list[Trial]) -> str:
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def pace(runs: list[Trial]) -> str:
+def update_ratio(runs: list[Trial]) -> str:
     """How long all diagnosers together take."""
     seconds = [sum(run.outcomes[WHOLE]["seconds"].values()) for run in runs]
     return (

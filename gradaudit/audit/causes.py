@@ -7,13 +7,13 @@ from gradaudit.audit.base_rates import BaseRate, base_rate
 from gradaudit.findings import Confidence, Finding, Severity, Value
 
 
-class Ranked(Value, frozen=True, kw_only=True):
+class RankedFinding(Value, frozen=True, kw_only=True):
     """A finding in its place: `consequences` are the findings that it explains."""
 
     anchor: str
     diagnoser: str
     finding: Finding
-    consequences: list["Ranked"] = []
+    consequences: list["RankedFinding"] = []
     base_rate: BaseRate | None = None  # None where the laboratory says nothing of it
 
     @property
@@ -21,7 +21,7 @@ class Ranked(Value, frozen=True, kw_only=True):
         """The disease by name: what the finding is called, else its diagnoser in words."""
         return self.finding.title or self.diagnoser.replace("_", " ").capitalize()
 
-    def below(self) -> Iterator["Ranked"]:
+    def below(self) -> Iterator["RankedFinding"]:
         """All that it explains, at any depth, each before what it explains itself."""
         for item in self.consequences:
             yield item
@@ -33,7 +33,7 @@ def in_order(
     explains: Mapping[str, tuple[str, ...]],
     window: int = 10,
     changed: Collection[str] = (),
-) -> list[Ranked]:
+) -> list[RankedFinding]:
     """Order findings, given with their diagnosers: the root of the worst first, what it explains nested under it.
 
     A finding explains another when its diagnoser says so, when it does not begin more than `window` steps after it
@@ -59,7 +59,7 @@ def in_order(
         (_, cause_name, first), (_, effect_name, then) = items[cause], items[effect]
         in_time = first.span.first <= then.span.first + window
         near = then.span.first <= first.span.last + 10 * window
-        meant = (effect_name in first.led_to and near) if first.led_to else grave(first, then)
+        meant = (effect_name in first.caused and near) if first.caused else grave(first, then)
         return effect_name in explains.get(cause_name, ()) and in_time and meant
 
     def followed(effect: int) -> list[int]:
@@ -81,13 +81,13 @@ def in_order(
         if causes:
             parent[effect] = max(causes, key=lambda cause: (depth.get(items[cause][1], 0), -cause))
 
-    def build(index: int) -> Ranked:
+    def build(index: int) -> RankedFinding:
         anchor, name, finding = items[index]
         below = [build(child) for child in range(len(items)) if parent.get(child) == index]
         rate = base_rate(name, finding.severity, changed=name in changed)
-        return Ranked(anchor=anchor, diagnoser=name, finding=finding, consequences=below, base_rate=rate)
+        return RankedFinding(anchor=anchor, diagnoser=name, finding=finding, consequences=below, base_rate=rate)
 
-    def worst(item: Ranked) -> int:
+    def worst(item: RankedFinding) -> int:
         return min([item.finding.severity.rank, *(worst(child) for child in item.consequences)])
 
     # Of roots that are equally bad, exact facts come first: how a training is wired outweighs how it behaves.

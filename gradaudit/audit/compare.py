@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from gradaudit.audit.differences import Change, changes, one_task, shown_loss
 from gradaudit.audit.loss_change import loss_change
 from gradaudit.audit.overview import ParameterRow
-from gradaudit.audit.result import Audit, Face, Outcome
+from gradaudit.audit.result import Audit, Outcome, OutcomeStatus
 from gradaudit.evidence.words.wording import names
 from gradaudit.findings import Finding, Series, Severity, Value
 from gradaudit.schema import UserError
@@ -25,7 +25,7 @@ _NOT_IN_THE_BASE: tuple[Status, ...] = ("new", "worse", "unchecked_before")
 class Followed(Value, frozen=True, kw_only=True):
     """What became of the findings of one diagnoser from the base to another run.
 
-    *new* and *fixed* say that the check looked at both runs. Where it could not look at one of them, nobody knows:
+    *new* and *fixed* say that the check looked at both runs. Where it was skipped for one of them, nobody knows:
     *gone* stands for *fixed* where the runs train different models on different losses: nothing was fixed there.
     *unchecked_before* is found in the other and the base was not looked at, *unchecked_after* was found in the base
     and the other was not. *worse* is found in both and more severe in the other.
@@ -39,7 +39,7 @@ class Followed(Value, frozen=True, kw_only=True):
     remark: str = ""  # why one of the two could not be looked at
 
 
-class Shift(Value, frozen=True, kw_only=True):
+class TensorChange(Value, frozen=True, kw_only=True):
     """One parameter tensor in the base and another run; decades are log10 of after over before."""
 
     tensor: str
@@ -57,7 +57,7 @@ class Pair(Value, frozen=True, kw_only=True):
     verdict: str  # what became of the findings, and of the loss
     details: list[str]  # what the worst of the findings that the verdict names say
     findings: list[Followed]
-    shifts: list[Shift]  # those that changed most first
+    shifts: list[TensorChange]  # those that changed most first
     unmatched: int  # tensors that only one of them has
 
 
@@ -196,17 +196,17 @@ def _worst(outcome: Outcome | None) -> Finding | None:
 
 
 def _looked(outcome: Outcome | None) -> bool:
-    looking: tuple[Face, ...] = ("clean", "found")
-    return outcome is not None and outcome.face in looking
+    looking: tuple[OutcomeStatus, ...] = ("clean", "found")
+    return outcome is not None and outcome.status in looking
 
 
 def _why(label: str, outcome: Outcome | None) -> str:
     """Why this run was not looked at, in a sentence without its full stop."""
     if outcome is None:
         return f"{label} was not checked for this: the check was not selected"
-    if outcome.face == "failed":
+    if outcome.status == "failed":
         return f"{label} was not checked for this: the check stopped with an error of its own"
-    if outcome.face == "not_applicable":
+    if outcome.status == "not_applicable":
         return f"The check does not apply to {label}: {outcome.reason}"
     return f"{label} could not be checked for this: {outcome.reason}"
 
@@ -245,8 +245,8 @@ def _details(label: str, findings: Sequence[Followed]) -> Iterator[str]:
             yield f"In {run}: {worst.headline}."
 
 
-def _shift(before: ParameterRow, after: ParameterRow) -> Shift:
-    return Shift(
+def _shift(before: ParameterRow, after: ParameterRow) -> TensorChange:
+    return TensorChange(
         tensor=before.name,
         role=before.role,
         gradient=(before.gradient_rms, after.gradient_rms),

@@ -12,7 +12,7 @@ from gradaudit.audit.loss_ends import Ends, loss_ends, word
 from gradaudit.evidence.charts.distributions import gradient_ridges, gradients_over_time
 from gradaudit.evidence.charts.heatmap import gradient_heatmap
 from gradaudit.evidence.charts.reduce import banded, plain, short
-from gradaudit.evidence.charts.run_curves import gap, pace_steps, typical_pace, update_pace
+from gradaudit.evidence.charts.run_curves import gap, late_update_ratio, layer_update_ratios, update_ratio_steps
 from gradaudit.evidence.words.run_facts import optimizer_name, run_facts
 from gradaudit.evidence.words.wording import number
 from gradaudit.findings import Heatmap, Mark, Ridges, Series, Value
@@ -77,9 +77,9 @@ class Overview(Value, frozen=True, kw_only=True):
     weight_decay: list[float] = []  # of the parameter groups at the first step, equal ones merged
     last_not_finite: str = ""  # NaN, Inf or -Inf where that is the last loss
     gap: list[Series] = []  # validation minus training loss
-    update_pace: list[Series] = []  # update-to-weight ratio of the layers
+    layer_update_ratios: list[Series] = []  # update-to-weight ratio of the layers
     norm_steps: int = 0  # steps with a gradient norm
-    pace_steps: int = 0  # steps with updates, of the optimizer in `update_pace`
+    update_ratio_steps: int = 0  # steps with updates, of the optimizer in `update_pace`
     distributions: Ridges | None = None  # of the gradients, by block
     distributions_over_time: list[Heatmap] = []  # first, middle and last layer
     ends: list[Ends] = []  # of the training loss: one an optimizer that has a loss of its own
@@ -124,13 +124,13 @@ def overview(run: Run, flagged: set[str]) -> Overview:
         first_not_finite=int(bad["global_step"].iloc[0]) if len(bad) else None,
         last_not_finite=word(float(steps[column].iloc[-1])) if broken[-1:].any() else "",
         gap=gap(run),
-        update_pace=update_pace(run, flagged),
+        layer_update_ratios=layer_update_ratios(run, flagged),
         norm_steps=sum(len(_with_norm(training)) for training in run.trainings),
-        pace_steps=pace_steps(run),
+        update_ratio_steps=update_ratio_steps(run),
         distributions=gradient_ridges(run, flagged),
         distributions_over_time=gradients_over_time(run),
         ends=ends,
-        update_ratio=typical_pace(run),
+        update_ratio=late_update_ratio(run),
         loss_spike_score=short(score) if (score := loss_spike_score(run)) is not None else None,
         norm_spike_score=short(score) if (score := norm_spike_score(run)) is not None else None,
         skipped_unseen=int((steps["skipped"].fillna(False).astype(bool) & ~steps["recorded"].astype(bool)).sum()),

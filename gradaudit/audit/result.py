@@ -3,27 +3,27 @@
 from collections.abc import Iterable
 from typing import Literal
 
-from gradaudit.audit.causes import Ranked
+from gradaudit.audit.causes import RankedFinding
 from gradaudit.audit.overview import Overview
 from gradaudit.findings import Finding, Severity, Value
 from gradaudit.schema import Meta
 
 AUDIT_VERSION = 1
 
-Face = Literal["found", "clean", "not_applicable", "could_not_look", "failed"]
+OutcomeStatus = Literal["found", "clean", "not_applicable", "skipped", "failed"]
 
 
 class Outcome(Value, frozen=True, kw_only=True):
     """What one diagnoser came to. `face` is exactly one of five; the other fields follow from it."""
 
     diagnoser: str
-    face: Face
+    status: OutcomeStatus
     documentation: dict[str, str]  # "headline" and the four sections
     thresholds: dict[str, float]
     findings: list[Finding] = []
     measured: str = ""  # clean: what was measured
-    reason: str = ""  # not applicable, could not look: why
-    enable: str = ""  # could not look: how to enable it
+    reason: str = ""  # not applicable, skipped: why
+    enable: str = ""  # skipped: how to enable it
     traceback: str = ""  # failed: our bug
 
 
@@ -37,17 +37,17 @@ class Audit(Value, frozen=True, kw_only=True):
     problems: list[str]
     overview: Overview
     outcomes: list[Outcome]
-    ranked: list[Ranked]
+    ranked: list[RankedFinding]
 
-    def all_ranked(self) -> list[Ranked]:
+    def all_ranked(self) -> list[RankedFinding]:
         """Every finding, each root followed by its consequences."""
         return [item for item, _ in self.with_causes()]
 
-    def with_causes(self) -> list[tuple[Ranked, Ranked | None]]:
+    def with_causes(self) -> list[tuple[RankedFinding, RankedFinding | None]]:
         """The same, each with the finding that explains it; None of a root."""
-        flat: list[tuple[Ranked, Ranked | None]] = []
+        flat: list[tuple[RankedFinding, RankedFinding | None]] = []
 
-        def visit(items: Iterable[Ranked], cause: Ranked | None) -> None:
+        def visit(items: Iterable[RankedFinding], cause: RankedFinding | None) -> None:
             for item in items:
                 flat.append((item, cause))
                 visit(item.consequences, item)
@@ -59,6 +59,6 @@ class Audit(Value, frozen=True, kw_only=True):
         """How many findings have this severity."""
         return sum(item.finding.severity is severity for item in self.all_ranked())
 
-    def with_face(self, face: Face) -> list[Outcome]:
+    def with_status(self, status: OutcomeStatus) -> list[Outcome]:
         """The outcomes with this face, by name."""
-        return [outcome for outcome in self.outcomes if outcome.face == face]
+        return [outcome for outcome in self.outcomes if outcome.status == status]

@@ -11,16 +11,16 @@ from typing import Any
 import numpy
 
 import gradaudit
-from gradaudit.audit.causes import Ranked, in_order
+from gradaudit.audit.causes import RankedFinding, in_order
 from gradaudit.audit.overview import overview
 from gradaudit.audit.privacy import without_host
-from gradaudit.audit.result import AUDIT_VERSION, Audit, Face, Outcome
+from gradaudit.audit.result import AUDIT_VERSION, Audit, Outcome, OutcomeStatus
 from gradaudit.diagnoser import Diagnoser
 from gradaudit.diagnosers import all_diagnosers
 from gradaudit.evidence.each_training import each_training
 from gradaudit.evidence.words.unmet_need import unmet
 from gradaudit.evidence.words.wording import plural
-from gradaudit.findings import Clean, CouldNotLook, Finding, NotApplicable, Verdict
+from gradaudit.findings import Clean, Finding, NotApplicable, Skipped, Verdict
 from gradaudit.reading.run import Run, load
 from gradaudit.schema import UserError
 
@@ -124,20 +124,20 @@ def examine(item: Diagnoser, run: Run, overrides: Mapping[str, float]) -> Outcom
     documentation = {"headline": item.documentation.headline, **item.documentation.sections}
     thresholds = {**item.thresholds, **overrides}
 
-    def outcome(face: Face, **more: Any) -> Outcome:
-        return Outcome(diagnoser=item.name, face=face, documentation=documentation, thresholds=thresholds, **more)
+    def outcome(status: OutcomeStatus, **more: Any) -> Outcome:
+        return Outcome(diagnoser=item.name, status=status, documentation=documentation, thresholds=thresholds, **more)
 
     try:
         for need in item.needs:
             if not run.has(need):
                 reason, enable = unmet(run, need)
-                return outcome("could_not_look", reason=reason, enable=enable)
+                return outcome("skipped", reason=reason, enable=enable)
         # Each optimizer has rows of its own, and several together make no longer run.
         steps = max((len(training.steps) for training in run.trainings), default=0)
         if steps < item.minimum_steps:
             recorded = f"{plural(steps, 'step')} {'was' if steps == 1 else 'were'} recorded"
             return outcome(
-                "could_not_look",
+                "skipped",
                 reason=f"only {recorded}, and this check needs {item.minimum_steps}",
                 enable=f"train for at least {item.minimum_steps} steps",
             )
@@ -148,8 +148,8 @@ def examine(item: Diagnoser, run: Run, overrides: Mapping[str, float]) -> Outcom
     if findings:
         return outcome("found", findings=sorted(findings, key=lambda f: (f.severity.rank, f.span.first)))
     for verdict in verdicts:
-        if isinstance(verdict, CouldNotLook):
-            return outcome("could_not_look", reason=verdict.reason, enable=verdict.enable)
+        if isinstance(verdict, Skipped):
+            return outcome("skipped", reason=verdict.reason, enable=verdict.enable)
     for verdict in verdicts:
         if isinstance(verdict, NotApplicable):
             return outcome("not_applicable", reason=verdict.reason)
@@ -159,8 +159,8 @@ def examine(item: Diagnoser, run: Run, overrides: Mapping[str, float]) -> Outcom
 
 def _verdicts(item: Diagnoser, run: Run, overrides: Mapping[str, float]) -> list[Verdict]:
     if item.per == "run":
-        return list(item.check(run, **overrides))
-    return each_training(run, lambda training: item.check(training, **overrides))
+        return list(item.verdicts(run, overrides))
+    return each_training(run, lambda training: item.verdicts(training, overrides))
 
 
 def rank(
@@ -168,7 +168,7 @@ def rank(
     explains: Mapping[str, tuple[str, ...]],
     window: int = 10,
     changed: Collection[str] = (),
-) -> list[Ranked]:
+) -> list[RankedFinding]:
     """What was found, causes before effects: `causes.in_order`, and what it raises."""
     found = [(outcome.diagnoser, finding) for outcome in outcomes for finding in outcome.findings]
     return in_order(found, explains, window, changed)

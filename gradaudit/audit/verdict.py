@@ -2,27 +2,27 @@
 
 import re
 
-from gradaudit.audit.causes import Ranked
+from gradaudit.audit.causes import RankedFinding
 from gradaudit.audit.result import Audit
 from gradaudit.evidence.words.wording import plural
 from gradaudit.findings import Severity
 
 
 def judged(audit: Audit) -> bool:
-    """Whether enough was recorded for a verdict: something was found, or most checks that apply could look."""
-    looked = len(audit.with_face("clean")) + len(audit.with_face("found"))
-    return bool(audit.ranked) or looked >= len(audit.with_face("could_not_look"))
+    """Whether enough was recorded for a verdict: something was found, or most checks that apply could run."""
+    looked = len(audit.with_status("clean")) + len(audit.with_status("found"))
+    return bool(audit.ranked) or looked >= len(audit.with_status("skipped"))
 
 
 def verdict(audit: Audit) -> str:
     """The whole audit in one sentence; never "healthy", only what was and was not found."""
-    looked = len(audit.with_face("clean")) + len(audit.with_face("found"))
+    looked = len(audit.with_status("clean")) + len(audit.with_status("found"))
     blind = len(audit.outcomes) - looked
     if not audit.ranked:
-        could_not = f"; {blind} could not look or do not apply" if blind else ""
+        skipped = f"; {blind} {'was' if blind == 1 else 'were'} skipped or not applicable" if blind else ""
         if not judged(audit):
-            return f"Too little was recorded to judge: {plural(looked, 'check')} of {len(audit.outcomes)} could look."
-        return f"No problem found in {plural(looked, 'check')}{could_not}."
+            return f"Too little was recorded to judge: {plural(looked, 'check')} of {len(audit.outcomes)} could run."
+        return f"No problem found in {plural(looked, 'check')}{skipped}."
     worst = min((item.finding.severity for item in audit.all_ranked()), key=lambda s: s.rank)
     opening = {
         Severity.CRITICAL: "This run is broken",
@@ -30,7 +30,7 @@ def verdict(audit: Audit) -> str:
         Severity.NOTE: "Nothing alarming; worth knowing",
     }[worst]
     if worst is not Severity.NOTE and all(
-        item.finding.measuring for item in audit.all_ranked() if item.finding.severity is worst
+        item.finding.is_measurement_issue for item in audit.all_ranked() if item.finding.severity is worst
     ):
         opening = "This run is measured wrongly"
     root = audit.ranked[0]
@@ -42,7 +42,7 @@ def verdict(audit: Audit) -> str:
     return f"{opening}: {named}. {root.finding.headline}."
 
 
-def within(item: Ranked) -> str:
+def within(item: RankedFinding) -> str:
     """The title as it goes on within a sentence: "learning rate", but "NaN", "GradScaler" and "ReLU" as they are."""
     word = item.title.partition(" ")[0]
     return item.title[:1].lower() + item.title[1:] if re.fullmatch(r"[A-Z][a-z]*(-[a-z]+)*", word) else item.title

@@ -16,7 +16,7 @@ from gradaudit.commands.output import STDOUT, publish, targets
 from gradaudit.commands.printing import Printing
 from gradaudit.commands.progress import progress
 from gradaudit.commands.settings import effective, shown
-from gradaudit.commands.work import Wishes, analyzed, examined, reaches, write_index
+from gradaudit.commands.work import AnalysisOptions, analyzed, audit_run, reaches, write_index
 from gradaudit.commands.workers import each
 from gradaudit.schema import UserError
 
@@ -68,7 +68,7 @@ INDEX = "audits.html"
 )
 @click.option("--show-config", is_flag=True, help="Print the settings that hold, and where from, and do nothing else.")
 @click.option("--show-host", is_flag=True, help="Put host name, user name, paths and command line into the report.")
-@click.option("-v", "--verbose", is_flag=True, help="List the checks that passed or could not look, too.")
+@click.option("-v", "--verbose", is_flag=True, help="List the checks that passed or were skipped, too.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the verdict only.")
 def analyze(
     runs: tuple[Path, ...],
@@ -103,7 +103,7 @@ def analyze(
     chosen = targets(formats, output, len(runs))
     if open_report and not any(item.format == "html" and item.path != STDOUT for item in chosen):
         raise UserError("--open needs an HTML report in a file; add --format html")
-    wishes = Wishes.of(settings, show_host, settings.fail_on, chosen)
+    wishes = AnalysisOptions.of(settings, show_host, settings.fail_on, chosen)
     printing = Printing(chosen, settings.fail_on, verbose=verbose, quiet=quiet, named=len(runs) > 1)
     if len(runs) > 1:
         code, page = analyze_several(runs, wishes, printing, index)
@@ -114,13 +114,13 @@ def analyze(
     sys.exit(code)
 
 
-def analyze_one(path: Path, wishes: Wishes, printing: Printing) -> tuple[int, Path | None]:
+def analyze_one(path: Path, wishes: AnalysisOptions, printing: Printing) -> tuple[int, Path | None]:
     """Analyze one run in this process; gives the exit code and the page. Raises UserError."""
     written: dict[str, Path] = {}
     try:
         with progress(str(path)) as show:
             show("reading")
-            audit = examined(path, wishes, show)
+            audit = audit_run(path, wishes, show)
             show("")
             printing.findings(path, audit)
             for format, file in publish(audit, path, wishes.chosen, show, wishes.fail_on):
@@ -132,7 +132,7 @@ def analyze_one(path: Path, wishes: Wishes, printing: Printing) -> tuple[int, Pa
 
 
 def analyze_several(
-    paths: Sequence[Path], wishes: Wishes, printing: Printing, index: Path | None
+    paths: Sequence[Path], wishes: AnalysisOptions, printing: Printing, index: Path | None
 ) -> tuple[int, Path | None]:
     """Analyze runs on all cores, print them in order and write the page over them; gives exit code and page."""
     code, audited, unread, audits = 0, [], [], []

@@ -14,7 +14,7 @@ from gradaudit.commands.output import STDOUT, WIDEST, shared_place, size, target
 from gradaudit.commands.printing import said
 from gradaudit.commands.progress import progress
 from gradaudit.commands.settings import effective
-from gradaudit.commands.work import Wishes, examined
+from gradaudit.commands.work import AnalysisOptions, audit_run
 from gradaudit.commands.workers import apart, each
 from gradaudit.schema import UserError
 
@@ -68,7 +68,7 @@ def compare(
         raise UserError("name two runs or more: gradaudit compare runs/a runs/b")
     places = _places(formats, output, runs[1])
     settings = effective()
-    wishes = Wishes.of(settings, show_host, "never", [])
+    wishes = AnalysisOptions.of(settings, show_host, "never", [])
     with progress("comparing") as show:
         done = list(each(runs, partial(read, wishes), show))
     audits = [one.value for one in done if one.value is not None]
@@ -97,10 +97,10 @@ def compare(
         sys.exit(FOUND)
 
 
-def read(wishes: Wishes, path: Path) -> "Audit":
+def read(wishes: AnalysisOptions, path: Path) -> "Audit":
     """The audit of a run, or the one in a JSON file. Raises UserError."""
     if not path.is_file():
-        return examined(path, wishes)
+        return audit_run(path, wishes)
     from gradaudit.audit.privacy import without_host
     from gradaudit.report import json_file
 

@@ -26,12 +26,12 @@ class Program(click.Group):
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         """Parse the program's own options."""
-        with one_line():
+        with report_errors():
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Parse and run a subcommand."""
-        with one_line(), unwinding():
+        with report_errors(), unwinding():
             if isinstance(sys.stdout, io.TextIOWrapper):
                 # A path that the terminal's encoding cannot show is shown as escapes; it must not stop the report.
                 sys.stdout.reconfigure(errors="backslashreplace")
@@ -53,7 +53,7 @@ def attempt(task: Callable[[], T]) -> Done[T]:
     """Do `task`; a failure becomes the line that a command would write. Only who is told to end does end."""
     said = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said), one_line():
+        with contextlib.redirect_stderr(said), report_errors():
             return Done(task())
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else COULD_NOT
@@ -71,7 +71,7 @@ def complain(message: str) -> None:
 
 
 @contextmanager
-def one_line() -> Iterator[None]:
+def report_errors() -> Iterator[None]:
     """Turn a failure of the block into one line and an exit code; a bug keeps its traceback above the line."""
     try:
         yield
@@ -96,7 +96,7 @@ def one_line() -> Iterator[None]:
     except (click.ClickException, click.exceptions.Exit, click.Abort):
         raise
     except Exception as error:
-        if starved(error):
+        if out_of_memory(error):
             complain("there is not enough memory for this here")
             sys.exit(COULD_NOT)
         traceback.print_exc()
@@ -104,6 +104,6 @@ def one_line() -> Iterator[None]:
         sys.exit(COULD_NOT)
 
 
-def starved(error: BaseException) -> bool:
+def out_of_memory(error: BaseException) -> bool:
     """Whether this was for want of memory; a library that finds none to be loaded into is an ImportError."""
     return isinstance(error, MemoryError) or (isinstance(error, ImportError) and "failed to map segment" in str(error))

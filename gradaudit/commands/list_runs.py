@@ -11,7 +11,7 @@ from gradaudit.commands.errors import COULD_NOT
 from gradaudit.commands.folder import RUNS, runs_in
 from gradaudit.commands.progress import progress
 from gradaudit.commands.settings import effective
-from gradaudit.commands.work import Wishes, examined
+from gradaudit.commands.work import AnalysisOptions, audit_run
 from gradaudit.commands.workers import each
 from gradaudit.schema import UserError
 
@@ -36,9 +36,9 @@ def list_runs(folder: Path | None, most: int | None, as_json: bool) -> None:
     if not paths:
         raise UserError(f"no run under {folder}/; make one with gradaudit record train.py")
     settings = effective()
-    wishes = Wishes.of(settings, False, "never", [])
+    wishes = AnalysisOptions.of(settings, False, "never", [])
     with progress(str(folder)) as show:
-        done = list(each(paths, partial(examined, wishes=wishes), show))
+        done = list(each(paths, partial(audit_run, wishes=wishes), show))
     rows = [
         listing.row(path.name, one.value) if one.value else listing.unreadable(path.name, one.complaint)
         for path, one in zip(paths, done, strict=True)

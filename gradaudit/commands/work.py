@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from gradaudit.commands.errors import COULD_NOT, Done, attempt, starved
+from gradaudit.commands.errors import COULD_NOT, Done, attempt, out_of_memory
 from gradaudit.commands.output import OutputError, Target, heavy, publish, write
 from gradaudit.commands.place import settled
 from gradaudit.commands.settings import Settings
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Wishes:
+class AnalysisOptions:
     """What the command line asks for every run; it travels to other processes."""
 
     select: Sequence[str]
@@ -29,7 +29,7 @@ class Wishes:
     expected_frozen: Sequence[str]
 
     @classmethod
-    def of(cls, settings: Settings, show_host: bool, fail_on: str, chosen: list[Target]) -> "Wishes":
+    def of(cls, settings: Settings, show_host: bool, fail_on: str, chosen: list[Target]) -> "AnalysisOptions":
         """The wishes behind settings that hold."""
         return cls(
             settings.select, settings.ignore, settings.thresholds, show_host, fail_on, chosen,
@@ -45,7 +45,7 @@ class Analyzed:
     reports: Done[dict[str, Path]]
 
 
-def examined(path: Path, wishes: Wishes, show: Callable[[str], None] = lambda what: None) -> "Audit":
+def audit_run(path: Path, wishes: AnalysisOptions, show: Callable[[str], None] = lambda what: None) -> "Audit":
     """The audit of the run in `path`. Raises UserError."""
     from gradaudit.audit.runner import analyze
     from gradaudit.reading.run import load
@@ -61,17 +61,17 @@ def examined(path: Path, wishes: Wishes, show: Callable[[str], None] = lambda wh
             progress=show,
         )
     except Exception as error:
-        if starved(error):
+        if out_of_memory(error):
             raise UserError(f"{path}: there is not enough memory to analyze it here") from None
         raise
 
 
-def analyzed(wishes: Wishes, path: Path) -> Iterator[Analyzed]:
+def analyzed(wishes: AnalysisOptions, path: Path) -> Iterator[Analyzed]:
     """Examine a run and write its reports; findings are kept when a report cannot be written. Raises UserError.
 
     Before the heavy ones, it gives what stands if their drawing takes this process down.
     """
-    audit = examined(path, wishes)
+    audit = audit_run(path, wishes)
     written: dict[str, Path] = {}
 
     def make(chosen: list[Target]) -> None:

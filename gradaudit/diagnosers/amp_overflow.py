@@ -88,7 +88,8 @@ def amp_overflow(
         title="AMP gradient overflow",
         headline=f"GradScaler skips {percent(share)} of the steps after the first fifth of the run, "
         f"{count(late.sum())} of {count(len(late))}",
-        seen="At these steps the scaled gradient overflowed: the scaler skipped the step of the optimizer and lowered "
+        explanation="At these steps the scaled gradient overflowed: the scaler skipped the step of the optimizer and "
+        "lowered "
         f"its scale. In the whole run it skipped {count(skipped.sum())} of {plural(len(skipped), 'step')}.",
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         evidence=[

@@ -37,13 +37,13 @@ from gradaudit.findings import (
     AnyEvidence,
     Clean,
     Confidence,
-    CouldNotLook,
     Finding,
     Mark,
     Measure,
     NotApplicable,
     Numbers,
     Severity,
+    Skipped,
     Span,
     Verdict,
 )
@@ -85,7 +85,7 @@ def broadcast_loss(run: Run) -> Iterator[Verdict]:
     if broadcast:
         return
     if all(facts.broadcast is None for facts in losses):
-        yield CouldNotLook(
+        yield Skipped(
             reason="the shapes of predictions and targets were not recorded", enable="record again with this version"
         )
         return
@@ -134,11 +134,11 @@ def _finding(run: Run, facts: LossFacts) -> Finding:
     return Finding(
         severity=severity,
         confidence=confidence,
-        measuring=not trained,
-        led_to=[] if trained else _MEASURED,
+        is_measurement_issue=not trained,
+        caused=[] if trained else _MEASURED,
         title="Broadcasting in the loss" if trained else "Broadcasting in the validation loss",
         headline=f"{where} broadcasts {shapes}: {count(compared)} differences instead of {count(own)}",
-        seen=" ".join(seen),
+        explanation=" ".join(seen),
         span=Span(first=int(steps.iloc[0]), last=int(steps.iloc[-1])),
         evidence=chart,
         actions=[

@@ -38,11 +38,11 @@ from gradaudit.findings import (
     Action,
     Clean,
     Confidence,
-    CouldNotLook,
     Finding,
     Measure,
     NotApplicable,
     Severity,
+    Skipped,
     Span,
     Verdict,
 )
@@ -90,8 +90,8 @@ def class_imbalance(
 ) -> Iterator[Verdict]:
     """Compare the label counts, and the loss with that of the label frequencies."""
     loss = training_loss(training)
-    if loss.unjudged or loss.facts is None:
-        yield NotApplicable(reason=loss.unjudged or "no loss function was seen")
+    if loss.not_interpretable or loss.facts is None:
+        yield NotApplicable(reason=loss.not_interpretable or "no loss function was seen")
         return
     counts = [amount for amount in label_counts(loss.facts) if amount]
     if loss.kind not in ("classification", "binary") or loss.facts.classes > classes:
@@ -102,7 +102,7 @@ def class_imbalance(
         )
         return
     if len(counts) < 2:
-        yield CouldNotLook(
+        yield Skipped(
             reason="the labels of fewer than two classes were counted",
             enable="use a torch.nn.functional loss that takes class indices",
         )
@@ -134,7 +134,7 @@ def class_imbalance(
         confidence=Confidence.MEDIUM,
         title="Class imbalance" if at_frequencies else "Class imbalance, validation at chance",
         headline=f"One class has {percent(share)} of the labels, and {outcome}",
-        seen=f"The most frequent class occurs {times(uneven)} times as often as the rarest. Always predicting "
+        explanation=f"The most frequent class occurs {times(uneven)} times as often as the rarest. Always predicting "
         f"the class frequencies, whatever the input, gives {number(level)}; the loss ends at {number(loss.last)}."
         + (
             f" The best validation loss is {number(held_out)}; a uniform prediction over "

@@ -44,18 +44,18 @@ from gradaudit.findings import (
     Action,
     Clean,
     Confidence,
-    CouldNotLook,
     Finding,
     Mark,
     Measure,
     Severity,
+    Skipped,
     Span,
     Verdict,
 )
 from gradaudit.signals.gradients.clipping import Clipping, clipping
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.order_statistics import median, quantile
-from gradaudit.signals.updates.learning_rates import optimizer_class, peak_rates, scale_free
+from gradaudit.signals.updates.learning_rates import is_adaptive, optimizer_class, peak_rates
 from gradaudit.signals.updates.ratios import last_half
 from gradaudit.signals.updates.step_size import adam_eps, over_eps
 from gradaudit.training import Training
@@ -84,7 +84,7 @@ def constant_clipping(
         yield Clean(measured=f"in the last half of the {steps} nothing was clipped")
         return
     if cut.partial:
-        yield CouldNotLook(
+        yield Skipped(
             reason="only some of the optimizer's tensors are clipped, and their norm alone is not recorded",
             enable="clip all parameters in one call",
         )
@@ -110,7 +110,7 @@ def _finding(training: Training, cut: Clipping, most: float, limit: float, times
     by_norm = cut.kind == "norm"
     left = over_eps(training, last_half(training), clipped=True)
     below_eps = left < 1 <= over_eps(training, last_half(training), clipped=False)
-    free = scale_free(training) and not below_eps
+    free = is_adaptive(training) and not below_eps
     threshold = median(cut.threshold)
     rates = peak_rates(training)
     name = optimizer_class(training)
@@ -167,7 +167,7 @@ def _finding(training: Training, cut: Clipping, most: float, limit: float, times
         confidence=Confidence.HIGH if slower and not free else Confidence.MEDIUM,
         title=title,
         headline=headline,
-        seen=" ".join(seen),
+        explanation=" ".join(seen),
         span=Span(first=cut.since, last=int(cut.steps[-1])),
         evidence=[
             norm_chart(

@@ -45,7 +45,7 @@ from gradaudit.evidence.charts.lines import distance_chart
 from gradaudit.evidence.charts.reduce import plain
 from gradaudit.evidence.charts.rows import hits_chart, movement_chart, reach_chart
 from gradaudit.evidence.words.last_tenth import end_unknown
-from gradaudit.evidence.words.table import why_it_rests
+from gradaudit.evidence.words.table import why_unchanged
 from gradaudit.evidence.words.wording import count, factor, in_code, number, percent, plural, setting
 from gradaudit.evidence.words.wording import times as times_in_words
 from gradaudit.findings import (
@@ -53,22 +53,26 @@ from gradaudit.findings import (
     AnyEvidence,
     Clean,
     Confidence,
-    CouldNotLook,
     Finding,
     Lines,
     Measure,
     NotApplicable,
     Severity,
+    Skipped,
     Span,
     Verdict,
 )
 from gradaudit.schema import TensorFacts
-from gradaudit.signals.embeddings.embedding_pace import Pace, embedding_pace, table_speeds
 from gradaudit.signals.embeddings.embedding_rows import RowHistory, row_history
+from gradaudit.signals.embeddings.embedding_update_ratio import (
+    EmbeddingUpdateRatio,
+    embedding_update_ratio,
+    table_speeds,
+)
 from gradaudit.signals.layers.layers import comparable_layers
-from gradaudit.signals.layers.standstill import LEAST_STEPS, Reason, column_of, never_moved, reason_for_rest
+from gradaudit.signals.layers.unchanged import LEAST_STEPS, Reason, column_of, never_moved, reason_unchanged
 from gradaudit.signals.order_statistics import medians_across
-from gradaudit.signals.updates.learning_rates import optimizer_class, recorded_learning_rates, scale_free
+from gradaudit.signals.updates.learning_rates import is_adaptive, optimizer_class, recorded_learning_rates
 from gradaudit.signals.updates.ratios import update_ratio
 from gradaudit.signals.updates.weight_growth import weight_decays
 from gradaudit.training import Training
@@ -96,12 +100,12 @@ def dead_embedding(
 ) -> Iterator[Verdict]:
     """Judge each embedding table: did it move, how fast, and which rows."""
 
-    def judged(table: TensorFacts, pace: Pace | None, share: float) -> Iterator[Verdict]:
+    def judged(table: TensorFacts, ratio: EmbeddingUpdateRatio | None, share: float) -> Iterator[Verdict]:
         history = row_history(training, table.id)
         if never_moved(training, table, history):
-            told = why_it_rests(training, table)
+            told = why_unchanged(training, table)
             if told is None:
-                what = _MEANT.get(reason_for_rest(training, table), "")
+                what = _MEANT.get(reason_unchanged(training, table), "")
                 yield Clean(measured=f"none of the {count(table.shape[0])} rows of {table.name} changes: it is {what}")
             else:
                 yield _unmoved(training, table, history, *told)
@@ -111,12 +115,12 @@ def dead_embedding(
             return
         long_enough = len(training.steps) >= least_steps
         said = False
-        if pace is not None and long_enough and pace.relative < slow:
+        if ratio is not None and long_enough and ratio.relative < slow:
             said = True
-            yield _slow(training, table, history, pace, slow, far)
-        elif pace is not None and long_enough and pace.relative < _FAR_BEHIND and share < apart:
+            yield _slow(training, table, history, ratio, slow, far)
+        elif ratio is not None and long_enough and ratio.relative < _FAR_BEHIND and share < apart:
             said = True
-            yield _slow(training, table, history, pace, apart, far, share)
+            yield _slow(training, table, history, ratio, apart, far, share)
         early = history and end_unknown("the rows", history.last_step, int(training.steps["step"].max()) + 1)
         if history is not None and not early:
             for finding in _rows(training, table, history, never_hit, large, stopped, stopped_rows):
@@ -125,7 +129,7 @@ def dead_embedding(
         if not said and early:
             yield early
         elif not said:
-            speed = f" {number(pace.relative, 2)} times as fast as the other layers" if pace is not None else ""
+            speed = f" {number(ratio.relative, 2)} times as fast as the other layers" if ratio is not None else ""
             hit = f"; {count(history.ever_hit)} of {plural(history.tracked, 'row')} were used" if history else ""
             yield Clean(measured=f"{table.name} learns{speed}{hit}{_tied(table)}")
 
@@ -134,17 +138,17 @@ def dead_embedding(
     if not tables:
         yield NotApplicable(reason="the model has no embedding table")
     elif not len(recorded) or recorded[-1] - recorded[0] + 1 < LEAST_STEPS:
-        yield CouldNotLook(
+        yield Skipped(
             reason=f"tensor statistics span fewer than {LEAST_STEPS} steps",
             enable="train longer, or record more often",
         )
     else:
-        paces = {table.id: embedding_pace(training, table.id) for table in tables}
-        speeds = table_speeds(training, paces)
+        update_ratios = {table.id: embedding_update_ratio(training, table.id) for table in tables}
+        speeds = table_speeds(training, update_ratios)
         for table in tables:
             fastest = max((speed for other, speed in speeds.items() if other != table.id), default=0.0)
             share = speeds[table.id] / fastest if table.id in speeds and fastest > 0 else math.nan
-            yield from judged(table, paces[table.id], share)
+            yield from judged(table, update_ratios[table.id], share)
 
 
 def _unmoved(
@@ -169,7 +173,7 @@ def _unmoved(
         confidence=Confidence.CERTAIN if exact else Confidence.HIGH,
         title="Embedding never updated",
         headline=f"None of the {plural(rows, 'row')} of {table.name} changes in {plural(int(steps[-1]) + 1, 'step')}",
-        seen=f"{what}{hits} {reason}",
+        explanation=f"{what}{hits} {reason}",
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         tensors=[table.name],
         evidence=[_movement(training, table), *reach_chart(training, history)],
@@ -193,7 +197,7 @@ def _decaying(training: Training, table: TensorFacts, history: RowHistory) -> Fi
         confidence=Confidence.HIGH,
         title="Embedding without a gradient",
         headline=f"None of the {plural(history.tracked, 'row')} of {table.name} ever receives a gradient",
-        seen=f"Still {plural(history.moved, 'row')} changed, by {_moved_alone(history)}: {_mover(training)}.",
+        explanation=f"Still {plural(history.moved, 'row')} changed, by {_moved_alone(history)}: {_mover(training)}.",
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         tensors=[table.name],
         evidence=[_movement(training, table), *reach_chart(training, history)],
@@ -237,13 +241,14 @@ def _movement(training: Training, table: TensorFacts) -> Lines:
 
 
 def _slow(
-    training: Training, table: TensorFacts, history: RowHistory | None, pace: Pace, slow: float, far: float,
+    training: Training, table: TensorFacts, history: RowHistory | None, ratio: EmbeddingUpdateRatio, slow: float,
+    far: float,
     share: float = math.nan,
 ) -> Finding:  # fmt: skip
     steps = training.recorded_global_steps
     column = column_of(training, table)
     ratios = update_ratio(training)
-    times = 1 / pace.relative if pace.relative > 0 else math.inf
+    times = 1 / ratio.relative if ratio.relative > 0 else math.inf
     layers = comparable_layers(training)
     evidence: list[AnyEvidence] = [
         Lines(
@@ -264,7 +269,7 @@ def _slow(
     rates = recorded_learning_rates(training)[:, column]
     rate = float(rates[numpy.isfinite(rates)].max()) if numpy.isfinite(rates).any() else math.nan
     actions = []
-    if not scale_free(training):
+    if not is_adaptive(training):
         actions.append(
             Action(
                 text=f"Train the table with Adam or Adagrad: with {optimizer_class(training)} a row receives only its "
@@ -283,12 +288,13 @@ def _slow(
     actions.append(Action(text="Look for a multiplier that shrinks the table's output, and so its gradient"))
     return Finding(
         severity=Severity.WARNING,
-        confidence=Confidence.HIGH if pace.relative < far else Confidence.MEDIUM,
+        confidence=Confidence.HIGH if ratio.relative < far else Confidence.MEDIUM,
         title="Embedding learns too slowly",
         headline=f"Rows of {table.name} change {times_in_words(times)} times less per update than the median layer",
-        seen=f"The update-to-weight ratio is {number(pace.table)} for the table and {number(pace.layers)} for the "
-        f"median weight layer. A step hits {percent(pace.hit_share)} of the rows, which alone explains a factor of "
-        f"{factor(1 / math.sqrt(pace.hit_share))}."
+        explanation=f"The update-to-weight ratio is {number(ratio.table)} for the table and {number(ratio.layers)} "
+        "for the "
+        f"median weight layer. A step hits {percent(ratio.hit_share)} of the rows, which alone explains a factor of "
+        f"{factor(1 / math.sqrt(ratio.hit_share))}."
         + (
             f" Another table, measured in the same way, learns {times_in_words(1 / share)} times as fast."
             if share > 0
@@ -300,11 +306,11 @@ def _slow(
         actions=actions,
         measures=[
             *([] if math.isnan(share) else [
-                Measure(quantity="update per element / fastest table's" if scale_free(training)
+                Measure(quantity="update per element / fastest table's" if is_adaptive(training)
                         else "update-to-weight ratio, table / fastest table's",
                         value=share, comparison="<", threshold=slow, option="apart")]),
             Measure(quantity="update-to-weight ratio, table / median layer / sqrt(share of rows hit)",
-                    value=pace.relative, comparison="<", threshold=slow if math.isnan(share) else _FAR_BEHIND,
+                    value=ratio.relative, comparison="<", threshold=slow if math.isnan(share) else _FAR_BEHIND,
                     option="slow" if math.isnan(share) else ""),
         ],
     )  # fmt: skip
@@ -333,7 +339,7 @@ def _rows(
             confidence=Confidence.HIGH,
             title="Unused embedding rows",
             headline=f"No gradient ever reaches {percent(share)} of the rows of {table.name}",
-            seen=f"{count(history.never_hit)} of {plural(history.tracked, 'row')} were not hit once"
+            explanation=f"{count(history.never_hit)} of {plural(history.tracked, 'row')} were not hit once"
             f"{_examples(history.never_hit_rows)}. "
             + (
                 f"Still they changed by {_moved_alone(history)}: {_mover(training)}."
@@ -378,7 +384,7 @@ def _rows(
             title="Dead embedding rows",
             headline=f"Gradients stop reaching {plural(history.stopped, 'row')} of {table.name}, "
             f"{percent(stopped_share)} of those ever hit",
-            seen="Each had a gradient at five steps or more and then none for 20 times its usual interval"
+            explanation="Each had a gradient at five steps or more and then none for 20 times its usual interval"
             f"{_examples(history.stopped_rows)}.",
             span=span,
             tensors=[table.name],

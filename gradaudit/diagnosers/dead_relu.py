@@ -39,7 +39,7 @@ import numpy
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import MOST_DOTS
 from gradaudit.evidence.charts.reduce import plain, short
-from gradaudit.evidence.words.depth import fate
+from gradaudit.evidence.words.depth import outcome_sentence
 from gradaudit.evidence.words.last_tenth import end_unknown
 from gradaudit.evidence.words.module_names import named
 from gradaudit.evidence.words.optimizers import rate_in_words
@@ -49,7 +49,6 @@ from gradaudit.findings import (
     Action,
     Clean,
     Confidence,
-    CouldNotLook,
     Dot,
     Dots,
     Finding,
@@ -58,25 +57,26 @@ from gradaudit.findings import (
     Measure,
     NotApplicable,
     Severity,
+    Skipped,
     Span,
     Verdict,
 )
 from gradaudit.reading.run import Run
 from gradaudit.schema import ROWS
+from gradaudit.signals.activations.dead_units import SILENT, DeadUnits, dead_units
 from gradaudit.signals.activations.module_samples import (
     activation_outputs,
     last_samples,
     loss_inputs,
     sampled_activations,
 )
-from gradaudit.signals.activations.silent_outputs import SILENT, SilentOutputs, silent_outputs
 from gradaudit.signals.gradients.depth_slope import is_steep, slopes
-from gradaudit.signals.gradients.finiteness import bad_gradients, breakdown
+from gradaudit.signals.gradients.finiteness import bad_gradients, non_finite_onset
 from gradaudit.signals.gradients.same_batch import same_batch
 from gradaudit.signals.loss.progress import learned_nothing, nearly_done
 from gradaudit.signals.loss.training_loss import course
-from gradaudit.signals.updates.gentle_rate import gentle_rate, rates_at
-from gradaudit.signals.updates.rising_rate import rising_rate
+from gradaudit.signals.updates.increasing_schedule import increasing_schedule
+from gradaudit.signals.updates.stable_learning_rate import rates_at, stable_learning_rate
 from gradaudit.training import Training
 
 _WARMUP = 100  # steps
@@ -102,7 +102,7 @@ def dead_relu(
     examples: float = 8,  # two to four examples leave up to 0.69 of 16 units off for all of them, and are learned
 ) -> Iterator[Verdict]:
     """Look for layers whose outputs have no gradient."""
-    layers = silent_outputs(training)
+    layers = dead_units(training)
     if not layers:
         yield _blind(training)
         return
@@ -127,11 +127,11 @@ def dead_relu(
              or (layer.share >= nearly and layer.outputs >= least_width))
         and not _idle_head(layer, layers)
     ]  # fmt: skip
-    nothing_left = not any(layer.felt for layer in layers)
-    broken = breakdown(training)
+    nothing_left = not any(layer.has_nonzero_grad for layer in layers)
+    broken = non_finite_onset(training)
     ended = broken is not None and not broken.recovered  # the layers are those before it
     if not dead and not ended and bad_gradients(training)[-SILENT:].any():
-        yield CouldNotLook(
+        yield Skipped(
             reason="the gradients of the last steps hold NaN or infinity: neither zero nor a gradient",
             enable="fix what non_finite reports",
         )
@@ -169,10 +169,10 @@ def _lost_behind(training: Training) -> bool:
 
 
 def _blind(training: Training) -> Verdict:
-    broken = breakdown(training)
+    broken = non_finite_onset(training)
     if broken is not None and not broken.recovered:
         # NaN is not zero: whether an output is dead cannot be told from it.
-        return CouldNotLook(
+        return Skipped(
             reason=f"before NaN or infinities, from step {count(broken.step)} on, the outputs of no layer were "
             f"followed over {SILENT} recorded steps",
             enable="fix what non_finite reports",
@@ -180,32 +180,37 @@ def _blind(training: Training) -> Verdict:
     outputs = [t for t in training.tensors if t.output_axis >= 0 and t.optimizer >= 0]
     followed = training.run.rows[(training.run.rows["optimizer"] == training.id) & (training.run.rows["moved"] < 0)]
     if outputs or len(followed):
-        return CouldNotLook(
+        return Skipped(
             reason=f"the outputs of no layer were followed over {SILENT} recorded steps",
             enable=f"train for at least 40 steps, and record statistics at {SILENT} of them or more",
         )
     if any("Linear" in t.module_class or "Conv" in t.module_class for t in training.tensors):
-        return CouldNotLook(reason="the outputs of the layers were not followed one by one", enable=ROWS.enable)
+        return Skipped(reason="the outputs of the layers were not followed one by one", enable=ROWS.enable)
     return NotApplicable(reason="the model has no Linear or Conv module that is trained")
 
 
-def _idle_head(layer: SilentOutputs, layers: list[SilentOutputs]) -> bool:
+def _idle_head(layer: DeadUnits, layers: list[DeadUnits]) -> bool:
     """Whether this ends the model with some outputs that the loss did not ask for, as a value per action is.
 
     A head that is not the last layer, as a policy's before a value's, has nothing after it that is made for its
     outputs, and those that are masked were silent from the first record on.
     """
     if layer is layers[-1]:
-        return layer.felt
+        return layer.has_nonzero_grad
     behind = layers[layers.index(layer) + 1 :]
     fed = any(other.layer.shape[1] % layer.outputs == 0 for other in behind if len(other.layer.shape) > 1)
-    return layer.felt and not fed and layer.first >= layer.share and any(other.felt for other in behind)
+    return (
+        layer.has_nonzero_grad
+        and not fed
+        and layer.first >= layer.share
+        and any(other.has_nonzero_grad for other in behind)
+    )
 
 
 def _finding(
     training: Training,
-    dead: SilentOutputs,
-    layers: list[SilentOutputs],
+    dead: DeadUnits,
+    layers: list[DeadUnits],
     most: float,
     width: float,
     nearly: float,
@@ -217,7 +222,7 @@ def _finding(
     done = nearly_done(course(training), left)
     died = dead.first < _DIED * dead.share
     always = dead.first >= _FROM_THE_START * dead.share
-    before = [other for other in layers if other.layer.depth < dead.layer.depth and not other.felt]
+    before = [other for other in layers if other.layer.depth < dead.layer.depth and not other.has_nonzero_grad]
     fed_zeros = [other.layer.module for other in layers if other.zero_input and other.layer.depth > dead.layer.depth]
     seen = [
         f"At the first record {percent(dead.first)} of its outputs have no gradient; at the end {percent(dead.share)} "
@@ -240,7 +245,7 @@ def _finding(
         )
     seen += _confirmed(training.run, dead)
     if nothing:
-        seen.append(fate(training))
+        seen.append(outcome_sentence(training))
     if done:
         seen.append(f"The loss still falls, by {percent(course(training).improvement)} of its start.")
     # Where half of them are silent for good, they are dying: what comes after that cannot be why.
@@ -262,7 +267,7 @@ def _finding(
         + (f" since step {count(dead.steps[begun])}" if died else ""),
         headline=f"Layer {named(training.run, name)} receives no gradient at {percent(dead.share)} of its "
         f"{plural(dead.outputs, 'output')} (last {SILENT} recorded steps)",
-        seen=" ".join(seen),
+        explanation=" ".join(seen),
         span=Span(first=int(dead.steps[begun]), last=int(dead.steps[-1])),
         tensors=[dead.layer.name],
         evidence=[_by_layer(dead, layers, most if by_width else nearly), _over_time(dead, layers)],
@@ -286,14 +291,14 @@ def _slower(training: Training, at: int, died: bool) -> Action:
 
     What was set when the units died counts: a schedule may have raised the rate long after.
     """
-    rise, gentle = rising_rate(training), gentle_rate(training)
+    rise, stable = increasing_schedule(training), stable_learning_rate(training)
     if died and rise is not None and at >= rise.risen:
         return hold(training, rise)
     rates = rates_at(training, at)
     when = f" at step {count(at)}"
     lower = rates / 10
-    if gentle is not None and gentle.step <= at:
-        rates, lower, when = gentle.rates, gentle.lower, ""
+    if stable is not None and stable.step <= at:
+        rates, lower, when = stable.rates, stable.lower, ""
     return Action(
         text=f"Lower the learning rate{when} from {rate_in_words(rates)} to {rate_in_words(lower)}"
         + (", or warm up over the first 100 steps" if at < _WARMUP else "")
@@ -301,12 +306,12 @@ def _slower(training: Training, at: int, died: bool) -> Action:
     )
 
 
-def _inputs(dead: SilentOutputs) -> int:
+def _inputs(dead: DeadUnits) -> int:
     outputs = dead.layer.shape[max(dead.layer.output_axis, 0)]
     return max(1, dead.layer.elements // max(1, outputs))
 
 
-def _confirmed(run: Run, dead: SilentOutputs) -> list[str]:
+def _confirmed(run: Run, dead: DeadUnits) -> list[str]:
     """What a sample of the activation behind the layer says of it, where one was taken."""
     places = {module.name: module.id for module in run.meta.modules}
     own = places.get(dead.layer.module)
@@ -320,7 +325,7 @@ def _confirmed(run: Run, dead: SilentOutputs) -> list[str]:
     return [f"In the last samples of {name} {percent(share)} of the units were zero for every example."]
 
 
-def _by_layer(dead: SilentOutputs, layers: list[SilentOutputs], limit: float) -> Dots:
+def _by_layer(dead: DeadUnits, layers: list[DeadUnits], limit: float) -> Dots:
     before = any(layer.share >= 1 and layer.layer.depth < dead.layer.depth for layer in layers)
     fed = [layer.layer.name for layer in layers if layer.zero_input]
     kept = {id(layer) for layer in sorted(layers, key=lambda layer: layer is not dead)[:MOST_DOTS]}
@@ -350,7 +355,7 @@ def _by_layer(dead: SilentOutputs, layers: list[SilentOutputs], limit: float) ->
     )
 
 
-def _over_time(dead: SilentOutputs, layers: list[SilentOutputs]) -> Lines:
+def _over_time(dead: DeadUnits, layers: list[DeadUnits]) -> Lines:
     others = [layer for layer in layers if layer is not dead and not layer.zero_input][-3:]
     return Lines(
         title="Outputs without a gradient over the steps",

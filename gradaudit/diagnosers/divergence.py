@@ -42,11 +42,11 @@ from gradaudit.findings import (
     AnyEvidence,
     Clean,
     Confidence,
-    CouldNotLook,
     Finding,
     Mark,
     NotApplicable,
     Severity,
+    Skipped,
     Span,
     Verdict,
     ratio,
@@ -55,10 +55,10 @@ from gradaudit.signals.loss.progress import constant_level, smoothing_window, st
 from gradaudit.signals.loss.progress import divergence as diverges
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 from gradaudit.signals.order_statistics import Floats, largest, running_median
-from gradaudit.signals.updates.gentle_rate import gentle_rate
-from gradaudit.signals.updates.learning_rates import by_hand, climbs, optimizer_class, same_rate
-from gradaudit.signals.updates.ratios import typical_update
-from gradaudit.signals.updates.rising_rate import rising_rate
+from gradaudit.signals.updates.increasing_schedule import increasing_schedule
+from gradaudit.signals.updates.learning_rates import by_hand, maximizes, optimizer_class, same_rate
+from gradaudit.signals.updates.ratios import median_update_ratio
+from gradaudit.signals.updates.stable_learning_rate import stable_learning_rate
 from gradaudit.training import Training
 
 _LEAD_UP = 20  # steps before the loss leaves at which a step that is too large counts as its cause
@@ -84,7 +84,7 @@ def divergence(
         return
     start = start_level(loss)
     if not math.isfinite(start) or len(loss.values) < 10:
-        yield CouldNotLook(
+        yield Skipped(
             reason=f"the first loss is {number(start)}, of {count(len(loss.values))} steps",
             enable="fix what non_finite reports, or train for 10 steps",
         )
@@ -133,7 +133,7 @@ def _finding(training: Training, loss: TrainingLoss, start: float, at: int, doub
             [*mark, Mark(label="start", y=start, role="reference")],
         )
     ]
-    if numpy.isfinite(typical_update(training)).any():
+    if numpy.isfinite(median_update_ratio(training)).any():
         evidence.append(
             update_chart(
                 training,
@@ -143,7 +143,7 @@ def _finding(training: Training, loss: TrainingLoss, start: float, at: int, doub
             )
         )
     last = int(loss.steps[-1])
-    wrong_way, hand = climbs(training), by_hand(training)
+    wrong_way, hand = maximizes(training), by_hand(training)
     if wrong_way:
         seen.append(
             "The script adds the gradient instead of subtracting it: it raises the loss."
@@ -173,7 +173,7 @@ def _finding(training: Training, loss: TrainingLoss, start: float, at: int, doub
             else f"The loss diverges at step {count(at)}: it rises from {number(lowest)} to {number(top)} and ends at "
             + ending
         ),
-        seen=" ".join(seen),
+        explanation=" ".join(seen),
         span=Span(first=at, last=last),
         evidence=evidence,
         actions=[
@@ -201,13 +201,13 @@ def _finding(training: Training, loss: TrainingLoss, start: float, at: int, doub
 
 def _slower(training: Training, at: int, rate: Floats) -> Action:
     """The learning rate that learning_rate_too_high names, where it was too high before; else a tenth of the rate."""
-    rise = rising_rate(training)
+    rise = increasing_schedule(training)
     if rise is not None:
         return hold(training, rise)
-    gentle = gentle_rate(training)
-    if gentle is not None and gentle.step <= at + _LEAD_UP:
-        text = f"Lower the learning rate from {rate_in_words(gentle.rates)} to {rate_in_words(gentle.lower)}"
-        lower = gentle.lower
+    stable = stable_learning_rate(training)
+    if stable is not None and stable.step <= at + _LEAD_UP:
+        text = f"Lower the learning rate from {rate_in_words(stable.rates)} to {rate_in_words(stable.lower)}"
+        lower = stable.lower
     else:
         lower = rate / 10
         text = f"Lower the learning rate at step {count(at)} from {rate_in_words(rate)} to {rate_in_words(lower)}"

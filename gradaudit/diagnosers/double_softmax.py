@@ -43,13 +43,13 @@ from gradaudit.findings import (
     AnyEvidence,
     Clean,
     Confidence,
-    CouldNotLook,
     Finding,
     Lines,
     Mark,
     Measure,
     NotApplicable,
     Severity,
+    Skipped,
     Span,
     Verdict,
 )
@@ -96,7 +96,7 @@ def double_softmax(
     long_enough = [(facts, frame) for facts, frame in known if len(frame) > 1 and _span(frame) + 1 >= steps]
     if not long_enough:
         spans = max((_span(frame) + 1 for _, frame in known if len(frame)), default=0)
-        yield CouldNotLook(
+        yield Skipped(
             reason=f"the samples of the loss's input span {plural(spans, 'step')}, and this check needs {count(steps)}"
             if spans
             else "the input of the loss was not sampled",
@@ -205,7 +205,7 @@ def _finding(
         title=f"{what.capitalize()} applied twice" if what == own else "Sigmoid before cross-entropy",
         headline=f"The input of {facts.function} lies between {number(low)} and {number(high)}{sums}: probabilities, "
         "not logits",
-        seen=" ".join(seen),
+        explanation=" ".join(seen),
         span=Span(first=int(frame["step"].iloc[0]), last=int(frame["step"].iloc[-1])),
         evidence=chart,
         actions=[

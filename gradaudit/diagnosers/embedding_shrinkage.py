@@ -41,12 +41,12 @@ from gradaudit.findings import (
     Action,
     Clean,
     Confidence,
-    CouldNotLook,
     Finding,
     Lines,
     Measure,
     NotApplicable,
     Severity,
+    Skipped,
     Span,
     Verdict,
     ratio,
@@ -90,7 +90,7 @@ def embedding_shrinkage(
     left = norms_over_first(training)[:, tables]
     known = numpy.isfinite(left).all(axis=1)
     if known.sum() < 3:
-        yield CouldNotLook(
+        yield Skipped(
             reason="the norms of the tables were recorded at fewer than 3 steps",
             enable="record more often: --every 1",
         )
@@ -137,7 +137,7 @@ def _finding(
         confidence=Confidence.MEDIUM,
         title="Embeddings shrunk by weight decay",
         headline=f"A weight decay of {setting(decay)} shrinks {worst.name} to {percent(left[-1])} of its initial norm",
-        seen=f"Its norm falls steadily over the run{f', as does that of {names(others)}' if others else ''}. "
+        explanation=f"Its norm falls steadily over the run{f', as does that of {names(others)}' if others else ''}. "
         f"{optimizer_class(training)} applies a weight decay of {setting(decay)} to it, at a learning rate of at "
         f"most {rate}."
         + (f" Weight decay alone would leave {percent(math.exp(-path))}." if math.isfinite(path) else "")

@@ -35,7 +35,7 @@ import numpy
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import MOST_DOTS, loss_chart
 from gradaudit.evidence.charts.reduce import short
-from gradaudit.evidence.words.depth import fate
+from gradaudit.evidence.words.depth import outcome_sentence
 from gradaudit.evidence.words.optimizers import optimizer_line
 from gradaudit.evidence.words.wording import count, number, percent, setting
 from gradaudit.findings import (
@@ -172,7 +172,8 @@ def _finding(
         if largest_grad < below
         else f"The gradients of {count(sum(under))} of {count(len(under))} weight layers are below the eps of {name}, "
         f"{setting(eps)}",
-        seen=f"{name} divides by the root of its running mean of squared gradients, plus eps. In the median weight "
+        explanation=f"{name} divides by the root of its running mean of squared gradients, plus eps. In the median "
+        "weight "
         f"layer that root is {number(typical, 2)} times eps over the last half of the run. So the step is "
         f"{percent(typical / (1 + typical))} of what it would be without eps, and shrinks with the gradient."
         + (
@@ -180,7 +181,7 @@ def _finding(
             f"{setting(USUAL[0])} to {setting(USUAL[1])} is usual."
             if numpy.isfinite(update_rms) and update_rms < USUAL[0] else ""
         )
-        + (f" {fate(training)}" if nothing else ""),
+        + (f" {outcome_sentence(training)}" if nothing else ""),
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         tensors=[tensor.name for tensor, low in zip(tensors, under, strict=True) if low][:20],
         evidence=[
@@ -203,7 +204,7 @@ def _finding(
             Measure(quantity="largest gradient per element / eps, first ten steps", value=largest_grad, comparison="<",
                     threshold=below, option="below", decides="warning")]),
         ],
-        led_to=["learning_rate_too_low", "dead_embedding", "layer_imbalance", "no_learning", "no_signal"]
+        caused=["learning_rate_too_low", "dead_embedding", "layer_imbalance", "no_learning", "no_signal"]
         if from_the_start else [],
     )  # fmt: skip
 

@@ -35,12 +35,12 @@ from gradaudit.findings import (
     Action,
     Clean,
     Confidence,
-    CouldNotLook,
     Finding,
     Mark,
     Measure,
     NotApplicable,
     Severity,
+    Skipped,
     Span,
     Verdict,
 )
@@ -65,7 +65,7 @@ def eval_mode_training(
     flags = frame["training"].to_numpy()[frame["micro_steps"].to_numpy() > 0]
     steps = frame["global_step"].to_numpy()[frame["micro_steps"].to_numpy() > 0]
     if not (flags >= 0).any():
-        yield CouldNotLook(
+        yield Skipped(
             reason="the mode of the model is not known",
             enable="train parameters that belong to a torch.nn.Module",
         )
@@ -95,7 +95,8 @@ def eval_mode_training(
             if after
             else f"The model is in evaluation mode at {count(off.sum())} of {plural(len(flags), 'training step')}"
         ),
-        seen=f"The model has {has}. In evaluation mode dropout does nothing, and batch normalisation neither uses "
+        explanation=f"The model has {has}. In evaluation mode dropout does nothing, and batch normalisation neither "
+        "uses "
         "nor updates the statistics of the batch."
         + (f" Up to step {count(first - 1)} the model is in training mode." if after else ""),
         span=Span(first=first, last=int(steps[-1])),

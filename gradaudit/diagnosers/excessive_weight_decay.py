@@ -36,7 +36,7 @@ import numpy
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.charts.reduce import plain
-from gradaudit.evidence.words.depth import fate
+from gradaudit.evidence.words.depth import outcome_sentence
 from gradaudit.evidence.words.last_tenth import weights_at_the_end
 from gradaudit.evidence.words.optimizers import optimizer_line, rate_in_words
 from gradaudit.evidence.words.wording import count, number, percent, setting
@@ -44,18 +44,18 @@ from gradaudit.findings import (
     Action,
     Clean,
     Confidence,
-    CouldNotLook,
     Finding,
     Lines,
     Mark,
     Measure,
     NotApplicable,
     Severity,
+    Skipped,
     Span,
     Verdict,
     ratio,
 )
-from gradaudit.signals.gradients.finiteness import breakdown
+from gradaudit.signals.gradients.finiteness import non_finite_onset
 from gradaudit.signals.layers.layers import weight_layers, zero_start
 from gradaudit.signals.loss.progress import constant_level, learned_nothing
 from gradaudit.signals.loss.training_loss import training_loss
@@ -106,7 +106,7 @@ def excessive_weight_decay(
     cosines = training.matrix("update_weight_cosine")[window(training, *_EARLY)][:, columns]
     left = norms_over_first(training)[:, columns]
     if not numpy.isfinite(cosines).any() or not numpy.isfinite(left).any():
-        yield CouldNotLook(
+        yield Skipped(
             reason="the directions of the updates at steps 2 to 40 were not recorded, or the weights do not change",
             enable="record from the first step on, more often: --every 1",
         )
@@ -120,7 +120,7 @@ def excessive_weight_decay(
     last = last[numpy.isfinite(last)]
     remains = float(last[-1])
     if not (early < cosine and remains < shrunk):
-        broken = breakdown(training)
+        broken = non_finite_onset(training)
         lost = broken is not None and not broken.recovered
         yield Clean(
             measured=f"the early updates have a cosine of {number(early, 2)} with the weights (-1 is nothing but "
@@ -145,7 +145,7 @@ def _finding(
     decay = set_decay if able else 0.0
     nothing = learned_nothing(training)
     loss = training_loss(training)
-    constant = math.nan if loss.unjudged else constant_level(loss)
+    constant = math.nan if loss.not_interpretable else constant_level(loss)
     level = loss.last / constant if constant > 0 else math.nan  # targets that are all the same have a constant at 0
     fifth = len(loss.values) // 5
     fall = median(loss.values[fifth : 2 * fifth]) - median(loss.values[-fifth:])
@@ -177,7 +177,7 @@ def _finding(
             "These layers have no weight decay: a penalty in the loss shrinks them, or code that sets their size."
         )
     if nothing:
-        seen.append(fate(training))
+        seen.append(outcome_sentence(training))
     elif learns:
         seen.append(
             f"The loss ends at {percent(level)} of the best constant prediction's, so the model still learns. Only a "
@@ -191,7 +191,7 @@ def _finding(
         if decay
         else f"The weights shrink to {percent(remains)} of their initial norm, "
         + (f"which a weight decay of {setting(set_decay)} cannot explain" if set_decay else "without any weight decay"),
-        seen=" ".join(seen),
+        explanation=" ".join(seen),
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         tensors=[tensors[int(index)].name for index in order[:20]],
         evidence=[_chart(training, steps, order, middle), loss_chart(training, "The training loss.", [])],

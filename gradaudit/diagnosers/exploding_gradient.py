@@ -31,17 +31,17 @@ from collections.abc import Iterator
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.depth import depth_dots
 from gradaudit.evidence.charts.lines import loss_chart
-from gradaudit.evidence.words.depth import along_the_depth, fate, per_layer
+from gradaudit.evidence.words.depth import along_the_depth, outcome_sentence, per_layer
 from gradaudit.evidence.words.wording import count, fold, number, times
 from gradaudit.findings import (
     Action,
     Clean,
     Confidence,
-    CouldNotLook,
     Finding,
     Measure,
     NotApplicable,
     Severity,
+    Skipped,
     Span,
     Verdict,
 )
@@ -86,7 +86,7 @@ def exploding_gradient(
     elif profiled(training).any():
         yield NotApplicable(reason="the model has fewer than four weight layers whose gradients can be compared")
     else:
-        yield CouldNotLook(
+        yield Skipped(
             reason="no gradient statistics of the first ten steps, with the weights of the start, were recorded",
             enable="record from the first step on",
         )
@@ -120,7 +120,7 @@ def _growing(training: Training, slope: Slope, decades: float, order: float, opt
             else "In the last half of the run it no longer grows on its way back."
         )
     if nothing:
-        seen.append(fate(training))
+        seen.append(outcome_sentence(training))
     last = int(steps[-1]) if persists else int(steps[min(FIRST_STEPS, len(steps) - 1)])
     return Finding(
         severity=Severity.CRITICAL if nothing else Severity.WARNING,
@@ -128,7 +128,7 @@ def _growing(training: Training, slope: Slope, decades: float, order: float, opt
         title="Exploding gradient",
         headline=f"The gradient grows {times(10**-slope.drop)} times on its way back through "
         f"{count(len(slope.columns))} layers{branch}",
-        seen=" ".join(seen),
+        explanation=" ".join(seen),
         span=Span(first=int(steps[0]), last=last),
         tensors=largest[:20],
         evidence=[

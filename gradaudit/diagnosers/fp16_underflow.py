@@ -41,11 +41,11 @@ from gradaudit.findings import (
     Action,
     Clean,
     Confidence,
-    CouldNotLook,
     Finding,
     Measure,
     NotApplicable,
     Severity,
+    Skipped,
     Span,
     Verdict,
 )
@@ -78,7 +78,7 @@ def fp16_underflow(
     seen = gradients(training)
     why, proven = _in_half(training, seen)
     if seen is not None and seen.torn and not seen.counts.any():
-        yield CouldNotLook(
+        yield Skipped(
             reason=f"the {plural(seen.torn, 'histogram')} of the gradients cannot be read: each has more bins on "
             "one side of zero than on the other",
             enable="record the run again",
@@ -88,13 +88,13 @@ def fp16_underflow(
         yield NotApplicable(reason=_elsewhere(seen))
         return
     if seen is None or not seen.counts.any():
-        yield CouldNotLook(
+        yield Skipped(
             reason="no histogram of a gradient was recorded",
             enable="record the run again with this version, for more than one step",
         )
         return
     if not proven and not numpy.isfinite(training.steps["amp_scale"].to_numpy(dtype=float)).any():
-        yield CouldNotLook(
+        yield Skipped(
             reason="a GradScaler skipped steps, and by what it scaled the loss was not recorded",
             enable="record the run again with this version",
         )
@@ -175,7 +175,7 @@ def _finding(
         confidence=Confidence.HIGH if grave else Confidence.MEDIUM if proven else Confidence.LOW,
         title=title,
         headline=headline,
-        seen=f"At {plural(len(seen.steps), 'step')} from {count(seen.steps[0])} to {count(seen.steps[-1])}, "
+        explanation=f"At {plural(len(seen.steps), 'step')} from {count(seen.steps[0])} to {count(seen.steps[-1])}, "
         f"{percent(small)} of the nonzero gradient elements are below 2**-14 = 6.1e-5"
         + (f" after scaling by {_in_words(seen.scale)}" if scaled else "")
         + ", where float16 keeps fewer than its 11 bits. "

@@ -51,13 +51,12 @@ from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import distance_chart
 from gradaudit.evidence.charts.reduce import plain
 from gradaudit.evidence.words.optimizers import usual_rate
-from gradaudit.evidence.words.standstill import in_short, judged
+from gradaudit.evidence.words.unchanged import in_short, judged
 from gradaudit.evidence.words.wording import count, names, number, percent, plural, setting
 from gradaudit.findings import (
     Action,
     Clean,
     Confidence,
-    CouldNotLook,
     Finding,
     Lines,
     Mark,
@@ -65,13 +64,14 @@ from gradaudit.findings import (
     NotApplicable,
     Numbers,
     Severity,
+    Skipped,
     Span,
     Verdict,
 )
 from gradaudit.schema import TensorFacts
 from gradaudit.signals.gradients.finiteness import skipped_at
 from gradaudit.signals.layers.calls import use_of
-from gradaudit.signals.layers.standstill import MEANT, Reason, all_owned, at_rest, fed_with_zeros, reasons
+from gradaudit.signals.layers.unchanged import MEANT, Reason, all_owned, fed_with_zeros, reasons, unchanged
 from gradaudit.signals.order_statistics import Floats, Mask, largest, medians
 from gradaudit.signals.updates.learning_rates import by_hand
 from gradaudit.signals.updates.lost_updates import LostUpdates, lost_updates
@@ -109,13 +109,13 @@ def frozen_parameter(
         return
     taken = int((~skipped_at(training)).sum())
     if taken < least_steps:
-        yield CouldNotLook(
+        yield Skipped(
             reason=f"gradient statistics of only {plural(taken, 'step')} were recorded, and this check needs "
             f"{setting(least_steps)}",
             enable="train longer, or record more often: --every 1",
         )
         return
-    still = at_rest(training) & looked_at
+    still = unchanged(training) & looked_at
     fainter = _faint(training, faint)
     why = reasons(training)
     meant = numpy.asarray([reason in MEANT for reason in why], dtype=bool) & still
@@ -226,7 +226,8 @@ def _finding(
         title=said.title,
         headline=f"None of the {plural(int(steps[-1]) + 1, 'step')} changes {who}: "
         + in_short(reason, is_faint=is_faint, hand=by_hand(training)),
-        seen=f"{listed} {'does' if len(mine) == 1 else 'do'} not change: {percent(elements / total)} of the elements. "
+        explanation=f"{listed} {'does' if len(mine) == 1 else 'do'} not change: {percent(elements / total)} of the "
+        "elements. "
         f"{said.sentence}",
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         tensors=[tensor.name for tensor in mine[:20]],
@@ -256,7 +257,8 @@ def _lost(training: Training, lost: LostUpdates, rounded: float) -> Finding:
         confidence=Confidence.MEDIUM,
         title=f"Updates lost to {dtype} rounding",
         headline=f"Rounding to {dtype} undoes {percent(lost.share)} of the updates",
-        seen=f"A number of type {dtype} has {bits} bits, so an update below 2**-{bits + 1} to 2**-{bits} of a weight "
+        explanation=f"A number of type {dtype} has {bits} bits, so an update below 2**-{bits + 1} to 2**-{bits} of a "
+        "weight "
         f"does not change it. At the median step that holds for {percent(lost.share)} of the elements of "
         f"{plural(len(lost.tensors), 'tensor')} beyond those without a gradient, most in "
         f"{names([tensor.name for tensor in worst], 3)} ({percent(float(lost.shares[order[0]]))}).",
@@ -297,7 +299,7 @@ def _table(training: Training, mine: list[TensorFacts]) -> Numbers:
     # A gradient that is NaN is one all the same; one of zero moves nothing.
     has_nonzero_grad = ((training.matrix("has_grad") > 0) & (gradients != 0)).mean(axis=0)
     drift = training.matrix("drift_norm")[-1]
-    moved = numpy.flatnonzero(~at_rest(training))
+    moved = numpy.flatnonzero(~unchanged(training))
     rows = [*(place[tensor.id] for tensor in mine[:12]), *(int(index) for index in moved[:4])]
     tensors = training.tensors
     return Numbers(

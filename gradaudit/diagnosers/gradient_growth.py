@@ -41,11 +41,11 @@ from gradaudit.findings import (
     Action,
     Clean,
     Confidence,
-    CouldNotLook,
     Finding,
     Mark,
     Measure,
     Severity,
+    Skipped,
     Span,
     Verdict,
     ratio,
@@ -55,8 +55,8 @@ from gradaudit.signals.loss.progress import SMOOTH, TENTHS
 from gradaudit.signals.loss.progress import divergence as diverges
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.order_statistics import Floats, median, quantile, rank_correlation
+from gradaudit.signals.updates.increasing_schedule import increasing_schedule
 from gradaudit.signals.updates.learning_rates import peak_rates
-from gradaudit.signals.updates.rising_rate import rising_rate
 from gradaudit.signals.updates.weight_growth import weight_decays
 from gradaudit.training import Training
 
@@ -78,7 +78,7 @@ def gradient_growth(
     growth: float = 2.5,  # norms grow 2 to 6 times in healthy runs, but then the loss falls
     trend: float = 0.5,  # Spearman's: a steady growth and not one burst
     gain: float = 0.01,  # of the first loss; less is within the noise of a fifth of a run
-    unjudged: float = 10.0,  # a critic's gradient grew 9 times in healthy adversarial runs
+    not_interpretable: float = 10.0,  # a critic's gradient grew 9 times in healthy adversarial runs
     worse: float = 2.0,  # times the start, as in `divergence`; healthy unknown losses end below theirs
 ) -> Iterator[Verdict]:
     """Compare the gradient norm and the loss of the last fifth with those of the second."""
@@ -96,7 +96,7 @@ def gradient_growth(
         yield Clean(measured=f"the loss diverges at step {count(diverged)}, before a slow growth could be seen")
         return
     if not (base > 0 and last > 0):
-        yield CouldNotLook(
+        yield Skipped(
             reason="for a fifth of the run the norm of the gradient was not recorded",
             enable="record more often: --every 1",
         )
@@ -105,7 +105,7 @@ def gradient_growth(
     before = median(loss.values[fifth : 2 * fifth])
     after = median(loss.values[len(norms) - fifth :])
     better = before - after >= gain * abs(loss.first)
-    limit = unjudged if loss.shapeless else growth
+    limit = not_interpretable if loss.shapeless else growth
     if (
         grown < limit
         or not correlation >= trend
@@ -124,7 +124,7 @@ def gradient_growth(
     rises = loss.kind == "unknown" and alone and end > worse * start and lowest >= _FELL
     rates = peak_rates(training)
     high = float(quantile(norms.reshape(-1, 1), 0.9)[0])
-    rise = rising_rate(training)
+    rise = increasing_schedule(training)
     decay = float(weight_decays(training).max(initial=0.0))
     layers = _fastest(training, grown)
     yield Finding(
@@ -134,7 +134,8 @@ def gradient_growth(
         headline=f"The gradient norm grows {times(grown)} times, from {number(base)} to {number(last)}"
         + (", and the objective rises with it" if rises else "")
         + ("" if loss.shapeless else ", and the loss does not improve"),
-        seen=f"The median norm is {number(base)} in the {'first' if loss.shapeless else 'second'} fifth of the run "
+        explanation=f"The median norm is {number(base)} in the {'first' if loss.shapeless else 'second'} fifth of "
+        "the run "
         f"and {number(last)} in the last. "
         + (
             f"The loss does not tell whether the model improves: {loss.shapeless}."

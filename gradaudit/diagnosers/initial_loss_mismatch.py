@@ -46,14 +46,13 @@ import numpy
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.reduce import plain
 from gradaudit.evidence.words.first_regression import advice, disease, in_words, standardise_inputs
-from gradaudit.evidence.words.outcomes import harm_done
+from gradaudit.evidence.words.outcomes import divergence_sentence
 from gradaudit.evidence.words.wording import count, factor, in_code, number, plural, setting
 from gradaudit.findings import (
     Action,
     Clean,
     Comparison,
     Confidence,
-    CouldNotLook,
     Decides,
     Finding,
     Lines,
@@ -61,6 +60,7 @@ from gradaudit.findings import (
     Measure,
     NotApplicable,
     Severity,
+    Skipped,
     Span,
     Verdict,
 )
@@ -71,7 +71,7 @@ from gradaudit.signals.loss.first_loss import CLOSE, classes_used, objective_fac
 from gradaudit.signals.loss.first_regression import cause
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 from gradaudit.signals.smoothing import wide
-from gradaudit.signals.updates.learning_rates import scale_free
+from gradaudit.signals.updates.learning_rates import is_adaptive
 from gradaudit.training import Training
 
 _VISIBLE = "use a loss of torch.nn.functional (nn.CrossEntropyLoss uses one), so that its classes can be seen"
@@ -139,11 +139,11 @@ def initial_loss_mismatch(
     if loss.minor:
         yield NotApplicable(reason=loss.minor)
     elif facts is None:
-        yield CouldNotLook(reason=loss.unjudged, enable=_VISIBLE)
-    elif loss.unjudged:
-        yield NotApplicable(reason=loss.unjudged)
+        yield Skipped(reason=loss.not_interpretable, enable=_VISIBLE)
+    elif loss.not_interpretable:
+        yield NotApplicable(reason=loss.not_interpretable)
     elif not math.isfinite(loss.first):
-        yield CouldNotLook(reason=f"the first loss is {number(loss.first)}", enable="fix what non_finite reports")
+        yield Skipped(reason=f"the first loss is {number(loss.first)}", enable="fix what non_finite reports")
     elif loss.kind == "regression":
         yield from _regression(loss, facts, variance, spread, learned)
     elif loss.kind == "other":
@@ -218,7 +218,7 @@ def _finding(
         confidence=confidence,
         title=title,
         headline=headline,
-        seen=seen,
+        explanation=seen,
         span=Span(first=int(loss.steps[0]), last=int(loss.steps[0])),
         tensors=tensors or [],
         evidence=[
@@ -267,7 +267,7 @@ def _negative(loss: TrainingLoss, facts: LossFacts, level: Level) -> Finding:
 
 
 def _scaled(loss: TrainingLoss, level: Level, times: float, amount: int, meaning: str) -> Finding:
-    harm = harm_done(loss.training)
+    harm = divergence_sentence(loss.training)
     if meaning == "micro_steps":
         looks = f"it looks like {count(amount)} accumulated micro-steps without division"
         actions = [
@@ -282,7 +282,7 @@ def _scaled(loss: TrainingLoss, level: Level, times: float, amount: int, meaning
         ]
     # Adam and its kin divide the factor out again, whatever else went wrong; it still matters to clipping and decay.
     severity = Severity.CRITICAL if harm else Severity.WARNING
-    if scale_free(loss.training):
+    if is_adaptive(loss.training):
         severity, harm = Severity.NOTE, ""
     return _finding(
         loss,
@@ -304,7 +304,7 @@ def _scaled(loss: TrainingLoss, level: Level, times: float, amount: int, meaning
 
 
 def _too_high(loss: TrainingLoss, level: Level) -> Finding:
-    harm = harm_done(loss.training)
+    harm = divergence_sentence(loss.training)
     start = output_layer(loss.training)
     seen = [
         f"The mean loss per target of the first step is {number(loss.first)}; a uniform prediction has {level.words}."
@@ -397,7 +397,7 @@ def _regression(
 ) -> Iterator[Verdict]:
     target = facts.target_variance
     if target is None or not math.isfinite(target):
-        yield CouldNotLook(
+        yield Skipped(
             reason="the variance of the target was not recorded",
             enable="compute the loss with torch.nn.functional.mse_loss (nn.MSELoss uses it)",
         )
@@ -413,7 +413,7 @@ def _regression(
         )
         return
     mean = facts.target_mean or 0.0
-    harm = harm_done(loss.training)
+    harm = divergence_sentence(loss.training)
     kept = loss.last / loss.first if loss.first > 0 else math.nan
     stuck = not kept <= learned  # also when the last loss is NaN
     raw = deviation > spread

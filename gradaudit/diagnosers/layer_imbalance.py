@@ -47,7 +47,6 @@ from gradaudit.findings import (
     Action,
     Clean,
     Confidence,
-    CouldNotLook,
     Dot,
     Dots,
     Finding,
@@ -55,11 +54,12 @@ from gradaudit.findings import (
     Measure,
     NotApplicable,
     Severity,
+    Skipped,
     Span,
     Verdict,
 )
 from gradaudit.signals.gradients.depth_slope import slope
-from gradaudit.signals.gradients.finiteness import breakdown
+from gradaudit.signals.gradients.finiteness import non_finite_onset
 from gradaudit.signals.layers.initialisation import first_rms
 from gradaudit.signals.layers.layer_profile import EARLY, Quantity, lasting_gap, logarithms_of, outliers, profile
 from gradaudit.signals.layers.layers import comparable_layers, weight_layers
@@ -68,7 +68,7 @@ from gradaudit.signals.layers.term_groups import small_heads, term_groups
 from gradaudit.signals.loss.progress import nearly_done
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.order_statistics import Floats, Mask, medians
-from gradaudit.signals.updates.learning_rates import peak_rates, scale_free
+from gradaudit.signals.updates.learning_rates import is_adaptive, peak_rates
 from gradaudit.signals.updates.ratios import gradient_ratio, last_half, update_ratio, window
 from gradaudit.training import Training
 
@@ -103,16 +103,16 @@ def layer_imbalance(
         if not low_rate:
             yield NotApplicable(reason="the model has fewer than two weight layers that can be compared")
         return
-    broken = breakdown(training)
+    broken = non_finite_onset(training)
     if broken is not None and not broken.recovered:
         # The norms are of what is still finite, which is no longer the layer.
-        yield CouldNotLook(
+        yield Skipped(
             reason=f"from step {count(broken.step)} on there are NaN or infinities",
             enable="fix what non_finite reports",
         )
         return
     if not window(training, *EARLY).any() or not last_half(training).any():
-        yield CouldNotLook(
+        yield Skipped(
             reason="no statistics were recorded at steps 10 to 60 or in the last half",
             enable="record more often: --every 1",
         )
@@ -127,7 +127,7 @@ def layer_imbalance(
             )
         return
     limits = (update_spread, notable, gradient_spread, gradient_gap)
-    harmless = scale_free(training) and nearly_done(training_loss(training), left)
+    harmless = is_adaptive(training) and nearly_done(training_loss(training), left)
     verdicts = [
         _compared(training, mine, *limits, Severity.NOTE if harmless else Severity.WARNING)
         for group in term_groups(training)
@@ -245,7 +245,7 @@ def _finding(
     if quantity == "gradient":
         seen.append(
             "The updates are nearly even, because the optimizer divides by the size of the gradient."
-            if scale_free(training)
+            if is_adaptive(training)
             else "The updates do not differ as much."
         )
     steps = training.recorded_global_steps
@@ -255,7 +255,7 @@ def _finding(
         title="Uneven updates across layers" if quantity == "update" else "Uneven gradients across layers",
         headline=f"{quantity.capitalize()}s differ up to {fold(decades)} times: "
         f"{name if len(name) <= _LONGEST_NAME else 'one layer'} {verb} than the median",
-        seen=" ".join(seen),
+        explanation=" ".join(seen),
         span=Span(first=int(steps[window(training, *EARLY)][0]), last=int(steps[-1])),
         # Layers whose weights were blown up or overwritten differ because of that.
         follows=_BLOWN_UP if replaced_at(training) is not None else [],
@@ -307,7 +307,7 @@ def _actions(training: Training, name: str, module: str, times: float, speed: st
             f"{layer(training.run, module) or name}: what makes it {factor(times)} times {speed} was not recorded"
         ),
     ]
-    if not scale_free(training):
+    if not is_adaptive(training):
         actions.append(
             Action(
                 text="Use an optimizer that divides by the size of the gradient",
@@ -381,7 +381,8 @@ def _low_rate(training: Training, rate: float) -> Iterator[Finding]:
             title="Group learning rate too low",
             headline=f"Parameter group {group} has a learning rate of {setting(float(peaks[group]))}, "
             f"{factor(top / float(peaks[group]))} times below the largest",
-            seen=f"Group {group} holds {names(members)}. At this rate its weights hardly change while the other groups "
+            explanation=f"Group {group} holds {names(members)}. At this rate its weights hardly change while the "
+            "other groups "
             f"train at {setting(top)}.",
             span=Span(first=int(frame["global_step"].min()), last=int(frame["global_step"].max())),
             tensors=members[:20],

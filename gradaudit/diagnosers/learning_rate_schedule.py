@@ -49,20 +49,20 @@ from gradaudit.findings import (
     Action,
     Clean,
     Confidence,
-    CouldNotLook,
     Finding,
     Mark,
     Measure,
     Severity,
+    Skipped,
     Span,
     Verdict,
     ratio,
 )
-from gradaudit.signals.loss.plateaus import FLAT, Starved, cut_short
+from gradaudit.signals.loss.plateaus import FLAT, EarlyDecay, stopped_by_decay
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 from gradaudit.signals.order_statistics import Floats, median
+from gradaudit.signals.updates.increasing_schedule import increasing_schedule, once_an_epoch, rises
 from gradaudit.signals.updates.learning_rates import BLIP, at_most, sustained
-from gradaudit.signals.updates.rising_rate import once_an_epoch, rises, rising_rate
 from gradaudit.training import Training
 
 _FADED = 0.1  # of the peak: a schedule that fades to 0 was lower before
@@ -111,7 +111,7 @@ def learning_rate_schedule(
     rate = numpy.where(numpy.isfinite(rates), rates, -numpy.inf).max(axis=1, initial=-numpy.inf)
     rate = numpy.where(rate >= 0, rate, numpy.nan)
     if not numpy.isfinite(rate).all() or not len(rate) or rate.max() <= 0:
-        yield CouldNotLook(
+        yield Skipped(
             reason="the learning rate is not known at every step, or 0 throughout",
             enable="keep it as a number in optimizer.param_groups",
         )
@@ -123,7 +123,7 @@ def learning_rate_schedule(
     low = numpy.flatnonzero(gone & (numpy.arange(len(rate)) > numpy.argmax(held)))
     fallen = int(low[0]) if len(low) and gone[low[0] :].all() else len(rate)
     before, after = _progress(loss, fallen)
-    stopped = cut_short(training, spent=collapsed)
+    stopped = stopped_by_decay(training, spent=collapsed)
     slowed = not loss.shapeless and (before > gain > after or stopped is not None)
     idle = _idle(training, rate)
     if fallen < early * len(rate) and slowed:
@@ -221,7 +221,7 @@ def _at_once(rate: Floats, fallen: int) -> bool:
 
 def _collapse(
     training: Training, rate: Floats, fallen: int, before: float, after: float, collapsed: float, early: float,
-    gain: float, stopped: Starved | None,
+    gain: float, stopped: EarlyDecay | None,
 ) -> Finding:  # fmt: skip
     steps = training.steps["global_step"].to_numpy()
     at, rest = int(steps[fallen]), 1 - fallen / len(rate)
@@ -232,7 +232,7 @@ def _collapse(
         confidence=Confidence.CERTAIN if idle else Confidence.MEDIUM,
         title="Learning rate decayed too early" if rate[fallen] else f"Learning rate is 0 from step {count(at)}",
         headline=f"The learning rate {_down_to(rate, fallen, at)}, with {percent(rest)} of the run to go",
-        seen=f"It falls from {setting(rate.max())} to {setting(rate[fallen])}. "
+        explanation=f"It falls from {setting(rate.max())} to {setting(rate[fallen])}. "
         + (
             fall_in_words(training, stopped)
             if stopped
@@ -242,7 +242,7 @@ def _collapse(
             f"first value. From there to the end it has {'fallen' if after > 0 else 'risen'} by {percent(abs(after))}."
         ),
         span=Span(first=at, last=int(steps[-1])),
-        led_to=["premature_plateau"] if stopped else [],
+        caused=["premature_plateau"] if stopped else [],
         evidence=[
             rate_chart(training, mark),
             loss_chart(training, "The training loss: from the mark on only the batches differ." if idle else
@@ -267,7 +267,7 @@ def _collapse(
 
 
 def _since(
-    loss: TrainingLoss, fallen: int, before: float, after: float, gain: float, stopped: Starved | None
+    loss: TrainingLoss, fallen: int, before: float, after: float, gain: float, stopped: EarlyDecay | None
 ) -> list[Measure]:
     """How the loss fell before the learning rate had decayed, and how little since."""
     if stopped:
@@ -309,7 +309,7 @@ def _in_epochs(training: Training, rate: Floats, stairs: float) -> str:
 def _endless(training: Training, rate: Floats, risen: float, stairs: float) -> Finding:
     loss = training_loss(training)
     meant = _in_epochs(training, rate, stairs)
-    harm = rising_rate(training, risen)
+    harm = increasing_schedule(training, risen)
     marks = [Mark(label=f"step {count(harm.since)}", x=harm.since)] if harm else []
     ends = "NaN or infinity" if not math.isfinite(loss.last) else number(loss.last)
     seen = f"It never falls in {count(len(rate))} steps and is highest at the last."
@@ -331,7 +331,7 @@ def _endless(training: Training, rate: Floats, risen: float, stairs: float) -> F
             if meant
             else ""
         ),
-        seen=seen
+        explanation=seen
         + (
             f" Up to step {count(harm.since)}, at a rate of {rate_in_words(harm.rates)}, the loss falls from "
             f"{number(loss.first)} to {number(harm.lowest)} (median of a tenth of the run). It ends at {ends} "
@@ -342,7 +342,7 @@ def _endless(training: Training, rate: Floats, risen: float, stairs: float) -> F
             else " Either the warmup is longer than the run, or the schedule grows where it is meant to decay."
         ),
         span=Span(first=harm.risen if harm else int(loss.steps[0]), last=int(loss.steps[-1])),
-        led_to=_DRIVEN_UP if harm else [],
+        caused=_DRIVEN_UP if harm else [],
         evidence=[
             rate_chart(training, marks),
             *([loss_chart(training, "The training loss; up to the mark it was lowest.", marks)] if harm else []),
@@ -413,12 +413,12 @@ def _restarts(
         confidence=Confidence.CERTAIN,
         title=f"Learning rate jump at step {count(first)}" if for_once else "Learning rate restart too high",
         headline=f"The learning rate jumps {times(jump)}-fold at {where}, and the loss {rose}",
-        seen=f"At step {count(steps[at])} the learning rate of a parameter group goes from {setting(old)} to "
+        explanation=f"At step {count(steps[at])} the learning rate of a parameter group goes from {setting(old)} to "
         f"{setting(new)} within one step"
         + (f", and back by step {count(int(steps[back]))}" if for_once else "")
         + f". From the {_AROUND} steps before to the {_AROUND} after, the median loss {rose}.",
         span=Span(first=first, last=last),
-        led_to=_DRIVEN_UP,
+        caused=_DRIVEN_UP,
         evidence=[
             rate_chart(training, marks),
             loss_chart(training, "The training loss: it rises where the learning rate jumps.", marks),

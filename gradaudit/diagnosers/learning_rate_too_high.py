@@ -47,29 +47,29 @@ from gradaudit.findings import (
     Action,
     Clean,
     Confidence,
-    CouldNotLook,
     Finding,
     Mark,
     Measure,
     NotApplicable,
     Severity,
+    Skipped,
     Span,
     Verdict,
 )
 from gradaudit.signals.layers.layers import weight_layers
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.order_statistics import largest, median
-from gradaudit.signals.updates.gentle_rate import AIM, GentleRate, gentle_rate, rates_at
+from gradaudit.signals.updates.increasing_schedule import increasing_schedule
 from gradaudit.signals.updates.learning_rates import (
-    climbs,
+    is_adaptive,
     line_search,
+    maximizes,
     optimizer_class,
     peak_rates,
     same_rate,
-    scale_free,
 )
-from gradaudit.signals.updates.ratios import last_half, typical_update, update_ratio
-from gradaudit.signals.updates.rising_rate import rising_rate
+from gradaudit.signals.updates.ratios import last_half, median_update_ratio, update_ratio
+from gradaudit.signals.updates.stable_learning_rate import AIM, StableLearningRate, rates_at, stable_learning_rate
 from gradaudit.signals.updates.weight_growth import fastest_growth
 from gradaudit.training import Training
 
@@ -116,20 +116,20 @@ def learning_rate_too_high(
     if not weight_layers(training).any():
         yield NotApplicable(reason="the model has no trained weight matrix")
         return
-    updates = typical_update(training)
+    updates = median_update_ratio(training)
     top = largest(updates)
     if math.isnan(top):
-        yield CouldNotLook(
+        yield Skipped(
             reason="no finite update of a weight layer was recorded",
             enable="record from the first step on; layers that start at zero cannot be judged",
         )
         return
     loss = training_loss(training)
     broken, since = symptom(training, epochs, steps)
-    early = "" if climbs(training) else overshooting(loss, overshoot, jump)
+    early = "" if maximizes(training) else overshooting(loss, overshoot, jump)
     times, _ = fastest_growth(training)
     enough = with_symptom if times >= grown else alone
-    poor = "" if climbs(training) or top < enough else little(loss, kept)
+    poor = "" if maximizes(training) or top < enough else little(loss, kept)
     if broken and top >= with_symptom:
         severity = Severity.CRITICAL
     elif line_search(training) and top >= note:
@@ -139,7 +139,7 @@ def learning_rate_too_high(
     elif top >= note:
         severity = Severity.NOTE
     elif (broken or early) and _unseen(training, since):
-        yield CouldNotLook(
+        yield Skipped(
             reason=f"{(broken or early).rstrip('.')}, and the updates of most of the {_LEAD_UP} steps before were "
             "not recorded",
             enable="record every step: --every 1",
@@ -170,23 +170,23 @@ def _unseen(training: Training, since: int) -> bool:
 
 def _only_early(training: Training, peak: int, consequence: str) -> bool:
     """Whether only the first steps are too large: the updates then settle by themselves, and the run is well."""
-    updates = typical_update(training)
+    updates = median_update_ratio(training)
     settled = median(updates[last_half(training)])
     return not consequence and peak < _EARLY and settled < AIM
 
 
-def _slower(training: Training, gentle: GentleRate, only_early: bool) -> list[Action]:
+def _slower(training: Training, stable: StableLearningRate, only_early: bool) -> list[Action]:
     """A learning rate that makes the first update that is too large a tenth of the weights; and a warmup.
 
     The fitting one comes first. A rate ten times too high or more is not worth a warmup, and one that still rises
     has one.
     """
-    rates, lower, times = gentle.rates, gentle.lower, gentle.times
+    rates, lower, times = stable.rates, stable.lower, stable.times
     peak = peak_rates(training)
     warming = bool((peak > _STILL_RISING * rates).any())
     reduce = Action(
         text=f"Lower the learning rate from {rate_in_words(peak)} to {rate_in_words(lower)}: the first update that "
-        f"was too large, at step {count(gentle.step)} and {rate_in_words(rates)}, is then near a tenth of the weights"
+        f"was too large, at step {count(stable.step)} and {rate_in_words(rates)}, is then near a tenth of the weights"
         if warming
         else f"Lower the learning rate from {rate_in_words(rates)} to {rate_in_words(lower)}: the first update that "
         "was too large is then near a tenth of the weights",
@@ -204,7 +204,7 @@ def _slower(training: Training, gentle: GentleRate, only_early: bool) -> list[Ac
     )
     if only_early:
         return [warm, reduce]
-    return [reduce, warm] if times < _RECKLESS and gentle.step < _STARTING else [reduce]
+    return [reduce, warm] if times < _RECKLESS and stable.step < _STARTING else [reduce]
 
 
 def _size(ratio: float) -> str:
@@ -227,7 +227,7 @@ def _finding(
     from_ratio: float,
     grows: bool,
 ) -> Finding:
-    updates = typical_update(training)
+    updates = median_update_ratio(training)
     steps = training.recorded_global_steps
     filled = numpy.where(numpy.isfinite(updates), updates, -numpy.inf)
     peak = int(numpy.argmax(filled))
@@ -249,11 +249,11 @@ def _finding(
     if fastest:
         seen.append(f"The largest update is that of {fastest[0]}, {factor(float(ratios.max()))} times its weights.")
     mark = Mark(label=f"step {count(at)}", x=at)
-    gentle, rise = gentle_rate(training, min(from_ratio, top)), rising_rate(training)
-    actions = [] if gentle is None else _slower(training, gentle, _only_early(training, peak, consequence))
+    stable, rise = stable_learning_rate(training, min(from_ratio, top)), increasing_schedule(training)
+    actions = [] if stable is None else _slower(training, stable, _only_early(training, peak, consequence))
     if rise is not None and int(steps[over[0] if len(over) else peak]) >= rise.risen:
         actions = [hold(training, rise)]
-    if scale_free(training):
+    if is_adaptive(training):
         actions.append(
             Action(
                 text="Compare the learning rate with the size of the initial weights: the first update changes every "
@@ -273,7 +273,7 @@ def _finding(
         title=f"Oversized update at step {count(at)}" if severity is Severity.NOTE else "Learning rate too high",
         headline=f"At step {count(at)} the update of the median weight layer is {_size(top)} times the size of its "
         "weights",
-        seen=" ".join(seen),
+        explanation=" ".join(seen),
         span=Span(first=int(steps[over[0]]) if len(over) else at, last=int(steps[over[-1]]) if len(over) else at),
         tensors=fastest,
         evidence=[

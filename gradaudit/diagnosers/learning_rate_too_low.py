@@ -44,29 +44,29 @@ from gradaudit.findings import (
     Action,
     Clean,
     Confidence,
-    CouldNotLook,
     Finding,
     Lines,
     Mark,
     Measure,
     NotApplicable,
     Severity,
+    Skipped,
     Span,
     Verdict,
     ratio,
 )
-from gradaudit.signals.gradients.finiteness import breakdown
+from gradaudit.signals.gradients.finiteness import non_finite_onset
 from gradaudit.signals.layers.untrained import MOST, initial_share
 from gradaudit.signals.loss.constant_predictor import uniform_loss
 from gradaudit.signals.loss.progress import constant_level, divergence
 from gradaudit.signals.loss.training_loss import TrainingLoss, adversarial, course
 from gradaudit.signals.order_statistics import Floats, largest, median, quantile
-from gradaudit.signals.updates.learning_rates import optimizer_class, peak_rates, same_rate, scale_free
+from gradaudit.signals.updates.learning_rates import is_adaptive, optimizer_class, peak_rates, same_rate
 from gradaudit.signals.updates.ratios import (
     judged_tensors,
     last_half,
+    median_update_ratio,
     step_weights,
-    typical_update,
     update_ratio,
 )
 from gradaudit.signals.updates.step_size import below_precision, over_eps
@@ -102,15 +102,13 @@ def learning_rate_too_low(
     if not chosen.any():
         yield NotApplicable(reason="the model has no trained weight matrix that starts away from zero")
         return
-    if adversarial(training.run) and loss.unjudged:
-        yield NotApplicable(reason=loss.unjudged)
+    if adversarial(training.run) and loss.not_interpretable:
+        yield NotApplicable(reason=loss.not_interpretable)
         return
     ratios = update_ratio(training)[:, chosen]
     high = quantile(ratios, 0.95, step_weights(training))
     if not numpy.isfinite(high).any():
-        yield CouldNotLook(
-            reason="no finite update of the weights was recorded", enable="record from the first step on"
-        )
+        yield Skipped(reason="no finite update of the weights was recorded", enable="record from the first step on")
         return
     top_ratio = float(numpy.nanmax(high))
     start = _start(loss)
@@ -120,15 +118,15 @@ def learning_rate_too_low(
         f"the fastest weight tensor changes by {number(top_ratio, 2)} of its size per step (95th percentile of the "
         f"steps), and {_course(loss, start)}"
     )
-    broken = breakdown(training)
+    broken = non_finite_onset(training)
     if broken is not None and not broken.recovered:
-        yield CouldNotLook(
+        yield Skipped(
             reason=f"from step {count(broken.step)} on the run holds NaN or infinity, so its updates say nothing",
             enable="fix what non_finite reports",
         )
         return
     # Layers that do not change after such a step were broken by it: dead units, or vanished gradients.
-    top = largest(typical_update(training))
+    top = largest(median_update_ratio(training))
     if top >= _REPLACED:
         yield NotApplicable(
             reason=f"{measured}{label_of(training)}, and one step changed the median weight layer by {number(top)} "
@@ -269,7 +267,7 @@ def _finding(
         confidence=Confidence.HIGH if severity is Severity.CRITICAL else Confidence.MEDIUM,
         title=_title(rates, top_ratio, severity, trained_before),
         headline=headline,
-        seen=seen,
+        explanation=seen,
         span=Span(first=int(loss.steps[0]), last=int(loss.steps[-1])),
         tensors=[fastest],
         evidence=[
@@ -324,7 +322,7 @@ def _actions(training: Training, rates: Floats, top_ratio: float) -> list[Action
     actions = []
     clipped, times = _clipping(training)
     below_eps = over_eps(training, last_half(training), clipped=True) < 1
-    if clipped > 0.9 and times > 5 and (below_eps or not scale_free(training)):
+    if clipped > 0.9 and times > 5 and (below_eps or not is_adaptive(training)):
         less = "takes every gradient below the optimizer's eps" if below_eps else (
             f"divides the learning rate by {factor(times)}"
         )  # fmt: skip

@@ -132,7 +132,7 @@ def loss_spike(
             else f"at step {count(loss.steps[top])} and recovers"
             + (f", the highest of {count(len(starts))} spikes" if len(starts) > 1 else "")
         ),
-        seen=f"{plural(len(starts), 'spike')} of {plural(len(raw), 'step')} in all, the first at step "
+        explanation=f"{plural(len(starts), 'spike')} of {plural(len(raw), 'step')} in all, the first at step "
         f"{count(loss.steps[raw[0]])}. The highest loss of a step is {number(float(loss.values[top]))}, from a "
         f"trend of {number(usual)}, at a learning rate of {rate_in_words(rates[top])}."
         + (_of_the_rate(loss, rates, jump) or ("" if every else f" {order_in_words(training, loss, order)}"))

@@ -48,17 +48,17 @@ from gradaudit.findings import (
     Action,
     Clean,
     Confidence,
-    CouldNotLook,
     Finding,
     Measure,
     NotApplicable,
     Severity,
+    Skipped,
     Span,
     Verdict,
     ratio,
 )
 from gradaudit.signals.activations.output_spread import output_spread
-from gradaudit.signals.gradients.finiteness import breakdown
+from gradaudit.signals.gradients.finiteness import non_finite_onset
 from gradaudit.signals.loss.crowded_out import crowding
 from gradaudit.signals.loss.progress import NO_PROGRESS, constant_level, not_learning
 from gradaudit.signals.loss.progress import divergence as diverges
@@ -82,17 +82,17 @@ def no_learning(
 ) -> Iterator[Verdict]:
     """Compare the last losses with the best constant predictor's."""
     loss = training_loss(training)
-    if loss.unjudged:
-        yield NotApplicable(reason=loss.unjudged)
+    if loss.not_interpretable:
+        yield NotApplicable(reason=loss.not_interpretable)
         return
     level = constant_level(loss)
     if math.isnan(level):
-        yield CouldNotLook(
+        yield Skipped(
             reason="the labels were not counted, so it is not known what a model that ignores its input would reach",
             enable="use a torch.nn.functional loss that takes the labels themselves",
         )
         return
-    broken = breakdown(training)
+    broken = non_finite_onset(training)
     failed = broken is not None or diverges(training) is not None
     beside = f"the loss ends at {_end(loss.last)}; a constant prediction gives {number(level)}"
     if loss.last < constant * level:
@@ -107,7 +107,7 @@ def no_learning(
         return
     if not not_learning(training, constant):
         falling = _gained(loss) > NO_PROGRESS
-        yield CouldNotLook(
+        yield Skipped(
             reason=f"{beside}{label_of(training)}, "
             + (
                 f"and it is still falling, by {percent(_gained(loss))} of its start over the last half"
@@ -153,7 +153,8 @@ def _finding(
         confidence=Confidence.HIGH if late or equal else Confidence.MEDIUM,
         title=title,
         headline=f"{name} ends at {number(loss.last)}; {what} gives {number(level)}",
-        seen=f"The best constant prediction, of a model that ignores its input, gives {number(level)}. The loss starts "
+        explanation=f"The best constant prediction, of a model that ignores its input, gives {number(level)}. The "
+        "loss starts "
         f"at {number(loss.first)} and is {number(loss.last)} {after}; it has stopped falling."
         # A latent code that is sampled makes outputs differ whatever the input is.
         + ("" if rest is not None and not same else _predictions(loss, level, differ, same=same))

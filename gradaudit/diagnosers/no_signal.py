@@ -43,13 +43,13 @@ from gradaudit.findings import (
     Action,
     Clean,
     Confidence,
-    CouldNotLook,
     Finding,
     Lines,
     Mark,
     Measure,
     NotApplicable,
     Severity,
+    Skipped,
     Span,
     Verdict,
     ratio,
@@ -58,7 +58,7 @@ from gradaudit.reading.run import Run
 from gradaudit.signals.evaluation.generalisation import comparison, held_out_rise
 from gradaudit.signals.evaluation.held_out_constant import held_out_constant
 from gradaudit.signals.evaluation.validation import Evaluations, validation
-from gradaudit.signals.gradients.finiteness import breakdown
+from gradaudit.signals.gradients.finiteness import non_finite_onset
 from gradaudit.signals.loss.progress import divergence as diverges
 from gradaudit.signals.loss.progress import epochs as epochs_of
 from gradaudit.signals.loss.progress import not_learning
@@ -87,14 +87,14 @@ def no_signal(
         yield unclear(run)
         return
     losses = [training_loss(training) for training in run.trainings]
-    judged = [loss for loss in losses if not loss.unjudged]
+    judged = [loss for loss in losses if not loss.not_interpretable]
     if not judged:
-        yield NotApplicable(reason=losses[0].unjudged)
+        yield NotApplicable(reason=losses[0].not_interpretable)
         return
     level, loss = held_out_constant(run, judged)
     finite = numpy.isfinite(held_out.losses)
     if math.isnan(level) or finite.sum() < _EVALUATIONS:
-        yield CouldNotLook(
+        yield Skipped(
             reason="what a model that ignores its input would reach in the evaluations is not known"
             if math.isnan(level)
             else f"only {plural(finite.sum(), 'finite evaluation')} of the {held_out.name} loss recorded, and this "
@@ -108,18 +108,18 @@ def no_signal(
     values = held_out.losses[finite]
     best = float(values.min())
     gained = (float(values[: len(values) // 2 + 1].min()) - best) / loss.first if loss.first > 0 else math.nan
-    failed = any(breakdown(training) is not None or diverges(training) is not None for training in run.trainings)
+    failed = any(non_finite_onset(training) is not None or diverges(training) is not None for training in run.trainings)
     beside = f"the best {held_out.name} loss is {number(best)}; a constant prediction gives {number(level)}"
     if best < prior * level:
         yield Clean(measured=beside + ("; the run breaks on the way" if failed else ""))
         return
     if failed:
-        broken = any(breakdown(training) is not None for training in run.trainings)
+        broken = any(non_finite_onset(training) is not None for training in run.trainings)
         why = "there are NaN or infinities: see non_finite" if broken else "the training loss rose: see divergence"
         yield NotApplicable(reason=f"{beside}, and {why}")
         return
     if not gained < gain:
-        yield CouldNotLook(
+        yield Skipped(
             reason=f"{beside}, and it is still falling, by {percent(gained)} of the first training loss over the last "
             "half: where it would stop is not known",
             enable="train until the validation loss stops falling",
@@ -189,7 +189,8 @@ def _finding(
         title=_title(loss, memorises=worse),
         headline=f"The {held_out.name} loss never falls below {number(best)}; {_constant_prediction(loss)} gives "
         f"{number(level)}",
-        seen=f"The best of {plural(int(finite.sum()), 'evaluation')} over {plural(len(loss.values), 'step')}{after} is "
+        explanation=f"The best of {plural(int(finite.sum()), 'evaluation')} over "
+        f"{plural(len(loss.values), 'step')}{after} is "
         f"{number(best)}. The best constant prediction, of a model that ignores its input, gives {number(level)}. "
         f"{training}"
         + ("" if nothing else " Validation labels with another distribution than the training labels look the same.")

@@ -47,7 +47,6 @@ from gradaudit.findings import (
     Action,
     Clean,
     Confidence,
-    CouldNotLook,
     Dot,
     Dots,
     Finding,
@@ -56,11 +55,12 @@ from gradaudit.findings import (
     Measure,
     NotApplicable,
     Severity,
+    Skipped,
     Span,
     Verdict,
 )
 from gradaudit.schema import TensorFacts
-from gradaudit.signals.gradients.finiteness import breakdown
+from gradaudit.signals.gradients.finiteness import non_finite_onset
 from gradaudit.signals.layers.layers import comparable_layers
 from gradaudit.signals.order_statistics import Floats, Integers, Mask, medians, medians_across
 from gradaudit.signals.updates.ratios import window
@@ -120,7 +120,7 @@ def noise_module(
     rows = _successive(training)
     cosines = medians(numpy.abs(training.matrix("gradient_cosine")[rows]))
     if rows.sum() < _LEAST_PAIRS or not numpy.isfinite(cosines[judged]).any():
-        yield CouldNotLook(
+        yield Skipped(
             reason=f"of steps 2 to 60 only {plural(rows.sum(), 'pair')} of successive steps were recorded, and "
             f"this check needs {_LEAST_PAIRS}",
             enable="record every step at the start: --every 1",
@@ -148,8 +148,8 @@ def noise_module(
     elif single.any():
         limits = [Limit("", _HALF_STEADY), Limit("down", down)]
         yield _finding(training, numpy.flatnonzero(single), cosines, left, held, limits)
-    elif (broken := breakdown(training)) is not None and not broken.recovered:
-        yield CouldNotLook(
+    elif (broken := non_finite_onset(training)) is not None and not broken.recovered:
+        yield Skipped(
             reason=f"from step {count(broken.step)} on there are NaN or infinities, so how far the weights come is "
             "not known",
             enable="fix what non_finite reports",
@@ -233,7 +233,7 @@ def _finding(
         title="Module adds only noise",
         headline=f"Successive gradients of {module if len(module) <= _LONGEST_NAME else 'a module'} have a cosine of "
         f"{number(float(cosines[worst]), 2)}, and its weight shrinks to {percent(float(left[worst]))}",
-        seen=" ".join(seen),
+        explanation=" ".join(seen),
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         tensors=[tensors[i].name for i in noisy[:20]],
         evidence=[_dots(training, layers, noisy, cosines, cosine.value), _lines(training, noisy, others)],

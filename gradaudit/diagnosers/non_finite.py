@@ -49,7 +49,12 @@ from gradaudit.evidence.words.wording import count, names, number, plural, setti
 from gradaudit.findings import Action, Clean, Confidence, Evidence, Finding, Mark, Measure, Severity, Span, Verdict
 from gradaudit.reading.run import Run
 from gradaudit.signals.evaluation.validation import validation
-from gradaudit.signals.gradients.finiteness import Breakdown, breakdown, ran_away, typical_loss_before
+from gradaudit.signals.gradients.finiteness import (
+    NonFiniteOnset,
+    diverged_before,
+    non_finite_onset,
+    typical_loss_before,
+)
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.training import Training
 
@@ -68,21 +73,21 @@ def non_finite(
     """Report the first NaN or infinity, and whether training had diverged before."""
 
     def judge(training: Training) -> Iterator[Verdict]:
-        broken = breakdown(training)
+        broken = non_finite_onset(training)
         if broken is not None:
             yield _broken(broken, rise, fast)
         else:
             yield _clean(training)
 
     yield from each_training(run, judge)
-    if all(breakdown(training) is None for training in run.trainings):
+    if all(non_finite_onset(training) is None for training in run.trainings):
         yield from _evaluation(run)
 
 
-def _broken(broken: Breakdown, rise: float, fast: float) -> Finding:
+def _broken(broken: NonFiniteOnset, rise: float, fast: float) -> Finding:
     loss = training_loss(broken.training)
     last = int(broken.training.steps["global_step"].max())
-    away = ran_away(broken, rise, fast)
+    away = diverged_before(broken, rise, fast)
     odd, size, usual = odd_batch(broken, looked=not (away or broken.before_step))
     batch = {"all ignored": ", where all targets are ignored", "no example": ", at a batch without an example",
              "one example": ", at a batch of one example"}.get(odd, "")  # fmt: skip
@@ -105,7 +110,7 @@ def _broken(broken: Breakdown, rise: float, fast: float) -> Finding:
         ),
         Measure(
             quantity="update-to-weight ratio in the 10 steps before",
-            value=broken.pace,
+            value=broken.update_ratio,
             comparison=">",
             threshold=fast,
             option="fast",
@@ -126,7 +131,7 @@ def _broken(broken: Breakdown, rise: float, fast: float) -> Finding:
                 last_step=near,
             )
         )
-    if away and not numpy.isnan(broken.pace):
+    if away and not numpy.isnan(broken.update_ratio):
         charts.append(
             update_chart(
                 broken.training,
@@ -139,7 +144,7 @@ def _broken(broken: Breakdown, rise: float, fast: float) -> Finding:
         confidence=Confidence.CERTAIN,
         title=_title(broken),
         headline=headline,
-        seen=" ".join(filter(None, (*_seen(broken, away), batch_in_words(odd, size, usual)))),
+        explanation=" ".join(filter(None, (*_seen(broken, away), batch_in_words(odd, size, usual)))),
         span=Span(first=broken.step, last=last),
         tensors=list(broken.tensors[:20]),
         evidence=charts,  # type: ignore[arg-type]
@@ -153,11 +158,11 @@ def _short(split: str) -> str:
     return split if len(split) <= _LONGEST_SPLIT else "validation"
 
 
-def _first(broken: Breakdown) -> str:
+def _first(broken: NonFiniteOnset) -> str:
     return broken.tensors[0] if broken.tensors else "a tensor"
 
 
-def _title(broken: Breakdown) -> str:
+def _title(broken: NonFiniteOnset) -> str:
     kind = "NaN" if broken.what == "NaN" else "Infinite"
     where = {"loss": "loss", "gradient": "gradient", "weight": "weights"}[broken.where]
     if not broken.recovered:
@@ -167,7 +172,7 @@ def _title(broken: Breakdown) -> str:
     return f"{kind} {where} {when}"
 
 
-def _subject(broken: Breakdown) -> str:
+def _subject(broken: NonFiniteOnset) -> str:
     """What is not finite, as the headline begins; a name that is too long for it is in the explanation."""
     name = _first(broken)
     if broken.where == "loss":
@@ -177,19 +182,19 @@ def _subject(broken: Breakdown) -> str:
     return f"The weight {name}" if len(name) <= _LONGEST_NAME else "A weight"
 
 
-def _when(broken: Breakdown) -> str:
+def _when(broken: NonFiniteOnset) -> str:
     if broken.recovered:
         several = f"{count(broken.steps_with)} steps, first at " if broken.steps_with > 1 else ""
         return f"at {several}step {count(broken.step)}"
     return "before the first step" if _at_start(broken) else f"from step {count(broken.step)}"
 
 
-def _at_start(broken: Breakdown) -> bool:
+def _at_start(broken: NonFiniteOnset) -> bool:
     """Whether a weight was not finite before the first step of the run."""
     return broken.before_step and broken.step == int(broken.training.steps["global_step"].iloc[0])
 
 
-def _seen(broken: Breakdown, away: bool) -> Iterator[str]:
+def _seen(broken: NonFiniteOnset, away: bool) -> Iterator[str]:
     before = typical_loss_before(broken)
     if broken.before_step:
         yield already_broken(broken)[0]
@@ -209,8 +214,8 @@ def _seen(broken: Breakdown, away: bool) -> Iterator[str]:
         grew = []
         if broken.rise == broken.rise and broken.rise > 1:
             grew.append(f"the loss rose to {times(broken.rise)} times its first value")
-        if broken.pace == broken.pace:
-            grew.append(f"the median update-to-weight ratio reached {times(broken.pace)}")
+        if broken.update_ratio == broken.update_ratio:
+            grew.append(f"the median update-to-weight ratio reached {times(broken.update_ratio)}")
         yield f"In the 10 steps before, {' and '.join(grew)}: training had already diverged."
     elif before == before:
         yield f"In the 10 steps before, the loss was steady at {number(before)}: training had not diverged."
@@ -222,7 +227,7 @@ def _seen(broken: Breakdown, away: bool) -> Iterator[str]:
         yield f"{part} are affected {at}: in depth order the first is {broken.tensors[0]}{rest}."
 
 
-def _actions(broken: Breakdown, away: bool) -> list[Action]:
+def _actions(broken: NonFiniteOnset, away: bool) -> list[Action]:
     rates = broken.training.learning_rates
     frame = broken.training.steps
     row = int(numpy.argmax(frame["global_step"].to_numpy() >= broken.step))
@@ -279,7 +284,7 @@ def _evaluation(run: Run) -> Iterator[Verdict]:
             title=f"Non-finite {_short(held_out.name)} loss",
             headline=f"The {held_out.name} loss is NaN or infinite in {count(bad.sum())} of {count(len(bad))} "
             "evaluations",
-            seen="Every training loss is finite, and the loss of these evaluations is not. The steps are "
+            explanation="Every training loss is finite, and the loss of these evaluations is not. The steps are "
             f"{names([count(step) for step in steps], 5)}.",
             span=Span(first=int(max(steps[0], 0)), last=int(max(steps[-1], 0))),
             actions=[

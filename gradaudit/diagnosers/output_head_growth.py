@@ -44,13 +44,13 @@ from gradaudit.findings import (
     Action,
     Clean,
     Confidence,
-    CouldNotLook,
     Finding,
     Lines,
     Mark,
     Measure,
     NotApplicable,
     Severity,
+    Skipped,
     Span,
     Verdict,
     ratio,
@@ -103,8 +103,8 @@ def output_head_growth(
 ) -> Iterator[Verdict]:
     """Compare head and loss at the end of a falling learning rate with those at its beginning."""
     loss, head = training_loss(training), output_head(training)
-    if loss.unjudged:
-        yield NotApplicable(reason=loss.unjudged)
+    if loss.not_interpretable:
+        yield NotApplicable(reason=loss.not_interpretable)
         return
     if head is None or bool(zero_start(training)[head]):
         yield NotApplicable(reason="no output layer is trained, or it starts at zero")
@@ -117,16 +117,16 @@ def output_head_growth(
         return
     fall = _fall(training, head, turn, loss)
     if fall is None:
-        yield CouldNotLook(
+        yield Skipped(
             reason="the weights of the output layer were not recorded while the learning rate fell",
             enable="record more often: --every 1",
         )
         return
     grown, rest = float(fall.head[-1]), max(1.0, float(numpy.nan_to_num(fall.others[-1], nan=1.0)))
     risen = (fall.last - fall.best) / abs(fall.best) if fall.best else math.inf
-    climbs = fall.early and risen >= rise and fall.errors >= errors
+    maximizes = fall.early and risen >= rise and fall.errors >= errors
     name = training.tensors[head].name
-    if not (climbs and grown >= growth and grown / rest >= apart):
+    if not (maximizes and grown >= growth and grown / rest >= apart):
         yield Clean(
             measured=f"while the learning rate falls, from step {count(loss.steps[turn])} on, {name} ends at "
             f"{factor(grown)} times its norm, and the loss goes from {number(fall.best)} at its lowest to "
@@ -201,7 +201,7 @@ def _finding(training: Training, head: int, fall: Fall, loss: TrainingLoss, meas
         title="Output layer norm keeps growing",
         headline=f"The output layer grows {times(float(fall.head[-1]))} times while the learning rate falls, and the "
         f"loss rises from {number(fall.best)} to {number(fall.last)}",
-        seen=f"From step {count(at)} on the learning rate falls from {rate_in_words(rates[fall.turn])} to "
+        explanation=f"From step {count(at)} on the learning rate falls from {rate_in_words(rates[fall.turn])} to "
         f"{rate_in_words(rates[-1])}. The norm of {tensor.name} ends at {times(float(fall.head[-1]))} times what it was"
         + (f", those of the other weight layers at {factor(others)} times (median)" if math.isfinite(others) else "")
         + f". The mean loss of a tenth of these steps is {number(fall.best)} at its lowest and {number(fall.last)} at "
@@ -233,7 +233,7 @@ def _finding(training: Training, head: int, fall: Fall, loss: TrainingLoss, meas
             Action(text=f"Raise the weight decay of {tensor.name} above {setting(decay)}"),
         ],
         measures=measures,
-        led_to=["divergence", "unstable_loss", "no_learning", "gradient_growth"] if _alone(fall) else [],
+        caused=["divergence", "unstable_loss", "no_learning", "gradient_growth"] if _alone(fall) else [],
     )  # fmt: skip
 
 

@@ -49,13 +49,13 @@ from gradaudit.findings import (
     Action,
     Clean,
     Confidence,
-    CouldNotLook,
     Finding,
     Lines,
     Mark,
     Measure,
     NotApplicable,
     Severity,
+    Skipped,
     Span,
     Verdict,
     ratio,
@@ -101,8 +101,8 @@ def overfitting(
         yield unclear(run)
         return
     losses = [training_loss(training) for training in run.trainings]
-    if adversarial(run) and all(loss.unjudged for loss in losses):
-        yield NotApplicable(reason=losses[0].unjudged)
+    if adversarial(run) and all(loss.not_interpretable for loss in losses):
+        yield NotApplicable(reason=losses[0].not_interpretable)
         return
     finite = numpy.isfinite(held_out.losses)
     steps, values = held_out.steps[finite].astype(float), held_out.losses[finite]
@@ -116,7 +116,7 @@ def overfitting(
     clear = seen is not None and seen.clear and not diverged
     if seen is None or (len(values) < LEAST_EVALUATIONS and not clear):
         doubt = "" if seen is None else ", or a rise beyond doubt"
-        yield CouldNotLook(
+        yield Skipped(
             reason=f"only {plural(len(values), 'finite evaluation')} of the {held_out.name} loss recorded, and this "
             f"check needs {LEAST_EVALUATIONS}{doubt}",
             enable=more_evaluations(held_out, LEAST_EVALUATIONS),
@@ -125,7 +125,7 @@ def overfitting(
     best, final = seen.best, seen.final
     if clear:
         measures = _measures(seen, float(values[best]), rise, share, fell, scatter, fell_far, later, few)
-        judged = [loss for loss in losses if not loss.unjudged]
+        judged = [loss for loss in losses if not loss.not_interpretable]
         constant = held_out_constant(run, judged)[0] if judged else math.nan
         blind = constant if values[best] >= NO_BETTER * constant else math.nan
         early = early_gap(run, losses, train, steps, values)
@@ -256,7 +256,7 @@ def _risen(
         if early
         else f"The {split} loss rises from {number(float(values[best]))} {_when(steps[best])} to {number(final)} while "
         "the training loss falls",
-        seen=f"The best of {count(len(values))} evaluations was {_when(steps[best], last)}; the "
+        explanation=f"The best of {count(len(values))} evaluations was {_when(steps[best], last)}; the "
         f"{'last' if few else 'median of the last three'} is {above} above "
         f"it. Meanwhile the {train.name} went from {number(then)} to {number(now)}."
         + (f" {early}" if early else "")
@@ -321,7 +321,7 @@ def _apart(
         title=_GAP_FROM_START if early else "Generalisation gap",
         headline=f"The {split} loss ends at {number(final)}, {number(distance)} above the training loss"
         + (", and is above it from the start" if early else ""),
-        seen=(f"{early} " if early else "")
+        explanation=(f"{early} " if early else "")
         + f"The gap is {percent(distance / float(values[0]))} of the first {split} loss, "
         f"{number(float(values[0]))}. The {split} loss itself does not rise. Both losses are medians over the "
         f"last three evaluations (training: {train.name.removeprefix('training loss ').strip('()')}).",

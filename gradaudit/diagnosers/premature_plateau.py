@@ -48,17 +48,17 @@ from gradaudit.findings import (
     Action,
     Clean,
     Confidence,
-    CouldNotLook,
     Finding,
     Mark,
     Measure,
     NotApplicable,
     Severity,
+    Skipped,
     Span,
     Verdict,
 )
-from gradaudit.signals.gradients.finiteness import breakdown
-from gradaudit.signals.loss.plateaus import LEAST_STEPS, Plateau, Starved, cut_short, hardly_begun, plateau
+from gradaudit.signals.gradients.finiteness import non_finite_onset
+from gradaudit.signals.loss.plateaus import LEAST_STEPS, EarlyDecay, Plateau, hardly_begun, plateau, stopped_by_decay
 from gradaudit.signals.loss.progress import divergence as diverges
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 from gradaudit.signals.updates.learning_rates import peak_rates
@@ -87,11 +87,11 @@ def premature_plateau(
     if loss.shapeless:
         yield NotApplicable(reason=loss.shapeless)
         return
-    if not math.isfinite(loss.first) or breakdown(training) is not None:
-        yield CouldNotLook(reason="the loss is not finite at every step", enable="fix what non_finite reports")
+    if not math.isfinite(loss.first) or non_finite_onset(training) is not None:
+        yield Skipped(reason="the loss is not finite at every step", enable="fix what non_finite reports")
         return
     limits = {"early": early, "left": left, "spent": spent, "unfinished": unfinished, "flat": flat}
-    decayed = cut_short(training, **limits)
+    decayed = stopped_by_decay(training, **limits)
     if decayed is not None:
         yield _decayed_too_early(training, loss, decayed, limits)
         return
@@ -147,7 +147,7 @@ def _stuck(training: Training, loss: TrainingLoss, found: Plateau, thresholds: d
         title=f"Loss plateau since step {count(at)}",
         headline=f"The loss stops falling at step {count(at)}, at {number(loss.last)}, and the gradient norm drops to "
         f"{percent(found.gradient)}",
-        seen=" ".join(seen),
+        explanation=" ".join(seen),
         span=Span(first=at, last=last),
         evidence=[
             loss_chart(training, "The training loss: it stops abruptly at the mark.", mark),
@@ -174,7 +174,7 @@ def _stuck(training: Training, loss: TrainingLoss, found: Plateau, thresholds: d
 
 
 def _decayed_too_early(
-    training: Training, loss: TrainingLoss, decayed: Starved, thresholds: dict[str, float]
+    training: Training, loss: TrainingLoss, decayed: EarlyDecay, thresholds: dict[str, float]
 ) -> Finding:
     at, share = int(loss.steps[decayed.start]), decayed.start / len(loss.values)
     rates = peak_rates(training)
@@ -189,7 +189,7 @@ def _decayed_too_early(
         title="Loss plateau after learning rate decay",
         headline=f"The learning rate is at {percent(thresholds['spent'])} of its peak or less from step {count(at)} "
         f"on, and the loss stays at {number(loss.last)}",
-        seen=f"From step {count(at)} on, for {percent(1 - share)} of the run, the learning rate is at "
+        explanation=f"From step {count(at)} on, for {percent(1 - share)} of the run, the learning rate is at "
         f"{percent(thresholds['spent'])} of its peak of {rate_in_words(rates)} or less. {fall}",
         span=Span(first=at, last=int(loss.steps[-1])),
         evidence=[

@@ -45,7 +45,6 @@ from gradaudit.findings import (
     AnyEvidence,
     Clean,
     Confidence,
-    CouldNotLook,
     Finding,
     Lines,
     Mark,
@@ -53,6 +52,7 @@ from gradaudit.findings import (
     NotApplicable,
     Numbers,
     Severity,
+    Skipped,
     Span,
     Verdict,
 )
@@ -110,7 +110,7 @@ def rank_divergence(
         yield _losses(run, losses, *skewed, standard_errors, share)
         return
     if len(sums.steps) < 2 and not told:
-        yield CouldNotLook(
+        yield Skipped(
             reason=f"the weights of the ranks were compared at {plural(len(sums.steps), 'step')}, and it needs 2",
             enable="train for more than 64 steps, with one gradaudit record around all ranks",
         )
@@ -133,7 +133,8 @@ def _parts(parts: ShardsApart, copies: float) -> Verdict:
             title="Identical shards on two ranks",
             headline=f"Ranks {one} and {other} start with identical shards of {count(len(parts.twins))} of "
             f"{count(parts.judged)} weights",
-            seen=f"Norm and largest element of the two shards of {parts.twins[0]} are equal to the last bit at step 0: "
+            explanation=f"Norm and largest element of the two shards of {parts.twins[0]} are equal to the last bit "
+            "at step 0: "
             "both ranks drew their random weights from one seed. "
             + (f"At step {count(parts.last)} they still are: the two compute the same, and one of them is redundant."
                if always
@@ -156,7 +157,7 @@ def _parts(parts: ShardsApart, copies: float) -> Verdict:
             confidence=Confidence.MEDIUM,
             title="Replicated tensors out of sync",
             headline=f"Copies of {count(len(differ))} of {count(parts.copies)} replicated tensors differ between ranks",
-            seen=f"At step {count(parts.last)} the norms of {name} differ by {percent(apart)} over "
+            explanation=f"At step {count(parts.last)} the norms of {name} differ by {percent(apart)} over "
             f"{count(parts.ranks)} ranks, and every rank should hold the same copy.",
             span=Span(first=0, last=parts.last),
             tensors=[name for name, _ in differ[:20]],
@@ -208,7 +209,8 @@ def _weights(run: Run, sums: Checksums) -> Finding:
         else "Ranks start with different weights",
         headline=f"The weights of {count(len(sums.ranks))} ranks {begin}"
         + (f", and are equal again at step {count(last)}" if back else ""),
-        seen=f"The checksums of the weights differ at {count(sums.differ.sum())} of {plural(len(sums.steps), 'step')}"
+        explanation=f"The checksums of the weights differ at {count(sums.differ.sum())} of "
+        f"{plural(len(sums.steps), 'step')}"
         + (f"; at step {count(last)} they are equal again, as with periodic averaging." if back else ".")
         + (f" {alone}" if alone else "")
         + ("" if back else " Each rank trains a model of its own, whether gradients are averaged or not."),
@@ -303,7 +305,7 @@ def _gradients(run: Run, norms: SideBySide, apart: Mask, gradient: float, most: 
         title="Gradients not averaged across ranks",
         headline=f"The gradient norms of {count(len(norms.ranks))} ranks differ by {percent(typical)} at "
         f"{count(len(steps))} of {plural(len(norms.steps), 'step')}",
-        seen="Averaged gradients have the same norm on all ranks. Here each rank steps along its own gradient.",
+        explanation="Averaged gradients have the same norm on all ranks. Here each rank steps along its own gradient.",
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         evidence=[
             spread_chart(norms, "gradient norm", gradient),
@@ -360,7 +362,8 @@ def _losses(
         title="Different data on one rank",
         headline=f"The loss of rank {rank} is {number(own)} over the last half of the run, and {number(rest)} on the "
         "other ranks",
-        seen=f"That is {number(errors, 2)} standard errors apart, while the ranks hold the same weights: the data of "
+        explanation=f"That is {number(errors, 2)} standard errors apart, while the ranks hold the same weights: the "
+        "data of "
         f"rank {rank} is different, or harder.",
         span=Span(first=int(losses.steps[half]), last=int(losses.steps[-1])),
         evidence=[

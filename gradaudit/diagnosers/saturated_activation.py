@@ -41,7 +41,7 @@ from typing import TYPE_CHECKING
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import MOST_DOTS
 from gradaudit.evidence.charts.reduce import plain, short
-from gradaudit.evidence.words.depth import fate
+from gradaudit.evidence.words.depth import outcome_sentence
 from gradaudit.evidence.words.last_tenth import end_unknown
 from gradaudit.evidence.words.module_names import layer, named
 from gradaudit.evidence.words.wording import factor, in_code, names, number, percent, plural
@@ -49,7 +49,6 @@ from gradaudit.findings import (
     Action,
     Clean,
     Confidence,
-    CouldNotLook,
     Dot,
     Dots,
     Finding,
@@ -58,6 +57,7 @@ from gradaudit.findings import (
     Measure,
     NotApplicable,
     Severity,
+    Skipped,
     Span,
     Verdict,
 )
@@ -104,7 +104,7 @@ def saturated_activation(
 ) -> Iterator[Verdict]:
     """Look at the share of saturated values of each sigmoid and tanh module."""
     if not run.meta.modules:
-        yield CouldNotLook(
+        yield Skipped(
             reason="the modules of the model are not known", enable="train a torch.nn.Module whose parameters are named"
         )
         return
@@ -122,7 +122,7 @@ def saturated_activation(
         if inferred := _inferred(run, bounded, most, output):
             yield _finding(run, inferred, inferred, most, output, estimated=True)
             return
-        yield CouldNotLook(
+        yield Skipped(
             reason=f"the outputs of {_activations(bounded)} were not sampled at {SAMPLES} steps",
             enable="record with gradaudit record --activations",
         )
@@ -266,7 +266,7 @@ def _finding(
             else "The outputs were not sampled; this is estimated from the weights and gradients of the layer "
             "before it."
         )
-    seen += [fate(training) for training in run.trainings if learned_nothing(training)]
+    seen += [outcome_sentence(training) for training in run.trainings if learned_nothing(training)]
     last = int(frame["step"].iloc[-1])
     over = frame["step"][frame["saturated_fraction"] > (output if ends else most)]
     actions = [
@@ -294,7 +294,7 @@ def _finding(
         headline=f"Activation {name} is saturated for {least if share < 1 else ''}{percent(share)} of its outputs"
         + (f", and so {'is' if len(found) == 2 else 'are'} "
            f"{plural(len(found) - 1, 'other activation')}" if len(found) > 1 else ""),
-        seen=" ".join(seen),
+        explanation=" ".join(seen),
         span=Span(first=begun, last=last),
         evidence=[
             _by_activation(run, found, sampled, most, output),

@@ -34,17 +34,17 @@ from gradaudit.findings import (
     Action,
     Clean,
     Confidence,
-    CouldNotLook,
     Finding,
     Measure,
     NotApplicable,
     Severity,
+    Skipped,
     Span,
     Verdict,
 )
 from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
-from gradaudit.signals.layers.standstill import at_rest
+from gradaudit.signals.layers.unchanged import unchanged
 from gradaudit.signals.order_statistics import median
 
 
@@ -63,7 +63,7 @@ def small_batch_normalization(
     frame = run.steps
     known = frame[(frame["batch_size"] > 0) & (frame["micro_steps"] > 0) & (frame["training"] == 1)]
     if not len(known):
-        yield CouldNotLook(
+        yield Skipped(
             reason="the batch size is not known, or the model is not in training mode",
             enable="use a torch.nn.functional loss, whose input tells the size of the batch",
         )
@@ -79,7 +79,7 @@ def small_batch_normalization(
         return
     behind = [name for module in norms if (name := module.name) and _values_are_examples(run, name)]
     if not behind:
-        yield CouldNotLook(
+        yield Skipped(
             reason=f"a forward pass has {count(size)} examples, and how many positions each brings is not recorded",
             enable=f"multiply height, width and {count(size)} by hand: at least {setting(values)} values per channel",
         )
@@ -92,7 +92,8 @@ def small_batch_normalization(
         title="Batch norm over too few examples",
         headline=f"Batch norm computes mean and variance from {count(size)} values per channel, in "
         + plural(len(behind), "layer"),
-        seen=f"A forward pass has {count(size)} examples. Behind a linear layer each example is one value per channel, "
+        explanation=f"A forward pass has {count(size)} examples. Behind a linear layer each example is one value per "
+        "channel, "
         f"so the statistics of {called} come from {count(size)} numbers.",
         span=Span(first=int(steps.iloc[0]), last=int(steps.iloc[-1])),
         evidence=[loss_chart(run.trainings[0], "The training loss; small batches make it noisy.", [])],
@@ -126,5 +127,5 @@ def _values_are_examples(run: Run, module: str) -> bool:
 def _is_frozen(run: Run, tensor: TensorFacts) -> bool:
     training = run.training(tensor.recorded_with)
     column = [t.id for t in training.tensors].index(tensor.id)
-    still = at_rest(training)
+    still = unchanged(training)
     return not tensor.requires_grad or bool(still[column])

@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, norm_chart
 from gradaudit.evidence.words.wording import count, percent, plural
-from gradaudit.findings import Action, Clean, Confidence, CouldNotLook, Finding, Measure, Severity, Span, Verdict
+from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, Severity, Skipped, Span, Verdict
 from gradaudit.training import Training
 
 
@@ -62,7 +62,7 @@ def stale_gradient(
     flags = frame["stale"].to_numpy()
     known = flags >= 0
     if known.sum() < least_steps:
-        yield CouldNotLook(
+        yield Skipped(
             reason=f"whether gradients were zeroed is known of {plural(known.sum(), 'step')}",
             enable="call loss.backward(); torch.autograd.grad leaves nothing to look at",
         )
@@ -82,7 +82,7 @@ def stale_gradient(
         title="Gradients not zeroed" if every else "Gradients zeroed too rarely",
         headline=f"Gradients of earlier steps are still in the sum at {count(stale.sum())} of "
         f"{plural(known.sum(), 'step')} ({percent(share)})",
-        seen="Each of these backward passes adds to a gradient that the optimizer has already used. "
+        explanation="Each of these backward passes adds to a gradient that the optimizer has already used. "
         + (
             "The optimizer steps along the sum of all gradients since the start."
             if every

@@ -32,12 +32,12 @@ from gradaudit.findings import (
     Action,
     Clean,
     Confidence,
-    CouldNotLook,
     Finding,
     Lines,
     Measure,
     NotApplicable,
     Severity,
+    Skipped,
     Span,
     Verdict,
 )
@@ -63,7 +63,7 @@ def train_mode_evaluation(
     frame = run.evaluations[run.evaluations["split"] == held_out.split]
     flags = frame["training"].to_numpy()
     if not (flags >= 0).any():
-        yield CouldNotLook(
+        yield Skipped(
             reason="the mode of the model during evaluation is not known",
             enable="evaluate after the first training step, or use a torch.nn.Module",
         )
@@ -84,13 +84,13 @@ def train_mode_evaluation(
     named = held_out.split.lower() in HELD_OUT and bool(mode_matters(run))
     loss = training_loss(run.trainings[0])
     yield Finding(
-        measuring=True,
+        is_measurement_issue=True,
         severity=Severity.WARNING if named else Severity.NOTE,
         confidence=Confidence.CERTAIN if named else Confidence.MEDIUM,
         title="Evaluation in training mode",
         headline=f"The model is in training mode in {count((flags == 1).sum())} of "
         f"{plural(len(flags), 'evaluation')} of the {held_out.name} loss{_unknown(flags)}",
-        seen=f"The model has {mode_dependent(run) or 'modules that are not known'}. In training mode dropout is "
+        explanation=f"The model has {mode_dependent(run) or 'modules that are not known'}. In training mode dropout is "
         "active, and batch normalisation uses the statistics of the evaluation batch and updates its running "
         "statistics with them.",
         span=Span(first=int(max(held_out.steps.min(), 0)), last=int(max(held_out.steps.max(), 0))),

@@ -35,28 +35,28 @@ from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.charts.reduce import plain
 from gradaudit.evidence.words.optimizers import optimizer_line, rate_in_words
-from gradaudit.evidence.words.outcomes import harm_done
+from gradaudit.evidence.words.outcomes import divergence_sentence
 from gradaudit.evidence.words.wording import count, number, plural
 from gradaudit.evidence.words.wording import factor as factor_of
 from gradaudit.findings import (
     Action,
     Clean,
     Confidence,
-    CouldNotLook,
     Finding,
     Lines,
     Mark,
     Measure,
     NotApplicable,
     Severity,
+    Skipped,
     Span,
     Verdict,
 )
-from gradaudit.signals.gradients.finiteness import breakdown, ran_away
+from gradaudit.signals.gradients.finiteness import diverged_before, non_finite_onset
 from gradaudit.signals.loss.objective import SAME, Factor, factor
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 from gradaudit.signals.order_statistics import Floats, median
-from gradaudit.signals.updates.learning_rates import peak_rates, same_rate, scale_free
+from gradaudit.signals.updates.learning_rates import is_adaptive, peak_rates, same_rate
 from gradaudit.training import Training
 
 
@@ -94,7 +94,7 @@ def twice_averaged_loss(
         yield NotApplicable(reason=loss.minor)
         return
     if loss.facts is None or times is None:
-        yield CouldNotLook(
+        yield Skipped(
             reason="no mean loss of a known function was seen beside the differentiated loss",
             enable="use a loss of torch.nn.functional (nn.CrossEntropyLoss uses one)",
         )
@@ -126,9 +126,9 @@ def _finding(loss: TrainingLoss, times: Factor, sizes: Floats, uneven: float) ->
     training, frame = loss.training, loss.training.steps
     usual, least = round(median(sizes)), int(sizes.min())
     apart = usual / least
-    broken = breakdown(training)
-    harm = harm_done(training)
-    matters = apart >= uneven and not scale_free(training)
+    broken = non_finite_onset(training)
+    harm = divergence_sentence(training)
+    matters = apart >= uneven and not is_adaptive(training)
     severity = Severity.NOTE if not matters else Severity.CRITICAL if harm else Severity.WARNING
     steps = loss.steps[times.places]
     smallest = int(steps[int(numpy.argmin(sizes))])
@@ -146,9 +146,9 @@ def _finding(loss: TrainingLoss, times: Factor, sizes: Floats, uneven: float) ->
         f"The smallest has {count(least)}, first at step {count(smallest)}: its gradient is {number(apart)} times as "
         "large as with a plain mean, compared with the others."
     )
-    if scale_free(training):
+    if is_adaptive(training):
         seen.append("The optimizer divides by the size of the gradient, which evens this out but for single batches.")
-    if harm and not (broken is not None and not ran_away(broken)):
+    if harm and not (broken is not None and not diverged_before(broken)):
         seen.append(harm)
     return Finding(
         severity=severity,
@@ -158,7 +158,7 @@ def _finding(loss: TrainingLoss, times: Factor, sizes: Floats, uneven: float) ->
         "the mean loss is divided by the batch size again"
         if apart >= uneven
         else f"The mean loss is divided by the batch size again, which is {count(usual)}",
-        seen=" ".join(seen),
+        explanation=" ".join(seen),
         span=Span(first=int(steps[0]), last=int(steps[-1])),
         evidence=[
             Lines(

@@ -38,12 +38,12 @@ from gradaudit.findings import (
     AnyEvidence,
     Clean,
     Confidence,
-    CouldNotLook,
     Finding,
     Mark,
     Measure,
     NotApplicable,
     Severity,
+    Skipped,
     Span,
     Verdict,
     ratio,
@@ -96,7 +96,7 @@ def unreachable_target(
     if constant or missing:
         return
     if not known:
-        yield CouldNotLook(reason="the operation that the predictions come from was not seen", enable=_VISIBLE)
+        yield Skipped(reason="the operation that the predictions come from was not seen", enable=_VISIBLE)
         return
     if not reached:
         free = names(sorted({facts.activation or "an operation without bounds" for facts in known}), 4)
@@ -118,7 +118,7 @@ def _finding(run: Run, facts: LossFacts, found: Reach | None, lost: float) -> Fi
         confidence=Confidence.CERTAIN,
         title=_title(facts, found),
         headline=_headline(facts, found),
-        seen=_seen(facts, found),
+        explanation=_seen(facts, found),
         span=Span(first=int(steps.iloc[0]), last=int(steps.iloc[-1])),
         evidence=_chart(facts, found, training),
         actions=_actions(facts, found),

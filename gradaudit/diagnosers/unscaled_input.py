@@ -41,20 +41,20 @@ from gradaudit.findings import (
     AnyEvidence,
     Clean,
     Confidence,
-    CouldNotLook,
     Finding,
     Lines,
     Mark,
     Measure,
     Numbers,
     Severity,
+    Skipped,
     Span,
     Verdict,
 )
 from gradaudit.reading.run import Run
 from gradaudit.signals.activations.input_scale import ROUNDING, InputScale, input_scale
 from gradaudit.signals.activations.module_samples import model_inputs
-from gradaudit.signals.gradients.finiteness import breakdown
+from gradaudit.signals.gradients.finiteness import non_finite_onset
 from gradaudit.training import Training
 
 _UNEVEN = 100.0  # times between the spread of features that is worth a sentence
@@ -113,7 +113,7 @@ def unscaled_input(
         elif len(inputs):
             yield Clean(measured=f"the largest value of the first sampled input is {number(top)}")
         else:
-            yield CouldNotLook(
+            yield Skipped(
                 reason="the first layer's gradient does not tell the size of its inputs: the layer is not trained, has "
                 "no bias or one output, or a normalisation follows it",
                 enable="gradaudit record --activations samples the inputs themselves",
@@ -172,14 +172,14 @@ def _estimated(training: Training, found: InputScale, scale: float) -> Finding:
         ),
         loss_chart(training, "The training loss of the run.", []),
     ]
-    sure = breakdown(training) is None or int(numpy.isfinite(found.values).sum()) >= 20
+    sure = non_finite_onset(training) is None or int(numpy.isfinite(found.values).sum()) >= 20
     return Finding(
         severity=Severity.WARNING,
         confidence=Confidence.HIGH if sure else Confidence.MEDIUM,
         title="Inputs not standardised",
         headline=f"The inputs of {layer_in_words(training.run, layer.module) or layer.name} have an RMS of "
         f"{number(found.typical, 2)}; its initial weights are made for 1",
-        seen=" ".join(seen),
+        explanation=" ".join(seen),
         span=Span(first=int(found.steps[0]), last=max(last, int(found.steps[0]))),
         tensors=[layer.name],
         evidence=evidence,
@@ -229,7 +229,7 @@ def _sampled(run: Run, top: float, ratio: float, largest: float) -> Finding:
         title="Inputs not standardised",
         headline=f"The inputs of the model reach {number(top)} at step {count(step)}; "
         "its initial weights are made for a size of 1",
-        seen=" ".join(
+        explanation=" ".join(
             [
                 f"The first sampled input has a mean of {number(float(row['mean']))} and a standard deviation of "
                 f"{number(float(row['std']))}.",

@@ -55,11 +55,11 @@ from gradaudit.findings import (
 )
 from gradaudit.reading.run import Run
 from gradaudit.signals.evaluation.validation import validation
-from gradaudit.signals.loss.progress import Climb, climb
+from gradaudit.signals.loss.progress import LossRebound, loss_rebound
 from gradaudit.signals.loss.progress import divergence as diverges
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 from gradaudit.signals.order_statistics import Floats, largest, quantile, rank_correlation
-from gradaudit.signals.updates.rising_rate import rising_rate
+from gradaudit.signals.updates.increasing_schedule import increasing_schedule
 from gradaudit.training import Training
 
 _SKIPPED = 0.2  # of the run: a loss that starts to learn oscillates as it falls
@@ -90,7 +90,7 @@ def unstable_loss(
     if diverges(training) is not None:
         yield NotApplicable(reason=f"the loss diverges, which is worse than an oscillation{label_of(training)}")
         return
-    climbed = climb(loss)
+    climbed = loss_rebound(loss)
     if climbed and climbed.lost >= lost and climbed.errors >= errors and climbed.gained >= share:
         yield _back_up(loss, climbed, lost, errors, share)
         return
@@ -135,7 +135,7 @@ def _turns(left: Floats) -> int:
     return int((numpy.diff(numpy.sign(left)) != 0).sum())
 
 
-def _back_up(loss: TrainingLoss, climbed: Climb, lost: float, errors: float, share: float) -> Finding:
+def _back_up(loss: TrainingLoss, climbed: LossRebound, lost: float, errors: float, share: float) -> Finding:
     training = loss.training
     start, until = int(loss.steps[climbed.index]), int(loss.steps[climbed.until])
     rates = training.learning_rates
@@ -143,7 +143,7 @@ def _back_up(loss: TrainingLoss, climbed: Climb, lost: float, errors: float, sha
     steady = numpy.array_equal(rates[climbed.until :], numpy.broadcast_to(then, rates[climbed.until :].shape), True)
     held_out = _validation_rebound(training.run)
     worse = held_out >= lost
-    rise = rising_rate(training)
+    rise = increasing_schedule(training)
     grown = rates[-1] / numpy.where(then > 0, then, numpy.nan)
     raised = bool((now > then).any())
     return Finding(
@@ -152,7 +152,8 @@ def _back_up(loss: TrainingLoss, climbed: Climb, lost: float, errors: float, sha
         title=f"Loss rebound from step {count(until)}",
         headline=f"The loss rebounds from {number(climbed.best)} at steps {count(start)} to {count(until - 1)} to "
         f"{number(climbed.last)} at the end",
-        seen=f"It had fallen by {percent(climbed.gained)} of its first value, {number(loss.first)}, and has lost "
+        explanation=f"It had fallen by {percent(climbed.gained)} of its first value, {number(loss.first)}, and has "
+        "lost "
         f"{percent(climbed.lost)} of that again in the last tenth of the run (medians of tenths). The learning rate is "
         + (f"{rate_in_words(now)} from step {count(until)} on." if steady
            else f"{rate_in_words(then)} at step {count(until)} and {rate_in_words(now)} at the end.")
@@ -213,7 +214,7 @@ def _finding(
     at = len(loss.values) - sum(len(part) for part in parts[begins:])
     start = int(loss.steps[at])
     rates = training.learning_rates[at]
-    rise = rising_rate(training)
+    rise = increasing_schedule(training)
     norms = training.steps["gradient_norm"].to_numpy(dtype=float)
     high = float(quantile(norms.reshape(-1, 1), 0.9)[0]) if numpy.isfinite(norms).any() else None
     return Finding(
@@ -222,7 +223,7 @@ def _finding(
         title=f"Oscillating loss from step {count(start)}",
         headline=f"The loss oscillates {factor(late / early)} times as widely at the end, by {number(late, 2)}, and no "
         f"longer falls",
-        seen=f"From step {count(start)} on it oscillates at least {setting(growth)} times as widely as at the "
+        explanation=f"From step {count(start)} on it oscillates at least {setting(growth)} times as widely as at the "
         f"beginning. In the last quarter it crosses its trend {plural(crossings, 'time')} and oscillates by "
         f"{percent(late / first) if first else number(late)} of the first loss, at a learning rate of "
         f"{rate_in_words(training.learning_rates[-1])}.",

@@ -39,12 +39,12 @@ from gradaudit.findings import (
     Action,
     Clean,
     Confidence,
-    CouldNotLook,
     Finding,
     Lines,
     Measure,
     NotApplicable,
     Severity,
+    Skipped,
     Span,
     Verdict,
 )
@@ -71,8 +71,10 @@ def validation_better_than_train(
     if held_out is None:
         yield unclear(run)
         return
-    if adversarial(run) or all(loss.unjudged for loss in losses):
-        yield NotApplicable(reason=losses[0].unjudged or "several optimizers minimise different losses in turn")
+    if adversarial(run) or all(loss.not_interpretable for loss in losses):
+        yield NotApplicable(
+            reason=losses[0].not_interpretable or "several optimizers minimise different losses in turn"
+        )
         return
     train = comparison(run, losses)
     comparable = train.comparable or train.noisy
@@ -80,7 +82,7 @@ def validation_better_than_train(
     late = numpy.isfinite(held_out.losses) & (held_out.steps >= run.steps["global_step"].max() / 2)
     steps, values = held_out.steps[late].astype(float), held_out.losses[late]
     if not comparable or len(steps) < evaluations:
-        yield CouldNotLook(
+        yield Skipped(
             reason="the training loss is measured with label smoothing, or otherwise"
             if not comparable
             else f"the last half of the run has {plural(len(steps), 'finite evaluation')}, and this check needs "
@@ -108,7 +110,8 @@ def validation_better_than_train(
         title="Validation loss below training loss",
         headline=f"The {held_out.name} loss is {percent(median(below))} below the training loss in "
         f"{count((below > least).sum())} of {plural(len(steps), 'evaluation')} of the last half",
-        seen=f"In the last half the {held_out.name} loss is {number(median(values))}, and the {train.name} at the same "
+        explanation=f"In the last half the {held_out.name} loss is {number(median(values))}, and the {train.name} at "
+        "the same "
         f"steps is {number(median(around))} (medians). "
         + (
             "Dropout or batch normalisation in training mode may raise the training loss that much. Augmented training "

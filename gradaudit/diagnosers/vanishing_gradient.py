@@ -28,27 +28,43 @@ function in one module, are no chain: a profile that changes only from one of th
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.depth import depth_dots
 from gradaudit.evidence.charts.lines import loss_chart
-from gradaudit.evidence.words.depth import along_the_depth, fate, per_layer
+from gradaudit.evidence.words.depth import along_the_depth, outcome_sentence, per_layer
 from gradaudit.evidence.words.wording import count, number, times
-from gradaudit.findings import (
-    Action,
-    Clean,
-    Confidence,
-    CouldNotLook,
-    Finding,
-    Measure,
-    NotApplicable,
-    Severity,
-    Span,
-    Verdict,
-)
+from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.signals.gradients.depth_slope import FIRST_STEPS, Slope, is_steep, profiled, slopes
 from gradaudit.signals.loss.progress import learned_nothing
 from gradaudit.training import Training
+
+
+@dataclass(frozen=True)
+class Limits:
+    """From where on a gradient vanishes."""
+
+    decades: float = 3.0  # healthy models reach 1.4 (2.5 with two nets pooled), faulty ones start at 4.0
+    order: float = 0.8  # a slope, not one outlier: layer_imbalance looks at those
+
+
+@dataclass(frozen=True)
+class Vanishing:
+    """The gradient of the first layers is far below that of the last."""
+
+    slope: Slope
+    persists: bool  # over the last half of the run, too
+    learned_nothing: bool  # although it persists
+    weakest: tuple[str, ...]  # tensors that lie `decades` below the last two layers
+    span: Span
+
+
+@dataclass(frozen=True)
+class Even:
+    """No drop is both steep and steady; this is the profile of the whole model."""
+
+    slope: Slope
 
 
 @diagnoser(
@@ -66,67 +82,62 @@ from gradaudit.training import Training
         "epsilon_dominates",
     ),
 )
-def vanishing_gradient(
-    training: Training,
-    *,
-    decades: float = 3.0,  # healthy models reach 1.4 (2.5 with two nets pooled), faulty ones start at 4.0
-    order: float = 0.8,  # a slope, not one outlier: layer_imbalance looks at those
-) -> Iterator[Verdict]:
+def vanishing_gradient(training: Training, limits: Limits) -> Iterator[Vanishing | Even | NotApplicable | Skipped]:
     """Compare the gradient of the first layers with that of the last."""
     profiles = slopes(training)
-    steep = next((s for s in profiles if s.drop > 0 and is_steep(s, decades, order)), None)
+    steep = next((s for s in profiles if s.drop > 0 and is_steep(s, limits.decades, limits.order)), None)
     if steep is not None:
-        yield _vanishing(training, steep, decades, order)
-        return
-    if profiles:
-        yield Clean(measured=along_the_depth(profiles[0]))
+        yield _vanishing(training, steep, limits)
+    elif profiles:
+        yield Even(profiles[0])
     elif profiled(training).any():
         yield NotApplicable(reason="the model has fewer than four weight layers whose gradients can be compared")
     else:
-        yield CouldNotLook(
+        yield Skipped(
             reason="no gradient statistics of the first ten steps, with the weights of the start, were recorded",
             enable="record from the first step on",
         )
 
 
-def _vanishing(training: Training, slope: Slope, decades: float, order: float) -> Finding:
-    tensors = training.tensors
-    first = tensors[int(slope.columns[0])].name
-    persists = slope.late_drop >= decades
-    nothing = persists and learned_nothing(training)
-    weakest = [tensors[int(c)].name for c in slope.columns[slope.early < slope.early[-2:].mean() - decades]]
+def _vanishing(training: Training, slope: Slope, limits: Limits) -> Vanishing:
+    persists = slope.late_drop >= limits.decades
+    weakest = slope.columns[slope.early < slope.early[-2:].mean() - limits.decades]
     steps = training.recorded_global_steps
-    branch = f" in {slope.branch}" if slope.branch else ""
-    seen = [
-        f"Over the first ten steps the gradient norm is {number(10 ** float(slope.early[:2].mean()))} in the first two "
-        f"and {number(10 ** float(slope.early[-2:].mean()))} in the last two of {count(len(slope.columns))} weight "
-        f"layers{branch}. On the way back {per_layer(slope)}."
-    ]
-    if math.isfinite(slope.late_drop):
-        seen.append(
-            f"In the last half of the run they still differ by a factor of {times(10**slope.late_drop)}."
-            if persists
-            else f"In the last half of the run they differ by a factor of {times(10**slope.late_drop)}."
-            if slope.late_drop > 0
-            else "In the last half of the run it no longer shrinks on the way back."
-        )
-    if nothing:
-        seen.append(fate(training))
+    return Vanishing(
+        slope=slope,
+        persists=persists,
+        learned_nothing=persists and learned_nothing(training),
+        weakest=tuple(training.tensors[int(column)].name for column in weakest),
+        span=Span(first=int(steps[0]), last=int(steps[-1 if persists else min(FIRST_STEPS, len(steps) - 1)])),
+    )
+
+
+@vanishing_gradient.tell
+def _even(found: Even) -> Clean:
+    return Clean(measured=along_the_depth(found.slope))
+
+
+@vanishing_gradient.tell
+def _finding(found: Vanishing, training: Training, limits: Limits) -> Finding:
+    slope = found.slope
+    layers, first = count(len(slope.columns)), training.tensors[slope.columns[0]].name
     return Finding(
-        severity=Severity.CRITICAL if nothing else Severity.WARNING,
+        severity=Severity.CRITICAL if found.learned_nothing else Severity.WARNING,
         confidence=Confidence.HIGH,
         title="Vanishing gradient",
-        headline=f"The gradient becomes {times(10**slope.drop)} times smaller on its way back through "
-        f"{count(len(slope.columns))} layers",
-        seen=" ".join(seen),
-        span=Span(first=int(steps[0]), last=int(steps[-1 if persists else min(FIRST_STEPS, len(steps) - 1)])),
-        tensors=weakest[:20],
+        headline=f"The gradient becomes {times(10**slope.drop)} times smaller on its way back through {layers} layers",
+        explanation=_explanation(found, training),
+        span=found.span,
+        tensors=list(found.weakest[:20]),
         evidence=[
-            depth_dots(training, slope, set(weakest)),
+            depth_dots(training, slope, set(found.weakest)),
             loss_chart(training, "The training loss of the run.", []),
         ],
         actions=[
-            Action(text=f"Add residual connections, so that the gradient reaches {first}", code="x = x + block(x)"),
+            Action(
+                text=f"Add residual connections, so that the gradient reaches {first}",
+                code="x = x + block(x)",
+            ),
             Action(text="Normalise between the layers", code="nn.LayerNorm(width)"),
             Action(
                 text="Use ReLU or GELU instead of sigmoid or tanh, with weights of variance 2 / inputs",
@@ -135,10 +146,28 @@ def _vanishing(training: Training, slope: Slope, decades: float, order: float) -
         ],
         measures=[
             Measure(quantity="drop from the last to the first layers", value=slope.drop, comparison=">=",
-                    threshold=decades, unit="decades", option="decades"),
+                    threshold=limits.decades, unit="decades", option="decades"),
             Measure(quantity="rank correlation of depth and gradient", value=slope.order, comparison=">=",
-                    threshold=order, option="order"),
-            Measure(quantity="drop over the last half", value=slope.late_drop, comparison=">=", threshold=decades,
-                    unit="decades", option="decades", decides="critical"),
+                    threshold=limits.order, option="order"),
+            Measure(quantity="drop over the last half", value=slope.late_drop, comparison=">=",
+                    threshold=limits.decades, unit="decades", option="decades", decides="critical"),
         ],
     )  # fmt: skip
+
+
+def _explanation(found: Vanishing, training: Training) -> str:
+    slope = found.slope
+    branch = f" in {slope.branch}" if slope.branch else ""
+    sentences = [
+        f"Over the first ten steps the gradient norm is {number(slope.first_two)} in the first two and "
+        f"{number(slope.last_two)} in the last two of {count(len(slope.columns))} weight layers{branch}. "
+        f"On the way back {per_layer(slope)}."
+    ]
+    if math.isfinite(slope.late_drop) and slope.late_drop > 0:
+        still = "still " if found.persists else ""
+        sentences.append(f"In the last half of the run they {still}differ by a factor of {times(10**slope.late_drop)}.")
+    elif math.isfinite(slope.late_drop):
+        sentences.append("In the last half of the run it no longer shrinks on the way back.")
+    if found.learned_nothing:
+        sentences.append(outcome_sentence(training))
+    return " ".join(sentences)

@@ -15,7 +15,7 @@ from gradaudit import guard
 from gradaudit.guard import Refused
 from gradaudit.reading.limits import MOST_NAMES, MOST_RANKS, MOST_TEXT, Budget, checked
 from gradaudit.reading.segments import Part, Problem, clean_text, column, columns, folder_of, parts, read, table_of
-from gradaudit.reading.shards import Merged, Shard
+from gradaudit.reading.shards import MergedShards, Shard
 from gradaudit.schema import TABLES, Facts, Meta, Table
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Processes:
     replicas: tuple["Replica", ...] = ()  # of a training whose every rank holds a copy of the model
 
 
-def together(path: Path, first: Meta, problems: list[Problem], budget: Budget) -> Processes:
+def merge_processes(path: Path, first: Meta, problems: list[Problem], budget: Budget) -> Processes:
     """Read what every process wrote; `problems` gains what is damaged, missing or was not merged."""
     others = _others(path, problems, budget)
     attempts = [first]
@@ -66,7 +66,7 @@ def together(path: Path, first: Meta, problems: list[Problem], budget: Budget) -
         if number:
             shift = _shift(found, meta, losses)
             starts.append(shift.global_steps)
-            own = {name: [Later(part, shift) for part in mine] for name, mine in own.items()}
+            own = {name: [ResumedPart(part, shift) for part in mine] for name, mine in own.items()}
         for name, mine in own.items():
             found[name] += mine
     whole = msgspec.structs.replace(
@@ -206,7 +206,7 @@ def _merged(
         missing = f"files of {meta.world_size - len(shards)} of {meta.world_size} ranks are missing: statistics of "
         some = f"{len(short):,} sharded tensors ({clean_text(short[0].name)}, ...)"
         problems.append(Problem(f"{missing}{some} are those of the shards that were found"))
-    return [Merged(shards)]
+    return [MergedShards(shards)]
 
 
 def _share(facts: Any, first: bool) -> int:
@@ -216,7 +216,7 @@ def _share(facts: Any, first: bool) -> int:
     return int(facts.elements) if first else 0
 
 
-def _shift(found: dict[str, list[Part]], meta: Meta, losses: list[Any]) -> "Shift":
+def _shift(found: dict[str, list[Part]], meta: Meta, losses: list[Any]) -> "KeyOffset":
     """How far the keys of a later attempt move; losses it brings are added to `losses`."""
     import numpy
 
@@ -235,7 +235,7 @@ def _shift(found: dict[str, list[Part]], meta: Meta, losses: list[Any]) -> "Shif
         places[facts.id] = same[0] if same else len(losses)
         if not same:
             losses.append(msgspec.structs.replace(facts, id=len(losses)))
-    return Shift(
+    return KeyOffset(
         steps=steps, global_steps=int(last("steps", "global_step")) + 1, passes=int(last("evaluations", "pass")) + 1,
         seconds=max(0.0, last("steps", "time")), losses=places,
     )  # fmt: skip
@@ -245,7 +245,7 @@ def _kind(facts: Any) -> tuple[Any, ...]:
     return (facts.function, facts.classes, facts.reduction, facts.label_smoothing, facts.weighted, facts.soft_targets)
 
 
-class Shift(Facts, frozen=True, kw_only=True):
+class KeyOffset(Facts, frozen=True, kw_only=True):
     """What a later attempt's keys gain, so that they go on where the earlier one's ended."""
 
     steps: dict[int, int]  # by optimizer
@@ -256,11 +256,11 @@ class Shift(Facts, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, eq=False)
-class Later:
+class ResumedPart:
     """A part of a later attempt."""
 
     part: Part
-    shift: Shift
+    shift: KeyOffset
 
     def __len__(self) -> int:
         """Rows of the part."""

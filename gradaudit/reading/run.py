@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from gradaudit.reading.limits import Budget
 from gradaudit.reading.list_columns import objects
 from gradaudit.reading.matrices import LARGE, Layout, layout, tensor_column, within_matrices
-from gradaudit.reading.ranks import Replica, replica_columns, together
+from gradaudit.reading.ranks import Replica, merge_processes, replica_columns
 from gradaudit.reading.run_file import RunError, cleaned, exit_code_of, read_meta, state_of
-from gradaudit.reading.segments import Made, Problem, read
+from gradaudit.reading.segments import LazyPart, Problem, read
 from gradaudit.schema import TABLES, LossFacts, Meta, TensorFacts, arrow_schema
 from gradaudit.training import Training
 
@@ -33,7 +33,7 @@ class Run:
     meta: Meta
     state: str  # running | finished | failed | interrupted | killed
     problems: tuple[Problem, ...]
-    parts: Mapping[str, tuple["pyarrow.Table | Made", ...]]
+    parts: Mapping[str, tuple["pyarrow.Table | LazyPart", ...]]
     attempts: tuple[int, ...] = (0,)  # the global step at which each attempt of a restarted training begins
     expected_frozen: tuple[str, ...] = ()  # patterns (fnmatch) of the tensors that the user says stay as they are
     ranks: tuple[Replica, ...] = ()  # of a data-parallel training
@@ -251,7 +251,7 @@ def load(path: str | Path) -> Run:
     path = Path(path)
     problems: list[Problem] = []
     budget = Budget()
-    processes = together(path, read_meta(path, budget), problems, budget)
+    processes = merge_processes(path, read_meta(path, budget), problems, budget)
     meta: Meta = cleaned(processes.meta)
     problems += [
         Problem(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 
-class Made(Protocol):
+class LazyPart(Protocol):
     """A part that is read, or made of others, when it is asked for."""
 
     def __len__(self) -> int:
@@ -29,7 +29,7 @@ class Made(Protocol):
         """The named columns, as the schema has them."""
 
 
-Part: TypeAlias = "pyarrow.Table | Made"
+Part: TypeAlias = "pyarrow.Table | LazyPart"
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class Shard:
 
 
 @dataclass(frozen=True, eq=False)
-class Merged:
+class MergedShards:
     """Table `tensors` of all ranks' shards as one part; steps that a needed rank did not record are left out."""
 
     shards: Sequence[Shard]

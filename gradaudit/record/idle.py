@@ -31,7 +31,7 @@ def pause(writer: Any) -> None:
         _paused = _take(writer)
 
 
-def go_on() -> None:
+def resume() -> None:
     """End a pause; the last one of several that overlap lets the writer go on."""
     global _captures, _paused
     _captures = max(0, _captures - 1)

@@ -6,18 +6,18 @@ from gradaudit.record.cadence import in_last_tenth
 from gradaudit.record.measure import histograms
 from gradaudit.record.observe.calls import CALLS
 from gradaudit.record.observe.optimizers import OptimizerLike
-from gradaudit.record.observe.tensors import ROWS_OF_TENSORS, Plan
+from gradaudit.record.observe.tensors import ROWS_OF_TENSORS, ParameterSet
 from gradaudit.record.storage.step_record import TensorStatistics
 
 ROWS_EVERY = 10  # recorded steps between two looks at embedding rows
 _GRADIENTS, _UPDATES, _HISTOGRAMS = "gradient statistics", "weight and update statistics", "histograms"  # observers
 
 
-def measure(recording: Any, optimizer: OptimizerLike, step: int) -> tuple[Plan, TensorStatistics] | None:
+def measure(recording: Any, optimizer: OptimizerLike, step: int) -> tuple[ParameterSet, TensorStatistics] | None:
     """Measure the gradients, and the weights before the step; None where that cannot be done."""
     call = recording.observers.call
-    plan: Plan
-    plan, parameters = recording.table.plan_for(optimizer)
+    plan: ParameterSet
+    plan, parameters = recording.table.parameter_set(optimizer)
     if not recording.between.alone(plan):
         recording.note_crowd()
         return None
@@ -39,7 +39,7 @@ def measure(recording: Any, optimizer: OptimizerLike, step: int) -> tuple[Plan, 
     return plan, measured
 
 
-def measure_update(recording: Any, plan: Plan, measured: TensorStatistics) -> None:
+def measure_update(recording: Any, plan: ParameterSet, measured: TensorStatistics) -> None:
     """Look at the weights after a step that was measured before it."""
     parameters = plan.parameters()
     if parameters is None:

@@ -21,7 +21,7 @@ from gradaudit.record.observe.calls import CALLS, Calls
 from gradaudit.record.observe.frames import is_on_stack, wrapper_frame
 from gradaudit.record.observe.gathered import Gathered
 from gradaudit.record.observe.optimizers import OptimizerLike
-from gradaudit.record.observe.tensors import Plan, TensorTable
+from gradaudit.record.observe.tensors import ParameterSet, TensorTable
 from gradaudit.record.observe.threads import PerThread
 from gradaudit.record.observers import Observers
 from gradaudit.record.settings import Settings
@@ -86,7 +86,7 @@ class Recording:
     def on_scaler_step(self, optimizer: OptimizerLike, hooked_before: int) -> None:
         """GradScaler.step returned; no hook fired inside means that it skipped the step."""
         if self.hooked_steps() == hooked_before and self.takes(optimizer):
-            plan = self.table.known_plan(optimizer)
+            plan = self.table.known_parameter_set(optimizer)
             record = self.open_record(optimizer, plan)
             record.row.skipped, record.row.recorded = True, False
             self.finish(plan, record, time.perf_counter())
@@ -154,7 +154,7 @@ class Recording:
     def _snapshot(self, optimizer: OptimizerLike, step: OpenStep) -> None:
         """Measure the gradients, and the weights before the step."""
         call = self.observers.call
-        step.plan = self.table.known_plan(optimizer)
+        step.plan = self.table.known_parameter_set(optimizer)
         step.record = record = self.open_record(optimizer, step.plan)
         if checksums.due(record.row.step, self._world) and not self.table.sharded():
             record.weights = call("weight checksums", checksums.checksum, step.plan.parameters() or [])
@@ -173,7 +173,7 @@ class Recording:
             self.event("threads", "threads train the same tensors at once; statistics of such steps are left out")
 
     def open_record(
-        self, optimizer: OptimizerLike, plan: Plan, at: float | None = None, between: StepObserver | None = None
+        self, optimizer: OptimizerLike, plan: ParameterSet, at: float | None = None, between: StepObserver | None = None
     ) -> StepRecord:
         """The record of a step that is made now, or was `at` another time, with what its thread has shown."""
         number, between, gathered = plan.optimizer, between or self.between, self.gathered
@@ -213,7 +213,7 @@ class Recording:
     def coming(self, optimizer: OptimizerLike) -> tuple[int, bool]:
         """The number of the optimizer's coming step, and whether its statistics are due."""
         self._find_rank()
-        number = self.table.known_plan(optimizer).optimizer
+        number = self.table.known_parameter_set(optimizer).optimizer
         step = self._counts.get(number, 0)
         return step, self.due(number, step)
 
@@ -230,7 +230,7 @@ class Recording:
             self._cadences[number] = Cadence(self.settings.every, self.settings.budget)
         return self._cadences[number]
 
-    def finish(self, plan: Plan, record: StepRecord, started: float) -> None:
+    def finish(self, plan: ParameterSet, record: StepRecord, started: float) -> None:
         """The step is complete: its record waits for the writer."""
         now = time.perf_counter()
         cadence = self._cadence(plan.optimizer)
@@ -242,20 +242,20 @@ class Recording:
         if self.files is None:
             self.files, due = Files(self.settings, self.gathered, self.calls, self.overdue), True
         if due:
-            self.hand_over()
+            self.flush()
 
     def event(self, kind: str, message: str) -> None:
         """Note something about the recording itself."""
         row = {"time": time.perf_counter() - self._began, "step": self.global_step, "kind": kind, "message": message}
         self.waiting.note(row)
 
-    def hand_over(self, wait: bool = False) -> None:
+    def flush(self, wait: bool = False) -> None:
         """Give what is ready to the writer; when it is behind, statistics are dropped and counted, never waited for."""
         if self.files is None:
             return
         if self.files.writer.error is not None:
             raise self.files.writer.error
-        self.waiting.hand_over(self.files.writer, wait)
+        self.waiting.flush(self.files.writer, wait)
 
     def overdue(self) -> WriteBatch | None:
         """What has waited too long for a step to hand it over; called by the writer's thread."""
@@ -285,6 +285,6 @@ class Recording:
         if self.files is None:
             return None
         if reachable:
-            self.hand_over(wait=True)
+            self.flush(wait=True)
         self.files.close(state)
         return self.files.directory

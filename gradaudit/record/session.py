@@ -258,9 +258,9 @@ def pause() -> None:
     idle.pause(_writer())
 
 
-def go_on() -> None:
+def resume() -> None:
     """End a pause; the last one of several that overlap lets the writer go on."""
-    idle.go_on()
+    idle.resume()
 
 
 def _before_fork() -> None:

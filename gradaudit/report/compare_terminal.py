@@ -7,7 +7,7 @@ import click
 from gradaudit.audit.compare import Comparison, Pair
 from gradaudit.evidence.words.wording import plural
 from gradaudit.report.html.compare_page import NOTABLE, run_words, status_words, times
-from gradaudit.report.terminal import COLOURS, Paper, paper_for
+from gradaudit.report.terminal import COLOURS, TextLayout, paper_for
 from gradaudit.report.text import name, sentence
 
 MOST_CHANGES, MOST_SHIFTS = 20, 5
@@ -30,7 +30,7 @@ def render(comparison: Comparison, *, width: int, unicode: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _changes(comparison: Comparison, paper: Paper) -> Iterator[str]:
+def _changes(comparison: Comparison, paper: TextLayout) -> Iterator[str]:
     yield click.style("What was changed", bold=True)
     shown = [change for change in comparison.changes if change.telling][:MOST_CHANGES]
     for change in shown:
@@ -45,7 +45,7 @@ def _changes(comparison: Comparison, paper: Paper) -> Iterator[str]:
         yield from paper.wrapped("nothing that is recorded: the runs may differ in data, seed or code", 2)
 
 
-def _pair(pair: Pair, paper: Paper) -> Iterator[str]:
+def _pair(pair: Pair, paper: TextLayout) -> Iterator[str]:
     yield click.style(f"From A to {name(pair.label)}", bold=True)
     for one in pair.findings:
         severity = one.after or one.before

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from gradaudit.audit.causes import Ranked
+from gradaudit.audit.causes import RankedFinding
 from gradaudit.audit.result import Audit
 from gradaudit.audit.verdict import judged
 from gradaudit.evidence.words.wording import plural
@@ -32,17 +32,17 @@ def property_value(text: str) -> str:
     return data(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def _command(item: Ranked, cause: Ranked | None, run: str) -> str:
+def _command(item: RankedFinding, cause: RankedFinding | None, run: str) -> str:
     finding = item.finding
     title = property_value(f"{run}: {item.title}" if run else item.title)
     action = f" Next: {finding.actions[0].text}" if finding.actions else ""
     if cause:
         action = f" Explained by: {cause.title}. Fix that first."
-    message = data(f"{finding.headline}. {finding.seen}{action} ({item.anchor})")
+    message = data(f"{finding.headline}. {finding.explanation}{action} ({item.anchor})")
     return f"::{LEVELS[finding.severity]} title={title}::{message}"
 
 
-def _rest(audits: Sequence[Audit], flat: list[Ranked]) -> Iterator[str]:
+def _rest(audits: Sequence[Audit], flat: list[RankedFinding]) -> Iterator[str]:
     if len(flat) > MOST:
         severities = ", ".join(
             plural(number, severity.value, "critical" if severity is Severity.CRITICAL else "")

@@ -10,7 +10,7 @@ from gradaudit.report.text import name, sentence
 def render(audit: Audit, fail_on: str = "never") -> str:
     """One suite. A case fails when it has a finding at least as severe as `fail_on`: critical, warning, note or never.
 
-    What is not applicable, could not look or could not run is skipped, with the reason: it is neither a
+    What is not applicable, was skipped or failed is a skipped test, with the reason: it is neither a
     pass nor a failure of the training.
     """
     cases = [_case(outcome, fail_on) for outcome in audit.outcomes]
@@ -32,9 +32,9 @@ def _case(outcome: Outcome, fail_on: str) -> ElementTree.Element:
     failing = [finding for finding in outcome.findings if _reaches(finding, fail_on)]
     skipped = {
         "not_applicable": f"not applicable: {outcome.reason}",
-        "could_not_look": f"could not look: {outcome.reason}. To enable: {outcome.enable}",
+        "skipped": f"skipped: {outcome.reason}. To enable: {outcome.enable}",
         "failed": f"could not run: {outcome.traceback.strip().rpartition(chr(10))[2]}",
-    }.get(outcome.face)
+    }.get(outcome.status)
     if skipped:
         ElementTree.SubElement(case, "skipped", {"message": sentence(skipped)})
     for finding in failing[:1]:
@@ -53,5 +53,5 @@ def _reaches(finding: Finding, fail_on: str) -> bool:
 
 
 def _words(finding: Finding) -> str:
-    lines = [f"{finding.severity.value}: {sentence(finding.headline)}", sentence(finding.seen)]
+    lines = [f"{finding.severity.value}: {sentence(finding.headline)}", sentence(finding.explanation)]
     return "\n".join([*lines, *(f"Next: {sentence(action.text)}" for action in finding.actions)])

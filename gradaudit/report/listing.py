@@ -10,7 +10,7 @@ from gradaudit.audit.result import Audit
 from gradaudit.audit.verdict import judged
 from gradaudit.evidence.words.wording import plural
 from gradaudit.findings import Severity
-from gradaudit.report.terminal import COLOURS, MARKS, Paper
+from gradaudit.report.terminal import COLOURS, MARKS, TextLayout
 from gradaudit.report.text import name, visible
 
 NAME, NARROWEST = 40, 20  # columns of a name at most, of a finding at least
@@ -38,7 +38,7 @@ def row(label: str, audit: Audit) -> Row:
     started = visible(audit.meta.started[:16].replace("T", " "))
     flat = audit.all_ranked()
     if not flat:
-        checks = len(audit.with_face("clean"))
+        checks = len(audit.with_status("clean"))
         nothing = f"nothing in {plural(checks, 'check')}" if judged(audit) else "too little was recorded to judge"
         return Row(started, name(label, NAME), audit.state, audit.overview.steps, nothing, None, None, *scores)
     root = audit.ranked[0]
@@ -71,7 +71,7 @@ def _spikes(row: Row) -> str:
 
 def render(rows: Sequence[Row], *, width: int, unicode: bool) -> str:
     """The table, a line for each run, cut to `width` columns; styled by click."""
-    shown = Paper(width, unicode).shown
+    shown = TextLayout(width, unicode).shown
     head = ("started", "run", "state", "steps", "spikes", "main finding")
     # On a narrow terminal the finding is worth more than the scores.
     wide = width >= WIDE

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from gradaudit.audit.causes import Ranked
+from gradaudit.audit.causes import RankedFinding
 from gradaudit.audit.result import Audit
 from gradaudit.evidence.words.wording import plural
 from gradaudit.findings import Severity
@@ -71,11 +71,11 @@ def _head(audit: Audit) -> Iterator[str]:
         yield f"**{ended}**"
 
 
-def _finding(item: Ranked, cause: Ranked | None) -> Iterator[str]:
+def _finding(item: RankedFinding, cause: RankedFinding | None) -> Iterator[str]:
     finding = item.finding
     yield f"### {ICONS[finding.severity]} {finding.severity.value.capitalize()}: {escaped(item.title)}"
     where = f"({escaped(item.anchor)}, {finding.confidence.value} confidence)"
-    yield f"**{escaped(finding.headline)}.** {escaped(finding.seen)} {where}"
+    yield f"**{escaped(finding.headline)}.** {escaped(finding.explanation)} {where}"
     if rate := laboratory.told(item.base_rate):
         yield f"{escaped(rate)}."
     if cause:
@@ -89,12 +89,12 @@ def _finding(item: Ranked, cause: Ranked | None) -> Iterator[str]:
 
 def _unseen(audit: Audit) -> Iterator[str]:
     """What could not be looked at, since it is no pass."""
-    failed = audit.with_face("failed")
+    failed = audit.with_status("failed")
     if failed:
         yield f"Could not run: {', '.join(escaped(outcome.diagnoser) for outcome in failed)}."
-    blind = audit.with_face("could_not_look")
+    blind = audit.with_status("skipped")
     if blind:
         reasons = (f"{escaped(name(outcome.diagnoser))}: {escaped(outcome.reason[:200])}" for outcome in blind)
-        yield "\n".join(["Could not look:", "", *(f"- {reason}" for reason in reasons)])
+        yield "\n".join(["Skipped:", "", *(f"- {reason}" for reason in reasons)])
     if audit.problems:
         yield f"{plural(len(audit.problems), 'part')} of the run could not be read."

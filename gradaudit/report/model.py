@@ -120,7 +120,7 @@ class CardView:
     confidence: str
     title: str  # the disease by name
     headline: str
-    seen: str
+    explanation: str
     steps: str
     laboratory: str  # how often such a finding was seen in healthy and in faulty runs
     figures: tuple[FigureView, ...]
@@ -207,7 +207,7 @@ class Page:
     cards_left_out: int
     passed: tuple[CheckRow, ...]
     not_applicable: tuple[CheckRow, ...]
-    could_not_look: tuple[CheckRow, ...]
+    skipped: tuple[CheckRow, ...]
     failed: tuple[CheckRow, ...]
     parameters: tuple[ParameterView, ...]
     parameters_total: int

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import click
 
-from gradaudit.audit.causes import Ranked
+from gradaudit.audit.causes import RankedFinding
 from gradaudit.audit.result import Audit
 from gradaudit.audit.verdict import judged
 from gradaudit.evidence.words.wording import plural
@@ -23,7 +23,7 @@ PLAIN = str.maketrans(
 
 
 @dataclass(frozen=True)
-class Paper:
+class TextLayout:
     """How text is laid out: the columns, and whether only ASCII can be shown."""
 
     width: int
@@ -53,9 +53,9 @@ class Paper:
         yield line.rstrip()
 
 
-def paper_for(width: int, unicode: bool) -> Paper:
-    """Paper for a window of `width` columns."""
-    return Paper(max(NARROWEST, min(width, WIDEST)), unicode)
+def paper_for(width: int, unicode: bool) -> TextLayout:
+    """TextLayout for a window of `width` columns."""
+    return TextLayout(max(NARROWEST, min(width, WIDEST)), unicode)
 
 
 def render(audit: Audit, *, width: int, unicode: bool, verbose: bool, report: str | None = None) -> str:
@@ -77,7 +77,7 @@ def render(audit: Audit, *, width: int, unicode: bool, verbose: bool, report: st
     return "\n".join(lines) + "\n"
 
 
-def _title(audit: Audit, paper: Paper) -> Iterator[str]:
+def _title(audit: Audit, paper: TextLayout) -> Iterator[str]:
     overview = audit.overview
     size = f"{plural(overview.tensors, 'parameter tensor')} of {large(overview.parameters)} elements"
     yield from (click.style(line, bold=True) for line in paper.wrapped(name(audit.meta.name) or "unnamed run"))
@@ -85,7 +85,7 @@ def _title(audit: Audit, paper: Paper) -> Iterator[str]:
     yield from (click.style(line, fg="yellow") for line in paper.wrapped(run_state.sentence(audit)))
 
 
-def _finding(item: Ranked, paper: Paper, indent: int) -> Iterator[str]:
+def _finding(item: RankedFinding, paper: TextLayout, indent: int) -> Iterator[str]:
     """One finding; those it explains follow, further in."""
     finding = item.finding
     head = paper.shown(f"{'↳ ' if indent else ''}{MARKS[finding.severity]} {finding.severity.value:<8}  ")
@@ -96,7 +96,7 @@ def _finding(item: Ranked, paper: Paper, indent: int) -> Iterator[str]:
     yield " " * indent + styled + click.style(first.strip(), bold=True)
     yield from (" " * inner + click.style(line.strip(), bold=True) for line in rest)
     yield from paper.wrapped(f"{sentence(finding.headline)}.", inner)
-    yield from paper.wrapped(sentence(finding.seen), inner)
+    yield from paper.wrapped(sentence(finding.explanation), inner)
     if finding.actions and not indent:  # what is explained goes away with its cause
         yield from paper.wrapped(f"Next: {sentence(finding.actions[0].text)}", inner)
     for quiet in filter(None, (laboratory.told(item.base_rate), name(item.anchor))):
@@ -106,15 +106,15 @@ def _finding(item: Ranked, paper: Paper, indent: int) -> Iterator[str]:
         yield from _finding(child, paper, min(indent + 2, 12))
 
 
-def _unremarkable(audit: Audit, paper: Paper) -> Iterator[str]:
+def _unremarkable(audit: Audit, paper: TextLayout) -> Iterator[str]:
     """The checks without a finding, by what became of them."""
-    for title, face, colour in (
+    for title, status, colour in (
         ("Passed", "clean", "green"),
         ("Not applicable", "not_applicable", "blue"),
-        ("Could not look", "could_not_look", "yellow"),
+        ("Skipped", "skipped", "yellow"),
         ("Could not run", "failed", "red"),
     ):
-        outcomes = [outcome for outcome in audit.outcomes if outcome.face == face]
+        outcomes = [outcome for outcome in audit.outcomes if outcome.status == status]
         if not outcomes:
             continue
         yield click.style(title, fg=colour, bold=True)
@@ -126,7 +126,7 @@ def _unremarkable(audit: Audit, paper: Paper) -> Iterator[str]:
         yield ""
 
 
-def _problems(audit: Audit, paper: Paper) -> Iterator[str]:
+def _problems(audit: Audit, paper: TextLayout) -> Iterator[str]:
     for problem in audit.problems[:10]:
         yield from paper.wrapped(f"Left out: {sentence(problem)}")
     if len(audit.problems) > 10:
@@ -135,7 +135,7 @@ def _problems(audit: Audit, paper: Paper) -> Iterator[str]:
         yield ""
 
 
-def _counts(audit: Audit, paper: Paper, verbose: bool) -> Iterator[str]:
+def _counts(audit: Audit, paper: TextLayout, verbose: bool) -> Iterator[str]:
     parts: list[tuple[str, str]] = []
     for severity in Severity:
         number = audit.count(severity)
@@ -145,12 +145,12 @@ def _counts(audit: Audit, paper: Paper, verbose: bool) -> Iterator[str]:
             parts.append((words, style))
     if not parts:
         parts.append(("no problem found" if judged(audit) else "too little was recorded to judge",) * 2)
-    passed = f"{len(audit.with_face('clean')):,} passed"
+    passed = f"{len(audit.with_status('clean')):,} passed"
     parts.append((passed, click.style(passed, fg="green")))
     for outcomes, words in (
-        (audit.with_face("not_applicable"), "not applicable"),
-        (audit.with_face("could_not_look"), "could not look"),
-        (audit.with_face("failed"), "could not run"),
+        (audit.with_status("not_applicable"), "not applicable"),
+        (audit.with_status("skipped"), "skipped"),
+        (audit.with_status("failed"), "could not run"),
     ):
         if outcomes:
             parts.append((f"{len(outcomes):,} {words}",) * 2)

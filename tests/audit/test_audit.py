@@ -32,18 +32,18 @@ CRITICAL, WARNING, NOTE = Severity
 EXPLAINS = {item.name: item.explains for item in all_diagnosers()}
 
 
-def finding(severity=CRITICAL, first=0, confidence=Confidence.HIGH, led_to=(), follows=()):
+def finding(severity=CRITICAL, first=0, confidence=Confidence.HIGH, caused=(), follows=()):
     span = Span(first=first, last=max(199, first))
-    causes = {"led_to": list(led_to), "follows": list(follows)}
+    causes = {"caused": list(caused), "follows": list(follows)}
     return Finding(
-        severity=severity, confidence=confidence, title="One", headline="It", seen="It.", span=span, **causes
+        severity=severity, confidence=confidence, title="One", headline="It", explanation="It.", span=span, **causes
     )
 
 
 def found(**findings):
     """Outcomes of diagnosers that found something, given as (severity, first step, confidence, led to, follows)."""
     return [
-        Outcome(diagnoser=name, face="found", documentation={}, thresholds={}, findings=[finding(*given)])
+        Outcome(diagnoser=name, status="found", documentation={}, thresholds={}, findings=[finding(*given)])
         for name, given in findings.items()
     ]
 
@@ -144,7 +144,7 @@ def test_of_two_equal_roots_the_exact_one_comes_first():
 
 def test_a_later_attempt_of_the_same_diagnoser_gets_its_own_anchor():
     twice = [
-        Outcome(diagnoser="overfitting", face="found", documentation={}, thresholds={},
+        Outcome(diagnoser="overfitting", status="found", documentation={}, thresholds={},
                 findings=[finding(WARNING), finding(NOTE)])
     ]  # fmt: skip
     assert [item.anchor for item in rank(twice, EXPLAINS)] == ["overfitting", "overfitting-2"]
@@ -248,13 +248,13 @@ def test_the_steps_of_several_optimizers_make_no_longer_run(tmp_path):
     both = pandas.concat([run.steps, run.steps.assign(optimizer=1)], ignore_index=True)
     write_table(tmp_path / "a" / "rank00000", "steps", both)
     outcome = analyze(load(tmp_path / "a"), select=["no_learning"]).outcomes[0]
-    assert (outcome.face, outcome.reason) == ("could_not_look", "only 60 steps were recorded, and this check needs 100")
+    assert (outcome.status, outcome.reason) == ("skipped", "only 60 steps were recorded, and this check needs 100")
 
 
 def test_steps_whose_loss_is_never_finite_are_not_said_to_be_missing(tmp_path):
     run = build_run(tmp_path / "a", loss=numpy.full(12, numpy.nan), facts=TEN)
     outcome = analyze(run, select=["initial_loss_mismatch"]).outcomes[0]
-    assert outcome.face == "could_not_look"
+    assert outcome.status == "skipped"
     assert outcome.reason == (
         "training steps were recorded, but none with a finite value of objective (sum of the backward roots since the "
         "last step)"
@@ -289,7 +289,7 @@ def clean(tmp_path):
 )
 def test_a_finding_about_the_measuring_does_not_say_that_training_is_bad(clean, findings, opening):
     outcomes = [
-        msgspec.structs.replace(one, findings=[msgspec.structs.replace(one.findings[0], measuring=True)])
+        msgspec.structs.replace(one, findings=[msgspec.structs.replace(one.findings[0], is_measurement_issue=True)])
         if one.diagnoser == "train_mode_evaluation"
         else one
         for one in found(**findings)
@@ -306,7 +306,7 @@ def test_a_finding_about_the_measuring_does_not_say_that_training_is_bad(clean, 
 )  # fmt: skip
 def test_the_title_goes_on_within_the_verdict(clean, title, within):
     one = msgspec.structs.replace(finding(), title=title)
-    outcome = Outcome(diagnoser="divergence", face="found", documentation={}, thresholds={}, findings=[one])
+    outcome = Outcome(diagnoser="divergence", status="found", documentation={}, thresholds={}, findings=[one])
     audit = msgspec.structs.replace(clean, outcomes=[outcome], ranked=rank([outcome], EXPLAINS))
     assert verdict(audit).endswith(within)
 

@@ -34,9 +34,9 @@ def statuses(comparison: Comparison, pair: int = 0) -> dict[str, str]:
     return {one.diagnoser: one.status for one in comparison.pairs[pair].findings}
 
 
-def without(audit: Audit, name: str, face: str = "clean", **more: str) -> Audit:
+def without(audit: Audit, name: str, status: str = "clean", **more: str) -> Audit:
     """The audit in which this diagnoser found nothing."""
-    calm = Outcome(diagnoser=name, face=face, documentation={}, thresholds={}, **more)  # type: ignore[arg-type]
+    calm = Outcome(diagnoser=name, status=status, documentation={}, thresholds={}, **more)  # type: ignore[arg-type]
     outcomes = [calm if outcome.diagnoser == name else outcome for outcome in audit.outcomes]
     return msgspec.structs.replace(audit, outcomes=outcomes)
 
@@ -99,19 +99,19 @@ def test_every_run_is_compared_with_the_first(audits: dict[str, Audit]) -> None:
     assert all(len(change.values) == 3 for change in comparison.changes)
 
 
-@pytest.mark.parametrize("face", ["could_not_look", "not_applicable", "failed"])
-def test_what_was_not_looked_at_is_not_called_fixed(audits: dict[str, Audit], face: str) -> None:
-    blind = without(audits["overfitting"], "overfitting", face, reason="the run has no evaluations")
+@pytest.mark.parametrize("status", ["skipped", "not_applicable", "failed"])
+def test_what_was_not_looked_at_is_not_called_fixed(audits: dict[str, Audit], status: str) -> None:
+    blind = without(audits["overfitting"], "overfitting", status, reason="the run has no evaluations")
     comparison = compare([audits["overfitting"], blind])
     assert statuses(comparison) == {"overfitting": "unchecked_after"}
     assert comparison.pairs[0].verdict.startswith("overfitting is in A, and B could not be checked for it.")
     assert comparison.pairs[0].details == []
     remarks = {
-        "could_not_look": "B could not be checked for this: the run has no evaluations",
+        "skipped": "B could not be checked for this: the run has no evaluations",
         "not_applicable": "The check does not apply to B: the run has no evaluations",
         "failed": "B was not checked for this: the check stopped with an error of its own",
     }
-    assert comparison.pairs[0].findings[0].remark == remarks[face]
+    assert comparison.pairs[0].findings[0].remark == remarks[status]
     unselected = msgspec.structs.replace(audits["overfitting"], outcomes=[])
     (followed,) = compare([audits["overfitting"], unselected]).pairs[0].findings
     assert (followed.status, followed.remark) == (
@@ -120,9 +120,9 @@ def test_what_was_not_looked_at_is_not_called_fixed(audits: dict[str, Audit], fa
     )
 
 
-@pytest.mark.parametrize("face", ["could_not_look", "not_applicable", "failed"])
-def test_what_the_base_could_not_be_checked_for_is_not_called_new(audits: dict[str, Audit], face: str) -> None:
-    blind = without(audits["overfitting"], "overfitting", face, reason="the run has no evaluations")
+@pytest.mark.parametrize("status", ["skipped", "not_applicable", "failed"])
+def test_what_the_base_could_not_be_checked_for_is_not_called_new(audits: dict[str, Audit], status: str) -> None:
+    blind = without(audits["overfitting"], "overfitting", status, reason="the run has no evaluations")
     comparison = compare([blind, audits["overfitting"]])
     assert statuses(comparison) == {"overfitting": "unchecked_before"}
     assert comparison.pairs[0].verdict.startswith("overfitting is found in B, and A could not be checked for it.")
@@ -132,7 +132,7 @@ def test_what_the_base_could_not_be_checked_for_is_not_called_new(audits: dict[s
 
 
 def test_a_finding_that_the_base_was_not_checked_for_counts_for_a_gate(audits: dict[str, Audit]) -> None:
-    blind = without(audits["overfitting"], "overfitting", "could_not_look", reason="the run has no evaluations")
+    blind = without(audits["overfitting"], "overfitting", "skipped", reason="the run has no evaluations")
     comparison = compare([blind, audits["overfitting"]])
     assert comparison.reaches(Severity.WARNING)
     assert not comparison.reaches(Severity.CRITICAL)

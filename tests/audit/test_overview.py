@@ -264,7 +264,7 @@ def test_the_tile_tells_the_update_of_the_median_layer_that_the_chart_draws(tmp_
     update[:25] *= 100  # the first half
     view = look(tmp_path, stats={"update_norm": update, "weight_norm": 1.0})
     assert view.update_ratio == pytest.approx(3e-3)
-    drawn = [y for series in view.update_pace if series.name.startswith("median") for y in series.y[25:]]
+    drawn = [y for series in view.layer_update_ratios if series.name.startswith("median") for y in series.y[25:]]
     assert set(drawn) == {view.update_ratio}
     assert "last half" in next(fact.note for fact in summary_facts(view) if fact.name == "Update / weight")
 

@@ -14,10 +14,10 @@ from gradaudit.findings import Severity
 LOSSES = Losses(2.0, {0: 2.0}, 1.0)
 
 
-def trial(fault=None, face="clean", severity=None):
+def trial(fault=None, status="clean", severity=None):
     """A run in which *overfitting* has this face, or a finding of this severity."""
     findings = {"overfitting": [{"severity": severity}]} if severity else {}
-    outcomes = {WHOLE: {"faces": {"overfitting": "found" if severity else face}, "findings": findings}}
+    outcomes = {WHOLE: {"faces": {"overfitting": "found" if severity else status}, "findings": findings}}
     sick = Fault("a-b-1", "a", (), fault, 1, (fault,), (fault,)) if fault else None
     return Trial(Experiment("a", "script", "development", "", sick), 0, 80, outcomes, LOSSES)
 
@@ -26,11 +26,11 @@ RUNS = [
     trial(),
     trial(severity="note"),
     trial(severity="warning"),
-    trial(face="not_applicable"),
-    trial(face="could_not_look"),
+    trial(status="not_applicable"),
+    trial(status="skipped"),
     trial("overfitting", severity="critical"),
     trial("overfitting", severity="note"),
-    trial("overfitting", face="could_not_look"),
+    trial("overfitting", status="skipped"),
     trial("divergence", severity="critical"),
 ]
 

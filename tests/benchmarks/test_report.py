@@ -59,5 +59,5 @@ def test_the_memory_of_drawing_a_whole_page(tmp_path):
 def test_the_run_of_the_analysis_is_one_that_every_diagnoser_can_read(tmp_path):
     analysis.record(tmp_path / "run", 40)
     audit = analyze(load(tmp_path / "run"))
-    assert audit.with_face("failed") == []
+    assert audit.with_status("failed") == []
     assert len(audit.meta.tensors) == 2 * analysis.LAYERS

@@ -29,13 +29,13 @@ def _then_nan(steps: int, start: int, values: Any) -> Any:
     return loss
 
 
-def ran_away(path: Path, pace: float = 2.0, height: float = 50.0) -> Run:
+def diverged_before(path: Path, update_ratio: float = 2.0, height: float = 50.0) -> Run:
     """The loss climbs over ten steps to `height` and is NaN from step 50 on."""
     loss = flat(100)
     loss[40:50] = numpy.geomspace(2.3, height, 10)
     loss = _then_nan(100, 50, loss)
     update = numpy.full((100, 8), 1e-3)
-    update[40:50] = pace
+    update[40:50] = update_ratio
     gradient = numpy.zeros((100, 8))
     gradient[50:] = 5
     return build_run(path, loss=loss, stats={"update_norm": update, "gradient_nan": gradient})
@@ -84,19 +84,19 @@ def raw_target(path: Path, last: float = 25_000.0, first: float = 30_000.0, vari
     return build_run(path, loss=falling(200, first=first, last=last), facts=facts, optimizer="SGD")
 
 
-def fast(path: Path, pace: float = 0.9, loss: Any = None, **changes: Any) -> Run:
+def fast(path: Path, update_ratio: float = 0.9, loss: Any = None, **changes: Any) -> Run:
     """The first steps change the weights by `pace` of their size."""
     loss = falling(300) if loss is None else loss
     update = numpy.full((len(loss), 1), 1e-3)
-    update[:5] = pace
+    update[:5] = update_ratio
     return build_run(path, loss=loss, stats={"update_norm": update}, **{"facts": TEN, **changes})
 
 
-def blown_up(path: Path, by: float = 3.0, pace: float = 0.3, last: float = 2.0, **changes: Any) -> Run:
+def blown_up(path: Path, by: float = 3.0, update_ratio: float = 0.3, last: float = 2.0, **changes: Any) -> Run:
     """A warmup of thirty steps takes the weights to `by` times their size within the first ten of them."""
     update, weight = numpy.full((300, 1), 1e-3), numpy.full((300, 1), by)
     weight[:11] = numpy.geomspace(1, by, 11)[:, None]
-    update[:11] = pace * weight[:11] * (1 - 0.01 * numpy.arange(11)[:, None])
+    update[:11] = update_ratio * weight[:11] * (1 - 0.01 * numpy.arange(11)[:, None])
     rates = [[1e-2 * min(1.0, (step + 1) / 30)] for step in range(300)]
     settings: dict[str, Any] = {"facts": TEN, "steps": {"learning_rate": rates}, **changes}
     return build_run(
@@ -107,23 +107,23 @@ def blown_up(path: Path, by: float = 3.0, pace: float = 0.3, last: float = 2.0, 
 def overshooting(path: Path, by: float) -> Run:
     loss = falling(300)
     loss[1:6] = by * loss[0]
-    return fast(path, pace=0.6, loss=loss)
+    return fast(path, update_ratio=0.6, loss=loss)
 
 
 def jumping(path: Path) -> Run:
     loss = falling(300)
     loss[7] = 20.0
-    return fast(path, pace=0.6, loss=loss)
+    return fast(path, update_ratio=0.6, loss=loss)
 
 
 def stuck_for(path: Path, steps: int, epochs: int = 0) -> Run:
     data = DataFacts(batch_size=32, batches_per_epoch=steps // epochs if epochs else 0)
-    return fast(path, pace=0.3, loss=flat(steps), data=data)
+    return fast(path, update_ratio=0.3, loss=flat(steps), data=data)
 
 
-def crawling(path: Path, pace: float = 1e-5, last: float = 2.25, first: float = 2.31, steps: int = 200) -> Run:
+def crawling(path: Path, update_ratio: float = 1e-5, last: float = 2.25, first: float = 2.31, steps: int = 200) -> Run:
     """The weights hardly move and neither does the loss."""
-    return build_run(path, loss=falling(steps, first, last, noise=1e-3), stats={"update_norm": pace}, facts=TEN)
+    return build_run(path, loss=falling(steps, first, last, noise=1e-3), stats={"update_norm": update_ratio}, facts=TEN)
 
 
 def uneven(path: Path, *, update: float = 0.0, gradient: float = 0.0, weight: Any = None, **changes: Any) -> Run:
@@ -239,9 +239,9 @@ def divided_twice(path: Path, last: int = 2, factor: float = 1.0, **changes: Any
 # For each diagnoser the run that shows it (under ""), and for each threshold a run and an extreme value.
 SICK: dict[str, dict[str, tuple[Build, float]]] = {
     "non_finite": {
-        "": (ran_away, 0),
-        "rise": (lambda path: ran_away(path, pace=1e-3), 1e9),
-        "fast": (lambda path: ran_away(path, height=2.3), 1e9),
+        "": (diverged_before, 0),
+        "rise": (lambda path: diverged_before(path, update_ratio=1e-3), 1e9),
+        "fast": (lambda path: diverged_before(path, height=2.3), 1e9),
     },
     "initial_loss_mismatch": {
         "": (loud_start, 0),
@@ -263,7 +263,7 @@ SICK: dict[str, dict[str, tuple[Build, float]]] = {
         "alone": (lambda path: fast(path, loss=falling(300, last=2.2)), 1e9),
         "kept": (lambda path: fast(path, loss=falling(300, last=2.2)), 1.0),
         "grown": (lambda path: blown_up(path, by=3.0), 1e9),
-        "note": (lambda path: fast(path, pace=0.6), 1e9),
+        "note": (lambda path: fast(path, update_ratio=0.6), 1e9),
         "with_symptom": (lambda path: stuck_for(path, 300), 1e9),
         "overshoot": (lambda path: overshooting(path, 2.0), 1e9),
         "jump": (jumping, 1e9),
@@ -272,12 +272,12 @@ SICK: dict[str, dict[str, tuple[Build, float]]] = {
     },
     "learning_rate_too_low": {
         "": (crawling, 0),
-        "slow": (lambda path: crawling(path, pace=1e-4, last=2.0, steps=90), 0.0),
+        "slow": (lambda path: crawling(path, update_ratio=1e-4, last=2.0, steps=90), 0.0),
         "still": (crawling, 0.0),
         "hardly": (lambda path: crawling(path, last=2.0, steps=90), 0.0),
-        "slower_than_usual": (lambda path: crawling(path, pace=5e-4), 0.0),
-        "little": (lambda path: crawling(path, pace=5e-4, first=1.9, last=1.85), 0.0),
-        "scratch": (lambda path: crawling(path, pace=3.4e-4, last=1.8), 0.0),
+        "slower_than_usual": (lambda path: crawling(path, update_ratio=5e-4), 0.0),
+        "little": (lambda path: crawling(path, update_ratio=5e-4, first=1.9, last=1.85), 0.0),
+        "scratch": (lambda path: crawling(path, update_ratio=3.4e-4, last=1.8), 0.0),
         "pretrained": (crawling, 1e9),
     },
     "layer_imbalance": {

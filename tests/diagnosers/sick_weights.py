@@ -80,13 +80,13 @@ def climbing(path: Path, height: float = 0.5, noise: float = 0.05, **changes: An
 
 
 def cooling(
-    path: Path, head: float = 4.0, others: float = 1.1, climb: float = 0.5, end: float = 0.0, rates: Any = None,
+    path: Path, head: float = 4.0, others: float = 1.1, loss_rebound: float = 0.5, end: float = 0.0, rates: Any = None,
     **changes: Any,
 ) -> Run:  # fmt: skip
     """The learning rate falls to `end` of its peak from step 40 on; the head grows, and the loss climbs by `climb`."""
     at = numpy.arange(400)
     rate = 1e-3 * numpy.interp(at, [0, 40, 399], [1.0, 1.0, end]) if rates is None else rates
-    loss = numpy.interp(at, [0, 100, 200, 399], [2.3, 1.0, 1.0, 1.0 + climb])
+    loss = numpy.interp(at, [0, 100, 200, 399], [2.3, 1.0, 1.0, 1.0 + loss_rebound])
     loss *= 1 + 0.02 * numpy.random.default_rng(0).standard_normal(400)
     norms = others ** numpy.interp(at, [40, 399], [0, 1])[:, None] * numpy.ones((1, 6))
     norms[:, -1] = head ** numpy.interp(at, [40, 399], [0, 1])

@@ -9,7 +9,7 @@ from gradaudit.schema import LossFacts
 from tests.build import build_run
 from tests.diagnosers.runs import HEALTHY_WITH, TEN, falling, flat, healthy
 from tests.diagnosers.sick_layers import stretched
-from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
 
 
 def test_equal_shapes_are_quiet(tmp_path):
@@ -22,9 +22,7 @@ def test_a_loss_of_classes_has_no_such_shapes(tmp_path):
 
 def test_a_record_without_shapes_cannot_be_judged(tmp_path):
     older = LossFacts(id=0, function="mse_loss")
-    assert "not recorded" in assert_could_not_look(
-        broadcast_loss, build_run(tmp_path / "a", loss=falling(), facts=older)
-    )
+    assert "not recorded" in assert_skipped(broadcast_loss, build_run(tmp_path / "a", loss=falling(), facts=older))
 
 
 def test_a_model_that_learns_the_mean_is_critical(tmp_path):
@@ -32,7 +30,7 @@ def test_a_model_that_learns_the_mean_is_critical(tmp_path):
     assert finding.title == "Broadcasting in the loss"
     assert finding.headline == "The training loss broadcasts (32, 1) with (32): 1,024 differences instead of 32"
     assert (finding.measures[0].value, finding.measures[0].threshold) == (1024, 32)
-    assert "1,024 differences are averaged where 32 were meant" in finding.seen
+    assert "1,024 differences are averaged where 32 were meant" in finding.explanation
     assert finding.confidence == "certain"
     assert finding.actions[0].code == "loss = torch.nn.functional.mse_loss(prediction.squeeze(1), target)"
     assert isinstance(finding.evidence[0], Numbers)
@@ -55,8 +53,8 @@ def test_an_evaluation_loss_alone_is_a_warning(tmp_path):
     finding = assert_finds(broadcast_loss, stretched(tmp_path / "a", field="evaluation_broadcast"), Severity.WARNING)
     assert finding.title == "Broadcasting in the validation loss"
     assert finding.measures[0].value == 1024
-    assert finding.measuring
-    assert "no_learning" not in finding.led_to, "a loss without a gradient teaches nothing wrong"
+    assert finding.is_measurement_issue
+    assert "no_learning" not in finding.caused, "a loss without a gradient teaches nothing wrong"
 
 
 def test_the_verdict_on_an_evaluation_loss_is_one_on_the_measurement(tmp_path):
@@ -71,7 +69,7 @@ def test_the_verdict_on_an_evaluation_loss_is_one_on_the_measurement(tmp_path):
 def test_all_pairs_that_may_be_meant_are_a_note(tmp_path):
     facts = LossFacts(id=0, function="l1_loss", reduction="none", broadcast=[[32, 1], [32]])
     finding = assert_finds(broadcast_loss, stretched(tmp_path / "a", facts=facts), Severity.NOTE)
-    assert "1,024 differences are computed where 32 were meant" in finding.seen
+    assert "1,024 differences are computed where 32 were meant" in finding.explanation
 
 
 def test_targets_of_zeros_and_ones_are_never_critical(tmp_path):
@@ -108,7 +106,7 @@ def test_the_side_with_more_dimensions_is_mended(tmp_path, prediction, target, c
 def test_shapes_of_a_hostile_record_do_not_stop_it(tmp_path, shapes):
     facts = LossFacts(id=0, function="mse_loss", broadcast=shapes)
     outcome = examine(broadcast_loss, stretched(tmp_path / "a", facts=facts), {})
-    assert outcome.face == "clean", outcome.traceback or outcome.findings
+    assert outcome.status == "clean", outcome.traceback or outcome.findings
 
 
 @pytest.mark.parametrize("shapes", [[[-1], [0, 0]], [[2**62, 2**62], [3]], [[1] * 100_000, [2]], [[10**18] * 300, [1]]])

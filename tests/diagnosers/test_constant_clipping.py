@@ -7,7 +7,7 @@ from gradaudit.findings import Severity
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat, healthy, parameters
 from tests.diagnosers.sick_gradients import clipped, clipped_by_value, with_eps
-from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_skipped
 
 
 def test_no_clipping_is_quiet(tmp_path):
@@ -29,11 +29,11 @@ def test_early_clipping_is_quiet(tmp_path):
 
 def test_clipping_a_part_of_the_model_cannot_be_judged(tmp_path):
     run = clipped(tmp_path / "a", stats={"gradient_norm": 5.0})
-    assert "only some" in assert_could_not_look(constant_clipping, run)
+    assert "only some" in assert_skipped(constant_clipping, run)
 
 
 def test_fifty_steps_are_needed(tmp_path):
-    assert_could_not_look(constant_clipping, build_run(tmp_path / "a", loss=falling(49)))
+    assert_skipped(constant_clipping, build_run(tmp_path / "a", loss=falling(49)))
 
 
 def test_value_clipping_of_few_elements_is_quiet(tmp_path):
@@ -45,7 +45,7 @@ def test_constant_clipping_under_sgd_is_a_warning(tmp_path):
     assert finding.title == "Constant gradient clipping"
     assert finding.headline == "Clipping acts at 100 % of the steps: the median norm is 20 times the threshold"
     assert [measure.value for measure in finding.measures] == pytest.approx([1.0, 20.0])
-    assert "divides the learning rate of 0.001 by 20, to 5e-5" in finding.seen
+    assert "divides the learning rate of 0.001 by 20, to 5e-5" in finding.explanation
     assert finding.actions[0].text == (
         "Clip at 10, the 90th percentile of the norm before clipping, instead of 0.5, and start from a learning rate "
         "of 5e-5: that was in effect up to now"
@@ -54,7 +54,7 @@ def test_constant_clipping_under_sgd_is_a_warning(tmp_path):
 
 def test_under_adam_it_is_a_note(tmp_path):
     finding = assert_finds(constant_clipping, clipped(tmp_path / "a", optimizer="AdamW"), Severity.NOTE)
-    assert "keeps the direction" in finding.seen
+    assert "keeps the direction" in finding.explanation
 
 
 def test_under_adam_a_larger_threshold_is_advised_only_where_training_is_known_to_suffer(tmp_path):
@@ -86,8 +86,8 @@ def test_clipping_that_takes_every_gradient_below_the_eps_of_adam_is_a_warning(t
     finding = assert_finds(constant_clipping, run, Severity.WARNING)
     assert finding.title == ("Gradients clipped below eps" if kind == "norm" else "Constant clipping by value")
     assert kind == "value" or finding.headline.endswith("the median norm is 13 billion times the threshold")
-    assert "below the eps of AdamW, 1e-8" in finding.seen
-    assert "a step is 1e-4 of the learning rate at most" in finding.seen
+    assert "below the eps of AdamW, 1e-8" in finding.explanation
+    assert "a step is 1e-4 of the learning rate at most" in finding.explanation
     assert_finds(constant_clipping, with_eps(run, 1e-16), Severity.NOTE)
     assert_clean(epsilon_dominates, with_eps(run, 1e-8))  # the clipping is why
 
@@ -98,14 +98,14 @@ def test_value_clipping_of_most_elements_is_a_note_about_the_direction(tmp_path)
     assert (
         finding.headline == "Clipping by value acts at 100 % of the steps: the elements' RMS is 90 % of the threshold"
     )
-    assert "changes the direction" in finding.seen
+    assert "changes the direction" in finding.explanation
 
 
 def test_value_clipping_that_divides_the_step_of_sgd_is_a_warning(tmp_path):
     finding = assert_finds(
         constant_clipping, clipped_by_value(tmp_path / "a", norm=50.0, optimizer="SGD"), Severity.WARNING
     )
-    assert "it also divides the learning rate of 0.001 by" in finding.seen
+    assert "it also divides the learning rate of 0.001 by" in finding.explanation
     assert_finds(constant_clipping, clipped_by_value(tmp_path / "b", norm=50.0), Severity.NOTE)
 
 

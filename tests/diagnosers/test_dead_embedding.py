@@ -11,7 +11,7 @@ from tests.build import build_run, linear_stack, write_table
 from tests.diagnosers.runs import embedding_rows, falling, healthy
 from tests.diagnosers.sick import dead_table, rare_rows, slow_table, two_tables
 from tests.diagnosers.sick_wiring import IN_ORDER, calls
-from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
 
 NAN = float("nan")
 
@@ -47,7 +47,7 @@ def test_a_model_without_a_table_is_not_judged(tmp_path):
 
 def test_four_steps_are_too_few(tmp_path):
     run = build_run(tmp_path / "run", loss=falling(4), tensors=linear_stack(embedding=50))
-    assert_could_not_look(dead_embedding, run)
+    assert_skipped(dead_embedding, run)
 
 
 def test_few_rows_hit_by_a_step_explain_a_small_update(tmp_path):
@@ -89,7 +89,7 @@ def test_a_table_behind_no_grad_is_critical_and_certain(tmp_path):
     assert finding.title == "Embedding never updated"
     assert finding.headline == "None of the 50 rows of embedding.weight changes in 200 steps"
     assert finding.measures[0].value == 0
-    assert "never received a gradient" in finding.seen
+    assert "never received a gradient" in finding.explanation
     assert [evidence.title for evidence in finding.evidence] == ["Distance from the start"], (
         "no row has a story to tell"
     )
@@ -97,7 +97,7 @@ def test_a_table_behind_no_grad_is_critical_and_certain(tmp_path):
 
 def test_a_table_that_is_hit_and_does_not_move_is_critical(tmp_path):
     finding = assert_finds(dead_embedding, unmoved(tmp_path / "run"), Severity.CRITICAL)
-    assert "50 of its 50 rows had a gradient" in finding.seen
+    assert "50 of its 50 rows had a gradient" in finding.explanation
     reach = finding.evidence[1]
     assert isinstance(reach, Lines)
     assert [series.name for series in reach.series] == ["had a gradient", "moved"]
@@ -107,7 +107,7 @@ def test_a_table_that_is_hit_and_does_not_move_is_critical(tmp_path):
 def test_a_learning_rate_of_zero_is_critical_and_said(tmp_path):
     run = unmoved(tmp_path / "run", with_table(group=1), steps={"learning_rate": [[1e-3, 0.0]] * 200})
     finding = assert_finds(dead_embedding, run, Severity.CRITICAL)
-    assert "learning rate of its parameter group is 0" in finding.seen
+    assert "learning rate of its parameter group is 0" in finding.explanation
     assert finding.actions[0].code == "optimizer.param_groups[1]['lr'] = 1e-3"
 
 
@@ -124,7 +124,7 @@ def test_a_table_that_is_frozen_from_the_start_is_quiet_even_in_an_optimizer(tmp
 
 def test_a_table_outside_the_optimizer_is_a_warning_while_the_rest_trains(tmp_path):
     run = unmoved(tmp_path / "run", with_table(optimizer=-1, group=-1))
-    assert "while the rest of the model is trained" in assert_finds(dead_embedding, run, Severity.WARNING).seen
+    assert "while the rest of the model is trained" in assert_finds(dead_embedding, run, Severity.WARNING).explanation
 
 
 def test_a_table_of_a_backbone_outside_the_optimizer_is_a_note(tmp_path):
@@ -150,13 +150,13 @@ def without_gradient(path, **changes):
 
 def test_a_table_without_a_gradient_whose_lookup_was_not_seen_is_a_warning(tmp_path):
     finding = assert_finds(dead_embedding, without_gradient(tmp_path / "run"), Severity.WARNING)
-    assert finding.seen.endswith("by detach() or torch.no_grad(), or it is not used.")
+    assert finding.explanation.endswith("by detach() or torch.no_grad(), or it is not used.")
 
 
 def test_a_table_that_no_step_looks_up_is_a_note(tmp_path):
     run = without_gradient(tmp_path / "run", modules=calls({"embedding": -1, "position": 1, **IN_ORDER}))
     finding = assert_finds(dead_embedding, run, Severity.NOTE)
-    assert "no step looks it up" in finding.seen
+    assert "no step looks it up" in finding.explanation
 
 
 def test_a_second_table_that_is_looked_up_and_cut_off_is_a_warning(tmp_path):
@@ -174,7 +174,7 @@ def test_a_table_that_is_frozen_and_in_no_optimizer_is_quiet(tmp_path):
 
 def test_a_table_in_no_optimizer_that_gets_no_gradient_is_a_note(tmp_path):
     run = unmoved(tmp_path / "run", with_table(optimizer=-1, group=-1), has_grad=False, gradient=NAN, ever_hit=0)
-    assert "it never received a gradient" in assert_finds(dead_embedding, run, Severity.NOTE).seen
+    assert "it never received a gradient" in assert_finds(dead_embedding, run, Severity.NOTE).explanation
 
 
 def test_a_table_that_moved_and_came_back_did_move(tmp_path):
@@ -192,7 +192,7 @@ def test_tables_that_lag_a_little_behind_another_are_quiet(tmp_path):
 def test_a_table_far_behind_another_is_a_warning(tmp_path):
     finding = assert_finds(dead_embedding, two_tables(tmp_path / "a"), Severity.WARNING)
     assert finding.tensors == ["embedding.weight"]
-    assert "Another table, measured in the same way, learns 33 times as fast." in finding.seen
+    assert "Another table, measured in the same way, learns 33 times as fast." in finding.explanation
     assert finding.measures[0].option == "apart"
 
 
@@ -269,7 +269,7 @@ def test_rows_that_are_never_hit_in_a_large_table_are_a_note(tmp_path):
     assert finding.title == "Unused embedding rows"
     assert finding.headline == "No gradient ever reaches 80 % of the rows of embedding.weight"
     assert [measure.value for measure in finding.measures] == [0.8, 2000]
-    assert "for example rows 3, 5, 8" in finding.seen
+    assert "for example rows 3, 5, 8" in finding.explanation
     chart, reach = finding.evidence
     assert isinstance(reach, Lines)
     assert [series.y[-1] for series in reach.series] == [0.2, 0.195]
@@ -279,12 +279,12 @@ def test_rows_that_are_never_hit_in_a_large_table_are_a_note(tmp_path):
 
 def test_decay_is_told_from_hits(tmp_path):
     still = assert_finds(dead_embedding, rare_rows(tmp_path / "a", ever_hit=400, movement=[0.0, NAN, 0.2]))
-    assert "They keep their initial values." in still.seen
+    assert "They keep their initial values." in still.explanation
     changes = {"ever_hit": 400, "movement": [0.07, NAN, 0.2]}
     decayed = assert_finds(dead_embedding, rare_rows(tmp_path / "b", steps={"weight_decay": [[0.1]] * 200}, **changes))
-    assert "Still they changed by 7 % of their norm (median): a weight decay of 0.1" in decayed.seen
+    assert "Still they changed by 7 % of their norm (median): a weight decay of 0.1" in decayed.explanation
     other = assert_finds(dead_embedding, rare_rows(tmp_path / "c", **changes))
-    assert "max_norm" in other.seen
+    assert "max_norm" in other.explanation
 
 
 def test_a_table_that_only_decays_is_a_warning(tmp_path):
@@ -297,7 +297,7 @@ def test_a_table_that_only_decays_is_a_warning(tmp_path):
     finding = assert_finds(dead_embedding, run, Severity.WARNING)
     assert finding.title == "Embedding without a gradient"
     assert finding.headline == "None of the 50 rows of embedding.weight ever receives a gradient"
-    assert "Still 50 rows changed, by 5 % of their norm (median): a weight decay of 0.01" in finding.seen
+    assert "Still 50 rows changed, by 5 % of their norm (median): a weight decay of 0.01" in finding.explanation
 
 
 def test_a_tied_table_is_quiet_and_said_to_be_tied(tmp_path):
@@ -314,7 +314,7 @@ def test_rows_that_stop_are_a_note(tmp_path):
     assert finding.title == "Dead embedding rows"
     assert finding.headline == "Gradients stop reaching 300 rows of embedding.weight, 16 % of those ever hit"
     assert finding.measures[1].value == 300
-    assert "for example row 7" in finding.seen
+    assert "for example row 7" in finding.explanation
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1e4])

@@ -21,7 +21,7 @@ from tests.diagnosers.runs import (
     parameters,
 )  # fmt: skip
 from tests.diagnosers.sick_layers import constant_inputs, dead_layer, narrow
-from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
 from tests.record.training import recorded, run_of
 
 
@@ -42,7 +42,7 @@ def test_narrow_layers_are_quiet_unless_nearly_all_is_dead(tmp_path):
 def test_units_that_a_solved_task_did_without_are_a_note(tmp_path):
     """0.05 of 2.31 is left, or 0.15."""
     note = assert_finds(dead_relu, dead_layer(tmp_path / "a", 0.75, loss=falling(last=0.05)), Severity.NOTE)
-    assert "The loss still falls, by 98 % of its start." in note.seen
+    assert "The loss still falls, by 98 % of its start." in note.explanation
     assert_finds(dead_relu, dead_layer(tmp_path / "b", 0.75, loss=falling(last=0.15)), Severity.WARNING)
 
 
@@ -132,9 +132,9 @@ def test_silent_rows_of_an_embedding_are_quiet(tmp_path):
 
 
 def test_short_runs_and_models_without_such_layers_cannot_be_judged(tmp_path):
-    assert_could_not_look(dead_relu, dead_layer(tmp_path / "a", loss=falling(39)))
+    assert_skipped(dead_relu, dead_layer(tmp_path / "a", loss=falling(39)))
     run = build_run(tmp_path / "b", loss=falling(), recorded=range(0, 200, 10), rows=output_rows(200, {0: 1.0}))
-    assert_could_not_look(dead_relu, run)
+    assert_skipped(dead_relu, run)
     tensors = [msgspec.structs.replace(t, module_class="Own") for t in linear_stack()]
     assert_not_applicable(dead_relu, build_run(tmp_path / "c", loss=falling(), tensors=tensors))
 
@@ -145,7 +145,9 @@ def test_a_dead_layer_is_a_warning_and_the_one_closest_to_the_output_is_named(tm
     assert finding.headline == "Layer layers.2 receives no gradient at 100 % of its 32 outputs (last 30 recorded steps)"
     assert [measure.value for measure in finding.measures[:2]] == [1.0, 32]
     assert finding.tensors == ["layers.2.weight"]
-    assert "All inputs of layer layers.3 are zero because of it. 2 layers before it receive none." in finding.seen
+    assert (
+        "All inputs of layer layers.3 are zero because of it. 2 layers before it receive none." in finding.explanation
+    )
     dots, lines = finding.evidence
     assert isinstance(dots, Dots)
     assert [(dot.label, dot.value, dot.flagged) for dot in dots.dots] == [
@@ -187,16 +189,16 @@ def test_it_is_critical_when_nothing_is_learned(tmp_path):
 
 def test_units_of_which_some_died_and_some_never_lived_are_called_so(tmp_path):
     both = assert_finds(dead_relu, dead_layer(tmp_path / "a", 0.81, first=0.5))
-    assert "Some were dead from the start, and others died during training" in both.seen
+    assert "Some were dead from the start, and others died during training" in both.explanation
 
 
 def test_units_that_died_and_units_that_never_lived_have_different_remedies(tmp_path):
     died = assert_finds(dead_relu, dead_layer(tmp_path / "a", 0.75, first=0.1))
     assert died.title == "Dead units since step 10"
-    assert "They died during training" in died.seen
+    assert "They died during training" in died.explanation
     assert died.actions[0].text.startswith("Lower the learning rate at step 10 from 0.001 to 1e-4")
     never = assert_finds(dead_relu, dead_layer(tmp_path / "b", 0.75))
-    assert "They were dead from the start" in never.seen
+    assert "They were dead from the start" in never.explanation
     assert "standard deviation 0.25, for its 32 inputs" in never.actions[0].text
 
 
@@ -215,7 +217,7 @@ def test_a_sampled_activation_confirms_it(tmp_path):
     ]
     samples = [activation(step, module=1, dead_fraction=0.74) for step in range(0, 200, 10)]
     run = dead_layer(tmp_path / "a", 0.75, modules=modules, samples=samples)
-    assert "In the last samples of relu 74 % of the units" in assert_finds(dead_relu, run).seen
+    assert "In the last samples of relu 74 % of the units" in assert_finds(dead_relu, run).explanation
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1e4])
@@ -232,7 +234,7 @@ def test_the_rate_that_counts_is_that_when_the_units_died(tmp_path):
 def test_gradients_that_are_no_numbers_are_not_called_alive(tmp_path):
     broken = {"gradient_nan": numpy.where(numpy.arange(200) >= 150, 1, 0)[:, None]}
     run = healthy(tmp_path, stats=broken)
-    assert "NaN or infinity" in assert_could_not_look(dead_relu, run)
+    assert "NaN or infinity" in assert_skipped(dead_relu, run)
 
 
 def test_of_a_run_that_breaks_the_finite_part_is_judged(tmp_path):
@@ -253,9 +255,7 @@ def test_of_a_run_that_breaks_the_finite_part_is_judged(tmp_path):
 def test_a_run_that_breaks_at_once_cannot_be_judged(tmp_path):
     loss = falling()
     loss[6:] = numpy.nan
-    reason = assert_could_not_look(
-        dead_relu, build_run(tmp_path / "a", loss=loss, facts=TEN, rows=output_rows(200, {0: 0.0}))
-    )
+    reason = assert_skipped(dead_relu, build_run(tmp_path / "a", loss=loss, facts=TEN, rows=output_rows(200, {0: 0.0})))
     assert "from step 6 on" in reason
 
 
@@ -272,8 +272,8 @@ def test_what_was_learned_and_lost_is_not_called_nothing(tmp_path):
     rows = output_rows(300, {0: 1.0, 2: 1.0, 4: 1.0, 6: 1.0}, first={0: 0.0, 2: 0.0, 4: 0.0, 6: 0.0})
     stats = {"gradient_norm": numpy.where(numpy.arange(300) < 100, 0.1, 0.0)[:, None]}
     finding = assert_finds(dead_relu, build_run(tmp_path / "a", loss=loss, facts=TEN, rows=rows, stats=stats))
-    assert "The model has lost what it had learned: the loss starts at 2.30, falls to" in finding.seen
-    assert "learned nothing" not in finding.seen
+    assert "The model has lost what it had learned: the loss starts at 2.30, falls to" in finding.explanation
+    assert "learned nothing" not in finding.explanation
 
 
 def test_it_begins_where_half_of_the_units_are_silent_for_good(tmp_path):

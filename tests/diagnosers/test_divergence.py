@@ -11,7 +11,7 @@ from gradaudit.schema import LossFacts, OptimizerFacts
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick_gradients import diverging
-from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
 
 
 def test_a_falling_loss_is_quiet(tmp_path):
@@ -48,7 +48,7 @@ def test_policy_gradients_are_not_judged(tmp_path):
 def test_a_first_loss_that_is_no_number_cannot_be_compared_with(tmp_path):
     loss = falling()
     loss[0] = float("nan")
-    assert_could_not_look(divergence, build_run(tmp_path / "a", loss=loss, facts=TEN))
+    assert_skipped(divergence, build_run(tmp_path / "a", loss=loss, facts=TEN))
 
 
 def test_a_loss_that_leaves_for_good_is_critical(tmp_path):
@@ -63,7 +63,7 @@ def test_a_loss_that_leaves_for_good_is_critical(tmp_path):
 def test_it_names_a_learning_rate_that_grew(tmp_path):
     rates = [[1e-3 * 1.02**step] for step in range(200)]
     finding = assert_finds(divergence, diverging(tmp_path / "a", steps={"learning_rate": rates}))
-    assert "the learning rate has risen from 0.001 to" in finding.seen
+    assert "the learning rate has risen from 0.001 to" in finding.explanation
 
 
 @pytest.mark.parametrize("steps", [slice(50, 80), slice(1, 30), slice(100, 108), slice(20, 160)])
@@ -122,7 +122,7 @@ def test_an_optimizer_that_maximizes_is_named_first(tmp_path):
     run = dataclasses.replace(run, meta=msgspec.structs.replace(run.meta, optimizers=[facts]))
     finding = assert_finds(divergence, run, Severity.CRITICAL)
     assert finding.title == "Gradient ascent instead of descent"
-    assert "maximize=True" in finding.seen
+    assert "maximize=True" in finding.explanation
     assert finding.actions[0].text.startswith("Remove maximize=True")
 
 
@@ -143,9 +143,9 @@ def test_a_loss_that_comes_back_to_its_start_is_not_called_worse_than_it(tmp_pat
     loss = numpy.interp(numpy.arange(400), [0, 100, 250, 300, 399], [2.3, 1.0, 9.0, 9.0, 2.2])
     loss[360:] = 2.2
     finding = assert_finds(divergence, build_run(tmp_path / "a", loss=loss, facts=TEN), Severity.CRITICAL)
-    assert "on balance nothing is learned" in finding.seen
-    assert "the mean of the last 40 is 2.20" in finding.seen
-    assert "worse than" not in finding.seen
+    assert "on balance nothing is learned" in finding.explanation
+    assert "the mean of the last 40 is 2.20" in finding.explanation
+    assert "worse than" not in finding.explanation
 
 
 def test_one_low_batch_is_not_the_lowest_that_it_was(tmp_path):
@@ -153,7 +153,7 @@ def test_one_low_batch_is_not_the_lowest_that_it_was(tmp_path):
     loss[60] = 0.01
     finding = assert_finds(divergence, build_run(tmp_path / "b", loss=loss, facts=TEN))
     assert "rises from 1.16 to" in finding.headline
-    assert "(median of 5 steps)" in finding.seen
+    assert "(median of 5 steps)" in finding.explanation
 
 
 def test_either_of_two_measures_is_enough(tmp_path):

@@ -5,7 +5,7 @@ from gradaudit.findings import Severity
 from gradaudit.schema import LossFacts, ModuleFacts
 from tests.diagnosers.runs import HEALTHY_WITH, TEN, healthy
 from tests.diagnosers.sick_layers import BINARY, probabilities
-from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
 
 
 def test_logits_are_quiet(tmp_path):
@@ -47,8 +47,8 @@ def test_small_logits_of_a_weak_signal_are_no_sigmoid(tmp_path):
 
 
 def test_few_steps_or_no_samples_cannot_be_judged(tmp_path):
-    assert "span 41 steps" in assert_could_not_look(double_softmax, probabilities(tmp_path / "a", last=40))
-    assert "was not sampled" in assert_could_not_look(double_softmax, healthy(tmp_path))
+    assert "span 41 steps" in assert_skipped(double_softmax, probabilities(tmp_path / "a", last=40))
+    assert "was not sampled" in assert_skipped(double_softmax, healthy(tmp_path))
 
 
 def test_probabilities_into_cross_entropy_are_critical(tmp_path):
@@ -56,7 +56,7 @@ def test_probabilities_into_cross_entropy_are_critical(tmp_path):
     assert finding.title == "Softmax applied twice"
     assert "between 0.01 and 0.97 with row sums of 1" in finding.headline
     assert [measure.value for measure in finding.measures[:2]] == pytest.approx([0.01, 0.97])
-    assert "the loss would be 1.46." in finding.seen
+    assert "the loss would be 1.46." in finding.explanation
     assert finding.confidence == "certain"
 
 
@@ -72,7 +72,7 @@ def test_a_sigmoid_before_the_binary_loss_is_critical(tmp_path):
     finding = assert_finds(double_softmax, run, Severity.CRITICAL)
     assert finding.title == "Sigmoid applied twice"
     assert "between 0.01 and 0.97:" in finding.headline
-    assert "would be 0.541" in finding.seen
+    assert "would be 0.541" in finding.explanation
 
 
 def test_a_sigmoid_before_cross_entropy_is_a_warning(tmp_path):
@@ -84,4 +84,6 @@ def test_class_weights_leave_the_floor_open(tmp_path):
     import msgspec
 
     facts = msgspec.structs.replace(TEN, weighted=True, class_weights=[1.0] * 10)
-    assert "the loss would be" not in assert_finds(double_softmax, probabilities(tmp_path / "a", facts=facts)).seen
+    assert (
+        "the loss would be" not in assert_finds(double_softmax, probabilities(tmp_path / "a", facts=facts)).explanation
+    )

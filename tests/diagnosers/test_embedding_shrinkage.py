@@ -7,7 +7,7 @@ from gradaudit.findings import Severity
 from tests.build import linear_stack
 from tests.diagnosers.runs import HEALTHY_WITH, healthy
 from tests.diagnosers.sick_weights import shrinking
-from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
 
 
 def test_a_table_that_keeps_its_size_is_quiet(tmp_path):
@@ -36,7 +36,7 @@ def test_without_decay_or_a_table_there_is_nothing_to_judge(tmp_path):
 
 
 def test_two_recorded_steps_are_no_course(tmp_path):
-    assert_could_not_look(
+    assert_skipped(
         embedding_shrinkage, shrinking(tmp_path / "a", recorded=[0, 299], stats={"weight_norm": [[1.0], [0.1]]})
     )
 
@@ -47,14 +47,14 @@ def test_a_table_that_decay_takes_down_is_a_note(tmp_path):
     assert finding.headline == "A weight decay of 1 shrinks embedding.weight to 10 % of its initial norm"
     assert finding.measures[0].value == pytest.approx(0.1, abs=0.01)
     # exp(-300 * 0.01 * 1)
-    assert "Weight decay alone would leave 5 %" in finding.seen
+    assert "Weight decay alone would leave 5 %" in finding.explanation
     # 5 to the power of three fifths
-    assert "Meanwhile the gradient of the table grows 2.6 times" in finding.seen
+    assert "Meanwhile the gradient of the table grows 2.6 times" in finding.explanation
     assert finding.actions[0].code == '{"params": [model.embedding.weight], "weight_decay": 0.0}'
 
 
 def test_a_gradient_that_stays_is_not_said_to_grow(tmp_path):
-    assert "gradient" not in assert_finds(embedding_shrinkage, shrinking(tmp_path / "a", gradient=1.0)).seen
+    assert "gradient" not in assert_finds(embedding_shrinkage, shrinking(tmp_path / "a", gradient=1.0)).explanation
 
 
 def test_the_table_that_lost_most_is_told_and_the_other_named(tmp_path):
@@ -65,12 +65,12 @@ def test_the_table_that_lost_most_is_told_and_the_other_named(tmp_path):
     run = shrinking(tmp_path / "a", tensors=[first, *layers, second], stats={"weight_norm": norms})
     finding = assert_finds(embedding_shrinkage, run)
     assert finding.tensors == ["items.weight", "embedding.weight"]
-    assert "as does that of embedding.weight" in finding.seen
+    assert "as does that of embedding.weight" in finding.explanation
 
 
 def test_of_adam_any_decay_may_have_done_it(tmp_path):
     finding = assert_finds(embedding_shrinkage, shrinking(tmp_path / "a", decay=1e-3, optimizer="Adam"))
-    assert "decay alone" not in finding.seen
+    assert "decay alone" not in finding.explanation
     assert finding.measures[2].value is None
 
 

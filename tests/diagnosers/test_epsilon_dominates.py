@@ -67,8 +67,8 @@ def test_every_gradient_below_the_eps_of_torch_is_a_warning(tmp_path):
     assert finding.headline == "Every gradient is below the eps of AdamW: at most 1e-10 per element, and eps is 1e-8"
     assert [measure.value for measure in finding.measures] == pytest.approx([1, 1, 0.01], rel=1e-3)
     assert finding.actions[0].text == "Set eps from 1e-8 to 1e-12"
-    assert "1 % of what it would be without eps" in finding.seen
-    assert "an RMS of 0.002 learning rates per element" in finding.seen
+    assert "1 % of what it would be without eps" in finding.explanation
+    assert "an RMS of 0.002 learning rates per element" in finding.explanation
     dots = finding.evidence[0]
     assert isinstance(dots, Dots)
     assert [dot.flagged for dot in dots.dots] == [True] * 6
@@ -78,9 +78,9 @@ def test_every_gradient_below_the_eps_of_torch_is_a_warning(tmp_path):
 def test_an_eps_that_somebody_chose_is_a_note_while_the_model_learns(tmp_path):
     finding = assert_finds(epsilon_dominates, below_eps(tmp_path / "a", eps=1e-3), Severity.NOTE)
     assert "search the learning rate again" in finding.actions[-1].text
-    assert "learning_rate_too_low" in finding.led_to
+    assert "learning_rate_too_low" in finding.caused
     stuck = assert_finds(epsilon_dominates, below_eps(tmp_path / "b", eps=1e-3, loss=flat()), Severity.WARNING)
-    assert "has learned nothing" in stuck.seen
+    assert "has learned nothing" in stuck.explanation
 
 
 def test_the_eps_of_rmsprop_counts_too(tmp_path):
@@ -107,5 +107,5 @@ def test_steps_without_a_gradient_leave_the_memory_as_it_is(tmp_path):
     norms[1::2] = numpy.nan
     run = below_eps(tmp_path / "a", stats={"gradient_norm": norms, "has_grad": numpy.isfinite(norms)})
     finding = assert_finds(epsilon_dominates, run)
-    assert "that root is 0.01 times eps" in finding.seen
+    assert "that root is 0.01 times eps" in finding.explanation
     assert finding.measures[1].value == 1.0, "of the layers"

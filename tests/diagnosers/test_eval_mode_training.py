@@ -6,7 +6,7 @@ from gradaudit.schema import ModuleFacts
 from tests.build import build_run
 from tests.diagnosers.runs import falling, healthy
 from tests.diagnosers.sick_wiring import DROPOUT, evaluating
-from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
 
 
 def test_training_mode_is_quiet(tmp_path):
@@ -35,14 +35,14 @@ def test_a_model_on_which_the_mode_has_no_effect_is_not_judged(tmp_path):
 
 
 def test_an_unknown_mode_is_not_judged(tmp_path):
-    assert_could_not_look(eval_mode_training, build_run(tmp_path / "a", loss=falling(), steps={"training": -1}))
+    assert_skipped(eval_mode_training, build_run(tmp_path / "a", loss=falling(), steps={"training": -1}))
 
 
 def test_evaluation_mode_throughout_is_a_warning(tmp_path):
     finding = assert_finds(eval_mode_training, evaluating(tmp_path / "a"), Severity.WARNING)
     assert finding.title == "Trained in evaluation mode"
     assert finding.headline == "The model is in evaluation mode at 200 of 200 training steps"
-    assert "1 module with dropout (0.1) and 1 batch normalisation" in finding.seen
+    assert "1 module with dropout (0.1) and 1 batch normalisation" in finding.explanation
 
 
 def test_a_missing_return_to_training_mode_is_a_warning(tmp_path):

@@ -12,9 +12,9 @@ from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick_weights import decayed
 from tests.diagnosers.verbs import (
     assert_clean,
-    assert_could_not_look,
     assert_finds,
     assert_not_applicable,
+    assert_skipped,
 )
 
 
@@ -56,9 +56,9 @@ def test_layers_that_start_at_zero_and_tables_are_left_out(tmp_path):
 def test_without_the_first_steps_or_the_cosine_it_cannot_look(tmp_path):
     late = numpy.arange(50, 200)
     run = build_run(tmp_path / "a", loss=falling(), stats={"update_weight_cosine": -1.0}, recorded=late)
-    assert_could_not_look(excessive_weight_decay, run)
-    assert_could_not_look(excessive_weight_decay, build_run(tmp_path / "b", loss=falling()))
-    assert_could_not_look(excessive_weight_decay, decayed(tmp_path / "c", loss=falling(39)))
+    assert_skipped(excessive_weight_decay, run)
+    assert_skipped(excessive_weight_decay, build_run(tmp_path / "b", loss=falling()))
+    assert_skipped(excessive_weight_decay, decayed(tmp_path / "c", loss=falling(39)))
 
 
 def test_every_tenth_step_is_enough(tmp_path):
@@ -80,7 +80,7 @@ def test_decay_that_outweighs_the_gradient_is_a_warning(tmp_path):
 def test_while_the_loss_learns_it_is_a_note(tmp_path):
     finding = assert_finds(excessive_weight_decay, decayed(tmp_path / "a"), Severity.NOTE)
     assert finding.title == "Strong weight decay"
-    assert "so the model still learns" in finding.seen
+    assert "so the model still learns" in finding.explanation
 
 
 def test_a_loss_that_decay_brings_back_up_is_a_warning(tmp_path):
@@ -96,14 +96,14 @@ def test_without_a_weight_decay_it_is_a_note(tmp_path):
     finding = assert_finds(excessive_weight_decay, decayed(tmp_path / "a", decay=0.0), Severity.NOTE)
     assert finding.title == "Shrinking weights"
     assert finding.headline == "The weights shrink to 10 % of their initial norm, without any weight decay"
-    assert "penalty in the loss" in finding.seen
+    assert "penalty in the loss" in finding.explanation
 
 
 def test_a_decay_far_too_small_for_it_is_not_blamed(tmp_path):
     finding = assert_finds(excessive_weight_decay, decayed(tmp_path / "a", decay=0.01, loss=flat()), Severity.NOTE)
     assert finding.title == "Shrinking weights"
     assert finding.headline.endswith("10 % of their initial norm, which a weight decay of 0.01 cannot explain")
-    assert "A weight decay of 0.01" in finding.seen
+    assert "A weight decay of 0.01" in finding.explanation
     assert "penalty" in finding.actions[0].text
 
 
@@ -131,7 +131,7 @@ def grouped(path):
 
 def test_of_several_groups_the_one_that_decays_is_named_with_its_own_rate(tmp_path):
     finding = assert_finds(excessive_weight_decay, grouped(tmp_path / "a"))
-    assert "a weight decay of 0.5 at a learning rate of 0.01." in finding.seen
+    assert "a weight decay of 0.5 at a learning rate of 0.01." in finding.explanation
     assert finding.actions[0].text.startswith("Lower the weight decay of group 0 from 0.5 to 0.05:")
     assert finding.actions[0].code == "optimizer.param_groups[0]['weight_decay'] = 0.05"
     assert finding.tensors == ["layers.0.weight", "layers.1.weight", "layers.2.weight"]

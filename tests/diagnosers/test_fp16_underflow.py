@@ -10,9 +10,9 @@ from tests.diagnosers.runs import falling
 from tests.diagnosers.sick_precision import STEPS, gradients, histogram, in_half, in_half_well
 from tests.diagnosers.verbs import (
     assert_clean,
-    assert_could_not_look,
     assert_finds,
     assert_not_applicable,
+    assert_skipped,
 )
 
 
@@ -37,12 +37,12 @@ def test_bfloat16_is_not_looked_at(tmp_path):
 def test_without_histograms_it_cannot_look_or_need_not(tmp_path):
     assert_not_applicable(fp16_underflow, build_run(tmp_path / "a", loss=falling()))
     run = build_run(tmp_path / "b", loss=falling(), steps={"amp_scale": 1024.0})
-    assert_could_not_look(fp16_underflow, run)
+    assert_skipped(fp16_underflow, run)
 
 
 def test_gradients_that_are_all_zero_cannot_be_judged(tmp_path):
     rows = [{**histogram([1.0], 64, 0, zeros=100), "positive": [], "negative": []}]
-    assert_could_not_look(fp16_underflow, in_half(tmp_path / "a", dtype="float16", histograms=rows))
+    assert_skipped(fp16_underflow, in_half(tmp_path / "a", dtype="float16", histograms=rows))
 
 
 def test_torn_histograms_are_left_out_and_it_says_so(tmp_path):
@@ -50,8 +50,8 @@ def test_torn_histograms_are_left_out_and_it_says_so(tmp_path):
     whole = [histogram(gradients(1e-6, scale=1.0), step, tensor) for step in STEPS for tensor in range(4)]
     torn = {**whole[-1], "positive": [*whole[-1]["positive"], 7]}
     finding = assert_finds(fp16_underflow, in_half(tmp_path / "a", dtype="float16", histograms=[*whole[:-1], torn]))
-    assert "without 1 histogram that cannot be read" in finding.seen
-    reason = assert_could_not_look(fp16_underflow, in_half(tmp_path / "b", dtype="float16", histograms=[torn]))
+    assert "without 1 histogram that cannot be read" in finding.explanation
+    reason = assert_skipped(fp16_underflow, in_half(tmp_path / "b", dtype="float16", histograms=[torn]))
     assert "the 1 histogram of the gradients cannot be read" in reason
     large = [histogram(gradients(1.0, scale=1.0), step, tensor) for step in STEPS for tensor in range(4)]
     large[-1] = {**large[-1], "negative": large[-1]["negative"][1:]}
@@ -68,7 +68,7 @@ def test_half_precision_without_a_scale_is_known_by_its_steps(tmp_path):
     run = in_half(tmp_path / "a")
     assert seen(run.trainings[0]).rounded
     finding = assert_finds(fp16_underflow, run, Severity.NOTE)
-    assert "whole multiples of 2**-24" in finding.seen
+    assert "whole multiples of 2**-24" in finding.explanation
     sizes = finding.evidence[0]
     assert isinstance(sizes, Ridges)
     assert [ridge.label for ridge in sizes.ridges] == [f"layers.{layer}" for layer in range(4)]
@@ -86,7 +86,7 @@ def test_half_precision_without_a_scale_is_known_by_its_steps(tmp_path):
 def test_weights_in_half_precision_say_so_themselves(tmp_path):
     finding = assert_finds(fp16_underflow, in_half(tmp_path / "a", dtype="float16"), Severity.NOTE)
     assert finding.title == "Gradients lose precision in float16"
-    assert "are float16" in finding.seen
+    assert "are float16" in finding.explanation
     assert finding.measures[0].value > 0.5 > finding.measures[1].value
 
 
@@ -106,9 +106,9 @@ def test_a_grad_scaler_alone_proves_no_float16_and_is_a_note(tmp_path):
     assert finding.title == "Gradient underflow in float16"
     assert finding.headline.startswith("Float16 would keep 3 bits or fewer of")
     assert finding.confidence is Confidence.LOW
-    assert "if autocast runs in bfloat16, no bits are lost" in finding.seen
+    assert "if autocast runs in bfloat16, no bits are lost" in finding.explanation
     rounded = assert_finds(fp16_underflow, in_half(tmp_path / "b", 1e-7 / 8, scale=8.0), Severity.WARNING)
-    assert "which only float16 produces." in rounded.seen
+    assert "which only float16 produces." in rounded.explanation
 
 
 def test_it_reaches_back_to_the_first_record_where_that_was_as_small(tmp_path):
@@ -130,7 +130,7 @@ def test_elements_below_the_smallest_number_are_a_note(tmp_path):
 
 def test_a_scale_that_collapsed_is_a_note(tmp_path):
     finding = assert_finds(fp16_underflow, in_half(tmp_path / "a", 1e-6, scale=4.0), Severity.NOTE)
-    assert "after scaling by 4" in finding.seen
+    assert "after scaling by 4" in finding.explanation
     assert "from 4" in finding.actions[0].text
 
 
@@ -153,4 +153,4 @@ def test_only_the_later_histograms_count(tmp_path):
 def test_a_scaler_that_skipped_steps_speaks_for_float16_though_its_scale_is_unknown(tmp_path):
     skipped = numpy.arange(200) % 50 == 0
     run = in_half(tmp_path / "a", 1e-3, scale=0.0, steps={"skipped": skipped})
-    assert "a GradScaler skipped steps" in assert_could_not_look(fp16_underflow, run)
+    assert "a GradScaler skipped steps" in assert_skipped(fp16_underflow, run)

@@ -14,7 +14,7 @@ from gradaudit.schema import TensorFacts
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick_wiring import IN_ORDER, calls, outside, resting, rounded_away
-from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
 from tests.record.training import recorded
 
 EVERY = tuple(range(8))
@@ -76,7 +76,7 @@ def test_updates_that_rounding_undoes_are_a_warning(tmp_path):
     finding = assert_finds(frozen_parameter, rounded_away(tmp_path / "a"), Severity.WARNING)
     assert finding.title == "Updates lost to bfloat16 rounding"
     assert finding.measures[0].value == pytest.approx(0.9)
-    assert "below 2**-9 to 2**-8 of a weight" in finding.seen
+    assert "below 2**-9 to 2**-8 of a weight" in finding.explanation
     assert "float32" in finding.actions[0].text
 
 
@@ -122,8 +122,8 @@ def test_an_embedding_table_is_left_to_its_own_rule(tmp_path):
 
 def test_skipped_steps_are_no_evidence(tmp_path):
     run = resting(tmp_path / "a", EVERY, steps={"skipped": numpy.arange(200) >= 3})
-    assert "only 3 steps" in assert_could_not_look(frozen_parameter, run)
-    assert_could_not_look(frozen_parameter, build_run(tmp_path / "b", loss=falling(4)))
+    assert "only 3 steps" in assert_skipped(frozen_parameter, run)
+    assert_skipped(frozen_parameter, build_run(tmp_path / "b", loss=falling(4)))
 
 
 def test_what_was_frozen_by_hand_is_a_note(tmp_path):
@@ -135,7 +135,7 @@ def test_what_was_frozen_by_hand_is_a_note(tmp_path):
 def test_training_a_head_on_a_pretrained_model_is_a_note(tmp_path):
     """optimizer = SGD(head.parameters())"""
     finding = assert_finds(frozen_parameter, outside(tmp_path / "a", (0, 1, 2, 3, 4, 5)), Severity.NOTE)
-    assert "as in transfer learning" in finding.seen
+    assert "as in transfer learning" in finding.explanation
 
 
 def test_adapters_between_the_layers_of_a_backbone_are_a_note(tmp_path):
@@ -145,7 +145,7 @@ def test_adapters_between_the_layers_of_a_backbone_are_a_note(tmp_path):
 def test_a_layer_that_the_optimizer_was_not_given_is_a_warning(tmp_path):
     finding = assert_finds(frozen_parameter, outside(tmp_path / "a"), Severity.WARNING)
     assert finding.title == "Layers outside the optimizer"
-    assert "while their neighbours are trained" in finding.seen
+    assert "while their neighbours are trained" in finding.explanation
     assert finding.tensors == ["layers.1.weight", "layers.1.bias"]
     assert finding.confidence is Confidence.CERTAIN
 
@@ -203,7 +203,7 @@ def test_the_front_is_what_is_called_first_and_not_what_is_registered_first(tmp_
 def test_a_module_that_no_step_calls_is_a_note(tmp_path):
     """A normalisation that was registered first and is never called, as in TabNet."""
     finding = assert_finds(frozen_parameter, cut_off(tmp_path / "a", order={**IN_ORDER, "layers.0": -1}), Severity.NOTE)
-    assert "No step calls model.layers[0]" in finding.seen
+    assert "No step calls model.layers[0]" in finding.explanation
     assert finding.title == "Unused parameters"
     assert finding.headline.endswith("2 of 8 parameter tensors: not used in the loss")
     assert finding.actions[0].text.startswith("Remove 2 tensors of 1,056 elements")
@@ -212,7 +212,7 @@ def test_a_module_that_no_step_calls_is_a_note(tmp_path):
 def test_a_module_whose_result_the_loss_does_not_use_is_a_note(tmp_path):
     """The pooler of an encoder of which only the hidden states are used."""
     finding = assert_finds(frozen_parameter, cut_off(tmp_path / "a", (4, 5), tensors=_named()), Severity.NOTE)
-    assert "is called, and the loss does not depend on its result" in finding.seen
+    assert "is called, and the loss does not depend on its result" in finding.explanation
 
 
 def test_a_parameter_that_its_module_does_not_use_is_a_note(tmp_path):
@@ -223,19 +223,19 @@ def test_a_parameter_that_its_module_does_not_use_is_a_note(tmp_path):
     tensors = [token, *linear_stack()]
     run = resting(tmp_path / "a", (0,), has_grad=False, tensors=tensors, modules=calls(IN_ORDER))
     finding = assert_finds(frozen_parameter, run, Severity.NOTE)
-    assert "The module is called and trains without them" in finding.seen
+    assert "The module is called and trains without them" in finding.explanation
 
 
 def test_a_front_under_no_grad_is_a_warning(tmp_path):
     finding = assert_finds(frozen_parameter, cut_off(tmp_path / "a", without_gradient=True), Severity.WARNING)
     assert finding.title == "First layers under torch.no_grad()"
-    assert "under torch.no_grad() only" in finding.seen
+    assert "under torch.no_grad() only" in finding.explanation
 
 
 def test_where_calls_were_not_seen_a_front_without_a_gradient_is_a_warning(tmp_path):
     finding = assert_finds(frozen_parameter, resting(tmp_path / "a", has_grad=False), Severity.WARNING)
     assert finding.title == "Parameters without a gradient"
-    assert "the calls of their modules were not seen" in finding.seen
+    assert "the calls of their modules were not seen" in finding.explanation
 
 
 def test_a_part_that_is_used_by_what_holds_it_is_cut_off_with_that(tmp_path):
@@ -253,19 +253,19 @@ def test_a_part_that_is_used_by_what_holds_it_is_cut_off_with_that(tmp_path):
 def test_an_expert_that_is_never_chosen_is_a_note(tmp_path, seen):
     finding = assert_finds(frozen_parameter, resting(tmp_path / "a", (4, 5), **seen), Severity.NOTE)
     assert finding.title == "Unused experts or blocks"
-    assert "locks like them are trained" in finding.seen
+    assert "locks like them are trained" in finding.explanation
 
 
 def test_an_optimizer_of_another_model_is_critical(tmp_path):
     finding = assert_finds(frozen_parameter, resting(tmp_path / "a", EVERY, has_grad=False), Severity.CRITICAL)
     assert finding.title == "No gradient for any parameter"
-    assert "the model was made again" in finding.seen
+    assert "the model was made again" in finding.explanation
 
 
 def test_zeroing_between_backward_and_step_is_critical(tmp_path):
     finding = assert_finds(frozen_parameter, resting(tmp_path / "a", EVERY, gradient=0.0), Severity.CRITICAL)
     assert finding.title == "All gradients are zero"
-    assert "exactly zero when it steps" in finding.seen
+    assert "exactly zero when it steps" in finding.explanation
     assert finding.actions[0].code == "optimizer.zero_grad(); loss.backward(); optimizer.step()"
 
 
@@ -298,7 +298,7 @@ def _named_modules():
 def test_a_gradient_without_an_update_is_critical(tmp_path):
     finding = assert_finds(frozen_parameter, resting(tmp_path / "a", facts={"dtype": "bfloat16"}), Severity.CRITICAL)
     assert finding.title == "Updates below bfloat16 precision"
-    assert "below its precision" in finding.seen
+    assert "below its precision" in finding.explanation
 
 
 def test_a_weight_with_next_to_no_gradient_is_a_note(tmp_path):
@@ -330,7 +330,7 @@ def test_what_is_frozen_and_in_no_optimizer_is_quiet(tmp_path):
 def test_what_no_optimizer_has_and_no_gradient_reaches_is_not_to_be_given_to_it(tmp_path):
     finding = assert_finds(frozen_parameter, outside(tmp_path / "a", has_grad=False), Severity.NOTE)
     assert finding.title == "Parameters without a gradient"
-    assert "no gradient reaches them" in finding.seen
+    assert "no gradient reaches them" in finding.explanation
     assert not any("to the optimizer" in action.text for action in finding.actions)
 
 
@@ -389,7 +389,7 @@ def test_updates_below_the_precision_of_the_weights_follow_the_learning_rate(tmp
     finding = assert_finds(frozen_parameter, resting(tmp_path / "a", values=values, steps=rates), Severity.CRITICAL)
     assert finding.follows[0] == "learning_rate_too_low"
     assert finding.title == "Updates below float32 precision"
-    assert "lost in the rounding of the weights" in finding.seen
+    assert "lost in the rounding of the weights" in finding.explanation
     # With a rate that the weights can hold, something undoes the updates, and that is a cause of its own.
     usual = assert_finds(frozen_parameter, resting(tmp_path / "b", values=values), Severity.CRITICAL)
     assert usual.follows == []
@@ -400,7 +400,7 @@ def test_a_layer_whose_input_is_zero_is_told_to_look_in_front_of_it(tmp_path):
     run = resting(tmp_path / "a", (2,), gradient=0.0)
     finding = assert_finds(frozen_parameter, run, Severity.WARNING)
     assert finding.title == "Layer input is all zeros"
-    assert "Every input of model.layers[1] is zero" in finding.seen
+    assert "Every input of model.layers[1] is zero" in finding.explanation
     assert "behind" not in " ".join(action.text for action in finding.actions)
 
 

@@ -12,7 +12,7 @@ from gradaudit.schema import LossFacts, TensorFacts
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import TEN, falling, healthy, loss_input
 from tests.diagnosers.sick import loud_and_stuck, loud_start, raw_target, wide_output
-from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
 
 
 def start_at(path, first, facts=TEN, **changes):
@@ -53,7 +53,7 @@ def test_a_first_batch_of_a_few_targets_scatters_and_is_given_room(tmp_path, tar
 
 def test_a_loss_made_by_hand_could_not_be_looked_at(tmp_path):
     run = build_run(tmp_path / "run", loss=falling(), steps={"loss": -1, "mean_loss": math.nan})
-    assert_could_not_look(initial_loss_mismatch, run)
+    assert_skipped(initial_loss_mismatch, run)
 
 
 def test_label_smoothing_and_averaged_class_weights_do_not_move_the_start(tmp_path):
@@ -99,7 +99,7 @@ def test_losses_without_a_known_start_are_not_judged(tmp_path, function):
 
 def test_a_nan_start_is_left_to_non_finite(tmp_path):
     run = build_run(tmp_path / "run", loss=[float("nan"), 2.0], facts=TEN)
-    assert "NaN" in assert_could_not_look(initial_loss_mismatch, run)
+    assert "NaN" in assert_skipped(initial_loss_mismatch, run)
 
 
 def test_a_high_start_is_a_warning(tmp_path):
@@ -117,7 +117,7 @@ def test_a_large_output_layer_is_named(tmp_path):
     finding = assert_finds(initial_loss_mismatch, loud_start(tmp_path / "run", stats={"weight_norm": weight}))
     assert finding.title == "Output layer initialised too large"
     assert finding.tensors == ["layers.3.weight"]
-    assert "9.8 times torch.nn's default for 32 inputs" in finding.seen
+    assert "9.8 times torch.nn's default for 32 inputs" in finding.explanation
     assert finding.actions[0].code == "nn.init.normal_(model.layers[3].weight, std=0.1)"
 
 
@@ -130,7 +130,7 @@ def test_a_sum_over_the_batch_is_recognised(tmp_path):
     finding = assert_finds(initial_loss_mismatch, run, Severity.WARNING)
     assert finding.title == "Loss summed over the batch"
     assert finding.measures[0].value == pytest.approx(73.9, abs=0.1)
-    assert "reduction='sum'" in finding.seen
+    assert "reduction='sum'" in finding.explanation
 
 
 def test_a_sum_is_a_note_for_an_optimizer_that_divides_it_out(tmp_path):
@@ -142,7 +142,7 @@ def test_undivided_accumulation_is_recognised(tmp_path):
     steps = {"objective": 8 * falling(first=2.31, last=0.1), "micro_steps": 8, "targets": 256, "batch_size": 256}
     finding = assert_finds(initial_loss_mismatch, start_at(tmp_path, 2.31, steps=steps))
     assert finding.title == "Accumulated loss not divided"
-    assert "8 accumulated micro-steps without division" in finding.seen
+    assert "8 accumulated micro-steps without division" in finding.explanation
     assert finding.actions[0].code == "(loss / 8).backward()"
 
 
@@ -195,7 +195,7 @@ def test_a_raw_target_that_training_does_not_cope_with_is_a_warning(tmp_path):
     finding = assert_finds(initial_loss_mismatch, raw_target(tmp_path / "run"), Severity.WARNING)
     assert finding.title == "Targets not standardised"
     assert [measure.value for measure in finding.measures[:2]] == pytest.approx([4.69, 80], abs=0.01)
-    assert "the raw target: 170 (root mean square), of which its mean accounts for 150." in finding.seen
+    assert "the raw target: 170 (root mean square), of which its mean accounts for 150." in finding.explanation
     assert finding.actions[0].code == "y = (y - 150) / 80"
     assert finding.actions[1].code == "nn.init.constant_(model.layers[3].bias, 150)"
 
@@ -220,7 +220,7 @@ def _regression(path, first, mean, variance, outputs, inputs=None):
 
 def _advice(path, *numbers, **more):
     finding = assert_finds(initial_loss_mismatch, _regression(path, *numbers, **more))
-    return finding.seen, [action.text for action in finding.actions]
+    return finding.explanation, [action.text for action in finding.actions]
 
 
 def test_outputs_that_are_too_large_are_told_from_a_target_that_is_not_standardised(tmp_path):
@@ -260,12 +260,12 @@ def test_without_a_sample_of_the_outputs_the_loss_tells_their_share(tmp_path):
     facts = LossFacts(id=0, function="mse_loss", target_mean=0.0, target_variance=1.0)
     finding = assert_finds(initial_loss_mismatch, start_at(tmp_path / "a", 50.0, facts))
     assert finding.title == "Untrained outputs too large"
-    assert "The untrained outputs have a root mean square of 7.00 and the target one of 1.00" in finding.seen
+    assert "The untrained outputs have a root mean square of 7.00 and the target one of 1.00" in finding.explanation
 
 
 def test_an_unknown_spread_of_the_target_could_not_be_looked_at(tmp_path):
     run = start_at(tmp_path, 9.0, LossFacts(id=0, function="mse_loss"))
-    assert "variance" in assert_could_not_look(initial_loss_mismatch, run)
+    assert "variance" in assert_skipped(initial_loss_mismatch, run)
 
 
 @settings(max_examples=15, deadline=None)

@@ -7,7 +7,7 @@ from gradaudit.findings import Dots, Severity
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import TEN, falling, healthy, parameters
 from tests.diagnosers.sick import two_rates, uneven
-from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
 
 
 def test_even_layers_are_quiet(tmp_path):
@@ -60,13 +60,13 @@ def test_a_smaller_learning_rate_for_a_group_explains_its_smaller_updates(tmp_pa
 
 
 def test_a_hundred_steps_and_two_layers_are_needed(tmp_path):
-    assert_could_not_look(layer_imbalance, build_run(tmp_path / "a", loss=falling(99)))
+    assert_skipped(layer_imbalance, build_run(tmp_path / "a", loss=falling(99)))
     assert_not_applicable(layer_imbalance, build_run(tmp_path / "b", loss=falling(), tensors=parameters(1)))
 
 
 def test_statistics_of_the_end_only_cannot_tell(tmp_path):
     run = build_run(tmp_path / "a", loss=falling(), recorded=[150, 199])
-    assert_could_not_look(layer_imbalance, run)
+    assert_skipped(layer_imbalance, run)
 
 
 def test_layers_of_a_run_that_broke_down_cannot_be_compared(tmp_path):
@@ -74,7 +74,7 @@ def test_layers_of_a_run_that_broke_down_cannot_be_compared(tmp_path):
     loss[30:] = float("nan")
     update = numpy.array([1e-3, 1e-3, 1e-6, 1e-3, 1e-3, 1e-3])
     run = build_run(tmp_path / "a", loss=loss, tensors=parameters(6), stats={"update_norm": update})
-    assert "from step 30 on" in assert_could_not_look(layer_imbalance, run)
+    assert "from step 30 on" in assert_skipped(layer_imbalance, run)
 
 
 def test_one_decade_of_updates_is_a_note_and_one_and_a_half_a_warning(tmp_path):
@@ -96,7 +96,7 @@ def test_a_cliff_in_the_gradients_shows_what_adam_hides(tmp_path):
     finding = assert_finds(layer_imbalance, uneven(tmp_path / "run", gradient=2.3), Severity.WARNING)
     assert "has 200 times less than" in finding.headline
     assert finding.title == "Uneven gradients across layers"
-    assert "the optimizer divides by the size of the gradient" in finding.seen
+    assert "the optimizer divides by the size of the gradient" in finding.explanation
 
 
 def test_even_updates_that_solve_the_task_do_no_harm(tmp_path):
@@ -131,7 +131,7 @@ def test_a_cliff_that_closes_is_no_finding(tmp_path):
 def test_a_cliff_is_told_by_what_is_left_of_it(tmp_path):
     finding = assert_finds(layer_imbalance, _cliff_until(tmp_path / "a", 100, late=2.3), Severity.WARNING)
     assert "has 200 times less than" in finding.headline
-    assert "This holds at steps 10 to 60 and over the last half" in finding.seen
+    assert "This holds at steps 10 to 60 and over the last half" in finding.explanation
     dots = finding.evidence[0]
     assert isinstance(dots, Dots)
     assert dots.dots[2].value == pytest.approx(dots.dots[0].value * 10**-2.3, rel=1e-3)

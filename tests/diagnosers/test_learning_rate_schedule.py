@@ -5,12 +5,12 @@ from gradaudit.audit.runner import analyze
 from gradaudit.diagnosers.learning_rate_schedule import learning_rate_schedule
 from gradaudit.evidence.words.wording import setting
 from gradaudit.findings import Severity
-from gradaudit.signals.loss.plateaus import starved
+from gradaudit.signals.loss.plateaus import decayed_too_early
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick_facts import climbing_stairs, collapsing, warming
 from tests.diagnosers.sick_layers import caught
-from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_skipped
 
 T = numpy.linspace(0, 1, 200)
 HEALTHY = {
@@ -45,7 +45,7 @@ def test_a_loss_that_goes_on_falling_is_quiet(tmp_path):
 
 def test_an_unknown_rate_cannot_be_judged(tmp_path):
     run = build_run(tmp_path / "a", loss=falling(), steps={"learning_rate": [[]] * 200})
-    assert_could_not_look(learning_rate_schedule, run)
+    assert_skipped(learning_rate_schedule, run)
 
 
 def test_a_collapse_that_stops_the_loss_is_a_note(tmp_path):
@@ -69,7 +69,7 @@ def test_a_rate_of_0_is_told_whatever_the_loss_does(tmp_path):
     finding = assert_finds(learning_rate_schedule, gone_from(tmp_path / "a", 80), Severity.NOTE)
     assert finding.title == "Learning rate is 0 from step 80"
     assert finding.headline == "The learning rate is 0 from step 80 on, with 60 % of the run to go"
-    assert finding.seen == "It falls from 0.001 to 0. The last 120 steps change no parameter."
+    assert finding.explanation == "It falls from 0.001 to 0. The last 120 steps change no parameter."
     assert finding.actions[0].text.endswith("one step of it takes the learning rate from 0.001 to 0")
     assert (finding.span.first, finding.span.last) == (80, 199)
 
@@ -99,7 +99,7 @@ def test_a_warmup_in_steps_that_is_stepped_once_an_epoch_is_a_warning(tmp_path):
     assert finding.headline == (
         "The learning rate rises to the end, from 1e-4 to 0.001, in a warmup stepped once an epoch"
     )
-    assert "It changes 9 times, only between epochs, and ends at 10 % of 0.01" in finding.seen
+    assert "It changes 9 times, only between epochs, and ends at 10 % of 0.01" in finding.explanation
     assert [measure.value for measure in finding.measures] == pytest.approx([10, 9, 0.1])
     assert finding.actions[0].text == "Call scheduler.step() once a batch, after optimizer.step()"
 
@@ -110,7 +110,7 @@ def test_stairs_may_be_few_and_need_not_be_epochs(tmp_path):
     between = climbing_stairs(tmp_path / "between", off=7)
     whole = climbing_stairs(tmp_path / "whole", whole=1.2e-3)
     stopped = climbing_stairs(tmp_path / "stopped", state="interrupted")
-    assert_could_not_look(learning_rate_schedule, few)
+    assert_skipped(learning_rate_schedule, few)
     for run in (between, whole, stopped):
         finding = assert_finds(learning_rate_schedule, run, Severity.NOTE)
         assert finding.title == "Warmup never ends"
@@ -153,14 +153,14 @@ def test_a_rate_that_rises_until_the_loss_comes_up_again_is_the_root(tmp_path):
 
 
 def test_a_rate_that_rises_while_the_loss_falls_led_to_nothing(tmp_path):
-    assert assert_finds(learning_rate_schedule, warming(tmp_path / "a")).led_to == []
+    assert assert_finds(learning_rate_schedule, warming(tmp_path / "a")).caused == []
 
 
 def test_a_loss_that_never_fell_is_not_driven_up_by_the_rate_that_rises(tmp_path):
     rates = [[1e-3 * 1.03**step] for step in range(200)]
     loss = numpy.geomspace(2.3, 50, 200)
     run = build_run(tmp_path / "a", loss=loss, facts=TEN, steps={"learning_rate": rates})
-    assert assert_finds(learning_rate_schedule, run).led_to == []
+    assert assert_finds(learning_rate_schedule, run).caused == []
 
 
 def test_a_loss_that_comes_up_before_the_rate_has_risen_is_not_driven_up_by_it(tmp_path):
@@ -168,7 +168,7 @@ def test_a_loss_that_comes_up_before_the_rate_has_risen_is_not_driven_up_by_it(t
     loss = numpy.interp(numpy.arange(200), [0, 20, 60, 199], [2.3, 1.0, 9.0, 9.0])
     rates = [[1e-3 * 1.01**step] for step in range(200)]
     run = build_run(tmp_path / "b", loss=loss, facts=TEN, steps={"learning_rate": rates})
-    assert assert_finds(learning_rate_schedule, run).led_to == []
+    assert assert_finds(learning_rate_schedule, run).caused == []
 
 
 def test_a_rate_wrong_for_one_step_is_no_restart(tmp_path):
@@ -180,7 +180,7 @@ def test_a_rate_wrong_for_one_step_is_no_restart(tmp_path):
         "Find what sets the learning rate to 0.1 at step 100: at step 101 it is 0.001 again, so it is no restart"
     )
     assert finding.title == "Learning rate jump at step 100"
-    assert "and back by step 101" in finding.seen
+    assert "and back by step 101" in finding.explanation
     assert finding.measures[0].value == pytest.approx(100)
 
 
@@ -190,7 +190,7 @@ def test_a_hundredth_in_float32_is_a_hundredth(tmp_path):
     loss[80:] = loss[80]
     run = build_run(tmp_path / "a", loss=loss, facts=TEN, steps={"learning_rate": rates})
     assert assert_finds(learning_rate_schedule, run).span.first == 80
-    assert starved(run.trainings[0], 0.01).start == 80
+    assert decayed_too_early(run.trainings[0], 0.01).start == 80
 
 
 def test_a_schedule_that_ends_too_early_is_the_root_of_the_plateau_with_the_same_numbers(tmp_path):
@@ -200,8 +200,8 @@ def test_a_schedule_that_ends_too_early_is_the_root_of_the_plateau_with_the_same
     plateau = next(item.finding for item in root.consequences if item.diagnoser == "premature_plateau")
     assert plateau.severity is Severity.WARNING
     words = "From step 39 to step 80, over the second half of the summed learning rate, the loss fell from 1."
-    assert words in root.finding.seen
-    assert root.finding.seen.partition("From step 39")[2] == plateau.seen.partition("From step 39")[2]
+    assert words in root.finding.explanation
+    assert root.finding.explanation.partition("From step 39")[2] == plateau.explanation.partition("From step 39")[2]
 
 
 def test_the_largest_of_several_rates_is_called_so(tmp_path):

@@ -9,7 +9,7 @@ from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick import crawling
 from tests.diagnosers.sick_weights import as_drawn
-from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
 
 
 def test_a_healthy_pace_is_quiet(tmp_path):
@@ -22,7 +22,7 @@ def test_small_updates_under_a_falling_loss_are_quiet(tmp_path):
 
 
 def test_the_slowest_healthy_fine_tuning_is_quiet(tmp_path):
-    assert_clean(learning_rate_too_low, crawling(tmp_path / "run", pace=3.5e-4, first=1.9, last=1.65))
+    assert_clean(learning_rate_too_low, crawling(tmp_path / "run", update_ratio=3.5e-4, first=1.9, last=1.65))
 
 
 def test_one_fast_tensor_is_enough(tmp_path):
@@ -35,22 +35,22 @@ def test_one_fast_tensor_is_enough(tmp_path):
 
 
 def test_warmup_and_a_cosine_tail_do_not_count(tmp_path):
-    pace = 1e-2 * numpy.sin(numpy.linspace(0, numpy.pi, 200)) ** 8
-    run = build_run(tmp_path / "run", loss=falling(last=2.25), stats={"update_norm": pace[:, None] + 1e-7})
+    update_ratio = 1e-2 * numpy.sin(numpy.linspace(0, numpy.pi, 200)) ** 8
+    run = build_run(tmp_path / "run", loss=falling(last=2.25), stats={"update_norm": update_ratio[:, None] + 1e-7})
     assert_clean(learning_rate_too_low, run)
 
 
 def test_a_dense_record_of_the_warmup_is_weighed_by_the_steps_it_stands_for(tmp_path):
     recorded = numpy.concatenate([numpy.arange(100), numpy.arange(128, 3000, 64)])
-    pace = numpy.where(recorded < 100, 1e-6, 1e-2)
+    update_ratio = numpy.where(recorded < 100, 1e-6, 1e-2)
     run = build_run(
-        tmp_path / "run", loss=falling(3000, last=2.25), recorded=recorded, stats={"update_norm": pace[:, None]}
+        tmp_path / "run", loss=falling(3000, last=2.25), recorded=recorded, stats={"update_norm": update_ratio[:, None]}
     )
     assert_clean(learning_rate_too_low, run)
 
 
 def test_fifty_steps_are_needed(tmp_path):
-    assert "49 steps" in assert_could_not_look(learning_rate_too_low, crawling(tmp_path / "run", steps=49))
+    assert "49 steps" in assert_skipped(learning_rate_too_low, crawling(tmp_path / "run", steps=49))
 
 
 def test_weights_that_stand_still_under_a_flat_loss_are_critical(tmp_path):
@@ -65,15 +65,19 @@ def test_a_loss_that_falls_a_little_makes_it_a_warning(tmp_path):
 
 
 def test_a_slow_pace_needs_100_steps(tmp_path):
-    assert_finds(learning_rate_too_low, crawling(tmp_path / "long", pace=5e-4), Severity.WARNING)
-    assert_clean(learning_rate_too_low, crawling(tmp_path / "short", pace=5e-4, steps=90))
+    assert_finds(learning_rate_too_low, crawling(tmp_path / "long", update_ratio=5e-4), Severity.WARNING)
+    assert_clean(learning_rate_too_low, crawling(tmp_path / "short", update_ratio=5e-4, steps=90))
 
 
 def test_a_slow_pace_from_scratch_needs_a_gain_of_30_percent(tmp_path):
-    finding = assert_finds(learning_rate_too_low, crawling(tmp_path / "a", pace=3.4e-4, last=1.8), Severity.WARNING)
+    finding = assert_finds(
+        learning_rate_too_low, crawling(tmp_path / "a", update_ratio=3.4e-4, last=1.8), Severity.WARNING
+    )
     assert finding.measures[1].value == pytest.approx(0.2, abs=0.005)
-    assert_clean(learning_rate_too_low, crawling(tmp_path / "b", pace=3.4e-4, last=1.5))
-    assert_clean(learning_rate_too_low, crawling(tmp_path / "c", pace=9e-4, last=1.8))  # fine-tuning with a new head
+    assert_clean(learning_rate_too_low, crawling(tmp_path / "b", update_ratio=3.4e-4, last=1.5))
+    assert_clean(
+        learning_rate_too_low, crawling(tmp_path / "c", update_ratio=9e-4, last=1.8)
+    )  # fine-tuning with a new head
 
 
 def test_parameters_as_torch_sets_them_show_that_nothing_was_trained_before(tmp_path):
@@ -164,7 +168,7 @@ def test_a_run_that_ends_in_nan_is_not_judged_by_it(tmp_path):
     loss = falling()
     loss[150:] = numpy.nan
     run = build_run(tmp_path / "a", loss=loss, facts=TEN)
-    assert "from step 150 on" in assert_could_not_look(learning_rate_too_low, run)
+    assert "from step 150 on" in assert_skipped(learning_rate_too_low, run)
 
 
 def test_what_it_measured_says_which_steps_the_losses_are_of(tmp_path):

@@ -8,7 +8,7 @@ from gradaudit.schema import LossFacts
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, healthy
 from tests.diagnosers.sick_facts import spiking
-from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
 
 
 def test_a_falling_loss_is_quiet(tmp_path):
@@ -40,7 +40,7 @@ def test_a_loss_that_does_not_come_back_is_no_spike(tmp_path):
 
 def test_unknown_losses_and_short_runs_are_not_judged(tmp_path):
     assert_not_applicable(loss_spike, spiking(tmp_path / "a", facts=LossFacts(id=0, function="logged")))
-    assert_could_not_look(loss_spike, build_run(tmp_path / "b", loss=falling(99)))
+    assert_skipped(loss_spike, build_run(tmp_path / "b", loss=falling(99)))
 
 
 def test_a_spike_is_a_note(tmp_path):
@@ -51,7 +51,7 @@ def test_a_spike_is_a_note(tmp_path):
 
 def test_one_that_undoes_what_was_gained_is_a_warning(tmp_path):
     finding = assert_finds(loss_spike, spiking(tmp_path / "a"), Severity.WARNING)
-    assert "undoes all of the improvement since the first steps" in finding.seen
+    assert "undoes all of the improvement since the first steps" in finding.explanation
 
 
 def test_a_first_batch_far_off_decides_nothing(tmp_path):
@@ -60,14 +60,14 @@ def test_a_first_batch_far_off_decides_nothing(tmp_path):
     loss[200:208] += 2.0
     run = build_run(tmp_path / "small", loss=loss, facts=TEN)
     finding = assert_finds(loss_spike, run, Severity.NOTE)
-    assert "undoes" not in finding.seen, "less than 10 % was gained"
+    assert "undoes" not in finding.explanation, "less than 10 % was gained"
     assert finding.measures[-1].quantity == "gain so far / start"
     assert finding.measures[-1].met is False
     loss = falling(400)
     loss[200:208] += 2.5
     loss[0] = 100.0
     finding = assert_finds(loss_spike, build_run(tmp_path / "high", loss=loss, facts=TEN), Severity.WARNING, share=0.0)
-    assert "undoes all of" in finding.seen
+    assert "undoes all of" in finding.explanation
     undone = finding.measures[-1]
     assert (undone.option, undone.decides) == ("undone", "warning")
     assert undone.value > 1
@@ -103,7 +103,7 @@ def test_the_steps_and_the_height_are_those_of_the_losses_and_not_of_their_media
     assert (finding.span.first, finding.span.last) == (200, 204)
     assert finding.title == "Loss spike at step 202"
     assert "at step 202 and recovers" in finding.headline
-    assert f"The highest loss of a step is {number(loss[202])}" in finding.seen
+    assert f"The highest loss of a step is {number(loss[202])}" in finding.explanation
     assert "median of 5 steps" in finding.measures[0].quantity
 
 
@@ -132,7 +132,7 @@ def test_a_rise_of_a_few_steps_in_seven_that_comes_back_is_a_spike(tmp_path):
     loss[50:80] = 8.0
     finding = assert_finds(loss_spike, build_run(tmp_path / "a", loss=loss, facts=TEN), Severity.WARNING)
     assert finding.span.first == 50
-    assert "undoes all" in finding.seen
+    assert "undoes all" in finding.explanation
 
 
 def test_spikes_at_equal_distances_are_the_doing_of_the_script(tmp_path):

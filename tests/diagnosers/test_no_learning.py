@@ -12,7 +12,7 @@ from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat, healthy, loss_input
 from tests.diagnosers.sick_gradients import diverging, stuck
 from tests.diagnosers.sick_layers import silent_prediction
-from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
 
 
 def test_a_falling_loss_is_quiet(tmp_path):
@@ -21,7 +21,7 @@ def test_a_falling_loss_is_quiet(tmp_path):
 
 def test_a_loss_that_still_falls_is_quiet(tmp_path):
     run = build_run(tmp_path / "a", loss=numpy.linspace(2.9, 2.30, 300), facts=TEN)
-    assert "still falling, by 8.3 % of its start" in assert_could_not_look(no_learning, run)
+    assert "still falling, by 8.3 % of its start" in assert_skipped(no_learning, run)
 
 
 def test_imbalanced_labels_have_a_lower_entropy_to_beat(tmp_path):
@@ -33,9 +33,9 @@ def test_imbalanced_labels_have_a_lower_entropy_to_beat(tmp_path):
 def test_a_loss_on_another_scale_that_falls_is_quiet(tmp_path):
     facts = LossFacts(id=0, function="mse_loss", target_variance=0.01)
     run = build_run(tmp_path / "a", loss=falling(300, 1.0, 0.3), facts=facts)
-    assert "the loss ends at 0.301; a constant prediction gives 0.01" in assert_could_not_look(no_learning, run)
+    assert "the loss ends at 0.301; a constant prediction gives 0.01" in assert_skipped(no_learning, run)
     early = numpy.concatenate([falling(100, 1.0, 0.3), flat(200, 0.3)])
-    reason = assert_could_not_look(no_learning, build_run(tmp_path / "b", loss=early, facts=facts))
+    reason = assert_skipped(no_learning, build_run(tmp_path / "b", loss=early, facts=facts))
     assert reason.endswith("and yet it has fallen from 1.00")
 
 
@@ -49,10 +49,8 @@ def test_what_diverges_is_left_to_divergence(tmp_path):
 
 
 def test_unknown_labels_and_short_runs_cannot_be_judged(tmp_path):
-    assert_could_not_look(
-        no_learning, stuck(tmp_path / "a", facts=LossFacts(id=0, function="cross_entropy", classes=9))
-    )
-    assert_could_not_look(no_learning, stuck(tmp_path / "b", steps=99))
+    assert_skipped(no_learning, stuck(tmp_path / "a", facts=LossFacts(id=0, function="cross_entropy", classes=9)))
+    assert_skipped(no_learning, stuck(tmp_path / "b", steps=99))
 
 
 def test_losses_of_unknown_level_are_not_judged(tmp_path):
@@ -94,7 +92,7 @@ def test_an_input_that_does_not_reach_the_output_is_a_warning_at_once(tmp_path):
     assert_finds(no_learning, silent_prediction(tmp_path / "a", 0.02), Severity.NOTE)
     finding = assert_finds(no_learning, silent_prediction(tmp_path / "b", 0.002), Severity.WARNING)
     assert finding.title == "Constant prediction"
-    assert "Some healthy models" not in finding.seen
+    assert "Some healthy models" not in finding.explanation
 
 
 @pytest.mark.parametrize(("batches", "said"), [(312_500_000, ""), (10**6, ""), (3000, ", 0.1 epochs")])
@@ -103,8 +101,8 @@ def test_epochs_that_no_one_believes_are_not_told(tmp_path, batches, said):
     data = DataFacts(batch_size=32, batches_per_epoch=batches)
     run = build_run(tmp_path / "a", loss=flat(300, 2.303), data=data, facts=TEN)
     finding = assert_finds(no_learning, run, Severity.NOTE)
-    assert ("epochs" in finding.seen) == bool(said)
-    assert f"after 300 steps{said}" in finding.seen
+    assert ("epochs" in finding.explanation) == bool(said)
+    assert f"after 300 steps{said}" in finding.explanation
     assert ("batches per epoch" in str(run_facts(run))) == (batches < 10**8)
 
 
@@ -114,7 +112,7 @@ def test_after_five_epochs_it_is_critical(tmp_path):
     assert finding.headline == "The loss ends at 2.30; predicting the label frequencies gives 2.30"
     assert finding.measures[0].value == pytest.approx(1.0, abs=1e-3)
     assert finding.measures[1].value == 6
-    assert "after 300 steps, 6 epochs" in finding.seen
+    assert "after 300 steps, 6 epochs" in finding.explanation
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1e4])
@@ -125,11 +123,11 @@ def test_scaling_the_loss_changes_nothing(tmp_path, scale):
 
 def test_outputs_that_differ_over_a_batch_are_told_from_a_constant_prediction(tmp_path):
     differ = assert_finds(no_learning, silent_prediction(tmp_path / "a", 0.8))
-    assert "differ by 0.8 of a logit, so they depend on the input" in differ.seen
+    assert "differ by 0.8 of a logit, so they depend on the input" in differ.explanation
     same = assert_finds(no_learning, silent_prediction(tmp_path / "b", 1e-4))
     assert (
         "nearly the same for every input, the frequencies of the labels, class 0 first (10 % of the labels)"
-        in same.seen
+        in same.explanation
     )
     assert same.actions[0].text.startswith("Find where the input is lost")
 
@@ -139,16 +137,16 @@ def test_a_regression_that_predicts_the_mean_is_told_in_units_of_its_target(tmp_
     finding = assert_finds(no_learning, silent_prediction(tmp_path / "a", 2.0, facts, level=6400.0))
     assert (
         "0.025 standard deviations of the target: the prediction is nearly the same for every input, the mean"
-        in finding.seen
+        in finding.explanation
     )
     other = assert_finds(no_learning, silent_prediction(tmp_path / "c", 2.0, facts, level=4 * 6400.0))
-    assert "the prediction is nearly the same for every input." in other.seen, "and it is not the mean"
+    assert "the prediction is nearly the same for every input." in other.explanation, "and it is not the mean"
     quiet = assert_finds(no_learning, silent_prediction(tmp_path / "b", 40.0, facts, level=6400.0))
-    assert "so they depend on the input" in quiet.seen
+    assert "so they depend on the input" in quiet.explanation
 
 
 def test_without_samples_nothing_is_said_of_the_outputs(tmp_path):
-    assert "over a batch" not in assert_finds(no_learning, stuck(tmp_path / "a")).seen.lower()
+    assert "over a batch" not in assert_finds(no_learning, stuck(tmp_path / "a")).explanation.lower()
 
 
 def _reconstruction(path, rest, modules=(), level=0.074, samples=()):
@@ -168,7 +166,7 @@ def test_a_posterior_that_collapsed_is_named(tmp_path):
     )
     assert finding.title == "Posterior collapse"
     assert finding.headline == "The loss ends at 0.074; predicting the mean of the target gives 0.074"
-    assert "40 % of it at first, less than 0.1 % at the end" in finding.seen
+    assert "40 % of it at first, less than 0.1 % at the end" in finding.explanation
     assert 'reduction="sum"' in finding.actions[0].code
     finding = assert_finds(no_learning, _reconstruction(tmp_path / "b", rest, ["fc21"]), Severity.CRITICAL)
     assert finding.title == "Loss outweighed by other terms"
@@ -178,9 +176,9 @@ def test_outputs_of_a_code_that_is_drawn_differ_whatever_the_input_is(tmp_path):
     rest = 0.05 * numpy.exp(-numpy.arange(300) / 10)
     samples = [loss_input(step, batch_spread=0.06 * 0.141**0.5) for step in range(0, 300, 10)]
     drawn = assert_finds(no_learning, _reconstruction(tmp_path / "a", rest, ["mu"], samples=samples), Severity.CRITICAL)
-    assert "depend on the input" not in drawn.seen
+    assert "depend on the input" not in drawn.explanation
     alone = assert_finds(no_learning, _reconstruction(tmp_path / "b", 0 * rest, samples=samples), Severity.CRITICAL)
-    assert "differ by 0.06 standard deviations of the target, so they depend on the input" in alone.seen
+    assert "differ by 0.06 standard deviations of the target, so they depend on the input" in alone.explanation
 
 
 def test_a_term_that_stays_beside_others_is_at_most_a_warning(tmp_path):

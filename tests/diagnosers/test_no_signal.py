@@ -11,7 +11,7 @@ from gradaudit.schema import DataFacts, LossFacts
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick_layers import without_signal
-from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
 
 
 def test_a_held_out_loss_that_falls_is_quiet(tmp_path):
@@ -19,7 +19,7 @@ def test_a_held_out_loss_that_falls_is_quiet(tmp_path):
 
 
 def test_a_model_that_starts_slowly_but_gains_is_quiet(tmp_path):
-    assert "still falling" in assert_could_not_look(no_signal, without_signal(tmp_path / "a", gain=0.1))
+    assert "still falling" in assert_skipped(no_signal, without_signal(tmp_path / "a", gain=0.1))
 
 
 def test_a_pretrained_model_is_quiet(tmp_path):
@@ -47,12 +47,12 @@ def test_what_diverges_is_left_to_divergence(tmp_path):
 
 def test_unknown_levels_and_few_evaluations_cannot_be_judged(tmp_path):
     unknown = LossFacts(id=0, function="cross_entropy", classes=10)
-    assert_could_not_look(no_signal, without_signal(tmp_path / "a", facts=unknown))
+    assert_skipped(no_signal, without_signal(tmp_path / "a", facts=unknown))
     two = [(0, "validation", 2.4), (200, "validation", 2.4)]
-    assert_could_not_look(no_signal, build_run(tmp_path / "b", loss=falling(300), evaluations=two, facts=TEN))
+    assert_skipped(no_signal, build_run(tmp_path / "b", loss=falling(300), evaluations=two, facts=TEN))
     unnamed = [(step, split, 2.4) for step in range(0, 300, 30) for split in ("a", "b")]
-    assert_could_not_look(no_signal, build_run(tmp_path / "c", loss=falling(300), evaluations=unnamed, facts=TEN))
-    assert_could_not_look(no_signal, build_run(tmp_path / "d", loss=falling(300), facts=TEN))
+    assert_skipped(no_signal, build_run(tmp_path / "c", loss=falling(300), evaluations=unnamed, facts=TEN))
+    assert_skipped(no_signal, build_run(tmp_path / "d", loss=falling(300), facts=TEN))
 
 
 def test_losses_of_unknown_level_are_not_judged(tmp_path):
@@ -69,7 +69,7 @@ def test_before_five_epochs_it_is_a_note(tmp_path):
     assert finding.headline == (
         "The validation loss never falls below 2.40; predicting the training labels' frequencies gives 2.30"
     )
-    assert "memorises the training examples" in finding.seen
+    assert "memorises the training examples" in finding.explanation
     assert finding.measures[0].value == pytest.approx(2.4 / math.log(10))
 
 
@@ -81,12 +81,12 @@ def test_held_out_labels_may_be_distributed_otherwise_while_training_learns(tmp_
     facts = msgspec.structs.replace(TEN, classes=2, label_counts=[950, 50], label_entropy=0.199)
     run = without_signal(tmp_path / "a", held_out=0.6, epochs=6, facts=facts, loss=falling(300) * 0.08)
     finding = assert_finds(no_signal, run, Severity.NOTE)
-    assert "with another distribution" in finding.seen
+    assert "with another distribution" in finding.explanation
 
 
 def test_a_training_loss_that_stays_there_too_is_said(tmp_path):
     finding = assert_finds(no_signal, without_signal(tmp_path / "a", loss=flat(300)))
-    assert "does not get below it, either" in finding.seen
+    assert "does not get below it, either" in finding.explanation
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1e4])
@@ -132,7 +132,7 @@ def by_heart_before(first: int) -> dict:
 def test_what_was_learned_before_the_first_evaluation_stands_under_overfitting(tmp_path):
     late = build_run(tmp_path / "a", **by_heart_before(59))
     finding = assert_finds(no_signal, late, Severity.WARNING)
-    assert "It already does so at the first evaluation, after step 59: whether it generalised" in finding.seen
+    assert "It already does so at the first evaluation, after step 59: whether it generalised" in finding.explanation
     [first] = [item for item in analyze(late).ranked if item.diagnoser in ("no_signal", "overfitting")]
     assert first.diagnoser == "overfitting"
     assert "no_signal" in [item.diagnoser for item in first.consequences]
@@ -140,7 +140,7 @@ def test_what_was_learned_before_the_first_evaluation_stands_under_overfitting(t
 
 def test_a_model_that_never_knew_anything_stands_above_overfitting(tmp_path):
     early = build_run(tmp_path / "a", **by_heart_before(0))
-    assert "first evaluation" not in assert_finds(no_signal, early, Severity.WARNING).seen
+    assert "first evaluation" not in assert_finds(no_signal, early, Severity.WARNING).explanation
     [first] = [item for item in analyze(early).ranked if item.diagnoser in ("no_signal", "overfitting")]
     assert first.diagnoser == "no_signal"
     assert "overfitting" in [item.diagnoser for item in first.consequences]

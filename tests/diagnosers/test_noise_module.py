@@ -9,9 +9,9 @@ from tests.diagnosers.runs import TEN, falling, healthy, parameters
 from tests.diagnosers.sick_weights import noisy, noisy_before_one_output, with_biases
 from tests.diagnosers.verbs import (
     assert_clean,
-    assert_could_not_look,
     assert_finds,
     assert_not_applicable,
+    assert_skipped,
 )
 
 
@@ -89,7 +89,7 @@ def test_a_layer_whose_gradients_agree_as_much_as_the_others_has_no_noise(tmp_pa
 
 def test_a_bias_of_one_number_is_no_evidence(tmp_path):
     tensors = [msgspec.structs.replace(t, shape=[1]) if t.role == "bias" else t for t in with_biases()]
-    assert "The bias" not in assert_finds(noise_module, noisy(tmp_path / "a", tensors=tensors)).seen
+    assert "The bias" not in assert_finds(noise_module, noisy(tmp_path / "a", tensors=tensors)).explanation
 
 
 def regression_head(path, cosine=0.4, held=0.92, *, bias, head=4):
@@ -123,9 +123,9 @@ def test_beside_a_bias_that_agrees_a_little_shrinking_is_enough(tmp_path):
 
 def test_it_needs_successive_steps_and_200_of_them(tmp_path):
     sparse = noisy(tmp_path / "a", recorded=numpy.arange(0, 200, 10))
-    assert "0 pairs of successive steps" in assert_could_not_look(noise_module, sparse)
-    assert_could_not_look(noise_module, build_run(tmp_path / "b", loss=falling(199), stats={"gradient_cosine": 0.0}))
-    assert_could_not_look(noise_module, build_run(tmp_path / "c", loss=falling()))
+    assert "0 pairs of successive steps" in assert_skipped(noise_module, sparse)
+    assert_skipped(noise_module, build_run(tmp_path / "b", loss=falling(199), stats={"gradient_cosine": 0.0}))
+    assert_skipped(noise_module, build_run(tmp_path / "c", loss=falling()))
 
 
 def test_noise_that_training_shrinks_is_a_warning(tmp_path):
@@ -143,12 +143,12 @@ def test_the_first_hundred_steps_recorded_are_enough(tmp_path):
 
 def test_a_bias_that_agrees_is_told_as_evidence(tmp_path):
     finding = assert_finds(noise_module, noisy(tmp_path / "a", tensors=with_biases()))
-    assert "The gradients of its bias agree (cosine 0.4):" in finding.seen
+    assert "The gradients of its bias agree (cosine 0.4):" in finding.explanation
 
 
 def test_of_a_run_that_breaks_the_weights_at_the_end_say_nothing(tmp_path):
     loss = falling(300)
     loss[250:] = numpy.nan
-    assert "from step 250 on" in assert_could_not_look(
+    assert "from step 250 on" in assert_skipped(
         noise_module, healthy(tmp_path / "a", loss=loss, stats={"gradient_cosine": 0.3})
     )

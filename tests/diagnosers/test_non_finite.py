@@ -8,7 +8,7 @@ from gradaudit.reading.run import load
 from gradaudit.schema import DisabledFacts, ModuleFacts
 from tests.build import build_run, write_table
 from tests.diagnosers.runs import activation, falling, flat, healthy, loss_input, parameters
-from tests.diagnosers.sick import ran_away
+from tests.diagnosers.sick import diverged_before
 from tests.diagnosers.verbs import assert_clean, assert_finds
 
 NAN, INF = float("nan"), float("inf")
@@ -36,11 +36,11 @@ def test_a_loss_that_was_never_seen_is_not_nan(tmp_path):
 
 
 def test_a_loss_that_rose_first_is_called_a_divergence(tmp_path):
-    finding = assert_finds(non_finite, ran_away(tmp_path / "x"), Severity.CRITICAL)
+    finding = assert_finds(non_finite, diverged_before(tmp_path / "x"), Severity.CRITICAL)
     assert finding.title == "NaN loss from step 50"
     assert finding.headline == "The loss is NaN from step 50, and training goes on to step 99"
     assert finding.confidence is Confidence.CERTAIN
-    assert "had already diverged" in finding.seen
+    assert "had already diverged" in finding.explanation
     assert finding.measures[1].value == pytest.approx(50 / 2.3, rel=0.05)
     assert (finding.span.first, finding.span.last) == (50, 99)
     assert finding.actions[0].text == "Lower the learning rate from 0.001 to 1e-4"
@@ -51,7 +51,7 @@ def test_a_loss_out_of_the_blue_is_not(tmp_path):
     loss[50:] = INF
     finding = assert_finds(non_finite, build_run(tmp_path / "x", loss=loss), Severity.CRITICAL)
     assert finding.title == "Infinite loss from step 50"
-    assert "training had not diverged" in finding.seen
+    assert "training had not diverged" in finding.explanation
     assert finding.span.first == 50
     # The forward pass broke: anomaly detection would name the first function of the backward, the end of the model.
     assert finding.actions[0].text.startswith("Find the first module whose output is not finite, at step 50")
@@ -66,8 +66,8 @@ def test_a_gradient_that_breaks_under_a_finite_loss_points_at_the_backward_pass(
     finding = assert_finds(non_finite, run, Severity.CRITICAL)
     assert finding.title == "NaN gradient from step 50"
     assert finding.headline.startswith("The gradient of layers.0.weight is NaN from step 50")
-    assert "the loss is still finite and the gradient is not" in finding.seen
-    assert "layers.1.bias" in finding.seen  # the deepest one that is affected: the break is in or behind it
+    assert "the loss is still finite and the gradient is not" in finding.explanation
+    assert "layers.1.bias" in finding.explanation  # the deepest one that is affected: the break is in or behind it
     assert "layers.1.bias" in finding.actions[1].text
     assert "set_detect_anomaly" in finding.actions[0].code
     assert finding.tensors == ["layers.0.weight", "layers.0.bias", "layers.1.weight", "layers.1.bias"]
@@ -87,7 +87,7 @@ def test_long_names_leave_the_headline_short(tmp_path):
     finding = assert_finds(non_finite, build_run(tmp_path / "x", loss=falling(100), tensors=tensors, stats=gradient))
     assert len(finding.headline) <= 110
     assert finding.headline.startswith("A gradient is NaN")
-    assert finding.tensors[0] in finding.seen
+    assert finding.tensors[0] in finding.explanation
 
 
 def test_a_nan_loss_of_a_batch_without_targets_is_a_warning_that_says_so(tmp_path):
@@ -99,7 +99,7 @@ def test_a_nan_loss_of_a_batch_without_targets_is_a_warning_that_says_so(tmp_pat
     finding = assert_finds(non_finite, run, Severity.WARNING)
     assert finding.title == "NaN loss at step 40"
     assert finding.headline == "The loss is NaN at step 40, where all targets are ignored"
-    assert "no valid target" in finding.seen
+    assert "no valid target" in finding.explanation
 
 
 def test_a_nan_between_recorded_steps_is_placed_by_the_loss(tmp_path):
@@ -109,7 +109,7 @@ def test_a_nan_between_recorded_steps_is_placed_by_the_loss(tmp_path):
     stats = {"gradient_nan": numpy.where(numpy.asarray(recorded) > 100, 5, 0)[:, None]}
     finding = assert_finds(non_finite, build_run(tmp_path / "x", loss=loss, recorded=recorded, stats=stats))
     assert finding.span.first == 101
-    assert "8 of 8 tensors are affected at step 132" in finding.seen
+    assert "8 of 8 tensors are affected at step 132" in finding.explanation
 
 
 def test_a_held_out_loss_that_is_nan_while_training_is_finite_is_a_warning(tmp_path):
@@ -148,7 +148,7 @@ def test_a_batch_of_one_is_named(tmp_path):
     assert (
         finding.headline == "The loss is NaN from step 60, at a batch of one example, and training goes on to step 99"
     )
-    assert "the usual one 32: the standard deviation of one value is NaN" in finding.seen
+    assert "the usual one 32: the standard deviation of one value is NaN" in finding.explanation
     assert finding.actions[0].text == "Do not normalise over a batch of one example"
 
 
@@ -156,14 +156,14 @@ def test_a_batch_of_none_and_a_small_one_are_told(tmp_path):
     none = assert_finds(non_finite, _broken_batch(tmp_path / "a", batch_size=0, targets=0))
     assert none.headline.startswith("The loss is NaN from step 60, at a batch without an example")
     small = assert_finds(non_finite, _broken_batch(tmp_path / "b", batch_size=5, targets=5))
-    assert "That batch is the smallest so far: 5 examples, and 32 are usual." in small.seen
+    assert "That batch is the smallest so far: 5 examples, and 32 are usual." in small.explanation
     assert "register_forward_hook" in small.actions[0].code
     usual = assert_finds(non_finite, _broken_batch(tmp_path / "c"))
-    assert "batch" not in usual.seen
+    assert "batch" not in usual.explanation
 
 
 def test_a_batch_of_one_is_not_blamed_for_a_divergence(tmp_path):
-    run = ran_away(tmp_path / "x")
+    run = diverged_before(tmp_path / "x")
     sizes = numpy.where(numpy.arange(100) == 50, 1, 32)
     frame = run.steps.assign(batch_size=sizes, targets=sizes)
     write_table(tmp_path / "x" / "rank00000", "steps", frame)
@@ -181,14 +181,14 @@ def test_a_weight_that_was_broken_before_the_first_step_is_named(tmp_path):
     )
     assert finding.title == "NaN weights before training"
     assert finding.tensors == ["layers.1.weight"]
-    assert "training did not cause it" in finding.seen
+    assert "training did not cause it" in finding.explanation
     assert "initialised" in finding.actions[0].text
 
 
 def test_a_loss_that_is_nan_at_every_step_was_seen(tmp_path):
     finding = assert_finds(non_finite, build_run(tmp_path / "x", loss=numpy.full(20, NAN), stats={"gradient_nan": 3}))
     assert finding.headline == "The loss is NaN from step 0, and training goes on to step 19"
-    assert "still finite" not in finding.seen
+    assert "still finite" not in finding.explanation
 
 
 def test_an_objective_that_the_recorder_lost_is_not_nan(tmp_path):
@@ -204,7 +204,7 @@ def test_the_sampled_input_of_the_loss_tells_model_from_loss(tmp_path, bad, said
     loss[60:] = NAN
     samples = [loss_input(step, nonfinite=bad if step == 60 else 0) for step in range(0, 100, 10)]
     finding = assert_finds(non_finite, build_run(tmp_path / "x", loss=loss, samples=samples))
-    assert said in finding.seen
+    assert said in finding.explanation
 
 
 def test_a_recorded_module_that_broke_first_is_named(tmp_path):

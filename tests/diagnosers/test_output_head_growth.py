@@ -9,7 +9,7 @@ from gradaudit.signals.layers.output_head import output_head
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import HEALTHY_WITH, TEN, falling, healthy, loss_input, parameters
 from tests.diagnosers.sick_weights import cooling
-from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
 
 
 def test_a_loss_that_settles_is_quiet(tmp_path):
@@ -18,11 +18,11 @@ def test_a_loss_that_settles_is_quiet(tmp_path):
 
 
 def test_a_head_that_grows_while_the_loss_falls_is_quiet(tmp_path):
-    assert_clean(output_head_growth, cooling(tmp_path / "a", climb=-0.3))
+    assert_clean(output_head_growth, cooling(tmp_path / "a", loss_rebound=-0.3))
 
 
 def test_a_loss_that_climbs_by_less_than_its_noise_is_quiet(tmp_path):
-    assert_clean(output_head_growth, cooling(tmp_path / "a", climb=0.01))
+    assert_clean(output_head_growth, cooling(tmp_path / "a", loss_rebound=0.01))
 
 
 def test_a_head_that_stays_or_grows_with_all_layers_is_quiet(tmp_path):
@@ -65,7 +65,7 @@ def test_unknown_losses_and_heads_that_start_at_zero_are_not_judged(tmp_path):
 
 def test_weights_of_the_first_half_alone_say_nothing_of_the_end(tmp_path):
     run = cooling(tmp_path / "a", recorded=range(200), stats={"weight_norm": 1.0})
-    assert_could_not_look(output_head_growth, run)
+    assert_skipped(output_head_growth, run)
 
 
 def test_a_head_that_grows_while_the_loss_climbs_is_a_note(tmp_path):
@@ -75,16 +75,16 @@ def test_a_head_that_grows_while_the_loss_climbs_is_a_note(tmp_path):
     assert finding.title == "Output layer norm keeps growing"
     assert finding.headline.startswith("The output layer grows 3.5 times while the learning rate falls, and the loss")
     assert finding.measures[0].value == pytest.approx(3.5, abs=0.05)
-    assert "The norm of layers.5.weight ends at 3.5 times what it was" in finding.seen
-    assert "The largest output goes from 4.00 to 40." in finding.seen
+    assert "The norm of layers.5.weight ends at 3.5 times what it was" in finding.explanation
+    assert "The largest output goes from 4.00 to 40." in finding.explanation
     assert finding.span.first == pytest.approx(75, abs=2)
     assert finding.tensors == ["layers.5.weight"]
     assert "z-loss" in finding.actions[0].text
-    assert "divergence" in finding.led_to
+    assert "divergence" in finding.caused
 
 
 def test_where_all_layers_grow_it_stands_above_nothing_worse(tmp_path):
-    assert assert_finds(output_head_growth, cooling(tmp_path / "a", others=2.0)).led_to == []
+    assert assert_finds(output_head_growth, cooling(tmp_path / "a", others=2.0)).caused == []
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1e4])

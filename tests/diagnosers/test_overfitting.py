@@ -8,7 +8,7 @@ from gradaudit.signals.evaluation.generalisation import early_stop, shortest_pat
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, healthy
 from tests.diagnosers.sick import apart, overfit, overfit_bumpy
-from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_skipped
 
 
 def with_evaluations(path, values, split="validation", every=20, loss=None, **changes):
@@ -85,7 +85,7 @@ def test_few_evaluations_are_too_few_where_there_is_any_doubt(tmp_path, values, 
     loss[:20] = numpy.linspace(2.3, min(2.0, 3 * end), 20)
     loss[20:] = numpy.linspace(min(2.0, 1.3 * end), end, len(loss) - 20)
     run = with_evaluations(tmp_path / "a", values, loss=loss)
-    assert f"only {len(values)} finite evaluations of the validation loss" in assert_could_not_look(overfitting, run)
+    assert f"only {len(values)} finite evaluations of the validation loss" in assert_skipped(overfitting, run)
 
 
 def test_three_evaluations_are_enough_where_the_rise_is_beyond_doubt(tmp_path):
@@ -96,7 +96,7 @@ def test_three_evaluations_are_enough_where_the_rise_is_beyond_doubt(tmp_path):
     finding = assert_finds(overfitting, run, Severity.WARNING)
     assert finding.title == "Overfitting without generalisation", "no better than always predicting the same"
     assert finding.headline == "The validation loss rises from 3.58 at step 99 to 4.00 while the training loss falls"
-    assert "The best of 3 evaluations was at step 99 of 299; the last is 12 % above it." in finding.seen
+    assert "The best of 3 evaluations was at step 99 of 299; the last is 12 % above it." in finding.explanation
     assert {measure.option for measure in finding.measures} == {"rise", "few", "fell", ""}
 
 
@@ -105,8 +105,8 @@ def test_the_thresholds_of_few_evaluations_hold(tmp_path):
     loss, modules = numpy.geomspace(2.3, 0.2, 300), [ModuleFacts(id=0, name="fc", module_class="Linear")]
     run = build_run(tmp_path / "a", loss=loss, facts=TEN, evaluations=evaluations, modules=modules)
     assert_finds(overfitting, run, Severity.WARNING)
-    assert_could_not_look(overfitting, run, few=0.07)
-    assert_could_not_look(overfitting, run, rise=0.6)
+    assert_skipped(overfitting, run, few=0.07)
+    assert_skipped(overfitting, run, rise=0.6)
 
 
 def test_a_last_test_is_no_second_validation(tmp_path):
@@ -121,17 +121,17 @@ def test_a_last_test_is_no_second_validation(tmp_path):
 
 def test_splits_that_the_recorder_could_not_tell_apart_are_not_judged(tmp_path):
     run = with_evaluations(tmp_path / "a", [2.3, 1.5, 1.0, 0.8, 1.0, 1.2, 1.4, 1.5], split="unknown")
-    assert "several sets of data may be evaluated at one place" in assert_could_not_look(overfitting, run)
+    assert "several sets of data may be evaluated at one place" in assert_skipped(overfitting, run)
 
 
 def test_splits_that_cannot_be_told_apart_could_not_be_looked_at(tmp_path):
     evaluations = [(20 * i, split, 1.0) for i in range(8) for split in ("evaluation", "evaluation 2")]
     run = build_run(tmp_path / "run", loss=falling(), evaluations=evaluations)
-    assert "evaluation, evaluation 2" in assert_could_not_look(overfitting, run)
+    assert "evaluation, evaluation 2" in assert_skipped(overfitting, run)
 
 
 def test_a_run_without_evaluations_could_not_be_looked_at(tmp_path):
-    assert_could_not_look(overfitting, build_run(tmp_path / "run", loss=falling()))
+    assert_skipped(overfitting, build_run(tmp_path / "run", loss=falling()))
 
 
 def test_a_held_out_loss_that_turns_up_is_a_warning(tmp_path):
@@ -183,7 +183,7 @@ def test_a_gap_to_the_training_loss_in_evaluation_mode_is_a_note(tmp_path):
     )
     finding = assert_finds(overfitting, run, Severity.NOTE)
     assert finding.measures[0].value == pytest.approx(0.9 / 2.3, rel=1e-3)
-    assert "(training: evaluation mode)" in finding.seen
+    assert "(training: evaluation mode)" in finding.explanation
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1e4])
@@ -214,7 +214,7 @@ def test_where_no_evaluation_beats_always_predicting_the_same_no_checkpoint_is_w
     finding = assert_finds(overfitting, run, Severity.WARNING)
     assert "from 2.40 before the first step to" in finding.headline
     assert finding.title == "Overfitting without generalisation"
-    assert "A constant prediction gives 2.30, and no evaluation is clearly better." in finding.seen
+    assert "A constant prediction gives 2.30, and no evaluation is clearly better." in finding.explanation
     assert finding.actions[0].text.startswith("Find out first why nothing carries over")
     assert not any("Keep the checkpoint" in action.text or "patience" in action.text for action in finding.actions)
     assert "losses fall together" not in finding.evidence[0].caption
@@ -235,7 +235,7 @@ def test_a_gap_of_the_first_evaluation_is_not_called_memorisation_first(tmp_path
     assert finding.headline.startswith(
         "The validation loss is above the training loss from the start, and rises from 2.20"
     )
-    assert "of that carries over" in finding.seen
+    assert "of that carries over" in finding.explanation
     assert finding.actions[0].text.startswith("Evaluate a part of the training data with the code of the evaluation")
     carried = assert_finds(overfitting, _early(tmp_path / "b", 1.8), Severity.WARNING)
     assert carried.headline.startswith("The validation loss rises from 1.80")

@@ -4,12 +4,12 @@ import pytest
 from gradaudit.diagnosers.premature_plateau import premature_plateau
 from gradaudit.findings import Severity
 from gradaudit.schema import LossFacts
-from gradaudit.signals.loss.plateaus import starved
+from gradaudit.signals.loss.plateaus import decayed_too_early
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick_layers import caught, starving
 from tests.diagnosers.sick_weights import as_drawn
-from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
 
 
 def test_a_loss_that_falls_is_quiet(tmp_path):
@@ -50,8 +50,8 @@ def test_other_losses_and_nan_are_not_judged(tmp_path):
     assert_not_applicable(premature_plateau, caught(tmp_path / "a", facts=LossFacts(id=0, function="logged")))
     loss = falling()
     loss[100:] = numpy.nan
-    assert_could_not_look(premature_plateau, build_run(tmp_path / "b", loss=loss, facts=TEN))
-    assert_could_not_look(premature_plateau, build_run(tmp_path / "c", loss=falling(99), facts=TEN))
+    assert_skipped(premature_plateau, build_run(tmp_path / "b", loss=loss, facts=TEN))
+    assert_skipped(premature_plateau, build_run(tmp_path / "c", loss=falling(99), facts=TEN))
 
 
 def test_a_loss_that_is_caught_is_a_note(tmp_path):
@@ -66,7 +66,7 @@ def test_a_loss_that_is_caught_is_a_note(tmp_path):
 def test_a_learning_rate_that_had_decayed_by_then_is_told(tmp_path):
     rates = [[1e-3 if step < 90 else 2e-5] for step in range(400)]
     finding = assert_finds(premature_plateau, caught(tmp_path / "a", steps_columns={"learning_rate": rates}))
-    assert "The learning rate had decayed to 2 % of its peak by then." in finding.seen
+    assert "The learning rate had decayed to 2 % of its peak by then." in finding.explanation
     assert finding.actions[1].text.startswith("Keep the learning rate up")
 
 
@@ -75,7 +75,7 @@ def test_a_loss_whose_learning_rate_decayed_too_early_is_a_warning(tmp_path, tim
     finding = assert_finds(premature_plateau, starving(tmp_path / "a", time=time), Severity.WARNING)
     assert finding.title == "Loss plateau after learning rate decay"
     assert finding.headline.startswith("The learning rate is at 1 % of its peak or less from step 90 on")
-    assert ("In all it has fallen by 5.9 % of its first value." in finding.seen) is (time == 300)
+    assert ("In all it has fallen by 5.9 % of its first value." in finding.explanation) is (time == 300)
     assert finding.measures[0].value == 90 / 400
     assert finding.span.first == 90
     assert "when stepped once a batch" in finding.actions[0].text
@@ -98,7 +98,7 @@ def test_a_rate_that_is_gone_before_anything_was_learned_is_a_warning(tmp_path, 
     rates = [[1e-2 * fade**step] for step in range(400)]
     stats = {"weight_norm": 1.0, "weight_max_abs": as_drawn()}
     run = build_run(tmp_path / "a", loss=loss, facts=TEN, stats=stats, steps={"learning_rate": rates})
-    gone = starved(run.trainings[0], 0.01)
+    gone = decayed_too_early(run.trainings[0], 0.01)
     assert gone is not None
     if worth is None:
         assert gone.worth == pytest.approx(0.125, rel=1e-2)
@@ -106,14 +106,14 @@ def test_a_rate_that_is_gone_before_anything_was_learned_is_a_warning(tmp_path, 
         return
     assert gone.worth == pytest.approx(worth, rel=1e-3)
     finding = assert_finds(premature_plateau, run, Severity.WARNING)
-    assert f"of all 400 steps add up to {400 * worth:.0f} times the peak" in finding.seen
+    assert f"of all 400 steps add up to {400 * worth:.0f} times the peak" in finding.explanation
     before = build_run(tmp_path / "b", loss=loss, facts=TEN, steps={"learning_rate": rates})
     assert_clean(premature_plateau, before)
 
 
 def test_a_small_gain_at_rest_when_the_rate_is_lowered_is_quiet(tmp_path):
     run = lowered(tmp_path / "a")
-    gone = starved(run.trainings[0], 0.01)
+    gone = decayed_too_early(run.trainings[0], 0.01)
     assert gone is not None
     assert 0.03 < gone.gained < 0.1
     assert gone.fell < 0.3 * gone.gained
@@ -125,7 +125,7 @@ def test_a_gain_within_the_noise_tells_no_fall(tmp_path):
 
 
 def test_a_rate_that_is_not_known_is_not_gone(tmp_path):
-    assert starved(lowered(tmp_path / "a", lost=200).trainings[0], 0.01) is None
+    assert decayed_too_early(lowered(tmp_path / "a", lost=200).trainings[0], 0.01) is None
     rates = [[1e-3] if step < 90 else [numpy.nan] for step in range(400)]
     assert_clean(premature_plateau, caught(tmp_path / "b", gradient=0.4, steps_columns={"learning_rate": rates}))
 

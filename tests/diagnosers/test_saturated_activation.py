@@ -10,7 +10,7 @@ from gradaudit.schema import LossFacts, ModuleFacts
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import HEALTHY_WITH, TEN, activation, falling, flat, healthy
 from tests.diagnosers.sick_layers import TANH, chained, saturated, saturated_output, stuck_output
-from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
 
 
 def test_activations_that_react_are_quiet(tmp_path):
@@ -37,27 +37,25 @@ def test_a_model_without_them_is_not_judged(tmp_path):
 
 
 def test_it_says_how_to_sample_activations(tmp_path):
-    assert_could_not_look(saturated_activation, build_run(tmp_path / "a", loss=falling(), modules=TANH))
+    assert_skipped(saturated_activation, build_run(tmp_path / "a", loss=falling(), modules=TANH))
     few = [activation(step, 0.9, 2) for step in range(0, 40, 10)]
-    reason = assert_could_not_look(
-        saturated_activation, build_run(tmp_path / "b", loss=falling(), modules=TANH, samples=few)
-    )
+    reason = assert_skipped(saturated_activation, build_run(tmp_path / "b", loss=falling(), modules=TANH, samples=few))
     assert reason == "the outputs of the activation squash were not sampled at 5 steps"
 
 
 @pytest.mark.parametrize(("kind", "gain"), [("Tanh", 5 / 3), ("Sigmoid", 4.0), ("Tanh", 4.0)])
 def test_what_was_not_sampled_is_neither_accused_nor_cleared(tmp_path, kind, gain):
-    assert_could_not_look(saturated_activation, chained(tmp_path / "a", gain, kind))
+    assert_skipped(saturated_activation, chained(tmp_path / "a", gain, kind))
 
 
 def test_small_inputs_do_not_saturate_behind_large_weights(tmp_path):
-    assert_could_not_look(saturated_activation, chained(tmp_path / "a", inputs=0.05))
+    assert_skipped(saturated_activation, chained(tmp_path / "a", inputs=0.05))
 
 
 def test_weights_that_shrink_to_size_or_grow_late_are_quiet(tmp_path):
     size = numpy.where(numpy.arange(8) % 2, 0.1, math.sqrt(32)) * numpy.geomspace(20, 1, 200)[:, None]
-    assert_could_not_look(saturated_activation, chained(tmp_path / "a", stats={"weight_norm": size}))
-    assert_could_not_look(saturated_activation, chained(tmp_path / "b", stats={"weight_norm": size[::-1]}))
+    assert_skipped(saturated_activation, chained(tmp_path / "a", stats={"weight_norm": size}))
+    assert_skipped(saturated_activation, chained(tmp_path / "b", stats={"weight_norm": size[::-1]}))
 
 
 def test_modules_that_may_not_follow_each_other_say_nothing(tmp_path):
@@ -65,7 +63,7 @@ def test_modules_that_may_not_follow_each_other_say_nothing(tmp_path):
         msgspec.structs.replace(module, module_class="Net") if not module.name else module
         for module in chained(tmp_path / "a").meta.modules
     ]
-    assert_could_not_look(saturated_activation, chained(tmp_path / "b", modules=modules))
+    assert_skipped(saturated_activation, chained(tmp_path / "b", modules=modules))
 
 
 @pytest.mark.parametrize("kind", ["Tanh", "Sigmoid"])
@@ -74,21 +72,21 @@ def test_large_weights_between_two_activations_tell_of_it_without_a_sample(tmp_p
     assert finding.title == "Saturated activations"
     assert finding.headline.startswith(f"Activation 3 ({kind}) is saturated for 9")
     assert finding.confidence is Confidence.MEDIUM
-    assert "were not sampled" in finding.seen
+    assert "were not sampled" in finding.explanation
 
 
 def test_an_output_that_is_not_stuck_from_the_start_to_the_end_is_quiet(tmp_path):
-    assert_could_not_look(saturated_activation, stuck_output(tmp_path / "a", last=0.2))
-    assert_could_not_look(saturated_activation, stuck_output(tmp_path / "b", mean=0.0, std=0.9))
-    assert_could_not_look(saturated_activation, stuck_output(tmp_path / "c", mean=3.0))
+    assert_skipped(saturated_activation, stuck_output(tmp_path / "a", last=0.2))
+    assert_skipped(saturated_activation, stuck_output(tmp_path / "b", mean=0.0, std=0.9))
+    assert_skipped(saturated_activation, stuck_output(tmp_path / "c", mean=3.0))
 
 
 def test_an_output_that_is_stuck_is_known_by_the_losss_input(tmp_path):
     finding = assert_finds(saturated_activation, stuck_output(tmp_path / "a"), Severity.WARNING)
     assert finding.title == "Saturated output activation"
     assert finding.headline == "Activation squash is saturated for 100 % of its outputs"
-    assert finding.seen.startswith("At least 100 % of the outputs")
-    assert "were so at the first step" in finding.seen
+    assert finding.explanation.startswith("At least 100 % of the outputs")
+    assert "were so at the first step" in finding.explanation
     assert finding.confidence is Confidence.MEDIUM
     sure = assert_finds(saturated_activation, stuck_output(tmp_path / "b", mean=0.0, std=0.9995), Severity.WARNING)
     assert sure.headline == "Activation squash is saturated for at least 95 % of its outputs"
@@ -97,12 +95,12 @@ def test_an_output_that_is_stuck_is_known_by_the_losss_input(tmp_path):
 def test_what_another_module_may_return_is_not_taken_for_the_output(tmp_path):
     """A tanh that a recurrent layer or a gate applies may be registered last, and does not end the model."""
     names = [("", "Net"), ("layers.0", "Linear"), ("gate", "Sigmoid"), ("squash", "Tanh")]
-    assert_could_not_look(saturated_activation, stuck_output(tmp_path / "a", modules=listed(names)))
-    assert_could_not_look(
+    assert_skipped(saturated_activation, stuck_output(tmp_path / "a", modules=listed(names)))
+    assert_skipped(
         saturated_activation, stuck_output(tmp_path / "b", modules=listed([*names[:2], names[3], ("drop", "Dropout")]))
     )
     nested = [("", "Net"), ("head", "Sequential"), ("head.0", "Linear"), ("head.1", "Tanh"), ("head.2", "Flatten")]
-    assert_could_not_look(saturated_activation, stuck_output(tmp_path / "c", modules=listed(nested)))
+    assert_skipped(saturated_activation, stuck_output(tmp_path / "c", modules=listed(nested)))
     assert_finds(saturated_activation, stuck_output(tmp_path / "d", modules=listed([*nested[:4], ("drop", "Dropout")])))
 
 
@@ -111,7 +109,7 @@ def test_a_sure_output_is_right_where_nearly_all_targets_are_the_same(tmp_path, 
     facts = LossFacts(id=0, function="binary_cross_entropy", target_mean=positive)
     modules = listed([("", "Net"), ("layers.0", "Linear"), ("probability", "Sigmoid")])
     run = stuck_output(tmp_path / "a", modules=modules, facts=facts)
-    (assert_finds if judged else assert_could_not_look)(saturated_activation, run)
+    (assert_finds if judged else assert_skipped)(saturated_activation, run)
 
 
 def listed(names):
@@ -183,8 +181,8 @@ def test_every_saturated_layer_is_to_be_initialised_and_its_size_is_told(tmp_pat
     finding = assert_finds(saturated_activation, chained(tmp_path / "a", 40.0))
     assert "by the same rule" in finding.actions[0].text
     assert finding.actions[0].code.count("nn.init.xavier_normal_") == 2
-    assert "times as large as Glorot's initialisation" in finding.seen
-    assert "2.weight" in finding.seen
+    assert "times as large as Glorot's initialisation" in finding.explanation
+    assert "2.weight" in finding.explanation
 
 
 def test_it_says_that_nothing_is_learned_only_where_no_learning_does(tmp_path):
@@ -195,4 +193,4 @@ def test_it_says_that_nothing_is_learned_only_where_no_learning_does(tmp_path):
     ):
         samples = [activation(step, 0.9, 2) for step in range(0, 200, 10)]
         run = build_run(tmp_path / str(place), loss=loss, facts=TEN, modules=TANH, samples=samples)
-        assert words in assert_finds(saturated_activation, run).seen
+        assert words in assert_finds(saturated_activation, run).explanation

@@ -5,7 +5,7 @@ from gradaudit.findings import Severity
 from tests.build import build_run
 from tests.diagnosers.runs import falling
 from tests.diagnosers.sick_facts import normalized
-from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
 
 
 def test_sixteen_examples_are_quiet(tmp_path):
@@ -20,16 +20,16 @@ def test_a_model_without_it_is_not_judged(tmp_path):
 
 
 def test_behind_a_convolution_the_positions_count_and_are_not_recorded(tmp_path):
-    assert "4 examples" in assert_could_not_look(rule, normalized(tmp_path / "a", kind="BatchNorm2d", before="Conv2d"))
-    assert_could_not_look(rule, normalized(tmp_path / "b", before="Conv1d"))
+    assert "4 examples" in assert_skipped(rule, normalized(tmp_path / "a", kind="BatchNorm2d", before="Conv2d"))
+    assert_skipped(rule, normalized(tmp_path / "b", before="Conv1d"))
 
 
 def test_an_unknown_batch_size_cannot_be_judged(tmp_path):
-    assert_could_not_look(rule, normalized(tmp_path / "a", 0))
+    assert_skipped(rule, normalized(tmp_path / "a", 0))
 
 
 def test_frozen_normalisation_is_not_judged(tmp_path):
-    assert_could_not_look(rule, normalized(tmp_path / "a", stats={"update_norm": 0.0, "drift_norm": 0.0}))
+    assert_skipped(rule, normalized(tmp_path / "a", stats={"update_norm": 0.0, "drift_norm": 0.0}))
 
 
 def test_processes_that_share_their_statistics_count_together(tmp_path):

@@ -6,7 +6,7 @@ from gradaudit.schema import ModuleFacts
 from tests.build import build_run
 from tests.diagnosers.runs import falling, healthy
 from tests.diagnosers.sick_wiring import DROPOUT, evaluated_in_training
-from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
 
 
 def test_evaluation_mode_is_quiet(tmp_path):
@@ -26,17 +26,17 @@ def test_a_model_on_which_the_mode_has_no_effect_is_not_judged(tmp_path):
 
 
 def test_training_data_looked_at_in_training_mode_is_not_judged(tmp_path):
-    assert_could_not_look(train_mode_evaluation, evaluated_in_training(tmp_path / "a", split="train"))
+    assert_skipped(train_mode_evaluation, evaluated_in_training(tmp_path / "a", split="train"))
 
 
 def test_a_run_without_evaluations_or_modes_could_not_be_looked_at(tmp_path):
-    assert_could_not_look(train_mode_evaluation, build_run(tmp_path / "a", loss=falling()))
-    assert_could_not_look(train_mode_evaluation, evaluated_in_training(tmp_path / "b", -1))
+    assert_skipped(train_mode_evaluation, build_run(tmp_path / "a", loss=falling()))
+    assert_skipped(train_mode_evaluation, evaluated_in_training(tmp_path / "b", -1))
 
 
 def test_validation_in_training_mode_is_a_warning(tmp_path):
     finding = assert_finds(train_mode_evaluation, evaluated_in_training(tmp_path / "a"), Severity.WARNING)
-    assert finding.measuring, "the training itself is as it was"
+    assert finding.is_measurement_issue, "the training itself is as it was"
     assert finding.title == "Evaluation in training mode"
     assert "10 of 10 evaluations of the validation loss" in finding.headline
     assert [measure.value for measure in finding.measures] == [1.0]

@@ -9,7 +9,7 @@ from gradaudit.schema import LossFacts
 from tests.build import build_run, write_table
 from tests.diagnosers.runs import TEN, falling, healthy
 from tests.diagnosers.sick import divided_twice
-from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_skipped
 
 SIZES = numpy.where(numpy.arange(200) % 10 == 9, 2, 50)
 
@@ -36,7 +36,9 @@ def test_sums_weights_and_further_terms_are_quiet(tmp_path):
 
 def test_a_weight_beside_the_mean_changes_nothing(tmp_path):
     finding = assert_finds(twice_averaged_loss, of_sizes(tmp_path / "half", 0.5 / SIZES), Severity.WARNING)
-    assert "the differentiated loss is cross_entropy, times 0.5, divided by the number of examples" in finding.seen
+    assert (
+        "the differentiated loss is cross_entropy, times 0.5, divided by the number of examples" in finding.explanation
+    )
 
 
 def test_batches_of_one_size_leave_it_open(tmp_path):
@@ -45,7 +47,7 @@ def test_batches_of_one_size_leave_it_open(tmp_path):
 
 def test_a_loss_that_was_not_seen_cannot_be_compared(tmp_path):
     run = build_run(tmp_path / "a", loss=falling(), facts=TEN, steps={"objective": numpy.nan})
-    assert_could_not_look(twice_averaged_loss, run)
+    assert_skipped(twice_averaged_loss, run)
 
 
 def test_a_small_last_batch_makes_it_a_warning(tmp_path):
@@ -54,7 +56,7 @@ def test_a_small_last_batch_makes_it_a_warning(tmp_path):
     assert finding.title == "Loss averaged twice"
     assert finding.headline.startswith("A batch of 2 counts 25 times as much as one of 50")
     assert finding.measures[1].value == 25
-    assert "The smallest has 2, first at step 9" in finding.seen
+    assert "The smallest has 2, first at step 9" in finding.explanation
     assert finding.actions[1].text.startswith("Divide the learning rate by 50 in exchange, from 0.001 to 2e-5")
 
 
@@ -77,7 +79,7 @@ def test_it_is_the_root_of_what_the_long_steps_do(tmp_path):
     ranked = analyze(run).ranked
     assert [item.diagnoser for item in ranked] == ["twice_averaged_loss"]
     assert ranked[0].finding.severity is Severity.CRITICAL
-    assert "Training then diverges at step 3" in ranked[0].finding.seen
+    assert "Training then diverges at step 3" in ranked[0].finding.explanation
     assert {item.diagnoser for item in ranked[0].consequences} >= {"learning_rate_too_high"}
 
 

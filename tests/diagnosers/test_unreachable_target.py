@@ -9,7 +9,7 @@ from gradaudit.schema import LossFacts
 from tests.build import build_run
 from tests.diagnosers.runs import HEALTHY_WITH, TEN, falling, flat, healthy
 from tests.diagnosers.sick_layers import out_of_reach
-from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
 
 
 def test_targets_between_zero_and_one_are_reached_by_a_sigmoid(tmp_path: Path) -> None:
@@ -28,13 +28,13 @@ def test_logits_are_bounded_by_nothing(tmp_path: Path) -> None:
 def test_standardised_targets_fit_a_tanh_and_not_a_sigmoid(tmp_path: Path) -> None:
     assert_clean(unreachable_target, out_of_reach(tmp_path / "tanh", "tanh", 0.0, 1.0))
     finding = assert_finds(unreachable_target, out_of_reach(tmp_path / "a", "sigmoid", 0.0, 1.0), Severity.WARNING)
-    assert "stays at 0.382 or above" in finding.seen
-    assert "38 %" in finding.seen
+    assert "stays at 0.382 or above" in finding.explanation
+    assert "38 %" in finding.explanation
 
 
 def test_a_record_without_the_operation_cannot_be_judged(tmp_path: Path) -> None:
     run = build_run(tmp_path / "a", loss=falling(), facts=LossFacts(id=0, function="mse_loss"))
-    assert "not seen" in assert_could_not_look(unreachable_target, run)
+    assert "not seen" in assert_skipped(unreachable_target, run)
 
 
 def test_classes_have_no_range(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_targets_far_above_a_sigmoid_are_critical(tmp_path: Path) -> None:
     assert "the targets have mean 45 and standard deviation 20" in finding.headline
     assert finding.measures[0].value == pytest.approx(5.83, abs=0.01), "of the variance"
     assert finding.confidence is Confidence.CERTAIN
-    assert "the loss stays at 2,330 or above" in finding.seen
+    assert "the loss stays at 2,330 or above" in finding.explanation
 
 
 @pytest.mark.parametrize("function", ["mse_loss", "binary_cross_entropy", "cross_entropy"])

@@ -10,7 +10,7 @@ from gradaudit.schema import ModuleFacts
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import TEN, falling, healthy, model_input
 from tests.diagnosers.sick_layers import large_sample, raw_input
-from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_skipped
 
 
 def test_inputs_of_size_one_are_quiet(tmp_path):
@@ -23,12 +23,12 @@ def test_the_healthy_extremes_are_quiet(tmp_path, size):
 
 
 def test_a_layer_that_a_normalisation_follows_says_nothing(tmp_path):
-    assert_could_not_look(unscaled_input, raw_input(tmp_path / "a", 1.0, bias=1e-7))
+    assert_skipped(unscaled_input, raw_input(tmp_path / "a", 1.0, bias=1e-7))
 
 
 def test_a_layer_without_a_bias_says_nothing(tmp_path):
     tensors = [tensor for tensor in linear_stack() if tensor.name != "layers.0.bias"]
-    assert_could_not_look(unscaled_input, build_run(tmp_path / "a", loss=falling(), tensors=tensors, facts=TEN))
+    assert_skipped(unscaled_input, build_run(tmp_path / "a", loss=falling(), tensors=tensors, facts=TEN))
 
 
 def test_a_frozen_first_layer_says_nothing_of_the_inputs(tmp_path):
@@ -36,12 +36,12 @@ def test_a_frozen_first_layer_says_nothing_of_the_inputs(tmp_path):
         msgspec.structs.replace(tensor, requires_grad=tensor.id > 1, optimizer=0 if tensor.id > 1 else -1)
         for tensor in linear_stack()
     ]
-    assert_could_not_look(unscaled_input, raw_input(tmp_path / "a", tensors=tensors))
+    assert_skipped(unscaled_input, raw_input(tmp_path / "a", tensors=tensors))
 
 
 def test_a_single_output_says_nothing(tmp_path):
     tensors = [msgspec.structs.replace(t, shape=[1, 32] if t.role == "weight" else [1]) for t in linear_stack(1)]
-    assert_could_not_look(unscaled_input, raw_input(tmp_path / "a", tensors=tensors))
+    assert_skipped(unscaled_input, raw_input(tmp_path / "a", tensors=tensors))
 
 
 def test_one_step_with_hardly_any_gradient_of_the_bias_is_quiet(tmp_path):
@@ -65,7 +65,7 @@ def test_a_layer_that_starts_at_zero_says_nothing(tmp_path):
     gradient = numpy.full((200, 8), 0.1)
     gradient[:, 0] = 100
     stats = {"weight_norm": weight, "gradient_norm": gradient}
-    assert_could_not_look(unscaled_input, build_run(tmp_path / "a", loss=falling(), stats=stats, facts=TEN))
+    assert_skipped(unscaled_input, build_run(tmp_path / "a", loss=falling(), stats=stats, facts=TEN))
 
 
 def test_sampled_inputs_overrule_the_estimate(tmp_path):
@@ -99,7 +99,7 @@ def _behind(shape, path, size):
 
 
 def test_a_matrix_that_may_be_a_layer_of_its_own_hides_the_ones_behind_it(tmp_path):
-    assert_could_not_look(unscaled_input, _behind([16, 32], tmp_path / "a", 100.0))
+    assert_skipped(unscaled_input, _behind([16, 32], tmp_path / "a", 100.0))
 
 
 def test_small_inputs_behind_a_table_of_positions_are_quiet(tmp_path):
@@ -140,14 +140,14 @@ def test_large_amounts_are_told_from_a_normalisation_by_the_modules(tmp_path):
     layers = [ModuleFacts(id=0, name="layers.0", module_class="Linear")]
     assert_finds(unscaled_input, raw_input(tmp_path / "a", 9e4, modules=layers), Severity.WARNING)
     norm = ModuleFacts(id=1, name="norm", module_class="BatchNorm1d", batch_norm=True)
-    assert_could_not_look(unscaled_input, raw_input(tmp_path / "b", 9e4, modules=[*layers, norm]))
+    assert_skipped(unscaled_input, raw_input(tmp_path / "b", 9e4, modules=[*layers, norm]))
 
 
 def test_the_rounding_of_a_key_projection_is_no_size(tmp_path):
     layers = [ModuleFacts(id=0, name="", module_class="Attention"),
               ModuleFacts(id=1, name="layers.0", module_class="Linear")]  # fmt: skip
-    assert_could_not_look(unscaled_input, raw_input(tmp_path / "a", 1.0, bias=1e-6, modules=layers))
-    assert_could_not_look(unscaled_input, raw_input(tmp_path / "b", 1.0, bias=1e-6, modules=layers[1:]))
+    assert_skipped(unscaled_input, raw_input(tmp_path / "a", 1.0, bias=1e-6, modules=layers))
+    assert_skipped(unscaled_input, raw_input(tmp_path / "b", 1.0, bias=1e-6, modules=layers[1:]))
 
 
 def test_a_net_that_dies_at_once_is_judged_by_the_steps_before(tmp_path):
@@ -165,7 +165,7 @@ def test_a_large_sampled_input_is_a_warning(tmp_path):
         "The inputs of the model reach 255 at step 0; its initial weights are made for a size of 1"
     )
     assert finding.measures[0].value == 255
-    assert "differ by a factor of 3,000" in finding.seen
+    assert "differ by a factor of 3,000" in finding.explanation
     assert isinstance(finding.evidence[0], Numbers)
 
 

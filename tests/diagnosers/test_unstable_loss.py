@@ -10,9 +10,9 @@ from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick_weights import climbing, swinging
 from tests.diagnosers.verbs import (
     assert_clean,
-    assert_could_not_look,
     assert_finds,
     assert_not_applicable,
+    assert_skipped,
 )
 
 
@@ -70,14 +70,14 @@ FALLING = [
 def test_a_loss_that_climbs_back_alone_is_a_note(tmp_path):
     """The error of a value function rises with the values, and that of harder data with the data."""
     finding = assert_finds(unstable_loss, climbing(tmp_path / "a"), Severity.NOTE)
-    assert "from step 2" in finding.seen
+    assert "from step 2" in finding.explanation
     assert_finds(unstable_loss, climbing(tmp_path / "b", evaluations=FALLING), Severity.NOTE)
 
 
 def test_a_rate_that_was_raised_is_why_the_loss_climbs_back(tmp_path):
     steps = {"learning_rate": [[1e-3 if step < 300 else 1e-2] for step in range(400)]}
     finding = assert_finds(unstable_loss, climbing(tmp_path / "a", evaluations=RISING, steps=steps), Severity.NOTE)
-    assert "and 0.01 at the end" in finding.seen
+    assert "and 0.01 at the end" in finding.explanation
 
 
 def test_a_loss_that_climbs_back_with_the_held_out_one_is_a_warning(tmp_path):
@@ -100,7 +100,7 @@ def test_a_loss_that_hardly_fell_cannot_climb_back(tmp_path):
 
 
 def test_short_runs_cannot_be_judged(tmp_path):
-    assert_could_not_look(unstable_loss, build_run(tmp_path / "a", loss=falling(199)))
+    assert_skipped(unstable_loss, build_run(tmp_path / "a", loss=falling(199)))
 
 
 @pytest.mark.parametrize("period", [2, 7, 20])

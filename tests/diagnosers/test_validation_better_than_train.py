@@ -6,7 +6,7 @@ from gradaudit.schema import LossFacts
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, healthy
 from tests.diagnosers.sick_facts import DROPOUT, NET, easy_validation
-from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
 
 
 def test_a_held_out_loss_above_the_training_loss_is_quiet(tmp_path):
@@ -19,7 +19,7 @@ def test_a_little_below_is_quiet(tmp_path):
 
 def test_smoothing_raises_the_training_loss_and_is_not_compared(tmp_path):
     facts = msgspec.structs.replace(TEN, label_smoothing=0.1)
-    assert_could_not_look(rule, easy_validation(tmp_path / "a", facts=facts))
+    assert_skipped(rule, easy_validation(tmp_path / "a", facts=facts))
 
 
 def test_dropout_raises_the_training_loss_and_may_double_it(tmp_path):
@@ -30,13 +30,13 @@ def test_dropout_that_takes_most_of_what_is_learned_is_a_note(tmp_path):
     finding = assert_finds(rule, easy_validation(tmp_path / "a", 0.8, modules=DROPOUT), Severity.NOTE)
     assert finding.measures[1].option == "noise"
     assert finding.measures[1].value > 0.7
-    assert "Augmented training data or a leak look the same" in finding.seen
+    assert "Augmented training data or a leak look the same" in finding.explanation
     assert any("Halve the dropout" in action.text for action in finding.actions)
 
 
 def test_few_evaluations_cannot_be_judged(tmp_path):
-    assert "2 finite evaluations" in assert_could_not_look(rule, easy_validation(tmp_path / "a", every=50))
-    assert_could_not_look(rule, build_run(tmp_path / "b", loss=falling()))
+    assert "2 finite evaluations" in assert_skipped(rule, easy_validation(tmp_path / "a", every=50))
+    assert_skipped(rule, build_run(tmp_path / "b", loss=falling()))
 
 
 def test_losses_of_unknown_level_are_not_judged(tmp_path):
@@ -54,4 +54,4 @@ def test_augmentation_is_the_first_thing_to_ask_after(tmp_path):
     """Examples that are in both sets make the losses alike; they put none below the other."""
     finding = assert_finds(rule, easy_validation(tmp_path / "a"))
     assert finding.actions[0].text.startswith("If the training data is augmented or mixed, this is as it should be")
-    assert "training inputs are harder, as augmentation and mixup make them" in finding.seen
+    assert "training inputs are harder, as augmentation and mixup make them" in finding.explanation

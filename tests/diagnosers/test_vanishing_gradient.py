@@ -4,13 +4,13 @@ import pytest
 
 from gradaudit.diagnosers.exploding_gradient import exploding_gradient
 from gradaudit.diagnosers.layer_imbalance import layer_imbalance
-from gradaudit.diagnosers.vanishing_gradient import vanishing_gradient
+from gradaudit.diagnosers.vanishing_gradient import Vanishing, vanishing_gradient
 from gradaudit.findings import Dots, Severity
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat, healthy, parameters
 from tests.diagnosers.sick import uneven
 from tests.diagnosers.sick_gradients import sloped
-from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped, judged
 
 
 def nets(path, modules, gradient):
@@ -51,7 +51,7 @@ def test_layers_behind_a_dead_one_have_no_gradient_and_no_slope(tmp_path):
 
 def test_three_layers_and_a_late_record_cannot_be_judged(tmp_path):
     assert_not_applicable(vanishing_gradient, build_run(tmp_path / "a", loss=falling(), tensors=parameters(3)))
-    assert_could_not_look(vanishing_gradient, build_run(tmp_path / "b", loss=falling(), recorded=[50, 199]))
+    assert_skipped(vanishing_gradient, build_run(tmp_path / "b", loss=falling(), recorded=[50, 199]))
 
 
 def test_two_nets_side_by_side_are_no_chain(tmp_path):
@@ -69,11 +69,13 @@ def test_a_chain_of_named_parts_fades_over_both(tmp_path):
 
 
 def test_a_fading_gradient_is_a_warning(tmp_path):
-    finding = assert_finds(vanishing_gradient, sloped(tmp_path / "a"), Severity.WARNING)
-    assert finding.title == "Vanishing gradient"
-    assert finding.headline == "The gradient becomes 19,300 times smaller on its way back through 8 layers"
-    assert finding.measures[0].value == pytest.approx(numpy.log10(19_300), abs=0.01)
-    assert finding.tensors[0] == "layers.0.weight"
+    run = sloped(tmp_path / "a")
+    found = judged(vanishing_gradient, run, Vanishing)
+    assert 10**found.slope.drop == pytest.approx(19_300, rel=0.01)
+    assert len(found.slope.columns) == 8
+    assert found.weakest == ("layers.0.weight", "layers.1.weight", "layers.2.weight")
+    finding = assert_finds(vanishing_gradient, run, Severity.WARNING)
+    assert finding.measures[0].value == found.slope.drop
     dots = finding.evidence[0]
     assert isinstance(dots, Dots)
     assert [dot.flagged for dot in dots.dots][1:4] == [True, True, False]
@@ -91,9 +93,9 @@ def test_a_branch_is_found_inside_a_model_without_a_slope(tmp_path):
     ]
     gradient = numpy.concatenate([numpy.full(6, 0.1), numpy.logspace(-5, 0, 6)])
     run = build_run(tmp_path / "a", loss=falling(), tensors=tensors, stats={"gradient_norm": gradient}, facts=TEN)
-    finding = assert_finds(vanishing_gradient, run)
-    assert "of 6 weight layers in b." in finding.seen
-    assert {name.partition(".")[0] for name in finding.tensors} == {"b"}
+    found = judged(vanishing_gradient, run, Vanishing)
+    assert (found.slope.branch, len(found.slope.columns)) == ("b", 6)
+    assert {name.partition(".")[0] for name in found.weakest} == {"b"}
 
 
 def test_it_is_said_once_and_not_as_an_imbalance_too(tmp_path):

@@ -1,6 +1,6 @@
-"""What a test says of a diagnoser: one verb for each face of an outcome."""
+"""What a test says of a diagnoser: one verb for each status of an outcome, and what its check found, in numbers."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 from gradaudit.audit.result import Outcome
 from gradaudit.audit.runner import examine
@@ -8,12 +8,23 @@ from gradaudit.diagnoser import Diagnoser
 from gradaudit.findings import Finding, Severity
 from gradaudit.reading.run import Run
 
+Kind = TypeVar("Kind")
 
-def _outcome(diagnoser: Diagnoser, run: Run, face: str, thresholds: dict[str, Any]) -> Outcome:
+
+def judged(diagnoser: Diagnoser, run: Run, kind: type[Kind], **thresholds: float) -> Kind:
+    """The one thing of this kind that its check finds, before it is put into words."""
+    subjects = [run] if diagnoser.per == "run" else run.trainings
+    found = [one for subject in subjects for one in diagnoser.judge(subject, thresholds)]
+    of_kind = [one for one in found if isinstance(one, kind)]
+    assert len(of_kind) == 1, f"{diagnoser.name} finds {[type(one).__name__ for one in found]}, not one {kind.__name__}"
+    return of_kind[0]
+
+
+def _outcome(diagnoser: Diagnoser, run: Run, status: str, thresholds: dict[str, Any]) -> Outcome:
     outcome = examine(diagnoser, run, thresholds)
     headlines = [finding.headline for finding in outcome.findings]
     detail = outcome.traceback or outcome.measured or outcome.reason or headlines
-    assert outcome.face == face, f"{diagnoser.name} is {outcome.face}, not {face}: {detail}"
+    assert outcome.status == status, f"{diagnoser.name} is {outcome.status}, not {status}: {detail}"
     return outcome
 
 
@@ -40,9 +51,9 @@ def assert_not_applicable(diagnoser: Diagnoser, run: Run, **thresholds: float) -
     return _outcome(diagnoser, run, "not_applicable", thresholds).reason
 
 
-def assert_could_not_look(diagnoser: Diagnoser, run: Run, **thresholds: float) -> str:
+def assert_skipped(diagnoser: Diagnoser, run: Run, **thresholds: float) -> str:
     """Not recorded or too short; returns the reason. It says how to enable it."""
-    outcome = _outcome(diagnoser, run, "could_not_look", thresholds)
+    outcome = _outcome(diagnoser, run, "skipped", thresholds)
     assert outcome.enable
     return outcome.reason
 
@@ -50,4 +61,4 @@ def assert_could_not_look(diagnoser: Diagnoser, run: Run, **thresholds: float) -
 def without_finding(diagnoser: Diagnoser, run: Run, **thresholds: float) -> None:
     """Whatever the reason, it reports nothing and did not fail."""
     outcome = examine(diagnoser, run, thresholds)
-    assert outcome.face not in ("found", "failed"), outcome.traceback or [f.headline for f in outcome.findings]
+    assert outcome.status not in ("found", "failed"), outcome.traceback or [f.headline for f in outcome.findings]

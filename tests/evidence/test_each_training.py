@@ -5,7 +5,7 @@ import numpy
 import pandas
 
 from gradaudit.evidence.each_training import each_training
-from gradaudit.findings import Clean, Confidence, CouldNotLook, Finding, NotApplicable, Severity, Span, Verdict
+from gradaudit.findings import Clean, Confidence, Finding, NotApplicable, Severity, Skipped, Span, Verdict
 from gradaudit.reading.run import Run, load
 from gradaudit.schema import OptimizerFacts
 from gradaudit.training import Training
@@ -13,7 +13,11 @@ from tests.build import build_run, write_table
 from tests.diagnosers.runs import falling
 
 FOUND = Finding(
-    severity=Severity.NOTE, confidence=Confidence.LOW, headline="It falls 3 times", seen=".", span=Span(first=0, last=1)
+    severity=Severity.NOTE,
+    confidence=Confidence.LOW,
+    headline="It falls 3 times",
+    explanation=".",
+    span=Span(first=0, last=1),
 )
 
 
@@ -46,7 +50,7 @@ def test_what_is_found_and_what_is_clean_name_their_optimizer(tmp_path):
 
 def test_reasons_not_to_look_count_where_nobody_could(tmp_path):
     run = several(tmp_path, 3)
-    short, none = CouldNotLook(reason="too short", enable="train"), NotApplicable(reason="no table")
+    short, none = Skipped(reason="too short", enable="train"), NotApplicable(reason="no table")
     assert said(run, {0: short, 1: none, 2: short}) == [short, none, short]
     assert said(run, {0: short, 1: Clean(measured="1"), 2: none}) == [Clean(measured="1 (optimizer 1)")]
 

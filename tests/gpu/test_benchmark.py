@@ -36,7 +36,7 @@ def test_what_is_kept_on_the_device_is_below_two_percent_of_gpt_2():
         model = GPT()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     others = set(map(id, tensors()))
-    plan, parameters = TensorTable(Observers(lambda: 0, print), [model]).plan_for(optimizer)
+    plan, parameters = TensorTable(Observers(lambda: 0, print), [model]).parameter_set(optimizer)
     ring = Ring(len(parameters), WIDTH, device)
     kept = {thing for thing in tensors() if id(thing) not in others and thing._base is None} | set(ring._halves)
     assert plan.counters

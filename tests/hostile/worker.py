@@ -100,7 +100,7 @@ def report_faults(file: Path):
         yield f"writes no JSON: {error}"
         return
     for outcome in audit["outcomes"]:
-        if outcome["face"] == "failed":
+        if outcome["status"] == "failed":
             yield f"fails in {outcome['diagnoser']}: {outcome['traceback'][-1500:]}"
 
 

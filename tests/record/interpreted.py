@@ -11,13 +11,13 @@ import torch
 
 from gradaudit.record.measure.device import DeviceStatistics, probed_columns
 from gradaudit.record.measure.probe import COLUMNS as COLUMNS_OF_PROBE
-from gradaudit.record.measure.probe import Probe
+from gradaudit.record.measure.probe import ParameterSampler
 from tests.record.gradients import gradients, mixed, poisoned
 
 
 def statistics_of(parameters: list[torch.Tensor], steps: int) -> DeviceStatistics:
     """What a CUDA device would be measured with, on the CPU."""
-    return DeviceStatistics(parameters, Probe(parameters), steps)
+    return DeviceStatistics(parameters, ParameterSampler(parameters), steps)
 
 
 def rows(statistics: DeviceStatistics, *steps: list[torch.Tensor | None]) -> numpy.ndarray:
@@ -47,7 +47,7 @@ def probed() -> dict[str, numpy.ndarray]:
     """Three steps of a probe, and the columns that `Probe` itself gives for them."""
     statistics = statistics_of(parameters := probed_parameters(), 4)
     ours, theirs = [], []
-    probe = Probe(parameters)
+    probe = ParameterSampler(parameters)
     for step, changes in enumerate(probed_gradients(parameters)):
         slot = statistics.measure(changes)
         assert statistics.sample_before_step(slot, parameters)

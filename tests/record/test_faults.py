@@ -82,8 +82,8 @@ OBSERVED = [
     (tensors, "RowCounter", "embedding rows and outputs"),
     (tensors, "OutputCounter", "embedding rows and outputs"),
     (rows.Snapshot, "row", "embedding rows and outputs"),
-    (tensors.Plan, "sample_before_step", "weight and update statistics"),
-    (tensors.Plan, "sample_after_step", "weight and update statistics"),
+    (tensors.ParameterSet, "sample_before_step", "weight and update statistics"),
+    (tensors.ParameterSet, "sample_after_step", "weight and update statistics"),
     (hands.Hands, "before", "trainings by hand"),
     (hands.Hands, "on_clip", "trainings by hand"),
     (hands.Hands, "on_step", "trainings by hand"),
@@ -319,7 +319,7 @@ def test_a_slow_disk_is_never_waited_for(tmp_path, monkeypatch):
                 functional.cross_entropy(model(x), y).backward()
                 optimizer.step()
                 started = time.perf_counter()
-                session.current().hand_over()
+                session.current().flush()
                 waited.append(time.perf_counter() - started)
             assert len(session.current().waiting.steps) == 300
             assert len(session.current().waiting.events) <= 256

@@ -97,7 +97,7 @@ def test_nothing_is_fetched_while_a_graph_is_captured(tmp_path):
             assert (live(run, "events"), looked._given) == ([], 0.0)
         finally:
             looked._given = given
-            session.go_on()
+            session.resume()
         (row,) = until(lambda: live(run, "events"))
         assert row["message"] == "waits"
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gradaudit.record.measure.on_device import measure_on_device
-from gradaudit.record.measure.probe import Probe, stride_for
+from gradaudit.record.measure.probe import ParameterSampler, stride_for
 from gradaudit.record.measure.rows import _rows_with_a_value
 from gradaudit.record.measure.stats import COLUMNS, measure
 from tests.record.gradients import exact, gradients
@@ -90,7 +90,7 @@ def test_probe_strides_share_no_factor_with_a_row():
 def test_probe_is_exact_for_small_tensors_and_close_for_large_ones():
     generator = torch.Generator().manual_seed(0)
     parameters = [torch.randn(16, 3, generator=generator), torch.zeros(0), torch.randn(2000, 300, generator=generator)]
-    probe = Probe(parameters)
+    probe = ParameterSampler(parameters)
     probe.before(parameters, parameters)
     norms = probe.after(parameters)["weight_norm"]
     assert norms[0] == pytest.approx(float(parameters[0].norm()), rel=1e-6)

@@ -79,7 +79,7 @@ def test_a_thread_that_never_leaves_ends_the_recording_and_not_the_training(
     begin(tmp_path / "run")
     for _ in range(3):
         step(*trained)
-    session.current().hand_over()
+    session.current().flush()
     with Inside():
         started = time.monotonic()
         for _ in range(3):
@@ -98,7 +98,7 @@ def test_a_thread_that_never_leaves_does_not_keep_the_process_from_ending(
     begin(tmp_path / "run")
     for _ in range(3):
         step(*trained)
-    session.current().hand_over()
+    session.current().flush()
     with Inside():
         started = time.monotonic()
         session.leave(7)

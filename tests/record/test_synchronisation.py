@@ -69,7 +69,7 @@ def watched():
             yield waits, recording.files.steps
             assert session.current() is not None, f"the recording gave up: {waits.found}"
             assert not recording.observers.disabled, f"an observer gave up: {waits.found}"
-            recording.hand_over()
+            recording.flush()
     finally:
         session.unseen = hidden
         session.stop("finished")

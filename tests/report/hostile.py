@@ -29,7 +29,7 @@ PAYLOADS = (
     "line\n::error::boo\r\n",
     "&lt;script&gt;&#x3c;",
 )  # fmt: skip
-KEPT = {"state", "face", "started"}  # closed sets, and a time that is cut to its date
+KEPT = {"state", "status", "started"}  # closed sets, and a time that is cut to its date
 KEPT_OF_A_MEASURE = {"comparison", "unit", "decides"}  # closed sets, too; other values are refused when JSON is read
 
 

@@ -149,8 +149,10 @@ def _gradients(tensors: list[TensorFacts], random: numpy.random.Generator) -> tu
 def sample_outcomes(run: Run) -> list[Outcome]:
     """Findings that nest, and every other face of an outcome."""
 
-    def outcome(name: str, face: Any, **more: Any) -> Outcome:
-        return Outcome(diagnoser=name, face=face, documentation=DOCUMENTATION, thresholds={"patience": 20.0}, **more)
+    def outcome(name: str, status: Any, **more: Any) -> Outcome:
+        return Outcome(
+            diagnoser=name, status=status, documentation=DOCUMENTATION, thresholds={"patience": 20.0}, **more
+        )
 
     return [
         outcome("stale_gradient", "clean", measured="gradients were zeroed before each of 2,000 steps"),
@@ -163,7 +165,7 @@ def sample_outcomes(run: Run) -> list[Outcome]:
         outcome("dead_embedding", "found", findings=[_unused_rows()]),
         outcome("amp_overflow", "not_applicable", reason="the run trains without a GradScaler"),
         outcome("rank_divergence", "not_applicable", reason="the run has one process"),
-        outcome("dead_relu", "could_not_look", reason="the run has no modules", enable="record with --activations"),
+        outcome("dead_relu", "skipped", reason="the run has no modules", enable="record with --activations"),
         outcome("small_batch_normalization", "failed", traceback="Traceback (most recent call last):\nKeyError: 'x'"),
     ]
 
@@ -189,7 +191,8 @@ def _dead_layer(run: Run) -> Finding:
         severity=Severity.CRITICAL,
         confidence=Confidence.CERTAIN,
         headline="One attention layer got a gradient of exactly zero in 2,000 of 2,000 steps",
-        seen="transformer.h.5.attn.c_attn.weight and its bias had a gradient of exactly zero at every step. They hold "
+        explanation="transformer.h.5.attn.c_attn.weight and its bias had a gradient of exactly zero at every step. "
+        "They hold "
         "12,480 parameters, 0.8 % of the model, and are bit for bit what they were at step 0.",
         span=Span(first=0, last=STEPS - 1),
         tensors=list(DEAD),
@@ -240,7 +243,7 @@ def _imbalance(run: Run) -> Finding:
         severity=Severity.WARNING,
         confidence=Confidence.HIGH,
         headline="The gradient shrinks 74-fold on its way to the first block",
-        seen="Per element, the weight matrices of block 11 receive 2.4e-5, those of block 0 only 3.3e-7.",
+        explanation="Per element, the weight matrices of block 11 receive 2.4e-5, those of block 0 only 3.3e-7.",
         span=Span(first=0, last=STEPS - 1),
         tensors=["transformer.h.0.attn.c_attn.weight"],
         evidence=[
@@ -271,7 +274,7 @@ def _burst(run: Run) -> Finding:
         severity=Severity.CRITICAL,
         confidence=Confidence.CERTAIN,
         headline="The loss was NaN for 3 steps from step 1,702 on",
-        seen="transformer.h.8.attn.c_attn.weight was the first tensor with a NaN in its gradient.",
+        explanation="transformer.h.8.attn.c_attn.weight was the first tensor with a NaN in its gradient.",
         span=Span(first=1702, last=1704),
         tensors=["transformer.h.8.attn.c_attn.weight"],
         evidence=[
@@ -314,7 +317,7 @@ def _overfitting(run: Run) -> Finding:
         severity=Severity.WARNING,
         confidence=Confidence.HIGH,
         headline=f"Validation loss was best at step {evaluation.x[best]:,.0f} and rose by {y[-1] - y[best]:.2f} since",
-        seen=f"Validation {y[best]:.2f} to {y[-1]:.2f} while training went on falling.",
+        explanation=f"Validation {y[best]:.2f} to {y[-1]:.2f} while training went on falling.",
         span=Span(first=int(evaluation.x[best]), last=STEPS - 1),
         evidence=[
             Lines(
@@ -359,7 +362,7 @@ def _unused_rows() -> Finding:
         severity=Severity.NOTE,
         confidence=Confidence.CERTAIN,
         headline="100 of 8,192 embedding rows never received a gradient",
-        seen="These tokens are not in the training data.",
+        explanation="These tokens are not in the training data.",
         span=Span(first=0, last=STEPS - 1),
         tensors=["transformer.wte.weight"],
         evidence=evidence,

@@ -73,5 +73,5 @@ def test_the_terminal_report_holds_no_command(hostile_audit: Audit) -> None:
 
 
 def test_colons_stay_readable_in_the_terminal() -> None:
-    paper = terminal.Paper(80, True)
+    paper = terminal.TextLayout(80, True)
     assert paper.shown("a::b ##[command]c") == "a: :b ## [command]c"

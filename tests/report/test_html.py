@@ -26,13 +26,13 @@ from tests.report.parsed import Parsed
 
 SECTIONS = ("Do these first", "The run", "Every layer, every step", "Gradient sizes",
     "Findings", "Passed", "Not applicable",
-            "Could not look", "Could not run", "All parameters", "Run facts", "Glossary")  # fmt: skip
+            "Skipped", "Could not run", "All parameters", "Run facts", "Glossary")  # fmt: skip
 
 
 def without_findings(audit: Audit) -> Audit:
     """The audit with nothing found."""
     calm = [
-        Outcome(diagnoser=one.diagnoser, face="clean", documentation={}, thresholds={}, measured="fine")
+        Outcome(diagnoser=one.diagnoser, status="clean", documentation={}, thresholds={}, measured="fine")
         for one in audit.outcomes
     ]
     return msgspec.structs.replace(audit, outcomes=calm, ranked=[])
@@ -318,7 +318,7 @@ def test_a_run_of_nan_has_a_page(tmp_path: Path, audit: Audit) -> None:
 
 
 def test_the_window_says_how_a_run_ended_and_what_is_not_known(audit: Audit) -> None:
-    short = msgspec.structs.replace(audit, ranked=[], outcomes=audit.with_face("could_not_look"))
+    short = msgspec.structs.replace(audit, ranked=[], outcomes=audit.with_status("skipped"))
     assert title(short).startswith("too little recorded – ")
     assert title(msgspec.structs.replace(short, state="killed")).startswith("killed, too little recorded – ")
     assert title(audit).startswith("2 critical, ")

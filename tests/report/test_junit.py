@@ -45,7 +45,7 @@ def test_what_did_not_look_is_skipped_with_the_reason(audit: Audit) -> None:
     assert {name: element.get("message") for name, element in skipped.items() if element is not None} == {
         "amp_overflow": "not applicable: the run trains without a GradScaler",
         "rank_divergence": "not applicable: the run has one process",
-        "dead_relu": "could not look: the run has no modules. To enable: record with --activations",
+        "dead_relu": "skipped: the run has no modules. To enable: record with --activations",
         "small_batch_normalization": "could not run: KeyError: 'x'",
     }
 

@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from gradaudit.audit.base_rates import BaseRate
-from gradaudit.audit.causes import Ranked
+from gradaudit.audit.causes import RankedFinding
 from gradaudit.audit.result import Audit
 from gradaudit.findings import Severity
 from gradaudit.report import json_file, markdown, terminal
@@ -20,7 +20,7 @@ WORDS = {
 HITS = {Severity.CRITICAL: (0, 41), Severity.WARNING: (2, 42), Severity.NOTE: (9, 43)}
 
 
-def measured(items: list[Ranked]) -> list[Ranked]:
+def measured(items: list[RankedFinding]) -> list[RankedFinding]:
     return [
         msgspec.structs.replace(item, base_rate=rate(item.finding.severity), consequences=measured(item.consequences))
         for item in items

@@ -42,7 +42,7 @@ def test_the_verdict_the_counts_and_every_finding_are_there(audit: Audit) -> Non
 
 
 def test_nothing_found_is_not_called_healthy(audit: Audit) -> None:
-    calm = [outcome for outcome in audit.outcomes if outcome.face != "found"]
+    calm = [outcome for outcome in audit.outcomes if outcome.status != "found"]
     text = markdown.render(msgspec.structs.replace(audit, outcomes=calm, ranked=[]))
     assert "No problem found in 3 checks" in text
     assert "healthy" not in text
@@ -50,7 +50,7 @@ def test_nothing_found_is_not_called_healthy(audit: Audit) -> None:
 
 def test_it_fits_a_comment(audit: Audit) -> None:
     one = audit.ranked[0]
-    finding = msgspec.structs.replace(one.finding, seen="x" * 100_000, headline="y" * 100_000)
+    finding = msgspec.structs.replace(one.finding, explanation="x" * 100_000, headline="y" * 100_000)
     many = [msgspec.structs.replace(one, finding=finding, consequences=[]) for _ in range(500)]
     text = markdown.render(msgspec.structs.replace(audit, ranked=many))
     assert len(text) < 65_536

@@ -12,7 +12,7 @@ from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.reading.run import load
 from gradaudit.schema import DataFacts, LossFacts, OptimizerFacts, TensorFacts
 from gradaudit.signals.evaluation.validation import training_evaluation, validation
-from gradaudit.signals.gradients.finiteness import breakdown, ran_away
+from gradaudit.signals.gradients.finiteness import diverged_before, non_finite_onset
 from gradaudit.signals.layers.layers import comparable_layers, weight_layers
 from gradaudit.signals.loss.constant_predictor import constant_loss, uniform_loss
 from gradaudit.signals.loss.progress import divergence, epochs, not_learning
@@ -20,8 +20,8 @@ from gradaudit.signals.loss.training_loss import adversarial, training_loss
 from gradaudit.signals.updates.learning_rates import peak_rates, recorded_learning_rates
 from gradaudit.signals.updates.ratios import (
     last_half,
+    median_update_ratio,
     step_weights,
-    typical_update,
     update_ratio,
     window,
 )
@@ -55,9 +55,9 @@ def test_two_sides_of_a_game_are_told_from_two_optimizers_of_one_loss(tmp_path):
     assert not adversarial(two_optimizers(tmp_path / "muon and adam", a, a))
     assert not adversarial(two_optimizers(tmp_path / "shared", a, a, shared=True))
     game = training_loss(two_optimizers(tmp_path / "again", a, b).trainings[0])
-    assert "adversarial" in game.unjudged
+    assert "adversarial" in game.not_interpretable
     likelihood = training_loss(two_optimizers(tmp_path / "likelihoods", a, b, "cross_entropy").trainings[0])
-    assert not likelihood.unjudged
+    assert not likelihood.not_interpretable
 
 
 def test_an_optimizer_that_shares_a_backward_pass_shares_its_loss(tmp_path):
@@ -71,7 +71,7 @@ def test_the_start_and_the_end_of_a_loss(tmp_path):
     assert loss.last == pytest.approx(numpy.linspace(10, 0.1, 100)[-10:].mean())
     assert loss.improvement == pytest.approx(1 - loss.last / 10)
     assert loss.kind == "classification"
-    assert loss.unjudged == ""
+    assert loss.not_interpretable == ""
 
 
 def test_even_guesses():
@@ -187,8 +187,8 @@ def test_the_typical_update_leaves_out_what_shrank(tmp_path):
     weight = numpy.ones((10, 8))
     weight[5:] = 0.1
     run = build_run(tmp_path / "a", loss=falling(10), stats={"weight_norm": weight, "update_norm": 0.01})
-    assert typical_update(run.trainings[0])[:5].tolist() == pytest.approx([0.01] * 5)
-    assert numpy.isnan(typical_update(run.trainings[0])[5:]).all()
+    assert median_update_ratio(run.trainings[0])[:5].tolist() == pytest.approx([0.01] * 5)
+    assert numpy.isnan(median_update_ratio(run.trainings[0])[5:]).all()
 
 
 def test_thinned_records_stand_for_the_steps_up_to_the_next(tmp_path):
@@ -235,7 +235,7 @@ def test_the_held_out_split_goes_by_its_name_or_by_being_alone(tmp_path):
 
 
 def test_a_breakdown_of_a_finite_run_is_none(tmp_path):
-    assert breakdown(healthy(tmp_path).trainings[0]) is None
+    assert non_finite_onset(healthy(tmp_path).trainings[0]) is None
 
 
 def test_a_breakdown_that_the_scaler_skipped_is_none(tmp_path):
@@ -243,20 +243,20 @@ def test_a_breakdown_that_the_scaler_skipped_is_none(tmp_path):
     bad[7] = 1
     skipped = numpy.arange(20) == 7
     run = build_run(tmp_path / "a", loss=falling(20), stats={"gradient_inf": bad}, steps={"skipped": skipped})
-    assert breakdown(run.trainings[0]) is None
+    assert non_finite_onset(run.trainings[0]) is None
 
 
 def test_a_breakdown_knows_how_it_came_about(tmp_path):
     loss = flat(40)
     loss[20:] = math.nan
-    calm = breakdown(build_run(tmp_path / "a", loss=loss).trainings[0])
+    calm = non_finite_onset(build_run(tmp_path / "a", loss=loss).trainings[0])
     assert calm is not None
     assert (calm.step, calm.where, calm.what, calm.recovered) == (20, "loss", "NaN", False)
-    assert not ran_away(calm)
+    assert not diverged_before(calm)
     loss[12:20] = 40.0
-    wild = breakdown(build_run(tmp_path / "b", loss=loss).trainings[0])
+    wild = non_finite_onset(build_run(tmp_path / "b", loss=loss).trainings[0])
     assert wild is not None
-    assert ran_away(wild)
+    assert diverged_before(wild)
 
 
 def test_the_folds_of_a_cross_validation_are_not_one_curve(tmp_path):
@@ -282,7 +282,7 @@ def test_a_loss_inside_a_compiled_region_is_named_where_it_is_missed(tmp_path):
     write_table(tmp_path / "rank00000", "steps", steps)
     row = {"time": 0.1, "step": 0, "kind": "compiled", "message": told}
     write_table(tmp_path / "rank00000", "events", pandas.DataFrame([row]))
-    assert training_loss(load(tmp_path).trainings[0]).unjudged == told
+    assert training_loss(load(tmp_path).trainings[0]).not_interpretable == told
     outcome = {each.diagnoser: each for each in analyze(load(tmp_path)).outcomes}
     assert told in outcome["initial_loss_mismatch"].reason
     assert told in outcome["overfitting"].reason

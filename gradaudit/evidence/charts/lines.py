@@ -14,7 +14,7 @@ from gradaudit.signals.layers.layers import weight_layers
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.order_statistics import medians_across
 from gradaudit.signals.smoothing import wide
-from gradaudit.signals.updates.ratios import typical_update
+from gradaudit.signals.updates.ratios import median_update_ratio
 from gradaudit.training import Training
 
 MOST_DOTS = 200  # one a tensor; more would not be told apart
@@ -43,7 +43,7 @@ def training_curve(curve: TrainingCurve) -> Series:
 
 def update_chart(training: Training, caption: str, marks: list[Mark]) -> Lines:
     """The median update-to-weight ratio of the weight layers over the recorded steps."""
-    typical = typical_update(training)
+    typical = median_update_ratio(training)
     bad = bad_weights(training).any(axis=1) & ~numpy.isfinite(typical)
     return Lines(
         title="Update-to-weight ratio",

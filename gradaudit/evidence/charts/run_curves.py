@@ -40,19 +40,19 @@ def gap(run: Run) -> list[Series]:
     return [Series(name=line.name, x=line.x, y=line.y, low=low, high=high, role=line.role)]
 
 
-def pace_steps(run: Run) -> int:
+def update_ratio_steps(run: Run) -> int:
     """How many steps `update_pace` has values of."""
     training = _main_training(run)
     return len(training.matrix("update_norm")) if training is not None else 0
 
 
-def update_pace(run: Run, flagged: set[str]) -> list[Series]:
+def layer_update_ratios(run: Run, flagged: set[str]) -> list[Series]:
     """Update-to-weight ratio of the weight layers over the steps: ribbons of 90 and 50 %, the median, flagged layers.
 
     Of the optimizer with the most layers; empty below `_LEAST_LAYERS` of them.
     """
     training = _main_training(run)
-    chosen = _paced(training) if training is not None else numpy.zeros(0, bool)
+    chosen = _with_update_ratio(training) if training is not None else numpy.zeros(0, bool)
     if training is None or chosen.sum() < _LEAST_LAYERS:
         return []
     ratio = update_ratio(training)[:, chosen]
@@ -77,13 +77,13 @@ def update_pace(run: Run, flagged: set[str]) -> list[Series]:
     return found
 
 
-def typical_pace(run: Run) -> float | None:
+def late_update_ratio(run: Run) -> float | None:
     """Median over the layers of `update_pace` of each one's median update-to-weight ratio in the last half."""
     training = _main_training(run)
     if training is None:
         return None
     late = update_ratio(training)[last_half(training)]
-    return _percentiles(late[:, _paced(training)])[2]
+    return _percentiles(late[:, _with_update_ratio(training)])[2]
 
 
 def _main_training(run: Run) -> Training | None:
@@ -91,7 +91,7 @@ def _main_training(run: Run) -> Training | None:
     return max(run.trainings, key=lambda training: int(weight_layers(training).sum()), default=None)
 
 
-def _paced(training: Training) -> Mask:
+def _with_update_ratio(training: Training) -> Mask:
     """[tensors]: the layers whose pace is drawn; one that started at zero changes by more than it holds."""
     return numpy.asarray(weight_layers(training) & ~zero_start(training))
 

@@ -7,7 +7,7 @@ import numpy
 from gradaudit.evidence.words.module_names import named
 from gradaudit.evidence.words.wording import count, percent, plural
 from gradaudit.findings import Action
-from gradaudit.signals.gradients.finiteness import Breakdown
+from gradaudit.signals.gradients.finiteness import NonFiniteOnset
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.order_statistics import median
 
@@ -24,7 +24,7 @@ for name, module in model.named_modules():
 Odd = Literal["one example", "no example", "all ignored", "small", ""]
 
 
-def odd_batch(broken: Breakdown, *, looked: bool = True) -> tuple[Odd, int, int]:
+def odd_batch(broken: NonFiniteOnset, *, looked: bool = True) -> tuple[Odd, int, int]:
     """What is special about the batch of the first step, how many examples it has, and how many are usual.
 
     Nothing where something else is known to have broken the training, and nobody `looked`.
@@ -76,7 +76,7 @@ def fix_batch(odd: Odd) -> list[Action]:
     return []
 
 
-def first_module(broken: Breakdown) -> str:
+def first_module(broken: NonFiniteOnset) -> str:
     """The first module whose recorded output is not finite at that step; empty where none was recorded."""
     run = broken.training.run
     samples = run.samples
@@ -87,7 +87,7 @@ def first_module(broken: Breakdown) -> str:
     return named(run, names[int(bad["module"].iloc[0])]) if len(bad) and int(bad["module"].iloc[0]) in names else ""
 
 
-def loss_input(broken: Breakdown) -> str:
+def loss_input(broken: NonFiniteOnset) -> str:
     """Whether what went into the loss of that step was finite, in a sentence; empty where it was not sampled."""
     loss = training_loss(broken.training)
     samples = broken.training.run.samples
@@ -104,7 +104,7 @@ def loss_input(broken: Breakdown) -> str:
     return f"The input of {loss.facts.function} was finite, as far as it was sampled."
 
 
-def find_in_forward(broken: Breakdown) -> list[Action]:
+def find_in_forward(broken: NonFiniteOnset) -> list[Action]:
     """How to find where the forward pass breaks; `set_detect_anomaly` names the end of the model instead."""
     at = f"at step {count(broken.step)}"
     module = first_module(broken)
@@ -124,7 +124,7 @@ def find_in_forward(broken: Breakdown) -> list[Action]:
     ]
 
 
-def already_broken(broken: Breakdown) -> tuple[str, list[Action]]:
+def already_broken(broken: NonFiniteOnset) -> tuple[str, list[Action]]:
     """The sentence and the advice for a weight that was not finite when the step began."""
     first = broken.training.steps["global_step"].to_numpy()[:1]
     name = broken.tensors[0] if broken.tensors else "a weight"

@@ -6,8 +6,8 @@ import numpy
 
 from gradaudit.evidence.words.wording import count, fold, number
 from gradaudit.signals.gradients.depth_slope import FIRST_STEPS, Slope, growth_exponent
-from gradaudit.signals.gradients.finiteness import breakdown
-from gradaudit.signals.loss.progress import LEARNED, NO_BETTER, climb, constant_level, divergence, not_learning
+from gradaudit.signals.gradients.finiteness import non_finite_onset
+from gradaudit.signals.loss.progress import LEARNED, NO_BETTER, constant_level, divergence, loss_rebound, not_learning
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.training import Training
 
@@ -29,10 +29,10 @@ def per_layer(profile: Slope) -> str:
     return f"each layer multiplies it by about {number(math.exp(exponent), 2)} (growth exponent {number(exponent, 2)})"
 
 
-def fate(training: Training) -> str:
+def outcome_sentence(training: Training) -> str:
     """What became of a loss of which `learned_nothing` holds, in a sentence that no other finding contradicts."""
     loss = training_loss(training)
-    risen = climb(loss) if numpy.isfinite(loss.values).all() else None
+    risen = loss_rebound(loss) if numpy.isfinite(loss.values).all() else None
     # What falls from a loud start to what always predicting the same gives has learned nothing that could be lost.
     best = NO_BETTER * constant_level(loss)
     learned = risen is not None and risen.gained >= LEARNED and not risen.best >= best
@@ -41,7 +41,7 @@ def fate(training: Training) -> str:
             f"The model has lost what it had learned: the loss starts at {number(loss.first)}, falls to "
             f"{number(risen.best)} and ends at {number(loss.last)}."
         )
-    gone = breakdown(training) is not None or divergence(training) is not None
+    gone = non_finite_onset(training) is not None or divergence(training) is not None
     if not_learning(training) and not gone:
         return "The model has learned nothing."
     return f"The loss starts at {number(loss.first)} and ends at {number(loss.last)}."

@@ -1,22 +1,22 @@
 """What a check of the end of a run says whose records stop before it."""
 
 from gradaudit.evidence.words.wording import count
-from gradaudit.findings import CouldNotLook
+from gradaudit.findings import Skipped
 from gradaudit.signals.run.last_tenth import reaches
 from gradaudit.training import Training
 
 
-def end_unknown(what: str, last: float, steps: float) -> CouldNotLook | None:
+def end_unknown(what: str, last: float, steps: float) -> Skipped | None:
     """What a check of the end of a run says whose records stop before its last tenth; None where they do not."""
     if reaches(last, steps):
         return None
-    return CouldNotLook(
+    return Skipped(
         reason=f"{what} were last recorded at step {count(last)} of {count(steps - 1)}: how the run ends is not known",
         enable="record more often: --every 1, or a larger --budget",
     )
 
 
-def weights_at_the_end(training: Training) -> CouldNotLook | None:
+def weights_at_the_end(training: Training) -> Skipped | None:
     """The same of the statistics of tensors, in the optimizer's own steps."""
     recorded = training.recorded
     return end_unknown("the weights", int(recorded[-1]), int(training.steps["step"].max()) + 1)

@@ -1,17 +1,17 @@
 """What became of a training and how long it was, in words."""
 
 from gradaudit.evidence.words.wording import count, setting
-from gradaudit.signals.gradients.finiteness import breakdown, ran_away
+from gradaudit.signals.gradients.finiteness import diverged_before, non_finite_onset
 from gradaudit.signals.loss.progress import divergence, not_learning
 from gradaudit.training import Training
 
 _LEAST_TOLD = 0.01  # epochs
 
 
-def harm_done(training: Training) -> str:
+def divergence_sentence(training: Training) -> str:
     """What became of the training, when it is bad enough to call the start its cause; else nothing."""
-    broken = breakdown(training)
-    if broken is not None and ran_away(broken):
+    broken = non_finite_onset(training)
+    if broken is not None and diverged_before(broken):
         return f"Training diverges to NaN or infinity at step {count(broken.step)}."
     away = divergence(training)
     if away is not None:

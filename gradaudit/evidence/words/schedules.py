@@ -3,14 +3,14 @@
 from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.wording import count, number, percent, setting
 from gradaudit.findings import Action, Measure
-from gradaudit.signals.loss.plateaus import UNFINISHED, WORTH, Starved, hardly_begun, still_falling
+from gradaudit.signals.loss.plateaus import UNFINISHED, WORTH, EarlyDecay, hardly_begun, still_falling
 from gradaudit.signals.loss.training_loss import training_loss
+from gradaudit.signals.updates.increasing_schedule import IncreasingSchedule, sound
 from gradaudit.signals.updates.learning_rates import same_rate
-from gradaudit.signals.updates.rising_rate import RisingRate, sound
 from gradaudit.training import Training
 
 
-def falling_until(gone: Starved, unfinished: float = UNFINISHED, option: str = "") -> list[Measure]:
+def falling_until(gone: EarlyDecay, unfinished: float = UNFINISHED, option: str = "") -> list[Measure]:
     """What tells that the loss was still falling while the learning rate decayed."""
     what = "fall over the second half of the summed learning rate, of the first loss"
     far = Measure(
@@ -32,7 +32,7 @@ def falling_until(gone: Starved, unfinished: float = UNFINISHED, option: str = "
     ]
 
 
-def fall_in_words(training: Training, gone: Starved, unfinished: float = UNFINISHED) -> str:
+def fall_in_words(training: Training, gone: EarlyDecay, unfinished: float = UNFINISHED) -> str:
     """What the loss did while the learning rate decayed, and since."""
     loss = training_loss(training)
     if hardly_begun(gone, unfinished):
@@ -49,7 +49,7 @@ def fall_in_words(training: Training, gone: Starved, unfinished: float = UNFINIS
     )
 
 
-def hold(training: Training, rise: RisingRate) -> Action:
+def hold(training: Training, rise: IncreasingSchedule) -> Action:
     """The one advice of all findings about a rate that rises too far."""
     most, steps = sound(rise), len(training.steps)
     top = setting(float(most[0])) if same_rate(most) else f"[{', '.join(setting(float(rate)) for rate in most)}]"

@@ -3,7 +3,7 @@
 from gradaudit.evidence.words.wording import count
 from gradaudit.signals.loss.first_crossings import Crossings
 from gradaudit.signals.loss.training_loss import TrainingLoss
-from gradaudit.signals.updates.learning_rates import optimizer_class, scale_free
+from gradaudit.signals.updates.learning_rates import is_adaptive, optimizer_class
 from gradaudit.training import Training
 
 
@@ -16,7 +16,7 @@ def order_in_words(training: Training, loss: TrainingLoss, crossings: Crossings)
     name = optimizer_class(training)
     match crossings.first:
         case "update":
-            moments = f"the moments of {name} were stale" if scale_free(training) else "momentum had built up"
+            moments = f"the moments of {name} were stale" if is_adaptive(training) else "momentum had built up"
             return (
                 f"The updates left their usual size first, at {at(crossings.update)}, before the loss at "
                 f"{at(crossings.loss)} and the gradient at {at(crossings.gradient)}: {moments}."

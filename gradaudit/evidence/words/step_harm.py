@@ -6,12 +6,12 @@ import numpy
 
 from gradaudit.evidence.words.wording import count, factor, number, percent, setting
 from gradaudit.findings import Measure, Severity
-from gradaudit.signals.gradients.finiteness import breakdown, ran_away
+from gradaudit.signals.gradients.finiteness import diverged_before, non_finite_onset
 from gradaudit.signals.loss.progress import constant_level, divergence, not_learning, other_scale
 from gradaudit.signals.loss.progress import epochs as epochs_of
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 from gradaudit.signals.order_statistics import largest, median
-from gradaudit.signals.updates.learning_rates import climbs
+from gradaudit.signals.updates.learning_rates import maximizes
 from gradaudit.training import Training
 
 _SIZE = "largest median update-to-weight ratio"
@@ -20,10 +20,10 @@ _DEVIATIONS = 4.0  # standard deviations from batch to batch, on a logarithmic s
 
 def symptom(training: Training, epochs: float, steps: float) -> tuple[str, int]:
     """How training fails, in a sentence, and from which global step on; empty when nothing."""
-    broken = breakdown(training)
-    if broken is not None and not broken.recovered and ran_away(broken):
+    broken = non_finite_onset(training)
+    if broken is not None and not broken.recovered and diverged_before(broken):
         return f"The run ends in NaN or infinity, first at step {count(broken.step)}.", broken.step
-    if climbs(training):
+    if maximizes(training):
         return "", 0  # a loss that rises because it is maximized says nothing of the size of the steps
     away = divergence(training)
     if away is not None:

@@ -5,17 +5,17 @@ from gradaudit.evidence.words.wording import count
 from gradaudit.findings import Action, Severity
 from gradaudit.schema import TensorFacts
 from gradaudit.signals.layers.calls import use_of
-from gradaudit.signals.layers.standstill import reason_for_rest
+from gradaudit.signals.layers.unchanged import reason_unchanged
 from gradaudit.training import Training
 
 
-def why_it_rests(training: Training, table: TensorFacts) -> tuple[Severity, str, list[Action]] | None:
+def why_unchanged(training: Training, table: TensorFacts) -> tuple[Severity, str, list[Action]] | None:
     """Why a table did not change: how bad that is, the reason in a sentence, and what to do.
 
     None where it is meant: requires_grad was False at every step, as of a fixed table of positions or of pretrained
     vectors, whether or not the script gave it to the optimizer with all its parameters.
     """
-    match reason_for_rest(training, table):
+    match reason_unchanged(training, table):
         case "frozen" | "fixed" | "copy":
             return None
         case "idle":

@@ -13,7 +13,7 @@ from gradaudit.record.by_hand.rate import UNKNOWN, Solved, solve
 from gradaudit.record.internals import version_of
 from gradaudit.record.measure.stats import COLUMNS
 from gradaudit.record.measuring import measure, measure_update
-from gradaudit.record.observe.tensors import Plan
+from gradaudit.record.observe.tensors import ParameterSet
 from gradaudit.record.storage.step_record import TensorStatistics
 from gradaudit.record.storage.steps import release
 
@@ -31,7 +31,7 @@ class Opened:
         self.crossed = False  # one of torch's optimizers stepped since
         self.time, self.training = 0.0, -1
         self.measured: TensorStatistics | None = None
-        self.plan: Plan | None = None
+        self.plan: ParameterSet | None = None
         self.samples: list[Any] = []
         self._kept: tuple[torch.Tensor, int, torch.Tensor] | None = None  # a gradient, its version and its values
         self._few: list[tuple[int, torch.Tensor, torch.Tensor]] = []  # place, elements of its weights and gradients
@@ -87,9 +87,9 @@ class Opened:
         if not recording.takes(hand):
             return
         # At the end the model may be gone, and the plan that it had is left.
-        plan = self.plan or recording.table.known_plan(hand)
+        plan = self.plan or recording.table.known_parameter_set(hand)
         if plan.parameters() is not None:
-            plan = recording.table.known_plan(hand)
+            plan = recording.table.known_parameter_set(hand)
             hand.identifiers = recording.table.identifiers_of(hand.parameters())
         if not self.complete:
             # Half a measurement reads as weights that are no numbers.

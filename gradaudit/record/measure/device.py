@@ -12,7 +12,7 @@ import torch
 
 from gradaudit.record.measure.on_device import measure_on_device, send
 from gradaudit.record.measure.probe import COLUMNS as COLUMNS_OF_PROBE
-from gradaudit.record.measure.probe import Probe
+from gradaudit.record.measure.probe import ParameterSampler
 from gradaudit.record.measure.ring import SLOTS, Ring, Slot
 from gradaudit.record.measure.sharding import local
 from gradaudit.record.measure.stats import COLUMNS
@@ -26,7 +26,7 @@ _EMPTY = 16  # address of a tensor without elements: nothing is read there, and 
 class DeviceStatistics:
     """Measures fixed parameters that live on one device, and their gradients, into slots of a ring."""
 
-    def __init__(self, parameters: Sequence[torch.Tensor], probe: Probe, slots: int = SLOTS) -> None:
+    def __init__(self, parameters: Sequence[torch.Tensor], probe: ParameterSampler, slots: int = SLOTS) -> None:
         self.device = probe.device
         self.ring = Ring(len(parameters), WIDTH, self.device, slots)
         self.fault, self._told = "", False  # why the kernels cannot be used although Triton is there
@@ -36,11 +36,11 @@ class DeviceStatistics:
         self._index = -1 if self.device.index is None else self.device.index  # as Tensor.get_device says
         self._sent: list[int] = []
         self._aligned: list[bool] = []
-        self._probing: _DeviceProbe | None = None
+        self._probing: _DeviceSampler | None = None
         if self._kernels is not None:
             self._lay_out(self._kernels)
             if not self.addresses_of(parameters)[1]:
-                self._probing = _DeviceProbe(probe, [(dtype, members) for dtype, _, members in self._groups])
+                self._probing = _DeviceSampler(probe, [(dtype, members) for dtype, _, members in self._groups])
 
     def _lay_out(self, kernels: Any) -> None:
         """The chunk table: chunks of one type follow each other, since a type has its own launch."""
@@ -151,10 +151,10 @@ class DeviceStatistics:
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
-class _DeviceProbe:
+class _DeviceSampler:
     """The probe's sample, kept on the device by the kernels."""
 
-    def __init__(self, probe: Probe, groups: Sequence[tuple[torch.dtype, Sequence[int]]]) -> None:
+    def __init__(self, probe: ParameterSampler, groups: Sequence[tuple[torch.dtype, Sequence[int]]]) -> None:
         device = probe.device
         self._kernels = _kernels("probe_kernels", device)
         self._groups = [(dtype, send(numpy.array(members, dtype=numpy.int32), device)) for dtype, members in groups]

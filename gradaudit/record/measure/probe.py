@@ -52,7 +52,7 @@ def device_of(parameters: Sequence[torch.Tensor]) -> torch.device:
     return next((device for device in devices if device.type != "cpu"), torch.device("cpu"))
 
 
-class Probe:
+class ParameterSampler:
     """The sample of a list of parameters: `before` a step and `after` it. On a device nothing waits.
 
     `scattered` are the positions of tensors of which a step changes a few rows only; they are sampled

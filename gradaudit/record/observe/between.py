@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gradaudit.record.internals import private
-from gradaudit.record.measure.on_host import value_of
+from gradaudit.record.measure.host_loss import value_of
 from gradaudit.record.observe.cleared import (
     CLEARED,
     Gradients,
@@ -25,11 +25,11 @@ from gradaudit.record.observe.gathered import SAMPLED, Gathered
 from gradaudit.record.observe.loaders import batches_of
 from gradaudit.record.observe.loss import losses
 from gradaudit.record.observe.loss.compiled import GraphLoss, Reading, readings
-from gradaudit.record.observe.loss.losses import Call
+from gradaudit.record.observe.loss.losses import LossCall
 from gradaudit.record.observe.loss.seen import StepObservation, behind, written_out
 from gradaudit.record.observe.loss.undecided import Undecided
 from gradaudit.record.observe.optimizers import OptimizerLike
-from gradaudit.record.observe.tensors import Plan
+from gradaudit.record.observe.tensors import ParameterSet
 from gradaudit.record.observe.terms import TERMS
 from gradaudit.record.observe.threads import PerThread, leaves
 from gradaudit.record.observe.unstepped import UNSTEPPED, unstepped
@@ -57,7 +57,7 @@ class StepObserver:
         self.leaves: set[int] | None = None  # identities of what the last backward reached; None where it was not asked
         self.seen, self._taken = StepObservation(), StepObservation()
         self.gradients = Gradients()
-        self._pending: list[Call] = []
+        self._pending: list[LossCall] = []
         self._scale: torch.Tensor | None = None
         self.clips = Clips()
 
@@ -93,7 +93,7 @@ class StepObserver:
         else:
             self.observers.call("evaluation losses", self._evaluate, seen)
 
-    def _evaluate(self, seen: Call, training: int | None = None, part: Part | None = None) -> None:
+    def _evaluate(self, seen: LossCall, training: int | None = None, part: Part | None = None) -> None:
         """Add a loss without a backward to the evaluation pass of this thread."""
         shared = self.shared
         shared.settle()
@@ -141,7 +141,7 @@ class StepObserver:
         """A backward has run whose gradients are looked at."""
         self.observers.call(CLEARED, note_gradients, self)
 
-    def touches(self, plan: Plan) -> bool:
+    def touches(self, plan: ParameterSet) -> bool:
         """Whether a backward of this thread may be writing gradients of these tensors now, or a measured step is open.
 
         Its measurement is in the plan, and another one would take its place.
@@ -153,7 +153,7 @@ class StepObserver:
         """Whether a backward of this thread gives gradients to these tensors, as far as is known."""
         return self.leaves is None or not identities.isdisjoint(self.leaves)
 
-    def alone(self, plan: Plan) -> bool:
+    def alone(self, plan: ParameterSet) -> bool:
         """Whether no other thread writes gradients of these tensors while the recording's lock is held."""
         return not any(other.touches(plan) for other in self._threads.others())
 
@@ -173,7 +173,7 @@ class StepObserver:
         """The same for tensors that are in no plan yet."""
         return not any(other.running and other.reaches(identities) for other in self._threads.others())
 
-    def _losses(self) -> list[Call]:
+    def _losses(self) -> list[LossCall]:
         """The losses that may be behind a backward of this thread."""
         if self._pending:
             return self._pending
@@ -223,7 +223,7 @@ class StepObserver:
             self.seen.logged = value
         else:
             name = {"val": "validation", "valid": "validation"}.get(split or "", split or "evaluation")
-            call = Call(book.logged(), torch.as_tensor(value), count, 0, count)
+            call = LossCall(book.logged(), torch.as_tensor(value), count, 0, count)
             # What the script logs is what it means; the same losses seen without a name are not a second split.
             self.undecided.leave()
             self.evaluations.forget(name, call.loss)

@@ -16,7 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from gradaudit.record.internals import tracing, transformed
 from gradaudit.record.observe.activations import compiled_already
-from gradaudit.record.observe.tensors import Plan, TensorTable
+from gradaudit.record.observe.tensors import ParameterSet, TensorTable
 from gradaudit.record.observe.walking import steadily
 from gradaudit.schema import ModuleFacts
 
@@ -43,7 +43,9 @@ class Calls:
         self._steps = 0
         self._seen: dict[str, dict[str, Any]] = {}  # by the name of the module
 
-    def look(self, plan: Plan, parameters: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor | None]) -> None:
+    def look(
+        self, plan: ParameterSet, parameters: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor | None]
+    ) -> None:
         """Begin to watch where some of an optimizer's parameters have no gradient and others have one."""
         if self._handle is not None or self._looks.get(plan.optimizer, 0) >= _LOOKS:
             return

@@ -13,7 +13,7 @@ from torch import nn
 
 from gradaudit.record.measure.device import DeviceStatistics
 from gradaudit.record.measure.on_device import measure_on_device
-from gradaudit.record.measure.probe import Probe, device_of
+from gradaudit.record.measure.probe import ParameterSampler, device_of
 from gradaudit.record.measure.ring import Slot
 from gradaudit.record.measure.rows import OutputCounter, RowCounter, Snapshot
 from gradaudit.record.measure.stats import ZERO_FRACTION, measure
@@ -31,7 +31,7 @@ ROWS_OF_TENSORS, _NAMES = "embedding rows and outputs", "names of tensors and mo
 
 
 @dataclass(eq=False)
-class Plan:
+class ParameterSet:
     """What is measured at the steps of one optimizer. Parameters are held weakly: a freed model stays freed."""
 
     optimizer: int
@@ -39,7 +39,7 @@ class Plan:
     references: list["weakref.ref[torch.Tensor]"]
     identifiers: numpy.ndarray[Any, numpy.dtype[numpy.int32]]
     owned: numpy.ndarray[Any, numpy.dtype[numpy.bool_]]
-    probe: Probe
+    probe: ParameterSampler
     counters: dict[int, RowCounter | OutputCounter] = field(default_factory=dict)  # by position in `references`
     recorded: int = 0
     statistics: DeviceStatistics | None = None  # on a CUDA device
@@ -95,7 +95,7 @@ class TensorTable:
         self.facts: list[TensorFacts] = []
         self.modules: list[ModuleFacts] = []
         self.optimizers: list[OptimizerFacts] = []
-        self.plans: dict[int, Plan] = {}
+        self.plans: dict[int, ParameterSet] = {}
         self.identifier: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
         self.owner: dict[int, tuple[int, int]] = {}  # identifier -> optimizer, group
         self._next = 0
@@ -160,14 +160,14 @@ class TensorTable:
             self.numbers[optimizer] = number
         return self.numbers[optimizer]
 
-    def known_plan(self, optimizer: OptimizerLike) -> Plan:
+    def known_parameter_set(self, optimizer: OptimizerLike) -> ParameterSet:
         """The plan of an optimizer, without a look at each of its parameters; made if there is none."""
         plan = self.plans.get(self.number(optimizer))
         if plan is None or plan.shape != tuple([len(group["params"]) for group in optimizer.param_groups]):
-            plan, _ = self.plan_for(optimizer)
+            plan, _ = self.parameter_set(optimizer)
         return plan
 
-    def plan_for(self, optimizer: OptimizerLike) -> tuple[Plan, list[torch.Tensor]]:
+    def parameter_set(self, optimizer: OptimizerLike) -> tuple[ParameterSet, list[torch.Tensor]]:
         """The plan of an optimizer and its parameters; made anew when groups were added or parameters replaced."""
         number = self.number(optimizer)
         shape = tuple(len(group["params"]) for group in optimizer.param_groups)
@@ -251,8 +251,8 @@ class TensorTable:
         embeddings = {
             position for position, identifier in enumerate(identifiers) if table[identifier].role == "embedding"
         }
-        probe = Probe(parameters, scattered=embeddings)
-        plan = Plan(
+        probe = ParameterSampler(parameters, scattered=embeddings)
+        plan = ParameterSet(
             optimizer=number,
             shape=old.shape if old else (),
             references=[weakref.ref(parameter) for parameter in parameters],

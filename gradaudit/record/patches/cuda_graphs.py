@@ -26,7 +26,7 @@ def _begin(original: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return original(*args, **kwargs)
         except BaseException as error:
-            session.go_on()
+            session.resume()
             leave_out_of(error)
             raise
 
@@ -42,6 +42,6 @@ def _end(original: Callable[..., Any]) -> Callable[..., Any]:
             leave_out_of(error)
             raise
         finally:
-            session.go_on()
+            session.resume()
 
     return capture_end

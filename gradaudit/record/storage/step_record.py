@@ -10,9 +10,9 @@ import torch
 from gradaudit.record.measure.histograms import Sampled
 from gradaudit.record.measure.rows import Snapshot
 from gradaudit.record.measure.samples import Sample
-from gradaudit.record.observe.loss.losses import Call
+from gradaudit.record.observe.loss.losses import LossCall
 from gradaudit.record.observe.optimizers import OptimizerLike
-from gradaudit.record.observe.tensors import Plan
+from gradaudit.record.observe.tensors import ParameterSet
 
 
 @dataclass(eq=False, kw_only=True)
@@ -66,7 +66,7 @@ class StepRecord:
 
     row: StepRow
     roots: list[tuple[torch.Tensor | float, torch.Tensor | None]]  # backward roots and the AMP scale they carry
-    calls: list[Call]
+    calls: list[LossCall]
     logged: float | torch.Tensor | None = None
     logged_loss: int = -1  # the loss function that stands for logged losses
     clip_norm: torch.Tensor | None = None
@@ -87,7 +87,7 @@ class OpenStep:
     optimizer: "weakref.ref[OptimizerLike]"
     closure: bool = False
     record: StepRecord | None = None
-    plan: Plan | None = None
+    plan: ParameterSet | None = None
 
     @property
     def measured(self) -> bool:

@@ -18,7 +18,7 @@ from gradaudit.record.measure.probe import COLUMNS as COLUMNS_OF_PROBE
 from gradaudit.record.measure.ring import HostCopy, Slot
 from gradaudit.record.measure.stats import COLUMNS
 from gradaudit.record.measure.transfer import to_host
-from gradaudit.record.observe.loss.losses import Call
+from gradaudit.record.observe.loss.losses import LossCall
 from gradaudit.record.observers import Observers
 from gradaudit.record.storage.step_record import StepRecord, StepRow, TensorStatistics
 from gradaudit.schema import EVALUATIONS, EVENTS, HISTOGRAMS, MODULES, ROWS, STEPS, TENSORS, Table
@@ -208,7 +208,7 @@ def _objective(roots: Sequence[tuple[torch.Tensor | float, torch.Tensor | None]]
     return sum(values) if values else math.nan
 
 
-def _mean_loss(calls: list[Call]) -> tuple[float, int, int, int, int]:
+def _mean_loss(calls: list[LossCall]) -> tuple[float, int, int, int, int]:
     """(mean loss per valid target, loss, valid, ignored, batch size) of the loss function seen first in the step."""
     if not calls:
         return _NO_LOSS

@@ -55,7 +55,7 @@ class Waiting:
         with self.lock:
             self.events = [*self.events[-255:], event]
 
-    def hand_over(self, writer: Writer, wait: bool) -> None:
+    def flush(self, writer: Writer, wait: bool) -> None:
         """Give all to the writer; when it is behind, statistics are dropped and counted, never waited for."""
         with self.lock:
             fresh = self._depart(writer)

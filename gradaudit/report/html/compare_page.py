@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gradaudit.audit.compare import Compared, Comparison, Followed, Pair, Shift, Status
+from gradaudit.audit.compare import Compared, Comparison, Followed, Pair, Status, TensorChange
 from gradaudit.audit.differences import GROUPS, Change
 from gradaudit.audit.overview import split_kind
 from gradaudit.evidence.words.wording import names, percent, plural
@@ -244,7 +244,7 @@ def _followed(one: Followed, label: str) -> FollowedView:
     )  # fmt: skip
 
 
-def _dots(pair: Pair, moved: Sequence[Shift]) -> Dots:
+def _dots(pair: Pair, moved: Sequence[TensorChange]) -> Dots:
     """How many times larger the gradient of each tensor became: those that changed most."""
     dots = [
         Dot(label=shift.tensor, value=10**shift.gradient_decades, group=shift.role)
@@ -261,7 +261,7 @@ def _dots(pair: Pair, moved: Sequence[Shift]) -> Dots:
     )
 
 
-def _row(shift: Shift) -> tuple[str, ...]:
+def _row(shift: TensorChange) -> tuple[str, ...]:
     return (
         name(shift.tensor), *map(quantity, shift.gradient), times(shift.gradient_decades),
         *map(quantity, shift.ratio), times(shift.ratio_decades),

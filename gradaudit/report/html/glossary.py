@@ -18,7 +18,7 @@ ENTRIES = (
     Fact("Decade", "A factor of ten. Two tensors a decade apart differ ten-fold."),
     Fact("Explained by", "Another finding begins no later and is known to cause this one. Fix that one first."),
     Fact("Confidence", "Certain: read from exact values. High and medium: judged from statistics. Low: worth a look."),
-    Fact("Not applicable, could not look", "Not applicable: the run has no such thing. Could not look: it may "
+    Fact("Not applicable, skipped", "Not applicable: the run has no such thing. Skipped: it may "
          "have, but it was not recorded or the run was too short. Neither counts as passed."),
 )  # fmt: skip
 

@@ -140,7 +140,7 @@ def _view(run: Audited) -> RunView:
         for item in (*audit.ranked, *effects)
     ]
     if not findings and judged(audit):
-        findings = [FindingView("passed", "none", f"in {plural(len(audit.with_face('clean')), 'check')}")]
+        findings = [FindingView("passed", "none", f"in {plural(len(audit.with_status('clean')), 'check')}")]
     elif not findings:
         findings = [FindingView("absent", "too little", "was recorded to judge")]
     losses = [*overview.loss[:2], *(overview.evaluations[:1] if overview.validation else [])]

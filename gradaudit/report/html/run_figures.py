@@ -26,8 +26,8 @@ def run_figures(overview: Overview, budget: Budget) -> tuple[FigureView, ...]:
         figures.append(_rate_figure(overview, budget, domain))
     if overview.gradient_norm:
         figures.append(figure(gradient_norm_chart(overview), "figure-norm", budget, domain=domain, height=150))
-    if overview.update_pace:
-        figures.append(figure(update_pace_chart(overview), "figure-pace", budget, domain=domain, height=150))
+    if overview.layer_update_ratios:
+        figures.append(figure(update_ratio_chart(overview), "figure-update-ratio", budget, domain=domain, height=150))
     return tuple(figures)
 
 
@@ -115,18 +115,18 @@ def _gap_reading(overview: Overview) -> list[str]:
     return [*words, "Below zero it does better on the validation data."] if any(y < 0 for y in values) else words
 
 
-def update_pace_chart(overview: Overview) -> Lines:
+def update_ratio_chart(overview: Overview) -> Lines:
     """How much of each weight one step changes."""
-    named = [series.name for series in overview.update_pace if series.role == "flagged"]
+    named = [series.name for series in overview.layer_update_ratios if series.role == "flagged"]
     return Lines(
         title="Update-to-weight ratio",
         caption="The size of one step's update over the size of the weights, of all weight matrices: the line is the "
         "median layer, the ribbons hold the middle half and 90 %."
         + (" Layers of a finding by name." if named else "")
-        + _recorded(overview.pace_steps, overview),
+        + _recorded(overview.update_ratio_steps, overview),
         x_label="step",
         y_label="|update| / |weight|",
-        series=[*overview.update_pace],
+        series=[*overview.layer_update_ratios],
         log=True,
     )
 

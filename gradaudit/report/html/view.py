@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from gradaudit.audit.causes import Ranked
+from gradaudit.audit.causes import RankedFinding
 from gradaudit.audit.overview import Overview, ParameterRow
 from gradaudit.audit.result import Audit, Outcome
 from gradaudit.audit.verdict import judged, verdict
@@ -66,7 +66,7 @@ def worst(audit: Audit) -> Icon:
 
 def verdict_text(audit: Audit) -> str:
     """The verdict, and that a check failed when one did."""
-    failed = len(audit.with_face("failed"))
+    failed = len(audit.with_status("failed"))
     text = sentence(verdict(audit))
     return f"{text} {plural(failed, 'check')} could not run." if failed else text
 
@@ -79,19 +79,19 @@ def counts(audit: Audit) -> Iterator[Count]:
         if number:
             plural_label = label if number == 1 or severity is Severity.CRITICAL else f"{label}s"
             yield Count(ICONS[severity], number, plural_label, anchor(first))
-    faces: tuple[tuple[str, Icon, str, str], ...] = (
+    statuses: tuple[tuple[str, Icon, str, str], ...] = (
         ("clean", "passed", "passed", "checks-passed"),
         ("not_applicable", "absent", "not applicable", "not-applicable"),
-        ("could_not_look", "absent", "could not look", "could-not-look"),
+        ("skipped", "absent", "skipped", "skipped"),
         ("failed", "failed", "could not run", "could-not-run"),
     )
-    for face, icon, label, href in faces:
-        number = sum(outcome.face == face for outcome in audit.outcomes)
+    for status, icon, label, href in statuses:
+        number = sum(outcome.status == status for outcome in audit.outcomes)
         if number:
             yield Count(icon, number, label, href)
 
 
-def top_actions(ranked: Iterable[Ranked], most: int = 3) -> tuple[TopAction, ...]:
+def top_actions(ranked: Iterable[RankedFinding], most: int = 3) -> tuple[TopAction, ...]:
     """The first action of each root, worst first; notes only where nothing is worse."""
     roots = [item for item in ranked if item.finding.actions]
     severe = [item for item in roots if item.finding.severity is not Severity.NOTE] or roots
@@ -127,8 +127,8 @@ def summary_facts(overview: Overview) -> tuple[Fact, ...]:
     period = "a step of the median layer, last half of the run; about 1e-3 is usual"
     facts.append(Fact("Update / weight", quantity(overview.update_ratio), period))
     if overview.steps > 1 and overview.seconds > 0:
-        pace = f"first step to last; {quantity((overview.steps - 1) / overview.seconds)} steps per second"
-        facts.append(Fact("Time", duration(overview.seconds), pace))
+        speed = f"first step to last; {quantity((overview.steps - 1) / overview.seconds)} steps per second"
+        facts.append(Fact("Time", duration(overview.seconds), speed))
     else:
         facts.append(Fact("Time", "–", "one step alone takes no known time"))
     return tuple(facts)
@@ -146,7 +146,7 @@ def cards(audit: Audit, budget: Budget) -> tuple[tuple[CardView, ...], int]:
     documents = {outcome.diagnoser: outcome.documentation for outcome in audit.outcomes}
     room = MOST_CARDS
 
-    def build(item: Ranked, cause: Ranked | None) -> CardView:
+    def build(item: RankedFinding, cause: RankedFinding | None) -> CardView:
         nonlocal room
         room -= 1
         finding = item.finding
@@ -167,7 +167,7 @@ def cards(audit: Audit, budget: Budget) -> tuple[tuple[CardView, ...], int]:
             confidence=CONFIDENCE[finding.confidence],
             title=sentence(item.title),
             headline=sentence(finding.headline),
-            seen=sentence(finding.seen),
+            explanation=sentence(finding.explanation),
             steps=f"step {first:,}" if first == last else f"steps {first:,} to {last:,}",
             laboratory=laboratory.told(item.base_rate),
             figures=figures,

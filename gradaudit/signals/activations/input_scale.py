@@ -60,11 +60,11 @@ def input_scale(training: Training) -> InputScale | None:
     norms = training.matrix("gradient_norm")
     of_weight, of_bias = norms[:, first], norms[:, biases[0]]
     least = _IN_A_CHAIN if _is_chain(training.run) else _NO_BIAS_GRADIENT
-    felt = (of_bias >= least * of_weight / math.sqrt(rows)) & (of_bias > 0) & (of_weight > 0)
+    has_nonzero_grad = (of_bias >= least * of_weight / math.sqrt(rows)) & (of_bias > 0) & (of_weight > 0)
     with numpy.errstate(divide="ignore", invalid="ignore"):
         values = of_weight / (of_bias * math.sqrt(layer.elements / rows))
-    above = felt & (values > ROUNDING)
-    estimates = numpy.where(felt, values, numpy.nan)
+    above = has_nonzero_grad & (values > ROUNDING)
+    estimates = numpy.where(has_nonzero_grad, values, numpy.nan)
     values = numpy.where(above, numpy.nan, estimates)
     early = window(training, 0, FIRST_STEPS)
     # A net that dies after a few steps has no gradient left to ask.

@@ -49,7 +49,7 @@ def comparison(run: Run, losses: list[TrainingLoss]) -> TrainingCurve:
     longest = max(losses, key=lambda loss: int(numpy.isfinite(loss.values).sum()))
     dropout = any(module.dropout for module in run.meta.modules)
     smoothed = longest.facts is not None and longest.facts.label_smoothing > 0
-    known = longest.facts is not None and not longest.unjudged and bool(run.meta.modules)
+    known = longest.facts is not None and not longest.not_interpretable and bool(run.meta.modules)
     same = known and not smoothed and _same_loss(longest)
     noisy = same and (dropout or any(module.batch_norm for module in run.meta.modules))
     steps = longest.steps.astype(float)

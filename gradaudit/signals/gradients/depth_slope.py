@@ -35,6 +35,16 @@ class Slope:
     late_drop: float  # the same over the last half; NaN when it is not known
     order: float  # Spearman's correlation over the layers, in the first steps
 
+    @property
+    def first_two(self) -> float:
+        """The gradient norm of the two layers at the input, in the first steps."""
+        return float(10 ** self.early[:2].mean())
+
+    @property
+    def last_two(self) -> float:
+        """The gradient norm of the two layers at the output, in the first steps."""
+        return float(10 ** self.early[-2:].mean())
+
 
 @signal
 def slopes(training: Training) -> tuple[Slope, ...]:

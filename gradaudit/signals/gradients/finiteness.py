@@ -8,7 +8,7 @@ import numpy
 from gradaudit.reading.run import Run
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.order_statistics import Mask, largest, median
-from gradaudit.signals.updates.ratios import typical_update
+from gradaudit.signals.updates.ratios import median_update_ratio
 from gradaudit.training import Training, signal
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ FAST = 0.3  # median update-to-weight ratio; healthy runs peak below in 398 of 4
 
 
 @dataclass(frozen=True)
-class Breakdown:
+class NonFiniteOnset:
     """The first non-finite number of one optimizer's training."""
 
     training: Training
@@ -33,7 +33,7 @@ class Breakdown:
     steps_with: int  # steps whose loss, or recorded statistics, were not finite
     recovered: bool  # weights stayed finite and the run ended with finite losses
     rise: float  # greatest loss in the steps before, over the first loss
-    pace: float  # greatest median update-to-weight ratio in the steps before
+    update_ratio: float  # greatest median update-to-weight ratio in the steps before
     before_step: bool = False  # it is a weight, and was so before the step began
 
 
@@ -85,7 +85,7 @@ def skipped_at(training: Training) -> Mask:
 
 
 @signal
-def breakdown(training: Training, before: int = BEFORE) -> Breakdown | None:
+def non_finite_onset(training: Training, before: int = BEFORE) -> NonFiniteOnset | None:
     """The first non-finite loss, gradient or weight at a step that was taken, or None.
 
     A gradient that overflowed at a step which the GradScaler skipped does not count.
@@ -122,9 +122,9 @@ def breakdown(training: Training, before: int = BEFORE) -> Breakdown | None:
         if before_step or loss_step is None or (tensors_step is not None and tensors_step < loss_step):
             where = "gradient" if at_gradient else "weight"
             infinite = not _has_nan(training, where, row)
-    rise, pace = _lead_up(training, first, before)
+    rise, update_ratio = _lead_up(training, first, before)
     tail = objective[-max(5, len(objective) // 10) :]
-    return Breakdown(
+    return NonFiniteOnset(
         training=training,
         step=first,
         where=where,
@@ -135,7 +135,7 @@ def breakdown(training: Training, before: int = BEFORE) -> Breakdown | None:
         steps_with=int(numpy.union1d(steps[bad_loss], recorded[bad_rows]).size),
         recovered=not weights.any() and bool(numpy.isfinite(tail).all()) and not bad_loss[-len(tail) :].any(),
         rise=rise,
-        pace=pace,
+        update_ratio=update_ratio,
         before_step=before_step,
     )
 
@@ -156,16 +156,16 @@ def _lead_up(training: Training, first: int, before: int) -> tuple[float, float]
     rise = top / start if numpy.isfinite(start) and start > 0 else float("nan")
     recorded = training.recorded_global_steps
     # The step itself counts: a weight that the step made infinite was finite before it.
-    pace = largest(typical_update(training)[(recorded >= first - before) & (recorded <= first)])
-    return float(rise), pace
+    update_ratio = largest(median_update_ratio(training)[(recorded >= first - before) & (recorded <= first)])
+    return float(rise), update_ratio
 
 
-def ran_away(broken: Breakdown, rise: float = RISE, fast: float = FAST) -> bool:
+def diverged_before(broken: NonFiniteOnset, rise: float = RISE, fast: float = FAST) -> bool:
     """Whether the loss or the updates had grown before the first non-finite number: divergence, not a bad operation."""
-    return broken.rise > rise or broken.pace > fast
+    return broken.rise > rise or broken.update_ratio > fast
 
 
-def typical_loss_before(broken: Breakdown, before: int = BEFORE) -> float:
+def typical_loss_before(broken: NonFiniteOnset, before: int = BEFORE) -> float:
     """Median loss of the steps before the first non-finite number; NaN when it is the first step."""
     loss = training_loss(broken.training)
     return median(loss.values[(loss.steps >= broken.step - before) & (loss.steps < broken.step)])

@@ -20,9 +20,9 @@ def uses(training: Training) -> dict[int, Use]:
     """By id of each of the optimizer's tensors that never had a gradient: as far as calls were watched for."""
     tensors = [tensor for tensor in training.tensors if tensor.optimizer == training.id]
     present: Mask = numpy.asarray((training.matrix("has_grad") > 0).any(axis=0))
-    felt = {training.tensors[place].id for place in numpy.flatnonzero(present).tolist()}
+    has_nonzero_grad = {training.tensors[place].id for place in numpy.flatnonzero(present).tolist()}
     modules = {module.name: module for module in training.run.meta.modules}
-    trained = {t.module for t in tensors if t.id in felt and t.module_class}
+    trained = {t.module for t in tensors if t.id in has_nonzero_grad and t.module_class}
     around = trained | {outer for name in trained for outer in _around(name)}
     # A module that holds others is called before them, whenever it uses parameters of its own.
     hold = {outer for t in training.run.meta.tensors if t.module_class for outer in _around(t.module)}
@@ -31,7 +31,7 @@ def uses(training: Training) -> dict[int, Use]:
     return {
         t.id: _use(t.module, modules, around, first) if t.module_class else "unknown"
         for t in tensors
-        if t.id not in felt
+        if t.id not in has_nonzero_grad
     }
 
 

@@ -22,13 +22,13 @@ def copies(run: Run) -> dict[int, TensorFacts]:
     and at its first record the same values: the norm and the greatest of random weights agree to the last bit in copies
     only. Layers of one list may begin equal as well (`nn.TransformerEncoder` makes them so) and are no copies here.
     """
-    felt, values = _felt(run), _first_values(run)
-    trained = _parts([t for t in run.meta.tensors if t.optimizer >= 0 and t.id in felt])
+    has_nonzero_grad, values = _with_grad(run), _first_values(run)
+    trained = _parts([t for t in run.meta.tensors if t.optimizer >= 0 and t.id in has_nonzero_grad])
     known = defaultdict(list)
     for prefix, members in trained.items():
         known[_below(prefix, members)].append(prefix)
     found: dict[int, TensorFacts] = {}
-    silent = _parts([t for t in run.meta.tensors if t.id not in felt and t.elements])
+    silent = _parts([t for t in run.meta.tensors if t.id not in has_nonzero_grad and t.elements])
     for prefix, members in sorted(silent.items(), key=lambda part: len(part[0])):
         if not prefix or any(tensor.id in found for tensor in members):
             continue
@@ -41,7 +41,7 @@ def copies(run: Run) -> dict[int, TensorFacts]:
     return found
 
 
-def _felt(run: Run) -> set[int]:
+def _with_grad(run: Run) -> set[int]:
     """The tensors that had a gradient at some record."""
     found: set[int] = set()
     for training in map(run.training, {tensor.recorded_with for tensor in run.meta.tensors}):

@@ -61,7 +61,7 @@ def plateau(training: Training, flat: float) -> Plateau | None:
 
 
 @dataclass(frozen=True, eq=False)
-class Starved:
+class EarlyDecay:
     """The stretch at the end of a run over which the learning rate is gone; losses are shares of the start."""
 
     start: int  # index of this optimizer's step
@@ -77,7 +77,7 @@ class Starved:
 
 
 @signal
-def starved(training: Training, spent: float) -> Starved | None:
+def decayed_too_early(training: Training, spent: float) -> EarlyDecay | None:
     """Where the largest learning rate falls for good to `spent` of its peak; None where it does not, or is not known.
 
     What a loss does while the learning rate falls is told against the sum of the rates: of a rate that fades over 100
@@ -103,7 +103,7 @@ def starved(training: Training, spent: float) -> Starved | None:
     noise = 1.25 * scatter * math.sqrt(1 / len(around) + 1 / (middle - gone))
     if not first > 0:
         return None
-    return Starved(
+    return EarlyDecay(
         start=gone,
         half=half,
         then=then,
@@ -117,7 +117,7 @@ def starved(training: Training, spent: float) -> Starved | None:
     )
 
 
-def cut_short(
+def stopped_by_decay(
     training: Training,
     *,
     flat: float = FLAT,
@@ -125,12 +125,12 @@ def cut_short(
     left: float = 0.3,
     spent: float = 0.01,
     unfinished: float = UNFINISHED,
-) -> Starved | None:
+) -> EarlyDecay | None:
     """Where a learning rate that is gone has stopped a loss that would go on falling; None where it has not.
 
     The limits are those of `premature_plateau`, whose page tells what they mean.
     """
-    gone = starved(training, spent)
+    gone = decayed_too_early(training, spent)
     if gone is None or diverges(training) is not None:
         return None
     steps = len(training_loss(training).values)
@@ -142,12 +142,12 @@ def cut_short(
     return gone if stopped and (gone.fell >= unfinished or begun or new) else None
 
 
-def hardly_begun(gone: Starved, unfinished: float = UNFINISHED) -> bool:
+def hardly_begun(gone: EarlyDecay, unfinished: float = UNFINISHED) -> bool:
     """Whether the learning rate was gone before the loss had got anywhere: all steps are worth next to none."""
     return gone.worth < WORTH and gone.gained < unfinished and gone.fell < still_falling(gone)
 
 
-def still_falling(gone: Starved) -> float:
+def still_falling(gone: EarlyDecay) -> float:
     """The fall over the second half of the learning rate that is large beside a small gain, and no noise."""
     return max(STILL * gone.gained, 2 * gone.noise)
 

@@ -24,7 +24,7 @@ SMOOTH_TARGETS = 32  # the running median covers at least as many targets, withi
 
 
 @dataclass(frozen=True)
-class Climb:
+class LossRebound:
     """How the last tenth of the run compares with the lowest one."""
 
     index: int  # the first step of the lowest tenth
@@ -115,7 +115,7 @@ def not_learning(training: Training, no_better: float = NO_BETTER) -> bool:
     """
     loss = training_loss(training)
     constant = constant_level(loss)
-    if loss.unjudged or len(loss.values) < 100 or math.isnan(constant) or not math.isfinite(loss.last):
+    if loss.not_interpretable or len(loss.values) < 100 or math.isnan(constant) or not math.isfinite(loss.last):
         return False
     half = len(loss.values) // 2
     window = max(5, len(loss.values) // 10)
@@ -131,7 +131,7 @@ def other_scale(loss: TrainingLoss) -> bool:
 
 def nearly_done(loss: TrainingLoss, left: float) -> bool:
     """Whether at most this share of the first loss is left: then what a model is short of has cost it nothing."""
-    return not loss.unjudged and loss.last >= 0 and loss.improvement >= 1 - left
+    return not loss.not_interpretable and loss.last >= 0 and loss.improvement >= 1 - left
 
 
 @signal
@@ -142,7 +142,7 @@ def epochs(training: Training) -> float:
     return float(training.steps["micro_steps"].sum()) / batches if known else math.nan
 
 
-def climb(loss: TrainingLoss) -> Climb | None:
+def loss_rebound(loss: TrainingLoss) -> LossRebound | None:
     """How far the last tenth of the run lies above the lowest one; None where the loss was never below its first."""
     first, tenths = loss.first, numpy.array_split(loss.values, TENTHS)
     middles = numpy.asarray([median(tenth) for tenth in tenths])
@@ -152,7 +152,7 @@ def climb(loss: TrainingLoss) -> Climb | None:
         return None
     noise = math.hypot(*(tenth.std() / math.sqrt(len(tenth)) for tenth in (tenths[best], tenths[-1])))
     rise = float(tenths[-1].mean() - tenths[best].mean())
-    return Climb(
+    return LossRebound(
         index=sum(len(tenth) for tenth in tenths[:best]),
         until=sum(len(tenth) for tenth in tenths[: best + 1]),
         best=float(middles[best]),
@@ -169,6 +169,6 @@ LEARNED = 0.05  # of the first loss: less is what batches differ by
 def learned_nothing(training: Training) -> bool:
     """Whether a loss whose shape means something ends where it began, or no better than a constant predictor's."""
     loss = training_loss(training)
-    if loss.unjudged or len(loss.values) < 100:
+    if loss.not_interpretable or len(loss.values) < 100:
         return False
     return not_learning(training) or loss.improvement < LEARNED

@@ -48,14 +48,14 @@ class TrainingLoss:
     targets: Integers  # [steps] valid targets behind each value
     facts: LossFacts | None
     kind: Kind
-    unjudged: str = ""  # why neither level nor shape of this loss says how training goes; empty when they do
+    not_interpretable: str = ""  # why neither level nor shape of this loss says how training goes; empty when they do
     minor: str = ""  # which loss was called that is a small term only: `values` is the objective then, without `facts`
     one_of_several: str = ""  # why its shape is not that of what is minimised; its level means what it always does
 
     @property
     def shapeless(self) -> str:
         """Why its shape says nothing of how training goes; empty when it does."""
-        return self.unjudged or self.one_of_several
+        return self.not_interpretable or self.one_of_several
 
     @property
     def first(self) -> float:
@@ -115,7 +115,7 @@ def training_loss(training: Training) -> TrainingLoss:
     )
     if loss.facts is not None and not _has_level(loss.facts, kind):
         loss = _or_objective(loss, minor_share(training))
-    return replace(loss, unjudged=_unjudged(loss), one_of_several=_one_of_several(loss))
+    return replace(loss, not_interpretable=_not_interpretable(loss), one_of_several=_one_of_several(loss))
 
 
 @signal
@@ -136,7 +136,7 @@ def _or_objective(loss: TrainingLoss, share: float | None) -> TrainingLoss:
         f"{loss.facts.function} is about {percent(share)} of what is minimised, and where the sum of all terms should "
         "start and end is not known"
     )
-    return replace(loss, values=loss.objective, facts=None, kind="unknown", minor=minor, unjudged=minor)
+    return replace(loss, values=loss.objective, facts=None, kind="unknown", minor=minor, not_interpretable=minor)
 
 
 def inside_compiled(run: Run) -> str:
@@ -145,7 +145,7 @@ def inside_compiled(run: Run) -> str:
     return str(told.iloc[0])[:300] if len(told) else ""
 
 
-def _unjudged(loss: TrainingLoss) -> str:
+def _not_interpretable(loss: TrainingLoss) -> str:
     if loss.facts is None:
         return (
             loss.minor

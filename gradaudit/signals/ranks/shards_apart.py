@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy
 
 from gradaudit.reading.run import Run
-from gradaudit.reading.shards import Merged
+from gradaudit.reading.shards import MergedShards
 from gradaudit.schema import TensorFacts
 from gradaudit.training import signal
 
@@ -34,7 +34,7 @@ def shards_apart(run: Run) -> ShardsApart | None:
     Shards are equal where norm and largest element are, to the last bit of a float32: of random weights that happens
     once in 10^14. A copy's norms are equal for equal weights, since each rank measures the same sample of it.
     """
-    merged = next((part for part in run.parts["tensors"] if isinstance(part, Merged)), None)
+    merged = next((part for part in run.parts["tensors"] if isinstance(part, MergedShards)), None)
     if merged is None or len(merged.shards) < 2:
         return None
     steps, tensors = merged.steps_and_tensors

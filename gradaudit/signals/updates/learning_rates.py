@@ -39,7 +39,7 @@ def line_search(training: Training) -> bool:
     return optimizer_class(training) == "LBFGS"
 
 
-def climbs(training: Training) -> bool:
+def maximizes(training: Training) -> bool:
     """Whether the optimizer was made with maximize=True: it then walks up what backward() was called on."""
     facts = training.optimizer
     return facts is not None and facts.defaults.get("maximize") is True
@@ -83,7 +83,7 @@ def optimizer_class(training: Training) -> str:
     return training.optimizer.optimizer_class if training.optimizer else "optimizer"
 
 
-def scale_free(training: Training) -> bool:
+def is_adaptive(training: Training) -> bool:
     """Whether the optimizer divides out the scale of the gradient, as Adam does and SGD does not.
 
     Updates by hand whose formula is not known may do so.

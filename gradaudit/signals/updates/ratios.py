@@ -27,7 +27,7 @@ def gradient_ratio(training: Training) -> Floats:
 
 
 @signal
-def typical_update(training: Training) -> Floats:
+def median_update_ratio(training: Training) -> Floats:
     """[recorded steps]: median update-to-weight ratio over the weight layers that did not start at zero.
 
     Weights that shrank below 0.3 of their first norm are left out: their ratio grows by shrinking.

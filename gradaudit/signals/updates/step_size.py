@@ -7,7 +7,7 @@ import numpy
 from gradaudit.signals.gradients.clipping import after_clipping
 from gradaudit.signals.layers.layers import weight_layers
 from gradaudit.signals.order_statistics import Floats, Mask, largest, medians
-from gradaudit.signals.updates.learning_rates import recorded_learning_rates, scale_free
+from gradaudit.signals.updates.learning_rates import is_adaptive, recorded_learning_rates
 from gradaudit.training import Training, signal
 
 # Of a weight: half the distance to the next number, which is what rounding takes from an update.
@@ -54,8 +54,8 @@ def over_eps(training: Training, rows: Mask, *, clipped: bool) -> float:
     eps, chosen = adam_eps(training), weight_layers(training)
     if not eps or not rows.any() or not chosen.any():
         return math.inf
-    loudest = largest(gradients_per_element(training, rows, clipped=clipped)[chosen])
-    return loudest / eps if loudest > 0 else math.inf
+    largest_grad_norm = largest(gradients_per_element(training, rows, clipped=clipped)[chosen])
+    return largest_grad_norm / eps if largest_grad_norm > 0 else math.inf
 
 
 @signal
@@ -68,7 +68,7 @@ def below_precision(training: Training) -> Mask:
     size = numpy.sqrt([max(1, tensor.elements) for tensor in tensors])
     gradients = training.matrix("gradient_norm") / size
     with numpy.errstate(divide="ignore", invalid="ignore"):
-        if scale_free(training):
+        if is_adaptive(training):
             gradients = numpy.where(gradients > 0, gradients / (gradients + adam_eps(training)), numpy.nan)
         update = medians(recorded_learning_rates(training) * gradients)
         weights = medians(training.matrix("weight_norm")) / size

@@ -4,7 +4,7 @@ import numpy
 import pytest
 
 from gradaudit.audit.overview import overview
-from gradaudit.evidence.charts.run_curves import gap, update_pace
+from gradaudit.evidence.charts.run_curves import gap, layer_update_ratios
 from gradaudit.schema import ModuleFacts
 from tests.build import build_run
 
@@ -36,20 +36,20 @@ def test_there_is_no_gap_where_the_losses_cannot_be_compared(tmp_path):
 def test_ribbons_hold_the_layers_and_name_the_flagged_one(tmp_path):
     updates = numpy.tile([1e-4, 1, 1e-3, 1, 1e-2, 1, 1e-7, 1], (100, 1))
     run = build_run(tmp_path / "a", loss=FALLING, stats={"update_norm": updates})
-    wide, middle, flagged = update_pace(run, {"layers.3.weight", "layers.0.bias"})
+    wide, middle, flagged = layer_update_ratios(run, {"layers.3.weight", "layers.0.bias"})
     assert (wide.role, middle.role, flagged.role) == ("reference", "main", "flagged")
     assert flagged.name == "layers.3.weight"
     assert set(flagged.y) == {1e-7}
     assert all(a <= b <= c <= d <= e for a, b, c, d, e in
                zip(wide.low, middle.low, middle.y, middle.high, wide.high, strict=True))  # fmt: skip
-    assert len(update_pace(run, set())) == 2
+    assert len(layer_update_ratios(run, set())) == 2
 
 
 def test_few_layers_have_no_ribbons(tmp_path):
     from tests.build import linear_stack
 
     run = build_run(tmp_path / "a", loss=FALLING, tensors=linear_stack(3))
-    assert update_pace(run, set()) == []
+    assert layer_update_ratios(run, set()) == []
 
 
 def test_the_gap_is_the_distance_between_the_lines_of_the_loss_chart(tmp_path):
@@ -70,5 +70,5 @@ def test_there_is_no_gap_to_a_loss_that_is_no_number_any_more(tmp_path):
 def test_a_layer_that_does_not_move_is_a_line_at_zero(tmp_path):
     updates = numpy.tile([1e-4, 1, 1e-3, 1, 1e-2, 1, 0, 1], (100, 1))
     run = build_run(tmp_path / "a", loss=FALLING, stats={"update_norm": updates})
-    *_, flagged = update_pace(run, {"layers.3.weight"})
+    *_, flagged = layer_update_ratios(run, {"layers.3.weight"})
     assert set(flagged.y) == {0.0}

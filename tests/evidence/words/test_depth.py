@@ -3,7 +3,7 @@
 import numpy
 import pytest
 
-from gradaudit.evidence.words.depth import fate
+from gradaudit.evidence.words.depth import outcome_sentence
 from tests.build import build_run
 from tests.diagnosers.runs import TEN
 
@@ -12,7 +12,7 @@ def told(path, first, best, last, facts=TEN):
     """A loss that goes from `first` to `best`, stays there for most of the run, and ends at `last`."""
     loss = numpy.concatenate([numpy.linspace(first, best, 20), numpy.full(240, best), numpy.linspace(best, last, 40)])
     loss[-30:] = last
-    return fate(build_run(path, loss=loss, facts=facts).trainings[0])
+    return outcome_sentence(build_run(path, loss=loss, facts=facts).trainings[0])
 
 
 def test_what_was_learned_and_is_gone_is_told(tmp_path):

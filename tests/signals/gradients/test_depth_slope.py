@@ -33,6 +33,6 @@ def test_one_layer_that_differs_counts_by_its_share_of_the_depth(tmp_path):
 
 def test_findings_along_the_depth_tell_it(tmp_path):
     fading = assert_finds(vanishing_gradient, chain(tmp_path / "a", 0.2, 10))
-    assert "each layer multiplies it by about 0.2 (growth exponent -1.6)" in fading.seen
+    assert "each layer multiplies it by about 0.2 (growth exponent -1.6)" in fading.explanation
     growing = assert_finds(exploding_gradient, chain(tmp_path / "b", 5.0, 10))
-    assert "each layer multiplies it by about 5.0 (growth exponent 1.6)" in growing.seen
+    assert "each layer multiplies it by about 5.0 (growth exponent 1.6)" in growing.explanation

@@ -39,38 +39,41 @@ def test_updates_that_grow_first_are_those_of_stale_moments(tmp_path):
     assert (
         "The updates left their usual size first, at step 197, before the loss at step 200 and the gradient at step "
         "202: the moments of AdamW were stale."
-    ) in finding.seen
+    ) in finding.explanation
     assert "beta2 to 0.95" in finding.actions[0].text
 
 
 def test_a_gradient_that_never_follows_makes_no_difference(tmp_path):
     assert (
         "before the loss at step 200 and the gradient at no step"
-        in assert_finds(loss_spike, spike(tmp_path / "a", update=197)).seen
+        in assert_finds(loss_spike, spike(tmp_path / "a", update=197)).explanation
     )
 
 
 def test_momentum_is_no_stale_moment_of_adam(tmp_path):
-    seen = assert_finds(loss_spike, spike(tmp_path / "a", update=197, gradient=202, optimizer="SGD")).seen
+    seen = assert_finds(loss_spike, spike(tmp_path / "a", update=197, gradient=202, optimizer="SGD")).explanation
     assert "momentum had built up" in seen
 
 
 def test_a_gradient_that_rises_with_the_loss_is_the_batchs(tmp_path):
     finding = assert_finds(loss_spike, spike(tmp_path / "a", gradient=200, update=200))
-    assert "Gradient and loss left their usual size together at step 200" in finding.seen
+    assert "Gradient and loss left their usual size together at step 200" in finding.explanation
     assert finding.actions[0].text.startswith("Look at the batches of step 200")
 
 
 def test_a_gradient_that_rises_first_is_told(tmp_path):
-    seen = assert_finds(loss_spike, spike(tmp_path / "a", gradient=198, update=198)).seen
+    seen = assert_finds(loss_spike, spike(tmp_path / "a", gradient=198, update=198)).explanation
     assert "The gradient left its usual size first, at step 198, and the loss followed at step 200" in seen
 
 
 def test_a_loss_that_rises_alone_is_told(tmp_path):
-    assert "at step 200, before the gradient and the updates" in assert_finds(loss_spike, spike(tmp_path / "a")).seen
+    assert (
+        "at step 200, before the gradient and the updates"
+        in assert_finds(loss_spike, spike(tmp_path / "a")).explanation
+    )
     # The update of a step comes after its loss.
     finding = assert_finds(loss_spike, spike(tmp_path / "b", update=200))
-    assert "at step 200, before the gradient and the updates" in finding.seen
+    assert "at step 200, before the gradient and the updates" in finding.explanation
 
 
 def test_losses_that_scatter_more_than_the_spike_is_high_say_nothing(tmp_path):
@@ -83,16 +86,16 @@ def test_losses_that_scatter_more_than_the_spike_is_high_say_nothing(tmp_path):
 
 
 def test_what_rose_long_before_has_nothing_to_do_with_it(tmp_path):
-    assert "updates left" not in assert_finds(loss_spike, spike(tmp_path / "a", update=150, gradient=200)).seen
+    assert "updates left" not in assert_finds(loss_spike, spike(tmp_path / "a", update=150, gradient=200)).explanation
 
 
 def test_a_step_that_the_schedule_makes_longer_is_no_surprise(tmp_path):
     rates = numpy.where(numpy.arange(400) < 198, 1e-3, 2e-3)
-    seen = assert_finds(loss_spike, spike(tmp_path / "a", gradient=200, update=200, rates=rates)).seen
+    seen = assert_finds(loss_spike, spike(tmp_path / "a", gradient=200, update=200, rates=rates)).explanation
     assert "together at step 200" in seen
 
 
 @pytest.mark.parametrize("recorded", [range(0, 400, 4), [*range(100), *range(195, 400)]])
 def test_what_was_not_recorded_is_not_known(tmp_path, recorded):
-    seen = assert_finds(loss_spike, spike(tmp_path / "a", update=197, gradient=202, recorded=recorded)).seen
+    seen = assert_finds(loss_spike, spike(tmp_path / "a", update=197, gradient=202, recorded=recorded)).explanation
     assert "statistics were not recorded at every step around it" in seen

@@ -77,7 +77,7 @@ def test_a_squared_error_whose_target_stays_keeps_its_level_while_the_objective_
     facts = LossFacts(id=0, function="mse_loss", target_mean=0.0, target_variance=0.074)
     run = autoencoder(tmp_path / "a", facts=facts)
     loss, way = training_loss(run.trainings[0]), course(run.trainings[0])
-    assert (loss.kind, loss.facts, loss.unjudged) == ("regression", facts, "")
+    assert (loss.kind, loss.facts, loss.not_interpretable) == ("regression", facts, "")
     assert loss.first == run.steps["mean_loss"].iloc[0]
     assert loss.shapeless.startswith("mse_loss is one of several terms")
     assert (way.first, way.facts) == (run.steps["objective"].iloc[0], None)
@@ -93,6 +93,6 @@ def test_a_likelihood_keeps_its_level_and_is_no_curve_of_the_training(tmp_path):
     """Its level means what it always does, even where it is a small term; the page shows the objective."""
     run = autoencoder(tmp_path / "a", commitment=(2.3, 2.0), reconstruction=(30.0, 25.0), facts=TEN)
     loss = training_loss(run.trainings[0])
-    assert (loss.kind, loss.facts, loss.unjudged) == ("classification", TEN, "")
+    assert (loss.kind, loss.facts, loss.not_interpretable) == ("classification", TEN, "")
     assert loss.shapeless.startswith("cross_entropy is one of several terms")
     assert overview(run, set()).loss_name == "objective"

@@ -54,7 +54,7 @@ def test_a_loss_that_is_most_of_the_objective_keeps_its_shape(tmp_path):
     assert training_loss(alone.trainings[0]).shapeless == ""
     several = build_run(tmp_path / "b", loss=falling(), facts=TEN, steps={"objective": falling() + 3})
     loss = training_loss(several.trainings[0])
-    assert loss.unjudged == ""
+    assert loss.not_interpretable == ""
     assert loss.shapeless == loss.one_of_several
     assert loss.shapeless.startswith("cross_entropy is one of several terms, or weighted")
 

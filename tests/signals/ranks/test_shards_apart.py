@@ -30,7 +30,7 @@ def test_shards_of_one_seed_that_stay_equal_are_a_note(tmp_path):
     assert finding.headline == "Ranks 1 and 3 start with identical shards of 4 of 4 weights"
     assert finding.measures[0].value == 1
     assert finding.tensors == [f"layers.{layer}.weight" for layer in range(LAYERS)]
-    assert "At step 99 they still are: the two compute the same" in finding.seen
+    assert "At step 99 they still are: the two compute the same" in finding.explanation
 
 
 def test_shards_of_one_seed_that_part_are_a_note(tmp_path):
@@ -38,7 +38,10 @@ def test_shards_of_one_seed_that_part_are_a_note(tmp_path):
     norms[3, 0] = norms[1, 0]
     found = shards_apart(sharded(tmp_path / "a", norms))
     assert (found.judged, len(found.twins), found.pair, found.still) == (4, 4, (1, 3), 0)
-    assert "At step 99, 0 of 4 still are." in assert_finds(rank_divergence, load(tmp_path / "a"), Severity.NOTE).seen
+    assert (
+        "At step 99, 0 of 4 still are."
+        in assert_finds(rank_divergence, load(tmp_path / "a"), Severity.NOTE).explanation
+    )
 
 
 def test_a_minority_of_equal_shards_is_quiet(tmp_path):

@@ -14,7 +14,7 @@ from gradaudit.signals.activations.output_spread import output_spread
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.run.last_tenth import reaches
 from tests.diagnosers.sick import SICK, sick_run
-from tests.diagnosers.verbs import assert_could_not_look, assert_finds
+from tests.diagnosers.verbs import assert_finds, assert_skipped
 
 # What each of them says of the end, and the table that it reads it in.
 TABLES = {
@@ -38,10 +38,10 @@ def cut(run, table, share):
 def test_a_check_of_the_end_needs_records_of_the_end(tmp_path, name, table):
     (diagnoser,) = (item for item in all_diagnosers() if item.name == name)
     run = sick_run(name, tmp_path / "run")
-    assert examine(diagnoser, run, {}).face == "found"
-    assert examine(diagnoser, cut(run, table, 0.96), {}).face == "found"
+    assert examine(diagnoser, run, {}).status == "found"
+    assert examine(diagnoser, cut(run, table, 0.96), {}).status == "found"
     outcome = examine(diagnoser, cut(run, table, 0.8), {})
-    assert outcome.face == "could_not_look", outcome.findings
+    assert outcome.status == "skipped", outcome.findings
     assert "how the run ends is not known" in outcome.reason
 
 
@@ -49,7 +49,7 @@ def test_rows_that_are_not_recorded_to_the_end_are_not_said_to_stop(tmp_path):
     build, _ = SICK["dead_embedding"]["stopped"]
     run = build(tmp_path / "run")
     assert "Dead embedding rows" in assert_finds(dead_embedding, run).title
-    assert "the rows were last recorded at step" in assert_could_not_look(dead_embedding, cut(run, "rows", 0.8))
+    assert "the rows were last recorded at step" in assert_skipped(dead_embedding, cut(run, "rows", 0.8))
 
 
 def test_what_goes_into_the_loss_in_the_middle_is_not_what_goes_into_it_at_the_end(tmp_path):

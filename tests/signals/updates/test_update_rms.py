@@ -69,19 +69,19 @@ def test_no_updates_have_no_size(tmp_path):
 def test_a_rate_that_is_too_high_is_told_with_the_size_of_its_update(tmp_path):
     loss = numpy.where(numpy.arange(STEPS) < 40, 2.3, 40.0)
     rates = numpy.where(numpy.arange(STEPS) == 36, 1e-1, 1e-4)
-    late = assert_finds(learning_rate_too_high, moving(tmp_path / "a", rates=rates, loss=loss)).seen
+    late = assert_finds(learning_rate_too_high, moving(tmp_path / "a", rates=rates, loss=loss)).explanation
     assert "The update is 0.3 learning rates per element" in late
     assert "first steps" not in late.partition("The update is")[2]
     rates = numpy.where(numpy.arange(STEPS) == 0, 1e-1, 1e-4)
     assert (
         "is usual of AdamW and about 1 at its first steps."
-        in assert_finds(learning_rate_too_high, moving(tmp_path / "b", rates=rates, loss=loss)).seen
+        in assert_finds(learning_rate_too_high, moving(tmp_path / "b", rates=rates, loss=loss)).explanation
     )
 
 
 def test_a_rate_that_is_too_low_is_told_with_the_size_of_its_updates(tmp_path):
     run = moving(tmp_path / "a", rates=numpy.full(STEPS, 1e-8), loss=numpy.full(STEPS, 2.3))
-    seen = assert_finds(learning_rate_too_low, run).seen
+    seen = assert_finds(learning_rate_too_low, run).explanation
     assert "Over the last half of the run updates are 0.6 learning rates per element" in seen
     run = moving(tmp_path / "b", rates=numpy.full(STEPS, 1e-8), loss=numpy.full(STEPS, 2.3), optimizer="SGD")
-    assert "learning rates per element" not in assert_finds(learning_rate_too_low, run).seen
+    assert "learning rates per element" not in assert_finds(learning_rate_too_low, run).explanation

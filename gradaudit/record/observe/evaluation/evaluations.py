@@ -9,7 +9,7 @@ from typing import Any, Self
 from gradaudit.record.observe.evaluation import parts
 from gradaudit.record.observe.evaluation.parts import Key, Part
 from gradaudit.record.observe.evaluation.splits import current_part, rest
-from gradaudit.record.observe.loss.losses import Call, wide
+from gradaudit.record.observe.loss.losses import LossCall, wide
 
 _PAUSE = 5.0  # times the shortest time between two losses of a pass
 
@@ -54,7 +54,7 @@ class Evaluations:
         paused = time.perf_counter() - self._last > _PAUSE * self._shortest
         return advanced > 0 and (paused or advanced > max(10, int(self._pass["after_step"])))
 
-    def add(self, call: Call, training: int, part: Part | None = None) -> None:
+    def add(self, call: LossCall, training: int, part: Part | None = None) -> None:
         """Add one evaluation loss; `part` is what it belongs to, else the script's source says it."""
         now = time.perf_counter()
         if self.open:

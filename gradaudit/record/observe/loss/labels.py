@@ -8,7 +8,7 @@ from typing import Any
 import numpy
 import torch
 
-from gradaudit.record.measure.on_host import OnHost
+from gradaudit.record.measure.host_loss import HostLoss
 from gradaudit.record.observe.loss.targets import Targets, facts_of, observe, observe_on_host
 from gradaudit.schema import LossFacts
 
@@ -60,7 +60,7 @@ def count_labels(kind: Kind, target: torch.Tensor) -> None:
         kind.targets = observe(kind.targets, target)
 
 
-def count_on_host(kind: Kind, found: OnHost, shape: Sequence[int]) -> None:
+def count_on_host(kind: Kind, found: HostLoss, shape: Sequence[int]) -> None:
     """The same for targets on the CPU, of this shape."""
     facts = kind.facts
     if found.labels is not None:

@@ -10,7 +10,7 @@ import msgspec
 import torch
 
 from gradaudit.record.internals import private
-from gradaudit.record.measure.on_host import look
+from gradaudit.record.measure.host_loss import look
 from gradaudit.record.measure.samples import Sample, of_loss
 from gradaudit.record.measure.transfer import to_host
 from gradaudit.record.observe.loss.hand_written import FUNCTION, Likelihood
@@ -42,7 +42,7 @@ _MOST_KINDS = 200  # of functions with their options; a smoothing that changes a
 
 
 @dataclass(eq=False)
-class Call:
+class LossCall:
     """One call of a loss function; numbers stay on the device, if it is not the CPU."""
 
     loss: int
@@ -70,7 +70,7 @@ class LossRegistry:
         call: dict[str, Any],
         observers: Observers,
         reading: "Reading | None" = None,
-    ) -> Call:
+    ) -> LossCall:
         """Turn one call of a loss function into numbers; `call` holds its arguments by name.
 
         `reading` says what is known of a loss inside a compiled graph.
@@ -96,14 +96,14 @@ class LossRegistry:
         if found is not None:
             if result.requires_grad and not kind.shared:
                 observers.call("label counts", count_on_host, kind, found, target.shape)
-            return Call(kind.facts.id, found.mean, found.valid, found.ignored, batch, node_key(result.grad_fn))
+            return LossCall(kind.facts.id, found.mean, found.valid, found.ignored, batch, node_key(result.grad_fn))
         with torch.no_grad():
             known = kind.facts if counted else msgspec.structs.replace(kind.facts, ignore_index=None)
             valid, ignored = _targets(known, input, target)
             mean = _mean(kind.facts, value.detach(), valid, target, call.get("weight"))
             if result.requires_grad and not kind.shared and counted:
                 observers.call("label counts", count_labels, kind, target.detach())
-        return Call(kind.facts.id, mean, valid, ignored, batch, node_key(result.grad_fn))
+        return LossCall(kind.facts.id, mean, valid, ignored, batch, node_key(result.grad_fn))
 
     def sample(self, loss: int, call: dict[str, Any]) -> Sample | None:
         """A sample of the prediction in a call of the loss function with this index, or of what should be logits."""
@@ -115,7 +115,7 @@ class LossRegistry:
         """The index of the loss given through Recorder.log."""
         return self._add(("logged",), lambda index: LossFacts(id=index, function="logged")).facts.id
 
-    def hand_written(self, found: Likelihood | None, value: torch.Tensor | float) -> Call | None:
+    def hand_written(self, found: Likelihood | None, value: torch.Tensor | float) -> LossCall | None:
         """The call behind a backward root of this value that was looked at; None where it is no cross entropy."""
         if found is None:
             # Once one was found each backward is looked at, so that none of its steps is without a loss.
@@ -129,7 +129,7 @@ class LossRegistry:
             lambda index: LossFacts(id=index, function=FUNCTION, classes=found.classes, reduction=found.reduction),
         )
         mean = value / found.targets if found.reduction == "sum" else value
-        return Call(kind.facts.id, mean, found.targets, 0, found.batch_size)
+        return LossCall(kind.facts.id, mean, found.targets, 0, found.batch_size)
 
     def _kind(self, name: str, call: dict[str, Any]) -> Kind:
         input, target = call["input"], call["target"]
@@ -234,9 +234,9 @@ def wide(value: torch.Tensor | float) -> Any:
     return value.double() if isinstance(value, torch.Tensor) else value
 
 
-def together(calls: list[Call]) -> list[Call]:
+def together(calls: list[LossCall]) -> list[LossCall]:
     """One call for each loss function, with the mean over all valid targets: for accumulation over very many calls."""
-    merged: dict[int, Call] = {}
+    merged: dict[int, LossCall] = {}
     for call in calls:
         one = merged.get(call.loss)
         if one is None:
@@ -246,7 +246,7 @@ def together(calls: list[Call]) -> list[Call]:
         weighed = wide(one.mean) * one.valid + wide(call.mean) * call.valid
         mean = weighed / max(1, valid) if isinstance(valid, int) else weighed / valid.clamp(min=1)
         batch_size = one.batch_size + call.batch_size
-        merged[call.loss] = Call(call.loss, mean, valid, one.ignored + call.ignored, batch_size)
+        merged[call.loss] = LossCall(call.loss, mean, valid, one.ignored + call.ignored, batch_size)
     return list(merged.values())
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from gradaudit.record.observe.loss.hand_written import likelihood
-from gradaudit.record.observe.loss.losses import Call, LossRegistry, has_value, node_key, together
+from gradaudit.record.observe.loss.losses import LossCall, LossRegistry, has_value, node_key, together
 
 _GATHERED = 1024  # backward roots and losses kept one by one; more are added up
 
@@ -18,7 +18,7 @@ class StepObservation:
 
     # Their values, with the AMP scale.
     roots: list[tuple[torch.Tensor | float, torch.Tensor | None]] = field(default_factory=list)
-    calls: list[Call] = field(default_factory=list)
+    calls: list[LossCall] = field(default_factory=list)
     logged: float | torch.Tensor | None = None
     backwards: int = 0
     given: bool = False  # some gradients went to the script, and not into the parameters
@@ -66,12 +66,12 @@ class StepObservation:
             self.calls = together(self.calls)
 
 
-def behind(pending: list[Call], roots: Sequence[Any]) -> list[Call]:
+def behind(pending: list[LossCall], roots: Sequence[Any]) -> list[LossCall]:
     """The losses that `roots` were computed from; a metric that nobody differentiates is left out."""
     return list(pending) if len(pending) < 2 else leading_to(pending, roots) or list(pending)
 
 
-def leading_to(pending: Sequence[Call], roots: Sequence[Any]) -> list[Call]:
+def leading_to(pending: Sequence[LossCall], roots: Sequence[Any]) -> list[LossCall]:
     """The losses that are found in the graph of `roots`."""
     wanted = {call.node: call for call in pending}
     found: set[Any] = set()
@@ -89,7 +89,7 @@ def leading_to(pending: Sequence[Call], roots: Sequence[Any]) -> list[Call]:
     return [call for call in pending if call.node in found]
 
 
-def written_out(between: Any, roots: Sequence[Any], gradients: Any) -> list[Call]:
+def written_out(between: Any, roots: Sequence[Any], gradients: Any) -> list[LossCall]:
     """The cross entropy that the one root is, where the script wrote it out itself; its value was seen last."""
     book: LossRegistry = between.shared.book
     seen: StepObservation = between.seen

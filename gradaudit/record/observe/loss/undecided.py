@@ -5,7 +5,7 @@ from typing import Any
 
 from gradaudit.record.observe.evaluation.parts import Part
 from gradaudit.record.observe.evaluation.splits import current_part
-from gradaudit.record.observe.loss.losses import Call
+from gradaudit.record.observe.loss.losses import LossCall
 from gradaudit.record.observe.loss.seen import leading_to
 
 _MOST = 10_000  # losses of one evaluation; of a longer one nothing is told
@@ -18,11 +18,11 @@ class Undecided:
     """
 
     def __init__(self) -> None:
-        self.calls: list[tuple[Call, Part]] = []
+        self.calls: list[tuple[LossCall, Part]] = []
         self.expects = False  # the last backward was not made in evaluation mode
         self._too_many = False
 
-    def add(self, call: Call) -> bool:
+    def add(self, call: LossCall) -> bool:
         """Keep a loss until it is known what it was."""
         if len(self.calls) >= _MOST:
             self._too_many = True
@@ -31,7 +31,7 @@ class Undecided:
             self.calls.append((call, current_part()))
         return True
 
-    def training(self, pending: Sequence[Call], roots: Sequence[Any], mode: int) -> list[Call]:
+    def training(self, pending: Sequence[LossCall], roots: Sequence[Any], mode: int) -> list[LossCall]:
         """The losses that may be behind a backward from `roots`, made in this mode: none of an evaluation's.
 
         All of them are, as soon as one is, or where the model is in evaluation mode still.
@@ -46,7 +46,7 @@ class Undecided:
         self.leave()
         return calls
 
-    def leave(self) -> list[tuple[Call, Part]]:
+    def leave(self) -> list[tuple[LossCall, Part]]:
         """What is left is an evaluation's."""
         calls, self.calls, self._too_many = self.calls, [], False
         return calls

@@ -40,7 +40,7 @@ def never_moved(training: Training, table: TensorFacts, history: RowHistory | No
 
 
 @signal
-def at_rest(training: Training) -> Mask:
+def unchanged(training: Training) -> Mask:
     """[tensors]: no recorded step changed the sampled weights, nor did anything between the steps."""
     updates, drifts = training.matrix("update_norm"), training.matrix("drift_norm")
     if not len(updates):
@@ -54,7 +54,7 @@ def reasons(training: Training) -> list[Reason]:
     rates = recorded_learning_rates(training)
     zero_rate: Mask = numpy.asarray(numpy.isfinite(rates).any(axis=0) & ~(rates > 0).any(axis=0))
     present: Mask = numpy.asarray((training.matrix("has_grad") > 0).any(axis=0))
-    felt: Mask = numpy.asarray((training.matrix("gradient_norm") > 0).any(axis=0))
+    has_nonzero_grad: Mask = numpy.asarray((training.matrix("gradient_norm") > 0).any(axis=0))
 
     def reason(index: int, tensor: TensorFacts) -> Reason:
         if tensor.id in copies(training.run):
@@ -70,12 +70,12 @@ def reasons(training: Training) -> list[Reason]:
             if tensor.role != "embedding":
                 unused.append("dropped")  # nobody looks tokens up for nothing
             return "unused" if use_of(training.run, tensor) in unused else "no gradient"
-        return "no effect" if felt[index] else "zero gradient"
+        return "no effect" if has_nonzero_grad[index] else "zero gradient"
 
     return [reason(index, tensor) for index, tensor in enumerate(training.tensors)]
 
 
-def reason_for_rest(training: Training, tensor: TensorFacts) -> Reason:
+def reason_unchanged(training: Training, tensor: TensorFacts) -> Reason:
     """Why a tensor that never moved did not: the first of the reasons that holds."""
     return reasons(training)[column_of(training, tensor)]
 
@@ -84,10 +84,10 @@ def reason_for_rest(training: Training, tensor: TensorFacts) -> Reason:
 def fed_with_zeros(training: Training) -> Mask:
     """[tensors]: weights without any gradient beside a bias of the same module that has one: their inputs are zero."""
     tensors = training.tensors
-    felt: Mask = numpy.asarray((training.matrix("gradient_norm") > 0).any(axis=0))
-    biased = {tensors[i].module for i in numpy.flatnonzero(felt) if tensors[i].role == "bias"}
+    has_nonzero_grad: Mask = numpy.asarray((training.matrix("gradient_norm") > 0).any(axis=0))
+    biased = {tensors[i].module for i in numpy.flatnonzero(has_nonzero_grad) if tensors[i].role == "bias"}
     beside = [t.role == "weight" and bool(t.module_class) and t.module in biased for t in tensors]
-    return numpy.asarray(beside, dtype=numpy.bool_) & ~felt
+    return numpy.asarray(beside, dtype=numpy.bool_) & ~has_nonzero_grad
 
 
 def all_owned(training: Training, mine: list[TensorFacts]) -> bool:
@@ -102,7 +102,7 @@ def one_of_many(training: Training, mine: list[TensorFacts]) -> bool:
     def pattern(name: str) -> str:
         return re.sub(r"(?<![^.])\d+(?![^.])", "*", name)
 
-    still = at_rest(training)
+    still = unchanged(training)
     trained = {
         (pattern(t.name), tuple(t.shape))
         for t, rests in zip(training.tensors, still, strict=True)

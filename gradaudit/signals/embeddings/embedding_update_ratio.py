@@ -8,7 +8,7 @@ import numpy
 from gradaudit.signals.embeddings.embedding_rows import row_history
 from gradaudit.signals.layers.layers import comparable_layers, zero_start
 from gradaudit.signals.order_statistics import Floats, median, medians
-from gradaudit.signals.updates.learning_rates import scale_free
+from gradaudit.signals.updates.learning_rates import is_adaptive
 from gradaudit.signals.updates.ratios import step_weights, update_ratio
 from gradaudit.training import Training, signal
 
@@ -17,7 +17,7 @@ _ENOUGH = 30  # probed elements that move; with fewer a median over the steps is
 
 
 @dataclass(frozen=True)
-class Pace:
+class EmbeddingUpdateRatio:
     """Update-to-weight ratios of a table and of the median weight layer, and what they come to."""
 
     table: float
@@ -28,7 +28,7 @@ class Pace:
 
 
 @signal
-def embedding_pace(training: Training, tensor: int) -> Pace | None:
+def embedding_update_ratio(training: Training, tensor: int) -> EmbeddingUpdateRatio | None:
     """The pace of one table; None when it or the layers have no finite ratio, or too few probed elements move.
 
     A step moves only the rows that were hit, so the norm of a table's update is smaller by the square
@@ -64,16 +64,22 @@ def embedding_pace(training: Training, tensor: int) -> Pace | None:
     if not others > 0:
         return None
     relative = float(own) / float(others) / math.sqrt(share)
-    return Pace(float(own), float(others), share, relative, float(size) / math.sqrt(share * tensors[column].elements))
+    return EmbeddingUpdateRatio(
+        float(own), float(others), share, relative, float(size) / math.sqrt(share * tensors[column].elements)
+    )
 
 
-def table_speeds(training: Training, paces: dict[int, Pace | None]) -> dict[int, float]:
+def table_speeds(training: Training, update_ratios: dict[int, EmbeddingUpdateRatio | None]) -> dict[int, float]:
     """What tables are compared with each other by; those without a pace or a size at the start are left out."""
     empty = {t.id for t, zero in zip(training.tensors, zero_start(training), strict=True) if zero}
-    known = {table: pace for table, pace in paces.items() if pace is not None and table not in empty}
+    known = {
+        table: update_ratio
+        for table, update_ratio in update_ratios.items()
+        if update_ratio is not None and table not in empty
+    }
     # Adam moves all elements alike: a pace then tells how large the tables started, and nothing of their gradients.
-    absolute = scale_free(training)
-    return {table: pace.update if absolute else pace.relative for table, pace in known.items()}
+    absolute = is_adaptive(training)
+    return {table: update_ratio.update if absolute else update_ratio.relative for table, update_ratio in known.items()}
 
 
 def _layers(training: Training) -> Floats:

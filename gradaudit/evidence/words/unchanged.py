@@ -8,7 +8,7 @@ from gradaudit.findings import Action, Severity
 from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
 from gradaudit.signals.layers.calls import use_of
-from gradaudit.signals.layers.standstill import Reason, all_owned, fed_with_zeros, one_of_many
+from gradaudit.signals.layers.unchanged import Reason, all_owned, fed_with_zeros, one_of_many
 from gradaudit.signals.layers.untrained import MOST, initial_share
 from gradaudit.signals.loss.progress import learned_nothing
 from gradaudit.signals.updates.learning_rates import by_hand

@@ -11,7 +11,7 @@ from gradaudit.schema import LossFacts
 _READABLE = (torch.float32, torch.float64, torch.int64, torch.int32, torch.uint8)  # by numpy, without a copy
 
 
-class OnHost(NamedTuple):
+class HostLoss(NamedTuple):
     """One call of a loss function; `labels` counts the valid targets of each class up to the greatest one seen."""
 
     mean: float  # loss per valid target
@@ -30,7 +30,7 @@ def value_of(value: torch.Tensor) -> float | None:
 
 def look(
     facts: LossFacts, result: torch.Tensor, input: torch.Tensor, target: torch.Tensor, weighted: bool
-) -> OnHost | None:
+) -> HostLoss | None:
     """Read a loss and its targets; None where that is not simple, or not on the CPU."""
     value = value_of(result)
     mean = facts.reduction == "mean"
@@ -46,7 +46,7 @@ def look(
         valid = len(targets) - ignored
     else:
         valid, ignored, labels = input.numel() // max(1, facts.classes), 0, None
-    return OnHost(value if mean else value / valid if valid else float("nan"), valid, ignored, targets, labels)
+    return HostLoss(value if mean else value / valid if valid else float("nan"), valid, ignored, targets, labels)
 
 
 def _labels(targets: Any, ignore: int | None, classes: int) -> tuple[int, Any]:

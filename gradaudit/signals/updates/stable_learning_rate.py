@@ -7,7 +7,7 @@ import numpy
 
 from gradaudit.signals.order_statistics import Floats
 from gradaudit.signals.updates.learning_rates import peak_rates
-from gradaudit.signals.updates.ratios import typical_update
+from gradaudit.signals.updates.ratios import median_update_ratio
 from gradaudit.training import Training
 
 AIM = 0.1  # of the weights: the largest update of all but a few healthy runs is below 0.3
@@ -15,7 +15,7 @@ HARMFUL = 0.2  # update-to-weight ratio that goes with harm, as in `learning_rat
 
 
 @dataclass(frozen=True, eq=False)
-class GentleRate:
+class StableLearningRate:
     """What was set when the first update was too large, and what would have been gentle."""
 
     step: int  # global
@@ -25,21 +25,21 @@ class GentleRate:
     times: float  # rates / lower
 
 
-def gentle_rate(training: Training, limit: float = HARMFUL) -> GentleRate | None:
+def stable_learning_rate(training: Training, limit: float = HARMFUL) -> StableLearningRate | None:
     """The learning rates that make the first update of `limit` or more a tenth of the weights; None without one.
 
     An update is proportional to the learning rate, under SGD and, as long as the gradients are alike, under Adam; those
     after it, in a run that runs away, are what the first ones have done.
     """
-    pace = typical_update(training)
-    over = numpy.flatnonzero(numpy.where(numpy.isfinite(pace), pace, -numpy.inf) >= limit)
+    update_ratio = median_update_ratio(training)
+    over = numpy.flatnonzero(numpy.where(numpy.isfinite(update_ratio), update_ratio, -numpy.inf) >= limit)
     if not len(over):
         return None
-    step, ratio = int(training.recorded_global_steps[over[0]]), float(pace[over[0]])
+    step, ratio = int(training.recorded_global_steps[over[0]]), float(update_ratio[over[0]])
     rates = rates_at(training, step)
     times = max(3.0, ratio / AIM)
     lower = [float(f"{rate / times:.0e}") if math.isfinite(rate) else rate for rate in rates]
-    return GentleRate(step=step, ratio=ratio, rates=rates, lower=numpy.asarray(lower), times=times)
+    return StableLearningRate(step=step, ratio=ratio, rates=rates, lower=numpy.asarray(lower), times=times)
 
 
 def rates_at(training: Training, step: int) -> Floats:

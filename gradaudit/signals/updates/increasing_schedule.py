@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.signals.loss.progress import TENTHS, climb
+from gradaudit.signals.loss.progress import TENTHS, loss_rebound
 from gradaudit.signals.loss.progress import divergence as diverges
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.order_statistics import Floats, median
@@ -21,7 +21,7 @@ _BATCHES, _STAIRS = 2, 4  # in an epoch, and changes of the rate: of fewer it ma
 
 
 @dataclass(frozen=True, eq=False)
-class RisingRate:
+class IncreasingSchedule:
     """A learning rate that never falls and is highest at the end, and the loss that it has driven up again."""
 
     risen: int  # global step at which the rate has risen `RISEN` times
@@ -55,7 +55,7 @@ def once_an_epoch(training: Training, rate: Floats) -> int:
 
 
 @signal
-def rising_rate(training: Training, times: float = RISEN) -> RisingRate | None:
+def increasing_schedule(training: Training, times: float = RISEN) -> IncreasingSchedule | None:
     """The rising learning rate that has undone what the loss had gained; None where the loss came to no harm.
 
     The loss has to have fallen first, under a lower rate: then it is the rise that has driven it up.
@@ -80,7 +80,7 @@ def rising_rate(training: Training, times: float = RISEN) -> RisingRate | None:
     since, lowest = int(before[best][-1]) + 1, levels[best]
     if not loss.first - lowest >= _GAINED * loss.first or not known[harmed] > times * known[0]:
         return None
-    return RisingRate(
+    return IncreasingSchedule(
         risen=int(loss.steps[numpy.argmax(known > times * known[0])]),
         since=int(loss.steps[since]),
         lowest=lowest,
@@ -97,12 +97,12 @@ def _harmed(training: Training, count_finite: int) -> int | None:
         return int(numpy.argmax(loss.steps >= away))
     if count_finite < len(loss.values):
         return None  # NaN without a rise before it may have any cause
-    climbed = climb(loss)
+    climbed = loss_rebound(loss)
     if climbed and climbed.lost >= _LOST and climbed.errors >= _ERRORS and climbed.gained >= _GAINED:
         return len(loss.values) - 1
     return None
 
 
-def sound(rise: RisingRate) -> Floats:
+def sound(rise: IncreasingSchedule) -> Floats:
     """[groups]: a third of the rates at which the loss was lowest, to two digits."""
     return numpy.asarray([float(f"{rate / 3:.2g}") for rate in rise.rates])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy
 
 from gradaudit.schema import TensorFacts
-from gradaudit.signals.gradients.finiteness import breakdown
+from gradaudit.signals.gradients.finiteness import non_finite_onset
 from gradaudit.signals.layers.layers import weight_layers
 from gradaudit.signals.order_statistics import Floats, Integers
 from gradaudit.training import Training, signal
@@ -14,7 +14,7 @@ SILENT = 30  # recorded steps without a gradient after which the recorder calls 
 
 
 @dataclass(frozen=True, eq=False)
-class SilentOutputs:
+class DeadUnits:
     """The outputs of one layer over the run; shares are of the outputs followed."""
 
     layer: TensorFacts
@@ -23,12 +23,12 @@ class SilentOutputs:
     outputs: int
     share: float  # silent over the last `SILENT` recorded steps at the end
     first: float  # share without a gradient at the first record
-    felt: bool  # some tensor of the layer has a gradient at the end: its bias where the weights have none
+    has_nonzero_grad: bool  # some tensor of the layer has a gradient at the end: its bias where the weights have none
     zero_input: bool  # the bias has a gradient and no weight has: every input of the layer is zero
 
 
 @signal
-def silent_outputs(training: Training) -> list[SilentOutputs]:
+def dead_units(training: Training) -> list[DeadUnits]:
     """The trained layers whose outputs were followed to the end, in depth order.
 
     Layers that had no gradient at all at some recorded step (experts that were not chosen) are left out, and
@@ -37,7 +37,7 @@ def silent_outputs(training: Training) -> list[SilentOutputs]:
     own = training.steps
     place = dict(zip(own["step"].tolist(), own["global_step"].tolist(), strict=True))
     frame = training.run.rows[training.run.rows["optimizer"] == training.id]
-    broken = breakdown(training)
+    broken = non_finite_onset(training)
     finite = numpy.ones(len(training.recorded), dtype=bool)
     if broken is not None and not broken.recovered:
         finite = training.recorded_global_steps < broken.step
@@ -60,18 +60,18 @@ def silent_outputs(training: Training) -> list[SilentOutputs]:
         last = mine.iloc[-1]
         share = float(last["silent"]) / tracked[-1]
         siblings = [i for i, t in enumerate(tensors) if t.module == layer.module and i != column and t.role == "bias"]
-        weight_felt = bool((late[:, column] > 0).any())
-        bias_felt = bool(siblings) and bool((late[:, siblings] > 0).any())
+        weight_has_grad = bool((late[:, column] > 0).any())
+        bias_has_grad = bool(siblings) and bool((late[:, siblings] > 0).any())
         found.append(
-            SilentOutputs(
+            DeadUnits(
                 layer=layer,
                 steps=numpy.asarray([place.get(step, step) for step in mine["step"].tolist()], dtype=numpy.int64),
                 without=without,
                 outputs=int(last["rows"]),
                 share=share,
                 first=float(without[0]),
-                felt=weight_felt or bias_felt,
-                zero_input=bias_felt and not weight_felt and share >= 1,
+                has_nonzero_grad=weight_has_grad or bias_has_grad,
+                zero_input=bias_has_grad and not weight_has_grad and share >= 1,
             )
         )
     return found
