@@ -56,7 +56,7 @@ class Series(Value, frozen=True, kw_only=True):
     y: list[float | None]
     low: list[float | None] = []
     high: list[float | None] = []
-    role: str = "main"  # main | evaluation | flagged | reference
+    role: str = "main"  # main | evaluation | flagged | reference; of a comparison "run A", "run B" ...
     bad: list[tuple[float, float]] = []
 
 
@@ -66,7 +66,7 @@ class Mark(Value, frozen=True, kw_only=True):
     label: str
     x: float | None = None
     y: float | None = None
-    role: str = "threshold"  # threshold | reference | best
+    role: Literal["threshold", "reference", "best"] = "threshold"
 
 
 class Evidence(Value, frozen=True, kw_only=True, tag_field="kind"):
@@ -151,7 +151,7 @@ class Zone(Value, frozen=True, kw_only=True):
     start: float | None
     end: float | None
     label: str
-    role: str = "weak"  # lost | weak
+    role: Literal["lost", "weak"] = "weak"
 
 
 class Ridges(Evidence, frozen=True, kw_only=True, tag="ridges"):

@@ -243,6 +243,14 @@ def test_the_weight_decay_compared_is_that_of_the_groups(audits: dict[str, Audit
     assert changes["weight decay"].telling
 
 
+def test_the_cadence_of_a_default_recording_is_the_budgets(audits: dict[str, Audit]) -> None:
+    """run.json says 0 where no --every was given."""
+    one = audits["overfitting"]
+    budget = msgspec.structs.replace(one, meta=msgspec.structs.replace(one.meta, every=0))
+    changes = {change.setting: change.values for change in compare([one, budget]).changes}
+    assert changes["statistics"] == ["every step", "as the budget allows"]
+
+
 @pytest.mark.parametrize("number", [0, 1, 27])
 def test_too_few_or_too_many_runs_are_refused(audits: dict[str, Audit], number: int) -> None:
     with pytest.raises(UserError, match="2 to 26 runs"):
