@@ -51,7 +51,9 @@ def analyze(
     """
     chosen, overrides = choose(select, ignore, thresholds or {})
     read = run if isinstance(run, Run) else load(run)
-    own = dataclasses.replace(read, expected_frozen=tuple(expected_frozen) or read.expected_frozen)
+    own = dataclasses.replace(
+        read, expected_frozen=tuple(expected_frozen) or read.expected_frozen, thresholds=dict(thresholds or {})
+    )
     # A run may hold any number, NaN and 1e308 among them: what comes of it in arithmetic is no news for the user.
     with numpy.errstate(all="ignore"), warnings.catch_warnings(action="ignore", category=RuntimeWarning):
         try:
