@@ -66,6 +66,7 @@ from gradaudit.findings import (
 )
 from gradaudit.schema import LossFacts
 from gradaudit.signals.layers.initialisation import output_layer
+from gradaudit.signals.loss.bad_outcome import bad_outcome
 from gradaudit.signals.loss.constant_predictor import constant_loss, uniform_loss
 from gradaudit.signals.loss.first_loss import CLOSE, classes_used, objective_factor, unevenness
 from gradaudit.signals.loss.first_regression import cause
@@ -267,7 +268,7 @@ def _negative(loss: TrainingLoss, facts: LossFacts, level: Level) -> Finding:
 
 
 def _scaled(loss: TrainingLoss, level: Level, times: float, amount: int, meaning: str) -> Finding:
-    harm = divergence_sentence(loss.training)
+    harm = divergence_sentence(bad_outcome(loss.training))
     if meaning == "micro_steps":
         looks = f"it looks like {count(amount)} accumulated micro-steps without division"
         actions = [
@@ -304,7 +305,7 @@ def _scaled(loss: TrainingLoss, level: Level, times: float, amount: int, meaning
 
 
 def _too_high(loss: TrainingLoss, level: Level) -> Finding:
-    harm = divergence_sentence(loss.training)
+    harm = divergence_sentence(bad_outcome(loss.training))
     start = output_layer(loss.training)
     seen = [
         f"The mean loss per target of the first step is {number(loss.first)}; a uniform prediction has {level.words}."
@@ -413,7 +414,7 @@ def _regression(
         )
         return
     mean = facts.target_mean or 0.0
-    harm = divergence_sentence(loss.training)
+    harm = divergence_sentence(bad_outcome(loss.training))
     kept = loss.last / loss.first if loss.first > 0 else math.nan
     stuck = not kept <= learned  # also when the last loss is NaN
     raw = deviation > spread
