@@ -125,3 +125,11 @@ def norm_chart(training: Training, caption: str, marks: list[Mark]) -> Lines:
         marks=marks,
         log=True,
     )
+
+
+def loss_and_norm(training: Training, caption: str, step: int) -> list[Lines]:
+    """The training loss, marked at a step at which it begins to overshoot, and the gradient norm."""
+    return [
+        loss_chart(training, caption, [Mark(label=f"step {count(step)}", x=step)]),
+        norm_chart(training, "The gradient norm over the same steps: steps that overshoot make it grow, too.", []),
+    ]
