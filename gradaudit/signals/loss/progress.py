@@ -124,6 +124,13 @@ def not_learning(training: Training, no_better: float = NO_BETTER) -> bool:
     return bool(loss.last >= no_better * constant and stuck and not other_scale(loss))
 
 
+def gained_since_half(loss: TrainingLoss) -> float:
+    """The fall of the loss over the last half of the run, as a share of the first loss; NaN unless that is positive."""
+    half, width = len(loss.values) // 2, max(5, len(loss.values) // 10)
+    middle = float(loss.values[half : half + width].mean())
+    return (middle - loss.last) / loss.first if loss.first > 0 else math.nan
+
+
 def other_scale(loss: TrainingLoss) -> bool:
     """Whether a loss far above the constant predictor's falls all the same: it is measured on another scale."""
     return bool(loss.last > 1.3 * constant_level(loss) and loss.last < 0.7 * loss.first)
