@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.signals.loss.constant_predictor import constant_loss
+from gradaudit.signals.loss.constant_predictor import constant_loss, uniform_loss
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 from gradaudit.signals.order_statistics import median, running_median
 from gradaudit.training import Training, signal
@@ -39,6 +39,13 @@ class LossRebound:
 def constant_level(loss: TrainingLoss) -> float:
     """The loss of the best constant predictor; NaN when it is not known."""
     return constant_loss(loss.facts, loss.kind) if loss.facts else math.nan
+
+
+def untrained_level(loss: TrainingLoss) -> float:
+    """The loss of a uniform prediction, in regression of the best constant one; NaN when it is not known."""
+    if loss.facts is None:
+        return math.nan
+    return constant_level(loss) if loss.kind == "regression" else uniform_loss(loss.facts, loss.kind)
 
 
 def start_level(loss: TrainingLoss) -> float:
