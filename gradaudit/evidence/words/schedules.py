@@ -5,6 +5,7 @@ from gradaudit.evidence.words.wording import count, number, percent, setting
 from gradaudit.findings import Action, Measure
 from gradaudit.signals.loss.plateaus import UNFINISHED, WORTH, EarlyDecay, hardly_begun, still_falling
 from gradaudit.signals.loss.training_loss import training_loss
+from gradaudit.signals.order_statistics import Floats
 from gradaudit.signals.updates.increasing_schedule import IncreasingSchedule, sound
 from gradaudit.signals.updates.learning_rates import same_rate
 from gradaudit.training import Training
@@ -57,4 +58,14 @@ def hold(training: Training, rise: IncreasingSchedule) -> Action:
         text=f"Keep the learning rate at or below {rate_in_words(most)}, a third of what it is at step "
         f"{count(rise.since)}, up to which the loss fell: the schedule raises it to {rate_in_words(rise.last)}",
         code=f"torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr={top}, total_steps={steps}, cycle_momentum=False)",
+    )
+
+
+def keep_below(training: Training, rise: IncreasingSchedule | None, lower: Floats, step: int) -> Action:
+    """To keep the learning rates at or below `lower` [groups], a third of those at a step; of a rise see `hold`."""
+    if rise is not None:
+        return hold(training, rise)
+    return Action(
+        text=f"Keep the learning rate at or below {rate_in_words(lower)}, a third of what it is at step {count(step)}, "
+        "or let it decay from there"
     )

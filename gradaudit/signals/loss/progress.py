@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.signals.loss.constant_predictor import constant_loss
+from gradaudit.signals.loss.constant_predictor import constant_loss, uniform_loss
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 from gradaudit.signals.order_statistics import median, running_median
 from gradaudit.training import Training, signal
@@ -39,6 +39,13 @@ class LossRebound:
 def constant_level(loss: TrainingLoss) -> float:
     """The loss of the best constant predictor; NaN when it is not known."""
     return constant_loss(loss.facts, loss.kind) if loss.facts else math.nan
+
+
+def untrained_level(loss: TrainingLoss) -> float:
+    """The loss of a uniform prediction, in regression of the best constant one; NaN when it is not known."""
+    if loss.facts is None:
+        return math.nan
+    return constant_level(loss) if loss.kind == "regression" else uniform_loss(loss.facts, loss.kind)
 
 
 def start_level(loss: TrainingLoss) -> float:
@@ -122,6 +129,13 @@ def not_learning(training: Training, no_better: float = NO_BETTER) -> bool:
     middle = loss.values[half : half + window].mean()
     stuck = middle - loss.last <= NO_PROGRESS * loss.first
     return bool(loss.last >= no_better * constant and stuck and not other_scale(loss))
+
+
+def gained_since_half(loss: TrainingLoss) -> float:
+    """The fall of the loss over the last half of the run, as a share of the first loss; NaN unless that is positive."""
+    half, width = len(loss.values) // 2, max(5, len(loss.values) // 10)
+    middle = float(loss.values[half : half + width].mean())
+    return (middle - loss.last) / loss.first if loss.first > 0 else math.nan
 
 
 def other_scale(loss: TrainingLoss) -> bool:
