@@ -6,9 +6,9 @@ The norm of the whole gradient before clipping, over the optimizer's own paramet
 run at `growth` times that of the second fifth or more, a rank correlation with the step of at least `trend` over the
 last three quarters, and a loss that falls by less than `gain` of its first value between the two: then it is a warning.
 Where the loss says nothing about progress (adversarial, contrastive, policy gradients, targets that move, one term of
-several, unknown ones), a growth of `unjudged` times from the first fifth to the last is a note, or a warning when an
-unknown objective that is never negative, of the only optimizer, ends above `worse` times its start, too, and no tenth
-of the run was below 0.9 of it.
+several, unknown ones), a growth of `not_interpretable` times from the first fifth to the last is a note. It is a
+warning when an unknown objective that is never negative, of the only optimizer, ends above `worse` times its start,
+too, and no tenth of the run was below 0.9 of it.
 
 ## Why it matters
 
@@ -164,7 +164,7 @@ def gradient_growth(
         ],
         measures=[
             Measure(quantity="gradient norm, last fifth / base", value=grown, comparison=">=", threshold=limit,
-                    option="unjudged" if loss.shapeless else "growth"),
+                    option="not_interpretable" if loss.shapeless else "growth"),
             Measure(quantity="rank correlation of norm and step", value=correlation, comparison=">=",
                     threshold=trend, option="trend"),
             *([] if loss.shapeless else [
