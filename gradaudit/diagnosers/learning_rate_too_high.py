@@ -282,9 +282,7 @@ def _explanation(found: OversizedUpdate, training: Training) -> str:
 
 def _actions(found: OversizedUpdate, training: Training) -> list[Action]:
     rise, stable = found.schedule, found.stable
-    actions = (
-        [hold(training, rise)] if rise else slower(training, stable, only_early=found.only_early) if stable else []
-    )
+    lower = slower(training, stable, only_early=found.only_early) if stable else []
     if is_adaptive(training):
         beside = Action(
             text="Compare the learning rate with the size of the initial weights: the first update changes every "
@@ -295,4 +293,4 @@ def _actions(found: OversizedUpdate, training: Training) -> list[Action]:
             text="Clip the gradient norm before each step",
             code="torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)",
         )
-    return [*actions, beside]
+    return [*([hold(training, rise)] if rise else lower), beside]

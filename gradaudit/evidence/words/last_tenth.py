@@ -6,14 +6,17 @@ from gradaudit.signals.run.last_tenth import reaches
 from gradaudit.training import Training
 
 
-def end_unknown(what: str, last: float, steps: float) -> Skipped | None:
-    """What a check of the end of a run says whose records stop before its last tenth; None where they do not."""
-    if reaches(last, steps):
-        return None
+def stops_early(what: str, last: float, steps: float) -> Skipped:
+    """What is said where the records of `what` stop at step `last` of so many, before the last tenth."""
     return Skipped(
         reason=f"{what} were last recorded at step {count(last)} of {count(steps - 1)}: how the run ends is not known",
         enable="record more often: --every 1, or a larger --budget",
     )
+
+
+def end_unknown(what: str, last: float, steps: float) -> Skipped | None:
+    """What a check of the end of a run says whose records stop before its last tenth; None where they do not."""
+    return None if reaches(last, steps) else stops_early(what, last, steps)
 
 
 def weights_at_the_end(training: Training) -> Skipped | None:
