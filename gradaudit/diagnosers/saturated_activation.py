@@ -57,7 +57,7 @@ from gradaudit.signals.activations.saturation import (
 from gradaudit.signals.layers.initialisation import GlorotStart, glorot_start
 from gradaudit.signals.layers.replaced import replaced_at
 from gradaudit.signals.loss.progress import learned_nothing
-from gradaudit.signals.run.last_tenth import reaches, steps_of_run
+from gradaudit.signals.run.last_tenth import EndUnknown, reaches, steps_of_run
 from gradaudit.training import Training
 
 _FROM_THE_START = 0.5  # of the outputs at the first step: then the weights that it started with are why
@@ -76,14 +76,6 @@ class NotSampled:
     """The outputs of these activations were not sampled, and what is certain without a sample is not too much."""
 
     modules: tuple[ModuleFacts, ...]
-
-
-@dataclass(frozen=True)
-class EndUnknown:
-    """The samples stop before the last tenth of the run."""
-
-    last: float  # step of the last sample
-    steps: int  # of the run
 
 
 @dataclass(frozen=True)
@@ -191,7 +183,7 @@ def _not_sampled(found: NotSampled) -> Skipped:
 
 @saturated_activation.tell
 def _end_unknown(found: EndUnknown) -> Skipped:
-    return stops_early("the outputs of activations", found.last, found.steps)
+    return stops_early("the outputs of activations", found)
 
 
 @saturated_activation.tell
