@@ -74,6 +74,13 @@ def still_rising(training: Training) -> bool:
     return bool(len(rates) and rates[-1] >= rates.max() and rates[len(rates) // 2] < 0.9 * rates[-1])
 
 
+def made_with(training: Training) -> float:
+    """The learning rate that the optimizer was made with, on which schedules build; NaN where it is not known."""
+    facts = training.optimizer
+    value = facts.defaults.get("lr") if facts else None
+    return float(value) if isinstance(value, int | float) else float("nan")
+
+
 def same_rate(rates: Floats) -> bool:
     """Whether all groups have one learning rate: only then one line of code can set it."""
     return len(set(rates[numpy.isfinite(rates)].tolist())) == 1

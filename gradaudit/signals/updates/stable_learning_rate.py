@@ -11,6 +11,7 @@ from gradaudit.signals.updates.ratios import median_update_ratio
 from gradaudit.training import Training
 
 AIM = 0.1  # of the weights: the largest update of all but a few healthy runs is below 0.3
+_STILL_RISING = 1.5  # times the rate of the update that is too large: then a warmup was under way
 HARMFUL = 0.2  # update-to-weight ratio that goes with harm, as in `learning_rate_too_high`
 
 
@@ -23,6 +24,12 @@ class StableLearningRate:
     rates: Floats  # [groups] at that step
     lower: Floats  # [groups]
     times: float  # rates / lower
+    peak: Floats  # [groups] the greatest of the run
+
+    @property
+    def warming_up(self) -> bool:
+        """Whether the learning rate still rises after that update."""
+        return bool((self.peak > _STILL_RISING * self.rates).any())
 
 
 def stable_learning_rate(training: Training, limit: float = HARMFUL) -> StableLearningRate | None:
@@ -39,7 +46,7 @@ def stable_learning_rate(training: Training, limit: float = HARMFUL) -> StableLe
     rates = rates_at(training, step)
     times = max(3.0, ratio / AIM)
     lower = [float(f"{rate / times:.0e}") if math.isfinite(rate) else rate for rate in rates]
-    return StableLearningRate(step=step, ratio=ratio, rates=rates, lower=numpy.asarray(lower), times=times)
+    return StableLearningRate(step, ratio, rates, lower=numpy.asarray(lower), times=times, peak=peak_rates(training))
 
 
 def rates_at(training: Training, step: int) -> Floats:
