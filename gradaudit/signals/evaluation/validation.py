@@ -29,6 +29,11 @@ class Evaluations:
         return "test" if self.split.lower() == "test" else "validation"
 
 
+@dataclass(frozen=True)
+class NoValidationLoss:
+    """Which evaluations are on validation data is not clear, or there are none."""
+
+
 @signal
 def validation(run: Run) -> Evaluations | None:
     """The validation split: named so, else the only split that is not named as training; None when that is unclear.
