@@ -34,6 +34,7 @@ def test_a_model_that_learns_the_mean_is_critical(tmp_path):
     assert (found.shapes.differences, found.shapes.meant) == (1024, 32)
     assert (found.in_training, found.learns_the_mean, found.critical) == (True, True, True)
     finding = assert_finds(broadcast_loss, run, Severity.CRITICAL)
+    assert finding.title == "Broadcasting in the loss"
     assert finding.headline == "The training loss broadcasts (32, 1) with (32): 1,024 differences instead of 32"
     assert (finding.measures[0].value, finding.measures[0].threshold) == (1024, 32)
     assert finding.confidence == "certain"
@@ -59,6 +60,7 @@ def test_an_evaluation_loss_alone_is_a_warning(tmp_path):
     found = judged(broadcast_loss, run, Broadcast)
     assert (found.in_training, found.shapes.differences) == (False, 1024)
     finding = assert_finds(broadcast_loss, run, Severity.WARNING)
+    assert finding.title == "Broadcasting in the validation loss"
     assert finding.is_measurement_issue
     assert "no_learning" not in finding.caused, "a loss without a gradient teaches nothing wrong"
 

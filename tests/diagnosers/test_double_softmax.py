@@ -68,6 +68,7 @@ def test_probabilities_into_cross_entropy_are_critical(tmp_path):
     assert [found.seen.low, found.seen.high] == pytest.approx([0.01, 0.97])
     assert found.lowest_loss == pytest.approx(math.log(math.e + 9) - 1)
     finding = assert_finds(double_softmax, run, Severity.CRITICAL)
+    assert finding.title == "Softmax applied twice"
     assert [measure.value for measure in finding.measures[:2]] == pytest.approx([0.01, 0.97])
     assert finding.confidence == "certain"
 
@@ -85,7 +86,7 @@ def test_a_sigmoid_before_the_binary_loss_is_critical(tmp_path):
     assert (found.squash, found.seen.applies) == ("sigmoid", "sigmoid")
     assert [found.seen.low, found.seen.high] == pytest.approx([0.01, 0.97])
     assert found.lowest_loss == pytest.approx(0.541, abs=5e-4)
-    assert_finds(double_softmax, run, Severity.CRITICAL)
+    assert assert_finds(double_softmax, run, Severity.CRITICAL).title == "Sigmoid applied twice"
 
 
 def test_a_sigmoid_before_cross_entropy_is_a_warning(tmp_path):

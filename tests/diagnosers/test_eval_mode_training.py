@@ -43,6 +43,7 @@ def test_evaluation_mode_throughout_is_a_warning(tmp_path):
     found = judged(eval_mode_training, run, EvaluationMode)
     assert (found.off, found.steps, found.share, found.since) == (200, 200, 1.0, None)
     finding = assert_finds(eval_mode_training, run, Severity.WARNING)
+    assert finding.title == "Trained in evaluation mode"
     assert "1 module with dropout (0.1) and 1 batch normalisation" in finding.explanation
 
 
@@ -51,6 +52,7 @@ def test_a_missing_return_to_training_mode_is_a_warning(tmp_path):
     found = judged(eval_mode_training, run, EvaluationMode)
     assert (found.since, found.ending, found.span.first) == (80, 0.6, 80)
     finding = assert_finds(eval_mode_training, run, Severity.WARNING)
+    assert finding.title == "Evaluation mode since step 80"
     assert finding.headline == "The model stays in evaluation mode from step 80 on, 60 % of the run"
 
 

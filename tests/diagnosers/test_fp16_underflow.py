@@ -99,6 +99,7 @@ def test_weights_in_half_precision_say_so_themselves(tmp_path):
     assert (found.half.sign, len(found.half.parameters), found.passed) == ("parameters", 4, "coarse")
     assert found.small > 0.5 > found.few_bits
     finding = assert_finds(fp16_underflow, run, Severity.NOTE)
+    assert finding.title == "Gradients lose precision in float16"
     assert [measure.value for measure in finding.measures] == [found.small, found.few_bits, found.lost]
 
 
@@ -108,6 +109,7 @@ def test_a_gradient_of_which_three_bits_are_left_is_a_warning(tmp_path):
     assert (found.passed, found.grave) == ("crushed", True)
     assert found.few_bits > 0.5
     finding = assert_finds(fp16_underflow, run, Severity.WARNING)
+    assert finding.title == "Gradient underflow in float16"
     assert finding.headline.startswith("Float16 keeps 3 bits or fewer of")
 
 

@@ -33,6 +33,7 @@ def test_never_zeroed_is_critical_and_certain(tmp_path):
     found = judged(stale_gradient, run, NotZeroed)
     assert (found.stale, found.known, found.share, found.never) == (199, 199, 1.0, True)
     finding = assert_finds(stale_gradient, run, Severity.CRITICAL)
+    assert finding.title == "Gradients not zeroed"
     assert [measure.value for measure in finding.measures] == [1.0, 199]
     assert finding.confidence is Confidence.CERTAIN
     assert finding.span.first == 1
@@ -49,4 +50,5 @@ def test_zeroing_at_every_fourth_step_is_a_warning(tmp_path):
     found = judged(stale_gradient, run, NotZeroed)
     assert (found.share, found.never) == (0.75, False)
     finding = assert_finds(stale_gradient, run, Severity.WARNING)
+    assert finding.title == "Gradients zeroed too rarely"
     assert finding.actions[0].text == "Zero the gradients at every step, not at 25 % of them"
