@@ -77,7 +77,7 @@ _GAP_FROM_START = "Train-validation gap from the start"
 
 
 @dataclass(frozen=True)
-class Limits(RiseLimits):
+class Limits:
     """From where on a rise of the validation loss, or a gap to the training loss, is overfitting."""
 
     rise: float = 0.10  # healthy runs rise by up to 0.09 of their improvement
@@ -89,6 +89,11 @@ class Limits(RiseLimits):
     gap: float = 0.25  # small healthy data sets reach 0.26, hence only a note
     few: float = 0.05  # of the best loss; more than `share`, since three evaluations tell nothing of their noise
     patience: float = 3  # evaluations; the shortest that the advice on early stopping proposes
+
+    @property
+    def of_rise(self) -> RiseLimits:
+        """Those that a rise is judged by."""
+        return RiseLimits(self.rise, self.share, self.fell, self.scatter, self.fell_far, self.later, self.few)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +158,7 @@ def _judge(
 ) -> Overfitting | GeneralisationGap | LossesTogether | TooFewEvaluations:
     losses = validation_losses(run, held_out, training)
     steps, values, train = losses.steps, losses.values, losses.train
-    rise = held_out_rise(values, train, steps, limits) if len(values) >= FEWEST else None
+    rise = held_out_rise(values, train, steps, limits.of_rise) if len(values) >= FEWEST else None
     diverged = any(divergence(each) is not None for each in run.trainings)
     if rise is not None and rise.clear and not diverged:
         return _overfitting(run, losses, training, rise, limits)
@@ -224,7 +229,7 @@ def _rising(found: Overfitting, run: Run, limits: Limits) -> Finding:
         span=Span(first=max(losses.best_step, 0), last=losses.last_step),
         evidence=[rise_chart(losses, found.rise)],
         actions=[*(measure_alike() if found.early else []), *rise_actions(losses, found.stop, found.constant)],
-        measures=rise_measures(found.rise, found.losses.best, limits),
+        measures=rise_measures(found.rise, losses.best, limits.of_rise),
     )
 
 
