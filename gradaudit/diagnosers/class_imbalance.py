@@ -33,6 +33,7 @@ import numpy
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.labels import baseline_marks, label_bars
 from gradaudit.evidence.charts.lines import loss_chart
+from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.wording import count, factor, number, percent, times
 from gradaudit.findings import (
     Action,
@@ -91,7 +92,7 @@ def class_imbalance(
     """Compare the label counts, and the loss with that of the label frequencies."""
     loss = training_loss(training)
     if loss.not_interpretable or loss.facts is None:
-        yield NotApplicable(reason=loss.not_interpretable or "no loss function was seen")
+        yield NotApplicable(reason=unclear_in_words(loss.not_interpretable) or "no loss function was seen")
         return
     counts = [amount for amount in label_counts(loss.facts) if amount]
     if loss.kind not in ("classification", "binary") or loss.facts.classes > classes:

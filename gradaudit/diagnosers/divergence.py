@@ -36,6 +36,7 @@ from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, update_chart
 from gradaudit.evidence.words.optimizers import optimizer_line, rate_in_words
 from gradaudit.evidence.words.schedules import hold
+from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.wording import count, number
 from gradaudit.findings import (
     Action,
@@ -80,7 +81,7 @@ def divergence(
     """Compare the running median of the loss with its start."""
     loss = training_loss(training)
     if loss.shapeless:
-        yield NotApplicable(reason=loss.shapeless)
+        yield NotApplicable(reason=unclear_in_words(loss.shapeless))
         return
     start = start_level(loss)
     if not math.isfinite(start) or len(loss.values) < 10:

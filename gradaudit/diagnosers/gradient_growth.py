@@ -36,6 +36,7 @@ from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, norm_chart
 from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.schedules import hold
+from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.wording import count, factor, literal, names, number, setting, times
 from gradaudit.findings import (
     Action,
@@ -138,7 +139,7 @@ def gradient_growth(
         "the run "
         f"and {number(last)} in the last. "
         + (
-            f"The loss does not tell whether the model improves: {loss.shapeless}."
+            f"The loss does not tell whether the model improves: {unclear_in_words(loss.shapeless)}."
             + (f" The objective goes from {number(start)} to {number(end)}." if rises else "")
             if loss.shapeless
             else f"The loss goes from {number(before)} to {number(after)} meanwhile."

@@ -47,6 +47,7 @@ from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.reduce import plain
 from gradaudit.evidence.words.first_regression import advice, disease, in_words, standardise_inputs
 from gradaudit.evidence.words.outcomes import divergence_sentence
+from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.wording import count, factor, in_code, number, plural, setting
 from gradaudit.findings import (
     Action,
@@ -137,11 +138,11 @@ def initial_loss_mismatch(
     loss = training_loss(training)
     facts = loss.facts
     if loss.minor:
-        yield NotApplicable(reason=loss.minor)
+        yield NotApplicable(reason=unclear_in_words(loss.minor))
     elif facts is None:
-        yield Skipped(reason=loss.not_interpretable, enable=_VISIBLE)
+        yield Skipped(reason=unclear_in_words(loss.not_interpretable), enable=_VISIBLE)
     elif loss.not_interpretable:
-        yield NotApplicable(reason=loss.not_interpretable)
+        yield NotApplicable(reason=unclear_in_words(loss.not_interpretable))
     elif not math.isfinite(loss.first):
         yield Skipped(reason=f"the first loss is {number(loss.first)}", enable="fix what non_finite reports")
     elif loss.kind == "regression":

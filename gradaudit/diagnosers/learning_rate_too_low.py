@@ -39,6 +39,7 @@ from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.charts.reduce import plain
 from gradaudit.evidence.words.optimizers import label_of, optimizer_line, rate_in_words
 from gradaudit.evidence.words.run_numbers import update_size
+from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.wording import count, factor, number, percent, setting
 from gradaudit.findings import (
     Action,
@@ -103,7 +104,7 @@ def learning_rate_too_low(
         yield NotApplicable(reason="the model has no trained weight matrix that starts away from zero")
         return
     if adversarial(training.run) and loss.not_interpretable:
-        yield NotApplicable(reason=loss.not_interpretable)
+        yield NotApplicable(reason=unclear_in_words(loss.not_interpretable))
         return
     ratios = update_ratio(training)[:, chosen]
     high = quantile(ratios, 0.95, step_weights(training))

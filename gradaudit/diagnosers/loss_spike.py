@@ -38,6 +38,7 @@ from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.spikes import zoomed
 from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.spikes import order_in_words
+from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.wording import count, factor, literal, number, percent, plural
 from gradaudit.findings import (
     Action,
@@ -79,7 +80,7 @@ def loss_spike(
     """Look for stretches of steps at which the loss stands far above the steps before."""
     loss = training_loss(training)
     if loss.shapeless:
-        yield NotApplicable(reason=loss.shapeless)
+        yield NotApplicable(reason=unclear_in_words(loss.shapeless))
         return
     smooth = running_median(loss.values, smoothing_window(loss))
     trend, scatter = _trend(loss.values, int(window))

@@ -43,6 +43,7 @@ from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.words.crowded_out import crowding_in_words, weigh_terms
 from gradaudit.evidence.words.optimizers import label_of, rate_in_words
 from gradaudit.evidence.words.outcomes import epochs_in_words
+from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.wording import number, percent, plural
 from gradaudit.findings import (
     Action,
@@ -83,7 +84,7 @@ def no_learning(
     """Compare the last losses with the best constant predictor's."""
     loss = training_loss(training)
     if loss.not_interpretable:
-        yield NotApplicable(reason=loss.not_interpretable)
+        yield NotApplicable(reason=unclear_in_words(loss.not_interpretable))
         return
     level = constant_level(loss)
     if math.isnan(level):
@@ -161,7 +162,7 @@ def _finding(
         + (
             crowding_in_words(loss, rest)
             if rest is not None
-            else f" {loss.one_of_several}."
+            else f" {unclear_in_words(loss.one_of_several)}."
             if loss.one_of_several
             else ""
         )

@@ -37,6 +37,7 @@ import numpy
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.reduce import banded, plain
 from gradaudit.evidence.words.outcomes import epochs_in_words
+from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.validation import more_evaluations, unclear
 from gradaudit.evidence.words.wording import count, number, percent, plural
 from gradaudit.findings import (
@@ -89,7 +90,7 @@ def no_signal(
     losses = [training_loss(training) for training in run.trainings]
     judged = [loss for loss in losses if not loss.not_interpretable]
     if not judged:
-        yield NotApplicable(reason=losses[0].not_interpretable)
+        yield NotApplicable(reason=unclear_in_words(losses[0].not_interpretable))
         return
     level, loss = held_out_constant(run, judged)
     finite = numpy.isfinite(held_out.losses)

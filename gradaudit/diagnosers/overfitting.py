@@ -43,6 +43,7 @@ from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import training_curve
 from gradaudit.evidence.charts.reduce import plain
 from gradaudit.evidence.words.early_gap import early_gap, measure_alike
+from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.validation import more_evaluations, unclear
 from gradaudit.evidence.words.wording import count, number, percent, plural
 from gradaudit.findings import (
@@ -102,7 +103,7 @@ def overfitting(
         return
     losses = [training_loss(training) for training in run.trainings]
     if adversarial(run) and all(loss.not_interpretable for loss in losses):
-        yield NotApplicable(reason=losses[0].not_interpretable)
+        yield NotApplicable(reason=unclear_in_words(losses[0].not_interpretable))
         return
     finite = numpy.isfinite(held_out.losses)
     steps, values = held_out.steps[finite].astype(float), held_out.losses[finite]

@@ -36,6 +36,7 @@ from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.charts.reduce import plain
 from gradaudit.evidence.words.optimizers import optimizer_line, rate_in_words
 from gradaudit.evidence.words.outcomes import divergence_sentence
+from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.wording import count, number, plural
 from gradaudit.evidence.words.wording import factor as factor_of
 from gradaudit.findings import (
@@ -91,7 +92,7 @@ def twice_averaged_loss(
     loss, frame = training_loss(training), training.steps
     times = factor(frame, loss.values)
     if loss.minor:
-        yield NotApplicable(reason=loss.minor)
+        yield NotApplicable(reason=unclear_in_words(loss.minor))
         return
     if loss.facts is None or times is None:
         yield Skipped(

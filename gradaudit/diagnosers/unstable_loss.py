@@ -39,6 +39,7 @@ from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, norm_chart
 from gradaudit.evidence.words.optimizers import label_of, rate_in_words
 from gradaudit.evidence.words.schedules import hold
+from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.wording import count, factor, literal, number, percent, plural, setting
 from gradaudit.findings import (
     Action,
@@ -82,7 +83,7 @@ def unstable_loss(
     """Compare how widely the loss oscillates at the end and at the beginning."""
     loss = training_loss(training)
     if loss.shapeless:
-        yield NotApplicable(reason=loss.shapeless)
+        yield NotApplicable(reason=unclear_in_words(loss.shapeless))
         return
     if not numpy.isfinite(loss.values).all():
         yield NotApplicable(reason=f"the loss is not finite at every step{label_of(training)}")

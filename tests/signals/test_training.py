@@ -16,7 +16,7 @@ from gradaudit.signals.gradients.finiteness import diverged_before, non_finite_o
 from gradaudit.signals.layers.layers import comparable_layers, weight_layers
 from gradaudit.signals.loss.constant_predictor import constant_loss, uniform_loss
 from gradaudit.signals.loss.progress import divergence, epochs, not_learning
-from gradaudit.signals.loss.training_loss import adversarial, training_loss
+from gradaudit.signals.loss.training_loss import Unclear, adversarial, training_loss
 from gradaudit.signals.updates.learning_rates import peak_rates, recorded_learning_rates
 from gradaudit.signals.updates.ratios import (
     last_half,
@@ -55,7 +55,7 @@ def test_two_sides_of_a_game_are_told_from_two_optimizers_of_one_loss(tmp_path):
     assert not adversarial(two_optimizers(tmp_path / "muon and adam", a, a))
     assert not adversarial(two_optimizers(tmp_path / "shared", a, a, shared=True))
     game = training_loss(two_optimizers(tmp_path / "again", a, b).trainings[0])
-    assert "adversarial" in game.not_interpretable
+    assert game.not_interpretable.why == "adversarial"
     likelihood = training_loss(two_optimizers(tmp_path / "likelihoods", a, b, "cross_entropy").trainings[0])
     assert not likelihood.not_interpretable
 
@@ -71,7 +71,7 @@ def test_the_start_and_the_end_of_a_loss(tmp_path):
     assert loss.last == pytest.approx(numpy.linspace(10, 0.1, 100)[-10:].mean())
     assert loss.improvement == pytest.approx(1 - loss.last / 10)
     assert loss.kind == "classification"
-    assert loss.not_interpretable == ""
+    assert loss.not_interpretable is None
 
 
 def test_even_guesses():
@@ -282,7 +282,7 @@ def test_a_loss_inside_a_compiled_region_is_named_where_it_is_missed(tmp_path):
     write_table(tmp_path / "rank00000", "steps", steps)
     row = {"time": 0.1, "step": 0, "kind": "compiled", "message": told}
     write_table(tmp_path / "rank00000", "events", pandas.DataFrame([row]))
-    assert training_loss(load(tmp_path).trainings[0]).not_interpretable == told
+    assert training_loss(load(tmp_path).trainings[0]).not_interpretable == Unclear("compiled", told=told)
     outcome = {each.diagnoser: each for each in analyze(load(tmp_path)).outcomes}
     assert told in outcome["initial_loss_mismatch"].reason
     assert told in outcome["overfitting"].reason
