@@ -22,7 +22,7 @@ from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling
 
 NAN, INF = math.nan, math.inf
-RISING = numpy.asarray([2.0, 1.5, 1.0, 1.2, 1.4, 1.6, 1.8])
+RISING = numpy.asarray([2.0, 1.5, 1.0, 1.2, 1.5, 1.6, 1.8])
 STEPS = numpy.arange(0.0, 70.0, 10)
 
 

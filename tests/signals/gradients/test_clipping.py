@@ -2,6 +2,7 @@
 
 import math
 
+import msgspec
 import numpy
 import pytest
 import torch
@@ -74,6 +75,14 @@ def test_steps_that_are_no_numbers_are_not_counted(tmp_path):
     assert clipping(of(tmp_path / "a", 1, before, norms, largest)).clipped == 1.0
     before[:] = math.inf
     assert clipping(of(tmp_path / "b", 1, before, norms, largest)).clipped == 0.0
+
+
+def test_tensors_of_no_optimizer_do_not_count(tmp_path):
+    tensors = parameters(3)
+    tensors[2] = msgspec.structs.replace(tensors[2], optimizer=-1)
+    stats = {"gradient_norm": [3.0, 4.0, 9.0]}
+    run = build_run(tmp_path / "a", loss=falling(9), tensors=tensors, stats=stats)
+    numpy.testing.assert_allclose(after_clipping(run.trainings[0], numpy.arange(9), "norm"), 5.0)
 
 
 def test_the_gradient_after_clipping_is_that_of_the_optimizers_own_tensors(tmp_path):

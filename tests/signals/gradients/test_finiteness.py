@@ -98,7 +98,7 @@ def test_what_led_up_to_it(tmp_path):
     """Judged by the greatest of ten steps: the loss over the first one, the updates over the weights."""
     loss = numpy.ones(STEPS)
     loss[12:20], loss[20:] = 40.0, NAN
-    found = onset(tmp_path / "a", loss, stats={"update_norm": at(19, slice(None), 0.25, 1e-3)})
+    found = onset(tmp_path / "a", loss, stats={"update_norm": at(20, slice(None), 0.25, 1e-3)})
     assert (found.rise, found.update_ratio) == (40.0, 0.25)
     assert diverged_before(found)
     assert not diverged_before(found, rise=41.0)

@@ -57,9 +57,9 @@ def test_batches_of_different_sizes_are_not_one(tmp_path):
     assert size(tmp_path / "b", cosines(same=True), 0) == 0
 
 
-def test_only_weights_at_the_first_steps_count(tmp_path):
-    early = numpy.where(numpy.arange(STEPS)[:, None] <= 30, [[0.95, 0.0]], 0.0)
+def test_only_weights_at_the_first_thirty_pairs_of_steps_count(tmp_path):
+    early = numpy.where(numpy.arange(STEPS)[:, None] <= 16, [[0.95, 0.0]], 0.0)
     assert size(tmp_path / "a", early) == 8
-    late = numpy.where(numpy.arange(STEPS)[:, None] <= 30, [[0.0, 0.95]], 0.95)
+    late = numpy.where(numpy.arange(STEPS)[:, None] <= 16, [[0.0, 0.95]], 0.95)
     assert size(tmp_path / "b", late) == 0
     assert size(tmp_path / "c", early[:1]) == 0

@@ -27,7 +27,7 @@ def found(path, parts, trained=("policy",), late=0):
     ]
     tensors = [
         TensorFacts(id=i, name=name, role=name.rpartition(".")[2], module=name.rpartition(".")[0],
-                    module_class="Linear", shape=list(p.shape), depth=i, optimizer=0 if own else -1, group=0 if own else -1)
+                    module_class="Linear", shape=list(p.shape), depth=i, optimizer=0 if own else -1)
         for i, (name, p, own) in enumerate(named)
     ]  # fmt: skip
     norms = numpy.tile([float(p.norm()) for _, p, _ in named], (20, 1))
