@@ -3,13 +3,17 @@
 import math
 
 import numpy
+import pandas
 import pytest
 import torch
 
+from gradaudit.audit.runner import analyze
+from gradaudit.reading.run import load
 from gradaudit.schema import LossFacts
-from gradaudit.signals.loss.training_loss import Unclear, contrastive, training_loss
-from tests.build import build_run
+from gradaudit.signals.loss.training_loss import Unclear, adversarial, contrastive, training_loss
+from tests.build import build_run, write_table
 from tests.diagnosers.runs import TEN, falling
+from tests.signals.two_optimizers import two_optimizers
 
 NAN, INF = math.nan, math.inf
 SQUARES = LossFacts(id=0, function="mse_loss", target_variance=1.0)
@@ -74,3 +78,34 @@ def test_classes_that_are_the_batch_itself(tmp_path, batch, told):
         id=0, function="cross_entropy", classes=32, label_counts=torch.bincount(targets, minlength=32).tolist()
     )
     assert contrastive(loss_of(tmp_path / "a", facts=facts, steps={"targets": batch})) is told
+
+
+def test_two_sides_of_a_game_are_told_from_two_optimizers_of_one_loss(tmp_path):
+    random = numpy.random.default_rng(0)
+    a, b = 0.7 + 0.1 * random.random(100), 0.9 + 0.1 * random.random(100)
+    assert adversarial(two_optimizers(tmp_path / "gan", a, b))
+    assert not adversarial(two_optimizers(tmp_path / "muon and adam", a, a))
+    assert not adversarial(two_optimizers(tmp_path / "shared", a, a, shared=True))
+    game = training_loss(two_optimizers(tmp_path / "again", a, b).trainings[0])
+    assert game.not_interpretable.why == "adversarial"
+    likelihood = training_loss(two_optimizers(tmp_path / "likelihoods", a, b, "cross_entropy").trainings[0])
+    assert not likelihood.not_interpretable
+
+
+def test_an_optimizer_that_shares_a_backward_pass_shares_its_loss(tmp_path):
+    run = two_optimizers(tmp_path / "run", falling(100), falling(100), "cross_entropy", shared=True)
+    assert numpy.allclose(training_loss(run.trainings[1]).values, training_loss(run.trainings[0]).values)
+
+
+def test_a_loss_inside_a_compiled_region_is_named_where_it_is_missed(tmp_path):
+    run = build_run(tmp_path, loss=falling(150))
+    steps = run.steps.copy()
+    steps["mean_loss"], steps["loss"] = numpy.nan, -1
+    told = "cross_entropy at train.py:12 is inside a compiled region and was not seen"
+    write_table(tmp_path / "rank00000", "steps", steps)
+    row = {"time": 0.1, "step": 0, "kind": "compiled", "message": told}
+    write_table(tmp_path / "rank00000", "events", pandas.DataFrame([row]))
+    assert training_loss(load(tmp_path).trainings[0]).not_interpretable == Unclear("compiled", told=told)
+    outcome = {each.diagnoser: each for each in analyze(load(tmp_path)).outcomes}
+    assert told in outcome["initial_loss_mismatch"].reason
+    assert told in outcome["overfitting"].reason
