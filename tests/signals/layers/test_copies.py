@@ -73,3 +73,14 @@ def test_zeros_are_equal_without_being_copies(tmp_path):
     for parameter in empty.parameters():
         nn.init.zeros_(parameter)
     assert found(tmp_path / "a", {"policy": empty, "target": copy.deepcopy(empty)}) == {}
+
+
+def test_equal_norms_of_other_values_are_no_copies(tmp_path):
+    """(3, 4) and (5, 0) have one norm and another greatest element."""
+    parts = {"policy": net(), "target": net()}
+    for (name, part), values in zip(parts.items(), ((3.0, 4.0), (5.0, 0.0)), strict=True):
+        for parameter in part.parameters():
+            nn.init.zeros_(parameter)
+            parameter.data.view(-1)[:2] = torch.tensor(values)
+        assert float(part[0].weight.detach().norm()) == 5, name
+    assert found(tmp_path / "a", parts) == {}
