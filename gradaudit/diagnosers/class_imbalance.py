@@ -34,6 +34,7 @@ import numpy
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.labels import baseline_marks, label_bars
 from gradaudit.evidence.charts.lines import loss_chart
+from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.wording import count, factor, number, percent, times
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.schema import LossFacts
@@ -128,7 +129,7 @@ def class_imbalance(
     loss = training_loss(training)
     facts = loss.facts
     if loss.not_interpretable or facts is None:
-        yield NotApplicable(reason=loss.not_interpretable or "no loss function was seen")
+        yield NotApplicable(reason=unclear_in_words(loss.not_interpretable) or "no loss function was seen")
     elif loss.kind not in ("classification", "binary"):
         yield NoClasses(facts.function)
     elif facts.classes > limits.classes:

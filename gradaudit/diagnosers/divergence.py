@@ -38,6 +38,7 @@ from gradaudit.evidence.charts.lines import loss_chart, update_chart
 from gradaudit.evidence.words.ascent import ascent_sentence, descend
 from gradaudit.evidence.words.optimizers import line_with_rates, rate_in_words
 from gradaudit.evidence.words.schedules import hold
+from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.wording import count, number
 from gradaudit.findings import (
     Action,
@@ -132,7 +133,7 @@ def divergence(training: Training, limits: Limits) -> Iterator[Divergence | Held
     loss = training_loss(training)
     start = start_level(loss)
     if loss.shapeless:
-        yield NotApplicable(reason=loss.shapeless)
+        yield NotApplicable(reason=unclear_in_words(loss.shapeless))
     elif not math.isfinite(start) or len(loss.values) < 10:
         yield NoStart(start, len(loss.values))
     elif (at := diverges(training, limits.doubled, limits.worse)) is None:

@@ -37,6 +37,7 @@ from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, norm_chart
 from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.schedules import hold
+from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.wording import count, factor, literal, names, number, setting, times
 from gradaudit.findings import Action, Clean, Confidence, Finding, Mark, Measure, Severity, Skipped, Span, ratio
 from gradaudit.reading.run import Run
@@ -225,7 +226,7 @@ def _explanation(found: Growing) -> str:
     if not shapeless:
         sentences.append(f"The loss goes from {number(growth.loss_before)} to {number(growth.loss_after)} meanwhile.")
     else:
-        sentences.append(f"The loss does not tell whether the model improves: {shapeless}.")
+        sentences.append(f"The loss does not tell whether the model improves: {unclear_in_words(shapeless)}.")
         if objective is not None:
             sentences.append(f"The objective goes from {number(objective.start)} to {number(objective.end)}.")
     if found.layers:

@@ -45,6 +45,7 @@ from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.first_loss import first_losses
 from gradaudit.evidence.words import first_likelihood as words
 from gradaudit.evidence.words.first_regression import advice, beside_variance, disease, explanation
+from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.wording import factor, number
 from gradaudit.findings import Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.schema import LossFacts
@@ -146,14 +147,14 @@ def initial_loss_mismatch(
     loss = training_loss(training)
     facts = loss.facts
     if loss.minor:
-        yield NotApplicable(reason=loss.minor)
+        yield NotApplicable(reason=unclear_in_words(loss.minor))
     elif facts is None:
         yield Skipped(
-            reason=loss.not_interpretable,
+            reason=unclear_in_words(loss.not_interpretable),
             enable="use a loss of torch.nn.functional (nn.CrossEntropyLoss uses one), so that its classes can be seen",
         )
     elif loss.not_interpretable:
-        yield NotApplicable(reason=loss.not_interpretable)
+        yield NotApplicable(reason=unclear_in_words(loss.not_interpretable))
     elif not math.isfinite(loss.first):
         yield NoNumber(loss.first)
     elif loss.kind == "regression":

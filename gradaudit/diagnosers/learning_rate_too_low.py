@@ -40,6 +40,7 @@ from gradaudit.evidence.words.improvement import change_in_words, course_in_word
 from gradaudit.evidence.words.optimizers import label_of, rate_in_words
 from gradaudit.evidence.words.raised_rate import raise_rate
 from gradaudit.evidence.words.run_numbers import update_size_at_end
+from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.wording import count, number
 from gradaudit.findings import Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span, ratio
 from gradaudit.signals.gradients.finiteness import non_finite_onset
@@ -137,7 +138,7 @@ def learning_rate_too_low(
     if not judged_tensors(training).any():
         yield NotApplicable(reason="the model has no trained weight matrix that starts away from zero")
     elif adversarial(training.run) and loss.not_interpretable:
-        yield NotApplicable(reason=loss.not_interpretable)
+        yield NotApplicable(reason=unclear_in_words(loss.not_interpretable))
     elif (fastest := fastest_tensor(training)) is None:
         yield Skipped(reason="no finite update of the weights was recorded", enable="record from the first step on")
     elif onset is not None and not onset.recovered:

@@ -38,6 +38,7 @@ from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.spikes import loss_around, norm_around
 from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.spikes import order_in_words
+from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.wording import count, factor, literal, number, percent, plural
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Span, ratio
 from gradaudit.signals.loss.first_crossings import Crossings, first_crossings
@@ -104,7 +105,7 @@ def loss_spike(training: Training, limits: Limits) -> Iterator[Spiking | OftenHi
     """Look for stretches of steps at which the loss stands far above the steps before."""
     loss = training_loss(training)
     if loss.shapeless:
-        yield NotApplicable(reason=loss.shapeless)
+        yield NotApplicable(reason=unclear_in_words(loss.shapeless))
         return
     smooth = running_median(loss.values, smoothing_window(loss))
     trend, scatter = trend_and_scatter(loss.values, int(limits.window))

@@ -46,6 +46,7 @@ from gradaudit.evidence.words.crowded_out import crowding_in_words, weigh_terms
 from gradaudit.evidence.words.optimizers import label_of, rate_in_words
 from gradaudit.evidence.words.outcomes import epochs_in_words
 from gradaudit.evidence.words.pairing import LOOK_AT_PAIRS
+from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.wording import number, percent, plural
 from gradaudit.findings import (
     Action,
@@ -140,7 +141,7 @@ def no_learning(
     loss = training_loss(training)
     ending = Ending(loss.last, constant_level(loss))
     if loss.not_interpretable:
-        yield NotApplicable(reason=loss.not_interpretable)
+        yield NotApplicable(reason=unclear_in_words(loss.not_interpretable))
     elif math.isnan(ending.constant):
         yield Skipped(
             reason="the labels were not counted, so it is not known what a model that ignores its input would reach",
@@ -263,7 +264,7 @@ def _explanation(found: NothingLearned) -> str:
     if rest is not None:
         said += crowding_in_words(loss, rest)
     elif loss.one_of_several:
-        said += f" {loss.one_of_several}."
+        said += f" {unclear_in_words(loss.one_of_several)}."
     if not found.late and not found.outputs.equal:
         said += " Some healthy models are still there after a few hundred steps."
     return said

@@ -39,6 +39,7 @@ from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.validation import against_constant
 from gradaudit.evidence.words.outcomes import epochs_in_words
 from gradaudit.evidence.words.pairing import check_pairs
+from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.validation import more_evaluations, unclear
 from gradaudit.evidence.words.wording import count, number, percent, plural
 from gradaudit.findings import Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span, ratio
@@ -140,7 +141,7 @@ def no_signal(
         yield NoValidationLoss()
         return
     if not judged:
-        yield NotApplicable(reason=losses[0].not_interpretable)
+        yield NotApplicable(reason=unclear_in_words(losses[0].not_interpretable))
         return
     level, loss = held_out_constant(run, judged)
     finite = int(numpy.isfinite(held_out.losses).sum())

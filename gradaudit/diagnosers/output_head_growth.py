@@ -39,6 +39,7 @@ from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.charts.reduce import plain
 from gradaudit.evidence.words.optimizers import rate_in_words
+from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.wording import count, factor, in_code, number, percent, setting, times
 from gradaudit.findings import (
     Action,
@@ -104,7 +105,7 @@ def output_head_growth(
     """Compare head and loss at the end of a falling learning rate with those at its beginning."""
     loss, head = training_loss(training), output_head(training)
     if loss.not_interpretable:
-        yield NotApplicable(reason=loss.not_interpretable)
+        yield NotApplicable(reason=unclear_in_words(loss.not_interpretable))
         return
     if head is None or bool(zero_start(training)[head]):
         yield NotApplicable(reason="no output layer is trained, or it starts at zero")

@@ -42,6 +42,7 @@ from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.validation import gap_chart, rise_chart
 from gradaudit.evidence.words.early_gap import early_gap_sentences, measure_alike
 from gradaudit.evidence.words.held_out_rise import rise_actions, rise_measures, when_evaluated
+from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.validation import more_evaluations, unclear
 from gradaudit.evidence.words.wording import count, number, percent, plural
 from gradaudit.findings import (
@@ -148,7 +149,7 @@ def overfitting(
     if held_out is None:
         yield NoValidationLoss()
     elif adversarial(run) and all(loss.not_interpretable for loss in training):
-        yield NotApplicable(reason=training[0].not_interpretable)
+        yield NotApplicable(reason=unclear_in_words(training[0].not_interpretable))
     else:
         yield _judge(run, held_out, training, limits)
 

@@ -44,6 +44,7 @@ from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, norm_chart, rate_chart
 from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.schedules import fall_in_words, falling_until
+from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.wording import count, factor, number, percent
 from gradaudit.findings import Action, Clean, Confidence, Finding, Mark, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.signals.gradients.finiteness import non_finite_onset
@@ -125,7 +126,7 @@ def premature_plateau(
     """Look for a loss that stops abruptly, with the gradient near zero or the learning rate decayed."""
     loss = training_loss(training)
     if loss.shapeless:
-        yield NotApplicable(reason=loss.shapeless)
+        yield NotApplicable(reason=unclear_in_words(loss.shapeless))
     elif not math.isfinite(loss.first) or non_finite_onset(training) is not None:
         yield Skipped(reason="the loss is not finite at every step", enable="fix what non_finite reports")
     elif (decay := _decayed(training, limits)) is not None:

@@ -37,6 +37,7 @@ from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.charts.reduce import plain
 from gradaudit.evidence.words.optimizers import line_with_rates, rate_in_words
 from gradaudit.evidence.words.outcomes import divergence_sentence
+from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.wording import count, number, plural
 from gradaudit.evidence.words.wording import factor as factor_of
 from gradaudit.findings import (
@@ -128,7 +129,7 @@ def twice_averaged_loss(
     loss = training_loss(training)
     times = factor(training.steps, loss.values)
     if loss.minor:
-        yield NotApplicable(reason=loss.minor)
+        yield NotApplicable(reason=unclear_in_words(loss.minor))
     elif loss.facts is None or times is None:
         yield Skipped(
             reason="no mean loss of a known function was seen beside the differentiated loss",

@@ -41,6 +41,7 @@ from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_and_norm
 from gradaudit.evidence.words.optimizers import label_of, rate_in_words
 from gradaudit.evidence.words.schedules import keep_below
+from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.wording import count, factor, literal, number, percent, plural, setting
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Span, ratio
 from gradaudit.signals.evaluation.validation import validation_rebound
@@ -122,7 +123,7 @@ def unstable_loss(
     """Compare how widely the loss oscillates at the end and at the beginning."""
     loss = training_loss(training)
     if loss.shapeless:
-        yield NotApplicable(reason=loss.shapeless)
+        yield NotApplicable(reason=unclear_in_words(loss.shapeless))
     elif not numpy.isfinite(loss.values).all():
         yield NotFinite()
     elif diverges(training) is not None:

@@ -35,6 +35,7 @@ import numpy
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import training_curve
 from gradaudit.evidence.charts.reduce import plain
+from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.validation import more_evaluations, unclear
 from gradaudit.evidence.words.wording import count, factor, number, percent, plural, setting
 from gradaudit.findings import (
@@ -113,7 +114,8 @@ def validation_better_than_train(
         return
     if adversarial(run) or all(loss.not_interpretable for loss in losses):
         yield NotApplicable(
-            reason=losses[0].not_interpretable or "several optimizers minimise different losses in turn"
+            reason=unclear_in_words(losses[0].not_interpretable)
+            or "several optimizers minimise different losses in turn"
         )
         return
     train = comparison(run, losses)

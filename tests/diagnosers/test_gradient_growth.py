@@ -129,3 +129,8 @@ def test_targets_that_move_make_it_a_note_whatever_the_loss_does(tmp_path):
     assert_clean(gradient_growth, growing(tmp_path / "b", 6.0, loss=loss, facts=facts))
     fixed = msgspec.structs.replace(facts, target_parts=[])
     assert_finds(gradient_growth, growing(tmp_path / "c", 6.0, loss=flat(200, 1.2), facts=fixed), Severity.WARNING)
+
+
+def test_why_the_loss_tells_nothing_is_said_in_words(tmp_path):
+    seen = assert_finds(gradient_growth, growing(tmp_path / "a", times=30.0, facts=UNKNOWN)).explanation
+    assert "whether the model improves: what logged should start at and tend to is not known." in seen
