@@ -57,7 +57,7 @@ from gradaudit.signals.activations.dead_units import (
     outputs_followed,
     sample_behind,
 )
-from gradaudit.signals.gradients.depth_slope import is_steep, slopes
+from gradaudit.signals.gradients.depth_slope import slopes, vanishes
 from gradaudit.signals.gradients.finiteness import bad_gradients
 from gradaudit.signals.gradients.same_batch import same_batch
 from gradaudit.signals.loss.progress import learned_nothing, nearly_done
@@ -131,7 +131,7 @@ def dead_relu(
     layers = dead_units(training)
     if not layers:
         yield _not_followed(training)
-    elif any(profile.drop > 0 and is_steep(profile) for profile in slopes(training)):
+    elif any(vanishes(training, profile) for profile in slopes(training)):
         yield NotApplicable(
             reason="the gradient shrinks from layer to layer and leaves none for the first: see vanishing_gradient"
         )

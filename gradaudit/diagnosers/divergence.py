@@ -136,7 +136,7 @@ def divergence(training: Training, limits: Limits) -> Iterator[Divergence | Held
         yield NotApplicable(reason=unclear_in_words(loss.shapeless))
     elif not math.isfinite(start) or len(loss.values) < 10:
         yield NoStart(start, len(loss.values))
-    elif (at := diverges(training, limits.doubled, limits.worse)) is None:
+    elif (at := diverges(training)) is None:
         yield Held(start, loss.last, largest(loss.values))
     else:
         yield _divergence(loss, start, at)

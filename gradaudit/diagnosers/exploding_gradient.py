@@ -38,7 +38,7 @@ from gradaudit.evidence.words.wording import count, fold, number, times
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.reading.run import Run
 from gradaudit.signals.activations.inferred_saturation import BOUNDED
-from gradaudit.signals.gradients.depth_slope import FIRST_STEPS, Slope, growing_stretch, is_steep, slopes
+from gradaudit.signals.gradients.depth_slope import FIRST_STEPS, Slope, explodes, growing_stretch, slopes
 from gradaudit.signals.loss.progress import learned_nothing
 from gradaudit.training import Training
 
@@ -93,7 +93,7 @@ class Even:
 def exploding_gradient(training: Training, limits: Limits) -> Iterator[Exploding | Even | NotApplicable | Skipped]:
     """Compare the gradient of the last layers with that of the first."""
     profiles = slopes(training)
-    steep = next((s for s in profiles if s.drop < 0 and is_steep(s, limits.decades, limits.order)), None)
+    steep = next((s for s in profiles if explodes(training, s)), None)
     stretch = growing_stretch(training)
     if steep is not None:
         yield _exploding(training, steep, limits, "decades")

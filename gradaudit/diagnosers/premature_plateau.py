@@ -140,14 +140,7 @@ def premature_plateau(
 
 
 def _decayed(training: Training, limits: Limits) -> EarlyDecay | None:
-    return stopped_by_decay(
-        training,
-        flat=limits.flat,
-        early=limits.early,
-        left=limits.left,
-        spent=limits.spent,
-        unfinished=limits.unfinished,
-    )
+    return stopped_by_decay(training)
 
 
 def _plateau_after_decay(loss: TrainingLoss, decay: EarlyDecay, limits: Limits) -> PlateauAfterDecay:

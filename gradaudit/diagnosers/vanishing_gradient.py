@@ -36,7 +36,7 @@ from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.words.depth import along_the_depth, no_profile, outcome_sentence, per_layer
 from gradaudit.evidence.words.wording import count, number, times
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
-from gradaudit.signals.gradients.depth_slope import FIRST_STEPS, Slope, is_steep, slopes
+from gradaudit.signals.gradients.depth_slope import FIRST_STEPS, Slope, slopes, vanishes
 from gradaudit.signals.loss.progress import learned_nothing
 from gradaudit.training import Training
 
@@ -85,7 +85,7 @@ class Even:
 def vanishing_gradient(training: Training, limits: Limits) -> Iterator[Vanishing | Even | NotApplicable | Skipped]:
     """Compare the gradient of the first layers with that of the last."""
     profiles = slopes(training)
-    steep = next((s for s in profiles if s.drop > 0 and is_steep(s, limits.decades, limits.order)), None)
+    steep = next((s for s in profiles if vanishes(training, s)), None)
     if steep is not None:
         yield _vanishing(training, steep, limits)
     elif profiles:

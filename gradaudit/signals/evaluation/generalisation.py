@@ -1,7 +1,7 @@
 """What the validation loss is compared with, and what early stopping would have made of it."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy
 
@@ -10,6 +10,7 @@ from gradaudit.signals.evaluation.validation import training_evaluation, validat
 from gradaudit.signals.loss.training_loss import TrainingLoss
 from gradaudit.signals.order_statistics import Floats, median
 from gradaudit.signals.smoothing import smooth
+from gradaudit.signals.thresholds import threshold
 
 LEAST_EVALUATIONS = 5
 FEWEST = 3  # where what they show is beyond doubt
@@ -106,9 +107,14 @@ class RiseLimits:
     few: float = 0.05
 
 
-def held_out_rise(values: Floats, train: TrainingCurve, steps: Floats, limits: RiseLimits | None = None) -> Rise:
-    """The rise of the validation losses (finite ones, at these steps); None takes the thresholds of `overfitting`."""
-    limits = limits or RiseLimits()
+def rise_limits(run: Run) -> RiseLimits:
+    """Those of `overfitting` in this analysis."""
+    names = [field.name for field in fields(RiseLimits)]
+    return RiseLimits(*(threshold(run, f"overfitting.{name}", getattr(RiseLimits, name)) for name in names))
+
+
+def held_out_rise(values: Floats, train: TrainingCurve, steps: Floats, limits: RiseLimits) -> Rise:
+    """The rise of the validation losses (finite ones) at these steps."""
     best = int(numpy.argmin(values))
     if len(values) < LEAST_EVALUATIONS:
         return _rise_of_few(values, train, steps, limits)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.signals.evaluation.generalisation import comparison, held_out_rise
+from gradaudit.signals.evaluation.generalisation import comparison, held_out_rise, rise_limits
 from gradaudit.signals.evaluation.validation import Evaluations
 from gradaudit.signals.loss.progress import not_learning
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
@@ -25,7 +25,7 @@ def memorisation(loss: TrainingLoss, held_out: Evaluations, level: float) -> Mem
     run, finite = loss.training.run, numpy.isfinite(held_out.losses)
     steps = held_out.steps[finite].astype(float)
     train = comparison(run, [training_loss(training) for training in run.trainings])
-    rise = held_out_rise(held_out.losses[finite], train, steps)
+    rise = held_out_rise(held_out.losses[finite], train, steps, rise_limits(run))
     # What was known before the first evaluation nobody has looked at.
     unseen = rise.clear and rise.best == 0 and bool(train.at(steps[:1])[0] < level)
     return Memorisation(rising=rise.clear, unseen=unseen)

@@ -8,6 +8,7 @@ import numpy
 from gradaudit.signals.loss.constant_predictor import constant_loss, uniform_loss
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 from gradaudit.signals.order_statistics import median, running_median
+from gradaudit.signals.thresholds import threshold
 from gradaudit.training import Training, signal
 
 # Figures measured over 410 healthy and 618 faulty runs of small networks, in the tests' words:
@@ -86,13 +87,15 @@ def _scatter(loss: TrainingLoss) -> float:
 
 
 @signal
-def divergence(training: Training, doubled: float = DOUBLED, worse: float = WORSE) -> int | None:
+def divergence(training: Training) -> int | None:
     """The global step at which the loss left for good where it started, or None.
 
     None also for losses whose shape says nothing (`TrainingLoss.shapeless`), and for one that ends well below its
     start, as it came back. Judged on finite values: a run that ends in NaN diverged only if the loss rose before.
     """
     loss = training_loss(training)
+    doubled = threshold(training.run, "divergence.doubled", DOUBLED)
+    worse = threshold(training.run, "divergence.worse", WORSE)
     if loss.shapeless or len(loss.values) < 5:
         return None
     start = start_level(loss)

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import numpy
 
 from gradaudit.signals.order_statistics import Floats
+from gradaudit.signals.thresholds import threshold
 from gradaudit.signals.updates.learning_rates import peak_rates
 from gradaudit.signals.updates.ratios import median_update_ratio
 from gradaudit.training import Training
 
 AIM = 0.1  # of the weights: the largest update of all but a few healthy runs is below 0.3
 _STILL_RISING = 1.5  # times the rate of the update that is too large: then a warmup was under way
-HARMFUL = 0.2  # update-to-weight ratio that goes with harm, as in `learning_rate_too_high`
+HARMFUL = 0.2  # update-to-weight ratio that goes with harm, as in `learning_rate_too_high`, which tells why
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +33,14 @@ class StableLearningRate:
         return bool((self.peak > _STILL_RISING * self.rates).any())
 
 
-def stable_learning_rate(training: Training, limit: float = HARMFUL) -> StableLearningRate | None:
+def stable_learning_rate(training: Training, limit: float | None = None) -> StableLearningRate | None:
     """The learning rates that make the first update of `limit` or more a tenth of the weights; None without one.
 
     An update is proportional to the learning rate, under SGD and, as long as the gradients are alike, under Adam; those
     after it, in a run that runs away, are what the first ones have done.
     """
+    if limit is None:
+        limit = threshold(training.run, "learning_rate_too_high.with_symptom", HARMFUL)
     update_ratio = median_update_ratio(training)
     over = numpy.flatnonzero(numpy.where(numpy.isfinite(update_ratio), update_ratio, -numpy.inf) >= limit)
     if not len(over):
