@@ -36,7 +36,7 @@ from dataclasses import dataclass
 import numpy
 
 from gradaudit.diagnoser import diagnoser
-from gradaudit.evidence.charts.validation import against_constant
+from gradaudit.evidence.charts.constant_prediction import against_constant
 from gradaudit.evidence.words.outcomes import epochs_in_words
 from gradaudit.evidence.words.pairing import check_pairs
 from gradaudit.evidence.words.unclear_loss import unclear_in_words
