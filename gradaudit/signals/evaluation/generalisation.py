@@ -90,7 +90,7 @@ class Rise:
 
     @property
     def gained(self) -> float:
-        """What was gained until the best; NaN where nothing rose since, and infinite rises are of no gain at all."""
+        """What was gained until the best: 0 where nothing was, NaN where nothing rose since."""
         return self.risen / self.relative if self.relative else math.nan
 
 
