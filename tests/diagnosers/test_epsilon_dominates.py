@@ -37,7 +37,7 @@ def test_a_minority_of_the_steps_is_quiet(tmp_path):
 
 def test_the_small_gradients_of_a_solved_task_are_quiet(tmp_path):
     run = fading_into_eps(tmp_path / "a", from_step=60, loss=numpy.geomspace(2.3, 1e-3, 200))
-    assert judged(epsilon_dominates, run, AboveEps).solved_at == pytest.approx(1e-3, rel=0.1)
+    assert judged(epsilon_dominates, run, AboveEps).solved_at < 0.01 * 2.3
     assert "and the loss is down to" in assert_clean(epsilon_dominates, run)
 
 
