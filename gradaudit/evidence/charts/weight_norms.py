@@ -3,8 +3,9 @@
 import numpy
 
 from gradaudit.evidence.charts.reduce import plain
-from gradaudit.findings import Lines
-from gradaudit.signals.order_statistics import Floats
+from gradaudit.findings import Lines, Mark
+from gradaudit.signals.order_statistics import Floats, Integers
+from gradaudit.signals.updates.weight_growth import norms_over_first
 from gradaudit.training import Training
 
 
@@ -21,4 +22,21 @@ def head_norm(training: Training, name: str, row: int, head: Floats, others: Flo
         x_label="step",
         y_label="norm / norm at the peak of the learning rate",
         series=series,
+    )
+
+
+def shrinking_layers(training: Training, columns: Integers, middle: Floats) -> Lines:
+    """The norm over its first of the first three of these layers, and of the median layer, [recorded steps]."""
+    left, tensors = norms_over_first(training), training.tensors
+    steps = training.recorded_global_steps
+    worst = [plain(tensors[int(i)].name, steps, left[:, int(i)], role="flagged") for i in columns[:3]]
+    return Lines(
+        title="Norm of the weights",
+        caption="The norm of each weight over its first, for the layers that shrank most and for the median layer. "
+        "Healthy weights stay or grow.",
+        x_label="step",
+        y_label="|w| / |first w|",
+        series=[*worst, plain("median layer", steps, middle)],
+        marks=[Mark(label="start", y=1.0, role="reference")],
+        log=True,
     )
