@@ -2,8 +2,11 @@
 
 import math
 
+import numpy
+
 from gradaudit.evidence.charts.lines import MOST_DOTS
 from gradaudit.evidence.charts.reduce import short
+from gradaudit.evidence.words.wording import setting
 from gradaudit.findings import Dot, Dots, Mark
 from gradaudit.signals.order_statistics import Floats, Integers
 from gradaudit.training import Training
@@ -28,4 +31,28 @@ def eps_dots(training: Training, columns: Integers, rms: Floats, flagged: set[st
             for column, size in zip(columns[::every], rms[::every], strict=True)
         ],
         marks=[Mark(label="eps", x=eps)],
+    )
+
+
+def cosine_dots(training: Training, cosines: Floats, flagged: Integers, others: Integers, threshold: float) -> Dots:
+    """The cosine of successive gradients, [tensors], of the layers in some columns and of an even choice of others."""
+    tensors = training.tensors
+    layers = numpy.union1d(flagged, others)
+    every = math.ceil(len(layers) / MOST_DOTS)
+    shown = sorted({*layers[::every].tolist(), *flagged.tolist()})
+    return Dots(
+        title="Cosine of successive gradients by layer, steps 2 to 60",
+        caption="The median absolute cosine, from the input at the top to the output at the bottom. Layers that "
+        "learn get much the same gradient at successive steps.",
+        x_label="|cosine|",
+        dots=[
+            Dot(
+                label=tensors[i].name,
+                value=short(float(cosines[i])) if cosines[i] > 0 else None,
+                group=tensors[i].role,
+                flagged=i in flagged,
+            )
+            for i in shown
+        ],
+        marks=[Mark(label=f"threshold {setting(threshold)}", x=threshold)],
     )

@@ -4,7 +4,7 @@ import numpy
 
 from gradaudit.evidence.charts.reduce import plain
 from gradaudit.findings import Lines, Mark
-from gradaudit.signals.order_statistics import Floats, Integers
+from gradaudit.signals.order_statistics import Floats, Integers, medians_across
 from gradaudit.signals.updates.weight_growth import norms_over_first
 from gradaudit.training import Training
 
@@ -39,4 +39,21 @@ def shrinking_layers(training: Training, columns: Integers, middle: Floats) -> L
         series=[*worst, plain("median layer", steps, middle)],
         marks=[Mark(label="start", y=1.0, role="reference")],
         log=True,
+    )
+
+
+def noisy_layers(training: Training, columns: Integers, others: Integers) -> Lines:
+    """The norms over the first of the first four of these layers, and of the median of the others."""
+    left, tensors = norms_over_first(training), training.tensors
+    steps = training.recorded_global_steps
+    return Lines(
+        title="Norm of the weights",
+        caption="The norm of each weight over its first. Useful weights grow, and those that only add noise shrink.",
+        x_label="step",
+        y_label="|w| / |first w|",
+        series=[
+            *(plain(tensors[int(i)].name, steps, left[:, int(i)], role="flagged") for i in columns[:4]),
+            plain("median of the other layers", steps, medians_across(left[:, others])),
+        ],
+        marks=[Mark(label="start", y=1.0, role="reference")],
     )
