@@ -1,6 +1,7 @@
 """Charts of one dot a weight layer, from the input at the top to the output at the bottom."""
 
 import math
+from collections.abc import Collection
 
 import numpy
 
@@ -8,7 +9,10 @@ from gradaudit.evidence.charts.lines import MOST_DOTS
 from gradaudit.evidence.charts.reduce import short
 from gradaudit.evidence.words.wording import setting
 from gradaudit.findings import Dot, Dots, Mark
-from gradaudit.signals.order_statistics import Floats, Integers
+from gradaudit.signals.layers.layer_profile import Quantity
+from gradaudit.signals.layers.layers import comparable_layers, weight_layers
+from gradaudit.signals.order_statistics import Floats, Integers, median, medians
+from gradaudit.signals.updates.ratios import gradient_ratio, last_half, update_ratio
 from gradaudit.training import Training
 
 
@@ -55,4 +59,32 @@ def cosine_dots(training: Training, cosines: Floats, flagged: Integers, others: 
             for i in shown
         ],
         marks=[Mark(label=f"threshold {setting(threshold)}", x=threshold)],
+    )
+
+
+def ratio_dots(training: Training, quantity: Quantity, flagged: Collection[str]) -> Dots:
+    """One dot a weight layer, in depth order; of very many layers the flagged ones and an even choice of the others."""
+    values = update_ratio(training) if quantity == "update" else gradient_ratio(training)
+    middle = medians(values[last_half(training)])
+    marked = set(flagged)
+    all_layers = [
+        Dot(
+            label=tensor.name,
+            value=short(float(value)) if value > 0 else None,
+            group=tensor.role,
+            flagged=tensor.name in marked,
+        )
+        for tensor, value, take in zip(training.tensors, middle, weight_layers(training), strict=True)
+        if take
+    ]
+    every = math.ceil(len(all_layers) / MOST_DOTS)
+    kept = [dot for index, dot in enumerate(all_layers) if dot.flagged or index % every == 0][: 2 * MOST_DOTS]
+    typical = median(middle[comparable_layers(training)])
+    return Dots(
+        title=f"{quantity.capitalize()}-to-weight ratio by layer",
+        caption="The median over the last half of the run, from the input at the top to the output at the bottom. "
+        "Layers that learn at the same rate lie under each other; each decade is a factor of ten.",
+        x_label=f"|{quantity}| / |weight|",
+        dots=kept,
+        marks=[Mark(label="median layer", x=short(typical), role="reference")] if typical > 0 else [],
     )
