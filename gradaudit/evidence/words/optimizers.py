@@ -1,5 +1,7 @@
 """How a sentence and a line of code name an optimizer and its learning rate."""
 
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy
@@ -23,12 +25,12 @@ def usual_rate(training: Training) -> str:
     return setting(float(known.max())) if len(known) else "1e-3"
 
 
-def rate_in_words(rates: Floats) -> str:
+def rate_in_words(rates: Iterable[float]) -> str:
     """The learning rates of all groups: 0.05, or when they differ 1e-5 and 1e-3, or 1e-5 to 1e-3 by group.
 
     Two are not given as a range, which would read as a schedule.
     """
-    texts = [setting(float(rate)) for rate in sorted(set(rates[numpy.isfinite(rates)].tolist()))]
+    texts = [setting(float(rate)) for rate in sorted({float(rate) for rate in rates if math.isfinite(rate)})]
     different = list(dict.fromkeys(texts))
     if len(different) > 3:
         return f"{different[0]} to {different[-1]} by group"

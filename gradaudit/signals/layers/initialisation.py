@@ -7,7 +7,8 @@ import numpy
 
 from gradaudit.reading.run import Run
 from gradaudit.schema import ModuleFacts, TensorFacts
-from gradaudit.signals.layers.layers import weight_layers
+from gradaudit.signals.layers.layers import comparable_layers, weight_layers
+from gradaudit.signals.order_statistics import median
 from gradaudit.training import Training, signal
 
 _LARGE = 1.5  # times Glorot's standard deviation
@@ -21,6 +22,18 @@ class Start:
     rms: float
     usual: float  # Linear and Conv draw uniformly within 1/sqrt(fan_in), which has an RMS of 1/sqrt(3 fan_in)
     inputs: int
+
+
+_UNLIKE = 2.0  # times: initial sizes that differ less are ordinary
+
+
+@dataclass(frozen=True)
+class InitialSizes:
+    """A layer that starts at another size than the others, both over torch.nn's default."""
+
+    own: float  # times
+    others: float  # times, median
+    own_is_odd: bool  # it is further from the default than the others
 
 
 @signal
@@ -87,3 +100,21 @@ def glorot_start(run: Run, module: ModuleFacts) -> GlorotStart | None:
     outputs = weight.shape[max(weight.output_axis, 0)]
     usual = gain(module) * math.sqrt(2 / (weight.elements / max(1, outputs) + outputs))
     return GlorotStart(weight, gain(module), usual, first_rms(run, weight))
+
+
+def initial_sizes(training: Training, layer: TensorFacts) -> InitialSizes | None:
+    """How a layer and the other comparable ones start; None where that is not known, or ordinary."""
+    own, others = math.nan, []
+    for tensor, take in zip(training.tensors, comparable_layers(training), strict=True):
+        # Recurrent layers have defaults of their own.
+        if not take or not any(word in tensor.module_class for word in ("Linear", "Conv")):
+            continue
+        size = first_rms(training.run, tensor) * math.sqrt(3 * max(1, math.prod(tensor.shape[1:])))
+        if tensor.name == layer.name:
+            own = size
+        elif math.isfinite(size):
+            others.append(size)
+    usual = median(numpy.asarray(others))
+    if not (own > 0 and usual > 0) or max(own / usual, usual / own) < _UNLIKE:
+        return None
+    return InitialSizes(own=own, others=usual, own_is_odd=abs(math.log(own)) >= abs(math.log(usual)))
