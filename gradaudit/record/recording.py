@@ -197,7 +197,7 @@ class Recording:
             global_step=self.global_step,
             time=now - self._began,
             seconds=now - self._stepped if self.global_step else math.nan,
-            training=self.table.training(),
+            training=self.table.training(plan.identities if len(gathered.training) > 1 else None),
             recorded=self.due(number, step),
         )
         record = step_row.begin(optimizer, between, row, self.observers)

@@ -26,7 +26,7 @@ from gradaudit.record.observe.loaders import batches_of
 from gradaudit.record.observe.loss import losses
 from gradaudit.record.observe.loss.compiled import GraphLoss, Reading, readings
 from gradaudit.record.observe.loss.losses import Call
-from gradaudit.record.observe.loss.seen import StepObservation, behind, written_out
+from gradaudit.record.observe.loss.seen import StepObservation, behind, leading_to, written_out
 from gradaudit.record.observe.loss.undecided import Undecided
 from gradaudit.record.observe.optimizers import OptimizerLike
 from gradaudit.record.observe.terms import TERMS
@@ -208,12 +208,14 @@ class StepObserver(TrainingThread):
 
     def _decide(self, roots: Sequence[Any], reached: Set[int] | None = None) -> None:
         """What is differentiated now, or will be, is no evaluation's loss."""
+        # A backward may run in another thread than the forward pass; nodes of two threads may look alike.
+        others = [other for other in self._threads.others() if other.undecided.calls]
+        others = [] if others and leading_to([*self.undecided.calls, *self._pending], roots) else others
         training = self.undecided.training(self._pending, roots, self.mode(roots, reached))
         if training:
             self.evaluations.refute()
-        for other in self._threads.others():
-            # A backward may run in another thread than the forward pass.
-            if other.undecided.calls and other.undecided.led_to(roots):
+        for other in others:
+            if other.undecided.led_to(roots):
                 training += other.undecided.leave()
                 other.evaluations.refute()
         self._pending = [*training, *self._pending][-_PENDING:]
