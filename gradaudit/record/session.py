@@ -221,7 +221,7 @@ def _at_exit() -> None:
     if _exit_code:
         state = "failed"
     # Who interrupts the waiting for a slow disk gets no traceback of ours.
-    with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(Exception, KeyboardInterrupt):
         _end(state, _exit_code)
     if state == "interrupted":
         # The interpreter ends by SIGINT only if the last code compiled from a string or file was

@@ -193,3 +193,8 @@ def test_a_fault_while_modules_are_looked_for_lets_every_import_go_on(monkeypatc
     monkeypatch.setattr(type(finder), "look", fault)
     assert finder.find_spec("json.tool") is None
     assert finder.watched == {}
+
+
+def test_a_fault_at_the_end_of_the_process_shows_no_traceback(monkeypatch):
+    monkeypatch.setattr(session, "stop", fault)
+    session._at_exit()
