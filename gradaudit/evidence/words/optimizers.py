@@ -6,7 +6,7 @@ import numpy
 
 from gradaudit.evidence.words.wording import names, setting
 from gradaudit.signals.order_statistics import Floats
-from gradaudit.signals.updates.learning_rates import by_hand, optimizer_class, peak_rates
+from gradaudit.signals.updates.learning_rates import by_hand, optimizer_class, peak_rates, same_rate
 from gradaudit.training import Training
 
 # The classes of torch.optim: one that is not among them was imported from elsewhere.
@@ -57,6 +57,11 @@ def optimizer_line(training: Training, **changes: str) -> str:
     rate = f"lr={changes['lr']}" if "lr" in changes else ""
     place = "torch.optim." if name in _OF_TORCH else ""
     return f"{place}{name}({', '.join(filter(None, ['model.parameters()', rate, arguments]))})"
+
+
+def line_with_rates(training: Training, rates: Floats) -> str:
+    """The line that makes this optimizer with these learning rates [groups]; nothing where its groups differ."""
+    return optimizer_line(training, lr=rate_in_words(rates)) if same_rate(rates) else ""
 
 
 def nobody_updates(training: Training) -> str:

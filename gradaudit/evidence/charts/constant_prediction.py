@@ -1,0 +1,56 @@
+"""The validation loss beside the training loss, drawn."""
+
+from gradaudit.evidence.charts.lines import training_curve
+from gradaudit.evidence.charts.reduce import banded, plain
+from gradaudit.evidence.words.held_out_rise import when_evaluated
+from gradaudit.evidence.words.wording import number
+from gradaudit.findings import Lines, Mark
+from gradaudit.signals.evaluation.generalisation import Rise
+from gradaudit.signals.evaluation.validation_losses import ValidationLosses
+from gradaudit.signals.loss.training_loss import TrainingLoss
+from gradaudit.signals.order_statistics import Floats
+
+
+def against_constant(loss: TrainingLoss, split: str, steps: Floats, losses: Floats, constant: float) -> Lines:
+    """The losses of a split [evaluations] at these steps, the training loss, and that of a constant prediction."""
+    return Lines(
+        title=f"Training and {split} loss",
+        caption="A constant prediction gives the line; a model that uses its input gets below. The validation loss "
+        "never does.",
+        x_label="step",
+        y_label="loss",
+        series=[
+            banded(loss.name, loss.steps, loss.values),
+            plain(f"{split} loss", steps, losses, role="evaluation"),
+        ],
+        marks=[Mark(label=f"constant prediction: {number(constant)}", y=constant, role="reference")],
+    )
+
+
+def rise_chart(losses: ValidationLosses, rise: Rise) -> Lines:
+    """Both losses, the best evaluation marked and what comes after it shaded."""
+    before = "Up to the mark both losses fall together." if rise.best else "No evaluation is better than the first."
+    shaded = "In the shaded part only the training loss falls: what is learned there does not generalise."
+    return _chart(losses, f"{before} {shaded}", shade=True)
+
+
+def gap_chart(losses: ValidationLosses) -> Lines:
+    """Both losses, the best evaluation marked."""
+    caption = "The gap between the lines is what the model has learned of the training examples only."
+    return _chart(losses, caption, shade=False)
+
+
+def _chart(losses: ValidationLosses, caption: str, *, shade: bool) -> Lines:
+    best, at = losses.best, float(max(losses.best_step, 0))
+    return Lines(
+        title=f"Training and {losses.split} loss",
+        caption=caption,
+        x_label="step",
+        y_label="loss",
+        series=[
+            training_curve(losses.train),
+            plain(f"{losses.split} loss", losses.steps, losses.values, role="evaluation"),
+        ],
+        marks=[Mark(label=f"best: {number(best)} {when_evaluated(losses.best_step)}", x=at, y=best, role="best")],
+        shade_from=at if shade else None,
+    )
