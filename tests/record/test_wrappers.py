@@ -138,6 +138,7 @@ PLACES = [
 )
 def test_a_fault_in_a_wrapper_costs_one_observer(tmp_path, capsys, monkeypatch, program, place, name, observer):
     bare = program()
+    monkeypatch.setattr(calls, "compiled_already", lambda root: False)  # by another test of this process
     monkeypatch.setattr(place, name, (lambda original: fault) if name == "arguments_of" else fault)
     with recorded(tmp_path / "run"):
         assert program() == bare
