@@ -184,7 +184,7 @@ def test_a_fault_of_the_session_itself_is_one_line(tmp_path, capsys, monkeypatch
 
 def test_a_fault_in_a_pause_lets_the_capture_go_on(monkeypatch):
     monkeypatch.setattr(session.idle, "pause", fault)
-    monkeypatch.setattr(session.idle, "go_on", fault)
+    monkeypatch.setattr(session.idle, "resume", fault)
     session.pause()
     session.resume()
 
