@@ -38,8 +38,7 @@ def run(  # noqa: PLR0913 -- options, each by its name
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     ignoring = signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else the status of a child is lost
-    parent = os.getpid()
-    listener = _listener(control, parent)
+    listener = _listener(control, parent := os.getpid())
     reading, writing = os.pipe()
     try:
         child = os.fork()
