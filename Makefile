@@ -17,7 +17,7 @@ SAMPLES := $(patsubst sample_runs/%/train.py,%,$(wildcard sample_runs/*/train.py
 help: ## Show this list.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
-demo: .venv/demo.stamp ## Record a sick training run, analyze it, and print where the report is.
+demo: .venv/demo.stamp ## Record a failing training run, analyze it, and print where the report is.
 	$(BIN)/gradaudit record -o runs/demo --force sample_runs/initial_loss_mismatch/train.py
 	$(BIN)/gradaudit analyze runs/demo
 
@@ -47,7 +47,7 @@ test-torch: ## Run the recorder's tests with another torch, in an environment of
 		torch==$(VERSION) $(WITH) --editable . hypothesis pytest pytest-timeout pytest-xdist
 	build/torch-$(VERSION)/bin/python -m pytest $(PARALLEL) -p no:cacheprovider -m "not long" $(or $(TESTS),tests/record)
 
-format: .venv/dev.stamp ## Format the code and mend what the linter can.
+format: .venv/dev.stamp ## Format the code and fix what the linter can.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
