@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 project = "gradaudit"
 author = "the gradaudit authors"
-copyright = "the gradaudit authors, Apache-2.0"  # noqa: A001
+copyright = "the gradaudit authors, Apache-2.0"
 html_title = "gradaudit"
 
 extensions = ["myst_parser"]
@@ -51,7 +51,8 @@ SECTIONS = {
         "/sample_runs/README",
     ],
 }
-HOME = '<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0; url=docs/README.html"><title>gradaudit</title>'
+REFRESH = '<meta http-equiv="refresh" content="0; url=docs/README.html">'
+HOME = f'<!doctype html><meta charset="utf-8">{REFRESH}<title>gradaudit</title>'
 
 
 def toctree(entries: list[str], caption: str = "") -> str:

@@ -259,14 +259,7 @@ def ratio(
 
 
 class Finding(Value, frozen=True, kw_only=True):
-    """One thing that is wrong, with the number in its headline.
-
-        >>> finding = gradaudit.analyze("runs/x").ranked[0].finding
-        >>> finding.severity, finding.span, finding.tensors
-        (<Severity.WARNING: 'warning'>, Span(first=0, last=0), ['output.weight'])
-        >>> finding.actions[0].text
-        'Initialise output.weight with a standard deviation of 0.1 or less instead of 1'
-    """
+    """One thing that is wrong, with the number in its headline."""
 
     severity: Severity
     confidence: Confidence

@@ -44,9 +44,9 @@ def signal(
 class Training:
     """What one optimizer did in a run. What it gives is read when first asked for, and must not be changed.
 
-        >>> (training,) = gradaudit.load("runs/x").trainings
-        >>> [tensor.name for tensor in training.tensors][:2]
-        ['embedding.weight', 'conv1.weight']
+    >>> (training,) = gradaudit.load("runs/x").trainings
+    >>> [tensor.name for tensor in training.tensors][:2]
+    ['embedding.weight', 'conv1.weight']
     """
 
     run: "Run"
@@ -109,9 +109,9 @@ class Training:
     def of_groups(self, column: str) -> "Floats":
         """[steps, parameter groups]: a column of lists of `steps`; NaN where a list is shorter.
 
-            >>> (training,) = gradaudit.load("runs/x").trainings
-            >>> training.of_groups("weight_decay").shape
-            (300, 1)
+        >>> (training,) = gradaudit.load("runs/x").trainings
+        >>> training.of_groups("weight_decay").shape
+        (300, 1)
         """
         import numpy
 

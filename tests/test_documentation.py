@@ -58,6 +58,21 @@ def test_every_document_is_in_the_list_of_documents():
     assert there <= listed
 
 
+def test_every_document_is_in_the_side_bar_of_the_site():
+    conf = (ROOT / "docs" / "conf.py").read_text(encoding="utf-8")
+    sections = next(
+        ast.literal_eval(node.value)
+        for node in ast.parse(conf).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SECTIONS"
+    )
+    entries = [entry for pages in sections.values() for entry in pages]
+    assert {name.removeprefix("docs/").removesuffix(".md") for name in TEXTS if name.startswith("docs/")} - {
+        "README"
+    } <= set(entries)
+    for entry in entries:
+        assert (ROOT / (entry[1:] if entry.startswith("/") else f"docs/{entry}")).with_suffix(".md").exists(), entry
+
+
 def test_every_room_has_its_line():
     """The table of rooms in CONTRIBUTING.md names every file and folder of the package, and nothing that is gone."""
     table = TEXTS["CONTRIBUTING.md"].split("## The rooms")[1].split("## A new diagnoser")[0]

@@ -10,9 +10,9 @@ from gradaudit.findings import Confidence, Finding, Severity, Value
 class RankedFinding(Value, frozen=True, kw_only=True):
     """A finding in its place: `consequences` are the findings that it explains.
 
-        >>> first = gradaudit.analyze("runs/x").ranked[0]
-        >>> first.anchor, first.base_rate.healthy
-        ('initial_loss_mismatch', 0)
+    >>> first = gradaudit.analyze("runs/x").ranked[0]
+    >>> first.anchor, first.base_rate.healthy
+    ('initial_loss_mismatch', 0)
     """
 
     anchor: str
@@ -29,8 +29,8 @@ class RankedFinding(Value, frozen=True, kw_only=True):
     def below(self) -> Iterator["RankedFinding"]:
         """All that it explains, at any depth, each before what it explains itself.
 
-            >>> list(gradaudit.analyze("runs/x").ranked[0].below())
-            []
+        >>> list(gradaudit.analyze("runs/x").ranked[0].below())
+        []
         """
         for item in self.consequences:
             yield item

@@ -82,9 +82,9 @@ class Compared(Value, frozen=True, kw_only=True):
 class Comparison(Value, frozen=True, kw_only=True):
     """A whole comparison; every output is a function of it.
 
-        >>> comparison = gradaudit.compare([gradaudit.analyze("runs/x"), gradaudit.analyze("runs/y")])
-        >>> [run.label for run in comparison.runs], len(comparison.pairs)
-        (['A', 'B'], 1)
+    >>> comparison = gradaudit.compare([gradaudit.analyze("runs/x"), gradaudit.analyze("runs/y")])
+    >>> [run.label for run in comparison.runs], len(comparison.pairs)
+    (['A', 'B'], 1)
     """
 
     comparison_version: int
@@ -107,9 +107,9 @@ class Comparison(Value, frozen=True, kw_only=True):
     def reaching(self, severity: Severity) -> list[tuple[str, Followed]]:
         """The findings of `reaches`, each with the letter of its run.
 
-            >>> audit = gradaudit.analyze("runs/x")
-            >>> gradaudit.compare([audit, audit]).reaching(Severity.NOTE)
-            []
+        >>> audit = gradaudit.analyze("runs/x")
+        >>> gradaudit.compare([audit, audit]).reaching(Severity.NOTE)
+        []
         """
         return [
             (pair.label, one)

@@ -16,9 +16,9 @@ OutcomeStatus = Literal["found", "clean", "not_applicable", "skipped", "failed"]
 class Outcome(Value, frozen=True, kw_only=True):
     """What one diagnoser came to. `status` is exactly one of five; the other fields follow from it.
 
-        >>> audit = gradaudit.analyze("runs/x")
-        >>> {outcome.diagnoser: outcome.status for outcome in audit.outcomes}["overfitting"]
-        'found'
+    >>> audit = gradaudit.analyze("runs/x")
+    >>> {outcome.diagnoser: outcome.status for outcome in audit.outcomes}["overfitting"]
+    'found'
     """
 
     diagnoser: str
@@ -35,10 +35,10 @@ class Outcome(Value, frozen=True, kw_only=True):
 class Audit(Value, frozen=True, kw_only=True):
     """A whole audit; JSON holds it all, and every report is a function of it.
 
-        >>> audit = gradaudit.analyze("runs/x")
-        >>> import msgspec
-        >>> msgspec.json.decode(msgspec.json.encode(audit), type=Audit) == audit
-        True
+    >>> audit = gradaudit.analyze("runs/x")
+    >>> import msgspec
+    >>> msgspec.json.decode(msgspec.json.encode(audit), type=Audit) == audit
+    True
     """
 
     audit_version: int
@@ -53,16 +53,16 @@ class Audit(Value, frozen=True, kw_only=True):
     def all_ranked(self) -> list[RankedFinding]:
         """Every finding, each root followed by its consequences.
 
-            >>> [item.diagnoser for item in gradaudit.analyze("runs/x").all_ranked()]
-            ['initial_loss_mismatch', 'overfitting']
+        >>> [item.diagnoser for item in gradaudit.analyze("runs/x").all_ranked()]
+        ['initial_loss_mismatch', 'overfitting']
         """
         return [item for item, _ in self.with_causes()]
 
     def with_causes(self) -> list[tuple[RankedFinding, RankedFinding | None]]:
         """The same, each with the finding that explains it; None of a root.
 
-            >>> [cause for item, cause in gradaudit.analyze("runs/x").with_causes()]
-            [None, None]
+        >>> [cause for item, cause in gradaudit.analyze("runs/x").with_causes()]
+        [None, None]
         """
         flat: list[tuple[RankedFinding, RankedFinding | None]] = []
 
@@ -77,15 +77,15 @@ class Audit(Value, frozen=True, kw_only=True):
     def count(self, severity: Severity) -> int:
         """How many findings have this severity.
 
-            >>> gradaudit.analyze("runs/x").count(Severity.WARNING)
-            2
+        >>> gradaudit.analyze("runs/x").count(Severity.WARNING)
+        2
         """
         return sum(item.finding.severity is severity for item in self.all_ranked())
 
     def with_status(self, status: OutcomeStatus) -> list[Outcome]:
         """The outcomes with this status, by name.
 
-            >>> len(gradaudit.analyze("runs/x").with_status("skipped"))
-            0
+        >>> len(gradaudit.analyze("runs/x").with_status("skipped"))
+        0
         """
         return [outcome for outcome in self.outcomes if outcome.status == status]

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 class Run:
     """A recorded run. Frames are read when first asked for; `problems` names what was left out.
 
-        >>> run = gradaudit.load("runs/x")
-        >>> run.steps[["step", "mean_loss"]].head(2).round(2).values.tolist()
-        [[0.0, 4.54], [1.0, 2.75]]
-        >>> run.evaluations["split"].unique().tolist()
-        ['validation']
+    >>> run = gradaudit.load("runs/x")
+    >>> run.steps[["step", "mean_loss"]].head(2).round(2).values.tolist()
+    [[0.0, 4.54], [1.0, 2.75]]
+    >>> run.evaluations["split"].unique().tolist()
+    ['validation']
     """
 
     path: Path
@@ -108,8 +108,8 @@ class Run:
     def has(self, need: str) -> bool:
         """Whether "table" or "table.column" was recorded: it has rows, and one value that is not NaN.
 
-            >>> gradaudit.load("runs/x").has("steps.amp_scale")
-            False
+        >>> gradaudit.load("runs/x").has("steps.amp_scale")
+        False
         """
         if need not in self._known_needs:
             self._known_needs[need] = self._look_for(need)
@@ -174,17 +174,17 @@ class Run:
     def frozen_on_purpose(self, tensor: TensorFacts) -> bool:
         """Whether the user says that this tensor is not trained.
 
-            >>> run = gradaudit.load("runs/x")
-            >>> run.frozen_on_purpose(run.meta.tensors[0])
-            False
+        >>> run = gradaudit.load("runs/x")
+        >>> run.frozen_on_purpose(run.meta.tensors[0])
+        False
         """
         return any(fnmatchcase(name, p) for p in self.expected_frozen for name in (tensor.name, *tensor.aliases))
 
     def loss_facts(self, loss: int) -> LossFacts | None:
         """The loss function with this index, or None.
 
-            >>> gradaudit.load("runs/x").loss_facts(0).classes
-            3
+        >>> gradaudit.load("runs/x").loss_facts(0).classes
+        3
         """
         return next((facts for facts in self.meta.losses if facts.id == loss), None)
 

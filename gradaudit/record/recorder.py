@@ -85,7 +85,7 @@ class Recorder:
     def close(self, state: str = "finished") -> None:
         """Write what is left. Safe to call twice.
 
-            >>> recorder.close()
+        >>> recorder.close()
         """
         if not self._joined and session.current() is self._recording:
             session.stop(state)

@@ -64,7 +64,8 @@ def _place(item: Diagnoser, items: Iterable[Diagnoser]) -> str:
     if item.explains:
         sentences.append(f"Its findings explain those of {_links(item.explains)}.")
     if explained_by:
-        sentences.append(f"They may be explained by {_links(explained_by)}.")
+        whose = "They" if item.explains else "Its findings"
+        sentences.append(f"{whose} may be explained by {_links(explained_by)}.")
     return " ".join(sentences)
 
 

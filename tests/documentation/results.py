@@ -59,10 +59,11 @@ def base_rates_block() -> str:
             f"{tally.faulty[Severity.NOTE]} of {tally.faulty_runs}" if tally.faulty_runs else "no run had this fault"
         )
         rows.append(f"| [`{name}`](diagnosers/{name}.md) | {healthy[0]} | {healthy[1]} | {faulty} |")
+    measured = f"{figures.healthy_runs} healthy and {figures.faulty_runs} faulty trainings, {figures.date}"
     head = [
-        f"Measured {figures.date} over {figures.healthy_runs} healthy and {figures.faulty_runs} faulty trainings:",
+        f"<details>\n<summary>Every diagnoser over {measured}</summary>",
         "",
         "| diagnoser | warning or worse in healthy runs | note in healthy runs | found in runs with its fault |",
         "|---|---|---|---|",
     ]
-    return "\n".join([*head, *rows])
+    return "\n".join([*head, *rows, "", "</details>"])
