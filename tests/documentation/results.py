@@ -29,16 +29,16 @@ def cost_block() -> str:
                 _added(re.search(rf"^\| {re.escape(row)} \| ([\d.]+)x", part, re.MULTILINE)) for row in COLUMNS.values()
             ]
             rows.append(f"| {model} | {float(bare[1]):.3g} ms | {' | '.join(cells)} |")
-    head = ["model", "bare step", *COLUMNS]
+    head = ["model, parameters", "bare step", *COLUMNS]
     table = [f"| {' | '.join(head)} |", f"|---|{'---|' * (len(head) - 1)}", *rows]
     return "\n".join([f"Added CPU time a step, measured {date} on 2 cores of a virtual machine:", "", *table])
 
 
 def _added(ratio: re.Match[str] | None) -> str:
-    """The CPU time that a column adds to a step: in percent, or as times of the bare step from 2 on."""
+    """The CPU time that a column adds to a step, in percent of the bare step, to three digits."""
     assert ratio
-    times = float(ratio[1])
-    return f"{times:.3g} x" if times >= 2 else f"+{(times - 1) * 100:.2g} %"
+    percent = (float(ratio[1]) - 1) * 100
+    return f"+{float(f'{percent:.3g}'):,.{0 if percent >= 10 else 1}f} %"
 
 
 def base_rates_block() -> str:
