@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from gradaudit.record import install, session
 from gradaudit.record.measure.device import DeviceStatistics
-from gradaudit.record.measure.probe import Probe
+from gradaudit.record.measure.probe import ParameterSampler
 from gradaudit.record.patches.optimizer import arm
 from gradaudit.record.recording import Recording
 from gradaudit.record.settings import Settings
@@ -147,7 +147,7 @@ def kernel_time(model: nn.Module, device: torch.device) -> tuple[float, float]:
     """us of the gradients' statistics, and us that a plain copy of as many bytes takes (half of it: read once)."""
     parameters = list(model.parameters())
     gradients = [torch.randn_like(parameter) for parameter in parameters]
-    measured = DeviceStatistics(parameters, Probe(parameters), 8)
+    measured = DeviceStatistics(parameters, ParameterSampler(parameters), 8)
     flat = torch.empty(sum(gradient.numel() for gradient in gradients), device=device)
     other = torch.empty_like(flat)
     flush = torch.empty(64 * 2**20, device=device)  # 256 MB: larger than the cache

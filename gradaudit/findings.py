@@ -56,7 +56,7 @@ class Series(Value, frozen=True, kw_only=True):
     y: list[float | None]
     low: list[float | None] = []
     high: list[float | None] = []
-    role: str = "main"  # main | evaluation | flagged | reference
+    role: str = "main"  # main | evaluation | flagged | reference; of a comparison "run A", "run B" ...
     bad: list[tuple[float, float]] = []
 
 
@@ -66,7 +66,7 @@ class Mark(Value, frozen=True, kw_only=True):
     label: str
     x: float | None = None
     y: float | None = None
-    role: str = "threshold"  # threshold | reference | best
+    role: Literal["threshold", "reference", "best"] = "threshold"
 
 
 class Evidence(Value, frozen=True, kw_only=True, tag_field="kind"):
@@ -151,7 +151,7 @@ class Zone(Value, frozen=True, kw_only=True):
     start: float | None
     end: float | None
     label: str
-    role: str = "weak"  # lost | weak
+    role: Literal["lost", "weak"] = "weak"
 
 
 class Ridges(Evidence, frozen=True, kw_only=True, tag="ridges"):
@@ -280,23 +280,65 @@ class Finding(Value, frozen=True, kw_only=True):
     is_measurement_issue: bool = False  # wrong is what is said of the model, not how it trains
 
 
-class Clean(Value, frozen=True, kw_only=True):
+class Result(Value, frozen=True, kw_only=True, tag_field="status"):
+    """Base of the five things that a diagnoser can come to; `status` tells them apart in JSON."""
+
+    @property
+    def text(self) -> str:
+        """What was measured, or why nothing was, in a few words; empty where something was found."""
+        return ""
+
+
+class Found(Result, frozen=True, kw_only=True, tag="found"):
+    """Something is wrong."""
+
+    findings: list[Finding]  # the worst first, and of equals the earliest
+
+
+class Clean(Result, frozen=True, kw_only=True, tag="clean"):
     """Looked and found nothing; `measured` says what was measured, e.g. "first loss 2.31, ln 10 = 2.30"."""
 
     measured: str
 
+    @property
+    def text(self) -> str:
+        """What was measured."""
+        return self.measured
 
-class NotApplicable(Value, frozen=True, kw_only=True):
+
+class NotApplicable(Result, frozen=True, kw_only=True, tag="not_applicable"):
     """The run has no such thing (no embedding, no evaluation loss by design)."""
 
     reason: str
 
+    @property
+    def text(self) -> str:
+        """Why there is nothing to judge."""
+        return self.reason
 
-class Skipped(Value, frozen=True, kw_only=True):
+
+class Skipped(Result, frozen=True, kw_only=True, tag="skipped"):
     """Not recorded or too short: why, and how to enable it."""
 
     reason: str
     enable: str
 
+    @property
+    def text(self) -> str:
+        """Why it was skipped."""
+        return self.reason
 
+
+class Failed(Result, frozen=True, kw_only=True, tag="failed"):
+    """The diagnoser stopped with an error: a bug of ours."""
+
+    traceback: str
+
+    @property
+    def text(self) -> str:
+        """The last line of the traceback."""
+        return self.traceback.strip().rpartition("\n")[2]
+
+
+AnyResult = Found | Clean | NotApplicable | Skipped | Failed
 Verdict = Finding | Clean | NotApplicable | Skipped

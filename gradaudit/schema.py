@@ -410,7 +410,7 @@ class Meta(Facts, frozen=True, kw_only=True):
     world_size: int = 1
     attempt: int = 0  # number of this process's folder: rank00000, rank00000.1, ...
     restarts: int = 0  # how often torchrun had restarted the ranks
-    every: int = 1  # recorded cadence of tensor statistics
+    every: int = 1  # cadence of tensor statistics, in steps; 0: as often as the recorder's budget allowed
     tensors: list[TensorFacts] = []
     modules: list[ModuleFacts] = []
     optimizers: list[OptimizerFacts] = []

@@ -108,8 +108,8 @@ def test_it_judges_in_numbers_and_tells_in_words(diagnoser: Diagnoser):
 def test_it_is_quiet_on_a_healthy_run_and_says_what_it_measured(diagnoser: Diagnoser, tmp_path: Path):
     build = HEALTHY_BY.get(diagnoser.name, healthy)
     outcome = examine(diagnoser, build(tmp_path, **HEALTHY_WITH.get(diagnoser.name, {})), {})
-    assert outcome.status == "clean", outcome.traceback or outcome.reason or outcome.findings
-    assert re.search(r"\d", outcome.measured)
+    assert outcome.status == "clean", outcome.result
+    assert re.search(r"\d", outcome.result.text)
 
 
 NAN = float("nan")
@@ -213,7 +213,7 @@ def odd_run(tmp_path_factory: pytest.TempPathFactory):
 @pytest.mark.parametrize("odd", ODD)
 def test_it_survives_odd_runs(diagnoser: Diagnoser, odd: str, odd_run):
     outcome = examine(diagnoser, odd_run(odd), {})
-    assert outcome.status != "failed", outcome.traceback
+    assert outcome.status != "failed", outcome.result
     for finding in outcome.findings:
         check_style(finding, diagnoser)
 
@@ -221,7 +221,7 @@ def test_it_survives_odd_runs(diagnoser: Diagnoser, odd: str, odd_run):
 @every
 def test_it_finds_its_sick_run_and_says_so_well(diagnoser: Diagnoser, tmp_path: Path):
     outcome = examine(diagnoser, sick_run(diagnoser.name, tmp_path), {})
-    assert outcome.status == "found", outcome.traceback or outcome.measured or outcome.reason
+    assert outcome.status == "found", outcome.result.text
     for finding in outcome.findings:
         check_style(finding, diagnoser)
         assert finding.measures
@@ -288,7 +288,7 @@ def test_each_threshold_bites(diagnoser: Diagnoser, option: str, tmp_path: Path)
     build, extreme = case
     run = build(tmp_path / "run")
     before, after = examine(diagnoser, run, {}), examine(diagnoser, run, {option: extreme})
-    assert after.status != "failed", after.traceback
+    assert after.status != "failed", after.result
     for finding in [*before.findings, *after.findings]:
         check_measures(finding)
 
@@ -309,7 +309,7 @@ def test_ten_thousand_tensors_are_no_problem(tmp_path: Path):
     )
     for diagnoser in DIAGNOSERS:
         outcome = examine(diagnoser, run, {})
-        assert outcome.status != "failed", outcome.traceback
+        assert outcome.status != "failed", outcome.result
         for finding in outcome.findings:
             check_style(finding, diagnoser)
             assert len(finding.tensors) <= 50

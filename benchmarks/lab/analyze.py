@@ -48,7 +48,7 @@ def outcomes_of(run: Run) -> dict[str, Any]:
     ranked = rank(outcomes, {diagnoser.name: diagnoser.explains for diagnoser in diagnosers})
     return {
         "faces": {outcome.diagnoser: outcome.status for outcome in outcomes},
-        "why": {outcome.diagnoser: outcome.reason or outcome.traceback for outcome in outcomes},
+        "why": {outcome.diagnoser: outcome.result.text for outcome in outcomes},
         "findings": {
             outcome.diagnoser: [
                 {"severity": item.severity, "first": item.span.first, "last": item.span.last, "headline": item.headline}

@@ -7,9 +7,9 @@ from typing import Literal, get_args
 from gradaudit.audit.differences import Change, changes, one_task, shown_loss
 from gradaudit.audit.loss_change import loss_change
 from gradaudit.audit.overview import ParameterRow
-from gradaudit.audit.result import Audit, Outcome, OutcomeStatus
+from gradaudit.audit.result import Audit, Outcome
 from gradaudit.evidence.words.wording import names
-from gradaudit.findings import Finding, Series, Severity, Value
+from gradaudit.findings import Clean, Finding, Found, NotApplicable, Series, Severity, Skipped, Value
 from gradaudit.schema import UserError
 
 COMPARISON_VERSION = 1
@@ -217,19 +217,19 @@ def _worst(outcome: Outcome | None) -> Finding | None:
 
 
 def _looked(outcome: Outcome | None) -> bool:
-    looking: tuple[OutcomeStatus, ...] = ("clean", "found")
-    return outcome is not None and outcome.status in looking
+    return outcome is not None and isinstance(outcome.result, Clean | Found)
 
 
 def _why(label: str, outcome: Outcome | None) -> str:
     """Why this run was not looked at, in a sentence without its full stop."""
     if outcome is None:
         return f"{label} was not checked for this: the check was not selected"
-    if outcome.status == "failed":
-        return f"{label} was not checked for this: the check stopped with an error of its own"
-    if outcome.status == "not_applicable":
-        return f"The check does not apply to {label}: {outcome.reason}"
-    return f"{label} could not be checked for this: {outcome.reason}"
+    match outcome.result:
+        case NotApplicable(reason=reason):
+            return f"The check does not apply to {label}: {reason}"
+        case Skipped(reason=reason):
+            return f"{label} could not be checked for this: {reason}"
+    return f"{label} was not checked for this: the check stopped with an error of its own"
 
 
 def _verdict(label: str, findings: Sequence[Followed]) -> str:

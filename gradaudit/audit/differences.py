@@ -89,9 +89,14 @@ def _settings(audit: Audit) -> Iterator[tuple[str, bool, str, str]]:
     yield MACHINE, True, "torch", meta.torch_version
     yield MACHINE, False, "Python", meta.python_version
     yield MACHINE, False, "recorded by gradaudit", meta.gradaudit_version
-    yield MACHINE, False, "statistics", "every step" if meta.every == 1 else f"every {meta.every} steps"
+    yield MACHINE, False, "statistics", _cadence(meta.every)
     yield MACHINE, True, "directory", meta.private.directory
     yield MACHINE, True, "host", meta.private.host
+
+
+def _cadence(every: int) -> str:
+    """At which steps statistics are recorded, in words; 0 leaves it to the recorder's budget."""
+    return "as the budget allows" if not every else "every step" if every == 1 else f"every {every} steps"
 
 
 def _optimizer(facts: OptimizerFacts, several: int) -> Iterator[tuple[str, str]]:

@@ -11,6 +11,7 @@ from gradaudit.findings import Value
 from gradaudit.reading.run import Run
 from gradaudit.signals.gradients.finiteness import bad_losses
 from gradaudit.signals.loss.minor_term import shown_loss
+from gradaudit.signals.loss.training_loss import final_losses
 
 
 class Ends(Value, frozen=True, kw_only=True):
@@ -18,7 +19,7 @@ class Ends(Value, frozen=True, kw_only=True):
 
     optimizer: str  # "" where the run has one training loss
     first: float | None
-    last: float | None  # mean of the last 10 % of its steps
+    last: float | None  # mean of the last 10 % of its steps, at least 5
     last_not_finite: str = ""  # NaN, Inf or -Inf where that is the last loss
 
 
@@ -35,7 +36,7 @@ def loss_ends(run: Run) -> list[Ends]:
         seen = loss[numpy.isfinite(loss)]
         if not len(seen) and not (steps["micro_steps"].to_numpy() > 0).any() and len(run.trainings) > 1:
             continue
-        tail = loss[-max(1, len(loss) // 10) :]
+        tail = final_losses(loss)
         tail = tail[numpy.isfinite(tail)]
         found.append(
             Ends(

@@ -5,6 +5,7 @@ import re
 import msgspec
 
 from gradaudit.audit.result import Audit
+from gradaudit.findings import AnyResult, Failed, NotApplicable, Skipped
 from gradaudit.schema import PrivateFacts
 
 
@@ -23,12 +24,17 @@ def without_host(audit: Audit) -> Audit:
         meta=msgspec.structs.replace(audit.meta, private=PrivateFacts(), pid=0, disabled=disabled),
         problems=[without_folders(problem) for problem in audit.problems],
         outcomes=[
-            msgspec.structs.replace(
-                outcome,
-                traceback=without_folders(outcome.traceback),
-                reason=without_folders(outcome.reason),
-                enable=without_folders(outcome.enable),
-            )
-            for outcome in audit.outcomes
+            msgspec.structs.replace(outcome, result=_without_folders(outcome.result)) for outcome in audit.outcomes
         ],
     )
+
+
+def _without_folders(result: AnyResult) -> AnyResult:
+    match result:
+        case Skipped(reason=reason, enable=enable):
+            return Skipped(reason=without_folders(reason), enable=without_folders(enable))
+        case NotApplicable(reason=reason):
+            return NotApplicable(reason=without_folders(reason))
+        case Failed(traceback=traceback):
+            return Failed(traceback=without_folders(traceback))
+    return result

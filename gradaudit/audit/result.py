@@ -1,11 +1,11 @@
 """The one result of an analysis. Every report is a function of an `Audit`."""
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, cast
 
 from gradaudit.audit.causes import RankedFinding
 from gradaudit.audit.overview import Overview
-from gradaudit.findings import Finding, Severity, Value
+from gradaudit.findings import AnyResult, Finding, Found, Severity, Value
 from gradaudit.schema import Meta
 
 AUDIT_VERSION = 1
@@ -14,7 +14,7 @@ OutcomeStatus = Literal["found", "clean", "not_applicable", "skipped", "failed"]
 
 
 class Outcome(Value, frozen=True, kw_only=True):
-    """What one diagnoser came to. `status` is exactly one of five; the other fields follow from it.
+    """What one diagnoser came to: exactly one of five results.
 
     >>> audit = gradaudit.analyze("runs/x")
     >>> {outcome.diagnoser: outcome.status for outcome in audit.outcomes}["overfitting"]
@@ -22,14 +22,19 @@ class Outcome(Value, frozen=True, kw_only=True):
     """
 
     diagnoser: str
-    status: OutcomeStatus
     documentation: dict[str, str]  # "headline" and the four sections
     thresholds: dict[str, float]
-    findings: list[Finding] = []
-    measured: str = ""  # clean: what was measured
-    reason: str = ""  # not applicable, skipped: why
-    enable: str = ""  # skipped: how to enable it
-    traceback: str = ""  # failed: our bug
+    result: AnyResult
+
+    @property
+    def status(self) -> OutcomeStatus:
+        """Which of the five results it is."""
+        return cast("OutcomeStatus", self.result.__struct_config__.tag)
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What was found; empty where nothing was, or where nothing could be."""
+        return self.result.findings if isinstance(self.result, Found) else []
 
 
 class Audit(Value, frozen=True, kw_only=True):

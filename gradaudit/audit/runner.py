@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 import numpy
 
@@ -14,13 +13,13 @@ import gradaudit
 from gradaudit.audit.causes import RankedFinding, in_order
 from gradaudit.audit.overview import overview
 from gradaudit.audit.privacy import without_host
-from gradaudit.audit.result import AUDIT_VERSION, Audit, Outcome, OutcomeStatus
+from gradaudit.audit.result import AUDIT_VERSION, Audit, Outcome
 from gradaudit.diagnoser import Diagnoser
 from gradaudit.diagnosers import all_diagnosers
 from gradaudit.evidence.each_training import each_training
 from gradaudit.evidence.words.unmet_need import unmet
 from gradaudit.evidence.words.wording import plural
-from gradaudit.findings import Clean, Finding, NotApplicable, Skipped, Verdict
+from gradaudit.findings import AnyResult, Clean, Failed, Finding, Found, NotApplicable, Skipped, Verdict
 from gradaudit.reading.run import Run, load
 from gradaudit.schema import UserError
 
@@ -53,7 +52,9 @@ def analyze(
     """
     chosen, overrides = choose(select, ignore, thresholds or {})
     read = run if isinstance(run, Run) else load(run)
-    own = dataclasses.replace(read, expected_frozen=tuple(expected_frozen) or read.expected_frozen)
+    own = dataclasses.replace(
+        read, expected_frozen=tuple(expected_frozen) or read.expected_frozen, thresholds=dict(thresholds or {})
+    )
     # A run may hold any number, NaN and 1e308 among them: what comes of it in arithmetic is no news for the user.
     with numpy.errstate(all="ignore"), warnings.catch_warnings(action="ignore", category=RuntimeWarning):
         try:
@@ -125,37 +126,32 @@ def examine(item: Diagnoser, run: Run, overrides: Mapping[str, float]) -> Outcom
     documentation = {"headline": item.documentation.headline, **item.documentation.sections}
     thresholds = {**item.thresholds, **overrides}
 
-    def outcome(status: OutcomeStatus, **more: Any) -> Outcome:
-        return Outcome(diagnoser=item.name, status=status, documentation=documentation, thresholds=thresholds, **more)
+    def outcome(result: AnyResult) -> Outcome:
+        return Outcome(diagnoser=item.name, documentation=documentation, thresholds=thresholds, result=result)
 
     try:
         for need in item.needs:
             if not run.has(need):
                 reason, enable = unmet(run, need)
-                return outcome("skipped", reason=reason, enable=enable)
+                return outcome(Skipped(reason=reason, enable=enable))
         # Each optimizer has rows of its own, and several together make no longer run.
         steps = max((len(training.steps) for training in run.trainings), default=0)
         if steps < item.minimum_steps:
             recorded = f"{plural(steps, 'step')} {'was' if steps == 1 else 'were'} recorded"
-            return outcome(
-                "skipped",
-                reason=f"only {recorded}, and this check needs {item.minimum_steps}",
-                enable=f"train for at least {item.minimum_steps} steps",
-            )
+            reason = f"only {recorded}, and this check needs {item.minimum_steps}"
+            return outcome(Skipped(reason=reason, enable=f"train for at least {item.minimum_steps} steps"))
         verdicts = _verdicts(item, run, overrides)
     except Exception:
-        return outcome("failed", traceback=traceback.format_exc())
+        return outcome(Failed(traceback=traceback.format_exc()))
     findings = [verdict for verdict in verdicts if isinstance(verdict, Finding)]
     if findings:
-        return outcome("found", findings=sorted(findings, key=lambda f: (f.severity.rank, f.span.first)))
-    for verdict in verdicts:
-        if isinstance(verdict, Skipped):
-            return outcome("skipped", reason=verdict.reason, enable=verdict.enable)
-    for verdict in verdicts:
-        if isinstance(verdict, NotApplicable):
-            return outcome("not_applicable", reason=verdict.reason)
+        return outcome(Found(findings=sorted(findings, key=lambda f: (f.severity.rank, f.span.first))))
+    for kind in (Skipped, NotApplicable):
+        for verdict in verdicts:
+            if isinstance(verdict, kind):
+                return outcome(verdict)
     measured = "; ".join(verdict.measured for verdict in verdicts if isinstance(verdict, Clean))
-    return outcome("clean", measured=measured)
+    return outcome(Clean(measured=measured))
 
 
 def _verdicts(item: Diagnoser, run: Run, overrides: Mapping[str, float]) -> list[Verdict]:

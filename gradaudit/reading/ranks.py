@@ -4,7 +4,7 @@ Nothing is read before a column is asked for, and then column by column.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,7 +72,9 @@ def merge_processes(path: Path, first: Meta, problems: list[Problem], budget: Bu
     whole = msgspec.structs.replace(
         attempts[-1], losses=losses, started=first.started, name=first.name, attempt=first.attempt
     )
-    copies = _replicas(path, [first, *others], attempts, starts, tuple(found["steps"]), problems, budget)
+    copies = _replicas(
+        lambda meta: parts(path, "steps", meta, problems, budget), [first, *others], attempts, starts, found["steps"]
+    )
     return Processes(whole, {name: tuple(mine) for name, mine in found.items()}, tuple(starts), copies)
 
 
@@ -87,19 +89,17 @@ class Replica:
 
 
 def _replicas(
-    path: Path,
+    read: Callable[[Meta], Iterable[Part]],
     metas: list[Meta],
     attempts: list[Meta],
     starts: list[int],
-    steps: tuple[Part, ...],
-    problems: list[Problem],
-    budget: Budget,
+    steps: Sequence[Part],
 ) -> tuple[Replica, ...]:
     """The steps of every rank; empty unless there are several, each with the whole model."""
     first = attempts[-1]
     if first.world_size < 2 or any(facts.placements for facts in first.tensors):
         return ()
-    replicas = [Replica(first.rank, steps)]
+    replicas = [Replica(first.rank, tuple(steps))]
     ends = [*starts[1:], math.inf]
     for meta in metas:
         numbers = [number for number, attempt in enumerate(attempts) if attempt.restarts == meta.restarts]
@@ -110,8 +110,7 @@ def _replicas(
         if {(facts.name, *facts.shape) for facts in meta.tensors} != {(f.name, *f.shape) for f in first.tensors}:
             return ()
         number = numbers[-1]
-        mine = tuple(parts(path, "steps", meta, problems, budget))
-        replicas.append(Replica(meta.rank, mine, starts[number], ends[number]))
+        replicas.append(Replica(meta.rank, tuple(read(meta)), starts[number], ends[number]))
     return tuple(replicas)
 
 

@@ -1,7 +1,7 @@
 """A recorded run, read back: `load(path)` gives a `Run`, and says what it had to leave out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
@@ -43,6 +43,7 @@ class Run:
     parts: Mapping[str, tuple["pyarrow.Table | LazyPart", ...]]
     attempts: tuple[int, ...] = (0,)  # the global step at which each attempt of a restarted training begins
     expected_frozen: tuple[str, ...] = ()  # patterns (fnmatch) of the tensors that the user says stay as they are
+    thresholds: Mapping[str, float] = field(default_factory=dict)  # "diagnoser.threshold": what the user changed
     ranks: tuple[Replica, ...] = ()  # of a data-parallel training
     exit_code: int | None = None  # of its process, where it is known
 

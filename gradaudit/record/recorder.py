@@ -28,7 +28,8 @@ class Recorder:
     tensor statistics at every n-th step instead of as often as `budget` allows: the percentage of a
     step's time that recording may take after the first 100 steps; `activations` also samples the
     model's input and the outputs of its activation modules, through forward hooks. Under
-    ``gradaudit record`` it adds nothing but its `log` calls to the recording that is going on.
+    ``gradaudit record`` it adds nothing but its `log` calls to the recording that is going on, and
+    `directory` is that of the recording.
     A recorder that is still open is closed by the next one. Raises FileExistsError when `directory`
     is not empty, TypeError when an optimizer is not torch's, and ValueError when `budget` is not above
     0 and up to 100.
@@ -52,7 +53,8 @@ class Recorder:
             raise ValueError(f"budget={budget!r} is not a percentage above 0 and up to 100")
         current = session.current()
         self._joined = current is not None and not current.settings.explicit
-        if self._joined:
+        if current is not None and self._joined:
+            self.directory = Path(current.settings.directory)
             return
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
         self.directory = Path(directory) if directory is not None else Path("runs") / f"{name}-{stamp}"

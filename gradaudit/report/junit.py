@@ -3,7 +3,7 @@
 from xml.etree import ElementTree
 
 from gradaudit.audit.result import Audit, Outcome
-from gradaudit.findings import Finding, Severity
+from gradaudit.findings import Clean, Failed, Finding, NotApplicable, Severity, Skipped
 from gradaudit.report.text import name, sentence
 
 
@@ -30,11 +30,15 @@ def render(audit: Audit, fail_on: str = "never") -> str:
 def _case(outcome: Outcome, fail_on: str) -> ElementTree.Element:
     case = ElementTree.Element("testcase", {"classname": "gradaudit", "name": name(outcome.diagnoser), "time": "0"})
     failing = [finding for finding in outcome.findings if _reaches(finding, fail_on)]
-    skipped = {
-        "not_applicable": f"not applicable: {outcome.reason}",
-        "skipped": f"skipped: {outcome.reason}. To enable: {outcome.enable}",
-        "failed": f"could not run: {outcome.traceback.strip().rpartition(chr(10))[2]}",
-    }.get(outcome.status)
+    match outcome.result:
+        case NotApplicable(reason=reason):
+            skipped = f"not applicable: {reason}"
+        case Skipped(reason=reason, enable=enable):
+            skipped = f"skipped: {reason}. To enable: {enable}"
+        case Failed(text=error):
+            skipped = f"could not run: {error}"
+        case _:
+            skipped = ""
     if skipped:
         ElementTree.SubElement(case, "skipped", {"message": sentence(skipped)})
     for finding in failing[:1]:
@@ -42,7 +46,9 @@ def _case(outcome: Outcome, fail_on: str) -> ElementTree.Element:
         head = {"message": sentence(named), "type": finding.severity.value}
         ElementTree.SubElement(case, "failure", head).text = "\n\n".join(map(_words, failing))
     below = [finding for finding in outcome.findings if finding not in failing]
-    told = "\n\n".join(map(_words, below)) or sentence(outcome.measured)
+    told = "\n\n".join(map(_words, below)) or (
+        sentence(outcome.result.measured) if isinstance(outcome.result, Clean) else ""
+    )
     if told:
         ElementTree.SubElement(case, "system-out").text = told
     return case

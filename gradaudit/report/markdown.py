@@ -94,7 +94,7 @@ def _unseen(audit: Audit) -> Iterator[str]:
         yield f"Could not run: {', '.join(escaped(outcome.diagnoser) for outcome in failed)}."
     blind = audit.with_status("skipped")
     if blind:
-        reasons = (f"{escaped(name(outcome.diagnoser))}: {escaped(outcome.reason[:200])}" for outcome in blind)
+        reasons = (f"{escaped(name(outcome.diagnoser))}: {escaped(outcome.result.text[:200])}" for outcome in blind)
         yield "\n".join(["Skipped:", "", *(f"- {reason}" for reason in reasons)])
     if audit.problems:
         yield f"{plural(len(audit.problems), 'part')} of the run could not be read."

@@ -10,7 +10,7 @@ from gradaudit.audit.causes import RankedFinding
 from gradaudit.audit.result import Audit
 from gradaudit.audit.verdict import judged
 from gradaudit.evidence.words.wording import plural
-from gradaudit.findings import Severity
+from gradaudit.findings import Severity, Skipped
 from gradaudit.report import laboratory, run_state
 from gradaudit.report.text import large, logged, name, sentence
 
@@ -119,9 +119,9 @@ def _unremarkable(audit: Audit, paper: TextLayout) -> Iterator[str]:
             continue
         yield click.style(title, fg=colour, bold=True)
         for outcome in outcomes:
-            error = outcome.traceback.strip().rpartition("\n")[2]
-            text = f"{name(outcome.diagnoser)}: {sentence(outcome.measured or outcome.reason or error)}"
-            text += f". To enable: {sentence(outcome.enable)}" if outcome.enable else ""
+            text = f"{name(outcome.diagnoser)}: {sentence(outcome.result.text)}"
+            if isinstance(outcome.result, Skipped) and outcome.result.enable:
+                text += f". To enable: {sentence(outcome.result.enable)}"
             yield from paper.wrapped(text, 2, hang=2)
         yield ""
 

@@ -14,7 +14,7 @@ from gradaudit.audit.result import Outcome
 from gradaudit.audit.runner import analyze, rank
 from gradaudit.audit.verdict import verdict
 from gradaudit.diagnosers import all_diagnosers
-from gradaudit.findings import Confidence, Finding, Severity, Span
+from gradaudit.findings import Confidence, Finding, Found, Severity, Span
 from gradaudit.reading.run import load
 from gradaudit.reading.run_file import RunError
 from gradaudit.reading.segments import Problem
@@ -40,10 +40,16 @@ def finding(severity=CRITICAL, first=0, confidence=Confidence.HIGH, caused=(), f
     )
 
 
+def changed(outcome, **values):
+    """The outcome with its one finding so changed."""
+    (one,) = outcome.findings
+    return msgspec.structs.replace(outcome, result=Found(findings=[msgspec.structs.replace(one, **values)]))
+
+
 def found(**findings):
     """Outcomes of diagnosers that found something, given as (severity, first step, confidence, led to, follows)."""
     return [
-        Outcome(diagnoser=name, status="found", documentation={}, thresholds={}, findings=[finding(*given)])
+        Outcome(diagnoser=name, documentation={}, thresholds={}, result=Found(findings=[finding(*given)]))
         for name, given in findings.items()
     ]
 
@@ -144,8 +150,8 @@ def test_of_two_equal_roots_the_exact_one_comes_first():
 
 def test_a_later_attempt_of_the_same_diagnoser_gets_its_own_anchor():
     twice = [
-        Outcome(diagnoser="overfitting", status="found", documentation={}, thresholds={},
-                findings=[finding(WARNING), finding(NOTE)])
+        Outcome(diagnoser="overfitting", documentation={}, thresholds={},
+                result=Found(findings=[finding(WARNING), finding(NOTE)]))
     ]  # fmt: skip
     assert [item.anchor for item in rank(twice, EXPLAINS)] == ["overfitting", "overfitting-2"]
 
@@ -248,20 +254,20 @@ def test_the_steps_of_several_optimizers_make_no_longer_run(tmp_path):
     both = pandas.concat([run.steps, run.steps.assign(optimizer=1)], ignore_index=True)
     write_table(tmp_path / "a" / "rank00000", "steps", both)
     outcome = analyze(load(tmp_path / "a"), select=["no_learning"]).outcomes[0]
-    assert (outcome.status, outcome.reason) == ("skipped", "only 60 steps were recorded, and this check needs 100")
+    assert (outcome.status, outcome.result.text) == ("skipped", "only 60 steps were recorded, and this check needs 100")
 
 
 def test_steps_whose_loss_is_never_finite_are_not_said_to_be_missing(tmp_path):
     run = build_run(tmp_path / "a", loss=numpy.full(12, numpy.nan), facts=TEN)
     outcome = analyze(run, select=["initial_loss_mismatch"]).outcomes[0]
     assert outcome.status == "skipped"
-    assert outcome.reason == (
+    assert outcome.result.text == (
         "training steps were recorded, but none with a finite value of objective (sum of the backward roots since the "
         "last step)"
     )
-    assert outcome.enable.startswith("fix what non_finite reports")
+    assert outcome.result.enable.startswith("fix what non_finite reports")
     missing = analyze(run, select=["overfitting"]).outcomes[0]
-    assert missing.reason == "no validation losses were recorded"
+    assert missing.result.text == "no validation losses were recorded"
 
 
 def test_a_run_of_which_most_checks_saw_too_little_is_not_called_free_of_problems(tmp_path):
@@ -289,9 +295,7 @@ def clean(tmp_path):
 )
 def test_a_finding_about_the_measuring_does_not_say_that_training_is_bad(clean, findings, opening):
     outcomes = [
-        msgspec.structs.replace(one, findings=[msgspec.structs.replace(one.findings[0], is_measurement_issue=True)])
-        if one.diagnoser == "train_mode_evaluation"
-        else one
+        changed(one, is_measurement_issue=True) if one.diagnoser == "train_mode_evaluation" else one
         for one in found(**findings)
     ]
     audit = msgspec.structs.replace(clean, outcomes=outcomes, ranked=rank(outcomes, EXPLAINS))
@@ -306,17 +310,14 @@ def test_a_finding_about_the_measuring_does_not_say_that_training_is_bad(clean, 
 )  # fmt: skip
 def test_the_title_goes_on_within_the_verdict(clean, title, within):
     one = msgspec.structs.replace(finding(), title=title)
-    outcome = Outcome(diagnoser="divergence", status="found", documentation={}, thresholds={}, findings=[one])
+    outcome = Outcome(diagnoser="divergence", documentation={}, thresholds={}, result=Found(findings=[one]))
     audit = msgspec.structs.replace(clean, outcomes=[outcome], ranked=rank([outcome], EXPLAINS))
     assert verdict(audit).endswith(within)
 
 
 def test_the_verdict_names_the_last_symptom_and_its_cause(clean):
     chain = {"initial_loss_mismatch": (WARNING,), "learning_rate_too_high": (CRITICAL,), "non_finite": (CRITICAL, 6)}
-    outcomes = [
-        msgspec.structs.replace(one, findings=[msgspec.structs.replace(one.findings[0], title=f"A {one.diagnoser}")])
-        for one in found(**chain)
-    ]
+    outcomes = [changed(one, title=f"A {one.diagnoser}") for one in found(**chain)]
     audit = msgspec.structs.replace(clean, outcomes=outcomes, ranked=rank(outcomes, EXPLAINS))
     assert verdict(audit) == "This run is broken: a non_finite; cause: a initial_loss_mismatch. It."
 

@@ -9,7 +9,7 @@ from gradaudit.audit.compare import Comparison, compare
 from gradaudit.audit.differences import GROUPS
 from gradaudit.audit.result import Audit, Outcome
 from gradaudit.audit.runner import analyze
-from gradaudit.findings import Severity
+from gradaudit.findings import Clean, Failed, Found, NotApplicable, Severity, Skipped
 from gradaudit.reading.run import load
 from gradaudit.schema import PrivateFacts, UserError
 from tests.samples import FOLDER
@@ -34,9 +34,17 @@ def statuses(comparison: Comparison, pair: int = 0) -> dict[str, str]:
     return {one.diagnoser: one.status for one in comparison.pairs[pair].findings}
 
 
-def without(audit: Audit, name: str, status: str = "clean", **more: str) -> Audit:
+RESULTS = {
+    "skipped": Skipped(reason="the run has no evaluations", enable=""),
+    "not_applicable": NotApplicable(reason="the run has no evaluations"),
+    "failed": Failed(traceback="KeyError"),
+}
+
+
+def without(audit: Audit, name: str, status: str = "clean") -> Audit:
     """The audit in which this diagnoser found nothing."""
-    calm = Outcome(diagnoser=name, status=status, documentation={}, thresholds={}, **more)  # type: ignore[arg-type]
+    result = RESULTS.get(status, Clean(measured="fine"))
+    calm = Outcome(diagnoser=name, documentation={}, thresholds={}, result=result)
     outcomes = [calm if outcome.diagnoser == name else outcome for outcome in audit.outcomes]
     return msgspec.structs.replace(audit, outcomes=outcomes)
 
@@ -101,7 +109,7 @@ def test_every_run_is_compared_with_the_first(audits: dict[str, Audit]) -> None:
 
 @pytest.mark.parametrize("status", ["skipped", "not_applicable", "failed"])
 def test_what_was_not_looked_at_is_not_called_fixed(audits: dict[str, Audit], status: str) -> None:
-    blind = without(audits["overfitting"], "overfitting", status, reason="the run has no evaluations")
+    blind = without(audits["overfitting"], "overfitting", status)
     comparison = compare([audits["overfitting"], blind])
     assert statuses(comparison) == {"overfitting": "unchecked_after"}
     assert comparison.pairs[0].verdict.startswith("overfitting is in A, and B could not be checked for it.")
@@ -122,7 +130,7 @@ def test_what_was_not_looked_at_is_not_called_fixed(audits: dict[str, Audit], st
 
 @pytest.mark.parametrize("status", ["skipped", "not_applicable", "failed"])
 def test_what_the_base_could_not_be_checked_for_is_not_called_new(audits: dict[str, Audit], status: str) -> None:
-    blind = without(audits["overfitting"], "overfitting", status, reason="the run has no evaluations")
+    blind = without(audits["overfitting"], "overfitting", status)
     comparison = compare([blind, audits["overfitting"]])
     assert statuses(comparison) == {"overfitting": "unchecked_before"}
     assert comparison.pairs[0].verdict.startswith("overfitting is found in B, and A could not be checked for it.")
@@ -132,7 +140,7 @@ def test_what_the_base_could_not_be_checked_for_is_not_called_new(audits: dict[s
 
 
 def test_a_finding_that_the_base_was_not_checked_for_counts_for_a_gate(audits: dict[str, Audit]) -> None:
-    blind = without(audits["overfitting"], "overfitting", "skipped", reason="the run has no evaluations")
+    blind = without(audits["overfitting"], "overfitting", "skipped")
     comparison = compare([blind, audits["overfitting"]])
     assert comparison.reaches(Severity.WARNING)
     assert not comparison.reaches(Severity.CRITICAL)
@@ -152,8 +160,11 @@ def test_a_finding_that_became_more_severe_counts_as_new(audits: dict[str, Audit
         sick,
         outcomes=[
             msgspec.structs.replace(
-                outcome, findings=[msgspec.structs.replace(f, severity=Severity.NOTE) for f in outcome.findings]
+                outcome,
+                result=Found(findings=[msgspec.structs.replace(f, severity=Severity.NOTE) for f in outcome.findings]),
             )
+            if outcome.findings
+            else outcome
             for outcome in sick.outcomes
         ],
     )
@@ -241,6 +252,14 @@ def test_the_weight_decay_compared_is_that_of_the_groups(audits: dict[str, Audit
     changes = {change.setting: change for change in compare([grouped, audits["overfitting"]]).changes}
     assert changes["weight decay"].values == ["0 / 0.8", "0"]
     assert changes["weight decay"].telling
+
+
+def test_the_cadence_of_a_default_recording_is_the_budgets(audits: dict[str, Audit]) -> None:
+    """run.json says 0 where no --every was given."""
+    one = audits["overfitting"]
+    budget = msgspec.structs.replace(one, meta=msgspec.structs.replace(one.meta, every=0))
+    changes = {change.setting: change.values for change in compare([one, budget]).changes}
+    assert changes["statistics"] == ["every step", "as the budget allows"]
 
 
 @pytest.mark.parametrize("number", [0, 1, 27])

@@ -15,6 +15,7 @@ from gradaudit.report.html.run_figures import layers_figure
 from gradaudit.report.html.view import summary_facts
 from gradaudit.schema import LossFacts, PrivateFacts, TensorFacts
 from gradaudit.signals.gradients.gradient_scale import Track
+from gradaudit.signals.loss.training_loss import training_loss
 from tests.build import build_run, linear_stack
 
 
@@ -216,6 +217,13 @@ def test_facts_never_name_the_machine(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7])
+def test_the_tile_and_the_findings_end_in_one_loss(tmp_path: Path, steps: int) -> None:
+    """Of a short run the last tenth is a step or two; both take at least five."""
+    run = build_run(tmp_path / "run", loss=numpy.geomspace(8.0, 1.0, steps))
+    assert overview(run, set()).last_loss == pytest.approx(training_loss(run.trainings[0]).last, rel=1e-3)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
 def test_short_runs_have_an_overview(tmp_path: Path, steps: int) -> None:
     view = look(tmp_path, loss=numpy.ones(steps))
     assert view.steps == steps

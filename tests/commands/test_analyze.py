@@ -254,8 +254,8 @@ def test_a_failed_check_does_not_tell_the_folders_of_this_machine(run, monkeypat
     for show in (False, True):
         result = gradaudit("analyze", run, "--format", "json=-", *(["--show-host"] if show else []))
         (outcome,) = json.loads(result.stdout)["outcomes"]
-        assert 'test_analyze.py", line' in outcome["traceback"]
-        assert (str(Path(__file__).parent) in outcome["traceback"]) is show
+        assert 'test_analyze.py", line' in outcome["result"]["traceback"]
+        assert (str(Path(__file__).parent) in outcome["result"]["traceback"]) is show
 
 
 # Exit codes

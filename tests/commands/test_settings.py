@@ -58,10 +58,10 @@ def test_tensors_expected_to_be_frozen_are_no_finding(tmp_path, monkeypatch):
     resting(tmp_path / "runs" / "sick", (2, 3))
     monkeypatch.chdir(tmp_path)
     found, _ = outcomes()
-    assert found["frozen_parameter"]["status"] == "found"
+    assert found["frozen_parameter"]["result"]["status"] == "found"
     (tmp_path / "pyproject.toml").write_text("[tool.gradaudit]\nexpected-frozen = ['layers.1.*']\n")
     found, _ = outcomes()
-    assert found["frozen_parameter"]["status"] == "clean"
+    assert found["frozen_parameter"]["result"]["status"] == "clean"
     assert 'expected-frozen = ["layers.1.*"]' in gradaudit("analyze", "--show-config").stdout
 
 

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 from gradaudit.audit.result import Outcome
 from gradaudit.audit.runner import examine
 from gradaudit.diagnoser import Diagnoser
-from gradaudit.findings import Finding, Severity
+from gradaudit.findings import Finding, Severity, Skipped
 from gradaudit.reading.run import Run
 
 Kind = TypeVar("Kind")
@@ -23,14 +23,14 @@ def judged(diagnoser: Diagnoser, run: Run, kind: type[Kind], **thresholds: float
 def _outcome(diagnoser: Diagnoser, run: Run, status: str, thresholds: dict[str, Any]) -> Outcome:
     outcome = examine(diagnoser, run, thresholds)
     headlines = [finding.headline for finding in outcome.findings]
-    detail = outcome.traceback or outcome.measured or outcome.reason or headlines
+    detail = outcome.result.text or headlines
     assert outcome.status == status, f"{diagnoser.name} is {outcome.status}, not {status}: {detail}"
     return outcome
 
 
 def assert_clean(diagnoser: Diagnoser, run: Run, **thresholds: float) -> str:
     """It looked and found nothing; returns what it measured."""
-    measured = _outcome(diagnoser, run, "clean", thresholds).measured
+    measured = _outcome(diagnoser, run, "clean", thresholds).result.text
     assert any(character.isdigit() for character in measured), f"{diagnoser.name} is clean without a number: {measured}"
     return measured
 
@@ -48,17 +48,18 @@ def assert_finds(
 
 def assert_not_applicable(diagnoser: Diagnoser, run: Run, **thresholds: float) -> str:
     """The run has no such thing; returns the reason."""
-    return _outcome(diagnoser, run, "not_applicable", thresholds).reason
+    return _outcome(diagnoser, run, "not_applicable", thresholds).result.text
 
 
 def assert_skipped(diagnoser: Diagnoser, run: Run, **thresholds: float) -> str:
     """Not recorded or too short; returns the reason. It says how to enable it."""
-    outcome = _outcome(diagnoser, run, "skipped", thresholds)
-    assert outcome.enable
-    return outcome.reason
+    result = _outcome(diagnoser, run, "skipped", thresholds).result
+    assert isinstance(result, Skipped)
+    assert result.enable
+    return result.reason
 
 
 def without_finding(diagnoser: Diagnoser, run: Run, **thresholds: float) -> None:
     """Whatever the reason, it reports nothing and did not fail."""
     outcome = examine(diagnoser, run, thresholds)
-    assert outcome.status not in ("found", "failed"), outcome.traceback or [f.headline for f in outcome.findings]
+    assert outcome.status not in ("found", "failed"), outcome.result.text or [f.headline for f in outcome.findings]

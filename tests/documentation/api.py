@@ -13,7 +13,19 @@ from gradaudit.audit.causes import RankedFinding
 from gradaudit.audit.compare import Comparison, Followed, Pair
 from gradaudit.audit.result import Audit, Outcome
 from gradaudit.audit.runner import UnknownNameError
-from gradaudit.findings import Action, Confidence, Finding, Measure, Severity, Span
+from gradaudit.findings import (
+    Action,
+    Clean,
+    Confidence,
+    Failed,
+    Finding,
+    Found,
+    Measure,
+    NotApplicable,
+    Severity,
+    Skipped,
+    Span,
+)
 from gradaudit.reading.run import Run
 from gradaudit.reading.run_file import RunError
 from gradaudit.schema import UserError
@@ -22,7 +34,8 @@ from gradaudit.training import Training
 # In the order in which one meets them.
 EXPORTED = [gradaudit.Recorder, gradaudit.load, gradaudit.analyze, gradaudit.compare]
 RETURNED = [
-    Run, Training, Audit, Outcome, RankedFinding, Finding, Measure, Span, Action, Severity, Confidence,
+    Run, Training, Audit, RankedFinding, Finding, Measure, Span, Action, Severity, Confidence,
+    Outcome, Found, Clean, NotApplicable, Skipped, Failed,
     Comparison, Pair, Followed,
 ]  # fmt: skip
 ERRORS = [UserError, RunError, UnknownNameError]

@@ -12,7 +12,7 @@ from torch.nn import functional
 from gradaudit.record import install, session
 from gradaudit.record.measure.device import DeviceStatistics
 from gradaudit.record.measure.on_device import measure_on_device
-from gradaudit.record.measure.probe import Probe
+from gradaudit.record.measure.probe import ParameterSampler
 from gradaudit.record.measure.ring import BUFFERS
 from gradaudit.record.measure.stats import COLUMNS, measure
 from gradaudit.record.patches.optimizer import arm
@@ -39,7 +39,7 @@ def rows(statistics, *steps):
 
 
 def kernels(gradient):
-    return rows(DeviceStatistics([gradient], Probe([gradient]), 1), [gradient])[0, 0]
+    return rows(DeviceStatistics([gradient], ParameterSampler([gradient]), 1), [gradient])[0, 0]
 
 
 def operations(gradient):
@@ -63,14 +63,14 @@ def test_moments_are_those_of_float64(name, path):
 def test_a_list_of_everything_is_measured_as_on_the_cpu():
     several = [None if gradient is None else gradient.to(GPU) for gradient in mixed()]
     parameters = [torch.zeros(6, device=GPU) if gradient is None else gradient for gradient in several]
-    first, again = rows(DeviceStatistics(parameters, Probe(parameters), 4), several, several)
+    first, again = rows(DeviceStatistics(parameters, ParameterSampler(parameters), 4), several, several)
     assert first == pytest.approx(measure(mixed()), rel=1e-6, abs=1e-7, nan_ok=True)
     assert numpy.array_equal(first, again, equal_nan=True)
 
 
 def test_a_full_ring_drops_and_goes_on():
     gradient = torch.ones(10, device=GPU)
-    statistics = DeviceStatistics([gradient], Probe([gradient]), 2)
+    statistics = DeviceStatistics([gradient], ParameterSampler([gradient]), 2)
     slots = [statistics.measure([gradient * step]) for step in range(2 * BUFFERS + 3)]
     assert [slot.depart() for slot in slots] == [True] * (2 * BUFFERS) + [False] * 3
     for arrival in {slot.arrival for slot in slots} - {None}:

@@ -100,8 +100,8 @@ def report_faults(file: Path):
         yield f"writes no JSON: {error}"
         return
     for outcome in audit["outcomes"]:
-        if outcome["status"] == "failed":
-            yield f"fails in {outcome['diagnoser']}: {outcome['traceback'][-1500:]}"
+        if outcome["result"]["status"] == "failed":
+            yield f"fails in {outcome['diagnoser']}: {outcome['result']['traceback'][-1500:]}"
 
 
 def main() -> None:

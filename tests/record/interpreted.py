@@ -44,7 +44,7 @@ def scenes() -> dict[str, numpy.ndarray]:
 
 
 def probed() -> dict[str, numpy.ndarray]:
-    """Three steps of a probe, and the columns that `Probe` itself gives for them."""
+    """Three steps of a probe, and the columns that `ParameterSampler` itself gives for them."""
     statistics = statistics_of(parameters := probed_parameters(), 4)
     ours, theirs = [], []
     probe = ParameterSampler(parameters)

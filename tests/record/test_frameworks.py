@@ -16,7 +16,7 @@ pytestmark = pytest.mark.long
 needs_lightning = pytest.mark.skipif(find_spec("lightning") is None, reason="Lightning: pip install lightning")
 needs_transformers = pytest.mark.skipif(
     find_spec("transformers") is None or find_spec("accelerate") is None,
-    reason="Hugging OutcomeStatus Trainer: pip install transformers accelerate",
+    reason="Hugging Face Trainer: pip install transformers accelerate",
 )
 needs_keras = pytest.mark.skipif(find_spec("keras") is None, reason="Keras on torch: pip install keras")
 needs_fastai = pytest.mark.skipif(find_spec("fastai") is None, reason="fastai: pip install fastai")

@@ -52,7 +52,7 @@ def reads(file):
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("torch", "keras", "fastai")):
             parts = [*node.module.split("."), *(alias.name for alias in node.names)]
             yield from ((part, node.lineno, False) for part in parts if is_private(part))
-        elif isinstance(node, ast.LossCall) and ast.unparse(node.func) == "private":
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "private":
             if isinstance(node.args[1], ast.Constant):
                 yield node.args[1].value, node.lineno, True
         elif (

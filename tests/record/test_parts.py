@@ -80,14 +80,14 @@ class Slotted:
 
 
 class Encoding(UserDict):
-    """As the batches of Hugging OutcomeStatus's tokenizers."""
+    """As the batches of Hugging Face's tokenizers."""
 
     x = property(lambda self: self.data["x"])
     y = property(lambda self: self.data["y"])
 
 
 class Output(dict):
-    """As the outputs of Hugging OutcomeStatus's models."""
+    """As the outputs of Hugging Face's models."""
 
     x = property(lambda self: self["x"])
     y = property(lambda self: self["y"])

@@ -105,6 +105,7 @@ def test_under_the_command(tmp_path):
             model(torch.ones(1, 2)).sum().backward()
             optimizer.step()
             recorder.log(loss=0.25, split="validation")
+            assert recorder.directory.name == "run" and recorder.directory.is_dir()
         """,
     )
     result = record(tmp_path, "-o", "run", "train.py")

@@ -43,7 +43,7 @@ def test_a_run_of_values_that_json_has_not_is_read(tmp_path):
     assert run.meta.optimizers[0].defaults["most"] is None
     assert math.isnan(constant_loss(run.meta.losses[0], "classification"))
     audit = analyze(run)
-    assert [outcome.traceback for outcome in audit.with_status("failed")] == []
+    assert [outcome.result for outcome in audit.with_status("failed")] == []
     assert list(changes([audit, audit])) == []
     (tmp_path / "audit.json").write_text(json_file.render(audit))
     assert json_file.read(tmp_path / "audit.json") == audit

@@ -1,11 +1,9 @@
 """An audit whose every text attacks the report that shows it."""
 
 from itertools import count
-from typing import Any
+from typing import Any, Literal, get_origin, get_type_hints
 
 import msgspec
-
-from gradaudit.findings import Measure
 
 PAYLOADS = (
     "</script><script>window.pwned=1</script>",
@@ -29,8 +27,7 @@ PAYLOADS = (
     "line\n::error::boo\r\n",
     "&lt;script&gt;&#x3c;",
 )  # fmt: skip
-KEPT = {"state", "status", "started"}  # closed sets, and a time that is cut to its date
-KEPT_OF_A_MEASURE = {"comparison", "unit", "decides"}  # closed sets, too; other values are refused when JSON is read
+KEPT = {"state", "started"}  # a closed set, and a time that is cut to its date
 
 
 def poisoned(value: Any, field: str = "") -> Any:
@@ -46,7 +43,8 @@ def _poison(value: Any, field: str, turn: Any) -> Any:
     if isinstance(value, dict):
         return {key: _poison(item, field, turn) for key, item in value.items()}
     if isinstance(value, msgspec.Struct):
-        kept = KEPT_OF_A_MEASURE if isinstance(value, Measure) else set()
+        # Other values of these are refused when JSON is read.
+        kept = {name for name, kind in get_type_hints(type(value)).items() if get_origin(kind) is Literal}
         given = {name: getattr(value, name) for name in value.__struct_fields__}
         fields = {name: one if name in kept else _poison(one, name, turn) for name, one in given.items()}
         return type(value)(**fields)

@@ -11,19 +11,25 @@ from gradaudit.audit.runner import rank
 from gradaudit.findings import (
     Action,
     AnyEvidence,
+    AnyResult,
     Bin,
+    Clean,
     Confidence,
     Distribution,
     Dot,
     Dots,
+    Failed,
     Finding,
+    Found,
     Heatmap,
     Lines,
     Mark,
     Measure,
+    NotApplicable,
     Numbers,
     Series,
     Severity,
+    Skipped,
     Span,
 )
 from gradaudit.reading.run import Run
@@ -147,26 +153,24 @@ def _gradients(tensors: list[TensorFacts], random: numpy.random.Generator) -> tu
 
 
 def sample_outcomes(run: Run) -> list[Outcome]:
-    """Findings that nest, and every other face of an outcome."""
+    """Findings that nest, and every other result of a diagnoser."""
 
-    def outcome(name: str, status: Any, **more: Any) -> Outcome:
-        return Outcome(
-            diagnoser=name, status=status, documentation=DOCUMENTATION, thresholds={"patience": 20.0}, **more
-        )
+    def outcome(name: str, result: AnyResult) -> Outcome:
+        return Outcome(diagnoser=name, documentation=DOCUMENTATION, thresholds={"patience": 20.0}, result=result)
 
     return [
-        outcome("stale_gradient", "clean", measured="gradients were zeroed before each of 2,000 steps"),
-        outcome("initial_loss_mismatch", "clean", measured="first loss 9.09, ln 8,192 = 9.01"),
-        outcome("learning_rate_too_low", "clean", measured="the loss fell by 69 %"),
-        outcome("frozen_parameter", "found", findings=[_dead_layer(run)]),
-        outcome("layer_imbalance", "found", findings=[_imbalance(run)]),
-        outcome("non_finite", "found", findings=[_burst(run)]),
-        outcome("overfitting", "found", findings=[_overfitting(run)]),
-        outcome("dead_embedding", "found", findings=[_unused_rows()]),
-        outcome("amp_overflow", "not_applicable", reason="the run trains without a GradScaler"),
-        outcome("rank_divergence", "not_applicable", reason="the run has one process"),
-        outcome("dead_relu", "skipped", reason="the run has no modules", enable="record with --activations"),
-        outcome("small_batch_normalization", "failed", traceback="Traceback (most recent call last):\nKeyError: 'x'"),
+        outcome("stale_gradient", Clean(measured="gradients were zeroed before each of 2,000 steps")),
+        outcome("initial_loss_mismatch", Clean(measured="first loss 9.09, ln 8,192 = 9.01")),
+        outcome("learning_rate_too_low", Clean(measured="the loss fell by 69 %")),
+        outcome("frozen_parameter", Found(findings=[_dead_layer(run)])),
+        outcome("layer_imbalance", Found(findings=[_imbalance(run)])),
+        outcome("non_finite", Found(findings=[_burst(run)])),
+        outcome("overfitting", Found(findings=[_overfitting(run)])),
+        outcome("dead_embedding", Found(findings=[_unused_rows()])),
+        outcome("amp_overflow", NotApplicable(reason="the run trains without a GradScaler")),
+        outcome("rank_divergence", NotApplicable(reason="the run has one process")),
+        outcome("dead_relu", Skipped(reason="the run has no modules", enable="record with --activations")),
+        outcome("small_batch_normalization", Failed(traceback="Traceback (most recent call last):\nKeyError: 'x'")),
     ]
 
 

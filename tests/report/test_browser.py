@@ -189,7 +189,7 @@ def test_jenkins_policy_leaves_every_chart(at_jenkins: Any) -> None:
     assert over_time.is_visible(), "details open without a script"
     figures = {figure.get_attribute("id"): figure.evaluate(READABLE) for figure in at_jenkins.locator("figure").all()}
     shown = {name: each for name, each in figures.items() if each["charts"]}
-    for name in ("loss", "gap", "rate", "norm", "pace", "layers", "sizes", "times"):
+    for name in ("loss", "gap", "rate", "norm", "update-ratio", "layers", "sizes", "times"):
         assert f"figure-{name}" in shown
     for name, each in shown.items():
         assert (each["charts"], each["width"]) == (1, 798), f"{name}: the narrow one is there for small screens only"

@@ -13,7 +13,7 @@ import pytest
 import gradaudit
 from gradaudit.audit.overview import overview
 from gradaudit.audit.result import Audit, Outcome
-from gradaudit.findings import Measure, Severity
+from gradaudit.findings import Clean, Measure, Severity
 from gradaudit.reading.run import Run
 from gradaudit.report.charts import figures
 from gradaudit.report.charts.theme import INKS
@@ -32,7 +32,7 @@ SECTIONS = ("Do these first", "The run", "Every layer, every step", "Gradient si
 def without_findings(audit: Audit) -> Audit:
     """The audit with nothing found."""
     calm = [
-        Outcome(diagnoser=one.diagnoser, status="clean", documentation={}, thresholds={}, measured="fine")
+        Outcome(diagnoser=one.diagnoser, documentation={}, thresholds={}, result=Clean(measured="fine"))
         for one in audit.outcomes
     ]
     return msgspec.structs.replace(audit, outcomes=calm, ranked=[])
@@ -100,7 +100,7 @@ def test_every_finding_and_every_check_is_readable_without_a_script(page: str, a
             assert action.text in text
     for outcome in audit.outcomes:
         assert outcome.diagnoser in text
-        assert (outcome.measured or outcome.reason) in text
+        assert outcome.result.text in text
     assert "KeyError: 'x'" in text
     assert "ln(8,192) = 9.01 · uniform prediction" in text
     assert "record with --activations" in text

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from gradaudit.audit.result import Audit
-from gradaudit.findings import Series
+from gradaudit.findings import Series, Skipped
 from gradaudit.report.html import index
 from gradaudit.report.html.index import Audited, address, curves
 from tests.report.hostile import PAYLOADS
@@ -65,7 +65,7 @@ def test_causes_stand_before_what_they_explain(audit: Audit) -> None:
 
 
 def test_a_run_that_recorded_too_little_is_not_called_free_of_findings(audit: Audit) -> None:
-    blind = [msgspec.structs.replace(o, status="skipped", reason="short", findings=[]) for o in audit.outcomes]
+    blind = [msgspec.structs.replace(o, result=Skipped(reason="short", enable="")) for o in audit.outcomes]
     short = msgspec.structs.replace(audit, ranked=[], outcomes=blind)
     view = index.build([Audited("a", PurePosixPath("a"), short)])
     assert [(one.icon, one.severity) for one in view.runs[0].findings] == [("absent", "too little")]

@@ -23,7 +23,7 @@ def test_an_audit_comes_back_as_it_went(audit: Audit, hostile_audit: Audit, tmp_
 @pytest.mark.parametrize("field", ["comparison", "unit", "decides"])
 def test_a_measure_of_another_kind_is_refused(audit: Audit, field: str) -> None:
     whole = json.loads(json_file.render(audit))
-    finding = next(finding for outcome in whole["outcomes"] for finding in outcome["findings"])
+    finding = next(finding for outcome in whole["outcomes"] for finding in outcome["result"].get("findings", []))
     finding["measures"][0][field] = "<b>"
     with pytest.raises(AuditFileError, match="Invalid enum value '<b>'"):
         json_file.parse(json.dumps(whole), "audit.json")

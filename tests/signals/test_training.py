@@ -284,5 +284,5 @@ def test_a_loss_inside_a_compiled_region_is_named_where_it_is_missed(tmp_path):
     write_table(tmp_path / "rank00000", "events", pandas.DataFrame([row]))
     assert training_loss(load(tmp_path).trainings[0]).not_interpretable == told
     outcome = {each.diagnoser: each for each in analyze(load(tmp_path)).outcomes}
-    assert told in outcome["initial_loss_mismatch"].reason
-    assert told in outcome["overfitting"].reason
+    assert told in outcome["initial_loss_mismatch"].result.text
+    assert told in outcome["overfitting"].result.text

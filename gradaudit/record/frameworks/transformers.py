@@ -1,4 +1,4 @@
-"""Hugging OutcomeStatus's Trainer: it evaluates with the functions that train, on a new DataLoader each time."""
+"""Hugging Face's Trainer: it evaluates with the functions that train, on a new DataLoader each time."""
 
 import functools
 from typing import Any

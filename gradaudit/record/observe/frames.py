@@ -5,7 +5,11 @@ from typing import Any
 
 
 def wrapper_frame() -> Any:
-    """The frame of the optimizer's own step wrapper that called the hook."""
+    """The frame of the optimizer's own step wrapper that called the hook.
+
+    torch wraps each step in a function `wrapper` of torch/optim/optimizer.py. record/frameworks/optimizer.py bears the
+    name of that file, and its function the name `wrapper`, so that a framework's own optimizer is found likewise.
+    """
     frame: Any = sys._getframe(1)
     while frame is not None:
         if frame.f_code.co_name == "wrapper" and frame.f_code.co_filename.endswith("optimizer.py"):

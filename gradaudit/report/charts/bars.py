@@ -7,7 +7,7 @@ import altair
 
 from gradaudit.findings import Distribution
 from gradaudit.report.charts import tooltips
-from gradaudit.report.charts.primitives import Part, axis_of, chart, layered, number_format, text, text_width, truncate
+from gradaudit.report.charts.primitives import Label, Part, axis_of, chart, layered, number_format, text_width, truncate
 from gradaudit.report.charts.tables import number_table
 from gradaudit.report.charts.theme import BLUE, CRITICAL, MUTED, Frame, frame
 from gradaudit.report.model import Legend, TableView
@@ -57,19 +57,19 @@ class BarChart:
             middle = (i + 0.5) * step
             if i % every == 0:
                 label = truncate(entry.label, max(step * every, 40))
-                layers.append(text(label, middle, frame.height + 14, MUTED, baseline="middle", size=10))
+                layers.append(Label(label, middle, frame.height + 14, MUTED, baseline="middle", size=10))
             amount = quantity(float(entry.count))
             down = frame.height * (1 - entry.count / (top * 1.12)) - 5
             colour = CRITICAL if entry.flagged else MUTED
             if roomy:
-                layers.append(text(amount, middle, down, colour, baseline="bottom", bold=entry.flagged))
+                layers.append(Label(amount, middle, down, colour, baseline="bottom", bold=entry.flagged))
             elif entry.flagged:
                 left = i < count / 2
                 edge = middle - step * 0.42 if left else middle + step * 0.42
                 align = "left" if left else "right"
-                layers.append(text(amount, edge, down, colour, baseline="bottom", align=align, bold=True))
+                layers.append(Label(amount, edge, down, colour, baseline="bottom", align=align, bold=True))
         x_label = truncate(evidence.x_label, frame.width)
-        layers.append(text(x_label, frame.width / 2, frame.height + 32))
+        layers.append(Label(x_label, frame.width / 2, frame.height + 32))
         return layered(layers)
 
     def tooltip(self) -> str:

@@ -13,6 +13,7 @@ from gradaudit.findings import Dot, Dots
 from gradaudit.report.charts import tooltips
 from gradaudit.report.charts.primitives import (
     Domain,
+    Label,
     Part,
     abbreviate,
     around,
@@ -23,7 +24,6 @@ from gradaudit.report.charts.primitives import (
     layered,
     number_format,
     power_format,
-    text,
     text_width,
     truncate,
 )
@@ -93,13 +93,13 @@ def _mark(label: str, x: float, colour: str, frame: Frame, domain: Domain, x_of:
     rule = chart([{"x": x}]).mark_rule(color=colour, strokeDash=[5, 4]).encode(x=x_of)
     share = _share(x, domain)
     align = "right" if share > 0.7 else "left" if share < 0.3 else "center"
-    words = text(truncate(label, frame.width * 0.7), frame.width * share, -9, colour, align=align, baseline="middle")
+    words = Label(truncate(label, frame.width * 0.7), frame.width * share, -9, colour, align=align, baseline="middle")
     return [rule, words]
 
 
 def _rows(rows: list[str], step: float, frame: Frame) -> list[Part]:
     labels = [
-        text(abbreviate(name(label), frame.left - 14), -8, (row + 0.5) * step, MUTED, align="right", baseline="middle")
+        Label(abbreviate(name(label), frame.left - 14), -8, (row + 0.5) * step, MUTED, align="right", baseline="middle")
         for row, label in enumerate(rows)
     ]
     rule = chart([{"y": frame.height}]).mark_rule(color=AXIS, opacity=0.4)
@@ -131,7 +131,7 @@ def _without_place(evidence: Dots, place: list[int], step: float, frame: Frame) 
         left = min(spots, key=covered)
         taken.append((row, left, left + size))
         colour = CRITICAL if flagged else MUTED
-        layers.append(text(shown, left, (row + 0.5) * step, colour, align="left", bold=flagged))
+        layers.append(Label(shown, left, (row + 0.5) * step, colour, align="left", bold=flagged))
     return layers
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from gradaudit.findings import Lines
 from gradaudit.report.charts.plot_area import PlotArea
-from gradaudit.report.charts.primitives import Part, drawable, signed, text, text_width, truncate
+from gradaudit.report.charts.primitives import Label, Part, drawable, signed, text_width, truncate
 from gradaudit.report.text import name, quantity
 
 EARLY = 24  # px before the right edge
@@ -84,7 +84,7 @@ def _column(ends: list[End], plot: PlotArea) -> list[Part]:
         for row, words in enumerate(block.lines):
             middle = top + GAP * (row + 0.5)
             plot.take(plot.frame.width + BESIDE, middle, text_width(words, bold=block.bold))
-            parts.append(text(words, plot.frame.width + BESIDE, middle, block.colour, align="left", bold=block.bold))
+            parts.append(Label(words, plot.frame.width + BESIDE, middle, block.colour, align="left", bold=block.bold))
     return parts
 
 
@@ -148,5 +148,5 @@ def _beside(end: End, plot: PlotArea) -> list[Part]:
             inside = 0 <= left <= right and plot.ceiling <= middle <= plot.frame.height - 4
             if inside and not plot.covered(left, left + size, middle):
                 plot.take(left, middle, size)
-                return [text(words, left, middle, end.colour, align="left", bold=True)]
+                return [Label(words, left, middle, end.colour, align="left", bold=True)]
     return []

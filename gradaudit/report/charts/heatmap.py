@@ -18,13 +18,13 @@ from gradaudit.report.charts.heatmap_cells import (
     scale_of,
 )
 from gradaudit.report.charts.primitives import (
+    Label,
     Part,
     abbreviate,
     abbreviate_all,
     chart,
     layered,
     pixels,
-    text,
     text_width,
     truncate,
     x_axis,
@@ -92,7 +92,7 @@ def _groups(panel: Panel, frame: Frame) -> list[Part]:
         if row:
             rules.append({"y": panel.top + row * panel.row})
         if middle - written >= 11:
-            layers.append(text(shown[label], -8, middle, align="right", baseline="middle"))
+            layers.append(Label(shown[label], -8, middle, align="right", baseline="middle"))
             written = middle
         row += count
     rule = chart(rules).mark_rule(color="#ffffff", opacity=0.28).encode(y=pixels("y", frame.height))
@@ -108,7 +108,7 @@ def _named(panel: Panel, frame: Frame) -> list[Part]:
             f"◂ {abbreviate(words, frame.right - 10 - text_width('◂ ', bold=True) - text_width(words) * (BOLD - 1))}"
         )
         colour = CRITICAL if wrong else MUTED
-        layers.append(text(shown, frame.width + 6, middle, colour, align="left", baseline="middle", bold=True))
+        layers.append(Label(shown, frame.width + 6, middle, colour, align="left", baseline="middle", bold=True))
     return layers
 
 
@@ -118,12 +118,12 @@ def _pointed(panel: Panel, frame: Frame) -> list[Part]:
     said = []
     for _, middle, wrong in _flagged(panel):
         colour = CRITICAL if wrong else MUTED
-        layers.append(text("◂", frame.width + 4, middle, colour, align="left", baseline="middle", bold=True))
+        layers.append(Label("◂", frame.width + 4, middle, colour, align="left", baseline="middle", bold=True))
         said.append(wrong or "in a finding")
     if said:
         words = truncate("◂ " + ", ".join(dict.fromkeys(said)), frame.width * 0.55)
         colour = CRITICAL if set(said) - {"in a finding"} else MUTED
-        layers.append(text(words, frame.width + 12, panel.top - 8, colour, align="right", baseline="middle"))
+        layers.append(Label(words, frame.width + 12, panel.top - 8, colour, align="right", baseline="middle"))
     return layers
 
 
@@ -191,7 +191,7 @@ class HeatmapChart:
             layers.append(outline.encode(x=x_axis("x", domain, frame, "step"), x2="x2", y=y, y2="y2"))
             if len(heatmaps) > 1:
                 layers.append(
-                    text(
+                    Label(
                         truncate(heatmap.title, frame.width, bold=True),
                         0,
                         panel.top - 8,

@@ -8,6 +8,7 @@ import altair
 from gradaudit.findings import Lines, Series
 from gradaudit.report.charts.primitives import (
     Domain,
+    Label,
     Part,
     around,
     axis_of,
@@ -15,7 +16,6 @@ from gradaudit.report.charts.primitives import (
     drawable,
     number_format,
     power_format,
-    text,
     text_width,
     truncate,
     x_axis,
@@ -123,7 +123,7 @@ class PlotArea:
         left, middle = min(spots, key=lambda spot: self.covered(spot[0], spot[0] + size, spot[1]))
         halo = self.covered(left, left + size, middle) > 0
         self.take(left, middle, size)
-        return [text(words, left, middle, colour, align="left", bold=bold, halo=halo)]
+        return [Label(words, left, middle, colour, align="left", bold=bold, halo=halo)]
 
     def take(self, left: float, middle: float, size: float) -> None:
         """Keep other labels away from a label at this place."""

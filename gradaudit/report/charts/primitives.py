@@ -55,11 +55,11 @@ class Label:
     words: str
     x: float
     y: float
-    colour: str
-    align: str
-    baseline: str
-    bold: bool
-    size: int
+    colour: str = MUTED
+    align: str = "center"  # left | center | right
+    baseline: str = "middle"  # top | middle | bottom
+    bold: bool = False
+    size: int = 11  # px
     halo: bool = False  # in the colour of the page, for words that cross lines
 
 
@@ -70,22 +70,6 @@ _MINUS = re.compile(r"(?<![\w.-])-(?=\.?\d)|(?<=\de)-(?=\d)")
 def signed(words: str) -> str:
     """`words` with a minus sign for each hyphen that stands for one, as the axes have it: −0.5, 1e−4."""
     return _MINUS.sub("−", words)
-
-
-def text(
-    words: str,
-    x: float,
-    y: float,
-    colour: str = MUTED,
-    *,
-    align: str = "center",
-    baseline: str = "middle",
-    bold: bool = False,
-    size: int = 11,
-    halo: bool = False,
-) -> Label:
-    """Words at a place of the plot in px."""
-    return Label(words, x, y, colour, align, baseline, bold, size, halo)
 
 
 def _texts(labels: Sequence[Label]) -> list[Layer]:

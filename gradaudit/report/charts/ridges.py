@@ -9,6 +9,7 @@ from gradaudit.findings import Ridge, Ridges
 from gradaudit.report.charts import tooltips
 from gradaudit.report.charts.primitives import (
     Domain,
+    Label,
     Part,
     abbreviate,
     axis_of,
@@ -16,7 +17,6 @@ from gradaudit.report.charts.primitives import (
     decades,
     layered,
     power_format,
-    text,
     text_width,
     truncate,
 )
@@ -94,7 +94,7 @@ class RidgesChart:
             layers.append(chart(rows).mark_rect(color=colour, opacity=0.09).encode(x=x, x2="x2", y=y, y2="y2"))
             left, right = (frame.width * math.log(edge / low) / math.log(high / low) for edge in (start, end))
             if right - left >= text_width(zone.label):
-                layers.append(text(zone.label, (left + right) / 2, -9, colour, baseline="middle"))
+                layers.append(Label(zone.label, (left + right) / 2, -9, colour, baseline="middle"))
         bases = [{"x": low, "x2": high, "y": (row + OVERLAP) * step} for row in range(len(evidence.ridges))]
         layers.append(chart(bases).mark_rule(color=GRID, strokeWidth=1).encode(x=x, x2="x2", y=y))
         for row, ridge in enumerate(evidence.ridges):
@@ -111,10 +111,10 @@ class RidgesChart:
             area = chart(points).mark_area(color=BAND, opacity=0.75, line={"color": colour, "strokeWidth": 1.2})
             layers.append(area.encode(x=x, y=y, y2="y2"))
             half = base - step / 5
-            layers.append(text(abbreviate(name(ridge.label), frame.left - 14), -8, half, MUTED, align="right"))
+            layers.append(Label(abbreviate(name(ridge.label), frame.left - 14), -8, half, MUTED, align="right"))
             if ridge.remark and not frame.narrow:
                 words = truncate(ridge.remark, frame.right - 10)
-                layers.append(text(words, frame.width + 6, half, CRITICAL if ridge.flagged else MUTED, align="left"))
+                layers.append(Label(words, frame.width + 6, half, CRITICAL if ridge.flagged else MUTED, align="left"))
         return layered(layers)
 
     def tooltip(self) -> str:

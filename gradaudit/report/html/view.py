@@ -8,7 +8,7 @@ from gradaudit.audit.overview import Overview, ParameterRow
 from gradaudit.audit.result import Audit, Outcome
 from gradaudit.audit.verdict import judged, verdict
 from gradaudit.evidence.words.wording import plural
-from gradaudit.findings import Confidence, Severity
+from gradaudit.findings import Confidence, Failed, Severity, Skipped
 from gradaudit.report import laboratory, measure_text, run_state
 from gradaudit.report.charts.figures import Budget, figure
 from gradaudit.report.html.prose import prose
@@ -190,9 +190,9 @@ def entries(outcomes: Iterable[Outcome]) -> tuple[CheckRow, ...]:
     return tuple(
         CheckRow(
             name(outcome.diagnoser),
-            sentence(outcome.measured or outcome.reason),
-            sentence(outcome.enable),
-            visible_lines(outcome.traceback)[-6000:],
+            "" if isinstance(outcome.result, Failed) else sentence(outcome.result.text),
+            sentence(outcome.result.enable) if isinstance(outcome.result, Skipped) else "",
+            visible_lines(outcome.result.traceback)[-6000:] if isinstance(outcome.result, Failed) else "",
         )
         for outcome in outcomes
     )

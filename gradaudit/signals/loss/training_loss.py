@@ -65,7 +65,7 @@ class TrainingLoss:
     @property
     def last(self) -> float:
         """Mean of the last 10 % of the steps, at least 5; not finite when one of them is not."""
-        tail = self.values[-max(5, len(self.values) // 10) :]
+        tail = final_losses(self.values)
         with numpy.errstate(invalid="ignore", over="ignore"):
             return float(tail.mean()) if len(tail) else float("nan")
 
@@ -80,6 +80,11 @@ class TrainingLoss:
         return (
             f"training loss ({self.facts.function})" if self.facts else "objective" if self.minor else "training loss"
         )
+
+
+def final_losses(losses: Floats) -> Floats:
+    """The losses that the end of a run is judged by: of the last 10 % of [steps], at least of 5."""
+    return losses[-max(5, len(losses) // 10) :]
 
 
 @signal

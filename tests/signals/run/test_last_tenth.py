@@ -42,7 +42,7 @@ def test_a_check_of_the_end_needs_records_of_the_end(tmp_path, name, table):
     assert examine(diagnoser, cut(run, table, 0.96), {}).status == "found"
     outcome = examine(diagnoser, cut(run, table, 0.8), {})
     assert outcome.status == "skipped", outcome.findings
-    assert "how the run ends is not known" in outcome.reason
+    assert "how the run ends is not known" in outcome.result.text
 
 
 def test_rows_that_are_not_recorded_to_the_end_are_not_said_to_stop(tmp_path):
