@@ -502,7 +502,7 @@ def test_a_part_that_the_script_leaves_alone_is_told_of(tmp_path):
     (outcome,) = analyze(run, select=["frozen_parameter"]).outcomes
     (finding,) = outcome.findings
     assert finding.tensors == ["2.weight", "2.bias"]
-    assert "optimizer" not in finding.headline + finding.seen + "".join(a.text + a.code for a in finding.actions)
+    assert "optimizer" not in finding.headline + finding.explanation + "".join(a.text + a.code for a in finding.actions)
 
 
 def test_a_loss_that_is_raised_on_purpose(tmp_path):

@@ -91,7 +91,7 @@ def test_what_is_not_used_is_a_note_each_kind_for_itself(tmp_path):
     run = run_of(tmp_path / "run")
     assert_finds(frozen_parameter, run, Severity.NOTE, count=3)
     findings = next(outcome for outcome in analyze(run).outcomes if outcome.diagnoser == "frozen_parameter").findings
-    told = {finding.tensors[0]: finding.seen.partition("elements. ")[2] for finding in findings}
+    told = {finding.tensors[0]: finding.explanation.partition("elements. ")[2] for finding in findings}
     assert told == {
         "scale": "The module is called and trains without them.",
         "unused.weight": "No step calls model.unused: the loss cannot depend on them, and the rest trains without "

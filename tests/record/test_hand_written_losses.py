@@ -226,7 +226,7 @@ def test_a_bad_start_is_found(tmp_path):
     assert losses[0] > 2 * math.log(WORDS)
     (finding,) = outcomes(run_of(tmp_path / "run"))["initial_loss_mismatch"].findings
     assert f"ln {WORDS}" in finding.headline
-    assert "head.weight" in " ".join([finding.seen, *finding.tensors])
+    assert "head.weight" in " ".join([finding.explanation, *finding.tensors])
 
 
 @told
@@ -237,7 +237,7 @@ def test_micro_steps_that_are_added_up_are_found(tmp_path):
     assert run.steps["mean_loss"].iloc[0] == pytest.approx(sum(losses[:4]) / 4)
     assert run.steps["objective"].iloc[0] == pytest.approx(sum(losses[:4]))
     (finding,) = outcomes(run)["initial_loss_mismatch"].findings
-    assert "accumulated micro-steps" in finding.seen
+    assert "accumulated micro-steps" in finding.explanation
 
 
 @pytest.mark.parametrize("name", thin(2, UNKNOWN))

@@ -83,7 +83,7 @@ def test_shards_of_seeds_of_their_own_and_equal_copies_are_quiet(trained):
 def test_one_seed_for_all_ranks_makes_one_model_twice(trained):
     finding = assert_finds(rank_divergence, load(trained / "one_seed"), Severity.NOTE)
     assert finding.headline == "Ranks 0 and 1 start with identical shards of 2 of 2 weights"
-    assert "At step 19 they still are" in finding.seen
+    assert "At step 19 they still are" in finding.explanation
 
 
 def test_a_replicated_weight_that_the_ranks_train_apart_is_a_note(trained):
