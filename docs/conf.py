@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
 
 ROOT = Path(__file__).parents[1]
 
@@ -55,6 +56,12 @@ REFRESH = '<meta http-equiv="refresh" content="0; url=docs/README.html">'
 HOME = f'<!doctype html><meta charset="utf-8">{REFRESH}<title>gradaudit</title>'
 
 
+LOADED = re.compile(
+    r"<(?:script|img|iframe)\b[^>]*\bsrc=[\"']?(?:https?:)?//[^>]*>|<link\b[^>]*\bhref=[\"']?(?:https?:)?//[^>]*>"
+    r"|@import\b[^;]*//[^;]*;|url\([\"']?(?:https?:)?//[^)]*\)"
+)
+
+
 def toctree(entries: list[str], caption: str = "") -> str:
     """The directive that puts pages into the side bar."""
     options = [":hidden:", *([f":caption: {caption}"] if caption else [])]
@@ -68,18 +75,20 @@ def with_side_bar(app: Sphinx, name: str, source: list[str]) -> None:
     elif name == "docs/diagnosers/README":
         pages = sorted(file.stem for file in (ROOT / "docs" / "diagnosers").glob("*.md") if file.stem != "README")
         source[0] += toctree(pages)
-    # The front page of the repository is none of the site: what is linked of it is said there.
-    source[0] = re.sub(r"\[([^\]]+)\]\((?:\.\./)+README\.md[^)]*\)", r"\1", source[0])
 
 
-def home(app: Sphinx, failure: Exception | None) -> None:
-    """A page at the top of the site that leads to the first one."""
-    if failure is None:
-        (Path(app.outdir) / "index.html").write_text(HOME, encoding="utf-8")
+def finish(app: Sphinx, failure: Exception | None) -> None:
+    """Put a page at the top of the site that leads to the first one, and see that no page loads from the network."""
+    if failure is not None:
+        return
+    (Path(app.outdir) / "index.html").write_text(HOME, encoding="utf-8")
+    for file in [*Path(app.outdir).rglob("*.html"), *Path(app.outdir).rglob("*.css")]:
+        if found := LOADED.search(file.read_text(encoding="utf-8")):
+            raise ExtensionError(f"{file} loads from the network: {found[0]}")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
     app.connect("source-read", with_side_bar)
-    app.connect("build-finished", home)
+    app.connect("build-finished", finish)
     return {"parallel_read_safe": True}

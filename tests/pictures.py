@@ -20,6 +20,8 @@ SAMPLE = "initial_loss_mismatch"  # what `make demo` records
 FAULT, FIX = "init.normal_(self.output.weight)", "init.normal_(self.output.weight, std=0.05)"
 DEEP = "vanishing_gradient"  # a model with enough layers for a heat map
 WIDTH, HEIGHT = 1280, 1160
+MARGIN = 20
+TALLEST = {"the-run": 610}  # of a long part the beginning
 
 # Part of a page: the sample it is of, and what is cut out.
 PARTS = {
@@ -50,6 +52,12 @@ def fixed(folder: Path) -> Path:
     return run
 
 
+def around(box: dict[str, float], name: str) -> dict[str, float]:
+    """A part of a page with a margin, and no more of it than a reader looks at."""
+    height = min(box["height"], TALLEST.get(name, box["height"])) + 2 * MARGIN
+    return {"x": box["x"] - MARGIN, "y": box["y"] - MARGIN, "width": box["width"] + 2 * MARGIN, "height": height}
+
+
 def draw(browser: Browser, page: Path, name: str, *, part: str = "", scheme: str = "light") -> Path:
     """A screenshot of the top of `page`, or of a part of it."""
     picture = PICTURES / f"{name}.png"
@@ -60,7 +68,9 @@ def draw(browser: Browser, page: Path, name: str, *, part: str = "", scheme: str
     )
     tab.goto(page.as_uri())
     tab.evaluate("document.querySelectorAll('details.decided').forEach(one => one.open = true)")
-    (tab.locator(part) if part else tab).screenshot(path=picture)
+    tab.screenshot(
+        path=picture, clip=around(tab.locator(part).bounding_box(), name) if part else None, full_page=bool(part)
+    )
     tab.close()
     return picture
 
