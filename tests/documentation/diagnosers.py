@@ -43,7 +43,7 @@ def index(items: Iterable[Diagnoser]) -> str:
         "One page a diagnoser: what it looks for, why it matters, what to try and when it is wrong. "
         "`gradaudit explain NAME` prints the same in the terminal."
     )
-    table = "\n".join(["| name | at worst | a run that shows it |", "|---|---|---|", *rows])
+    table = "\n".join(["| name | at worst | what a run shows |", "|---|---|---|", *rows])
     return "\n\n".join([NOTICE, "# Diagnosers", intro, table]) + "\n"
 
 
