@@ -11,8 +11,8 @@ class RankedFinding(Value, frozen=True, kw_only=True):
     """A finding in its place: `consequences` are the findings that it explains.
 
     >>> first = gradaudit.analyze("runs/x").ranked[0]
-    >>> first.anchor, first.base_rate.healthy
-    ('initial_loss_mismatch', 0)
+    >>> first.anchor, first.finding.actions[0].text
+    ('initial_loss_mismatch', 'Initialise output.weight with a standard deviation of 0.1 or less instead of 1')
     """
 
     anchor: str
