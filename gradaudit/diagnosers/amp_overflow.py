@@ -22,6 +22,7 @@ the scaler has found its scale show more.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy
 
@@ -33,23 +34,57 @@ from gradaudit.findings import (
     Clean,
     Confidence,
     Finding,
+    Lines,
     Mark,
     Measure,
     NotApplicable,
     Severity,
     Span,
-    Verdict,
 )
 from gradaudit.training import Training
 
 _MARKS = 5  # vertical lines that a small chart can hold
 
 
-def _marked(steps: int) -> str:
-    """What the vertical lines of the chart are."""
-    if steps > _MARKS:
-        return f"the lines are the first {_MARKS} of the {count(steps)} steps skipped after the first fifth of the run."
-    return f"the lines are the {plural(steps, 'step')} skipped after the first fifth of the run."
+@dataclass(frozen=True)
+class Limits:
+    """How many steps a GradScaler may skip once it has found its scale."""
+
+    often: float = 0.05  # a GradScaler that doubles its scale every 2,000 steps skips fewer than 1 in 1,000
+    now_and_then: float = 0.01  # ten times what the default growth interval gives
+    least: float = 3  # one or two skipped steps of a short run are no pattern
+
+
+@dataclass(frozen=True)
+class SkippedSteps:
+    """How many steps the GradScaler skipped, in the whole run and after its first fifth."""
+
+    skipped: int  # steps
+    steps: int
+    late_skipped: int  # of those after the first fifth of the run
+    late_steps: int
+
+    @property
+    def late_share(self) -> float:
+        """Of the steps after the first fifth, as a fraction."""
+        return self.late_skipped / self.late_steps if self.late_steps else 0.0
+
+
+@dataclass(frozen=True)
+class Overflow:
+    """The GradScaler goes on skipping steps after the first fifth of the run."""
+
+    seen: SkippedSteps
+    often: bool  # more than `often` of them
+    first: tuple[int, ...]  # global steps, of those skipped after the first fifth: as many as a chart marks
+    span: Span
+
+
+@dataclass(frozen=True)
+class ScaleFound:
+    """The GradScaler skips hardly a step after the first fifth of the run."""
+
+    seen: SkippedSteps
 
 
 @diagnoser(
@@ -59,13 +94,7 @@ def _marked(steps: int) -> str:
     minimum_steps=10,
     explains=("no_learning", "fp16_underflow"),
 )
-def amp_overflow(
-    training: Training,
-    *,
-    often: float = 0.05,  # a GradScaler that doubles its scale every 2,000 steps skips fewer than 1 in 1,000
-    now_and_then: float = 0.01,  # ten times what the default growth interval gives
-    least: float = 3,  # one or two skipped steps of a short run are no pattern
-) -> Iterator[Verdict]:
+def amp_overflow(training: Training, limits: Limits) -> Iterator[Overflow | ScaleFound | NotApplicable]:
     """Count the steps skipped after the first fifth of the run."""
     frame = training.steps
     skipped = frame["skipped"].fillna(False).to_numpy(dtype=bool)
@@ -74,34 +103,42 @@ def amp_overflow(
         return
     settled = len(frame) // 5  # the scaler finds its scale in the beginning
     late = skipped[settled:]
-    share = float(late.mean()) if len(late) else 0.0
-    if not (share > often or (share > now_and_then and late.sum() >= least)):
-        yield Clean(
-            measured=f"the GradScaler skipped {plural(skipped.sum(), 'step')} of {count(len(frame))}, "
-            f"{count(late.sum())} of them after the first fifth"
-        )
+    seen = SkippedSteps(int(skipped.sum()), len(frame), int(late.sum()), len(late))
+    often = seen.late_share > limits.often
+    if not often and not (seen.late_share > limits.now_and_then and seen.late_skipped >= limits.least):
+        yield ScaleFound(seen)
         return
     steps = frame["global_step"].to_numpy()[settled:][late]
-    yield Finding(
-        severity=Severity.WARNING if share > often else Severity.NOTE,
+    yield Overflow(
+        seen=seen,
+        often=often,
+        first=tuple(steps[:_MARKS].tolist()),
+        span=Span(first=int(steps[0]), last=int(steps[-1])),
+    )
+
+
+@amp_overflow.tell
+def _clean(found: ScaleFound) -> Clean:
+    seen = found.seen
+    return Clean(
+        measured=f"the GradScaler skipped {plural(seen.skipped, 'step')} of {count(seen.steps)}, "
+        f"{count(seen.late_skipped)} of them after the first fifth"
+    )
+
+
+@amp_overflow.tell
+def _finding(found: Overflow, training: Training, limits: Limits) -> Finding:
+    seen = found.seen
+    return Finding(
+        severity=Severity.WARNING if found.often else Severity.NOTE,
         confidence=Confidence.CERTAIN,
         title="AMP gradient overflow",
-        headline=f"GradScaler skips {percent(share)} of the steps after the first fifth of the run, "
-        f"{count(late.sum())} of {count(len(late))}",
+        headline=f"GradScaler skips {percent(seen.late_share)} of the steps after the first fifth of the run, "
+        f"{count(seen.late_skipped)} of {count(seen.late_steps)}",
         explanation="At these steps the scaled gradient overflowed: the scaler skipped the step of the optimizer and "
-        "lowered "
-        f"its scale. In the whole run it skipped {count(skipped.sum())} of {plural(len(skipped), 'step')}.",
-        span=Span(first=int(steps[0]), last=int(steps[-1])),
-        evidence=[
-            loss_chart(
-                training,
-                f"The training loss; {_marked(len(steps))}",
-                [
-                    Mark(label=f"first of {count(len(steps))} skipped" if index == 0 else "", x=int(step))
-                    for index, step in enumerate(steps[:_MARKS])
-                ],
-            )
-        ],
+        f"lowered its scale. In the whole run it skipped {count(seen.skipped)} of {plural(seen.steps, 'step')}.",
+        span=found.span,
+        evidence=[_chart(found, training)],
         actions=[
             Action(text="Use bfloat16, which needs no scaler", code="torch.autocast('cuda', dtype=torch.bfloat16)"),
             Action(
@@ -110,37 +147,34 @@ def amp_overflow(
             ),
             Action(text="Look for activations near 65,504, the largest number of float16"),
         ],
-        measures=[
-            Measure(
-                quantity="skipped steps after the first fifth",
-                value=share,
-                comparison=">",
-                threshold=often,
-                unit="fraction",
-                option="often",
-                decides="warning",
-            ),
-            *(
-                []
-                if share > often
-                else [
-                    Measure(
-                        quantity="skipped steps after the first fifth",
-                        value=share,
-                        comparison=">",
-                        threshold=now_and_then,
-                        unit="fraction",
-                        option="now_and_then",
-                    ),
-                    Measure(
-                        quantity="their number",
-                        value=late.sum(),
-                        comparison=">=",
-                        threshold=least,
-                        unit="count",
-                        option="least",
-                    ),
-                ]
-            ),
-        ],
+        measures=_measures(found, limits),
     )
+
+
+def _chart(found: Overflow, training: Training) -> Lines:
+    all_of_them = count(found.seen.late_skipped)
+    lines = (
+        f"first {len(found.first)} of the {all_of_them} steps"
+        if found.seen.late_skipped > len(found.first)
+        else plural(found.seen.late_skipped, "step")
+    )
+    marks = [
+        Mark(label="" if index else f"first of {all_of_them} skipped", x=step) for index, step in enumerate(found.first)
+    ]
+    caption = f"The training loss; the lines are the {lines} skipped after the first fifth of the run."
+    return loss_chart(training, caption, marks)
+
+
+def _measures(found: Overflow, limits: Limits) -> list[Measure]:
+    share = found.seen.late_share
+    often = Measure(quantity="skipped steps after the first fifth", value=share, comparison=">",
+                    threshold=limits.often, unit="fraction", option="often", decides="warning")  # fmt: skip
+    if found.often:
+        return [often]
+    return [
+        often,
+        Measure(quantity="skipped steps after the first fifth", value=share, comparison=">",
+                threshold=limits.now_and_then, unit="fraction", option="now_and_then"),
+        Measure(quantity="their number", value=found.seen.late_skipped, comparison=">=", threshold=limits.least,
+                unit="count", option="least"),
+    ]  # fmt: skip

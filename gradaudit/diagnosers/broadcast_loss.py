@@ -28,16 +28,17 @@ dimensions, such as (N, 1) and (1, M), are taken as meant. A loss that is writte
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.words.wording import count, names, number
 from gradaudit.findings import (
     Action,
-    AnyEvidence,
     Clean,
     Confidence,
     Finding,
+    Lines,
     Mark,
     Measure,
     NotApplicable,
@@ -45,19 +46,45 @@ from gradaudit.findings import (
     Severity,
     Skipped,
     Span,
-    Verdict,
 )
 from gradaudit.reading.run import Run
 from gradaudit.schema import LossFacts
+from gradaudit.signals.loss.broadcasting import Shapes, broadcast_shapes
 from gradaudit.signals.loss.progress import not_learning
 from gradaudit.signals.loss.training_loss import adversarial, training_loss
+from gradaudit.training import Training
 
 _WARNED = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")  # of these torch says so itself
-_MOST_DIMENSIONS, _LARGEST = 16, 2**40  # of a shape that a record may hold
 _LONGEST = 30  # characters of two shapes in a headline; the explanation has them all
 _VERBS = {"mean": "averaged", "sum": "summed", "none": "computed"}
 _MEASURED = ["no_signal", "overfitting", "validation_better_than_train"]  # what a validation loss can bring about
 _WATCHED = (*_WARNED, "poisson_nll_loss", "gaussian_nll_loss")
+
+
+@dataclass(frozen=True)
+class Broadcast:
+    """A loss compares every prediction with every target."""
+
+    facts: LossFacts
+    shapes: Shapes
+    in_training: bool  # else in a validation loss alone
+    training: Training | None  # that minimises this loss
+    learns_the_mean: bool  # the training loss ends at that of always predicting the mean
+    all_pairs_may_be_meant: bool
+    critical: bool
+    span: Span
+
+
+@dataclass(frozen=True)
+class EqualShapes:
+    """No call of these losses broadcast the prediction or the target."""
+
+    functions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NoSuchLoss:
+    """No loss was seen that broadcasts shapes."""
 
 
 @diagnoser(
@@ -73,95 +100,46 @@ _WATCHED = (*_WARNED, "poisson_nll_loss", "gaussian_nll_loss")
         "validation_better_than_train",
     ),
 )
-def broadcast_loss(run: Run) -> Iterator[Verdict]:
+def broadcast_loss(run: Run) -> Iterator[Broadcast | EqualShapes | NoSuchLoss | Skipped]:
     """Look at the shapes that torch broadcast."""
     losses = [facts for facts in run.meta.losses if facts.function in _WATCHED]
     if not losses:
-        yield NotApplicable(reason=f"no loss was seen that broadcasts shapes: {names(list(_WATCHED), 6)}")
+        yield NoSuchLoss()
         return
-    broadcast = [facts for facts in losses if _shapes_of(facts.broadcast) or _shapes_of(facts.evaluation_broadcast)]
-    for facts in broadcast:
-        yield _finding(run, facts)
-    if broadcast:
+    found = [_broadcast(run, facts, shapes) for facts in losses if (shapes := _either(facts)) is not None]
+    yield from found
+    if found:
         return
     if all(facts.broadcast is None for facts in losses):
         yield Skipped(
             reason="the shapes of predictions and targets were not recorded", enable="record again with this version"
         )
         return
-    seen = names([facts.function for facts in losses], 4)
-    yield Clean(measured=f"{seen}: 0 calls broadcast the prediction or the target")
+    yield EqualShapes(tuple(facts.function for facts in losses))
 
 
-def _shapes_of(recorded: list[list[int]] | None) -> list[list[int]]:
-    """The shapes of prediction and target; empty when torch broadcast none, and when the record is damaged."""
-    if not recorded or len(recorded) != 2 or any(len(sizes) > _MOST_DIMENSIONS for sizes in recorded):
-        return []
-    alike = [size for size in recorded[0] if size != 1] == [size for size in recorded[1] if size != 1]
-    sound = alike and all(0 < size < _LARGEST for sizes in recorded for size in sizes)
-    more = sound and math.prod(_together(*recorded)) > math.prod(recorded[0])
-    return recorded if more and len(recorded[0]) != len(recorded[1]) else []
-
-
-def _finding(run: Run, facts: LossFacts) -> Finding:
-    trained = bool(_shapes_of(facts.broadcast))
-    prediction, target = _shapes_of(facts.broadcast) or _shapes_of(facts.evaluation_broadcast)
+def _broadcast(run: Run, facts: LossFacts, shapes: Shapes) -> Broadcast:
+    in_training = broadcast_shapes(facts.broadcast) is not None
     training = next((one for one in run.trainings if training_loss(one).facts == facts), None)
-    stuck = trained and training is not None and not_learning(training)
-    severity, confidence = _weight(run, facts, stuck and not _zeros_and_ones(facts))
-    compared = math.prod(_together(prediction, target))
-    own = math.prod(prediction)
-    where = "The training loss" if trained else "The validation loss"
-    shapes = f"{_shape(prediction)} with {_shape(target)}"
-    shapes = shapes if len(shapes) <= _LONGEST else "the prediction with the target"
-    seen = [
-        f"{facts.function} got a prediction of shape {_shape(prediction)} and a target of shape {_shape(target)}. "
-        f"torch broadcasts them to {_shape(_together(prediction, target))}, so "
-        f"{count(compared)} differences are {_VERBS.get(facts.reduction, 'computed')} where {count(own)} were meant."
-    ]
-    chart: list[AnyEvidence] = [_shapes(prediction, target)]
-    if trained and training is not None:
-        if stuck:
-            seen.append("The loss ends at that of always predicting the mean: the model has learned nothing.")
-        caption = "The training loss. Compared with all targets at once, the best prediction is their mean"
-        marks = []
-        if facts.function == "mse_loss" and facts.target_variance:
-            caption += ", and the loss of that is their variance: the line"
-            words = f"variance of the target = {number(facts.target_variance)}"
-            marks = [Mark(label=words, y=facts.target_variance, role="reference")]
-        chart.append(loss_chart(training, f"{caption}.", marks))
+    stuck = in_training and training is not None and not_learning(training)
+    # All pairs may be meant where each difference is kept, and where several optimizers take turns.
+    meant = facts.reduction not in ("mean", "sum") or adversarial(run)
     steps = (training or run.trainings[0]).steps["global_step"]
-    return Finding(
-        severity=severity,
-        confidence=confidence,
-        is_measurement_issue=not trained,
-        caused=[] if trained else _MEASURED,
-        title="Broadcasting in the loss" if trained else "Broadcasting in the validation loss",
-        headline=f"{where} broadcasts {shapes}: {count(compared)} differences instead of {count(own)}",
-        explanation=" ".join(seen),
+    return Broadcast(
+        facts=facts,
+        shapes=shapes,
+        in_training=in_training,
+        training=training,
+        learns_the_mean=stuck,
+        all_pairs_may_be_meant=meant,
+        critical=stuck and not meant and not _zeros_and_ones(facts),
         span=Span(first=int(steps.iloc[0]), last=int(steps.iloc[-1])),
-        evidence=chart,
-        actions=[
-            Action(text=f"Give both the same shape, {_shape(min(prediction, target, key=len))}",
-                   code=_fixed_call(facts.function, prediction, target)),
-            Action(text="Turn torch's warning of it into an error, so that it cannot come back",
-                   code='warnings.filterwarnings("error", message="Using a target size")')
-            if facts.function in _WARNED
-            else Action(text="Check the shapes before the loss: torch does not warn of this one",
-                        code="assert prediction.shape == target.shape"),
-        ],
-        measures=[
-            Measure(quantity="differences that are averaged", value=compared, comparison=">", threshold=own,
-                    unit="count"),
-        ],
-    )  # fmt: skip
+    )
 
 
-def _weight(run: Run, facts: LossFacts, stuck: bool) -> tuple[Severity, Confidence]:
-    """How bad it is, and how sure: all pairs may be meant, and where all targets are alike they change nothing."""
-    if facts.reduction not in ("mean", "sum") or adversarial(run):
-        return Severity.NOTE, Confidence.MEDIUM
-    return Severity.CRITICAL if stuck else Severity.WARNING, Confidence.CERTAIN
+def _either(facts: LossFacts) -> Shapes | None:
+    """What was broadcast in a training loss, else in a validation loss."""
+    return broadcast_shapes(facts.broadcast) or broadcast_shapes(facts.evaluation_broadcast)
 
 
 def _zeros_and_ones(facts: LossFacts) -> bool:
@@ -170,35 +148,116 @@ def _zeros_and_ones(facts: LossFacts) -> bool:
     return mean is not None and variance is not None and math.isclose(mean * (1 - mean), variance, rel_tol=0.01)
 
 
-def _shape(sizes: list[int]) -> str:
+@broadcast_loss.tell
+def _not_applicable(found: NoSuchLoss) -> NotApplicable:
+    return NotApplicable(reason=f"no loss was seen that broadcasts shapes: {names(list(_WATCHED), 6)}")
+
+
+@broadcast_loss.tell
+def _clean(found: EqualShapes) -> Clean:
+    return Clean(measured=f"{names(list(found.functions), 4)}: 0 calls broadcast the prediction or the target")
+
+
+@broadcast_loss.tell
+def _finding(found: Broadcast) -> Finding:
+    shapes = found.shapes
+    training = found.training if found.in_training else None
+    return Finding(
+        severity=_severity(found),
+        confidence=Confidence.MEDIUM if found.all_pairs_may_be_meant else Confidence.CERTAIN,
+        is_measurement_issue=not found.in_training,
+        caused=[] if found.in_training else _MEASURED,
+        title="Broadcasting in the loss" if found.in_training else "Broadcasting in the validation loss",
+        headline=_headline(found),
+        explanation=_explanation(found),
+        span=found.span,
+        evidence=[_table(shapes), *([_chart(found, training)] if training is not None else [])],
+        actions=_actions(found),
+        measures=[
+            Measure(quantity="differences that are averaged", value=shapes.differences, comparison=">",
+                    threshold=shapes.meant, unit="count"),
+        ],
+    )  # fmt: skip
+
+
+def _severity(found: Broadcast) -> Severity:
+    if found.all_pairs_may_be_meant:
+        return Severity.NOTE
+    return Severity.CRITICAL if found.critical else Severity.WARNING
+
+
+def _headline(found: Broadcast) -> str:
+    shapes = found.shapes
+    both = f"{_shape(shapes.prediction)} with {_shape(shapes.target)}"
+    both = both if len(both) <= _LONGEST else "the prediction with the target"
+    return (
+        f"The {'training' if found.in_training else 'validation'} loss broadcasts {both}: "
+        f"{count(shapes.differences)} differences instead of {count(shapes.meant)}"
+    )
+
+
+def _explanation(found: Broadcast) -> str:
+    facts, shapes = found.facts, found.shapes
+    learned = " The loss ends at that of always predicting the mean: the model has learned nothing."
+    return (
+        f"{facts.function} got a prediction of shape {_shape(shapes.prediction)} and a target of shape "
+        f"{_shape(shapes.target)}. torch broadcasts them to {_shape(shapes.compared)}, so {count(shapes.differences)} "
+        f"differences are {_VERBS.get(facts.reduction, 'computed')} where {count(shapes.meant)} were meant."
+        + (learned if found.learns_the_mean else "")
+    )
+
+
+def _chart(found: Broadcast, training: Training) -> Lines:
+    facts, marks = found.facts, []
+    caption = "The training loss. Compared with all targets at once, the best prediction is their mean"
+    if facts.function == "mse_loss" and facts.target_variance:
+        caption += ", and the loss of that is their variance: the line"
+        words = f"variance of the target = {number(facts.target_variance)}"
+        marks = [Mark(label=words, y=facts.target_variance, role="reference")]
+    return loss_chart(training, f"{caption}.", marks)
+
+
+def _shape(sizes: tuple[int, ...]) -> str:
     """A shape as torch prints it, without the trailing comma: (32, 1)."""
     return f"({', '.join(str(size) for size in sizes)})"
 
 
-def _together(first: list[int], second: list[int]) -> list[int]:
-    """What two shapes broadcast to: aligned at their ends, the larger size of each pair."""
-    length = max(len(first), len(second))
-    padded = ([1] * (length - len(sizes)) + sizes for sizes in (first, second))
-    return [max(pair) for pair in zip(*padded, strict=True)]
+def _actions(found: Broadcast) -> list[Action]:
+    shapes = found.shapes
+    same = Action(
+        text=f"Give both the same shape, {_shape(shapes.shorter)}",
+        code=_fixed_call(found),
+    )
+    if found.facts.function in _WARNED:
+        return [
+            same,
+            Action(
+                text="Turn torch's warning of it into an error, so that it cannot come back",
+                code='warnings.filterwarnings("error", message="Using a target size")',
+            ),
+        ]
+    return [
+        same,
+        Action(
+            text="Check the shapes before the loss: torch does not warn of this one",
+            code="assert prediction.shape == target.shape",
+        ),
+    ]
 
 
-def _fixed_call(function: str, prediction: list[int], target: list[int]) -> str:
-    longer, shorter = (prediction, target) if len(prediction) > len(target) else (target, prediction)
-    place = next((i for i in range(len(longer)) if longer[:i] + longer[i + 1 :] == shorter), None)
-    squeeze = f".squeeze({place})" if place is not None else f".reshape{_shape(shorter)}"
-    both = ("prediction" + squeeze, "target") if longer is prediction else ("prediction", "target" + squeeze)
-    return f"loss = torch.nn.functional.{function}({', '.join(both)})"
+def _fixed_call(found: Broadcast) -> str:
+    shapes = found.shapes
+    squeeze = f".squeeze({shapes.squeezed})" if shapes.squeezed is not None else f".reshape{_shape(shapes.shorter)}"
+    target_is_longer = shapes.target != shapes.shorter
+    both = ("prediction", "target" + squeeze) if target_is_longer else ("prediction" + squeeze, "target")
+    return f"loss = torch.nn.functional.{found.facts.function}({', '.join(both)})"
 
 
-def _shapes(prediction: list[int], target: list[int]) -> Numbers:
-    together = _together(prediction, target)
+def _table(shapes: Shapes) -> Numbers:
+    rows = {"prediction": shapes.prediction, "target": shapes.target, "compared": shapes.compared}
     return Numbers(
         title="What the loss was given",
         caption="Shapes are aligned at their last dimension; a size of 1, or a missing one, is repeated.",
         columns=["", "shape", "numbers"],
-        cells=[
-            ["prediction", _shape(prediction), count(math.prod(prediction))],
-            ["target", _shape(target), count(math.prod(target))],
-            ["compared", _shape(together), count(math.prod(together))],
-        ],
+        cells=[[name, _shape(sizes), count(math.prod(sizes))] for name, sizes in rows.items()],
     )

@@ -35,383 +35,264 @@ layer has a gradient in every row, looked up or not. The slowest healthy table m
 ratio of 0.038, which is close to `slow`, 0.02 unless set with `--set dead_embedding.slow`.
 """
 
-import math
 from collections.abc import Iterator
-
-import numpy
+from dataclasses import dataclass
 
 from gradaudit.diagnoser import diagnoser
-from gradaudit.evidence.charts.lines import distance_chart
-from gradaudit.evidence.charts.reduce import plain
+from gradaudit.evidence.charts.embedding_tables import table_movement, table_update_ratio
 from gradaudit.evidence.charts.rows import hits_chart, movement_chart, reach_chart
+from gradaudit.evidence.spans import recorded_span
+from gradaudit.evidence.words import rows as row_words
+from gradaudit.evidence.words import table as table_words
 from gradaudit.evidence.words.last_tenth import end_unknown
-from gradaudit.evidence.words.table import why_unchanged
-from gradaudit.evidence.words.wording import count, factor, in_code, number, percent, plural, setting
-from gradaudit.evidence.words.wording import times as times_in_words
-from gradaudit.findings import (
-    Action,
-    AnyEvidence,
-    Clean,
-    Confidence,
-    Finding,
-    Lines,
-    Measure,
-    NotApplicable,
-    Severity,
-    Skipped,
-    Span,
-    Verdict,
-)
+from gradaudit.evidence.words.wording import percent, plural, times
+from gradaudit.findings import Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped
 from gradaudit.schema import TensorFacts
-from gradaudit.signals.embeddings.embedding_rows import RowHistory, row_history
+from gradaudit.signals.embeddings.embedding_rows import DeadRows, NoGradient, RowHistory, UnusedRows, row_history
 from gradaudit.signals.embeddings.embedding_update_ratio import (
     EmbeddingUpdateRatio,
     embedding_update_ratio,
-    table_speeds,
+    share_of_fastest,
 )
-from gradaudit.signals.layers.layers import comparable_layers
-from gradaudit.signals.layers.unchanged import LEAST_STEPS, Reason, column_of, never_moved, reason_unchanged
-from gradaudit.signals.order_statistics import medians_across
-from gradaudit.signals.updates.learning_rates import is_adaptive, optimizer_class, recorded_learning_rates
-from gradaudit.signals.updates.ratios import update_ratio
-from gradaudit.signals.updates.weight_growth import weight_decays
+from gradaudit.signals.embeddings.table_state import SlowTable, UnchangedTable, slow_table, unchanged_table
+from gradaudit.signals.layers.unchanged import LEAST_STEPS, Reason, never_moved
 from gradaudit.training import Training
 
-_MEANT: dict[Reason, str] = {
-    "copy": "a copy of a trained one",
-    "fixed": "frozen, and in no optimizer",
-    "frozen": "frozen, with requires_grad=False at every step",
-}
 _FAR_BEHIND = 0.1  # of the layers' update ratio: above it a table that lags behind another still learns
 
 
+@dataclass(frozen=True)
+class Limits:
+    """From where on a table is too slow, and how many of its rows may have no gradient."""
+
+    slow: float = 0.02  # healthy tables stay above 0.038, faulty ones below 0.017: narrow
+    far: float = 0.003  # below it the confidence is high
+    apart: float = 0.05  # of another table's update ratio; healthy tables stay above 0.12, faulty ones below 0.022
+    least_steps: float = 100  # all faulty tables were found by then, without a false alarm
+    never_hit: float = 0.5  # a healthy byte vocabulary has 0.63, hence only a note
+    large: float = 1000  # rows; small tables often have rows to spare
+    stopped: float = 0.05  # not measured; a row at its usual rate is silent for 20 intervals with probability e^-20
+    stopped_rows: float = 10  # fewer are likely rare rows
+
+
+@dataclass(frozen=True)
+class Unchanged:
+    """Nothing ever changes the table."""
+
+    state: UnchangedTable
+    severity: Severity
+    history: RowHistory | None
+
+
+@dataclass(frozen=True)
+class MeantToStay:
+    """Nothing ever changes the table, as it was set up."""
+
+    state: UnchangedTable
+
+
+@dataclass(frozen=True)
+class Slow:
+    """The update-to-weight ratio is far below that of the layers, or of another table."""
+
+    state: SlowTable
+    behind_another: bool  # it is another table that it is far behind
+    is_far_behind: bool
+    history: RowHistory | None
+
+
+@dataclass(frozen=True)
+class Learning:
+    """The table learns, and so do its rows."""
+
+    table: TensorFacts
+    ratio: EmbeddingUpdateRatio | None
+    history: RowHistory | None
+
+
+Kind = Unchanged | MeantToStay | NoGradient | Slow | UnusedRows | DeadRows | Learning
+
+
 @diagnoser(per="training", worst=Severity.CRITICAL, needs=("tensors.has_grad",))
-def dead_embedding(
-    training: Training,
-    *,
-    slow: float = 0.02,  # healthy tables stay above 0.038, faulty ones below 0.017: narrow
-    far: float = 0.003,  # below it the confidence is high
-    apart: float = 0.05,  # of another table's update ratio; healthy tables stay above 0.12, faulty ones below 0.022
-    least_steps: float = 100,  # all faulty tables were found by then, without a false alarm
-    never_hit: float = 0.5,  # a healthy byte vocabulary has 0.63, hence only a note
-    large: float = 1000,  # rows; small tables often have rows to spare
-    stopped: float = 0.05,  # not measured; a row at its usual rate is silent for 20 intervals with probability e^-20
-    stopped_rows: float = 10,  # fewer are likely rare rows
-) -> Iterator[Verdict]:
+def dead_embedding(training: Training, limits: Limits) -> Iterator[Kind | NotApplicable | Skipped]:
     """Judge each embedding table: did it move, how fast, and which rows."""
-
-    def judged(table: TensorFacts, ratio: EmbeddingUpdateRatio | None, share: float) -> Iterator[Verdict]:
-        history = row_history(training, table.id)
-        if never_moved(training, table, history):
-            told = why_unchanged(training, table)
-            if told is None:
-                what = _MEANT.get(reason_unchanged(training, table), "")
-                yield Clean(measured=f"none of the {count(table.shape[0])} rows of {table.name} changes: it is {what}")
-            else:
-                yield _unmoved(training, table, history, *told)
-            return
-        if history is not None and history.tracked and not history.ever_hit and history.moved:
-            yield _decaying(training, table, history)
-            return
-        long_enough = len(training.steps) >= least_steps
-        said = False
-        if ratio is not None and long_enough and ratio.relative < slow:
-            said = True
-            yield _slow(training, table, history, ratio, slow, far)
-        elif ratio is not None and long_enough and ratio.relative < _FAR_BEHIND and share < apart:
-            said = True
-            yield _slow(training, table, history, ratio, apart, far, share)
-        early = history and end_unknown("the rows", history.last_step, int(training.steps["step"].max()) + 1)
-        if history is not None and not early:
-            for finding in _rows(training, table, history, never_hit, large, stopped, stopped_rows):
-                said = True
-                yield finding
-        if not said and early:
-            yield early
-        elif not said:
-            speed = f" {number(ratio.relative, 2)} times as fast as the other layers" if ratio is not None else ""
-            hit = f"; {count(history.ever_hit)} of {plural(history.tracked, 'row')} were used" if history else ""
-            yield Clean(measured=f"{table.name} learns{speed}{hit}{_tied(table)}")
-
     tables = [t for t in training.tensors if t.role == "embedding" and not training.run.frozen_on_purpose(t)]
     recorded = training.recorded
     if not tables:
         yield NotApplicable(reason="the model has no embedding table")
-    elif not len(recorded) or recorded[-1] - recorded[0] + 1 < LEAST_STEPS:
-        yield Skipped(
-            reason=f"tensor statistics span fewer than {LEAST_STEPS} steps",
-            enable="train longer, or record more often",
-        )
-    else:
-        update_ratios = {table.id: embedding_update_ratio(training, table.id) for table in tables}
-        speeds = table_speeds(training, update_ratios)
-        for table in tables:
-            fastest = max((speed for other, speed in speeds.items() if other != table.id), default=0.0)
-            share = speeds[table.id] / fastest if table.id in speeds and fastest > 0 else math.nan
-            yield from judged(table, update_ratios[table.id], share)
+        return
+    if not len(recorded) or recorded[-1] - recorded[0] + 1 < LEAST_STEPS:
+        yield Skipped(reason="tensor statistics span fewer than 5 steps", enable="train longer, or record more often")
+        return
+    shares = share_of_fastest(training, [table.id for table in tables])
+    for table in tables:
+        yield from _judged(training, table, shares[table.id], limits)
 
 
-def _unmoved(
-    training: Training, table: TensorFacts, history: RowHistory | None,
-    severity: Severity, reason: str, actions: list[Action],
-) -> Finding:  # fmt: skip
-    steps = training.recorded_global_steps
-    exact = history is not None and history.same_checksum
-    what = (
-        f"Not one bit of its {plural(table.elements, 'weight')} differs between the first and the last record."
-        if exact
-        else "None of the sampled weights changed at any recorded step."
-    )
-    hits = (
-        f" {count(history.ever_hit)} of its {plural(history.tracked, 'row')} had a gradient."
-        if history is not None and history.ever_hit
-        else ""
-    )
-    rows = table.shape[0] if table.shape else 0
+def _judged(training: Training, table: TensorFacts, share: float, limits: Limits) -> Iterator[Kind | Skipped]:
+    history = row_history(training, table.id)
+    if never_moved(training, table, history):
+        state = unchanged_table(training, table, history)
+        severity = _severity(state)
+        yield MeantToStay(state) if severity is None else Unchanged(state, severity, history)
+        return
+    if history is not None and history.tracked and not history.ever_hit and history.moved:
+        yield NoGradient(table.name, history)
+        return
+    ratio = embedding_update_ratio(training, table.id)
+    found: list[Kind | Skipped] = []
+    if ratio is not None and len(training.steps) >= limits.least_steps:
+        slow = ratio.relative < limits.slow
+        if slow or (ratio.relative < _FAR_BEHIND and share < limits.apart):
+            state_of = slow_table(training, table, ratio, share)
+            found.append(Slow(state_of, not slow, ratio.relative < limits.far, history))
+    early = history and end_unknown("the rows", history.last_step, int(training.steps["step"].max()) + 1)
+    if history is not None and not early:
+        found += _rows(table.name, history, limits)
+    yield from found or [early or Learning(table, ratio, history)]
+
+
+def _severity(state: UnchangedTable) -> Severity | None:
+    """How bad it is that a table does not change; None where it is meant."""
+    of_reason: dict[Reason, Severity] = {
+        "idle": Severity.NOTE,
+        "unused": Severity.NOTE,
+        "not owned": Severity.NOTE if state.most_are_outside else Severity.WARNING,
+        "rate zero": Severity.CRITICAL,
+        "no gradient": Severity.CRITICAL if state.use in ("cut off", "cut off by no_grad") else Severity.WARNING,
+        "zero gradient": Severity.WARNING,
+        "no effect": Severity.CRITICAL,
+    }
+    return of_reason.get(state.reason)
+
+
+def _rows(table: str, history: RowHistory, limits: Limits) -> Iterator[UnusedRows | DeadRows]:
+    if history.never_hit_share > limits.never_hit and history.rows >= limits.large:
+        yield UnusedRows(table, history)
+    if history.stopped_share > limits.stopped and history.stopped >= limits.stopped_rows:
+        yield DeadRows(table, history)
+
+
+@dead_embedding.tell
+def _meant(found: MeantToStay) -> Clean:
+    return Clean(measured=table_words.stays(found.state))
+
+
+@dead_embedding.tell
+def _learning(found: Learning) -> Clean:
+    return Clean(measured=table_words.learns(found.table, found.ratio, found.history))
+
+
+@dead_embedding.tell
+def _unchanged(found: Unchanged, training: Training) -> Finding:
+    state, history, table = found.state, found.history, found.state.table
+    rows, steps = table.shape[0] if table.shape else 0, recorded_span(training).last + 1
     return Finding(
-        severity=severity,
-        confidence=Confidence.CERTAIN if exact else Confidence.HIGH,
+        severity=found.severity,
+        confidence=Confidence.CERTAIN if state.is_exact else Confidence.HIGH,
         title="Embedding never updated",
-        headline=f"None of the {plural(rows, 'row')} of {table.name} changes in {plural(int(steps[-1]) + 1, 'step')}",
-        explanation=f"{what}{hits} {reason}",
-        span=Span(first=int(steps[0]), last=int(steps[-1])),
+        headline=f"None of the {plural(rows, 'row')} of {table.name} changes in {plural(steps, 'step')}",
+        explanation=table_words.unchanged_explanation(state, history, training),
+        span=recorded_span(training),
         tensors=[table.name],
-        evidence=[_movement(training, table), *reach_chart(training, history)],
-        actions=actions,
+        evidence=[table_movement(training, table.name), *reach_chart(training, history)],
+        actions=table_words.unchanged_actions(state, training),
         measures=[
-            Measure(
-                quantity="rows that differ from the start",
-                value=history.moved if history else 0,
-                comparison="==",
-                threshold=0,
-                unit="count",
-            )
+            Measure(quantity="rows that differ from the start", value=history.moved if history else 0,
+                    comparison="==", threshold=0, unit="count"),
         ],
-    )
+    )  # fmt: skip
 
 
-def _decaying(training: Training, table: TensorFacts, history: RowHistory) -> Finding:
-    steps = training.recorded_global_steps
+@dead_embedding.tell
+def _no_gradient(found: NoGradient, training: Training) -> Finding:
+    table, history = found.table, found.history
     return Finding(
         severity=Severity.WARNING,
         confidence=Confidence.HIGH,
         title="Embedding without a gradient",
-        headline=f"None of the {plural(history.tracked, 'row')} of {table.name} ever receives a gradient",
-        explanation=f"Still {plural(history.moved, 'row')} changed, by {_moved_alone(history)}: {_mover(training)}.",
-        span=Span(first=int(steps[0]), last=int(steps[-1])),
-        tensors=[table.name],
-        evidence=[_movement(training, table), *reach_chart(training, history)],
-        actions=[
-            Action(text="Look up without torch.no_grad() and detach(), and with tokens other than the padding_idx"),
-            Action(
-                text="Leave tables out of the weight decay",
-                code=f"{{'params': [{in_code(table.name)}], 'weight_decay': 0.0}}",
-            ),
-        ],
+        headline=f"None of the {plural(history.tracked, 'row')} of {table} ever receives a gradient",
+        explanation=f"Still {plural(history.moved, 'row')} changed, by {row_words.changed_alone(training, history)}.",
+        span=recorded_span(training),
+        tensors=[table],
+        evidence=[table_movement(training, table), *reach_chart(training, history)],
+        actions=row_words.attach_actions(table),
         measures=[
             Measure(quantity="rows with a gradient", value=history.ever_hit, comparison="==", threshold=0, unit="count")
         ],
     )
 
 
-def _mover(training: Training) -> str:
-    """What changes rows that have no gradient."""
-    decay = float(weight_decays(training).max(initial=0.0))
-    if decay > 0:
-        return f"a weight decay of {setting(decay)} changes rows without a gradient, too"
-    return "not the optimizer, which has no weight decay, but something in the script (max_norm renormalises rows)"
-
-
-def _moved_alone(history: RowHistory) -> str:
-    """How far the rows without a gradient have moved, in words."""
-    moved = history.movement[0] if history.movement else math.nan
-    return f"{percent(moved)} of their norm (median)" if math.isfinite(moved) else "a little"
-
-
-def _tied(table: TensorFacts) -> str:
-    return f"; it is tied to {', '.join(table.aliases)}, whose gradient reaches every row" if table.aliases else ""
-
-
-def _movement(training: Training, table: TensorFacts) -> Lines:
-    caption = (
-        "How far the weights are from their first values, over the size of those. The distance of a table that learns "
-        "grows as that of the layers above it."
-    )
-    return distance_chart(training, [table], caption)
-
-
-def _slow(
-    training: Training, table: TensorFacts, history: RowHistory | None, ratio: EmbeddingUpdateRatio, slow: float,
-    far: float,
-    share: float = math.nan,
-) -> Finding:  # fmt: skip
-    steps = training.recorded_global_steps
-    column = column_of(training, table)
-    ratios = update_ratio(training)
-    times = 1 / ratio.relative if ratio.relative > 0 else math.inf
-    layers = comparable_layers(training)
-    evidence: list[AnyEvidence] = [
-        Lines(
-            title="Update-to-weight ratio",
-            caption="The table beside the median weight layer. What was judged is their ratio, divided by the square "
-            "root of the share of rows that a step hits.",
-            x_label="step",
-            y_label="|update| / |weight|",
-            series=[
-                plain(table.name, steps, ratios[:, column], role="flagged"),
-                plain("median weight layer", steps, medians_across(ratios[:, layers])),
-            ],
-            log=True,
-        )
-    ]
-    if history is not None and history.hits:
-        evidence += movement_chart(history) or [hits_chart(history, flagged=set())]
-    rates = recorded_learning_rates(training)[:, column]
-    rate = float(rates[numpy.isfinite(rates)].max()) if numpy.isfinite(rates).any() else math.nan
-    actions = []
-    if not is_adaptive(training):
-        actions.append(
-            Action(
-                text=f"Train the table with Adam or Adagrad: with {optimizer_class(training)} a row receives only its "
-                "share of a batch's mean gradient",
-                code=f"torch.optim.Adagrad([{in_code(table.name)}], lr=0.01)",
-            )
-        )
-    if rate > 0:
-        larger = rate * 10 ** max(1, min(2, round(math.log10(times)))) if math.isfinite(times) else 100 * rate
-        actions.append(
-            Action(
-                text=f"Give the table its own learning rate: {setting(larger)} instead of {setting(rate)}",
-                code=f"{{'params': [{in_code(table.name)}], 'lr': {setting(larger)}}}",
-            )
-        )
-    actions.append(Action(text="Look for a multiplier that shrinks the table's output, and so its gradient"))
+@dead_embedding.tell
+def _slow(found: Slow, training: Training, limits: Limits) -> Finding:
+    state, history, table = found.state, found.history, found.state.table
+    rows = movement_chart(history) or [hits_chart(history, set())] if history is not None and history.hits else []
     return Finding(
         severity=Severity.WARNING,
-        confidence=Confidence.HIGH if ratio.relative < far else Confidence.MEDIUM,
+        confidence=Confidence.HIGH if found.is_far_behind else Confidence.MEDIUM,
         title="Embedding learns too slowly",
-        headline=f"Rows of {table.name} change {times_in_words(times)} times less per update than the median layer",
-        explanation=f"The update-to-weight ratio is {number(ratio.table)} for the table and {number(ratio.layers)} "
-        "for the "
-        f"median weight layer. A step hits {percent(ratio.hit_share)} of the rows, which alone explains a factor of "
-        f"{factor(1 / math.sqrt(ratio.hit_share))}."
-        + (
-            f" Another table, measured in the same way, learns {times_in_words(1 / share)} times as fast."
-            if share > 0
-            else ""
-        ),
-        span=Span(first=int(steps[0]), last=int(steps[-1])),
+        headline=f"Rows of {table.name} change {times(state.times)} times less per update than the median layer",
+        explanation=table_words.slow_explanation(state, behind_another=found.behind_another),
+        span=recorded_span(training),
         tensors=[table.name],
-        evidence=evidence,
-        actions=actions,
+        evidence=[table_update_ratio(training, table), *rows],
+        actions=table_words.slow_actions(state, training),
+        measures=_slow_measures(found, limits),
+    )
+
+
+def _slow_measures(found: Slow, limits: Limits) -> list[Measure]:
+    relative, share, behind = found.state.ratio.relative, found.state.share_of_fastest, found.behind_another
+    quantity = "update per element" if found.state.is_adaptive else "update-to-weight ratio, table"
+    of_layers = Measure(
+        quantity="update-to-weight ratio, table / median layer / sqrt(share of rows hit)", value=relative,
+        comparison="<", threshold=_FAR_BEHIND if behind else limits.slow, option="" if behind else "slow",
+    )  # fmt: skip
+    of_fastest = Measure(quantity=f"{quantity} / fastest table's", value=share, comparison="<",
+                         threshold=limits.apart, option="apart")  # fmt: skip
+    return [of_fastest, of_layers] if behind else [of_layers]
+
+
+@dead_embedding.tell
+def _unused_rows(found: UnusedRows, training: Training, limits: Limits) -> Finding:
+    history = found.history
+    return Finding(
+        severity=Severity.NOTE,
+        confidence=Confidence.HIGH,
+        title="Unused embedding rows",
+        headline=f"No gradient ever reaches {percent(history.never_hit_share)} of the rows of {found.table}",
+        explanation=row_words.unused_explanation(history, training),
+        span=recorded_span(training),
+        tensors=[found.table],
+        evidence=[hits_chart(history, {0}), *reach_chart(training, history)],
+        actions=row_words.unused_actions(history),
         measures=[
-            *([] if math.isnan(share) else [
-                Measure(quantity="update per element / fastest table's" if is_adaptive(training)
-                        else "update-to-weight ratio, table / fastest table's",
-                        value=share, comparison="<", threshold=slow, option="apart")]),
-            Measure(quantity="update-to-weight ratio, table / median layer / sqrt(share of rows hit)",
-                    value=ratio.relative, comparison="<", threshold=slow if math.isnan(share) else _FAR_BEHIND,
-                    option="slow" if math.isnan(share) else ""),
+            Measure(quantity="rows never hit", value=history.never_hit_share, comparison=">",
+                    threshold=limits.never_hit, unit="fraction", option="never_hit"),
+            Measure(quantity="rows of the table", value=history.rows, comparison=">=", threshold=limits.large,
+                    unit="count", option="large"),
         ],
     )  # fmt: skip
 
 
-def _examples(rows: list[int]) -> str:
-    shown = ", ".join(str(row) for row in rows[:6])
-    return f", for example {'row' if len(rows) == 1 else 'rows'} {shown}" if rows else ""
-
-
-def _rows(
-    training: Training,
-    table: TensorFacts,
-    history: RowHistory,
-    never_hit: float,
-    large: float,
-    stopped: float,
-    stopped_rows: float,
-) -> Iterator[Finding]:
-    steps = training.recorded_global_steps
-    span = Span(first=int(steps[0]), last=int(steps[-1]))
-    share = history.never_hit / history.tracked if history.tracked else 0.0
-    if share > never_hit and history.rows >= large:
-        yield Finding(
-            severity=Severity.NOTE,
-            confidence=Confidence.HIGH,
-            title="Unused embedding rows",
-            headline=f"No gradient ever reaches {percent(share)} of the rows of {table.name}",
-            explanation=f"{count(history.never_hit)} of {plural(history.tracked, 'row')} were not hit once"
-            f"{_examples(history.never_hit_rows)}. "
-            + (
-                f"Still they changed by {_moved_alone(history)}: {_mover(training)}."
-                if history.movement and history.movement[0] > 0
-                else "They keep their initial values."
-            ),
-            span=span,
-            tensors=[table.name],
-            evidence=[hits_chart(history, {0}), *reach_chart(training, history)],
-            actions=[
-                Action(text="Check that the vocabulary was built from this data"),
-                Action(
-                    text=f"A table of {count(max(history.ever_hit, 1))} rows, plus one for unknown tokens, would "
-                    "hold all "
-                    "that occurs"
-                ),
-            ],
-            measures=[
-                Measure(
-                    quantity="rows never hit",
-                    value=share,
-                    comparison=">",
-                    threshold=never_hit,
-                    unit="fraction",
-                    option="never_hit",
-                ),
-                Measure(
-                    quantity="rows of the table",
-                    value=history.rows,
-                    comparison=">=",
-                    threshold=large,
-                    unit="count",
-                    option="large",
-                ),
-            ],
-        )
-    stopped_share = history.stopped / history.ever_hit if history.ever_hit else 0.0
-    if stopped_share > stopped and history.stopped >= stopped_rows:
-        yield Finding(
-            severity=Severity.NOTE,
-            confidence=Confidence.MEDIUM,
-            title="Dead embedding rows",
-            headline=f"Gradients stop reaching {plural(history.stopped, 'row')} of {table.name}, "
-            f"{percent(stopped_share)} of those ever hit",
-            explanation="Each had a gradient at five steps or more and then none for 20 times its usual interval"
-            f"{_examples(history.stopped_rows)}.",
-            span=span,
-            tensors=[table.name],
-            evidence=[hits_chart(history, set()), *reach_chart(training, history)],
-            actions=[
-                Action(
-                    text=f"Check that the data is shuffled: else rows such as these {count(history.stopped)} come in "
-                    "bursts"
-                ),
-                Action(text="Look for a layer above that died for these inputs"),
-            ],
-            measures=[
-                Measure(
-                    quantity="rows that stopped / rows ever hit",
-                    value=stopped_share,
-                    comparison=">",
-                    threshold=stopped,
-                    unit="fraction",
-                    option="stopped",
-                ),
-                Measure(
-                    quantity="rows that stopped",
-                    value=history.stopped,
-                    comparison=">=",
-                    threshold=stopped_rows,
-                    unit="count",
-                    option="stopped_rows",
-                ),
-            ],
-        )
+@dead_embedding.tell
+def _dead_rows(found: DeadRows, training: Training, limits: Limits) -> Finding:
+    history = found.history
+    return Finding(
+        severity=Severity.NOTE,
+        confidence=Confidence.MEDIUM,
+        title="Dead embedding rows",
+        headline=f"Gradients stop reaching {plural(history.stopped, 'row')} of {found.table}, "
+        f"{percent(history.stopped_share)} of those ever hit",
+        explanation=row_words.dead_explanation(history),
+        span=recorded_span(training),
+        tensors=[found.table],
+        evidence=[hits_chart(history, set()), *reach_chart(training, history)],
+        actions=row_words.dead_actions(history),
+        measures=[
+            Measure(quantity="rows that stopped / rows ever hit", value=history.stopped_share, comparison=">",
+                    threshold=limits.stopped, unit="fraction", option="stopped"),
+            Measure(quantity="rows that stopped", value=history.stopped, comparison=">=",
+                    threshold=limits.stopped_rows, unit="count", option="stopped_rows"),
+        ],
+    )  # fmt: skip

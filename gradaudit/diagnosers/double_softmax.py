@@ -29,13 +29,11 @@ that is called as a function and stays near 0.5 is not distinguished from the sm
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
-import numpy
+from dataclasses import dataclass
 
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
-from gradaudit.evidence.charts.reduce import plain
+from gradaudit.evidence.charts.loss_inputs import input_range_chart
 from gradaudit.evidence.words.module_names import layer
 from gradaudit.evidence.words.wording import count, in_code, number, plural
 from gradaudit.findings import (
@@ -44,25 +42,53 @@ from gradaudit.findings import (
     Clean,
     Confidence,
     Finding,
-    Lines,
     Mark,
     Measure,
     NotApplicable,
     Severity,
     Skipped,
     Span,
-    Verdict,
 )
 from gradaudit.reading.run import Run
-from gradaudit.schema import LossFacts
-from gradaudit.signals.activations.module_samples import loss_inputs
+from gradaudit.schema import ModuleFacts
+from gradaudit.signals.loss.loss_input import APPLIES, HIGHEST, LossInput, Squash, loss_input, lowest_loss
 from gradaudit.signals.loss.training_loss import training_loss
+from gradaudit.training import Training
 
-if TYPE_CHECKING:
-    import pandas
 
-_SOFTMAX, _SIGMOID = "cross_entropy", "binary_cross_entropy_with_logits"
-_ROUNDING = 1e-6
+@dataclass(frozen=True)
+class Limits:
+    """What makes values between 0 and 1 probabilities."""
+
+    steps: float = 50  # all 21 faulty runs were found by then, without a false alarm in 410 healthy ones
+    row_sum: float = 1e-3  # rounding leaves 1e-7 in float32, and 1e-3 of what float16 sums to
+    reach: float = 0.9  # a sigmoid that learns comes near its bounds; small logits do not stop there
+
+
+@dataclass(frozen=True)
+class Probabilities:
+    """The loss is given what softmax or sigmoid has already been applied to."""
+
+    seen: LossInput
+    squash: Squash  # what it comes from
+    sigmoid_seen: bool  # in the autograd graph behind the loss, or as the last module of the model
+    lowest_loss: float  # when every prediction is right; NaN when not known
+    module: ModuleFacts | None  # the only one of the model that applies it
+    training: Training | None  # that minimises this loss
+
+
+@dataclass(frozen=True)
+class Logits:
+    """The input of the loss is none of probabilities."""
+
+    seen: LossInput
+
+
+@dataclass(frozen=True)
+class TooFewSamples:
+    """The samples of the loss's input span too few steps."""
+
+    span: int  # steps; 0 where it was not sampled
 
 
 @diagnoser(
@@ -80,81 +106,41 @@ _ROUNDING = 1e-6
         "dead_relu",
     ),
 )
-def double_softmax(
-    run: Run,
-    *,
-    steps: float = 50,  # all 21 faulty runs were found by then, without a false alarm in 410 healthy ones
-    row_sum: float = 1e-3,  # rounding leaves 1e-7 in float32, and 1e-3 of what float16 sums to
-    reach: float = 0.9,  # a sigmoid that learns comes near its bounds; small logits do not stop there
-) -> Iterator[Verdict]:
+def double_softmax(run: Run, limits: Limits) -> Iterator[Probabilities | Logits | TooFewSamples | NotApplicable]:
     """Look at the range and the row sums of the input of the loss."""
-    judged = [facts for facts in run.meta.losses if facts.function in (_SOFTMAX, _SIGMOID)]
+    judged = [facts for facts in run.meta.losses if facts.function in APPLIES]
     if not judged:
         yield NotApplicable(reason="no loss was seen that applies softmax or sigmoid itself")
         return
-    known = [(facts, loss_inputs(run, facts.id)) for facts in judged]
-    long_enough = [(facts, frame) for facts, frame in known if len(frame) > 1 and _span(frame) + 1 >= steps]
+    sampled = [seen for facts in judged if (seen := loss_input(run, facts)) is not None]
+    long_enough = [seen for seen in sampled if seen.samples > 1 and seen.steps >= limits.steps]
     if not long_enough:
-        spans = max((_span(frame) + 1 for _, frame in known if len(frame)), default=0)
-        yield Skipped(
-            reason=f"the samples of the loss's input span {plural(spans, 'step')}, and this check needs {count(steps)}"
-            if spans
-            else "the input of the loss was not sampled",
-            enable=f"train for at least {count(steps)} steps"
-            if spans
-            else "compute the loss with torch.nn.functional (nn.CrossEntropyLoss uses it), and record with this "
-            "version",
-        )
+        yield TooFewSamples(max((seen.steps for seen in sampled), default=0))
         return
-    for facts, frame in long_enough:
-        yield _judge(run, facts, frame, row_sum, reach, steps)
+    for seen in long_enough:
+        yield _judge(run, seen, limits)
 
 
-def _span(frame: "pandas.DataFrame") -> int:
-    return int(frame["step"].iloc[-1]) - int(frame["step"].iloc[0])
-
-
-def _judge(
-    run: Run, facts: LossFacts, frame: "pandas.DataFrame", row_sum: float, reach: float, steps: float
-) -> Verdict:
-    low, high = float(frame["minimum"].min()), float(frame["maximum"].max())
-    errors = frame["row_sum_error"].to_numpy(dtype=float)
-    error = float(numpy.nanmax(errors)) if numpy.isfinite(errors).any() else math.nan
-    # Outputs that are all zero are a dead layer's: a sigmoid gives 0.5 for it.
-    bounded = low >= 0 and 0 < high <= 1 + _ROUNDING
-    measures = [
-        Measure(quantity="smallest input of the loss", value=low, comparison=">=", threshold=0),
-        Measure(quantity="largest input of the loss", value=high, comparison="<=", threshold=1 + _ROUNDING),
-        Measure(quantity="steps between the first and the last sample", value=_span(frame) + 1, comparison=">=",
-                threshold=steps, unit="count", option="steps"),
-    ]  # fmt: skip
-    if facts.function == _SOFTMAX:
-        measures.append(
-            Measure(quantity="mean |row sum - 1|, at most", value=error, comparison="<", threshold=row_sum,
-                    option="row_sum", any_of="normalised")
-        )  # fmt: skip
-        if bounded and error < row_sum:
-            return _finding(run, facts, frame, "softmax", Severity.CRITICAL, Confidence.CERTAIN, measures)
-        seen = facts.activation == "sigmoid"
-        if bounded and (seen or high > reach) and math.isfinite(error):
-            measures.extend([
-                Measure(quantity="largest value", value=high, comparison=">", threshold=reach, option="reach",
-                        any_of="normalised"),
-                Measure(quantity="sigmoids that the values were seen to come from", value=seen, comparison=">=",
-                        threshold=1, unit="count", any_of="normalised"),
-            ])  # fmt: skip
-            sure = Confidence.CERTAIN if seen else Confidence.MEDIUM
-            return _finding(run, facts, frame, "sigmoid", Severity.WARNING, sure, measures)
-    elif bounded and (facts.activation == "sigmoid" or high - low >= reach or _ends_with_sigmoid(run)):
-        ends = facts.activation == "sigmoid" or _ends_with_sigmoid(run)
-        measures += [
-            Measure(quantity="largest value - smallest", value=high - low, comparison=">=", threshold=reach,
-                    option="reach", any_of="sigmoid"),
-            Measure(quantity="sigmoids at the end of the model", value=ends, comparison=">=", threshold=1, unit="count",
-                    any_of="sigmoid"),
-        ]  # fmt: skip
-        return _finding(run, facts, frame, "sigmoid", Severity.CRITICAL, Confidence.HIGH, measures)
-    return Clean(measured=f"the input of {facts.function} lies between {number(low)} and {number(high)}")
+def _judge(run: Run, seen: LossInput, limits: Limits) -> Probabilities | Logits:
+    sigmoid = seen.facts.activation == "sigmoid"
+    if seen.applies == "softmax":
+        normalised = seen.row_sum_error < limits.row_sum
+        reaches = math.isfinite(seen.row_sum_error) and (sigmoid or seen.high > limits.reach)
+        squash: Squash | None = "softmax" if normalised else "sigmoid" if reaches else None
+    else:
+        sigmoid = sigmoid or _ends_with_sigmoid(run)
+        squash = "sigmoid" if sigmoid or seen.high - seen.low >= limits.reach else None
+    if squash is None or not seen.bounded:
+        return Logits(seen)
+    modules = [module for module in run.meta.modules if module.module_class.lower().startswith(squash)]
+    return Probabilities(
+        seen=seen,
+        squash=squash,
+        sigmoid_seen=sigmoid,
+        lowest_loss=lowest_loss(seen.facts),
+        module=modules[0] if len(modules) == 1 else None,
+        training=next((one for one in run.trainings if training_loss(one).facts == seen.facts), None),
+    )
 
 
 def _ends_with_sigmoid(run: Run) -> bool:
@@ -164,81 +150,121 @@ def _ends_with_sigmoid(run: Run) -> bool:
     return any(module.module_class == "Sigmoid" and module.id > after for module in run.meta.modules)
 
 
-def _finding(
-    run: Run,
-    facts: LossFacts,
-    frame: "pandas.DataFrame",
-    what: str,
-    severity: Severity,
-    confidence: Confidence,
-    measures: list[Measure],
-) -> Finding:
-    low, high = float(frame["minimum"].min()), float(frame["maximum"].max())
-    own = "softmax" if facts.function == _SOFTMAX else "sigmoid"
-    sums = " with row sums of 1" if what == "softmax" else ""
-    floor = _floor(facts)
-    seen = [
-        f"In all {plural(len(frame), 'sample')} from step {count(frame['step'].iloc[0])} to "
-        f"{count(frame['step'].iloc[-1])} the values lie between {number(low)} and {number(high)}"
-        + (" and each row sums to 1" if sums else "")
-        + f", as after a {what}. {facts.function} then applies {own} to them."
-    ]
-    if math.isfinite(floor):
-        seen.append(f"Even with every prediction right the loss would be {number(floor)}.")
-    chart: list[AnyEvidence] = [_range_chart(facts, frame)]
-    training = next((one for one in run.trainings if training_loss(one).facts == facts), None)
-    if training is not None:
-        marks = [Mark(label=f"lowest possible: {number(floor)}", y=floor)] if math.isfinite(floor) else []
-        chart.append(loss_chart(training, "The training loss, and where it has to stop.", marks))
-    modules = [module for module in run.meta.modules if module.module_class.lower().startswith(what)]
-    own_module = layer(run, modules[0].name) or modules[0].module_class if len(modules) == 1 else ""
-    remove = f"Remove {own_module}" if own_module else f"Remove the {what} before the loss"
-    if own_module and "(" not in own_module:
-        remove += f", the {what} of the model"
-    expects, instead = (
-        ("log_softmax", "nll_loss(log_softmax(logits, dim=1), target)") if own == "softmax"
-        else ("a sigmoid", "binary_cross_entropy(torch.sigmoid(logits), target)")
-    )  # fmt: skip
+@double_softmax.tell
+def _too_few(found: TooFewSamples, run: Run, limits: Limits) -> Skipped:
+    if not found.span:
+        return Skipped(
+            reason="the input of the loss was not sampled",
+            enable="compute the loss with torch.nn.functional (nn.CrossEntropyLoss uses it), and record with this "
+            "version",
+        )
+    return Skipped(
+        reason=f"the samples of the loss's input span {plural(found.span, 'step')}, and this check needs "
+        f"{count(limits.steps)}",
+        enable=f"train for at least {count(limits.steps)} steps",
+    )
+
+
+@double_softmax.tell
+def _clean(found: Logits) -> Clean:
+    seen = found.seen
+    return Clean(measured=f"the input of {seen.facts.function} lies between {number(seen.low)} and {number(seen.high)}")
+
+
+@double_softmax.tell
+def _finding(found: Probabilities, run: Run, limits: Limits) -> Finding:
+    severity, confidence = _weight(found)
+    seen, twice = found.seen, found.squash == found.seen.applies
+    sums = " with row sums of 1" if found.squash == "softmax" else ""
     return Finding(
         severity=severity,
         confidence=confidence,
-        title=f"{what.capitalize()} applied twice" if what == own else "Sigmoid before cross-entropy",
-        headline=f"The input of {facts.function} lies between {number(low)} and {number(high)}{sums}: probabilities, "
-        "not logits",
-        explanation=" ".join(seen),
-        span=Span(first=int(frame["step"].iloc[0]), last=int(frame["step"].iloc[-1])),
-        evidence=chart,
-        actions=[
-            Action(text=f"{remove}: {facts.function} expects logits, and applies {own} itself",
-                   code=f"{in_code(modules[0].name)} = nn.Identity()" if len(modules) == 1 else
-                   f"loss = {facts.function}(logits, target)"),
-            Action(text=f"Or keep it, and use the loss that expects {expects}", code=instead),
-            Action(text=f"Apply {what} to the outputs only where a probability is shown"),
-        ],
-        measures=measures,
-    )  # fmt: skip
-
-
-def _floor(facts: LossFacts) -> float:
-    """The loss when every answer is right and sure, a probability of 1 being a logit of 1; NaN when not known."""
-    if facts.function == _SOFTMAX:
-        weighted = facts.weighted or facts.label_smoothing > 0 or facts.soft_targets
-        return math.nan if weighted or facts.classes < 2 else math.log(math.e + facts.classes - 1) - 1
-    if facts.target_mean is None or facts.weighted or not 0 <= facts.target_mean <= 1:
-        return math.nan
-    return facts.target_mean * math.log(1 + math.exp(-1)) + (1 - facts.target_mean) * math.log(2)
-
-
-def _range_chart(facts: LossFacts, frame: "pandas.DataFrame") -> Lines:
-    steps = frame["step"].to_numpy()
-    return Lines(
-        title=f"Input of {facts.function}",
-        caption="The smallest and the largest value of each sample. Logits go below 0 and above 1.",
-        x_label="step",
-        y_label="value",
-        series=[
-            plain("largest", steps, frame["maximum"].to_numpy(dtype=float), role="flagged"),
-            plain("smallest", steps, frame["minimum"].to_numpy(dtype=float), role="flagged"),
-        ],
-        marks=[Mark(label="1", y=1.0, role="reference"), Mark(label="0", y=0.0, role="reference")],
+        title=f"{found.squash.capitalize()} applied twice" if twice else "Sigmoid before cross-entropy",
+        headline=f"The input of {seen.facts.function} lies between {number(seen.low)} and {number(seen.high)}{sums}: "
+        "probabilities, not logits",
+        explanation=_explanation(found),
+        span=Span(first=seen.first, last=seen.last),
+        evidence=_evidence(found, run),
+        actions=_actions(found, run),
+        measures=_measures(found, limits),
     )
+
+
+def _weight(found: Probabilities) -> tuple[Severity, Confidence]:
+    """Row sums of 1 leave no doubt; a sigmoid before cross-entropy shrinks gradients and still lets it learn."""
+    if found.squash == "softmax":
+        return Severity.CRITICAL, Confidence.CERTAIN
+    if found.seen.applies == "softmax":
+        return Severity.WARNING, Confidence.CERTAIN if found.sigmoid_seen else Confidence.MEDIUM
+    return Severity.CRITICAL, Confidence.HIGH
+
+
+def _explanation(found: Probabilities) -> str:
+    seen = found.seen
+    sums = " and each row sums to 1" if found.squash == "softmax" else ""
+    lowest = f" Even with every prediction right the loss would be {number(found.lowest_loss)}."
+    return (
+        f"In all {plural(seen.samples, 'sample')} from step {count(seen.first)} to {count(seen.last)} the "
+        f"values lie between {number(seen.low)} and {number(seen.high)}{sums}, as after a {found.squash}. "
+        f"{seen.facts.function} then applies {seen.applies} to them."
+        + (lowest if math.isfinite(found.lowest_loss) else "")
+    )
+
+
+def _evidence(found: Probabilities, run: Run) -> list[AnyEvidence]:
+    charts: list[AnyEvidence] = [input_range_chart(run, found.seen.facts)]
+    if found.training is not None:
+        lowest = found.lowest_loss
+        marks = [Mark(label=f"lowest possible: {number(lowest)}", y=lowest)] if math.isfinite(lowest) else []
+        charts.append(loss_chart(found.training, "The training loss, and where it has to stop.", marks))
+    return charts
+
+
+def _actions(found: Probabilities, run: Run) -> list[Action]:
+    function, applies, module = found.seen.facts.function, found.seen.applies, found.module
+    remove, code = f"Remove the {found.squash} before the loss", f"loss = {function}(logits, target)"
+    if module is not None:
+        called = layer(run, module.name) or module.module_class
+        remove = f"Remove {called}" + ("" if "(" in called else f", the {found.squash} of the model")
+        code = f"{in_code(module.name)} = nn.Identity()"
+    expects, instead = (
+        ("log_softmax", "nll_loss(log_softmax(logits, dim=1), target)")
+        if applies == "softmax"
+        else ("a sigmoid", "binary_cross_entropy(torch.sigmoid(logits), target)")
+    )
+    return [
+        Action(text=f"{remove}: {function} expects logits, and applies {applies} itself", code=code),
+        Action(text=f"Or keep it, and use the loss that expects {expects}", code=instead),
+        Action(text=f"Apply {found.squash} to the outputs only where a probability is shown"),
+    ]
+
+
+def _measures(found: Probabilities, limits: Limits) -> list[Measure]:
+    seen, sigmoids = found.seen, float(found.sigmoid_seen)
+    measures = [
+        Measure(quantity="smallest input of the loss", value=seen.low, comparison=">=", threshold=0),
+        Measure(quantity="largest input of the loss", value=seen.high, comparison="<=", threshold=HIGHEST),
+        Measure(quantity="steps between the first and the last sample", value=seen.steps, comparison=">=",
+                threshold=limits.steps, unit="count", option="steps"),
+    ]  # fmt: skip
+    if seen.applies == "sigmoid":
+        return [
+            *measures,
+            Measure(quantity="largest value - smallest", value=seen.high - seen.low, comparison=">=",
+                    threshold=limits.reach, option="reach", any_of="sigmoid"),
+            Measure(quantity="sigmoids at the end of the model", value=sigmoids, comparison=">=", threshold=1,
+                    unit="count", any_of="sigmoid"),
+        ]  # fmt: skip
+    measures.append(
+        Measure(quantity="mean |row sum - 1|, at most", value=seen.row_sum_error, comparison="<",
+                threshold=limits.row_sum, option="row_sum", any_of="normalised")
+    )  # fmt: skip
+    if found.squash == "softmax":
+        return measures
+    return [
+        *measures,
+        Measure(quantity="largest value", value=seen.high, comparison=">", threshold=limits.reach, option="reach",
+                any_of="normalised"),
+        Measure(quantity="sigmoids that the values were seen to come from", value=sigmoids, comparison=">=",
+                threshold=1, unit="count", any_of="normalised"),
+    ]  # fmt: skip

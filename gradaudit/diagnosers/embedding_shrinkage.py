@@ -30,11 +30,12 @@ seen.
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy
 
 from gradaudit.diagnoser import diagnoser
-from gradaudit.evidence.charts.reduce import plain
+from gradaudit.evidence.charts.embedding_tables import shrinking_norms, table_gradients
 from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.wording import in_code, names, number, percent, setting, times
 from gradaudit.findings import (
@@ -42,23 +43,53 @@ from gradaudit.findings import (
     Clean,
     Confidence,
     Finding,
-    Lines,
     Measure,
     NotApplicable,
     Severity,
     Skipped,
     Span,
-    Verdict,
     ratio,
 )
-from gradaudit.signals.layers.layers import embeddings, weight_layers, zero_start
-from gradaudit.signals.order_statistics import Floats, Integers, median, medians_across, rank_correlation
+from gradaudit.signals.layers.layers import embeddings, zero_start
+from gradaudit.signals.order_statistics import Floats, Integers, median, rank_correlation
 from gradaudit.signals.updates.learning_rates import optimizer_class, peak_rates
 from gradaudit.signals.updates.weight_growth import decay_paths, norms_over_first, weight_decays
 from gradaudit.training import Training
 
 _GROWN = 2.0  # times: from here on a gradient is said to have grown
-_MOST_LINES = 4
+
+
+@dataclass(frozen=True)
+class Limits:
+    """From where on a table is too small, and when weight decay is why."""
+
+    shrunk: float = 0.3  # of the first norm; none is published; in the laboratory harm began between 0.14 and 0.01
+    steady: float = 0.9  # Spearman's: a table that decays falls at every step
+    explained: float = 0.5  # of the logarithm of what is left: less decay than that is not its cause
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """Tables that weight decay makes smaller and smaller; the numbers are those of the first one."""
+
+    tables: tuple[str, ...]  # the one that lost most, then the others in depth order
+    columns: tuple[int, ...]  # where each is in the matrices of the training
+    left: float  # last norm / first
+    trend: float  # rank correlation of norm and step
+    weight_decay: float
+    peak_rate: float  # greatest learning rate of its parameter group; NaN where none is known
+    decay_path: float  # what decay alone takes off the logarithm of a weight; NaN where that is not known
+    gradient_growth: float  # times, from the second fifth of the recorded steps to the last; NaN where not known
+    gradient_grows: bool
+    span: Span
+
+
+@dataclass(frozen=True)
+class Kept:
+    """No table shrinks steadily under a decay that explains it; this is the one that ends smallest."""
+
+    table: str
+    left: float  # last norm / first
 
 
 @diagnoser(
@@ -68,101 +99,72 @@ _MOST_LINES = 4
     minimum_steps=100,
     explains=("gradient_growth", "loss_spike", "no_learning", "no_signal"),
 )
-def embedding_shrinkage(
-    training: Training,
-    *,
-    shrunk: float = 0.3,  # of the first norm; none is published; in the laboratory harm began between 0.14 and 0.01
-    steady: float = 0.9,  # Spearman's: a table that decays falls at every step
-    explained: float = 0.5,  # of the logarithm of what is left: less decay than that is not its cause
-) -> Iterator[Verdict]:
+def embedding_shrinkage(training: Training, limits: Limits) -> Iterator[Shrunk | Kept | NotApplicable | Skipped]:
     """Follow the norm of every embedding table under weight decay."""
-    tensors = training.tensors
-    owned = numpy.asarray([t.optimizer == training.id and t.requires_grad for t in tensors], dtype=bool)
-    tables = numpy.flatnonzero(embeddings(training) & owned & ~zero_start(training))
-    decays, paths = weight_decays(training), decay_paths(training)
-    tables = numpy.asarray([i for i in tables if 0 <= tensors[i].group < len(decays)], dtype=numpy.int64)
+    tensors, decays = training.tensors, weight_decays(training)
+    tables = _trained_tables(training)
     if not len(tables):
         yield NotApplicable(reason="no embedding table is trained")
         return
     if not any(decays[tensors[i].group] > 0 for i in tables):
         yield NotApplicable(reason="the embedding tables have no weight decay")
         return
-    left = norms_over_first(training)[:, tables]
-    known = numpy.isfinite(left).all(axis=1)
+    left = norms_over_first(training)
+    known = numpy.isfinite(left[:, tables]).all(axis=1)
     if known.sum() < 3:
         yield Skipped(
             reason="the norms of the tables were recorded at fewer than 3 steps",
             enable="record more often: --every 1",
         )
         return
-    left = left[known]
-    found = [
-        place
-        for place, index in enumerate(tables.tolist())
-        if 0 < left[-1, place] < shrunk
-        and rank_correlation(left[:, place]) <= -steady
-        and decays[tensors[index].group] > 0
-        and not paths[tensors[index].group] < explained * -math.log(left[-1, place])
-    ]
-    if not found:
-        least = int(numpy.argmin(left[-1]))
-        yield Clean(
-            measured=f"of the embedding tables {tensors[tables[least]].name} ends smallest, at "
-            f"{number(float(left[-1, least]))} times its first norm"
-        )
-        return
-    worst = min(found, key=lambda place: float(left[-1, place]))
-    columns = tables[[worst, *(place for place in found if place != worst)]]
-    steps = training.recorded_global_steps[known]
-    yield _finding(training, columns, steps, left[:, worst], shrunk, steady, explained)
+    left, steps = left[known], training.recorded_global_steps[known]
+    found = [column for column in tables.tolist() if _is_shrunk(training, column, left[:, column], limits)]
+    if found:
+        worst = min(found, key=lambda column: float(left[-1, column]))
+        columns = (worst, *(column for column in found if column != worst))
+        yield _shrunk(training, columns, left[:, worst], steps)
+    else:
+        least = int(tables[numpy.argmin(left[-1, tables])])
+        yield Kept(table=tensors[least].name, left=float(left[-1, least]))
 
 
-def _finding(
-    training: Training,
-    columns: Integers,
-    steps: Integers,
-    left: Floats,
-    shrunk: float,
-    steady: float,
-    explained: float,
-) -> Finding:
-    tensors = [training.tensors[int(column)] for column in columns]
-    worst, others = tensors[0], [tensor.name for tensor in tensors[1:]]
-    decay = float(weight_decays(training)[worst.group])
-    path = float(decay_paths(training)[worst.group])
-    rate = rate_in_words(peak_rates(training)[[worst.group]])
-    grown = _gradient(training, int(columns[0]))
-    return Finding(
-        severity=Severity.NOTE,
-        confidence=Confidence.MEDIUM,
-        title="Embeddings shrunk by weight decay",
-        headline=f"A weight decay of {setting(decay)} shrinks {worst.name} to {percent(left[-1])} of its initial norm",
-        explanation=f"Its norm falls steadily over the run{f', as does that of {names(others)}' if others else ''}. "
-        f"{optimizer_class(training)} applies a weight decay of {setting(decay)} to it, at a learning rate of at "
-        f"most {rate}."
-        + (f" Weight decay alone would leave {percent(math.exp(-path))}." if math.isfinite(path) else "")
-        + (f" Meanwhile the gradient of the table grows {times(grown)} times." if grown >= _GROWN else ""),
+def _trained_tables(training: Training) -> Integers:
+    """The columns of the embedding tables that this optimizer trains and that do not start at zero."""
+    tensors, groups = training.tensors, len(weight_decays(training))
+    owned = numpy.asarray([t.optimizer == training.id and t.requires_grad for t in tensors], dtype=bool)
+    tables = numpy.flatnonzero(embeddings(training) & owned & ~zero_start(training))
+    return numpy.asarray([i for i in tables if 0 <= tensors[i].group < groups], dtype=numpy.int64)
+
+
+def _is_shrunk(training: Training, column: int, left: Floats, limits: Limits) -> bool:
+    """Whether `left`, the norms of a table over its first, falls steadily and far, and its weight decay is why."""
+    group = training.tensors[column].group
+    return (
+        0 < left[-1] < limits.shrunk
+        and rank_correlation(left) <= -limits.steady
+        and weight_decays(training)[group] > 0
+        and not decay_paths(training)[group] < limits.explained * -math.log(left[-1])
+    )
+
+
+def _shrunk(training: Training, columns: tuple[int, ...], left: Floats, steps: Integers) -> Shrunk:
+    group, growth = training.tensors[columns[0]].group, _gradient_growth(training, columns[0])
+    path = float(decay_paths(training)[group])
+    return Shrunk(
+        tables=tuple(training.tensors[column].name for column in columns),
+        columns=columns,
+        left=float(left[-1]),
+        trend=rank_correlation(left),
+        weight_decay=float(weight_decays(training)[group]),
+        peak_rate=float(peak_rates(training)[group]),
+        decay_path=path if math.isfinite(path) else math.nan,
+        gradient_growth=growth,
+        gradient_grows=growth >= _GROWN,
         span=Span(first=int(steps[0]), last=int(steps[-1])),
-        tensors=[tensor.name for tensor in tensors[:20]],
-        evidence=[_norms(training, columns), _gradients(training, columns)],
-        actions=[
-            Action(text=f"Exclude {worst.name} from weight decay: a group of its own, with a weight decay of 0",
-                   code=f'{{"params": [{in_code(worst.name)}], "weight_decay": 0.0}}'),
-            Action(text=f"Or initialise it at the size that it shrinks to, {percent(left[-1])} of its standard "
-                   "deviation"),
-        ],
-        measures=[
-            Measure(quantity="last norm of the table / first", value=float(left[-1]), comparison="<",
-                    threshold=shrunk, option="shrunk"),
-            Measure(quantity="rank correlation of norm and step", value=rank_correlation(left), comparison="<=",
-                    threshold=-steady, option="steady"),
-            ratio(("decay over the run", path if math.isfinite(path) else math.nan),
-                  ("logarithm of what is left", -math.log(left[-1])), ">=", explained, option="explained"),
-        ],
-    )  # fmt: skip
+    )
 
 
-def _gradient(training: Training, column: int) -> float:
+def _gradient_growth(training: Training, column: int) -> float:
     """How many times the gradient of a table grows from the second fifth of the recorded steps to the last."""
     norms = training.matrix("gradient_norm")[:, column]
     fifth = len(norms) // 5
@@ -170,30 +172,54 @@ def _gradient(training: Training, column: int) -> float:
     return median(norms[-fifth:]) / before if fifth and before > 0 else math.nan
 
 
-def _norms(training: Training, columns: Integers) -> Lines:
-    left, steps = norms_over_first(training), training.recorded_global_steps
-    tensors = training.tensors
-    layers = weight_layers(training) & ~zero_start(training)
-    series = [plain(tensors[int(i)].name, steps, left[:, i], role="flagged") for i in columns[:_MOST_LINES]]
-    if layers.any():
-        series.append(plain("median weight layer", steps, medians_across(left[:, layers])))
-    return Lines(
-        title="Norm of the table",
-        caption="The norm of the weights over the first one.",
-        x_label="step",
-        y_label="|w| / first |w|",
-        series=series,
+@embedding_shrinkage.tell
+def _kept(found: Kept) -> Clean:
+    return Clean(
+        measured=f"of the embedding tables {found.table} ends smallest, at {number(found.left)} times its first norm"
     )
 
 
-def _gradients(training: Training, columns: Integers) -> Lines:
-    norms, steps = training.matrix("gradient_norm"), training.recorded_global_steps
-    tensors = training.tensors
-    return Lines(
-        title="Gradient of the table",
-        caption="The norm of the gradient. Behind a normalisation layer it grows as the table shrinks.",
-        x_label="step",
-        y_label="gradient norm",
-        series=[plain(tensors[int(i)].name, steps, norms[:, i], role="flagged") for i in columns[:_MOST_LINES]],
-        log=True,
-    )
+@embedding_shrinkage.tell
+def _finding(found: Shrunk, training: Training, limits: Limits) -> Finding:
+    worst, decay = found.tables[0], setting(found.weight_decay)
+    return Finding(
+        severity=Severity.NOTE,
+        confidence=Confidence.MEDIUM,
+        title="Embeddings shrunk by weight decay",
+        headline=f"A weight decay of {decay} shrinks {worst} to {percent(found.left)} of its initial norm",
+        explanation=_explanation(found, training),
+        span=found.span,
+        tensors=list(found.tables[:20]),
+        evidence=[shrinking_norms(training, found.columns), table_gradients(training, found.columns)],
+        actions=[
+            Action(
+                text=f"Exclude {worst} from weight decay: a group of its own, with a weight decay of 0",
+                code=f'{{"params": [{in_code(worst)}], "weight_decay": 0.0}}',
+            ),
+            Action(
+                text=f"Or initialise it at the size that it shrinks to, {percent(found.left)} of its standard deviation"
+            ),
+        ],
+        measures=[
+            Measure(quantity="last norm of the table / first", value=found.left, comparison="<",
+                    threshold=limits.shrunk, option="shrunk"),
+            Measure(quantity="rank correlation of norm and step", value=found.trend, comparison="<=",
+                    threshold=-limits.steady, option="steady"),
+            ratio(("decay over the run", found.decay_path), ("logarithm of what is left", -math.log(found.left)), ">=",
+                  limits.explained, option="explained"),
+        ],
+    )  # fmt: skip
+
+
+def _explanation(found: Shrunk, training: Training) -> str:
+    others = f", as does that of {names(list(found.tables[1:]))}" if len(found.tables) > 1 else ""
+    sentences = [
+        f"Its norm falls steadily over the run{others}.",
+        f"{optimizer_class(training)} applies a weight decay of {setting(found.weight_decay)} to it, at a learning "
+        f"rate of at most {rate_in_words([found.peak_rate])}.",
+    ]
+    if math.isfinite(found.decay_path):
+        sentences.append(f"Weight decay alone would leave {percent(math.exp(-found.decay_path))}.")
+    if found.gradient_grows:
+        sentences.append(f"Meanwhile the gradient of the table grows {times(found.gradient_growth)} times.")
+    return " ".join(sentences)

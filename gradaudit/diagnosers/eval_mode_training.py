@@ -24,27 +24,46 @@ not reported. A model that is tuned in evaluation mode as a whole on purpose is.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy
 
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
-from gradaudit.evidence.words.modes import mode_dependent, mode_matters
+from gradaudit.evidence.words.modes import mode_dependent
 from gradaudit.evidence.words.wording import count, percent, plural
-from gradaudit.findings import (
-    Action,
-    Clean,
-    Confidence,
-    Finding,
-    Mark,
-    Measure,
-    NotApplicable,
-    Severity,
-    Skipped,
-    Span,
-    Verdict,
-)
+from gradaudit.findings import Action, Clean, Confidence, Finding, Mark, Measure, NotApplicable, Severity, Skipped, Span
+from gradaudit.signals.run.modes import mode_matters
 from gradaudit.training import Training
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How many steps may be made in evaluation mode."""
+
+    most: float = 0.9  # found 9 of 9 faulty runs, and none of 410 healthy ones
+    tail: float = 0.2  # of the steps; not measured: a run that ends with so many was not left so on purpose
+
+
+@dataclass(frozen=True)
+class EvaluationMode:
+    """The model is trained in evaluation mode, all along or since some step."""
+
+    off: int  # steps in evaluation mode
+    steps: int
+    share: float  # of the steps, in evaluation mode; a fraction
+    ending: float  # of the steps, the last ones that all are in evaluation mode; a fraction
+    since: int | None  # the global step from which on it is, after training mode before; None where it is all along
+    modules_known: bool  # and some of them depend on the mode
+    span: Span
+
+
+@dataclass(frozen=True)
+class TrainingMode:
+    """The model is in training mode, at nearly all steps."""
+
+    on: int  # steps in training mode
+    steps: int
 
 
 @diagnoser(
@@ -55,11 +74,8 @@ from gradaudit.training import Training
     explains=("no_learning", "no_signal", "overfitting"),
 )
 def eval_mode_training(
-    training: Training,
-    *,
-    most: float = 0.9,  # found 9 of 9 faulty runs, and none of 410 healthy ones
-    tail: float = 0.2,  # of the steps; not measured: a run that ends with so many was not left so on purpose
-) -> Iterator[Verdict]:
+    training: Training, limits: Limits
+) -> Iterator[EvaluationMode | TrainingMode | NotApplicable | Skipped]:
     """Count the steps made in evaluation mode."""
     frame = training.steps
     flags = frame["training"].to_numpy()[frame["micro_steps"].to_numpy() > 0]
@@ -74,53 +90,79 @@ def eval_mode_training(
     share = float(off.mean())
     on = numpy.flatnonzero(flags == 1)
     ending = len(flags) - 1 - int(on[-1]) if len(on) else len(flags)
-    after = share <= most and ending / len(flags) > tail
-    if share <= most and not after:
-        yield Clean(
-            measured=f"the model is in training mode at {count((flags == 1).sum())} of {plural(len(flags), 'step')}"
-        )
+    after = share <= limits.most and ending / len(flags) > limits.tail
+    if share <= limits.most and not after:
+        yield TrainingMode(on=len(on), steps=len(flags))
         return
-    if mode_matters(training.run) is False:
+    matters = mode_matters(training.run)
+    if matters is False:
         yield NotApplicable(reason="the model has neither dropout nor batch normalisation: its mode changes nothing")
         return
     first = int(steps[len(flags) - ending]) if after else int(steps[numpy.argmax(off)])
-    has = mode_dependent(training.run) or "modules that are not known"
-    yield Finding(
-        severity=Severity.WARNING if mode_matters(training.run) else Severity.NOTE,
-        confidence=Confidence.CERTAIN if mode_matters(training.run) else Confidence.MEDIUM,
-        title=f"Evaluation mode since step {count(first)}" if after else "Trained in evaluation mode",
-        headline=(
-            f"The model stays in evaluation mode from step {count(first)} on, {percent(ending / len(flags))} of "
-            "the run"
-            if after
-            else f"The model is in evaluation mode at {count(off.sum())} of {plural(len(flags), 'training step')}"
-        ),
-        explanation=f"The model has {has}. In evaluation mode dropout does nothing, and batch normalisation neither "
-        "uses "
-        "nor updates the statistics of the batch."
-        + (f" Up to step {count(first - 1)} the model is in training mode." if after else ""),
+    yield EvaluationMode(
+        off=int(off.sum()),
+        steps=len(flags),
+        share=share,
+        ending=ending / len(flags),
+        since=first if after else None,
+        modules_known=bool(matters),
         span=Span(first=first, last=int(steps[-1])),
+    )
+
+
+@eval_mode_training.tell
+def _clean(found: TrainingMode) -> Clean:
+    return Clean(measured=f"the model is in training mode at {count(found.on)} of {plural(found.steps, 'step')}")
+
+
+@eval_mode_training.tell
+def _finding(found: EvaluationMode, training: Training, limits: Limits) -> Finding:
+    return Finding(
+        severity=Severity.WARNING if found.modules_known else Severity.NOTE,
+        confidence=Confidence.CERTAIN if found.modules_known else Confidence.MEDIUM,
+        title=f"Evaluation mode since step {count(found.since)}"
+        if found.since is not None
+        else "Trained in evaluation mode",
+        headline=_headline(found),
+        explanation=_explanation(found, training),
+        span=found.span,
         evidence=[
             loss_chart(
                 training,
                 "The training loss seldom shows the mode; the mark is where evaluation mode begins.",
-                [Mark(label="evaluation mode", x=first)],
+                [Mark(label="evaluation mode", x=found.span.first)],
             )
         ],
         actions=[
             Action(
-                text="Go back to training mode after each evaluation"
-                if after
-                else "Switch to training mode before the first step",
+                text="Switch to training mode before the first step"
+                if found.since is None
+                else "Go back to training mode after each evaluation",
                 code="model.train()",
             ),
-            Action(text="If only batch normalisation is meant to be frozen, switch those modules alone",
-                   code="for m in model.modules():\n    if isinstance(m, nn.BatchNorm2d): m.eval()"),
+            Action(
+                text="If only batch normalisation is meant to be frozen, switch those modules alone",
+                code="for m in model.modules():\n    if isinstance(m, nn.BatchNorm2d): m.eval()",
+            ),
         ],
         measures=[
-            Measure(quantity="steps in evaluation mode", value=share, comparison=">", threshold=most,
+            Measure(quantity="steps in evaluation mode", value=found.share, comparison=">", threshold=limits.most,
                     unit="fraction", option="most", any_of="steps"),
-            Measure(quantity="steps at the end, all in evaluation mode", value=ending / len(flags),
-                    comparison=">", threshold=tail, unit="fraction", option="tail", any_of="steps"),
+            Measure(quantity="steps at the end, all in evaluation mode", value=found.ending, comparison=">",
+                    threshold=limits.tail, unit="fraction", option="tail", any_of="steps"),
         ],
     )  # fmt: skip
+
+
+def _headline(found: EvaluationMode) -> str:
+    if found.since is None:
+        return f"The model is in evaluation mode at {count(found.off)} of {plural(found.steps, 'training step')}"
+    return f"The model stays in evaluation mode from step {count(found.since)} on, {percent(found.ending)} of the run"
+
+
+def _explanation(found: EvaluationMode, training: Training) -> str:
+    before = "" if found.since is None else f" Up to step {count(found.since - 1)} the model is in training mode."
+    return (
+        f"The model has {mode_dependent(training.run) or 'modules that are not known'}. In evaluation mode dropout "
+        f"does nothing, and batch normalisation neither uses nor updates the statistics of the batch.{before}"
+    )

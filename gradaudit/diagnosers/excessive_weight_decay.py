@@ -30,29 +30,27 @@ decay that acts slowly, over thousands of steps, is not seen.
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy
 
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
-from gradaudit.evidence.charts.reduce import plain
+from gradaudit.evidence.charts.weight_norms import shrinking_layers
 from gradaudit.evidence.words.depth import outcome_sentence
 from gradaudit.evidence.words.last_tenth import weights_at_the_end
-from gradaudit.evidence.words.optimizers import optimizer_line, rate_in_words
+from gradaudit.evidence.words.optimizers import rate_in_words
+from gradaudit.evidence.words.weight_decay import less_decay, less_penalty
 from gradaudit.evidence.words.wording import count, number, percent, setting
 from gradaudit.findings import (
-    Action,
     Clean,
     Confidence,
     Finding,
-    Lines,
-    Mark,
     Measure,
     NotApplicable,
     Severity,
     Skipped,
     Span,
-    Verdict,
     ratio,
 )
 from gradaudit.signals.gradients.finiteness import non_finite_onset
@@ -60,15 +58,57 @@ from gradaudit.signals.layers.layers import weight_layers, zero_start
 from gradaudit.signals.loss.progress import constant_level, learned_nothing
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.order_statistics import Floats, Integers, median, medians, medians_across
-from gradaudit.signals.updates.learning_rates import optimizer_class, peak_rates
+from gradaudit.signals.updates.learning_rates import optimizer_class
 from gradaudit.signals.updates.ratios import window
-from gradaudit.signals.updates.weight_growth import decay_paths, momentum_gain, norms_over_first, weight_decays
+from gradaudit.signals.updates.strongest_decay import StrongestDecay, strongest_decay
+from gradaudit.signals.updates.weight_growth import norms_over_first
 from gradaudit.training import Training
 
 _EARLY = (2, 40)  # steps: late in training decay and gradient balance in healthy normalised layers, too
-_EXPLAINED = 0.1  # of the shrinkage, as a logarithm: less decay than that is not its cause
 _FALLS = 0.01  # of the first loss, from the second fifth of the run to the last, as in `gradient_growth`
-_TAKEN = 0.1  # of an idle weight over the whole run: what the suggested decay takes
+
+
+@dataclass(frozen=True)
+class Limits:
+    """From where on decay outweighs the gradient, and when the model learns all the same."""
+
+    cosine: float = -0.5  # healthy runs stay above -0.23, faulty ones below -0.73
+    shrunk: float = 0.5  # of the first norm; healthy layers keep 0.99, faulty ones at most 0.22
+    learned: float = 0.96  # of a constant's loss: runs that decay holds down end at 0.99, one that learns at 0.87
+
+
+@dataclass(frozen=True)
+class LossLevel:
+    """How far the loss comes beside the best constant prediction's, and whether it falls late in the run."""
+
+    first: float
+    over_constant: float  # last loss / that of the best constant prediction; NaN where not known
+    late_fall: float  # from the second fifth of the run to the last
+
+
+@dataclass(frozen=True, eq=False)
+class Shrinking:
+    """The early updates point at zero, and the weights end far smaller than they began."""
+
+    cosine: float  # of update and weights, median over the early steps and the layers
+    left: float  # last norm / first, median layer
+    layers: int
+    halved_at: int | None  # the step at which the median layer falls below half of its norm
+    decay: StrongestDecay
+    loss: LossLevel
+    learned_nothing: bool
+    still_learns: bool  # the loss keeps falling and beats a constant
+    columns: Integers  # [shrunk layers] in the matrices of the training, the smallest first
+    median_norm: Floats  # [recorded steps] norm over the first, median layer
+    span: Span
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The early updates do not point at zero, or the weights keep their size."""
+
+    cosine: float  # of update and weights, median over the early steps and the layers
+    left: float | None  # last norm / first, median layer; None where the weights end in NaN or infinities
 
 
 @diagnoser(
@@ -89,22 +129,15 @@ _TAKEN = 0.1  # of an idle weight over the whole run: what the suggested decay t
         "embedding_shrinkage",
     ),
 )
-def excessive_weight_decay(
-    training: Training,
-    *,
-    cosine: float = -0.5,  # healthy runs stay above -0.23, faulty ones below -0.73
-    shrunk: float = 0.5,  # of the first norm; healthy layers keep 0.99, faulty ones at most 0.22
-    learned: float = 0.96,  # of a constant's loss: runs that decay holds down end at 0.99, one that learns at 0.87
-) -> Iterator[Verdict]:
+def excessive_weight_decay(training: Training, limits: Limits) -> Iterator[Shrinking | Kept | NotApplicable | Skipped]:
     """Judge the direction of the early updates and what is left of the weights."""
-    tensors = training.tensors
-    owned = numpy.asarray([t.optimizer == training.id for t in tensors], dtype=bool)
+    owned = numpy.asarray([t.optimizer == training.id for t in training.tensors], dtype=bool)
     columns = numpy.flatnonzero(weight_layers(training) & owned & ~zero_start(training))
     if not len(columns):
         yield NotApplicable(reason="no weight layer that does not start at zero is trained")
         return
     cosines = training.matrix("update_weight_cosine")[window(training, *_EARLY)][:, columns]
-    left = norms_over_first(training)[:, columns]
+    left = medians_across(norms_over_first(training)[:, columns])
     if not numpy.isfinite(cosines).any() or not numpy.isfinite(left).any():
         yield Skipped(
             reason="the directions of the updates at steps 2 to 40 were not recorded, or the weights do not change",
@@ -116,166 +149,136 @@ def excessive_weight_decay(
         return
     # The median over steps and layers at once: one layer may well shrink for reasons of its own.
     early = float(medians(cosines.reshape(-1, 1))[0])
-    last = medians_across(left)
-    last = last[numpy.isfinite(last)]
-    remains = float(last[-1])
-    if not (early < cosine and remains < shrunk):
+    remains = float(left[numpy.isfinite(left)][-1])
+    if early < limits.cosine and remains < limits.shrunk:
+        yield _shrinking(training, columns, early, remains, limits)
+    else:
         broken = non_finite_onset(training)
+        # What the norms are where a run breaks says nothing of decay.
         lost = broken is not None and not broken.recovered
-        yield Clean(
-            measured=f"the early updates have a cosine of {number(early, 2)} with the weights (-1 is nothing but "
-            "decay)"
-            # What the norms are where a run breaks says nothing of decay.
-            + ("" if lost else f", and the weights end at {number(remains, 2)} times their first norm (median layer)")
-        )
-        return
-    yield _finding(training, columns, early, remains, {"cosine": cosine, "shrunk": shrunk, "learned": learned})
+        yield Kept(cosine=early, left=None if lost else remains)
 
 
-def _finding(
-    training: Training, columns: Integers, early: float, remains: float, thresholds: dict[str, float]
-) -> Finding:
-    steps = training.recorded_global_steps
-    left = norms_over_first(training)
+def _shrinking(training: Training, columns: Integers, early: float, remains: float, limits: Limits) -> Shrinking:
+    steps, left = training.recorded_global_steps, norms_over_first(training)
     middle = medians_across(left[:, columns])
     halved = numpy.flatnonzero(middle < 0.5)
-    group = _decaying_group(training, columns)
-    set_decay = float(weight_decays(training)[group]) if group >= 0 else 0.0
-    able = _able(training, set_decay, remains)
-    decay = set_decay if able else 0.0
-    nothing = learned_nothing(training)
+    loss, nothing = _loss_level(training), learned_nothing(training)
+    falls = loss.late_fall >= _FALLS * abs(loss.first)
+    # The median layer has shrunk, not each one: the others are no part of it.
+    ends = numpy.nan_to_num(left[-1], nan=1.0)
+    order = [int(i) for i in columns[numpy.argsort(ends[columns])] if ends[i] < limits.shrunk]
+    return Shrinking(
+        cosine=early,
+        left=remains,
+        layers=len(columns),
+        halved_at=int(steps[halved[0]]) if len(halved) else None,
+        decay=strongest_decay(training, columns, remains),
+        loss=loss,
+        learned_nothing=nothing,
+        still_learns=loss.over_constant < limits.learned and not nothing and falls,
+        columns=numpy.asarray(order, dtype=numpy.int64),
+        median_norm=middle,
+        span=Span(first=int(steps[0]), last=int(steps[-1])),
+    )
+
+
+def _loss_level(training: Training) -> LossLevel:
     loss = training_loss(training)
     constant = math.nan if loss.not_interpretable else constant_level(loss)
-    level = loss.last / constant if constant > 0 else math.nan  # targets that are all the same have a constant at 0
     fifth = len(loss.values) // 5
-    fall = median(loss.values[fifth : 2 * fifth]) - median(loss.values[-fifth:])
-    falls = fall >= _FALLS * abs(loss.first)
-    learns = level < thresholds["learned"] and not nothing and falls
-    rates = peak_rates(training)[[group]] if group >= 0 else peak_rates(training)
-    tensors = training.tensors
-    ends = numpy.nan_to_num(left[-1], nan=1.0)
-    # The median layer has shrunk, not each one: the others are no part of it.
-    order = numpy.asarray([i for i in columns[numpy.argsort(ends[columns])] if ends[i] < thresholds["shrunk"]])
-    seen = [
-        f"The updates of steps {_EARLY[0]} to {_EARLY[1]} have a cosine of {number(early, 2)} with the weights "
-        f"(median), where -1 is nothing but decay. The median of {count(len(columns))} weight layers ends at "
-        f"{percent(remains)} of its initial norm"
-        + (f"; it falls below half of it at step {count(steps[halved[0]])}." if len(halved) else ".")
-    ]
-    if decay:
-        seen.append(
-            f"{optimizer_class(training)} has a weight decay of {setting(decay)} at a learning rate of "
-            f"{rate_in_words(rates)}."
+    return LossLevel(
+        first=loss.first,
+        # Targets that are all the same have a constant at 0.
+        over_constant=loss.last / constant if constant > 0 else math.nan,
+        late_fall=median(loss.values[fifth : 2 * fifth]) - median(loss.values[-fifth:]),
+    )
+
+
+@excessive_weight_decay.tell
+def _kept(found: Kept) -> Clean:
+    return Clean(
+        measured=f"the early updates have a cosine of {number(found.cosine, 2)} with the weights (-1 is nothing but "
+        "decay)"
+        + (
+            ""
+            if found.left is None
+            else f", and the weights end at {number(found.left, 2)} times their first norm (median layer)"
         )
-    elif set_decay:
-        seen.append(
-            f"A weight decay of {setting(set_decay)} at a learning rate of {rate_in_words(rates)} is far too small for "
-            "that: a penalty in the loss shrinks the weights, or code that sets their size."
+    )
+
+
+@excessive_weight_decay.tell
+def _finding(found: Shrinking, training: Training, limits: Limits) -> Finding:
+    explains, learns = found.decay.explains, found.still_learns
+    severity = Severity.CRITICAL if found.learned_nothing else Severity.WARNING
+    return Finding(
+        severity=Severity.NOTE if not explains or learns else severity,
+        confidence=Confidence.HIGH if explains else Confidence.MEDIUM,
+        title=("Strong weight decay" if learns else "Weight decay too high") if explains else "Shrinking weights",
+        headline=_headline(found),
+        explanation=_explanation(found, training),
+        span=found.span,
+        tensors=[training.tensors[column].name for column in found.columns[:20]],
+        evidence=[
+            shrinking_layers(training, found.columns, found.median_norm),
+            loss_chart(training, "The training loss.", []),
+        ],
+        actions=less_decay(found.decay, training) if explains else less_penalty(),
+        measures=_measures(found, limits),
+    )
+
+
+def _headline(found: Shrinking) -> str:
+    left, decay = percent(found.left), setting(found.decay.value)
+    if found.decay.explains:
+        return f"A weight decay of {decay} shrinks the weights to {left} of their initial norm"
+    without = f"which a weight decay of {decay} cannot explain" if found.decay.value else "without any weight decay"
+    return f"The weights shrink to {left} of their initial norm, {without}"
+
+
+def _explanation(found: Shrinking, training: Training) -> str:
+    decay, rates = setting(found.decay.value), rate_in_words(found.decay.peak_rates)
+    halved = "" if found.halved_at is None else f"; it falls below half of it at step {count(found.halved_at)}"
+    sentences = [
+        f"The updates of steps {_EARLY[0]} to {_EARLY[1]} have a cosine of {number(found.cosine, 2)} with the weights "
+        f"(median), where -1 is nothing but decay. The median of {count(found.layers)} weight layers ends at "
+        f"{percent(found.left)} of its initial norm{halved}."
+    ]
+    if found.decay.explains:
+        sentences.append(f"{optimizer_class(training)} has a weight decay of {decay} at a learning rate of {rates}.")
+    elif found.decay.value:
+        sentences.append(
+            f"A weight decay of {decay} at a learning rate of {rates} is far too small for that: a penalty in the loss "
+            "shrinks the weights, or code that sets their size."
         )
     else:
-        seen.append(
+        sentences.append(
             "These layers have no weight decay: a penalty in the loss shrinks them, or code that sets their size."
         )
-    if nothing:
-        seen.append(outcome_sentence(training))
-    elif learns:
-        seen.append(
-            f"The loss ends at {percent(level)} of the best constant prediction's, so the model still learns. Only a "
-            "run with less decay can tell what the decay costs."
+    if found.learned_nothing:
+        sentences.append(outcome_sentence(training))
+    elif found.still_learns:
+        sentences.append(
+            f"The loss ends at {percent(found.loss.over_constant)} of the best constant prediction's, so the model "
+            "still learns. Only a run with less decay can tell what the decay costs."
         )
-    return Finding(
-        severity=Severity.NOTE if not decay or learns else Severity.CRITICAL if nothing else Severity.WARNING,
-        confidence=Confidence.HIGH if decay else Confidence.MEDIUM,
-        title=("Strong weight decay" if learns else "Weight decay too high") if decay else "Shrinking weights",
-        headline=f"A weight decay of {setting(decay)} shrinks the weights to {percent(remains)} of their initial norm"
-        if decay
-        else f"The weights shrink to {percent(remains)} of their initial norm, "
-        + (f"which a weight decay of {setting(set_decay)} cannot explain" if set_decay else "without any weight decay"),
-        explanation=" ".join(seen),
-        span=Span(first=int(steps[0]), last=int(steps[-1])),
-        tensors=[tensors[int(index)].name for index in order[:20]],
-        evidence=[_chart(training, steps, order, middle), loss_chart(training, "The training loss.", [])],
-        actions=_actions(training, decay, group),
-        measures=[
-            Measure(quantity="cosine of update and weights, steps 2 to 40", value=early, comparison="<",
-                    threshold=thresholds['cosine'], option="cosine"),
-            Measure(quantity="last norm / first, median layer", value=remains, comparison="<",
-                    threshold=thresholds['shrunk'], option="shrunk"),
-            *([] if math.isnan(level) else [
-                Measure(quantity="last loss / constant prediction's", value=level, comparison="<",
-                        threshold=thresholds["learned"], option="learned", decides="note"),
-                ratio(("fall of the loss, second fifth of the run to the last", fall), ("first loss", abs(loss.first)),
-                      ">=", _FALLS, decides="note")]),
-        ],
-    )  # fmt: skip
+    return " ".join(sentences)
 
 
-def _able(training: Training, decay: float, remains: float) -> bool:
-    """Whether the weight decay can have shrunk the weights to `remains`, or is not known to be too small for it."""
-    paths = decay_paths(training)
-    if not numpy.isfinite(paths).all() or not remains > 0:
-        return decay > 0
-    return decay > 0 and not 0 < float(paths.max(initial=0.0)) < _EXPLAINED * -math.log(remains)
-
-
-def _decaying_group(training: Training, columns: Integers) -> int:
-    """The parameter group of the judged layers whose weight decay takes most: learning rate times decay, summed."""
-    tensors, decays = training.tensors, weight_decays(training)
-    groups = sorted({tensors[int(index)].group for index in columns} & set(range(len(decays))))
-    paths = numpy.nan_to_num(training.learning_rates).sum(axis=0)
-    return max(groups, key=lambda group: (decays[group] * paths[group], decays[group])) if groups else -1
-
-
-def _chart(training: Training, steps: Integers, order: Integers, middle: Floats) -> Lines:
-    left, tensors = norms_over_first(training), training.tensors
-    worst = [plain(tensors[int(i)].name, steps, left[:, int(i)], role="flagged") for i in order[:3]]
-    return Lines(
-        title="Norm of the weights",
-        caption="The norm of each weight over its first, for the layers that shrank most and for the median layer. "
-        "Healthy weights stay or grow.",
-        x_label="step",
-        y_label="|w| / |first w|",
-        series=[*worst, plain("median layer", steps, middle)],
-        marks=[Mark(label="start", y=1.0, role="reference")],
-        log=True,
-    )
-
-
-def _actions(training: Training, decay: float, group: int) -> list[Action]:
-    if not decay:
-        return [
-            Action(text="Divide the penalty on the weights in the loss by 100, or remove it"),
-            Action(text="Or initialise the weights with a standard deviation of 1 / sqrt(inputs)",
-                   code="layer.reset_parameters()"),
-        ]  # fmt: skip
-    name = optimizer_class(training)
-    rates = numpy.nan_to_num(training.learning_rates)[:, group]
-    path = float(rates.sum()) * momentum_gain(training)
-    better = min(decay / 10, _TAKEN / path) if path > 0 else decay / 100
-    text = setting(float(f"{better:.0e}"))
-    of_group = f" of group {group}" if len(weight_decays(training)) > 1 else ""
-    actions = [
-        Action(
-            text=f"Lower the weight decay{of_group} from {setting(decay)} to {text}"
-            # In the gradient of Adam the decay is divided by the gradient's size: no product tells what it takes.
-            + (f": over the {count(len(rates))} steps of this run it then takes about a tenth of a weight, or less"
-               if name in ("SGD", "AdamW") else ""),
-            code=f"optimizer.param_groups[{group}]['weight_decay'] = {text}"
-            if of_group
-            else optimizer_line(training, lr=setting(float(rates.max())), weight_decay=text),
-        )
+def _measures(found: Shrinking, limits: Limits) -> list[Measure]:
+    loss = found.loss
+    measures = [
+        Measure(quantity="cosine of update and weights, steps 2 to 40", value=found.cosine, comparison="<",
+                threshold=limits.cosine, option="cosine"),
+        Measure(quantity="last norm / first, median layer", value=found.left, comparison="<",
+                threshold=limits.shrunk, option="shrunk"),
     ]  # fmt: skip
-    if name == "Adam":
-        actions.append(
-            Action(
-                text="With Adam take the decay out of the gradient: AdamW's default is 0.01",
-                code="torch.optim.AdamW(model.parameters(), weight_decay=0.01)",
-            )
-        )
-    actions.append(
-        Action(
-            text="Decay matrices only, and set 0 for biases, normalisation and embeddings",
-            code='[{"params": matrices}, {"params": others, "weight_decay": 0.0}]',
-        )
-    )
-    return actions
+    if not math.isnan(loss.over_constant):
+        measures += [
+            Measure(quantity="last loss / constant prediction's", value=loss.over_constant, comparison="<",
+                    threshold=limits.learned, option="learned", decides="note"),
+            ratio(("fall of the loss, second fifth of the run to the last", loss.late_fall),
+                  ("first loss", abs(loss.first)), ">=", _FALLS, decides="note"),
+        ]  # fmt: skip
+    return measures

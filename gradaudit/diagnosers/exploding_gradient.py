@@ -27,29 +27,52 @@ ordered as they were registered. A gradient that grows with the steps and not wi
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
 
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.depth import depth_dots
 from gradaudit.evidence.charts.lines import loss_chart
-from gradaudit.evidence.words.depth import along_the_depth, outcome_sentence, per_layer
+from gradaudit.evidence.words.depth import along_the_depth, no_profile, outcome_sentence, per_layer
 from gradaudit.evidence.words.wording import count, fold, number, times
-from gradaudit.findings import (
-    Action,
-    Clean,
-    Confidence,
-    Finding,
-    Measure,
-    NotApplicable,
-    Severity,
-    Skipped,
-    Span,
-    Verdict,
-)
+from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.reading.run import Run
 from gradaudit.signals.activations.inferred_saturation import BOUNDED
-from gradaudit.signals.gradients.depth_slope import FIRST_STEPS, Slope, growing_stretch, is_steep, profiled, slopes
+from gradaudit.signals.gradients.depth_slope import FIRST_STEPS, Slope, explodes, growing_stretch, slopes
 from gradaudit.signals.loss.progress import learned_nothing
 from gradaudit.training import Training
+
+
+@dataclass(frozen=True)
+class Limits:
+    """From where on a gradient explodes."""
+
+    decades: float = 3.0  # healthy models reach 1.4 (2.5 with two nets pooled), faulty ones start at 4.0
+    steady: float = 1.2  # from layer to layer, six or more in a row: healthy models have 0.4, faulty ones 1.3
+    order: float = 0.8  # a slope, not one outlier: layer_imbalance looks at those
+
+
+@dataclass(frozen=True)
+class Exploding:
+    """The gradient of the first layers is far above that of the last."""
+
+    slope: Slope
+    option: Literal["decades", "steady"]  # the limit it passes: over all layers, or over some in a row
+    threshold: float  # decades, that limit
+    late_threshold: float  # decades, what the rise over the last half is held against
+    per_layer: float  # times, by which the gradient grows from a layer to the one before it
+    persists: bool  # as steep over the last half of the run
+    learned_nothing: bool  # although it persists
+    largest: tuple[str, ...]  # tensors that lie far above the last two layers
+    activations: tuple[str, ...]  # the bounded ones that the model has as modules, in lower case
+    span: Span
+
+
+@dataclass(frozen=True)
+class Even:
+    """No rise is both steep and steady; this is the profile of the whole model."""
+
+    slope: Slope
 
 
 @diagnoser(
@@ -67,29 +90,19 @@ from gradaudit.training import Training
         "no_signal",
     ),
 )
-def exploding_gradient(
-    training: Training,
-    *,
-    decades: float = 3.0,  # healthy models reach 1.4 (2.5 with two nets pooled), faulty ones start at 4.0
-    steady: float = 1.2,  # from layer to layer, six or more in a row: healthy models have 0.4, faulty ones 1.3
-    order: float = 0.8,  # a slope, not one outlier: layer_imbalance looks at those
-) -> Iterator[Verdict]:
+def exploding_gradient(training: Training, limits: Limits) -> Iterator[Exploding | Even | NotApplicable | Skipped]:
     """Compare the gradient of the last layers with that of the first."""
     profiles = slopes(training)
-    steep = next((s for s in profiles if s.drop < 0 and is_steep(s, decades, order)), None)
+    steep = next((s for s in profiles if explodes(training, s)), None)
+    stretch = growing_stretch(training)
     if steep is not None:
-        yield _growing(training, steep, decades, order)
-    elif (stretch := growing_stretch(training)) is not None and _lasts(stretch, steady):
-        yield _growing(training, stretch, steady, order, "steady")
+        yield _exploding(training, steep, limits, "decades")
+    elif stretch is not None and _lasts(stretch, limits.steady):
+        yield _exploding(training, stretch, limits, "steady")
     elif profiles:
-        yield Clean(measured=along_the_depth(profiles[0]))
-    elif profiled(training).any():
-        yield NotApplicable(reason="the model has fewer than four weight layers whose gradients can be compared")
+        yield Even(profiles[0])
     else:
-        yield Skipped(
-            reason="no gradient statistics of the first ten steps, with the weights of the start, were recorded",
-            enable="record from the first step on",
-        )
+        yield no_profile(training)
 
 
 def _lasts(stretch: Slope, steady: float) -> bool:
@@ -97,84 +110,108 @@ def _lasts(stretch: Slope, steady: float) -> bool:
     return -stretch.drop >= steady and -stretch.late_drop >= steady / 2
 
 
-def _growing(training: Training, slope: Slope, decades: float, order: float, option: str = "decades") -> Finding:
-    tensors = training.tensors
-    persists = -slope.late_drop >= decades
-    nothing = persists and option == "decades" and learned_nothing(training)
-    apart = slope.early > slope.early[-2:].mean() + (decades if option == "decades" else decades / 2)
-    largest = [tensors[int(c)].name for c in slope.columns[apart]]
+def _exploding(training: Training, slope: Slope, limits: Limits, option: Literal["decades", "steady"]) -> Exploding:
+    steady = option == "steady"
+    threshold = limits.steady if steady else limits.decades
+    persists = -slope.late_drop >= threshold
+    apart = slope.early > slope.early[-2:].mean() + (threshold / 2 if steady else threshold)
     steps = training.recorded_global_steps
-    branch = f" in {slope.branch}" if slope.branch else ""
-    each = 10 ** (-slope.drop / max(1, len(slope.columns) - 2))
-    seen = [
-        f"Over the first ten steps the gradient norm is {number(10 ** float(slope.early[-2:].mean()))} in the last two "
-        f"and {number(10 ** float(slope.early[:2].mean()))} in the first two of {count(len(slope.columns))} weight "
-        f"layers{branch}: on its way back {per_layer(slope)}."
-    ]
-    if math.isfinite(slope.late_drop):
-        seen.append(
-            f"In the last half of the run it still grows {fold(slope.late_drop)} times."
-            if persists
-            else f"In the last half of the run it grows only {fold(slope.late_drop)} times."
-            if slope.late_drop < 0
-            else "In the last half of the run it no longer grows on its way back."
-        )
-    if nothing:
-        seen.append(outcome_sentence(training))
-    last = int(steps[-1]) if persists else int(steps[min(FIRST_STEPS, len(steps) - 1)])
+    return Exploding(
+        slope=slope,
+        option=option,
+        threshold=threshold,
+        late_threshold=threshold / 2 if steady else threshold,
+        per_layer=10 ** (-slope.drop / max(1, len(slope.columns) - 2)),
+        persists=persists,
+        learned_nothing=persists and not steady and learned_nothing(training),
+        largest=tuple(training.tensors[int(column)].name for column in slope.columns[apart]),
+        activations=_bounded_activations(training.run),
+        span=Span(first=int(steps[0]), last=int(steps[-1 if persists else min(FIRST_STEPS, len(steps) - 1)])),
+    )
+
+
+def _bounded_activations(run: Run) -> tuple[str, ...]:
+    return tuple(sorted({module.module_class.lower() for module in run.meta.modules} & set(BOUNDED)))
+
+
+@exploding_gradient.tell
+def _even(found: Even) -> Clean:
+    return Clean(measured=along_the_depth(found.slope))
+
+
+@exploding_gradient.tell
+def _finding(found: Exploding, training: Training, limits: Limits) -> Finding:
+    slope = found.slope
     return Finding(
-        severity=Severity.CRITICAL if nothing else Severity.WARNING,
-        confidence=Confidence.HIGH if option == "decades" else Confidence.MEDIUM,
+        severity=Severity.CRITICAL if found.learned_nothing else Severity.WARNING,
+        confidence=Confidence.HIGH if found.option == "decades" else Confidence.MEDIUM,
         title="Exploding gradient",
         headline=f"The gradient grows {times(10**-slope.drop)} times on its way back through "
-        f"{count(len(slope.columns))} layers{branch}",
-        explanation=" ".join(seen),
-        span=Span(first=int(steps[0]), last=last),
-        tensors=largest[:20],
+        f"{count(len(slope.columns))} layers{_branch(slope)}",
+        explanation=_explanation(found, training),
+        span=found.span,
+        tensors=list(found.largest[:20]),
         evidence=[
-            depth_dots(training, slope, set(largest)),
+            depth_dots(training, slope, set(found.largest)),
             loss_chart(training, "The training loss of the run.", []),
         ],
-        actions=[
-            Action(
-                text=f"Divide the initial weights of these layers by {number(each, 2)}, or initialise them for their "
-                f"activation{_for(training.run)}",
-                code=_initialisation(training.run),
-            ),
-            Action(text="Normalise between the layers", code="nn.LayerNorm(width)"),
-            Action(
-                text="Until then clip the gradient norm",
-                code="torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)",
-            ),
-        ],
+        actions=_actions(found),
         measures=[
             Measure(quantity="rise from the last to the first layers", value=-slope.drop, comparison=">=",
-                    threshold=decades, unit="decades", option=option),
+                    threshold=found.threshold, unit="decades", option=found.option),
             Measure(quantity="rank correlation of depth and gradient", value=-slope.order, comparison=">=",
-                    threshold=order, option="order"),
+                    threshold=limits.order, option="order"),
             Measure(quantity="rise over the last half", value=-slope.late_drop, comparison=">=",
-                    threshold=decades / 2 if option == "steady" else decades, unit="decades", option=option,
-                    decides="finding" if option == "steady" else "critical"),
+                    threshold=found.late_threshold, unit="decades", option=found.option,
+                    decides="finding" if found.option == "steady" else "critical"),
         ],
     )  # fmt: skip
 
 
-def _activations(run: Run) -> set[str]:
-    """Which of the bounded activations the model has as modules, in lower case."""
-    return {module.module_class.lower() for module in run.meta.modules} & set(BOUNDED)
+def _branch(slope: Slope) -> str:
+    return f" in {slope.branch}" if slope.branch else ""
 
 
-def _for(run: Run) -> str:
-    found = sorted(_activations(run))
-    return f", {' and '.join(found)}" if found else ""
+def _explanation(found: Exploding, training: Training) -> str:
+    slope = found.slope
+    sentences = [
+        f"Over the first ten steps the gradient norm is {number(slope.last_two)} in the last two and "
+        f"{number(slope.first_two)} in the first two of {count(len(slope.columns))} weight layers{_branch(slope)}: on "
+        f"its way back {per_layer(slope)}."
+    ]
+    if math.isfinite(slope.late_drop) and found.persists:
+        sentences.append(f"In the last half of the run it still grows {fold(slope.late_drop)} times.")
+    elif math.isfinite(slope.late_drop) and slope.late_drop < 0:
+        sentences.append(f"In the last half of the run it grows only {fold(slope.late_drop)} times.")
+    elif math.isfinite(slope.late_drop):
+        sentences.append("In the last half of the run it no longer grows on its way back.")
+    if found.learned_nothing:
+        sentences.append(outcome_sentence(training))
+    return " ".join(sentences)
 
 
-def _initialisation(run: Run) -> str:
+def _actions(found: Exploding) -> list[Action]:
+    activations = f", {' and '.join(found.activations)}" if found.activations else ""
+    return [
+        Action(
+            text=f"Divide the initial weights of these layers by {number(found.per_layer, 2)}, or initialise them for "
+            f"their activation{activations}",
+            code=_initialisation(found.activations),
+        ),
+        Action(text="Normalise between the layers", code="nn.LayerNorm(width)"),
+        Action(
+            text="Until then clip the gradient norm",
+            code="torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)",
+        ),
+    ]
+
+
+def _initialisation(activations: tuple[str, ...]) -> str:
     """Glorot's for tanh and sigmoid; He's for what else there is."""
-    match sorted(_activations(run)):
-        case []:
+    match activations:
+        case ():
             return "nn.init.kaiming_normal_(layer.weight)  # tanh: nn.init.xavier_normal_"
-        case ["sigmoid"]:
+        case ("sigmoid",):
             return "nn.init.xavier_normal_(layer.weight)"
         case _:
             return 'nn.init.xavier_normal_(layer.weight, gain=nn.init.calculate_gain("tanh"))'

@@ -30,6 +30,8 @@ does not apply. Zeros are not counted: masks, ReLUs and unused rows produce them
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy
 
@@ -37,28 +39,72 @@ from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.half_precision import gradient_sizes
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.words.wording import count, names, percent, plural, setting
-from gradaudit.findings import (
-    Action,
-    Clean,
-    Confidence,
-    Finding,
-    Measure,
-    NotApplicable,
-    Severity,
-    Skipped,
-    Span,
-    Verdict,
-)
+from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.signals.gradients.half_precision import (
-    LOWEST,
     NORMAL,
     SMALLEST,
     THREE_BITS,
     Gradients,
+    HalfPrecision,
     first_gradients,
     gradients,
+    half_precision,
+    scale_is_known,
 )
 from gradaudit.training import Training
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How many of the gradient elements float16 may lose, or keep with few bits."""
+
+    coarse: float = 0.5  # of the elements; not measured: more than half of the gradient keeps fewer bits
+    crushed: float = 0.5  # of the elements; trainings that lost their gradient had 0.94 and more, others 0.00
+    lost: float = 0.05  # of the elements; not measured. Loss scaling was made for detectors that lost such shares
+
+
+@dataclass(frozen=True)
+class Underflow:
+    """Many gradient elements are too small for float16, or keep few of its bits."""
+
+    seen: Gradients
+    half: HalfPrecision
+    small: float  # of the nonzero elements, below 2**-14; a fraction
+    few_bits: float  # below 2**-21; a fraction
+    lost: float  # below 2**-24; a fraction
+    zeros: float  # of all elements, exactly zero; a fraction
+    passed: Literal["crushed", "coarse", "lost"]  # the worst of the limits
+    tensors: tuple[str, ...]  # those with more than `coarse` of their elements below 2**-14, most of them first
+    doublings: int  # of the scale, until 99 % of the elements keep all bits
+    span: Span
+
+    @property
+    def grave(self) -> bool:
+        """Most of the gradient is crushed, and it surely is float16's."""
+        return self.half.proven and self.passed == "crushed"
+
+
+@dataclass(frozen=True)
+class Representable:
+    """Float16 keeps the gradient."""
+
+    seen: Gradients
+    small: float  # of the nonzero elements, below 2**-14; a fraction
+    lost: float  # below 2**-24; a fraction
+
+
+@dataclass(frozen=True)
+class NotHalf:
+    """Nothing shows that the gradients are computed in float16."""
+
+    lost: float | None  # of the nonzero elements, below 2**-24; a fraction, None where no histogram tells
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Every histogram of a gradient is damaged."""
+
+    torn: int  # histograms
 
 
 @diagnoser(
@@ -68,51 +114,141 @@ from gradaudit.training import Training
     explains=("layer_imbalance", "learning_rate_too_low", "no_learning"),
 )
 def fp16_underflow(
-    training: Training,
-    *,
-    coarse: float = 0.5,  # of the elements; not measured: more than half of the gradient keeps fewer bits
-    crushed: float = 0.5,  # of the elements; trainings that lost their gradient had 0.94 and more, others 0.00
-    lost: float = 0.05,  # of the elements; not measured. Loss scaling was made for detectors that lost such shares
-) -> Iterator[Verdict]:
+    training: Training, limits: Limits
+) -> Iterator[Underflow | Representable | NotHalf | Unreadable | Skipped]:
     """Count the gradient elements that float16 cannot represent, or only with few bits."""
     seen = gradients(training)
-    why, proven = _in_half(training, seen)
-    if seen is not None and seen.torn and not seen.counts.any():
-        yield Skipped(
-            reason=f"the {plural(seen.torn, 'histogram')} of the gradients cannot be read: each has more bins on "
-            "one side of zero than on the other",
-            enable="record the run again",
-        )
-        return
-    if not why:
-        yield NotApplicable(reason=_elsewhere(seen))
-        return
-    if seen is None or not seen.counts.any():
+    some = seen is not None and bool(seen.counts.any())
+    half = half_precision(training)
+    if seen is not None and seen.torn and not some:
+        yield Unreadable(seen.torn)
+    elif half is None:
+        yield NotHalf(seen.share_below(SMALLEST) if seen is not None and some else None)
+    elif seen is None or not some:
         yield Skipped(
             reason="no histogram of a gradient was recorded",
             enable="record the run again with this version, for more than one step",
         )
-        return
-    if not proven and not numpy.isfinite(training.steps["amp_scale"].to_numpy(dtype=float)).any():
+    elif not half.proven and not scale_is_known(training):
         yield Skipped(
             reason="a GradScaler skipped steps, and by what it scaled the loss was not recorded",
             enable="record the run again with this version",
         )
-        return
-    small, gone = _share(seen, NORMAL), _share(seen, SMALLEST)
-    if small > coarse or gone > lost:
-        yield _finding(training, seen, why, proven, small, gone, coarse, crushed, lost)
     else:
-        yield Clean(
-            measured=f"{percent(small)} of the gradient elements are below 2**-14, and {percent(gone)} "
-            f"below 2**-24, at a scale of {_in_words(seen.scale)}" + (f"; all this {_torn(seen)}" if seen.torn else "")
-        )
+        small, lost = seen.share_below(NORMAL), seen.share_below(SMALLEST)
+        if small > limits.coarse or lost > limits.lost:
+            yield _underflow(training, seen, half, limits)
+        else:
+            yield Representable(seen, small, lost)
 
 
-def _share(seen: Gradients, limit: int) -> float:
-    """Of all elements other than zero."""
-    pooled = seen.counts.sum(axis=0)
-    return float(pooled[: limit - LOWEST].sum() / pooled.sum())
+def _underflow(training: Training, seen: Gradients, half: HalfPrecision, limits: Limits) -> Underflow:
+    small, few = seen.share_below(NORMAL), seen.share_below(THREE_BITS)
+    below = seen.below(NORMAL)
+    order = numpy.argsort(-numpy.nan_to_num(below))
+    zeros = int(seen.zeros.sum())
+    start = first_gradients(training)
+    always = start is not None and start.counts.any() and start.share_below(NORMAL) > limits.coarse
+    first = start.steps[0] if start is not None and always else seen.steps[0]
+    return Underflow(
+        seen=seen,
+        half=half,
+        small=small,
+        few_bits=few,
+        lost=seen.share_below(SMALLEST),
+        zeros=zeros / (zeros + int(seen.counts.sum())),
+        passed="crushed" if few > limits.crushed else "coarse" if small > limits.coarse else "lost",
+        tensors=tuple(seen.names[int(index)] for index in order if below[int(index)] > limits.coarse),
+        doublings=seen.doublings,
+        span=Span(first=int(first), last=int(seen.steps[-1])),
+    )
+
+
+@fp16_underflow.tell
+def _unreadable(found: Unreadable) -> Skipped:
+    return Skipped(
+        reason=f"the {plural(found.torn, 'histogram')} of the gradients cannot be read: each has more bins on "
+        "one side of zero than on the other",
+        enable="record the run again",
+    )
+
+
+@fp16_underflow.tell
+def _not_half(found: NotHalf) -> NotApplicable:
+    """Why the run is not looked at, and what float16 would do to it."""
+    reason = "nothing shows that the gradients are computed in float16"
+    if found.lost is None:
+        return NotApplicable(reason=reason)
+    part = f"{percent(found.lost)} of their elements" if found.lost else "none of their elements"
+    return NotApplicable(reason=f"{reason}; if they were, {part} would become zero without a GradScaler")
+
+
+@fp16_underflow.tell
+def _clean(found: Representable) -> Clean:
+    return Clean(
+        measured=f"{percent(found.small)} of the gradient elements are below 2**-14, and {percent(found.lost)} "
+        f"below 2**-24, at a scale of {_in_words(found.seen.scale)}"
+        + (f"; all this {_torn(found.seen)}" if found.seen.torn else "")
+    )
+
+
+@fp16_underflow.tell
+def _finding(found: Underflow, training: Training, limits: Limits) -> Finding:
+    proven = found.half.proven
+    return Finding(
+        severity=Severity.WARNING if found.grave else Severity.NOTE,
+        confidence=Confidence.HIGH if found.grave else Confidence.MEDIUM if proven else Confidence.LOW,
+        title="Gradients lose precision in float16" if found.passed == "coarse" else "Gradient underflow in float16",
+        headline=_headline(found),
+        explanation=_explanation(found),
+        span=found.span,
+        tensors=list(found.tensors[:20]),
+        evidence=[gradient_sizes(found.seen, limits.coarse), loss_chart(training, "The training loss.", [])],
+        actions=_actions(found),
+        measures=[
+            Measure(quantity="elements below 2**-14", value=found.small, comparison=">", threshold=limits.coarse,
+                    unit="fraction", option="coarse", any_of="lost"),
+            Measure(quantity="elements below 2**-21", value=found.few_bits, comparison=">", threshold=limits.crushed,
+                    unit="fraction", option="crushed", decides="warning"),
+            Measure(quantity="elements below 2**-24", value=found.lost, comparison=">", threshold=limits.lost,
+                    unit="fraction", option="lost", any_of="lost"),
+        ],
+    )  # fmt: skip
+
+
+def _headline(found: Underflow) -> str:
+    would, s = ("", "s") if found.half.proven else ("would ", "")
+    if found.passed == "crushed":
+        return f"Float16 {would}keep{s} 3 bits or fewer of {percent(found.few_bits)} of the gradient elements"
+    if found.passed == "coarse":
+        return f"Float16 {would}keep{s} fewer than 11 bits of {percent(found.small)} of the gradient elements"
+    return f"Float16 {would}round{s} {percent(found.lost)} of the gradient elements to zero: they are below 2**-24"
+
+
+def _explanation(found: Underflow) -> str:
+    seen = found.seen
+    scaled = f" after scaling by {_in_words(seen.scale)}" if seen.scale != 1 else ""
+    sentences = [
+        f"At {plural(len(seen.steps), 'step')} from {count(seen.steps[0])} to {count(seen.steps[-1])}, "
+        f"{percent(found.small)} of the nonzero gradient elements are below 2**-14 = 6.1e-5{scaled}, where float16 "
+        f"keeps fewer than its 11 bits. Of all elements, {percent(found.zeros)} are exactly zero.",
+        _why_half(found.half),
+    ]
+    if found.tensors:
+        sentences.append(f"Most of them are in {names(list(found.tensors), 3)}.")
+    if seen.torn:
+        sentences.append(f"All this {_torn(seen)}.")
+    return " ".join(sentences)
+
+
+def _why_half(half: HalfPrecision) -> str:
+    if half.sign == "parameters":
+        are = "is" if len(half.parameters) == 1 else "are"
+        return f"{plural(len(half.parameters), 'parameter')}, {names(list(half.parameters), 2)}, {are} float16."
+    if half.sign == "GradScaler":
+        return "A GradScaler scales the loss, as for float16; if autocast runs in bfloat16, no bits are lost."
+    why = "The smallest elements are whole multiples of 2**-24, which only float16 produces"
+    return f"{why}." if half.scaler else f"{why}, and no GradScaler was seen."
 
 
 def _torn(seen: Gradients) -> str:
@@ -125,111 +261,15 @@ def _in_words(scale: float) -> str:
     return f"{scale:.0f}" if scale >= 1 else setting(scale)
 
 
-def _in_half(training: Training, seen: Gradients | None) -> tuple[str, bool]:
-    """How one knows that gradients are computed in float16, empty where nothing says so, and whether that is sure."""
-    half = [t.name for t in training.tensors if t.optimizer == training.id and t.dtype == "float16"]
-    if half:
-        return f"{plural(len(half), 'parameter')}, {names(half, 2)}, {'is' if len(half) == 1 else 'are'} float16.", True
-    frame = training.steps
-    scaler = numpy.isfinite(frame["amp_scale"].to_numpy(dtype=float)).any() or _skips(training)
-    if seen is not None and seen.rounded:
-        why = "The smallest elements are whole multiples of 2**-24, which only float16 produces"
-        return f"{why}." if scaler else f"{why}, and no GradScaler was seen.", True
-    # A GradScaler left on under bfloat16 scales what needs no scale.
-    why = "A GradScaler scales the loss, as for float16; if autocast runs in bfloat16, no bits are lost."
-    return (why, False) if scaler else ("", False)
-
-
-def _skips(training: Training) -> bool:
-    """Whether a GradScaler skipped a step, whatever its scale."""
-    return bool(training.steps["skipped"].fillna(False).to_numpy(dtype=bool).any())
-
-
-def _elsewhere(seen: Gradients | None) -> str:
-    """Why the run is not looked at, and what float16 would do to it."""
-    reason = "nothing shows that the gradients are computed in float16"
-    if seen is None or not seen.counts.any():
-        return reason
-    gone = _share(seen, SMALLEST)
-    part = f"{percent(gone)} of their elements" if gone else "none of their elements"
-    return f"{reason}; if they were, {part} would become zero without a GradScaler"
-
-
-def _finding(
-    training: Training, seen: Gradients, why: str, proven: bool, small: float, gone: float, coarse: float,
-    crushed: float, lost: float,
-) -> Finding:  # fmt: skip
-    below = seen.below(NORMAL)
-    order = numpy.argsort(-numpy.nan_to_num(below))
-    worst = [seen.names[int(index)] for index in order if below[int(index)] > coarse]
-    scaled = seen.scale != 1
-    cut = int(seen.zeros.sum())
-    few = _share(seen, THREE_BITS)
-    grave = proven and few > crushed
-    title, headline = _named(few, small, gone, coarse, crushed, proven)
-    start = first_gradients(training)
-    always = start is not None and start.counts.any() and _share(start, NORMAL) > coarse
-    first = start.steps[0] if start is not None and always else seen.steps[0]
-    return Finding(
-        severity=Severity.WARNING if grave else Severity.NOTE,
-        confidence=Confidence.HIGH if grave else Confidence.MEDIUM if proven else Confidence.LOW,
-        title=title,
-        headline=headline,
-        explanation=f"At {plural(len(seen.steps), 'step')} from {count(seen.steps[0])} to {count(seen.steps[-1])}, "
-        f"{percent(small)} of the nonzero gradient elements are below 2**-14 = 6.1e-5"
-        + (f" after scaling by {_in_words(seen.scale)}" if scaled else "")
-        + ", where float16 keeps fewer than its 11 bits. "
-        f"Of all elements, {percent(cut / (cut + int(seen.counts.sum())))} are exactly zero. "
-        + why
-        + (f" Most of them are in {names(worst, 3)}." if worst else "")
-        + (f" All this {_torn(seen)}." if seen.torn else ""),
-        span=Span(first=int(first), last=int(seen.steps[-1])),
-        tensors=worst[:20],
-        evidence=[gradient_sizes(seen, coarse), loss_chart(training, "The training loss.", [])],
-        actions=_actions(seen, scaled),
-        measures=[
-            Measure(quantity="elements below 2**-14", value=small, comparison=">", threshold=coarse, unit="fraction",
-                    option="coarse", any_of="lost"),
-            Measure(quantity="elements below 2**-21", value=few, comparison=">", threshold=crushed, unit="fraction",
-                    option="crushed", decides="warning"),
-            Measure(quantity="elements below 2**-24", value=gone, comparison=">", threshold=lost, unit="fraction",
-                    option="lost", any_of="lost"),
-        ],
-    )  # fmt: skip
-
-
-def _named(few: float, small: float, gone: float, coarse: float, crushed: float, proven: bool) -> tuple[str, str]:
-    """Title and headline, by the worst of the three limits that is passed."""
-    would = "" if proven else "would "
-    s = "s" if proven else ""
-    if few > crushed:
-        return (
-            "Gradient underflow in float16",
-            f"Float16 {would}keep{s} 3 bits or fewer of {percent(few)} of the gradient elements",
-        )
-    if small > coarse:
-        return (
-            "Gradients lose precision in float16",
-            f"Float16 {would}keep{s} fewer than 11 bits of {percent(small)} of the gradient elements",
-        )
-    return (
-        "Gradient underflow in float16",
-        f"Float16 {would}round{s} {percent(gone)} of the gradient elements to zero: they are below 2**-24",
-    )
-
-
-def _actions(seen: Gradients, scaled: bool) -> list[Action]:
-    cumulative = numpy.cumsum(seen.counts.sum(axis=0))
-    hundredth = int(numpy.searchsorted(cumulative, 0.01 * cumulative[-1])) + LOWEST  # bin below which 1 % lies
-    power = max(1, -(-(NORMAL - hundredth) // 4))
-    if scaled:
+def _actions(found: Underflow) -> list[Action]:
+    if found.seen.scale != 1:
         first = Action(
-            text=f"Let the scale grow by 2**{power}, from {_in_words(seen.scale)}, so that 99 % of the elements keep "
-            "all bits: look for the tensor whose overflow keeps it down"
+            text=f"Let the scale grow by 2**{found.doublings}, from {_in_words(found.seen.scale)}, so that 99 % of the "
+            "elements keep all bits: look for the tensor whose overflow keeps it down"
         )
     else:
         first = Action(
-            text=f"Scale the loss by 2**{power} or more, so that 99 % of the elements keep all bits",
+            text=f"Scale the loss by 2**{found.doublings} or more, so that 99 % of the elements keep all bits",
             code="scaler = torch.amp.GradScaler()\nscaler.scale(loss).backward()\nscaler.step(optimizer)\n"
             "scaler.update()",
         )

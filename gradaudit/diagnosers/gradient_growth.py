@@ -6,9 +6,9 @@ The norm of the whole gradient before clipping, over the optimizer's own paramet
 run at `growth` times that of the second fifth or more, a rank correlation with the step of at least `trend` over the
 last three quarters, and a loss that falls by less than `gain` of its first value between the two: then it is a warning.
 Where the loss says nothing about progress (adversarial, contrastive, policy gradients, targets that move, one term of
-several, unknown ones), a growth of `unjudged` times from the first fifth to the last is a note, or a warning when an
-unknown objective that is never negative, of the only optimizer, ends above `worse` times its start, too, and no tenth
-of the run was below 0.9 of it.
+several, unknown ones), a growth of `not_interpretable` times from the first fifth to the last is a note. It is a
+warning when an unknown objective that is never negative, of the only optimizer, ends above `worse` times its start,
+too, and no tenth of the run was below 0.9 of it.
 
 ## Why it matters
 
@@ -29,6 +29,7 @@ loss diverged before the second fifth, growing gradients are its consequence, an
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy
 
@@ -36,33 +37,70 @@ from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, norm_chart
 from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.schedules import hold
+from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.wording import count, factor, literal, names, number, setting, times
-from gradaudit.findings import (
-    Action,
-    Clean,
-    Confidence,
-    Finding,
-    Mark,
-    Measure,
-    Severity,
-    Skipped,
-    Span,
-    Verdict,
-    ratio,
-)
+from gradaudit.findings import Action, Clean, Confidence, Finding, Mark, Measure, Severity, Skipped, Span, ratio
 from gradaudit.reading.run import Run
-from gradaudit.signals.loss.progress import SMOOTH, TENTHS
-from gradaudit.signals.loss.progress import divergence as diverges
-from gradaudit.signals.loss.training_loss import training_loss
-from gradaudit.signals.order_statistics import Floats, median, quantile, rank_correlation
-from gradaudit.signals.updates.increasing_schedule import increasing_schedule
+from gradaudit.signals.gradients.norm_growth import NormGrowth, fastest_growing, norm_growth, usable_norms
+from gradaudit.signals.loss.progress import SMOOTH, TENTHS, divergence
+from gradaudit.signals.loss.training_loss import TrainingLoss
+from gradaudit.signals.order_statistics import Floats, median, quantile
+from gradaudit.signals.updates.increasing_schedule import IncreasingSchedule, increasing_schedule
 from gradaudit.signals.updates.learning_rates import peak_rates
 from gradaudit.signals.updates.weight_growth import weight_decays
 from gradaudit.training import Training
 
-_FELL = (
-    0.9  # of its first steps: an objective that was lower has learned, and TD losses of healthy agents rise after it
-)
+_FELL = 0.9  # of its first steps: an objective that was lower has learned, and TD losses of healthy agents rise after
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much the gradient may grow, and how little the loss improve."""
+
+    growth: float = 2.5  # norms grow 2 to 6 times in healthy runs, but then the loss falls
+    trend: float = 0.5  # Spearman's: a steady growth and not one burst
+    gain: float = 0.01  # of the first loss; less is within the noise of a fifth of a run
+    not_interpretable: float = 10.0  # a critic's gradient grew 9 times in healthy adversarial runs
+    worse: float = 2.0  # times the start, as in `divergence`; healthy unknown losses end below theirs
+
+
+@dataclass(frozen=True)
+class DivergedBefore:
+    """The loss diverges before a slow growth of the gradient could be seen."""
+
+    step: int
+
+
+@dataclass(frozen=True)
+class NoGrowth:
+    """The gradient grows too little, or in a burst, or while the loss improves."""
+
+    growth: NormGrowth
+    loss_falls: bool
+
+
+@dataclass(frozen=True)
+class RisingObjective:
+    """An objective of unknown kind that ends far above its start, and never was below it."""
+
+    start: float  # median of the first fifth
+    end: float  # median of the last fifth
+    lowest: float  # the lowest tenth, over the first steps
+
+
+@dataclass(frozen=True, eq=False)
+class Growing:
+    """The gradient keeps growing, and the loss does not improve, or does not tell whether it does."""
+
+    growth: NormGrowth
+    threshold: float  # times, what the growth is held against
+    objective: RisingObjective | None
+    schedule: IncreasingSchedule | None  # the learning rate that rises with it
+    rates: Floats  # [parameter groups] the greatest learning rate
+    usual_most: float  # 90th percentile of the norm
+    weight_decay: float  # the greatest of all groups; 0 where no layer is normalised
+    layers: tuple[str, ...]  # weights whose gradient grows most
+    span: Span
 
 
 @diagnoser(
@@ -72,118 +110,58 @@ _FELL = (
     minimum_steps=100,
     explains=("divergence", "non_finite", "loss_spike", "unstable_loss"),
 )
-def gradient_growth(
-    training: Training,
-    *,
-    growth: float = 2.5,  # norms grow 2 to 6 times in healthy runs, but then the loss falls
-    trend: float = 0.5,  # Spearman's: a steady growth and not one burst
-    gain: float = 0.01,  # of the first loss; less is within the noise of a fifth of a run
-    not_interpretable: float = 10.0,  # a critic's gradient grew 9 times in healthy adversarial runs
-    worse: float = 2.0,  # times the start, as in `divergence`; healthy unknown losses end below theirs
-) -> Iterator[Verdict]:
+def gradient_growth(training: Training, limits: Limits) -> Iterator[Growing | NoGrowth | DivergedBefore | Skipped]:
     """Compare the gradient norm and the loss of the last fifth with those of the second."""
-    frame = training.steps
-    norms = frame["gradient_norm"].to_numpy(dtype=float)
-    usable = numpy.isfinite(norms) & (norms > 0) & ~frame["skipped"].fillna(False).to_numpy(dtype=bool)
-    norms = numpy.where(usable, norms, numpy.nan)
-    loss = training_loss(training)
-    fifth = len(norms) // 5
-    first, second, last = (median(norms[a : a + fifth]) for a in (0, fifth, len(norms) - fifth))
-    base = first if loss.shapeless else second
-    steps = frame["global_step"].to_numpy()
-    diverged = diverges(training)
-    if diverged is not None and diverged < steps[fifth]:
-        yield Clean(measured=f"the loss diverges at step {count(diverged)}, before a slow growth could be seen")
+    steps = training.steps["global_step"].to_numpy()
+    diverged = divergence(training)
+    if diverged is not None and diverged < steps[len(steps) // 5]:
+        yield DivergedBefore(diverged)
         return
-    if not (base > 0 and last > 0):
+    growth = norm_growth(training)
+    if not growth.known:
         yield Skipped(
             reason="for a fifth of the run the norm of the gradient was not recorded",
             enable="record more often: --every 1",
         )
         return
-    grown, correlation = last / base, rank_correlation(norms[len(norms) // 4 :])
-    before = median(loss.values[fifth : 2 * fifth])
-    after = median(loss.values[len(norms) - fifth :])
-    better = before - after >= gain * abs(loss.first)
-    limit = not_interpretable if loss.shapeless else growth
-    if (
-        grown < limit
-        or not correlation >= trend
-        or (not loss.shapeless and not before - after < gain * abs(loss.first))
-    ):
-        yield Clean(
-            measured=f"in the last fifth of the run the gradient norm is {factor(grown)} times that of the "
-            f"{'first' if loss.shapeless else 'second'} fifth"
-            + (f", and the loss falls from {number(before)} to {number(after)}" if better else "")
-        )
-        return
-    start, end = median(loss.objective[:fifth]), median(loss.objective[len(norms) - fifth :])
-    alone = len(training.run.trainings) == 1 and bool((loss.objective >= 0).all())
-    lowest = _lowest(loss.objective)
-    # Of a loss that is known it is known, too, that it may rise: its targets move, or other terms are in it.
-    rises = loss.kind == "unknown" and alone and end > worse * start and lowest >= _FELL
-    rates = peak_rates(training)
-    high = float(quantile(norms.reshape(-1, 1), 0.9)[0])
-    rise = increasing_schedule(training)
-    decay = float(weight_decays(training).max(initial=0.0))
-    layers = _fastest(training, grown)
-    yield Finding(
-        severity=Severity.NOTE if loss.shapeless and not rises else Severity.WARNING,
-        confidence=Confidence.MEDIUM,
-        title="Rising loss and gradient norm" if rises else "Growing gradient norm",
-        headline=f"The gradient norm grows {times(grown)} times, from {number(base)} to {number(last)}"
-        + (", and the objective rises with it" if rises else "")
-        + ("" if loss.shapeless else ", and the loss does not improve"),
-        explanation=f"The median norm is {number(base)} in the {'first' if loss.shapeless else 'second'} fifth of "
-        "the run "
-        f"and {number(last)} in the last. "
-        + (
-            f"The loss does not tell whether the model improves: {loss.shapeless}."
-            + (f" The objective goes from {number(start)} to {number(end)}." if rises else "")
-            if loss.shapeless
-            else f"The loss goes from {number(before)} to {number(after)} meanwhile."
-        )
-        + (f" It grows most in {names(layers)}." if layers else ""),
-        span=Span(first=int(steps[0 if loss.shapeless else fifth]), last=int(steps[-1])),
-        tensors=layers,
-        evidence=[
-            norm_chart(
-                training,
-                "The norm of the whole gradient before clipping. In a training that converges it falls or stays.",
-                [Mark(label="before", y=base, role="reference")],
-            ),
-            loss_chart(training, "The training loss over the same steps.", []),
-        ],
-        actions=[
-            hold(training, rise) if rise is not None else
-            Action(text=f"Divide the learning rate ({rate_in_words(rates)}) by 3, or let it decay"),
-            Action(text=f"Clip at {number(high, 2)}, the 90th percentile of the norm",
-                   code=f"torch.nn.utils.clip_grad_norm_(model.parameters(), {literal(high)})"),
-            *([Action(text=f"Lower the weight decay of {setting(decay)}: normalised weights that shrink make their "
-                   "gradient grow")] if decay > 0 and _normalised(training.run) else []),
-        ],
-        measures=[
-            Measure(quantity="gradient norm, last fifth / base", value=grown, comparison=">=", threshold=limit,
-                    option="unjudged" if loss.shapeless else "growth"),
-            Measure(quantity="rank correlation of norm and step", value=correlation, comparison=">=",
-                    threshold=trend, option="trend"),
-            *([] if loss.shapeless else [
-                ratio(("fall of the loss", before - after), ("first loss", abs(loss.first)), "<", gain,
-                      option="gain")]),
-            *([] if not rises else [
-                ratio(("objective, last fifth", end), ("first fifth", start), ">", worse, option="worse",
-                      decides="warning"),
-                Measure(quantity="objective, lowest tenth / first steps", value=lowest, comparison=">=",
-                        threshold=_FELL, decides="warning")]),
-        ],
-    )  # fmt: skip
+    loss = growth.loss
+    threshold = limits.not_interpretable if loss.shapeless else limits.growth
+    least = limits.gain * abs(loss.first)
+    stays = bool(loss.shapeless) or growth.fall < least
+    if growth.times >= threshold and growth.trend >= limits.trend and stays:
+        yield _growing(training, growth, threshold, limits)
+    else:
+        yield NoGrowth(growth, loss_falls=growth.fall >= least)
 
 
-def _lowest(objective: Floats) -> float:
-    """The lowest tenth of the objective over its first steps, by their medians; infinite where those are 0."""
-    first = median(objective[:SMOOTH])
-    lowest = min(median(tenth) for tenth in numpy.array_split(objective, TENTHS))
-    return lowest / first if first > 0 else numpy.inf
+def _growing(training: Training, growth: NormGrowth, threshold: float, limits: Limits) -> Growing:
+    steps = training.steps["global_step"].to_numpy()
+    return Growing(
+        growth=growth,
+        threshold=threshold,
+        objective=_rising(training, growth.loss, limits.worse),
+        schedule=increasing_schedule(training),
+        rates=peak_rates(training),
+        usual_most=float(quantile(usable_norms(training).reshape(-1, 1), 0.9)[0]),
+        weight_decay=float(weight_decays(training).max(initial=0.0)) if _normalised(training.run) else 0.0,
+        layers=fastest_growing(training, least=max(1, growth.times / 2)),
+        span=Span(first=int(steps[0 if growth.loss.shapeless else len(steps) // 5]), last=int(steps[-1])),
+    )
+
+
+def _rising(training: Training, loss: TrainingLoss, worse: float) -> RisingObjective | None:
+    """The objective, where nothing but its height is known of it, it is the run's only one, and it gets worse.
+
+    Of a loss that is known it is known, too, that it may rise: its targets move, or other terms are in it.
+    """
+    if loss.kind != "unknown" or len(training.run.trainings) != 1 or not (loss.objective >= 0).all():
+        return None
+    fifth = len(loss.objective) // 5
+    start, end = median(loss.objective[:fifth]), median(loss.objective[len(loss.objective) - fifth :])
+    first = median(loss.objective[:SMOOTH])
+    lowest = min(median(tenth) for tenth in numpy.array_split(loss.objective, TENTHS))
+    lowest = lowest / first if first > 0 else numpy.inf
+    return RisingObjective(start, end, lowest) if end > worse * start and lowest >= _FELL else None
 
 
 def _normalised(run: Run) -> bool:
@@ -191,19 +169,108 @@ def _normalised(run: Run) -> bool:
     return any(module.batch_norm or "Norm" in module.module_class for module in run.meta.modules)
 
 
-def _fastest(training: Training, grown: float) -> list[str]:
-    """The weights, at most three, whose gradient grew most from the second fifth to the last, and not much less."""
-    matrix = training.matrix("gradient_norm")
-    fifth = len(training.recorded_global_steps) // 5
-    if not fifth:
-        return []
-    early, late = quantile(matrix[fifth : 2 * fifth], 0.5), quantile(matrix[-fifth:], 0.5)
-    with numpy.errstate(divide="ignore", invalid="ignore"):
-        times = numpy.where(early > 0, late / early, numpy.nan)
-    tensors = training.tensors
-    order = [
-        i
-        for i in numpy.argsort(-numpy.nan_to_num(times))
-        if tensors[i].role == "weight" and times[i] > max(1, grown / 2)
+@gradient_growth.tell
+def _diverged(found: DivergedBefore) -> Clean:
+    return Clean(measured=f"the loss diverges at step {count(found.step)}, before a slow growth could be seen")
+
+
+@gradient_growth.tell
+def _no_growth(found: NoGrowth) -> Clean:
+    growth = found.growth
+    falls = f", and the loss falls from {number(growth.loss_before)} to {number(growth.loss_after)}"
+    return Clean(
+        measured=f"in the last fifth of the run the gradient norm is {factor(growth.times)} times that of the "
+        f"{_base(growth.loss)} fifth" + (falls if found.loss_falls else "")
+    )
+
+
+@gradient_growth.tell
+def _finding(found: Growing, training: Training, limits: Limits) -> Finding:
+    growth, rises = found.growth, found.objective is not None
+    shapeless = growth.loss.shapeless
+    return Finding(
+        severity=Severity.NOTE if shapeless and not rises else Severity.WARNING,
+        confidence=Confidence.MEDIUM,
+        title="Rising loss and gradient norm" if rises else "Growing gradient norm",
+        headline=f"The gradient norm grows {times(growth.times)} times, from {number(growth.base)} to "
+        f"{number(growth.last)}"
+        + (", and the objective rises with it" if rises else "")
+        + ("" if shapeless else ", and the loss does not improve"),
+        explanation=_explanation(found),
+        span=found.span,
+        tensors=list(found.layers),
+        evidence=[
+            norm_chart(
+                training,
+                "The norm of the whole gradient before clipping. In a training that converges it falls or stays.",
+                [Mark(label="before", y=growth.base, role="reference")],
+            ),
+            loss_chart(training, "The training loss over the same steps.", []),
+        ],
+        actions=_actions(found, training),
+        measures=_measures(found, limits),
+    )
+
+
+def _base(loss: TrainingLoss) -> str:
+    return "first" if loss.shapeless else "second"
+
+
+def _explanation(found: Growing) -> str:
+    growth, objective = found.growth, found.objective
+    shapeless = growth.loss.shapeless
+    sentences = [
+        f"The median norm is {number(growth.base)} in the {_base(growth.loss)} fifth of the run and "
+        f"{number(growth.last)} in the last."
     ]
-    return [tensors[i].name for i in order[:3]]
+    if not shapeless:
+        sentences.append(f"The loss goes from {number(growth.loss_before)} to {number(growth.loss_after)} meanwhile.")
+    else:
+        sentences.append(f"The loss does not tell whether the model improves: {unclear_in_words(shapeless)}.")
+        if objective is not None:
+            sentences.append(f"The objective goes from {number(objective.start)} to {number(objective.end)}.")
+    if found.layers:
+        sentences.append(f"It grows most in {names(list(found.layers))}.")
+    return " ".join(sentences)
+
+
+def _actions(found: Growing, training: Training) -> list[Action]:
+    most = found.usual_most
+    slower = (
+        hold(training, found.schedule)
+        if found.schedule is not None
+        else Action(text=f"Divide the learning rate ({rate_in_words(found.rates)}) by 3, or let it decay")
+    )
+    clip = Action(
+        text=f"Clip at {number(most, 2)}, the 90th percentile of the norm",
+        code=f"torch.nn.utils.clip_grad_norm_(model.parameters(), {literal(most)})",
+    )
+    if not found.weight_decay > 0:
+        return [slower, clip]
+    decay = Action(
+        text=f"Lower the weight decay of {setting(found.weight_decay)}: normalised weights that shrink make their "
+        "gradient grow"
+    )
+    return [slower, clip, decay]
+
+
+def _measures(found: Growing, limits: Limits) -> list[Measure]:
+    growth, loss, objective = found.growth, found.growth.loss, found.objective
+    measures = [
+        Measure(quantity="gradient norm, last fifth / base", value=growth.times, comparison=">=",
+                threshold=found.threshold, option="not_interpretable" if loss.shapeless else "growth"),
+        Measure(quantity="rank correlation of norm and step", value=growth.trend, comparison=">=",
+                threshold=limits.trend, option="trend"),
+    ]  # fmt: skip
+    if not loss.shapeless:
+        measures.append(
+            ratio(("fall of the loss", growth.fall), ("first loss", abs(loss.first)), "<", limits.gain, option="gain")
+        )
+    if objective is not None:
+        measures += [
+            ratio(("objective, last fifth", objective.end), ("first fifth", objective.start), ">", limits.worse,
+                  option="worse", decides="warning"),
+            Measure(quantity="objective, lowest tenth / first steps", value=objective.lowest, comparison=">=",
+                    threshold=_FELL, decides="warning"),
+        ]  # fmt: skip
+    return measures

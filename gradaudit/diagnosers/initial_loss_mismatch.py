@@ -41,63 +41,86 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy
-
 from gradaudit.diagnoser import diagnoser
-from gradaudit.evidence.charts.reduce import plain
-from gradaudit.evidence.words.first_regression import advice, disease, in_words, standardise_inputs
-from gradaudit.evidence.words.outcomes import divergence_sentence
-from gradaudit.evidence.words.wording import count, factor, in_code, number, plural, setting
-from gradaudit.findings import (
-    Action,
-    Clean,
-    Comparison,
-    Confidence,
-    Decides,
-    Finding,
-    Lines,
-    Mark,
-    Measure,
-    NotApplicable,
-    Severity,
-    Skipped,
-    Span,
-    Verdict,
-)
+from gradaudit.evidence.charts.first_loss import first_losses
+from gradaudit.evidence.words import first_likelihood as words
+from gradaudit.evidence.words.first_regression import advice, beside_variance, disease, explanation
+from gradaudit.evidence.words.unclear_loss import unclear_in_words
+from gradaudit.evidence.words.wording import factor, number
+from gradaudit.findings import Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.schema import LossFacts
-from gradaudit.signals.layers.initialisation import output_layer
+from gradaudit.signals.loss.bad_outcome import BadOutcome, bad_outcome
 from gradaudit.signals.loss.constant_predictor import constant_loss, uniform_loss
-from gradaudit.signals.loss.first_loss import CLOSE, classes_used, objective_factor, unevenness
-from gradaudit.signals.loss.first_regression import cause
+from gradaudit.signals.loss.first_likelihood import (
+    BelowChance,
+    ExpectedStart,
+    Mismatch,
+    NearUniform,
+    NegativeLikelihood,
+    NotAveraged,
+    Overconfident,
+    UnusedOutputs,
+    first_likelihood,
+)
+from gradaudit.signals.loss.first_loss import unevenness
+from gradaudit.signals.loss.first_regression import Cause, cause
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
-from gradaudit.signals.smoothing import wide
-from gradaudit.signals.updates.learning_rates import is_adaptive
 from gradaudit.training import Training
-
-_VISIBLE = "use a loss of torch.nn.functional (nn.CrossEntropyLoss uses one), so that its classes can be seen"
-_SHOWN = 50  # steps in the chart of the start
-_LARGE_START = 3.0  # times torch.nn's default RMS: worth naming as the reason
 
 
 @dataclass(frozen=True)
-class Level:
-    """What the first loss of a likelihood is compared with; all in nats."""
+class Limits:
+    """From where on a first loss is not that of an untrained model."""
 
-    name: str  # ln 10
-    uniform: float  # the loss of a uniform prediction
-    high: float
-    severe: float
-    low: float
-    option: str  # the threshold behind `high`
+    excess: float = 0.25  # healthy starts reach 1.18 ln N with 10 classes or more
+    floor: float = 0.35  # nats; a wide head on two classes starts up to 0.33 above ln 2
+    severe: float = 2.0  # the faults measured start at 1.8 ln N and more, most far above 2
+    low: float = 0.5  # fine-tuned models start at 0.71 ln N
+    binary_excess: float = 1.5  # batches of one example reach 1.26 ln 2
+    binary_severe: float = 3.0  # twice `binary_excess`
+    vocabulary: float = 100  # byte and word vocabularies leave most outputs unused and are healthy
+    variance: float = 2.5  # a constant at the mean has 1; autoencoders reach 3.7, hence only a note
+    spread: float = 10.0  # default learning rates and initialisations expect targets of order 1
+    uneven: float = 0.35  # nats; of 11,520 default starts, most on uneven labels, the worst was 0.68 above ln 5
+    few: float = 32  # targets; with 1 to 4, up to 22 % of default initialisations start above the other limits
+    learned: float = 0.7  # a run that loses more of its first loss has coped
 
-    @property
-    def words(self) -> str:
-        """`uniform` as a sentence shows it: ln 10 = 2.30."""
-        return f"{self.name} = {number(self.uniform)}"
 
-    def times(self, loss: float) -> str:
-        """How large a loss is beside it."""
-        return f"{factor(loss / self.uniform)} times that of a uniform prediction, {self.words}"
+@dataclass(frozen=True, eq=False)
+class OffScale:
+    """The target of a squared error, or the untrained output, is far from order 1."""
+
+    loss: TrainingLoss
+    cause: Cause
+    variance: float  # of the target
+    ratio: float  # of the first loss to it
+    kept: float  # last loss / first; NaN where the first is 0, or the last is
+    stuck: bool  # so much of the first loss is kept that training has not coped
+    outcome: BadOutcome | None
+
+
+@dataclass(frozen=True)
+class OnScale:
+    """A squared error starts near the variance of its target, and that is of order 1."""
+
+    first: float
+    ratio: float  # of that loss to the variance of the target
+    deviation: float  # of the target
+
+
+@dataclass(frozen=True)
+class NoNumber:
+    """The first loss is NaN or infinite."""
+
+    first: float
+
+
+@dataclass(frozen=True)
+class UnknownStart:
+    """Where a loss starts that depends on the scale of the data, or on class weights."""
+
+    function: str
+    weights: bool  # it is these that are not known
 
 
 @diagnoser(
@@ -118,332 +141,154 @@ class Level:
     ),
 )
 def initial_loss_mismatch(
-    training: Training,
-    *,
-    excess: float = 0.25,  # healthy starts reach 1.18 ln N with 10 classes or more
-    floor: float = 0.35,  # nats; a wide head on two classes starts up to 0.33 above ln 2
-    severe: float = 2.0,  # the faults measured start at 1.8 ln N and more, most far above 2
-    low: float = 0.5,  # fine-tuned models start at 0.71 ln N
-    binary_excess: float = 1.5,  # batches of one example reach 1.26 ln 2
-    binary_severe: float = 3.0,  # twice `binary_excess`
-    vocabulary: float = 100,  # byte and word vocabularies leave most outputs unused and are healthy
-    variance: float = 2.5,  # a constant at the mean has 1; autoencoders reach 3.7, hence only a note
-    spread: float = 10.0,  # default learning rates and initialisations expect targets of order 1
-    uneven: float = 0.35,  # nats; of 11,520 default starts, most on uneven labels, the worst was 0.68 above ln 5
-    few: float = 32,  # targets; with 1 to 4, up to 22 % of default initialisations start above the other limits
-    learned: float = 0.7,  # a run that loses more of its first loss has coped
-) -> Iterator[Verdict]:
+    training: Training, limits: Limits
+) -> Iterator[Mismatch | NearUniform | OffScale | OnScale | NoNumber | UnknownStart | NotApplicable | Skipped]:
     """Compare the first loss with that of an untrained model."""
     loss = training_loss(training)
     facts = loss.facts
     if loss.minor:
-        yield NotApplicable(reason=loss.minor)
+        yield NotApplicable(reason=unclear_in_words(loss.minor))
     elif facts is None:
-        yield Skipped(reason=loss.not_interpretable, enable=_VISIBLE)
-    elif loss.not_interpretable:
-        yield NotApplicable(reason=loss.not_interpretable)
-    elif not math.isfinite(loss.first):
-        yield Skipped(reason=f"the first loss is {number(loss.first)}", enable="fix what non_finite reports")
-    elif loss.kind == "regression":
-        yield from _regression(loss, facts, variance, spread, learned)
-    elif loss.kind == "other":
-        yield NotApplicable(reason=f"where {facts.function} starts depends on the scale of the data")
-    else:
-        uniform, constant = uniform_loss(facts, loss.kind), constant_loss(facts, loss.kind)
-        margin = max(excess * uniform, floor) if loss.kind == "classification" else (binary_excess - 1) * uniform
-        # Where one class is nearly all, its logit alone decides, and nothing averages out.
-        margin += uneven * unevenness(facts)
-        # The loss of a few targets scatters around its mean with one over the root of their number.
-        margin *= max(1.0, math.sqrt(few / max(1, int(loss.targets[0]))))
-        name = f"ln {facts.classes}" if loss.kind == "classification" else "ln 2"
-        above = "floor" if floor > excess * uniform else "excess"
-        level = Level(
-            name=name if abs(uniform - math.log(facts.classes or 2)) < 1e-9 else f"weighted {name}",
-            uniform=uniform,
-            high=uniform + margin,
-            severe=max(uniform * (severe if loss.kind == "classification" else binary_severe), uniform + margin),
-            # A bias initialised to the label frequencies starts at their entropy.
-            low=low * (uniform if math.isnan(constant) else min(uniform, constant)),
-            option=above if loss.kind == "classification" else "binary_excess",
-        )
-        if math.isnan(uniform):
-            yield NotApplicable(reason=f"the weights of {facts.function} are not known, so neither is its start")
-            return
-        yield from _likelihood(loss, facts, level, vocabulary)
-
-
-def _likelihood(loss: TrainingLoss, facts: LossFacts, level: Level, vocabulary: float) -> Iterator[Verdict]:
-    first = loss.first
-    scale = objective_factor(loss)
-    used = classes_used(facts, vocabulary)
-    margin = level.high - level.uniform
-    # A resumed run, and the second optimizer of a script, may well start from trained weights.
-    run = loss.training.run
-    from_scratch = run.meta.attempt == 0 and loss.training is run.trainings[0]
-    if first < 0:
-        yield _negative(loss, facts, level)
-    elif scale is not None and loss.objective[0] > level.high:
-        yield _scaled(loss, level, *scale)
-    elif first > level.high:
-        yield _too_high(loss, level)
-    elif used and first > math.log(used) + margin and first > level.uniform - margin:
-        yield _too_many_outputs(loss, facts, level, used, vocabulary)
-    elif first < level.low and from_scratch:
-        yield _too_low(loss, facts, level)
-    else:
-        yield Clean(measured=f"the first loss is {number(first)}, that of a uniform prediction is {level.words}")
-
-
-def _finding(
-    loss: TrainingLoss,
-    severity: Severity,
-    confidence: Confidence,
-    title: str,
-    headline: str,
-    seen: str,
-    actions: list[Action],
-    measures: list[Measure],
-    *,
-    reference: Mark,
-    tensors: list[str] | None = None,
-) -> Finding:
-    shown = slice(0, _SHOWN)
-    series = [plain("mean loss per target", loss.steps[shown], loss.values[shown])]
-    compared = loss.objective[shown]
-    if len(compared) and abs(compared[0] - loss.first) > CLOSE * abs(loss.first):
-        series.append(plain("objective (the differentiated loss)", loss.steps[shown], compared, role="flagged"))
-    values = numpy.concatenate([loss.values[shown], compared, [reference.y or math.nan]])
-    return Finding(
-        severity=severity,
-        confidence=confidence,
-        title=title,
-        headline=headline,
-        explanation=seen,
-        span=Span(first=int(loss.steps[0]), last=int(loss.steps[0])),
-        tensors=tensors or [],
-        evidence=[
-            Lines(
-                title=f"The first {plural(min(len(loss.steps), _SHOWN), 'step')}",
-                caption=f"An untrained model should start at the line {reference.label}; the distance of the first "
-                "point from it is what was judged.",
-                x_label="step",
-                y_label="loss",
-                series=series,
-                marks=[reference],
-                log=wide(values),
-            )
-        ],
-        actions=actions,
-        measures=measures,
-    )
-
-
-def _uniform_mark(level: Level) -> Mark:
-    return Mark(label=level.words, y=level.uniform, role="reference")
-
-
-def _first_measure(loss: TrainingLoss, comparison: Comparison, limit: float, option: str, decides: Decides) -> Measure:
-    return Measure(quantity="first mean loss per target", value=loss.first, comparison=comparison, threshold=limit,
-                   option=option, decides=decides)  # fmt: skip
-
-
-def _negative(loss: TrainingLoss, facts: LossFacts, level: Level) -> Finding:
-    right = "log_softmax(logits, dim=1)" if facts.function == "nll_loss" else "logits, and targets in [0, 1]"
-    return _finding(
-        loss,
-        Severity.CRITICAL,
-        Confidence.CERTAIN,
-        "Negative likelihood loss",
-        f"The first loss is {number(loss.first)}, but {facts.function} cannot be negative",
-        f"{facts.function} is minus the logarithm of a probability, so it is never below 0. Either its input is not a "
-        "log-probability, or its target is outside [0, 1].",
-        [
-            Action(text=f"Give {facts.function} what it expects: {right}"),
-            Action(text="Or pass raw logits to the combined loss", code="loss = F.cross_entropy(logits, target)"),
-        ],
-        [_first_measure(loss, "<", 0, "", "finding")],
-        reference=_uniform_mark(level),
-    )
-
-
-def _scaled(loss: TrainingLoss, level: Level, times: float, amount: int, meaning: str) -> Finding:
-    harm = divergence_sentence(loss.training)
-    if meaning == "micro_steps":
-        looks = f"it looks like {count(amount)} accumulated micro-steps without division"
-        actions = [
-            Action(text=f"Divide each micro-step's loss by {count(amount)}", code=f"(loss / {amount}).backward()")
-        ]
-    else:
-        what = "the number of targets" if meaning == "targets" else "the batch size"
-        looks = f"{count(amount)} is {what} of that step, so it looks like reduction='sum'"
-        actions = [
-            Action(text="Average the loss over the batch", code='criterion = nn.CrossEntropyLoss(reduction="mean")'),
-            Action(text=f"Or, to keep the sum, divide the learning rate by {count(amount)}"),
-        ]
-    # Adam and its kin divide the factor out again, whatever else went wrong; it still matters to clipping and decay.
-    severity = Severity.CRITICAL if harm else Severity.WARNING
-    if is_adaptive(loss.training):
-        severity, harm = Severity.NOTE, ""
-    return _finding(
-        loss,
-        severity,
-        Confidence.HIGH,
-        "Accumulated loss not divided" if meaning == "micro_steps" else "Loss summed over the batch",
-        f"The first loss is {number(loss.objective[0])}, {level.times(loss.objective[0])}",
-        f"The differentiated loss is {factor(times)} times the mean loss per target, {number(loss.first)}: {looks}. "
-        f"Every gradient is {factor(times)} times larger than with a mean. {harm}".strip(),
-        actions,
-        [
-            Measure(quantity="first objective", value=loss.objective[0], comparison=">", threshold=level.high,
-                    option=level.option),
-            Measure(quantity=f"distance of objective / mean loss from {count(amount)}", value=abs(times / amount - 1),
-                    comparison="<", threshold=CLOSE, unit="fraction"),
-        ],
-        reference=_uniform_mark(level),
-    )  # fmt: skip
-
-
-def _too_high(loss: TrainingLoss, level: Level) -> Finding:
-    harm = divergence_sentence(loss.training)
-    start = output_layer(loss.training)
-    seen = [
-        f"The mean loss per target of the first step is {number(loss.first)}; a uniform prediction has {level.words}."
-    ]
-    seen.append("The untrained model is confident and wrong: its outputs are too large.")
-    actions = []
-    large = start is not None and start.rms > _LARGE_START * start.usual
-    if start is not None and large:
-        seen.append(
-            f"{start.name} starts with {number(start.rms)} per element (RMS), "
-            f"{factor(start.rms / start.usual)} times torch.nn's default for {plural(start.inputs, 'input')}."
-        )
-        actions.append(
-            Action(
-                text=f"Initialise {start.name} with a standard deviation of {setting(float(f'{start.usual:.1g}'))} or "
-                f"less instead of {setting(float(f'{start.rms:.2g}'))}",
-                code=f"nn.init.normal_({in_code(start.name)}, std={setting(float(f'{start.usual:.1g}'))})",
-            )
-        )
-    else:
-        actions.append(
-            Action(text="Scale down the initial weights of the output layer, to 0.1 of their size for a start")
-        )
-    actions += standardise_inputs(loss.training, "large inputs make large logits")
-    actions.append(Action(text="Check that the loss gets logits and that the labels are in the order of the outputs"))
-    seen.append(harm)
-    return _finding(
-        loss,
-        Severity.CRITICAL if harm and loss.first > level.severe else Severity.WARNING,
-        Confidence.HIGH,
-        "Output layer initialised too large" if large else "Overconfident initial predictions",
-        f"The first loss is {number(loss.first)}, {level.times(loss.first)}",
-        " ".join(filter(None, seen)),
-        actions,
-        [_first_measure(loss, ">", level.high, level.option, "finding"),
-         _first_measure(loss, ">", level.severe, "binary_severe" if level.option == "binary_excess" else "severe",
-                        "critical")],
-        reference=_uniform_mark(level),
-        tensors=[start.name] if start is not None and large else [],
-    )  # fmt: skip
-
-
-def _too_many_outputs(loss: TrainingLoss, facts: LossFacts, level: Level, used: int, most: float) -> Finding:
-    start = output_layer(loss.training)
-    return _finding(
-        loss,
-        Severity.WARNING,
-        Confidence.MEDIUM,
-        "More outputs than classes",
-        f"The first loss is {number(loss.first)}, near {level.words}, but the labels have only {used} classes "
-        f"(ln {used} = {number(math.log(used))})",
-        f"The output layer has {count(facts.classes)} units, and only the first {used} of them ever occur as a label. "
-        "The model spends its first steps learning that the others do not occur.",
-        [
-            Action(text=f"Give the output layer {used} units instead of {count(facts.classes)}",
-                   code=f"nn.Linear(features, {used})"),
-            Action(text="Check that no class is missing from the training labels"),
-        ],
-        [
-            _first_measure(loss, ">", math.log(used) + level.high - level.uniform, level.option, "finding"),
-            Measure(quantity="outputs", value=facts.classes, comparison=">=", threshold=2 * used, unit="count"),
-            Measure(quantity="outputs", value=facts.classes, comparison="<=", threshold=most, unit="count",
-                    option="vocabulary"),
-        ],
-        reference=Mark(label=f"ln {used} = {number(math.log(used))}", y=math.log(used), role="reference"),
-        tensors=[start.name] if start is not None else [],
-    )  # fmt: skip
-
-
-def _too_low(loss: TrainingLoss, facts: LossFacts, level: Level) -> Finding:
-    return _finding(
-        loss,
-        Severity.NOTE,
-        Confidence.MEDIUM,
-        "Initial loss below chance level",
-        f"The first loss is {number(loss.first)}, {level.times(loss.first)}",
-        "At its first step the model predicts better than an untrained one can. Pretrained weights explain it, and so "
-        "do a label that leaks into the input and steps taken before recording began.",
-        [
-            Action(text="If the model is not pretrained, look for the label, or a copy of it, among the inputs"),
-            Action(text=f"Check that {count(facts.classes or 2)} is the number of classes you expect"),
-        ],
-        [_first_measure(loss, "<", level.low, "low", "finding")],
-        reference=_uniform_mark(level),
-    )
-
-
-def _regression(
-    loss: TrainingLoss, facts: LossFacts, variance: float, spread: float, learned: float
-) -> Iterator[Verdict]:
-    target = facts.target_variance
-    if target is None or not math.isfinite(target):
         yield Skipped(
+            reason=unclear_in_words(loss.not_interpretable),
+            enable="use a loss of torch.nn.functional (nn.CrossEntropyLoss uses one), so that its classes can be seen",
+        )
+    elif loss.not_interpretable:
+        yield NotApplicable(reason=unclear_in_words(loss.not_interpretable))
+    elif not math.isfinite(loss.first):
+        yield NoNumber(loss.first)
+    elif loss.kind == "regression":
+        yield _regression(loss, facts, limits)
+    elif loss.kind == "other":
+        yield UnknownStart(facts.function, weights=False)
+    elif math.isnan(uniform_loss(facts, loss.kind)):
+        yield UnknownStart(facts.function, weights=True)
+    else:
+        yield first_likelihood(loss, facts, _expected(loss, facts, limits), limits.vocabulary)
+
+
+def _expected(loss: TrainingLoss, facts: LossFacts, limits: Limits) -> ExpectedStart:
+    uniform, constant = uniform_loss(facts, loss.kind), constant_loss(facts, loss.kind)
+    classes, excess, severe, option = 2, (limits.binary_excess - 1) * uniform, limits.binary_severe, "binary_excess"
+    if loss.kind == "classification":
+        classes, excess, severe = facts.classes, max(limits.excess * uniform, limits.floor), limits.severe
+        option = "floor" if limits.floor > limits.excess * uniform else "excess"
+    # Where one class is nearly all, its logit alone decides, and nothing averages out.
+    margin = excess + limits.uneven * unevenness(facts)
+    # The loss of a few targets scatters around its mean with one over the root of their number.
+    margin *= max(1.0, math.sqrt(limits.few / max(1, int(loss.targets[0]))))
+    return ExpectedStart(
+        function=facts.function,
+        classes=classes,
+        weighted=not abs(uniform - math.log(classes)) < 1e-9,
+        uniform=uniform,
+        high=uniform + margin,
+        severe=max(uniform * severe, uniform + margin),
+        # A bias initialised to the label frequencies starts at their entropy.
+        low=limits.low * (uniform if math.isnan(constant) else min(uniform, constant)),
+        option=option,
+    )
+
+
+def _regression(loss: TrainingLoss, facts: LossFacts, limits: Limits) -> OffScale | OnScale | NotApplicable | Skipped:
+    variance = facts.target_variance
+    if variance is None or not math.isfinite(variance):
+        return Skipped(
             reason="the variance of the target was not recorded",
             enable="compute the loss with torch.nn.functional.mse_loss (nn.MSELoss uses it)",
         )
-        return
-    if target <= 0:
-        yield NotApplicable(reason="the regression target is constant")
-        return
-    deviation, ratio = math.sqrt(target), loss.first / target
-    if ratio <= variance and deviation <= spread:
-        yield Clean(
-            measured=f"the first loss is {number(loss.first)}, {factor(ratio)} times the variance of the target, whose "
-            f"standard deviation is {number(deviation)}"
-        )
-        return
-    mean = facts.target_mean or 0.0
-    harm = divergence_sentence(loss.training)
+    if variance <= 0:
+        return NotApplicable(reason="the regression target is constant")
+    deviation, ratio = math.sqrt(variance), loss.first / variance
+    if ratio <= limits.variance and deviation <= limits.spread:
+        return OnScale(loss.first, ratio, deviation)
     kept = loss.last / loss.first if loss.first > 0 else math.nan
-    stuck = not kept <= learned  # also when the last loss is NaN
-    raw = deviation > spread
-    found = cause(loss, mean, deviation, variance, spread)
-    seen = [
-        f"The target has mean {number(mean)} and standard deviation {number(deviation)}; the first loss is "
-        f"{number(loss.first)}, {factor(ratio)} times its variance."
-    ]
-    seen.append(in_words(found))
-    if stuck and not harm:
-        seen.append(f"The last loss is {factor(kept)} times the first.")
-    seen.append(harm)
-    headline = f"The first loss is {number(loss.first)}, {factor(ratio)} times the variance of the target"
-    if raw:
-        headline += f" (standard deviation {number(deviation)})"
-    yield _finding(
-        loss,
-        Severity.WARNING if stuck or harm else Severity.NOTE,
-        Confidence.HIGH if stuck or harm else Confidence.MEDIUM,
-        disease(found),
-        headline,
-        " ".join(filter(None, seen)),
-        advice(loss, found),
-        [
-            Measure(quantity="first loss / variance of the target", value=ratio, comparison=">", threshold=variance,
-                    option="variance", any_of="scale"),
-            Measure(quantity="standard deviation of the target", value=deviation, comparison=">", threshold=spread,
-                    option="spread", any_of="scale"),
-            Measure(quantity="last loss / first loss", value=kept, comparison=">", threshold=learned,
+    return OffScale(
+        loss=loss,
+        cause=cause(loss, facts.target_mean or 0.0, deviation, limits.variance, limits.spread),
+        variance=variance,
+        ratio=ratio,
+        kept=kept,
+        stuck=not kept <= limits.learned,  # also when the last loss is NaN
+        outcome=bad_outcome(loss.training),
+    )
+
+
+@initial_loss_mismatch.tell
+def _no_number(found: NoNumber) -> Skipped:
+    return Skipped(reason=f"the first loss is {number(found.first)}", enable="fix what non_finite reports")
+
+
+@initial_loss_mismatch.tell
+def _unknown(found: UnknownStart) -> NotApplicable:
+    if found.weights:
+        return NotApplicable(reason=f"the weights of {found.function} are not known, so neither is its start")
+    return NotApplicable(reason=f"where {found.function} starts depends on the scale of the data")
+
+
+@initial_loss_mismatch.tell
+def _near(found: NearUniform) -> Clean:
+    first, uniform = number(found.loss.first), words.uniform_in_words(found.expected)
+    return Clean(measured=f"the first loss is {first}, that of a uniform prediction is {uniform}")
+
+
+@initial_loss_mismatch.tell
+def _on_scale(found: OnScale) -> Clean:
+    return Clean(
+        measured=f"the first loss is {number(found.first)}, {factor(found.ratio)} times the variance of the target, "
+        f"whose standard deviation is {number(found.deviation)}"
+    )
+
+
+@initial_loss_mismatch.tell
+def _likelihood(found: Mismatch, _: Training, limits: Limits) -> Finding:
+    severity, confidence, first = Severity.WARNING, Confidence.HIGH, int(found.loss.steps[0])
+    match found:
+        case NegativeLikelihood():
+            severity, confidence = Severity.CRITICAL, Confidence.CERTAIN
+        case NotAveraged():
+            # Adam and its kin divide the factor out again; it still matters to clipping and decay.
+            harmed = Severity.CRITICAL if found.outcome else Severity.WARNING
+            severity = Severity.NOTE if found.adaptive else harmed
+        case Overconfident():
+            severity = Severity.CRITICAL if found.outcome and found.severe else Severity.WARNING
+        case UnusedOutputs():
+            confidence = Confidence.MEDIUM
+        case BelowChance():
+            severity, confidence = Severity.NOTE, Confidence.MEDIUM
+    return Finding(
+        severity=severity,
+        confidence=confidence,
+        title=words.title(found),
+        headline=words.headline(found),
+        explanation=words.explanation(found),
+        span=Span(first=first, last=first),
+        tensors=[found.layer.name] if found.layer is not None else [],
+        evidence=[first_losses(found.loss, *words.reference(found))],
+        actions=words.actions(found),
+        measures=words.measures(found, limits.vocabulary),
+    )
+
+
+@initial_loss_mismatch.tell
+def _off_scale(found: OffScale, _: Training, limits: Limits) -> Finding:
+    loss, cause, first = found.loss, found.cause, int(found.loss.steps[0])
+    bad = found.stuck or found.outcome is not None
+    return Finding(
+        severity=Severity.WARNING if bad else Severity.NOTE,
+        confidence=Confidence.HIGH if bad else Confidence.MEDIUM,
+        title=disease(cause),
+        headline=beside_variance(loss, cause),
+        explanation=explanation(loss, cause, found.kept if found.stuck else None, found.outcome),
+        span=Span(first=first, last=first),
+        evidence=[first_losses(loss, f"variance of the target = {number(found.variance)}", found.variance)],
+        actions=advice(loss, cause),
+        measures=[
+            Measure(quantity="first loss / variance of the target", value=found.ratio, comparison=">",
+                    threshold=limits.variance, option="variance", any_of="scale"),
+            Measure(quantity="standard deviation of the target", value=cause.deviation, comparison=">",
+                    threshold=limits.spread, option="spread", any_of="scale"),
+            Measure(quantity="last loss / first loss", value=found.kept, comparison=">", threshold=limits.learned,
                     option="learned", decides="warning"),
         ],
-        reference=Mark(label=f"variance of the target = {number(target)}", y=target, role="reference"),
     )  # fmt: skip

@@ -33,51 +33,85 @@ before were not recorded, the check is skipped.
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy
 
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, update_chart
-from gradaudit.evidence.words.optimizers import optimizer_line, rate_in_words
+from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.run_numbers import update_size
 from gradaudit.evidence.words.schedules import hold
-from gradaudit.evidence.words.step_harm import harm_measures, little, overshooting, size_measures, symptom
+from gradaudit.evidence.words.stable_learning_rate import slower
+from gradaudit.evidence.words.step_harm import harm_measures, harm_sentence, size_measures
 from gradaudit.evidence.words.wording import count, factor, number, setting
-from gradaudit.findings import (
-    Action,
-    Clean,
-    Confidence,
-    Finding,
-    Mark,
-    Measure,
-    NotApplicable,
-    Severity,
-    Skipped,
-    Span,
-    Verdict,
-)
+from gradaudit.findings import Action, Clean, Confidence, Finding, Mark, NotApplicable, Severity, Skipped, Span
 from gradaudit.signals.layers.layers import weight_layers
-from gradaudit.signals.loss.training_loss import training_loss
-from gradaudit.signals.order_statistics import largest, median
-from gradaudit.signals.updates.increasing_schedule import increasing_schedule
-from gradaudit.signals.updates.learning_rates import (
-    is_adaptive,
-    line_search,
-    maximizes,
-    optimizer_class,
-    peak_rates,
-    same_rate,
-)
-from gradaudit.signals.updates.ratios import last_half, median_update_ratio, update_ratio
+from gradaudit.signals.loss.step_harm import Failure, Harm, Overshoot, failure, little_gain, overshooting
+from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
+from gradaudit.signals.order_statistics import Floats, Mask, largest, median
+from gradaudit.signals.updates.increasing_schedule import IncreasingSchedule, increasing_schedule
+from gradaudit.signals.updates.learning_rates import is_adaptive, line_search, maximizes, optimizer_class
+from gradaudit.signals.updates.ratios import largest_updates, last_half, median_update_ratio
 from gradaudit.signals.updates.stable_learning_rate import AIM, StableLearningRate, rates_at, stable_learning_rate
 from gradaudit.signals.updates.weight_growth import fastest_growth
 from gradaudit.training import Training
 
 _EARLY = 10  # recorded steps
-_STARTING = 100  # steps, the length of the warmup that is advised: later a warmup comes too late
-_RECKLESS = 10.0  # times: a rate that was so much too high is no goal of a warmup
-_STILL_RISING = 1.5  # times the rate of the update that is too large: then a warmup was under way
 _LEAD_UP = 20  # steps before divergence, or at the start: SGD's updates grow over 3 to 30 steps
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How large an update may be, and what the loss and the weights may do under large ones."""
+
+    alone: float = 0.8  # healthy runs stay below 0.47, runs with a learning rate 10 times too high start at 0.79
+    note: float = 0.5  # just above the largest healthy value, 0.47 (Adagrad's first step)
+    with_symptom: float = 0.2  # the weakest of 75 faulty runs reached 0.19
+    overshoot: float = 1.6  # measured together with `note` over 96 runs of a learning-rate sweep
+    jump: float = 3.0  # the same sweep
+    kept: float = 0.8  # of the loss; a small model under SGD takes such steps and learns well
+    grown: float = 2.0  # times; of 33 healthy runs of real programs four came above 1.6, and those learned well
+    epochs: float = 5  # before that, healthy models may still sit at the constant predictor
+    steps: float = 200  # at 100 steps, 6 of 410 healthy runs had not left the constant predictor
+
+
+@dataclass(frozen=True)
+class OrdinaryUpdates:
+    """No update of the median weight layer is too large for what the loss does."""
+
+    ratio: float  # of the largest update to the weights
+    step: int
+
+
+@dataclass(frozen=True)
+class UnseenUpdates:
+    """The loss shows harm, and the updates that led to it were not recorded."""
+
+    loss: TrainingLoss
+    harm: Failure | Overshoot
+
+
+@dataclass(frozen=True, eq=False)
+class OversizedUpdate:
+    """An update replaces a good part of the weights of the median layer."""
+
+    loss: TrainingLoss
+    severity: Severity
+    harm: Harm | None  # to the loss
+    ratio: float  # of the largest update to the weights, of the median weight layer
+    threshold: float  # the ratio from which on updates count as too large
+    step: int  # global step of the largest update
+    at_step: Mask  # [recorded steps] that step alone
+    early: bool  # it is among the first ten
+    only_early: bool  # the updates then settle by themselves, without harm to the loss
+    rates: Floats  # [parameter groups] learning rates of that step
+    layers: dict[str, float]  # the weight layers with the largest updates at that step, over their weights
+    growth: tuple[float, int]  # times, of the median weight layer within ten steps at most, and the first of those
+    grows: bool  # so much that it counts
+    stable: StableLearningRate | None
+    schedule: IncreasingSchedule | None  # that had raised the learning rate by then
+    span: Span
 
 
 @diagnoser(
@@ -100,18 +134,8 @@ _LEAD_UP = 20  # steps before divergence, or at the start: SGD's updates grow ov
     ),
 )
 def learning_rate_too_high(
-    training: Training,
-    *,
-    alone: float = 0.8,  # healthy runs stay below 0.47, runs with a learning rate 10 times too high start at 0.79
-    note: float = 0.5,  # just above the largest healthy value, 0.47 (Adagrad's first step)
-    with_symptom: float = 0.2,  # the weakest of 75 faulty runs reached 0.19
-    overshoot: float = 1.6,  # measured together with `note` over 96 runs of a learning-rate sweep
-    jump: float = 3.0,  # the same sweep
-    kept: float = 0.8,  # of the loss; a small model under SGD takes such steps and learns well
-    grown: float = 2.0,  # times; of 33 healthy runs of real programs four came above 1.6, and those learned well
-    epochs: float = 5,  # before that, healthy models may still sit at the constant predictor
-    steps: float = 200,  # at 100 steps, 6 of 410 healthy runs had not left the constant predictor
-) -> Iterator[Verdict]:
+    training: Training, limits: Limits
+) -> Iterator[OversizedUpdate | OrdinaryUpdates | UnseenUpdates | NotApplicable | Skipped]:
     """Judge the largest median update-to-weight ratio together with what the loss did."""
     if not weight_layers(training).any():
         yield NotApplicable(reason="the model has no trained weight matrix")
@@ -124,41 +148,33 @@ def learning_rate_too_high(
             enable="record from the first step on; layers that start at zero cannot be judged",
         )
         return
-    loss = training_loss(training)
-    broken, since = symptom(training, epochs, steps)
-    early = "" if maximizes(training) else overshooting(loss, overshoot, jump)
-    times, _ = fastest_growth(training)
-    enough = with_symptom if times >= grown else alone
-    poor = "" if maximizes(training) or top < enough else little(loss, kept)
-    if broken and top >= with_symptom:
-        severity = Severity.CRITICAL
-    elif line_search(training) and top >= note:
-        severity = Severity.NOTE
-    elif (early and top >= note) or poor:
-        severity = Severity.WARNING
-    elif top >= note:
-        severity = Severity.NOTE
-    elif (broken or early) and _unseen(training, since):
-        yield Skipped(
-            reason=f"{(broken or early).rstrip('.')}, and the updates of most of the {_LEAD_UP} steps before were "
-            "not recorded",
-            enable="record every step: --every 1",
-        )
-        return
+    loss, judges_loss = training_loss(training), not maximizes(training)
+    broken = failure(training, limits.epochs, limits.steps)
+    early = overshooting(loss, limits.overshoot, limits.jump) if judges_loss else None
+    grows = fastest_growth(training)[0] >= limits.grown
+    enough = limits.with_symptom if grows else limits.alone
+    poor = little_gain(loss, limits.kept) if judges_loss and top >= enough else None
+    severity = _severity(training, top, broken, early, poor, limits)
+    if severity is not None:
+        threshold = limits.with_symptom if broken or top < limits.note else limits.note
+        yield _oversized(training, severity, broken or early or poor, threshold, grows=grows)
+    elif (harm := broken or early) and _unseen(training, broken.since if broken else 0):
+        yield UnseenUpdates(loss, harm)
     else:
-        at = int(training.recorded_global_steps[int(numpy.nanargmax(updates))])
-        yield Clean(
-            measured=f"one step changes the median weight layer by at most {number(top, 2)} times its size, at "
-            f"step {count(at)}"
-        )
-        return
-    measures = [
-        *size_measures(top, severity, times, with_symptom=with_symptom, note=note, grown=grown),
-        *harm_measures(loss, top, overshoot=overshoot, jump=jump, kept=kept, alone=alone),
-    ]
-    harm = broken or early or poor
-    grows = times >= grown
-    yield _finding(training, severity, harm, measures, with_symptom if broken or top < note else note, grows)
+        yield OrdinaryUpdates(top, int(training.recorded_global_steps[int(numpy.nanargmax(updates))]))
+
+
+def _severity(
+    training: Training, top: float, broken: Harm | None, early: Harm | None, poor: Harm | None, limits: Limits
+) -> Severity | None:
+    """How bad an update of this size is beside what the loss did; None where it is not."""
+    if broken and top >= limits.with_symptom:
+        return Severity.CRITICAL
+    if line_search(training) and top >= limits.note:
+        return Severity.NOTE
+    if (early and top >= limits.note) or poor:
+        return Severity.WARNING
+    return Severity.NOTE if top >= limits.note else None
 
 
 def _unseen(training: Training, since: int) -> bool:
@@ -168,123 +184,113 @@ def _unseen(training: Training, since: int) -> bool:
     return bool(numpy.isin(before, training.recorded_global_steps).mean() < 0.5)
 
 
-def _only_early(training: Training, peak: int, consequence: str) -> bool:
-    """Whether only the first steps are too large: the updates then settle by themselves, and the run is well."""
-    updates = median_update_ratio(training)
-    settled = median(updates[last_half(training)])
-    return not consequence and peak < _EARLY and settled < AIM
-
-
-def _slower(training: Training, stable: StableLearningRate, only_early: bool) -> list[Action]:
-    """A learning rate that makes the first update that is too large a tenth of the weights; and a warmup.
-
-    The fitting one comes first. A rate ten times too high or more is not worth a warmup, and one that still rises
-    has one.
-    """
-    rates, lower, times = stable.rates, stable.lower, stable.times
-    peak = peak_rates(training)
-    warming = bool((peak > _STILL_RISING * rates).any())
-    reduce = Action(
-        text=f"Lower the learning rate from {rate_in_words(peak)} to {rate_in_words(lower)}: the first update that "
-        f"was too large, at step {count(stable.step)} and {rate_in_words(rates)}, is then near a tenth of the weights"
-        if warming
-        else f"Lower the learning rate from {rate_in_words(rates)} to {rate_in_words(lower)}: the first update that "
-        "was too large is then near a tenth of the weights",
-        code=optimizer_line(training, lr=rate_in_words(lower)) if same_rate(rates) else "",
-    )
-    if warming:
-        return [reduce]
-    warm = Action(
-        text=f"Warm up over the first 100 steps, from {rate_in_words(lower)} to {rate_in_words(rates)}: only the first "
-        "updates are too large"
-        if only_early
-        else f"Or keep it and warm up over the first 100 steps, from {rate_in_words(lower)}",
-        code="torch.optim.lr_scheduler.LinearLR(optimizer, start_factor="
-        f"{setting(float(f'{1 / times:.0e}'))}, total_iters=100)",
-    )
-    if only_early:
-        return [warm, reduce]
-    return [reduce, warm] if times < _RECKLESS and stable.step < _STARTING else [reduce]
-
-
-def _size(ratio: float) -> str:
-    """To three digits, because thresholds lie close: 0.386; in words from a million on."""
-    return number(ratio) if ratio < 1e6 else factor(ratio)
-
-
-def _growth(training: Training) -> str:
-    times, since = fastest_growth(training)
-    return (
-        f" The median weight layer grows to {factor(times)} times its size within ten steps from step {count(since)}."
-    )
-
-
-def _finding(
-    training: Training,
-    severity: Severity,
-    consequence: str,
-    measures: list[Measure],
-    from_ratio: float,
-    grows: bool,
-) -> Finding:
-    updates = median_update_ratio(training)
-    steps = training.recorded_global_steps
+def _oversized(
+    training: Training, severity: Severity, harm: Harm | None, threshold: float, *, grows: bool
+) -> OversizedUpdate:
+    updates, steps = median_update_ratio(training), training.recorded_global_steps
     filled = numpy.where(numpy.isfinite(updates), updates, -numpy.inf)
     peak = int(numpy.argmax(filled))
-    over = numpy.flatnonzero(filled >= from_ratio)
-    top, at = float(updates[peak]), int(steps[peak])
-    rates = rates_at(training, at)
-    layers = weight_layers(training)
-    ratios = numpy.where(layers, numpy.nan_to_num(update_ratio(training)[peak], nan=-1.0, posinf=-1.0), -1.0)
-    tensors = training.tensors
-    fastest = [tensors[int(i)].name for i in numpy.argsort(-ratios)[:3] if ratios[int(i)] > 0]
-    seen = [
-        f"It is made with {optimizer_class(training)} at a learning rate of {rate_in_words(rates)}."
-        + (_growth(training) if grows else ""),
-        consequence or "The loss shows no harm.",
-    ]
-    if size := update_size(training, numpy.arange(len(steps)) == peak):
-        first = " and about 1 at its first steps" if peak < _EARLY else ""
-        seen.append(f"The update is {size}{first}.")
-    if fastest:
-        seen.append(f"The largest update is that of {fastest[0]}, {factor(float(ratios.max()))} times its weights.")
-    mark = Mark(label=f"step {count(at)}", x=at)
-    stable, rise = stable_learning_rate(training, min(from_ratio, top)), increasing_schedule(training)
-    actions = [] if stable is None else _slower(training, stable, _only_early(training, peak, consequence))
-    if rise is not None and int(steps[over[0] if len(over) else peak]) >= rise.risen:
-        actions = [hold(training, rise)]
-    if is_adaptive(training):
-        actions.append(
-            Action(
-                text="Compare the learning rate with the size of the initial weights: the first update changes every "
-                "weight by about the learning rate"
-            )
-        )
-    else:
-        actions.append(
-            Action(
-                text="Clip the gradient norm before each step",
-                code="torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)",
-            )
-        )
-    return Finding(
+    over = numpy.flatnonzero(filled >= threshold)
+    first, last = (steps[over[0]], steps[over[-1]]) if len(over) else (steps[peak], steps[peak])
+    schedule = increasing_schedule(training)
+    return OversizedUpdate(
+        loss=training_loss(training),
         severity=severity,
-        confidence=Confidence.HIGH if severity is Severity.CRITICAL or consequence else Confidence.MEDIUM,
-        title=f"Oversized update at step {count(at)}" if severity is Severity.NOTE else "Learning rate too high",
-        headline=f"At step {count(at)} the update of the median weight layer is {_size(top)} times the size of its "
-        "weights",
-        explanation=" ".join(seen),
-        span=Span(first=int(steps[over[0]]) if len(over) else at, last=int(steps[over[-1]]) if len(over) else at),
-        tensors=fastest,
+        harm=harm,
+        ratio=float(updates[peak]),
+        threshold=threshold,
+        step=int(steps[peak]),
+        at_step=numpy.arange(len(steps)) == peak,
+        early=peak < _EARLY,
+        only_early=harm is None and peak < _EARLY and median(updates[last_half(training)]) < AIM,
+        rates=rates_at(training, int(steps[peak])),
+        layers=largest_updates(training, peak),
+        growth=fastest_growth(training),
+        grows=grows,
+        stable=stable_learning_rate(training, min(threshold, float(updates[peak]))),
+        schedule=schedule if schedule is not None and first >= schedule.risen else None,
+        span=Span(first=int(first), last=int(last)),
+    )
+
+
+@learning_rate_too_high.tell
+def _ordinary(found: OrdinaryUpdates) -> Clean:
+    return Clean(
+        measured=f"one step changes the median weight layer by at most {number(found.ratio, 2)} times its size, at "
+        f"step {count(found.step)}"
+    )
+
+
+@learning_rate_too_high.tell
+def _unseen_updates(found: UnseenUpdates) -> Skipped:
+    return Skipped(
+        reason=f"{harm_sentence(found.loss, found.harm).rstrip('.')}, and the updates of most of the {_LEAD_UP} steps "
+        "before were not recorded",
+        enable="record every step: --every 1",
+    )
+
+
+@learning_rate_too_high.tell
+def _finding(found: OversizedUpdate, training: Training, limits: Limits) -> Finding:
+    at = f"step {count(found.step)}"
+    mark = Mark(label=at, x=found.step)
+    return Finding(
+        severity=found.severity,
+        confidence=Confidence.HIGH if found.severity is Severity.CRITICAL or found.harm else Confidence.MEDIUM,
+        title=f"Oversized update at {at}" if found.severity is Severity.NOTE else "Learning rate too high",
+        # To three digits, because thresholds lie close: 0.386; in words from a million on.
+        headline=f"At {at} the update of the median weight layer is "
+        f"{number(found.ratio) if found.ratio < 1e6 else factor(found.ratio)} times the size of its weights",
+        explanation=_explanation(found, training),
+        span=found.span,
+        tensors=list(found.layers),
         evidence=[
             update_chart(
                 training,
                 "The update of the median weight layer over its weights, step by step. Healthy training mostly stays "
                 "between 1e-4 and 1e-2; near 1 a step replaces the weights.",
-                [mark, Mark(label=setting(from_ratio), y=from_ratio)],
+                [mark, Mark(label=setting(found.threshold), y=found.threshold)],
             ),
             loss_chart(training, "The loss over the same steps: see what follows the mark.", [mark]),
         ],
-        actions=actions,
-        measures=measures,
-    )
+        actions=_actions(found, training),
+        measures=[
+            *size_measures(found.ratio, found.severity, found.growth[0], with_symptom=limits.with_symptom,
+                           note=limits.note, grown=limits.grown),
+            *harm_measures(found.loss, found.ratio, overshoot=limits.overshoot, jump=limits.jump, kept=limits.kept,
+                           alone=limits.alone),
+        ],
+    )  # fmt: skip
+
+
+def _explanation(found: OversizedUpdate, training: Training) -> str:
+    sentences = [f"It is made with {optimizer_class(training)} at a learning rate of {rate_in_words(found.rates)}."]
+    if found.grows:
+        sentences.append(
+            f"The median weight layer grows to {factor(found.growth[0])} times its size within ten steps from step "
+            f"{count(found.growth[1])}."
+        )
+    sentences.append(harm_sentence(found.loss, found.harm))
+    if size := update_size(training, found.at_step):
+        first = " and about 1 at its first steps" if found.early else ""
+        sentences.append(f"The update is {size}{first}.")
+    if found.layers:
+        name, ratio = next(iter(found.layers.items()))
+        sentences.append(f"The largest update is that of {name}, {factor(ratio)} times its weights.")
+    return " ".join(sentences)
+
+
+def _actions(found: OversizedUpdate, training: Training) -> list[Action]:
+    rise, stable = found.schedule, found.stable
+    lower = slower(training, stable, only_early=found.only_early) if stable else []
+    if is_adaptive(training):
+        beside = Action(
+            text="Compare the learning rate with the size of the initial weights: the first update changes every "
+            "weight by about the learning rate"
+        )
+    else:
+        beside = Action(
+            text="Clip the gradient norm before each step",
+            code="torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)",
+        )
+    return [*([hold(training, rise)] if rise else lower), beside]

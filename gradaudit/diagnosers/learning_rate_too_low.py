@@ -31,51 +31,96 @@ altogether, and that looks the same. A run in which one step changed half of the
 
 import math
 from collections.abc import Iterator
-
-import numpy
+from dataclasses import dataclass
+from typing import Literal
 
 from gradaudit.diagnoser import diagnoser
-from gradaudit.evidence.charts.lines import loss_chart
-from gradaudit.evidence.charts.reduce import plain
-from gradaudit.evidence.words.optimizers import label_of, optimizer_line, rate_in_words
-from gradaudit.evidence.words.run_numbers import update_size
-from gradaudit.evidence.words.wording import count, factor, number, percent, setting
-from gradaudit.findings import (
-    Action,
-    Clean,
-    Confidence,
-    Finding,
-    Lines,
-    Mark,
-    Measure,
-    NotApplicable,
-    Severity,
-    Skipped,
-    Span,
-    Verdict,
-    ratio,
-)
+from gradaudit.evidence.charts.lines import fastest_chart, loss_chart
+from gradaudit.evidence.words.improvement import change_in_words, course_in_words
+from gradaudit.evidence.words.optimizers import label_of, rate_in_words
+from gradaudit.evidence.words.raised_rate import raise_rate
+from gradaudit.evidence.words.run_numbers import update_size_at_end
+from gradaudit.evidence.words.unclear_loss import unclear_in_words
+from gradaudit.evidence.words.wording import count, number
+from gradaudit.findings import Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span, ratio
 from gradaudit.signals.gradients.finiteness import non_finite_onset
 from gradaudit.signals.layers.untrained import MOST, initial_share
-from gradaudit.signals.loss.constant_predictor import uniform_loss
-from gradaudit.signals.loss.progress import constant_level, divergence
+from gradaudit.signals.loss.improvement import Improvement, improvement
+from gradaudit.signals.loss.progress import divergence, untrained_level
 from gradaudit.signals.loss.training_loss import TrainingLoss, adversarial, course
-from gradaudit.signals.order_statistics import Floats, largest, median, quantile
-from gradaudit.signals.updates.learning_rates import is_adaptive, optimizer_class, peak_rates, same_rate
-from gradaudit.signals.updates.ratios import (
-    judged_tensors,
-    last_half,
-    median_update_ratio,
-    step_weights,
-    update_ratio,
-)
-from gradaudit.signals.updates.step_size import below_precision, over_eps
+from gradaudit.signals.order_statistics import largest
+from gradaudit.signals.updates.fastest_tensor import FastestTensor, fastest_tensor
+from gradaudit.signals.updates.learning_rates import optimizer_class, still_rising
+from gradaudit.signals.updates.raised_rate import RaisedRate, raised_rate
+from gradaudit.signals.updates.ratios import judged_tensors, median_update_ratio
 from gradaudit.training import Training
 
-_STARTING = 20  # steps at most whose losses are the start: a long run has learned most in its first twentieth
+_LONG = 100  # steps, at least, of a run whose small gain is no matter of its length
 _FROM_SCRATCH = 3.5e-4  # ratio; learning rates 100 times too small stay below it, and fine-tuning with a new head above
 _REPLACED = 0.5  # of the weights in one step: `learning_rate_too_high` reports it from there on
-_USUAL = 3e-3  # the ratio that the advice aims at: the slowest healthy run from scratch has 2.9e-3
+
+Gain = Literal["still", "hardly", "little", "scratch"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """From where on updates are too small for a loss that hardly falls."""
+
+    slow: float = 2e-4  # faulty runs stay below 5e-5, healthy ones above 3.5e-4
+    still: float = 0.05  # a learning rate 1,000 times too small leaves 94 % or more of what could be gained
+    hardly: float = 0.20  # of the first loss; separates learning rates 100 times too small from short runs
+    slower_than_usual: float = 1e-3  # healthy runs from scratch stay above 2.9e-3
+    little: float = 0.10  # stricter than `hardly`, because healthy fine-tuning is this slow
+    scratch: float = 0.30  # a learning rate 100 times too small leaves three quarters, at a ratio below 3.5e-4
+    pretrained: float = 0.85  # of ln N; models that start below it have been trained before
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How fast the fastest tensor changes, and what the loss does meanwhile."""
+
+    fastest: FastestTensor
+    loss: Improvement
+
+
+@dataclass(frozen=True, eq=False)
+class TooSlow:
+    """The fastest tensor hardly changes, and the loss hardly falls."""
+
+    progress: Progress
+    gain: Gain  # the threshold that the improvement of the loss is below
+    limit: float  # what the update-to-weight ratio is below
+    steps: int  # of the run
+    uniform: float  # the loss of a uniform prediction, in regression of a constant; NaN where it is not known
+    regression: bool
+    initial: float  # share of the parameters that start as torch.nn sets them
+    trained_before: bool  # it starts below that loss, with other parameters: slow fine-tuning may be meant
+    warming_up: bool  # the learning rate still rises at the last step
+    rate_zero: bool  # at every step
+    rate: RaisedRate
+    span: Span
+
+
+@dataclass(frozen=True)
+class Moves:
+    """The weights change fast enough, or the loss falls."""
+
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class WeightsReplaced:
+    """One step changed half of the median weight layer, or more: it broke the layers that do not change afterwards."""
+
+    progress: Progress
+    ratio: float  # of that update to the weights
+
+
+@dataclass(frozen=True)
+class NotFinite:
+    """The run holds NaN or infinity, and does not recover."""
+
+    since: int  # global step
 
 
 @diagnoser(
@@ -86,275 +131,154 @@ _USUAL = 3e-3  # the ratio that the advice aims at: the slowest healthy run from
     explains=("no_learning", "no_signal", "dead_embedding"),
 )
 def learning_rate_too_low(
-    training: Training,
-    *,
-    slow: float = 2e-4,  # faulty runs stay below 5e-5, healthy ones above 3.5e-4
-    still: float = 0.05,  # a learning rate 1,000 times too small leaves 94 % or more of what could be gained
-    hardly: float = 0.20,  # of the first loss; separates learning rates 100 times too small from short runs
-    slower_than_usual: float = 1e-3,  # healthy runs from scratch stay above 2.9e-3
-    little: float = 0.10,  # stricter than `hardly`, because healthy fine-tuning is this slow
-    scratch: float = 0.30,  # a learning rate 100 times too small leaves three quarters, at a ratio below 3.5e-4
-    pretrained: float = 0.85,  # of ln N; models that start below it have been trained before
-) -> Iterator[Verdict]:
+    training: Training, limits: Limits
+) -> Iterator[TooSlow | Moves | WeightsReplaced | NotFinite | NotApplicable | Skipped]:
     """Judge the 95th percentile of the largest update-to-weight ratio together with the improvement of the loss."""
-    chosen = judged_tensors(training)
-    loss = course(training)
-    if not chosen.any():
+    loss, onset = course(training), non_finite_onset(training)
+    if not judged_tensors(training).any():
         yield NotApplicable(reason="the model has no trained weight matrix that starts away from zero")
-        return
-    if adversarial(training.run) and loss.not_interpretable:
-        yield NotApplicable(reason=loss.not_interpretable)
-        return
-    ratios = update_ratio(training)[:, chosen]
-    high = quantile(ratios, 0.95, step_weights(training))
-    if not numpy.isfinite(high).any():
+    elif adversarial(training.run) and loss.not_interpretable:
+        yield NotApplicable(reason=unclear_in_words(loss.not_interpretable))
+    elif (fastest := fastest_tensor(training)) is None:
         yield Skipped(reason="no finite update of the weights was recorded", enable="record from the first step on")
-        return
-    top_ratio = float(numpy.nanmax(high))
-    start = _start(loss)
-    gain = (start - loss.last) / start if start > 0 else math.nan
-    uniform, fresh = _untrained(loss), initial_share(training)
-    measured = (
-        f"the fastest weight tensor changes by {number(top_ratio, 2)} of its size per step (95th percentile of the "
-        f"steps), and {_course(loss, start)}"
-    )
-    broken = non_finite_onset(training)
-    if broken is not None and not broken.recovered:
-        yield Skipped(
-            reason=f"from step {count(broken.step)} on the run holds NaN or infinity, so its updates say nothing",
-            enable="fix what non_finite reports",
-        )
-        return
-    # Layers that do not change after such a step were broken by it: dead units, or vanished gradients.
-    top = largest(median_update_ratio(training))
-    if top >= _REPLACED:
-        yield NotApplicable(
-            reason=f"{measured}{label_of(training)}, and one step changed the median weight layer by {number(top)} "
-            "times its size: see learning_rate_too_high"
-        )
-        return
-    # A term of several, or one whose target moves, may rise while the model learns.
-    rises = bool(loss.shapeless) and gain < -still
-    if math.isnan(gain) or rises or broken is not None or divergence(training) is not None:
-        yield Clean(measured=measured)
-        return
-    long_enough = len(loss.values) >= 100
-    if top_ratio < slow and gain < still:
-        severity, option, limit, least, gain_option = Severity.CRITICAL, "slow", slow, still, "still"
-    elif top_ratio < slow and gain < hardly:
-        severity, option, limit, least, gain_option = Severity.WARNING, "slow", slow, hardly, "hardly"
-    elif top_ratio < slower_than_usual and gain < little and long_enough:
-        severity, option, limit = Severity.WARNING, "slower_than_usual", slower_than_usual
-        least, gain_option = little, "little"
-    elif (
-        top_ratio < min(_FROM_SCRATCH, slower_than_usual)
-        and gain < scratch
-        and long_enough
-        and (start >= pretrained * uniform or fresh >= MOST)
-    ):
-        # The first part of a longer run may well end in its warmup.
-        severity = Severity.NOTE if _rising(training) else Severity.WARNING
-        option, limit = "slower_than_usual", min(_FROM_SCRATCH, slower_than_usual)
-        least, gain_option = scratch, "scratch"
+    elif onset is not None and not onset.recovered:
+        yield NotFinite(onset.step)
+    elif (replaced := largest(median_update_ratio(training))) >= _REPLACED:
+        # Layers that do not change after such a step were broken by it: dead units, or vanished gradients.
+        yield WeightsReplaced(Progress(fastest, improvement(loss)), replaced)
     else:
-        yield Clean(measured=measured)
-        return
-    trained_before = start < pretrained * uniform and not fresh >= MOST
-    measures = [
-        Measure(
-            quantity="largest update-to-weight ratio (95th percentile)",
-            value=top_ratio,
-            comparison="<",
-            threshold=limit,
-            option=option,
-        ),
-        Measure(
-            quantity="improvement of the loss",
-            value=gain,
-            comparison="<",
-            threshold=least,
-            unit="fraction",
-            option=gain_option,
-        ),
-    ]
-    if not math.isnan(uniform):
-        measures.append(
-            ratio(
-                ("loss at the start", start),
-                ("that of a constant" if loss.kind == "regression" else "that of a uniform prediction", uniform),
-                "<",
-                pretrained,
-                option="pretrained",
-                decides="note",
-            )
-        )
-    if fresh >= MOST:
-        measures.append(
-            Measure(quantity="parameters that start as torch.nn sets them", value=fresh, comparison=">=",
-                    threshold=MOST, unit="fraction", decides="warning")
-        )  # fmt: skip
-    found = Severity.NOTE if trained_before else severity
-    yield _finding(training, loss, found, top_ratio, limit, measures, high, start, gain, trained_before)
+        yield _judged(loss, Progress(fastest, improvement(loss)), limits)
 
 
-def _start(loss: TrainingLoss) -> float:
-    """The median loss of the first few steps: the first one is that of one batch."""
-    return median(loss.values[: _starting(loss)])
-
-
-def _starting(loss: TrainingLoss) -> int:
-    return min(_STARTING, max(5, len(loss.values) // 20))
-
-
-def _course(loss: TrainingLoss, start: float) -> str:
-    """From where to where the loss goes, and over which steps either is taken: one step says little."""
-    return (
-        f"the loss goes from {number(start)} (median of the first {count(_starting(loss))} steps) to "
-        f"{number(loss.last)} (mean of the last {count(max(5, len(loss.values) // 10))})"
-    )
-
-
-def _rising(training: Training) -> bool:
-    """Whether the learning rate is at its highest at the last step, and was clearly lower at the middle one."""
-    rates = numpy.nan_to_num(training.learning_rates).max(axis=1, initial=0.0)
-    return bool(len(rates) and rates[-1] >= rates.max() and rates[len(rates) // 2] < 0.9 * rates[-1])
-
-
-def _untrained(loss: TrainingLoss) -> float:
-    """The loss of a uniform prediction, in regression of a constant; NaN where unknown."""
-    if loss.facts is None:
-        return math.nan
-    return constant_level(loss) if loss.kind == "regression" else uniform_loss(loss.facts, loss.kind)
-
-
-def _finding(
-    training: Training,
-    loss: TrainingLoss,
-    severity: Severity,
-    top_ratio: float,
-    limit: float,
-    measures: list[Measure],
-    high: Floats,
-    start: float,
-    gain: float,
-    trained_before: bool,
-) -> Finding:
-    chosen = judged_tensors(training)
-    tensors = [tensor for tensor, take in zip(training.tensors, chosen, strict=True) if take]
-    fastest = tensors[int(numpy.nanargmax(high))].name
-    rates = peak_rates(training)
-    steps = training.recorded_global_steps
-    ratios = update_ratio(training)[:, chosen]
-    every = numpy.where(numpy.isfinite(ratios), ratios, -numpy.inf).max(axis=1, initial=-numpy.inf)
-    seen = (
-        f"Even {fastest}, the fastest tensor, changes by {number(top_ratio)} of its size per step (95th percentile of "
-        f"the steps), with {optimizer_class(training)} at a learning rate of {rate_in_words(rates)}. "
-        f"{_course(loss, start).capitalize()}: it {_gained(gain)}."
-    )
-    if size := update_size(training, last_half(training)):
-        seen += f" Over the last half of the run updates are {size}."
-    if trained_before:
-        seen += " At the start the loss is low for an untrained model, so slow fine-tuning may be meant."
-    elif severity is Severity.NOTE:
-        seen += " The learning rate still rises at the last step, as in a warmup that is not over."
-    headline = (
-        f"The weights change by {number(top_ratio)} of their size per step, and the loss {_gained(gain)}"
-        if top_ratio > 0
-        else f"No weight changes in {count(len(loss.values))} steps, and the loss {_gained(gain)}"
-    )
-    return Finding(
-        severity=severity,
-        confidence=Confidence.HIGH if severity is Severity.CRITICAL else Confidence.MEDIUM,
-        title=_title(rates, top_ratio, severity, trained_before),
-        headline=headline,
-        explanation=seen,
+def _judged(loss: TrainingLoss, progress: Progress, limits: Limits) -> TooSlow | Moves:
+    training, start, share = loss.training, progress.loss.start, progress.loss.share
+    uniform, initial = untrained_level(loss), initial_share(training)
+    # A term of several, or one whose target moves, may rise while the model learns.
+    rises = bool(loss.shapeless) and share < -limits.still
+    broke = non_finite_onset(training) is not None or divergence(training) is not None
+    new = start >= limits.pretrained * uniform or initial >= MOST
+    gain = _gain(progress, len(loss.values), new, limits)
+    if math.isnan(share) or rises or broke or gain is None:
+        return Moves(progress)
+    rate = raised_rate(training, progress.fastest.ratio)
+    limit = {"still": limits.slow, "hardly": limits.slow, "little": limits.slower_than_usual}
+    return TooSlow(
+        progress=progress,
+        gain=gain,
+        limit=limit.get(gain, min(_FROM_SCRATCH, limits.slower_than_usual)),
+        steps=len(loss.values),
+        uniform=uniform,
+        regression=loss.kind == "regression",
+        initial=initial,
+        trained_before=start < limits.pretrained * uniform and not initial >= MOST,
+        # The first part of a longer run may well end in its warmup.
+        warming_up=gain == "scratch" and still_rising(training),
+        rate_zero=bool(rate.rates.size) and not rate.rates.any(),
+        rate=rate,
         span=Span(first=int(loss.steps[0]), last=int(loss.steps[-1])),
-        tensors=[fastest],
-        evidence=[
-            Lines(
-                title="Update-to-weight ratio",
-                caption=f"The fastest weight layer or embedding at each step, against {setting(limit)}. Models trained "
-                "from scratch mostly have one above 1e-3.",
-                x_label="step",
-                y_label="|update| / |weight|",
-                series=[plain("fastest tensor", steps, every)],
-                marks=[Mark(label=setting(limit), y=limit)],
-                log=True,
-            ),
-            loss_chart(training, "The loss over the same steps.", []),
-        ],
-        actions=_actions(training, rates, top_ratio),
-        measures=measures,
     )
 
 
-def _title(rates: Floats, top_ratio: float, severity: Severity, trained_before: bool) -> str:
-    if not top_ratio > 0:
-        return "Learning rate zero" if rates.size and not rates.any() else "Weights do not change"
-    if trained_before:
+def _gain(progress: Progress, steps: int, new: bool, limits: Limits) -> Gain | None:
+    """The threshold of the improvement that speaks for a learning rate too low; None where none does."""
+    speed, share = progress.fastest.ratio, progress.loss.share
+    if speed < limits.slow and share < limits.still:
+        return "still"
+    if speed < limits.slow and share < limits.hardly:
+        return "hardly"
+    if steps < _LONG:
+        return None
+    if speed < limits.slower_than_usual and share < limits.little:
+        return "little"
+    crawls = speed < min(_FROM_SCRATCH, limits.slower_than_usual) and share < limits.scratch
+    return "scratch" if crawls and new else None
+
+
+@learning_rate_too_low.tell
+def _not_finite(found: NotFinite) -> Skipped:
+    return Skipped(
+        reason=f"from step {count(found.since)} on the run holds NaN or infinity, so its updates say nothing",
+        enable="fix what non_finite reports",
+    )
+
+
+@learning_rate_too_low.tell
+def _replaced(found: WeightsReplaced, training: Training) -> NotApplicable:
+    return NotApplicable(
+        reason=f"{_measured(found.progress)}{label_of(training)}, and one step changed the median weight layer by "
+        f"{number(found.ratio)} times its size: see learning_rate_too_high"
+    )
+
+
+@learning_rate_too_low.tell
+def _moves(found: Moves) -> Clean:
+    return Clean(measured=_measured(found.progress))
+
+
+def _measured(progress: Progress) -> str:
+    return (
+        f"the fastest weight tensor changes by {number(progress.fastest.ratio, 2)} of its size per step (95th "
+        f"percentile of the steps), and {course_in_words(progress.loss)}"
+    )
+
+
+@learning_rate_too_low.tell
+def _finding(found: TooSlow, training: Training, limits: Limits) -> Finding:
+    fastest, change = found.progress.fastest, change_in_words(found.progress.loss)
+    critical = found.gain == "still" and not found.trained_before
+    severity = Severity.NOTE if found.trained_before or found.warming_up else Severity.WARNING
+    return Finding(
+        severity=Severity.CRITICAL if critical else severity,
+        confidence=Confidence.HIGH if critical else Confidence.MEDIUM,
+        title=_title(found),
+        headline=f"The weights change by {number(fastest.ratio)} of their size per step, and the loss {change}"
+        if fastest.ratio > 0
+        else f"No weight changes in {count(found.steps)} steps, and the loss {change}",
+        explanation=_explanation(found, training),
+        span=found.span,
+        tensors=[fastest.name],
+        evidence=[fastest_chart(fastest, found.limit), loss_chart(training, "The loss over the same steps.", [])],
+        actions=raise_rate(training, found.rate),
+        measures=_measures(found, limits),
+    )
+
+
+def _title(found: TooSlow) -> str:
+    if not found.progress.fastest.ratio > 0:
+        return "Learning rate zero" if found.rate_zero else "Weights do not change"
+    if found.trained_before:
         return "Fine-tuning with tiny updates"
-    return "Warmup not finished" if severity is Severity.NOTE else "Learning rate too low"
+    return "Warmup not finished" if found.warming_up else "Learning rate too low"
 
 
-def _gained(improvement: float) -> str:
-    """What became of the loss, after "the loss"."""
-    if math.isnan(improvement):
-        return "ends in no number"
-    if improvement < -2:
-        return f"ends {factor(1 - improvement)} times as high as it starts"
-    return f"falls by {percent(improvement)}" if improvement > 0 else f"rises by {percent(-improvement)}"
-
-
-def _actions(training: Training, rates: Floats, top_ratio: float) -> list[Action]:
-    if not (rates > 0).any():
-        if numpy.isfinite(rates).any():
-            return [
-                Action(text="Set a learning rate: it is 0 at every step", code="optimizer.param_groups[0]['lr'] = 1e-3")
-            ]
-        return [Action(text="Raise the learning rate tenfold until the loss falls")]
-    if top_ratio == 0 and not below_precision(training).any():
-        return [
-            Action(
-                text="Check that the optimizer was made from the parameters of the model that is trained",
-                code="optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)  # after model.to(device)",
-            )
-        ]
-    actions = []
-    clipped, times = _clipping(training)
-    below_eps = over_eps(training, last_half(training), clipped=True) < 1
-    if clipped > 0.9 and times > 5 and (below_eps or not is_adaptive(training)):
-        less = "takes every gradient below the optimizer's eps" if below_eps else (
-            f"divides the learning rate by {factor(times)}"
-        )  # fmt: skip
-        actions.append(
-            Action(
-                text=f"Raise the clip threshold: it is {factor(times)} times below the gradient norm and cuts "
-                f"{percent(clipped)} of the steps, which {less}"
-            )
-        )
-    # Where no weight moves at all, how far the rate is off is not known.
-    times_ten = 10.0 ** min(3, max(1, round(math.log10(_USUAL / top_ratio)))) if top_ratio > 0 else 1e3
-    actions.append(
-        Action(
-            text=f"Raise the learning rate from {rate_in_words(rates)} to {rate_in_words(rates * times_ten)}, then up "
-            "or down by factors of 3",
-            code=_construct(training, rates * times_ten),
-        )
+def _explanation(found: TooSlow, training: Training) -> str:
+    fastest, loss = found.progress.fastest, found.progress.loss
+    said = (
+        f"Even {fastest.name}, the fastest tensor, changes by {number(fastest.ratio)} of its size per step (95th "
+        f"percentile of the steps), with {optimizer_class(training)} at a learning rate of "
+        f"{rate_in_words(found.rate.rates)}. {course_in_words(loss).capitalize()}: it {change_in_words(loss)}."
     )
-    actions.append(Action(text="Or train longer, if the small steps are meant"))
-    return actions
+    if size := update_size_at_end(training):
+        said += f" Over the last half of the run updates are {size}."
+    if found.trained_before:
+        said += " At the start the loss is low for an untrained model, so slow fine-tuning may be meant."
+    elif found.warming_up:
+        said += " The learning rate still rises at the last step, as in a warmup that is not over."
+    return said
 
 
-def _construct(training: Training, rates: Floats) -> str:
-    """The line that makes the optimizer with one learning rate; nothing when its groups differ."""
-    if not same_rate(rates):
-        return ""
-    return optimizer_line(training, lr=rate_in_words(rates))
-
-
-def _clipping(training: Training) -> tuple[float, float]:
-    """The share of steps at which the norm was clipped, and the median norm over the threshold."""
-    frame = training.steps
-    over = frame["gradient_norm"].to_numpy(dtype=float) / frame["clip_threshold"].to_numpy(dtype=float)
-    by_norm = frame["clip_kind"].to_numpy() == 1
-    return float((by_norm & (over > 1)).mean()), median(over[by_norm])
+def _measures(found: TooSlow, limits: Limits) -> list[Measure]:
+    least = {"still": limits.still, "hardly": limits.hardly, "little": limits.little, "scratch": limits.scratch}
+    slow = "slow" if found.gain in ("still", "hardly") else "slower_than_usual"
+    start = ("loss at the start", found.progress.loss.start)
+    uniform = ("that of a constant" if found.regression else "that of a uniform prediction", found.uniform)
+    known, new = not math.isnan(found.uniform), found.initial >= MOST
+    return [
+        Measure(quantity="largest update-to-weight ratio (95th percentile)", value=found.progress.fastest.ratio,
+                comparison="<", threshold=found.limit, option=slow),
+        Measure(quantity="improvement of the loss", value=found.progress.loss.share, comparison="<",
+                threshold=least[found.gain], unit="fraction", option=found.gain),
+        *([ratio(start, uniform, "<", limits.pretrained, option="pretrained", decides="note")] if known else []),
+        *([Measure(quantity="parameters that start as torch.nn sets them", value=found.initial, comparison=">=",
+                   threshold=MOST, unit="fraction", decides="warning")] if new else []),
+    ]  # fmt: skip

@@ -29,35 +29,24 @@ A warm restart of the learning rate raises the loss on purpose, and so does a ne
 targets move, as in reinforcement learning, jump at each update of a target network, and are left out.
 """
 
-import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy
 
 from gradaudit.diagnoser import diagnoser
-from gradaudit.evidence.charts.spikes import zoomed
+from gradaudit.evidence.charts.spikes import loss_around, norm_around
 from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.spikes import order_in_words
+from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.wording import count, factor, literal, number, percent, plural
-from gradaudit.findings import (
-    Action,
-    Clean,
-    Confidence,
-    Finding,
-    Mark,
-    Measure,
-    NotApplicable,
-    Severity,
-    Span,
-    Verdict,
-    ratio,
-)
+from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Span, ratio
 from gradaudit.signals.loss.first_crossings import Crossings, first_crossings
-from gradaudit.signals.loss.progress import divergence as diverges
-from gradaudit.signals.loss.progress import smoothing_window
-from gradaudit.signals.loss.spikes import rate_jump, raw_spikes
+from gradaudit.signals.loss.progress import divergence, smoothing_window
+from gradaudit.signals.loss.spikes import Spikes, rate_jump, raw_spikes
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
-from gradaudit.signals.order_statistics import Floats, Integers, median, quantile, running_median
+from gradaudit.signals.loss.trend import Height, trend_and_scatter
+from gradaudit.signals.order_statistics import Floats, Integers, Mask, median, quantile, running_median
 from gradaudit.training import Training
 
 _OFTEN = 0.05  # of the steps: many spikes are how the loss is
@@ -66,113 +55,190 @@ _LONG = 0.2  # of the steps; one or two that take long to come back are no habit
 _REGULAR, _FEWEST = 0.1, 3  # spikes whose distances differ by less than a tenth of their mean, and how many those are
 
 
+@dataclass(frozen=True)
+class Limits:
+    """From where on a rise of the loss is a spike, and when it is a warning."""
+
+    times: float = 1.5  # runmedic's factor over the trend
+    deviations: float = 8.0  # runmedic's robust z; faulty runs start at 11
+    share: float = 0.1  # of the first loss; faulty runs start at 0.16
+    undone: float = 0.8  # of the gain; no healthy run has a spike, faulty ones reach 1.1 to 3.4
+    window: float = 50  # steps; long against a spike, short against a run
+
+
+@dataclass(frozen=True)
+class NoSpike:
+    """In so many steps the loss never rises far, or does not come back."""
+
+    steps: int
+
+
+@dataclass(frozen=True)
+class OftenHigh:
+    """The loss stands above its trend so often that this is how it is, or at the last step."""
+
+    times: int  # stretches of steps
+    steps: int  # of the run
+    share: float  # of the steps that are high
+
+
+@dataclass(frozen=True, eq=False)
+class Spiking:
+    """The loss jumps far above its trend and recovers, once or several times."""
+
+    loss: TrainingLoss
+    spikes: Spikes
+    times: int  # how many spikes
+    window: int  # steps of the running median
+    height: Height
+    undone: float  # share of what was gained that the highest spike undoes; 0 where too little was gained
+    undoes: bool  # more of it than the limit
+    every: float  # steps between spikes at equal distances; 0 where they come as they like
+    jump: int | None  # the step, as an index, at which a learning rate jumped just before
+    order: Crossings
+    usual_most: float  # 90th percentile of the gradient norm
+    span: Span
+
+
 @diagnoser(per="training", worst=Severity.WARNING, needs=("steps",), minimum_steps=100)
-def loss_spike(
-    training: Training,
-    *,
-    times: float = 1.5,  # runmedic's factor over the trend
-    deviations: float = 8.0,  # runmedic's robust z; faulty runs start at 11
-    share: float = 0.1,  # of the first loss; faulty runs start at 0.16
-    undone: float = 0.8,  # of the gain; no healthy run has a spike, faulty ones reach 1.1 to 3.4
-    window: float = 50,  # steps; long against a spike, short against a run
-) -> Iterator[Verdict]:
+def loss_spike(training: Training, limits: Limits) -> Iterator[Spiking | OftenHigh | NoSpike | NotApplicable]:
     """Look for stretches of steps at which the loss stands far above the steps before."""
     loss = training_loss(training)
     if loss.shapeless:
-        yield NotApplicable(reason=loss.shapeless)
+        yield NotApplicable(reason=unclear_in_words(loss.shapeless))
         return
     smooth = running_median(loss.values, smoothing_window(loss))
-    trend, scatter = _trend(loss.values, int(window))
-    with numpy.errstate(invalid="ignore"):
-        above = smooth - trend
-        high = (smooth > times * trend) & (above > deviations * scatter) & (above > share * abs(loss.first))
-    high[: max(int(window) // 2, len(high) // 10)] = False
+    trend, scatter = trend_and_scatter(loss.values, int(limits.window))
+    high = _high(loss, smooth, trend, scatter, limits)
     starts = numpy.flatnonzero(high & ~numpy.concatenate([[False], high[:-1]]))
     # The trend catches up with a loss that stays up: it has to come back below where the trend was before.
-    back = len(starts) and bool((smooth[starts[-1] :] < times * trend[starts[-1]]).any())
-    diverged = diverges(training) is not None
-    if not len(starts) or not back or diverged or high.mean() > (_LONG if len(starts) <= 2 else _OFTEN) or high[-1]:
-        yield Clean(
-            measured=(
-                f"no spike that the loss recovers from in {plural(len(smooth), 'step')}"
-                if diverged or not back or not len(starts)
-                else f"the loss is up more often than a spike is, {plural(len(starts), 'time')} in "
-                f"{plural(len(smooth), 'step')} and at {percent(float(high.mean()))} of them"
-            )
+    back = len(starts) and bool((smooth[starts[-1] :] < limits.times * trend[starts[-1]]).any())
+    if not back or divergence(training) is not None:
+        yield NoSpike(len(smooth))
+    elif high.mean() > (_LONG if len(starts) <= 2 else _OFTEN) or high[-1]:
+        yield OftenHigh(times=len(starts), steps=len(smooth), share=float(high.mean()))
+    else:
+        worst = int(numpy.argmax(numpy.where(high, smooth - trend, -numpy.inf)))
+        height = Height(
+            level=float(smooth[worst]),
+            trend=float(trend[worst]),
+            scatter=float(scatter[worst]),
+            start=median(loss.values[: smoothing_window(loss)]),
         )
-        return
-    worst = int(numpy.argmax(numpy.where(high, above, -numpy.inf)))
-    # The first loss is one batch's, and may be far off.
-    start = median(loss.values[: smoothing_window(loss)])
-    gained = start - float(trend[worst])
-    lost = float(above[worst]) / gained if gained >= _GAIN * abs(start) and gained > 0 else 0.0
-    part = "all" if lost >= 1 else percent(lost)
-    window_of_median = smoothing_window(loss)
-    spikes = raw_spikes(loss.values, high, times * trend, worst, window_of_median)
-    top, raw, usual = spikes.top, spikes.steps, float(trend[worst])
+        spikes = raw_spikes(loss.values, high, limits.times * trend, worst, smoothing_window(loss))
+        yield _spiking(training, spikes, starts, height, limits)
+
+
+def _high(loss: TrainingLoss, smooth: Floats, trend: Floats, scatter: Floats, limits: Limits) -> Mask:
+    """[steps]: where the running median stands far above its trend, after the first tenth of the run."""
+    with numpy.errstate(invalid="ignore"):
+        above = smooth - trend
+        high = (smooth > limits.times * trend) & (above > limits.deviations * scatter)
+        high &= above > limits.share * abs(loss.first)
+    high[: max(int(limits.window) // 2, len(high) // 10)] = False
+    return numpy.asarray(high)
+
+
+def _spiking(training: Training, spikes: Spikes, starts: Integers, height: Height, limits: Limits) -> Spiking:
+    loss = training_loss(training)
+    gained = height.gained
+    undone = height.above / gained if gained >= _GAIN * abs(height.start) and gained > 0 else 0.0
     norms = training.steps["gradient_norm"].to_numpy(dtype=float)
-    rates, jump = training.learning_rates, rate_jump(training, spikes.first)
-    order = first_crossings(training, loss, spikes)
-    marks = [Mark(label=f"step {count(loss.steps[top])}", x=int(loss.steps[top]))]
-    several = " around the highest of them" if len(starts) > 1 else ""
-    every = _period(starts)
-    around = spikes.around(len(loss.values))
-    yield Finding(
-        severity=Severity.WARNING if lost >= undone and not every else Severity.NOTE,
-        confidence=Confidence.MEDIUM,
-        title=f"Loss spike every {plural(every, 'step')}"
-        if every
-        else f"Loss spikes from step {count(loss.steps[raw[0]])}"
-        if len(starts) > 1
-        else f"Loss spike at step {count(loss.steps[top])}",
-        headline=f"The loss jumps to {factor(loss.values[top] / usual)} times its trend "
-        + (
-            f"about every {plural(every, 'step')}, {plural(len(starts), 'time')} in all"
-            if every
-            else f"at step {count(loss.steps[top])} and recovers"
-            + (f", the highest of {count(len(starts))} spikes" if len(starts) > 1 else "")
-        ),
-        explanation=f"{plural(len(starts), 'spike')} of {plural(len(raw), 'step')} in all, the first at step "
-        f"{count(loss.steps[raw[0]])}. The highest loss of a step is {number(float(loss.values[top]))}, from a "
-        f"trend of {number(usual)}, at a learning rate of {rate_in_words(rates[top])}."
-        + (_of_the_rate(loss, rates, jump) or ("" if every else f" {order_in_words(training, loss, order)}"))
-        + (" The spikes are periodic: something that the script does at these steps raises the loss." if every else "")
-        + (f" The spike undoes {part} of the improvement since the first steps." if lost >= undone else ""),
-        span=Span(first=int(loss.steps[raw[0]]), last=int(loss.steps[raw[-1]])),
-        evidence=[
-            zoomed(
-                loss.name, "Training loss", "loss", loss.steps, loss.values, around, marks,
-                f"The loss of each step{several}; the mark is the spike's highest step.",
-            ),
-            zoomed(
-                "gradient norm", "Gradient norm", "gradient norm before clipping", loss.steps, norms, around, marks,
-                f"The gradient norm of the same steps{several}, where it was recorded; the mark is the spike's "
-                "highest step. A norm that rises before the loss is its cause, one that rises after it the "
-                "consequence.",
-            ),
-        ],
-        actions=_of_the_script(every)
-        if every and jump is None
-        else _actions(loss, rates, jump, spikes.first, float(quantile(norms.reshape(-1, 1), 0.9)[0]), order),
-        measures=[
-            ratio((f"loss, median of {count(window_of_median)} steps", float(smooth[worst])), ("trend", usual), ">",
-                  times, option="times"),
-            ratio(("height of that median", float(above[worst])), ("scatter", float(scatter[worst])), ">",
-                  deviations, option="deviations"),
-            ratio(("height of that median", float(above[worst])), ("first loss", abs(loss.first)), ">", share,
-                  unit="fraction", option="share"),
-            ratio(("gain so far", gained), ("start", abs(start)), ">=", _GAIN, unit="fraction", decides="warning"),
-            *([] if not lost else [
-                Measure(quantity="height of that median / gain so far", value=lost, comparison=">=",
-                        threshold=undone, unit="fraction", option="undone", decides="warning")]),
-        ],
-    )  # fmt: skip
+    return Spiking(
+        loss=loss,
+        spikes=spikes,
+        times=len(starts),
+        window=smoothing_window(loss),
+        height=height,
+        undone=undone,
+        undoes=undone >= limits.undone,
+        every=_period(starts),
+        jump=rate_jump(training, spikes.first),
+        order=first_crossings(training, loss, spikes),
+        usual_most=float(quantile(norms.reshape(-1, 1), 0.9)[0]),
+        span=Span(first=int(loss.steps[spikes.steps[0]]), last=int(loss.steps[spikes.steps[-1]])),
+    )
 
 
 def _period(starts: Integers) -> float:
     """The steps between spikes at equal distances; 0 where they are too few, or come as they like."""
     apart = numpy.diff(starts)
     return float(apart.mean()) if len(starts) >= _FEWEST and apart.std() < _REGULAR * apart.mean() else 0.0
+
+
+@loss_spike.tell
+def _no_spike(found: NoSpike) -> Clean:
+    return Clean(measured=f"no spike that the loss recovers from in {plural(found.steps, 'step')}")
+
+
+@loss_spike.tell
+def _often_high(found: OftenHigh) -> Clean:
+    return Clean(
+        measured=f"the loss is up more often than a spike is, {plural(found.times, 'time')} in "
+        f"{plural(found.steps, 'step')} and at {percent(found.share)} of them"
+    )
+
+
+@loss_spike.tell
+def _finding(found: Spiking, training: Training, limits: Limits) -> Finding:
+    return Finding(
+        severity=Severity.WARNING if found.undoes and not found.every else Severity.NOTE,
+        confidence=Confidence.MEDIUM,
+        title=_title(found),
+        headline=_headline(found),
+        explanation=_explanation(found, training),
+        span=found.span,
+        evidence=[
+            loss_around(found.loss, found.spikes, several=found.times > 1),
+            norm_around(found.loss, found.spikes, several=found.times > 1),
+        ],
+        actions=_of_the_script(found.every) if found.every and found.jump is None else _actions(found, training),
+        measures=_measures(found, limits),
+    )
+
+
+def _step(found: Spiking, index: int) -> str:
+    return f"step {count(found.loss.steps[index])}"
+
+
+def _title(found: Spiking) -> str:
+    if found.every:
+        return f"Loss spike every {plural(found.every, 'step')}"
+    if found.times > 1:
+        return f"Loss spikes from {_step(found, found.spikes.steps[0])}"
+    return f"Loss spike at {_step(found, found.spikes.top)}"
+
+
+def _headline(found: Spiking) -> str:
+    top = found.spikes.top
+    jumps = f"The loss jumps to {factor(found.loss.values[top] / found.height.trend)} times its trend"
+    if found.every:
+        return f"{jumps} about every {plural(found.every, 'step')}, {plural(found.times, 'time')} in all"
+    highest = f", the highest of {count(found.times)} spikes" if found.times > 1 else ""
+    return f"{jumps} at {_step(found, top)} and recovers{highest}"
+
+
+def _explanation(found: Spiking, training: Training) -> str:
+    loss, spikes, jump = found.loss, found.spikes, found.jump
+    rates = training.learning_rates
+    sentences = [
+        f"{plural(found.times, 'spike')} of {plural(len(spikes.steps), 'step')} in all, the first at "
+        f"{_step(found, spikes.steps[0])}. The highest loss of a step is {number(float(loss.values[spikes.top]))}, "
+        f"from a trend of {number(found.height.trend)}, at a learning rate of {rate_in_words(rates[spikes.top])}."
+    ]
+    if jump is not None:
+        sentences.append(
+            f"At {_step(found, jump)} the learning rate jumps from {rate_in_words(rates[jump - 1])} to "
+            f"{rate_in_words(rates[jump])}."
+        )
+    elif not found.every:
+        sentences.append(order_in_words(training, loss, found.order))
+    if found.every:
+        sentences.append("The spikes are periodic: something that the script does at these steps raises the loss.")
+    if found.undoes:
+        part = "all" if found.undone >= 1 else percent(found.undone)
+        sentences.append(f"The spike undoes {part} of the improvement since the first steps.")
+    return " ".join(sentences)
 
 
 def _of_the_script(every: float) -> list[Action]:
@@ -188,44 +254,35 @@ def _of_the_script(every: float) -> list[Action]:
     ]
 
 
-def _of_the_rate(loss: TrainingLoss, rates: Floats, jump: int | None) -> str:
-    if jump is None:
-        return ""
-    return (
-        f" At step {count(loss.steps[jump])} the learning rate jumps from {rate_in_words(rates[jump - 1])} to "
-        f"{rate_in_words(rates[jump])}."
-    )
-
-
-def _actions(
-    loss: TrainingLoss, rates: Floats, jump: int | None, first: int, clip: float, order: Crossings
-) -> list[Action]:
-    at = count(loss.steps[first])
-    norm = number(clip, 2) if clip > 0 else ""
+def _actions(found: Spiking, training: Training) -> list[Action]:
+    rates, first, clip = training.learning_rates, found.spikes.first, found.usual_most
     cut = Action(
-        text=f"Clip the gradient norm at {norm}, its 90th percentile" if norm else "Clip the gradient norm",
+        text=f"Clip the gradient norm at {number(clip, 2)}, its 90th percentile" if clip > 0 else
+        "Clip the gradient norm",
         code=f"torch.nn.utils.clip_grad_norm_(model.parameters(), {literal(clip) if clip > 0 else '1.0'})",
-    )
-    batches = Action(text=f"Look at the batches of step {at} and of those before: is one of them broken?")
-    if jump is not None:
-        what, when = rate_in_words(rates[jump]), count(loss.steps[jump])
-        return [Action(text=f"Find what sets the learning rate to {what} at step {when}"), cut, batches]
-    if order.first == "update":
+    )  # fmt: skip
+    batches = Action(text=f"Look at the batches of {_step(found, first)} and of those before: is one of them broken?")
+    if found.jump is not None:
+        what = rate_in_words(rates[found.jump])
+        return [Action(text=f"Find what sets the learning rate to {what} at {_step(found, found.jump)}"), cut, batches]
+    if found.order.first == "update":
         moments = Action(text="Let the moments forget faster: lower beta2 to 0.95, which averages 20 gradients")
         return [moments, cut, batches]
     lower = f"from {rate_in_words(rates[first])} to {rate_in_words(rates[first] / 3)}"
     return [batches, cut, Action(text=f"Or lower the learning rate at that point, {lower}")]
 
 
-def _trend(values: Floats, window: int) -> tuple[Floats, Floats]:
-    """([steps], [steps]): the median of the `window` steps before each one, and their scatter from batch to batch.
-
-    The scatter is that of the differences between neighbours, so that the slope of a loss that falls is no part of it.
-    """
-    import pandas
-
-    series = pandas.Series(numpy.where(numpy.isfinite(values), values, numpy.nan))
-    trend = series.shift(1).rolling(window, min_periods=window // 2).median()
-    apart = series.diff().abs().shift(1).rolling(window, min_periods=window // 2).median()
-    # 1.4826 times the median absolute deviation is the standard deviation of normal values; a difference has two.
-    return trend.to_numpy(dtype=numpy.float64), (apart * 1.4826 / math.sqrt(2)).to_numpy(dtype=numpy.float64)
+def _measures(found: Spiking, limits: Limits) -> list[Measure]:
+    height, first = found.height, abs(found.loss.first)
+    above = ("height of that median", height.above)
+    return [
+        ratio((f"loss, median of {count(found.window)} steps", height.level), ("trend", height.trend), ">",
+              limits.times, option="times"),
+        ratio(above, ("scatter", height.scatter), ">", limits.deviations, option="deviations"),
+        ratio(above, ("first loss", first), ">", limits.share, unit="fraction", option="share"),
+        ratio(("gain so far", height.gained), ("start", abs(height.start)), ">=", _GAIN, unit="fraction",
+              decides="warning"),
+        *([] if not found.undone else [
+            Measure(quantity="height of that median / gain so far", value=found.undone, comparison=">=",
+                    threshold=limits.undone, unit="fraction", option="undone", decides="warning")]),
+    ]  # fmt: skip

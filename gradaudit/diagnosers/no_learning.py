@@ -36,13 +36,17 @@ for a while, and large recommenders for an epoch.
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.labels import baseline_marks, label_bars
 from gradaudit.evidence.charts.lines import loss_chart
+from gradaudit.evidence.words.constant_prediction import best_constant, find_lost_input, predictions
 from gradaudit.evidence.words.crowded_out import crowding_in_words, weigh_terms
 from gradaudit.evidence.words.optimizers import label_of, rate_in_words
 from gradaudit.evidence.words.outcomes import epochs_in_words
+from gradaudit.evidence.words.pairing import LOOK_AT_PAIRS
+from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.wording import number, percent, plural
 from gradaudit.findings import (
     Action,
@@ -54,125 +58,177 @@ from gradaudit.findings import (
     Severity,
     Skipped,
     Span,
-    Verdict,
     ratio,
 )
-from gradaudit.signals.activations.output_spread import output_spread
+from gradaudit.signals.activations.constant_outputs import Outputs, constant_outputs
 from gradaudit.signals.gradients.finiteness import non_finite_onset
-from gradaudit.signals.loss.crowded_out import crowding
-from gradaudit.signals.loss.progress import NO_PROGRESS, constant_level, not_learning
+from gradaudit.signals.loss.crowded_out import Rest, crowding
+from gradaudit.signals.loss.progress import NO_PROGRESS, constant_level, gained_since_half, not_learning
 from gradaudit.signals.loss.progress import divergence as diverges
 from gradaudit.signals.loss.progress import epochs as epochs_of
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
+from gradaudit.signals.order_statistics import Floats
 from gradaudit.signals.updates.learning_rates import peak_rates
 from gradaudit.training import Training
 
 _EQUAL = 0.1  # of `spread`; faulty models reach 0.0023 of a logit, healthy ones never less than 0.39
 
-_BEST = 1.1  # of the best constant prediction's loss; not measured: up to it a constant output is called the best one
+
+@dataclass(frozen=True)
+class Limits:
+    """From where on a model has learned nothing."""
+
+    constant: float = 0.98  # a model that learned anything is further below; six healthy ones were not at 100 steps
+    epochs: float = 5  # before that, slow starts and wrong labels look the same
+    spread: float = 0.05  # not measured; probabilities then differ by 1 %
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The mean loss of the last tenth of the run, beside that of the best constant prediction."""
+
+    last: float
+    constant: float
+
+
+@dataclass(frozen=True, eq=False)
+class NothingLearned:
+    """The loss ends no lower than that of a constant prediction, and has stopped falling."""
+
+    loss: TrainingLoss
+    ending: Ending
+    gained: float  # over the last half, as a share of the first loss
+    epochs: float  # passed; NaN where they are not known
+    late: bool  # after so many epochs that a slow start is ruled out
+    outputs: Outputs
+    other_terms: Rest | None  # of the objective, where they were minimised instead
+    may_be_meant: bool  # it is one term of several, and the others have not vanished
+    rates: Floats  # [groups] peak learning rates
+    span: Span
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The loss ends below that of a constant prediction."""
+
+    ending: Ending
+    broke: bool  # on the way, by diverging or by NaN or infinity
+
+
+@dataclass(frozen=True)
+class Broken:
+    """The loss does not end below that of a constant prediction, and may have been there before the run broke."""
+
+    ending: Ending
+    non_finite: bool  # by NaN or infinity; else it diverged
+
+
+@dataclass(frozen=True)
+class Unsettled:
+    """The loss does not end below that of a constant prediction, and has fallen all the same."""
+
+    ending: Ending
+    first: float
+    falling: bool  # it still is
+    gained: float  # over the last half, as a share of the first loss
 
 
 @diagnoser(per="training", worst=Severity.CRITICAL, needs=("steps",), minimum_steps=100, explains=("no_signal",))
 def no_learning(
-    training: Training,
-    *,
-    constant: float = 0.98,  # a model that learned anything is further below; six healthy ones were not at 100 steps
-    epochs: float = 5,  # before that, slow starts and wrong labels look the same
-    spread: float = 0.05,  # not measured; probabilities then differ by 1 %
-) -> Iterator[Verdict]:
+    training: Training, limits: Limits
+) -> Iterator[NothingLearned | Learned | Broken | Unsettled | NotApplicable | Skipped]:
     """Compare the last losses with the best constant predictor's."""
     loss = training_loss(training)
+    ending = Ending(loss.last, constant_level(loss))
     if loss.not_interpretable:
-        yield NotApplicable(reason=loss.not_interpretable)
-        return
-    level = constant_level(loss)
-    if math.isnan(level):
+        yield NotApplicable(reason=unclear_in_words(loss.not_interpretable))
+    elif math.isnan(ending.constant):
         yield Skipped(
             reason="the labels were not counted, so it is not known what a model that ignores its input would reach",
             enable="use a torch.nn.functional loss that takes the labels themselves",
         )
-        return
-    broken = non_finite_onset(training)
-    failed = broken is not None or diverges(training) is not None
-    beside = f"the loss ends at {_end(loss.last)}; a constant prediction gives {number(level)}"
-    if loss.last < constant * level:
-        yield Clean(measured=beside + ("; the loss diverges on the way" if failed else ""))
-        return
-    if failed:
-        # It may have learned before: what broke it is told of by another finding.
-        yield NotApplicable(
-            reason=f"{beside}{label_of(training)}, "
-            + ("after NaN or infinities: see non_finite" if broken is not None else "and it rose: see divergence")
-        )
-        return
-    if not not_learning(training, constant):
-        falling = _gained(loss) > NO_PROGRESS
-        yield Skipped(
-            reason=f"{beside}{label_of(training)}, "
-            + (
-                f"and it is still falling, by {percent(_gained(loss))} of its start over the last half"
-                if falling
-                else f"and yet it has fallen from {number(loss.first)}"
-            ),
-            enable="train until the loss stops falling"
-            if falling
-            else "standardise inputs and targets, so that the loss starts near that of a constant prediction",
-        )
-        return
-    yield _finding(training, loss, level, constant, epochs, spread)
-
-
-def _finding(
-    training: Training, loss: TrainingLoss, level: float, constant: float, epochs: float, spread: float
-) -> Finding:
-    differ = output_spread(loss)
-    same, equal = differ < spread, differ < _EQUAL * spread
-    rest = crowding(loss)
-    passed = epochs_of(training)
-    late = passed >= epochs
-    what = {
-        "classification": "predicting the label frequencies",
-        "binary": "predicting the label frequencies",
-        "regression": "predicting the mean of the target",
-    }.get(loss.kind, "a constant prediction")
-    after = f"after {plural(len(loss.values), 'step')}{epochs_in_words(passed)}"
-    severity = Severity.CRITICAL if late else Severity.WARNING if equal else Severity.NOTE
-    if loss.one_of_several and rest is None and severity is Severity.CRITICAL:
-        severity = Severity.WARNING
-    name = f"The {loss.facts.function} term" if loss.one_of_several and loss.facts else "The loss"
-    if rest is not None:
-        title = "Posterior collapse" if rest.latent else "Loss outweighed by other terms"
-    elif same:
-        title = "Constant prediction"
-    elif loss.one_of_several:
-        title = "Loss term does not improve"
+    elif ending.last < limits.constant * ending.constant:
+        yield Learned(ending, _broke(training))
+    elif _broke(training):
+        yield Broken(ending, non_finite_onset(training) is not None)
+    elif not not_learning(training, limits.constant):
+        gained = gained_since_half(loss)
+        yield Unsettled(ending, loss.first, gained > NO_PROGRESS, gained)
     else:
-        title = "Model does not learn" if late else "No learning yet"
+        yield _nothing_learned(loss, ending, limits)
+
+
+def _broke(training: Training) -> bool:
+    return non_finite_onset(training) is not None or diverges(training) is not None
+
+
+def _nothing_learned(loss: TrainingLoss, ending: Ending, limits: Limits) -> NothingLearned:
+    passed, rest = epochs_of(loss.training), crowding(loss)
+    return NothingLearned(
+        loss=loss,
+        ending=ending,
+        gained=gained_since_half(loss),
+        epochs=passed,
+        late=passed >= limits.epochs,
+        outputs=constant_outputs(loss, limits.spread, _EQUAL * limits.spread),
+        other_terms=rest,
+        may_be_meant=bool(loss.one_of_several) and rest is None,
+        rates=peak_rates(loss.training),
+        span=Span(first=int(loss.steps[-max(5, len(loss.steps) // 10)]), last=int(loss.steps[-1])),
+    )
+
+
+@no_learning.tell
+def _learned(found: Learned) -> Clean:
+    return Clean(measured=_beside(found.ending) + ("; the loss diverges on the way" if found.broke else ""))
+
+
+@no_learning.tell
+def _broken(found: Broken, training: Training) -> NotApplicable:
+    # It may have learned before: what broke it is told of by another finding.
+    why = "after NaN or infinities: see non_finite" if found.non_finite else "and it rose: see divergence"
+    return NotApplicable(reason=f"{_beside(found.ending)}{label_of(training)}, {why}")
+
+
+@no_learning.tell
+def _unsettled(found: Unsettled, training: Training) -> Skipped:
+    beside = f"{_beside(found.ending)}{label_of(training)}"
+    if found.falling:
+        return Skipped(
+            reason=f"{beside}, and it is still falling, by {percent(found.gained)} of its start over the last half",
+            enable="train until the loss stops falling",
+        )
+    return Skipped(
+        reason=f"{beside}, and yet it has fallen from {number(found.first)}",
+        enable="standardise inputs and targets, so that the loss starts near that of a constant prediction",
+    )
+
+
+def _beside(ending: Ending) -> str:
+    last = number(ending.last) if math.isfinite(ending.last) else "NaN or infinity"
+    return f"the loss ends at {last}; a constant prediction gives {number(ending.constant)}"
+
+
+@no_learning.tell
+def _finding(found: NothingLearned, training: Training, limits: Limits) -> Finding:
+    loss, outputs = found.loss, found.outputs
+    name = f"The {loss.facts.function} term" if loss.one_of_several and loss.facts else "The loss"
+    severity = Severity.WARNING if outputs.equal else Severity.NOTE
+    if found.late:
+        severity = Severity.WARNING if found.may_be_meant else Severity.CRITICAL
     return Finding(
         severity=severity,
-        confidence=Confidence.HIGH if late or equal else Confidence.MEDIUM,
-        title=title,
-        headline=f"{name} ends at {number(loss.last)}; {what} gives {number(level)}",
-        explanation=f"The best constant prediction, of a model that ignores its input, gives {number(level)}. The "
-        "loss starts "
-        f"at {number(loss.first)} and is {number(loss.last)} {after}; it has stopped falling."
-        # A latent code that is sampled makes outputs differ whatever the input is.
-        + ("" if rest is not None and not same else _predictions(loss, level, differ, same=same))
-        + (
-            crowding_in_words(loss, rest)
-            if rest is not None
-            else f" {loss.one_of_several}."
-            if loss.one_of_several
-            else ""
-        )
-        + ("" if late or equal else " Some healthy models are still there after a few hundred steps."),
-        span=Span(first=int(loss.steps[-max(5, len(loss.steps) // 10)]), last=int(loss.steps[-1])),
+        confidence=Confidence.HIGH if found.late or outputs.equal else Confidence.MEDIUM,
+        title=_title(found),
+        headline=f"{name} ends at {number(loss.last)}; {best_constant(loss)} gives {number(found.ending.constant)}",
+        explanation=_explanation(found),
+        span=found.span,
         evidence=[
             loss_chart(
                 training,
                 "The training loss against that of a constant prediction. A model that uses its input goes below the "
                 "lines.",
-                baseline_marks(loss, level),
+                baseline_marks(loss, found.ending.constant),
             ),
             *label_bars(
                 loss.facts,
@@ -180,94 +236,63 @@ def _finding(
                 "above.",
             ),
         ],
-        actions=[
-            *(weigh_terms(loss) if rest is not None else []),
-            *(
-                [
-                    Action(
-                        text=f"Find where the input is lost: print how much each layer's output differs over a batch; "
-                        f"at the end it is {number(differ, 2)}",
-                        code="print(activation.std(dim=0).mean())",
-                    )
-                ]
-                if same
-                else []
-            ),
-            Action(text="Look at ten pairs of input and label as the model gets them: do they belong together?"),
-            Action(
-                text="Train on one batch of 16 until its loss is near 0; if that fails, the code is at fault, "
-                "not the data",
-                code="x, y = next(iter(loader))\nfor _ in range(500): ...",
-            ),
-            Action(text=f"Try ten times the learning rate of {rate_in_words(peak_rates(training))}, and a tenth of it"),
-        ],
-        measures=[
-            ratio(
-                ("last loss", loss.last),
-                ("a constant prediction's", level),
-                ">=",
-                constant,
-                option="constant",
-            ),
-            Measure(
-                quantity="epochs", value=passed, comparison=">=", threshold=epochs, option="epochs", decides="critical"
-            ),
-            Measure(
-                quantity="fall over the last half, of the first loss",
-                value=_gained(loss),
-                comparison="<=",
-                threshold=NO_PROGRESS,
-                unit="fraction",
-            ),
-            Measure(
-                quantity="spread of the outputs over a batch, for a constant prediction",
-                value=differ,
-                comparison="<",
-                threshold=spread,
-                option="spread",
-                decides="cause",
-            ),
-            Measure(
-                quantity="spread of the outputs over a batch",
-                value=differ,
-                comparison="<",
-                threshold=_EQUAL * spread,
-                option="spread",
-                decides="warning",
-            ),
-        ],
+        actions=_actions(found),
+        measures=_measures(found, limits),
     )
 
 
-def _end(last: float) -> str:
-    return number(last) if math.isfinite(last) else "NaN or infinity"
+def _title(found: NothingLearned) -> str:
+    if found.other_terms is not None:
+        return "Posterior collapse" if found.other_terms.latent else "Loss outweighed by other terms"
+    if found.outputs.same:
+        return "Constant prediction"
+    if found.loss.one_of_several:
+        return "Loss term does not improve"
+    return "Model does not learn" if found.late else "No learning yet"
 
 
-def _gained(loss: TrainingLoss) -> float:
-    half = len(loss.values) // 2
-    width = max(5, len(loss.values) // 10)
-    middle = float(loss.values[half : half + width].mean())
-    return (middle - loss.last) / loss.first if loss.first > 0 else math.nan
+def _explanation(found: NothingLearned) -> str:
+    loss, rest = found.loss, found.other_terms
+    said = (
+        f"The best constant prediction, of a model that ignores its input, gives {number(found.ending.constant)}. The "
+        f"loss starts at {number(loss.first)} and is {number(loss.last)} after {plural(len(loss.values), 'step')}"
+        f"{epochs_in_words(found.epochs)}; it has stopped falling."
+    )
+    # A latent code that is sampled makes outputs differ whatever the input is.
+    if rest is None or found.outputs.same:
+        said += predictions(loss, found.outputs)
+    if rest is not None:
+        said += crowding_in_words(loss, rest)
+    elif loss.one_of_several:
+        said += f" {unclear_in_words(loss.one_of_several)}."
+    if not found.late and not found.outputs.equal:
+        said += " Some healthy models are still there after a few hundred steps."
+    return said
 
 
-def _predictions(loss: TrainingLoss, level: float, differ: float, *, same: bool) -> str:
-    """Whether the predictions of a batch depend on the input, in a sentence; empty where they were not sampled."""
-    if math.isnan(differ):
-        return ""
-    unit = "standard deviations of the target" if loss.kind == "regression" else "of a logit"
-    if not differ:
-        unit = ""
-    if not same:
-        return f" Over a batch the outputs differ by {number(differ, 2)} {unit}, so they depend on the input."
-    constant = "the mean of the target"
-    if loss.kind != "regression":
-        constant = "the frequencies of the labels"
-        counts = loss.facts.label_counts if loss.facts else []
-        if counts:
-            most = counts.index(max(counts))
-            constant += f", class {most} first ({percent(max(counts) / sum(counts))} of the labels)"
-    spread = f"differ by {number(differ, 2)} {unit}" if differ else "do not differ at all"
-    same_for_all = "nearly the same" if differ else "the same"
-    # Far above the best constant prediction's loss it is another constant.
-    best = f", {constant}" if loss.last < _BEST * level else ""
-    return f" Over a batch the outputs {spread}: the prediction is {same_for_all} for every input{best}."
+def _actions(found: NothingLearned) -> list[Action]:
+    return [
+        *(weigh_terms(found.loss) if found.other_terms is not None else []),
+        *([find_lost_input(found.outputs)] if found.outputs.same else []),
+        LOOK_AT_PAIRS,
+        Action(
+            text="Train on one batch of 16 until its loss is near 0; if that fails, the code is at fault, not the data",
+            code="x, y = next(iter(loader))\nfor _ in range(500): ...",
+        ),
+        Action(text=f"Try ten times the learning rate of {rate_in_words(found.rates)}, and a tenth of it"),
+    ]
+
+
+def _measures(found: NothingLearned, limits: Limits) -> list[Measure]:
+    last, spread = ("last loss", found.ending.last), found.outputs.spread
+    return [
+        ratio(last, ("a constant prediction's", found.ending.constant), ">=", limits.constant, option="constant"),
+        Measure(quantity="epochs", value=found.epochs, comparison=">=", threshold=limits.epochs, option="epochs",
+                decides="critical"),
+        Measure(quantity="fall over the last half, of the first loss", value=found.gained, comparison="<=",
+                threshold=NO_PROGRESS, unit="fraction"),
+        Measure(quantity="spread of the outputs over a batch, for a constant prediction", value=spread,
+                comparison="<", threshold=limits.spread, option="spread", decides="cause"),
+        Measure(quantity="spread of the outputs over a batch", value=spread, comparison="<",
+                threshold=_EQUAL * limits.spread, option="spread", decides="warning"),
+    ]  # fmt: skip

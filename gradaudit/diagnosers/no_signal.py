@@ -31,33 +31,22 @@ above that loss from there on. Where it rises from there, this is reported as a 
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy
 
 from gradaudit.diagnoser import diagnoser
-from gradaudit.evidence.charts.reduce import banded, plain
+from gradaudit.evidence.charts.constant_prediction import against_constant
 from gradaudit.evidence.words.outcomes import epochs_in_words
+from gradaudit.evidence.words.pairing import check_pairs
+from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.validation import more_evaluations, unclear
 from gradaudit.evidence.words.wording import count, number, percent, plural
-from gradaudit.findings import (
-    Action,
-    Clean,
-    Confidence,
-    Finding,
-    Lines,
-    Mark,
-    Measure,
-    NotApplicable,
-    Severity,
-    Skipped,
-    Span,
-    Verdict,
-    ratio,
-)
+from gradaudit.findings import Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span, ratio
 from gradaudit.reading.run import Run
-from gradaudit.signals.evaluation.generalisation import comparison, held_out_rise
 from gradaudit.signals.evaluation.held_out_constant import held_out_constant
-from gradaudit.signals.evaluation.validation import Evaluations, validation
+from gradaudit.signals.evaluation.memorisation import Memorisation, memorisation
+from gradaudit.signals.evaluation.validation import Evaluations, NoValidationLoss, validation
 from gradaudit.signals.gradients.finiteness import non_finite_onset
 from gradaudit.signals.loss.progress import divergence as diverges
 from gradaudit.signals.loss.progress import epochs as epochs_of
@@ -68,6 +57,73 @@ from gradaudit.signals.order_statistics import Floats
 _EVALUATIONS = 3  # one at the start, in the middle and at the end
 
 
+@dataclass(frozen=True)
+class Limits:
+    """From where on a validation loss shows no signal."""
+
+    prior: float = 0.98  # as for the training loss; 410 healthy runs went further below, slow recommenders aside
+    gain: float = 0.005  # of the first training loss: still on its way, if it gains more
+    epochs: float = 5  # before that, slow starts and wrong labels look the same
+
+
+@dataclass(frozen=True)
+class Best:
+    """The lowest validation loss beside what a model that ignores its input reaches."""
+
+    split: str  # as `Evaluations.name`
+    loss: float
+    constant: float  # the loss of the best constant prediction
+
+
+@dataclass(frozen=True, eq=False)
+class NoSignal:
+    """The validation loss is never below that of a constant prediction."""
+
+    best: Best
+    training_loss: TrainingLoss
+    steps: Floats  # [finite evaluations] global steps, 0 before the first
+    losses: Floats  # [finite evaluations] validation losses
+    gained: float  # over the last half of the evaluations, as a share of the first training loss
+    epochs: float  # passed; NaN where they are not known
+    late: bool  # after so many epochs that a slow start is ruled out
+    learned_nothing: bool  # the training loss does not get below that of a constant prediction, either
+    memorisation: Memorisation | None  # where the training loss does
+    never_generalised: bool  # what is memorised, late, while the validation loss rises
+    span: Span
+
+
+@dataclass(frozen=True)
+class Signal:
+    """The validation loss is below that of a constant prediction."""
+
+    best: Best
+    broke: bool  # the run diverges, or holds NaN or infinity
+
+
+@dataclass(frozen=True)
+class Broken:
+    """The validation loss is not below that of a constant prediction, in a run that broke."""
+
+    best: Best
+    non_finite: bool  # by NaN or infinity; else it diverged
+
+
+@dataclass(frozen=True)
+class StillFalling:
+    """The validation loss is not below that of a constant prediction yet."""
+
+    best: Best
+    gained: float  # over the last half of the evaluations, as a share of the first training loss
+
+
+@dataclass(frozen=True)
+class FewEvaluations:
+    """Too few finite validation losses to judge."""
+
+    finite: int
+    held_out: Evaluations
+
+
 @diagnoser(
     worst=Severity.CRITICAL,
     needs=("evaluations.mean_loss",),
@@ -75,166 +131,158 @@ _EVALUATIONS = 3  # one at the start, in the middle and at the end
     explains=("overfitting", "premature_plateau"),
 )
 def no_signal(
-    run: Run,
-    *,
-    prior: float = 0.98,  # as for the training loss; 410 healthy runs went further below, slow recommenders aside
-    gain: float = 0.005,  # of the first training loss: still on its way, if it gains more
-    epochs: float = 5,  # before that, slow starts and wrong labels look the same
-) -> Iterator[Verdict]:
+    run: Run, limits: Limits
+) -> Iterator[NoSignal | Signal | Broken | StillFalling | FewEvaluations | NoValidationLoss | NotApplicable | Skipped]:
     """Compare the best validation loss with that of a predictor that ignores its input."""
     held_out = validation(run)
-    if held_out is None:
-        yield unclear(run)
-        return
     losses = [training_loss(training) for training in run.trainings]
     judged = [loss for loss in losses if not loss.not_interpretable]
+    if held_out is None:
+        yield NoValidationLoss()
+        return
     if not judged:
-        yield NotApplicable(reason=losses[0].not_interpretable)
+        yield NotApplicable(reason=unclear_in_words(losses[0].not_interpretable))
         return
     level, loss = held_out_constant(run, judged)
-    finite = numpy.isfinite(held_out.losses)
-    if math.isnan(level) or finite.sum() < _EVALUATIONS:
+    finite = int(numpy.isfinite(held_out.losses).sum())
+    if math.isnan(level):
         yield Skipped(
-            reason="what a model that ignores its input would reach in the evaluations is not known"
-            if math.isnan(level)
-            else f"only {plural(finite.sum(), 'finite evaluation')} of the {held_out.name} loss recorded, and this "
-            "check needs "
-            f"{_EVALUATIONS}",
-            enable="use one torch.nn.functional loss for training and evaluation"
-            if math.isnan(level)
-            else more_evaluations(held_out, _EVALUATIONS),
+            reason="what a model that ignores its input would reach in the evaluations is not known",
+            enable="use one torch.nn.functional loss for training and evaluation",
         )
-        return
-    values = held_out.losses[finite]
-    best = float(values.min())
-    gained = (float(values[: len(values) // 2 + 1].min()) - best) / loss.first if loss.first > 0 else math.nan
-    failed = any(non_finite_onset(training) is not None or diverges(training) is not None for training in run.trainings)
-    beside = f"the best {held_out.name} loss is {number(best)}; a constant prediction gives {number(level)}"
-    if best < prior * level:
-        yield Clean(measured=beside + ("; the run breaks on the way" if failed else ""))
-        return
-    if failed:
-        broken = any(non_finite_onset(training) is not None for training in run.trainings)
-        why = "there are NaN or infinities: see non_finite" if broken else "the training loss rose: see divergence"
-        yield NotApplicable(reason=f"{beside}, and {why}")
-        return
-    if not gained < gain:
-        yield Skipped(
-            reason=f"{beside}, and it is still falling, by {percent(gained)} of the first training loss over the last "
-            "half: where it would stop is not known",
-            enable="train until the validation loss stops falling",
-        )
-        return
-    train, steps = comparison(run, losses), held_out.steps[finite].astype(float)
-    seen = held_out_rise(values, train, steps)
-    # What was known before the first evaluation nobody has looked at.
-    unseen = seen.clear and seen.best == 0 and bool(train.at(steps[:1])[0] < prior * level)
-    yield _finding(loss, held_out, level, best, gained, prior, gain, epochs, rising=seen.clear, unseen=unseen)
-
-
-def _constant_prediction(loss: TrainingLoss) -> str:
-    """The best prediction of a model that ignores its input."""
-    if loss.kind == "regression":
-        return "predicting the mean of the training targets"
-    return "predicting the training labels' frequencies"
-
-
-def _title(loss: TrainingLoss, *, memorises: bool) -> str:
-    if memorises:
-        return "Memorisation without generalisation"
-    if loss.kind == "regression":
-        return "Validation no better than the mean"
-    return "Validation loss at chance level"
-
-
-def _finding(
-    loss: TrainingLoss,
-    held_out: Evaluations,
-    level: float,
-    best: float,
-    gained: float,
-    prior: float,
-    gain: float,
-    epochs: float,
-    *,
-    rising: bool,
-    unseen: bool,
-) -> Finding:
-    passed = epochs_of(loss.training)
-    late = passed >= epochs
-    nothing = not_learning(loss.training)
-    # A training loss that falls is no witness: validation labels that are distributed otherwise have another constant.
-    sure = late and nothing
-    finite = numpy.isfinite(held_out.losses)
-    steps: Floats = numpy.maximum(held_out.steps[finite], 0).astype(float)
-    after = epochs_in_words(passed)
-    memorises = not nothing and loss.last < prior * level
-    # As sure as overfitting is of the same curves: what is memorised there never helped at all.
-    worse = late and memorises and rising
-    if nothing:
-        training = "The training loss does not get below it, either."
-    elif memorises:
-        training = f"The training loss ends at {number(loss.last)}: the model memorises the training examples."
+    elif finite < _EVALUATIONS:
+        yield FewEvaluations(finite, held_out)
     else:
-        training = f"The training loss ends at {number(loss.last)}."
-    unseen = unseen and memorises
-    if unseen:
-        training += (
-            f" It already does so at the first evaluation, after step {count(steps[0])}: whether it generalised before "
-            "that is not known."
-        )
+        yield _compared(run, loss, held_out, level, limits)
+
+
+def _compared(
+    run: Run, loss: TrainingLoss, held_out: Evaluations, level: float, limits: Limits
+) -> NoSignal | Signal | Broken | StillFalling:
+    values = held_out.losses[numpy.isfinite(held_out.losses)]
+    best = Best(held_out.name, float(values.min()), level)
+    gained = (float(values[: len(values) // 2 + 1].min()) - best.loss) / loss.first if loss.first > 0 else math.nan
+    non_finite = any(non_finite_onset(training) is not None for training in run.trainings)
+    broke = non_finite or any(diverges(training) is not None for training in run.trainings)
+    if best.loss < limits.prior * level:
+        return Signal(best, broke)
+    if broke:
+        return Broken(best, non_finite)
+    if not gained < limits.gain:
+        return StillFalling(best, gained)
+    return _no_signal(loss, held_out, best, gained, limits)
+
+
+def _no_signal(loss: TrainingLoss, held_out: Evaluations, best: Best, gained: float, limits: Limits) -> NoSignal:
+    finite = numpy.isfinite(held_out.losses)
+    memorised, passed = memorisation(loss, held_out, limits.prior * best.constant), epochs_of(loss.training)
+    # A training loss that falls is no witness: validation labels that are distributed otherwise have another constant.
+    learned_nothing, late = not_learning(loss.training), passed >= limits.epochs
+    # Where the training loss stays as well, this is its consequence, and begins where that is seen.
+    first = -max(5, len(loss.steps) // 10) if learned_nothing else 0
+    return NoSignal(
+        best=best,
+        training_loss=loss,
+        steps=numpy.maximum(held_out.steps[finite], 0).astype(float),
+        losses=held_out.losses[finite],
+        gained=gained,
+        epochs=passed,
+        late=late,
+        learned_nothing=learned_nothing,
+        memorisation=memorised,
+        # As sure as overfitting is of the same curves: what is memorised there never helped at all.
+        never_generalised=late and memorised is not None and memorised.rising,
+        span=Span(first=int(loss.steps[first]), last=int(loss.steps[-1])),
+    )
+
+
+@no_signal.tell
+def _no_validation_loss(found: NoValidationLoss, run: Run) -> Skipped:
+    return unclear(run)
+
+
+@no_signal.tell
+def _few(found: FewEvaluations) -> Skipped:
+    return Skipped(
+        reason=f"only {plural(found.finite, 'finite evaluation')} of the {found.held_out.name} loss recorded, and this "
+        f"check needs {_EVALUATIONS}",
+        enable=more_evaluations(found.held_out, _EVALUATIONS),
+    )
+
+
+@no_signal.tell
+def _signal(found: Signal) -> Clean:
+    return Clean(measured=_beside(found.best) + ("; the run breaks on the way" if found.broke else ""))
+
+
+@no_signal.tell
+def _broken(found: Broken) -> NotApplicable:
+    nan, rose = "there are NaN or infinities: see non_finite", "the training loss rose: see divergence"
+    return NotApplicable(reason=f"{_beside(found.best)}, and {nan if found.non_finite else rose}")
+
+
+@no_signal.tell
+def _still_falling(found: StillFalling) -> Skipped:
+    return Skipped(
+        reason=f"{_beside(found.best)}, and it is still falling, by {percent(found.gained)} of the first training loss "
+        "over the last half: where it would stop is not known",
+        enable="train until the validation loss stops falling",
+    )
+
+
+def _beside(best: Best) -> str:
+    return f"the best {best.split} loss is {number(best.loss)}; a constant prediction gives {number(best.constant)}"
+
+
+@no_signal.tell
+def _finding(found: NoSignal, run: Run, limits: Limits) -> Finding:
+    best, sure = found.best, found.late and found.learned_nothing
+    regression = found.training_loss.kind == "regression"
+    constant = "predicting the mean of the training targets" if regression else (
+        "predicting the training labels' frequencies")  # fmt: skip
+    chance = "Validation no better than the mean" if regression else "Validation loss at chance level"
     return Finding(
-        severity=Severity.CRITICAL if sure else Severity.WARNING if worse else Severity.NOTE,
+        severity=Severity.CRITICAL if sure else Severity.WARNING if found.never_generalised else Severity.NOTE,
         confidence=Confidence.HIGH if sure else Confidence.MEDIUM,
-        title=_title(loss, memorises=worse),
-        headline=f"The {held_out.name} loss never falls below {number(best)}; {_constant_prediction(loss)} gives "
-        f"{number(level)}",
-        explanation=f"The best of {plural(int(finite.sum()), 'evaluation')} over "
-        f"{plural(len(loss.values), 'step')}{after} is "
-        f"{number(best)}. The best constant prediction, of a model that ignores its input, gives {number(level)}. "
-        f"{training}"
-        + ("" if nothing else " Validation labels with another distribution than the training labels look the same.")
-        + ("" if late else " Some healthy models are still there after a few hundred steps."),
-        # Where the training loss stays as well, this is its consequence, and begins where that is seen.
-        span=Span(first=int(loss.steps[-max(5, len(loss.steps) // 10) if nothing else 0]), last=int(loss.steps[-1])),
-        follows=["overfitting"] if unseen else [],
-        evidence=[
-            Lines(
-                title=f"Training and {held_out.name} loss",
-                caption="A constant prediction gives the line; a model that uses its input gets below. The "
-                "validation loss never does.",
-                x_label="step",
-                y_label="loss",
-                series=[
-                    banded(loss.name, loss.steps, loss.values),
-                    plain(f"{held_out.name} loss", steps, held_out.losses[finite], role="evaluation"),
-                ],
-                marks=[Mark(label=f"constant prediction: {number(level)}", y=level, role="reference")],
-            )
-        ],
-        actions=[
-            Action(text="Look at ten pairs of input and label as the model gets them: do they belong together?"),
-            Action(
-                text="Shuffle inputs and labels with one permutation, and sort neither alone",
-                code="order = torch.randperm(len(x)); x, y = x[order], y[order]",
-            ),
-            Action(
-                text="Check the shapes that go into the loss: (N, 1) against (N) broadcasts to (N, N)",
-                code="assert output.shape == target.shape",
-            ),
-            *(
-                []
-                if memorises  # so the input reaches the output
-                else [Action(text="Train on 16 examples until the loss is near 0; if that fails, the input does not "
-                                  "reach the output")]
-            ),
-        ],
+        title="Memorisation without generalisation" if found.never_generalised else chance,
+        headline=f"The {best.split} loss never falls below {number(best.loss)}; {constant} gives "
+        f"{number(best.constant)}",
+        explanation=_explanation(found),
+        span=found.span,
+        follows=["overfitting"] if found.memorisation and found.memorisation.unseen else [],
+        evidence=[against_constant(found.training_loss, best.split, found.steps, found.losses, best.constant)],
+        actions=check_pairs(reaches_output=found.memorisation is not None),
         measures=[
-            ratio((f"best {held_out.name} loss", best), ("a constant prediction's", level), ">=", prior,
-                  option="prior"),
-            Measure(quantity="gained over the last half of the evaluations, of the first loss", value=gained,
-                    comparison="<", threshold=gain, unit="fraction", option="gain"),
-            Measure(quantity="epochs, where the training loss does not fall either", value=passed, comparison=">=",
-                    threshold=epochs, option="epochs", decides="critical"),
+            ratio((f"best {best.split} loss", best.loss), ("a constant prediction's", best.constant), ">=",
+                  limits.prior, option="prior"),
+            Measure(quantity="gained over the last half of the evaluations, of the first loss", value=found.gained,
+                    comparison="<", threshold=limits.gain, unit="fraction", option="gain"),
+            Measure(quantity="epochs, where the training loss does not fall either", value=found.epochs,
+                    comparison=">=", threshold=limits.epochs, option="epochs", decides="critical"),
         ],
     )  # fmt: skip
+
+
+def _explanation(found: NoSignal) -> str:
+    loss = found.training_loss
+    sentences = [
+        f"The best of {plural(len(found.losses), 'evaluation')} over {plural(len(loss.values), 'step')}"
+        f"{epochs_in_words(found.epochs)} is {number(found.best.loss)}. The best constant prediction, of a model that "
+        f"ignores its input, gives {number(found.best.constant)}."
+    ]
+    if found.learned_nothing:
+        sentences.append("The training loss does not get below it, either.")
+    elif found.memorisation:
+        sentences.append(f"The training loss ends at {number(loss.last)}: the model memorises the training examples.")
+    else:
+        sentences.append(f"The training loss ends at {number(loss.last)}.")
+    if found.memorisation and found.memorisation.unseen:
+        sentences.append(
+            f"It already does so at the first evaluation, after step {count(found.steps[0])}: whether it generalised "
+            "before that is not known."
+        )
+    if not found.learned_nothing:
+        sentences.append("Validation labels with another distribution than the training labels look the same.")
+    if not found.late:
+        sentences.append("Some healthy models are still there after a few hundred steps.")
+    return " ".join(sentences)

@@ -35,58 +35,84 @@ have a cosine of 0.65, its weight shrinks to 0.89, and the other layers hardly g
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy
 
 from gradaudit.diagnoser import diagnoser
-from gradaudit.evidence.charts.reduce import plain, short
+from gradaudit.evidence.charts.layer_dots import cosine_dots
+from gradaudit.evidence.charts.weight_norms import noisy_layers
 from gradaudit.evidence.words.last_tenth import weights_at_the_end
-from gradaudit.evidence.words.wording import count, factor, in_code, names, number, percent, plural, setting
-from gradaudit.findings import (
-    Action,
-    Clean,
-    Confidence,
-    Dot,
-    Dots,
-    Finding,
-    Lines,
-    Mark,
-    Measure,
-    NotApplicable,
-    Severity,
-    Skipped,
-    Span,
-    Verdict,
-)
+from gradaudit.evidence.words.wording import count, factor, in_code, names, number, percent, plural
+from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.schema import TensorFacts
 from gradaudit.signals.gradients.finiteness import non_finite_onset
-from gradaudit.signals.layers.layers import comparable_layers
-from gradaudit.signals.order_statistics import Floats, Integers, Mask, medians, medians_across
-from gradaudit.signals.updates.ratios import window
-from gradaudit.signals.updates.weight_growth import decay_paths, norms_over_first
+from gradaudit.signals.gradients.successive import EARLY, SuccessiveGradients, bias_cosine, successive_gradients
+from gradaudit.signals.order_statistics import Floats, Integers, Mask, median, medians_of_others
 from gradaudit.training import Training
 
-_EARLY = (2, 60)  # steps
 _LEAST_PAIRS = 10  # of successive recorded steps
-_LEAST_ELEMENTS = 100  # the cosine of two random vectors of n elements has a standard deviation of 1 / sqrt(n)
-_LEAST_BIAS = 8  # elements: the cosine of two numbers is 1 or -1 whatever they are
 # Beside a bias that agrees (behind noise at 0.9 to 1, in deep healthy nets at 0.1 to 0.4) noise shrinks weights to 0.94
 # to 0.965, and healthy layers with so small a cosine end above 1.03.
 _STEADY, _BARELY = 0.5, 0.98
 # In front of a single output the gradients of a bias agree at 1, but for the sign; those of a weight behind noise
 # at 0.15 to 0.45, while the other layers grow to 2.5. A generator's first layer agrees at 0.65, beside others at 1.26.
 _ONE_DIRECTION, _HALF_STEADY, _GROWN = 0.9, 0.55, 1.5
-_MOST_DOTS = 200
 _LONGEST_NAME = 30  # characters of a module's name in a headline
-_MOST_TAKEN = 50.0  # as a logarithm: beyond that nothing is left to judge
 
 
-class Limit(NamedTuple):
-    """A threshold, and the option that sets it; "" where none does."""
+@dataclass(frozen=True)
+class Limits:
+    """From where on gradients point anywhere, and weights shrink."""
 
-    option: str
-    value: float
+    cosine: float = 0.08  # layers behind additive noise lie at 0.00 to 0.06
+    shrunk: float = 0.95  # of the first norm; healthy layers with so small a cosine end above 1.03
+    down: float = 0.93  # noise before a single output ends at 0.82 to 0.91; healthy weights of this kind grow
+
+
+@dataclass(frozen=True)
+class FewPairs:
+    """Too few successive steps were recorded to compare their gradients."""
+
+    pairs: int
+
+
+@dataclass(frozen=True)
+class NonFinite:
+    """NaN or infinities: how far the weights come is not known."""
+
+    step: int
+
+
+@dataclass(frozen=True, eq=False)
+class Noise:
+    """Layers whose successive gradients do not agree, and whose weights shrink; the numbers are the first one's."""
+
+    tensors: tuple[str, ...]  # the one that lost most first
+    module: str
+    cosine: float  # of successive gradients, median absolute value
+    cosine_of_others: float  # median of the other layers
+    left: float  # last norm / first
+    left_of_others: float  # median of the other layers
+    held: float  # last norm / first, without what weight decay took
+    held_of_others: float  # median of the other layers
+    bias_cosine: float | None  # where the gradients of its bias agree
+    before_one_output: bool  # the cosines of all layers are far from 0, and other limits hold
+    cosine_limit: float
+    held_limit: float
+    columns: Integers  # of these layers in the matrices of the training
+    others: Integers  # columns of the other layers
+    cosines: Floats  # [tensors]
+    span: Span
+
+
+@dataclass(frozen=True)
+class NoNoise:
+    """No layer is behind noise; this is the one whose gradients agree least."""
+
+    tensor: str
+    cosine: float  # of successive gradients, median absolute value
+    left: float  # last norm / first
 
 
 @diagnoser(
@@ -97,82 +123,85 @@ class Limit(NamedTuple):
     explains=("layer_imbalance", "no_learning"),
 )
 def noise_module(
-    training: Training,
-    *,
-    cosine: float = 0.08,  # layers behind additive noise lie at 0.00 to 0.06
-    shrunk: float = 0.95,  # of the first norm; healthy layers with so small a cosine end above 1.03
-    down: float = 0.93,  # noise before a single output ends at 0.82 to 0.91; healthy weights of this kind grow
-) -> Iterator[Verdict]:
+    training: Training, limits: Limits
+) -> Iterator[Noise | NoNoise | NonFinite | FewPairs | NotApplicable | Skipped]:
     """Look for weights behind an input of noise, which training shrinks."""
-    tensors = training.tensors
-    paths = decay_paths(training)
-    taken = numpy.asarray([paths[t.group] if 0 <= t.group < len(paths) else 0.0 for t in tensors])
-    large = numpy.asarray([t.elements >= _LEAST_ELEMENTS for t in tensors], dtype=bool)
-    layers = comparable_layers(training)
-    judged = layers & large & numpy.isfinite(taken)
-    if layers.sum() < 2 or not judged.any():
+    layers = successive_gradients(training)
+    if layers.comparable.sum() < 2:
+        yield NotApplicable(reason="the model has fewer than two weight layers that can be compared")
+        return
+    if not layers.judged.any():
         yield NotApplicable(
-            reason="the model has fewer than two weight layers that can be compared"
-            if layers.sum() < 2
-            else "every weight is too small for this, or it is not known how much the weight decay takes from it"
+            reason="every weight is too small for this, or it is not known how much the weight decay takes from it"
         )
         return
-    rows = _successive(training)
-    cosines = medians(numpy.abs(training.matrix("gradient_cosine")[rows]))
-    if rows.sum() < _LEAST_PAIRS or not numpy.isfinite(cosines[judged]).any():
-        yield Skipped(
-            reason=f"of steps 2 to 60 only {plural(rows.sum(), 'pair')} of successive steps were recorded, and "
-            f"this check needs {_LEAST_PAIRS}",
-            enable="record every step at the start: --every 1",
-        )
+    if layers.pairs < _LEAST_PAIRS or not numpy.isfinite(layers.cosines[layers.judged]).any():
+        yield FewPairs(pairs=layers.pairs)
         return
     if early := weights_at_the_end(training):
         yield early
         return
-    left = norms_over_first(training)[-1]
-    held = left * numpy.exp(numpy.minimum(taken, _MOST_TAKEN))
-    beside = _of_bias(tensors, cosines)
-    others = numpy.asarray([_of_others(held, layers, i) for i in range(len(held))])
-    limit = numpy.where(beside >= _STEADY, max(shrunk, _BARELY), shrunk)
-    noise = judged & (cosines < cosine) & (held < limit) & (others >= 1.0)
-    single = judged & (beside >= _ONE_DIRECTION) & (cosines < _HALF_STEADY) & (held < down) & (others >= _GROWN)
-    single &= ~_last(tensors, layers)
-    for i in numpy.flatnonzero(single):
-        single[i] = cosines[i] < _of_others(cosines, layers, int(i))
+    limit = numpy.where(layers.bias_cosines >= _STEADY, max(limits.shrunk, _BARELY), limits.shrunk)
+    noise, single = _behind_noise(layers, limit, limits), _before_one_output(training, layers, limits)
     if noise.any():
-        limits = [
-            Limit("cosine", cosine),
-            Limit("shrunk", float(limit[noise & (left == left[noise].min())][0])),
-        ]
-        yield _finding(training, numpy.flatnonzero(noise), cosines, left, held, limits)
+        weakest = noise & (layers.left == layers.left[noise].min())
+        yield _noise(training, layers, noise, limits.cosine, float(limit[weakest][0]))
     elif single.any():
-        limits = [Limit("", _HALF_STEADY), Limit("down", down)]
-        yield _finding(training, numpy.flatnonzero(single), cosines, left, held, limits)
+        yield replace(_noise(training, layers, single, _HALF_STEADY, limits.down), before_one_output=True)
     elif (broken := non_finite_onset(training)) is not None and not broken.recovered:
-        yield Skipped(
-            reason=f"from step {count(broken.step)} on there are NaN or infinities, so how far the weights come is "
-            "not known",
-            enable="fix what non_finite reports",
-        )
+        yield NonFinite(step=broken.step)
     else:
-        least = int(numpy.argmin(numpy.where(judged & numpy.isfinite(cosines), cosines, numpy.inf)))
-        yield Clean(
-            measured=f"from step to step the gradients agree least in {tensors[least].name} (cosine "
-            f"{number(float(cosines[least]), 2)}); its weights end at {factor(float(left[least]))} times their "
-            f"first norm"
+        known = layers.judged & numpy.isfinite(layers.cosines)
+        least = int(numpy.argmin(numpy.where(known, layers.cosines, numpy.inf)))
+        yield NoNoise(
+            tensor=training.tensors[least].name,
+            cosine=float(layers.cosines[least]),
+            left=float(layers.left[least]),
         )
 
 
-def _successive(training: Training) -> Mask:
-    """[recorded steps]: those of the early window whose step before was recorded, too."""
-    recorded = training.recorded
-    gaps = numpy.diff(recorded, prepend=recorded[:1] - 2)
-    return numpy.asarray(window(training, *_EARLY) & (gaps == 1))
+def _behind_noise(layers: SuccessiveGradients, limit: Floats, limits: Limits) -> Mask:
+    """[tensors]: weights that shrink below `limit`, [tensors], along gradients that point anywhere."""
+    others = medians_of_others(layers.held, layers.comparable)
+    shrinks = (layers.held < limit) & (others >= 1.0)
+    return numpy.asarray(layers.judged & (layers.cosines < limits.cosine) & shrinks)
 
 
-def _of_others(values: Floats, layers: Mask, i: int) -> float:
-    """The median of the layers beside tensor `i`."""
-    return _median(values[layers & (numpy.arange(len(values)) != i)])
+def _before_one_output(training: Training, layers: SuccessiveGradients, limits: Limits) -> Mask:
+    """[tensors]: weights that shrink among others that grow, where the gradients of all layers have one direction."""
+    others = medians_of_others(layers.held, layers.comparable)
+    shrinks = (layers.held < limits.down) & (others >= _GROWN) & ~_last(training.tensors, layers.comparable)
+    one_direction = (layers.bias_cosines >= _ONE_DIRECTION) & (layers.cosines < _HALF_STEADY)
+    agrees_less = layers.cosines < medians_of_others(layers.cosines, layers.comparable)
+    return numpy.asarray(layers.judged & one_direction & shrinks & agrees_less)
+
+
+def _noise(
+    training: Training, layers: SuccessiveGradients, found: Mask, cosine_limit: float, held_limit: float
+) -> Noise:
+    tensors, steps = training.tensors, training.recorded_global_steps
+    columns = numpy.asarray(sorted(numpy.flatnonzero(found).tolist(), key=lambda i: float(layers.left[i])))
+    others = numpy.flatnonzero(layers.comparable & ~found)
+    worst = int(columns[0])
+    agreement = bias_cosine(training, layers.cosines, worst)
+    return Noise(
+        tensors=tuple(tensors[int(i)].name for i in columns),
+        module=tensors[worst].module or tensors[worst].name,
+        cosine=float(layers.cosines[worst]),
+        cosine_of_others=median(layers.cosines[others]),
+        left=float(layers.left[worst]),
+        left_of_others=median(layers.left[others]),
+        held=float(layers.held[worst]),
+        held_of_others=float(medians_of_others(layers.held, layers.comparable)[worst]),
+        bias_cosine=agreement if agreement > min(0.9, 3 * cosine_limit) else None,
+        before_one_output=False,
+        cosine_limit=cosine_limit,
+        held_limit=held_limit,
+        columns=columns,
+        others=others,
+        cosines=layers.cosines,
+        span=Span(first=int(steps[0]), last=int(steps[-1])),
+    )
 
 
 def _last(tensors: Sequence[TensorFacts], layers: Mask) -> Mask:
@@ -181,111 +210,81 @@ def _last(tensors: Sequence[TensorFacts], layers: Mask) -> Mask:
     return numpy.asarray(layers & (depths == depths[layers].max()))
 
 
-def _of_bias(tensors: Sequence[TensorFacts], cosines: Floats) -> Floats:
-    """[tensors]: for each weight the value of the bias of its module; 0 where there is none, or a small one."""
-    biases = {t.module: float(cosines[i]) for i, t in enumerate(tensors) if _large_bias(t)}
-    values = [biases.get(t.module, 0.0) if t.role == "weight" else 0.0 for t in tensors]
-    return numpy.asarray(numpy.nan_to_num(values), dtype=float)
+@noise_module.tell
+def _few_pairs(found: FewPairs) -> Skipped:
+    return Skipped(
+        reason=f"of steps 2 to 60 only {plural(found.pairs, 'pair')} of successive steps were recorded, and this check "
+        f"needs {_LEAST_PAIRS}",
+        enable="record every step at the start: --every 1",
+    )
 
 
-def _large_bias(tensor: TensorFacts) -> bool:
-    return tensor.role == "bias" and tensor.elements >= _LEAST_BIAS
+@noise_module.tell
+def _non_finite(found: NonFinite) -> Skipped:
+    return Skipped(
+        reason=f"from step {count(found.step)} on there are NaN or infinities, so how far the weights come is not "
+        "known",
+        enable="fix what non_finite reports",
+    )
 
 
-def _median(values: Floats) -> float:
-    return float(medians(values.reshape(-1, 1))[0])
+@noise_module.tell
+def _no_noise(found: NoNoise) -> Clean:
+    return Clean(
+        measured=f"from step to step the gradients agree least in {found.tensor} (cosine {number(found.cosine, 2)}); "
+        f"its weights end at {factor(found.left)} times their first norm"
+    )
 
 
-def _finding(
-    training: Training,
-    found: Integers,
-    cosines: Floats,
-    left: Floats,
-    held: Floats,
-    limits: list[Limit],
-) -> Finding:
-    tensors, steps = training.tensors, training.recorded_global_steps
-    layers = numpy.flatnonzero(comparable_layers(training))
-    noisy = sorted((int(i) for i in found), key=lambda i: float(left[i]))
-    cosine, shrunk = limits
-    worst = noisy[0]
-    others = layers[~numpy.isin(layers, noisy)]
-    module = tensors[worst].module or tensors[worst].name
-    seen = [
-        f"Over steps {_EARLY[0]} to {_EARLY[1]} the gradient of {tensors[worst].name} has a cosine of "
-        f"{number(float(cosines[worst]), 2)} with that of the step before (median of the absolute values); the other "
-        f"layers have {number(_median(cosines[others]), 2)}. The norm of the weight ends at "
-        f"{percent(float(left[worst]))} of its first value, that of the others at {percent(_median(left[others]))}."
-    ]
-    bias = [i for i, t in enumerate(tensors) if t.module == tensors[worst].module and _large_bias(t)]
-    if bias and numpy.isfinite(cosines[bias[0]]) and cosines[bias[0]] > min(0.9, 3 * cosine.value):
-        seen.append(
-            f"The gradients of its bias agree (cosine {number(float(cosines[bias[0]]), 2)}): the loss reaches "
-            "the module, so it is the input that is noise."
-        )
-    else:
-        seen.append("That is how a layer behaves whose input is noise.")
-    if len(noisy) > 1:
-        seen.append(f"{count(len(noisy))} layers are like this: {names([tensors[i].name for i in noisy], 4)}.")
+@noise_module.tell
+def _finding(found: Noise, training: Training) -> Finding:
+    module = found.module if len(found.module) <= _LONGEST_NAME else "a module"
     return Finding(
         severity=Severity.WARNING,
         confidence=Confidence.MEDIUM,
         title="Module adds only noise",
-        headline=f"Successive gradients of {module if len(module) <= _LONGEST_NAME else 'a module'} have a cosine of "
-        f"{number(float(cosines[worst]), 2)}, and its weight shrinks to {percent(float(left[worst]))}",
-        explanation=" ".join(seen),
-        span=Span(first=int(steps[0]), last=int(steps[-1])),
-        tensors=[tensors[i].name for i in noisy[:20]],
-        evidence=[_dots(training, layers, noisy, cosines, cosine.value), _lines(training, noisy, others)],
+        headline=f"Successive gradients of {module} have a cosine of {number(found.cosine, 2)}, and its weight shrinks "
+        f"to {percent(found.left)}",
+        explanation=_explanation(found),
+        span=found.span,
+        tensors=list(found.tensors[:20]),
+        evidence=[
+            cosine_dots(training, found.cosines, found.columns, found.others, found.cosine_limit),
+            noisy_layers(training, found.columns, found.others),
+        ],
         actions=[
             Action(text="Compare two passes of one batch in evaluation mode: they must differ by 0",
                    code="model.eval()\nprint((model(x) - model(x)).abs().max())"),
-            Action(text=f"Look in and in front of {in_code(module)} for random numbers (randn, rand, a sampling step) "
-                   "and uninitialised memory (torch.empty), and feed it the activations instead"),
+            Action(text=f"Look in and in front of {in_code(found.module)} for random numbers (randn, rand, a sampling "
+                   "step) and uninitialised memory (torch.empty), and feed it the activations instead"),
             Action(text="If the noise is meant to regularise, scale it to a tenth of the standard deviation of the "
                    "activations, in training mode only", code="x + 0.1 * x.std() * torch.randn_like(x)"),
         ],
         measures=[
-            Measure(quantity="cosine of successive gradients, median absolute value", value=float(cosines[worst]),
-                    comparison="<", threshold=cosine.value, option=cosine.option),
-            Measure(quantity="last norm / first, without decay", value=float(held[worst]), comparison="<",
-                    threshold=shrunk.value, option=shrunk.option),
-            Measure(quantity="last norm / first, median of the other layers",
-                    value=_of_others(held, comparable_layers(training), worst), comparison=">=",
-                    threshold=1 if shrunk.option == "shrunk" else _GROWN),
+            Measure(quantity="cosine of successive gradients, median absolute value", value=found.cosine,
+                    comparison="<", threshold=found.cosine_limit, option="" if found.before_one_output else "cosine"),
+            Measure(quantity="last norm / first, without decay", value=found.held, comparison="<",
+                    threshold=found.held_limit, option="down" if found.before_one_output else "shrunk"),
+            Measure(quantity="last norm / first, median of the other layers", value=found.held_of_others,
+                    comparison=">=", threshold=_GROWN if found.before_one_output else 1),
         ],
     )  # fmt: skip
 
 
-def _dots(training: Training, layers: Integers, noisy: list[int], cosines: Floats, cosine: float) -> Dots:
-    tensors = training.tensors
-    every = -(-len(layers) // _MOST_DOTS)
-    shown = sorted({*layers[::every].tolist(), *noisy})
-    return Dots(
-        title="Cosine of successive gradients by layer, steps 2 to 60",
-        caption="The median absolute cosine, from the input at the top to the output at the bottom. Layers that "
-        "learn get much the same gradient at successive steps.",
-        x_label="|cosine|",
-        dots=[
-            Dot(label=tensors[i].name, value=short(float(cosines[i])) if cosines[i] > 0 else None,
-                group=tensors[i].role, flagged=i in noisy)
-            for i in shown
-        ],
-        marks=[Mark(label=f"threshold {setting(cosine)}", x=cosine)],
-    )  # fmt: skip
-
-
-def _lines(training: Training, noisy: list[int], others: Integers) -> Lines:
-    left, tensors = norms_over_first(training), training.tensors
-    steps = training.recorded_global_steps
-    return Lines(
-        title="Norm of the weights",
-        caption="The norm of each weight over its first. Useful weights grow, and those that only add noise shrink.",
-        x_label="step",
-        y_label="|w| / |first w|",
-        series=[
-            *(plain(tensors[i].name, steps, left[:, i], role="flagged") for i in noisy[:4]),
-            plain("median of the other layers", steps, medians_across(left[:, others])),
-        ],
-        marks=[Mark(label="start", y=1.0, role="reference")],
-    )
+def _explanation(found: Noise) -> str:
+    sentences = [
+        f"Over steps {EARLY[0]} to {EARLY[1]} the gradient of {found.tensors[0]} has a cosine of "
+        f"{number(found.cosine, 2)} with that of the step before (median of the absolute values); the other layers "
+        f"have {number(found.cosine_of_others, 2)}. The norm of the weight ends at {percent(found.left)} of its first "
+        f"value, that of the others at {percent(found.left_of_others)}."
+    ]
+    if found.bias_cosine is None:
+        sentences.append("That is how a layer behaves whose input is noise.")
+    else:
+        sentences.append(
+            f"The gradients of its bias agree (cosine {number(found.bias_cosine, 2)}): the loss reaches the module, so "
+            "it is the input that is noise."
+        )
+    if len(found.tensors) > 1:
+        sentences.append(f"{count(len(found.tensors))} layers are like this: {names(list(found.tensors), 4)}.")
+    return " ".join(sentences)

@@ -29,24 +29,24 @@ gradient can be NaN some steps before the first record that shows it. A loss tha
 valid target does no harm; it is reported as a warning.
 """
 
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy
 
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, update_chart
-from gradaudit.evidence.each_training import each_training
 from gradaudit.evidence.words.broken_forward import (
     already_broken,
     batch_in_words,
     find_in_forward,
     fix_batch,
-    loss_input,
-    odd_batch,
 )
-from gradaudit.evidence.words.optimizers import rate_in_words
+from gradaudit.evidence.words.non_finite_onset import affected, find_in_backward, subject, where_it_broke
+from gradaudit.evidence.words.optimizers import label_of, rate_in_words
 from gradaudit.evidence.words.wording import count, names, number, plural, setting, times
-from gradaudit.findings import Action, Clean, Confidence, Evidence, Finding, Mark, Measure, Severity, Span, Verdict
+from gradaudit.findings import Action, AnyEvidence, Clean, Confidence, Finding, Mark, Measure, Severity, Span
 from gradaudit.reading.run import Run
 from gradaudit.signals.evaluation.validation import validation
 from gradaudit.signals.gradients.finiteness import (
@@ -55,249 +55,241 @@ from gradaudit.signals.gradients.finiteness import (
     non_finite_onset,
     typical_loss_before,
 )
+from gradaudit.signals.loss.odd_batch import Batch, batch_at
 from gradaudit.signals.loss.training_loss import training_loss
+from gradaudit.signals.order_statistics import Floats
 from gradaudit.training import Training
 
 _LONGEST = 110  # characters of a headline
-_LONGEST_NAME = 40  # of a tensor's name in it
 _LONGEST_SPLIT = 20  # of a split's name in a title
 
 
+@dataclass(frozen=True)
+class Limits:
+    """From where on a training had diverged before its first NaN or infinity."""
+
+    rise: float = 3.0  # separated all 23 runs that diverged first from all 18 with one bad operation
+    fast: float = 0.3  # 398 of 404 healthy runs never reach it
+
+
+@dataclass(frozen=True, eq=False)
+class NonFinite:
+    """The loss, a gradient or a weight of one training is NaN or infinite."""
+
+    onset: NonFiniteOnset
+    at_start: bool  # a weight was so before the first step of the run
+    diverged: bool  # in the steps before; else one operation broke it
+    loss_seen: bool  # some loss of the run is finite
+    loss_before: float  # median over the steps before; NaN when it is the first step
+    batch: Batch  # of the first such step; of nothing special where the cause is another one
+    rates: Floats  # [parameter groups] the learning rates of that step
+    last: int  # global step, of the run
+
+
+@dataclass(frozen=True, eq=False)
+class Finite:
+    """All losses and gradients of one training are finite."""
+
+    training: Training
+    losses: int
+    recorded: int  # steps with tensor statistics
+    tensors: int  # with a gradient
+    skipped: int  # steps that the GradScaler skipped
+
+
+@dataclass(frozen=True)
+class NonFiniteEvaluations:
+    """Validation losses are NaN or infinite, and no training loss is."""
+
+    split: str
+    steps: tuple[int, ...]  # global steps before these evaluations
+    evaluations: int  # all
+    span: Span
+
+
 @diagnoser(worst=Severity.CRITICAL, needs=("steps",), minimum_steps=1)
-def non_finite(
-    run: Run,
-    *,
-    rise: float = 3.0,  # separated all 23 runs that diverged first from all 18 with one bad operation
-    fast: float = 0.3,  # 398 of 404 healthy runs never reach it
-) -> Iterator[Verdict]:
+def non_finite(run: Run, limits: Limits) -> Iterator[NonFinite | Finite | NonFiniteEvaluations]:
     """Report the first NaN or infinity, and whether training had diverged before."""
-
-    def judge(training: Training) -> Iterator[Verdict]:
-        broken = non_finite_onset(training)
-        if broken is not None:
-            yield _broken(broken, rise, fast)
-        else:
-            yield _clean(training)
-
-    yield from each_training(run, judge)
-    if all(non_finite_onset(training) is None for training in run.trainings):
-        yield from _evaluation(run)
+    onsets = [non_finite_onset(training) for training in run.trainings]
+    for training, onset in zip(run.trainings, onsets, strict=True):
+        yield _finite(training) if onset is None else _non_finite(onset, limits)
+    if all(onset is None for onset in onsets):
+        yield from _evaluations(run)
 
 
-def _broken(broken: NonFiniteOnset, rise: float, fast: float) -> Finding:
-    loss = training_loss(broken.training)
-    last = int(broken.training.steps["global_step"].max())
-    away = diverged_before(broken, rise, fast)
-    odd, size, usual = odd_batch(broken, looked=not (away or broken.before_step))
-    batch = {"all ignored": ", where all targets are ignored", "no example": ", at a batch without an example",
-             "one example": ", at a batch of one example"}.get(odd, "")  # fmt: skip
-    until = f", and training goes on to step {count(last)}" if last > broken.step and not broken.recovered else ""
-    headline = f"{_subject(broken)} is {broken.what} {_when(broken)}"
-    for part in (batch, until):
-        headline += part if len(headline + part) <= _LONGEST else ""
-    measures = [
-        Measure(
-            quantity="steps with NaN or infinity", value=broken.steps_with, comparison=">", threshold=0, unit="count"
-        ),
-        Measure(
-            quantity="loss in the 10 steps before / first loss",
-            value=broken.rise,
-            comparison=">",
-            threshold=rise,
-            option="rise",
-            decides="cause",
-            any_of="ran away",
-        ),
-        Measure(
-            quantity="update-to-weight ratio in the 10 steps before",
-            value=broken.update_ratio,
-            comparison=">",
-            threshold=fast,
-            option="fast",
-            decides="cause",
-            any_of="ran away",
-        ),
-    ]
-    near = max(60, 2 * broken.step)
-    mark = [Mark(label=f"step {count(broken.step)}", x=broken.step)]
-    charts: list[Evidence] = []
-    if numpy.isfinite(loss.values).any():
-        charts.append(
-            loss_chart(
-                broken.training,
-                "The line ends where the loss is not finite. A rise before the mark is a divergence; a flat line that "
-                "stops is one bad operation.",
-                mark,
-                last_step=near,
-            )
-        )
-    if away and not numpy.isnan(broken.update_ratio):
-        charts.append(
-            update_chart(
-                broken.training,
-                "The update-to-weight ratio of the median weight layer. At 1 a step replaces the weights.",
-                [*mark, Mark(label=f"{setting(fast)}", y=fast)],
-            )
-        )
-    return Finding(
-        severity=Severity.WARNING if broken.recovered else Severity.CRITICAL,
-        confidence=Confidence.CERTAIN,
-        title=_title(broken),
-        headline=headline,
-        explanation=" ".join(filter(None, (*_seen(broken, away), batch_in_words(odd, size, usual)))),
-        span=Span(first=broken.step, last=last),
-        tensors=list(broken.tensors[:20]),
-        evidence=charts,  # type: ignore[arg-type]
-        actions=fix_batch(odd) or _actions(broken, away),
-        measures=measures,
+def _non_finite(onset: NonFiniteOnset, limits: Limits) -> NonFinite:
+    training, diverged = onset.training, diverged_before(onset, limits.rise, limits.fast)
+    steps, rates = training.steps["global_step"].to_numpy(), training.learning_rates
+    return NonFinite(
+        onset=onset,
+        at_start=onset.before_step and onset.step == int(steps[0]),
+        diverged=diverged,
+        loss_seen=bool(numpy.isfinite(training_loss(training).values).any()),
+        loss_before=typical_loss_before(onset),
+        batch=Batch() if diverged or onset.before_step else batch_at(training, onset.step),
+        rates=rates[int(numpy.argmax(steps >= onset.step))] if len(rates) else numpy.zeros(0),
+        last=int(steps.max()),
     )
 
 
-def _short(split: str) -> str:
-    """The name of a split as a title has room for it."""
-    return split if len(split) <= _LONGEST_SPLIT else "validation"
+def _finite(training: Training) -> Finite:
+    return Finite(
+        training=training,
+        losses=len(training.steps),
+        recorded=len(training.recorded),
+        tensors=int(training.matrix("has_grad").any(axis=0).sum()),
+        skipped=int(training.steps["skipped"].fillna(False).sum()),
+    )
 
 
-def _first(broken: NonFiniteOnset) -> str:
-    return broken.tensors[0] if broken.tensors else "a tensor"
+def _evaluations(run: Run) -> Iterator[NonFiniteEvaluations]:
+    held_out = validation(run)
+    if held_out is None:
+        return
+    steps = held_out.steps[~numpy.isfinite(held_out.losses)].tolist()
+    if steps:
+        yield NonFiniteEvaluations(
+            split=held_out.name,
+            steps=tuple(steps),
+            evaluations=len(held_out.losses),
+            span=Span(first=max(steps[0], 0), last=max(steps[-1], 0)),
+        )
 
 
-def _title(broken: NonFiniteOnset) -> str:
-    kind = "NaN" if broken.what == "NaN" else "Infinite"
-    where = {"loss": "loss", "gradient": "gradient", "weight": "weights"}[broken.where]
-    if not broken.recovered:
-        when = "before training" if _at_start(broken) else f"from step {count(broken.step)}"
+@non_finite.tell
+def _clean(found: Finite) -> Clean:
+    losses, of = plural(found.losses, "loss", "losses"), label_of(found.training)
+    early = f"; the GradScaler skipped {plural(found.skipped, 'step')}" if found.skipped else ""
+    if not found.recorded:
+        return Clean(measured=f"{losses} are finite; no tensor statistics could be read{early}{of}")
+    gradients = f"the gradients of {plural(found.tensors, 'tensor')} at {plural(found.recorded, 'step')}"
+    return Clean(measured=f"{losses} and {gradients} are finite{early}{of}")
+
+
+@non_finite.tell
+def _evaluation_finding(found: NonFiniteEvaluations) -> Finding:
+    split = found.split if len(found.split) <= _LONGEST_SPLIT else "validation"
+    return Finding(
+        severity=Severity.WARNING,
+        confidence=Confidence.CERTAIN,
+        title=f"Non-finite {split} loss",
+        headline=f"The {found.split} loss is NaN or infinite in {count(len(found.steps))} of "
+        f"{count(found.evaluations)} evaluations",
+        explanation="Every training loss is finite, and the loss of these evaluations is not. The steps are "
+        f"{names([count(step) for step in found.steps], 5)}.",
+        span=found.span,
+        actions=[
+            Action(text="Check the validation data for NaN", code="assert torch.isfinite(inputs).all()"),
+            Action(text="Check for a batch with 0 valid targets: the mean over none is NaN"),
+        ],
+        measures=[
+            Measure(quantity="evaluations with NaN or infinity", value=len(found.steps), comparison=">", threshold=0,
+                    unit="count"),
+        ],
+    )  # fmt: skip
+
+
+@non_finite.tell
+def _finding(found: NonFinite, run: Run, limits: Limits) -> Finding:
+    onset = found.onset
+    broke = where_it_broke(onset, loss_seen=found.loss_seen)
+    return Finding(
+        severity=Severity.WARNING if onset.recovered else Severity.CRITICAL,
+        confidence=Confidence.CERTAIN,
+        title=_title(found),
+        headline=_headline(found) + label_of(onset.training),
+        explanation=" ".join(filter(None, (*broke, _before(found), affected(onset), batch_in_words(found.batch)))),
+        span=Span(first=onset.step, last=found.last),
+        tensors=list(onset.tensors[:20]),
+        evidence=_charts(found, limits),
+        actions=fix_batch(found.batch) or _actions(found),
+        measures=[
+            Measure(quantity="steps with NaN or infinity", value=onset.steps_with, comparison=">", threshold=0,
+                    unit="count"),
+            Measure(quantity="loss in the 10 steps before / first loss", value=onset.rise, comparison=">",
+                    threshold=limits.rise, option="rise", decides="cause", any_of="ran away"),
+            Measure(quantity="update-to-weight ratio in the 10 steps before", value=onset.update_ratio, comparison=">",
+                    threshold=limits.fast, option="fast", decides="cause", any_of="ran away"),
+        ],
+    )  # fmt: skip
+
+
+def _title(found: NonFinite) -> str:
+    onset = found.onset
+    kind = "NaN" if onset.what == "NaN" else "Infinite"
+    where = {"loss": "loss", "gradient": "gradient", "weight": "weights"}[onset.where]
+    if not onset.recovered:
+        when = "before training" if found.at_start else f"from step {count(onset.step)}"
     else:
-        when = f"at step {count(broken.step)}" if broken.steps_with == 1 else f"at {count(broken.steps_with)} steps"
+        when = f"at step {count(onset.step)}" if onset.steps_with == 1 else f"at {count(onset.steps_with)} steps"
     return f"{kind} {where} {when}"
 
 
-def _subject(broken: NonFiniteOnset) -> str:
-    """What is not finite, as the headline begins; a name that is too long for it is in the explanation."""
-    name = _first(broken)
-    if broken.where == "loss":
-        return "The loss"
-    if broken.where == "gradient":
-        return f"The gradient of {name}" if len(name) <= _LONGEST_NAME else "A gradient"
-    return f"The weight {name}" if len(name) <= _LONGEST_NAME else "A weight"
+def _headline(found: NonFinite) -> str:
+    onset = found.onset
+    batch = {
+        "all ignored": ", where all targets are ignored",
+        "no example": ", at a batch without an example",
+        "one example": ", at a batch of one example",
+    }.get(found.batch.odd, "")
+    goes_on = found.last > onset.step and not onset.recovered
+    until = f", and training goes on to step {count(found.last)}" if goes_on else ""
+    headline = f"{subject(onset)} is {onset.what} {_when(found)}"
+    for part in (batch, until):
+        headline += part if len(headline + part) <= _LONGEST else ""
+    return headline
 
 
-def _when(broken: NonFiniteOnset) -> str:
-    if broken.recovered:
-        several = f"{count(broken.steps_with)} steps, first at " if broken.steps_with > 1 else ""
-        return f"at {several}step {count(broken.step)}"
-    return "before the first step" if _at_start(broken) else f"from step {count(broken.step)}"
+def _when(found: NonFinite) -> str:
+    onset = found.onset
+    if onset.recovered:
+        several = f"{count(onset.steps_with)} steps, first at " if onset.steps_with > 1 else ""
+        return f"at {several}step {count(onset.step)}"
+    return "before the first step" if found.at_start else f"from step {count(onset.step)}"
 
 
-def _at_start(broken: NonFiniteOnset) -> bool:
-    """Whether a weight was not finite before the first step of the run."""
-    return broken.before_step and broken.step == int(broken.training.steps["global_step"].iloc[0])
-
-
-def _seen(broken: NonFiniteOnset, away: bool) -> Iterator[str]:
-    before = typical_loss_before(broken)
-    if broken.before_step:
-        yield already_broken(broken)[0]
-    elif broken.where == "gradient" and not numpy.isfinite(training_loss(broken.training).values).any():
-        yield f"At step {count(broken.step)} the gradient is not finite. No loss was seen, so it may have been first."
-    elif broken.where == "gradient" and broken.loss_finite:
-        yield (
-            f"At step {count(broken.step)} the loss is still finite and the gradient is not, so it comes from the "
-            "backward pass."
+def _charts(found: NonFinite, limits: Limits) -> list[AnyEvidence]:
+    onset = found.onset
+    mark = Mark(label=f"step {count(onset.step)}", x=onset.step)
+    charts: list[AnyEvidence] = []
+    if found.loss_seen:
+        caption = (
+            "The line ends where the loss is not finite. A rise before the mark is a divergence; a flat line that "
+            "stops is one bad operation."
         )
-    elif broken.where == "loss":
-        yield f"At step {count(broken.step)} the loss itself is no longer finite."
-        yield loss_input(broken)
-    else:
-        yield f"At step {count(broken.step)} a weight is no longer finite."
-    if away:
-        grew = []
-        if broken.rise == broken.rise and broken.rise > 1:
-            grew.append(f"the loss rose to {times(broken.rise)} times its first value")
-        if broken.update_ratio == broken.update_ratio:
-            grew.append(f"the median update-to-weight ratio reached {times(broken.update_ratio)}")
-        yield f"In the 10 steps before, {' and '.join(grew)}: training had already diverged."
-    elif before == before:
-        yield f"In the 10 steps before, the loss was steady at {number(before)}: training had not diverged."
-    if broken.tensors and broken.tensors_step is not None:
-        total = len(broken.training.tensors)
-        at = "there" if broken.tensors_step == broken.step else f"at step {count(broken.tensors_step)}"
-        rest = f", the last {broken.tensors[-1]}" if len(broken.tensors) > 1 else ""
-        part = f"{count(len(broken.tensors))} of {plural(total, 'tensor')}"
-        yield f"{part} are affected {at}: in depth order the first is {broken.tensors[0]}{rest}."
+        charts.append(loss_chart(onset.training, caption, [mark], last_step=max(60, 2 * onset.step)))
+    if found.diverged and not math.isnan(onset.update_ratio):
+        caption = "The update-to-weight ratio of the median weight layer. At 1 a step replaces the weights."
+        limit = Mark(label=setting(limits.fast), y=limits.fast)
+        charts.append(update_chart(onset.training, caption, [mark, limit]))
+    return charts
 
 
-def _actions(broken: NonFiniteOnset, away: bool) -> list[Action]:
-    rates = broken.training.learning_rates
-    frame = broken.training.steps
-    row = int(numpy.argmax(frame["global_step"].to_numpy() >= broken.step))
-    rate = rates[row] if len(rates) else numpy.zeros(0)
-    if away:
+def _before(found: NonFinite) -> str:
+    rise, ratio = found.onset.rise, found.onset.update_ratio
+    if found.diverged:
+        grew = [f"the loss rose to {times(rise)} times its first value"] if rise > 1 else []
+        if not math.isnan(ratio):
+            grew.append(f"the median update-to-weight ratio reached {times(ratio)}")
+        return f"In the 10 steps before, {' and '.join(grew)}: training had already diverged."
+    if math.isnan(found.loss_before):
+        return ""
+    return f"In the 10 steps before, the loss was steady at {number(found.loss_before)}: training had not diverged."
+
+
+def _actions(found: NonFinite) -> list[Action]:
+    onset, rates = found.onset, found.rates
+    if found.diverged:
         return [
-            Action(text=f"Lower the learning rate from {rate_in_words(rate)} to {rate_in_words(rate / 10)}"),
+            Action(text=f"Lower the learning rate from {rate_in_words(rates)} to {rate_in_words(rates / 10)}"),
             Action(text="Warm up over the first 100 steps, so that the first updates stay small"),
             Action(
                 text="Clip the gradient norm: it bounds the damage of one step",
                 code="torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)",
             ),
         ]
-    if broken.before_step:
-        return already_broken(broken)[1]
-    if not broken.loss_finite:
-        return find_in_forward(broken)
-    inner = f" in or behind {broken.tensors[-1]}" if broken.tensors else ""
-    return [
-        Action(
-            text=f"Run again up to step {count(broken.step)} with anomaly detection: it names the line",
-            code="torch.autograd.set_detect_anomaly(True)",
-        ),
-        Action(
-            text=f"Look{inner} for sqrt, norm or pow at 0 and for torch.where over a NaN branch: finite forward, "
-            "infinite slope",
-            code="x.square().sum(-1).add(1e-12).sqrt()",
-        ),
-    ]
-
-
-def _clean(training: Training) -> Clean:
-    recorded = len(training.recorded)
-    skipped = int(training.steps["skipped"].fillna(False).sum())
-    tensors = int(training.matrix("has_grad").any(axis=0).sum())
-    losses = plural(len(training.steps), "loss", "losses")
-    early = f"; the GradScaler skipped {plural(skipped, 'step')}" if skipped else ""
-    if not recorded:
-        return Clean(measured=f"{losses} are finite; no tensor statistics could be read{early}")
-    steps = plural(recorded, "step")
-    return Clean(measured=f"{losses} and the gradients of {plural(tensors, 'tensor')} at {steps} are finite{early}")
-
-
-def _evaluation(run: Run) -> Iterator[Verdict]:
-    held_out = validation(run)
-    if held_out is None or not len(held_out.losses):
-        return
-    bad = ~numpy.isfinite(held_out.losses)
-    if bad.any():
-        steps = held_out.steps[bad]
-        yield Finding(
-            severity=Severity.WARNING,
-            confidence=Confidence.CERTAIN,
-            title=f"Non-finite {_short(held_out.name)} loss",
-            headline=f"The {held_out.name} loss is NaN or infinite in {count(bad.sum())} of {count(len(bad))} "
-            "evaluations",
-            explanation="Every training loss is finite, and the loss of these evaluations is not. The steps are "
-            f"{names([count(step) for step in steps], 5)}.",
-            span=Span(first=int(max(steps[0], 0)), last=int(max(steps[-1], 0))),
-            actions=[
-                Action(text="Check the validation data for NaN", code="assert torch.isfinite(inputs).all()"),
-                Action(text="Check for a batch with 0 valid targets: the mean over none is NaN"),
-            ],
-            measures=[
-                Measure(
-                    quantity="evaluations with NaN or infinity",
-                    value=bad.sum(),
-                    comparison=">",
-                    threshold=0,
-                    unit="count",
-                )
-            ],
-        )
+    if onset.before_step:
+        return already_broken(onset)[1]
+    if not onset.loss_finite:
+        return find_in_forward(onset)
+    return find_in_backward(onset)

@@ -34,50 +34,76 @@ An activation that was not sampled may be saturated unseen: trained weights let 
 healthy runs stay below 0.12.
 """
 
-import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from gradaudit.diagnoser import diagnoser
-from gradaudit.evidence.charts.lines import MOST_DOTS
-from gradaudit.evidence.charts.reduce import plain, short
+from gradaudit.evidence.charts.saturation import saturation_dots, saturation_lines
 from gradaudit.evidence.words.depth import outcome_sentence
-from gradaudit.evidence.words.last_tenth import end_unknown
+from gradaudit.evidence.words.initialisation import glorot
+from gradaudit.evidence.words.last_tenth import stops_early
 from gradaudit.evidence.words.module_names import layer, named
-from gradaudit.evidence.words.wording import factor, in_code, names, number, percent, plural
-from gradaudit.findings import (
-    Action,
-    Clean,
-    Confidence,
-    Dot,
-    Dots,
-    Finding,
-    Lines,
-    Mark,
-    Measure,
-    NotApplicable,
-    Severity,
-    Skipped,
-    Span,
-    Verdict,
-)
+from gradaudit.evidence.words.wording import factor, in_code, names, percent, plural
+from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.reading.run import Run
-from gradaudit.schema import ModuleFacts, TensorFacts
-from gradaudit.signals.activations.inferred_saturation import BOUNDED, inferred_hidden, inferred_output
-from gradaudit.signals.activations.module_samples import SAMPLES, activation_outputs, last_samples
-from gradaudit.signals.layers.initialisation import first_rms
+from gradaudit.schema import ModuleFacts
+from gradaudit.signals.activations.module_samples import SAMPLES
+from gradaudit.signals.activations.saturation import (
+    Saturation,
+    bounded_activations,
+    inferred_saturation,
+    sampled_saturation,
+)
+from gradaudit.signals.layers.initialisation import GlorotStart, glorot_start
 from gradaudit.signals.layers.replaced import replaced_at
 from gradaudit.signals.loss.progress import learned_nothing
-from gradaudit.signals.order_statistics import median
-from gradaudit.signals.run.last_tenth import reaches, steps_of_run
+from gradaudit.signals.run.last_tenth import EndUnknown, reaches, steps_of_run
+from gradaudit.training import Training
 
-if TYPE_CHECKING:
-    import pandas
+_FROM_THE_START = 0.5  # of the outputs at the first step: then the weights that it started with are why
 
-Sampled = list[tuple[ModuleFacts, "pandas.DataFrame"]]
-_LARGE = 1.5  # times Glorot's standard deviation
-_LINES = 4  # of code
-_BLOWN_UP = ["divergence", "learning_rate_too_high", "non_finite"]
+
+@dataclass(frozen=True)
+class Limits:
+    """Which share of an activation's outputs may be saturated."""
+
+    most: float = 0.6  # healthy runs had up to 0.11 and an overfitted one 0.48, faulty ones start at 0.84
+    output: float = 0.9  # a classifier that has learned is sure; one that starts so is not
+
+
+@dataclass(frozen=True)
+class NotSampled:
+    """The outputs of these activations were not sampled, and what is certain without a sample is not too much."""
+
+    modules: tuple[ModuleFacts, ...]
+
+
+@dataclass(frozen=True)
+class NotSaturated:
+    """No sampled activation is saturated."""
+
+    worst: float  # share of the outputs, at the end
+    activations: int
+
+
+@dataclass(frozen=True)
+class Saturated:
+    """Activations whose output hardly depends on their input any more."""
+
+    found: tuple[Saturation, ...]  # the first is named: what it does not pass on never reaches the ones behind it
+    every: tuple[Saturation, ...]  # that was looked at
+    estimated: bool  # not sampled
+    limits: tuple[float, ...]  # that each of `found` is held against
+    starts: tuple[GlorotStart | None, ...]  # of the weights before each
+    large_weights: bool  # the first was saturated from the start, by weights that started too large
+    learned_nothing: tuple[Training, ...]
+    replaced_before: bool  # weights were blown up or written over before the first was saturated
+    span: Span
+
+    @property
+    def begin(self) -> float:
+        """The share at the beginning."""
+        return self.found[0].early if self.estimated else self.found[0].first
 
 
 @diagnoser(
@@ -97,250 +123,158 @@ _BLOWN_UP = ["divergence", "learning_rate_too_high", "non_finite"]
     ),
 )
 def saturated_activation(
-    run: Run,
-    *,
-    most: float = 0.6,  # healthy runs had up to 0.11 and an overfitted one 0.48, faulty ones start at 0.84
-    output: float = 0.9,  # a classifier that has learned is sure; one that starts so is not
-) -> Iterator[Verdict]:
+    run: Run, limits: Limits
+) -> Iterator[Saturated | NotSaturated | NotSampled | EndUnknown | NotApplicable | Skipped]:
     """Look at the share of saturated values of each sigmoid and tanh module."""
+    bounded, sampled = bounded_activations(run), sampled_saturation(run)
     if not run.meta.modules:
         yield Skipped(
             reason="the modules of the model are not known", enable="train a torch.nn.Module whose parameters are named"
         )
-        return
-    bounded = [module for module in run.meta.modules if module.module_class.lower() in BOUNDED]
-    if not bounded:
+    elif not bounded:
         yield NotApplicable(reason="the model has no nn.Sigmoid or nn.Tanh module")
-        return
-    sampled = [(module, activation_outputs(run, module.id)) for module in bounded]
-    sampled = [
-        (module, frame[frame["saturated_fraction"].notna()])
-        for module, frame in sampled
-        if frame["saturated_fraction"].notna().sum() >= SAMPLES
-    ]
-    if not sampled:
-        if inferred := _inferred(run, bounded, most, output):
-            yield _finding(run, inferred, inferred, most, output, estimated=True)
-            return
-        yield Skipped(
-            reason=f"the outputs of {_activations(bounded)} were not sampled at {SAMPLES} steps",
-            enable="record with gradaudit record --activations",
-        )
-        return
-    late = max(float(frame["step"].iloc[-1]) for _, frame in sampled)
-    if early := end_unknown("the outputs of activations", late, steps_of_run(run)):
-        yield early
-        return
-    found = []
-    for module, frame in sampled:
-        share, first = last_samples(frame, "saturated_fraction"), float(frame["saturated_fraction"].iloc[0])
-        if share > output and first > output if _ends(run, module) else share > most:
-            found.append((module, frame))
-    if found:
-        yield _finding(run, found, sampled, most, output)
-        return
-    worst = max(last_samples(frame, "saturated_fraction") for _, frame in sampled)
-    yield Clean(
-        measured=f"at most {percent(worst)} of the outputs of {plural(len(sampled), 'activation')} are saturated"
-    )
-
-
-def _activations(modules: list[ModuleFacts]) -> str:
-    listed = names([module.name or module.module_class for module in modules])
-    return f"the {'activation' if len(modules) == 1 else 'activations'} {listed}"
-
-
-def _inferred(
-    run: Run, bounded: list[ModuleFacts], most: float, output: float
-) -> list[tuple[ModuleFacts, "pandas.DataFrame"]]:
-    """The modules that are saturated at the first ten steps and at the last ones, without a sample of their outputs."""
-    found = []
-    for module in bounded:
-        ends = _ends(run, module)
-        frame = inferred_output(run, module) if ends and module is bounded[-1] else inferred_hidden(run, module)
-        if frame is None or len(frame) < 2 * SAMPLES or not reaches(float(frame["step"].iloc[-1]), steps_of_run(run)):
-            continue
-        first = median(frame["saturated_fraction"].to_numpy(dtype=float)[:10])
-        if min(first, last_samples(frame, "saturated_fraction")) > (output if ends else most):
-            found.append((module, frame))
-    return found
-
-
-def _ends(run: Run, module: ModuleFacts) -> bool:
-    """Whether no module of its model with parameters of its own is registered after this one: it makes the output."""
-    owners = {tensor.module for tensor in run.meta.tensors}
-    # Of several models, as a generator and a discriminator, each name begins with the model's.
-    several = all(other.name for other in run.meta.modules)
-    model = module.name.partition(".")[0] if several else ""
-    return not any(
-        other.id > module.id and other.name in owners and (not several or other.name.partition(".")[0] == model)
-        for other in run.meta.modules
-    )
-
-
-def _weight_before(run: Run, module: ModuleFacts) -> TensorFacts | None:
-    """The weight that is registered last before this activation."""
-    places = {other.name: other.id for other in run.meta.modules}
-    before = [
-        tensor
-        for tensor in run.meta.tensors
-        if tensor.role == "weight" and len(tensor.shape) >= 2 and places.get(tensor.module, module.id) < module.id
-    ]
-    return max(before, key=lambda tensor: places[tensor.module], default=None)
-
-
-def _gain(module: ModuleFacts) -> float:
-    return 5 / 3 if module.module_class.lower() == "tanh" else 1.0  # torch.nn.init.calculate_gain
-
-
-def _glorot(weight: TensorFacts, module: ModuleFacts) -> float:
-    """Glorot's standard deviation for the layer before an activation."""
-    outputs = weight.shape[max(weight.output_axis, 0)]
-    return _gain(module) * math.sqrt(2 / (weight.elements / max(1, outputs) + outputs))
-
-
-def _smaller(run: Run, found: Sampled) -> Action:
-    """Glorot's standard deviation for the layers before the activations, beside the one the first started with."""
-    module = found[0][0]
-    kind = module.module_class.lower()
-    code = f"nn.init.xavier_normal_(layer.weight, gain={_gain(module):.2f})"
-    weight = _weight_before(run, module)
-    if weight is None:
-        return Action(text=f"Initialise the layer before smaller: Glorot's, with a gain of {_gain(module):.2f}",
-                      code=code)  # fmt: skip
-    usual, start = _glorot(weight, module), first_rms(run, weight)
-    instead = f" instead of {number(start, 2)}" if start > _LARGE * usual else ""
-    alike = [(tensor, other) for other, _ in found if (tensor := _weight_before(run, other)) is not None]
-    others = list(dict.fromkeys(tensor.name for tensor, _ in alike if tensor.name != weight.name))
-    likewise = f", and {names(others)} by the same rule" if others else ""
-    lines = {f"nn.init.xavier_normal_({in_code(tensor.name)}, gain={_gain(other):.2f})": None
-             for tensor, other in alike[:_LINES]}  # fmt: skip
-    return Action(
-        text=f"Initialise {weight.name} with a standard deviation of {number(usual, 2)}{instead}: Glorot's for "
-        f"{kind}{likewise}",
-        code="\n".join(lines) + ("\n..." if len(alike) > _LINES else ""),
-    )
-
-
-def _too_large(run: Run, module: ModuleFacts, first: float) -> list[str]:
-    """That the weights before it are why, where they start too large and it is saturated from the start."""
-    weight = _weight_before(run, module)
-    if weight is None or not first > 0.5 or not first_rms(run, weight) > _LARGE * _glorot(weight, module):
-        return []
-    times = first_rms(run, weight) / _glorot(weight, module)
-    return [
-        f"{weight.name} starts {factor(times)} times as large as Glorot's initialisation: such weights saturate the "
-        "activation, and amplify the gradient that still passes."
-    ]
-
-
-def _finding(
-    run: Run, found: Sampled, sampled: Sampled, most: float, output: float, *, estimated: bool = False
-) -> Finding:
-    shares = {module.id: last_samples(frame, "saturated_fraction") for module, frame in found}
-    # The first in the order of the model: what it does not pass on never reaches the ones behind it.
-    module, frame = found[0]
-    share, first = shares[module.id], float(frame["saturated_fraction"].iloc[0])
-    begin = median(frame["saturated_fraction"].to_numpy(dtype=float)[:10]) if estimated else first
-    ends, kind = _ends(run, module), f" ({module.module_class})"
-    name = named(run, module.name) or module.module_class
-    called = layer(run, module.name) or name
-    limits = "0.01 or above 0.99" if module.module_class == "Sigmoid" else "-0.99 or above 0.99"
-    least = "at least " if estimated and ends else ""
-    seen = [
-        f"{least.capitalize()}{percent(share)} of the {'' if estimated else 'sampled '}outputs of {name}"
-        f"{'' if name.endswith(kind) else kind} are below {limits}, and {least}{percent(first)} were so "
-        f"{'at the first step' if estimated else 'in the first sample'}.",
-        "There its slope is below 0.01: less than 1 % of the gradient passes."
-        if module.module_class == "Sigmoid"
-        else "There its slope is below 0.02: less than 2 % of the gradient passes.",
-    ]
-    if len(found) > 1:
-        seen.append(f"Also saturated: {names([named(run, m.name) for m, _ in found[1:]])}.")
-    seen += _too_large(run, module, first)
-    if estimated:
-        seen.append(
-            f"The outputs were not sampled: {name} makes the loss's input, whose mean and standard deviation allow no "
-            "smaller share."
-            if ends
-            else "The outputs were not sampled; this is estimated from the weights and gradients of the layer "
-            "before it."
-        )
-    seen += [outcome_sentence(training) for training in run.trainings if learned_nothing(training)]
-    last = int(frame["step"].iloc[-1])
-    over = frame["step"][frame["saturated_fraction"] > (output if ends else most)]
-    actions = [
-        _smaller(run, found),
-        Action(text=f"Normalise before {name}, and standardise the inputs of the model", code="nn.LayerNorm(width)"),
-    ]
-    if ends:
-        actions.insert(
-            0,
-            Action(
-                text=f"Remove {called} and give the loss the logits: it then undoes the saturation",
-                code=f"{in_code(module.name)} = nn.Identity()\ncriterion = nn.BCEWithLogitsLoss()",
-            ),
-        )
+    elif not sampled:
+        found = [one for one in inferred_saturation(run) if min(one.early, one.last) > _limit(one, limits)]
+        yield _saturated(run, found, found, limits, estimated=True) if found else NotSampled(tuple(bounded))
+    elif not reaches(late := max(float(one.steps[-1]) for one in sampled), steps_of_run(run)):
+        yield EndUnknown(late, steps_of_run(run))
     else:
-        actions.append(Action(text="Or use GELU in its place", code=f"{in_code(module.name)} = nn.GELU()"))
-    begun = int(over.iloc[0]) if len(over) else last
-    others = [at for training in run.trainings if (at := replaced_at(training)) is not None]
+        found = [one for one in sampled if min(one.last, one.first if one.ends else one.last) > _limit(one, limits)]
+        if found:
+            yield _saturated(run, found, sampled, limits, estimated=False)
+        else:
+            yield NotSaturated(max(one.last for one in sampled), len(sampled))
+
+
+def _limit(saturation: Saturation, limits: Limits) -> float:
+    return limits.output if saturation.ends else limits.most
+
+
+def _saturated(
+    run: Run, found: list[Saturation], every: list[Saturation], limits: Limits, *, estimated: bool
+) -> Saturated:
+    first, start = found[0], glorot_start(run, found[0].module)
+    last = int(first.steps[-1])
+    over = first.steps[first.shares > _limit(first, limits)]
+    begun = int(over[0]) if len(over) else last
+    replaced = [at for training in run.trainings if (at := replaced_at(training)) is not None]
+    return Saturated(
+        found=tuple(found),
+        every=tuple(every),
+        estimated=estimated,
+        limits=tuple(_limit(one, limits) for one in found),
+        starts=tuple(glorot_start(run, one.module) for one in found),
+        large_weights=start is not None and first.first > _FROM_THE_START and start.too_large,
+        learned_nothing=tuple(training for training in run.trainings if learned_nothing(training)),
+        replaced_before=0 < min(replaced, default=0) <= begun,
+        span=Span(first=begun, last=last),
+    )
+
+
+@saturated_activation.tell
+def _not_sampled(found: NotSampled) -> Skipped:
+    listed = names([module.name or module.module_class for module in found.modules])
+    return Skipped(
+        reason=f"the outputs of the {'activation' if len(found.modules) == 1 else 'activations'} {listed} were not "
+        f"sampled at {SAMPLES} steps",
+        enable="record with gradaudit record --activations",
+    )
+
+
+@saturated_activation.tell
+def _end_unknown(found: EndUnknown) -> Skipped:
+    return stops_early("the outputs of activations", found)
+
+
+@saturated_activation.tell
+def _not_saturated(found: NotSaturated) -> Clean:
+    return Clean(
+        measured=f"at most {percent(found.worst)} of the outputs of {plural(found.activations, 'activation')} are "
+        "saturated"
+    )
+
+
+@saturated_activation.tell
+def _finding(found: Saturated, run: Run) -> Finding:
+    first, others = found.found[0], len(found.found) - 1
+    option = "output" if first.ends else "most"
+    beginning = "median of the first ten steps" if found.estimated else "first sample"
     return Finding(
         severity=Severity.WARNING,
-        confidence=Confidence.MEDIUM if estimated else Confidence.HIGH,
-        # Weights that were blown up or written over saturate what was not saturated before.
-        follows=_BLOWN_UP if 0 < min(others, default=0) <= begun else [],
-        title="Saturated output activation" if ends else f"Saturated activation{'s' if len(found) > 1 else ''}",
-        headline=f"Activation {name} is saturated for {least if share < 1 else ''}{percent(share)} of its outputs"
-        + (f", and so {'is' if len(found) == 2 else 'are'} "
-           f"{plural(len(found) - 1, 'other activation')}" if len(found) > 1 else ""),
-        explanation=" ".join(seen),
-        span=Span(first=begun, last=last),
+        confidence=Confidence.MEDIUM if found.estimated else Confidence.HIGH,
+        follows=["divergence", "learning_rate_too_high", "non_finite"] if found.replaced_before else [],
+        title="Saturated output activation" if first.ends else f"Saturated activation{'s' if others else ''}",
+        headline=f"Activation {_name(run, first)} is saturated for {_least(found) if first.last < 1 else ''}"
+        f"{percent(first.last)} of its outputs"
+        + (f", and so {'is' if others == 1 else 'are'} {plural(others, 'other activation')}" if others else ""),
+        explanation=_explanation(found, run),
+        span=found.span,
         evidence=[
-            _by_activation(run, found, sampled, most, output),
-            Lines(
-                title="Saturated outputs over the steps",
-                caption="The share of outputs where the activation is flat, as gradients or the loss's input tell."
-                if estimated
-                else "The share of sampled outputs where the activation is flat.",
-                x_label="step",
-                y_label="share saturated",
-                series=[
-                    plain(m.name or m.module_class, f["step"].to_numpy(),
-                          f["saturated_fraction"].to_numpy(dtype=float), role="flagged")
-                    for m, f in found[:6]
-                ],
-                marks=[Mark(label=f"saturated above {percent(output if ends else most)}", y=output if ends else most)],
-            ),
+            saturation_dots(found.every, found.found, found.limits),
+            saturation_lines(found.found, found.limits[0], estimated=found.estimated),
         ],
-        actions=actions,
+        actions=_actions(found, run),
         measures=[
-            Measure(quantity="saturated share, median of the last five samples", value=share, comparison=">",
-                    threshold=output if ends else most, unit="fraction", option="output" if ends else "most"),
-            *([Measure(quantity=f"saturated share, {'median of the first ten steps' if estimated else 'first sample'}",
-                       value=begin, comparison=">", threshold=output if ends else most, unit="fraction",
-                       option="output" if ends else "most")] if ends or estimated else []),
+            Measure(quantity="saturated share, median of the last five samples", value=first.last, comparison=">",
+                    threshold=found.limits[0], unit="fraction", option=option),
+            *([Measure(quantity=f"saturated share, {beginning}", value=found.begin, comparison=">",
+                       threshold=found.limits[0], unit="fraction", option=option)]
+              if first.ends or found.estimated else []),
         ],
     )  # fmt: skip
 
 
-def _by_activation(run: Run, found: Sampled, sampled: Sampled, most: float, output: float) -> Dots:
-    flagged = {module.id for module, _ in found}
-    limits = dict.fromkeys(output if _ends(run, module) else most for module, _ in found)
-    return Dots(
-        title="Saturated outputs of each activation",
-        caption=f"The share of an activation's outputs where it is flat, the median of its last {SAMPLES} samples, the "
-        "input of the model at the top. What is saturated is marked.",
-        x_label="share of the outputs saturated",
-        dots=[
-            Dot(
-                label=f"{module.name or module.module_class}.output",
-                value=short(last_samples(frame, "saturated_fraction")),
-                group="activation",
-                flagged=module.id in flagged,
-            )
-            for module, frame in sampled[:MOST_DOTS]
-        ],
-        marks=[Mark(label=f"saturated above {percent(limit)}", x=limit) for limit in limits],
-        log=False,
+def _name(run: Run, saturation: Saturation) -> str:
+    return named(run, saturation.module.name) or saturation.module.module_class
+
+
+def _least(found: Saturated) -> str:
+    """What is certain of an output that was not sampled is a bound."""
+    return "at least " if found.estimated and found.found[0].ends else ""
+
+
+def _explanation(found: Saturated, run: Run) -> str:
+    first, least = found.found[0], _least(found)
+    name, kind = _name(run, first), f" ({first.module.module_class})"
+    sigmoid = first.module.module_class == "Sigmoid"
+    sentences = [
+        f"{least.capitalize()}{percent(first.last)} of the {'' if found.estimated else 'sampled '}outputs of {name}"
+        f"{'' if name.endswith(kind) else kind} are below {'0.01' if sigmoid else '-0.99'} or above 0.99, and {least}"
+        f"{percent(first.first)} were so {'at the first step' if found.estimated else 'in the first sample'}.",
+        f"There its slope is below {'0.01' if sigmoid else '0.02'}: less than {1 if sigmoid else 2} % of the gradient "
+        "passes.",
+    ]
+    if len(found.found) > 1:
+        sentences.append(f"Also saturated: {names([named(run, one.module.name) for one in found.found[1:]])}.")
+    start = found.starts[0]
+    if start is not None and found.large_weights:
+        sentences.append(
+            f"{start.tensor.name} starts {factor(start.times)} times as large as Glorot's initialisation: such weights "
+            "saturate the activation, and amplify the gradient that still passes."
+        )
+    if found.estimated and first.ends:
+        sentences.append(
+            f"The outputs were not sampled: {name} makes the loss's input, whose mean and standard deviation allow no "
+            "smaller share."
+        )
+    elif found.estimated:
+        sentences.append(
+            "The outputs were not sampled; this is estimated from the weights and gradients of the layer before it."
+        )
+    return " ".join([*sentences, *(outcome_sentence(training) for training in found.learned_nothing)])
+
+
+def _actions(found: Saturated, run: Run) -> list[Action]:
+    first = found.found[0]
+    module, name = first.module, _name(run, first)
+    normalise = Action(
+        text=f"Normalise before {name}, and standardise the inputs of the model", code="nn.LayerNorm(width)"
     )
+    if not first.ends:
+        other = Action(text="Or use GELU in its place", code=f"{in_code(module.name)} = nn.GELU()")
+        return [glorot(module, found.starts), normalise, other]
+    remove = Action(
+        text=f"Remove {layer(run, module.name) or name} and give the loss the logits: it then undoes the saturation",
+        code=f"{in_code(module.name)} = nn.Identity()\ncriterion = nn.BCEWithLogitsLoss()",
+    )
+    return [remove, glorot(module, found.starts), normalise]

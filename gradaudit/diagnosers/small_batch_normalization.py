@@ -25,36 +25,56 @@ never change are taken for frozen. The loss curves hardly show the harm, so this
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.words.module_names import layer
 from gradaudit.evidence.words.wording import count, names, plural, setting
-from gradaudit.findings import (
-    Action,
-    Clean,
-    Confidence,
-    Finding,
-    Measure,
-    NotApplicable,
-    Severity,
-    Skipped,
-    Span,
-    Verdict,
-)
+from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
 from gradaudit.signals.layers.unchanged import unchanged
 from gradaudit.signals.order_statistics import median
 
 
+@dataclass(frozen=True)
+class Limits:
+    """From how few values on a mean and a variance are mostly chance."""
+
+    values: float = 16  # a channel; the relative error of a variance of 16 values is 35 %
+    few: float = 5  # the faulty runs had 4 or fewer
+
+
+@dataclass(frozen=True)
+class SmallBatch:
+    """Batch norm behind linear layers computes its statistics from one value for each of few examples."""
+
+    examples: float  # in a forward pass, median
+    layers: tuple[str, ...]  # names of the batch norm modules of which each example is one value a channel
+    very_few: bool  # fewer than `few`
+    span: Span
+
+
+@dataclass(frozen=True)
+class LargeBatch:
+    """A forward pass has examples enough, whatever is in front of batch norm."""
+
+    examples: float  # in a forward pass, median
+    layers: int  # of batch normalisation
+
+
+@dataclass(frozen=True)
+class PositionsUnknown:
+    """Few examples, of which each brings as many values as it has positions: how many is not recorded."""
+
+    examples: float  # in a forward pass, median
+
+
 @diagnoser(worst=Severity.WARNING, needs=("steps.batch_size",), minimum_steps=5)
 def small_batch_normalization(
-    run: Run,
-    *,
-    values: float = 16,  # a channel; the relative error of a variance of 16 values is 35 %
-    few: float = 5,  # the faulty runs had 4 or fewer
-) -> Iterator[Verdict]:
+    run: Run, limits: Limits
+) -> Iterator[SmallBatch | LargeBatch | PositionsUnknown | NotApplicable | Skipped]:
     """Compare the size of a forward pass with what batch normalisation needs."""
     norms = [module for module in run.meta.modules if module.batch_norm]
     if not norms:
@@ -69,48 +89,21 @@ def small_batch_normalization(
         )
         return
     size = median((known["batch_size"] / known["micro_steps"]).to_numpy(dtype=float))
-    world = run.meta.world_size if any(module.module_class == "SyncBatchNorm" for module in norms) else 1
-    size *= world
-    if size >= values:
-        yield Clean(
-            measured=f"{plural(len(norms), 'layer')} of batch normalisation, and {count(size)} examples in a "
-            "forward pass"
-        )
+    size *= run.meta.world_size if any(module.module_class == "SyncBatchNorm" for module in norms) else 1
+    if size >= limits.values:
+        yield LargeBatch(examples=size, layers=len(norms))
         return
-    behind = [name for module in norms if (name := module.name) and _values_are_examples(run, name)]
+    behind = tuple(name for module in norms if (name := module.name) and _values_are_examples(run, name))
     if not behind:
-        yield Skipped(
-            reason=f"a forward pass has {count(size)} examples, and how many positions each brings is not recorded",
-            enable=f"multiply height, width and {count(size)} by hand: at least {setting(values)} values per channel",
-        )
+        yield PositionsUnknown(size)
         return
     steps = known["global_step"]
-    called = names([layer(run, name) for name in behind])
-    yield Finding(
-        severity=Severity.WARNING if size < few else Severity.NOTE,
-        confidence=Confidence.HIGH,
-        title="Batch norm over too few examples",
-        headline=f"Batch norm computes mean and variance from {count(size)} values per channel, in "
-        + plural(len(behind), "layer"),
-        explanation=f"A forward pass has {count(size)} examples. Behind a linear layer each example is one value per "
-        "channel, "
-        f"so the statistics of {called} come from {count(size)} numbers.",
+    yield SmallBatch(
+        examples=size,
+        layers=behind,
+        very_few=size < limits.few,
         span=Span(first=int(steps.iloc[0]), last=int(steps.iloc[-1])),
-        evidence=[loss_chart(run.trainings[0], "The training loss; small batches make it noisy.", [])],
-        actions=[
-            Action(
-                text=f"Replace {called} with a normalisation that does not depend on the batch",
-                code="nn.LayerNorm(width)",
-            ),
-            Action(text=f"Or use a batch of {setting(2 * values)} or more"),
-        ],
-        measures=[
-            Measure(quantity="values per channel", value=size, comparison="<", threshold=values, unit="count",
-                    option="values"),
-            Measure(quantity="values per channel", value=size, comparison="<", threshold=few, unit="count",
-                    option="few", decides="warning"),
-        ],
-    )  # fmt: skip
+    )
 
 
 def _values_are_examples(run: Run, module: str) -> bool:
@@ -129,3 +122,49 @@ def _is_frozen(run: Run, tensor: TensorFacts) -> bool:
     column = [t.id for t in training.tensors].index(tensor.id)
     still = unchanged(training)
     return not tensor.requires_grad or bool(still[column])
+
+
+@small_batch_normalization.tell
+def _clean(found: LargeBatch) -> Clean:
+    return Clean(
+        measured=f"{plural(found.layers, 'layer')} of batch normalisation, and {count(found.examples)} examples in a "
+        "forward pass"
+    )
+
+
+@small_batch_normalization.tell
+def _skipped(found: PositionsUnknown, run: Run, limits: Limits) -> Skipped:
+    size = count(found.examples)
+    return Skipped(
+        reason=f"a forward pass has {size} examples, and how many positions each brings is not recorded",
+        enable=f"multiply height, width and {size} by hand: at least {setting(limits.values)} values per channel",
+    )
+
+
+@small_batch_normalization.tell
+def _finding(found: SmallBatch, run: Run, limits: Limits) -> Finding:
+    size, called = count(found.examples), names([layer(run, name) for name in found.layers])
+    return Finding(
+        severity=Severity.WARNING if found.very_few else Severity.NOTE,
+        confidence=Confidence.HIGH,
+        title="Batch norm over too few examples",
+        headline=f"Batch norm computes mean and variance from {size} values per channel, in "
+        + plural(len(found.layers), "layer"),
+        explanation=f"A forward pass has {size} examples. Behind a linear layer each example is one value per "
+        f"channel, so the statistics of {called} come from {size} numbers.",
+        span=found.span,
+        evidence=[loss_chart(run.trainings[0], "The training loss; small batches make it noisy.", [])],
+        actions=[
+            Action(
+                text=f"Replace {called} with a normalisation that does not depend on the batch",
+                code="nn.LayerNorm(width)",
+            ),
+            Action(text=f"Or use a batch of {setting(2 * limits.values)} or more"),
+        ],
+        measures=[
+            Measure(quantity="values per channel", value=found.examples, comparison="<", threshold=limits.values,
+                    unit="count", option="values"),
+            Measure(quantity="values per channel", value=found.examples, comparison="<", threshold=limits.few,
+                    unit="count", option="few", decides="warning"),
+        ],
+    )  # fmt: skip

@@ -28,14 +28,16 @@ of each example is none, and is not reported.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy
 
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.charts.reduce import plain
-from gradaudit.evidence.words.optimizers import optimizer_line, rate_in_words
+from gradaudit.evidence.words.optimizers import line_with_rates, rate_in_words
 from gradaudit.evidence.words.outcomes import divergence_sentence
+from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.wording import count, number, plural
 from gradaudit.evidence.words.wording import factor as factor_of
 from gradaudit.findings import (
@@ -50,14 +52,52 @@ from gradaudit.findings import (
     Severity,
     Skipped,
     Span,
-    Verdict,
 )
 from gradaudit.signals.gradients.finiteness import diverged_before, non_finite_onset
+from gradaudit.signals.loss.bad_outcome import BadOutcome, bad_outcome
 from gradaudit.signals.loss.objective import SAME, Factor, factor
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
-from gradaudit.signals.order_statistics import Floats, median
-from gradaudit.signals.updates.learning_rates import is_adaptive, peak_rates, same_rate
+from gradaudit.signals.order_statistics import Floats, Integers, median
+from gradaudit.signals.updates.learning_rates import is_adaptive, peak_rates
 from gradaudit.training import Training
+
+
+@dataclass(frozen=True)
+class Limits:
+    """From where on batches of different sizes count differently."""
+
+    uneven: float = 2.0  # a step twice as long as the others; batches of accumulated or packed data differ by less
+
+
+@dataclass(frozen=True, eq=False)
+class AveragedTwice:
+    """A mean is divided by the batch size again."""
+
+    function: str  # the loss function whose mean it is
+    varies: float  # greatest / smallest factor between the differentiated loss and the mean, in units of 1 / batch
+    weight: float  # beside the mean and the batch size
+    weighted: bool  # that weight is not 1
+    usual: int  # examples, or targets, of the median batch
+    smallest: int
+    smallest_at: int  # global step
+    apart: float  # usual / smallest
+    uneven: bool  # they are so far apart that small batches take much longer steps
+    adaptive: bool  # the optimizer divides the factor out again, but for single batches
+    outcome: BadOutcome | None
+    broke_without_diverging: bool  # NaN or infinity came out of nothing: what became of the loss is not told
+    rates: Floats  # [groups] peak learning rates
+    lower: Floats  # [groups] those that keep the usual step as long as it is
+    steps: Integers  # [steps with both losses] global
+    factors: Floats  # [steps with both losses] differentiated / mean loss
+    span: Span
+
+
+@dataclass(frozen=True)
+class AveragedOnce:
+    """No mean is divided by the batch size again."""
+
+    factor: float  # the median one of the differentiated loss over the mean loss
+    unit: str  # of that factor, as of `Factor.unit`
 
 
 @diagnoser(
@@ -83,31 +123,22 @@ from gradaudit.training import Training
     ),
 )
 def twice_averaged_loss(
-    training: Training,
-    *,
-    uneven: float = 2.0,  # a step twice as long as the others; batches of accumulated or packed data differ by less
-) -> Iterator[Verdict]:
+    training: Training, limits: Limits
+) -> Iterator[AveragedTwice | AveragedOnce | NotApplicable | Skipped]:
     """Compare the differentiated loss with the mean loss, step by step."""
-    loss, frame = training_loss(training), training.steps
-    times = factor(frame, loss.values)
+    loss = training_loss(training)
+    times = factor(training.steps, loss.values)
     if loss.minor:
-        yield NotApplicable(reason=loss.minor)
-        return
-    if loss.facts is None or times is None:
+        yield NotApplicable(reason=unclear_in_words(loss.minor))
+    elif loss.facts is None or times is None:
         yield Skipped(
             reason="no mean loss of a known function was seen beside the differentiated loss",
             enable="use a loss of torch.nn.functional (nn.CrossEntropyLoss uses one)",
         )
-        return
-    sizes = _sizes(loss, times)
-    typical = median(times.values)
-    if sizes is None:
-        yield Clean(
-            measured=f"the differentiated loss is {number(typical)} times the mean loss"
-            + ("" if times.unit == "1" else f", per {times.unit.removeprefix('1 / ')}")
-        )
-        return
-    yield _finding(loss, times, sizes, uneven)
+    elif (sizes := _sizes(loss, times)) is None:
+        yield AveragedOnce(median(times.values), times.unit)
+    else:
+        yield _averaged_twice(loss, times, sizes, limits)
 
 
 def _sizes(loss: TrainingLoss, times: Factor) -> Floats | None:
@@ -117,73 +148,105 @@ def _sizes(loss: TrainingLoss, times: Factor) -> Floats | None:
     mean = loss.facts is not None and loss.facts.reduction == "mean" and loss.facts.function != "logged"
     for unit, column in (("1 / batch", "batch_size"), ("1 / targets", "targets")):
         # In that unit the ratio is one number, and 1 without a weight.
-        if times.unit == unit and times.range <= SAME and (mean or abs(median(times.values) - 1) <= SAME - 1):
+        if times.unit == unit and times.range <= SAME and (mean or _is_one(median(times.values))):
             return frame[column].to_numpy(dtype=float)[times.places]
     return None
 
 
-def _finding(loss: TrainingLoss, times: Factor, sizes: Floats, uneven: float) -> Finding:
-    training, frame = loss.training, loss.training.steps
-    usual, least = round(median(sizes)), int(sizes.min())
-    apart = usual / least
-    broken = non_finite_onset(training)
-    harm = divergence_sentence(training)
-    matters = apart >= uneven and not is_adaptive(training)
-    severity = Severity.NOTE if not matters else Severity.CRITICAL if harm else Severity.WARNING
-    steps = loss.steps[times.places]
-    smallest = int(steps[int(numpy.argmin(sizes))])
-    function = loss.facts.function if loss.facts else "the loss"
-    rates = peak_rates(training)
-    lower = rates / usual
-    of_objective = frame["objective"].to_numpy(dtype=float)[times.places] / loss.values[times.places]
-    weight = median(of_objective * sizes)
-    weighed = "" if abs(weight - 1) <= SAME - 1 else f", times {number(weight)},"
-    seen = [
-        f"At each of {plural(len(sizes), 'step')} the differentiated loss is {function}{weighed} divided by the number "
-        f"of examples, and {function} is already a mean. The usual batch has {count(usual)}."
-    ]
-    seen.append(
-        f"The smallest has {count(least)}, first at step {count(smallest)}: its gradient is {number(apart)} times as "
-        "large as with a plain mean, compared with the others."
+def _is_one(factor: float) -> bool:
+    return abs(factor - 1) <= SAME - 1
+
+
+def _averaged_twice(loss: TrainingLoss, times: Factor, sizes: Floats, limits: Limits) -> AveragedTwice:
+    training = loss.training
+    usual, smallest = round(median(sizes)), int(sizes.min())
+    steps, rates = loss.steps[times.places], peak_rates(training)
+    factors = training.steps["objective"].to_numpy(dtype=float)[times.places] / loss.values[times.places]
+    weight = median(factors * sizes)
+    onset = non_finite_onset(training)
+    return AveragedTwice(
+        function=loss.facts.function if loss.facts else "the loss",
+        varies=times.range,
+        weight=weight,
+        weighted=not _is_one(weight),
+        usual=usual,
+        smallest=smallest,
+        smallest_at=int(steps[int(numpy.argmin(sizes))]),
+        apart=usual / smallest,
+        uneven=usual / smallest >= limits.uneven,
+        adaptive=is_adaptive(training),
+        outcome=bad_outcome(training),
+        broke_without_diverging=onset is not None and not diverged_before(onset),
+        rates=rates,
+        lower=rates / usual,
+        steps=steps,
+        factors=factors,
+        span=Span(first=int(steps[0]), last=int(steps[-1])),
     )
-    if is_adaptive(training):
-        seen.append("The optimizer divides by the size of the gradient, which evens this out but for single batches.")
-    if harm and not (broken is not None and not diverged_before(broken)):
-        seen.append(harm)
+
+
+@twice_averaged_loss.tell
+def _once(found: AveragedOnce) -> Clean:
+    per = "" if found.unit == "1" else f", per {found.unit.removeprefix('1 / ')}"
+    return Clean(measured=f"the differentiated loss is {number(found.factor)} times the mean loss{per}")
+
+
+@twice_averaged_loss.tell
+def _twice(found: AveragedTwice, training: Training, limits: Limits) -> Finding:
+    severity = Severity.CRITICAL if found.outcome else Severity.WARNING
     return Finding(
-        severity=severity,
+        severity=severity if found.uneven and not found.adaptive else Severity.NOTE,
         confidence=Confidence.CERTAIN,
         title="Loss averaged twice",
-        headline=f"A batch of {count(least)} counts {factor_of(apart)} times as much as one of {count(usual)}: "
-        "the mean loss is divided by the batch size again"
-        if apart >= uneven
-        else f"The mean loss is divided by the batch size again, which is {count(usual)}",
-        explanation=" ".join(seen),
-        span=Span(first=int(steps[0]), last=int(steps[-1])),
-        evidence=[
-            Lines(
-                title="Differentiated loss over mean loss",
-                caption="One over the batch size at every step: it leaps where a batch is small.",
-                x_label="step",
-                y_label="objective / mean loss",
-                series=[plain("objective / mean loss", steps, of_objective)],
-                marks=[Mark(label=f"1 / {count(usual)}", y=1 / usual, role="reference")],
-                log=bool(apart > 10),
-            ),
-            loss_chart(training, "The training loss of the same steps.", []),
-        ],
+        headline=f"A batch of {count(found.smallest)} counts {factor_of(found.apart)} times as much as one of "
+        f"{count(found.usual)}: the mean loss is divided by the batch size again"
+        if found.uneven
+        else f"The mean loss is divided by the batch size again, which is {count(found.usual)}",
+        explanation=_explanation(found),
+        span=found.span,
+        evidence=[_chart(found), loss_chart(training, "The training loss of the same steps.", [])],
         actions=[
-            Action(text=f"Do not divide: {function} averages over the batch by default",
+            Action(text=f"Do not divide: {found.function} averages over the batch by default",
                    code="loss = criterion(output, target)"),
-            Action(text=f"Divide the learning rate by {count(usual)} in exchange, from {rate_in_words(rates)} to "
-                   f"{rate_in_words(lower)}",
-                   code=optimizer_line(training, lr=rate_in_words(lower)) if same_rate(lower) else ""),
+            Action(text=f"Divide the learning rate by {count(found.usual)} in exchange, from "
+                   f"{rate_in_words(found.rates)} to {rate_in_words(found.lower)}",
+                   code=line_with_rates(training, found.lower)),
             Action(text="Or leave the last, small batch out", code="DataLoader(dataset, batch_size, drop_last=True)"),
         ],
         measures=[
-            Measure(quantity="how much that varies over the steps", value=times.range, comparison="<=",
+            Measure(quantity="how much that varies over the steps", value=found.varies, comparison="<=",
                     threshold=SAME),
-            Measure(quantity="usual batch / smallest", value=apart, comparison=">=", threshold=uneven,
+            Measure(quantity="usual batch / smallest", value=found.apart, comparison=">=", threshold=limits.uneven,
                     option="uneven", decides="warning"),
         ],
     )  # fmt: skip
+
+
+def _explanation(found: AveragedTwice) -> str:
+    weighted = f", times {number(found.weight)}," if found.weighted else ""
+    sentences = [
+        f"At each of {plural(len(found.steps), 'step')} the differentiated loss is {found.function}{weighted} divided "
+        f"by the number of examples, and {found.function} is already a mean. The usual batch has "
+        f"{count(found.usual)}.",
+        f"The smallest has {count(found.smallest)}, first at step {count(found.smallest_at)}: its gradient is "
+        f"{number(found.apart)} times as large as with a plain mean, compared with the others.",
+    ]
+    if found.adaptive:
+        sentences.append(
+            "The optimizer divides by the size of the gradient, which evens this out but for single batches."
+        )
+    if found.outcome and not found.broke_without_diverging:
+        sentences.append(divergence_sentence(found.outcome))
+    return " ".join(sentences)
+
+
+def _chart(found: AveragedTwice) -> Lines:
+    return Lines(
+        title="Differentiated loss over mean loss",
+        caption="One over the batch size at every step: it leaps where a batch is small.",
+        x_label="step",
+        y_label="objective / mean loss",
+        series=[plain("objective / mean loss", found.steps, found.factors)],
+        marks=[Mark(label=f"1 / {count(found.usual)}", y=1 / found.usual, role="reference")],
+        log=found.apart > 10,
+    )

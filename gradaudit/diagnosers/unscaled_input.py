@@ -26,38 +26,79 @@ by a normalisation or an attention does not tell the size of the inputs. The sam
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy
 
 from gradaudit.diagnoser import diagnoser
+from gradaudit.evidence.charts.input_size import size_chart
 from gradaudit.evidence.charts.lines import loss_chart
-from gradaudit.evidence.charts.reduce import plain
-from gradaudit.evidence.each_training import each_training
 from gradaudit.evidence.words.module_names import layer as layer_in_words
 from gradaudit.evidence.words.module_names import named
-from gradaudit.evidence.words.wording import count, number, plural, setting, times
-from gradaudit.findings import (
-    Action,
-    AnyEvidence,
-    Clean,
-    Confidence,
-    Finding,
-    Lines,
-    Mark,
-    Measure,
-    Numbers,
-    Severity,
-    Skipped,
-    Span,
-    Verdict,
-)
+from gradaudit.evidence.words.optimizers import label_of
+from gradaudit.evidence.words.wording import count, number, plural, times
+from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, Numbers, Severity, Skipped, Span
 from gradaudit.reading.run import Run
-from gradaudit.signals.activations.input_scale import ROUNDING, InputScale, input_scale
-from gradaudit.signals.activations.module_samples import model_inputs
+from gradaudit.signals.activations.input_scale import FIRST_STEPS, InputScale, input_scale
+from gradaudit.signals.activations.module_samples import InputSample, first_input
 from gradaudit.signals.gradients.finiteness import non_finite_onset
 from gradaudit.training import Training
 
-_UNEVEN = 100.0  # times between the spread of features that is worth a sentence
+_SURE = 20  # recorded steps that tell the size, in a run that breaks
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How large inputs may be whose first layer is made for a size of 1."""
+
+    scale: float = 10.0  # 410 healthy runs had 0.13 to 3.0, raw tables and pixels 52 to 2,500
+    largest: float = 50.0  # torch-audit's; no healthy run reached it
+
+
+@dataclass(frozen=True)
+class LargeSample:
+    """The sampled input holds a value far above what the initial weights are made for."""
+
+    sample: InputSample
+
+
+@dataclass(frozen=True)
+class NormalisedSample:
+    """It does, and a normalisation comes before any other layer."""
+
+    sample: InputSample
+    module: str  # name or class of the normalisation
+
+
+@dataclass(frozen=True)
+class SmallSample:
+    """The sampled input is not that large."""
+
+    training: Training
+    sample: InputSample
+
+
+@dataclass(frozen=True)
+class LargeEstimate:
+    """The gradient of the first layer tells that its inputs are far larger than its weights are made for."""
+
+    training: Training
+    scale: InputScale
+    inputs: float  # of the layer
+    sure: bool  # enough steps tell it
+    sample: InputSample | None
+    span: Span
+
+
+@dataclass(frozen=True)
+class SmallEstimate:
+    """The gradient of the first layer tells that they are not."""
+
+    training: Training
+    scale: InputScale
+
+
+OfTraining = LargeEstimate | SmallEstimate | SmallSample | Skipped
 
 
 @diagnoser(
@@ -79,47 +120,16 @@ _UNEVEN = 100.0  # times between the spread of features that is worth a sentence
         "loss_spike",
     ),
 )
-def unscaled_input(
-    run: Run,
-    *,
-    scale: float = 10.0,  # 410 healthy runs had 0.13 to 3.0, raw tables and pixels 52 to 2,500
-    largest: float = 50.0,  # torch-audit's; no healthy run reached it
-) -> Iterator[Verdict]:
+def unscaled_input(run: Run, limits: Limits) -> Iterator[LargeSample | NormalisedSample | OfTraining]:
     """Estimate the size of the inputs from the first gradients, or look at the sampled inputs."""
-    inputs = model_inputs(run)
-    if len(inputs):
-        row = inputs.iloc[0]
-        top = max(abs(float(row["minimum"])), abs(float(row["maximum"])))
-        if top > largest and (norm := _normalised(run)):
-            yield Clean(
-                measured=f"the largest value of the first sampled input is {number(top)}, and {norm} normalises it"
-            )
-            return
-        if top > largest:
-            yield _sampled(run, top, float(row["feature_std_ratio"]), largest)
-            return
-
-    def judge(training: Training) -> Iterator[Verdict]:
-        found = input_scale(training)
-        # A sample of the inputs is the better witness where there is one.
-        small = len(inputs) > 0 and top <= scale
-        if found is not None and found.typical > scale and not small:
-            yield _estimated(training, found, scale)
-        elif found is not None and math.isfinite(found.typical) and not small:
-            yield Clean(
-                measured=f"the inputs of the first layer, {named(run, found.layer.module) or found.layer.name}, have a "
-                f"size of about {number(found.typical, 2)} (root mean square)"
-            )
-        elif len(inputs):
-            yield Clean(measured=f"the largest value of the first sampled input is {number(top)}")
-        else:
-            yield Skipped(
-                reason="the first layer's gradient does not tell the size of its inputs: the layer is not trained, has "
-                "no bias or one output, or a normalisation follows it",
-                enable="gradaudit record --activations samples the inputs themselves",
-            )
-
-    yield from each_training(run, judge)
+    sample = first_input(run)
+    if sample is not None and sample.largest > limits.largest:
+        module = _normalised(run)
+        yield NormalisedSample(sample, module) if module else LargeSample(sample)
+        return
+    found = [_judged(training, sample, limits.scale) for training in run.trainings]
+    # Where one training can be judged, the others' reasons why not are left out.
+    yield from [one for one in found if not isinstance(one, Skipped)] or found
 
 
 def _normalised(run: Run) -> str:
@@ -133,6 +143,127 @@ def _normalised(run: Run) -> str:
     return ""
 
 
+def _judged(training: Training, sample: InputSample | None, scale: float) -> OfTraining:
+    found = input_scale(training)
+    # A sample of the inputs is the better witness where there is one.
+    small = sample is not None and sample.largest <= scale
+    if found is not None and found.typical > scale and not small:
+        return _large(training, found, sample)
+    if found is not None and math.isfinite(found.typical) and not small:
+        return SmallEstimate(training, found)
+    if sample is not None:
+        return SmallSample(training, sample)
+    return Skipped(
+        reason="the first layer's gradient does not tell the size of its inputs: the layer is not trained, has "
+        "no bias or one output, or a normalisation follows it",
+        enable="gradaudit record --activations samples the inputs themselves",
+    )
+
+
+def _large(training: Training, found: InputScale, sample: InputSample | None) -> LargeEstimate:
+    layer, steps = found.layer, found.steps
+    return LargeEstimate(
+        training=training,
+        scale=found,
+        inputs=layer.elements / layer.shape[max(layer.output_axis, 0)],
+        sure=non_finite_onset(training) is None or int(numpy.isfinite(found.values).sum()) >= _SURE,
+        sample=sample,
+        span=Span(first=int(steps[0]), last=int(steps[min(len(steps) - 1, FIRST_STEPS)])),
+    )
+
+
+@unscaled_input.tell
+def _normalised_sample(found: NormalisedSample) -> Clean:
+    return Clean(
+        measured=f"the largest value of the first sampled input is {number(found.sample.largest)}, and {found.module} "
+        "normalises it"
+    )
+
+
+@unscaled_input.tell
+def _small_sample(found: SmallSample) -> Clean:
+    largest = number(found.sample.largest)
+    return Clean(measured=f"the largest value of the first sampled input is {largest}{label_of(found.training)}")
+
+
+@unscaled_input.tell
+def _small_estimate(found: SmallEstimate, run: Run) -> Clean:
+    layer = found.scale.layer
+    return Clean(
+        measured=f"the inputs of the first layer, {named(run, layer.module) or layer.name}, have a size of about "
+        f"{number(found.scale.typical, 2)} (root mean square){label_of(found.training)}"
+    )
+
+
+@unscaled_input.tell
+def _estimated(found: LargeEstimate, run: Run, limits: Limits) -> Finding:
+    layer, size = found.scale.layer, found.scale.typical
+    name = named(run, layer.module) or layer.name
+    return Finding(
+        severity=Severity.WARNING,
+        confidence=Confidence.HIGH if found.sure else Confidence.MEDIUM,
+        title="Inputs not standardised",
+        headline=f"The inputs of {layer_in_words(run, layer.module) or layer.name} have an RMS of {number(size, 2)}; "
+        f"its initial weights are made for 1{label_of(found.training)}",
+        explanation=f"The first layer, {name}, has {plural(found.inputs, 'input')}. The gradient of its weights over "
+        f"that of its bias gives the size of the inputs: about {number(size, 2)} (root mean square). Its weights were "
+        f"initialised for inputs of size 1.{_unevenness(found.sample)}",
+        span=found.span,
+        tensors=[layer.name],
+        evidence=[
+            size_chart(found.scale, name, limits.scale),
+            loss_chart(found.training, "The training loss of the run.", []),
+        ],
+        actions=_actions(size),
+        measures=[
+            Measure(quantity="estimated size of the inputs, first step and median of the first 20",
+                    value=size, comparison=">", threshold=limits.scale, option="scale"),
+        ],
+    )  # fmt: skip
+
+
+@unscaled_input.tell
+def _sampled(found: LargeSample, run: Run, limits: Limits) -> Finding:
+    sample = found.sample
+    cells = {
+        "smallest": sample.minimum,
+        "largest": sample.maximum,
+        "mean": sample.mean,
+        "standard deviation": sample.std,
+        "spread of features, largest / smallest": sample.feature_std_ratio,
+    }
+    return Finding(
+        severity=Severity.WARNING,
+        confidence=Confidence.HIGH,
+        title="Inputs not standardised",
+        headline=f"The inputs of the model reach {number(sample.largest)} at step {count(sample.step)}; its initial "
+        "weights are made for a size of 1",
+        explanation=f"The first sampled input has a mean of {number(sample.mean)} and a standard deviation of "
+        f"{number(sample.std)}.{_unevenness(sample)}",
+        span=Span(first=sample.step, last=sample.step),
+        evidence=[
+            Numbers(
+                title="The first sampled input",
+                caption="Over all elements of the input of the model; standardised inputs have mean 0 and standard "
+                "deviation 1.",
+                columns=["", "value"],
+                cells=[[label, number(value)] for label, value in cells.items() if math.isfinite(value)],
+            )
+        ],
+        actions=_actions(sample.largest),
+        measures=[
+            Measure(quantity="largest absolute input", value=sample.largest, comparison=">", threshold=limits.largest,
+                    option="largest"),
+        ],
+    )  # fmt: skip
+
+
+def _unevenness(sample: InputSample | None) -> str:
+    if sample is None or not sample.uneven:
+        return ""
+    return f" The standard deviations of the features differ by a factor of {times(sample.feature_std_ratio)}."
+
+
 def _actions(size: float) -> list[Action]:
     return [
         Action(
@@ -141,118 +272,8 @@ def _actions(size: float) -> list[Action]:
             code="x = (x - train_x.mean(0)) / train_x.std(0)",
         ),
         Action(text="Divide pixels of 0 to 255 by 255; take the logarithm of amounts that span powers of ten"),
-        Action(text="Or put a normalisation in front of the first layer",
-               code="model = nn.Sequential(nn.BatchNorm1d(features, affine=False), model)"),
-    ]  # fmt: skip
-
-
-def _estimated(training: Training, found: InputScale, scale: float) -> Finding:
-    layer = found.layer
-    name = named(training.run, layer.module) or layer.name
-    rows = layer.shape[max(layer.output_axis, 0)]
-    shown = slice(0, 200)
-    seen = [
-        f"The first layer, {name}, has {plural(layer.elements / rows, 'input')}. The gradient of its weights over that "
-        f"of its bias gives the size of the inputs: about {number(found.typical, 2)} (root mean square). Its weights "
-        "were initialised for inputs of size 1.",
-        *_unevenness(training.run),
-    ]
-    last = int(found.steps[min(len(found.steps) - 1, 19)])
-    evidence: list[AnyEvidence] = [
-        Lines(
-            title="Size of the inputs",
-            caption="The gradient norm of the first layer's weights over that of its bias and the root of its number "
-            "of inputs: an estimate of the root mean square of the inputs. Standardised ones have 1."
-            + _not_drawn(found, shown),
-            x_label="step",
-            y_label="estimated size",
-            series=[plain(name, found.steps[shown], found.estimates[shown], role="flagged")],
-            marks=[Mark(label=setting(scale), y=scale), Mark(label="standardised", y=1.0, role="reference")],
-            log=True,
+        Action(
+            text="Or put a normalisation in front of the first layer",
+            code="model = nn.Sequential(nn.BatchNorm1d(features, affine=False), model)",
         ),
-        loss_chart(training, "The training loss of the run.", []),
     ]
-    sure = non_finite_onset(training) is None or int(numpy.isfinite(found.values).sum()) >= 20
-    return Finding(
-        severity=Severity.WARNING,
-        confidence=Confidence.HIGH if sure else Confidence.MEDIUM,
-        title="Inputs not standardised",
-        headline=f"The inputs of {layer_in_words(training.run, layer.module) or layer.name} have an RMS of "
-        f"{number(found.typical, 2)}; its initial weights are made for 1",
-        explanation=" ".join(seen),
-        span=Span(first=int(found.steps[0]), last=max(last, int(found.steps[0]))),
-        tensors=[layer.name],
-        evidence=evidence,
-        actions=_actions(found.typical),
-        measures=[
-            Measure(quantity="estimated size of the inputs, first step and median of the first 20",
-                    value=found.typical, comparison=">", threshold=scale, option="scale"),
-        ],
-    )  # fmt: skip
-
-
-def _not_drawn(found: InputScale, shown: slice) -> str:
-    """Which of the steps have no point in the chart or do not count, and why."""
-    steps = len(found.values[shown])
-    above = int(found.above[shown].sum())
-    none = int(numpy.isnan(found.values[shown]).sum()) - above
-    words = []
-    if len(found.values) > steps:
-        words.append(f" Of the {count(len(found.values))} recorded steps the first {count(steps)} are shown.")
-    if above:
-        words.append(
-            f" At {count(above)} of the {plural(steps, 'step')} the estimate is above {count(ROUNDING)}: there "
-            "the gradient of the bias is so small that rounding may decide, and they do not count."
-        )
-    if none:
-        words.append(f" At {count(none)} of them the bias has next to no gradient, and nothing can be estimated.")
-    return "".join(words)
-
-
-def _unevenness(run: Run) -> list[str]:
-    inputs = model_inputs(run)
-    ratio = float(inputs["feature_std_ratio"].iloc[0]) if len(inputs) else math.nan
-    return (
-        [f"The standard deviations of the features differ by a factor of {times(ratio)}."] if ratio >= _UNEVEN else []
-    )
-
-
-def _sampled(run: Run, top: float, ratio: float, largest: float) -> Finding:
-    inputs = model_inputs(run)
-    step = int(inputs["step"].iloc[0])
-    row = inputs.iloc[0]
-    columns = ["minimum", "maximum", "mean", "std", "feature_std_ratio"]
-    labels = ["smallest", "largest", "mean", "standard deviation", "spread of features, largest / smallest"]
-    return Finding(
-        severity=Severity.WARNING,
-        confidence=Confidence.HIGH,
-        title="Inputs not standardised",
-        headline=f"The inputs of the model reach {number(top)} at step {count(step)}; "
-        "its initial weights are made for a size of 1",
-        explanation=" ".join(
-            [
-                f"The first sampled input has a mean of {number(float(row['mean']))} and a standard deviation of "
-                f"{number(float(row['std']))}.",
-                *_unevenness(run),
-            ]
-        ),
-        span=Span(first=step, last=step),
-        evidence=[
-            Numbers(
-                title="The first sampled input",
-                caption="Over all elements of the input of the model; standardised inputs have mean 0 and standard "
-                "deviation 1.",
-                columns=["", "value"],
-                cells=[
-                    [label, number(float(row[column]))]
-                    for label, column in zip(labels, columns, strict=True)
-                    if math.isfinite(float(row[column]))
-                ],
-            )
-        ],
-        actions=_actions(top),
-        measures=[
-            Measure(quantity="largest absolute input", value=top, comparison=">", threshold=largest,
-                    option="largest"),
-        ],
-    )  # fmt: skip

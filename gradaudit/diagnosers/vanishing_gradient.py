@@ -33,10 +33,10 @@ from dataclasses import dataclass
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.depth import depth_dots
 from gradaudit.evidence.charts.lines import loss_chart
-from gradaudit.evidence.words.depth import along_the_depth, outcome_sentence, per_layer
+from gradaudit.evidence.words.depth import along_the_depth, no_profile, outcome_sentence, per_layer
 from gradaudit.evidence.words.wording import count, number, times
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
-from gradaudit.signals.gradients.depth_slope import FIRST_STEPS, Slope, is_steep, profiled, slopes
+from gradaudit.signals.gradients.depth_slope import FIRST_STEPS, Slope, slopes, vanishes
 from gradaudit.signals.loss.progress import learned_nothing
 from gradaudit.training import Training
 
@@ -85,18 +85,13 @@ class Even:
 def vanishing_gradient(training: Training, limits: Limits) -> Iterator[Vanishing | Even | NotApplicable | Skipped]:
     """Compare the gradient of the first layers with that of the last."""
     profiles = slopes(training)
-    steep = next((s for s in profiles if s.drop > 0 and is_steep(s, limits.decades, limits.order)), None)
+    steep = next((s for s in profiles if vanishes(training, s)), None)
     if steep is not None:
         yield _vanishing(training, steep, limits)
     elif profiles:
         yield Even(profiles[0])
-    elif profiled(training).any():
-        yield NotApplicable(reason="the model has fewer than four weight layers whose gradients can be compared")
     else:
-        yield Skipped(
-            reason="no gradient statistics of the first ten steps, with the weights of the start, were recorded",
-            enable="record from the first step on",
-        )
+        yield no_profile(training)
 
 
 def _vanishing(training: Training, slope: Slope, limits: Limits) -> Vanishing:

@@ -66,6 +66,22 @@ def medians_across(values: Floats) -> Floats:
     return quantile(values.T, 0.5)
 
 
+def medians_of_others(values: Floats, among: Mask) -> Floats:
+    """[values]: the median of the finite values `among` which it is looked for, without the value itself."""
+    counted = among & numpy.isfinite(values)
+    ranked = numpy.sort(values[counted])
+    found = numpy.full(len(values), median(ranked))
+    left = len(ranked) - 1
+    if left < 1:
+        found[counted] = numpy.nan
+        return found
+    # What stands behind the value that is taken out moves up by one.
+    own = numpy.searchsorted(ranked, values[counted])
+    low, high = (ranked[middle + (middle >= own)] for middle in ((left - 1) // 2, left // 2))
+    found[counted] = (low + high) / 2
+    return found
+
+
 def largest(values: Floats) -> float:
     """The greatest finite entry; NaN when there is none."""
     finite = values[numpy.isfinite(values)]

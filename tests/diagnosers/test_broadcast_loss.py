@@ -2,18 +2,20 @@ import pytest
 
 from gradaudit.audit.runner import analyze, examine
 from gradaudit.audit.verdict import verdict
-from gradaudit.diagnosers.broadcast_loss import broadcast_loss
+from gradaudit.diagnosers.broadcast_loss import Broadcast, EqualShapes, broadcast_loss
 from gradaudit.findings import Numbers, Severity
 from gradaudit.reading.run_file import RunError
 from gradaudit.schema import LossFacts
 from tests.build import build_run
 from tests.diagnosers.runs import HEALTHY_WITH, TEN, falling, flat, healthy
 from tests.diagnosers.sick_layers import stretched
-from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped, judged
 
 
 def test_equal_shapes_are_quiet(tmp_path):
-    assert "mse_loss: 0 calls" in assert_clean(broadcast_loss, healthy(tmp_path, **HEALTHY_WITH["broadcast_loss"]))
+    run = healthy(tmp_path, **HEALTHY_WITH["broadcast_loss"])
+    assert judged(broadcast_loss, run, EqualShapes).functions == ("mse_loss",)
+    assert_clean(broadcast_loss, run)
 
 
 def test_a_loss_of_classes_has_no_such_shapes(tmp_path):
@@ -26,11 +28,15 @@ def test_a_record_without_shapes_cannot_be_judged(tmp_path):
 
 
 def test_a_model_that_learns_the_mean_is_critical(tmp_path):
-    finding = assert_finds(broadcast_loss, stretched(tmp_path / "a"), Severity.CRITICAL)
+    run = stretched(tmp_path / "a")
+    found = judged(broadcast_loss, run, Broadcast)
+    assert (found.shapes.prediction, found.shapes.target, found.shapes.compared) == ((32, 1), (32,), (32, 32))
+    assert (found.shapes.differences, found.shapes.meant) == (1024, 32)
+    assert (found.in_training, found.learns_the_mean, found.critical) == (True, True, True)
+    finding = assert_finds(broadcast_loss, run, Severity.CRITICAL)
     assert finding.title == "Broadcasting in the loss"
     assert finding.headline == "The training loss broadcasts (32, 1) with (32): 1,024 differences instead of 32"
     assert (finding.measures[0].value, finding.measures[0].threshold) == (1024, 32)
-    assert "1,024 differences are averaged where 32 were meant" in finding.explanation
     assert finding.confidence == "certain"
     assert finding.actions[0].code == "loss = torch.nn.functional.mse_loss(prediction.squeeze(1), target)"
     assert isinstance(finding.evidence[0], Numbers)
@@ -50,9 +56,11 @@ def test_torch_is_said_to_warn_where_it_does(tmp_path, function, said):
 
 
 def test_an_evaluation_loss_alone_is_a_warning(tmp_path):
-    finding = assert_finds(broadcast_loss, stretched(tmp_path / "a", field="evaluation_broadcast"), Severity.WARNING)
+    run = stretched(tmp_path / "a", field="evaluation_broadcast")
+    found = judged(broadcast_loss, run, Broadcast)
+    assert (found.in_training, found.shapes.differences) == (False, 1024)
+    finding = assert_finds(broadcast_loss, run, Severity.WARNING)
     assert finding.title == "Broadcasting in the validation loss"
-    assert finding.measures[0].value == 1024
     assert finding.is_measurement_issue
     assert "no_learning" not in finding.caused, "a loss without a gradient teaches nothing wrong"
 
@@ -68,7 +76,9 @@ def test_the_verdict_on_an_evaluation_loss_is_one_on_the_measurement(tmp_path):
 
 def test_all_pairs_that_may_be_meant_are_a_note(tmp_path):
     facts = LossFacts(id=0, function="l1_loss", reduction="none", broadcast=[[32, 1], [32]])
-    finding = assert_finds(broadcast_loss, stretched(tmp_path / "a", facts=facts), Severity.NOTE)
+    run = stretched(tmp_path / "a", facts=facts)
+    assert judged(broadcast_loss, run, Broadcast).all_pairs_may_be_meant
+    finding = assert_finds(broadcast_loss, run, Severity.NOTE)
     assert "1,024 differences are computed where 32 were meant" in finding.explanation
 
 

@@ -4,21 +4,25 @@ import pytest
 
 from gradaudit.audit.runner import analyze
 from gradaudit.diagnosers import all_diagnosers
-from gradaudit.diagnosers.class_imbalance import _WHATEVER_THE_LABELS, class_imbalance
+from gradaudit.diagnosers.class_imbalance import _WHATEVER_THE_LABELS, Imbalance, NoHarm, class_imbalance
 from gradaudit.findings import Distribution, Lines, Severity
 from gradaudit.schema import LossFacts
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick_facts import uneven_labels
-from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped, judged
 
 
 def test_even_labels_are_quiet(tmp_path):
-    assert assert_clean(class_imbalance, healthy(tmp_path)).startswith("the most frequent class occurs 1.0 times")
+    run = healthy(tmp_path)
+    assert judged(class_imbalance, run, NoHarm).ratio == pytest.approx(1.0, abs=0.05)
+    assert assert_clean(class_imbalance, run).startswith("the most frequent class occurs 1.0 times")
 
 
 def test_uneven_labels_that_the_model_copes_with_are_quiet(tmp_path):
-    assert "below what the frequencies alone give" in assert_clean(class_imbalance, uneven_labels(tmp_path / "a", 0.1))
+    found = judged(class_imbalance, uneven_labels(tmp_path / "a", 0.1), NoHarm)
+    assert found.apart
+    assert found.gained > 0
 
 
 def test_a_weighted_loss_is_quiet(tmp_path):
@@ -27,9 +31,11 @@ def test_a_weighted_loss_is_quiet(tmp_path):
 
 def test_a_loss_above_that_of_the_frequencies_is_quiet(tmp_path):
     """It has not even learned those, so that they are not why."""
-    assert assert_clean(class_imbalance, uneven_labels(tmp_path / "a", 0.25)).endswith(
-        "; the loss is 26 % above what the frequencies alone give"
-    )
+    run = uneven_labels(tmp_path / "a", 0.25)
+    found = judged(class_imbalance, run, NoHarm)
+    assert found.apart
+    assert found.gained == pytest.approx(-0.26, abs=0.005)
+    assert assert_clean(class_imbalance, run).endswith("; the loss is 26 % above what the frequencies alone give")
 
 
 def test_it_never_stands_above_what_explains_the_loss(tmp_path):
@@ -60,7 +66,13 @@ def test_labels_that_were_not_counted_cannot_be_judged(tmp_path):
 
 
 def test_a_loss_at_the_frequencies_is_a_note(tmp_path):
-    finding = assert_finds(class_imbalance, uneven_labels(tmp_path / "a"), Severity.NOTE)
+    run = uneven_labels(tmp_path / "a")
+    found = judged(class_imbalance, run, Imbalance)
+    assert found.at_frequencies
+    assert found.share == 0.95
+    assert found.frequencies == pytest.approx(0.1985, abs=1e-3)
+    assert found.loss.last == pytest.approx(0.2, abs=5e-4)
+    finding = assert_finds(class_imbalance, run, Severity.NOTE)
     assert finding.title == "Class imbalance"
     assert finding.headline == (
         "One class has 95 % of the labels, and the loss ends at 0.2 (class frequencies alone: 0.199)"
@@ -85,9 +97,12 @@ def test_a_held_out_loss_below_a_guess_is_quiet(tmp_path):
 
 
 def test_validation_classes_of_other_frequencies_at_chance_level_are_a_note(tmp_path):
-    finding = assert_finds(class_imbalance, unlike(tmp_path / "a", 3.0), Severity.NOTE)
+    run = unlike(tmp_path / "a", 3.0)
+    found = judged(class_imbalance, run, Imbalance)
+    assert not found.at_frequencies
+    assert (found.held_out, found.chance) == (3.0, numpy.log(2))
+    finding = assert_finds(class_imbalance, run, Severity.NOTE)
     assert finding.title == "Class imbalance, validation at chance"
-    assert "the validation loss is never below 3.00 (chance level 0.693)" in finding.headline
     assert finding.measures[2].value == pytest.approx(3 / numpy.log(2), rel=1e-4)
 
 

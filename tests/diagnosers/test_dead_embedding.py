@@ -3,7 +3,16 @@ import numpy
 import pandas
 import pytest
 
-from gradaudit.diagnosers.dead_embedding import dead_embedding
+from gradaudit.diagnosers.dead_embedding import (
+    DeadRows,
+    Learning,
+    MeantToStay,
+    NoGradient,
+    Slow,
+    Unchanged,
+    UnusedRows,
+    dead_embedding,
+)
 from gradaudit.findings import Confidence, Distribution, Lines, Severity
 from gradaudit.reading.run import load
 from gradaudit.schema import OptimizerFacts, TensorFacts
@@ -11,7 +20,7 @@ from tests.build import build_run, linear_stack, write_table
 from tests.diagnosers.runs import embedding_rows, falling, healthy
 from tests.diagnosers.sick import dead_table, rare_rows, slow_table, two_tables
 from tests.diagnosers.sick_wiring import IN_ORDER, calls
-from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped, judged
 
 NAN = float("nan")
 
@@ -58,7 +67,10 @@ def test_few_rows_hit_by_a_step_explain_a_small_update(tmp_path):
     run = build_run(
         tmp_path / "run", loss=falling(), tensors=linear_stack(embedding=5000), stats={"update_norm": update}, rows=rows
     )
-    assert "learns 0.5 times as fast as the other layers" in assert_clean(dead_embedding, run)
+    found = judged(dead_embedding, run, Learning)
+    assert found.ratio.relative == pytest.approx(0.5, rel=1e-3)
+    assert found.ratio.hit_share == pytest.approx(0.01)
+    assert_clean(dead_embedding, run)
 
 
 def test_the_slowest_healthy_table_is_quiet(tmp_path):
@@ -84,20 +96,24 @@ def test_a_byte_vocabulary_with_unused_rows_is_quiet(tmp_path):
 
 
 def test_a_table_behind_no_grad_is_critical_and_certain(tmp_path):
-    finding = assert_finds(dead_embedding, dead_table(tmp_path / "run"), Severity.CRITICAL)
+    run = dead_table(tmp_path / "run")
+    found = judged(dead_embedding, run, Unchanged)
+    assert (found.state.reason, found.state.is_exact, found.severity) == ("no gradient", True, Severity.CRITICAL)
+    finding = assert_finds(dead_embedding, run, Severity.CRITICAL)
     assert finding.confidence is Confidence.CERTAIN
     assert finding.title == "Embedding never updated"
     assert finding.headline == "None of the 50 rows of embedding.weight changes in 200 steps"
     assert finding.measures[0].value == 0
-    assert "never received a gradient" in finding.explanation
     assert [evidence.title for evidence in finding.evidence] == ["Distance from the start"], (
         "no row has a story to tell"
     )
 
 
 def test_a_table_that_is_hit_and_does_not_move_is_critical(tmp_path):
-    finding = assert_finds(dead_embedding, unmoved(tmp_path / "run"), Severity.CRITICAL)
-    assert "50 of its 50 rows had a gradient" in finding.explanation
+    run = unmoved(tmp_path / "run")
+    found = judged(dead_embedding, run, Unchanged)
+    assert (found.state.reason, found.history.ever_hit, found.history.tracked) == ("no effect", 50, 50)
+    finding = assert_finds(dead_embedding, run, Severity.CRITICAL)
     reach = finding.evidence[1]
     assert isinstance(reach, Lines)
     assert [series.name for series in reach.series] == ["had a gradient", "moved"]
@@ -107,13 +123,14 @@ def test_a_table_that_is_hit_and_does_not_move_is_critical(tmp_path):
 def test_a_learning_rate_of_zero_is_critical_and_said(tmp_path):
     run = unmoved(tmp_path / "run", with_table(group=1), steps={"learning_rate": [[1e-3, 0.0]] * 200})
     finding = assert_finds(dead_embedding, run, Severity.CRITICAL)
-    assert "learning rate of its parameter group is 0" in finding.explanation
+    assert judged(dead_embedding, run, Unchanged).state.reason == "rate zero"
     assert finding.actions[0].code == "optimizer.param_groups[1]['lr'] = 1e-3"
 
 
 def test_a_table_that_is_frozen_from_the_start_is_quiet_even_in_an_optimizer(tmp_path):
     """Positions made of sines, from_pretrained(table, freeze=True), given to the optimizer with model.parameters()."""
     run = unmoved(tmp_path / "run", with_table(requires_grad=False), has_grad=False, gradient=NAN, ever_hit=0)
+    assert judged(dead_embedding, run, MeantToStay).state.reason == "frozen"
     assert assert_clean(dead_embedding, run) == (
         "none of the 50 rows of embedding.weight changes: it is frozen, with requires_grad=False at every step"
     )
@@ -124,14 +141,18 @@ def test_a_table_that_is_frozen_from_the_start_is_quiet_even_in_an_optimizer(tmp
 
 def test_a_table_outside_the_optimizer_is_a_warning_while_the_rest_trains(tmp_path):
     run = unmoved(tmp_path / "run", with_table(optimizer=-1, group=-1))
-    assert "while the rest of the model is trained" in assert_finds(dead_embedding, run, Severity.WARNING).explanation
+    state = judged(dead_embedding, run, Unchanged).state
+    assert (state.reason, state.most_are_outside) == ("not owned", False)
+    assert_finds(dead_embedding, run, Severity.WARNING)
 
 
 def test_a_table_of_a_backbone_outside_the_optimizer_is_a_note(tmp_path):
     tensors = [
         msgspec.structs.replace(tensor, optimizer=-1 if tensor.id < 7 else 0) for tensor in linear_stack(embedding=50)
     ]
-    assert_finds(dead_embedding, unmoved(tmp_path / "run", tensors), Severity.NOTE)
+    run = unmoved(tmp_path / "run", tensors)
+    assert judged(dead_embedding, run, Unchanged).state.most_are_outside
+    assert_finds(dead_embedding, run, Severity.NOTE)
 
 
 def without_gradient(path, **changes):
@@ -149,14 +170,18 @@ def without_gradient(path, **changes):
 
 
 def test_a_table_without_a_gradient_whose_lookup_was_not_seen_is_a_warning(tmp_path):
-    finding = assert_finds(dead_embedding, without_gradient(tmp_path / "run"), Severity.WARNING)
+    run = without_gradient(tmp_path / "run")
+    state = judged(dead_embedding, run, Unchanged).state
+    assert (state.reason, state.use) == ("no gradient", "unknown")
+    finding = assert_finds(dead_embedding, run, Severity.WARNING)
     assert finding.explanation.endswith("by detach() or torch.no_grad(), or it is not used.")
 
 
 def test_a_table_that_no_step_looks_up_is_a_note(tmp_path):
     run = without_gradient(tmp_path / "run", modules=calls({"embedding": -1, "position": 1, **IN_ORDER}))
-    finding = assert_finds(dead_embedding, run, Severity.NOTE)
-    assert "no step looks it up" in finding.explanation
+    state = judged(dead_embedding, run, Unchanged).state
+    assert (state.reason, state.use) == ("unused", "not called")
+    assert_finds(dead_embedding, run, Severity.NOTE)
 
 
 def test_a_second_table_that_is_looked_up_and_cut_off_is_a_warning(tmp_path):
@@ -167,14 +192,14 @@ def test_a_second_table_that_is_looked_up_and_cut_off_is_a_warning(tmp_path):
 def test_a_table_that_is_frozen_and_in_no_optimizer_is_quiet(tmp_path):
     facts = with_table(requires_grad=False, optimizer=-1, group=-1)
     run = unmoved(tmp_path / "run", facts, has_grad=False, gradient=NAN, ever_hit=0)
-    assert assert_clean(dead_embedding, run) == (
-        "none of the 50 rows of embedding.weight changes: it is frozen, and in no optimizer"
-    )
+    assert judged(dead_embedding, run, MeantToStay).state.reason == "fixed"
+    assert_clean(dead_embedding, run)
 
 
 def test_a_table_in_no_optimizer_that_gets_no_gradient_is_a_note(tmp_path):
     run = unmoved(tmp_path / "run", with_table(optimizer=-1, group=-1), has_grad=False, gradient=NAN, ever_hit=0)
-    assert "it never received a gradient" in assert_finds(dead_embedding, run, Severity.NOTE).explanation
+    assert judged(dead_embedding, run, Unchanged).state.reason == "idle"
+    assert_finds(dead_embedding, run, Severity.NOTE)
 
 
 def test_a_table_that_moved_and_came_back_did_move(tmp_path):
@@ -190,8 +215,11 @@ def test_tables_that_lag_a_little_behind_another_are_quiet(tmp_path):
 
 
 def test_a_table_far_behind_another_is_a_warning(tmp_path):
-    finding = assert_finds(dead_embedding, two_tables(tmp_path / "a"), Severity.WARNING)
-    assert finding.tensors == ["embedding.weight"]
+    run = two_tables(tmp_path / "a")
+    found = judged(dead_embedding, run, Slow)
+    assert (found.state.table.name, found.behind_another) == ("embedding.weight", True)
+    assert found.state.share_of_fastest == pytest.approx(0.03)
+    finding = assert_finds(dead_embedding, run, Severity.WARNING)
     assert "Another table, measured in the same way, learns 33 times as fast." in finding.explanation
     assert finding.measures[0].option == "apart"
 
@@ -226,7 +254,10 @@ def drawn_apart(path, token=1.0, position=0.02, update=1.0, **changes):
 
 
 def test_a_slow_table_is_a_warning(tmp_path):
-    finding = assert_finds(dead_embedding, slow_table(tmp_path / "run"), Severity.WARNING)
+    run = slow_table(tmp_path / "run")
+    found = judged(dead_embedding, run, Slow)
+    assert (found.state.times, found.behind_another, found.is_far_behind) == (pytest.approx(100), False, False)
+    finding = assert_finds(dead_embedding, run, Severity.WARNING)
     assert finding.title == "Embedding learns too slowly"
     assert finding.headline == "Rows of embedding.weight change 100 times less per update than the median layer"
     assert finding.measures[0].value == pytest.approx(0.01)
@@ -265,6 +296,8 @@ def test_the_update_ratio_needs_a_hundred_steps(tmp_path):
 
 def test_rows_that_are_never_hit_in_a_large_table_are_a_note(tmp_path):
     run = rare_rows(tmp_path / "run", ever_hit=400, never_hit_rows=[3, 5, 8])
+    history = judged(dead_embedding, run, UnusedRows).history
+    assert (history.never_hit_share, history.never_hit_rows) == (0.8, [3, 5, 8])
     finding = assert_finds(dead_embedding, run, Severity.NOTE)
     assert finding.title == "Unused embedding rows"
     assert finding.headline == "No gradient ever reaches 80 % of the rows of embedding.weight"
@@ -294,6 +327,8 @@ def test_a_table_that_only_decays_is_a_warning(tmp_path):
     ]
     steps = {"weight_decay": [[0.01]] * 200}
     run = build_run(tmp_path / "a", loss=falling(), tensors=linear_stack(embedding=50), rows=rows, steps=steps)
+    history = judged(dead_embedding, run, NoGradient).history
+    assert (history.moved, history.tracked, history.movement) == (50, 50, pytest.approx([0.05]))
     finding = assert_finds(dead_embedding, run, Severity.WARNING)
     assert finding.title == "Embedding without a gradient"
     assert finding.headline == "None of the 50 rows of embedding.weight ever receives a gradient"
@@ -310,6 +345,8 @@ def test_a_tied_table_is_quiet_and_said_to_be_tied(tmp_path):
 
 def test_rows_that_stop_are_a_note(tmp_path):
     run = rare_rows(tmp_path / "run", ever_hit=1900, stopped=300, stopped_rows=[7])
+    history = judged(dead_embedding, run, DeadRows).history
+    assert (history.stopped_share, history.stopped_rows) == (pytest.approx(300 / 1900), [7])
     finding = assert_finds(dead_embedding, run, Severity.NOTE)
     assert finding.title == "Dead embedding rows"
     assert finding.headline == "Gradients stop reaching 300 rows of embedding.weight, 16 % of those ever hit"

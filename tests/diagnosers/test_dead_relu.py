@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gradaudit.diagnosers.dead_relu import dead_relu
+from gradaudit.diagnosers.dead_relu import Alive, Dead, NotFollowed, dead_relu
 from gradaudit.findings import Dots, Lines, Severity
 from gradaudit.schema import ModuleFacts
 from tests.build import build_run, linear_stack
@@ -21,12 +21,14 @@ from tests.diagnosers.runs import (
     parameters,
 )  # fmt: skip
 from tests.diagnosers.sick_layers import constant_inputs, dead_layer, narrow
-from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped, judged
 from tests.record.training import recorded, run_of
 
 
 def test_a_few_silent_units_are_quiet(tmp_path):
-    assert "up to 19 % of the outputs" in assert_clean(dead_relu, healthy(tmp_path))
+    run = healthy(tmp_path)
+    assert_clean(dead_relu, run)
+    assert judged(dead_relu, run, Alive).worst == pytest.approx(0.19, abs=0.005)
 
 
 def test_the_healthy_extreme_is_quiet(tmp_path):
@@ -41,14 +43,18 @@ def test_narrow_layers_are_quiet_unless_nearly_all_is_dead(tmp_path):
 
 def test_units_that_a_solved_task_did_without_are_a_note(tmp_path):
     """0.05 of 2.31 is left, or 0.15."""
-    note = assert_finds(dead_relu, dead_layer(tmp_path / "a", 0.75, loss=falling(last=0.05)), Severity.NOTE)
-    assert "The loss still falls, by 98 % of its start." in note.explanation
+    run = dead_layer(tmp_path / "a", 0.75, loss=falling(last=0.05))
+    found = judged(dead_relu, run, Dead)
+    assert found.nearly_done
+    assert found.improvement == pytest.approx(0.98, abs=0.005)
+    assert_finds(dead_relu, run, Severity.NOTE)
     assert_finds(dead_relu, dead_layer(tmp_path / "b", 0.75, loss=falling(last=0.15)), Severity.WARNING)
 
 
 def test_units_that_have_two_constant_inputs_to_tell_apart_are_quiet(tmp_path):
-    measured = assert_clean(dead_relu, constant_inputs(tmp_path / "a", 0.69))
-    assert measured.endswith("; every batch holds the same 2 examples")
+    run = constant_inputs(tmp_path / "a", 0.69)
+    assert judged(dead_relu, run, Alive).same_examples == 2
+    assert assert_clean(dead_relu, run).endswith("; every batch holds the same 2 examples")
     # Two other examples at every step, sixty of them, should have woken more units, and so should many.
     assert_finds(dead_relu, constant_inputs(tmp_path / "b", 0.69, cosine=0.1), Severity.WARNING)
     assert_finds(dead_relu, constant_inputs(tmp_path / "c", 0.69, size=64), Severity.WARNING)
@@ -69,8 +75,9 @@ def test_xor_that_is_learned_is_quiet(tmp_path, seed):
             loss.backward()
             optimizer.step()
     assert loss.item() < 1e-5
-    measured = assert_clean(dead_relu, run_of(tmp_path / "run"))
-    assert measured.endswith("have no gradient; every batch holds the same 4 examples")
+    run = run_of(tmp_path / "run")
+    assert_clean(dead_relu, run)
+    assert judged(dead_relu, run, Alive).same_examples == 4
 
 
 def test_experts_that_are_not_chosen_are_quiet(tmp_path):
@@ -114,6 +121,7 @@ def test_a_loss_that_has_reached_zero_has_no_gradient_and_is_quiet(tmp_path):
     gradient[100:] = 0
     rows = output_rows(200, dict.fromkeys((0, 2, 4, 6), 1.0))
     run = build_run(tmp_path / "a", loss=falling(last=0.0), rows=rows, stats={"gradient_norm": gradient}, facts=TEN)
+    assert judged(dead_relu, run, Alive).solved
     assert "fallen to next to nothing" in assert_clean(dead_relu, run)
 
 
@@ -140,7 +148,12 @@ def test_short_runs_and_models_without_such_layers_cannot_be_judged(tmp_path):
 
 
 def test_a_dead_layer_is_a_warning_and_the_one_closest_to_the_output_is_named(tmp_path):
-    finding = assert_finds(dead_relu, dead_layer(tmp_path / "a"), Severity.WARNING)
+    run = dead_layer(tmp_path / "a")
+    found = judged(dead_relu, run, Dead)
+    assert (found.units.layer.name, found.units.share, found.units.outputs) == ("layers.2.weight", 1, 32)
+    assert (found.by_width, found.limit, found.when) == (True, 0.6, "before")
+    assert (found.zero_inputs, found.before) == (("layers.3",), 2)
+    finding = assert_finds(dead_relu, run, Severity.WARNING)
     assert finding.title == "Dead layer"
     assert finding.headline == "Layer layers.2 receives no gradient at 100 % of its 32 outputs (last 30 recorded steps)"
     assert [measure.value for measure in finding.measures[:2]] == [1.0, 32]
@@ -163,9 +176,11 @@ def test_a_dead_layer_is_a_warning_and_the_one_closest_to_the_output_is_named(tm
 
 
 def test_a_large_part_of_a_layer_is_a_warning(tmp_path):
-    finding = assert_finds(dead_relu, dead_layer(tmp_path / "a", 0.75), Severity.WARNING)
+    run = dead_layer(tmp_path / "a", 0.75)
+    units = judged(dead_relu, run, Dead).units
+    assert (units.layer.module, units.share, units.outputs) == ("layers.2", 0.75, 32)
+    finding = assert_finds(dead_relu, run, Severity.WARNING)
     assert finding.title == "Dead units"
-    assert finding.headline.startswith("Layer layers.2 receives no gradient at 75 % of its 32 outputs")
     dots = finding.evidence[0]
     assert isinstance(dots, Dots)
     assert [dot.value for dot in dots.dots] == [0, 0, 0.75, 0]
@@ -188,24 +203,30 @@ def test_it_is_critical_when_nothing_is_learned(tmp_path):
 
 
 def test_units_of_which_some_died_and_some_never_lived_are_called_so(tmp_path):
-    both = assert_finds(dead_relu, dead_layer(tmp_path / "a", 0.81, first=0.5))
-    assert "Some were dead from the start, and others died during training" in both.explanation
+    run = dead_layer(tmp_path / "a", 0.81, first=0.5)
+    assert judged(dead_relu, run, Dead).when == "both"
+    assert "Some were dead from the start, and others died during training" in assert_finds(dead_relu, run).explanation
 
 
 def test_units_that_died_and_units_that_never_lived_have_different_remedies(tmp_path):
-    died = assert_finds(dead_relu, dead_layer(tmp_path / "a", 0.75, first=0.1))
+    run = dead_layer(tmp_path / "a", 0.75, first=0.1)
+    found = judged(dead_relu, run, Dead)
+    assert (found.when, found.span.first) == ("during", 10)
+    died = assert_finds(dead_relu, run)
     assert died.title == "Dead units since step 10"
-    assert "They died during training" in died.explanation
     assert died.actions[0].text.startswith("Lower the learning rate at step 10 from 0.001 to 1e-4")
-    never = assert_finds(dead_relu, dead_layer(tmp_path / "b", 0.75))
-    assert "They were dead from the start" in never.explanation
-    assert "standard deviation 0.25, for its 32 inputs" in never.actions[0].text
+    run = dead_layer(tmp_path / "b", 0.75)
+    found = judged(dead_relu, run, Dead)
+    assert (found.when, found.units.inputs) == ("before", 32)
+    assert "standard deviation 0.25, for its 32 inputs" in assert_finds(dead_relu, run).actions[0].text
 
 
 def test_without_any_gradient_the_end_of_the_model_is_named(tmp_path):
     rows = output_rows(200, dict.fromkeys((0, 2, 4), 1.0)) + output_rows(200, {6: 1.0}, outputs=1)
     rows.sort(key=lambda row: (row["step"], row["tensor"]))
     run = build_run(tmp_path / "a", loss=flat(), rows=rows, stats={"gradient_norm": 0.0}, facts=TEN)
+    units = judged(dead_relu, run, Dead).units
+    assert (units.layer.module, units.share, units.outputs) == ("layers.3", 1, 1)
     finding = assert_finds(dead_relu, run, Severity.CRITICAL)
     assert finding.headline == "Layer layers.3 receives no gradient at 100 % of its 1 output (last 30 recorded steps)"
 
@@ -217,6 +238,8 @@ def test_a_sampled_activation_confirms_it(tmp_path):
     ]
     samples = [activation(step, module=1, dead_fraction=0.74) for step in range(0, 200, 10)]
     run = dead_layer(tmp_path / "a", 0.75, modules=modules, samples=samples)
+    sample = judged(dead_relu, run, Dead).sample
+    assert (sample.activation, sample.share) == ("relu", pytest.approx(0.74))
     assert "In the last samples of relu 74 % of the units" in assert_finds(dead_relu, run).explanation
 
 
@@ -245,18 +268,20 @@ def test_of_a_run_that_breaks_the_finite_part_is_judged(tmp_path):
     records = [
         row | ({"hit": 32, "silent": 0} if row["step"] >= 100 else {}) for row in output_rows(200, {0: 0.9, 2: 0.0})
     ]
-    finding = assert_finds(dead_relu, build_run(tmp_path / "a", loss=loss, facts=TEN, stats=stats, rows=records))
-    assert finding.span.last == 90
-    calm = assert_clean(dead_relu, build_run(tmp_path / "b", loss=loss, facts=TEN, stats=stats,
-                                             rows=output_rows(200, {0: 0.0})))  # fmt: skip
-    assert calm.startswith("at step 99, before NaN or infinities, every output")
+    run = build_run(tmp_path / "a", loss=loss, facts=TEN, stats=stats, rows=records)
+    assert judged(dead_relu, run, Dead).span.last == 90
+    run = build_run(tmp_path / "b", loss=loss, facts=TEN, stats=stats, rows=output_rows(200, {0: 0.0}))
+    alive = judged(dead_relu, run, Alive)
+    assert (alive.broken, alive.worst, alive.layers) == (100, 0, 1)
+    assert assert_clean(dead_relu, run).startswith("at step 99, before NaN or infinities, every output")
 
 
 def test_a_run_that_breaks_at_once_cannot_be_judged(tmp_path):
     loss = falling()
     loss[6:] = numpy.nan
-    reason = assert_skipped(dead_relu, build_run(tmp_path / "a", loss=loss, facts=TEN, rows=output_rows(200, {0: 0.0})))
-    assert "from step 6 on" in reason
+    run = build_run(tmp_path / "a", loss=loss, facts=TEN, rows=output_rows(200, {0: 0.0}))
+    assert judged(dead_relu, run, NotFollowed).broken == 6
+    assert "from step 6 on" in assert_skipped(dead_relu, run)
 
 
 def test_a_layer_whose_inputs_are_all_zero_is_told_from_a_dead_one_in_the_chart(tmp_path):
@@ -283,4 +308,4 @@ def test_it_begins_where_half_of_the_units_are_silent_for_good(tmp_path):
         if row["tensor"] == 4 and row["step"] < 100:
             row["hit"] = 32 if row["step"] < 60 else 18  # 44 % silent from step 60 on, 75 % from step 100 on
     run = build_run(tmp_path / "a", loss=falling(), rows=rows, facts=TEN)
-    assert assert_finds(dead_relu, run).span.first == 60
+    assert judged(dead_relu, run, Dead).span.first == 60

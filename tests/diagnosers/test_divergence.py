@@ -4,18 +4,22 @@ import msgspec
 import numpy
 import pytest
 
-from gradaudit.diagnosers.divergence import divergence
+from gradaudit.diagnosers.divergence import Divergence, Held, divergence
 from gradaudit.diagnosers.learning_rate_too_high import learning_rate_too_high
 from gradaudit.findings import Severity
 from gradaudit.schema import LossFacts, OptimizerFacts
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick_gradients import diverging
-from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped, judged
 
 
 def test_a_falling_loss_is_quiet(tmp_path):
-    assert assert_clean(divergence, healthy(tmp_path)).startswith("the loss starts at 2.31, ends at")
+    run = healthy(tmp_path)
+    found = judged(divergence, run, Held)
+    assert found.start == pytest.approx(2.31, abs=0.005)
+    assert found.last < found.start
+    assert_clean(divergence, run)
 
 
 def test_a_spike_of_one_step_is_quiet(tmp_path):
@@ -52,7 +56,13 @@ def test_a_first_loss_that_is_no_number_cannot_be_compared_with(tmp_path):
 
 
 def test_a_loss_that_leaves_for_good_is_critical(tmp_path):
-    finding = assert_finds(divergence, diverging(tmp_path / "a"), Severity.CRITICAL)
+    run = diverging(tmp_path / "a")
+    found = judged(divergence, run, Divergence)
+    assert (found.step, found.span.last) == (141, 199)
+    assert (found.lowest, found.highest, found.last) == pytest.approx((1.16, 40, 29.1), rel=5e-3)
+    assert found.too_large is None
+    assert (found.rates, found.lower) == (pytest.approx(1e-3), pytest.approx(1e-4))
+    finding = assert_finds(divergence, run, Severity.CRITICAL)
     assert finding.title == "Divergence from step 141"
     assert finding.headline.endswith("from 1.16 to 40 and ends at 29.1")
     assert finding.measures[1].value == pytest.approx(12.6, abs=0.1), "last loss over the start"
@@ -62,8 +72,11 @@ def test_a_loss_that_leaves_for_good_is_critical(tmp_path):
 
 def test_it_names_a_learning_rate_that_grew(tmp_path):
     rates = [[1e-3 * 1.02**step] for step in range(200)]
-    finding = assert_finds(divergence, diverging(tmp_path / "a", steps={"learning_rate": rates}))
-    assert "the learning rate has risen from 0.001 to" in finding.explanation
+    run = diverging(tmp_path / "a", steps={"learning_rate": rates})
+    found = judged(divergence, run, Divergence)
+    assert found.rates_grew
+    assert (found.first_rates, found.rates) == (pytest.approx(1e-3), pytest.approx(1e-3 * 1.02**found.step))
+    assert "the learning rate has risen from 0.001 to" in assert_finds(divergence, run).explanation
 
 
 @pytest.mark.parametrize("steps", [slice(50, 80), slice(1, 30), slice(100, 108), slice(20, 160)])
@@ -76,7 +89,12 @@ def test_a_loss_that_ends_far_below_its_start_did_not_diverge(tmp_path, steps):
 def test_a_loss_that_only_comes_back_to_its_start_is_critical(tmp_path):
     loss = flat(200, 2.25)
     loss[20:60] = 9.0
-    finding = assert_finds(divergence, build_run(tmp_path / "a", loss=loss, facts=TEN), Severity.CRITICAL)
+    run = build_run(tmp_path / "a", loss=loss, facts=TEN)
+    found = judged(divergence, run, Divergence)
+    assert found.returned
+    assert (found.step, found.highest) == (22, 9.0)
+    assert (found.lowest, found.last) == pytest.approx((2.25, 2.25), abs=5e-3)
+    finding = assert_finds(divergence, run, Severity.CRITICAL)
     assert finding.title == "Divergence from step 22"
     assert "from 2.25 to 9.00 at step 22 and only returns to its start, 2.25" in finding.headline
 
@@ -120,6 +138,7 @@ def test_an_optimizer_that_maximizes_is_named_first(tmp_path):
     facts = OptimizerFacts(id=0, optimizer_class="SGD", defaults={"maximize": True})
     run = build_run(tmp_path / "a", loss=numpy.geomspace(2.3, 500, 200), facts=TEN)
     run = dataclasses.replace(run, meta=msgspec.structs.replace(run.meta, optimizers=[facts]))
+    assert judged(divergence, run, Divergence).maximizes
     finding = assert_finds(divergence, run, Severity.CRITICAL)
     assert finding.title == "Gradient ascent instead of descent"
     assert "maximize=True" in finding.explanation
@@ -128,7 +147,9 @@ def test_an_optimizer_that_maximizes_is_named_first(tmp_path):
 
 def test_a_rise_below_the_constant_predictor_is_a_warning(tmp_path):
     loss = numpy.linspace(0.5, 1.0, 200)
-    finding = assert_finds(divergence, build_run(tmp_path / "a", loss=loss, facts=TEN), Severity.WARNING)
+    run = build_run(tmp_path / "a", loss=loss, facts=TEN)
+    assert judged(divergence, run, Divergence).below_constant
+    finding = assert_finds(divergence, run, Severity.WARNING)
     assert finding.title == f"Rising loss from step {finding.span.first}"
 
 
@@ -142,18 +163,21 @@ def test_scaling_the_loss_changes_nothing(tmp_path, scale):
 def test_a_loss_that_comes_back_to_its_start_is_not_called_worse_than_it(tmp_path):
     loss = numpy.interp(numpy.arange(400), [0, 100, 250, 300, 399], [2.3, 1.0, 9.0, 9.0, 2.2])
     loss[360:] = 2.2
-    finding = assert_finds(divergence, build_run(tmp_path / "a", loss=loss, facts=TEN), Severity.CRITICAL)
+    run = build_run(tmp_path / "a", loss=loss, facts=TEN)
+    found = judged(divergence, run, Divergence)
+    assert found.returned
+    assert (found.tail, found.last) == (40, pytest.approx(2.2))
+    finding = assert_finds(divergence, run, Severity.CRITICAL)
     assert "on balance nothing is learned" in finding.explanation
-    assert "the mean of the last 40 is 2.20" in finding.explanation
     assert "worse than" not in finding.explanation
 
 
 def test_one_low_batch_is_not_the_lowest_that_it_was(tmp_path):
     loss = diverging(tmp_path / "a").steps["mean_loss"].to_numpy().copy()
     loss[60] = 0.01
-    finding = assert_finds(divergence, build_run(tmp_path / "b", loss=loss, facts=TEN))
-    assert "rises from 1.16 to" in finding.headline
-    assert "(median of 5 steps)" in finding.explanation
+    found = judged(divergence, build_run(tmp_path / "b", loss=loss, facts=TEN), Divergence)
+    assert found.lowest == pytest.approx(1.16, abs=5e-3)
+    assert found.window == 5
 
 
 def test_either_of_two_measures_is_enough(tmp_path):
@@ -170,6 +194,9 @@ def test_its_advice_is_that_of_a_learning_rate_that_was_too_high_and_keeps_the_m
     run = diverging(tmp_path / "a", stats={"update_norm": update})
     facts = OptimizerFacts(id=0, optimizer_class="SGD", defaults={"momentum": 0.9, "nesterov": True})
     run = dataclasses.replace(run, meta=msgspec.structs.replace(run.meta, optimizers=[facts]))
+    found = judged(divergence, run, Divergence)
+    assert found.too_large is not None
+    assert (found.too_large.step, found.lower) == (125, pytest.approx(2e-5))
     own = assert_finds(divergence, run).actions[0]
     other = assert_finds(learning_rate_too_high, run).actions[0]
     assert own.text == "Lower the learning rate from 0.001 to 2e-5"

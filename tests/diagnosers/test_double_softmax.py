@@ -1,15 +1,21 @@
+import math
+
+import msgspec
 import pytest
 
-from gradaudit.diagnosers.double_softmax import double_softmax
+from gradaudit.diagnosers.double_softmax import Logits, Probabilities, TooFewSamples, double_softmax
 from gradaudit.findings import Severity
 from gradaudit.schema import LossFacts, ModuleFacts
 from tests.diagnosers.runs import HEALTHY_WITH, TEN, healthy
 from tests.diagnosers.sick_layers import BINARY, probabilities
-from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped, judged
 
 
 def test_logits_are_quiet(tmp_path):
-    assert "between -3.00 and 4.00" in assert_clean(double_softmax, healthy(tmp_path, **HEALTHY_WITH["double_softmax"]))
+    run = healthy(tmp_path, **HEALTHY_WITH["double_softmax"])
+    seen = judged(double_softmax, run, Logits).seen
+    assert (seen.low, seen.high) == (-3.0, 4.0)
+    assert_clean(double_softmax, run)
 
 
 def test_logits_that_are_all_positive_are_quiet(tmp_path):
@@ -47,16 +53,23 @@ def test_small_logits_of_a_weak_signal_are_no_sigmoid(tmp_path):
 
 
 def test_few_steps_or_no_samples_cannot_be_judged(tmp_path):
-    assert "span 41 steps" in assert_skipped(double_softmax, probabilities(tmp_path / "a", last=40))
-    assert "was not sampled" in assert_skipped(double_softmax, healthy(tmp_path))
+    run = probabilities(tmp_path / "a", last=40)
+    assert judged(double_softmax, run, TooFewSamples).span == 41
+    assert_skipped(double_softmax, run)
+    run = healthy(tmp_path / "b")
+    assert judged(double_softmax, run, TooFewSamples).span == 0
+    assert "was not sampled" in assert_skipped(double_softmax, run)
 
 
 def test_probabilities_into_cross_entropy_are_critical(tmp_path):
-    finding = assert_finds(double_softmax, probabilities(tmp_path / "a"), Severity.CRITICAL)
+    run = probabilities(tmp_path / "a")
+    found = judged(double_softmax, run, Probabilities)
+    assert (found.squash, found.seen.applies) == ("softmax", "softmax")
+    assert [found.seen.low, found.seen.high] == pytest.approx([0.01, 0.97])
+    assert found.lowest_loss == pytest.approx(math.log(math.e + 9) - 1)
+    finding = assert_finds(double_softmax, run, Severity.CRITICAL)
     assert finding.title == "Softmax applied twice"
-    assert "between 0.01 and 0.97 with row sums of 1" in finding.headline
     assert [measure.value for measure in finding.measures[:2]] == pytest.approx([0.01, 0.97])
-    assert "the loss would be 1.46." in finding.explanation
     assert finding.confidence == "certain"
 
 
@@ -69,21 +82,22 @@ def test_the_softmax_of_the_model_is_named(tmp_path):
 
 def test_a_sigmoid_before_the_binary_loss_is_critical(tmp_path):
     run = probabilities(tmp_path / "a", error=float("nan"), facts=BINARY)
-    finding = assert_finds(double_softmax, run, Severity.CRITICAL)
-    assert finding.title == "Sigmoid applied twice"
-    assert "between 0.01 and 0.97:" in finding.headline
-    assert "would be 0.541" in finding.explanation
+    found = judged(double_softmax, run, Probabilities)
+    assert (found.squash, found.seen.applies) == ("sigmoid", "sigmoid")
+    assert [found.seen.low, found.seen.high] == pytest.approx([0.01, 0.97])
+    assert found.lowest_loss == pytest.approx(0.541, abs=5e-4)
+    assert assert_finds(double_softmax, run, Severity.CRITICAL).title == "Sigmoid applied twice"
 
 
 def test_a_sigmoid_before_cross_entropy_is_a_warning(tmp_path):
-    finding = assert_finds(double_softmax, probabilities(tmp_path / "a", error=0.8), Severity.WARNING)
-    assert finding.title == "Sigmoid before cross-entropy"
+    run = probabilities(tmp_path / "a", error=0.8)
+    found = judged(double_softmax, run, Probabilities)
+    assert (found.squash, found.seen.applies) == ("sigmoid", "softmax")
+    assert assert_finds(double_softmax, run, Severity.WARNING).title == "Sigmoid before cross-entropy"
 
 
 def test_class_weights_leave_the_floor_open(tmp_path):
-    import msgspec
-
     facts = msgspec.structs.replace(TEN, weighted=True, class_weights=[1.0] * 10)
-    assert (
-        "the loss would be" not in assert_finds(double_softmax, probabilities(tmp_path / "a", facts=facts)).explanation
-    )
+    run = probabilities(tmp_path / "a", facts=facts)
+    assert math.isnan(judged(double_softmax, run, Probabilities).lowest_loss)
+    assert "the loss would be" not in assert_finds(double_softmax, run).explanation

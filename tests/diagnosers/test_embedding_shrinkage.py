@@ -1,17 +1,21 @@
+import math
+
 import msgspec
 import numpy
 import pytest
 
-from gradaudit.diagnosers.embedding_shrinkage import embedding_shrinkage
+from gradaudit.diagnosers.embedding_shrinkage import Kept, Shrunk, embedding_shrinkage
 from gradaudit.findings import Severity
 from tests.build import linear_stack
 from tests.diagnosers.runs import HEALTHY_WITH, healthy
 from tests.diagnosers.sick_weights import shrinking
-from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped, judged
 
 
 def test_a_table_that_keeps_its_size_is_quiet(tmp_path):
-    measured = assert_clean(embedding_shrinkage, healthy(tmp_path, **HEALTHY_WITH["embedding_shrinkage"]))
+    run = healthy(tmp_path, **HEALTHY_WITH["embedding_shrinkage"])
+    assert judged(embedding_shrinkage, run, Kept) == Kept(table="embedding.weight", left=1.0)
+    measured = assert_clean(embedding_shrinkage, run)
     assert measured == "of the embedding tables embedding.weight ends smallest, at 1.00 times its first norm"
 
 
@@ -42,19 +46,24 @@ def test_two_recorded_steps_are_no_course(tmp_path):
 
 
 def test_a_table_that_decay_takes_down_is_a_note(tmp_path):
-    finding = assert_finds(embedding_shrinkage, shrinking(tmp_path / "a"), Severity.NOTE)
+    run = shrinking(tmp_path / "a")
+    found = judged(embedding_shrinkage, run, Shrunk)
+    assert (found.tables, found.weight_decay, found.peak_rate) == (("embedding.weight",), 1.0, pytest.approx(0.01))
+    assert found.left == pytest.approx(0.1, abs=0.01)
+    assert math.exp(-found.decay_path) == pytest.approx(math.exp(-300 * 0.01 * 1))
+    assert found.gradient_growth == pytest.approx(5 ** (3 / 5), rel=0.02)
+    assert found.gradient_grows
+    finding = assert_finds(embedding_shrinkage, run, Severity.NOTE)
     assert finding.title == "Embeddings shrunk by weight decay"
     assert finding.headline == "A weight decay of 1 shrinks embedding.weight to 10 % of its initial norm"
-    assert finding.measures[0].value == pytest.approx(0.1, abs=0.01)
-    # exp(-300 * 0.01 * 1)
-    assert "Weight decay alone would leave 5 %" in finding.explanation
-    # 5 to the power of three fifths
-    assert "Meanwhile the gradient of the table grows 2.6 times" in finding.explanation
+    assert finding.measures[0].value == found.left
     assert finding.actions[0].code == '{"params": [model.embedding.weight], "weight_decay": 0.0}'
 
 
 def test_a_gradient_that_stays_is_not_said_to_grow(tmp_path):
-    assert "gradient" not in assert_finds(embedding_shrinkage, shrinking(tmp_path / "a", gradient=1.0)).explanation
+    run = shrinking(tmp_path / "a", gradient=1.0)
+    assert not judged(embedding_shrinkage, run, Shrunk).gradient_grows
+    assert "gradient" not in assert_finds(embedding_shrinkage, run).explanation
 
 
 def test_the_table_that_lost_most_is_told_and_the_other_named(tmp_path):
@@ -63,13 +72,15 @@ def test_the_table_that_lost_most_is_told_and_the_other_named(tmp_path):
     norms = numpy.ones((300, 10))
     norms[:, 0], norms[:, 9] = numpy.geomspace(1, 0.2, 300), numpy.geomspace(1, 0.1, 300)
     run = shrinking(tmp_path / "a", tensors=[first, *layers, second], stats={"weight_norm": norms})
-    finding = assert_finds(embedding_shrinkage, run)
-    assert finding.tensors == ["items.weight", "embedding.weight"]
-    assert "as does that of embedding.weight" in finding.explanation
+    found = judged(embedding_shrinkage, run, Shrunk)
+    assert (found.tables, found.left) == (("items.weight", "embedding.weight"), pytest.approx(0.1))
+    assert "as does that of embedding.weight" in assert_finds(embedding_shrinkage, run).explanation
 
 
 def test_of_adam_any_decay_may_have_done_it(tmp_path):
-    finding = assert_finds(embedding_shrinkage, shrinking(tmp_path / "a", decay=1e-3, optimizer="Adam"))
+    run = shrinking(tmp_path / "a", decay=1e-3, optimizer="Adam")
+    assert math.isnan(judged(embedding_shrinkage, run, Shrunk).decay_path)
+    finding = assert_finds(embedding_shrinkage, run)
     assert "decay alone" not in finding.explanation
     assert finding.measures[2].value is None
 

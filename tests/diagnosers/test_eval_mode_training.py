@@ -1,18 +1,18 @@
 import numpy
 
-from gradaudit.diagnosers.eval_mode_training import eval_mode_training
+from gradaudit.diagnosers.eval_mode_training import EvaluationMode, TrainingMode, eval_mode_training
 from gradaudit.findings import Severity
 from gradaudit.schema import ModuleFacts
 from tests.build import build_run
 from tests.diagnosers.runs import falling, healthy
 from tests.diagnosers.sick_wiring import DROPOUT, evaluating
-from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped, judged
 
 
 def test_training_mode_is_quiet(tmp_path):
-    assert assert_clean(eval_mode_training, healthy(tmp_path, modules=DROPOUT)) == (
-        "the model is in training mode at 200 of 200 steps"
-    )
+    run = healthy(tmp_path, modules=DROPOUT)
+    assert judged(eval_mode_training, run, TrainingMode) == TrainingMode(on=200, steps=200)
+    assert assert_clean(eval_mode_training, run) == "the model is in training mode at 200 of 200 steps"
 
 
 def test_fine_tuning_with_frozen_batch_normalisation_keeps_the_root_in_training_mode(tmp_path):
@@ -39,17 +39,21 @@ def test_an_unknown_mode_is_not_judged(tmp_path):
 
 
 def test_evaluation_mode_throughout_is_a_warning(tmp_path):
-    finding = assert_finds(eval_mode_training, evaluating(tmp_path / "a"), Severity.WARNING)
+    run = evaluating(tmp_path / "a")
+    found = judged(eval_mode_training, run, EvaluationMode)
+    assert (found.off, found.steps, found.share, found.since) == (200, 200, 1.0, None)
+    finding = assert_finds(eval_mode_training, run, Severity.WARNING)
     assert finding.title == "Trained in evaluation mode"
-    assert finding.headline == "The model is in evaluation mode at 200 of 200 training steps"
     assert "1 module with dropout (0.1) and 1 batch normalisation" in finding.explanation
 
 
 def test_a_missing_return_to_training_mode_is_a_warning(tmp_path):
-    finding = assert_finds(eval_mode_training, evaluating(tmp_path / "a", 0.6), Severity.WARNING)
+    run = evaluating(tmp_path / "a", 0.6)
+    found = judged(eval_mode_training, run, EvaluationMode)
+    assert (found.since, found.ending, found.span.first) == (80, 0.6, 80)
+    finding = assert_finds(eval_mode_training, run, Severity.WARNING)
     assert finding.title == "Evaluation mode since step 80"
     assert finding.headline == "The model stays in evaluation mode from step 80 on, 60 % of the run"
-    assert finding.span.first == 80
 
 
 def test_unknown_modules_make_it_a_note(tmp_path):

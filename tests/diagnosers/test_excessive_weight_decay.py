@@ -4,7 +4,7 @@ import msgspec
 import numpy
 import pytest
 
-from gradaudit.diagnosers.excessive_weight_decay import excessive_weight_decay
+from gradaudit.diagnosers.excessive_weight_decay import Kept, Shrinking, excessive_weight_decay
 from gradaudit.findings import Severity
 from gradaudit.schema import LossFacts, OptimizerFacts
 from tests.build import build_run, linear_stack
@@ -15,11 +15,13 @@ from tests.diagnosers.verbs import (
     assert_finds,
     assert_not_applicable,
     assert_skipped,
+    judged,
 )
 
 
 def test_weights_that_stay_are_quiet(tmp_path):
     run = healthy(tmp_path, stats={"update_weight_cosine": -0.05})
+    assert judged(excessive_weight_decay, run, Kept) == Kept(cosine=pytest.approx(-0.05), left=1.0)
     assert "cosine of -0.05" in assert_clean(excessive_weight_decay, run)
 
 
@@ -70,17 +72,23 @@ def test_every_tenth_step_is_enough(tmp_path):
 
 def test_decay_that_outweighs_the_gradient_is_a_warning(tmp_path):
     held_down = falling(first=2.5, last=2.26)
-    finding = assert_finds(excessive_weight_decay, decayed(tmp_path / "a", loss=held_down), Severity.WARNING)
+    run = decayed(tmp_path / "a", loss=held_down)
+    found = judged(excessive_weight_decay, run, Shrinking)
+    assert (found.cosine, found.left) == pytest.approx((-0.9, 0.1), abs=1e-3)
+    assert (found.decay.value, found.decay.suggested, found.decay.explains) == (0.5, 0.05, True)
+    # Half of the norm is gone after log 0.5 / log 0.1 of the run.
+    assert found.halved_at == 60
+    finding = assert_finds(excessive_weight_decay, run, Severity.WARNING)
     assert finding.title == "Weight decay too high"
     assert finding.headline == "A weight decay of 0.5 shrinks the weights to 10 % of their initial norm"
-    assert [measure.value for measure in finding.measures[:2]] == pytest.approx([-0.9, 0.1], abs=1e-3)
-    assert "from 0.5 to 0.05" in finding.actions[0].text
+    assert [measure.value for measure in finding.measures[:2]] == [found.cosine, found.left]
 
 
 def test_while_the_loss_learns_it_is_a_note(tmp_path):
-    finding = assert_finds(excessive_weight_decay, decayed(tmp_path / "a"), Severity.NOTE)
+    run = decayed(tmp_path / "a")
+    assert judged(excessive_weight_decay, run, Shrinking).still_learns
+    finding = assert_finds(excessive_weight_decay, run, Severity.NOTE)
     assert finding.title == "Strong weight decay"
-    assert "so the model still learns" in finding.explanation
 
 
 def test_a_loss_that_decay_brings_back_up_is_a_warning(tmp_path):
@@ -93,17 +101,21 @@ def test_and_critical_when_nothing_is_learned(tmp_path):
 
 
 def test_without_a_weight_decay_it_is_a_note(tmp_path):
-    finding = assert_finds(excessive_weight_decay, decayed(tmp_path / "a", decay=0.0), Severity.NOTE)
+    run = decayed(tmp_path / "a", decay=0.0)
+    found = judged(excessive_weight_decay, run, Shrinking)
+    assert (found.decay.value, found.decay.explains) == (0.0, False)
+    finding = assert_finds(excessive_weight_decay, run, Severity.NOTE)
     assert finding.title == "Shrinking weights"
     assert finding.headline == "The weights shrink to 10 % of their initial norm, without any weight decay"
-    assert "penalty in the loss" in finding.explanation
 
 
 def test_a_decay_far_too_small_for_it_is_not_blamed(tmp_path):
-    finding = assert_finds(excessive_weight_decay, decayed(tmp_path / "a", decay=0.01, loss=flat()), Severity.NOTE)
+    run = decayed(tmp_path / "a", decay=0.01, loss=flat())
+    found = judged(excessive_weight_decay, run, Shrinking)
+    assert (found.decay.value, found.decay.explains) == (pytest.approx(0.01), False)
+    finding = assert_finds(excessive_weight_decay, run, Severity.NOTE)
     assert finding.title == "Shrinking weights"
     assert finding.headline.endswith("10 % of their initial norm, which a weight decay of 0.01 cannot explain")
-    assert "A weight decay of 0.01" in finding.explanation
     assert "penalty" in finding.actions[0].text
 
 
@@ -130,8 +142,11 @@ def grouped(path):
 
 
 def test_of_several_groups_the_one_that_decays_is_named_with_its_own_rate(tmp_path):
-    finding = assert_finds(excessive_weight_decay, grouped(tmp_path / "a"))
-    assert "a weight decay of 0.5 at a learning rate of 0.01." in finding.explanation
+    run = grouped(tmp_path / "a")
+    decay = judged(excessive_weight_decay, run, Shrinking).decay
+    assert (decay.group, decay.value, decay.suggested) == (0, 0.5, 0.05)
+    assert decay.peak_rates == pytest.approx([0.01])
+    finding = assert_finds(excessive_weight_decay, run)
     assert finding.actions[0].text.startswith("Lower the weight decay of group 0 from 0.5 to 0.05:")
     assert finding.actions[0].code == "optimizer.param_groups[0]['weight_decay'] = 0.05"
     assert finding.tensors == ["layers.0.weight", "layers.1.weight", "layers.2.weight"]
@@ -142,9 +157,9 @@ def test_momentum_repeats_the_decay_and_stays_in_the_code(tmp_path):
     facts = OptimizerFacts(id=0, optimizer_class="SGD", defaults={"momentum": 0.9, "weight_decay": 0.5})
     run = decayed(tmp_path / "a")
     run = dataclasses.replace(run, meta=msgspec.structs.replace(run.meta, optimizers=[facts]))
-    finding = assert_finds(excessive_weight_decay, run)
     # 0.01 * 200 steps / (1 - 0.9) is 20: a decay of 0.005 takes a tenth.
-    assert finding.actions[0].text.startswith("Lower the weight decay from 0.5 to 0.005: over the 200 steps")
+    assert judged(excessive_weight_decay, run, Shrinking).decay.suggested == 0.005
+    finding = assert_finds(excessive_weight_decay, run)
     assert finding.actions[0].code == "torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=0.005)"
 
 
@@ -160,4 +175,5 @@ def test_the_norm_of_weights_that_ran_away_is_not_told(tmp_path):
     loss[150:] = numpy.nan
     norms = numpy.geomspace(1, 1e26, 200)[:, None]
     run = decayed(tmp_path / "a", cosine=0.1, loss=loss, stats={"weight_norm": norms})
+    assert judged(excessive_weight_decay, run, Kept).left is None
     assert "first norm" not in assert_clean(excessive_weight_decay, run)

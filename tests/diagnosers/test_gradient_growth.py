@@ -2,24 +2,28 @@ import msgspec
 import numpy
 import pytest
 
-from gradaudit.diagnosers.gradient_growth import gradient_growth
+from gradaudit.diagnosers.gradient_growth import Growing, NoGrowth, gradient_growth
 from gradaudit.findings import Severity
 from gradaudit.schema import LossFacts, ModuleFacts
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick_gradients import bursting, growing
-from tests.diagnosers.verbs import assert_clean, assert_finds, assert_skipped
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_skipped, judged
 
 UNKNOWN = msgspec.structs.replace(TEN, function="logged")
 
 
 def test_a_steady_norm_is_quiet(tmp_path):
-    assert "is 1.0 times that of the second fifth" in assert_clean(gradient_growth, healthy(tmp_path))
+    run = healthy(tmp_path)
+    assert "is 1.0 times that of the second fifth" in assert_clean(gradient_growth, run)
+    assert judged(gradient_growth, run, NoGrowth).growth.times == 1
 
 
 def test_growth_while_the_loss_falls_is_quiet(tmp_path):
     """Features form: the norm of healthy runs grows 2 to 6 times."""
-    assert_clean(gradient_growth, growing(tmp_path / "a", loss=falling()))
+    run = growing(tmp_path / "a", loss=falling())
+    assert judged(gradient_growth, run, NoGrowth).loss_falls
+    assert_clean(gradient_growth, run)
 
 
 def test_a_little_growth_is_quiet(tmp_path):
@@ -41,11 +45,14 @@ def test_unknown_norms_and_short_runs_cannot_be_judged(tmp_path):
 
 
 def test_growth_without_progress_is_a_warning(tmp_path):
-    finding = assert_finds(gradient_growth, growing(tmp_path / "a"), Severity.WARNING)
+    run = growing(tmp_path / "a")
+    found = judged(gradient_growth, run, Growing)
+    assert (found.growth.base, found.growth.last) == pytest.approx((1.12, 5.65), abs=0.01)
+    assert (found.threshold, found.objective, found.span.first) == (2.5, None, 40)
+    finding = assert_finds(gradient_growth, run, Severity.WARNING)
     assert finding.title == "Growing gradient norm"
     assert finding.headline == "The gradient norm grows 5.1 times, from 1.12 to 5.65, and the loss does not improve"
-    assert finding.measures[0].value == pytest.approx(5.06, abs=0.01)
-    assert finding.span.first == 40
+    assert finding.measures[0].value == found.growth.times == pytest.approx(5.06, abs=0.01)
 
 
 def test_growth_of_an_unknown_loss_is_a_note(tmp_path):
@@ -54,11 +61,12 @@ def test_growth_of_an_unknown_loss_is_a_note(tmp_path):
 
 def test_an_unknown_objective_that_rises_with_it_is_a_warning(tmp_path):
     rising = numpy.geomspace(0.5, 50, 200)
-    finding = assert_finds(
-        gradient_growth, growing(tmp_path / "a", times=40, loss=rising, facts=UNKNOWN), Severity.WARNING
-    )
-    assert finding.title == "Rising loss and gradient norm"
-    assert finding.headline.endswith(", and the objective rises with it")
+    run = growing(tmp_path / "a", times=40, loss=rising, facts=UNKNOWN)
+    found = judged(gradient_growth, run, Growing)
+    assert (found.threshold, found.span.first) == (10, 0)
+    assert found.objective.end / found.objective.start == pytest.approx(100 ** (160 / 199))
+    assert found.objective.lowest > 0.9
+    assert assert_finds(gradient_growth, run, Severity.WARNING).title == "Rising loss and gradient norm"
     signed = growing(tmp_path / "b", times=40, loss=rising - 1, facts=UNKNOWN)
     assert_finds(gradient_growth, signed, Severity.NOTE)
 
@@ -66,9 +74,9 @@ def test_an_unknown_objective_that_rises_with_it_is_a_warning(tmp_path):
 def test_an_unknown_objective_that_fell_before_it_rises_is_a_note(tmp_path):
     """The loss of a Q network grows with the returns."""
     learns = numpy.interp(numpy.arange(200), [0, 30, 199], [1.0, 0.2, 8.0])
-    finding = assert_finds(
-        gradient_growth, growing(tmp_path / "a", times=40, loss=learns, facts=UNKNOWN), Severity.NOTE
-    )
+    run = growing(tmp_path / "a", times=40, loss=learns, facts=UNKNOWN)
+    assert judged(gradient_growth, run, Growing).objective is None
+    finding = assert_finds(gradient_growth, run, Severity.NOTE)
     assert "worse" not in [measure.option for measure in finding.measures]
 
 
@@ -91,9 +99,9 @@ def test_only_layers_whose_gradient_grows_are_named(tmp_path):
     gradient = numpy.ones((200, 8))
     gradient[:, 2] = numpy.geomspace(1, 10, 200)
     gradient[:, 6] = numpy.geomspace(1, 1.1, 200)
-    assert assert_finds(gradient_growth, growing(tmp_path / "a", stats={"gradient_norm": gradient})).tensors == [
-        "layers.1.weight"
-    ]
+    run = growing(tmp_path / "a", stats={"gradient_norm": gradient})
+    assert judged(gradient_growth, run, Growing).layers == ("layers.1.weight",)
+    assert assert_finds(gradient_growth, run).tensors == ["layers.1.weight"]
 
 
 def test_weight_decay_is_blamed_only_where_layers_are_normalised_and_decay(tmp_path):
@@ -102,11 +110,13 @@ def test_weight_decay_is_blamed_only_where_layers_are_normalised_and_decay(tmp_p
         norm = numpy.geomspace(1, 6, 200)
         steps = {"gradient_norm": norm, "weight_decay": [[decay]] * 200}
         run = build_run(path, loss=flat(200, 1.2), facts=TEN, modules=modules, steps=steps)
-        return any("weight decay" in action.text for action in assert_finds(gradient_growth, run).actions)
+        said = any("weight decay" in action.text for action in assert_finds(gradient_growth, run).actions)
+        assert said == (judged(gradient_growth, run, Growing).weight_decay > 0)
+        return judged(gradient_growth, run, Growing).weight_decay
 
-    assert advised(tmp_path / "a", 0.8, "LayerNorm")
-    assert not advised(tmp_path / "b", 0.8, "Linear")
-    assert not advised(tmp_path / "c", 0.0, "LayerNorm")
+    assert advised(tmp_path / "a", 0.8, "LayerNorm") == pytest.approx(0.8)
+    assert advised(tmp_path / "b", 0.8, "Linear") == 0
+    assert advised(tmp_path / "c", 0.0, "LayerNorm") == 0
 
 
 def test_targets_that_move_make_it_a_note_whatever_the_loss_does(tmp_path):
@@ -119,3 +129,8 @@ def test_targets_that_move_make_it_a_note_whatever_the_loss_does(tmp_path):
     assert_clean(gradient_growth, growing(tmp_path / "b", 6.0, loss=loss, facts=facts))
     fixed = msgspec.structs.replace(facts, target_parts=[])
     assert_finds(gradient_growth, growing(tmp_path / "c", 6.0, loss=flat(200, 1.2), facts=fixed), Severity.WARNING)
+
+
+def test_why_the_loss_tells_nothing_is_said_in_words(tmp_path):
+    seen = assert_finds(gradient_growth, growing(tmp_path / "a", times=30.0, facts=UNKNOWN)).explanation
+    assert "whether the model improves: what logged should start at and tend to is not known." in seen

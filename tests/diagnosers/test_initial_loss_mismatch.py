@@ -6,13 +6,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradaudit.diagnosers.initial_loss_mismatch import initial_loss_mismatch
+from gradaudit.diagnosers.initial_loss_mismatch import (
+    NoNumber,
+    OffScale,
+    OnScale,
+    UnknownStart,
+    initial_loss_mismatch,
+)
 from gradaudit.findings import Lines, Severity
 from gradaudit.schema import LossFacts, TensorFacts
+from gradaudit.signals.loss.first_likelihood import (
+    BelowChance,
+    NearUniform,
+    NegativeLikelihood,
+    NotAveraged,
+    Overconfident,
+    UnusedOutputs,
+)
+from gradaudit.signals.loss.first_loss import ObjectiveFactor
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import TEN, falling, healthy, loss_input
 from tests.diagnosers.sick import loud_and_stuck, loud_start, raw_target, wide_output
-from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped, judged
 
 
 def start_at(path, first, facts=TEN, **changes):
@@ -68,12 +83,18 @@ def test_summed_class_weights_move_the_start_by_their_mean(tmp_path):
         id=0, function="cross_entropy", classes=2, reduction="none", weighted=True, class_weights=[1.0, 9.0],
         label_counts=[50, 50],
     )  # fmt: skip
-    assert "weighted ln 2 = 3.47" in assert_clean(initial_loss_mismatch, start_at(tmp_path, 5 * math.log(2), facts))
+    run = start_at(tmp_path, 5 * math.log(2), facts)
+    expected = judged(initial_loss_mismatch, run, NearUniform).expected
+    assert (expected.weighted, expected.uniform) == (True, pytest.approx(5 * math.log(2)))
+    assert "weighted ln 2 = 3.47" in assert_clean(initial_loss_mismatch, run)
 
 
 def test_unknown_weights_leave_nothing_to_compare_with(tmp_path):
     facts = LossFacts(id=0, function="binary_cross_entropy_with_logits", weighted=True)
-    assert "weights" in assert_not_applicable(initial_loss_mismatch, start_at(tmp_path, 9.0, facts))
+    run = start_at(tmp_path, 9.0, facts)
+    found = judged(initial_loss_mismatch, run, UnknownStart)
+    assert found == UnknownStart("binary_cross_entropy_with_logits", weights=True)
+    assert_not_applicable(initial_loss_mismatch, run)
 
 
 def test_a_bias_at_the_class_frequencies_starts_at_the_label_entropy(tmp_path):
@@ -99,11 +120,16 @@ def test_losses_without_a_known_start_are_not_judged(tmp_path, function):
 
 def test_a_nan_start_is_left_to_non_finite(tmp_path):
     run = build_run(tmp_path / "run", loss=[float("nan"), 2.0], facts=TEN)
-    assert "NaN" in assert_skipped(initial_loss_mismatch, run)
+    assert math.isnan(judged(initial_loss_mismatch, run, NoNumber).first)
+    assert_skipped(initial_loss_mismatch, run)
 
 
 def test_a_high_start_is_a_warning(tmp_path):
-    finding = assert_finds(initial_loss_mismatch, loud_start(tmp_path / "run"), Severity.WARNING)
+    run = loud_start(tmp_path / "run")
+    found = judged(initial_loss_mismatch, run, Overconfident)
+    assert (found.loss.first, found.expected.uniform) == (6.0, math.log(10))
+    assert found.layer is None
+    finding = assert_finds(initial_loss_mismatch, run, Severity.WARNING)
     assert finding.title == "Overconfident initial predictions"
     assert finding.headline == "The first loss is 6.00, 2.6 times that of a uniform prediction, ln 10 = 2.30"
     (chart,) = finding.evidence
@@ -114,35 +140,46 @@ def test_a_high_start_is_a_warning(tmp_path):
 def test_a_large_output_layer_is_named(tmp_path):
     weight = numpy.ones(8)
     weight[6] = 32.0  # 32 x 32 elements of RMS 1
-    finding = assert_finds(initial_loss_mismatch, loud_start(tmp_path / "run", stats={"weight_norm": weight}))
+    run = loud_start(tmp_path / "run", stats={"weight_norm": weight})
+    layer = judged(initial_loss_mismatch, run, Overconfident).layer
+    assert layer is not None
+    assert (layer.rms, layer.inputs) == (1.0, 32)
+    assert layer.rms / layer.usual == pytest.approx(math.sqrt(3 * 32))
+    finding = assert_finds(initial_loss_mismatch, run)
     assert finding.title == "Output layer initialised too large"
     assert finding.tensors == ["layers.3.weight"]
-    assert "9.8 times torch.nn's default for 32 inputs" in finding.explanation
     assert finding.actions[0].code == "nn.init.normal_(model.layers[3].weight, std=0.1)"
 
 
 def test_a_high_start_that_ends_badly_is_critical(tmp_path):
-    assert_finds(initial_loss_mismatch, loud_and_stuck(tmp_path / "run"), Severity.CRITICAL)
+    run = loud_and_stuck(tmp_path / "run")
+    found = judged(initial_loss_mismatch, run, Overconfident)
+    assert found.severe
+    assert found.outcome is not None
+    assert_finds(initial_loss_mismatch, run, Severity.CRITICAL)
 
 
 def test_a_sum_over_the_batch_is_recognised(tmp_path):
     run = start_at(tmp_path, 2.31, steps={"objective": 32 * falling(first=2.31, last=0.1)}, optimizer="SGD")
+    found = judged(initial_loss_mismatch, run, NotAveraged)
+    assert (found.factor, found.adaptive) == (ObjectiveFactor(32, 32, "targets"), False)
     finding = assert_finds(initial_loss_mismatch, run, Severity.WARNING)
     assert finding.title == "Loss summed over the batch"
     assert finding.measures[0].value == pytest.approx(73.9, abs=0.1)
-    assert "reduction='sum'" in finding.explanation
 
 
 def test_a_sum_is_a_note_for_an_optimizer_that_divides_it_out(tmp_path):
     run = start_at(tmp_path, 2.31, steps={"objective": 32 * falling(first=2.31, last=0.1)}, optimizer="Adam")
+    assert judged(initial_loss_mismatch, run, NotAveraged).adaptive
     assert_finds(initial_loss_mismatch, run, Severity.NOTE)
 
 
 def test_undivided_accumulation_is_recognised(tmp_path):
     steps = {"objective": 8 * falling(first=2.31, last=0.1), "micro_steps": 8, "targets": 256, "batch_size": 256}
-    finding = assert_finds(initial_loss_mismatch, start_at(tmp_path, 2.31, steps=steps))
+    run = start_at(tmp_path, 2.31, steps=steps)
+    assert judged(initial_loss_mismatch, run, NotAveraged).factor == ObjectiveFactor(8, 8, "micro_steps")
+    finding = assert_finds(initial_loss_mismatch, run)
     assert finding.title == "Accumulated loss not divided"
-    assert "8 accumulated micro-steps without division" in finding.explanation
     assert finding.actions[0].code == "(loss / 8).backward()"
 
 
@@ -153,13 +190,17 @@ def test_a_penalty_on_top_of_the_loss_is_no_sum(tmp_path):
 def test_a_negative_likelihood_is_critical(tmp_path):
     facts = LossFacts(id=0, function="nll_loss", classes=10)
     run = build_run(tmp_path / "run", loss=numpy.linspace(-0.1, -0.9, 100), facts=facts)
+    assert judged(initial_loss_mismatch, run, NegativeLikelihood).loss.first == pytest.approx(-0.1)
     finding = assert_finds(initial_loss_mismatch, run, Severity.CRITICAL)
     assert finding.title == "Negative likelihood loss"
     assert finding.measures[0].value == pytest.approx(-0.1)
 
 
 def test_more_outputs_than_classes_are_recognised(tmp_path):
-    finding = assert_finds(initial_loss_mismatch, wide_output(tmp_path / "run"), Severity.WARNING)
+    run = wide_output(tmp_path / "run")
+    found = judged(initial_loss_mismatch, run, UnusedOutputs)
+    assert (found.used, found.expected.classes) == (3, 20)
+    finding = assert_finds(initial_loss_mismatch, run, Severity.WARNING)
     assert finding.title == "More outputs than classes"
     assert "the labels have only 3 classes (ln 3 = 1.10)" in finding.headline
 
@@ -170,7 +211,9 @@ def test_a_vocabulary_with_unused_entries_is_quiet(tmp_path):
 
 
 def test_a_low_start_is_a_note_unless_the_run_was_resumed(tmp_path):
-    finding = assert_finds(initial_loss_mismatch, start_at(tmp_path / "a", 0.9), Severity.NOTE)
+    run = start_at(tmp_path / "a", 0.9)
+    assert judged(initial_loss_mismatch, run, BelowChance).expected.low == pytest.approx(0.5 * math.log(10))
+    finding = assert_finds(initial_loss_mismatch, run, Severity.NOTE)
     assert finding.title == "Initial loss below chance level"
     assert_clean(initial_loss_mismatch, start_at(tmp_path / "b", 0.9, attempt=1))
 
@@ -178,21 +221,32 @@ def test_a_low_start_is_a_note_unless_the_run_was_resumed(tmp_path):
 def test_binary_losses_are_held_against_ln_2(tmp_path):
     facts = LossFacts(id=0, function="binary_cross_entropy_with_logits")
     assert_clean(initial_loss_mismatch, start_at(tmp_path / "a", 1.26 * math.log(2), facts))
-    finding = assert_finds(initial_loss_mismatch, start_at(tmp_path / "b", 1.3, facts), Severity.WARNING)
+    run = start_at(tmp_path / "b", 1.3, facts)
+    expected = judged(initial_loss_mismatch, run, Overconfident).expected
+    assert (expected.classes, expected.uniform, expected.option) == (2, math.log(2), "binary_excess")
+    finding = assert_finds(initial_loss_mismatch, run, Severity.WARNING)
     assert "1.9 times that of a uniform prediction, ln 2 = 0.693" in finding.headline
 
 
 def test_a_standardised_target_is_quiet(tmp_path):
     facts = LossFacts(id=0, function="mse_loss", target_mean=0.0, target_variance=1.0)
-    assert "1.1 times the variance" in assert_clean(initial_loss_mismatch, start_at(tmp_path, 1.1, facts))
+    run = start_at(tmp_path, 1.1, facts)
+    assert judged(initial_loss_mismatch, run, OnScale) == OnScale(1.1, 1.1, 1.0)
+    assert_clean(initial_loss_mismatch, run)
 
 
 def test_a_raw_target_that_training_copes_with_is_a_note(tmp_path):
-    assert_finds(initial_loss_mismatch, raw_target(tmp_path / "run", last=600.0), Severity.NOTE)
+    run = raw_target(tmp_path / "run", last=600.0)
+    assert not judged(initial_loss_mismatch, run, OffScale).stuck
+    assert_finds(initial_loss_mismatch, run, Severity.NOTE)
 
 
 def test_a_raw_target_that_training_does_not_cope_with_is_a_warning(tmp_path):
-    finding = assert_finds(initial_loss_mismatch, raw_target(tmp_path / "run"), Severity.WARNING)
+    run = raw_target(tmp_path / "run")
+    found = judged(initial_loss_mismatch, run, OffScale)
+    assert (found.cause.raw, found.cause.mean, found.cause.deviation) == (True, 150, 80)
+    assert found.stuck or found.outcome is not None
+    finding = assert_finds(initial_loss_mismatch, run, Severity.WARNING)
     assert finding.title == "Targets not standardised"
     assert [measure.value for measure in finding.measures[:2]] == pytest.approx([4.69, 80], abs=0.01)
     assert "the raw target: 170 (root mean square), of which its mean accounts for 150." in finding.explanation
@@ -258,7 +312,10 @@ def test_a_target_that_is_small_beside_outputs_of_order_one_is_to_be_standardise
 
 def test_without_a_sample_of_the_outputs_the_loss_tells_their_share(tmp_path):
     facts = LossFacts(id=0, function="mse_loss", target_mean=0.0, target_variance=1.0)
-    finding = assert_finds(initial_loss_mismatch, start_at(tmp_path / "a", 50.0, facts))
+    run = start_at(tmp_path / "a", 50.0, facts)
+    cause = judged(initial_loss_mismatch, run, OffScale).cause
+    assert (cause.outputs, cause.target, cause.too_large) == (49, 1, True)
+    finding = assert_finds(initial_loss_mismatch, run)
     assert finding.title == "Untrained outputs too large"
     assert "The untrained outputs have a root mean square of 7.00 and the target one of 1.00" in finding.explanation
 

@@ -2,17 +2,19 @@ import msgspec
 import numpy
 import pytest
 
-from gradaudit.diagnosers.layer_imbalance import layer_imbalance
+from gradaudit.diagnosers.layer_imbalance import Even, NonFinite, SlowGroup, Uneven, layer_imbalance
 from gradaudit.findings import Dots, Severity
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import TEN, falling, healthy, parameters
 from tests.diagnosers.sick import two_rates, uneven
-from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped, judged
 
 
 def test_even_layers_are_quiet(tmp_path):
-    measured = assert_clean(layer_imbalance, healthy(tmp_path))
-    assert measured == (
+    run = healthy(tmp_path)
+    spreads = judged(layer_imbalance, run, Even).spreads
+    assert (spreads.layers, spreads.updates, spreads.gradients) == (4, 0.0, 0.0)
+    assert assert_clean(layer_imbalance, run) == (
         "of 4 layers the largest update-to-weight ratio is 1.0 times the smallest, "
         "the largest gradient-to-weight ratio 1.0 times"
     )
@@ -40,7 +42,7 @@ def test_an_expert_that_is_rarely_used_is_left_out(tmp_path):
     gradient = numpy.full((200, 6), 0.1)
     gradient[:, 2] = numpy.where(numpy.arange(200) % 3 == 0, 1e-6, 0.0)
     run = build_run(tmp_path / "run", loss=falling(), tensors=parameters(6), stats={"gradient_norm": gradient})
-    assert "5 layers" in assert_clean(layer_imbalance, run)
+    assert judged(layer_imbalance, run, Even).spreads.layers == 5
 
 
 def test_a_layer_that_mends_itself_is_quiet(tmp_path):
@@ -74,12 +76,19 @@ def test_layers_of_a_run_that_broke_down_cannot_be_compared(tmp_path):
     loss[30:] = float("nan")
     update = numpy.array([1e-3, 1e-3, 1e-6, 1e-3, 1e-3, 1e-3])
     run = build_run(tmp_path / "a", loss=loss, tensors=parameters(6), stats={"update_norm": update})
+    assert judged(layer_imbalance, run, NonFinite) == NonFinite(step=30)
     assert "from step 30 on" in assert_skipped(layer_imbalance, run)
 
 
 def test_one_decade_of_updates_is_a_note_and_one_and_a_half_a_warning(tmp_path):
     assert_finds(layer_imbalance, uneven(tmp_path / "a", update=1.2), Severity.NOTE)
-    finding = assert_finds(layer_imbalance, uneven(tmp_path / "b", update=2.0), Severity.WARNING)
+    run = uneven(tmp_path / "b", update=2.0)
+    found = judged(layer_imbalance, run, Uneven)
+    assert found.decades == pytest.approx(2.0)
+    out = found.outliers
+    assert (out.quantity, out.layers, out.is_slower) == ("update", ("layers.2.weight",), True)
+    assert out.times == pytest.approx(100)
+    finding = assert_finds(layer_imbalance, run, Severity.WARNING)
     assert finding.title == "Uneven updates across layers"
     assert finding.headline == (
         "Updates differ up to 100 times: layers.2.weight changes 100 times slower than the median"
@@ -93,10 +102,13 @@ def test_one_decade_of_updates_is_a_note_and_one_and_a_half_a_warning(tmp_path):
 
 
 def test_a_cliff_in_the_gradients_shows_what_adam_hides(tmp_path):
-    finding = assert_finds(layer_imbalance, uneven(tmp_path / "run", gradient=2.3), Severity.WARNING)
-    assert "has 200 times less than" in finding.headline
+    run = uneven(tmp_path / "run", gradient=2.3)
+    out = judged(layer_imbalance, run, Uneven).outliers
+    assert (out.quantity, out.times, out.is_slower) == ("gradient", pytest.approx(10**2.3), True)
+    assert out.is_adaptive
+    finding = assert_finds(layer_imbalance, run, Severity.WARNING)
     assert finding.title == "Uneven gradients across layers"
-    assert "the optimizer divides by the size of the gradient" in finding.explanation
+    assert "has 200 times less than" in finding.headline
 
 
 def test_even_updates_that_solve_the_task_do_no_harm(tmp_path):
@@ -120,8 +132,10 @@ def _cliff_until(path, last, late=0.0, other=0.0):
 
 def test_a_cliff_that_closes_is_no_finding(tmp_path):
     """A head whose loss is weak for the first hundred steps only."""
-    measured = assert_clean(layer_imbalance, _cliff_until(tmp_path / "a", 100))
-    assert measured.endswith(
+    run = _cliff_until(tmp_path / "a", 100)
+    found = judged(layer_imbalance, run, Even)
+    assert (found.gap_closed, found.spreads.gap.early, found.spreads.gap.late) == (True, pytest.approx(3.0), 0.0)
+    assert assert_clean(layer_imbalance, run).endswith(
         "a gap of 1,000 times between their gradients at steps 10 to 60 has closed to 1.0 times in the last half"
     )
     assert_clean(layer_imbalance, _cliff_until(tmp_path / "b", 100, late=2.1))
@@ -129,8 +143,9 @@ def test_a_cliff_that_closes_is_no_finding(tmp_path):
 
 
 def test_a_cliff_is_told_by_what_is_left_of_it(tmp_path):
-    finding = assert_finds(layer_imbalance, _cliff_until(tmp_path / "a", 100, late=2.3), Severity.WARNING)
-    assert "has 200 times less than" in finding.headline
+    run = _cliff_until(tmp_path / "a", 100, late=2.3)
+    assert judged(layer_imbalance, run, Uneven).outliers.times == pytest.approx(10**2.3)
+    finding = assert_finds(layer_imbalance, run, Severity.WARNING)
     assert "This holds at steps 10 to 60 and over the last half" in finding.explanation
     dots = finding.evidence[0]
     assert isinstance(dots, Dots)
@@ -145,12 +160,19 @@ def test_a_cliff_that_lasts_beside_one_that_closes_is_found(tmp_path):
 def test_a_slope_of_gradients_without_a_cliff_is_found(tmp_path):
     gradient = numpy.geomspace(1e-4, 1e-1, 6)
     run = build_run(tmp_path / "run", loss=falling(), tensors=parameters(6), stats={"gradient_norm": gradient})
-    finding = assert_finds(layer_imbalance, run, Severity.WARNING)
-    assert "Gradients differ up to 1,000 times" in finding.headline
+    found = judged(layer_imbalance, run, Uneven)
+    assert (found.outliers.quantity, found.decades, found.severity) == (
+        "gradient",
+        pytest.approx(3.0),
+        Severity.WARNING,
+    )
 
 
 def test_a_group_with_a_forgotten_multiplier_is_named(tmp_path):
-    finding = assert_finds(layer_imbalance, two_rates(tmp_path / "run"), Severity.WARNING)
+    run = two_rates(tmp_path / "run")
+    found = judged(layer_imbalance, run, SlowGroup)
+    assert (found.group, found.peak_rate, found.largest_rate) == (1, pytest.approx(1e-7), pytest.approx(1e-3))
+    finding = assert_finds(layer_imbalance, run, Severity.WARNING)
     assert finding.title == "Group learning rate too low"
     assert finding.headline == "Parameter group 1 has a learning rate of 1e-7, 10,000 times below the largest"
 
@@ -172,8 +194,12 @@ def test_very_deep_models_are_drawn_with_few_dots(tmp_path):
 def test_scaling_loss_and_gradients_changes_nothing(tmp_path, scale):
     stats = {"gradient_norm": scale * numpy.geomspace(1e-4, 1e-1, 6)}
     run = build_run(tmp_path / "run", loss=scale * falling(), tensors=parameters(6), stats=stats)
-    finding = assert_finds(layer_imbalance, run, Severity.WARNING)
-    assert "Gradients differ up to 1,000 times" in finding.headline
+    found = judged(layer_imbalance, run, Uneven)
+    assert (found.outliers.quantity, found.decades, found.severity) == (
+        "gradient",
+        pytest.approx(3.0),
+        Severity.WARNING,
+    )
 
 
 def test_the_order_of_tensors_does_not_matter(tmp_path):
@@ -187,18 +213,25 @@ def test_the_order_of_tensors_does_not_matter(tmp_path):
 def test_the_layer_that_starts_otherwise_is_the_one_to_initialise(tmp_path):
     odd = numpy.full((200, 6), 32**0.5 * 3**-0.5)
     odd[:, 2] *= 20
-    text = assert_finds(layer_imbalance, uneven(tmp_path / "a", update=2.0, weight=odd)).actions[0].text
-    assert text == (
+    run = uneven(tmp_path / "a", update=2.0, weight=odd)
+    sizes = judged(layer_imbalance, run, Uneven).outliers.initial
+    assert (sizes.own, sizes.others, sizes.own_is_odd) == (pytest.approx(20), pytest.approx(1), True)
+    assert assert_finds(layer_imbalance, run).actions[0].text == (
         "Initialise layers.2.weight like its neighbours: it starts at 20 times torch.nn's default, they at 1.0 times"
     )
     usual = numpy.full((200, 6), 20 * 32**0.5 * 3**-0.5)
     usual[:, 2] /= 20
-    text = assert_finds(layer_imbalance, uneven(tmp_path / "b", update=-1.8, weight=usual)).actions[0].text
+    run = uneven(tmp_path / "b", update=-1.8, weight=usual)
+    sizes = judged(layer_imbalance, run, Uneven).outliers.initial
+    assert (sizes.own, sizes.others, sizes.own_is_odd) == (pytest.approx(1), pytest.approx(20), False)
+    text = assert_finds(layer_imbalance, run).actions[0].text
     assert text.startswith("Initialise the other layers like layers.2.weight: they start at 20 times")
 
 
 def test_a_layer_that_lags_is_not_given_a_reckless_rate(tmp_path):
-    actions = assert_finds(layer_imbalance, uneven(tmp_path / "a", update=1.6, optimizer="SGD")).actions
+    run = uneven(tmp_path / "a", update=1.6, optimizer="SGD")
+    assert judged(layer_imbalance, run, Uneven).outliers.initial is None
+    actions = assert_finds(layer_imbalance, run).actions
     assert not any("nitialise" in action.text for action in actions)
     assert actions[0].text.startswith("Check whether a scale, a multiplier")
     assert "its own learning rate, 0.003 instead of 0.001, and more only if the loss bears it" in actions[-1].text
@@ -219,7 +252,8 @@ def _two_heads(path, terms, **stats):
 def test_heads_of_different_terms_are_not_held_against_each_other(tmp_path):
     assert_clean(layer_imbalance, _two_heads(tmp_path / "a", {"policy": [0, 1], "value": [2]}))
     shared = _two_heads(tmp_path / "b", {"policy": [0, 1], "value": [1]})
-    assert "has 1,000 times less than" in assert_finds(layer_imbalance, shared, Severity.WARNING).headline
+    assert judged(layer_imbalance, shared, Uneven).outliers.times == pytest.approx(1000)
+    assert_finds(layer_imbalance, shared, Severity.WARNING)
     unknown = _two_heads(tmp_path / "c", {"policy": [], "value": []})
     assert_finds(layer_imbalance, unknown, Severity.WARNING)
 

@@ -2,15 +2,17 @@ import numpy
 import pytest
 
 from gradaudit.audit.runner import analyze
-from gradaudit.diagnosers.learning_rate_schedule import learning_rate_schedule
-from gradaudit.evidence.words.wording import setting
+from gradaudit.diagnosers.learning_rate_schedule import Decayed, learning_rate_schedule
 from gradaudit.findings import Severity
 from gradaudit.signals.loss.plateaus import decayed_too_early
+from gradaudit.signals.updates.increasing_schedule import RisingRate, sound
+from gradaudit.signals.updates.rate_course import RateCourse
+from gradaudit.signals.updates.rate_jumps import HarmfulJump
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick_facts import climbing_stairs, collapsing, warming
 from tests.diagnosers.sick_layers import caught
-from tests.diagnosers.verbs import assert_clean, assert_finds, assert_skipped
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_skipped, judged
 
 T = numpy.linspace(0, 1, 200)
 HEALTHY = {
@@ -32,7 +34,10 @@ def test_common_schedules_are_quiet(tmp_path, shape):
 
 
 def test_a_constant_rate_is_quiet(tmp_path):
-    assert assert_clean(learning_rate_schedule, healthy(tmp_path)) == ("the learning rate is 0.001 at every step")
+    run = healthy(tmp_path)
+    found = judged(learning_rate_schedule, run, RateCourse)
+    assert (found.constant, found.groups, found.top) == (True, 1, pytest.approx(1e-3))
+    assert assert_clean(learning_rate_schedule, run) == "the learning rate is 0.001 at every step"
 
 
 def test_a_rate_lowered_on_a_plateau_is_quiet(tmp_path):
@@ -49,7 +54,11 @@ def test_an_unknown_rate_cannot_be_judged(tmp_path):
 
 
 def test_a_collapse_that_stops_the_loss_is_a_note(tmp_path):
-    finding = assert_finds(learning_rate_schedule, collapsing(tmp_path / "a"), Severity.NOTE)
+    run = collapsing(tmp_path / "a")
+    found = judged(learning_rate_schedule, run, Decayed)
+    assert (found.decay.at, found.decay.steps, found.decay.at_once) == (80, 200, False)
+    assert (found.decay.share_of_peak, found.decay.rest) == (pytest.approx(1e-3), pytest.approx(0.6))
+    finding = assert_finds(learning_rate_schedule, run, Severity.NOTE)
     assert finding.title == "Learning rate decayed too early"
     assert finding.headline == "The learning rate falls to 0.1 % of its peak by step 80, with 60 % of the run to go"
     assert [measure.value for measure in finding.measures[:2]] == pytest.approx([1e-3, 0.4])
@@ -66,12 +75,15 @@ def gone_from(path, step, update=0.0):
 
 
 def test_a_rate_of_0_is_told_whatever_the_loss_does(tmp_path):
-    finding = assert_finds(learning_rate_schedule, gone_from(tmp_path / "a", 80), Severity.NOTE)
+    run = gone_from(tmp_path / "a", 80)
+    found = judged(learning_rate_schedule, run, Decayed)
+    assert (found.gain, found.stopped) == (None, None)
+    assert (found.decay.at, found.decay.steps, found.decay.rate, found.decay.at_once) == (80, 200, 0, True)
+    assert found.decay.peak == found.decay.previous == pytest.approx(1e-3)
+    assert (found.span.first, found.span.last) == (80, 199)
+    finding = assert_finds(learning_rate_schedule, run, Severity.NOTE)
     assert finding.title == "Learning rate is 0 from step 80"
-    assert finding.headline == "The learning rate is 0 from step 80 on, with 60 % of the run to go"
     assert finding.explanation == "It falls from 0.001 to 0. The last 120 steps change no parameter."
-    assert finding.actions[0].text.endswith("one step of it takes the learning rate from 0.001 to 0")
-    assert (finding.span.first, finding.span.last) == (80, 199)
 
 
 def test_a_rate_of_0_at_the_end_or_beside_steps_that_move_is_quiet(tmp_path):
@@ -94,12 +106,12 @@ def test_a_rate_of_zero_is_no_share_of_its_peak(tmp_path, floor, said):
 
 
 def test_a_warmup_in_steps_that_is_stepped_once_an_epoch_is_a_warning(tmp_path):
-    finding = assert_finds(learning_rate_schedule, climbing_stairs(tmp_path / "a"), Severity.WARNING)
+    run = climbing_stairs(tmp_path / "a")
+    found = judged(learning_rate_schedule, run, RisingRate)
+    assert (found.first, found.last, found.made_with) == pytest.approx((1e-4, 1e-3, 0.01))
+    assert (found.changes, found.in_epochs, found.harm) == (9, True, None)
+    finding = assert_finds(learning_rate_schedule, run, Severity.WARNING)
     assert finding.title == "Scheduler stepped once an epoch"
-    assert finding.headline == (
-        "The learning rate rises to the end, from 1e-4 to 0.001, in a warmup stepped once an epoch"
-    )
-    assert "It changes 9 times, only between epochs, and ends at 10 % of 0.01" in finding.explanation
     assert [measure.value for measure in finding.measures] == pytest.approx([10, 9, 0.1])
     assert finding.actions[0].text == "Call scheduler.step() once a batch, after optimizer.step()"
 
@@ -124,7 +136,11 @@ def test_stairs_that_end_in_a_landing_are_quiet(tmp_path):
 
 
 def test_a_warmup_that_never_ends_is_a_note(tmp_path):
-    finding = assert_finds(learning_rate_schedule, warming(tmp_path / "a"), Severity.NOTE)
+    run = warming(tmp_path / "a")
+    found = judged(learning_rate_schedule, run, RisingRate)
+    assert (found.first, found.last) == pytest.approx((1e-5, 1e-3))
+    assert (found.harm, found.in_epochs) == (None, False)
+    finding = assert_finds(learning_rate_schedule, run, Severity.NOTE)
     assert finding.headline == "The learning rate rises to the end, from 1e-5 to 0.001"
 
 
@@ -138,13 +154,13 @@ def drifting(path, growth=1.03, back=2.0, steps=200):
 
 def test_a_rate_that_rises_until_the_loss_comes_up_again_is_the_root(tmp_path):
     run = drifting(tmp_path / "a", back=9.0)
+    found = judged(learning_rate_schedule, run, RisingRate)
+    assert found.since == 38, "the step at which the rate has risen threefold: 1.03 ** 38"
+    assert found.harm.since == 100
+    assert sound(found.harm) == pytest.approx(1e-3 * 1.03**100 / 3, rel=0.05)
     finding = assert_finds(learning_rate_schedule, run, Severity.NOTE)
     assert finding.title == "Learning rate keeps rising"
-    assert finding.headline.endswith("and from step 100 so does the loss")
-    assert finding.span.first == 38, "the step at which the rate has risen threefold: 1.03 ** 38"
-    sound = setting(float(f"{1e-3 * 1.03**100 / 3:.2g}"))
-    assert f"at or below {sound}, a third of what it is at step 100" in finding.actions[0].text
-    assert f"max_lr={sound}, total_steps=200" in finding.actions[0].code
+    assert finding.actions[0].code.endswith("total_steps=200, cycle_momentum=False)")
     root = analyze(run).ranked[0]
     assert root.diagnoser == "learning_rate_schedule"
     below = {item.diagnoser: item.finding for item in root.consequences}
@@ -175,13 +191,13 @@ def test_a_rate_wrong_for_one_step_is_no_restart(tmp_path):
     rates = [[0.1 if step == 100 else 1e-3] for step in range(200)]
     loss = numpy.linspace(2.3, 1.0, 200) + numpy.where(numpy.arange(200) >= 100, 0.5, 0.0)
     run = build_run(tmp_path / "a", loss=loss, facts=TEN, steps={"learning_rate": rates})
+    found = judged(learning_rate_schedule, run, HarmfulJump)
+    assert (found.step, found.new, found.back) == (100, pytest.approx(0.1), (101, pytest.approx(1e-3)))
+    assert found.for_once
     finding = assert_finds(learning_rate_schedule, run, Severity.NOTE)
-    assert finding.actions[0].text == (
-        "Find what sets the learning rate to 0.1 at step 100: at step 101 it is 0.001 again, so it is no restart"
-    )
     assert finding.title == "Learning rate jump at step 100"
-    assert "and back by step 101" in finding.explanation
-    assert finding.measures[0].value == pytest.approx(100)
+    assert finding.measures[0].value == found.times == pytest.approx(100)
+    assert finding.actions[0].text.endswith("so it is no restart")
 
 
 def test_a_hundredth_in_float32_is_a_hundredth(tmp_path):
@@ -189,7 +205,7 @@ def test_a_hundredth_in_float32_is_a_hundredth(tmp_path):
     loss = numpy.linspace(2.3, 1.3, 200)
     loss[80:] = loss[80]
     run = build_run(tmp_path / "a", loss=loss, facts=TEN, steps={"learning_rate": rates})
-    assert assert_finds(learning_rate_schedule, run).span.first == 80
+    assert judged(learning_rate_schedule, run, Decayed).decay.at == 80
     assert decayed_too_early(run.trainings[0], 0.01).start == 80
 
 
@@ -206,8 +222,9 @@ def test_a_schedule_that_ends_too_early_is_the_root_of_the_plateau_with_the_same
 
 def test_the_largest_of_several_rates_is_called_so(tmp_path):
     run = build_run(tmp_path / "a", loss=falling(), steps={"learning_rate": [[0.008, 0.2]] * 200})
-    measured = assert_clean(learning_rate_schedule, run)
-    assert measured == "the largest learning rate of all groups is 0.2 at every step"
+    found = judged(learning_rate_schedule, run, RateCourse)
+    assert (found.groups, found.top) == (2, pytest.approx(0.2))
+    assert assert_clean(learning_rate_schedule, run).startswith("the largest learning rate of all groups is 0.2")
 
 
 def jumping(path, times=30.0, rise=0.5):
@@ -219,11 +236,14 @@ def jumping(path, times=30.0, rise=0.5):
 
 
 def test_restarts_that_raise_the_loss_are_a_note(tmp_path):
-    finding = assert_finds(learning_rate_schedule, jumping(tmp_path / "a"), Severity.NOTE)
+    run = jumping(tmp_path / "a")
+    found = judged(learning_rate_schedule, run, HarmfulJump)
+    assert (found.times, found.old) == pytest.approx((30, 1e-3))
+    assert (found.jumps, found.last, found.for_once) == ((50, 100, 150), 150, False)
+    assert found.rise > 0.02
+    finding = assert_finds(learning_rate_schedule, run, Severity.NOTE)
     assert finding.title == "Learning rate restart too high"
     assert finding.headline.startswith("The learning rate jumps 30-fold at 3 steps from step 50, and the loss rises")
-    assert finding.measures[0].value == pytest.approx(30)
-    assert (finding.span.first, finding.span.last) == (50, 150)
     assert "0.003 or less" in finding.actions[0].text
 
 
@@ -231,8 +251,9 @@ def test_a_jump_before_the_loss_can_be_compared_counts_when_a_later_one_does_har
     rates = [[1e-3 * (30.0 if step in (1, 100) else 1)] for step in range(200)]
     loss = numpy.linspace(2.3, 1.0, 200) + numpy.where(numpy.arange(200) >= 100, 0.5, 0.0)
     run = build_run(tmp_path / "a", loss=loss, facts=TEN, steps={"learning_rate": rates})
-    finding = assert_finds(learning_rate_schedule, run, Severity.NOTE)
-    assert finding.span.first == 1
+    found = judged(learning_rate_schedule, run, HarmfulJump)
+    assert (found.jumps, found.step) == ((1, 100), 100)
+    assert assert_finds(learning_rate_schedule, run, Severity.NOTE).span.first == 1
 
 
 def test_restarts_that_do_no_harm_are_quiet(tmp_path):
@@ -244,6 +265,7 @@ def test_a_loss_that_ends_at_a_restart_is_told(tmp_path):
     loss = numpy.where(numpy.arange(200) > 50, numpy.nan, numpy.linspace(2.3, 1.0, 200))
     rates = [[0.1 if step == 50 else 1e-3] for step in range(200)]
     run = build_run(tmp_path / "a", loss=loss, facts=TEN, steps={"learning_rate": rates})
+    assert not numpy.isfinite(judged(learning_rate_schedule, run, HarmfulJump).rise)
     finding = assert_finds(learning_rate_schedule, run, Severity.NOTE)
     assert "the loss becomes NaN or infinite" in finding.headline
 

@@ -7,17 +7,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradaudit.diagnosers.learning_rate_schedule import learning_rate_schedule
-from gradaudit.diagnosers.learning_rate_too_high import learning_rate_too_high
+from gradaudit.diagnosers.learning_rate_too_high import (
+    OrdinaryUpdates,
+    OversizedUpdate,
+    UnseenUpdates,
+    learning_rate_too_high,
+)
 from gradaudit.findings import Lines, Severity
 from gradaudit.schema import LossFacts, OptimizerFacts
+from gradaudit.signals.loss.step_harm import Failure, LittleGain, Overshoot
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick import blown_up, diverged_before, fast, jumping, overshooting, stuck_for
-from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped, judged
 
 
-def test_a_healthy_pace_is_quiet(tmp_path):
-    measured = assert_clean(learning_rate_too_high, healthy(tmp_path))
+def test_ordinary_updates_are_quiet(tmp_path):
+    run = healthy(tmp_path)
+    assert judged(learning_rate_too_high, run, OrdinaryUpdates).ratio == pytest.approx(1e-3)
+    measured = assert_clean(learning_rate_too_high, run)
     assert measured.startswith("one step changes the median weight layer by at most 0.001 times its size")
 
 
@@ -29,6 +37,7 @@ def test_a_divergence_between_two_recorded_steps_cannot_be_judged(tmp_path):
     """The largest update may have been one of those that nobody saw."""
     loss = numpy.concatenate([falling(150), numpy.full(150, 40.0)])
     sparse = build_run(tmp_path / "a", loss=loss, facts=TEN, recorded=numpy.arange(0, 300, 10))
+    assert judged(learning_rate_too_high, sparse, UnseenUpdates).harm.kind == "divergence"
     assert "updates of most of the 20 steps" in assert_skipped(learning_rate_too_high, sparse)
     healthy_loss = build_run(tmp_path / "b", loss=falling(300), facts=TEN, recorded=numpy.arange(0, 300, 10))
     assert_clean(learning_rate_too_high, healthy_loss)
@@ -66,21 +75,23 @@ def test_a_loss_of_unknown_sign_is_no_symptom(tmp_path):
 
 
 def test_replacing_the_weights_without_harm_is_a_note(tmp_path):
-    finding = assert_finds(learning_rate_too_high, fast(tmp_path / "run"), Severity.NOTE)
-    assert "The loss shows no harm." in finding.explanation
+    run = fast(tmp_path / "run")
+    found = judged(learning_rate_too_high, run, OversizedUpdate)
+    assert (found.harm, found.only_early, found.step) == (None, True, 0)
+    assert found.ratio == pytest.approx(0.9)
+    assert (found.stable.rates, found.stable.lower) == (pytest.approx(1e-3), pytest.approx(1e-4))
+    finding = assert_finds(learning_rate_too_high, run, Severity.NOTE)
     assert finding.title == "Oversized update at step 0"
     assert finding.headline == "At step 0 the update of the median weight layer is 0.9 times the size of its weights"
-    assert finding.actions[0].text == (
-        "Warm up over the first 100 steps, from 1e-4 to 0.001: only the first updates are too large"
-    )
-    assert finding.actions[1].text.startswith("Lower the learning rate from 0.001 to 1e-4")
+    assert [action.text.partition(" ")[0] for action in finding.actions[:2]] == ["Warm", "Lower"]
 
 
 def test_replacing_the_weights_for_little_is_a_warning(tmp_path):
     little = fast(tmp_path / "a", loss=falling(300, last=2.0))
-    finding = assert_finds(learning_rate_too_high, little, Severity.WARNING)
-    assert "The loss ends at 1.99, 86 % of its start." in finding.explanation
-    assert finding.title == "Learning rate too high"
+    assert judged(learning_rate_too_high, little, OversizedUpdate).harm == LittleGain(
+        "start", pytest.approx(0.86, abs=0.01)
+    )
+    assert assert_finds(learning_rate_too_high, little, Severity.WARNING).title == "Learning rate too high"
     assert_finds(
         learning_rate_too_high, fast(tmp_path / "b", update_ratio=0.7, loss=falling(300, last=2.0)), Severity.NOTE
     )
@@ -96,29 +107,38 @@ def uniform_start(last):
 
 def test_a_fall_to_the_frequencies_of_the_labels_is_little(tmp_path):
     """28 % of the start, and yet nothing but how often each token occurs."""
-    finding = assert_finds(learning_rate_too_high, fast(tmp_path / "a", **uniform_start(1.3)), Severity.WARNING)
-    assert "The loss ends at 1.30, and a constant prediction has 1.50." in finding.explanation
-    learned = assert_finds(learning_rate_too_high, fast(tmp_path / "b", **uniform_start(1.0)), Severity.NOTE)
-    assert "The loss shows no harm." in learned.explanation
+    run = fast(tmp_path / "a", **uniform_start(1.3))
+    harm = judged(learning_rate_too_high, run, OversizedUpdate).harm
+    assert harm == LittleGain("constant", pytest.approx(1.3 / 1.5, abs=0.01))
+    assert_finds(learning_rate_too_high, run, Severity.WARNING)
+    learned = fast(tmp_path / "b", **uniform_start(1.0))
+    assert judged(learning_rate_too_high, learned, OversizedUpdate).harm is None
+    assert_finds(learning_rate_too_high, learned, Severity.NOTE)
 
 
 def test_a_squared_error_on_another_scale_is_not_held_against_its_variance(tmp_path):
     facts = LossFacts(id=0, function="mse_loss", target_variance=1.0)
     run = fast(tmp_path / "run", loss=falling(300, first=100.0, last=2.0), facts=facts)
-    assert "no harm" in assert_finds(learning_rate_too_high, run, Severity.NOTE).explanation
+    assert judged(learning_rate_too_high, run, OversizedUpdate).harm is None
+    assert_finds(learning_rate_too_high, run, Severity.NOTE)
 
 
 def test_a_warmup_that_blows_the_weights_up_for_little_is_a_warning(tmp_path):
     """No single step replaces the weights, and ten of them do."""
-    finding = assert_finds(learning_rate_too_high, blown_up(tmp_path / "a"), Severity.WARNING)
-    assert [round(measure.value, 3) for measure in finding.measures[:2]] == [0.3, 3.0]
-    assert "The median weight layer grows to 3.0 times its size within ten steps from step 0." in finding.explanation
-    assert "The loss ends at 1.99, 86 % of its start." in finding.explanation
-    assert (finding.span.first, finding.span.last) == (0, 10)
-    assert finding.actions[0].text == (
-        "Lower the learning rate from 0.01 to 1e-4: the first update that was too large, at step 0 and 3.33e-4, is "
-        "then near a tenth of the weights"
+    run = blown_up(tmp_path / "a")
+    found = judged(learning_rate_too_high, run, OversizedUpdate)
+    assert found.ratio == pytest.approx(0.3)
+    assert found.growth == (pytest.approx(3), 0)
+    assert found.grows
+    assert found.harm == LittleGain("start", pytest.approx(0.86, abs=0.01))
+    assert (found.span.first, found.span.last) == (0, 10)
+    stable = found.stable
+    assert (stable.peak, stable.rates, stable.lower) == tuple(
+        pytest.approx(rate, rel=0.01) for rate in (0.01, 3.33e-4, 1e-4)
     )
+    assert (stable.step, stable.warming_up) == (0, True)
+    finding = assert_finds(learning_rate_too_high, run, Severity.WARNING)
+    assert [measure.value for measure in finding.measures[:2]] == pytest.approx([0.3, 3])
     assert not any("warm up" in action.text for action in finding.actions)
     assert_clean(learning_rate_too_high, blown_up(tmp_path / "b", by=1.9))
     assert_clean(learning_rate_too_high, blown_up(tmp_path / "c", update_ratio=0.19))
@@ -131,11 +151,13 @@ def test_batches_that_differ_three_times_do_not_overshoot(tmp_path):
     loss = falling(300, first=10.0, last=0.1, noise=0) * numpy.exp(0.8 * random.standard_normal(300))
     loss[0], loss[4] = 3.0, 20.0
     run = fast(tmp_path / "run", loss=loss, facts=LossFacts(id=0, function="smooth_l1_loss"))
-    finding = assert_finds(learning_rate_too_high, run, Severity.NOTE)
-    assert "no harm" in finding.explanation
+    assert judged(learning_rate_too_high, run, OversizedUpdate).harm is None
+    assert_finds(learning_rate_too_high, run, Severity.NOTE)
     steady = falling(300, first=10.0, last=0.1)
     steady[0], steady[4] = 3.0, 20.0
     run = fast(tmp_path / "steady", loss=steady, facts=LossFacts(id=0, function="smooth_l1_loss"))
+    harm = judged(learning_rate_too_high, run, OversizedUpdate).harm
+    assert harm == Overshoot("largest", pytest.approx(20 / 3))
     assert "jumps to 6.7 times its start" in assert_finds(learning_rate_too_high, run, Severity.WARNING).explanation
 
 
@@ -143,17 +165,19 @@ def test_one_term_of_several_is_no_harm(tmp_path):
     loss = falling(300)
     loss[1:6] = 5.0
     steps = {"objective": loss + numpy.linspace(0, 30, 300)}
-    assert "no harm" in assert_finds(learning_rate_too_high, fast(tmp_path / "a", loss=loss, steps=steps)).explanation
+    run = fast(tmp_path / "a", loss=loss, steps=steps)
+    assert judged(learning_rate_too_high, run, OversizedUpdate).harm is None
+    assert_finds(learning_rate_too_high, run)
 
 
 def test_the_learning_rate_that_is_proposed_follows_the_size_of_the_update(tmp_path):
     loss = falling(300)
     loss[20:] = 30.0
-    for update_ratio, proposed in ((0.25, "3e-4"), (7.0, "1e-5"), (300.0, "3e-7")):
-        finding = assert_finds(
-            learning_rate_too_high, fast(tmp_path / str(update_ratio), update_ratio, loss), Severity.CRITICAL
-        )
-        assert finding.actions[0].text.startswith(f"Lower the learning rate from 0.001 to {proposed}:")
+    for update_ratio, proposed in ((0.25, 3e-4), (7.0, 1e-5), (300.0, 3e-7)):
+        run = fast(tmp_path / str(update_ratio), update_ratio, loss)
+        assert judged(learning_rate_too_high, run, OversizedUpdate).stable.lower == pytest.approx(proposed)
+        finding = assert_finds(learning_rate_too_high, run, Severity.CRITICAL)
+        assert finding.actions[0].text.startswith("Lower the learning rate from 0.001 to ")
         # A warmup to a rate that is ten times too high or more only puts the harm off.
         assert any("warm up" in action.text for action in finding.actions) is (update_ratio == 0.25)
     assert (finding.span.first, finding.span.last) == (0, 4)
@@ -167,8 +191,9 @@ def test_a_run_away_is_traced_to_its_first_step(tmp_path):
     update[:4] = numpy.array([0.01, 0.5, 300.0, 1e17])[:, None]
     loss = numpy.concatenate([[2.3, 2.3, 9.0], numpy.full(197, 1e9)])
     run = build_run(tmp_path / "run", loss=loss, facts=TEN, stats={"update_norm": update})
-    finding = assert_finds(learning_rate_too_high, run, Severity.CRITICAL)
-    assert finding.actions[0].text.startswith("Lower the learning rate from 0.001 to 2e-4: the first update")
+    stable = judged(learning_rate_too_high, run, OversizedUpdate).stable
+    assert (stable.step, stable.ratio, stable.lower) == (1, pytest.approx(0.5), pytest.approx(2e-4))
+    assert_finds(learning_rate_too_high, run, Severity.CRITICAL)
 
 
 def test_a_line_search_may_take_a_long_step(tmp_path):
@@ -187,8 +212,9 @@ def test_half_the_weights_with_an_early_overshoot_is_a_warning(tmp_path):
 def test_divergence_makes_it_critical(tmp_path):
     loss = falling(300)
     loss[20:] = 30.0
-    finding = assert_finds(learning_rate_too_high, fast(tmp_path / "run", 0.25, loss), Severity.CRITICAL)
-    assert "The loss diverges at step 22: it starts at 2.31 and ends at 30." in finding.explanation
+    run = fast(tmp_path / "run", 0.25, loss)
+    assert judged(learning_rate_too_high, run, OversizedUpdate).harm == Failure("divergence", 22)
+    assert_finds(learning_rate_too_high, run, Severity.CRITICAL)
 
 
 def test_learning_nothing_makes_it_critical(tmp_path):

@@ -2,18 +2,26 @@ import msgspec
 import numpy
 import pytest
 
-from gradaudit.diagnosers.learning_rate_too_low import learning_rate_too_low
+from gradaudit.diagnosers.learning_rate_too_low import (
+    Moves,
+    NotFinite,
+    TooSlow,
+    WeightsReplaced,
+    learning_rate_too_low,
+)
 from gradaudit.findings import Severity
 from gradaudit.schema import LossFacts
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick import crawling
 from tests.diagnosers.sick_weights import as_drawn
-from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped, judged
 
 
-def test_a_healthy_pace_is_quiet(tmp_path):
-    measured = assert_clean(learning_rate_too_low, healthy(tmp_path))
+def test_healthy_updates_are_quiet(tmp_path):
+    run = healthy(tmp_path)
+    assert judged(learning_rate_too_low, run, Moves).progress.fastest.ratio == pytest.approx(1e-3, rel=0.05)
+    measured = assert_clean(learning_rate_too_low, run)
     assert measured.startswith("the fastest weight tensor changes by 0.001 of its size per step")
 
 
@@ -54,25 +62,36 @@ def test_fifty_steps_are_needed(tmp_path):
 
 
 def test_weights_that_stand_still_under_a_flat_loss_are_critical(tmp_path):
-    finding = assert_finds(learning_rate_too_low, crawling(tmp_path / "run"), Severity.CRITICAL)
+    run = crawling(tmp_path / "run")
+    found = judged(learning_rate_too_low, run, TooSlow)
+    assert found.gain == "still"
+    assert found.progress.fastest.ratio == pytest.approx(1e-5)
+    assert found.progress.loss.share == pytest.approx(0.023, abs=5e-4)
+    assert (found.rate.why, found.rate.clipping) == ("rate too low", None)
+    assert (found.rate.rates, found.rate.raised) == (pytest.approx(1e-3), pytest.approx(0.1))
+    finding = assert_finds(learning_rate_too_low, run, Severity.CRITICAL)
     assert finding.title == "Learning rate too low"
     assert finding.headline == "The weights change by 1e-5 of their size per step, and the loss falls by 2.3 %"
     assert finding.actions[0].text == "Raise the learning rate from 0.001 to 0.1, then up or down by factors of 3"
 
 
 def test_a_loss_that_falls_a_little_makes_it_a_warning(tmp_path):
-    assert_finds(learning_rate_too_low, crawling(tmp_path / "run", last=2.0), Severity.WARNING)
+    run = crawling(tmp_path / "run", last=2.0)
+    assert judged(learning_rate_too_low, run, TooSlow).gain == "hardly"
+    assert_finds(learning_rate_too_low, run, Severity.WARNING)
 
 
-def test_a_slow_pace_needs_100_steps(tmp_path):
-    assert_finds(learning_rate_too_low, crawling(tmp_path / "long", update_ratio=5e-4), Severity.WARNING)
+def test_small_updates_need_100_steps(tmp_path):
+    run = crawling(tmp_path / "long", update_ratio=5e-4)
+    assert judged(learning_rate_too_low, run, TooSlow).gain == "little"
+    assert_finds(learning_rate_too_low, run, Severity.WARNING)
     assert_clean(learning_rate_too_low, crawling(tmp_path / "short", update_ratio=5e-4, steps=90))
 
 
-def test_a_slow_pace_from_scratch_needs_a_gain_of_30_percent(tmp_path):
-    finding = assert_finds(
-        learning_rate_too_low, crawling(tmp_path / "a", update_ratio=3.4e-4, last=1.8), Severity.WARNING
-    )
+def test_small_updates_from_scratch_need_a_gain_of_30_percent(tmp_path):
+    run = crawling(tmp_path / "a", update_ratio=3.4e-4, last=1.8)
+    assert judged(learning_rate_too_low, run, TooSlow).gain == "scratch"
+    finding = assert_finds(learning_rate_too_low, run, Severity.WARNING)
     assert finding.measures[1].value == pytest.approx(0.2, abs=0.005)
     assert_clean(learning_rate_too_low, crawling(tmp_path / "b", update_ratio=3.4e-4, last=1.5))
     assert_clean(
@@ -95,6 +114,8 @@ def test_a_warmup_that_is_not_over_is_a_note(tmp_path):
     steps = {"learning_rate": [[1e-6 * (step + 1)] for step in range(200)]}
     loss = falling(200, 2.31, 1.8, noise=1e-3)
     run = build_run(tmp_path / "a", loss=loss, stats={"update_norm": 3.4e-4}, facts=TEN, steps=steps)
+    found = judged(learning_rate_too_low, run, TooSlow)
+    assert (found.warming_up, found.trained_before) == (True, False)
     finding = assert_finds(learning_rate_too_low, run, Severity.NOTE)
     assert finding.title == "Warmup not finished"
 
@@ -115,7 +136,9 @@ def test_a_first_batch_that_is_far_off_does_not_hide_it(tmp_path):
 
 
 def test_a_pretrained_start_makes_it_a_note(tmp_path):
-    finding = assert_finds(learning_rate_too_low, crawling(tmp_path / "run", first=1.5, last=1.48), Severity.NOTE)
+    run = crawling(tmp_path / "run", first=1.5, last=1.48)
+    assert judged(learning_rate_too_low, run, TooSlow).trained_before
+    finding = assert_finds(learning_rate_too_low, run, Severity.NOTE)
     assert finding.title == "Fine-tuning with tiny updates"
 
 
@@ -124,6 +147,9 @@ def test_a_clip_threshold_far_below_the_norm_is_named_first(tmp_path):
     run = build_run(
         tmp_path / "run", loss=falling(last=2.25), stats={"update_norm": 1e-5}, steps=steps, optimizer="SGD"
     )
+    clipping = judged(learning_rate_too_low, run, TooSlow).rate.clipping
+    assert clipping is not None
+    assert (clipping.times, clipping.clipped, clipping.below_eps) == (26, 1, False)
     finding = assert_finds(learning_rate_too_low, run)
     assert finding.actions[0].text.startswith("Raise the clip threshold: it is 26 times below the gradient norm")
 
@@ -132,10 +158,11 @@ def test_a_learning_rate_of_zero_is_said(tmp_path):
     run = build_run(
         tmp_path / "run", loss=falling(last=2.3), stats={"update_norm": 0.0}, steps={"learning_rate": [[0.0]] * 200}
     )
+    found = judged(learning_rate_too_low, run, TooSlow)
+    assert (found.rate_zero, found.rate.why, found.steps) == (True, "rate zero", 200)
     finding = assert_finds(learning_rate_too_low, run, Severity.CRITICAL)
     assert finding.title == "Learning rate zero"
     assert finding.headline.startswith("No weight changes in 200 steps, and the loss")
-    assert "it is 0 at every step" in finding.actions[0].text
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1e4])
@@ -168,11 +195,15 @@ def test_a_run_that_ends_in_nan_is_not_judged_by_it(tmp_path):
     loss = falling()
     loss[150:] = numpy.nan
     run = build_run(tmp_path / "a", loss=loss, facts=TEN)
-    assert "from step 150 on" in assert_skipped(learning_rate_too_low, run)
+    assert judged(learning_rate_too_low, run, NotFinite).since == 150
+    assert_skipped(learning_rate_too_low, run)
 
 
 def test_what_it_measured_says_which_steps_the_losses_are_of(tmp_path):
-    measured = assert_clean(learning_rate_too_low, healthy(tmp_path))
+    run = healthy(tmp_path)
+    loss = judged(learning_rate_too_low, run, Moves).progress.loss
+    assert (loss.start_steps, loss.last_steps) == (10, 20)
+    measured = assert_clean(learning_rate_too_low, run)
     assert "(median of the first 10 steps)" in measured
     assert "(mean of the last 20)" in measured
 
@@ -182,7 +213,8 @@ def test_what_stands_still_after_a_step_that_replaced_the_weights_is_left_to_it(
     update = numpy.zeros((200, 1))
     update[0] = 4.0
     run = build_run(tmp_path / "a", loss=flat(200), facts=TEN, stats={"update_norm": update})
-    assert "changed the median weight layer by 4.00 times its size" in assert_not_applicable(learning_rate_too_low, run)
+    assert judged(learning_rate_too_low, run, WeightsReplaced).ratio == 4.0
+    assert_not_applicable(learning_rate_too_low, run)
     update[0] = 0.4
     run = build_run(tmp_path / "b", loss=flat(200), facts=TEN, stats={"update_norm": update})
     assert_finds(learning_rate_too_low, run, Severity.CRITICAL)

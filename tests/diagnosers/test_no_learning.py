@@ -4,7 +4,7 @@ import msgspec
 import numpy
 import pytest
 
-from gradaudit.diagnosers.no_learning import no_learning
+from gradaudit.diagnosers.no_learning import Broken, Learned, NothingLearned, Unsettled, no_learning
 from gradaudit.evidence.words.run_facts import run_facts
 from gradaudit.findings import Distribution, Lines, Severity
 from gradaudit.schema import DataFacts, LossFacts, ModuleFacts
@@ -12,15 +12,19 @@ from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat, healthy, loss_input
 from tests.diagnosers.sick_gradients import diverging, stuck
 from tests.diagnosers.sick_layers import silent_prediction
-from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped, judged
 
 
 def test_a_falling_loss_is_quiet(tmp_path):
-    assert "a constant prediction gives 2.30" in assert_clean(no_learning, healthy(tmp_path))
+    run = healthy(tmp_path)
+    assert judged(no_learning, run, Learned).ending.constant == pytest.approx(math.log(10))
+    assert "a constant prediction gives 2.30" in assert_clean(no_learning, run)
 
 
 def test_a_loss_that_still_falls_is_quiet(tmp_path):
     run = build_run(tmp_path / "a", loss=numpy.linspace(2.9, 2.30, 300), facts=TEN)
+    found = judged(no_learning, run, Unsettled)
+    assert (found.falling, found.gained) == (True, pytest.approx(0.083, abs=5e-4))
     assert "still falling, by 8.3 % of its start" in assert_skipped(no_learning, run)
 
 
@@ -33,17 +37,27 @@ def test_imbalanced_labels_have_a_lower_entropy_to_beat(tmp_path):
 def test_a_loss_on_another_scale_that_falls_is_quiet(tmp_path):
     facts = LossFacts(id=0, function="mse_loss", target_variance=0.01)
     run = build_run(tmp_path / "a", loss=falling(300, 1.0, 0.3), facts=facts)
-    assert "the loss ends at 0.301; a constant prediction gives 0.01" in assert_skipped(no_learning, run)
+    ending = judged(no_learning, run, Unsettled).ending
+    assert (ending.last, ending.constant) == (pytest.approx(0.301, abs=5e-4), 0.01)
+    assert_skipped(no_learning, run)
     early = numpy.concatenate([falling(100, 1.0, 0.3), flat(200, 0.3)])
-    reason = assert_skipped(no_learning, build_run(tmp_path / "b", loss=early, facts=facts))
-    assert reason.endswith("and yet it has fallen from 1.00")
+    run = build_run(tmp_path / "b", loss=early, facts=facts)
+    found = judged(no_learning, run, Unsettled)
+    assert (found.falling, found.first) == (False, pytest.approx(1.0, abs=5e-3))
+    assert assert_skipped(no_learning, run).endswith("and yet it has fallen from 1.00")
 
 
 def test_what_diverges_is_left_to_divergence(tmp_path):
-    assert assert_not_applicable(no_learning, diverging(tmp_path / "a")).endswith("and it rose: see divergence")
+    run = diverging(tmp_path / "a")
+    assert not judged(no_learning, run, Broken).non_finite
+    assert assert_not_applicable(no_learning, run).endswith("and it rose: see divergence")
     loss = falling(300)
     loss[200:] = numpy.nan
-    reason = assert_not_applicable(no_learning, build_run(tmp_path / "b", loss=loss, facts=TEN))
+    run = build_run(tmp_path / "b", loss=loss, facts=TEN)
+    found = judged(no_learning, run, Broken)
+    assert found.non_finite
+    assert math.isnan(found.ending.last)
+    reason = assert_not_applicable(no_learning, run)
     assert "ends at NaN or infinity" in reason
     assert reason.endswith("see non_finite")
 
@@ -89,8 +103,14 @@ def test_before_five_epochs_it_is_a_note(tmp_path):
 
 
 def test_an_input_that_does_not_reach_the_output_is_a_warning_at_once(tmp_path):
-    assert_finds(no_learning, silent_prediction(tmp_path / "a", 0.02), Severity.NOTE)
-    finding = assert_finds(no_learning, silent_prediction(tmp_path / "b", 0.002), Severity.WARNING)
+    same = silent_prediction(tmp_path / "a", 0.02)
+    outputs = judged(no_learning, same, NothingLearned).outputs
+    assert (outputs.same, outputs.equal) == (True, False)
+    assert_finds(no_learning, same, Severity.NOTE)
+    equal = silent_prediction(tmp_path / "b", 0.002)
+    outputs = judged(no_learning, equal, NothingLearned).outputs
+    assert (outputs.same, outputs.equal) == (True, True)
+    finding = assert_finds(no_learning, equal, Severity.WARNING)
     assert finding.title == "Constant prediction"
     assert "Some healthy models" not in finding.explanation
 
@@ -107,12 +127,14 @@ def test_epochs_that_no_one_believes_are_not_told(tmp_path, batches, said):
 
 
 def test_after_five_epochs_it_is_critical(tmp_path):
-    finding = assert_finds(no_learning, stuck(tmp_path / "a", epochs=6), Severity.CRITICAL)
+    run = stuck(tmp_path / "a", epochs=6)
+    found = judged(no_learning, run, NothingLearned)
+    assert (found.epochs, found.late, found.may_be_meant) == (6, True, False)
+    finding = assert_finds(no_learning, run, Severity.CRITICAL)
     assert finding.title == "Model does not learn"
     assert finding.headline == "The loss ends at 2.30; predicting the label frequencies gives 2.30"
     assert finding.measures[0].value == pytest.approx(1.0, abs=1e-3)
     assert finding.measures[1].value == 6
-    assert "after 300 steps, 6 epochs" in finding.explanation
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1e4])
@@ -122,9 +144,14 @@ def test_scaling_the_loss_changes_nothing(tmp_path, scale):
 
 
 def test_outputs_that_differ_over_a_batch_are_told_from_a_constant_prediction(tmp_path):
-    differ = assert_finds(no_learning, silent_prediction(tmp_path / "a", 0.8))
-    assert "differ by 0.8 of a logit, so they depend on the input" in differ.explanation
-    same = assert_finds(no_learning, silent_prediction(tmp_path / "b", 1e-4))
+    run = silent_prediction(tmp_path / "a", 0.8)
+    outputs = judged(no_learning, run, NothingLearned).outputs
+    assert (outputs.spread, outputs.same) == (pytest.approx(0.8), False)
+    assert "differ by 0.8 of a logit, so they depend on the input" in assert_finds(no_learning, run).explanation
+    run = silent_prediction(tmp_path / "b", 1e-4)
+    outputs = judged(no_learning, run, NothingLearned).outputs
+    assert (outputs.most_frequent, outputs.share, outputs.best) == (0, 0.1, True)
+    same = assert_finds(no_learning, run)
     assert (
         "nearly the same for every input, the frequencies of the labels, class 0 first (10 % of the labels)"
         in same.explanation
@@ -134,19 +161,25 @@ def test_outputs_that_differ_over_a_batch_are_told_from_a_constant_prediction(tm
 
 def test_a_regression_that_predicts_the_mean_is_told_in_units_of_its_target(tmp_path):
     facts = LossFacts(id=0, function="mse_loss", target_mean=150.0, target_variance=6400.0)
-    finding = assert_finds(no_learning, silent_prediction(tmp_path / "a", 2.0, facts, level=6400.0))
+    run = silent_prediction(tmp_path / "a", 2.0, facts, level=6400.0)
+    outputs = judged(no_learning, run, NothingLearned).outputs
+    assert (outputs.spread, outputs.same, outputs.best) == (pytest.approx(0.025), True, True)
     assert (
         "0.025 standard deviations of the target: the prediction is nearly the same for every input, the mean"
-        in finding.explanation
+        in assert_finds(no_learning, run).explanation
     )
-    other = assert_finds(no_learning, silent_prediction(tmp_path / "c", 2.0, facts, level=4 * 6400.0))
-    assert "the prediction is nearly the same for every input." in other.explanation, "and it is not the mean"
-    quiet = assert_finds(no_learning, silent_prediction(tmp_path / "b", 40.0, facts, level=6400.0))
-    assert "so they depend on the input" in quiet.explanation
+    other = silent_prediction(tmp_path / "c", 2.0, facts, level=4 * 6400.0)
+    outputs = judged(no_learning, other, NothingLearned).outputs
+    assert (outputs.same, outputs.best) == (True, False), "it is another constant than the mean"
+    assert "the prediction is nearly the same for every input." in assert_finds(no_learning, other).explanation
+    quiet = silent_prediction(tmp_path / "b", 40.0, facts, level=6400.0)
+    assert not judged(no_learning, quiet, NothingLearned).outputs.same
 
 
 def test_without_samples_nothing_is_said_of_the_outputs(tmp_path):
-    assert "over a batch" not in assert_finds(no_learning, stuck(tmp_path / "a")).explanation.lower()
+    run = stuck(tmp_path / "a")
+    assert math.isnan(judged(no_learning, run, NothingLearned).outputs.spread)
+    assert "over a batch" not in assert_finds(no_learning, run).explanation.lower()
 
 
 def _reconstruction(path, rest, modules=(), level=0.074, samples=()):
@@ -161,9 +194,13 @@ def _reconstruction(path, rest, modules=(), level=0.074, samples=()):
 
 def test_a_posterior_that_collapsed_is_named(tmp_path):
     rest = 0.05 * numpy.exp(-numpy.arange(300) / 10)
-    finding = assert_finds(
-        no_learning, _reconstruction(tmp_path / "a", rest, ["enc", "mu", "logvar"]), Severity.CRITICAL
-    )
+    run = _reconstruction(tmp_path / "a", rest, ["enc", "mu", "logvar"])
+    found = judged(no_learning, run, NothingLearned)
+    assert found.other_terms is not None
+    assert found.other_terms.first == pytest.approx(0.40, abs=5e-3)
+    assert found.other_terms.last < 1e-3
+    assert (found.other_terms.latent, found.may_be_meant) == (True, False)
+    finding = assert_finds(no_learning, run, Severity.CRITICAL)
     assert finding.title == "Posterior collapse"
     assert finding.headline == "The loss ends at 0.074; predicting the mean of the target gives 0.074"
     assert "40 % of it at first, less than 0.1 % at the end" in finding.explanation
@@ -175,17 +212,18 @@ def test_a_posterior_that_collapsed_is_named(tmp_path):
 def test_outputs_of_a_code_that_is_drawn_differ_whatever_the_input_is(tmp_path):
     rest = 0.05 * numpy.exp(-numpy.arange(300) / 10)
     samples = [loss_input(step, batch_spread=0.06 * 0.141**0.5) for step in range(0, 300, 10)]
-    drawn = assert_finds(no_learning, _reconstruction(tmp_path / "a", rest, ["mu"], samples=samples), Severity.CRITICAL)
-    assert "depend on the input" not in drawn.explanation
+    drawn = _reconstruction(tmp_path / "a", rest, ["mu"], samples=samples)
+    assert not judged(no_learning, drawn, NothingLearned).outputs.same
+    assert "depend on the input" not in assert_finds(no_learning, drawn, Severity.CRITICAL).explanation
     alone = assert_finds(no_learning, _reconstruction(tmp_path / "b", 0 * rest, samples=samples), Severity.CRITICAL)
     assert "differ by 0.06 standard deviations of the target, so they depend on the input" in alone.explanation
 
 
 def test_a_term_that_stays_beside_others_is_at_most_a_warning(tmp_path):
     """A domain classifier behind a reversed gradient is meant to know nothing."""
-    finding = assert_finds(
-        no_learning, _reconstruction(tmp_path / "a", numpy.linspace(0.01, 0.5, 300)), Severity.WARNING
-    )
+    run = _reconstruction(tmp_path / "a", numpy.linspace(0.01, 0.5, 300))
+    assert judged(no_learning, run, NothingLearned).may_be_meant
+    finding = assert_finds(no_learning, run, Severity.WARNING)
     assert finding.title == "Loss term does not improve"
     assert finding.headline.startswith("The mse_loss term ends at 0.074;")
 

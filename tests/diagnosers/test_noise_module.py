@@ -2,7 +2,7 @@ import msgspec
 import numpy
 import pytest
 
-from gradaudit.diagnosers.noise_module import noise_module
+from gradaudit.diagnosers.noise_module import FewPairs, Noise, NonFinite, NoNoise, noise_module
 from gradaudit.findings import Severity
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, healthy, parameters
@@ -12,11 +12,15 @@ from tests.diagnosers.verbs import (
     assert_finds,
     assert_not_applicable,
     assert_skipped,
+    judged,
 )
 
 
 def test_layers_that_hear_the_same_at_successive_steps_are_quiet(tmp_path):
-    assert "cosine 0.3)" in assert_clean(noise_module, healthy(tmp_path, stats={"gradient_cosine": 0.3}))
+    run = healthy(tmp_path, stats={"gradient_cosine": 0.3})
+    found = judged(noise_module, run, NoNoise)
+    assert (found.cosine, found.left) == pytest.approx((0.3, 1.0))
+    assert "cosine 0.3)" in assert_clean(noise_module, run)
 
 
 def test_a_noisy_gradient_whose_weight_grows_is_quiet(tmp_path):
@@ -43,7 +47,8 @@ def test_an_oscillating_gradient_is_no_noise(tmp_path):
 def test_what_weight_decay_takes_is_not_the_noise(tmp_path):
     """At a learning rate of 1e-3, 200 steps with a decay of 1.5 take a quarter, and 0.01 next to nothing."""
     shrunk = {"decoupled": noisy(tmp_path / "a", steps={"weight_decay": [[1.5]] * 200}, optimizer="AdamW")}
-    assert "times their first norm" in assert_clean(noise_module, shrunk["decoupled"])
+    assert judged(noise_module, shrunk["decoupled"], NoNoise).left == pytest.approx(0.8, abs=0.01)
+    assert_clean(noise_module, shrunk["decoupled"])
     assert_finds(noise_module, noisy(tmp_path / "b", steps={"weight_decay": [[0.01]] * 200}, optimizer="AdamW"))
 
 
@@ -89,7 +94,7 @@ def test_a_layer_whose_gradients_agree_as_much_as_the_others_has_no_noise(tmp_pa
 
 def test_a_bias_of_one_number_is_no_evidence(tmp_path):
     tensors = [msgspec.structs.replace(t, shape=[1]) if t.role == "bias" else t for t in with_biases()]
-    assert "The bias" not in assert_finds(noise_module, noisy(tmp_path / "a", tensors=tensors)).explanation
+    assert judged(noise_module, noisy(tmp_path / "a", tensors=tensors), Noise).bias_cosine is None
 
 
 def regression_head(path, cosine=0.4, held=0.92, *, bias, head=4):
@@ -109,9 +114,13 @@ def test_a_weight_that_stays_in_front_of_one_output_is_quiet(tmp_path):
 
 
 def test_noise_in_front_of_one_output_is_a_warning(tmp_path):
-    finding = assert_finds(noise_module, noisy_before_one_output(tmp_path / "a"), Severity.WARNING)
-    assert finding.tensors == ["layers.1.weight"]
-    assert finding.measures[1].value == pytest.approx(0.85, abs=0.01)
+    run = noisy_before_one_output(tmp_path / "a")
+    found = judged(noise_module, run, Noise)
+    assert found.before_one_output
+    assert (found.tensors, found.held_limit) == (("layers.1.weight",), 0.93)
+    assert (found.held, found.held_of_others) == pytest.approx((0.85, 2.5), abs=0.01)
+    finding = assert_finds(noise_module, run, Severity.WARNING)
+    assert [measure.option for measure in finding.measures] == ["", "down", ""]
 
 
 def test_beside_a_bias_that_agrees_a_little_shrinking_is_enough(tmp_path):
@@ -123,17 +132,23 @@ def test_beside_a_bias_that_agrees_a_little_shrinking_is_enough(tmp_path):
 
 def test_it_needs_successive_steps_and_200_of_them(tmp_path):
     sparse = noisy(tmp_path / "a", recorded=numpy.arange(0, 200, 10))
+    assert judged(noise_module, sparse, FewPairs) == FewPairs(pairs=0)
     assert "0 pairs of successive steps" in assert_skipped(noise_module, sparse)
     assert_skipped(noise_module, build_run(tmp_path / "b", loss=falling(199), stats={"gradient_cosine": 0.0}))
     assert_skipped(noise_module, build_run(tmp_path / "c", loss=falling()))
 
 
 def test_noise_that_training_shrinks_is_a_warning(tmp_path):
-    finding = assert_finds(noise_module, noisy(tmp_path / "a"), Severity.WARNING)
-    assert finding.tensors == ["layers.2.weight"]
+    run = noisy(tmp_path / "a")
+    found = judged(noise_module, run, Noise)
+    assert (found.tensors, found.module) == (("layers.2.weight",), "layers.2")
+    assert (found.cosine, found.cosine_of_others) == pytest.approx((0.02, 0.4))
+    assert (found.left, found.left_of_others) == pytest.approx((0.8, 1.5), abs=0.01)
+    assert not found.before_one_output
+    finding = assert_finds(noise_module, run, Severity.WARNING)
     assert finding.title == "Module adds only noise"
     assert finding.headline.startswith("Successive gradients of layers.2 have a cosine of ")
-    assert finding.measures[1].value == pytest.approx(0.8, abs=0.01)
+    assert finding.measures[1].value == found.held
 
 
 def test_the_first_hundred_steps_recorded_are_enough(tmp_path):
@@ -142,13 +157,14 @@ def test_the_first_hundred_steps_recorded_are_enough(tmp_path):
 
 
 def test_a_bias_that_agrees_is_told_as_evidence(tmp_path):
-    finding = assert_finds(noise_module, noisy(tmp_path / "a", tensors=with_biases()))
-    assert "The gradients of its bias agree (cosine 0.4):" in finding.explanation
+    run = noisy(tmp_path / "a", tensors=with_biases())
+    assert judged(noise_module, run, Noise).bias_cosine == pytest.approx(0.4)
+    assert "The gradients of its bias agree (cosine 0.4):" in assert_finds(noise_module, run).explanation
 
 
 def test_of_a_run_that_breaks_the_weights_at_the_end_say_nothing(tmp_path):
     loss = falling(300)
     loss[250:] = numpy.nan
-    assert "from step 250 on" in assert_skipped(
-        noise_module, healthy(tmp_path / "a", loss=loss, stats={"gradient_cosine": 0.3})
-    )
+    run = healthy(tmp_path / "a", loss=loss, stats={"gradient_cosine": 0.3})
+    assert judged(noise_module, run, NonFinite) == NonFinite(step=250)
+    assert "from step 250 on" in assert_skipped(noise_module, run)

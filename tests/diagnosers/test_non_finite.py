@@ -2,14 +2,15 @@ import msgspec
 import numpy
 import pytest
 
-from gradaudit.diagnosers.non_finite import non_finite
+from gradaudit.diagnosers.non_finite import Finite, NonFinite, NonFiniteEvaluations, non_finite
 from gradaudit.findings import Confidence, Severity
 from gradaudit.reading.run import load
 from gradaudit.schema import DisabledFacts, ModuleFacts
+from gradaudit.signals.loss.odd_batch import Batch
 from tests.build import build_run, write_table
 from tests.diagnosers.runs import activation, falling, flat, healthy, loss_input, parameters
 from tests.diagnosers.sick import diverged_before
-from tests.diagnosers.verbs import assert_clean, assert_finds
+from tests.diagnosers.verbs import assert_clean, assert_finds, judged
 
 NAN, INF = float("nan"), float("inf")
 
@@ -21,8 +22,10 @@ def _gradient(steps: int, start: int, tensors: slice, kind: str = "gradient_nan"
 
 
 def test_a_finite_run_is_quiet_and_says_how_much_was_looked_at(tmp_path):
-    measured = assert_clean(non_finite, healthy(tmp_path))
-    assert measured == "200 losses and the gradients of 9 tensors at 200 steps are finite"
+    run = healthy(tmp_path)
+    found = judged(non_finite, run, Finite)
+    assert (found.losses, found.tensors, found.recorded, found.skipped) == (200, 9, 200, 0)
+    assert assert_clean(non_finite, run) == "200 losses and the gradients of 9 tensors at 200 steps are finite"
 
 
 def test_a_missing_gradient_is_not_nan(tmp_path):
@@ -36,12 +39,16 @@ def test_a_loss_that_was_never_seen_is_not_nan(tmp_path):
 
 
 def test_a_loss_that_rose_first_is_called_a_divergence(tmp_path):
-    finding = assert_finds(non_finite, diverged_before(tmp_path / "x"), Severity.CRITICAL)
+    run = diverged_before(tmp_path / "x")
+    found = judged(non_finite, run, NonFinite)
+    assert (found.onset.where, found.onset.what, found.onset.step, found.last) == ("loss", "NaN", 50, 99)
+    assert found.diverged
+    assert found.onset.rise == pytest.approx(50 / 2.3, rel=0.05)
+    finding = assert_finds(non_finite, run, Severity.CRITICAL)
     assert finding.title == "NaN loss from step 50"
     assert finding.headline == "The loss is NaN from step 50, and training goes on to step 99"
     assert finding.confidence is Confidence.CERTAIN
-    assert "had already diverged" in finding.explanation
-    assert finding.measures[1].value == pytest.approx(50 / 2.3, rel=0.05)
+    assert finding.measures[1].value == found.onset.rise
     assert (finding.span.first, finding.span.last) == (50, 99)
     assert finding.actions[0].text == "Lower the learning rate from 0.001 to 1e-4"
 
@@ -49,9 +56,12 @@ def test_a_loss_that_rose_first_is_called_a_divergence(tmp_path):
 def test_a_loss_out_of_the_blue_is_not(tmp_path):
     loss = flat(100)
     loss[50:] = INF
-    finding = assert_finds(non_finite, build_run(tmp_path / "x", loss=loss), Severity.CRITICAL)
-    assert finding.title == "Infinite loss from step 50"
-    assert "training had not diverged" in finding.explanation
+    run = build_run(tmp_path / "x", loss=loss)
+    found = judged(non_finite, run, NonFinite)
+    assert (found.onset.where, found.onset.what, found.onset.step) == ("loss", "infinite", 50)
+    assert not found.diverged
+    assert found.loss_before == pytest.approx(numpy.median(loss[40:50]))
+    finding = assert_finds(non_finite, run, Severity.CRITICAL)
     assert finding.span.first == 50
     # The forward pass broke: anomaly detection would name the first function of the backward, the end of the model.
     assert finding.actions[0].text.startswith("Find the first module whose output is not finite, at step 50")
@@ -63,22 +73,23 @@ def test_a_gradient_that_breaks_under_a_finite_loss_points_at_the_backward_pass(
     loss = flat(100)
     loss[51:] = NAN
     run = build_run(tmp_path / "x", loss=loss, stats=_gradient(100, 50, slice(0, 4)))
+    onset = judged(non_finite, run, NonFinite).onset
+    assert (onset.where, onset.what, onset.step, onset.loss_finite) == ("gradient", "NaN", 50, True)
     finding = assert_finds(non_finite, run, Severity.CRITICAL)
-    assert finding.title == "NaN gradient from step 50"
-    assert finding.headline.startswith("The gradient of layers.0.weight is NaN from step 50")
-    assert "the loss is still finite and the gradient is not" in finding.explanation
-    assert "layers.1.bias" in finding.explanation  # the deepest one that is affected: the break is in or behind it
-    assert "layers.1.bias" in finding.actions[1].text
-    assert "set_detect_anomaly" in finding.actions[0].code
     assert finding.tensors == ["layers.0.weight", "layers.0.bias", "layers.1.weight", "layers.1.bias"]
+    assert finding.headline.startswith("The gradient of layers.0.weight is NaN from step 50")
+    assert "layers.1.bias" in finding.actions[1].text, "the deepest one: the break is in or behind it"
+    assert "set_detect_anomaly" in finding.actions[0].code
 
 
 def test_weights_that_a_step_made_infinite_are_found(tmp_path):
     weight = numpy.ones((100, 8))
     weight[60:, 2] = INF
-    finding = assert_finds(non_finite, build_run(tmp_path / "x", loss=falling(100), stats={"weight_norm": weight}))
-    assert finding.title == "Infinite weights from step 60"
-    assert finding.headline.startswith("The weight layers.1.weight is infinite from step 60")
+    run = build_run(tmp_path / "x", loss=falling(100), stats={"weight_norm": weight})
+    found = judged(non_finite, run, NonFinite)
+    assert (found.onset.where, found.onset.what, found.onset.step, found.at_start) == ("weight", "infinite", 60, False)
+    assert found.onset.tensors == ("layers.1.weight",)
+    assert assert_finds(non_finite, run).title == "Infinite weights from step 60"
 
 
 def test_long_names_leave_the_headline_short(tmp_path):
@@ -96,10 +107,11 @@ def test_a_nan_loss_of_a_batch_without_targets_is_a_warning_that_says_so(tmp_pat
     targets, ignored = numpy.full(100, 32), numpy.zeros(100)
     targets[40], ignored[40] = 0, 32
     run = build_run(tmp_path / "x", loss=loss, steps={"targets": targets, "ignored_targets": ignored})
+    found = judged(non_finite, run, NonFinite)
+    assert (found.onset.step, found.onset.recovered, found.batch.odd) == (40, True, "all ignored")
     finding = assert_finds(non_finite, run, Severity.WARNING)
     assert finding.title == "NaN loss at step 40"
     assert finding.headline == "The loss is NaN at step 40, where all targets are ignored"
-    assert "no valid target" in finding.explanation
 
 
 def test_a_nan_between_recorded_steps_is_placed_by_the_loss(tmp_path):
@@ -107,16 +119,20 @@ def test_a_nan_between_recorded_steps_is_placed_by_the_loss(tmp_path):
     loss[101:] = NAN
     recorded = [*range(100), 132, 164, 196]
     stats = {"gradient_nan": numpy.where(numpy.asarray(recorded) > 100, 5, 0)[:, None]}
-    finding = assert_finds(non_finite, build_run(tmp_path / "x", loss=loss, recorded=recorded, stats=stats))
+    run = build_run(tmp_path / "x", loss=loss, recorded=recorded, stats=stats)
+    onset = judged(non_finite, run, NonFinite).onset
+    assert (onset.step, onset.tensors_step, len(onset.tensors)) == (101, 132, 8)
+    finding = assert_finds(non_finite, run)
     assert finding.span.first == 101
     assert "8 of 8 tensors are affected at step 132" in finding.explanation
 
 
 def test_a_held_out_loss_that_is_nan_while_training_is_finite_is_a_warning(tmp_path):
     evaluations = [(0, "validation", 2.3), (50, "validation", NAN), (99, "validation", 1.0)]
-    finding = assert_finds(
-        non_finite, build_run(tmp_path / "x", loss=falling(100), evaluations=evaluations), Severity.WARNING
-    )
+    run = build_run(tmp_path / "x", loss=falling(100), evaluations=evaluations)
+    found = judged(non_finite, run, NonFiniteEvaluations)
+    assert (found.split, found.steps, found.evaluations) == ("validation", (50,), 3)
+    finding = assert_finds(non_finite, run, Severity.WARNING)
     assert finding.title == "Non-finite validation loss"
     assert finding.headline == "The validation loss is NaN or infinite in 1 of 3 evaluations"
 
@@ -144,22 +160,27 @@ def _broken_batch(path, **row):
 
 
 def test_a_batch_of_one_is_named(tmp_path):
-    finding = assert_finds(non_finite, _broken_batch(tmp_path / "a", batch_size=1, targets=1), Severity.CRITICAL)
+    run = _broken_batch(tmp_path / "a", batch_size=1, targets=1)
+    assert judged(non_finite, run, NonFinite).batch == Batch("one example", size=1, usual=32)
+    finding = assert_finds(non_finite, run, Severity.CRITICAL)
     assert (
         finding.headline == "The loss is NaN from step 60, at a batch of one example, and training goes on to step 99"
     )
-    assert "the usual one 32: the standard deviation of one value is NaN" in finding.explanation
     assert finding.actions[0].text == "Do not normalise over a batch of one example"
 
 
 def test_a_batch_of_none_and_a_small_one_are_told(tmp_path):
-    none = assert_finds(non_finite, _broken_batch(tmp_path / "a", batch_size=0, targets=0))
-    assert none.headline.startswith("The loss is NaN from step 60, at a batch without an example")
-    small = assert_finds(non_finite, _broken_batch(tmp_path / "b", batch_size=5, targets=5))
-    assert "That batch is the smallest so far: 5 examples, and 32 are usual." in small.explanation
-    assert "register_forward_hook" in small.actions[0].code
-    usual = assert_finds(non_finite, _broken_batch(tmp_path / "c"))
-    assert "batch" not in usual.explanation
+    none = _broken_batch(tmp_path / "a", batch_size=0, targets=0)
+    assert judged(non_finite, none, NonFinite).batch == Batch("no example", size=0, usual=32)
+    assert assert_finds(non_finite, none).headline.startswith("The loss is NaN from step 60, at a batch without")
+    small = _broken_batch(tmp_path / "b", batch_size=5, targets=5)
+    assert judged(non_finite, small, NonFinite).batch == Batch("small", size=5, usual=32)
+    finding = assert_finds(non_finite, small)
+    assert "That batch is the smallest so far: 5 examples, and 32 are usual." in finding.explanation
+    assert "register_forward_hook" in finding.actions[0].code
+    usual = _broken_batch(tmp_path / "c")
+    assert judged(non_finite, usual, NonFinite).batch == Batch("", size=32, usual=32)
+    assert "batch" not in assert_finds(non_finite, usual).explanation
 
 
 def test_a_batch_of_one_is_not_blamed_for_a_divergence(tmp_path):
@@ -167,7 +188,9 @@ def test_a_batch_of_one_is_not_blamed_for_a_divergence(tmp_path):
     sizes = numpy.where(numpy.arange(100) == 50, 1, 32)
     frame = run.steps.assign(batch_size=sizes, targets=sizes)
     write_table(tmp_path / "x" / "rank00000", "steps", frame)
-    assert "one example" not in assert_finds(non_finite, load(tmp_path / "x")).headline
+    found = judged(non_finite, load(tmp_path / "x"), NonFinite)
+    assert found.diverged
+    assert found.batch == Batch()
 
 
 def test_a_weight_that_was_broken_before_the_first_step_is_named(tmp_path):
@@ -175,20 +198,24 @@ def test_a_weight_that_was_broken_before_the_first_step_is_named(tmp_path):
     weight, gradient = numpy.ones((50, 8)), numpy.zeros((50, 8))
     weight[:, 2], gradient[:, 2:] = NAN, 4
     stats = {"weight_norm": weight, "gradient_nan": gradient, "update_norm": numpy.where(weight == 1, 1e-3, NAN)}
-    finding = assert_finds(non_finite, build_run(tmp_path / "x", loss=numpy.full(50, NAN), stats=stats))
+    run = build_run(tmp_path / "x", loss=numpy.full(50, NAN), stats=stats)
+    found = judged(non_finite, run, NonFinite)
+    assert (found.onset.where, found.onset.what, found.at_start) == ("weight", "NaN", True)
+    assert found.onset.tensors == ("layers.1.weight",)
+    finding = assert_finds(non_finite, run)
+    assert finding.title == "NaN weights before training"
     assert (
         finding.headline == "The weight layers.1.weight is NaN before the first step, and training goes on to step 49"
     )
-    assert finding.title == "NaN weights before training"
-    assert finding.tensors == ["layers.1.weight"]
-    assert "training did not cause it" in finding.explanation
     assert "initialised" in finding.actions[0].text
 
 
 def test_a_loss_that_is_nan_at_every_step_was_seen(tmp_path):
-    finding = assert_finds(non_finite, build_run(tmp_path / "x", loss=numpy.full(20, NAN), stats={"gradient_nan": 3}))
-    assert finding.headline == "The loss is NaN from step 0, and training goes on to step 19"
-    assert "still finite" not in finding.explanation
+    run = build_run(tmp_path / "x", loss=numpy.full(20, NAN), stats={"gradient_nan": 3})
+    found = judged(non_finite, run, NonFinite)
+    assert (found.onset.where, found.onset.step, found.last) == ("loss", 0, 19)
+    assert not found.onset.loss_finite
+    assert "still finite" not in assert_finds(non_finite, run).explanation
 
 
 def test_an_objective_that_the_recorder_lost_is_not_nan(tmp_path):

@@ -2,19 +2,21 @@ import msgspec
 import numpy
 import pytest
 
-from gradaudit.diagnosers.output_head_growth import output_head_growth
+from gradaudit.diagnosers.output_head_growth import GrowingHead, NoFall, StableHead, output_head_growth
 from gradaudit.findings import Severity
 from gradaudit.schema import LossFacts
 from gradaudit.signals.layers.output_head import output_head
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import HEALTHY_WITH, TEN, falling, healthy, loss_input, parameters
 from tests.diagnosers.sick_weights import cooling
-from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped, judged
 
 
 def test_a_loss_that_settles_is_quiet(tmp_path):
-    measured = assert_clean(output_head_growth, healthy(tmp_path, **HEALTHY_WITH["output_head_growth"]))
-    assert "layers.3.weight ends at 1.0 times its norm" in measured
+    run = healthy(tmp_path, **HEALTHY_WITH["output_head_growth"])
+    found = judged(output_head_growth, run, StableHead)
+    assert (found.head, found.cooldown.head_growth) == ("layers.3.weight", 1.0)
+    assert "layers.3.weight ends at 1.0 times its norm" in assert_clean(output_head_growth, run)
 
 
 def test_a_head_that_grows_while_the_loss_falls_is_quiet(tmp_path):
@@ -46,7 +48,9 @@ def test_a_last_noisy_tenth_is_no_climb(tmp_path):
 def test_a_constant_rate_and_one_that_falls_too_late_are_not_judged(tmp_path):
     assert_not_applicable(output_head_growth, cooling(tmp_path / "a", end=1.0))
     late = numpy.where(numpy.arange(400) < 360, 1e-3, 1e-5)
-    assert_not_applicable(output_head_growth, cooling(tmp_path / "b", rates=late))
+    late_fall = cooling(tmp_path / "b", rates=late)
+    assert judged(output_head_growth, late_fall, NoFall)
+    assert "does not fall to 50 % of its peak over 50 steps" in assert_not_applicable(output_head_growth, late_fall)
 
 
 def test_one_wrong_step_is_no_peak(tmp_path):
@@ -70,13 +74,16 @@ def test_weights_of_the_first_half_alone_say_nothing_of_the_end(tmp_path):
 
 def test_a_head_that_grows_while_the_loss_climbs_is_a_note(tmp_path):
     samples = [loss_input(step, low=-4.0 if step <= 80 else -40.0) for step in range(0, 400, 5)]
-    finding = assert_finds(output_head_growth, cooling(tmp_path / "a", samples=samples), Severity.NOTE)
-    # 4 to the power of 323 / 359: the rate leaves 0.9 of its peak at step 76.
+    run = cooling(tmp_path / "a", samples=samples)
+    found = judged(output_head_growth, run, GrowingHead)
+    # The rate leaves 0.9 of its peak at step 76.
+    assert found.cooldown.head_growth == pytest.approx(4 ** (323 / 359), rel=0.01)
+    assert found.outputs == (4.0, 40.0)
+    assert (found.head, found.grows_alone, found.classifies) == ("layers.5.weight", True, True)
+    finding = assert_finds(output_head_growth, run, Severity.NOTE)
     assert finding.title == "Output layer norm keeps growing"
     assert finding.headline.startswith("The output layer grows 3.5 times while the learning rate falls, and the loss")
-    assert finding.measures[0].value == pytest.approx(3.5, abs=0.05)
-    assert "The norm of layers.5.weight ends at 3.5 times what it was" in finding.explanation
-    assert "The largest output goes from 4.00 to 40." in finding.explanation
+    assert finding.measures[0].value == found.cooldown.head_growth
     assert finding.span.first == pytest.approx(75, abs=2)
     assert finding.tensors == ["layers.5.weight"]
     assert "z-loss" in finding.actions[0].text
@@ -84,7 +91,9 @@ def test_a_head_that_grows_while_the_loss_climbs_is_a_note(tmp_path):
 
 
 def test_where_all_layers_grow_it_stands_above_nothing_worse(tmp_path):
-    assert assert_finds(output_head_growth, cooling(tmp_path / "a", others=2.0)).caused == []
+    run = cooling(tmp_path / "a", others=2.0)
+    assert not judged(output_head_growth, run, GrowingHead).grows_alone
+    assert assert_finds(output_head_growth, run).caused == []
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1e4])

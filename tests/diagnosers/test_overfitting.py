@@ -1,14 +1,20 @@
 import numpy
 import pytest
 
-from gradaudit.diagnosers.overfitting import overfitting
+from gradaudit.diagnosers.overfitting import (
+    GeneralisationGap,
+    LossesTogether,
+    Overfitting,
+    TooFewEvaluations,
+    overfitting,
+)
 from gradaudit.findings import Lines, Severity
 from gradaudit.schema import DataFacts, LossFacts, ModuleFacts
-from gradaudit.signals.evaluation.generalisation import early_stop, shortest_patience
+from gradaudit.signals.evaluation.generalisation import EarlyStop, early_stop, shortest_patience
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, healthy
 from tests.diagnosers.sick import apart, overfit, overfit_bumpy
-from tests.diagnosers.verbs import assert_clean, assert_finds, assert_skipped
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_skipped, judged
 
 
 def with_evaluations(path, values, split="validation", every=20, loss=None, **changes):
@@ -18,7 +24,10 @@ def with_evaluations(path, values, split="validation", every=20, loss=None, **ch
 
 
 def test_losses_that_fall_together_are_quiet(tmp_path):
-    assert assert_clean(overfitting, healthy(tmp_path)).startswith("the last three validation losses have a median of")
+    run = healthy(tmp_path)
+    found = judged(overfitting, run, LossesTogether)
+    assert found.final == pytest.approx(numpy.median(found.losses.values[-3:]))
+    assert_clean(overfitting, run)
 
 
 def test_a_small_rise_is_quiet(tmp_path):
@@ -85,7 +94,8 @@ def test_few_evaluations_are_too_few_where_there_is_any_doubt(tmp_path, values, 
     loss[:20] = numpy.linspace(2.3, min(2.0, 3 * end), 20)
     loss[20:] = numpy.linspace(min(2.0, 1.3 * end), end, len(loss) - 20)
     run = with_evaluations(tmp_path / "a", values, loss=loss)
-    assert f"only {len(values)} finite evaluations of the validation loss" in assert_skipped(overfitting, run)
+    assert judged(overfitting, run, TooFewEvaluations).finite == len(values)
+    assert_skipped(overfitting, run)
 
 
 def test_three_evaluations_are_enough_where_the_rise_is_beyond_doubt(tmp_path):
@@ -95,7 +105,9 @@ def test_three_evaluations_are_enough_where_the_rise_is_beyond_doubt(tmp_path):
     run = build_run(tmp_path / "a", loss=loss, facts=TEN, evaluations=evaluations)
     finding = assert_finds(overfitting, run, Severity.WARNING)
     assert finding.title == "Overfitting without generalisation", "no better than always predicting the same"
-    assert finding.headline == "The validation loss rises from 3.58 at step 99 to 4.00 while the training loss falls"
+    found = judged(overfitting, run, Overfitting)
+    assert (found.losses.best, found.losses.best_step, found.losses.last_step) == (3.58, 99, 299)
+    assert (found.rise.final, found.rise.later, found.rise.of_few) == (4.00, 2, True)
     assert "The best of 3 evaluations was at step 99 of 299; the last is 12 % above it." in finding.explanation
     assert {measure.option for measure in finding.measures} == {"rise", "few", "fell", ""}
 
@@ -115,8 +127,9 @@ def test_a_last_test_is_no_second_validation(tmp_path):
     for number, last in enumerate(("evaluation 2", "test", "unknown")):
         evaluations = [(20 * index + 19, "evaluation", value) for index, value in enumerate(values)]
         run = build_run(tmp_path / str(number), loss=loss, facts=TEN, evaluations=[*evaluations, (159, last, 0.2)])
-        finding = assert_finds(overfitting, run, Severity.WARNING)
-        assert finding.headline.startswith("The validation loss rises from 0.8 at step 79 to 1.40"), last
+        found = judged(overfitting, run, Overfitting)
+        assert (found.losses.best, found.losses.best_step, found.rise.final) == (0.8, 79, 1.4), last
+        assert_finds(overfitting, run, Severity.WARNING)
 
 
 def test_splits_that_the_recorder_could_not_tell_apart_are_not_judged(tmp_path):
@@ -135,7 +148,11 @@ def test_a_run_without_evaluations_could_not_be_looked_at(tmp_path):
 
 
 def test_a_held_out_loss_that_turns_up_is_a_warning(tmp_path):
-    finding = assert_finds(overfitting, overfit(tmp_path / "run"), Severity.WARNING)
+    run = overfit(tmp_path / "run")
+    found = judged(overfitting, run, Overfitting)
+    assert (found.losses.best, found.losses.best_step) == (pytest.approx(1.1), 200)
+    assert found.rise.final == pytest.approx(1.55)
+    finding = assert_finds(overfitting, run, Severity.WARNING)
     assert finding.title == "Overfitting since step 200"
     assert finding.headline == "The validation loss rises from 1.10 at step 200 to 1.55 while the training loss falls"
     assert (finding.span.first, finding.span.last) == (200, 399)
@@ -148,7 +165,9 @@ def test_a_held_out_loss_that_turns_up_is_a_warning(tmp_path):
 
 
 def test_it_says_when_to_have_stopped_and_what_that_saves(tmp_path):
-    finding = assert_finds(overfitting, overfit(tmp_path / "run"))
+    run = overfit(tmp_path / "run")
+    assert judged(overfitting, run, Overfitting).stop == EarlyStop(patience=3, step=260, saved=pytest.approx(0.3475))
+    finding = assert_finds(overfitting, run)
     assert finding.actions[0].text == "Keep the checkpoint of step 200: the best validation loss was there"
     assert finding.actions[1].text == (
         "Stop early: a patience of 3 evaluations would have ended the run at step 260, kept step 200 with 1.10 instead "
@@ -157,21 +176,24 @@ def test_it_says_when_to_have_stopped_and_what_that_saves(tmp_path):
 
 
 def test_the_patience_it_proposes_reaches_the_best_evaluation(tmp_path):
-    finding = assert_finds(overfitting, overfit_bumpy(tmp_path / "run"))
-    assert "a patience of 5 evaluations would have ended the run at step 240" in finding.actions[1].text
+    stop = judged(overfitting, overfit_bumpy(tmp_path / "run"), Overfitting).stop
+    assert (stop.patience, stop.step) == (5, 240)
 
 
 def test_the_only_split_that_is_not_training_is_the_held_out_one(tmp_path):
     values = [2.3, 1.5, 1.0, 0.8, 1.0, 1.2, 1.4, 1.5]
-    finding = assert_finds(overfitting, with_evaluations(tmp_path / "a", values, split="evaluation"))
-    assert finding.title == "Overfitting since step 60"
+    found = judged(overfitting, with_evaluations(tmp_path / "a", values, split="evaluation"), Overfitting)
+    assert (found.losses.split, found.losses.best_step) == ("validation", 60)
 
 
 def test_a_gap_without_a_rise_is_a_note(tmp_path):
-    finding = assert_finds(overfitting, apart(tmp_path / "run"), Severity.NOTE)
+    run = apart(tmp_path / "run")
+    found = judged(overfitting, run, GeneralisationGap)
+    assert (found.final, found.distance) == (pytest.approx(1.2), pytest.approx(0.885, abs=1e-3))
+    assert found.share == pytest.approx(0.885 / 2.3, rel=1e-2)
+    finding = assert_finds(overfitting, run, Severity.NOTE)
     assert finding.title == "Generalisation gap"
     assert finding.headline == "The validation loss ends at 1.20, 0.885 above the training loss"
-    assert finding.measures[0].value == pytest.approx(0.885 / 2.3, rel=1e-2)
 
 
 def test_a_gap_to_the_training_loss_in_evaluation_mode_is_a_note(tmp_path):
@@ -181,9 +203,10 @@ def test_a_gap_to_the_training_loss_in_evaluation_mode_is_a_note(tmp_path):
     run = build_run(
         tmp_path / "run", loss=numpy.full(400, 1.5), facts=TEN, evaluations=sorted(held_out + train), modules=modules
     )
-    finding = assert_finds(overfitting, run, Severity.NOTE)
-    assert finding.measures[0].value == pytest.approx(0.9 / 2.3, rel=1e-3)
-    assert "(training: evaluation mode)" in finding.explanation
+    found = judged(overfitting, run, GeneralisationGap)
+    assert found.share == pytest.approx(0.9 / 2.3, rel=1e-3)
+    assert not found.losses.train.running
+    assert "(training: evaluation mode)" in assert_finds(overfitting, run, Severity.NOTE).explanation
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1e4])
@@ -211,10 +234,12 @@ def test_early_stopping_ends_after_so_many_evaluations_without_a_better_one():
 def test_where_no_evaluation_beats_always_predicting_the_same_no_checkpoint_is_worth_keeping(tmp_path):
     evaluations = [(step, "validation", 2.4 + step / 200) for step in range(-1, 299, 30)]
     run = build_run(tmp_path / "a", loss=falling(300), evaluations=evaluations, facts=TEN)
+    found = judged(overfitting, run, Overfitting)
+    assert (found.losses.best, found.losses.best_step) == (pytest.approx(2.395), -1)
+    assert found.constant == pytest.approx(numpy.log(10), abs=5e-3)
     finding = assert_finds(overfitting, run, Severity.WARNING)
-    assert "from 2.40 before the first step to" in finding.headline
     assert finding.title == "Overfitting without generalisation"
-    assert "A constant prediction gives 2.30, and no evaluation is clearly better." in finding.explanation
+    assert "from 2.40 before the first step to" in finding.headline
     assert finding.actions[0].text.startswith("Find out first why nothing carries over")
     assert not any("Keep the checkpoint" in action.text or "patience" in action.text for action in finding.actions)
     assert "losses fall together" not in finding.evidence[0].caption
@@ -230,23 +255,25 @@ def _early(path, first, batches=20, rise=0.06, at=19):
 
 
 def test_a_gap_of_the_first_evaluation_is_not_called_memorisation_first(tmp_path):
-    finding = assert_finds(overfitting, _early(tmp_path / "a", 2.2), Severity.WARNING)
+    run = _early(tmp_path / "a", 2.2)
+    early = judged(overfitting, run, Overfitting).early
+    assert early is not None
+    assert (early.start, early.carried) == (pytest.approx(2.3, abs=0.1), pytest.approx(0.1 / 0.62, abs=0.1))
+    finding = assert_finds(overfitting, run, Severity.WARNING)
     assert finding.title == "Train-validation gap from the start"
     assert finding.headline.startswith(
         "The validation loss is above the training loss from the start, and rises from 2.20"
     )
-    assert "of that carries over" in finding.explanation
     assert finding.actions[0].text.startswith("Evaluate a part of the training data with the code of the evaluation")
-    carried = assert_finds(overfitting, _early(tmp_path / "b", 1.8), Severity.WARNING)
-    assert carried.headline.startswith("The validation loss rises from 1.80")
-    assert carried.title == "Overfitting since step 19"
+    carried = judged(overfitting, _early(tmp_path / "b", 1.8), Overfitting)
+    assert (carried.losses.best, carried.losses.best_step, carried.early) == (1.8, 19, None)
     level = assert_finds(overfitting, _early(tmp_path / "d", 2.2, rise=0.0), Severity.NOTE)
     assert level.title == "Train-validation gap from the start"
     assert level.headline.endswith(" above the training loss, and is above it from the start")
     never = assert_finds(overfitting, _early(tmp_path / "e", 1.0, at=-1), Severity.WARNING)
     assert never.title == "Overfitting from the start"
-    late = assert_finds(overfitting, _early(tmp_path / "c", 2.2, batches=5), Severity.WARNING)
-    assert late.headline.startswith("The validation loss rises from 2.20"), "four epochs may be memorised"
+    late = judged(overfitting, _early(tmp_path / "c", 2.2, batches=5), Overfitting)
+    assert (late.losses.best, late.early) == (2.2, None), "four epochs may be memorised"
 
 
 def test_a_first_loss_near_zero_is_no_measure_for_a_gap(tmp_path):

@@ -1,7 +1,12 @@
 import numpy
 import pytest
 
-from gradaudit.diagnosers.premature_plateau import premature_plateau
+from gradaudit.diagnosers.premature_plateau import (
+    AbruptPlateau,
+    GradualPlateau,
+    PlateauAfterDecay,
+    premature_plateau,
+)
 from gradaudit.findings import Severity
 from gradaudit.schema import LossFacts
 from gradaudit.signals.loss.plateaus import decayed_too_early
@@ -9,7 +14,7 @@ from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick_layers import caught, starving
 from tests.diagnosers.sick_weights import as_drawn
-from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped, judged
 
 
 def test_a_loss_that_falls_is_quiet(tmp_path):
@@ -30,8 +35,9 @@ def test_a_power_law_is_quiet(tmp_path):
 
 
 def test_a_sudden_end_on_a_noisy_floor_keeps_its_gradient_and_is_quiet(tmp_path):
-    measured = assert_clean(premature_plateau, caught(tmp_path / "a", gradient=0.4))
-    assert "the gradient norm ends at 0.39 times what it was then" in measured
+    run = caught(tmp_path / "a", gradient=0.4)
+    assert judged(premature_plateau, run, GradualPlateau).plateau.gradient == pytest.approx(0.39, abs=5e-3)
+    assert_clean(premature_plateau, run)
 
 
 def test_a_loss_near_zero_is_quiet(tmp_path):
@@ -55,27 +61,39 @@ def test_other_losses_and_nan_are_not_judged(tmp_path):
 
 
 def test_a_loss_that_is_caught_is_a_note(tmp_path):
-    finding = assert_finds(premature_plateau, caught(tmp_path / "a"), Severity.NOTE)
-    assert finding.title == f"Loss plateau since step {finding.span.first}"
+    run = caught(tmp_path / "a")
+    found = judged(premature_plateau, run, AbruptPlateau)
+    assert not found.decayed
+    assert (found.rates, found.lower) == (pytest.approx(1e-3), pytest.approx(1e-3 / 3))
+    finding = assert_finds(premature_plateau, run, Severity.NOTE)
+    assert finding.title == f"Loss plateau since step {found.step}"
     assert finding.headline.startswith("The loss stops falling at step")
     assert [measure.value for measure in finding.measures] == pytest.approx([0.25, 0.5, 0.25, 0.01], rel=0.15)
     assert abs(finding.span.first - 100) < 10
-    assert finding.actions[1].text.startswith("Lower the learning rate from 0.001 to 3.33e-4")
+    assert finding.actions[1].text.startswith("Lower the learning rate from 0.001 to 3.33e-4:")
 
 
 def test_a_learning_rate_that_had_decayed_by_then_is_told(tmp_path):
     rates = [[1e-3 if step < 90 else 2e-5] for step in range(400)]
-    finding = assert_finds(premature_plateau, caught(tmp_path / "a", steps_columns={"learning_rate": rates}))
+    run = caught(tmp_path / "a", steps_columns={"learning_rate": rates})
+    found = judged(premature_plateau, run, AbruptPlateau)
+    assert (found.decayed, found.plateau.rate) == (True, pytest.approx(0.02))
+    finding = assert_finds(premature_plateau, run)
     assert "The learning rate had decayed to 2 % of its peak by then." in finding.explanation
     assert finding.actions[1].text.startswith("Keep the learning rate up")
 
 
 @pytest.mark.parametrize("time", [20, 300])
 def test_a_loss_whose_learning_rate_decayed_too_early_is_a_warning(tmp_path, time):
-    finding = assert_finds(premature_plateau, starving(tmp_path / "a", time=time), Severity.WARNING)
+    run = starving(tmp_path / "a", time=time)
+    found = judged(premature_plateau, run, PlateauAfterDecay)
+    assert (found.step, found.share, found.steps) == (90, 90 / 400, 400)
+    assert found.gained_little is (time == 300)
+    if found.gained_little:
+        assert found.decay.gained == pytest.approx(0.059, abs=5e-4)
+    finding = assert_finds(premature_plateau, run, Severity.WARNING)
     assert finding.title == "Loss plateau after learning rate decay"
-    assert finding.headline.startswith("The learning rate is at 1 % of its peak or less from step 90 on")
-    assert ("In all it has fallen by 5.9 % of its first value." in finding.explanation) is (time == 300)
+    assert ("In all it has fallen by 5.9 % of its first value." in finding.explanation) is found.gained_little
     assert finding.measures[0].value == 90 / 400
     assert finding.span.first == 90
     assert "when stepped once a batch" in finding.actions[0].text
@@ -105,6 +123,7 @@ def test_a_rate_that_is_gone_before_anything_was_learned_is_a_warning(tmp_path, 
         assert_clean(premature_plateau, run)
         return
     assert gone.worth == pytest.approx(worth, rel=1e-3)
+    assert judged(premature_plateau, run, PlateauAfterDecay).decay.worth == gone.worth
     finding = assert_finds(premature_plateau, run, Severity.WARNING)
     assert f"of all 400 steps add up to {400 * worth:.0f} times the peak" in finding.explanation
     before = build_run(tmp_path / "b", loss=loss, facts=TEN, steps={"learning_rate": rates})

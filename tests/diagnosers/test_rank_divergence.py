@@ -2,8 +2,11 @@ import msgspec
 import numpy
 import pytest
 
-from gradaudit.diagnosers.rank_divergence import rank_divergence
+from gradaudit.diagnosers.rank_divergence import Agreement, TooFewChecksums, rank_divergence
 from gradaudit.findings import Finding, Lines, Severity
+from gradaudit.signals.ranks.gradients_apart import GradientsApart
+from gradaudit.signals.ranks.skew import Skew
+from gradaudit.signals.ranks.weights_apart import WeightsApart
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import falling, parameters
 from tests.diagnosers.sick_replicas import own_gradients, replicas, skewed, sums
@@ -12,12 +15,14 @@ from tests.diagnosers.verbs import (
     assert_finds,
     assert_not_applicable,
     assert_skipped,
+    judged,
 )
 
 
 def test_equal_weights_are_quiet(tmp_path):
-    measured = assert_clean(rank_divergence, replicas(tmp_path / "a", [{}, {}, {}]))
-    assert measured == "the weights of 4 ranks are bit for bit the same at 4 steps"
+    run = replicas(tmp_path / "a", [{}, {}, {}])
+    assert judged(rank_divergence, run, Agreement) == Agreement(ranks=4, compared=4, gradients=0)
+    assert assert_clean(rank_divergence, run) == "the weights of 4 ranks are bit for bit the same at 4 steps"
 
 
 def test_losses_that_scatter_around_each_other_are_quiet(tmp_path):
@@ -59,13 +64,16 @@ def test_ranks_that_hold_parts_of_a_model_are_not_compared(tmp_path):
 
 def test_a_short_run_cannot_be_judged(tmp_path):
     run = replicas(tmp_path / "a", [{}], steps=60)
-    assert "compared at 1 step" in assert_skipped(rank_divergence, run)
+    assert judged(rank_divergence, run, TooFewChecksums).compared == 1
+    assert_skipped(rank_divergence, run)
 
 
 def test_weights_that_part_are_a_certain_warning(tmp_path):
-    finding = assert_finds(
-        rank_divergence, replicas(tmp_path / "a", [{"weight_checksum": sums(100)}]), Severity.WARNING
-    )
+    run = replicas(tmp_path / "a", [{"weight_checksum": sums(100)}])
+    apart = judged(rank_divergence, run, WeightsApart)
+    assert (apart.equal_at, apart.step, apart.earliest, apart.last) == (64, 128, 65, 192)
+    assert not apart.periodic
+    finding = assert_finds(rank_divergence, run, Severity.WARNING)
     assert finding.title == "Ranks diverged by step 128"
     assert finding.headline == "The weights of 2 ranks are equal at step 64 and differ at step 128"
     assert finding.confidence == "certain"
@@ -74,7 +82,10 @@ def test_weights_that_part_are_a_certain_warning(tmp_path):
 
 
 def test_weights_that_were_never_equal_point_at_the_wrapping(tmp_path):
-    finding = assert_finds(rank_divergence, replicas(tmp_path / "a", [{"weight_checksum": sums(0)}]), Severity.WARNING)
+    run = replicas(tmp_path / "a", [{"weight_checksum": sums(0)}])
+    apart = judged(rank_divergence, run, WeightsApart)
+    assert (apart.equal_at, apart.step, len(apart.sums.ranks)) == (None, 0, 2)
+    finding = assert_finds(rank_divergence, run, Severity.WARNING)
     assert finding.title == "Ranks start with different weights"
     assert finding.headline == "The weights of 2 ranks differ from step 0 on"
     assert "DistributedDataParallel" in finding.actions[0].code
@@ -82,6 +93,7 @@ def test_weights_that_were_never_equal_point_at_the_wrapping(tmp_path):
 
 def test_the_rank_that_stands_alone_is_named(tmp_path):
     run = replicas(tmp_path / "a", [{}, {"weight_checksum": sums(64)}, {}])
+    assert judged(rank_divergence, run, WeightsApart).minority == [2]
     assert "Rank 2 differs from the majority." in assert_finds(rank_divergence, run).explanation
 
 
@@ -138,6 +150,8 @@ def test_gradients_apart_are_drawn_against_what_is_judged(tmp_path):
 
 def test_averaging_every_so_many_steps_is_a_note(tmp_path):
     run = replicas(tmp_path / "a", [{"weight_checksum": sums(64, 128)}])
+    apart = judged(rank_divergence, run, WeightsApart)
+    assert (apart.step, apart.last, apart.periodic) == (64, 192, True)
     finding = assert_finds(rank_divergence, run, Severity.NOTE)
     assert finding.title == "Weights averaged only periodically"
     assert finding.headline.endswith(", and are equal again at step 192")
@@ -149,16 +163,22 @@ def test_a_rank_that_stopped_early_is_compared_as_far_as_it_came(tmp_path):
 
 
 def test_gradients_that_are_not_averaged_are_a_warning(tmp_path):
-    finding = assert_finds(rank_divergence, own_gradients(tmp_path / "a"), Severity.WARNING)
+    run = own_gradients(tmp_path / "a")
+    apart = judged(rank_divergence, run, GradientsApart)
+    assert (apart.share, apart.steps, len(apart.norms.ranks)) == (1, 200, 2)
+    assert apart.difference == apart.typical == pytest.approx(0.2 / 1.2, rel=1e-3)
+    finding = assert_finds(rank_divergence, run, Severity.WARNING)
     assert finding.title == "Gradients not averaged across ranks"
-    assert finding.measures[0].value == 1
-    assert finding.measures[1].value == pytest.approx(0.2 / 1.2, rel=1e-3)
+    assert [measure.value for measure in finding.measures] == [apart.share, apart.difference]
 
 
 def test_a_rank_whose_loss_stays_far_above_is_a_note(tmp_path):
-    finding = assert_finds(rank_divergence, skewed(tmp_path / "a"), Severity.NOTE)
+    run = skewed(tmp_path / "a")
+    found = judged(rank_divergence, run, Skew)
+    assert (found.rank, found.first, found.last) == (1, 100, 199)
+    assert found.own == pytest.approx(3 * found.others, rel=0.05)
+    finding = assert_finds(rank_divergence, run, Severity.NOTE)
     assert finding.title == "Different data on one rank"
-    assert "loss of rank 1 is" in finding.headline
     apart, losses = lines(finding).values()
     assert [series.role for series in apart.series] == ["flagged", "main", "main"]
     assert apart.series[0].name == losses.series[0].name == "rank 1"
@@ -168,6 +188,7 @@ def test_weights_summed_once_before_training_are_no_witness_of_what_came_after(t
     once = numpy.where(numpy.arange(200) == 0, 1_000_003, 0)
     loss = {"mean_loss": 3 * falling(noise=0.02), "weight_checksum": once}
     run = replicas(tmp_path / "a", [loss, {"weight_checksum": once}], columns={"weight_checksum": once})
+    assert judged(rank_divergence, run, TooFewChecksums).compared == 1
     assert "at 1 step, and it needs 2" in assert_skipped(rank_divergence, run)
 
 

@@ -4,18 +4,19 @@ import msgspec
 import numpy
 import pytest
 
-from gradaudit.diagnosers.saturated_activation import saturated_activation
+from gradaudit.diagnosers.saturated_activation import NotSampled, NotSaturated, Saturated, saturated_activation
 from gradaudit.findings import Confidence, Dots, Severity
 from gradaudit.schema import LossFacts, ModuleFacts
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import HEALTHY_WITH, TEN, activation, falling, flat, healthy
 from tests.diagnosers.sick_layers import TANH, chained, saturated, saturated_output, stuck_output
-from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped, judged
 
 
 def test_activations_that_react_are_quiet(tmp_path):
     run = healthy(tmp_path, **HEALTHY_WITH["saturated_activation"])
-    assert "at most 5 % of the outputs" in assert_clean(saturated_activation, run)
+    assert_clean(saturated_activation, run)
+    assert judged(saturated_activation, run, NotSaturated).worst == pytest.approx(0.05)
 
 
 def test_the_healthy_extreme_is_quiet(tmp_path):
@@ -39,8 +40,11 @@ def test_a_model_without_them_is_not_judged(tmp_path):
 def test_it_says_how_to_sample_activations(tmp_path):
     assert_skipped(saturated_activation, build_run(tmp_path / "a", loss=falling(), modules=TANH))
     few = [activation(step, 0.9, 2) for step in range(0, 40, 10)]
-    reason = assert_skipped(saturated_activation, build_run(tmp_path / "b", loss=falling(), modules=TANH, samples=few))
-    assert reason == "the outputs of the activation squash were not sampled at 5 steps"
+    run = build_run(tmp_path / "b", loss=falling(), modules=TANH, samples=few)
+    assert [module.name for module in judged(saturated_activation, run, NotSampled).modules] == ["squash"]
+    assert assert_skipped(saturated_activation, run) == (
+        "the outputs of the activation squash were not sampled at 5 steps"
+    )
 
 
 @pytest.mark.parametrize(("kind", "gain"), [("Tanh", 5 / 3), ("Sigmoid", 4.0), ("Tanh", 4.0)])
@@ -68,11 +72,15 @@ def test_modules_that_may_not_follow_each_other_say_nothing(tmp_path):
 
 @pytest.mark.parametrize("kind", ["Tanh", "Sigmoid"])
 def test_large_weights_between_two_activations_tell_of_it_without_a_sample(tmp_path, kind):
-    finding = assert_finds(saturated_activation, chained(tmp_path / "a", 40.0, kind), Severity.WARNING)
+    run = chained(tmp_path / "a", 40.0, kind)
+    found = judged(saturated_activation, run, Saturated)
+    assert [one.module.name for one in found.found] == ["3", "5"]
+    assert 0.89 < found.found[0].last < 1
+    assert found.estimated
+    finding = assert_finds(saturated_activation, run, Severity.WARNING)
     assert finding.title == "Saturated activations"
     assert finding.headline.startswith(f"Activation 3 ({kind}) is saturated for 9")
     assert finding.confidence is Confidence.MEDIUM
-    assert "were not sampled" in finding.explanation
 
 
 def test_an_output_that_is_not_stuck_from_the_start_to_the_end_is_quiet(tmp_path):
@@ -82,13 +90,18 @@ def test_an_output_that_is_not_stuck_from_the_start_to_the_end_is_quiet(tmp_path
 
 
 def test_an_output_that_is_stuck_is_known_by_the_losss_input(tmp_path):
-    finding = assert_finds(saturated_activation, stuck_output(tmp_path / "a"), Severity.WARNING)
+    run = stuck_output(tmp_path / "a")
+    found = judged(saturated_activation, run, Saturated)
+    assert [one.module.name for one in found.found] == ["squash"]
+    assert (found.found[0].first, found.found[0].last, found.found[0].ends) == (1, 1, True)
+    assert found.estimated
+    finding = assert_finds(saturated_activation, run, Severity.WARNING)
     assert finding.title == "Saturated output activation"
     assert finding.headline == "Activation squash is saturated for 100 % of its outputs"
-    assert finding.explanation.startswith("At least 100 % of the outputs")
-    assert "were so at the first step" in finding.explanation
     assert finding.confidence is Confidence.MEDIUM
-    sure = assert_finds(saturated_activation, stuck_output(tmp_path / "b", mean=0.0, std=0.9995), Severity.WARNING)
+    run = stuck_output(tmp_path / "b", mean=0.0, std=0.9995)
+    assert judged(saturated_activation, run, Saturated).found[0].last == pytest.approx(0.95, abs=0.001)
+    sure = assert_finds(saturated_activation, run, Severity.WARNING)
     assert sure.headline == "Activation squash is saturated for at least 95 % of its outputs"
 
 
@@ -117,25 +130,34 @@ def listed(names):
 
 
 def test_a_saturated_layer_is_a_warning(tmp_path):
-    finding = assert_finds(saturated_activation, saturated(tmp_path / "a"), Severity.WARNING)
+    run = saturated(tmp_path / "a")
+    found = judged(saturated_activation, run, Saturated)
+    assert found.found[0].last == pytest.approx(0.9)
+    assert (found.limits, found.estimated, found.span.first) == ((0.6,), False, 0)
+    start = found.starts[0]
+    assert (start.tensor.name, start.usual) == ("layers.0.weight", pytest.approx(5 / 3 / math.sqrt(32)))
+    finding = assert_finds(saturated_activation, run, Severity.WARNING)
     assert finding.title == "Saturated activation"
-    assert finding.headline == "Activation squash is saturated for 90 % of its outputs"
-    assert finding.measures[0].value == pytest.approx(0.9)
-    assert finding.span.first == 0
-    assert finding.actions[0].text == "Initialise layers.0.weight with a standard deviation of 0.29: Glorot's for tanh"
+    assert finding.measures[0].value == found.found[0].last
 
 
 def test_weights_that_start_too_large_are_told_by_their_size(tmp_path):
-    finding = assert_finds(saturated_activation, saturated(tmp_path / "a", stats={"weight_norm": 32.0}))
+    run = saturated(tmp_path / "a", stats={"weight_norm": 32.0})
+    found = judged(saturated_activation, run, Saturated)
+    assert (found.starts[0].rms, found.starts[0].too_large, found.large_weights) == (1, True, True)
+    finding = assert_finds(saturated_activation, run)
     assert "with a standard deviation of 0.29 instead of 1.0: Glorot's" in finding.actions[0].text
 
 
 def test_the_span_begins_where_it_saturates(tmp_path):
-    assert assert_finds(saturated_activation, saturated(tmp_path / "a", first=0.1)).span.first == 10
+    assert judged(saturated_activation, saturated(tmp_path / "a", first=0.1), Saturated).span.first == 10
 
 
 def test_an_output_that_starts_saturated_is_a_warning(tmp_path):
-    finding = assert_finds(saturated_activation, saturated_output(tmp_path / "a"), Severity.WARNING)
+    run = saturated_output(tmp_path / "a")
+    found = judged(saturated_activation, run, Saturated)
+    assert (found.found[0].ends, found.limits, found.begin) == (True, (0.9,), pytest.approx(0.95))
+    finding = assert_finds(saturated_activation, run, Severity.WARNING)
     assert finding.actions[0].text.startswith("Remove probability")
 
 
@@ -158,6 +180,7 @@ def test_several_are_told_once_and_the_first_is_named(tmp_path):
     modules = [*TANH, *[ModuleFacts(id=4 + i, name=n, module_class=c) for i, (n, c) in enumerate(more)]]
     samples = [activation(step, 0.9, module) for step in range(0, 200, 10) for module in (2, 4)]
     run = build_run(tmp_path / "a", loss=falling(), modules=modules, samples=samples)
+    assert [one.module.name for one in judged(saturated_activation, run, Saturated).found] == ["squash", "squash2"]
     finding = assert_finds(saturated_activation, run)
     assert finding.headline == "Activation squash is saturated for 90 % of its outputs, and so is 1 other activation"
 
@@ -178,11 +201,14 @@ def test_every_sampled_activation_is_drawn_and_the_saturated_ones_are_marked(tmp
 
 
 def test_every_saturated_layer_is_to_be_initialised_and_its_size_is_told(tmp_path):
-    finding = assert_finds(saturated_activation, chained(tmp_path / "a", 40.0))
-    assert "by the same rule" in finding.actions[0].text
-    assert finding.actions[0].code.count("nn.init.xavier_normal_") == 2
-    assert "times as large as Glorot's initialisation" in finding.explanation
-    assert "2.weight" in finding.explanation
+    run = chained(tmp_path / "a", 40.0)
+    found = judged(saturated_activation, run, Saturated)
+    assert [start.tensor.name for start in found.starts] == ["2.weight", "4.weight"]
+    assert found.starts[0].times == pytest.approx(24 * math.sqrt(1 / 32) * math.sqrt(32))
+    assert found.large_weights
+    action = assert_finds(saturated_activation, run).actions[0]
+    assert "by the same rule" in action.text
+    assert action.code.count("nn.init.xavier_normal_") == 2
 
 
 def test_it_says_that_nothing_is_learned_only_where_no_learning_does(tmp_path):

@@ -1,18 +1,18 @@
 import msgspec
 
+from gradaudit.diagnosers.small_batch_normalization import LargeBatch, PositionsUnknown, SmallBatch
 from gradaudit.diagnosers.small_batch_normalization import small_batch_normalization as rule
 from gradaudit.findings import Severity
 from tests.build import build_run
 from tests.diagnosers.runs import falling
 from tests.diagnosers.sick_facts import normalized
-from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped, judged
 
 
 def test_sixteen_examples_are_quiet(tmp_path):
-    assert (
-        assert_clean(rule, normalized(tmp_path / "a", 16))
-        == "1 layer of batch normalisation, and 16 examples in a forward pass"
-    )
+    run = normalized(tmp_path / "a", 16)
+    assert judged(rule, run, LargeBatch) == LargeBatch(examples=16, layers=1)
+    assert assert_clean(rule, run) == "1 layer of batch normalisation, and 16 examples in a forward pass"
 
 
 def test_a_model_without_it_is_not_judged(tmp_path):
@@ -20,7 +20,9 @@ def test_a_model_without_it_is_not_judged(tmp_path):
 
 
 def test_behind_a_convolution_the_positions_count_and_are_not_recorded(tmp_path):
-    assert "4 examples" in assert_skipped(rule, normalized(tmp_path / "a", kind="BatchNorm2d", before="Conv2d"))
+    run = normalized(tmp_path / "a", kind="BatchNorm2d", before="Conv2d")
+    assert judged(rule, run, PositionsUnknown).examples == 4
+    assert_skipped(rule, run)
     assert_skipped(rule, normalized(tmp_path / "b", before="Conv1d"))
 
 
@@ -35,12 +37,14 @@ def test_frozen_normalisation_is_not_judged(tmp_path):
 def test_processes_that_share_their_statistics_count_together(tmp_path):
     run = normalized(tmp_path / "a", 4, kind="SyncBatchNorm")
     object.__setattr__(run, "meta", msgspec.structs.replace(run.meta, world_size=8))
-    assert_clean(rule, run)
+    assert judged(rule, run, LargeBatch).examples == 32
 
 
 def test_four_examples_are_a_warning_and_eight_a_note(tmp_path):
-    finding = assert_finds(rule, normalized(tmp_path / "a", 4), Severity.WARNING)
-    assert finding.title == "Batch norm over too few examples"
+    run = normalized(tmp_path / "a", 4)
+    found = judged(rule, run, SmallBatch)
+    assert (found.examples, found.layers) == (4, ("norm",))
+    finding = assert_finds(rule, run, Severity.WARNING)
     assert finding.headline == "Batch norm computes mean and variance from 4 values per channel, in 1 layer"
     assert [measure.value for measure in finding.measures] == [4, 4]
     assert assert_finds(rule, normalized(tmp_path / "b", 8), Severity.NOTE).measures[0].value == 8

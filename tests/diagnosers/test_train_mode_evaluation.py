@@ -1,16 +1,18 @@
 import numpy
 
-from gradaudit.diagnosers.train_mode_evaluation import train_mode_evaluation
+from gradaudit.diagnosers.train_mode_evaluation import EvaluationMode, Modes, TrainingMode, train_mode_evaluation
 from gradaudit.findings import Severity
 from gradaudit.schema import ModuleFacts
 from tests.build import build_run
 from tests.diagnosers.runs import falling, healthy
 from tests.diagnosers.sick_wiring import DROPOUT, evaluated_in_training
-from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped, judged
 
 
 def test_evaluation_mode_is_quiet(tmp_path):
-    assert assert_clean(train_mode_evaluation, healthy(tmp_path, modules=DROPOUT)) == (
+    run = healthy(tmp_path, modules=DROPOUT)
+    assert judged(train_mode_evaluation, run, EvaluationMode).modes == Modes(training=0, evaluation=10, unknown=0)
+    assert assert_clean(train_mode_evaluation, run) == (
         "the model is in evaluation mode in 10 of 10 evaluations of the validation loss"
     )
 
@@ -35,10 +37,12 @@ def test_a_run_without_evaluations_or_modes_could_not_be_looked_at(tmp_path):
 
 
 def test_validation_in_training_mode_is_a_warning(tmp_path):
-    finding = assert_finds(train_mode_evaluation, evaluated_in_training(tmp_path / "a"), Severity.WARNING)
+    run = evaluated_in_training(tmp_path / "a")
+    found = judged(train_mode_evaluation, run, TrainingMode)
+    assert found.modes == Modes(training=10, evaluation=0, unknown=0)
+    assert (found.held_out.split, found.clear) == ("validation", True)
+    finding = assert_finds(train_mode_evaluation, run, Severity.WARNING)
     assert finding.is_measurement_issue, "the training itself is as it was"
-    assert finding.title == "Evaluation in training mode"
-    assert "10 of 10 evaluations of the validation loss" in finding.headline
     assert [measure.value for measure in finding.measures] == [1.0]
     assert finding.actions[0].code.startswith("model.eval()")
 
@@ -48,7 +52,8 @@ def test_a_split_of_unknown_purpose_is_a_note(tmp_path):
 
 
 def test_every_evaluation_is_counted_and_unknown_modes_are_told(tmp_path):
-    measured = assert_clean(train_mode_evaluation, healthy(tmp_path, modules=DROPOUT, evaluating=[-1, *[0] * 9]))
-    assert measured == (
+    run = healthy(tmp_path, modules=DROPOUT, evaluating=[-1, *[0] * 9])
+    assert judged(train_mode_evaluation, run, EvaluationMode).modes == Modes(training=0, evaluation=9, unknown=1)
+    assert assert_clean(train_mode_evaluation, run) == (
         "the model is in evaluation mode in 9 of 10 evaluations of the validation loss; the mode of 1 is not known"
     )

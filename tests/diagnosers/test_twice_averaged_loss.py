@@ -1,15 +1,16 @@
 import msgspec
 import numpy
+import pytest
 
 from gradaudit.audit.runner import analyze
-from gradaudit.diagnosers.twice_averaged_loss import twice_averaged_loss
+from gradaudit.diagnosers.twice_averaged_loss import AveragedOnce, AveragedTwice, twice_averaged_loss
 from gradaudit.findings import Confidence, Severity
 from gradaudit.reading.run import load
 from gradaudit.schema import LossFacts
 from tests.build import build_run, write_table
 from tests.diagnosers.runs import TEN, falling, healthy
 from tests.diagnosers.sick import divided_twice
-from tests.diagnosers.verbs import assert_clean, assert_finds, assert_skipped
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_skipped, judged
 
 SIZES = numpy.where(numpy.arange(200) % 10 == 9, 2, 50)
 
@@ -21,12 +22,13 @@ def of_sizes(path, factor, sizes=SIZES, facts=TEN, **changes):
 
 
 def test_a_mean_is_quiet(tmp_path):
-    measured = assert_clean(twice_averaged_loss, healthy(tmp_path))
-    assert measured == "the differentiated loss is 1.00 times the mean loss"
+    assert judged(twice_averaged_loss, healthy(tmp_path), AveragedOnce) == AveragedOnce(1.0, "1")
 
 
 def test_sums_weights_and_further_terms_are_quiet(tmp_path):
-    measured = assert_clean(twice_averaged_loss, of_sizes(tmp_path / "sum", SIZES))
+    run = of_sizes(tmp_path / "sum", SIZES)
+    assert judged(twice_averaged_loss, run, AveragedOnce) == AveragedOnce(pytest.approx(1.0), "targets")
+    measured = assert_clean(twice_averaged_loss, run)
     assert measured == "the differentiated loss is 1.00 times the mean loss, per targets"
     assert_clean(twice_averaged_loss, of_sizes(tmp_path / "weight", 0.02))
     summed = msgspec.structs.replace(TEN, reduction="sum")
@@ -35,7 +37,10 @@ def test_sums_weights_and_further_terms_are_quiet(tmp_path):
 
 
 def test_a_weight_beside_the_mean_changes_nothing(tmp_path):
-    finding = assert_finds(twice_averaged_loss, of_sizes(tmp_path / "half", 0.5 / SIZES), Severity.WARNING)
+    run = of_sizes(tmp_path / "half", 0.5 / SIZES)
+    found = judged(twice_averaged_loss, run, AveragedTwice)
+    assert (found.function, found.weight, found.weighted) == ("cross_entropy", pytest.approx(0.5), True)
+    finding = assert_finds(twice_averaged_loss, run, Severity.WARNING)
     assert (
         "the differentiated loss is cross_entropy, times 0.5, divided by the number of examples" in finding.explanation
     )
@@ -51,18 +56,25 @@ def test_a_loss_that_was_not_seen_cannot_be_compared(tmp_path):
 
 
 def test_a_small_last_batch_makes_it_a_warning(tmp_path):
-    finding = assert_finds(twice_averaged_loss, divided_twice(tmp_path / "a"), Severity.WARNING)
+    run = divided_twice(tmp_path / "a")
+    found = judged(twice_averaged_loss, run, AveragedTwice)
+    assert (found.smallest, found.smallest_at, found.usual, found.apart) == (2, 9, 50, 25)
+    assert (found.rates, found.lower) == (pytest.approx(1e-3), pytest.approx(2e-5))
+    assert found.outcome is None
+    finding = assert_finds(twice_averaged_loss, run, Severity.WARNING)
     assert finding.confidence is Confidence.CERTAIN
     assert finding.title == "Loss averaged twice"
     assert finding.headline.startswith("A batch of 2 counts 25 times as much as one of 50")
     assert finding.measures[1].value == 25
-    assert "The smallest has 2, first at step 9" in finding.explanation
-    assert finding.actions[1].text.startswith("Divide the learning rate by 50 in exchange, from 0.001 to 2e-5")
 
 
 def test_even_batches_and_adam_make_it_a_note(tmp_path):
-    assert_finds(twice_averaged_loss, divided_twice(tmp_path / "even", last=40), Severity.NOTE)
-    assert_finds(twice_averaged_loss, divided_twice(tmp_path / "adam", optimizer="Adam"), Severity.NOTE)
+    even = divided_twice(tmp_path / "even", last=40)
+    assert not judged(twice_averaged_loss, even, AveragedTwice).uneven
+    assert_finds(twice_averaged_loss, even, Severity.NOTE)
+    adam = divided_twice(tmp_path / "adam", optimizer="Adam")
+    assert judged(twice_averaged_loss, adam, AveragedTwice).adaptive
+    assert_finds(twice_averaged_loss, adam, Severity.NOTE)
 
 
 def test_a_sequence_is_divided_by_its_targets(tmp_path):
@@ -79,7 +91,11 @@ def test_it_is_the_root_of_what_the_long_steps_do(tmp_path):
     ranked = analyze(run).ranked
     assert [item.diagnoser for item in ranked] == ["twice_averaged_loss"]
     assert ranked[0].finding.severity is Severity.CRITICAL
-    assert "Training then diverges at step 3" in ranked[0].finding.explanation
+    outcome = judged(twice_averaged_loss, run, AveragedTwice).outcome
+    assert outcome is not None
+    assert outcome.kind == "diverged"
+    assert 30 <= outcome.step < 40
+    assert f"Training then diverges at step {outcome.step}." in ranked[0].finding.explanation
     assert {item.diagnoser for item in ranked[0].consequences} >= {"learning_rate_too_high"}
 
 

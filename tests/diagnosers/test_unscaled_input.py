@@ -2,19 +2,30 @@ import math
 
 import msgspec
 import numpy
+import pandas
 import pytest
 
-from gradaudit.diagnosers.unscaled_input import unscaled_input
+from gradaudit.diagnosers.unscaled_input import (
+    LargeEstimate,
+    LargeSample,
+    NormalisedSample,
+    SmallEstimate,
+    SmallSample,
+    unscaled_input,
+)
 from gradaudit.findings import Numbers, Severity
+from gradaudit.reading.run import load
 from gradaudit.schema import ModuleFacts
-from tests.build import build_run, linear_stack
+from tests.build import build_run, linear_stack, write_table
 from tests.diagnosers.runs import TEN, falling, healthy, model_input
 from tests.diagnosers.sick_layers import large_sample, raw_input
-from tests.diagnosers.verbs import assert_clean, assert_finds, assert_skipped
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_skipped, judged
 
 
 def test_inputs_of_size_one_are_quiet(tmp_path):
-    assert "have a size of" in assert_clean(unscaled_input, healthy(tmp_path))
+    run = healthy(tmp_path)
+    assert "have a size of" in assert_clean(unscaled_input, run)
+    assert 0.1 < judged(unscaled_input, run, SmallEstimate).scale.typical < 3
 
 
 @pytest.mark.parametrize("size", [0.13, 3.0])
@@ -70,14 +81,19 @@ def test_a_layer_that_starts_at_zero_says_nothing(tmp_path):
 
 def test_sampled_inputs_overrule_the_estimate(tmp_path):
     samples = [model_input(step) for step in range(0, 200, 10)]
-    assert "first sampled input is 3.00" in assert_clean(unscaled_input, raw_input(tmp_path / "a", samples=samples))
+    run = raw_input(tmp_path / "a", samples=samples)
+    assert judged(unscaled_input, run, SmallSample).sample.largest == 3
+    assert_clean(unscaled_input, run)
 
 
 def test_raw_inputs_are_a_warning(tmp_path):
-    finding = assert_finds(unscaled_input, raw_input(tmp_path / "a"), Severity.WARNING)
-    assert finding.title == "Inputs not standardised"
+    run = raw_input(tmp_path / "a")
+    found = judged(unscaled_input, run, LargeEstimate)
+    assert found.scale.typical == pytest.approx(100)
+    assert (found.inputs, found.sure, found.span.first, found.span.last) == (32, True, 0, 19)
+    finding = assert_finds(unscaled_input, run, Severity.WARNING)
     assert finding.headline == "The inputs of layers.0 have an RMS of 100; its initial weights are made for 1"
-    assert finding.measures[0].value == pytest.approx(100)
+    assert finding.measures[0].value == found.scale.typical
     assert finding.tensors == ["layers.0.weight"]
 
 
@@ -159,13 +175,14 @@ def test_a_net_that_dies_at_once_is_judged_by_the_steps_before(tmp_path):
 
 
 def test_a_large_sampled_input_is_a_warning(tmp_path):
-    finding = assert_finds(unscaled_input, large_sample(tmp_path / "a", ratio=3000.0), Severity.WARNING)
-    assert finding.title == "Inputs not standardised"
+    run = large_sample(tmp_path / "a", ratio=3000.0)
+    sample = judged(unscaled_input, run, LargeSample).sample
+    assert (sample.largest, sample.step, sample.feature_std_ratio, sample.uneven) == (255, 0, 3000, True)
+    finding = assert_finds(unscaled_input, run, Severity.WARNING)
     assert finding.headline == (
         "The inputs of the model reach 255 at step 0; its initial weights are made for a size of 1"
     )
     assert finding.measures[0].value == 255
-    assert "differ by a factor of 3,000" in finding.explanation
     assert isinstance(finding.evidence[0], Numbers)
 
 
@@ -173,9 +190,9 @@ def test_a_large_sample_that_is_normalised_first_is_quiet(tmp_path):
     norm = ModuleFacts(id=1, name="norm", module_class="BatchNorm1d", batch_norm=True)
     layer = ModuleFacts(id=2, name="layers.0", module_class="Linear")
     root = ModuleFacts(id=0, name="", module_class="Sequential")
-    assert "norm normalises it" in assert_clean(
-        unscaled_input, large_sample(tmp_path / "a", modules=[root, norm, layer])
-    )
+    run = large_sample(tmp_path / "a", modules=[root, norm, layer])
+    assert judged(unscaled_input, run, NormalisedSample).module == "norm"
+    assert_clean(unscaled_input, run)
     assert_finds(unscaled_input, large_sample(tmp_path / "b", modules=[root, layer, norm]), Severity.WARNING)
 
 
@@ -188,3 +205,12 @@ def test_scale_and_cadence_change_nothing(tmp_path, scale, every):
         tmp_path / "a", loss=scale * falling(), stats={"gradient_norm": gradient}, recorded=range(0, 200, every)
     )
     assert assert_finds(unscaled_input, run).measures[0].value == pytest.approx(100)
+
+
+def test_of_two_optimizers_the_one_with_the_first_layer_is_named_and_the_other_not_asked(tmp_path):
+    run = raw_input(tmp_path / "a")
+    frames = [run.steps.assign(optimizer=i, global_step=2 * numpy.arange(200) + i) for i in range(2)]
+    write_table(tmp_path / "a" / "rank00000", "steps", pandas.concat(frames))
+    run = load(tmp_path / "a")
+    assert judged(unscaled_input, run, LargeEstimate).training.id == 0
+    assert assert_finds(unscaled_input, run).headline.endswith("made for 1 (optimizer 0, AdamW)")

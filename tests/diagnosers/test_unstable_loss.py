@@ -3,7 +3,7 @@ import numpy
 import pytest
 
 from gradaudit.audit.runner import analyze
-from gradaudit.diagnosers.unstable_loss import unstable_loss
+from gradaudit.diagnosers.unstable_loss import Diverges, NotFinite, Oscillating, Rebound, Steady, unstable_loss
 from gradaudit.findings import Severity
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat, healthy
@@ -13,11 +13,14 @@ from tests.diagnosers.verbs import (
     assert_finds,
     assert_not_applicable,
     assert_skipped,
+    judged,
 )
 
 
 def test_a_loss_that_falls_is_quiet(tmp_path):
-    assert "times as widely" in assert_clean(unstable_loss, healthy(tmp_path))
+    run = healthy(tmp_path)
+    assert judged(unstable_loss, run, Steady).growth < 2
+    assert "times as widely" in assert_clean(unstable_loss, run)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -46,11 +49,14 @@ def test_a_burst_at_the_end_is_no_trend(tmp_path):
 
 
 def test_what_diverged_or_broke_is_left_to_others(tmp_path):
-    assert "diverges" in assert_not_applicable(unstable_loss, swinging(tmp_path / "a", width=20.0))
+    diverging = swinging(tmp_path / "a", width=20.0)
+    assert judged(unstable_loss, diverging, Diverges)
+    assert_not_applicable(unstable_loss, diverging)
     broken = swinging(tmp_path / "b").steps["mean_loss"].to_numpy().copy()
     broken[-1] = numpy.nan
     run = build_run(tmp_path / "c", loss=broken, facts=TEN)
-    assert "not finite" in assert_not_applicable(unstable_loss, run)
+    assert judged(unstable_loss, run, NotFinite)
+    assert_not_applicable(unstable_loss, run)
 
 
 def test_losses_that_swing_by_nature_are_not_judged(tmp_path):
@@ -69,20 +75,34 @@ FALLING = [
 
 def test_a_loss_that_climbs_back_alone_is_a_note(tmp_path):
     """The error of a value function rises with the values, and that of harder data with the data."""
-    finding = assert_finds(unstable_loss, climbing(tmp_path / "a"), Severity.NOTE)
-    assert "from step 2" in finding.explanation
-    assert_finds(unstable_loss, climbing(tmp_path / "b", evaluations=FALLING), Severity.NOTE)
+    alone = climbing(tmp_path / "a")
+    found = judged(unstable_loss, alone, Rebound)
+    assert found.rates.steady
+    assert 200 <= found.best_until < 300
+    assert numpy.isnan(found.held_out)
+    assert_finds(unstable_loss, alone, Severity.NOTE)
+    falls = climbing(tmp_path / "b", evaluations=FALLING)
+    assert not judged(unstable_loss, falls, Rebound).held_out_rebounds
+    assert_finds(unstable_loss, falls, Severity.NOTE)
 
 
 def test_a_rate_that_was_raised_is_why_the_loss_climbs_back(tmp_path):
     steps = {"learning_rate": [[1e-3 if step < 300 else 1e-2] for step in range(400)]}
-    finding = assert_finds(unstable_loss, climbing(tmp_path / "a", evaluations=RISING, steps=steps), Severity.NOTE)
-    assert "and 0.01 at the end" in finding.explanation
+    run = climbing(tmp_path / "a", evaluations=RISING, steps=steps)
+    found = judged(unstable_loss, run, Rebound)
+    assert found.held_out_rebounds
+    assert (found.rates.raised, found.rates.steady) == (True, False)
+    assert (found.rates.then, found.rates.now) == (pytest.approx(1e-3), pytest.approx(1e-2))
+    assert_finds(unstable_loss, run, Severity.NOTE)
 
 
 def test_a_loss_that_climbs_back_with_the_held_out_one_is_a_warning(tmp_path):
-    finding = assert_finds(unstable_loss, climbing(tmp_path / "a", evaluations=RISING), Severity.WARNING)
-    assert finding.title == f"Loss rebound from step {finding.span.first}"
+    run = climbing(tmp_path / "a", evaluations=RISING)
+    found = judged(unstable_loss, run, Rebound)
+    assert found.rebound.best < 0.6 < 0.9 < found.rebound.last
+    assert found.held_out == pytest.approx((0.95 - 0.5) / (2.3 - 0.5))
+    finding = assert_finds(unstable_loss, run, Severity.WARNING)
+    assert finding.title == f"Loss rebound from step {found.best_until}"
     assert finding.headline.startswith("The loss rebounds from 0.")
     assert finding.measures[0].value >= 0.15
     assert 200 <= finding.span.first <= 240
@@ -105,8 +125,12 @@ def test_short_runs_cannot_be_judged(tmp_path):
 
 @pytest.mark.parametrize("period", [2, 7, 20])
 def test_swings_that_grow_are_a_note(tmp_path, period):
-    finding = assert_finds(unstable_loss, swinging(tmp_path / "a", period=period), Severity.NOTE)
-    assert 80 < finding.span.first < 300
+    run = swinging(tmp_path / "a", period=period)
+    found = judged(unstable_loss, run, Oscillating)
+    assert found.oscillation.growth >= 2
+    assert found.lower == pytest.approx(1e-3 / 3)
+    finding = assert_finds(unstable_loss, run, Severity.NOTE)
+    assert 80 < finding.span.first == found.since < 300
     assert finding.title == f"Oscillating loss from step {finding.span.first}"
     assert "a third of what it is at step" in finding.actions[0].text
 

@@ -3,7 +3,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradaudit.signals.order_statistics import largest, median, medians_across, quantile, running_median
+from gradaudit.signals.order_statistics import (
+    largest,
+    median,
+    medians_across,
+    medians_of_others,
+    quantile,
+    running_median,
+)
 
 NAN, INF = float("nan"), float("inf")
 numbers = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30)
@@ -38,3 +45,12 @@ def test_nothing_has_no_median():
 def test_heavy_steps_count_for_more():
     values = numpy.array([[1.0], [2.0], [3.0]])
     assert quantile(values, 0.5, numpy.array([1.0, 1.0, 10.0]))[0] == 3.0
+
+
+@given(st.lists(st.tuples(st.sampled_from([NAN, INF, 1.0, 2.0, 2.5, 7.0, -3.0]), st.booleans()), max_size=9))
+def test_the_median_of_the_others_leaves_out_the_value_itself(pairs):
+    values = numpy.asarray([value for value, _ in pairs], dtype=float)
+    among = numpy.asarray([counts for _, counts in pairs], dtype=bool)
+    place = numpy.arange(len(values))
+    expected = [median(values[among & (place != i)]) for i in place]
+    assert medians_of_others(values, among).tolist() == pytest.approx(expected, nan_ok=True)

@@ -5,7 +5,7 @@ import math
 import numpy
 
 from gradaudit.evidence.charts.reduce import banded, plain
-from gradaudit.evidence.words.wording import count, plural
+from gradaudit.evidence.words.wording import count, plural, setting
 from gradaudit.findings import Lines, Mark, Series
 from gradaudit.schema import TensorFacts
 from gradaudit.signals.evaluation.generalisation import TrainingCurve
@@ -14,6 +14,7 @@ from gradaudit.signals.layers.layers import weight_layers
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.order_statistics import medians_across
 from gradaudit.signals.smoothing import wide
+from gradaudit.signals.updates.fastest_tensor import FastestTensor
 from gradaudit.signals.updates.ratios import median_update_ratio
 from gradaudit.training import Training
 
@@ -54,6 +55,20 @@ def update_chart(training: Training, caption: str, marks: list[Mark]) -> Lines:
             plain("median weight layer", training.recorded_global_steps, typical, bad=bad),
         ],
         marks=marks,
+        log=True,
+    )
+
+
+def fastest_chart(fastest: FastestTensor, limit: float) -> Lines:
+    """The largest update-to-weight ratio of any tensor over the recorded steps, against a limit."""
+    return Lines(
+        title="Update-to-weight ratio",
+        caption=f"The fastest weight layer or embedding at each step, against {setting(limit)}. Models trained from "
+        "scratch mostly have one above 1e-3.",
+        x_label="step",
+        y_label="|update| / |weight|",
+        series=[plain("fastest tensor", fastest.steps, fastest.ratios)],
+        marks=[Mark(label=setting(limit), y=limit)],
         log=True,
     )
 
@@ -125,3 +140,11 @@ def norm_chart(training: Training, caption: str, marks: list[Mark]) -> Lines:
         marks=marks,
         log=True,
     )
+
+
+def loss_and_norm(training: Training, caption: str, step: int) -> list[Lines]:
+    """The training loss, marked at a step at which it begins to overshoot, and the gradient norm."""
+    return [
+        loss_chart(training, caption, [Mark(label=f"step {count(step)}", x=step)]),
+        norm_chart(training, "The gradient norm over the same steps: steps that overshoot make it grow, too.", []),
+    ]

@@ -5,21 +5,14 @@ import numpy
 
 from gradaudit.evidence.charts.reduce import WIDEST, banded, plain, short
 from gradaudit.evidence.words.wording import count, names
-from gradaudit.findings import Lines, Mark, Series
+from gradaudit.findings import AnyEvidence, Lines, Mark, Numbers, Series
 from gradaudit.signals.order_statistics import Floats, medians_across
-from gradaudit.signals.ranks.replicas import Checksums, SideBySide, spread
-from gradaudit.signals.smoothing import smooth
+from gradaudit.signals.ranks.replicas import Checksums, SideBySide, against_others, spread
+from gradaudit.signals.ranks.skew import Skew
+from gradaudit.signals.ranks.weights_apart import WeightsApart
+from gradaudit.signals.smoothing import smooth, wide
 
 _MOST_LINES = 4
-
-
-def against_others(values: Floats) -> Floats:
-    """[steps, ranks]: each rank's value less the mean of the other ranks; what all ranks share drops out."""
-    known = numpy.isfinite(values)
-    whole = numpy.where(known, values, 0.0).sum(axis=1, keepdims=True)
-    others = known.sum(axis=1, keepdims=True) - 1
-    with numpy.errstate(divide="ignore", invalid="ignore"):
-        return numpy.where(others > 0, values - (whole - values) / others, numpy.nan)
 
 
 def agreement_chart(sums: Checksums) -> Lines:
@@ -146,3 +139,65 @@ def _band(beside: SideBySide, lines: Floats, name: str) -> Series:
     parts = [medians_across(lines[at]), numpy.fmin.reduce(lines[at], axis=1), numpy.fmax.reduce(lines[at], axis=1)]
     middle, low, high = ([short(float(value)) for value in part] for part in parts)
     return Series(name=name, x=[float(v) for v in beside.steps[at]], y=middle, low=low, high=high, role="reference")
+
+
+def rank_lines(beside: SideBySide, quantity: str, caption: str, flagged: int = -1) -> Lines:
+    """The values of a few ranks, those of the `flagged` one first, an index into the ranks."""
+    order = sorted(range(len(beside.ranks)), key=lambda index: index != flagged)
+    return Lines(
+        title=f"{quantity.capitalize()} by rank",
+        caption=caption,
+        x_label="step",
+        y_label=quantity.removeprefix("training "),
+        series=[
+            plain(
+                f"rank {int(beside.ranks[index])}",
+                beside.steps,
+                beside.values[:, index],
+                role="flagged" if index == flagged else "main",
+            )
+            for index in order[:_MOST_LINES]
+        ],
+        log=wide(beside.values),
+    )
+
+
+def checksum_table(sums: Checksums) -> Numbers:
+    """The checksums of a few ranks around the first step at which they differ."""
+    near = max(0, int(numpy.argmax(sums.differ)) - 2)
+    rows = range(near, min(len(sums.steps), near + 8))
+    shown = sums.ranks[:6]
+    return Numbers(
+        title="Checksums of the weights",
+        caption="The sum of the bit patterns of all weights before the step, by rank; equal weights have equal sums.",
+        columns=["step", *(f"rank {int(rank)}" for rank in shown)],
+        cells=[
+            [count(sums.steps[row]), *(f"{int(value) & (1 << 64) - 1:016x}" for value in sums.sums[row, : len(shown)])]
+            for row in rows
+        ],
+    )
+
+
+def weights_apart_charts(apart: WeightsApart, losses: SideBySide) -> list[AnyEvidence]:
+    """Which ranks hold other weights, and who drifts since; of two ranks the losses alone can tell who."""
+    mark = Mark(label=f"step {count(apart.step)} · weights differ", x=apart.step)
+    drift = _drift(losses, apart.minority, mark)
+    if len(apart.sums.ranks) == 2 and drift:
+        return [*drift, checksum_table(apart.sums)]
+    return [agreement_chart(apart.sums), *(drift or [checksum_table(apart.sums)])]
+
+
+def skew_charts(found: Skew) -> list[AnyEvidence]:
+    """One rank's loss against the others', and each rank's loss."""
+    judged = Mark(label=f"step {count(found.first)} · judged from here", x=found.first, role="reference")
+    caption = "Each rank's loss on its own part of every batch."
+    return [
+        *_drift(found.losses, [found.index], judged),
+        rank_lines(found.losses, "training loss", caption, found.index),
+    ]
+
+
+def _drift(losses: SideBySide, flagged: list[int], mark: Mark) -> list[AnyEvidence]:
+    """Each rank's loss against the others', where any were recorded."""
+    chart = drift_chart(losses, "loss", flagged, [mark])
+    return [chart] if chart is not None else []

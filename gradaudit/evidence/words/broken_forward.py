@@ -1,17 +1,13 @@
 """Where a loss that is not finite came from: the batch of that step, the model's forward, or the loss function."""
 
-from typing import Literal
-
 import numpy
 
 from gradaudit.evidence.words.module_names import named
 from gradaudit.evidence.words.wording import count, percent, plural
 from gradaudit.findings import Action
 from gradaudit.signals.gradients.finiteness import NonFiniteOnset
+from gradaudit.signals.loss.odd_batch import Batch
 from gradaudit.signals.loss.training_loss import training_loss
-from gradaudit.signals.order_statistics import median
-
-_SMALL = 0.25  # of the usual batch: worth telling
 
 # Five lines that name the first module; a loss that is not finite without it is broken by the loss function itself.
 FIND = """\
@@ -21,53 +17,27 @@ def check(name, module, inputs, output):
 for name, module in model.named_modules():
     module.register_forward_hook(functools.partial(check, name))"""
 
-Odd = Literal["one example", "no example", "all ignored", "small", ""]
 
-
-def odd_batch(broken: NonFiniteOnset, *, looked: bool = True) -> tuple[Odd, int, int]:
-    """What is special about the batch of the first step, how many examples it has, and how many are usual.
-
-    Nothing where something else is known to have broken the training, and nobody `looked`.
-    """
-    frame = broken.training.steps
-    row = frame[frame["global_step"] == broken.step]
-    sizes = frame["batch_size"].to_numpy(dtype=float)
-    if not looked or not len(row) or not (sizes > 0).any():
-        return "", 0, 0
-    size, targets, ignored = (int(row[name].iloc[0]) for name in ("batch_size", "targets", "ignored_targets"))
-    usual = round(median(sizes[sizes > 0]))
-    if not targets and ignored:
-        return "all ignored", size, usual
-    if not targets and not size and int(row["loss"].iloc[0]) >= 0:
-        return "no example", size, usual
-    # One call of the loss on one example: with more calls the sum of their batches is no batch.
-    if size == 1 < usual:
-        return "one example", size, usual
-    before = sizes[(frame["global_step"].to_numpy() < broken.step) & (sizes > 0)]
-    if 0 < size <= _SMALL * usual and len(before) and size < before.min():
-        return "small", size, usual
-    return "", size, usual
-
-
-def batch_in_words(odd: Odd, size: int, usual: int) -> str:
-    """The same in a sentence; empty where nothing is."""
+def batch_in_words(batch: Batch) -> str:
+    """What is special about a batch, in a sentence; empty where nothing is."""
+    usual = count(batch.usual)
     words = {
         "all ignored": "That batch has no valid target: a mean over none is NaN.",
         "no example": "That batch holds no example: a mean over none is NaN.",
-        "one example": f"That batch holds one example, the usual one {count(usual)}: the standard deviation of one "
-        "value is NaN, and so is what is divided by it.",
-        "small": f"That batch is the smallest so far: {plural(size, 'example')}, and {count(usual)} are usual.",
+        "one example": f"That batch holds one example, the usual one {usual}: the standard deviation of one value is "
+        "NaN, and so is what is divided by it.",
+        "small": f"That batch is the smallest so far: {plural(batch.size, 'example')}, and {usual} are usual.",
     }
-    return words.get(odd, "")
+    return words.get(batch.odd, "")
 
 
-def fix_batch(odd: Odd) -> list[Action]:
+def fix_batch(batch: Batch) -> list[Action]:
     """What to do about a batch that breaks the loss."""
-    if odd == "all ignored":
+    if batch.odd == "all ignored":
         return [Action(text="Skip batches whose targets are all ignored", code="if (target != -100).any(): ...")]
-    if odd == "no example":
+    if batch.odd == "no example":
         return [Action(text="Skip batches without an example", code="if len(target): ...")]
-    if odd == "one example":
+    if batch.odd == "one example":
         return [
             Action(text="Do not normalise over a batch of one example",
                    code="if len(x) > 1: x = (x - x.mean()) / (x.std() + 1e-8)"),

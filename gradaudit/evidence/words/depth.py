@@ -1,17 +1,28 @@
-"""How the gradient changes along the depth of a model, and what became of the loss, in words."""
+"""How the gradient changes along the depth of a model, or why that is not known, and what became of the loss."""
 
 import math
 
 import numpy
 
 from gradaudit.evidence.words.wording import count, fold, number
-from gradaudit.signals.gradients.depth_slope import FIRST_STEPS, Slope, growth_exponent
+from gradaudit.findings import NotApplicable, Skipped
+from gradaudit.signals.gradients.depth_slope import FIRST_STEPS, Slope, growth_exponent, profiled
 from gradaudit.signals.gradients.finiteness import non_finite_onset
 from gradaudit.signals.loss.progress import LEARNED, NO_BETTER, constant_level, divergence, loss_rebound, not_learning
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.training import Training
 
 _LOST = 0.5  # of what was gained
+
+
+def no_profile(training: Training) -> NotApplicable | Skipped:
+    """Why there is no profile along the depth: no four layers to compare, or no record of the first steps."""
+    if profiled(training).any():
+        return NotApplicable(reason="the model has fewer than four weight layers whose gradients can be compared")
+    return Skipped(
+        reason="no gradient statistics of the first ten steps, with the weights of the start, were recorded",
+        enable="record from the first step on",
+    )
 
 
 def along_the_depth(profile: Slope) -> str:

@@ -2,11 +2,13 @@
 
 import math
 
+from gradaudit.evidence.words.outcomes import divergence_sentence
 from gradaudit.evidence.words.wording import factor, in_code, number
 from gradaudit.findings import Action
 from gradaudit.signals.activations.input_scale import input_scale
 from gradaudit.signals.activations.module_samples import model_inputs
 from gradaudit.signals.layers.initialisation import output_layer
+from gradaudit.signals.loss.bad_outcome import BadOutcome
 from gradaudit.signals.loss.first_regression import Cause, off_standard
 from gradaudit.signals.loss.training_loss import TrainingLoss
 from gradaudit.training import Training
@@ -22,14 +24,32 @@ def disease(found: Cause) -> str:
     return "Targets not standardised" if found.raw or found.standardising_helps else "Initial loss too high"
 
 
+def beside_variance(loss: TrainingLoss, found: Cause) -> str:
+    """The first loss beside the variance of the target, in a headline."""
+    raw = f" (standard deviation {number(found.deviation)})" if found.raw else ""
+    return f"The first loss is {number(loss.first)}, {factor(found.ratio)} times the variance of the target{raw}"
+
+
+def explanation(loss: TrainingLoss, found: Cause, kept: float | None, outcome: BadOutcome | None) -> str:
+    """Where the first loss comes from, and what became of it: of a training that has not coped, how much is `kept`."""
+    sentences = [
+        f"The target has mean {number(found.mean)} and standard deviation {number(found.deviation)}; the first loss is "
+        f"{number(loss.first)}, {factor(found.ratio)} times its variance.",
+        in_words(found),
+        f"The last loss is {factor(kept)} times the first." if kept is not None and outcome is None else "",
+        divergence_sentence(outcome),
+    ]
+    return " ".join(filter(None, sentences))
+
+
 def in_words(found: Cause) -> str:
     """The larger of the two, if it is off."""
     outputs, target = number(math.sqrt(found.outputs)), number(math.sqrt(found.target))
-    sizes = f"The untrained outputs have a root mean square of {outputs} and the target one of {target}"
+    compared = f"The untrained outputs have a root mean square of {outputs} and the target one of {target}"
     if found.too_large:
-        return f"{sizes}: the outputs are too large for it."
+        return f"{compared}: the outputs are too large for it."
     if found.outputs > found.target:
-        return f"{sizes}: the target is too small for outputs of order 1."
+        return f"{compared}: the target is too small for outputs of order 1."
     return first_errors(found.mean, found.deviation) if found.raw else ""
 
 

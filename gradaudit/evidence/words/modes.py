@@ -15,8 +15,3 @@ def mode_dependent(run: Run) -> str:
     if norms:
         parts.append(plural(len(norms), "batch normalisation"))
     return " and ".join(parts)
-
-
-def mode_matters(run: Run) -> bool | None:
-    """Whether the training flag changes what the model computes; None when its modules are not known."""
-    return bool(mode_dependent(run)) if run.meta.modules else None

@@ -1,12 +1,14 @@
 """How a sentence and a line of code name an optimizer and its learning rate."""
 
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy
 
 from gradaudit.evidence.words.wording import names, setting
 from gradaudit.signals.order_statistics import Floats
-from gradaudit.signals.updates.learning_rates import by_hand, optimizer_class, peak_rates
+from gradaudit.signals.updates.learning_rates import by_hand, optimizer_class, peak_rates, same_rate
 from gradaudit.training import Training
 
 # The classes of torch.optim: one that is not among them was imported from elsewhere.
@@ -23,12 +25,12 @@ def usual_rate(training: Training) -> str:
     return setting(float(known.max())) if len(known) else "1e-3"
 
 
-def rate_in_words(rates: Floats) -> str:
+def rate_in_words(rates: Iterable[float]) -> str:
     """The learning rates of all groups: 0.05, or when they differ 1e-5 and 1e-3, or 1e-5 to 1e-3 by group.
 
     Two are not given as a range, which would read as a schedule.
     """
-    texts = [setting(float(rate)) for rate in sorted(set(rates[numpy.isfinite(rates)].tolist()))]
+    texts = [setting(float(rate)) for rate in sorted({float(rate) for rate in rates if math.isfinite(rate)})]
     different = list(dict.fromkeys(texts))
     if len(different) > 3:
         return f"{different[0]} to {different[-1]} by group"
@@ -57,6 +59,11 @@ def optimizer_line(training: Training, **changes: str) -> str:
     rate = f"lr={changes['lr']}" if "lr" in changes else ""
     place = "torch.optim." if name in _OF_TORCH else ""
     return f"{place}{name}({', '.join(filter(None, ['model.parameters()', rate, arguments]))})"
+
+
+def line_with_rates(training: Training, rates: Floats) -> str:
+    """The line that makes this optimizer with these learning rates [groups]; nothing where its groups differ."""
+    return optimizer_line(training, lr=rate_in_words(rates)) if same_rate(rates) else ""
 
 
 def nobody_updates(training: Training) -> str:

@@ -60,8 +60,13 @@ def update_size(training: Training, rows: Mask) -> str:
     )
 
 
+def update_size_at_end(training: Training) -> str:
+    """`update_size` over the last half of the run."""
+    return update_size(training, last_half(training))
+
+
 def update_sizes(run: Run) -> str:
     """`update_size` over the last half of the run, of each optimizer, with its source."""
-    found = [(update_size(training, last_half(training)), label_of(training)) for training in run.trainings]
+    found = [(update_size_at_end(training), label_of(training)) for training in run.trainings]
     said = "; ".join(f"{words}{label}" for words, label in found if words)
     return f"{said} (arXiv 2502.16982); over the last half of the run" if said else ""

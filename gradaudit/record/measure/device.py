@@ -78,7 +78,7 @@ class DeviceStatistics:
         return slot
 
     def sample_before_step(self, slot: Slot, parameters: Sequence[torch.Tensor]) -> bool:
-        """Sample the measured gradients and the weights before the step; False: `probe.ParameterSampler` has to."""
+        """Probe the gradients just measured and the weights before the step; False: `probe` has to."""
         if self._probing is None or self.fault:
             return False
         addresses, others = self.addresses_of(parameters)

@@ -1,16 +1,28 @@
 """Which outputs of the linear and convolution layers have had no gradient for a while: units that no longer learn."""
 
+import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy
 
+from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
+from gradaudit.signals.activations.module_samples import (
+    activation_outputs,
+    last_samples,
+    loss_inputs,
+    sampled_activations,
+)
 from gradaudit.signals.gradients.finiteness import non_finite_onset
 from gradaudit.signals.layers.layers import weight_layers
 from gradaudit.signals.order_statistics import Floats, Integers
 from gradaudit.training import Training, signal
 
 SILENT = 30  # recorded steps without a gradient after which the recorder calls an output silent
+
+
+When = Literal["during", "before", "both"]  # outputs died during training, before it, or some of each
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +38,25 @@ class DeadUnits:
     has_nonzero_grad: bool  # some tensor of the layer has a gradient at the end: its bias where the weights have none
     zero_input: bool  # the bias has a gradient and no weight has: every input of the layer is zero
 
+    @property
+    def inputs(self) -> int:
+        """How many each output has."""
+        outputs = self.layer.shape[max(self.layer.output_axis, 0)]
+        return max(1, self.layer.elements // max(1, outputs))
+
+
+def broken_from(training: Training) -> int | None:
+    """The global step from which on the run is NaN or infinite to its end; None where it is not."""
+    onset = non_finite_onset(training)
+    return onset.step if onset is not None and not onset.recovered else None
+
+
+def outputs_followed(training: Training) -> bool:
+    """Whether the optimizer has layers whose outputs can be followed, or some were."""
+    rows = training.run.rows
+    followed = (rows["optimizer"] == training.id) & (rows["moved"] < 0)
+    return bool(followed.any()) or any(t.output_axis >= 0 and t.optimizer >= 0 for t in training.tensors)
+
 
 @signal
 def dead_units(training: Training) -> list[DeadUnits]:
@@ -37,11 +68,11 @@ def dead_units(training: Training) -> list[DeadUnits]:
     own = training.steps
     place = dict(zip(own["step"].tolist(), own["global_step"].tolist(), strict=True))
     frame = training.run.rows[training.run.rows["optimizer"] == training.id]
-    broken = non_finite_onset(training)
+    broken = broken_from(training)
     finite = numpy.ones(len(training.recorded), dtype=bool)
-    if broken is not None and not broken.recovered:
-        finite = training.recorded_global_steps < broken.step
-        frame = frame[[place.get(step, step) < broken.step for step in frame["step"].tolist()]]
+    if broken is not None:
+        finite = training.recorded_global_steps < broken
+        frame = frame[[place.get(step, step) < broken for step in frame["step"].tolist()]]
     recorded = training.recorded[finite]
     if not len(frame) or len(recorded) < SILENT:
         return []
@@ -75,3 +106,49 @@ def dead_units(training: Training) -> list[DeadUnits]:
             )
         )
     return found
+
+
+def idle_head(layer: DeadUnits, layers: list[DeadUnits]) -> bool:
+    """Whether this ends the model with some outputs that the loss did not ask for, as a value per action is.
+
+    A head that is not the last layer, as a policy's before a value's, has nothing after it that is made for its
+    outputs, and those that are masked were silent from the first record on.
+    """
+    if layer is layers[-1]:
+        return layer.has_nonzero_grad
+    behind = layers[layers.index(layer) + 1 :]
+    fed = any(other.layer.shape[1] % layer.outputs == 0 for other in behind if len(other.layer.shape) > 1)
+    return (
+        layer.has_nonzero_grad
+        and not fed
+        and layer.first >= layer.share
+        and any(other.has_nonzero_grad for other in behind)
+    )
+
+
+def lost_behind_the_model(training: Training) -> bool:
+    """Whether every gradient is zero from the first step on, and no dead output is why: the loss's input varies."""
+    if (training.matrix("gradient_norm") > 0).any() or len(training.run.meta.losses) != 1:
+        return False
+    spread = loss_inputs(training.run, training.run.meta.losses[0].id)["std"].to_numpy(dtype=float)
+    return len(spread) > 0 and bool((spread > 0).all())
+
+
+@dataclass(frozen=True)
+class DeadSample:
+    """What the samples of the activation behind a layer say of it."""
+
+    activation: str  # name of its module
+    share: float  # of the units that were zero for every example, in the last samples
+
+
+def sample_behind(run: Run, layer: TensorFacts) -> DeadSample | None:
+    """The samples of the first activation that is registered behind a layer; None where none was taken."""
+    places = {module.name: module.id for module in run.meta.modules}
+    own = places.get(layer.module)
+    behind = [module for module in sampled_activations(run) if own is not None and module > own]
+    if not behind:
+        return None
+    share = last_samples(activation_outputs(run, behind[0]), "dead_fraction")
+    name = next((module.name for module in run.meta.modules if module.id == behind[0]), "")
+    return DeadSample(name, share) if math.isfinite(share) else None

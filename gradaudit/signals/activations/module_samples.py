@@ -1,5 +1,6 @@
 """Samples of what goes into the losses and the model, and of what comes out of its activation modules."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy
@@ -12,6 +13,29 @@ if TYPE_CHECKING:
     import pandas
 
 SAMPLES = 5  # the last so many samples are what a module has come to
+_UNEVEN = 100.0  # times between the spread of features that is worth a sentence
+
+
+@dataclass(frozen=True)
+class InputSample:
+    """A sampled input of the model, over all of its elements; NaN what was not recorded."""
+
+    step: int
+    minimum: float
+    maximum: float
+    mean: float
+    std: float
+    feature_std_ratio: float  # the largest standard deviation of a feature over the smallest
+
+    @property
+    def largest(self) -> float:
+        """The largest absolute value."""
+        return max(abs(self.minimum), abs(self.maximum))
+
+    @property
+    def uneven(self) -> bool:
+        """Whether the features differ so much in their spread that it is worth a sentence."""
+        return self.feature_std_ratio >= _UNEVEN
 
 
 @signal
@@ -26,6 +50,17 @@ def model_inputs(run: Run) -> "pandas.DataFrame":
     frame = run.samples
     frame = frame[frame["kind"] == "input"]
     return frame[_finite(frame)]
+
+
+@signal
+def first_input(run: Run) -> InputSample | None:
+    """The first of `model_inputs`; None where none was sampled."""
+    inputs = model_inputs(run)
+    if not len(inputs):
+        return None
+    columns = ("minimum", "maximum", "mean", "std", "feature_std_ratio")
+    row = inputs.iloc[0]
+    return InputSample(int(row["step"]), *(float(row[column]) for column in columns))
 
 
 @signal

@@ -35,6 +35,16 @@ class RowHistory:
         """Tracked rows without a gradient so far."""
         return self.tracked - self.ever_hit
 
+    @property
+    def never_hit_share(self) -> float:
+        """The share of the tracked rows without a gradient so far; 0 where none is tracked."""
+        return self.never_hit / self.tracked if self.tracked else 0.0
+
+    @property
+    def stopped_share(self) -> float:
+        """The share of the rows that ever had a gradient that no longer have one; 0 where none had."""
+        return self.stopped / self.ever_hit if self.ever_hit else 0.0
+
 
 @signal
 def row_history(training: Training, tensor: int) -> RowHistory | None:
@@ -65,6 +75,30 @@ def row_history(training: Training, tensor: int) -> RowHistory | None:
         reached=frame["ever_hit"].to_numpy(dtype=float) / tracked,
         changed=frame["moved"].to_numpy(dtype=float) / tracked,
     )
+
+
+@dataclass(frozen=True)
+class NoGradient:
+    """No row ever has a gradient, and still some change."""
+
+    table: str
+    history: RowHistory
+
+
+@dataclass(frozen=True)
+class UnusedRows:
+    """Most rows of a large table never have a gradient."""
+
+    table: str
+    history: RowHistory
+
+
+@dataclass(frozen=True)
+class DeadRows:
+    """Rows that had gradients have had none for long."""
+
+    table: str
+    history: RowHistory
 
 
 def bin_label(index: int) -> str:

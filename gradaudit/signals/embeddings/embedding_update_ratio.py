@@ -82,6 +82,16 @@ def table_speeds(training: Training, update_ratios: dict[int, EmbeddingUpdateRat
     return {table: update_ratio.update if absolute else update_ratio.relative for table, update_ratio in known.items()}
 
 
+def share_of_fastest(training: Training, tables: list[int]) -> dict[int, float]:
+    """By table: its speed over that of the fastest of the other tables; NaN where one of the two is not known."""
+    speeds = table_speeds(training, {table: embedding_update_ratio(training, table) for table in tables})
+    shares = {}
+    for table in tables:
+        fastest = max((speed for other, speed in speeds.items() if other != table), default=0.0)
+        shares[table] = speeds[table] / fastest if table in speeds and fastest > 0 else math.nan
+    return shares
+
+
 def _layers(training: Training) -> Floats:
     ratios: Floats = update_ratio(training)[:, comparable_layers(training)]
     return ratios

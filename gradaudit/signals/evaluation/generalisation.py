@@ -1,7 +1,7 @@
 """What the validation loss is compared with, and what early stopping would have made of it."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy
 
@@ -10,6 +10,7 @@ from gradaudit.signals.evaluation.validation import training_evaluation, validat
 from gradaudit.signals.loss.training_loss import TrainingLoss
 from gradaudit.signals.order_statistics import Floats, median
 from gradaudit.signals.smoothing import smooth
+from gradaudit.signals.thresholds import threshold
 
 LEAST_EVALUATIONS = 5
 FEWEST = 3  # where what they show is beyond doubt
@@ -82,23 +83,41 @@ class Rise:
     clear: bool  # a rise that is no noise, while the training loss falls
     steady: float = math.nan  # of few evaluations: by what share of the best the lowest one after it is above it
 
+    @property
+    def of_few(self) -> bool:
+        """Whether it is clear of so few evaluations that nothing tells how they scatter."""
+        return math.isfinite(self.steady)
 
-def held_out_rise(
-    values: Floats,
-    train: TrainingCurve,
-    steps: Floats,
-    rise: float = 0.10,
-    share: float = 0.03,
-    fell: float = 0.01,
-    scatter: float = 1.5,
-    fell_far: float = 0.5,
-    later: float = 3,
-    few: float = 0.05,
-) -> Rise:
-    """The rise of the validation losses (finite ones, at these steps); the thresholds are those of `overfitting`."""
+    @property
+    def gained(self) -> float:
+        """What was gained until the best: 0 where nothing was, NaN where nothing rose since."""
+        return self.risen / self.relative if self.relative else math.nan
+
+
+@dataclass(frozen=True)
+class RiseLimits:
+    """From where on a rise of the validation loss is clear; the reasons are in `overfitting`."""
+
+    rise: float = 0.10
+    share: float = 0.03
+    fell: float = 0.01
+    scatter: float = 1.5
+    fell_far: float = 0.5
+    later: float = 3
+    few: float = 0.05
+
+
+def rise_limits(run: Run) -> RiseLimits:
+    """Those of `overfitting` in this analysis."""
+    names = [field.name for field in fields(RiseLimits)]
+    return RiseLimits(*(threshold(run, f"overfitting.{name}", getattr(RiseLimits, name)) for name in names))
+
+
+def held_out_rise(values: Floats, train: TrainingCurve, steps: Floats, limits: RiseLimits) -> Rise:
+    """The rise of the validation losses (finite ones) at these steps."""
     best = int(numpy.argmin(values))
     if len(values) < LEAST_EVALUATIONS:
-        return _rise_of_few(values, train, steps, rise, fell, fell_far, few)
+        return _rise_of_few(values, train, steps, limits)
     final = median(values[-3:])
     gained = float(values[0] - values[best])
     # One lucky evaluation is not what the model had reached: the rise is measured from it and its neighbours.
@@ -107,16 +126,14 @@ def held_out_rise(
     relative = risen / gained if gained > 0 else math.inf if risen > 0 else 0.0
     # Second differences: a steady rise has none, so they measure the noise of an evaluation alone.
     jump = median(numpy.abs(numpy.diff(values, 2)))
-    no_noise = risen > scatter * jump or dropped > fell_far
-    large = relative > rise and risen > share * abs(values[best]) and no_noise
+    no_noise = risen > limits.scatter * jump or dropped > limits.fell_far
+    large = relative > limits.rise and risen > limits.share * abs(values[best]) and no_noise
     after = len(values) - 1 - best
-    clear = bool(after >= later and large and dropped > fell)
+    clear = bool(after >= limits.later and large and dropped > limits.fell)
     return Rise(best, final, risen, relative, jump, dropped, after, clear)
 
 
-def _rise_of_few(
-    values: Floats, train: TrainingCurve, steps: Floats, rise: float, fell: float, fell_far: float, few: float
-) -> Rise:
+def _rise_of_few(values: Floats, train: TrainingCurve, steps: Floats, limits: RiseLimits) -> Rise:
     """The rise of three or four validation losses: clear where each after the best is well above it, the last most.
 
     And the training loss is less than half, then, of what it was or of what the validation loss ever was.
@@ -128,9 +145,11 @@ def _rise_of_few(
     start = max(float(values[0]), float(known[0]) if train.comparable and len(known) else -math.inf)
     risen = final - least
     relative = risen / (start - least) if start > least else math.inf if risen > 0 else 0.0
-    far = dropped > fell_far or (train.comparable and float(train.at(steps[-1:])[0]) < (1 - fell_far) * least)
+    end = (1 - limits.fell_far) * least
+    far = dropped > limits.fell_far or (train.comparable and float(train.at(steps[-1:])[0]) < end)
     steady = float(after.min() - least) / abs(least) if least and len(after) >= 2 else math.nan
-    clear = bool(steady > few and final >= values.max() and relative > rise and dropped > fell and far)
+    falls = dropped > limits.fell and far
+    clear = bool(steady > limits.few and final >= values.max() and relative > limits.rise and falls)
     jump = median(numpy.abs(numpy.diff(values, 2)))
     return Rise(best, final, risen, relative, jump, dropped, len(after), clear, steady)
 
@@ -158,3 +177,20 @@ def shortest_patience(values: Floats, least: int) -> int:
     while patience < len(values) and early_stop(values, patience) < best:
         patience += 1
     return patience
+
+
+@dataclass(frozen=True)
+class EarlyStop:
+    """What early stopping would have made of a run."""
+
+    patience: int  # evaluations
+    step: int  # global step at which it ends
+    saved: float  # of the run's steps; a fraction
+
+
+def stopped_early(values: Floats, steps: Floats, last: int, least: int) -> EarlyStop:
+    """Early stopping with the smallest patience, at least `least`, that still reaches the best of these validation
+    losses, evaluated at these steps of a run whose last step is `last`."""
+    patience = shortest_patience(values, least)
+    stop = int(max(steps[early_stop(values, patience)], 0))
+    return EarlyStop(patience, stop, saved=1 - (stop + 1) / (last + 1))

@@ -1,5 +1,6 @@
 """Which evaluation split is the validation one, and its losses over the steps."""
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -11,6 +12,7 @@ from gradaudit.training import signal
 
 HELD_OUT = ("validation", "val", "valid", "dev", "eval", "test")  # in order of preference
 _TRAIN = ("train", "training")
+_REBOUND = 4  # evaluations, at least, that tell a rebound
 UNKNOWN = "unknown"  # several sets of data that the recorder could not tell apart
 
 
@@ -27,6 +29,11 @@ class Evaluations:
     def name(self) -> str:
         """What reports call it: validation, but for a test set that stands in for one."""
         return "test" if self.split.lower() == "test" else "validation"
+
+
+@dataclass(frozen=True)
+class NoValidationLoss:
+    """Which evaluations are on validation data is not clear, or there are none."""
 
 
 @signal
@@ -96,3 +103,12 @@ def _of(run: Run, split: str) -> Evaluations:
         losses=frame["mean_loss"].to_numpy(dtype=float),
         training=bool((frame["training"] == 1).mean() > 0.5) if len(frame) else False,
     )
+
+
+def validation_rebound(run: Run) -> float:
+    """The share of its improvement that the validation loss has lost at the end; NaN where it is not known."""
+    held_out = validation(run)
+    values = held_out.losses[numpy.isfinite(held_out.losses)] if held_out is not None else numpy.zeros(0)
+    if len(values) < _REBOUND or not values[0] > values.min():
+        return math.nan
+    return float((numpy.median(values[-2:]) - values.min()) / (values[0] - values.min()))

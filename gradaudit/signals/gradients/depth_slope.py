@@ -12,6 +12,7 @@ from gradaudit.signals.layers.layers import comparable_layers
 from gradaudit.signals.layers.replaced import replaced_at
 from gradaudit.signals.layers.term_groups import term_groups
 from gradaudit.signals.order_statistics import Floats, Integers, Mask, rank_correlation
+from gradaudit.signals.thresholds import threshold
 from gradaudit.signals.updates.ratios import last_half, window
 from gradaudit.training import Training, signal
 
@@ -53,12 +54,26 @@ def slopes(training: Training) -> tuple[Slope, ...]:
 
 
 @signal
-def slope(training: Training, steep: float = STEEP, ordered: float = ORDERED) -> Slope | None:
+def slope(training: Training) -> Slope | None:
     """The first profile that is steep in one direction, or None."""
-    return next((s for s in slopes(training) if is_steep(s, steep, ordered)), None)
+    return next((s for s in slopes(training) if vanishes(training, s) or explodes(training, s)), None)
 
 
-def is_steep(profile: Slope, steep: float = STEEP, ordered: float = ORDERED) -> bool:
+def vanishes(training: Training, profile: Slope) -> bool:
+    """Whether `vanishing_gradient` calls this profile steep."""
+    decades = threshold(training.run, "vanishing_gradient.decades", STEEP)
+    ordered = threshold(training.run, "vanishing_gradient.order", ORDERED)
+    return profile.drop > 0 and is_steep(profile, decades, ordered)
+
+
+def explodes(training: Training, profile: Slope) -> bool:
+    """Whether `exploding_gradient` calls this profile steep."""
+    decades = threshold(training.run, "exploding_gradient.decades", STEEP)
+    ordered = threshold(training.run, "exploding_gradient.order", ORDERED)
+    return profile.drop < 0 and is_steep(profile, decades, ordered)
+
+
+def is_steep(profile: Slope, steep: float, ordered: float) -> bool:
     """Whether the gradient changes by `steep` decades, steadily from layer to layer."""
     rising = profile.order if profile.drop > 0 else -profile.order
     return abs(profile.drop) >= steep and rising >= ordered

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy
 
@@ -38,12 +39,56 @@ class Gradients:
         few = self.counts[:, : limit - LOWEST].sum(axis=1)
         return numpy.where(some > 0, few / numpy.where(some > 0, some, 1), numpy.nan)
 
+    def share_below(self, limit: int) -> float:
+        """The same of all tensors together; there must be an element other than zero."""
+        pooled = self.counts.sum(axis=0)
+        return float(pooled[: limit - LOWEST].sum() / pooled.sum())
+
+    @property
+    def doublings(self) -> int:
+        """By how many powers of two 99 % of the elements come above 2**-14, where they keep all bits; at least 1."""
+        cumulative = numpy.cumsum(self.counts.sum(axis=0))
+        hundredth = int(numpy.searchsorted(cumulative, 0.01 * cumulative[-1])) + LOWEST  # bin below which 1 % lies
+        return max(1, -(-(NORMAL - hundredth) // OCTAVE))
+
     @property
     def rounded(self) -> bool:
         """Whether the smallest elements are whole multiples of 2**-24, as only float16 leaves them."""
         pooled = self.counts.sum(axis=0)
         between = pooled[_EMPTY].sum() + pooled[: SMALLEST - LOWEST].sum()
         return bool(pooled[_TAKEN].sum() >= _ENOUGH and between == 0)
+
+
+@dataclass(frozen=True)
+class HalfPrecision:
+    """What says that gradients are computed in float16."""
+
+    sign: Literal["parameters", "multiples of 2**-24", "GradScaler"]
+    parameters: tuple[str, ...] = ()  # names of those that are float16
+    scaler: bool = False  # a GradScaler was seen
+
+    @property
+    def proven(self) -> bool:
+        """Whether it is sure: a GradScaler left on under bfloat16 scales what needs no scale."""
+        return self.sign != "GradScaler"
+
+
+def half_precision(training: Training) -> HalfPrecision | None:
+    """How one knows that gradients are computed in float16; None where nothing says so."""
+    half = tuple(t.name for t in training.tensors if t.optimizer == training.id and t.dtype == "float16")
+    if half:
+        return HalfPrecision("parameters", half)
+    # One that skips steps scales the loss, though its scale may not have been recorded.
+    scaler = scale_is_known(training) or bool(training.steps["skipped"].fillna(False).to_numpy(dtype=bool).any())
+    seen = gradients(training)
+    if seen is not None and seen.rounded:
+        return HalfPrecision("multiples of 2**-24", scaler=scaler)
+    return HalfPrecision("GradScaler", scaler=True) if scaler else None
+
+
+def scale_is_known(training: Training) -> bool:
+    """Whether the scale of a GradScaler was recorded."""
+    return bool(numpy.isfinite(training.steps["amp_scale"].to_numpy(dtype=float)).any())
 
 
 @signal

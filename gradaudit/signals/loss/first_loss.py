@@ -1,6 +1,8 @@
 """What the first loss looks like: the objective beside it, the classes in use and how even the labels are."""
 
 import math
+from dataclasses import dataclass
+from typing import Literal
 
 from gradaudit.schema import LossFacts
 from gradaudit.signals.loss.objective import SAME, factor
@@ -10,8 +12,17 @@ CLOSE = 0.05  # relative distance at which a factor is taken for the batch size 
 _EXACT = 1e-3  # the same where the steps are too few to tell a factor from further terms
 
 
-def objective_factor(loss: TrainingLoss) -> tuple[float, int, str] | None:
-    """How many times the mean loss the first objective is, and the known amount, with its meaning, that it matches.
+@dataclass(frozen=True)
+class ObjectiveFactor:
+    """How many times the mean loss the first objective is, and the known amount that it matches."""
+
+    times: float
+    amount: int
+    meaning: Literal["targets", "batch", "micro_steps"]
+
+
+def objective_factor(loss: TrainingLoss) -> ObjectiveFactor | None:
+    """The factor between the first objective and the first mean loss, where it matches what is known of that step.
 
     None where that is no factor alone: where other terms are minimised, too, a sum over the batch is their weight.
     """
@@ -24,13 +35,14 @@ def objective_factor(loss: TrainingLoss) -> tuple[float, int, str] | None:
     if throughout is not None and throughout.range > SAME:
         return None
     close = CLOSE if throughout is not None else _EXACT
-    for amount, meaning in (
-        (int(row["targets"]), "targets"),
-        (int(row["batch_size"]), "batch"),
-        (int(row["micro_steps"]), "micro_steps"),
-    ):
-        if amount > 1 and abs(times / amount - 1) < close:
-            return times, amount, meaning
+    known = (
+        ObjectiveFactor(times, int(row["targets"]), "targets"),
+        ObjectiveFactor(times, int(row["batch_size"]), "batch"),
+        ObjectiveFactor(times, int(row["micro_steps"]), "micro_steps"),
+    )
+    for found in known:
+        if found.amount > 1 and abs(times / found.amount - 1) < close:
+            return found
     return None
 
 

@@ -1,10 +1,11 @@
 """Whether what a regression is trained towards stays what it is: targets of bootstrapped returns, say, move."""
 
 import math
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy
 
-from gradaudit.evidence.words.wording import number
 from gradaudit.schema import LossFacts
 from gradaudit.signals.order_statistics import Floats
 
@@ -15,22 +16,31 @@ _APART = 0.5  # of the spread within a batch, by which the means of two parts mu
 _WIDER = 1.5  # times, by which their spreads must
 
 
-def movement(facts: LossFacts) -> str:
-    """How the targets moved while the model learned, in words; empty where they did not, or nobody looked."""
+@dataclass(frozen=True)
+class Movement:
+    """What of the targets moved: they are trained themselves, or a statistic went from one value to another."""
+
+    what: Literal["trained", "mean", "spread"]
+    before: float = math.nan  # over a quarter of the training; NaN where they are trained
+    after: float = math.nan  # over a later one
+
+
+def movement(facts: LossFacts) -> Movement | None:
+    """How the targets moved while the model learned; None where they did not, or nobody looked."""
     if facts.target_trained:
-        return "what they are held against is trained, too"
+        return Movement("trained")
     calls, means, scatter, spreads, scatter_of_spread = _quarters(facts)
     if len(calls) < _PARTS or calls.min() < _CALLS:
-        return ""
+        return None
     typical = float(numpy.hypot(spreads, scatter).mean())
     one, other = _furthest(means, scatter / numpy.sqrt(calls))
     if abs(means[other] - means[one]) > _APART * typical:
-        return f"their mean goes from {number(means[one])} to {number(means[other])}"
+        return Movement("mean", float(means[one]), float(means[other]))
     one, other = _furthest(spreads, scatter_of_spread / numpy.sqrt(calls))
     low, high = sorted((spreads[one], spreads[other]))
     if high > _WIDER * low:
-        return f"their spread goes from {number(spreads[one])} to {number(spreads[other])}"
-    return ""
+        return Movement("spread", float(spreads[one]), float(spreads[other]))
+    return None
 
 
 def _furthest(values: Floats, errors: Floats) -> tuple[int, int]:

@@ -5,15 +5,18 @@ from dataclasses import dataclass
 
 import numpy
 
+from gradaudit.reading.run import Run
 from gradaudit.signals.layers.untrained import MOST, initial_share
 from gradaudit.signals.loss.progress import divergence as diverges
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.order_statistics import Floats, median
+from gradaudit.signals.thresholds import threshold
 from gradaudit.signals.updates.learning_rates import at_most, sustained
 from gradaudit.training import Training, signal
 
 LEAST_STEPS = 100
-FLAT, UNFINISHED = 0.02, 0.1  # of the start, as on the page of `premature_plateau`
+FLAT, UNFINISHED, LEFT = 0.02, 0.1, 0.3  # of the start, as on the page of `premature_plateau`
+EARLY, SPENT = 0.6, 0.01  # of the steps, of the peak; likewise
 WORTH = 0.1  # of the steps; an exponential decay to 1 % at the end of the run has 0.21, a linear or cosine one 0.5
 STILL = 0.3  # of a small gain, over the second half of the learning rate; at a steady pace it is half
 
@@ -120,17 +123,17 @@ def decayed_too_early(training: Training, spent: float) -> EarlyDecay | None:
 def stopped_by_decay(
     training: Training,
     *,
-    flat: float = FLAT,
-    early: float = 0.6,
-    left: float = 0.3,
-    spent: float = 0.01,
-    unfinished: float = UNFINISHED,
+    spent: float | None = None,
 ) -> EarlyDecay | None:
     """Where a learning rate that is gone has stopped a loss that would go on falling; None where it has not.
 
-    The limits are those of `premature_plateau`, whose page tells what they mean.
+    The limits are those of `premature_plateau`, whose page tells what they mean; `spent`, a share of the peak, may be
+    another one's.
     """
-    gone = decayed_too_early(training, spent)
+    run = training.run
+    flat, early = threshold(run, "premature_plateau.flat", FLAT), threshold(run, "premature_plateau.early", EARLY)
+    left, unfinished = threshold(run, "premature_plateau.left", LEFT), unfinished_share(run)
+    gone = decayed_too_early(training, threshold(run, "premature_plateau.spent", SPENT) if spent is None else spent)
     if gone is None or diverges(training) is not None:
         return None
     steps = len(training_loss(training).values)
@@ -142,7 +145,12 @@ def stopped_by_decay(
     return gone if stopped and (gone.fell >= unfinished or begun or new) else None
 
 
-def hardly_begun(gone: EarlyDecay, unfinished: float = UNFINISHED) -> bool:
+def unfinished_share(run: Run) -> float:
+    """The fall, as a share of the first loss, by which `premature_plateau` calls a loss unfinished."""
+    return threshold(run, "premature_plateau.unfinished", UNFINISHED)
+
+
+def hardly_begun(gone: EarlyDecay, unfinished: float) -> bool:
     """Whether the learning rate was gone before the loss had got anywhere: all steps are worth next to none."""
     return gone.worth < WORTH and gone.gained < unfinished and gone.fell < still_falling(gone)
 

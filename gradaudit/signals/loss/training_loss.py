@@ -1,16 +1,15 @@
 """The training loss of each optimizer: its values, what kind of loss it is, how it began and how it ended."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy
 
-from gradaudit.evidence.words.wording import factor as few
-from gradaudit.evidence.words.wording import percent
 from gradaudit.reading.run import Run
 from gradaudit.schema import LossFacts
 from gradaudit.signals.loss.minor_term import minor_share
-from gradaudit.signals.loss.moving_target import movement
+from gradaudit.signals.loss.moving_target import Movement, movement
 from gradaudit.signals.loss.objective import MOSTLY, factor
 from gradaudit.signals.order_statistics import Floats, Integers, median
 from gradaudit.training import Training, signal
@@ -37,6 +36,30 @@ _KINDS: dict[str, Kind] = {
 }
 
 
+@dataclass(frozen=True)
+class Unclear:
+    """Why a loss does not say how training goes, and the numbers behind that."""
+
+    why: Literal[
+        "small term",  # of the objective, of which the whole is looked at
+        "compiled",  # the loss is inside a compiled region
+        "no function seen",
+        "unknown function",
+        "adversarial",
+        "contrastive",
+        "negative objective",
+        "moving targets",
+        "several terms",  # are minimised, or the loss is weighted
+    ]
+    function: str = ""  # of the loss, where one was seen
+    share: float = math.nan  # of a small term in the objective
+    told: str = ""  # what the recorder says of the compiled region
+    movement: Movement | None = None  # of the targets
+    first: float = math.nan  # of several terms: how many times the loss the objective is, at first
+    last: float = math.nan  # and at the end
+    unit: str = "1"  # of these two, as `Factor.unit` is
+
+
 @dataclass(frozen=True, eq=False)
 class TrainingLoss:
     """One optimizer's training loss; `values` is the mean per valid target, else the objective."""
@@ -48,13 +71,14 @@ class TrainingLoss:
     targets: Integers  # [steps] valid targets behind each value
     facts: LossFacts | None
     kind: Kind
-    not_interpretable: str = ""  # why neither level nor shape of this loss says how training goes; empty when they do
-    minor: str = ""  # which loss was called that is a small term only: `values` is the objective then, without `facts`
-    one_of_several: str = ""  # why its shape is not that of what is minimised; its level means what it always does
+    not_interpretable: Unclear | None = None  # why neither level nor shape say how training goes; None when they do
+    minor: Unclear | None = None  # the loss called is a small term: `values` is the objective then, without `facts`
+    one_of_several: Unclear | None = None  # why its shape is not that of what is minimised, though its level means what
+    # it always does
 
     @property
-    def shapeless(self) -> str:
-        """Why its shape says nothing of how training goes; empty when it does."""
+    def shapeless(self) -> Unclear | None:
+        """Why its shape says nothing of how training goes; None when it does."""
         return self.not_interpretable or self.one_of_several
 
     @property
@@ -130,17 +154,14 @@ def course(training: Training) -> TrainingLoss:
 
 
 def _has_level(facts: LossFacts, kind: Kind) -> bool:
-    return kind in ("classification", "binary") or (kind == "regression" and not movement(facts))
+    return kind in ("classification", "binary") or (kind == "regression" and movement(facts) is None)
 
 
 def _or_objective(loss: TrainingLoss, share: float | None) -> TrainingLoss:
     """The loss as it is, or the objective of which it is this small `share`."""
     if loss.facts is None or share is None:
         return loss
-    minor = (
-        f"{loss.facts.function} is about {percent(share)} of what is minimised, and where the sum of all terms should "
-        "start and end is not known"
-    )
+    minor = Unclear("small term", loss.facts.function, share=share)
     return replace(loss, values=loss.objective, facts=None, kind="unknown", minor=minor, not_interpretable=minor)
 
 
@@ -150,39 +171,32 @@ def inside_compiled(run: Run) -> str:
     return str(told.iloc[0])[:300] if len(told) else ""
 
 
-def _not_interpretable(loss: TrainingLoss) -> str:
+def _not_interpretable(loss: TrainingLoss) -> Unclear | None:
     if loss.facts is None:
-        return (
-            loss.minor
-            or inside_compiled(loss.training.run)
-            or ("no torch.nn.functional loss was seen, so it is not known what the objective measures")
-        )
+        told = inside_compiled(loss.training.run)
+        return loss.minor or (Unclear("compiled", told=told) if told else Unclear("no function seen"))
+    function = loss.facts.function
     if loss.kind == "unknown":
-        return f"what {loss.facts.function} should start at and tend to is not known"
+        return Unclear("unknown function", function)
     if loss.kind != "classification" and adversarial(loss.training.run):
-        return "several optimizers minimise different losses in turn, as in adversarial training"
+        return Unclear("adversarial", function)
     if contrastive(loss):
-        return "each batch has its own classes, as in contrastive training"
+        return Unclear("contrastive", function)
     if (loss.objective < 0).any() and (loss.values >= 0).all():
-        return "the objective is negative where the loss is not, as in policy gradients and under learned weights"
+        return Unclear("negative objective", function)
     moves = movement(loss.facts)
-    if moves:
-        return f"its targets move while the model learns, as in reinforcement learning: {moves}"
-    return ""
+    return Unclear("moving targets", function, movement=moves) if moves else None
 
 
-def _one_of_several(loss: TrainingLoss) -> str:
-    """Why what is minimised is more than this loss; empty where it is this loss, up to a factor or a small part."""
+def _one_of_several(loss: TrainingLoss) -> Unclear | None:
+    """Why what is minimised is more than this loss; None where it is this loss, up to a factor or a small part."""
     if loss.facts is None or loss.facts.function == "logged":
-        return ""
+        return None
     times = factor(loss.training.steps, loss.values)
     if times is None or (times.spread <= MOSTLY and minor_share(loss.training) is None):
-        return ""
-    return (
-        f"{loss.facts.function} is one of several terms, or weighted: what is minimised is "
-        f"{few(float(times.values[0]))} times it at first and {few(float(times.values[-1]))} times at the end"
-        + ("" if times.unit == "1" else f", per {times.unit.removeprefix('1 / ')}")
-    )
+        return None
+    first, last = float(times.values[0]), float(times.values[-1])
+    return Unclear("several terms", loss.facts.function, first=first, last=last, unit=times.unit)
 
 
 @signal

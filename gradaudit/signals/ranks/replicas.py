@@ -62,3 +62,12 @@ def spread(values: Floats) -> Floats:
     high, low = numpy.nanmax(values, axis=1), numpy.nanmin(values, axis=1)
     size = numpy.nanmax(numpy.abs(values), axis=1)
     return numpy.where(size > 0, (high - low) / numpy.where(size > 0, size, 1), 0.0)
+
+
+def against_others(values: Floats) -> Floats:
+    """[steps, ranks]: each rank's value less the mean of the other ranks; what all ranks share drops out."""
+    known = numpy.isfinite(values)
+    whole = numpy.where(known, values, 0.0).sum(axis=1, keepdims=True)
+    others = known.sum(axis=1, keepdims=True) - 1
+    with numpy.errstate(divide="ignore", invalid="ignore"):
+        return numpy.where(others > 0, values - (whole - values) / others, numpy.nan)

@@ -27,6 +27,29 @@ class ShardsApart:
     last: int  # the last recorded step
 
 
+@dataclass(frozen=True)
+class CopiesApart:
+    """Ranks hold different copies of tensors that are replicated."""
+
+    parts: ShardsApart
+    differ: tuple[tuple[str, float], ...]  # name, difference of the norms / norm at the last step; largest first
+
+
+@dataclass(frozen=True)
+class EqualShards:
+    """Two ranks start with identical shards of at least half of the weights."""
+
+    parts: ShardsApart
+    always: bool  # and hold them to the end
+
+
+@dataclass(frozen=True)
+class ShardsAsMeant:
+    """Shards differ from rank to rank, and copies do not."""
+
+    parts: ShardsApart
+
+
 @signal
 def shards_apart(run: Run) -> ShardsApart | None:
     """None where nothing of several ranks' shards is known. A later attempt is not looked at.
@@ -98,3 +121,11 @@ def _copied(tensor: TensorFacts) -> bool:
     if not tensor.placements:
         return tensor.role == "norm"
     return all(placement.startswith("R") for placement in tensor.placements)
+
+
+def judged_shards(parts: ShardsApart, copies: float) -> EqualShards | CopiesApart | ShardsAsMeant:
+    """Copies are apart where their norms differ by more than `copies` of the norm."""
+    if parts.twins and len(parts.twins) >= parts.judged / 2:
+        return EqualShards(parts, always=parts.still == len(parts.twins))
+    differ = tuple((name, apart) for name, apart in parts.differ if apart > copies)
+    return CopiesApart(parts, differ) if differ else ShardsAsMeant(parts)

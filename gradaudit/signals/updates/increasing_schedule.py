@@ -7,16 +7,20 @@ import numpy
 
 from gradaudit.signals.loss.progress import TENTHS, loss_rebound
 from gradaudit.signals.loss.progress import divergence as diverges
-from gradaudit.signals.loss.training_loss import training_loss
+from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 from gradaudit.signals.order_statistics import Floats, median
+from gradaudit.signals.thresholds import threshold
+from gradaudit.signals.updates.learning_rates import made_with
 from gradaudit.training import Training, signal
 
 RISEN = 3.0  # times; a rate that grows by less is no warmup
-_LOST, _ERRORS, _GAINED = 0.15, 4.0, 0.1  # as in `unstable_loss`, which tells why
+LOST, ERRORS = 0.15, 4.0  # as in `unstable_loss`, which tells why
+_GAINED = 0.1  # of the first loss: less is what batches differ by
 _LAST = 0.95  # of the run: a peak after it is at its end
 _LONGER = 1.5  # times: a last level that is no longer than the ones before is one more stair
 
 
+HALF = 0.5  # of the optimizer's own rate: a warmup that ends below has not come to its end
 _BATCHES, _STAIRS = 2, 4  # in an epoch, and changes of the rate: of fewer it may be chance
 
 
@@ -29,6 +33,42 @@ class IncreasingSchedule:
     lowest: float  # median of that tenth
     rates: Floats  # [groups] at that step
     last: Floats  # [groups] at the last step
+
+
+@dataclass(frozen=True)
+class RisingRate:
+    """A learning rate that rises to the end of the run."""
+
+    loss: TrainingLoss
+    first: float
+    last: float
+    steps: int
+    harm: IncreasingSchedule | None  # it has driven the loss up again
+    changes: int  # between epochs, and none within; 0 where that is not known
+    made_with: float  # the learning rate that the optimizer was made with; NaN where it is not known
+    in_epochs: bool  # a warmup that is counted in steps is stepped once an epoch
+    since: int  # global step: the first, or that from which on it did harm
+    until: int  # the last
+
+
+def rising_rate(training: Training, rate: Floats, risen: float, stairs: float) -> RisingRate:
+    """The rising rate [steps], and whether it changes over so many epochs or more, once in each."""
+    loss, changes, whole = training_loss(training), once_an_epoch(training, rate), made_with(training)
+    harm = increasing_schedule(training)
+    # A run that was stopped may have been stopped in its warmup, and a short one ends near the end of it.
+    in_epochs = changes + 1 >= stairs and rate[-1] < HALF * whole and training.run.state == "finished"
+    return RisingRate(
+        loss=loss,
+        first=float(rate[0]),
+        last=float(rate[-1]),
+        steps=len(rate),
+        harm=harm,
+        changes=changes,
+        made_with=whole,
+        in_epochs=bool(in_epochs),
+        since=harm.risen if harm else int(loss.steps[0]),
+        until=int(loss.steps[-1]),
+    )
 
 
 def rises(rate: Floats, times: float) -> bool:
@@ -55,12 +95,13 @@ def once_an_epoch(training: Training, rate: Floats) -> int:
 
 
 @signal
-def increasing_schedule(training: Training, times: float = RISEN) -> IncreasingSchedule | None:
+def increasing_schedule(training: Training) -> IncreasingSchedule | None:
     """The rising learning rate that has undone what the loss had gained; None where the loss came to no harm.
 
     The loss has to have fallen first, under a lower rate: then it is the rise that has driven it up.
     """
     loss, rates = training_loss(training), training.learning_rates
+    times = threshold(training.run, "learning_rate_schedule.risen", RISEN)
     known = numpy.where(numpy.isfinite(rates), rates, -numpy.inf).max(axis=1, initial=-numpy.inf)
     if loss.shapeless or len(known) < TENTHS or not numpy.isfinite(known).all() or not rises(known, times):
         return None
@@ -97,8 +138,10 @@ def _harmed(training: Training, count_finite: int) -> int | None:
         return int(numpy.argmax(loss.steps >= away))
     if count_finite < len(loss.values):
         return None  # NaN without a rise before it may have any cause
-    climbed = loss_rebound(loss)
-    if climbed and climbed.lost >= _LOST and climbed.errors >= _ERRORS and climbed.gained >= _GAINED:
+    lost = threshold(training.run, "unstable_loss.lost", LOST)
+    errors = threshold(training.run, "unstable_loss.errors", ERRORS)
+    rebound = loss_rebound(loss)
+    if rebound and rebound.lost >= lost and rebound.errors >= errors and rebound.gained >= _GAINED:
         return len(loss.values) - 1
     return None
 

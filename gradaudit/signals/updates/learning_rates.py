@@ -68,6 +68,19 @@ def peak_rates(training: Training) -> Floats:
     return numpy.where(numpy.isfinite(finite), finite, numpy.nan)
 
 
+def still_rising(training: Training) -> bool:
+    """Whether the learning rate is at its highest at the last step, and was clearly lower at the middle one."""
+    rates = numpy.nan_to_num(training.learning_rates).max(axis=1, initial=0.0)
+    return bool(len(rates) and rates[-1] >= rates.max() and rates[len(rates) // 2] < 0.9 * rates[-1])
+
+
+def made_with(training: Training) -> float:
+    """The learning rate that the optimizer was made with, on which schedules build; NaN where it is not known."""
+    facts = training.optimizer
+    value = facts.defaults.get("lr") if facts else None
+    return float(value) if isinstance(value, int | float) else float("nan")
+
+
 def same_rate(rates: Floats) -> bool:
     """Whether all groups have one learning rate: only then one line of code can set it."""
     return len(set(rates[numpy.isfinite(rates)].tolist())) == 1

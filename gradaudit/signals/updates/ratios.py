@@ -42,6 +42,14 @@ def median_update_ratio(training: Training) -> Floats:
     return medians_across(numpy.where(shrunk, numpy.nan, ratio))
 
 
+def largest_updates(training: Training, row: int, most: int = 3) -> dict[str, float]:
+    """The weight layers with the largest finite update-to-weight ratios at a recorded step, and the ratios."""
+    ratios = numpy.nan_to_num(update_ratio(training)[row], nan=-1.0, posinf=-1.0)
+    ratios = numpy.where(weight_layers(training), ratios, -1.0)
+    tensors = training.tensors
+    return {tensors[int(i)].name: float(ratios[i]) for i in numpy.argsort(-ratios)[:most] if ratios[i] > 0}
+
+
 @signal
 def judged_tensors(training: Training) -> Mask:
     """[tensors]: weight layers and embedding tables that did not start at zero and are trained."""

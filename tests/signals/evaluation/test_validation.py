@@ -1,12 +1,13 @@
 """Which split is judged, and what to do for more evaluations: those that came to nothing are not asked for again."""
 
 import numpy
+import pandas
 import pytest
 
 from gradaudit.evidence.words.validation import more_evaluations
 from gradaudit.reading.run import load
-from gradaudit.signals.evaluation.validation import Evaluations, validation
-from tests.build import build_run
+from gradaudit.signals.evaluation.validation import Evaluations, training_evaluation, validation
+from tests.build import build_run, write_table
 from tests.diagnosers.runs import falling
 
 ALONG = range(9, 100, 10)  # evaluations while a training of 100 steps goes on
@@ -56,3 +57,37 @@ def test_a_split_that_was_taken_back_is_none(tmp_path):
     frame.loc[frame["split"] == "validation", ["batches", "targets"]] = 0
     frame.to_parquet(run.path / "rank00000" / "evaluations-000000.parquet", index=False)
     assert load(run.path).evaluations["split"].unique().tolist() == ["evaluation"]
+
+
+def test_the_held_out_split_goes_by_its_name_or_by_being_alone(tmp_path):
+    def run_with(name, *splits):
+        evaluations = [(step, split, 1.0) for step in range(3) for split in splits]
+        return build_run(tmp_path / name, loss=falling(5), evaluations=evaluations)
+
+    def held_out(name, *splits):
+        found = validation(run_with(name, *splits))
+        return found.split if found else None
+
+    assert held_out("a", "train", "validation", "test") == "validation"
+    assert held_out("b", "train", "test") == "test"
+    assert held_out("c", "train", "evaluation") == "evaluation"
+    assert held_out("d", "evaluation", "evaluation 2") is None
+    assert held_out("e", "train") is None
+    train = training_evaluation(run_with("f", "train", "validation"))
+    assert train is not None
+    assert train.steps.tolist() == [0, 1, 2]
+
+
+def test_the_folds_of_a_cross_validation_are_not_one_curve(tmp_path):
+    run = build_run(tmp_path / "run", loss=falling(100))
+    frame, held_out = run.steps.copy(), []
+    frame["optimizer"] = frame["global_step"] // 50
+    frame["step"] = frame["global_step"] % 50
+    for step in range(5, 100, 10):
+        held_out.append({"pass": len(held_out), "split": "validation", "after_step": step, "mean_loss": 1.0})
+    write_table(tmp_path / "run" / "rank00000", "steps", frame)
+    rows = pandas.DataFrame(held_out).assign(time=0.0, targets=9, batches=1, training=0, loss=0)
+    write_table(tmp_path / "run" / "rank00000", "evaluations", rows)
+    found = validation(load(tmp_path / "run"))
+    assert found is not None
+    assert found.steps.tolist() == [5, 15, 25, 35, 45]

@@ -1,0 +1,103 @@
+"""How the first loss of a likelihood lies beside that of an untrained model, which predicts all classes uniformly."""
+
+import math
+from dataclasses import dataclass
+
+from gradaudit.schema import LossFacts
+from gradaudit.signals.layers.initialisation import Start, output_layer
+from gradaudit.signals.loss.bad_outcome import BadOutcome, bad_outcome
+from gradaudit.signals.loss.first_loss import ObjectiveFactor, classes_used, objective_factor
+from gradaudit.signals.loss.training_loss import TrainingLoss
+from gradaudit.signals.updates.learning_rates import is_adaptive
+
+_LARGE_START = 3.0  # times torch.nn's default RMS: worth naming as the reason
+
+
+@dataclass(frozen=True)
+class ExpectedStart:
+    """What the first loss of a likelihood is compared with; all in nats."""
+
+    function: str
+    classes: int  # 2 of a binary loss
+    weighted: bool  # by class weights, so that `uniform` is not the logarithm of the classes
+    uniform: float  # the loss of a uniform prediction
+    high: float
+    severe: float
+    low: float
+    option: str  # the threshold behind `high`
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FirstLikelihood:
+    """The first loss of a likelihood."""
+
+    loss: TrainingLoss
+    expected: ExpectedStart
+    layer: Start | None = None  # that of the outputs, where it is at fault, and known
+
+
+class NearUniform(FirstLikelihood):
+    """It is about that of a uniform prediction."""
+
+
+class NegativeLikelihood(FirstLikelihood):
+    """It is below 0, which minus the logarithm of a probability never is."""
+
+
+class BelowChance(FirstLikelihood):
+    """It is better than that of an untrained model."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class NotAveraged(FirstLikelihood):
+    """What is differentiated is a sum over the batch, or over micro-steps."""
+
+    factor: ObjectiveFactor
+    adaptive: bool  # the optimizer divides the factor out again
+    outcome: BadOutcome | None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Overconfident(FirstLikelihood):
+    """It is far above that of a uniform prediction; at fault is a `layer` that starts far above torch.nn's default."""
+
+    severe: bool
+    outcome: BadOutcome | None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class UnusedOutputs(FirstLikelihood):
+    """The model has more outputs than there are classes."""
+
+    used: int  # the classes that occur, the first ones
+    high: float  # nats: what the first loss is above, at a uniform prediction of those
+
+
+Mismatch = NegativeLikelihood | NotAveraged | Overconfident | UnusedOutputs | BelowChance
+
+
+def first_likelihood(
+    loss: TrainingLoss, facts: LossFacts, expected: ExpectedStart, vocabulary: float
+) -> Mismatch | NearUniform:
+    """What is off with the first loss, finite; of more outputs than `vocabulary` many may be unused."""
+    first, training = loss.first, loss.training
+    factor, used = objective_factor(loss), classes_used(facts, vocabulary)
+    margin = expected.high - expected.uniform
+    # A resumed run, and the second optimizer of a script, may well start from trained weights.
+    from_scratch = training.run.meta.attempt == 0 and training is training.run.trainings[0]
+    if first < 0:
+        return NegativeLikelihood(loss=loss, expected=expected)
+    if factor is not None and loss.objective[0] > expected.high:
+        return NotAveraged(
+            loss=loss, expected=expected, factor=factor, adaptive=is_adaptive(training), outcome=bad_outcome(training)
+        )
+    layer = output_layer(training)
+    if first > expected.high:
+        large = layer if layer is not None and layer.rms > _LARGE_START * layer.usual else None
+        severe, outcome = first > expected.severe, bad_outcome(training)
+        return Overconfident(loss=loss, expected=expected, layer=large, severe=severe, outcome=outcome)
+    if used and first > math.log(used) + margin and first > expected.uniform - margin:
+        high = math.log(used) + expected.high - expected.uniform
+        return UnusedOutputs(loss=loss, expected=expected, layer=layer, used=used, high=high)
+    kind = BelowChance if first < expected.low and from_scratch else NearUniform
+    return kind(loss=loss, expected=expected)
