@@ -44,6 +44,13 @@ def test_peaks_are_compared_and_not_what_decays(tmp_path, share, slow):
     assert bool(groups(tmp_path / "b", 0.1 * decay, late, 0.1)) is slow
 
 
+@pytest.mark.parametrize("largest", [1e-1, 1e-2, 1e-3, 3e-4, 1e-4])
+def test_just_the_share_is_not_below_it(tmp_path, largest):
+    """Rates are kept as float32, in which a thousandth of one may be a little less."""
+    assert groups(tmp_path / "a", largest, largest / 1000, largest, limit=1e-3) == []
+    assert len(groups(tmp_path / "b", largest, largest / 1001, largest, limit=1e-3)) == 1
+
+
 @pytest.mark.parametrize("rate", [0.0, NAN, INF, -1.0])
 def test_a_rate_that_is_zero_or_unknown_is_another_matter(tmp_path, rate):
     assert groups(tmp_path / "a", 0.1, rate, 0.1) == []
