@@ -53,6 +53,12 @@ def test_after_two_epochs_it_may_be_memorised(tmp_path, at, batches, told):
     assert (gap(tmp_path / "a", 2.0, at, batches=batches, running=numpy.full(100, 1.0)) is not None) is told
 
 
+@pytest.mark.parametrize(("micro_steps", "told"), [(1, True), (3, True), (4, False)])
+def test_micro_steps_are_batches(tmp_path, micro_steps, told):
+    found = gap(tmp_path / "a", 2.0, 49, batches=80, steps={"micro_steps": micro_steps})
+    assert (found is not None) is told
+
+
 def test_scale_makes_no_difference(tmp_path):
     for number, scale in enumerate((1e-3, 1e3)):
         facts = LossFacts(id=0, function="mse_loss", target_variance=scale)
