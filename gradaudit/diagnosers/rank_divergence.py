@@ -11,7 +11,8 @@ the others' and by more than `share` of the first loss: its data is different.
 
 Where the ranks hold shards, as DTensor lays them out, it compares what each rank measured of its own. It is a note when
 the shards of half of the weights or more are identical on two ranks at step 0, norm and largest element to the last
-bit. So is a replicated tensor whose norms differ by more than `copies` between ranks.
+bit. So is a replicated tensor whose norms differ by more than `copies` between ranks, and clipping by norm that leaves
+the shards together with more than `norm` times what it should, which is clipping by the norm of one shard.
 
 ## Why it matters
 
@@ -28,8 +29,8 @@ made, and load a checkpoint on all of them.
 
 Ranks that are separate runs on purpose, an ensemble or a search over seeds, differ from the first step on. Local SGD
 and other periodic averaging is a note. Pipeline-parallel models, and shards that are plain tensors as those of
-Megatron, are not checked. Buffers, such as those of batch normalisation, are no part of the checksums, and differ
-between ranks by design.
+Megatron, are not checked. A few tensors left out of clipping on purpose look like clipping by a shard's norm. Buffers,
+such as those of batch normalisation, are no part of the checksums, and differ between ranks by design.
 """
 
 from collections.abc import Iterator
@@ -39,7 +40,7 @@ import numpy
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.ranks import against_others, agreement_chart, drift_chart, spread_chart
 from gradaudit.evidence.charts.reduce import plain
-from gradaudit.evidence.words.wording import count, names, number, percent, plural
+from gradaudit.evidence.words.wording import count, factor, names, number, percent, plural
 from gradaudit.findings import (
     Action,
     AnyEvidence,
@@ -59,6 +60,7 @@ from gradaudit.findings import (
 from gradaudit.reading.run import Run
 from gradaudit.signals.order_statistics import Mask, median
 from gradaudit.signals.ranks.replicas import Checksums, SideBySide, checksums, side_by_side, spread
+from gradaudit.signals.ranks.shard_norm import ShardNorm, shard_norm
 from gradaudit.signals.ranks.shards_apart import ShardsApart, shards_apart
 from gradaudit.signals.smoothing import wide
 
@@ -79,18 +81,11 @@ def rank_divergence(
     standard_errors: float = 5.0,  # of a rank's mean loss over the last half: chance does not reach it
     share: float = 0.1,  # of the first loss; not measured: less is the usual spread of shards
     copies: float = 1e-4,  # of the norm; not measured: equal weights have equal norms but for rounding, 1e-7
+    norm: float = 1.05,  # times; not measured: clipping by the whole norm leaves 1.000, by that of half of it 1.4
 ) -> Iterator[Verdict]:
     """Compare the ranks' weights bit for bit, and where that is not known their gradients; then their losses."""
     if run.replicas.empty or run.replicas["rank"].nunique() < 2:
-        parts = shards_apart(run)
-        if parts is not None:
-            yield _parts(parts, copies)
-            return
-        yield NotApplicable(
-            reason="the run has one process"
-            if run.meta.world_size < 2
-            else "the ranks hold parts of one model, or only one of them was recorded"
-        )
+        yield from _sharded(run, copies, norm)
         return
     sums, norms = checksums(run), side_by_side(run, "gradient_norm")
     ranks = len(sums.ranks)
@@ -119,6 +114,47 @@ def rank_divergence(
         f"trained by gradients that agree at {plural(len(norms.steps), 'step')}"
     )  # fmt: skip
     yield Clean(measured=f"the weights of {count(ranks)} ranks are {agree}")
+
+
+def _sharded(run: Run, copies: float, norm: float) -> Iterator[Verdict]:
+    """What is to be said of ranks that hold no whole model each."""
+    parts, clipped = shards_apart(run), shard_norm(run)
+    wrong = clipped is not None and clipped.factor > norm
+    if clipped is not None and wrong:
+        yield _norm_of_a_shard(clipped, norm)
+    if parts is not None:
+        verdict = _parts(parts, copies)
+        if not (wrong and isinstance(verdict, Clean)):
+            yield verdict
+    elif not wrong:
+        yield NotApplicable(
+            reason="the run has one process"
+            if run.meta.world_size < 2
+            else "the ranks hold parts of one model, or only one of them was recorded"
+        )
+
+
+def _norm_of_a_shard(clipped: ShardNorm, norm: float) -> Finding:
+    first, last = clipped.steps
+    return Finding(
+        severity=Severity.NOTE,  # the laboratory trains no sharded model: it has not earned a warning yet
+        confidence=Confidence.MEDIUM,
+        title="Clipped by the norm of one shard",
+        headline=f"Clipping leaves a gradient norm of {number(clipped.whole)} where "
+        f"{number(clipped.returned)} was meant",
+        seen=f"By the norm that clip_grad_norm_ returned, {number(clipped.returned)} should be left; the shards of "
+        f"{plural(clipped.ranks, 'rank')} together have {factor(clipped.factor)} times that, in the median of "
+        f"{plural(clipped.compared, 'step')}. So that norm is one rank's, each rank clips by its own, and what the "
+        "script logs as the gradient norm is too small.",
+        span=Span(first=first, last=last),
+        actions=[
+            Action(text="Clip with the method of FullyShardedDataParallel, which adds the shards of all ranks",
+                   code="model.clip_grad_norm_(max_norm)"),
+            Action(text="Or, of plain tensors, sum the squared norms over the ranks before the root is taken"),
+        ],
+        measures=[Measure(quantity="norm left by clipping / norm meant (median)", value=clipped.factor, comparison=">",
+                          threshold=norm, option="norm")],
+    )  # fmt: skip
 
 
 def _parts(parts: ShardsApart, copies: float) -> Verdict:
