@@ -2,13 +2,14 @@
 
 ## What it looks for
 
-An untrained classifier predicts N classes uniformly and has a loss of ln N, and ln 2 for each binary output. The
-first mean loss per valid target is compared with that. Label smoothing, and class weights with reduction='mean', do not
-move it. A first loss above ln N by more than `excess` of it, and by more than `floor`, is a warning; for binary outputs
+An untrained classifier predicts N classes uniformly and has a loss of ln N, and ln 2 for each binary output. The first
+mean loss per valid target is compared with that. Label smoothing, and class weights with reduction='mean', do not move
+it. A first loss above ln N by more than `excess` of it, and by more than `floor`, is a warning; for binary outputs
 above `binary_excess` times ln 2. A first batch of fewer than `few` targets is given more room, and so are uneven
-labels, by up to `uneven` where nearly all are of one class. It is critical above `severe` (for binary outputs
-`binary_severe`) times when training then diverges or learns nothing. Below `low` times both ln N and the entropy of the
-labels it is a note. A negative first loss of a likelihood is always wrong.
+labels, by up to `uneven` where nearly all are of one class. It is a note up to `mild` times ln N where the loss is
+below ln N for good before `soon` of the run is over: then the start cost next to nothing. It is critical above `severe`
+(for binary outputs `binary_severe`) times when training then diverges or learns nothing. Below `low` times both ln N
+and the entropy of the labels it is a note. A negative first loss of a likelihood is always wrong.
 
 The differentiated loss is then compared with the mean: a factor that matches the batch at every step looks like
 reduction='sum', one that matches the micro-steps like accumulation without division. Where other terms are minimised,
@@ -67,7 +68,7 @@ from gradaudit.findings import (
 from gradaudit.schema import LossFacts
 from gradaudit.signals.layers.initialisation import output_layer
 from gradaudit.signals.loss.constant_predictor import constant_loss, uniform_loss
-from gradaudit.signals.loss.first_loss import CLOSE, classes_used, objective_factor, unevenness
+from gradaudit.signals.loss.first_loss import CLOSE, classes_used, objective_factor, overcome, unevenness
 from gradaudit.signals.loss.first_regression import cause
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 from gradaudit.signals.smoothing import wide
@@ -123,6 +124,8 @@ def initial_loss_mismatch(
     excess: float = 0.25,  # healthy starts reach 1.18 ln N with 10 classes or more
     floor: float = 0.35,  # nats; a wide head on two classes starts up to 0.33 above ln 2
     severe: float = 2.0,  # the faults measured start at 1.8 ln N and more, most far above 2
+    mild: float = 1.5,  # times ln N; torch.nn's default start of makemore's smallest models has 1.33, the faults 1.8
+    soon: float = 0.03,  # of the steps; a few per cent of a run are spent on finding the label frequencies anyway
     low: float = 0.5,  # fine-tuned models start at 0.71 ln N
     binary_excess: float = 1.5,  # batches of one example reach 1.26 ln 2
     binary_severe: float = 3.0,  # twice `binary_excess`
@@ -169,10 +172,12 @@ def initial_loss_mismatch(
         if math.isnan(uniform):
             yield NotApplicable(reason=f"the weights of {facts.function} are not known, so neither is its start")
             return
-        yield from _likelihood(loss, facts, level, vocabulary)
+        yield from _likelihood(loss, facts, level, vocabulary, mild, soon)
 
 
-def _likelihood(loss: TrainingLoss, facts: LossFacts, level: Level, vocabulary: float) -> Iterator[Verdict]:
+def _likelihood(
+    loss: TrainingLoss, facts: LossFacts, level: Level, vocabulary: float, mild: float, soon: float
+) -> Iterator[Verdict]:
     first = loss.first
     scale = objective_factor(loss)
     used = classes_used(facts, vocabulary)
@@ -185,7 +190,7 @@ def _likelihood(loss: TrainingLoss, facts: LossFacts, level: Level, vocabulary: 
     elif scale is not None and loss.objective[0] > level.high:
         yield _scaled(loss, level, *scale)
     elif first > level.high:
-        yield _too_high(loss, level)
+        yield _too_high(loss, level, mild, soon)
     elif used and first > math.log(used) + margin and first > level.uniform - margin:
         yield _too_many_outputs(loss, facts, level, used, vocabulary)
     elif first < level.low and from_scratch:
@@ -303,8 +308,11 @@ def _scaled(loss: TrainingLoss, level: Level, times: float, amount: int, meaning
     )  # fmt: skip
 
 
-def _too_high(loss: TrainingLoss, level: Level) -> Finding:
+def _too_high(loss: TrainingLoss, level: Level, mild: float, soon: float) -> Finding:
     harm = harm_done(loss.training)
+    gone = overcome(loss, level.uniform)
+    spent = gone / len(loss.values) if gone is not None else 1.0
+    small = loss.first <= mild * level.uniform and spent < soon
     start = output_layer(loss.training)
     seen = [
         f"The mean loss per target of the first step is {number(loss.first)}; a uniform prediction has {level.words}."
@@ -330,16 +338,23 @@ def _too_high(loss: TrainingLoss, level: Level) -> Finding:
         )
     actions += standardise_inputs(loss.training, "large inputs make large logits")
     actions.append(Action(text="Check that the loss gets logits and that the labels are in the order of the outputs"))
-    seen.append(harm)
+    if small and gone is not None:
+        seen.append(f"By step {count(loss.steps[gone])} the loss is below that for good: the start cost little.")
+    else:
+        seen.append(harm)
     return _finding(
         loss,
-        Severity.CRITICAL if harm and loss.first > level.severe else Severity.WARNING,
+        Severity.CRITICAL if harm and loss.first > level.severe else Severity.NOTE if small else Severity.WARNING,
         Confidence.HIGH,
         "Output layer initialised too large" if large else "Overconfident initial predictions",
         f"The first loss is {number(loss.first)}, {level.times(loss.first)}",
         " ".join(filter(None, seen)),
         actions,
         [_first_measure(loss, ">", level.high, level.option, "finding"),
+         Measure(quantity="first mean loss per target", value=loss.first, comparison=">",
+                 threshold=mild * level.uniform, option="mild", decides="warning", any_of="start"),
+         Measure(quantity="share of the run until the loss is below a uniform prediction's", value=spent,
+                 comparison=">=", threshold=soon, unit="fraction", option="soon", decides="warning", any_of="start"),
          _first_measure(loss, ">", level.severe, "binary_severe" if level.option == "binary_excess" else "severe",
                         "critical")],
         reference=_uniform_mark(level),

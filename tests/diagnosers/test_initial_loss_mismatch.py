@@ -11,7 +11,7 @@ from gradaudit.findings import Lines, Severity
 from gradaudit.schema import LossFacts, TensorFacts
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import TEN, falling, healthy, loss_input
-from tests.diagnosers.sick import loud_and_stuck, loud_start, raw_target, wide_output
+from tests.diagnosers.sick import loud_and_stuck, loud_start, raw_target, soon_over, wide_output
 from tests.diagnosers.verbs import assert_clean, assert_could_not_look, assert_finds, assert_not_applicable
 
 
@@ -109,6 +109,25 @@ def test_a_high_start_is_a_warning(tmp_path):
     (chart,) = finding.evidence
     assert isinstance(chart, Lines)
     assert [(mark.role, mark.y) for mark in chart.marks] == [("reference", math.log(10))]
+
+
+def test_a_start_a_little_high_that_is_soon_over_is_a_note(tmp_path):
+    """As of makemore's smallest models: torch.nn's default initialisation, 3.50 and more where ln 27 is 3.30."""
+    finding = assert_finds(initial_loss_mismatch, soon_over(tmp_path / "a"), Severity.NOTE)
+    assert "By step 6 the loss is below that for good: the start cost little." in finding.seen
+
+
+@pytest.mark.parametrize("more", [{"first": 3.5}, {"steps": 40}, {"count": 100}])
+def test_a_start_that_is_much_too_high_or_costs_more_of_the_run_is_a_warning(tmp_path, more):
+    assert_finds(initial_loss_mismatch, soon_over(tmp_path / "a", **more), Severity.WARNING)
+
+
+def test_a_start_a_little_high_before_a_loss_that_goes_up_again_is_no_note(tmp_path):
+    loss = falling(400, first=2.2)
+    loss[:4] = 3.3
+    loss[300:] = 40
+    run = build_run(tmp_path / "a", loss=loss, facts=TEN)
+    assert "diverges at step" in assert_finds(initial_loss_mismatch, run, Severity.WARNING).seen
 
 
 def test_a_large_output_layer_is_named(tmp_path):

@@ -2,9 +2,13 @@
 
 import math
 
+import numpy
+
 from gradaudit.schema import LossFacts
 from gradaudit.signals.loss.objective import SAME, factor
+from gradaudit.signals.loss.progress import smoothing_window
 from gradaudit.signals.loss.training_loss import TrainingLoss
+from gradaudit.signals.order_statistics import running_median
 
 CLOSE = 0.05  # relative distance at which a factor is taken for the batch size or the micro-steps
 _EXACT = 1e-3  # the same where the steps are too few to tell a factor from further terms
@@ -32,6 +36,14 @@ def objective_factor(loss: TrainingLoss) -> tuple[float, int, str] | None:
         if amount > 1 and abs(times / amount - 1) < close:
             return times, amount, meaning
     return None
+
+
+def overcome(loss: TrainingLoss, level: float) -> int | None:
+    """The index from which on the smoothed loss stays below `level`; None where it ends above it, or is not finite."""
+    smooth = running_median(loss.values, smoothing_window(loss))
+    above = numpy.flatnonzero(~(smooth < level))
+    at = int(above[-1]) + 1 if len(above) else 0
+    return at if at < len(smooth) else None
 
 
 def classes_used(facts: LossFacts, vocabulary: float) -> int:
