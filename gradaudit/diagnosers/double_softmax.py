@@ -7,7 +7,7 @@ training. Over samples that span `steps` steps or more every value of every samp
 cross_entropy that is critical when each row sums to 1 with a mean error below `row_sum`, and a warning, as of a
 sigmoid, when rows do not and values go beyond `reach`, or the autograd graph behind the loss shows a sigmoid. For the
 binary loss it is critical when the values are spread over `reach` or more, when the graph shows a sigmoid, or when the
-model ends with a Sigmoid module.
+model ends with a Sigmoid module. Inside a compiled region, where nothing can be sampled, the compiler's graph tells.
 
 ## Why it matters
 
@@ -93,6 +93,10 @@ def double_softmax(
         yield NotApplicable(reason="no loss was seen that applies softmax or sigmoid itself")
         return
     known = [(facts, loss_inputs(run, facts.id)) for facts in judged]
+    wired = [facts for facts, frame in known if not len(frame) and _activates_twice(facts)]
+    if wired:
+        yield from (_of_the_graph(run, facts) for facts in wired)
+        return
     long_enough = [(facts, frame) for facts, frame in known if len(frame) > 1 and _span(frame) + 1 >= steps]
     if not long_enough:
         spans = max((_span(frame) + 1 for _, frame in known if len(frame)), default=0)
@@ -155,6 +159,42 @@ def _judge(
         ]  # fmt: skip
         return _finding(run, facts, frame, "sigmoid", Severity.CRITICAL, Confidence.HIGH, measures)
     return Clean(measured=f"the input of {facts.function} lies between {number(low)} and {number(high)}")
+
+
+def _activates_twice(facts: LossFacts) -> bool:
+    """Whether the graph behind the loss ends in what the loss applies itself, over the classes."""
+    return (
+        facts.activation == "softmax" and facts.softmax_over == facts.classes > 1
+        if facts.function == _SOFTMAX
+        else facts.activation == "sigmoid"
+    )
+
+
+def _of_the_graph(run: Run, facts: LossFacts) -> Finding:
+    """What the compiler's graph shows of a loss whose input nobody could sample."""
+    what = facts.activation or ""
+    floor = _floor(facts)
+    training = next((one for one in run.trainings if training_loss(one).facts == facts), None)
+    marks = [Mark(label=f"lowest possible: {number(floor)}", y=floor)] if math.isfinite(floor) else []
+    caption = "The training loss, and where it has to stop." if marks else "The training loss."
+    return Finding(
+        severity=Severity.CRITICAL,
+        confidence=Confidence.CERTAIN,
+        title=f"{what.capitalize()} applied twice",
+        headline=f"The input of {facts.function} is the output of a {what}: probabilities, not logits",
+        seen=f"In the compiled graph a {what} is the last operation before {facts.function}, which applies {what} "
+        "to its input itself."
+        + (f" Even with every prediction right the loss would be {number(floor)}." if marks else ""),
+        span=Span(first=0, last=int(run.steps["global_step"].max())),
+        evidence=[loss_chart(training, caption, marks)] if training is not None else [],
+        actions=[
+            Action(text=f"Remove the {what} before the loss: {facts.function} expects logits",
+                   code=f"loss = {facts.function}(logits, target)"),
+            Action(text=f"Apply {what} to the outputs only where a probability is shown"),
+        ],
+        measures=[Measure(quantity=f"{what} as the last operation before the loss", value=1, comparison=">=",
+                          threshold=1, unit="count")],
+    )  # fmt: skip
 
 
 def _ends_with_sigmoid(run: Run) -> bool:

@@ -125,7 +125,7 @@ def initial_loss_mismatch(
     floor: float = 0.35,  # nats; a wide head on two classes starts up to 0.33 above ln 2
     severe: float = 2.0,  # the faults measured start at 1.8 ln N and more, most far above 2
     mild: float = 1.5,  # times ln N; torch.nn's default start of makemore's smallest models has 1.33, the faults 1.8
-    soon: float = 0.03,  # of the steps; a few per cent of a run are spent on finding the label frequencies anyway
+    soon: float = 0.1,  # of the steps; as in loss_spike, where the first tenth of a run is left out
     low: float = 0.5,  # fine-tuned models start at 0.71 ln N
     binary_excess: float = 1.5,  # batches of one example reach 1.26 ln 2
     binary_severe: float = 3.0,  # twice `binary_excess`

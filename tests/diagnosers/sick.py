@@ -258,7 +258,7 @@ SICK: dict[str, dict[str, tuple[Build, float]]] = {
         "uneven": (uneven_start, 0.0),
         "few": (loud_start, 1e9),
         "mild": (lambda path: soon_over(path, first=4.0), 1e9),
-        "soon": (lambda path: soon_over(path, steps=40), 1.0),
+        "soon": (lambda path: soon_over(path, steps=60), 1.0),
         "low": (lambda path: loud_start(path, first=1.0), 0.0),
         "binary_excess": (binary, 1e9),
         "binary_severe": (lambda path: binary(path, stuck=True), 1e9),

@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 
 from gradaudit.diagnosers.double_softmax import double_softmax
@@ -85,3 +86,20 @@ def test_class_weights_leave_the_floor_open(tmp_path):
 
     facts = msgspec.structs.replace(TEN, weighted=True, class_weights=[1.0] * 10)
     assert "the loss would be" not in assert_finds(double_softmax, probabilities(tmp_path / "a", facts=facts)).seen
+
+
+@pytest.mark.parametrize(("activation", "over"), [("", 0), (None, 0), ("softmax", 32), ("sigmoid", 0)])
+def test_a_compiled_graph_that_shows_no_softmax_over_the_classes_is_quiet(tmp_path, activation, over):
+    facts = msgspec.structs.replace(TEN, activation=activation, softmax_over=over)
+    assert_could_not_look(double_softmax, healthy(tmp_path, facts=facts))
+
+
+@pytest.mark.parametrize(
+    ("function", "classes", "activation"),
+    [("cross_entropy", 10, "softmax"), ("binary_cross_entropy_with_logits", 0, "sigmoid")],
+)
+def test_a_compiled_graph_that_shows_it_is_enough(tmp_path, function, classes, activation):
+    facts = LossFacts(id=0, function=function, classes=classes, activation=activation, softmax_over=classes)
+    finding = assert_finds(double_softmax, healthy(tmp_path, facts=facts), Severity.CRITICAL)
+    assert finding.headline == f"The input of {function} is the output of a {activation}: probabilities, not logits"
+    assert ("would be 1.46." in finding.seen) is (classes == 10)

@@ -117,7 +117,7 @@ def test_a_start_a_little_high_that_is_soon_over_is_a_note(tmp_path):
     assert "By step 6 the loss is below that for good: the start cost little." in finding.seen
 
 
-@pytest.mark.parametrize("more", [{"first": 3.5}, {"steps": 40}, {"count": 100}])
+@pytest.mark.parametrize("more", [{"first": 3.5}, {"steps": 60}, {"count": 50}])
 def test_a_start_that_is_much_too_high_or_costs_more_of_the_run_is_a_warning(tmp_path, more):
     assert_finds(initial_loss_mismatch, soon_over(tmp_path / "a", **more), Severity.WARNING)
 
