@@ -6,9 +6,9 @@ The norm of the whole gradient before clipping, over the optimizer's own paramet
 run at `growth` times that of the second fifth or more, a rank correlation with the step of at least `trend` over the
 last three quarters, and a loss that falls by less than `gain` of its first value between the two: then it is a warning.
 Where the loss says nothing about progress (adversarial, contrastive, policy gradients, targets that move, one term of
-several, unknown ones), a growth of `unjudged` times from the first fifth to the last is a note, or a warning when an
-unknown objective that is never negative, of the only optimizer, ends above `worse` times its start, too, and no tenth
-of the run was below 0.9 of it.
+several, unknown ones), a growth of `unjudged` times from the first fifth to the last is a note, and of targets that
+grow that of so many times theirs. It is a warning when an unknown objective that is never negative, of the only
+optimizer, ends above `worse` times its start, too, and no tenth of the run was below 0.9 of it.
 
 ## Why it matters
 
@@ -51,6 +51,7 @@ from gradaudit.findings import (
     ratio,
 )
 from gradaudit.reading.run import Run
+from gradaudit.signals.loss.moving_target import target_growth
 from gradaudit.signals.loss.progress import SMOOTH, TENTHS
 from gradaudit.signals.loss.progress import divergence as diverges
 from gradaudit.signals.loss.training_loss import training_loss
@@ -105,7 +106,8 @@ def gradient_growth(
     before = median(loss.values[fifth : 2 * fifth])
     after = median(loss.values[len(norms) - fifth :])
     better = before - after >= gain * abs(loss.first)
-    limit = unjudged if loss.shapeless else growth
+    # Errors grow with what is to be predicted, and gradients with the errors.
+    limit = unjudged * target_growth(loss.facts) if loss.shapeless else growth
     if (
         grown < limit
         or not correlation >= trend
