@@ -313,6 +313,14 @@ def test_a_sum_that_other_terms_are_weighed_against_is_meant(tmp_path):
     assert_finds(initial_loss_mismatch, alone, Severity.WARNING)
 
 
+def test_a_sum_beside_a_term_that_is_next_to_nothing_is_meant(tmp_path):
+    """A variational autoencoder whose second term fades in from zero, or whose posterior is the prior's."""
+    loss = falling(first=2.31, last=0.5)
+    tensors = [msgspec.structs.replace(tensor, terms=[0, 1] if tensor.id < 4 else [0]) for tensor in linear_stack()]
+    run = build_run(tmp_path / "a", loss=loss, facts=TEN, steps={"objective": 32 * loss}, tensors=tensors)
+    assert_clean(initial_loss_mismatch, run)
+
+
 def test_a_few_steps_show_a_sum_only_where_it_is_exact(tmp_path):
     loss = numpy.linspace(2.31, 2.2, 6)
     exact = build_run(tmp_path / "a", loss=loss, facts=TEN, steps={"objective": 32 * loss})

@@ -5,6 +5,7 @@ import math
 import numpy
 
 from gradaudit.schema import LossFacts
+from gradaudit.signals.layers.term_groups import term_groups
 from gradaudit.signals.loss.objective import SAME, factor
 from gradaudit.signals.loss.progress import smoothing_window
 from gradaudit.signals.loss.training_loss import TrainingLoss
@@ -28,9 +29,10 @@ def objective_factor(loss: TrainingLoss) -> tuple[float, int, str] | None:
     if throughout is not None and throughout.range > SAME:
         return None
     close = CLOSE if throughout is not None else _EXACT
+    # Whatever a second term comes to, the first is summed to be weighed against it.
+    several = len(term_groups(loss.training)) > 1
     for amount, meaning in (
-        (int(row["targets"]), "targets"),
-        (int(row["batch_size"]), "batch"),
+        *([] if several else [(int(row["targets"]), "targets"), (int(row["batch_size"]), "batch")]),
         (int(row["micro_steps"]), "micro_steps"),
     ):
         if amount > 1 and abs(times / amount - 1) < close:
