@@ -24,6 +24,10 @@ TENSOR_PARALLEL = """
     except ImportError:  # torch 2.4
         from torch.distributed._tensor import DTensor, Replicate, Shard
     from torch.distributed.fsdp import FullyShardedDataParallel
+    try:
+        from torch.distributed.fsdp import fully_shard
+    except ImportError:  # torch 2.4 and 2.5
+        from torch.distributed._composable.fsdp import fully_shard
     from torch.nn import functional
     from tests.record.training import recorded
 
@@ -63,17 +67,20 @@ TENSOR_PARALLEL = """
                 if kind == "unreduced" and rank:
                     model.norm.weight.grad.mul_(2)
                 optimizer.step()
-    for kind in ("of a shard", "of the whole"):
+    for kind in ("of a shard", "of the whole", "of DTensors"):
         with recorded(f"{sys.argv[1]}/{kind}"):
             torch.manual_seed(0)
             model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 8))
-            model = FullyShardedDataParallel(model, use_orig_params=True, device_id=torch.device("cpu"))
+            if kind == "of DTensors":
+                fully_shard(model, mesh=mesh)
+            else:
+                model = FullyShardedDataParallel(model, use_orig_params=True, device_id=torch.device("cpu"))
             optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
             for step in range(STEPS):
                 x, y = torch.randn(16, 8), torch.randn(16, 8)
                 optimizer.zero_grad()
                 functional.mse_loss(model(x), y).backward()
-                if kind == "of a shard":
+                if kind != "of the whole":
                     nn.utils.clip_grad_norm_(model.parameters(), 0.05)
                 else:
                     model.clip_grad_norm_(0.05)
@@ -114,5 +121,6 @@ def test_clipping_a_shard_by_its_own_norm_is_a_note(trained):
     assert finding.measures[0].value == pytest.approx(2**0.5, rel=0.01)
 
 
-def test_clipping_by_the_norm_of_all_shards_is_quiet(trained):
-    assert rank_divergence.name not in {ranked.diagnoser for ranked in analyze(trained / "of the whole").ranked}
+@pytest.mark.parametrize("kind", ["of the whole", "of DTensors"])
+def test_clipping_by_the_norm_of_all_shards_is_quiet(trained, kind):
+    assert rank_divergence.name not in {ranked.diagnoser for ranked in analyze(trained / kind).ranked}
