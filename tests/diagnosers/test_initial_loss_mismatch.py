@@ -225,7 +225,7 @@ def test_a_centred_target_needs_no_bias(tmp_path):
     assert not any("bias" in action.text for action in finding.actions)
 
 
-def _regression(path, first, mean, variance, outputs, inputs=None):
+def _regression(path, first, mean, variance, outputs, inputs=None, **changes):
     """A squared error whose untrained outputs have this mean and standard deviation, and the inputs such a size."""
     sample = {**loss_input(0), "mean": outputs[0], "std": outputs[1]}
     given = {**sample, "kind": "input", "module": 0, "loss": -1, "mean": 0.0, "std": inputs}
@@ -234,7 +234,7 @@ def _regression(path, first, mean, variance, outputs, inputs=None):
     # A single output tells nothing of the size of its inputs.
     weight = TensorFacts(id=0, name="head.weight", role="weight", module="head", shape=[1, 4], optimizer=0, group=0)
     bias = TensorFacts(id=1, name="head.bias", role="bias", module="head", shape=[1], depth=1, optimizer=0, group=0)
-    return start_at(path, first, facts, samples=samples, tensors=[weight, bias])
+    return start_at(path, first, facts, samples=samples, tensors=[weight, bias], **changes)
 
 
 def _advice(path, *numbers, **more):
@@ -273,6 +273,14 @@ def test_a_target_that_is_small_beside_outputs_of_order_one_is_to_be_standardise
     seen, told = _advice(tmp_path / "a", 1.01, 0.0, 0.01, (0.0, 1.0))
     assert "the target is too small for outputs of order 1" in seen
     assert told == ["Standardise the target: divide by 0.1; undo it when predicting"]
+
+
+def test_a_bias_that_starts_beside_the_mean_of_the_target_is_the_one_to_set(tmp_path):
+    """Weights that are scaled down leave outputs of 200 where they are."""
+    run = _regression(tmp_path, 7590.0, 121.0, 1037.0, (200.0, 1.2), stats={"weight_norm": [[0.5, 200.0]]})
+    finding = assert_finds(initial_loss_mismatch, run)
+    assert finding.actions[0].text == "Start head.bias at the mean of the target, 121"
+    assert not any("Scale down" in action.text for action in finding.actions)
 
 
 def test_without_a_sample_of_the_outputs_the_loss_tells_their_share(tmp_path):

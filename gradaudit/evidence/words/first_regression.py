@@ -6,12 +6,13 @@ from gradaudit.evidence.words.wording import factor, in_code, number
 from gradaudit.findings import Action
 from gradaudit.signals.activations.input_scale import input_scale
 from gradaudit.signals.activations.module_samples import model_inputs
-from gradaudit.signals.layers.initialisation import output_layer
+from gradaudit.signals.layers.initialisation import first_rms, output_layer
 from gradaudit.signals.loss.first_regression import Cause, off_standard
 from gradaudit.signals.loss.training_loss import TrainingLoss
 from gradaudit.training import Training
 
 _OFF_CENTRE = 0.5  # standard deviations of the target: a mean nearer to 0 is found in a few steps
+_MOSTLY = 0.5  # of the outputs: a bias as large as that is what they are
 _STANDARD = 2.0  # root mean square: inputs below it need no standardisation
 
 
@@ -82,14 +83,14 @@ def _standardise(mean: float, deviation: float) -> list[Action]:
     return [Action(text=f"Standardise the target: {' and '.join(steps)}; undo it when predicting", code=code)]
 
 
-def _shifted(training: Training, mean: float, deviation: float) -> list[Action]:
+def _shifted(training: Training, mean: float, deviation: float, start: str = "Or start") -> list[Action]:
     """To start the output bias at the mean of the target, where that is far enough from 0 to matter."""
     if not abs(mean) > _OFF_CENTRE * deviation:
         return []
     bias = _output_bias(training)
     return [
         Action(
-            text=f"Or start {bias or 'the output bias'} at the mean of the target, {number(mean)}",
+            text=f"{start} {bias or 'the output bias'} at the mean of the target, {number(mean)}",
             code=f"nn.init.constant_({in_code(bias)}, {float(f'{mean:.3g}'):g})" if bias else "",
         )
     ]
@@ -97,6 +98,8 @@ def _shifted(training: Training, mean: float, deviation: float) -> list[Action]:
 
 def _smaller_outputs(training: Training, found: Cause) -> list[Action]:
     size = math.sqrt(found.outputs)
+    if _first_bias(training) >= _MOSTLY * size and abs(found.mean) > _OFF_CENTRE * found.deviation:
+        return _shifted(training, found.mean, found.deviation, "Start")
     times = size / found.deviation
     start = output_layer(training)
     inputs = standardise_inputs(training, f"large inputs make outputs as large as {number(size)}")
@@ -107,6 +110,13 @@ def _smaller_outputs(training: Training, found: Cause) -> list[Action]:
         code=f"nn.init.normal_({in_code(start.name)}, std={float(f'{start.rms / times:.2g}'):g})" if start else "",
     )
     return [*inputs, smaller]
+
+
+def _first_bias(training: Training) -> float:
+    """The root mean square of the output layer's bias as it starts; 0 where it is not known."""
+    name = _output_bias(training)
+    sizes = [first_rms(training.run, tensor) for tensor in training.tensors if tensor.name == name]
+    return sizes[0] if sizes and math.isfinite(sizes[0]) else 0.0
 
 
 def _output_bias(training: Training) -> str:
