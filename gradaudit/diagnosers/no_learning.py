@@ -151,7 +151,7 @@ def no_learning(
         yield Learned(ending, _broke(training))
     elif _broke(training):
         yield Broken(ending, non_finite_onset(training) is not None)
-    elif not not_learning(training, limits.constant):
+    elif not not_learning(training):
         gained = gained_since_half(loss)
         yield Unsettled(ending, loss.first, gained > NO_PROGRESS, gained)
     else:

@@ -118,7 +118,7 @@ def non_finite(run: Run, limits: Limits) -> Iterator[NonFinite | Finite | NonFin
 
 
 def _non_finite(onset: NonFiniteOnset, limits: Limits) -> NonFinite:
-    training, diverged = onset.training, diverged_before(onset, limits.rise, limits.fast)
+    training, diverged = onset.training, diverged_before(onset)
     steps, rates = training.steps["global_step"].to_numpy(), training.learning_rates
     return NonFinite(
         onset=onset,

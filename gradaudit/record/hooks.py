@@ -36,6 +36,11 @@ def before_step(recording: Recording, optimizer: OptimizerLike, closure: Any) ->
     return recording.before_step(optimizer, closure)
 
 
+def without_closure(recording: Recording) -> None:
+    """The closure of the step that is about to be made could not be watched."""
+    recording.without_closure()
+
+
 def after_closure(recording: Recording, optimizer: OptimizerLike) -> None:
     """The closure of an optimizer's step returned."""
     recording.after_closure(optimizer)
@@ -58,9 +63,11 @@ def after_backward(recording: Recording) -> None:
 
 
 @observer("losses")
-def on_loss(recording: Recording, name: str, result: torch.Tensor, call: dict[str, Any]) -> None:
-    """The loss function `name` returned `result` for the arguments `call`."""
-    recording.between.on_loss(name, result, call)
+def on_loss(
+    recording: Recording, name: str, result: torch.Tensor, bind: Callable[..., dict[str, Any]], *given: Any
+) -> None:
+    """The loss function `name` returned `result`; `bind` names the arguments that it was `given`."""
+    recording.between.on_loss(name, result, bind(*given))
 
 
 @observer("losses inside compiled regions")
@@ -94,9 +101,10 @@ def hooked_steps(recording: Recording) -> int:
 
 
 @observer("skipped steps")
-def on_scaler_step(recording: Recording, optimizer: OptimizerLike, hooked_before: int) -> None:
+def on_scaler_step(recording: Recording, scaler: Any, optimizer: OptimizerLike, hooked_before: int) -> None:
     """GradScaler.step returned."""
-    recording.on_scaler_step(optimizer, hooked_before)
+    if scaler.is_enabled():
+        recording.on_scaler_step(optimizer, hooked_before)
 
 
 @observer("gradient clipping")
@@ -132,6 +140,13 @@ def attach_activations(recording: Recording, parameters: Sequence[torch.Tensor])
 
 
 @observer("activations")
+def on_param_group(recording: Recording, optimizer: OptimizerLike) -> None:
+    """An optimizer was given a parameter group."""
+    group = optimizer.param_groups[-1]
+    recording.activations.attach(group["params"])
+
+
+@observer("activations")
 def on_module_input(recording: Recording, module: nn.Module, arguments: Iterable[Any]) -> None:
     """A hooked model was called."""
     recording.activations.on_input(module, arguments)
@@ -144,15 +159,18 @@ def on_module_output(recording: Recording, module: nn.Module, output: Any) -> No
 
 
 @observer("activations")
-def on_compiling(recording: Recording) -> None:
-    """Something is about to be compiled."""
-    recording.activations.on_compiling()
+def on_compiling(recording: Recording, target: Any) -> None:
+    """Something is about to be compiled; None is what a decorator will get."""
+    # An optimizer's step calls no module.
+    if target is not None and not isinstance(getattr(target, "__self__", None), torch.optim.Optimizer):
+        recording.activations.on_compiling()
 
 
 @observer("activations")
-def on_scripting(recording: Recording) -> None:
-    """A module is about to be scripted."""
-    recording.activations.on_scripting()
+def on_scripting(recording: Recording, target: Any) -> None:
+    """Something is about to be scripted."""
+    if isinstance(target, nn.Module):
+        recording.activations.on_scripting()
 
 
 @observer("calls of modules")

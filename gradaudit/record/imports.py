@@ -30,7 +30,10 @@ class Finder:
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         """The others' answer, its loader wrapped, for a watched module; for any other nothing."""
         if name not in self.watched:
-            self.look()
+            try:
+                self.look()
+            except Exception:  # the script's import is worth more than what we wait for
+                self.watched = {}
             return None
         finders = list(sys.meta_path)
         # Those before us were asked already.

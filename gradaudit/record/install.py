@@ -3,7 +3,6 @@
 from typing import Any
 
 from gradaudit.record import frameworks
-from gradaudit.record.observe import naming
 from gradaudit.record.patches import (
     Patch,
     amp,
@@ -16,6 +15,7 @@ from gradaudit.record.patches import (
     losses,
     modules,
     optimizer,
+    registration,
 )
 
 _patches: list[Patch] = []
@@ -25,7 +25,7 @@ _handles: list[Any] = []
 def install(*, activations: bool = False) -> None:
     """Patch torch; done right after torch is imported, so that ``from ... import cross_entropy`` finds ours."""
     if not _patches:
-        _handles.extend(naming.install())
+        _handles.extend(registration.install())
         for seam in (losses, functional, optimizer, clipping, amp, batch_norm, dataloader, cuda_graphs, leaving):
             _patches.extend(seam.install())
         if activations:

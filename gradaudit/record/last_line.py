@@ -7,8 +7,13 @@ from pathlib import Path
 from gradaudit.record.recording import Recording
 
 
-def last_line(recording: Recording, directory: Path) -> str:
-    """What is said of a recording that lies in `directory`."""
+def last_line(recording: Recording, directory: Path | None) -> str | None:
+    """What is said of a recording that lies in `directory`; None where nothing is, or another rank says it."""
+    files = recording.files
+    if directory is None or files is None or recording.settings.quiet:
+        return None
+    if files.rank or files.attempt not in (0, files.restarts):
+        return None
     command = f"gradaudit analyze {shlex.quote(str(_relative(directory)))}"
     return f"gradaudit: recorded {_extent(recording)}; next: {command}"
 

@@ -61,7 +61,7 @@ class Recording:
         self.activations = Activations(
             self.table, self.event, (module_hooks.input, module_hooks.output), enabled=settings.activations
         )
-        self.calls = Calls(self.table, module_hooks.watch_calls)
+        self.calls = Calls(self.table, self.observers, module_hooks.watch_calls)
         self.files: Files | None = None
         self.global_step = 0
         self._began = self._stepped = time.perf_counter()
@@ -108,6 +108,12 @@ class Recording:
             self._snapshot(optimizer, between.step)
         return callable(closure)
 
+    def without_closure(self) -> None:
+        """The closure is called without us: the step is counted, and nothing else is known of it."""
+        step = self.between.step
+        if step is not None:
+            step.unwatched = True
+
     def after_closure(self, optimizer: OptimizerLike) -> None:
         """The closure returned for the first time: gradients exist."""
         step = self.between.step
@@ -123,11 +129,16 @@ class Recording:
         between.step = None
         if step.closure:
             between.forget()
-        if step.record is None or step.plan is None:
-            return
-        if step.record.tensors is not None:
-            measure_update(self, step.plan, step.record.tensors)
-        self.finish(step.plan, step.record, started)
+        if step.unwatched:
+            # Its losses are those of every call of the closure.
+            between.skip()
+            step.plan = self.table.known_parameter_set(optimizer)
+            step.record = self.open_record(optimizer, step.plan)
+            step.record.row.recorded = False
+        if step.record is not None and step.plan is not None:
+            if step.record.tensors is not None:
+                measure_update(self, step.plan, step.record.tensors)
+            self.finish(step.plan, step.record, started)
 
     def takes(self, optimizer: OptimizerLike) -> bool:
         """Whether the steps of this optimizer are recorded."""
@@ -186,7 +197,7 @@ class Recording:
             global_step=self.global_step,
             time=now - self._began,
             seconds=now - self._stepped if self.global_step else math.nan,
-            training=self.table.training(),
+            training=self.table.training(plan.identities if len(gathered.training) > 1 else None),
             recorded=self.due(number, step),
         )
         record = step_row.begin(optimizer, between, row, self.observers)

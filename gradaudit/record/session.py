@@ -132,14 +132,28 @@ def guarded_call(observer: str, function: Callable[P, R], *arguments: P.args, **
         with unseen():
             result: R | None = recording.observers.call(observer, function, *arguments, **keywords)
             return result
+    except Exception as error:
+        if from_a_signal(error):
+            raise
+        _give_up(recording, function.__name__, error)
+        return None
     finally:
         recording.lock.release()
 
 
+def unlocked_call(observer: str, function: Callable[P, R], *arguments: P.args, **keywords: P.kwargs) -> R | None:
+    """The same without the recording's lock: for what changes nothing of the recording, or has a lock of its own."""
+    recording = _current
+    if recording is None:
+        return None
+    return recording.observers.call(observer, function, *arguments, **keywords)  # type: ignore[no-any-return]
+
+
 def event(kind: str, message: str) -> None:
     """Note something about the recording, where one is going on."""
-    if _current is not None:
-        _current.event(kind, message)
+    with contextlib.suppress(Exception):
+        if _current is not None:
+            _current.event(kind, message)
 
 
 def _give_up(recording: Recording, place: str, error: Exception, *, inside: bool = True) -> None:
@@ -148,8 +162,9 @@ def _give_up(recording: Recording, place: str, error: Exception, *, inside: bool
     _current = None
     reason = reason_of(error)
     warn(f"gradaudit: recording stopped in {place} ({reason}); the training goes on")
-    if _before is not None and (recording.files is None or not recording.files.writer.begun):
-        _before.disabled(f"{reason} in {place}")
+    with contextlib.suppress(Exception):
+        if _before is not None and (recording.files is None or not recording.files.writer.begun):
+            _before.disabled(f"{reason} in {place}")
     with contextlib.suppress(Exception):
         recording.activations.detach()
         recording.calls.detach()
@@ -168,33 +183,27 @@ def stop(state: str) -> None:
     recording, _current = _current, None
     if recording is None:
         return
-    recording.activations.detach()
     # Whoever is inside comes out first; one that does not must not keep the process from ending.
     inside = recording.lock.acquire(timeout=LAST_PATIENCE)
     try:
+        recording.activations.detach()
         with unseen():
             directory = recording.close(state, reachable=inside)
         if not inside:
             raise TimeoutError(_OCCUPIED)
         if recording.files is not None and recording.files.writer.error is not None:
             raise recording.files.writer.error
+        line = last_line(recording, directory)
+        if line is not None:
+            say(line)
     except Exception as error:
         warn(f"gradaudit: the end of the recording was lost ({reason_of(error)})")
-        return
     finally:
-        forget_places()
-        recording.calls.detach()
+        with contextlib.suppress(Exception):
+            forget_places()
+            recording.calls.detach()
         if inside:
             recording.lock.release()
-    files = recording.files
-    if (
-        directory is not None
-        and files is not None
-        and not recording.settings.quiet
-        and files.rank == 0
-        and files.attempt in (0, files.restarts)
-    ):
-        say(last_line(recording, directory))
 
 
 def warn(line: str) -> None:
@@ -212,7 +221,7 @@ def _at_exit() -> None:
     if _exit_code:
         state = "failed"
     # Who interrupts the waiting for a slow disk gets no traceback of ours.
-    with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(Exception, KeyboardInterrupt):
         _end(state, _exit_code)
     if state == "interrupted":
         # The interpreter ends by SIGINT only if the last code compiled from a string or file was
@@ -255,12 +264,14 @@ def _writer() -> Any:
 
 def pause() -> None:
     """Keep the writer's thread away from the device: its calls would spoil the CUDA graph that is being captured."""
-    idle.pause(_writer())
+    with contextlib.suppress(Exception):
+        idle.pause(_writer())
 
 
 def resume() -> None:
     """End a pause; the last one of several that overlap lets the writer go on."""
-    idle.resume()
+    with contextlib.suppress(Exception):
+        idle.resume()
 
 
 def _before_fork() -> None:
@@ -273,7 +284,8 @@ def _in_child() -> None:
     _before = _exit_code = None
     if _current is None:
         return
-    _current.calls.detach()
+    with contextlib.suppress(Exception):
+        _current.calls.detach()
     if _current.files is not None and not idle.was_idle():
         settings, _current = _current.settings, None
         with contextlib.suppress(Exception):

@@ -780,6 +780,77 @@ def test_a_leaf_that_changes_at_each_micro_step_is_no_part_of_the_model(tmp_path
     assert {tensor.optimizer for tensor in run.meta.tensors} == {0}
 
 
+def test_a_leaf_that_is_trained_through_a_model_whose_parameters_rest(tmp_path):
+    """Meta gradients: each loss goes through one step of the model, which is taken back."""
+    text = """
+    class Rule:
+        def __init__(self, held, lr):
+            self.param_groups = [{"params": held, "lr": lr}]
+
+        def step(self):
+            for p in self.param_groups[0]["params"]:
+                p.data.sub_(self.param_groups[0]["lr"] * p.grad)
+
+    gamma = torch.zeros(1, requires_grad=True)
+    meta = Rule([gamma], 0.5)
+    for step in range(120):
+        held = dict(net.named_parameters())
+        inner = (F.cross_entropy(functional_call(net, held, x), y, reduction="none") * torch.sigmoid(gamma)).mean()
+        gradients = torch.autograd.grad(inner, list(held.values()), create_graph=True)
+        moved = {key: p - 0.5 * g for (key, p), g in zip(held.items(), gradients)}
+        loss = F.cross_entropy(functional_call(net, moved, x), y)
+        gamma.grad = None
+        loss.backward()
+        meta.step()
+        known.append(loss.item())
+    weights = [gamma]
+    """
+    run, watched = trained(tmp_path, text)
+    assert [optimizer.optimizer_class for optimizer in run.meta.optimizers] == ["Rule"]
+    steps = stepped(run)
+    # At first it may be an input that an attack changes, and is none of what the parameters will step by.
+    assert steps["objective"].tolist() == pytest.approx(watched.known[100:], rel=1e-6)
+    assert rates(run) == pytest.approx([0.5] * len(steps))
+    assert "gamma" in [tensor.name for tensor in run.meta.tensors]
+
+
+def test_a_perturbation_that_changes_with_the_model_is_no_part_of_it(tmp_path):
+    """As in free adversarial training: one backward gives both their gradients."""
+    text = """
+    noise = torch.zeros(5, requires_grad=True)
+    for step in range(130):
+        for p in net.parameters(): p.grad = None
+        noise.grad = None
+        loss = F.cross_entropy(net(x + noise), y)
+        loss.backward()
+        noise.data.add_(0.01 * noise.grad.sign()).clamp_(-0.1, 0.1)
+        for p in net.parameters(): p.data.sub_(0.1 * p.grad)
+        known.append(loss.item())
+    """
+    run, watched = trained(tmp_path, text)
+    assert run.steps["objective"].tolist() == pytest.approx(watched.known, rel=1e-6)
+    assert len(run.meta.tensors) == 4
+
+
+def test_a_leaf_that_changes_in_a_long_accumulation_before_the_first_step(tmp_path):
+    text = """
+    noise = torch.zeros(5, requires_grad=True)
+    for step in range(4):
+        for p in net.parameters(): p.grad = None
+        total = 0.0
+        for part in range(90):
+            loss = F.cross_entropy(net(x + noise), y) / 90
+            loss.backward()
+            noise.data.sub_(0.1 * noise.grad)
+            noise.grad = None
+            total += loss.item()
+        for p in net.parameters(): p.data.sub_(0.1 * p.grad)
+        known.append(total)
+    """
+    run, watched = trained(tmp_path, text)
+    assert run.steps["objective"].tolist() == pytest.approx(watched.known, rel=1e-5)
+
+
 def test_the_last_step_of_a_script(tmp_path):
     """The model of a function is gone when Python ends."""
     text = (

@@ -1,6 +1,8 @@
 """The mode of what is evaluated while the trained model is in training mode: an average of it has a mode of its own."""
 
 import copy
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -115,6 +117,49 @@ def test_an_average_in_training_mode_is_no_excuse(tmp_path, student):
         step(student)
         validate(teacher)
     assert modes(tmp_path / "run") == [TRAINING]
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_one_of_two_trained_models_is_evaluated_in_evaluation_mode(tmp_path, student, beside):
+    """A generator, say, while its critic trains; a function that names both may evaluate either."""
+    critic = nn.Linear(3, 1)
+
+    @torch.no_grad()
+    def compare(one, other):
+        x, y = batch(16)
+        return functional.cross_entropy(one(x), y).item() + other(one(x)).sum().item()
+
+    with recorded(tmp_path / "run"):
+        optimizer = torch.optim.SGD([*student.parameters(), *critic.parameters()], lr=0.1)
+        critic(student(batch()[0])).sum().backward()
+        optimizer.step()
+        student.eval()
+        if beside:
+            compare(student, critic)
+        else:
+            validate(student)
+    assert modes(tmp_path / "run") == [UNKNOWN if beside else 0]
+
+
+def test_a_thread_that_evaluates_while_another_one_trains(tmp_path):
+    models = [classifier(), classifier()]
+
+    def train(model, trains):
+        step(model)
+        turn.wait()
+        if not trains:
+            model.eval()
+            validate(model)
+        turn.wait()
+        step(model)
+
+    turn = threading.Barrier(2)
+    with recorded(tmp_path / "run"), ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(train, model, bool(index)) for index, model in enumerate(models)]:
+            done.result()
+    run = run_of(tmp_path / "run")
+    assert run.evaluations["training"].tolist() == [0]
+    assert sorted(run.steps["training"]) == [0, 1, 1, 1]
 
 
 def test_another_model_in_evaluation_mode_is_no_copy(tmp_path, student):

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from gradaudit.record import hooks, session
-from tests.record.training import batch, classifier, recorded
+from tests.record.training import batch, classifier, recorded, run_of
 
 TOOK = 20.0  # seconds that a busy machine may take for what is there after one or two
 
@@ -39,6 +39,14 @@ def train(steps):
         optimizer.zero_grad()
         functional.cross_entropy(model(x), y).backward()
         optimizer.step()
+
+
+def step(model):
+    x, y = batch()
+    model.train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    functional.cross_entropy(model(x), y).backward()
+    optimizer.step()
 
 
 def evaluate(batches, size=4):
@@ -82,6 +90,41 @@ def test_a_split_that_the_script_names_itself_takes_back_what_was_written(tmp_pa
     ((_, (batches, mean)),) = found.items()
     assert batches == 0
     assert math.isnan(mean)
+
+
+def resting(model, rows=8):
+    """A loss in evaluation mode, with a gradient."""
+    model.eval()
+    return functional.cross_entropy(model(batch(rows)[0]), batch(rows)[1])
+
+
+def test_an_evaluation_with_gradients_is_written_before_it_is_known_to_be_one(tmp_path):
+    """It may be the last thing that the process does."""
+    model = classifier()
+    with recorded(tmp_path / "run") as run:
+        step(model)
+        losses = []
+        while len(losses) < 2:
+            losses.append(resting(model).item())
+            rows = until(lambda: len(found := live(run, "evaluations")) == len(losses) and found)
+            assert (rows[-1]["batches"], rows[-1]["after_step"], rows[-1]["training"]) == (len(losses), 0, 0)
+            assert round(rows[-1]["mean_loss"], 5) == round(losses[0], 5)
+        step(model)
+        resting(model)
+    found = run_of(tmp_path / "run").evaluations
+    assert found["batches"].tolist() == [2, 1]
+    assert found["after_step"].tolist() == [0, 1]
+
+
+def test_what_was_written_is_taken_back_where_a_backward_follows(tmp_path):
+    model = classifier()
+    with recorded(tmp_path / "run") as run:
+        step(model)
+        loss = resting(model)
+        until(lambda: live(run, "evaluations"))
+        loss.backward()
+    found = run_of(tmp_path / "run").evaluations
+    assert found.empty or (found["batches"] == 0).all()
 
 
 def test_nothing_is_fetched_while_a_graph_is_captured(tmp_path):

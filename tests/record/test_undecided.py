@@ -239,22 +239,66 @@ def test_a_fault_costs_the_evaluations_and_no_step(tmp_path, model, monkeypatch,
     assert "evaluation losses are no longer recorded" in capsys.readouterr().err
 
 
-def test_of_several_threads_that_train_none_is_told(tmp_path):
-    """One is in training mode while another evaluates: some of its losses would be taken for all."""
+def test_of_several_threads_each_has_the_mode_of_its_own_model(tmp_path):
+    """One is in training mode while another evaluates, and the other way round."""
 
-    def train(turn):
+    def train(turn, seen):
         model = classifier()
         optimizer = sgd(model)
         for _ in range(5):
             step(model, optimizer)
             turn.wait()
             model.eval()
-            loss_of(model, slice(8, 24))
+            seen.append(loss_of(model, slice(8, 24)).item())
+
+    turn, seen = threading.Barrier(2), ([], [])
+    with recorded(tmp_path / "run"), ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(train, turn, mine) for mine in seen]:
+            done.result()
+    run = run_of(tmp_path / "run")
+    assert len(run.steps) == 10
+    # Of a thread's first steps it may not be known yet that another one trains.
+    told = run.evaluations["mean_loss"].tolist()
+    assert len(told) == 10
+    assert sorted(told) == pytest.approx(sorted([*seen[0], *seen[1]]))
+    assert set(run.evaluations["training"]) == {0}
+
+
+def test_a_model_that_another_thread_trains_does_not_make_an_evaluation_of_a_training(tmp_path):
+    """Each trains in evaluation mode from its second step on."""
+
+    def train(turn):
+        model = classifier()
+        optimizer = sgd(model)
+        step(model, optimizer)
+        turn.wait()
+        model.eval()
+        for _ in range(5):
+            optimizer.zero_grad()
+            loss_of(model, slice(0, 8)).backward()
+            optimizer.step()
 
     turn = threading.Barrier(2)
     with recorded(tmp_path / "run"), ThreadPoolExecutor(2) as pool:
         for done in [pool.submit(train, turn) for _ in range(2)]:
             done.result()
     run = run_of(tmp_path / "run")
-    assert len(run.steps) == 10
+    assert len(run.steps) == 12
+    assert run.steps["mean_loss"].notna().all()
+    assert len(run.evaluations) == 0
+
+
+def test_a_loss_whose_backward_runs_in_another_thread_is_no_evaluation(tmp_path, model):
+    with recorded(tmp_path / "run"):
+        optimizer = sgd(model)
+        step(model, optimizer)
+        model.eval()
+        for _ in range(3):
+            optimizer.zero_grad()
+            thread = threading.Thread(target=loss_of(model, slice(0, 8)).backward)
+            thread.start()
+            thread.join()
+            optimizer.step()
+    run = run_of(tmp_path / "run")
+    assert len(run.steps) == 4
     assert len(run.evaluations) == 0

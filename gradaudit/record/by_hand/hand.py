@@ -32,6 +32,7 @@ class Hand(ByHand):
         self.solved: Solved = UNKNOWN
         self.steps = 0
         self.micro_steps = 1  # backwards of the last step
+        self.beside = False  # a leaf that is no parameter of the model that it goes through
         self.trial = 0  # changes that are not recorded yet: of an input, which may be no training
         self.replaced = False  # the script makes new tensors at each step
         self.given: dict[int, torch.Tensor | None] | None = None  # gradients that no parameter holds
@@ -55,6 +56,16 @@ class Hand(ByHand):
     def reached(self) -> list[torch.Tensor]:
         """Those that the last backwards gave gradients to: the others' may be left from a step before."""
         return [parameter for parameter in self.parameters() if not self.parts or id(parameter) in self.touched]
+
+    def note_touched(self, before: list[Any] | None, after: list[Any] | None, leaves: set[int], anew: bool) -> None:
+        """Remember which parameters a backward to these leaves has given gradients to, by their state."""
+        if anew:
+            self.touched = set()
+        if before is None or after is None:
+            self.touched |= leaves
+            return
+        pairs = zip(self.parameters(), before, after, strict=True)
+        self.touched |= {id(parameter) for parameter, was, now in pairs if was != now}
 
     def follows_the_gradients(self) -> bool:
         """Whether the update is known to be a multiple of the gradients."""

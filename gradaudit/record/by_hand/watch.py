@@ -76,7 +76,8 @@ class Watch:
                 reached.append(hand)
         for hand in reached:
             if hand.parts:
-                self._note_touched(hand)
+                states = self._states[self.hands.index(hand)], self._state(hand)
+                hand.note_touched(*states, self._leaves, anew=hand not in self.opened)
             self._open(hand)
             hand.gradients = None if given is not None else self._state(hand)
         self._missed = 0 if reached else self._missed + 1
@@ -130,17 +131,6 @@ class Watch:
             return not hand.held.isdisjoint(self._leaves)
         return after != before
 
-    def _note_touched(self, hand: Hand) -> None:
-        """Remember which parameters the backward has given gradients to."""
-        before, after = self._states[self.hands.index(hand)], self._state(hand)
-        if hand not in self.opened:
-            hand.touched = set()
-        if before is None or after is None:
-            hand.touched |= self._leaves
-            return
-        pairs = zip(hand.parameters(), before, after, strict=True)
-        hand.touched |= {id(parameter) for parameter, was, now in pairs if was != now}
-
     def _state(self, hand: Hand) -> list[Any] | None:
         # What another thread writes to at this moment is not looked at.
         return gradient_state(hand) if self.between.undisturbed(hand.held) else None
@@ -150,10 +140,8 @@ class Watch:
         known = optimizers()
         often = self.backwards <= _FIRST or self.backwards & (self.backwards - 1) == 0
         again = self.since == _PATIENCE if known else 0 < self._missed < _UNCHANGED
-        if not (often or again):
-            return False
-        if not known:
-            return True
+        if not (often or again) or not known:
+            return often or again
         held = self._held()
         return any(parameter.requires_grad and id(parameter) not in held for parameter in own_parameters(registered()))
 
@@ -178,6 +166,8 @@ class Watch:
         mine = [leaf for leaf in dict.fromkeys(leaves) if id(leaf) not in held and type(leaf) in _KINDS]
         # Beside the parameters of a model, or beside torch's optimizers, another leaf is an input.
         parameters: list[torch.Tensor] = [leaf for leaf in mine if isinstance(leaf, nn.Parameter)]
+        if not given and not known and not any(hand.steps for hand in self.hands):
+            self._take_up_beside([leaf for leaf in mine if parameters and not isinstance(leaf, nn.Parameter)])
         mine = parameters or ([] if known or any(isinstance(leaf, nn.Parameter) for leaf in leaves) else mine)
         if not mine or len(self.hands) >= _MOST:
             return
@@ -197,6 +187,13 @@ class Watch:
             self._put(hand, mine)
             hand.mark()
 
+    def _take_up_beside(self, leaves: Sequence[torch.Tensor]) -> None:
+        """Watch leaves beside parameters: if these rest, what changes at each backward is trained through them."""
+        for leaf in leaves[: _MOST - len(self.hands) - 1]:
+            hand = make([leaf], {})
+            hand.early, hand.beside, hand.trial = False, True, _TRIAL
+            self.hands.append(hand)
+
     def _replace(self, hand: Hand, leaves: Sequence[torch.Tensor], gone: bool) -> bool:
         """Whether `leaves` have taken the places of the hand's parameters, each a new tensor."""
         held = {id(parameter) for parameter in hand.parameters()}
@@ -206,9 +203,7 @@ class Watch:
         # Another model of the same shapes is no step.
         if any(isinstance(leaf, nn.Parameter) for leaf in new) and not (gone and hand.resembles(new)):
             return False
-        if hand.trial:
-            hand.trial = _TRIAL
-        hand.replaced = True
+        hand.trial, hand.replaced = _TRIAL if hand.trial else 0, True
         self._put(hand, new)
         return True
 
@@ -245,7 +240,11 @@ class Watch:
         self.opened.pop(hand, None)
         if hand.trial:
             hand.trial -= 1
-            self.between.skip()
+            if not (hand.beside and hand.trial):  # else the parameters may be about to step
+                self.between.skip()
+            for other in self.hands if hand.beside and not hand.trial else ():
+                if other.early and not other.steps:
+                    self._let_rest(other, None)
             hand.mark()
             return
         if changed is not None and not hand.steps:
@@ -259,14 +258,20 @@ class Watch:
             return
         opened.record_step(recording, started)
         hand.closed(opened.backwards)
+        for other in [other for other in self.hands if other.beside and not hand.beside]:
+            self._drop(other)
         for other in self.hands:
             if not other.steps and other.early and other in self.opened:
                 other.passed += 1
                 if other.passed >= _PASSED:
-                    # What others' steps leave alone is nobody's.
-                    other.early = False
-                    self.opened[other].drop()
-                    forget(recording.table, other, hand)
+                    self._let_rest(other, hand)
+
+    def _let_rest(self, hand: Hand, stepped: Hand | None) -> None:
+        """What others' steps leave alone is nobody's, until it changes."""
+        hand.early = False
+        if hand in self.opened:
+            self.opened[hand].drop()
+        forget(self.recording.table, hand, stepped)
 
     def _merge(self, made: list[tuple[Opened, Any]]) -> None:
         """A part of the model that earlier backwards did not reach is changed with the rest: it is no second hand."""
@@ -279,7 +284,7 @@ class Watch:
                 ),
                 None,
             )
-            if elder is not None and not opened.hand.steps:
+            if elder is not None and not opened.hand.steps and not opened.hand.beside:
                 self._drop(opened.hand)
                 elder.extend(opened.hand.parameters())
 

@@ -10,6 +10,8 @@ from gradaudit.record.observe.loss.compiled import GraphLoss, losses_of
 from gradaudit.record.patches import Patch, replace
 from gradaudit.record.patches.losses import observed
 
+COMPILED = "losses inside compiled regions"  # observer
+
 
 def install(module: Any) -> list[Patch]:
     """Wrap OutputGraph.call_user_compiler of the module torch._dynamo.output_graph, which gives a graph to its backend.
@@ -25,9 +27,10 @@ def install(module: Any) -> list[Patch]:
     def call_user_compiler(self: Any, gm: Any, *args: Any, **kwargs: Any) -> Any:
         # What is exported or packaged is saved, and must load where gradaudit is not installed.
         kept = getattr(self, "export", False) or getattr(self, "package", None) is not None
-        found = None if kept else session.guarded_call("losses inside compiled regions", losses_of, gm, _tell)
+        found = None if kept else session.guarded_call(COMPILED, losses_of, gm, _tell)
         compiled = original(self, gm, *args, **kwargs)
-        return _watched(compiled, found) if found else compiled
+        watched = session.unlocked_call(COMPILED, _watched, compiled, found) if found else None
+        return compiled if watched is None else watched
 
     return [replace(module.OutputGraph, "call_user_compiler", call_user_compiler)]
 

@@ -43,21 +43,26 @@ def install_losses(module: Any) -> list[Patch]:
         if recording is None or torch.compiler.is_compiling():
             return original(self, *args, **kwargs)
         before = recording.gathered.book.observed
-        split = None if kwargs.get("training", True) else _split()
+        evaluates = not kwargs.get("training", True)
+        split = session.unlocked_call("optimizers of other frameworks", _split) if evaluates else None
         with told(split) if split is not None else contextlib.nullcontext():
             try:
                 loss = original(self, *args, **kwargs)
             except BaseException as error:
                 leave_out_of(error)
                 raise
-        # Keras builds a model by calling it on tensors without values.
-        if before == recording.gathered.book.observed and isinstance(loss, torch.Tensor) and not loss.is_meta:
-            targets = kwargs.get("y")
-            count = len(targets) if isinstance(targets, torch.Tensor) and targets.ndim else 1
-            session.guarded(hooks.on_logged_loss, loss, split, count)
+        if before == recording.gathered.book.observed:
+            session.guarded_call("optimizers of other frameworks", _log, loss, split, kwargs.get("y"))
         return loss
 
     return [replace(module.Trainer, "_compute_loss", _compute_loss)]
+
+
+def _log(loss: Any, split: str | None, targets: Any) -> None:
+    # Keras builds a model by calling it on tensors without values.
+    if isinstance(loss, torch.Tensor) and not loss.is_meta:
+        count = len(targets) if isinstance(targets, torch.Tensor) and targets.ndim else 1
+        session.guarded(hooks.on_logged_loss, loss, split, count)
 
 
 def _groups(optimizer: Any) -> list[dict[str, Any]]:
@@ -88,6 +93,8 @@ def _due(optimizer: Any, steps: int) -> bool:
 
 def _gradients(optimizer: Any, grads: Any, trainable_variables: Any = None) -> dict[int, Any]:
     """The gradients that the step takes, by the identity of the variable's tensor."""
+    if trainable_variables is not None and not isinstance(trainable_variables, list | tuple):
+        return {}  # it may be read once only
     if not optimizer.built and trainable_variables is not None:
         # As apply does at its first call: before it the optimizer does not know its variables.
         optimizer.build(list(trainable_variables))
@@ -119,7 +126,7 @@ def _split() -> str:
     """Keras evaluates on validation data inside fit; what is evaluated elsewhere is the script's business."""
     frame: Any = sys._getframe(1)
     while frame is not None:
-        if frame.f_code.co_name == "fit" and frame.f_globals.get("__name__", "").startswith("keras."):
+        if frame.f_code.co_name == "fit" and str(frame.f_globals.get("__name__")).startswith("keras."):
             return "validation"
         frame = frame.f_back
     return "evaluation"

@@ -1,5 +1,6 @@
 """Hugging Face's Trainer: it evaluates with the functions that train, on a new DataLoader each time."""
 
+import contextlib
 import functools
 from typing import Any
 
@@ -19,18 +20,23 @@ def install(module: Any) -> list[Patch]:
         recording = session.current()
         if recording is None:
             return original(self, *args, **kwargs)
-        # The fifth argument after self, "eval", "test", or "eval_NAME" of one data set of several.
-        prefix = str(kwargs.get("metric_key_prefix", args[4] if len(args) > 4 else "eval"))
-        split = _SPLITS.get(prefix) or prefix.removeprefix("eval_")
+        names = session.unlocked_call("optimizers of other frameworks", _names, args, kwargs)
         before = recording.gathered.book.observed
-        with told(split):
+        with told(names[1]) if names is not None else contextlib.nullcontext():
             output = original(self, *args, **kwargs)
-        if recording.gathered.book.observed == before:
+        if names is not None and recording.gathered.book.observed == before:
             # A loss that is written by hand, whose value the Trainer tells.
-            session.guarded_call("optimizers of other frameworks", _log, output, prefix, split)
+            session.guarded_call("optimizers of other frameworks", _log, output, *names)
         return output
 
     return [replace(module.Trainer, "evaluation_loop", evaluation_loop)]
+
+
+def _names(args: Any, kwargs: Any) -> tuple[str, str]:
+    """The prefix of the evaluation's metrics, and the split that it stands for."""
+    # The fifth argument after self, "eval", "test", or "eval_NAME" of one data set of several.
+    prefix = str(kwargs.get("metric_key_prefix", args[4] if len(args) > 4 else "eval"))
+    return prefix, _SPLITS.get(prefix) or prefix.removeprefix("eval_")
 
 
 def _log(output: Any, prefix: str, split: str) -> None:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Sequence, Set
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -26,35 +26,26 @@ from gradaudit.record.observe.loaders import batches_of
 from gradaudit.record.observe.loss import losses
 from gradaudit.record.observe.loss.compiled import GraphLoss, Reading, readings
 from gradaudit.record.observe.loss.losses import LossCall
-from gradaudit.record.observe.loss.seen import StepObservation, behind, written_out
+from gradaudit.record.observe.loss.seen import StepObservation, behind, leading_to, written_out
 from gradaudit.record.observe.loss.undecided import Undecided
 from gradaudit.record.observe.optimizers import OptimizerLike
-from gradaudit.record.observe.tensors import ParameterSet
 from gradaudit.record.observe.terms import TERMS
 from gradaudit.record.observe.threads import PerThread, leaves
+from gradaudit.record.observe.training_thread import TrainingThread
 from gradaudit.record.observe.unstepped import UNSTEPPED, unstepped
-
-if TYPE_CHECKING:
-    from gradaudit.record.storage.step_record import OpenStep
 
 _PENDING = 64  # training losses kept without a backward; more are somebody's metric
 _MOST_PASSES = 10_000  # evaluation passes that wait for a first step
 
 
-class StepObserver:
+class StepObserver(TrainingThread):
     """Gathers what the seams see in one thread until an optimizer steps there and takes it."""
 
     def __init__(self, shared: Gathered, threads: PerThread["StepObserver"]) -> None:
-        self._threads = threads
-        self.shared, self.table, self.observers = shared, shared.table, shared.observers
+        super().__init__(shared, threads)
         self.evaluations, self.undecided = Evaluations(), Undecided()
         self._modes: dict[object, int] = {}  # of what is evaluated in this pass, by the function that does
-        self.step: OpenStep | None = None  # between the hooks of an optimizer's step
         self.hooked = 0  # steps that the hooks saw
-        self.backwards = 0
-        self.running = False  # a backward of this thread is under way: the engine writes gradients
-        self.stepped: set[int] = set()  # optimizers
-        self.leaves: set[int] | None = None  # identities of what the last backward reached; None where it was not asked
         self.seen, self._taken = StepObservation(), StepObservation()
         self.gradients = Gradients()
         self._pending: list[LossCall] = []
@@ -80,11 +71,8 @@ class StepObserver:
             return
         seen = shared.book.observe(name, result, call, self.observers, reading)
         if result.requires_grad:
-            # Where several threads train, the mode of one model tells nothing of another's.
-            if self.undecided.expects and len(shared.training) == 1 and self.table.training() == 0:
-                shared.settle()  # a step that was made by hand ends here
-                if self.observers.call("evaluation losses", self.undecided.add, seen, default=False):
-                    return
+            if self.undecided.expects and self.observers.call("evaluation losses", self._suppose, result, seen):
+                return
             if shared.samples_left > 0 and (reading is None or reading.input_known):
                 shared.samples_left -= 1
                 seen.sample = self.observers.call("loss inputs", shared.book.sample, seen.loss, call)
@@ -93,6 +81,23 @@ class StepObserver:
         else:
             self.observers.call("evaluation losses", self._evaluate, seen)
 
+    def _suppose(self, result: torch.Tensor, seen: LossCall) -> bool:
+        """Whether a loss with a gradient is taken for an evaluation's, until a backward tells what it is."""
+        if self.mode([result]) != 0:
+            return False
+        self.shared.settle()  # a step that was made by hand ends here
+        if self.undecided.add(seen):
+            self._begin_pass()
+            self.evaluations.add(seen, 0, supposed=True)
+        else:
+            self.evaluations.refute()
+        return True
+
+    def _begin_pass(self) -> None:
+        if not self.evaluations.begun:
+            self.evaluations.begin(self.shared.passes, self.shared.after_step, self.shared.time)
+            self.shared.passes += 1
+
     def _evaluate(self, seen: LossCall, training: int | None = None, part: Part | None = None) -> None:
         """Add a loss without a backward to the evaluation pass of this thread."""
         shared = self.shared
@@ -100,9 +105,7 @@ class StepObserver:
         # A thread that never trains, beside one that does, has no backward to end its passes.
         if self.evaluations.open and not self.backwards and self.evaluations.interrupted(shared.after_step):
             self.finish_evaluation()
-        if not self.evaluations.open:
-            self.evaluations.begin(shared.passes, shared.after_step, shared.time)
-            shared.passes += 1
+        self._begin_pass()
         training = self.table.training() if training is None else training
         if training == 1:
             training = self.observers.call(MODES, mode_here, self.table.living_roots(), self._modes, default=1)
@@ -120,7 +123,7 @@ class StepObserver:
         # The first one says so where others are running that may be about to train.
         first = self.backwards == 1 and threading.active_count() > 1
         self.leaves = leaves(roots) if first or len(self.shared.training) > 1 else None
-        call("evaluation losses", self._decide, roots)
+        call("evaluation losses", self._decide, roots, self.leaves)
         call("evaluation losses", self.finish_evaluation)
         if self.shared.after_step < 0:
             call("evaluation losses", note_training)
@@ -140,38 +143,6 @@ class StepObserver:
     def after_backward(self) -> None:
         """A backward has run whose gradients are looked at."""
         self.observers.call(CLEARED, note_gradients, self)
-
-    def touches(self, plan: ParameterSet) -> bool:
-        """Whether a backward of this thread may be writing gradients of these tensors now, or a measured step is open.
-
-        Its measurement is in the plan, and another one would take its place.
-        """
-        measured = self.step is not None and self.step.measured and self.step.plan is plan
-        return measured or (self.running and self.reaches(plan.identities))
-
-    def reaches(self, identities: Set[int]) -> bool:
-        """Whether a backward of this thread gives gradients to these tensors, as far as is known."""
-        return self.leaves is None or not identities.isdisjoint(self.leaves)
-
-    def alone(self, plan: ParameterSet) -> bool:
-        """Whether no other thread writes gradients of these tensors while the recording's lock is held."""
-        return not any(other.touches(plan) for other in self._threads.others())
-
-    def trains_alone(self) -> bool:
-        """Whether no other thread has made a backward."""
-        return len(self.shared.training) == 1 and not any(other.running for other in self._threads.others())
-
-    def steps_alone(self, optimizer: OptimizerLike) -> bool:
-        """Whether this thread steps the optimizer and no other does, nor writes its gradients now."""
-        number = self.table.numbers.get(optimizer)
-        plan = self.table.plans.get(-1 if number is None else number)
-        if plan is None or number not in self.stepped or not self.alone(plan):
-            return False
-        return not any(number in other.stepped for other in self._threads.others())
-
-    def undisturbed(self, identities: Set[int]) -> bool:
-        """The same for tensors that are in no plan yet."""
-        return not any(other.running and other.reaches(identities) for other in self._threads.others())
 
     def _losses(self) -> list[LossCall]:
         """The losses that may be behind a backward of this thread."""
@@ -226,6 +197,7 @@ class StepObserver:
             call = LossCall(book.logged(), torch.as_tensor(value), count, 0, count)
             # What the script logs is what it means; the same losses seen without a name are not a second split.
             self.undecided.leave()
+            self.evaluations.refute()
             self.evaluations.forget(name, call.loss)
             self._evaluate(call, 0, Part(name))
 
@@ -234,17 +206,27 @@ class StepObserver:
         if self.undecided.calls:
             self._decide(roots)
 
-    def _decide(self, roots: Sequence[Any]) -> None:
+    def _decide(self, roots: Sequence[Any], reached: Set[int] | None = None) -> None:
         """What is differentiated now, or will be, is no evaluation's loss."""
-        training = self.undecided.training(self._pending, roots, self.table.training())
+        # A backward may run in another thread than the forward pass; nodes of two threads may look alike.
+        others = [other for other in self._threads.others() if other.undecided.calls]
+        others = [] if others and leading_to([*self.undecided.calls, *self._pending], roots) else others
+        training = self.undecided.training(self._pending, roots, self.mode(roots, reached))
+        if training:
+            self.evaluations.refute()
+        for other in others:
+            if other.undecided.caused(roots):
+                training += other.undecided.leave()
+                other.evaluations.refute()
         self._pending = [*training, *self._pending][-_PENDING:]
 
     def finish_evaluation(self) -> None:
         """A training step begins, or all ends: the evaluation pass is complete."""
-        left = self.undecided.leave()
-        for call, part in left if len(self.shared.training) == 1 else ():
-            self._evaluate(call, 0, part)
-        if self.evaluations.open:
+        if self.undecided.leave():
+            self.evaluations.confirm()
+        else:
+            self.evaluations.refute()
+        if self.evaluations.begun:
             self._modes.clear()
             self.shared.evaluated += self.evaluations.close()
             del self.shared.evaluated[:-_MOST_PASSES]

@@ -18,6 +18,7 @@ from gradaudit.record.internals import tracing, transformed
 from gradaudit.record.observe.activations import compiled_already
 from gradaudit.record.observe.tensors import ParameterSet, TensorTable
 from gradaudit.record.observe.walking import steadily
+from gradaudit.record.observers import Observers
 from gradaudit.schema import ModuleFacts
 
 CALLS = "calls of modules"  # observer
@@ -31,8 +32,13 @@ _ELSEWHERE = (torch.jit.ScriptModule, nn.DataParallel)
 class Calls:
     """The calls of one recording; once for each optimizer that has parameters without a gradient beside others."""
 
-    def __init__(self, table: TensorTable, watch: Callable[[Callable[[nn.Module], bool]], RemovableHandle]) -> None:
-        self.table = table
+    def __init__(
+        self,
+        table: TensorTable,
+        observers: Observers,
+        watch: Callable[[Callable[[nn.Module], bool]], RemovableHandle],
+    ) -> None:
+        self.table, self.observers = table, observers
         self._watch = watch  # the calls of modules that are wanted, until the handle is removed
         self._looks: dict[int, int] = {}  # of each optimizer
         self._handle: RemovableHandle | None = None
@@ -65,7 +71,8 @@ class Calls:
         self._names = self._names_now()
         # The step that is being made has called its modules already.
         self._order, self._with_gradient, self._steps = {}, set(), -1
-        self._handle = self._watch(self.wanted)
+        # Asked at each call of a module, without the recording's lock.
+        self._handle = self._watch(lambda module: bool(self.observers.call(CALLS, self.wanted, module)))
 
     def wanted(self, module: nn.Module) -> bool:
         """Whether this call is news. What is evaluated is not trained, and tells nothing."""

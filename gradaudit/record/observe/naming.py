@@ -42,23 +42,11 @@ views: list[Callable[[nn.Module], Iterator[Held] | None]] = []
 _registry: dict[int, "weakref.ref[nn.Module]"] = {}
 
 
-def _remember(module: nn.Module, *_: Any) -> None:
-    # The compiler cannot look at a module that is half built; one built inside a graph is found when it is needed.
-    if torch.compiler.is_compiling():
-        return
+def remember(module: nn.Module) -> None:
+    """Keep a module that is being built in mind while it exists."""
     if id(module) not in _registry:
         key = id(module)
         _registry[key] = weakref.ref(module, lambda _: _registry.pop(key, None))
-
-
-def install() -> list[Any]:
-    """Start remembering modules as they are built; returns the handles that stop it."""
-    from torch.nn.modules import module
-
-    return [
-        module.register_module_parameter_registration_hook(_remember),
-        module.register_module_module_registration_hook(_remember),
-    ]
 
 
 def find_roots(parameters: Sequence[torch.Tensor]) -> list[nn.Module]:

@@ -2,7 +2,7 @@
 
 import math
 import weakref
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from gradaudit.record.measure.stats import ZERO_FRACTION, measure
 from gradaudit.record.observe import param_groups
 from gradaudit.record.observe.naming import describe, find_roots, label_of, unlike, unwrap, walk
 from gradaudit.record.observe.optimizers import OptimizerLike
-from gradaudit.record.observe.walking import in_training, steadily
+from gradaudit.record.observe.walking import holding, in_training, steadily
 from gradaudit.record.observers import Observers
 from gradaudit.schema import ModuleFacts, OptimizerFacts, TensorFacts
 
@@ -114,9 +114,9 @@ class TensorTable:
         known = len(modules) == len(self.modules)
         return {modules[number]: number for number in reversed(range(len(modules)))} if known else {}
 
-    def training(self) -> int:
-        """1 when a recorded model is in training mode, 0 when none is, -1 before any is known."""
-        roots = self.living_roots()
+    def training(self, reached: Set[int] | None = None) -> int:
+        """1 when a recorded model, or one that holds what is `reached`, is in training mode, else 0; -1 of none."""
+        roots = self.living_roots() if reached is None else holding(reached, self.living_roots())
         return int(any(in_training(unwrap(root)) for root in roots)) if roots else -1
 
     def sharded(self) -> bool:

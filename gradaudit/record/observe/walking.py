@@ -1,6 +1,6 @@
 """Looks at modules that the script, or another thread of it, may be changing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Set
 from typing import Any
 
 from torch import nn
@@ -14,6 +14,11 @@ def in_training(module: nn.Module) -> bool:
         return False
     parts = [child for child in module.children() if next(child.parameters(), None) is not None]
     return not parts or any(in_training(part) for part in parts)
+
+
+def holding(identities: Set[int], modules: Sequence[nn.Module]) -> list[nn.Module]:
+    """The modules that hold one of the tensors with these identities."""
+    return [module for module in modules if not identities.isdisjoint(map(id, module.parameters()))]
 
 
 def steadily(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -40,8 +40,8 @@ def _step(original: Callable[..., Any]) -> Callable[..., Any]:
         except BaseException as error:
             leave_out_of(error)
             raise
-        if hooked is not None and self.is_enabled():
-            session.guarded(hooks.on_scaler_step, optimizer, hooked)
+        if hooked is not None:
+            session.guarded(hooks.on_scaler_step, self, optimizer, hooked)
         return result
 
     return step

@@ -5,11 +5,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from gradaudit.record import hooks, session
+from gradaudit.record.by_hand.hands import BY_HAND
 from gradaudit.record.internals import private, transformed
 from gradaudit.record.patches import Patch, leave_out_of, pass_over, replace
 
@@ -45,10 +46,13 @@ def inside() -> bool:
     return _running() is not None
 
 
-def note_loss(name: str, result: torch.Tensor, call: dict[str, Any]) -> None:
+def note_loss(
+    name: str, result: torch.Tensor, bind: Callable[..., dict[str, Any]], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
     """A loss in such a function: what it stands for is a training loss, told when the function has run."""
     running = _running()
     if running is not None and _only_grad():
+        call = bind(args, kwargs)
         arguments = {key: _unwrapped(item) for key, item in call.items()}
         trained = [key for key, item in call.items() if isinstance(item, torch.Tensor) and item.requires_grad]
         running.losses.append((name, _unwrapped(result).detach(), arguments, trained))
@@ -74,23 +78,20 @@ def _watched_grad(original: Callable[..., Any]) -> Callable[..., Any]:
     def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, *args: Any, **kwargs: Any) -> Any:
         not_ours = _not_ours()
         if not not_ours:
-            session.guarded(hooks.on_derivative, _listed(outputs))
+            session.guarded_call("evaluation losses", _derived, outputs)
         if not_ours or kwargs.get("create_graph") or (len(args) > 1 and args[1]) or _called_by_torch():
             return original(outputs, inputs, grad_outputs, *args, **kwargs)
-        roots, given = _listed(outputs), _listed(inputs)
-        leaves = all(isinstance(item, torch.Tensor) and item.is_leaf and item.requires_grad for item in given)
-        watched = leaves and session.guarded(hooks.before_backward_by_hand, roots, given)
-        between = session.guarded(hooks.on_backward, roots, grad_outputs) if watched else None
+        watched = session.guarded_call(BY_HAND, _open, outputs, inputs, grad_outputs)
         try:
             result = original(outputs, inputs, grad_outputs, *args, **kwargs)
         except BaseException as error:
             leave_out_of(error)
             raise
         finally:
-            if between is not None:
-                between.running = False
-        if watched:
-            session.guarded(hooks.after_backward_by_hand, given, list(result))
+            if watched is not None:
+                watched.end()
+        if watched is not None:
+            session.guarded_call(BY_HAND, watched.close, result)
         return result
 
     return grad
@@ -110,19 +111,15 @@ def _watched_func(original: Callable[..., Any], value: bool) -> Callable[..., An
                 leave_out_of(error)
                 raise
             if inside() and not torch.compiler.is_compiling():
-                session.guarded_call("trainings by hand", _note, result[0] if has_aux else result)
+                session.guarded_call(BY_HAND, _note, result, has_aux)
             return result
 
         plain, inner = original(func, argnums, has_aux), original(noted, argnums, has_aux)
 
         @functools.wraps(plain)
         def call(*args: Any, **kwargs: Any) -> Any:
-            pytree = private(torch.utils, "_pytree")
-            if pytree is None or _not_ours() or isinstance(argnums, tuple) or not 0 <= argnums < len(args):
-                return plain(*args, **kwargs)
-            paths = pytree.tree_flatten_with_path(args[argnums])[0]
-            given = [leaf for _, leaf in paths if isinstance(leaf, torch.Tensor)]
-            if len(given) < len(paths) or not session.guarded(hooks.before_backward_by_hand, [], given, _names(paths)):
+            given = None if _not_ours() else session.guarded_call(BY_HAND, _watched_leaves, args, argnums)
+            if given is None:
                 return plain(*args, **kwargs)
             running = _local.running = _Running()
             try:
@@ -132,26 +129,71 @@ def _watched_func(original: Callable[..., Any], value: bool) -> Callable[..., An
                 raise
             finally:
                 _local.running = None
-            for name, loss, arguments, trained in running.losses:
-                arguments |= {key: arguments[key].detach().requires_grad_() for key in trained}
-                session.guarded(hooks.on_loss, name, loss.requires_grad_(), arguments)
-            roots = [running.result] if running.result is not None else []
-            between = session.guarded(hooks.on_backward, roots, None)
-            if between is not None:
-                between.running = False
-            gradients = result[0] if value or has_aux else result
-            session.guarded(hooks.after_backward_by_hand, given, pytree.tree_leaves(gradients))
+            session.guarded_call(BY_HAND, _tell, running, given, result, value or has_aux)
             return result
 
-        pass_over(noted)
-        pass_over(call)
+        for ours in (noted, call):
+            session.unlocked_call(BY_HAND, pass_over, ours)
         return call
 
     return transform
 
 
-def _note(result: Any) -> None:
-    value, running = _unwrapped(result), _running()
+def _derived(outputs: Any) -> None:
+    session.guarded(hooks.on_derivative, _listed(outputs))
+
+
+class _Open(NamedTuple):
+    """A call of torch.autograd.grad whose gradients may become a step."""
+
+    given: list[torch.Tensor]
+    between: Any  # what this thread shows; None where the recording ended meanwhile
+
+    def end(self) -> None:
+        """The engine has written its gradients."""
+        if self.between is not None:
+            self.between.running = False
+
+    def close(self, gradients: Any) -> None:
+        """The gradients are known."""
+        session.guarded(hooks.after_backward_by_hand, self.given, list(gradients))
+
+
+def _open(outputs: Any, inputs: Any, grad_outputs: Any) -> _Open | None:
+    """Tell of a backward that gives gradients to leaves which are changed by hand; None of another."""
+    roots, given = _listed(outputs), _listed(inputs)
+    leaves = all(isinstance(item, torch.Tensor) and item.is_leaf and item.requires_grad for item in given)
+    if not leaves or not session.guarded(hooks.before_backward_by_hand, roots, given):
+        return None
+    return _Open(given, session.guarded(hooks.on_backward, roots, grad_outputs))
+
+
+def _watched_leaves(args: tuple[Any, ...], argnums: Any) -> list[torch.Tensor] | None:
+    """The tensors that torch.func.grad differentiates by, if the script changes them by hand."""
+    pytree = private(torch.utils, "_pytree")
+    if pytree is None or not isinstance(argnums, int) or not 0 <= argnums < len(args):
+        return None
+    paths = pytree.tree_flatten_with_path(args[argnums])[0]
+    given = [leaf for _, leaf in paths if isinstance(leaf, torch.Tensor)]
+    watched = len(given) == len(paths) and session.guarded(hooks.before_backward_by_hand, [], given, _names(paths))
+    return given if watched else None
+
+
+def _tell(running: _Running, given: list[torch.Tensor], result: Any, more: bool) -> None:
+    """Tell of a function made by torch.func.grad that has run; it returned `more` than the gradients."""
+    for name, loss, arguments, trained in running.losses:
+        arguments |= {key: arguments[key].detach().requires_grad_() for key in trained}
+        session.guarded(hooks.on_loss, name, loss.requires_grad_(), dict, arguments)
+    roots = [running.result] if running.result is not None else []
+    between = session.guarded(hooks.on_backward, roots, None)
+    if between is not None:
+        between.running = False
+    gradients = private(torch.utils, "_pytree").tree_leaves(result[0] if more else result)
+    session.guarded(hooks.after_backward_by_hand, given, gradients)
+
+
+def _note(result: Any, more: bool) -> None:
+    value, running = _unwrapped(result[0] if more else result), _running()
     if isinstance(value, torch.Tensor) and running is not None and _only_grad():
         running.result = value.detach()
 

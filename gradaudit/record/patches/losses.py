@@ -45,10 +45,10 @@ def _watched_loss(name: str, original: Callable[..., Any]) -> Callable[..., Any]
         seen = session.current() is not None and type(result) is torch.Tensor
         if seen and transformed():
             if functional.inside():
-                session.guarded_call("losses", functional.note_loss, name, result, bind(args, kwargs))
+                session.guarded_call("losses", functional.note_loss, name, result, bind, args, kwargs)
         elif seen:
             observed.calls = before + 1
-            session.guarded(hooks.on_loss, name, result, bind(args, kwargs))
+            session.guarded(hooks.on_loss, name, result, bind, args, kwargs)
         return result
 
     return scriptable(loss, original)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
 
 from gradaudit.record import hooks, session
 from gradaudit.record.compiler import hide_from_compiler
@@ -29,8 +28,7 @@ def _scripting(original: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(original)
     def script(obj: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(obj, nn.Module):
-            session.guarded(hooks.on_scripting)
+        session.guarded(hooks.on_scripting, obj)
         if not args and "_frames_up" in known:
             # It looks up names in the frames of its caller, which is one further away.
             kwargs["_frames_up"] = kwargs.get("_frames_up", 0) + 1
@@ -46,9 +44,7 @@ def _scripting(original: Callable[..., Any]) -> Callable[..., Any]:
 def _compiling(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def compile(model: Any = None, *args: Any, **kwargs: Any) -> Any:
-        # An optimizer's step calls no module.
-        if model is not None and not isinstance(getattr(model, "__self__", None), torch.optim.Optimizer):
-            session.guarded(hooks.on_compiling)
+        session.guarded(hooks.on_compiling, model)
         try:
             return original(model, *args, **kwargs)
         except BaseException as error:

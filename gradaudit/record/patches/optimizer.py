@@ -62,16 +62,16 @@ def disarm() -> None:
 def _arming(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def add_param_group(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if session.current() is not None and not torch.compiler.is_compiling():
-            arm()
+        if not torch.compiler.is_compiling():
+            session.unlocked_call("optimizers", arm)
         try:
             result = original(self, *args, **kwargs)
         except BaseException as error:
             leave_out_of(error)
             raise
         if not torch.compiler.is_compiling():
-            made.add(self)
-            session.guarded(hooks.attach_activations, self.param_groups[-1]["params"])
+            session.unlocked_call("trainings by hand", made.add, self)
+            session.guarded(hooks.on_param_group, self)
         return result
 
     return add_param_group
@@ -81,6 +81,14 @@ def _before(optimizer: Any, args: Any, kwargs: Any) -> Any:
     closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
     if not session.guarded(hooks.before_step, optimizer, closure):
         return None
+    given = session.guarded_call("closures of optimizers", _with_watched, closure, optimizer, args, kwargs)
+    if given is None:
+        session.guarded(hooks.without_closure)
+    return given
+
+
+def _with_watched(closure: Callable[[], Any], optimizer: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """The arguments of the step, with the closure watched."""
     watched = _watched(closure, optimizer)
     if "closure" in kwargs:
         return args, {**kwargs, "closure": watched}

@@ -86,6 +86,7 @@ class OpenStep:
     frame: int
     optimizer: "weakref.ref[OptimizerLike]"
     closure: bool = False
+    unwatched: bool = False  # nobody tells when the closure has returned
     record: StepRecord | None = None
     plan: ParameterSet | None = None
 

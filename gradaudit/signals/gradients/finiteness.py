@@ -8,6 +8,7 @@ import numpy
 from gradaudit.reading.run import Run
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.order_statistics import Mask, largest, median
+from gradaudit.signals.thresholds import threshold
 from gradaudit.signals.updates.ratios import median_update_ratio
 from gradaudit.training import Training, signal
 
@@ -160,9 +161,11 @@ def _lead_up(training: Training, first: int, before: int) -> tuple[float, float]
     return float(rise), update_ratio
 
 
-def diverged_before(broken: NonFiniteOnset, rise: float = RISE, fast: float = FAST) -> bool:
+def diverged_before(broken: NonFiniteOnset) -> bool:
     """Whether the loss or the updates had grown before the first non-finite number: divergence, not a bad operation."""
-    return broken.rise > rise or broken.update_ratio > fast
+    run = broken.training.run
+    fast = broken.update_ratio > threshold(run, "non_finite.fast", FAST)
+    return fast or broken.rise > threshold(run, "non_finite.rise", RISE)
 
 
 def typical_loss_before(broken: NonFiniteOnset, before: int = BEFORE) -> float:

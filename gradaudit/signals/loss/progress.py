@@ -118,13 +118,13 @@ def divergence(training: Training) -> int | None:
 
 
 @signal
-def not_learning(training: Training, no_better: float = NO_BETTER) -> bool:
+def not_learning(training: Training) -> bool:
     """Whether the loss ends no lower than the best constant predictor's and has stopped falling.
 
     False where that is not known: an unjudged loss, unknown labels, fewer than 100 steps.
     """
     loss = training_loss(training)
-    constant = constant_level(loss)
+    constant, no_better = constant_level(loss), threshold(training.run, "no_learning.constant", NO_BETTER)
     if loss.not_interpretable or len(loss.values) < 100 or math.isnan(constant) or not math.isfinite(loss.last):
         return False
     half = len(loss.values) // 2

@@ -1,5 +1,6 @@
 """Where numbers stop being finite, against numpy's own test of the same numbers."""
 
+import dataclasses
 import math
 
 import msgspec
@@ -101,8 +102,9 @@ def test_what_led_up_to_it(tmp_path):
     found = onset(tmp_path / "a", loss, stats={"update_norm": at(20, slice(None), 0.25, 1e-3)})
     assert (found.rise, found.update_ratio) == (40.0, 0.25)
     assert diverged_before(found)
-    assert not diverged_before(found, rise=41.0)
-    assert diverged_before(found, rise=41.0, fast=0.2)
+    for limits, expected in (({"rise": 41.0}, False), ({"rise": 41.0, "fast": 0.2}, True)):
+        run = dataclasses.replace(found.training.run, thresholds={f"non_finite.{k}": v for k, v in limits.items()})
+        assert diverged_before(dataclasses.replace(found, training=run.training(found.training.id))) is expected
     loss[10:20] = 1.0
     assert not diverged_before(onset(tmp_path / "b", loss))
 

@@ -43,6 +43,8 @@ def test_other_terms_that_stay_were_small_or_are_not_known_crowd_nothing_out(tmp
 
 def test_terms_that_stay_beside_a_loss_that_falls_crowd_nothing_out(tmp_path):
     assert rest(tmp_path / "a", gone(2.0, 1.0), loss=falling(STEPS)) is None
+    back = gone() + numpy.where(numpy.arange(STEPS) < 150, 0.0, 0.2)
+    assert rest(tmp_path / "b", back) is None, "a sixth of its share is left"
 
 
 def test_a_few_steps_tell_nothing(tmp_path):

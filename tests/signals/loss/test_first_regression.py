@@ -50,6 +50,7 @@ def test_the_parts_are_mean_squares(tmp_path, sampled, mean, deviation, size):
         (0, 100, 0.1, True, True, False),  # spread too far
         (0, 1, 9, False, False, True),  # outputs too large
         (0, 100, 1000, True, True, True),  # both
+        (0, 0.5, 2**0.5, False, True, True),  # standardised, outputs of 2 still leave 3 times its variance
     ],
 )
 def test_a_raw_target_is_told_from_large_outputs(tmp_path, mean, deviation, size, raw, helps, large):

@@ -10,7 +10,8 @@ from torch.nn.parameter import is_lazy
 from gradaudit.record.observe.evaluation.identity import attributes_of
 from gradaudit.record.observe.evaluation.splits import script_frames
 from gradaudit.record.observe.frame_locals import variables_of
-from gradaudit.record.observe.naming import own_parameters, walk
+from gradaudit.record.observe.naming import own_parameters, unwrap, walk
+from gradaudit.record.observe.walking import in_training
 
 MODES = "modes of evaluations"  # the observer
 _TRAINING, _UNKNOWN = 1, -1
@@ -37,9 +38,17 @@ def _look(roots: Sequence[nn.Module]) -> int:
         copies = [module for module in others if _shapes(module) in shapes]
         if copies and not any(_is_training(module) for module in copies):
             return _UNKNOWN
-        if copies or any(not trained.isdisjoint(map(id, held)) for _, held in models):
-            return _TRAINING
+        named = [module for module, held in models if not trained.isdisjoint(map(id, held))]
+        if copies or named:
+            return _TRAINING if copies else _common_mode(named)
     return _TRAINING
+
+
+def _common_mode(models: Sequence[nn.Module]) -> int:
+    """The mode of these models, parts of others of them left out; unknown where some train and others do not."""
+    inside = {id(part) for module in models for _, part in walk(module) if part is not module}
+    modes = {in_training(unwrap(module)) for module in models if id(module) not in inside}
+    return int(modes.pop()) if len(modes) == 1 else _UNKNOWN
 
 
 def _parameters(module: nn.Module) -> list[nn.Parameter]:

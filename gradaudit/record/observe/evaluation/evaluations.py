@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -34,6 +34,7 @@ class Evaluations:
 
     def __init__(self) -> None:
         self.open: dict[Key, _Split] = {}
+        self.supposed: dict[Key, _Split] = {}  # of losses that the next backward may tell to be the training's
         self._pass: dict[str, Any] = {}
         self._last = 0.0
         self._shortest = math.inf  # seconds between two losses of one pass
@@ -45,6 +46,11 @@ class Evaluations:
         """Open a pass: its number, and the last training step with its time."""
         self._pass = {"pass": number, "after_step": after_step, "time": seconds}
 
+    @property
+    def begun(self) -> bool:
+        """Whether a pass is open."""
+        return bool(self._pass)
+
     def interrupted(self, after_step: int) -> bool:
         """Whether the open pass is over for a thread that does not train itself, now that it computes another loss.
 
@@ -54,17 +60,37 @@ class Evaluations:
         paused = time.perf_counter() - self._last > _PAUSE * self._shortest
         return advanced > 0 and (paused or advanced > max(10, int(self._pass["after_step"])))
 
-    def add(self, call: LossCall, training: int, part: Part | None = None) -> None:
-        """Add one evaluation loss; `part` is what it belongs to, else the script's source says it."""
+    def add(self, call: LossCall, training: int, part: Part | None = None, supposed: bool = False) -> None:
+        """Add one evaluation loss; `part` is what it belongs to, else the script's source says it.
+
+        What is only `supposed` to be one counts until `refute`, as far as the rows go that are written meanwhile.
+        """
         now = time.perf_counter()
-        if self.open:
+        if self.open or self.supposed:
             self._shortest = min(self._shortest, now - self._last)
         self._last = now
         key = parts.key_of(part or current_part())
-        entry = self.open.setdefault(key, _Split(training=training, loss=call.loss))
+        entries = self.supposed if supposed else self.open
+        entry = entries.setdefault(key, _Split(training=training, loss=call.loss))
         entry.add(_Split(wide(call.mean) * call.valid, call.valid, 1, training, call.loss))
-        while parts.crowded(key, self.open):
-            self.open = _together({each: parts.shortened(each) for each in self.open}, self.open)
+        while parts.crowded(key, entries):
+            merged = _together([({each: parts.shortened(each) for each in entries}, entries)])
+            entries.clear()
+            entries.update(merged)
+
+    def confirm(self) -> None:
+        """What was supposed to be losses of an evaluation is."""
+        self.open, self.supposed = self._all(), {}
+
+    def refute(self) -> None:
+        """What was supposed to be losses of an evaluation is not."""
+        self.supposed = {}
+
+    def _all(self) -> dict[Key, _Split]:
+        keys = dict.fromkeys((*self.open, *self.supposed))
+        crowded = {key for key in keys if parts.crowded(key, keys)} if self.supposed else set()
+        names = {key: parts.shortened(key) if key in crowded else key for key in keys}
+        return _together([(names, self.open), (names, self.supposed)])
 
     def forget(self, split: str, loss: int) -> None:
         """Drop what was seen of this split, or of no named one, but for this loss: the script says what it means."""
@@ -74,14 +100,15 @@ class Evaluations:
     def close(self) -> list[dict[str, Any]]:
         """End the pass and return its rows; values may still be on the device."""
         rows = self.so_far(ended=True)
-        self.open, self._written = {}, {}
+        self.open, self.supposed, self._written, self._pass = {}, {}, {}, {}
         rest()
         return rows
 
     def _splits(self, *, ended: bool = False) -> dict[str, _Split]:
         """What was found of each split of the open pass."""
-        calls = {key: entry.batches for key, entry in self.open.items()}
-        return _together(parts.labels(calls, ended=ended), self.open)
+        entries = self.open if ended else self._all()
+        calls = {key: entry.batches for key, entry in entries.items()}
+        return _together([(parts.labels(calls, ended=ended), entries)])
 
     def _batches(self, splits: dict[str, _Split]) -> dict[tuple[int, str], int]:
         return {(self._pass["pass"], split): entry.batches for split, entry in splits.items()}
@@ -114,10 +141,10 @@ class Evaluations:
         return rows
 
 
-def _together(names: Mapping[Any, Any], entries: Mapping[Any, _Split]) -> dict[Any, _Split]:
-    """The sum of the entries under each of their new names."""
+def _together(tables: Sequence[tuple[Mapping[Any, Any], Mapping[Any, _Split]]]) -> dict[Any, _Split]:
+    """The sum of the entries of all tables under each of their new names."""
     found: dict[Any, _Split] = {}
-    for old, new in names.items():
-        entry = entries[old]
-        found.setdefault(new, _Split(training=entry.training, loss=entry.loss)).add(entry)
+    for names, entries in tables:
+        for old, entry in entries.items():
+            found.setdefault(names[old], _Split(training=entry.training, loss=entry.loss)).add(entry)
     return found

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from gradaudit.record.observe.evaluation.parts import Part
-from gradaudit.record.observe.evaluation.splits import current_part
 from gradaudit.record.observe.loss.losses import LossCall
 from gradaudit.record.observe.loss.seen import leading_to
 
@@ -18,18 +16,18 @@ class Undecided:
     """
 
     def __init__(self) -> None:
-        self.calls: list[tuple[LossCall, Part]] = []
+        self.calls: list[LossCall] = []
         self.expects = False  # the last backward was not made in evaluation mode
         self._too_many = False
 
     def add(self, call: LossCall) -> bool:
-        """Keep a loss until it is known what it was."""
+        """Keep a loss until it is known what it was; False when there are too many to know."""
         if len(self.calls) >= _MOST:
             self._too_many = True
             self.calls.clear()
         if not self._too_many:
-            self.calls.append((call, current_part()))
-        return True
+            self.calls.append(call)
+        return not self._too_many
 
     def training(self, pending: Sequence[LossCall], roots: Sequence[Any], mode: int) -> list[LossCall]:
         """The losses that may be behind a backward from `roots`, made in this mode: none of an evaluation's.
@@ -39,14 +37,16 @@ class Undecided:
         self.expects = mode != 0  # unknown before the first step
         if not self.calls:
             return []
-        calls = [call for call, _ in self.calls]
-        differentiated = {id(call) for call in leading_to([*calls, *pending], roots)}
-        if mode == 1 and differentiated.isdisjoint(map(id, calls)):
+        if mode == 1 and not self.caused(roots, pending):
             return []
-        self.leave()
-        return calls
+        return self.leave()
 
-    def leave(self) -> list[tuple[LossCall, Part]]:
+    def caused(self, roots: Sequence[Any], pending: Sequence[LossCall] = ()) -> bool:
+        """Whether a backward from `roots` differentiates one of them."""
+        differentiated = {id(call) for call in leading_to([*self.calls, *pending], roots)}
+        return not differentiated.isdisjoint(map(id, self.calls))
+
+    def leave(self) -> list[LossCall]:
         """What is left is an evaluation's."""
         calls, self.calls, self._too_many = self.calls, [], False
         return calls
