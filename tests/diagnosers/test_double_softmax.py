@@ -3,7 +3,13 @@ import math
 import msgspec
 import pytest
 
-from gradaudit.diagnosers.double_softmax import Logits, Probabilities, TooFewSamples, double_softmax
+from gradaudit.diagnosers.double_softmax import (
+    ActivationInGraph,
+    Logits,
+    Probabilities,
+    TooFewSamples,
+    double_softmax,
+)
 from gradaudit.findings import Severity
 from gradaudit.schema import LossFacts, ModuleFacts
 from tests.diagnosers.runs import HEALTHY_WITH, TEN, healthy
@@ -115,6 +121,10 @@ def test_a_compiled_graph_that_shows_no_softmax_over_the_classes_is_quiet(tmp_pa
 )
 def test_a_compiled_graph_that_shows_it_is_enough(tmp_path, function, classes, activation):
     facts = LossFacts(id=0, function=function, classes=classes, activation=activation, softmax_over=classes)
-    finding = assert_finds(double_softmax, healthy(tmp_path, facts=facts), Severity.CRITICAL)
+    run = healthy(tmp_path, facts=facts)
+    found = judged(double_softmax, run, ActivationInGraph)
+    assert (found.squash, found.training) == (activation, run.trainings[0])
+    assert math.isfinite(found.lowest_loss) is (classes == 10)
+    finding = assert_finds(double_softmax, run, Severity.CRITICAL)
     assert finding.headline == f"The input of {function} is the output of a {activation}: probabilities, not logits"
     assert ("would be 1.46." in finding.explanation) is (classes == 10)

@@ -146,4 +146,5 @@ def test_a_gradient_that_grows_with_its_targets_is_quiet(tmp_path, last, quiet):
     if quiet:
         assert_clean(gradient_growth, run)
     else:
+        assert judged(gradient_growth, run, Growing).threshold == pytest.approx(10 * 1.9 / 1.1, rel=0.1)
         assert_finds(gradient_growth, run, Severity.NOTE)

@@ -139,7 +139,10 @@ def test_a_high_start_is_a_warning(tmp_path):
 
 def test_a_start_a_little_high_that_is_soon_over_is_a_note(tmp_path):
     """As of makemore's smallest models: torch.nn's default initialisation, 3.50 and more where ln 27 is 3.30."""
-    finding = assert_finds(initial_loss_mismatch, soon_over(tmp_path / "a"), Severity.NOTE)
+    run = soon_over(tmp_path / "a")
+    found = judged(initial_loss_mismatch, run, Overconfident)
+    assert (found.mild, found.below_from, found.spent) == (True, 6, 6 / 400)
+    finding = assert_finds(initial_loss_mismatch, run, Severity.NOTE)
     assert "By step 6 the loss is below that for good: the start cost little." in finding.explanation
 
 
@@ -153,7 +156,9 @@ def test_a_start_a_little_high_before_a_loss_that_goes_up_again_is_no_note(tmp_p
     loss[:4] = 3.3
     loss[300:] = 40
     run = build_run(tmp_path / "a", loss=loss, facts=TEN)
-    assert "diverges at step" in assert_finds(initial_loss_mismatch, run, Severity.WARNING).explanation
+    found = judged(initial_loss_mismatch, run, Overconfident)
+    assert (found.mild, found.below_from, found.spent, found.outcome.kind) == (False, None, 1, "diverged")
+    assert_finds(initial_loss_mismatch, run, Severity.WARNING)
 
 
 def test_a_large_output_layer_is_named(tmp_path):
