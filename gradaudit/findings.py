@@ -115,7 +115,7 @@ def _finite(number: float) -> float | None:
     return None if math.isnan(number) else min(max(float(number), -most), most)
 
 
-def ratio(
+def ratio(  # noqa: PLR0913 -- options, each by its name
     part: tuple[str, float], whole: tuple[str, float], comparison: Comparison, threshold: float, *,
     unit: Unit = "", option: str = "", decides: Decides = "finding", any_of: str = "",
 ) -> Measure:  # fmt: skip

@@ -12,10 +12,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "gradaudit"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 LONGEST = 300  # lines; a longer file holds two subjects
-# One diagnoser is one file, and one that knows several causes is mostly the sentences it says about them;
-# the schema is one table of columns.
-LONGEST_TEXTS = 430
-TEXTS = ("gradaudit/diagnosers/", "gradaudit/schema.py")
+LONGEST_SCHEMA = 430  # one table of columns
+LONGEST_FUNCTION = 60  # lines; a Triton kernel is one function, since it calls no others
 
 each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 
@@ -59,8 +57,16 @@ def lines_below_the_docstring(path):
 
 def test_modules_are_short():
     lengths = {str(path.relative_to(ROOT)): lines_below_the_docstring(path) for path in MODULES}
-    most = {name: LONGEST_TEXTS if name.startswith(TEXTS) else LONGEST for name in lengths}
+    most = {name: LONGEST_SCHEMA if name == "gradaudit/schema.py" else LONGEST for name in lengths}
     assert {name: lines for name, lines in lengths.items() if lines > most[name]} == {}, "split these by subject"
+
+
+@each_module
+def test_functions_are_short(path):
+    functions = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
+    kernels = [node for node in functions if any("triton" in ast.unparse(one) for one in node.decorator_list)]
+    lengths = {node.name: node.end_lineno - node.lineno + 1 for node in functions if node not in kernels}
+    assert {name: lines for name, lines in lengths.items() if lines > LONGEST_FUNCTION} == {}
 
 
 def test_no_file_holds_a_path_of_the_machine_it_was_written_on():

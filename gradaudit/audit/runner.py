@@ -28,7 +28,7 @@ class UnknownNameError(UserError):
     """A diagnoser or threshold that does not exist, or a choice that leaves none."""
 
 
-def analyze(
+def analyze(  # noqa: PLR0913 -- options, each by its name
     run: Run | str | Path,
     *,
     select: Iterable[str] = (),

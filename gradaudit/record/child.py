@@ -11,7 +11,7 @@ _WAITER = Path(__file__).with_name("waiter.py")
 _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 
 
-def run(
+def run(  # noqa: PLR0913 -- options, each by its name
     program: str,
     arguments: list[str],
     environment: dict[str, str],
@@ -38,8 +38,7 @@ def run(
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     ignoring = signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else the status of a child is lost
-    parent = os.getpid()
-    listener = _listener(control, parent)
+    listener = _listener(control, parent := os.getpid())
     reading, writing = os.pipe()
     try:
         child = os.fork()
@@ -58,14 +57,11 @@ def run(
             os.write(writing, str(error.errno).encode())
         finally:
             os._exit(127)
-    os.close(writing)
-    failed = os.read(reading, 16)
-    os.close(reading)
-    if failed:
+    if failed := _failure(reading, writing):
         os.waitpid(child, 0)
         _end(listener)
         _restore(mask, ignoring)
-        raise OSError(int(failed), os.strerror(int(failed)), program)
+        raise OSError(failed, os.strerror(failed), program)
     started()
     told = [str(child), str(listener), directory, "quiet" if quiet else "", ignored]
     try:
@@ -75,6 +71,14 @@ def run(
 
         waiter.main(child, listener, directory, quiet, ignored)
     os._exit(1)  # not reached: the waiter ends as the child did
+
+
+def _failure(reading: int, writing: int) -> int:
+    """The errno of a child that could not become the program; 0 once it did. Closes both ends of the pipe."""
+    os.close(writing)
+    failed = os.read(reading, 16)
+    os.close(reading)
+    return int(failed or 0)
 
 
 def _listener(control: Callable[..., int], parent: int) -> int:

@@ -24,7 +24,7 @@ class LaunchError(UserError):
     """The command cannot be recorded; the message says why and what to do."""
 
 
-def launch(
+def launch(  # noqa: PLR0913 -- options, each by its name
     command: list[str],
     *,
     directory: Path | None,

@@ -32,7 +32,7 @@ class Recorder:
     0 and up to 100.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- options, each by its name
         self,
         model: nn.Module,
         *optimizers: torch.optim.Optimizer,

@@ -22,13 +22,14 @@ def asked_for():
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "threshold":
                 _, name, default = node.args
                 if isinstance(name, ast.Constant):
-                    yield ".".join(file.relative_to(SIGNALS.parents[1]).with_suffix("").parts), name.value, default
+                    module = ".".join(file.relative_to(SIGNALS.parents[1]).with_suffix("").parts)
+                    yield module, name.value, ast.unparse(default)
 
 
-@pytest.mark.parametrize(("module", "name", "default"), list(asked_for()), ids=lambda item: str(item)[:60])
+@pytest.mark.parametrize(("module", "name", "default"), list(asked_for()), ids=[name for _, name, _ in asked_for()])
 def test_the_default_of_a_signal_is_that_of_the_diagnoser(module, name, default):
     assert name in THRESHOLDS
-    assert eval(ast.unparse(default), vars(import_module(module))) == THRESHOLDS[name]
+    assert eval(default, vars(import_module(module))) == THRESHOLDS[name]
 
 
 def test_signals_ask_for_what_several_rules_go_by():

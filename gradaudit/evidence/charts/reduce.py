@@ -30,9 +30,7 @@ def _digits(values: Floats) -> int:
     return 4 + max(0, min(5, math.floor(math.log10(finite.max() / apart)))) if 0 < apart < math.inf else 4
 
 
-def banded(
-    name: str, x: Any, y: Any, role: str = "main", buckets: int = WIDEST, *, log: bool | None = None, bad: Any = None
-) -> Series:
+def banded(name: str, x: Any, y: Any, buckets: int = WIDEST, *, log: bool | None = None, bad: Any = None) -> Series:
     """A `Series` of at most `buckets` points: the smoothed line, and the least and greatest value of each bucket.
 
     The last point is the last value, with the band of its bucket, so that the line reaches the end of the run.
@@ -54,9 +52,7 @@ def banded(
         finite = y[at[-1] :]
         shown.append(_level(line[-1], finite[numpy.isfinite(finite)], digits))
         at, low, high = [*at, len(x) - 1], [*low, low[-1]], [*high, high[-1]]
-    return Series(
-        name=name, x=[float(x[i]) for i in at], y=shown, low=low, high=high, role=role, bad=spans(x, bad, edges)
-    )
+    return Series(name=name, x=[float(x[i]) for i in at], y=shown, low=low, high=high, bad=spans(x, bad, edges))
 
 
 def _smooth_at(x: Floats, y: Floats, log: bool | None) -> Floats:

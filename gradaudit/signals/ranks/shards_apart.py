@@ -1,6 +1,7 @@
 """The shards of a model beside each other: equal ones that should differ, and copies that should be equal."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy
@@ -8,6 +9,7 @@ import numpy
 from gradaudit.reading.run import Run
 from gradaudit.reading.shards import MergedShards
 from gradaudit.schema import TensorFacts
+from gradaudit.signals.order_statistics import Floats
 from gradaudit.training import signal
 
 _CONSTANT = 1e-3  # of the norm: weights that all have one size are equal on all ranks, whatever the seed
@@ -84,7 +86,7 @@ def shards_apart(run: Run) -> ShardsApart | None:
             seen[key] = rank
         return None
 
-    judged, twins, pairs, still, copies, differ = 0, [], [], 0, 0, []
+    judged, twins, pairs, still = 0, [], [], 0
     for row in numpy.flatnonzero(steps == 0).tolist():
         tensor = facts[int(tensors[row])]
         known = sum(_random(*map(float, column)) for column in zip(norms[:, row], largest[:, row], shares[:, row],
@@ -97,18 +99,22 @@ def shards_apart(run: Run) -> ShardsApart | None:
             pairs.append(pair)
             end = at_end.get(tensor.id)
             still += last > 0 and end is not None and equal(end) is not None
-    for identifier, row in at_end.items():
-        there = norms[:, row][numpy.isfinite(norms[:, row])]
-        if _copied(facts[identifier]) and len(there) > 1:
-            copies += 1
-            if there.max() > there.min():
-                differ.append((facts[identifier].name, float((there.max() - there.min()) / there.max())))
+    copies, differ = _copies((facts[identifier], norms[:, row]) for identifier, row in at_end.items())
     if not judged and not copies:
         return None
-    differ.sort(key=lambda one: -one[1])
-    return ShardsApart(
-        len(ranks), judged, tuple(twins), pairs[0] if pairs else (0, 0), still, copies, tuple(differ), last
-    )
+    return ShardsApart(len(ranks), judged, tuple(twins), pairs[0] if pairs else (0, 0), still, copies, differ, last)
+
+
+def _copies(norms: Iterable[tuple[TensorFacts, Floats]]) -> tuple[int, tuple[tuple[str, float], ...]]:
+    """How many tensors several ranks hold a copy of, and those whose norms [ranks] differ, by how much of the norm."""
+    copies, differ = 0, []
+    for tensor, of_ranks in norms:
+        there = of_ranks[numpy.isfinite(of_ranks)]
+        if _copied(tensor) and len(there) > 1:
+            copies += 1
+            if there.max() > there.min():
+                differ.append((tensor.name, float((there.max() - there.min()) / there.max())))
+    return copies, tuple(sorted(differ, key=lambda one: -one[1]))
 
 
 def _random(norm: float, largest: float, share: float) -> bool:
