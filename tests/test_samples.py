@@ -5,6 +5,7 @@ import re
 import socket
 from pathlib import Path
 
+import msgspec
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -67,6 +68,12 @@ def test_the_page_says_of_each_measure_whether_it_is_met(sample):
             assert shown.met in ("met", "not met") or (measure.value is None and shown.met == "unknown")
             same = shown.observed == shown.threshold.removeprefix(f"{measure.comparison} ")
             assert not same or measure.value == measure.threshold, f"{measure.quantity} contradicts itself"
+
+
+@each_sample
+def test_one_word_names_the_validation(sample):
+    text = msgspec.json.encode(samples.audit(sample)).decode()
+    assert re.findall(r"held[- ]out|evaluation (?:loss|split|curve)", text, re.IGNORECASE) == []
 
 
 # What a stranger stumbles over: words of the files and of the code, numbers that read as mistakes.

@@ -7,7 +7,7 @@ training. Over samples that span `steps` steps or more every value of every samp
 cross_entropy that is critical when each row sums to 1 with a mean error below `row_sum`, and a warning, as of a
 sigmoid, when rows do not and values go beyond `reach`, or the autograd graph behind the loss shows a sigmoid. For the
 binary loss it is critical when the values are spread over `reach` or more, when the graph shows a sigmoid, or when the
-model ends with a Sigmoid module.
+model ends with a Sigmoid module. Inside a compiled region, where nothing can be sampled, the compiler's graph tells.
 
 ## Why it matters
 
@@ -34,10 +34,9 @@ from dataclasses import dataclass
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.charts.loss_inputs import input_range_chart
-from gradaudit.evidence.words.module_names import layer
-from gradaudit.evidence.words.wording import count, in_code, number, plural
+from gradaudit.evidence.words.probabilities import at_best, logits_instead, sampled_range
+from gradaudit.evidence.words.wording import count, number, plural
 from gradaudit.findings import (
-    Action,
     AnyEvidence,
     Clean,
     Confidence,
@@ -50,8 +49,16 @@ from gradaudit.findings import (
     Span,
 )
 from gradaudit.reading.run import Run
-from gradaudit.schema import ModuleFacts
-from gradaudit.signals.loss.loss_input import APPLIES, HIGHEST, LossInput, Squash, loss_input, lowest_loss
+from gradaudit.schema import LossFacts, ModuleFacts
+from gradaudit.signals.loss.loss_input import (
+    APPLIES,
+    HIGHEST,
+    LossInput,
+    Squash,
+    activated_twice,
+    loss_input,
+    lowest_loss,
+)
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.training import Training
 
@@ -75,6 +82,17 @@ class Probabilities:
     lowest_loss: float  # when every prediction is right; NaN when not known
     module: ModuleFacts | None  # the only one of the model that applies it
     training: Training | None  # that minimises this loss
+
+
+@dataclass(frozen=True)
+class ActivationInGraph:
+    """The compiler's graph shows, before a loss whose input nobody could sample, what that loss applies itself."""
+
+    facts: LossFacts
+    squash: Squash  # what it comes from
+    lowest_loss: float  # when every prediction is right; NaN when not known
+    training: Training | None  # that minimises this loss
+    span: Span  # the whole run
 
 
 @dataclass(frozen=True)
@@ -106,13 +124,20 @@ class TooFewSamples:
         "dead_relu",
     ),
 )
-def double_softmax(run: Run, limits: Limits) -> Iterator[Probabilities | Logits | TooFewSamples | NotApplicable]:
-    """Look at the range and the row sums of the input of the loss."""
+def double_softmax(
+    run: Run, limits: Limits
+) -> Iterator[Probabilities | ActivationInGraph | Logits | TooFewSamples | NotApplicable]:
+    """Look at the range and the row sums of the input of the loss, or at what the compiler's graph shows of it."""
     judged = [facts for facts in run.meta.losses if facts.function in APPLIES]
     if not judged:
         yield NotApplicable(reason="no loss was seen that applies softmax or sigmoid itself")
         return
-    sampled = [seen for facts in judged if (seen := loss_input(run, facts)) is not None]
+    inputs = [(facts, loss_input(run, facts)) for facts in judged]
+    in_graph = [facts for facts, seen in inputs if seen is None and activated_twice(facts)]
+    if in_graph:
+        yield from (_in_graph(run, facts) for facts in in_graph)
+        return
+    sampled = [seen for _, seen in inputs if seen is not None]
     long_enough = [seen for seen in sampled if seen.samples > 1 and seen.steps >= limits.steps]
     if not long_enough:
         yield TooFewSamples(max((seen.steps for seen in sampled), default=0))
@@ -139,8 +164,22 @@ def _judge(run: Run, seen: LossInput, limits: Limits) -> Probabilities | Logits:
         sigmoid_seen=sigmoid,
         lowest_loss=lowest_loss(seen.facts),
         module=modules[0] if len(modules) == 1 else None,
-        training=next((one for one in run.trainings if training_loss(one).facts == seen.facts), None),
+        training=_training_of(run, seen.facts),
     )
+
+
+def _in_graph(run: Run, facts: LossFacts) -> ActivationInGraph:
+    return ActivationInGraph(
+        facts=facts,
+        squash=APPLIES[facts.function],
+        lowest_loss=lowest_loss(facts),
+        training=_training_of(run, facts),
+        span=Span(first=0, last=int(run.steps["global_step"].max())),
+    )
+
+
+def _training_of(run: Run, facts: LossFacts) -> Training | None:
+    return next((one for one in run.trainings if training_loss(one).facts == facts), None)
 
 
 def _ends_with_sigmoid(run: Run) -> bool:
@@ -182,10 +221,10 @@ def _finding(found: Probabilities, run: Run, limits: Limits) -> Finding:
         title=f"{found.squash.capitalize()} applied twice" if twice else "Sigmoid before cross-entropy",
         headline=f"The input of {seen.facts.function} lies between {number(seen.low)} and {number(seen.high)}{sums}: "
         "probabilities, not logits",
-        explanation=_explanation(found),
+        explanation=sampled_range(seen, found.squash) + at_best(found.lowest_loss),
         span=Span(first=seen.first, last=seen.last),
-        evidence=_evidence(found, run),
-        actions=_actions(found, run),
+        evidence=[input_range_chart(run, seen.facts), *_curve(found.training, found.lowest_loss)],
+        actions=logits_instead(run, seen.facts.function, seen.applies, found.squash, found.module),
         measures=_measures(found, limits),
     )
 
@@ -199,44 +238,34 @@ def _weight(found: Probabilities) -> tuple[Severity, Confidence]:
     return Severity.CRITICAL, Confidence.HIGH
 
 
-def _explanation(found: Probabilities) -> str:
-    seen = found.seen
-    sums = " and each row sums to 1" if found.squash == "softmax" else ""
-    lowest = f" Even with every prediction right the loss would be {number(found.lowest_loss)}."
-    return (
-        f"In all {plural(seen.samples, 'sample')} from step {count(seen.first)} to {count(seen.last)} the "
-        f"values lie between {number(seen.low)} and {number(seen.high)}{sums}, as after a {found.squash}. "
-        f"{seen.facts.function} then applies {seen.applies} to them."
-        + (lowest if math.isfinite(found.lowest_loss) else "")
-    )
+@double_softmax.tell
+def _in_graph_finding(found: ActivationInGraph, run: Run) -> Finding:
+    facts, squash = found.facts, found.squash
+    return Finding(
+        severity=Severity.CRITICAL,
+        confidence=Confidence.CERTAIN,
+        title=f"{squash.capitalize()} applied twice",
+        headline=f"The input of {facts.function} is the output of a {squash}: probabilities, not logits",
+        explanation=f"In the compiled graph a {squash} is the last operation before {facts.function}, which applies "
+        f"{squash} to its input itself.{at_best(found.lowest_loss)}",
+        span=found.span,
+        evidence=_curve(found.training, found.lowest_loss),
+        actions=logits_instead(run, facts.function, squash, squash, None),
+        measures=[
+            Measure(quantity=f"{squash} as the last operation before the loss", value=1, comparison=">=", threshold=1,
+                    unit="count"),
+        ],
+    )  # fmt: skip
 
 
-def _evidence(found: Probabilities, run: Run) -> list[AnyEvidence]:
-    charts: list[AnyEvidence] = [input_range_chart(run, found.seen.facts)]
-    if found.training is not None:
-        lowest = found.lowest_loss
-        marks = [Mark(label=f"lowest possible: {number(lowest)}", y=lowest)] if math.isfinite(lowest) else []
-        charts.append(loss_chart(found.training, "The training loss, and where it has to stop.", marks))
-    return charts
-
-
-def _actions(found: Probabilities, run: Run) -> list[Action]:
-    function, applies, module = found.seen.facts.function, found.seen.applies, found.module
-    remove, code = f"Remove the {found.squash} before the loss", f"loss = {function}(logits, target)"
-    if module is not None:
-        called = layer(run, module.name) or module.module_class
-        remove = f"Remove {called}" + ("" if "(" in called else f", the {found.squash} of the model")
-        code = f"{in_code(module.name)} = nn.Identity()"
-    expects, instead = (
-        ("log_softmax", "nll_loss(log_softmax(logits, dim=1), target)")
-        if applies == "softmax"
-        else ("a sigmoid", "binary_cross_entropy(torch.sigmoid(logits), target)")
-    )
-    return [
-        Action(text=f"{remove}: {function} expects logits, and applies {applies} itself", code=code),
-        Action(text=f"Or keep it, and use the loss that expects {expects}", code=instead),
-        Action(text=f"Apply {found.squash} to the outputs only where a probability is shown"),
-    ]
+def _curve(training: Training | None, lowest: float) -> list[AnyEvidence]:
+    """The loss of the training that minimises it, and how low it can get."""
+    if training is None:
+        return []
+    if not math.isfinite(lowest):
+        return [loss_chart(training, "The training loss.", [])]
+    mark = Mark(label=f"lowest possible: {number(lowest)}", y=lowest)
+    return [loss_chart(training, "The training loss, and where it has to stop.", [mark])]
 
 
 def _measures(found: Probabilities, limits: Limits) -> list[Measure]:

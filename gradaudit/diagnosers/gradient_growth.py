@@ -6,9 +6,9 @@ The norm of the whole gradient before clipping, over the optimizer's own paramet
 run at `growth` times that of the second fifth or more, a rank correlation with the step of at least `trend` over the
 last three quarters, and a loss that falls by less than `gain` of its first value between the two: then it is a warning.
 Where the loss says nothing about progress (adversarial, contrastive, policy gradients, targets that move, one term of
-several, unknown ones), a growth of `not_interpretable` times from the first fifth to the last is a note. It is a
-warning when an unknown objective that is never negative, of the only optimizer, ends above `worse` times its start,
-too, and no tenth of the run was below 0.9 of it.
+several, unknown ones), a growth of `not_interpretable` times from the first fifth to the last is a note, and of targets
+that grow that of so many times theirs. It is a warning when an unknown objective that is never negative, of the only
+optimizer, ends above `worse` times its start, too, and no tenth of the run was below 0.9 of it.
 
 ## Why it matters
 
@@ -42,6 +42,7 @@ from gradaudit.evidence.words.wording import count, factor, literal, names, numb
 from gradaudit.findings import Action, Clean, Confidence, Finding, Mark, Measure, Severity, Skipped, Span, ratio
 from gradaudit.reading.run import Run
 from gradaudit.signals.gradients.norm_growth import NormGrowth, fastest_growing, norm_growth, usable_norms
+from gradaudit.signals.loss.moving_target import target_growth
 from gradaudit.signals.loss.progress import SMOOTH, TENTHS, divergence
 from gradaudit.signals.loss.training_loss import TrainingLoss
 from gradaudit.signals.order_statistics import Floats, median, quantile
@@ -125,7 +126,8 @@ def gradient_growth(training: Training, limits: Limits) -> Iterator[Growing | No
         )
         return
     loss = growth.loss
-    threshold = limits.not_interpretable if loss.shapeless else limits.growth
+    # Errors grow with what is to be predicted, and gradients with the errors.
+    threshold = limits.not_interpretable * target_growth(loss.facts) if loss.shapeless else limits.growth
     least = limits.gain * abs(loss.first)
     stays = bool(loss.shapeless) or growth.fall < least
     if growth.times >= threshold and growth.trend >= limits.trend and stays:

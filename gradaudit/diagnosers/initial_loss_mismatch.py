@@ -2,13 +2,14 @@
 
 ## What it looks for
 
-An untrained classifier predicts N classes uniformly and has a loss of ln N, and ln 2 for each binary output. The
-first mean loss per valid target is compared with that. Label smoothing, and class weights with reduction='mean', do not
-move it. A first loss above ln N by more than `excess` of it, and by more than `floor`, is a warning; for binary outputs
+An untrained classifier predicts N classes uniformly and has a loss of ln N, and ln 2 for each binary output. The first
+mean loss per valid target is compared with that. Label smoothing, and class weights with reduction='mean', do not move
+it. A first loss above ln N by more than `excess` of it, and by more than `floor`, is a warning; for binary outputs
 above `binary_excess` times ln 2. A first batch of fewer than `few` targets is given more room, and so are uneven
-labels, by up to `uneven` where nearly all are of one class. It is critical above `severe` (for binary outputs
-`binary_severe`) times when training then diverges or learns nothing. Below `low` times both ln N and the entropy of the
-labels it is a note. A negative first loss of a likelihood is always wrong.
+labels, by up to `uneven` where nearly all are of one class. It is a note up to `mild` times ln N where the loss is
+below ln N for good before `soon` of the run is over: then the start cost next to nothing. It is critical above `severe`
+(for binary outputs `binary_severe`) times when training then diverges or learns nothing. Below `low` times both ln N
+and the entropy of the labels it is a note. A negative first loss of a likelihood is always wrong.
 
 The differentiated loss is then compared with the mean: a factor that matches the batch at every step looks like
 reduction='sum', one that matches the micro-steps like accumulation without division. Where other terms are minimised,
@@ -75,6 +76,8 @@ class Limits:
     excess: float = 0.25  # healthy starts reach 1.18 ln N with 10 classes or more
     floor: float = 0.35  # nats; a wide head on two classes starts up to 0.33 above ln 2
     severe: float = 2.0  # the faults measured start at 1.8 ln N and more, most far above 2
+    mild: float = 1.5  # times ln N; torch.nn's default start of makemore's smallest models has 1.33, the faults 1.8
+    soon: float = 0.1  # of the steps; as in loss_spike, where the first tenth of a run is left out
     low: float = 0.5  # fine-tuned models start at 0.71 ln N
     binary_excess: float = 1.5  # batches of one example reach 1.26 ln 2
     binary_severe: float = 3.0  # twice `binary_excess`
@@ -164,7 +167,7 @@ def initial_loss_mismatch(
     elif math.isnan(uniform_loss(facts, loss.kind)):
         yield UnknownStart(facts.function, weights=True)
     else:
-        yield first_likelihood(loss, facts, _expected(loss, facts, limits), limits.vocabulary)
+        yield first_likelihood(loss, facts, _expected(loss, facts, limits), limits.vocabulary, limits.soon)
 
 
 def _expected(loss: TrainingLoss, facts: LossFacts, limits: Limits) -> ExpectedStart:
@@ -184,6 +187,7 @@ def _expected(loss: TrainingLoss, facts: LossFacts, limits: Limits) -> ExpectedS
         uniform=uniform,
         high=uniform + margin,
         severe=max(uniform * severe, uniform + margin),
+        mild=limits.mild * uniform,
         # A bias initialised to the label frequencies starts at their entropy.
         low=limits.low * (uniform if math.isnan(constant) else min(uniform, constant)),
         option=option,
@@ -251,7 +255,8 @@ def _likelihood(found: Mismatch, _: Training, limits: Limits) -> Finding:
             harmed = Severity.CRITICAL if found.outcome else Severity.WARNING
             severity = Severity.NOTE if found.adaptive else harmed
         case Overconfident():
-            severity = Severity.CRITICAL if found.outcome and found.severe else Severity.WARNING
+            usual = Severity.NOTE if found.mild else Severity.WARNING
+            severity = Severity.CRITICAL if found.outcome and found.severe else usual
         case UnusedOutputs():
             confidence = Confidence.MEDIUM
         case BelowChance():
@@ -266,7 +271,7 @@ def _likelihood(found: Mismatch, _: Training, limits: Limits) -> Finding:
         tensors=[found.layer.name] if found.layer is not None else [],
         evidence=[first_losses(found.loss, *words.reference(found))],
         actions=words.actions(found),
-        measures=words.measures(found, limits.vocabulary),
+        measures=words.measures(found, limits.vocabulary, limits.soon),
     )
 
 

@@ -2,16 +2,16 @@
 
 ## What it looks for
 
-Four facts about the learning rate; each is a note, except for one case. It is exactly 0 from before `early` of the run
+Four facts about the learning rate; each is a note, except for two cases. It is exactly 0 from before `early` of the run
 to its end, and no parameter changes, whatever the loss does. It decayed to `collapsed` of its peak or less before
 `early` of the run was over, and the loss, which had been falling up to then, gained less than `gain` of its first value
-afterwards, or stopped there as `premature_plateau` tells: the usual cause is a schedule counted in epochs and stepped
-once a batch. It rose over the whole run by more than `risen` times and was still rising at the end: the warmup never
-ended. That is a warning where the rate changed between epochs only, over at least `stairs` epochs, and did not reach
-half the learning rate that the optimizer was made with: a schedule counted in steps and stepped once an epoch. Or the
-rate of a parameter group jumped to more than `risen` times within one step, and the loss rose there by more than `gain`
-of its first value. All but the last look at the largest rate over the groups. Constant rates, long warmups and harmless
-restarts are not reported.
+afterwards, or stopped there as `premature_plateau` tells, which is a warning: the usual cause is a schedule counted in
+epochs and stepped once a batch. It rose over the whole run by more than `risen` times and was still rising at the end:
+the warmup never ended. That is a warning, too, where the rate changed between epochs only, over at least `stairs`
+epochs, and did not reach half the learning rate that the optimizer was made with: a schedule counted in steps and
+stepped once an epoch. Or the rate of a parameter group jumped to more than `risen` times within one step, and the loss
+rose there by more than `gain` of its first value. All but the last look at the largest rate over the groups. Constant
+rates, long warmups and harmless restarts are not reported.
 
 Other findings are named as its consequences, worse ones, too, where the loss shows it: a loss that was falling fast
 when the rate had decayed; one that had fallen under a rate that rises to the end, and diverged or rose again after the
@@ -163,8 +163,9 @@ def _decayed(found: Decayed, training: Training, limits: Limits) -> Finding:
         "from the mark on only the batches differ" if found.gain is None else "it stops falling with the learning rate"
     )
     return Finding(
-        severity=Severity.NOTE,
-        confidence=Confidence.CERTAIN if found.gain is None else Confidence.MEDIUM,
+        # What stopped the loss is no less than the plateau that `premature_plateau` warns of.
+        severity=Severity.WARNING if found.stopped else Severity.NOTE,
+        confidence=_confidence(found),
         title="Learning rate decayed too early" if decay.rate else f"Learning rate is 0 from {at}",
         headline=f"The learning rate {down_to(decay, at)}, with {percent(decay.rest)} of the run to go",
         explanation=f"It falls from {setting(decay.peak)} to {setting(decay.rate)}. {_standing(found, training)}",
@@ -187,6 +188,12 @@ def _decayed(found: Decayed, training: Training, limits: Limits) -> Finding:
             *_since(found, limits),
         ],
     )  # fmt: skip
+
+
+def _confidence(found: Decayed) -> Confidence:
+    if found.gain is None:
+        return Confidence.CERTAIN
+    return Confidence.HIGH if found.stopped else Confidence.MEDIUM
 
 
 def _standing(found: Decayed, training: Training) -> str:

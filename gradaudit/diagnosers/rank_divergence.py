@@ -11,7 +11,8 @@ the others' and by more than `share` of the first loss: its data is different.
 
 Where the ranks hold shards, as DTensor lays them out, it compares what each rank measured of its own. It is a note when
 the shards of half of the weights or more are identical on two ranks at step 0, norm and largest element to the last
-bit. So is a replicated tensor whose norms differ by more than `copies` between ranks.
+bit. So is a replicated tensor whose norms differ by more than `copies` between ranks, and clipping by norm that leaves
+the shards together with more than `norm` times what it should, which is clipping by the norm of one shard.
 
 ## Why it matters
 
@@ -28,8 +29,8 @@ made, and load a checkpoint on all of them.
 
 Ranks that are separate runs on purpose, an ensemble or a search over seeds, differ from the first step on. Local SGD
 and other periodic averaging is a note. Pipeline-parallel models, and shards that are plain tensors as those of
-Megatron, are not checked. Buffers, such as those of batch normalisation, are no part of the checksums, and differ
-between ranks by design.
+Megatron, are not checked. A few tensors left out of clipping on purpose look like clipping by a shard's norm. Buffers,
+such as those of batch normalisation, are no part of the checksums, and differ between ranks by design.
 """
 
 from collections.abc import Iterator
@@ -39,12 +40,16 @@ from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.ranks import rank_lines, skew_charts, spread_chart, weights_apart_charts
 from gradaudit.evidence.words.ranks import (
     average_gradients,
+    harder_data,
+    harder_data_headline,
     keep_together,
     parting_explanation,
     parting_headline,
     parting_title,
     shuffle_over,
+    unequal_norms,
 )
+from gradaudit.evidence.words.shard_norm import clip_the_whole, left_explanation, left_headline
 from gradaudit.evidence.words.shards_apart import (
     copies_explanation,
     keep_copies,
@@ -53,20 +58,12 @@ from gradaudit.evidence.words.shards_apart import (
     twins_explanation,
     twins_headline,
 )
-from gradaudit.evidence.words.wording import count, number, percent, plural
-from gradaudit.findings import (
-    Clean,
-    Confidence,
-    Finding,
-    Measure,
-    NotApplicable,
-    Severity,
-    Skipped,
-    Span,
-)
+from gradaudit.evidence.words.wording import count, plural
+from gradaudit.findings import Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.reading.run import Run
 from gradaudit.signals.ranks.gradients_apart import GradientsApart, gradients_apart
 from gradaudit.signals.ranks.replicas import checksums, side_by_side
+from gradaudit.signals.ranks.shard_norm import ShardNorm, shard_norm
 from gradaudit.signals.ranks.shards_apart import CopiesApart, EqualShards, ShardsAsMeant, judged_shards, shards_apart
 from gradaudit.signals.ranks.skew import FEW, Skew, skew
 from gradaudit.signals.ranks.weights_apart import WeightsApart, weights_apart
@@ -81,6 +78,7 @@ class Limits:
     standard_errors: float = 5.0  # of a rank's mean loss over the last half: chance does not reach it
     share: float = 0.1  # of the first loss; not measured: less is the usual spread of shards
     copies: float = 1e-4  # of the norm; not measured: equal weights have equal norms but for rounding, 1e-7
+    norm: float = 1.05  # times; not measured: clipping by the whole norm leaves 1.000, by that of half of it 1.4
 
 
 @dataclass(frozen=True)
@@ -99,38 +97,41 @@ class TooFewChecksums:
     compared: int  # steps
 
 
+Replicated = WeightsApart | GradientsApart | Skew | Agreement | TooFewChecksums
+Sharded = ShardNorm | EqualShards | CopiesApart | ShardsAsMeant
+
+
 @diagnoser(
     worst=Severity.WARNING,
     needs=("steps",),
     explains=("divergence", "loss_spike", "unstable_loss", "no_learning", "gradient_growth"),
 )
-def rank_divergence(
-    run: Run, limits: Limits
-) -> Iterator[
-    WeightsApart
-    | GradientsApart
-    | Skew
-    | Agreement
-    | TooFewChecksums
-    | EqualShards
-    | CopiesApart
-    | ShardsAsMeant
-    | NotApplicable
-]:
+def rank_divergence(run: Run, limits: Limits) -> Iterator[Replicated | Sharded | NotApplicable]:
     """Compare the ranks' weights bit for bit, and where that is not known their gradients; then their losses."""
     if not run.replicas.empty and run.replicas["rank"].nunique() > 1:
         yield _replicas(run, limits)
         return
-    parts = shards_apart(run)
-    if parts is not None:
-        yield judged_shards(parts, limits.copies)
-    elif run.meta.world_size < 2:
+    sharded = _shards(run, limits)
+    yield from sharded
+    if sharded:
+        return
+    if run.meta.world_size < 2:
         yield NotApplicable(reason="the run has one process")
     else:
         yield NotApplicable(reason="the ranks hold parts of one model, or only one of them was recorded")
 
 
-def _replicas(run: Run, limits: Limits) -> WeightsApart | GradientsApart | Skew | Agreement | TooFewChecksums:
+def _shards(run: Run, limits: Limits) -> list[Sharded]:
+    """What is to be said of ranks that hold no whole model each; nothing where that is not known."""
+    parts, clipped = shards_apart(run), shard_norm(run)
+    wrong: list[Sharded] = [clipped] if clipped is not None and clipped.factor > limits.norm else []
+    if parts is None:
+        return wrong
+    shards = judged_shards(parts, limits.copies)
+    return wrong if wrong and isinstance(shards, ShardsAsMeant) else [*wrong, shards]
+
+
+def _replicas(run: Run, limits: Limits) -> Replicated:
     sums, norms = checksums(run), side_by_side(run, "gradient_norm")
     apart = weights_apart(sums)
     if apart is not None:
@@ -203,8 +204,7 @@ def _gradients_finding(found: GradientsApart, run: Run, limits: Limits) -> Findi
         severity=Severity.WARNING,
         confidence=Confidence.HIGH,
         title="Gradients not averaged across ranks",
-        headline=f"The gradient norms of {count(len(norms.ranks))} ranks differ by {percent(found.typical)} at "
-        f"{count(found.steps)} of {plural(len(norms.steps), 'step')}",
+        headline=unequal_norms(found),
         explanation="Averaged gradients have the same norm on all ranks. Here each rank steps along its own gradient.",
         span=Span(first=found.first, last=found.last),
         evidence=[
@@ -227,10 +227,8 @@ def _losses_finding(found: Skew, run: Run, limits: Limits) -> Finding:
         severity=Severity.NOTE,
         confidence=Confidence.MEDIUM,
         title="Different data on one rank",
-        headline=f"The loss of rank {found.rank} is {number(found.own)} over the last half of the run, and "
-        f"{number(found.others)} on the other ranks",
-        explanation=f"That is {number(found.standard_errors, 2)} standard errors apart, while the ranks hold the same "
-        f"weights: the data of rank {found.rank} is different, or harder.",
+        headline=harder_data_headline(found),
+        explanation=harder_data(found),
         span=Span(first=found.first, last=found.last),
         evidence=skew_charts(found),
         actions=shuffle_over(len(found.losses.ranks)),
@@ -278,5 +276,22 @@ def _copies_finding(found: CopiesApart, run: Run, limits: Limits) -> Finding:
         measures=[
             Measure(quantity="difference of the norms / norm", value=apart, comparison=">", threshold=limits.copies,
                     option="copies"),
+        ],
+    )  # fmt: skip
+
+
+@rank_divergence.tell
+def _norm_finding(found: ShardNorm, run: Run, limits: Limits) -> Finding:
+    return Finding(
+        severity=Severity.NOTE,  # the laboratory trains no sharded model: it has not earned a warning yet
+        confidence=Confidence.MEDIUM,
+        title="Clipped by the norm of one shard",
+        headline=left_headline(found),
+        explanation=left_explanation(found),
+        span=Span(first=found.first, last=found.last),
+        actions=clip_the_whole(),
+        measures=[
+            Measure(quantity="norm left by clipping / norm meant (median)", value=found.factor, comparison=">",
+                    threshold=limits.norm, option="norm"),
         ],
     )  # fmt: skip

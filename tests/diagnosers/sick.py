@@ -46,6 +46,13 @@ def loud_start(path: Path, first: float = 6.0, **changes: Any) -> Run:
     return build_run(path, loss=falling(200, first=first), **{"facts": TEN, **changes})
 
 
+def soon_over(path: Path, first: float = 3.3, steps: int = 4, count: int = 400) -> Run:
+    """The first loss is above ln 10, and the loss below it from step `steps` on."""
+    loss = falling(count, first=2.2)
+    loss[:steps] = numpy.linspace(first, 2.4, steps)
+    return build_run(path, loss=loss, facts=TEN)
+
+
 def loud_and_stuck(path: Path) -> Run:
     """The first loss is far above ln 10, and the loss then diverges."""
     loss = falling(200, first=6.0)
@@ -250,6 +257,8 @@ SICK: dict[str, dict[str, tuple[Build, float]]] = {
         "severe": (loud_and_stuck, 1e9),
         "uneven": (uneven_start, 0.0),
         "few": (loud_start, 1e9),
+        "mild": (lambda path: soon_over(path, first=4.0), 1e9),
+        "soon": (lambda path: soon_over(path, steps=60), 1.0),
         "low": (lambda path: loud_start(path, first=1.0), 0.0),
         "binary_excess": (binary, 1e9),
         "binary_severe": (lambda path: binary(path, stuck=True), 1e9),

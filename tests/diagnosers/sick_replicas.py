@@ -58,9 +58,11 @@ STEPS, RANKS, LAYERS = 100, 4, 4
 QUARTER = 32 * 32 // RANKS
 
 
-def sharded(path: Path, norms: Any, *, copies: Any = None, recorded: Any = range(STEPS)) -> Run:
+def sharded(
+    path: Path, norms: Any, *, copies: Any = None, recorded: Any = range(STEPS), gradient: float = 0.1, **changes: Any
+) -> Run:
     """Weights cut up over four ranks and a replicated norm; `norms` [ranks, steps, layers] and `copies` [ranks, steps]
-    are what each rank measured of its own."""
+    are what each rank measured of its own, and `gradient` is the norm of each shard's."""
     tensors = [msgspec.structs.replace(tensor, placements=["S(0)"], share=QUARTER) for tensor in parameters(LAYERS)]
     tensors.append(
         msgspec.structs.replace(
@@ -69,7 +71,7 @@ def sharded(path: Path, norms: Any, *, copies: Any = None, recorded: Any = range
     )
     copies = numpy.ones((RANKS, STEPS)) if copies is None else copies
     steps = list(recorded)
-    run = build_run(path, loss=falling(STEPS), tensors=tensors, facts=TEN, recorded=steps, world_size=RANKS)
+    run = build_run(path, loss=falling(STEPS), tensors=tensors, facts=TEN, recorded=steps, world_size=RANKS, **changes)
     frame = pyarrow.parquet.read_table(path / "rank00000" / "tensors-000000.parquet").to_pandas()
     for rank in range(RANKS):
         folder = path / f"rank{rank:05d}"
@@ -82,9 +84,18 @@ def sharded(path: Path, norms: Any, *, copies: Any = None, recorded: Any = range
             (folder / "rank.json").write_bytes(msgspec.json.encode(
                 msgspec.structs.replace(run.meta, rank=rank, tensors=held)))  # fmt: skip
         own = numpy.concatenate([norms[rank][steps], copies[rank][steps, None]], axis=1)
-        columns = {"weight_norm": own.ravel(), "weight_max_abs": 0.1}
+        columns = {"weight_norm": own.ravel(), "weight_max_abs": 0.1, "gradient_norm": gradient}
         write_table(folder, "tensors", pandas.DataFrame(frame.assign(**columns)))
     return load(path)
+
+
+WHOLE = (RANKS * LAYERS + 1) ** 0.5  # times the norm of a shard's gradient: that of all shards and of one copy
+
+
+def clipped_shards(path: Path, whole: float, returned: float, **changes: Any) -> Run:
+    """Clipping at 1 by a norm of `returned`, which leaves a gradient of norm `whole` on all ranks together."""
+    steps = {"clip_kind": 1, "clip_threshold": 1.0, "gradient_norm": returned}
+    return sharded(path, random_norms(), gradient=whole / WHOLE, steps=steps, **changes)
 
 
 def random_norms(seed: int = 0) -> Any:
@@ -110,5 +121,6 @@ REPLICAS: dict[str, dict[str, Case]] = {
         "standard_errors": (skewed, 1e9),
         "share": (skewed, 1e9),
         "copies": (parting_copies, 0.1),
+        "norm": (lambda path: clipped_shards(path, 2.0, 5.0), 2.5),
     },
 }

@@ -3,7 +3,13 @@ import math
 import msgspec
 import pytest
 
-from gradaudit.diagnosers.double_softmax import Logits, Probabilities, TooFewSamples, double_softmax
+from gradaudit.diagnosers.double_softmax import (
+    ActivationInGraph,
+    Logits,
+    Probabilities,
+    TooFewSamples,
+    double_softmax,
+)
 from gradaudit.findings import Severity
 from gradaudit.schema import LossFacts, ModuleFacts
 from tests.diagnosers.runs import HEALTHY_WITH, TEN, healthy
@@ -101,3 +107,24 @@ def test_class_weights_leave_the_floor_open(tmp_path):
     run = probabilities(tmp_path / "a", facts=facts)
     assert math.isnan(judged(double_softmax, run, Probabilities).lowest_loss)
     assert "the loss would be" not in assert_finds(double_softmax, run).explanation
+
+
+@pytest.mark.parametrize(("activation", "over"), [("", 0), (None, 0), ("softmax", 32), ("sigmoid", 0)])
+def test_a_compiled_graph_that_shows_no_softmax_over_the_classes_is_quiet(tmp_path, activation, over):
+    facts = msgspec.structs.replace(TEN, activation=activation, softmax_over=over)
+    assert_skipped(double_softmax, healthy(tmp_path, facts=facts))
+
+
+@pytest.mark.parametrize(
+    ("function", "classes", "activation"),
+    [("cross_entropy", 10, "softmax"), ("binary_cross_entropy_with_logits", 0, "sigmoid")],
+)
+def test_a_compiled_graph_that_shows_it_is_enough(tmp_path, function, classes, activation):
+    facts = LossFacts(id=0, function=function, classes=classes, activation=activation, softmax_over=classes)
+    run = healthy(tmp_path, facts=facts)
+    found = judged(double_softmax, run, ActivationInGraph)
+    assert (found.squash, found.training) == (activation, run.trainings[0])
+    assert math.isfinite(found.lowest_loss) is (classes == 10)
+    finding = assert_finds(double_softmax, run, Severity.CRITICAL)
+    assert finding.headline == f"The input of {function} is the output of a {activation}: probabilities, not logits"
+    assert ("would be 1.46." in finding.explanation) is (classes == 10)

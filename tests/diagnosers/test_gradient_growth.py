@@ -124,7 +124,7 @@ def test_targets_that_move_make_it_a_note_whatever_the_loss_does(tmp_path):
     parts = [[10, 1.0 + index, 0.1, 1.0, 0.1] for index in range(16)]
     facts = LossFacts(id=0, function="mse_loss", target_variance=1.0, target_parts=parts)
     loss = numpy.geomspace(0.1, 20, 200)
-    finding = assert_finds(gradient_growth, growing(tmp_path / "a", 30.0, loss=loss, facts=facts), Severity.NOTE)
+    finding = assert_finds(gradient_growth, growing(tmp_path / "a", 90.0, loss=loss, facts=facts), Severity.NOTE)
     assert "their mean goes from 2.50 to 14.5" in finding.explanation
     assert_clean(gradient_growth, growing(tmp_path / "b", 6.0, loss=loss, facts=facts))
     fixed = msgspec.structs.replace(facts, target_parts=[])
@@ -134,3 +134,17 @@ def test_targets_that_move_make_it_a_note_whatever_the_loss_does(tmp_path):
 def test_why_the_loss_tells_nothing_is_said_in_words(tmp_path):
     seen = assert_finds(gradient_growth, growing(tmp_path / "a", times=30.0, facts=UNKNOWN)).explanation
     assert "whether the model improves: what logged should start at and tend to is not known." in seen
+
+
+@pytest.mark.parametrize(("last", "quiet"), [(10.0, True), (2.0, False)])
+def test_a_gradient_that_grows_with_its_targets_is_quiet(tmp_path, last, quiet):
+    """As of a healthy DQN: the returns go from 3 to 14, and the gradient of their error grows 14 times."""
+    parts = [[10, float(size), 0.01, 0.1, 0.01] for size in numpy.linspace(1.0, last, 16)]
+    facts = LossFacts(id=0, function="mse_loss", target_variance=1.0, target_parts=parts)
+    norm = numpy.geomspace(0.1, 5, 200)
+    run = build_run(tmp_path / "a", loss=falling(), facts=facts, steps={"gradient_norm": norm})
+    if quiet:
+        assert_clean(gradient_growth, run)
+    else:
+        assert judged(gradient_growth, run, Growing).threshold == pytest.approx(10 * 1.9 / 1.1, rel=0.1)
+        assert_finds(gradient_growth, run, Severity.NOTE)

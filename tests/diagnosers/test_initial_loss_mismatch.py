@@ -26,7 +26,7 @@ from gradaudit.signals.loss.first_likelihood import (
 from gradaudit.signals.loss.first_loss import ObjectiveFactor
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import TEN, falling, healthy, loss_input
-from tests.diagnosers.sick import loud_and_stuck, loud_start, raw_target, wide_output
+from tests.diagnosers.sick import loud_and_stuck, loud_start, raw_target, soon_over, wide_output
 from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped, judged
 
 
@@ -135,6 +135,30 @@ def test_a_high_start_is_a_warning(tmp_path):
     (chart,) = finding.evidence
     assert isinstance(chart, Lines)
     assert [(mark.role, mark.y) for mark in chart.marks] == [("reference", math.log(10))]
+
+
+def test_a_start_a_little_high_that_is_soon_over_is_a_note(tmp_path):
+    """As of makemore's smallest models: torch.nn's default initialisation, 3.50 and more where ln 27 is 3.30."""
+    run = soon_over(tmp_path / "a")
+    found = judged(initial_loss_mismatch, run, Overconfident)
+    assert (found.mild, found.below_from, found.spent) == (True, 6, 6 / 400)
+    finding = assert_finds(initial_loss_mismatch, run, Severity.NOTE)
+    assert "By step 6 the loss is below that for good: the start cost little." in finding.explanation
+
+
+@pytest.mark.parametrize("more", [{"first": 3.5}, {"steps": 60}, {"count": 50}])
+def test_a_start_that_is_much_too_high_or_costs_more_of_the_run_is_a_warning(tmp_path, more):
+    assert_finds(initial_loss_mismatch, soon_over(tmp_path / "a", **more), Severity.WARNING)
+
+
+def test_a_start_a_little_high_before_a_loss_that_goes_up_again_is_no_note(tmp_path):
+    loss = falling(400, first=2.2)
+    loss[:4] = 3.3
+    loss[300:] = 40
+    run = build_run(tmp_path / "a", loss=loss, facts=TEN)
+    found = judged(initial_loss_mismatch, run, Overconfident)
+    assert (found.mild, found.below_from, found.spent, found.outcome.kind) == (False, None, 1, "diverged")
+    assert_finds(initial_loss_mismatch, run, Severity.WARNING)
 
 
 def test_a_large_output_layer_is_named(tmp_path):
@@ -260,7 +284,7 @@ def test_a_centred_target_needs_no_bias(tmp_path):
     assert not any("bias" in action.text for action in finding.actions)
 
 
-def _regression(path, first, mean, variance, outputs, inputs=None):
+def _regression(path, first, mean, variance, outputs, inputs=None, **changes):
     """A squared error whose untrained outputs have this mean and standard deviation, and the inputs such a size."""
     sample = {**loss_input(0), "mean": outputs[0], "std": outputs[1]}
     given = {**sample, "kind": "input", "module": 0, "loss": -1, "mean": 0.0, "std": inputs}
@@ -269,7 +293,7 @@ def _regression(path, first, mean, variance, outputs, inputs=None):
     # A single output tells nothing of the size of its inputs.
     weight = TensorFacts(id=0, name="head.weight", role="weight", module="head", shape=[1, 4], optimizer=0, group=0)
     bias = TensorFacts(id=1, name="head.bias", role="bias", module="head", shape=[1], depth=1, optimizer=0, group=0)
-    return start_at(path, first, facts, samples=samples, tensors=[weight, bias])
+    return start_at(path, first, facts, samples=samples, tensors=[weight, bias], **changes)
 
 
 def _advice(path, *numbers, **more):
@@ -308,6 +332,14 @@ def test_a_target_that_is_small_beside_outputs_of_order_one_is_to_be_standardise
     seen, told = _advice(tmp_path / "a", 1.01, 0.0, 0.01, (0.0, 1.0))
     assert "the target is too small for outputs of order 1" in seen
     assert told == ["Standardise the target: divide by 0.1; undo it when predicting"]
+
+
+def test_a_bias_that_starts_beside_the_mean_of_the_target_is_the_one_to_set(tmp_path):
+    """Weights that are scaled down leave outputs of 200 where they are."""
+    run = _regression(tmp_path, 7590.0, 121.0, 1037.0, (200.0, 1.2), stats={"weight_norm": [[0.5, 200.0]]})
+    finding = assert_finds(initial_loss_mismatch, run)
+    assert finding.actions[0].text == "Start head.bias at the mean of the target, 121"
+    assert not any("Scale down" in action.text for action in finding.actions)
 
 
 def test_without_a_sample_of_the_outputs_the_loss_tells_their_share(tmp_path):
@@ -349,6 +381,14 @@ def test_a_sum_that_other_terms_are_weighed_against_is_meant(tmp_path):
     assert_clean(initial_loss_mismatch, elbo)
     alone = build_run(tmp_path / "b", loss=loss, facts=TEN, steps={"objective": 32 * loss}, optimizer="SGD")
     assert_finds(initial_loss_mismatch, alone, Severity.WARNING)
+
+
+def test_a_sum_beside_a_term_that_is_next_to_nothing_is_meant(tmp_path):
+    """A variational autoencoder whose second term fades in from zero, or whose posterior is the prior's."""
+    loss = falling(first=2.31, last=0.5)
+    tensors = [msgspec.structs.replace(tensor, terms=[0, 1] if tensor.id < 4 else [0]) for tensor in linear_stack()]
+    run = build_run(tmp_path / "a", loss=loss, facts=TEN, steps={"objective": 32 * loss}, tensors=tensors)
+    assert_clean(initial_loss_mismatch, run)
 
 
 def test_a_few_steps_show_a_sum_only_where_it_is_exact(tmp_path):

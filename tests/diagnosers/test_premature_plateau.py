@@ -1,6 +1,7 @@
 import numpy
 import pytest
 
+from gradaudit.audit.runner import analyze
 from gradaudit.diagnosers.premature_plateau import (
     AbruptPlateau,
     GradualPlateau,
@@ -97,6 +98,12 @@ def test_a_loss_whose_learning_rate_decayed_too_early_is_a_warning(tmp_path, tim
     assert finding.measures[0].value == 90 / 400
     assert finding.span.first == 90
     assert "when stepped once a batch" in finding.actions[0].text
+
+
+def test_the_schedule_that_stopped_it_is_a_warning_too_and_stands_above_it(tmp_path):
+    (root,) = analyze(starving(tmp_path / "a"), select=["learning_rate_schedule", "premature_plateau"]).ranked
+    assert (root.diagnoser, root.finding.severity) == ("learning_rate_schedule", Severity.WARNING)
+    assert [below.diagnoser for below in root.consequences] == ["premature_plateau"]
 
 
 def lowered(path, lost=None):

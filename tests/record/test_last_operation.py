@@ -28,7 +28,7 @@ def trained(folder: Path, *endings: Ending) -> LossFacts:
     return run_of(folder).meta.losses[0]
 
 
-@pytest.mark.parametrize(
+ENDINGS = pytest.mark.parametrize(
     ("ending", "activation", "over"),
     [
         (lambda y: y, "", 0),
@@ -41,8 +41,13 @@ def trained(folder: Path, *endings: Ending) -> LossFacts:
         (lambda y: y.softmax(-1), "softmax", 3),
         (lambda y: y.softmax(0), "softmax", 8),
         (lambda y: y[:, :1].softmax(dim=1).squeeze(1), "softmax", 1),
+        (nn.Softmax(dim=1), "softmax", 3),
+        (nn.ReLU(inplace=True), "relu", 0),
     ],
 )
+
+
+@ENDINGS
 def test_the_activation_is_known(tmp_path: Path, ending: Ending, activation: str, over: int) -> None:
     facts = trained(tmp_path / "a", ending, ending)
     assert (facts.activation, facts.softmax_over) == (activation, over)
@@ -70,3 +75,26 @@ def test_a_function_of_the_script_says_nothing(tmp_path: Path) -> None:
             return gradient
 
     assert trained(tmp_path / "a", Own.apply).activation is None
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
+@ENDINGS
+def test_inside_a_compiled_region_it_is_read_off_the_compilers_graph(
+    tmp_path: Path, ending: Ending, activation: str, over: int
+) -> None:
+    torch._dynamo.reset()
+    model = nn.Linear(4, 3)
+
+    @torch.compile(backend="aot_eager")
+    def loss_of(x: torch.Tensor) -> torch.Tensor:
+        output = ending(model(x))
+        return functional.mse_loss(output, torch.ones_like(output))
+
+    with recorded(tmp_path / "a"):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        for _ in range(2):
+            optimizer.zero_grad()
+            loss_of(torch.randn(8, 4)).backward()
+            optimizer.step()
+    (facts,) = run_of(tmp_path / "a").meta.losses
+    assert (facts.activation, facts.softmax_over) == (activation, over)

@@ -1,10 +1,11 @@
-"""A tensor-parallel training of two ranks, recorded: shards of one seed, and a replicated norm that is not reduced."""
+"""Trainings of two ranks that hold shards, recorded: one seed for all, a norm not reduced, clipping rank by rank."""
 
 import sys
 from pathlib import Path
 
 import pytest
 
+from gradaudit import analyze
 from gradaudit.diagnosers.rank_divergence import rank_divergence
 from gradaudit.findings import Severity
 from gradaudit.reading.run import load
@@ -22,6 +23,11 @@ TENSOR_PARALLEL = """
         from torch.distributed.tensor import DTensor, Replicate, Shard
     except ImportError:  # torch 2.4
         from torch.distributed._tensor import DTensor, Replicate, Shard
+    from torch.distributed.fsdp import FullyShardedDataParallel
+    try:
+        from torch.distributed.fsdp import fully_shard
+    except ImportError:  # torch 2.4 and 2.5
+        from torch.distributed._composable.fsdp import fully_shard
     from torch.nn import functional
     from tests.record.training import recorded
 
@@ -61,6 +67,24 @@ TENSOR_PARALLEL = """
                 if kind == "unreduced" and rank:
                     model.norm.weight.grad.mul_(2)
                 optimizer.step()
+    for kind in ("of a shard", "of the whole", "of DTensors"):
+        with recorded(f"{sys.argv[1]}/{kind}"):
+            torch.manual_seed(0)
+            model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 8))
+            if kind == "of DTensors":
+                fully_shard(model, mesh=mesh)
+            else:
+                model = FullyShardedDataParallel(model, use_orig_params=True, device_id=torch.device("cpu"))
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+            for step in range(STEPS):
+                x, y = torch.randn(16, 8), torch.randn(16, 8)
+                optimizer.zero_grad()
+                functional.mse_loss(model(x), y).backward()
+                if kind != "of the whole":
+                    nn.utils.clip_grad_norm_(model.parameters(), 0.05)
+                else:
+                    model.clip_grad_norm_(0.05)
+                optimizer.step()
     dist.destroy_process_group()
 """
 
@@ -89,3 +113,14 @@ def test_one_seed_for_all_ranks_makes_one_model_twice(trained):
 def test_a_replicated_weight_that_the_ranks_train_apart_is_a_note(trained):
     finding = assert_finds(rank_divergence, load(trained / "unreduced"), Severity.NOTE)
     assert finding.tensors == ["norm.weight"]
+
+
+def test_clipping_a_shard_by_its_own_norm_is_a_note(trained):
+    finding = assert_finds(rank_divergence, load(trained / "of a shard"), Severity.NOTE)
+    assert finding.title == "Clipped by the norm of one shard"
+    assert finding.measures[0].value == pytest.approx(2**0.5, rel=0.01)
+
+
+@pytest.mark.parametrize("kind", ["of the whole", "of DTensors"])
+def test_clipping_by_the_norm_of_all_shards_is_quiet(trained, kind):
+    assert rank_divergence.name not in {ranked.diagnoser for ranked in analyze(trained / kind).ranked}

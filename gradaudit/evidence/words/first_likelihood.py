@@ -95,7 +95,7 @@ def explanation(found: Mismatch) -> str:
                 f"The mean loss per target of the first step is {number(found.loss.first)}; a uniform prediction has "
                 f"{uniform_in_words(expected)}. The untrained model is confident and wrong: its outputs are too large.",
                 _large_layer(found.layer) if found.layer is not None else "",
-                divergence_sentence(found.outcome),
+                _became_of(found),
             ]
         case UnusedOutputs():
             return (
@@ -108,6 +108,12 @@ def explanation(found: Mismatch) -> str:
                 "and so do a label that leaks into the input and steps taken before recording began."
             )
     return " ".join(filter(None, sentences))
+
+
+def _became_of(found: Overconfident) -> str:
+    if not found.mild or found.below_from is None:
+        return divergence_sentence(found.outcome)
+    return f"By step {count(found.below_from)} the loss is below that for good: the start cost little."
 
 
 def _looks_like(times: ObjectiveFactor) -> str:
@@ -180,7 +186,7 @@ def _smaller_weights(layer: Start | None) -> Action:
     )
 
 
-def measures(found: Mismatch, vocabulary: float) -> list[Measure]:
+def measures(found: Mismatch, vocabulary: float, soon: float) -> list[Measure]:
     """How it was decided."""
     expected, loss = found.expected, found.loss
     match found:
@@ -198,8 +204,13 @@ def measures(found: Mismatch, vocabulary: float) -> list[Measure]:
             severe = "binary_severe" if expected.option == "binary_excess" else "severe"
             return [
                 _first(loss, ">", expected.high, expected.option),
+                Measure(quantity="first mean loss per target", value=loss.first, comparison=">",
+                        threshold=expected.mild, option="mild", decides="warning", any_of="start"),
+                Measure(quantity="share of the run until the loss is below a uniform prediction's", value=found.spent,
+                        comparison=">=", threshold=soon, unit="fraction", option="soon", decides="warning",
+                        any_of="start"),
                 _first(loss, ">", expected.severe, severe, "critical"),
-            ]
+            ]  # fmt: skip
         case UnusedOutputs():
             return [
                 _first(loss, ">", found.high, expected.option),

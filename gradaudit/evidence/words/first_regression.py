@@ -7,13 +7,14 @@ from gradaudit.evidence.words.wording import factor, in_code, number
 from gradaudit.findings import Action
 from gradaudit.signals.activations.input_scale import input_scale
 from gradaudit.signals.activations.module_samples import model_inputs
-from gradaudit.signals.layers.initialisation import output_layer
+from gradaudit.signals.layers.initialisation import first_rms, output_bias, output_layer
 from gradaudit.signals.loss.bad_outcome import BadOutcome
 from gradaudit.signals.loss.first_regression import Cause, off_standard
 from gradaudit.signals.loss.training_loss import TrainingLoss
 from gradaudit.training import Training
 
 _OFF_CENTRE = 0.5  # standard deviations of the target: a mean nearer to 0 is found in a few steps
+_MOSTLY = 0.5  # of the outputs: a bias as large as that is what they are
 _STANDARD = 2.0  # root mean square: inputs below it need no standardisation
 
 
@@ -102,21 +103,26 @@ def _standardise(mean: float, deviation: float) -> list[Action]:
     return [Action(text=f"Standardise the target: {' and '.join(steps)}; undo it when predicting", code=code)]
 
 
-def _shifted(training: Training, mean: float, deviation: float) -> list[Action]:
+def _shifted(training: Training, mean: float, deviation: float, start: str = "Or start") -> list[Action]:
     """To start the output bias at the mean of the target, where that is far enough from 0 to matter."""
     if not abs(mean) > _OFF_CENTRE * deviation:
         return []
-    bias = _output_bias(training)
+    bias = output_bias(training)
     return [
         Action(
-            text=f"Or start {bias or 'the output bias'} at the mean of the target, {number(mean)}",
-            code=f"nn.init.constant_({in_code(bias)}, {float(f'{mean:.3g}'):g})" if bias else "",
+            text=f"{start} {bias.name if bias else 'the output bias'} at the mean of the target, {number(mean)}",
+            code=f"nn.init.constant_({in_code(bias.name)}, {float(f'{mean:.3g}'):g})" if bias else "",
         )
     ]
 
 
 def _smaller_outputs(training: Training, found: Cause) -> list[Action]:
     size = math.sqrt(found.outputs)
+    bias = output_bias(training)
+    # Weights that are scaled down leave outputs where their bias is.
+    by_bias = bias is not None and first_rms(training.run, bias) >= _MOSTLY * size
+    if by_bias and abs(found.mean) > _OFF_CENTRE * found.deviation:
+        return _shifted(training, found.mean, found.deviation, "Start")
     times = size / found.deviation
     start = output_layer(training)
     inputs = standardise_inputs(training, f"large inputs make outputs as large as {number(size)}")
@@ -127,10 +133,3 @@ def _smaller_outputs(training: Training, found: Cause) -> list[Action]:
         code=f"nn.init.normal_({in_code(start.name)}, std={float(f'{start.rms / times:.2g}'):g})" if start else "",
     )
     return [*inputs, smaller]
-
-
-def _output_bias(training: Training) -> str:
-    """The name of the output layer's bias; empty where there is none, or it is not known."""
-    start = output_layer(training)
-    bias = f"{start.name.rpartition('.')[0]}.bias" if start is not None else ""
-    return bias if any(tensor.name == bias for tensor in training.run.meta.tensors) else ""

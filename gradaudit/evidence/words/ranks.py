@@ -1,7 +1,9 @@
 """Ranks that do not train one model, in words: since when, which of them, and what to do."""
 
-from gradaudit.evidence.words.wording import count, names, plural
+from gradaudit.evidence.words.wording import count, names, number, percent, plural
 from gradaudit.findings import Action
+from gradaudit.signals.ranks.gradients_apart import GradientsApart
+from gradaudit.signals.ranks.skew import Skew
 from gradaudit.signals.ranks.weights_apart import WeightsApart
 
 
@@ -90,4 +92,29 @@ def _wrap_model(ranks: int) -> Action:
     return Action(
         text=f"Wrap the model once, before step 0, on all {count(ranks)} ranks",
         code="model = torch.nn.parallel.DistributedDataParallel(model)",
+    )
+
+
+def unequal_norms(found: GradientsApart) -> str:
+    """By how much the gradient norms of the ranks differ, and at how many steps."""
+    norms = found.norms
+    return (
+        f"The gradient norms of {count(len(norms.ranks))} ranks differ by {percent(found.typical)} at "
+        f"{count(found.steps)} of {plural(len(norms.steps), 'step')}"
+    )
+
+
+def harder_data_headline(found: Skew) -> str:
+    """The loss of the rank that stands alone, and that of the others."""
+    return (
+        f"The loss of rank {found.rank} is {number(found.own)} over the last half of the run, and "
+        f"{number(found.others)} on the other ranks"
+    )
+
+
+def harder_data(found: Skew) -> str:
+    """How far the two are apart, and what that means."""
+    return (
+        f"That is {number(found.standard_errors, 2)} standard errors apart, while the ranks hold the same "
+        f"weights: the data of rank {found.rank} is different, or harder."
     )

@@ -51,6 +51,13 @@ def output_layer(training: Training) -> Start | None:
     return Start(tensor.name, norm / math.sqrt(tensor.elements), 1 / math.sqrt(3 * inputs), inputs)
 
 
+def output_bias(training: Training) -> TensorFacts | None:
+    """The bias of that layer; None where it has none, or is not known."""
+    start = output_layer(training)
+    name = f"{start.name.rpartition('.')[0]}.bias" if start is not None else ""
+    return next((tensor for tensor in training.run.meta.tensors if tensor.name == name), None)
+
+
 def first_rms(run: Run, tensor: TensorFacts) -> float:
     """The root mean square of a tensor's elements as it started; NaN when it was not recorded from the first step."""
     training = run.training(tensor.recorded_with)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from gradaudit.schema import LossFacts
 from gradaudit.signals.layers.initialisation import Start, output_layer
 from gradaudit.signals.loss.bad_outcome import BadOutcome, bad_outcome
-from gradaudit.signals.loss.first_loss import ObjectiveFactor, classes_used, objective_factor
+from gradaudit.signals.loss.first_loss import ObjectiveFactor, classes_used, objective_factor, overcome
 from gradaudit.signals.loss.training_loss import TrainingLoss
 from gradaudit.signals.updates.learning_rates import is_adaptive
 
@@ -23,6 +23,7 @@ class ExpectedStart:
     uniform: float  # the loss of a uniform prediction
     high: float
     severe: float
+    mild: float  # up to here a start that is overcome soon has cost little
     low: float
     option: str  # the threshold behind `high`
 
@@ -62,6 +63,9 @@ class Overconfident(FirstLikelihood):
     """It is far above that of a uniform prediction; at fault is a `layer` that starts far above torch.nn's default."""
 
     severe: bool
+    mild: bool  # a little above it, and overcome soon
+    below_from: int | None  # global step from which on the loss is below that of a uniform prediction; None if never
+    spent: float  # share of the run until then; 1 if never
     outcome: BadOutcome | None
 
 
@@ -77,9 +81,12 @@ Mismatch = NegativeLikelihood | NotAveraged | Overconfident | UnusedOutputs | Be
 
 
 def first_likelihood(
-    loss: TrainingLoss, facts: LossFacts, expected: ExpectedStart, vocabulary: float
+    loss: TrainingLoss, facts: LossFacts, expected: ExpectedStart, vocabulary: float, soon: float
 ) -> Mismatch | NearUniform:
-    """What is off with the first loss, finite; of more outputs than `vocabulary` many may be unused."""
+    """What is off with the first loss, finite; of more outputs than `vocabulary` many may be unused.
+
+    A start a little high costs little where it is overcome before the share `soon` of the run.
+    """
     first, training = loss.first, loss.training
     factor, used = objective_factor(loss), classes_used(facts, vocabulary)
     margin = expected.high - expected.uniform
@@ -93,11 +100,24 @@ def first_likelihood(
         )
     layer = output_layer(training)
     if first > expected.high:
-        large = layer if layer is not None and layer.rms > _LARGE_START * layer.usual else None
-        severe, outcome = first > expected.severe, bad_outcome(training)
-        return Overconfident(loss=loss, expected=expected, layer=large, severe=severe, outcome=outcome)
+        return _overconfident(loss, expected, layer, soon)
     if used and first > math.log(used) + margin and first > expected.uniform - margin:
         high = math.log(used) + expected.high - expected.uniform
         return UnusedOutputs(loss=loss, expected=expected, layer=layer, used=used, high=high)
     kind = BelowChance if first < expected.low and from_scratch else NearUniform
     return kind(loss=loss, expected=expected)
+
+
+def _overconfident(loss: TrainingLoss, expected: ExpectedStart, layer: Start | None, soon: float) -> Overconfident:
+    at = overcome(loss, expected.uniform)
+    spent = at / len(loss.values) if at is not None else 1.0
+    return Overconfident(
+        loss=loss,
+        expected=expected,
+        layer=layer if layer is not None and layer.rms > _LARGE_START * layer.usual else None,
+        severe=loss.first > expected.severe,
+        mild=loss.first <= expected.mild and spent < soon,
+        below_from=int(loss.steps[at]) if at is not None else None,
+        spent=spent,
+        outcome=bad_outcome(loss.training),
+    )

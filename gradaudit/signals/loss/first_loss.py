@@ -4,9 +4,14 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy
+
 from gradaudit.schema import LossFacts
+from gradaudit.signals.layers.term_groups import term_groups
 from gradaudit.signals.loss.objective import SAME, factor
+from gradaudit.signals.loss.progress import smoothing_window
 from gradaudit.signals.loss.training_loss import TrainingLoss
+from gradaudit.signals.order_statistics import running_median
 
 CLOSE = 0.05  # relative distance at which a factor is taken for the batch size or the micro-steps
 _EXACT = 1e-3  # the same where the steps are too few to tell a factor from further terms
@@ -35,15 +40,25 @@ def objective_factor(loss: TrainingLoss) -> ObjectiveFactor | None:
     if throughout is not None and throughout.range > SAME:
         return None
     close = CLOSE if throughout is not None else _EXACT
-    known = (
+    # Whatever a second term comes to, the first is summed to be weighed against it.
+    several = len(term_groups(loss.training)) > 1
+    of_batch = (
         ObjectiveFactor(times, int(row["targets"]), "targets"),
         ObjectiveFactor(times, int(row["batch_size"]), "batch"),
-        ObjectiveFactor(times, int(row["micro_steps"]), "micro_steps"),
     )
-    for found in known:
+    of_steps = ObjectiveFactor(times, int(row["micro_steps"]), "micro_steps")
+    for found in (of_steps,) if several else (*of_batch, of_steps):
         if found.amount > 1 and abs(times / found.amount - 1) < close:
             return found
     return None
+
+
+def overcome(loss: TrainingLoss, level: float) -> int | None:
+    """The index from which on the smoothed loss stays below `level`; None where it ends above it, or is not finite."""
+    smooth = running_median(loss.values, smoothing_window(loss))
+    above = numpy.flatnonzero(~(smooth < level))
+    at = int(above[-1]) + 1 if len(above) else 0
+    return at if at < len(smooth) else None
 
 
 def classes_used(facts: LossFacts, vocabulary: float) -> int:

@@ -43,6 +43,15 @@ def movement(facts: LossFacts) -> Movement | None:
     return None
 
 
+def target_growth(facts: LossFacts | None) -> float:
+    """How many times the size of the targets of the first quarter those of the last have; 1 where they did not grow."""
+    _, means, _, spreads, _ = _quarters(facts) if facts is not None else numpy.zeros((5, 0))
+    if not len(means):
+        return 1.0
+    size = numpy.hypot(means, spreads)
+    return max(1.0, float(size[-1] / size[0])) if size[0] > 0 else 1.0
+
+
 def _furthest(values: Floats, errors: Floats) -> tuple[int, int]:
     """The two quarters that lie furthest apart, the earlier one first; one and the same where none do for certain."""
     best, pair = 0.0, (0, 0)

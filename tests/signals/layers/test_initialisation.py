@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from gradaudit.schema import TensorFacts
-from gradaudit.signals.layers.initialisation import first_rms, output_layer
+from gradaudit.signals.layers.initialisation import first_rms, output_bias, output_layer
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import falling
 
@@ -57,3 +57,13 @@ def test_the_deepest_layer_counts_and_an_empty_tensor_has_no_size(tmp_path):
     assert output_layer(run.trainings[0]).rms == pytest.approx(5 / 32)
     assert math.isnan(first_rms(run, tensors[1]))
     assert first_rms(run, tensors[2]) == pytest.approx(3 / 32)
+
+
+@pytest.mark.parametrize(("name", "found"), [("head.bias", True), ("other.bias", False)])
+def test_the_bias_of_the_output_layer_is_known_by_its_name(tmp_path, name, found):
+    weight, bias = linear_stack(1)[:2]
+    tensors = [msgspec.structs.replace(weight, name="head.weight"), msgspec.structs.replace(bias, name=name)]
+    run = build_run(tmp_path / "a", loss=falling(20), tensors=tensors)
+    assert output_bias(run.trainings[0]) == (tensors[1] if found else None)
+    later = build_run(tmp_path / "b", loss=falling(20), tensors=tensors, recorded=range(5, 20))
+    assert output_bias(later.trainings[0]) is None

@@ -2,6 +2,7 @@
 
 import math
 
+import msgspec
 import numpy
 import pytest
 import torch
@@ -10,9 +11,16 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from gradaudit.schema import LossFacts
-from gradaudit.signals.loss.first_loss import CLOSE, ObjectiveFactor, classes_used, objective_factor, unevenness
+from gradaudit.signals.loss.first_loss import (
+    CLOSE,
+    ObjectiveFactor,
+    classes_used,
+    objective_factor,
+    overcome,
+    unevenness,
+)
 from gradaudit.signals.loss.training_loss import training_loss
-from tests.build import build_run
+from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import TEN, falling
 
 
@@ -44,6 +52,29 @@ def test_a_few_steps_tell_less(tmp_path, off, steps, told):
 
 def test_other_terms_are_no_factor(tmp_path):
     assert factor(tmp_path / "a", falling() * 16 + numpy.linspace(0, 9, 200)) is None
+
+
+@pytest.mark.parametrize(("times", "found"), [(64, None), (16, None), (4, "micro_steps")])
+def test_beside_a_term_that_reaches_other_tensors_only_micro_steps_are_told(tmp_path, times, found):
+    tensors = [msgspec.structs.replace(tensor, terms=[0, 1] if tensor.id < 4 else [0]) for tensor in linear_stack()]
+    loss = falling()
+    columns = {"objective": times * loss, "targets": 64, "batch_size": 16, "micro_steps": 4}
+    run = build_run(tmp_path / "a", loss=loss, facts=TEN, steps=columns, tensors=tensors)
+    named = objective_factor(training_loss(run.trainings[0]))
+    assert (named and named.meaning) == found
+
+
+@pytest.mark.parametrize("last", [1.0, 3.0, math.nan])
+def test_a_level_is_overcome_where_the_median_of_five_stays_below_it(tmp_path, last):
+    loss = numpy.linspace(3, 1, 100) + 0.3 * numpy.random.default_rng(0).standard_normal(100)
+    loss[95:] = last
+    at = overcome(training_loss(build_run(tmp_path / "a", loss=loss, facts=TEN).trainings[0]), 2.0)
+    if last != 1:
+        assert at is None
+        return
+    smooth = numpy.asarray([numpy.median(loss[max(0, end - 4) : end + 1]) for end in range(100)])
+    assert (smooth[at:] < 2).all()
+    assert smooth[at - 1] >= 2
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 0.0])

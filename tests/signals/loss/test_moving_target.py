@@ -6,7 +6,7 @@ import numpy
 import pytest
 
 from gradaudit.schema import LossFacts
-from gradaudit.signals.loss.moving_target import Movement, movement
+from gradaudit.signals.loss.moving_target import Movement, movement, target_growth
 
 
 def regression(parts=(), trained=False):
@@ -32,6 +32,22 @@ def test_a_mean_that_drifts_is_told(scale):
     found = movement(regression([[20, scale * m, scale * 0.3, scale, scale * 0.1] for m in means]))
     first, last = (scale * quarter.mean() for quarter in (means[:4], means[-4:]))
     assert found == Movement("mean", pytest.approx(first), pytest.approx(last))
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_targets_grow_by_their_root_mean_square(scale):
+    means, spreads = numpy.linspace(1, 15, 16), numpy.linspace(0.5, 2, 16)
+    facts = regression([[20, scale * m, scale * 0.3, scale * s, scale * 0.1] for m, s in zip(means, spreads,
+                                                                                          strict=True)])  # fmt: skip
+    first, last = (numpy.hypot(means[some].mean(), spreads[some].mean()) for some in (slice(4), slice(-4, None)))
+    assert target_growth(facts) == pytest.approx(last / first)
+
+
+def test_targets_that_shrink_stay_or_are_not_known_have_not_grown():
+    assert target_growth(None) == target_growth(regression()) == 1
+    assert target_growth(regression(parts(numpy.linspace(15, 1, 16)))) == 1
+    assert target_growth(regression(parts(5.0))) == 1
+    assert target_growth(regression(parts(0.0, numpy.concatenate([numpy.zeros(8), numpy.ones(8)])))) == 1
 
 
 def test_a_mean_that_rises_and_falls_again_has_moved_too():

@@ -25,6 +25,7 @@ from gradaudit.record.observe.loss.graph_values import (
     sizes_of,
 )
 from gradaudit.record.observe.loss.labels import CLASSIFICATION
+from gradaudit.record.observe.loss.last_operation import last_in_graph
 from gradaudit.record.observe.loss.losses import FUNCTIONS, arguments_of, has_value
 
 # What torch.nn.functional calls, which newer compilers find instead: its name there, and its arguments in order.
@@ -70,6 +71,7 @@ class GraphLoss:
     shape: list[int] | None  # of the input
     target_shape: list[int] | None
     soft: bool  # the targets are floats
+    activation: tuple[str | None, int] = (None, 0)  # as `last_operation` gives it
 
 
 class Reading(NamedTuple):
@@ -81,6 +83,7 @@ class Reading(NamedTuple):
     value: torch.Tensor | None  # of the loss, where `result` is a multiple of it
     input_known: bool
     target_known: bool
+    activation: tuple[str | None, int]
 
 
 def losses_of(graph: GraphModule, tell: Callable[[str], None]) -> list[GraphLoss]:
@@ -129,7 +132,7 @@ def readings(found: Sequence[GraphLoss], inputs: Sequence[Any], outputs: Any) ->
             for factor in loss.factors:
                 amount = call["target"].numel() if factor is _MEAN else evaluate(factor, inputs, outputs)
                 value = (result.detach() if value is None else value) * amount
-        yield Reading(loss.name, result, call, value, input_known, target_known)
+        yield Reading(loss.name, result, call, value, input_known, target_known, loss.activation)
 
 
 _MEAN = object()  # the factor of a mean over all elements
@@ -174,10 +177,11 @@ def _loss(
     if read["input"] is None and (classes < 0 or (read["target"] is None and (shape is None or target_shape is None))):
         raise Unseen("its shape is not known before it runs")
     if read["target"] is None and (
-        target_shape is None or (read["weight"] is not None and call["reduction"] != "mean")
+        target_shape is None or (read.get("weight") is not None and call["reduction"] != "mean")
     ):
         raise Unseen("its targets are computed inside")
-    return GraphLoss(name, output, factors, read, classes, shape, target_shape, soft)
+    activation = last_in_graph(graph, input)
+    return GraphLoss(name, output, factors, read, classes, shape, target_shape, soft, activation)
 
 
 def _called(graph: GraphModule, node: Node) -> tuple[str, dict[str, Any]] | None:

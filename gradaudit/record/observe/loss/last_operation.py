@@ -1,10 +1,13 @@
-"""The activation that a prediction comes from: read off the autograd graph behind the input of a loss."""
+"""The activation that a prediction comes from: read off the autograd graph behind the input of a loss, or off the graph
+that the compiler made."""
 
 from typing import Any
 
 import torch
+from torch.fx import GraphModule, Node
 
 from gradaudit.record.internals import private
+from gradaudit.record.observe.loss.graph_values import sizes_of
 from gradaudit.record.observe.loss.hand_written import kind_of
 
 _DEEP = 8  # operations between the activation and the loss
@@ -14,6 +17,10 @@ _MOVES = {
     "Alias",
 }  # fmt: skip
 _BOUNDED = {"Softmax": "softmax", "Sigmoid": "sigmoid", "Tanh": "tanh", "Relu": "relu"}
+_MOVES_IN_GRAPH = {
+    "view", "reshape", "flatten", "squeeze", "unsqueeze", "transpose", "permute", "movedim", "t", "contiguous", "clone",
+    "to", "float", "double", "half", "bfloat16", "view_as", "reshape_as", "ravel", "swapaxes",
+}  # fmt: skip
 
 
 def last_operation(prediction: torch.Tensor) -> tuple[str | None, int]:
@@ -40,3 +47,35 @@ def _length(node: Any, output: int) -> int:
     # A negative dimension is kept as an unsigned number.
     length = shape[dim - 2**64 if dim >= 2**63 else dim]
     return length if isinstance(length, int) else 0
+
+
+def last_in_graph(graph: GraphModule, prediction: Node) -> tuple[str | None, int]:
+    """The same of a loss inside a compiled graph."""
+    node: Any = prediction
+    for _ in range(_DEEP):
+        if not isinstance(node, Node) or node.op in ("placeholder", "get_attr"):
+            return None, 0
+        name = _name_in_graph(graph, node)
+        if name in _BOUNDED.values():
+            return name, _length_in_graph(graph, node) if name == "softmax" else 0
+        if name not in _MOVES_IN_GRAPH:
+            return "", 0
+        node = node.args[0] if node.args else None
+    return None, 0
+
+
+def _name_in_graph(graph: GraphModule, node: Node) -> str:
+    """What a node calls: the name of a function or a method, or a module's class in lower case."""
+    if node.op == "call_module" and isinstance(node.target, str):
+        return type(graph.get_submodule(node.target)).__name__.lower()
+    return (node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")).rstrip("_")
+
+
+def _length_in_graph(graph: GraphModule, node: Node) -> int:
+    """The length of the dimension that a softmax is over; 0 where it is not known before it runs."""
+    sizes = sizes_of(node)
+    dim: Any = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
+    if node.op == "call_module" and isinstance(node.target, str):
+        dim = getattr(graph.get_submodule(node.target), "dim", None)
+    known = isinstance(dim, int) and -len(sizes) <= dim < len(sizes)
+    return max(0, sizes[dim]) if known else 0

@@ -80,10 +80,10 @@ class LossRegistry:
         input, target, kind.swapped = (
             (call["input"], call["target"], False) if name in CLASSIFICATION else sides(call, kind.swapped)
         )
-        if kind.calls >= 0 and result.requires_grad and reading is None and not kind.shared:
+        if kind.calls >= 0 and result.requires_grad and not kind.shared:
             number, kind.calls = kind.calls, kind.calls + 1
             if number < _ACTIVATIONS or number % _ACTIVATIONS == 0:
-                observers.call("activations before losses", self._note_activation, kind, input, number == 0)
+                observers.call("activations before losses", self._note_activation, kind, input, reading, number == 0)
         if target.requires_grad and result.requires_grad and kind.facts.target_trained is False:
             kind.facts = msgspec.structs.replace(kind.facts, target_trained=True)
             self.changed = True
@@ -171,9 +171,11 @@ class LossRegistry:
             kind.facts = msgspec.structs.replace(kind.facts, **{field: [list(prediction), list(target)]})
             self.changed = True
 
-    def _note_activation(self, kind: Kind, prediction: torch.Tensor, first: bool) -> None:
+    def _note_activation(self, kind: Kind, prediction: torch.Tensor, reading: "Reading | None", first: bool) -> None:
         """Keep the activation that the predictions come from, while it is one and the same."""
-        name, over = last_operation(prediction)
+        name, over = (
+            last_operation(prediction) if reading is None else (None, 0) if kind.swapped else reading.activation
+        )
         if not first and (name, over) != (kind.facts.activation, kind.facts.softmax_over):
             name, over, kind.calls = "", 0, -1
         if (name, over) != (kind.facts.activation, kind.facts.softmax_over):
