@@ -37,16 +37,11 @@ def text(diagnoser: Diagnoser, *, width: int = 88) -> str:
     return "\n\n".join(blocks)
 
 
-def threshold_source(diagnoser: Diagnoser) -> str:
-    """The lines of source that name its thresholds, with the reason of each."""
-    return inspect.getsource(diagnoser.check if diagnoser.limits.__name__ == "Keywords" else diagnoser.limits)
-
-
 def threshold_reasons(diagnoser: Diagnoser) -> dict[str, str]:
     """The comment that stands on the line of each threshold in the source, or on the lines above it."""
     reasons: dict[str, str] = {}
     above: list[str] = []
-    for line in threshold_source(diagnoser).splitlines():
+    for line in inspect.getsource(diagnoser.limits).splitlines():
         comment = re.match(r"\s*# ?(.*)", line)
         argument = re.match(r"\s*(\w+)\s*:[^#]*=[^#]*(?:#\s*(.*))?$", line)
         if comment:
