@@ -142,6 +142,13 @@ def test_outputs_beyond_the_classes_that_occur_are_unused(tmp_path, first, kind)
     assert type(of(tmp_path / "a", starting(first), FEW)) is kind
 
 
+@pytest.mark.parametrize(("first", "kind"), [(2.0, NearUniform), (2.2, UnusedOutputs)])
+def test_a_start_near_that_of_the_classes_that_occur_uses_no_others(tmp_path, first, kind):
+    """Of five classes, ln 5 and a half is 2.1."""
+    half = LossFacts(id=0, function="cross_entropy", classes=10, label_counts=[100] * 5 + [0] * 5)
+    assert type(of(tmp_path / "a", starting(first), half)) is kind
+
+
 def test_unused_outputs_are_told_with_the_layer_and_the_limit_of_those_that_are_used(tmp_path):
     found = of(tmp_path / "a", starting(UNIFORM), FEW)
     assert (found.used, found.high) == (2, pytest.approx(math.log(2) + 0.5))
