@@ -61,8 +61,8 @@ class Diagnoser:
     def tell(self, function: Tell) -> Tell:
         """Let `function` tell what the check found of the kind, or kinds, that its first argument is annotated with.
 
-        It is called with what was found, then with the run or training, for the charts, then with the limits; it may
-        take fewer. Raises TypeError at import when two functions tell one kind.
+        It is called with what was found and, where it asks for them by name, with the `run` or `training`, for the
+        charts, and the `limits`. Raises TypeError at import when two functions tell one kind.
         """
         found = next(iter(inspect.signature(function).parameters))
         annotation = get_type_hints(function)[found]
@@ -88,8 +88,9 @@ class Diagnoser:
                 yield found
                 continue
             tell = self.tells[type(found)]
-            given = (found, subject, self._limits(subject))
-            yield tell(*given[: len(inspect.signature(tell).parameters)])
+            known = {self.per: subject, "limits": self._limits(subject)}
+            _, *asked = inspect.signature(tell).parameters
+            yield tell(found, *(known[name] for name in asked))
 
     def _limits(self, subject: "Run | Training") -> Any:
         return self.limits_of(subject.run if isinstance(subject, Training) else subject)

@@ -190,7 +190,7 @@ def _ends_with_sigmoid(run: Run) -> bool:
 
 
 @double_softmax.tell
-def _too_few(found: TooFewSamples, run: Run, limits: Limits) -> Skipped:
+def _too_few(found: TooFewSamples, limits: Limits) -> Skipped:
     if not found.span:
         return Skipped(
             reason="the input of the loss was not sampled",

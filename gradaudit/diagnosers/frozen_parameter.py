@@ -226,7 +226,7 @@ def _lost(training: Training, still: Mask, limits: Limits) -> Iterator[LostToRou
 
 
 @frozen_parameter.tell
-def _too_few(found: TooFewSteps, training: Training, limits: Limits) -> Skipped:
+def _too_few(found: TooFewSteps, limits: Limits) -> Skipped:
     return Skipped(
         reason=f"gradient statistics of only {plural(found.taken, 'step')} were recorded, and this check needs "
         f"{setting(limits.least_steps)}",

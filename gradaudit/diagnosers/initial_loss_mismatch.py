@@ -245,7 +245,7 @@ def _on_scale(found: OnScale) -> Clean:
 
 
 @initial_loss_mismatch.tell
-def _likelihood(found: Mismatch, _: Training, limits: Limits) -> Finding:
+def _likelihood(found: Mismatch, limits: Limits) -> Finding:
     severity, confidence, first = Severity.WARNING, Confidence.HIGH, int(found.loss.steps[0])
     match found:
         case NegativeLikelihood():
@@ -276,7 +276,7 @@ def _likelihood(found: Mismatch, _: Training, limits: Limits) -> Finding:
 
 
 @initial_loss_mismatch.tell
-def _off_scale(found: OffScale, _: Training, limits: Limits) -> Finding:
+def _off_scale(found: OffScale, limits: Limits) -> Finding:
     loss, cause, first = found.loss, found.cause, int(found.loss.steps[0])
     bad = found.stuck or found.outcome is not None
     return Finding(

@@ -235,7 +235,7 @@ def _beside(best: Best) -> str:
 
 
 @no_signal.tell
-def _finding(found: NoSignal, run: Run, limits: Limits) -> Finding:
+def _finding(found: NoSignal, limits: Limits) -> Finding:
     best, sure = found.best, found.late and found.learned_nothing
     regression = found.training_loss.kind == "regression"
     constant = "predicting the mean of the training targets" if regression else (

@@ -190,7 +190,7 @@ def _evaluation_finding(found: NonFiniteEvaluations) -> Finding:
 
 
 @non_finite.tell
-def _finding(found: NonFinite, run: Run, limits: Limits) -> Finding:
+def _finding(found: NonFinite, limits: Limits) -> Finding:
     onset = found.onset
     broke = where_it_broke(onset, loss_seen=found.loss_seen)
     return Finding(

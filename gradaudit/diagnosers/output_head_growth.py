@@ -167,7 +167,7 @@ def _outputs(loss: TrainingLoss, at: int) -> tuple[float, float] | None:
 
 
 @output_head_growth.tell
-def _no_fall(found: NoFall, training: Training, limits: Limits) -> NotApplicable:
+def _no_fall(found: NoFall, limits: Limits) -> NotApplicable:
     return NotApplicable(
         reason=f"the learning rate does not fall to {percent(limits.cooled)} of its peak over {LEAST_STEPS} steps or "
         "more"

@@ -219,7 +219,7 @@ def _clean(found: LossesTogether) -> Clean:
 
 
 @overfitting.tell
-def _rising(found: Overfitting, run: Run, limits: Limits) -> Finding:
+def _rising(found: Overfitting, limits: Limits) -> Finding:
     losses = found.losses
     return Finding(
         severity=Severity.WARNING,
@@ -235,7 +235,7 @@ def _rising(found: Overfitting, run: Run, limits: Limits) -> Finding:
 
 
 @overfitting.tell
-def _apart(found: GeneralisationGap, run: Run, limits: Limits) -> Finding:
+def _apart(found: GeneralisationGap, limits: Limits) -> Finding:
     losses, first = found.losses, float(found.losses.values[0])
     how = losses.train.name.removeprefix("training loss ").strip("()")
     return Finding(

@@ -197,7 +197,7 @@ def _weights_finding(found: WeightsApart, run: Run) -> Finding:
 
 
 @rank_divergence.tell
-def _gradients_finding(found: GradientsApart, run: Run, limits: Limits) -> Finding:
+def _gradients_finding(found: GradientsApart, limits: Limits) -> Finding:
     norms = found.norms
     caption = "The norm of the whole gradient before clipping. Averaged gradients make one line."
     return Finding(
@@ -222,7 +222,7 @@ def _gradients_finding(found: GradientsApart, run: Run, limits: Limits) -> Findi
 
 
 @rank_divergence.tell
-def _losses_finding(found: Skew, run: Run, limits: Limits) -> Finding:
+def _losses_finding(found: Skew, limits: Limits) -> Finding:
     return Finding(
         severity=Severity.NOTE,
         confidence=Confidence.MEDIUM,
@@ -261,7 +261,7 @@ def _twins_finding(found: EqualShards) -> Finding:
 
 
 @rank_divergence.tell
-def _copies_finding(found: CopiesApart, run: Run, limits: Limits) -> Finding:
+def _copies_finding(found: CopiesApart, limits: Limits) -> Finding:
     parts, (name, apart) = found.parts, found.differ[0]
     return Finding(
         severity=Severity.NOTE,
@@ -281,7 +281,7 @@ def _copies_finding(found: CopiesApart, run: Run, limits: Limits) -> Finding:
 
 
 @rank_divergence.tell
-def _norm_finding(found: ShardNorm, run: Run, limits: Limits) -> Finding:
+def _norm_finding(found: ShardNorm, limits: Limits) -> Finding:
     return Finding(
         severity=Severity.NOTE,  # the laboratory trains no sharded model: it has not earned a warning yet
         confidence=Confidence.MEDIUM,

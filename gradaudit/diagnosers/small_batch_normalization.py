@@ -133,7 +133,7 @@ def _clean(found: LargeBatch) -> Clean:
 
 
 @small_batch_normalization.tell
-def _skipped(found: PositionsUnknown, run: Run, limits: Limits) -> Skipped:
+def _skipped(found: PositionsUnknown, limits: Limits) -> Skipped:
     size = count(found.examples)
     return Skipped(
         reason=f"a forward pass has {size} examples, and how many positions each brings is not recorded",

@@ -206,7 +206,7 @@ def _constant(found: ConstantOutput) -> Finding:
 
 
 @unreachable_target.tell
-def _out(found: OutOfReach, _: Run, limits: Limits) -> Finding:
+def _out(found: OutOfReach, limits: Limits) -> Finding:
     missed = ("mean square out of reach", found.reach.missed)
     variance = ("variance of the targets", found.reach.variance)
     softmax = found.activation == "softmax"

@@ -223,7 +223,7 @@ def _estimated(found: LargeEstimate, run: Run, limits: Limits) -> Finding:
 
 
 @unscaled_input.tell
-def _sampled(found: LargeSample, run: Run, limits: Limits) -> Finding:
+def _sampled(found: LargeSample, limits: Limits) -> Finding:
     sample = found.sample
     cells = {
         "smallest": sample.minimum,

@@ -157,7 +157,7 @@ def _no_validation(found: NoValidationLoss, run: Run) -> Skipped:
 
 
 @validation_better_than_train.tell
-def _too_few(found: TooFewEvaluations, run: Run, limits: Limits) -> Skipped:
+def _too_few(found: TooFewEvaluations, limits: Limits) -> Skipped:
     return Skipped(
         reason=f"the last half of the run has {plural(found.finite, 'finite evaluation')}, and this check needs "
         f"{setting(limits.evaluations)}",
@@ -177,7 +177,7 @@ def _clean(found: NotBelow) -> Clean:
 
 
 @validation_better_than_train.tell
-def _finding(found: ValidationBelow, run: Run, limits: Limits) -> Finding:
+def _finding(found: ValidationBelow, limits: Limits) -> Finding:
     noisy = found.train.noisy
     return Finding(
         severity=Severity.NOTE,
