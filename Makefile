@@ -12,12 +12,12 @@ PARALLEL := --numprocesses $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) < 3
 SAMPLES := $(patsubst sample_runs/%/train.py,%,$(wildcard sample_runs/*/train.py))
 
 .DEFAULT_GOAL := help
-.PHONY: bench gpu lab lab-quick lab-peers help demo test test-full test-torch format samples goldens catalogue pictures axe docs clean
+.PHONY: bench gpu lab lab-quick lab-peers help demo test test-full test-torch format samples goldens pictures axe docs docs-site clean
 
 help: ## Show this list.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
-demo: .venv/demo.stamp ## Record a sick training run, analyze it, and print where the report is.
+demo: .venv/demo.stamp ## Record a failing training run, analyze it, and print where the report is.
 	$(BIN)/gradaudit record -o runs/demo --force sample_runs/initial_loss_mismatch/train.py
 	$(BIN)/gradaudit analyze runs/demo
 
@@ -47,7 +47,7 @@ test-torch: ## Run the recorder's tests with another torch, in an environment of
 		torch==$(VERSION) $(WITH) --editable . hypothesis pytest pytest-timeout pytest-xdist
 	build/torch-$(VERSION)/bin/python -m pytest $(PARALLEL) -p no:cacheprovider -m "not long" $(or $(TESTS),tests/record)
 
-format: .venv/dev.stamp ## Format the code and mend what the linter can.
+format: .venv/dev.stamp ## Format the code and fix what the linter can.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -66,10 +66,6 @@ samples: .venv/dev.stamp ## Record every sample run again and rewrite its findin
 
 goldens: .venv/dev.stamp ## Rewrite every findings.txt from the runs as they are.
 	$(BIN)/python -m tests.samples
-
-catalogue: .venv/dev.stamp ## Rewrite gradaudit/diagnosers/README.md from the docstrings, and say of new diagnosers that they are not measured.
-	$(BIN)/python -m gradaudit.report.explain
-	$(BIN)/python -m benchmarks.lab.base_rates --names
 
 bench: .venv/dev.stamp ## Measure what recording costs, side by side with a bare training, and what analyzing and the page cost.
 	$(BIN)/python -m benchmarks
@@ -92,15 +88,25 @@ lab-quick: .venv/dev.stamp ## The same for a few trainings, in two minutes.
 lab-peers: .venv/dev.stamp ## Give the laboratory's trainings to other tools, installed into build/lab/peers.
 	$(BIN)/python -m benchmarks.lab.peers --write
 
-pictures: .venv/dev.stamp ## Draw the pictures of README.md again, from the sample runs.
+pictures: .venv/dev.stamp ## Draw the pictures of README.md and docs/ again, from the sample runs.
 	$(BIN)/python -m tests.pictures
 
 axe: ## Fetch axe-core from npm into build/, for the tests of accessibility.
 	npm install --silent --no-fund --no-audit --prefix build axe-core@4.14.1
 
-docs: .venv/dev.stamp ## Rewrite the generated blocks of README.md and the schema of the JSON.
+docs: .venv/dev.stamp ## Rewrite what is generated: blocks of README.md and docs/, diagnosers' pages, the JSON's schema, names in the base rates.
 	$(BIN)/python -m gradaudit.report.json_file
+	$(BIN)/python -m benchmarks.lab.base_rates --names
 	$(BIN)/python -m tests.documentation
+
+docs-site: .venv/docs.stamp ## Build the documents as a site with search into build/site.
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --jobs auto -c docs -d build/site-cache . build/site
+	@echo "wrote build/site/index.html"
+
+.venv/docs.stamp: .venv/dev.stamp
+	@echo "Installing what builds the site: sphinx, myst-parser, furo"
+	@$(INSTALL) --group docs
+	@touch $@
 
 .venv/frameworks.stamp: .venv/dev.stamp
 	@echo "Installing the frameworks whose trainings are recorded: accelerate, fastai, keras, lightning, transformers"

@@ -3,9 +3,9 @@
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, make_dataclass
+from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar, cast, get_args, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from gradaudit.findings import Clean, Finding, NotApplicable, Severity, Skipped, Verdict
 from gradaudit.schema import TABLES
@@ -70,9 +70,7 @@ class Diagnoser:
 
     def judge(self, subject: Any, overrides: Mapping[str, float] = MappingProxyType({})) -> Iterator[Any]:
         """What the check finds in a run or training, in numbers, with these thresholds changed."""
-        if issubclass(self.limits, Keywords):
-            yield from self.check(subject, **asdict(self.limits(**overrides)))
-        elif self.limits is NoLimits:
+        if self.limits is NoLimits:
             yield from self.check(subject)
         else:
             yield from self.check(subject, self.limits(**overrides))
@@ -86,20 +84,6 @@ class Diagnoser:
             tell = self.tells[type(found)]
             given = (found, subject, self.limits(**overrides))
             yield tell(*given[: len(inspect.signature(tell).parameters)])
-
-
-@dataclass(frozen=True)
-class Keywords:
-    """Thresholds that are keyword arguments of the check: of the diagnosers that are not split yet."""
-
-
-def _limits(check: Check) -> type:
-    hints = get_type_hints(check)
-    if "limits" in hints:
-        return cast("type", hints["limits"])
-    named = [p for p in inspect.signature(check).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    fields = [(p.name, float, field(default=p.default)) for p in named]
-    return make_dataclass("Keywords", fields, bases=(Keywords,), frozen=True) if named else NoLimits
 
 
 def parse_documentation(docstring: str) -> Documentation:
@@ -130,7 +114,6 @@ def diagnoser(
 
     def wrap(check: Check) -> Diagnoser:
         module: Any = inspect.getmodule(check)
-        limits = _limits(check)
         return Diagnoser(
             name=check.__name__,
             check=check,
@@ -139,7 +122,7 @@ def diagnoser(
             needs=needs,
             minimum_steps=minimum_steps,
             explains=explains,
-            limits=limits,
+            limits=get_type_hints(check).get("limits", NoLimits),
             documentation=parse_documentation(module.__doc__ or ""),
         )
 

@@ -42,7 +42,12 @@ def signal(
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """What one optimizer did in a run. What it gives is read when first asked for, and must not be changed."""
+    """What one optimizer did in a run. What it gives is read when first asked for, and must not be changed.
+
+    >>> (training,) = gradaudit.load("runs/x").trainings
+    >>> [tensor.name for tensor in training.tensors][:2]
+    ['embedding.weight', 'conv1.weight']
+    """
 
     run: "Run"
     id: int  # of the optimizer, in every table and in the facts of tensors
@@ -84,6 +89,10 @@ class Training:
         """[recorded steps, tensors] of one column of table `tensors`; NaN where there is no row.
 
         Rows follow `recorded`, columns `tensors`. Raises KeyError when the schema has no such column.
+
+            >>> (training,) = gradaudit.load("runs/x").trainings
+            >>> training.matrix("gradient_norm").shape == (len(training.recorded), len(training.tensors))
+            True
         """
         import numpy
 
@@ -98,7 +107,12 @@ class Training:
         return self.of_groups("learning_rate")
 
     def of_groups(self, column: str) -> "Floats":
-        """[steps, parameter groups]: a column of lists of `steps`; NaN where a list is shorter."""
+        """[steps, parameter groups]: a column of lists of `steps`; NaN where a list is shorter.
+
+        >>> (training,) = gradaudit.load("runs/x").trainings
+        >>> training.of_groups("weight_decay").shape
+        (300, 1)
+        """
         import numpy
 
         lists = list(self.steps[column])

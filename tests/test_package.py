@@ -69,7 +69,6 @@ def test_the_wheel_holds_what_it_needs_and_nothing_else(built):
     assert any(name.endswith("dist-info/licenses/LICENSE") for name in names)
     assert {
         "gradaudit/audit/base_rates.json",
-        "gradaudit/diagnosers/README.md",
         "gradaudit/report/audit.schema.json",
     } <= set(names)
     shipped = {f"gradaudit/templates/{path.name}" for path in (ROOT / "templates").iterdir() if path.is_file()}

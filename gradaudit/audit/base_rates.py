@@ -13,7 +13,7 @@ import msgspec
 from gradaudit.findings import Severity, Value
 
 FILE = Path(__file__).with_name("base_rates.json")
-MEASURE, RENAME = "make lab", "make catalogue"
+MEASURE, RENAME = "make lab", "make docs"
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 

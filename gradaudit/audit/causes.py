@@ -8,7 +8,12 @@ from gradaudit.findings import Confidence, Finding, Severity, Value
 
 
 class RankedFinding(Value, frozen=True, kw_only=True):
-    """A finding in its place: `consequences` are the findings that it explains."""
+    """A finding in its place: `consequences` are the findings that it explains.
+
+    >>> first = gradaudit.analyze("runs/x").ranked[0]
+    >>> first.anchor, first.finding.actions[0].text
+    ('initial_loss_mismatch', 'Initialise output.weight with a standard deviation of 0.1 or less instead of 1')
+    """
 
     anchor: str
     diagnoser: str
@@ -22,7 +27,11 @@ class RankedFinding(Value, frozen=True, kw_only=True):
         return self.finding.title or self.diagnoser.replace("_", " ").capitalize()
 
     def below(self) -> Iterator["RankedFinding"]:
-        """All that it explains, at any depth, each before what it explains itself."""
+        """All that it explains, at any depth, each before what it explains itself.
+
+        >>> list(gradaudit.analyze("runs/x").ranked[0].below())
+        []
+        """
         for item in self.consequences:
             yield item
             yield from item.below()
@@ -38,7 +47,7 @@ def in_order(
 
     A finding explains another when its diagnoser says so, when it does not begin more than `window` steps after it
     (an effect cannot precede its cause), and when it is no mere note under something worse. A finding that names what
-    it led to (`Finding.caused`) may be a note and stand above what is worse, if that begins no later than ten windows
+    it caused (`Finding.caused`) may be a note and stand above what is worse, if that begins no later than ten windows
     after its end, and explains nothing else: a learning rate that was seen to jump is why the loss did. A finding that
     names what it comes from (`Finding.follows`) stands under that, whenever either begins, and explains nothing. Of
     several explanations the nearest is taken, so that chains show. The thresholds of diagnosers in `changed` are not

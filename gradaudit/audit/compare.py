@@ -80,7 +80,12 @@ class Compared(Value, frozen=True, kw_only=True):
 
 
 class Comparison(Value, frozen=True, kw_only=True):
-    """A whole comparison; every output is a function of it."""
+    """A whole comparison; every output is a function of it.
+
+    >>> comparison = gradaudit.compare([gradaudit.analyze("runs/x"), gradaudit.analyze("runs/y")])
+    >>> [run.label for run in comparison.runs], len(comparison.pairs)
+    (['A', 'B'], 1)
+    """
 
     comparison_version: int
     gradaudit_version: str
@@ -92,11 +97,20 @@ class Comparison(Value, frozen=True, kw_only=True):
         """Whether a finding that is not known to be in the base is at least this severe.
 
         One that the base was not looked at for counts: a gate that opens where nothing is known guards nothing.
+
+            >>> audit = gradaudit.analyze("runs/x")
+            >>> gradaudit.compare([audit, audit]).reaches(Severity.NOTE)
+            False
         """
         return bool(self.reaching(severity))
 
     def reaching(self, severity: Severity) -> list[tuple[str, Followed]]:
-        """The findings of `reaches`, each with the letter of its run."""
+        """The findings of `reaches`, each with the letter of its run.
+
+        >>> audit = gradaudit.analyze("runs/x")
+        >>> gradaudit.compare([audit, audit]).reaching(Severity.NOTE)
+        []
+        """
         return [
             (pair.label, one)
             for pair in self.pairs
@@ -106,7 +120,14 @@ class Comparison(Value, frozen=True, kw_only=True):
 
 
 def compare(audits: Sequence[Audit]) -> Comparison:
-    """Compare each audit with the first. Raises UserError for fewer than 2 or more than `MOST_RUNS`."""
+    """Compare each audit with the first.
+
+        >>> comparison = gradaudit.compare([gradaudit.analyze("runs/x"), gradaudit.analyze("runs/y")])
+        >>> [(one.diagnoser, one.status) for one in comparison.pairs[0].findings]
+        [('overfitting', 'still'), ('initial_loss_mismatch', 'fixed')]
+
+    Raises UserError for fewer than 2 or more than 26 of them.
+    """
     if not 2 <= len(audits) <= MOST_RUNS:
         raise UserError(f"a comparison needs 2 to {MOST_RUNS} runs, not {len(audits)}")
     base = audits[0]

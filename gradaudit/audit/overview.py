@@ -162,7 +162,7 @@ def _loss_function(run: Run, steps: "pandas.DataFrame") -> LossFacts | None:
 
 
 def _uniform(function: LossFacts | None) -> Mark | None:
-    """The loss of a guess that gives every class the same probability: ln N, and ln 2 for binary targets."""
+    """The loss of a uniform prediction: ln N, and ln 2 for binary targets."""
     if function is None:
         return None
     classes = 2 if function.function.startswith("binary_cross_entropy") else function.classes

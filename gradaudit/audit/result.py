@@ -14,7 +14,12 @@ OutcomeStatus = Literal["found", "clean", "not_applicable", "skipped", "failed"]
 
 
 class Outcome(Value, frozen=True, kw_only=True):
-    """What one diagnoser came to: exactly one of five results."""
+    """What one diagnoser came to: exactly one of five results.
+
+    >>> audit = gradaudit.analyze("runs/x")
+    >>> {outcome.diagnoser: outcome.status for outcome in audit.outcomes}["overfitting"]
+    'found'
+    """
 
     diagnoser: str
     documentation: dict[str, str]  # "headline" and the four sections
@@ -33,7 +38,13 @@ class Outcome(Value, frozen=True, kw_only=True):
 
 
 class Audit(Value, frozen=True, kw_only=True):
-    """A whole audit; JSON holds it all, and every report is a function of it."""
+    """A whole audit; JSON holds it all, and every report is a function of it.
+
+    >>> audit = gradaudit.analyze("runs/x")
+    >>> import msgspec
+    >>> msgspec.json.decode(msgspec.json.encode(audit), type=Audit) == audit
+    True
+    """
 
     audit_version: int
     gradaudit_version: str
@@ -45,11 +56,19 @@ class Audit(Value, frozen=True, kw_only=True):
     ranked: list[RankedFinding]
 
     def all_ranked(self) -> list[RankedFinding]:
-        """Every finding, each root followed by its consequences."""
+        """Every finding, each root followed by its consequences.
+
+        >>> [item.diagnoser for item in gradaudit.analyze("runs/x").all_ranked()]
+        ['initial_loss_mismatch', 'overfitting']
+        """
         return [item for item, _ in self.with_causes()]
 
     def with_causes(self) -> list[tuple[RankedFinding, RankedFinding | None]]:
-        """The same, each with the finding that explains it; None of a root."""
+        """The same, each with the finding that explains it; None of a root.
+
+        >>> [cause for item, cause in gradaudit.analyze("runs/x").with_causes()]
+        [None, None]
+        """
         flat: list[tuple[RankedFinding, RankedFinding | None]] = []
 
         def visit(items: Iterable[RankedFinding], cause: RankedFinding | None) -> None:
@@ -61,9 +80,17 @@ class Audit(Value, frozen=True, kw_only=True):
         return flat
 
     def count(self, severity: Severity) -> int:
-        """How many findings have this severity."""
+        """How many findings have this severity.
+
+        >>> gradaudit.analyze("runs/x").count(Severity.WARNING)
+        2
+        """
         return sum(item.finding.severity is severity for item in self.all_ranked())
 
     def with_status(self, status: OutcomeStatus) -> list[Outcome]:
-        """The outcomes with this status, by name."""
+        """The outcomes with this status, by name.
+
+        >>> len(gradaudit.analyze("runs/x").with_status("skipped"))
+        0
+        """
         return [outcome for outcome in self.outcomes if outcome.status == status]

@@ -43,7 +43,8 @@ def analyze(  # noqa: PLR0913 -- options, each by its name
     None can stop another. What was found is in `ranked`, causes before effects:
 
         >>> audit = gradaudit.analyze("runs/x")
-        >>> [ranked.finding.headline for ranked in audit.ranked]
+        >>> [ranked.title for ranked in audit.ranked]
+        ['Output layer initialised too large', 'Overfitting since step 39']
 
     `thresholds` maps "diagnoser.threshold" to a value; `expected_frozen` holds patterns of the names of
     tensors that are not trained on purpose, in place of the run's own. `progress` is called with each name before

@@ -44,41 +44,115 @@ all the same; none of torch.optim does.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy
 
 from gradaudit.diagnoser import diagnoser
 from gradaudit.evidence.charts.lines import distance_chart
-from gradaudit.evidence.charts.reduce import plain
-from gradaudit.evidence.words.optimizers import usual_rate
-from gradaudit.evidence.words.unchanged import in_short, judged
-from gradaudit.evidence.words.wording import count, names, number, percent, plural, setting
-from gradaudit.findings import (
-    Action,
-    Clean,
-    Confidence,
-    Finding,
-    Lines,
-    Mark,
-    Measure,
-    NotApplicable,
-    Numbers,
-    Severity,
-    Skipped,
-    Span,
-    Verdict,
-)
+from gradaudit.evidence.charts.unchanged import unchanged_numbers, undone_chart
+from gradaudit.evidence.spans import recorded_span
+from gradaudit.evidence.words import rounding as rounding_words
+from gradaudit.evidence.words import unchanged as words
+from gradaudit.evidence.words.wording import count, names, percent, plural, setting
+from gradaudit.findings import Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.schema import TensorFacts
 from gradaudit.signals.gradients.finiteness import skipped_at
-from gradaudit.signals.layers.calls import use_of
-from gradaudit.signals.layers.unchanged import MEANT, Reason, all_owned, fed_with_zeros, reasons, unchanged
-from gradaudit.signals.order_statistics import Floats, Mask, largest, medians
-from gradaudit.signals.updates.learning_rates import by_hand
+from gradaudit.signals.layers.unchanged import MEANT, all_owned, reasons, unchanged
+from gradaudit.signals.layers.unchanged_groups import (
+    Cause,
+    UnchangedGroup,
+    beside_largest,
+    unchanged_by_reason,
+    unchanged_group,
+)
+from gradaudit.signals.loss.progress import learned_nothing
+from gradaudit.signals.order_statistics import Mask
 from gradaudit.signals.updates.lost_updates import LostUpdates, lost_updates
 from gradaudit.training import Training
 
 _PROBED_WHOLE = 4096  # elements; a larger tensor is sampled
 _LONGEST_NAME = 35  # characters of a tensor's name, in a headline of at most 110
+_CERTAIN = ("frozen", "not owned", "idle", "rate zero", "unused")  # reasons that are facts of the whole tensor
+_SEVERITY: dict[Cause, Severity] = {
+    "frozen": Severity.NOTE,
+    "idle": Severity.NOTE,
+    "rate zero": Severity.CRITICAL,
+    "transfer learning": Severity.NOTE,
+    "untrained": Severity.WARNING,
+    "left out": Severity.WARNING,
+    "not called": Severity.NOTE,
+    "not used": Severity.NOTE,
+    "dropped": Severity.NOTE,
+    "nothing reached": Severity.CRITICAL,
+    "unused block": Severity.NOTE,
+    "cut off": Severity.CRITICAL,
+    "cut off by no_grad": Severity.WARNING,
+    "no gradient": Severity.WARNING,
+    "all zero": Severity.CRITICAL,
+    "never chosen": Severity.NOTE,
+    "zero input": Severity.WARNING,
+    "zero gradient": Severity.WARNING,
+    "faint": Severity.NOTE,
+    "half precision": Severity.CRITICAL,
+    "below precision": Severity.CRITICAL,
+    "no effect": Severity.CRITICAL,
+}
+# Diagnosers that say where a cause comes from.
+_FOLLOWS: dict[Cause, tuple[str, ...]] = {
+    "below precision": ("learning_rate_too_low", "constant_clipping", "vanishing_gradient")
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """From when on rest is no accident, and what is large, lost or faint."""
+
+    least_steps: float = 5  # an exact zero five times in a row is no accident
+    backbone: float = 0.5  # of the elements: training a head on a pretrained model leaves more than half outside
+    rounded: float = 0.75  # of the elements; a training that this slowed down lost 0.86, in float32 it is 0.00
+    faint: float = 1e-4  # of the largest gradient per element; biases before a normalisation are at 1e-6
+
+
+@dataclass(frozen=True)
+class Unchanged:
+    """No recorded step changes these tensors, all of them for the same cause."""
+
+    group: UnchangedGroup
+    severity: Severity
+    is_certain: bool  # a fact of the whole tensors, and not of a sample
+    follows: tuple[str, ...]  # diagnosers that say where it comes from
+
+
+@dataclass(frozen=True)
+class LostToRounding:
+    """Rounding undoes most updates of the weights in half precision."""
+
+    lost: LostUpdates
+    worst: tuple[TensorFacts, ...]  # those with more than the limit, the greatest share first; one at least
+    most: float  # the share of the elements of the first of them
+
+
+@dataclass(frozen=True)
+class Moving:
+    """Nothing rests that is meant to move. Counts of tensors."""
+
+    moving: int
+    looked_at: int
+    faint: int  # do not move, and have next to no gradient
+    tables: int  # embedding tables, which are left to dead_embedding
+    expected: int  # to be frozen, by the configuration
+    meant: int  # frozen and in no optimizer, or copies
+
+
+@dataclass(frozen=True)
+class TooFewSteps:
+    """Too few steps were taken to tell."""
+
+    taken: int
+
+
+Kind = Unchanged | LostToRounding | Moving | TooFewSteps
 
 
 @diagnoser(
@@ -88,233 +162,153 @@ _LONGEST_NAME = 35  # characters of a tensor's name, in a headline of at most 11
     minimum_steps=5,
     explains=("dead_embedding", "learning_rate_too_low", "no_learning", "no_signal", "layer_imbalance"),
 )
-def frozen_parameter(
-    training: Training,
-    *,
-    least_steps: float = 5,  # an exact zero five times in a row is no accident
-    backbone: float = 0.5,  # of the elements: training a head on a pretrained model leaves more than half outside
-    rounded: float = 0.75,  # of the elements; a training that this slowed down lost 0.86, in float32 it is 0.00
-    faint: float = 1e-4,  # of the largest gradient per element; biases before a normalisation are at 1e-6
-) -> Iterator[Verdict]:
-    """Report the tensors that never changed, one finding for each reason."""
+def frozen_parameter(training: Training, limits: Limits) -> Iterator[Kind | NotApplicable]:
+    """Report the tensors that never changed, one finding for each cause."""
     tensors = training.tensors
-    on_purpose = numpy.asarray([training.run.frozen_on_purpose(tensor) for tensor in tensors], dtype=bool)
-    looked_at = numpy.asarray([t.role != "embedding" and t.elements > 0 for t in tensors], dtype=bool) & ~on_purpose
+    expected = numpy.asarray([training.run.frozen_on_purpose(tensor) for tensor in tensors], dtype=bool)
+    tables = numpy.asarray([tensor.role == "embedding" for tensor in tensors], dtype=bool)
+    looked_at = numpy.asarray([tensor.elements > 0 for tensor in tensors], dtype=bool) & ~tables & ~expected
+    if not looked_at.any() and expected.any():
+        yield NotApplicable(reason="the model has no parameter but embedding tables and those expected to be frozen")
+        return
     if not looked_at.any():
-        yield NotApplicable(
-            reason="the model has no parameter but embedding tables and those expected to be frozen"
-            if on_purpose.any()
-            else "the model has no parameter but embedding tables"
-        )
+        yield NotApplicable(reason="the model has no parameter but embedding tables")
         return
     taken = int((~skipped_at(training)).sum())
-    if taken < least_steps:
-        yield Skipped(
-            reason=f"gradient statistics of only {plural(taken, 'step')} were recorded, and this check needs "
-            f"{setting(least_steps)}",
-            enable="train longer, or record more often: --every 1",
-        )
+    if taken < limits.least_steps:
+        yield TooFewSteps(taken)
         return
     still = unchanged(training) & looked_at
-    fainter = _faint(training, faint)
-    why = reasons(training)
-    meant = numpy.asarray([reason in MEANT for reason in why], dtype=bool) & still
-    found = False
-    for (reason, is_faint, _), group in _groups(training, still & ~meant, why, fainter).items():
-        # A bias whose gradient is nothing but rounding has nothing to learn.
-        silent = is_faint or (reason == "zero gradient" and not all_owned(training, [tensors[i] for i in group]))
-        weights = {tensors[i].module for i in group if tensors[i].role == "weight"}
-        named = [i for i in group if not silent or tensors[i].module in weights]
-        if reason == "frozen" and not any(tensors[i].role == "weight" for i in named):
-            continue  # fixed position tables and the like
-        if any(tensors[i].role == "weight" or not silent for i in named):
-            found = True
-            yield _finding(training, reason, [tensors[i] for i in named], backbone, faint, is_faint)
-    lost = lost_updates(training)
-    # What rounding undoes at every step is reported already; tensors unchanged for another reason hide nothing.
-    reported = any(why[index] == "no effect" for index in numpy.flatnonzero(still))
-    if lost is not None and lost.share > rounded and not reported:
-        found = True
-        yield _lost(training, lost, rounded)
-    if not found:
-        moving, still = int((looked_at & ~still).sum()), still & ~meant
-        tables = sum(tensor.role == "embedding" for tensor in tensors)
-        apart = [
-            f"{plural(tables, 'embedding table')} left to dead_embedding" if tables else "",
-            f"{count(on_purpose.sum())} expected to be frozen" if on_purpose.any() else "",
-            f"{count(meant.sum())} frozen and in no optimizer, or copies of trained ones" if meant.any() else "",
-        ]
-        yield Clean(
-            measured=(f"{count(moving)} of {plural(looked_at.sum(), 'parameter tensor')} change during training")
-            + (f"; the other {plural(still.sum(), 'has', 'have')} next to no gradient" if still.any() else "")
-            + "".join(f"; {words}" for words in apart if words)
-        )
-
-
-def _groups(
-    training: Training, still: Mask, why: list[Reason], fainter: Mask
-) -> dict[tuple[Reason, bool, str], list[int]]:
-    """The tensors of one finding: unchanged for the same reason, known in the same detail."""
-    tensors, dry = training.tensors, fed_with_zeros(training)
-    # Behind a dead layer inputs are zero, too, and the dead layer has no gradient itself.
-    zero = [i for i in numpy.flatnonzero(still).tolist() if why[i] == "zero gradient"]
-    fed = all(dry[i] for i in zero)
-    found: dict[tuple[Reason, bool, str], list[int]] = {}
-    for i in numpy.flatnonzero(still).tolist():
-        weak = why[i] == "no effect" and bool(fainter[i])
-        detail = ""
-        if why[i] in ("unused", "no gradient"):
-            detail = use_of(training.run, tensors[i])
-        elif why[i] == "zero gradient":
-            detail = "input" if fed else ""
-        found.setdefault((why[i], weak, detail), []).append(i)
-    return found
-
-
-def _faint(training: Training, faint: float) -> Mask:
-    """[tensors]: whether the typical gradient is below `faint` of the largest tensor's, per element."""
-    with numpy.errstate(invalid="ignore"):
-        return numpy.asarray(_beside_largest(training) < faint)
-
-
-def _beside_largest(training: Training) -> Floats:
-    """[tensors]: the typical gradient per element over that of the tensor where it is largest; NaN where all are 0."""
-    size = numpy.sqrt([max(1, tensor.elements) for tensor in training.tensors])
-    typical = medians(training.matrix("gradient_norm")) / size
-    most = largest(typical)
-    return typical / most if most > 0 else numpy.full(len(typical), numpy.nan)
-
-
-def _finding(
-    training: Training, reason: Reason, mine: list[TensorFacts], backbone: float, faint: float, is_faint: bool
-) -> Finding:
-    said = judged(training, reason, mine, backbone, faint, is_faint)
-    steps = training.recorded_global_steps
-    every = [tensor for tensor in training.tensors if tensor.elements]
-    elements, total = sum(t.elements for t in mine), sum(t.elements for t in every)
-    certain = reason in ("frozen", "not owned", "idle", "rate zero", "unused") or all(
-        t.elements <= _PROBED_WHOLE for t in mine
+    meant = numpy.asarray([reason in MEANT for reason in reasons(training)], dtype=bool) & still
+    found: list[Kind] = [*_unchanged(training, still & ~meant, limits), *_lost(training, still, limits)]
+    moving = Moving(
+        moving=int((looked_at & ~still).sum()),
+        looked_at=int(looked_at.sum()),
+        faint=int((still & ~meant).sum()),
+        tables=int(tables.sum()),
+        expected=int(expected.sum()),
+        meant=int(meant.sum()),
     )
-    who = mine[0].name if len(mine) == 1 else f"{count(len(mine))} of {plural(len(every), 'parameter tensor')}"
-    if len(who) > _LONGEST_NAME:
-        who = "1 parameter tensor"
-    measures = [
-        Measure(
-            quantity=f"steps that changed them, of {plural(len(steps), 'recorded step')}",
-            value=0,
-            comparison="==",
-            threshold=0,
-            unit="count",
+    yield from found or [moving]
+
+
+def _unchanged(training: Training, still: Mask, limits: Limits) -> Iterator[Unchanged]:
+    with numpy.errstate(invalid="ignore"):
+        fainter: Mask = numpy.asarray(beside_largest(training) < limits.faint)
+    for reason, is_faint, tensors in unchanged_by_reason(training, still, fainter):
+        # A bias whose gradient is nothing but rounding has nothing to learn.
+        silent = is_faint or (reason == "zero gradient" and not all_owned(training, list(tensors)))
+        weights = {tensor.module for tensor in tensors if tensor.role == "weight"}
+        named = [tensor for tensor in tensors if not silent or tensor.module in weights]
+        if not any(tensor.role == "weight" for tensor in named) and (silent or reason == "frozen"):
+            continue  # fixed position tables and the like
+        group = unchanged_group(training, named, reason, is_faint=is_faint, backbone=limits.backbone)
+        severity = _SEVERITY[group.cause]
+        # What is missing where nothing is learned is why.
+        broken = severity is Severity.WARNING and learned_nothing(training)
+        yield Unchanged(
+            group=group,
+            severity=Severity.CRITICAL if broken else severity,
+            is_certain=reason in _CERTAIN or all(tensor.elements <= _PROBED_WHOLE for tensor in named),
+            follows=_FOLLOWS.get(group.cause, ()),
         )
+
+
+def _lost(training: Training, still: Mask, limits: Limits) -> Iterator[LostToRounding]:
+    # What rounding undoes at every step is reported already; tensors unchanged for another reason hide nothing.
+    reported = any(reason == "no effect" and rests for reason, rests in zip(reasons(training), still, strict=True))
+    lost = lost_updates(training)
+    if lost is None or reported or not lost.share > limits.rounded:
+        return
+    order = [int(place) for place in numpy.argsort(-lost.shares, kind="stable")]
+    worst = [lost.tensors[place] for place in order if lost.shares[place] > limits.rounded]
+    yield LostToRounding(lost, tuple(worst or [lost.tensors[order[0]]]), float(lost.shares[order[0]]))
+
+
+@frozen_parameter.tell
+def _too_few(found: TooFewSteps, training: Training, limits: Limits) -> Skipped:
+    return Skipped(
+        reason=f"gradient statistics of only {plural(found.taken, 'step')} were recorded, and this check needs "
+        f"{setting(limits.least_steps)}",
+        enable="train longer, or record more often: --every 1",
+    )
+
+
+@frozen_parameter.tell
+def _moving(found: Moving) -> Clean:
+    apart = [
+        f"the other {plural(found.faint, 'has', 'have')} next to no gradient" if found.faint else "",
+        f"{plural(found.tables, 'embedding table')} left to dead_embedding" if found.tables else "",
+        f"{count(found.expected)} expected to be frozen" if found.expected else "",
+        f"{count(found.meant)} frozen and in no optimizer, or copies of trained ones" if found.meant else "",
     ]
-    if reason == "not owned":
+    of_all = f"{count(found.moving)} of {plural(found.looked_at, 'parameter tensor')} change during training"
+    return Clean(measured="; ".join(filter(None, [of_all, *apart])))
+
+
+@frozen_parameter.tell
+def _finding(found: Unchanged, training: Training, limits: Limits) -> Finding:
+    group, span = found.group, recorded_span(training)
+    listed = [tensor.name for tensor in group.tensors]
+    who = f"{count(len(listed))} of {plural(group.among, 'parameter tensor')}"
+    if len(listed) == 1:
+        who = listed[0] if len(listed[0]) <= _LONGEST_NAME else "1 parameter tensor"
+    caption = (
+        "How far the weights are from their initial values, over the size of those. Weights that learn leave "
+        "the zero line."
+    )
+    return Finding(
+        severity=found.severity,
+        confidence=Confidence.CERTAIN if found.is_certain else Confidence.HIGH,
+        title=words.title(group, training),
+        headline=f"None of the {plural(span.last + 1, 'step')} changes {who}: {words.in_short(group, training)}",
+        explanation=f"{names(listed, 4)} {'does' if len(listed) == 1 else 'do'} not change: {percent(group.share)} of "
+        f"the elements. {words.why(group, training)}",
+        span=span,
+        tensors=listed[:20],
+        evidence=[
+            distance_chart(training, list(group.tensors), caption),
+            unchanged_numbers(training, group.tensors),
+        ],
+        actions=words.actions(group, training, limits.faint),
+        measures=_measures(found, training, limits),
+        follows=list(found.follows),
+    )
+
+
+def _measures(found: Unchanged, training: Training, limits: Limits) -> list[Measure]:
+    group, steps = found.group, plural(len(training.recorded_global_steps), "recorded step")
+    measures = [
+        Measure(quantity=f"steps that changed them, of {steps}", value=0, comparison="==", threshold=0, unit="count")
+    ]
+    if group.reason == "not owned":
         measures.append(
-            Measure(quantity="share of the elements", value=elements / total, comparison=">", threshold=backbone,
+            Measure(quantity="share of the elements", value=group.share, comparison=">", threshold=limits.backbone,
                     unit="fraction", option="backbone", decides="note")
         )  # fmt: skip
-    if reason == "no effect":
-        chosen = [tensor in mine for tensor in training.tensors]
+    if group.reason == "no effect":
         measures.append(
-            Measure(quantity="gradient per element / largest tensor's",
-                    value=largest(_beside_largest(training)[chosen]),
-                    comparison="<", threshold=faint, option="faint", decides="note")
+            Measure(quantity="gradient per element / largest tensor's", value=group.beside_largest, comparison="<",
+                    threshold=limits.faint, option="faint", decides="note")
         )  # fmt: skip
-    listed = names([tensor.name for tensor in mine], 4)
-    return Finding(
-        severity=said.severity,
-        confidence=Confidence.CERTAIN if certain else Confidence.HIGH,
-        title=said.title,
-        headline=f"None of the {plural(int(steps[-1]) + 1, 'step')} changes {who}: "
-        + in_short(reason, is_faint=is_faint, hand=by_hand(training)),
-        explanation=f"{listed} {'does' if len(mine) == 1 else 'do'} not change: {percent(elements / total)} of the "
-        "elements. "
-        f"{said.sentence}",
-        span=Span(first=int(steps[0]), last=int(steps[-1])),
-        tensors=[tensor.name for tensor in mine[:20]],
-        evidence=[
-            distance_chart(
-                training,
-                mine,
-                "How far the weights are from their initial values, over the size of those. Weights that learn leave "
-                "the zero line.",
-            ),
-            _table(training, mine),
-        ],
-        actions=said.actions,
-        measures=measures,
-        follows=said.follows,
-    )
+    return measures
 
 
-def _lost(training: Training, lost: LostUpdates, rounded: float) -> Finding:
-    """Most updates vanish in the rounding of the weights."""
-    order = [int(i) for i in numpy.argsort(-lost.shares, kind="stable")]
-    worst = [lost.tensors[i] for i in order if lost.shares[i] > rounded] or [lost.tensors[order[0]]]
-    dtype = worst[0].dtype
-    bits = 8 if dtype == "bfloat16" else 11
+@frozen_parameter.tell
+def _rounded(found: LostToRounding, training: Training, limits: Limits) -> Finding:
+    lost, dtype = found.lost, found.worst[0].dtype
     return Finding(
         severity=Severity.WARNING,
         confidence=Confidence.MEDIUM,
         title=f"Updates lost to {dtype} rounding",
         headline=f"Rounding to {dtype} undoes {percent(lost.share)} of the updates",
-        explanation=f"A number of type {dtype} has {bits} bits, so an update below 2**-{bits + 1} to 2**-{bits} of a "
-        "weight "
-        f"does not change it. At the median step that holds for {percent(lost.share)} of the elements of "
-        f"{plural(len(lost.tensors), 'tensor')} beyond those without a gradient, most in "
-        f"{names([tensor.name for tensor in worst], 3)} ({percent(float(lost.shares[order[0]]))}).",
+        explanation=rounding_words.undone_explanation(lost, found.worst, found.most),
         span=Span(first=int(lost.steps[0]), last=int(lost.steps[-1])),
-        tensors=[tensor.name for tensor in worst[:20]],
-        evidence=[
-            Lines(
-                title="Updates that rounding undoes",
-                caption="The share of elements with a gradient that a step leaves as they were, at steps with half of "
-                "the largest learning rate or more.",
-                x_label="step",
-                y_label="share of the elements",
-                series=[plain(f"weights in {dtype}", lost.steps, lost.over_time, role="flagged")],
-                marks=[Mark(label=percent(rounded), y=rounded)],
-            )
-        ],
-        actions=[
-            Action(
-                text="Keep the weights in float32 and autocast the forward pass",
-                code=f"model.float()\nwith torch.autocast(device_type, dtype=torch.{dtype}): loss = ...",
-            ),
-            Action(
-                text=f"Or raise the learning rate from {usual_rate(training)}, so that updates are above "
-                f"2**-{bits} of the weights"
-            ),
-        ],
+        tensors=[tensor.name for tensor in found.worst[:20]],
+        evidence=[undone_chart(lost, dtype, limits.rounded)],
+        actions=rounding_words.undone_actions(dtype, training),
         measures=[
             Measure(quantity="elements whose update is undone, median step", value=lost.share, comparison=">",
-                    threshold=rounded, unit="fraction", option="rounded"),
+                    threshold=limits.rounded, unit="fraction", option="rounded"),
         ],
     )  # fmt: skip
-
-
-def _table(training: Training, mine: list[TensorFacts]) -> Numbers:
-    place = {tensor.id: index for index, tensor in enumerate(training.tensors)}
-    norms = medians(training.matrix("gradient_norm"))
-    gradients = training.matrix("gradient_norm")
-    # A gradient that is NaN is one all the same; one of zero moves nothing.
-    has_nonzero_grad = ((training.matrix("has_grad") > 0) & (gradients != 0)).mean(axis=0)
-    drift = training.matrix("drift_norm")[-1]
-    moved = numpy.flatnonzero(~unchanged(training))
-    rows = [*(place[tensor.id] for tensor in mine[:12]), *(int(index) for index in moved[:4])]
-    tensors = training.tensors
-    return Numbers(
-        title="Unchanged tensors, and the first that change",
-        caption="Median gradient norm over the recorded steps, and the distance from the initial value at the end, as "
-        "a norm: the chart above has it over the size of the weights.",
-        columns=["tensor", "shape", "steps with a gradient above 0", "gradient norm", "changed by"],
-        cells=[
-            [
-                tensors[index].name,
-                " x ".join(count(size) for size in tensors[index].shape) or "1",
-                percent(float(has_nonzero_grad[index])),
-                "none" if numpy.isnan(norms[index]) else number(float(norms[index])),
-                number(float(drift[index])),
-            ]
-            for index in rows
-        ],
-    )

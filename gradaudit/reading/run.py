@@ -27,7 +27,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A recorded run. Frames are read when first asked for; `problems` names what was left out."""
+    """A recorded run. Frames are read when first asked for; `problems` names what was left out.
+
+    >>> run = gradaudit.load("runs/x")
+    >>> run.steps[["step", "mean_loss"]].head(2).round(2).values.tolist()
+    [[0.0, 4.54], [1.0, 2.75]]
+    >>> run.evaluations["split"].unique().tolist()
+    ['validation']
+    """
 
     path: Path
     meta: Meta
@@ -100,7 +107,11 @@ class Run:
         return self._frame("events")
 
     def has(self, need: str) -> bool:
-        """Whether "table" or "table.column" was recorded: it has rows, and one value that is not NaN."""
+        """Whether "table" or "table.column" was recorded: it has rows, and one value that is not NaN.
+
+        >>> gradaudit.load("runs/x").has("steps.amp_scale")
+        False
+        """
         if need not in self._known_needs:
             self._known_needs[need] = self._look_for(need)
         return self._known_needs[need]
@@ -162,11 +173,20 @@ class Run:
         return {number: tuple(tensors) for number, tensors in found.items()}
 
     def frozen_on_purpose(self, tensor: TensorFacts) -> bool:
-        """Whether the user says that this tensor is not trained."""
+        """Whether the user says that this tensor is not trained.
+
+        >>> run = gradaudit.load("runs/x")
+        >>> run.frozen_on_purpose(run.meta.tensors[0])
+        False
+        """
         return any(fnmatchcase(name, p) for p in self.expected_frozen for name in (tensor.name, *tensor.aliases))
 
     def loss_facts(self, loss: int) -> LossFacts | None:
-        """The loss function with this index, or None."""
+        """The loss function with this index, or None.
+
+        >>> gradaudit.load("runs/x").loss_facts(0).classes
+        3
+        """
         return next((facts for facts in self.meta.losses if facts.id == loss), None)
 
     @cached_property
@@ -245,6 +265,10 @@ class Run:
 
 def load(path: str | Path) -> Run:
     """Read a recorded run.
+
+        >>> run = gradaudit.load("runs/x")
+        >>> run.state, len(run.steps)
+        ('finished', 300)
 
     Raises RunError when `path` is not a run, holds no step, or was written in a newer format.
     Parts that cannot be read are left out and named in `Run.problems`.

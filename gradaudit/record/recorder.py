@@ -16,10 +16,13 @@ from gradaudit.record.settings import Settings
 class Recorder:
     """Records `model` while `optimizers` train it, until closed.
 
-        with gradaudit.Recorder(model, optimizer) as recorder:
-            for batch in batches:
-                ...
-                recorder.log(loss=validation_loss, split="validation")
+        >>> with gradaudit.Recorder(model, optimizer, directory="runs/mine") as recorder:
+        ...     for inputs, targets in batches:
+        ...         loss = nn.CrossEntropyLoss()(model(inputs), targets)
+        ...         loss.backward()
+        ...         optimizer.step()
+        ...         optimizer.zero_grad()
+        ...     recorder.log(loss=validation_loss(), split="validation")
 
     `directory` defaults to ``runs/<name>-<UTC time>`` and must not hold a run yet; `every` records
     tensor statistics at every n-th step instead of as often as `budget` allows: the percentage of a
@@ -76,11 +79,16 @@ class Recorder:
         """Record a loss: of the coming training step, or with `split` ("validation", "test", ...) of an evaluation.
 
         `count` weighs the loss when several are logged for one split between two steps.
+
+            >>> recorder.log(loss=0.31, split="validation")
         """
         session.guarded(hooks.on_logged_loss, loss, split, count)
 
     def close(self, state: str = "finished") -> None:
-        """Write what is left. Safe to call twice."""
+        """Write what is left. Safe to call twice.
+
+        >>> recorder.close()
+        """
         if not self._joined and session.current() is self._recording:
             session.stop(state)
             install.uninstall()

@@ -1,18 +1,14 @@
-"""The page of a diagnoser, as terminal text and as Markdown, and the catalogue ``gradaudit/diagnosers/README.md``."""
+"""The page of a diagnoser as terminal text, and what it is made of."""
 
 import inspect
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 import click
 
 from gradaudit.diagnoser import SECTIONS, Diagnoser
 from gradaudit.schema import TABLES
-
-CATALOGUE = Path(__file__).parents[1] / "diagnosers" / "README.md"
-RENEW = "python -m gradaudit.report.explain"
 
 
 def listing(diagnosers: Iterable[Diagnoser], *, width: int = 88) -> str:
@@ -33,51 +29,19 @@ def text(diagnoser: Diagnoser, *, width: int = 88) -> str:
     blocks = [click.style(diagnoser.name, bold=True)]
     blocks += [_wrap(sentence, width) for sentence in (diagnoser.documentation.headline, _place(diagnoser))]
     blocks += [f"{click.style(title, bold=True)}\n{_body(sections[title], width)}" for title in SECTIONS]
-    thresholds = _aligned(_threshold_rows(diagnoser), width) or ["  none"]
+    thresholds = _aligned(threshold_rows(diagnoser), width) or ["  none"]
     if diagnoser.thresholds:
         thresholds.append(f"  Change one with --set {diagnoser.name}.{next(iter(diagnoser.thresholds))}=VALUE")
     blocks.append("\n".join([click.style("Thresholds", bold=True), *thresholds]))
-    blocks.append("\n".join([click.style("What it needs", bold=True), *_aligned(_need_rows(diagnoser), width)]))
+    blocks.append("\n".join([click.style("What it needs", bold=True), *_aligned(need_rows(diagnoser), width)]))
     return "\n\n".join(blocks)
-
-
-def markdown(diagnoser: Diagnoser) -> str:
-    """The whole page of one diagnoser as a second-level Markdown section."""
-    documentation = diagnoser.documentation
-    parts = [f"## {diagnoser.name}", documentation.headline, _place(diagnoser)]
-    for title in SECTIONS:
-        parts += [f"### {title}", documentation.sections[title]]
-    rows = [f"| `{name}` | {value} | {_cell(reason)} |" for name, value, reason in _threshold_rows(diagnoser)]
-    table = "\n".join(["| threshold | default | reason |", "|---|---|---|", *rows]) if rows else "none"
-    needs = "\n".join(f"- `{need}`: {doc}" if doc else f"- {need}" for need, doc in _need_rows(diagnoser))
-    return "\n\n".join([*parts, "### Thresholds", table, "### What it needs", needs])
-
-
-def catalogue(diagnosers: Iterable[Diagnoser]) -> str:
-    """The text of ``gradaudit/diagnosers/README.md``: all pages, with a table of contents."""
-    diagnosers = list(diagnosers)
-    rows = [
-        f"| [{item.name}](#{item.name}) | {item.worst} | {_cell(item.documentation.headline)} |" for item in diagnosers
-    ]
-    head = [
-        "# Diagnosers",
-        f"<!-- Written by `{RENEW}` from the docstrings in this folder; do not edit. -->",
-        "One file in this folder is one diagnoser. `gradaudit explain NAME` prints its page.",
-        "\n".join(["| name | at worst | a run that shows it |", "|---|---|---|", *rows]),
-    ]
-    return "\n\n".join([*head, *(markdown(item) for item in diagnosers)]) + "\n"
-
-
-def threshold_source(diagnoser: Diagnoser) -> str:
-    """The lines of source that name its thresholds, with the reason of each."""
-    return inspect.getsource(diagnoser.check if diagnoser.limits.__name__ == "Keywords" else diagnoser.limits)
 
 
 def threshold_reasons(diagnoser: Diagnoser) -> dict[str, str]:
     """The comment that stands on the line of each threshold in the source, or on the lines above it."""
     reasons: dict[str, str] = {}
     above: list[str] = []
-    for line in threshold_source(diagnoser).splitlines():
+    for line in inspect.getsource(diagnoser.limits).splitlines():
         comment = re.match(r"\s*# ?(.*)", line)
         argument = re.match(r"\s*(\w+)\s*:[^#]*=[^#]*(?:#\s*(.*))?$", line)
         if comment:
@@ -95,12 +59,14 @@ def _place(diagnoser: Diagnoser) -> str:
     return f"At worst {diagnoser.worst}.{explains}"
 
 
-def _threshold_rows(diagnoser: Diagnoser) -> list[tuple[str, str, str]]:
+def threshold_rows(diagnoser: Diagnoser) -> list[tuple[str, str, str]]:
+    """Each threshold with its default and the reason of it."""
     reasons = threshold_reasons(diagnoser)
     return [(name, f"{value:g}", reasons.get(name, "")) for name, value in diagnoser.thresholds.items()]
 
 
-def _need_rows(diagnoser: Diagnoser) -> list[tuple[str, str]]:
+def need_rows(diagnoser: Diagnoser) -> list[tuple[str, str]]:
+    """Each table or column that must be recorded with what it holds, and the fewest steps."""
     rows = []
     for need in diagnoser.needs:
         table, _, column = need.partition(".")
@@ -145,14 +111,3 @@ def _wrap(words: str, width: int, indent: str = "", first: str | None = None) ->
         break_long_words=False,
         break_on_hyphens=False,
     )
-
-
-def _cell(words: str) -> str:
-    return " ".join(words.split()).replace("|", "\\|")
-
-
-if __name__ == "__main__":
-    from gradaudit.diagnosers import all_diagnosers
-
-    CATALOGUE.write_text(catalogue(all_diagnosers()), encoding="utf-8")
-    click.echo(f"wrote {CATALOGUE.relative_to(Path.cwd()) if CATALOGUE.is_relative_to(Path.cwd()) else CATALOGUE}")

@@ -118,6 +118,9 @@ def _check(audit: Audit, source: str) -> None:
 def schema() -> str:
     """The JSON Schema of `render`, as published in ``audit.schema.json``."""
     (reference,), definitions = msgspec.json.schema_components([Audit], ref_template="#/$defs/{name}")
+    for definition in definitions.values():
+        if "description" in definition:  # a docstring, whose examples are Python's
+            definition["description"] = definition["description"].partition(">>>")[0].rstrip()
     whole: dict[str, Any] = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"gradaudit audit, version {AUDIT_VERSION}",

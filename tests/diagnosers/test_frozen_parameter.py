@@ -7,17 +7,22 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gradaudit.diagnosers.frozen_parameter import frozen_parameter
+from gradaudit.diagnosers.frozen_parameter import LostToRounding, Moving, TooFewSteps, Unchanged, frozen_parameter
 from gradaudit.findings import Confidence, Numbers, Severity
 from gradaudit.reading.run import load
 from gradaudit.schema import TensorFacts
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import TEN, falling, flat, healthy
 from tests.diagnosers.sick_wiring import IN_ORDER, calls, outside, resting, rounded_away
-from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped
+from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped, judged
 from tests.record.training import recorded
 
 EVERY = tuple(range(8))
+
+
+def cause(run):
+    """Why the one group of tensors that rest does so."""
+    return judged(frozen_parameter, run, Unchanged).group.cause
 
 
 def test_a_run_that_moves_is_quiet(tmp_path):
@@ -42,9 +47,11 @@ def test_a_target_network_that_follows_by_hand_is_quiet(tmp_path):
 
 
 def test_a_bias_in_front_of_a_normalisation_is_quiet(tmp_path):
-    assert "the other 1 has next to no gradient" in assert_clean(
-        frozen_parameter, resting(tmp_path / "a", (1,), gradient=1e-9)
+    run = resting(tmp_path / "a", (1,), gradient=1e-9)
+    assert judged(frozen_parameter, run, Moving) == Moving(
+        moving=7, looked_at=8, faint=1, tables=0, expected=0, meant=0
     )
+    assert "the other 1 has next to no gradient" in assert_clean(frozen_parameter, run)
 
 
 def test_a_fixed_position_table_is_quiet(tmp_path):
@@ -73,17 +80,21 @@ def test_what_warmup_and_the_end_of_a_schedule_lose_is_quiet(tmp_path):
 
 
 def test_updates_that_rounding_undoes_are_a_warning(tmp_path):
-    finding = assert_finds(frozen_parameter, rounded_away(tmp_path / "a"), Severity.WARNING)
+    run = rounded_away(tmp_path / "a")
+    finding = assert_finds(frozen_parameter, run, Severity.WARNING)
     assert finding.title == "Updates lost to bfloat16 rounding"
-    assert finding.measures[0].value == pytest.approx(0.9)
+    found = judged(frozen_parameter, run, LostToRounding)
+    assert (found.lost.share, found.most) == pytest.approx((0.9, 0.9))
+    assert len(found.worst) == len(found.lost.tensors) == 8
     assert "below 2**-9 to 2**-8 of a weight" in finding.explanation
     assert "float32" in finding.actions[0].text
 
 
 def test_a_frozen_layer_does_not_hide_what_rounding_undoes(tmp_path):
     run = resting_in_half(tmp_path / "a", requires_grad=False)
-    rounded = assert_finds(frozen_parameter, run, Severity.WARNING, count=2)
-    assert rounded.title == "Updates lost to bfloat16 rounding"
+    assert_finds(frozen_parameter, run, Severity.WARNING, count=2)
+    assert judged(frozen_parameter, run, LostToRounding).lost.share == pytest.approx(0.9)
+    assert cause(run) == "frozen"
 
 
 def test_weights_that_rounding_holds_still_are_told_once(tmp_path):
@@ -111,7 +122,7 @@ def test_what_is_expected_to_be_frozen_is_quiet(tmp_path):
     )
     assert_finds(frozen_parameter, replace(run, expected_frozen=("layers.1.weight",)))
     reason = assert_not_applicable(frozen_parameter, replace(run, expected_frozen=("*",)))
-    assert "expected to be frozen" in reason
+    assert reason == "the model has no parameter but embedding tables and those expected to be frozen"
 
 
 def test_an_embedding_table_is_left_to_its_own_rule(tmp_path):
@@ -122,7 +133,8 @@ def test_an_embedding_table_is_left_to_its_own_rule(tmp_path):
 
 def test_skipped_steps_are_no_evidence(tmp_path):
     run = resting(tmp_path / "a", EVERY, steps={"skipped": numpy.arange(200) >= 3})
-    assert "only 3 steps" in assert_skipped(frozen_parameter, run)
+    assert_skipped(frozen_parameter, run)
+    assert judged(frozen_parameter, run, TooFewSteps).taken == 3
     assert_skipped(frozen_parameter, build_run(tmp_path / "b", loss=falling(4)))
 
 
@@ -134,8 +146,9 @@ def test_what_was_frozen_by_hand_is_a_note(tmp_path):
 
 def test_training_a_head_on_a_pretrained_model_is_a_note(tmp_path):
     """optimizer = SGD(head.parameters())"""
-    finding = assert_finds(frozen_parameter, outside(tmp_path / "a", (0, 1, 2, 3, 4, 5)), Severity.NOTE)
-    assert "as in transfer learning" in finding.explanation
+    run = outside(tmp_path / "a", (0, 1, 2, 3, 4, 5))
+    assert_finds(frozen_parameter, run, Severity.NOTE)
+    assert cause(run) == "transfer learning"
 
 
 def test_adapters_between_the_layers_of_a_backbone_are_a_note(tmp_path):
@@ -143,9 +156,10 @@ def test_adapters_between_the_layers_of_a_backbone_are_a_note(tmp_path):
 
 
 def test_a_layer_that_the_optimizer_was_not_given_is_a_warning(tmp_path):
-    finding = assert_finds(frozen_parameter, outside(tmp_path / "a"), Severity.WARNING)
+    run = outside(tmp_path / "a")
+    finding = assert_finds(frozen_parameter, run, Severity.WARNING)
     assert finding.title == "Layers outside the optimizer"
-    assert "while their neighbours are trained" in finding.explanation
+    assert cause(run) == "left out"
     assert finding.tensors == ["layers.1.weight", "layers.1.bias"]
     assert finding.confidence is Confidence.CERTAIN
 
@@ -169,11 +183,13 @@ def test_a_head_on_features_that_nobody_trained_is_a_warning(tmp_path, before, s
         train(torch.optim.Adam(model[4].parameters(), lr=0.01), 20)
     finding = assert_finds(frozen_parameter, load(tmp_path / "run"), severity)
     assert finding.tensors == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    assert cause(load(tmp_path / "run")) == ("transfer learning" if before else "untrained")
 
 
 def test_a_learning_rate_of_zero_is_critical(tmp_path):
     run = resting(tmp_path / "a", EVERY, steps={"learning_rate": [[0.0]] * 200})
     assert assert_finds(frozen_parameter, run, Severity.CRITICAL).title == "Learning rate zero"
+    assert cause(run) == "rate zero"
 
 
 def test_a_warmup_that_starts_at_zero_is_not(tmp_path):
@@ -188,9 +204,11 @@ def cut_off(path, which=(0, 1), order=None, tensors=None, **more):
 
 
 def test_a_front_that_is_cut_off_is_critical(tmp_path):
-    finding = assert_finds(frozen_parameter, cut_off(tmp_path / "a"), Severity.CRITICAL)
-    assert finding.title == "First layers detached from loss"
-    assert "2 of 8 parameter tensors: no gradient arrives" in finding.headline
+    run = cut_off(tmp_path / "a")
+    finding = assert_finds(frozen_parameter, run, Severity.CRITICAL)
+    group = judged(frozen_parameter, run, Unchanged).group
+    assert (group.reason, group.cause, len(group.tensors), group.among) == ("no gradient", "cut off", 2, 8)
+    assert finding.headline.endswith("2 of 8 parameter tensors: no gradient arrives")
     assert "detach()" in finding.actions[0].text
 
 
@@ -202,17 +220,19 @@ def test_the_front_is_what_is_called_first_and_not_what_is_registered_first(tmp_
 
 def test_a_module_that_no_step_calls_is_a_note(tmp_path):
     """A normalisation that was registered first and is never called, as in TabNet."""
-    finding = assert_finds(frozen_parameter, cut_off(tmp_path / "a", order={**IN_ORDER, "layers.0": -1}), Severity.NOTE)
+    run = cut_off(tmp_path / "a", order={**IN_ORDER, "layers.0": -1})
+    finding = assert_finds(frozen_parameter, run, Severity.NOTE)
+    group = judged(frozen_parameter, run, Unchanged).group
+    assert (group.reason, group.cause, group.elements) == ("unused", "not called", 1056)
     assert "No step calls model.layers[0]" in finding.explanation
-    assert finding.title == "Unused parameters"
-    assert finding.headline.endswith("2 of 8 parameter tensors: not used in the loss")
     assert finding.actions[0].text.startswith("Remove 2 tensors of 1,056 elements")
 
 
 def test_a_module_whose_result_the_loss_does_not_use_is_a_note(tmp_path):
     """The pooler of an encoder of which only the hidden states are used."""
-    finding = assert_finds(frozen_parameter, cut_off(tmp_path / "a", (4, 5), tensors=_named()), Severity.NOTE)
-    assert "is called, and the loss does not depend on its result" in finding.explanation
+    run = cut_off(tmp_path / "a", (4, 5), tensors=_named())
+    assert_finds(frozen_parameter, run, Severity.NOTE)
+    assert cause(run) == "dropped"
 
 
 def test_a_parameter_that_its_module_does_not_use_is_a_note(tmp_path):
@@ -223,19 +243,20 @@ def test_a_parameter_that_its_module_does_not_use_is_a_note(tmp_path):
     tensors = [token, *linear_stack()]
     run = resting(tmp_path / "a", (0,), has_grad=False, tensors=tensors, modules=calls(IN_ORDER))
     finding = assert_finds(frozen_parameter, run, Severity.NOTE)
+    assert cause(run) == "not used"
     assert "The module is called and trains without them" in finding.explanation
 
 
 def test_a_front_under_no_grad_is_a_warning(tmp_path):
-    finding = assert_finds(frozen_parameter, cut_off(tmp_path / "a", without_gradient=True), Severity.WARNING)
-    assert finding.title == "First layers under torch.no_grad()"
-    assert "under torch.no_grad() only" in finding.explanation
+    run = cut_off(tmp_path / "a", without_gradient=True)
+    assert_finds(frozen_parameter, run, Severity.WARNING)
+    assert cause(run) == "cut off by no_grad"
 
 
 def test_where_calls_were_not_seen_a_front_without_a_gradient_is_a_warning(tmp_path):
-    finding = assert_finds(frozen_parameter, resting(tmp_path / "a", has_grad=False), Severity.WARNING)
-    assert finding.title == "Parameters without a gradient"
-    assert "the calls of their modules were not seen" in finding.explanation
+    run = resting(tmp_path / "a", has_grad=False)
+    assert_finds(frozen_parameter, run, Severity.WARNING)
+    assert cause(run) == "no gradient"
 
 
 def test_a_part_that_is_used_by_what_holds_it_is_cut_off_with_that(tmp_path):
@@ -251,21 +272,21 @@ def test_a_part_that_is_used_by_what_holds_it_is_cut_off_with_that(tmp_path):
 
 @pytest.mark.parametrize("seen", [{"has_grad": False}, {"gradient": 0.0}])
 def test_an_expert_that_is_never_chosen_is_a_note(tmp_path, seen):
-    finding = assert_finds(frozen_parameter, resting(tmp_path / "a", (4, 5), **seen), Severity.NOTE)
-    assert finding.title == "Unused experts or blocks"
-    assert "locks like them are trained" in finding.explanation
+    run = resting(tmp_path / "a", (4, 5), **seen)
+    assert assert_finds(frozen_parameter, run, Severity.NOTE).title == "Unused experts or blocks"
+    assert cause(run) == ("never chosen" if "gradient" in seen else "unused block")
 
 
 def test_an_optimizer_of_another_model_is_critical(tmp_path):
-    finding = assert_finds(frozen_parameter, resting(tmp_path / "a", EVERY, has_grad=False), Severity.CRITICAL)
-    assert finding.title == "No gradient for any parameter"
-    assert "the model was made again" in finding.explanation
+    run = resting(tmp_path / "a", EVERY, has_grad=False)
+    assert_finds(frozen_parameter, run, Severity.CRITICAL)
+    assert cause(run) == "nothing reached"
 
 
 def test_zeroing_between_backward_and_step_is_critical(tmp_path):
-    finding = assert_finds(frozen_parameter, resting(tmp_path / "a", EVERY, gradient=0.0), Severity.CRITICAL)
-    assert finding.title == "All gradients are zero"
-    assert "exactly zero when it steps" in finding.explanation
+    run = resting(tmp_path / "a", EVERY, gradient=0.0)
+    finding = assert_finds(frozen_parameter, run, Severity.CRITICAL)
+    assert cause(run) == "all zero"
     assert finding.actions[0].code == "optimizer.zero_grad(); loss.backward(); optimizer.step()"
 
 
@@ -273,8 +294,8 @@ def test_zero_gradients_behind_a_dead_layer_are_a_warning(tmp_path):
     run = resting(tmp_path / "a", (0, 1), gradient=0.0, tensors=_named())
     finding = assert_finds(frozen_parameter, run, Severity.WARNING)
     # The bias does not change either, and a gradient of zero is none.
-    assert finding.title == "Gradient exactly zero"
-    assert "changes 2 of 8 parameter tensors: the gradient is exactly 0" in finding.headline
+    group = judged(frozen_parameter, run, Unchanged).group
+    assert (group.reason, group.cause, len(group.tensors)) == ("zero gradient", "zero gradient", 2)
     table = finding.evidence[1]
     assert isinstance(table, Numbers)
     assert table.columns[2] == "steps with a gradient above 0"
@@ -296,14 +317,19 @@ def _named_modules():
 
 
 def test_a_gradient_without_an_update_is_critical(tmp_path):
-    finding = assert_finds(frozen_parameter, resting(tmp_path / "a", facts={"dtype": "bfloat16"}), Severity.CRITICAL)
+    run = resting(tmp_path / "a", facts={"dtype": "bfloat16"})
+    finding = assert_finds(frozen_parameter, run, Severity.CRITICAL)
     assert finding.title == "Updates below bfloat16 precision"
-    assert "below its precision" in finding.explanation
+    assert cause(run) == "half precision"
 
 
 def test_a_weight_with_next_to_no_gradient_is_a_note(tmp_path):
-    finding = assert_finds(frozen_parameter, resting(tmp_path / "a", (2,), gradient=1e-6), Severity.NOTE)
-    assert finding.title == "Negligible gradient"
+    run = resting(tmp_path / "a", (2,), gradient=1e-6)
+    assert_finds(frozen_parameter, run, Severity.NOTE)
+    group = judged(frozen_parameter, run, Unchanged).group
+    assert group.cause == "faint"
+    # A bias of 32 has the largest gradient per element: 0.1 / sqrt(32).
+    assert group.beside_largest == pytest.approx(1e-6 / 32 / (0.1 / 32**0.5))
 
 
 def test_large_tensors_are_sampled_and_so_not_certain(tmp_path):
@@ -321,16 +347,18 @@ def test_each_reason_has_its_finding(tmp_path):
 def test_what_is_frozen_and_in_no_optimizer_is_quiet(tmp_path):
     """Frozen on purpose: from the start, and the optimizer was not given it. An optimizer that has it is told of."""
     facts = {"requires_grad": False, "optimizer": -1, "group": -1}
-    measured = assert_clean(frozen_parameter, resting(tmp_path / "a", has_grad=False, facts=facts))
+    run = resting(tmp_path / "a", has_grad=False, facts=facts)
+    assert judged(frozen_parameter, run, Moving).meant == 2
+    measured = assert_clean(frozen_parameter, run)
     assert measured == (
         "6 of 8 parameter tensors change during training; 2 frozen and in no optimizer, or copies of trained ones"
     )
 
 
 def test_what_no_optimizer_has_and_no_gradient_reaches_is_not_to_be_given_to_it(tmp_path):
-    finding = assert_finds(frozen_parameter, outside(tmp_path / "a", has_grad=False), Severity.NOTE)
-    assert finding.title == "Parameters without a gradient"
-    assert "no gradient reaches them" in finding.explanation
+    run = outside(tmp_path / "a", has_grad=False)
+    finding = assert_finds(frozen_parameter, run, Severity.NOTE)
+    assert cause(run) == "idle"
     assert not any("to the optimizer" in action.text for action in finding.actions)
 
 
@@ -360,8 +388,9 @@ def twins(path, **changes):
 
 
 def test_a_target_network_that_is_not_updated_within_the_run_is_quiet(tmp_path):
-    measured = assert_clean(frozen_parameter, twins(tmp_path / "a"))
-    assert measured.endswith("; 8 frozen and in no optimizer, or copies of trained ones")
+    run = twins(tmp_path / "a")
+    assert_clean(frozen_parameter, run)
+    assert judged(frozen_parameter, run, Moving).meant == 8
 
 
 def test_a_net_of_other_values_is_no_copy(tmp_path):
@@ -372,7 +401,9 @@ def test_a_net_of_other_values_is_no_copy(tmp_path):
 def test_a_twin_that_gets_a_gradient_is_no_copy(tmp_path):
     """The second tower of a siamese net that was copied from the first, and left out of the optimizer."""
     stats = {"has_grad": True, "gradient_norm": 0.1}
-    assert "no optimizer" in assert_finds(frozen_parameter, twins(tmp_path / "a", stats=stats)).headline
+    run = twins(tmp_path / "a", stats=stats)
+    assert "in no optimizer" in assert_finds(frozen_parameter, run).headline
+    assert judged(frozen_parameter, run, Unchanged).group.reason == "not owned"
 
 
 def test_layers_of_one_list_that_begin_equal_are_no_copies(tmp_path):
@@ -386,20 +417,21 @@ def test_updates_below_the_precision_of_the_weights_follow_the_learning_rate(tmp
     """AdamW at 1e-9: the weights of a normalisation are 1, and the next number is 1.2e-7 away."""
     values = {"weight_norm": numpy.sqrt([1024, 32] * 4)}
     rates = {"learning_rate": [[1e-9]] * 200}
-    finding = assert_finds(frozen_parameter, resting(tmp_path / "a", values=values, steps=rates), Severity.CRITICAL)
+    run = resting(tmp_path / "a", values=values, steps=rates)
+    finding = assert_finds(frozen_parameter, run, Severity.CRITICAL)
     assert finding.follows[0] == "learning_rate_too_low"
     assert finding.title == "Updates below float32 precision"
-    assert "lost in the rounding of the weights" in finding.explanation
+    assert cause(run) == "below precision"
     # With a rate that the weights can hold, something undoes the updates, and that is a cause of its own.
-    usual = assert_finds(frozen_parameter, resting(tmp_path / "b", values=values), Severity.CRITICAL)
-    assert usual.follows == []
-    assert usual.title == "Updates without effect"
+    usual = resting(tmp_path / "b", values=values)
+    assert assert_finds(frozen_parameter, usual, Severity.CRITICAL).follows == []
+    assert cause(usual) == "no effect"
 
 
 def test_a_layer_whose_input_is_zero_is_told_to_look_in_front_of_it(tmp_path):
     run = resting(tmp_path / "a", (2,), gradient=0.0)
     finding = assert_finds(frozen_parameter, run, Severity.WARNING)
-    assert finding.title == "Layer input is all zeros"
+    assert cause(run) == "zero input"
     assert "Every input of model.layers[1] is zero" in finding.explanation
     assert "behind" not in " ".join(action.text for action in finding.actions)
 
@@ -422,3 +454,4 @@ def test_ten_thousand_tensors_are_quick(tmp_path):
     stats = {"update_norm": 0.0, "drift_norm": 0.0}
     run = build_run(tmp_path / "a", loss=falling(20), tensors=tensors, stats=stats, recorded=range(0, 20, 4))
     assert "10,000 of 10,000 parameter tensors" in assert_finds(frozen_parameter, run, Severity.CRITICAL).headline
+    assert len(judged(frozen_parameter, run, Unchanged).group.tensors) == 10_000

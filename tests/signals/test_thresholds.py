@@ -1,6 +1,7 @@
 """A threshold that the user changes holds wherever a rule goes by it."""
 
 import ast
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -9,10 +10,20 @@ import pytest
 from gradaudit.audit.runner import analyze
 from gradaudit.diagnosers import all_diagnosers
 from gradaudit.reading.run import load
+from gradaudit.signals.thresholds import threshold
 from tests.samples import FOLDER
 
 SIGNALS = Path(__file__).parents[2] / "gradaudit" / "signals"
 THRESHOLDS = {f"{item.name}.{name}": value for item in all_diagnosers() for name, value in item.thresholds.items()}
+
+
+@pytest.mark.parametrize("value", [8.0, 0.0])
+def test_a_threshold_is_its_default_unless_the_user_changed_it(value):
+    run = load(FOLDER / "divergence" / "run")
+    changed = replace(run, thresholds={"vanishing_gradient.decades": value})
+    assert [threshold(one, "vanishing_gradient.decades", 3.0) for one in (run, changed)] == [3.0, value]
+    assert threshold(changed, "exploding_gradient.decades", 3.0) == 3.0
+    assert threshold(changed, "decades", 3.0) == 3.0
 
 
 def asked_for():

@@ -92,7 +92,10 @@ def _main_training(run: Run) -> Training | None:
 
 
 def _with_update_ratio(training: Training) -> Mask:
-    """[tensors]: the layers whose pace is drawn; one that started at zero changes by more than it holds."""
+    """[tensors]: the layers whose update-to-weight ratio is drawn.
+
+    One that started at zero changes by more than it holds.
+    """
     return numpy.asarray(weight_layers(training) & ~zero_start(training))
 
 

@@ -1,4 +1,4 @@
-"""Why a diagnoser cannot look at what it needs, and how a user gets it recorded."""
+"""Why a diagnoser is skipped: what it needs is not there, and how a user gets it recorded."""
 
 from gradaudit.reading.run import Run
 from gradaudit.schema import TABLES

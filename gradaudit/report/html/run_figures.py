@@ -56,7 +56,7 @@ def loss_chart(overview: Overview) -> Lines:
     words.append("Line: its centred smoothing." if not overview.evaluations else "Solid: its centred smoothing.")
     words += [f"Dashed: {'validation' if overview.validation else 'evaluations'}."] if overview.evaluations else []
     if overview.uniform is not None:
-        words.append("Grey: the loss of a guess that gives every class the same probability.")
+        words.append("Grey: the loss of a uniform prediction.")
     words += ["The axis is logarithmic."] if log else []
     if first is not None:
         bad = plural(overview.not_finite_losses, "step")

@@ -130,12 +130,12 @@ def summary_facts(overview: Overview) -> tuple[Fact, ...]:
         speed = f"first step to last; {quantity((overview.steps - 1) / overview.seconds)} steps per second"
         facts.append(Fact("Time", duration(overview.seconds), speed))
     else:
-        facts.append(Fact("Time", "–", "one step alone takes no known time"))
+        facts.append(Fact("Time", "–", "n/a for a single step"))
     return tuple(facts)
 
 
 def _no_best(overview: Overview) -> str:
-    """Why no best validation loss is told."""
+    """Why the best validation loss is unknown."""
     if not overview.evaluations:
         return "none was recorded"
     return "evaluated once" if overview.validation else "not told apart from other evaluations"

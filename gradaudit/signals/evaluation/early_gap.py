@@ -32,7 +32,9 @@ def early_gap(
     """
     loss = losses[0]
     batches = run.meta.data.batches_per_epoch
-    seen = (steps[0] + 1) / batches if batches else math.nan
+    # Gradients may be accumulated over several batches, and a step takes one at least.
+    taken = max(steps[0] + 1, float(loss.training.steps["micro_steps"][loss.steps <= steps[0]].sum()))
+    seen = taken / batches if batches else math.nan
     if not train.comparable or len(losses) > 1 or loss.shapeless or not 0 < seen <= _EPOCHS:
         return None
     start, there = start_level(loss), float(train.at(steps[:1])[0])

@@ -19,6 +19,11 @@ def at_most(rates: Floats, share: float, peak: float) -> Mask:
     return numpy.asarray(rates <= share * peak * (1 + _ROUNDING))
 
 
+def below(rates: Floats, share: float, peak: float) -> Mask:
+    """Where a rate is less than `share` of `peak`, and not just that as float32 keeps it."""
+    return numpy.asarray(rates < share * peak * (1 - _ROUNDING))
+
+
 def sustained(rate: Floats, times: float = 3.0) -> Floats:
     """[steps]: a rate without its blips: jumps to more than `times` that are undone within `BLIP` steps.
 

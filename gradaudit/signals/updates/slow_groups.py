@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy
 
 from gradaudit.signals.layers.layers import weight_layers
-from gradaudit.signals.updates.learning_rates import peak_rates
+from gradaudit.signals.updates.learning_rates import below, peak_rates
 from gradaudit.training import Training
 
 
@@ -27,6 +27,7 @@ def slow_groups(training: Training, rate: float) -> list[SlowGroup]:
     usable = numpy.flatnonzero(peaks > 0).tolist()
     largest = float(numpy.nan_to_num(peaks).max(initial=0.0))
     layers = [t for t, take in zip(training.tensors, weight_layers(training), strict=True) if take]
+    slow = below(peaks, rate, largest)
     members = {group: tuple(tensor.name for tensor in layers if tensor.group == group) for group in usable}
     return [
         SlowGroup(
@@ -38,5 +39,5 @@ def slow_groups(training: Training, rate: float) -> list[SlowGroup]:
             last=int(steps.max()),
         )
         for group in usable
-        if len(usable) > 1 and members[group] and peaks[group] < rate * largest
+        if len(usable) > 1 and members[group] and slow[group]
     ]

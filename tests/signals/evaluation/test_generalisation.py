@@ -1,6 +1,7 @@
 """What validation losses are compared with, against the same by plain numpy and by trying."""
 
 import math
+from dataclasses import fields, replace
 
 import numpy
 import pytest
@@ -9,12 +10,14 @@ from hypothesis import strategies as st
 
 from gradaudit.schema import ModuleFacts
 from gradaudit.signals.evaluation.generalisation import (
+    RiseLimits,
     TrainingCurve,
     comparison,
     distance_at_end,
     early_stop,
     fall_since,
     held_out_rise,
+    rise_limits,
     shortest_patience,
 )
 from gradaudit.signals.loss.training_loss import training_loss
@@ -22,6 +25,7 @@ from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling
 
 NAN, INF = math.nan, math.inf
+LIMITS = RiseLimits()
 RISING = numpy.asarray([2.0, 1.5, 1.0, 1.2, 1.5, 1.6, 1.8])
 STEPS = numpy.arange(0.0, 70.0, 10)
 
@@ -49,7 +53,7 @@ def test_a_loss_that_ran_away_is_not_known_past_its_last_value():
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 def test_a_rise_is_measured_from_the_best_and_its_neighbours(scale):
-    found = held_out_rise(scale * RISING, curve(scale * FALLING.values), STEPS)
+    found = held_out_rise(scale * RISING, curve(scale * FALLING.values), STEPS, LIMITS)
     assert (found.best, found.later) == (2, 4)
     assert found.final == pytest.approx(scale * numpy.median(RISING[-3:]))
     risen = numpy.median(RISING[-3:]) - numpy.median(RISING[1:4])
@@ -62,27 +66,35 @@ def test_a_rise_is_measured_from_the_best_and_its_neighbours(scale):
 
 def test_no_rise_is_clear_while_the_training_loss_rises_or_stays():
     for train in (curve(numpy.full(7, 1.4)), curve(numpy.linspace(1, 2, 7))):
-        assert not held_out_rise(RISING, train, STEPS).clear
-    assert not held_out_rise(numpy.sort(RISING)[::-1], FALLING, STEPS).clear
+        assert not held_out_rise(RISING, train, STEPS, LIMITS).clear
+    assert not held_out_rise(numpy.sort(RISING)[::-1], FALLING, STEPS, LIMITS).clear
 
 
 def test_every_limit_is_one():
     limits = {"rise": 0.41, "share": 0.41, "fell": 0.86, "later": 5}
     for name, limit in limits.items():
-        assert not held_out_rise(RISING, FALLING, STEPS, **{name: limit}).clear, name
-    assert not held_out_rise(RISING, FALLING, STEPS, scatter=100, fell_far=0.9).clear
+        assert not held_out_rise(RISING, FALLING, STEPS, RiseLimits(**{name: limit})).clear, name
+    assert not held_out_rise(RISING, FALLING, STEPS, RiseLimits(scatter=100, fell_far=0.9)).clear
+
+
+def test_the_limits_are_those_that_the_user_set(tmp_path):
+    run = build_run(tmp_path / "a", loss=falling(), facts=TEN)
+    assert rise_limits(run) == RiseLimits()
+    changed = {f"overfitting.{field.name}": 10.0 + place for place, field in enumerate(fields(RiseLimits))}
+    found = rise_limits(replace(run, thresholds={**changed, "divergence.doubled": 3.0}))
+    assert found == RiseLimits(10.0, 11.0, 12.0, 13.0, 14.0, 15.0, 16.0)
 
 
 def test_of_few_evaluations_each_must_lie_above_the_best():
     steps, train = STEPS[:4], curve(numpy.geomspace(2.0, 0.2, 4), STEPS[:4])
-    found = held_out_rise(numpy.asarray([1.3, 1.0, 1.2, 1.5]), train, steps)
+    found = held_out_rise(numpy.asarray([1.3, 1.0, 1.2, 1.5]), train, steps, LIMITS)
     assert (found.best, found.final, found.later) == (1, 1.5, 2)
     assert found.steady == pytest.approx((1.2 - 1.0) / 1.0)
     assert found.relative == pytest.approx((1.5 - 1.0) / (2.0 - 1.0))
     assert found.clear
-    assert not held_out_rise(numpy.asarray([1.3, 1.0, 1.04, 1.5]), train, steps).clear
-    assert not held_out_rise(numpy.asarray([1.3, 1.0, 1.6, 1.5]), train, steps).clear
-    assert not held_out_rise(numpy.asarray([1.3, 1.2, 1.0, 1.5]), train, steps).clear
+    assert not held_out_rise(numpy.asarray([1.3, 1.0, 1.04, 1.5]), train, steps, LIMITS).clear
+    assert not held_out_rise(numpy.asarray([1.3, 1.0, 1.6, 1.5]), train, steps, LIMITS).clear
+    assert not held_out_rise(numpy.asarray([1.3, 1.2, 1.0, 1.5]), train, steps, LIMITS).clear
 
 
 def test_the_fall_and_the_distance_of_the_training_loss():

@@ -1,11 +1,20 @@
 """Where a loss stops falling, against curves whose corners are known."""
 
 import math
+from dataclasses import replace
 
 import numpy
 import pytest
 
-from gradaudit.signals.loss.plateaus import decayed_too_early, hardly_begun, plateau, still_falling, stopped_by_decay
+from gradaudit.signals.loss.plateaus import (
+    UNFINISHED,
+    decayed_too_early,
+    hardly_begun,
+    plateau,
+    still_falling,
+    stopped_by_decay,
+    unfinished_share,
+)
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling
 
@@ -117,8 +126,14 @@ def test_a_small_gain_is_still_falling_beyond_its_noise_and_a_third_of_itself(tm
     assert still_falling(gone) == pytest.approx(0.3 * gone.gained)
     noisy = decayed_too_early(of(tmp_path / "b", corner(100, level=1.9, noise=0.2), decay(100)), 0.01)
     assert still_falling(noisy) == pytest.approx(2 * noisy.noise)
-    assert not hardly_begun(gone)
+    assert not hardly_begun(gone, UNFINISHED)
     late = numpy.interp(numpy.arange(STEPS), [0, 200, 300], [2.0, 2.0, 1.9])
     short = decayed_too_early(of(tmp_path / "c", late, decay(20)), 0.01)
-    assert hardly_begun(short)
-    assert not hardly_begun(short, unfinished=0.9 * short.gained)
+    assert hardly_begun(short, UNFINISHED)
+    assert not hardly_begun(short, 0.9 * short.gained)
+
+
+def test_what_is_unfinished_is_for_the_user_to_say(tmp_path):
+    run = of(tmp_path / "a", corner(100, level=1.5), decay(100)).run
+    assert unfinished_share(run) == UNFINISHED
+    assert unfinished_share(replace(run, thresholds={"premature_plateau.unfinished": 0.9})) == 0.9

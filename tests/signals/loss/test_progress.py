@@ -1,6 +1,7 @@
 """Whether training gets anywhere, on curves whose course is known."""
 
 import math
+from dataclasses import replace
 
 import numpy
 import pytest
@@ -28,8 +29,14 @@ SQUARES = LossFacts(id=0, function="mse_loss", target_variance=1.0)
 LOGGED = LossFacts(id=0, function="logged")
 
 
-def of(path, loss, facts=TEN, **changes):
-    return build_run(path, loss=loss, facts=facts, **changes).trainings[0]
+def of(path, loss, facts=TEN, thresholds=None, **changes):
+    run = build_run(path, loss=loss, facts=facts, **changes)
+    return replace(run, thresholds=thresholds or {}).trainings[0]
+
+
+def tolerant(doubled=2.0):
+    """What the user set for `divergence`, so that only the doubling counts."""
+    return {"divergence.doubled": doubled, "divergence.worse": 9.0}
 
 
 def risen(level, at=60):
@@ -43,14 +50,14 @@ def test_it_diverges_where_a_median_of_five_has_doubled(tmp_path, scale):
     start = float(scale * falling()[0])
     facts = LossFacts(id=0, function="mse_loss", target_variance=0.5 * start)
     assert divergence(of(tmp_path / "a", scale * risen(9.0), facts)) == 62
-    assert divergence(of(tmp_path / "b", scale * risen(9.0), facts), doubled=9.1 / falling()[0], worse=9) is None
+    assert divergence(of(tmp_path / "b", scale * risen(9.0), facts, tolerant(9.1 / falling()[0]))) is None
 
 
 def test_a_constant_above_the_start_is_what_it_must_double(tmp_path):
     high = LossFacts(id=0, function="mse_loss", target_variance=5.0)
     loss = risen(9.0)
-    assert divergence(of(tmp_path / "a", loss, high), worse=9) is None
-    assert divergence(of(tmp_path / "b", loss, high), doubled=1.7, worse=9) == 62
+    assert divergence(of(tmp_path / "a", loss, high, tolerant())) is None
+    assert divergence(of(tmp_path / "b", loss, high, tolerant(1.7))) == 62
 
 
 def test_a_rise_of_a_fifth_at_the_end_counts_beyond_its_noise(tmp_path):

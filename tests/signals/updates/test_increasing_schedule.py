@@ -1,6 +1,7 @@
 """A rate that rises to the end and the loss that it drives up, against schedulers of torch."""
 
 import math
+from dataclasses import replace
 
 import numpy
 import pytest
@@ -105,6 +106,18 @@ def test_what_a_rising_rate_has_undone(tmp_path):
 )  # fmt: skip
 def test_without_a_rise_or_harm_there_is_none(tmp_path, changes):
     assert schedule(tmp_path / "a", **changes) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "tolerated"),
+    [("learning_rate_schedule.risen", 1001), ("unstable_loss.lost", 1.0), ("unstable_loss.errors", 1e6)],
+)
+def test_every_limit_is_one_that_the_user_may_set(tmp_path, name, tolerated):
+    """The rate rises a thousandfold, and the loss comes back by less than it had gained."""
+    rates = numpy.geomspace(1e-3, 1.0, STEPS)[:, None].tolist()
+    run = build_run(tmp_path / "a", loss=climbing(), facts=TEN, steps={"learning_rate": rates})
+    assert increasing_schedule(run.trainings[0]) is not None
+    assert increasing_schedule(replace(run, thresholds={name: tolerated}).trainings[0]) is None
 
 
 def test_a_loss_that_ends_in_nan_counts_where_it_rose_before(tmp_path):

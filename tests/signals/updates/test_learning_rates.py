@@ -13,6 +13,7 @@ from gradaudit.schema import BY_HAND
 from gradaudit.signals.updates.learning_rates import (
     BLIP,
     at_most,
+    below,
     by_hand,
     is_adaptive,
     line_search,
@@ -96,6 +97,12 @@ def test_two_trainings_have_rates_of_their_own(tmp_path):
 def test_a_share_of_a_peak_survives_float32(peak, share):
     rates = numpy.float32([share * peak, 1.001 * share * peak]).astype(float)
     assert at_most(rates, share, float(numpy.float32(peak))).tolist() == [True, False]
+
+
+@given(st.floats(1e-6, 1e3), st.floats(1e-3, 1.0))
+def test_just_a_share_of_a_peak_is_not_below_it_in_float32(peak, share):
+    rates = numpy.float32([0.999 * share * peak, share * peak]).astype(float)
+    assert below(rates, share, float(numpy.float32(peak))).tolist() == [True, False]
 
 
 @pytest.mark.parametrize(("length", "kept"), [(1, False), (BLIP, False), (BLIP + 1, True)])
