@@ -5,10 +5,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hints
 
 from gradaudit.findings import Clean, Finding, NotApplicable, Severity, Skipped, Verdict
 from gradaudit.schema import TABLES
+from gradaudit.training import Training
+
+if TYPE_CHECKING:
+    from gradaudit.reading.run import Run
 
 SECTIONS = ("What it looks for", "Why it matters", "What to try", "When it is wrong")
 
@@ -68,22 +72,27 @@ class Diagnoser:
             self.tells[kind] = function
         return function
 
-    def judge(self, subject: Any, overrides: Mapping[str, float] = MappingProxyType({})) -> Iterator[Any]:
-        """What the check finds in a run or training, in numbers, with these thresholds changed."""
-        if self.limits is NoLimits:
-            yield from self.check(subject)
-        else:
-            yield from self.check(subject, self.limits(**overrides))
+    def limits_of(self, run: "Run") -> Any:
+        """Its thresholds in this analysis: the defaults, and what the user changed (`Run.thresholds`)."""
+        changed = {name: run.thresholds.get(f"{self.name}.{name}", value) for name, value in self.thresholds.items()}
+        return self.limits(**changed)
 
-    def verdicts(self, subject: Any, overrides: Mapping[str, float] = MappingProxyType({})) -> Iterator[Verdict]:
+    def judge(self, subject: "Run | Training") -> Iterator[Any]:
+        """What the check finds in a run or training, in numbers."""
+        yield from self.check(subject) if self.limits is NoLimits else self.check(subject, self._limits(subject))
+
+    def verdicts(self, subject: "Run | Training") -> Iterator[Verdict]:
         """The same, told. Raises KeyError where the check yields what none of its tells knows."""
-        for found in self.judge(subject, overrides):
+        for found in self.judge(subject):
             if isinstance(found, Finding | Clean | NotApplicable | Skipped):
                 yield found
                 continue
             tell = self.tells[type(found)]
-            given = (found, subject, self.limits(**overrides))
+            given = (found, subject, self._limits(subject))
             yield tell(*given[: len(inspect.signature(tell).parameters)])
+
+    def _limits(self, subject: "Run | Training") -> Any:
+        return self.limits_of(subject.run if isinstance(subject, Training) else subject)
 
 
 def parse_documentation(docstring: str) -> Documentation:

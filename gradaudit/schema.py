@@ -297,6 +297,7 @@ class TensorFacts(Facts, frozen=True, kw_only=True):
     placements: list[str] = []  # how it is laid over the ranks; empty when every rank holds it whole
     output_axis: int = -1  # the dimension that counts the module's outputs: 0 in Linear and Conv; -1 elsewhere
     share: int = -1  # elements that this rank's statistics stand for: its shard, 0 of a copy; -1 all of them
+    probed: int = -1  # elements behind its weight, update and drift norms; `elements` when exact, -1 unknown
     terms: list[int] = []  # numbers of the terms of the objective that reach it; empty where one does, or nobody looked
 
     @property

@@ -1,6 +1,7 @@
 """What the documents say is what the code says."""
 
 import ast
+import dataclasses
 import importlib.util
 import inspect
 import re
@@ -156,9 +157,9 @@ def test_the_diagnoser_that_is_written_as_an_example_works(tmp_path, monkeypatch
     monkeypatch.setitem(sys.modules, "tiny_batch", module)
     spec.loader.exec_module(module)
     run = load(FOLDER / "small_batch_normalization" / "run")
-    quiet = examine(module.tiny_batch, run, {})
+    quiet = examine(module.tiny_batch, run)
     assert (quiet.status, quiet.result.measured) == ("clean", "a median batch of 4 examples")
-    found = examine(module.tiny_batch, run, {"smallest": 5.0})
+    found = examine(module.tiny_batch, dataclasses.replace(run, thresholds={"tiny_batch.smallest": 5.0}))
     assert [finding.headline for finding in found.findings] == ["The median batch holds 4 examples"]
     assert all(measure.met for measure in found.findings[0].measures)
 

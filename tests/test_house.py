@@ -26,6 +26,7 @@ from tests.diagnosers.runs import HEALTHY_WITH, embedding_rows, falling, healthy
 from tests.diagnosers.sick import SICK, sick_run
 from tests.diagnosers.sick_precision import histogram, in_half
 from tests.diagnosers.sick_replicas import replicas
+from tests.diagnosers.verbs import changed
 from tests.thin import thin
 
 ROOT = Path(__file__).parent.parent
@@ -101,7 +102,7 @@ def test_it_judges_in_numbers_and_tells_in_words(diagnoser: Diagnoser):
 @every
 def test_it_is_quiet_on_a_healthy_run_and_says_what_it_measured(diagnoser: Diagnoser, tmp_path: Path):
     build = HEALTHY_BY.get(diagnoser.name, healthy)
-    outcome = examine(diagnoser, build(tmp_path, **HEALTHY_WITH.get(diagnoser.name, {})), {})
+    outcome = examine(diagnoser, build(tmp_path, **HEALTHY_WITH.get(diagnoser.name, {})))
     assert outcome.status == "clean", outcome.result
     assert re.search(r"\d", outcome.result.text)
 
@@ -206,7 +207,7 @@ def odd_run(tmp_path_factory: pytest.TempPathFactory):
 @every
 @pytest.mark.parametrize("odd", ODD)
 def test_it_survives_odd_runs(diagnoser: Diagnoser, odd: str, odd_run):
-    outcome = examine(diagnoser, odd_run(odd), {})
+    outcome = examine(diagnoser, odd_run(odd))
     assert outcome.status != "failed", outcome.result
     for finding in outcome.findings:
         check_style(finding, diagnoser)
@@ -214,7 +215,7 @@ def test_it_survives_odd_runs(diagnoser: Diagnoser, odd: str, odd_run):
 
 @every
 def test_it_finds_its_sick_run_and_says_so_well(diagnoser: Diagnoser, tmp_path: Path):
-    outcome = examine(diagnoser, sick_run(diagnoser.name, tmp_path), {})
+    outcome = examine(diagnoser, sick_run(diagnoser.name, tmp_path))
     assert outcome.status == "found", outcome.result.text
     for finding in outcome.findings:
         check_style(finding, diagnoser)
@@ -281,7 +282,7 @@ def test_each_threshold_bites(diagnoser: Diagnoser, option: str, tmp_path: Path)
     assert case is not None, f"tests/diagnosers/sick.py has no run on which {diagnoser.name}.{option} matters"
     build, extreme = case
     run = build(tmp_path / "run")
-    before, after = examine(diagnoser, run, {}), examine(diagnoser, run, {option: extreme})
+    before, after = examine(diagnoser, run), examine(diagnoser, changed(run, diagnoser, {option: extreme}))
     assert after.status != "failed", after.result
     for finding in [*before.findings, *after.findings]:
         check_measures(finding)
@@ -292,6 +293,10 @@ def test_each_threshold_bites(diagnoser: Diagnoser, option: str, tmp_path: Path)
         ]
 
     assert said(before) != said(after), f"{option} = {extreme} changes nothing"
+    # What is shown as the threshold is what the user set. Some are shown in the unit of the value, times a factor.
+    default = diagnoser.thresholds[option]
+    shown = [measure for finding in after.findings for measure in finding.measures if measure.option == option]
+    assert not [measure for measure in shown if measure.threshold == default], f"{option} is shown as {default}"
 
 
 def test_ten_thousand_tensors_are_no_problem(tmp_path: Path):
@@ -302,7 +307,7 @@ def test_ten_thousand_tensors_are_no_problem(tmp_path: Path):
         tmp_path / "run", loss=falling(LONG), tensors=tensors, stats=stats, recorded=[0, 1, 2, 20, 40, LONG - 1]
     )
     for diagnoser in DIAGNOSERS:
-        outcome = examine(diagnoser, run, {})
+        outcome = examine(diagnoser, run)
         assert outcome.status != "failed", outcome.result
         for finding in outcome.findings:
             check_style(finding, diagnoser)
@@ -312,4 +317,4 @@ def test_ten_thousand_tensors_are_no_problem(tmp_path: Path):
 def test_a_median_of_nothing_warns_nobody(tmp_path: Path):
     run = build_run(tmp_path / "run", loss=falling(120), stats={"weight_norm": numpy.nan})
     for diagnoser in DIAGNOSERS:
-        assert examine(diagnoser, run, {}).status != "failed"
+        assert examine(diagnoser, run).status != "failed"

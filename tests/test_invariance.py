@@ -21,7 +21,7 @@ some_samples = pytest.mark.parametrize("sample", thin(10, RUNS), ids=lambda fold
 
 
 def outcomes(run: Run) -> dict[str, Outcome]:
-    return {item.name: examine(item, run, {}) for item in DIAGNOSERS}
+    return {item.name: examine(item, run) for item in DIAGNOSERS}
 
 
 @cache
@@ -114,8 +114,8 @@ VARIANTS = {
 @pytest.mark.parametrize("diagnoser", thin(2, DIAGNOSERS), ids=lambda item: item.name)
 def test_each_diagnoser_says_the_same_of_its_sick_run(diagnoser, variant, tmp_path):
     sick_run(diagnoser.name, tmp_path)
-    before = examine(diagnoser, load(tmp_path / "run"), {})
-    after = examine(diagnoser, VARIANTS[variant](tmp_path / "run", tmp_path / "other"), {})
+    before = examine(diagnoser, load(tmp_path / "run"))
+    after = examine(diagnoser, VARIANTS[variant](tmp_path / "run", tmp_path / "other"))
     assert before.status == "found"
     if variant == "sparse":
         assert after.status in ("found", "skipped"), after.result

@@ -43,7 +43,7 @@ def outcomes_of(run: Run) -> dict[str, Any]:
     diagnosers, outcomes, seconds = all_diagnosers(), [], {}
     for diagnoser in diagnosers:
         began = time.process_time()
-        outcomes.append(examine(diagnoser, run, {}))
+        outcomes.append(examine(diagnoser, run))
         seconds[diagnoser.name] = round(time.process_time() - began, 4)
     ranked = rank(outcomes, {diagnoser.name: diagnoser.explains for diagnoser in diagnosers})
     return {

@@ -50,7 +50,7 @@ def analyze(  # noqa: PLR0913 -- options, each by its name
     tensors that are not trained on purpose, in place of the run's own. `progress` is called with each name before
     it runs. Raises UnknownNameError for a name that does not exist, and RunError for a folder that is no run.
     """
-    chosen, overrides = choose(select, ignore, thresholds or {})
+    chosen = choose(select, ignore, thresholds or {})
     read = run if isinstance(run, Run) else load(run)
     own = dataclasses.replace(
         read, expected_frozen=tuple(expected_frozen) or read.expected_frozen, thresholds=dict(thresholds or {})
@@ -58,7 +58,7 @@ def analyze(  # noqa: PLR0913 -- options, each by its name
     # A run may hold any number, NaN and 1e308 among them: what comes of it in arithmetic is no news for the user.
     with numpy.errstate(all="ignore"), warnings.catch_warnings(action="ignore", category=RuntimeWarning):
         try:
-            audit = _audit(chosen, overrides, own, progress)
+            audit = _audit(chosen, own, progress)
         finally:
             own.forget()
     return audit if show_host else without_host(audit)
@@ -66,14 +66,13 @@ def analyze(  # noqa: PLR0913 -- options, each by its name
 
 def _audit(
     chosen: list[Diagnoser],
-    overrides: Mapping[str, Mapping[str, float]],
     run: Run,
     progress: Callable[[str], None],
 ) -> Audit:
     outcomes = []
     for item in chosen:
         progress(item.name)
-        outcomes.append(examine(item, run, overrides.get(item.name, {})))
+        outcomes.append(examine(item, run))
     explains = {item.name: item.explains for item in chosen}
     changed = {one.diagnoser for one, item in zip(outcomes, chosen, strict=True) if one.thresholds != item.thresholds}
     ranked = rank(outcomes, explains, changed=changed)
@@ -97,34 +96,30 @@ def unknown(name: str, known: list[str]) -> str:
     return f"no diagnoser is called {name!r}; {hint}"
 
 
-def choose(
-    select: Iterable[str], ignore: Iterable[str], thresholds: Mapping[str, float]
-) -> tuple[list[Diagnoser], dict[str, dict[str, float]]]:
-    """The diagnosers to run, and for each its changed thresholds. Raises as `analyze` does."""
+def choose(select: Iterable[str], ignore: Iterable[str], thresholds: Iterable[str]) -> list[Diagnoser]:
+    """The diagnosers to run. Raises as `analyze` does, for names of `thresholds`, too."""
     catalogue = {item.name: item for item in all_diagnosers()}
     select, ignore = list(select), list(ignore)
     for name in [*select, *ignore]:
         if name not in catalogue:
             raise UnknownNameError(unknown(name, list(catalogue)))
-    overrides: dict[str, dict[str, float]] = {}
-    for key, value in thresholds.items():
+    for key in thresholds:
         name, _, option = key.partition(".")
         if name not in catalogue:
             raise UnknownNameError(unknown(name, list(catalogue)))
         if option not in catalogue[name].thresholds:
             known = ", ".join(catalogue[name].thresholds)
             raise UnknownNameError(f"{name} has no threshold {option!r}; it has {known}")
-        overrides.setdefault(name, {})[option] = value
     names = [name for name in catalogue if (not select or name in select) and name not in ignore]
     if not names:
         raise UnknownNameError("no diagnoser is left to run: every selected one is ignored, too")
-    return [catalogue[name] for name in names], overrides
+    return [catalogue[name] for name in names]
 
 
-def examine(item: Diagnoser, run: Run, overrides: Mapping[str, float]) -> Outcome:
+def examine(item: Diagnoser, run: Run) -> Outcome:
     """Run one diagnoser: its needs and minimum evidence first, then its check; an exception becomes an outcome."""
     documentation = {"headline": item.documentation.headline, **item.documentation.sections}
-    thresholds = {**item.thresholds, **overrides}
+    thresholds = dataclasses.asdict(item.limits_of(run))
 
     def outcome(result: AnyResult) -> Outcome:
         return Outcome(diagnoser=item.name, documentation=documentation, thresholds=thresholds, result=result)
@@ -140,7 +135,7 @@ def examine(item: Diagnoser, run: Run, overrides: Mapping[str, float]) -> Outcom
             recorded = f"{plural(steps, 'step')} {'was' if steps == 1 else 'were'} recorded"
             reason = f"only {recorded}, and this check needs {item.minimum_steps}"
             return outcome(Skipped(reason=reason, enable=f"train for at least {item.minimum_steps} steps"))
-        verdicts = _verdicts(item, run, overrides)
+        verdicts = _verdicts(item, run)
     except Exception:
         return outcome(Failed(traceback=traceback.format_exc()))
     findings = [verdict for verdict in verdicts if isinstance(verdict, Finding)]
@@ -154,10 +149,8 @@ def examine(item: Diagnoser, run: Run, overrides: Mapping[str, float]) -> Outcom
     return outcome(Clean(measured=measured))
 
 
-def _verdicts(item: Diagnoser, run: Run, overrides: Mapping[str, float]) -> list[Verdict]:
-    if item.per == "run":
-        return list(item.verdicts(run, overrides))
-    return each_training(run, lambda training: item.verdicts(training, overrides))
+def _verdicts(item: Diagnoser, run: Run) -> list[Verdict]:
+    return list(item.verdicts(run)) if item.per == "run" else each_training(run, item.verdicts)
 
 
 def rank(

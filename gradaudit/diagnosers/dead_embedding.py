@@ -2,17 +2,18 @@
 
 ## What it looks for
 
-First, exactly: a table of which not one bit changed over the run, by its checksum; and why, as far as the record knows:
-in no optimizer, without a gradient, a learning rate of 0. A table that no step looks up is a note; one whose
-requires_grad is False at every step, or a copy of a trained one, is left alone. A table that changes although none of
-its rows ever had a gradient is changed by weight decay alone, and is a warning. Then its relative update-to-weight
-ratio: the median of the table over that of the median weight layer, divided by the square root of the share of rows
-that a step hits, since only those change. Below `slow` it is a warning over at least `least_steps` steps, and below
-`far` the confidence is high. So is a ratio below 0.1 that is less than `apart` of another table's. Under adaptive
-optimizers, such as Adam, the update per element is compared with another table's, since the ratio says no more there
-than how large a table started; tables that start at zero are left out of the comparison. Rows are looked at last, as a
-note: more than `never_hit` of a table of at least `large` rows without a single gradient; more than `stopped` of the
-rows that were hit, and at least `stopped_rows`, without one for 20 times their usual interval.
+First, exactly: a table of which not one bit changed over the run, by its checksum, or by a look at each element of a
+small one; and why, as far as the record knows: in no optimizer, without a gradient, a learning rate of 0. A table that
+no step looks up is a note; one whose requires_grad is False at every step, or a copy of a trained one, is left alone. A
+table that changes although none of its rows ever had a gradient is changed by weight decay alone, and is a warning.
+Then its relative update-to-weight ratio: the median of the table over that of the median weight layer, divided by the
+square root of the share of rows that a step hits, since only those change. Below `slow` it is a warning over at least
+`least_steps` steps, and below `far` the confidence is high. So is a ratio below 0.1 that is less than `apart` of
+another table's. Under adaptive optimizers, such as Adam, the update per element is compared with another table's, since
+the ratio says no more there than how large a table started; tables that start at zero are left out of the comparison.
+Rows are looked at last, as a note: more than `never_hit` of a table of at least `large` rows without a single gradient;
+more than `stopped` of the rows that were hit, and at least `stopped_rows`, without one for 20 times their usual
+interval.
 
 ## Why it matters
 

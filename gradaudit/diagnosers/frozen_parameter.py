@@ -37,10 +37,11 @@ and `step()`. Keep weights in float32 when training in bfloat16.
 
 Frozen and pretrained parts stay unchanged on purpose, and a run does not show the purpose. Calls are not seen in
 compiled, scripted and data-parallel models, nor is the use of a module's weights without a call. Tensors above 4,096
-elements are judged by a sample of that size. A bias in front of a normalisation has a gradient of rounding errors and
-may not move; biases with so faint a gradient, and tensors that start to move later, are not reported. An optimizer that
-rounds at random, or keeps what rounding takes for the next step, may leave most weights alone at each step and train
-all the same; none of torch.optim does.
+elements, on a CPU above 1,024, and smaller ones where there are many, are judged by a sample; the confidence is then
+high and not certain, unless the reason is a fact of the whole tensor, as that no optimizer has it. A bias in front of a
+normalisation has a gradient of rounding errors and may not move; biases with so faint a gradient, and tensors that
+start to move later, are not reported. An optimizer that rounds at random, or keeps what rounding takes for the next
+step, may leave most weights alone at each step and train all the same; none of torch.optim does.
 """
 
 from collections.abc import Iterator
@@ -58,7 +59,7 @@ from gradaudit.evidence.words.wording import count, names, percent, plural, sett
 from gradaudit.findings import Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.schema import TensorFacts
 from gradaudit.signals.gradients.finiteness import skipped_at
-from gradaudit.signals.layers.unchanged import MEANT, all_owned, reasons, unchanged
+from gradaudit.signals.layers.unchanged import MEANT, all_owned, probed_whole, reasons, unchanged
 from gradaudit.signals.layers.unchanged_groups import (
     Cause,
     UnchangedGroup,
@@ -71,7 +72,6 @@ from gradaudit.signals.order_statistics import Mask
 from gradaudit.signals.updates.lost_updates import LostUpdates, lost_updates
 from gradaudit.training import Training
 
-_PROBED_WHOLE = 4096  # elements; a larger tensor is sampled
 _LONGEST_NAME = 35  # characters of a tensor's name, in a headline of at most 110
 _CERTAIN = ("frozen", "not owned", "idle", "rate zero", "unused")  # reasons that are facts of the whole tensor
 _SEVERITY: dict[Cause, Severity] = {
@@ -209,7 +209,7 @@ def _unchanged(training: Training, still: Mask, limits: Limits) -> Iterator[Unch
         yield Unchanged(
             group=group,
             severity=Severity.CRITICAL if broken else severity,
-            is_certain=reason in _CERTAIN or all(tensor.elements <= _PROBED_WHOLE for tensor in named),
+            is_certain=reason in _CERTAIN or all(map(probed_whole, named)),
             follows=_FOLLOWS.get(group.cause, ()),
         )
 

@@ -61,6 +61,7 @@ NUMBERS: dict[str, tuple[float, float]] = {
     "output_axis": (-1, 64),
     "parameters": (0, _WHOLE),
     "pid": (0, 2**31 - 1),
+    "probed": (-1, _WHOLE),
     "rank": (0, 99_999),
     "recorded_with": (-1, 2**31),
     "restarts": (0, 2**31),

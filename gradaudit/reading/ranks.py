@@ -15,8 +15,8 @@ from gradaudit import guard
 from gradaudit.guard import Refused
 from gradaudit.reading.limits import MOST_NAMES, MOST_RANKS, MOST_TEXT, Budget, checked
 from gradaudit.reading.segments import Part, Problem, clean_text, column, columns, folder_of, parts, read, table_of
-from gradaudit.reading.shards import MergedShards, Shard
-from gradaudit.schema import TABLES, Facts, Meta, Table
+from gradaudit.reading.shards import MergedShards, Shard, probed_by_all
+from gradaudit.schema import TABLES, Facts, Meta, Table, TensorFacts
 
 if TYPE_CHECKING:
     import numpy
@@ -62,7 +62,8 @@ def merge_processes(path: Path, first: Meta, problems: list[Problem], budget: Bu
         meta = meta if number else msgspec.structs.replace(first, attempt=0)
         own: dict[str, list[Part]] = {name: list(parts(path, name, meta, problems, budget)) for name in TABLES}
         if meta.world_size > 1 and any(facts.placements for facts in meta.tensors):
-            own["tensors"] = _merged(path, meta, others, own["tensors"], problems, budget)
+            own["tensors"], tensors = _merged(path, meta, others, own["tensors"], problems, budget)
+            attempts[number] = msgspec.structs.replace(attempts[number], tensors=tensors)
         if number:
             shift = _shift(found, meta, losses)
             starts.append(shift.global_steps)
@@ -179,15 +180,15 @@ def _follows(before: Meta, meta: Meta) -> bool:
 
 def _merged(
     path: Path, meta: Meta, others: Sequence[Meta], own: list[Part], problems: list[Problem], budget: Budget
-) -> list[Part]:
-    """One part in which the shards of all ranks are whole tensors."""
+) -> tuple[list[Part], list[TensorFacts]]:
+    """One part in which the shards of all ranks are whole tensors, and the facts of these."""
     shards = [Shard(own, {facts.id: (facts.id, _share(facts, True)) for facts in meta.tensors}, meta.rank)]
     identifiers = {facts.name: facts.id for facts in meta.tensors}
-    ranks = {meta.rank}
+    ranks = {meta.rank: meta}
     for other in others:
         if other.rank in ranks or other.rank >= meta.world_size or other.restarts != meta.restarts:
             continue
-        ranks.add(other.rank)
+        ranks[other.rank] = other
         table = {f.id: (identifiers[f.name], _share(f, False)) for f in other.tensors if f.name in identifiers}
         shards.append(Shard(list(parts(path, "tensors", other, problems, budget)), table, other.rank))
     try:
@@ -195,7 +196,7 @@ def _merged(
         budget.spend(40 * len(shards) * sum(map(len, own)))
     except Refused as refused:
         problems.append(Problem(f"the merged shards of {len(shards):,} ranks {refused}", "tensors"))
-        return []
+        return [], meta.tensors
     covered = dict.fromkeys(identifiers.values(), 0)
     for shard in shards:
         for identifier, share in shard.tensors.values():
@@ -205,7 +206,7 @@ def _merged(
         missing = f"files of {meta.world_size - len(shards)} of {meta.world_size} ranks are missing: statistics of "
         some = f"{len(short):,} sharded tensors ({clean_text(short[0].name)}, ...)"
         problems.append(Problem(f"{missing}{some} are those of the shards that were found"))
-    return [MergedShards(shards)]
+    return [MergedShards(shards)], probed_by_all(list(ranks.values()))
 
 
 def _share(facts: Any, first: bool) -> int:

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from gradaudit.reading.matrices import Places
 from gradaudit.reading.segments import Part, column, table_of
-from gradaudit.schema import TABLES, Table
+from gradaudit.schema import TABLES, Meta, Table, TensorFacts
 
 if TYPE_CHECKING:
     import numpy
@@ -18,6 +20,24 @@ if TYPE_CHECKING:
 _ROOT_OF_SQUARES = ("gradient_norm", "weight_norm", "update_norm", "drift_norm")
 _GREATEST = ("gradient_max_abs", "weight_max_abs")
 _SUM = ("gradient_nan", "gradient_inf")
+
+
+def probed_by_all(metas: Sequence[Meta]) -> list[TensorFacts]:
+    """The tensors of the first of these ranks; `probed` of those that are cut up is that of all shards together.
+
+    A rank that holds a copy adds nothing; -1 where one of the others did not tell.
+    """
+    held = [{facts.name: facts for facts in meta.tensors} for meta in metas]
+
+    def over_ranks(facts: TensorFacts) -> TensorFacts:
+        if not facts.placements:
+            return facts
+        parts = [tensors[facts.name] for tensors in held if facts.name in tensors]
+        counts = [part.probed for part in parts if part.share]
+        probed = sum(counts) if min(counts, default=-1) >= 0 else -1
+        return msgspec.structs.replace(facts, probed=probed)
+
+    return [over_ranks(facts) for facts in metas[0].tensors]
 
 
 @dataclass(frozen=True, eq=False)

@@ -115,7 +115,7 @@ def test_the_side_with_more_dimensions_is_mended(tmp_path, prediction, target, c
 )
 def test_shapes_of_a_hostile_record_do_not_stop_it(tmp_path, shapes):
     facts = LossFacts(id=0, function="mse_loss", broadcast=shapes)
-    outcome = examine(broadcast_loss, stretched(tmp_path / "a", facts=facts), {})
+    outcome = examine(broadcast_loss, stretched(tmp_path / "a", facts=facts))
     assert outcome.status == "clean", outcome.result
 
 

@@ -45,6 +45,20 @@ def with_table(**changes):
     return [msgspec.structs.replace(first, **changes), *rest]
 
 
+@pytest.mark.parametrize(
+    ("probed", "exact", "confidence"),
+    [(50 * 32, True, Confidence.CERTAIN), (1500, False, Confidence.HIGH), (-1, False, Confidence.HIGH)],
+)
+def test_without_a_checksum_a_table_is_certain_where_every_element_was_looked_at(tmp_path, probed, exact, confidence):
+    still = numpy.where(numpy.arange(9) == 0, 0.0, 1e-3)
+    run = build_run(
+        tmp_path / "run", loss=falling(), tensors=with_table(probed=probed),
+        stats={"update_norm": still, "drift_norm": still},
+    )  # fmt: skip
+    assert assert_finds(dead_embedding, run, Severity.CRITICAL).confidence is confidence
+    assert judged(dead_embedding, run, Unchanged).state.is_exact is exact
+
+
 def test_a_table_that_learns_is_quiet(tmp_path):
     measured = assert_clean(dead_embedding, healthy(tmp_path))
     assert measured == "embedding.weight learns 1.3 times as fast as the other layers; 50 of 50 rows were used"

@@ -332,10 +332,38 @@ def test_a_weight_with_next_to_no_gradient_is_a_note(tmp_path):
     assert group.beside_largest == pytest.approx(1e-6 / 32 / (0.1 / 32**0.5))
 
 
-def test_large_tensors_are_sampled_and_so_not_certain(tmp_path):
-    tensors = linear_stack(width=100)
-    finding = assert_finds(frozen_parameter, resting(tmp_path / "a", tensors=tensors))
-    assert finding.confidence is Confidence.HIGH
+@pytest.mark.parametrize(
+    ("probed", "confidence"), [(1024, Confidence.CERTAIN), (820, Confidence.HIGH), (-1, Confidence.HIGH)]
+)
+def test_what_was_sampled_or_may_have_been_is_not_certain(tmp_path, probed, confidence):
+    """The weight has 1,024 elements; a record of before does not tell how many of them were looked at."""
+    tensors = [msgspec.structs.replace(t, probed=probed if t.id == 2 else t.elements) for t in linear_stack()]
+    run = resting(tmp_path / "a", (2, 3), tensors=tensors)
+    assert assert_finds(frozen_parameter, run).confidence is confidence
+
+
+def test_a_fact_of_the_whole_tensor_is_certain_without_a_look_at_it(tmp_path):
+    assert cause(outside(tmp_path / "a")) == "left out"
+    assert judged(frozen_parameter, load(tmp_path / "a"), Unchanged).is_certain
+
+
+@pytest.mark.parametrize(("width", "probed"), [(64, 820), (16, 256)])
+def test_a_real_weight_is_certain_where_every_element_was_looked_at(tmp_path, width, probed):
+    """Trainings on the CPU, of a layer whose result is multiplied by 0."""
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"body": nn.Linear(width, width), "head": nn.Linear(width, 3)})
+    inputs, labels = torch.randn(32, width), torch.arange(32) % 3
+    with recorded(tmp_path / "run"):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(8):
+            optimizer.zero_grad()
+            functional.cross_entropy(model["head"](inputs + 0.0 * model["body"](inputs)), labels).backward()
+            optimizer.step()
+    run = load(tmp_path / "run")
+    assert [t.probed for t in run.meta.tensors] == [probed, width, 3 * width, 3]
+    found = judged(frozen_parameter, run, Unchanged)
+    assert (found.group.cause, [t.name for t in found.group.tensors]) == ("zero gradient", ["body.weight", "body.bias"])
+    assert found.is_certain is (probed == width * width)
 
 
 def test_each_reason_has_its_finding(tmp_path):

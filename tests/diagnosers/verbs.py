@@ -1,5 +1,6 @@
 """What a test says of a diagnoser: one verb for each status of an outcome, and what its check found, in numbers."""
 
+import dataclasses
 from typing import Any, TypeVar
 
 from gradaudit.audit.result import Outcome
@@ -11,17 +12,24 @@ from gradaudit.reading.run import Run
 Kind = TypeVar("Kind")
 
 
+def changed(run: Run, diagnoser: Diagnoser, thresholds: dict[str, float]) -> Run:
+    """The same run under other thresholds of the diagnoser."""
+    named = {f"{diagnoser.name}.{name}": value for name, value in thresholds.items()}
+    return dataclasses.replace(run, thresholds={**run.thresholds, **named}) if named else run
+
+
 def judged(diagnoser: Diagnoser, run: Run, kind: type[Kind], **thresholds: float) -> Kind:
     """The one thing of this kind that its check finds, before it is put into words."""
+    run = changed(run, diagnoser, thresholds)
     subjects = [run] if diagnoser.per == "run" else run.trainings
-    found = [one for subject in subjects for one in diagnoser.judge(subject, thresholds)]
+    found = [one for subject in subjects for one in diagnoser.judge(subject)]
     of_kind = [one for one in found if isinstance(one, kind)]
     assert len(of_kind) == 1, f"{diagnoser.name} finds {[type(one).__name__ for one in found]}, not one {kind.__name__}"
     return of_kind[0]
 
 
 def _outcome(diagnoser: Diagnoser, run: Run, status: str, thresholds: dict[str, Any]) -> Outcome:
-    outcome = examine(diagnoser, run, thresholds)
+    outcome = examine(diagnoser, changed(run, diagnoser, thresholds))
     headlines = [finding.headline for finding in outcome.findings]
     detail = outcome.result.text or headlines
     assert outcome.status == status, f"{diagnoser.name} is {outcome.status}, not {status}: {detail}"
@@ -61,5 +69,5 @@ def assert_skipped(diagnoser: Diagnoser, run: Run, **thresholds: float) -> str:
 
 def without_finding(diagnoser: Diagnoser, run: Run, **thresholds: float) -> None:
     """Whatever the reason, it reports nothing and did not fail."""
-    outcome = examine(diagnoser, run, thresholds)
+    outcome = examine(diagnoser, changed(run, diagnoser, thresholds))
     assert outcome.status not in ("found", "failed"), outcome.result.text or [f.headline for f in outcome.findings]

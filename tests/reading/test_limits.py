@@ -39,6 +39,8 @@ FAR = {
     "a shape of more than any memory": (("tensors", 0, "shape"), [2**40, 2**40]),
     "a shape below zero": (("tensors", 0, "shape"), [-1]),
     "a shape of 65 dimensions": (("tensors", 0, "shape"), [1] * 65),
+    "probed elements below unknown": (("tensors", 0, "probed"), -2),
+    "probed elements beyond any": (("tensors", 0, "probed"), 2**54),
     "a number of 400 digits": (("pid",), 10**400),
     "a process below zero": (("pid",), -1),
     "ranks without end": (("world_size",), 2**40),

@@ -162,3 +162,37 @@ def test_convolutions_and_values_per_channel(tmp_path):
         "4.weight": 5,
         "6.weight": 3,
     }
+
+
+def trained(optimizer, *tensors):
+    """One step of the sum of squares."""
+    optimizer.zero_grad()
+    sum(tensor.square().sum() for tensor in tensors).backward()
+    optimizer.step()
+
+
+def test_how_many_elements_of_a_tensor_are_looked_at_outlives_the_tensor(tmp_path):
+    with recorded(tmp_path / "run"):
+        for width in (40, 20):
+            weight = nn.Parameter(torch.ones(width, width))
+            optimizer = torch.optim.SGD([weight], lr=0.1)
+            trained(optimizer, weight)
+            del weight, optimizer
+    facts = run_of(tmp_path / "run").meta.tensors
+    # Of 1,600 elements every third: every second one would see the same columns of each row.
+    assert [(tensor.elements, tensor.probed) for tensor in facts] == [(1600, 534), (400, 400)]
+
+
+def test_where_parameters_are_added_the_smaller_sample_counts(tmp_path):
+    """131,072 elements of all tensors are looked at: of 301 tensors 435 of each, on average."""
+    with recorded(tmp_path / "run"):
+        weight = nn.Parameter(torch.ones(30, 30))
+        more = [nn.Parameter(torch.ones(1)) for _ in range(300)]
+        optimizer = torch.optim.SGD([weight], lr=0.1)
+        trained(optimizer, weight)
+        optimizer.add_param_group({"params": more})
+        trained(optimizer, weight, *more)
+    first, *others = run_of(tmp_path / "run").meta.tensors
+    assert first.elements == 900
+    assert 0 < first.probed <= 131_072 // 301
+    assert {tensor.probed for tensor in others} == {1}

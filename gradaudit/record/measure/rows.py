@@ -8,6 +8,7 @@ import numpy
 import torch
 
 from gradaudit.record.measure.on_device import entries
+from gradaudit.schema import TensorFacts
 
 MOST_ROWS = 262_144  # followed one by one; every vocabulary fits, a ten-million-row table is sampled
 # Neighbouring columns of each row, one cache line, looked at first; in tables above EXACT elements the only ones,
@@ -203,6 +204,15 @@ class OutputCounter(_Hits):
     def snapshot(self, weight: torch.Tensor) -> Snapshot:
         """The facts so far."""
         return self._snapshot(None, None)
+
+
+def counter_for(facts: TensorFacts, parameter: torch.Tensor) -> type[RowCounter] | type[OutputCounter] | None:
+    """What counts the rows of a parameter; None where it has none, or a part of them: those are another rank's, too."""
+    if facts.placements or not parameter.numel():
+        return None
+    if facts.role == "embedding" and parameter.ndim == 2:
+        return RowCounter
+    return OutputCounter if facts.output_axis == 0 and not parameter.is_complex() else None
 
 
 def _rows_with_a_value(table: torch.Tensor) -> Any:

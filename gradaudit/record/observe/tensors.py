@@ -15,7 +15,7 @@ from gradaudit.record.measure.device import DeviceStatistics
 from gradaudit.record.measure.on_device import measure_on_device
 from gradaudit.record.measure.probe import ParameterSampler, device_of
 from gradaudit.record.measure.ring import Slot
-from gradaudit.record.measure.rows import OutputCounter, RowCounter, Snapshot
+from gradaudit.record.measure.rows import OutputCounter, RowCounter, Snapshot, counter_for
 from gradaudit.record.measure.stats import ZERO_FRACTION, measure
 from gradaudit.record.observe import param_groups
 from gradaudit.record.observe.naming import describe, find_roots, label_of, unlike, unwrap, walk
@@ -98,6 +98,7 @@ class TensorTable:
         self.plans: dict[int, ParameterSet] = {}
         self.identifier: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
         self.owner: dict[int, tuple[int, int]] = {}  # identifier -> optimizer, group
+        self.probed: dict[int, int] = {}  # identifier -> elements sampled; of a freed tensor, too
         self._next = 0
         # By class and addresses of the parameters, which are those of others once these are gone.
         self.same: dict[tuple[str, frozenset[int]], tuple[int, list[weakref.ref[torch.Tensor]]]] = {}
@@ -262,17 +263,12 @@ class TensorTable:
             statistics=DeviceStatistics(parameters, probe) if device.type == "cuda" else None,
             identities=frozenset(id(parameter) for parameter in parameters),
         )
+        for identifier, probed in zip(identifiers, probe.counts.tolist(), strict=True):
+            # Of two samples the smaller one is what all its steps are known by.
+            self.probed[identifier] = min(probed, self.probed.get(identifier, probed))
         for position, (identifier, parameter) in enumerate(zip(identifiers, parameters, strict=True)):
-            facts = table[identifier]
-            # The rows of a shard are another rank's too, and are not counted.
-            if facts.placements or not parameter.numel():
-                continue
-            if facts.role == "embedding" and parameter.ndim == 2:
-                counter = self.observers.call(ROWS_OF_TENSORS, RowCounter, parameter)
-            elif facts.output_axis == 0 and not parameter.is_complex():
-                counter = self.observers.call(ROWS_OF_TENSORS, OutputCounter, parameter)
-            else:
-                continue
+            kind = counter_for(table[identifier], parameter)
+            counter = self.observers.call(ROWS_OF_TENSORS, kind, parameter) if kind else None
             if counter is not None:
                 plan.counters[position] = counter
         self.plans[number] = plan
@@ -284,7 +280,7 @@ class TensorTable:
             self.optimizers[number] = msgspec.structs.replace(facts, label=label)
 
     def facts_now(self) -> list[TensorFacts]:
-        """The facts, with what a script changes on the way: a frozen tensor may have been unfrozen."""
+        """The facts, with what changes on the way: a frozen tensor may have been unfrozen, or a sample made smaller."""
         flags = {
             identifier: parameter.requires_grad
             for reference, identifier in list(self.identifier.values())
@@ -295,7 +291,9 @@ class TensorTable:
         trained = {identifier for identifier, (owner, _) in self.owner.items() if owner in by_hand}
         return [
             msgspec.structs.replace(
-                facts, requires_grad=flags.get(facts.id, facts.requires_grad) or facts.id in trained
+                facts,
+                requires_grad=flags.get(facts.id, facts.requires_grad) or facts.id in trained,
+                probed=self.probed.get(facts.id, -1),
             )
             for facts in self.facts
         ]

@@ -12,7 +12,7 @@ from gradaudit.signals.updates.learning_rates import is_adaptive
 from gradaudit.signals.updates.ratios import step_weights, update_ratio
 from gradaudit.training import Training, signal
 
-PROBED = 4096  # elements of a tensor behind update_norm, see the recorder's probe
+_MOST_PROBED = 4096  # elements of a table behind update_norm, where the record does not tell
 _ENOUGH = 30  # probed elements that move; with fewer a median over the steps is mostly sampling noise
 
 
@@ -51,7 +51,8 @@ def embedding_update_ratio(training: Training, tensor: int) -> EmbeddingUpdateRa
     if share <= 0:
         return None
     updates = training.matrix("update_norm")[:, [column]]
-    expected = min(tensors[column].elements, PROBED) * share
+    elements, probed = tensors[column].elements, tensors[column].probed
+    expected = min(elements, probed if probed >= 0 else _MOST_PROBED) * share
     if expected >= _ENOUGH:
         own, size = medians(ratios[:, [column]], weights)[0], medians(updates, weights)[0]
         others = median(numpy.concatenate([medians(_layers(other), step_weights(other)) for other in beside]))
@@ -64,9 +65,7 @@ def embedding_update_ratio(training: Training, tensor: int) -> EmbeddingUpdateRa
     if not others > 0:
         return None
     relative = float(own) / float(others) / math.sqrt(share)
-    return EmbeddingUpdateRatio(
-        float(own), float(others), share, relative, float(size) / math.sqrt(share * tensors[column].elements)
-    )
+    return EmbeddingUpdateRatio(float(own), float(others), share, relative, float(size) / math.sqrt(share * elements))
 
 
 def table_speeds(training: Training, update_ratios: dict[int, EmbeddingUpdateRatio | None]) -> dict[int, float]:

@@ -9,7 +9,7 @@ from gradaudit.schema import TensorFacts
 from gradaudit.signals.embeddings.embedding_rows import RowHistory
 from gradaudit.signals.embeddings.embedding_update_ratio import EmbeddingUpdateRatio
 from gradaudit.signals.layers.calls import use_of
-from gradaudit.signals.layers.unchanged import Reason, column_of, reason_unchanged
+from gradaudit.signals.layers.unchanged import Reason, column_of, probed_whole, reason_unchanged
 from gradaudit.signals.updates.learning_rates import is_adaptive, recorded_learning_rates
 from gradaudit.training import Training
 
@@ -24,7 +24,7 @@ class UnchangedTable:
     reason: Reason
     use: str  # what the forward passes do with it, as `use_of` tells
     most_are_outside: bool  # most other parameters are in no optimizer, either
-    is_exact: bool  # its checksums are equal
+    is_exact: bool  # its checksums are equal, or every element of it was compared
 
 
 def unchanged_table(training: Training, table: TensorFacts, history: RowHistory | None) -> UnchangedTable:
@@ -36,7 +36,7 @@ def unchanged_table(training: Training, table: TensorFacts, history: RowHistory 
         reason=reason_unchanged(training, table),
         use=use_of(training.run, table),
         most_are_outside=outside > _MOST * sum(t.elements for t in others),
-        is_exact=history is not None and history.same_checksum,
+        is_exact=probed_whole(table) or (history is not None and history.same_checksum),
     )
 
 

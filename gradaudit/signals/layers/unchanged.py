@@ -90,6 +90,11 @@ def fed_with_zeros(training: Training) -> Mask:
     return numpy.asarray(beside, dtype=numpy.bool_) & ~has_nonzero_grad
 
 
+def probed_whole(tensor: TensorFacts) -> bool:
+    """Whether the norms of the tensor are those of all its elements, so that an update of 0 is one of none of them."""
+    return tensor.probed == tensor.elements
+
+
 def all_owned(training: Training, mine: list[TensorFacts]) -> bool:
     """Whether these are all the tensors that the optimizer has."""
     own = {tensor.id for tensor in mine}

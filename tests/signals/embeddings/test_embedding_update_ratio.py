@@ -2,6 +2,7 @@
 
 import math
 
+import msgspec
 import numpy
 import pytest
 
@@ -12,9 +13,10 @@ from tests.diagnosers.runs import embedding_rows, falling
 STEPS, ROWS = 200, 64  # of 32 elements each: 2,048 are probed
 
 
-def training(path, table, layers=1e-3, hit=16, *, recorded=None, optimizer="AdamW", weights=1.0, **more):
+def training(path, table, layers=1e-3, hit=16, *, recorded=None, optimizer="AdamW", weights=1.0, probed=-1, **more):
     """Updates of the table [steps] and of the layers; `hit` of its 64 rows have a gradient at a step, None unknown."""
-    tensors = linear_stack(2, embedding=ROWS)
+    first, *rest = linear_stack(2, embedding=ROWS)
+    tensors = [msgspec.structs.replace(first, probed=probed), *rest]
     updates = numpy.full((STEPS, len(tensors)), float(layers))
     updates[:, 0] = table
     rows = [] if hit is None else embedding_rows(STEPS, tensor=0, rows=ROWS, hit=hit)
@@ -54,6 +56,14 @@ def test_few_probed_elements_are_counted_by_their_root_mean_square(tmp_path):
     found = embedding_update_ratio(training(tmp_path / "a", updates, hit=None, **stats), 0)
     assert found.table == pytest.approx(math.sqrt((1e-3**2 + 0) / 2))
     assert found.hit_share == pytest.approx(1 / 128)
+
+
+@pytest.mark.parametrize(("probed", "table"), [(2048, 1e-3), (-1, 1e-3), (100, math.sqrt(1e-6 * 0.75)), (2, None)])
+def test_how_many_elements_move_is_known_by_those_that_were_probed(tmp_path, probed, table):
+    """A quarter of the rows is hit: with 100 elements probed 25 move, and with 2 none at most of the steps."""
+    updates = numpy.where(numpy.arange(STEPS) % 4, 1e-3, 0.0)
+    found = embedding_update_ratio(training(tmp_path / "a", updates, probed=probed), 0)
+    assert (found and found.table) == (table and pytest.approx(table))
 
 
 def test_without_rows_the_zeros_of_the_gradient_tell_what_is_hit(tmp_path):

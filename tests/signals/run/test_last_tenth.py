@@ -38,9 +38,9 @@ def cut(run, table, share):
 def test_a_check_of_the_end_needs_records_of_the_end(tmp_path, name, table):
     (diagnoser,) = (item for item in all_diagnosers() if item.name == name)
     run = sick_run(name, tmp_path / "run")
-    assert examine(diagnoser, run, {}).status == "found"
-    assert examine(diagnoser, cut(run, table, 0.96), {}).status == "found"
-    outcome = examine(diagnoser, cut(run, table, 0.8), {})
+    assert examine(diagnoser, run).status == "found"
+    assert examine(diagnoser, cut(run, table, 0.96)).status == "found"
+    outcome = examine(diagnoser, cut(run, table, 0.8))
     assert outcome.status == "skipped", outcome.findings
     assert "how the run ends is not known" in outcome.result.text
 
