@@ -72,14 +72,13 @@ def shown(settings: Settings) -> Iterator[str]:
     yield f"ignore = {_list(settings.ignore)}"
     yield f'fail-on = "{settings.fail_on}"'
     yield f"expected-frozen = {_list(settings.config.expected_frozen)}"
-    chosen, overrides = choose(settings.select, settings.ignore, settings.thresholds)
-    for item in chosen:
+    for item in choose(settings.select, settings.ignore, settings.thresholds):
         yield ""
         yield f"[tool.gradaudit.{item.name}]"
         for option, default in item.thresholds.items():
             key = f"{item.name}.{option}"
             place = "  # --set" if key in settings.typed else "  # pyproject.toml" if key in settings.thresholds else ""
-            yield f"{option} = {overrides.get(item.name, {}).get(option, default):g}{place}"
+            yield f"{option} = {settings.thresholds.get(key, default):g}{place}"
 
 
 def _list(names: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ The norm of the whole gradient before clipping, over the optimizer's own paramet
 run at `growth` times that of the second fifth or more, a rank correlation with the step of at least `trend` over the
 last three quarters, and a loss that falls by less than `gain` of its first value between the two: then it is a warning.
 Where the loss says nothing about progress (adversarial, contrastive, policy gradients, targets that move, one term of
-several, unknown ones), a growth of `not_interpretable` times from the first fifth to the last is a note, and of targets
+several, unknown ones), a growth of `unclear_growth` times from the first fifth to the last is a note, and of targets
 that grow that of so many times theirs. It is a warning when an unknown objective that is never negative, of the only
 optimizer, ends above `worse` times its start, too, and no tenth of the run was below 0.9 of it.
 
@@ -61,7 +61,7 @@ class Limits:
     growth: float = 2.5  # norms grow 2 to 6 times in healthy runs, but then the loss falls
     trend: float = 0.5  # Spearman's: a steady growth and not one burst
     gain: float = 0.01  # of the first loss; less is within the noise of a fifth of a run
-    not_interpretable: float = 10.0  # a critic's gradient grew 9 times in healthy adversarial runs
+    unclear_growth: float = 10.0  # a critic's gradient grew 9 times in healthy adversarial runs
     worse: float = 2.0  # times the start, as in `divergence`; healthy unknown losses end below theirs
 
 
@@ -94,7 +94,7 @@ class Growing:
     """The gradient keeps growing, and the loss does not improve, or does not tell whether it does."""
 
     growth: NormGrowth
-    threshold: float  # times, what the growth is held against
+    relative: float  # times; of targets that move over the growth of theirs
     objective: RisingObjective | None
     schedule: IncreasingSchedule | None  # the learning rate that rises with it
     rates: Floats  # [parameter groups] the greatest learning rate
@@ -127,20 +127,21 @@ def gradient_growth(training: Training, limits: Limits) -> Iterator[Growing | No
         return
     loss = growth.loss
     # Errors grow with what is to be predicted, and gradients with the errors.
-    threshold = limits.not_interpretable * target_growth(loss.facts) if loss.shapeless else limits.growth
+    least_growth = limits.unclear_growth if loss.shapeless else limits.growth
+    relative = growth.times / target_growth(loss.facts) if loss.shapeless else growth.times
     least = limits.gain * abs(loss.first)
     stays = bool(loss.shapeless) or growth.fall < least
-    if growth.times >= threshold and growth.trend >= limits.trend and stays:
-        yield _growing(training, growth, threshold, limits)
+    if relative >= least_growth and growth.trend >= limits.trend and stays:
+        yield _growing(training, growth, relative, limits)
     else:
         yield NoGrowth(growth, loss_falls=growth.fall >= least)
 
 
-def _growing(training: Training, growth: NormGrowth, threshold: float, limits: Limits) -> Growing:
+def _growing(training: Training, growth: NormGrowth, relative: float, limits: Limits) -> Growing:
     steps = training.steps["global_step"].to_numpy()
     return Growing(
         growth=growth,
-        threshold=threshold,
+        relative=relative,
         objective=_rising(training, growth.loss, limits.worse),
         schedule=increasing_schedule(training),
         rates=peak_rates(training),
@@ -256,11 +257,21 @@ def _actions(found: Growing, training: Training) -> list[Action]:
     return [slower, clip, decay]
 
 
+def _growth_measure(found: Growing, limits: Limits) -> Measure:
+    quantity, shapeless = "gradient norm, last fifth / base", bool(found.growth.loss.shapeless)
+    return Measure(
+        quantity=quantity if found.relative == found.growth.times else f"{quantity}, over the growth of the targets",
+        value=found.relative,
+        comparison=">=",
+        threshold=limits.unclear_growth if shapeless else limits.growth,
+        option="unclear_growth" if shapeless else "growth",
+    )
+
+
 def _measures(found: Growing, limits: Limits) -> list[Measure]:
     growth, loss, objective = found.growth, found.growth.loss, found.objective
     measures = [
-        Measure(quantity="gradient norm, last fifth / base", value=growth.times, comparison=">=",
-                threshold=found.threshold, option="not_interpretable" if loss.shapeless else "growth"),
+        _growth_measure(found, limits),
         Measure(quantity="rank correlation of norm and step", value=growth.trend, comparison=">=",
                 threshold=limits.trend, option="trend"),
     ]  # fmt: skip

@@ -71,7 +71,7 @@ from gradaudit.signals.evaluation.generalisation import (
 from gradaudit.signals.evaluation.held_out_constant import held_out_constant
 from gradaudit.signals.evaluation.validation import Evaluations, NoValidationLoss, validation
 from gradaudit.signals.evaluation.validation_losses import ValidationLosses, validation_losses
-from gradaudit.signals.loss.progress import NO_BETTER, divergence
+from gradaudit.signals.loss.progress import divergence, no_better_share
 from gradaudit.signals.loss.training_loss import TrainingLoss, adversarial, training_loss
 
 _GAP_FROM_START = "Train-validation gap from the start"
@@ -185,7 +185,7 @@ def _overfitting(
         rise=rise,
         train_then=then,
         train_now=now,
-        constant=constant if losses.best >= NO_BETTER * constant else math.nan,
+        constant=constant if losses.best >= no_better_share(run) * constant else math.nan,
         early=early_gap(run, training, losses.train, steps, values),
         stop=stopped_early(values, steps, losses.last_step, max(1, int(min(limits.patience, rise.later)))),
     )

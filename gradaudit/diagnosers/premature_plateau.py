@@ -129,7 +129,7 @@ def premature_plateau(
         yield NotApplicable(reason=unclear_in_words(loss.shapeless))
     elif not math.isfinite(loss.first) or non_finite_onset(training) is not None:
         yield Skipped(reason="the loss is not finite at every step", enable="fix what non_finite reports")
-    elif (decay := _decayed(training, limits)) is not None:
+    elif (decay := stopped_by_decay(training)) is not None:
         yield _plateau_after_decay(loss, decay, limits)
     elif (found := plateau(training, limits.flat)) is None or diverges(training) is not None:
         yield NoPlateau(loss.first, loss.last)
@@ -137,10 +137,6 @@ def premature_plateau(
         yield _abrupt_plateau(loss, found)
     else:
         yield GradualPlateau(found, int(loss.steps[found.start]))
-
-
-def _decayed(training: Training, limits: Limits) -> EarlyDecay | None:
-    return stopped_by_decay(training)
 
 
 def _plateau_after_decay(loss: TrainingLoss, decay: EarlyDecay, limits: Limits) -> PlateauAfterDecay:
@@ -252,7 +248,7 @@ def _after_decay(found: PlateauAfterDecay, training: Training, limits: Limits) -
     step, spent = count(found.step), percent(limits.spent)
     mark = [Mark(label=f"step {step}", x=found.step)]
     # The same words as in learning_rate_schedule: both may stand on one page.
-    fall = fall_in_words(training, found.decay, limits.unfinished)
+    fall = fall_in_words(training, found.decay)
     if found.gained_little:
         fall += f" In all it has fallen by {percent(max(0.0, found.decay.gained))} of its first value."
     return Finding(

@@ -153,7 +153,7 @@ GRADIENTS: dict[str, dict[str, Case]] = {
         "growth": (growing, 1e9),
         "trend": (growing, 1.0),
         "gain": (growing, -1.0),
-        "not_interpretable": (
+        "unclear_growth": (
             lambda path: growing(path, 30.0, facts=msgspec.structs.replace(TEN, function="logged")), 1e9
         ),
         "worse": (

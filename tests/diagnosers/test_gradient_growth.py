@@ -48,7 +48,7 @@ def test_growth_without_progress_is_a_warning(tmp_path):
     run = growing(tmp_path / "a")
     found = judged(gradient_growth, run, Growing)
     assert (found.growth.base, found.growth.last) == pytest.approx((1.12, 5.65), abs=0.01)
-    assert (found.threshold, found.objective, found.span.first) == (2.5, None, 40)
+    assert (found.relative, found.objective, found.span.first) == (found.growth.times, None, 40)
     finding = assert_finds(gradient_growth, run, Severity.WARNING)
     assert finding.title == "Growing gradient norm"
     assert finding.headline == "The gradient norm grows 5.1 times, from 1.12 to 5.65, and the loss does not improve"
@@ -63,7 +63,7 @@ def test_an_unknown_objective_that_rises_with_it_is_a_warning(tmp_path):
     rising = numpy.geomspace(0.5, 50, 200)
     run = growing(tmp_path / "a", times=40, loss=rising, facts=UNKNOWN)
     found = judged(gradient_growth, run, Growing)
-    assert (found.threshold, found.span.first) == (10, 0)
+    assert (found.relative, found.span.first) == (found.growth.times, 0)
     assert found.objective.end / found.objective.start == pytest.approx(100 ** (160 / 199))
     assert found.objective.lowest > 0.9
     assert assert_finds(gradient_growth, run, Severity.WARNING).title == "Rising loss and gradient norm"
@@ -146,5 +146,6 @@ def test_a_gradient_that_grows_with_its_targets_is_quiet(tmp_path, last, quiet):
     if quiet:
         assert_clean(gradient_growth, run)
     else:
-        assert judged(gradient_growth, run, Growing).threshold == pytest.approx(10 * 1.9 / 1.1, rel=0.1)
+        found = judged(gradient_growth, run, Growing)
+        assert found.growth.times / found.relative == pytest.approx(1.9 / 1.1, rel=0.1)
         assert_finds(gradient_growth, run, Severity.NOTE)

@@ -8,7 +8,14 @@ from gradaudit.evidence.words.wording import count, fold, number
 from gradaudit.findings import NotApplicable, Skipped
 from gradaudit.signals.gradients.depth_slope import FIRST_STEPS, Slope, growth_exponent, profiled
 from gradaudit.signals.gradients.finiteness import non_finite_onset
-from gradaudit.signals.loss.progress import LEARNED, NO_BETTER, constant_level, divergence, loss_rebound, not_learning
+from gradaudit.signals.loss.progress import (
+    LEARNED,
+    constant_level,
+    divergence,
+    loss_rebound,
+    no_better_share,
+    not_learning,
+)
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.training import Training
 
@@ -45,7 +52,7 @@ def outcome_sentence(training: Training) -> str:
     loss = training_loss(training)
     risen = loss_rebound(loss) if numpy.isfinite(loss.values).all() else None
     # What falls from a loud start to what always predicting the same gives has learned nothing that could be lost.
-    best = NO_BETTER * constant_level(loss)
+    best = no_better_share(training.run) * constant_level(loss)
     learned = risen is not None and risen.gained >= LEARNED and not risen.best >= best
     if risen is not None and learned and risen.lost >= _LOST:
         return (

@@ -5,7 +5,7 @@ import math
 from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.wording import count, factor, number, percent, plural, setting
 from gradaudit.findings import Action, Measure
-from gradaudit.signals.loss.plateaus import FLAT, UNFINISHED, WORTH, EarlyDecay, hardly_begun, still_falling
+from gradaudit.signals.loss.plateaus import WORTH, EarlyDecay, flat_share, hardly_begun, still_falling, unfinished_share
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 from gradaudit.signals.order_statistics import Floats
 from gradaudit.signals.updates.increasing_schedule import IncreasingSchedule, RisingRate, sound
@@ -47,11 +47,11 @@ def gain_measures(gain: GainAround, least: float) -> list[Measure]:
 
 def stopped_measures(loss: TrainingLoss, at: int, stopped: EarlyDecay) -> list[Measure]:
     """The same of a loss that was still falling when the learning rate was gone, at index `at`."""
-    middle = count(loss.steps[(at + len(loss.values)) // 2])
+    middle, run = count(loss.steps[(at + len(loss.values)) // 2]), loss.training.run
     return [
-        *falling_until(stopped),
+        *falling_until(stopped, unfinished_share(run)),
         Measure(quantity=f"fall since, before step {middle} to after it, of the first loss", value=stopped.after,
-                comparison="<", threshold=FLAT, unit="fraction"),
+                comparison="<", threshold=flat_share(run), unit="fraction"),
     ]  # fmt: skip
 
 
@@ -73,7 +73,7 @@ def gentler_jump(jump: HarmfulJump, most: float) -> list[Action]:
     ]
 
 
-def falling_until(gone: EarlyDecay, unfinished: float = UNFINISHED, option: str = "") -> list[Measure]:
+def falling_until(gone: EarlyDecay, unfinished: float, option: str = "") -> list[Measure]:
     """What tells that the loss was still falling while the learning rate decayed."""
     what = "fall over the second half of the summed learning rate, of the first loss"
     far = Measure(
@@ -95,10 +95,10 @@ def falling_until(gone: EarlyDecay, unfinished: float = UNFINISHED, option: str 
     ]
 
 
-def fall_in_words(training: Training, gone: EarlyDecay, unfinished: float = UNFINISHED) -> str:
+def fall_in_words(training: Training, gone: EarlyDecay) -> str:
     """What the loss did while the learning rate decayed, and since."""
     loss = training_loss(training)
-    if hardly_begun(gone, unfinished):
+    if hardly_begun(gone, unfinished_share(training.run)):
         steps = len(loss.values)
         return (
             f"The learning rates of all {count(steps)} steps add up to {count(max(1, gone.worth * steps))} times the "

@@ -131,7 +131,7 @@ def stopped_by_decay(
     another one's.
     """
     run = training.run
-    flat, early = threshold(run, "premature_plateau.flat", FLAT), threshold(run, "premature_plateau.early", EARLY)
+    flat, early = flat_share(run), threshold(run, "premature_plateau.early", EARLY)
     left, unfinished = threshold(run, "premature_plateau.left", LEFT), unfinished_share(run)
     gone = decayed_too_early(training, threshold(run, "premature_plateau.spent", SPENT) if spent is None else spent)
     if gone is None or diverges(training) is not None:
@@ -143,6 +143,11 @@ def stopped_by_decay(
     # A model that was trained before may have little to gain, and its learning rate lowered because of that.
     new = hardly_begun(gone, unfinished) and initial_share(training) >= MOST
     return gone if stopped and (gone.fell >= unfinished or begun or new) else None
+
+
+def flat_share(run: Run) -> float:
+    """The fall, as a share of the first loss, below which `premature_plateau` calls a loss flat."""
+    return threshold(run, "premature_plateau.flat", FLAT)
 
 
 def unfinished_share(run: Run) -> float:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy
 
+from gradaudit.reading.run import Run
 from gradaudit.signals.loss.constant_predictor import constant_loss, uniform_loss
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 from gradaudit.signals.order_statistics import median, running_median
@@ -117,6 +118,11 @@ def divergence(training: Training) -> int | None:
     return None
 
 
+def no_better_share(run: Run) -> float:
+    """The share of a constant prediction's loss that `no_learning` calls no better than it."""
+    return threshold(run, "no_learning.constant", NO_BETTER)
+
+
 @signal
 def not_learning(training: Training) -> bool:
     """Whether the loss ends no lower than the best constant predictor's and has stopped falling.
@@ -124,7 +130,7 @@ def not_learning(training: Training) -> bool:
     False where that is not known: an unjudged loss, unknown labels, fewer than 100 steps.
     """
     loss = training_loss(training)
-    constant, no_better = constant_level(loss), threshold(training.run, "no_learning.constant", NO_BETTER)
+    constant, no_better = constant_level(loss), no_better_share(training.run)
     if loss.not_interpretable or len(loss.values) < 100 or math.isnan(constant) or not math.isfinite(loss.last):
         return False
     half = len(loss.values) // 2
