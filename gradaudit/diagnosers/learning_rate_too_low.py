@@ -25,8 +25,8 @@ that the clip threshold is not far below the gradient norm and that the schedule
 
 Fine-tuning with a small learning rate is meant to move slowly (healthy runs go down to 3.5e-4). A learning rate less
 than 30 times too low cannot be distinguished from a run that is too short. Pure bfloat16 weights lose small updates
-altogether, and that looks the same. A run in which one step changed half of the median weight layer is left to
-`learning_rate_too_high`: that step broke the layers that do not change afterwards.
+altogether, and that looks the same. Weights that hardly change in a run in which one step changed half of the median
+weight layer are left to `learning_rate_too_high`: that step broke the layers that do not change afterwards.
 """
 
 import math
@@ -110,7 +110,7 @@ class Moves:
 
 @dataclass(frozen=True)
 class WeightsReplaced:
-    """One step changed half of the median weight layer, or more: it broke the layers that do not change afterwards."""
+    """They hardly change after a step that changed half of the median weight layer, or more: that broke the layers."""
 
     progress: Progress
     ratio: float  # of that update to the weights
@@ -143,14 +143,11 @@ def learning_rate_too_low(
         yield Skipped(reason="no finite update of the weights was recorded", enable="record from the first step on")
     elif onset is not None and not onset.recovered:
         yield NotFinite(onset.step)
-    elif (replaced := largest(median_update_ratio(training))) >= _REPLACED:
-        # Layers that do not change after such a step were broken by it: dead units, or vanished gradients.
-        yield WeightsReplaced(Progress(fastest, improvement(loss)), replaced)
     else:
         yield _judged(loss, Progress(fastest, improvement(loss)), limits)
 
 
-def _judged(loss: TrainingLoss, progress: Progress, limits: Limits) -> TooSlow | Moves:
+def _judged(loss: TrainingLoss, progress: Progress, limits: Limits) -> TooSlow | Moves | WeightsReplaced:
     training, start, share = loss.training, progress.loss.start, progress.loss.share
     uniform, initial = untrained_level(loss), initial_share(training)
     # A term of several, or one whose target moves, may rise while the model learns.
@@ -160,6 +157,10 @@ def _judged(loss: TrainingLoss, progress: Progress, limits: Limits) -> TooSlow |
     gain = _gain(progress, len(loss.values), new, limits)
     if math.isnan(share) or rises or broke or gain is None:
         return Moves(progress)
+    replaced = largest(median_update_ratio(training))
+    if replaced >= _REPLACED:
+        # Layers that do not change after such a step were broken by it: dead units, or vanished gradients.
+        return WeightsReplaced(progress, replaced)
     rate = raised_rate(training, progress.fastest.ratio)
     limit = {"still": limits.slow, "hardly": limits.slow, "little": limits.slower_than_usual}
     return TooSlow(

@@ -218,3 +218,15 @@ def test_what_stands_still_after_a_step_that_replaced_the_weights_is_left_to_it(
     update[0] = 0.4
     run = build_run(tmp_path / "b", loss=flat(200), facts=TEN, stats={"update_norm": update})
     assert_finds(learning_rate_too_low, run, Severity.CRITICAL)
+
+
+@pytest.mark.parametrize("recorded", [range(200), range(0, 200, 10)], ids=["every step", "without the step"])
+def test_a_loss_that_diverges_where_the_weights_were_replaced_is_no_matter_of_low_rates(tmp_path, recorded):
+    """Whether the step that replaced them was recorded or not."""
+    update = numpy.full((200, 1), 1e-5)
+    update[17] = 4.0
+    loss = numpy.where(numpy.arange(200) < 18, falling(200), 80.0)
+    run = build_run(
+        tmp_path / "a", loss=loss, facts=TEN, recorded=recorded, stats={"update_norm": update[list(recorded)]}
+    )
+    judged(learning_rate_too_low, run, Moves)

@@ -26,7 +26,7 @@ from tests.signals.two_optimizers import two_optimizers
 NAN, INF = math.nan, math.inf
 UNIFORM = math.log(10)
 EXPECTED = ExpectedStart(function="cross_entropy", classes=10, weighted=False, uniform=UNIFORM, high=UNIFORM + 0.5,
-                         severe=3 * UNIFORM, low=0.7 * UNIFORM, option="excess")  # fmt: skip
+                         severe=3 * UNIFORM, mild=1.5 * UNIFORM, low=0.7 * UNIFORM, option="excess")  # fmt: skip
 USUAL = 32 / math.sqrt(3 * 32)  # the norm of 32 x 32 weights as torch.nn draws them
 
 
@@ -37,9 +37,9 @@ def starting(first, loss=None):
     return loss
 
 
-def of(path, loss, facts=TEN, expected=EXPECTED, vocabulary=100, **changes):
+def of(path, loss, facts=TEN, expected=EXPECTED, vocabulary=100, soon=0.1, **changes):
     training = build_run(path, loss=loss, facts=facts, **changes).trainings[0]
-    return first_likelihood(training_loss(training), facts, expected, vocabulary)
+    return first_likelihood(training_loss(training), facts, expected, vocabulary, soon)
 
 
 def entropy_of(scale, targets=512):
@@ -61,6 +61,23 @@ def test_large_logits_are_overconfident(tmp_path, scale, severe):
     found = of(tmp_path / "a", starting(first))
     assert type(found) is Overconfident
     assert (found.severe, found.layer, found.outcome) == (severe, None, None)
+
+
+@pytest.mark.parametrize(
+    ("first", "steps", "mild"), [(1.49, 4, True), (1.51, 4, False), (1.49, 15, True), (1.49, 25, False)]
+)
+def test_a_start_a_little_high_that_is_soon_below_the_level_is_mild(tmp_path, first, steps, mild):
+    loss = falling(200, first=2.2)
+    loss[:steps] = numpy.linspace(first * UNIFORM, UNIFORM + 0.1, steps)
+    found = of(tmp_path / "a", loss)
+    # The median of five comes below it three steps after the loss does.
+    assert (found.mild, found.below_from, found.spent) == (mild, steps + 2, (steps + 2) / 200)
+    assert not of(tmp_path / "b", loss, soon=(steps + 1) / 200).mild
+
+
+def test_a_loss_that_ends_above_the_level_has_spent_the_whole_run(tmp_path):
+    found = of(tmp_path / "a", starting(3.0, flat(200, 2.4)))
+    assert (found.mild, found.below_from, found.spent) == (False, None, 1)
 
 
 @pytest.mark.parametrize(("times", "at_fault"), [(1.0, False), (2.9, False), (3.1, True)])
@@ -100,7 +117,7 @@ def test_what_was_trained_before_may_start_low(tmp_path):
     assert type(of(tmp_path / "a", starting(0.5), attempt=1)) is NearUniform
     run = two_optimizers(tmp_path / "b", starting(0.5), starting(0.5), "cross_entropy")
     kinds = [
-        type(first_likelihood(training_loss(training), training_loss(training).facts, EXPECTED, 100))
+        type(first_likelihood(training_loss(training), training_loss(training).facts, EXPECTED, 100, 0.1))
         for training in run.trainings
     ]
     assert kinds == [BelowChance, NearUniform]
