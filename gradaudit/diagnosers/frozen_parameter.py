@@ -50,8 +50,7 @@ from dataclasses import dataclass
 import numpy
 
 from gradaudit.diagnoser import diagnoser
-from gradaudit.evidence.charts.lines import distance_chart
-from gradaudit.evidence.charts.unchanged import unchanged_numbers, undone_chart
+from gradaudit.evidence.charts.unchanged import unchanged_distance, unchanged_numbers, undone_chart
 from gradaudit.evidence.spans import recorded_span
 from gradaudit.evidence.words import rounding as rounding_words
 from gradaudit.evidence.words import unchanged as words
@@ -74,34 +73,8 @@ from gradaudit.training import Training
 
 _LONGEST_NAME = 35  # characters of a tensor's name, in a headline of at most 110
 _CERTAIN = ("frozen", "not owned", "idle", "rate zero", "unused")  # reasons that are facts of the whole tensor
-_SEVERITY: dict[Cause, Severity] = {
-    "frozen": Severity.NOTE,
-    "idle": Severity.NOTE,
-    "rate zero": Severity.CRITICAL,
-    "transfer learning": Severity.NOTE,
-    "untrained": Severity.WARNING,
-    "left out": Severity.WARNING,
-    "not called": Severity.NOTE,
-    "not used": Severity.NOTE,
-    "dropped": Severity.NOTE,
-    "nothing reached": Severity.CRITICAL,
-    "unused block": Severity.NOTE,
-    "cut off": Severity.CRITICAL,
-    "cut off by no_grad": Severity.WARNING,
-    "no gradient": Severity.WARNING,
-    "all zero": Severity.CRITICAL,
-    "never chosen": Severity.NOTE,
-    "zero input": Severity.WARNING,
-    "zero gradient": Severity.WARNING,
-    "faint": Severity.NOTE,
-    "half precision": Severity.CRITICAL,
-    "below precision": Severity.CRITICAL,
-    "no effect": Severity.CRITICAL,
-}
-# Diagnosers that say where a cause comes from.
-_FOLLOWS: dict[Cause, tuple[str, ...]] = {
-    "below precision": ("learning_rate_too_low", "constant_clipping", "vanishing_gradient")
-}
+# Diagnosers that say why updates are so small.
+_OF_SMALL_UPDATES = ("learning_rate_too_low", "constant_clipping", "vanishing_gradient")
 
 
 @dataclass(frozen=True)
@@ -203,15 +176,29 @@ def _unchanged(training: Training, still: Mask, limits: Limits) -> Iterator[Unch
         if not any(tensor.role == "weight" for tensor in named) and (silent or reason == "frozen"):
             continue  # fixed position tables and the like
         group = unchanged_group(training, named, reason, is_faint=is_faint, backbone=limits.backbone)
-        severity = _SEVERITY[group.cause]
+        severity = _severity(group.cause)
         # What is missing where nothing is learned is why.
         broken = severity is Severity.WARNING and learned_nothing(training)
         yield Unchanged(
             group=group,
             severity=Severity.CRITICAL if broken else severity,
             is_certain=reason in _CERTAIN or all(map(probed_whole, named)),
-            follows=_FOLLOWS.get(group.cause, ()),
+            follows=_OF_SMALL_UPDATES if group.cause == "below precision" else (),
         )
+
+
+def _severity(cause: Cause) -> Severity:
+    match cause:
+        case "rate zero" | "nothing reached" | "cut off" | "all zero" | "half precision" | "below precision":
+            return Severity.CRITICAL
+        case "no effect":
+            return Severity.CRITICAL
+        case "untrained" | "left out" | "cut off by no_grad" | "no gradient" | "zero input" | "zero gradient":
+            return Severity.WARNING
+        case "frozen" | "idle" | "transfer learning" | "not called" | "not used" | "dropped":
+            return Severity.NOTE
+        case "unused block" | "never chosen" | "faint":
+            return Severity.NOTE
 
 
 def _lost(training: Training, still: Mask, limits: Limits) -> Iterator[LostToRounding]:
@@ -253,10 +240,6 @@ def _finding(found: Unchanged, training: Training, limits: Limits) -> Finding:
     who = f"{count(len(listed))} of {plural(group.among, 'parameter tensor')}"
     if len(listed) == 1:
         who = listed[0] if len(listed[0]) <= _LONGEST_NAME else "1 parameter tensor"
-    caption = (
-        "How far the weights are from their initial values, over the size of those. Weights that learn leave "
-        "the zero line."
-    )
     return Finding(
         severity=found.severity,
         confidence=Confidence.CERTAIN if found.is_certain else Confidence.HIGH,
@@ -266,10 +249,7 @@ def _finding(found: Unchanged, training: Training, limits: Limits) -> Finding:
         f"the elements. {words.why(group, training)}",
         span=span,
         tensors=listed[:20],
-        evidence=[
-            distance_chart(training, list(group.tensors), caption),
-            unchanged_numbers(training, group.tensors),
-        ],
+        evidence=[unchanged_distance(training, group.tensors), unchanged_numbers(training, group.tensors)],
         actions=words.actions(group, training, limits.faint),
         measures=_measures(found, training, limits),
         follows=list(found.follows),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy
 
+from gradaudit.evidence.charts.lines import distance_chart
 from gradaudit.evidence.charts.reduce import plain
 from gradaudit.evidence.words.wording import count, number, percent
 from gradaudit.findings import Lines, Mark, Numbers
@@ -25,6 +26,15 @@ def undone_chart(lost: LostUpdates, dtype: str, limit: float) -> Lines:
         series=[plain(f"weights in {dtype}", lost.steps, lost.over_time, role="flagged")],
         marks=[Mark(label=percent(limit), y=limit)],
     )
+
+
+def unchanged_distance(training: Training, mine: Sequence[TensorFacts]) -> Lines:
+    """How far tensors that do not change, and the median of the others, have gone from where they started."""
+    caption = (
+        "How far the weights are from their initial values, over the size of those. Weights that learn leave the zero "
+        "line."
+    )
+    return distance_chart(training, list(mine), caption)
 
 
 def unchanged_numbers(training: Training, mine: Sequence[TensorFacts]) -> Numbers:
