@@ -71,7 +71,7 @@ from gradaudit.signals.order_statistics import Mask
 from gradaudit.signals.updates.lost_updates import LostUpdates, lost_updates
 from gradaudit.training import Training
 
-_PROBED_WHOLE = 4096  # elements; a larger tensor is sampled
+_MEASURED_WHOLE = 4096  # elements; a larger tensor is sampled
 _LONGEST_NAME = 35  # characters of a tensor's name, in a headline of at most 110
 _CERTAIN = ("frozen", "not owned", "idle", "rate zero", "unused")  # reasons that are facts of the whole tensor
 _SEVERITY: dict[Cause, Severity] = {
@@ -106,7 +106,7 @@ _FOLLOWS: dict[Cause, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Limits:
-    """From when on rest is no accident, and what is large, lost or faint."""
+    """From how many steps on a tensor counts as unchanged, and what tells why."""
 
     least_steps: float = 5  # an exact zero five times in a row is no accident
     backbone: float = 0.5  # of the elements: training a head on a pretrained model leaves more than half outside
@@ -209,7 +209,7 @@ def _unchanged(training: Training, still: Mask, limits: Limits) -> Iterator[Unch
         yield Unchanged(
             group=group,
             severity=Severity.CRITICAL if broken else severity,
-            is_certain=reason in _CERTAIN or all(tensor.elements <= _PROBED_WHOLE for tensor in named),
+            is_certain=reason in _CERTAIN or all(tensor.elements <= _MEASURED_WHOLE for tensor in named),
             follows=_FOLLOWS.get(group.cause, ()),
         )
 
