@@ -11,6 +11,7 @@ import msgspec
 
 # History: 1 - the first format.
 FORMAT_VERSION = 1
+_SAMPLED = "from a sample of up to 4,096 elements"  # of a tensor; smaller ones are taken whole
 BY_HAND = "updates by hand"  # the optimizer_class of parameters that the script itself changes
 
 
@@ -144,17 +145,17 @@ TENSORS = Table(
         ),
         Column("gradient_nan", "int64", "count", "NaN elements"),
         Column("gradient_inf", "int64", "count", "infinite elements"),
-        Column("weight_norm", "float32", "", "L2 norm of the weights before the step, estimated from the probe"),
-        Column("update_norm", "float32", "", "L2 norm of the change made by this step, estimated from the probe"),
-        Column("drift_norm", "float32", "", "L2 norm of the change since recording started, from the probe"),
-        Column("weight_max_abs", "float32", "", "largest absolute weight before the step, of the probe's elements"),
-        Column("unchanged_fraction", "float32", "fraction", "probed weights that this step left as they were"),
-        Column("update_weight_cosine", "float32", "", "cosine of this step's update with the weights, from the probe"),
+        Column("weight_norm", "float32", "", f"L2 norm of the weights before the step, estimated {_SAMPLED}"),
+        Column("update_norm", "float32", "", f"L2 norm of the change made by this step, estimated {_SAMPLED}"),
+        Column("drift_norm", "float32", "", f"L2 norm of the change since recording started, estimated {_SAMPLED}"),
+        Column("weight_max_abs", "float32", "", f"largest absolute weight before the step, {_SAMPLED}"),
+        Column("unchanged_fraction", "float32", "fraction", f"weights that this step left as they were, {_SAMPLED}"),
+        Column("update_weight_cosine", "float32", "", f"cosine of this step's update with the weights, {_SAMPLED}"),
         Column(
             "gradient_cosine",
             "float32",
             "",
-            "cosine of the gradient with that of the recorded step before, from the probe",
+            f"cosine of the gradient with that of the recorded step before, {_SAMPLED}",
         ),
     ),
     "record the run again with gradaudit record, without --every or with a smaller one",

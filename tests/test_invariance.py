@@ -30,7 +30,7 @@ def as_recorded(sample: Path) -> dict[str, Outcome]:
 
 
 def verdict(outcome: Outcome) -> tuple[str, list[str]]:
-    """The face, and how bad what was found is."""
+    """The status, and how bad what was found is."""
     if outcome.diagnoser == "epsilon_dominates":
         return outcome.status, []  # whether eps is torch's default decides how bad, and scaling makes another of it
     return outcome.status, [finding.severity.value for finding in outcome.findings]

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +11,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 STYLE = ROOT / "docs" / "style.md"
 
-# Python files whose docstrings and strings reach users: in findings, on pages, in --help and in the documentation.
-TOLD = ("diagnosers", "evidence", "report", "audit", "commands")
+# Python files whose docstrings, strings and comments are read, most of all where they reach users: in findings, on
+# pages, in --help and in the documentation.
+TOLD = (
+    *("diagnosers", "evidence", "report", "audit", "commands", "signals", "reading", "record"),
+    *("findings.py", "diagnoser.py", "chart_data.py", "schema.py", "training.py"),
+)
 TEXTS = (
     "README.md",
     "CONTRIBUTING.md",
@@ -21,8 +26,8 @@ TEXTS = (
     "templates/*",
     "sample_runs/README.md",
 )
-# Still to be reworded; nothing is added here.
-KNOWN = {"gradaudit/diagnosers/learning_rate_schedule.py": {"rate is gone"}}
+# Words that are right in their place, by file, each with its reason.
+KNOWN: dict[str, set[str]] = {}
 
 
 def banned(section: str) -> list[str]:
@@ -39,8 +44,14 @@ def pattern(words: list[str]) -> re.Pattern[str]:
     return re.compile(rf"(?<![\w-])(?:{choices})(?![\w-])", re.IGNORECASE)
 
 
+def parts(name: str) -> str:
+    """The words of a name: "rising rate" of `rising_rate`, `RISING_RATE` and `RisingRate`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", name).strip().lower()
+
+
 SENTENCES = pattern(banned("In sentences"))
 NAMES = pattern(banned("In names"))
+WORDS_OF_NAMES = pattern([parts(word) for word in banned("In names")] + banned("In sentences"))
 POWERS = re.compile(r"\d(?:\.\d+)?e[+-]?\d+ times")
 
 
@@ -51,8 +62,38 @@ def strings(file: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.value
 
 
+def comments(file: Path) -> Iterator[tuple[int, str]]:
+    """Each comment of a Python file with its line; those of lines that follow each other in one."""
+    first, last, text = 0, 0, ""
+    with tokenize.open(file) as source:
+        for token in tokenize.generate_tokens(source.readline):
+            if token.type != tokenize.COMMENT:
+                continue
+            if text and token.start[0] != last + 1:
+                yield first, text
+                text = ""
+            first, last = first if text else token.start[0], token.start[0]
+            text += token.string.lstrip("#") + "\n"
+    if text:
+        yield first, text
+
+
+def names(file: Path) -> Iterator[tuple[int, str]]:
+    """Each function, class, parameter, variable and attribute that a Python file defines, with its line."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.lineno, node.name
+        elif isinstance(node, ast.arg):
+            yield node.lineno, node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.attr
+
+
 def spoken() -> list[Path]:
-    return sorted(file for room in TOLD for file in (ROOT / "gradaudit" / room).rglob("*.py"))
+    places = [ROOT / "gradaudit" / name for name in TOLD]
+    return sorted(file for place in places for file in ([place] if place.is_file() else place.rglob("*.py")))
 
 
 def written() -> list[Path]:
@@ -71,10 +112,24 @@ def test_the_tables_of_banned_words_are_read():
     assert not faults("space, recommend, a landscape of mended-up names")
 
 
+def test_comments_and_names_are_read(tmp_path):
+    file = tmp_path / "a.py"
+    file.write_text(
+        "class RisingRate:  # one\n    # the rate\n    # is gone\n    seam = 1\n\n\n# two\n", encoding="utf-8"
+    )
+    assert list(comments(file)) == [(1, " one\n the rate\n is gone\n"), (7, " two\n")]
+    assert [fault for _, text in comments(file) for fault in faults(text)] == ["rate\n is gone"]
+    found = [name for _, name in names(file) if WORDS_OF_NAMES.search(parts(name))]
+    assert found == ["RisingRate", "seam"]
+
+
 @pytest.mark.parametrize("file", spoken(), ids=lambda file: str(file.relative_to(ROOT)))
-def test_strings_of_the_code_use_the_vocabulary(file):
+def test_the_code_uses_the_vocabulary(file):
+    """In strings and comments, and in the names that it defines."""
     known = KNOWN.get(str(file.relative_to(ROOT)), set())
-    found = [f"line {line}: {fault!r}" for line, text in strings(file) for fault in faults(text) if fault not in known]
+    said = [(line, fault) for line, text in (*strings(file), *comments(file)) for fault in faults(text)]
+    said += [(line, name) for line, name in names(file) if WORDS_OF_NAMES.search(parts(name))]
+    found = [f"line {line}: {fault!r}" for line, fault in said if fault not in known]
     assert not found, f"{file.relative_to(ROOT)} says {', '.join(found)}; docs/style.md has the words for it"
 
 

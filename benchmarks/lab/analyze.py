@@ -39,7 +39,7 @@ class NotCommittedError(click.ClickException):
 
 
 def outcomes_of(run: Run) -> dict[str, Any]:
-    """What every diagnoser came to: its face, findings and CPU seconds, and the findings as the report ranks them."""
+    """What every diagnoser came to: its status, findings and CPU seconds, and the findings as the report ranks them."""
     diagnosers, outcomes, seconds = all_diagnosers(), [], {}
     for diagnoser in diagnosers:
         began = time.process_time()

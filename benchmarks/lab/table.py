@@ -59,7 +59,7 @@ BLIND = ("skipped", "not_applicable")
 
 
 def statuses(run: Trial) -> list[tuple[str, str]]:
-    """(diagnoser, face) over the whole run."""
+    """(diagnoser, status) over the whole run."""
     return list(run.outcomes[WHOLE]["faces"].items())
 
 

@@ -56,7 +56,7 @@ from gradaudit.signals.embeddings.embedding_update_ratio import (
     share_of_fastest,
 )
 from gradaudit.signals.embeddings.table_state import SlowTable, UnchangedTable, slow_table, unchanged_table
-from gradaudit.signals.layers.unchanged import LEAST_STEPS, Reason, never_moved
+from gradaudit.signals.layers.unchanged import LEAST_STEPS, Reason, is_unchanged
 from gradaudit.training import Training
 
 _FAR_BEHIND = 0.1  # of the layers' update ratio: above it a table that lags behind another still learns
@@ -123,7 +123,9 @@ def dead_embedding(training: Training, limits: Limits) -> Iterator[Kind | NotApp
         yield NotApplicable(reason="the model has no embedding table")
         return
     if not len(recorded) or recorded[-1] - recorded[0] + 1 < LEAST_STEPS:
-        yield Skipped(reason="tensor statistics span fewer than 5 steps", enable="train longer, or record more often")
+        yield Skipped(
+            reason=f"tensor statistics span fewer than {LEAST_STEPS} steps", enable="train longer, or record more often"
+        )
         return
     shares = share_of_fastest(training, [table.id for table in tables])
     for table in tables:
@@ -132,7 +134,7 @@ def dead_embedding(training: Training, limits: Limits) -> Iterator[Kind | NotApp
 
 def _judged(training: Training, table: TensorFacts, share: float, limits: Limits) -> Iterator[Kind | Skipped]:
     history = row_history(training, table.id)
-    if never_moved(training, table, history):
+    if is_unchanged(training, table, history):
         state = unchanged_table(training, table, history)
         severity = _severity(state)
         yield MeantToStay(state) if severity is None else Unchanged(state, severity, history)

@@ -70,7 +70,7 @@ _GREW = 3.0  # times: a learning rate that has risen by more since the first ste
 
 @dataclass(frozen=True)
 class Limits:
-    """From where on a loss has left its start for good."""
+    """From where on a loss has diverged."""
 
     doubled: float = 2.0  # times the start; healthy runs stay below 1.3
     worse: float = 1.15  # last over first loss; healthy runs stay below 1

@@ -50,7 +50,7 @@ from gradaudit.findings import (
     Span,
     ratio,
 )
-from gradaudit.signals.layers.layers import embeddings, zero_start
+from gradaudit.signals.layers.layers import embeddings, zero_initialised
 from gradaudit.signals.order_statistics import Floats, Integers, median, rank_correlation
 from gradaudit.signals.updates.learning_rates import optimizer_class, peak_rates
 from gradaudit.signals.updates.weight_growth import decay_paths, norms_over_first, weight_decays
@@ -132,7 +132,7 @@ def _trained_tables(training: Training) -> Integers:
     """The columns of the embedding tables that this optimizer trains and that do not start at zero."""
     tensors, groups = training.tensors, len(weight_decays(training))
     owned = numpy.asarray([t.optimizer == training.id and t.requires_grad for t in tensors], dtype=bool)
-    tables = numpy.flatnonzero(embeddings(training) & owned & ~zero_start(training))
+    tables = numpy.flatnonzero(embeddings(training) & owned & ~zero_initialised(training))
     return numpy.asarray([i for i in tables if 0 <= tensors[i].group < groups], dtype=numpy.int64)
 
 

@@ -49,7 +49,7 @@ from gradaudit.signals.updates.adam_memory import eps_of, remembered
 from gradaudit.signals.updates.learning_rates import optimizer_class
 from gradaudit.signals.updates.ratios import last_half, step_weights
 from gradaudit.signals.updates.step_size import gradients_per_element
-from gradaudit.signals.updates.update_rms import USUAL, typical_update_rms
+from gradaudit.signals.updates.update_rms import USUAL, median_update_rms
 from gradaudit.training import Training
 
 _USUAL_EPS = 1e-8  # torch's default: nobody chose it for this model
@@ -63,7 +63,7 @@ class Limits:
     below: float = 1.0  # times eps: halves the step (arXiv 2309.14322, section 3.4); healthy runs stay above 98,000
     layers: float = 0.5  # of the weight layers: a single quiet layer is layer_imbalance's
     most: float = 0.5  # of the steps: gradients fall during training, and the whole run is judged
-    solved: float = 0.01  # of the first loss: where it is gone, so is the gradient
+    solved: float = 0.01  # of the first loss: with so little left the gradient is small, too
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def _below_eps(training: Training, chosen: Mask, dominated: Mask, often: float, 
     rms = medians(sizes[last_half(training)])
     at_first, nothing = _at_first(training, chosen) / eps, learned_nothing(training)
     every, is_chosen = at_first < limits.below, eps > _USUAL_EPS * _ROUNDING
-    update_rms, steps = typical_update_rms(training), training.recorded_global_steps[dominated]
+    update_rms, steps = median_update_rms(training), training.recorded_global_steps[dominated]
     columns = numpy.flatnonzero(chosen)
     return BelowEps(
         eps=eps,

@@ -54,7 +54,7 @@ from gradaudit.findings import (
     ratio,
 )
 from gradaudit.signals.gradients.finiteness import non_finite_onset
-from gradaudit.signals.layers.layers import weight_layers, zero_start
+from gradaudit.signals.layers.layers import weight_layers, zero_initialised
 from gradaudit.signals.loss.progress import constant_level, learned_nothing
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.order_statistics import Floats, Integers, median, medians, medians_across
@@ -132,7 +132,7 @@ class Kept:
 def excessive_weight_decay(training: Training, limits: Limits) -> Iterator[Shrinking | Kept | NotApplicable | Skipped]:
     """Judge the direction of the early updates and what is left of the weights."""
     owned = numpy.asarray([t.optimizer == training.id for t in training.tensors], dtype=bool)
-    columns = numpy.flatnonzero(weight_layers(training) & owned & ~zero_start(training))
+    columns = numpy.flatnonzero(weight_layers(training) & owned & ~zero_initialised(training))
     if not len(columns):
         yield NotApplicable(reason="no weight layer that does not start at zero is trained")
         return

@@ -79,7 +79,7 @@ _OF_SMALL_UPDATES = ("learning_rate_too_low", "constant_clipping", "vanishing_gr
 
 @dataclass(frozen=True)
 class Limits:
-    """From when on rest is no accident, and what is large, lost or faint."""
+    """From how many steps on a tensor counts as unchanged, and what tells why."""
 
     least_steps: float = 5  # an exact zero five times in a row is no accident
     backbone: float = 0.5  # of the elements: training a head on a pretrained model leaves more than half outside

@@ -47,8 +47,8 @@ from gradaudit.evidence.words.schedules import (
     fall_in_words,
     gain_in_words,
     gain_measures,
-    gentler_jump,
     rise_in_words,
+    smaller_jump,
     stopped_measures,
 )
 from gradaudit.evidence.words.wording import count, percent, plural, setting, times
@@ -56,7 +56,7 @@ from gradaudit.findings import Action, Clean, Confidence, Finding, Mark, Measure
 from gradaudit.signals.loss.plateaus import EarlyDecay, stopped_by_decay
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 from gradaudit.signals.order_statistics import Floats
-from gradaudit.signals.updates.increasing_schedule import HALF, RisingRate, rises, rising_rate
+from gradaudit.signals.updates.increasing_schedule import HALF, MonotonicIncrease, monotonic_increase, rises
 from gradaudit.signals.updates.learning_rates import sustained
 from gradaudit.signals.updates.rate_course import (
     DecayedRate,
@@ -88,7 +88,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Decayed:
-    """The learning rate is gone long before the end, and with it the progress of the loss or every update."""
+    """The learning rate has decayed long before the end, and with it the progress of the loss or every update."""
 
     loss: TrainingLoss
     decay: DecayedRate
@@ -97,7 +97,7 @@ class Decayed:
 
     @property
     def span(self) -> Span:
-        """From where it is gone to the end."""
+        """From where it has decayed to the end."""
         return Span(first=int(self.loss.steps[self.decay.at]), last=int(self.loss.steps[-1]))
 
 
@@ -110,7 +110,7 @@ class Decayed:
 )
 def learning_rate_schedule(
     training: Training, limits: Limits
-) -> Iterator[Decayed | RisingRate | HarmfulJump | RateCourse | Skipped]:
+) -> Iterator[Decayed | MonotonicIncrease | HarmfulJump | RateCourse | Skipped]:
     """Look where the learning rate peaks, where it has decayed, and where it jumps."""
     rate, loss = largest_rate(training), training_loss(training)
     if rate is None:
@@ -121,7 +121,7 @@ def learning_rate_schedule(
     elif (decayed := _decay(training, rate, limits) or _idle(training, rate, limits)) is not None:
         yield decayed
     elif rises(rate, limits.risen):
-        yield rising_rate(training, rate, limits.risen, limits.stairs)
+        yield monotonic_increase(training, rate, limits.risen, limits.stairs)
     elif not loss.shapeless and (jump := harmful_jump(training, limits.risen, limits.gain)) is not None:
         yield jump
     else:
@@ -211,7 +211,7 @@ def _since(found: Decayed, limits: Limits) -> list[Measure]:
 
 
 @learning_rate_schedule.tell
-def _never_ends(found: RisingRate, training: Training, limits: Limits) -> Finding:
+def _never_ends(found: MonotonicIncrease, training: Training, limits: Limits) -> Finding:
     harm, in_epochs = found.harm, found.in_epochs
     marks = [Mark(label=f"step {count(harm.since)}", x=harm.since)] if harm else []
     title, what = (
@@ -264,7 +264,7 @@ def _jumps(jump: HarmfulJump, training: Training, limits: Limits) -> Finding:
             rate_chart(training, marks),
             loss_chart(training, "The training loss: it rises where the learning rate jumps.", marks),
         ],
-        actions=gentler_jump(jump, limits.risen),
+        actions=smaller_jump(jump, limits.risen),
         measures=[
             Measure(quantity="learning rate / that of the step before", value=jump.times, comparison=">",
                     threshold=limits.risen, option="risen"),

@@ -63,7 +63,7 @@ _LONGEST_NAME = 30  # characters of a module's name in a headline
 
 @dataclass(frozen=True)
 class Limits:
-    """From where on gradients point anywhere, and weights shrink."""
+    """From where on successive gradients are unrelated, and weights shrink."""
 
     cosine: float = 0.08  # layers behind additive noise lie at 0.00 to 0.06
     shrunk: float = 0.95  # of the first norm; healthy layers with so small a cosine end above 1.03

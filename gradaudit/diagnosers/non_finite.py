@@ -207,9 +207,9 @@ def _finding(found: NonFinite, limits: Limits) -> Finding:
             Measure(quantity="steps with NaN or infinity", value=onset.steps_with, comparison=">", threshold=0,
                     unit="count"),
             Measure(quantity="loss in the 10 steps before / first loss", value=onset.rise, comparison=">",
-                    threshold=limits.rise, option="rise", decides="cause", any_of="ran away"),
+                    threshold=limits.rise, option="rise", decides="cause", any_of="diverged"),
             Measure(quantity="update-to-weight ratio in the 10 steps before", value=onset.update_ratio, comparison=">",
-                    threshold=limits.fast, option="fast", decides="cause", any_of="ran away"),
+                    threshold=limits.fast, option="fast", decides="cause", any_of="diverged"),
         ],
     )  # fmt: skip
 

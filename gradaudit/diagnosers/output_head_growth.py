@@ -56,7 +56,7 @@ from gradaudit.findings import (
 )
 from gradaudit.signals.activations.module_samples import loss_inputs
 from gradaudit.signals.layers.head_cooldown import LEAST_STEPS, Cooldown, cooldown_start, head_cooldown
-from gradaudit.signals.layers.layers import zero_start
+from gradaudit.signals.layers.layers import zero_initialised
 from gradaudit.signals.layers.output_head import output_head
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 from gradaudit.signals.order_statistics import median
@@ -69,7 +69,7 @@ _ALONE = 2.0  # times, of itself and of the other layers: then the rise is the h
 
 @dataclass(frozen=True)
 class Limits:
-    """What is a fall of the learning rate, and from where on head and loss grow in it."""
+    """How far a decay of the learning rate goes, and from where on head and loss grow in it."""
 
     cooled: float = 0.5  # of the peak of the learning rate: a fall, and not the slope of a long schedule
     growth: float = 1.5  # times; healthy heads reach 1.7 after the peak, but then the loss falls
@@ -119,7 +119,7 @@ def output_head_growth(
     if loss.not_interpretable:
         yield NotApplicable(reason=unclear_in_words(loss.not_interpretable))
         return
-    if head is None or bool(zero_start(training)[head]):
+    if head is None or bool(zero_initialised(training)[head]):
         yield NotApplicable(reason="no output layer is trained, or it starts at zero")
         return
     start = cooldown_start(training, limits.cooled)

@@ -1,4 +1,4 @@
-"""Puts every seam in place, and takes them out again."""
+"""Puts every patch in place, and takes them out again."""
 
 from typing import Any
 
@@ -26,8 +26,8 @@ def install(*, activations: bool = False) -> None:
     """Patch torch; done right after torch is imported, so that ``from ... import cross_entropy`` finds ours."""
     if not _patches:
         _handles.extend(registration.install())
-        for seam in (losses, functional, optimizer, clipping, amp, batch_norm, dataloader, cuda_graphs, leaving):
-            _patches.extend(seam.install())
+        for patched in (losses, functional, optimizer, clipping, amp, batch_norm, dataloader, cuda_graphs, leaving):
+            _patches.extend(patched.install())
         if activations:
             _patches.extend(modules.install())
         frameworks.install()

@@ -86,7 +86,7 @@ class Recording:
     def on_scaler_step(self, optimizer: OptimizerLike, hooked_before: int) -> None:
         """GradScaler.step returned; no hook fired inside means that it skipped the step."""
         if self.hooked_steps() == hooked_before and self.takes(optimizer):
-            plan = self.table.known_parameter_set(optimizer)
+            plan = self.table.unchecked_parameter_set(optimizer)
             record = self.open_record(optimizer, plan)
             record.row.skipped, record.row.recorded = True, False
             self.finish(plan, record, time.perf_counter())
@@ -132,7 +132,7 @@ class Recording:
         if step.unwatched:
             # Its losses are those of every call of the closure.
             between.skip()
-            step.plan = self.table.known_parameter_set(optimizer)
+            step.plan = self.table.unchecked_parameter_set(optimizer)
             step.record = self.open_record(optimizer, step.plan)
             step.record.row.recorded = False
         if step.record is not None and step.plan is not None:
@@ -165,7 +165,7 @@ class Recording:
     def _snapshot(self, optimizer: OptimizerLike, step: OpenStep) -> None:
         """Measure the gradients, and the weights before the step."""
         call = self.observers.call
-        step.plan = self.table.known_parameter_set(optimizer)
+        step.plan = self.table.unchecked_parameter_set(optimizer)
         step.record = record = self.open_record(optimizer, step.plan)
         if checksums.due(record.row.step, self._world) and not self.table.sharded():
             record.weights = call("weight checksums", checksums.checksum, step.plan.parameters() or [])
@@ -224,7 +224,7 @@ class Recording:
     def coming(self, optimizer: OptimizerLike) -> tuple[int, bool]:
         """The number of the optimizer's coming step, and whether its statistics are due."""
         self._find_rank()
-        number = self.table.known_parameter_set(optimizer).optimizer
+        number = self.table.unchecked_parameter_set(optimizer).optimizer
         step = self._counts.get(number, 0)
         return step, self.due(number, step)
 

@@ -28,7 +28,7 @@ def smooth(values: Floats, window: int = 41, *, log: bool | None = None) -> Floa
     Centred, since a causal average lags and puts the training loss above the validation loss. At the start
     the window shrinks on both sides alike, since a one-sided one would pull the first loss down; at the end it
     does not, since a window of one step would show the noise of the last step. Where the values become NaN for good it
-    does: a loss that ran away ends where it ended, and not where it was some steps before.
+    does: a loss that diverged ends where it ended, and not where it was some steps before.
 
     Values over decades (`log`; None: those that are `wide`) are smoothed as logarithms, for one spike outweighs the
     plain mean of all its neighbours. Zeros have none: they stay what they are. Nothing is averaged across a jump, so

@@ -92,7 +92,7 @@ def raw_target(path: Path, last: float = 25_000.0, first: float = 30_000.0, vari
 
 
 def fast(path: Path, update_ratio: float = 0.9, loss: Any = None, **changes: Any) -> Run:
-    """The first steps change the weights by `pace` of their size."""
+    """The first steps change the weights by `update_ratio` of their size."""
     loss = falling(300) if loss is None else loss
     update = numpy.full((len(loss), 1), 1e-3)
     update[:5] = update_ratio
@@ -171,7 +171,7 @@ def dead_table(path: Path) -> Run:
 
 
 def slow_table(path: Path, relative: float = 0.01, steps: int = 200) -> Run:
-    """A table that moves at `relative` of the layers' pace; a step hits every row."""
+    """A table that moves at `relative` of the layers' update-to-weight ratio; a step hits every row."""
     update = numpy.full((steps, 9), 1e-3)
     update[:, 0] *= relative
     rows = embedding_rows(steps, tensor=0, rows=50, hit=50)
@@ -181,7 +181,7 @@ def slow_table(path: Path, relative: float = 0.01, steps: int = 200) -> Run:
 
 
 def two_tables(path: Path, relative: float = 0.03, other: float = 1.0) -> Run:
-    """A table that moves at `relative` of the layers' pace, and one at `other`."""
+    """A table that moves at `relative` of the layers' update-to-weight ratio, and one at `other`."""
     first, *layers = linear_stack(embedding=50)
     second = msgspec.structs.replace(first, id=9, depth=9, name="items.weight", module="items")
     update = numpy.full((200, 10), 1e-3)

@@ -91,8 +91,8 @@ def test_the_slowest_healthy_table_is_quiet(tmp_path):
     assert_clean(dead_embedding, slow_table(tmp_path / "run", relative=0.038))
 
 
-def test_an_update_that_the_probe_can_hardly_see_is_not_judged_by_its_median(tmp_path):
-    """Of a million rows a step hits ten: most steps move none of the probed elements."""
+def test_an_update_that_the_sample_can_hardly_see_is_not_judged_by_its_median(tmp_path):
+    """Of a million rows a step hits ten: most steps move none of the sampled elements."""
     update = numpy.full((200, 9), 1e-3)
     update[:, 0] = numpy.where(numpy.arange(200) % 25 == 0, 1e-3, 0.0)
     rows = embedding_rows(200, tensor=0, rows=1_000_000, hit=10, ever_hit=900_000)

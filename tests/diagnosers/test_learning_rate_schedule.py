@@ -5,7 +5,7 @@ from gradaudit.audit.runner import analyze
 from gradaudit.diagnosers.learning_rate_schedule import Decayed, learning_rate_schedule
 from gradaudit.findings import Severity
 from gradaudit.signals.loss.plateaus import decayed_too_early
-from gradaudit.signals.updates.increasing_schedule import RisingRate, sound
+from gradaudit.signals.updates.increasing_schedule import MonotonicIncrease, sound
 from gradaudit.signals.updates.rate_course import RateCourse
 from gradaudit.signals.updates.rate_jumps import HarmfulJump
 from tests.build import build_run
@@ -107,7 +107,7 @@ def test_a_rate_of_zero_is_no_share_of_its_peak(tmp_path, floor, said):
 
 def test_a_warmup_in_steps_that_is_stepped_once_an_epoch_is_a_warning(tmp_path):
     run = climbing_stairs(tmp_path / "a")
-    found = judged(learning_rate_schedule, run, RisingRate)
+    found = judged(learning_rate_schedule, run, MonotonicIncrease)
     assert (found.first, found.last, found.made_with) == pytest.approx((1e-4, 1e-3, 0.01))
     assert (found.changes, found.in_epochs, found.harm) == (9, True, None)
     finding = assert_finds(learning_rate_schedule, run, Severity.WARNING)
@@ -137,7 +137,7 @@ def test_stairs_that_end_in_a_landing_are_quiet(tmp_path):
 
 def test_a_warmup_that_never_ends_is_a_note(tmp_path):
     run = warming(tmp_path / "a")
-    found = judged(learning_rate_schedule, run, RisingRate)
+    found = judged(learning_rate_schedule, run, MonotonicIncrease)
     assert (found.first, found.last) == pytest.approx((1e-5, 1e-3))
     assert (found.harm, found.in_epochs) == (None, False)
     finding = assert_finds(learning_rate_schedule, run, Severity.NOTE)
@@ -154,7 +154,7 @@ def drifting(path, growth=1.03, back=2.0, steps=200):
 
 def test_a_rate_that_rises_until_the_loss_comes_up_again_is_the_root(tmp_path):
     run = drifting(tmp_path / "a", back=9.0)
-    found = judged(learning_rate_schedule, run, RisingRate)
+    found = judged(learning_rate_schedule, run, MonotonicIncrease)
     assert found.since == 38, "the step at which the rate has risen threefold: 1.03 ** 38"
     assert found.harm.since == 100
     assert sound(found.harm) == pytest.approx(1e-3 * 1.03**100 / 3, rel=0.05)

@@ -123,14 +123,14 @@ def test_a_rate_that_is_gone_before_anything_was_learned_is_a_warning(tmp_path, 
     rates = [[1e-2 * fade**step] for step in range(400)]
     stats = {"weight_norm": 1.0, "weight_max_abs": as_drawn()}
     run = build_run(tmp_path / "a", loss=loss, facts=TEN, stats=stats, steps={"learning_rate": rates})
-    gone = decayed_too_early(run.trainings[0], 0.01)
-    assert gone is not None
+    decay = decayed_too_early(run.trainings[0], 0.01)
+    assert decay is not None
     if worth is None:
-        assert gone.worth == pytest.approx(0.125, rel=1e-2)
+        assert decay.worth == pytest.approx(0.125, rel=1e-2)
         assert_clean(premature_plateau, run)
         return
-    assert gone.worth == pytest.approx(worth, rel=1e-3)
-    assert judged(premature_plateau, run, PlateauAfterDecay).decay.worth == gone.worth
+    assert decay.worth == pytest.approx(worth, rel=1e-3)
+    assert judged(premature_plateau, run, PlateauAfterDecay).decay.worth == decay.worth
     finding = assert_finds(premature_plateau, run, Severity.WARNING)
     assert f"of all 400 steps add up to {400 * worth:.0f} times the peak" in finding.explanation
     before = build_run(tmp_path / "b", loss=loss, facts=TEN, steps={"learning_rate": rates})
@@ -139,10 +139,10 @@ def test_a_rate_that_is_gone_before_anything_was_learned_is_a_warning(tmp_path, 
 
 def test_a_small_gain_at_rest_when_the_rate_is_lowered_is_quiet(tmp_path):
     run = lowered(tmp_path / "a")
-    gone = decayed_too_early(run.trainings[0], 0.01)
-    assert gone is not None
-    assert 0.03 < gone.gained < 0.1
-    assert gone.fell < 0.3 * gone.gained
+    decay = decayed_too_early(run.trainings[0], 0.01)
+    assert decay is not None
+    assert 0.03 < decay.gained < 0.1
+    assert decay.fell < 0.3 * decay.gained
     assert_clean(premature_plateau, run)
 
 

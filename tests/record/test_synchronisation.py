@@ -91,7 +91,7 @@ def convolutional():
 
 
 def losses_of(out, y):
-    """Every kind of loss that the seam knows how to read."""
+    """Every kind of loss that the patches know how to read."""
     weight = torch.ones(5, device=META)
     yield functional.cross_entropy(out, y)
     yield functional.cross_entropy(out, y, weight=weight, ignore_index=0, reduction="sum")
@@ -193,17 +193,17 @@ def test_stale_gradients_logged_losses_and_scaled_ones():
     ids=["item", "bool", "cpu", "mask", "nonzero", "where", "to", "unique"],
 )
 @pytest.mark.parametrize(
-    ("place", "seam"), [(between, "look_for_stale"), (between, "look_for_cleared"), (RowCounter, "observe")]
+    ("place", "hook"), [(between, "look_for_stale"), (between, "look_for_cleared"), (RowCounter, "observe")]
 )
-def test_one_that_is_planted_is_found(plant, place, seam, monkeypatch):
-    original = getattr(place, seam)
+def test_one_that_is_planted_is_found(plant, place, hook, monkeypatch):
+    original = getattr(place, hook)
 
     def planted(self, *arguments):
         with contextlib.suppress(NotImplementedError, RuntimeError):
             plant(torch.empty(3, device=META))
         return original(self, *arguments)
 
-    monkeypatch.setattr(place, seam, planted)
+    monkeypatch.setattr(place, hook, planted)
     table = nn.Embedding(5, 3, device=META)
     optimizer = torch.optim.SGD(table.parameters(), lr=0.1)
     with watched() as (waits, _):

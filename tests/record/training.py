@@ -18,7 +18,7 @@ from gradaudit.record.settings import Settings
 
 @contextlib.contextmanager
 def recorded(directory: Path, every: int | None = 1, activations: bool = False) -> Iterator[Path]:
-    """Record what is trained inside, through the same seams as `gradaudit record`."""
+    """Record what is trained inside, through the same patches as `gradaudit record`."""
     install.install(activations=activations)
     session.start(Settings(directory=str(directory), every=every, quiet=True, activations=activations))
     try:

@@ -6,7 +6,7 @@ from gradaudit.evidence.charts.lines import distance_chart
 from gradaudit.evidence.charts.reduce import plain
 from gradaudit.findings import Lines
 from gradaudit.schema import TensorFacts
-from gradaudit.signals.layers.layers import comparable_layers, weight_layers, zero_start
+from gradaudit.signals.layers.layers import comparable_layers, weight_layers, zero_initialised
 from gradaudit.signals.layers.unchanged import column_of
 from gradaudit.signals.order_statistics import medians_across
 from gradaudit.signals.updates.ratios import update_ratio
@@ -20,7 +20,7 @@ def shrinking_norms(training: Training, columns: Sequence[int]) -> Lines:
     """The norm of each of these tables over its first, beside that of the median weight layer."""
     left, steps = norms_over_first(training), training.recorded_global_steps
     tensors = training.tensors
-    layers = weight_layers(training) & ~zero_start(training)
+    layers = weight_layers(training) & ~zero_initialised(training)
     series = [plain(tensors[i].name, steps, left[:, i], role="flagged") for i in columns[:_MOST_LINES]]
     if layers.any():
         series.append(plain("median weight layer", steps, medians_across(left[:, layers])))

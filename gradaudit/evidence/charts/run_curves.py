@@ -10,7 +10,7 @@ from gradaudit.findings import Series
 from gradaudit.reading.run import Run
 from gradaudit.signals.evaluation.generalisation import comparison
 from gradaudit.signals.evaluation.validation import validation
-from gradaudit.signals.layers.layers import weight_layers, zero_start
+from gradaudit.signals.layers.layers import weight_layers, zero_initialised
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.order_statistics import Floats, Mask
 from gradaudit.signals.updates.ratios import last_half, update_ratio
@@ -96,7 +96,7 @@ def _with_update_ratio(training: Training) -> Mask:
 
     One that started at zero changes by more than it holds.
     """
-    return numpy.asarray(weight_layers(training) & ~zero_start(training))
+    return numpy.asarray(weight_layers(training) & ~zero_initialised(training))
 
 
 def _percentiles(part: Floats) -> list[float | None]:

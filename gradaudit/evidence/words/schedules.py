@@ -8,7 +8,7 @@ from gradaudit.findings import Action, Measure
 from gradaudit.signals.loss.plateaus import WORTH, EarlyDecay, flat_share, hardly_begun, still_falling, unfinished_share
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 from gradaudit.signals.order_statistics import Floats
-from gradaudit.signals.updates.increasing_schedule import IncreasingSchedule, RisingRate, sound
+from gradaudit.signals.updates.increasing_schedule import IncreasingSchedule, MonotonicIncrease, sound
 from gradaudit.signals.updates.learning_rates import same_rate
 from gradaudit.signals.updates.rate_course import DecayedRate, GainAround
 from gradaudit.signals.updates.rate_jumps import HarmfulJump
@@ -55,7 +55,7 @@ def stopped_measures(loss: TrainingLoss, at: int, stopped: EarlyDecay) -> list[M
     ]  # fmt: skip
 
 
-def gentler_jump(jump: HarmfulJump, most: float) -> list[Action]:
+def smaller_jump(jump: HarmfulJump, most: float) -> list[Action]:
     """What to do about a learning rate that jumps: less far and less fast, or, where it does so once, not at all."""
     if jump.back is None or not jump.for_once:
         restart = f"Restart at {setting(jump.old * most)} or less, {factor(most)}-fold at most"
@@ -133,7 +133,7 @@ def keep_below(training: Training, rise: IncreasingSchedule | None, lower: Float
     )
 
 
-def rise_in_words(found: RisingRate) -> str:
+def rise_in_words(found: MonotonicIncrease) -> str:
     """What a rate that rises to the end does to the loss, or what tells why it rises."""
     loss, harm = found.loss, found.harm
     if harm:
@@ -152,7 +152,7 @@ def rise_in_words(found: RisingRate) -> str:
     return "Either the warmup is longer than the run, or the schedule grows where it is meant to decay."
 
 
-def end_of_rise(training: Training, found: RisingRate) -> list[Action]:
+def end_of_rise(training: Training, found: MonotonicIncrease) -> list[Action]:
     """What to do about a rate that rises to the end."""
     warmup = f"Warm up over 5 % of the run, {count(max(1, found.steps / 20))} steps, and let it decay after"
     cap = hold(training, found.harm) if found.harm else Action(text=warmup)

@@ -112,7 +112,7 @@ def _say(line: str) -> None:
         pass
 
 
-def _flush() -> None:
+def _run_shadowed() -> None:
     """Execute the sitecustomize that ours shadows, under its own name."""
     spec = importlib.machinery.PathFinder.find_spec("sitecustomize", sys.path)
     if spec is None or spec.loader is None:
@@ -130,4 +130,4 @@ if os.environ.get("GRADAUDIT_RECORD"):
         atexit.register(_at_exit)
     except Exception as error:
         _say(f"not recording: {error}; the script runs without it")
-_flush()
+_run_shadowed()

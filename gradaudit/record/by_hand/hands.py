@@ -13,7 +13,7 @@ BY_HAND = "trainings by hand"
 
 
 class Hands:
-    """What the seams tell, for the thread that calls."""
+    """What the patches and hooks report, for the thread that calls."""
 
     def __init__(self, recording: Any) -> None:
         self.recording = recording

@@ -86,10 +86,10 @@ class Opened:
         hand, measured = self.hand, self.measured
         if not recording.takes(hand):
             return
-        # At the end the model may be gone, and the plan that it had is left.
-        plan = self.plan or recording.table.known_parameter_set(hand)
+        # At the end the model may be gone, and the set that it had is left.
+        plan = self.plan or recording.table.unchecked_parameter_set(hand)
         if plan.parameters() is not None:
-            plan = recording.table.known_parameter_set(hand)
+            plan = recording.table.unchecked_parameter_set(hand)
             hand.identifiers = recording.table.identifiers_of(hand.parameters())
         if not self.complete:
             # Half a measurement reads as weights that are no numbers.

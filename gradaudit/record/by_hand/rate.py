@@ -1,4 +1,4 @@
-"""The learning rate of an update made by hand, solved from the update and the gradient of the probed elements."""
+"""The learning rate of an update made by hand, solved from the update and the gradient of the sampled elements."""
 
 import math
 from typing import Any, NamedTuple

@@ -182,7 +182,7 @@ class Watch:
         hand.unsure = given and not parameters and copied_from is None
         self.hands.append(hand)
         if copied_from is not None:
-            self.recording.table.known_parameter_set(hand)
+            self.recording.table.unchecked_parameter_set(hand)
             hand.identifiers = self.recording.table.identifiers_of(copied_from)
             self._put(hand, mine)
             hand.mark()

@@ -1,4 +1,4 @@
-"""Puts a framework's own optimizer behind the seams that torch's optimizers reach through their hooks."""
+"""Puts a framework's own optimizer behind the patches that torch's optimizers reach through their hooks."""
 
 import functools
 import weakref

@@ -17,7 +17,7 @@ from gradaudit.record.measure.ring import SLOTS, Ring, Slot
 from gradaudit.record.measure.sharding import local
 from gradaudit.record.measure.stats import COLUMNS
 
-WIDTH = 16  # columns of a slot, those of the probe after those of the gradients; rows of 128 bytes stay aligned
+WIDTH = 16  # columns of a slot, those of the sample after those of the gradients; rows of 128 bytes stay aligned
 _PROBED = len(COLUMNS)
 _MISSING = 0
 _EMPTY = 16  # address of a tensor without elements: nothing is read there, and it is not missing
@@ -78,7 +78,7 @@ class DeviceStatistics:
         return slot
 
     def sample_before_step(self, slot: Slot, parameters: Sequence[torch.Tensor]) -> bool:
-        """Probe the gradients just measured and the weights before the step; False: `probe` has to."""
+        """Sample the gradients just measured and the weights before the step; False: `probe` has to."""
         if self._probing is None or self.fault:
             return False
         addresses, others = self.addresses_of(parameters)
@@ -91,7 +91,7 @@ class DeviceStatistics:
         return True
 
     def sample_after_step(self, slot: Slot, parameters: Sequence[torch.Tensor]) -> None:
-        """Probe the weights after the step."""
+        """Sample the weights after the step."""
         addresses, others = self.addresses_of(parameters)
         if self._probing is not None and not others:
             with self._on_device():
@@ -152,7 +152,7 @@ _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 class _DeviceSampler:
-    """The probe's sample, kept on the device by the kernels."""
+    """The sample, kept on the device by the kernels."""
 
     def __init__(self, probe: ParameterSampler, groups: Sequence[tuple[torch.dtype, Sequence[int]]]) -> None:
         device = probe.device

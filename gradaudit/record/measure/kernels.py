@@ -223,7 +223,7 @@ def _merge(
     tl.store(out + 5, tl.where(everything > 0.0, tl.sum(zeros, axis=0) / tl.maximum(everything, 1.0), none))
     tl.store(out + 6, tl.where(missing, none, nan))
     tl.store(out + 7, tl.where(missing, none, inf))
-    # The probe's columns stay unknown where it does not look, as at a step that raised.
+    # The sample's columns stay unknown where none is taken, as at a step that raised.
     for column in tl.static_range(8, WIDTH):
         tl.store(out + column, none)
 

@@ -35,7 +35,7 @@ _ROWS = 6
 
 
 def stride_for(shape: Sequence[int], most: int) -> int:
-    """The step between probed elements: at least numel / `most`, coprime with every trailing dimension.
+    """The step between sampled elements: at least numel / `most`, coprime with every trailing dimension.
 
     A stride that shares a factor with a row's length would visit the same few columns of every row.
     """
@@ -95,7 +95,7 @@ class ParameterSampler:
             self._shape = (_ROWS, len(shapes))
             self._previous_norm = numpy.full(len(shapes), numpy.nan)
         else:
-            self._segment: torch.Tensor | None = None  # of each probed element its tensor; the kernels need none
+            self._segment: torch.Tensor | None = None  # of each sampled element its tensor; the kernels need none
             self._scale = torch.from_numpy(self.scale).to(self.device, non_blocking=True)
 
     def before(self, parameters: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor | None]) -> None:
@@ -121,7 +121,7 @@ class ParameterSampler:
         return self._rows[_WEIGHT], self._after.copy(), self._rows[_GRADIENT], self.counts
 
     def _gather(self, tensors: Sequence[torch.Tensor | None], places: list[torch.Tensor]) -> None:
-        """Copy the probed elements of all tensors to their places; a missing or sparse gradient is zeros."""
+        """Copy the sampled elements of all tensors to their places; a missing or sparse gradient is zeros."""
         found, into = [], []
         with torch.no_grad():
             for tensor, stride, place in zip(tensors, self.strides, places, strict=True):
@@ -174,7 +174,7 @@ class ParameterSampler:
         }
 
     def _values(self, tensors: Sequence[torch.Tensor | None]) -> torch.Tensor:
-        """[probed elements] of all tensors one after the other on the device, a copy in float32 or float64."""
+        """[sampled elements] of all tensors one after the other on the device, a copy in float32 or float64."""
         parts = []
         for tensor, stride, count in zip(tensors, self.strides, self.counts.tolist(), strict=True):
             if tensor is None or tensor.layout != torch.strided:

@@ -1,6 +1,6 @@
 """Triton kernels that do what `probe.ParameterSampler` does, in one launch before a step and one after it.
 
-One program takes all probed elements of a tensor and adds them up in float64.
+One program takes all sampled elements of a tensor and adds them up in float64.
 """
 
 import torch
@@ -17,7 +17,7 @@ def _before(
     gradients, parameters, members, layout, starts, previous, before, rows,
     ELEMENT: tl.constexpr, KEPT: tl.constexpr, WIDTH: tl.constexpr, COLUMN: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Keep a tensor's probed gradient and weights; the cosine of the gradient with the one kept before."""
+    """Keep a tensor's sampled gradient and weights; the cosine of the gradient with the one kept before."""
     tensor = tl.load(members + tl.program_id(0)).to(tl.int64)
     count, stride = tl.load(layout + 2 * tensor), tl.load(layout + 2 * tensor + 1)
     start = tl.load(starts + tensor)
@@ -51,7 +51,7 @@ def _after(
     parameters, members, layout, starts, before, origin, scales, rows,
     ELEMENT: tl.constexpr, KEPT: tl.constexpr, WIDTH: tl.constexpr, COLUMN: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Compare a tensor's probed weights with those before the step and at the first one."""
+    """Compare a tensor's sampled weights with those before the step and at the first one."""
     tensor = tl.load(members + tl.program_id(0)).to(tl.int64)
     count, stride = tl.load(layout + 2 * tensor), tl.load(layout + 2 * tensor + 1)
     start = tl.load(starts + tensor)

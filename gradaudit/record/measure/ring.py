@@ -39,7 +39,7 @@ class Slot:
         self.rows, self.place = rows, place
         self.arrival: HostCopy | None = None
         self.dropped = False
-        self.probed = False  # whether the probe's columns are filled too
+        self.probed = False  # whether the sample's columns are filled too
         self._ring = ring
 
     def depart(self) -> bool:

@@ -39,7 +39,7 @@ _MOST_PASSES = 10_000  # evaluation passes that wait for a first step
 
 
 class StepObserver(TrainingThread):
-    """Gathers what the seams see in one thread until an optimizer steps there and takes it."""
+    """Gathers what patches and hooks see in one thread until an optimizer steps there and takes it."""
 
     def __init__(self, shared: Gathered, threads: PerThread["StepObserver"]) -> None:
         super().__init__(shared, threads)

@@ -35,7 +35,7 @@ class ParameterSet:
     """What is measured at the steps of one optimizer. Parameters are held weakly: a freed model stays freed."""
 
     optimizer: int
-    shape: tuple[int, ...]  # parameters of each group when the plan was made
+    shape: tuple[int, ...]  # parameters of each group when the set was made
     references: list["weakref.ref[torch.Tensor]"]
     identifiers: numpy.ndarray[Any, numpy.dtype[numpy.int32]]
     owned: numpy.ndarray[Any, numpy.dtype[numpy.bool_]]
@@ -56,12 +56,12 @@ class ParameterSet:
     def sample_before_step(
         self, measured: Any, gradients: Sequence[torch.Tensor | None], parameters: Sequence[torch.Tensor]
     ) -> None:
-        """Probe gradients and weights before a step; `measured` is what `measure` gave for it."""
+        """Sample gradients and weights before a step; `measured` is what `measure` gave for it."""
         if self.statistics is None or not self.statistics.sample_before_step(measured, parameters):
             self.probe.before(parameters, gradients)
 
     def sample_after_step(self, measured: Any, parameters: Sequence[torch.Tensor]) -> dict[str, Any]:
-        """Probe the weights after the step; its columns, but for those that the slot of a ring holds."""
+        """Sample the weights after the step; its columns, but for those that the slot of a ring holds."""
         if self.statistics is not None and isinstance(measured, Slot) and measured.probed:
             self.statistics.sample_after_step(measured, parameters)
             return {}
@@ -161,15 +161,15 @@ class TensorTable:
             self.numbers[optimizer] = number
         return self.numbers[optimizer]
 
-    def known_parameter_set(self, optimizer: OptimizerLike) -> ParameterSet:
-        """The plan of an optimizer, without a look at each of its parameters; made if there is none."""
+    def unchecked_parameter_set(self, optimizer: OptimizerLike) -> ParameterSet:
+        """The set of an optimizer, made if there is none; whether each parameter is still the same is not checked."""
         plan = self.plans.get(self.number(optimizer))
         if plan is None or plan.shape != tuple([len(group["params"]) for group in optimizer.param_groups]):
             plan, _ = self.parameter_set(optimizer)
         return plan
 
     def parameter_set(self, optimizer: OptimizerLike) -> tuple[ParameterSet, list[torch.Tensor]]:
-        """The plan of an optimizer and its parameters; made anew when groups were added or parameters replaced."""
+        """The set of an optimizer and its parameters; made anew when groups were added or parameters replaced."""
         number = self.number(optimizer)
         shape = tuple(len(group["params"]) for group in optimizer.param_groups)
         plan = self.plans.get(number)
@@ -182,7 +182,7 @@ class TensorTable:
         return plan, plan.parameters() or []
 
     def resolve(self, number: int, optimizer: OptimizerLike) -> None:
-        """Find the names and owners of an optimizer's tensors, and make its plan anew."""
+        """Find the names and owners of an optimizer's tensors, and make its set anew."""
         self._forget_the_dead()
         mine = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         held = {id(parameter) for root in self.living_roots() for parameter in root.parameters()}

@@ -27,7 +27,7 @@ class TrainingThread:
     def touches(self, plan: ParameterSet) -> bool:
         """Whether a backward of this thread may be writing gradients of these tensors now, or a measured step is open.
 
-        Its measurement is in the plan, and another one would take its place.
+        Its measurement is in the set, and another one would take its place.
         """
         measured = self.step is not None and self.step.measured and self.step.plan is plan
         return measured or (self.running and self.reaches(plan.identities))
@@ -53,7 +53,7 @@ class TrainingThread:
         return not any(number in other.stepped for other in self._threads.others())
 
     def undisturbed(self, identities: Set[int]) -> bool:
-        """The same for tensors that are in no plan yet."""
+        """The same for tensors that are in no set yet."""
         return not any(other.running and other.reaches(identities) for other in self._threads.others())
 
     def mode(self, roots: Sequence[Any], reached: Set[int] | None = None) -> int:

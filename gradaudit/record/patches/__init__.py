@@ -1,4 +1,4 @@
-"""What is observed of a script that does not know us: one file a seam, each with `install()`."""
+"""What is observed of a script that does not know us: one file a patch, each with `install()`."""
 
 import os
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Seam: GradScaler, which scales the loss and skips the steps that overflow."""
+"""Patch: GradScaler, which scales the loss and skips the steps that overflow."""
 
 import functools
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Seam: torch.nn.functional.batch_norm, which tells how many values a channel is normalised over."""
+"""Patch: torch.nn.functional.batch_norm, which tells how many values a channel is normalised over."""
 
 import functools
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Seam: clip_grad_norm_ and clip_grad_value_, which run before the optimizer's step."""
+"""Patch: clip_grad_norm_ and clip_grad_value_, which run before the optimizer's step."""
 
 import functools
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Seam: CUDAGraph, during whose capture no other thread of the process may call the driver."""
+"""Patch: CUDAGraph, during whose capture no other thread of the process may call the driver."""
 
 import functools
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Seam: DataLoader, which tells how many batches an epoch has."""
+"""Patch: DataLoader, which tells how many batches an epoch has."""
 
 import functools
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Seam: torch.autograd.grad and torch.func.grad, whose gradients a script applies itself."""
+"""Patch: torch.autograd.grad and torch.func.grad, whose gradients a script applies itself."""
 
 import functools
 import sys

@@ -1,4 +1,4 @@
-"""Seams by which a process ends without its exit handlers, os._exit and exec, and multiprocessing's exit codes."""
+"""Patches: os._exit and exec, which end a process without its exit handlers, and multiprocessing's exit codes."""
 
 import functools
 import os

@@ -1,4 +1,4 @@
-"""Seam: torch.nn.functional losses and torch.autograd.backward."""
+"""Patch: torch.nn.functional losses and torch.autograd.backward."""
 
 import functools
 import threading

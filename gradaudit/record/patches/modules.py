@@ -1,4 +1,4 @@
-"""Seam: torch.compile and torch.jit.script, which take the hooks off a model, for `--activations` only."""
+"""Patch: torch.compile and torch.jit.script, which take the hooks off a model, for `--activations` only."""
 
 import functools
 import inspect

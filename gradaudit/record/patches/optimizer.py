@@ -1,4 +1,4 @@
-"""Seam: the optimizer's step, through torch's own global hooks, armed when the first optimizer is built."""
+"""Hook: the optimizer's step, through torch's own global hooks, armed when the first optimizer is built."""
 
 import functools
 import os

@@ -1,4 +1,4 @@
-"""Seam: torch's hooks for parameters and modules that are registered, which show modules as they are built."""
+"""Hook: torch's hooks for parameters and modules that are registered, which show modules as they are built."""
 
 from typing import Any
 
@@ -19,6 +19,6 @@ def install() -> list[Any]:
 
 
 def _registered(module: nn.Module, *_: Any) -> None:
-    # The compiler cannot look at a module that is half built; one built inside a graph is found when it is needed.
+    # The compiler cannot take a module that is half built; one built inside a graph is found when it is needed.
     if not torch.compiler.is_compiling():
         session.unlocked_call("names of tensors and modules", naming.remember, module)

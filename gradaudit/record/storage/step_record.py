@@ -54,7 +54,7 @@ class TensorStatistics:
     owned: Any  # [tensors], whether the optimizer updates them
     gradients: Any  # [tensors, COLUMNS], or the slot of a ring that holds them
     sharded: bool = False  # the norm over all tensors is known to no single rank
-    probed: dict[str, Any] = field(default_factory=dict)  # columns of `tensors` found by the probe, [tensors] each
+    probed: dict[str, Any] = field(default_factory=dict)  # columns of `tensors` found in the sample, [tensors] each
     rows_due: bool = False  # whether `snapshots` are taken at this step in any case
     snapshots: list[tuple[int, Snapshot]] = field(default_factory=list)
     histograms: list[Sampled] = field(default_factory=list)

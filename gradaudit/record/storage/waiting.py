@@ -19,7 +19,7 @@ HAND_OVER_STEPS = 32  # with statistics
 HAND_OVER_MOST = 128  # with or without: a row of losses is small, and handing it over costs more than it does
 HAND_OVER_SECONDS = 1.0
 MOST_WAITING = 10_000  # steps whose losses are kept while the disk is behind
-LOCK_SECONDS = 0.2  # waited for a seam at work, by the writer's thread
+LOCK_SECONDS = 0.2  # waited for a hook at work, by the writer's thread
 
 
 class Waiting:
@@ -71,7 +71,7 @@ class Waiting:
 
         Nothing is launched on a stream of the training: what is on its way is waited for by events.
         """
-        # A seam at work hands over by itself, or is over at the next look.
+        # A hook at work hands over by itself, or is over at the next look.
         if not self.lock.acquire(timeout=LOCK_SECONDS):
             return None
         try:
@@ -91,7 +91,7 @@ class Waiting:
             self.lock.release()
 
     def _resting(self) -> list[StepObserver]:
-        return [between for between in self._threads.all() if between.evaluations.at_rest()]
+        return [between for between in self._threads.all() if between.evaluations.is_unchanged()]
 
     def _depart(self, writer: Writer) -> list[StepRecord]:
         """Send what is still on a device on its way; returns the steps not offered to the writer before."""

@@ -72,7 +72,7 @@ def verdict_text(audit: Audit) -> str:
 
 
 def counts(audit: Audit) -> Iterator[Count]:
-    """How many findings of each severity, and how many checks of each other face; zeros left out."""
+    """How many findings of each severity, and how many checks of each other status; zeros left out."""
     for severity, label in ((Severity.CRITICAL, "critical"), (Severity.WARNING, "warning"), (Severity.NOTE, "note")):
         number = audit.count(severity)
         first = next((item.anchor for item in audit.all_ranked() if item.finding.severity is severity), "")

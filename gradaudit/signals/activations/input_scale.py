@@ -7,7 +7,7 @@ import numpy
 
 from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
-from gradaudit.signals.layers.layers import weight_layers, zero_start
+from gradaudit.signals.layers.layers import weight_layers, zero_initialised
 from gradaudit.signals.order_statistics import Flags, Floats, Integers, median
 from gradaudit.signals.updates.ratios import window
 from gradaudit.training import Training, signal
@@ -48,7 +48,7 @@ def input_scale(training: Training) -> InputScale | None:
     """
     tensors = training.tensors
     first = next((index for index, tensor in enumerate(tensors) if _has_inputs(tensor)), None)
-    if first is None or not (weight_layers(training) & ~zero_start(training))[first]:
+    if first is None or not (weight_layers(training) & ~zero_initialised(training))[first]:
         return None
     layer = tensors[first]
     path, _, leaf = layer.name.rpartition(".")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy
 
 from gradaudit.signals.embeddings.embedding_rows import row_history
-from gradaudit.signals.layers.layers import comparable_layers, zero_start
+from gradaudit.signals.layers.layers import comparable_layers, zero_initialised
 from gradaudit.signals.order_statistics import Floats, median, medians
 from gradaudit.signals.updates.learning_rates import is_adaptive
 from gradaudit.signals.updates.ratios import step_weights, update_ratio
@@ -29,11 +29,11 @@ class EmbeddingUpdateRatio:
 
 @signal
 def embedding_update_ratio(training: Training, tensor: int) -> EmbeddingUpdateRatio | None:
-    """The pace of one table; None when it or the layers have no finite ratio, or too few probed elements move.
+    """The update-to-weight ratio of one table; None where it or that of the layers is unknown, or the sample small.
 
     A step moves only the rows that were hit, so the norm of a table's update is smaller by the square
-    root of their share. Medians over the steps; where the probe holds few elements of hit rows, root
-    mean squares instead, which sampling does not bias.
+    root of their share. Medians over the steps; where the sample holds few elements of hit rows,
+    root mean squares instead, which sampling does not bias.
     """
     tensors = training.tensors
     column = next(index for index, facts in enumerate(tensors) if facts.id == tensor)
@@ -69,14 +69,14 @@ def embedding_update_ratio(training: Training, tensor: int) -> EmbeddingUpdateRa
 
 
 def table_speeds(training: Training, update_ratios: dict[int, EmbeddingUpdateRatio | None]) -> dict[int, float]:
-    """What tables are compared with each other by; those without a pace or a size at the start are left out."""
-    empty = {t.id for t, zero in zip(training.tensors, zero_start(training), strict=True) if zero}
+    """What tables are compared with each other by; those without a ratio or a size at the start are left out."""
+    empty = {t.id for t, zero in zip(training.tensors, zero_initialised(training), strict=True) if zero}
     known = {
         table: update_ratio
         for table, update_ratio in update_ratios.items()
         if update_ratio is not None and table not in empty
     }
-    # Adam moves all elements alike: a pace then tells how large the tables started, and nothing of their gradients.
+    # Adam moves all elements alike: a ratio then tells how large the tables started, and nothing of their gradients.
     absolute = is_adaptive(training)
     return {table: update_ratio.update if absolute else update_ratio.relative for table, update_ratio in known.items()}
 

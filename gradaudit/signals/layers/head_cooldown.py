@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.signals.layers.layers import weight_layers, zero_start
+from gradaudit.signals.layers.layers import weight_layers, zero_initialised
 from gradaudit.signals.loss.progress import TENTHS
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.order_statistics import Floats, medians_across
@@ -80,7 +80,7 @@ def head_cooldown(training: Training, head: int, start: int) -> Cooldown | None:
         return None
     with numpy.errstate(divide="ignore", invalid="ignore"):
         over = norms / norms[row]
-    rest = weight_layers(training) & ~zero_start(training)
+    rest = weight_layers(training) & ~zero_initialised(training)
     rest[head] = False
     means = [float(part.mean()) for part in tenths]
     lowest = int(numpy.argmin(means))

@@ -9,7 +9,7 @@ from gradaudit.training import Training, signal
 # Substrings of the class of a module whose matrices mix inputs into outputs; MultiheadAttention holds in_proj_weight.
 _LAYERS = ("Linear", "Conv", "RNN", "LSTM", "GRU", "Attention", "Dense")
 _DENSE = 0.8  # share of the steps with a non-zero gradient; mixture-of-experts layers stay below
-_ZERO_START = 1e-6  # RMS of the first weights: zero-initialised heads, LoRA's B, ReZero
+_ZERO_INITIALISED = 1e-6  # RMS of the first weights: zero-initialised heads, LoRA's B, ReZero
 
 
 def _is_layer(tensor: TensorFacts) -> bool:
@@ -51,7 +51,7 @@ def dense(training: Training) -> Mask:
 
 
 @signal
-def zero_start(training: Training) -> Mask:
+def zero_initialised(training: Training) -> Mask:
     """[tensors]: weights that were zero at the first recorded step, so that every ratio to them is meaningless."""
     tensors = training.tensors
     norms = training.matrix("weight_norm")
@@ -59,10 +59,10 @@ def zero_start(training: Training) -> Mask:
         return numpy.zeros(len(tensors), dtype=bool)
     first = norms[numpy.argmax(numpy.isfinite(norms), axis=0), numpy.arange(len(tensors))]
     size = numpy.sqrt([max(tensor.elements, 1) for tensor in tensors])
-    return numpy.asarray(first < _ZERO_START * size)
+    return numpy.asarray(first < _ZERO_INITIALISED * size)
 
 
 @signal
 def comparable_layers(training: Training) -> Mask:
     """[tensors]: weight layers, dense, not starting at zero: those whose statistics may be held against each other."""
-    return numpy.asarray(weight_layers(training) & dense(training) & ~zero_start(training))
+    return numpy.asarray(weight_layers(training) & dense(training) & ~zero_initialised(training))

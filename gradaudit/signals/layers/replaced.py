@@ -2,7 +2,7 @@
 
 import numpy
 
-from gradaudit.signals.layers.layers import weight_layers, zero_start
+from gradaudit.signals.layers.layers import weight_layers, zero_initialised
 from gradaudit.training import Training, signal
 
 _LEAP = 1.0  # update over weight: nothing of what a layer was is left; healthy runs peak at 0.3
@@ -16,7 +16,7 @@ def replaced_at(training: Training) -> int | None:
 
     What is measured from there on, as a profile of gradients, is a consequence and tells nothing of the model.
     """
-    chosen = weight_layers(training) & ~zero_start(training)
+    chosen = weight_layers(training) & ~zero_initialised(training)
     weights, updates, drifts = (
         training.matrix(stat)[:, chosen] for stat in ("weight_norm", "update_norm", "drift_norm")
     )

@@ -27,7 +27,7 @@ def column_of(training: Training, tensor: TensorFacts) -> int:
     return [facts.id for facts in training.tensors].index(tensor.id)
 
 
-def never_moved(training: Training, table: TensorFacts, history: RowHistory | None) -> bool:
+def is_unchanged(training: Training, table: TensorFacts, history: RowHistory | None) -> bool:
     """Whether nothing moved the tensor; exact where its checksums were recorded."""
     column = column_of(training, table)
     updates = training.matrix("update_norm")[:, column]
@@ -76,7 +76,7 @@ def reasons(training: Training) -> list[Reason]:
 
 
 def reason_unchanged(training: Training, tensor: TensorFacts) -> Reason:
-    """Why a tensor that never moved did not: the first of the reasons that holds."""
+    """Why a tensor is unchanged: the first of the reasons that holds."""
     return reasons(training)[column_of(training, tensor)]
 
 

@@ -1,4 +1,4 @@
-"""What a model that ignores its input would score: by guessing evenly, and by knowing the label frequencies."""
+"""What a model that ignores its input would score: by a uniform prediction, and by knowing the label frequencies."""
 
 import math
 

@@ -18,7 +18,7 @@ LEAST_STEPS = 100
 FLAT, UNFINISHED, LEFT = 0.02, 0.1, 0.3  # of the start, as on the page of `premature_plateau`
 EARLY, SPENT = 0.6, 0.01  # of the steps, of the peak; likewise
 WORTH = 0.1  # of the steps; an exponential decay to 1 % at the end of the run has 0.21, a linear or cosine one 0.5
-STILL = 0.3  # of a small gain, over the second half of the learning rate; at a steady pace it is half
+STILL = 0.3  # of a small gain, over the second half of the learning rate; where it falls evenly it is half
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ def plateau(training: Training, flat: float) -> Plateau | None:
 
 @dataclass(frozen=True, eq=False)
 class EarlyDecay:
-    """The stretch at the end of a run over which the learning rate is gone; losses are shares of the start."""
+    """The stretch at the end of a run over which the learning rate has decayed; losses are shares of the start."""
 
     start: int  # index of this optimizer's step
     half: int  # that at which half of the learning rate was spent, summed over the steps
@@ -92,22 +92,22 @@ def decayed_too_early(training: Training, spent: float) -> EarlyDecay | None:
         return None
     rates = sustained(of_groups.max(axis=1, initial=0.0))
     high = numpy.flatnonzero(~at_most(rates, spent, rates.max(initial=0.0)))
-    gone = int(high[-1]) + 1 if len(high) else 0
-    if len(values) < LEAST_STEPS or not 10 <= gone <= len(values) - 10 or not numpy.isfinite(values).all():
+    start = int(high[-1]) + 1 if len(high) else 0
+    if len(values) < LEAST_STEPS or not 10 <= start <= len(values) - 10 or not numpy.isfinite(values).all():
         return None
-    width = max(5, gone // 10)
+    width = max(5, start // 10)
     first = median(values[:width])
-    half = int(numpy.searchsorted(numpy.cumsum(rates[:gone]), rates[:gone].sum() / 2))
+    half = int(numpy.searchsorted(numpy.cumsum(rates[:start]), rates[:start].sum() / 2))
     around = values[max(0, half - width) : half + width]
-    middle = (gone + len(values)) // 2
-    then, early, late = median(around), median(values[gone:middle]), median(values[middle:])
+    middle = (start + len(values)) // 2
+    then, early, late = median(around), median(values[start:middle]), median(values[middle:])
     # What the differences of neighbours and a median are of independent normal values.
-    scatter = median(numpy.abs(numpy.diff(values[gone:]))) / 0.954
-    noise = 1.25 * scatter * math.sqrt(1 / len(around) + 1 / (middle - gone))
+    scatter = median(numpy.abs(numpy.diff(values[start:]))) / 0.954
+    noise = 1.25 * scatter * math.sqrt(1 / len(around) + 1 / (middle - start))
     if not first > 0:
         return None
     return EarlyDecay(
-        start=gone,
+        start=start,
         half=half,
         then=then,
         reached=early,
@@ -125,7 +125,7 @@ def stopped_by_decay(
     *,
     spent: float | None = None,
 ) -> EarlyDecay | None:
-    """Where a learning rate that is gone has stopped a loss that would go on falling; None where it has not.
+    """Where a decayed learning rate has stopped a loss that would go on falling; None where it has not.
 
     The limits are those of `premature_plateau`, whose page tells what they mean; `spent`, a share of the peak, may be
     another one's.
@@ -133,16 +133,16 @@ def stopped_by_decay(
     run = training.run
     flat, early = flat_share(run), threshold(run, "premature_plateau.early", EARLY)
     left, unfinished = threshold(run, "premature_plateau.left", LEFT), unfinished_share(run)
-    gone = decayed_too_early(training, threshold(run, "premature_plateau.spent", SPENT) if spent is None else spent)
-    if gone is None or diverges(training) is not None:
+    decay = decayed_too_early(training, threshold(run, "premature_plateau.spent", SPENT) if spent is None else spent)
+    if decay is None or diverges(training) is not None:
         return None
     steps = len(training_loss(training).values)
-    stopped = gone.start < early * steps and gone.after < flat and gone.level > left
+    stopped = decay.start < early * steps and decay.after < flat and decay.level > left
     # A loss that can fall by little falls as fast as others at first, and has come to rest like them later.
-    begun = gone.gained < unfinished and gone.fell >= still_falling(gone)
+    begun = decay.gained < unfinished and decay.fell >= still_falling(decay)
     # A model that was trained before may have little to gain, and its learning rate lowered because of that.
-    new = hardly_begun(gone, unfinished) and initial_share(training) >= MOST
-    return gone if stopped and (gone.fell >= unfinished or begun or new) else None
+    new = hardly_begun(decay, unfinished) and initial_share(training) >= MOST
+    return decay if stopped and (decay.fell >= unfinished or begun or new) else None
 
 
 def flat_share(run: Run) -> float:
@@ -155,14 +155,14 @@ def unfinished_share(run: Run) -> float:
     return threshold(run, "premature_plateau.unfinished", UNFINISHED)
 
 
-def hardly_begun(gone: EarlyDecay, unfinished: float) -> bool:
-    """Whether the learning rate was gone before the loss had got anywhere: all steps are worth next to none."""
-    return gone.worth < WORTH and gone.gained < unfinished and gone.fell < still_falling(gone)
+def hardly_begun(decay: EarlyDecay, unfinished: float) -> bool:
+    """Whether the learning rate had decayed before the loss had got anywhere: all steps are worth next to none."""
+    return decay.worth < WORTH and decay.gained < unfinished and decay.fell < still_falling(decay)
 
 
-def still_falling(gone: EarlyDecay) -> float:
+def still_falling(decay: EarlyDecay) -> float:
     """The fall over the second half of the learning rate that is large beside a small gain, and no noise."""
-    return max(STILL * gone.gained, 2 * gone.noise)
+    return max(STILL * decay.gained, 2 * decay.noise)
 
 
 def _centred(values: Floats, width: int) -> Floats:

@@ -102,7 +102,7 @@ def divergence(training: Training) -> int | None:
     start = start_level(loss)
     constant = constant_level(loss)
     level = start if math.isnan(constant) else max(start, constant)
-    # Twice a loss of zero or less is no height that it could climb to.
+    # Twice a loss of zero or less is no height that it could rise to.
     if not math.isfinite(level) or level <= 0:
         return None
     smooth = running_median(loss.values, smoothing_window(loss))
@@ -127,7 +127,7 @@ def no_better_share(run: Run) -> float:
 def not_learning(training: Training) -> bool:
     """Whether the loss ends no lower than the best constant predictor's and has stopped falling.
 
-    False where that is not known: an unjudged loss, unknown labels, fewer than 100 steps.
+    False where that is not known: a loss that is not interpretable, unknown labels, fewer than 100 steps.
     """
     loss = training_loss(training)
     constant, no_better = constant_level(loss), no_better_share(training.run)

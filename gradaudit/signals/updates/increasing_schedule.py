@@ -36,7 +36,7 @@ class IncreasingSchedule:
 
 
 @dataclass(frozen=True)
-class RisingRate:
+class MonotonicIncrease:
     """A learning rate that rises to the end of the run."""
 
     loss: TrainingLoss
@@ -51,13 +51,13 @@ class RisingRate:
     until: int  # the last
 
 
-def rising_rate(training: Training, rate: Floats, risen: float, stairs: float) -> RisingRate:
-    """The rising rate [steps], and whether it changes over so many epochs or more, once in each."""
+def monotonic_increase(training: Training, rate: Floats, risen: float, stairs: float) -> MonotonicIncrease:
+    """The increase of a rate [steps], and whether it changes over so many epochs or more, once in each."""
     loss, changes, whole = training_loss(training), once_an_epoch(training, rate), made_with(training)
     harm = increasing_schedule(training)
     # A run that was stopped may have been stopped in its warmup, and a short one ends near the end of it.
     in_epochs = changes + 1 >= stairs and rate[-1] < HALF * whole and training.run.state == "finished"
-    return RisingRate(
+    return MonotonicIncrease(
         loss=loss,
         first=float(rate[0]),
         last=float(rate[-1]),
@@ -74,7 +74,7 @@ def rising_rate(training: Training, rate: Floats, risen: float, stairs: float) -
 def rises(rate: Floats, times: float) -> bool:
     """Whether a rate [steps] never falls, is still rising at the end, and rises more than `times` over the run.
 
-    A schedule that is advanced once an epoch climbs in stairs, and the last one is as long as the others.
+    A schedule that is advanced once an epoch rises in stairs, and the last one is as long as the others.
     """
     if not len(rate) or not rate[-1] > times * rate[0] or not (numpy.diff(rate) >= 0).all():
         return False
@@ -131,7 +131,7 @@ def increasing_schedule(training: Training) -> IncreasingSchedule | None:
 
 
 def _harmed(training: Training, count_finite: int) -> int | None:
-    """The index of the step at which the loss is known to have come up: it diverges, ends in NaN, or climbs back."""
+    """The index of the step at which the loss is known to have come up: it diverges, ends in NaN, or rises again."""
     loss = training_loss(training)
     away = diverges(training)
     if away is not None:

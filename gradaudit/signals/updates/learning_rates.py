@@ -7,7 +7,7 @@ from gradaudit.signals.order_statistics import Floats, Mask
 from gradaudit.training import Training, signal
 
 # Updates of these do not grow with the gradient, so its scale does not matter to them.
-_SCALE_FREE = ("adam", "rmsprop", "adagrad", "adadelta", "lion", "lamb", "adafactor", "muon", "rprop")
+_ADAPTIVE = ("adam", "rmsprop", "adagrad", "adadelta", "lion", "lamb", "adafactor", "muon", "rprop")
 
 
 BLIP = 5  # steps: a rate that is back by then was wrong for once
@@ -109,4 +109,4 @@ def is_adaptive(training: Training) -> bool:
     if by_hand(training):
         return not numpy.isfinite(peak_rates(training)).any()
     name = optimizer_class(training).lower()
-    return any(word in name for word in _SCALE_FREE)
+    return any(word in name for word in _ADAPTIVE)

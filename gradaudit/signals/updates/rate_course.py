@@ -78,9 +78,9 @@ def rate_course(training: Training, rate: Floats) -> RateCourse:
 
 def decayed_rate(rate: Floats, share: float) -> DecayedRate | None:
     """The end of a rate [steps] that falls for good to `share` of its peak or less; None where it does not."""
-    gone = at_most(rate, share, rate.max())
-    low = numpy.flatnonzero(gone & (numpy.arange(len(rate)) > numpy.argmax(rate)))
-    return _decayed(rate, int(low[0])) if len(low) and gone[low[0] :].all() else None
+    low_enough = at_most(rate, share, rate.max())
+    low = numpy.flatnonzero(low_enough & (numpy.arange(len(rate)) > numpy.argmax(rate)))
+    return _decayed(rate, int(low[0])) if len(low) and low_enough[low[0] :].all() else None
 
 
 def idle_rate(training: Training, rate: Floats) -> DecayedRate | None:

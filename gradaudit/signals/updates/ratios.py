@@ -2,7 +2,7 @@
 
 import numpy
 
-from gradaudit.signals.layers.layers import embeddings, weight_layers, zero_start
+from gradaudit.signals.layers.layers import embeddings, weight_layers, zero_initialised
 from gradaudit.signals.order_statistics import Floats, Mask, medians_across
 from gradaudit.training import Training, signal
 
@@ -32,7 +32,7 @@ def median_update_ratio(training: Training) -> Floats:
 
     Weights that shrank below 0.3 of their first norm are left out: their ratio grows by shrinking.
     """
-    chosen = weight_layers(training) & ~zero_start(training)
+    chosen = weight_layers(training) & ~zero_initialised(training)
     ratio = update_ratio(training)[:, chosen]
     weights = training.matrix("weight_norm")[:, chosen]
     if not ratio.size:
@@ -55,7 +55,7 @@ def judged_tensors(training: Training) -> Mask:
     """[tensors]: weight layers and embedding tables that did not start at zero and are trained."""
     owned = numpy.asarray([t.requires_grad and t.optimizer >= 0 for t in training.tensors], dtype=bool)
     chosen: Mask = weight_layers(training) | embeddings(training)
-    return numpy.asarray(chosen & owned & ~zero_start(training))
+    return numpy.asarray(chosen & owned & ~zero_initialised(training))
 
 
 @signal

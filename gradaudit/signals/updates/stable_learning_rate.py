@@ -18,7 +18,7 @@ HARMFUL = 0.2  # update-to-weight ratio that goes with harm, as in `learning_rat
 
 @dataclass(frozen=True, eq=False)
 class StableLearningRate:
-    """What was set when the first update was too large, and what would have been gentle."""
+    """What was set when the first update was too large, and what would have been stable."""
 
     step: int  # global
     ratio: float  # of that update to the weights

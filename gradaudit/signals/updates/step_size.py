@@ -50,12 +50,12 @@ def gradients_per_element(training: Training, rows: Mask, *, clipped: bool) -> F
 
 
 def over_eps(training: Training, rows: Mask, *, clipped: bool) -> float:
-    """Gradient per element of the loudest weight layer over Adam's eps; infinite where there is none."""
+    """Largest gradient per element of a weight layer over Adam's eps; infinite where there is none."""
     eps, chosen = adam_eps(training), weight_layers(training)
     if not eps or not rows.any() or not chosen.any():
         return math.inf
-    largest_grad_norm = largest(gradients_per_element(training, rows, clipped=clipped)[chosen])
-    return largest_grad_norm / eps if largest_grad_norm > 0 else math.inf
+    largest_gradient = largest(gradients_per_element(training, rows, clipped=clipped)[chosen])
+    return largest_gradient / eps if largest_gradient > 0 else math.inf
 
 
 @signal

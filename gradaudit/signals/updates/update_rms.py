@@ -23,7 +23,7 @@ def update_rms(training: Training) -> Floats:
 
 
 @signal
-def typical_update_rms(training: Training) -> float:
+def median_update_rms(training: Training) -> float:
     """The same of the median weight layer over the last half of the run; NaN where it is not known."""
     layers = update_rms(training)[:, weight_layers(training)]
     return median(medians(layers[last_half(training)]))

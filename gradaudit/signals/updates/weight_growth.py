@@ -4,7 +4,7 @@ import math
 
 import numpy
 
-from gradaudit.signals.layers.layers import weight_layers, zero_start
+from gradaudit.signals.layers.layers import weight_layers, zero_initialised
 from gradaudit.signals.order_statistics import Floats, medians_across
 from gradaudit.signals.updates.learning_rates import optimizer_class
 from gradaudit.training import Training, signal
@@ -29,7 +29,7 @@ def fastest_growth(training: Training) -> tuple[float, int]:
     NaN and -1 where no ten steps in a row hold two recorded ones. Layers that start at zero grow by any factor and are
     left out.
     """
-    chosen = weight_layers(training) & ~zero_start(training)
+    chosen = weight_layers(training) & ~zero_initialised(training)
     norms, steps = training.matrix("weight_norm")[:, chosen], training.recorded
     last = numpy.searchsorted(steps, steps + _WITHIN, side="right") - 1
     with numpy.errstate(divide="ignore", invalid="ignore", over="ignore"):

@@ -1,4 +1,4 @@
-"""The gap and the pace of the layers, as every report draws them."""
+"""The gap and the update-to-weight ratio of the layers, as every report draws them."""
 
 import numpy
 import pytest

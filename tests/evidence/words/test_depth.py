@@ -22,7 +22,7 @@ def test_what_was_learned_and_is_gone_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("first", "best", "last"),
     [(4.0, 2.303, 2.303), (4.0, 2.31, 3.9), (2.3, 1.2, 1.3), (2.31, 2.303, 2.31)],
-    ids=["a loud start", "a loud start that comes back", "most of it is kept", "nothing but noise"],
+    ids=["a large first loss", "a large first loss that comes back", "most of it is kept", "nothing but noise"],
 )
 def test_what_was_never_learned_is_not_lost(tmp_path, first, best, last):
     """ln 10 is 2.303: what always predicting the same gives is nothing that was learned."""

@@ -10,7 +10,7 @@ from gradaudit.signals.embeddings.embedding_update_ratio import embedding_update
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import embedding_rows, falling
 
-STEPS, ROWS = 200, 64  # of 32 elements each: 2,048 are probed
+STEPS, ROWS = 200, 64  # of 32 elements each: 2,048 are sampled
 
 
 def training(path, table, layers=1e-3, hit=16, *, recorded=None, optimizer="AdamW", weights=1.0, probed=-1, **more):
@@ -35,7 +35,7 @@ def test_the_norm_of_an_update_grows_with_the_root_of_the_rows_that_it_hits(tmp_
 
 
 @pytest.mark.parametrize("times", [1e-4, 1e4])
-def test_the_learning_rate_makes_no_difference_to_the_relative_pace(tmp_path, times):
+def test_the_learning_rate_makes_no_difference_to_the_relative_ratio(tmp_path, times):
     one = embedding_update_ratio(training(tmp_path / "a", 4e-3), 0)
     other = embedding_update_ratio(training(tmp_path / "b", times * 4e-3, times * 1e-3), 0)
     assert other.relative == pytest.approx(one.relative, rel=1e-5)
@@ -49,8 +49,8 @@ def test_a_step_counts_for_the_steps_up_to_the_next(tmp_path):
     assert sparse.table == pytest.approx(5e-3)
 
 
-def test_few_probed_elements_are_counted_by_their_root_mean_square(tmp_path):
-    """Half a row of 64: the probe holds 16 elements that move, and at every other step it sees none of them."""
+def test_few_sampled_elements_are_counted_by_their_root_mean_square(tmp_path):
+    """Half a row of 64: the sample holds 16 elements that move, and at every other step it sees none of them."""
     stats = {"gradient_zero_fraction": 1 - 1 / 128}
     updates = numpy.where(numpy.arange(STEPS) % 2, 0.0, 1e-3)
     found = embedding_update_ratio(training(tmp_path / "a", updates, hit=None, **stats), 0)
@@ -71,12 +71,12 @@ def test_without_rows_the_zeros_of_the_gradient_tell_what_is_hit(tmp_path):
 
 
 @pytest.mark.parametrize(("table", "layers"), [(math.nan, 1e-3), (1e-3, math.nan), (1e-3, 0.0)])
-def test_what_is_not_known_has_no_pace(tmp_path, table, layers):
+def test_what_is_not_known_has_no_ratio(tmp_path, table, layers):
     assert embedding_update_ratio(training(tmp_path / "a", table, layers), 0) is None
 
 
-def test_tables_are_compared_by_step_under_adam_and_by_pace_under_sgd(tmp_path):
+def test_tables_are_compared_by_step_under_adam_and_by_ratio_under_sgd(tmp_path):
     for optimizer, quantity in (("Adam", "update"), ("SGD", "relative")):
         one = training(tmp_path / optimizer, 4e-3, optimizer=optimizer)
-        pace = embedding_update_ratio(one, 0)
-        assert table_speeds(one, {0: pace, 1: None}) == {0: getattr(pace, quantity)}
+        found = embedding_update_ratio(one, 0)
+        assert table_speeds(one, {0: found, 1: None}) == {0: getattr(found, quantity)}

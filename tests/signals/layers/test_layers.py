@@ -7,7 +7,7 @@ import pytest
 from torch import nn
 
 from gradaudit.schema import TensorFacts
-from gradaudit.signals.layers.layers import comparable_layers, dense, embeddings, weight_layers, zero_start
+from gradaudit.signals.layers.layers import comparable_layers, dense, embeddings, weight_layers, zero_initialised
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import falling, parameters
 from tests.signals.two_optimizers import two_optimizers
@@ -78,13 +78,13 @@ def test_a_gradient_that_is_not_finite_is_one(tmp_path):
 
 @pytest.mark.parametrize(("rms", "zero"), [(0.0, True), (0.9e-6, True), (1.1e-6, False), (INF, False)])
 def test_a_start_at_zero_is_one_per_element(tmp_path, rms, zero):
-    assert zero_start(of(tmp_path / "a", parameters(1), weight_norm=32 * rms)).tolist() == [zero]
+    assert zero_initialised(of(tmp_path / "a", parameters(1), weight_norm=32 * rms)).tolist() == [zero]
 
 
 def test_a_tensor_that_appears_late_starts_there(tmp_path):
     norms = numpy.ones((100, 3))
     norms[:40], norms[40, 1], norms[:, 2] = NAN, 0.0, NAN
-    assert zero_start(of(tmp_path / "a", parameters(3), weight_norm=norms)).tolist() == [False, True, False]
+    assert zero_initialised(of(tmp_path / "a", parameters(3), weight_norm=norms)).tolist() == [False, True, False]
 
 
 def test_those_that_may_be_compared_are_all_of_it(tmp_path):
@@ -96,5 +96,5 @@ def test_those_that_may_be_compared_are_all_of_it(tmp_path):
 
 def test_each_training_has_its_own_tensors(tmp_path):
     run = two_optimizers(tmp_path / "a", falling(9), falling(9), stats={"weight_norm": [[0.0, 1.0, 1.0, 1.0]]})
-    assert [zero_start(training).tolist() for training in run.trainings] == [[True, False], [False, False]]
+    assert [zero_initialised(training).tolist() for training in run.trainings] == [[True, False], [False, False]]
     assert [weight_layers(training).tolist() for training in run.trainings] == [[True, False], [True, False]]

@@ -11,7 +11,7 @@ from gradaudit.signals.layers.unchanged import (
     all_owned,
     column_of,
     fed_with_zeros,
-    never_moved,
+    is_unchanged,
     one_of_many,
     reason_unchanged,
     reasons,
@@ -58,8 +58,8 @@ def test_one_step_that_moves_is_enough(tmp_path, stat, value):
     stats[stat][7, 1] = value
     training = of(tmp_path / "b", stats=stats)
     assert unchanged(training).tolist() == [True, False, True, True]
-    assert not never_moved(training, training.tensors[1], None)
-    assert never_moved(training, training.tensors[0], None)
+    assert not is_unchanged(training, training.tensors[1], None)
+    assert is_unchanged(training, training.tensors[0], None)
 
 
 def test_an_unknown_update_is_no_proof_of_rest(tmp_path):
@@ -67,7 +67,7 @@ def test_an_unknown_update_is_no_proof_of_rest(tmp_path):
     updates[3, 0] = NAN
     training = of(tmp_path / "a", stats={"update_norm": updates, "drift_norm": 0.0})
     assert unchanged(training).tolist() == [False, True, True, True]
-    assert not never_moved(training, training.tensors[0], None)
+    assert not is_unchanged(training, training.tensors[0], None)
 
 
 @pytest.mark.parametrize(("same", "still"), [(True, True), (False, False)])
@@ -75,7 +75,7 @@ def test_a_checksum_proves_rest_where_the_update_is_unknown(tmp_path, same, stil
     tensors = linear_stack(1, embedding=50)
     rows = [{**row, "moved": 0, "checksum": 7 if same else row["step"]} for row in embedding_rows(STEPS, 0, 50, 30)]
     training = of(tmp_path / "a", tensors, {"update_norm": [NAN, 1, 1], "drift_norm": [NAN, 1, 1]}, rows=rows)
-    assert never_moved(training, tensors[0], row_history(training, 0)) is still
+    assert is_unchanged(training, tensors[0], row_history(training, 0)) is still
 
 
 def test_the_first_reason_that_holds(tmp_path):

@@ -122,11 +122,11 @@ def test_a_loss_that_the_rate_has_stopped(tmp_path, loss, rates, told):
 
 
 def test_a_small_gain_is_still_falling_beyond_its_noise_and_a_third_of_itself(tmp_path):
-    gone = decayed_too_early(of(tmp_path / "a", corner(100, level=1.9), decay(100)), 0.01)
-    assert still_falling(gone) == pytest.approx(0.3 * gone.gained)
+    found = decayed_too_early(of(tmp_path / "a", corner(100, level=1.9), decay(100)), 0.01)
+    assert still_falling(found) == pytest.approx(0.3 * found.gained)
     noisy = decayed_too_early(of(tmp_path / "b", corner(100, level=1.9, noise=0.2), decay(100)), 0.01)
     assert still_falling(noisy) == pytest.approx(2 * noisy.noise)
-    assert not hardly_begun(gone, UNFINISHED)
+    assert not hardly_begun(found, UNFINISHED)
     late = numpy.interp(numpy.arange(STEPS), [0, 200, 300], [2.0, 2.0, 1.9])
     short = decayed_too_early(of(tmp_path / "c", late, decay(20)), 0.01)
     assert hardly_begun(short, UNFINISHED)

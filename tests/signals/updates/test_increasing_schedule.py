@@ -86,7 +86,7 @@ def climbing(first=2.3, lowest=1.0, end=2.2):
     return numpy.concatenate([numpy.linspace(first, lowest, STEPS // 2), numpy.linspace(lowest, end, STEPS // 2)])
 
 
-def test_what_a_rising_rate_has_undone(tmp_path):
+def test_what_an_increasing_schedule_has_undone(tmp_path):
     loss, rate = climbing(), numpy.geomspace(1e-3, 1.0, STEPS)
     found = schedule(tmp_path / "a", loss)
     tenths = numpy.array_split(loss, 10)

@@ -94,7 +94,7 @@ def test_gradients_are_root_mean_squares_before_or_after_clipping(tmp_path):
     assert gradients_per_element(training, rows, clipped=False) == pytest.approx(4 * norms / 32, rel=1e-5)
 
 
-def test_the_loudest_layer_over_eps(tmp_path):
+def test_the_largest_gradient_over_eps(tmp_path):
     rows = numpy.ones(STEPS, dtype=bool)
     adam = of(tmp_path / "a", [1e-6, 3.2e-6], count=2, optimizer="AdamW", defaults={"eps": 1e-8})
     assert adam_eps(adam) == 1e-8

@@ -6,7 +6,7 @@ from gradaudit.diagnosers.learning_rate_too_low import learning_rate_too_low
 from gradaudit.evidence.words.run_facts import run_facts
 from gradaudit.evidence.words.run_numbers import update_size, update_sizes
 from gradaudit.signals.updates.ratios import last_half
-from gradaudit.signals.updates.update_rms import typical_update_rms, update_rms
+from gradaudit.signals.updates.update_rms import median_update_rms, update_rms
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, parameters
 from tests.diagnosers.verbs import assert_finds
@@ -38,7 +38,7 @@ def test_it_is_the_root_mean_square_over_the_learning_rate_of_that_step(tmp_path
     kept = numpy.arange(STEPS) if recorded is None else numpy.asarray(recorded)
     expected = numpy.where(kept < 40, 0.3, 0.6)[:, None] * numpy.asarray([0.5, 1.0, 1.0, 2.0])
     numpy.testing.assert_allclose(update_rms(run.trainings[0]), expected, rtol=1e-5)
-    assert typical_update_rms(run.trainings[0]) == pytest.approx(0.6, rel=1e-5)
+    assert median_update_rms(run.trainings[0]) == pytest.approx(0.6, rel=1e-5)
 
 
 def test_a_learning_rate_of_zero_has_no_updates_in_its_units(tmp_path):

@@ -113,7 +113,7 @@ class Evaluations:
     def _batches(self, splits: dict[str, _Split]) -> dict[tuple[int, str], int]:
         return {(self._pass["pass"], split): entry.batches for split, entry in splits.items()}
 
-    def at_rest(self) -> bool:
+    def is_unchanged(self) -> bool:
         """Whether nothing was added to the open pass since this was asked before, and its rows are not written."""
         before, self._looked = self._looked, self._batches(self._splits())
         written = {key: batches for key, (batches, _) in self._written.items() if batches}
