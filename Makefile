@@ -21,7 +21,7 @@ demo: .venv/demo.stamp ## Record a failing training run, analyze it, and print w
 	$(BIN)/gradaudit record -o runs/demo --force sample_runs/initial_loss_mismatch/train.py
 	$(BIN)/gradaudit analyze runs/demo
 
-test: .venv/kernels.stamp ## Check style and types, and run the tests that fit ten minutes, in a process for each core.
+test: .venv/kernels.stamp ## Check style and types, and run the tests that fit twelve minutes, in a process for each core.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

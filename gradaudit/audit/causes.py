@@ -24,7 +24,7 @@ class RankedFinding(Value, frozen=True, kw_only=True):
     @property
     def title(self) -> str:
         """The disease by name: what the finding is called, else its diagnoser in words."""
-        return self.finding.title or self.diagnoser.replace("_", " ").capitalize()
+        return title(self.diagnoser, self.finding)
 
     def below(self) -> Iterator["RankedFinding"]:
         """All that it explains, at any depth, each before what it explains itself.
@@ -35,6 +35,11 @@ class RankedFinding(Value, frozen=True, kw_only=True):
         for item in self.consequences:
             yield item
             yield from item.below()
+
+
+def title(diagnoser: str, finding: Finding) -> str:
+    """What the finding is called, else its diagnoser in words."""
+    return finding.title or diagnoser.replace("_", " ").capitalize()
 
 
 def in_order(

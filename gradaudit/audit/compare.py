@@ -4,10 +4,12 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
 
+from gradaudit.audit.causes import title
 from gradaudit.audit.differences import Change, changes, one_task, shown_loss
 from gradaudit.audit.loss_change import loss_change
 from gradaudit.audit.overview import ParameterRow
 from gradaudit.audit.result import Audit, Outcome
+from gradaudit.audit.verdict import within
 from gradaudit.evidence.words.wording import names
 from gradaudit.findings import Clean, Finding, Found, NotApplicable, Series, Severity, Skipped, Value
 from gradaudit.schema import UserError
@@ -32,6 +34,7 @@ class Followed(Value, frozen=True, kw_only=True):
     """
 
     diagnoser: str
+    title: str  # of the worst of its findings
     status: Status
     before: Severity | None
     after: Severity | None
@@ -72,7 +75,7 @@ class Compared(Value, frozen=True, kw_only=True):
     evaluations: list[Series]
     validation: str  # the series of `evaluations` that is judged; empty where that is not clear
     last_loss: float | None
-    last_not_finite: str  # NaN or Inf where training ended in that
+    last_non_finite: str  # NaN or Inf where training ended in that
     best_evaluation: float | None
     loss_spike_score: float | None = None  # as in `Overview`
     norm_spike_score: float | None = None
@@ -152,7 +155,7 @@ def _compared(label: str, audit: Audit) -> Compared:
         evaluations=overview.evaluations,
         validation=overview.validation,
         last_loss=overview.last_loss,
-        last_not_finite=overview.last_not_finite,
+        last_non_finite=overview.last_non_finite,
         best_evaluation=best.y if best else None,
         loss_spike_score=overview.loss_spike_score,
         norm_spike_score=overview.norm_spike_score,
@@ -198,6 +201,7 @@ def _followed(base: Audit, other: Audit, label: str) -> Iterator[Followed]:
         found.append(
             Followed(
                 diagnoser=name,
+                title=title(name, shown),
                 status=status,
                 before=before.severity if before else None,
                 after=after.severity if after else None,
@@ -233,32 +237,26 @@ def _why(label: str, outcome: Outcome | None) -> str:
 
 
 def _verdict(label: str, findings: Sequence[Followed]) -> str:
-    """What became of the findings in one sentence."""
+    """What became of the findings, by their titles, a sentence for each status."""
 
     def named(status: Status) -> list[str]:
-        return [one.diagnoser for one in findings if one.status == status]
+        return [within(one.title) for one in findings if one.status == status]
 
     words: dict[Status, str] = {
-        "new": "new",
-        "worse": "worse",
-        "unchecked_before": f"found in {label}, and A could not be checked for {{it}}",
-        "still": "still there",
-        "gone": f"in A and not found in {label}",
-        "unchecked_after": f"in A, and {label} could not be checked for {{it}}",
+        "fixed": f"Fixed in {label}",
+        "new": f"New in {label}",
+        "worse": f"Worse in {label}",
+        "unchecked_before": f"Found in {label}, not checked in A",
+        "still": "Still there" if named("fixed") else f"Still there in {label}",
+        "gone": f"Found in A and not in {label}",
+        "unchecked_after": f"Found in A, not checked in {label}",
     }
-    parts = []
-    if fixed := named("fixed"):
-        parts.append(f"{label} fixes {names(fixed, 4)}")
-    for status, said in words.items():
-        if some := named(status):
-            one = len(some) == 1
-            where = "" if parts or label in said else f" in {label}"
-            parts.append(f"{names(some, 4)} {'is' if one else 'are'} {said.format(it='it' if one else 'them')}{where}")
-    return f"{'; '.join(parts)}." if parts else f"Neither A nor {label} has a finding."
+    parts = [f"{said}: {names(some, 4)}." for status, said in words.items() if (some := named(status))]
+    return " ".join(parts) or f"Neither A nor {label} has a finding."
 
 
 def _details(label: str, findings: Sequence[Followed]) -> Iterator[str]:
-    """The worst finding that came and the worst that went, in words: an identifier tells a newcomer little."""
+    """The worst finding that came and the worst that went, in a sentence: a title has no numbers."""
     for run, statuses in (("A", ("fixed", "gone")), (label, _NOT_IN_THE_BASE)):
         some = [one for one in findings if one.status in statuses]
         if some:

@@ -29,7 +29,7 @@ def _last(base: Audit, other: Audit) -> str:
         return ""  # of several optimizers with losses of their own no one loss is the run's
     if shown_loss(base) != shown_loss(other):
         return " One shows its objective, the other a term of it: their training losses cannot be compared."
-    bad = [audit.overview.last_not_finite for audit in (base, other)]
+    bad = [audit.overview.last_non_finite for audit in (base, other)]
     if not any(bad):
         return _change("last training loss", base.overview.last_loss, other.overview.last_loss)
     last = [audit.overview.last_loss for audit in (base, other)]

@@ -20,7 +20,7 @@ class Ends(Value, frozen=True, kw_only=True):
     optimizer: str  # "" where the run has one training loss
     first: float | None
     last: float | None  # mean of the last 10 % of its steps, at least 5
-    last_not_finite: str = ""  # NaN, Inf or -Inf where that is the last loss
+    last_non_finite: str = ""  # NaN, Inf or -Inf where that is the last loss
 
 
 def loss_ends(run: Run) -> list[Ends]:
@@ -43,7 +43,7 @@ def loss_ends(run: Run) -> list[Ends]:
                 optimizer=optimizer_name(training),
                 first=short(float(seen[0])) if len(seen) else None,
                 last=short(float(tail.mean())) if len(tail) else None,
-                last_not_finite=word(float(loss[-1])) if broken[-1:].any() else "",
+                last_non_finite=word(float(loss[-1])) if broken[-1:].any() else "",
             )
         )
     return [msgspec.structs.replace(found[0], optimizer="")] if len(found) == 1 else found

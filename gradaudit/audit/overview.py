@@ -72,10 +72,10 @@ class Overview(Value, frozen=True, kw_only=True):
     table: list[ParameterRow]
     facts: list[tuple[str, str]]
     validation: str = ""  # the series of `evaluations` that is judged; empty where that is not clear
-    not_finite_losses: int = 0  # steps whose loss was NaN or infinite
-    first_not_finite: int | None = None  # the first of them
+    non_finite_losses: int = 0  # steps whose loss was NaN or infinite
+    first_non_finite: int | None = None  # the first of them
     weight_decay: list[float] = []  # of the parameter groups at the first step, equal ones merged
-    last_not_finite: str = ""  # NaN, Inf or -Inf where that is the last loss
+    last_non_finite: str = ""  # NaN, Inf or -Inf where that is the last loss
     gap: list[Series] = []  # validation minus training loss
     layer_update_ratios: list[Series] = []  # update-to-weight ratio of the layers
     norm_steps: int = 0  # steps with a gradient norm
@@ -120,9 +120,9 @@ def overview(run: Run, flagged: set[str]) -> Overview:
         vectors=gradient_heatmap(tracks, flagged, end, matrices=False),
         table=_table(tracks, flagged),
         facts=run_facts(run),
-        not_finite_losses=len(bad),
-        first_not_finite=int(bad["global_step"].iloc[0]) if len(bad) else None,
-        last_not_finite=word(float(steps[column].iloc[-1])) if broken[-1:].any() else "",
+        non_finite_losses=len(bad),
+        first_non_finite=int(bad["global_step"].iloc[0]) if len(bad) else None,
+        last_non_finite=word(float(steps[column].iloc[-1])) if broken[-1:].any() else "",
         gap=gap(run),
         layer_update_ratios=layer_update_ratios(run, flagged),
         norm_steps=sum(len(_with_norm(training)) for training in run.trainings),

@@ -44,7 +44,7 @@ def list_runs(folder: Path | None, most: int | None, as_json: bool) -> None:
         for path, one in zip(paths, done, strict=True)
     ]
     # A copied run keeps its start, and the files of a copy are new; what could not be read comes last.
-    rows.sort(key=lambda row: row.started, reverse=True)
+    rows.sort(key=lambda row: row.started or "", reverse=True)
     if as_json:
         click.echo("\n".join(map(listing.as_json, rows)))
         sys.exit(COULD_NOT if any(one.code for one in done) else 0)

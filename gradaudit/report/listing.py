@@ -19,46 +19,66 @@ WIDE = 100  # columns of a terminal that has room for the spike scores, too
 
 @dataclass(frozen=True)
 class Row:
-    """One line: texts that are fit to print, numbers, and the worst severity."""
+    """One line: texts that are fit to print, numbers, and the worst severity; docs/analyzing.md explains each."""
 
-    started: str
     run: str
+    started: str | None  # ISO 8601; None where the run could not be read
     state: str
     steps: int | None
-    finding: str  # its title, how many more there are, and its headline
-    diagnoser: str | None = None  # of the main finding
-    severity: Severity | None = None
+    diagnoser: str | None  # of the main finding, and so is its title
+    title: str | None
+    headline: str  # of the main finding; else what was looked for in vain, or why the run could not be read
+    more: int = 0  # findings beside the main one
+    severity: Severity | None = None  # the worst of all findings
     loss_spike_score: float | None = None  # share of the losses far above those before
     norm_spike_score: float | None = None  # the same of the gradient norms
+
+    @property
+    def finding(self) -> str:
+        """The main finding in a cell: its title, how many more there are, and its headline."""
+        more = f" (+{self.more})" if self.more else ""
+        return f"{self.title}{more}: {self.headline}" if self.title else self.headline
 
 
 def row(label: str, audit: Audit) -> Row:
     """The line of a run that was analyzed."""
-    scores = (audit.overview.loss_spike_score, audit.overview.norm_spike_score)
-    started = visible(audit.meta.started[:16].replace("T", " "))
     flat = audit.all_ranked()
-    if not flat:
-        checks = len(audit.with_status("clean"))
-        nothing = f"nothing in {plural(checks, 'check')}" if judged(audit) else "too little was recorded to judge"
-        return Row(started, name(label, NAME), audit.state, audit.overview.steps, nothing, None, None, *scores)
-    root = audit.ranked[0]
-    more = f" (+{len(flat) - 1})" if len(flat) > 1 else ""
-    text = f"{visible(root.title)}{more}: {visible(root.finding.headline)}"
-    severity = min((item.finding.severity for item in flat), key=lambda severity: severity.rank)
-    found_by = name(root.diagnoser)
-    return Row(started, name(label, NAME), audit.state, audit.overview.steps, text, found_by, severity, *scores)
+    root = audit.ranked[0] if flat else None
+    checks = len(audit.with_status("clean"))
+    nothing = f"nothing in {plural(checks, 'check')}" if judged(audit) else "too little was recorded to judge"
+    return Row(
+        run=name(label, NAME),
+        started=visible(audit.meta.started),
+        state=audit.state,
+        steps=audit.overview.steps,
+        diagnoser=name(root.diagnoser) if root else None,
+        title=visible(root.title) if root else None,
+        headline=visible(root.finding.headline) if root else nothing,
+        more=max(0, len(flat) - 1),
+        severity=min((item.finding.severity for item in flat), key=lambda severity: severity.rank, default=None),
+        loss_spike_score=audit.overview.loss_spike_score,
+        norm_spike_score=audit.overview.norm_spike_score,
+    )
 
 
 def unreadable(label: str, complaint: str) -> Row:
     """The line of a run that could not be read."""
     last = complaint.strip().rpartition("\n")[2].removeprefix("gradaudit: ")
-    return Row("", name(label, NAME), "unreadable", None, visible(last))
+    run = name(label, NAME)
+    return Row(
+        run=run, started=None, state="unreadable", steps=None, diagnoser=None, title=None, headline=visible(last)
+    )
 
 
 def as_json(row: Row) -> str:
     """The line as a JSON object; the texts are made visible as everywhere."""
     facts = asdict(row) | {"severity": row.severity.value if row.severity else None}
     return json.dumps(facts, ensure_ascii=False)
+
+
+def _minute(started: str | None) -> str:
+    """The start as people read it: 2026-11-21 09:30."""
+    return (started or "")[:16].replace("T", " ")
 
 
 def _spikes(row: Row) -> str:
@@ -76,7 +96,7 @@ def render(rows: Sequence[Row], *, width: int, unicode: bool) -> str:
     # On a narrow terminal the finding is worth more than the scores.
     wide = width >= WIDE
     table = [
-        [shown(one.started), shown(one.run), shown(one.state), "" if one.steps is None else f"{one.steps:,}",
+        [shown(_minute(one.started)), shown(one.run), shown(one.state), "" if one.steps is None else f"{one.steps:,}",
          shown(_spikes(one)) if wide else ""]
         for one in rows
     ]  # fmt: skip

@@ -14,7 +14,7 @@ from gradaudit.audit.result import Outcome
 from gradaudit.audit.runner import analyze, rank
 from gradaudit.audit.verdict import verdict
 from gradaudit.diagnosers import all_diagnosers
-from gradaudit.findings import Confidence, Finding, Found, Severity, Span
+from gradaudit.findings import Clean, Confidence, Failed, Finding, Found, NotApplicable, Severity, Skipped, Span
 from gradaudit.reading.run import load
 from gradaudit.reading.run_file import RunError
 from gradaudit.reading.segments import Problem
@@ -315,6 +315,28 @@ def test_the_title_goes_on_within_the_verdict(clean, title, within):
     assert verdict(audit).endswith(within)
 
 
+@pytest.mark.parametrize(
+    ("amounts", "ending"),
+    [
+        ((0, 0, 0), "No problem found in 3 checks."),
+        ((1, 1, 1), "No problem found in 3 checks; 1 was skipped, 1 does not apply, 1 could not run."),
+        ((2, 7, 0), "No problem found in 3 checks; 2 were skipped, 7 do not apply."),
+        ((0, 0, 2), "No problem found in 3 checks; 2 could not run."),
+    ],
+    ids=["none", "one each", "several", "failed alone"],
+)
+def test_the_verdict_counts_each_kind_of_check_that_did_not_look_apart(clean, amounts, ending):
+    results = [Clean(measured="fine")] * 3
+    for amount, result in zip(
+        amounts, (Skipped(reason="short", enable=""), NotApplicable(reason="none"), Failed(traceback="")), strict=True
+    ):
+        results += [result] * amount
+    outcomes = [
+        Outcome(diagnoser=f"d{i}", documentation={}, thresholds={}, result=one) for i, one in enumerate(results)
+    ]
+    assert verdict(msgspec.structs.replace(clean, outcomes=outcomes, ranked=[])) == ending
+
+
 def test_the_verdict_names_the_last_symptom_and_its_cause(clean):
     chain = {"initial_loss_mismatch": (WARNING,), "learning_rate_too_high": (CRITICAL,), "non_finite": (CRITICAL, 6)}
     outcomes = [changed(one, title=f"A {one.diagnoser}") for one in found(**chain)]
@@ -341,7 +363,7 @@ def test_a_jump_that_the_loss_came_back_from_is_no_root_of_what_comes_much_later
 def test_a_loss_that_is_never_a_number_is_told(tmp_path):
     run = build_run(tmp_path / "a", loss=numpy.full(200, numpy.nan), facts=TEN)
     audit = analyze(run)
-    assert audit.overview.first_not_finite == 0
+    assert audit.overview.first_non_finite == 0
     assert "non_finite" in roots(run)
 
 

@@ -54,7 +54,7 @@ def test_a_run_and_itself_differ_in_nothing(audits: dict[str, Audit]) -> None:
     assert comparison.changes == []
     assert statuses(comparison) == {"overfitting": "still"}
     assert comparison.pairs[0].verdict == (
-        "overfitting is still there in B. The best validation loss is 0.822 in both."
+        "Still there in B: overfitting since step 77. The best validation loss is 0.822 in both."
     )
     assert {shift.gradient_decades for shift in comparison.pairs[0].shifts} == {0.0}
     assert not comparison.reaches(Severity.NOTE)
@@ -76,14 +76,26 @@ def test_a_cure_with_a_new_illness_is_one_sentence(audits: dict[str, Audit]) -> 
     ill, other = audits["learning_rate_too_high"], audits["overfitting"]
     same = msgspec.structs.replace(other.meta, losses=ill.meta.losses)
     comparison = compare([ill, msgspec.structs.replace(other, meta=same)])
-    assert comparison.pairs[0].verdict.startswith("B fixes learning_rate_too_high; overfitting is new. ")
+    assert comparison.pairs[0].verdict.startswith(
+        "Fixed in B: learning rate too high. New in B: overfitting since step 77. "
+    )
     assert statuses(comparison) == {"overfitting": "new", "learning_rate_too_high": "fixed"}
+    titles = {one.diagnoser: one.title for one in comparison.pairs[0].findings}
+    assert titles == {"overfitting": "Overfitting since step 77", "learning_rate_too_high": "Learning rate too high"}
+
+
+def test_what_is_fixed_and_what_is_still_there_stand_apart(audits: dict[str, Audit]) -> None:
+    both = analyze(load(FOLDER / "initial_loss_mismatch" / "run"), select=["overfitting", "initial_loss_mismatch"])
+    verdict = compare([both, without(both, "initial_loss_mismatch")]).pairs[0].verdict
+    assert verdict.startswith(
+        "Fixed in B: output layer initialised too large. Still there: overfitting since step 39. The best validation"
+    )
 
 
 def test_another_model_on_another_loss_mends_nothing(audits: dict[str, Audit]) -> None:
     comparison = compare([audits["learning_rate_too_high"], audits["overfitting"]])
     assert comparison.pairs[0].verdict == (
-        "overfitting is new in B; learning_rate_too_high is in A and not found in B. "
+        "New in B: overfitting since step 77. Found in A and not in B: learning rate too high. "
         "Their loss functions differ (cross_entropy, 13 classes; cross_entropy, 3 classes), "
         "so their losses cannot be compared."
     )
@@ -112,7 +124,7 @@ def test_what_was_not_looked_at_is_not_called_fixed(audits: dict[str, Audit], st
     blind = without(audits["overfitting"], "overfitting", status)
     comparison = compare([audits["overfitting"], blind])
     assert statuses(comparison) == {"overfitting": "unchecked_after"}
-    assert comparison.pairs[0].verdict.startswith("overfitting is in A, and B could not be checked for it.")
+    assert comparison.pairs[0].verdict.startswith("Found in A, not checked in B: overfitting since step 77.")
     assert comparison.pairs[0].details == []
     remarks = {
         "skipped": "B could not be checked for this: the run has no evaluations",
@@ -133,8 +145,8 @@ def test_what_the_base_could_not_be_checked_for_is_not_called_new(audits: dict[s
     blind = without(audits["overfitting"], "overfitting", status)
     comparison = compare([blind, audits["overfitting"]])
     assert statuses(comparison) == {"overfitting": "unchecked_before"}
-    assert comparison.pairs[0].verdict.startswith("overfitting is found in B, and A could not be checked for it.")
-    assert "new" not in comparison.pairs[0].verdict
+    assert comparison.pairs[0].verdict.startswith("Found in B, not checked in A: overfitting since step 77.")
+    assert "New" not in comparison.pairs[0].verdict
     unselected = msgspec.structs.replace(audits["overfitting"], outcomes=[])
     assert statuses(compare([unselected, audits["overfitting"]])) == {"overfitting": "unchecked_before"}
 
@@ -217,7 +229,7 @@ def test_losses_of_different_splits_are_not_compared(audits: dict[str, Audit]) -
 
 def test_a_loss_that_ends_in_nan_is_compared_as_such(audits: dict[str, Audit]) -> None:
     base = with_overview(audits["overfitting"], best_evaluation=None)
-    broken = with_overview(base, last_not_finite="NaN", last_loss=None)
+    broken = with_overview(base, last_non_finite="NaN", last_loss=None)
     assert "The last training loss is NaN instead of 0.00472." in compare([base, broken]).pairs[0].verdict
 
 

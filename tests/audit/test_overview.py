@@ -39,7 +39,7 @@ def test_the_mean_loss_is_shown_where_one_was_seen(tmp_path: Path) -> None:
 def test_the_objective_is_shown_where_no_loss_function_was_seen(tmp_path: Path) -> None:
     view = look(tmp_path, steps={"mean_loss": numpy.nan, "loss": -1, "objective": numpy.linspace(7, 5, 50)})
     assert view.loss[0].y[0] == pytest.approx(7)
-    assert (view.loss_name, view.uniform, view.not_finite_losses) == ("objective", None, 0)
+    assert (view.loss_name, view.uniform, view.non_finite_losses) == ("objective", None, 0)
 
 
 @pytest.mark.parametrize(
@@ -101,8 +101,8 @@ def test_nan_losses_are_counted(tmp_path: Path) -> None:
     loss = numpy.linspace(2.3, 1.0, 50)
     loss[30:] = numpy.nan
     view = look(tmp_path, loss=loss)
-    assert (view.not_finite_losses, view.first_not_finite, view.last_loss) == (20, 30, None)
-    assert view.last_not_finite == "NaN"
+    assert (view.non_finite_losses, view.first_non_finite, view.last_loss) == (20, 30, None)
+    assert view.last_non_finite == "NaN"
     assert summary_facts(view)[0].value == "2.30 → NaN"
     assert view.loss[0].y[40] is None
 
@@ -113,7 +113,7 @@ def test_what_training_ends_in_has_a_name(tmp_path: Path, last: float, word: str
     loss[20] = numpy.nan
     loss[-1] = last
     view = look(tmp_path, loss=loss)
-    assert view.last_not_finite == word
+    assert view.last_non_finite == word
     assert summary_facts(view)[0].value.endswith(f"→ {word or '1.05'}")
 
 

@@ -27,9 +27,9 @@ def test_it_prints_the_verdict_and_writes_the_page_beside_the_second_run(two):
     quiet, sick = two
     result = gradaudit("compare", quiet, sick)
     assert result.exit_code == 0, result.output
-    assert "initial_loss_mismatch is new in B" in " ".join(result.stdout.split())
+    assert "New in B: overconfident initial predictions." in " ".join(result.stdout.split())
     assert result.stdout.splitlines()[-1].startswith(f"Comparison: {sick}/compare.html (")
-    assert "initial_loss_mismatch is new in B" in (sick / "compare.html").read_text()
+    assert "New in B: overconfident initial predictions." in (sick / "compare.html").read_text()
     assert not (quiet / "compare.html").exists()
 
 

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import time
+from datetime import datetime
 
 import pytest
 
@@ -52,9 +53,15 @@ def test_machines_get_a_json_object_a_run(folder):
     assert result.exit_code == 2, "one could not be read"
     sick, quiet, torn = map(json.loads, result.stdout.splitlines())
     assert (sick["run"], sick["state"], sick["steps"], sick["severity"]) == ("sick", "finished", 200, "warning")
-    assert sick["diagnoser"] == "initial_loss_mismatch"
+    assert (sick["diagnoser"], sick["title"]) == ("initial_loss_mismatch", "Overconfident initial predictions")
+    assert sick["headline"].startswith("The first loss is 11.3, ")
+    assert (sick["more"], quiet["more"]) == (0, 0)
+    assert datetime.fromisoformat(sick["started"]).tzinfo
+    assert (quiet["diagnoser"], quiet["title"]) == (None, None)
+    assert quiet["headline"].startswith("nothing in ")
     assert (quiet["run"], quiet["state"], quiet["severity"]) == ("quiet", "failed", None)
-    assert (torn["run"], torn["state"]) == ("torn", "unreadable")
+    assert (torn["run"], torn["state"], torn["started"], torn["steps"]) == ("torn", "unreadable", None, None)
+    assert torn["headline"].startswith("runs/torn/run.json is damaged")
 
 
 def test_the_newest_alone(folder):

@@ -47,7 +47,7 @@ def _steps(overview: Overview) -> Domain:
 
 def loss_chart(overview: Overview) -> Lines:
     """Training and validation loss, the loss of a uniform prediction, the best validation loss, the first NaN."""
-    first = overview.first_not_finite
+    first = overview.first_non_finite
     marks = [mark for mark in (overview.uniform, overview.best_evaluation) if mark is not None]
     if first is not None:
         marks.append(Mark(label="first NaN or Inf", x=float(first)))
@@ -59,7 +59,7 @@ def loss_chart(overview: Overview) -> Lines:
         words.append("Grey: the loss of a uniform prediction.")
     words += ["The axis is logarithmic."] if log else []
     if first is not None:
-        bad = plural(overview.not_finite_losses, "step")
+        bad = plural(overview.non_finite_losses, "step")
         words.append(f"The loss was NaN or infinite at {bad}, first at step {first:,}.")
     unit = "loss" if overview.loss_name in ("objective", "mean_loss") else f"loss ({overview.loss_name})"
     return Lines(

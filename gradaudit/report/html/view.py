@@ -108,7 +108,7 @@ def loss_ends(overview: Overview) -> list[tuple[str, str, str]]:
     NaN or Inf stands where training ends in that.
     """
     return [
-        (name(one.optimizer), quantity(one.first), name(one.last_not_finite) or quantity(one.last))
+        (name(one.optimizer), quantity(one.first), name(one.last_non_finite) or quantity(one.last))
         for one in overview.ends
     ]
 
@@ -117,7 +117,7 @@ def summary_facts(overview: Overview) -> tuple[Fact, ...]:
     """The numbers under "The run"."""
     facts = []
     for (owner, first, last), one in list(zip(loss_ends(overview), overview.ends, strict=True))[:MOST_LOSSES]:
-        ends = "first step, last step" if one.last_not_finite else "first step, mean of the last tenth"
+        ends = "first step, last step" if one.last_non_finite else "first step, mean of the last tenth"
         facts.append(Fact(f"Training loss{', ' if owner else ''}{owner}", f"{first} → {last}", ends))
     best = overview.best_evaluation
     if best is not None and best.x is not None:
