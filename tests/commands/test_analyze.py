@@ -247,7 +247,7 @@ def test_a_failed_check_does_not_tell_the_folders_of_this_machine(run, monkeypat
     from gradaudit.audit import runner
     from gradaudit.diagnosers import all_diagnosers
 
-    def broken(run, **thresholds):
+    def broken(run, limits):
         yield Path("/very/secret place/x").read_text()
 
     monkeypatch.setattr(runner, "all_diagnosers", lambda: [replace(all_diagnosers()[0], check=broken)])
@@ -291,7 +291,7 @@ def test_a_diagnoser_that_fails_is_named_and_changes_no_exit_code(run, monkeypat
     from gradaudit.audit import runner
     from gradaudit.diagnosers import all_diagnosers
 
-    def broken(run, **thresholds):
+    def broken(run, limits):
         yield 1 / 0
 
     monkeypatch.setattr(runner, "all_diagnosers", lambda: [replace(all_diagnosers()[0], check=broken)])

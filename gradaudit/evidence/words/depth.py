@@ -51,7 +51,7 @@ def outcome_sentence(training: Training) -> str:
     """What became of a loss of which `learned_nothing` holds, in a sentence that no other finding contradicts."""
     loss = training_loss(training)
     risen = loss_rebound(loss) if numpy.isfinite(loss.values).all() else None
-    # What falls from a large first loss to what always predicting the same gives has learned nothing that could be lost.
+    # What falls from a large first loss to that of a constant prediction has learned nothing that could be lost.
     best = no_better_share(training.run) * constant_level(loss)
     learned = risen is not None and risen.gained >= LEARNED and not risen.best >= best
     if risen is not None and learned and risen.lost >= _LOST:
