@@ -101,7 +101,7 @@ def test_every_finding_of_an_audit_carries_its_figures(figures):
 
 def test_a_changed_threshold_has_no_figures(figures):
     run = load(samples.FOLDER / "overfitting" / "run")
-    (chosen,), _ = choose(["overfitting"], [], {})
+    (chosen,) = choose(["overfitting"], [], {})
     option, default = next(iter(chosen.thresholds.items()))
     for value, lacks in ((default, ""), (default * 1.01, "not measured with these thresholds")):
         audit = analyze(run, select=["overfitting"], thresholds={f"overfitting.{option}": value})

@@ -20,10 +20,10 @@ import sys
 from pathlib import Path
 from gradaudit.commands import workers
 from gradaudit.commands.ends import unwinding
-from gradaudit.commands.errors import one_line
+from gradaudit.commands.errors import report_errors
 from tests.commands import tasks
 workers.cores = lambda: 2
-with one_line(), unwinding():
+with report_errors(), unwinding():
     for done in workers.each([Path(name) for name in sys.argv[2:]], getattr(tasks, sys.argv[1]), lambda text: None):
         print(done.value, done.code, flush=True)
 """

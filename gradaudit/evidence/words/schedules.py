@@ -46,7 +46,7 @@ def gain_measures(gain: GainAround, least: float) -> list[Measure]:
 
 
 def stopped_measures(loss: TrainingLoss, at: int, stopped: EarlyDecay) -> list[Measure]:
-    """The same of a loss that was still falling when the learning rate was gone, at index `at`."""
+    """The same of a loss that was still falling when the learning rate had decayed, at index `at`."""
     middle, run = count(loss.steps[(at + len(loss.values)) // 2]), loss.training.run
     return [
         *falling_until(stopped, unfinished_share(run)),
@@ -73,42 +73,42 @@ def smaller_jump(jump: HarmfulJump, most: float) -> list[Action]:
     ]
 
 
-def falling_until(gone: EarlyDecay, unfinished: float, option: str = "") -> list[Measure]:
+def falling_until(decay: EarlyDecay, unfinished: float, option: str = "") -> list[Measure]:
     """What tells that the loss was still falling while the learning rate decayed."""
     what = "fall over the second half of the summed learning rate, of the first loss"
     far = Measure(
-        quantity=what, value=gone.fell, comparison=">=", threshold=unfinished, unit="fraction", option=option
+        quantity=what, value=decay.fell, comparison=">=", threshold=unfinished, unit="fraction", option=option
     )  # fmt: skip
     if far.met:
         return [far]
     gained = Measure(
-        quantity="whole gain, of the first loss", value=gone.gained, comparison="<", threshold=unfinished,
+        quantity="whole gain, of the first loss", value=decay.gained, comparison="<", threshold=unfinished,
         unit="fraction", option=option,
     )  # fmt: skip
-    if hardly_begun(gone, unfinished):
-        worth = Measure(quantity="sum of the learning rates / peak, of the steps", value=gone.worth, comparison="<",
+    if hardly_begun(decay, unfinished):
+        worth = Measure(quantity="sum of the learning rates / peak, of the steps", value=decay.worth, comparison="<",
                         threshold=WORTH, unit="fraction")  # fmt: skip
         return [worth, gained]
     return [
-        Measure(quantity=what, value=gone.fell, comparison=">=", threshold=still_falling(gone), unit="fraction"),
+        Measure(quantity=what, value=decay.fell, comparison=">=", threshold=still_falling(decay), unit="fraction"),
         gained,
     ]
 
 
-def fall_in_words(training: Training, gone: EarlyDecay) -> str:
+def fall_in_words(training: Training, decay: EarlyDecay) -> str:
     """What the loss did while the learning rate decayed, and since."""
     loss = training_loss(training)
-    if hardly_begun(gone, unfinished_share(training.run)):
+    if hardly_begun(decay, unfinished_share(training.run)):
         steps = len(loss.values)
         return (
-            f"The learning rates of all {count(steps)} steps add up to {count(max(1, gone.worth * steps))} times the "
-            f"peak, and the loss has {'fallen' if gone.gained >= 0 else 'risen'} by {percent(abs(gone.gained))} of its "
+            f"The learning rates of all {count(steps)} steps add up to {count(max(1, decay.worth * steps))} times the "
+            f"peak, and the loss has {'fallen' if decay.gained >= 0 else 'risen'} by {percent(abs(decay.gained))} of its "
             "first value."
         )
     return (
-        f"From step {count(loss.steps[gone.half])} to step {count(loss.steps[gone.start])}, over the second half of "
-        f"the summed learning rate, the loss fell from {number(gone.then)} to {number(gone.reached)} (medians), by "
-        f"{percent(gone.fell)} of its first value. At the end it is {number(loss.last)}."
+        f"From step {count(loss.steps[decay.half])} to step {count(loss.steps[decay.start])}, over the second half of "
+        f"the summed learning rate, the loss fell from {number(decay.then)} to {number(decay.reached)} (medians), by "
+        f"{percent(decay.fell)} of its first value. At the end it is {number(loss.last)}."
     )
 
 
