@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hints
 
+import msgspec
+
 from gradaudit.findings import Clean, Finding, NotApplicable, Severity, Skipped, Verdict
 from gradaudit.schema import TABLES
 from gradaudit.training import Training
@@ -19,6 +21,13 @@ SECTIONS = ("What it looks for", "Why it matters", "What to try", "When it is wr
 Check = Callable[..., Iterator[Any]]
 Tell = TypeVar("Tell", bound=Callable[..., Verdict])
 Per = Literal["run", "training"]
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """Base of what a check finds, in numbers.
+
+    A struct and no dataclass: 200 dataclasses would take a tenth of a second of each analysis to define.
+    """
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.words.wording import count, percent, plural
 from gradaudit.findings import (
@@ -55,8 +55,7 @@ class Limits:
     least: float = 3  # one or two skipped steps of a short run are no pattern
 
 
-@dataclass(frozen=True)
-class SkippedSteps:
+class SkippedSteps(Judged, frozen=True):
     """How many steps the GradScaler skipped, in the whole run and after its first fifth."""
 
     skipped: int  # steps
@@ -70,8 +69,7 @@ class SkippedSteps:
         return self.late_skipped / self.late_steps if self.late_steps else 0.0
 
 
-@dataclass(frozen=True)
-class Overflow:
+class Overflow(Judged, frozen=True):
     """The GradScaler goes on skipping steps after the first fifth of the run."""
 
     seen: SkippedSteps
@@ -80,8 +78,7 @@ class Overflow:
     span: Span
 
 
-@dataclass(frozen=True)
-class ScaleFound:
+class ScaleFound(Judged, frozen=True):
     """The GradScaler skips hardly a step after the first fifth of the run."""
 
     seen: SkippedSteps

@@ -28,9 +28,8 @@ dimensions, such as (N, 1) and (1, M), are taken as meant. A loss that is writte
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.words.wording import count, names, number
 from gradaudit.findings import (
@@ -61,8 +60,7 @@ _MEASURED = ["no_signal", "overfitting", "validation_better_than_train"]  # what
 _WATCHED = (*_WARNED, "poisson_nll_loss", "gaussian_nll_loss")
 
 
-@dataclass(frozen=True)
-class Broadcast:
+class Broadcast(Judged, frozen=True):
     """A loss compares every prediction with every target."""
 
     facts: LossFacts
@@ -75,15 +73,13 @@ class Broadcast:
     span: Span
 
 
-@dataclass(frozen=True)
-class EqualShapes:
+class EqualShapes(Judged, frozen=True):
     """No call of these losses broadcast the prediction or the target."""
 
     functions: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class NoSuchLoss:
+class NoSuchLoss(Judged, frozen=True):
     """No loss was seen that broadcasts shapes."""
 
 

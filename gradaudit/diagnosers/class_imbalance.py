@@ -31,7 +31,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.labels import baseline_marks, label_bars
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.words.unclear_loss import unclear_in_words
@@ -79,8 +79,7 @@ class Limits:
     classes: float = 100  # vocabularies are always uneven
 
 
-@dataclass(frozen=True)
-class Imbalance:
+class Imbalance(Judged, frozen=True):
     """One class is far more frequent than another, and the model has learned little else."""
 
     loss: TrainingLoss
@@ -96,8 +95,7 @@ class Imbalance:
     span: Span
 
 
-@dataclass(frozen=True)
-class NoHarm:
+class NoHarm(Judged, frozen=True):
     """The labels are even enough, or the model has learned more, or less, than their frequencies."""
 
     ratio: float  # of the most frequent class to the rarest one that occurs
@@ -105,15 +103,13 @@ class NoHarm:
     apart: bool  # the last losses are clearly above or below those of the label frequencies
 
 
-@dataclass(frozen=True)
-class NoClasses:
+class NoClasses(Judged, frozen=True):
     """The loss does not compare with classes."""
 
     function: str
 
 
-@dataclass(frozen=True)
-class Vocabulary:
+class Vocabulary(Judged, frozen=True):
     """So many classes that most are rare."""
 
     classes: int

@@ -35,7 +35,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import norm_chart
 from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.wording import factor, literal, number, percent, plural, setting, times
@@ -60,22 +60,19 @@ class Limits:
     level: float = 0.5  # not measured: a quarter of the elements at the threshold suffices for it
 
 
-@dataclass(frozen=True)
-class NoClipping:
+class NoClipping(Judged, frozen=True):
     """Nothing was clipped in the last half of a run of so many steps."""
 
     steps: int
 
 
-@dataclass(frozen=True)
-class OrdinaryClipping:
+class OrdinaryClipping(Judged, frozen=True):
     """It acts at few steps, or not far below the usual gradient."""
 
     cut: Clipping
 
 
-@dataclass(frozen=True, eq=False)
-class ConstantClipping:
+class ConstantClipping(Judged, frozen=True):
     """Clipping acts at nearly every step and takes most of the gradient, or cuts most elements to the same size."""
 
     cut: Clipping

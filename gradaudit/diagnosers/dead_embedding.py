@@ -39,7 +39,7 @@ ratio of 0.038, which is close to `slow`, 0.02 unless set with `--set dead_embed
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.embedding_tables import table_movement, table_update_ratio
 from gradaudit.evidence.charts.rows import hits_chart, movement_chart, reach_chart
 from gradaudit.evidence.spans import recorded_span
@@ -76,8 +76,7 @@ class Limits:
     stopped_rows: float = 10  # fewer are likely rare rows
 
 
-@dataclass(frozen=True)
-class Unchanged:
+class Unchanged(Judged, frozen=True):
     """Nothing ever changes the table."""
 
     state: UnchangedTable
@@ -85,15 +84,13 @@ class Unchanged:
     history: RowHistory | None
 
 
-@dataclass(frozen=True)
-class MeantToStay:
+class MeantToStay(Judged, frozen=True):
     """Nothing ever changes the table, as it was set up."""
 
     state: UnchangedTable
 
 
-@dataclass(frozen=True)
-class Slow:
+class Slow(Judged, frozen=True):
     """The update-to-weight ratio is far below that of the layers, or of another table."""
 
     state: SlowTable
@@ -102,8 +99,7 @@ class Slow:
     history: RowHistory | None
 
 
-@dataclass(frozen=True)
-class Learning:
+class Learning(Judged, frozen=True):
     """The table learns, and so do its rows."""
 
     table: TensorFacts

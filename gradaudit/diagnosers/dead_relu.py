@@ -36,7 +36,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.dead_units import dead_dots, dead_lines
 from gradaudit.evidence.words.dead_units import remedies
 from gradaudit.evidence.words.depth import outcome_sentence
@@ -81,15 +81,13 @@ class Limits:
     examples: float = 8  # two to four examples leave up to 0.69 of 16 units off for all of them, and are learned
 
 
-@dataclass(frozen=True)
-class NotFollowed:
+class NotFollowed(Judged, frozen=True):
     """The outputs of no layer were followed for long enough."""
 
     broken: int | None  # the step from which on the run is NaN or infinite
 
 
-@dataclass(frozen=True)
-class Alive:
+class Alive(Judged, frozen=True):
     """No layer has lost too many of its outputs."""
 
     worst: float  # share of the outputs of a layer without a gradient, the greatest
@@ -99,8 +97,7 @@ class Alive:
     same_examples: float  # that every batch holds, where they are so few that the limits are others; else 0
 
 
-@dataclass(frozen=True)
-class Dead:
+class Dead(Judged, frozen=True):
     """Most outputs of a layer no longer have a gradient."""
 
     units: DeadUnits

@@ -33,7 +33,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, update_chart
 from gradaudit.evidence.words.ascent import ascent_sentence, descend
 from gradaudit.evidence.words.optimizers import line_with_rates, rate_in_words
@@ -76,8 +76,7 @@ class Limits:
     worse: float = 1.15  # last over first loss; healthy runs stay below 1
 
 
-@dataclass(frozen=True, eq=False)
-class Divergence:
+class Divergence(Judged, frozen=True):
     """The loss rises above its start and does not come back below it. Losses are as they are."""
 
     step: int  # global, from which on it is above
@@ -104,8 +103,7 @@ class Divergence:
     span: Span
 
 
-@dataclass(frozen=True)
-class Held:
+class Held(Judged, frozen=True):
     """The loss does not leave its start for good."""
 
     start: float
@@ -113,8 +111,7 @@ class Held:
     highest: float  # of a single step
 
 
-@dataclass(frozen=True)
-class NoStart:
+class NoStart(Judged, frozen=True):
     """The first loss is no number, or there are too few steps."""
 
     start: float

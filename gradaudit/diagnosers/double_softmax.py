@@ -31,7 +31,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.charts.loss_inputs import input_range_chart
 from gradaudit.evidence.words.probabilities import at_best, logits_instead, sampled_range
@@ -72,8 +72,7 @@ class Limits:
     reach: float = 0.9  # a sigmoid that learns comes near its bounds; small logits do not stop there
 
 
-@dataclass(frozen=True)
-class Probabilities:
+class Probabilities(Judged, frozen=True):
     """The loss is given what softmax or sigmoid has already been applied to."""
 
     seen: LossInput
@@ -84,8 +83,7 @@ class Probabilities:
     training: Training | None  # that minimises this loss
 
 
-@dataclass(frozen=True)
-class ActivationInGraph:
+class ActivationInGraph(Judged, frozen=True):
     """The compiler's graph shows, before a loss whose input nobody could sample, what that loss applies itself."""
 
     facts: LossFacts
@@ -95,15 +93,13 @@ class ActivationInGraph:
     span: Span  # the whole run
 
 
-@dataclass(frozen=True)
-class Logits:
+class Logits(Judged, frozen=True):
     """The input of the loss is none of probabilities."""
 
     seen: LossInput
 
 
-@dataclass(frozen=True)
-class TooFewSamples:
+class TooFewSamples(Judged, frozen=True):
     """The samples of the loss's input span too few steps."""
 
     span: int  # steps; 0 where it was not sampled

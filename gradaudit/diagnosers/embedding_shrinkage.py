@@ -34,7 +34,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.embedding_tables import shrinking_norms, table_gradients
 from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.wording import in_code, names, number, percent, setting, times
@@ -68,8 +68,7 @@ class Limits:
     explained: float = 0.5  # of the logarithm of what is left: less decay than that is not its cause
 
 
-@dataclass(frozen=True)
-class Shrunk:
+class Shrunk(Judged, frozen=True):
     """Tables that weight decay makes smaller and smaller; the numbers are those of the first one."""
 
     tables: tuple[str, ...]  # the one that lost most, then the others in depth order
@@ -84,8 +83,7 @@ class Shrunk:
     span: Span
 
 
-@dataclass(frozen=True)
-class Kept:
+class Kept(Judged, frozen=True):
     """No table shrinks steadily under a decay that explains it; this is the one that ends smallest."""
 
     table: str

@@ -33,7 +33,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.layer_dots import eps_dots
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.words.depth import outcome_sentence
@@ -66,13 +66,11 @@ class Limits:
     solved: float = 0.01  # of the first loss: with so little left the gradient is small, too
 
 
-@dataclass(frozen=True)
-class NoEps:
+class NoEps(Judged, frozen=True):
     """The optimizer adds no eps to the size of the gradient, or it is not known."""
 
 
-@dataclass(frozen=True, eq=False)
-class BelowEps:
+class BelowEps(Judged, frozen=True):
     """The running RMS of most layers' gradients is below eps at most steps."""
 
     eps: float
@@ -93,8 +91,7 @@ class BelowEps:
     span: Span
 
 
-@dataclass(frozen=True)
-class AboveEps:
+class AboveEps(Judged, frozen=True):
     """The gradients are above eps, or below it only because the loss is solved."""
 
     typical: float  # running gradient RMS / eps, median layer over the last half

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.words.modes import mode_dependent
 from gradaudit.evidence.words.wording import count, percent, plural
@@ -45,8 +45,7 @@ class Limits:
     tail: float = 0.2  # of the steps; not measured: a run that ends with so many was not left so on purpose
 
 
-@dataclass(frozen=True)
-class EvaluationMode:
+class EvaluationMode(Judged, frozen=True):
     """The model is trained in evaluation mode, all along or since some step."""
 
     off: int  # steps in evaluation mode
@@ -58,8 +57,7 @@ class EvaluationMode:
     span: Span
 
 
-@dataclass(frozen=True)
-class TrainingMode:
+class TrainingMode(Judged, frozen=True):
     """The model is in training mode, at nearly all steps."""
 
     on: int  # steps in training mode

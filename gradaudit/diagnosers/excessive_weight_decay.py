@@ -34,7 +34,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.charts.weight_norms import shrinking_layers
 from gradaudit.evidence.words.depth import outcome_sentence
@@ -77,8 +77,7 @@ class Limits:
     learned: float = 0.96  # of a constant's loss: runs that decay holds down end at 0.99, one that learns at 0.87
 
 
-@dataclass(frozen=True)
-class LossLevel:
+class LossLevel(Judged, frozen=True):
     """How far the loss comes beside the best constant prediction's, and whether it falls late in the run."""
 
     first: float
@@ -86,8 +85,7 @@ class LossLevel:
     late_fall: float  # from the second fifth of the run to the last
 
 
-@dataclass(frozen=True, eq=False)
-class Shrinking:
+class Shrinking(Judged, frozen=True):
     """The early updates point at zero, and the weights end far smaller than they began."""
 
     cosine: float  # of update and weights, median over the early steps and the layers
@@ -103,8 +101,7 @@ class Shrinking:
     span: Span
 
 
-@dataclass(frozen=True)
-class Kept:
+class Kept(Judged, frozen=True):
     """The early updates do not point at zero, or the weights keep their size."""
 
     cosine: float  # of update and weights, median over the early steps and the layers

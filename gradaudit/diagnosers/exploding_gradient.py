@@ -30,7 +30,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.depth import depth_dots
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.words.depth import along_the_depth, no_profile, outcome_sentence, per_layer
@@ -52,8 +52,7 @@ class Limits:
     order: float = 0.8  # a slope, not one outlier: layer_imbalance looks at those
 
 
-@dataclass(frozen=True)
-class Exploding:
+class Exploding(Judged, frozen=True):
     """The gradient of the first layers is far above that of the last."""
 
     slope: Slope
@@ -68,8 +67,7 @@ class Exploding:
     span: Span
 
 
-@dataclass(frozen=True)
-class Even:
+class Even(Judged, frozen=True):
     """No rise is both steep and steady; this is the profile of the whole model."""
 
     slope: Slope

@@ -35,7 +35,7 @@ from typing import Literal
 
 import numpy
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.half_precision import gradient_sizes
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.words.wording import count, names, percent, plural, setting
@@ -63,8 +63,7 @@ class Limits:
     lost: float = 0.05  # of the elements; not measured. Loss scaling was made for detectors that lost such shares
 
 
-@dataclass(frozen=True)
-class Underflow:
+class Underflow(Judged, frozen=True):
     """Many gradient elements are too small for float16, or keep few of its bits."""
 
     seen: Gradients
@@ -84,8 +83,7 @@ class Underflow:
         return self.half.proven and self.passed == "crushed"
 
 
-@dataclass(frozen=True)
-class Representable:
+class Representable(Judged, frozen=True):
     """Float16 keeps the gradient."""
 
     seen: Gradients
@@ -93,15 +91,13 @@ class Representable:
     lost: float  # below 2**-24; a fraction
 
 
-@dataclass(frozen=True)
-class NotHalf:
+class NotHalf(Judged, frozen=True):
     """Nothing shows that the gradients are computed in float16."""
 
     lost: float | None  # of the nonzero elements, below 2**-24; a fraction, None where no histogram tells
 
 
-@dataclass(frozen=True)
-class Unreadable:
+class Unreadable(Judged, frozen=True):
     """Every histogram of a gradient is damaged."""
 
     torn: int  # histograms

@@ -49,7 +49,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.unchanged import unchanged_distance, unchanged_numbers, undone_chart
 from gradaudit.evidence.spans import recorded_span
 from gradaudit.evidence.words import rounding as rounding_words
@@ -87,8 +87,7 @@ class Limits:
     faint: float = 1e-4  # of the largest gradient per element; biases before a normalisation are at 1e-6
 
 
-@dataclass(frozen=True)
-class Unchanged:
+class Unchanged(Judged, frozen=True):
     """No recorded step changes these tensors, all of them for the same cause."""
 
     group: UnchangedGroup
@@ -97,8 +96,7 @@ class Unchanged:
     follows: tuple[str, ...]  # diagnosers that say where it comes from
 
 
-@dataclass(frozen=True)
-class LostToRounding:
+class LostToRounding(Judged, frozen=True):
     """Rounding undoes most updates of the weights in half precision."""
 
     lost: LostUpdates
@@ -106,8 +104,7 @@ class LostToRounding:
     most: float  # the share of the elements of the first of them
 
 
-@dataclass(frozen=True)
-class Moving:
+class Moving(Judged, frozen=True):
     """Nothing rests that is meant to move. Counts of tensors."""
 
     moving: int
@@ -118,8 +115,7 @@ class Moving:
     meant: int  # frozen and in no optimizer, or copies
 
 
-@dataclass(frozen=True)
-class TooFewSteps:
+class TooFewSteps(Judged, frozen=True):
     """Too few steps were taken to tell."""
 
     taken: int

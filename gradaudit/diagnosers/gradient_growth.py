@@ -33,7 +33,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, norm_chart
 from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.schedules import hold
@@ -65,23 +65,20 @@ class Limits:
     worse: float = 2.0  # times the start, as in `divergence`; healthy unknown losses end below theirs
 
 
-@dataclass(frozen=True)
-class DivergedBefore:
+class DivergedBefore(Judged, frozen=True):
     """The loss diverges before a slow growth of the gradient could be seen."""
 
     step: int
 
 
-@dataclass(frozen=True)
-class NoGrowth:
+class NoGrowth(Judged, frozen=True):
     """The gradient grows too little, or in a burst, or while the loss improves."""
 
     growth: NormGrowth
     loss_falls: bool
 
 
-@dataclass(frozen=True)
-class RisingObjective:
+class RisingObjective(Judged, frozen=True):
     """An objective of unknown kind that ends far above its start, and never was below it."""
 
     start: float  # median of the first fifth
@@ -89,8 +86,7 @@ class RisingObjective:
     lowest: float  # the lowest tenth, over the first steps
 
 
-@dataclass(frozen=True, eq=False)
-class Growing:
+class Growing(Judged, frozen=True):
     """The gradient keeps growing, and the loss does not improve, or does not tell whether it does."""
 
     growth: NormGrowth

@@ -42,7 +42,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.first_loss import first_losses
 from gradaudit.evidence.words import first_likelihood as words
 from gradaudit.evidence.words.first_regression import advice, beside_variance, disease, explanation
@@ -89,8 +89,7 @@ class Limits:
     learned: float = 0.7  # a run that loses more of its first loss has coped
 
 
-@dataclass(frozen=True, eq=False)
-class OffScale:
+class OffScale(Judged, frozen=True):
     """The target of a squared error, or the untrained output, is far from order 1."""
 
     loss: TrainingLoss
@@ -102,8 +101,7 @@ class OffScale:
     outcome: BadOutcome | None
 
 
-@dataclass(frozen=True)
-class OnScale:
+class OnScale(Judged, frozen=True):
     """A squared error starts near the variance of its target, and that is of order 1."""
 
     first: float
@@ -111,15 +109,13 @@ class OnScale:
     deviation: float  # of the target
 
 
-@dataclass(frozen=True)
-class NoNumber:
+class NoNumber(Judged, frozen=True):
     """The first loss is NaN or infinite."""
 
     first: float
 
 
-@dataclass(frozen=True)
-class UnknownStart:
+class UnknownStart(Judged, frozen=True):
     """Where a loss starts that depends on the scale of the data, or on class weights."""
 
     function: str

@@ -36,7 +36,7 @@ changes steadily from layer to layer along the depth is left to `vanishing_gradi
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.layer_dots import ratio_dots
 from gradaudit.evidence.words.uneven_layers import outliers_actions, outliers_explanation, outliers_headline
 from gradaudit.evidence.words.wording import count, factor, fold, names, setting
@@ -81,22 +81,19 @@ class Limits:
     rate: float = 1e-3  # discriminative fine-tuning at 1/67 is healthy
 
 
-@dataclass(frozen=True)
-class NonFinite:
+class NonFinite(Judged, frozen=True):
     """NaN or infinities: the norms are of what is still finite, which is no longer the layer."""
 
     step: int
 
 
-@dataclass(frozen=True)
-class AlongDepth:
+class AlongDepth(Judged, frozen=True):
     """The gradient changes steadily from layer to layer, which vanishing_gradient and exploding_gradient say better."""
 
     slope: Slope
 
 
-@dataclass(frozen=True)
-class Uneven:
+class Uneven(Judged, frozen=True):
     """Some layers stand out in their updates or gradients, in both windows."""
 
     severity: Severity
@@ -107,8 +104,7 @@ class Uneven:
     span: Span
 
 
-@dataclass(frozen=True)
-class Even:
+class Even(Judged, frozen=True):
     """No layer stands out."""
 
     spreads: Spreads

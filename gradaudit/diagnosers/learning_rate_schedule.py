@@ -39,7 +39,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, rate_chart
 from gradaudit.evidence.words.schedules import (
     down_to,
@@ -86,8 +86,7 @@ class Limits:
     stairs: float = 5  # epochs; the first part of a longer run may well end in its warmup
 
 
-@dataclass(frozen=True)
-class Decayed:
+class Decayed(Judged, frozen=True):
     """The learning rate has decayed long before the end, and with it the progress of the loss or every update."""
 
     loss: TrainingLoss

@@ -37,7 +37,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, update_chart
 from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.run_numbers import update_size
@@ -76,24 +76,21 @@ class Limits:
     steps: float = 200  # at 100 steps, 6 of 410 healthy runs had not left the constant predictor
 
 
-@dataclass(frozen=True)
-class OrdinaryUpdates:
+class OrdinaryUpdates(Judged, frozen=True):
     """No update of the median weight layer is too large for what the loss does."""
 
     ratio: float  # of the largest update to the weights
     step: int
 
 
-@dataclass(frozen=True)
-class UnseenUpdates:
+class UnseenUpdates(Judged, frozen=True):
     """The loss shows harm, and the updates that led to it were not recorded."""
 
     loss: TrainingLoss
     harm: Failure | Overshoot
 
 
-@dataclass(frozen=True, eq=False)
-class OversizedUpdate:
+class OversizedUpdate(Judged, frozen=True):
     """An update replaces a good part of the weights of the median layer."""
 
     loss: TrainingLoss

@@ -34,7 +34,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import fastest_chart, loss_chart
 from gradaudit.evidence.words.improvement import change_in_words, course_in_words
 from gradaudit.evidence.words.optimizers import label_of, rate_in_words
@@ -75,16 +75,14 @@ class Limits:
     pretrained: float = 0.85  # of ln N; models that start below it have been trained before
 
 
-@dataclass(frozen=True)
-class Progress:
+class Progress(Judged, frozen=True):
     """How fast the fastest tensor changes, and what the loss does meanwhile."""
 
     fastest: FastestTensor
     loss: Improvement
 
 
-@dataclass(frozen=True, eq=False)
-class TooSlow:
+class TooSlow(Judged, frozen=True):
     """The fastest tensor hardly changes, and the loss hardly falls."""
 
     progress: Progress
@@ -101,23 +99,20 @@ class TooSlow:
     span: Span
 
 
-@dataclass(frozen=True)
-class Moves:
+class Moves(Judged, frozen=True):
     """The weights change fast enough, or the loss falls."""
 
     progress: Progress
 
 
-@dataclass(frozen=True)
-class WeightsReplaced:
+class WeightsReplaced(Judged, frozen=True):
     """They hardly change after a step that changed half of the median weight layer, or more: that broke the layers."""
 
     progress: Progress
     ratio: float  # of that update to the weights
 
 
-@dataclass(frozen=True)
-class NotFinite:
+class NotFinite(Judged, frozen=True):
     """The run holds NaN or infinity, and does not recover."""
 
     since: int  # global step

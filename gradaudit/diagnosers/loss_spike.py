@@ -34,7 +34,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.spikes import loss_around, norm_around
 from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.spikes import order_in_words
@@ -66,15 +66,13 @@ class Limits:
     window: float = 50  # steps; long against a spike, short against a run
 
 
-@dataclass(frozen=True)
-class NoSpike:
+class NoSpike(Judged, frozen=True):
     """In so many steps the loss never rises far, or does not come back."""
 
     steps: int
 
 
-@dataclass(frozen=True)
-class OftenHigh:
+class OftenHigh(Judged, frozen=True):
     """The loss stands above its trend so often that this is how it is, or at the last step."""
 
     times: int  # stretches of steps
@@ -82,8 +80,7 @@ class OftenHigh:
     share: float  # of the steps that are high
 
 
-@dataclass(frozen=True, eq=False)
-class Spiking:
+class Spiking(Judged, frozen=True):
     """The loss jumps far above its trend and recovers, once or several times."""
 
     loss: TrainingLoss

@@ -38,7 +38,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.labels import baseline_marks, label_bars
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.words.constant_prediction import best_constant, find_lost_input, predictions
@@ -83,16 +83,14 @@ class Limits:
     spread: float = 0.05  # not measured; probabilities then differ by 1 %
 
 
-@dataclass(frozen=True)
-class Ending:
+class Ending(Judged, frozen=True):
     """The mean loss of the last tenth of the run, beside that of the best constant prediction."""
 
     last: float
     constant: float
 
 
-@dataclass(frozen=True, eq=False)
-class NothingLearned:
+class NothingLearned(Judged, frozen=True):
     """The loss ends no lower than that of a constant prediction, and has stopped falling."""
 
     loss: TrainingLoss
@@ -107,24 +105,21 @@ class NothingLearned:
     span: Span
 
 
-@dataclass(frozen=True)
-class Learned:
+class Learned(Judged, frozen=True):
     """The loss ends below that of a constant prediction."""
 
     ending: Ending
     broke: bool  # on the way, by diverging or by NaN or infinity
 
 
-@dataclass(frozen=True)
-class Broken:
+class Broken(Judged, frozen=True):
     """The loss does not end below that of a constant prediction, and may have been there before the run broke."""
 
     ending: Ending
     non_finite: bool  # by NaN or infinity; else it diverged
 
 
-@dataclass(frozen=True)
-class Unsettled:
+class Unsettled(Judged, frozen=True):
     """The loss does not end below that of a constant prediction, and has fallen all the same."""
 
     ending: Ending

@@ -35,7 +35,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.constant_prediction import against_constant
 from gradaudit.evidence.words.outcomes import epochs_in_words
 from gradaudit.evidence.words.pairing import check_pairs
@@ -66,8 +66,7 @@ class Limits:
     epochs: float = 5  # before that, slow starts and wrong labels look the same
 
 
-@dataclass(frozen=True)
-class Best:
+class Best(Judged, frozen=True):
     """The lowest validation loss beside what a model that ignores its input reaches."""
 
     split: str  # as `Evaluations.name`
@@ -75,8 +74,7 @@ class Best:
     constant: float  # the loss of the best constant prediction
 
 
-@dataclass(frozen=True, eq=False)
-class NoSignal:
+class NoSignal(Judged, frozen=True):
     """The validation loss is never below that of a constant prediction."""
 
     best: Best
@@ -92,32 +90,28 @@ class NoSignal:
     span: Span
 
 
-@dataclass(frozen=True)
-class Signal:
+class Signal(Judged, frozen=True):
     """The validation loss is below that of a constant prediction."""
 
     best: Best
     broke: bool  # the run diverges, or holds NaN or infinity
 
 
-@dataclass(frozen=True)
-class Broken:
+class Broken(Judged, frozen=True):
     """The validation loss is not below that of a constant prediction, in a run that broke."""
 
     best: Best
     non_finite: bool  # by NaN or infinity; else it diverged
 
 
-@dataclass(frozen=True)
-class StillFalling:
+class StillFalling(Judged, frozen=True):
     """The validation loss is not below that of a constant prediction yet."""
 
     best: Best
     gained: float  # over the last half of the evaluations, as a share of the first training loss
 
 
-@dataclass(frozen=True)
-class FewEvaluations:
+class FewEvaluations(Judged, frozen=True):
     """Too few finite validation losses to judge."""
 
     finite: int

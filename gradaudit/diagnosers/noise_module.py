@@ -35,11 +35,12 @@ have a cosine of 0.65, its weight shrinks to 0.89, and the other layers hardly g
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+import msgspec
 import numpy
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.layer_dots import cosine_dots
 from gradaudit.evidence.charts.weight_norms import noisy_layers
 from gradaudit.evidence.words.last_tenth import weights_at_the_end
@@ -70,22 +71,19 @@ class Limits:
     down: float = 0.93  # noise before a single output ends at 0.82 to 0.91; healthy weights of this kind grow
 
 
-@dataclass(frozen=True)
-class FewPairs:
+class FewPairs(Judged, frozen=True):
     """Too few successive steps were recorded to compare their gradients."""
 
     pairs: int
 
 
-@dataclass(frozen=True)
-class NonFinite:
+class NonFinite(Judged, frozen=True):
     """NaN or infinities: how far the weights come is not known."""
 
     step: int
 
 
-@dataclass(frozen=True, eq=False)
-class Noise:
+class Noise(Judged, frozen=True):
     """Layers whose successive gradients do not agree, and whose weights shrink; the numbers are the first one's."""
 
     tensors: tuple[str, ...]  # the one that lost most first
@@ -106,8 +104,7 @@ class Noise:
     span: Span
 
 
-@dataclass(frozen=True)
-class NoNoise:
+class NoNoise(Judged, frozen=True):
     """No layer is behind noise; this is the one whose gradients agree least."""
 
     tensor: str
@@ -147,7 +144,8 @@ def noise_module(
         weakest = noise & (layers.left == layers.left[noise].min())
         yield _noise(training, layers, noise, limits.cosine, float(limit[weakest][0]))
     elif single.any():
-        yield replace(_noise(training, layers, single, _HALF_STEADY, limits.down), before_one_output=True)
+        before_one = _noise(training, layers, single, _HALF_STEADY, limits.down)
+        yield msgspec.structs.replace(before_one, before_one_output=True)
     elif (broken := non_finite_onset(training)) is not None and not broken.recovered:
         yield NonFinite(step=broken.step)
     else:

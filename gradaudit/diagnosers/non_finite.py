@@ -35,7 +35,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, update_chart
 from gradaudit.evidence.words.broken_forward import (
     already_broken,
@@ -72,8 +72,7 @@ class Limits:
     fast: float = 0.3  # 398 of 404 healthy runs never reach it
 
 
-@dataclass(frozen=True, eq=False)
-class NonFinite:
+class NonFinite(Judged, frozen=True):
     """The loss, a gradient or a weight of one training is NaN or infinite."""
 
     onset: NonFiniteOnset
@@ -86,8 +85,7 @@ class NonFinite:
     last: int  # global step, of the run
 
 
-@dataclass(frozen=True, eq=False)
-class Finite:
+class Finite(Judged, frozen=True):
     """All losses and gradients of one training are finite."""
 
     training: Training
@@ -97,8 +95,7 @@ class Finite:
     skipped: int  # steps that the GradScaler skipped
 
 
-@dataclass(frozen=True)
-class NonFiniteEvaluations:
+class NonFiniteEvaluations(Judged, frozen=True):
     """Validation losses are NaN or infinite, and no training loss is."""
 
     split: str

@@ -35,7 +35,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.charts.weight_norms import head_norm
 from gradaudit.evidence.words.optimizers import rate_in_words
@@ -78,13 +78,11 @@ class Limits:
     errors: float = 4.0  # standard errors: chance does not reach it in a hundred runs
 
 
-@dataclass(frozen=True)
-class NoFall:
+class NoFall(Judged, frozen=True):
     """The learning rate does not fall far, or not for long enough to judge the loss in it."""
 
 
-@dataclass(frozen=True)
-class GrowingHead:
+class GrowingHead(Judged, frozen=True):
     """The output layer grows and the loss rises while the learning rate falls."""
 
     head: str
@@ -96,8 +94,7 @@ class GrowingHead:
     classifies: bool  # the outputs are logits
 
 
-@dataclass(frozen=True)
-class StableHead:
+class StableHead(Judged, frozen=True):
     """The head does not grow by itself, or the loss does not rise."""
 
     head: str

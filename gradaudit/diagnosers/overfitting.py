@@ -38,7 +38,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.validation import gap_chart, rise_chart
 from gradaudit.evidence.words.early_gap import early_gap_sentences, measure_alike
 from gradaudit.evidence.words.held_out_rise import rise_actions, rise_measures, when_evaluated
@@ -97,8 +97,7 @@ class Limits:
         return RiseLimits(self.rise, self.share, self.fell, self.scatter, self.fell_far, self.later, self.few)
 
 
-@dataclass(frozen=True, eq=False)
-class Overfitting:
+class Overfitting(Judged, frozen=True):
     """The validation loss rises while the training loss falls."""
 
     losses: ValidationLosses
@@ -110,8 +109,7 @@ class Overfitting:
     stop: EarlyStop
 
 
-@dataclass(frozen=True, eq=False)
-class GeneralisationGap:
+class GeneralisationGap(Judged, frozen=True):
     """The validation loss ends far above the training loss, without a rise."""
 
     losses: ValidationLosses
@@ -121,8 +119,7 @@ class GeneralisationGap:
     early: EarlyGap | None  # the validation loss is above the training loss from the start
 
 
-@dataclass(frozen=True, eq=False)
-class LossesTogether:
+class LossesTogether(Judged, frozen=True):
     """Neither a rise nor a gap."""
 
     losses: ValidationLosses
@@ -130,8 +127,7 @@ class LossesTogether:
     distance: float  # above the training loss; NaN where that cannot be compared
 
 
-@dataclass(frozen=True, eq=False)
-class TooFewEvaluations:
+class TooFewEvaluations(Judged, frozen=True):
     """Too few evaluations have a finite loss."""
 
     held_out: Evaluations

@@ -40,7 +40,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, norm_chart, rate_chart
 from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.schedules import fall_in_words, falling_until
@@ -69,8 +69,7 @@ class Limits:
     faded: float = 0.1  # AutoTrainer's and gradsnitch's limits of a collapse are 0.05 and below; noise keeps it near 1
 
 
-@dataclass(frozen=True, eq=False)
-class AbruptPlateau:
+class AbruptPlateau(Judged, frozen=True):
     """The loss stops falling abruptly, and the gradient is near zero from there on."""
 
     plateau: Plateau
@@ -84,8 +83,7 @@ class AbruptPlateau:
     span: Span
 
 
-@dataclass(frozen=True, eq=False)
-class PlateauAfterDecay:
+class PlateauAfterDecay(Judged, frozen=True):
     """The learning rate decayed for good while the loss was still falling."""
 
     decay: EarlyDecay
@@ -98,16 +96,14 @@ class PlateauAfterDecay:
     span: Span
 
 
-@dataclass(frozen=True)
-class GradualPlateau:
+class GradualPlateau(Judged, frozen=True):
     """The loss is flat at the end, and neither stops abruptly nor loses its gradient there."""
 
     plateau: Plateau
     step: int  # global, at which it begins
 
 
-@dataclass(frozen=True)
-class NoPlateau:
+class NoPlateau(Judged, frozen=True):
     """The loss does not end on a plateau, or never fell."""
 
     first: float

@@ -36,7 +36,7 @@ such as those of batch normalisation, are no part of the checksums, and differ b
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.ranks import rank_lines, skew_charts, spread_chart, weights_apart_charts
 from gradaudit.evidence.words.ranks import (
     average_gradients,
@@ -81,8 +81,7 @@ class Limits:
     norm: float = 1.05  # times; not measured: clipping by the whole norm leaves 1.000, by that of half of it 1.4
 
 
-@dataclass(frozen=True)
-class Agreement:
+class Agreement(Judged, frozen=True):
     """The ranks hold the same weights."""
 
     ranks: int
@@ -90,8 +89,7 @@ class Agreement:
     gradients: int  # steps at which gradient norms were compared
 
 
-@dataclass(frozen=True)
-class TooFewChecksums:
+class TooFewChecksums(Judged, frozen=True):
     """The weights were compared at fewer than two steps, and gradients at too few."""
 
     compared: int  # steps

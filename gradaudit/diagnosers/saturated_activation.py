@@ -37,7 +37,7 @@ healthy runs stay below 0.12.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.saturation import saturation_dots, saturation_lines
 from gradaudit.evidence.words.depth import outcome_sentence
 from gradaudit.evidence.words.initialisation import glorot
@@ -71,23 +71,20 @@ class Limits:
     output: float = 0.9  # a classifier that has learned is sure; one that starts so is not
 
 
-@dataclass(frozen=True)
-class NotSampled:
+class NotSampled(Judged, frozen=True):
     """The outputs of these activations were not sampled, and what is certain without a sample is not too much."""
 
     modules: tuple[ModuleFacts, ...]
 
 
-@dataclass(frozen=True)
-class NotSaturated:
+class NotSaturated(Judged, frozen=True):
     """No sampled activation is saturated."""
 
     worst: float  # share of the outputs, at the end
     activations: int
 
 
-@dataclass(frozen=True)
-class Saturated:
+class Saturated(Judged, frozen=True):
     """Activations whose output hardly depends on their input any more."""
 
     found: tuple[Saturation, ...]  # the first is named: what it does not pass on never reaches the ones behind it

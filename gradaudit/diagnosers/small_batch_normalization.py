@@ -27,7 +27,7 @@ never change are taken for frozen. The loss curves hardly show the harm, so this
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.words.module_names import layer
 from gradaudit.evidence.words.wording import count, names, plural, setting
@@ -46,8 +46,7 @@ class Limits:
     few: float = 5  # the faulty runs had 4 or fewer
 
 
-@dataclass(frozen=True)
-class SmallBatch:
+class SmallBatch(Judged, frozen=True):
     """Batch norm behind linear layers computes its statistics from one value for each of few examples."""
 
     examples: float  # in a forward pass, median
@@ -56,16 +55,14 @@ class SmallBatch:
     span: Span
 
 
-@dataclass(frozen=True)
-class LargeBatch:
+class LargeBatch(Judged, frozen=True):
     """A forward pass has examples enough, whatever is in front of batch norm."""
 
     examples: float  # in a forward pass, median
     layers: int  # of batch normalisation
 
 
-@dataclass(frozen=True)
-class PositionsUnknown:
+class PositionsUnknown(Judged, frozen=True):
     """Few examples, of which each brings as many values as it has positions: how many is not recorded."""
 
     examples: float  # in a forward pass, median

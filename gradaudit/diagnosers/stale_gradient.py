@@ -26,7 +26,7 @@ that sets some gradients to zero by hand and keeps the others can mislead it.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, norm_chart
 from gradaudit.evidence.words.wording import count, percent, plural
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, Severity, Skipped, Span
@@ -42,8 +42,7 @@ class Limits:
     least_steps: float = 3  # one leftover gradient may be a warm-up backward
 
 
-@dataclass(frozen=True)
-class NotZeroed:
+class NotZeroed(Judged, frozen=True):
     """Steps whose gradients were not zeroed since the step before."""
 
     stale: int  # steps
@@ -53,16 +52,14 @@ class NotZeroed:
     span: Span
 
 
-@dataclass(frozen=True)
-class Zeroed:
+class Zeroed(Judged, frozen=True):
     """Gradients are zeroed before nearly all steps."""
 
     zeroed: int  # steps
     known: int  # steps of which it is known
 
 
-@dataclass(frozen=True)
-class TooFewSteps:
+class TooFewSteps(Judged, frozen=True):
     """Whether gradients were zeroed is known of fewer steps than a verdict needs."""
 
     known: int  # steps

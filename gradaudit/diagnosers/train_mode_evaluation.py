@@ -24,7 +24,7 @@ not be an evaluation at all; it is reported as a note.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.reduce import banded, plain
 from gradaudit.evidence.words.modes import mode_dependent
 from gradaudit.evidence.words.validation import unclear
@@ -54,8 +54,7 @@ class Limits:
     most: float = 0.5  # of the evaluations; the flag is exact, and one forgotten call is as good as all
 
 
-@dataclass(frozen=True)
-class Modes:
+class Modes(Judged, frozen=True):
     """In which mode the validation split was evaluated, how often."""
 
     training: int  # evaluations
@@ -68,8 +67,7 @@ class Modes:
         return self.training + self.evaluation + self.unknown
 
 
-@dataclass(frozen=True)
-class TrainingMode:
+class TrainingMode(Judged, frozen=True):
     """The validation data is evaluated in training mode."""
 
     modes: Modes
@@ -79,8 +77,7 @@ class TrainingMode:
     span: Span
 
 
-@dataclass(frozen=True)
-class EvaluationMode:
+class EvaluationMode(Judged, frozen=True):
     """The validation data is evaluated in evaluation mode."""
 
     modes: Modes

@@ -32,7 +32,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.charts.reduce import plain
 from gradaudit.evidence.words.optimizers import line_with_rates, rate_in_words
@@ -69,8 +69,7 @@ class Limits:
     uneven: float = 2.0  # a step twice as long as the others; batches of accumulated or packed data differ by less
 
 
-@dataclass(frozen=True, eq=False)
-class AveragedTwice:
+class AveragedTwice(Judged, frozen=True):
     """A mean is divided by the batch size again."""
 
     function: str  # the loss function whose mean it is
@@ -92,8 +91,7 @@ class AveragedTwice:
     span: Span
 
 
-@dataclass(frozen=True)
-class AveragedOnce:
+class AveragedOnce(Judged, frozen=True):
     """No mean is divided by the batch size again."""
 
     factor: float  # the median one of the differentiated loss over the mean loss

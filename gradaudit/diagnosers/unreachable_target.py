@@ -31,7 +31,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.words.wording import count, names, number, percent, setting
 from gradaudit.findings import (
@@ -64,8 +64,7 @@ class Limits:
     lost: float = 0.05  # of the variance; what a laboratory's training must gain to count as one that learns
 
 
-@dataclass(frozen=True)
-class ConstantOutput:
+class ConstantOutput(Judged, frozen=True):
     """A softmax over a single number gives 1 whatever the input."""
 
     function: str
@@ -73,8 +72,7 @@ class ConstantOutput:
     span: Span
 
 
-@dataclass(frozen=True)
-class OutOfReach:
+class OutOfReach(Judged, frozen=True):
     """The targets lie outside of what the last activation can give."""
 
     facts: LossFacts
@@ -87,8 +85,7 @@ class OutOfReach:
     span: Span
 
 
-@dataclass(frozen=True)
-class WithinReach:
+class WithinReach(Judged, frozen=True):
     """Of all losses that compare numbers, the one that misses most, and it misses little."""
 
     function: str
@@ -96,8 +93,7 @@ class WithinReach:
     reach: Reach
 
 
-@dataclass(frozen=True)
-class NoBound:
+class NoBound(Judged, frozen=True):
     """The predictions are compared with nothing beyond the range of the operations that they come from."""
 
     activations: tuple[str, ...]  # "" is an operation without bounds

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.input_size import size_chart
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.words.module_names import layer as layer_in_words
@@ -55,31 +55,27 @@ class Limits:
     largest: float = 50.0  # torch-audit's; no healthy run reached it
 
 
-@dataclass(frozen=True)
-class LargeSample:
+class LargeSample(Judged, frozen=True):
     """The sampled input holds a value far above what the initial weights are made for."""
 
     sample: InputSample
 
 
-@dataclass(frozen=True)
-class NormalisedSample:
+class NormalisedSample(Judged, frozen=True):
     """It does, and a normalisation comes before any other layer."""
 
     sample: InputSample
     module: str  # name or class of the normalisation
 
 
-@dataclass(frozen=True)
-class SmallSample:
+class SmallSample(Judged, frozen=True):
     """The sampled input is not that large."""
 
     training: Training
     sample: InputSample
 
 
-@dataclass(frozen=True)
-class LargeEstimate:
+class LargeEstimate(Judged, frozen=True):
     """The gradient of the first layer tells that its inputs are far larger than its weights are made for."""
 
     training: Training
@@ -90,8 +86,7 @@ class LargeEstimate:
     span: Span
 
 
-@dataclass(frozen=True)
-class SmallEstimate:
+class SmallEstimate(Judged, frozen=True):
     """The gradient of the first layer tells that they are not."""
 
     training: Training

@@ -37,7 +37,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_and_norm
 from gradaudit.evidence.words.optimizers import label_of, rate_in_words
 from gradaudit.evidence.words.schedules import keep_below
@@ -68,8 +68,7 @@ class Limits:
     errors: float = 4.0  # standard errors; those faulty ones start at 5
 
 
-@dataclass(frozen=True, eq=False)
-class Rebound:
+class Rebound(Judged, frozen=True):
     """The loss rebounds from its best tenth."""
 
     loss: TrainingLoss
@@ -84,8 +83,7 @@ class Rebound:
     span: Span
 
 
-@dataclass(frozen=True, eq=False)
-class Oscillating:
+class Oscillating(Judged, frozen=True):
     """The loss oscillates more and more widely, and no longer falls."""
 
     oscillation: Oscillation
@@ -98,21 +96,18 @@ class Oscillating:
     span: Span
 
 
-@dataclass(frozen=True)
-class Steady:
+class Steady(Judged, frozen=True):
     """The loss neither rebounds nor oscillates more and more widely."""
 
     late: float  # how widely it oscillates in the last quarter
     growth: float  # times as widely as in the first
 
 
-@dataclass(frozen=True)
-class NotFinite:
+class NotFinite(Judged, frozen=True):
     """The loss is NaN or infinite at some step."""
 
 
-@dataclass(frozen=True)
-class Diverges:
+class Diverges(Judged, frozen=True):
     """The loss diverges, which is worse."""
 
 

@@ -32,7 +32,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import training_curve
 from gradaudit.evidence.charts.reduce import plain
 from gradaudit.evidence.words.unclear_loss import unclear_in_words
@@ -68,8 +68,7 @@ class Limits:
     evaluations: float = 4  # in the last half; fewer are chance
 
 
-@dataclass(frozen=True)
-class ValidationBelow:
+class ValidationBelow(Judged, frozen=True):
     """The validation loss lies clearly below the training loss in most evaluations of the last half."""
 
     held_out: Evaluations
@@ -84,8 +83,7 @@ class ValidationBelow:
     span: Span
 
 
-@dataclass(frozen=True)
-class NotBelow:
+class NotBelow(Judged, frozen=True):
     """The validation loss is not that far below the training loss."""
 
     held_out: Evaluations
@@ -94,8 +92,7 @@ class NotBelow:
     below: float  # the distance / the training loss, median over the last half; NaN where none can be compared
 
 
-@dataclass(frozen=True)
-class TooFewEvaluations:
+class TooFewEvaluations(Judged, frozen=True):
     """The last half of the run has too few evaluations with a finite loss."""
 
     held_out: Evaluations

@@ -30,7 +30,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gradaudit.diagnoser import diagnoser
+from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.depth import depth_dots
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.words.depth import along_the_depth, no_profile, outcome_sentence, per_layer
@@ -49,8 +49,7 @@ class Limits:
     order: float = 0.8  # a slope, not one outlier: layer_imbalance looks at those
 
 
-@dataclass(frozen=True)
-class Vanishing:
+class Vanishing(Judged, frozen=True):
     """The gradient of the first layers is far below that of the last."""
 
     slope: Slope
@@ -60,8 +59,7 @@ class Vanishing:
     span: Span
 
 
-@dataclass(frozen=True)
-class Even:
+class Even(Judged, frozen=True):
     """No drop is both steep and steady; this is the profile of the whole model."""
 
     slope: Slope

@@ -102,8 +102,8 @@ def fall_in_words(training: Training, decay: EarlyDecay) -> str:
         steps = len(loss.values)
         return (
             f"The learning rates of all {count(steps)} steps add up to {count(max(1, decay.worth * steps))} times the "
-            f"peak, and the loss has {'fallen' if decay.gained >= 0 else 'risen'} by {percent(abs(decay.gained))} of its "
-            "first value."
+            f"peak, and the loss has {'fallen' if decay.gained >= 0 else 'risen'} by {percent(abs(decay.gained))} of "
+            "its first value."
         )
     return (
         f"From step {count(loss.steps[decay.half])} to step {count(loss.steps[decay.start])}, over the second half of "
