@@ -242,7 +242,7 @@ def each_has_its_own(said, run):
     assert sorted(objectives(run)) == sorted(said)
     assert (run.steps["mean_loss"] == run.steps["objective"]).all()
     assert (run.steps["micro_steps"] == 1).all()
-    # What a thread writes that waits in a backward from before the other one trained is not known; so steps are skipped.
+    # What a thread writes that waits in a backward from before the other one trained is not known: steps are skipped.
     assert run.steps["recorded"].iloc[-200:].all(), "no two threads train the same tensors"
 
 
