@@ -361,3 +361,7 @@ def test_the_measures_are_stacked_on_a_phone_and_fit_on_paper() -> None:
     assert re.search(r"\.measures tr \{ display: flex;", phone)
     assert "td.right { white-space: normal; }" in paper
     assert "details:not([open]) { display: none; }" in paper
+
+
+def test_the_loss_of_a_uniform_prediction_stays_on_one_line():
+    assert report_page.no_break("prediction, ln 3 = 1.10.") == "prediction, ln\xa03\xa0=\xa01.10."

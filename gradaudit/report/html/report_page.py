@@ -24,6 +24,7 @@ _EXPONENT = re.compile(r"(?<![\d.])(\d[\d.]{0,30}e−\d+)")
 # Not in what is code by its looks: lr=1e-4, softmax(-1).
 _NEGATIVE = re.compile(r"(?<![\w.=\[,-])(?<!\w\()-?\.?\d[\d.,]*(?:e-?\d+)?")
 _PERCENT = re.compile(r"(?<=\d) (?=%)")
+_LOGARITHM = re.compile(r"\bln (\d[\d,]*) = (?=\d)")
 
 
 def templates_folder() -> Path:
@@ -56,9 +57,10 @@ def render_page(view: object, template: str = "report.html") -> str:
 
 
 def no_break(text: str) -> Markup:
-    """Escaped `text` in which no line ends within a number such as 3.3e−7 or 12 %; minus signs as in the charts."""
+    """Escaped `text` in which no line ends within 3.3e−7, 12 % or ln 3 = 1.10; minus signs as in the charts."""
     whole = _NEGATIVE.sub(lambda found: found.group().replace("-", "−"), str(escape(text)))
     whole = _PERCENT.sub("\N{NO-BREAK SPACE}", whole)
+    whole = _LOGARITHM.sub("ln\N{NO-BREAK SPACE}\\1\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}", whole)
     return Markup(_EXPONENT.sub(r'<span class="number">\1</span>', whole))
 
 
