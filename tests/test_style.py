@@ -15,7 +15,7 @@ STYLE = ROOT / "docs" / "style.md"
 # pages, in --help and in the documentation.
 TOLD = (
     *("diagnosers", "evidence", "report", "audit", "commands", "signals", "reading", "record"),
-    *("findings.py", "diagnoser.py", "chart_data.py", "schema.py", "training.py"),
+    *("findings.py", "diagnoser.py", "chart_data.py", "schema", "training.py"),
 )
 TEXTS = (
     "README.md",

@@ -31,7 +31,7 @@ def demo_block() -> str:
 
 
 def columns_block() -> str:
-    """Every table of a run and its columns, from schema.py."""
+    """Every table of a run and its columns, from the schema."""
     parts = []
     for table in TABLES.values():
         parts.append(f"### {table.name}\n\nKey: {', '.join(f'`{key}`' for key in table.key)}. {table.doc}")

@@ -3,8 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+from gradaudit.record.observe.batches import Batches
 from gradaudit.record.observe.evaluation.splits import forget as forget_places
+from gradaudit.record.observe.graph import Graph
 from gradaudit.record.observe.loss.losses import LossRegistry
+from gradaudit.record.observe.model_state import ModelState
+from gradaudit.record.observe.outputs import Outputs
+from gradaudit.record.observe.schedules import Schedules
 from gradaudit.record.observe.tensors import TensorTable
 from gradaudit.record.observe.terms import Terms
 from gradaudit.record.observers import Observers
@@ -20,6 +25,8 @@ class Gathered:
         self.table, self.observers, self.warn = table, observers, warn
         self.book = LossRegistry()
         self.terms = Terms()
+        self.graph, self.batches, self.outputs = Graph(), Batches(), Outputs()
+        self.model_state, self.schedules = ModelState(), Schedules()
         self.evaluated: list[dict[str, Any]] = []
         self.passes = 0  # evaluation passes begun so far
         self.batches_per_epoch = self.loader_batch_size = 0

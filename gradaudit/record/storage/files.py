@@ -14,13 +14,18 @@ import torch
 
 import gradaudit
 from gradaudit import endings
+from gradaudit.record.observe.batches import BATCHES
 from gradaudit.record.observe.calls import CALLS, Calls
 from gradaudit.record.observe.gathered import Gathered
+from gradaudit.record.observe.graph import GRAPH
+from gradaudit.record.observe.model_state import MODEL_STATE
+from gradaudit.record.observe.outputs import OUTPUTS
+from gradaudit.record.observe.schedules import SCHEDULES
 from gradaudit.record.observe.terms import TERMS
 from gradaudit.record.settings import MOST_ARGUMENTS, Settings, in_utf8
 from gradaudit.record.storage.steps import WriteBatch
 from gradaudit.record.storage.writer import Writer
-from gradaudit.schema import DataFacts, Meta, PrivateFacts
+from gradaudit.schema import DataFacts, GraphFacts, Meta, ModelStateFacts, OutputFacts, PrivateFacts, ScheduleFacts
 
 
 class Files:
@@ -76,6 +81,11 @@ class Files:
             optimizers=list(table.optimizers),
             losses=observers.call("label counts", gathered.book.facts, default=None) or gathered.book.plain_facts(),
             data=DataFacts(batch_size=gathered.loader_batch_size, batches_per_epoch=gathered.batches_per_epoch),
+            graph=observers.call(GRAPH, gathered.graph.facts, default=GraphFacts()),
+            loaders=observers.call(BATCHES, gathered.batches.facts, default=[]),
+            outputs=observers.call(OUTPUTS, gathered.outputs.facts, default=OutputFacts()),
+            model_state=observers.call(MODEL_STATE, gathered.model_state.facts, default=ModelStateFacts()),
+            schedules=observers.call(SCHEDULES, gathered.schedules.facts, default=ScheduleFacts()),
             disabled=list(observers.disabled.values()),
             private=self.private,
         )

@@ -1,0 +1,69 @@
+"""The format of a recorded run: every table, every column, and the facts in ``run.json``.
+
+A run is a folder. ``run.json`` holds one `Meta`; each rank has a folder ``rank00000/`` with the
+tables below as Parquet segments ``TABLE-000000.parquet`` and, while a segment is open, an Arrow
+stream ``TABLE.live.arrows`` beside them. Plain pandas or DuckDB can open every one of them.
+"""
+
+from gradaudit.schema.base import Facts, UserError
+from gradaudit.schema.facts import (
+    BY_HAND,
+    FORMAT_VERSION,
+    DataFacts,
+    DisabledFacts,
+    LossFacts,
+    Meta,
+    ModuleFacts,
+    OptimizerFacts,
+    PrivateFacts,
+    TensorFacts,
+)
+from gradaudit.schema.graph import GraphFacts
+from gradaudit.schema.loaders import LoaderFacts
+from gradaudit.schema.model_state import ModelStateFacts
+from gradaudit.schema.outputs import OutputFacts
+from gradaudit.schema.schedules import ScheduleFacts
+from gradaudit.schema.tables import (
+    EVALUATIONS,
+    EVENTS,
+    HISTOGRAMS,
+    MODULES,
+    ROWS,
+    STEPS,
+    TABLES,
+    TENSORS,
+    Column,
+    Table,
+    arrow_schema,
+)
+
+__all__ = [
+    "BY_HAND",
+    "EVALUATIONS",
+    "EVENTS",
+    "FORMAT_VERSION",
+    "HISTOGRAMS",
+    "MODULES",
+    "ROWS",
+    "STEPS",
+    "TABLES",
+    "TENSORS",
+    "Column",
+    "DataFacts",
+    "DisabledFacts",
+    "Facts",
+    "GraphFacts",
+    "LoaderFacts",
+    "LossFacts",
+    "Meta",
+    "ModelStateFacts",
+    "ModuleFacts",
+    "OptimizerFacts",
+    "OutputFacts",
+    "PrivateFacts",
+    "ScheduleFacts",
+    "Table",
+    "TensorFacts",
+    "UserError",
+    "arrow_schema",
+]
