@@ -26,6 +26,15 @@ def _percentage(context: click.Context, option: click.Parameter, value: float) -
     return value
 
 
+def _stretch(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    first, separator, last = value.partition(":")
+    if not (separator and first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
+        raise click.BadParameter(f"{value} is not a first and a last step, such as 90:110")
+    return int(first), int(last)
+
+
 # Everything after the script belongs to the script, so options are read only before it.
 @click.command(
     cls=Recorded,
@@ -60,6 +69,13 @@ def _percentage(context: click.Context, option: click.Parameter, value: float) -
     is_flag=True,
     help="Also sample the model's input and its activation modules' outputs, every tenth recorded step.",
 )
+@click.option(
+    "--closely",
+    callback=_stretch,
+    metavar="FIRST:LAST",
+    help="Record everything of these steps: every operation of torch, all statistics, activations. They take several "
+    "times as long.",
+)
 @click.option("--quiet", is_flag=True, help="Do not print the summary line at the end.")
 @click.option("--force", is_flag=True, help="Overwrite DIR when it holds an earlier run.")
 @click.option("--no-host", is_flag=True, help="Keep host name, user name, paths and arguments out of the record.")
@@ -70,6 +86,7 @@ def record(
     every: int | None,
     budget: float,
     activations: bool,
+    closely: tuple[int, int] | None,
     quiet: bool,
     force: bool,
     no_host: bool,
@@ -100,4 +117,5 @@ def record(
         force=force,
         host=not no_host,
         activations=activations,
+        closely=closely,
     )

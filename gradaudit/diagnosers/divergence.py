@@ -36,6 +36,7 @@ import numpy
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, update_chart
 from gradaudit.evidence.words.ascent import ascent_sentence, descend
+from gradaudit.evidence.words.close_look import look_closely
 from gradaudit.evidence.words.optimizers import line_with_rates, rate_in_words
 from gradaudit.evidence.words.schedules import hold
 from gradaudit.evidence.words.unclear_loss import unclear_in_words
@@ -215,6 +216,7 @@ def _finding(found: Divergence, training: Training, limits: Limits) -> Finding:
             Action(
                 text=f"Look at the batches just before step {count(found.step)}, and at what the schedule does there"
             ),
+            *([] if found.maximizes else [look_closely(found.step)]),
         ],
         measures=_measures(found, limits),
     )

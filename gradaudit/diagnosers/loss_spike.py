@@ -36,6 +36,7 @@ import numpy
 
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.spikes import loss_around, norm_around
+from gradaudit.evidence.words.close_look import look_closely
 from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.spikes import order_in_words
 from gradaudit.evidence.words.unclear_loss import unclear_in_words
@@ -258,15 +259,17 @@ def _actions(found: Spiking, training: Training) -> list[Action]:
         "Clip the gradient norm",
         code=f"torch.nn.utils.clip_grad_norm_(model.parameters(), {literal(clip) if clip > 0 else '1.0'})",
     )  # fmt: skip
+    step = int(training.steps["global_step"].iloc[first])
+    closer = look_closely(step, step + 1)
     batches = Action(text=f"Look at the batches of {_step(found, first)} and of those before: is one of them broken?")
     if found.jump is not None:
         what = rate_in_words(rates[found.jump])
         return [Action(text=f"Find what sets the learning rate to {what} at {_step(found, found.jump)}"), cut, batches]
     if found.order.first == "update":
         moments = Action(text="Let the moments forget faster: lower beta2 to 0.95, which averages 20 gradients")
-        return [moments, cut, batches]
+        return [moments, cut, batches, closer]
     lower = f"from {rate_in_words(rates[first])} to {rate_in_words(rates[first] / 3)}"
-    return [batches, cut, Action(text=f"Or lower the learning rate at that point, {lower}")]
+    return [batches, cut, Action(text=f"Or lower the learning rate at that point, {lower}"), closer]
 
 
 def _measures(found: Spiking, limits: Limits) -> list[Measure]:

@@ -41,8 +41,10 @@ from gradaudit.evidence.words.broken_forward import (
     already_broken,
     batch_in_words,
     find_in_forward,
+    first_module,
     fix_batch,
 )
+from gradaudit.evidence.words.close_look import look_at_operation, look_closely, operation_in_words
 from gradaudit.evidence.words.non_finite_onset import affected, find_in_backward, subject, where_it_broke
 from gradaudit.evidence.words.optimizers import label_of, rate_in_words
 from gradaudit.evidence.words.wording import count, names, number, plural, setting, times
@@ -58,6 +60,7 @@ from gradaudit.signals.gradients.finiteness import (
 from gradaudit.signals.loss.odd_batch import Batch, batch_at
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.order_statistics import Floats
+from gradaudit.signals.run.operations import BrokenOperation, first_broken
 from gradaudit.training import Training
 
 _LONGEST = 110  # characters of a headline
@@ -83,6 +86,7 @@ class NonFinite(Judged, frozen=True):
     batch: Batch  # of the first such step; of nothing special where the cause is another one
     rates: Floats  # [parameter groups] the learning rates of that step
     last: int  # global step, of the run
+    operation: BrokenOperation | None  # the first one, where operations were recorded
 
 
 class Finite(Judged, frozen=True):
@@ -126,6 +130,7 @@ def _non_finite(onset: NonFiniteOnset, limits: Limits) -> NonFinite:
         batch=Batch() if diverged or onset.before_step else batch_at(training, onset.step),
         rates=rates[int(numpy.argmax(steps >= onset.step))] if len(rates) else numpy.zeros(0),
         last=int(steps.max()),
+        operation=first_broken(training.run, onset.step),
     )
 
 
@@ -189,13 +194,12 @@ def _evaluation_finding(found: NonFiniteEvaluations) -> Finding:
 @non_finite.tell
 def _finding(found: NonFinite, limits: Limits) -> Finding:
     onset = found.onset
-    broke = where_it_broke(onset, loss_seen=found.loss_seen)
     return Finding(
         severity=Severity.WARNING if onset.recovered else Severity.CRITICAL,
         confidence=Confidence.CERTAIN,
         title=_title(found),
         headline=_headline(found) + label_of(onset.training),
-        explanation=" ".join(filter(None, (*broke, _before(found), affected(onset), batch_in_words(found.batch)))),
+        explanation=_explanation(found),
         span=Span(first=onset.step, last=found.last),
         tensors=list(onset.tensors[:20]),
         evidence=_charts(found, limits),
@@ -274,8 +278,23 @@ def _before(found: NonFinite) -> str:
     return f"In the 10 steps before, the loss was steady at {number(found.loss_before)}: training had not diverged."
 
 
+def _explanation(found: NonFinite) -> str:
+    onset, operation = found.onset, found.operation
+    sentences = [
+        *where_it_broke(onset, loss_seen=found.loss_seen),
+        operation_in_words(operation) if operation is not None else "",
+        _before(found),
+        affected(onset),
+        batch_in_words(found.batch),
+    ]
+    return " ".join(filter(None, sentences))
+
+
 def _actions(found: NonFinite) -> list[Action]:
     onset, rates = found.onset, found.rates
+    if found.operation is not None and not found.diverged:
+        found_it = look_at_operation(found.operation)
+        return [found_it, *(find_in_backward(onset) if onset.loss_finite else find_in_forward(onset))[1:]]
     if found.diverged:
         return [
             Action(text=f"Lower the learning rate from {rate_in_words(rates)} to {rate_in_words(rates / 10)}"),
@@ -287,6 +306,8 @@ def _actions(found: NonFinite) -> list[Action]:
         ]
     if onset.before_step:
         return already_broken(onset)[1]
-    if not onset.loss_finite:
-        return find_in_forward(onset)
-    return find_in_backward(onset)
+    if onset.loss_finite:
+        return [look_closely(onset.step), *find_in_backward(onset)]
+    module, *rest = find_in_forward(onset)
+    both = [module, look_closely(onset.step)]
+    return [*(both if first_module(onset) else reversed(both)), *rest]

@@ -91,6 +91,11 @@ class Run:
         return self._sorted("modules", ["step", "module", "loss", "kind"])
 
     @cached_property
+    def operations(self) -> "pandas.DataFrame":
+        """Table `operations` of a close look, in order."""
+        return self._sorted("operations", ["step", "operation"])
+
+    @cached_property
     def replicas(self) -> "pandas.DataFrame":
         """One row for each rank and step of a training that is data parallel, by rank and step; else empty.
 
@@ -243,9 +248,8 @@ class Run:
             parts = [read(part, table, [column.name]).column(column.name) for part in self.parts[name]]
             values = pyarrow.chunked_array([chunk for part in parts for chunk in part.chunks], kind)
             del parts
-            series: Any
             if column.dtype.startswith("list"):
-                series = objects(values)
+                series: Any = objects(values)
             elif column.dtype == "bool":
                 series = values.fill_null(False).to_numpy()
             else:

@@ -164,6 +164,7 @@ def on_compiling(recording: Recording, target: Any) -> None:
     # An optimizer's step calls no module.
     if target is not None and not isinstance(getattr(target, "__self__", None), torch.optim.Optimizer):
         recording.activations.on_compiling()
+        recording.close_look.on_compiling()
 
 
 @observer("activations")

@@ -25,7 +25,7 @@ TORCH = (
         "the scale of a loss, `amp_scale`; objectives keep it",
     ),
     Internal(
-        "_sequence_nr", "autograd nodes", ("observe/loss/losses.py",),
+        "_sequence_nr", "autograd nodes", ("observe/loss/losses.py", "observe/operations.py"),
         "which of several losses a backward was called on: all",
     ),
     Internal(
@@ -50,8 +50,23 @@ TORCH = (
         "objectives under reentrant checkpointing, whose inner roots are added to them",
     ),
     Internal(
-        "_len_torch_dispatch_stack", "torch._C", ("modes.py",),
+        "_len_torch_dispatch_stack", "torch._C", ("modes.py", "observe/operations.py"),
         "nothing recorded; a TorchDispatchMode of the script sees the operations of the recorder",
+    ),
+    Internal(
+        "_get_dispatch_stack_at", "torch._C", ("observe/operations.py",),
+        "with --closely: whether the trace is still open; it is opened once",
+    ),
+    Internal("_pop_mode", "torch.utils._python_dispatch", ("observe/operations.py",), "with --closely: operations"),
+    Internal("_push_mode", "torch.utils._python_dispatch", ("observe/operations.py",), "as _pop_mode"),
+    Internal(
+        "_current_autograd_node", "torch._C", ("observe/operations.py",),
+        "with --closely: which operations belong to the backward pass",
+    ),
+    Internal("_autograd", "torch._C", ("observe/operations.py",), "as _get_sequence_nr"),
+    Internal(
+        "_get_sequence_nr", "torch._C._autograd", ("observe/operations.py",),
+        "with --closely: the forward operation that a backward operation belongs to",
     ),
     Internal(
         "_pop_mode_temporarily", "torch.utils._python_dispatch", ("modes.py",), "as _len_torch_dispatch_stack"

@@ -34,6 +34,7 @@ def launch(  # noqa: PLR0913 -- options, each by its name
     force: bool,
     host: bool,
     activations: bool = False,
+    closely: tuple[int, int] | None = None,
 ) -> NoReturn:
     """Run `command`, recorded into `directory`; this process ends as it does.
 
@@ -49,6 +50,7 @@ def launch(  # noqa: PLR0913 -- options, each by its name
         quiet=quiet,
         host=host,
         activations=activations,
+        closely=closely,
         command=[program, *arguments],
         ignored=child.ignoring_option(program, arguments),
     )
@@ -187,5 +189,5 @@ def begin() -> None:
 
     settings = msgspec.convert(json.loads(os.environ[_ENVIRONMENT]), Settings)
     observers.keep_words(settings.host)
-    install(activations=settings.activations)
+    install(activations=settings.samples_activations)
     session.start(settings)

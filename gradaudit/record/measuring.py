@@ -9,6 +9,7 @@ from gradaudit.record.observe.optimizers import OptimizerLike
 from gradaudit.record.observe.tensors import ROWS_OF_TENSORS, ParameterSet
 from gradaudit.record.storage.step_record import TensorStatistics
 
+_CROWDED = "threads train the same tensors at once; statistics of such steps are left out"
 ROWS_EVERY = 10  # recorded steps between two looks at embedding rows
 _GRADIENTS, _UPDATES, _HISTOGRAMS = "gradient statistics", "weight and update statistics", "histograms"  # observers
 
@@ -19,7 +20,8 @@ def measure(recording: Any, optimizer: OptimizerLike, step: int) -> tuple[Parame
     plan: ParameterSet
     plan, parameters = recording.table.parameter_set(optimizer)
     if not recording.between.alone(plan):
-        recording.note_crowd()
+        # Whoever reads gradients that another thread is writing may read freed memory.
+        recording.event("threads", _CROWDED, once=True)
         return None
     given = getattr(optimizer, "gradients_of", None)  # of a framework's optimizer, which is not torch's
     gradients = given(parameters) if given else [parameter.grad for parameter in parameters]
@@ -32,8 +34,9 @@ def measure(recording: Any, optimizer: OptimizerLike, step: int) -> tuple[Parame
     call(ROWS_OF_TENSORS, plan.count_rows, found, gradients)
     call(CALLS, recording.calls.look, plan, parameters, gradients)
     call(_UPDATES, plan.sample_before_step, found, gradients, parameters)
-    measured.rows_due = in_last_tenth(step, recording.settings.every)
-    if histograms.due(step, recording.settings.every):
+    closely = recording.close_look.due(recording.global_step - 1)
+    measured.rows_due = closely or in_last_tenth(step, recording.settings.every)
+    if closely or histograms.due(step, recording.settings.every):
         sampled = call(_HISTOGRAMS, histograms.of_step, plan.identifiers, gradients, parameters, default=[])
         measured.histograms = sampled
     return plan, measured

@@ -27,12 +27,14 @@ class Recorder:
     `directory` defaults to ``runs/<name>-<UTC time>`` and must not hold a run yet; `every` records
     tensor statistics at every n-th step instead of as often as `budget` allows: the percentage of a
     step's time that recording may take after the first 100 steps; `activations` also samples the
-    model's input and the outputs of its activation modules, through forward hooks. Under
+    model's input and the outputs of its activation modules, through forward hooks; `closely`
+    is the first and the last step of a stretch of which everything is recorded, every operation
+    included. Under
     ``gradaudit record`` it adds nothing but its `log` calls to the recording that is going on, and
     `directory` is that of the recording.
     A recorder that is still open is closed by the next one. Raises FileExistsError when `directory`
     is not empty, TypeError when an optimizer is not torch's, and ValueError when `budget` is not above
-    0 and up to 100.
+    0 and up to 100, or the last step of `closely` lies before the first.
     """
 
     def __init__(  # noqa: PLR0913 -- options, each by its name
@@ -45,12 +47,15 @@ class Recorder:
         budget: float = 1.0,
         quiet: bool = False,
         activations: bool = False,
+        closely: tuple[int, int] | None = None,
     ) -> None:
         for optimizer in optimizers:
             if not isinstance(optimizer, torch.optim.Optimizer):
                 raise TypeError(f"Recorder(model, *optimizers) takes torch optimizers, not {type(optimizer).__name__}")
         if not 0 < budget <= 100:
             raise ValueError(f"budget={budget!r} is not a percentage above 0 and up to 100")
+        if closely is not None and not 0 <= closely[0] <= closely[1]:
+            raise ValueError(f"closely={closely!r} is not a first step and a last one")
         current = session.current()
         self._joined = current is not None and not current.settings.explicit
         if current is not None and self._joined:
@@ -62,15 +67,16 @@ class Recorder:
             raise FileExistsError(f"{self.directory} is not empty; give another directory")
         # A notebook's cell that is run again makes a new recorder and leaves the old one open.
         session.stop("finished")
-        install.install(activations=activations)
         settings = Settings(
             directory=str(self.directory.absolute()),
             every=every,
             budget=budget,
             quiet=quiet,
             activations=activations,
+            closely=closely,
             explicit=True,
         )
+        install.install(activations=settings.samples_activations)
         self._recording = session.start(settings, [model], optimizers or None)
         session.guarded(hooks.attach_activations, list(model.parameters()))
         optimizer_seam.arm()

@@ -3,6 +3,7 @@
 import math
 import time
 import weakref
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,10 @@ from gradaudit.record.measuring import measure, measure_update
 from gradaudit.record.observe.activations import EVERY, Activations
 from gradaudit.record.observe.between import StepObserver
 from gradaudit.record.observe.calls import CALLS, Calls
+from gradaudit.record.observe.close_look import CloseLook
 from gradaudit.record.observe.frames import is_on_stack, wrapper_frame
 from gradaudit.record.observe.gathered import Gathered
+from gradaudit.record.observe.operations import OPERATIONS
 from gradaudit.record.observe.optimizers import OptimizerLike
 from gradaudit.record.observe.tensors import ParameterSet, TensorTable
 from gradaudit.record.observe.threads import PerThread
@@ -34,6 +37,8 @@ from gradaudit.schema import DisabledFacts
 
 if TYPE_CHECKING:
     from gradaudit.record.module_hooks import ModuleHooks
+
+CAPTURED = "a CUDA graph was captured; steps and losses inside it are not recorded"
 
 
 class Recording:
@@ -59,20 +64,21 @@ class Recording:
         self._threads: PerThread[StepObserver] = PerThread(lambda: StepObserver(self.gathered, self._threads))
         self.by_hand = Hands(self)
         self.activations = Activations(
-            self.table, self.event, (module_hooks.input, module_hooks.output), enabled=settings.activations
+            self.table, self.event, (module_hooks.input, module_hooks.output), enabled=settings.samples_activations
         )
+        self.close_look = CloseLook(settings, self.table, self.observers, self.event, lambda: self.global_step)
         self.calls = Calls(self.table, self.observers, module_hooks.watch_calls)
         self.files: Files | None = None
         self.global_step = 0
         self._began = self._stepped = time.perf_counter()
-        self._cadences: dict[int, Cadence] = {}
+        self._cadences = defaultdict[int, Cadence](lambda: Cadence(settings.every, settings.budget))
         self._counts: dict[int, int] = {}
         self.meter = Meter()  # what session.guarded measures
         self.waiting = Waiting(self.gathered, self._threads, self.meter, self.event)
         self.lock = self.waiting.lock
         self._full = False  # no room for further optimizers
         self._rank = self._world = -1  # known when the process group exists: at the first step
-        self._captured = self._crowded = False
+        self._said: set[str] = set()
 
     @property
     def between(self) -> StepObserver:
@@ -93,7 +99,7 @@ class Recording:
 
     def on_value_clip(self, parameters: Sequence[torch.Tensor], threshold: Any) -> None:
         """clip_grad_value_ is about to run; which optimizer steps next is not known yet."""
-        due = [self._cadence(number).due(self._counts.get(number, 0)) for number in self.table.plans]
+        due = [self._cadences[number].due(self._counts.get(number, 0)) for number in self.table.plans]
         self.between.clips.on_value_clip(parameters, threshold, any(due) or not due, self.table.sharded())
 
     def before_step(self, optimizer: OptimizerLike, closure: Any) -> bool:
@@ -177,12 +183,6 @@ class Recording:
             return
         step.plan, record.tensors = measured
 
-    def note_crowd(self) -> None:
-        """Another thread is writing gradients of these tensors: whoever reads them now may read freed memory."""
-        if not self._crowded:
-            self._crowded = True
-            self.event("threads", "threads train the same tensors at once; statistics of such steps are left out")
-
     def open_record(
         self, optimizer: OptimizerLike, plan: ParameterSet, at: float | None = None, between: StepObserver | None = None
     ) -> StepRecord:
@@ -208,6 +208,7 @@ class Recording:
         self.global_step += 1
         if at is None:
             record.samples = self.sample_next()
+        record.operations = self.observers.call(OPERATIONS, self.close_look.take)
         return record
 
     def sample_next(self, ahead: int = 0) -> list[tuple[int, Sample]]:
@@ -215,7 +216,8 @@ class Recording:
         steps = [count + ahead for each, count in self._counts.items() if self.due(each, count + ahead)]
         self.between.sample_next(bool(steps))
         on_grid = bool(steps) and (self.global_step + ahead) % EVERY == 0
-        due = on_grid or any(in_last_tenth(step, self.settings.every) for step in steps)
+        due = on_grid or self.close_look.due(self.global_step + ahead)
+        due = due or any(in_last_tenth(step, self.settings.every) for step in steps)
         found: list[tuple[int, Sample]] = self.observers.call(
             "activations", self.activations.take, due, on_grid, default=[]
         )
@@ -234,17 +236,13 @@ class Recording:
 
     def due(self, number: int, step: int) -> bool:
         """Whether statistics are recorded at this step of an optimizer."""
-        return self._cadence(number).due(step) and (self._rank == 0 or self.table.sharded())
-
-    def _cadence(self, number: int) -> Cadence:
-        if number not in self._cadences:
-            self._cadences[number] = Cadence(self.settings.every, self.settings.budget)
-        return self._cadences[number]
+        due = self._cadences[number].due(step) or self.close_look.due(self.global_step)
+        return due and (self._rank == 0 or self.table.sharded())
 
     def finish(self, plan: ParameterSet, record: StepRecord, started: float) -> None:
         """The step is complete: its record waits for the writer."""
         now = time.perf_counter()
-        cadence = self._cadence(plan.optimizer)
+        cadence = self._cadences[plan.optimizer]
         measured, row = record.tensors is not None, record.row
         if cadence.note(row.step, measured, self.meter.of_step(now - started), row.seconds):
             self.event("cadence", f"tensor statistics every {2**cadence.exponent} steps, to stay within the budget")
@@ -255,8 +253,11 @@ class Recording:
         if due:
             self.flush()
 
-    def event(self, kind: str, message: str) -> None:
-        """Note something about the recording itself."""
+    def event(self, kind: str, message: str, once: bool = False) -> None:
+        """Note something about the recording itself; `once`, however often it happens."""
+        if once and kind in self._said:
+            return
+        self._said.add(kind)
         row = {"time": time.perf_counter() - self._began, "step": self.global_step, "kind": kind, "message": message}
         self.waiting.note(row)
 
@@ -272,15 +273,14 @@ class Recording:
         """What has waited too long for a step to hand it over; called by the writer's thread."""
         return self.waiting.overdue(self.files.writer) if self.files is not None else None
 
-    def note_capture(self) -> None:
-        """A CUDA graph is being captured: nothing may be measured, and its replays call none of us."""
-        if not self._captured:
-            self._captured = True
-            self.event("captured", "a CUDA graph was captured; steps and losses inside it are not recorded")
-
     def hooked_steps(self) -> int:
         """How many steps of this thread the hooks have seen."""
         return self.between.hooked
+
+    def detach(self) -> None:
+        """Take everything of ours off the script's modules and threads."""
+        for part in (self.activations, self.calls, self.close_look):
+            part.detach()
 
     def close(self, state: str, *, reachable: bool = True) -> Path | None:
         """Write what is left and the final state; returns the run's folder, or None when no step was made.

@@ -17,7 +17,7 @@ from gradaudit.record.modes import unseen
 from gradaudit.record.module_hooks import ModuleHooks
 from gradaudit.record.observe.evaluation.splits import forget as forget_places
 from gradaudit.record.observers import from_a_signal, reason_of
-from gradaudit.record.recording import Recording
+from gradaudit.record.recording import CAPTURED, Recording
 from gradaudit.record.settings import Settings
 from gradaudit.record.stderr import remember, say
 from gradaudit.record.storage.files import exit_state
@@ -87,7 +87,7 @@ def guarded(hook: Callable[Concatenate[Recording, P], R], *arguments: P.args, **
         # A torch without CUDA refuses the second question.
         if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():  # type: ignore[no-untyped-call]
             # What is enqueued now runs whenever the graph is replayed.
-            recording.note_capture()
+            recording.event("captured", CAPTURED, once=True)
             return None
         with unseen():
             if _before is not None:
@@ -102,6 +102,8 @@ def guarded(hook: Callable[Concatenate[Recording, P], R], *arguments: P.args, **
             _give_up(recording, hook.__name__, error)
         return None
     finally:
+        if recording.close_look.wanted:
+            recording.close_look.arrange(recording.between.updating())
         recording.meter.spent += time.perf_counter() - started
         recording.lock.release()
 
@@ -166,8 +168,7 @@ def _give_up(recording: Recording, place: str, error: Exception, *, inside: bool
         if _before is not None and (recording.files is None or not recording.files.writer.begun):
             _before.disabled(f"{reason} in {place}")
     with contextlib.suppress(Exception):
-        recording.activations.detach()
-        recording.calls.detach()
+        recording.detach()
         if inside:
             recording.event("disabled", f"recording stopped in {place}: {reason}")
         if recording.files is not None:
@@ -186,7 +187,7 @@ def stop(state: str) -> None:
     # Whoever is inside comes out first; one that does not must not keep the process from ending.
     inside = recording.lock.acquire(timeout=LAST_PATIENCE)
     try:
-        recording.activations.detach()
+        recording.detach()
         with unseen():
             directory = recording.close(state, reachable=inside)
         if not inside:
@@ -285,7 +286,7 @@ def _in_child() -> None:
     if _current is None:
         return
     with contextlib.suppress(Exception):
-        _current.calls.detach()
+        _current.detach()
     if _current.files is not None and not idle.was_idle():
         settings, _current = _current.settings, None
         with contextlib.suppress(Exception):

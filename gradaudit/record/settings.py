@@ -25,4 +25,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     command: list[str] = []  # in launch.json only: it may be longer than what an environment variable holds
     ignored: str = ""  # the option by which the command's Python ignores the recorder
     activations: bool = False  # sample the model's input and the outputs of its activation modules
+    closely: tuple[int, int] | None = None  # global steps, both included, of which everything is recorded
     explicit: bool = False  # started by Recorder, not by the command
+
+    @property
+    def samples_activations(self) -> bool:
+        """Whether activations are sampled: asked for, or as a part of a close look."""
+        return self.activations or self.closely is not None

@@ -5,7 +5,7 @@ tables below as Parquet segments ``TABLE-000000.parquet`` and, while a segment i
 stream ``TABLE.live.arrows`` beside them. Plain pandas or DuckDB can open every one of them.
 """
 
-from gradaudit.schema.base import Facts, UserError
+from gradaudit.schema.base import Column, Facts, Table, UserError
 from gradaudit.schema.facts import (
     BY_HAND,
     FORMAT_VERSION,
@@ -21,6 +21,7 @@ from gradaudit.schema.facts import (
 from gradaudit.schema.graph import GraphFacts
 from gradaudit.schema.loaders import LoaderFacts
 from gradaudit.schema.model_state import ModelStateFacts
+from gradaudit.schema.operations import OPERATIONS
 from gradaudit.schema.outputs import OutputFacts
 from gradaudit.schema.schedules import ScheduleFacts
 from gradaudit.schema.tables import (
@@ -32,8 +33,6 @@ from gradaudit.schema.tables import (
     STEPS,
     TABLES,
     TENSORS,
-    Column,
-    Table,
     arrow_schema,
 )
 
@@ -44,6 +43,7 @@ __all__ = [
     "FORMAT_VERSION",
     "HISTOGRAMS",
     "MODULES",
+    "OPERATIONS",
     "ROWS",
     "STEPS",
     "TABLES",

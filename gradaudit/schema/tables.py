@@ -1,34 +1,11 @@
 """Every table of a run and its columns: name, type, unit and meaning."""
 
-from typing import Any, NamedTuple
+from typing import Any
+
+from gradaudit.schema.base import Column, Table
+from gradaudit.schema.operations import OPERATIONS
 
 _SAMPLED = "from a sample of up to 4,096 elements"  # of a tensor; smaller ones are taken whole
-
-
-class Column(NamedTuple):
-    """One column of a table; `dtype` is an Arrow type name, or ``list<T>`` of one."""
-
-    name: str
-    dtype: str
-    unit: str
-    doc: str
-
-
-class Table(NamedTuple):
-    """One table of a run; a row is identified by the columns named in `key`."""
-
-    name: str
-    key: tuple[str, ...]
-    doc: str
-    columns: tuple[Column, ...]
-    enable: str  # how a user gets this table recorded when it is empty
-
-    def column(self, name: str) -> Column:
-        """The column called `name`; raises KeyError."""
-        for column in self.columns:
-            if column.name == name:
-                return column
-        raise KeyError(f"{self.name}.{name}")
 
 
 _OPTIMIZER = Column("optimizer", "int16", "index", "optimizer, as in run.json")
@@ -257,7 +234,7 @@ EVENTS = Table(
 )
 
 TABLES: dict[str, Table] = {
-    table.name: table for table in (STEPS, EVALUATIONS, TENSORS, HISTOGRAMS, ROWS, MODULES, EVENTS)
+    table.name: table for table in (STEPS, EVALUATIONS, TENSORS, HISTOGRAMS, ROWS, MODULES, OPERATIONS, EVENTS)
 }
 
 

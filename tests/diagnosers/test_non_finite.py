@@ -1,5 +1,6 @@
 import msgspec
 import numpy
+import pandas
 import pytest
 
 from gradaudit.diagnosers.non_finite import Finite, NonFinite, NonFiniteEvaluations, non_finite
@@ -64,8 +65,9 @@ def test_a_loss_out_of_the_blue_is_not(tmp_path):
     finding = assert_finds(non_finite, run, Severity.CRITICAL)
     assert finding.span.first == 50
     # The forward pass broke: anomaly detection would name the first function of the backward, the end of the model.
-    assert finding.actions[0].text.startswith("Find the first module whose output is not finite, at step 50")
-    assert "register_forward_hook" in finding.actions[0].code
+    assert finding.actions[0].code == "gradaudit record --closely 48:50 train.py"
+    assert finding.actions[1].text.startswith("Find the first module whose output is not finite, at step 50")
+    assert "register_forward_hook" in finding.actions[1].code
     assert "set_detect_anomaly" not in str(finding.actions)
 
 
@@ -78,8 +80,9 @@ def test_a_gradient_that_breaks_under_a_finite_loss_points_at_the_backward_pass(
     finding = assert_finds(non_finite, run, Severity.CRITICAL)
     assert finding.tensors == ["layers.0.weight", "layers.0.bias", "layers.1.weight", "layers.1.bias"]
     assert finding.headline.startswith("The gradient of layers.0.weight is NaN from step 50")
-    assert "layers.1.bias" in finding.actions[1].text, "the deepest one: the break is in or behind it"
-    assert "set_detect_anomaly" in finding.actions[0].code
+    assert finding.actions[0].code == "gradaudit record --closely 48:50 train.py"
+    assert "set_detect_anomaly" in finding.actions[1].code
+    assert "layers.1.bias" in finding.actions[2].text, "the deepest one: the break is in or behind it"
 
 
 def test_weights_that_a_step_made_infinite_are_found(tmp_path):
@@ -177,7 +180,7 @@ def test_a_batch_of_none_and_a_small_one_are_told(tmp_path):
     assert judged(non_finite, small, NonFinite).batch == Batch("small", size=5, usual=32)
     finding = assert_finds(non_finite, small)
     assert "That batch is the smallest so far: 5 examples, and 32 are usual." in finding.explanation
-    assert "register_forward_hook" in finding.actions[0].code
+    assert "register_forward_hook" in finding.actions[1].code
     usual = _broken_batch(tmp_path / "c")
     assert judged(non_finite, usual, NonFinite).batch == Batch("", size=32, usual=32)
     assert "batch" not in assert_finds(non_finite, usual).explanation
@@ -232,6 +235,25 @@ def test_the_sampled_input_of_the_loss_tells_model_from_loss(tmp_path, bad, said
     samples = [loss_input(step, nonfinite=bad if step == 60 else 0) for step in range(0, 100, 10)]
     finding = assert_finds(non_finite, build_run(tmp_path / "x", loss=loss, samples=samples))
     assert said in finding.explanation
+
+
+def test_the_operation_of_a_close_look_is_named(tmp_path):
+    loss = flat(100)
+    loss[60:] = NAN
+    run = build_run(tmp_path / "x", loss=loss)
+    operation = {
+        "name": "aten.log.default", "phase": "forward", "module": -1, "node": 4, "shape": [8], "dtype": "float32",
+        "inf": 0, "largest": 1.0,
+    }  # fmt: skip
+    rows = [
+        {**operation, "step": step, "operation": number, "nan": nan, "place": f"train.py:{7 + nan} in forward"}
+        for step, number, nan in ((59, 0, 0), (60, 0, 0), (60, 1, 2))
+    ]
+    run.__dict__["operations"] = pandas.DataFrame(rows)
+    found = judged(non_finite, run, NonFinite).operation
+    assert (found.name, found.place, found.share) == ("log", "train.py:9 in forward", 0.25)
+    finding = assert_finds(non_finite, run, Severity.CRITICAL)
+    assert finding.actions[0].text == "Look at train.py:9 in forward: log is the first to give NaN values"
 
 
 def test_a_recorded_module_that_broke_first_is_named(tmp_path):

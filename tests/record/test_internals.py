@@ -103,6 +103,12 @@ def holder(name):
         return torch.compile(nn.Linear(1, 1))
     return {
         "_scale": torch.amp.GradScaler("cpu"),
+        "_get_dispatch_stack_at": torch._C,
+        "_pop_mode": import_module("torch.utils._python_dispatch"),
+        "_push_mode": import_module("torch.utils._python_dispatch"),
+        "_current_autograd_node": torch._C,
+        "_autograd": torch._C,
+        "_get_sequence_nr": torch._C._autograd,
         "_sequence_nr": torch.ones(1, requires_grad=True).exp().grad_fn,
         "_input_metadata": torch.ones(1, requires_grad=True).exp().grad_fn,
         "_saved_dim": torch.ones(1, requires_grad=True).log_softmax(0).grad_fn,

@@ -24,6 +24,10 @@ class TrainingThread:
         self.stepped: set[int] = set()  # optimizers
         self.leaves: set[int] | None = None  # identities of what the last backward reached; None where it was not asked
 
+    def updating(self) -> bool:
+        """Whether an optimizer is updating the weights in this thread; a closure computes gradients first."""
+        return self.step is not None and not self.step.closure
+
     def touches(self, plan: ParameterSet) -> bool:
         """Whether a backward of this thread may be writing gradients of these tensors now, or a measured step is open.
 

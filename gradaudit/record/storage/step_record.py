@@ -11,6 +11,7 @@ from gradaudit.record.measure.histograms import Sampled
 from gradaudit.record.measure.rows import Snapshot
 from gradaudit.record.measure.samples import Sample
 from gradaudit.record.observe.loss.losses import LossCall
+from gradaudit.record.observe.operations import Operations
 from gradaudit.record.observe.optimizers import OptimizerLike
 from gradaudit.record.observe.tensors import ParameterSet
 
@@ -77,6 +78,7 @@ class StepRecord:
     weights: torch.Tensor | None = None  # their checksum
     tensors: TensorStatistics | None = None
     samples: list[tuple[int, Sample]] = field(default_factory=list)  # by module
+    operations: Operations | None = None  # of a close look
 
 
 @dataclass(eq=False)

@@ -19,9 +19,10 @@ from gradaudit.record.measure.ring import HostCopy, Slot
 from gradaudit.record.measure.stats import COLUMNS
 from gradaudit.record.measure.transfer import to_host
 from gradaudit.record.observe.loss.losses import LossCall
+from gradaudit.record.observe.operations import OPERATIONS as OBSERVED
 from gradaudit.record.observers import Observers
 from gradaudit.record.storage.step_record import StepRecord, StepRow, TensorStatistics
-from gradaudit.schema import EVALUATIONS, EVENTS, HISTOGRAMS, MODULES, ROWS, STEPS, TENSORS, Table
+from gradaudit.schema import EVALUATIONS, EVENTS, HISTOGRAMS, MODULES, OPERATIONS, ROWS, STEPS, TENSORS, Table
 
 Columns = dict[str, Any]
 
@@ -67,6 +68,7 @@ class WriteBatch:
             "histograms": _columns(HISTOGRAMS, call("histograms", _flat, _histograms, self.steps, default=[])),
             "rows": _columns(ROWS, call("embedding rows and outputs", _flat, _snapshots, self.steps, default=[])),
             "modules": _columns(MODULES, call("loss inputs", _flat, _sampled, self.steps, default=[])),
+            "operations": _columns(OPERATIONS, call(OBSERVED, _flat, _operations, self.steps, default=[])),
             "events": _columns(EVENTS, self.events),
         }
 
@@ -79,6 +81,11 @@ def _evaluations(evaluated: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows of table `evaluations`: the total of each becomes the mean."""
     rows = [{name: _number(value) for name, value in row.items()} for row in evaluated]
     return [{**row, "mean_loss": row["mean_loss"] / row["targets"] if row["targets"] else math.nan} for row in rows]
+
+
+def _operations(step: StepRecord) -> list[dict[str, Any]]:
+    """The rows of table `operations`."""
+    return step.operations.rows(step.row.global_step) if step.operations is not None else []
 
 
 def _snapshots(step: StepRecord) -> list[dict[str, Any]]:

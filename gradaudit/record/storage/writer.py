@@ -21,9 +21,20 @@ import numpy
 from gradaudit.record import os_signals
 from gradaudit.record.storage import disk
 from gradaudit.record.storage.disk import Left, replace
-from gradaudit.schema import EVALUATIONS, EVENTS, HISTOGRAMS, MODULES, ROWS, STEPS, TENSORS, Table, arrow_schema
+from gradaudit.schema import (
+    EVALUATIONS,
+    EVENTS,
+    HISTOGRAMS,
+    MODULES,
+    OPERATIONS,
+    ROWS,
+    STEPS,
+    TENSORS,
+    Table,
+    arrow_schema,
+)
 
-WRITTEN = (STEPS, EVALUATIONS, TENSORS, HISTOGRAMS, ROWS, MODULES, EVENTS)
+WRITTEN = (STEPS, EVALUATIONS, TENSORS, HISTOGRAMS, ROWS, MODULES, OPERATIONS, EVENTS)
 QUEUE = 4  # hand-overs waiting; then statistics are dropped and counted, and the training never waits
 LOOK_SECONDS = 0.5  # between two looks at what the training has not handed over
 SEGMENT_ROWS = 500_000
