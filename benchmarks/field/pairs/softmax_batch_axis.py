@@ -34,7 +34,7 @@ class TabularTransformer(nn.Module):
 
 
 train = DataLoader(TensorDataset(*table(2000)), 50, shuffle=True)
-validation = DataLoader(TensorDataset(*table(500)), 100)
+validation = DataLoader(TensorDataset(*table(300)))  # one row at a time, as it is served
 model = TabularTransformer()
 criterion = nn.NLLLoss()
 optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
