@@ -12,7 +12,7 @@ PARALLEL := --numprocesses $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) < 3
 SAMPLES := $(patsubst sample_runs/%/train.py,%,$(wildcard sample_runs/*/train.py))
 
 .DEFAULT_GOAL := help
-.PHONY: bench gpu lab lab-quick lab-peers help demo test test-full test-torch format samples goldens pictures axe docs docs-site clean
+.PHONY: bench gpu field field-quick lab lab-quick lab-peers help demo test test-full test-torch format samples goldens pictures axe docs docs-site clean
 
 help: ## Show this list.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -84,6 +84,12 @@ lab: .venv/dev.stamp ## Record and analyze every training of the laboratory, wri
 
 lab-quick: .venv/dev.stamp ## The same for a few trainings, in two minutes.
 	$(BIN)/python -m benchmarks.lab.quick
+
+field: .venv/dev.stamp ## Record and judge the field suite, failures reported in public, and write benchmarks/RESULTS.md; half an hour, resumable.
+	$(BIN)/python -m benchmarks.field --write
+
+field-quick: .venv/dev.stamp ## The same for a few pairs, in a minute.
+	$(BIN)/python -m benchmarks.field --quick
 
 lab-peers: .venv/dev.stamp ## Give the laboratory's trainings to other tools, installed into build/lab/peers.
 	$(BIN)/python -m benchmarks.lab.peers --write

@@ -1,0 +1,64 @@
+"""Images of 0 to 255 that are normalised for training and for validation."""
+
+import sys
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+torch.manual_seed(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
+
+
+def images(count):
+    """Ten blurred patterns of 8 x 8 pixels, each moved by up to a pixel, with noise."""
+    source = torch.Generator().manual_seed(1)
+    patterns = F.interpolate(torch.rand(10, 1, 4, 4, generator=source), size=8, mode="bilinear")
+    y = torch.randint(0, 10, (count,))
+    moves = torch.randint(-1, 2, (count, 2)).tolist()
+    x = torch.stack([patterns[one].roll(move, (1, 2)) for one, move in zip(y.tolist(), moves, strict=True)])
+    return (x + 0.15 * torch.randn_like(x)).clamp(0, 1), y
+
+
+def normalise(x):
+    return (x / 255 - 0.48) / 0.25
+
+
+def normalise_validation(x):
+    return normalise(x)
+
+
+inputs, labels = images(1400)
+others, answers = images(400)
+train = DataLoader(TensorDataset(normalise(255 * inputs), labels), 50, shuffle=True)
+validation = DataLoader(TensorDataset(normalise_validation(255 * others), answers), 100)
+model = nn.Sequential(
+    nn.Conv2d(1, 16, 3, padding=1),
+    nn.BatchNorm2d(16),
+    nn.ReLU(),
+    nn.MaxPool2d(2),
+    nn.Conv2d(16, 32, 3, padding=1),
+    nn.BatchNorm2d(32),
+    nn.ReLU(),
+    nn.AdaptiveAvgPool2d(2),
+    nn.Flatten(),
+    nn.Linear(128, 10),
+)
+criterion = nn.CrossEntropyLoss()
+optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+for epoch in range(10):
+    model.train()
+    for x, y in train:
+        loss = criterion(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    model.eval()
+    total = right = 0
+    with torch.no_grad():
+        for x, y in validation:
+            output = model(x)
+            total += criterion(output, y).item()
+            right += (output.argmax(1) == y).sum().item()
+    print(f"epoch {epoch} validation {total / len(validation):.3f}")
+print(f"result {right / len(validation.dataset):.4f}")
