@@ -8,7 +8,7 @@ from torch.distributions import Categorical
 
 
 class Corridor:
-    """Eight parallel walkers; reward 1 at the right end, 0.05 at the left, wind pushes back at random."""
+    """Sixteen parallel walkers; reward 1 at the right end, none at the left, wind pushes back at random."""
 
     def __init__(self, count=16, length=10):
         self.count, self.length = count, length
@@ -19,12 +19,12 @@ class Corridor:
         return torch.cat([place, self.clock[:, None] / 30.0], 1)
 
     def step(self, action):
-        wind = torch.rand(self.count) < 0.2
+        wind = torch.rand(self.count) < 0.15
         move = torch.where(wind, torch.tensor(-1), 2 * action - 1)
         self.position = (self.position + move).clamp(0, self.length - 1)
         self.clock = self.clock + 1
         won, lost = self.position == self.length - 1, self.position == 0
-        reward = won.float() + 0.3 * lost.float() - 0.01
+        reward = won.float()
         done = won | lost | (self.clock >= 30)
         self.position = torch.where(done, torch.tensor(3), self.position)
         self.clock = torch.where(done, torch.tensor(0), self.clock)
@@ -45,7 +45,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--updates", type=int, default=700)
-    parser.add_argument("--horizon", type=int, default=8)
+    parser.add_argument("--horizon", type=int, default=5)
     parser.add_argument("--gamma", type=float, default=0.97)
     args = parser.parse_args()
     torch.manual_seed(args.seed)
@@ -79,7 +79,7 @@ def main():
         advantage = returns - values.detach()
         actor_loss = -(torch.stack(log_probs) * advantage).mean()
         critic_loss = (returns - values).pow(2).mean()
-        loss = actor_loss + 0.5 * critic_loss - 0.01 * torch.stack(entropies).mean()
+        loss = actor_loss + 0.5 * critic_loss - 0.02 * torch.stack(entropies).mean()
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 0.5)

@@ -31,7 +31,7 @@ class Copier(nn.Module):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--steps", type=int, default=1600)
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     torch.set_num_threads(1)

@@ -10,9 +10,10 @@ VOCAB, MASK, LENGTH = 32, 1, 18
 
 
 def sentences(count, generator):
-    """Every third word follows from the two before it."""
+    """The second and the third word of every three follow from the first."""
     words = torch.randint(2, VOCAB, (count, LENGTH), generator=generator)
-    words[:, 2::3] = 2 + (words[:, 0::3] + 2 * words[:, 1::3]) % 10
+    words[:, 1::3] = 2 + (7 * words[:, 0::3] + 3) % 30
+    words[:, 2::3] = 2 + (11 * words[:, 0::3] + 8) % 30
     return words
 
 

@@ -43,6 +43,7 @@ def main():
     val_x, val_y = demand(2000, g)
     model = QuantileNet()
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, args.epochs)
     for epoch in range(args.epochs):
         model.train()
         for x, y in loader:
@@ -50,6 +51,7 @@ def main():
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+        scheduler.step()
         model.eval()
         with torch.no_grad():
             predicted = model(val_x)

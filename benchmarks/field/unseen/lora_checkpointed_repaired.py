@@ -78,7 +78,7 @@ def main():
     torch.manual_seed(args.seed)
     torch.set_num_threads(1)
     model = Encoder()
-    train(model, torch.optim.AdamW(model.parameters(), lr=3e-3), "next", 700)
+    train(model, torch.optim.AdamW(model.parameters(), lr=3e-3), "next", 400)
 
     model.requires_grad_(False)
     for block in model.blocks:
@@ -88,7 +88,7 @@ def main():
     model.gradient_checkpointing = True
     trainable = [p for p in model.parameters() if p.requires_grad]
     print(f"trainable: {sum(p.numel() for p in trainable)}")
-    train(model, torch.optim.AdamW(trainable, lr=4e-3), "after next", 700)
+    train(model, torch.optim.AdamW(trainable, lr=4e-3), "after next", 500)
     model.eval()
     with torch.no_grad():
         ids, labels = batch("after next", 512)

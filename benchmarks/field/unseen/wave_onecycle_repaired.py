@@ -28,9 +28,9 @@ class BeatNet(L.LightningModule):
         super().__init__()
         self.save_hyperparameters()
         self.net = nn.Sequential(
-            nn.Conv1d(1, 16, 7, padding=3), nn.BatchNorm1d(16), nn.ReLU(), nn.MaxPool1d(2),
-            nn.Conv1d(16, 32, 5, padding=2), nn.BatchNorm1d(32), nn.ReLU(), nn.MaxPool1d(2),
-            nn.Conv1d(32, 32, 5, padding=2), nn.BatchNorm1d(32), nn.ReLU(), nn.AdaptiveMaxPool1d(1),
+            nn.Conv1d(1, 16, 7, padding=3), nn.ReLU(), nn.MaxPool1d(2),
+            nn.Conv1d(16, 32, 5, padding=2), nn.ReLU(), nn.MaxPool1d(2),
+            nn.Conv1d(32, 32, 5, padding=2), nn.ReLU(), nn.AdaptiveMaxPool1d(1),
             nn.Flatten(), nn.Linear(32, 4),
         )  # fmt: skip
         self.accuracy = 0.0
@@ -57,9 +57,9 @@ class BeatNet(L.LightningModule):
 
     def configure_optimizers(self):
         h = self.hparams
-        optimizer = torch.optim.SGD(self.parameters(), lr=h.max_lr / 25, momentum=0.9)
+        optimizer = torch.optim.SGD(self.parameters(), lr=h.max_lr, momentum=0.9)
         scheduler = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, max_lr=h.max_lr, epochs=h.epochs, steps_per_epoch=h.steps_per_epoch, div_factor=100
+            optimizer, max_lr=h.max_lr, epochs=h.epochs, steps_per_epoch=h.steps_per_epoch
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
