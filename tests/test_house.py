@@ -14,9 +14,10 @@ import pyarrow.parquet
 import pytest
 
 from gradaudit.audit.runner import examine
+from gradaudit.chart_data import Lines
 from gradaudit.diagnoser import SECTIONS, Diagnoser, Judged
 from gradaudit.diagnosers import all_diagnosers
-from gradaudit.findings import Confidence, Finding, Lines, Measure, Severity
+from gradaudit.findings import Confidence, Finding, Measure, Severity
 from gradaudit.reading.run import Run, load
 from gradaudit.schema import TABLES, LossFacts, TensorFacts
 from gradaudit.training import Training

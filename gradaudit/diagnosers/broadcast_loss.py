@@ -29,23 +29,11 @@ dimensions, such as (N, 1) and (1, M), are taken as meant. A loss that is writte
 import math
 from collections.abc import Iterator
 
+from gradaudit.chart_data import Lines, Mark, Numbers
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.words.wording import count, names, number
-from gradaudit.findings import (
-    Action,
-    Clean,
-    Confidence,
-    Finding,
-    Lines,
-    Mark,
-    Measure,
-    NotApplicable,
-    Numbers,
-    Severity,
-    Skipped,
-    Span,
-)
+from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.reading.run import Run
 from gradaudit.schema import LossFacts
 from gradaudit.signals.loss.broadcasting import Shapes, broadcast_shapes

@@ -32,8 +32,8 @@ the model differ: then it is lost behind the model, as in half precision without
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
 from gradaudit.diagnoser import Judged, diagnoser
@@ -69,8 +69,7 @@ _DIED, _FROM_THE_START = 0.5, 0.9  # of the share at the end; between them part 
 _LEARNED = 0.5  # of the first loss gone: a gradient of zero everywhere is then the end of the task
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """Which share of a layer's outputs may be dead, and of which layers."""
 
     most: float = 0.6  # the healthiest extreme had 0.50, the weakest fault 0.62

@@ -29,25 +29,16 @@ that is called as a function and stays near 0.5 is not distinguished from the sm
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
+
+from gradaudit.chart_data import AnyEvidence, Mark
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.charts.loss_inputs import input_range_chart
 from gradaudit.evidence.words.probabilities import at_best, logits_instead, sampled_range
 from gradaudit.evidence.words.wording import count, number, plural
-from gradaudit.findings import (
-    AnyEvidence,
-    Clean,
-    Confidence,
-    Finding,
-    Mark,
-    Measure,
-    NotApplicable,
-    Severity,
-    Skipped,
-    Span,
-)
+from gradaudit.findings import Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.reading.run import Run
 from gradaudit.schema import LossFacts, ModuleFacts
 from gradaudit.signals.loss.loss_input import (
@@ -63,8 +54,7 @@ from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.training import Training
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """What makes values between 0 and 1 probabilities."""
 
     steps: float = 50  # all 21 faulty runs were found by then, without a false alarm in 410 healthy ones

@@ -29,8 +29,8 @@ them may lie far below the value given here. Gradients that clipping makes so sm
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
 from gradaudit.diagnoser import Judged, diagnoser
@@ -56,8 +56,7 @@ _USUAL_EPS = 1e-8  # torch's default: nobody chose it for this model
 _ROUNDING = 1.001  # settings are kept as float64, defaults of other libraries may be float32
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """From where on eps, and not the gradient, sets the size of a step."""
 
     below: float = 1.0  # times eps: halves the step (arXiv 2309.14322, section 3.4); healthy runs stay above 98,000

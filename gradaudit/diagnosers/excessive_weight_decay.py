@@ -30,8 +30,8 @@ decay that acts slowly, over thousands of steps, is not seen.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
 from gradaudit.diagnoser import Judged, diagnoser
@@ -68,8 +68,7 @@ _EARLY = (2, 40)  # steps: late in training decay and gradient balance in health
 _FALLS = 0.01  # of the first loss, from the second fifth of the run to the last, as in `gradient_growth`
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """From where on decay outweighs the gradient, and when the model learns all the same."""
 
     cosine: float = -0.5  # healthy runs stay above -0.23, faulty ones below -0.73

@@ -27,8 +27,9 @@ ordered as they were registered. A gradient that grows with the steps and not wi
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.depth import depth_dots
@@ -43,8 +44,7 @@ from gradaudit.signals.loss.progress import learned_nothing
 from gradaudit.training import Training
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """From where on a gradient explodes."""
 
     decades: float = 3.0  # healthy models reach 1.4 (2.5 with two nets pooled), faulty ones start at 4.0

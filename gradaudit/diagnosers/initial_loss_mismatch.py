@@ -40,7 +40,8 @@ Losses whose start is not known (contrastive, adversarial, policy gradients, you
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.first_loss import first_losses
@@ -69,8 +70,7 @@ from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 from gradaudit.training import Training
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """From where on a first loss is not that of an untrained model."""
 
     excess: float = 0.25  # healthy starts reach 1.18 ln N with 10 classes or more

@@ -31,8 +31,9 @@ weight layer are left to `learning_rate_too_high`: that step broke the layers th
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import fastest_chart, loss_chart
@@ -62,8 +63,7 @@ _REPLACED = 0.5  # of the weights in one step: `learning_rate_too_high` reports 
 Gain = Literal["still", "hardly", "little", "scratch"]
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """From where on updates are too small for a loss that hardly falls."""
 
     slow: float = 2e-4  # faulty runs stay below 5e-5, healthy ones above 3.5e-4

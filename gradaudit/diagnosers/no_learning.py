@@ -36,7 +36,8 @@ for a while, and large recommenders for an epoch.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.labels import baseline_marks, label_bars
@@ -74,8 +75,7 @@ from gradaudit.training import Training
 _EQUAL = 0.1  # of `spread`; faulty models reach 0.0023 of a logit, healthy ones never less than 0.39
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """From where on a model has learned nothing."""
 
     constant: float = 0.98  # a model that learned anything is further below; six healthy ones were not at 100 steps

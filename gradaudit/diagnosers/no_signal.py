@@ -31,8 +31,8 @@ above that loss from there on. Where it rises from there, this is reported as a 
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
 from gradaudit.diagnoser import Judged, diagnoser
@@ -57,8 +57,7 @@ from gradaudit.signals.order_statistics import Floats
 _EVALUATIONS = 3  # one at the start, in the middle and at the end
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """From where on a validation loss shows no signal."""
 
     prior: float = 0.98  # as for the training loss; 410 healthy runs went further below, slow recommenders aside

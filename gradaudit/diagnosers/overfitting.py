@@ -36,7 +36,8 @@ at the metric you care about. A validation set from another distribution shows a
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.validation import gap_chart, rise_chart
@@ -77,8 +78,7 @@ from gradaudit.signals.loss.training_loss import TrainingLoss, adversarial, trai
 _GAP_FROM_START = "Train-validation gap from the start"
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """From where on a rise of the validation loss, or a gap to the training loss, is overfitting."""
 
     rise: float = 0.10  # healthy runs rise by up to 0.09 of their improvement

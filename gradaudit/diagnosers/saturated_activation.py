@@ -35,7 +35,8 @@ healthy runs stay below 0.12.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.saturation import saturation_dots, saturation_lines
@@ -63,8 +64,7 @@ from gradaudit.training import Training
 _FROM_THE_START = 0.5  # of the outputs at the first step: then the weights that it started with are why
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """Which share of an activation's outputs may be saturated."""
 
     most: float = 0.6  # healthy runs had up to 0.11 and an overfitted one 0.48, faulty ones start at 0.84

@@ -28,10 +28,11 @@ of each example is none, and is not reported.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
+from gradaudit.chart_data import Lines, Mark
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.charts.reduce import plain
@@ -40,19 +41,7 @@ from gradaudit.evidence.words.outcomes import divergence_sentence
 from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.wording import count, number, plural
 from gradaudit.evidence.words.wording import factor as factor_of
-from gradaudit.findings import (
-    Action,
-    Clean,
-    Confidence,
-    Finding,
-    Lines,
-    Mark,
-    Measure,
-    NotApplicable,
-    Severity,
-    Skipped,
-    Span,
-)
+from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.signals.gradients.finiteness import diverged_before, non_finite_onset
 from gradaudit.signals.loss.bad_outcome import BadOutcome, bad_outcome
 from gradaudit.signals.loss.objective import SAME, Factor, factor
@@ -62,8 +51,7 @@ from gradaudit.signals.updates.learning_rates import is_adaptive, peak_rates
 from gradaudit.training import Training
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """From where on batches of different sizes count differently."""
 
     uneven: float = 2.0  # a step twice as long as the others; batches of accumulated or packed data differ by less

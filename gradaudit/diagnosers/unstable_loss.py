@@ -33,8 +33,8 @@ policy-gradient losses oscillate by nature.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
 from gradaudit.diagnoser import Judged, diagnoser
@@ -55,8 +55,7 @@ from gradaudit.signals.updates.rate_change import RateChange, rate_change
 from gradaudit.training import Training
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """From where on a loss is unstable."""
 
     growth: float = 2.0  # gradsnitch takes 1.6; of our sample runs those that train well reach 1.6

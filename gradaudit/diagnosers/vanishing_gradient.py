@@ -28,7 +28,8 @@ function in one module, are no chain: a profile that changes only from one of th
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.depth import depth_dots
@@ -41,8 +42,7 @@ from gradaudit.signals.loss.progress import learned_nothing
 from gradaudit.training import Training
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """From where on a gradient vanishes."""
 
     decades: float = 3.0  # healthy models reach 1.4 (2.5 with two nets pooled), faulty ones start at 4.0

@@ -77,5 +77,5 @@ def test_an_unknown_rise_of_the_validation_loss_is_judged_by_the_thresholds_of_o
 
     run = load(FOLDER / "overfitting" / "run")
     assert rise_limits(run) == RiseLimits(
-        **{name: THRESHOLDS[f"overfitting.{name}"] for name in RiseLimits.__dataclass_fields__}
+        **{name: THRESHOLDS[f"overfitting.{name}"] for name in RiseLimits.__struct_fields__}
     )

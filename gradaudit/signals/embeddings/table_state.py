@@ -1,8 +1,8 @@
 """Why an embedding table does not change, and what goes with one that learns too slowly."""
 
 import math
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
 from gradaudit.schema import TensorFacts
@@ -16,8 +16,7 @@ from gradaudit.training import Training
 _MOST = 0.5  # of the other elements
 
 
-@dataclass(frozen=True)
-class UnchangedTable:
+class UnchangedTable(msgspec.Struct, frozen=True):
     """A table that nothing changes, and what is known of why."""
 
     table: TensorFacts
@@ -40,8 +39,7 @@ def unchanged_table(training: Training, table: TensorFacts, history: RowHistory 
     )
 
 
-@dataclass(frozen=True)
-class SlowTable:
+class SlowTable(msgspec.Struct, frozen=True):
     """How far a table is behind the layers and behind another table, and its learning rate."""
 
     table: TensorFacts
