@@ -67,6 +67,12 @@ class Diagnoser:
         """Each threshold with its default."""
         return _by_name(self.limits())
 
+    @property
+    def limits_source(self) -> str:
+        """The code of its limits, with that of what they extend: each threshold has its reason beside it."""
+        kinds = [kind for kind in self.limits.__mro__ if kind.__module__.startswith("gradaudit.")]
+        return "\n".join(map(inspect.getsource, reversed(kinds)))
+
     def tell(self, function: Tell) -> Tell:
         """Let `function` tell what the check found of the kind, or kinds, that its first argument is annotated with.
 

@@ -60,6 +60,13 @@ class Broadcast(Judged, frozen=True):
     critical: bool
     span: Span
 
+    @property
+    def severity(self) -> Severity:
+        """A note where all pairs may be meant."""
+        if self.all_pairs_may_be_meant:
+            return Severity.NOTE
+        return Severity.CRITICAL if self.critical else Severity.WARNING
+
 
 class EqualShapes(Judged, frozen=True):
     """No call of these losses broadcast the prediction or the target."""
@@ -147,7 +154,7 @@ def _finding(found: Broadcast) -> Finding:
     shapes = found.shapes
     training = found.training if found.in_training else None
     return Finding(
-        severity=_severity(found),
+        severity=found.severity,
         confidence=Confidence.MEDIUM if found.all_pairs_may_be_meant else Confidence.CERTAIN,
         is_measurement_issue=not found.in_training,
         caused=[] if found.in_training else _MEASURED,
@@ -162,12 +169,6 @@ def _finding(found: Broadcast) -> Finding:
                     threshold=shapes.meant, unit="count"),
         ],
     )  # fmt: skip
-
-
-def _severity(found: Broadcast) -> Severity:
-    if found.all_pairs_may_be_meant:
-        return Severity.NOTE
-    return Severity.CRITICAL if found.critical else Severity.WARNING
 
 
 def _headline(found: Broadcast) -> str:

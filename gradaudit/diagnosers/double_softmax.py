@@ -72,6 +72,15 @@ class Probabilities(Judged, frozen=True):
     module: ModuleFacts | None  # the only one of the model that applies it
     training: Training | None  # that minimises this loss
 
+    @property
+    def weight(self) -> tuple[Severity, Confidence]:
+        """Row sums of 1 leave no doubt; a sigmoid before cross-entropy shrinks gradients and still lets it learn."""
+        if self.squash == "softmax":
+            return Severity.CRITICAL, Confidence.CERTAIN
+        if self.seen.applies == "softmax":
+            return Severity.WARNING, Confidence.CERTAIN if self.sigmoid_seen else Confidence.MEDIUM
+        return Severity.CRITICAL, Confidence.HIGH
+
 
 class ActivationInGraph(Judged, frozen=True):
     """The compiler's graph shows, before a loss whose input nobody could sample, what that loss applies itself."""
@@ -198,7 +207,7 @@ def _clean(found: Logits) -> Clean:
 
 @double_softmax.tell
 def _finding(found: Probabilities, run: Run, limits: Limits) -> Finding:
-    severity, confidence = _weight(found)
+    severity, confidence = found.weight
     seen, twice = found.seen, found.squash == found.seen.applies
     sums = " with row sums of 1" if found.squash == "softmax" else ""
     return Finding(
@@ -213,15 +222,6 @@ def _finding(found: Probabilities, run: Run, limits: Limits) -> Finding:
         actions=logits_instead(run, seen.facts.function, seen.applies, found.squash, found.module),
         measures=_measures(found, limits),
     )
-
-
-def _weight(found: Probabilities) -> tuple[Severity, Confidence]:
-    """Row sums of 1 leave no doubt; a sigmoid before cross-entropy shrinks gradients and still lets it learn."""
-    if found.squash == "softmax":
-        return Severity.CRITICAL, Confidence.CERTAIN
-    if found.seen.applies == "softmax":
-        return Severity.WARNING, Confidence.CERTAIN if found.sigmoid_seen else Confidence.MEDIUM
-    return Severity.CRITICAL, Confidence.HIGH
 
 
 @double_softmax.tell

@@ -99,6 +99,11 @@ class Growing(Judged, frozen=True):
     layers: tuple[str, ...]  # weights whose gradient grows most
     span: Span
 
+    @property
+    def severity(self) -> Severity:
+        """A note where a loss tells nothing by its shape, and does not rise."""
+        return Severity.NOTE if self.growth.loss.shapeless and self.objective is None else Severity.WARNING
+
 
 @diagnoser(
     per="training",
@@ -188,7 +193,7 @@ def _finding(found: Growing, training: Training, limits: Limits) -> Finding:
     growth, rises = found.growth, found.objective is not None
     shapeless = growth.loss.shapeless
     return Finding(
-        severity=Severity.NOTE if shapeless and not rises else Severity.WARNING,
+        severity=found.severity,
         confidence=Confidence.MEDIUM,
         title="Rising loss and gradient norm" if rises else "Growing gradient norm",
         headline=f"The gradient norm grows {times(growth.times)} times, from {number(growth.base)} to "

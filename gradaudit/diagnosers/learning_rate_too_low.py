@@ -98,6 +98,18 @@ class TooSlow(Judged, frozen=True):
     rate: RaisedRate
     span: Span
 
+    @property
+    def is_critical(self) -> bool:
+        """Whether nothing moves, and nobody may mean that."""
+        return self.gain == "still" and not self.trained_before
+
+    @property
+    def severity(self) -> Severity:
+        """A note of what may be meant, or still warms up."""
+        if self.is_critical:
+            return Severity.CRITICAL
+        return Severity.NOTE if self.trained_before or self.warming_up else Severity.WARNING
+
 
 class Moves(Judged, frozen=True):
     """The weights change fast enough, or the loss falls."""
@@ -221,11 +233,9 @@ def _measured(progress: Progress) -> str:
 @learning_rate_too_low.tell
 def _finding(found: TooSlow, training: Training, limits: Limits) -> Finding:
     fastest, change = found.progress.fastest, change_in_words(found.progress.loss)
-    critical = found.gain == "still" and not found.trained_before
-    severity = Severity.NOTE if found.trained_before or found.warming_up else Severity.WARNING
     return Finding(
-        severity=Severity.CRITICAL if critical else severity,
-        confidence=Confidence.HIGH if critical else Confidence.MEDIUM,
+        severity=found.severity,
+        confidence=Confidence.HIGH if found.is_critical else Confidence.MEDIUM,
         title=_title(found),
         headline=f"The weights change by {number(fastest.ratio)} of their size per step, and the loss {change}"
         if fastest.ratio > 0

@@ -104,6 +104,13 @@ class NothingLearned(Judged, frozen=True):
     rates: Floats  # [groups] peak learning rates
     span: Span
 
+    @property
+    def severity(self) -> Severity:
+        """A note where it may yet learn and its outputs are not equal; critical where that is ruled out."""
+        if self.late:
+            return Severity.WARNING if self.may_be_meant else Severity.CRITICAL
+        return Severity.WARNING if self.outputs.equal else Severity.NOTE
+
 
 class Learned(Judged, frozen=True):
     """The loss ends below that of a constant prediction."""
@@ -208,11 +215,8 @@ def _beside(ending: Ending) -> str:
 def _finding(found: NothingLearned, training: Training, limits: Limits) -> Finding:
     loss, outputs = found.loss, found.outputs
     name = f"The {loss.facts.function} term" if loss.one_of_several and loss.facts else "The loss"
-    severity = Severity.WARNING if outputs.equal else Severity.NOTE
-    if found.late:
-        severity = Severity.WARNING if found.may_be_meant else Severity.CRITICAL
     return Finding(
-        severity=severity,
+        severity=found.severity,
         confidence=Confidence.HIGH if found.late or outputs.equal else Confidence.MEDIUM,
         title=_title(found),
         headline=f"{name} ends at {number(loss.last)}; {best_constant(loss)} gives {number(found.ending.constant)}",

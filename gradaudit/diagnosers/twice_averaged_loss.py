@@ -78,6 +78,13 @@ class AveragedTwice(Judged, frozen=True):
     factors: Floats  # [steps with both losses] differentiated / mean loss
     span: Span
 
+    @property
+    def severity(self) -> Severity:
+        """A note where all batches are about as large, or the optimizer divides the factor out again."""
+        if not self.uneven or self.adaptive:
+            return Severity.NOTE
+        return Severity.CRITICAL if self.outcome else Severity.WARNING
+
 
 class AveragedOnce(Judged, frozen=True):
     """No mean is divided by the batch size again."""
@@ -179,9 +186,8 @@ def _once(found: AveragedOnce) -> Clean:
 
 @twice_averaged_loss.tell
 def _twice(found: AveragedTwice, training: Training, limits: Limits) -> Finding:
-    severity = Severity.CRITICAL if found.outcome else Severity.WARNING
     return Finding(
-        severity=severity if found.uneven and not found.adaptive else Severity.NOTE,
+        severity=found.severity,
         confidence=Confidence.CERTAIN,
         title="Loss averaged twice",
         headline=f"A batch of {count(found.smallest)} counts {factor_of(found.apart)} times as much as one of "

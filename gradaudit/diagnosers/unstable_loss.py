@@ -81,6 +81,11 @@ class Rebound(Judged, frozen=True):
     rise: IncreasingSchedule | None  # the schedule that drove the loss up
     span: Span
 
+    @property
+    def severity(self) -> Severity:
+        """A warning where the validation loss agrees, and no raised learning rate may be meant."""
+        return Severity.WARNING if self.held_out_rebounds and not self.rates.raised else Severity.NOTE
+
 
 class Oscillating(Judged, frozen=True):
     """The loss oscillates more and more widely, and no longer falls."""
@@ -194,7 +199,7 @@ def _steady(found: Steady) -> Clean:
 def _back_up(found: Rebound, training: Training, limits: Limits) -> Finding:
     rebound, until = found.rebound, count(found.best_until)
     return Finding(
-        severity=Severity.WARNING if found.held_out_rebounds and not found.rates.raised else Severity.NOTE,
+        severity=found.severity,
         confidence=Confidence.MEDIUM if found.held_out_rebounds else Confidence.LOW,
         title=f"Loss rebound from step {until}",
         headline=f"The loss rebounds from {number(rebound.best)} at steps {count(found.best_from)} to "

@@ -47,6 +47,7 @@ def test_signals_ask_for_what_several_rules_go_by():
     assert {name for _, name, _ in asked_for()} >= {
         "vanishing_gradient.decades", "exploding_gradient.decades", "divergence.doubled", "unstable_loss.lost",
         "learning_rate_schedule.risen", "learning_rate_too_high.with_symptom", "premature_plateau.unfinished",
+        "frozen_parameter.backbone",
     }  # fmt: skip
 
 
