@@ -3,7 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hints
 
@@ -26,12 +26,12 @@ Per = Literal["run", "training"]
 class Judged(msgspec.Struct, frozen=True):
     """Base of what a check finds, in numbers.
 
-    A struct and no dataclass: 200 dataclasses would take a tenth of a second of each analysis to define.
+    A struct and no dataclass, as are limits and what signals come to: 400 dataclasses would take a sixth of a second
+    of each analysis to define.
     """
 
 
-@dataclass(frozen=True)
-class NoLimits:
+class NoLimits(msgspec.Struct, frozen=True):
     """The thresholds of a diagnoser that has none: an exact fact needs no limit."""
 
 
@@ -47,7 +47,7 @@ class Documentation:
 class Diagnoser:
     """One rule. Its `name` is the file, the anchor, the sample run and the test file.
 
-    Its check yields numbers: frozen dataclasses, each of a kind that one of its tells knows; `NotApplicable` and
+    Its check yields numbers: `Judged` structs, each of a kind that one of its tells knows; `NotApplicable` and
     `Skipped` where there is nothing to judge.
     """
 
@@ -58,14 +58,20 @@ class Diagnoser:
     needs: tuple[str, ...]  # "table" or "table.column"
     minimum_steps: int
     explains: tuple[str, ...]  # diagnosers whose findings are consequences of this one's
-    limits: type = NoLimits  # a dataclass; its fields are the thresholds, with the reason of each in a comment
+    limits: type = NoLimits  # a struct; its fields are the thresholds, with the reason of each in a comment
     documentation: Documentation = Documentation("", MappingProxyType({}))
     tells: dict[type, Callable[..., Verdict]] = field(default_factory=dict)  # by what the check found
 
     @property
     def thresholds(self) -> Mapping[str, float]:
         """Each threshold with its default."""
-        return asdict(self.limits())
+        return _by_name(self.limits())
+
+    @property
+    def limits_source(self) -> str:
+        """The code of its limits, with that of what they extend: each threshold has its reason beside it."""
+        kinds = [kind for kind in self.limits.__mro__ if kind.__module__.startswith("gradaudit.")]
+        return "\n".join(map(inspect.getsource, reversed(kinds)))
 
     def tell(self, function: Tell) -> Tell:
         """Let `function` tell what the check found of the kind, or kinds, that its first argument is annotated with.
@@ -81,10 +87,13 @@ class Diagnoser:
             self.tells[kind] = function
         return function
 
+    def thresholds_of(self, run: "Run") -> dict[str, float]:
+        """Each threshold in this analysis: the default, or what the user changed it to (`Run.thresholds`)."""
+        return {name: run.thresholds.get(f"{self.name}.{name}", value) for name, value in self.thresholds.items()}
+
     def limits_of(self, run: "Run") -> Any:
-        """Its thresholds in this analysis: the defaults, and what the user changed (`Run.thresholds`)."""
-        changed = {name: run.thresholds.get(f"{self.name}.{name}", value) for name, value in self.thresholds.items()}
-        return self.limits(**changed)
+        """The same, as the check gets them."""
+        return self.limits(**self.thresholds_of(run))
 
     def judge(self, subject: "Run | Training") -> Iterator[Any]:
         """What the check finds in a run or training, in numbers."""
@@ -105,6 +114,12 @@ class Diagnoser:
         return self.limits_of(subject.run if isinstance(subject, Training) else subject)
 
 
+def _by_name(limits: Any) -> dict[str, float]:
+    # A dataclass will do as well as a struct.
+    named: dict[str, float] = msgspec.to_builtins(limits)
+    return named
+
+
 def parse_documentation(docstring: str) -> Documentation:
     """Split a module docstring into its failing sentence and its ``## `` sections."""
     head, *parts = re.split(r"^## (.+)$", inspect.cleandoc(docstring), flags=re.MULTILINE)
@@ -123,7 +138,7 @@ def diagnoser(
     """Turn a generator function over a `Run`, or over a `Training`, into a `Diagnoser`.
 
     Where there are several trainings the runner says in what was found, and in what is clean, whose it is. Thresholds
-    are the fields of the dataclass that the function's second argument is annotated with. Raises ValueError at import
+    are the fields of the struct that the function's second argument is annotated with. Raises ValueError at import
     when `needs` names a table or column that the schema does not have.
     """
     for need in needs:

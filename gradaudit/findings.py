@@ -11,22 +11,7 @@ from typing import Literal
 
 import msgspec
 
-# The data of charts are part of what a finding says, and are imported from here.
-from gradaudit.chart_data import AnyEvidence as AnyEvidence
-from gradaudit.chart_data import Bin as Bin
-from gradaudit.chart_data import Distribution as Distribution
-from gradaudit.chart_data import Dot as Dot
-from gradaudit.chart_data import Dots as Dots
-from gradaudit.chart_data import Evidence as Evidence
-from gradaudit.chart_data import Heatmap as Heatmap
-from gradaudit.chart_data import Lines as Lines
-from gradaudit.chart_data import Mark as Mark
-from gradaudit.chart_data import Numbers as Numbers
-from gradaudit.chart_data import Ridge as Ridge
-from gradaudit.chart_data import Ridges as Ridges
-from gradaudit.chart_data import Series as Series
-from gradaudit.chart_data import Value as Value
-from gradaudit.chart_data import Zone as Zone
+from gradaudit.chart_data import AnyEvidence, Value
 
 
 class Severity(StrEnum):

@@ -14,9 +14,10 @@ import pyarrow.parquet
 import pytest
 
 from gradaudit.audit.runner import examine
+from gradaudit.chart_data import Lines
 from gradaudit.diagnoser import SECTIONS, Diagnoser, Judged
 from gradaudit.diagnosers import all_diagnosers
-from gradaudit.findings import Confidence, Finding, Lines, Measure, Severity
+from gradaudit.findings import Confidence, Finding, Measure, Severity
 from gradaudit.reading.run import Run, load
 from gradaudit.schema import TABLES, LossFacts, TensorFacts
 from gradaudit.training import Training
@@ -57,7 +58,7 @@ def test_its_page_has_a_failing_sentence_and_four_sections_in_order(diagnoser: D
 
 @every
 def test_every_threshold_is_named_on_its_page_and_has_a_reason(diagnoser: Diagnoser):
-    source = inspect.getsource(diagnoser.limits)
+    source = diagnoser.limits_source
     text = " ".join(diagnoser.documentation.sections.values())
     for option, default in diagnoser.thresholds.items():
         assert f"`{option}`" in text, f"{option} is not named in the docstring of {diagnoser.name}"

@@ -10,7 +10,8 @@ from typing import Annotated
 
 import msgspec
 
-from gradaudit.findings import Severity, Value
+from gradaudit.chart_data import Value
+from gradaudit.findings import Severity
 
 FILE = Path(__file__).with_name("base_rates.json")
 MEASURE, RENAME = "make lab", "make docs"

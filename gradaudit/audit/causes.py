@@ -4,7 +4,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from graphlib import TopologicalSorter
 
 from gradaudit.audit.base_rates import BaseRate, base_rate
-from gradaudit.findings import Confidence, Finding, Severity, Value
+from gradaudit.chart_data import Value
+from gradaudit.findings import Confidence, Finding, Severity
 
 
 class RankedFinding(Value, frozen=True, kw_only=True):

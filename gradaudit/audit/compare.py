@@ -10,8 +10,9 @@ from gradaudit.audit.loss_change import loss_change
 from gradaudit.audit.overview import ParameterRow
 from gradaudit.audit.result import Audit, Outcome
 from gradaudit.audit.verdict import within
+from gradaudit.chart_data import Series, Value
 from gradaudit.evidence.words.wording import names
-from gradaudit.findings import Clean, Finding, Found, NotApplicable, Series, Severity, Skipped, Value
+from gradaudit.findings import Clean, Finding, Found, NotApplicable, Severity, Skipped
 from gradaudit.schema import UserError
 
 COMPARISON_VERSION = 1

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 
 from gradaudit.audit.result import Audit
+from gradaudit.chart_data import Series, Value
 from gradaudit.evidence.words.run_facts import loss_identity, loss_words
 from gradaudit.evidence.words.wording import count, names, plural, setting
-from gradaudit.findings import Series, Value
 from gradaudit.schema import Meta, OptimizerFacts
 from gradaudit.signals.loss.progress import MOST_BATCHES
 

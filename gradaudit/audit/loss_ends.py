@@ -5,9 +5,9 @@ import math
 import msgspec
 import numpy
 
+from gradaudit.chart_data import Value
 from gradaudit.evidence.charts.reduce import short
 from gradaudit.evidence.words.run_facts import optimizer_name
-from gradaudit.findings import Value
 from gradaudit.reading.run import Run
 from gradaudit.signals.gradients.finiteness import bad_losses
 from gradaudit.signals.loss.minor_term import shown_loss

@@ -9,13 +9,13 @@ import msgspec
 import numpy
 
 from gradaudit.audit.loss_ends import Ends, loss_ends, word
+from gradaudit.chart_data import Heatmap, Mark, Ridges, Series, Value
 from gradaudit.evidence.charts.distributions import gradient_ridges, gradients_over_time
 from gradaudit.evidence.charts.heatmap import gradient_heatmap
 from gradaudit.evidence.charts.reduce import banded, plain, short
 from gradaudit.evidence.charts.run_curves import gap, late_update_ratio, layer_update_ratios, update_ratio_steps
 from gradaudit.evidence.words.run_facts import optimizer_name, run_facts
 from gradaudit.evidence.words.wording import number
-from gradaudit.findings import Heatmap, Mark, Ridges, Series, Value
 from gradaudit.reading.run import Run
 from gradaudit.schema import LossFacts
 from gradaudit.signals.evaluation.validation import validation

@@ -5,7 +5,8 @@ from typing import Literal, cast
 
 from gradaudit.audit.causes import RankedFinding
 from gradaudit.audit.overview import Overview
-from gradaudit.findings import AnyResult, Finding, Found, Severity, Value
+from gradaudit.chart_data import Value
+from gradaudit.findings import AnyResult, Finding, Found, Severity
 from gradaudit.schema import Meta
 
 AUDIT_VERSION = 1

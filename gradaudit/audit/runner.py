@@ -119,7 +119,7 @@ def choose(select: Iterable[str], ignore: Iterable[str], thresholds: Iterable[st
 def examine(item: Diagnoser, run: Run) -> Outcome:
     """Run one diagnoser: its needs and minimum evidence first, then its check; an exception becomes an outcome."""
     documentation = {"headline": item.documentation.headline, **item.documentation.sections}
-    thresholds = dataclasses.asdict(item.limits_of(run))
+    thresholds = item.thresholds_of(run)
 
     def outcome(result: AnyResult) -> Outcome:
         return Outcome(diagnoser=item.name, documentation=documentation, thresholds=thresholds, result=result)

@@ -22,32 +22,21 @@ the scaler has found its scale show more.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
+from gradaudit.chart_data import Lines, Mark
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.words.wording import count, percent, plural
-from gradaudit.findings import (
-    Action,
-    Clean,
-    Confidence,
-    Finding,
-    Lines,
-    Mark,
-    Measure,
-    NotApplicable,
-    Severity,
-    Span,
-)
+from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Span
 from gradaudit.training import Training
 
 _MARKS = 5  # vertical lines that a small chart can hold
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """How many steps a GradScaler may skip once it has found its scale."""
 
     often: float = 0.05  # a GradScaler that doubles its scale every 2,000 steps skips fewer than 1 in 1,000

@@ -29,23 +29,11 @@ dimensions, such as (N, 1) and (1, M), are taken as meant. A loss that is writte
 import math
 from collections.abc import Iterator
 
+from gradaudit.chart_data import Lines, Mark, Numbers
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.words.wording import count, names, number
-from gradaudit.findings import (
-    Action,
-    Clean,
-    Confidence,
-    Finding,
-    Lines,
-    Mark,
-    Measure,
-    NotApplicable,
-    Numbers,
-    Severity,
-    Skipped,
-    Span,
-)
+from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.reading.run import Run
 from gradaudit.schema import LossFacts
 from gradaudit.signals.loss.broadcasting import Shapes, broadcast_shapes
@@ -71,6 +59,13 @@ class Broadcast(Judged, frozen=True):
     all_pairs_may_be_meant: bool
     critical: bool
     span: Span
+
+    @property
+    def severity(self) -> Severity:
+        """A note where all pairs may be meant."""
+        if self.all_pairs_may_be_meant:
+            return Severity.NOTE
+        return Severity.CRITICAL if self.critical else Severity.WARNING
 
 
 class EqualShapes(Judged, frozen=True):
@@ -159,7 +154,7 @@ def _finding(found: Broadcast) -> Finding:
     shapes = found.shapes
     training = found.training if found.in_training else None
     return Finding(
-        severity=_severity(found),
+        severity=found.severity,
         confidence=Confidence.MEDIUM if found.all_pairs_may_be_meant else Confidence.CERTAIN,
         is_measurement_issue=not found.in_training,
         caused=[] if found.in_training else _MEASURED,
@@ -174,12 +169,6 @@ def _finding(found: Broadcast) -> Finding:
                     threshold=shapes.meant, unit="count"),
         ],
     )  # fmt: skip
-
-
-def _severity(found: Broadcast) -> Severity:
-    if found.all_pairs_may_be_meant:
-        return Severity.NOTE
-    return Severity.CRITICAL if found.critical else Severity.WARNING
 
 
 def _headline(found: Broadcast) -> str:

@@ -27,8 +27,8 @@ the classes is taken into account, since the labels are counted as the loss gets
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
 from gradaudit.diagnoser import Judged, diagnoser
@@ -70,8 +70,7 @@ _WHATEVER_THE_LABELS = [
 ]
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """From where on classes are imbalanced, and have done harm."""
 
     ratio: float = 10.0  # SageMaker Debugger's default

@@ -33,13 +33,15 @@ before `unscale_()` is that of the scaled gradient, and clipping it is a mistake
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
+
+from gradaudit.chart_data import Mark
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import norm_chart
 from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.wording import factor, literal, number, percent, plural, setting, times
-from gradaudit.findings import Action, Clean, Confidence, Finding, Mark, Measure, Severity, Skipped, Span
+from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, Severity, Skipped, Span
 from gradaudit.signals.gradients.clipping import Clipping, clipping
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.order_statistics import Floats, median, quantile
@@ -51,8 +53,7 @@ from gradaudit.training import Training
 _LEARNS = 0.2  # of the first loss: a training that lowers it by more is not hurt by its threshold
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """How often clipping may act, and how much of the gradient it may take."""
 
     most: float = 0.9  # active clipping is healthy; 17 % of healthy runs that clip do so at half of their steps

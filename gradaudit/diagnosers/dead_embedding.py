@@ -37,7 +37,8 @@ ratio of 0.038, which is close to `slow`, 0.02 unless set with `--set dead_embed
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.embedding_tables import table_movement, table_update_ratio
@@ -62,8 +63,7 @@ from gradaudit.training import Training
 _FAR_BEHIND = 0.1  # of the layers' update ratio: above it a table that lags behind another still learns
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """From where on a table is too slow, and how many of its rows may have no gradient."""
 
     slow: float = 0.02  # healthy tables stay above 0.038, faulty ones below 0.017: narrow

@@ -32,8 +32,8 @@ the model differ: then it is lost behind the model, as in half precision without
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
 from gradaudit.diagnoser import Judged, diagnoser
@@ -60,7 +60,8 @@ from gradaudit.signals.activations.dead_units import (
 from gradaudit.signals.gradients.depth_slope import slopes, vanishes
 from gradaudit.signals.gradients.finiteness import bad_gradients
 from gradaudit.signals.gradients.same_batch import same_batch
-from gradaudit.signals.loss.progress import learned_nothing, nearly_done
+from gradaudit.signals.loss.nothing_gained import NothingGained, nothing_gained
+from gradaudit.signals.loss.progress import nearly_done
 from gradaudit.signals.loss.training_loss import course
 from gradaudit.signals.run.last_tenth import EndUnknown, reaches
 from gradaudit.training import Training
@@ -69,8 +70,7 @@ _DIED, _FROM_THE_START = 0.5, 0.9  # of the share at the end; between them part 
 _LEARNED = 0.5  # of the first loss gone: a gradient of zero everywhere is then the end of the task
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """Which share of a layer's outputs may be dead, and of which layers."""
 
     most: float = 0.6  # the healthiest extreme had 0.50, the weakest fault 0.62
@@ -108,7 +108,7 @@ class Dead(Judged, frozen=True):
     before: int  # layers before it without a gradient
     zero_inputs: tuple[str, ...]  # modules behind it whose inputs are all zero
     sample: DeadSample | None
-    learned_nothing: bool  # although nearly all is dead
+    learned_nothing: NothingGained | None  # although nearly all is dead
     nearly_done: bool  # the loss has hardly anything left
     improvement: float  # share of the first loss that is gone
     span: Span  # from where half of what is dead was silent for good
@@ -199,7 +199,7 @@ def _dead(training: Training, dead: DeadUnits, layers: list[DeadUnits], most: fl
         before=sum(layer.layer.depth < depth and not layer.has_nonzero_grad for layer in layers),
         zero_inputs=tuple(layer.layer.module for layer in layers if layer.zero_input and layer.layer.depth > depth),
         sample=sample_behind(training.run, dead.layer),
-        learned_nothing=dead.share >= limits.nearly and learned_nothing(training),
+        learned_nothing=nothing_gained(training) if dead.share >= limits.nearly else None,
         nearly_done=nearly_done(course(training), limits.left),
         improvement=course(training).improvement,
         span=Span(first=int(dead.steps[begun]), last=int(dead.steps[-1])),
@@ -290,7 +290,7 @@ def _explanation(found: Dead, training: Training) -> str:
             "for every example."
         )
     if found.learned_nothing:
-        sentences.append(outcome_sentence(training))
+        sentences.append(outcome_sentence(found.learned_nothing))
     if found.nearly_done:
         sentences.append(f"The loss still falls, by {percent(found.improvement)} of its start.")
     return " ".join(sentences)

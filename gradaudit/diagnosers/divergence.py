@@ -29,10 +29,11 @@ below 1.3 times their start.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
+from gradaudit.chart_data import AnyEvidence, Mark
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, update_chart
 from gradaudit.evidence.words.ascent import ascent_sentence, descend
@@ -43,11 +44,9 @@ from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.wording import count, number
 from gradaudit.findings import (
     Action,
-    AnyEvidence,
     Clean,
     Confidence,
     Finding,
-    Mark,
     Measure,
     NotApplicable,
     Severity,
@@ -69,8 +68,7 @@ _LEAD_UP = 20  # steps before the loss leaves at which a step that is too large 
 _GREW = 3.0  # times: a learning rate that has risen by more since the first step is told
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """From where on a loss has diverged."""
 
     doubled: float = 2.0  # times the start; healthy runs stay below 1.3

@@ -29,25 +29,16 @@ that is called as a function and stays near 0.5 is not distinguished from the sm
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
+
+from gradaudit.chart_data import AnyEvidence, Mark
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.charts.loss_inputs import input_range_chart
 from gradaudit.evidence.words.probabilities import at_best, logits_instead, sampled_range
 from gradaudit.evidence.words.wording import count, number, plural
-from gradaudit.findings import (
-    AnyEvidence,
-    Clean,
-    Confidence,
-    Finding,
-    Mark,
-    Measure,
-    NotApplicable,
-    Severity,
-    Skipped,
-    Span,
-)
+from gradaudit.findings import Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.reading.run import Run
 from gradaudit.schema import LossFacts, ModuleFacts
 from gradaudit.signals.loss.loss_input import (
@@ -63,8 +54,7 @@ from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.training import Training
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """What makes values between 0 and 1 probabilities."""
 
     steps: float = 50  # all 21 faulty runs were found by then, without a false alarm in 410 healthy ones
@@ -81,6 +71,15 @@ class Probabilities(Judged, frozen=True):
     lowest_loss: float  # when every prediction is right; NaN when not known
     module: ModuleFacts | None  # the only one of the model that applies it
     training: Training | None  # that minimises this loss
+
+    @property
+    def weight(self) -> tuple[Severity, Confidence]:
+        """Row sums of 1 leave no doubt; a sigmoid before cross-entropy shrinks gradients and still lets it learn."""
+        if self.squash == "softmax":
+            return Severity.CRITICAL, Confidence.CERTAIN
+        if self.seen.applies == "softmax":
+            return Severity.WARNING, Confidence.CERTAIN if self.sigmoid_seen else Confidence.MEDIUM
+        return Severity.CRITICAL, Confidence.HIGH
 
 
 class ActivationInGraph(Judged, frozen=True):
@@ -208,7 +207,7 @@ def _clean(found: Logits) -> Clean:
 
 @double_softmax.tell
 def _finding(found: Probabilities, run: Run, limits: Limits) -> Finding:
-    severity, confidence = _weight(found)
+    severity, confidence = found.weight
     seen, twice = found.seen, found.squash == found.seen.applies
     sums = " with row sums of 1" if found.squash == "softmax" else ""
     return Finding(
@@ -223,15 +222,6 @@ def _finding(found: Probabilities, run: Run, limits: Limits) -> Finding:
         actions=logits_instead(run, seen.facts.function, seen.applies, found.squash, found.module),
         measures=_measures(found, limits),
     )
-
-
-def _weight(found: Probabilities) -> tuple[Severity, Confidence]:
-    """Row sums of 1 leave no doubt; a sigmoid before cross-entropy shrinks gradients and still lets it learn."""
-    if found.squash == "softmax":
-        return Severity.CRITICAL, Confidence.CERTAIN
-    if found.seen.applies == "softmax":
-        return Severity.WARNING, Confidence.CERTAIN if found.sigmoid_seen else Confidence.MEDIUM
-    return Severity.CRITICAL, Confidence.HIGH
 
 
 @double_softmax.tell

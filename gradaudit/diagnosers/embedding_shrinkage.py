@@ -30,8 +30,8 @@ seen.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
 from gradaudit.diagnoser import Judged, diagnoser
@@ -59,8 +59,7 @@ from gradaudit.training import Training
 _GROWN = 2.0  # times: from here on a gradient is said to have grown
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """From where on a table is too small, and when weight decay is why."""
 
     shrunk: float = 0.3  # of the first norm; none is published; in the laboratory harm began between 0.14 and 0.01

@@ -29,8 +29,8 @@ them may lie far below the value given here. Gradients that clipping makes so sm
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
 from gradaudit.diagnoser import Judged, diagnoser
@@ -42,7 +42,7 @@ from gradaudit.evidence.words.wording import count, number, percent, setting
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Span
 from gradaudit.signals.gradients.depth_slope import profiled
 from gradaudit.signals.layers.layers import weight_layers
-from gradaudit.signals.loss.progress import learned_nothing
+from gradaudit.signals.loss.nothing_gained import NothingGained, nothing_gained
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.order_statistics import Floats, Integers, Mask, largest, median, medians
 from gradaudit.signals.updates.adam_memory import eps_of, remembered
@@ -56,8 +56,7 @@ _USUAL_EPS = 1e-8  # torch's default: nobody chose it for this model
 _ROUNDING = 1.001  # settings are kept as float64, defaults of other libraries may be float32
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """From where on eps, and not the gradient, sets the size of a step."""
 
     below: float = 1.0  # times eps: halves the step (arXiv 2309.14322, section 3.4); healthy runs stay above 98,000
@@ -80,7 +79,7 @@ class BelowEps(Judged, frozen=True):
     largest_gradient: float  # per element / eps, largest layer over the first ten steps; NaN where not known
     every_gradient: bool  # even the largest one is below eps
     is_too_large: bool  # and nobody chose this eps, or the model has learned nothing
-    learned_nothing: bool
+    learned_nothing: NothingGained | None
     is_chosen: bool  # the eps is above torch's default
     suggested_eps: float
     update_rms: float  # learning rates per element; NaN where not known
@@ -147,7 +146,7 @@ def epsilon_dominates(training: Training, limits: Limits) -> Iterator[BelowEps |
 def _below_eps(training: Training, chosen: Mask, dominated: Mask, often: float, limits: Limits) -> BelowEps:
     eps, sizes = eps_of(training), remembered(training)[:, chosen]
     rms = medians(sizes[last_half(training)])
-    at_first, nothing = _at_first(training, chosen) / eps, learned_nothing(training)
+    at_first, nothing = _at_first(training, chosen) / eps, nothing_gained(training)
     every, is_chosen = at_first < limits.below, eps > _USUAL_EPS * _ROUNDING
     update_rms, steps = median_update_rms(training), training.recorded_global_steps[dominated]
     columns = numpy.flatnonzero(chosen)
@@ -158,7 +157,7 @@ def _below_eps(training: Training, chosen: Mask, dominated: Mask, often: float, 
         layers_below=float(_share_below(sizes[dominated] / eps, limits.below).min()),
         largest_gradient=at_first,
         every_gradient=every,
-        is_too_large=every and (not is_chosen or nothing),
+        is_too_large=every and (not is_chosen or nothing is not None),
         learned_nothing=nothing,
         is_chosen=is_chosen,
         suggested_eps=_lower(eps, rms),
@@ -258,7 +257,7 @@ def _explanation(found: BelowEps, training: Training) -> str:
             f"{setting(USUAL[0])} to {setting(USUAL[1])} is usual."
         )
     if found.learned_nothing:
-        sentences.append(outcome_sentence(training))
+        sentences.append(outcome_sentence(found.learned_nothing))
     return " ".join(sentences)
 
 

@@ -24,21 +24,21 @@ not reported. A model that is tuned in evaluation mode as a whole on purpose is.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
+from gradaudit.chart_data import Mark
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.words.modes import mode_dependent
 from gradaudit.evidence.words.wording import count, percent, plural
-from gradaudit.findings import Action, Clean, Confidence, Finding, Mark, Measure, NotApplicable, Severity, Skipped, Span
+from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.signals.run.modes import mode_matters
 from gradaudit.training import Training
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """How many steps may be made in evaluation mode."""
 
     most: float = 0.9  # found 9 of 9 faulty runs, and none of 410 healthy ones

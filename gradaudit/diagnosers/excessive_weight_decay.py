@@ -30,8 +30,8 @@ decay that acts slowly, over thousands of steps, is not seen.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
 from gradaudit.diagnoser import Judged, diagnoser
@@ -55,7 +55,8 @@ from gradaudit.findings import (
 )
 from gradaudit.signals.gradients.finiteness import non_finite_onset
 from gradaudit.signals.layers.layers import weight_layers, zero_initialised
-from gradaudit.signals.loss.progress import constant_level, learned_nothing
+from gradaudit.signals.loss.nothing_gained import NothingGained, nothing_gained
+from gradaudit.signals.loss.progress import constant_level
 from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.order_statistics import Floats, Integers, median, medians, medians_across
 from gradaudit.signals.updates.learning_rates import optimizer_class
@@ -68,8 +69,7 @@ _EARLY = (2, 40)  # steps: late in training decay and gradient balance in health
 _FALLS = 0.01  # of the first loss, from the second fifth of the run to the last, as in `gradient_growth`
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """From where on decay outweighs the gradient, and when the model learns all the same."""
 
     cosine: float = -0.5  # healthy runs stay above -0.23, faulty ones below -0.73
@@ -94,11 +94,18 @@ class Shrinking(Judged, frozen=True):
     halved_at: int | None  # the step at which the median layer falls below half of its norm
     decay: StrongestDecay
     loss: LossLevel
-    learned_nothing: bool
+    learned_nothing: NothingGained | None
     still_learns: bool  # the loss keeps falling and beats a constant
     columns: Integers  # [shrunk layers] in the matrices of the training, the smallest first
     median_norm: Floats  # [recorded steps] norm over the first, median layer
     span: Span
+
+    @property
+    def severity(self) -> Severity:
+        """A note where the decay does not explain it, or the loss falls on."""
+        if not self.decay.explains or self.still_learns:
+            return Severity.NOTE
+        return Severity.CRITICAL if self.learned_nothing else Severity.WARNING
 
 
 class Kept(Judged, frozen=True):
@@ -160,7 +167,7 @@ def _shrinking(training: Training, columns: Integers, early: float, remains: flo
     steps, left = training.recorded_global_steps, norms_over_first(training)
     middle = medians_across(left[:, columns])
     halved = numpy.flatnonzero(middle < 0.5)
-    loss, nothing = _loss_level(training), learned_nothing(training)
+    loss, nothing = _loss_level(training), nothing_gained(training)
     falls = loss.late_fall >= _FALLS * abs(loss.first)
     # The median layer has shrunk, not each one: the others are no part of it.
     ends = numpy.nan_to_num(left[-1], nan=1.0)
@@ -173,7 +180,7 @@ def _shrinking(training: Training, columns: Integers, early: float, remains: flo
         decay=strongest_decay(training, columns, remains),
         loss=loss,
         learned_nothing=nothing,
-        still_learns=loss.over_constant < limits.learned and not nothing and falls,
+        still_learns=loss.over_constant < limits.learned and nothing is None and falls,
         columns=numpy.asarray(order, dtype=numpy.int64),
         median_norm=middle,
         span=Span(first=int(steps[0]), last=int(steps[-1])),
@@ -208,9 +215,8 @@ def _kept(found: Kept) -> Clean:
 @excessive_weight_decay.tell
 def _finding(found: Shrinking, training: Training, limits: Limits) -> Finding:
     explains, learns = found.decay.explains, found.still_learns
-    severity = Severity.CRITICAL if found.learned_nothing else Severity.WARNING
     return Finding(
-        severity=Severity.NOTE if not explains or learns else severity,
+        severity=found.severity,
         confidence=Confidence.HIGH if explains else Confidence.MEDIUM,
         title=("Strong weight decay" if learns else "Weight decay too high") if explains else "Shrinking weights",
         headline=_headline(found),
@@ -254,7 +260,7 @@ def _explanation(found: Shrinking, training: Training) -> str:
             "These layers have no weight decay: a penalty in the loss shrinks them, or code that sets their size."
         )
     if found.learned_nothing:
-        sentences.append(outcome_sentence(training))
+        sentences.append(outcome_sentence(found.learned_nothing))
     elif found.still_learns:
         sentences.append(
             f"The loss ends at {percent(found.loss.over_constant)} of the best constant prediction's, so the model "

@@ -27,8 +27,9 @@ ordered as they were registered. A gradient that grows with the steps and not wi
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.depth import depth_dots
@@ -39,12 +40,11 @@ from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotA
 from gradaudit.reading.run import Run
 from gradaudit.signals.activations.inferred_saturation import BOUNDED
 from gradaudit.signals.gradients.depth_slope import FIRST_STEPS, Slope, explodes, growing_stretch, slopes
-from gradaudit.signals.loss.progress import learned_nothing
+from gradaudit.signals.loss.nothing_gained import NothingGained, nothing_gained
 from gradaudit.training import Training
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """From where on a gradient explodes."""
 
     decades: float = 3.0  # healthy models reach 1.4 (2.5 with two nets pooled), faulty ones start at 4.0
@@ -61,7 +61,7 @@ class Exploding(Judged, frozen=True):
     late_threshold: float  # decades, what the rise over the last half is held against
     per_layer: float  # times, by which the gradient grows from a layer to the one before it
     persists: bool  # as steep over the last half of the run
-    learned_nothing: bool  # although it persists
+    learned_nothing: NothingGained | None  # although it persists
     largest: tuple[str, ...]  # tensors that lie far above the last two layers
     activations: tuple[str, ...]  # the bounded ones that the model has as modules, in lower case
     span: Span
@@ -121,7 +121,7 @@ def _exploding(training: Training, slope: Slope, limits: Limits, option: Literal
         late_threshold=threshold / 2 if steady else threshold,
         per_layer=10 ** (-slope.drop / max(1, len(slope.columns) - 2)),
         persists=persists,
-        learned_nothing=persists and not steady and learned_nothing(training),
+        learned_nothing=nothing_gained(training) if persists and not steady else None,
         largest=tuple(training.tensors[int(column)].name for column in slope.columns[apart]),
         activations=_bounded_activations(training.run),
         span=Span(first=int(steps[0]), last=int(steps[-1 if persists else min(FIRST_STEPS, len(steps) - 1)])),
@@ -146,7 +146,7 @@ def _finding(found: Exploding, training: Training, limits: Limits) -> Finding:
         title="Exploding gradient",
         headline=f"The gradient grows {times(10**-slope.drop)} times on its way back through "
         f"{count(len(slope.columns))} layers{_branch(slope)}",
-        explanation=_explanation(found, training),
+        explanation=_explanation(found),
         span=found.span,
         tensors=list(found.largest[:20]),
         evidence=[
@@ -170,7 +170,7 @@ def _branch(slope: Slope) -> str:
     return f" in {slope.branch}" if slope.branch else ""
 
 
-def _explanation(found: Exploding, training: Training) -> str:
+def _explanation(found: Exploding) -> str:
     slope = found.slope
     sentences = [
         f"Over the first ten steps the gradient norm is {number(slope.last_two)} in the last two and "
@@ -184,7 +184,7 @@ def _explanation(found: Exploding, training: Training) -> str:
     elif math.isfinite(slope.late_drop):
         sentences.append("In the last half of the run it no longer grows on its way back.")
     if found.learned_nothing:
-        sentences.append(outcome_sentence(training))
+        sentences.append(outcome_sentence(found.learned_nothing))
     return " ".join(sentences)
 
 

@@ -30,9 +30,9 @@ does not apply. Zeros are not counted: masks, ReLUs and unused rows produce them
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 import numpy
 
 from gradaudit.diagnoser import Judged, diagnoser
@@ -54,8 +54,7 @@ from gradaudit.signals.gradients.half_precision import (
 from gradaudit.training import Training
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """How many of the gradient elements float16 may lose, or keep with few bits."""
 
     coarse: float = 0.5  # of the elements; not measured: more than half of the gradient keeps fewer bits

@@ -45,8 +45,8 @@ step, may leave most weights alone at each step and train all the same; none of 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
 from gradaudit.diagnoser import Judged, diagnoser
@@ -77,8 +77,7 @@ _CERTAIN = ("frozen", "not owned", "idle", "rate zero", "unused")  # reasons tha
 _OF_SMALL_UPDATES = ("learning_rate_too_low", "constant_clipping", "vanishing_gradient")
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """From how many steps on a tensor counts as unchanged, and what tells why."""
 
     least_steps: float = 5  # an exact zero five times in a row is no accident

@@ -29,17 +29,18 @@ loss diverged before the second fifth, growing gradients are its consequence, an
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
+from gradaudit.chart_data import Mark
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, norm_chart
 from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.schedules import hold
 from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.wording import count, factor, literal, names, number, setting, times
-from gradaudit.findings import Action, Clean, Confidence, Finding, Mark, Measure, Severity, Skipped, Span, ratio
+from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, Severity, Skipped, Span, ratio
 from gradaudit.reading.run import Run
 from gradaudit.signals.gradients.norm_growth import NormGrowth, fastest_growing, norm_growth, usable_norms
 from gradaudit.signals.loss.moving_target import target_growth
@@ -54,8 +55,7 @@ from gradaudit.training import Training
 _FELL = 0.9  # of its first steps: an objective that was lower has learned, and TD losses of healthy agents rise after
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """How much the gradient may grow, and how little the loss improve."""
 
     growth: float = 2.5  # norms grow 2 to 6 times in healthy runs, but then the loss falls
@@ -98,6 +98,11 @@ class Growing(Judged, frozen=True):
     weight_decay: float  # the greatest of all groups; 0 where no layer is normalised
     layers: tuple[str, ...]  # weights whose gradient grows most
     span: Span
+
+    @property
+    def severity(self) -> Severity:
+        """A note where a loss tells nothing by its shape, and does not rise."""
+        return Severity.NOTE if self.growth.loss.shapeless and self.objective is None else Severity.WARNING
 
 
 @diagnoser(
@@ -188,7 +193,7 @@ def _finding(found: Growing, training: Training, limits: Limits) -> Finding:
     growth, rises = found.growth, found.objective is not None
     shapeless = growth.loss.shapeless
     return Finding(
-        severity=Severity.NOTE if shapeless and not rises else Severity.WARNING,
+        severity=found.severity,
         confidence=Confidence.MEDIUM,
         title="Rising loss and gradient norm" if rises else "Growing gradient norm",
         headline=f"The gradient norm grows {times(growth.times)} times, from {number(growth.base)} to "

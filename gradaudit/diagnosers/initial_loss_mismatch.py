@@ -40,7 +40,8 @@ Losses whose start is not known (contrastive, adversarial, policy gradients, you
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.first_loss import first_losses
@@ -69,8 +70,7 @@ from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 from gradaudit.training import Training
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """From where on a first loss is not that of an untrained model."""
 
     excess: float = 0.25  # healthy starts reach 1.18 ln N with 10 classes or more
@@ -99,6 +99,7 @@ class OffScale(Judged, frozen=True):
     kept: float  # last loss / first; NaN where the first is 0, or the last is
     stuck: bool  # so much of the first loss is kept that training has not coped
     outcome: BadOutcome | None
+    harmed: bool  # by one or the other
 
 
 class OnScale(Judged, frozen=True):
@@ -203,15 +204,34 @@ def _regression(loss: TrainingLoss, facts: LossFacts, limits: Limits) -> OffScal
     if ratio <= limits.variance and deviation <= limits.spread:
         return OnScale(loss.first, ratio, deviation)
     kept = loss.last / loss.first if loss.first > 0 else math.nan
+    outcome, stuck = bad_outcome(loss.training), not kept <= limits.learned  # also when the last loss is NaN
     return OffScale(
         loss=loss,
         cause=cause(loss, facts.target_mean or 0.0, deviation, limits.variance, limits.spread),
         variance=variance,
         ratio=ratio,
         kept=kept,
-        stuck=not kept <= limits.learned,  # also when the last loss is NaN
-        outcome=bad_outcome(loss.training),
+        stuck=stuck,
+        outcome=outcome,
+        harmed=stuck or outcome is not None,
     )
+
+
+def _weight(found: Mismatch) -> tuple[Severity, Confidence]:
+    match found:
+        case NegativeLikelihood():
+            return Severity.CRITICAL, Confidence.CERTAIN
+        case NotAveraged():
+            # Adam and its kin divide the factor out again; it still matters to clipping and decay.
+            harmed = Severity.CRITICAL if found.outcome else Severity.WARNING
+            return Severity.NOTE if found.adaptive else harmed, Confidence.HIGH
+        case Overconfident():
+            usual = Severity.NOTE if found.mild else Severity.WARNING
+            return Severity.CRITICAL if found.outcome and found.severe else usual, Confidence.HIGH
+        case UnusedOutputs():
+            return Severity.WARNING, Confidence.MEDIUM
+        case BelowChance():
+            return Severity.NOTE, Confidence.MEDIUM
 
 
 @initial_loss_mismatch.tell
@@ -242,21 +262,7 @@ def _on_scale(found: OnScale) -> Clean:
 
 @initial_loss_mismatch.tell
 def _likelihood(found: Mismatch, limits: Limits) -> Finding:
-    severity, confidence, first = Severity.WARNING, Confidence.HIGH, int(found.loss.steps[0])
-    match found:
-        case NegativeLikelihood():
-            severity, confidence = Severity.CRITICAL, Confidence.CERTAIN
-        case NotAveraged():
-            # Adam and its kin divide the factor out again; it still matters to clipping and decay.
-            harmed = Severity.CRITICAL if found.outcome else Severity.WARNING
-            severity = Severity.NOTE if found.adaptive else harmed
-        case Overconfident():
-            usual = Severity.NOTE if found.mild else Severity.WARNING
-            severity = Severity.CRITICAL if found.outcome and found.severe else usual
-        case UnusedOutputs():
-            confidence = Confidence.MEDIUM
-        case BelowChance():
-            severity, confidence = Severity.NOTE, Confidence.MEDIUM
+    (severity, confidence), first = _weight(found), int(found.loss.steps[0])
     return Finding(
         severity=severity,
         confidence=confidence,
@@ -274,10 +280,9 @@ def _likelihood(found: Mismatch, limits: Limits) -> Finding:
 @initial_loss_mismatch.tell
 def _off_scale(found: OffScale, limits: Limits) -> Finding:
     loss, cause, first = found.loss, found.cause, int(found.loss.steps[0])
-    bad = found.stuck or found.outcome is not None
     return Finding(
-        severity=Severity.WARNING if bad else Severity.NOTE,
-        confidence=Confidence.HIGH if bad else Confidence.MEDIUM,
+        severity=Severity.WARNING if found.harmed else Severity.NOTE,
+        confidence=Confidence.HIGH if found.harmed else Confidence.MEDIUM,
         title=disease(cause),
         headline=beside_variance(loss, cause),
         explanation=explanation(loss, cause, found.kept if found.stuck else None, found.outcome),

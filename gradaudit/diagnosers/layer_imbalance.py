@@ -34,7 +34,8 @@ changes steadily from layer to layer along the depth is left to `vanishing_gradi
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.layer_dots import ratio_dots
@@ -69,8 +70,7 @@ from gradaudit.training import Training
 _BLOWN_UP = ["divergence", "learning_rate_too_high", "loss_spike", "non_finite", "unstable_loss"]
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """How far apart layers and learning rates may be."""
 
     update_spread: float = 1.5  # decades; healthy models reach 0.9, faults start at 1.3

@@ -37,8 +37,10 @@ Warm restarts are meant to raise the loss for a while; whether it was worth it s
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
+
+from gradaudit.chart_data import Mark
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, rate_chart
 from gradaudit.evidence.words.schedules import (
@@ -52,7 +54,7 @@ from gradaudit.evidence.words.schedules import (
     stopped_measures,
 )
 from gradaudit.evidence.words.wording import count, percent, plural, setting, times
-from gradaudit.findings import Action, Clean, Confidence, Finding, Mark, Measure, Severity, Skipped, Span, ratio
+from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, Severity, Skipped, Span, ratio
 from gradaudit.signals.loss.plateaus import EarlyDecay, stopped_by_decay
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 from gradaudit.signals.order_statistics import Floats
@@ -75,8 +77,7 @@ _DRIVEN_UP = ["learning_rate_too_high", "loss_spike", "unstable_loss", "divergen
               "gradient_growth", "dead_relu"]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """What a schedule may do to the learning rate, and what the loss has to make of it."""
 
     collapsed: float = 0.01  # gradsnitch's; a cosine gets there at 94 % of the run, a linear decay at 99 %

@@ -33,10 +33,11 @@ before were not recorded, the check is skipped.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
+from gradaudit.chart_data import Mark
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, update_chart
 from gradaudit.evidence.words.optimizers import rate_in_words
@@ -45,7 +46,7 @@ from gradaudit.evidence.words.schedules import hold
 from gradaudit.evidence.words.stable_learning_rate import slower
 from gradaudit.evidence.words.step_harm import harm_measures, harm_sentence, size_measures
 from gradaudit.evidence.words.wording import count, factor, number, setting
-from gradaudit.findings import Action, Clean, Confidence, Finding, Mark, NotApplicable, Severity, Skipped, Span
+from gradaudit.findings import Action, Clean, Confidence, Finding, NotApplicable, Severity, Skipped, Span
 from gradaudit.signals.layers.layers import weight_layers
 from gradaudit.signals.loss.step_harm import Failure, Harm, Overshoot, failure, little_gain, overshooting
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
@@ -61,8 +62,7 @@ _EARLY = 10  # recorded steps
 _LEAD_UP = 20  # steps before divergence, or at the start: SGD's updates grow over 3 to 30 steps
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """How large an update may be, and what the loss and the weights may do under large ones."""
 
     alone: float = 0.8  # healthy runs stay below 0.47, runs with a learning rate 10 times too high start at 0.79

@@ -31,8 +31,9 @@ weight layer are left to `learning_rate_too_high`: that step broke the layers th
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import fastest_chart, loss_chart
@@ -62,8 +63,7 @@ _REPLACED = 0.5  # of the weights in one step: `learning_rate_too_high` reports 
 Gain = Literal["still", "hardly", "little", "scratch"]
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """From where on updates are too small for a loss that hardly falls."""
 
     slow: float = 2e-4  # faulty runs stay below 5e-5, healthy ones above 3.5e-4
@@ -97,6 +97,18 @@ class TooSlow(Judged, frozen=True):
     rate_zero: bool  # at every step
     rate: RaisedRate
     span: Span
+
+    @property
+    def is_critical(self) -> bool:
+        """Whether nothing moves, and nobody may mean that."""
+        return self.gain == "still" and not self.trained_before
+
+    @property
+    def severity(self) -> Severity:
+        """A note of what may be meant, or still warms up."""
+        if self.is_critical:
+            return Severity.CRITICAL
+        return Severity.NOTE if self.trained_before or self.warming_up else Severity.WARNING
 
 
 class Moves(Judged, frozen=True):
@@ -221,11 +233,9 @@ def _measured(progress: Progress) -> str:
 @learning_rate_too_low.tell
 def _finding(found: TooSlow, training: Training, limits: Limits) -> Finding:
     fastest, change = found.progress.fastest, change_in_words(found.progress.loss)
-    critical = found.gain == "still" and not found.trained_before
-    severity = Severity.NOTE if found.trained_before or found.warming_up else Severity.WARNING
     return Finding(
-        severity=Severity.CRITICAL if critical else severity,
-        confidence=Confidence.HIGH if critical else Confidence.MEDIUM,
+        severity=found.severity,
+        confidence=Confidence.HIGH if found.is_critical else Confidence.MEDIUM,
         title=_title(found),
         headline=f"The weights change by {number(fastest.ratio)} of their size per step, and the loss {change}"
         if fastest.ratio > 0

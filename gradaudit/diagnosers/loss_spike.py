@@ -30,8 +30,8 @@ targets move, as in reinforcement learning, jump at each update of a target netw
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
 from gradaudit.diagnoser import Judged, diagnoser
@@ -56,8 +56,7 @@ _LONG = 0.2  # of the steps; one or two that take long to come back are no habit
 _REGULAR, _FEWEST = 0.1, 3  # spikes whose distances differ by less than a tenth of their mean, and how many those are
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """From where on a rise of the loss is a spike, and when it is a warning."""
 
     times: float = 1.5  # runmedic's factor over the trend

@@ -36,7 +36,8 @@ for a while, and large recommenders for an epoch.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.labels import baseline_marks, label_bars
@@ -74,8 +75,7 @@ from gradaudit.training import Training
 _EQUAL = 0.1  # of `spread`; faulty models reach 0.0023 of a logit, healthy ones never less than 0.39
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """From where on a model has learned nothing."""
 
     constant: float = 0.98  # a model that learned anything is further below; six healthy ones were not at 100 steps
@@ -103,6 +103,13 @@ class NothingLearned(Judged, frozen=True):
     may_be_meant: bool  # it is one term of several, and the others have not vanished
     rates: Floats  # [groups] peak learning rates
     span: Span
+
+    @property
+    def severity(self) -> Severity:
+        """A note where it may yet learn and its outputs are not equal; critical where that is ruled out."""
+        if self.late:
+            return Severity.WARNING if self.may_be_meant else Severity.CRITICAL
+        return Severity.WARNING if self.outputs.equal else Severity.NOTE
 
 
 class Learned(Judged, frozen=True):
@@ -208,11 +215,8 @@ def _beside(ending: Ending) -> str:
 def _finding(found: NothingLearned, training: Training, limits: Limits) -> Finding:
     loss, outputs = found.loss, found.outputs
     name = f"The {loss.facts.function} term" if loss.one_of_several and loss.facts else "The loss"
-    severity = Severity.WARNING if outputs.equal else Severity.NOTE
-    if found.late:
-        severity = Severity.WARNING if found.may_be_meant else Severity.CRITICAL
     return Finding(
-        severity=severity,
+        severity=found.severity,
         confidence=Confidence.HIGH if found.late or outputs.equal else Confidence.MEDIUM,
         title=_title(found),
         headline=f"{name} ends at {number(loss.last)}; {best_constant(loss)} gives {number(found.ending.constant)}",

@@ -31,8 +31,8 @@ above that loss from there on. Where it rises from there, this is reported as a 
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
 from gradaudit.diagnoser import Judged, diagnoser
@@ -57,8 +57,7 @@ from gradaudit.signals.order_statistics import Floats
 _EVALUATIONS = 3  # one at the start, in the middle and at the end
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """From where on a validation loss shows no signal."""
 
     prior: float = 0.98  # as for the training loss; 410 healthy runs went further below, slow recommenders aside
@@ -88,6 +87,16 @@ class NoSignal(Judged, frozen=True):
     memorisation: Memorisation | None  # where the training loss does
     never_generalised: bool  # what is memorised, late, while the validation loss rises
     span: Span
+
+    @property
+    def sure(self) -> bool:
+        """Whether a slow start is ruled out, and the training loss agrees."""
+        return self.late and self.learned_nothing
+
+    @property
+    def severity(self) -> Severity:
+        """Critical where it is sure; a warning where what is memorised never generalised."""
+        return Severity.CRITICAL if self.sure else Severity.WARNING if self.never_generalised else Severity.NOTE
 
 
 class Signal(Judged, frozen=True):
@@ -230,14 +239,14 @@ def _beside(best: Best) -> str:
 
 @no_signal.tell
 def _finding(found: NoSignal, limits: Limits) -> Finding:
-    best, sure = found.best, found.late and found.learned_nothing
+    best = found.best
     regression = found.training_loss.kind == "regression"
     constant = "predicting the mean of the training targets" if regression else (
         "predicting the training labels' frequencies")  # fmt: skip
     chance = "Validation no better than the mean" if regression else "Validation loss at chance level"
     return Finding(
-        severity=Severity.CRITICAL if sure else Severity.WARNING if found.never_generalised else Severity.NOTE,
-        confidence=Confidence.HIGH if sure else Confidence.MEDIUM,
+        severity=found.severity,
+        confidence=Confidence.HIGH if found.sure else Confidence.MEDIUM,
         title="Memorisation without generalisation" if found.never_generalised else chance,
         headline=f"The {best.split} loss never falls below {number(best.loss)}; {constant} gives "
         f"{number(best.constant)}",

@@ -35,7 +35,6 @@ have a cosine of 0.65, its weight shrinks to 0.89, and the other layers hardly g
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import msgspec
 import numpy
@@ -62,8 +61,7 @@ _ONE_DIRECTION, _HALF_STEADY, _GROWN = 0.9, 0.55, 1.5
 _LONGEST_NAME = 30  # characters of a module's name in a headline
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """From where on successive gradients are unrelated, and weights shrink."""
 
     cosine: float = 0.08  # layers behind additive noise lie at 0.00 to 0.06

@@ -31,10 +31,11 @@ valid target does no harm; it is reported as a warning.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
+from gradaudit.chart_data import AnyEvidence, Mark
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, update_chart
 from gradaudit.evidence.words.broken_forward import (
@@ -48,7 +49,7 @@ from gradaudit.evidence.words.close_look import look_at_operation, look_closely,
 from gradaudit.evidence.words.non_finite_onset import affected, find_in_backward, subject, where_it_broke
 from gradaudit.evidence.words.optimizers import label_of, rate_in_words
 from gradaudit.evidence.words.wording import count, names, number, plural, setting, times
-from gradaudit.findings import Action, AnyEvidence, Clean, Confidence, Finding, Mark, Measure, Severity, Span
+from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, Severity, Span
 from gradaudit.reading.run import Run
 from gradaudit.signals.evaluation.validation import validation
 from gradaudit.signals.gradients.finiteness import (
@@ -67,8 +68,7 @@ _LONGEST = 110  # characters of a headline
 _LONGEST_SPLIT = 20  # of a split's name in a title
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """From where on a training had diverged before its first NaN or infinity."""
 
     rise: float = 3.0  # separated all 23 runs that diverged first from all 18 with one bad operation

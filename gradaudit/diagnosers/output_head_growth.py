@@ -31,10 +31,11 @@ it. Runs with a constant learning rate are not checked: there such growth is a m
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
+from gradaudit.chart_data import Mark
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.charts.weight_norms import head_norm
@@ -46,7 +47,6 @@ from gradaudit.findings import (
     Clean,
     Confidence,
     Finding,
-    Mark,
     Measure,
     NotApplicable,
     Severity,
@@ -67,8 +67,7 @@ _SAMPLES = 5  # samples of outputs whose median is told
 _ALONE = 2.0  # times, of itself and of the other layers: then the rise is the head's, and not of the learning rate
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """How far a decay of the learning rate goes, and from where on head and loss grow in it."""
 
     cooled: float = 0.5  # of the peak of the learning rate: a fall, and not the slope of a long schedule

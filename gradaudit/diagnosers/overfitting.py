@@ -36,7 +36,6 @@ at the metric you care about. A validation set from another distribution shows a
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.validation import gap_chart, rise_chart
@@ -77,24 +76,11 @@ from gradaudit.signals.loss.training_loss import TrainingLoss, adversarial, trai
 _GAP_FROM_START = "Train-validation gap from the start"
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(RiseLimits, frozen=True):
     """From where on a rise of the validation loss, or a gap to the training loss, is overfitting."""
 
-    rise: float = 0.10  # healthy runs rise by up to 0.09 of their improvement
-    share: float = 0.03  # a recommender rose by 0.18 of a tiny improvement, and by 1 % of the best loss
-    fell: float = 0.01  # else both losses rise, and that is no overfitting
-    scatter: float = 1.5  # times the usual jump; white noise alone (simulated) stays below it in 19 of 20 runs
-    fell_far: float = 0.5  # a training loss that halves again is memorising, however noisy the evaluations
-    later: float = 3  # evaluations; the median of three ignores one bad one
     gap: float = 0.25  # small healthy data sets reach 0.26, hence only a note
-    few: float = 0.05  # of the best loss; more than `share`, since three evaluations tell nothing of their noise
     patience: float = 3  # evaluations; the shortest that the advice on early stopping proposes
-
-    @property
-    def of_rise(self) -> RiseLimits:
-        """Those that a rise is judged by."""
-        return RiseLimits(self.rise, self.share, self.fell, self.scatter, self.fell_far, self.later, self.few)
 
 
 class Overfitting(Judged, frozen=True):
@@ -155,7 +141,7 @@ def _judge(
 ) -> Overfitting | GeneralisationGap | LossesTogether | TooFewEvaluations:
     losses = validation_losses(run, held_out, training)
     steps, values, train = losses.steps, losses.values, losses.train
-    rise = held_out_rise(values, train, steps, limits.of_rise) if len(values) >= FEWEST else None
+    rise = held_out_rise(values, train, steps, limits) if len(values) >= FEWEST else None
     diverged = any(divergence(each) is not None for each in run.trainings)
     if rise is not None and rise.clear and not diverged:
         return _overfitting(run, losses, training, rise, limits)
@@ -226,7 +212,7 @@ def _rising(found: Overfitting, limits: Limits) -> Finding:
         span=Span(first=max(losses.best_step, 0), last=losses.last_step),
         evidence=[rise_chart(losses, found.rise)],
         actions=[*(measure_alike() if found.early else []), *rise_actions(losses, found.stop, found.constant)],
-        measures=rise_measures(found.rise, losses.best, limits.of_rise),
+        measures=rise_measures(found.rise, losses.best, limits),
     )
 
 

@@ -38,15 +38,17 @@ learning rate that was lowered because the loss had converged is not reported.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
+
+from gradaudit.chart_data import Mark
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, norm_chart, rate_chart
 from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.schedules import fall_in_words, falling_until
 from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.wording import count, factor, number, percent
-from gradaudit.findings import Action, Clean, Confidence, Finding, Mark, Measure, NotApplicable, Severity, Skipped, Span
+from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.signals.gradients.finiteness import non_finite_onset
 from gradaudit.signals.loss.plateaus import LEAST_STEPS, EarlyDecay, Plateau, hardly_begun, plateau, stopped_by_decay
 from gradaudit.signals.loss.progress import divergence as diverges
@@ -56,8 +58,7 @@ from gradaudit.signals.updates.learning_rates import peak_rates
 from gradaudit.training import Training
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """From where on a loss stops too early, and too high."""
 
     flat: float = 0.02  # of the first loss: no progress, as elsewhere

@@ -34,7 +34,8 @@ such as those of batch normalisation, are no part of the checksums, and differ b
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.ranks import rank_lines, skew_charts, spread_chart, weights_apart_charts
@@ -69,8 +70,7 @@ from gradaudit.signals.ranks.skew import FEW, Skew, skew
 from gradaudit.signals.ranks.weights_apart import WeightsApart, weights_apart
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """How far ranks that train one model may be apart."""
 
     gradient: float = 1e-3  # of the norm; averaged gradients differ by rounding only, 1e-6

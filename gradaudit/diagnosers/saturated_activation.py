@@ -35,7 +35,8 @@ healthy runs stay below 0.12.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.saturation import saturation_dots, saturation_lines
@@ -56,15 +57,13 @@ from gradaudit.signals.activations.saturation import (
 )
 from gradaudit.signals.layers.initialisation import GlorotStart, glorot_start
 from gradaudit.signals.layers.replaced import replaced_at
-from gradaudit.signals.loss.progress import learned_nothing
+from gradaudit.signals.loss.nothing_gained import NothingGained, nothing_gained
 from gradaudit.signals.run.last_tenth import EndUnknown, reaches, steps_of_run
-from gradaudit.training import Training
 
 _FROM_THE_START = 0.5  # of the outputs at the first step: then the weights that it started with are why
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """Which share of an activation's outputs may be saturated."""
 
     most: float = 0.6  # healthy runs had up to 0.11 and an overfitted one 0.48, faulty ones start at 0.84
@@ -93,7 +92,7 @@ class Saturated(Judged, frozen=True):
     limits: tuple[float, ...]  # that each of `found` is held against
     starts: tuple[GlorotStart | None, ...]  # of the weights before each
     large_weights: bool  # the first was saturated from the start, by weights that started too large
-    learned_nothing: tuple[Training, ...]
+    learned_nothing: tuple[NothingGained, ...]
     replaced_before: bool  # weights were blown up or written over before the first was saturated
     span: Span
 
@@ -162,7 +161,7 @@ def _saturated(
         limits=tuple(_limit(one, limits) for one in found),
         starts=tuple(glorot_start(run, one.module) for one in found),
         large_weights=start is not None and first.first > _FROM_THE_START and start.too_large,
-        learned_nothing=tuple(training for training in run.trainings if learned_nothing(training)),
+        learned_nothing=tuple(gained for gained in map(nothing_gained, run.trainings) if gained is not None),
         replaced_before=0 < min(replaced, default=0) <= begun,
         span=Span(first=begun, last=last),
     )
@@ -258,7 +257,7 @@ def _explanation(found: Saturated, run: Run) -> str:
         sentences.append(
             "The outputs were not sampled; this is estimated from the weights and gradients of the layer before it."
         )
-    return " ".join([*sentences, *(outcome_sentence(training) for training in found.learned_nothing)])
+    return " ".join([*sentences, *(outcome_sentence(gained) for gained in found.learned_nothing)])
 
 
 def _actions(found: Saturated, run: Run) -> list[Action]:

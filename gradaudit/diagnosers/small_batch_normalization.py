@@ -25,7 +25,8 @@ never change are taken for frozen. The loss curves hardly show the harm, so this
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
@@ -38,8 +39,7 @@ from gradaudit.signals.layers.unchanged import unchanged
 from gradaudit.signals.order_statistics import median
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """From how few values on a mean and a variance are mostly chance."""
 
     values: float = 16  # a channel; the relative error of a variance of 16 values is 35 %

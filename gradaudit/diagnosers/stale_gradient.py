@@ -24,7 +24,8 @@ that sets some gradients to zero by hand and keeps the others can mislead it.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, norm_chart
@@ -33,8 +34,7 @@ from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, Seve
 from gradaudit.training import Training
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """From which share of the steps on gradients are not zeroed."""
 
     always: float = 0.9  # all 18 runs without zero_grad have 1.0, all 260 healthy ones 0

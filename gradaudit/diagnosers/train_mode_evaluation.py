@@ -22,33 +22,23 @@ not be an evaluation at all; it is reported as a note.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
+
+from gradaudit.chart_data import Lines
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.reduce import banded, plain
 from gradaudit.evidence.words.modes import mode_dependent
 from gradaudit.evidence.words.validation import unclear
 from gradaudit.evidence.words.wording import count, plural
-from gradaudit.findings import (
-    Action,
-    Clean,
-    Confidence,
-    Finding,
-    Lines,
-    Measure,
-    NotApplicable,
-    Severity,
-    Skipped,
-    Span,
-)
+from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.reading.run import Run
 from gradaudit.signals.evaluation.validation import HELD_OUT, Evaluations, NoValidationLoss, validation
 from gradaudit.signals.loss.training_loss import adversarial, training_loss
 from gradaudit.signals.run.modes import mode_matters
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """How many evaluations may be made in training mode."""
 
     most: float = 0.5  # of the evaluations; the flag is exact, and one forgotten call is as good as all

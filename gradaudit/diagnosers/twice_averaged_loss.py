@@ -28,10 +28,11 @@ of each example is none, and is not reported.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
+from gradaudit.chart_data import Lines, Mark
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.charts.reduce import plain
@@ -40,19 +41,7 @@ from gradaudit.evidence.words.outcomes import divergence_sentence
 from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.wording import count, number, plural
 from gradaudit.evidence.words.wording import factor as factor_of
-from gradaudit.findings import (
-    Action,
-    Clean,
-    Confidence,
-    Finding,
-    Lines,
-    Mark,
-    Measure,
-    NotApplicable,
-    Severity,
-    Skipped,
-    Span,
-)
+from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.signals.gradients.finiteness import diverged_before, non_finite_onset
 from gradaudit.signals.loss.bad_outcome import BadOutcome, bad_outcome
 from gradaudit.signals.loss.objective import SAME, Factor, factor
@@ -62,8 +51,7 @@ from gradaudit.signals.updates.learning_rates import is_adaptive, peak_rates
 from gradaudit.training import Training
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """From where on batches of different sizes count differently."""
 
     uneven: float = 2.0  # a step twice as long as the others; batches of accumulated or packed data differ by less
@@ -89,6 +77,13 @@ class AveragedTwice(Judged, frozen=True):
     steps: Integers  # [steps with both losses] global
     factors: Floats  # [steps with both losses] differentiated / mean loss
     span: Span
+
+    @property
+    def severity(self) -> Severity:
+        """A note where all batches are about as large, or the optimizer divides the factor out again."""
+        if not self.uneven or self.adaptive:
+            return Severity.NOTE
+        return Severity.CRITICAL if self.outcome else Severity.WARNING
 
 
 class AveragedOnce(Judged, frozen=True):
@@ -191,9 +186,8 @@ def _once(found: AveragedOnce) -> Clean:
 
 @twice_averaged_loss.tell
 def _twice(found: AveragedTwice, training: Training, limits: Limits) -> Finding:
-    severity = Severity.CRITICAL if found.outcome else Severity.WARNING
     return Finding(
-        severity=severity if found.uneven and not found.adaptive else Severity.NOTE,
+        severity=found.severity,
         confidence=Confidence.CERTAIN,
         title="Loss averaged twice",
         headline=f"A batch of {count(found.smallest)} counts {factor_of(found.apart)} times as much as one of "

@@ -29,18 +29,18 @@ not seen.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
+
+from gradaudit.chart_data import AnyEvidence, Mark
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.words.wording import count, names, number, percent, setting
 from gradaudit.findings import (
     Action,
-    AnyEvidence,
     Clean,
     Confidence,
     Finding,
-    Mark,
     Measure,
     NotApplicable,
     Severity,
@@ -57,8 +57,7 @@ from gradaudit.training import Training
 _GIVES = {"sigmoid": "stays between 0 and 1", "tanh": "stays between -1 and 1", "relu": "is never negative"}
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """How much of the targets may lie out of reach."""
 
     lost: float = 0.05  # of the variance; what a laboratory's training must gain to count as one that learns

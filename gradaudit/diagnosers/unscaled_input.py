@@ -26,10 +26,11 @@ by a normalisation or an attention does not tell the size of the inputs. The sam
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
+from gradaudit.chart_data import Numbers
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.input_size import size_chart
 from gradaudit.evidence.charts.lines import loss_chart
@@ -37,7 +38,7 @@ from gradaudit.evidence.words.module_names import layer as layer_in_words
 from gradaudit.evidence.words.module_names import named
 from gradaudit.evidence.words.optimizers import label_of
 from gradaudit.evidence.words.wording import count, number, plural, times
-from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, Numbers, Severity, Skipped, Span
+from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, Severity, Skipped, Span
 from gradaudit.reading.run import Run
 from gradaudit.signals.activations.input_scale import FIRST_STEPS, InputScale, input_scale
 from gradaudit.signals.activations.module_samples import InputSample, first_input
@@ -47,8 +48,7 @@ from gradaudit.training import Training
 _SURE = 20  # recorded steps that tell the size, in a run that breaks
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """How large inputs may be whose first layer is made for a size of 1."""
 
     scale: float = 10.0  # 410 healthy runs had 0.13 to 3.0, raw tables and pixels 52 to 2,500

@@ -33,8 +33,8 @@ policy-gradient losses oscillate by nature.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
 from gradaudit.diagnoser import Judged, diagnoser
@@ -55,8 +55,7 @@ from gradaudit.signals.updates.rate_change import RateChange, rate_change
 from gradaudit.training import Training
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """From where on a loss is unstable."""
 
     growth: float = 2.0  # gradsnitch takes 1.6; of our sample runs those that train well reach 1.6
@@ -81,6 +80,11 @@ class Rebound(Judged, frozen=True):
     lower: Floats  # [groups] a third of the learning rates then
     rise: IncreasingSchedule | None  # the schedule that drove the loss up
     span: Span
+
+    @property
+    def severity(self) -> Severity:
+        """A warning where the validation loss agrees, and no raised learning rate may be meant."""
+        return Severity.WARNING if self.held_out_rebounds and not self.rates.raised else Severity.NOTE
 
 
 class Oscillating(Judged, frozen=True):
@@ -195,7 +199,7 @@ def _steady(found: Steady) -> Clean:
 def _back_up(found: Rebound, training: Training, limits: Limits) -> Finding:
     rebound, until = found.rebound, count(found.best_until)
     return Finding(
-        severity=Severity.WARNING if found.held_out_rebounds and not found.rates.raised else Severity.NOTE,
+        severity=found.severity,
         confidence=Confidence.MEDIUM if found.held_out_rebounds else Confidence.LOW,
         title=f"Loss rebound from step {until}",
         headline=f"The loss rebounds from {number(rebound.best)} at steps {count(found.best_from)} to "

@@ -28,28 +28,18 @@ mode adds to the running loss. A small validation set can be easier by chance.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
+from gradaudit.chart_data import Lines
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import training_curve
 from gradaudit.evidence.charts.reduce import plain
 from gradaudit.evidence.words.unclear_loss import unclear_in_words
 from gradaudit.evidence.words.validation import more_evaluations, unclear
 from gradaudit.evidence.words.wording import count, factor, number, percent, plural, setting
-from gradaudit.findings import (
-    Action,
-    Clean,
-    Confidence,
-    Finding,
-    Lines,
-    Measure,
-    NotApplicable,
-    Severity,
-    Skipped,
-    Span,
-)
+from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.reading.run import Run
 from gradaudit.signals.evaluation.generalisation import TrainingCurve, comparison
 from gradaudit.signals.evaluation.validation import Evaluations, NoValidationLoss, validation
@@ -58,8 +48,7 @@ from gradaudit.signals.loss.training_loss import adversarial, training_loss
 from gradaudit.signals.order_statistics import median
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """How far below the training loss a validation loss may lie."""
 
     margin: float = 0.2  # twice runmedic's, which is for any loss: healthy augmentation reaches 0.1

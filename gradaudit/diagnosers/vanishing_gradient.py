@@ -28,7 +28,8 @@ function in one module, are no chain: a profile that changes only from one of th
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.depth import depth_dots
@@ -37,12 +38,11 @@ from gradaudit.evidence.words.depth import along_the_depth, no_profile, outcome_
 from gradaudit.evidence.words.wording import count, number, times
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.signals.gradients.depth_slope import FIRST_STEPS, Slope, slopes, vanishes
-from gradaudit.signals.loss.progress import learned_nothing
+from gradaudit.signals.loss.nothing_gained import NothingGained, nothing_gained
 from gradaudit.training import Training
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """From where on a gradient vanishes."""
 
     decades: float = 3.0  # healthy models reach 1.4 (2.5 with two nets pooled), faulty ones start at 4.0
@@ -54,7 +54,7 @@ class Vanishing(Judged, frozen=True):
 
     slope: Slope
     persists: bool  # over the last half of the run, too
-    learned_nothing: bool  # although it persists
+    learned_nothing: NothingGained | None  # although it persists
     weakest: tuple[str, ...]  # tensors that lie `decades` below the last two layers
     span: Span
 
@@ -99,7 +99,7 @@ def _vanishing(training: Training, slope: Slope, limits: Limits) -> Vanishing:
     return Vanishing(
         slope=slope,
         persists=persists,
-        learned_nothing=persists and learned_nothing(training),
+        learned_nothing=nothing_gained(training) if persists else None,
         weakest=tuple(training.tensors[int(column)].name for column in weakest),
         span=Span(first=int(steps[0]), last=int(steps[-1 if persists else min(FIRST_STEPS, len(steps) - 1)])),
     )
@@ -119,7 +119,7 @@ def _finding(found: Vanishing, training: Training, limits: Limits) -> Finding:
         confidence=Confidence.HIGH,
         title="Vanishing gradient",
         headline=f"The gradient becomes {times(10**slope.drop)} times smaller on its way back through {layers} layers",
-        explanation=_explanation(found, training),
+        explanation=_explanation(found),
         span=found.span,
         tensors=list(found.weakest[:20]),
         evidence=[
@@ -148,7 +148,7 @@ def _finding(found: Vanishing, training: Training, limits: Limits) -> Finding:
     )  # fmt: skip
 
 
-def _explanation(found: Vanishing, training: Training) -> str:
+def _explanation(found: Vanishing) -> str:
     slope = found.slope
     branch = f" in {slope.branch}" if slope.branch else ""
     sentences = [
@@ -162,5 +162,5 @@ def _explanation(found: Vanishing, training: Training) -> str:
     elif math.isfinite(slope.late_drop):
         sentences.append("In the last half of the run it no longer shrinks on the way back.")
     if found.learned_nothing:
-        sentences.append(outcome_sentence(training))
+        sentences.append(outcome_sentence(found.learned_nothing))
     return " ".join(sentences)

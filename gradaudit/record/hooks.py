@@ -10,10 +10,25 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from gradaudit.record.by_hand.hands import BY_HAND
 from gradaudit.record.observe import batch_norm
 from gradaudit.record.observe.between import StepObserver
+from gradaudit.record.observe.calls import CALLS
+from gradaudit.record.observe.cleared import CLEARED
 from gradaudit.record.observe.loss.compiled import GraphLoss
 from gradaudit.record.observe.optimizers import OptimizerLike
+from gradaudit.record.observers import (
+    ACTIVATIONS,
+    AMP_SCALES,
+    BATCH_NORM_SIZES,
+    BATCHES_PER_EPOCH,
+    COMPILED_LOSSES,
+    EVALUATION_LOSSES,
+    GRADIENT_CLIPPING,
+    LOGGED_LOSSES,
+    LOSSES,
+    SKIPPED_STEPS,
+)
 from gradaudit.record.recording import Recording
 
 Hook = TypeVar("Hook", bound=Callable[..., Any])
@@ -56,64 +71,62 @@ def on_backward(recording: Recording, roots: Sequence[Any], gradients: Any, accu
     return recording.between.on_backward(roots, gradients, accumulates)
 
 
-@observer("cleared gradients")
+@observer(CLEARED)
 def after_backward(recording: Recording) -> None:
     """A backward has run whose gradients are looked at."""
     recording.between.after_backward()
 
 
-@observer("losses")
-def on_loss(
-    recording: Recording, name: str, result: torch.Tensor, bind: Callable[..., dict[str, Any]], *given: Any
-) -> None:
-    """The loss function `name` returned `result`; `bind` names the arguments that it was `given`."""
-    recording.between.on_loss(name, result, bind(*given))
+@observer(LOSSES)
+def on_loss(recording: Recording, name: str, result: torch.Tensor, given: Callable[[], dict[str, Any]]) -> None:
+    """The loss function `name` returned `result`; `given` returns its arguments by name."""
+    recording.between.on_loss(name, result, given())
 
 
-@observer("losses inside compiled regions")
+@observer(COMPILED_LOSSES)
 def on_graph(recording: Recording, found: Sequence[GraphLoss], inputs: Sequence[Any], outputs: Any) -> None:
     """A compiled graph with these losses has run."""
     recording.between.on_graph(found, inputs, outputs)
 
 
-@observer("evaluation losses")
+@observer(EVALUATION_LOSSES)
 def on_derivative(recording: Recording, roots: Sequence[Any]) -> None:
     """The script asks for gradients of `roots`."""
     recording.between.on_derivative(roots)
 
 
-@observer("logged losses")
+@observer(LOGGED_LOSSES)
 def on_logged_loss(recording: Recording, loss: Any, split: str | None, count: int) -> None:
     """The script, or its framework, tells a loss; of the coming training step where there is no split."""
     recording.between.log(loss, split, count)
 
 
-@observer("AMP scales")
+@observer(AMP_SCALES)
 def on_scale(recording: Recording, scaler: Any) -> None:
     """A GradScaler scaled a loss."""
     recording.between.on_scale(scaler)
 
 
-@observer("skipped steps")
+@observer(SKIPPED_STEPS)
 def hooked_steps(recording: Recording) -> int:
     """How many steps of this thread the hooks have seen."""
     return recording.hooked_steps()
 
 
-@observer("skipped steps")
+@observer(SKIPPED_STEPS)
 def on_scaler_step(recording: Recording, scaler: Any, optimizer: OptimizerLike, hooked_before: int) -> None:
     """GradScaler.step returned."""
     if scaler.is_enabled():
         recording.on_scaler_step(optimizer, hooked_before)
 
 
-@observer("gradient clipping")
+@observer(GRADIENT_CLIPPING)
 def before_value_clip(recording: Recording, parameters: Sequence[torch.Tensor], threshold: Any) -> None:
     """clip_grad_value_ is about to run."""
     recording.on_value_clip(parameters, threshold)
 
 
-@observer("gradient clipping")
+@observer(GRADIENT_CLIPPING)
 def after_norm_clip(
     recording: Recording, kind: int, parameters: Sequence[torch.Tensor], threshold: Any, norm: Any, norm_type: Any
 ) -> None:
@@ -121,66 +134,66 @@ def after_norm_clip(
     recording.between.clips.on_clip(kind, parameters, threshold, norm, norm_type)
 
 
-@observer("BatchNorm batch sizes")
+@observer(BATCH_NORM_SIZES)
 def on_batch_norm(recording: Recording, key: torch.Tensor, input: torch.Tensor) -> None:
     """A BatchNorm module that `key` belongs to is training on `input`."""
     batch_norm.note(key, input)
 
 
-@observer("batches per epoch")
+@observer(BATCHES_PER_EPOCH)
 def on_loader(recording: Recording, loader: Any) -> None:
     """A DataLoader is about to be iterated in this process."""
     recording.between.on_loader(loader)
 
 
-@observer("activations")
+@observer(ACTIVATIONS)
 def attach_activations(recording: Recording, parameters: Sequence[torch.Tensor]) -> None:
     """Hook the models that hold `parameters`, where activations are sampled."""
     recording.activations.attach(parameters)
 
 
-@observer("activations")
+@observer(ACTIVATIONS)
 def on_param_group(recording: Recording, optimizer: OptimizerLike) -> None:
     """An optimizer was given a parameter group."""
     group = optimizer.param_groups[-1]
     recording.activations.attach(group["params"])
 
 
-@observer("activations")
+@observer(ACTIVATIONS)
 def on_module_input(recording: Recording, module: nn.Module, arguments: Iterable[Any]) -> None:
     """A hooked model was called."""
     recording.activations.on_input(module, arguments)
 
 
-@observer("activations")
+@observer(ACTIVATIONS)
 def on_module_output(recording: Recording, module: nn.Module, output: Any) -> None:
     """An activation module returned `output`."""
     recording.activations.on_output(module, output)
 
 
-@observer("activations")
+@observer(ACTIVATIONS)
 def on_compiling(recording: Recording, target: Any) -> None:
     """Something is about to be compiled; None is what a decorator will get."""
     # An optimizer's step calls no module.
     if target is not None and not isinstance(getattr(target, "__self__", None), torch.optim.Optimizer):
-        recording.activations.on_compiling()
         recording.close_look.on_compiling()
+        recording.activations.on_compiling()
 
 
-@observer("activations")
+@observer(ACTIVATIONS)
 def on_scripting(recording: Recording, target: Any) -> None:
     """Something is about to be scripted."""
     if isinstance(target, nn.Module):
         recording.activations.on_scripting()
 
 
-@observer("calls of modules")
+@observer(CALLS)
 def on_module_call(recording: Recording, module: nn.Module) -> None:
     """A module is about to be called, while calls are watched for."""
     recording.calls.on_call(module)
 
 
-@observer("trainings by hand")
+@observer(BY_HAND)
 def before_backward_by_hand(
     recording: Recording, roots: Sequence[Any], given: Sequence[torch.Tensor] | None = None,
     names: dict[int, str] | None = None,
@@ -189,7 +202,7 @@ def before_backward_by_hand(
     return recording.by_hand.before(roots, given, names)
 
 
-@observer("trainings by hand")
+@observer(BY_HAND)
 def after_backward_by_hand(
     recording: Recording, given: Sequence[torch.Tensor] | None = None, gradients: Sequence[Any] | None = None
 ) -> None:
@@ -197,7 +210,7 @@ def after_backward_by_hand(
     recording.by_hand.after(given, gradients)
 
 
-@observer("trainings by hand")
+@observer(BY_HAND)
 def on_clip_by_hand(recording: Recording, parameters: Sequence[torch.Tensor]) -> None:
     """Gradients were clipped."""
     recording.by_hand.on_clip(parameters)

@@ -6,12 +6,12 @@ from gradaudit.record.cadence import in_last_tenth
 from gradaudit.record.measure import histograms
 from gradaudit.record.observe.calls import CALLS
 from gradaudit.record.observe.optimizers import OptimizerLike
-from gradaudit.record.observe.tensors import ROWS_OF_TENSORS, ParameterSet
+from gradaudit.record.observe.tensors import ParameterSet
+from gradaudit.record.observers import EMBEDDING_ROWS, GRADIENT_STATISTICS, HISTOGRAM_COUNTS, WEIGHT_STATISTICS
 from gradaudit.record.storage.step_record import TensorStatistics
 
 _CROWDED = "threads train the same tensors at once; statistics of such steps are left out"
 ROWS_EVERY = 10  # recorded steps between two looks at embedding rows
-_GRADIENTS, _UPDATES, _HISTOGRAMS = "gradient statistics", "weight and update statistics", "histograms"  # observers
 
 
 def measure(recording: Any, optimizer: OptimizerLike, step: int) -> tuple[ParameterSet, TensorStatistics] | None:
@@ -25,19 +25,19 @@ def measure(recording: Any, optimizer: OptimizerLike, step: int) -> tuple[Parame
         return None
     given = getattr(optimizer, "gradients_of", None)  # of a framework's optimizer, which is not torch's
     gradients = given(parameters) if given else [parameter.grad for parameter in parameters]
-    found = call(_GRADIENTS, plan.measure, gradients)
+    found = call(GRADIENT_STATISTICS, plan.measure, gradients)
     if found is None:
         return None
     measured = TensorStatistics(plan.identifiers, plan.owned, found, recording.table.sharded())
     if plan.statistics is not None and (fault := plan.statistics.take_fault()):
         recording.event("fallback", f"Triton cannot be used here ({fault}); torch's own operations take its place")
-    call(ROWS_OF_TENSORS, plan.count_rows, found, gradients)
+    call(EMBEDDING_ROWS, plan.count_rows, found, gradients)
     call(CALLS, recording.calls.look, plan, parameters, gradients)
-    call(_UPDATES, plan.sample_before_step, found, gradients, parameters)
+    call(WEIGHT_STATISTICS, plan.sample_before_step, found, gradients, parameters)
     closely = recording.close_look.due(recording.global_step - 1)
     measured.rows_due = closely or in_last_tenth(step, recording.settings.every)
     if closely or histograms.due(step, recording.settings.every):
-        sampled = call(_HISTOGRAMS, histograms.of_step, plan.identifiers, gradients, parameters, default=[])
+        sampled = call(HISTOGRAM_COUNTS, histograms.of_step, plan.identifiers, gradients, parameters, default=[])
         measured.histograms = sampled
     return plan, measured
 
@@ -48,7 +48,7 @@ def measure_update(recording: Any, plan: ParameterSet, measured: TensorStatistic
     if parameters is None:
         return
     call = recording.observers.call
-    measured.probed = call(_UPDATES, plan.sample_after_step, measured.gradients, parameters, default={})
+    measured.probed = call(WEIGHT_STATISTICS, plan.sample_after_step, measured.gradients, parameters, default={})
     if plan.recorded % ROWS_EVERY == 0 or measured.rows_due:
-        measured.snapshots = call(ROWS_OF_TENSORS, plan.snapshots, parameters, default=[])
+        measured.snapshots = call(EMBEDDING_ROWS, plan.snapshots, parameters, default=[])
     plan.recorded += 1

@@ -8,6 +8,41 @@ from typing import Any
 from gradaudit.record.settings import in_utf8
 from gradaudit.schema import DisabledFacts
 
+# The observers by name, as a user reads them; those that have a file of their own are named there.
+LOSSES = "losses"
+EVALUATION_LOSSES = "evaluation losses"
+LOGGED_LOSSES = "logged losses"
+FRAMEWORK_LOSSES = "losses of other frameworks"
+COMPILED_LOSSES = "losses inside compiled regions"
+HAND_WRITTEN_LOSSES = "hand-written losses"
+OPERATION_TRACE = "operations"
+OBJECTIVES = "objectives"
+LOSS_INPUTS = "loss inputs"
+LABEL_COUNTS = "label counts"
+ACTIVATIONS_BEFORE_LOSSES = "activations before losses"
+OPTIMIZERS = "optimizers"
+FRAMEWORK_OPTIMIZERS = "optimizers of other frameworks"
+CLOSURES = "closures of optimizers"
+PARAMETER_GROUPS = "settings of parameter groups"
+SKIPPED_STEPS = "skipped steps"
+AMP_SCALES = "AMP scales"
+GRADIENT_CLIPPING = "gradient clipping"
+GRADIENT_STATISTICS = "gradient statistics"
+WEIGHT_STATISTICS = "weight and update statistics"
+HISTOGRAM_COUNTS = "histograms"
+EMBEDDING_ROWS = "embedding rows and outputs"
+WEIGHT_CHECKSUMS = "weight checksums"
+STALE_GRADIENTS = "stale gradients"
+ACTIVATIONS = "activations"
+BATCH_NORM_SIZES = "BatchNorm batch sizes"
+BATCHES_PER_EPOCH = "batches per epoch"
+NAMES = "names of tensors and modules"
+REQUIRES_GRAD = "changes of requires_grad"
+
+
+class NotWrittenError(Exception):
+    """The files of the recording cannot be made or written, for its cause: no observer's fault, and the end of all."""
+
 
 class Observers:
     """Which observers of a recording have been ended, and why. Called by every thread."""
@@ -23,7 +58,7 @@ class Observers:
         try:
             return function(*arguments)
         except Exception as error:
-            if from_a_signal(error):
+            if from_a_signal(error) or isinstance(error, NotWrittenError):
                 raise
             self.disable(observer, error)
             return default
@@ -67,7 +102,8 @@ def keep_words(kept: bool) -> None:
 
 
 def reason_of(error: BaseException) -> str:
-    """The exception on one line."""
+    """The exception on one line; of what could not be written, the cause."""
+    error = error.__cause__ or error if isinstance(error, NotWrittenError) else error
     name = type(error).__name__
     with contextlib.suppress(Exception):
         return in_utf8(f"{name}: {error}".splitlines()[0][:200]) if _words else name

@@ -22,11 +22,10 @@ from gradaudit.record.observe.calls import CALLS, Calls
 from gradaudit.record.observe.close_look import CloseLook
 from gradaudit.record.observe.frames import is_on_stack, wrapper_frame
 from gradaudit.record.observe.gathered import Gathered
-from gradaudit.record.observe.operations import OPERATIONS
 from gradaudit.record.observe.optimizers import OptimizerLike
 from gradaudit.record.observe.tensors import ParameterSet, TensorTable
 from gradaudit.record.observe.threads import PerThread
-from gradaudit.record.observers import Observers
+from gradaudit.record.observers import ACTIVATIONS, EVALUATION_LOSSES, WEIGHT_CHECKSUMS, NotWrittenError, Observers
 from gradaudit.record.settings import Settings
 from gradaudit.record.storage import step_row
 from gradaudit.record.storage.files import Files, rank_and_world
@@ -174,7 +173,7 @@ class Recording:
         step.plan = self.table.unchecked_parameter_set(optimizer)
         step.record = record = self.open_record(optimizer, step.plan)
         if checksums.due(record.row.step, self._world) and not self.table.sharded():
-            record.weights = call("weight checksums", checksums.checksum, step.plan.parameters() or [])
+            record.weights = call(WEIGHT_CHECKSUMS, checksums.checksum, step.plan.parameters() or [])
         if not record.row.recorded:
             return
         measured = measure(self, optimizer, record.row.step)
@@ -201,14 +200,14 @@ class Recording:
             recorded=self.due(number, step),
         )
         record = step_row.begin(optimizer, between, row, self.observers)
-        self.observers.call("evaluation losses", between.finish_evaluation)
+        self.observers.call(EVALUATION_LOSSES, between.finish_evaluation)
         gathered.after_step, gathered.time = self.global_step, now - self._began
         self._stepped = now
         self._counts[number] = step + 1
         self.global_step += 1
         if at is None:
             record.samples = self.sample_next()
-        record.operations = self.observers.call(OPERATIONS, self.close_look.take)
+        record.operations = self.close_look.take()
         return record
 
     def sample_next(self, ahead: int = 0) -> list[tuple[int, Sample]]:
@@ -218,9 +217,8 @@ class Recording:
         on_grid = bool(steps) and (self.global_step + ahead) % EVERY == 0
         due = on_grid or self.close_look.due(self.global_step + ahead)
         due = due or any(in_last_tenth(step, self.settings.every) for step in steps)
-        found: list[tuple[int, Sample]] = self.observers.call(
-            "activations", self.activations.take, due, on_grid, default=[]
-        )
+        call = self.observers.call
+        found: list[tuple[int, Sample]] = call(ACTIVATIONS, self.activations.take, due, on_grid, default=[])
         return found
 
     def coming(self, optimizer: OptimizerLike) -> tuple[int, bool]:
@@ -266,7 +264,7 @@ class Recording:
         if self.files is None:
             return
         if self.files.writer.error is not None:
-            raise self.files.writer.error
+            raise NotWrittenError from self.files.writer.error
         self.waiting.flush(self.files.writer, wait)
 
     def overdue(self) -> WriteBatch | None:
@@ -292,7 +290,7 @@ class Recording:
                 self.observers.call(BY_HAND, self.by_hand.end)
                 self.observers.call(CALLS, self.calls.end)
                 for between in self._threads.all():
-                    self.observers.call("evaluation losses", between.finish_evaluation)
+                    self.observers.call(EVALUATION_LOSSES, between.finish_evaluation)
         if self.files is None:
             return None
         if reachable:

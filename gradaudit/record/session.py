@@ -16,7 +16,7 @@ from gradaudit.record.milestones import Milestones
 from gradaudit.record.modes import unseen
 from gradaudit.record.module_hooks import ModuleHooks
 from gradaudit.record.observe.evaluation.splits import forget as forget_places
-from gradaudit.record.observers import from_a_signal, reason_of
+from gradaudit.record.observers import NotWrittenError, from_a_signal, reason_of
 from gradaudit.record.recording import CAPTURED, Recording
 from gradaudit.record.settings import Settings
 from gradaudit.record.stderr import remember, say
@@ -96,7 +96,7 @@ def guarded(hook: Callable[Concatenate[Recording, P], R], *arguments: P.args, **
     except Exception as error:
         if from_a_signal(error):
             raise
-        if observer is not None:
+        if observer is not None and not isinstance(error, NotWrittenError):
             recording.observers.disable(observer, error)
         else:
             _give_up(recording, hook.__name__, error)

@@ -1,6 +1,5 @@
 """The page of a diagnoser as terminal text, and what it is made of."""
 
-import inspect
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
@@ -41,7 +40,7 @@ def threshold_reasons(diagnoser: Diagnoser) -> dict[str, str]:
     """The comment that stands on the line of each threshold in the source, or on the lines above it."""
     reasons: dict[str, str] = {}
     above: list[str] = []
-    for line in inspect.getsource(diagnoser.limits).splitlines():
+    for line in diagnoser.limits_source.splitlines():
         comment = re.match(r"\s*# ?(.*)", line)
         argument = re.match(r"\s*(\w+)\s*:[^#]*=[^#]*(?:#\s*(.*))?$", line)
         if comment:

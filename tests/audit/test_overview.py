@@ -8,8 +8,8 @@ import numpy
 import pytest
 
 from gradaudit.audit.overview import Overview, overview
+from gradaudit.chart_data import Heatmap
 from gradaudit.evidence.charts.heatmap import MOST_COLUMNS, MOST_ROWS
-from gradaudit.findings import Heatmap
 from gradaudit.report.charts.figures import Budget
 from gradaudit.report.html.run_figures import layers_figure
 from gradaudit.report.html.view import summary_facts

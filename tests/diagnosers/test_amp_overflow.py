@@ -1,8 +1,9 @@
 import numpy
 
+from gradaudit.chart_data import Lines
 from gradaudit.diagnosers.amp_overflow import Overflow, ScaleFound, SkippedSteps, amp_overflow
 from gradaudit.diagnosers.non_finite import non_finite
-from gradaudit.findings import Lines, Severity
+from gradaudit.findings import Severity
 from tests.build import build_run
 from tests.diagnosers.runs import falling
 from tests.diagnosers.sick_facts import overflowing

@@ -2,8 +2,9 @@ import pytest
 
 from gradaudit.audit.runner import analyze, examine
 from gradaudit.audit.verdict import verdict
+from gradaudit.chart_data import Numbers
 from gradaudit.diagnosers.broadcast_loss import Broadcast, EqualShapes, broadcast_loss
-from gradaudit.findings import Numbers, Severity
+from gradaudit.findings import Severity
 from gradaudit.reading.run_file import RunError
 from gradaudit.schema import LossFacts
 from tests.build import build_run

@@ -3,9 +3,10 @@ import numpy
 import pytest
 
 from gradaudit.audit.runner import analyze
+from gradaudit.chart_data import Distribution, Lines
 from gradaudit.diagnosers import all_diagnosers
 from gradaudit.diagnosers.class_imbalance import _WHATEVER_THE_LABELS, Imbalance, NoHarm, class_imbalance
-from gradaudit.findings import Distribution, Lines, Severity
+from gradaudit.findings import Severity
 from gradaudit.schema import LossFacts
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat, healthy

@@ -3,6 +3,7 @@ import numpy
 import pandas
 import pytest
 
+from gradaudit.chart_data import Distribution, Lines
 from gradaudit.diagnosers.dead_embedding import (
     DeadRows,
     Learning,
@@ -13,7 +14,7 @@ from gradaudit.diagnosers.dead_embedding import (
     UnusedRows,
     dead_embedding,
 )
-from gradaudit.findings import Confidence, Distribution, Lines, Severity
+from gradaudit.findings import Confidence, Severity
 from gradaudit.reading.run import load
 from gradaudit.schema import OptimizerFacts, TensorFacts
 from tests.build import build_run, linear_stack, write_table

@@ -5,8 +5,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from gradaudit.chart_data import Dots, Lines
 from gradaudit.diagnosers.dead_relu import Alive, Dead, NotFollowed, dead_relu
-from gradaudit.findings import Dots, Lines, Severity
+from gradaudit.findings import Severity
 from gradaudit.schema import ModuleFacts
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import (

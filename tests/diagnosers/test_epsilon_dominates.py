@@ -1,8 +1,9 @@
 import numpy
 import pytest
 
+from gradaudit.chart_data import Dots
 from gradaudit.diagnosers.epsilon_dominates import AboveEps, BelowEps, epsilon_dominates
-from gradaudit.findings import Dots, Severity
+from gradaudit.findings import Severity
 from tests.build import build_run
 from tests.diagnosers.runs import HEALTHY_WITH, TEN, falling, flat, healthy, parameters
 from tests.diagnosers.sick_gradients import below_eps, fading_into_eps

@@ -1,9 +1,10 @@
 import numpy
 import pytest
 
+from gradaudit.chart_data import Ridges
 from gradaudit.diagnosers.fp16_underflow import NotHalf, Representable, Underflow, Unreadable, fp16_underflow
 from gradaudit.evidence.words.wording import percent
-from gradaudit.findings import Confidence, Ridges, Severity
+from gradaudit.findings import Confidence, Severity
 from gradaudit.signals.gradients.half_precision import NORMAL
 from gradaudit.signals.gradients.half_precision import gradients as seen
 from tests.build import build_run

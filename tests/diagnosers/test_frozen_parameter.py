@@ -7,8 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from gradaudit.chart_data import Numbers
 from gradaudit.diagnosers.frozen_parameter import LostToRounding, Moving, TooFewSteps, Unchanged, frozen_parameter
-from gradaudit.findings import Confidence, Numbers, Severity
+from gradaudit.findings import Confidence, Severity
 from gradaudit.reading.run import load
 from gradaudit.schema import TensorFacts
 from tests.build import build_run, linear_stack

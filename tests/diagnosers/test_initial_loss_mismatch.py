@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gradaudit.chart_data import Lines
 from gradaudit.diagnosers.initial_loss_mismatch import (
     NoNumber,
     OffScale,
@@ -13,7 +14,7 @@ from gradaudit.diagnosers.initial_loss_mismatch import (
     UnknownStart,
     initial_loss_mismatch,
 )
-from gradaudit.findings import Lines, Severity
+from gradaudit.findings import Severity
 from gradaudit.schema import LossFacts, TensorFacts
 from gradaudit.signals.loss.first_likelihood import (
     BelowChance,

@@ -2,8 +2,9 @@ import msgspec
 import numpy
 import pytest
 
+from gradaudit.chart_data import Dots
 from gradaudit.diagnosers.layer_imbalance import Even, NonFinite, SlowGroup, Uneven, layer_imbalance
-from gradaudit.findings import Dots, Severity
+from gradaudit.findings import Severity
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import TEN, falling, healthy, parameters
 from tests.diagnosers.sick import two_rates, uneven

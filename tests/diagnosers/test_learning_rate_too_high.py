@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gradaudit.chart_data import Lines
 from gradaudit.diagnosers.learning_rate_schedule import learning_rate_schedule
 from gradaudit.diagnosers.learning_rate_too_high import (
     OrdinaryUpdates,
@@ -13,7 +14,7 @@ from gradaudit.diagnosers.learning_rate_too_high import (
     UnseenUpdates,
     learning_rate_too_high,
 )
-from gradaudit.findings import Lines, Severity
+from gradaudit.findings import Severity
 from gradaudit.schema import LossFacts, OptimizerFacts
 from gradaudit.signals.loss.step_harm import Failure, LittleGain, Overshoot
 from tests.build import build_run, linear_stack

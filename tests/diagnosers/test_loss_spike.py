@@ -1,8 +1,9 @@
 import numpy
 import pytest
 
+from gradaudit.chart_data import Lines
 from gradaudit.diagnosers.loss_spike import NoSpike, OftenHigh, Spiking, loss_spike
-from gradaudit.findings import Lines, Severity
+from gradaudit.findings import Severity
 from gradaudit.schema import LossFacts
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, healthy

@@ -4,9 +4,10 @@ import msgspec
 import numpy
 import pytest
 
+from gradaudit.chart_data import Distribution, Lines
 from gradaudit.diagnosers.no_learning import Broken, Learned, NothingLearned, Unsettled, no_learning
 from gradaudit.evidence.words.run_facts import run_facts
-from gradaudit.findings import Distribution, Lines, Severity
+from gradaudit.findings import Severity
 from gradaudit.schema import DataFacts, LossFacts, ModuleFacts
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat, healthy, loss_input

@@ -1,6 +1,7 @@
 import numpy
 import pytest
 
+from gradaudit.chart_data import Lines
 from gradaudit.diagnosers.overfitting import (
     GeneralisationGap,
     LossesTogether,
@@ -8,7 +9,7 @@ from gradaudit.diagnosers.overfitting import (
     TooFewEvaluations,
     overfitting,
 )
-from gradaudit.findings import Lines, Severity
+from gradaudit.findings import Severity
 from gradaudit.schema import DataFacts, LossFacts, ModuleFacts
 from gradaudit.signals.evaluation.generalisation import EarlyStop, early_stop, shortest_patience
 from tests.build import build_run

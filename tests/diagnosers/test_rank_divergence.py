@@ -2,8 +2,9 @@ import msgspec
 import numpy
 import pytest
 
+from gradaudit.chart_data import Lines
 from gradaudit.diagnosers.rank_divergence import Agreement, TooFewChecksums, rank_divergence
-from gradaudit.findings import Finding, Lines, Severity
+from gradaudit.findings import Finding, Severity
 from gradaudit.signals.ranks.gradients_apart import GradientsApart
 from gradaudit.signals.ranks.skew import Skew
 from gradaudit.signals.ranks.weights_apart import WeightsApart

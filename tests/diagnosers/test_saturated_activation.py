@@ -4,8 +4,9 @@ import msgspec
 import numpy
 import pytest
 
+from gradaudit.chart_data import Dots
 from gradaudit.diagnosers.saturated_activation import NotSampled, NotSaturated, Saturated, saturated_activation
-from gradaudit.findings import Confidence, Dots, Severity
+from gradaudit.findings import Confidence, Severity
 from gradaudit.schema import LossFacts, ModuleFacts
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import HEALTHY_WITH, TEN, activation, falling, flat, healthy

@@ -5,6 +5,7 @@ import numpy
 import pandas
 import pytest
 
+from gradaudit.chart_data import Numbers
 from gradaudit.diagnosers.unscaled_input import (
     LargeEstimate,
     LargeSample,
@@ -13,7 +14,7 @@ from gradaudit.diagnosers.unscaled_input import (
     SmallSample,
     unscaled_input,
 )
-from gradaudit.findings import Numbers, Severity
+from gradaudit.findings import Severity
 from gradaudit.reading.run import load
 from gradaudit.schema import ModuleFacts
 from tests.build import build_run, linear_stack, write_table

@@ -2,10 +2,11 @@ import msgspec
 import numpy
 import pytest
 
+from gradaudit.chart_data import Dots
 from gradaudit.diagnosers.exploding_gradient import exploding_gradient
 from gradaudit.diagnosers.layer_imbalance import layer_imbalance
 from gradaudit.diagnosers.vanishing_gradient import Vanishing, vanishing_gradient
-from gradaudit.findings import Dots, Severity
+from gradaudit.findings import Severity
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat, healthy, parameters
 from tests.diagnosers.sick import uneven

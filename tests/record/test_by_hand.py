@@ -1,5 +1,6 @@
 """Trainings without a step of torch.optim: the numbers recorded are those that the script itself knows."""
 
+import errno
 import gc
 import math
 import textwrap
@@ -12,6 +13,7 @@ from gradaudit.audit.runner import analyze
 from gradaudit.reading.run import load
 from gradaudit.record.by_hand import hands, opened, watch
 from gradaudit.record.observe import between, naming
+from gradaudit.record.storage import files, writer
 from gradaudit.schema import BY_HAND
 from tests.record.training import python, record, recorded, script
 
@@ -47,6 +49,45 @@ def trained(tmp_path, text, every=1):
         final = [list(one.weights or one.net.parameters()) for one in (plain, watched)]
         assert all((a == b).all() for a, b in zip(*final, strict=True)), "recording changed the weights"
     return load(tmp_path / "run"), watched
+
+
+@pytest.mark.parametrize("when", ["at first", "later"])
+def test_a_full_disk_ends_the_recording_and_is_no_fault_of_this_observer(tmp_path, capsys, monkeypatch, when):
+    original, written = writer._Segment.append, []
+
+    def append(self, columns):
+        written.append(1)
+        if len(written) > 8:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        original(self, columns)
+
+    def claim(directory, rank):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if when == "later":
+        monkeypatch.setattr(writer._Segment, "append", append)
+    else:
+        monkeypatch.setattr(files, "_claim", claim)
+    text = """
+        for step in range(400):
+            loss = F.cross_entropy(net(x), y)
+            loss.backward()
+            with torch.no_grad():
+                for p in net.parameters():
+                    p -= 0.1 * p.grad
+                    p.grad = None
+            known.append(float(loss.detach()))
+    """
+    plain = execute(tmp_path, text)
+    with pytest.raises(AssertionError, match="the recording gave up"), recorded(tmp_path / "run"):
+        assert execute(tmp_path, text).known == plain.known
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1, said
+    assert "recording stopped" in said
+    assert "OSError: [Errno 28] No space left on device" in said
+    assert "trainings by hand" not in said
+    if when == "later":
+        assert len(load(tmp_path / "run").steps) > 0
 
 
 def rates(run, optimizer=0):

@@ -2,7 +2,7 @@
 
 import altair
 
-from gradaudit.findings import AnyEvidence
+from gradaudit.chart_data import AnyEvidence
 from gradaudit.report.charts.figures import chart_of
 from gradaudit.report.charts.theme import Frame
 

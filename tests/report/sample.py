@@ -8,26 +8,17 @@ import numpy
 from gradaudit.audit.overview import overview
 from gradaudit.audit.result import AUDIT_VERSION, Audit, Outcome
 from gradaudit.audit.runner import rank
+from gradaudit.chart_data import AnyEvidence, Bin, Distribution, Dot, Dots, Heatmap, Lines, Mark, Numbers, Series
 from gradaudit.findings import (
     Action,
-    AnyEvidence,
     AnyResult,
-    Bin,
     Clean,
     Confidence,
-    Distribution,
-    Dot,
-    Dots,
     Failed,
     Finding,
     Found,
-    Heatmap,
-    Lines,
-    Mark,
     Measure,
     NotApplicable,
-    Numbers,
-    Series,
     Severity,
     Skipped,
     Span,

@@ -14,7 +14,7 @@ import numpy
 import pytest
 
 from gradaudit.audit.result import Audit
-from gradaudit.findings import (
+from gradaudit.chart_data import (
     AnyEvidence,
     Bin,
     Distribution,

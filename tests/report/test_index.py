@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from gradaudit.audit.result import Audit
-from gradaudit.findings import Series, Skipped
+from gradaudit.chart_data import Series
+from gradaudit.findings import Skipped
 from gradaudit.report.html import index
 from gradaudit.report.html.index import Audited, address, curves
 from tests.report.hostile import PAYLOADS

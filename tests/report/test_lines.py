@@ -6,8 +6,8 @@ from functools import partial
 import numpy
 import pytest
 
+from gradaudit.chart_data import Dot, Dots, Lines, Mark, Series
 from gradaudit.evidence.charts.reduce import banded, plain
-from gradaudit.findings import Dot, Dots, Lines, Mark, Series
 from gradaudit.report.charts.figures import Budget, figure
 from gradaudit.report.charts.lines import line_styles
 from gradaudit.report.charts.plot_area import PlotArea

@@ -3,8 +3,8 @@
 import numpy
 import pytest
 
+from gradaudit.chart_data import AnyEvidence, Dot, Dots, Heatmap, Lines, Numbers, Series
 from gradaudit.evidence.charts.reduce import banded, plain
-from gradaudit.findings import AnyEvidence, Dot, Dots, Heatmap, Lines, Numbers, Series
 from gradaudit.report.charts.figures import chart_of
 from gradaudit.report.charts.line_table import SLICES
 from gradaudit.report.charts.tables import MOST_ROWS

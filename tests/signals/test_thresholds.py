@@ -47,6 +47,7 @@ def test_signals_ask_for_what_several_rules_go_by():
     assert {name for _, name, _ in asked_for()} >= {
         "vanishing_gradient.decades", "exploding_gradient.decades", "divergence.doubled", "unstable_loss.lost",
         "learning_rate_schedule.risen", "learning_rate_too_high.with_symptom", "premature_plateau.unfinished",
+        "frozen_parameter.backbone",
     }  # fmt: skip
 
 
@@ -77,5 +78,5 @@ def test_an_unknown_rise_of_the_validation_loss_is_judged_by_the_thresholds_of_o
 
     run = load(FOLDER / "overfitting" / "run")
     assert rise_limits(run) == RiseLimits(
-        **{name: THRESHOLDS[f"overfitting.{name}"] for name in RiseLimits.__dataclass_fields__}
+        **{name: THRESHOLDS[f"overfitting.{name}"] for name in RiseLimits.__struct_fields__}
     )

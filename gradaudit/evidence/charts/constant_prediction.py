@@ -1,8 +1,8 @@
 """The validation loss beside the training loss, drawn."""
 
+from gradaudit.chart_data import Lines, Mark
 from gradaudit.evidence.charts.reduce import banded, plain
 from gradaudit.evidence.words.wording import number
-from gradaudit.findings import Lines, Mark
 from gradaudit.signals.loss.training_loss import TrainingLoss
 from gradaudit.signals.order_statistics import Floats
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
+from gradaudit.chart_data import Dot, Dots, Lines, Mark
 from gradaudit.evidence.charts.lines import MOST_DOTS
 from gradaudit.evidence.charts.reduce import plain, short
 from gradaudit.evidence.words.wording import names, percent
-from gradaudit.findings import Dot, Dots, Lines, Mark
 from gradaudit.signals.activations.dead_units import SILENT, DeadUnits
 
 

@@ -2,9 +2,9 @@
 
 import math
 
+from gradaudit.chart_data import Dot, Dots
 from gradaudit.evidence.charts.lines import MOST_DOTS
 from gradaudit.evidence.charts.reduce import short
-from gradaudit.findings import Dot, Dots
 from gradaudit.signals.gradients.depth_slope import Slope
 from gradaudit.training import Training
 

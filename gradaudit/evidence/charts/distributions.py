@@ -6,10 +6,10 @@ from itertools import groupby
 
 import numpy
 
+from gradaudit.chart_data import Heatmap, Ridge, Ridges, Zone
 from gradaudit.evidence.charts.reduce import blocks, short
 from gradaudit.evidence.words.run_facts import optimizer_name
 from gradaudit.evidence.words.wording import names, number, percent
-from gradaudit.findings import Heatmap, Ridge, Ridges, Zone
 from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
 from gradaudit.signals.gradients.distributions import (

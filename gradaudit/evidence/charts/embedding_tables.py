@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from gradaudit.chart_data import Lines
 from gradaudit.evidence.charts.lines import distance_chart
 from gradaudit.evidence.charts.reduce import plain
-from gradaudit.findings import Lines
 from gradaudit.schema import TensorFacts
 from gradaudit.signals.layers.layers import comparable_layers, weight_layers, zero_initialised
 from gradaudit.signals.layers.unchanged import column_of

@@ -4,9 +4,9 @@ import math
 
 import numpy
 
+from gradaudit.chart_data import Lines, Mark
 from gradaudit.evidence.charts.reduce import plain
 from gradaudit.evidence.words.wording import plural
-from gradaudit.findings import Lines, Mark
 from gradaudit.signals.loss.first_loss import CLOSE
 from gradaudit.signals.loss.training_loss import TrainingLoss
 from gradaudit.signals.smoothing import wide

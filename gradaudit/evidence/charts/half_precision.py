@@ -2,9 +2,9 @@
 
 import numpy
 
+from gradaudit.chart_data import Ridge, Ridges, Zone
 from gradaudit.evidence.charts.reduce import blocks, short
 from gradaudit.evidence.words.wording import percent
-from gradaudit.findings import Ridge, Ridges, Zone
 from gradaudit.signals.gradients.half_precision import LOWEST, NORMAL, OCTAVE, SMALLEST, Gradients
 
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy
 
+from gradaudit.chart_data import Heatmap
 from gradaudit.evidence.charts.reduce import blocks
-from gradaudit.findings import Heatmap
 from gradaudit.schema import TensorFacts
 from gradaudit.signals.gradients.gradient_scale import Track, edges, median
 

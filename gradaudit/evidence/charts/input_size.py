@@ -2,9 +2,9 @@
 
 import numpy
 
+from gradaudit.chart_data import Lines, Mark
 from gradaudit.evidence.charts.reduce import plain
 from gradaudit.evidence.words.wording import count, plural, setting
-from gradaudit.findings import Lines, Mark
 from gradaudit.signals.activations.input_scale import ROUNDING, InputScale
 
 _SHOWN = 200  # recorded steps

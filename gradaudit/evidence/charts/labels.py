@@ -2,8 +2,8 @@
 
 import math
 
+from gradaudit.chart_data import Bin, Distribution, Mark
 from gradaudit.evidence.words.wording import number
-from gradaudit.findings import Bin, Distribution, Mark
 from gradaudit.schema import LossFacts
 from gradaudit.signals.loss.constant_predictor import uniform_loss
 from gradaudit.signals.loss.label_counts import label_counts

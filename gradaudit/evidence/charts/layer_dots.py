@@ -5,10 +5,10 @@ from collections.abc import Collection
 
 import numpy
 
+from gradaudit.chart_data import Dot, Dots, Mark
 from gradaudit.evidence.charts.lines import MOST_DOTS
 from gradaudit.evidence.charts.reduce import short
 from gradaudit.evidence.words.wording import setting
-from gradaudit.findings import Dot, Dots, Mark
 from gradaudit.signals.layers.layer_profile import Quantity
 from gradaudit.signals.layers.layers import comparable_layers, weight_layers
 from gradaudit.signals.order_statistics import Floats, Integers, median, medians

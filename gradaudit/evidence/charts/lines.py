@@ -4,9 +4,9 @@ import math
 
 import numpy
 
+from gradaudit.chart_data import Lines, Mark, Series
 from gradaudit.evidence.charts.reduce import banded, plain
 from gradaudit.evidence.words.wording import count, plural, setting
-from gradaudit.findings import Lines, Mark, Series
 from gradaudit.schema import TensorFacts
 from gradaudit.signals.evaluation.generalisation import TrainingCurve
 from gradaudit.signals.gradients.finiteness import bad_losses, bad_norms, bad_weights

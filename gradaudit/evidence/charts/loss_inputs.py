@@ -1,7 +1,7 @@
 """The range of what a loss function was given, drawn."""
 
+from gradaudit.chart_data import Lines, Mark
 from gradaudit.evidence.charts.reduce import plain
-from gradaudit.findings import Lines, Mark
 from gradaudit.reading.run import Run
 from gradaudit.schema import LossFacts
 from gradaudit.signals.activations.module_samples import loss_inputs

@@ -3,9 +3,9 @@
 import msgspec
 import numpy
 
+from gradaudit.chart_data import AnyEvidence, Lines, Mark, Numbers, Series
 from gradaudit.evidence.charts.reduce import WIDEST, banded, plain, short
 from gradaudit.evidence.words.wording import count, names
-from gradaudit.findings import AnyEvidence, Lines, Mark, Numbers, Series
 from gradaudit.signals.order_statistics import Floats, medians_across
 from gradaudit.signals.ranks.replicas import Checksums, SideBySide, against_others, spread
 from gradaudit.signals.ranks.skew import Skew

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy
 
-from gradaudit.findings import Series
+from gradaudit.chart_data import Series
 from gradaudit.signals.smoothing import NEAR, Floats, smooth, wide
 
 Block = tuple[tuple[str, ...], tuple[str, ...], int]  # first path, last path, how many names
@@ -127,8 +127,9 @@ def plain(name: str, x: Any, y: Any, role: str = "main", buckets: int = WIDEST, 
         keep = [0, len(x) - 1]
         for first, last in pairwise(edges):
             part = y[first:last]
-            away = numpy.abs(part - numpy.nanmedian(part)) if numpy.isfinite(part).any() else numpy.zeros(len(part))
-            keep.append(first + int(numpy.nanargmax(numpy.where(numpy.isfinite(away), away, -1))))
+            known = part[~numpy.isnan(part)]
+            away = numpy.abs(part - numpy.median(known)) if numpy.isfinite(known).any() else numpy.zeros(len(part))
+            keep.append(first + int(numpy.argmax(numpy.where(numpy.isfinite(away), away, -1))))
         keep = sorted(set(keep))
         x, y = x[keep], y[keep]
     digits = _digits(y)

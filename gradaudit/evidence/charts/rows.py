@@ -1,7 +1,7 @@
 """Charts of the rows of an embedding table: how many are reached, how often, and how far they moved."""
 
+from gradaudit.chart_data import AnyEvidence, Bin, Distribution, Lines
 from gradaudit.evidence.charts.reduce import plain, short
-from gradaudit.findings import AnyEvidence, Bin, Distribution, Lines
 from gradaudit.signals.embeddings.embedding_rows import RowHistory, bin_label
 from gradaudit.training import Training
 

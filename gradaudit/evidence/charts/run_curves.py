@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import numpy
 
+from gradaudit.chart_data import Series
 from gradaudit.evidence.charts.reduce import plain, short
-from gradaudit.findings import Series
 from gradaudit.reading.run import Run
 from gradaudit.signals.evaluation.generalisation import comparison
 from gradaudit.signals.evaluation.validation import validation

@@ -3,9 +3,9 @@
 import msgspec
 import numpy
 
+from gradaudit.chart_data import Lines, Mark
 from gradaudit.evidence.charts.reduce import plain
 from gradaudit.evidence.words.wording import count
-from gradaudit.findings import Lines, Mark
 from gradaudit.signals.loss.spikes import Spikes
 from gradaudit.signals.loss.training_loss import TrainingLoss
 from gradaudit.signals.order_statistics import Floats

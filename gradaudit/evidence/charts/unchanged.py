@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy
 
+from gradaudit.chart_data import Lines, Mark, Numbers
 from gradaudit.evidence.charts.lines import distance_chart
 from gradaudit.evidence.charts.reduce import plain
 from gradaudit.evidence.words.wording import count, number, percent
-from gradaudit.findings import Lines, Mark, Numbers
 from gradaudit.schema import TensorFacts
 from gradaudit.signals.layers.unchanged import unchanged
 from gradaudit.signals.order_statistics import medians

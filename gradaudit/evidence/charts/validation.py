@@ -1,10 +1,10 @@
 """The validation loss over the training loss, drawn."""
 
+from gradaudit.chart_data import Lines, Mark
 from gradaudit.evidence.charts.lines import training_curve
 from gradaudit.evidence.charts.reduce import plain
 from gradaudit.evidence.words.held_out_rise import when_evaluated
 from gradaudit.evidence.words.wording import number
-from gradaudit.findings import Lines, Mark
 from gradaudit.signals.evaluation.generalisation import Rise
 from gradaudit.signals.evaluation.validation_losses import ValidationLosses
 

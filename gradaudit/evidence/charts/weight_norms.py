@@ -2,8 +2,8 @@
 
 import numpy
 
+from gradaudit.chart_data import Lines, Mark
 from gradaudit.evidence.charts.reduce import plain
-from gradaudit.findings import Lines, Mark
 from gradaudit.signals.order_statistics import Floats, Integers, medians_across
 from gradaudit.signals.updates.weight_growth import norms_over_first
 from gradaudit.training import Training

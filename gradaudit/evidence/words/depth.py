@@ -2,24 +2,11 @@
 
 import math
 
-import numpy
-
 from gradaudit.evidence.words.wording import count, fold, number
 from gradaudit.findings import NotApplicable, Skipped
 from gradaudit.signals.gradients.depth_slope import FIRST_STEPS, Slope, growth_exponent, profiled
-from gradaudit.signals.gradients.finiteness import non_finite_onset
-from gradaudit.signals.loss.progress import (
-    LEARNED,
-    constant_level,
-    divergence,
-    loss_rebound,
-    no_better_share,
-    not_learning,
-)
-from gradaudit.signals.loss.training_loss import training_loss
+from gradaudit.signals.loss.nothing_gained import NothingGained
 from gradaudit.training import Training
-
-_LOST = 0.5  # of what was gained
 
 
 def no_profile(training: Training) -> NotApplicable | Skipped:
@@ -47,19 +34,13 @@ def per_layer(profile: Slope) -> str:
     return f"each layer multiplies it by about {number(math.exp(exponent), 2)} (growth exponent {number(exponent, 2)})"
 
 
-def outcome_sentence(training: Training) -> str:
-    """What became of a loss of which `learned_nothing` holds, in a sentence that no other finding contradicts."""
-    loss = training_loss(training)
-    risen = loss_rebound(loss) if numpy.isfinite(loss.values).all() else None
-    # What falls from a large first loss to that of a constant prediction has learned nothing that could be lost.
-    best = no_better_share(training.run) * constant_level(loss)
-    learned = risen is not None and risen.gained >= LEARNED and not risen.best >= best
-    if risen is not None and learned and risen.lost >= _LOST:
+def outcome_sentence(gained: NothingGained) -> str:
+    """What became of the loss, in a sentence."""
+    if gained.kind == "lost":
         return (
-            f"The model has lost what it had learned: the loss starts at {number(loss.first)}, falls to "
-            f"{number(risen.best)} and ends at {number(loss.last)}."
+            f"The model has lost what it had learned: the loss starts at {number(gained.first)}, falls to "
+            f"{number(gained.best)} and ends at {number(gained.last)}."
         )
-    gone = non_finite_onset(training) is not None or divergence(training) is not None
-    if not_learning(training) and not gone:
+    if gained.kind == "never learned":
         return "The model has learned nothing."
-    return f"The loss starts at {number(loss.first)} and ends at {number(loss.last)}."
+    return f"The loss starts at {number(gained.first)} and ends at {number(gained.last)}."

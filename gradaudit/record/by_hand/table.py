@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import torch
 
+from gradaudit.record.observe.optimizers import known as optimizers
 from gradaudit.record.observe.tensors import TensorTable
 
 
@@ -50,3 +51,14 @@ def rebind(table: TensorTable, hand: Any, tensors: Sequence[torch.Tensor]) -> No
         for identifier, reference in zip(plan.identifiers.tolist(), plan.references, strict=True)
     ]
     plan.identities = frozenset(id(tensor) for reference in plan.references if (tensor := reference()) is not None)
+
+
+def held_by_optimizers(table: TensorTable, stepped: bool) -> set[int]:
+    """The identities of what torch's optimizers hold: of all of them, or of those alone that have `stepped`."""
+    return {
+        id(parameter)
+        for optimizer in optimizers()
+        if not stepped or table.knows(optimizer)
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }

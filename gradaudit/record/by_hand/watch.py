@@ -14,7 +14,7 @@ from torch import nn
 from gradaudit.record.by_hand.graph import goes_through, leaves_of
 from gradaudit.record.by_hand.hand import Hand, gradient_state, make
 from gradaudit.record.by_hand.opened import Opened
-from gradaudit.record.by_hand.table import disown, forget, rebind
+from gradaudit.record.by_hand.table import disown, forget, held_by_optimizers, rebind
 from gradaudit.record.observe.naming import matching, own_parameters, registered
 from gradaudit.record.observe.optimizers import known as optimizers
 
@@ -147,13 +147,7 @@ class Watch:
 
     def _held(self) -> set[int]:
         """The tensors that torch's optimizers change: of those that have stepped, or may still do."""
-        return {
-            id(parameter)
-            for optimizer in optimizers()
-            if self.since < _PATIENCE or self.recording.table.knows(optimizer)
-            for group in optimizer.param_groups
-            for parameter in group["params"]
-        }
+        return held_by_optimizers(self.recording.table, stepped=self.since >= _PATIENCE)
 
     def _take_up(
         self, roots: Sequence[Any], leaves: Sequence[torch.Tensor], given: bool, names: dict[int, str]

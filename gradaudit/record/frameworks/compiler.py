@@ -7,10 +7,9 @@ from typing import Any
 from gradaudit.record import hooks, session
 from gradaudit.record.internals import private, transformed
 from gradaudit.record.observe.loss.compiled import GraphLoss, losses_of
+from gradaudit.record.observers import COMPILED_LOSSES
 from gradaudit.record.patches import Patch, replace
 from gradaudit.record.patches.losses import observed
-
-COMPILED = "losses inside compiled regions"  # observer
 
 
 def install(module: Any) -> list[Patch]:
@@ -27,9 +26,9 @@ def install(module: Any) -> list[Patch]:
     def call_user_compiler(self: Any, gm: Any, *args: Any, **kwargs: Any) -> Any:
         # What is exported or packaged is saved, and must load where gradaudit is not installed.
         kept = getattr(self, "export", False) or getattr(self, "package", None) is not None
-        found = None if kept else session.guarded_call(COMPILED, losses_of, gm, _tell)
+        found = None if kept else session.guarded_call(COMPILED_LOSSES, losses_of, gm, _tell)
         compiled = original(self, gm, *args, **kwargs)
-        watched = session.unlocked_call(COMPILED, _watched, compiled, found) if found else None
+        watched = session.unlocked_call(COMPILED_LOSSES, _watched, compiled, found) if found else None
         return compiled if watched is None else watched
 
     return [replace(module.OutputGraph, "call_user_compiler", call_user_compiler)]

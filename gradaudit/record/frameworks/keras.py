@@ -13,6 +13,7 @@ from gradaudit.record.frameworks.optimizer import watch_steps
 from gradaudit.record.internals import private
 from gradaudit.record.observe import naming
 from gradaudit.record.observe.evaluation.splits import told
+from gradaudit.record.observers import FRAMEWORK_LOSSES
 from gradaudit.record.patches import Patch, leave_out_of, replace
 
 
@@ -44,7 +45,7 @@ def install_losses(module: Any) -> list[Patch]:
             return original(self, *args, **kwargs)
         before = recording.gathered.book.observed
         evaluates = not kwargs.get("training", True)
-        split = session.unlocked_call("optimizers of other frameworks", _split) if evaluates else None
+        split = session.unlocked_call(FRAMEWORK_LOSSES, _split) if evaluates else None
         with told(split) if split is not None else contextlib.nullcontext():
             try:
                 loss = original(self, *args, **kwargs)
@@ -52,7 +53,7 @@ def install_losses(module: Any) -> list[Patch]:
                 leave_out_of(error)
                 raise
         if before == recording.gathered.book.observed:
-            session.guarded_call("optimizers of other frameworks", _log, loss, split, kwargs.get("y"))
+            session.guarded_call(FRAMEWORK_LOSSES, _log, loss, split, kwargs.get("y"))
         return loss
 
     return [replace(module.Trainer, "_compute_loss", _compute_loss)]

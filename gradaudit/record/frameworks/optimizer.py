@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from gradaudit.record import hooks, session
+from gradaudit.record.observers import FRAMEWORK_OPTIMIZERS
 from gradaudit.record.patches import Patch, leave_out_of, replace
 
 Groups = Callable[[Any], list[dict[str, Any]]]
@@ -69,7 +70,7 @@ def watch_steps(
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
         if session.current() is None or torch.compiler.is_compiling():
             return original(self, *args, **kwargs)
-        stand_in = session.guarded_call("optimizers of other frameworks", begin, self, args, kwargs)
+        stand_in = session.guarded_call(FRAMEWORK_OPTIMIZERS, begin, self, args, kwargs)
         if stand_in is not None:
             session.guarded(hooks.before_step, stand_in, None)
         try:

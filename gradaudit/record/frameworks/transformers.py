@@ -6,6 +6,7 @@ from typing import Any
 
 from gradaudit.record import hooks, session
 from gradaudit.record.observe.evaluation.splits import told
+from gradaudit.record.observers import FRAMEWORK_LOSSES
 from gradaudit.record.patches import Patch, replace
 
 _SPLITS = {"eval": "validation", "test": "test", "train": "train"}
@@ -20,13 +21,13 @@ def install(module: Any) -> list[Patch]:
         recording = session.current()
         if recording is None:
             return original(self, *args, **kwargs)
-        names = session.unlocked_call("optimizers of other frameworks", _names, args, kwargs)
+        names = session.unlocked_call(FRAMEWORK_LOSSES, _names, args, kwargs)
         before = recording.gathered.book.observed
         with told(names[1]) if names is not None else contextlib.nullcontext():
             output = original(self, *args, **kwargs)
         if names is not None and recording.gathered.book.observed == before:
             # A loss that is written by hand, whose value the Trainer tells.
-            session.guarded_call("optimizers of other frameworks", _log, output, *names)
+            session.guarded_call(FRAMEWORK_LOSSES, _log, output, *names)
         return output
 
     return [replace(module.Trainer, "evaluation_loop", evaluation_loop)]

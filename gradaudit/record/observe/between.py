@@ -33,6 +33,14 @@ from gradaudit.record.observe.terms import TERMS
 from gradaudit.record.observe.threads import PerThread, leaves
 from gradaudit.record.observe.training_thread import TrainingThread
 from gradaudit.record.observe.unstepped import UNSTEPPED, unstepped
+from gradaudit.record.observers import (
+    EVALUATION_LOSSES,
+    HAND_WRITTEN_LOSSES,
+    LOSS_INPUTS,
+    LOSSES,
+    OBJECTIVES,
+    STALE_GRADIENTS,
+)
 
 _PENDING = 64  # training losses kept without a backward; more are somebody's metric
 _MOST_PASSES = 10_000  # evaluation passes that wait for a first step
@@ -71,15 +79,15 @@ class StepObserver(TrainingThread):
             return
         seen = shared.book.observe(name, result, call, self.observers, reading)
         if result.requires_grad:
-            if self.undecided.expects and self.observers.call("evaluation losses", self._suppose, result, seen):
+            if self.undecided.expects and self.observers.call(EVALUATION_LOSSES, self._suppose, result, seen):
                 return
             if shared.samples_left > 0 and (reading is None or reading.input_known):
                 shared.samples_left -= 1
-                seen.sample = self.observers.call("loss inputs", shared.book.sample, seen.loss, call)
+                seen.sample = self.observers.call(LOSS_INPUTS, shared.book.sample, seen.loss, call)
             self._pending.append(seen)
             del self._pending[:-_PENDING]
         else:
-            self.observers.call("evaluation losses", self._evaluate, seen)
+            self.observers.call(EVALUATION_LOSSES, self._evaluate, seen)
 
     def _suppose(self, result: torch.Tensor, seen: LossCall) -> bool:
         """Whether a loss with a gradient is taken for an evaluation's, until a backward tells what it is."""
@@ -123,20 +131,20 @@ class StepObserver(TrainingThread):
         # The first one says so where others are running that may be about to train.
         first = self.backwards == 1 and threading.active_count() > 1
         self.leaves = leaves(roots) if first or len(self.shared.training) > 1 else None
-        call("evaluation losses", self._decide, roots, self.leaves)
-        call("evaluation losses", self.finish_evaluation)
+        call(EVALUATION_LOSSES, self._decide, roots, self.leaves)
+        call(EVALUATION_LOSSES, self.finish_evaluation)
         if self.shared.after_step < 0:
-            call("evaluation losses", note_training)
+            call(EVALUATION_LOSSES, note_training)
         call(CLEARED, look_for_cleared, self, accumulates)
-        call("objectives", self._add_roots, roots, gradients)
+        call(OBJECTIVES, self._add_roots, roots, gradients)
         call(TERMS, self.shared.terms.look, roots, self.table.identifier)
-        found = call("losses", behind, self._losses(), roots, default=[])
-        self.seen.calls += found or call("hand-written losses", written_out, self, roots, gradients, default=[])
+        found = call(LOSSES, behind, self._losses(), roots, default=[])
+        self.seen.calls += found or call(HAND_WRITTEN_LOSSES, written_out, self, roots, gradients, default=[])
         self.seen.gather()
         self._pending, self._scale = [], None
         if self.shared.after_step < 0 and self.seen.backwards >= UNSTEPPED:
             self.shared.warn(unstepped(UNSTEPPED))
-        call("stale gradients", look_for_stale, self)
+        call(STALE_GRADIENTS, look_for_stale, self)
         self.running = True
         return self
 

@@ -4,9 +4,9 @@ import threading
 from collections.abc import Callable
 
 from gradaudit.record.observe.activations import compiled_already
-from gradaudit.record.observe.operations import OPERATIONS, Operations, Trace, is_open, put_below, take_away
+from gradaudit.record.observe.operations import Operations, Trace, is_open, put_below, take_away
 from gradaudit.record.observe.tensors import TensorTable
-from gradaudit.record.observers import Observers
+from gradaudit.record.observers import OPERATION_TRACE, Observers
 from gradaudit.record.settings import Settings
 
 
@@ -37,7 +37,7 @@ class CloseLook:
 
         While the optimizer is `updating` the weights the trace rests: `tensors` has what that comes to.
         """
-        self.observers.call(OPERATIONS, self._arrange, updating)
+        self.observers.call(OPERATION_TRACE, self._arrange, updating)
 
     def _arrange(self, updating: bool) -> None:
         thread = threading.get_ident()
@@ -65,6 +65,10 @@ class CloseLook:
 
     def take(self) -> Operations | None:
         """What this thread's trace found since its last step."""
+        found: Operations | None = self.observers.call(OPERATION_TRACE, self._take)
+        return found
+
+    def _take(self) -> Operations | None:
         trace = self._traces.get(threading.get_ident())
         if trace is None:
             return None

@@ -19,7 +19,6 @@ from gradaudit.record.internals import private, tracing, transformed
 from gradaudit.record.modes import unseen
 from gradaudit.record.observe.frame_locals import variables_of
 
-OPERATIONS = "operations"  # the observer
 MOST = 200_000  # operations kept of a close look; some hundred bytes each
 _EMPTY = ("empty", "new_empty", "empty_like", "empty_strided", "resize_")  # hold what was in memory before
 _dispatch = sys.modules.get("torch.utils._python_dispatch")

@@ -21,13 +21,12 @@ from gradaudit.record.observe import param_groups
 from gradaudit.record.observe.naming import describe, find_roots, label_of, unlike, unwrap, walk
 from gradaudit.record.observe.optimizers import OptimizerLike
 from gradaudit.record.observe.walking import holding, in_training, steadily
-from gradaudit.record.observers import Observers
+from gradaudit.record.observers import EMBEDDING_ROWS, NAMES, Observers
 from gradaudit.schema import ModuleFacts, OptimizerFacts, TensorFacts
 
 # A script that builds a model for each of its million episodes is followed up to here; beyond, a record would
 # be nothing but names.
 MOST_TENSORS, MOST_OPTIMIZERS = 50_000, 5_000
-ROWS_OF_TENSORS, _NAMES = "embedding rows and outputs", "names of tensors and modules"  # observers
 
 
 @dataclass(eq=False)
@@ -188,13 +187,13 @@ class TensorTable:
         held = {id(parameter) for root in self.living_roots() for parameter in root.parameters()}
         missing = [parameter for parameter in mine if id(parameter) not in held]
         if missing:
-            found_roots = self.observers.call(_NAMES, steadily, find_roots, missing, default=())
+            found_roots = self.observers.call(NAMES, steadily, find_roots, missing, default=())
             self.roots += [weakref.ref(root) for root in found_roots]
         known = [alive for reference, _ in self.identifier.values() if (alive := reference()) is not None]
         # Without names the parameters are numbered.
         given = getattr(optimizer, "names", {})  # of a training by hand
         described, self.modules = self.observers.call(
-            _NAMES, steadily, describe, self.living_roots(), [*known, *mine], given
+            NAMES, steadily, describe, self.living_roots(), [*known, *mine], given
         ) or describe([], [*known, *mine])
         table = {facts.id: facts for facts in self.facts}
         found: list[tuple[torch.Tensor, TensorFacts]] = []
@@ -268,7 +267,7 @@ class TensorTable:
             self.probed[identifier] = min(probed, self.probed.get(identifier, probed))
         for position, (identifier, parameter) in enumerate(zip(identifiers, parameters, strict=True)):
             kind = counter_for(table[identifier], parameter)
-            counter = self.observers.call(ROWS_OF_TENSORS, kind, parameter) if kind else None
+            counter = self.observers.call(EMBEDDING_ROWS, kind, parameter) if kind else None
             if counter is not None:
                 plan.counters[position] = counter
         self.plans[number] = plan

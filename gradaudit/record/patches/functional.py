@@ -12,6 +12,7 @@ import torch
 from gradaudit.record import hooks, session
 from gradaudit.record.by_hand.hands import BY_HAND
 from gradaudit.record.internals import private, transformed
+from gradaudit.record.observers import EVALUATION_LOSSES
 from gradaudit.record.patches import Patch, leave_out_of, pass_over, replace
 
 
@@ -78,7 +79,7 @@ def _watched_grad(original: Callable[..., Any]) -> Callable[..., Any]:
     def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, *args: Any, **kwargs: Any) -> Any:
         not_ours = _not_ours()
         if not not_ours:
-            session.guarded_call("evaluation losses", _derived, outputs)
+            session.guarded_call(EVALUATION_LOSSES, _derived, outputs)
         if not_ours or kwargs.get("create_graph") or (len(args) > 1 and args[1]) or _called_by_torch():
             return original(outputs, inputs, grad_outputs, *args, **kwargs)
         watched = session.guarded_call(BY_HAND, _open, outputs, inputs, grad_outputs)
@@ -183,7 +184,7 @@ def _tell(running: _Running, given: list[torch.Tensor], result: Any, more: bool)
     """Tell of a function made by torch.func.grad that has run; it returned `more` than the gradients."""
     for name, loss, arguments, trained in running.losses:
         arguments |= {key: arguments[key].detach().requires_grad_() for key in trained}
-        session.guarded(hooks.on_loss, name, loss.requires_grad_(), dict, arguments)
+        session.guarded(hooks.on_loss, name, loss.requires_grad_(), arguments.copy)
     roots = [running.result] if running.result is not None else []
     between = session.guarded(hooks.on_backward, roots, None)
     if between is not None:

@@ -12,6 +12,7 @@ from gradaudit.record.compiler import hide_from_compiler
 from gradaudit.record.internals import transformed
 from gradaudit.record.observe.loss.losses import FUNCTIONS, arguments_of
 from gradaudit.record.observe.threads import inside_backward
+from gradaudit.record.observers import LOSSES
 from gradaudit.record.patches import Patch, functional, leave_out_of, pass_over, replace, scriptable
 
 observed = threading.local()  # calls of loss functions that this thread has shown
@@ -45,10 +46,10 @@ def _watched_loss(name: str, original: Callable[..., Any]) -> Callable[..., Any]
         seen = session.current() is not None and type(result) is torch.Tensor
         if seen and transformed():
             if functional.inside():
-                session.guarded_call("losses", functional.note_loss, name, result, bind, args, kwargs)
+                session.guarded_call(LOSSES, functional.note_loss, name, result, bind, args, kwargs)
         elif seen:
             observed.calls = before + 1
-            session.guarded(hooks.on_loss, name, result, bind, args, kwargs)
+            session.guarded(hooks.on_loss, name, result, functools.partial(bind, args, kwargs))
         return result
 
     return scriptable(loss, original)

@@ -10,7 +10,9 @@ import torch
 from torch.optim import optimizer as optimizers
 
 from gradaudit.record import hooks, session
+from gradaudit.record.by_hand.hands import BY_HAND
 from gradaudit.record.observe import optimizers as made
+from gradaudit.record.observers import CLOSURES, OPTIMIZERS
 from gradaudit.record.patches import Patch, leave_out_of, replace
 
 _handles: list[Any] = []
@@ -63,14 +65,14 @@ def _arming(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def add_param_group(self: Any, *args: Any, **kwargs: Any) -> Any:
         if not torch.compiler.is_compiling():
-            session.unlocked_call("optimizers", arm)
+            session.unlocked_call(OPTIMIZERS, arm)
         try:
             result = original(self, *args, **kwargs)
         except BaseException as error:
             leave_out_of(error)
             raise
         if not torch.compiler.is_compiling():
-            session.unlocked_call("trainings by hand", made.add, self)
+            session.unlocked_call(BY_HAND, made.add, self)
             session.guarded(hooks.on_param_group, self)
         return result
 
@@ -81,7 +83,7 @@ def _before(optimizer: Any, args: Any, kwargs: Any) -> Any:
     closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
     if not session.guarded(hooks.before_step, optimizer, closure):
         return None
-    given = session.guarded_call("closures of optimizers", _with_watched, closure, optimizer, args, kwargs)
+    given = session.guarded_call(CLOSURES, _with_watched, closure, optimizer, args, kwargs)
     if given is None:
         session.guarded(hooks.without_closure)
     return given

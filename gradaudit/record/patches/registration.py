@@ -8,6 +8,7 @@ from torch.nn.modules import module as modules
 
 from gradaudit.record import session
 from gradaudit.record.observe import naming
+from gradaudit.record.observers import NAMES
 
 
 def install() -> list[Any]:
@@ -21,4 +22,4 @@ def install() -> list[Any]:
 def _registered(module: nn.Module, *_: Any) -> None:
     # The compiler cannot take a module that is half built; one built inside a graph is found when it is needed.
     if not torch.compiler.is_compiling():
-        session.unlocked_call("names of tensors and modules", naming.remember, module)
+        session.unlocked_call(NAMES, naming.remember, module)

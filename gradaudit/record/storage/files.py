@@ -22,6 +22,7 @@ from gradaudit.record.observe.model_state import MODEL_STATE
 from gradaudit.record.observe.outputs import OUTPUTS
 from gradaudit.record.observe.schedules import SCHEDULES
 from gradaudit.record.observe.terms import TERMS
+from gradaudit.record.observers import LABEL_COUNTS, REQUIRES_GRAD, NotWrittenError
 from gradaudit.record.settings import MOST_ARGUMENTS, Settings, in_utf8
 from gradaudit.record.storage.steps import WriteBatch
 from gradaudit.record.storage.writer import Writer
@@ -29,7 +30,10 @@ from gradaudit.schema import DataFacts, GraphFacts, Meta, ModelStateFacts, Outpu
 
 
 class Files:
-    """The files of this process. Made at the first optimizer step: helpers and workers write nothing."""
+    """The files of this process. Made at the first optimizer step: helpers and workers write nothing.
+
+    Raises NotWrittenError when there can be no folder for them.
+    """
 
     def __init__(
         self, settings: Settings, gathered: Gathered, calls: Calls, overdue: Callable[[], WriteBatch | None]
@@ -39,7 +43,10 @@ class Files:
         self.rank, self.world_size = rank_and_world()
         self.pid = os.getpid()
         self.restarts = _restarts()
-        self.folder, self.attempt = _claim(self.directory, self.rank)
+        try:
+            self.folder, self.attempt = _claim(self.directory, self.rank)
+        except OSError as error:
+            raise NotWrittenError from error
         self.started, self.ended, self.state = _now(), "", "running"
         self.exit_code: int | None = None
         self.private = _private(settings) if settings.host else PrivateFacts()
@@ -58,7 +65,7 @@ class Files:
         """The content of run.json now; called by the writer's thread."""
         gathered = self.gathered
         table, observers = gathered.table, gathered.observers
-        tensors = observers.call("changes of requires_grad", table.facts_now, default=None) or list(table.facts)
+        tensors = observers.call(REQUIRES_GRAD, table.facts_now, default=None) or list(table.facts)
         device = next((p.device for plan in list(table.plans.values()) for p in plan.parameters() or []), None)
         meta = Meta(
             name=in_utf8(self.settings.name or self.directory.name),
@@ -79,7 +86,7 @@ class Files:
             tensors=observers.call(TERMS, gathered.terms.told, tensors, table.identifier, default=tensors),
             modules=observers.call(CALLS, self.calls.facts, default=None) or list(table.modules),
             optimizers=list(table.optimizers),
-            losses=observers.call("label counts", gathered.book.facts, default=None) or gathered.book.plain_facts(),
+            losses=observers.call(LABEL_COUNTS, gathered.book.facts, default=None) or gathered.book.plain_facts(),
             data=DataFacts(batch_size=gathered.loader_batch_size, batches_per_epoch=gathered.batches_per_epoch),
             graph=observers.call(GRAPH, gathered.graph.facts, default=GraphFacts()),
             loaders=observers.call(BATCHES, gathered.batches.facts, default=[]),

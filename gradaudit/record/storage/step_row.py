@@ -5,7 +5,7 @@ import torch
 from gradaudit.record.observe import param_groups
 from gradaudit.record.observe.between import StepObserver
 from gradaudit.record.observe.optimizers import OptimizerLike
-from gradaudit.record.observers import Observers
+from gradaudit.record.observers import AMP_SCALES, GRADIENT_CLIPPING, PARAMETER_GROUPS, Observers
 from gradaudit.record.storage.step_record import StepRecord, StepRow
 
 
@@ -13,11 +13,11 @@ def begin(optimizer: OptimizerLike, between: StepObserver, row: StepRow, observe
     """The record of a step; what the optimizer says of it goes into `row`. A fault in a fact costs that fact alone."""
     seen, cleared = between.take(row.optimizer, optimizer, first=row.step == 0)
     row.micro_steps = seen.backwards
-    observers.call("settings of parameter groups", _settings, optimizer, row)
+    observers.call(PARAMETER_GROUPS, _settings, optimizer, row)
     logged = between.shared.book.logged() if seen.logged is not None else -1
     record = StepRecord(row, seen.roots, seen.calls, seen.logged, logged, cleared=cleared)
-    observers.call("AMP scales", _scaling, optimizer, record)
-    observers.call("gradient clipping", _clipping, optimizer, between, record)
+    observers.call(AMP_SCALES, _scaling, optimizer, record)
+    observers.call(GRADIENT_CLIPPING, _clipping, optimizer, between, record)
     return record
 
 

@@ -19,8 +19,21 @@ from gradaudit.record.measure.ring import HostCopy, Slot
 from gradaudit.record.measure.stats import COLUMNS
 from gradaudit.record.measure.transfer import to_host
 from gradaudit.record.observe.loss.losses import LossCall
-from gradaudit.record.observe.operations import OPERATIONS as OBSERVED
-from gradaudit.record.observers import Observers
+from gradaudit.record.observers import (
+    AMP_SCALES,
+    EMBEDDING_ROWS,
+    EVALUATION_LOSSES,
+    GRADIENT_CLIPPING,
+    GRADIENT_STATISTICS,
+    HISTOGRAM_COUNTS,
+    LOSS_INPUTS,
+    LOSSES,
+    OBJECTIVES,
+    OPERATION_TRACE,
+    STALE_GRADIENTS,
+    WEIGHT_CHECKSUMS,
+    Observers,
+)
 from gradaudit.record.storage.step_record import StepRecord, StepRow, TensorStatistics
 from gradaudit.schema import EVALUATIONS, EVENTS, HISTOGRAMS, MODULES, OPERATIONS, ROWS, STEPS, TENSORS, Table
 
@@ -60,15 +73,15 @@ class WriteBatch:
     def _tables(self) -> dict[str, Columns]:
         call = self.observers.call
         rows = [_finish(step, self.observers) for step in self.steps]
-        evaluations = call("evaluation losses", _evaluations, self.evaluations, default=[])
+        evaluations = call(EVALUATION_LOSSES, _evaluations, self.evaluations, default=[])
         return {
             "steps": _columns(STEPS, [vars(row) for row in rows]),
             "evaluations": _columns(EVALUATIONS, evaluations),
-            "tensors": call("gradient statistics", _tensor_columns, self.steps, default=None) or _columns(TENSORS, []),
-            "histograms": _columns(HISTOGRAMS, call("histograms", _flat, _histograms, self.steps, default=[])),
-            "rows": _columns(ROWS, call("embedding rows and outputs", _flat, _snapshots, self.steps, default=[])),
-            "modules": _columns(MODULES, call("loss inputs", _flat, _sampled, self.steps, default=[])),
-            "operations": _columns(OPERATIONS, call(OBSERVED, _flat, _operations, self.steps, default=[])),
+            "tensors": call(GRADIENT_STATISTICS, _tensor_columns, self.steps, default=None) or _columns(TENSORS, []),
+            "histograms": _columns(HISTOGRAMS, call(HISTOGRAM_COUNTS, _flat, _histograms, self.steps, default=[])),
+            "rows": _columns(ROWS, call(EMBEDDING_ROWS, _flat, _snapshots, self.steps, default=[])),
+            "modules": _columns(MODULES, call(LOSS_INPUTS, _flat, _sampled, self.steps, default=[])),
+            "operations": _columns(OPERATIONS, call(OPERATION_TRACE, _flat, _operations, self.steps, default=[])),
             "events": _columns(EVENTS, self.events),
         }
 
@@ -126,20 +139,20 @@ def _array(value: Any) -> Any:
 def _finish(step: StepRecord, observers: Observers) -> StepRow:
     """The row of table `steps`: device values read, losses of the micro-steps combined."""
     row, call = dataclasses.replace(step.row), observers.call
-    row.objective = call("objectives", _objective, step.roots, default=math.nan)
+    row.objective = call(OBJECTIVES, _objective, step.roots, default=math.nan)
     row.mean_loss, row.loss, row.targets, row.ignored_targets, row.batch_size = call(
-        "losses", _mean_loss, step.calls, default=_NO_LOSS
+        LOSSES, _mean_loss, step.calls, default=_NO_LOSS
     )
     if step.logged is not None and math.isnan(row.mean_loss):
         row.mean_loss, row.loss = float(_number(step.logged)), step.logged_loss
-    scale = call("AMP scales", _unscale, step, row)
+    scale = call(AMP_SCALES, _unscale, step, row)
     if step.tensors is not None:
-        call("gradient statistics", _norm, step.tensors, row, scale)
-    call("gradient clipping", _clipped, step, row)
+        call(GRADIENT_STATISTICS, _norm, step.tensors, row, scale)
+    call(GRADIENT_CLIPPING, _clipped, step, row)
     if step.weights is not None:
-        row.weight_checksum = call("weight checksums", lambda: int(_number(step.weights)), default=0)
+        row.weight_checksum = call(WEIGHT_CHECKSUMS, lambda: int(_number(step.weights)), default=0)
     if step.cleared is not None:
-        row.stale = call("stale gradients", lambda: int(not bool(_number(step.cleared))), default=-1)
+        row.stale = call(STALE_GRADIENTS, lambda: int(not bool(_number(step.cleared))), default=-1)
     return row
 
 

@@ -11,6 +11,7 @@ from gradaudit.record.measure.transfer import departures, streams
 from gradaudit.record.observe.between import StepObserver
 from gradaudit.record.observe.gathered import Gathered
 from gradaudit.record.observe.threads import PerThread
+from gradaudit.record.observers import EVALUATION_LOSSES
 from gradaudit.record.storage.step_record import StepRecord
 from gradaudit.record.storage.steps import WriteBatch, drop
 from gradaudit.record.storage.writer import Writer
@@ -75,12 +76,12 @@ class Waiting:
         if not self.lock.acquire(timeout=LOCK_SECONDS):
             return None
         try:
-            resting = self.gathered.observers.call("evaluation losses", self._resting, default=[])
+            resting = self.gathered.observers.call(EVALUATION_LOSSES, self._resting, default=[])
             # What was given meanwhile comes first.
             if time.perf_counter() - self._given < HAND_OVER_SECONDS or not writer.idle():
                 return None
             for between in resting:
-                self.gathered.observers.call("evaluation losses", between.note_pass)
+                self.gathered.observers.call(EVALUATION_LOSSES, between.note_pass)
             if not (self.steps or self.gathered.evaluated or self.events):
                 return None
             fresh = self._depart(writer)

@@ -5,7 +5,7 @@ from typing import Any
 
 import altair
 
-from gradaudit.findings import Distribution
+from gradaudit.chart_data import Distribution
 from gradaudit.report.charts import tooltips
 from gradaudit.report.charts.primitives import Label, Part, axis_of, chart, layered, number_format, text_width, truncate
 from gradaudit.report.charts.tables import number_table

@@ -7,9 +7,9 @@ from itertools import groupby, pairwise
 
 import altair
 
+from gradaudit.chart_data import Dot, Dots
 from gradaudit.evidence.charts.reduce import blocks
 from gradaudit.evidence.words.wording import plural
-from gradaudit.findings import Dot, Dots
 from gradaudit.report.charts import tooltips
 from gradaudit.report.charts.primitives import (
     Domain,

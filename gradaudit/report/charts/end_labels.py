@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from gradaudit.findings import Lines
+from gradaudit.chart_data import Lines
 from gradaudit.report.charts.plot_area import PlotArea
 from gradaudit.report.charts.primitives import Label, Part, drawable, signed, text_width, truncate
 from gradaudit.report.text import name, quantity

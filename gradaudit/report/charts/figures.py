@@ -7,7 +7,7 @@ from typing import Any
 import altair
 from markupsafe import Markup
 
-from gradaudit.findings import AnyEvidence, Distribution, Dots, Evidence, Heatmap, Lines, Numbers, Ridges
+from gradaudit.chart_data import AnyEvidence, Distribution, Dots, Evidence, Heatmap, Lines, Numbers, Ridges
 from gradaudit.report.charts.bars import BarChart
 from gradaudit.report.charts.chart import Chart, Layout
 from gradaudit.report.charts.dots import DotsChart

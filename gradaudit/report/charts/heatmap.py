@@ -6,7 +6,7 @@ from itertools import groupby
 
 import altair
 
-from gradaudit.findings import Heatmap
+from gradaudit.chart_data import Heatmap
 from gradaudit.report.charts import tooltips
 from gradaudit.report.charts.heatmap_cells import (
     BAD_WORDS,

@@ -7,7 +7,7 @@ import zlib
 
 import numpy
 
-from gradaudit.findings import Heatmap
+from gradaudit.chart_data import Heatmap
 from gradaudit.report.charts.primitives import Domain, signed
 from gradaudit.report.charts.theme import GRID
 from gradaudit.report.model import ColourScale

@@ -2,7 +2,7 @@
 
 import math
 
-from gradaudit.findings import Lines, Series
+from gradaudit.chart_data import Lines, Series
 from gradaudit.report.charts.tables import number_table
 from gradaudit.report.model import TableView
 from gradaudit.report.text import quantity

@@ -8,8 +8,8 @@ from typing import Literal
 import altair
 import msgspec
 
+from gradaudit.chart_data import Lines, Series
 from gradaudit.evidence.charts.reduce import FAR, halved
-from gradaudit.findings import Lines, Series
 from gradaudit.report.charts import end_labels, missing_values, reference_lines, tooltips
 from gradaudit.report.charts.chart import Layout
 from gradaudit.report.charts.line_table import line_table

@@ -1,6 +1,6 @@
 """What has no place in the plot of `Lines`, and must be seen all the same: zeros on a log axis, NaN and infinities."""
 
-from gradaudit.findings import Lines, Series
+from gradaudit.chart_data import Lines, Series
 from gradaudit.report.charts.plot_area import PlotArea
 from gradaudit.report.charts.primitives import Part, drawable, patches, text_width
 from gradaudit.report.charts.theme import CRITICAL

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import altair
 
-from gradaudit.findings import Numbers
+from gradaudit.chart_data import Numbers
 from gradaudit.report.charts.tables import number_table
 from gradaudit.report.charts.theme import Frame
 from gradaudit.report.model import Legend, TableView

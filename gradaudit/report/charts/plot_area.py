@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import altair
 
-from gradaudit.findings import Lines, Series
+from gradaudit.chart_data import Lines, Series
 from gradaudit.report.charts.primitives import (
     Domain,
     Label,

@@ -2,7 +2,7 @@
 
 import re
 
-from gradaudit.findings import Mark
+from gradaudit.chart_data import Mark
 from gradaudit.report.charts.plot_area import ABOVE, PlotArea
 from gradaudit.report.charts.primitives import Part, chart, drawable, signed, text_width, truncate
 from gradaudit.report.charts.theme import CRITICAL, MUTED, ORANGE

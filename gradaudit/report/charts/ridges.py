@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import altair
 
-from gradaudit.findings import Ridge, Ridges
+from gradaudit.chart_data import Ridge, Ridges
 from gradaudit.report.charts import tooltips
 from gradaudit.report.charts.primitives import (
     Domain,

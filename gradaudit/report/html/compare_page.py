@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from gradaudit.audit.compare import Compared, Comparison, Followed, Pair, Status, TensorChange
 from gradaudit.audit.differences import GROUPS, Change
 from gradaudit.audit.overview import split_kind
+from gradaudit.chart_data import Dot, Dots, Lines, Mark, Series
 from gradaudit.evidence.words.wording import names, percent, plural
-from gradaudit.findings import Dot, Dots, Lines, Mark, Series
 from gradaudit.report.charts.figures import Budget, figure
 from gradaudit.report.charts.primitives import spans_decades, unchecked
 from gradaudit.report.html.report_page import render_page, sources

@@ -9,8 +9,9 @@ from urllib.parse import quote
 import gradaudit
 from gradaudit.audit.result import Audit
 from gradaudit.audit.verdict import judged
+from gradaudit.chart_data import Series
 from gradaudit.evidence.words.wording import plural
-from gradaudit.findings import Series, Severity
+from gradaudit.findings import Severity
 from gradaudit.report.charts.theme import BLUE, ORANGE
 from gradaudit.report.html.report_page import render_page, sources
 from gradaudit.report.html.view import ICONS, loss_ends, worst

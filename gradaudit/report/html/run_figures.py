@@ -1,9 +1,9 @@
 """The charts that every page shows: loss, learning rate, gradient norm, and every layer at every step."""
 
 from gradaudit.audit.overview import Overview
+from gradaudit.chart_data import Lines, Mark, Series
 from gradaudit.evidence.charts.run_curves import GAP_TO_EVALUATED
 from gradaudit.evidence.words.wording import plural
-from gradaudit.findings import Lines, Mark, Series
 from gradaudit.report.charts.figures import Budget, chart_figure, figure
 from gradaudit.report.charts.heatmap import HeatmapChart
 from gradaudit.report.charts.primitives import Domain, spans_decades

@@ -1,7 +1,8 @@
 """Whether a model predicts the same for every input, and what that is."""
 
 import math
-from dataclasses import dataclass
+
+import msgspec
 
 from gradaudit.signals.activations.output_spread import output_spread
 from gradaudit.signals.loss.progress import constant_level
@@ -10,8 +11,7 @@ from gradaudit.signals.loss.training_loss import TrainingLoss
 _BEST = 1.1  # of the best constant prediction's loss; not measured: up to it a constant output is called the best one
 
 
-@dataclass(frozen=True)
-class Outputs:
+class Outputs(msgspec.Struct, frozen=True):
     """How much the outputs of a model differ over a batch at the end of a run."""
 
     spread: float  # of a logit, or in standard deviations of the target; NaN where they were not sampled

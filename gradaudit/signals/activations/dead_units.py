@@ -1,9 +1,9 @@
 """Which outputs of the linear and convolution layers have had no gradient for a while: units that no longer learn."""
 
 import math
-from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 import numpy
 
 from gradaudit.reading.run import Run
@@ -25,8 +25,7 @@ SILENT = 30  # recorded steps without a gradient after which the recorder calls 
 When = Literal["during", "before", "both"]  # outputs died during training, before it, or some of each
 
 
-@dataclass(frozen=True, eq=False)
-class DeadUnits:
+class DeadUnits(msgspec.Struct, frozen=True, eq=False):
     """The outputs of one layer over the run; shares are of the outputs followed."""
 
     layer: TensorFacts
@@ -134,8 +133,7 @@ def lost_behind_the_model(training: Training) -> bool:
     return len(spread) > 0 and bool((spread > 0).all())
 
 
-@dataclass(frozen=True)
-class DeadSample:
+class DeadSample(msgspec.Struct, frozen=True):
     """What the samples of the activation behind a layer say of it."""
 
     activation: str  # name of its module

@@ -1,8 +1,8 @@
 """How large the inputs of a model are, as the gradient of its first layer tells."""
 
 import math
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
 from gradaudit.reading.run import Run
@@ -23,8 +23,7 @@ _CHAIN = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
-class InputScale:
+class InputScale(msgspec.Struct, frozen=True, eq=False):
     """The root mean square of the first layer's inputs: |dW| / (|db| sqrt(inputs)), since dW sums the products of
     db's terms with the inputs."""
 

@@ -1,8 +1,8 @@
 """Samples of what goes into the losses and the model, and of what comes out of its activation modules."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy
 
 from gradaudit.reading.run import Run
@@ -16,8 +16,7 @@ SAMPLES = 5  # the last so many samples are what a module has come to
 _UNEVEN = 100.0  # times between the spread of features that is worth a sentence
 
 
-@dataclass(frozen=True)
-class InputSample:
+class InputSample(msgspec.Struct, frozen=True):
     """A sampled input of the model, over all of its elements; NaN what was not recorded."""
 
     step: int

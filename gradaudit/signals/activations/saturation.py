@@ -1,8 +1,8 @@
 """How saturated each sigmoid and tanh of a model is, as its samples tell, or what is certain without them."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy
 
 from gradaudit.reading.run import Run
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 _BEGINNING = 10  # steps
 
 
-@dataclass(frozen=True, eq=False)
-class Saturation:
+class Saturation(msgspec.Struct, frozen=True, eq=False):
     """The share of an activation's outputs that lie where it is flat."""
 
     module: ModuleFacts

@@ -1,16 +1,15 @@
 """What the table `rows` knows of each embedding: whether it moved, and which of its rows are trained."""
 
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy
 
 from gradaudit.signals.order_statistics import Floats, Integers
 from gradaudit.training import Training, signal
 
 
-@dataclass(frozen=True, eq=False)
-class RowHistory:
+class RowHistory(msgspec.Struct, frozen=True, eq=False):
     """The rows of one embedding table over the run; counts are those of the last record."""
 
     first_step: int  # this optimizer's own steps
@@ -77,24 +76,21 @@ def row_history(training: Training, tensor: int) -> RowHistory | None:
     )
 
 
-@dataclass(frozen=True)
-class NoGradient:
+class NoGradient(msgspec.Struct, frozen=True):
     """No row ever has a gradient, and still some change."""
 
     table: str
     history: RowHistory
 
 
-@dataclass(frozen=True)
-class UnusedRows:
+class UnusedRows(msgspec.Struct, frozen=True):
     """Most rows of a large table never have a gradient."""
 
     table: str
     history: RowHistory
 
 
-@dataclass(frozen=True)
-class DeadRows:
+class DeadRows(msgspec.Struct, frozen=True):
     """Rows that had gradients have had none for long."""
 
     table: str

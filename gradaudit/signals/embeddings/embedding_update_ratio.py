@@ -1,8 +1,8 @@
 """How fast an embedding table learns beside the weight layers of its optimizer."""
 
 import math
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
 from gradaudit.signals.embeddings.embedding_rows import row_history
@@ -16,8 +16,7 @@ _MOST_PROBED = 4096  # elements of a table behind update_norm, where the record 
 _ENOUGH = 30  # probed elements that move; with fewer a median over the steps is mostly sampling noise
 
 
-@dataclass(frozen=True)
-class EmbeddingUpdateRatio:
+class EmbeddingUpdateRatio(msgspec.Struct, frozen=True):
     """Update-to-weight ratios of a table and of the median weight layer, and what they come to."""
 
     table: float

@@ -1,8 +1,8 @@
 """Why an embedding table does not change, and what goes with one that learns too slowly."""
 
 import math
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
 from gradaudit.schema import TensorFacts
@@ -10,14 +10,12 @@ from gradaudit.signals.embeddings.embedding_rows import RowHistory
 from gradaudit.signals.embeddings.embedding_update_ratio import EmbeddingUpdateRatio
 from gradaudit.signals.layers.calls import use_of
 from gradaudit.signals.layers.unchanged import Reason, column_of, probed_whole, reason_unchanged
+from gradaudit.signals.thresholds import threshold
 from gradaudit.signals.updates.learning_rates import is_adaptive, recorded_learning_rates
 from gradaudit.training import Training
 
-_MOST = 0.5  # of the other elements
 
-
-@dataclass(frozen=True)
-class UnchangedTable:
+class UnchangedTable(msgspec.Struct, frozen=True):
     """A table that nothing changes, and what is known of why."""
 
     table: TensorFacts
@@ -31,17 +29,17 @@ def unchanged_table(training: Training, table: TensorFacts, history: RowHistory 
     """What is known of why nothing changes a table."""
     others = [t for t in training.run.meta.tensors if t.id != table.id and t.requires_grad]
     outside = sum(t.elements for t in others if t.optimizer < 0)
+    backbone = threshold(training.run, "frozen_parameter.backbone", 0.5)
     return UnchangedTable(
         table=table,
         reason=reason_unchanged(training, table),
         use=use_of(training.run, table),
-        most_are_outside=outside > _MOST * sum(t.elements for t in others),
+        most_are_outside=outside > backbone * sum(t.elements for t in others),
         is_exact=probed_whole(table) or (history is not None and history.same_checksum),
     )
 
 
-@dataclass(frozen=True)
-class SlowTable:
+class SlowTable(msgspec.Struct, frozen=True):
     """How far a table is behind the layers and behind another table, and its learning rate."""
 
     table: TensorFacts

@@ -1,7 +1,8 @@
 """A validation loss that is above the training loss before anything can have been memorised."""
 
 import math
-from dataclasses import dataclass
+
+import msgspec
 
 from gradaudit.reading.run import Run
 from gradaudit.signals.evaluation.generalisation import TrainingCurve
@@ -14,8 +15,7 @@ _GAINED = 0.1  # of the first loss: of less nothing can be told
 _EPOCHS = 2.0  # after fewer, each example was seen too seldom to be memorised
 
 
-@dataclass(frozen=True)
-class EarlyGap:
+class EarlyGap(msgspec.Struct, frozen=True):
     """Little of what training has gained by the first evaluation shows in the validation loss."""
 
     start: float  # training loss

@@ -1,7 +1,6 @@
 """Training examples that are learned by heart, while what is learned does not help on validation data."""
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy
 
 from gradaudit.signals.evaluation.generalisation import comparison, held_out_rise, rise_limits
@@ -10,8 +9,7 @@ from gradaudit.signals.loss.progress import not_learning
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
 
 
-@dataclass(frozen=True)
-class Memorisation:
+class Memorisation(msgspec.Struct, frozen=True):
     """The training loss ends below a level that the validation loss never gets below."""
 
     rising: bool  # the validation loss rises meanwhile, as `overfitting` says

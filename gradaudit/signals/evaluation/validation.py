@@ -1,9 +1,9 @@
 """Which evaluation split is the validation one, and its losses over the steps."""
 
 import math
-from dataclasses import dataclass
 from itertools import pairwise
 
+import msgspec
 import numpy
 
 from gradaudit.reading.run import Run
@@ -16,8 +16,7 @@ _REBOUND = 4  # evaluations, at least, that tell a rebound
 UNKNOWN = "unknown"  # several sets of data that the recorder could not tell apart
 
 
-@dataclass(frozen=True, eq=False)
-class Evaluations:
+class Evaluations(msgspec.Struct, frozen=True, eq=False):
     """The losses of one split, one entry a pass."""
 
     split: str
@@ -31,8 +30,7 @@ class Evaluations:
         return "test" if self.split.lower() == "test" else "validation"
 
 
-@dataclass(frozen=True)
-class NoValidationLoss:
+class NoValidationLoss(msgspec.Struct, frozen=True):
     """Which evaluations are on validation data is not clear, or there are none."""
 
 

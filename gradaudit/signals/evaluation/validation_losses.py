@@ -1,7 +1,6 @@
 """The finite losses of the validation split beside the training loss."""
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy
 
 from gradaudit.reading.run import Run
@@ -11,8 +10,7 @@ from gradaudit.signals.loss.training_loss import TrainingLoss
 from gradaudit.signals.order_statistics import Floats
 
 
-@dataclass(frozen=True, eq=False)
-class ValidationLosses:
+class ValidationLosses(msgspec.Struct, frozen=True, eq=False):
     """The validation losses and the training loss that they are compared with."""
 
     split: str  # what reports call it

@@ -1,8 +1,8 @@
 """How much clipping took away: the norm before it over the threshold, and whether the record can tell."""
 
-from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 import numpy
 
 from gradaudit.signals.order_statistics import Floats, Integers, Mask, median
@@ -11,8 +11,7 @@ from gradaudit.training import Training, signal
 BY_NORM, BY_VALUE = 1, 2
 
 
-@dataclass(frozen=True, eq=False)
-class Clipping:
+class Clipping(msgspec.Struct, frozen=True, eq=False):
     """Clipping by norm or by value over the last half of an optimizer's steps."""
 
     kind: Literal["norm", "value"]

@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import product
 
+import msgspec
 import numpy
 
 from gradaudit.signals.layers.layer_profile import logarithms_of
@@ -25,8 +25,7 @@ ALONE = 0.9  # of the change: a step between two modules that holds it is no slo
 EACH = 0.1  # decades from layer to layer of a stretch; parallel experts differ by less, the weakest fault by 0.2
 
 
-@dataclass(frozen=True, eq=False)
-class Slope:
+class Slope(msgspec.Struct, frozen=True, eq=False):
     """log10 of the gradient norm of each weight layer of one branch, from the input to the output."""
 
     branch: str  # path of the modules it covers; empty for all of the optimizer's

@@ -1,8 +1,8 @@
 """Where NaN and infinities first appear, and whether the run was already running away."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
 import numpy
 
 from gradaudit.reading.run import Run
@@ -20,8 +20,7 @@ RISE = 3.0  # times the first loss: it rose to this before
 FAST = 0.3  # median update-to-weight ratio; healthy runs peak below in 398 of 404 cases
 
 
-@dataclass(frozen=True)
-class NonFiniteOnset:
+class NonFiniteOnset(msgspec.Struct, frozen=True):
     """The first non-finite number of one optimizer's training."""
 
     training: Training

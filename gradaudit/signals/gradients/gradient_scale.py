@@ -1,6 +1,5 @@
 """How large every tensor's gradient is at every recorded step, reduced to so many columns."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -62,10 +61,17 @@ class Track:
 
 
 def median(values: Floats) -> Floats:
-    """Median over the first axis, NaN left out; NaN where nothing is left."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
-        return numpy.asarray(numpy.nanmedian(values, axis=0), dtype=numpy.float64)
+    """[columns]: the median of each column of [rows, columns], NaN left out; NaN where nothing is left.
+
+    As numpy.nanmedian, which takes ten times as long for the few rows of a heatmap's column.
+    """
+    if not len(values):
+        return numpy.full(values.shape[1:], numpy.nan)
+    ranked = numpy.sort(values, axis=0)  # NaN comes last
+    known = len(values) - numpy.isnan(values).sum(axis=0)
+    column = numpy.arange(values.shape[1])
+    low, high = ranked[numpy.maximum(known - 1, 0) // 2, column], ranked[known // 2, column]
+    return numpy.asarray(numpy.where(low == high, low, (low + high) / 2), dtype=numpy.float64)
 
 
 def edges(tracks: Sequence[Track], most: int, end: float) -> Floats:

@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 import numpy
 
 from gradaudit.signals.order_statistics import Floats, Integers
@@ -22,8 +22,7 @@ _EMPTY = numpy.asarray([1, 2, 3, 5, 7]) + SMALLEST - LOWEST
 _ENOUGH = 20  # elements in those bins; of a smooth distribution half would fall between: 1 in a million by chance
 
 
-@dataclass(frozen=True, eq=False)
-class Gradients:
+class Gradients(msgspec.Struct, frozen=True, eq=False):
     """Histograms of gradients before they were unscaled, pooled over some of the steps at which they were taken."""
 
     names: list[str]  # [tensors]
@@ -59,8 +58,7 @@ class Gradients:
         return bool(pooled[_TAKEN].sum() >= _ENOUGH and between == 0)
 
 
-@dataclass(frozen=True)
-class HalfPrecision:
+class HalfPrecision(msgspec.Struct, frozen=True):
     """What says that gradients are computed in float16."""
 
     sign: Literal["parameters", "multiples of 2**-24", "GradScaler"]

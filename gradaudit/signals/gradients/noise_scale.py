@@ -1,8 +1,8 @@
 """The gradient noise scale: the batch size at which the noise of a gradient is as large as the gradient itself."""
 
 import math
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
 from gradaudit.signals.gradients.same_batch import same_batch
@@ -15,8 +15,7 @@ BLOCKS = 10  # of successive pairs, whose means are taken as independent: neighb
 T = 2.26  # standard errors: 95 % of Student's t of as many blocks
 
 
-@dataclass(frozen=True)
-class NoiseScale:
+class NoiseScale(msgspec.Struct, frozen=True):
     """B_simple of McCandlish et al. (arXiv 1812.06162), in what the loss counts as its batch: examples, or tokens."""
 
     batch: float

@@ -1,7 +1,6 @@
 """How the norm of the whole gradient grows over a run, in which layers, and what the loss does meanwhile."""
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy
 
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
@@ -9,8 +8,7 @@ from gradaudit.signals.order_statistics import Floats, median, quantile, rank_co
 from gradaudit.training import Training, signal
 
 
-@dataclass(frozen=True)
-class NormGrowth:
+class NormGrowth(msgspec.Struct, frozen=True):
     """The norm of the gradient in the last fifth of the run, over that of an earlier one, and the loss meanwhile."""
 
     loss: TrainingLoss

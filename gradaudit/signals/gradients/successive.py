@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
 from gradaudit.schema import TensorFacts
@@ -19,8 +19,7 @@ _LEAST_BIAS = 8  # elements: the cosine of two numbers is 1 or -1 whatever they 
 _MOST_TAKEN = 50.0  # as a logarithm: beyond that nothing is left to judge
 
 
-@dataclass(frozen=True, eq=False)
-class SuccessiveGradients:
+class SuccessiveGradients(msgspec.Struct, frozen=True, eq=False):
     """The cosines of successive gradients over the early steps, and how far the weights come by the end of the run."""
 
     pairs: int  # of successive recorded steps

@@ -1,8 +1,8 @@
 """What the output layer and the loss do while the learning rate falls."""
 
 import math
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
 from gradaudit.signals.layers.layers import weight_layers, zero_initialised
@@ -16,8 +16,7 @@ LEAST_STEPS = 50  # of falling rate: tenths of five losses
 _NEAR = 0.9  # of the peak of the learning rate: a plateau is no fall
 
 
-@dataclass(frozen=True, eq=False)
-class Cooldown:
+class Cooldown(msgspec.Struct, frozen=True, eq=False):
     """The stretch over which the learning rate falls, and what head, other layers and loss do in it."""
 
     first: int  # global step

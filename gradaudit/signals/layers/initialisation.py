@@ -1,8 +1,8 @@
 """The scale at which layers start, against what torch.nn gives a layer of that size, and against Glorot's."""
 
 import math
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
 from gradaudit.reading.run import Run
@@ -14,8 +14,7 @@ from gradaudit.training import Training, signal
 _LARGE = 1.5  # times Glorot's standard deviation
 
 
-@dataclass(frozen=True)
-class Start:
+class Start(msgspec.Struct, frozen=True):
     """How one layer starts: root mean square per element, and torch.nn's default for its number of inputs."""
 
     name: str
@@ -27,8 +26,7 @@ class Start:
 _UNLIKE = 2.0  # times: initial sizes that differ less are ordinary
 
 
-@dataclass(frozen=True)
-class InitialSizes:
+class InitialSizes(msgspec.Struct, frozen=True):
     """A layer that starts at another size than the others, both over torch.nn's default."""
 
     own: float  # times
@@ -68,8 +66,7 @@ def first_rms(run: Run, tensor: TensorFacts) -> float:
     return float(training.matrix("weight_norm")[0, column]) / math.sqrt(tensor.elements)
 
 
-@dataclass(frozen=True)
-class GlorotStart:
+class GlorotStart(msgspec.Struct, frozen=True):
     """How the weight in front of an activation starts, against Glorot's initialisation for that activation."""
 
     tensor: TensorFacts

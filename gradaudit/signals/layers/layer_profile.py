@@ -1,8 +1,8 @@
 """How weight layers compare with each other: one quantity of each, in an early and a late window."""
 
-from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 import numpy
 
 from gradaudit.signals.layers.layers import comparable_layers
@@ -17,8 +17,7 @@ EARLY = (10, 60)  # steps: past the first noise, before training has settled
 APART = 0.7  # decades from the median layer at which a layer counts as one that stands out
 
 
-@dataclass(frozen=True, eq=False)
-class Profile:
+class Profile(msgspec.Struct, frozen=True, eq=False):
     """log10 of one quantity for each compared layer, in depth order."""
 
     early: Floats
@@ -61,8 +60,7 @@ def _spread(logarithms: Floats) -> float:
     return float(finite.max() - finite.min()) if len(finite) > 1 else 0.0
 
 
-@dataclass(frozen=True)
-class Gap:
+class Gap(msgspec.Struct, frozen=True):
     """Decades between neighbours when the layers are sorted early, and between the same layers late."""
 
     early: float  # the largest

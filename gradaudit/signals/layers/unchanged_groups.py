@@ -1,9 +1,9 @@
 """Tensors that nothing changes for one reason, and the cause behind it as far as the record tells."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 import numpy
 
 from gradaudit.schema import TensorFacts
@@ -31,8 +31,7 @@ Cause = Literal[
 ]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class UnchangedGroup:
+class UnchangedGroup(msgspec.Struct, frozen=True):
     """Tensors that nothing changes for one cause."""
 
     tensors: tuple[TensorFacts, ...]

@@ -1,8 +1,8 @@
 """How far apart the weight layers are in their updates and gradients, and which of them stand out."""
 
 import math
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
 from gradaudit.signals.layers.initialisation import InitialSizes, initial_sizes
@@ -14,8 +14,7 @@ from gradaudit.signals.updates.ratios import last_half, window
 from gradaudit.training import Training
 
 
-@dataclass(frozen=True)
-class Spreads:
+class Spreads(msgspec.Struct, frozen=True):
     """How far apart some layers are, in decades."""
 
     layers: int
@@ -24,8 +23,7 @@ class Spreads:
     gap: Gap  # between sorted gradient norms
 
 
-@dataclass(frozen=True)
-class LayerOutliers:
+class LayerOutliers(msgspec.Struct, frozen=True):
     """The layers that stand out in one quantity over the last half; the numbers are those of the first one."""
 
     quantity: Quantity

@@ -1,15 +1,15 @@
 """What became of a training, where that is bad enough to call the start its cause."""
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from gradaudit.signals.gradients.finiteness import diverged_before, non_finite_onset
 from gradaudit.signals.loss.progress import divergence, not_learning
 from gradaudit.training import Training
 
 
-@dataclass(frozen=True)
-class BadOutcome:
+class BadOutcome(msgspec.Struct, frozen=True):
     """A training that went wrong."""
 
     kind: Literal["diverged to non-finite", "diverged", "learned nothing"]

@@ -1,13 +1,13 @@
 """The shapes that a loss was given, where torch broadcast every prediction to every target."""
 
 import math
-from dataclasses import dataclass
+
+import msgspec
 
 _MOST_DIMENSIONS, _LARGEST = 16, 2**40  # of a shape that a record may hold
 
 
-@dataclass(frozen=True)
-class Shapes:
+class Shapes(msgspec.Struct, frozen=True):
     """What the loss was given, and what torch broadcast it to; sizes by dimension."""
 
     prediction: tuple[int, ...]

@@ -1,7 +1,8 @@
 """A loss that learns nothing beside other terms that were minimised well: a posterior that collapsed, say."""
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from gradaudit.signals.loss.objective import factor
 from gradaudit.signals.loss.training_loss import TrainingLoss
@@ -14,8 +15,7 @@ _FIRST = 3  # steps
 _LATENT = re.compile(r"(^|[._])(fc_)?(mu|mean|z_mean|log_?var|log_?std|log_?sigma|sigma)($|[._\d])", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class Rest:
+class Rest(msgspec.Struct, frozen=True):
     """The part of the objective that is not the loss, at first and at the end, as shares of the objective."""
 
     first: float

@@ -1,9 +1,9 @@
 """What left its usual range first at a spike of the loss: the updates, the gradient or the loss itself."""
 
 import math
-from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 import numpy
 
 from gradaudit.signals.loss.spikes import Spikes
@@ -20,8 +20,7 @@ _DEVIATIONS = 5.0  # robust ones; Levanter has 2 to 3 of a normal deviation, whi
 _TIMES = 1.2  # of the median: updates of Adam scatter by a few percent, of which five deviations are nothing
 
 
-@dataclass(frozen=True)
-class Crossings:
+class Crossings(msgspec.Struct, frozen=True):
     """The first steps, as indices of this optimizer's, at which each left its usual range; None where it did not."""
 
     first: First

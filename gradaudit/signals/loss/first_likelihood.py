@@ -1,7 +1,8 @@
 """How the first loss of a likelihood lies beside that of an untrained model, which predicts all classes uniformly."""
 
 import math
-from dataclasses import dataclass
+
+import msgspec
 
 from gradaudit.schema import LossFacts
 from gradaudit.signals.layers.initialisation import Start, output_layer
@@ -13,8 +14,7 @@ from gradaudit.signals.updates.learning_rates import is_adaptive
 _LARGE_START = 3.0  # times torch.nn's default RMS: worth naming as the reason
 
 
-@dataclass(frozen=True)
-class ExpectedStart:
+class ExpectedStart(msgspec.Struct, frozen=True):
     """What the first loss of a likelihood is compared with; all in nats."""
 
     function: str
@@ -28,8 +28,7 @@ class ExpectedStart:
     option: str  # the threshold behind `high`
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class FirstLikelihood:
+class FirstLikelihood(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """The first loss of a likelihood."""
 
     loss: TrainingLoss
@@ -37,20 +36,19 @@ class FirstLikelihood:
     layer: Start | None = None  # that of the outputs, where it is at fault, and known
 
 
-class NearUniform(FirstLikelihood):
+class NearUniform(FirstLikelihood, frozen=True, eq=False, kw_only=True):
     """It is about that of a uniform prediction."""
 
 
-class NegativeLikelihood(FirstLikelihood):
+class NegativeLikelihood(FirstLikelihood, frozen=True, eq=False, kw_only=True):
     """It is below 0, which minus the logarithm of a probability never is."""
 
 
-class BelowChance(FirstLikelihood):
+class BelowChance(FirstLikelihood, frozen=True, eq=False, kw_only=True):
     """It is better than that of an untrained model."""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class NotAveraged(FirstLikelihood):
+class NotAveraged(FirstLikelihood, frozen=True, eq=False, kw_only=True):
     """What is differentiated is a sum over the batch, or over micro-steps."""
 
     factor: ObjectiveFactor
@@ -58,8 +56,7 @@ class NotAveraged(FirstLikelihood):
     outcome: BadOutcome | None
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Overconfident(FirstLikelihood):
+class Overconfident(FirstLikelihood, frozen=True, eq=False, kw_only=True):
     """It is far above that of a uniform prediction; at fault is a `layer` that starts far above torch.nn's default."""
 
     severe: bool
@@ -69,8 +66,7 @@ class Overconfident(FirstLikelihood):
     outcome: BadOutcome | None
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class UnusedOutputs(FirstLikelihood):
+class UnusedOutputs(FirstLikelihood, frozen=True, eq=False, kw_only=True):
     """The model has more outputs than there are classes."""
 
     used: int  # the classes that occur, the first ones

@@ -1,9 +1,9 @@
 """What the first loss looks like: the objective beside it, the classes in use and how even the labels are."""
 
 import math
-from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 import numpy
 
 from gradaudit.schema import LossFacts
@@ -17,8 +17,7 @@ CLOSE = 0.05  # relative distance at which a factor is taken for the batch size 
 _EXACT = 1e-3  # the same where the steps are too few to tell a factor from further terms
 
 
-@dataclass(frozen=True)
-class ObjectiveFactor:
+class ObjectiveFactor(msgspec.Struct, frozen=True):
     """How many times the mean loss the first objective is, and the known amount that it matches."""
 
     times: float

@@ -1,7 +1,8 @@
 """Where a regression's first loss comes from: a target that is not standardised, or outputs that are too large."""
 
 import math
-from dataclasses import dataclass
+
+import msgspec
 
 from gradaudit.signals.activations.module_samples import loss_inputs
 from gradaudit.signals.loss.training_loss import TrainingLoss
@@ -10,8 +11,7 @@ _HELPS = 2.0  # times: a target whose standardisation takes less off the ratio o
 _NOTHING = 0.05  # of a standard deviation, by which to shift a target, or of 1, by which to scale it
 
 
-@dataclass(frozen=True)
-class Cause:
+class Cause(msgspec.Struct, frozen=True):
     """What a first loss is made of."""
 
     ratio: float  # the loss over the variance of the target

@@ -1,7 +1,8 @@
 """From where to where a loss goes, each taken over several steps: one step says little."""
 
 import math
-from dataclasses import dataclass
+
+import msgspec
 
 from gradaudit.signals.loss.training_loss import TrainingLoss
 from gradaudit.signals.order_statistics import median
@@ -9,8 +10,7 @@ from gradaudit.signals.order_statistics import median
 _STARTING = 20  # steps at most whose losses are the start: a long run has learned most in its first twentieth
 
 
-@dataclass(frozen=True)
-class Improvement:
+class Improvement(msgspec.Struct, frozen=True):
     """The loss at the start and at the end of a run."""
 
     start: float  # median of the first steps

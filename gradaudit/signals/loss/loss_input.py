@@ -1,9 +1,9 @@
 """What was sampled of the input of a loss that applies softmax or sigmoid itself, and what probabilities cost there."""
 
 import math
-from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 import numpy
 
 from gradaudit.reading.run import Run
@@ -16,8 +16,7 @@ APPLIES: dict[str, Squash] = {"cross_entropy": "softmax", "binary_cross_entropy_
 HIGHEST = 1 + 1e-6  # a probability, with its rounding
 
 
-@dataclass(frozen=True)
-class LossInput:
+class LossInput(msgspec.Struct, frozen=True):
     """The range of all samples of one loss function's input."""
 
     facts: LossFacts

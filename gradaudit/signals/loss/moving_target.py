@@ -1,9 +1,9 @@
 """Whether what a regression is trained towards stays what it is: targets of bootstrapped returns, say, move."""
 
 import math
-from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 import numpy
 
 from gradaudit.schema import LossFacts
@@ -16,8 +16,7 @@ _APART = 0.5  # of the spread within a batch, by which the means of two parts mu
 _WIDER = 1.5  # times, by which their spreads must
 
 
-@dataclass(frozen=True)
-class Movement:
+class Movement(msgspec.Struct, frozen=True):
     """What of the targets moved: they are trained themselves, or a statistic went from one value to another."""
 
     what: Literal["trained", "mean", "spread"]

@@ -1,9 +1,9 @@
 """What is minimised beside the loss that was seen: the same up to a factor, or a sum of which it is one term."""
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy
 
 from gradaudit.signals.order_statistics import Floats, Integers
@@ -17,8 +17,7 @@ _LEAST = 10  # steps
 _TAILS = (0.05, 0.95)
 
 
-@dataclass(frozen=True, eq=False)
-class Factor:
+class Factor(msgspec.Struct, frozen=True, eq=False):
     """How many times the mean loss the objective is, in units of what it follows best."""
 
     unit: str  # "1", "targets", "batch", "1 / targets" or "1 / batch"

@@ -1,7 +1,8 @@
 """What is special about the batch of a step at which the loss is not finite."""
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from gradaudit.signals.order_statistics import median
 from gradaudit.training import Training
@@ -11,8 +12,7 @@ _SMALL = 0.25  # of the usual batch: worth telling
 Odd = Literal["one example", "no example", "all ignored", "small", ""]
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(msgspec.Struct, frozen=True):
     """The batch of one step beside the usual one."""
 
     odd: Odd = ""  # empty where nothing is special, or known

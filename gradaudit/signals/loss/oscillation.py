@@ -1,7 +1,6 @@
 """How widely a loss oscillates around its own trend, and whether it does so more and more."""
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy
 
 from gradaudit.signals.order_statistics import Floats, quantile, rank_correlation
@@ -10,8 +9,7 @@ _SKIPPED = 0.2  # of the run: a loss that starts to learn oscillates as it falls
 _PARTS = 8
 
 
-@dataclass(frozen=True, eq=False)
-class Oscillation:
+class Oscillation(msgspec.Struct, frozen=True, eq=False):
     """The last four fifths of a run in eight parts, each around its own straight line."""
 
     starts: tuple[int, ...]  # [parts] index of the first step of each

@@ -1,8 +1,8 @@
 """Where a loss stops falling: the step, how fast it had been falling until then, and what became of the gradient."""
 
 import math
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
 from gradaudit.reading.run import Run
@@ -21,8 +21,7 @@ WORTH = 0.1  # of the steps; an exponential decay to 1 % at the end of the run h
 STILL = 0.3  # of a small gain, over the second half of the learning rate; where it falls evenly it is half
 
 
-@dataclass(frozen=True, eq=False)
-class Plateau:
+class Plateau(msgspec.Struct, frozen=True, eq=False):
     """The stretch at the end of a run over which the loss stays where it is; losses are shares of the first one."""
 
     start: int  # index of this optimizer's step
@@ -63,8 +62,7 @@ def plateau(training: Training, flat: float) -> Plateau | None:
     )
 
 
-@dataclass(frozen=True, eq=False)
-class EarlyDecay:
+class EarlyDecay(msgspec.Struct, frozen=True, eq=False):
     """The stretch at the end of a run over which the learning rate has decayed; losses are shares of the start."""
 
     start: int  # index of this optimizer's step

@@ -1,8 +1,8 @@
 """Whether training gets anywhere: divergence, no better than a constant, epochs passed."""
 
 import math
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
 from gradaudit.reading.run import Run
@@ -25,8 +25,7 @@ FEW_TARGETS = 8  # below this the first loss alone is too noisy to compare with
 SMOOTH_TARGETS = 32  # the running median covers at least as many targets, within 50 steps
 
 
-@dataclass(frozen=True)
-class LossRebound:
+class LossRebound(msgspec.Struct, frozen=True):
     """How the last tenth of the run compares with the lowest one."""
 
     index: int  # the first step of the lowest tenth

@@ -1,7 +1,6 @@
 """The losses of a spike themselves: a running median looks back, and tells of them later and lower than they were."""
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy
 
 from gradaudit.signals.order_statistics import Floats, Integers, Mask
@@ -12,8 +11,7 @@ _MARGIN = 25  # steps shown before and after a spike
 _BEFORE, _RISEN = 3, 3.0  # steps, times: a learning rate that jumps so shortly before a spike is why it came
 
 
-@dataclass(frozen=True, eq=False)
-class Spikes:
+class Spikes(msgspec.Struct, frozen=True, eq=False):
     """The steps at which the loss is high, as indices of this optimizer's steps, and the highest of the spikes."""
 
     steps: Integers  # of all spikes

@@ -1,9 +1,9 @@
 """What steps that are too large have done to the loss: a training that fails, a jump at the start, little gain."""
 
 import math
-from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 import numpy
 
 from gradaudit.signals.gradients.finiteness import diverged_before, non_finite_onset
@@ -17,24 +17,21 @@ from gradaudit.training import Training
 _DEVIATIONS = 4.0  # standard deviations from batch to batch, on a logarithmic scale
 
 
-@dataclass(frozen=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True):
     """Training breaks, runs away, or learns nothing."""
 
     kind: Literal["non_finite", "divergence", "no_learning"]
     since: int  # global step; 0 where nothing is learned
 
 
-@dataclass(frozen=True)
-class Overshoot:
+class Overshoot(msgspec.Struct, frozen=True):
     """The loss goes up over the first steps, beyond what batches differ by."""
 
     of: Literal["largest", "median"]  # of the first losses
     times: float  # over the first loss
 
 
-@dataclass(frozen=True)
-class LittleGain:
+class LittleGain(msgspec.Struct, frozen=True):
     """The loss keeps most of its start, or of what needs no input to reach."""
 
     over: Literal["start", "constant"]

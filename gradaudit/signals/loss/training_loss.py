@@ -1,9 +1,9 @@
 """The training loss of each optimizer: its values, what kind of loss it is, how it began and how it ended."""
 
 import math
-from dataclasses import dataclass, replace
 from typing import Literal
 
+import msgspec
 import numpy
 
 from gradaudit.reading.run import Run
@@ -36,8 +36,7 @@ _KINDS: dict[str, Kind] = {
 }
 
 
-@dataclass(frozen=True)
-class Unclear:
+class Unclear(msgspec.Struct, frozen=True):
     """Why a loss does not say how training goes, and the numbers behind that."""
 
     why: Literal[
@@ -60,8 +59,7 @@ class Unclear:
     unit: str = "1"  # of these two, as `Factor.unit` is
 
 
-@dataclass(frozen=True, eq=False)
-class TrainingLoss:
+class TrainingLoss(msgspec.Struct, frozen=True, eq=False):
     """One optimizer's training loss; `values` is the mean per valid target, else the objective."""
 
     training: Training
@@ -144,7 +142,9 @@ def training_loss(training: Training) -> TrainingLoss:
     )
     if loss.facts is not None and not _has_level(loss.facts, kind):
         loss = _or_objective(loss, minor_share(training))
-    return replace(loss, not_interpretable=_not_interpretable(loss), one_of_several=_one_of_several(loss))
+    return msgspec.structs.replace(
+        loss, not_interpretable=_not_interpretable(loss), one_of_several=_one_of_several(loss)
+    )
 
 
 @signal
@@ -162,7 +162,9 @@ def _or_objective(loss: TrainingLoss, share: float | None) -> TrainingLoss:
     if loss.facts is None or share is None:
         return loss
     minor = Unclear("small term", loss.facts.function, share=share)
-    return replace(loss, values=loss.objective, facts=None, kind="unknown", minor=minor, not_interpretable=minor)
+    return msgspec.structs.replace(
+        loss, values=loss.objective, facts=None, kind="unknown", minor=minor, not_interpretable=minor
+    )
 
 
 def inside_compiled(run: Run) -> str:

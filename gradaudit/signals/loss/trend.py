@@ -1,15 +1,14 @@
 """The trend of a loss, and how far it scatters from batch to batch, and how high a loss stands above it."""
 
 import math
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
 from gradaudit.signals.order_statistics import Floats
 
 
-@dataclass(frozen=True)
-class Height:
+class Height(msgspec.Struct, frozen=True):
     """How high the running median of the loss stands at the step where it is farthest above its trend."""
 
     level: float  # the running median

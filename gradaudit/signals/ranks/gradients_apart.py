@@ -1,13 +1,12 @@
 """Ranks whose gradient norms differ, although averaged gradients would be equal."""
 
-from dataclasses import dataclass
+import msgspec
 
 from gradaudit.signals.order_statistics import median
 from gradaudit.signals.ranks.replicas import SideBySide, spread
 
 
-@dataclass(frozen=True, eq=False)
-class GradientsApart:
+class GradientsApart(msgspec.Struct, frozen=True, eq=False):
     """At how many steps the gradient norms of the ranks differ, and by how much."""
 
     norms: SideBySide

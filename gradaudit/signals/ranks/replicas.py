@@ -1,7 +1,6 @@
 """Copies of one model on several ranks, side by side: their weights, gradients and losses at the same steps."""
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy
 
 from gradaudit.reading.run import Run
@@ -9,8 +8,7 @@ from gradaudit.signals.order_statistics import Floats, Integers, Mask
 from gradaudit.training import signal
 
 
-@dataclass(frozen=True, eq=False)
-class SideBySide:
+class SideBySide(msgspec.Struct, frozen=True, eq=False):
     """One quantity of every rank at the steps at which at least two ranks have it."""
 
     ranks: Integers  # [ranks]
@@ -18,8 +16,7 @@ class SideBySide:
     values: Floats  # [steps, ranks]; NaN where a rank has none
 
 
-@dataclass(frozen=True, eq=False)
-class Checksums:
+class Checksums(msgspec.Struct, frozen=True, eq=False):
     """The weights of every rank, compared bit for bit."""
 
     ranks: Integers  # [ranks]

@@ -1,7 +1,6 @@
 """Whether gradients were clipped by the norm of the whole gradient, where the ranks hold shards of one model."""
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy
 
 from gradaudit.reading.run import Run
@@ -13,8 +12,7 @@ from gradaudit.training import signal
 LEAST = 3  # steps whose norm and statistics are both known
 
 
-@dataclass(frozen=True, eq=False)
-class ShardNorm:
+class ShardNorm(msgspec.Struct, frozen=True, eq=False):
     """The norm that clipping returned, against that of the shards of all ranks together."""
 
     ranks: int

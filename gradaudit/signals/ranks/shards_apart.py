@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
 from gradaudit.reading.run import Run
@@ -15,8 +15,7 @@ from gradaudit.training import signal
 _CONSTANT = 1e-3  # of the norm: weights that all have one size are equal on all ranks, whatever the seed
 
 
-@dataclass(frozen=True)
-class ShardsApart:
+class ShardsApart(msgspec.Struct, frozen=True):
     """What the ranks' own statistics say of the parts of one model."""
 
     ranks: int
@@ -29,24 +28,21 @@ class ShardsApart:
     last: int  # the last recorded step
 
 
-@dataclass(frozen=True)
-class CopiesApart:
+class CopiesApart(msgspec.Struct, frozen=True):
     """Ranks hold different copies of tensors that are replicated."""
 
     parts: ShardsApart
     differ: tuple[tuple[str, float], ...]  # name, difference of the norms / norm at the last step; largest first
 
 
-@dataclass(frozen=True)
-class EqualShards:
+class EqualShards(msgspec.Struct, frozen=True):
     """Two ranks start with identical shards of at least half of the weights."""
 
     parts: ShardsApart
     always: bool  # and hold them to the end
 
 
-@dataclass(frozen=True)
-class ShardsAsMeant:
+class ShardsAsMeant(msgspec.Struct, frozen=True):
     """Shards differ from rank to rank, and copies do not."""
 
     parts: ShardsApart

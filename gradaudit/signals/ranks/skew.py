@@ -1,7 +1,6 @@
 """The rank whose loss lies farthest from the others', while all hold the same weights."""
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy
 
 from gradaudit.signals.ranks.replicas import SideBySide, against_others
@@ -9,8 +8,7 @@ from gradaudit.signals.ranks.replicas import SideBySide, against_others
 FEW = 20  # steps: fewer say nothing about a rank's gradients or data
 
 
-@dataclass(frozen=True, eq=False)
-class Skew:
+class Skew(msgspec.Struct, frozen=True, eq=False):
     """One rank's loss beside the others' over the last half of the run."""
 
     losses: SideBySide

@@ -1,14 +1,12 @@
 """Ranks that should hold the same weights, and do not: since when, and which of them."""
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy
 
 from gradaudit.signals.ranks.replicas import Checksums
 
 
-@dataclass(frozen=True, eq=False)
-class WeightsApart:
+class WeightsApart(msgspec.Struct, frozen=True, eq=False):
     """The checksums of the weights differ between ranks."""
 
     sums: Checksums

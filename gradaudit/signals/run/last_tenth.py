@@ -1,14 +1,13 @@
 """Whether the records reach the end of a run: what is said of the end rests on records of its last tenth."""
 
-from dataclasses import dataclass
+import msgspec
 
 from gradaudit.reading.run import Run
 
 LAST = 0.1  # of a run; the recorder leaves no table without rows there, unless the disk is too slow
 
 
-@dataclass(frozen=True)
-class EndUnknown:
+class EndUnknown(msgspec.Struct, frozen=True):
     """Records stop before the last tenth of a run."""
 
     last: float  # step of the last one

@@ -1,7 +1,6 @@
 """The tensor that changes most from step to step, beside its own size."""
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy
 
 from gradaudit.signals.order_statistics import Floats, Integers, quantile
@@ -11,8 +10,7 @@ from gradaudit.training import Training
 _PERCENTILE = 0.95  # of the steps: a warmup and the tail of a cosine do not count
 
 
-@dataclass(frozen=True, eq=False)
-class FastestTensor:
+class FastestTensor(msgspec.Struct, frozen=True, eq=False):
     """Of the weight layers and embedding tables the one with the largest update-to-weight ratio."""
 
     name: str

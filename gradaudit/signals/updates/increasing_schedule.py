@@ -1,8 +1,8 @@
 """A schedule that raises the learning rate to the last step, and a loss that comes up again on the way."""
 
 import math
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
 from gradaudit.signals.loss.progress import TENTHS, loss_rebound
@@ -24,8 +24,7 @@ HALF = 0.5  # of the optimizer's own rate: a warmup that ends below has not come
 _BATCHES, _STAIRS = 2, 4  # in an epoch, and changes of the rate: of fewer it may be chance
 
 
-@dataclass(frozen=True, eq=False)
-class IncreasingSchedule:
+class IncreasingSchedule(msgspec.Struct, frozen=True, eq=False):
     """A learning rate that never falls and is highest at the end, and the loss that it has driven up again."""
 
     risen: int  # global step at which the rate has risen `RISEN` times
@@ -35,8 +34,7 @@ class IncreasingSchedule:
     last: Floats  # [groups] at the last step
 
 
-@dataclass(frozen=True)
-class MonotonicIncrease:
+class MonotonicIncrease(msgspec.Struct, frozen=True):
     """A learning rate that rises to the end of the run."""
 
     loss: TrainingLoss

@@ -1,7 +1,6 @@
 """Updates of half-precision weights that are below half of the distance to the next number, and so change nothing."""
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy
 
 from gradaudit.schema import TensorFacts
@@ -15,8 +14,7 @@ _LEAST_STEPS = 20
 _TRAINING = 0.5  # of a group's largest learning rate: warmup and the end of a schedule lose updates by design
 
 
-@dataclass(frozen=True, eq=False)
-class LostUpdates:
+class LostUpdates(msgspec.Struct, frozen=True, eq=False):
     """The elements with a gradient that a step left as they were, of the weights in half precision."""
 
     tensors: list[TensorFacts]

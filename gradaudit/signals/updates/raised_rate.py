@@ -1,9 +1,9 @@
 """Why updates are too small, and the learning rate to try instead."""
 
 import math
-from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 import numpy
 
 from gradaudit.signals.order_statistics import Floats, median
@@ -16,8 +16,7 @@ _USUAL = 3e-3  # the update ratio to aim at: the slowest healthy run from scratc
 _MOST_STEPS, _FAR = 0.9, 5.0  # clipping holds updates down that cuts as many steps, by more than as many times
 
 
-@dataclass(frozen=True)
-class LowClipping:
+class LowClipping(msgspec.Struct, frozen=True):
     """A clip threshold far below the gradient norm."""
 
     clipped: float  # share of the steps that it changed
@@ -25,8 +24,7 @@ class LowClipping:
     below_eps: bool  # what it leaves is below the optimizer's eps; else it divides the learning rate
 
 
-@dataclass(frozen=True, eq=False)
-class RaisedRate:
+class RaisedRate(msgspec.Struct, frozen=True, eq=False):
     """Learning rates [groups] that are too small, and larger ones."""
 
     why: Literal["rate zero", "rate unknown", "other parameters", "rate too low"]

@@ -1,15 +1,13 @@
 """What became of the learning rates between a step and the end of the run."""
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy
 
 from gradaudit.signals.order_statistics import Floats, largest
 from gradaudit.training import Training
 
 
-@dataclass(frozen=True, eq=False)
-class RateChange:
+class RateChange(msgspec.Struct, frozen=True, eq=False):
     """The learning rates [groups] at a step and at the last one."""
 
     then: Floats

@@ -1,8 +1,8 @@
 """The course of the learning rate: where it has decayed, and what the loss had gained by then and gains after."""
 
 import math
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
 from gradaudit.signals.loss.training_loss import TrainingLoss
@@ -13,8 +13,7 @@ from gradaudit.training import Training
 _FADED = 0.1  # of the peak: a schedule that fades to 0 was lower before
 
 
-@dataclass(frozen=True)
-class DecayedRate:
+class DecayedRate(msgspec.Struct, frozen=True):
     """A learning rate that has fallen for good."""
 
     at: int  # index of the first step at which it has
@@ -39,8 +38,7 @@ class DecayedRate:
         return self.rate == 0 and self.previous > _FADED * self.peak
 
 
-@dataclass(frozen=True)
-class RateCourse:
+class RateCourse(msgspec.Struct, frozen=True):
     """What the largest learning rate over the groups does in a run."""
 
     groups: int
@@ -51,8 +49,7 @@ class RateCourse:
     last: float
 
 
-@dataclass(frozen=True)
-class GainAround:
+class GainAround(msgspec.Struct, frozen=True):
     """The share of the first loss that is gained before and after a step; NaN where too few steps are around it."""
 
     half: int  # global step at half of the way to it

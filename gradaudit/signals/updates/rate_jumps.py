@@ -1,8 +1,8 @@
 """Jumps of the learning rate within one step, as restarts make them, that raise the loss."""
 
 import math
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
@@ -14,8 +14,7 @@ AROUND = 10  # steps before and after a jump whose losses are compared
 _ERRORS = 3.0  # standard errors: what chance does to two times ten batches
 
 
-@dataclass(frozen=True)
-class HarmfulJump:
+class HarmfulJump(msgspec.Struct, frozen=True):
     """The jump of a group's rate that raises the loss most, and all jumps of the run."""
 
     step: int  # global

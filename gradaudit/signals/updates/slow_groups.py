@@ -1,7 +1,6 @@
 """Parameter groups whose learning rate is far below the largest."""
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy
 
 from gradaudit.signals.layers.layers import weight_layers
@@ -9,8 +8,7 @@ from gradaudit.signals.updates.learning_rates import below, peak_rates
 from gradaudit.training import Training
 
 
-@dataclass(frozen=True)
-class SlowGroup:
+class SlowGroup(msgspec.Struct, frozen=True):
     """The learning rate of a parameter group is far below the largest."""
 
     group: int

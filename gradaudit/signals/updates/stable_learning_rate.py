@@ -1,8 +1,8 @@
 """The learning rate at which the first update that was too large is a tenth of the weights."""
 
 import math
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
 from gradaudit.signals.order_statistics import Floats
@@ -16,8 +16,7 @@ _STILL_RISING = 1.5  # times the rate of the update that is too large: then a wa
 HARMFUL = 0.2  # update-to-weight ratio that goes with harm, as in `learning_rate_too_high`, which tells why
 
 
-@dataclass(frozen=True, eq=False)
-class StableLearningRate:
+class StableLearningRate(msgspec.Struct, frozen=True, eq=False):
     """What was set when the first update was too large, and what would have been stable."""
 
     step: int  # global

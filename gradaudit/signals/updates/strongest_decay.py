@@ -1,8 +1,8 @@
 """The weight decay that takes most of some layers, whether it explains how far they shrink, and a smaller one."""
 
 import math
-from dataclasses import dataclass
 
+import msgspec
 import numpy
 
 from gradaudit.signals.order_statistics import Integers
@@ -14,8 +14,7 @@ _EXPLAINED = 0.1  # of the shrinkage, as a logarithm: less decay than that is no
 _TAKEN = 0.1  # of an idle weight over the whole run: what the suggested decay takes
 
 
-@dataclass(frozen=True)
-class StrongestDecay:
+class StrongestDecay(msgspec.Struct, frozen=True):
     """The weight decay of the parameter group, of those of some layers, in which it takes most."""
 
     group: int  # -1 where none is known

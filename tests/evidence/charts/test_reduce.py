@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gradaudit.chart_data import Series
 from gradaudit.evidence.charts.reduce import WIDEST, _digits, banded, blocks, halved, plain, short
-from gradaudit.findings import Series
 from gradaudit.signals.smoothing import smooth
 
 

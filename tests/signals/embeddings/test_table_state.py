@@ -1,6 +1,5 @@
 """Why a table stands still, and by how much a slow one is behind."""
 
-import dataclasses
 import math
 
 import msgspec
@@ -86,7 +85,7 @@ def test_a_model_of_one_table_has_no_others(tmp_path):
 def slow(path, relative=0.02, rates=RATE, share=0.1, **changes):
     steps = {"learning_rate": numpy.reshape(numpy.broadcast_to(rates, STEPS), (STEPS, 1)).tolist()}
     training = of(path, steps=steps, **changes)
-    return slow_table(training, training.tensors[0], dataclasses.replace(RATIO, relative=relative), share)
+    return slow_table(training, training.tensors[0], msgspec.structs.replace(RATIO, relative=relative), share)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """What validation losses are compared with, against the same by plain numpy and by trying."""
 
 import math
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy
 import pytest
@@ -80,7 +80,7 @@ def test_every_limit_is_one():
 def test_the_limits_are_those_that_the_user_set(tmp_path):
     run = build_run(tmp_path / "a", loss=falling(), facts=TEN)
     assert rise_limits(run) == RiseLimits()
-    changed = {f"overfitting.{field.name}": 10.0 + place for place, field in enumerate(fields(RiseLimits))}
+    changed = {f"overfitting.{name}": 10.0 + place for place, name in enumerate(RiseLimits.__struct_fields__)}
     found = rise_limits(replace(run, thresholds={**changed, "divergence.doubled": 3.0}))
     assert found == RiseLimits(10.0, 11.0, 12.0, 13.0, 14.0, 15.0, 16.0)
 

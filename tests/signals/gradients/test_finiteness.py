@@ -104,7 +104,7 @@ def test_what_led_up_to_it(tmp_path):
     assert diverged_before(found)
     for limits, expected in (({"rise": 41.0}, False), ({"rise": 41.0, "fast": 0.2}, True)):
         run = dataclasses.replace(found.training.run, thresholds={f"non_finite.{k}": v for k, v in limits.items()})
-        assert diverged_before(dataclasses.replace(found, training=run.training(found.training.id))) is expected
+        assert diverged_before(msgspec.structs.replace(found, training=run.training(found.training.id))) is expected
     loss[10:20] = 1.0
     assert not diverged_before(onset(tmp_path / "b", loss))
 

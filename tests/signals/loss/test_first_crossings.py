@@ -1,5 +1,4 @@
-import dataclasses
-
+import msgspec
 import numpy
 import pytest
 
@@ -79,7 +78,7 @@ def test_a_loss_that_rises_alone_is_told(tmp_path):
 def test_losses_that_scatter_more_than_the_spike_is_high_say_nothing(tmp_path):
     run = spike(tmp_path / "a", update=197, gradient=202)
     losses = falling(400) * numpy.where(numpy.arange(400) % 2, 10.0, 1.0)
-    loss = dataclasses.replace(training_loss(run.trainings[0]), values=losses)
+    loss = msgspec.structs.replace(training_loss(run.trainings[0]), values=losses)
     order = first_crossings(run.trainings[0], loss, Spikes(first=200, last=207, top=201, steps=numpy.arange(200, 208)))
     assert (order.first, order.update, order.gradient, order.loss) == ("unclear", 197, 202, None)
     assert "No single loss around it is far outside" in order_in_words(run.trainings[0], loss, order)

@@ -26,7 +26,7 @@ from gradaudit.record.observe.loss.labels import (
 )
 from gradaudit.record.observe.loss.last_operation import last_operation
 from gradaudit.record.observe.loss.targets import sides
-from gradaudit.record.observers import Observers
+from gradaudit.record.observers import ACTIVATIONS_BEFORE_LOSSES, LABEL_COUNTS, Observers
 from gradaudit.schema import LossFacts
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class LossRegistry:
         if kind.calls >= 0 and result.requires_grad and not kind.shared:
             number, kind.calls = kind.calls, kind.calls + 1
             if number < _ACTIVATIONS or number % _ACTIVATIONS == 0:
-                observers.call("activations before losses", self._note_activation, kind, input, reading, number == 0)
+                observers.call(ACTIVATIONS_BEFORE_LOSSES, self._note_activation, kind, input, reading, number == 0)
         if target.requires_grad and result.requires_grad and kind.facts.target_trained is False:
             kind.facts = msgspec.structs.replace(kind.facts, target_trained=True)
             self.changed = True
@@ -95,14 +95,14 @@ class LossRegistry:
         batch = int(input.shape[0]) if input.ndim else 1
         if found is not None:
             if result.requires_grad and not kind.shared:
-                observers.call("label counts", count_on_host, kind, found, target.shape)
+                observers.call(LABEL_COUNTS, count_on_host, kind, found, target.shape)
             return LossCall(kind.facts.id, found.mean, found.valid, found.ignored, batch, node_key(result.grad_fn))
         with torch.no_grad():
             known = kind.facts if counted else msgspec.structs.replace(kind.facts, ignore_index=None)
             valid, ignored = _targets(known, input, target)
             mean = _mean(kind.facts, value.detach(), valid, target, call.get("weight"))
             if result.requires_grad and not kind.shared and counted:
-                observers.call("label counts", count_labels, kind, target.detach())
+                observers.call(LABEL_COUNTS, count_labels, kind, target.detach())
         return LossCall(kind.facts.id, mean, valid, ignored, batch, node_key(result.grad_fn))
 
     def sample(self, loss: int, call: dict[str, Any]) -> Sample | None:
