@@ -292,6 +292,9 @@ def load(path: str | Path) -> Run:
     if not run.has("steps") and not (path / f"rank{meta.rank:05d}").is_dir():
         raise RunError(f"{path}: the folder rank{meta.rank:05d} is missing, and it holds the recorded steps")
     if not run.has("steps"):
-        lost = f" ({'; '.join(problem.message for problem in problems[:5])})" if problems else ""
+        said = "; ".join(problem.message for problem in problems[:5])
+        if any(problem.table == "steps" for problem in problems):
+            raise RunError(f"{path} holds no optimizer step that can be read: {said}")
+        lost = f" ({said})" if problems else ""
         raise RunError(f"{path} holds no optimizer step{lost}: the script ended before its first step was written")
     return run
