@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from gradaudit.record import install, session
 from gradaudit.record.measure.device import DeviceStatistics
-from gradaudit.record.measure.probe import ParameterSampler
+from gradaudit.record.measure.sampler import ParameterSampler
 from gradaudit.record.patches.optimizer import arm
 from gradaudit.record.recording import Recording
 from gradaudit.record.settings import Settings

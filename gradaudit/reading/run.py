@@ -7,13 +7,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradaudit.reading.frames import frame
 from gradaudit.reading.limits import Budget
-from gradaudit.reading.list_columns import objects
-from gradaudit.reading.matrices import LARGE, Layout, layout, tensor_column, within_matrices
+from gradaudit.reading.matrices import Layout, layout, tensor_column, within_matrices
 from gradaudit.reading.ranks import Replica, merge_processes, replica_columns
 from gradaudit.reading.run_file import RunError, cleaned, exit_code_of, read_meta, state_of
 from gradaudit.reading.segments import LazyPart, Problem, read
-from gradaudit.schema import TABLES, LossFacts, Meta, TensorFacts, arrow_schema
+from gradaudit.schema import TABLES, LossFacts, Meta, TensorFacts
 from gradaudit.training import Training
 
 if TYPE_CHECKING:
@@ -235,36 +235,7 @@ class Run:
         return self._frame(name, rows=rows)
 
     def _frame(self, name: str, names: list[str] | None = None, rows: "Integers | None" = None) -> "pandas.DataFrame":
-        """A table, or some of its columns and rows; column by column, so that it is held once."""
-        import pandas
-        import pyarrow
-
-        table = TABLES[name]
-        columns: dict[str, Any] = {}
-        for column in table.columns:
-            if names is not None and column.name not in names:
-                continue
-            kind = arrow_schema(table).field(column.name).type
-            parts = [read(part, table, [column.name]).column(column.name) for part in self.parts[name]]
-            values = pyarrow.chunked_array([chunk for part in parts for chunk in part.chunks], kind)
-            del parts
-            if column.dtype.startswith("list"):
-                series: Any = objects(values)
-            elif column.dtype == "bool":
-                series = values.fill_null(False).to_numpy()
-            else:
-                series = values.to_pandas()
-                # Arrow lends its memory read-only; a copy lets go of it.
-                lent = isinstance(series.array, pandas.arrays.NumpyExtensionArray) and not series.values.flags.writeable
-                series = series.copy() if lent and rows is None else series
-            if rows is not None:
-                series = series[rows] if not isinstance(series, pandas.Series) else series.take(rows)
-                series = series.reset_index(drop=True) if isinstance(series, pandas.Series) else series
-            columns[column.name] = series
-            if len(values) > LARGE:
-                del values
-                pyarrow.default_memory_pool().release_unused()
-        return pandas.DataFrame(columns, copy=False)
+        return frame(self.parts[name], name, names, rows)
 
 
 def load(path: str | Path) -> Run:
@@ -296,6 +267,9 @@ def load(path: str | Path) -> Run:
     if not run.has("steps") and not (path / f"rank{meta.rank:05d}").is_dir():
         raise RunError(f"{path}: the folder rank{meta.rank:05d} is missing, and it holds the recorded steps")
     if not run.has("steps"):
-        lost = f" ({'; '.join(problem.message for problem in problems[:5])})" if problems else ""
+        said = "; ".join(problem.message for problem in problems[:5])
+        if any(problem.table == "steps" for problem in problems):
+            raise RunError(f"{path} holds no optimizer step that can be read: {said}")
+        lost = f" ({said})" if problems else ""
         raise RunError(f"{path} holds no optimizer step{lost}: the script ended before its first step was written")
     return run

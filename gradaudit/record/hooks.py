@@ -176,8 +176,8 @@ def on_compiling(recording: Recording, target: Any) -> None:
     """Something is about to be compiled; None is what a decorator will get."""
     # An optimizer's step calls no module.
     if target is not None and not isinstance(getattr(target, "__self__", None), torch.optim.Optimizer):
-        recording.close_look.on_compiling()
-        recording.activations.on_compiling()
+        for part in (recording.close_look, recording.activations):
+            part.on_compiling()
 
 
 @observer(ACTIVATIONS)

@@ -76,7 +76,8 @@ TORCH = (
         "nothing, but that torch may warn of the length of an iterable data set at its next batch",
     ),
     Internal(
-        "_foreach_copy_", "torch", ("measure/probe.py",), "nothing; each sampled tensor is copied in a call of its own",
+        "_foreach_copy_", "torch", ("measure/sampler.py",),
+        "nothing; each sampled tensor is copied in a call of its own",
     ),
     Internal(
         "_indices", "sparse tensors", ("measure/on_device.py",),

@@ -91,14 +91,14 @@ class Recording:
     def on_scaler_step(self, optimizer: OptimizerLike, hooked_before: int) -> None:
         """GradScaler.step returned; no hook fired inside means that it skipped the step."""
         if self.hooked_steps() == hooked_before and self.takes(optimizer):
-            plan = self.table.unchecked_parameter_set(optimizer)
-            record = self.open_record(optimizer, plan)
+            parameter_set = self.table.unchecked_parameter_set(optimizer)
+            record = self.open_record(optimizer, parameter_set)
             record.row.skipped, record.row.recorded = True, False
-            self.finish(plan, record, time.perf_counter())
+            self.finish(parameter_set, record, time.perf_counter())
 
     def on_value_clip(self, parameters: Sequence[torch.Tensor], threshold: Any) -> None:
         """clip_grad_value_ is about to run; which optimizer steps next is not known yet."""
-        due = [self._cadences[number].due(self._counts.get(number, 0)) for number in self.table.plans]
+        due = [self._cadences[number].due(self._counts.get(number, 0)) for number in self.table.parameter_sets]
         self.between.clips.on_value_clip(parameters, threshold, any(due) or not due, self.table.sharded())
 
     def before_step(self, optimizer: OptimizerLike, closure: Any) -> bool:
@@ -137,13 +137,13 @@ class Recording:
         if step.unwatched:
             # Its losses are those of every call of the closure.
             between.skip()
-            step.plan = self.table.unchecked_parameter_set(optimizer)
-            step.record = self.open_record(optimizer, step.plan)
+            step.parameter_set = self.table.unchecked_parameter_set(optimizer)
+            step.record = self.open_record(optimizer, step.parameter_set)
             step.record.row.recorded = False
-        if step.record is not None and step.plan is not None:
+        if step.record is not None and step.parameter_set is not None:
             if step.record.tensors is not None:
-                measure_update(self, step.plan, step.record.tensors)
-            self.finish(step.plan, step.record, started)
+                measure_update(self, step.parameter_set, step.record.tensors)
+            self.finish(step.parameter_set, step.record, started)
 
     def takes(self, optimizer: OptimizerLike) -> bool:
         """Whether the steps of this optimizer are recorded."""
@@ -170,23 +170,24 @@ class Recording:
     def _snapshot(self, optimizer: OptimizerLike, step: OpenStep) -> None:
         """Measure the gradients, and the weights before the step."""
         call = self.observers.call
-        step.plan = self.table.unchecked_parameter_set(optimizer)
-        step.record = record = self.open_record(optimizer, step.plan)
+        step.parameter_set = self.table.unchecked_parameter_set(optimizer)
+        step.record = record = self.open_record(optimizer, step.parameter_set)
         if checksums.due(record.row.step, self._world) and not self.table.sharded():
-            record.weights = call(WEIGHT_CHECKSUMS, checksums.checksum, step.plan.parameters() or [])
+            record.weights = call(WEIGHT_CHECKSUMS, checksums.checksum, step.parameter_set.parameters() or [])
         if not record.row.recorded:
             return
         measured = measure(self, optimizer, record.row.step)
         if measured is None:
             record.row.recorded = False
             return
-        step.plan, record.tensors = measured
+        step.parameter_set, record.tensors = measured
 
     def open_record(
-        self, optimizer: OptimizerLike, plan: ParameterSet, at: float | None = None, between: StepObserver | None = None
-    ) -> StepRecord:
+        self, optimizer: OptimizerLike, parameter_set: ParameterSet, at: float | None = None,
+        between: StepObserver | None = None,
+    ) -> StepRecord:  # fmt: skip
         """The record of a step that is made now, or was `at` another time, with what its thread has shown."""
-        number, between, gathered = plan.optimizer, between or self.between, self.gathered
+        number, between, gathered = parameter_set.optimizer, between or self.between, self.gathered
         step = self._counts.get(number, 0)
         self._find_rank()
         now = time.perf_counter() if at is None else at
@@ -196,7 +197,7 @@ class Recording:
             global_step=self.global_step,
             time=now - self._began,
             seconds=now - self._stepped if self.global_step else math.nan,
-            training=self.table.training(plan.identities if len(gathered.training) > 1 else None),
+            training=self.table.training(parameter_set.identities if len(gathered.training) > 1 else None),
             recorded=self.due(number, step),
         )
         record = step_row.begin(optimizer, between, row, self.observers)
@@ -237,10 +238,10 @@ class Recording:
         due = self._cadences[number].due(step) or self.close_look.due(self.global_step)
         return due and (self._rank == 0 or self.table.sharded())
 
-    def finish(self, plan: ParameterSet, record: StepRecord, started: float) -> None:
+    def finish(self, parameter_set: ParameterSet, record: StepRecord, started: float) -> None:
         """The step is complete: its record waits for the writer."""
         now = time.perf_counter()
-        cadence = self._cadences[plan.optimizer]
+        cadence = self._cadences[parameter_set.optimizer]
         measured, row = record.tensors is not None, record.row
         if cadence.note(row.step, measured, self.meter.of_step(now - started), row.seconds):
             self.event("cadence", f"tensor statistics every {2**cadence.exponent} steps, to stay within the budget")

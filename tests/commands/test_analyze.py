@@ -351,7 +351,8 @@ def test_a_damaged_part_is_named_and_the_rest_is_analyzed(run, harm):
 def test_a_run_whose_steps_are_all_damaged_says_so(run):
     (run / "rank00000" / "steps-000000.parquet").write_bytes(b"PAR1")
     result = gradaudit("analyze", run)
-    refused(result, "holds no optimizer step", "steps-000000.parquet is damaged")
+    refused(result, "holds no optimizer step that can be read", "steps-000000.parquet is damaged")
+    assert "the script ended" not in result.output, "it is the file that is lost"
     assert not (run / "report.html").exists()
 
 

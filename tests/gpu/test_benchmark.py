@@ -36,10 +36,12 @@ def test_what_is_kept_on_the_device_is_below_two_percent_of_gpt_2():
         model = GPT()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     others = set(map(id, tensors()))
-    plan, parameters = TensorTable(Observers(lambda: 0, print), [model]).parameter_set(optimizer)
+    parameter_set, parameters = TensorTable(Observers(lambda: 0, print), [model]).parameter_set(optimizer)
     ring = Ring(len(parameters), WIDTH, device)
     kept = {thing for thing in tensors() if id(thing) not in others and thing._base is None} | set(ring._halves)
-    assert plan.counters
-    samples = 3 * 4 * plan.probe.counts.sum()  # of the gradients, and of the weights before a step and at first
+    assert parameter_set.counters
+    samples = (
+        3 * 4 * parameter_set.sampler.counts.sum()
+    )  # of the gradients, and of the weights before a step and at first
     used = samples + sum(thing.nbytes for thing in kept)
     assert 0.01 < used / sum(parameter.nbytes for parameter in parameters) < 0.02

@@ -12,8 +12,8 @@ from torch.nn import functional
 from gradaudit.record import install, session
 from gradaudit.record.measure.device import DeviceStatistics
 from gradaudit.record.measure.on_device import measure_on_device
-from gradaudit.record.measure.probe import ParameterSampler
 from gradaudit.record.measure.ring import BUFFERS
+from gradaudit.record.measure.sampler import ParameterSampler
 from gradaudit.record.measure.stats import COLUMNS, measure
 from gradaudit.record.patches.optimizer import arm
 from gradaudit.record.settings import Settings

@@ -10,8 +10,8 @@ import numpy
 import torch
 
 from gradaudit.record.measure.device import DeviceStatistics, probed_columns
-from gradaudit.record.measure.probe import COLUMNS as COLUMNS_OF_PROBE
-from gradaudit.record.measure.probe import ParameterSampler
+from gradaudit.record.measure.sampler import COLUMNS as SAMPLED_COLUMNS
+from gradaudit.record.measure.sampler import ParameterSampler
 from tests.record.gradients import gradients, mixed, poisoned
 
 
@@ -44,24 +44,24 @@ def scenes() -> dict[str, numpy.ndarray]:
 
 
 def probed() -> dict[str, numpy.ndarray]:
-    """Three steps of a probe, and the columns that `ParameterSampler` itself gives for them."""
+    """Three steps of a sampler, and the columns that `ParameterSampler` itself gives for them."""
     statistics = statistics_of(parameters := probed_parameters(), 4)
     ours, theirs = [], []
-    probe = ParameterSampler(parameters)
+    sampler = ParameterSampler(parameters)
     for step, changes in enumerate(probed_gradients(parameters)):
         slot = statistics.measure(changes)
         assert statistics.sample_before_step(slot, parameters)
-        probe.before(parameters, changes)
+        sampler.before(parameters, changes)
         for parameter, change in zip(parameters, changes, strict=True):
             if change is not None and step != 1:
                 parameter -= 0.1 * change
         statistics.sample_after_step(slot, parameters)
         ours.append(slot)
-        columns = probe.after(parameters)
-        theirs.append([numpy.array(columns[name]) for name in COLUMNS_OF_PROBE])
+        columns = sampler.after(parameters)
+        theirs.append([numpy.array(columns[name]) for name in SAMPLED_COLUMNS])
     statistics.ring.turn()
     found = [list(probed_columns(slot.read()).values()) for slot in ours]
-    return {"probe by the kernels": numpy.array(found), "probe by numpy": numpy.array(theirs)}
+    return {"sampler by the kernels": numpy.array(found), "sampler by numpy": numpy.array(theirs)}
 
 
 def probed_parameters() -> list[torch.Tensor]:

@@ -66,7 +66,7 @@ def test_models_made_anew_are_let_go(tmp_path, monkeypatch):
             # The writer's thread looks at one while it writes the facts.
             assert sum(reference() is not None for reference in alive) <= 2
             table = session.current().table
-            assert max(len(table.plans), len(table.roots)) <= 2
+            assert max(len(table.parameter_sets), len(table.roots)) <= 2
     run = run_of(tmp_path / "run")
     assert len(run.meta.tensors) <= 104
     assert run.problems == ()

@@ -59,7 +59,7 @@ def test_a_gradient_of_another_size_or_type_than_its_parameter_is_not_read_beyon
 
 
 def test_the_probe_gives_the_numbers_of_numpy(interpreted):
-    ours, theirs = interpreted["probe by the kernels"], interpreted["probe by numpy"]  # [steps, columns, tensors]
+    ours, theirs = interpreted["sampler by the kernels"], interpreted["sampler by numpy"]  # [steps, columns, tensors]
     assert numpy.isfinite(theirs[:, :, 4]).sum() == 3 * 7 - 2, "no cosine of the first gradient and of no update"
     assert ours == pytest.approx(theirs, rel=2e-5, abs=1e-7, nan_ok=True)
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from gradaudit.record.measure.on_device import measure_on_device
-from gradaudit.record.measure.probe import ParameterSampler, stride_for
 from gradaudit.record.measure.rows import _rows_with_a_value
+from gradaudit.record.measure.sampler import ParameterSampler, stride_for
 from gradaudit.record.measure.stats import COLUMNS, measure
 from tests.record.gradients import exact, gradients
 
@@ -90,9 +90,9 @@ def test_probe_strides_share_no_factor_with_a_row():
 def test_probe_is_exact_for_small_tensors_and_close_for_large_ones():
     generator = torch.Generator().manual_seed(0)
     parameters = [torch.randn(16, 3, generator=generator), torch.zeros(0), torch.randn(2000, 300, generator=generator)]
-    probe = ParameterSampler(parameters)
-    probe.before(parameters, parameters)
-    norms = probe.after(parameters)["weight_norm"]
+    sampler = ParameterSampler(parameters)
+    sampler.before(parameters, parameters)
+    norms = sampler.after(parameters)["weight_norm"]
     assert norms[0] == pytest.approx(float(parameters[0].norm()), rel=1e-6)
     assert norms[1] == 0
     assert norms[2] == pytest.approx(float(parameters[2].norm()), rel=0.05)

@@ -24,7 +24,8 @@ def less_penalty() -> list[Action]:
 
 def less_decay(decay: StrongestDecay, training: Training) -> list[Action]:
     """How to lower a weight decay that shrinks the weights."""
-    rate = decay.peak_rates[0] if math.isfinite(decay.peak_rates[0]) else 0.0
+    rate = decay.peak_rates[0]
+    known = {"lr": setting(rate)} if math.isfinite(rate) and rate > 0 else {}
     name, group, text = optimizer_class(training), decay.group, setting(decay.suggested)
     of_group = f" of group {group}" if len(weight_decays(training)) > 1 else ""
     actions = [
@@ -35,7 +36,7 @@ def less_decay(decay: StrongestDecay, training: Training) -> list[Action]:
                "less" if name in ("SGD", "AdamW") else ""),
             code=f"optimizer.param_groups[{group}]['weight_decay'] = {text}"
             if of_group
-            else optimizer_line(training, lr=setting(rate), weight_decay=text),
+            else optimizer_line(training, **known, weight_decay=text),
         )
     ]  # fmt: skip
     if name == "Adam":

@@ -31,7 +31,7 @@ class Opened:
         self.crossed = False  # one of torch's optimizers stepped since
         self.time, self.training = 0.0, -1
         self.measured: TensorStatistics | None = None
-        self.plan: ParameterSet | None = None
+        self.parameter_set: ParameterSet | None = None
         self.samples: list[Any] = []
         self._kept: tuple[torch.Tensor, int, torch.Tensor] | None = None  # a gradient, its version and its values
         self._few: list[tuple[int, torch.Tensor, torch.Tensor]] = []  # place, elements of its weights and gradients
@@ -78,7 +78,7 @@ class Opened:
         self.hand.identifiers = recording.table.identifiers_of(self.hand.parameters())
         if due:
             found = measure(recording, self.hand, step)
-            self.plan, self.measured = found if found is not None else (None, None)
+            self.parameter_set, self.measured = found if found is not None else (None, None)
         return self.measured is not None
 
     def record_step(self, recording: Any, started: float) -> None:
@@ -87,29 +87,29 @@ class Opened:
         if not recording.takes(hand):
             return
         # At the end the model may be gone, and the set that it had is left.
-        plan = self.plan or recording.table.unchecked_parameter_set(hand)
-        if plan.parameters() is not None:
-            plan = recording.table.unchecked_parameter_set(hand)
+        parameter_set = self.parameter_set or recording.table.unchecked_parameter_set(hand)
+        if parameter_set.parameters() is not None:
+            parameter_set = recording.table.unchecked_parameter_set(hand)
             hand.identifiers = recording.table.identifiers_of(hand.parameters())
         if not self.complete:
             # Half a measurement reads as weights that are no numbers.
             self.drop()
             measured = None
-        record = recording.open_record(hand, plan, self.time, self.between)
+        record = recording.open_record(hand, parameter_set, self.time, self.between)
         record.samples = self.samples
         record.row.recorded = measured is not None
         if self.training >= 0:
             record.row.training = self.training
         if measured is not None:
-            measured.owned = recording.table.owned_by(plan.optimizer, measured.identifiers.tolist())
+            measured.owned = recording.table.owned_by(parameter_set.optimizer, measured.identifiers.tolist())
             record.tensors = measured
-        recording.finish(plan, record, started)
+        recording.finish(parameter_set, record, started)
 
     def drop(self) -> None:
         """Throw away what was measured."""
         if self.measured is not None:
             release([self.measured])
-        self.measured, self.plan, self._few, self._kept = None, None, [], None
+        self.measured, self.parameter_set, self._few, self._kept = None, None, [], None
 
     def left_alone(self, changed: list[torch.Tensor]) -> set[int]:
         """The parameters that stay although such a gradient moves others: the script does not change them."""
@@ -132,19 +132,19 @@ class Opened:
 
     def finish(self, recording: Any) -> None:
         """The update was made: look at the weights again, and solve it for the learning rate."""
-        solved, parameters = UNKNOWN, self.plan.parameters() if self.plan is not None else None
+        solved, parameters = UNKNOWN, self.parameter_set.parameters() if self.parameter_set is not None else None
         factor = self._factor()
-        if self.measured is not None and self.plan is not None and parameters is not None:
-            sampled = self.plan.probe.sampled(parameters)
+        if self.measured is not None and self.parameter_set is not None and parameters is not None:
+            sampled = self.parameter_set.sampler.sampled(parameters)
             if sampled is not None:
                 weight, after, gradient, counts = sampled
                 reached = [gradient is not None for gradient in self.measured.gradients[:, _NORM]]
                 rounding = numpy.repeat([_rounding(parameter) for parameter in parameters], counts)
-                mine = numpy.repeat(self.plan.owned & numpy.asarray(reached), counts)
+                mine = numpy.repeat(self.parameter_set.owned & numpy.asarray(reached), counts)
                 weight, after, gradient, rounding = (part[mine] for part in (weight, after, gradient, rounding))
                 self._cosine = _cosine(after - weight, gradient)
                 solved = solve(weight, after, gradient, rounding)
-            measure_update(recording, self.plan, self.measured)
+            measure_update(recording, self.parameter_set, self.measured)
             self.complete = True
         elif self._few:
             solved = self._solve_few()

@@ -17,7 +17,7 @@ def forget(table: TensorTable, hand: Any, other: Any) -> None:
     if number is None:
         return
     table.owner = {identifier: owner for identifier, owner in table.owner.items() if owner[0] != number}
-    table.plans.pop(number, None)
+    table.parameter_sets.pop(number, None)
     if number == len(table.optimizers) - 1:
         table.optimizers.pop()
         table.same = {key: other for key, other in table.same.items() if other[0] != number}
@@ -39,18 +39,20 @@ def disown(table: TensorTable, hand: Any) -> None:
 
 def rebind(table: TensorTable, hand: Any, tensors: Sequence[torch.Tensor]) -> None:
     """Let new tensors take the places of the parameters of a script that makes them at each step."""
-    plan = table.plans.get(table.numbers.get(hand, -1))
-    if plan is None or len(hand.identifiers) != len(tensors):
+    parameter_set = table.parameter_sets.get(table.numbers.get(hand, -1))
+    if parameter_set is None or len(hand.identifiers) != len(tensors):
         return
     taken = dict(zip(hand.identifiers, tensors, strict=True))
     table.identifier = {key: entry for key, entry in table.identifier.items() if entry[1] not in taken}
     for identifier, tensor in taken.items():
         table.identifier[id(tensor)] = (weakref.ref(tensor), identifier)
-    plan.references = [
+    parameter_set.references = [
         weakref.ref(taken[identifier]) if identifier in taken else reference
-        for identifier, reference in zip(plan.identifiers.tolist(), plan.references, strict=True)
+        for identifier, reference in zip(parameter_set.identifiers.tolist(), parameter_set.references, strict=True)
     ]
-    plan.identities = frozenset(id(tensor) for reference in plan.references if (tensor := reference()) is not None)
+    parameter_set.identities = frozenset(
+        id(tensor) for reference in parameter_set.references if (tensor := reference()) is not None
+    )
 
 
 def held_by_optimizers(table: TensorTable, stepped: bool) -> set[int]:

@@ -11,14 +11,14 @@ import numpy
 import torch
 
 from gradaudit.record.measure.on_device import measure_on_device, send
-from gradaudit.record.measure.probe import COLUMNS as COLUMNS_OF_PROBE
-from gradaudit.record.measure.probe import ParameterSampler
 from gradaudit.record.measure.ring import SLOTS, Ring, Slot
+from gradaudit.record.measure.sampler import COLUMNS as SAMPLED_COLUMNS
+from gradaudit.record.measure.sampler import ParameterSampler
 from gradaudit.record.measure.sharding import local
 from gradaudit.record.measure.stats import COLUMNS
 
 WIDTH = 16  # columns of a slot, those of the sample after those of the gradients; rows of 128 bytes stay aligned
-_PROBED = len(COLUMNS)
+_SAMPLED = len(COLUMNS)
 _MISSING = 0
 _EMPTY = 16  # address of a tensor without elements: nothing is read there, and it is not missing
 
@@ -26,8 +26,8 @@ _EMPTY = 16  # address of a tensor without elements: nothing is read there, and 
 class DeviceStatistics:
     """Measures fixed parameters that live on one device, and their gradients, into slots of a ring."""
 
-    def __init__(self, parameters: Sequence[torch.Tensor], probe: ParameterSampler, slots: int = SLOTS) -> None:
-        self.device = probe.device
+    def __init__(self, parameters: Sequence[torch.Tensor], sampler: ParameterSampler, slots: int = SLOTS) -> None:
+        self.device = sampler.device
         self.ring = Ring(len(parameters), WIDTH, self.device, slots)
         self.fault, self._told = "", False  # why the kernels cannot be used although Triton is there
         self._kernels = _kernels("kernels", self.device)
@@ -36,11 +36,11 @@ class DeviceStatistics:
         self._index = -1 if self.device.index is None else self.device.index  # as Tensor.get_device says
         self._sent: list[int] = []
         self._aligned: list[bool] = []
-        self._probing: _DeviceSampler | None = None
+        self._sampler: _DeviceSampler | None = None
         if self._kernels is not None:
             self._lay_out(self._kernels)
             if not self.addresses_of(parameters)[1]:
-                self._probing = _DeviceSampler(probe, [(dtype, members) for dtype, _, members in self._groups])
+                self._sampler = _DeviceSampler(sampler, [(dtype, members) for dtype, _, members in self._groups])
 
     def _lay_out(self, kernels: Any) -> None:
         """The chunk table: chunks of one type follow each other, since a type has its own launch."""
@@ -74,28 +74,28 @@ class DeviceStatistics:
                     return slot
                 except Exception as error:  # no C compiler for Triton's launcher, or a driver too old for its code
                     self.fault = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-            slot.rows[:, :_PROBED].copy_(measure_on_device(gradients, self.device))
+            slot.rows[:, :_SAMPLED].copy_(measure_on_device(gradients, self.device))
         return slot
 
     def sample_before_step(self, slot: Slot, parameters: Sequence[torch.Tensor]) -> bool:
-        """Sample the gradients just measured and the weights before the step; False: `probe` has to."""
-        if self._probing is None or self.fault:
+        """Sample the gradients just measured and the weights before the step; False: `sampler` has to."""
+        if self._sampler is None or self.fault:
             return False
         addresses, others = self.addresses_of(parameters)
         if others:
-            self._probing = None
+            self._sampler = None
             return False
         with self._on_device():
-            self._probing.before(self._addresses, addresses, slot.rows)
+            self._sampler.before(self._addresses, addresses, slot.rows)
         slot.probed = True
         return True
 
     def sample_after_step(self, slot: Slot, parameters: Sequence[torch.Tensor]) -> None:
         """Sample the weights after the step."""
         addresses, others = self.addresses_of(parameters)
-        if self._probing is not None and not others:
+        if self._sampler is not None and not others:
             with self._on_device():
-                self._probing.after(addresses, slot.rows)
+                self._sampler.after(addresses, slot.rows)
 
     def take_fault(self) -> str:
         """Why the kernels are not used, the first time that it is asked for."""
@@ -118,7 +118,7 @@ class DeviceStatistics:
         if others:
             found = measure_on_device([gradients[index] for index in others], self.device)
             for place, index in enumerate(others):
-                rows[index, :_PROBED].copy_(found[place])
+                rows[index, :_SAMPLED].copy_(found[place])
 
     def addresses_of(self, tensors: Sequence[torch.Tensor | None]) -> tuple[list[int], list[int]]:
         """Where each tensor begins, and which ones the kernels cannot read and take for missing."""
@@ -154,24 +154,24 @@ _PLAIN = (torch.Tensor, torch.nn.Parameter)
 class _DeviceSampler:
     """The sample, kept on the device by the kernels."""
 
-    def __init__(self, probe: ParameterSampler, groups: Sequence[tuple[torch.dtype, Sequence[int]]]) -> None:
-        device = probe.device
-        self._kernels = _kernels("probe_kernels", device)
+    def __init__(self, sampler: ParameterSampler, groups: Sequence[tuple[torch.dtype, Sequence[int]]]) -> None:
+        device = sampler.device
+        self._kernels = _kernels("sampler_kernels", device)
         self._groups = [(dtype, send(numpy.array(members, dtype=numpy.int32), device)) for dtype, members in groups]
-        layout = numpy.stack([probe.counts, numpy.array(probe.strides, dtype=numpy.int64)], axis=1)
-        starts = numpy.cumsum(probe.counts) - probe.counts
+        layout = numpy.stack([sampler.counts, numpy.array(sampler.strides, dtype=numpy.int64)], axis=1)
+        starts = numpy.cumsum(sampler.counts) - sampler.counts
         self._layout = send(layout, device), send(starts, device)
-        self._scales = send(probe.scale, device)
+        self._scales = send(sampler.scale, device)
         wide = torch.float64 if any(dtype == torch.float64 for dtype, _ in groups) else torch.float32
-        self._gradient, self._before = torch.zeros(2, int(probe.counts.sum()), dtype=wide, device=device)
+        self._gradient, self._before = torch.zeros(2, int(sampler.counts.sum()), dtype=wide, device=device)
         self._origin: torch.Tensor | None = None
         self._sent: list[int] = []
-        self._addresses = torch.empty(len(probe.counts), dtype=torch.int64, device=device)
+        self._addresses = torch.empty(len(sampler.counts), dtype=torch.int64, device=device)
 
     def before(self, gradients: torch.Tensor, addresses: list[int], rows: torch.Tensor) -> None:
         """Keep the sample of gradients and weights, and compare the gradients with those kept before."""
         self._send(addresses)
-        kept, column = (self._gradient, self._before), _PROBED + COLUMNS_OF_PROBE.index("gradient_cosine")
+        kept, column = (self._gradient, self._before), _SAMPLED + SAMPLED_COLUMNS.index("gradient_cosine")
         for dtype, members in self._groups:
             self._kernels.sample_before_step(
                 gradients, self._addresses, members, self._layout, kept, rows, column, dtype
@@ -186,7 +186,7 @@ class _DeviceSampler:
         kept = self._before, self._origin
         for dtype, members in self._groups:
             self._kernels.sample_after_step(
-                self._addresses, members, self._layout, kept, self._scales, rows, _PROBED, dtype
+                self._addresses, members, self._layout, kept, self._scales, rows, _SAMPLED, dtype
             )
 
     def _send(self, addresses: list[int]) -> None:
@@ -201,8 +201,8 @@ def send_addresses(addresses: list[int], table: torch.Tensor) -> None:
 
 
 def probed_columns(rows: numpy.ndarray[Any, Any]) -> dict[str, Any]:
-    """The columns of `probe.COLUMNS` of a slot's rows."""
-    return {name: rows[:, _PROBED + index] for index, name in enumerate(COLUMNS_OF_PROBE)}
+    """The columns of `sampler.COLUMNS` of a slot's rows."""
+    return {name: rows[:, _SAMPLED + index] for index, name in enumerate(SAMPLED_COLUMNS)}
 
 
 def _kernels(name: str, device: torch.device) -> Any:

@@ -14,7 +14,7 @@ import torch
 
 from gradaudit.record.cadence import in_last_tenth
 from gradaudit.record.measure.on_device import summed_rows
-from gradaudit.record.measure.probe import stride_for
+from gradaudit.record.measure.sampler import stride_for
 from gradaudit.record.measure.sharding import local
 
 MOST = 8192  # elements of one tensor; smaller tensors are counted whole

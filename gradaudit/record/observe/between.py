@@ -265,8 +265,12 @@ class StepObserver(TrainingThread):
 
     def _adopt(self, number: int) -> None:
         """Take over what threads saw that never step themselves: a backward in a thread of its own, say."""
-        plan = self.table.plans.get(number)
-        if plan is None or not self.alone(plan) or all(p.grad is None for p in plan.parameters() or []):
+        parameter_set = self.table.parameter_sets.get(number)
+        if (
+            parameter_set is None
+            or not self.alone(parameter_set)
+            or all(p.grad is None for p in parameter_set.parameters() or [])
+        ):
             return  # a step without a gradient is nobody's
         others = self._threads.others()
         ended = self._threads.ended() if others else []

@@ -50,17 +50,17 @@ class Calls:
         self._seen: dict[str, dict[str, Any]] = {}  # by the name of the module
 
     def look(
-        self, plan: ParameterSet, parameters: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor | None]
+        self, parameter_set: ParameterSet, parameters: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor | None]
     ) -> None:
         """Begin to watch where some of an optimizer's parameters have no gradient and others have one."""
-        if self._handle is not None or self._looks.get(plan.optimizer, 0) >= _LOOKS:
+        if self._handle is not None or self._looks.get(parameter_set.optimizer, 0) >= _LOOKS:
             return
-        self._looks[plan.optimizer] = self._looks.get(plan.optimizer, 0) + 1
-        rows = zip(parameters, gradients, plan.owned.tolist(), strict=True)
+        self._looks[parameter_set.optimizer] = self._looks.get(parameter_set.optimizer, 0) + 1
+        rows = zip(parameters, gradients, parameter_set.owned.tolist(), strict=True)
         missing = [gradient is None for parameter, gradient, owned in rows if owned and parameter.requires_grad]
         if not any(missing) or all(missing):
             return
-        self._looks[plan.optimizer] = _LOOKS
+        self._looks[parameter_set.optimizer] = _LOOKS
         roots = self.table.living_roots()
         modules = steadily(lambda: [module for root in roots for module in root.modules()])
         if len(modules) > MOST_MODULES or any(isinstance(module, _ELSEWHERE) for module in modules):

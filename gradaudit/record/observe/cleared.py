@@ -120,11 +120,11 @@ def look_for_stale(between: Any) -> None:
     """
     found = between.shared.cleared
     parts = {between.table.numbers.get(hand): hand for hand in between.shared.by_hand() if hand.parts}
-    for number, plan in between.table.plans.items():
-        if found.get(number) is True or number not in between.stepped or not between.alone(plan):
+    for number, parameter_set in between.table.parameter_sets.items():
+        if found.get(number) is True or number not in between.stepped or not between.alone(parameter_set):
             continue
         # Those of a frozen front part never have one, and those of no optimizer are nobody's to clear.
-        owned = (reference() for reference in compress(plan.references, plan.owned))
+        owned = (reference() for reference in compress(parameter_set.references, parameter_set.owned))
         mine = parts[number].reached() if number in parts else owned
         given = (p.grad for p in mine if p is not None and p.grad is not None)
         looked = list(islice(given, _STALE_LOOK))

@@ -13,9 +13,9 @@ from torch import nn
 
 from gradaudit.record.measure.device import DeviceStatistics
 from gradaudit.record.measure.on_device import measure_on_device
-from gradaudit.record.measure.probe import ParameterSampler, device_of
 from gradaudit.record.measure.ring import Slot
 from gradaudit.record.measure.rows import OutputCounter, RowCounter, Snapshot, counter_for
+from gradaudit.record.measure.sampler import ParameterSampler, device_of
 from gradaudit.record.measure.stats import ZERO_FRACTION, measure
 from gradaudit.record.observe import param_groups
 from gradaudit.record.observe.naming import describe, find_roots, label_of, unlike, unwrap, walk
@@ -38,7 +38,7 @@ class ParameterSet:
     references: list["weakref.ref[torch.Tensor]"]
     identifiers: numpy.ndarray[Any, numpy.dtype[numpy.int32]]
     owned: numpy.ndarray[Any, numpy.dtype[numpy.bool_]]
-    probe: ParameterSampler
+    sampler: ParameterSampler
     counters: dict[int, RowCounter | OutputCounter] = field(default_factory=dict)  # by position in `references`
     recorded: int = 0
     statistics: DeviceStatistics | None = None  # on a CUDA device
@@ -48,8 +48,8 @@ class ParameterSet:
         """The statistics of the gradients: a numpy array on the CPU, a tensor or a slot of a ring elsewhere."""
         if self.statistics is not None:
             return self.statistics.measure(gradients)
-        if self.probe.device.type != "cpu":
-            return measure_on_device(gradients, self.probe.device)
+        if self.sampler.device.type != "cpu":
+            return measure_on_device(gradients, self.sampler.device)
         return measure(gradients)
 
     def sample_before_step(
@@ -57,14 +57,14 @@ class ParameterSet:
     ) -> None:
         """Sample gradients and weights before a step; `measured` is what `measure` gave for it."""
         if self.statistics is None or not self.statistics.sample_before_step(measured, parameters):
-            self.probe.before(parameters, gradients)
+            self.sampler.before(parameters, gradients)
 
     def sample_after_step(self, measured: Any, parameters: Sequence[torch.Tensor]) -> dict[str, Any]:
         """Sample the weights after the step; its columns, but for those that the slot of a ring holds."""
         if self.statistics is not None and isinstance(measured, Slot) and measured.probed:
             self.statistics.sample_after_step(measured, parameters)
             return {}
-        return self.probe.after(parameters)
+        return self.sampler.after(parameters)
 
     def count_rows(self, measured: Any, gradients: Sequence[torch.Tensor | None]) -> None:
         """Count the rows of embeddings and outputs that have a gradient."""
@@ -94,7 +94,7 @@ class TensorTable:
         self.facts: list[TensorFacts] = []
         self.modules: list[ModuleFacts] = []
         self.optimizers: list[OptimizerFacts] = []
-        self.plans: dict[int, ParameterSet] = {}
+        self.parameter_sets: dict[int, ParameterSet] = {}
         self.identifier: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
         self.owner: dict[int, tuple[int, int]] = {}  # identifier -> optimizer, group
         self.probed: dict[int, int] = {}  # identifier -> elements sampled; of a freed tensor, too
@@ -131,7 +131,7 @@ class TensorTable:
 
     def away(self) -> bool:
         """Whether any value may be on a device that is not the CPU."""
-        on_device = any(plan.probe.device.type != "cpu" for plan in self.plans.values())
+        on_device = any(parameter_set.sampler.device.type != "cpu" for parameter_set in self.parameter_sets.values())
         return on_device or bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
 
     def knows(self, optimizer: OptimizerLike) -> bool:
@@ -162,23 +162,25 @@ class TensorTable:
 
     def unchecked_parameter_set(self, optimizer: OptimizerLike) -> ParameterSet:
         """The set of an optimizer, made if there is none; whether each parameter is still the same is not checked."""
-        plan = self.plans.get(self.number(optimizer))
-        if plan is None or plan.shape != tuple([len(group["params"]) for group in optimizer.param_groups]):
-            plan, _ = self.parameter_set(optimizer)
-        return plan
+        parameter_set = self.parameter_sets.get(self.number(optimizer))
+        if parameter_set is None or parameter_set.shape != tuple(
+            [len(group["params"]) for group in optimizer.param_groups]
+        ):
+            parameter_set, _ = self.parameter_set(optimizer)
+        return parameter_set
 
     def parameter_set(self, optimizer: OptimizerLike) -> tuple[ParameterSet, list[torch.Tensor]]:
         """The set of an optimizer and its parameters; made anew when groups were added or parameters replaced."""
         number = self.number(optimizer)
         shape = tuple(len(group["params"]) for group in optimizer.param_groups)
-        plan = self.plans.get(number)
-        if plan is not None and plan.shape == shape:
-            parameters = plan.parameters()
-            if parameters is not None and device_of(parameters) == plan.probe.device:
-                return plan, parameters
+        parameter_set = self.parameter_sets.get(number)
+        if parameter_set is not None and parameter_set.shape == shape:
+            parameters = parameter_set.parameters()
+            if parameters is not None and device_of(parameters) == parameter_set.sampler.device:
+                return parameter_set, parameters
         self.resolve(number, optimizer)
-        plan = self.plans[number]
-        return plan, plan.parameters() or []
+        parameter_set = self.parameter_sets[number]
+        return parameter_set, parameter_set.parameters() or []
 
     def resolve(self, number: int, optimizer: OptimizerLike) -> None:
         """Find the names and owners of an optimizer's tensors, and make its set anew."""
@@ -214,20 +216,20 @@ class TensorTable:
         self.facts = [table[identifier] for identifier in sorted(table)]
         if len(self.optimizers) > 1:
             self._label_optimizers()
-        recorded_with: dict[int, list[torch.Tensor]] = {other: [] for other in (number, *self.plans)}
+        recorded_with: dict[int, list[torch.Tensor]] = {other: [] for other in (number, *self.parameter_sets)}
         for parameter, facts in found:
             recorded_with.setdefault(table[facts.id].recorded_with, []).append(parameter)
-        for other in {number, *self.plans}:
+        for other in {number, *self.parameter_sets}:
             self._make_plan(other, recorded_with[other])
-        self.plans[number].shape = tuple(len(group["params"]) for group in optimizer.param_groups)
+        self.parameter_sets[number].shape = tuple(len(group["params"]) for group in optimizer.param_groups)
 
     def _forget_the_dead(self) -> None:
         """Let go of what was measured for models that no longer exist; their facts stay, for the rows they have."""
         self.roots = [reference for reference in self.roots if reference() is not None]
         self.identifier = {key: entry for key, entry in self.identifier.items() if entry[0]() is not None}
-        for number, plan in list(self.plans.items()):
-            if plan.references and all(reference() is None for reference in plan.references):
-                del self.plans[number]
+        for number, parameter_set in list(self.parameter_sets.items()):
+            if parameter_set.references and all(reference() is None for reference in parameter_set.references):
+                del self.parameter_sets[number]
 
     def _identify(self, parameter: torch.Tensor) -> int:
         entry = self.identifier.get(id(parameter))
@@ -240,10 +242,10 @@ class TensorTable:
 
     def _make_plan(self, number: int, parameters: list[torch.Tensor]) -> None:
         identifiers = [self._identify(parameter) for parameter in parameters]
-        old = self.plans.get(number)
+        old = self.parameter_sets.get(number)
         device = device_of(parameters)
         owned = self.owned_by(number, identifiers)
-        if old is not None and old.identifiers.tolist() == identifiers and old.probe.device == device:
+        if old is not None and old.identifiers.tolist() == identifiers and old.sampler.device == device:
             # Parameters that were nobody's may have been added to a group; steps on their way keep the array they had.
             old.owned = owned
             return
@@ -251,26 +253,26 @@ class TensorTable:
         embeddings = {
             position for position, identifier in enumerate(identifiers) if table[identifier].role == "embedding"
         }
-        probe = ParameterSampler(parameters, scattered=embeddings)
-        plan = ParameterSet(
+        sampler = ParameterSampler(parameters, scattered=embeddings)
+        parameter_set = ParameterSet(
             optimizer=number,
             shape=old.shape if old else (),
             references=[weakref.ref(parameter) for parameter in parameters],
             identifiers=numpy.asarray(identifiers, dtype=numpy.int32),
             owned=owned,
-            probe=probe,
-            statistics=DeviceStatistics(parameters, probe) if device.type == "cuda" else None,
+            sampler=sampler,
+            statistics=DeviceStatistics(parameters, sampler) if device.type == "cuda" else None,
             identities=frozenset(id(parameter) for parameter in parameters),
         )
-        for identifier, probed in zip(identifiers, probe.counts.tolist(), strict=True):
+        for identifier, probed in zip(identifiers, sampler.counts.tolist(), strict=True):
             # Of two samples the smaller one is what all its steps are known by.
             self.probed[identifier] = min(probed, self.probed.get(identifier, probed))
         for position, (identifier, parameter) in enumerate(zip(identifiers, parameters, strict=True)):
             kind = counter_for(table[identifier], parameter)
             counter = self.observers.call(EMBEDDING_ROWS, kind, parameter) if kind else None
             if counter is not None:
-                plan.counters[position] = counter
-        self.plans[number] = plan
+                parameter_set.counters[position] = counter
+        self.parameter_sets[number] = parameter_set
 
     def _label_optimizers(self) -> None:
         for optimizer, number in list(self.numbers.items()):

@@ -28,21 +28,21 @@ class TrainingThread:
         """Whether an optimizer is updating the weights in this thread; a closure computes gradients first."""
         return self.step is not None and not self.step.closure
 
-    def touches(self, plan: ParameterSet) -> bool:
+    def touches(self, parameter_set: ParameterSet) -> bool:
         """Whether a backward of this thread may be writing gradients of these tensors now, or a measured step is open.
 
         Its measurement is in the set, and another one would take its place.
         """
-        measured = self.step is not None and self.step.measured and self.step.plan is plan
-        return measured or (self.running and self.reaches(plan.identities))
+        measured = self.step is not None and self.step.measured and self.step.parameter_set is parameter_set
+        return measured or (self.running and self.reaches(parameter_set.identities))
 
     def reaches(self, identities: Set[int]) -> bool:
         """Whether a backward of this thread gives gradients to these tensors, as far as is known."""
         return self.leaves is None or not identities.isdisjoint(self.leaves)
 
-    def alone(self, plan: ParameterSet) -> bool:
+    def alone(self, parameter_set: ParameterSet) -> bool:
         """Whether no other thread writes gradients of these tensors while the recording's lock is held."""
-        return not any(other.touches(plan) for other in self._threads.others())
+        return not any(other.touches(parameter_set) for other in self._threads.others())
 
     def trains_alone(self) -> bool:
         """Whether no other thread has made a backward."""
@@ -51,8 +51,8 @@ class TrainingThread:
     def steps_alone(self, optimizer: OptimizerLike) -> bool:
         """Whether this thread steps the optimizer and no other does, nor writes its gradients now."""
         number = self.table.numbers.get(optimizer)
-        plan = self.table.plans.get(-1 if number is None else number)
-        if plan is None or number not in self.stepped or not self.alone(plan):
+        parameter_set = self.table.parameter_sets.get(-1 if number is None else number)
+        if parameter_set is None or number not in self.stepped or not self.alone(parameter_set):
             return False
         return not any(number in other.stepped for other in self._threads.others())
 

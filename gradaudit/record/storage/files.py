@@ -66,7 +66,14 @@ class Files:
         gathered = self.gathered
         table, observers = gathered.table, gathered.observers
         tensors = observers.call(REQUIRES_GRAD, table.facts_now, default=None) or list(table.facts)
-        device = next((p.device for plan in list(table.plans.values()) for p in plan.parameters() or []), None)
+        device = next(
+            (
+                p.device
+                for parameter_set in list(table.parameter_sets.values())
+                for p in parameter_set.parameters() or []
+            ),
+            None,
+        )
         meta = Meta(
             name=in_utf8(self.settings.name or self.directory.name),
             gradaudit_version=gradaudit.__version__,

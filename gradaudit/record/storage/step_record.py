@@ -90,7 +90,7 @@ class OpenStep:
     closure: bool = False
     unwatched: bool = False  # nobody tells when the closure has returned
     record: StepRecord | None = None
-    plan: ParameterSet | None = None
+    parameter_set: ParameterSet | None = None
 
     @property
     def measured(self) -> bool:

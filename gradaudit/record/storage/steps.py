@@ -14,8 +14,8 @@ import numpy
 import torch
 
 from gradaudit.record.measure.device import probed_columns
-from gradaudit.record.measure.probe import COLUMNS as COLUMNS_OF_PROBE
 from gradaudit.record.measure.ring import HostCopy, Slot
+from gradaudit.record.measure.sampler import COLUMNS as SAMPLED_COLUMNS
 from gradaudit.record.measure.stats import COLUMNS
 from gradaudit.record.measure.transfer import to_host
 from gradaudit.record.observe.loss.losses import LossCall
@@ -254,7 +254,7 @@ def _tensor_columns(steps: Sequence[StepRecord]) -> Columns:
     columns: Columns = {name: gradients[:, index] for index, name in enumerate(COLUMNS)}
     for name in ("gradient_nan", "gradient_inf"):
         columns[name] = numpy.nan_to_num(columns[name]).astype(numpy.int64)
-    for name in COLUMNS_OF_PROBE:
+    for name in SAMPLED_COLUMNS:
         columns[name] = numpy.concatenate(
             [
                 _array(measured.probed[name]) if name in measured.probed else numpy.full(count, numpy.nan)

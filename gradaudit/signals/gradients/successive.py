@@ -54,8 +54,8 @@ def successive_gradients(training: Training) -> SuccessiveGradients:
 def bias_cosine(training: Training, cosines: Floats, weight: int) -> float:
     """That of `cosines` [tensors] of the first bias beside the weight in this column; NaN where there is none."""
     tensors = training.tensors
-    beside = [i for i, t in enumerate(tensors) if t.module == tensors[weight].module and _large_bias(t)]
-    return float(cosines[beside[0]]) if beside else math.nan
+    bias = _first_biases(tensors).get(tensors[weight].module)
+    return math.nan if bias is None else float(cosines[bias])
 
 
 def _successive(training: Training) -> Mask:
@@ -66,11 +66,13 @@ def _successive(training: Training) -> Mask:
 
 
 def _of_bias(tensors: Sequence[TensorFacts], cosines: Floats) -> Floats:
-    """[tensors]: for each weight the value of the bias of its module; 0 where there is none, or a small one."""
-    biases = {t.module: float(cosines[i]) for i, t in enumerate(tensors) if _large_bias(t)}
-    values = [biases.get(t.module, 0.0) if t.role == "weight" else 0.0 for t in tensors]
+    """[tensors]: for each weight the value of the first bias of its module; 0 where there is none, or a small one."""
+    biases = _first_biases(tensors)
+    values = [float(cosines[biases[t.module]]) if t.role == "weight" and t.module in biases else 0.0 for t in tensors]
     return numpy.asarray(numpy.nan_to_num(values), dtype=float)
 
 
-def _large_bias(tensor: TensorFacts) -> bool:
-    return tensor.role == "bias" and tensor.elements >= _LEAST_BIAS
+def _first_biases(tensors: Sequence[TensorFacts]) -> dict[str, int]:
+    """The column of the first bias of each module that is not small: a recurrent module has several."""
+    large = [i for i, t in enumerate(tensors) if t.role == "bias" and t.elements >= _LEAST_BIAS]
+    return {tensors[i].module: i for i in reversed(large)}

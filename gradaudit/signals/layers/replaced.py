@@ -26,7 +26,7 @@ def replaced_at(training: Training) -> int | None:
     known = training.matrix("has_grad")[:, chosen] > 0
     with numpy.errstate(invalid="ignore", over="ignore"):
         broken = known & ~numpy.isfinite(weights)
-        leapt = known & ~(updates < _LEAP * weights)
+        leapt = known & (updates >= _LEAP * weights)  # an update that is not known is none
         # Only what was recorded step by step tells what the script did between two of them.
         apart = numpy.maximum(numpy.abs(numpy.diff(weights, axis=0)), numpy.abs(numpy.diff(drifts, axis=0)))
         written = (apart > 2 * updates[:-1] + _WRITTEN * weights[:-1]) & (numpy.diff(own) == 1)[:, None]

@@ -161,3 +161,12 @@ def test_a_weight_without_a_bias_has_none_beside_it(tmp_path):
     found = successive_gradients(training)
     assert found.bias_cosines == pytest.approx([0, 0, 0.5, 0])
     assert math.isnan(bias_cosine(training, found.cosines, 0))
+
+
+def test_of_two_biases_of_a_module_the_first_counts_everywhere(tmp_path):
+    tensors = linear_stack(2)
+    tensors[3] = msgspec.structs.replace(tensors[3], module=tensors[0].module)
+    training = of(tmp_path / "a", [0.1, 0.7, 0.2, 0.4], tensors=tensors)
+    found = successive_gradients(training)
+    assert found.bias_cosines == pytest.approx([0.7, 0, 0, 0])
+    assert bias_cosine(training, found.cosines, 0) == pytest.approx(0.7)

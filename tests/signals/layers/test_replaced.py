@@ -47,6 +47,14 @@ def test_two_of_six_layers_are_not_the_model(tmp_path, how):
     assert replaced_at(changed(tmp_path / "a", 3, how, slice(0, 2)).trainings[0]) is None
 
 
+def test_an_update_that_is_not_known_is_no_leap(tmp_path):
+    stats = {"weight_norm": 1.0, "update_norm": numpy.full((200, 6), 1e-3)}
+    stats["update_norm"][[7, 199]] = numpy.nan
+    assert (
+        replaced_at(build_run(tmp_path / "a", loss=falling(), tensors=parameters(6), stats=stats).trainings[0]) is None
+    )
+
+
 def test_between_steps_that_were_not_recorded_weights_may_go_far(tmp_path):
     assert replaced_at(changed(tmp_path / "a", 50, "written", recorded=numpy.arange(0, 200, 10)).trainings[0]) is None
 

@@ -1,4 +1,4 @@
-"""Triton kernels that do what `probe.ParameterSampler` does, in one launch before a step and one after it.
+"""Triton kernels that do what `sampler.ParameterSampler` does, in one launch before a step and one after it.
 
 One program takes all sampled elements of a tensor and adds them up in float64.
 """
