@@ -32,7 +32,7 @@ def frame(
         if names is not None and column.name not in names:
             continue
         kind = arrow_schema(table).field(column.name).type
-        parts = [read(part, table, [column.name]).column(column.name) for part in parts]
+        parts = [read(part, table, [column.name]).column(column.name) for part in recorded]
         values = pyarrow.chunked_array([chunk for part in parts for chunk in part.chunks], kind)
         del parts
         if column.dtype.startswith("list"):
