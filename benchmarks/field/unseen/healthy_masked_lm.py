@@ -10,11 +10,10 @@ VOCAB, MASK, LENGTH = 32, 1, 18
 
 
 def sentences(count, generator):
-    """The second and the third word of every three follow from the first."""
-    words = torch.randint(2, VOCAB, (count, LENGTH), generator=generator)
-    words[:, 1::3] = 2 + (7 * words[:, 0::3] + 3) % 30
-    words[:, 2::3] = 2 + (11 * words[:, 0::3] + 8) % 30
-    return words
+    """Every sentence has one of six topics of five words each."""
+    topic = torch.randint(0, 6, (count, 1), generator=generator)
+    rank = (torch.rand(count, LENGTH, generator=generator) ** 2 * 5).long()
+    return 2 + 5 * topic + rank
 
 
 def mask_tokens(batch, probability=0.15):
