@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def frame(
-    parts: "Sequence[pyarrow.Table | LazyPart]",
+    recorded: "Sequence[pyarrow.Table | LazyPart]",
     name: str,
     names: list[str] | None = None,
     rows: "Integers | None" = None,
