@@ -39,8 +39,9 @@ import msgspec
 from gradaudit.chart_data import Mark
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import norm_chart
+from gradaudit.evidence.words.clipping import clip_norm
 from gradaudit.evidence.words.optimizers import rate_in_words
-from gradaudit.evidence.words.wording import factor, literal, number, percent, plural, setting, times
+from gradaudit.evidence.words.wording import factor, number, percent, plural, setting, times
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, Severity, Skipped, Span
 from gradaudit.signals.gradients.clipping import Clipping, clipping
 from gradaudit.signals.loss.training_loss import training_loss
@@ -237,7 +238,6 @@ def _norm_actions(found: ConstantClipping, training: Training) -> list[Action]:
         f"Clip at {number(found.usual_most, 2)}, the 90th percentile of the norm before clipping, instead of "
         f"{threshold}"
     )
-    code = f"torch.nn.utils.clip_grad_norm_(model.parameters(), {literal(found.usual_most)})"
     unscale = Action(text="With a GradScaler, call unscale_ before clipping", code="scaler.unscale_(optimizer)")
     if found.normalised:
         leave = Action(
@@ -245,16 +245,16 @@ def _norm_actions(found: ConstantClipping, training: Training) -> list[Action]:
             "normalises the size anyway, and a rare large gradient still counts no more than the others"
         )
         # What does not show that training suffers is no reason to let a rare step through that is 50 times as large.
-        return [leave, *([Action(text=larger, code=code)] if found.does_not_learn else []), unscale]
+        return [leave, *([clip_norm(larger, found.usual_most)] if found.does_not_learn else []), unscale]
     if found.below_eps:
         return [
-            Action(text=larger, code=code),
+            clip_norm(larger, found.usual_most),
             Action(text="Or clip nothing: the steps of Adam hardly grow with the gradient"),
             unscale,
         ]
     now = rate_in_words(found.effective_rates)
     return [
-        Action(text=f"{larger}, and start from a learning rate of {now}: that was in effect up to now", code=code),
+        clip_norm(f"{larger}, and start from a learning rate of {now}: that was in effect up to now", found.usual_most),
         unscale,
     ]
 
@@ -262,10 +262,7 @@ def _norm_actions(found: ConstantClipping, training: Training) -> list[Action]:
 def _value_actions(found: ConstantClipping) -> list[Action]:
     threshold = found.threshold
     return [
-        Action(
-            text="Clip the norm instead, which keeps the direction",
-            code="torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)",
-        ),
+        clip_norm("Clip the norm instead, which keeps the direction"),
         Action(text=f"Or raise the threshold tenfold, from {setting(threshold)} to {setting(10 * threshold)}"),
     ]
 

@@ -37,6 +37,7 @@ from gradaudit.chart_data import AnyEvidence, Mark
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, update_chart
 from gradaudit.evidence.words.ascent import ascent_sentence, descend
+from gradaudit.evidence.words.clipping import clip_norm
 from gradaudit.evidence.words.close_look import look_closely
 from gradaudit.evidence.words.optimizers import line_with_rates, rate_in_words
 from gradaudit.evidence.words.schedules import hold
@@ -207,10 +208,7 @@ def _finding(found: Divergence, training: Training, limits: Limits) -> Finding:
         actions=[
             *([descend(training, found.rates)] if found.maximizes else []),
             _slower(found, training),
-            Action(
-                text="Clip the gradient norm before each step",
-                code="torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)",
-            ),
+            clip_norm("Clip the gradient norm before each step"),
             Action(
                 text=f"Look at the batches just before step {count(found.step)}, and at what the schedule does there"
             ),

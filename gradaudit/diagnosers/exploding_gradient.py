@@ -34,7 +34,8 @@ import msgspec
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.depth import depth_dots
 from gradaudit.evidence.charts.lines import loss_chart
-from gradaudit.evidence.words.depth import along_the_depth, no_profile, outcome_sentence, per_layer
+from gradaudit.evidence.words.clipping import clip_norm
+from gradaudit.evidence.words.depth import NORMALISE, along_the_depth, no_profile, outcome_sentence, per_layer
 from gradaudit.evidence.words.wording import count, fold, number, times
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.reading.run import Run
@@ -196,11 +197,8 @@ def _actions(found: Exploding) -> list[Action]:
             f"their activation{activations}",
             code=_initialisation(found.activations),
         ),
-        Action(text="Normalise between the layers", code="nn.LayerNorm(width)"),
-        Action(
-            text="Until then clip the gradient norm",
-            code="torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)",
-        ),
+        NORMALISE,
+        clip_norm("Until then clip the gradient norm"),
     ]
 
 

@@ -36,10 +36,11 @@ import numpy
 from gradaudit.chart_data import Mark
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, norm_chart
+from gradaudit.evidence.words.clipping import clip_norm
 from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.schedules import hold
 from gradaudit.evidence.words.unclear_loss import unclear_in_words
-from gradaudit.evidence.words.wording import count, factor, literal, names, number, setting, times
+from gradaudit.evidence.words.wording import count, factor, names, number, setting, times
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, Severity, Skipped, Span, ratio
 from gradaudit.reading.run import Run
 from gradaudit.signals.gradients.norm_growth import NormGrowth, fastest_growing, norm_growth, usable_norms
@@ -245,10 +246,7 @@ def _actions(found: Growing, training: Training) -> list[Action]:
         if found.schedule is not None
         else Action(text=f"Divide the learning rate ({rate_in_words(found.rates)}) by 3, or let it decay")
     )
-    clip = Action(
-        text=f"Clip at {number(most, 2)}, the 90th percentile of the norm",
-        code=f"torch.nn.utils.clip_grad_norm_(model.parameters(), {literal(most)})",
-    )
+    clip = clip_norm(f"Clip at {number(most, 2)}, the 90th percentile of the norm", most)
     if not found.weight_decay > 0:
         return [slower, clip]
     decay = Action(

@@ -40,6 +40,7 @@ import numpy
 from gradaudit.chart_data import Mark
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart, update_chart
+from gradaudit.evidence.words.clipping import clip_norm
 from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.run_numbers import update_size
 from gradaudit.evidence.words.schedules import hold
@@ -286,8 +287,5 @@ def _actions(found: OversizedUpdate, training: Training) -> list[Action]:
             "weight by about the learning rate"
         )
     else:
-        beside = Action(
-            text="Clip the gradient norm before each step",
-            code="torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)",
-        )
+        beside = clip_norm("Clip the gradient norm before each step")
     return [*([hold(training, rise)] if rise else lower), beside]

@@ -36,11 +36,12 @@ import numpy
 
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.spikes import loss_around, norm_around
+from gradaudit.evidence.words.clipping import clip_norm
 from gradaudit.evidence.words.close_look import look_closely
 from gradaudit.evidence.words.optimizers import rate_in_words
 from gradaudit.evidence.words.spikes import order_in_words
 from gradaudit.evidence.words.unclear_loss import unclear_in_words
-from gradaudit.evidence.words.wording import count, factor, literal, number, percent, plural
+from gradaudit.evidence.words.wording import count, factor, number, percent, plural
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Span, ratio
 from gradaudit.signals.loss.first_crossings import Crossings, first_crossings
 from gradaudit.signals.loss.progress import divergence, smoothing_window
@@ -253,11 +254,8 @@ def _of_the_script(every: float) -> list[Action]:
 
 def _actions(found: Spiking, training: Training) -> list[Action]:
     rates, first, clip = training.learning_rates, found.spikes.first, found.usual_most
-    cut = Action(
-        text=f"Clip the gradient norm at {number(clip, 2)}, its 90th percentile" if clip > 0 else
-        "Clip the gradient norm",
-        code=f"torch.nn.utils.clip_grad_norm_(model.parameters(), {literal(clip) if clip > 0 else '1.0'})",
-    )  # fmt: skip
+    at = f" at {number(clip, 2)}, its 90th percentile" if clip > 0 else ""
+    cut = clip_norm(f"Clip the gradient norm{at}", clip)
     step = int(training.steps["global_step"].iloc[first])
     closer = look_closely(step, step + 1)
     batches = Action(text=f"Look at the batches of {_step(found, first)} and of those before: is one of them broken?")

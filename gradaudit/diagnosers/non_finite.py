@@ -45,6 +45,7 @@ from gradaudit.evidence.words.broken_forward import (
     first_module,
     fix_batch,
 )
+from gradaudit.evidence.words.clipping import clip_norm
 from gradaudit.evidence.words.close_look import look_at_operation, look_closely, operation_in_words
 from gradaudit.evidence.words.non_finite_onset import affected, find_in_backward, subject, where_it_broke
 from gradaudit.evidence.words.optimizers import label_of, rate_in_words
@@ -299,10 +300,7 @@ def _actions(found: NonFinite) -> list[Action]:
         return [
             Action(text=f"Lower the learning rate from {rate_in_words(rates)} to {rate_in_words(rates / 10)}"),
             Action(text="Warm up over the first 100 steps, so that the first updates stay small"),
-            Action(
-                text="Clip the gradient norm: it bounds the damage of one step",
-                code="torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)",
-            ),
+            clip_norm("Clip the gradient norm: it bounds the damage of one step"),
         ]
     if onset.before_step:
         return already_broken(onset)[1]

@@ -39,10 +39,11 @@ import numpy
 
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_and_norm
+from gradaudit.evidence.words.clipping import clip_norm
 from gradaudit.evidence.words.optimizers import label_of, rate_in_words
 from gradaudit.evidence.words.schedules import keep_below
 from gradaudit.evidence.words.unclear_loss import unclear_in_words
-from gradaudit.evidence.words.wording import count, factor, literal, number, percent, plural, setting
+from gradaudit.evidence.words.wording import count, factor, number, percent, plural, setting
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Span, ratio
 from gradaudit.signals.evaluation.validation import validation_rebound
 from gradaudit.signals.loss.oscillation import Oscillation, oscillation
@@ -252,7 +253,7 @@ def _measures_of_rebound(found: Rebound, limits: Limits) -> list[Measure]:
 @unstable_loss.tell
 def _wider(found: Oscillating, training: Training, limits: Limits) -> Finding:
     swings, since = found.oscillation, count(found.since)
-    known = not math.isnan(found.norm)
+    at = "" if math.isnan(found.norm) else f" at {number(found.norm, 2)}, its 90th percentile"
     return Finding(
         severity=Severity.NOTE,
         confidence=Confidence.MEDIUM,
@@ -271,8 +272,7 @@ def _wider(found: Oscillating, training: Training, limits: Limits) -> Finding:
         ],
         actions=[
             keep_below(training, found.rise, found.lower, found.since),
-            Action(text=f"Clip the gradient norm at {number(found.norm, 2) if known else '1'}, its 90th percentile",
-                   code=f"torch.nn.utils.clip_grad_norm_(model.parameters(), {literal(found.norm) if known else 1})"),
+            clip_norm(f"Clip the gradient norm{at}", found.norm),
             Action(text="If the batches differ much, take 4 times as many examples a step"),
         ],
         measures=[

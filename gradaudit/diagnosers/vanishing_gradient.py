@@ -34,7 +34,7 @@ import msgspec
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.depth import depth_dots
 from gradaudit.evidence.charts.lines import loss_chart
-from gradaudit.evidence.words.depth import along_the_depth, no_profile, outcome_sentence, per_layer
+from gradaudit.evidence.words.depth import NORMALISE, along_the_depth, no_profile, outcome_sentence, per_layer
 from gradaudit.evidence.words.wording import count, number, times
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.signals.gradients.depth_slope import FIRST_STEPS, Slope, slopes, vanishes
@@ -131,7 +131,7 @@ def _finding(found: Vanishing, training: Training, limits: Limits) -> Finding:
                 text=f"Add residual connections, so that the gradient reaches {first}",
                 code="x = x + block(x)",
             ),
-            Action(text="Normalise between the layers", code="nn.LayerNorm(width)"),
+            NORMALISE,
             Action(
                 text="Use ReLU or GELU instead of sigmoid or tanh, with weights of variance 2 / inputs",
                 code="nn.init.kaiming_normal_(layer.weight)",

@@ -3,10 +3,12 @@
 import math
 
 from gradaudit.evidence.words.wording import count, fold, number
-from gradaudit.findings import NotApplicable, Skipped
+from gradaudit.findings import Action, NotApplicable, Skipped
 from gradaudit.signals.gradients.depth_slope import FIRST_STEPS, Slope, growth_exponent, profiled
 from gradaudit.signals.loss.nothing_gained import NothingGained
 from gradaudit.training import Training
+
+NORMALISE = Action(text="Normalise between the layers", code="nn.LayerNorm(width)")
 
 
 def no_profile(training: Training) -> NotApplicable | Skipped:
