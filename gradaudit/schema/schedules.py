@@ -24,6 +24,7 @@ class SchedulerFacts(Facts, frozen=True, kw_only=True):
     steps_before: int = 0  # of them before the first call
     repeated: int = 0  # calls with no step of any optimizer since the call before
     idle: int = 0  # calls with steps of other optimizers since the call before, and none of its own
+    idle_last: int = 0  # of these, the last ones, after its optimizer's last step
     after_one: int = 0  # calls with one step of its own since the call before; the first call is not counted
     after_more: int = 0  # the same with several
     longest: int = 0  # most of its own optimizer's steps between two calls

@@ -48,6 +48,8 @@ class Lives:
         self._known: weakref.WeakKeyDictionary[Any, One] = weakref.WeakKeyDictionary()
         self._same: dict[int, Alike] = {}
         self.total = 0  # steps of all optimizers
+        self._open: One | None = None  # whose step has begun, of the optimizer with the identity:
+        self._opened = 0
 
     def steps_of(self, optimizer: Any) -> int:
         """Steps that this optimizer has made, those that a scaler skipped included."""
@@ -71,6 +73,7 @@ class Lives:
             elif same.current is not None and len(same.lives) < _MOST:
                 same.lives.append(same.current.steps)
             same.current = one
+        self._open, self._opened = one, id(optimizer)
         one.steps += 1
         same.steps += 1
         self.total += 1
@@ -89,7 +92,7 @@ class Lives:
             here = same.first() if same.first is not None else None
             if getattr(optimizer, "state", None):
                 same.loaded += 1
-            elif not isinstance(here, torch.Tensor) or here is not first or version_of(here) != same.version:
+            elif not isinstance(here, torch.Tensor) or here is not first or version_of(first) != same.version:
                 same.rewritten += 1
             else:
                 same.lost += 1
@@ -98,10 +101,10 @@ class Lives:
 
     def after_step(self, optimizer: Any) -> None:
         """The step is made."""
-        one = self._known.get(optimizer)
-        if one is None:
+        one = self._open
+        if one is None or self._opened != id(optimizer):
             return
-        same = one.of
+        self._open, same = None, one.of
         first = same.first() if same.first is not None else None
         if first is not None:
             same.version = version_of(first)

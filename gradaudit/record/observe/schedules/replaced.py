@@ -9,6 +9,7 @@ from torch import nn
 
 from gradaudit.record.observe.naming import own, registered, walk
 from gradaudit.record.observe.optimizers import known
+from gradaudit.record.settings import in_utf8
 from gradaudit.schema import ReplacedFacts
 
 _MOST_NAMES, _MOST_SCANS = 16, 3
@@ -26,6 +27,7 @@ class Replaced:
         """Look at an optimizer that is about to make the global step `step`, with its gradients in place."""
         mine = [one for group in optimizer.param_groups for one in group["params"] if isinstance(one, torch.Tensor)]
         idle = [one for one in mine if one.requires_grad and one.grad is None]
+        before = self.found.pop(number, None)  # what is seen no more was put right
         if not idle or len(self.found) >= _MOST_ENTRIES:
             return
         modules = registered()
@@ -40,35 +42,32 @@ class Replaced:
         without = all(one.grad is None for one in mine)
         lost = missing or (idle if without else [])
         if lost:
-            self._note(number, step, mine, lost, (len(missing), without), modules)
+            strangers = _strangers(modules)
+            pairs = matched(lost, strangers)
+            if pairs:
+                self.found[number] = ReplacedFacts(
+                    optimizer=number,
+                    first_step=step if before is None else before.first_step,
+                    last_step=step,
+                    tensors=len(mine),
+                    missing=len(missing),
+                    without_gradient=without,
+                    strangers=len(strangers),
+                    names=[in_utf8(name) for name, _, _ in pairs[:_MOST_NAMES]],
+                    matches=len(pairs),
+                    shapes=[shape for _, shape, _ in pairs[:_MOST_NAMES]],
+                    old_shapes=[old for _, _, old in pairs[:_MOST_NAMES]],
+                )
 
-    def _note(
-        self, number: int, step: int, mine: Sequence[torch.Tensor], lost: Sequence[torch.Tensor],
-        kind: tuple[int, bool], modules: Sequence[nn.Module],
-    ) -> None:  # fmt: skip
-        owned = {id(one) for each in known() for group in each.param_groups for one in group["params"]}
-        strangers = [
-            (name, one)
-            for name, one in named(modules)
-            if id(one) not in owned and one.requires_grad and one.grad is not None
-        ]
-        pairs = matched(lost, strangers)
-        before = self.found.get(number)
-        if not pairs:
-            return
-        self.found[number] = ReplacedFacts(
-            optimizer=number,
-            first_step=step if before is None else before.first_step,
-            last_step=step,
-            tensors=len(mine),
-            missing=kind[0],
-            without_gradient=kind[1],
-            strangers=len(strangers),
-            names=[name for name, _, _ in pairs[:_MOST_NAMES]],
-            matches=len(pairs),
-            shapes=[shape for _, shape, _ in pairs[:_MOST_NAMES]],
-            old_shapes=[old for _, _, old in pairs[:_MOST_NAMES]],
-        )
+
+def _strangers(modules: Sequence[nn.Module]) -> list[tuple[str, torch.Tensor]]:
+    """The parameters of these modules that have a gradient and are in no optimizer."""
+    owned = {id(one) for each in known() for group in each.param_groups for one in group["params"]}
+    return [
+        (name, one)
+        for name, one in named(modules)
+        if id(one) not in owned and one.requires_grad and one.grad is not None
+    ]
 
 
 def named(modules: Sequence[nn.Module]) -> Iterator[tuple[str, torch.Tensor]]:

@@ -34,6 +34,7 @@ class _Calls:
     steps_before: int = 0
     repeated: int = 0
     idle: int = 0
+    idle_last: int = 0
     after_one: int = 0
     after_more: int = 0
     longest: int = 0
@@ -77,8 +78,9 @@ class Schedulers:
             calls.repeated += 1
         elif own == calls.last_steps:
             calls.idle += 1
+            calls.idle_last += 1
         else:
-            between = own - calls.last_steps
+            between, calls.idle_last = own - calls.last_steps, 0
             calls.after_one += between == 1
             calls.after_more += between > 1
             calls.longest = max(calls.longest, between)
@@ -135,6 +137,7 @@ class Schedulers:
                     steps_before=calls.steps_before,
                     repeated=calls.repeated,
                     idle=calls.idle,
+                    idle_last=calls.idle_last,
                     after_one=calls.after_one,
                     after_more=calls.after_more,
                     longest=calls.longest,
