@@ -37,7 +37,7 @@ import numpy
 
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import rate_chart
-from gradaudit.evidence.words.scheduler_units import advice, explained, headline, measures, title
+from gradaudit.evidence.words.scheduler_units import measures, words
 from gradaudit.evidence.words.wording import plural
 from gradaudit.findings import Clean, Confidence, Finding, NotApplicable, Severity, Skipped, Span
 from gradaudit.reading.run import Run
@@ -219,14 +219,15 @@ def _fits(found: Fitting) -> Clean:
 
 @scheduler_units.tell
 def _finding(found: Mismatch, run: Run, limits: Limits) -> Finding:
+    said = words(found)
     return Finding(
         severity=Severity.WARNING if found.severe else Severity.NOTE,
         confidence=Confidence.CERTAIN,
-        title=title(found.kind),
-        headline=headline(found),
-        explanation=explained(found),
+        title=said.title,
+        headline=said.headline,
+        explanation=said.explanation,
         span=Span(first=found.first_step, last=found.last_step),
         evidence=[rate_chart(run.training(found.optimizer), [])],
-        actions=advice(found),
+        actions=said.actions,
         measures=measures(found, limits.part, limits.often),
     )
