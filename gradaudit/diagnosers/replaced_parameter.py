@@ -95,8 +95,8 @@ def _finding(found: Untrained, run: Run, limits: Limits) -> Finding:
         title="Model replaced after the optimizer" if all_of_it else "Module replaced after the optimizer",
         headline=f"The optimizer holds {plural(facts.tensors, 'tensor')}, and none is in the model that is trained"
         if all_of_it
-        else f"{plural(facts.matches, 'parameter')} of the model {'is' if facts.matches == 1 else 'are'} in no "
-        f"optimizer, which holds {count(facts.missing)} that the model lacks",
+        else f"The optimizer lacks {plural(facts.matches, 'parameter')} of the model and holds {count(facts.missing)} "
+        "that no module has",
         explanation=f"Not trained: {which}. {_in_place_of(facts)} The optimizer was made before the model was changed.",
         span=found.span,
         tensors=list(facts.names)[:16],

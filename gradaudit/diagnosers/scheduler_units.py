@@ -45,7 +45,7 @@ from gradaudit.schema import SchedulerFacts
 from gradaudit.signals.updates.increasing_schedule import HALF, RISEN, rises
 from gradaudit.signals.updates.learning_rates import made_with
 from gradaudit.signals.updates.rate_course import largest_rate
-from gradaudit.signals.updates.scheduler_plan import Mismatch, Plan, pace, peak_course, plans
+from gradaudit.signals.updates.scheduler_plan import Mismatch, Plan, amounts, peak_course, plans
 from gradaudit.training import Training
 
 _EVERY = 0.9  # of the calls: those that follow several steps, or one, each
@@ -102,7 +102,7 @@ def _judge(run: Run, one: SchedulerFacts, limits: Limits) -> Mismatch | None:
     if training is None or one.shares_groups:
         return None
     if not one.calls:
-        epochs = pace(training).epochs
+        epochs = amounts(training).epochs
         unused = run.state == "finished" and (epochs >= _FEW if math.isfinite(epochs) else one.steps >= 100)
         return _mismatch(one, training, "never") if unused else None
     return _against_plan(run, one, training, limits) or _calls_alone(run, one, training, limits)
@@ -116,7 +116,7 @@ def _is_idle(one: SchedulerFacts) -> bool:
 
 
 def _against_plan(run: Run, one: SchedulerFacts, training: Training, limits: Limits) -> Mismatch | None:
-    every, each, course = run.meta.schedules.schedulers, pace(training), peak_course(training)
+    every, each, course = run.meta.schedules.schedulers, amounts(training), peak_course(training)
     in_epochs, in_steps = _once(one.after_more, one), _once(one.after_one, one)
     for plan in plans(one, every):
         done = one.calls / plan.calls
@@ -149,7 +149,7 @@ def _in_warmup(run: Run, one: SchedulerFacts, training: Training) -> Mismatch | 
 
 
 def _calls_alone(run: Run, one: SchedulerFacts, training: Training, limits: Limits) -> Mismatch | None:
-    each, course, patience = pace(training), peak_course(training), one.numbers.get("patience")
+    each, course, patience = amounts(training), peak_course(training), one.numbers.get("patience")
     if one.scheduler_class == "ReduceLROnPlateau" and patience is not None:
         fell = len(course) > 0 and bool(course[-1] <= _PATIENT)
         if _once(one.after_one, one) and each.epochs >= _FEW and patience < each.batches_per_epoch and fell:
@@ -159,7 +159,8 @@ def _calls_alone(run: Run, one: SchedulerFacts, training: Training, limits: Limi
     # Accelerate steps a scheduler once for each process.
     if one.repeated > limits.often * one.calls and one.calls >= _STAIRS and not planned and run.meta.world_size == 1:
         return _mismatch(one, training, "unknown")
-    if one.steps_before == 0 and one.calls >= _FEW:
+    # Stepped once a batch, while gradients are accumulated, it comes before the first step by design.
+    if one.steps_before == 0 and one.calls >= _FEW and one.repeated <= limits.often * one.calls:
         return _mismatch(one, training, "before")
     return None
 
@@ -190,7 +191,7 @@ def _cycles(one: SchedulerFacts, plan: Plan, each: int) -> bool:
 def _mismatch(
     one: SchedulerFacts, training: Training, kind: str, plan: Plan | None = None, severe: bool = False
 ) -> Mismatch:
-    each, steps, rate = pace(training), training.steps["global_step"], largest_rate(training)
+    each, steps, rate = amounts(training), training.steps["global_step"], largest_rate(training)
     whole = made_with(training)
     return Mismatch(
         kind=kind,

@@ -329,7 +329,7 @@ def test_memory_samples_are_bounded(monkeypatch):
     ("place", "name"),
     [
         (schedulers.Schedulers, "on_step"), (schedulers.Schedulers, "made"), (schedulers.Schedulers, "making"),
-        (schedules.Schedules, "before_step"), (schedules.Schedules, "after_step"), (schedules.Schedules, "facts"),
+        (schedules.Schedules, "before_step"), (schedules.Schedules, "after_step"),
         (schedules.Schedules, "on_clip"), (schedules.Scaling, "on_scale"), (schedules.Scaling, "on_update"),
         (schedules.Scaling, "on_unscale"), (schedules.Scaling, "before_step"), (schedules.Scaling, "after_step"),
         (schedules.Memory, "on_backward"),

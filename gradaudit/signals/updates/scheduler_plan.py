@@ -29,7 +29,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Pace:
+class Amounts:
     """In which unit a training counts, over the whole run."""
 
     steps: int  # of the scheduler's optimizer
@@ -97,12 +97,12 @@ def _total(facts: SchedulerFacts) -> Plan | None:
 
 
 @signal
-def pace(training: Training) -> Pace:
+def amounts(training: Training) -> Amounts:
     """The steps, batches and epochs of a training."""
     micro = training.steps["micro_steps"].to_numpy(dtype=numpy.int64)
     each = training.run.meta.data.batches_per_epoch
     batches = int(micro.sum())
-    return Pace(len(micro), batches, batches / each if each > 0 else math.nan, each)
+    return Amounts(len(micro), batches, batches / each if each > 0 else math.nan, each)
 
 
 @signal
