@@ -116,7 +116,7 @@ def _finding(found: Growth, run: Run, limits: Limits) -> Finding:
         headline=_headline(found),
         explanation=_explanation(found),
         span=found.span,
-        evidence=[memory_chart(run)],
+        evidence=[chart] if (chart := memory_chart(run)).series else [],
         actions=[
             Action(
                 text=f"Keep the number of each loss, not the tensor: over {count(found.back)} steps none was let go"

@@ -52,6 +52,7 @@ _EVERY = 0.9  # of the calls: those that follow several steps, or one, each
 _REACHED = 0.05  # of the peak: where a schedule is over
 _STAIRS = 5  # calls; the first part of a longer run may well end in its warmup
 _FEW = 3  # epochs, and calls
+_SOON = 10  # times: a decay that is over in a tenth of the calls was not planned for them
 _PATIENT = 0.1  # of the peak at the end: a plateau scheduler that was impatient
 
 
@@ -110,9 +111,7 @@ def _judge(run: Run, one: SchedulerFacts, limits: Limits) -> Mismatch | None:
 
 def _is_idle(one: SchedulerFacts) -> bool:
     """Whether its optimizer makes no steps, or no longer, while others do."""
-    if one.shares_groups or one.calls < _FEW:
-        return False
-    return one.steps == 0 or one.idle_last >= max(_FEW, one.calls / 2)
+    return not one.shares_groups and one.idle_last >= max(_FEW, one.calls / 2)
 
 
 def _against_plan(run: Run, one: SchedulerFacts, training: Training, limits: Limits) -> Mismatch | None:
@@ -131,7 +130,10 @@ def _against_plan(run: Run, one: SchedulerFacts, training: Training, limits: Lim
             as_epochs = (
                 in_steps
                 and each.epochs >= _FEW
-                and (abs(plan.calls - each.epochs) <= max(1, 0.2 * each.epochs) or plan.name == "gamma")
+                and (
+                    abs(plan.calls - each.epochs) <= max(1, 0.2 * each.epochs)
+                    or (plan.name == "gamma" and done >= _SOON)
+                )
             )
             twice = one.repeated > limits.often * one.calls
             kind = "in_epochs" if as_epochs else "twice" if twice else "early"

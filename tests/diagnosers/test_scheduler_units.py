@@ -117,7 +117,7 @@ def test_a_schedule_in_batches_that_is_stepped_once_an_optimizer_step(tmp_path):
     [
         ("CosineAnnealingLR", {"T_max": 12.0}),
         ("StepLR", {"step_size": 5.0, "gamma": 0.1}),
-        ("ExponentialLR", {"gamma": 0.95}),
+        ("ExponentialLR", {"gamma": 0.85}),
     ],
 )
 def test_a_schedule_in_epochs_that_is_stepped_once_a_batch(tmp_path, kind, numbers):

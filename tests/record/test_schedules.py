@@ -152,6 +152,15 @@ def test_an_optimizer_made_anew_loses_its_state(tmp_path):
     assert (found.stateful, found.at, found.lives) == (True, [5, 10, 15], [5, 5, 5])
 
 
+def test_an_optimizer_without_state_has_none_to_lose(tmp_path):
+    with recorded(tmp_path / "run"):
+        model = classifier()
+        for _ in range(3):
+            train(model, torch.optim.SGD(model.parameters(), 0.1), 4)
+    (found,) = facts(tmp_path / "run").lives
+    assert (found.made, found.stateful, found.loaded) == (3, False, 0)
+
+
 def test_state_that_is_loaded_and_weights_that_are_reset_are_told(tmp_path):
     with recorded(tmp_path / "run"):
         model = classifier()

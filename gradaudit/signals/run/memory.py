@@ -37,7 +37,7 @@ def memory_course(run: Run, kind: str) -> MemoryCourse | None:
         return None
     steps, values = numpy.asarray(samples, dtype=numpy.float64).T
     batches = int(run.steps["micro_steps"].sum())
-    epoch = run.meta.data.batches_per_epoch * steps[-1] / max(1, batches)
+    epoch = run.meta.data.batches_per_epoch * len(run.steps) / max(1, batches)  # in steps
     begin = max(_SOON, _START * steps[-1], epoch if 2 * epoch <= steps[-1] else 0)
     used = steps >= begin
     if used.sum() < _FEWEST:

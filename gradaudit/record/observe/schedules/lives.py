@@ -1,6 +1,7 @@
 """Optimizers that are made anew over the same parameters, and what they lose by it."""
 
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,7 +91,7 @@ class Lives:
             if len(same.at) < _MOST:
                 same.at.append(self.total)
             here = same.first() if same.first is not None else None
-            if getattr(optimizer, "state", None):
+            if _remembers(optimizer):
                 same.loaded += 1
             elif not isinstance(here, torch.Tensor) or here is not first or version_of(first) != same.version:
                 same.rewritten += 1
@@ -109,7 +110,7 @@ class Lives:
         if first is not None:
             same.version = version_of(first)
         if one.steps == 1:
-            same.stateful |= bool(getattr(optimizer, "state", None))
+            same.stateful |= _remembers(optimizer)
 
     def facts(self) -> list[OptimizerLives]:
         """What goes into run.json: of those made more than once."""
@@ -128,3 +129,10 @@ class Lives:
             for same in list(self._same.values())
             if same.number >= 0 and same.made > 1
         ][:_MOST]
+
+
+def _remembers(optimizer: Any) -> bool:
+    """Whether an optimizer keeps anything between steps; SGD without momentum has entries that are empty."""
+    kept = getattr(optimizer, "state", None)
+    entries = kept.values() if isinstance(kept, Mapping) else ()
+    return any(value is not None for entry in entries if isinstance(entry, Mapping) for value in entry.values())
