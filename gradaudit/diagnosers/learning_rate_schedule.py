@@ -9,7 +9,8 @@ afterwards, or stopped there as `premature_plateau` tells, which is a warning: t
 epochs and stepped once a batch. It rose over the whole run by more than `risen` times and was still rising at the end:
 the warmup never ended. That is a warning, too, where the rate changed between epochs only, over at least `stairs`
 epochs, and did not reach half the learning rate that the optimizer was made with: a schedule counted in steps and
-stepped once an epoch. Or the rate of a parameter group jumped to more than `risen` times within one step, and the loss
+stepped once an epoch. Where the schedule is a scheduler of torch's, whose calls are recorded, `scheduler_units` says
+so. Or the rate of a parameter group jumped to more than `risen` times within one step, and the loss
 rose there by more than `gain` of its first value. All but the last look at the largest rate over the groups. Constant
 rates, long warmups and harmless restarts are not reported.
 

@@ -17,6 +17,7 @@ from gradaudit.record.observe.calls import CALLS
 from gradaudit.record.observe.cleared import CLEARED
 from gradaudit.record.observe.loss.compiled import GraphLoss
 from gradaudit.record.observe.optimizers import OptimizerLike
+from gradaudit.record.observe.schedules import SCHEDULES
 from gradaudit.record.observers import (
     ACTIVATIONS,
     AMP_SCALES,
@@ -48,7 +49,11 @@ def observer(name: str) -> Callable[[Hook], Hook]:
 
 def before_step(recording: Recording, optimizer: OptimizerLike, closure: Any) -> bool:
     """The optimizer is about to step; whether its closure has to be watched."""
-    return recording.before_step(optimizer, closure)
+    watched = recording.before_step(optimizer, closure)
+    schedules = recording.gathered.schedules
+    alone = len(recording.gathered.training) < 2
+    recording.observers.call(SCHEDULES, schedules.before_step, optimizer, recording.table, alone)
+    return watched
 
 
 def without_closure(recording: Recording) -> None:
@@ -64,10 +69,12 @@ def after_closure(recording: Recording, optimizer: OptimizerLike) -> None:
 def after_step(recording: Recording, optimizer: OptimizerLike) -> None:
     """The optimizer has stepped."""
     recording.after_step(optimizer)
+    recording.observers.call(SCHEDULES, recording.gathered.schedules.after_step, optimizer)
 
 
 def on_backward(recording: Recording, roots: Sequence[Any], gradients: Any, accumulates: bool = False) -> StepObserver:
     """A backward is about to run; returns what the caller tells that it is over."""
+    recording.observers.call(SCHEDULES, recording.gathered.schedules.memory.on_backward, roots)
     return recording.between.on_backward(roots, gradients, accumulates)
 
 
@@ -117,7 +124,16 @@ def hooked_steps(recording: Recording) -> int:
 def on_scaler_step(recording: Recording, scaler: Any, optimizer: OptimizerLike, hooked_before: int) -> None:
     """GradScaler.step returned."""
     if scaler.is_enabled():
+        skipped = recording.hooked_steps() == hooked_before
         recording.on_scaler_step(optimizer, hooked_before)
+        if skipped:
+            before_skipped(recording, optimizer)
+
+
+def before_skipped(recording: Recording, optimizer: OptimizerLike) -> None:
+    """The scaler skipped a step, which counts as one for whoever counts calls."""
+    schedules = recording.gathered.schedules
+    recording.observers.call(SCHEDULES, schedules.before_step, optimizer, recording.table, False)
 
 
 @observer(GRADIENT_CLIPPING)
@@ -214,3 +230,57 @@ def after_backward_by_hand(
 def on_clip_by_hand(recording: Recording, parameters: Sequence[torch.Tensor]) -> None:
     """Gradients were clipped."""
     recording.by_hand.on_clip(parameters)
+
+
+@observer(SCHEDULES)
+def before_scheduler(recording: Recording) -> None:
+    """A learning rate scheduler is being made."""
+    recording.gathered.schedules.schedulers.making()
+
+
+@observer(SCHEDULES)
+def after_scheduler(recording: Recording, scheduler: Any) -> None:
+    """It is made; None where that failed."""
+    recording.gathered.schedules.schedulers.made(scheduler)
+
+
+@observer(SCHEDULES)
+def on_scheduler_step(recording: Recording, scheduler: Any, nested: bool) -> None:
+    """The `step` of a scheduler is called, `nested` in that of another one."""
+    recording.gathered.schedules.on_scheduler_step(scheduler, nested)
+
+
+@observer(SCHEDULES)
+def on_clipping(recording: Recording, parameters: Sequence[torch.Tensor]) -> None:
+    """Gradients are about to be clipped."""
+    recording.gathered.schedules.on_clip(parameters)
+
+
+@observer(SCHEDULES)
+def on_scaling(recording: Recording, scaler: Any) -> None:
+    """A GradScaler scaled a loss."""
+    recording.gathered.schedules.scaling.on_scale(scaler)
+
+
+@observer(SCHEDULES)
+def on_unscale(recording: Recording, scaler: Any, optimizer: Any) -> None:
+    """`GradScaler.unscale_` is called, by the script or by `GradScaler.step`."""
+    recording.gathered.schedules.scaling.on_unscale(scaler, optimizer, recording.global_step)
+
+
+@observer(SCHEDULES)
+def before_scaler_step(recording: Recording, scaler: Any) -> None:
+    """`GradScaler.step` is called."""
+    recording.gathered.schedules.scaling.before_step(scaler)
+
+
+@observer(SCHEDULES)
+def after_scaler_step(recording: Recording, scaler: Any, optimizer: Any) -> None:
+    """It returned."""
+    recording.gathered.schedules.scaling.after_step(scaler, optimizer)
+
+
+@observer(SCHEDULES)
+def on_update(recording: Recording, scaler: Any) -> None:
+    """`GradScaler.update` is called."""
+    recording.gathered.schedules.scaling.on_update(scaler)

@@ -16,6 +16,7 @@ from gradaudit.record.patches import (
     modules,
     optimizer,
     registration,
+    schedulers,
 )
 
 _patches: list[Patch] = []
@@ -26,7 +27,9 @@ def install(*, activations: bool = False) -> None:
     """Patch torch; done right after torch is imported, so that ``from ... import cross_entropy`` finds ours."""
     if not _patches:
         _handles.extend(registration.install())
-        for patched in (losses, functional, optimizer, clipping, amp, batch_norm, dataloader, cuda_graphs, leaving):
+        _handles.append(schedulers.Subclasses())
+        for patched in (losses, functional, optimizer, clipping, amp, batch_norm, dataloader, cuda_graphs, leaving,
+                        schedulers):  # fmt: skip
             _patches.extend(patched.install())
         if activations:
             _patches.extend(modules.install())

@@ -76,6 +76,14 @@ TORCH = (
         "nothing, but that torch may warn of the length of an iterable data set at its next batch",
     ),
     Internal(
+        "_schedulers", "torch.optim.lr_scheduler.SequentialLR and ChainedScheduler",
+        ("observe/schedules/schedulers.py",), "which schedulers are parts of another one before it is stepped",
+    ),
+    Internal(
+        "_milestones", "torch.optim.lr_scheduler.SequentialLR", ("observe/schedules/schedulers.py",),
+        "the length of a schedule that is made of several",
+    ),
+    Internal(
         "_foreach_copy_", "torch", ("measure/sampler.py",),
         "nothing; each sampled tensor is copied in a call of its own",
     ),

@@ -23,7 +23,15 @@ from gradaudit.schema.loaders import LoaderFacts
 from gradaudit.schema.model_state import ModelStateFacts
 from gradaudit.schema.operations import OPERATIONS
 from gradaudit.schema.outputs import OutputFacts
-from gradaudit.schema.schedules import ScheduleFacts
+from gradaudit.schema.schedules import (
+    GraphsKept,
+    MemorySample,
+    OptimizerLives,
+    ReplacedFacts,
+    ScalingFacts,
+    ScheduleFacts,
+    SchedulerFacts,
+)
 from gradaudit.schema.tables import (
     EVALUATIONS,
     EVENTS,
@@ -53,15 +61,21 @@ __all__ = [
     "DisabledFacts",
     "Facts",
     "GraphFacts",
+    "GraphsKept",
     "LoaderFacts",
     "LossFacts",
+    "MemorySample",
     "Meta",
     "ModelStateFacts",
     "ModuleFacts",
     "OptimizerFacts",
+    "OptimizerLives",
     "OutputFacts",
     "PrivateFacts",
+    "ReplacedFacts",
+    "ScalingFacts",
     "ScheduleFacts",
+    "SchedulerFacts",
     "Table",
     "TensorFacts",
     "UserError",

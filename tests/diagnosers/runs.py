@@ -6,7 +6,15 @@ from typing import Any
 import numpy
 
 from gradaudit.reading.run import Run
-from gradaudit.schema import LossFacts, ModuleFacts, TensorFacts
+from gradaudit.schema import (
+    LossFacts,
+    MemorySample,
+    ModuleFacts,
+    ScalingFacts,
+    ScheduleFacts,
+    SchedulerFacts,
+    TensorFacts,
+)
 from tests.build import build_run, linear_stack
 
 TEN = LossFacts(id=0, function="cross_entropy", classes=10, label_counts=[320] * 10, label_entropy=float(numpy.log(10)))
@@ -49,12 +57,27 @@ def model_input(step: int, low: float = -3.0, high: float = 3.0, ratio: float = 
     }  # fmt: skip
 
 
+SCHEDULED = ScheduleFacts(
+    recorded=True,
+    schedulers=[
+        SchedulerFacts(id=0, scheduler_class="OneCycleLR", optimizer=0, numbers={"total_steps": 200}, calls=199,
+                       first_call=1, last_call=199, steps=200, steps_before=1, after_one=198, longest=1)
+    ],
+    scaling=[ScalingFacts(steps=200, updates=200, unscaled=200, clipped_after=200)],
+    memory=[MemorySample(step=step, seconds=0.01 * step, host=400_000_000) for step in range(10, 200, 10)],
+)  # fmt: skip
+
 # What a healthy run must have for a rule that looks at something special to be satisfied and not "not applicable".
 HEALTHY_WITH: dict[str, dict[str, Any]] = {
     "broadcast_loss": {"facts": LossFacts(id=0, function="mse_loss", broadcast=[], evaluation_broadcast=[])},
     "excessive_weight_decay": {"stats": {"update_weight_cosine": -0.05}},
     "embedding_shrinkage": {"steps": {"weight_decay": [[0.01]] * 200}},
     "epsilon_dominates": {"defaults": {"eps": 1e-8}},
+    "scheduler_units": {"schedules": SCHEDULED},
+    "clipping_before_unscale": {"schedules": SCHEDULED},
+    "recreated_optimizer": {"schedules": SCHEDULED},
+    "replaced_parameter": {"schedules": SCHEDULED},
+    "memory_growth": {"schedules": SCHEDULED},
     "output_head_growth": {"steps": {"learning_rate": [[1e-3 * (1 - step / 200)] for step in range(200)]}},
     "noise_module": {"stats": {"gradient_cosine": 0.3}},
     "amp_overflow": {"steps": {"amp_scale": 65536.0}},

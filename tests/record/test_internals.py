@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.optim.lr_scheduler import ConstantLR, SequentialLR
 from torch.utils.data import DataLoader, TensorDataset
 
 from gradaudit.record import internals, recording
@@ -89,6 +90,8 @@ def test_the_table_says_where_each_is_read(internal):
 def holder(name):
     """Something that has the attribute."""
     sparse = torch.eye(2).to_sparse()
+    optimizer = torch.optim.SGD([torch.ones(1)])
+    sequence = SequentialLR(optimizer, [ConstantLR(optimizer), ConstantLR(optimizer)], milestones=[1])
     if name == "_checkpoint_wrapped_module":
         from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import CheckpointWrapper
 
@@ -118,6 +121,8 @@ def holder(name):
         "_len_torch_dispatch_stack": torch._C,
         "_pop_mode_temporarily": import_module("torch.utils._python_dispatch"),
         "_IterableDataset_len_called": DataLoader([1]),
+        "_schedulers": sequence,
+        "_milestones": sequence,
         "_foreach_copy_": torch,
         "_indices": sparse,
         "_values": sparse,

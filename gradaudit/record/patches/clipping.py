@@ -34,6 +34,8 @@ def _watched(original: Callable[..., Any], kind: int, threshold_name: str) -> Ca
         given = seen if seen is parameters or seen else parameters
         threshold = args[0] if args else kwargs.get(threshold_name, float("nan"))
         tensors = [seen] if isinstance(seen, torch.Tensor) else seen
+        if isinstance(tensors, list | tuple):
+            session.guarded(hooks.on_clipping, tensors)
         if kind == BY_VALUE and isinstance(tensors, list | tuple):
             # What it takes away cannot be seen afterwards.
             session.guarded(hooks.before_value_clip, tensors, threshold)

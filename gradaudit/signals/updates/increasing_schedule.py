@@ -55,6 +55,8 @@ def monotonic_increase(training: Training, rate: Floats, risen: float, stairs: f
     harm = increasing_schedule(training)
     # A run that was stopped may have been stopped in its warmup, and a short one ends near the end of it.
     in_epochs = changes + 1 >= stairs and rate[-1] < HALF * whole and training.run.state == "finished"
+    # Of a scheduler of torch's kind its calls are known, and `scheduler_units` judges them.
+    in_epochs &= not any(one.optimizer == training.id and one.calls for one in training.run.meta.schedules.schedulers)
     return MonotonicIncrease(
         loss=loss,
         first=float(rate[0]),

@@ -1,13 +1,63 @@
 """Schedulers, gradient scaling, optimizers made anew, and memory."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from gradaudit.record.observe.schedules.lives import Lives
+from gradaudit.record.observe.schedules.memory import Memory
+from gradaudit.record.observe.schedules.replaced import Replaced
+from gradaudit.record.observe.schedules.scaling import Scaling
+from gradaudit.record.observe.schedules.schedulers import Schedulers
+from gradaudit.record.observe.tensors import TensorTable
 from gradaudit.schema import ScheduleFacts
 
 SCHEDULES = "schedules"  # the observer
+_LOOKS = frozenset(10**power for power in range(12))  # steps of an optimizer at which its parameters are looked for
 
 
 class Schedules:
     """What is known so far. Used under the recording's lock."""
 
+    def __init__(self) -> None:
+        self.schedulers, self.scaling, self.lives = Schedulers(), Scaling(), Lives()
+        self.replaced, self.memory = Replaced(), Memory()
+        self._table: TensorTable | None = None
+
+    def before_step(self, optimizer: Any, table: TensorTable, alone: bool) -> None:
+        """A step begins with its gradients in place; `alone` where one thread trains."""
+        self._table = table
+        one = self.lives.before_step(optimizer, table.numbers.get(optimizer, -1))
+        self.memory.before_step(self.lives.total)
+        # Another thread may be writing gradients at this moment, and one that holds parts of tensors has others in
+        # its modules than in its optimizers.
+        if one.of.steps in _LOOKS and one.number >= 0 and alone and not table.sharded():
+            self.replaced.look(optimizer, one.number, self.lives.total - 1)
+
+    def after_step(self, optimizer: Any) -> None:
+        """The step is made."""
+        self.lives.after_step(optimizer)
+
+    def on_scheduler_step(self, scheduler: Any, nested: bool) -> None:
+        """A scheduler's `step` is called."""
+        own = self.lives.steps_of(scheduler.optimizer) if hasattr(scheduler, "optimizer") else 0
+        self.schedulers.on_step(scheduler, nested, own, self.lives.total)
+
+    def on_clip(self, parameters: Sequence[torch.Tensor]) -> None:
+        """Gradients are being clipped."""
+        self.scaling.on_clip(parameters)
+
     def facts(self) -> ScheduleFacts:
         """What goes into run.json."""
-        return ScheduleFacts()
+        numbers = self._table.numbers if self._table is not None else {}
+        memory, graphs = self.memory.facts()
+        return ScheduleFacts(
+            recorded=True,
+            schedulers=self.schedulers.facts(self.lives.steps_of, numbers, self.lives.stepping()),
+            lives=self.lives.facts(),
+            replaced=list(self.replaced.found.values()),
+            scaling=self.scaling.facts(),
+            memory=memory,
+            graphs=graphs,
+        )

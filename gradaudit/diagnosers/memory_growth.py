@@ -1,0 +1,172 @@
+"""The memory in use grows with every step, or the graphs of earlier losses are kept alive.
+
+## What it looks for
+
+The resident memory of the process and what torch has allocated on the device, at steps a quarter apart and every
+minute. What counts begins after the first epoch and a tenth of the run. Memory grows steadily where it gains at least
+`grown` of what it was there, and `least` megabytes, and each third of the rest gains at least `steady` of what the
+fastest third does per step. Beside it some graphs are marked: where more than `kept` of those of earlier losses still
+exist at the end, the script holds on to its losses, which is a warning with growth and a note without. Growth on the
+device is a warning, too; that of the host alone is a note.
+
+## Why it matters
+
+`total += loss` keeps the graph of every loss, and a list of outputs keeps the outputs. Memory runs out after hours,
+long after the line that filled it.
+
+## What to try
+
+Keep numbers, not tensors: `total += loss.item()`, `outputs.append(output.detach().cpu())`.
+
+## When it is wrong
+
+Replay buffers, results that are gathered on purpose and data that is cached as it is first read grow steadily, up to
+their end. A process that reads a memory-mapped file counts what it has read.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gradaudit.diagnoser import Judged, diagnoser
+from gradaudit.evidence.charts.memory import memory_chart
+from gradaudit.evidence.words.wording import count, number, plural
+from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, Severity, Skipped, Span
+from gradaudit.reading.run import Run
+from gradaudit.signals.run.memory import MEGABYTE, MemoryCourse, memory_course
+
+_FEW, _HALF = 3, 0.5  # graphs; of the run, that the oldest of them goes back
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much memory may grow, and how evenly."""
+
+    grown: float = 0.5  # of what it was: allocators and caches of a healthy run stay below
+    least: float = 64.0  # megabytes; what a small process gains by itself
+    steady: float = 0.5  # of the fastest third; a warmup or a cache that fills up has ended by the last
+    kept: float = 0.9  # of the graphs marked; a script that keeps its best or last one keeps few
+
+
+class Growth(Judged, frozen=True):
+    """Memory that grows, or graphs that are kept."""
+
+    course: MemoryCourse | None  # of the memory that grows steadily; None where only graphs are kept
+    graphs: int  # kept
+    marked: int
+    back: int  # steps from the oldest one kept to the last look
+    span: Span
+
+
+class Level(Judged, frozen=True):
+    """Memory that does not grow."""
+
+    first: float  # bytes; NaN unknown
+    last: float
+    samples: int
+
+
+@diagnoser(worst=Severity.WARNING, needs=("steps",), minimum_steps=50)
+def memory_growth(run: Run, limits: Limits) -> Iterator[Growth | Level | Skipped]:
+    """Hold the growth of three thirds of the run against each other."""
+    facts = run.meta.schedules
+    if not facts.recorded or not facts.memory:
+        yield Skipped(reason="memory was not recorded", enable="record again with this version")
+        return
+    courses = [course for kind in ("device", "host") if (course := memory_course(run, kind)) is not None]
+    growing = [one for one in courses if _grows(one, limits)]
+    graphs, last = facts.graphs, int(run.steps["global_step"].iloc[-1])
+    kept = graphs.alive > max(_FEW, limits.kept * graphs.marked) and graphs.steps >= _HALF * last
+    if growing or kept:
+        first = min(growing[0].first_step, last) if growing else max(0, last - graphs.steps)
+        yield Growth(
+            course=growing[0] if growing else None,
+            graphs=graphs.alive if kept else 0,
+            marked=graphs.marked,
+            back=graphs.steps,
+            span=Span(first=first, last=last),
+        )
+        return
+    host = next((one for one in courses if one.kind == "host"), None)
+    yield Level(host.first if host else math.nan, host.last if host else math.nan, len(facts.memory))
+
+
+def _grows(course: MemoryCourse, limits: Limits) -> bool:
+    gained = course.last - course.first
+    even = min(course.rates) >= limits.steady * max(course.rates) and min(course.rates) > 0
+    return gained >= limits.grown * course.first and gained >= limits.least * MEGABYTE and even
+
+
+@memory_growth.tell
+def _level(found: Level) -> Clean:
+    if not math.isfinite(found.first):
+        return Clean(measured=f"{plural(found.samples, 'sample')} of memory, too few to judge growth")
+    mega = (f"{number(value / MEGABYTE)} MB" for value in (found.first, found.last))
+    return Clean(measured="resident memory goes from {} to {} after the start".format(*mega))
+
+
+@memory_growth.tell
+def _finding(found: Growth, run: Run, limits: Limits) -> Finding:
+    course = found.course
+    bad = course is not None and (bool(found.graphs) or course.kind == "device")
+    return Finding(
+        severity=Severity.WARNING if bad else Severity.NOTE,
+        confidence=Confidence.CERTAIN if found.graphs else Confidence.MEDIUM,
+        title="Losses kept with their graphs" if found.graphs else "Memory grows with every step",
+        headline=_headline(found),
+        explanation=_explanation(found),
+        span=found.span,
+        evidence=[chart] if (chart := memory_chart(run)).series else [],
+        actions=[
+            Action(
+                text=f"Keep the number of each loss, not the tensor: over {count(found.back)} steps none was let go"
+                if found.graphs
+                else "Look for a list, dict or sum that is added to in the loop, and keep 1 number a step in it",
+                code="total += loss.item()",
+            ),
+            Action(
+                text="Outputs that are gathered leave their graph behind with detach()",
+                code="outputs.append(output.detach().cpu())",
+            ),
+        ],
+        measures=_measures(found, limits),
+    )
+
+
+def _headline(found: Growth) -> str:
+    course = found.course
+    if course is None:
+        return f"{count(found.graphs)} of {plural(found.marked, 'graph')} of earlier losses still exist at the end"
+    where = "Device memory" if course.kind == "device" else "Memory of the process"
+    return (
+        f"{where} grows by {number(course.per_step / 1e3)} kB a step, from {number(course.first / MEGABYTE)} to "
+        f"{number(course.last / MEGABYTE)} MB"
+    )
+
+
+def _explanation(found: Growth) -> str:
+    if not found.graphs:
+        return "It grows as fast at the end as at the start, so that something is kept at every step."
+    kept = f"{count(found.graphs)} of {plural(found.marked, 'graph')} that were marked still exist"
+    return f"{kept}, the oldest for {plural(found.back, 'step')}: the script keeps its losses with their graphs."
+
+
+def _measures(found: Growth, limits: Limits) -> list[Measure]:
+    course = found.course
+    measures = []
+    if course is not None:
+        gained = course.last - course.first
+        measures = [
+            Measure(quantity="growth / memory after the first tenth", value=gained / course.first, comparison=">=",
+                    threshold=limits.grown, unit="fraction", option="grown", any_of="growth"),
+            Measure(quantity="growth in MB", value=gained / MEGABYTE, comparison=">=", threshold=limits.least,
+                    option="least"),
+            Measure(quantity="growth of the slowest third / the fastest", value=min(course.rates) / max(course.rates),
+                    comparison=">=", threshold=limits.steady, unit="fraction", option="steady"),
+        ]  # fmt: skip
+    if found.graphs:
+        measures.append(
+            Measure(quantity="graphs that exist / marked", value=found.graphs / max(1, found.marked), comparison=">",
+                    threshold=limits.kept, unit="fraction", option="kept", any_of="growth")
+        )  # fmt: skip
+    return measures

@@ -1,0 +1,95 @@
+"""Memory in use, now and then, and whether the graphs of earlier objectives still exist."""
+
+import os
+import time
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from gradaudit.schema import GraphsKept, MemorySample
+
+_APART = 4  # samples lie a quarter of the steps apart,
+_SECONDS = 60.0  # or a minute
+_MOST = 256
+_MARK = "gradaudit"
+_PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
+
+
+class _Mark:
+    """Lives as long as the node of a graph that holds it."""
+
+    __slots__ = ("__weakref__",)
+
+
+class Memory:
+    """The series so far. Used under the recording's lock."""
+
+    def __init__(self) -> None:
+        self.samples: list[MemorySample] = []
+        self.due = 1  # the step before which the next sample is taken
+        self._began = self._last = 0.0
+        self._apart = _SECONDS
+        self._marks: list[tuple[int, weakref.ref[_Mark]]] = []
+        self._looks = 0
+        self._kept = GraphsKept()
+        self._step = 0
+
+    def before_step(self, step: int) -> None:
+        """The step `step`, counted from 1, begins."""
+        self._step = step
+        if step < self.due and (step & 63 or time.perf_counter() - self._last < self._apart):
+            return
+        now = time.perf_counter()
+        self._began = self._began or now
+        self._last = now
+        if step >= self.due:
+            self.due = step + max(1, step // _APART)
+        if len(self.samples) >= _MOST:
+            self.samples = self.samples[::2]
+            self._apart *= 2
+        self.samples.append(MemorySample(step=step, seconds=now - self._began, host=resident(), device=_allocated()))
+        self._look()
+
+    def on_backward(self, roots: Sequence[Any]) -> None:
+        """A backward begins; where the next step is sampled, its graph is marked."""
+        if self._step + 1 < self.due or (self._marks and self._marks[-1][0] == self._step):
+            return
+        node = next((one.grad_fn for one in roots if isinstance(one, torch.Tensor) and one.grad_fn is not None), None)
+        metadata = getattr(node, "metadata", None)
+        if isinstance(metadata, dict):
+            mark = _Mark()
+            metadata[_MARK] = mark
+            self._marks.append((self._step, weakref.ref(mark)))
+
+    def _look(self) -> None:
+        """Which of the marked graphs exist: all but the last one, which the script may still be at."""
+        earlier = self._marks[:-1]
+        alive = [step for step, mark in earlier if mark() is not None]
+        self._kept = GraphsKept(
+            marked=len(earlier),
+            alive=len(alive),
+            most=max(self._kept.most, len(alive)),
+            steps=self._step - alive[0] if alive else 0,
+        )
+
+    def facts(self) -> tuple[list[MemorySample], GraphsKept]:
+        """What goes into run.json."""
+        return list(self.samples), self._kept
+
+
+def resident() -> int:
+    """The resident memory of this process in bytes; -1 where the system does not tell."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * _PAGE
+    except (OSError, IndexError, ValueError):
+        return -1
+
+
+def _allocated() -> int:
+    """What torch has allocated on the current CUDA device, by its own count: the device is not asked."""
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return -1
+    return int(torch.cuda.memory_allocated())

@@ -1,0 +1,405 @@
+"""Schedulers, scaling, optimizers made anew, replaced parameters and memory, as they are recorded."""
+
+import copy
+import functools
+import gc
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.optim import lr_scheduler
+
+from gradaudit.record.observe import schedules
+from gradaudit.record.observe.schedules import memory, schedulers
+from tests.record.training import batch, classifier, recorded, run_of
+
+
+def train(model, optimizer, steps, after=lambda step: None, clip=None):
+    x, y = batch()
+    for step in range(steps):
+        optimizer.zero_grad()
+        functional.cross_entropy(model(x), y).backward()
+        if clip:
+            clip()
+        optimizer.step()
+        after(step)
+
+
+def adam(model, rate=1e-3):
+    return torch.optim.Adam(model.parameters(), rate)
+
+
+def facts(folder):
+    return run_of(folder).meta.schedules
+
+
+def test_a_scheduler_that_is_stepped_once_a_step(tmp_path):
+    with recorded(tmp_path / "run"):
+        model = classifier()
+        optimizer = adam(model)
+        scheduler = lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=20)
+        train(model, optimizer, 20, lambda step: scheduler.step() if step < 19 else None)
+    (found,) = facts(tmp_path / "run").schedulers
+    assert (found.scheduler_class, found.optimizer, found.calls, found.steps) == ("OneCycleLR", 0, 19, 20)
+    assert found.numbers["total_steps"] == 20
+    assert (found.first_call, found.steps_before, found.after_one, found.repeated, found.after_more) == (1, 1, 18, 0, 0)
+
+
+def test_a_scheduler_that_is_stepped_once_an_epoch_or_twice_a_step(tmp_path):
+    with recorded(tmp_path / "run"):
+        model = classifier()
+        optimizer = adam(model)
+        epochs = lr_scheduler.StepLR(optimizer, step_size=30)
+        twice = lr_scheduler.ExponentialLR(optimizer, gamma=0.99)
+
+        def after(step):
+            twice.step()
+            twice.step()
+            if step % 5 == 4:
+                epochs.step()
+
+        train(model, optimizer, 20, after)
+    found = {one.scheduler_class: one for one in facts(tmp_path / "run").schedulers}
+    assert (found["StepLR"].calls, found["StepLR"].after_more, found["StepLR"].longest) == (4, 3, 5)
+    assert (found["ExponentialLR"].calls, found["ExponentialLR"].repeated, found["ExponentialLR"].after_one) == (
+        40,
+        20,
+        19,
+    )
+
+
+@pytest.mark.parametrize("kind", ["sequential", "chained"])
+def test_parts_of_a_scheduler_are_not_called_by_the_script(tmp_path, kind):
+    with recorded(tmp_path / "run"):
+        model = classifier()
+        optimizer = adam(model)
+        parts = [
+            lr_scheduler.LinearLR(optimizer, 0.1, total_iters=4),
+            lr_scheduler.CosineAnnealingLR(optimizer, T_max=6),
+        ]
+        scheduler = (
+            lr_scheduler.SequentialLR(optimizer, parts, milestones=[4])
+            if kind == "sequential"
+            else lr_scheduler.ChainedScheduler(parts)
+        )
+        train(model, optimizer, 10, lambda _: scheduler.step())
+    linear, cosine, whole = facts(tmp_path / "run").schedulers
+    assert (linear.nested, linear.calls, cosine.nested, cosine.calls) == (True, 0, True, 0)
+    assert (whole.nested, whole.calls, whole.parts, whole.optimizer) == (False, 10, [0, 1], 0)
+    assert whole.lists.get("milestones") == ([4] if kind == "sequential" else None)
+
+
+def test_a_class_of_the_script_is_counted_once_a_call(tmp_path):
+    class Mine(lr_scheduler.StepLR):
+        def step(self, epoch=None):
+            super().step()
+
+    original = Mine.step
+    with recorded(tmp_path / "run"):
+        model = classifier()
+        optimizer = adam(model)
+        mine, plateau = Mine(optimizer, 5), lr_scheduler.ReduceLROnPlateau(optimizer, patience=3)
+        train(model, optimizer, 6, lambda _: (mine.step(), plateau.step(1.0)))
+    assert Mine.step is original
+    one, two = facts(tmp_path / "run").schedulers
+    assert (one.scheduler_class, one.calls) == ("Mine", 6)
+    assert (two.scheduler_class, two.calls, two.numbers["patience"]) == ("ReduceLROnPlateau", 6, 3)
+
+
+def test_the_numbers_of_a_function_are_known(tmp_path):
+    warmup = 7
+
+    def schedule(step, *, num_training_steps):
+        return min(1, step / warmup) * (1 - step / num_training_steps)
+
+    with recorded(tmp_path / "run"):
+        model = classifier()
+        optimizer = adam(model)
+        scheduler = lr_scheduler.LambdaLR(optimizer, functools.partial(schedule, num_training_steps=90))
+        train(model, optimizer, 3, lambda _: scheduler.step())
+    (found,) = facts(tmp_path / "run").schedulers
+    assert (found.numbers["num_training_steps"], found.numbers["warmup"]) == (90, 7)
+
+
+def test_what_holds_no_number_json_knows_is_left_out():
+    scheduler = lr_scheduler.StepLR(torch.optim.SGD(classifier().parameters(), 0.1), 3)
+    scheduler.huge, scheduler.none, scheduler.odd = 1 << 80, float("nan"), [float("inf")]
+    numbers, lists = schedulers.numbers_of(scheduler)
+    assert numbers["huge"] is None
+    assert numbers["none"] is None
+    assert "odd" not in lists
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of")
+def test_a_scheduler_of_an_optimizer_that_never_steps(tmp_path):
+    with recorded(tmp_path / "run"):
+        model = classifier()
+        old, new = adam(model), torch.optim.SGD(model.parameters(), 0.1)
+        scheduler = lr_scheduler.StepLR(old, 5)
+        train(model, new, 8, lambda _: scheduler.step())
+    (found,) = facts(tmp_path / "run").schedulers
+    assert (found.optimizer, found.steps, found.idle, found.shares_groups) == (-1, 0, 7, False)
+
+
+def test_an_optimizer_made_anew_loses_its_state(tmp_path):
+    with recorded(tmp_path / "run"):
+        model = classifier()
+        for _ in range(4):
+            train(model, adam(model), 5)
+    (found,) = facts(tmp_path / "run").lives
+    assert (found.made, found.lost, found.loaded, found.rewritten, found.alternating) == (4, 3, 0, 0, False)
+    assert (found.stateful, found.at, found.lives) == (True, [5, 10, 15], [5, 5, 5])
+
+
+def test_an_optimizer_without_state_has_none_to_lose(tmp_path):
+    with recorded(tmp_path / "run"):
+        model = classifier()
+        for _ in range(3):
+            train(model, torch.optim.SGD(model.parameters(), 0.1), 4)
+    (found,) = facts(tmp_path / "run").lives
+    assert (found.made, found.stateful, found.loaded) == (3, False, 0)
+
+
+def test_state_that_is_loaded_and_weights_that_are_reset_are_told(tmp_path):
+    with recorded(tmp_path / "run"):
+        model = classifier()
+        first = adam(model)
+        start = copy.deepcopy(model.state_dict())
+        train(model, first, 3)
+        second = adam(model)
+        second.load_state_dict(first.state_dict())
+        train(model, second, 3)
+        model.load_state_dict(start)
+        train(model, adam(model), 3)
+    (found,) = facts(tmp_path / "run").lives
+    assert (found.made, found.lost, found.loaded, found.rewritten) == (3, 0, 1, 1)
+
+
+def test_optimizers_that_take_turns_are_told(tmp_path):
+    with recorded(tmp_path / "run"):
+        model = classifier()
+        pair = [adam(model), adam(model, 1e-4)]
+        for turn in range(4):
+            train(model, pair[turn % 2], 2)
+    assert facts(tmp_path / "run").lives[0].alternating
+
+
+def test_a_head_that_was_replaced_after_the_optimizer_was_made(tmp_path):
+    with recorded(tmp_path / "run"):
+        model = classifier()
+        optimizer = adam(model)
+        model[3] = nn.Linear(16, 5)
+        train(model, optimizer, 12)
+    (found,) = facts(tmp_path / "run").replaced
+    assert (found.names, found.shapes, found.old_shapes) == (["3.weight", "3.bias"], [[5, 16], [5]], [[3, 16], [3]])
+    assert (found.first_step, found.last_step, found.tensors, found.missing, found.without_gradient) == (
+        0,
+        9,
+        4,
+        2,
+        False,
+    )
+
+
+def test_a_model_that_was_made_again_after_the_optimizer_was_made(tmp_path):
+    with recorded(tmp_path / "run"):
+        optimizer = adam(classifier())
+        gc.collect()
+        train(classifier(), optimizer, 2)
+        other = copy.deepcopy(classifier())
+        train(other, adam(copy.deepcopy(other)), 2)
+    first, second = facts(tmp_path / "run").replaced
+    assert (first.missing, first.matches, first.without_gradient) == (4, 4, True)
+    assert (second.matches, second.without_gradient) == (4, True)
+
+
+def test_nothing_replaced_in_ordinary_trainings(tmp_path):
+    with recorded(tmp_path / "run"):
+        model = copy.deepcopy(classifier())
+        teacher = copy.deepcopy(model)
+        unused = nn.Linear(16, 3)
+        loose = nn.Parameter(torch.ones(3))
+        optimizer = torch.optim.Adam([*model.parameters(), *unused.parameters(), loose])
+        train(model, optimizer, 12)
+        del teacher
+        for part in model[0].parameters():
+            part.requires_grad_(False)
+        train(model, adam(model[3]), 2)
+    assert facts(tmp_path / "run").replaced == []
+
+
+def scaled(folder, order, steps=4):
+    """A training with a GradScaler that calls these in turn, after the backward."""
+    with recorded(folder):
+        model = classifier()
+        optimizer = torch.optim.SGD(model.parameters(), 0.01)
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+        x, y = batch()
+        for _ in range(steps):
+            optimizer.zero_grad()
+            scaler.scale(functional.cross_entropy(model(x), y)).backward()
+            for call in order:
+                if call == "clip":
+                    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                elif call == "unscale":
+                    scaler.unscale_(optimizer)
+            scaler.step(optimizer)
+            scaler.update()
+    return facts(folder).scaling[0]
+
+
+@pytest.mark.parametrize(
+    ("order", "before", "after", "late"),
+    [
+        (["unscale", "clip"], 0, 4, 0),
+        (["clip"], 4, 0, 0),
+        (["clip", "unscale"], 4, 0, 4),
+        (["unscale"], 0, 0, 0),
+        ([], 0, 0, 0),
+    ],
+)
+def test_clipping_against_unscaling(tmp_path, order, before, after, late):
+    found = scaled(tmp_path / "run", order)
+    assert (found.clipped_before, found.clipped_after, found.late_unscale) == (before, after, late)
+    assert (found.steps, found.updates, found.unscaled, found.known) == (4, 4, 4 * ("unscale" in order), True)
+    assert found.first_step == (0 if before else -1)
+
+
+def test_two_optimizers_under_one_scaler_are_told_apart(tmp_path):
+    with recorded(tmp_path / "run"):
+        one, two = classifier(), classifier()
+        optimizers = [adam(one), adam(two)]
+        scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+        x, y = batch()
+        for _ in range(3):
+            scaler.scale(functional.cross_entropy(one(x) + two(x), y)).backward()
+            scaler.unscale_(optimizers[0])
+            nn.utils.clip_grad_norm_(one.parameters(), 1.0)
+            nn.utils.clip_grad_norm_(two.parameters(), 1.0)
+            for optimizer in optimizers:
+                scaler.step(optimizer)
+            scaler.update()
+    (found,) = facts(tmp_path / "run").scaling
+    assert (found.clipped_before, found.clipped_after) == (3, 3)
+
+
+def test_a_disabled_scaler_and_a_subclass_that_unscales_on_its_own(tmp_path):
+    class Sharded(torch.amp.GradScaler):
+        def unscale_(self, optimizer):
+            super().unscale_(optimizer)
+
+    with recorded(tmp_path / "run"):
+        model = classifier()
+        optimizer = adam(model)
+        x, y = batch()
+        for scaler in (torch.amp.GradScaler("cpu", enabled=False), Sharded("cpu", init_scale=8.0)):
+            for _ in range(2):
+                optimizer.zero_grad()
+                scaler.scale(functional.cross_entropy(model(x), y)).backward()
+                nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                scaler.step(optimizer)
+                scaler.update()
+    (found,) = facts(tmp_path / "run").scaling
+    assert found.known is False
+
+
+def test_graphs_that_the_script_keeps_are_counted(tmp_path):
+    with recorded(tmp_path / "kept"):
+        model, total = classifier(), 0.0
+        optimizer = adam(model)
+        x, y = batch()
+        for _ in range(40):
+            optimizer.zero_grad()
+            loss = functional.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            total = total + loss
+    with recorded(tmp_path / "let go"):
+        train(model, adam(model), 40)
+    kept, free = facts(tmp_path / "kept"), facts(tmp_path / "let go")
+    assert kept.graphs.marked > 10
+    assert kept.graphs.alive == kept.graphs.marked
+    assert kept.graphs.steps >= 30
+    assert (free.graphs.marked, free.graphs.alive) == (kept.graphs.marked, 0)
+    assert [sample.step for sample in free.memory][:8] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert all(sample.host > 1e7 and sample.device == -1 for sample in free.memory)
+
+
+def test_memory_samples_are_bounded(monkeypatch):
+    monkeypatch.setattr(memory, "_SECONDS", 0.0)
+    seen = memory.Memory()
+    for step in range(1, 64 * 3000, 64):
+        seen.before_step(step)
+    assert len(seen.facts()[0]) <= 256
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        (schedulers.Schedulers, "on_step"), (schedulers.Schedulers, "made"), (schedulers.Schedulers, "making"),
+        (schedules.Schedules, "before_step"), (schedules.Schedules, "after_step"),
+        (schedules.Schedules, "on_clip"), (schedules.Scaling, "on_scale"), (schedules.Scaling, "on_update"),
+        (schedules.Scaling, "on_unscale"), (schedules.Scaling, "before_step"), (schedules.Scaling, "after_step"),
+        (schedules.Memory, "on_backward"),
+    ],
+)  # fmt: skip
+def test_a_fault_costs_these_facts_alone(tmp_path, monkeypatch, capsys, place, name):
+    def fault(*_, **__):
+        raise RuntimeError("fault of ours")
+
+    monkeypatch.setattr(place, name, fault)
+    with recorded(tmp_path / "run"):
+        model = classifier()
+        optimizer = adam(model)
+        scheduler = lr_scheduler.StepLR(optimizer, 3)
+        scaler = torch.amp.GradScaler("cpu")
+        x, y = batch()
+        for _ in range(3):
+            optimizer.zero_grad()
+            scaler.scale(functional.cross_entropy(model(x), y)).backward()
+            scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            scaler.step(optimizer)
+            scaler.update()
+            scheduler.step()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "gradaudit: schedules are no longer recorded (RuntimeError: fault of ours); all else is"
+    run = run_of(tmp_path / "run")
+    assert [one.observer for one in run.meta.disabled] == ["schedules"]
+    assert len(run.steps) == 3
+    assert not run.meta.schedules.recorded
+
+
+def trained():
+    """What a training with everything that is watched comes to."""
+    torch.manual_seed(3)
+    model = classifier()
+    optimizer = adam(model)
+    scheduler = lr_scheduler.SequentialLR(
+        optimizer,
+        [lr_scheduler.LinearLR(optimizer, 0.1, total_iters=4), lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 5)],
+        milestones=[4],
+    )
+    scaler = torch.amp.GradScaler("cpu", init_scale=64.0, growth_interval=5)
+    x, y = batch()
+    rates = []
+    for _ in range(30):
+        optimizer.zero_grad()
+        scaler.scale(functional.cross_entropy(model(x), y)).backward()
+        scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        scaler.step(optimizer)
+        scaler.update()
+        scheduler.step()
+        rates.append(scheduler.get_last_lr()[0])
+    return [p.detach().clone() for p in model.parameters()], rates, torch.rand(3)
+
+
+def test_a_training_is_the_same_to_the_bit(tmp_path):
+    weights, rates, drawn = trained()
+    with recorded(tmp_path / "run"):
+        again, rates_again, drawn_again = trained()
+    assert rates == rates_again
+    assert all(torch.equal(a, b) for a, b in zip(weights, again, strict=True))
+    assert torch.equal(drawn, drawn_again)
