@@ -127,6 +127,18 @@ def on_batch_norm(recording: Recording, key: torch.Tensor, input: torch.Tensor) 
     batch_norm.note(key, input)
 
 
+@observer("modes, buffers and copies of modules")
+def on_active(recording: Recording, name: str, probability: Any, said: bool) -> None:
+    """A function that acts in training only is about to act without a gradient; was it `said` a training flag?"""
+    recording.gathered.model_state.on_active(recording.table, name, probability, said)
+
+
+@observer("modes, buffers and copies of modules")
+def on_copy_call(recording: Recording, module: nn.Module, arguments: Iterable[Any]) -> None:
+    """A module is about to be called, while the calls of copies are watched for."""
+    recording.gathered.model_state.on_copy_call(module, arguments)
+
+
 @observer("batches per epoch")
 def on_loader(recording: Recording, loader: Any) -> None:
     """A DataLoader is about to be iterated in this process."""

@@ -10,6 +10,7 @@ from gradaudit.record.patches import (
     clipping,
     cuda_graphs,
     dataloader,
+    dropout,
     functional,
     leaving,
     losses,
@@ -18,6 +19,7 @@ from gradaudit.record.patches import (
     registration,
 )
 
+_PATCHED = (losses, functional, optimizer, clipping, amp, batch_norm, dropout, dataloader, cuda_graphs, leaving)
 _patches: list[Patch] = []
 _handles: list[Any] = []
 
@@ -26,7 +28,7 @@ def install(*, activations: bool = False) -> None:
     """Patch torch; done right after torch is imported, so that ``from ... import cross_entropy`` finds ours."""
     if not _patches:
         _handles.extend(registration.install())
-        for patched in (losses, functional, optimizer, clipping, amp, batch_norm, dataloader, cuda_graphs, leaving):
+        for patched in _PATCHED:
             _patches.extend(patched.install())
         if activations:
             _patches.extend(modules.install())

@@ -20,7 +20,7 @@ from gradaudit.schema.facts import (
 )
 from gradaudit.schema.graph import GraphFacts
 from gradaudit.schema.loaders import LoaderFacts
-from gradaudit.schema.model_state import ModelStateFacts
+from gradaudit.schema.model_state import ActiveFacts, CopyFacts, ModeFacts, ModelStateFacts, NormFacts
 from gradaudit.schema.outputs import OutputFacts
 from gradaudit.schema.schedules import ScheduleFacts
 from gradaudit.schema.tables import (
@@ -48,7 +48,9 @@ __all__ = [
     "STEPS",
     "TABLES",
     "TENSORS",
+    "ActiveFacts",
     "Column",
+    "CopyFacts",
     "DataFacts",
     "DisabledFacts",
     "Facts",
@@ -56,8 +58,10 @@ __all__ = [
     "LoaderFacts",
     "LossFacts",
     "Meta",
+    "ModeFacts",
     "ModelStateFacts",
     "ModuleFacts",
+    "NormFacts",
     "OptimizerFacts",
     "OutputFacts",
     "PrivateFacts",
