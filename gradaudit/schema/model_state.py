@@ -65,10 +65,12 @@ class CopyFacts(Facts, frozen=True, kw_only=True):
     # By up to 4,096 elements of up to 64 tensors: distance to the trained weights, over their norm. Up to 64 looks.
     distances: list[list[float | None]] = []  # [steps taken, distance]
     bound: float | None = None  # largest |weight| times the root of its inputs: torch's own initialisation keeps to 1
+    spread: float | None = None  # largest range within one vector, bias or norm: 0 where training has not begun
     trained_moved: bool = True  # whether the trained weights did
     watched: int = 0  # steps at which its calls were watched for
     called: int = 0  # of these, with a call of it
     without_grad: int = 0  # of these, all without autograd
+    compared: int = 0  # of these, where the trained module was called with autograd, too
     same_input: int = 0  # of these, where all that the trained module was given, it was given too
     has_grad: bool = False  # gradients arrive at it
 

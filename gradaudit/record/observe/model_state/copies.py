@@ -30,7 +30,7 @@ class _Copy:
     facts: CopyFacts
     versions: list[int]
     looks: list[Look] = field(default_factory=list)  # [4]: checksum of the copy, of the trained, distance, norm
-    bound: Look | None = None
+    start: Look | None = None  # [2]: see _start
     usage: Usage = field(default_factory=Usage)
     writes: int = 0
     has_grad: bool = False
@@ -105,8 +105,7 @@ def _begun(twin: Twin, table: TensorTable, step: int) -> _Copy:
     versions = [version_of(tensor) for tensor in weights]
     copy = _Copy(weakref.ref(twin.module), weakref.ref(twin.trained), facts, versions)
     with torch.no_grad():
-        bound = _bound(weights)
-    copy.bound = Look.of(step, bound) if bound is not None else None
+        copy.start = Look.of(step, _start(weights))
     return copy
 
 
@@ -141,14 +140,23 @@ def _sample(tensor: torch.Tensor) -> torch.Tensor:
     return flat[:: max(1, flat.numel() // _MOST_ELEMENTS)].float()
 
 
-def _bound(weights: Sequence[torch.Tensor]) -> torch.Tensor | None:
-    """The largest weight times the root of its inputs, over all matrices: torch's own initialisation keeps to 1."""
-    found = [
-        weight.detach().abs().amax().float() * (weight.numel() / weight.shape[0]) ** 0.5
-        for weight in weights
-        if weight.dim() >= 2 and weight.numel() and weight.is_floating_point()
+def _start(weights: Sequence[torch.Tensor]) -> torch.Tensor:
+    """[2]: what tells an initialisation from trained weights, NaN where there is nothing to tell it by.
+
+    The largest weight times the root of its inputs, over all matrices: torch's own initialisation keeps to 1. And the
+    largest range within a vector, bias or norm: many initialisations make each of them constant.
+    """
+    device = weights[0].device
+    floating = [weight.detach() for weight in weights if weight.numel() and weight.is_floating_point()]
+    bounds = [
+        weight.abs().amax().float() * (weight.numel() / weight.shape[0]) ** 0.5
+        for weight in floating
+        if weight.dim() >= 2
     ]
-    return torch.stack([each.to(found[0].device) for each in found]).amax() if found else None
+    spreads = [(weight.amax() - weight.amin()).float() for weight in floating if weight.dim() == 1]
+    nothing = torch.full((), float("nan"), device=device)
+    largest = [torch.stack([each.to(device) for each in of]).amax() if of else nothing for of in (bounds, spreads)]
+    return torch.stack(largest)
 
 
 def _thin(looks: list[Look]) -> None:
@@ -169,10 +177,11 @@ def _told(copy: _Copy) -> CopyFacts:
         if index:
             changed += bool(row[0] != rows[index - 1][1][0])
             moved = moved or bool(row[1] != rows[index - 1][1][1])
-    bound = float(copy.bound.numbers()) if copy.bound is not None else None
+    start = copy.start.numbers().tolist() if copy.start is not None else []
+    bound, spread = (value if value == value else None for value in start) if start else (None, None)
     return msgspec.structs.replace(
         copy.facts,
         last=rows[-1][0], looks=len(rows), equal=equal, equal_at_first=bool(rows[0][1][0] == rows[0][1][1]),
-        changed=changed, writes=copy.writes, distances=distances, bound=bound, trained_moved=moved,
+        changed=changed, writes=copy.writes, distances=distances, bound=bound, spread=spread, trained_moved=moved,
         has_grad=copy.has_grad, **copy.usage.facts(),
     )  # fmt: skip

@@ -63,7 +63,8 @@ class Usage:
             sums = look.numbers().tolist()
             same += set(sums[count:]) <= set(sums[:count])
         return {
-            "watched": self.steps, "called": self.called, "without_grad": self.without_grad, "same_input": same,
+            "watched": self.steps, "called": self.called, "without_grad": self.without_grad,
+            "compared": len(self._inputs), "same_input": same,
         }  # fmt: skip
 
 
