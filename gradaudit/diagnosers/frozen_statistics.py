@@ -158,17 +158,17 @@ def _clean(found: Following) -> Clean:
 
 @frozen_statistics.tell
 def _frozen(found: Frozen, run: Run, limits: Limits) -> Finding:
-    sick = found.at_start or not found.unmoved
+    wrong = found.at_start or not found.unmoved
     momentum = _momentum(found.norms)
     return Finding(
         is_measurement_issue=True,
-        severity=Severity.WARNING if sick else Severity.NOTE,
+        severity=Severity.WARNING if wrong else Severity.NOTE,
         confidence=Confidence.CERTAIN,
         title="Running statistics never move" if found.unmoved else "Running statistics hardly move",
         headline=_headline(found, momentum),
         explanation="In training BatchNorm normalises by the statistics of the batch, in evaluation by the running "
         "ones, and these do not follow the data: the network that is evaluated is not the one that was trained."
-        + ("" if sick else " They may come from a pretrained model and be kept on purpose."),
+        + ("" if wrong else " They may come from a pretrained model and be kept on purpose."),
         span=found.span,
         evidence=[_table(found.norms)],
         actions=[
@@ -221,10 +221,10 @@ def _headline(found: Frozen, momentum: str) -> str:
     through = plural(found.batches, "batch", "batches") if found.batches > 0 else plural(found.steps, "step")
     which = f"{count(len(found.norms))} of {plural(found.all, 'BatchNorm module')}"
     if found.at_start:
-        return f"{which} (momentum {momentum}) stay at mean 0 and variance 1 through {through}"
+        return f"Momentum {momentum}: {which} stay at mean 0 and variance 1 through {through}"
     if found.unmoved:
-        return f"{which} (momentum {momentum}) keep their running statistics through {through}"
-    return f"{which} (momentum {momentum}): {percent(found.share)} initial values after {through}"
+        return f"Momentum {momentum}: {which} keep their running statistics through {through}"
+    return f"Momentum {momentum}: {which} hold {percent(found.share)} initial values after {through}"
 
 
 def _momentum(norms: tuple[NormFacts, ...]) -> str:

@@ -104,9 +104,9 @@ def stale_copy(run: Run, limits: Limits) -> Iterator[Stale | Follows | NotApplic
     if not copies:
         yield NotApplicable(reason="no module outside of the optimizers has the shapes of a trained one")
         return
-    sick = [found for one in copies if (found := _judged(one, limits)) is not None]
-    yield from sick
-    if not sick:
+    wrong = [found for one in copies if (found := _judged(one, limits)) is not None]
+    yield from wrong
+    if not wrong:
         yield Follows(tuple(copies), sum(one.changed > 0 for one in copies))
 
 
@@ -161,10 +161,10 @@ def _finding(found: Stale, limits: Limits) -> Finding:
             Action(
                 text=f"Copy {copy.of} into {copy.name}, not {copy.name} into itself"
                 if found.written
-                else f"Copy {copy.of} into {copy.name} every so many steps, or average it in at each",
+                else f"Copy {copy.of} into {copy.name} every 100 steps or so, or average 1 % of it in at each",
                 code=f"{copy.name}.load_state_dict({copy.of}.state_dict())",
             ),
-            Action(text=f"After that compare the weights of {copy.name} and {copy.of}: they must be equal"),
+            Action(text=f"Right after a copy compare {copy.name} with {copy.of}: 0 weights must differ"),
         ],
         measures=[
             Measure(quantity="writes without a change", value=copy.writes, comparison=">=", threshold=limits.writes,
@@ -186,8 +186,9 @@ def _headline(found: Stale) -> str:
     copy = found.facts
     name = copy.name if len(copy.name) <= 30 else f"…{copy.name[-29:]}"
     if found.written:
-        return f"{name} is written to {plural(copy.writes, 'time')} and never changes in {plural(found.steps, 'step')}"
-    return f"{name} is used and never updated in {plural(found.steps, 'step')}, while its original trains"
+        writes = plural(copy.writes, "time")
+        return f"Copy {name} is written to {writes} and never changes in {plural(found.steps, 'step')}"
+    return f"Copy {name} is used and never updated in {plural(found.steps, 'step')}, while its original trains"
 
 
 def _explanation(found: Stale) -> str:

@@ -94,8 +94,8 @@ def stochastic_evaluation(run: Run, limits: Limits) -> Iterator[Active | AsEvalu
         yield AsEvaluated(state.evaluations)
         return
     sampled = _only_dropouts_train(state)
-    sick = [place for place in state.active if not sampled and not _meant(place, state, limits)]
-    for places in (sick, [place for place in state.active if place not in sick]):
+    wrong = [place for place in state.active if not sampled and not _meant(place, state, limits)]
+    for places in (wrong, [place for place in state.active if place not in wrong]):
         if places:
             ordered = sorted(places, key=lambda place: (place.function == _BATCH_NORM, -place.calls))
             losses = max(place.losses for place in places)
@@ -105,7 +105,7 @@ def stochastic_evaluation(run: Run, limits: Limits) -> Iterator[Active | AsEvalu
                 evaluations=state.evaluations,
                 calls=sum(place.calls for place in places),
                 sampled=sampled,
-                meant=places is not sick,
+                meant=places is not wrong,
                 span=Span(first=0, last=max(0, *(place.last for place in places))),
             )
 
@@ -164,18 +164,18 @@ def _place(place: ActiveFacts) -> str:
 
 def _headline(place: ActiveFacts) -> str:
     if place.kind == "child":
-        what = "still normalises by the batch" if place.function == _BATCH_NORM else _drops(place)
-        return f"{_short(place.module)} is left in training mode and {what} in evaluation"
+        what = "normalises by the batch" if place.function == _BATCH_NORM else _drops(place)
+        return f"Module {_short(place.module)} stays in training mode and {what} in {plural(place.calls, 'call')}"
     if place.function == _BATCH_NORM:
-        return f"{_place(place)}: BatchNorm normalises by the batch in evaluation"
+        return f"In {_place(place)}: BatchNorm normalises by the batch in evaluation"
     if place.kind == "unregistered":
-        return f"{_place(place)}: a {place.module_class[:20]} outside of the model {_drops(place)} in evaluation"
+        return f"In {_place(place)}: a {place.module_class[:20]} outside of the model {_drops(place)} in evaluation"
     name = "attention" if place.function == _ATTENTION else place.function
-    return f"{_place(place)}: {name} {_drops(place)} in evaluation"
+    return f"In {_place(place)}: {name} {_drops(place)} in evaluation"
 
 
 def _short(name: str) -> str:
-    return f"…{name[-39:]}" if len(name) > 40 else name or "The model"
+    return f"…{name[-39:]}" if len(name) > 40 else name or "of the model"
 
 
 def _drops(place: ActiveFacts) -> str:
@@ -240,4 +240,4 @@ def _actions(place: ActiveFacts, found: Active) -> list[Action]:
             text=f"Tell the function the mode of the model, in {where}",
             code=f"F.{place.function}(x, {given}training=self.training)",
         )
-    return [action, Action(text="Evaluate the same batch twice: the outputs must be equal")]
+    return [action, Action(text="Evaluate one batch 2 times in a row: the outputs must be equal")]

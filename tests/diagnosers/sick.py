@@ -16,6 +16,7 @@ from tests.diagnosers.sick_gradients import GRADIENTS
 from tests.diagnosers.sick_layers import LAYERS, silent_prediction
 from tests.diagnosers.sick_precision import PRECISION
 from tests.diagnosers.sick_replicas import REPLICAS
+from tests.diagnosers.sick_state import STATE
 from tests.diagnosers.sick_weights import WEIGHTS
 from tests.diagnosers.sick_wiring import IN_ORDER, WIRING, calls
 
@@ -332,6 +333,7 @@ SICK: dict[str, dict[str, tuple[Build, float]]] = {
     **WEIGHTS,
     **REPLICAS,
     **PRECISION,
+    **STATE,
 }
 SICK["no_learning"]["spread"] = (silent_prediction, 0.0)
 
