@@ -16,6 +16,7 @@ from gradaudit.record.observe.between import StepObserver
 from gradaudit.record.observe.calls import CALLS
 from gradaudit.record.observe.cleared import CLEARED
 from gradaudit.record.observe.loss.compiled import GraphLoss
+from gradaudit.record.observe.model_state import MODEL_STATE
 from gradaudit.record.observe.optimizers import OptimizerLike
 from gradaudit.record.observe.schedules import SCHEDULES
 from gradaudit.record.observers import (
@@ -154,6 +155,18 @@ def after_norm_clip(
 def on_batch_norm(recording: Recording, key: torch.Tensor, input: torch.Tensor) -> None:
     """A BatchNorm module that `key` belongs to is training on `input`."""
     batch_norm.note(key, input)
+
+
+@observer(MODEL_STATE)
+def on_active(recording: Recording, name: str, probability: Any, said: bool) -> None:
+    """A function that acts in training only is about to act without a gradient; was it `said` a training flag?"""
+    recording.gathered.model_state.on_active(recording.table, name, probability, said)
+
+
+@observer(MODEL_STATE)
+def on_copy_call(recording: Recording, module: nn.Module, arguments: Iterable[Any]) -> None:
+    """A module is about to be called, while the calls of copies are watched for."""
+    recording.gathered.model_state.on_copy_call(module, arguments)
 
 
 @observer(BATCHES_PER_EPOCH)

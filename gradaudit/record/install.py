@@ -10,6 +10,7 @@ from gradaudit.record.patches import (
     clipping,
     cuda_graphs,
     dataloader,
+    dropout,
     functional,
     leaving,
     losses,
@@ -19,6 +20,10 @@ from gradaudit.record.patches import (
     schedulers,
 )
 
+_PATCHED = (
+    *(losses, functional, optimizer, clipping, amp, batch_norm, dropout, dataloader, cuda_graphs, leaving),
+    schedulers,
+)
 _patches: list[Patch] = []
 _handles: list[Any] = []
 
@@ -28,8 +33,7 @@ def install(*, activations: bool = False) -> None:
     if not _patches:
         _handles.extend(registration.install())
         _handles.append(schedulers.Subclasses())
-        for patched in (losses, functional, optimizer, clipping, amp, batch_norm, dataloader, cuda_graphs, leaving,
-                        schedulers):  # fmt: skip
+        for patched in _PATCHED:
             _patches.extend(patched.install())
         if activations:
             _patches.extend(modules.install())

@@ -94,7 +94,7 @@ TORCH = (
     Internal("_values", "sparse tensors", ("measure/on_device.py",), "as _indices"),
     Internal(
         "_version", "tensors", ("internals.py",),
-        "steps that a script makes by hand on a device, unless it writes to `.data`",
+        "steps that a script makes by hand on a device, unless it writes to `.data`; writes to copies of a model",
     ),
     Internal(
         "_saved_mat2", "autograd nodes", ("by_hand/graph.py",),
@@ -108,6 +108,10 @@ TORCH = (
     ),
     Internal(
         "_pytree", "torch.utils", ("patches/functional.py",), "steps made by hand with the gradients of torch.func.grad"
+    ),
+    Internal(
+        "_register_builtin", "torch.jit._builtins", ("patches/dropout.py",),
+        "attention with dropout in evaluations, which is no longer patched",
     ),
     Internal("_modules", "torch.nn.Module", ("observe/naming.py",), "further names of a module that has several"),
     Internal("_parameters", "torch.nn.Module", ("observe/naming.py",), "further names of a tied tensor in one module"),

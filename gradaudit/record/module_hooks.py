@@ -72,3 +72,14 @@ class ModuleHooks:
 
         hide_from_compiler(on_call, callees=True)
         return nn.modules.module.register_module_forward_pre_hook(on_call)
+
+    def watch_inputs(self, wanted: Callable[[nn.Module], bool]) -> RemovableHandle:
+        """Tell the recording what each module that is `wanted` is called with; returns the handle that ends it."""
+        guard = self.guard
+
+        def on_call(module: nn.Module, args: Any) -> None:
+            if not torch.compiler.is_compiling() and not tracing() and wanted(module):
+                guard(hooks.on_copy_call, module, args)
+
+        hide_from_compiler(on_call, callees=True)
+        return nn.modules.module.register_module_forward_pre_hook(on_call)

@@ -67,6 +67,7 @@ class Recording:
         )
         self.close_look = CloseLook(settings, self.table, self.observers, self.event, lambda: self.global_step)
         self.calls = Calls(self.table, self.observers, module_hooks.watch_calls)
+        self.gathered.model_state.watch = module_hooks.watch_inputs
         self.files: Files | None = None
         self.global_step = 0
         self._began = self._stepped = time.perf_counter()
@@ -75,9 +76,9 @@ class Recording:
         self.meter = Meter()  # what session.guarded measures
         self.waiting = Waiting(self.gathered, self._threads, self.meter, self.event)
         self.lock = self.waiting.lock
-        self._full = False  # no room for further optimizers
         self._rank = self._world = -1  # known when the process group exists: at the first step
         self._said: set[str] = set()
+        self._full = False  # no room for further optimizers
 
     @property
     def between(self) -> StepObserver:

@@ -20,7 +20,7 @@ from gradaudit.schema.facts import (
 )
 from gradaudit.schema.graph import GraphFacts
 from gradaudit.schema.loaders import LoaderFacts
-from gradaudit.schema.model_state import ModelStateFacts
+from gradaudit.schema.model_state import ActiveFacts, CopyFacts, ModeFacts, ModelStateFacts, NormFacts
 from gradaudit.schema.operations import OPERATIONS
 from gradaudit.schema.outputs import OutputFacts
 from gradaudit.schema.schedules import (
@@ -56,7 +56,9 @@ __all__ = [
     "STEPS",
     "TABLES",
     "TENSORS",
+    "ActiveFacts",
     "Column",
+    "CopyFacts",
     "DataFacts",
     "DisabledFacts",
     "Facts",
@@ -66,8 +68,10 @@ __all__ = [
     "LossFacts",
     "MemorySample",
     "Meta",
+    "ModeFacts",
     "ModelStateFacts",
     "ModuleFacts",
+    "NormFacts",
     "OptimizerFacts",
     "OptimizerLives",
     "OutputFacts",

@@ -7,9 +7,12 @@ import numpy
 
 from gradaudit.reading.run import Run
 from gradaudit.schema import (
+    CopyFacts,
     LossFacts,
     MemorySample,
+    ModelStateFacts,
     ModuleFacts,
+    NormFacts,
     ScalingFacts,
     ScheduleFacts,
     SchedulerFacts,
@@ -85,6 +88,15 @@ HEALTHY_WITH: dict[str, dict[str, Any]] = {
         "modules": [ModuleFacts(id=0, name="norm", module_class="BatchNorm1d", batch_norm=True)]
     },
     "validation_better_than_train": {"modules": [ModuleFacts(id=0, name="", module_class="Net")]},
+    "stochastic_evaluation": {"model_state": ModelStateFacts(looked=True, evaluations=40)},
+    "frozen_statistics": {
+        "model_state": ModelStateFacts(
+            looked=True, norms=[NormFacts(name="norm", momentum=0.1, first=[0, 1, 0.1, 0.1], last=[199, 200, 1.0, 1.0])]
+        )
+    },
+    "stale_copy": {
+        "model_state": ModelStateFacts(looked=True, copies=[CopyFacts(name="average", of="model", changed=9, looks=10)])
+    },
     "unreachable_target": {
         "facts": LossFacts(
             id=0, function="mse_loss", activation="sigmoid", target_mean=0.5, target_variance=0.04, output_variance=0.04

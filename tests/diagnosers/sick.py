@@ -17,6 +17,7 @@ from tests.diagnosers.sick_layers import LAYERS, silent_prediction
 from tests.diagnosers.sick_precision import PRECISION
 from tests.diagnosers.sick_replicas import REPLICAS
 from tests.diagnosers.sick_schedules import SCHEDULES
+from tests.diagnosers.sick_state import STATE
 from tests.diagnosers.sick_weights import WEIGHTS
 from tests.diagnosers.sick_wiring import IN_ORDER, WIRING, calls
 
@@ -334,6 +335,7 @@ SICK: dict[str, dict[str, tuple[Build, float]]] = {
     **REPLICAS,
     **PRECISION,
     **SCHEDULES,
+    **STATE,
 }
 SICK["no_learning"]["spread"] = (silent_prediction, 0.0)
 

@@ -183,6 +183,7 @@ def test_every_hook_is_called_and_in_the_tables():
     assert called == known - {"observer"}
     # Others' tests: test_compiled_losses.py, test_by_hand.py, test_cleared.py and test_undecided.py have them.
     observed = {name for _, name, _ in OBSERVED} | {"on_graph", "after", "after_backward", "on_derivative"}
+    observed |= {"on_active", "on_copy_call"}  # test_model_state.py
     core = {name for _, name in CORE} | {"without_closure"}  # test_wrappers.py has it
     for name in called:
         hook = getattr(hooks, name)

@@ -133,6 +133,7 @@ def holder(name):
         "_saved_self": (torch.ones(1) * torch.ones(1, requires_grad=True)).grad_fn,
         "_functorch": torch._C,
         "_pytree": torch.utils,
+        "_register_builtin": torch.jit._builtins,
         "_modules": nn.Module(),
         "_parameters": nn.Module(),
         "_compiled_call_impl": nn.Module(),

@@ -34,9 +34,9 @@ SESSION = {"guard", "self.guard", "session"}
 # ... and what is one look at an object or at a state of torch, or was tried by `test_a_fault...` below.
 LOOKS = {
     "BaseException", "callable", "float", "getattr", "int", "isinstance", "len", "list", "type",
-    "torch.compiler.is_compiling", "torch.utils.data.get_worker_info", "tracing", "transformed", "inside",
-    "inside_backward", "functional.inside", "known", "wanted", "leave_out_of", "_not_ours", "_called_by_torch",
-    "_Running", "watched.end", "told", "contextlib.nullcontext",
+    "torch.compiler.is_compiling", "torch.is_grad_enabled", "torch.utils.data.get_worker_info", "tracing",
+    "transformed", "inside", "inside_backward", "functional.inside", "known", "wanted", "leave_out_of", "_not_ours",
+    "_called_by_torch", "_Running", "watched.end", "told", "contextlib.nullcontext",
 }  # fmt: skip
 
 

@@ -28,6 +28,7 @@ from gradaudit.record.observe.loss.compiled import GraphLoss, Reading, readings
 from gradaudit.record.observe.loss.losses import LossCall
 from gradaudit.record.observe.loss.seen import StepObservation, behind, leading_to, written_out
 from gradaudit.record.observe.loss.undecided import Undecided
+from gradaudit.record.observe.model_state import MODEL_STATE
 from gradaudit.record.observe.optimizers import OptimizerLike
 from gradaudit.record.observe.terms import TERMS
 from gradaudit.record.observe.threads import PerThread, leaves
@@ -118,6 +119,7 @@ class StepObserver(TrainingThread):
         if training == 1:
             training = self.observers.call(MODES, mode_here, self.table.living_roots(), self._modes, default=1)
         self.evaluations.add(seen, training, part)
+        self.observers.call(MODEL_STATE, shared.model_state.on_evaluation, self.table, training, shared.after_step)
 
     def on_backward(self, roots: Sequence[Any], gradients: Any, accumulates: bool = False) -> "StepObserver":
         """A backward is about to run from `roots`; whoever runs it says afterwards that it is over.
@@ -135,6 +137,7 @@ class StepObserver(TrainingThread):
         call(EVALUATION_LOSSES, self.finish_evaluation)
         if self.shared.after_step < 0:
             call(EVALUATION_LOSSES, note_training)
+        call(MODEL_STATE, self.shared.model_state.on_backward)
         call(CLEARED, look_for_cleared, self, accumulates)
         call(OBJECTIVES, self._add_roots, roots, gradients)
         call(TERMS, self.shared.terms.look, roots, self.table.identifier)

@@ -37,8 +37,8 @@ def namespaces() -> Iterator[dict[str, Any]]:
         frame = frame.f_back
 
 
-def variable_names(tensors: Sequence[torch.Tensor]) -> dict[int, str]:
-    """What the script calls each of these, by identity: a variable, an item of one, or an attribute."""
+def variable_names(tensors: Sequence[Any]) -> dict[int, str]:
+    """What the script calls each of these things, by identity: a variable, an item of one, or an attribute."""
     wanted = {id(tensor) for tensor in tensors}
     found: dict[int, str] = {}
     if not wanted:

@@ -56,7 +56,7 @@ def find_roots(parameters: Sequence[torch.Tensor]) -> list[nn.Module]:
     if wanted - _held_by(known):
         # Copied and unpickled modules never registered anything.
         known = [item for item in gc.get_objects() if issubclass(type(item), nn.Module)]
-    children = {id(child) for module in known for child in _children(module).values() if child is not None}
+    children = {id(child) for module in known for child in children_of(module).values() if child is not None}
     outermost = [module for module in known if id(module) not in children]
     held = {id(module): {id(p) for p in module.parameters()} & wanted for module in outermost}
     roots: list[nn.Module] = []
@@ -80,7 +80,8 @@ def unwrap(module: nn.Module) -> nn.Module:
     return module
 
 
-def _children(module: nn.Module) -> Mapping[str, nn.Module | None]:
+def children_of(module: nn.Module) -> Mapping[str, nn.Module | None]:
+    """A module's children by name."""
     known = private(module, "_modules")
     return dict(module.named_children()) if known is None else known
 
@@ -148,7 +149,7 @@ def walk(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]
     """Every module under `module` with its qualified name, wrappers left out, each path once."""
     yield prefix.rstrip("."), module
     wrapped = _WRAPPERS.get(type(module).__name__)
-    for name, child in _children(module).items():
+    for name, child in children_of(module).items():
         if child is None:
             continue
         if name == wrapped and child is private(module, name):

@@ -1,4 +1,4 @@
-"""Patch: torch.nn.functional.batch_norm, which tells how many values a channel is normalised over."""
+"""Patch: torch.nn.functional.batch_norm, which tells how many values a channel is normalised over, and its mode."""
 
 import functools
 from collections.abc import Callable
@@ -26,8 +26,12 @@ def _watched(original: Callable[..., Any]) -> Callable[..., Any]:
         if torch.compiler.is_compiling():
             return original(input, running_mean, running_var, weight, bias, training, *args, **kwargs)
         key = running_mean if weight is None else weight
-        if training and session.current() is not None and not known(key):
-            session.guarded(hooks.on_batch_norm, key, input)
+        if training and session.current() is not None:
+            if not known(key):
+                session.guarded(hooks.on_batch_norm, key, input)
+            # Without running statistics those of the batch are all there is, in evaluation mode, too.
+            if running_mean is not None and not torch.is_grad_enabled():
+                session.guarded(hooks.on_active, "batch_norm", 0.0, True)
         try:
             return original(input, running_mean, running_var, weight, bias, training, *args, **kwargs)
         except BaseException as error:

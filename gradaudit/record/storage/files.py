@@ -59,6 +59,7 @@ class Files:
     def close(self, state: str) -> None:
         """Finish the writer's thread, which writes `state` last."""
         self.state, self.ended = state, _now()
+        self.gathered.observers.call(MODEL_STATE, self.gathered.model_state.end, self.gathered.table)
         self.writer.close()
 
     def facts(self) -> bytes:

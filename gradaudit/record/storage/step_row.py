@@ -4,6 +4,7 @@ import torch
 
 from gradaudit.record.observe import param_groups
 from gradaudit.record.observe.between import StepObserver
+from gradaudit.record.observe.model_state import MODEL_STATE
 from gradaudit.record.observe.optimizers import OptimizerLike
 from gradaudit.record.observers import AMP_SCALES, GRADIENT_CLIPPING, PARAMETER_GROUPS, Observers
 from gradaudit.record.storage.step_record import StepRecord, StepRow
@@ -16,6 +17,7 @@ def begin(optimizer: OptimizerLike, between: StepObserver, row: StepRow, observe
     observers.call(PARAMETER_GROUPS, _settings, optimizer, row)
     logged = between.shared.book.logged() if seen.logged is not None else -1
     record = StepRecord(row, seen.roots, seen.calls, seen.logged, logged, cleared=cleared)
+    observers.call(MODEL_STATE, between.shared.model_state.on_step, between.table, row.global_step)
     observers.call(AMP_SCALES, _scaling, optimizer, record)
     observers.call(GRADIENT_CLIPPING, _clipping, optimizer, between, record)
     return record

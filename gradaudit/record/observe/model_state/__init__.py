@@ -1,13 +1,94 @@
 """Modes and buffers of modules, and modules that are copies of trained ones."""
 
-from gradaudit.schema import ModelStateFacts
+from collections.abc import Iterable
+from typing import Any
+
+from torch import nn
+
+from gradaudit.record.observe.model_state import looks
+from gradaudit.record.observe.model_state.active import Active
+from gradaudit.record.observe.model_state.copies import AGAIN, Copies
+from gradaudit.record.observe.model_state.flags import flags
+from gradaudit.record.observe.model_state.norms import Norms
+from gradaudit.record.observe.model_state.usage import Watch, Watched
+from gradaudit.record.observe.tensors import TensorTable
+from gradaudit.schema import ModeFacts, ModelStateFacts
 
 MODEL_STATE = "modes, buffers and copies of modules"  # the observer
+_WATCHED_FROM = 2  # the step, for a first time
 
 
 class ModelState:
     """What is known so far. Used under the recording's lock."""
 
+    def __init__(self) -> None:
+        self.watch: Watch | None = None  # tells the calls of modules
+        self.active, self.norms, self.copies, self._watched = Active(), Norms(), Copies(), Watched()
+        self._modes: list[ModeFacts] = []
+        self._next = 0  # the step of the next look
+        self._steps = 0  # taken so far
+        self._evaluated = False
+
+    def on_step(self, table: TensorTable, step: int) -> None:
+        """Step number `step` of all is about to be made."""
+        self._steps = step + 1
+        self._watched.step()
+        if step >= self._next:
+            self._look(table, step)
+
+    def _look(self, table: TensorTable, step: int) -> None:
+        if not self._modes and table.living_roots():
+            found = flags(table, "step", step)
+            self._modes += [found] if found is not None else []
+            self.norms.begin(table, step)
+        else:
+            self.norms.look(step)
+        if step in (0, AGAIN):
+            self.copies.search(table, step)
+        self.copies.look(table, step)
+        if step in (_WATCHED_FROM, AGAIN) and self.watch is not None:
+            self._watched.begin(self.copies.wanted(), self.watch)
+        self._next = looks.after(step)
+
+    def on_active(self, table: TensorTable, function: str, probability: Any, said: bool) -> None:
+        """A function that acts in training only acts without a gradient."""
+        self.active.note(table, function, probability, said)
+
+    def on_copy_call(self, module: nn.Module, arguments: Iterable[Any]) -> None:
+        """A copy, or what it is a copy of, is about to be called."""
+        self._watched.on_call(module, arguments)
+
+    def on_evaluation(self, table: TensorTable, training: int, after_step: int) -> None:
+        """A loss was computed without a gradient, in this mode of the model."""
+        self.active.evaluated(training, after_step)
+        if training != 0:
+            return
+        if not self._evaluated and self._modes:
+            self._evaluated = True
+            found = flags(table, "evaluation", after_step)
+            self._modes += [found] if found is not None else []
+        self.norms.evaluated(self._steps)
+
+    def on_backward(self) -> None:
+        """A backward is about to run: no evaluation goes on."""
+        self.active.rest(self._steps - 1)
+
+    def end(self, table: TensorTable) -> None:
+        """The recording ends."""
+        self._watched.end()
+        if self._steps:
+            self.active.rest(self._steps - 1)
+            self.norms.look(self._steps)
+            self.copies.look(table, self._steps)
+
     def facts(self) -> ModelStateFacts:
         """What goes into run.json."""
-        return ModelStateFacts()
+        return ModelStateFacts(
+            looked=bool(self._steps),
+            evaluations=self.active.evaluations,
+            active=self.active.facts(),
+            modes=list(self._modes),
+            norms=self.norms.facts(),
+            copies=self.copies.facts(),
+            copies_unknown=self.copies.unknown,
+        )
