@@ -103,8 +103,10 @@ def _judge(run: Run, one: SchedulerFacts, limits: Limits) -> Mismatch | None:
     if training is None or one.shares_groups:
         return None
     if not one.calls:
-        epochs = amounts(training).epochs
-        unused = run.state == "finished" and (epochs >= _FEW if math.isfinite(epochs) else one.steps >= 100)
+        epochs, course = amounts(training).epochs, peak_course(training)
+        long = epochs >= _FEW if math.isfinite(epochs) else one.steps >= 100
+        # Calls inside a compiled function are not seen; what they do to the learning rate is.
+        unused = run.state == "finished" and long and bool(len(course)) and bool((course == course[0]).all())
         return _mismatch(one, training, "never") if unused else None
     return _against_plan(run, one, training, limits) or _calls_alone(run, one, training, limits)
 

@@ -163,3 +163,7 @@ def test_a_scheduler_stepped_before_the_optimizer_or_never_is_a_note(tmp_path):
     assert_finds(scheduler_units, never, Severity.NOTE)
     short = scheduled(tmp_path / "c", calls=0, data=DataFacts(batches_per_epoch=300))
     assert_clean(scheduler_units, short)
+
+
+def test_a_rate_that_changes_without_a_call_that_was_seen_is_quiet(tmp_path):
+    assert_clean(scheduler_units, scheduled(tmp_path / "a", calls=0, rate=COSINE))
