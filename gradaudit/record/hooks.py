@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from gradaudit.record.observe import batch_norm
+from gradaudit.record.observe.batches import BATCHES
 from gradaudit.record.observe.between import StepObserver
 from gradaudit.record.observe.loss.compiled import GraphLoss
 from gradaudit.record.observe.optimizers import OptimizerLike
@@ -125,6 +126,24 @@ def after_norm_clip(
 def on_batch_norm(recording: Recording, key: torch.Tensor, input: torch.Tensor) -> None:
     """A BatchNorm module that `key` belongs to is training on `input`."""
     batch_norm.note(key, input)
+
+
+@observer(BATCHES)
+def on_iterator(recording: Recording, loader: Any, iterator: Any) -> None:
+    """A DataLoader is gone over with `iterator`."""
+    recording.gathered.batches.begin(loader, iterator)
+
+
+@observer(BATCHES)
+def on_batch(recording: Recording, iterator: Any, batch: Any) -> None:
+    """An iterator of a DataLoader yielded a batch that is looked at."""
+    recording.gathered.batches.look(iterator, batch)
+
+
+@observer(BATCHES)
+def on_embedding(recording: Recording, ids: Any) -> None:
+    """An embedding is about to be called, at a step that is looked at."""
+    recording.gathered.batches.note_ids(ids)
 
 
 @observer("batches per epoch")

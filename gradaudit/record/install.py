@@ -10,6 +10,7 @@ from gradaudit.record.patches import (
     clipping,
     cuda_graphs,
     dataloader,
+    embedding,
     functional,
     leaving,
     losses,
@@ -28,6 +29,7 @@ def install(*, activations: bool = False) -> None:
         _handles.extend(registration.install())
         for patched in (losses, functional, optimizer, clipping, amp, batch_norm, dataloader, cuda_graphs, leaving):
             _patches.extend(patched.install())
+        _patches.extend(embedding.install())
         if activations:
             _patches.extend(modules.install())
         frameworks.install()

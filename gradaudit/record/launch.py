@@ -34,6 +34,7 @@ def launch(  # noqa: PLR0913 -- options, each by its name
     force: bool,
     host: bool,
     activations: bool = False,
+    data: bool = True,
 ) -> NoReturn:
     """Run `command`, recorded into `directory`; this process ends as it does.
 
@@ -49,6 +50,7 @@ def launch(  # noqa: PLR0913 -- options, each by its name
         quiet=quiet,
         host=host,
         activations=activations,
+        data=data,
         command=[program, *arguments],
         ignored=child.ignoring_option(program, arguments),
     )

@@ -27,7 +27,8 @@ class Recorder:
     `directory` defaults to ``runs/<name>-<UTC time>`` and must not hold a run yet; `every` records
     tensor statistics at every n-th step instead of as often as `budget` allows: the percentage of a
     step's time that recording may take after the first 100 steps; `activations` also samples the
-    model's input and the outputs of its activation modules, through forward hooks. Under
+    model's input and the outputs of its activation modules, through forward hooks;
+    `data` False records nothing of what batches hold. Under
     ``gradaudit record`` it adds nothing but its `log` calls to the recording that is going on, and
     `directory` is that of the recording.
     A recorder that is still open is closed by the next one. Raises FileExistsError when `directory`
@@ -45,6 +46,7 @@ class Recorder:
         budget: float = 1.0,
         quiet: bool = False,
         activations: bool = False,
+        data: bool = True,
     ) -> None:
         for optimizer in optimizers:
             if not isinstance(optimizer, torch.optim.Optimizer):
@@ -69,6 +71,7 @@ class Recorder:
             budget=budget,
             quiet=quiet,
             activations=activations,
+            data=data,
             explicit=True,
         )
         self._recording = session.start(settings, [model], optimizers or None)
