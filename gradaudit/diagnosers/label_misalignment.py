@@ -112,12 +112,22 @@ def label_misalignment(
     found: ShiftedTwice | NotShifted | None = None
     # One loss of the step that is right, as beside heads for later tokens, or a decoder's: the others are meant.
     if not any(equal_share(facts, 1) >= limits.equal for _, facts in known):
-        found = next(filter(None, (_misaligned(run, source, facts, limits) for source, facts in known)), None)
+        found = _first_misaligned(run, known, limits)
     _, most = max(known, key=lambda one: equal_share(one[1], 1))
     if found is not None:
         yield found
     else:
         yield Aligned(max(most.compared), equal_share(most, 1), equal_share(most, 0))
+
+
+def _first_misaligned(
+    run: Run, known: list[tuple[LoaderFacts, AlignmentFacts]], limits: Limits
+) -> ShiftedTwice | NotShifted | None:
+    for source, facts in known:
+        found = _misaligned(run, source, facts, limits)
+        if found is not None:
+            return found
+    return None
 
 
 def _misaligned(
@@ -157,8 +167,8 @@ def _twice(found: ShiftedTwice, limits: Limits) -> Finding:
         title="Labels shifted twice",
         headline=f"{percent(found.equal)} of the targets are the input token two places on, not the next one",
         explanation="The labels are shifted before the model, and again before the loss: each position is trained on "
-        "the token after the next. The loss falls to what can be said of that, far above the entropy of the text, and what "
-        "the model generates skips every other token.",
+        "the token after the next. The loss falls to what can be said of that, far above the entropy of the "
+        "text, and what the model generates skips every other token.",
         span=Span(first=0, last=found.last_step),
         evidence=[_table(found.facts)],
         actions=[
@@ -183,7 +193,8 @@ def _not_shifted(found: NotShifted, limits: Limits) -> Finding:
         title="Labels not shifted",
         headline=f"{percent(found.equal)} of the targets are the input token at their own place, not the next one",
         explanation=f"The model predicts from left to right: {_WHY[found.causal]}. Each position is asked for the "
-        "token that it is given, so that the model learns to copy. The loss nears zero and says nothing about the text.",
+        "token that it is given, so that the model learns to copy. The loss nears zero and tells nothing of "
+        "the text.",
         span=Span(first=0, last=found.last_step),
         evidence=[_table(found.facts)],
         actions=[

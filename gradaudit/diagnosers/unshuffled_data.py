@@ -153,8 +153,8 @@ def _few(found: FewClasses, limits: Limits) -> Finding:
         headline=f"A training batch holds {number(source.distinct, 2)} of {count(source.classes)} classes; a shuffled "
         f"one would hold {number(source.shuffled_distinct, 2)}",
         explanation="The training data comes in the order of its classes. Each step follows the gradient of the "
-        "classes in its batch, and the next ones undo what it learned. Batch normalisation then sees other statistics in "
-        "training than in evaluation.",
+        "classes in its batch, and the next ones undo what it learned. Batch normalisation then sees other statistics "
+        "in training than in evaluation.",
         span=Span(first=0, last=found.last_step),
         evidence=[_table(source)],
         actions=[_shuffled(source), _sorted_beforehand()],
@@ -176,8 +176,8 @@ def _order(found: SameOrder) -> Finding:
         title="Same order in each epoch",
         headline=f"All {count(found.epochs)} epochs compared begin with the same examples in the same order",
         explanation="The loader goes through the training data in the order in which it is stored. The classes are "
-        "mixed, so that it does little harm; but the same examples share a batch in each epoch, and the last ones always have "
-        "the last word.",
+        "mixed, so that it does little harm; but the same examples share a batch in each epoch, and the last ones "
+        "always have the last word.",
         span=Span(first=0, last=found.last_step),
         evidence=[_table(source)],
         actions=[_shuffled(source)],
