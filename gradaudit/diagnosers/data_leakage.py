@@ -3,7 +3,8 @@
 ## What it looks for
 
 Examples that both the training's and an evaluation's `DataLoader` yield: by the indices of two Subsets of one data
-set, else by hashes of up to 4,096 examples of each. A warning, where they make `share` of the evaluation or more and
+set, else by hashes of up to 4,096 examples of each: those of many different numbers, in which equal ones are copies,
+where there are such. A warning, where they make `share` of the evaluation or more and
 are more than equal examples within the training data would explain.
 
 An evaluation of the training's own data set, or of as much of it as there is, is taken as meant; and so is one of
@@ -159,8 +160,7 @@ def _leaked(found: Leaked, limits: Limits) -> Finding:
         f"{count(known.shared)} of {count(known.examples)} indices of the evaluation's Subset are in the training's"
         if known.exact
         else f"Of {count(known.examples)} evaluated examples {count(known.shared)} are equal to some of those "
-        f"of the training that were compared; {number(known.by_chance, 2)} would be by chance, as repetitive as the "
-        "training data is"
+        f"of the training that were compared; {number(known.by_chance, 2)} would be by chance"
     )
     return Finding(
         severity=Severity.WARNING,
@@ -172,13 +172,7 @@ def _leaked(found: Leaked, limits: Limits) -> Finding:
         "does not show in it.",
         span=Span(first=0, last=found.last_step),
         evidence=[_table(found)],
-        actions=[
-            Action(
-                text="Split by index once, before the loaders are made, so that 0 indices are in both",
-                code="train_data, val_data = torch.utils.data.random_split(data, [0.9, 0.1])",
-            ),
-            Action(text="Remove duplicates before the split, and keep what belongs together on one side of it"),
-        ],
+        actions=_actions(known),
         measures=[
             Measure(quantity="share of the evaluation in the training", value=known.share, comparison=">=",
                     threshold=limits.share, unit="fraction", option="share"),
@@ -186,6 +180,21 @@ def _leaked(found: Leaked, limits: Limits) -> Finding:
                     threshold=_CHANCE * known.by_chance, unit="count"),
         ],
     )  # fmt: skip
+
+
+def _actions(known: Overlap) -> list[Action]:
+    by_index = Action(
+        text="Split by index once, before the loaders are made, so that 0 indices are in both",
+        code="train_data, val_data = torch.utils.data.random_split(data, [0.9, 0.1])",
+    )
+    if known.exact:
+        return [by_index]
+    copies = Action(
+        text="Remove duplicates before the split, and copy rare examples after it, in the training data alone: "
+        "0 examples are in both then",
+        code="data = data.drop_duplicates()",
+    )
+    return [copies, by_index]
 
 
 def _table(found: Leaked) -> Numbers:

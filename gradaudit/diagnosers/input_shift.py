@@ -166,7 +166,8 @@ def _measures(found: Shifted, limits: Limits) -> list[Measure]:
 
 
 def _moments(facts: InputFacts) -> str:
-    return f"{number(facts.mean or 0.0, 2)} and {number(facts.std or 0.0, 2)}"
+    mean, std = facts.mean or 0.0, facts.std or 0.0
+    return f"{number(mean if abs(mean) > std / 200 else 0.0, 2)} and {number(std, 2)}"
 
 
 def _actions(ours: InputFacts) -> list[Action]:

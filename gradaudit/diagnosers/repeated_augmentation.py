@@ -120,7 +120,7 @@ def _repeated(found: Repeated) -> Finding:
         severity=Severity.WARNING,
         confidence=Confidence.CERTAIN,
         title="Workers repeat the same examples",
-        headline=f"All {workers} workers of the training's DataLoader yield the same examples, in "
+        headline=f"Each of the {workers} workers of the DataLoader yields the same examples, in "
         f"{count(source.same_batches)} of {plural(source.rounds, 'round')}",
         explanation=f"{why} Each example is trained on {workers} times in a row, and an epoch holds a part of what it "
         "seems to hold.",

@@ -83,6 +83,7 @@ class LoaderFacts(Facts, frozen=True, kw_only=True):
     # Salted hashes of single examples, which are never written.
     hashed: int = 0
     repeated: int = 0  # of those, equal to an earlier one of the same pass
+    rich: bool = False  # they are those of so many different numbers that equal ones are copies
     compared_with: int = -1  # the training source that an evaluation source was compared with
     shared: int = 0  # hashed examples that are among those hashed there
     shared_indices: int = -1  # examples of two Subsets of one data set that are in both; -1 they are no such Subsets

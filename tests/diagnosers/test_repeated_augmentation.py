@@ -35,7 +35,7 @@ def test_copies_of_an_iterable_data_set_are_a_warning(tmp_path):
     run = repeating(tmp_path / "a")
     assert judged(repeated_augmentation, run, Repeated).source.workers == 4
     finding = assert_finds(repeated_augmentation, run, Severity.WARNING)
-    assert finding.headline == "All 4 workers of the training's DataLoader yield the same examples, in 8 of 8 rounds"
+    assert finding.headline == "Each of the 4 workers of the DataLoader yields the same examples, in 8 of 8 rounds"
     assert "islice" in finding.actions[0].code
 
 

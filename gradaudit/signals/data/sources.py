@@ -95,7 +95,7 @@ class Overlap(NamedTuple):
     examples: int  # that were compared
     shared: int
     share: float  # of the evaluation's examples, an estimate where only some of the training's were compared
-    by_chance: float  # examples that would be shared, were both drawn from data as repetitive as the training's
+    by_chance: float  # that would be shared, were both drawn from data as repetitive as the training's; 0 of copies
     exact: bool  # by the indices of Subsets
 
 
@@ -104,12 +104,14 @@ def overlap(run: Run, evaluation: LoaderFacts) -> Overlap | None:
     other = next((one for one in run.meta.loaders if one.id == evaluation.compared_with), None)
     if other is None:
         return None
-    if evaluation.shared_indices >= 0 and evaluation.examples:
+    # Disjoint indices may still be copies of one example.
+    if evaluation.shared_indices > 0 and evaluation.examples:
         share = min(1.0, evaluation.shared_indices / evaluation.examples)
         return Overlap(evaluation.examples, evaluation.shared_indices, share, 0.0, exact=True)
     if not evaluation.hashed or not other.hashed:
         return None
     seen = min(1.0, other.hashed / other.examples) if other.examples else 1.0
     share = min(1.0, evaluation.shared / evaluation.hashed / seen)
-    by_chance = 2 * evaluation.hashed * other.repeated / other.hashed
+    copies = evaluation.rich and other.rich
+    by_chance = 0.0 if copies else 2 * evaluation.hashed * other.repeated / other.hashed
     return Overlap(evaluation.hashed, evaluation.shared, share, by_chance, exact=False)

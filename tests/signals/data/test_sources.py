@@ -59,7 +59,11 @@ def test_the_share_of_an_overlap_is_of_all_the_training(tmp_path):
     found = overlap(run, run.meta.loaders[1])
     assert (found.examples, found.shared, found.share) == (400, 40, pytest.approx(0.4))
     assert found.by_chance == pytest.approx(2 * 400 * 5 / 1000)
+    copies = sources(tmp_path / "d", {"repeated": 5, "rich": True}, {"shared": 40, "rich": True})
+    assert overlap(copies, copies.meta.loaders[1]).by_chance == 0
     exact = sources(tmp_path / "b", None, {"shared_indices": 100})
     assert overlap(exact, exact.meta.loaders[1])[1:3] == (100, 0.25)
+    disjoint = sources(tmp_path / "e", None, {"shared_indices": 0, "shared": 100})
+    assert overlap(disjoint, disjoint.meta.loaders[1])[1:] == (100, 0.25, 0.0, False)
     nothing = build_run(tmp_path / "c", loss=[1.0], loaders=[LoaderFacts(id=0)])
     assert overlap(nothing, nothing.meta.loaders[0]) is None

@@ -193,6 +193,7 @@ def _facts(source: Source, training: list[Source]) -> LoaderFacts:
         padding=source.padding.facts(),
         hashed=source.hashed,
         repeated=source.repeated,
+        rich=bool(source.rich),
         orders=source.orders,
         same_order=source.same_order,
         rounds=source.rounds,

@@ -9,9 +9,24 @@ import torch
 from gradaudit.record.observe.batches.moments import spacing
 
 _ELEMENTS = 1024  # of an example, evenly spaced
+_LOOKED = 64  # of them, to see how different they are
+_DIFFERENT = 8  # numbers: short sentences and one-hot columns have fewer, and equals by chance
 _ROWS = 256  # examples of a batch that are hashed
 _DTYPES = {torch.float32: "<u4", torch.float64: "<u8", torch.int64: "<i8", torch.int32: "<i4", torch.uint8: "u1",
            torch.float16: "<u2"}  # fmt: skip
+
+
+def rich(tensor: torch.Tensor) -> Any:
+    """[examples]: which of them hold so many different numbers that an equal one is a copy, and no chance.
+
+    Those of floating tensors alone; None of another one.
+    """
+    rows = tensor[:_ROWS]
+    flat = rows.reshape(len(rows), -1)
+    if not tensor.is_floating_point() or flat.shape[1] < _DIFFERENT:
+        return None
+    ordered = flat[:, :: spacing(flat.shape[1], _LOOKED)].float().sort(dim=1).values
+    return ((ordered[:, 1:] != ordered[:, :-1]).sum(dim=1) + 1 >= _DIFFERENT).numpy()
 
 
 class Hasher:

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import IterableDataset, SequentialSampler, Subset
 
 from gradaudit.record.observe.batches.alignment import Alignments
-from gradaudit.record.observe.batches.hashes import Hasher
+from gradaudit.record.observe.batches.hashes import Hasher, rich
 from gradaudit.record.observe.batches.labels import Labels
 from gradaudit.record.observe.batches.moments import Moments
 from gradaudit.record.observe.batches.padding import Padding
@@ -52,6 +52,7 @@ class Source:
     hashes: set[int] = field(default_factory=set)
     hashed: int = 0
     repeated: int = 0
+    rich: bool | None = None  # it is the examples with many different numbers that are hashed; None: not known yet
     order: tuple[int, ...] = ()  # of the first examples of the pass before
     orders: int = 0
     same_order: int = 0
@@ -175,8 +176,9 @@ def _hash(source: Source, here: Pass, tensors: dict[str, torch.Tensor], hasher: 
     if source.hashed >= MOST_HASHED and len(here.first) >= _FIRST_HASHES and here.workers < 2:
         return
     sized = [each for each in tensors.values() if each.ndim > 1 and each.numel()]
-    hashes = hasher.of(max(sized, key=torch.Tensor.numel)) if sized else None
-    if hashes is None:
+    largest = max(sized, key=torch.Tensor.numel) if sized else None
+    hashes = hasher.of(largest) if largest is not None else None
+    if hashes is None or largest is None:
         return
     values = [int(value) for value in hashes]
     if len(here.first) < _FIRST_HASHES:
@@ -184,11 +186,21 @@ def _hash(source: Source, here: Pass, tensors: dict[str, torch.Tensor], hasher: 
         if len(here.first) == _FIRST_HASHES:
             end_of_order(here)
     if source.passes == 1 and source.hashed < MOST_HASHED:
-        source.repeated += sum(value in source.hashes for value in values)
-        source.hashes.update(values)
-        source.hashed += len(values)
+        _add(source, values, rich(largest))
     if here.workers >= 2 and here.batches <= 8 * here.workers:
         _compare_workers(source, here, hashes)
+
+
+def _add(source: Source, values: list[int], different: Any) -> None:
+    """Keep the hashes of examples of the first pass."""
+    if source.rich is None:
+        source.rich = different is not None and bool(different.mean() >= 0.5)
+    if source.rich and different is not None:
+        values = [value for value, kept in zip(values, different.tolist(), strict=True) if kept]
+    for value in values:
+        source.repeated += value in source.hashes
+        source.hashes.add(value)
+    source.hashed += len(values)
 
 
 def end_of_order(here: Pass) -> None:
