@@ -167,7 +167,7 @@ def _leaked(found: Leaked, limits: Limits) -> Finding:
         confidence=Confidence.CERTAIN,
         is_measurement_issue=True,
         title="Training examples in the evaluation",
-        headline=f"{percent(known.share)} of the evaluation's examples are in the training data",
+        headline=f"The training data holds {percent(known.share)} of the evaluation's examples",
         explanation=f"{how}. The model has been trained on these, so that the evaluation is too good, and overfitting "
         "does not show in it.",
         span=Span(first=0, last=found.last_step),

@@ -165,7 +165,7 @@ def _twice(found: ShiftedTwice, limits: Limits) -> Finding:
         severity=Severity.CRITICAL,
         confidence=Confidence.CERTAIN,
         title="Labels shifted twice",
-        headline=f"{percent(found.equal)} of the targets are the input token two places on, not the next one",
+        headline=f"In {percent(found.equal)} of the positions the target is the input token two places on, not the next one",
         explanation="The labels are shifted before the model, and again before the loss: each position is trained on "
         "the token after the next. The loss falls to what can be said of that, far above the entropy of the "
         "text, and what the model generates skips every other token.",
@@ -191,7 +191,7 @@ def _not_shifted(found: NotShifted, limits: Limits) -> Finding:
         severity=Severity.CRITICAL,
         confidence=Confidence.CERTAIN,
         title="Labels not shifted",
-        headline=f"{percent(found.equal)} of the targets are the input token at their own place, not the next one",
+        headline=f"In {percent(found.equal)} of the positions the target is the input token itself, not the next one",
         explanation=f"The model predicts from left to right: {_WHY[found.causal]}. Each position is asked for the "
         "token that it is given, so that the model learns to copy. The loss nears zero and tells nothing of "
         "the text.",

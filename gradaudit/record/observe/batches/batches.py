@@ -36,8 +36,8 @@ class _Here:
 class Batches:
     """What is known so far. Used under the recording's lock, but for `wants`, `due` and `over`."""
 
-    def __init__(self) -> None:
-        self.enabled = True
+    def __init__(self, *, enabled: bool = True) -> None:
+        self.enabled = enabled
         self.sources: list[Source] = []
         self._passes: weakref.WeakKeyDictionary[Any, Pass] = weakref.WeakKeyDictionary()
         self._known: dict[tuple[int, bool], Source] = {}  # by data set, and whether gradients were enabled
