@@ -165,7 +165,7 @@ def _twice(found: ShiftedTwice, limits: Limits) -> Finding:
         severity=Severity.CRITICAL,
         confidence=Confidence.CERTAIN,
         title="Labels shifted twice",
-        headline=f"In {percent(found.equal)} of the positions the target is the input token two places on, not the next one",
+        headline=f"In {percent(found.equal)} of the positions the target is the input token two on, not the next one",
         explanation="The labels are shifted before the model, and again before the loss: each position is trained on "
         "the token after the next. The loss falls to what can be said of that, far above the entropy of the "
         "text, and what the model generates skips every other token.",

@@ -56,10 +56,10 @@ class Alignments:
             self.calls[key] = self.calls.get(key, 0) + 1
             self.sequences[key] = self.sequences.get(key, 0) + min(_SEQUENCES, len(each))
 
-    def facts(self) -> list[AlignmentFacts]:
-        """What goes into run.json; the counts are on the host by now."""
+    def facts(self, on_host: dict[tuple[int, int], torch.Tensor]) -> list[AlignmentFacts]:
+        """What goes into run.json, from the counts on the host."""
         found = []
-        for (loss, number), counts in list(self.counts.items()):
+        for (loss, number), counts in on_host.items():
             # Sequences are rows or columns; where both fit, what is equal more often tells.
             table = max(counts.tolist(), key=lambda axis: max((one[1] / one[0] if one[0] else 0.0) for one in axis))
             found.append(

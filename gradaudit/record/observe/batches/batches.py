@@ -177,7 +177,6 @@ def _per_example(source: Source, here: _Here, target: torch.Tensor) -> bool:
 
 
 def _facts(source: Source, training: list[Source]) -> LoaderFacts:
-    source.alignments.counts = to_host(source.alignments.counts) if _on_device(source) else source.alignments.counts
     facts = msgspec.structs.replace(
         source.facts,
         id=source.number,
@@ -188,7 +187,7 @@ def _facts(source: Source, training: list[Source]) -> LoaderFacts:
         looked=source.looked,
         on_device=source.on_device,
         inputs=[moments.facts() for moments in list(source.inputs.values())],
-        alignments=source.alignments.facts(),
+        alignments=source.alignments.facts(to_host(dict(source.alignments.counts))),
         causal=source.alignments.causal or "",
         padding=source.padding.facts(),
         hashed=source.hashed,
@@ -203,10 +202,6 @@ def _facts(source: Source, training: list[Source]) -> LoaderFacts:
     if source.role == "training":
         return facts
     return msgspec.structs.replace(facts, **_shared(source, training))
-
-
-def _on_device(source: Source) -> bool:
-    return any(not counts.is_cpu for counts in list(source.alignments.counts.values()))
 
 
 def _shared(source: Source, training: list[Source]) -> dict[str, int]:

@@ -8,7 +8,7 @@ import torch
 
 from gradaudit.record.observe.batches.moments import spacing
 
-_ELEMENTS = 1024  # of an example, evenly spaced
+_ELEMENTS = 256  # of an example, evenly spaced
 _LOOKED = 64  # of them, to see how different they are
 _DIFFERENT = 8  # numbers: short sentences and one-hot columns have fewer, and equals by chance
 _ROWS = 256  # examples of a batch that are hashed

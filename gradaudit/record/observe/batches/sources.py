@@ -18,6 +18,8 @@ from gradaudit.record.observe.loaders import batches_of
 from gradaudit.schema.loaders import LoaderFacts
 
 MOST_HASHED = 4096  # examples of a source
+_MOST_BATCHES = 512  # whose examples are hashed
+_FIRST_BATCHES = 16  # of a pass, whose examples are its first ones at most
 _FIRST_HASHES = 64  # of a pass, whose order is compared with the pass before
 _MOST_INPUTS = 16  # floating tensors of a batch
 _EARLY = 8  # batches that are all looked at; later ones at distances of an eighth of their number
@@ -60,6 +62,11 @@ class Source:
     same_batches: int = 0
 
     @property
+    def wants_hashes(self) -> bool:
+        """Whether further examples are hashed."""
+        return self.hashed < MOST_HASHED and self.passes == 1 and self.batches <= _MOST_BATCHES
+
+    @property
     def role(self) -> str:
         """What it is used for."""
         return "training" if self.trained else "evaluation"
@@ -85,7 +92,7 @@ class Pass:
         source.batches += 1
         if source.batches >= source.next:
             return True
-        return source.hashed < MOST_HASHED or len(self.first) < _FIRST_HASHES
+        return source.wants_hashes or (len(self.first) < _FIRST_HASHES and self.batches <= _FIRST_BATCHES)
 
 
 def facts_of(loader: Any) -> LoaderFacts:
@@ -173,7 +180,7 @@ def _measure(source: Source, tensors: dict[str, torch.Tensor]) -> None:
 
 def _hash(source: Source, here: Pass, tensors: dict[str, torch.Tensor], hasher: Hasher) -> None:
     """Hash the examples of a batch by its largest tensor."""
-    if source.hashed >= MOST_HASHED and len(here.first) >= _FIRST_HASHES and here.workers < 2:
+    if not source.wants_hashes and len(here.first) >= _FIRST_HASHES and here.workers < 2:
         return
     sized = [each for each in tensors.values() if each.ndim > 1 and each.numel()]
     largest = max(sized, key=torch.Tensor.numel) if sized else None
@@ -185,7 +192,7 @@ def _hash(source: Source, here: Pass, tensors: dict[str, torch.Tensor], hasher: 
         here.first += values[: _FIRST_HASHES - len(here.first)]
         if len(here.first) == _FIRST_HASHES:
             end_of_order(here)
-    if source.passes == 1 and source.hashed < MOST_HASHED:
+    if source.wants_hashes:
         _add(source, values, rich(largest))
     if here.workers >= 2 and here.batches <= 8 * here.workers:
         _compare_workers(source, here, hashes)
