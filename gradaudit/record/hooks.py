@@ -5,13 +5,15 @@ that observer. The others are the core: backward passes and steps, without which
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
 
 from gradaudit.record.by_hand.hands import BY_HAND
+from gradaudit.record.hook_observers import observer
 from gradaudit.record.observe import batch_norm
+from gradaudit.record.observe.batches import BATCHES
 from gradaudit.record.observe.between import StepObserver
 from gradaudit.record.observe.calls import CALLS
 from gradaudit.record.observe.cleared import CLEARED
@@ -32,20 +34,6 @@ from gradaudit.record.observers import (
     SKIPPED_STEPS,
 )
 from gradaudit.record.recording import Recording
-
-Hook = TypeVar("Hook", bound=Callable[..., Any])
-
-OBSERVERS: dict[Callable[..., Any], str] = {}  # the observer behind each hook that has one
-
-
-def observer(name: str) -> Callable[[Hook], Hook]:
-    """Mark a hook: a fault behind it ends this observer, and nothing else."""
-
-    def mark(hook: Hook) -> Hook:
-        OBSERVERS[hook] = name
-        return hook
-
-    return mark
 
 
 def before_step(recording: Recording, optimizer: OptimizerLike, closure: Any) -> bool:
@@ -125,16 +113,11 @@ def hooked_steps(recording: Recording) -> int:
 def on_scaler_step(recording: Recording, scaler: Any, optimizer: OptimizerLike, hooked_before: int) -> None:
     """GradScaler.step returned."""
     if scaler.is_enabled():
-        skipped = recording.hooked_steps() == hooked_before
+        if recording.hooked_steps() == hooked_before:
+            # A step that the scaler skipped counts for whoever counts calls.
+            schedules = recording.gathered.schedules
+            recording.observers.call(SCHEDULES, schedules.before_step, optimizer, recording.table, False)
         recording.on_scaler_step(optimizer, hooked_before)
-        if skipped:
-            before_skipped(recording, optimizer)
-
-
-def before_skipped(recording: Recording, optimizer: OptimizerLike) -> None:
-    """The scaler skipped a step, which counts as one for whoever counts calls."""
-    schedules = recording.gathered.schedules
-    recording.observers.call(SCHEDULES, schedules.before_step, optimizer, recording.table, False)
 
 
 @observer(GRADIENT_CLIPPING)
@@ -155,6 +138,24 @@ def after_norm_clip(
 def on_batch_norm(recording: Recording, key: torch.Tensor, input: torch.Tensor) -> None:
     """A BatchNorm module that `key` belongs to is training on `input`."""
     batch_norm.note(key, input)
+
+
+@observer(BATCHES)
+def on_iterator(recording: Recording, loader: Any, iterator: Any) -> None:
+    """A DataLoader is gone over with `iterator`."""
+    recording.gathered.batches.begin(loader, iterator)
+
+
+@observer(BATCHES)
+def on_batch(recording: Recording, iterator: Any, batch: Any) -> None:
+    """An iterator of a DataLoader yielded a batch that is looked at."""
+    recording.gathered.batches.look(iterator, batch)
+
+
+@observer(BATCHES)
+def on_embedding(recording: Recording, ids: Any) -> None:
+    """An embedding is about to be called, at a step that is looked at."""
+    recording.gathered.batches.note_ids(ids)
 
 
 @observer(MODEL_STATE)

@@ -11,6 +11,7 @@ from gradaudit.record.patches import (
     cuda_graphs,
     dataloader,
     dropout,
+    embedding,
     functional,
     leaving,
     losses,
@@ -35,6 +36,7 @@ def install(*, activations: bool = False) -> None:
         _handles.append(schedulers.Subclasses())
         for patched in _PATCHED:
             _patches.extend(patched.install())
+        _patches.extend(embedding.install())
         if activations:
             _patches.extend(modules.install())
         frameworks.install()

@@ -76,6 +76,19 @@ TORCH = (
         "nothing, but that torch may warn of the length of an iterable data set at its next batch",
     ),
     Internal(
+        "_BaseDataLoaderIter", "torch.utils.data.dataloader", ("patches/dataloader.py",),
+        "what the batches of a DataLoader hold",
+    ),
+    Internal(
+        "_saved_start", "autograd nodes of slices", ("observe/batches/alignment.py",),
+        "at which position of a sequence the predictions of a loss begin: where a slice is before it, the alignment of "
+        "targets and inputs",
+    ),
+    Internal(
+        "_saved_is_causal", "autograd nodes of scaled_dot_product_attention", ("observe/batches/alignment.py",),
+        "that a model with such an attention cannot see later positions",
+    ),
+    Internal(
         "_schedulers", "torch.optim.lr_scheduler.SequentialLR and ChainedScheduler",
         ("observe/schedules/schedulers.py",), "which schedulers are parts of another one before it is stepped",
     ),

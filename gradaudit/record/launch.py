@@ -35,6 +35,7 @@ def launch(  # noqa: PLR0913 -- options, each by its name
     host: bool,
     activations: bool = False,
     closely: tuple[int, int] | None = None,
+    data: bool = True,
 ) -> NoReturn:
     """Run `command`, recorded into `directory`; this process ends as it does.
 
@@ -51,6 +52,7 @@ def launch(  # noqa: PLR0913 -- options, each by its name
         host=host,
         activations=activations,
         closely=closely,
+        data=data,
         command=[program, *arguments],
         ignored=child.ignoring_option(program, arguments),
     )

@@ -29,7 +29,7 @@ class Recorder:
     step's time that recording may take after the first 100 steps; `activations` also samples the
     model's input and the outputs of its activation modules, through forward hooks; `closely`
     is the first and the last step of a stretch of which everything is recorded, every operation
-    included. Under
+    included; `data` False records nothing of what batches hold. Under
     ``gradaudit record`` it adds nothing but its `log` calls to the recording that is going on, and
     `directory` is that of the recording.
     A recorder that is still open is closed by the next one. Raises FileExistsError when `directory`
@@ -48,6 +48,7 @@ class Recorder:
         quiet: bool = False,
         activations: bool = False,
         closely: tuple[int, int] | None = None,
+        data: bool = True,
     ) -> None:
         for optimizer in optimizers:
             if not isinstance(optimizer, torch.optim.Optimizer):
@@ -74,6 +75,7 @@ class Recorder:
             quiet=quiet,
             activations=activations,
             closely=closely,
+            data=data,
             explicit=True,
         )
         install.install(activations=settings.samples_activations)

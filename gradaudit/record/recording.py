@@ -59,7 +59,7 @@ class Recording:
         self.only = None if optimizers is None else weakref.WeakSet(optimizers)
         self.observers = Observers(lambda: self.global_step, self._note_disabled)
         self.table = TensorTable(self.observers, models)
-        self.gathered = Gathered(self.table, self.observers, warn)
+        self.gathered = Gathered(self.table, self.observers, warn, data=settings.data)
         self._threads: PerThread[StepObserver] = PerThread(lambda: StepObserver(self.gathered, self._threads))
         self.by_hand = Hands(self)
         self.activations = Activations(

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from gradaudit.record import hooks, idle
+from gradaudit.record.hook_observers import OBSERVERS
 from gradaudit.record.last_line import last_line
 from gradaudit.record.milestones import Milestones
 from gradaudit.record.modes import unseen
@@ -75,7 +76,7 @@ def guarded(hook: Callable[Concatenate[Recording, P], R], *arguments: P.args, **
     recording = _current
     if recording is None:
         return None
-    observer = hooks.OBSERVERS.get(hook)
+    observer = OBSERVERS.get(hook)
     if observer is not None and observer in recording.observers.disabled:
         return None
     started = time.perf_counter()

@@ -24,6 +24,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: bool = True  # keep host, user, folder and command line in the record
     command: list[str] = []  # in launch.json only: it may be longer than what an environment variable holds
     ignored: str = ""  # the option by which the command's Python ignores the recorder
+    data: bool = True  # look at what batches hold
     activations: bool = False  # sample the model's input and the outputs of its activation modules
     closely: tuple[int, int] | None = None  # global steps, both included, of which everything is recorded
     explicit: bool = False  # started by Recorder, not by the command

@@ -1,7 +1,95 @@
-"""What the batches of a DataLoader, or of a script's own, hold."""
+"""What the batches of a DataLoader, or of a script's own, hold: counts, moments and positions, never an example."""
 
 from gradaudit.schema.base import Facts
 
 
+class InputFacts(Facts, frozen=True, kw_only=True):
+    """One floating tensor of a batch; moments are over a sample of the elements of the batches that were looked at."""
+
+    place: str  # where it is in a batch: an index or a key, with dots between levels
+    dtype: str = "float32"
+    shape: list[int] = []  # of the first batch
+    batches: int = 0
+    examples: int = 0
+    elements: int = 0
+    mean: float | None = None
+    std: float | None = None
+    skewness: float | None = None
+    kurtosis: float | None = None  # 3 of a normal distribution
+    minimum: float | None = None
+    maximum: float | None = None
+    mean_scatter: float | None = None  # standard deviation over the batches of their means
+    std_scatter: float | None = None  # and of their standard deviations
+    nonfinite_share: float = 0.0
+    constant_share: float | None = None  # of the features, those equal in all examples of a batch; None: too few
+
+
+class AlignmentFacts(Facts, frozen=True, kw_only=True):
+    """The integer targets of one loss of a step against the ids of an embedding call, position by position."""
+
+    loss: int = 0  # which loss of the step, in the order of the calls
+    embedding: int = 0  # which embedding call of the step
+    calls: int = 0  # that were compared
+    sequences: int = 0
+    # Of shifts -1, 0, +1, +2 of the ids: valid targets with a partner, and those equal to it. At +1 a target is the
+    # next id. The position is that of the prediction: what a slice before the loss leaves out is counted.
+    compared: list[int] = []
+    equal: list[int] = []
+    ids_calls: int = 1  # embedding calls of sequences in a step
+
+
+class PaddingFacts(Facts, frozen=True, kw_only=True):
+    """The id at the end of sequences whose label positions are ignored, which may be padding, an end token, or both."""
+
+    batches: int = 0  # that were looked at
+    padded: int = 0  # of those, with such an id
+    one_id: bool = True  # it was the same one in all of them
+    rows: int = 0  # in `padded`
+    ended: int = 0  # of those, that end with the id
+    shortest: int = 0  # batches in which the shortest run of it at the end of a row has length 1
+    widths: int = 0  # different lengths of the sequences, at most 64
+    attended: int = 0  # positions with the id whose attention mask is not 0
+    inside: int = 0  # positions with the id that have other ids on both sides
+    learned: int = 0  # targets with the id that are not ignored
+
+
 class LoaderFacts(Facts, frozen=True, kw_only=True):
-    """One source of batches."""
+    """One source of batches: a data set gone over by DataLoaders, or what the script makes itself."""
+
+    id: int
+    role: str = ""  # training: backwards followed its batches; evaluation: none did
+    loader: bool = True  # False: the script makes its batches itself, seen through its losses and embeddings alone
+    dataset: int = -1  # sources with one number share their data set; -1 unknown
+    sampler: str = ""  # class of the sampler, or of the batch sampler where the script gave one
+    sequential: bool = False  # torch's own SequentialSampler
+    iterable: bool = False
+    workers: int = 0
+    examples: int = 0  # in the data set; 0 unknown
+    batch_size: int = 0
+    batches: int = 0  # that it yielded
+    passes: int = 0
+    looked: int = 0  # batches that were looked at
+    on_device: int = 0  # batches that were not on the CPU, and so not looked at
+    inputs: list[InputFacts] = []
+    # Labels of a classification, one for each example, in the training batches that were looked at.
+    classes: int = 0  # that were seen in the whole training
+    label_batches: int = 0
+    labels_in_batch: float = 0.0  # mean number of labels
+    distinct: float = 0.0  # mean number of distinct classes
+    shuffled_distinct: float = 0.0  # the same of batches drawn at random from all labels seen
+    alignments: list[AlignmentFacts] = []
+    causal: str = ""  # why a prediction cannot see later positions: attention, mask, recurrent; empty: unknown
+    padding: PaddingFacts = PaddingFacts()
+    # Salted hashes of single examples, which are never written.
+    hashed: int = 0
+    repeated: int = 0  # of those, equal to an earlier one of the same pass
+    rich: bool = False  # they are those of so many different numbers that equal ones are copies
+    compared_with: int = -1  # the training source that an evaluation source was compared with
+    shared: int = 0  # hashed examples that are among those hashed there
+    shared_indices: int = -1  # examples of two Subsets of one data set that are in both; -1 they are no such Subsets
+    orders: int = 0  # passes whose first examples were compared with those of the pass before
+    same_order: int = 0  # of those, that begin with the same examples in the same order
+    rounds: int = 0  # times that each worker yielded a batch, and these were compared
+    same_batches: int = 0  # of those, in which all workers yielded the same examples
+    random_states: int = 0  # numpy or random generators that the data set holds, of which each worker has a copy
+    worker_init: bool = False  # the loader has a worker_init_fn

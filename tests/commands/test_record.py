@@ -49,14 +49,28 @@ def test_what_follows_the_script_is_the_scripts(launched, arguments, command):
     result = record("-o", "there", *arguments)
     assert result.exit_code == 0, result.output
     options = {"directory": Path("there"), "every": None, "budget": 1.0, "quiet": False, "force": False}
-    assert launched == [(command, {**options, "host": True, "activations": False, "closely": None})]
+    assert launched == [(command, {**options, "host": True, "activations": False, "closely": None, "data": True})]
 
 
 def test_options_before_the_script_are_ours(launched):
-    given = ["--every", "5", "--budget", "2.5", "--activations", "--closely", "3:7", "--quiet", "--force", "--no-host"]
+    given = [
+        "--every",
+        "5",
+        "--budget",
+        "2.5",
+        "--activations",
+        "--closely",
+        "3:7",
+        "--quiet",
+        "--force",
+        "--no-host",
+        "--no-data",
+    ]
     record("--output", "d", *given, "train.py")
     options = {"directory": Path("d"), "every": 5, "budget": 2.5, "quiet": True, "force": True}
-    assert launched == [(["train.py"], {**options, "host": False, "activations": True, "closely": (3, 7)})]
+    assert launched == [
+        (["train.py"], {**options, "host": False, "activations": True, "closely": (3, 7), "data": False})
+    ]
 
 
 def test_the_folder_is_left_to_the_launcher_when_not_given(launched):

@@ -18,6 +18,7 @@ from gradaudit.schema import (
     SchedulerFacts,
     TensorFacts,
 )
+from gradaudit.schema.loaders import AlignmentFacts, InputFacts, LoaderFacts, PaddingFacts
 from tests.build import build_run, linear_stack
 
 TEN = LossFacts(id=0, function="cross_entropy", classes=10, label_counts=[320] * 10, label_entropy=float(numpy.log(10)))
@@ -69,9 +70,31 @@ SCHEDULED = ScheduleFacts(
     scaling=[ScalingFacts(steps=200, updates=200, unscaled=200, clipped_after=200)],
     memory=[MemorySample(step=step, seconds=0.01 * step, host=400_000_000) for step in range(10, 200, 10)],
 )  # fmt: skip
+_INPUT = InputFacts(place="0", shape=[32, 8], batches=20, examples=640, elements=5120, mean=0.0, std=1.0,
+                    skewness=0.0, kurtosis=3.0, mean_scatter=0.02, std_scatter=0.02)  # fmt: skip
+# Shuffled training batches of text, and an evaluation of other examples.
+MIXED = [
+    LoaderFacts(
+        id=0, role="training", dataset=0, sampler="RandomSampler", workers=2, examples=640, batch_size=32, batches=200,
+        passes=10, looked=20, inputs=[_INPUT], classes=10, label_batches=20, labels_in_batch=32, distinct=9.6,
+        shuffled_distinct=9.7, hashed=640, orders=9, rounds=8, causal="attention",
+        alignments=[AlignmentFacts(calls=20, sequences=640, compared=[9000] * 4, equal=[300, 350, 9000, 320])],
+        padding=PaddingFacts(batches=20, padded=20, rows=640, ended=600, shortest=2, widths=9, learned=0),
+    ),
+    LoaderFacts(
+        id=1, role="evaluation", dataset=1, sampler="SequentialSampler", sequential=True, examples=200, batch_size=50,
+        batches=40, passes=10, looked=14, inputs=[_INPUT], hashed=200, compared_with=0,
+    ),
+]  # fmt: skip
 
 # What a healthy run must have for a rule that looks at something special to be satisfied and not "not applicable".
 HEALTHY_WITH: dict[str, dict[str, Any]] = {
+    "unshuffled_data": {"loaders": MIXED},
+    "input_shift": {"loaders": MIXED},
+    "data_leakage": {"loaders": MIXED},
+    "repeated_augmentation": {"loaders": MIXED},
+    "label_misalignment": {"loaders": MIXED},
+    "unlearned_token": {"loaders": MIXED},
     "broadcast_loss": {"facts": LossFacts(id=0, function="mse_loss", broadcast=[], evaluation_broadcast=[])},
     "excessive_weight_decay": {"stats": {"update_weight_cosine": -0.05}},
     "embedding_shrinkage": {"steps": {"weight_decay": [[0.01]] * 200}},

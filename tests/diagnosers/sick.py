@@ -11,6 +11,7 @@ from gradaudit.reading.run import Run
 from gradaudit.schema import DataFacts, LossFacts, ModuleFacts
 from tests.build import build_run, linear_stack
 from tests.diagnosers.runs import TEN, embedding_rows, falling, flat, parameters
+from tests.diagnosers.sick_data import DATA
 from tests.diagnosers.sick_facts import FACTS
 from tests.diagnosers.sick_gradients import GRADIENTS
 from tests.diagnosers.sick_layers import LAYERS, silent_prediction
@@ -336,6 +337,7 @@ SICK: dict[str, dict[str, tuple[Build, float]]] = {
     **PRECISION,
     **SCHEDULES,
     **STATE,
+    **DATA,
 }
 SICK["no_learning"]["spread"] = (silent_prediction, 0.0)
 

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from gradaudit.reading.run import load
-from gradaudit.record import hooks, install, recording, session
+from gradaudit.record import hook_observers, hooks, install, recording, session
 from gradaudit.record.by_hand import hands
 from gradaudit.record.measure import checksums, histograms, rows, samples
 from gradaudit.record.observe import activations, batch_norm, between, calls, clips, tensors, terms
@@ -188,7 +188,7 @@ def test_every_hook_is_called_and_in_the_tables():
     for name in called:
         hook = getattr(hooks, name)
         behind = hook.__code__.co_names[-1]  # the method that it calls
-        assert behind in (observed if hook in hooks.OBSERVERS else core), name
+        assert behind in (observed if hook in hook_observers.OBSERVERS else core), name
 
 
 @pytest.mark.parametrize("activations", [False, True])

@@ -92,6 +92,8 @@ def holder(name):
     sparse = torch.eye(2).to_sparse()
     optimizer = torch.optim.SGD([torch.ones(1)])
     sequence = SequentialLR(optimizer, [ConstantLR(optimizer), ConstantLR(optimizer)], milestones=[1])
+    query = torch.ones(1, 1, 4, 8, requires_grad=True)
+    attended = torch.nn.functional.scaled_dot_product_attention(query, query, query, is_causal=True)
     if name == "_checkpoint_wrapped_module":
         from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import CheckpointWrapper
 
@@ -141,6 +143,9 @@ def holder(name):
         "_FrameAction": torch._C._dynamo.eval_frame,
         "_FrameExecStrategy": torch._C._dynamo.eval_frame,
         "FRAME_COUNTER": import_module("torch._dynamo.convert_frame"),
+        "_BaseDataLoaderIter": torch.utils.data.dataloader,
+        "_saved_start": torch.ones(3, requires_grad=True)[1:].grad_fn,
+        "_saved_is_causal": attended.grad_fn,
         "_frames_up": dict(inspect.signature(torch.jit.script).parameters),
     }[name]
 

@@ -8,6 +8,7 @@ import torch
 
 from gradaudit.record.internals import private
 from gradaudit.record.measure.host_loss import value_of
+from gradaudit.record.observe.batches import BATCHES
 from gradaudit.record.observe.cleared import (
     CLEARED,
     Gradients,
@@ -78,6 +79,7 @@ class StepObserver(TrainingThread):
             shared.worker = torch.utils.data.get_worker_info() is not None
         if shared.worker:
             return
+        self.observers.call(BATCHES, shared.batches.on_loss, name, result, call, self.table)
         seen = shared.book.observe(name, result, call, self.observers, reading)
         if result.requires_grad:
             if self.undecided.expects and self.observers.call(EVALUATION_LOSSES, self._suppose, result, seen):
@@ -141,6 +143,7 @@ class StepObserver(TrainingThread):
         call(CLEARED, look_for_cleared, self, accumulates)
         call(OBJECTIVES, self._add_roots, roots, gradients)
         call(TERMS, self.shared.terms.look, roots, self.table.identifier)
+        call(BATCHES, self.shared.batches.on_backward)
         found = call(LOSSES, behind, self._losses(), roots, default=[])
         self.seen.calls += found or call(HAND_WRITTEN_LOSSES, written_out, self, roots, gradients, default=[])
         self.seen.gather()

@@ -20,12 +20,14 @@ SAMPLED = 4  # losses of one step whose input is sampled: those of the first mic
 class Gathered:
     """What the threads of a recording share."""
 
-    def __init__(self, table: TensorTable, observers: Observers, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, table: TensorTable, observers: Observers, warn: Callable[[str], None], *, data: bool = True
+    ) -> None:
         forget_places()
         self.table, self.observers, self.warn = table, observers, warn
         self.book = LossRegistry()
         self.terms = Terms()
-        self.graph, self.batches, self.outputs = Graph(), Batches(), Outputs()
+        self.graph, self.batches, self.outputs = Graph(), Batches(enabled=data), Outputs()
         self.model_state, self.schedules = ModelState(), Schedules()
         self.evaluated: list[dict[str, Any]] = []
         self.passes = 0  # evaluation passes begun so far

@@ -1,13 +1,5 @@
 """What batches hold: moments, classes, shifts between inputs and targets, equal examples."""
 
-from gradaudit.schema import LoaderFacts
+from gradaudit.record.observe.batches.batches import BATCHES, Batches
 
-BATCHES = "batches"  # the observer
-
-
-class Batches:
-    """What is known so far. Used under the recording's lock."""
-
-    def facts(self) -> list[LoaderFacts]:
-        """What goes into run.json."""
-        return []
+__all__ = ["BATCHES", "Batches"]

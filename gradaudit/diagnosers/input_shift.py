@@ -1,0 +1,185 @@
+"""The inputs of the evaluation are scaled otherwise than those of the training.
+
+## What it looks for
+
+Mean and spread of each floating tensor that a `DataLoader` yields, in training beside evaluation. It is a warning
+where one is the other, scaled and shifted: skewness and kurtosis agree, and the spread differs by a factor of
+`scale` or the mean by `shift` standard deviations, more than examples drawn anew would.
+
+Where the form differs, too, it is a note from a factor of `other_form` on: it may be augmentation.
+
+## Why it matters
+
+The model is asked about numbers that it has not seen. Its evaluation says nothing about how well it has learned, looks
+like overfitting, and picks the wrong checkpoint.
+
+## What to try
+
+Use one transform for both: the same mean, standard deviation and range, worked out on the training data.
+
+## When it is wrong
+
+Where the training's inputs are scaled at random on purpose, or the evaluation is meant to be of other data. What a
+script does to a batch after the loader is not seen.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gradaudit.chart_data import Numbers
+from gradaudit.diagnoser import Judged, diagnoser
+from gradaudit.evidence.words.wording import factor, number, plural
+from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
+from gradaudit.reading.run import Run
+from gradaudit.schema.loaders import InputFacts
+from gradaudit.signals.data.sources import Pair, evaluation_sources, input_pairs, last_step
+
+_LONGEST = 20  # characters of a place in a headline
+_DRIVEN = ("overfitting", "no_signal", "validation_better_than_train", "train_mode_evaluation")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """From where on inputs are scaled otherwise."""
+
+    scale: float = 1.5  # factor between the spreads: random crops, flips and colours of torchvision change it by 1.2
+    shift: float = 0.5  # standard deviations between the means: the same augmentations move them by 0.3 at most
+    other_form: float = 3.0  # factor between the spreads where the form differs: noise added on purpose may double it
+
+
+class Shifted(Judged, frozen=True):
+    """A tensor is distributed otherwise in evaluation."""
+
+    pair: Pair
+    scale: float  # spread in evaluation over that in training
+    shift: float
+    last_step: int
+
+
+class Alike(Judged, frozen=True):
+    """All are distributed alike."""
+
+    tensors: int
+    scale: float  # the one that is farthest from 1
+    shift: float
+
+
+class NothingToCompare(Judged, frozen=True):
+    """No floating tensor was seen in both."""
+
+
+@diagnoser(worst=Severity.WARNING, explains=_DRIVEN)
+def input_shift(run: Run, limits: Limits) -> Iterator[Shifted | Alike | NothingToCompare | Skipped]:
+    """Compare the inputs of evaluation and training."""
+    if not run.meta.loaders:
+        yield Skipped(reason="what batches hold was not recorded",
+                      enable="record again with this version, without --no-data")  # fmt: skip
+        return
+    pairs = [pair for source in evaluation_sources(run) for pair in input_pairs(run, source)]
+    pairs = [pair for pair in pairs if math.isfinite(pair.scale) and math.isfinite(pair.shift)]
+    if not pairs:
+        yield NothingToCompare()
+        return
+    shifted = [pair for pair in pairs if _is_shifted(pair, limits)]
+    if not shifted:
+        widest = max(pairs, key=_distance)
+        yield Alike(len(pairs), widest.scale, max(pair.shift for pair in pairs))
+        return
+    worst = max(shifted, key=lambda pair: (pair.same_form, _distance(pair)))
+    yield Shifted(worst, worst.scale, worst.shift, last_step(run))
+
+
+def _distance(pair: Pair) -> float:
+    return max(abs(math.log(pair.scale)), pair.shift)
+
+
+def _is_shifted(pair: Pair, limits: Limits) -> bool:
+    if not pair.beyond_chance:
+        return False
+    scale = max(pair.scale, 1 / pair.scale)
+    if pair.same_form:
+        return scale >= limits.scale or pair.shift >= limits.shift
+    return scale >= limits.other_form
+
+
+@input_shift.tell
+def _nothing(found: NothingToCompare) -> NotApplicable:
+    return NotApplicable(reason="no DataLoader yielded a floating tensor both in training and in evaluation")
+
+
+@input_shift.tell
+def _alike(found: Alike) -> Clean:
+    return Clean(
+        measured=f"{plural(found.tensors, 'input')}: spread in evaluation {number(found.scale)} times that in "
+        f"training, means {number(found.shift)} standard deviations apart"
+    )
+
+
+@input_shift.tell
+def _shifted(found: Shifted, limits: Limits) -> Finding:
+    ours, theirs = found.pair
+    same = found.pair.same_form
+    place = ours.place if len(ours.place) <= _LONGEST else "an input"
+    said = f"input {place}" if ours.place.isdigit() else place
+    return Finding(
+        severity=Severity.WARNING if same else Severity.NOTE,
+        confidence=Confidence.CERTAIN if same else Confidence.MEDIUM,
+        is_measurement_issue=True,
+        title="Inputs scaled otherwise in evaluation",
+        headline=f"Mean and standard deviation of {said}: {_moments(ours)} in training, {_moments(theirs)} in "
+        "evaluation",
+        explanation="Both have the same form, so that they are the same kind of data after two transforms: the spread "
+        f"of the evaluation's is {factor(found.scale)} times that of the training's, and the means are "
+        f"{number(found.shift)} standard deviations apart. The model is evaluated on numbers it was not trained on."
+        if same
+        else "The evaluation's inputs have another spread, and another form, too. Augmentation on purpose may do this, "
+        "and so may other data.",
+        span=Span(first=0, last=found.last_step),
+        evidence=[_table(ours, theirs)],
+        actions=_actions(ours),
+        measures=_measures(found, limits),
+    )
+
+
+def _measures(found: Shifted, limits: Limits) -> list[Measure]:
+    scale = max(found.scale, 1 / found.scale)
+    if not found.pair.same_form:
+        return [Measure(quantity="factor between the spreads", value=scale, comparison=">=",
+                        threshold=limits.other_form, option="other_form")]  # fmt: skip
+    return [
+        Measure(quantity="factor between the spreads", value=scale, comparison=">=", threshold=limits.scale,
+                option="scale", any_of="moments"),
+        Measure(quantity="means apart, in standard deviations", value=found.shift, comparison=">=",
+                threshold=limits.shift, option="shift", any_of="moments"),
+    ]  # fmt: skip
+
+
+def _moments(facts: InputFacts) -> str:
+    mean, std = facts.mean or 0.0, facts.std or 0.0
+    return f"{number(mean if abs(mean) > std / 200 else 0.0, 2)} and {number(std, 2)}"
+
+
+def _actions(ours: InputFacts) -> list[Action]:
+    return [
+        Action(
+            text="Give the validation data the transform of the training data, without its random parts: mean "
+            f"{number(ours.mean or 0.0)} and standard deviation {number(ours.std or 0.0)} after it",
+            code="val_data.transform = train_data.transform",
+        ),
+        Action(text="Evaluate the saved checkpoints again afterwards: the best one was chosen by wrong numbers"),
+    ]
+
+
+def _table(ours: InputFacts, theirs: InputFacts) -> Numbers:
+    names = ("mean", "std", "minimum", "maximum", "skewness", "kurtosis")
+    rows = []
+    for name in names:
+        values = [getattr(one, name) for one in (ours, theirs)]
+        rows.append([name, *("unknown" if value is None else number(value) for value in values)])
+    return Numbers(
+        title="The same input in training and in evaluation",
+        caption="Over a sample of the elements of the batches that were looked at.",
+        columns=["", "training", "evaluation"],
+        cells=rows,
+    )

@@ -1,0 +1,1 @@
+"""Numbers about the batches that a training sees."""
