@@ -130,7 +130,8 @@ def on_batch_norm(recording: Recording, key: torch.Tensor, input: torch.Tensor) 
 @observer("modes, buffers and copies of modules")
 def on_active(recording: Recording, name: str, probability: Any, said: bool) -> None:
     """A function that acts in training only is about to act without a gradient; was it `said` a training flag?"""
-    recording.gathered.model_state.on_active(recording.table, name, probability, said)
+    table = recording.table
+    recording.gathered.model_state.on_active(table, name, probability, said)
 
 
 @observer("modes, buffers and copies of modules")
