@@ -161,7 +161,8 @@ def on_embedding(recording: Recording, ids: Any) -> None:
 @observer(MODEL_STATE)
 def on_active(recording: Recording, name: str, probability: Any, said: bool) -> None:
     """A function that acts in training only is about to act without a gradient; was it `said` a training flag?"""
-    recording.gathered.model_state.on_active(recording.table, name, probability, said)
+    table = recording.table
+    recording.gathered.model_state.on_active(table, name, probability, said)
 
 
 @observer(MODEL_STATE)

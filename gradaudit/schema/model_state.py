@@ -62,7 +62,7 @@ class CopyFacts(Facts, frozen=True, kw_only=True):
     equal_at_first: bool = False
     changed: int = 0  # looks at which a weight was another than at the look before
     writes: int = 0  # in-place writes to its weights since the first look, of the most written one
-    # By up to 4,096 elements of up to 64 tensors: distance to the trained weights, over their norm. Up to 64 looks.
+    # By up to 4,096 elements of up to 16 tensors: distance to the trained weights, over their norm. Up to 64 looks.
     distances: list[list[float | None]] = []  # [steps taken, distance]
     bound: float | None = None  # largest |weight| times the root of its inputs: torch's own initialisation keeps to 1
     spread: float | None = None  # largest range within one vector, bias or norm: 0 where training has not begun

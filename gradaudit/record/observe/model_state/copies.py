@@ -19,7 +19,7 @@ from gradaudit.schema import CopyFacts
 
 AGAIN = 32  # the step at which copies made since the first one are looked for
 MOST_LOOKS = 64
-_MOST_TENSORS, _MOST_ELEMENTS = 64, 4096  # that a distance is taken over
+_MOST_TENSORS, _MOST_ELEMENTS = 16, 4096  # that a distance is taken over
 _MOST_BYTES = 2**30  # of weights that are summed at a look; of larger models the sample speaks
 
 
