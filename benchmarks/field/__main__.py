@@ -14,7 +14,14 @@ from benchmarks.lab.results import keep
 from gradaudit.diagnosers import all_diagnosers
 
 # Cheap, and as different as they come; a test runs them.
-QUICK = ("gan_detach", "last_batch", "warmup_epoch")
+QUICK = (
+    "gan_detach",
+    "last_batch",
+    "ppo_batch1",
+    "requires_grad_hack",
+    "zero_grad_before_step",
+    "kl_div_probabilities",
+)
 
 
 def complaint(program: Program, seed: int = 0) -> str:
