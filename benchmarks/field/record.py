@@ -48,6 +48,16 @@ def _is(path: Path, wanted: dict[str, str]) -> bool:
         return False
 
 
+def is_analyzed(program: Program, seed: int) -> bool:
+    """Whether there is an audit of this program as it is, by whatever recorder and diagnosers."""
+    folder = folder_of(program, seed)
+    try:
+        found = json.loads((folder / "analyzed.json").read_text())
+    except FileNotFoundError:
+        return False
+    return bool(found["text"] == recorded_as(program)["text"])
+
+
 def run(program: Program, seed: int) -> str:
     """Record and analyze one program where it was not; returns what went wrong, or nothing."""
     folder = folder_of(program, seed)

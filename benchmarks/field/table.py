@@ -7,7 +7,7 @@ from datetime import date
 
 from benchmarks.field.catalogue import FIELD, HALVES, Pair, Program, healthy, pairs
 from benchmarks.field.judge import OUTCOMES, Told, alarms, outcome, read
-from benchmarks.field.record import folder_of
+from benchmarks.field.record import folder_of, is_analyzed
 from benchmarks.lab.table import markdown
 from gradaudit.diagnosers import all_diagnosers
 
@@ -17,13 +17,12 @@ Audits = dict[tuple[str, str, int], list[Told]]
 
 def audits(programs: list[Program], seeds: int) -> Audits:
     """The findings of every program that was recorded and analyzed, by (name, variant, seed)."""
-    found = {}
-    for program in programs:
-        for seed in range(seeds):
-            path = folder_of(program, seed) / "audit.json"
-            if path.exists():
-                found[program.name, program.variant, seed] = read(path)
-    return found
+    return {
+        (program.name, program.variant, seed): read(folder_of(program, seed) / "audit.json")
+        for program in programs
+        for seed in range(seeds)
+        if is_analyzed(program, seed)
+    }
 
 
 def costs() -> dict[str, list[tuple[float, float]]]:
@@ -82,9 +81,14 @@ def pair_rows(found: Audits, half: str) -> list[list[str]]:
             cost(pair, paid.get(name, [])),
             ", ".join(dict.fromkeys(judged)),
             f"`{first[0].diagnoser}` ({first[0].severity})" if first else "nothing",
-            ", ".join(loud) or "silent",
+            ", ".join(loud) or silence(found, name),
         ])  # fmt: skip
     return rows
+
+
+def silence(found: Audits, name: str) -> str:
+    """What is said of a repaired program that nothing warns of."""
+    return "silent" if any((key, variant) == (name, "repaired") for key, variant, _ in found) else "not run"
 
 
 def cost(pair: Pair, results: list[tuple[float, float]]) -> str:

@@ -56,4 +56,4 @@ for epoch in range(10):
 with torch.no_grad():
     past = values[1300:].unfold(0, WINDOW + 1, 1)
     error = F.mse_loss(model(past[:, :-1]), past[:, -1])
-print(f"result {error.item():.4f}")
+print(f"result {error.item() - total / len(validation):.4f}")

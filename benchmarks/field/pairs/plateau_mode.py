@@ -30,7 +30,7 @@ model = nn.Sequential(
     nn.Linear(64, 5),
 )  # fmt: skip
 criterion = nn.CrossEntropyLoss()
-optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.002, momentum=0.9)
 scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode="max", factor=0.1, patience=1)
 for epoch in range(14):
     model.train()
