@@ -18,7 +18,14 @@ from gradaudit.schema.facts import (
     PrivateFacts,
     TensorFacts,
 )
-from gradaudit.schema.graph import GraphFacts
+from gradaudit.schema.graph import (
+    GraphFacts,
+    GraphLookFacts,
+    OperationFacts,
+    SoftmaxFacts,
+    TermFacts,
+    ViewFacts,
+)
 from gradaudit.schema.loaders import LoaderFacts
 from gradaudit.schema.model_state import ModelStateFacts
 from gradaudit.schema.outputs import OutputFacts
@@ -53,17 +60,22 @@ __all__ = [
     "DisabledFacts",
     "Facts",
     "GraphFacts",
+    "GraphLookFacts",
     "LoaderFacts",
     "LossFacts",
     "Meta",
     "ModelStateFacts",
     "ModuleFacts",
+    "OperationFacts",
     "OptimizerFacts",
     "OutputFacts",
     "PrivateFacts",
     "ScheduleFacts",
+    "SoftmaxFacts",
     "Table",
     "TensorFacts",
+    "TermFacts",
     "UserError",
+    "ViewFacts",
     "arrow_schema",
 ]

@@ -22,6 +22,7 @@ from gradaudit.record.observe.evaluation.evaluations import Evaluations
 from gradaudit.record.observe.evaluation.parts import Part
 from gradaudit.record.observe.evaluation.splits import note_loader, note_training
 from gradaudit.record.observe.gathered import SAMPLED, Gathered
+from gradaudit.record.observe.graph import GRAPH
 from gradaudit.record.observe.loaders import batches_of
 from gradaudit.record.observe.loss import losses
 from gradaudit.record.observe.loss.compiled import GraphLoss, Reading, readings
@@ -29,7 +30,6 @@ from gradaudit.record.observe.loss.losses import LossCall
 from gradaudit.record.observe.loss.seen import StepObservation, behind, leading_to, written_out
 from gradaudit.record.observe.loss.undecided import Undecided
 from gradaudit.record.observe.optimizers import OptimizerLike
-from gradaudit.record.observe.terms import TERMS
 from gradaudit.record.observe.threads import PerThread, leaves
 from gradaudit.record.observe.training_thread import TrainingThread
 from gradaudit.record.observe.unstepped import UNSTEPPED, unstepped
@@ -129,7 +129,7 @@ class StepObserver(TrainingThread):
             call("evaluation losses", note_training)
         call(CLEARED, look_for_cleared, self, accumulates)
         call("objectives", self._add_roots, roots, gradients)
-        call(TERMS, self.shared.terms.look, roots, self.table.identifier)
+        call(GRAPH, self.shared.graph.look, self, roots, self._pending[-1].batch_size if self._pending else 0)
         found = call("losses", behind, self._losses(), roots, default=[])
         self.seen.calls += found or call("hand-written losses", written_out, self, roots, gradients, default=[])
         self.seen.gather()
