@@ -8,6 +8,7 @@ import numpy
 from gradaudit.reading.run import Run
 from gradaudit.schema import LossFacts, ModuleFacts, TensorFacts
 from tests.build import build_run, linear_stack
+from tests.diagnosers.graphs import HEALTHY_GRAPH
 
 TEN = LossFacts(id=0, function="cross_entropy", classes=10, label_counts=[320] * 10, label_entropy=float(numpy.log(10)))
 
@@ -52,6 +53,9 @@ def model_input(step: int, low: float = -3.0, high: float = 3.0, ratio: float = 
 # What a healthy run must have for a rule that looks at something special to be satisfied and not "not applicable".
 HEALTHY_WITH: dict[str, dict[str, Any]] = {
     "broadcast_loss": {"facts": LossFacts(id=0, function="mse_loss", broadcast=[], evaluation_broadcast=[])},
+    "detached_loss": {"graph": HEALTHY_GRAPH},
+    "growing_graph": {"graph": HEALTHY_GRAPH},
+    "scrambled_axes": {"graph": HEALTHY_GRAPH},
     "excessive_weight_decay": {"stats": {"update_weight_cosine": -0.05}},
     "embedding_shrinkage": {"steps": {"weight_decay": [[0.01]] * 200}},
     "epsilon_dominates": {"defaults": {"eps": 1e-8}},
