@@ -71,7 +71,7 @@ HEALTHY_WITH: dict[str, dict[str, Any]] = {
             id=0, function="mse_loss", activation="sigmoid", target_mean=0.5, target_variance=0.04, output_variance=0.04
         )
     },
-    "double_softmax": {"samples": [loss_input(step) for step in range(0, 200, 10)]},
+    "activation_before_loss": {"samples": [loss_input(step) for step in range(0, 200, 10)]},
     "saturated_activation": {
         "modules": [ModuleFacts(id=0, name="squash", module_class="Tanh")],
         "samples": [activation(step) for step in range(0, 200, 10)],
