@@ -42,6 +42,7 @@ class Graph:
         self._marks: weakref.WeakKeyDictionary[Any, list[tuple[int, int]]] = weakref.WeakKeyDictionary()
         self._sizes: set[int] = set()
         self._step, self._of_step, self._spent = -1, 0, 0
+        self._wait = 0  # the step before which none is due
         self._shapes, self._complete = False, True
 
     def look(self, between: Any, roots: Sequence[Any], size: int) -> None:
@@ -63,7 +64,10 @@ class Graph:
     def _due(self, step: int, size: int) -> bool:
         """Whether a backward before this step is looked at."""
         new = size not in self._sizes and len(self._sizes) < _SIZES
+        if not new and step < self._wait:
+            return False
         if not new and step >= _EACH and not any(_doubled(step - ago) for ago in range(_NEIGHBOURS)):
+            self._wait = 1 << step.bit_length()  # the next step that doubles
             return False
         if step != self._step:
             self._step, self._of_step = step, 0
@@ -135,6 +139,8 @@ class Graph:
 
     def stepped(self, between: Any, optimizer: int) -> None:
         """An optimizer makes a step in a thread."""
+        if not self._moments:
+            return
         moment, plan = self._moments.get(between), self._table.plans.get(optimizer)
         if moment is None or plan is None:
             return

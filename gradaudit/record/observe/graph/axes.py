@@ -1,5 +1,6 @@
 """Which axis is which: the axis of a softmax against the one that is summed after it, and views that mix axes up."""
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -152,6 +153,7 @@ def view_at(node: Any) -> View | None:
     return View(before, after, source, fault)
 
 
+@functools.lru_cache(maxsize=4096)
 def _fault(before: Shape, after: Shape) -> str:
     """Which axes a view reads as others; empty where none or where it may be meant."""
     old, new = (tuple(size for size in shape if size != 1) for shape in (before, after))
