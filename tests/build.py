@@ -97,11 +97,11 @@ def build_run(
         "time": [e[0] * 0.01 for e in evaluations], "mean_loss": [e[2] for e in evaluations],
         "targets": 100, "batches": 4, "training": evaluating, "loss": facts.id,
     }  # fmt: skip
-    times = {"started": "2026-01-01T00:00:00Z", "ended": "2026-01-01T00:00:10Z"}
+    known = {"started": "2026-01-01T00:00:00Z", "ended": "2026-01-01T00:00:10Z",
+             "optimizers": [OptimizerFacts(id=0, optimizer_class=optimizer, defaults=defaults)]}  # fmt: skip
     whole = Meta(
         name=path.name, state=state, tensors=tensors, losses=[facts], modules=modules, torch_version="2.13.0",
-        device="cpu", optimizers=[OptimizerFacts(id=0, optimizer_class=optimizer, defaults=defaults)],
-        **{**times, **meta},
+        device="cpu", **{**known, **meta},
     )  # fmt: skip
     folder = path / "rank00000"
     folder.mkdir(parents=True)

@@ -130,11 +130,11 @@ _GENERATIVE: tuple[Fault, ...] = (
 _PLAIN = "torch.randn(shape.shape))[:, None], y"
 _SEVERAL: tuple[Fault, ...] = (
     *_one(
-        "double_softmax",
+        "activation_before_loss",
         "multitask_trunk",
         "kind",
         ("return self.kind(x),", "return self.kind(x).softmax(dim=1),"),
-        ("double_softmax",),
+        ("activation_before_loss",),
     ),
     *_one("broadcast_loss", "multitask_trunk", "amount", ("(x).squeeze(1), self.pre", "(x), self.pre"), _BROADCAST),
     *_one("train_in_evaluation", "multitask_trunk", "all", _NEVER_EVAL, ("train_mode_evaluation",), harm=_METRIC_HARM),
@@ -153,11 +153,11 @@ _SEVERAL: tuple[Fault, ...] = (
     *_one("eval_in_training", "mean_teacher", "all", _EVAL, ("eval_mode_training",), harm=_MODE_HARM),
     *_one("weight_decay", "mean_teacher", "0.3", ("=1e-3)", "=0.3)"), ("excessive_weight_decay",)),
     *_one(
-        "double_softmax",
+        "activation_before_loss",
         "distillation_features",
         "labels",
         ("F.cross_entropy(output, y)", "F.cross_entropy(output.softmax(dim=1), y)"),
-        ("double_softmax",),
+        ("activation_before_loss",),
     ),
     *_low("distillation_features", "100"),
     *_high("distillation_features", "100"),
@@ -199,11 +199,11 @@ _PAIRS: tuple[Fault, ...] = (
 
 _TABLES: tuple[Fault, ...] = (
     *_one(
-        "double_softmax",
+        "activation_before_loss",
         "tabular_uncalled",
         "all",
         ("return self.head(x).squeeze(1)", "return torch.sigmoid(self.head(x)).squeeze(1)"),
-        ("double_softmax",),
+        ("activation_before_loss",),
     ),
     *_only("tabular_uncalled", "head", "model.head.parameters()"),
     *series(
@@ -260,7 +260,9 @@ _BY_HAND: tuple[Fault, ...] = (
 _FLAT = "return output, F.cross_entropy(output.flatten(0, 1)"
 _COMPILED: tuple[Fault, ...] = (
     *_high("compiled_gpt", "30"),
-    *_one("double_softmax", "compiled_gpt", "all", (_FLAT, f"{_FLAT}.softmax(dim=1)"), ("double_softmax",)),
+    *_one(
+        "activation_before_loss", "compiled_gpt", "all", (_FLAT, f"{_FLAT}.softmax(dim=1)"), ("activation_before_loss",)
+    ),
     *_one(
         "large_head",
         "compiled_gpt",
@@ -276,11 +278,11 @@ _COMPILED: tuple[Fault, ...] = (
         ("learning_rate_schedule", "learning_rate_too_low"),
     ),
     *_one(
-        "double_softmax",
+        "activation_before_loss",
         "compiled_cnn",
         "all",
         ("    nn.Linear(32, CLASSES),\n", "    nn.Linear(32, CLASSES),\n    nn.Softmax(dim=1),\n"),
-        ("double_softmax",),
+        ("activation_before_loss",),
     ),
     *_one("eval_in_training", "compiled_cnn", "all", _EVAL, ("eval_mode_training",), harm=_MODE_HARM),
     *_stale("compiled_cnn"),

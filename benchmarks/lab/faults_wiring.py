@@ -123,7 +123,7 @@ _MODE_FAULTS: tuple[Fault, ...] = (
 
 
 def _double(base: str, old: str, new: str) -> tuple[Fault, ...]:
-    return series("double_softmax", base, {"all": ((old, new),)}, ("double_softmax",))
+    return series("activation_before_loss", base, {"all": ((old, new),)}, ("activation_before_loss",))
 
 
 _SOFTMAX_FAULTS: tuple[Fault, ...] = (

@@ -16,7 +16,7 @@ FAULTY = (
     "huber_regression-dead_units--10",
     "gcn-eval_in_training-all",
     "recommender-rate_high-100",
-    "text_bag-double_softmax-all",
+    "text_bag-activation_before_loss-all",
     "deep_tanh-large_gain-10",
     "mlp_regression-missing_group-hidden",
 )

@@ -8,6 +8,10 @@ broadcast them to 32 x 32 differences. In a training loss it is a warning, and c
 than the mean of the targets. In a validation loss alone it is a warning: that number says nothing about the model. It
 is a note where all pairs may be meant: with reduction "none", and where several optimizers take turns.
 
+A loss that a script writes out itself is looked at in the autograd graph: a mean or a sum over N x N numbers that
+element-wise operations made of N numbers, which a layer gave as (N, 1) or which are of shape (N). That is critical. A
+square that a matrix product made, as of a contrastive loss, or an axis that was added on purpose, is meant.
+
 ## Why it matters
 
 Each prediction is pulled towards all targets of its batch, and the best answer to all of them is their mean. The loss
@@ -22,8 +26,9 @@ warns once about the two sizes, on standard error; turn that warning into an err
 
 Where all targets of a call are equal, such as the ones or zeros of a least-squares GAN, broadcasting changes nothing
 and the loss is right; targets that are only zeros and ones are never critical. Shapes with the same number of
-dimensions, such as (N, 1) and (1, M), are taken as meant. A loss that is written out, such as
-((prediction - target) ** 2).mean(), is not seen.
+dimensions, such as (N, 1) and (1, M), are taken as meant. Of a loss that is written out inside a compiled region, or
+with torch 2.4, which does not tell the shapes of operations, nothing is seen. N weights for N x N pairs that are
+averaged whole would look the same.
 """
 
 import math
@@ -35,7 +40,7 @@ from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.words.wording import count, names, number
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.reading.run import Run
-from gradaudit.schema import LossFacts
+from gradaudit.schema import LossFacts, TermFacts
 from gradaudit.signals.loss.broadcasting import Shapes, broadcast_shapes
 from gradaudit.signals.loss.progress import not_learning
 from gradaudit.signals.loss.training_loss import adversarial, training_loss
@@ -68,6 +73,15 @@ class Broadcast(Judged, frozen=True):
         return Severity.CRITICAL if self.critical else Severity.WARNING
 
 
+class Square(Judged, frozen=True):
+    """A loss that the script writes out averages N x N numbers that N were stretched to."""
+
+    function: str  # mean, sum
+    given: tuple[int, ...]  # the shape of the N
+    size: int
+    span: Span
+
+
 class EqualShapes(Judged, frozen=True):
     """No call of these losses broadcast the prediction or the target."""
 
@@ -86,20 +100,29 @@ class NoSuchLoss(Judged, frozen=True):
         "no_signal",
         "premature_plateau",
         "learning_rate_too_low",
+        "learning_rate_too_high",
         "layer_imbalance",
+        "divergence",
+        "unstable_loss",
+        "gradient_growth",
+        "vanishing_gradient",
+        "noise_module",
         "overfitting",
         "validation_better_than_train",
     ),
 )
-def broadcast_loss(run: Run) -> Iterator[Broadcast | EqualShapes | NoSuchLoss | Skipped]:
+def broadcast_loss(run: Run) -> Iterator[Broadcast | Square | EqualShapes | NoSuchLoss | Skipped]:
     """Look at the shapes that torch broadcast."""
+    squares = list({square.given: square for term in run.meta.graph.terms if (square := _square(term))}.values())
+    yield from squares
     losses = [facts for facts in run.meta.losses if facts.function in _WATCHED]
     if not losses:
-        yield NoSuchLoss()
+        if not squares:
+            yield NoSuchLoss()
         return
     found = [_broadcast(run, facts, shapes) for facts in losses if (shapes := _either(facts)) is not None]
     yield from found
-    if found:
+    if found or squares:
         return
     if all(facts.broadcast is None for facts in losses):
         yield Skipped(
@@ -107,6 +130,14 @@ def broadcast_loss(run: Run) -> Iterator[Broadcast | EqualShapes | NoSuchLoss | 
         )
         return
     yield EqualShapes(tuple(facts.function for facts in losses))
+
+
+def _square(term: TermFacts) -> Square | None:
+    """What a term of the objective averages; None where it was not stretched, or the record is damaged."""
+    given, square = (tuple(one) for one in term.broadcast) if len(term.broadcast) == 2 else ((), ())
+    if len(square) != 2 or not square[0] == square[1] == math.prod(given) > 1 or len(given) > 2:
+        return None
+    return Square(term.function, given, square[0], Span(first=max(0, term.first), last=max(0, term.first, term.last)))
 
 
 def _broadcast(run: Run, facts: LossFacts, shapes: Shapes) -> Broadcast:
@@ -147,6 +178,47 @@ def _not_applicable(found: NoSuchLoss) -> NotApplicable:
 @broadcast_loss.tell
 def _clean(found: EqualShapes) -> Clean:
     return Clean(measured=f"{names(list(found.functions), 4)}: 0 calls broadcast the prediction or the target")
+
+
+@broadcast_loss.tell
+def _square_finding(found: Square) -> Finding:
+    given, size = _shape(found.given), found.size
+    other = f"({size}, 1)" if len(found.given) == 1 else f"({size})"
+    last = len(found.given) - 1
+    return Finding(
+        severity=Severity.CRITICAL,
+        confidence=Confidence.CERTAIN,
+        title="Broadcasting in the loss",
+        headline=f"The loss averages {count(size * size)} numbers, ({size}, {size}), where {count(size)} were meant: "
+        f"{given} met {other}",
+        explanation=f"In the graph behind the objective element-wise operations stretch a tensor of shape {given} to "
+        f"({size}, {size}), and the {found.function} of all that is minimised. The other operand was of shape {other}, "
+        "so each example is paired with the numbers of all the others, and what it learns is their average.",
+        span=found.span,
+        evidence=[
+            Numbers(
+                title="What is averaged",
+                caption="Shapes are aligned at their last dimension; a size of 1, or a missing one, is repeated.",
+                columns=["", "shape", "numbers"],
+                cells=[["given", given, count(size)], ["other operand", other, count(size)],
+                       ["averaged", f"({size}, {size})", count(size * size)]],
+            )
+        ],
+        actions=[
+            Action(
+                text=f"Give both operands the same shape, {_shape((size,))}, before they meet",
+                code="advantage = advantage.reshape(-1)  # or the target, the weight: whichever has the axis more"
+                if not last
+                else "prediction = prediction.squeeze(-1)  # (N, 1) to (N), the shape of the target",
+            ),
+            Action(text="Check the shapes in front of the loss, for torch does not warn of it",
+                   code="assert a.shape == b.shape, (a.shape, b.shape)"),
+        ],
+        measures=[
+            Measure(quantity="numbers that are averaged", value=size * size, comparison=">", threshold=size,
+                    unit="count"),
+        ],
+    )  # fmt: skip
 
 
 @broadcast_loss.tell

@@ -53,7 +53,7 @@ _WHATEVER_THE_LABELS = [
     "constant_clipping",
     "dead_relu",
     "divergence",
-    "double_softmax",
+    "activation_before_loss",
     "excessive_weight_decay",
     "exploding_gradient",
     "frozen_parameter",

@@ -40,41 +40,60 @@ _WHOLE = 2**53  # beyond it a float64 no longer holds a whole number
 
 # (least, greatest) of every number in the facts, by its name; of a list or a table, of each entry.
 NUMBERS: dict[str, tuple[float, float]] = {
+    "after": (0, _WHOLE),
+    "alone": (0, _WHOLE),
+    "apart": (0, _WHOLE),
     "attempt": (0, 1000),
+    "axis": (0, 64),
     "batch_norm_values": (-1, _WHOLE),
     "batch_size": (-1, _WHOLE),
     "batches_per_epoch": (-1, _WHOLE),
+    "before": (0, _WHOLE),
+    "beside": (0, _WHOLE),
     "broadcast": (0, _WHOLE),
     "class_weights": (-1e300, 1e300),
     "classes": (0, 2**40),
+    "count": (0, _WHOLE),
     "defaults": (-1e300, 1e300),
     "depth": (-1, 2**31),
     "evaluation_broadcast": (0, _WHOLE),
     "every": (0, 2**31),
     "exit_code": (-(2**31), 2**32),
+    "first": (-1, _WHOLE),
     "group": (-1, 2**31),
     "groups": (0, 2**31),
     "id": (-1, 2**31 - 1),
     "ignore_index": (-(2**63), 2**63 - 1),
     "label_counts": (0, _WHOLE),
+    "last": (-1, _WHOLE),
+    "nodes": (0, _WHOLE),
     "optimizer": (-1, 2**31),
+    "optimizers": (-1, 2**31),
     "output_axis": (-1, 64),
     "parameters": (0, _WHOLE),
     "pid": (0, 2**31 - 1),
     "probed": (-1, _WHOLE),
     "rank": (0, 99_999),
+    "reaches_back": (0, _WHOLE),
     "recorded_with": (-1, 2**31),
     "restarts": (0, 2**31),
+    "rows": (0, _WHOLE),
     "shape": (0, _WHOLE),
     "share": (-1, _WHOLE),
+    "sizes": (0, _WHOLE),
     "step": (-1, _WHOLE),
+    "summed": (0, 64),
+    "tensors": (-1, 2**31),
+    "unknown": (0, _WHOLE),
+    "used": (0, _WHOLE),
     "world_size": (1, 2**31),
 }
 _ANY_NUMBER = (-1e300, 1e300)
 # How many entries a list or table of the facts may have.
 LENGTHS = {"shape": 64, "disabled": 100, "placements": 64, "aliases": 10_000, "losses": 1000, "class_weights": 100_000,
            "label_counts": 100_000, "broadcast": 16, "evaluation_broadcast": 16, "defaults": 1000,
-           "command": 100_000}  # fmt: skip
+           "command": 100_000, "sizes": 64, "before": 64, "after": 64, "operations": 64, "looks": 10_000,
+           "softmaxes": 10_000, "views": 10_000}  # fmt: skip
 MOST_ELEMENTS = 2**62  # of one tensor
 # Columns whose values are bit patterns, or lie on both sides of 0.
 _SIGNED = ("weight_checksum", "checksum", "lowest")

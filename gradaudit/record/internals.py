@@ -25,21 +25,34 @@ TORCH = (
         "the scale of a loss, `amp_scale`; objectives keep it",
     ),
     Internal(
-        "_sequence_nr", "autograd nodes", ("observe/loss/losses.py", "observe/operations.py"),
-        "which of several losses a backward was called on: all",
+        "_sequence_nr", "autograd nodes", ("observe/graph/walk.py", "observe/loss/losses.py", "observe/operations.py"),
+        "which of several losses a backward was called on: all; and whether a graph reaches back into earlier steps",
     ),
     Internal(
-        "_input_metadata", "autograd nodes", ("observe/loss/hand_written.py", "observe/loss/last_operation.py"),
-        "the classes of cross entropies that a script writes out itself: only their objective is known; and how many "
-        "outputs a softmax before a loss is over", since="2.5",
+        "_input_metadata", "autograd nodes",
+        ("observe/graph/nodes.py", "observe/loss/hand_written.py", "observe/loss/last_operation.py"),
+        "the shapes of operations, and with them softmaxes and views in the graph; the classes of cross entropies that "
+        "a script writes out itself: only their objective is known; and how many outputs a softmax before a loss is "
+        "over", since="2.5",
     ),
     Internal(
         "_saved_dim", "autograd nodes of softmax, log_softmax, logsumexp and gather",
-        ("observe/loss/hand_written.py", "observe/loss/last_operation.py"), "as _input_metadata",
+        ("observe/graph/nodes.py", "observe/loss/hand_written.py", "observe/loss/last_operation.py"),
+        "as _input_metadata",
     ),
     Internal(
         "_saved_alpha", "autograd nodes of differences", ("observe/loss/hand_written.py",),
         "as _input_metadata, where they are written as a difference of logits",
+    ),
+    Internal(
+        "_saved_self_sym_sizes", "autograd nodes of views", ("observe/graph/nodes.py",),
+        "views that mix up axes",
+    ),
+    Internal("_saved_dim0", "autograd nodes of transpose", ("observe/graph/axes.py",), "as _saved_dims"),
+    Internal("_saved_dim1", "autograd nodes of transpose", ("observe/graph/axes.py",), "as _saved_dims"),
+    Internal(
+        "_saved_dims", "autograd nodes of permute", ("observe/graph/axes.py",),
+        "the axis that attention sums over, where its weights are transposed first",
     ),
     Internal(
         "_are_functorch_transforms_active", "torch._C", ("internals.py",),

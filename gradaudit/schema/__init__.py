@@ -18,7 +18,14 @@ from gradaudit.schema.facts import (
     PrivateFacts,
     TensorFacts,
 )
-from gradaudit.schema.graph import GraphFacts
+from gradaudit.schema.graph import (
+    GraphFacts,
+    GraphLookFacts,
+    OperationFacts,
+    SoftmaxFacts,
+    TermFacts,
+    ViewFacts,
+)
 from gradaudit.schema.loaders import LoaderFacts
 from gradaudit.schema.model_state import ActiveFacts, CopyFacts, ModeFacts, ModelStateFacts, NormFacts
 from gradaudit.schema.operations import OPERATIONS
@@ -63,6 +70,7 @@ __all__ = [
     "DisabledFacts",
     "Facts",
     "GraphFacts",
+    "GraphLookFacts",
     "GraphsKept",
     "LoaderFacts",
     "LossFacts",
@@ -72,6 +80,7 @@ __all__ = [
     "ModelStateFacts",
     "ModuleFacts",
     "NormFacts",
+    "OperationFacts",
     "OptimizerFacts",
     "OptimizerLives",
     "OutputFacts",
@@ -80,8 +89,11 @@ __all__ = [
     "ScalingFacts",
     "ScheduleFacts",
     "SchedulerFacts",
+    "SoftmaxFacts",
     "Table",
     "TensorFacts",
+    "TermFacts",
     "UserError",
+    "ViewFacts",
     "arrow_schema",
 ]

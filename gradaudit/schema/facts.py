@@ -93,8 +93,8 @@ class LossFacts(Facts, frozen=True, kw_only=True):
     target_parts: list[list[float]] = []
     target_trained: bool | None = None  # the target had a gradient of its own; None when nobody looked
     binary_entropy: float | None = None  # nats: mean entropy of binary targets per output
-    # The last operation of the predictions: softmax (over so many numbers, 0 unknown), sigmoid, tanh or relu; empty
-    # where it is another one, or not always the same; None when nobody could look.
+    # The last operation of the predictions: softmax (over so many numbers, 0 unknown), log_softmax, sigmoid, tanh or
+    # relu; empty where it is another one, or not always the same; None when nobody could look.
     activation: str | None = None
     softmax_over: int = 0
     # Shapes of prediction and target that torch stretched over each other, in a training and in an evaluation loss;

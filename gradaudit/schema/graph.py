@@ -3,5 +3,76 @@
 from gradaudit.schema.base import Facts
 
 
+class OperationFacts(Facts, frozen=True, kw_only=True):
+    """One operation on the way from a loss to its input, by the kind of its autograd node: Mean, Softmax, View."""
+
+    kind: str  # of a function of the script's own or a compiled region its class
+    sizes: list[int] | None = None  # of what it gave; None where torch does not say it, as 2.4
+    axis: int | None = None  # that a softmax is over, counted from the front
+
+
+class TermFacts(Facts, frozen=True, kw_only=True):
+    """One term of the objective: a summand of a backward root, with the parameters that it reaches."""
+
+    id: int
+    function: str = ""  # mse_loss, nll_loss, mean, sum, ...: what its first node is of; empty of another operation
+    first: int = 0  # global step of the first backward that it was seen in
+    last: int = 0
+    tensors: list[int] = []  # parameter tensors that it reaches, by number; at most 10,000
+    unknown: int = 0  # further tensors that it reaches: in no optimizer, and in no model of one
+    opaque: bool = False  # a function of the script's own is behind it, which may reach more, as a checkpoint does
+    compiled: bool = False  # a compiled region is behind it
+    optimizers: list[int] = []  # that stepped next after a backward of it
+    # Of the backwards looked at: how often an optimizer that stepped next owned something that it reaches; and of
+    # those where none did, how often another term of the same root was reached, of another root, or none at all.
+    used: int = 0
+    beside: int = 0
+    apart: int = 0
+    alone: int = 0
+    operations: list[OperationFacts] = []  # before it, from the loss down: at most 16
+    # (N) or (N, 1), as a layer gave it, and the (N, N) that torch stretched it to before all of that was averaged.
+    broadcast: list[list[int]] = []
+
+
+class SoftmaxFacts(Facts, frozen=True, kw_only=True):
+    """Softmaxes with one shape and axis in one place of the graph."""
+
+    kind: str = "softmax"  # softmax, log_softmax
+    sizes: list[int] = []
+    axis: int = 0  # counted from the front
+    scores: bool = False  # of products of activations with activations, as in attention
+    summed: int | None = None  # the axis that a product with the weights sums over; None where none follows
+    last: bool = False  # nothing but a choice or a logarithm lies between it and a loss
+    count: int = 1  # in all graphs looked at
+    rows: int = 0  # first dimension of that loss's input; 0 unknown
+
+
+class ViewFacts(Facts, frozen=True, kw_only=True):
+    """A view or reshape that reads the numbers of one axis as those of another."""
+
+    before: list[int] = []
+    after: list[int] = []
+    source: str = ""  # convolution, recurrent, linear, ...: the layer that gave what is viewed
+    fault: str = ""  # channels, axes, heads: which of them it mixes up
+    before_loss: bool = False  # the loss takes its classes along the last axis of it
+    count: int = 1
+
+
+class GraphLookFacts(Facts, frozen=True, kw_only=True):
+    """The graph of one backward."""
+
+    step: int = 0  # global
+    optimizers: list[int] = []  # that stepped next
+    nodes: int = 0
+    reaches_back: int = 0  # global steps: that many before this one the oldest operation was made, or more
+
+
 class GraphFacts(Facts, frozen=True, kw_only=True):
-    """The graph behind the objective."""
+    """The graph behind the objective, at the first steps, at steps that double, and where batches change size."""
+
+    looks: list[GraphLookFacts] = []
+    terms: list[TermFacts] = []
+    softmaxes: list[SoftmaxFacts] = []
+    views: list[ViewFacts] = []
+    shapes: bool = False  # torch told the shapes of operations
+    complete: bool = True  # no graph was larger than what is walked, and no list longer than what is kept

@@ -193,7 +193,7 @@ CHAINS = {
     },
     "units are dead": {"dead_relu": 0, "no_learning": 180},
     "saturated": {"saturated_activation": 0, "layer_imbalance": 10, "no_learning": 180},
-    "two softmaxes": {"double_softmax": 0, "learning_rate_too_low": 0, "no_learning": 180},
+    "two softmaxes": {"activation_before_loss": 0, "learning_rate_too_low": 0, "no_learning": 180},
     "noise": {"noise_module": 0, "layer_imbalance": 10, "no_learning": 180},
 }
 

@@ -21,6 +21,9 @@ WRITTEN_LATER = {
     "embedding_shrinkage", "epsilon_dominates", "output_head_growth", "twice_averaged_loss", "unreachable_target",
 }  # fmt: skip
 
+# A diagnoser's name since, and the one under which the held-out faults were committed: nothing else of them changed.
+RENAMED = ("activation_before_loss", "double_softmax")
+
 each_fault = pytest.mark.parametrize("fault", INJECTED, ids=lambda fault: fault.name)
 
 
@@ -86,7 +89,7 @@ def test_the_list_names_injections_that_exist():
 
 def test_the_held_out_faults_stay_as_they_were_committed():
     held_out = sorted(
-        repr((fault.name, fault.base, fault.edits, fault.accepted, fault.root, fault.harm))
+        repr((fault.name, fault.base, fault.edits, fault.accepted, fault.root, fault.harm)).replace(*RENAMED)
         for fault in FAULTY
         if BASES[fault.base].half == "held-out"
     )
@@ -96,7 +99,7 @@ def test_the_held_out_faults_stay_as_they_were_committed():
 
 def test_the_unseen_faults_stay_as_they_were_committed():
     unseen = sorted(
-        repr((fault.name, fault.base, fault.edits, fault.accepted, fault.root, fault.harm))
+        repr((fault.name, fault.base, fault.edits, fault.accepted, fault.root, fault.harm)).replace(*RENAMED)
         for fault in FAULTY
         if BASES[fault.base].half == "unseen"
     )

@@ -20,6 +20,7 @@ from gradaudit.schema import (
 )
 from gradaudit.schema.loaders import AlignmentFacts, InputFacts, LoaderFacts, PaddingFacts
 from tests.build import build_run, linear_stack
+from tests.diagnosers.graphs import HEALTHY_GRAPH
 
 TEN = LossFacts(id=0, function="cross_entropy", classes=10, label_counts=[320] * 10, label_entropy=float(numpy.log(10)))
 
@@ -96,6 +97,9 @@ HEALTHY_WITH: dict[str, dict[str, Any]] = {
     "label_misalignment": {"loaders": MIXED},
     "unlearned_token": {"loaders": MIXED},
     "broadcast_loss": {"facts": LossFacts(id=0, function="mse_loss", broadcast=[], evaluation_broadcast=[])},
+    "detached_loss": {"graph": HEALTHY_GRAPH},
+    "growing_graph": {"graph": HEALTHY_GRAPH},
+    "scrambled_axes": {"graph": HEALTHY_GRAPH},
     "excessive_weight_decay": {"stats": {"update_weight_cosine": -0.05}},
     "embedding_shrinkage": {"steps": {"weight_decay": [[0.01]] * 200}},
     "epsilon_dominates": {"defaults": {"eps": 1e-8}},
@@ -125,7 +129,7 @@ HEALTHY_WITH: dict[str, dict[str, Any]] = {
             id=0, function="mse_loss", activation="sigmoid", target_mean=0.5, target_variance=0.04, output_variance=0.04
         )
     },
-    "double_softmax": {"samples": [loss_input(step) for step in range(0, 200, 10)]},
+    "activation_before_loss": {"samples": [loss_input(step) for step in range(0, 200, 10)]},
     "saturated_activation": {
         "modules": [ModuleFacts(id=0, name="squash", module_class="Tanh")],
         "samples": [activation(step) for step in range(0, 200, 10)],

@@ -189,7 +189,7 @@ LAYERS: dict[str, dict[str, Case]] = {
         "": (out_of_reach, 0),
         "lost": (lambda path: out_of_reach(path, mean=0.0, variance=1.0), 1.0),
     },
-    "double_softmax": {
+    "activation_before_loss": {
         "": (probabilities, 0),
         "steps": (probabilities, 1e9),
         "row_sum": (probabilities, 0.0),

@@ -3,12 +3,13 @@ import pytest
 from gradaudit.audit.runner import analyze, examine
 from gradaudit.audit.verdict import verdict
 from gradaudit.chart_data import Numbers
-from gradaudit.diagnosers.broadcast_loss import Broadcast, EqualShapes, broadcast_loss
+from gradaudit.diagnosers.broadcast_loss import Broadcast, EqualShapes, Square, broadcast_loss
 from gradaudit.findings import Severity
 from gradaudit.reading.run_file import RunError
 from gradaudit.schema import LossFacts
 from tests.build import build_run
 from tests.diagnosers.runs import HEALTHY_WITH, TEN, falling, flat, healthy
+from tests.diagnosers.sick_graphs import squared
 from tests.diagnosers.sick_layers import stretched
 from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped, judged
 
@@ -125,3 +126,20 @@ def test_shapes_that_no_recorder_writes_are_refused_at_the_door(tmp_path, shapes
     facts = LossFacts(id=0, function="mse_loss", broadcast=shapes)
     with pytest.raises(RunError, match=r"run\.json is damaged: it .* broadcast"):
         stretched(tmp_path / "a", facts=facts)
+
+
+@pytest.mark.parametrize(("given", "size"), [((), 100), ((50,), 100), ((1,), 1)])
+def test_no_square_is_quiet(tmp_path, given, size):
+    assert_not_applicable(broadcast_loss, squared(tmp_path / "a", given, size))
+
+
+@pytest.mark.parametrize(
+    ("given", "words", "code"), [((100,), "(100) met (100, 1)", "advantage"), ((100, 1), "(100, 1) met (100)", "pred")]
+)
+def test_a_square_in_a_loss_that_a_script_writes_out_is_critical(tmp_path, given, words, code):
+    run = squared(tmp_path / "a", given)
+    found = judged(broadcast_loss, run, Square)
+    assert (found.given, found.size) == (given, 100)
+    finding = assert_finds(broadcast_loss, run, Severity.CRITICAL)
+    assert finding.headline == (f"The loss averages 10,000 numbers, (100, 100), where 100 were meant: {words}")
+    assert finding.actions[0].code.startswith(code)

@@ -17,7 +17,7 @@ from gradaudit.reading.run import load
 from gradaudit.record import hook_observers, hooks, install, recording, session
 from gradaudit.record.by_hand import hands
 from gradaudit.record.measure import checksums, histograms, rows, samples
-from gradaudit.record.observe import activations, batch_norm, between, calls, clips, tensors, terms
+from gradaudit.record.observe import activations, batch_norm, between, calls, clips, graph, tensors
 from gradaudit.record.observe.evaluation import evaluations
 from gradaudit.record.observe.loss import labels, losses, undecided
 from gradaudit.record.settings import Settings
@@ -34,8 +34,10 @@ OBSERVED = [
     (losses, "count_on_host", "label counts"),
     (losses.LossRegistry, "facts", "label counts"),
     (between.StepObserver, "_add_roots", "objectives"),
-    (terms, "terms_of", "terms of the objective"),
-    (terms.Terms, "told", "terms of the objective"),
+    (graph, "terms_of", graph.GRAPH),
+    (graph.Graph, "stepped", graph.GRAPH),
+    (graph.Graph, "told", graph.GRAPH),
+    (graph.Graph, "facts", graph.GRAPH),
     (between.StepObserver, "_decide", "evaluation losses"),
     (undecided.Undecided, "training", "evaluation losses"),
     (between, "mode_here", "modes of evaluations"),

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gradaudit.record.observe import terms
+from gradaudit.record.observe import graph
+from gradaudit.record.observe.graph import terms, walk
 from tests.record.training import recorded, run_of
 
 
@@ -81,7 +82,7 @@ def test_the_losses_of_an_episode_are_two_terms(tmp_path, count):
 
 
 def test_a_graph_that_is_too_large_is_not_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(terms, "_MOST_NODES", 3)
+    monkeypatch.setattr(walk, "MOST_NODES", 3)
     found = actor_and_critic(tmp_path / "run", lambda model, x: [sum(losses(model, x))])
     assert set(map(tuple, found.values())) == {()}
 
@@ -98,9 +99,11 @@ def test_graphs_that_differ_from_step_to_step_are_given_up(tmp_path, monkeypatch
 
 
 def test_few_of_many_backward_passes_are_looked_at():
-    looked = []
-    book = terms.Terms()
-    book._name = looked.append
-    for _ in range(1000):
-        book.look([], {})
-    assert len(looked) == 8 + len([8, 16, 32, 64, 128, 256, 512])
+    book = graph.Graph(None)
+    due = [step for step in range(1000) if book._due(step, 8)]
+    assert due[:13] == [*range(11), 16, 17]
+    assert due[-3:] == [512, 513, 514]
+    # Another size of batches is looked at, once; and no more than a few micro-steps of one step.
+    assert book._due(999, 3)
+    assert not book._due(999, 3)
+    assert sum(book._due(2**20, 8) for _ in range(100)) == 8

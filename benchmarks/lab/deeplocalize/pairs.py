@@ -123,7 +123,7 @@ PAIRS = (
             ("x = (measures - measures.mean(0)) / measures.std(0)", "x = measures"),
             ("nn.Linear(4, 3))", "nn.Linear(4, 3), nn.Sigmoid())"),
         ),
-        root=("double_softmax",),
+        root=("activation_before_loss",),
     ),
     Pair(
         post=52800582,
@@ -141,6 +141,6 @@ PAIRS = (
             ("x = (x - x.amin(0)) / (x.amax(0) - x.amin(0))\n", ""),
             ("nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)", "nn.Linear(4, 3), nn.Sigmoid()"),
         ),
-        root=("double_softmax",),
+        root=("activation_before_loss",),
     ),
 )  # fmt: skip

@@ -23,6 +23,7 @@ from gradaudit.record.observe.evaluation.evaluations import Evaluations
 from gradaudit.record.observe.evaluation.parts import Part
 from gradaudit.record.observe.evaluation.splits import note_loader, note_training
 from gradaudit.record.observe.gathered import SAMPLED, Gathered
+from gradaudit.record.observe.graph import GRAPH
 from gradaudit.record.observe.loaders import batches_of
 from gradaudit.record.observe.loss import losses
 from gradaudit.record.observe.loss.compiled import GraphLoss, Reading, readings
@@ -31,7 +32,6 @@ from gradaudit.record.observe.loss.seen import StepObservation, behind, leading_
 from gradaudit.record.observe.loss.undecided import Undecided
 from gradaudit.record.observe.model_state import MODEL_STATE
 from gradaudit.record.observe.optimizers import OptimizerLike
-from gradaudit.record.observe.terms import TERMS
 from gradaudit.record.observe.threads import PerThread, leaves
 from gradaudit.record.observe.training_thread import TrainingThread
 from gradaudit.record.observe.unstepped import UNSTEPPED, unstepped
@@ -142,7 +142,7 @@ class StepObserver(TrainingThread):
         call(MODEL_STATE, self.shared.model_state.on_backward)
         call(CLEARED, look_for_cleared, self, accumulates)
         call(OBJECTIVES, self._add_roots, roots, gradients)
-        call(TERMS, self.shared.terms.look, roots, self.table.identifier)
+        call(GRAPH, self.shared.graph.look, self, roots, self._pending[-1].batch_size if self._pending else 0)
         call(BATCHES, self.shared.batches.on_backward)
         found = call(LOSSES, behind, self._losses(), roots, default=[])
         self.seen.calls += found or call(HAND_WRITTEN_LOSSES, written_out, self, roots, gradients, default=[])

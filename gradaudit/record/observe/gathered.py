@@ -11,7 +11,6 @@ from gradaudit.record.observe.model_state import ModelState
 from gradaudit.record.observe.outputs import Outputs
 from gradaudit.record.observe.schedules import Schedules
 from gradaudit.record.observe.tensors import TensorTable
-from gradaudit.record.observe.terms import Terms
 from gradaudit.record.observers import Observers
 
 SAMPLED = 4  # losses of one step whose input is sampled: those of the first micro-steps
@@ -26,8 +25,7 @@ class Gathered:
         forget_places()
         self.table, self.observers, self.warn = table, observers, warn
         self.book = LossRegistry()
-        self.terms = Terms()
-        self.graph, self.batches, self.outputs = Graph(), Batches(enabled=data), Outputs()
+        self.graph, self.batches, self.outputs = Graph(table), Batches(enabled=data), Outputs()
         self.model_state, self.schedules = ModelState(), Schedules()
         self.evaluated: list[dict[str, Any]] = []
         self.passes = 0  # evaluation passes begun so far

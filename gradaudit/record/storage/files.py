@@ -21,7 +21,6 @@ from gradaudit.record.observe.graph import GRAPH
 from gradaudit.record.observe.model_state import MODEL_STATE
 from gradaudit.record.observe.outputs import OUTPUTS
 from gradaudit.record.observe.schedules import SCHEDULES
-from gradaudit.record.observe.terms import TERMS
 from gradaudit.record.observers import LABEL_COUNTS, REQUIRES_GRAD, NotWrittenError
 from gradaudit.record.settings import MOST_ARGUMENTS, Settings, in_utf8
 from gradaudit.record.storage.steps import WriteBatch
@@ -91,7 +90,7 @@ class Files:
             attempt=self.attempt,
             restarts=self.restarts,
             every=self.settings.every or 0,
-            tensors=observers.call(TERMS, gathered.terms.told, tensors, table.identifier, default=tensors),
+            tensors=observers.call(GRAPH, gathered.graph.told, tensors, default=tensors),
             modules=observers.call(CALLS, self.calls.facts, default=None) or list(table.modules),
             optimizers=list(table.optimizers),
             losses=observers.call(LABEL_COUNTS, gathered.book.facts, default=None) or gathered.book.plain_facts(),

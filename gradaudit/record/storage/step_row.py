@@ -4,6 +4,7 @@ import torch
 
 from gradaudit.record.observe import param_groups
 from gradaudit.record.observe.between import StepObserver
+from gradaudit.record.observe.graph import GRAPH
 from gradaudit.record.observe.model_state import MODEL_STATE
 from gradaudit.record.observe.optimizers import OptimizerLike
 from gradaudit.record.observers import AMP_SCALES, GRADIENT_CLIPPING, PARAMETER_GROUPS, Observers
@@ -14,6 +15,7 @@ def begin(optimizer: OptimizerLike, between: StepObserver, row: StepRow, observe
     """The record of a step; what the optimizer says of it goes into `row`. A fault in a fact costs that fact alone."""
     seen, cleared = between.take(row.optimizer, optimizer, first=row.step == 0)
     row.micro_steps = seen.backwards
+    observers.call(GRAPH, between.shared.graph.stepped, between, row.optimizer)
     observers.call(PARAMETER_GROUPS, _settings, optimizer, row)
     logged = between.shared.book.logged() if seen.logged is not None else -1
     record = StepRecord(row, seen.roots, seen.calls, seen.logged, logged, cleared=cleared)

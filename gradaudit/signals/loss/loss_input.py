@@ -60,13 +60,6 @@ def loss_input(run: Run, facts: LossFacts) -> LossInput | None:
     )
 
 
-def activated_twice(facts: LossFacts) -> bool:
-    """Whether the graph behind a loss of `APPLIES` ends in what the loss applies itself, over the classes."""
-    if facts.activation != APPLIES[facts.function]:
-        return False
-    return facts.activation == "sigmoid" or facts.softmax_over == facts.classes > 1
-
-
 def lowest_loss(facts: LossFacts) -> float:
     """The loss when every answer is right and sure, a probability of 1 being a logit of 1; NaN when not known."""
     if APPLIES[facts.function] == "softmax":

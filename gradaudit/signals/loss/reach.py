@@ -23,7 +23,13 @@ class Reach(NamedTuple):
 def reach_of(facts: LossFacts) -> Reach | None:
     """What the activation before this loss makes impossible, whatever the weights; None where that is not known."""
     mean, variance = facts.target_mean, facts.target_variance
-    if not facts.activation or mean is None or facts.weighted or facts.target_trained or facts.broadcast:
+    if (
+        facts.activation in (None, "", "log_softmax")
+        or mean is None
+        or facts.weighted
+        or facts.target_trained
+        or facts.broadcast
+    ):
         return None
     # What a script leaves out or weights in a loss of each element is not known.
     if facts.reduction == "none" or (facts.activation == "softmax" and (facts.softmax_over or 0) > _SAMPLED):

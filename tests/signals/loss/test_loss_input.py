@@ -6,7 +6,7 @@ import numpy
 import pytest
 
 from gradaudit.schema import LossFacts
-from gradaudit.signals.loss.loss_input import activated_twice, loss_input, lowest_loss
+from gradaudit.signals.loss.loss_input import loss_input, lowest_loss
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling
 from tests.diagnosers.runs import loss_input as sample
@@ -25,23 +25,6 @@ def test_it_is_the_range_of_all_samples(tmp_path):
 def test_probabilities_lie_within_their_bounds(tmp_path, low, high, bounded):
     run = build_run(tmp_path / "a", loss=falling(), facts=TEN, samples=[sample(0, low, high)])
     assert loss_input(run, TEN).bounded is bounded
-
-
-@pytest.mark.parametrize(
-    ("function", "activation", "over", "twice"),
-    [
-        ("cross_entropy", "softmax", 10, True),
-        ("cross_entropy", "softmax", 32, False),  # over the batch
-        ("cross_entropy", "sigmoid", 0, False),
-        ("cross_entropy", None, 0, False),
-        ("binary_cross_entropy_with_logits", "sigmoid", 0, True),
-        ("binary_cross_entropy_with_logits", "softmax", 10, False),
-        ("binary_cross_entropy_with_logits", "", 0, False),
-    ],
-)
-def test_an_activation_over_the_classes_is_applied_twice(function, activation, over, twice):
-    facts = LossFacts(id=0, function=function, classes=10, activation=activation, softmax_over=over)
-    assert activated_twice(facts) is twice
 
 
 @pytest.mark.parametrize("classes", [2, 10, 1000])

@@ -16,7 +16,9 @@ _MOVES = {
     "View", "UnsafeView", "ReshapeAlias", "Squeeze", "Unsqueeze", "Transpose", "Permute", "T", "Clone", "ToCopy",
     "Alias",
 }  # fmt: skip
-_BOUNDED = {"Softmax": "softmax", "Sigmoid": "sigmoid", "Tanh": "tanh", "Relu": "relu"}
+_BOUNDED = {
+    "Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid", "Tanh": "tanh", "Relu": "relu",
+}  # fmt: skip
 _MOVES_IN_GRAPH = {
     "view", "reshape", "flatten", "squeeze", "unsqueeze", "transpose", "permute", "movedim", "t", "contiguous", "clone",
     "to", "float", "double", "half", "bfloat16", "view_as", "reshape_as", "ravel", "swapaxes",

@@ -1,30 +1,37 @@
-"""Softmax or sigmoid is applied twice: the loss receives probabilities where it expects logits.
+"""An activation stands in front of a loss that wants logits: softmax or sigmoid twice, ReLU, tanh.
 
 ## What it looks for
 
-cross_entropy and binary_cross_entropy_with_logits apply softmax and sigmoid themselves. Their input is sampled during
-training. Over samples that span `steps` steps or more every value of every sample lies between 0 and 1. For
-cross_entropy that is critical when each row sums to 1 with a mean error below `row_sum`, and a warning, as of a
-sigmoid, when rows do not and values go beyond `reach`, or the autograd graph behind the loss shows a sigmoid. For the
-binary loss it is critical when the values are spread over `reach` or more, when the graph shows a sigmoid, or when the
-model ends with a Sigmoid module. Inside a compiled region, where nothing can be sampled, the compiler's graph tells.
+cross_entropy and binary_cross_entropy_with_logits apply softmax and sigmoid themselves, and nll_loss wants logarithms
+of probabilities. The autograd graph, or the compiler's, shows the last operation before the loss: a softmax over the
+classes or a sigmoid that is applied twice, a softmax before nll_loss, and a ReLU before the binary loss are critical;
+a sigmoid or ReLU before cross_entropy and a tanh are a warning; log_softmax before cross_entropy is a note, as it
+changes nothing.
+
+Where the graph does not say it, the input of the loss is sampled during training. Over samples that span `steps`
+steps or more every value of every sample lies between 0 and 1. For cross_entropy that is critical when each row sums
+to 1 with a mean error below `row_sum`, and a warning, as of a sigmoid, when rows do not and values go beyond `reach`.
+For the binary loss it is critical when the values are spread over `reach` or more, or when the model ends with a
+Sigmoid module.
 
 ## Why it matters
 
 With probabilities as logits the loss can favour the right class by a factor of e at most. It stops far above zero (at
-1.46 with ten classes), and the first softmax shrinks every gradient, most where the model is confident.
+1.46 with ten classes), and the first softmax shrinks every gradient, most where the model is confident. After a ReLU
+no logit is negative: the binary loss can never predict below one half, and a class whose logits are all cut off gets
+no gradient.
 
 ## What to try
 
-Let the model end with its last linear layer, and apply softmax or sigmoid only to show or to threshold a prediction. To
-keep the softmax, use log_softmax with nll_loss; to keep the sigmoid, binary_cross_entropy.
+Let the model end with its last linear layer, and apply softmax or sigmoid only to show or to threshold a prediction.
+To keep the softmax, use log_softmax with nll_loss; to keep the sigmoid, binary_cross_entropy.
 
 ## When it is wrong
 
-No other cause is known for logits that are all between 0 and 1 and sum to 1 for fifty steps. binary_cross_entropy
-and nll_loss expect what follows a sigmoid or log_softmax, and are not judged. Logits that are bounded on purpose, such
-as cosines without a temperature, look like a sigmoid, and are held back in the same way. In a compiled model a sigmoid
-that is called as a function and stays near 0.5 is not distinguished from the small logits of a weak signal.
+No other cause is known for logits that are all between 0 and 1 and sum to 1 for fifty steps. binary_cross_entropy and
+nll_loss expect what follows a sigmoid or log_softmax. Logits that are bounded on purpose and scaled after it, such as
+10 tanh(x), are not reported, for the tanh is not the last operation. Cosines without a temperature look like a
+sigmoid in samples, and are held back in the same way.
 """
 
 import math
@@ -36,17 +43,24 @@ from gradaudit.chart_data import AnyEvidence, Mark
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.charts.loss_inputs import input_range_chart
+from gradaudit.evidence.words.activations import (
+    activation_effect,
+    activation_headline,
+    activation_title,
+    last_operation_table,
+    without_activation,
+)
 from gradaudit.evidence.words.probabilities import at_best, logits_instead, sampled_range
 from gradaudit.evidence.words.wording import count, number, plural
 from gradaudit.findings import Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.reading.run import Run
 from gradaudit.schema import LossFacts, ModuleFacts
+from gradaudit.signals.loss.activation_before import lowest_loss_behind, unwanted_activation
 from gradaudit.signals.loss.loss_input import (
     APPLIES,
     HIGHEST,
     LossInput,
     Squash,
-    activated_twice,
     loss_input,
     lowest_loss,
 )
@@ -60,6 +74,16 @@ class Limits(msgspec.Struct, frozen=True):
     steps: float = 50  # all 21 faulty runs were found by then, without a false alarm in 410 healthy ones
     row_sum: float = 1e-3  # rounding leaves 1e-7 in float32, and 1e-3 of what float16 sums to
     reach: float = 0.9  # a sigmoid that learns comes near its bounds; small logits do not stop there
+
+
+_SEVERITIES = {
+    ("cross_entropy", "sigmoid"): Severity.WARNING,  # gradients shrink, and it still learns
+    ("cross_entropy", "tanh"): Severity.WARNING,
+    ("cross_entropy", "relu"): Severity.WARNING,
+    ("cross_entropy", "log_softmax"): Severity.NOTE,  # done twice it is what it is once
+    ("binary_cross_entropy_with_logits", "tanh"): Severity.WARNING,
+    ("binary_cross_entropy_with_logits", "softmax"): Severity.WARNING,
+}  # of what is not critical
 
 
 class Probabilities(Judged, frozen=True):
@@ -83,10 +107,10 @@ class Probabilities(Judged, frozen=True):
 
 
 class ActivationInGraph(Judged, frozen=True):
-    """The compiler's graph shows, before a loss whose input nobody could sample, what that loss applies itself."""
+    """The graph shows, as the last operation before a loss, what does not belong there."""
 
     facts: LossFacts
-    squash: Squash  # what it comes from
+    activation: str  # softmax, sigmoid, tanh, relu, log_softmax
     lowest_loss: float  # when every prediction is right; NaN when not known
     training: Training | None  # that minimises this loss
     span: Span  # the whole run
@@ -107,8 +131,11 @@ class TooFewSamples(Judged, frozen=True):
 @diagnoser(
     worst=Severity.CRITICAL,
     needs=("steps",),
-    minimum_steps=50,
     explains=(
+        "divergence",
+        "initial_loss_mismatch",
+        "frozen_parameter",
+        "saturated_activation",
         "no_learning",
         "no_signal",
         "class_imbalance",
@@ -119,26 +146,26 @@ class TooFewSamples(Judged, frozen=True):
         "dead_relu",
     ),
 )
-def double_softmax(
+def activation_before_loss(
     run: Run, limits: Limits
 ) -> Iterator[Probabilities | ActivationInGraph | Logits | TooFewSamples | NotApplicable]:
     """Look at the range and the row sums of the input of the loss, or at what the compiler's graph shows of it."""
-    judged = [facts for facts in run.meta.losses if facts.function in APPLIES]
+    judged = [facts for facts in run.meta.losses if facts.function in APPLIES or unwanted_activation(facts)]
     if not judged:
         yield NotApplicable(reason="no loss was seen that applies softmax or sigmoid itself")
         return
-    inputs = [(facts, loss_input(run, facts)) for facts in judged]
-    in_graph = [facts for facts, seen in inputs if seen is None and activated_twice(facts)]
-    if in_graph:
-        yield from (_in_graph(run, facts) for facts in in_graph)
-        return
-    sampled = [seen for _, seen in inputs if seen is not None]
-    long_enough = [seen for seen in sampled if seen.samples > 1 and seen.steps >= limits.steps]
-    if not long_enough:
-        yield TooFewSamples(max((seen.steps for seen in sampled), default=0))
-        return
-    for seen in long_enough:
-        yield _judge(run, seen, limits)
+    inputs = {facts.id: loss_input(run, facts) for facts in judged if facts.function in APPLIES}
+    long_enough = {
+        key: seen for key, seen in inputs.items() if seen and seen.samples > 1 and seen.steps >= limits.steps
+    }
+    found = [_judge(run, seen, limits) for seen in long_enough.values()]
+    sampled = {one.seen.facts.id for one in found if isinstance(one, Probabilities)}
+    in_graph = [facts for facts in judged if unwanted_activation(facts) and facts.id not in sampled]
+    yield from (_in_graph(run, facts) for facts in in_graph)
+    said = {facts.id for facts in in_graph}
+    yield from (one for one in found if one.seen.facts.id not in said)
+    if not found and not in_graph:
+        yield TooFewSamples(max((seen.steps for seen in inputs.values() if seen), default=0))
 
 
 def _judge(run: Run, seen: LossInput, limits: Limits) -> Probabilities | Logits:
@@ -164,10 +191,11 @@ def _judge(run: Run, seen: LossInput, limits: Limits) -> Probabilities | Logits:
 
 
 def _in_graph(run: Run, facts: LossFacts) -> ActivationInGraph:
+    activation = unwanted_activation(facts)
     return ActivationInGraph(
         facts=facts,
-        squash=APPLIES[facts.function],
-        lowest_loss=lowest_loss(facts),
+        activation=activation,
+        lowest_loss=lowest_loss_behind(facts, activation),
         training=_training_of(run, facts),
         span=Span(first=0, last=int(run.steps["global_step"].max())),
     )
@@ -184,7 +212,7 @@ def _ends_with_sigmoid(run: Run) -> bool:
     return any(module.module_class == "Sigmoid" and module.id > after for module in run.meta.modules)
 
 
-@double_softmax.tell
+@activation_before_loss.tell
 def _too_few(found: TooFewSamples, limits: Limits) -> Skipped:
     if not found.span:
         return Skipped(
@@ -199,13 +227,13 @@ def _too_few(found: TooFewSamples, limits: Limits) -> Skipped:
     )
 
 
-@double_softmax.tell
+@activation_before_loss.tell
 def _clean(found: Logits) -> Clean:
     seen = found.seen
     return Clean(measured=f"the input of {seen.facts.function} lies between {number(seen.low)} and {number(seen.high)}")
 
 
-@double_softmax.tell
+@activation_before_loss.tell
 def _finding(found: Probabilities, run: Run, limits: Limits) -> Finding:
     severity, confidence = found.weight
     seen, twice = found.seen, found.squash == found.seen.applies
@@ -224,22 +252,23 @@ def _finding(found: Probabilities, run: Run, limits: Limits) -> Finding:
     )
 
 
-@double_softmax.tell
+@activation_before_loss.tell
 def _in_graph_finding(found: ActivationInGraph, run: Run) -> Finding:
-    facts, squash = found.facts, found.squash
+    facts, activation = found.facts, found.activation
     return Finding(
-        severity=Severity.CRITICAL,
+        severity=_SEVERITIES.get((facts.function, activation), Severity.CRITICAL),
         confidence=Confidence.CERTAIN,
-        title=f"{squash.capitalize()} applied twice",
-        headline=f"The input of {facts.function} is the output of a {squash}: probabilities, not logits",
-        explanation=f"In the compiled graph a {squash} is the last operation before {facts.function}, which applies "
-        f"{squash} to its input itself.{at_best(found.lowest_loss)}",
+        title=activation_title(facts.function, activation),
+        headline=activation_headline(facts.function, activation),
+        explanation=f"In the graph {activation} is the last operation before {facts.function}. "
+        + activation_effect(facts.function, activation)
+        + at_best(found.lowest_loss),
         span=found.span,
-        evidence=_curve(found.training, found.lowest_loss),
-        actions=logits_instead(run, facts.function, squash, squash, None),
+        evidence=_curve(found.training, found.lowest_loss) or [last_operation_table(facts.function, activation)],
+        actions=without_activation(run, facts.function, activation),
         measures=[
-            Measure(quantity=f"{squash} as the last operation before the loss", value=1, comparison=">=", threshold=1,
-                    unit="count"),
+            Measure(quantity=f"{activation} as the last operation before the loss", value=1, comparison=">=",
+                    threshold=1, unit="count"),
         ],
     )  # fmt: skip
 

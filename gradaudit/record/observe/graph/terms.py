@@ -9,8 +9,6 @@ import torch
 
 from gradaudit.schema import TensorFacts
 
-TERMS = "terms of the objective"  # the observer
-_LOOKS = 8  # backward passes looked at from the first on, of several optimizers or phases; then those that double
 _MOST_TERMS = 16
 _MOST_NODES = 50_000  # of one graph
 _MOST_LEAVES = 100_000  # of all terms together
@@ -26,25 +24,15 @@ class Terms:
     """The sets of parameters that single terms reach, as they were met. Used under the recording's lock."""
 
     def __init__(self) -> None:
-        self.backwards = 0
         self.reached: list[frozenset[int]] = []  # identities
         self._leaves: dict[int, weakref.ref[torch.Tensor]] = {}
         self._numbers: dict[int, list[int]] = {}  # tensor: places in `reached`
         self._over = False
 
-    def look(self, roots: Sequence[Any], known: Identifiers) -> None:
-        """A backward is about to run from `roots`; `known` are the tensors that the run knows by now."""
-        number, self.backwards = self.backwards, self.backwards + 1
-        if number >= _LOOKS and number & (number - 1):
+    def add(self, leaves: Mapping[int, torch.Tensor] | None) -> None:
+        """A term reaches these; None of too large a graph."""
+        if self._over:
             return
-        self._name(known)
-        for root in roots:
-            node = root.grad_fn if isinstance(root, torch.Tensor) and not self._over else None
-            for term in terms_of(node) if node is not None else ():
-                self._add(term)
-
-    def _add(self, term: Any) -> None:
-        leaves = reached_from(term)
         if leaves is None or sum(map(len, self.reached)) + len(leaves) > _MOST_LEAVES:
             self._over, self.reached = True, []
             return
@@ -58,8 +46,8 @@ class Terms:
         self.reached.append(found)
         self._leaves |= {key: weakref.ref(leaf) for key, leaf in leaves.items() if key not in self._leaves}
 
-    def _name(self, known: Identifiers) -> None:
-        """Find the numbers of the tensors reached, while they exist."""
+    def name(self, known: Identifiers) -> None:
+        """Find the numbers of the tensors reached, while they exist; `known` are those that the run knows by now."""
         for place, found in enumerate(list(self.reached)):
             for key in found:
                 entry, leaf = known.get(key), self._leaves[key]()
@@ -72,7 +60,7 @@ class Terms:
         """The facts of the tensors with the terms that reach each, where there are several."""
         if self._over or len(self.reached) < 2:
             return list(facts)
-        self._name(known)
+        self.name(known)
         return [msgspec.structs.replace(one, terms=sorted(self._numbers.get(one.id, []))) for one in facts]
 
 

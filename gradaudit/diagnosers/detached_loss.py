@@ -1,0 +1,207 @@
+"""A loss term trains nothing: it reaches no parameter of the optimizer that steps next.
+
+## What it looks for
+
+The autograd graph behind each backward of the first steps, and of steps that double: the terms that the objective is
+the sum of, the parameters that each term reaches, and the optimizers that step before the next backward. In `looks`
+graphs or more a term reaches two tensors or more, and none of theirs. It is critical where the whole objective does,
+and where what it reaches belongs to another optimizer, which steps with gradients of its own. It is a warning where
+the rest of the objective trains the optimizer's parameters, and what the term reaches is in no optimizer.
+
+## Why it matters
+
+The term is computed, printed and weighted, and changes nothing. A generator whose adversarial loss goes through
+`fake.detach()` learns from its other terms alone.
+
+## What to try
+
+Remove the `.detach()`, `.data`, `.item()`, `torch.no_grad()` or the round trip through numpy between the network and
+this loss. Or give the optimizer the parameters of the network that the loss is made of.
+
+## When it is wrong
+
+A gradient that is stopped on one side of a loss, as in BYOL, SimSiam, VQ or straight-through estimators, is fine: the
+other side reaches the network. A term whose gradients another optimizer uses at the same step, or now and then, is
+not reported, nor one that goes through a function of the script's own, such as a reentrant checkpoint, which hides
+what it reaches. An auxiliary loss on a network that is frozen by leaving it out of the optimizer trains nothing on
+purpose.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gradaudit.chart_data import Numbers
+from gradaudit.diagnoser import Judged, diagnoser
+from gradaudit.evidence.words.wording import count, names, plural
+from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
+from gradaudit.reading.run import Run
+from gradaudit.schema import TermFacts
+
+_LONGEST = 24  # characters of a label in a headline
+
+
+@dataclass(frozen=True)
+class Limits:
+    """From when on a term counts as detached."""
+
+    looks: float = 2.0  # one graph may be the exception, as a first step that warms something up
+
+
+class Detached(Judged, frozen=True):
+    """A term reaches nothing that the optimizer owns."""
+
+    function: str  # mse_loss, mean, ...; empty of another operation
+    whole: bool  # nothing of the objective does
+    looks: int  # graphs
+    tensors: tuple[str, ...]  # that it reaches
+    owned: int  # tensors of the optimizers that step next
+    stepping: tuple[str, ...]  # labels of these
+    owners: tuple[str, ...]  # of the optimizers that own what it reaches
+    modules: tuple[str, ...]  # outermost modules that it reaches
+    span: Span
+
+
+class Attached(Judged, frozen=True):
+    """Each term reaches parameters that are stepped."""
+
+    terms: int
+    looks: int
+
+
+@diagnoser(
+    worst=Severity.CRITICAL,
+    needs=("steps",),
+    explains=(
+        "frozen_parameter",
+        "no_learning",
+        "no_signal",
+        "premature_plateau",
+        "learning_rate_too_low",
+        "vanishing_gradient",
+        "noise_module",
+        "layer_imbalance",
+        "divergence",
+        "stale_gradient",
+    ),
+)
+def detached_loss(run: Run, limits: Limits) -> Iterator[Detached | Attached | NotApplicable | Skipped]:
+    """Look for terms whose gradients nobody uses."""
+    graph = run.meta.graph
+    if not graph.looks:
+        yield Skipped(reason="the graph behind the objective was not recorded", enable="record again with this version")
+        return
+    if any(tensor.placements for tensor in run.meta.tensors):
+        yield NotApplicable(reason="the parameters are sharded: what a graph reaches is not what an optimizer owns")
+        return
+    found = [term for term in graph.terms if _is_detached(term, limits)]
+    whole = next((term for term in found if not term.beside), None)
+    yield from (_detached(run, term) for term in found if term.beside or term is whole)
+    if not found:
+        yield Attached(len(graph.terms), len(graph.looks))
+
+
+def _is_detached(term: TermFacts, limits: Limits) -> bool:
+    known = not term.opaque and not term.unknown and len(term.tensors) > 1
+    return known and not term.used and not term.apart and max(term.beside, term.alone) >= limits.looks
+
+
+def _detached(run: Run, term: TermFacts) -> Detached:
+    reached = [tensor for tensor in run.meta.tensors if tensor.id in set(term.tensors)]
+    labels = {one.id: one.label or str(one.id) for one in run.meta.optimizers}
+    owners = sorted({tensor.optimizer for tensor in reached if tensor.optimizer >= 0})
+    modules = list(dict.fromkeys(tensor.name.partition(".")[0] for tensor in reached))
+    return Detached(
+        function=term.function,
+        whole=not term.beside,
+        looks=max(term.beside, term.alone),
+        tensors=tuple(tensor.name for tensor in reached),
+        owned=sum(tensor.optimizer in term.optimizers for tensor in run.meta.tensors),
+        stepping=tuple(labels.get(one, str(one)) for one in term.optimizers),
+        owners=tuple(labels.get(one, str(one)) for one in owners),
+        modules=tuple(modules),
+        span=Span(first=max(0, term.first), last=max(0, term.first, term.last)),
+    )
+
+
+@detached_loss.tell
+def _clean(found: Attached) -> Clean:
+    return Clean(
+        measured=f"each of {plural(found.terms, 'term')} reaches parameters that are stepped, in "
+        f"{plural(found.looks, 'graph')}"
+    )
+
+
+@detached_loss.tell
+def _finding(found: Detached, limits: Limits) -> Finding:
+    return Finding(
+        severity=Severity.CRITICAL if found.whole or found.owners else Severity.WARNING,
+        confidence=Confidence.CERTAIN,
+        title="Detached loss" if found.whole else "Detached loss term",
+        headline=_headline(found),
+        explanation=_explanation(found),
+        tensors=list(found.tensors[:50]),
+        span=found.span,
+        evidence=[_table(found)],
+        actions=[
+            Action(
+                text=f"Remove the detach() or no_grad() between the network of {_stepping(found)} and this loss, so "
+                f"that it reaches its {plural(found.owned, 'tensor')}",
+                code=f"score = {_module(found)}(output)  # not {_module(found)}(output.detach())",
+            ),
+            Action(text="Or give the optimizer the parameters that the loss reaches, if these are the ones to train"),
+        ],
+        measures=[
+            Measure(quantity="tensors of the optimizer that it reaches", value=0, comparison="<", threshold=1,
+                    unit="count"),
+            Measure(quantity="graphs in which that was so", value=found.looks, comparison=">=", threshold=limits.looks,
+                    unit="count", option="looks"),
+        ],
+    )  # fmt: skip
+
+
+def _stepping(found: Detached) -> str:
+    words = names(list(found.stepping), 2)
+    return "the optimizer" if len(words) > _LONGEST or words.isdigit() or not words else words
+
+
+def _module(found: Detached) -> str:
+    name = found.modules[0] if found.modules else ""
+    return name if name.isidentifier() and name not in ("weight", "bias") and found.owners else "network"
+
+
+def _headline(found: Detached) -> str:
+    what = found.function or "term"
+    whole = "The objective" if found.whole else f"The {what} in the objective" if found.function else "A term"
+    return (
+        f"{whole} reaches {plural(len(found.tensors), 'tensor')}, and none of the {count(found.owned)} that "
+        f"{_stepping(found)} steps"
+    )
+
+
+def _explanation(found: Detached) -> str:
+    owned = f" They belong to {names(list(found.owners), 3)}." if found.owners else " They are in no optimizer."
+    rest = (
+        "The step that follows is made without a gradient of this objective."
+        if found.whole
+        else "The other terms reach the parameters that are stepped; this one changes nothing, whatever its weight."
+    )
+    return (
+        f"In {plural(found.looks, 'graph')} behind a backward this term leads to {names(list(found.tensors), 4)}."
+        f"{owned} {rest} A detach(), no_grad() or a round trip through numbers cuts it off from the network that it "
+        "is meant for."
+    )
+
+
+def _table(found: Detached) -> Numbers:
+    rows = [
+        ["tensors that the term reaches", count(len(found.tensors))],
+        ["their optimizers", names(list(found.owners), 3) or "none"],
+        ["tensors that are stepped next", count(found.owned)],
+        ["of these reached by the term", "0"],
+    ]
+    return Numbers(
+        title="What the term reaches",
+        caption="Read off the autograd graph, from the backward's root to the parameters.",
+        columns=["", "count"],
+        cells=rows,
+    )

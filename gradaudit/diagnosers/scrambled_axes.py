@@ -1,0 +1,301 @@
+"""Axes are mixed up: a view or a softmax works along another axis than the one that is meant.
+
+## What it looks for
+
+The autograd graph behind the objective. A view or reshape, without a permute, of what a convolution, recurrent or
+linear layer gave: (N, C, H, W) read as (N H W, C), axes that change places by a view, heads split off the axis of
+time. It is critical where classes are read from positions or examples from one another, and a warning elsewhere. And
+softmaxes: over the examples of a batch, before a loss, which is critical; over an axis of length one, whose result is
+always one, which is critical before a loss and else a warning; and attention whose weights are normalised along one
+axis and summed along another, a warning.
+
+## Why it matters
+
+All shapes fit, no error comes, and the loss even falls: but each number is taken for that of another class, position
+or example. A softmax over an axis of length one gives 1 whatever the weights, and no gradient.
+
+## What to try
+
+Move axes with `permute` or `transpose`, and let `view` only merge or split neighbours. Give each softmax the axis of
+what competes: classes, or keys.
+
+## When it is wrong
+
+A view that only merges or splits neighbouring axes is never reported, nor one of a padded matrix, as the shift of
+relative positions. Weights that are normalised a second time along the axis of the sum, as in slot attention, are
+meant. Attention over a sequence of one token is not reported. With torch 2.4, which does not tell the shapes of
+operations, and inside compiled regions nothing is seen.
+"""
+
+import math
+from collections.abc import Iterator
+
+from gradaudit.chart_data import Numbers
+from gradaudit.diagnoser import Judged, diagnoser
+from gradaudit.evidence.words.wording import count, plural
+from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
+from gradaudit.reading.run import Run
+from gradaudit.schema import SoftmaxFacts, TermFacts, ViewFacts
+
+_LAYER = ("Addmm", "Mm", "Add", "Convolution")  # what gives (N, C), with the examples first
+_CHOICES = ("NllLoss", "Gather", "Index", "Log", "Neg", "Mean", "Squeeze", "BinaryCrossEntropy", "MseLoss", "KlDiv")
+_MEANINGS = {
+    "channels": (
+        "Channel axis mixed up",
+        "Each row is made of neighbouring positions of one channel, and not of the channels of one position.",
+    ),
+    "axes": (
+        "Axes swapped by a view",
+        "The numbers of one example, or of one time, go to others: each label meets other inputs.",
+    ),
+    "heads": (
+        "Attention heads mixed up",
+        "The axis of heads is cut out of that of time: each head sees a part of the sequence, with all features.",
+    ),
+}
+
+
+class MixedView(Judged, frozen=True):
+    """A view reads the numbers of one axis as those of another."""
+
+    view: ViewFacts
+    span: Span
+
+
+class BatchSoftmax(Judged, frozen=True):
+    """A softmax before a loss is over the examples of a batch."""
+
+    kind: str
+    sizes: tuple[int, ...]
+    span: Span
+
+
+class SingleSoftmax(Judged, frozen=True):
+    """A softmax is over an axis of length one."""
+
+    softmax: SoftmaxFacts
+    span: Span
+
+
+class OtherAxis(Judged, frozen=True):
+    """Attention is normalised along one axis and summed along another."""
+
+    softmax: SoftmaxFacts
+    summed: int
+    span: Span
+
+
+class AxesInOrder(Judged, frozen=True):
+    """No softmax and no view is odd."""
+
+    softmaxes: int
+    looks: int
+
+
+_Found = MixedView | BatchSoftmax | SingleSoftmax | OtherAxis
+
+
+@diagnoser(
+    worst=Severity.CRITICAL,
+    needs=("steps",),
+    explains=(
+        "no_learning",
+        "no_signal",
+        "overfitting",
+        "premature_plateau",
+        "learning_rate_too_low",
+        "vanishing_gradient",
+        "frozen_parameter",
+        "noise_module",
+        "initial_loss_mismatch",
+        "layer_imbalance",
+        "class_imbalance",
+    ),
+)
+def scrambled_axes(run: Run) -> Iterator[_Found | AxesInOrder | NotApplicable | Skipped]:
+    """Look at the axes of softmaxes and views."""
+    graph = run.meta.graph
+    if not graph.looks:
+        yield Skipped(reason="the graph behind the objective was not recorded", enable="record again with this version")
+        return
+    if not graph.shapes:
+        yield Skipped(
+            reason="this version of torch does not tell the shapes of operations",
+            enable="record with torch 2.5 or newer",
+        )
+        return
+    span = Span(first=graph.looks[0].step, last=max(look.step for look in graph.looks))
+    views = {(view.fault, view.source, len(view.before)): view for view in sorted(graph.views, key=_weight)}
+    found: list[_Found] = [MixedView(view, span) for view in views.values()]
+    found += [one for one in (_over_the_batch(term, span) for term in graph.terms) if one is not None][:1]
+    found += _single(graph.softmaxes, span)
+    other = next((one for one in graph.softmaxes if _sums_elsewhere(one)), None)
+    if other is not None and other.summed is not None:
+        found.append(OtherAxis(other, other.summed, span))
+    yield from found
+    if not found:
+        yield AxesInOrder(len(graph.softmaxes), len(graph.looks))
+
+
+def _weight(view: ViewFacts) -> bool:
+    return view.before_loss
+
+
+def _over_the_batch(term: TermFacts, span: Span) -> BatchSoftmax | None:
+    """A softmax along the first axis of (N, C), as a layer gave it, with only choices between it and the loss."""
+    for one, before in zip(term.operations, term.operations[1:], strict=False):
+        if one.kind in ("Softmax", "LogSoftmax"):
+            sizes = tuple(one.sizes or ())
+            odd = one.axis == 0 and len(sizes) == 2 and sizes[0] != sizes[1] and min(sizes) > 1
+            kind = "softmax" if one.kind == "Softmax" else "log_softmax"
+            return BatchSoftmax(kind, sizes, span) if odd and before.kind in _LAYER else None
+        if one.kind not in _CHOICES:
+            return None
+    return None
+
+
+def _single(softmaxes: list[SoftmaxFacts], span: Span) -> list[SingleSoftmax]:
+    """Softmaxes that are over one number each, in every graph; one before a loss stands for all of them."""
+    groups: dict[tuple[str, int, int], list[SoftmaxFacts]] = {}
+    for one in softmaxes:
+        groups.setdefault((one.kind, one.axis, len(one.sizes)), []).append(one)
+    odd = [
+        max(group, key=lambda one: one.last)
+        for group in groups.values()
+        if all(_is_single(one) for one in group) and max(math.prod(one.sizes) for one in group) > 1
+    ]
+    return [SingleSoftmax(one, span) for one in odd]
+
+
+def _is_single(one: SoftmaxFacts) -> bool:
+    return one.axis < len(one.sizes) and one.sizes[one.axis] == 1 and not one.scores
+
+
+def _sums_elsewhere(one: SoftmaxFacts) -> bool:
+    known = one.scores and one.summed is not None and one.axis < len(one.sizes) > (one.summed or 0)
+    return known and one.axis != one.summed and one.sizes[one.axis] > 1
+
+
+@scrambled_axes.tell
+def _clean(found: AxesInOrder) -> Clean:
+    return Clean(
+        measured=f"0 odd axes in {plural(found.softmaxes, 'kind')} of softmax and the views of "
+        f"{plural(found.looks, 'graph')}"
+    )
+
+
+@scrambled_axes.tell
+def _mixed(found: MixedView) -> Finding:
+    view = found.view
+    before, after = _shape(view.before), _shape(view.after)
+    title, meaning = _MEANINGS.get(view.fault, _MEANINGS["axes"])
+    critical = view.fault == "axes" or (view.fault == "channels" and view.before_loss)
+    return Finding(
+        severity=Severity.CRITICAL if critical else Severity.WARNING,
+        confidence=Confidence.CERTAIN,
+        title=title,
+        headline=f"A view reads {before}, of a {view.source} layer, as {after} without a permute",
+        explanation=f"{meaning} A view keeps the order of numbers in memory and cannot move an axis. All shapes fit: "
+        "nothing complains.",
+        span=found.span,
+        evidence=[_table([("before the view", view.before), ("after it", view.after)])],
+        actions=[
+            Action(text=f"Permute in front of the view that makes {after}", code=_code(view)),
+            Action(text="Compare one row of the result with the row that it should be, once, on a small input"),
+        ],
+        measures=[Measure(quantity="graphs with it", value=view.count, comparison=">=", threshold=1, unit="count")],
+    )
+
+
+def _code(view: ViewFacts) -> str:
+    if view.fault == "heads":
+        b, heads, t, d = view.after if len(view.after) == 4 else (0, 0, 0, 0)
+        return f"q = q.view({b}, {t}, {heads}, {d}).transpose(1, 2)"
+    behind = ", ".join(str(axis) for axis in range(2, len(view.before)))
+    moved = f"permute(0, {behind}, 1)" if view.fault == "channels" else "transpose(0, 1)"
+    return f"out = out.{moved}.reshape({', '.join(['-1', *(str(size) for size in view.after[1:])])})"
+
+
+@scrambled_axes.tell
+def _batch(found: BatchSoftmax) -> Finding:
+    size, classes = found.sizes
+    return Finding(
+        severity=Severity.CRITICAL,
+        confidence=Confidence.CERTAIN,
+        title="Softmax over the batch",
+        headline=f"The {found.kind} before the loss is over the {count(size)} examples of a batch, not the "
+        f"{count(classes)} classes",
+        explanation=f"It is given {_shape(found.sizes)} and normalises along axis 0, so the examples of a batch "
+        "compete for each class, and the prediction of one depends on the others.",
+        span=found.span,
+        evidence=[_table([("input of the softmax", found.sizes)])],
+        actions=[
+            Action(text=f"Give the softmax the axis of the {count(classes)} classes", code=f"{found.kind}(dim=1)")
+        ],
+        measures=[
+            Measure(quantity="examples that a softmax is over", value=size, comparison=">", threshold=1, unit="count")
+        ],
+    )
+
+
+@scrambled_axes.tell
+def _single_softmax(found: SingleSoftmax) -> Finding:
+    one = found.softmax
+    result = "0" if one.kind == "log_softmax" else "1"
+    return Finding(
+        severity=Severity.CRITICAL if one.last else Severity.WARNING,
+        confidence=Confidence.CERTAIN,
+        title="Softmax over a single number",
+        headline=f"A {one.kind} is over axis {one.axis} of {_shape(one.sizes)}, of length 1: it always gives {result}",
+        explanation=f"Whatever the weights, the result is {result} and its gradient is zero"
+        + (": the loss says nothing to the model." if one.last else ": what is in front of it learns nothing."),
+        span=found.span,
+        evidence=[_table([("input of the softmax", one.sizes)])],
+        actions=[
+            Action(
+                text="Use a sigmoid for a single output, with the loss that has it built in",
+                code="loss = torch.nn.functional.binary_cross_entropy_with_logits(logits.squeeze(1), target)",
+            )
+            if one.last
+            else Action(text="Give the softmax the axis of what competes", code="weights = scores.softmax(dim=1)"),
+        ],
+        measures=[Measure(quantity="length of the axis", value=1, comparison="<", threshold=2, unit="count")],
+    )
+
+
+@scrambled_axes.tell
+def _other_axis(found: OtherAxis) -> Finding:
+    one = found.softmax
+    return Finding(
+        severity=Severity.WARNING,
+        confidence=Confidence.CERTAIN,
+        title="Attention over the wrong axis",
+        headline=f"Attention weights {_shape(one.sizes)} are normalised along axis {one.axis} and summed along axis "
+        f"{found.summed}",
+        explanation="The weights that a query gives to its keys do not sum to 1; those that a key is given by all "
+        "queries do. With a causal mask each position then depends on later ones.",
+        span=found.span,
+        evidence=[_table([("attention weights", one.sizes)])],
+        actions=[
+            Action(
+                text=f"Normalise along the axis that is summed, {found.summed}",
+                code=f"weights = scores.softmax(dim={found.summed - len(one.sizes)})",
+            )
+        ],
+        measures=[
+            Measure(quantity="graphs with such weights", value=one.count, comparison=">=", threshold=1, unit="count"),
+        ],
+    )  # fmt: skip
+
+
+def _shape(sizes: list[int] | tuple[int, ...]) -> str:
+    return f"({', '.join(str(size) for size in sizes)})"
+
+
+def _table(rows: list[tuple[str, list[int] | tuple[int, ...]]]) -> Numbers:
+    return Numbers(
+        title="Shapes",
+        caption="As autograd noted them at the first graph that was looked at.",
+        columns=["", "shape", "numbers"],
+        cells=[[name, _shape(sizes), count(math.prod(sizes))] for name, sizes in rows],
+    )
