@@ -31,6 +31,7 @@ from gradaudit.record.observers import (
 )
 from gradaudit.record.recording import Recording
 
+Bind = Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any]]
 Hook = TypeVar("Hook", bound=Callable[..., Any])
 
 OBSERVERS: dict[Callable[..., Any], str] = {}  # the observer behind each hook that has one
@@ -78,9 +79,11 @@ def after_backward(recording: Recording) -> None:
 
 
 @observer(LOSSES)
-def on_loss(recording: Recording, name: str, result: torch.Tensor, given: Callable[[], dict[str, Any]]) -> None:
-    """The loss function `name` returned `result`; `given` returns its arguments by name."""
-    recording.between.on_loss(name, result, given())
+def on_loss(
+    recording: Recording, name: str, result: torch.Tensor, bind: Bind, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    """The loss function `name`, called with `args` and `kwargs`, returned `result`; `bind` names its arguments."""
+    recording.between.on_loss(name, result, bind(args, kwargs))
 
 
 @observer(COMPILED_LOSSES)
