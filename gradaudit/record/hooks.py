@@ -35,6 +35,8 @@ from gradaudit.record.observers import (
 )
 from gradaudit.record.recording import Recording
 
+Bind = Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any]]
+
 
 def before_step(recording: Recording, optimizer: OptimizerLike, closure: Any) -> bool:
     """The optimizer is about to step; whether its closure has to be watched."""
@@ -74,9 +76,11 @@ def after_backward(recording: Recording) -> None:
 
 
 @observer(LOSSES)
-def on_loss(recording: Recording, name: str, result: torch.Tensor, given: Callable[[], dict[str, Any]]) -> None:
-    """The loss function `name` returned `result`; `given` returns its arguments by name."""
-    recording.between.on_loss(name, result, given())
+def on_loss(
+    recording: Recording, name: str, result: torch.Tensor, bind: Bind, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    """The loss function `name`, called with `args` and `kwargs`, returned `result`; `bind` names its arguments."""
+    recording.between.on_loss(name, result, bind(args, kwargs))
 
 
 @observer(COMPILED_LOSSES)

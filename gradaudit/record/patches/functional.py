@@ -180,11 +180,15 @@ def _watched_leaves(args: tuple[Any, ...], argnums: Any) -> list[torch.Tensor] |
     return given if watched else None
 
 
+def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    return kwargs
+
+
 def _tell(running: _Running, given: list[torch.Tensor], result: Any, more: bool) -> None:
     """Tell of a function made by torch.func.grad that has run; it returned `more` than the gradients."""
     for name, loss, arguments, trained in running.losses:
         arguments |= {key: arguments[key].detach().requires_grad_() for key in trained}
-        session.guarded(hooks.on_loss, name, loss.requires_grad_(), arguments.copy)
+        session.guarded(hooks.on_loss, name, loss.requires_grad_(), _named, (), arguments)
     roots = [running.result] if running.result is not None else []
     between = session.guarded(hooks.on_backward, roots, None)
     if between is not None:

@@ -49,7 +49,7 @@ def _watched_loss(name: str, original: Callable[..., Any]) -> Callable[..., Any]
                 session.guarded_call(LOSSES, functional.note_loss, name, result, bind, args, kwargs)
         elif seen:
             observed.calls = before + 1
-            session.guarded(hooks.on_loss, name, result, lambda: bind(args, kwargs))
+            session.guarded(hooks.on_loss, name, result, bind, args, kwargs)
         return result
 
     return scriptable(loss, original)

@@ -141,7 +141,7 @@ class Graph:
         """An optimizer makes a step in a thread."""
         if not self._moments:
             return
-        moment, plan = self._moments.get(between), self._table.plans.get(optimizer)
+        moment, plan = self._moments.get(between), self._table.parameter_sets.get(optimizer)
         if moment is None or plan is None:
             return
         if moment.backwards != between.backwards:
