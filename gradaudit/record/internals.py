@@ -34,9 +34,18 @@ TORCH = (
         "outputs a softmax before a loss is over", since="2.5",
     ),
     Internal(
-        "_saved_dim", "autograd nodes of softmax, log_softmax, logsumexp and gather",
-        ("observe/loss/hand_written.py", "observe/loss/last_operation.py"), "as _input_metadata",
+        "_saved_dim", "autograd nodes of softmax, log_softmax, logsumexp, gather and slices",
+        ("observe/loss/hand_written.py", "observe/loss/last_operation.py", "observe/outputs/layout.py"),
+        "as _input_metadata",
     ),
+    Internal(
+        "_saved_self_sym_sizes", "autograd nodes of views", ("observe/outputs/layout.py",),
+        "the loss at the positions of a sequence, where outputs and targets are flattened before the loss",
+    ),
+    Internal(
+        "_saved_end", "autograd nodes of slices", ("observe/outputs/layout.py",), "that a script drops the last output"
+    ),
+    Internal("_base", "views", ("observe/outputs/layout.py",), "as _saved_self_sym_sizes, in evaluations"),
     Internal(
         "_saved_alpha", "autograd nodes of differences", ("observe/loss/hand_written.py",),
         "as _input_metadata, where they are written as a difference of logits",

@@ -6,7 +6,8 @@ from typing import Any
 import numpy
 
 from gradaudit.reading.run import Run
-from gradaudit.schema import LossFacts, ModuleFacts, TensorFacts
+from gradaudit.schema import LossFacts, ModuleFacts, OutputFacts, TensorFacts
+from gradaudit.schema.outputs import PositionFacts, PositionPart
 from tests.build import build_run, linear_stack
 
 TEN = LossFacts(id=0, function="cross_entropy", classes=10, label_counts=[320] * 10, label_entropy=float(numpy.log(10)))
@@ -23,6 +24,22 @@ def falling(steps: int = 200, first: float = 2.31, last: float = 0.3, noise: flo
 def flat(steps: int = 200, level: float = 2.303, noise: float = 0.005) -> Any:
     """[steps]: a loss that stays where it is."""
     return level * (1 + noise * numpy.random.default_rng(1).standard_normal(steps))
+
+
+def sequences(
+    training: list[float], evaluation: list[float] | None = None, entropy: float | list[float] = 2.5, targets: int = 16
+) -> OutputFacts:
+    """A loss over sequences of 32 tokens, of these losses at eight positions in each of eight parts of the training."""
+    of_each = [entropy] * 8 if isinstance(entropy, float) else entropy
+
+    def parts(losses: list[float] | None) -> list[PositionPart]:
+        part = PositionPart(losses=losses or [], targets=[targets] * 8, entropy=of_each)
+        return [part] * 8 if losses else []
+
+    facts = PositionFacts(
+        loss=0, classes=10, time_axis=1, length=32, training=parts(training), evaluation=parts(evaluation)
+    )
+    return OutputFacts(looked=True, positions=[facts])
 
 
 def loss_input(step: int, low: float = -3.0, high: float = 4.0, error: float = 2.0, **more: Any) -> dict[str, Any]:
@@ -53,6 +70,7 @@ def model_input(step: int, low: float = -3.0, high: float = 3.0, ratio: float = 
 HEALTHY_WITH: dict[str, dict[str, Any]] = {
     "broadcast_loss": {"facts": LossFacts(id=0, function="mse_loss", broadcast=[], evaluation_broadcast=[])},
     "excessive_weight_decay": {"stats": {"update_weight_cosine": -0.05}},
+    "future_leak": {"outputs": sequences([2.6, 2.3, 2.2, 2.1, 2.0, 2.0, 2.0, 2.1])},
     "embedding_shrinkage": {"steps": {"weight_decay": [[0.01]] * 200}},
     "epsilon_dominates": {"defaults": {"eps": 1e-8}},
     "output_head_growth": {"steps": {"learning_rate": [[1e-3 * (1 - step / 200)] for step in range(200)]}},

@@ -14,6 +14,7 @@ from tests.diagnosers.runs import TEN, embedding_rows, falling, flat, parameters
 from tests.diagnosers.sick_facts import FACTS
 from tests.diagnosers.sick_gradients import GRADIENTS
 from tests.diagnosers.sick_layers import LAYERS, silent_prediction
+from tests.diagnosers.sick_outputs import OUTPUTS
 from tests.diagnosers.sick_precision import PRECISION
 from tests.diagnosers.sick_replicas import REPLICAS
 from tests.diagnosers.sick_weights import WEIGHTS
@@ -326,6 +327,7 @@ SICK: dict[str, dict[str, tuple[Build, float]]] = {
         "uneven": (divided_twice, 1e9),
     },
     **WIRING,
+    **OUTPUTS,
     **GRADIENTS,
     **FACTS,
     **LAYERS,

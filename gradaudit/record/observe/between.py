@@ -29,6 +29,7 @@ from gradaudit.record.observe.loss.losses import LossCall
 from gradaudit.record.observe.loss.seen import StepObservation, behind, leading_to, written_out
 from gradaudit.record.observe.loss.undecided import Undecided
 from gradaudit.record.observe.optimizers import OptimizerLike
+from gradaudit.record.observe.outputs import OUTPUTS
 from gradaudit.record.observe.terms import TERMS
 from gradaudit.record.observe.threads import PerThread, leaves
 from gradaudit.record.observe.training_thread import TrainingThread
@@ -70,6 +71,8 @@ class StepObserver(TrainingThread):
         if shared.worker:
             return
         seen = shared.book.observe(name, result, call, self.observers, reading)
+        known = reading is None or (reading.input_known and reading.target_known)
+        self.observers.call(OUTPUTS, shared.outputs.look, seen.loss, name, call, result.requires_grad, known)
         if result.requires_grad:
             if self.undecided.expects and self.observers.call("evaluation losses", self._suppose, result, seen):
                 return
