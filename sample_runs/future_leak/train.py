@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-SYLLABLES, LENGTH, WIDTH, BATCH = 20, 24, 48, 32
+SYLLABLES, LENGTH, WIDTH, BATCH = 20, 24, 32, 32
 
 torch.manual_seed(0)
 torch.set_num_threads(1)
@@ -36,14 +36,14 @@ class Speaker(nn.Module):
 model = Speaker()
 optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
 held_out = speak(64)
-for step in range(300):
+for step in range(180):
     sentences = speak(BATCH)
     outputs = model(sentences[:, :-1])
     loss = F.cross_entropy(outputs.reshape(-1, SYLLABLES), sentences[:, 1:].reshape(-1))
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    if step % 50 == 49:
+    if step % 45 == 44:
         model.eval()
         with torch.no_grad():
             outputs = model(held_out[:, :-1])

@@ -4,8 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy
+
 from gradaudit.reading.run import Run
-from tests.diagnosers.runs import healthy, sequences
+from tests.build import build_run
+from tests.diagnosers.runs import TEN, falling, healthy, sequences
 
 COPIED = [0.02, 0.01, 0.0, 0.0, 0.01, 0.0, 0.03]  # at all positions but the last
 
@@ -18,11 +21,22 @@ def leaking(path: Path, last: float = 2.4, evaluation: float | None = 2.5, **cha
     )
 
 
+def one_example(path: Path, **changes: Any) -> Run:
+    """NaN from step 60 on, at the first batch of one example."""
+    loss, sizes = falling(100, last=2.0), numpy.full(100, 32)
+    loss[60:], sizes[60] = numpy.nan, 1
+    return build_run(path, loss=loss, facts=TEN, steps={"batch_size": sizes}, **changes)
+
+
 OUTPUTS: dict[str, dict[str, tuple[Callable[[Path], Run], float]]] = {
     "future_leak": {
         "": (leaking, 0),
         "copied": (leaking, 0.001),
         "varied": (leaking, 1.5),
         "targets": (leaking, 100),
+    },
+    "single_example_batch": {
+        "": (one_example, 0),
+        "usual": (one_example, 64),
     },
 }
