@@ -63,7 +63,8 @@ class Broke(Judged, frozen=True):
     batch: Batch
     step: int
     singles: int  # steps on one example
-    loss_before: float  # median over the steps before; NaN where there are none
+    loss_before: float  # median over the steps before
+    before_known: bool  # there are some
     ends_epoch: bool  # it is the last batch of a pass over a DataLoader
     recovered: bool  # weights stayed finite, and later losses are
     span: Span
@@ -115,12 +116,13 @@ def single_example_batch(
     onset = non_finite_onset(training)
     batch = Batch() if onset is None or onset.before_step or diverged_before(onset) else batch_at(training, onset.step)
     if onset is not None and not onset.loss_finite and batch.odd == "one example":
-        last = int(frame["global_step"].iloc[-1])
+        last, before = int(frame["global_step"].iloc[-1]), typical_loss_before(onset)
         yield Broke(
             batch=batch,
             step=onset.step,
             singles=len(steps),
-            loss_before=typical_loss_before(onset),
+            loss_before=before,
+            before_known=bool(numpy.isfinite(before)),
             ends_epoch=_ends_epoch(training, numpy.array([onset.step])),
             recovered=onset.recovered,
             span=Span(first=onset.step, last=last),
@@ -152,15 +154,16 @@ def _clean(found: NoHarm) -> Clean:
 
 @single_example_batch.tell
 def _broke(found: Broke, training: Training, limits: Limits) -> Finding:
-    before = f"In the 10 steps before, the loss was steady at {number(found.loss_before)}. "
+    before = (
+        f"In the 10 steps before, the loss was steady at {number(found.loss_before)}. " if found.before_known else ""
+    )
     return Finding(
         severity=Severity.WARNING if found.recovered else Severity.CRITICAL,
         confidence=Confidence.HIGH,
         title="Batch of one example",
         headline=f"Step {count(found.step)} has a batch of 1 example, the usual one {count(found.batch.usual)}, and "
         f"its loss is NaN{label_of(training)}",
-        explanation=(before if numpy.isfinite(found.loss_before) else "")
-        + "The standard deviation of one value is NaN (torch divides by the number of values - 1), and so is whatever "
+        explanation=f"{before}The standard deviation of one value is NaN (torch divides by the number of values - 1), and so is whatever "
         "is divided by it." + ("" if found.recovered else " From there on every weight is NaN."),
         span=found.span,
         evidence=[
