@@ -163,8 +163,8 @@ def _broke(found: Broke, training: Training, limits: Limits) -> Finding:
         title="Batch of one example",
         headline=f"Step {count(found.step)} has a batch of 1 example, the usual one {count(found.batch.usual)}, and "
         f"its loss is NaN{label_of(training)}",
-        explanation=f"{before}The standard deviation of one value is NaN (torch divides by the number of values - 1), and so is whatever "
-        "is divided by it." + ("" if found.recovered else " From there on every weight is NaN."),
+        explanation=f"{before}The standard deviation of one value is NaN (torch divides by the number of values - 1), "
+        "and so is whatever is divided by it." + ("" if found.recovered else " From there on every weight is NaN."),
         span=found.span,
         evidence=[
             loss_chart(

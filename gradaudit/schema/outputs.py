@@ -6,7 +6,7 @@ POSITIONS = 8  # of a sequence: six from its first target on at equal distances,
 
 
 class PositionPart(Facts, frozen=True, kw_only=True):
-    """The loss at eight positions, over one of up to 32 equal parts of the calls; null where it is not known."""
+    """The loss at eight positions, over one of up to 16 equal parts of the calls; null where it is not known."""
 
     losses: list[float | None] = []  # mean of each position, in nats
     targets: list[int] = []  # looked at in each position
@@ -26,7 +26,7 @@ class PositionFacts(Facts, frozen=True, kw_only=True):
 
 
 class ColumnPart(Facts, frozen=True, kw_only=True):
-    """Means over the columns, in one of up to 32 equal parts of the training calls; null where one is not finite."""
+    """Means over the columns, in one of up to 16 equal parts of the training calls; null where one is not finite."""
 
     rows: int  # examples looked at
     target_variance: float | None = None  # within the part, about the mean of each column

@@ -24,7 +24,7 @@ class Tokens(nn.Module):
         return self.head(self.table(x))
 
 
-def trained(folder, loss_of, steps=4, evaluate=True):
+def trained(folder, loss_of, steps=13, evaluate=True):
     """What is recorded of a loss over sequences of random tokens."""
     with recorded(folder):
         torch.manual_seed(0)
@@ -57,8 +57,8 @@ def test_flattened_sequences_are_known_by_their_views(tmp_path, name):
     length = T - 1 if name == "shifted" else T
     assert (by_axis[1].length, by_axis[1].classes, by_axis[1].whole) == (length, C, name != "shifted")
     assert 0 not in by_axis, "six sequences are fewer than eight positions"
-    for parts in (by_axis[1].training, by_axis[1].evaluation):
-        assert len(parts) == 4
+    for parts, looks in ((by_axis[1].training, 4), (by_axis[1].evaluation, 13)):
+        assert len(parts) == looks
         assert parts[0].targets == [N] * 8
         assert all(1.5 < loss < 4 for loss in parts[0].losses)
 
@@ -81,7 +81,7 @@ def test_a_classifier_has_no_sequences(tmp_path):
     with recorded(tmp_path / "run") as folder:
         model = nn.Linear(3, C)
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-        for _ in range(12):
+        for _ in range(40):
             F.cross_entropy(model(torch.randn(64, 3)), torch.randint(C, (64,))).backward()
             optimizer.step()
     outputs = run_of(folder).meta.outputs
@@ -128,8 +128,8 @@ def test_the_parts_of_a_training_do_not_grow_with_it():
             looked.append(call)
             parts.add(torch.tensor([1.0]))
     assert MOST // 2 <= len(parts.held) <= MOST
-    assert sum(float(part) for part in parts.held) == len(looked) < 200
-    assert looked[-1] > 5000 * 15 / 16 - 1
+    assert sum(float(part) for part in parts.held) == len(looked) < 100
+    assert looked[-1] > 5000 * 7 / 8 - 1
 
 
 def test_columns_of_two_parts_are_those_of_both():
@@ -159,8 +159,8 @@ def test_targets_that_move_are_seen_in_the_parts(tmp_path):
             optimizer.step()
     (facts,) = run_of(folder).meta.outputs.columns
     assert (facts.outputs, facts.seen, facts.probabilities) == (2, 2, False)
-    assert MOST // 2 <= len(facts.parts) <= MOST
-    assert facts.parts[0].target_shift == pytest.approx(25, rel=0.4)
+    assert MOST // 2 < len(facts.parts) <= MOST
+    assert facts.parts[0].target_shift == pytest.approx(25, rel=0.5)
     assert facts.parts[0].target_variance == pytest.approx(1, rel=0.6)
     assert facts.columns[0].target_mean == pytest.approx(-facts.columns[1].target_mean, abs=0.5)
 
@@ -179,7 +179,7 @@ def test_numbers_that_are_not_finite_are_left_out(tmp_path):
     with recorded(tmp_path / "run") as folder:
         model = nn.Linear(3, 1)
         optimizer = torch.optim.SGD(model.parameters(), lr=math.nan)
-        for _ in range(3):
+        for _ in range(9):
             F.mse_loss(model(torch.randn(1, 3)), torch.randn(1, 1)).backward()
             optimizer.step()
     (facts,) = run_of(folder).meta.outputs.columns

@@ -12,7 +12,7 @@ def position_chart(seen: SequenceLoss) -> Lines:
         series.append(plain("evaluation", seen.places, seen.evaluation.losses, role="evaluation"))
     return Lines(
         title="Loss by position",
-        caption="The mean loss at positions of a sequence over the last quarter of the run. Where a model knows only "
+        caption="The mean loss at positions of a sequence at the end of the run. Where a model knows only "
         "what came before, the loss is highest at the first positions.",
         x_label="position",
         y_label="loss",

@@ -10,12 +10,12 @@ from gradaudit.reading.run import Run
 from gradaudit.schema.outputs import POSITIONS, PositionFacts, PositionPart
 from gradaudit.signals.order_statistics import Floats, Integers
 
-_LAST = 4  # the end is the last of so many equal parts
+_LAST = 4  # the end is the last so many parts, of 9 to 16 in a long training
 
 
 @dataclass(frozen=True, eq=False)
 class Profile:
-    """Over the last quarter of the calls; NaN where nothing was looked at."""
+    """Over the last quarter of the calls, or some more; NaN where nothing was looked at."""
 
     losses: Floats  # [POSITIONS] in nats
     targets: Integers  # [POSITIONS] looked at
@@ -63,7 +63,7 @@ def sequence_losses(run: Run) -> Iterator[SequenceLoss]:
 
 def _profile(parts: Sequence[PositionPart]) -> Profile | None:
     whole = [part for part in parts if len(part.losses) == len(part.targets) == len(part.entropy) == POSITIONS]
-    some = whole[-max(1, len(whole) // _LAST) :]
+    some = whole[-_LAST:]
     if not some:
         return None
     losses, entropy = (

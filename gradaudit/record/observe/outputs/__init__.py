@@ -11,7 +11,7 @@ from gradaudit.record.observe.loss.labels import BINARY, CLASSIFICATION, REGRESS
 from gradaudit.record.observe.loss.targets import sides
 from gradaudit.record.observe.outputs import columns, layout, positions
 from gradaudit.record.observe.outputs.layout import Layout
-from gradaudit.record.observe.outputs.parts import Parts
+from gradaudit.record.observe.outputs.parts import COSTLY, SPARSE, Parts
 from gradaudit.schema import OutputFacts
 from gradaudit.schema.outputs import POSITIONS, ColumnFacts, PositionFacts
 
@@ -70,6 +70,9 @@ class Outputs:
             if len(self._sequences) == _MOST or input.ndim < 2 or target.is_floating_point():
                 return
             entry = self._sequences[loss] = _Sequences(loss, int(input.shape[1]))
+            costly = positions.is_costly(entry.classes)
+            # Evaluations have fewer calls than the training.
+            entry.training.stride, entry.evaluation.stride = (COSTLY, SPARSE) if costly else (SPARSE, 1)
         parts = entry.training if training else entry.evaluation
         if (entry.missed >= _LOOKS and not parts.held) or not parts.due():
             return

@@ -8,7 +8,7 @@ import torch
 from gradaudit.schema.outputs import Column, ColumnPart
 
 MOST_COLUMNS = 4096
-_ELEMENTS = 65_536  # of one call looked at
+_ELEMENTS = 16_384  # of one call looked at
 _FEWEST = 2  # rows of one call, to tell how outputs differ
 _LISTED = 64  # columns that are listed one by one
 # Rows of the numbers [7, columns] of a part.

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-MOST = 32  # parts; the last one begins in the last sixteenth of the calls
+MOST = 16  # parts; the last one begins in the last eighth of the calls
+SPARSE = 4  # one training call in so many is looked at at first: a look costs as much as some hundred calls
+COSTLY = 16  # where a look reads very many numbers
 
 
 @dataclass(eq=False)
@@ -15,7 +17,7 @@ class Parts:
     join: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # of two parts, one
     held: list[torch.Tensor] = field(default_factory=list)
     calls: int = 0
-    stride: int = 1  # one in so many calls is looked at
+    stride: int = SPARSE  # one in so many calls is looked at
 
     def due(self) -> bool:
         """Count a call; whether it is looked at."""

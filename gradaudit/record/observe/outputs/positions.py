@@ -9,7 +9,7 @@ from gradaudit.schema.outputs import POSITIONS, PositionPart
 
 _SEQUENCES = 16  # of one call
 _FEWEST = 2  # where a vocabulary is large
-_ELEMENTS = 2**18  # logits read in one call, unless those of the fewest sequences are more
+_ELEMENTS = 2**16  # logits read in one call, unless those of the fewest sequences are more
 _BUCKETS = 64  # that targets are counted in; more classes than these share them, and look less spread than they are
 _COUNTED = 2 + _BUCKETS + 1  # sum of the losses, targets, targets in each bucket, sequences whose last one is valid
 
@@ -24,6 +24,11 @@ def measure(input: torch.Tensor, target: torch.Tensor, layout: Layout, ignored: 
     table = input.reshape(layout.first, layout.second, input.shape[1])
     targets = target.reshape(layout.first, layout.second)
     return torch.stack([_along(table, targets, ignored, log), _along(table.transpose(0, 1), targets.T, ignored, log)])
+
+
+def is_costly(classes: int) -> bool:
+    """Whether one look reads more logits than `_ELEMENTS` allows for."""
+    return _FEWEST * POSITIONS * classes > _ELEMENTS
 
 
 def _along(table: torch.Tensor, targets: torch.Tensor, ignored: int | None, log: bool) -> torch.Tensor:
