@@ -185,3 +185,16 @@ def test_numbers_that_are_not_finite_are_left_out(tmp_path):
     (facts,) = run_of(folder).meta.outputs.columns
     assert facts.columns[0].output_std is None
     assert facts.columns[0].error is None
+
+
+@pytest.mark.parametrize("shapes", [[(4, 1, 3, 3)] * 3, [(4, 5, 3), (4, 6, 3), (4, 5, 3)]])
+def test_binary_targets_have_a_frequency_for_each_output(tmp_path, shapes):
+    """For each pixel of images of one size, for each label of sequences of many lengths."""
+    with recorded(tmp_path / "run") as folder:
+        model = nn.Linear(1, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+        for shape in shapes:
+            targets = (torch.arange(math.prod(shape[1:])) % shape[-1] == 0).float().reshape(shape[1:]).expand(shape)
+            F.binary_cross_entropy_with_logits(model(torch.ones(*shape, 1))[..., 0], targets).backward()
+            optimizer.step()
+    assert run_of(folder).meta.losses[0].binary_entropy == pytest.approx(0)
