@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from gradaudit.record.observe.outputs import columns, positions
+from gradaudit.record.observe.outputs import OUTPUTS, Outputs, columns, positions
 from gradaudit.record.observe.outputs.layout import Layout
 from gradaudit.record.observe.outputs.parts import MOST, Parts
 from tests.record.training import recorded, run_of
@@ -198,3 +198,14 @@ def test_binary_targets_have_a_frequency_for_each_output(tmp_path, shapes):
             F.binary_cross_entropy_with_logits(model(torch.ones(*shape, 1))[..., 0], targets).backward()
             optimizer.step()
     assert run_of(folder).meta.losses[0].binary_entropy == pytest.approx(0)
+
+
+@pytest.mark.parametrize("method", ["look", "facts"])
+def test_a_fault_costs_targets_and_outputs_only(tmp_path, monkeypatch, method):
+    def fails(*_):
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(Outputs, method, fails)
+    meta = trained(tmp_path / "run", FLAT["view"])
+    assert [fault.observer for fault in meta.disabled] == [OUTPUTS]
+    assert (meta.outputs.positions, meta.losses[0].classes, sum(meta.losses[0].label_counts)) == ([], C, 13 * N * T)
