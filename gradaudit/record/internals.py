@@ -36,17 +36,22 @@ TORCH = (
         "over", since="2.5",
     ),
     Internal(
-        "_saved_dim", "autograd nodes of softmax, log_softmax, logsumexp and gather",
-        ("observe/graph/nodes.py", "observe/loss/hand_written.py", "observe/loss/last_operation.py"),
+        "_saved_dim", "autograd nodes of softmax, log_softmax, logsumexp, gather and slices",
+        ("observe/graph/nodes.py", "observe/loss/hand_written.py", "observe/loss/last_operation.py",
+         "observe/outputs/layout.py"),
         "as _input_metadata",
     ),
     Internal(
-        "_saved_alpha", "autograd nodes of differences", ("observe/loss/hand_written.py",),
-        "as _input_metadata, where they are written as a difference of logits",
+        "_saved_self_sym_sizes", "autograd nodes of views", ("observe/graph/nodes.py", "observe/outputs/layout.py"),
+        "views that mix up axes; the loss at the positions of a sequence, where outputs and targets are flattened",
     ),
     Internal(
-        "_saved_self_sym_sizes", "autograd nodes of views", ("observe/graph/nodes.py",),
-        "views that mix up axes",
+        "_saved_end", "autograd nodes of slices", ("observe/outputs/layout.py",), "that a script drops the last output"
+    ),
+    Internal("_base", "views", ("observe/outputs/layout.py",), "as _saved_self_sym_sizes, in evaluations"),
+    Internal(
+        "_saved_alpha", "autograd nodes of differences", ("observe/loss/hand_written.py",),
+        "as _input_metadata, where they are written as a difference of logits",
     ),
     Internal("_saved_dim0", "autograd nodes of transpose", ("observe/graph/axes.py",), "as _saved_dims"),
     Internal("_saved_dim1", "autograd nodes of transpose", ("observe/graph/axes.py",), "as _saved_dims"),

@@ -13,12 +13,14 @@ from gradaudit.schema import (
     ModelStateFacts,
     ModuleFacts,
     NormFacts,
+    OutputFacts,
     ScalingFacts,
     ScheduleFacts,
     SchedulerFacts,
     TensorFacts,
 )
 from gradaudit.schema.loaders import AlignmentFacts, InputFacts, LoaderFacts, PaddingFacts
+from gradaudit.schema.outputs import PositionFacts, PositionPart
 from tests.build import build_run, linear_stack
 from tests.diagnosers.graphs import HEALTHY_GRAPH
 
@@ -36,6 +38,22 @@ def falling(steps: int = 200, first: float = 2.31, last: float = 0.3, noise: flo
 def flat(steps: int = 200, level: float = 2.303, noise: float = 0.005) -> Any:
     """[steps]: a loss that stays where it is."""
     return level * (1 + noise * numpy.random.default_rng(1).standard_normal(steps))
+
+
+def sequences(
+    training: list[float], evaluation: list[float] | None = None, entropy: float | list[float] = 2.5, targets: int = 16
+) -> OutputFacts:
+    """A loss over sequences of 32 tokens, of these losses at eight positions in each of eight parts of the training."""
+    of_each = [entropy] * 8 if isinstance(entropy, float) else entropy
+
+    def parts(losses: list[float] | None) -> list[PositionPart]:
+        part = PositionPart(losses=losses or [], targets=[targets] * 8, entropy=of_each)
+        return [part] * 8 if losses else []
+
+    facts = PositionFacts(
+        loss=0, classes=10, time_axis=1, length=32, training=parts(training), evaluation=parts(evaluation)
+    )
+    return OutputFacts(looked=True, positions=[facts])
 
 
 def loss_input(step: int, low: float = -3.0, high: float = 4.0, error: float = 2.0, **more: Any) -> dict[str, Any]:
@@ -101,6 +119,7 @@ HEALTHY_WITH: dict[str, dict[str, Any]] = {
     "growing_graph": {"graph": HEALTHY_GRAPH},
     "scrambled_axes": {"graph": HEALTHY_GRAPH},
     "excessive_weight_decay": {"stats": {"update_weight_cosine": -0.05}},
+    "future_leak": {"outputs": sequences([2.6, 2.3, 2.2, 2.1, 2.0, 2.0, 2.0, 2.1])},
     "embedding_shrinkage": {"steps": {"weight_decay": [[0.01]] * 200}},
     "epsilon_dominates": {"defaults": {"eps": 1e-8}},
     "scheduler_units": {"schedules": SCHEDULED},

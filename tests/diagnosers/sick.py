@@ -16,6 +16,7 @@ from tests.diagnosers.sick_facts import FACTS
 from tests.diagnosers.sick_gradients import GRADIENTS
 from tests.diagnosers.sick_graphs import GRAPHS
 from tests.diagnosers.sick_layers import LAYERS, silent_prediction
+from tests.diagnosers.sick_outputs import OUTPUTS
 from tests.diagnosers.sick_precision import PRECISION
 from tests.diagnosers.sick_replicas import REPLICAS
 from tests.diagnosers.sick_schedules import SCHEDULES
@@ -331,6 +332,7 @@ SICK: dict[str, dict[str, tuple[Build, float]]] = {
     },
     **WIRING,
     **GRAPHS,
+    **OUTPUTS,
     **GRADIENTS,
     **FACTS,
     **LAYERS,

@@ -121,6 +121,8 @@ def holder(name):
         "_saved_dim0": torch.ones(1, 1, requires_grad=True).exp().transpose(0, 1).grad_fn,
         "_saved_dim1": torch.ones(1, 1, requires_grad=True).exp().transpose(0, 1).grad_fn,
         "_saved_dims": torch.ones(1, 1, requires_grad=True).exp().permute(1, 0).grad_fn,
+        "_saved_end": torch.ones(2, requires_grad=True)[:1].grad_fn,
+        "_base": torch.ones(1, 1).view(-1),
         "_saved_alpha": (1 - torch.ones(1, requires_grad=True) - torch.ones(1)).grad_fn,
         "_are_functorch_transforms_active": torch._C,
         "_current_graph_task_id": torch._C,

@@ -32,6 +32,7 @@ from gradaudit.record.observe.loss.seen import StepObservation, behind, leading_
 from gradaudit.record.observe.loss.undecided import Undecided
 from gradaudit.record.observe.model_state import MODEL_STATE
 from gradaudit.record.observe.optimizers import OptimizerLike
+from gradaudit.record.observe.outputs import OUTPUTS
 from gradaudit.record.observe.threads import PerThread, leaves
 from gradaudit.record.observe.training_thread import TrainingThread
 from gradaudit.record.observe.unstepped import UNSTEPPED, unstepped
@@ -81,6 +82,8 @@ class StepObserver(TrainingThread):
             return
         self.observers.call(BATCHES, shared.batches.on_loss, name, result, call, self.table)
         seen = shared.book.observe(name, result, call, self.observers, reading)
+        known = reading is None or (reading.input_known and reading.target_known)
+        self.observers.call(OUTPUTS, shared.outputs.look, seen.loss, name, call, result.requires_grad, known)
         if result.requires_grad:
             if self.undecided.expects and self.observers.call(EVALUATION_LOSSES, self._suppose, result, seen):
                 return

@@ -18,7 +18,7 @@ REGRESSION = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 
 _MOST_CLASSES = 2_000_000  # counted; beyond this the counts would weigh more than the loss itself
 LISTED_CLASSES = 1000
-_MOST_OUTPUTS = 1024
+_MOST_OUTPUTS = 4096
 
 
 @dataclass
@@ -31,6 +31,7 @@ class Kind:
     on_host: Any = None  # the same as a numpy array, if they are on the CPU
     targets: Targets | None = None  # of a regression
     positives: torch.Tensor | None = None  # [1 + outputs]: count, then the sum of each output's targets
+    ragged: bool = False  # the examples of a binary loss have several numbers of outputs, or very many
     shared: bool = False  # one of too many kinds to keep the labels of each
     calls: int = 0  # training calls whose graph may be asked for the activation before the loss; -1: it varies
     swapped: bool = False  # its target came before its prediction when it was last called in training
@@ -50,7 +51,7 @@ def count_labels(kind: Kind, target: torch.Tensor) -> None:
             inside = inside & (flat != facts.ignore_index)
         kind.counts.scatter_add_(0, flat.clamp(0, facts.classes - 1).to(torch.int64), inside.to(torch.int64))
     elif facts.function in BINARY:
-        outputs = int(target.shape[-1]) if target.ndim > 1 and target.shape[-1] <= _MOST_OUTPUTS else 1
+        outputs = _outputs_of(kind, target.shape)
         table = target.double().reshape(-1, outputs)
         seen = torch.cat([torch.full((1,), float(table.shape[0]), device=target.device), table.sum(dim=0)])
         if kind.positives is None or kind.positives.shape != seen.shape:
@@ -75,7 +76,7 @@ def count_on_host(kind: Kind, found: HostLoss, shape: Sequence[int]) -> None:
         else:
             kind.counts[: len(labels)] += torch.from_numpy(labels).to(kind.counts.device)
     elif facts.function in BINARY:
-        outputs = int(shape[-1]) if len(shape) > 1 and shape[-1] <= _MOST_OUTPUTS else 1
+        outputs = _outputs_of(kind, shape)
         if kind.positives is None or len(kind.positives) != 1 + outputs:
             kind.positives = torch.zeros(1 + outputs, dtype=torch.float64)
         table = found.targets.reshape(-1, outputs)
@@ -83,6 +84,20 @@ def count_on_host(kind: Kind, found: HostLoss, shape: Sequence[int]) -> None:
         kind.positives += torch.from_numpy(seen).to(kind.positives.device)
     elif facts.function in REGRESSION:
         kind.targets = observe_on_host(kind.targets, found.targets, shape)
+
+
+def _outputs_of(kind: Kind, shape: Sequence[int]) -> int:
+    """How many outputs of a binary loss have a frequency of their own: all of an example, where that stays so many."""
+    if len(shape) < 2:
+        return 1
+    each = math.prod(shape[1:])
+    if len(shape) > 2 and (each > _MOST_OUTPUTS or kind.ragged or not _same_width(kind, each)):
+        kind.ragged, each = True, int(shape[-1])  # sequences of many lengths: the last dimension is the outputs
+    return each if each <= _MOST_OUTPUTS else 1
+
+
+def _same_width(kind: Kind, outputs: int) -> bool:
+    return kind.positives is None or len(kind.positives) == 1 + outputs
 
 
 def with_labels(kind: Kind) -> LossFacts:
