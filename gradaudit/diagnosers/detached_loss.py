@@ -193,15 +193,14 @@ def _explanation(found: Detached) -> str:
 
 
 def _table(found: Detached) -> Numbers:
+    owners = names(list(found.owners), 3) or "in no optimizer"
     rows = [
-        ["tensors that the term reaches", count(len(found.tensors))],
-        ["their optimizers", names(list(found.owners), 3) or "none"],
-        ["tensors that are stepped next", count(found.owned)],
-        ["of these reached by the term", "0"],
+        [f"{_stepping(found)}, which steps next", f"0 of {count(found.owned)}"],
+        [owners, count(len(found.tensors))],
     ]
     return Numbers(
         title="What the term reaches",
         caption="Read off the autograd graph, from the backward's root to the parameters.",
-        columns=["", "count"],
+        columns=["optimizer", "tensors that the term reaches"],
         cells=rows,
     )

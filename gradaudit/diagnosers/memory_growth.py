@@ -119,9 +119,9 @@ def _finding(found: Growth, run: Run, limits: Limits) -> Finding:
         evidence=[chart] if (chart := memory_chart(run)).series else [],
         actions=[
             Action(
-                text=f"Keep the number of each loss, not the tensor: over {count(found.back)} steps none was let go"
+                text="Keep the number of each loss, loss.item(), and not the tensor"
                 if found.graphs
-                else "Look for a list, dict or sum that is added to in the loop, and keep 1 number a step in it",
+                else "Look for a list, dict or sum that the loop adds to, and keep numbers in it, no tensors",
                 code="total += loss.item()",
             ),
             Action(
@@ -139,9 +139,13 @@ def _headline(found: Growth) -> str:
         return f"{count(found.graphs)} of {plural(found.marked, 'graph')} of earlier losses still exist at the end"
     where = "Device memory" if course.kind == "device" else "Memory of the process"
     return (
-        f"{where} grows by {number(course.per_step / 1e3)} kB a step, from {number(course.first / MEGABYTE)} to "
+        f"{where} grows by {_size(course.per_step)} a step, from {number(course.first / MEGABYTE)} to "
         f"{number(course.last / MEGABYTE)} MB"
     )
+
+
+def _size(size: float) -> str:
+    return f"{number(size / 1e6)} MB" if size >= 1e6 else f"{number(size / 1e3)} kB"
 
 
 def _explanation(found: Growth) -> str:

@@ -25,12 +25,14 @@ A part that the script updates itself, without an optimizer, while the optimizer
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from gradaudit.chart_data import Numbers
 from gradaudit.diagnoser import Judged, diagnoser
-from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.words.wording import count, names, plural
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, Severity, Skipped, Span
 from gradaudit.reading.run import Run
 from gradaudit.schema import ReplacedFacts
+
+_ROWS = 12
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def _whole(found: Whole) -> Clean:
 
 
 @replaced_parameter.tell
-def _finding(found: Untrained, run: Run, limits: Limits) -> Finding:
+def _finding(found: Untrained, limits: Limits) -> Finding:
     facts = found.facts
     all_of_it = facts.without_gradient
     which = names(list(facts.names), 2)
@@ -101,12 +103,11 @@ def _finding(found: Untrained, run: Run, limits: Limits) -> Finding:
         span=found.span,
         tensors=list(facts.names)[:16],
         evidence=[
-            loss_chart(run.training(facts.optimizer), "The training loss: what is in no optimizer never changes.", [])
+            _table(facts)
         ],
         actions=[
             Action(
-                text=f"Make the optimizer after {facts.names[0] if facts.names else 'the model'} is made, so that it "
-                f"holds all {plural(facts.matches, 'parameter')}",
+                text=f"Make the optimizer after {facts.names[0] if facts.names else 'the model'} is made, not before",
                 code="optimizer = torch.optim.AdamW(model.parameters(), lr=...)",
             ),
             Action(text="Or add what is new to it", code='optimizer.add_param_group({"params": new.parameters()})'),
@@ -129,3 +130,15 @@ def _in_place_of(facts: ReplacedFacts) -> str:
     if new == old:
         return f"The optimizer holds a tensor of the shape of {facts.names[0]}, {tuple(new)}, without a gradient."
     return f"{facts.names[0]} has the shape {tuple(new)}; the optimizer holds one of {tuple(old)} without a gradient."
+
+
+def _table(facts: ReplacedFacts) -> Numbers:
+    """What the model has, and what the optimizer holds in its place."""
+    rows = [[name, str(tuple(new)), str(tuple(old))]
+            for name, new, old in zip(facts.names, facts.shapes, facts.old_shapes, strict=False)]  # fmt: skip
+    return Numbers(
+        title="Parameters with a gradient, in no optimizer",
+        caption="The shape in the model, which is not trained, and that in the optimizer, which is not used.",
+        columns=["parameter", "of the model", "in the optimizer"],
+        cells=rows[:_ROWS],
+    )

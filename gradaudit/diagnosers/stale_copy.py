@@ -154,7 +154,7 @@ def _finding(found: Stale, limits: Limits) -> Finding:
                 else f"Copy {copy.of} into {copy.name} every 100 steps or so, or average 1 % of it in at each",
                 code=f"{copy.name}.load_state_dict({copy.of}.state_dict())",
             ),
-            Action(text=f"Right after a copy compare {copy.name} with {copy.of}: 0 weights must differ"),
+            Action(text=f"Right after a copy compare {copy.name} with {copy.of}: no weight may differ"),
         ],
         measures=[
             Measure(quantity="writes without a change", value=copy.writes, comparison=">=", threshold=limits.writes,
@@ -177,14 +177,14 @@ def _headline(found: Stale) -> str:
     name = copy.name if len(copy.name) <= 30 else f"…{copy.name[-29:]}"
     if found.written:
         writes = plural(copy.writes, "time")
-        return f"Copy {name} is written to {writes} and never changes in {plural(found.steps, 'step')}"
-    return f"Copy {name} is used and never updated in {plural(found.steps, 'step')}, while its original trains"
+        return f"The copy {name} is written to {writes} and never changes in {plural(found.steps, 'step')}"
+    return f"The copy {name} is used and never updated in {plural(found.steps, 'step')}, while its original trains"
 
 
 def _explanation(found: Stale) -> str:
     copy = found.facts
     start = "began as a copy of" if copy.equal_at_first else "has the shapes of"
-    parts = [f"{copy.name} {start} {copy.of}, and no optimizer holds it."]
+    parts = [f"The module {copy.name} {start} {copy.of}, and no optimizer holds it."]
     if found.written:
         parts.append("What is written to its weights is what they are: it is copied from itself, or averaged with 0.")
     if found.untrained:

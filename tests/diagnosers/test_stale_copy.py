@@ -54,13 +54,13 @@ def test_a_target_that_is_never_updated_is_a_warning(tmp_path):
         found = judged(stale_copy, run, Stale)
         assert (found.written, found.untrained, found.meant, found.steps) == (False, True, False, 1000)
         finding = assert_finds(stale_copy, run, WARNING)
-        assert finding.headline == "Copy target is used and never updated in 1,000 steps, while its original trains"
+        assert finding.headline == "The copy target is used and never updated in 1,000 steps, while its original trains"
 
 
 def test_a_target_copied_from_itself_is_critical(tmp_path):
     run = copies(tmp_path / "a", twin(writes=20, last=200))
     assert judged(stale_copy, run, Stale).written
     finding = assert_finds(stale_copy, run, CRITICAL)
-    assert finding.headline == "Copy target is written to 20 times and never changes in 200 steps"
+    assert finding.headline == "The copy target is written to 20 times and never changes in 200 steps"
     assert finding.actions[0].code == "target.load_state_dict(online.state_dict())"
     assert_finds(stale_copy, copies(tmp_path / "b", twin(writes=20, **LEARNED)), WARNING)
