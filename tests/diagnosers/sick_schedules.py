@@ -157,5 +157,6 @@ SCHEDULES: dict[str, dict[str, tuple[Any, float]]] = {
         "least": (leaking, 1e9),
         "steady": (lambda path: leaking(path, graphs=False), 1.1),
         "kept": (leaking, 1.0),
+        "every": (lambda path: leaking(path, host=lambda step: 400), 1e9),
     },
 }

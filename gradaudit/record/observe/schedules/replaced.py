@@ -4,6 +4,7 @@ import gc
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import msgspec
 import torch
 from torch import nn
 
@@ -33,6 +34,9 @@ class Replaced:
         modules = registered()
         held = {id(p) for module in modules for p in own(module).values() if p is not None}
         missing = [one for one in idle if id(one) not in held]
+        if missing and self._scans >= _MOST_SCANS and before is not None:
+            self.found[number] = msgspec.structs.replace(before, last_step=step)
+            return
         if missing and self._scans < _MOST_SCANS:
             # Copied and unpickled modules never registered anything.
             self._scans += 1

@@ -42,7 +42,7 @@ class Unregistered:
         owned = {id(p) for each in known() for group in each.param_groups for p in group["params"]} if kept else set()
         places = _places(modules) if kept else {}
         looks: dict[tuple[int, str], tuple[int, list[int]]] = {}
-        found = []
+        found: list[UnregisteredFacts] = []
         for one in kept:
             path, inside = places.get(id(one.holder), ("", frozenset()))
             # A list beside the registered ones, as that of the weights of nn.LSTM, loses nothing.
@@ -94,7 +94,7 @@ def _parameters(entry: Any) -> list[torch.Tensor]:
 def _places(modules: list[nn.Module]) -> dict[int, tuple[str, frozenset[int]]]:
     """The path of each module in its outermost one, and the parameters that this one has registered."""
     children = {id(child) for module in modules for child in children_of(module).values() if child is not None}
-    found = {}
+    found: dict[int, tuple[str, frozenset[int]]] = {}
     for root in modules:
         if id(root) in children:
             continue
