@@ -6,7 +6,8 @@ The batches that the workers of the training's `DataLoader` yield in one round, 
 Where in every round all workers yield the same batch, each example is seen once for each worker: a warning.
 
 A data set that holds a random generator is noted where several workers copy it and no `worker_init_fn` tells them
-apart: what it draws is the same in each worker, and in each epoch where the workers are started anew.
+apart: what it draws is the same in each worker, and in each epoch where the workers are started anew. It is a warning
+where the first examples of every epoch are the same bit for bit, in `epochs` comparisons or more.
 
 ## Why it matters
 
@@ -24,6 +25,7 @@ Where the data set has one example only, or repeats itself on purpose.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from gradaudit.chart_data import Numbers
 from gradaudit.diagnoser import Judged, diagnoser
@@ -32,6 +34,13 @@ from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotA
 from gradaudit.reading.run import Run
 from gradaudit.schema.loaders import LoaderFacts
 from gradaudit.signals.data.sources import last_step, training_sources
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When equal epochs are no accident."""
+
+    epochs: float = 2.0  # comparisons; a run of two epochs makes one
 
 
 class Repeated(Judged, frozen=True):
@@ -45,6 +54,7 @@ class Copied(Judged, frozen=True):
     """Each worker has a copy of a generator of random numbers."""
 
     source: LoaderFacts
+    equal: bool  # every epoch begins with the same examples
     last_step: int
 
 
@@ -60,7 +70,7 @@ class OneProcess(Judged, frozen=True):
 
 
 @diagnoser(worst=Severity.WARNING, explains=("overfitting", "no_signal"))
-def repeated_augmentation(run: Run) -> Iterator[Repeated | Copied | Different | OneProcess | Skipped]:
+def repeated_augmentation(run: Run, limits: Limits) -> Iterator[Repeated | Copied | Different | OneProcess | Skipped]:
     """Compare what workers yield in one round."""
     if not run.meta.loaders:
         yield Skipped(reason="what batches hold was not recorded",
@@ -74,7 +84,8 @@ def repeated_augmentation(run: Run) -> Iterator[Repeated | Copied | Different | 
     if source.rounds and source.same_batches == source.rounds:
         yield Repeated(source, last_step(run))
     elif source.random_states and not source.worker_init:
-        yield Copied(source, last_step(run))
+        equal = source.orders >= limits.epochs and source.same_order == source.orders
+        yield Copied(source, equal, last_step(run))
     elif source.rounds:
         yield Different(source.workers, source.rounds)
     else:
@@ -125,13 +136,16 @@ def _repeated(found: Repeated) -> Finding:
 
 
 @repeated_augmentation.tell
-def _copied(found: Copied) -> Finding:
+def _copied(found: Copied, limits: Limits) -> Finding:
     source = found.source
     return Finding(
-        severity=Severity.NOTE,
-        confidence=Confidence.MEDIUM,
-        title="Copied random generator",
-        headline=f"The data set holds a random generator, and each of its {count(source.workers)} workers has a copy",
+        severity=Severity.WARNING if found.equal else Severity.NOTE,
+        confidence=Confidence.HIGH if found.equal else Confidence.MEDIUM,
+        title="Random numbers repeat in each epoch" if found.equal else "Copied random generator",
+        headline=f"All {count(source.orders)} epochs compared begin with equal examples: {count(source.workers)} "
+        "workers copy one generator"
+        if found.equal
+        else f"The data set holds a random generator, and each of its {count(source.workers)} workers has a copy",
         explanation="The generator was made before the workers, so that all of them draw the same numbers from it; "
         "augmentation by it is the same in each worker. Nothing is wrong where the data set draws nothing from it "
         "while it is gone over.",
@@ -140,8 +154,10 @@ def _copied(found: Copied) -> Finding:
         actions=[_generators(source)],
         measures=[
             Measure(quantity="workers with a copy", value=source.workers, comparison=">", threshold=1, unit="count"),
+            Measure(quantity="epochs compared, all equal", value=source.orders if found.equal else 0, comparison=">=",
+                    threshold=limits.epochs, unit="count", option="epochs", decides="warning"),
         ],
-    )
+    )  # fmt: skip
 
 
 def _generators(source: LoaderFacts) -> Action:

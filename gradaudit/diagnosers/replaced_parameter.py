@@ -1,11 +1,15 @@
-"""The optimizer holds parameters that the model no longer has, and those in their place are in no optimizer.
+"""Parameters that are used are in no optimizer: they were replaced after it was made, or are kept in a plain list.
 
 ## What it looks for
 
-At the first step of each optimizer and after 10, 100, 1,000 ... of its steps: parameters without a gradient that no
+At the steps 1, 2, 3, 4, 6, 8, 12 ... of each optimizer: parameters without a gradient that no
 living module holds, or an optimizer none of whose parameters has a gradient; and parameters of living modules that have
-a gradient, are in no optimizer and have the same shape, or the same but for one size. Both together are critical where
-none of the optimizer's parameters has a gradient, else a warning. The optimizer has to make `least` steps.
+a gradient, are in no optimizer and have the same shape, or the same but for one size, or any size where the optimizer
+holds nothing else. Both together are critical where none of the optimizer's parameters has a gradient, else a warning.
+
+And modules or parameters that a module keeps in a plain list, tuple or dict: `model.parameters()` does not find them.
+It is a warning where they have a gradient, are in no optimizer, are not registered elsewhere, and nothing writes to
+them, and critical where they are `most` of the elements. The optimizer has to make `least` steps.
 
 ## Why it matters
 
@@ -15,7 +19,8 @@ trained. Nothing fails: their gradients are computed at every step, and the opti
 ## What to try
 
 Make the optimizer after the model has got its last module: after a new head, `resize_token_embeddings`, `weight_norm`,
-`load_state_dict(assign=True)` or a copy of the model. Later, call `optimizer.add_param_group`.
+`load_state_dict(assign=True)` or a copy of the model. Later, call `optimizer.add_param_group`. Keep layers in
+`nn.ModuleList` or `nn.ModuleDict`, and parameters in `nn.ParameterList`.
 
 ## When it is wrong
 
@@ -27,10 +32,11 @@ from dataclasses import dataclass
 
 from gradaudit.chart_data import Numbers
 from gradaudit.diagnoser import Judged, diagnoser
-from gradaudit.evidence.words.wording import count, names, plural
+from gradaudit.evidence.charts.lines import loss_chart
+from gradaudit.evidence.words.wording import count, names, percent, plural
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, Severity, Skipped, Span
 from gradaudit.reading.run import Run
-from gradaudit.schema import ReplacedFacts
+from gradaudit.schema import ReplacedFacts, UnregisteredFacts
 
 _ROWS = 12
 
@@ -40,6 +46,7 @@ class Limits:
     """From when on it counts."""
 
     least: float = 5  # steps: a script may look at a loss before it makes its real optimizer
+    most: float = 0.5  # of the elements of the model: the rest learns on top of random layers
 
 
 class Untrained(Judged, frozen=True):
@@ -47,6 +54,16 @@ class Untrained(Judged, frozen=True):
 
     facts: ReplacedFacts
     steps: int  # of the optimizer
+    span: Span
+
+
+class Unregistered(Judged, frozen=True):
+    """A plain list keeps parameters that no optimizer holds."""
+
+    facts: UnregisteredFacts
+    share: float  # of the elements that are trained or should be
+    owned: int  # parameter tensors in an optimizer
+    steps: int
     span: Span
 
 
@@ -64,21 +81,34 @@ class Whole(Judged, frozen=True):
               "dead_embedding", "noise_module", "stale_gradient", "layer_imbalance", "overfitting", "gradient_growth",
               "vanishing_gradient", "initial_loss_mismatch"),
 )  # fmt: skip
-def replaced_parameter(run: Run, limits: Limits) -> Iterator[Untrained | Whole | Skipped]:
+def replaced_parameter(run: Run, limits: Limits) -> Iterator[Untrained | Unregistered | Whole | Skipped]:
     """Look which optimizers hold what no module does."""
     facts = run.meta.schedules
     if not facts.recorded:
         yield Skipped(reason="whether modules were replaced was not recorded", enable="record again with this version")
         return
     last = int(run.steps["global_step"].iloc[-1])
-    found = [
+    found: list[Untrained | Unregistered] = [
         Untrained(one, steps, Span(first=min(one.first_step, last), last=last))
         for one in facts.replaced
         if (steps := len(run.training(one.optimizer).steps)) >= limits.least
     ]
+    found += _in_lists(run, last, limits)
     yield from found
     if not found:
         yield Whole(sum(tensor.optimizer >= 0 for tensor in run.meta.tensors))
+
+
+def _in_lists(run: Run, last: int, limits: Limits) -> list[Unregistered]:
+    steps = len(run.steps)
+    if steps < limits.least:
+        return []
+    owned = [tensor for tensor in run.meta.tensors if tensor.optimizer >= 0]
+    of_all = sum(tensor.elements for tensor in owned) + sum(one.elements for one in run.meta.schedules.unregistered)
+    return [
+        Unregistered(one, one.elements / max(1, of_all), len(owned), steps, Span(first=0, last=last))
+        for one in run.meta.schedules.unregistered
+    ]
 
 
 @replaced_parameter.tell
@@ -119,6 +149,39 @@ def _finding(found: Untrained, limits: Limits) -> Finding:
                     unit="count", option="least"),
             Measure(quantity="its parameters that no module holds", value=facts.missing, comparison=">=", threshold=1,
                     unit="count", decides="cause"),
+        ],
+    )  # fmt: skip
+
+
+@replaced_parameter.tell
+def _in_a_list(found: Unregistered, run: Run, limits: Limits) -> Finding:
+    facts = found.facts
+    what, right = ("layers", "nn.ModuleList") if facts.modules else ("parameters", "nn.ParameterList")
+    right = right if facts.container != "dict" else right.replace("List", "Dict")
+    attribute = facts.name.rpartition(".")[2]
+    return Finding(
+        severity=Severity.CRITICAL if found.share > limits.most else Severity.WARNING,
+        confidence=Confidence.CERTAIN,
+        title=f"{what.capitalize()} in a plain {facts.container}",
+        headline=f"{facts.holder}.{attribute} is a plain {facts.container}: no optimizer holds its "
+        f"{plural(facts.tensors, 'parameter')}",
+        explanation=f"model.parameters() does not find what {facts.name} keeps: "
+        f"{percent(found.share)} of the elements get a gradient and are never changed. They are missing from "
+        "state_dict(), and stay behind at model.to(device), too.",
+        span=found.span,
+        evidence=[
+            loss_chart(run.trainings[0], "The training loss: what is in no optimizer never changes.", [])
+        ],
+        actions=[
+            Action(text=f"Make self.{attribute} of {facts.holder} an {right}", code=f"self.{attribute} = {right}(...)"),
+        ],
+        measures=[
+            Measure(quantity="parameters with a gradient in no optimizer", value=facts.tensors, comparison=">=",
+                    threshold=1, unit="count"),
+            Measure(quantity="steps", value=found.steps, comparison=">=", threshold=limits.least, unit="count",
+                    option="least"),
+            Measure(quantity="share of the elements", value=found.share, comparison=">", threshold=limits.most,
+                    unit="fraction", option="most", decides="critical"),
         ],
     )  # fmt: skip
 

@@ -74,5 +74,6 @@ class GraphFacts(Facts, frozen=True, kw_only=True):
     terms: list[TermFacts] = []
     softmaxes: list[SoftmaxFacts] = []
     views: list[ViewFacts] = []
+    leaf_roots: int = 0  # backwards whose root is no result of any operation: it was only told to require a gradient
     shapes: bool = False  # torch told the shapes of operations
     complete: bool = True  # no graph was larger than what is walked, and no list longer than what is kept

@@ -301,3 +301,19 @@ def test_scripted_functions_stay_scriptable(tmp_path):
         warnings.simplefilter("ignore")
         torch.jit.script(forward)(torch.ones(2, 3, 4))
         torch.jit.script(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(0.1)))(torch.ones(2, 4))
+
+
+def test_statistics_gathered_anew_for_an_average_are_no_evaluation(tmp_path):
+    x, _ = batch(32)
+
+    def make():
+        torch.manual_seed(0)
+        model = Net()
+        average = torch.optim.swa_utils.AveragedModel(model)
+        train(model, step=lambda model, index: average.update_parameters(model))
+        model.eval()
+        torch.optim.swa_utils.update_bn([x], average)
+
+    with recorded(tmp_path / "run"):
+        make()
+    assert facts_of(tmp_path / "run").active == []

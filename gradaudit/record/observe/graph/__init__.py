@@ -44,6 +44,7 @@ class Graph:
         self._step, self._of_step, self._spent = -1, 0, 0
         self._wait = 0  # the step before which none is due
         self._shapes, self._complete = False, True
+        self._leaf_roots = 0
 
     def look(self, between: Any, roots: Sequence[Any], size: int) -> None:
         """A backward of a thread is about to run from `roots`; its last loss was of a batch of this size, 0 unknown."""
@@ -58,8 +59,12 @@ class Graph:
         moment.backwards = between.backwards
         self.groups.name(self._table.identifier)
         for root in roots:
-            if isinstance(root, torch.Tensor) and root.grad_fn is not None:
+            if not isinstance(root, torch.Tensor):
+                continue
+            if root.grad_fn is not None:
                 self._root(between, root.grad_fn, step, moment)
+            elif id(root) not in self._table.identifier:
+                self._leaf_roots += 1
 
     def _due(self, step: int, size: int) -> bool:
         """Whether a backward before this step is looked at."""
@@ -162,6 +167,7 @@ class Graph:
             terms=[term.facts(number, known, coming) for number, term in enumerate(list(self._terms.values()))],
             softmaxes=[softmax_facts(*key, count) for key, count in list(self._softmaxes.items())],
             views=[view_facts(*key, count) for key, count in list(self._views.items())],
+            leaf_roots=self._leaf_roots,
             shapes=self._shapes,
             complete=self._complete,
         )

@@ -60,6 +60,8 @@ class Active:
         if table.training() != 0:
             return
         found = _find(self._known(table))
+        if found.around is None and isinstance(found.holder, nn.Module) and id(found.holder) not in self._names:
+            return  # of another model, whose modes are its own: statistics that are gathered anew for an average
         holder = found.holder if found.holder is not None and id(found.holder) in self._names else None
         key = (function, found.caller, found.line, id(holder) if holder is not None else type(found.holder))
         if key not in self.places:
