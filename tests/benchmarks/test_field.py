@@ -86,11 +86,7 @@ def test_a_pair_names_its_source_and_what_leads_to_it_exists(pair):
     site, _, subject = pair.source.partition(": ")
     assert site
     assert subject
-    assert set(pair.near) <= {item.name for item in all_diagnosers()} | set(pair.outright) | PLANNED
-
-
-# Of the issue that the suite was made for; a name leaves with the diagnoser's arrival.
-PLANNED = {"activation_before_loss"}
+    assert set(pair.near) <= {item.name for item in all_diagnosers()} | set(pair.outright)
 
 
 def test_a_fault_costs_something_with_every_seed():
