@@ -97,12 +97,8 @@ def test_a_fault_costs_something_with_every_seed():
         assert least > 0.03, f"the fault of {name} costs nothing to speak of: {results}"
 
 
-# Whether these cost anything is to be seen: a name leaves with the row in costs.csv, or with its pair.
-UNMEASURED = {"ema_once_an_epoch"}
-
-
 def test_every_pair_was_measured():
-    assert set(table.costs()) == set(pairs()) - UNMEASURED
+    assert set(table.costs()) == set(pairs())
 
 
 def test_quick_ones_exist():
