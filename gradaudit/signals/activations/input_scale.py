@@ -17,8 +17,8 @@ FIRST_STEPS = 19  # the scale is read over steps 0 to 19
 # projection does, leaves it 1e-5 and less: rounding. A plain chain has no such thing.
 _NO_BIAS_GRADIENT, _IN_A_CHAIN = 1e-4, 1e-7
 ROUNDING = 1e5  # an estimate above is more likely rounding of the bias's gradient than the inputs' size
-# What subtracts the mean of each channel, and a bias with it. What rounding leaves of the bias's gradient grows with the
-# batch and the positions, up to 1e-3, so the modules are asked first.
+# What subtracts the mean of each channel, and a bias with it. What rounding leaves of that bias's gradient grows with
+# the batch and the positions, up to 1e-3, so the modules are asked first.
 _CENTRES = ("BatchNorm", "InstanceNorm", "SyncBatchNorm")
 _CHAIN = (
     "Sequential", "Linear", "Conv1d", "Conv2d", "Conv3d", "Flatten", "Identity", "Dropout", "ReLU", "LeakyReLU", "GELU",
