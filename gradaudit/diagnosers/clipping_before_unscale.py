@@ -75,7 +75,9 @@ def clipping_before_unscale(
 ) -> Iterator[ClippedScaled | ClippedUnscaled | NotApplicable | Skipped]:
     """Count the steps that were clipped before their gradients were unscaled."""
     if not run.meta.schedules.recorded:
-        yield Skipped(reason="the order of clipping and unscaling was not recorded", enable="record with this version")
+        yield Skipped(
+            reason="the order of clipping and unscaling was not recorded", enable="record again with this version"
+        )
         return
     scalers = [one for one in run.meta.schedules.scaling if one.known]
     if not scalers:
