@@ -113,8 +113,8 @@ def stale_copy(run: Run, limits: Limits) -> Iterator[Stale | Lags | Follows | No
     if not copies:
         yield NotApplicable(reason="no module outside of the optimizers has the shapes of a trained one")
         return
-    judged = [result for one in copies for result in (_judged(one, limits), _lagging(one, limits))]
-    wrong = [result for result in judged if result is not None]
+    wrong: list[Stale | Lags] = [found for one in copies if (found := _judged(one, limits)) is not None]
+    wrong += [late for one in copies if (late := _lagging(one, limits)) is not None]
     yield from wrong
     if not wrong:
         yield Follows(tuple(copies), sum(one.changed > 0 for one in copies))

@@ -53,7 +53,9 @@ class ViewFacts(Facts, frozen=True, kw_only=True):
     before: list[int] = []
     after: list[int] = []
     source: str = ""  # convolution, recurrent, linear, ...: the layer that gave what is viewed
-    fault: str = ""  # channels, axes, heads: which of them it mixes up
+    # channels, axes, heads: which of them it mixes up. "scan" is no fault by itself: a recurrent layer runs along the
+    # first axis of `before`, as an embedding gave it.
+    fault: str = ""
     before_loss: bool = False  # the loss takes its classes along the last axis of it
     count: int = 1
 
