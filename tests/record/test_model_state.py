@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import sys
 import warnings
 
 import pytest
@@ -12,6 +13,13 @@ from torch.nn import functional
 from gradaudit.record.observe import model_state
 from gradaudit.record.observe.model_state import looks, usage
 from tests.record.training import batch, classifier, recorded, run_of
+
+
+@pytest.fixture(autouse=True)
+def nothing_compiled(monkeypatch):
+    """Forget what the tests before these compiled: calls are not watched in a process that compiles."""
+    if compiler := sys.modules.get("torch._dynamo.convert_frame"):
+        monkeypatch.setattr(compiler, "FRAME_COUNTER", 0)
 
 
 def facts_of(folder):
@@ -241,7 +249,8 @@ def test_looks_are_seldom_and_reach_the_end():
         steps.append(step)
         step = looks.after(step)
     assert len(steps) < 100
-    assert all(later <= 1.11 * earlier for earlier, later in itertools.pairwise(steps) if earlier > 64)
+    assert all(later <= 1.26 * earlier for earlier, later in itertools.pairwise(steps) if earlier > 64)
+    assert all(later <= 1.11 * earlier for earlier, later in itertools.pairwise(steps) if earlier >= looks.LONG)
 
 
 def test_copies_are_watched_for_some_steps_and_then_no_more(tmp_path):
@@ -267,7 +276,15 @@ def test_a_fault_costs_this_observer_alone(tmp_path, monkeypatch, place):
 
 def train_seeded():
     torch.manual_seed(0)
-    return train(Net(INLINE["functional"]))
+    return train(Net(INLINE["functional"]), step=predict)
+
+
+def predict(model, _):
+    """An evaluation without a loss."""
+    model.eval()
+    with torch.no_grad():
+        model(batch(32)[0])
+    model.train()
 
 
 def test_a_compiled_model_has_no_graph_break_more(tmp_path):

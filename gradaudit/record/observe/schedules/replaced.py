@@ -1,6 +1,5 @@
 """Parameters that an optimizer holds and no module does, and the parameters that have taken their place."""
 
-import gc
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -8,7 +7,7 @@ import msgspec
 import torch
 from torch import nn
 
-from gradaudit.record.observe.naming import own, registered, walk
+from gradaudit.record.observe.naming import living, own, registered, walk
 from gradaudit.record.observe.optimizers import known
 from gradaudit.record.settings import in_utf8
 from gradaudit.schema import ReplacedFacts
@@ -38,9 +37,9 @@ class Replaced:
             self.found[number] = msgspec.structs.replace(before, last_step=step)
             return
         if missing and self._scans < _MOST_SCANS:
-            # Copied and unpickled modules never registered anything.
+            # They were made before anybody looked.
             self._scans += 1
-            modules = [item for item in gc.get_objects() if issubclass(type(item), nn.Module)]
+            modules = living()
             held = {id(p) for module in modules for p in own(module).values() if p is not None}
             missing = [one for one in missing if id(one) not in held]
         without = all(one.grad is None for one in mine)
