@@ -33,7 +33,7 @@ from collections.abc import Iterator
 
 from gradaudit.chart_data import Numbers
 from gradaudit.diagnoser import Judged, diagnoser
-from gradaudit.evidence.words.axes import MEANINGS, permuted, shape_text
+from gradaudit.evidence.words.axes import MEANINGS, permuted, shape
 from gradaudit.evidence.words.wording import count, plural
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.reading.run import Run
@@ -196,7 +196,7 @@ def _clean(found: AxesInOrder) -> Clean:
 @scrambled_axes.tell
 def _mixed(found: MixedView) -> Finding:
     view = found.view
-    before, after = shape_text(view.before), shape_text(view.after)
+    before, after = shape(view.before), shape(view.after)
     title, meaning = MEANINGS.get(view.fault, MEANINGS["axes"])
     critical = view.fault == "axes" or (view.fault == "channels" and view.before_loss)
     return Finding(
@@ -225,7 +225,7 @@ def _batch(found: BatchSoftmax) -> Finding:
         title="Softmax over the batch",
         headline=f"The {found.kind} before the loss is over the {count(size)} examples of a batch, not the "
         f"{count(classes)} classes",
-        explanation=f"It is given {shape_text(found.sizes)} and normalises along axis 0, so the examples of a batch "
+        explanation=f"It is given {shape(found.sizes)} and normalises along axis 0, so the examples of a batch "
         "compete for each class, and the prediction of one depends on the others.",
         span=found.span,
         evidence=[_table([("input of the softmax", found.sizes)])],
@@ -247,7 +247,7 @@ def _scanned(found: ScannedExamples) -> Finding:
         title="Recurrence over the batch",
         headline=f"The recurrent layer runs along the {count(size)} examples of a batch, not the {count(length)} "
         "ids of each",
-        explanation=f"It is given {shape_text(found.sizes)}, as the embedding of a batch of {count(size)} shuffled "
+        explanation=f"It is given {shape(found.sizes)}, as the embedding of a batch of {count(size)} shuffled "
         "examples, and takes the first axis for time. What it remembers comes from other examples.",
         span=found.span,
         evidence=[_table([("input of the recurrent layer", found.sizes)])],
@@ -272,7 +272,7 @@ def _single_softmax(found: SingleSoftmax) -> Finding:
         severity=Severity.CRITICAL if one.last else Severity.WARNING,
         confidence=Confidence.CERTAIN,
         title="Softmax over a single number",
-        headline=f"A {one.kind} is over axis {one.axis} of {shape_text(one.sizes)}, of length 1: it always gives {result}",
+        headline=f"A {one.kind} is over axis {one.axis} of {shape(one.sizes)}, of length 1: it always gives {result}",
         explanation=f"Whatever the weights, the result is {result} and its gradient is zero"
         + (": the loss says nothing to the model." if one.last else ": what is in front of it learns nothing."),
         span=found.span,
@@ -296,7 +296,7 @@ def _other_axis(found: OtherAxis) -> Finding:
         severity=Severity.WARNING,
         confidence=Confidence.CERTAIN,
         title="Attention over the wrong axis",
-        headline=f"Attention weights {shape_text(one.sizes)} are normalised along axis {one.axis} and summed along axis "
+        headline=f"Attention weights {shape(one.sizes)} are normalised along axis {one.axis} and summed along axis "
         f"{found.summed}",
         explanation="The weights that a query gives to its keys do not sum to 1; those that a key is given by all "
         "queries do. With a causal mask each position then depends on later ones.",
@@ -319,5 +319,5 @@ def _table(rows: list[tuple[str, list[int] | tuple[int, ...]]]) -> Numbers:
         title="Shapes",
         caption="As autograd noted them at the first graph that was looked at.",
         columns=["", "shape", "numbers"],
-        cells=[[name, shape_text(sizes), count(math.prod(sizes))] for name, sizes in rows],
+        cells=[[name, shape(sizes), count(math.prod(sizes))] for name, sizes in rows],
     )

@@ -28,6 +28,6 @@ def permuted(view: ViewFacts) -> str:
     return f"out = out.{moved}.reshape({', '.join(['-1', *(str(size) for size in view.after[1:])])})"
 
 
-def shape_text(sizes: list[int] | tuple[int, ...]) -> str:
+def shape(sizes: list[int] | tuple[int, ...]) -> str:
     """A shape as torch prints it."""
     return f"({', '.join(str(size) for size in sizes)})"
