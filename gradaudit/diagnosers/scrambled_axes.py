@@ -33,6 +33,7 @@ from collections.abc import Iterator
 
 from gradaudit.chart_data import Numbers
 from gradaudit.diagnoser import Judged, diagnoser
+from gradaudit.evidence.words.axes import MEANINGS, permuted, shape
 from gradaudit.evidence.words.wording import count, plural
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.reading.run import Run
@@ -42,20 +43,6 @@ from gradaudit.signals.data.sources import training_sources
 _LAYER = ("Addmm", "Mm", "Add", "Convolution")  # what gives (N, C), with the examples first
 _CHOICES = ("NllLoss", "Gather", "Index", "Log", "Neg", "Mean", "Squeeze", "BinaryCrossEntropy", "MseLoss", "KlDiv")
 _RANDOM = ("RandomSampler", "DistributedSampler", "WeightedRandomSampler")
-_MEANINGS = {
-    "channels": (
-        "Channel axis mixed up",
-        "Each row is made of neighbouring positions of one channel, and not of the channels of one position.",
-    ),
-    "axes": (
-        "Axes swapped by a view",
-        "The numbers of one example, or of one time, go to others: each label meets other inputs.",
-    ),
-    "heads": (
-        "Attention heads mixed up",
-        "The axis of heads is cut out of that of time: each head sees a part of the sequence, with all features.",
-    ),
-}
 
 
 class MixedView(Judged, frozen=True):
@@ -209,8 +196,8 @@ def _clean(found: AxesInOrder) -> Clean:
 @scrambled_axes.tell
 def _mixed(found: MixedView) -> Finding:
     view = found.view
-    before, after = _shape(view.before), _shape(view.after)
-    title, meaning = _MEANINGS.get(view.fault, _MEANINGS["axes"])
+    before, after = shape(view.before), shape(view.after)
+    title, meaning = MEANINGS.get(view.fault, MEANINGS["axes"])
     critical = view.fault == "axes" or (view.fault == "channels" and view.before_loss)
     return Finding(
         severity=Severity.CRITICAL if critical else Severity.WARNING,
@@ -222,20 +209,11 @@ def _mixed(found: MixedView) -> Finding:
         span=found.span,
         evidence=[_table([("before the view", view.before), ("after it", view.after)])],
         actions=[
-            Action(text=f"Permute in front of the view that makes {after}", code=_code(view)),
+            Action(text=f"Permute in front of the view that makes {after}", code=permuted(view)),
             Action(text="Compare one row of the result with the row that it should be, once, on a small input"),
         ],
         measures=[Measure(quantity="graphs with it", value=view.count, comparison=">=", threshold=1, unit="count")],
     )
-
-
-def _code(view: ViewFacts) -> str:
-    if view.fault == "heads":
-        b, heads, t, d = view.after if len(view.after) == 4 else (0, 0, 0, 0)
-        return f"q = q.view({b}, {t}, {heads}, {d}).transpose(1, 2)"
-    behind = ", ".join(str(axis) for axis in range(2, len(view.before)))
-    moved = f"permute(0, {behind}, 1)" if view.fault == "channels" else "transpose(0, 1)"
-    return f"out = out.{moved}.reshape({', '.join(['-1', *(str(size) for size in view.after[1:])])})"
 
 
 @scrambled_axes.tell
@@ -247,7 +225,7 @@ def _batch(found: BatchSoftmax) -> Finding:
         title="Softmax over the batch",
         headline=f"The {found.kind} before the loss is over the {count(size)} examples of a batch, not the "
         f"{count(classes)} classes",
-        explanation=f"It is given {_shape(found.sizes)} and normalises along axis 0, so the examples of a batch "
+        explanation=f"It is given {shape(found.sizes)} and normalises along axis 0, so the examples of a batch "
         "compete for each class, and the prediction of one depends on the others.",
         span=found.span,
         evidence=[_table([("input of the softmax", found.sizes)])],
@@ -269,7 +247,7 @@ def _scanned(found: ScannedExamples) -> Finding:
         title="Recurrence over the batch",
         headline=f"The recurrent layer runs along the {count(size)} examples of a batch, not the {count(length)} "
         "ids of each",
-        explanation=f"It is given {_shape(found.sizes)}, as the embedding of a batch of {count(size)} shuffled "
+        explanation=f"It is given {shape(found.sizes)}, as the embedding of a batch of {count(size)} shuffled "
         "examples, and takes the first axis for time. What it remembers comes from other examples.",
         span=found.span,
         evidence=[_table([("input of the recurrent layer", found.sizes)])],
@@ -294,7 +272,7 @@ def _single_softmax(found: SingleSoftmax) -> Finding:
         severity=Severity.CRITICAL if one.last else Severity.WARNING,
         confidence=Confidence.CERTAIN,
         title="Softmax over a single number",
-        headline=f"A {one.kind} is over axis {one.axis} of {_shape(one.sizes)}, of length 1: it always gives {result}",
+        headline=f"A {one.kind} is over axis {one.axis} of {shape(one.sizes)}, of length 1: it always gives {result}",
         explanation=f"Whatever the weights, the result is {result} and its gradient is zero"
         + (": the loss says nothing to the model." if one.last else ": what is in front of it learns nothing."),
         span=found.span,
@@ -318,7 +296,7 @@ def _other_axis(found: OtherAxis) -> Finding:
         severity=Severity.WARNING,
         confidence=Confidence.CERTAIN,
         title="Attention over the wrong axis",
-        headline=f"Attention weights {_shape(one.sizes)} are normalised along axis {one.axis} and summed along axis "
+        headline=f"Attention weights {shape(one.sizes)} are normalised along axis {one.axis} and summed along axis "
         f"{found.summed}",
         explanation="The weights that a query gives to its keys do not sum to 1; those that a key is given by all "
         "queries do. With a causal mask each position then depends on later ones.",
@@ -336,14 +314,10 @@ def _other_axis(found: OtherAxis) -> Finding:
     )  # fmt: skip
 
 
-def _shape(sizes: list[int] | tuple[int, ...]) -> str:
-    return f"({', '.join(str(size) for size in sizes)})"
-
-
 def _table(rows: list[tuple[str, list[int] | tuple[int, ...]]]) -> Numbers:
     return Numbers(
         title="Shapes",
         caption="As autograd noted them at the first graph that was looked at.",
         columns=["", "shape", "numbers"],
-        cells=[[name, _shape(sizes), count(math.prod(sizes))] for name, sizes in rows],
+        cells=[[name, shape(sizes), count(math.prod(sizes))] for name, sizes in rows],
     )
