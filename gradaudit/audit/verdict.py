@@ -8,9 +8,9 @@ from gradaudit.findings import Severity
 
 
 def judged(audit: Audit) -> bool:
-    """Whether enough was recorded for a verdict: something was found, or most checks that apply could run."""
+    """Whether enough was recorded for a verdict: something was found, or a third of the checks that apply could run."""
     looked = len(audit.with_status("clean")) + len(audit.with_status("found"))
-    return bool(audit.ranked) or looked >= len(audit.with_status("skipped"))
+    return bool(audit.ranked) or 2 * looked >= len(audit.with_status("skipped"))
 
 
 def verdict(audit: Audit) -> str:

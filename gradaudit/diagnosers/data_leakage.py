@@ -157,7 +157,7 @@ def _leaked(found: Leaked, limits: Limits) -> Finding:
         confidence=Confidence.CERTAIN,
         is_measurement_issue=True,
         title="Training examples in the evaluation",
-        headline=f"{percent(known.share)} of the evaluation's examples are in the training data",
+        headline=f"Of the evaluation's examples {percent(known.share)} are in the training data",
         explanation=f"{how}. The model has been trained on these: the evaluation is too good, and hides "
         "overfitting.",
         span=Span(first=0, last=found.last_step),

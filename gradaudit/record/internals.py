@@ -30,15 +30,16 @@ TORCH = (
     ),
     Internal(
         "_input_metadata", "autograd nodes",
-        ("observe/graph/nodes.py", "observe/loss/hand_written.py", "observe/loss/last_operation.py"),
+        ("observe/graph/axes.py", "observe/graph/nodes.py", "observe/loss/hand_written.py",
+         "observe/loss/last_operation.py"),
         "the shapes of operations, and with them softmaxes and views in the graph; the classes of cross entropies that "
         "a script writes out itself: only their objective is known; and how many outputs a softmax before a loss is "
         "over", since="2.5",
     ),
     Internal(
         "_saved_dim", "autograd nodes of softmax, log_softmax, logsumexp, gather and slices",
-        ("observe/graph/nodes.py", "observe/loss/hand_written.py", "observe/loss/last_operation.py",
-         "observe/outputs/layout.py"),
+        ("observe/graph/axes.py", "observe/graph/nodes.py", "observe/loss/hand_written.py",
+         "observe/loss/last_operation.py", "observe/outputs/layout.py"),
         "as _input_metadata",
     ),
     Internal(
@@ -144,8 +145,11 @@ TORCH = (
         "_register_builtin", "torch.jit._builtins", ("patches/dropout.py",),
         "attention with dropout in evaluations, which is no longer patched",
     ),
-    Internal("_modules", "torch.nn.Module", ("observe/naming.py",), "further names of a module that has several"),
-    Internal("_parameters", "torch.nn.Module", ("observe/naming.py",), "further names of a tied tensor in one module"),
+    Internal("_modules", "torch.nn.Module", ("observe/naming.py", "observe/walking.py"), "further names of a module that has several"),
+    Internal(
+        "_parameters", "torch.nn.Module", ("observe/naming.py", "observe/walking.py"),
+        "further names of a tied tensor in one module",
+    ),
     Internal(
         "_compiled_call_impl", "torch.nn.Module", ("observe/activations.py",),
         "with --activations: hooks are put on a model that module.compile() compiled before",

@@ -72,14 +72,9 @@ def launch(  # noqa: PLR0913 -- options, each by its name
     environment = {**plain, "PYTHONPATH": path, _ENVIRONMENT: json.dumps(handed)}
     try:
         child.run(
-            program,
-            arguments,
-            environment,
-            directory=settings.directory,
-            quiet=quiet,
-            ignored=settings.ignored,
+            program, arguments, environment, directory=settings.directory, quiet=quiet, ignored=settings.ignored,
             started=lambda: _remove(earlier),
-        )
+        )  # fmt: skip
     except OSError as error:
         _take_back(directory, made, earlier)
         if error.errno != errno.E2BIG:

@@ -3,6 +3,8 @@
 import weakref
 
 import pytest
+import torch
+import torch._dynamo
 
 from gradaudit.record.observe import optimizers
 
@@ -11,3 +13,9 @@ from gradaudit.record.observe import optimizers
 def _no_optimizers_of_other_tests(monkeypatch):
     """What torch's compiler keeps of their optimizers, or pytest of a failure, is not this test's."""
     monkeypatch.setattr(optimizers, "_known", weakref.WeakSet())
+
+
+@pytest.fixture(autouse=True)
+def _nothing_compiled_by_other_tests(monkeypatch):
+    """Where anything was compiled, modules get no hooks."""
+    monkeypatch.setattr(torch._dynamo.convert_frame, "FRAME_COUNTER", 0)

@@ -49,7 +49,7 @@ def test_thousands_of_kinds_of_losses_are_kept_as_a_few(tmp_path, monkeypatch):
     assert len(run.meta.losses) == 21
     assert run.steps["mean_loss"].tolist() == pytest.approx(known, rel=1e-5)
     assert run.steps["loss"].nunique() == 21
-    assert (run.path / "run.json").stat().st_size < 20_000
+    assert (run.path / "run.json").stat().st_size < 30_000
 
 
 def test_models_made_anew_are_let_go(tmp_path, monkeypatch):
@@ -218,7 +218,7 @@ def peak(folder, directory, kind, **variables):
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("kind", "most", "most_held"), [("rows", 250, 250), ("ten million weights", 28 + 40 + 20, 28 + 12)]
+    ("kind", "most", "most_held"), [("rows", 250, 250), ("ten million weights", 28 + 40 + 20, 28 + 16)]
 )
 def test_memory_over_that_of_the_training(tmp_path, kind, most, most_held):
     """The table's weights are 305 MiB; ten million weights are 40 MiB, their gradients too. pyarrow takes 28 MiB.

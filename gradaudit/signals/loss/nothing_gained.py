@@ -38,7 +38,8 @@ def nothing_gained(training: Training) -> NothingGained | None:
     loss = training_loss(training)
     risen = loss_rebound(loss) if numpy.isfinite(loss.values).all() else None
     # What falls from a large first loss to that of a constant prediction has learned nothing that could be lost.
-    best = no_better_share(training.run) * constant_level(loss)
+    with numpy.errstate(invalid="ignore"):
+        best = no_better_share(training.run) * constant_level(loss)
     learned = risen is not None and risen.gained >= LEARNED and not risen.best >= best
     if risen is not None and learned and risen.lost >= _LOST:
         return NothingGained("lost", loss.first, risen.best, loss.last)

@@ -15,7 +15,7 @@ from gradaudit.schema import UnregisteredFacts
 _MOST_MODULES = 4096  # looked through
 _MOST_ENTRIES = 256  # of one list
 _MOST_FOUND = 16
-_OWN = frozenset({"_parameters", "_modules", "_buffers", "_non_persistent_buffers_set"})  # torch's own
+_OWN = frozenset(vars(nn.Module()))  # torch's own
 
 
 class _Kept(NamedTuple):
