@@ -15,6 +15,7 @@ from gradaudit.schema import ScheduleFacts
 
 SCHEDULES = "schedules"  # the observer
 _LOOKS = frozenset(10**power for power in range(12))  # steps of an optimizer at which its parameters are looked for
+_LIVES = 16  # of optimizers over the same parameters, each of which is looked at; a new one may be made at each step
 
 
 class Schedules:
@@ -32,7 +33,8 @@ class Schedules:
         self.memory.before_step(self.lives.total)
         # Another thread may be writing gradients at this moment, and one that holds parts of tensors has others in
         # its modules than in its optimizers.
-        if one.of.steps in _LOOKS and one.number >= 0 and alone and not table.sharded():
+        early = one.steps in _LOOKS and one.of.made <= _LIVES
+        if (early or one.of.steps in _LOOKS) and one.number >= 0 and alone and not table.sharded():
             self.replaced.look(optimizer, one.number, self.lives.total - 1)
 
     def after_step(self, optimizer: Any) -> None:
