@@ -3,9 +3,10 @@
 ## What it looks for
 
 At the first step of each optimizer, of one that is made anew, too, and after 10, 100, 1,000 ... of its steps:
-parameters without a gradient that no living module holds, or an optimizer none of whose parameters has a gradient; and parameters of living modules that have
-a gradient, are in no optimizer and have the same shape, or the same but for one size. Both together are critical where
-none of the optimizer's parameters has a gradient, else a warning. The optimizer has to make `least` steps.
+parameters without a gradient that no living module holds, or an optimizer none of whose parameters has a gradient; and
+parameters of living modules that have a gradient, are in no optimizer and have the same shape, or the same but for one
+size. Both together are critical where none of the optimizer's parameters has a gradient, else a warning. The optimizer
+has to make `least` steps.
 
 ## Why it matters
 

@@ -68,7 +68,7 @@ class Batches:
             data = getattr(loader, "dataset", None)
             if getattr(type(data), "__weakrefoffset__", 0):
                 source.data = weakref.ref(data)
-        source.passes += 1
+        source.begin(self.sources)
         self._passes[iterator] = Pass(source, source.facts.workers, grad)
 
     def _number_of(self, dataset: Any) -> int:
@@ -184,6 +184,7 @@ def _facts(source: Source, training: list[Source]) -> LoaderFacts:
         dataset=source.dataset,
         batches=source.batches,
         passes=source.passes,
+        after=list(source.after),
         looked=source.looked,
         on_device=source.on_device,
         inputs=[moments.facts() for moments in list(source.inputs.values())],
@@ -207,7 +208,9 @@ def _facts(source: Source, training: list[Source]) -> LoaderFacts:
 def _shared(source: Source, training: list[Source]) -> dict[str, int]:
     """Which training source an evaluation source shares most with, and how much."""
     best: dict[str, int] = {}
-    for other in training:
+    # Each fold of a cross-validation trains on what another one is evaluated on.
+    just_before = [other for other in training if other.number in source.after]
+    for other in just_before or training:
         if other.dataset == source.dataset or not other.facts.loader:
             continue
         datasets = [each.data() if each.data is not None else None for each in (source, other)]
