@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from gradaudit.chart_data import Lines
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.reduce import plain
-from gradaudit.evidence.words.wording import count, number, plural
+from gradaudit.evidence.words.wording import count, names, number, plural
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.reading.run import Run
 from gradaudit.schema import CopyFacts
@@ -56,6 +56,7 @@ class Stale(Judged, frozen=True):
     meant: bool  # it may rest on purpose
     steps: int
     span: Span
+    others: tuple[str, ...] = ()  # copies of which the same is true
 
 
 class Follows(Judged, frozen=True):
@@ -95,7 +96,13 @@ def stale_copy(run: Run, limits: Limits) -> Iterator[Stale | Follows | NotApplic
         yield NotApplicable(reason="no module outside of the optimizers has the shapes of a trained one")
         return
     wrong = [found for one in copies if (found := _judged(one, limits)) is not None]
-    yield from wrong
+    for severity in Severity:
+        alike = [found for found in wrong if _severity(found) == severity]
+        if not alike:
+            continue
+        lead = max(alike, key=lambda found: (found.written, found.facts.elements))
+        others = tuple(found.facts.name for found in alike if found is not lead)
+        yield Stale(**{**{name: getattr(lead, name) for name in lead.__struct_fields__}, "others": others})
     if not wrong:
         yield Follows(tuple(copies), sum(one.changed > 0 for one in copies))
 
@@ -191,6 +198,8 @@ def _explanation(found: Stale) -> str:
         parts.append("Its weights are those of an initialisation: whatever is learned from it is learned from chance.")
     elif found.meant:
         parts.append("A reference that was trained before may rest on purpose.")
+    if found.others:
+        parts.append(f"The same goes for {names(list(found.others), 3)}.")
     gaps = [gap for _, gap in copy.distances if gap is not None]
     if gaps:
         parts.append(f"Its distance to the trained weights is {number(gaps[-1])} of their norm at the end.")

@@ -222,6 +222,37 @@ def test_a_module_that_its_own_optimizer_takes_later_is_no_copy(tmp_path):
     assert facts_of(tmp_path / "run").copies == []
 
 
+def test_targets_are_paired_with_their_own_original_before_it_steps(tmp_path):
+    x, _ = batch(32)
+    with recorded(tmp_path / "run"):
+        actor, critic = (nn.Sequential(nn.Linear(10, 16), nn.ReLU(), nn.Linear(16, out)) for out in (3, 1))
+        actor_target, critic_target = copy.deepcopy(actor), copy.deepcopy(critic)
+        optimizers = [torch.optim.SGD(model.parameters(), lr=0.1) for model in (critic, actor)]
+        for _ in range(6):
+            for model, optimizer in zip((critic, actor), optimizers, strict=True):
+                optimizer.zero_grad()
+                model(x).square().mean().backward()
+                optimizer.step()
+    found = facts_of(tmp_path / "run").copies
+    assert sorted((one.name, one.of) for one in found) == [("actor_target", "actor"), ("critic_target", "critic")]
+    del actor_target, critic_target
+
+
+def test_a_copy_found_later_takes_the_place_of_its_parts(tmp_path):
+    x, _ = batch(32)
+    with recorded(tmp_path / "run"):
+        first = nn.Sequential(nn.Linear(10, 16), nn.ReLU(), nn.Linear(16, 1))
+        target = nn.Sequential(nn.Linear(10, 16), nn.ReLU(), nn.Linear(16, 3))
+        later, optimizers = copy.deepcopy(target), [torch.optim.SGD(first.parameters(), lr=0.1)]
+        for index in range(80):
+            optimizers += [torch.optim.SGD(later.parameters(), lr=0.1)] if index == 10 else []
+            for model, optimizer in zip((first, later), optimizers, strict=False):
+                optimizer.zero_grad()
+                model(x).square().mean().backward()
+                optimizer.step()
+    assert [(one.name, one.of) for one in facts_of(tmp_path / "run").copies] == [("target", "later")]
+
+
 def test_frozen_blocks_of_a_stack_are_no_copies_of_the_others(tmp_path):
     x, y = batch(32)
     with recorded(tmp_path / "run"):

@@ -14,6 +14,7 @@ from gradaudit.record.observe.model_state.looks import Look
 from gradaudit.record.observe.model_state.twins import TooManyError, Twin, owned_by_optimizers, twins
 from gradaudit.record.observe.model_state.usage import Usage
 from gradaudit.record.observe.naming import label_of, own, walk
+from gradaudit.record.observe.optimizers import known
 from gradaudit.record.observe.tensors import TensorTable
 from gradaudit.schema import CopyFacts
 
@@ -50,13 +51,16 @@ class Copies:
             self.unknown = "the weights are sharded"
             return
         try:
-            seen = twins(owned_by_optimizers(table), everywhere=True)
+            seen = twins(owned_by_optimizers(table) | _held(), everywhere=True)
         except TooManyError:
             self.unknown = "there are too many modules"
             return
-        known = {id(copy.module()) for copy in self.found}
+        before = {id(copy.module()) for copy in self.found}
         for twin in seen:
-            if id(twin.module) not in known:
+            if id(twin.module) not in before:
+                # What was found earlier may be a part of it, whose own trained module was not known yet.
+                inner = {id(part) for part in twin.module.modules()}
+                self.found = [copy for copy in self.found if id(copy.module()) not in inner]
                 self.found.append(_begun(twin, table, step))
 
     def look(self, table: TensorTable, step: int) -> None:
@@ -90,6 +94,11 @@ class Copies:
         """What is to be watched for calls: each copy, what it is a copy of, and where calls are noted."""
         pairs = [(copy.module(), copy.trained(), copy.usage) for copy in self.found if not copy.gone]
         return [(one, two, usage) for one, two, usage in pairs if one is not None and two is not None]
+
+
+def _held() -> set[int]:
+    """The identities of what optimizers hold that have not stepped yet: an actor's, at the critic's first step."""
+    return {id(one) for each in known() for group in each.param_groups for one in group["params"]}
 
 
 def _begun(twin: Twin, table: TensorTable, step: int) -> _Copy:
