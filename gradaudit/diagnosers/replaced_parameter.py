@@ -88,10 +88,10 @@ def _whole(found: Whole) -> Clean:
 @replaced_parameter.tell
 def _finding(found: Untrained, run: Run, limits: Limits) -> Finding:
     facts = found.facts
-    all_of_it = facts.without_gradient
+    all_of_it = facts.without_gradient and 2 * facts.matches > facts.tensors  # else the rest is frozen
     which = names(list(facts.names), 2)
     return Finding(
-        severity=Severity.CRITICAL if all_of_it else Severity.WARNING,
+        severity=Severity.CRITICAL if facts.without_gradient else Severity.WARNING,
         confidence=Confidence.CERTAIN,
         title="Model replaced after the optimizer" if all_of_it else "Module replaced after the optimizer",
         headline=f"The optimizer holds {plural(facts.tensors, 'tensor')}, and none is in the model that is trained"
