@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, update_bn
 
 from gradaudit.record.observe import model_state
 from gradaudit.record.observe.model_state import looks, usage
@@ -182,6 +183,57 @@ def test_an_average_moves_with_what_it_averages(tmp_path):
     assert found.equal == 1
     assert found.changed == found.looks - 1
     assert found.distances[-1][1] > 0
+
+
+class Ema:
+    """An average by hand, of weights alone or of statistics, too."""
+
+    def __init__(self, model, whole):
+        self.module, self.whole = copy.deepcopy(model), whole
+
+    def update_parameters(self, model):
+        average(self.module, model, 0)
+        if self.whole:
+            for mine, its in zip(self.module.buffers(), model.buffers(), strict=True):
+                mine.data.copy_(its)
+
+
+@pytest.mark.parametrize(
+    ("make", "fill", "told"),
+    [
+        (AveragedModel, False, (True, False, True)),
+        (AveragedModel, True, (True, True, True)),
+        (lambda model: AveragedModel(model, use_buffers=True), False, (False, False, True)),
+        (lambda model: Ema(model, whole=False), False, (False, False, False)),
+        (lambda model: Ema(model, whole=True), False, (False, False, True)),
+    ],
+)
+def test_an_average_evaluates_with_statistics_of_its_own_or_not(tmp_path, make, fill, told):
+    x, y = batch(32)
+
+    def run():
+        torch.manual_seed(0)
+        model = Net()
+        averaged = make(model)
+        optimizer, losses = torch.optim.SGD(model.parameters(), lr=0.1), []
+        for _ in range(40):
+            optimizer.zero_grad()
+            functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+            averaged.update_parameters(model)
+            if fill:
+                update_bn([x], averaged)
+            averaged.module.eval()
+            with torch.no_grad():
+                losses.append(functional.cross_entropy(averaged.module(x), y).item())
+        return losses
+
+    bare = run()
+    with recorded(tmp_path / "run"):
+        assert run() == bare
+    (found,) = facts_of(tmp_path / "run").copies
+    assert (found.plain_average, found.statistics_filled, found.statistics_moved) == told
+    assert fill or found.evaluated >= 38
 
 
 def test_a_copy_that_is_never_updated(tmp_path):

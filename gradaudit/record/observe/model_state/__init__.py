@@ -33,6 +33,7 @@ class ModelState:
         """Step number `step` of all is about to be made."""
         self._steps = step + 1
         self._watched.step()
+        self.copies.step()
         if step >= self._next:
             self._look(table, step)
 

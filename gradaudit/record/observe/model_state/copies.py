@@ -3,17 +3,20 @@
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
 
 from gradaudit.record.internals import version_of
 from gradaudit.record.measure.checksums import checksum
+from gradaudit.record.measure.transfer import to_host
+from gradaudit.record.observe.batch_norm import Filling, awaiting, plain_average
 from gradaudit.record.observe.frame_locals import variable_names
 from gradaudit.record.observe.model_state.looks import Look
 from gradaudit.record.observe.model_state.twins import TooManyError, Twin, owned_by_optimizers, twins
 from gradaudit.record.observe.model_state.usage import Usage
-from gradaudit.record.observe.naming import label_of, own, walk
+from gradaudit.record.observe.naming import label_of, own, registered, walk
 from gradaudit.record.observe.optimizers import known
 from gradaudit.record.observe.tensors import TensorTable
 from gradaudit.schema import CopyFacts
@@ -33,6 +36,8 @@ class _Copy:
     looks: list[Look] = field(default_factory=list)  # [4]: checksum of the copy, of the trained, distance, norm
     start: Look | None = None  # [2]: see _start
     usage: Usage = field(default_factory=Usage)
+    filling: Filling | None = None  # of one with running statistics
+    plain_average: bool = False
     writes: int = 0
     has_grad: bool = False
     gone: bool = False  # an optimizer took it
@@ -62,6 +67,12 @@ class Copies:
                 inner = {id(part) for part in twin.module.modules()}
                 self.found = [copy for copy in self.found if id(copy.module()) not in inner]
                 self.found.append(_begun(twin, table, step))
+
+    def step(self) -> None:
+        """A step is about to be made: an evaluation that follows is a new one."""
+        for copy in self.found:
+            if copy.filling is not None:
+                copy.filling.due = True
 
     def look(self, table: TensorTable, step: int) -> None:
         """Compare each copy with what it is a copy of."""
@@ -115,6 +126,8 @@ def _begun(twin: Twin, table: TensorTable, step: int) -> _Copy:
     copy = _Copy(weakref.ref(twin.module), weakref.ref(twin.trained), facts, versions)
     with torch.no_grad():
         copy.start = Look.of(step, _start(weights))
+        copy.filling = awaiting(twin.module, twin.trained)
+        copy.plain_average = plain_average(twin.module, registered())
     return copy
 
 
@@ -174,6 +187,18 @@ def _thin(looks: list[Look]) -> None:
     del looks[2:half:2]
 
 
+def _filled(filling: Filling | None) -> dict[str, Any]:
+    if filling is None or filling.last is None:
+        return {"statistics_filled": filling is not None and filling.filled}
+    first, last = to_host([filling.first, filling.last])
+    return {
+        "evaluated": filling.evaluated,
+        "writes_evaluated": filling.writes,
+        "statistics_filled": filling.filled,
+        "statistics_moved": not torch.equal(first, last),
+    }
+
+
 def _told(copy: _Copy) -> CopyFacts:
     import msgspec
 
@@ -192,5 +217,5 @@ def _told(copy: _Copy) -> CopyFacts:
         copy.facts,
         last=rows[-1][0], looks=len(rows), equal=equal, equal_at_first=bool(rows[0][1][0] == rows[0][1][1]),
         changed=changed, writes=copy.writes, distances=distances, bound=bound, spread=spread, trained_moved=moved,
-        has_grad=copy.has_grad, **copy.usage.facts(),
+        has_grad=copy.has_grad, plain_average=copy.plain_average, **_filled(copy.filling), **copy.usage.facts(),
     )  # fmt: skip
