@@ -8,6 +8,9 @@ are still made of their initial values by more than `initial` at the last look: 
 the batches counted. Other statistics that never move, as those of a pretrained model, are a note, and so is a momentum
 of `last_batch` or more, with which they are those of the last batch.
 
+A copy that averages the weights has statistics of its own. It is a warning where it evaluates with those that it began
+with, or, as torch's AveragedModel, with those of the trained model, since update_bn was not called.
+
 ## Why it matters
 
 In training BatchNorm uses the statistics of the batch, in evaluation the running ones. If these do not fit, the network
@@ -32,7 +35,7 @@ from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.words.wording import count, names, number, percent, plural, setting
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.reading.run import Run
-from gradaudit.schema import NormFacts
+from gradaudit.schema import CopyFacts, NormFacts
 
 _STEP, _BATCHES, _MEAN, _VARIANCE = range(4)  # of a look
 _ROWS = 12
@@ -69,6 +72,13 @@ class LastBatch(Judged, frozen=True):
     span: Span
 
 
+class Unfilled(Judged, frozen=True):
+    """A copy with averaged weights that evaluates with statistics these weights never made."""
+
+    copy: CopyFacts
+    span: Span
+
+
 class Following(Judged, frozen=True):
     """Running statistics that follow the data."""
 
@@ -81,18 +91,25 @@ class Following(Judged, frozen=True):
     needs=("steps",),
     explains=("overfitting", "no_signal", "validation_better_than_train"),
 )
-def frozen_statistics(run: Run, limits: Limits) -> Iterator[Frozen | LastBatch | Following | NotApplicable | Skipped]:
+def frozen_statistics(
+    run: Run, limits: Limits
+) -> Iterator[Frozen | LastBatch | Unfilled | Following | NotApplicable | Skipped]:
     """Compare the running statistics of BatchNorm modules at the start and at the end."""
     state = run.meta.model_state
     if not state.looked:
         yield Skipped(reason="running statistics were not recorded", enable="record again with this version")
         return
+    unfilled = [copy for copy in state.copies if _is_unfilled(copy)]
+    for copy in unfilled[:1]:
+        yield Unfilled(copy, Span(first=copy.first, last=max(copy.first, copy.last - 1)))
     trained = [norm for norm in state.norms if norm.training and norm.last and _batches(norm) != 0]
-    if not trained:
+    if not trained and not unfilled:
         yield NotApplicable(reason="no BatchNorm module keeps running statistics in training mode")
         return
-    steps = max(_steps(norm) for norm in trained)
+    steps = max((_steps(norm) for norm in trained), default=0)
     if steps < limits.least:
+        if unfilled:
+            return
         yield Skipped(reason="the run is too short to see statistics move", enable="train for more steps")
         return
     span = Span(first=int(trained[0].first[_STEP] or 0), last=max(0, int(trained[0].last[_STEP] or 0) - 1))
@@ -109,8 +126,15 @@ def frozen_statistics(run: Run, limits: Limits) -> Iterator[Frozen | LastBatch |
     quick = [norm for norm in trained if norm.moved and (norm.momentum or 0.0) >= limits.last_batch]
     if quick:
         yield LastBatch(tuple(quick), len(trained), max(norm.momentum or 0.0 for norm in quick), span)
-    if not unmoved and not slow and not quick:
+    if not unmoved and not slow and not quick and not unfilled:
         yield Following(len(trained), max(_initial_share(norm) for norm in trained))
+
+
+def _is_unfilled(copy: CopyFacts) -> bool:
+    if not copy.evaluated or copy.statistics_filled or not copy.changed or not copy.trained_moved:
+        return False
+    # The first write of an average copies the model, and its statistics fit.
+    return not copy.statistics_moved or (copy.plain_average and copy.writes_evaluated > 1)
 
 
 def _steps(norm: NormFacts) -> int:
@@ -203,6 +227,35 @@ def _quick(found: LastBatch, run: Run, limits: Limits) -> Finding:
         measures=[
             Measure(quantity="momentum", value=found.momentum, comparison=">=", threshold=limits.last_batch,
                     option="last_batch")
+        ],
+    )  # fmt: skip
+
+
+@frozen_statistics.tell
+def _unfilled(found: Unfilled) -> Finding:
+    copy = found.copy
+    theirs = "those of the trained model" if copy.statistics_moved else "those that it began with"
+    return Finding(
+        is_measurement_issue=True,
+        severity=Severity.WARNING,
+        confidence=Confidence.CERTAIN,
+        title="Averaged model without update_bn",
+        headline=f"Averaged {copy.name} evaluates after {plural(copy.writes_evaluated, 'update')} with running "
+        "statistics not its own",
+        explanation=f"BatchNorm of {copy.name} has seen no batch in training mode. Its statistics are {theirs}, and "
+        "they do not fit the averaged weights: its evaluation is worse than these are.",
+        span=found.span,
+        evidence=[],
+        actions=[
+            Action(
+                text=f"Fill the statistics of {copy.name} before each of its {plural(copy.evaluated, 'evaluation')}, "
+                "or average the buffers, too",
+                code=f"torch.optim.swa_utils.update_bn(train_loader, {copy.name})",
+            )
+        ],
+        measures=[
+            Measure(quantity="updates of the weights before the last evaluation", value=copy.writes_evaluated,
+                    comparison=">=", threshold=1, unit="count"),
         ],
     )  # fmt: skip
 

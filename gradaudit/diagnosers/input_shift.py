@@ -1,10 +1,13 @@
-"""The inputs of the evaluation are scaled otherwise than those of the training.
+"""The inputs of the evaluation are scaled otherwise than those of the training, or their channels are swapped.
 
 ## What it looks for
 
-Mean and spread of each floating tensor that a `DataLoader` yields, in training beside evaluation. It is a warning
-where one is the other, scaled and shifted: skewness and kurtosis agree, and the spread differs by a factor of
-`scale` or the mean by `shift` standard deviations, more than examples drawn anew would.
+Mean and spread of each floating tensor that a `DataLoader` yields, in evaluation beside the training just before it.
+It is a warning where one is the other, scaled and shifted: skewness and kurtosis agree, and the spread differs by a
+factor of `scale` or the mean by `shift` standard deviations, more than examples drawn anew would.
+
+The channels of images are compared one by one. It is a warning, too, where they do not fit as they are and fit in
+another order: by mean and spread, or by skewness and kurtosis, which no normalisation changes.
 
 Where the form differs, too, it is a note from a factor of `other_form` on: it may be augmentation.
 
@@ -15,7 +18,8 @@ like overfitting, and picks the wrong checkpoint.
 
 ## What to try
 
-Use one transform for both: the same mean, standard deviation and range, worked out on the training data.
+Use one transform for both: the same mean, standard deviation and range, worked out on the training data. Read images
+with one function: OpenCV yields blue first, PIL and torchvision red.
 
 ## When it is wrong
 
@@ -33,6 +37,7 @@ from gradaudit.evidence.words.wording import factor, number, plural
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.reading.run import Run
 from gradaudit.schema.loaders import InputFacts
+from gradaudit.signals.data.channels import Swap, channel_pairs, swap
 from gradaudit.signals.data.sources import Pair, evaluation_sources, input_pairs, last_step
 
 _LONGEST = 20  # characters of a place in a headline
@@ -57,6 +62,14 @@ class Shifted(Judged, frozen=True):
     last_step: int
 
 
+class Swapped(Judged, frozen=True):
+    """The channels of images are in another order in evaluation."""
+
+    pair: Pair
+    swap: Swap
+    last_step: int
+
+
 class Alike(Judged, frozen=True):
     """All are distributed alike."""
 
@@ -70,7 +83,7 @@ class NothingToCompare(Judged, frozen=True):
 
 
 @diagnoser(worst=Severity.WARNING, explains=_DRIVEN)
-def input_shift(run: Run, limits: Limits) -> Iterator[Shifted | Alike | NothingToCompare | Skipped]:
+def input_shift(run: Run, limits: Limits) -> Iterator[Shifted | Swapped | Alike | NothingToCompare | Skipped]:
     """Compare the inputs of evaluation and training."""
     if not run.meta.loaders:
         yield Skipped(reason="what batches hold was not recorded",
@@ -81,6 +94,13 @@ def input_shift(run: Run, limits: Limits) -> Iterator[Shifted | Alike | NothingT
     if not pairs:
         yield NothingToCompare()
         return
+    for pair in pairs:
+        order = swap(pair)
+        if order is not None:
+            yield Swapped(pair, order, last_step(run))
+            return
+    # Channels that are normalised one by one change the form of the whole.
+    pairs += [one for pair in pairs if not pair.same_form for one in _channels(pair)]
     shifted = [pair for pair in pairs if _is_shifted(pair, limits)]
     if not shifted:
         widest = max(pairs, key=_distance)
@@ -88,6 +108,12 @@ def input_shift(run: Run, limits: Limits) -> Iterator[Shifted | Alike | NothingT
         return
     worst = max(shifted, key=lambda pair: (pair.same_form, _distance(pair)))
     yield Shifted(worst, worst.scale, worst.shift, last_step(run))
+
+
+def _channels(pair: Pair) -> list[Pair]:
+    found = channel_pairs(pair)
+    known = all(math.isfinite(one.scale) and math.isfinite(one.shift) for one in found)
+    return found if known and all(one.same_form for one in found) else []
 
 
 def _distance(pair: Pair) -> float:
@@ -140,6 +166,36 @@ def _shifted(found: Shifted, limits: Limits) -> Finding:
     )
 
 
+@input_shift.tell
+def _swapped(found: Swapped) -> Finding:
+    order = ", ".join(str(number) for number in found.swap.order)
+    what = "skewness and kurtosis" if found.swap.by_form else "mean and spread"
+    return Finding(
+        severity=Severity.WARNING,
+        confidence=Confidence.HIGH if found.swap.by_form else Confidence.CERTAIN,
+        is_measurement_issue=True,
+        title="Channels swapped in evaluation",
+        headline=f"The evaluation's channels are the training's in the order {order}: {number(found.swap.left)} apart "
+        f"so, {number(found.swap.apart)} as they are",
+        explanation=f"Channel by channel, {what} of evaluation and training do not fit, and they do in that order: one "
+        "of both reads blue first. The model is evaluated on other colours than it was trained on.",
+        span=Span(first=0, last=found.last_step),
+        evidence=[_channel_table(found)],
+        actions=[
+            Action(
+                text="Read the images of both with the same function, or put the evaluation's channels into the order "
+                f"{order} before they are normalised",
+                code="image = cv2.cvtColor(cv2.imread(path), cv2.COLOR_BGR2RGB)",
+            ),
+            Action(text="Evaluate the saved checkpoints again afterwards: the best one was chosen by wrong numbers"),
+        ],
+        measures=[
+            Measure(quantity="largest distance between channels as they are", value=found.swap.apart, comparison=">",
+                    threshold=found.swap.left),
+        ],
+    )  # fmt: skip
+
+
 def _measures(found: Shifted, limits: Limits) -> list[Measure]:
     scale = max(found.scale, 1 / found.scale)
     if not found.pair.same_form:
@@ -184,5 +240,20 @@ def _table(ours: InputFacts, theirs: InputFacts) -> Numbers:
         title="The same input in training and in evaluation",
         caption="Over a sample of the elements of the batches that were looked at.",
         columns=["", "training", "evaluation"],
+        cells=rows,
+    )
+
+
+def _channel_table(found: Swapped) -> Numbers:
+    ours, theirs = (side.channels for side in found.pair)
+    rows = []
+    for number_of, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
+        values = [getattr(one, name) for name in ("mean", "std", "skewness", "kurtosis") for one in (mine, other)]
+        rows.append([str(number_of), *("unknown" if value is None else number(value) for value in values)])
+    return Numbers(
+        title="The channels in training and in evaluation",
+        caption="Over a sample of the elements of the batches that were looked at; the second one of each is the "
+        "evaluation's.",
+        columns=["channel", "mean", "", "std", "", "skewness", "", "kurtosis", ""],
         cells=rows,
     )

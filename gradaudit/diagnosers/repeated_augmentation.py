@@ -3,7 +3,7 @@
 ## What it looks for
 
 The batches that the workers of the training's `DataLoader` yield in one round, compared by hashes of their examples.
-Where in every round all workers yield the same batch, each example is seen once for each worker: a warning.
+Where in `share` of the rounds all workers yield the same batch, each example is seen once for each worker: a warning.
 
 A data set that holds a random generator is noted where several workers copy it and no `worker_init_fn` tells them
 apart: what it draws is the same in each worker, and in each epoch where the workers are started anew. It is a warning
@@ -38,13 +38,16 @@ from gradaudit.signals.data.sources import last_step, training_sources
 
 @dataclass(frozen=True)
 class Limits:
-    """When equal epochs are no accident."""
+    """How many rounds may repeat, and when equal epochs are no accident."""
 
+    # Equal batches are no chance, and one worker whose example differs now and then makes a round another one: a random
+    # number of torch's, or a file that one of them could not read.
+    share: float = 0.9
     epochs: float = 2.0  # comparisons; a run of two epochs makes one
 
 
 class Repeated(Judged, frozen=True):
-    """All workers yield the same batches."""
+    """All workers yield the same batches, nearly always."""
 
     source: LoaderFacts
     last_step: int
@@ -63,6 +66,7 @@ class Different(Judged, frozen=True):
 
     workers: int
     rounds: int
+    same: int  # of them, with the same batch
 
 
 class OneProcess(Judged, frozen=True):
@@ -80,17 +84,21 @@ def repeated_augmentation(run: Run, limits: Limits) -> Iterator[Repeated | Copie
     if not several:
         yield OneProcess()
         return
-    source = max(several, key=lambda one: (one.same_batches == one.rounds > 0, one.random_states))
-    if source.rounds and source.same_batches == source.rounds:
+    source = max(several, key=lambda one: (_repeats(one, limits), one.random_states))
+    if _repeats(source, limits):
         yield Repeated(source, last_step(run))
     elif source.random_states and not source.worker_init:
         equal = source.orders >= limits.epochs and source.same_order == source.orders
         yield Copied(source, equal, last_step(run))
     elif source.rounds:
-        yield Different(source.workers, source.rounds)
+        yield Different(source.workers, source.rounds, source.same_batches)
     else:
         yield Skipped(reason="no two batches of different workers were compared",
                       enable="train for as many batches as there are workers, on tensors on the CPU")  # fmt: skip
+
+
+def _repeats(source: LoaderFacts, limits: Limits) -> bool:
+    return source.rounds > 0 and source.same_batches >= limits.share * source.rounds
 
 
 @repeated_augmentation.tell
@@ -100,11 +108,14 @@ def _one(found: OneProcess) -> NotApplicable:
 
 @repeated_augmentation.tell
 def _different(found: Different) -> Clean:
-    return Clean(measured=f"{count(found.workers)} workers, 0 of {plural(found.rounds, 'round')} with the same batch")
+    return Clean(
+        measured=f"{count(found.workers)} workers, {count(found.same)} of {plural(found.rounds, 'round')} with the "
+        "same batch"
+    )
 
 
 @repeated_augmentation.tell
-def _repeated(found: Repeated) -> Finding:
+def _repeated(found: Repeated, limits: Limits) -> Finding:
     source = found.source
     workers = count(source.workers)
     if source.iterable:
@@ -129,8 +140,8 @@ def _repeated(found: Repeated) -> Finding:
         evidence=[_table(source)],
         actions=[fix],
         measures=[
-            Measure(quantity="rounds with the same batch", value=source.same_batches, comparison=">=",
-                    threshold=source.rounds, unit="count"),
+            Measure(quantity="rounds with the same batch", value=source.same_batches / source.rounds, comparison=">=",
+                    threshold=limits.share, unit="fraction", option="share"),
         ],
     )  # fmt: skip
 

@@ -2,8 +2,8 @@
 
 ## What it looks for
 
-At the steps 1, 2, 3, 4, 6, 8, 12 ... of each optimizer: parameters without a gradient that no
-living module holds, or an optimizer none of whose parameters has a gradient; and parameters of living modules that have
+At the steps 1, 2, 3, 4, 6, 8, 12 ... of each optimizer, of one that is made anew, too: parameters without a gradient
+that no living module holds, or an optimizer none of whose parameters has a gradient; and parameters of living modules that have
 a gradient, are in no optimizer and have the same shape, or the same but for one size, or any size where the optimizer
 holds nothing else. Both together are critical where none of the optimizer's parameters has a gradient, else a warning.
 
@@ -119,10 +119,10 @@ def _whole(found: Whole) -> Clean:
 @replaced_parameter.tell
 def _finding(found: Untrained, limits: Limits) -> Finding:
     facts = found.facts
-    all_of_it = facts.without_gradient
+    all_of_it = facts.without_gradient and 2 * facts.matches > facts.tensors  # else the rest is frozen
     which = names(list(facts.names), 2)
     return Finding(
-        severity=Severity.CRITICAL if all_of_it else Severity.WARNING,
+        severity=Severity.CRITICAL if facts.without_gradient else Severity.WARNING,
         confidence=Confidence.CERTAIN,
         title="Model replaced after the optimizer" if all_of_it else "Module replaced after the optimizer",
         headline=f"The optimizer holds {plural(facts.tensors, 'tensor')}, and none is in the model that is trained"

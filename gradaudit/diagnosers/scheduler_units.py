@@ -7,8 +7,9 @@ numbers that the scheduler was made with. Warnings are: a schedule that was plan
 of those of the run, and is stepped once an epoch or once an optimizer step, so that at most `part` of it is run; a
 warmup that is stepped once an epoch and has not come to half of the learning rate at the end; a schedule that counts
 epochs, is stepped once a batch and is over before `part` of the run; one that is over so early since more than `often`
-of its calls follow another one without a step; and a scheduler whose optimizer makes no steps. Notes are a schedule
-that is over so early for another reason, repeated calls that do no known harm, a scheduler that is stepped before the
+of its calls follow another one without a step; one that is over so early for any reason where the learning rate is 0
+or next to it from then on; and a scheduler whose optimizer makes no steps. Notes are a schedule that is over so early
+for another reason and ends elsewhere, repeated calls that do no known harm, a scheduler that is stepped before the
 first optimizer step, and one that is never stepped.
 
 The course of the learning rate itself is `learning_rate_schedule`'s.
@@ -50,6 +51,7 @@ from gradaudit.training import Training
 
 _EVERY = 0.9  # of the calls: those that follow several steps, or one, each
 _REACHED = 0.05  # of the peak: where a schedule is over
+_NOTHING = 1e-3  # of the peak: training goes on and learns nothing more
 _STAIRS = 5  # calls; the first part of a longer run may well end in its warmup
 _FEW = 3  # epochs, and calls
 _SOON = 10  # times: a decay that is over in a tenth of the calls was not planned for them
@@ -139,7 +141,7 @@ def _against_plan(run: Run, one: SchedulerFacts, training: Training, limits: Lim
             )
             twice = one.repeated > limits.often * one.calls
             kind = "in_epochs" if as_epochs else "twice" if twice else "early"
-            return _mismatch(one, training, kind, plan, severe=kind != "early")
+            return _mismatch(one, training, kind, plan, severe=kind != "early" or _idles(plan, one, training))
     return _in_warmup(run, one, training) if in_epochs and one.calls >= _STAIRS else None
 
 
@@ -190,7 +192,14 @@ def _reached(plan: Plan, one: SchedulerFacts, training: Training) -> bool:
     at = round(plan.calls * one.steps / max(1, one.calls))
     if not 0 < at < len(course):
         return False
-    return bool(course[at] <= _REACHED and numpy.nanmin(course[: max(1, at // 2)]) > _REACHED)
+    risen = int(numpy.argmax(course > _REACHED))  # a warmup may begin at 0
+    return bool(course[at] <= _REACHED and numpy.nanmin(course[risen : max(risen + 1, at // 2)]) > _REACHED)
+
+
+def _idles(plan: Plan, one: SchedulerFacts, training: Training) -> bool:
+    """Whether the rate is 0, or next to it, from the end of the schedule on; a decay by gamma is so by its own rule."""
+    rest = peak_course(training)[round(plan.calls * one.steps / max(1, one.calls)) + 1 :]
+    return plan.name != "gamma" and len(rest) > 0 and bool((rest <= _NOTHING).all())
 
 
 def _cycles(one: SchedulerFacts, plan: Plan, each: int) -> bool:

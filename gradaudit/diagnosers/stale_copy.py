@@ -32,10 +32,12 @@ run may end before a first copy that is made every many thousand steps.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import msgspec
+
 from gradaudit.chart_data import Lines
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.reduce import plain
-from gradaudit.evidence.words.wording import count, number, percent, plural
+from gradaudit.evidence.words.wording import count, names, number, percent, plural
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.reading.run import Run
 from gradaudit.schema import CopyFacts
@@ -65,6 +67,7 @@ class Stale(Judged, frozen=True):
     meant: bool  # it may rest on purpose
     steps: int
     span: Span
+    others: tuple[str, ...] = ()  # copies of which the same is true
 
 
 class Lags(Judged, frozen=True):
@@ -113,11 +116,22 @@ def stale_copy(run: Run, limits: Limits) -> Iterator[Stale | Lags | Follows | No
     if not copies:
         yield NotApplicable(reason="no module outside of the optimizers has the shapes of a trained one")
         return
-    wrong: list[Stale | Lags] = [found for one in copies if (found := _judged(one, limits)) is not None]
-    wrong += [late for one in copies if (late := _lagging(one, limits)) is not None]
-    yield from wrong
-    if not wrong:
+    stale = [found for one in copies if (found := _judged(one, limits)) is not None]
+    late = [lags for one in copies if (lags := _lagging(one, limits)) is not None]
+    yield from _together(stale)
+    yield from late
+    if not stale and not late:
         yield Follows(tuple(copies), sum(one.changed > 0 for one in copies))
+
+
+def _together(stale: list[Stale]) -> Iterator[Stale]:
+    """One finding of the copies that are equally bad, led by the largest: they are one fault."""
+    for severity in Severity:
+        alike = [found for found in stale if _severity(found) == severity]
+        if alike:
+            lead = max(alike, key=lambda found: (found.written, found.facts.elements))
+            others = tuple(found.facts.name for found in alike if found is not lead)
+            yield msgspec.structs.replace(lead, others=others)
 
 
 def _apart(copy: CopyFacts) -> bool:
@@ -258,6 +272,8 @@ def _explanation(found: Stale) -> str:
         parts.append("Its weights are those of an initialisation: whatever is learned from it is learned from chance.")
     elif found.meant:
         parts.append("A reference that was trained before may rest on purpose.")
+    if found.others:
+        parts.append(f"The same goes for {names(list(found.others), 3)}.")
     gaps = [gap for _, gap in copy.distances if gap is not None]
     if gaps:
         parts.append(f"Its distance to the trained weights is {number(gaps[-1])} of their norm at the end.")

@@ -141,8 +141,8 @@ def after_norm_clip(
 
 
 @observer(BATCH_NORM_SIZES)
-def on_batch_norm(recording: Recording, key: torch.Tensor, input: torch.Tensor) -> None:
-    """A BatchNorm module that `key` belongs to is training on `input`."""
+def on_batch_norm(recording: Recording, key: torch.Tensor, input: torch.Tensor | None) -> None:
+    """A BatchNorm module that `key` belongs to is training on `input`, or evaluating."""
     batch_norm.note(key, input)
 
 

@@ -145,7 +145,10 @@ TORCH = (
         "_register_builtin", "torch.jit._builtins", ("patches/dropout.py",),
         "attention with dropout in evaluations, which is no longer patched",
     ),
-    Internal("_modules", "torch.nn.Module", ("observe/naming.py", "observe/walking.py"), "further names of a module that has several"),
+    Internal(
+        "_modules", "torch.nn.Module", ("observe/naming.py", "observe/walking.py"),
+        "further names of a module that has several",
+    ),
     Internal(
         "_parameters", "torch.nn.Module", ("observe/naming.py", "observe/walking.py"),
         "further names of a tied tensor in one module",

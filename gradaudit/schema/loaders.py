@@ -3,6 +3,17 @@
 from gradaudit.schema.base import Facts
 
 
+class ChannelFacts(Facts, frozen=True, kw_only=True):
+    """One channel of images, as InputFacts."""
+
+    mean: float | None = None
+    std: float | None = None
+    skewness: float | None = None
+    kurtosis: float | None = None
+    mean_scatter: float | None = None
+    std_scatter: float | None = None
+
+
 class InputFacts(Facts, frozen=True, kw_only=True):
     """One floating tensor of a batch; moments are over a sample of the elements of the batches that were looked at."""
 
@@ -22,6 +33,7 @@ class InputFacts(Facts, frozen=True, kw_only=True):
     std_scatter: float | None = None  # and of their standard deviations
     nonfinite_share: float = 0.0
     constant_share: float | None = None  # of the features, those equal in all examples of a batch; None: too few
+    channels: list[ChannelFacts] = []  # of images [examples, channels, ...] with 2 to 4 of them
 
 
 class AlignmentFacts(Facts, frozen=True, kw_only=True):
@@ -68,6 +80,7 @@ class LoaderFacts(Facts, frozen=True, kw_only=True):
     batch_size: int = 0
     batches: int = 0  # that it yielded
     passes: int = 0
+    after: list[int] = []  # sources that trained between its last pass and the one before, where any did
     looked: int = 0  # batches that were looked at
     on_device: int = 0  # batches that were not on the CPU, and so not looked at
     inputs: list[InputFacts] = []

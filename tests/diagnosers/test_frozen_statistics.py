@@ -1,9 +1,9 @@
-from gradaudit.diagnosers.frozen_statistics import Following, Frozen, LastBatch, frozen_statistics
+from gradaudit.diagnosers.frozen_statistics import Following, Frozen, LastBatch, Unfilled, frozen_statistics
 from gradaudit.findings import Severity
 from gradaudit.schema import ModelStateFacts
 from tests.build import build_run
 from tests.diagnosers.runs import falling
-from tests.diagnosers.sick_state import norm, norms, with_state
+from tests.diagnosers.sick_state import norm, norms, twin, with_state
 from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped, judged
 
 NOTE, WARNING = Severity.NOTE, Severity.WARNING
@@ -40,6 +40,26 @@ def test_pretrained_statistics_that_are_kept_are_a_note(tmp_path):
     kept = norm(0.0, moved=False, first=[0.0, 9000.0, 3.0, 4.0], last=[199.0, 9199.0, 3.0, 4.0])
     finding = assert_finds(frozen_statistics, norms(tmp_path / "a", kept), NOTE)
     assert "keep their running statistics" in finding.headline
+
+
+AVERAGE = {"changed": 9, "evaluated": 5, "writes_evaluated": 5, "statistics_moved": True, "plain_average": True}
+
+
+def test_averages_with_statistics_that_fit_are_quiet(tmp_path):
+    for name, changes in {
+        "filled": {"statistics_filled": True}, "not evaluated": {"evaluated": 0}, "first copy": {"writes_evaluated": 1},
+        "buffers averaged": {"plain_average": False}, "reference": {"changed": 0, "statistics_moved": False},
+    }.items():  # fmt: skip
+        run = with_state(tmp_path / name, norms=[norm()], copies=[twin(**{**AVERAGE, **changes})])
+        assert judged(frozen_statistics, run, Following)
+
+
+def test_an_average_that_is_never_filled_is_a_warning(tmp_path):
+    for name, changes in {"swa": {}, "still": {"plain_average": False, "statistics_moved": False}}.items():
+        run = with_state(tmp_path / name, norms=[norm()], copies=[twin(**{**AVERAGE, **changes})])
+        assert judged(frozen_statistics, run, Unfilled).copy.writes_evaluated == 5
+        finding = assert_finds(frozen_statistics, run, WARNING)
+        assert finding.headline == "Averaged target evaluates after 5 updates with running statistics not its own"
 
 
 def test_statistics_that_stay_at_their_start_are_a_warning(tmp_path):

@@ -1,7 +1,8 @@
 import pytest
 
-from gradaudit.diagnosers.input_shift import Alike, Shifted, input_shift
+from gradaudit.diagnosers.input_shift import Alike, Shifted, Swapped, input_shift
 from gradaudit.findings import Severity
+from gradaudit.schema.loaders import ChannelFacts
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling
 from tests.diagnosers.sick_data import IMAGES, OWN, TRAINING, changed, scaled_inputs, sources
@@ -30,6 +31,66 @@ def test_targets_that_drift_from_batch_to_batch_are_quiet(tmp_path):
 
 def test_a_constant_input_is_not_judged(tmp_path):
     assert_not_applicable(input_shift, scaled_inputs(tmp_path / "a", scale=0.0))
+
+
+def test_an_evaluation_is_held_against_the_training_just_before_it(tmp_path):
+    other = changed(IMAGES, mean=5.0, std=3.0)
+    stages = [changed(TRAINING, id=0, inputs=[other]), changed(TRAINING, id=1)]
+    for name, after, limit in (("a", [1], assert_clean), ("b", [0], assert_finds), ("c", [7], assert_finds)):
+        evaluated = changed(TRAINING, id=2, role="evaluation", after=after)
+        run = build_run(tmp_path / name, loss=falling(), facts=TEN, loaders=[*stages, evaluated])
+        limit(input_shift, run)
+
+
+def coloured(tmp_path, ours, theirs, **more):
+    """Images whose channels have these means, standard deviations, skewnesses and kurtoses."""
+    sides = [[ChannelFacts(mean=m, std=s, skewness=w, kurtosis=k, mean_scatter=0.01, std_scatter=0.01)
+              for m, s, w, k in side] for side in (ours, theirs)]  # fmt: skip
+    facts = [changed(IMAGES, channels=side, **({} if number == 0 else more)) for number, side in enumerate(sides)]
+    return sources(tmp_path, {"inputs": facts[:1]}, {"inputs": facts[1:]})
+
+
+RED, GREEN, BLUE = (0.6, 0.3, -0.4, 6.6), (0.4, 0.2, -0.7, 6.3), (0.1, 0.2, -1.1, 4.9)
+
+
+def test_channels_that_fit_as_they_are_are_quiet(tmp_path):
+    near = (0.55, 0.28, -0.5, 6.0), (0.38, 0.22, -0.6, 6.6), (0.15, 0.2, -1.0, 5.2)
+    grey = ((0.4, 0.2, -0.5, 4.0),) * 3
+    dark = tuple((0.5 * m, 0.9 * s, w, k) for m, s, w, k in grey)
+    other = (0.0, 0.3, 0.9, 3.0), (0.4, 0.6, 1.8, 5.0), (0.1, 0.4, 0.2, 9.0)
+    for name, ours, theirs in (
+        ("augmented", (RED, GREEN, BLUE), near), ("grey", grey, grey), ("other data", (RED, GREEN, BLUE), other),
+        ("nearly alike", (RED, RED, RED), (near[0], RED, near[0])),
+    ):  # fmt: skip
+        assert_clean(input_shift, coloured(tmp_path / name, ours, theirs))
+    assert judged(input_shift, coloured(tmp_path / "dark", grey, dark), Alike)
+
+
+def test_swapped_channels_are_a_warning(tmp_path):
+    run = coloured(tmp_path / "a", (RED, GREEN, BLUE), (BLUE, GREEN, RED))
+    found = judged(input_shift, run, Swapped)
+    assert (found.swap.order, found.swap.by_form, found.swap.left) == ((2, 1, 0), False, 0.0)
+    finding = assert_finds(input_shift, run, Severity.WARNING)
+    assert (
+        finding.headline
+        == "The evaluation's channels are the training's in the order 2, 1, 0: 0 apart so, 2.5 as they are"
+    )
+
+
+def test_channels_swapped_before_the_normalisation_are_a_warning(tmp_path):
+    ours = (0.1, 0.5, -0.4, 6.6), (0.0, 0.6, -0.7, 6.3), (-0.1, 0.5, -1.0, 4.9)
+    theirs = (-0.9, 0.4, -1.1, 5.0), (0.0, 0.6, -0.5, 6.4), (1.2, 0.6, -0.3, 6.6)
+    run = coloured(tmp_path / "a", ours, theirs, std=1.9, kurtosis=4.0)
+    assert judged(input_shift, run, Swapped).swap.by_form
+    assert_finds(input_shift, run, Severity.WARNING)
+
+
+def test_channels_that_are_normalised_otherwise_are_a_warning(tmp_path):
+    theirs = tuple((m - 0.5, s / (1 + n), w, k) for n, (m, s, w, k) in enumerate((RED, GREEN, BLUE)))
+    run = coloured(tmp_path / "a", (RED, GREEN, BLUE), theirs, std=1.2, kurtosis=4.0)
+    found = judged(input_shift, run, Shifted)
+    assert (found.pair.training.place, round(found.shift, 2)) == ("channel 1 of input 0", 2.5)
+    assert_finds(input_shift, run, Severity.WARNING)
 
 
 def test_nothing_to_compare(tmp_path):

@@ -14,6 +14,7 @@ def test_different_workers_are_quiet(tmp_path):
 
 def test_a_round_that_is_equal_by_chance_is_quiet(tmp_path):
     assert_clean(repeated_augmentation, repeating(tmp_path / "a", same_batches=3))
+    assert_clean(repeated_augmentation, repeating(tmp_path / "b", same_batches=7))
 
 
 def test_generators_that_the_workers_make_anew_are_quiet(tmp_path):
@@ -37,6 +38,12 @@ def test_copies_of_an_iterable_data_set_are_a_warning(tmp_path):
     finding = assert_finds(repeated_augmentation, run, Severity.WARNING)
     assert finding.headline == "Each of the 4 workers of the DataLoader yields the same examples, in 8 of 8 rounds"
     assert "islice" in finding.actions[0].code
+
+
+def test_a_round_that_differs_now_and_then_is_no_excuse(tmp_path):
+    run = repeating(tmp_path / "a", rounds=51, same_batches=50)
+    finding = assert_finds(repeated_augmentation, run, Severity.WARNING)
+    assert finding.headline.endswith("the same examples, in 50 of 51 rounds")
 
 
 def test_equal_random_examples_are_a_warning(tmp_path):

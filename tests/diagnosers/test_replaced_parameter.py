@@ -28,6 +28,11 @@ def test_a_replaced_head_is_a_warning(tmp_path):
     assert "head.weight has the shape (5, 48); the optimizer holds one of (10, 48)" in finding.explanation
 
 
+def test_a_replaced_head_of_a_frozen_model_is_critical(tmp_path):
+    finding = assert_finds(replaced_parameter, replaced(tmp_path / "a", without_gradient=True), Severity.CRITICAL)
+    assert finding.title == "Module replaced after the optimizer"
+
+
 def test_a_whole_model_is_critical(tmp_path):
     run = replaced(tmp_path / "a", without_gradient=True, missing=8, matches=8)
     finding = assert_finds(replaced_parameter, run, Severity.CRITICAL)

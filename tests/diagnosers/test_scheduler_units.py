@@ -141,6 +141,31 @@ def test_a_schedule_that_is_over_early_for_an_unknown_reason_is_a_note(tmp_path)
     assert_finds(scheduler_units, run, Severity.NOTE)
 
 
+def linear(total, warmup, steps):
+    """A linear warmup from 0, and a linear decay to 0, at each step."""
+    at = numpy.arange(steps)
+    return 1e-3 * numpy.minimum(at / warmup, numpy.maximum(0, (total - at) / (total - warmup)))
+
+
+def test_a_training_that_goes_on_at_nothing_is_a_warning(tmp_path):
+    ended = {"numbers": {"total_iters": 200.0}, "rate": linear(200, 1, 600)}
+    assert_finds(scheduler_units, scheduled(tmp_path / "a", "PolynomialLR", **ended), Severity.WARNING)
+    decayed = {"numbers": {"gamma": 0.96}, "rate": 1e-3 * 0.96 ** numpy.arange(600)}
+    assert_finds(scheduler_units, scheduled(tmp_path / "b", "ExponentialLR", **decayed), Severity.NOTE)
+
+
+def test_a_schedule_in_steps_that_is_stepped_once_a_batch_after_a_warmup_from_0(tmp_path):
+    calls = {"repeated": 450, "after_one": 149, "accumulated": 4, "steps": 150, "calls": 600}
+    numbers = {"total": 150.0, "warmup": 15.0}
+    run = scheduled(tmp_path / "a", rate=linear(150 / 4, 15 / 4, 150), numbers=numbers, **calls)
+    found = judged(scheduler_units, run, Mismatch)
+    assert (found.kind, found.number, found.done) == ("twice", "total", 4)
+    finding = assert_finds(scheduler_units, run, Severity.WARNING)
+    assert "once an optimizer step, 150 times in all" in finding.actions[0].text
+    well = scheduled(tmp_path / "b", rate=linear(150, 15, 150), numbers=numbers, after_one=149, steps=150, calls=150)
+    assert_clean(scheduler_units, well)
+
+
 def test_a_plateau_scheduler_that_is_stepped_once_a_batch(tmp_path):
     rate = numpy.where(numpy.arange(600) < 300, 1e-3, 1e-5)
     run = scheduled(tmp_path / "a", "ReduceLROnPlateau", rate=rate, numbers={"patience": 10.0})

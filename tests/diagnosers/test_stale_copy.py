@@ -57,6 +57,15 @@ def test_a_target_that_is_never_updated_is_a_warning(tmp_path):
         assert finding.headline == "The copy target is used and never updated in 1,000 steps, while its original trains"
 
 
+def test_copies_with_one_fault_are_one_finding(tmp_path):
+    run = copies(tmp_path / "a", twin(writes=20, name="actor_target"), twin(writes=20, elements=9000), twin(**LEARNED))
+    found = [one for one in stale_copy.judge(run) if isinstance(one, Stale)]
+    assert sorted((one.written, one.facts.elements, one.others) for one in found) == [
+        (False, 706, ()),
+        (True, 9000, ("actor_target",)),
+    ]
+
+
 def test_a_target_copied_from_itself_is_critical(tmp_path):
     run = copies(tmp_path / "a", twin(writes=20, last=200))
     assert judged(stale_copy, run, Stale).written

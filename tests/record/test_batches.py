@@ -67,6 +67,17 @@ def test_training_and_evaluation_are_told_apart(tmp_path):
     assert (training.shared, evaluation.shared, evaluation.compared_with) == (0, 0, 0)
 
 
+def test_channels_of_images_have_moments_of_their_own(tmp_path):
+    images = torch.randn(32, 3, 16, 16) * torch.tensor([1.0, 2.0, 4.0])[:, None, None]
+    images += torch.tensor([0.0, 5.0, -5.0])[:, None, None]
+    loader = DataLoader(TensorDataset(images, torch.zeros(32)), 16)
+    evaluation, *_ = facts(tmp_path, lambda: ([None for _ in loader], train(DataLoader(data(), 16)))[1])
+    (found, _) = evaluation.inputs
+    assert [one.mean for one in found.channels] == pytest.approx([0.0, 5.0, -5.0], abs=0.3)
+    assert [one.std for one in found.channels] == pytest.approx([1.0, 2.0, 4.0], rel=0.1)
+    assert found.channels[0].kurtosis == pytest.approx(3.0, rel=0.2)
+
+
 def test_values_that_are_not_finite_and_constant_features_are_counted(tmp_path):
     x, y = data()[:]
     x = x.clone()
@@ -86,6 +97,36 @@ def test_classes_of_a_sorted_and_of_a_shuffled_loader(tmp_path):
     assert mixed.distinct == pytest.approx(mixed.shuffled_distinct, rel=0.1)
     assert (ordered.orders, ordered.same_order) == (1, 1)
     assert (mixed.orders, mixed.same_order, mixed.sequential) == (1, 0, False)
+
+
+def test_an_evaluation_knows_what_trained_before_it(tmp_path):
+    def program():
+        model = classifier()
+        for scale in (1.0, 9.0):
+            train(DataLoader(data(scale=scale), 16), DataLoader(data(seed=2, scale=scale), 16), model=model)
+        train(DataLoader(data(seed=3), 16), model=model, epochs=1)
+
+    found = facts(tmp_path, program)
+    assert [(one.role, one.after) for one in found if one.role == "evaluation"] == [
+        ("evaluation", [0]),
+        ("evaluation", [2]),
+    ]
+
+
+def test_folds_are_not_held_against_each_other(tmp_path):
+    whole = data()
+    folds = [list(range(32)), list(range(32, 64))]
+    subsets = [[Subset(whole, part) for part in parts] for parts in (folds, folds[::-1])]
+
+    def program():
+        for ours, theirs in subsets:
+            train(DataLoader(ours, 16), DataLoader(theirs, 16))
+
+    found = facts(tmp_path, program)
+    assert [(one.compared_with, one.shared, one.shared_indices) for one in found if one.role == "evaluation"] == [
+        (0, 0, 0),
+        (2, 0, 0),
+    ]
 
 
 def test_shared_examples_are_counted(tmp_path):

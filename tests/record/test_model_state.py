@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, update_bn
 
 from gradaudit.record.observe import model_state
 from gradaudit.record.observe.model_state import looks, usage
@@ -192,6 +193,57 @@ def test_an_average_moves_with_what_it_averages(tmp_path):
     assert found.distances[-1][1] > 0
 
 
+class Ema:
+    """An average by hand, of weights alone or of statistics, too."""
+
+    def __init__(self, model, whole):
+        self.module, self.whole = copy.deepcopy(model), whole
+
+    def update_parameters(self, model):
+        average(self.module, model, 0)
+        if self.whole:
+            for mine, its in zip(self.module.buffers(), model.buffers(), strict=True):
+                mine.data.copy_(its)
+
+
+@pytest.mark.parametrize(
+    ("make", "fill", "told"),
+    [
+        (AveragedModel, False, (True, False, True)),
+        (AveragedModel, True, (True, True, True)),
+        (lambda model: AveragedModel(model, use_buffers=True), False, (False, False, True)),
+        (lambda model: Ema(model, whole=False), False, (False, False, False)),
+        (lambda model: Ema(model, whole=True), False, (False, False, True)),
+    ],
+)
+def test_an_average_evaluates_with_statistics_of_its_own_or_not(tmp_path, make, fill, told):
+    x, y = batch(32)
+
+    def run():
+        torch.manual_seed(0)
+        model = Net()
+        averaged = make(model)
+        optimizer, losses = torch.optim.SGD(model.parameters(), lr=0.1), []
+        for _ in range(40):
+            optimizer.zero_grad()
+            functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+            averaged.update_parameters(model)
+            if fill:
+                update_bn([x], averaged)
+            averaged.module.eval()
+            with torch.no_grad():
+                losses.append(functional.cross_entropy(averaged.module(x), y).item())
+        return losses
+
+    bare = run()
+    with recorded(tmp_path / "run"):
+        assert run() == bare
+    (found,) = facts_of(tmp_path / "run").copies
+    assert (found.plain_average, found.statistics_filled, found.statistics_moved) == told
+    assert fill or found.evaluated >= 38
+
+
 def test_a_copy_that_is_never_updated(tmp_path):
     (found,) = follow(tmp_path / "run", lambda *_: None)
     assert found.equal_at_first
@@ -228,6 +280,37 @@ def test_a_module_that_its_own_optimizer_takes_later_is_no_copy(tmp_path):
                     functional.cross_entropy(model(x), y).backward()
                     optimizer.step()
     assert facts_of(tmp_path / "run").copies == []
+
+
+def test_targets_are_paired_with_their_own_original_before_it_steps(tmp_path):
+    x, _ = batch(32)
+    with recorded(tmp_path / "run"):
+        actor, critic = (nn.Sequential(nn.Linear(10, 16), nn.ReLU(), nn.Linear(16, out)) for out in (3, 1))
+        actor_target, critic_target = copy.deepcopy(actor), copy.deepcopy(critic)
+        optimizers = [torch.optim.SGD(model.parameters(), lr=0.1) for model in (critic, actor)]
+        for _ in range(6):
+            for model, optimizer in zip((critic, actor), optimizers, strict=True):
+                optimizer.zero_grad()
+                model(x).square().mean().backward()
+                optimizer.step()
+    found = facts_of(tmp_path / "run").copies
+    assert sorted((one.name, one.of) for one in found) == [("actor_target", "actor"), ("critic_target", "critic")]
+    del actor_target, critic_target
+
+
+def test_a_copy_found_later_takes_the_place_of_its_parts(tmp_path):
+    x, _ = batch(32)
+    with recorded(tmp_path / "run"):
+        first = nn.Sequential(nn.Linear(10, 16), nn.ReLU(), nn.Linear(16, 1))
+        target = nn.Sequential(nn.Linear(10, 16), nn.ReLU(), nn.Linear(16, 3))
+        later, optimizers = copy.deepcopy(target), [torch.optim.SGD(first.parameters(), lr=0.1)]
+        for index in range(80):
+            optimizers += [torch.optim.SGD(later.parameters(), lr=0.1)] if index == 10 else []
+            for model, optimizer in zip((first, later), optimizers, strict=False):
+                optimizer.zero_grad()
+                model(x).square().mean().backward()
+                optimizer.step()
+    assert [(one.name, one.of) for one in facts_of(tmp_path / "run").copies] == [("target", "later")]
 
 
 def test_frozen_blocks_of_a_stack_are_no_copies_of_the_others(tmp_path):

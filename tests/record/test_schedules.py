@@ -214,6 +214,27 @@ def test_a_model_that_was_made_again_after_the_optimizer_was_made(tmp_path):
     assert (second.matches, second.without_gradient) == (4, True)
 
 
+def test_a_second_training_is_looked_at_from_its_first_step(tmp_path):
+    with recorded(tmp_path / "run"):
+        model = classifier()
+        train(model, adam(model), 6)
+        optimizer = adam(model)
+        model[3] = nn.Linear(16, 3)
+        train(model, optimizer, 6)
+    (found,) = facts(tmp_path / "run").replaced
+    assert (found.names, found.missing, found.first_step) == (["3.weight", "3.bias"], 2, 6)
+
+
+def test_an_optimizer_that_is_made_at_each_step_is_looked_at_seldom(tmp_path, monkeypatch):
+    looks = []
+    monkeypatch.setattr(schedules.Replaced, "look", lambda _self, *given: looks.append(given[2]))
+    with recorded(tmp_path / "run"):
+        model = classifier()
+        for _ in range(60):
+            train(model, adam(model), 1)
+    assert looks == [*range(16)]
+
+
 def test_nothing_replaced_in_ordinary_trainings(tmp_path):
     with recorded(tmp_path / "run"):
         model = copy.deepcopy(classifier())

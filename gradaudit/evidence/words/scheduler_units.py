@@ -33,7 +33,8 @@ def _run(found: Mismatch) -> str:
 
 
 def _by_batch(found: Mismatch) -> Action:
-    text = f"Call {found.scheduler}.step() once a batch, {plural(found.steps, 'time')} in all, after optimizer.step()"
+    unit = "a batch" if found.batches <= found.steps else "an optimizer step"
+    text = f"Call {found.scheduler}.step() once {unit}, {plural(found.steps, 'time')} in all, after optimizer.step()"
     return Action(text=text, code=_EACH)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from gradaudit.record import hooks, session
-from gradaudit.record.observe.batch_norm import known
+from gradaudit.record.observe.batch_norm import awaited, known
 from gradaudit.record.patches import Patch, leave_out_of, replace, scriptable
 
 
@@ -32,6 +32,8 @@ def _watched(original: Callable[..., Any]) -> Callable[..., Any]:
             # Without running statistics those of the batch are all there is, in evaluation mode, too.
             if running_mean is not None and not torch.is_grad_enabled():
                 session.guarded(hooks.on_active, "batch_norm", 0.0, True)
+        elif awaited(key) and not training and not torch.is_grad_enabled() and session.current() is not None:
+            session.guarded(hooks.on_batch_norm, key, None)
         try:
             return original(input, running_mean, running_var, weight, bias, training, *args, **kwargs)
         except BaseException as error:

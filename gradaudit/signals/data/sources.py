@@ -72,9 +72,14 @@ class Pair(NamedTuple):
 
 
 def input_pairs(run: Run, evaluation: LoaderFacts) -> Iterator[Pair]:
-    """The tensors of an evaluation source beside those at the same place of a training source."""
+    """The tensors of an evaluation source beside those at the same place of a training source.
+
+    That is one that trained just before the evaluation, where that is known: an earlier stage has other data.
+    """
+    training = training_sources(run)
+    just_before = [source for source in training if source.id in evaluation.after and source.inputs]
     for ours in evaluation.inputs:
-        for source in training_sources(run):
+        for source in just_before or training:
             known = next((one for one in source.inputs if one.place == ours.place), None)
             if known is not None and known.dtype == ours.dtype and len(known.shape) == len(ours.shape):
                 yield Pair(known, ours)

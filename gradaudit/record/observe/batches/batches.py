@@ -69,7 +69,7 @@ class Batches:
             data = getattr(loader, "dataset", None)
             if getattr(type(data), "__weakrefoffset__", 0):
                 source.data = weakref.ref(data)
-        source.passes += 1
+        source.begin(self.sources)
         passes, key = self._passes, id(iterator)
         ended = weakref.ref(iterator, lambda _: passes.pop(key, None))
         passes[key] = ended, Pass(source, source.facts.workers, grad)
@@ -192,6 +192,7 @@ def _facts(source: Source, training: list[Source]) -> LoaderFacts:
         dataset=source.dataset,
         batches=source.batches,
         passes=source.passes,
+        after=list(source.after),
         looked=source.looked,
         on_device=source.on_device,
         inputs=[moments.facts() for moments in list(source.inputs.values())],
@@ -215,7 +216,9 @@ def _facts(source: Source, training: list[Source]) -> LoaderFacts:
 def _shared(source: Source, training: list[Source]) -> dict[str, int]:
     """Which training source an evaluation source shares most with, and how much."""
     best: dict[str, int] = {}
-    for other in training:
+    # Each fold of a cross-validation trains on what another one is evaluated on.
+    just_before = [other for other in training if other.number in source.after]
+    for other in just_before or training:
         if other.dataset == source.dataset or not other.facts.loader:
             continue
         datasets = [each.data() if each.data is not None else None for each in (source, other)]

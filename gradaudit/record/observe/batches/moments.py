@@ -7,10 +7,11 @@ from typing import Any
 import numpy
 import torch
 
-from gradaudit.schema.loaders import InputFacts
+from gradaudit.schema.loaders import ChannelFacts, InputFacts
 
 _ROWS = 64  # examples of a batch that are looked at
 _COLUMNS = 512  # elements of an example, evenly spaced
+_MOST_CHANNELS = 4  # of an image
 _FEWEST_ROWS = 8  # examples that say whether a feature is constant
 
 
@@ -33,10 +34,19 @@ class Moments:
     maximum: float = -math.inf
     constant: float = 0.0
     judged: int = 0  # batches in `constant`
+    channels: list["Moments"] = field(default_factory=list)  # of images
 
     def add(self, tensor: torch.Tensor) -> None:
         """Take in the tensor of one batch, [examples, ...] on the CPU."""
-        table = sampled(tensor)
+        table, channel = sampled(tensor), channels_of(tensor)
+        self._take(table)
+        if not self.channels and channel is not None and len(channel) == table.shape[1]:
+            self.channels = [Moments(self.place, self.dtype, []) for _ in range(int(channel.max()) + 1)]
+        for number, one in enumerate(self.channels):
+            if channel is not None:
+                one._take(table[:, channel == number])
+
+    def _take(self, table: Any) -> None:
         finite = numpy.isfinite(table)
         values = table[finite]
         self.batches += 1
@@ -84,8 +94,22 @@ class Moments:
             elements=self.elements,
             nonfinite_share=self.nonfinite / self.elements if self.elements else 0.0,
             constant_share=self.constant / self.judged if self.judged else None,
+            channels=[_of_channel(one.facts()) for one in self.channels],
             **{name: value for name, value in known.items() if math.isfinite(value)},
         )
+
+
+def _of_channel(facts: InputFacts) -> ChannelFacts:
+    return ChannelFacts(**{name: getattr(facts, name) for name in ChannelFacts.__struct_fields__})
+
+
+def channels_of(tensor: torch.Tensor) -> Any:
+    """The channel of each of the elements that are `sampled` of images [examples, channels, ...]; else None."""
+    if tensor.ndim != 4 or not 1 < tensor.shape[1] <= _MOST_CHANNELS:
+        return None
+    size = tensor[0].numel()
+    columns = numpy.arange(0, size, spacing(size, _COLUMNS))
+    return columns // (tensor.shape[2] * tensor.shape[3])
 
 
 def sampled(tensor: torch.Tensor) -> Any:

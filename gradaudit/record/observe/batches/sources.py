@@ -2,6 +2,7 @@
 
 import random
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +45,8 @@ class Source:
     batches: int = 0
     passes: int = 0
     next: int = 0  # number of the next batch that is looked at
+    before: dict[int, int] = field(default_factory=dict)  # by source: its backwards until the last pass over this one
+    after: list[int] = field(default_factory=list)  # sources that trained since the pass before, at the last such pass
     turn: int = 0  # of the next backward whose losses are looked at
     looked: int = 0
     on_device: int = 0
@@ -60,6 +63,13 @@ class Source:
     same_order: int = 0
     rounds: int = 0
     same_batches: int = 0
+
+    def begin(self, sources: "Sequence[Source]") -> None:
+        """A pass begins: which of all sources have trained since the last one."""
+        trained = {one.number: one.trained for one in sources if one.trained}
+        after = [number for number, count in trained.items() if count > self.before.get(number, 0)]
+        self.before, self.after = trained, after or self.after
+        self.passes += 1
 
     @property
     def wants_hashes(self) -> bool:

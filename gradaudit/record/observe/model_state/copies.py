@@ -10,11 +10,14 @@ from torch import nn
 
 from gradaudit.record.internals import version_of
 from gradaudit.record.measure.checksums import checksum
+from gradaudit.record.measure.transfer import to_host
+from gradaudit.record.observe.batch_norm import Filling, awaiting, plain_average
 from gradaudit.record.observe.frame_locals import variable_names
 from gradaudit.record.observe.model_state.looks import Look
 from gradaudit.record.observe.model_state.twins import TooManyError, Twin, owned_by_optimizers, twins
 from gradaudit.record.observe.model_state.usage import Usage
-from gradaudit.record.observe.naming import label_of, own, walk
+from gradaudit.record.observe.naming import label_of, own, registered, walk
+from gradaudit.record.observe.optimizers import known
 from gradaudit.record.observe.tensors import TensorTable
 from gradaudit.schema import CopyFacts
 
@@ -34,6 +37,8 @@ class _Copy:
     due: int = 0  # the step from which on all weights are summed
     start: Look | None = None  # [2]: see _start
     usage: Usage = field(default_factory=Usage)
+    filling: Filling | None = None  # of one with running statistics
+    plain_average: bool = False
     writes: int = 0
     has_grad: bool = False
     gone: bool = False  # an optimizer took it
@@ -52,14 +57,28 @@ class Copies:
             self.unknown = "the weights are sharded"
             return
         try:
-            seen = twins(owned_by_optimizers(table), everywhere=step == AGAIN)
+            seen = twins(owned_by_optimizers(table) | _held(), everywhere=step == AGAIN)
         except TooManyError:
             self.unknown = "there are too many modules"
             return
-        known = {id(copy.module()) for copy in self.found}
+        before = {id(copy.module()) for copy in self.found}
         for twin in seen:
-            if id(twin.module) not in known:
+            if id(twin.module) not in before:
+                # What was found earlier may be a part of it, whose own trained module was not known yet.
+                inner = {id(part) for part in twin.module.modules()}
+                self.found = [copy for copy in self.found if id(copy.module()) not in inner]
                 self.found.append(_begun(twin, table, step))
+
+    @property
+    def fills(self) -> bool:
+        """Whether any copy has running statistics of its own."""
+        return any(copy.filling is not None for copy in self.found)
+
+    def step(self) -> None:
+        """A step is about to be made: an evaluation that follows is a new one."""
+        for copy in self.found:
+            if copy.filling is not None:
+                copy.filling.due = True
 
     def look(self, table: TensorTable, step: int, *, last: bool = False) -> None:
         """Compare each copy with what it is a copy of: a sample, at steps that double and at the `last` look all."""
@@ -96,6 +115,11 @@ class Copies:
         return [(one, two, usage) for one, two, usage in pairs if one is not None and two is not None]
 
 
+def _held() -> set[int]:
+    """The identities of what optimizers hold that have not stepped yet: an actor's, at the critic's first step."""
+    return {id(one) for each in known() for group in each.param_groups for one in group["params"]}
+
+
 def _begun(twin: Twin, table: TensorTable, step: int) -> _Copy:
     weights = _weights(twin.module)
     facts = CopyFacts(
@@ -110,6 +134,8 @@ def _begun(twin: Twin, table: TensorTable, step: int) -> _Copy:
     copy = _Copy(weakref.ref(twin.module), weakref.ref(twin.trained), facts, versions)
     with torch.no_grad():
         copy.start = Look.of(step, _start(weights))
+        copy.filling = awaiting(twin.module, twin.trained)
+        copy.plain_average = plain_average(twin.module, registered())
     return copy
 
 
@@ -173,6 +199,18 @@ def _thin(looks: list[Look]) -> None:
     del looks[2:half:2]
 
 
+def _filled(filling: Filling | None) -> dict[str, Any]:
+    if filling is None or filling.last is None:
+        return {"statistics_filled": filling is not None and filling.filled}
+    first, last = to_host([filling.first, filling.last])
+    return {
+        "evaluated": filling.evaluated,
+        "writes_evaluated": filling.writes,
+        "statistics_filled": filling.filled,
+        "statistics_moved": not torch.equal(first, last),
+    }
+
+
 def _told(copy: _Copy) -> CopyFacts:
     import msgspec
 
@@ -188,7 +226,8 @@ def _told(copy: _Copy) -> CopyFacts:
         copy.facts,
         last=rows[-1][0], looks=len(rows), equal=equal, equal_at_first=_equal(rows[0][1]),
         changed=_changes(rows, 0), writes=copy.writes, distances=distances, bound=bound, spread=spread,
-        trained_moved=_changes(rows, 1) > 0,        has_grad=copy.has_grad, **copy.usage.facts(),
+        trained_moved=_changes(rows, 1) > 0,
+        has_grad=copy.has_grad, plain_average=copy.plain_average, **_filled(copy.filling), **copy.usage.facts(),
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ SCHEDULES = "schedules"  # the observer
 # Steps of an optimizer at which its parameters are looked for: some is replaced in the middle of a training.
 _LOOKS = frozenset(part << power for power in range(40) for part in (2, 3)) | {1}
 _LIST_LOOKS = frozenset({1, 4, 16, 256})  # of all optimizers, at which modules in plain lists are looked for
+_LIVES = 16  # of optimizers over the same parameters, each of which is looked at; a new one may be made at each step
 
 
 class Schedules:
@@ -36,7 +37,8 @@ class Schedules:
         self.memory.before_step(self.lives.total)
         # Another thread may be writing gradients at this moment, and one that holds parts of tensors has others in
         # its modules than in its optimizers.
-        if one.of.steps in _LOOKS and one.number >= 0 and alone and not table.sharded():
+        early = one.steps in _LOOKS and one.of.made <= _LIVES
+        if (early or one.of.steps in _LOOKS) and one.number >= 0 and alone and not table.sharded():
             self.replaced.look(optimizer, one.number, self.lives.total - 1)
         if self.lives.total in _LIST_LOOKS and alone and not table.sharded():
             self.unregistered.look()
