@@ -70,6 +70,7 @@ from gradaudit.signals.loss.first_loss import unevenness
 from gradaudit.signals.loss.first_regression import Cause, cause
 from gradaudit.signals.loss.trained_before import trained_before
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
+from gradaudit.signals.updates.scheduler_plan import rate_is_gone
 from gradaudit.training import Training
 
 
@@ -216,7 +217,7 @@ def _regression(loss: TrainingLoss, facts: LossFacts, limits: Limits) -> OffScal
         kept=kept,
         stuck=stuck,
         outcome=outcome,
-        harmed=stuck or outcome is not None,
+        harmed=(stuck or outcome is not None) and not rate_is_gone(loss.training),
     )
 
 
@@ -255,8 +256,7 @@ def _near(found: NearUniform) -> Clean:
 
 @initial_loss_mismatch.tell
 def _on_scale(found: OnScale) -> Clean:
-    times = f"{factor(found.ratio)} times the variance of the target"
-    deviation = number(found.deviation)
+    times, deviation = f"{factor(found.ratio)} times the variance of the target", number(found.deviation)
     return Clean(measured=f"the first loss is {number(found.first)}, {times}, whose standard deviation is {deviation}")
 
 

@@ -42,11 +42,10 @@ from gradaudit.evidence.words.wording import plural
 from gradaudit.findings import Clean, Confidence, Finding, NotApplicable, Severity, Skipped, Span
 from gradaudit.reading.run import Run
 from gradaudit.schema import SchedulerFacts
-from gradaudit.signals.order_statistics import Floats
 from gradaudit.signals.updates.increasing_schedule import HALF, RISEN, rises
 from gradaudit.signals.updates.learning_rates import made_with
 from gradaudit.signals.updates.rate_course import largest_rate
-from gradaudit.signals.updates.scheduler_plan import Mismatch, Plan, amounts, peak_course, plans
+from gradaudit.signals.updates.scheduler_plan import Mismatch, Plan, amounts, peak_course, plans, rate_is_gone
 from gradaudit.training import Training
 
 _EVERY = 0.9  # of the calls: those that follow several steps, or one, each
@@ -54,7 +53,6 @@ _REACHED = 0.05  # of the peak: where a schedule is over
 _STAIRS = 5  # calls; the first part of a longer run may well end in its warmup
 _FEW = 3  # epochs, and calls
 _SOON = 10  # times: a decay that is over in a tenth of the calls was not planned for them
-_NOTHING, _MOST = 1e-4, 0.5  # of the peak, over this share of the steps: training is over, and the run is not
 _PATIENT = 0.1  # of the peak at the end: a plateau scheduler that was impatient
 
 
@@ -141,7 +139,7 @@ def _against_plan(run: Run, one: SchedulerFacts, training: Training, limits: Lim
             )
             twice = one.repeated > limits.often * one.calls
             kind = "in_epochs" if as_epochs else "twice" if twice else "early"
-            return _mismatch(one, training, kind, plan, severe=kind != "early" or _spent(course))
+            return _mismatch(one, training, kind, plan, severe=kind != "early" or rate_is_gone(training))
     return _in_warmup(run, one, training) if in_epochs and one.calls >= _STAIRS else None
 
 
@@ -187,11 +185,6 @@ def _reached(plan: Plan, one: SchedulerFacts, training: Training) -> bool:
     if not 0 < at < len(course):
         return False
     return bool(course[at] <= _REACHED and numpy.nanmin(course[: max(1, at // 2)]) > _REACHED)
-
-
-def _spent(course: Floats) -> bool:
-    """Whether the learning rate is next to nothing of its peak over most of the run."""
-    return len(course) > 0 and float((course <= _NOTHING).mean()) >= _MOST
 
 
 def _cycles(one: SchedulerFacts, plan: Plan, each: int) -> bool:

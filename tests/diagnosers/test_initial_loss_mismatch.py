@@ -440,3 +440,13 @@ def test_a_few_steps_show_a_sum_only_where_it_is_exact(tmp_path):
     assert_clean(
         initial_loss_mismatch, build_run(tmp_path / "b", loss=loss, facts=TEN, steps={"objective": 32.5 * loss})
     )
+
+
+def test_a_regression_that_is_stuck_because_its_rate_is_gone_is_a_note(tmp_path):
+    rates = [[1e-3 if step < 60 else 1e-9] for step in range(200)]
+    facts = LossFacts(id=0, function="mse_loss", target_mean=150.0, target_variance=6400.0)
+    loss = falling(200, first=30_000.0, last=25_000.0)
+    run = build_run(tmp_path / "run", loss=loss, facts=facts, optimizer="SGD", steps={"learning_rate": rates})
+    found = judged(initial_loss_mismatch, run, OffScale)
+    assert (found.stuck, found.harmed) == (True, False)
+    assert_finds(initial_loss_mismatch, run, Severity.NOTE)
