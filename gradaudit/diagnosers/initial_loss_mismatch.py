@@ -33,13 +33,15 @@ over the batch, and give the output layer as many units as there are classes.
 
 ## When it is wrong
 
-A pretrained model starts low, which is why that is a note. A few healthy models start up to 1.2 times above ln N, and
-up to 1.5 times with two classes. A regression on raw targets can be handled by the initial bias or the learning rate.
+A pretrained model starts low, which is why that is a note; one that an earlier optimizer trained may start high, and is
+not judged. A few healthy models start up to 1.2 times above ln N, up to 1.5 times with two classes. A regression on raw
+targets can be handled by the initial bias or the learning rate.
 Losses whose start is not known (contrastive, adversarial, policy gradients, your own) are left out.
 """
 
 import math
 from collections.abc import Iterator
+from typing import Literal
 
 import msgspec
 
@@ -66,7 +68,9 @@ from gradaudit.signals.loss.first_likelihood import (
 )
 from gradaudit.signals.loss.first_loss import unevenness
 from gradaudit.signals.loss.first_regression import Cause, cause
+from gradaudit.signals.loss.trained_before import trained_before
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
+from gradaudit.signals.updates.scheduler_plan import rate_is_gone
 from gradaudit.training import Training
 
 
@@ -117,10 +121,10 @@ class NoNumber(Judged, frozen=True):
 
 
 class UnknownStart(Judged, frozen=True):
-    """Where a loss starts that depends on the scale of the data, or on class weights."""
+    """Where a loss starts is not known."""
 
     function: str
-    weights: bool  # it is these that are not known
+    why: Literal["scale", "weights", "trained"]  # scale: of the data; trained: the model was, before this optimizer
 
 
 @diagnoser(
@@ -159,12 +163,12 @@ def initial_loss_mismatch(
         yield NoNumber(loss.first)
     elif loss.kind == "regression":
         yield _regression(loss, facts, limits)
-    elif loss.kind == "other":
-        yield UnknownStart(facts.function, weights=False)
-    elif math.isnan(uniform_loss(facts, loss.kind)):
-        yield UnknownStart(facts.function, weights=True)
+    elif loss.kind == "other" or math.isnan(uniform_loss(facts, loss.kind)):
+        yield UnknownStart(facts.function, "scale" if loss.kind == "other" else "weights")
     else:
-        yield first_likelihood(loss, facts, _expected(loss, facts, limits), limits.vocabulary, limits.soon)
+        found = first_likelihood(loss, facts, _expected(loss, facts, limits), limits.vocabulary, limits.soon)
+        trained = isinstance(found, Overconfident) and trained_before(training)
+        yield UnknownStart(facts.function, "trained") if trained else found
 
 
 def _expected(loss: TrainingLoss, facts: LossFacts, limits: Limits) -> ExpectedStart:
@@ -213,7 +217,7 @@ def _regression(loss: TrainingLoss, facts: LossFacts, limits: Limits) -> OffScal
         kept=kept,
         stuck=stuck,
         outcome=outcome,
-        harmed=stuck or outcome is not None,
+        harmed=(stuck or outcome is not None) and not rate_is_gone(loss.training),
     )
 
 
@@ -241,9 +245,7 @@ def _no_number(found: NoNumber) -> Skipped:
 
 @initial_loss_mismatch.tell
 def _unknown(found: UnknownStart) -> NotApplicable:
-    if found.weights:
-        return NotApplicable(reason=f"the weights of {found.function} are not known, so neither is its start")
-    return NotApplicable(reason=f"where {found.function} starts depends on the scale of the data")
+    return NotApplicable(reason=words.unknown_start(found.function, found.why))
 
 
 @initial_loss_mismatch.tell
@@ -254,10 +256,8 @@ def _near(found: NearUniform) -> Clean:
 
 @initial_loss_mismatch.tell
 def _on_scale(found: OnScale) -> Clean:
-    return Clean(
-        measured=f"the first loss is {number(found.first)}, {factor(found.ratio)} times the variance of the target, "
-        f"whose standard deviation is {number(found.deviation)}"
-    )
+    times, deviation = f"{factor(found.ratio)} times the variance of the target", number(found.deviation)
+    return Clean(measured=f"the first loss is {number(found.first)}, {times}, whose standard deviation is {deviation}")
 
 
 @initial_loss_mismatch.tell

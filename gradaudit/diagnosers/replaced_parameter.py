@@ -3,9 +3,10 @@
 ## What it looks for
 
 At the steps 1, 2, 3, 4, 6, 8, 12 ... of each optimizer, of one that is made anew, too: parameters without a gradient
-that no living module holds, or an optimizer none of whose parameters has a gradient; and parameters of living modules that have
-a gradient, are in no optimizer and have the same shape, or the same but for one size, or any size where the optimizer
-holds nothing else. Both together are critical where none of the optimizer's parameters has a gradient, else a warning.
+that no living module holds, or an optimizer none of whose parameters has a gradient; and parameters of living modules
+that have a gradient, are in no optimizer and have the same shape, or the same but for one size, or any size where the
+optimizer holds nothing else. Both together are critical where none of the optimizer's parameters has a gradient, else
+a warning.
 
 And modules or parameters that a module keeps in a plain list, tuple or dict: `model.parameters()` does not find them.
 It is a warning where they have a gradient, are in no optimizer, are not registered elsewhere, and nothing writes to

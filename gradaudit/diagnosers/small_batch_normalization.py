@@ -5,7 +5,8 @@
 The number of examples in one forward pass, for models with BatchNorm in training mode. Behind a linear layer
 BatchNorm1d has one value per channel for each example: fewer than `values` is a note, fewer than `few` a warning.
 Behind a convolution each example brings as many values as it has positions. These are not recorded, so there it can
-only say that a batch of `values` or more is large enough.
+only say that a batch of `values` or more is large enough, and that one example at a time is normalised by itself: a
+warning where evaluation, by running statistics, ends worse than training by `lost` of what training gained.
 
 ## Why it matters
 
@@ -24,6 +25,7 @@ Frozen batch normalisation uses running statistics, so its batch size does not m
 never change are taken for frozen. The loss curves hardly show the harm, so this is judged by the sizes alone.
 """
 
+import math
 from collections.abc import Iterator
 
 import msgspec
@@ -31,11 +33,13 @@ import msgspec
 from gradaudit.diagnoser import Judged, diagnoser
 from gradaudit.evidence.charts.lines import loss_chart
 from gradaudit.evidence.words.module_names import layer
-from gradaudit.evidence.words.wording import count, names, plural, setting
+from gradaudit.evidence.words.wording import count, names, number, plural, setting
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.reading.run import Run
 from gradaudit.schema import TensorFacts
+from gradaudit.signals.evaluation.validation import validation
 from gradaudit.signals.layers.unchanged import unchanged
+from gradaudit.signals.loss.training_loss import training_loss
 from gradaudit.signals.order_statistics import median
 
 
@@ -44,6 +48,7 @@ class Limits(msgspec.Struct, frozen=True):
 
     values: float = 16  # a channel; the relative error of a variance of 16 values is 35 %
     few: float = 5  # the faulty runs had 4 or fewer
+    lost: float = 0.5  # of what training gained; batches of one in the field's faulty run lose twice of it
 
 
 class SmallBatch(Judged, frozen=True):
@@ -52,6 +57,17 @@ class SmallBatch(Judged, frozen=True):
     examples: float  # in a forward pass, median
     layers: tuple[str, ...]  # names of the batch norm modules of which each example is one value a channel
     very_few: bool  # fewer than `few`
+    span: Span
+
+
+class OneExample(Judged, frozen=True):
+    """Every forward pass has one example, which batch norm normalises by itself, and evaluation uses averages."""
+
+    layers: tuple[str, ...]  # names of the batch norm modules
+    training: float  # loss at the end
+    validation: float  # loss at the end, in evaluation mode; NaN where there is none
+    lost: float  # what evaluation is worse by, over what training gained; NaN where that is not known
+    bad: bool
     span: Span
 
 
@@ -68,10 +84,15 @@ class PositionsUnknown(Judged, frozen=True):
     examples: float  # in a forward pass, median
 
 
-@diagnoser(worst=Severity.WARNING, needs=("steps.batch_size",), minimum_steps=5)
+@diagnoser(
+    worst=Severity.WARNING,
+    needs=("steps.batch_size",),
+    minimum_steps=5,
+    explains=("overfitting", "no_signal"),
+)
 def small_batch_normalization(
     run: Run, limits: Limits
-) -> Iterator[SmallBatch | LargeBatch | PositionsUnknown | NotApplicable | Skipped]:
+) -> Iterator[SmallBatch | OneExample | LargeBatch | PositionsUnknown | NotApplicable | Skipped]:
     """Compare the size of a forward pass with what batch normalisation needs."""
     norms = [module for module in run.meta.modules if module.batch_norm]
     if not norms:
@@ -90,17 +111,31 @@ def small_batch_normalization(
     if size >= limits.values:
         yield LargeBatch(examples=size, layers=len(norms))
         return
+    span = Span(first=int(known["global_step"].iloc[0]), last=int(known["global_step"].iloc[-1]))
+    trained = tuple(norm.name for norm in run.meta.model_state.norms if norm.training and norm.moved)
+    if size <= 1 and trained:
+        yield _one_example(run, trained, span, limits)
+        return
     behind = tuple(name for module in norms if (name := module.name) and _values_are_examples(run, name))
     if not behind:
         yield PositionsUnknown(size)
         return
-    steps = known["global_step"]
     yield SmallBatch(
         examples=size,
         layers=behind,
         very_few=size < limits.few,
-        span=Span(first=int(steps.iloc[0]), last=int(steps.iloc[-1])),
+        span=span,
     )
+
+
+def _one_example(run: Run, layers: tuple[str, ...], span: Span, limits: Limits) -> OneExample:
+    held_out = validation(run)
+    losses = [training_loss(training) for training in run.trainings]
+    first, last = losses[0].first, losses[0].last
+    evaluated = held_out is not None and bool((run.evaluations["training"] == 0).all())
+    final = median(held_out.losses[-3:]) if held_out is not None and evaluated else math.nan
+    lost = (final - last) / (first - last) if first > last else math.nan
+    return OneExample(layers, last, final, lost, bad=lost >= limits.lost, span=span)
 
 
 def _values_are_examples(run: Run, module: str) -> bool:
@@ -139,6 +174,39 @@ def _skipped(found: PositionsUnknown, limits: Limits) -> Skipped:
 
 
 @small_batch_normalization.tell
+def _one(found: OneExample, run: Run, limits: Limits) -> Finding:
+    called = names([layer(run, name) for name in found.layers], 4)
+    ends = (
+        f" The loss ends at {number(found.training)} in training and at {number(found.validation)} in evaluation."
+        if math.isfinite(found.validation)
+        else ""
+    )
+    return Finding(
+        severity=Severity.WARNING if found.bad else Severity.NOTE,
+        confidence=Confidence.HIGH if found.bad else Confidence.CERTAIN,
+        title="Batch norm over one example",
+        headline=f"Batches of 1: batch norm normalises each example by itself, in {plural(len(found.layers), 'layer')}",
+        explanation=f"In training the mean and the variance of {called} are those of one example over its positions. "
+        f"In evaluation they are averages over many examples, which fit none of them.{ends}",
+        span=found.span,
+        evidence=[loss_chart(run.trainings[0], "The training loss, each step on one example.", [])],
+        actions=[
+            Action(
+                text=f"Replace {called} with a normalisation that does the same in training and evaluation",
+                code="nn.GroupNorm(4, channels)",
+            ),
+            Action(text=f"Or use a batch of {setting(limits.values)} or more, padded to one size"),
+        ],
+        measures=[
+            Measure(quantity="examples in a forward pass", value=1, comparison="<=", threshold=1, unit="count"),
+            Measure(quantity="what evaluation is worse by / what training gained", value=found.lost, comparison=">=",
+                    threshold=limits.lost, option="lost", decides="warning"),
+        ],
+        caused=["overfitting", "no_signal"] if found.bad else [],
+    )  # fmt: skip
+
+
+@small_batch_normalization.tell
 def _finding(found: SmallBatch, run: Run, limits: Limits) -> Finding:
     size, called = count(found.examples), names([layer(run, name) for name in found.layers])
     return Finding(
@@ -164,4 +232,5 @@ def _finding(found: SmallBatch, run: Run, limits: Limits) -> Finding:
             Measure(quantity="values per channel", value=found.examples, comparison="<", threshold=limits.few,
                     unit="count", option="few", decides="warning"),
         ],
+        caused=[],
     )  # fmt: skip

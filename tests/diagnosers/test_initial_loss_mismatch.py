@@ -15,7 +15,7 @@ from gradaudit.diagnosers.initial_loss_mismatch import (
     initial_loss_mismatch,
 )
 from gradaudit.findings import Severity
-from gradaudit.schema import LossFacts, TensorFacts
+from gradaudit.schema import GraphFacts, LossFacts, ModuleFacts, TensorFacts, TermFacts
 from gradaudit.signals.loss.first_likelihood import (
     BelowChance,
     NearUniform,
@@ -67,6 +67,47 @@ def test_a_first_batch_of_a_few_targets_scatters_and_is_given_room(tmp_path, tar
     (assert_clean if quiet else assert_finds)(initial_loss_mismatch, run)
 
 
+def later_optimizer(path, tensors, terms=(), modules=("",)):
+    """A second optimizer begins at step 100, on another task: its first loss is 10.9."""
+    steps = {"optimizer": [0] * 100 + [1] * 100, "step": [*range(100), *range(100)]}
+    loss = [*falling()[:100], *falling(first=10.9)[:100]]
+    named = [ModuleFacts(id=index, name=name, module_class="Net") for index, name in enumerate(modules)]
+    graph = GraphFacts(terms=list(terms))
+    return build_run(
+        path / "run", loss=loss, steps=steps, tensors=tensors, facts=TEN, modules=named, graph=graph, recorded=[]
+    )
+
+
+def owned(*names):
+    """Tensors of the first optimizer, and of the second one where the name ends in +."""
+    owners = [int(name.endswith("+")) for name in names]
+    return [
+        TensorFacts(id=index, name=name.rstrip("+"), shape=[8, 8], optimizer=owner, recorded_with=owner)
+        for index, (name, owner) in enumerate(zip(names, owners, strict=True))
+    ]
+
+
+def is_judged(run):
+    return isinstance(next(initial_loss_mismatch.judge(run.trainings[-1])), Overconfident)
+
+
+def test_a_model_that_an_earlier_optimizer_trained_is_not_judged_by_its_first_loss(tmp_path):
+    """Adapters, or the same weights again, on another task; not the model of the next fold, or another model."""
+    adapters, fold = owned("body.weight", "head.weight", "up+", "down+"), owned("0.weight", "0.weight+")
+    assert not is_judged(later_optimizer(tmp_path / "a", adapters))
+    assert not is_judged(later_optimizer(tmp_path / "b", owned("body.weight", "head.weight")))
+    assert is_judged(later_optimizer(tmp_path / "c", fold))
+    two = owned("large.0.weight", "small.0.weight+")
+    assert is_judged(later_optimizer(tmp_path / "d", two, modules=("large", "small")))
+
+
+def test_what_the_later_loss_reaches_tells_whether_the_model_is_new(tmp_path):
+    tensors = owned("0.weight", "1.weight+")
+    for reaches, quiet in (([0, 1], True), ([1], False)):
+        term = TermFacts(id=1, first=100, optimizers=[1], tensors=reaches)
+        assert is_judged(later_optimizer(tmp_path / str(quiet), tensors, [term])) is not quiet
+
+
 def test_a_loss_made_by_hand_could_not_be_looked_at(tmp_path):
     run = build_run(tmp_path / "run", loss=falling(), steps={"loss": -1, "mean_loss": math.nan})
     assert_skipped(initial_loss_mismatch, run)
@@ -94,7 +135,7 @@ def test_unknown_weights_leave_nothing_to_compare_with(tmp_path):
     facts = LossFacts(id=0, function="binary_cross_entropy_with_logits", weighted=True)
     run = start_at(tmp_path, 9.0, facts)
     found = judged(initial_loss_mismatch, run, UnknownStart)
-    assert found == UnknownStart("binary_cross_entropy_with_logits", weights=True)
+    assert found == UnknownStart("binary_cross_entropy_with_logits", "weights")
     assert_not_applicable(initial_loss_mismatch, run)
 
 
@@ -399,3 +440,13 @@ def test_a_few_steps_show_a_sum_only_where_it_is_exact(tmp_path):
     assert_clean(
         initial_loss_mismatch, build_run(tmp_path / "b", loss=loss, facts=TEN, steps={"objective": 32.5 * loss})
     )
+
+
+def test_a_regression_that_is_stuck_because_its_rate_is_gone_is_a_note(tmp_path):
+    rates = [[1e-3 if step < 60 else 1e-9] for step in range(200)]
+    facts = LossFacts(id=0, function="mse_loss", target_mean=150.0, target_variance=6400.0)
+    loss = falling(200, first=30_000.0, last=25_000.0)
+    run = build_run(tmp_path / "run", loss=loss, facts=facts, optimizer="SGD", steps={"learning_rate": rates})
+    found = judged(initial_loss_mismatch, run, OffScale)
+    assert (found.stuck, found.harmed) == (True, False)
+    assert_finds(initial_loss_mismatch, run, Severity.NOTE)

@@ -40,6 +40,13 @@ def test_a_rise_of_a_tiny_improvement_is_quiet(tmp_path):
     assert_clean(overfitting, with_evaluations(tmp_path / "a", [0.70, 0.69, 0.675, 0.68, 0.68, 0.681, 0.68]))
 
 
+def test_losses_that_rounding_leaves_of_zero_do_not_rise(tmp_path):
+    """The divergence of a teacher from itself: -8.5e-10, then 7.6e-11, beside a training loss of 2.2."""
+    values = [-8.5e-10, -8.4e-10, -8.5e-10, -3e-10, 1e-11, 7e-11, 7.5e-11, 7.6e-11, 7.6e-11, 7.6e-11]
+    assert_clean(overfitting, with_evaluations(tmp_path / "a", values))
+    assert_finds(overfitting, with_evaluations(tmp_path / "b", [value * 1e8 for value in values]))
+
+
 def test_one_lucky_evaluation_is_not_the_level_that_was_reached(tmp_path):
     """A noisy validation loss around 0.40 whose best pass happened to be 0.33."""
     values = [0.60, 0.45, 0.40, 0.43, 0.33, 0.42, 0.40, 0.44, 0.39, 0.42, 0.41]

@@ -417,3 +417,15 @@ def test_statistics_gathered_anew_for_an_average_are_no_evaluation(tmp_path):
     with recorded(tmp_path / "run"):
         make()
     assert facts_of(tmp_path / "run").active == []
+
+
+def test_an_average_that_the_model_holds_gathers_its_statistics_anew(tmp_path):
+    """In evaluation mode, and with statistics of its own that no loss follows."""
+    x, _ = batch(32)
+    model = Net()
+    model.average = torch.optim.swa_utils.AveragedModel(Net())
+    with recorded(tmp_path / "run"):
+        train(model, step=lambda model, index: model.average(x))
+        model.eval()
+        torch.optim.swa_utils.update_bn([x], model.average)
+    assert facts_of(tmp_path / "run").active == []

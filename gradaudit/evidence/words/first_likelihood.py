@@ -20,6 +20,15 @@ from gradaudit.signals.loss.first_loss import CLOSE, ObjectiveFactor
 from gradaudit.signals.loss.training_loss import TrainingLoss
 
 
+def unknown_start(function: str, why: str) -> str:
+    """Why it is not known where a loss starts."""
+    return {
+        "weights": f"the weights of {function} are not known, so neither is its start",
+        "trained": "an earlier optimizer trained the model, so its first loss here is not that of a start",
+        "scale": f"where {function} starts depends on the scale of the data",
+    }[why]
+
+
 def uniform_in_words(expected: ExpectedStart) -> str:
     """The loss of a uniform prediction: ln 10 = 2.30."""
     return f"{'weighted ' if expected.weighted else ''}ln {expected.classes} = {number(expected.uniform)}"

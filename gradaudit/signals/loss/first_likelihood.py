@@ -8,6 +8,7 @@ from gradaudit.schema import LossFacts
 from gradaudit.signals.layers.initialisation import Start, output_layer
 from gradaudit.signals.loss.bad_outcome import BadOutcome, bad_outcome
 from gradaudit.signals.loss.first_loss import ObjectiveFactor, classes_used, objective_factor, overcome
+from gradaudit.signals.loss.trained_before import begins_new
 from gradaudit.signals.loss.training_loss import TrainingLoss
 from gradaudit.signals.updates.learning_rates import is_adaptive
 
@@ -86,8 +87,7 @@ def first_likelihood(
     first, training = loss.first, loss.training
     factor, used = objective_factor(loss), classes_used(facts, vocabulary)
     margin = expected.high - expected.uniform
-    # A resumed run, and the second optimizer of a script, may well start from trained weights.
-    from_scratch = training.run.meta.attempt == 0 and training is training.run.trainings[0]
+    new = begins_new(training)
     if first < 0:
         return NegativeLikelihood(loss=loss, expected=expected)
     if factor is not None and loss.objective[0] > expected.high:
@@ -100,7 +100,7 @@ def first_likelihood(
     if used and first > math.log(used) + margin and first > expected.uniform - margin:
         high = math.log(used) + expected.high - expected.uniform
         return UnusedOutputs(loss=loss, expected=expected, layer=layer, used=used, high=high)
-    kind = BelowChance if first < expected.low and from_scratch else NearUniform
+    kind = BelowChance if first < expected.low and new else NearUniform
     return kind(loss=loss, expected=expected)
 
 

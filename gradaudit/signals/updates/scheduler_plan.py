@@ -11,6 +11,7 @@ from gradaudit.signals.order_statistics import Floats
 from gradaudit.training import Training, signal
 
 _FADED = 1e-3  # of the peak: a decay that has come so far is over
+_NOTHING, _MOST = 1e-4, 0.5  # of the peak, over this share of the steps
 _LEAST = 3  # a number of a function below this stands for anything
 _TOTALS = {
     "OneCycleLR": "total_steps",
@@ -113,3 +114,9 @@ def peak_course(training: Training) -> Floats:
     known = numpy.where(numpy.isfinite(known), known, numpy.nan)
     top = float(numpy.nanmax(known)) if numpy.isfinite(known).any() else 0.0
     return known / top if top > 0 else numpy.full(len(known), numpy.nan)
+
+
+def rate_is_gone(training: Training) -> bool:
+    """Whether the learning rate is next to nothing of its peak over most of the steps: training is over by then."""
+    course = peak_course(training)
+    return len(course) > 0 and float((course <= _NOTHING).mean()) >= _MOST

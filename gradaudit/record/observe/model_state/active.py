@@ -57,7 +57,7 @@ class Active:
 
     def note(self, table: TensorTable, function: str, probability: Any, said: bool) -> None:
         """A call that is active, without a gradient; where a model is in training mode it is meant so."""
-        if table.training() != 0:
+        if table.training() != 0 or _renews():
             return
         found = _find(self._known(table))
         if found.around is None and isinstance(found.holder, nn.Module) and id(found.holder) not in self._names:
@@ -137,6 +137,18 @@ def _find(known: dict[int, str]) -> _Found:
                 found = replace(found, around=module)
         frame = frame.f_back
     return found
+
+
+def _renews() -> bool:
+    """Whether torch's update_bn gathers statistics anew: nothing is evaluated, whatever the mode of the model."""
+    frame: FrameType | None = sys._getframe(1)
+    for _ in range(_DEEPEST):
+        if frame is None:
+            return False
+        if frame.f_code.co_name == "update_bn" and str(frame.f_globals.get("__name__")).startswith("torch."):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _module_of(frame: FrameType) -> nn.Module | None:
