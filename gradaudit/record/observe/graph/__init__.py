@@ -56,7 +56,7 @@ class Graph:
                 moment.close()
             self._moments[between] = moment = Moment(between.backwards)
         moment.backwards = between.backwards
-        self.groups.name(self._table.identifier)
+        self._name()
         for root in roots:
             if isinstance(root, torch.Tensor) and root.grad_fn is not None:
                 self._root(between, root.grad_fn, step, moment)
@@ -149,8 +149,15 @@ class Graph:
             del self._moments[between]
             moment.close()
             return
+        self._name()
         owned = (reference() for reference in compress(plan.references, plan.owned))
         moment.step(optimizer, (id(parameter) for parameter in owned if parameter is not None))
+
+    def _name(self) -> None:
+        """Find out which tensors were reached, now that the script still has them."""
+        self.groups.name(self._table.identifier)
+        for term in self._terms.values():
+            term.name(self._table.identifier)
 
     def facts(self) -> GraphFacts:
         """What goes into run.json."""
