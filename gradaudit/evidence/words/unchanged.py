@@ -18,6 +18,7 @@ _TITLES: dict[Cause, str] = {
     "not called": "Unused parameters",
     "not used": "Unused parameters",
     "dropped": "Unused parameters",
+    "ignored": "Module without a loss",
     "nothing reached": "No gradient for any parameter",
     "unused block": "Unused experts or blocks",
     "cut off": "First layers detached from loss",
@@ -61,6 +62,8 @@ _SENTENCES: dict[Cause, str] = {
     "not called": "No step calls {module}: the loss cannot depend on them, and the rest trains without them.",
     "not used": "{subject} is called and trains without them.",
     "dropped": "{subject} is called, and the loss does not depend on its result.",
+    "ignored": "{subject} is called with a gradient, starts with the initial values of torch.nn, and no loss depends "
+    "on its result: its loss is made of detached values, or is not added to what backward() is called on.",
     "nothing reached": "The loss does not depend on the tensors in the optimizer: either the model was made again, "
     "copied or loaded since, or the loss is detached from the model.",
     "unused block": "Blocks like them are trained, so these are unused rather than detached.",
@@ -99,6 +102,8 @@ def in_short(group: UnchangedGroup, training: Training) -> str:
     """The reason in a few words, behind a colon."""
     if group.cause == "faint":
         return "almost no gradient"
+    if group.cause == "ignored":
+        return "no loss depends on them"
     own = _IN_SHORT_BY_HAND if by_hand(training) else {}
     return own.get(group.reason) or _IN_SHORT[group.reason]
 
@@ -119,6 +124,8 @@ def actions(group: UnchangedGroup, training: Training, faint: float) -> list[Act
     match group.reason:
         case "frozen" | "idle" | "not owned" | "rate zero":
             return _of_the_optimizer(group, training)
+        case "unused" if group.cause == "ignored":
+            return [_attach(group), _unused(group)]
         case "unused":
             return [_unused(group)]
         case "no gradient":
