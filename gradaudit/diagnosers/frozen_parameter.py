@@ -188,9 +188,15 @@ def _unchanged(training: Training, still: Mask, limits: Limits) -> Iterator[Unch
 
 def _severity(cause: Cause) -> Severity:
     match cause:
-        case "rate zero" | "nothing reached" | "cut off" | "all zero" | "half precision" | "below precision":
-            return Severity.CRITICAL
-        case "no effect":
+        case (
+            "rate zero"
+            | "nothing reached"
+            | "cut off"
+            | "all zero"
+            | "half precision"
+            | "below precision"
+            | "no effect"
+        ):
             return Severity.CRITICAL
         case (
             "untrained" | "left out" | "cut off by no_grad" | "no gradient" | "zero input" | "zero gradient" | "ignored"

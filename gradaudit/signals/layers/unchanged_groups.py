@@ -18,9 +18,10 @@ from gradaudit.training import Training, signal
 # The reason "not owned" is "transfer learning" where what is left out is most of the model or its front, "untrained"
 # where it has the initial values of torch.nn, and "left out" where neither holds. "unused" is "not called", "not used"
 # or "dropped", as `Use` has them, and "ignored" where a large new part is dropped. "no gradient" and "zero gradient"
-# are that of the whole optimizer ("nothing reached", "all zero"), of a block among its like ("unused block", "never chosen"), of a front ("cut off", "cut off by no_grad"),
-# of a layer that is fed with zeros ("zero input"), and else keep their names. "no effect" is a gradient next to nothing
-# ("faint"), weights too coarse for the updates ("half precision", "below precision"), or not known.
+# are that of the whole optimizer ("nothing reached", "all zero"), of a block among its like ("unused block", "never
+# chosen"), of a front ("cut off", "cut off by no_grad"), of a layer that is fed with zeros ("zero input"), and else
+# keep their names. "no effect" is a gradient next to nothing ("faint"), weights too coarse for the updates ("half
+# precision", "below precision"), or not known.
 Cause = Literal[
     "frozen", "idle", "rate zero",
     "transfer learning", "untrained", "left out",
@@ -51,7 +52,7 @@ def unchanged_group(
     is_faint: bool,
     backbone: float,
     ignored: float = 1,
-) -> UnchangedGroup:
+) -> UnchangedGroup:  # fmt: skip
     """The group of the tensors `mine`.
 
     To leave more than `backbone` of a model out is transfer learning, and `ignored` of its elements no spare part.
