@@ -12,8 +12,7 @@ gradient reaches it and it was not seen whether its module is called; in a run t
 too. It is a note when no step calls the module, when the loss does not depend on the result of any other, when an
 optimizer holds a tensor whose `requires_grad` is False, when what no optimizer has is more than `backbone` of the model
 or comes before all that is trained, which is transfer learning, when an expert or block among its like is not used, and
-when the gradient is below `faint` of the
-largest tensor's, per element. Embedding tables are left to `dead_embedding`.
+when the gradient is below `faint` of the largest tensor's, per element. Embedding tables are left to `dead_embedding`.
 
 Nothing is said of what is frozen and in no optimizer, nor of copies: parts without a gradient that have the names,
 shapes and first values of a part that is trained, as target networks, teachers and averages.
@@ -188,19 +187,13 @@ def _unchanged(training: Training, still: Mask, limits: Limits) -> Iterator[Unch
 
 def _severity(cause: Cause) -> Severity:
     match cause:
-        case (
-            "rate zero"
-            | "nothing reached"
-            | "cut off"
-            | "all zero"
-            | "half precision"
-            | "below precision"
-            | "no effect"
-        ):
+        case "rate zero" | "nothing reached" | "cut off" | "all zero":
             return Severity.CRITICAL
-        case (
-            "untrained" | "left out" | "cut off by no_grad" | "no gradient" | "zero input" | "zero gradient" | "ignored"
-        ):
+        case "half precision" | "below precision" | "no effect":
+            return Severity.CRITICAL
+        case "untrained" | "left out" | "ignored" | "cut off by no_grad" | "no gradient":
+            return Severity.WARNING
+        case "zero input" | "zero gradient":
             return Severity.WARNING
         case "frozen" | "idle" | "transfer learning" | "not called" | "not used" | "dropped":
             return Severity.NOTE
