@@ -11,6 +11,7 @@ import torch
 from gradaudit.record.observe.graph.axes import Softmax, View, softmax_at, view_at
 from gradaudit.record.observe.graph.before_loss import class_view, last_softmax, operations_before
 from gradaudit.record.observe.graph.kept import Look, Moment, Term, new_term, softmax_facts, view_facts
+from gradaudit.record.observe.graph.outside import Outside
 from gradaudit.record.observe.graph.terms import Terms, terms_of
 from gradaudit.record.observe.graph.walk import Walk, number_of, walk_from
 from gradaudit.record.observe.loss.hand_written import kind_of
@@ -32,7 +33,7 @@ class Graph:
 
     def __init__(self, table: TensorTable) -> None:
         self._table = table
-        self.groups = Terms()
+        self.groups, self._outside = Terms(), Outside()
         self._looks: list[Look] = []
         self._terms: dict[tuple[Any, ...], Term] = {}
         self._softmaxes: dict[tuple[Softmax, bool, int], int] = {}
@@ -152,6 +153,9 @@ class Graph:
         self._name()
         owned = (reference() for reference in compress(plan.references, plan.owned))
         moment.step(optimizer, (id(parameter) for parameter in owned if parameter is not None))
+        beside = [term for root in moment.roots for term in root if id(term) in moment.hit and not term.opaque]
+        unknown = (leaf for term in beside for leaf in term.leaves.values() if not isinstance(leaf, int))
+        self._outside.look(between.shared.after_step + 1, unknown, self._table.identifier)
 
     def _name(self) -> None:
         """Find out which tensors were reached, now that the script still has them."""
@@ -169,6 +173,7 @@ class Graph:
             terms=[term.facts(number, known, coming) for number, term in enumerate(list(self._terms.values()))],
             softmaxes=[softmax_facts(*key, count) for key, count in list(self._softmaxes.items())],
             views=[view_facts(*key, count) for key, count in list(self._views.items())],
+            outside=self._outside.facts(),
             shapes=self._shapes,
             complete=self._complete,
         )
