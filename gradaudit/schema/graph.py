@@ -89,5 +89,6 @@ class GraphFacts(Facts, frozen=True, kw_only=True):
     softmaxes: list[SoftmaxFacts] = []
     views: list[ViewFacts] = []
     outside: list[OutsideFacts] = []  # at most 256
+    cut_checkpoint: bool = False  # torch warned that no input of a reentrant checkpoint requires a gradient
     shapes: bool = False  # torch told the shapes of operations
     complete: bool = True  # no graph was larger than what is walked, and no list longer than what is kept

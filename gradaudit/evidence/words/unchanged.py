@@ -129,7 +129,8 @@ def actions(group: UnchangedGroup, training: Training, faint: float) -> list[Act
         case "unused":
             return [_unused(group)]
         case "no gradient":
-            return _without_gradient(group, training)
+            cut = training.run.meta.graph.cut_checkpoint
+            return [*([reentrant_checkpoint()] if cut else []), *_without_gradient(group, training)]
         case "zero gradient":
             return _zero(group)
         case _:
@@ -156,6 +157,15 @@ def _rebuild(training: Training) -> Action:
 def _attach(group: UnchangedGroup) -> Action:
     between = f"between {_module(group)} and the loss"
     return Action(text=f"Look for detach(), torch.no_grad(), .data or .item() {between}, and remove it")
+
+
+def reentrant_checkpoint() -> Action:
+    """What to do where no input of a reentrant checkpoint requires a gradient."""
+    return Action(
+        text="Call torch.utils.checkpoint with use_reentrant=False: none of the inputs of a reentrant one requires a "
+        "gradient, so nothing inside it gets one",
+        code="x = torch.utils.checkpoint.checkpoint(block, x, use_reentrant=False)",
+    )
 
 
 def _of_the_optimizer(group: UnchangedGroup, training: Training) -> list[Action]:

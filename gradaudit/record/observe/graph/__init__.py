@@ -1,5 +1,6 @@
 """What the autograd graph behind the objective shows: its terms, and the operations before each loss."""
 
+import sys
 import weakref
 from collections import Counter
 from collections.abc import Sequence
@@ -174,6 +175,7 @@ class Graph:
             softmaxes=[softmax_facts(*key, count) for key, count in list(self._softmaxes.items())],
             views=[view_facts(*key, count) for key, count in list(self._views.items())],
             outside=self._outside.facts(),
+            cut_checkpoint=_cut_checkpoint(),
             shapes=self._shapes,
             complete=self._complete,
         )
@@ -181,6 +183,13 @@ class Graph:
     def told(self, facts: Sequence[TensorFacts]) -> list[TensorFacts]:
         """The facts of the tensors with the terms that reach each."""
         return self.groups.told(facts, self._table.identifier)
+
+
+def _cut_checkpoint() -> bool:
+    """Whether torch warned of a reentrant checkpoint: what it warned of once, it remembers in the module."""
+    warned = vars(sys.modules.get("torch.utils.checkpoint", object)).get("__warningregistry__")
+    texts = [key[0] for key in list(warned) if isinstance(key, tuple)] if isinstance(warned, dict) else []
+    return any("inputs have requires_grad=True" in str(text) for text in texts)
 
 
 def _doubled(step: int) -> bool:
