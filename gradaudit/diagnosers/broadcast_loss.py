@@ -137,7 +137,9 @@ def _square(term: TermFacts) -> Square | None:
     given, square = (tuple(one) for one in term.broadcast) if len(term.broadcast) == 2 else ((), ())
     if len(square) != 2 or not square[0] == square[1] == math.prod(given) > 1 or len(given) > 2:
         return None
-    return Square(term.function, given, square[0], Span(first=max(0, term.first), last=max(0, term.first, term.last)))
+    return Square(
+        term.function or "mean", given, square[0], Span(first=max(0, term.first), last=max(0, term.first, term.last))
+    )
 
 
 def _broadcast(run: Run, facts: LossFacts, shapes: Shapes) -> Broadcast:

@@ -36,6 +36,7 @@ from dataclasses import dataclass
 
 from gradaudit.chart_data import Numbers
 from gradaudit.diagnoser import Judged, diagnoser
+from gradaudit.evidence.words.unchanged import reentrant_checkpoint
 from gradaudit.evidence.words.wording import count, names, plural
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.reading.run import Run
@@ -63,6 +64,7 @@ class Detached(Judged, frozen=True):
     owners: tuple[str, ...]  # of the optimizers that own what it reaches
     modules: tuple[str, ...]  # outermost modules that it reaches
     span: Span
+    checkpoint: bool = False  # torch warned that no input of a reentrant checkpoint requires a gradient
 
 
 class WithoutGraph(Judged, frozen=True):
@@ -136,6 +138,7 @@ def _detached(run: Run, term: TermFacts) -> Detached:
         owners=tuple(labels.get(one, str(one)) for one in owners),
         modules=tuple(modules),
         span=Span(first=max(0, term.first), last=max(0, term.first, term.last)),
+        checkpoint=run.meta.graph.cut_checkpoint,
     )
 
 
@@ -159,6 +162,7 @@ def _finding(found: Detached, limits: Limits) -> Finding:
         span=found.span,
         evidence=[_table(found)],
         actions=[
+            *([reentrant_checkpoint()] if found.checkpoint else []),
             Action(
                 text=f"Remove the detach() or no_grad() between the network of {_stepping(found)} and this loss, so "
                 f"that it reaches its {plural(found.owned, 'tensor')}",
@@ -231,6 +235,11 @@ def _explanation(found: Detached) -> str:
         f"In {plural(found.looks, 'graph')} behind a backward this term leads to {names(list(found.tensors), 4)}."
         f"{owned} {rest} A detach(), no_grad() or a round trip through numbers cuts it off from the network that it "
         "is meant for."
+        + (
+            " So does a reentrant checkpoint none of whose inputs requires a gradient, of which torch warned."
+            if found.checkpoint
+            else ""
+        )
     )
 
 

@@ -6,12 +6,13 @@ Parameter tensors that no recorded step changed, over at least `least_steps` ste
 is critical when an optimizer holds the tensor and its learning rate is 0 at every step, when no gradient reaches any
 part of the model or one that is called before all that is trained, when every gradient is exactly zero at the step, or
 when there is a gradient and the weights stay as they are. It is a warning when the tensor has a gradient and is in no
-optimizer while its neighbours train, when its gradient is exactly zero, and when no gradient reaches it and it was not
-seen whether its module is called; in a run that learns nothing these are critical, too. It is a note when no step calls
-the module, when the loss does not depend on its result, when an optimizer holds a tensor whose `requires_grad` is
-False, when what no optimizer has is more than `backbone` of the model or comes before all that is trained, which is
-transfer learning, when an expert or block among its like is not used, and when the gradient is below `faint` of the
-largest tensor's, per element. Embedding tables are left to `dead_embedding`.
+optimizer while its neighbours train, when its gradient is exactly zero, when the loss does not depend on the result of
+modules that hold `ignored` of the elements, are called with a gradient and start with initial values, and when no
+gradient reaches it and it was not seen whether its module is called; in a run that learns nothing these are critical,
+too. It is a note when no step calls the module, when the loss does not depend on the result of any other, when an
+optimizer holds a tensor whose `requires_grad` is False, when what no optimizer has is more than `backbone` of the model
+or comes before all that is trained, which is transfer learning, when an expert or block among its like is not used, and
+when the gradient is below `faint` of the largest tensor's, per element. Embedding tables are left to `dead_embedding`.
 
 Nothing is said of what is frozen and in no optimizer, nor of copies: parts without a gradient that have the names,
 shapes and first values of a part that is trained, as target networks, teachers and averages.
@@ -82,6 +83,7 @@ class Limits(msgspec.Struct, frozen=True):
 
     least_steps: float = 5  # an exact zero five times in a row is no accident
     backbone: float = 0.5  # of the elements: training a head on a pretrained model leaves more than half outside
+    ignored: float = 0.2  # of the elements: the pooler of an encoder, or a spare head, is below a tenth
     rounded: float = 0.75  # of the elements; a training that this slowed down lost 0.86, in float32 it is 0.00
     faint: float = 1e-4  # of the largest gradient per element; biases before a normalisation are at 1e-6
 
@@ -170,7 +172,8 @@ def _unchanged(training: Training, still: Mask, limits: Limits) -> Iterator[Unch
         named = [tensor for tensor in tensors if not silent or tensor.module in weights]
         if not any(tensor.role == "weight" for tensor in named) and (silent or reason == "frozen"):
             continue  # fixed position tables and the like
-        group = unchanged_group(training, named, reason, is_faint=is_faint, backbone=limits.backbone)
+        shares = {"backbone": limits.backbone, "ignored": limits.ignored}
+        group = unchanged_group(training, named, reason, is_faint=is_faint, **shares)
         severity = _severity(group.cause)
         # What is missing where nothing is learned is why.
         broken = severity is Severity.WARNING and learned_nothing(training)
@@ -184,11 +187,13 @@ def _unchanged(training: Training, still: Mask, limits: Limits) -> Iterator[Unch
 
 def _severity(cause: Cause) -> Severity:
     match cause:
-        case "rate zero" | "nothing reached" | "cut off" | "all zero" | "half precision" | "below precision":
+        case "rate zero" | "nothing reached" | "cut off" | "all zero":
             return Severity.CRITICAL
-        case "no effect":
+        case "half precision" | "below precision" | "no effect":
             return Severity.CRITICAL
-        case "untrained" | "left out" | "cut off by no_grad" | "no gradient" | "zero input" | "zero gradient":
+        case "untrained" | "left out" | "ignored" | "cut off by no_grad" | "no gradient":
+            return Severity.WARNING
+        case "zero input" | "zero gradient":
             return Severity.WARNING
         case "frozen" | "idle" | "transfer learning" | "not called" | "not used" | "dropped":
             return Severity.NOTE
@@ -260,6 +265,11 @@ def _measures(found: Unchanged, training: Training, limits: Limits) -> list[Meas
         measures.append(
             Measure(quantity="share of the elements", value=group.share, comparison=">", threshold=limits.backbone,
                     unit="fraction", option="backbone", decides="note")
+        )  # fmt: skip
+    if group.cause == "ignored":
+        measures.append(
+            Measure(quantity="share of the elements", value=group.share, comparison=">=", threshold=limits.ignored,
+                    unit="fraction", option="ignored")
         )  # fmt: skip
     if group.reason == "no effect":
         measures.append(

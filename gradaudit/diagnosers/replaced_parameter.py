@@ -12,6 +12,10 @@ And modules or parameters that a module keeps in a plain list, tuple or dict: `m
 It is a warning where they have a gradient, are in no optimizer, are not registered elsewhere, and nothing writes to
 them, and critical where they are `most` of the elements. The optimizer has to make `least` steps.
 
+In the graph behind the objective, at the first steps and at steps that double: parameters beside those that are
+stepped, of no module that an optimizer holds something of. It is a warning where no optimizer takes them up to the end,
+nothing changes them over `least` steps, and more than half of their elements are as torch.nn draws them.
+
 ## Why it matters
 
 A head that is replaced, embeddings that are resized or a model that is loaded after the optimizer was made are never
@@ -26,8 +30,10 @@ Make the optimizer after the model has got its last module: after a new head, `r
 ## When it is wrong
 
 A part that the script updates itself, without an optimizer, while the optimizer holds one like it that is not used.
+Random features that are meant to stay: freeze them with `requires_grad_(False)`.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -38,8 +44,10 @@ from gradaudit.evidence.words.wording import count, names, percent, plural
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, Severity, Skipped, Span
 from gradaudit.reading.run import Run
 from gradaudit.schema import ReplacedFacts, UnregisteredFacts
+from gradaudit.signals.layers.untrained import is_drawn
 
 _ROWS = 12
+_HALF = 0.5  # of the elements: what was loaded has next to none that are as drawn, what is new has nearly all
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,15 @@ class Unregistered(Judged, frozen=True):
     span: Span
 
 
+class Outside(Judged, frozen=True):
+    """Parameters beside those that are stepped, which no optimizer holds."""
+
+    names: tuple[str, ...]
+    owned: int  # tensors that the objective reaches and an optimizer holds
+    steps: int  # over which nothing changed them
+    span: Span
+
+
 class Whole(Judged, frozen=True):
     """Each optimizer holds what the modules hold."""
 
@@ -82,19 +99,22 @@ class Whole(Judged, frozen=True):
               "dead_embedding", "noise_module", "stale_gradient", "layer_imbalance", "overfitting", "gradient_growth",
               "vanishing_gradient", "initial_loss_mismatch"),
 )  # fmt: skip
-def replaced_parameter(run: Run, limits: Limits) -> Iterator[Untrained | Unregistered | Whole | Skipped]:
+def replaced_parameter(run: Run, limits: Limits) -> Iterator[Untrained | Unregistered | Outside | Whole | Skipped]:
     """Look which optimizers hold what no module does."""
     facts = run.meta.schedules
     if not facts.recorded:
         yield Skipped(reason="whether modules were replaced was not recorded", enable="record again with this version")
         return
     last = int(run.steps["global_step"].iloc[-1])
-    found: list[Untrained | Unregistered] = [
+    found: list[Untrained | Unregistered | Outside] = [
         Untrained(one, steps, Span(first=min(one.first_step, last), last=last))
         for one in facts.replaced
         if (steps := len(run.training(one.optimizer).steps)) >= limits.least
     ]
     found += _in_lists(run, last, limits)
+    outside = _outside(run, last, limits)
+    if outside is not None and not found:
+        found.append(outside)
     yield from found
     if not found:
         yield Whole(sum(tensor.optimizer >= 0 for tensor in run.meta.tensors))
@@ -110,6 +130,23 @@ def _in_lists(run: Run, last: int, limits: Limits) -> list[Unregistered]:
         Unregistered(one, one.elements / max(1, of_all), len(owned), steps, Span(first=0, last=last))
         for one in run.meta.schedules.unregistered
     ]
+
+
+def _outside(run: Run, last: int, limits: Limits) -> Outside | None:
+    graph = run.meta.graph
+    still = [one for one in graph.outside if not one.moved and one.last - one.first + 1 >= limits.least]
+    # What was loaded may be meant to stay: a perceptual loss, a reward model.
+    matrices = [one for one in still if len(one.sizes) > 1 and one.norm is not None and one.largest is not None]
+    new = [one for one in matrices if is_drawn(one.sampled, one.norm or 0.0, one.largest or 0.0)]
+    if not sum(math.prod(one.sizes) for one in new) > _HALF * sum(math.prod(one.sizes) for one in matrices):
+        return None
+    reached = {number for term in graph.terms if term.used for number in term.tensors}
+    return Outside(
+        names=tuple(one.name or str(tuple(one.sizes)) for one in still),
+        owned=sum(tensor.id in reached and tensor.optimizer >= 0 for tensor in run.meta.tensors),
+        steps=max(one.last - one.first + 1 for one in still),
+        span=Span(first=max(0, min(min(one.first for one in still), last)), last=max(0, last)),
+    )
 
 
 @replaced_parameter.tell
@@ -183,6 +220,39 @@ def _in_a_list(found: Unregistered, run: Run, limits: Limits) -> Finding:
                     option="least"),
             Measure(quantity="share of the elements", value=found.share, comparison=">", threshold=limits.most,
                     unit="fraction", option="most", decides="critical"),
+        ],
+    )  # fmt: skip
+
+
+@replaced_parameter.tell
+def _beside(found: Outside, run: Run, limits: Limits) -> Finding:
+    every = len(found.names) + found.owned
+    first = found.names[0]
+    return Finding(
+        severity=Severity.WARNING,
+        confidence=Confidence.CERTAIN,
+        title="Layers outside the optimizer",
+        headline=f"The objective reaches {plural(every, 'parameter tensor')}, and the optimizer holds "
+        f"{count(found.owned)} of them",
+        explanation=f"In no optimizer: {names(list(found.names), 4)}. Each backward computes their gradients, and they "
+        "keep the random values that they were initialised with. parameters() of the model does not give them: their "
+        "layers may be held in a Python list or dictionary, or made in forward().",
+        span=found.span,
+        tensors=list(found.names)[:16],
+        evidence=[loss_chart(run.trainings[0], "The training loss: what is in no optimizer never changes.", [])],
+        actions=[
+            Action(
+                text=f"Register the layers of {first}, and of {count(len(found.names) - 1)} tensors more, in the model",
+                code="self.layers = torch.nn.ModuleList(layers)  # not a Python list",
+            ),
+            Action(text="Or add them to the optimizer", code='optimizer.add_param_group({"params": new.parameters()})'),
+            Action(text="If they are meant to stay as they are, freeze them", code="layer.requires_grad_(False)"),
+        ],
+        measures=[
+            Measure(quantity="parameters that the objective reaches, in no optimizer", value=len(found.names),
+                    comparison=">=", threshold=1, unit="count"),
+            Measure(quantity="steps over which nothing changed them", value=found.steps, comparison=">=",
+                    threshold=limits.least, unit="count", option="least"),
         ],
     )  # fmt: skip
 

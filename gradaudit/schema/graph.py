@@ -69,6 +69,20 @@ class GraphLookFacts(Facts, frozen=True, kw_only=True):
     reaches_back: int = 0  # global steps: that many before this one the oldest operation was made, or more
 
 
+class OutsideFacts(Facts, frozen=True, kw_only=True):
+    """A parameter of no optimizer that the objective reaches beside those that are stepped."""
+
+    name: str = ""  # of a module's, with the class of the outermost module in front
+    sizes: list[int] = []
+    first: int = 0  # global step
+    last: int = 0
+    looks: int = 1  # steps
+    sampled: int = 0  # elements that the norm and the largest element are of, at first sight
+    norm: float | None = None
+    largest: float | None = None
+    moved: bool = False  # it changed between the first and the last look
+
+
 class GraphFacts(Facts, frozen=True, kw_only=True):
     """The graph behind the objective, at the first steps, at steps that double, and where batches change size."""
 
@@ -77,5 +91,7 @@ class GraphFacts(Facts, frozen=True, kw_only=True):
     softmaxes: list[SoftmaxFacts] = []
     views: list[ViewFacts] = []
     leaf_roots: int = 0  # backwards whose root is no result of any operation: it was only told to require a gradient
+    outside: list[OutsideFacts] = []  # at most 256
+    cut_checkpoint: bool = False  # torch warned that no input of a reentrant checkpoint requires a gradient
     shapes: bool = False  # torch told the shapes of operations
     complete: bool = True  # no graph was larger than what is walked, and no list longer than what is kept

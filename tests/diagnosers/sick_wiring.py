@@ -52,6 +52,12 @@ def calls(order: dict[str, int], **more: Any) -> list[ModuleFacts]:
 IN_ORDER = {f"layers.{layer}": layer + 1 for layer in range(4)}
 
 
+def dropped(path: Path) -> Run:
+    """A layer as torch.nn draws it, which is called, and whose result no loss depends on."""
+    uniform = {"weight_max_abs": 3**0.5 / 32}
+    return resting(path, (4, 5), has_grad=False, modules=calls(IN_ORDER), values=uniform)
+
+
 def outside(path: Path, which: tuple[int, ...] = (2, 3), **changes: Any) -> Run:
     """The tensors `which` are in no optimizer."""
     return resting(path, which, facts={"optimizer": -1, "group": -1}, **changes)
@@ -91,6 +97,7 @@ WIRING: dict[str, dict[str, tuple[Callable[[Path], Run], float]]] = {
         "": (resting, 0),
         "least_steps": (resting, 1e9),
         "backbone": (lambda path: outside(path, (2, 3, 4, 5, 6, 7)), 1.0),
+        "ignored": (dropped, 1.0),
         "rounded": (rounded_away, 1.0),
         "faint": (lambda path: resting(path, (2,), gradient=1e-6), 0.0),
     },

@@ -236,6 +236,48 @@ def test_a_module_whose_result_the_loss_does_not_use_is_a_note(tmp_path):
     assert cause(run) == "dropped"
 
 
+def actor_critic(path, detached=True, frozen=False, hidden=48):
+    """A critic beside an actor in one optimizer, whose loss is made of detached values."""
+    torch.manual_seed(0)
+    actor = nn.Sequential(nn.Linear(12, 48), nn.Tanh(), nn.Linear(48, 3))
+    critic = nn.Sequential(nn.Linear(12, hidden), nn.Tanh(), nn.Linear(hidden, 1))
+    if frozen:
+        with torch.no_grad():
+            for weight in critic.parameters():
+                weight.copy_(torch.randn_like(weight).pow(3) * 0.1)  # as trained before
+    model = nn.ModuleDict({"actor": actor, "critic": critic})
+    with recorded(path):
+        optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+        for _ in range(40):
+            state = torch.randn(16, 12)
+            scores, values = actor(state).log_softmax(1)[:, 0], critic(state).squeeze(1)
+            advantage = state[:, 0] - (values.detach() if detached else values)
+            optimizer.zero_grad()
+            (-(scores * advantage.detach()).mean() + advantage.square().mean()).backward()
+            optimizer.step()
+    return load(path)
+
+
+def test_a_critic_that_a_loss_reaches_is_quiet(tmp_path):
+    assert_clean(frozen_parameter, actor_critic(tmp_path / "a", detached=False))
+
+
+@pytest.mark.parametrize("more", [{"frozen": True}, {"hidden": 8}])
+def test_a_small_part_or_one_trained_before_that_no_loss_needs_is_a_note(tmp_path, more):
+    run = actor_critic(tmp_path / "a", **more)
+    assert_finds(frozen_parameter, run, Severity.NOTE)
+    assert cause(run) == "dropped"
+
+
+def test_a_critic_whose_loss_is_detached_is_a_warning(tmp_path):
+    run = actor_critic(tmp_path / "a")
+    finding = assert_finds(frozen_parameter, run, Severity.WARNING)
+    group = judged(frozen_parameter, run, Unchanged).group
+    assert (group.cause, len(group.tensors), round(group.share, 2)) == ("ignored", 4, 0.47)
+    assert "detach()" in finding.actions[0].text
+    assert "critic[0]" in finding.actions[0].text
+
+
 def test_a_parameter_that_its_module_does_not_use_is_a_note(tmp_path):
     """A mask token of a model that is trained without masks: the model is called first of all."""
     token = TensorFacts(

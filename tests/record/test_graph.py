@@ -130,6 +130,17 @@ def test_a_column_of_a_layer_against_a_row(tmp_path):
     assert graph.terms[0].broadcast == [[8, 1], [8, 8]]
 
 
+@pytest.mark.parametrize(("target", "shapes"), [((8,), [[8, 1], [8, 8]]), ((8, 1), [])])
+def test_a_root_and_a_scalar_before_the_mean(tmp_path, target, shapes):
+    """A root mean square error, written out."""
+    model = nn.Linear(4, 1)
+
+    def rmse(_):
+        return (((model(torch.randn(8, 4)) - torch.rand(target)) ** 2).mean() + 1e-8).sqrt()
+
+    assert trained(tmp_path / "run", [model], rmse).terms[0].broadcast == shapes
+
+
 def attention(out, axis, weigh):
     scores = out @ out.transpose(1, 2)
     return weigh(scores.softmax(axis), out).square().mean()

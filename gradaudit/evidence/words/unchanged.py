@@ -18,6 +18,7 @@ _TITLES: dict[Cause, str] = {
     "not called": "Unused parameters",
     "not used": "Unused parameters",
     "dropped": "Unused parameters",
+    "ignored": "Module without a loss",
     "nothing reached": "No gradient for any parameter",
     "unused block": "Unused experts or blocks",
     "cut off": "First layers detached from loss",
@@ -62,6 +63,8 @@ _SENTENCES: dict[Cause, str] = {
     "not called": "No step calls {module}: the loss cannot depend on them, and the rest trains without them.",
     "not used": "{subject} is called and trains without them.",
     "dropped": "{subject} is called, and the loss does not depend on its result.",
+    "ignored": "{subject} is called with a gradient, starts with the initial values of torch.nn, and no loss depends "
+    "on its result: its loss is made of detached values, or is not added to what backward() is called on.",
     "nothing reached": "The loss does not depend on the tensors in the optimizer: either the model was made again, "
     "copied or loaded since, or the loss is detached from the model.",
     "unused block": "Blocks like them are trained, so these are unused rather than detached.",
@@ -102,6 +105,8 @@ def in_short(group: UnchangedGroup, training: Training) -> str:
     """The reason in a few words, behind a colon."""
     if group.cause == "faint":
         return "almost no gradient"
+    if group.cause == "ignored":
+        return "no loss depends on them"
     own = _IN_SHORT_BY_HAND if by_hand(training) else {}
     return own.get(group.reason) or _IN_SHORT[group.reason]
 
@@ -122,10 +127,13 @@ def actions(group: UnchangedGroup, training: Training, faint: float) -> list[Act
     match group.reason:
         case "frozen" | "idle" | "not owned" | "rate zero":
             return _of_the_optimizer(group, training)
+        case "unused" if group.cause == "ignored":
+            return [_attach(group), _unused(group)]
         case "unused":
             return [_unused(group)]
         case "no gradient":
-            return _without_gradient(group, training)
+            cut = training.run.meta.graph.cut_checkpoint
+            return [*([reentrant_checkpoint()] if cut else []), *_without_gradient(group, training)]
         case "zero gradient":
             return _zero(group)
         case _:
@@ -152,6 +160,15 @@ def _rebuild(training: Training) -> Action:
 def _attach(group: UnchangedGroup) -> Action:
     between = f"between {_module(group)} and the loss"
     return Action(text=f"Look for detach(), torch.no_grad(), .data or .item() {between}, and remove it")
+
+
+def reentrant_checkpoint() -> Action:
+    """What to do where no input of a reentrant checkpoint requires a gradient."""
+    return Action(
+        text="Call torch.utils.checkpoint with use_reentrant=False: none of the inputs of a reentrant one requires a "
+        "gradient, so nothing inside it gets one",
+        code="x = torch.utils.checkpoint.checkpoint(block, x, use_reentrant=False)",
+    )
 
 
 def _of_the_optimizer(group: UnchangedGroup, training: Training) -> list[Action]:

@@ -40,6 +40,14 @@ def use_of(run: Run, tensor: TensorFacts) -> Use:
     return uses(run.training(tensor.recorded_with)).get(tensor.id, "unknown")
 
 
+def called_under_autograd(run: Run, tensor: TensorFacts) -> bool:
+    """Whether the module of a tensor, or the nearest one around it that is called, was called with a gradient."""
+    modules = {module.name: module for module in run.meta.modules}
+    places = (modules[name] for name in (tensor.module, *_around(tensor.module)) if name in modules)
+    called = next((module for module in places if module.first_call >= 0), None)
+    return called is not None and not called.without_gradient
+
+
 def _around(name: str) -> list[str]:
     """The names of the modules that a module is part of, the nearest first; that of the outermost is empty."""
     steps = name.split(".") if name else []

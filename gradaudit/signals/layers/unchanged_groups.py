@@ -8,7 +8,7 @@ import msgspec
 import numpy
 
 from gradaudit.schema import TensorFacts
-from gradaudit.signals.layers.calls import use_of
+from gradaudit.signals.layers.calls import called_under_autograd, use_of
 from gradaudit.signals.layers.unchanged import Reason, all_owned, fed_with_zeros, one_of_many, reasons
 from gradaudit.signals.layers.untrained import MOST, initial_share
 from gradaudit.signals.order_statistics import Floats, Mask, largest, medians
@@ -17,17 +17,17 @@ from gradaudit.signals.updates.step_size import below_precision
 from gradaudit.training import Training, signal
 
 # The reason "not owned" is "transfer learning" where what is left out is most of the model or its front, "untrained"
-# where it has the initial values of torch.nn, and "left out" where neither holds. "unused" is "not called", "not used"
-# or "dropped", as `Use` has them. "no gradient" and "zero gradient" are that of the whole optimizer ("nothing reached",
-# "all zero"), of a block among its like ("unused block", "never chosen"), of a front ("cut off", "cut off by no_grad"),
-# of the reverse direction of a recurrent layer that has made one step from a state of zeros, for only its output at the
-# last position is used ("last output"), of a layer that is fed with zeros ("zero input"), and else keep their names.
-# "no effect" is a gradient next to nothing ("faint"), weights too coarse for the updates ("half precision", "below
-# precision"), or not known.
+# where it has the initial values of torch.nn, and "left out" where neither holds. "unused" is "not called", "not
+# used" or "dropped", as `Use` has them, and "ignored" where a large new part is dropped. "no gradient" and "zero
+# gradient" are that of the whole optimizer ("nothing reached", "all zero"), of a block among its like ("unused
+# block", "never chosen"), of a front ("cut off", "cut off by no_grad"), of the reverse direction of a recurrent layer
+# that has made one step from a state of zeros, for only its output at the last position is used ("last output"), of a
+# layer that is fed with zeros ("zero input"), and else keep their names. "no effect" is a gradient next to nothing
+# ("faint"), weights too coarse for the updates ("half precision", "below precision"), or not known.
 Cause = Literal[
     "frozen", "idle", "rate zero",
     "transfer learning", "untrained", "left out",
-    "not called", "not used", "dropped",
+    "not called", "not used", "dropped", "ignored",
     "nothing reached", "unused block", "cut off", "cut off by no_grad", "no gradient",
     "all zero", "never chosen", "last output", "zero input", "zero gradient",
     "faint", "half precision", "below precision", "no effect",
@@ -49,20 +49,34 @@ class UnchangedGroup(msgspec.Struct, frozen=True):
 
 
 def unchanged_group(
-    training: Training, mine: Sequence[TensorFacts], reason: Reason, *, is_faint: bool, backbone: float
-) -> UnchangedGroup:
-    """The group of the tensors `mine`; to leave more than `backbone` of a model out is transfer learning."""
+    training: Training,
+    mine: Sequence[TensorFacts],
+    reason: Reason,
+    *,
+    is_faint: bool,
+    backbone: float,
+    ignored: float = 1,
+) -> UnchangedGroup:  # fmt: skip
+    """The group of the tensors `mine`.
+
+    To leave more than `backbone` of a model out is transfer learning, and `ignored` of its elements no spare part.
+    """
     own = {tensor.id for tensor in mine}
     chosen = [tensor.id in own for tensor in training.tensors]
     every = [tensor.elements for tensor in training.tensors if tensor.elements]
     elements = sum(tensor.elements for tensor in mine)
+    share = elements / sum(every)
+    cause = cause_of(training, list(mine), reason, is_faint=is_faint, backbone=backbone)
+    # What was loaded may be a teacher, and what is called under no_grad is no part that is to learn.
+    if cause == "dropped" and share >= ignored and initial_share(training, own) > MOST:
+        cause = "ignored" if all(called_under_autograd(training.run, tensor) for tensor in mine) else cause
     return UnchangedGroup(
         tensors=tuple(mine),
         reason=reason,
-        cause=cause_of(training, list(mine), reason, is_faint=is_faint, backbone=backbone),
+        cause=cause,
         among=len(every),
         elements=elements,
-        share=elements / sum(every),
+        share=share,
         beside_largest=largest(beside_largest(training)[chosen]),
     )
 

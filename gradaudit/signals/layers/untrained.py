@@ -31,14 +31,15 @@ def initial(training: Training) -> Mask:
     norm, top = training.matrix("weight_norm")[0], training.matrix("weight_max_abs")[0]
     return numpy.asarray(
         [
-            (_is_drawn if len(tensor.shape) >= 2 else _is_constant)(tensor.elements, float(norm[i]), float(top[i]))
+            (is_drawn if len(tensor.shape) >= 2 else _is_constant)(tensor.elements, float(norm[i]), float(top[i]))
             for i, tensor in enumerate(tensors)
         ],
         dtype=bool,
     )
 
 
-def _is_drawn(elements: int, norm: float, top: float) -> bool:
+def is_drawn(elements: int, norm: float, top: float) -> bool:
+    """Whether a matrix of so many elements, or a sample of them, is as an initialiser draws it."""
     if elements < _LEAST or not (math.isfinite(norm) and math.isfinite(top)):
         return False
     if norm == 0:

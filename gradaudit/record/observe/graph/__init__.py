@@ -1,5 +1,6 @@
 """What the autograd graph behind the objective shows: its terms, and the operations before each loss."""
 
+import sys
 import weakref
 from collections import Counter
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ import torch
 from gradaudit.record.observe.graph.axes import Softmax, View, softmax_at, view_at
 from gradaudit.record.observe.graph.before_loss import class_view, last_softmax, operations_before
 from gradaudit.record.observe.graph.kept import Look, Moment, Term, new_term, softmax_facts, view_facts
+from gradaudit.record.observe.graph.outside import Outside
 from gradaudit.record.observe.graph.terms import Terms, terms_of
 from gradaudit.record.observe.graph.walk import Walk, number_of, walk_from
 from gradaudit.record.observe.loss.hand_written import kind_of
@@ -32,7 +34,7 @@ class Graph:
 
     def __init__(self, table: TensorTable) -> None:
         self._table = table
-        self.groups = Terms()
+        self.groups, self._outside = Terms(), Outside()
         self._looks: list[Look] = []
         self._terms: dict[tuple[Any, ...], Term] = {}
         self._softmaxes: dict[tuple[Softmax, bool, int], int] = {}
@@ -61,7 +63,7 @@ class Graph:
                 moment.close()
             self.moments[between] = moment = Moment(between.backwards)
         moment.backwards = between.backwards
-        self.groups.name(self._table.identifier)
+        self._name()
         for root in roots:
             if not isinstance(root, torch.Tensor):
                 continue
@@ -156,8 +158,18 @@ class Graph:
             del self.moments[between]
             moment.close()
             return
+        self._name()
         owned = (reference() for reference in compress(plan.references, plan.owned))
         moment.step(optimizer, (id(parameter) for parameter in owned if parameter is not None))
+        beside = [term for root in moment.roots for term in root if id(term) in moment.hit and not term.opaque]
+        unknown = (leaf for term in beside for leaf in term.leaves.values() if not isinstance(leaf, int))
+        self._outside.look(between.shared.after_step + 1, unknown, self._table.identifier)
+
+    def _name(self) -> None:
+        """Find out which tensors were reached, now that the script still has them."""
+        self.groups.name(self._table.identifier)
+        for term in self._terms.values():
+            term.name(self._table.identifier)
 
     def facts(self) -> GraphFacts:
         """What goes into run.json."""
@@ -170,6 +182,8 @@ class Graph:
             softmaxes=[softmax_facts(*key, count) for key, count in list(self._softmaxes.items())],
             views=[view_facts(*key, count) for key, count in list(self._views.items())],
             leaf_roots=self._leaf_roots,
+            outside=self._outside.facts(),
+            cut_checkpoint=_cut_checkpoint(),
             shapes=self._shapes,
             complete=self._complete,
         )
@@ -177,6 +191,13 @@ class Graph:
     def told(self, facts: Sequence[TensorFacts]) -> list[TensorFacts]:
         """The facts of the tensors with the terms that reach each."""
         return self.groups.told(facts, self._table.identifier)
+
+
+def _cut_checkpoint() -> bool:
+    """Whether torch warned of a reentrant checkpoint: what it warned of once, it remembers in the module."""
+    warned = vars(sys.modules.get("torch.utils.checkpoint", object)).get("__warningregistry__")
+    texts = [key[0] for key in list(warned) if isinstance(key, tuple)] if isinstance(warned, dict) else []
+    return any("inputs have requires_grad=True" in str(text) for text in texts)
 
 
 def _doubled(step: int) -> bool:

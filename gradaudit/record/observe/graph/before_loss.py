@@ -88,6 +88,7 @@ def stretched_before(node: Any) -> tuple[Shape, Shape] | None:
     Only where every number of the square comes of such: one that is a product of all with all, or was given another
     axis on purpose, is meant.
     """
+    node = _behind_scalars(node)
     while kind_of(node.name()) in ("Mean", "Sum"):
         parents = parents_of(node)
         if len(parents) != 1:
@@ -99,6 +100,16 @@ def stretched_before(node: Any) -> tuple[Shape, Shape] | None:
         if len(square) == 2:
             return _stretched(node, square) if square[0] == square[1] > 1 else None
     return None
+
+
+def _behind_scalars(node: Any) -> Any:
+    """The mean or sum that a scalar is computed from by arithmetic with numbers, as by the root of an RMSE."""
+    for _ in range(_MOST_NODES):
+        parents = parents_of(node)
+        if shape_of(node) != () or kind_of(node.name()) not in (*ELEMENTWISE, *SAME) or len(parents) != 1:
+            break
+        node = parents[0][0]
+    return node
 
 
 def _stretched(node: Any, square: Shape) -> tuple[Shape, Shape] | None:

@@ -26,7 +26,7 @@ class Term:
     function: str
     first: int
     last: int
-    leaves: dict[int, "weakref.ref[torch.Tensor]"]
+    leaves: dict[int, "weakref.ref[torch.Tensor] | int"]  # by identity; of one that the run knows its number
     operations: list[OperationFacts]
     broadcast: list[list[int]] = field(default_factory=list)
     opaque: bool = False
@@ -43,24 +43,32 @@ class Term:
         if not self.broadcast and operations:
             self.broadcast = [list(shape) for shape in stretched_before(operations[0].node) or ()]
 
+    def name(self, known: Identifiers) -> None:
+        """Find the numbers of the tensors reached, while they exist; `known` are those that the run knows by now.
+
+        A model of a function is gone when the run ends: what is found later is not found at all.
+        """
+        for key, leaf in list(self.leaves.items()):
+            if not isinstance(leaf, int):
+                entry, tensor = known.get(key), leaf()
+                if entry is not None and tensor is not None and entry[0]() is tensor:
+                    self.leaves[key] = entry[1]
+
     def facts(self, number: int, known: Identifiers, coming: "Counter[tuple[int, Outcome]]") -> TermFacts:
         """What goes into run.json.
 
         `known` are the tensors that the run knows by now, and `coming` the outcomes of steps that may not be over.
         """
+        self.name(known)
         used, beside, apart, alone = (
             getattr(self, outcome) + coming[id(self), outcome] for outcome in ("used", "beside", "apart", "alone")
         )
-        tensors, unknown = [], 0
-        for key, reference in list(self.leaves.items()):
-            entry, leaf = known.get(key), reference()
-            if entry is not None and leaf is not None and entry[0]() is leaf:
-                tensors.append(entry[1])
-            else:
-                unknown += 1
+        leaves = list(self.leaves.values())
+        tensors = [leaf for leaf in leaves if isinstance(leaf, int)]
         return TermFacts(
             id=number, function=self.function, first=self.first, last=self.last,
-            tensors=sorted(tensors)[:MOST_TENSORS], unknown=unknown, opaque=self.opaque, compiled=self.compiled,
+            tensors=sorted(tensors)[:MOST_TENSORS], unknown=len(leaves) - len(tensors), opaque=self.opaque,
+            compiled=self.compiled,
             optimizers=sorted(self.optimizers), used=used, beside=beside, apart=apart, alone=alone,
             operations=self.operations, broadcast=self.broadcast,
         )  # fmt: skip
