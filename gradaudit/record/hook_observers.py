@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+Bind = Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any]]
 Hook = TypeVar("Hook", bound=Callable[..., Any])
 
 OBSERVERS: dict[Callable[..., Any], str] = {}  # the observer behind each hook that has one

@@ -4,14 +4,14 @@ Each hands on to the part of the recording that is concerned. A fault behind one
 that observer. The others are the core: backward passes and steps, without which nothing could be recorded.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from gradaudit.record.by_hand.hands import BY_HAND
-from gradaudit.record.hook_observers import observer
+from gradaudit.record.hook_observers import Bind, observer
 from gradaudit.record.observe import batch_norm
 from gradaudit.record.observe.batches import BATCHES
 from gradaudit.record.observe.between import StepObserver
@@ -34,8 +34,6 @@ from gradaudit.record.observers import (
     SKIPPED_STEPS,
 )
 from gradaudit.record.recording import Recording
-
-Bind = Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any]]
 
 
 def before_step(recording: Recording, optimizer: OptimizerLike, closure: Any) -> bool:

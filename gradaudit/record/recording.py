@@ -215,7 +215,7 @@ class Recording:
     def sample_next(self, ahead: int = 0) -> list[tuple[int, Sample]]:
         """Decide what is sampled of the coming step, or of the one `ahead`; the samples since the last one."""
         steps = [count + ahead for each, count in self._counts.items() if self.due(each, count + ahead)]
-        self.between.sample_next(bool(steps))
+        self.gathered.sample_next(bool(steps))
         on_grid = bool(steps) and (self.global_step + ahead) % EVERY == 0
         due = on_grid or self.close_look.due(self.global_step + ahead)
         due = due or any(in_last_tenth(step, self.settings.every) for step in steps)

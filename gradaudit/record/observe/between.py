@@ -22,7 +22,7 @@ from gradaudit.record.observe.evaluation.evaluated import MODES, mode_here
 from gradaudit.record.observe.evaluation.evaluations import Evaluations
 from gradaudit.record.observe.evaluation.parts import Part
 from gradaudit.record.observe.evaluation.splits import note_loader, note_training
-from gradaudit.record.observe.gathered import SAMPLED, Gathered
+from gradaudit.record.observe.gathered import Gathered
 from gradaudit.record.observe.graph import GRAPH
 from gradaudit.record.observe.loaders import batches_of
 from gradaudit.record.observe.loss import losses
@@ -295,10 +295,6 @@ class StepObserver(TrainingThread):
     def skip(self) -> None:
         """Drop what belongs to a step that is not recorded."""
         self.seen, self._taken = StepObservation(), StepObservation()
-
-    def sample_next(self, due: bool) -> None:
-        """Whether the inputs of the coming step's losses are sampled."""
-        self.shared.samples_left = SAMPLED if due else 0
 
     def forget(self) -> None:
         """Drop what a closure's further calls left behind: a line search, not the next step."""

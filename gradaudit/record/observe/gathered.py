@@ -37,3 +37,7 @@ class Gathered:
         self.training: set[int] = set()  # threads that made a backward
         self.settle: Callable[[], None] = lambda: None  # closes a step made by hand, before an evaluation
         self.by_hand: Callable[[], list[Any]] = list  # what this thread changes by hand
+
+    def sample_next(self, due: bool) -> None:
+        """Whether the inputs of the coming step's losses are sampled."""
+        self.samples_left = SAMPLED if due else 0
