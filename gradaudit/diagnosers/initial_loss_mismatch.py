@@ -70,7 +70,7 @@ from gradaudit.signals.loss.first_loss import unevenness
 from gradaudit.signals.loss.first_regression import Cause, cause
 from gradaudit.signals.loss.trained_before import trained_before
 from gradaudit.signals.loss.training_loss import TrainingLoss, training_loss
-from gradaudit.signals.updates.scheduler_plan import rate_is_gone
+from gradaudit.signals.updates.scheduler_plan import learning_rate_gone
 from gradaudit.training import Training
 
 
@@ -217,7 +217,7 @@ def _regression(loss: TrainingLoss, facts: LossFacts, limits: Limits) -> OffScal
         kept=kept,
         stuck=stuck,
         outcome=outcome,
-        harmed=(stuck or outcome is not None) and not rate_is_gone(loss.training),
+        harmed=(stuck or outcome is not None) and not learning_rate_gone(loss.training),
     )
 
 

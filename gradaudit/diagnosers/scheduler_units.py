@@ -46,7 +46,15 @@ from gradaudit.schema import SchedulerFacts
 from gradaudit.signals.updates.increasing_schedule import HALF, RISEN, rises
 from gradaudit.signals.updates.learning_rates import made_with
 from gradaudit.signals.updates.rate_course import largest_rate
-from gradaudit.signals.updates.scheduler_plan import Amounts, Mismatch, Plan, amounts, peak_course, plans, rate_is_gone
+from gradaudit.signals.updates.scheduler_plan import (
+    Amounts,
+    Mismatch,
+    Plan,
+    amounts,
+    learning_rate_gone,
+    peak_course,
+    plans,
+)
 from gradaudit.training import Training
 
 _EVERY = 0.9  # of the calls: those that follow several steps, or one, each
@@ -141,7 +149,7 @@ def _against_plan(run: Run, one: SchedulerFacts, training: Training, limits: Lim
             )
             twice = one.repeated > limits.often * one.calls
             kind = "in_epochs" if as_epochs else "twice" if twice else "early"
-            severe = kind != "early" or _idles(plan, one, training) or rate_is_gone(training)
+            severe = kind != "early" or _idles(plan, one, training) or learning_rate_gone(training)
             return _mismatch(one, training, kind, plan, severe=severe)
     return _in_warmup(run, one, training) if in_epochs and one.calls >= _STAIRS else None
 

@@ -8,7 +8,15 @@ import msgspec
 import numpy
 
 from gradaudit.reading.run import Run, load
-from gradaudit.schema import DataFacts, LossFacts, ModuleFacts, OptimizerFacts, TensorFacts
+from gradaudit.schema import (
+    DataFacts,
+    LossFacts,
+    ModelStateFacts,
+    ModuleFacts,
+    NormFacts,
+    OptimizerFacts,
+    TensorFacts,
+)
 from tests.build import build_run
 from tests.diagnosers.runs import TEN, falling, flat
 
@@ -34,6 +42,14 @@ def normalized(path: Path, batch: int = 4, kind: str = "BatchNorm1d", before: st
     ]  # fmt: skip
     steps = {"batch_size": batch, **changes.pop("steps", {})}
     return build_run(path, loss=falling(), facts=TEN, tensors=tensors, modules=modules, steps=steps, **changes)
+
+
+def one_at_a_time(path: Path, values: Any = (2.2, 2.4, 2.5), **norm: Any) -> Run:
+    """Batches of one image; evaluations, in evaluation mode, with losses of these `values`."""
+    norms = [NormFacts(name="norm", **{"training": True, "moved": True, **norm})]
+    held_out = [(step, "validation", value) for step, value in zip((60, 120, 199), values, strict=True)]
+    state = ModelStateFacts(norms=norms)
+    return normalized(path, 1, kind="BatchNorm2d", before="Conv2d", evaluations=held_out, model_state=state)
 
 
 def spiking(path: Path, height: float = 2.0, width: int = 8, **changes: Any) -> Run:
@@ -97,6 +113,7 @@ FACTS: dict[str, dict[str, Case]] = {
         "": (normalized, 0),
         "values": (normalized, 0),
         "few": (normalized, 0),
+        "lost": (one_at_a_time, 100),
     },
     "loss_spike": {
         "": (spiking, 0),

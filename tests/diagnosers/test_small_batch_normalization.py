@@ -3,10 +3,9 @@ import msgspec
 from gradaudit.diagnosers.small_batch_normalization import LargeBatch, OneExample, PositionsUnknown, SmallBatch
 from gradaudit.diagnosers.small_batch_normalization import small_batch_normalization as rule
 from gradaudit.findings import Severity
-from gradaudit.schema import ModelStateFacts, NormFacts
 from tests.build import build_run
 from tests.diagnosers.runs import falling
-from tests.diagnosers.sick_facts import normalized
+from tests.diagnosers.sick_facts import normalized, one_at_a_time
 from tests.diagnosers.verbs import assert_clean, assert_finds, assert_not_applicable, assert_skipped, judged
 
 
@@ -27,15 +26,6 @@ def test_behind_a_convolution_the_positions_count_and_are_not_recorded(tmp_path)
     assert_skipped(rule, normalized(tmp_path / "b", before="Conv1d"))
 
 
-def one_at_a_time(path, values, **norm):
-    """Batches of one image; evaluations, in evaluation mode, with losses of these `values`."""
-    norms = [NormFacts(name="norm", **{"training": True, "moved": True, **norm})]
-    held_out = [(step, "validation", value) for step, value in zip((60, 120, 199), values, strict=True)]
-    return normalized(
-        path, 1, kind="BatchNorm2d", before="Conv2d", evaluations=held_out, model_state=ModelStateFacts(norms=norms)
-    )
-
-
 def test_one_example_at_a_time_is_a_note_where_evaluation_follows_training(tmp_path):
     """And nothing where its statistics are frozen."""
     run = one_at_a_time(tmp_path / "a", (1.2, 0.6, 0.3))
@@ -45,7 +35,7 @@ def test_one_example_at_a_time_is_a_note_where_evaluation_follows_training(tmp_p
 
 
 def test_one_example_at_a_time_is_a_warning_where_evaluation_loses_what_training_gains(tmp_path):
-    run = one_at_a_time(tmp_path / "a", (2.2, 2.4, 2.5))
+    run = one_at_a_time(tmp_path / "a")
     found = judged(rule, run, OneExample)
     assert found.bad
     assert found.lost > 1

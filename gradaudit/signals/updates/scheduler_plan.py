@@ -116,7 +116,7 @@ def peak_course(training: Training) -> Floats:
     return known / top if top > 0 else numpy.full(len(known), numpy.nan)
 
 
-def rate_is_gone(training: Training) -> bool:
+def learning_rate_gone(training: Training) -> bool:
     """Whether the learning rate is next to nothing of its peak over most of the steps: training is over by then."""
     course = peak_course(training)
     return len(course) > 0 and float((course <= _NOTHING).mean()) >= _MOST
