@@ -7,7 +7,8 @@ linear layer gave: (N, C, H, W) read as (N H W, C), axes that change places by a
 time. It is critical where classes are read from positions or examples from one another, and a warning elsewhere. And
 softmaxes: over the examples of a batch, before a loss, which is critical; over an axis of length one, whose result is
 always one, which is critical before a loss and else a warning; and attention whose weights are normalised along one
-axis and summed along another, a warning.
+axis and summed along another, a warning. Fused attention whose number of queries follows the size of the batch, over
+two sizes or more, is critical.
 
 ## Why it matters
 
@@ -32,10 +33,11 @@ from collections.abc import Iterator
 
 from gradaudit.chart_data import Numbers
 from gradaudit.diagnoser import Judged, diagnoser
-from gradaudit.evidence.words.wording import count, plural
+from gradaudit.evidence.words.wording import count, names, plural
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.reading.run import Run
 from gradaudit.schema import SoftmaxFacts, TermFacts, ViewFacts
+from gradaudit.signals.layers.attention import is_single, over_the_batch, sums_elsewhere
 
 _LAYER = ("Addmm", "Mm", "Add", "Convolution")  # what gives (N, C), with the examples first
 _CHOICES = ("NllLoss", "Gather", "Index", "Log", "Neg", "Mean", "Squeeze", "BinaryCrossEntropy", "MseLoss", "KlDiv")
@@ -85,6 +87,14 @@ class OtherAxis(Judged, frozen=True):
     span: Span
 
 
+class AcrossExamples(Judged, frozen=True):
+    """Attention runs over the examples of a batch."""
+
+    sizes: tuple[int, ...]  # taken for examples, heads, queries, features
+    batches: tuple[int, ...]  # sizes of batches that all were the number of queries
+    span: Span
+
+
 class AxesInOrder(Judged, frozen=True):
     """No softmax and no view is odd."""
 
@@ -92,7 +102,7 @@ class AxesInOrder(Judged, frozen=True):
     looks: int
 
 
-_Found = MixedView | BatchSoftmax | SingleSoftmax | OtherAxis
+_Found = MixedView | BatchSoftmax | SingleSoftmax | OtherAxis | AcrossExamples
 
 
 @diagnoser(
@@ -129,7 +139,9 @@ def scrambled_axes(run: Run) -> Iterator[_Found | AxesInOrder | NotApplicable | 
     found: list[_Found] = [MixedView(view, span) for view in views.values()]
     found += [one for one in (_over_the_batch(term, span) for term in graph.terms) if one is not None][:1]
     found += _single(graph.softmaxes, span)
-    other = next((one for one in graph.softmaxes if _sums_elsewhere(one)), None)
+    over = over_the_batch(graph.attentions)
+    found += [AcrossExamples(*over, span)] if over is not None else []
+    other = next((one for one in graph.softmaxes if sums_elsewhere(one)), None)
     if other is not None and other.summed is not None:
         found.append(OtherAxis(other, other.summed, span))
     yield from found
@@ -162,18 +174,9 @@ def _single(softmaxes: list[SoftmaxFacts], span: Span) -> list[SingleSoftmax]:
     odd = [
         max(group, key=lambda one: one.last)
         for group in groups.values()
-        if all(_is_single(one) for one in group) and max(math.prod(one.sizes) for one in group) > 1
+        if all(is_single(one) for one in group) and max(math.prod(one.sizes) for one in group) > 1
     ]
     return [SingleSoftmax(one, span) for one in odd]
-
-
-def _is_single(one: SoftmaxFacts) -> bool:
-    return one.axis < len(one.sizes) and one.sizes[one.axis] == 1 and not one.scores
-
-
-def _sums_elsewhere(one: SoftmaxFacts) -> bool:
-    known = one.scores and one.summed is not None and one.axis < len(one.sizes) > (one.summed or 0)
-    return known and one.axis != one.summed and one.sizes[one.axis] > 1
 
 
 @scrambled_axes.tell
@@ -284,6 +287,32 @@ def _other_axis(found: OtherAxis) -> Finding:
         ],
         measures=[
             Measure(quantity="graphs with such weights", value=one.count, comparison=">=", threshold=1, unit="count"),
+        ],
+    )  # fmt: skip
+
+
+@scrambled_axes.tell
+def _batch_first(found: AcrossExamples) -> Finding:
+    return Finding(
+        severity=Severity.CRITICAL,
+        confidence=Confidence.CERTAIN,
+        title="Attention over the batch",
+        headline=f"Attention takes the {count(found.sizes[2])} examples of a batch for the positions of a sequence",
+        explanation=f"Batches of {names(list(map(str, found.batches)), 2)} examples give as many queries, and what it takes for the number of "
+        f"examples is {count(found.sizes[0])} throughout. Each example sees the others of its batch, and no position "
+        "sees another one of its own example.",
+        span=found.span,
+        evidence=[_table([("result, as (examples, heads, queries, features)", found.sizes)])],
+        actions=[
+            Action(
+                text=f"Pass batch_first=True to the layer: it takes the {count(found.sizes[2])} examples, which come "
+                "first, for positions",
+                code="torch.nn.TransformerEncoderLayer(width, heads, batch_first=True)",
+            )
+        ],
+        measures=[
+            Measure(quantity="sizes of batches that are the number of queries", value=len(found.batches),
+                    comparison=">=", threshold=2, unit="count"),
         ],
     )  # fmt: skip
 

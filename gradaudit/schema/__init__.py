@@ -19,6 +19,7 @@ from gradaudit.schema.facts import (
     TensorFacts,
 )
 from gradaudit.schema.graph import (
+    AttentionFacts,
     GraphFacts,
     GraphLookFacts,
     OperationFacts,
@@ -65,6 +66,7 @@ __all__ = [
     "TABLES",
     "TENSORS",
     "ActiveFacts",
+    "AttentionFacts",
     "Column",
     "CopyFacts",
     "DataFacts",
