@@ -111,7 +111,9 @@ def detached_loss(run: Run, limits: Limits) -> Iterator[Detached | WithoutGraph 
     if any(tensor.placements for tensor in run.meta.tensors):
         yield NotApplicable(reason="the parameters are sharded: what a graph reaches is not what an optimizer owns")
         return
-    found = [term for term in graph.terms if _is_detached(term, limits)]
+    # Of an optimizer over what an earlier one had, the record says that it owns nothing.
+    owners = {tensor.optimizer for tensor in run.meta.tensors}
+    found = [term for term in graph.terms if _is_detached(term, limits) and owners.issuperset(term.optimizers)]
     whole = next((term for term in found if not term.beside), None)
     yield from (_detached(run, term) for term in found if term.beside or term is whole)
     if not found:

@@ -7,8 +7,9 @@ linear layer gave: (N, C, H, W) read as (N H W, C), axes that change places by a
 time. It is critical where classes are read from positions or examples from one another, and a warning elsewhere. And
 softmaxes: over the examples of a batch, before a loss, which is critical; over an axis of length one, whose result is
 always one, which is critical before a loss and else a warning; and attention whose weights are normalised along one
-axis and summed along another, a warning. And a recurrent layer that runs along the shuffled examples of a batch of a
-`DataLoader`, and not along the ids of each, which is critical.
+axis and summed along another, a warning. A recurrent layer that runs along the shuffled examples of a batch of a
+`DataLoader`, and not along the ids of each, is critical, and so is fused attention whose number of queries follows the
+size of the batch, over two sizes or more.
 
 ## Why it matters
 
@@ -31,14 +32,14 @@ operations, and inside compiled regions nothing is seen.
 import math
 from collections.abc import Iterator
 
-from gradaudit.chart_data import Numbers
 from gradaudit.diagnoser import Judged, diagnoser
-from gradaudit.evidence.words.axes import MEANINGS, permuted, shape
-from gradaudit.evidence.words.wording import count, plural
+from gradaudit.evidence.words.axes import MEANINGS, permuted, shape, shapes_table
+from gradaudit.evidence.words.wording import count, names, plural
 from gradaudit.findings import Action, Clean, Confidence, Finding, Measure, NotApplicable, Severity, Skipped, Span
 from gradaudit.reading.run import Run
 from gradaudit.schema import SoftmaxFacts, TermFacts, ViewFacts
 from gradaudit.signals.data.sources import training_sources
+from gradaudit.signals.layers.attention import is_single, over_the_batch, sums_elsewhere
 
 _LAYER = ("Addmm", "Mm", "Add", "Convolution")  # what gives (N, C), with the examples first
 _CHOICES = ("NllLoss", "Gather", "Index", "Log", "Neg", "Mean", "Squeeze", "BinaryCrossEntropy", "MseLoss", "KlDiv")
@@ -82,6 +83,14 @@ class ScannedExamples(Judged, frozen=True):
     span: Span
 
 
+class AcrossExamples(Judged, frozen=True):
+    """Attention runs over the examples of a batch."""
+
+    sizes: tuple[int, ...]  # taken for examples, heads, queries, features
+    batches: tuple[int, ...]  # sizes of batches that all were the number of queries
+    span: Span
+
+
 class AxesInOrder(Judged, frozen=True):
     """No softmax and no view is odd."""
 
@@ -89,7 +98,7 @@ class AxesInOrder(Judged, frozen=True):
     looks: int
 
 
-_Found = MixedView | BatchSoftmax | SingleSoftmax | OtherAxis | ScannedExamples
+_Found = MixedView | BatchSoftmax | SingleSoftmax | OtherAxis | ScannedExamples | AcrossExamples
 
 
 @diagnoser(
@@ -123,12 +132,16 @@ def scrambled_axes(run: Run) -> Iterator[_Found | AxesInOrder | NotApplicable | 
         return
     span = Span(first=graph.looks[0].step, last=max(look.step for look in graph.looks))
     mixed = [view for view in graph.views if view.fault != "scan"]
-    views = {(view.fault, view.source, len(view.before)): view for view in sorted(mixed, key=_weight)}
+    views = {
+        (view.fault, view.source, len(view.before)): view for view in sorted(mixed, key=lambda view: view.before_loss)
+    }
     found: list[_Found] = [MixedView(view, span) for view in views.values()]
     found += [one for one in (_over_the_batch(term, span) for term in graph.terms) if one is not None][:1]
     found += _single(graph.softmaxes, span)
     found += _along_the_examples(run, span)[:1]
-    other = next((one for one in graph.softmaxes if _sums_elsewhere(one)), None)
+    over = over_the_batch(graph.attentions)
+    found += [AcrossExamples(*over, span)] if over is not None else []
+    other = next((one for one in graph.softmaxes if sums_elsewhere(one)), None)
     if other is not None and other.summed is not None:
         found.append(OtherAxis(other, other.summed, span))
     yield from found
@@ -144,10 +157,6 @@ def _along_the_examples(run: Run, span: Span) -> list[ScannedExamples]:
         for view in run.meta.graph.views
         if view.fault == "scan" and view.before[0] in sizes and view.before[1] % view.before[0]
     ]
-
-
-def _weight(view: ViewFacts) -> bool:
-    return view.before_loss
 
 
 def _over_the_batch(term: TermFacts, span: Span) -> BatchSoftmax | None:
@@ -171,18 +180,9 @@ def _single(softmaxes: list[SoftmaxFacts], span: Span) -> list[SingleSoftmax]:
     odd = [
         max(group, key=lambda one: one.last)
         for group in groups.values()
-        if all(_is_single(one) for one in group) and max(math.prod(one.sizes) for one in group) > 1
+        if all(is_single(one) for one in group) and max(math.prod(one.sizes) for one in group) > 1
     ]
     return [SingleSoftmax(one, span) for one in odd]
-
-
-def _is_single(one: SoftmaxFacts) -> bool:
-    return one.axis < len(one.sizes) and one.sizes[one.axis] == 1 and not one.scores
-
-
-def _sums_elsewhere(one: SoftmaxFacts) -> bool:
-    known = one.scores and one.summed is not None and one.axis < len(one.sizes) > (one.summed or 0)
-    return known and one.axis != one.summed and one.sizes[one.axis] > 1
 
 
 @scrambled_axes.tell
@@ -207,7 +207,7 @@ def _mixed(found: MixedView) -> Finding:
         explanation=f"{meaning} A view keeps the order of numbers in memory and cannot move an axis. All shapes fit: "
         "nothing complains.",
         span=found.span,
-        evidence=[_table([("before the view", view.before), ("after it", view.after)])],
+        evidence=[shapes_table([("before the view", view.before), ("after it", view.after)])],
         actions=[
             Action(text=f"Permute in front of the view that makes {after}", code=permuted(view)),
             Action(text="Compare one row of the result with the row that it should be, once, on a small input"),
@@ -228,7 +228,7 @@ def _batch(found: BatchSoftmax) -> Finding:
         explanation=f"It is given {shape(found.sizes)} and normalises along axis 0, so the examples of a batch "
         "compete for each class, and the prediction of one depends on the others.",
         span=found.span,
-        evidence=[_table([("input of the softmax", found.sizes)])],
+        evidence=[shapes_table([("input of the softmax", found.sizes)])],
         actions=[
             Action(text=f"Give the softmax the axis of the {count(classes)} classes", code=f"{found.kind}(dim=1)")
         ],
@@ -250,7 +250,7 @@ def _scanned(found: ScannedExamples) -> Finding:
         explanation=f"It is given {shape(found.sizes)}, as the embedding of a batch of {count(size)} shuffled "
         "examples, and takes the first axis for time. What it remembers comes from other examples.",
         span=found.span,
-        evidence=[_table([("input of the recurrent layer", found.sizes)])],
+        evidence=[shapes_table([("input of the recurrent layer", found.sizes)])],
         actions=[
             Action(
                 text=f"Make the recurrent layer with batch_first=True, so that it runs along the {count(length)} ids",
@@ -276,7 +276,7 @@ def _single_softmax(found: SingleSoftmax) -> Finding:
         explanation=f"Whatever the weights, the result is {result} and its gradient is zero"
         + (": the loss says nothing to the model." if one.last else ": what is in front of it learns nothing."),
         span=found.span,
-        evidence=[_table([("input of the softmax", one.sizes)])],
+        evidence=[shapes_table([("input of the softmax", one.sizes)])],
         actions=[
             Action(
                 text="Use a sigmoid for a single output, with the loss that has it built in",
@@ -301,7 +301,7 @@ def _other_axis(found: OtherAxis) -> Finding:
         explanation="The weights that a query gives to its keys do not sum to 1; those that a key is given by all "
         "queries do. With a causal mask each position then depends on later ones.",
         span=found.span,
-        evidence=[_table([("attention weights", one.sizes)])],
+        evidence=[shapes_table([("attention weights", one.sizes)])],
         actions=[
             Action(
                 text=f"Normalise along the axis that is summed, {found.summed}",
@@ -314,10 +314,27 @@ def _other_axis(found: OtherAxis) -> Finding:
     )  # fmt: skip
 
 
-def _table(rows: list[tuple[str, list[int] | tuple[int, ...]]]) -> Numbers:
-    return Numbers(
-        title="Shapes",
-        caption="As autograd noted them at the first graph that was looked at.",
-        columns=["", "shape", "numbers"],
-        cells=[[name, shape(sizes), count(math.prod(sizes))] for name, sizes in rows],
-    )
+@scrambled_axes.tell
+def _batch_first(found: AcrossExamples) -> Finding:
+    return Finding(
+        severity=Severity.CRITICAL,
+        confidence=Confidence.CERTAIN,
+        title="Attention over the batch",
+        headline=f"Attention takes the {count(found.sizes[2])} examples of a batch for the positions of a sequence",
+        explanation=f"Batches of {names(list(map(str, found.batches)), 2)} examples give as many queries, and what it "
+        f"takes for the number of examples is {count(found.sizes[0])} throughout. Each example sees the others of its "
+        "batch, and no position sees another one of its own example.",
+        span=found.span,
+        evidence=[shapes_table([("result, as (examples, heads, queries, features)", found.sizes)])],
+        actions=[
+            Action(
+                text=f"Pass batch_first=True to the layer: it takes the {count(found.sizes[2])} examples, which come "
+                "first, for positions",
+                code="torch.nn.TransformerEncoderLayer(width, heads, batch_first=True)",
+            )
+        ],
+        measures=[
+            Measure(quantity="sizes of batches that are the number of queries", value=len(found.batches),
+                    comparison=">=", threshold=2, unit="count"),
+        ],
+    )  # fmt: skip

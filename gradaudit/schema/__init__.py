@@ -19,6 +19,7 @@ from gradaudit.schema.facts import (
     TensorFacts,
 )
 from gradaudit.schema.graph import (
+    AttentionFacts,
     GraphFacts,
     GraphLookFacts,
     OperationFacts,
@@ -66,6 +67,7 @@ __all__ = [
     "TABLES",
     "TENSORS",
     "ActiveFacts",
+    "AttentionFacts",
     "Column",
     "CopyFacts",
     "DataFacts",

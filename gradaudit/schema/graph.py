@@ -47,6 +47,14 @@ class SoftmaxFacts(Facts, frozen=True, kw_only=True):
     rows: int = 0  # first dimension of that loss's input; 0 unknown
 
 
+class AttentionFacts(Facts, frozen=True, kw_only=True):
+    """Fused attentions whose results have one shape, behind a loss of one number of examples."""
+
+    sizes: list[int] = []  # examples, heads, queries, features, as the attention takes them
+    batch: int = 0  # examples of the loss before the backward; 0 unknown
+    count: int = 1
+
+
 class ViewFacts(Facts, frozen=True, kw_only=True):
     """A view or reshape that reads the numbers of one axis as those of another."""
 
@@ -89,6 +97,7 @@ class GraphFacts(Facts, frozen=True, kw_only=True):
     looks: list[GraphLookFacts] = []
     terms: list[TermFacts] = []
     softmaxes: list[SoftmaxFacts] = []
+    attentions: list[AttentionFacts] = []
     views: list[ViewFacts] = []
     leaf_roots: int = 0  # backwards whose root is no result of any operation: it was only told to require a gradient
     outside: list[OutsideFacts] = []  # at most 256

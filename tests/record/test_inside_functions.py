@@ -9,6 +9,8 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
+from gradaudit.diagnosers.detached_loss import detached_loss
+from tests.diagnosers.verbs import assert_clean
 from tests.record.training import recorded, run_of
 
 
@@ -76,3 +78,19 @@ def test_the_terms_name_what_they_reach(runs):
     assert sorted((len(term.tensors), term.unknown) for term in meta.graph.terms) == [(2, 0), (6, 0)]
     (short,) = (term for term in meta.graph.terms if len(term.tensors) == 2)
     assert set(short.tensors) == {numbers[name] for name in numbers if "critic" in name}
+
+
+def test_an_optimizer_made_after_another_one_steps_what_both_hold(tmp_path):
+    """A model that is trained in two phases, by two kinds of optimizers."""
+    model = nn.Linear(4, 2)
+    with recorded(tmp_path / "run"):
+        for kind in (torch.optim.SGD, torch.optim.Adam):
+            optimizer = kind(model.parameters(), 0.01)
+            for _ in range(8):
+                optimizer.zero_grad()
+                model(torch.randn(8, 4)).square().mean().backward()
+                optimizer.step()
+    run = run_of(tmp_path / "run")
+    (term,) = run.meta.graph.terms
+    assert (term.optimizers, term.alone, term.apart, term.beside) == ([0, 1], 0, 0, 0)
+    assert_clean(detached_loss, run)

@@ -1,5 +1,9 @@
 """Shapes and axes, in words and in code."""
 
+import math
+
+from gradaudit.chart_data import Numbers
+from gradaudit.evidence.words.wording import count
 from gradaudit.schema import ViewFacts
 
 MEANINGS = {
@@ -31,3 +35,13 @@ def permuted(view: ViewFacts) -> str:
 def shape(sizes: list[int] | tuple[int, ...]) -> str:
     """A shape as torch prints it."""
     return f"({', '.join(str(size) for size in sizes)})"
+
+
+def shapes_table(rows: list[tuple[str, list[int] | tuple[int, ...]]]) -> Numbers:
+    """Shapes by name, and how many numbers each holds."""
+    return Numbers(
+        title="Shapes",
+        caption="As autograd noted them at the first graph that was looked at.",
+        columns=["", "shape", "numbers"],
+        cells=[[name, shape(sizes), count(math.prod(sizes))] for name, sizes in rows],
+    )

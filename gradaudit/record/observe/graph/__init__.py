@@ -4,7 +4,6 @@ import sys
 import weakref
 from collections import Counter
 from collections.abc import Sequence
-from itertools import compress
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from gradaudit.record.observe.graph.terms import Terms, terms_of
 from gradaudit.record.observe.graph.walk import Walk, number_of, walk_from
 from gradaudit.record.observe.loss.hand_written import kind_of
 from gradaudit.record.observe.tensors import TensorTable
-from gradaudit.schema import GraphFacts, TensorFacts
+from gradaudit.schema import AttentionFacts, GraphFacts, TensorFacts
 
 GRAPH = "the graph behind the objective"  # the observer
 
@@ -38,6 +37,7 @@ class Graph:
         self._looks: list[Look] = []
         self._terms: dict[tuple[Any, ...], Term] = {}
         self._softmaxes: dict[tuple[Softmax, bool, int], int] = {}
+        self._attentions: dict[tuple[tuple[int, ...], int], int] = {}
         self._views: dict[tuple[View, bool], int] = {}
         self.moments: weakref.WeakKeyDictionary[Any, Moment] = weakref.WeakKeyDictionary()
         # By thread: a backward that was looked at, as its step and the number of its root.
@@ -68,7 +68,7 @@ class Graph:
             if not isinstance(root, torch.Tensor):
                 continue
             if root.grad_fn is not None:
-                self._root(between, root.grad_fn, step, moment)
+                self._root(between, root.grad_fn, step, moment, size)
             elif id(root) not in self._table.identifier:
                 self._leaf_roots += 1
 
@@ -86,7 +86,7 @@ class Graph:
             return False
         return self._of_step <= _OF_A_STEP
 
-    def _root(self, between: Any, node: Any, step: int, moment: Moment) -> None:
+    def _root(self, between: Any, node: Any, step: int, moment: Moment, size: int) -> None:
         whole = walk_from(node)
         self._spent += whole.nodes
         self._shapes |= whole.shapes
@@ -101,6 +101,8 @@ class Graph:
             kept += self._term(each, step, reached, frozenset(whole.leaves))
         for softmax, count in whole.softmaxes.items():
             _count(self._softmaxes, (softmax, False, 0), count)
+        for shape, count in whole.attentions.items():
+            _count(self._attentions, (shape, size), count)
         for view, count in whole.views.items():
             _count(self._views, (view, False), count)
         moment.roots.append(kept)
@@ -159,8 +161,9 @@ class Graph:
             moment.close()
             return
         self._name()
-        owned = (reference() for reference in compress(plan.references, plan.owned))
-        moment.step(optimizer, (id(parameter) for parameter in owned if parameter is not None))
+        # One made after another one over the same parameters owns none of them in the table.
+        made = [one for one, number in list(self._table.numbers.items()) if number == optimizer]
+        moment.step(optimizer, (id(one) for each in made for group in each.param_groups for one in group["params"]))
         beside = [term for root in moment.roots for term in root if id(term) in moment.hit and not term.opaque]
         unknown = (leaf for term in beside for leaf in term.leaves.values() if not isinstance(leaf, int))
         self._outside.look(between.shared.after_step + 1, unknown, self._table.identifier)
@@ -180,6 +183,10 @@ class Graph:
             looks=[look.facts() for look in list(self._looks)],
             terms=[term.facts(number, known, coming) for number, term in enumerate(list(self._terms.values()))],
             softmaxes=[softmax_facts(*key, count) for key, count in list(self._softmaxes.items())],
+            attentions=[
+                AttentionFacts(sizes=list(shape), batch=size, count=count)
+                for (shape, size), count in list(self._attentions.items())
+            ],
             views=[view_facts(*key, count) for key, count in list(self._views.items())],
             leaf_roots=self._leaf_roots,
             outside=self._outside.facts(),

@@ -14,6 +14,12 @@ from gradaudit.record.observe.loss.hand_written import kind_of
 _MOVING = {*VIEWS, "Unbind", "MkldnnRnnLayer"}
 MOST_NODES = 50_000  # about 0.1 s; what lies behind is not seen
 
+_ATTENTIONS = {
+    f"ScaledDotProduct{kind}Attention{device}"
+    for kind in ("Flash", "Efficient", "Cudnn", "FusedOverrideable", "")
+    for device in ("", "ForCpu")
+}
+
 
 @dataclass(eq=False)
 class Walk:
@@ -23,6 +29,7 @@ class Walk:
     leaves: dict[int, torch.Tensor] = field(default_factory=dict)  # by identity
     softmaxes: Counter[Softmax] = field(default_factory=Counter)
     views: Counter[View] = field(default_factory=Counter)
+    attentions: Counter[tuple[int, ...]] = field(default_factory=Counter)  # shapes of what fused ones give
     oldest: int | None = None  # number of the operation that was made first
     opaque: bool = False  # a function of the script's own, which may reach more
     compiled: bool = False
@@ -47,10 +54,8 @@ def walk_from(root: Any, axes: bool = True) -> Walk:
             _note_other(found, node, name)
         elif axes and kind in ("Softmax", "LogSoftmax"):
             softmaxes.append((node, kind))
-        elif axes and kind in _MOVING:
-            view = view_at(node) if kind in VIEWS else scan_at(node, kind)
-            if view is not None:
-                found.views[view] += 1
+        elif axes and (kind in _MOVING or kind in _ATTENTIONS):
+            _note_shape(found, node, kind)
         elif axes and kind == "Bmm":
             weights.update(pair for pair in (summed_softmax(node, True), summed_softmax(node, False)) if pair)
         for parent, _ in node.next_functions:
@@ -64,6 +69,16 @@ def walk_from(root: Any, axes: bool = True) -> Walk:
         if softmax is not None:
             found.softmaxes[softmax] += 1
     return found
+
+
+def _note_shape(found: Walk, node: Any, kind: str) -> None:
+    """A view, a recurrent layer's scan, or what a fused attention gives."""
+    view = view_at(node) if kind in VIEWS else scan_at(node, kind) if kind in _MOVING else None
+    shape = shape_of(node) if kind in _ATTENTIONS else None
+    if view is not None:
+        found.views[view] += 1
+    if shape is not None:
+        found.attentions[shape] += 1
 
 
 def _note_other(found: Walk, node: Any, name: str) -> None:
